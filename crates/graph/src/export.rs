@@ -1,0 +1,7 @@
+//! The graph as text for other programs. Nothing is written to files here.
+
+mod dot;
+mod json;
+
+pub(crate) use dot::dot;
+pub(crate) use json::json;

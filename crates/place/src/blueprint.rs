@@ -1,0 +1,272 @@
+//! What a layer or a table needs, as a function of the region that it gets. Made once per kind of layer; asked for many
+//! regions by the search, in closed form.
+
+use wafersim_spec::model::{Attention, Layer, Role, Tensor};
+use wafersim_spec::scenario::ExpertPlacement;
+use wafersim_spec::{Bytes, DataType, Model, Precision};
+
+use crate::arithmetic::dealt;
+use crate::cells::CellGrid;
+use crate::experts::{ExpertMatrices, strategy};
+use crate::item::TablePart;
+use crate::kv_cache::{KvLayout, KvShape};
+use crate::ledger::ByteCounts;
+use crate::matrix::{Matrices, MatrixShape};
+use crate::request::Settings;
+use crate::split::Split;
+use crate::tiling::Orientation;
+use crate::vector::{VectorAxis, VectorShape};
+use crate::working_memory::{self, WorkingElements};
+
+/// One kind of layer.
+#[derive(Debug)]
+pub(crate) struct LayerBlueprint<'a> {
+    pub layer: &'a Layer,
+    pub hidden: u64,
+    pub matrices: Matrices,
+    pub vectors: Vec<VectorShape>,
+    pub kv: KvShape,
+    /// Routed experts; 0 in a dense layer.
+    pub experts: u64,
+}
+
+impl<'a> LayerBlueprint<'a> {
+    pub fn new(layer: &'a Layer, hidden: u64, precision: &Precision) -> Self {
+        let mut blueprint = Self {
+            layer,
+            hidden,
+            matrices: Matrices::default(),
+            vectors: Vec::new(),
+            kv: KvShape::new(&layer.attention),
+            experts: 0,
+        };
+        for tensor in layer.tensors(hidden) {
+            blueprint.push(&tensor, precision);
+        }
+        blueprint
+    }
+
+    fn push(&mut self, tensor: &Tensor, precision: &Precision) {
+        let data_type = precision.of(tensor.class);
+        let Some(orientation) = orientation(tensor.role) else {
+            self.push_vector(tensor, data_type);
+            return;
+        };
+        let shape = MatrixShape::new(tensor.role, (tensor.inputs, tensor.outputs), orientation, data_type);
+        let bias = MatrixShape::new(tensor.role, (1, tensor.outputs), orientation, precision.small_weights);
+        let bias = MatrixShape { is_bias: true, ..bias };
+        let shapes = if tensor.bias { vec![shape, bias] } else { vec![shape] };
+        for shape in shapes {
+            if matches!(tensor.role, Role::ExpertGate | Role::ExpertUp | Role::ExpertDown) {
+                self.experts = tensor.copies;
+                self.matrices.push(shape.of_experts(tensor.copies));
+            } else {
+                self.matrices.push(shape);
+            }
+        }
+    }
+
+    fn push_vector(&mut self, tensor: &Tensor, data_type: DataType) {
+        let (role, length, copies) = (tensor.role, tensor.outputs, tensor.copies);
+        let vector = |axis, covered, copies| VectorShape { role, length, copies, axis, covered, data_type };
+        match (role, &self.layer.attention) {
+            // One gain vector of a head's width serves all query heads, another all key heads.
+            (Role::AttentionInnerNorm, Attention::Grouped(grouped)) => {
+                self.vectors.push(vector(VectorAxis::AlongX, grouped.heads * grouped.head_dim, 1));
+                self.vectors.push(vector(VectorAxis::AlongX, grouped.kv_heads * grouped.head_dim, 1));
+            }
+            (Role::AttentionInnerNorm, Attention::Latent(_)) => {
+                self.vectors.push(vector(VectorAxis::AlongX, length, copies));
+            }
+            (Role::Sinks, _) => self.vectors.push(vector(VectorAxis::PerBlock, self.kv.kv_heads, copies)),
+            _ => self.vectors.push(vector(VectorAxis::AlongY, length, copies)),
+        }
+    }
+
+    /// The cells of the experts: one for everything in a dense layer.
+    pub fn grid(&self, placement: ExpertPlacement, (columns, rows): (u64, u64)) -> CellGrid {
+        match self.experts {
+            0 => CellGrid::whole(columns, rows),
+            count => strategy(placement).grid(&ExpertMatrices::new(count, &self.matrices), columns, rows),
+        }
+    }
+
+    /// Bytes of weights in the worst processing element.
+    pub fn weights(&self, grid: &CellGrid) -> ByteCounts {
+        let spread = self.matrices.worst_spread_bytes(grid.columns, grid.rows);
+        let experts = self.matrices.worst_expert_bytes(grid);
+        let vectors = self.vectors.iter().map(|vector| vector.placed(grid.columns, grid.rows).worst_bytes());
+        ByteCounts { weights: Bytes(spread) + Bytes(experts), replicated: vectors.sum(), ..ByteCounts::default() }
+    }
+
+    /// Bytes in the worst processing element of a region, code and runtime aside.
+    pub fn load(&self, settings: &Settings, region: (u64, u64)) -> ByteCounts {
+        let grid = self.grid(settings.experts, region);
+        in_use(self.layer, self.hidden, self.weights(&grid), &grid, settings).1
+    }
+}
+
+/// The KV layout of a layer and its bytes with it, where the bytes of its weights are known.
+pub(crate) fn in_use(
+    layer: &Layer,
+    hidden: u64,
+    weights: ByteCounts,
+    grid: &CellGrid,
+    settings: &Settings,
+) -> (KvLayout, ByteCounts) {
+    let load = settings.kv_load();
+    let shape = KvShape::new(&layer.attention);
+    let kv = KvLayout::choose(shape, (grid.columns, grid.rows), &load, settings.kv_layout);
+    let working = working_memory::decode(layer, hidden, &kv, grid, load.context, load.micro_batch);
+    let bytes = ByteCounts { kv_cache: kv.cache_bytes(&load), ..weights };
+    (kv, bytes.with_working(working, load.activations))
+}
+
+/// The embedding table or the LM head.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TableBlueprint {
+    pub is_head: bool,
+    role: Role,
+    vocabulary: u64,
+    hidden: u64,
+    weights: DataType,
+    small_weights: DataType,
+}
+
+impl TableBlueprint {
+    /// The embedding; `None` where the LM head is the same table.
+    pub fn embedding(model: &Model, precision: &Precision) -> Option<Self> {
+        let embedding = Self { is_head: false, role: Role::Embedding, ..Self::head(model, precision) };
+        (!model.tied_embeddings).then_some(embedding)
+    }
+
+    /// Final norm and LM head. With tied embeddings its matrix is the embedding table.
+    pub fn head(model: &Model, precision: &Precision) -> Self {
+        Self {
+            is_head: true,
+            role: if model.tied_embeddings { Role::Embedding } else { Role::LmHead },
+            vocabulary: model.vocabulary,
+            hidden: model.hidden,
+            weights: precision.weights,
+            small_weights: precision.small_weights,
+        }
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.weights.storage(self.vocabulary * self.hidden).0
+    }
+
+    pub const fn part(&self, part: u64, parts: u64) -> TablePart {
+        let split = Split::new(self.vocabulary, parts);
+        TablePart { part, parts, first_entry: split.size_before(part), entries: split.size_at(part) }
+    }
+
+    pub fn matrices(&self, part: &TablePart) -> Matrices {
+        let mut matrices = Matrices::default();
+        let (orientation, inputs, outputs) = match self.role {
+            Role::Embedding => (Orientation::InputsAlongX, part.entries, self.hidden),
+            _ => (Orientation::InputsAlongY, self.hidden, part.entries),
+        };
+        let share = |entries| dealt(self.bytes(), entries, self.vocabulary);
+        let bytes = share(part.first_entry + part.entries) - share(part.first_entry);
+        matrices
+            .push(MatrixShape { bytes, ..MatrixShape::new(self.role, (inputs, outputs), orientation, self.weights) });
+        matrices
+    }
+
+    pub fn final_norm(&self) -> Option<VectorShape> {
+        self.is_head.then_some(VectorShape {
+            role: Role::FinalNorm,
+            length: self.hidden,
+            copies: 1,
+            axis: VectorAxis::AlongY,
+            covered: self.hidden,
+            data_type: self.small_weights,
+        })
+    }
+
+    /// Bytes in the worst processing element for a part.
+    pub fn load(&self, settings: &Settings, (columns, rows): (u64, u64), part: &TablePart) -> ByteCounts {
+        let tokens = settings.micro_batch;
+        let working = match self.is_head {
+            true => working_memory::lm_head(self.hidden, part.entries, columns, rows, tokens),
+            false => working_memory::embedding(self.hidden, rows, tokens),
+        };
+        let replicated = self.final_norm().map_or(Bytes::ZERO, |norm| norm.placed(columns, rows).worst_bytes());
+        let weights = Bytes(self.matrices(part).worst_spread_bytes(columns, rows));
+        ByteCounts { weights, replicated, ..ByteCounts::default() }
+            .with_working(working, settings.precision.activations)
+    }
+
+    /// The fewest parts of which the largest fits, and its load; where no part would fit, the load of the whole table.
+    pub fn cut(&self, settings: &Settings, region: (u64, u64)) -> (u64, ByteCounts) {
+        let limit = settings.machine.free_memory;
+        // The first part is a largest one.
+        let load = |parts| self.load(settings, region, &self.part(0, parts));
+        let fits = |parts| load(parts).sum() <= limit;
+        let (whole, least) = (load(1), load(self.vocabulary));
+        if whole.sum() <= limit || least.sum() > limit {
+            return (1, whole);
+        }
+        // Invariant: `low` parts do not suffice, `high` do. The bytes fall as parts grow.
+        let (mut low, mut high) = (1, self.vocabulary);
+        let mut step = 2;
+        while step < high && !fits(step) {
+            low = step;
+            step = step.saturating_mul(2);
+        }
+        high = high.min(step);
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            if fits(middle) {
+                high = middle;
+            } else {
+                low = middle;
+            }
+        }
+        (high, load(high))
+    }
+}
+
+/// Which dimension of a matrix lies along which axis; `None` for vectors. `hidden` always lies along y.
+///
+/// Products from `hidden` are reduced along y and leave their outputs along x; those back to `hidden` are reduced along
+/// x (shared/facts/kernels.md, "One decode layer"). MLA alternates once more: compressed query along x, queries of all
+/// heads along y, latent along x again; its heads' values come out along y and have to be turned before the output
+/// projection.
+const fn orientation(role: Role) -> Option<Orientation> {
+    match role {
+        Role::Query
+        | Role::Key
+        | Role::Value
+        | Role::QueryDown
+        | Role::KvDown
+        | Role::Router
+        | Role::Gate
+        | Role::Up
+        | Role::SharedGate
+        | Role::SharedUp
+        | Role::ExpertGate
+        | Role::ExpertUp
+        | Role::LmHead => Some(Orientation::InputsAlongY),
+        Role::QueryUp
+        | Role::KvUp
+        | Role::Output
+        | Role::Down
+        | Role::SharedDown
+        | Role::ExpertDown
+        | Role::Embedding => Some(Orientation::InputsAlongX),
+        Role::AttentionNorm | Role::AttentionInnerNorm | Role::Sinks | Role::FeedForwardNorm | Role::FinalNorm => None,
+    }
+}
+
+impl ByteCounts {
+    /// The same with what is needed while working.
+    pub(crate) fn with_working(self, working: WorkingElements, activations: DataType) -> Self {
+        Self {
+            activations: activations.storage(working.activations),
+            receive_buffers: activations.storage(working.receive),
+            ..self
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Why something cannot be placed, by how much, and what would do.
+
+use thiserror::Error;
+use wafersim_spec::Bytes;
+
+/// Why a model cannot be placed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PlaceError {
+    /// The asked number of wafers does not hold the model with its users.
+    #[error(
+        "{wafers} wafer(s) do not hold the model: {what} needs {shortfall_bytes_per_pe} a processing element more than \
+         there is, in the best arrangement; {needed_wafers} wafers would do (or fewer users, a shorter context, smaller \
+         data types)"
+    )]
+    DoesNotFit {
+        /// Wafers that were asked for.
+        wafers: u32,
+        /// Bytes that the worst processing element of the best arrangement lacks.
+        shortfall_bytes_per_pe: Bytes,
+        /// What `WaferCount::Auto` would use.
+        needed_wafers: u32,
+        /// The items that lack the bytes, and where.
+        what: String,
+    },
+    /// One item does not fit a whole wafer; layers are not cut over wafers, so no number of wafers would do.
+    #[error(
+        "{what} alone needs {shortfall_bytes_per_pe} a processing element more than a whole wafer of {columns} x {rows} \
+         has, and layers are not cut over wafers: no number of wafers would do; use fewer users, a shorter context or \
+         smaller data types"
+    )]
+    LayerTooLarge {
+        /// The first such item.
+        what: String,
+        /// Bytes that the worst processing element lacks.
+        shortfall_bytes_per_pe: Bytes,
+        /// Columns of the wafer.
+        columns: u64,
+        /// Rows of the wafer.
+        rows: u64,
+    },
+    /// A field of the request makes no sense.
+    #[error("{field} is {value}: {allowed}")]
+    Request {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: String,
+        /// What would have been accepted.
+        allowed: &'static str,
+    },
+}

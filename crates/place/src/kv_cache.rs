@@ -1,0 +1,260 @@
+//! Where keys and values live in the region of a layer, and how many tokens it holds.
+//!
+//! The columns are divided into blocks, one per KV head; inside a block `dimension_split` columns share the head's
+//! width and `sequence_split` groups of columns share the sequence, besides all rows. Rows are levelled by shifting old
+//! entries up (shared/facts/kernels.md, "KV cache"), so the tokens of all users lie evenly over all rows: keys that are
+//! only appended fill one row first, and hold fewer tokens by a factor of the number of rows.
+
+use serde::{Deserialize, Serialize};
+use wafersim_spec::model::{Attention, Reach};
+use wafersim_spec::{Bytes, DataType};
+
+use crate::arithmetic::divide_up;
+
+/// How the dimension split is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KvLayoutChoice {
+    /// What takes the fewest bytes in the worst processing element: cache, and the queries and scores that follow from it.
+    #[default]
+    Balanced,
+    /// Each head over all columns of its block, as the published kernels do.
+    WholeBlock,
+}
+
+/// What a layer caches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct KvShape {
+    /// Heads with keys and values of their own; 1 for the latent of MLA.
+    pub kv_heads: u64,
+    /// Width of what is cached of a head: `head_dim`, or latent and rotary key of MLA together.
+    pub head_dim: u64,
+    /// Vectors of that width per token: 2 (keys and values), or 1 for MLA.
+    pub vectors: u64,
+    /// Query heads that look at one KV head.
+    pub queries_per_head: u64,
+    /// How far back the layer looks.
+    pub reach: Reach,
+}
+
+impl KvShape {
+    /// What an attention caches.
+    pub fn new(attention: &Attention) -> Self {
+        let (kv_heads, head_dim, vectors) = match attention {
+            Attention::Grouped(grouped) => (grouped.kv_heads, grouped.head_dim, 2),
+            Attention::Latent(latent) => (1, latent.kv_rank.saturating_add(latent.rope_dim), 1),
+        };
+        let queries_per_head = divide_up(attention.query_heads(), kv_heads);
+        Self { kv_heads, head_dim, vectors, queries_per_head, reach: attention.reach() }
+    }
+
+    /// Elements that one token adds.
+    pub const fn elements_per_token(&self) -> u64 {
+        self.vectors.saturating_mul(self.kv_heads).saturating_mul(self.head_dim)
+    }
+}
+
+/// The load on the KV cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct KvLoad {
+    /// Users whose tokens are cached.
+    pub users: u64,
+    /// Tokens of each user.
+    pub context: u64,
+    /// Tokens that the layer works on at once in decode, each of another user.
+    pub micro_batch: u64,
+    /// Format of the cache.
+    pub cache: DataType,
+    /// Format of queries and scores.
+    pub activations: DataType,
+}
+
+/// Where keys and values of a layer live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct KvLayout {
+    /// What is cached.
+    pub shape: KvShape,
+    /// Rows of the region; all share the sequence.
+    pub rows: u64,
+    /// Blocks of columns.
+    pub blocks: u64,
+    /// KV heads of one block: 1, or more where there are fewer columns than heads.
+    pub heads_per_block: u64,
+    /// Columns of one block. Columns that integer division leaves hold no cache.
+    pub columns_per_head: u64,
+    /// Columns of a block that share the width of a head.
+    pub dimension_split: u64,
+    /// Groups of `dimension_split` columns that share the sequence.
+    pub sequence_split: u64,
+}
+
+impl KvLayout {
+    /// The layout for a load over a region of `columns` x `rows`. Ties go to the larger sequence split.
+    pub fn choose(shape: KvShape, (columns, rows): (u64, u64), load: &KvLoad, choice: KvLayoutChoice) -> Self {
+        let whole = Self::with_dimension_split(shape, (columns, rows), u64::MAX);
+        if choice == KvLayoutChoice::WholeBlock {
+            return whole;
+        }
+        let widest = whole.columns_per_head.min(shape.head_dim);
+        let powers = (0..63).map(|power| 1_u64 << power).take_while(|split| *split <= widest);
+        let divisors = (1..=widest.min(64)).flat_map(|divisor| [divisor, shape.head_dim / divisor]);
+        let divisors = divisors.filter(|divisor| *divisor <= widest && shape.head_dim.is_multiple_of(*divisor));
+        let score = |layout: &Self| (layout.worst_bytes(load), u64::MAX - layout.sequence_split);
+        let mut best = (score(&whole), whole);
+        for split in powers.chain(divisors) {
+            let layout = Self { dimension_split: split, sequence_split: whole.columns_per_head / split, ..whole };
+            let candidate = score(&layout);
+            if candidate < best.0 {
+                best = (candidate, layout);
+            }
+        }
+        best.1
+    }
+
+    /// The layout with a given dimension split, at most the columns of a block.
+    pub fn with_dimension_split(shape: KvShape, (columns, rows): (u64, u64), dimension_split: u64) -> Self {
+        let heads_per_block = divide_up(shape.kv_heads, shape.kv_heads.min(columns));
+        let blocks = divide_up(shape.kv_heads, heads_per_block);
+        let columns_per_head = (columns / blocks.max(1)).max(1);
+        let dimension_split = dimension_split.clamp(1, columns_per_head);
+        Self {
+            shape,
+            rows: rows.max(1),
+            blocks,
+            heads_per_block,
+            columns_per_head,
+            dimension_split,
+            sequence_split: columns_per_head / dimension_split,
+        }
+    }
+
+    /// Dimensions of each head that a processing element holds at most.
+    pub const fn dimensions_per_pe(&self) -> u64 {
+        divide_up(self.shape.head_dim, self.dimension_split)
+    }
+
+    /// Places among which the tokens of a head are shared out.
+    pub const fn token_places(&self) -> u64 {
+        self.rows.saturating_mul(self.sequence_split)
+    }
+
+    /// Tokens of all users that a processing element holds at most, each to the reach of the layer.
+    pub fn tokens_per_pe(&self, users: u64, context: u64) -> u64 {
+        divide_up(users.saturating_mul(self.shape.reach.visible(context)), self.token_places())
+    }
+
+    /// Tokens of one user that a processing element holds at most: the scores that it computes for one query.
+    pub fn tokens_of_one_user(&self, context: u64) -> u64 {
+        divide_up(self.shape.reach.visible(context), self.token_places())
+    }
+
+    /// Query heads whose scores a processing element computes.
+    pub const fn query_heads_per_pe(&self) -> u64 {
+        self.shape.queries_per_head.saturating_mul(self.heads_per_block)
+    }
+
+    /// Elements of queries (or of their results, which take the same place) that a processing element holds per token.
+    pub const fn query_elements_per_pe(&self) -> u64 {
+        self.query_heads_per_pe().saturating_mul(self.dimensions_per_pe())
+    }
+
+    /// Elements that a processing element holds of each token that it holds a part of.
+    pub const fn elements_per_token_and_pe(&self) -> u64 {
+        self.shape.vectors.saturating_mul(self.dimensions_per_pe()).saturating_mul(self.heads_per_block)
+    }
+
+    /// Bytes of cache in the worst processing element.
+    pub fn cache_bytes(&self, load: &KvLoad) -> Bytes {
+        let tokens = self.tokens_per_pe(load.users, load.context);
+        load.cache.storage(self.elements_per_token_and_pe().saturating_mul(tokens))
+    }
+
+    /// Bytes in the worst processing element of all that depends on this layout: cache, queries, scores.
+    fn worst_bytes(&self, load: &KvLoad) -> Bytes {
+        let scores = self.query_heads_per_pe().saturating_mul(self.tokens_of_one_user(load.context));
+        let working = self.query_elements_per_pe().saturating_add(scores).saturating_mul(load.micro_batch);
+        self.cache_bytes(load) + load.activations.storage(working)
+    }
+
+    /// Tokens that `bytes` in every processing element hold when rows are levelled by shifting.
+    pub fn tokens_when_levelled(&self, bytes: Bytes, cache: DataType) -> u64 {
+        self.tokens_when_appended(bytes, cache).saturating_mul(self.rows)
+    }
+
+    /// Tokens that `bytes` in every processing element hold when keys are only appended: the last row is full first.
+    pub fn tokens_when_appended(&self, bytes: Bytes, cache: DataType) -> u64 {
+        let each = cache.storage(self.elements_per_token_and_pe()).0.max(1);
+        (bytes.0 / each).saturating_mul(self.sequence_split)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(users: u64, context: u64) -> KvLoad {
+        KvLoad { users, context, micro_batch: 1, cache: DataType::Bf16, activations: DataType::Fp16 }
+    }
+
+    fn grouped(kv_heads: u64, head_dim: u64, queries_per_head: u64) -> KvShape {
+        KvShape { kv_heads, head_dim, vectors: 2, queries_per_head, reach: Reach::Full }
+    }
+
+    #[test]
+    fn qwen3_coder_at_32k_by_hand() {
+        // 8 heads of 128 over 755 columns: blocks of 94. 8 columns per head's width: 16 dimensions, 11 groups,
+        // 32,768 / (234 * 11) -> 13 tokens; 2 * 16 * 13 * 2 B = 832 B.
+        let shape = grouped(8, 128, 12);
+        let layout = KvLayout::choose(shape, (755, 234), &load(1, 32_768), KvLayoutChoice::Balanced);
+        assert_eq!((layout.columns_per_head, layout.dimension_split, layout.sequence_split), (94, 8, 11));
+        assert_eq!(layout.cache_bytes(&load(1, 32_768)), Bytes(832));
+        let published = KvLayout::choose(shape, (755, 234), &load(1, 32_768), KvLayoutChoice::WholeBlock);
+        assert_eq!((published.dimension_split, published.sequence_split, published.dimensions_per_pe()), (94, 1, 2));
+        assert_eq!(published.cache_bytes(&load(1, 32_768)), Bytes(2 * 2 * 141 * 2));
+    }
+
+    #[test]
+    fn the_balanced_layout_is_the_best_of_all_splits() {
+        for (shape, region, load) in [
+            (grouped(8, 128, 12), (755, 234), load(1, 32_768)),
+            (grouped(8, 128, 12), (755, 234), load(50, 8192)),
+            (grouped(40, 128, 1), (125, 195), load(3, 4096)),
+            (grouped(8, 64, 8), (5, 7), load(1, 100)),
+            (KvShape { kv_heads: 1, head_dim: 576, vectors: 1, queries_per_head: 128, reach: Reach::Full }, (755, 390), load(1, 32_768)),
+        ] {
+            let best = KvLayout::choose(shape, region, &load, KvLayoutChoice::Balanced).worst_bytes(&load);
+            for split in (0..8).map(|power| 1 << power).chain([3, 9, 72, 144, 192, 288, 576, u64::MAX]) {
+                let layout = KvLayout::with_dimension_split(shape, region, split);
+                if split == u64::MAX || shape.head_dim.is_multiple_of(layout.dimension_split) {
+                    assert!(best <= layout.worst_bytes(&load), "{split}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn fewer_columns_than_heads() {
+        let layout = KvLayout::with_dimension_split(grouped(8, 64, 1), (5, 7), u64::MAX);
+        assert_eq!((layout.blocks, layout.heads_per_block, layout.columns_per_head), (4, 2, 1));
+    }
+
+    #[test]
+    fn windows_and_chunks_cache_what_they_see() {
+        let shape = KvShape { reach: Reach::Window(128), ..grouped(8, 64, 8) };
+        let layout = KvLayout::with_dimension_split(shape, (80, 16), 1);
+        assert_eq!(layout.tokens_per_pe(4, 1_000_000), 4); // 512 tokens over 160 places
+        assert_eq!(layout.tokens_per_pe(4, 100), 400_u64.div_ceil(160));
+    }
+
+    #[test]
+    fn levelled_rows_hold_as_many_times_more_as_there_are_rows() {
+        // Published for Llama-3-8B on 360 rows: 382 tokens appended, 137,548 shifted.
+        let layout = KvLayout::with_dimension_split(grouped(8, 128, 4), (360, 360), u64::MAX);
+        let each = layout.elements_per_token_and_pe() * 2;
+        let appended = layout.tokens_when_appended(Bytes(382 * each), DataType::Fp16);
+        let levelled = layout.tokens_when_levelled(Bytes(382 * each), DataType::Fp16);
+        assert_eq!(appended, 382);
+        assert_eq!(levelled / appended, 360);
+        assert!(levelled.abs_diff(137_548) * 1000 < 137_548);
+    }
+}

@@ -1,0 +1,163 @@
+//! Consecutive items into as few slots as they need, or as evenly as a number of slots allows. It knows items only by the
+//! bytes that they need in the worst processing element.
+
+use crate::ledger::ByteCounts;
+
+/// Bytes that an item needs in the worst processing element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Need {
+    /// Stays: weights and KV cache. Adds up over the items of a slot.
+    pub lasting: u64,
+    /// Needed while the item works. Items of a slot work one after the other, so the largest counts.
+    pub passing: u64,
+}
+
+impl Need {
+    pub fn of(load: &ByteCounts) -> Self {
+        Self { lasting: load.lasting().0, passing: load.passing().0 }
+    }
+
+    const fn sum(&self) -> u64 {
+        self.lasting.saturating_add(self.passing)
+    }
+
+    /// Both in one slot.
+    pub fn with(&self, other: &Self) -> Self {
+        Self { lasting: self.lasting.saturating_add(other.lasting), passing: self.passing.max(other.passing) }
+    }
+}
+
+/// How many items each slot takes when each takes as many as fit into `limit` bytes. No other division into consecutive
+/// groups needs fewer slots. `None` where an item alone is above the limit.
+pub(crate) fn first_fit(needs: &[Need], limit: u64) -> Option<Vec<usize>> {
+    let mut groups: Vec<usize> = Vec::new();
+    let mut open: Option<Need> = None;
+    for need in needs {
+        if need.sum() > limit {
+            return None;
+        }
+        let together = open.map(|open| open.with(need)).filter(|both| both.sum() <= limit);
+        match (together, groups.last_mut()) {
+            (Some(both), Some(size)) => {
+                *size += 1;
+                open = Some(both);
+            }
+            _ => {
+                groups.push(1);
+                open = Some(*need);
+            }
+        }
+    }
+    Some(groups)
+}
+
+/// The smallest number of bytes per processing element with which `slots` slots hold the items. `None` without slots.
+pub(crate) fn smallest_limit(needs: &[Need], slots: u64) -> Option<u64> {
+    let suffices = |limit| first_fit(needs, limit).is_some_and(|groups| groups.len() as u64 <= slots);
+    let mut high = needs.iter().fold(0_u64, |sum, need| sum.saturating_add(need.sum()));
+    let mut low = needs.iter().map(Need::sum).max().unwrap_or(0);
+    if !suffices(high) {
+        return None;
+    }
+    if suffices(low) {
+        return Some(low);
+    }
+    // Invariant: `low` bytes do not suffice, `high` do.
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if suffices(middle) {
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+    Some(high)
+}
+
+/// How many items each slot takes, with at most `limit` bytes a processing element and at most `slots` slots: every item
+/// alone where there are slots enough; else so that the fullest slot holds as little as possible, and slots that are
+/// left over split the groups with most items, of those the ones with most bytes first. `None` where that is impossible.
+pub(crate) fn pack(needs: &[Need], slots: u64, limit: u64) -> Option<Vec<usize>> {
+    if needs.iter().any(|need| need.sum() > limit) {
+        return None;
+    }
+    if needs.len() as u64 <= slots {
+        return Some(vec![1; needs.len()]);
+    }
+    let smallest = smallest_limit(needs, slots).filter(|smallest| *smallest <= limit)?;
+    let mut groups = first_fit(needs, smallest)?;
+    while (groups.len() as u64) < slots {
+        let Some((index, size)) = largest_group(needs, &groups) else { break };
+        groups[index] = size.div_ceil(2);
+        groups.insert(index + 1, size / 2);
+    }
+    Some(groups)
+}
+
+/// Index and size of the group with most items, of those with most bytes, of those the first; `None` where every item is
+/// alone.
+fn largest_group(needs: &[Need], groups: &[usize]) -> Option<(usize, usize)> {
+    let mut first = 0;
+    let mut best: Option<((usize, u64), usize)> = None;
+    for (index, size) in groups.iter().enumerate() {
+        let bytes = needs[first..first + size].iter().fold(0_u64, |sum, need| sum.saturating_add(need.lasting));
+        first += size;
+        if *size > 1 && best.is_none_or(|(known, _)| (*size, bytes) > known) {
+            best = Some(((*size, bytes), index));
+        }
+    }
+    best.map(|((size, _), index)| (index, size))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn needs(bytes: &[u64]) -> Vec<Need> {
+        bytes.iter().map(|lasting| Need { lasting: *lasting, passing: 0 }).collect()
+    }
+
+    #[test]
+    fn slots_are_filled_evenly() {
+        assert_eq!(pack(&needs(&[5; 6]), 6, 30), Some(vec![1; 6]));
+        assert_eq!(pack(&needs(&[5; 6]), 4, 30), Some(vec![1, 1, 2, 2]));
+        assert_eq!(pack(&needs(&[1, 5, 5, 5, 1]), 3, 10), Some(vec![2, 1, 2]));
+        assert_eq!(pack(&needs(&[5; 6]), 3, 9), None);
+        assert_eq!(pack(&needs(&[5; 6]), 2, 15), Some(vec![3, 3]));
+        assert_eq!(pack(&needs(&[5, 40]), 9, 30), None);
+    }
+
+    #[test]
+    fn only_the_largest_passing_need_counts() {
+        let items = [Need { lasting: 4, passing: 6 }, Need { lasting: 4, passing: 5 }];
+        assert_eq!(first_fit(&items, 14), Some(vec![2]));
+        assert_eq!(first_fit(&items, 13), Some(vec![1, 1]));
+    }
+
+    proptest! {
+        #[test]
+        fn every_item_is_packed_and_no_slot_is_above_the_limit(
+            items in proptest::collection::vec((0_u64..30, 0_u64..9), 1..20), slots in 1_u64..22, limit in 1_u64..120,
+        ) {
+            let needs: Vec<Need> = items.iter().map(|(lasting, passing)| Need { lasting: *lasting, passing: *passing }).collect();
+            let fewest = first_fit(&needs, limit).map(|groups| groups.len() as u64);
+            match pack(&needs, slots, limit) {
+                None => prop_assert!(fewest.is_none_or(|fewest| fewest > slots)),
+                Some(groups) => {
+                    prop_assert!(fewest.is_some_and(|fewest| fewest <= slots));
+                    prop_assert_eq!(groups.iter().sum::<usize>(), needs.len());
+                    prop_assert!(groups.len() as u64 <= slots);
+                    let mut rest = &needs[..];
+                    for size in groups {
+                        let (group, after) = rest.split_at(size);
+                        let sum = group.iter().skip(1).fold(group[0], |sum, need| sum.with(need));
+                        prop_assert!(sum.sum() <= limit);
+                        rest = after;
+                    }
+                }
+            }
+        }
+    }
+}

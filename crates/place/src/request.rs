@@ -1,0 +1,127 @@
+//! The question to placement: which model in which precision on which machine, for whom, and by which strategies.
+
+use serde::{Deserialize, Serialize};
+use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
+use wafersim_spec::{Model, Precision};
+
+use crate::error::PlaceError;
+use crate::kv_cache::{KvLayoutChoice, KvLoad};
+use crate::machine::Machine;
+
+/// How much of a slot its items are spread over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fill {
+    /// All of it: the most memory for users, the most processing elements at work.
+    #[default]
+    Slot,
+    /// The smallest region with the slot's aspect that holds the items: the shortest distances.
+    Tight,
+}
+
+/// Everything of the question but the model: what a placement is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Settings {
+    /// What to place it on.
+    pub machine: Machine,
+    /// Data types.
+    pub precision: Precision,
+    /// Users whose KV cache must fit.
+    pub users: u64,
+    /// Tokens in the KV cache of each user.
+    pub context: u64,
+    /// Tokens that a slot works on at once in decode.
+    pub micro_batch: u64,
+    /// Where the experts live.
+    pub experts: ExpertPlacement,
+    /// How much of a slot its items take.
+    pub fill: Fill,
+    /// How the KV cache is laid out.
+    pub kv_layout: KvLayoutChoice,
+}
+
+impl Settings {
+    pub(crate) const fn kv_load(&self) -> KvLoad {
+        KvLoad {
+            users: self.users,
+            context: self.context,
+            micro_batch: self.micro_batch,
+            cache: self.precision.kv_cache,
+            activations: self.precision.activations,
+        }
+    }
+}
+
+/// The question to placement.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// What to place.
+    pub model: &'a Model,
+    /// What to place it on.
+    pub machine: Machine,
+    /// Data types.
+    pub precision: Precision,
+    /// Users whose KV cache must fit.
+    pub users: u64,
+    /// Tokens in the KV cache of each user.
+    pub context: u64,
+    /// Tokens that a slot works on at once in decode.
+    pub micro_batch: u64,
+    /// Wafers to use.
+    pub wafers: WaferCount,
+    /// Where the experts live.
+    pub experts: ExpertPlacement,
+    /// How much of a slot its items take.
+    pub fill: Fill,
+    /// How the KV cache is laid out.
+    pub kv_layout: KvLayoutChoice,
+}
+
+impl<'a> Request<'a> {
+    /// One user with a full context of the model, the fewest wafers, and the default strategies.
+    pub fn new(model: &'a Model, machine: Machine) -> Self {
+        Self {
+            model,
+            machine,
+            precision: Precision::default(),
+            users: 1,
+            context: model.max_positions,
+            micro_batch: 1,
+            wafers: WaferCount::Auto,
+            experts: ExpertPlacement::Spread,
+            fill: Fill::Slot,
+            kv_layout: KvLayoutChoice::Balanced,
+        }
+    }
+
+    /// The settings, checked.
+    pub(crate) fn settings(&self) -> Result<Settings, PlaceError> {
+        let at_least_one = [
+            ("users", self.users),
+            ("context", self.context),
+            ("micro_batch", self.micro_batch),
+            ("machine.columns", self.machine.columns),
+            ("machine.rows", self.machine.rows),
+        ];
+        if let Some((field, value)) = at_least_one.into_iter().find(|(_, value)| *value == 0) {
+            return Err(PlaceError::Request { field, value: value.to_string(), allowed: "at least 1" });
+        }
+        if self.wafers == WaferCount::Exactly(0) {
+            return Err(PlaceError::Request { field: "wafers", value: "0".into(), allowed: "at least 1" });
+        }
+        if self.machine.free_memory > self.machine.memory {
+            let value = self.machine.free_memory.to_string();
+            return Err(PlaceError::Request { field: "machine.free_memory", value, allowed: "at most machine.memory" });
+        }
+        Ok(Settings {
+            machine: self.machine,
+            precision: self.precision,
+            users: self.users,
+            context: self.context,
+            micro_batch: self.micro_batch,
+            experts: self.experts,
+            fill: self.fill,
+            kv_layout: self.kv_layout,
+        })
+    }
+}

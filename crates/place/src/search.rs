@@ -1,0 +1,329 @@
+//! The search for an arrangement: into how many slots to divide a wafer, in which shape, and how many wafers it takes.
+//!
+//! A region's needs do not depend on the number of wafers, so every question is answered by looking at arrangements:
+//! an arrangement needs `first_fit` slots, hence `ceil(slots needed / slots per wafer)` wafers.
+//!
+//! For a given number of wafers the choice is, in this order:
+//! 1. the most layers alone in their slot (time sharing delays whoever waits for the slot);
+//! 2. a large slot: at least 90 % of the area of the largest slot that is possible after 1. So slots grow with the
+//!    number of wafers, and a good shape may cost a little area;
+//! 3. the smallest columns + rows of a slot, a proxy of latency: hops of a reduction and of a broadcast;
+//! 4. the larger area, then the fewer slots side by side.
+
+use wafersim_spec::{Model, Precision};
+
+use crate::arithmetic::{divide_up, narrow};
+use crate::blueprint::{LayerBlueprint, TableBlueprint};
+use crate::error::PlaceError;
+use crate::item::Item;
+use crate::ledger::ByteCounts;
+use crate::packing::{Need, first_fit, pack, smallest_limit};
+use crate::rectangle::Arrangement;
+use crate::request::Settings;
+
+/// Tenths of the largest possible slot area that a chosen slot has at least.
+const LEAST_AREA_TENTHS: u64 = 9;
+
+/// A model as the search sees it: kinds of layers and tables.
+#[derive(Debug)]
+pub(crate) struct ModelBlueprint<'a> {
+    pub kinds: Vec<LayerBlueprint<'a>>,
+    /// Index into `kinds` for each layer.
+    pub kind_of_layer: Vec<usize>,
+    pub embedding: Option<TableBlueprint>,
+    pub head: TableBlueprint,
+}
+
+impl<'a> ModelBlueprint<'a> {
+    pub fn new(model: &'a Model, precision: &Precision) -> Self {
+        let mut kinds: Vec<LayerBlueprint<'a>> = Vec::new();
+        let mut kind_of_layer = Vec::with_capacity(model.layers.len());
+        for layer in &model.layers {
+            let known = kinds.iter().position(|kind| kind.layer == layer);
+            kind_of_layer.push(known.unwrap_or(kinds.len()));
+            if known.is_none() {
+                kinds.push(LayerBlueprint::new(layer, model.hidden, precision));
+            }
+        }
+        let embedding = TableBlueprint::embedding(model, precision);
+        Self { kinds, kind_of_layer, embedding, head: TableBlueprint::head(model, precision) }
+    }
+
+    /// Bytes of all weights, without replication.
+    fn bytes(&self) -> u128 {
+        let layers = self.kind_of_layer.iter().map(|kind| u128::from(self.kinds[*kind].matrices.bytes()));
+        let embedding = self.embedding.map_or(0, |embedding| u128::from(embedding.bytes()));
+        layers.sum::<u128>() + embedding + u128::from(self.head.bytes())
+    }
+
+    /// Items when no table is cut.
+    fn fewest_items(&self) -> u64 {
+        self.kind_of_layer.len() as u64 + 1 + u64::from(self.embedding.is_some())
+    }
+}
+
+/// What every item needs in a slot of some size.
+#[derive(Debug)]
+pub(crate) struct Evaluation {
+    pub arrangement: Arrangement,
+    /// Columns and rows of a slot.
+    pub region: (u64, u64),
+    pub items: Vec<Item>,
+    needs: Vec<Need>,
+}
+
+impl Evaluation {
+    pub fn new(blueprint: &ModelBlueprint<'_>, settings: &Settings, arrangement: Arrangement) -> Self {
+        let region = arrangement.slot_size(&settings.machine);
+        let kinds: Vec<Need> = blueprint.kinds.iter().map(|kind| Need::of(&kind.load(settings, region))).collect();
+        let mut evaluation = Self { arrangement, region, items: Vec::new(), needs: Vec::new() };
+        if let Some(embedding) = &blueprint.embedding {
+            evaluation.push_table(embedding, settings, Item::Embedding);
+        }
+        for (layer, kind) in blueprint.kind_of_layer.iter().enumerate() {
+            evaluation.items.push(Item::Layer(layer as u64));
+            evaluation.needs.push(kinds[*kind]);
+        }
+        evaluation.push_table(&blueprint.head, settings, Item::LmHead);
+        evaluation
+    }
+
+    fn push_table(&mut self, table: &TableBlueprint, settings: &Settings, item: fn(crate::item::TablePart) -> Item) {
+        let (parts, load) = table.cut(settings, self.region);
+        for part in 0..parts {
+            self.items.push(item(table.part(part, parts)));
+            self.needs.push(Need::of(&load));
+        }
+    }
+
+    const fn area(&self) -> u64 {
+        self.region.0 * self.region.1
+    }
+
+    const fn perimeter(&self) -> u64 {
+        self.region.0 + self.region.1
+    }
+
+    fn layers_alone(&self, groups: &[usize]) -> u64 {
+        let mut first = 0;
+        let mut alone = 0;
+        for size in groups {
+            if *size == 1 && matches!(self.items.get(first), Some(Item::Layer(_))) {
+                alone += 1;
+            }
+            first += size;
+        }
+        alone
+    }
+}
+
+/// What the search found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub wafers: u32,
+    pub evaluation: Evaluation,
+    /// How many items each slot takes.
+    pub groups: Vec<usize>,
+}
+
+/// The search over arrangements of one model on one machine.
+pub(crate) struct Search<'r, 'm> {
+    blueprint: &'r ModelBlueprint<'m>,
+    settings: &'r Settings,
+}
+
+impl<'r, 'm> Search<'r, 'm> {
+    pub const fn new(blueprint: &'r ModelBlueprint<'m>, settings: &'r Settings) -> Self {
+        Self { blueprint, settings }
+    }
+
+    /// The best arrangement on exactly `wafers` wafers.
+    pub fn on(&self, wafers: u32) -> Result<Found, PlaceError> {
+        if let Some(found) = self.everything_alone(wafers).or_else(|| self.time_shared(wafers)) {
+            return Ok(found);
+        }
+        let needed_wafers = self.fewest_wafers()?;
+        let (shortfall, what) = self.shortfall(wafers);
+        Err(PlaceError::DoesNotFit { wafers, shortfall_bytes_per_pe: shortfall, needed_wafers, what })
+    }
+
+    /// The fewest wafers that hold the model.
+    pub fn fewest_wafers(&self) -> Result<u32, PlaceError> {
+        self.check_whole_wafer()?;
+        let room = u128::from(self.settings.machine.pes()) * u128::from(self.limit());
+        let bytes = self.blueprint.bytes();
+        let bound = narrow(bytes.div_ceil(room.max(1))).max(1);
+        let mut best = u64::MAX;
+        for slots in 1..=self.most_slots() {
+            for arrangement in Arrangement::of_slots(slots, &self.settings.machine) {
+                let (columns, rows) = arrangement.slot_size(&self.settings.machine);
+                let usable = u128::from(slots * columns * rows) * u128::from(self.limit());
+                if narrow(bytes.div_ceil(usable.max(1))) >= best {
+                    continue;
+                }
+                let evaluation = Evaluation::new(self.blueprint, self.settings, arrangement);
+                if let Some(groups) = first_fit(&evaluation.needs, self.limit()) {
+                    best = best.min(divide_up(groups.len() as u64, slots));
+                }
+                if best <= bound {
+                    return Ok(u32::try_from(best).unwrap_or(u32::MAX));
+                }
+            }
+        }
+        Ok(u32::try_from(best).unwrap_or(u32::MAX))
+    }
+
+    fn limit(&self) -> u64 {
+        self.settings.machine.free_memory.0
+    }
+
+    /// Slots on a wafer beyond which the largest layer cannot fit, or which more than four times the items cannot use.
+    fn most_slots(&self) -> u64 {
+        let largest = self.blueprint.kinds.iter().map(|kind| kind.matrices.bytes()).max().unwrap_or(0);
+        let room = u128::from(self.settings.machine.pes()) * u128::from(self.limit());
+        let by_bytes = narrow(room / u128::from(largest.max(1)));
+        by_bytes.min(self.settings.machine.pes()).min(self.blueprint.fewest_items().saturating_mul(4)).max(1)
+    }
+
+    /// The best arrangement with a slot for every item.
+    fn everything_alone(&self, wafers: u32) -> Option<Found> {
+        let mut candidates: Vec<(Evaluation, Vec<usize>)> = Vec::new();
+        let mut largest = 0;
+        for slots in divide_up(self.blueprint.fewest_items(), u64::from(wafers))..=self.most_slots() {
+            if is_too_small(self.settings.machine.pes() / slots, largest) {
+                break;
+            }
+            for arrangement in Arrangement::of_slots(slots, &self.settings.machine) {
+                let (columns, rows) = arrangement.slot_size(&self.settings.machine);
+                if is_too_small(columns * rows, largest) {
+                    continue;
+                }
+                let evaluation = Evaluation::new(self.blueprint, self.settings, arrangement);
+                let fits = evaluation.needs.iter().all(|need| need.fits(self.limit()));
+                if fits && evaluation.needs.len() as u64 <= slots.saturating_mul(u64::from(wafers)) {
+                    largest = largest.max(evaluation.area());
+                    let groups = vec![1; evaluation.needs.len()];
+                    candidates.push((evaluation, groups));
+                }
+            }
+        }
+        choose(candidates, wafers)
+    }
+
+    /// The best arrangement in which some items share slots.
+    fn time_shared(&self, wafers: u32) -> Option<Found> {
+        let mut candidates: Vec<(Evaluation, Vec<usize>)> = Vec::new();
+        let mut most_alone = 0;
+        for slots in 1..=self.most_slots() {
+            for arrangement in Arrangement::of_slots(slots, &self.settings.machine) {
+                let evaluation = Evaluation::new(self.blueprint, self.settings, arrangement);
+                let Some(groups) = pack(&evaluation.needs, slots.saturating_mul(u64::from(wafers)), self.limit()) else {
+                    continue;
+                };
+                let alone = evaluation.layers_alone(&groups);
+                if alone > most_alone {
+                    most_alone = alone;
+                    candidates.clear();
+                }
+                if alone == most_alone {
+                    candidates.push((evaluation, groups));
+                }
+            }
+        }
+        choose(candidates, wafers)
+    }
+
+    /// An error where one layer or the smallest part of a table does not fit a whole wafer.
+    fn check_whole_wafer(&self) -> Result<(), PlaceError> {
+        let machine = &self.settings.machine;
+        let evaluation = Evaluation::new(self.blueprint, self.settings, Arrangement { across: 1, down: 1 });
+        for (item, need) in evaluation.items.iter().zip(&evaluation.needs) {
+            if !need.fits(self.limit()) {
+                return Err(PlaceError::LayerTooLarge {
+                    what: item.to_string(),
+                    shortfall_bytes_per_pe: need.beyond(self.limit()),
+                    columns: machine.columns,
+                    rows: machine.rows,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// How many bytes the worst processing element lacks at least, and which items lack them.
+    fn shortfall(&self, wafers: u32) -> (wafersim_spec::Bytes, String) {
+        let mut best: Option<(u64, Evaluation)> = None;
+        for slots in 1..=divide_up(self.blueprint.fewest_items(), u64::from(wafers)).min(self.settings.machine.pes()) {
+            for arrangement in Arrangement::of_slots(slots, &self.settings.machine) {
+                let (columns, rows) = arrangement.slot_size(&self.settings.machine);
+                let room = u128::from(slots * columns * rows) * u128::from(wafers);
+                let least = narrow(self.blueprint.bytes().div_ceil(room.max(1)));
+                if best.as_ref().is_some_and(|(bytes, _)| least >= *bytes) {
+                    continue;
+                }
+                let evaluation = Evaluation::new(self.blueprint, self.settings, arrangement);
+                let bytes = smallest_limit(&evaluation.needs, slots.saturating_mul(u64::from(wafers)));
+                if let Some(bytes) = bytes.filter(|bytes| best.as_ref().is_none_or(|(known, _)| bytes < known)) {
+                    best = Some((bytes, evaluation));
+                }
+            }
+        }
+        let Some((bytes, evaluation)) = best else { return (wafersim_spec::Bytes::ZERO, "the model".into()) };
+        let what = evaluation.fullest_slot(bytes);
+        (wafersim_spec::Bytes(bytes.saturating_sub(self.limit())), what)
+    }
+}
+
+impl Evaluation {
+    /// The items of the fullest slot when slots hold at most `limit` bytes a processing element.
+    fn fullest_slot(&self, limit: u64) -> String {
+        let mut first = 0;
+        let mut fullest = (0, 0, 0);
+        for size in first_fit(&self.needs, limit).unwrap_or_default() {
+            let group = &self.needs[first..first + size];
+            let bytes = group.iter().copied().reduce(|sum, need| sum.with(&need)).map_or(0, |need| need.sum());
+            if bytes > fullest.0 {
+                fullest = (bytes, first, size);
+            }
+            first += size;
+        }
+        let (_, first, size) = fullest;
+        let names = match (self.items.get(first), self.items.get(first + size.max(1) - 1)) {
+            (Some(one), _) if size <= 1 => one.to_string(),
+            (Some(first), Some(last)) => format!("{first} to {last}"),
+            _ => "the model".into(),
+        };
+        format!("{names} on a slot of {} x {}", self.region.0, self.region.1)
+    }
+}
+
+/// Whether an area is below what may be given up for a better shape.
+const fn is_too_small(area: u64, largest: u64) -> bool {
+    (area as u128) * 10 < (largest as u128) * (LEAST_AREA_TENTHS as u128)
+}
+
+/// Steps 2 to 4 of the choice.
+fn choose(candidates: Vec<(Evaluation, Vec<usize>)>, wafers: u32) -> Option<Found> {
+    let largest = candidates.iter().map(|(evaluation, _)| evaluation.area()).max()?;
+    let large = candidates.into_iter().filter(|(evaluation, _)| !is_too_small(evaluation.area(), largest));
+    let best = large.min_by_key(|(evaluation, _)| {
+        (evaluation.perimeter(), u64::MAX - evaluation.area(), evaluation.arrangement)
+    });
+    best.map(|(evaluation, groups)| Found { wafers, evaluation, groups })
+}
+
+impl ModelBlueprint<'_> {
+    /// Bytes of an item in the worst processing element of a region.
+    pub fn load(&self, item: &Item, settings: &Settings, region: (u64, u64)) -> ByteCounts {
+        match item {
+            Item::Layer(layer) => {
+                let kind = self.kind_of_layer.get(*layer as usize).and_then(|kind| self.kinds.get(*kind));
+                kind.map_or_else(ByteCounts::default, |kind| kind.load(settings, region))
+            }
+            Item::LmHead(part) => self.head.load(settings, region, part),
+            Item::Embedding(part) => {
+                self.embedding.map_or_else(ByteCounts::default, |table| table.load(settings, region, part))
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Memory that a layer needs only while it works: activations, buffers for what arrives, and the tiles of a prefill.
+//!
+//! The rules, per token of the micro-batch and for the worst processing element. `hidden` lies along y, so a piece of
+//! it is `hidden / rows`; everything that the first product of a pair makes lies along x.
+//!
+//! * The residual stays for the whole layer; the normed copy of it stays for each half.
+//! * Attention: the pieces of query, key and value, the queries of all heads that the processing element scores (its
+//!   result takes the same place), and a score for each token of one user that it caches. MLA in its absorbed form: the
+//!   compressed query, the pieces of all heads' queries, and the queries brought into the latent space.
+//! * Feed-forward: gate and up of the widest part. Of the experts, as many as a token may use in one cell at once, the
+//!   input once more where the cells are smaller than the region, and the sum of their outputs; router logits and the
+//!   chosen experts with their weights.
+//! * The halves run one after the other, so the larger counts.
+//! * Receive buffers: the largest payload of a reduction once more.
+//!
+//! Not counted: stack and message headers (part of code and runtime), and buffers for tokens that wait.
+
+use wafersim_spec::model::{Attention, FeedForward, Layer};
+
+use crate::arithmetic::divide_up;
+use crate::cells::CellGrid;
+use crate::kv_cache::KvLayout;
+
+/// Elements in the worst processing element, in the activations' format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WorkingElements {
+    pub activations: u64,
+    pub receive: u64,
+}
+
+impl WorkingElements {
+    fn times(self, tokens: u64) -> Self {
+        Self { activations: self.activations.saturating_mul(tokens), receive: self.receive.saturating_mul(tokens) }
+    }
+}
+
+/// What a half of a layer needs beside the residual.
+struct Half {
+    held: u64,
+    /// The largest payload of one reduction.
+    payload: u64,
+}
+
+/// A layer in decode. `grid` is the whole region for a layer without experts.
+pub(crate) fn decode(layer: &Layer, hidden: u64, kv: &KvLayout, grid: &CellGrid, context: u64, tokens: u64) -> WorkingElements {
+    let (columns, rows) = (grid.columns, grid.rows);
+    let residual = divide_up(hidden, rows);
+    let attention = attention_half(&layer.attention, kv, columns, rows, context);
+    let feed_forward = feed_forward_half(&layer.feed_forward, hidden, grid);
+    let normed = residual;
+    WorkingElements {
+        activations: sum([residual, normed, attention.held.max(feed_forward.held)]),
+        receive: residual.max(attention.payload).max(feed_forward.payload),
+    }
+    .times(tokens)
+}
+
+fn attention_half(attention: &Attention, kv: &KvLayout, columns: u64, rows: u64, context: u64) -> Half {
+    let scores = kv.query_heads_per_pe().saturating_mul(kv.tokens_of_one_user(context));
+    let queries = kv.query_elements_per_pe();
+    match attention {
+        Attention::Grouped(grouped) => {
+            let query = divide_up(grouped.heads * grouped.head_dim, columns);
+            let key_and_value = 2 * divide_up(grouped.kv_heads * grouped.head_dim, columns);
+            Half {
+                held: sum([query.max(queries), key_and_value, scores]),
+                payload: (query + key_and_value).max(scores).max(queries),
+            }
+        }
+        Attention::Latent(latent) => {
+            let compressed = latent.query_rank.map_or(0, |rank| divide_up(rank, columns));
+            let key = divide_up(latent.kv_rank + latent.rope_dim, columns);
+            let query = divide_up(latent.heads * (latent.nope_dim + latent.rope_dim), rows);
+            Half {
+                held: sum([compressed, key, query, queries, scores]),
+                payload: (compressed + key).max(query).max(queries).max(scores),
+            }
+        }
+    }
+}
+
+fn feed_forward_half(feed_forward: &FeedForward, hidden: u64, grid: &CellGrid) -> Half {
+    match feed_forward {
+        FeedForward::Dense { width, .. } => {
+            let inner = 2 * divide_up(*width, grid.columns);
+            Half { held: inner, payload: inner }
+        }
+        FeedForward::Moe(moe) => {
+            let (cell_columns, cell_rows) = grid.smallest_cell();
+            let at_once = moe.top_k.min(grid.most_copies_in_a_cell(moe.experts));
+            let routed = at_once.saturating_mul(2 * divide_up(moe.width, cell_columns));
+            let shared = 2 * divide_up(moe.shared_width, grid.columns);
+            let router = divide_up(moe.experts, grid.columns) + 2 * moe.top_k;
+            let output = divide_up(hidden, cell_rows);
+            let input = if grid.cells() > 1 { output } else { 0 };
+            Half { held: sum([router, routed.max(shared), input, output]), payload: routed.max(shared).max(output) }
+        }
+    }
+}
+
+/// The embedding of a token: its piece of the table's row.
+pub(crate) fn embedding(hidden: u64, rows: u64, tokens: u64) -> WorkingElements {
+    let piece = divide_up(hidden, rows);
+    WorkingElements { activations: piece, receive: piece }.times(tokens)
+}
+
+/// Final norm and LM head over `vocabulary` entries: residual, normed copy and logits.
+pub(crate) fn lm_head(hidden: u64, vocabulary: u64, columns: u64, rows: u64, tokens: u64) -> WorkingElements {
+    let (piece, logits) = (divide_up(hidden, rows), divide_up(vocabulary, columns));
+    WorkingElements { activations: sum([piece, piece, logits]), receive: logits.max(piece) }.times(tokens)
+}
+
+/// Elements of a prefill of `tokens` at once in the worst processing element (shared/facts/kernels.md, "One prefill
+/// layer"): sequence along y, widths along x; the input tile twice (double buffer), the widest intermediate twice, and
+/// the scores of one head against everything that is visible.
+pub(crate) fn prefill(layer: &Layer, hidden: u64, columns: u64, rows: u64, context: u64, tokens: u64) -> u64 {
+    let attention = match &layer.attention {
+        Attention::Grouped(grouped) => grouped.heads * grouped.head_dim,
+        Attention::Latent(latent) => latent.heads * (latent.nope_dim + latent.rope_dim),
+    };
+    let feed_forward = match &layer.feed_forward {
+        FeedForward::Dense { width, .. } => *width,
+        FeedForward::Moe(moe) => moe.width.max(moe.shared_width),
+    };
+    let visible = layer.attention.reach().visible(context).max(tokens.min(context));
+    let per_row = divide_up(tokens, rows);
+    let per_token =
+        [2 * divide_up(hidden, columns), 2 * divide_up(attention.max(feed_forward), columns), divide_up(visible, columns)];
+    per_row.saturating_mul(sum(per_token))
+}
+
+fn sum<const N: usize>(parts: [u64; N]) -> u64 {
+    parts.into_iter().fold(0, u64::saturating_add)
+}

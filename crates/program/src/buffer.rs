@@ -1,0 +1,32 @@
+//! What lives in the memory of a processing element while a program runs, and the colors that carry it.
+
+use serde::Serialize;
+use wafersim_spec::DataType;
+
+/// Index of a buffer in its program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct BufferId(pub u32);
+
+/// Index of a color in its program. Which of the router's 24 colors it becomes is decided when the program is lowered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Color(pub u32);
+
+/// A piece of a tensor in every processing element of the region.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Buffer {
+    /// Name, unique in its program, for example `attention.scores`.
+    pub name: String,
+    /// Elements in the fullest processing element.
+    pub elements: u64,
+    /// Number format.
+    pub data_type: DataType,
+}
+
+impl Buffer {
+    /// Wavelets that carry the buffer of the fullest processing element.
+    pub fn wavelets(&self) -> u64 {
+        self.data_type.wavelets(self.elements)
+    }
+}

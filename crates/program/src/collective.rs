@@ -1,0 +1,187 @@
+//! Reductions over lines of processing elements, written in the language.
+//!
+//! Two-level (K-tree, K = 2) reduce as published with WaferLLM (OSDI 2025): inside every group two chains converge on the
+//! group's middle member; the group roots do the same among themselves over routes that pass straight through the others;
+//! the middle root multicasts the result.
+
+use crate::buffer::{BufferId, Color};
+use crate::program::{Node, Program};
+use crate::region::Axis;
+use crate::step::{Action, ChainReduce, Multicast, ReduceOperator, Root, Style};
+
+/// Colors of a reduction along one axis: reused by all reductions along it, since they never run at the same time.
+#[derive(Debug, Clone)]
+struct Colors {
+    groups: Vec<Color>,
+    roots: Vec<Color>,
+    multicast: Vec<Color>,
+}
+
+/// Both axes need 4 + 4 + 2 colors each: 20 in all, as the published decode kernel for WSE-2 holds them.
+fn colors(program: &mut Program, axis: Axis) -> Colors {
+    while program.color_count() < 20 {
+        program.new_colors(1);
+    }
+    let first = if axis == Axis::X { 0 } else { 10 };
+    let range = |from: u32, to: u32| (from..to).map(Color).collect();
+    Colors { groups: range(first, first + 4), roots: range(first + 4, first + 8), multicast: range(first + 8, first + 10) }
+}
+
+/// The group count for a line of `length`: the one with the shortest critical path, which is near `sqrt(length)`
+/// (stages = half a group + half the groups). Ties take the smaller count. At least 1.
+pub fn default_groups(length: u64) -> u64 {
+    ((length as f64).sqrt().round() as u64).max(1)
+}
+
+/// The geometry of a two-level reduction of `line` members in `groups` groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TwoLevel {
+    /// Number of groups, at least 1 and at most the line's length.
+    pub groups: u64,
+    /// Members of the largest group.
+    pub group_size: u64,
+    /// Index of the root of roots along the line.
+    pub root: u64,
+}
+
+impl TwoLevel {
+    /// Divides a line. Group counts outside `1..=line` are brought inside.
+    pub fn new(line: u64, groups: u64) -> Self {
+        let line = line.max(1);
+        let group_size = line.div_ceil(groups.clamp(1, line));
+        let groups = line.div_ceil(group_size);
+        let root = (groups / 2 * group_size + group_size / 2).min(line - 1);
+        Self { groups, group_size, root }
+    }
+}
+
+/// Reduces `payload` along `axis` of the program's region to the root of roots, in `groups` groups.
+pub fn group_reduce(
+    program: &mut Program,
+    axis: Axis,
+    groups: u64,
+    payload: BufferId,
+    operator: ReduceOperator,
+) -> Vec<Node> {
+    let tree = TwoLevel::new(program.region.along(axis), groups);
+    let colors = colors(program, axis);
+    let chain = |count, stride, offset, colors| {
+        Action::ChainReduce(ChainReduce {
+            axis,
+            count,
+            stride,
+            offset,
+            root: Root::Middle,
+            operator,
+            style: Style::Streaming,
+            payload,
+            colors,
+        })
+    };
+    let mut steps = Vec::with_capacity(2);
+    if tree.group_size > 1 {
+        steps.push(program.step(chain(tree.group_size, 1, 0, colors.groups)));
+    }
+    if tree.groups > 1 {
+        steps.push(program.step(chain(tree.groups, tree.group_size, tree.group_size / 2, colors.roots)));
+    }
+    steps
+}
+
+/// Reduces `payload` along `axis` and gives the result to every member of the line.
+pub fn all_reduce(
+    program: &mut Program,
+    axis: Axis,
+    groups: u64,
+    payload: BufferId,
+    operator: ReduceOperator,
+) -> Vec<Node> {
+    let mut steps = group_reduce(program, axis, groups, payload, operator);
+    if program.region.along(axis) > 1 {
+        let from = TwoLevel::new(program.region.along(axis), groups).root;
+        steps.push(multicast(program, axis, from, payload));
+    }
+    steps
+}
+
+/// Sends `payload` from the member at index `from` to the whole line.
+pub fn multicast(program: &mut Program, axis: Axis, from: u64, payload: BufferId) -> Node {
+    let colors = colors(program, axis).multicast;
+    let span = program.region.along(axis);
+    program.step(Action::Multicast(Multicast { axis, from, span, style: Style::Streaming, payload, colors }))
+}
+
+/// Reduce and multicast over segments of `segment` neighbouring members of each line (the columns of one head).
+pub fn segment_all_reduce(
+    program: &mut Program,
+    axis: Axis,
+    segment: u64,
+    stride: u64,
+    payload: BufferId,
+    operator: ReduceOperator,
+) -> Vec<Node> {
+    if segment <= 1 {
+        return Vec::new();
+    }
+    let tree = TwoLevel::new(segment, default_groups(segment));
+    let colors = colors(program, axis);
+    let chain = |count, stride, offset, colors| {
+        Action::ChainReduce(ChainReduce {
+            axis,
+            count,
+            stride,
+            offset,
+            root: Root::Middle,
+            operator,
+            style: Style::Streaming,
+            payload,
+            colors,
+        })
+    };
+    let mut steps = Vec::with_capacity(3);
+    if tree.group_size > 1 {
+        steps.push(program.step(chain(tree.group_size, stride, 0, colors.groups)));
+    }
+    if tree.groups > 1 {
+        let offset = tree.group_size / 2 * stride;
+        steps.push(program.step(chain(tree.groups, tree.group_size * stride, offset, colors.roots)));
+    }
+    steps.push(program.step(Action::Multicast(Multicast {
+        axis,
+        from: tree.root * stride,
+        span: segment * stride,
+        style: Style::Streaming,
+        payload,
+        colors: colors.multicast,
+    })));
+    steps
+}
+
+/// The vendor library's all-reduce: one chain to the first member, then a broadcast, both by tasks.
+pub fn library_all_reduce(program: &mut Program, axis: Axis, payload: BufferId, operator: ReduceOperator) -> Vec<Node> {
+    let count = program.region.along(axis);
+    if count <= 1 {
+        return Vec::new();
+    }
+    let colors = colors(program, axis);
+    let reduce = Action::ChainReduce(ChainReduce {
+        axis,
+        count,
+        stride: 1,
+        offset: 0,
+        root: Root::First,
+        operator,
+        style: Style::Library,
+        payload,
+        colors: colors.groups,
+    });
+    let broadcast = Action::Multicast(Multicast {
+        axis,
+        from: 0,
+        span: count,
+        style: Style::Library,
+        payload,
+        colors: colors.multicast,
+    });
+    vec![program.step(reduce), program.step(broadcast)]
+}

@@ -1,0 +1,37 @@
+//! The dataflow language that wafer kernels are written in: the few words of which every kernel is made.
+//!
+//! A [`Program`] is a tree of [`Node`]s over a rectangle of processing elements. Its leaves are [`Step`]s: chain
+//! reduce, multicast, shift, relayout, vector work, route change, synchronisation. Each says who takes part
+//! (a [`Region`] and an axis), what travels (a [`Buffer`], elements, data type), on which colors, and what is computed.
+//!
+//! Three readings share it: *cost* adds it up in closed form, *fabric* lowers it to routes and wavelets, *values*
+//! computes it with numbers. This crate knows no time and no wafer.
+//!
+//! ```
+//! use wafersim_program::{Axis, Program, Region, collective, ReduceOperator};
+//! use wafersim_spec::DataType;
+//!
+//! let region = Region::new(0, 0, 16, 16);
+//! let mut program = Program::new("row sums", region);
+//! let sums = program.buffer("sums", 4, DataType::Fp16);
+//! let steps = collective::all_reduce(&mut program, Axis::Y, 4, sums, ReduceOperator::Add);
+//! program.push("all-reduce", steps);
+//! assert_eq!(program.steps().count(), 3, "chains in the groups, chain of the roots, multicast");
+//! ```
+
+pub mod buffer;
+pub mod collective;
+pub mod program;
+pub mod region;
+pub mod step;
+pub mod transfer;
+pub mod work;
+
+pub use buffer::{Buffer, BufferId, Color};
+pub use program::{Node, Program};
+pub use region::{Axis, Region};
+pub use step::{
+    Action, ChainReduce, Compute, Multicast, ReduceOperator, Relayout, Root, RouteChange, Shift, Step, Style, Synchronise,
+};
+pub use transfer::Transfer;
+pub use work::{Math, Operation, Work};

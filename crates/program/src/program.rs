@@ -1,0 +1,161 @@
+//! A program: a tree of steps, the buffers they touch and the colors they use.
+
+use serde::Serialize;
+use wafersim_spec::DataType;
+
+use crate::buffer::{Buffer, BufferId, Color};
+use crate::region::Region;
+use crate::step::{Action, Compute, RouteChange, Step, Synchronise};
+use crate::work::{Math, Work};
+
+/// How steps follow one another.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Node {
+    /// A single step.
+    Step(Step),
+    /// One after the other, under the name of an operator of the model.
+    Operator {
+        /// Name, for example `attention.query_key_value`.
+        name: String,
+        /// Its parts in order.
+        body: Vec<Self>,
+    },
+    /// One after the other.
+    Sequence(Vec<Self>),
+    /// At the same time on different processing elements (or, where the hardware overlaps them, on the same).
+    Parallel(Vec<Self>),
+    /// A systolic loop: in each of `times` rounds the transfers for the next round run beside the compute of this one
+    /// (double buffering), then `after` follows.
+    Systolic {
+        /// Rounds.
+        times: u64,
+        /// Local work of a round.
+        compute: Box<Self>,
+        /// Transfers of a round.
+        transfers: Vec<Step>,
+        /// What closes a round, not overlapped.
+        after: Vec<Step>,
+    },
+    /// The body, `times` times.
+    Repeat {
+        /// Rounds.
+        times: u64,
+        /// What is repeated.
+        body: Box<Self>,
+    },
+}
+
+/// A program over a region.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Program {
+    /// What it computes.
+    pub name: String,
+    /// The processing elements it runs on.
+    pub region: Region,
+    /// Buffers, by [`BufferId`].
+    pub buffers: Vec<Buffer>,
+    /// Number of colors used so far.
+    colors: u32,
+    /// The operators in order.
+    pub body: Vec<Node>,
+}
+
+impl Program {
+    /// An empty program.
+    pub fn new(name: impl Into<String>, region: Region) -> Self {
+        Self { name: name.into(), region, buffers: Vec::new(), colors: 0, body: Vec::new() }
+    }
+
+    /// Declares a buffer: `elements` in the fullest processing element.
+    pub fn buffer(&mut self, name: impl Into<String>, elements: u64, data_type: DataType) -> BufferId {
+        let id = BufferId(self.buffers.len() as u32);
+        self.buffers.push(Buffer { name: name.into(), elements, data_type });
+        id
+    }
+
+    /// The buffer of an id. Ids of another program give the last buffer, or an empty one.
+    pub fn buffer_of(&self, id: BufferId) -> &Buffer {
+        static EMPTY: Buffer = Buffer { name: String::new(), elements: 0, data_type: DataType::Fp32 };
+        self.buffers.get(id.0 as usize).or(self.buffers.last()).unwrap_or(&EMPTY)
+    }
+
+    /// `count` colors. The sets of one axis and purpose are shared by all steps of a program that never run at the same
+    /// time, so a program asks for each purpose once (see [`crate::collective::Colors`]).
+    pub fn new_colors(&mut self, count: u32) -> Vec<Color> {
+        let first = self.colors;
+        self.colors += count;
+        (first..self.colors).map(Color).collect()
+    }
+
+    /// Colors that the program uses.
+    pub fn color_count(&self) -> u32 {
+        self.colors
+    }
+
+    /// Appends an operator.
+    pub fn push(&mut self, name: impl Into<String>, body: Vec<Node>) {
+        self.body.push(Node::Operator { name: name.into(), body });
+    }
+
+    /// A compute step over the program's region.
+    pub fn compute(&self, math: Math, reads: &[BufferId], writes: BufferId, work: Vec<Work>) -> Node {
+        self.step(Action::Compute(Compute { math, reads: reads.to_vec(), writes, work }))
+    }
+
+    /// A step over the program's region.
+    pub fn step(&self, action: Action) -> Node {
+        Node::Step(Step { region: self.region, action })
+    }
+
+    /// A route change over the program's region.
+    pub fn route_change(&self, changes: u64) -> Node {
+        self.step(Action::RouteChange(RouteChange { changes }))
+    }
+
+    /// A synchronisation step over the program's region.
+    pub fn synchronise(&self, hops: u64, completions: u64) -> Step {
+        Step { region: self.region, action: Action::Synchronise(Synchronise { hops, completions }) }
+    }
+
+    /// Every step in the text of the program, loops once.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        let mut found = Vec::new();
+        for node in &self.body {
+            node.visit(1, &mut |step, _| found.push(step));
+        }
+        found.into_iter()
+    }
+
+    /// Multiply-accumulates of the fullest processing element, loops counted.
+    pub fn macs_per_element(&self) -> u64 {
+        let mut macs = 0u64;
+        for node in &self.body {
+            node.visit(1, &mut |step, times| {
+                if let Action::Compute(compute) = &step.action {
+                    let once: u64 = compute.work.iter().map(Work::macs).sum();
+                    macs = macs.saturating_add(once.saturating_mul(times));
+                }
+            });
+        }
+        macs
+    }
+}
+
+impl Node {
+    /// Calls `each` for every step with the number of times that it runs.
+    pub fn visit<'a>(&'a self, times: u64, each: &mut impl FnMut(&'a Step, u64)) {
+        match self {
+            Self::Step(step) => each(step, times),
+            Self::Operator { body, .. } | Self::Sequence(body) | Self::Parallel(body) => {
+                body.iter().for_each(|node| node.visit(times, each));
+            }
+            Self::Systolic { times: rounds, compute, transfers, after } => {
+                let times = times.saturating_mul(*rounds);
+                compute.visit(times, each);
+                transfers.iter().chain(after).for_each(|step| each(step, times));
+            }
+            Self::Repeat { times: rounds, body } => body.visit(times.saturating_mul(*rounds), each),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Rectangles of processing elements and the two axes.
+
+use serde::Serialize;
+
+/// A direction of the mesh. Reducing along `X` sends east and west; along `Y` north and south.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Axis {
+    /// Along a row.
+    X,
+    /// Along a column.
+    Y,
+}
+
+impl Axis {
+    /// The other axis.
+    pub const fn across(self) -> Self {
+        match self {
+            Self::X => Self::Y,
+            Self::Y => Self::X,
+        }
+    }
+}
+
+/// A rectangle of processing elements: north-west corner and size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Region {
+    /// First column.
+    pub x: u64,
+    /// First row.
+    pub y: u64,
+    /// Number of columns; at least 1.
+    pub columns: u64,
+    /// Number of rows; at least 1.
+    pub rows: u64,
+}
+
+impl Region {
+    /// A rectangle; sizes below 1 become 1.
+    pub const fn new(x: u64, y: u64, columns: u64, rows: u64) -> Self {
+        Self { x, y, columns: if columns == 0 { 1 } else { columns }, rows: if rows == 0 { 1 } else { rows } }
+    }
+
+    /// Processing elements along an axis.
+    pub const fn along(&self, axis: Axis) -> u64 {
+        match axis {
+            Axis::X => self.columns,
+            Axis::Y => self.rows,
+        }
+    }
+
+    /// Processing elements in all.
+    pub const fn elements(&self) -> u64 {
+        self.columns * self.rows
+    }
+
+    /// Elements of a dimension of `size` that the fullest processing element along `axis` holds.
+    pub const fn share(&self, axis: Axis, size: u64) -> u64 {
+        size.div_ceil(self.along(axis))
+    }
+}

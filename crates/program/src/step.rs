@@ -1,0 +1,204 @@
+//! The words of the language: what one step does, over which processing elements, with what payload on which colors.
+
+use serde::Serialize;
+
+use crate::buffer::{BufferId, Color};
+use crate::region::{Axis, Region};
+use crate::work::{Math, Work};
+
+/// How partial values are combined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReduceOperator {
+    /// Sum.
+    Add,
+    /// Maximum.
+    Max,
+}
+
+/// Where a chain ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Root {
+    /// Two chains converge on the middle member (index `count / 2`).
+    Middle,
+    /// One chain runs to member 0.
+    First,
+    /// The root moves by one member each time the step runs (the transposed product of prefill attention).
+    Rotating,
+}
+
+/// How a transfer is programmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Style {
+    /// One fabric-to-fabric vector operation per processing element; wavelets stream through.
+    Streaming,
+    /// The vendor's collectives library: a task per word.
+    Library,
+}
+
+/// Chains of processing elements, `stride` hops apart, each receiving, combining and sending on, until the root of each
+/// chain holds the result. A line of the region longer than one chain holds several chains side by side.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ChainReduce {
+    /// Direction of the chains.
+    pub axis: Axis,
+    /// Members of the longest chain.
+    pub count: u64,
+    /// Hops between neighbouring members.
+    pub stride: u64,
+    /// Hops from the start of a line to its first member (the root of the first group when group roots are reduced).
+    pub offset: u64,
+    /// Where each chain ends.
+    pub root: Root,
+    /// How values are combined.
+    pub operator: ReduceOperator,
+    /// How it is programmed.
+    pub style: Style,
+    /// What is reduced, in place.
+    pub payload: BufferId,
+    /// Two colors a direction, used in turn by even and odd members, so that no router has two sources on one color.
+    pub colors: Vec<Color>,
+}
+
+/// One member of each line sends, all others receive; routers copy in passing.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Multicast {
+    /// Direction of the lines.
+    pub axis: Axis,
+    /// Index of the sender along the axis.
+    pub from: u64,
+    /// Members of a line that receive; the line's length unless the region is divided.
+    pub span: u64,
+    /// How it is programmed.
+    pub style: Style,
+    /// What is sent.
+    pub payload: BufferId,
+    /// One color for each direction.
+    pub colors: Vec<Color>,
+}
+
+/// Every processing element sends to its neighbour on a logical ring and receives from the other one.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Shift {
+    /// Direction of the lines.
+    pub axis: Axis,
+    /// Whether the line is a ring folded by interleaving (neighbours at most two hops apart), or open (one hop).
+    pub ring: bool,
+    /// What moves.
+    pub payload: BufferId,
+    /// Two colors a direction.
+    pub colors: Vec<Color>,
+}
+
+impl Shift {
+    /// Hops between logical neighbours.
+    pub const fn hops(&self) -> u64 {
+        if self.ring { 2 } else { 1 }
+    }
+}
+
+/// Data moves from one layout to another: every line carries pieces of it past processing elements that keep their part.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Relayout {
+    /// Direction of the lines.
+    pub axis: Axis,
+    /// Farthest way of any piece, in hops.
+    pub hops: u64,
+    /// Wavelets that cross the busiest link of a line.
+    pub wavelets: u64,
+    /// What is read.
+    pub source: BufferId,
+    /// What is written.
+    pub target: BufferId,
+    /// Whether pieces that arrive at one place are added (combine) rather than stored side by side (dispatch).
+    pub accumulate: bool,
+    /// One color a direction.
+    pub colors: Vec<Color>,
+}
+
+/// Vector work of every processing element of the region.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Compute {
+    /// The mathematics.
+    pub math: Math,
+    /// Buffers read.
+    pub reads: Vec<BufferId>,
+    /// Buffer written.
+    pub writes: BufferId,
+    /// The operations of the fullest processing element.
+    pub work: Vec<Work>,
+}
+
+/// Routes are rewritten at run time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RouteChange {
+    /// Changes one after the other.
+    pub changes: u64,
+}
+
+/// Neighbours wait for each other between the steps of a systolic loop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Synchronise {
+    /// Hops to the neighbour waited for.
+    pub hops: u64,
+    /// Tasks activated by completions.
+    pub completions: u64,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Chains of partial results.
+    ChainReduce(ChainReduce),
+    /// One to all of a line.
+    Multicast(Multicast),
+    /// All to their neighbours.
+    Shift(Shift),
+    /// Between layouts.
+    Relayout(Relayout),
+    /// Vector work.
+    Compute(Compute),
+    /// New routes.
+    RouteChange(RouteChange),
+    /// Waiting for neighbours.
+    Synchronise(Synchronise),
+}
+
+/// One action over a region.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Step {
+    /// Who takes part.
+    pub region: Region,
+    /// What they do.
+    pub action: Action,
+}
+
+impl ChainReduce {
+    /// Longest way of a partial result: (processing elements that combine, hops), for one run.
+    pub fn longest_way(&self) -> (u64, u64) {
+        let stages = match self.root {
+            Root::Middle => self.count / 2,
+            Root::First => self.count.saturating_sub(1),
+            Root::Rotating => 1,
+        };
+        (stages, stages * self.stride)
+    }
+
+    /// Chains that end at one root: 2 in the middle of a line of three or more, 1 of two, 0 of a single member.
+    pub fn sides(&self) -> u64 {
+        match self.root {
+            Root::Middle => self.count.saturating_sub(1).min(2),
+            Root::First | Root::Rotating => self.count.saturating_sub(1).min(1),
+        }
+    }
+}
+
+impl Multicast {
+    /// Longest way of the payload in hops.
+    pub fn longest_way(&self) -> u64 {
+        self.from.max(self.span.saturating_sub(1).saturating_sub(self.from))
+    }
+}

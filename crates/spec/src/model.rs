@@ -1,0 +1,274 @@
+//! The transformer as read from a Hugging Face `config.json`: layers, their tensors, and the counts that follow.
+//!
+//! One list of tensors per layer ([`Layer::tensors`]) is the single source of shapes: parameter counts, the operator
+//! graph and the placement all come from it.
+
+pub mod builtin;
+mod config_json;
+mod count;
+mod read;
+
+use serde::Serialize;
+
+use crate::data_type::{Precision, TensorClass};
+use crate::units::Bytes;
+
+/// A transformer. Values of this type have been checked: all sizes are at least 1 and small enough that no product
+/// of them overflows `u64`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Model {
+    /// Name of the built-in, or the file's path.
+    pub name: String,
+    /// `model_type` of the config file, for example `qwen3_moe`.
+    pub family: String,
+    /// Width of the residual stream.
+    pub hidden: u64,
+    /// Entries of the vocabulary.
+    pub vocabulary: u64,
+    /// Longest sequence that the model was made for, in tokens.
+    pub max_positions: u64,
+    /// Whether the LM head is the embedding table.
+    pub tied_embeddings: bool,
+    /// The layers from input to output.
+    pub layers: Vec<Layer>,
+    /// RMSNorm epsilon (used by the numeric reading only).
+    pub norm_epsilon: f64,
+    /// Base of the rotary embedding (used by the numeric reading only).
+    pub rope_theta: f64,
+}
+
+/// One transformer layer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Layer {
+    /// How the layer looks back.
+    pub attention: Attention,
+    /// What follows the attention.
+    pub feed_forward: FeedForward,
+    /// RMSNorm gains of width `hidden` in this layer (2 in most families, 4 in Grok).
+    pub norms: u64,
+}
+
+/// How far back a layer looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reach {
+    /// Every earlier token.
+    Full,
+    /// The last `n` tokens (gpt-oss).
+    Window(u64),
+    /// The tokens of the current chunk of `n` (Llama 4).
+    Chunk(u64),
+}
+
+impl Reach {
+    /// Most tokens that one query can see with `context` tokens in the cache.
+    pub fn visible(self, context: u64) -> u64 {
+        match self {
+            Self::Full => context,
+            Self::Window(limit) | Self::Chunk(limit) => context.min(limit),
+        }
+    }
+}
+
+/// The attention of a layer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Attention {
+    /// Multi-head, grouped-query or multi-query attention.
+    Grouped(GroupedAttention),
+    /// Multi-head latent attention (DeepSeek-V3).
+    Latent(LatentAttention),
+}
+
+/// Multi-head, grouped-query or multi-query attention.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct GroupedAttention {
+    /// Query heads.
+    pub heads: u64,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: u64,
+    /// Width of one head.
+    pub head_dim: u64,
+    /// Biases on the q, k and v projections.
+    pub qkv_bias: bool,
+    /// Bias on the output projection.
+    pub output_bias: bool,
+    /// RMSNorm of q and k per head with gains (Qwen3, GLM-4.5). Gain-free norms (Llama 4) are false: no parameters.
+    pub qk_norm: bool,
+    /// One learned sink logit per head (gpt-oss).
+    pub sinks: bool,
+    /// Leading dimensions of a head that are rotated (all of them, half in GLM; 0 in Llama 4's NoPE layers).
+    pub rotary_dim: u64,
+    /// How far back the layer looks.
+    pub reach: Reach,
+}
+
+/// Multi-head latent attention (DeepSeek-V2 paper, section 2.1).
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LatentAttention {
+    /// Query heads.
+    pub heads: u64,
+    /// Width of the compressed query, where queries are compressed.
+    pub query_rank: Option<u64>,
+    /// Width of the compressed keys and values: what the KV cache holds.
+    pub kv_rank: u64,
+    /// Width of a head's part without rotation.
+    pub nope_dim: u64,
+    /// Width of the rotated part, shared by all heads and cached beside the latent.
+    pub rope_dim: u64,
+    /// Width of a head's value.
+    pub value_dim: u64,
+}
+
+/// What follows the attention.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FeedForward {
+    /// A gated feed-forward network (SwiGLU or GeGLU): gate, up and down.
+    Dense {
+        /// Inner width.
+        width: u64,
+        /// Biases on all three.
+        bias: bool,
+    },
+    /// A mixture of experts.
+    Moe(Moe),
+}
+
+/// A mixture of experts.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Moe {
+    /// Routed experts.
+    pub experts: u64,
+    /// Routed experts that one token uses.
+    pub top_k: u64,
+    /// Inner width of one routed expert.
+    pub width: u64,
+    /// Inner width of the dense network that every token uses beside the routed experts (shared experts of GLM,
+    /// DeepSeek and Llama 4 added up; Grok-2's residual MLP). 0 where there is none.
+    pub shared_width: u64,
+    /// Biases on the routed experts' matrices (gpt-oss).
+    pub expert_bias: bool,
+    /// A bias per expert in the router (gpt-oss), or a selection correction (DeepSeek, GLM).
+    pub router_bias: bool,
+    /// Whether the chosen experts' weights are normalised to sum to one (used by the numeric reading only).
+    pub normalise_top_k: bool,
+}
+
+/// What a tensor does in its layer. The order is the order of use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Token embedding table (vocabulary x hidden).
+    Embedding,
+    /// Gain of the RMSNorm before attention.
+    AttentionNorm,
+    /// Query projection (`heads * head_dim` outputs).
+    Query,
+    /// Key projection.
+    Key,
+    /// Value projection.
+    Value,
+    /// MLA: hidden to compressed query.
+    QueryDown,
+    /// MLA: compressed query to heads.
+    QueryUp,
+    /// MLA: hidden to latent and rotary key.
+    KvDown,
+    /// MLA: latent to the heads' keys and values.
+    KvUp,
+    /// Gains of norms inside the attention (q and k norm; MLA's norms of the compressed vectors).
+    AttentionInnerNorm,
+    /// Learned sink logits.
+    Sinks,
+    /// Output projection.
+    Output,
+    /// Gain of the RMSNorm before the feed-forward network, and any further ones of width `hidden`.
+    FeedForwardNorm,
+    /// Router logits of the experts.
+    Router,
+    /// Gate projection of a dense network.
+    Gate,
+    /// Up projection of a dense network.
+    Up,
+    /// Down projection of a dense network.
+    Down,
+    /// Gate projection of the shared expert.
+    SharedGate,
+    /// Up projection of the shared expert.
+    SharedUp,
+    /// Down projection of the shared expert.
+    SharedDown,
+    /// Gate projection of a routed expert.
+    ExpertGate,
+    /// Up projection of a routed expert.
+    ExpertUp,
+    /// Down projection of a routed expert.
+    ExpertDown,
+    /// Gain of the last RMSNorm.
+    FinalNorm,
+    /// LM head (hidden to vocabulary).
+    LmHead,
+}
+
+/// The shape of a weight tensor: `y[outputs] = x[inputs] W (+ bias)`, in `copies` copies (one per expert).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Tensor {
+    /// What it does.
+    pub role: Role,
+    /// Rows of W; 1 for a vector (norm gains, sinks).
+    pub inputs: u64,
+    /// Columns of W.
+    pub outputs: u64,
+    /// Whether a bias of `outputs` elements comes with it.
+    pub bias: bool,
+    /// Copies with different values: the number of experts, 2 for the gains of q and k norm, the number of further
+    /// norms for [`Role::FeedForwardNorm`], else 1.
+    pub copies: u64,
+    /// Of the copies, how many one token uses.
+    pub active: u64,
+    /// Which precision it is stored in.
+    pub class: TensorClass,
+}
+
+impl Tensor {
+    /// Parameters of all copies, biases included.
+    pub fn parameters(&self) -> u64 {
+        self.copies * self.parameters_of_one()
+    }
+
+    /// Parameters of one copy, bias included.
+    pub fn parameters_of_one(&self) -> u64 {
+        self.inputs * self.outputs + if self.bias { self.outputs } else { 0 }
+    }
+
+    /// Parameters that one token uses.
+    pub fn active_parameters(&self) -> u64 {
+        self.active * self.parameters_of_one()
+    }
+
+    /// Multiply-accumulates that one token needs. Vectors (`inputs == 1`: gains, sinks) are no products, and of the
+    /// embedding table a token only reads a row.
+    pub fn macs(&self) -> u64 {
+        let is_product = self.inputs > 1 && self.role != Role::Embedding;
+        if is_product { self.active * self.inputs * self.outputs } else { 0 }
+    }
+
+    /// Bytes of all copies. The bias is stored in the precision of small weights.
+    pub fn bytes(&self, precision: &Precision) -> Bytes {
+        let matrix = precision.of(self.class).storage(self.inputs * self.outputs);
+        let bias = if self.bias { precision.small_weights.storage(self.outputs) } else { Bytes::ZERO };
+        (matrix + bias) * self.copies
+    }
+}
+
+/// Parameters of a model, counted from its tensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ParameterCount {
+    /// Every parameter once; a tied LM head is not counted again.
+    pub total: u64,
+    /// Parameters that one token uses, both embedding tables counted whole.
+    pub active: u64,
+    /// The same without the input embedding (of which a token reads one row). With tied embeddings the table counts, as the LM head.
+    pub active_without_input_embedding: u64,
+}

@@ -1,0 +1,114 @@
+//! Mixtral, gpt-oss, GLM-4.5 and DeepSeek-V3 (`modeling_mixtral.py`, `modeling_gpt_oss.py`, `modeling_glm4_moe.py`,
+//! `modeling_deepseek_v3.py`).
+//!
+//! The layers for multi-token prediction (`num_nextn_predict_layers`) are a draft model beside the model and are not
+//! read.
+
+use super::super::{Attention, FeedForward, GroupedAttention, LatentAttention, Layer, Moe, Reach};
+use super::{Fields, HeadDim, LARGEST_HEAD, LARGEST_WIDTH, MOST_EXPERTS, MOST_LAYERS, MOST_POSITIONS, MoeKeys, Trunk};
+use super::{dense, grouped_attention, layer_types, routed_experts};
+use crate::error::SpecError;
+
+pub(super) fn mixtral(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
+    let attention = grouped_attention(fields, trunk, HeadDim::OrHiddenByHeads)?;
+    let reach = fields.optional_whole("sliding_window", 1..=MOST_POSITIONS)?.map_or(Reach::Full, Reach::Window);
+    let keys = MoeKeys { experts: "num_local_experts", width: "intermediate_size" };
+    let layer = Layer {
+        attention: Attention::Grouped(GroupedAttention { reach, ..attention }),
+        feed_forward: FeedForward::Moe(routed_experts(fields, &keys)?),
+        norms: 2,
+    };
+    Ok(vec![layer; trunk.layers as usize])
+}
+
+/// Biases everywhere, a sink per head, and a window in every other layer, beginning with the first.
+pub(super) fn gpt_oss(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
+    let bias = fields.flag_or("attention_bias", true)?;
+    let attention = grouped_attention(fields, trunk, HeadDim::Given)?;
+    let attention = GroupedAttention { qkv_bias: bias, output_bias: bias, sinks: true, ..attention };
+    let keys = MoeKeys { experts: "num_local_experts", width: "intermediate_size" };
+    let moe = Moe { expert_bias: true, router_bias: true, ..routed_experts(fields, &keys)? };
+
+    let is_full: Vec<bool> = match layer_types(fields, trunk, &["full_attention", "sliding_attention"])? {
+        Some(types) => types.iter().map(|name| *name == "full_attention").collect(),
+        None => (0..trunk.layers).map(|layer| layer % 2 == 1).collect(),
+    };
+    let window = match is_full.contains(&false) {
+        true => Reach::Window(fields.whole("sliding_window", 1..=MOST_POSITIONS)?),
+        false => Reach::Full,
+    };
+    let layer = |is_full: bool| Layer {
+        attention: Attention::Grouped(GroupedAttention {
+            reach: if is_full { Reach::Full } else { window },
+            ..attention.clone()
+        }),
+        feed_forward: FeedForward::Moe(moe.clone()),
+        norms: 2,
+    };
+    Ok(is_full.into_iter().map(layer).collect())
+}
+
+/// The biases of `attention_bias` are on q, k and v only; part of a head is rotated.
+pub(super) fn glm4_moe(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
+    let attention = grouped_attention(fields, trunk, HeadDim::OrHiddenByHeads)?;
+    let rotated = fields.optional_real("partial_rotary_factor", 0.0..=1.0)?.unwrap_or(0.5);
+    let attention = Attention::Grouped(GroupedAttention {
+        qkv_bias: fields.flag_or("attention_bias", false)?,
+        qk_norm: fields.flag_or("use_qk_norm", false)?,
+        rotary_dim: (attention.head_dim as f64 * rotated) as u64,
+        ..attention
+    });
+    let moe = Moe { router_bias: true, ..moe_with_shared_experts(fields)? };
+    let first = fields.whole("first_k_dense_replace", 0..=trunk.layers)?;
+    dense_then_sparse(fields, trunk, &attention, moe, |layer| layer >= first)
+}
+
+pub(super) fn deepseek_v3(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
+    if fields.flag_or("attention_bias", false)? {
+        let allowed = "false (biases in latent attention are not modelled; no published model has them)";
+        return Err(fields.wrong("attention_bias", "is true".into(), allowed.into()));
+    }
+    let attention = Attention::Latent(LatentAttention {
+        heads: fields.whole("num_attention_heads", 1..=LARGEST_HEAD)?,
+        query_rank: fields.optional_whole("q_lora_rank", 1..=LARGEST_WIDTH)?,
+        kv_rank: fields.whole("kv_lora_rank", 1..=LARGEST_WIDTH)?,
+        nope_dim: fields.whole("qk_nope_head_dim", 1..=LARGEST_HEAD)?,
+        rope_dim: fields.whole("qk_rope_head_dim", 1..=LARGEST_HEAD)?,
+        value_dim: fields.whole("v_head_dim", 1..=LARGEST_HEAD)?,
+    });
+    // The selection correction belongs to the method "noaux_tc", the family's default.
+    let method = fields.optional_text("topk_method", "the name of a method, for example noaux_tc")?;
+    let moe = Moe { router_bias: matches!(method, None | Some("noaux_tc")), ..moe_with_shared_experts(fields)? };
+    let first = fields.whole("first_k_dense_replace", 0..=trunk.layers)?;
+    let step = fields.optional_whole("moe_layer_freq", 1..=MOST_LAYERS)?.unwrap_or(1);
+    dense_then_sparse(fields, trunk, &attention, moe, |layer| layer >= first && layer % step == 0)
+}
+
+fn moe_with_shared_experts(fields: &Fields<'_>) -> Result<Moe, SpecError> {
+    let keys = MoeKeys { experts: "n_routed_experts", width: "moe_intermediate_size" };
+    let moe = routed_experts(fields, &keys)?;
+    let shared = fields.optional_whole("n_shared_experts", 0..=MOST_EXPERTS)?.unwrap_or(0);
+    let normalise_top_k = fields.flag_or("norm_topk_prob", true)?;
+    Ok(Moe { shared_width: shared * moe.width, normalise_top_k, ..moe })
+}
+
+fn dense_then_sparse(
+    fields: &Fields<'_>,
+    trunk: &Trunk,
+    attention: &Attention,
+    moe: Moe,
+    is_sparse: impl Fn(u64) -> bool,
+) -> Result<Vec<Layer>, SpecError> {
+    let sparse = FeedForward::Moe(moe);
+    let needs_dense = !(0..trunk.layers).all(&is_sparse);
+    let dense = if needs_dense { Some(dense(fields, "intermediate_size")?) } else { None };
+    let layer = |index: u64| Layer {
+        attention: attention.clone(),
+        feed_forward: match &dense {
+            Some(dense) if !is_sparse(index) => dense.clone(),
+            _ => sparse.clone(),
+        },
+        norms: 2,
+    };
+    Ok((0..trunk.layers).map(layer).collect())
+}

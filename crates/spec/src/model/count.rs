@@ -1,0 +1,261 @@
+//! What a layer is made of, tensor by tensor, and the counts that follow from that list.
+//!
+//! Held to `tests/data/parameter_counts.json` to the last digit for every built-in model.
+
+use super::{
+    Attention, FeedForward, GroupedAttention, LatentAttention, Layer, Model, Moe, ParameterCount, Reach, Role, Tensor,
+};
+use crate::data_type::{Precision, TensorClass};
+use crate::units::Bytes;
+
+impl Tensor {
+    /// A matrix that every token uses.
+    fn matrix(role: Role, inputs: u64, outputs: u64) -> Self {
+        Self { role, inputs, outputs, bias: false, copies: 1, active: 1, class: TensorClass::Weights }
+    }
+
+    /// A vector that every token uses.
+    fn vector(role: Role, outputs: u64) -> Self {
+        Self { role, inputs: 1, outputs, bias: false, copies: 1, active: 1, class: TensorClass::SmallWeights }
+    }
+
+    fn with_bias(self, bias: bool) -> Self {
+        Self { bias, ..self }
+    }
+
+    fn with_copies(self, copies: u64, active: u64) -> Self {
+        Self { copies, active, ..self }
+    }
+}
+
+impl Attention {
+    /// Elements that one token adds to the KV cache of this layer: keys and values of all KV heads, or the latent and
+    /// the rotary key of MLA.
+    pub fn kv_width(&self) -> u64 {
+        match self {
+            Self::Grouped(grouped) => 2 * grouped.kv_heads * grouped.head_dim,
+            Self::Latent(latent) => latent.kv_rank + latent.rope_dim,
+        }
+    }
+
+    /// How far back the layer looks.
+    pub fn reach(&self) -> Reach {
+        match self {
+            Self::Grouped(grouped) => grouped.reach,
+            Self::Latent(_) => Reach::Full,
+        }
+    }
+
+    /// Query heads.
+    pub fn query_heads(&self) -> u64 {
+        match self {
+            Self::Grouped(grouped) => grouped.heads,
+            Self::Latent(latent) => latent.heads,
+        }
+    }
+
+    /// The weights of the attention, in order of use, without the layer's own norms.
+    pub fn tensors(&self, hidden: u64) -> Vec<Tensor> {
+        match self {
+            Self::Grouped(grouped) => grouped_tensors(grouped, hidden),
+            Self::Latent(latent) => latent_tensors(latent, hidden),
+        }
+    }
+}
+
+fn grouped_tensors(attention: &GroupedAttention, hidden: u64) -> Vec<Tensor> {
+    let query_width = attention.heads * attention.head_dim;
+    let kv_width = attention.kv_heads * attention.head_dim;
+    let mut tensors = vec![
+        Tensor::matrix(Role::Query, hidden, query_width).with_bias(attention.qkv_bias),
+        Tensor::matrix(Role::Key, hidden, kv_width).with_bias(attention.qkv_bias),
+        Tensor::matrix(Role::Value, hidden, kv_width).with_bias(attention.qkv_bias),
+    ];
+    if attention.qk_norm {
+        // One gain vector for all query heads and one for all key heads.
+        tensors.push(Tensor::vector(Role::AttentionInnerNorm, attention.head_dim).with_copies(2, 2));
+    }
+    if attention.sinks {
+        tensors.push(Tensor::vector(Role::Sinks, attention.heads));
+    }
+    tensors.push(Tensor::matrix(Role::Output, query_width, hidden).with_bias(attention.output_bias));
+    tensors
+}
+
+fn latent_tensors(attention: &LatentAttention, hidden: u64) -> Vec<Tensor> {
+    let query_width = attention.heads * (attention.nope_dim + attention.rope_dim);
+    let mut tensors = Vec::new();
+    match attention.query_rank {
+        None => tensors.push(Tensor::matrix(Role::Query, hidden, query_width)),
+        Some(rank) => tensors.extend([
+            Tensor::matrix(Role::QueryDown, hidden, rank),
+            Tensor::vector(Role::AttentionInnerNorm, rank),
+            Tensor::matrix(Role::QueryUp, rank, query_width),
+        ]),
+    }
+    tensors.extend([
+        Tensor::matrix(Role::KvDown, hidden, attention.kv_rank + attention.rope_dim),
+        Tensor::vector(Role::AttentionInnerNorm, attention.kv_rank),
+        Tensor::matrix(Role::KvUp, attention.kv_rank, attention.heads * (attention.nope_dim + attention.value_dim)),
+        Tensor::matrix(Role::Output, attention.heads * attention.value_dim, hidden),
+    ]);
+    tensors
+}
+
+impl FeedForward {
+    /// The weights of the feed-forward part, in order of use, without the layer's own norms.
+    pub fn tensors(&self, hidden: u64) -> Vec<Tensor> {
+        match self {
+            Self::Dense { width, bias } => {
+                gated(hidden, *width, [Role::Gate, Role::Up, Role::Down]).map(|tensor| tensor.with_bias(*bias)).to_vec()
+            }
+            Self::Moe(moe) => moe_tensors(moe, hidden),
+        }
+    }
+}
+
+fn gated(hidden: u64, width: u64, [gate, up, down]: [Role; 3]) -> [Tensor; 3] {
+    [Tensor::matrix(gate, hidden, width), Tensor::matrix(up, hidden, width), Tensor::matrix(down, width, hidden)]
+}
+
+fn moe_tensors(moe: &Moe, hidden: u64) -> Vec<Tensor> {
+    let router = Tensor::matrix(Role::Router, hidden, moe.experts).with_bias(moe.router_bias);
+    let mut tensors = vec![Tensor { class: TensorClass::SmallWeights, ..router }];
+    if moe.shared_width > 0 {
+        tensors.extend(gated(hidden, moe.shared_width, [Role::SharedGate, Role::SharedUp, Role::SharedDown]));
+    }
+    tensors.extend(
+        gated(hidden, moe.width, [Role::ExpertGate, Role::ExpertUp, Role::ExpertDown])
+            .map(|tensor| tensor.with_bias(moe.expert_bias).with_copies(moe.experts, moe.top_k)),
+    );
+    tensors
+}
+
+impl Layer {
+    /// Every weight tensor of the layer, in order of use.
+    pub fn tensors(&self, hidden: u64) -> Vec<Tensor> {
+        let further_norms = self.norms.saturating_sub(1);
+        let mut tensors = vec![Tensor::vector(Role::AttentionNorm, hidden)];
+        tensors.extend(self.attention.tensors(hidden));
+        if further_norms > 0 {
+            tensors.push(Tensor::vector(Role::FeedForwardNorm, hidden).with_copies(further_norms, further_norms));
+        }
+        tensors.extend(self.feed_forward.tensors(hidden));
+        tensors
+    }
+}
+
+impl Model {
+    /// The tensors outside the layers: embedding, final norm, and the LM head where it is not the embedding table.
+    pub fn outer_tensors(&self) -> Vec<Tensor> {
+        let mut tensors = vec![
+            Tensor::matrix(Role::Embedding, self.vocabulary, self.hidden),
+            Tensor::vector(Role::FinalNorm, self.hidden),
+        ];
+        if !self.tied_embeddings {
+            tensors.push(self.lm_head());
+        }
+        tensors
+    }
+
+    /// The product that makes logits, whether its weights are its own or the embedding table's.
+    pub fn lm_head(&self) -> Tensor {
+        Tensor::matrix(Role::LmHead, self.hidden, self.vocabulary)
+    }
+
+    /// Parameters, counted from the tensors.
+    pub fn parameters(&self) -> ParameterCount {
+        let mut count = ParameterCount { total: 0, active: 0, active_without_input_embedding: 0 };
+        let layers = self.layers.iter().flat_map(|layer| layer.tensors(self.hidden));
+        for tensor in layers.chain(self.outer_tensors()) {
+            count.total += tensor.parameters();
+            count.active += tensor.active_parameters();
+            if tensor.role != Role::Embedding || self.tied_embeddings {
+                count.active_without_input_embedding += tensor.active_parameters();
+            }
+        }
+        count
+    }
+
+    /// Elements that one token adds to the KV cache, over all layers.
+    pub fn kv_elements_per_token(&self) -> u64 {
+        self.layers.iter().map(|layer| layer.attention.kv_width()).sum()
+    }
+
+    /// Bytes that one token adds to the KV cache, over all layers, block scales included.
+    pub fn kv_bytes_per_token(&self, precision: &Precision) -> Bytes {
+        self.layers.iter().map(|layer| precision.kv_cache.storage(layer.attention.kv_width())).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::builtin;
+    use super::*;
+
+    fn known_models() -> impl Iterator<Item = Model> {
+        builtin::names().filter_map(|name| Model::builtin(name).ok())
+    }
+
+    /// shared/facts/workload.md: attention 163,578,112, router 983,040, one expert 47,185,920, norms 12,288; layer
+    /// 7,714,320,640; here with the q and k norms among the attention.
+    #[test]
+    fn a_layer_of_qwen3_coder_has_its_published_parts() {
+        let model = Model::builtin("qwen3-coder-480b-a35b").unwrap();
+        let tensors = model.layers[0].tensors(model.hidden);
+        let sum = |roles: &[Role]| -> u64 {
+            tensors.iter().filter(|tensor| roles.contains(&tensor.role)).map(Tensor::parameters).sum()
+        };
+        let attention = [Role::Query, Role::Key, Role::Value, Role::AttentionInnerNorm, Role::Output];
+        assert_eq!(sum(&attention), 163_578_112);
+        assert_eq!(sum(&[Role::Router]), 983_040);
+        assert_eq!(sum(&[Role::ExpertGate, Role::ExpertUp, Role::ExpertDown]), 160 * 47_185_920);
+        assert_eq!(sum(&[Role::AttentionNorm, Role::FeedForwardNorm]), 12_288);
+        assert_eq!(tensors.iter().map(Tensor::parameters).sum::<u64>(), 7_714_320_640);
+    }
+
+    #[test]
+    fn a_multiply_for_every_active_parameter_that_is_no_vector() {
+        for model in known_models() {
+            let layers = model.layers.iter().flat_map(|layer| layer.tensors(model.hidden));
+            let tensors: Vec<Tensor> = layers.chain(model.outer_tensors()).collect();
+            let is_vector = |tensor: &&Tensor| tensor.inputs == 1;
+            let vectors: u64 = tensors.iter().filter(is_vector).map(Tensor::active_parameters).sum();
+            let biases: u64 =
+                tensors.iter().filter(|tensor| tensor.bias).map(|tensor| tensor.active * tensor.outputs).sum();
+            let shared_head = if model.tied_embeddings { model.lm_head().macs() } else { 0 };
+            let macs = tensors.iter().map(Tensor::macs).sum::<u64>() + shared_head;
+            assert_eq!(macs + vectors + biases, model.parameters().active_without_input_embedding, "{}", model.name);
+        }
+    }
+
+    #[test]
+    fn small_weights_are_the_vectors_and_the_router() {
+        for model in known_models() {
+            for tensor in model.layers.iter().flat_map(|layer| layer.tensors(model.hidden)).chain(model.outer_tensors())
+            {
+                let is_small = tensor.inputs == 1 || tensor.role == Role::Router;
+                assert_eq!(tensor.class == TensorClass::SmallWeights, is_small, "{}: {tensor:?}", model.name);
+            }
+        }
+    }
+
+    #[test]
+    fn tensors_come_in_the_order_of_their_roles() {
+        for model in known_models() {
+            for layer in &model.layers {
+                let tensors = layer.tensors(model.hidden);
+                let shared_first = |tensor: &Tensor| !matches!(tensor.role, Role::AttentionInnerNorm);
+                assert!(tensors.iter().filter(|tensor| shared_first(tensor)).is_sorted_by_key(|tensor| tensor.role));
+            }
+        }
+    }
+
+    /// A cache in fp8 pays one scale of 4 bytes per 16,384 elements begun, in each layer.
+    #[test]
+    fn the_cache_of_a_token_has_block_scales_per_layer() {
+        let model = Model::builtin("qwen3-coder-480b-a35b").unwrap();
+        let fp8 = Precision { kv_cache: crate::DataType::Fp8, ..Precision::default() };
+        assert_eq!(model.kv_bytes_per_token(&fp8), Bytes(62 * (2048 + 4)));
+    }
+}

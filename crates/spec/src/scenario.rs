@@ -1,0 +1,278 @@
+//! The question: which model, on which wafer, under which load, in which precision, to reach what.
+//!
+//! Life cycle: [`ScenarioFile`] is what a user wrote, in a file or as flags, where everything may be left out; layers
+//! of it are merged, and [`ScenarioFile::check`] makes the [`Scenario`]. The defaults are those of
+//! `Scenario::default()`. Which settings there are, with ranges and meanings, is declared once, in [`SETTINGS`].
+
+mod check;
+mod file;
+mod settings;
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::data_type::Precision;
+use crate::error::nearest_name;
+pub use check::CONTEXT_BEYOND_POSITIONS;
+pub use file::{PrecisionFile, ScenarioFile, SpeculationFile, WaferParameters};
+pub use settings::{Kind, SETTINGS, Setting};
+
+/// A word that is none of the allowed ones.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown {kind} '{text}'{}: allowed are {}", .nearest.map(|name| format!(" (did you mean '{name}'?)")).unwrap_or_default(), .allowed.join(", "))]
+pub struct ChoiceError {
+    /// What was to be chosen.
+    pub kind: &'static str,
+    /// What was written.
+    pub text: String,
+    /// The allowed word that is closest to it, where one is close.
+    pub nearest: Option<&'static str>,
+    /// All allowed words.
+    pub allowed: &'static [&'static str],
+}
+
+impl ChoiceError {
+    fn new(kind: &'static str, text: &str, allowed: &'static [&'static str]) -> Self {
+        let nearest = nearest_name(text, allowed.iter().copied());
+        let nearest = allowed.iter().copied().find(|name| Some(*name) == nearest.as_deref());
+        Self { kind, text: text.into(), nearest, allowed }
+    }
+}
+
+/// An enum of named choices: the words in files and flags, and reading and printing them.
+macro_rules! choice {
+    (
+        $kind:literal
+        $(#[$attribute:meta])*
+        $name:ident { $($(#[$variant_attribute:meta])* $variant:ident $word:literal,)* }
+    ) => {
+        $(#[$attribute])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        pub enum $name {
+            $($(#[$variant_attribute])* $variant,)*
+        }
+
+        impl $name {
+            /// All choices, in the order they are listed to people.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+            /// The words for them, in the same order.
+            pub const NAMES: &[&str] = &[$($word),*];
+
+            /// The word in files, flags and tables.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)*
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.pad(self.name())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ChoiceError;
+
+            fn from_str(text: &str) -> Result<Self, ChoiceError> {
+                let known = Self::ALL.iter().copied().find(|choice| choice.name() == text);
+                known.ok_or_else(|| ChoiceError::new($kind, text, Self::NAMES))
+            }
+        }
+    };
+}
+
+choice! {
+    "placement"
+    /// Where the routed experts of a layer live.
+    ExpertPlacement {
+        /// Each expert over the whole region of its layer.
+        Spread "spread",
+        /// Each expert in a rectangle of its own.
+        Clustered "clustered",
+    }
+}
+
+choice! {
+    "profile"
+    /// Whose kernels are assumed. Ordered from slow to fast.
+    Profile {
+        /// The published and measured kernels of WaferLLM (OSDI 2025).
+        Waferllm "waferllm",
+        /// Fused reductions and overlapped transfers: hypothetical, each step named in docs.
+        Optimised "optimised",
+        /// Physics only: hops, wavelets, SIMD peak, SRAM bandwidth.
+        Bound "bound",
+    }
+}
+
+choice! {
+    "routing"
+    /// How tokens choose experts.
+    Routing {
+        /// Every expert equally likely, tokens independent.
+        Uniform "uniform",
+        /// Popularity as measured on Qwen3-30B-A3B with coding prompts (Zipf exponent 0.67 by rank), tokens
+        /// independent.
+        Skewed "skewed",
+    }
+}
+
+/// How many wafers to use. Written `auto` or a whole number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaferCount {
+    /// The fewest that hold the model with the asked users and context.
+    Auto,
+    /// Exactly so many; refused where they do not suffice. 1 to 100,000.
+    Exactly(u32),
+}
+
+impl WaferCount {
+    /// Most wafers that can be asked for.
+    pub const MOST: u32 = 100_000;
+
+    fn exactly(count: u64) -> Result<Self, WaferCountError> {
+        match u32::try_from(count) {
+            Ok(count @ 1..=Self::MOST) => Ok(Self::Exactly(count)),
+            _ => Err(WaferCountError(count.to_string())),
+        }
+    }
+}
+
+/// Text that is no [`WaferCount`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is no number of wafers: allowed are 'auto' and whole numbers from 1 to {most}", most = WaferCount::MOST)]
+pub struct WaferCountError(pub String);
+
+impl fmt::Display for WaferCount {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => formatter.pad("auto"),
+            Self::Exactly(count) => count.fmt(formatter),
+        }
+    }
+}
+
+impl FromStr for WaferCount {
+    type Err = WaferCountError;
+
+    fn from_str(text: &str) -> Result<Self, WaferCountError> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        text.parse().map_err(|_| WaferCountError(text.into())).and_then(Self::exactly)
+    }
+}
+
+impl Serialize for WaferCount {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => serializer.serialize_str("auto"),
+            Self::Exactly(count) => serializer.serialize_u32(*count),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for WaferCount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct CountVisitor;
+        impl Visitor<'_> for CountVisitor {
+            type Value = WaferCount;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(formatter, "\"auto\" or a whole number from 1 to {}", WaferCount::MOST)
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<WaferCount, E> {
+                text.parse().map_err(E::custom)
+            }
+
+            fn visit_u64<E: Error>(self, count: u64) -> Result<WaferCount, E> {
+                WaferCount::exactly(count).map_err(E::custom)
+            }
+
+            fn visit_i64<E: Error>(self, count: i64) -> Result<WaferCount, E> {
+                let count = u64::try_from(count).map_err(|_| E::custom(WaferCountError(count.to_string())))?;
+                self.visit_u64(count)
+            }
+        }
+        deserializer.deserialize_any(CountVisitor)
+    }
+}
+
+/// Speculative decoding: a draft proposes, the model verifies.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Speculation {
+    /// Tokens proposed per step, at most 64. 0 switches speculation off.
+    pub draft_length: u32,
+    /// Probability that a proposed token is accepted, given that all before it were; in [0, 1].
+    pub acceptance: f64,
+    /// Time to propose one token, as a fraction of the model's own time per token; in [0, 1].
+    pub draft_cost: f64,
+}
+
+impl Default for Speculation {
+    fn default() -> Self {
+        Self { draft_length: 0, acceptance: 0.7, draft_cost: 0.05 }
+    }
+}
+
+/// The question. Values of this type have been checked by [`ScenarioFile::check`]; whether the model reaches so far is
+/// for [`Scenario::check_against`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Scenario {
+    /// Built-in name, or path of a `config.json`.
+    pub model: String,
+    /// Built-in name, or path of a wafer TOML.
+    pub wafer: String,
+    /// Wafers to use.
+    pub wafers: WaferCount,
+    /// Users served at the same time, each with one token in flight (batch size). 1 to 1,000,000.
+    pub users: u64,
+    /// Tokens in each user's KV cache while decoding. 1 to 16,777,216, and to 4 times the model's `max_positions`.
+    pub context: u64,
+    /// Tokens of the prompt whose prefill is the time to first token; defaults to `context`, same limits.
+    pub prompt: u64,
+    /// Profile that the verdict and the breakdown are for; all three are reported.
+    pub profile: Profile,
+    /// Where the experts live.
+    pub placement: ExpertPlacement,
+    /// How tokens choose experts.
+    pub routing: Routing,
+    /// Tokens per second that each user should get. Above 0, to 1e9.
+    pub target: f64,
+    /// Clock in GHz; `None` takes the wafer's nominal one. 0.01 to 100.
+    pub clock_ghz: Option<f64>,
+    /// Data types.
+    pub precision: Precision,
+    /// Speculative decoding.
+    pub speculation: Speculation,
+    /// `--set wafer.*` changes of wafer parameters, in the order given: (path without "wafer.", value).
+    pub wafer_overrides: Vec<(String, f64)>,
+}
+
+impl Default for Scenario {
+    fn default() -> Self {
+        Self {
+            model: "qwen3-coder-480b-a35b".into(),
+            wafer: "wse3".into(),
+            wafers: WaferCount::Auto,
+            users: 1,
+            context: 32_768,
+            prompt: 32_768,
+            profile: Profile::Waferllm,
+            placement: ExpertPlacement::Spread,
+            routing: Routing::Skewed,
+            target: 2000.0,
+            clock_ghz: None,
+            precision: Precision::default(),
+            speculation: Speculation::default(),
+            wafer_overrides: Vec::new(),
+        }
+    }
+}

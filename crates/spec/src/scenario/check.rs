@@ -1,0 +1,115 @@
+//! From what a user wrote to what is asked: defaults filled in, every value in its range.
+
+use super::settings::{self, Given};
+use super::{Scenario, ScenarioFile, Speculation};
+use crate::data_type::Precision;
+use crate::error::{SpecError, nearest_name};
+use crate::model::Model;
+use crate::wafer::DECLARATIONS;
+
+/// A context may be so many times longer than the model's `max_position_embeddings`: with YaRN, Qwen3-Coder goes from
+/// 262,144 to 1,048,576 positions (its model card).
+pub const CONTEXT_BEYOND_POSITIONS: u64 = 4;
+
+impl ScenarioFile {
+    /// The scenario, with defaults where nothing is given. `file` is its name in messages.
+    ///
+    /// # Errors
+    /// Where a value is outside its range, or a wafer parameter does not exist.
+    pub fn check(self, file: &str) -> Result<Scenario, SpecError> {
+        let default = Scenario::default();
+        let whole = |path, value: u64| settings::check(file, path, Given::Whole(value)).map(|()| value);
+        let real = |path, value: f64| settings::check(file, path, Given::Real(value)).map(|()| value);
+        let word = |path, value: String| settings::check(file, path, Given::Word(&value)).map(|()| value);
+
+        let wafers = self.wafers.unwrap_or(default.wafers);
+        settings::check(file, "wafers", Given::Word(&wafers.to_string()))?;
+        let context = whole("context", self.context.unwrap_or(default.context))?;
+        let clock_ghz = match self.clock_ghz {
+            Some(clock) => Some(real("clock_ghz", clock)?),
+            None => None,
+        };
+        let precision = Precision {
+            weights: self.precision.weights.unwrap_or(default.precision.weights),
+            small_weights: self.precision.small_weights.unwrap_or(default.precision.small_weights),
+            kv_cache: self.precision.kv_cache.unwrap_or(default.precision.kv_cache),
+            activations: self.precision.activations.unwrap_or(default.precision.activations),
+        };
+        settings::check(file, "precision.activations", Given::Word(precision.activations.name()))?;
+        let draft_length = self.speculation.draft_length.unwrap_or(default.speculation.draft_length);
+        whole("speculation.draft_length", u64::from(draft_length))?;
+        let speculation = Speculation {
+            draft_length,
+            acceptance: real(
+                "speculation.acceptance",
+                self.speculation.acceptance.unwrap_or(default.speculation.acceptance),
+            )?,
+            draft_cost: real(
+                "speculation.draft_cost",
+                self.speculation.draft_cost.unwrap_or(default.speculation.draft_cost),
+            )?,
+        };
+        for (path, value) in self.wafer_parameters.entries() {
+            check_wafer_parameter(file, path, *value)?;
+        }
+        Ok(Scenario {
+            model: word("model", self.model.unwrap_or(default.model))?,
+            wafer: word("wafer", self.wafer.unwrap_or(default.wafer))?,
+            wafers,
+            users: whole("users", self.users.unwrap_or(default.users))?,
+            context,
+            prompt: whole("prompt", self.prompt.unwrap_or(context))?,
+            profile: self.profile.unwrap_or(default.profile),
+            placement: self.placement.unwrap_or(default.placement),
+            routing: self.routing.unwrap_or(default.routing),
+            target: real("target", self.target.unwrap_or(default.target))?,
+            clock_ghz,
+            precision,
+            speculation,
+            wafer_overrides: self.wafer_parameters.entries().to_vec(),
+        })
+    }
+}
+
+fn check_wafer_parameter(file: &str, path: &str, value: f64) -> Result<(), SpecError> {
+    let Some(declaration) = DECLARATIONS.iter().find(|declared| declared.path == path) else {
+        return Err(SpecError::UnknownName {
+            kind: "wafer parameter",
+            name: path.into(),
+            nearest: nearest_name(path, DECLARATIONS.iter().map(|declared| declared.path)),
+            allowed: format!("see [wafer_parameters] in {file}, and the wafer file for the names of its parameters"),
+        });
+    };
+    declaration.check(value).map_err(|problem| SpecError::Field {
+        file: file.into(),
+        field: format!("wafer_parameters.{path}"),
+        problem,
+        allowed: declaration.allowed(),
+    })
+}
+
+impl Scenario {
+    /// Refuses a context or prompt that is too long for the model: more than [`CONTEXT_BEYOND_POSITIONS`] times its
+    /// `max_position_embeddings`.
+    ///
+    /// # Errors
+    /// [`SpecError::Field`] that names the model's own limit.
+    pub fn check_against(&self, model: &Model) -> Result<(), SpecError> {
+        let most = model.max_positions.saturating_mul(CONTEXT_BEYOND_POSITIONS);
+        for (field, tokens) in [("context", self.context), ("prompt", self.prompt)] {
+            if tokens > most {
+                return Err(SpecError::Field {
+                    file: "scenario".into(),
+                    field: field.into(),
+                    problem: format!("is {tokens} tokens, too long for {}", model.name),
+                    allowed: format!(
+                        "1 to {most}: {CONTEXT_BEYOND_POSITIONS} times the {} positions that the model was made for, \
+                         as far as YaRN stretches them",
+                        model.max_positions
+                    ),
+                });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,197 @@
+//! The machine: a mesh of processing elements, described by a TOML file in which every parameter carries value, unit,
+//! low, high, evidence and source.
+//!
+//! Which parameters exist is declared once, in [`parameters`]; reading a file, `--set`, sensitivity runs and the
+//! reference table in the docs all come from that declaration. Nothing here is wired to one vendor.
+
+pub mod parameters;
+mod read;
+
+use serde::Serialize;
+
+use crate::error::{SpecError, nearest_name};
+use crate::units::{Bytes, Hertz};
+pub use parameters::{DECLARATIONS, Declaration, Key};
+pub use read::BUILTIN_WAFERS;
+
+/// How well a figure is known. Ordered from best to worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Evidence {
+    /// Measured on a real machine.
+    Silicon,
+    /// Measured in the vendor's fabric simulator.
+    VendorSim,
+    /// From the vendor's documentation.
+    VendorDoc,
+    /// From a paper.
+    Paper,
+    /// Fitted or derived from the above.
+    Inferred,
+    /// Nobody has published it.
+    Guess,
+}
+
+impl Evidence {
+    /// The word in files and tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Silicon => "silicon",
+            Self::VendorSim => "vendor-sim",
+            Self::VendorDoc => "vendor-doc",
+            Self::Paper => "paper",
+            Self::Inferred => "inferred",
+            Self::Guess => "guess",
+        }
+    }
+}
+
+/// Which of the two machines is asked about: the chip, or the vendor's simulator of it. Their rates differ
+/// (fp16 copy on WSE-3: 4.82 against 8.0 elements per cycle), so measurements of each are held to its own set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RateSet {
+    /// The chip itself.
+    Silicon,
+    /// The vendor's fabric simulator.
+    VendorSimulator,
+}
+
+/// A value with its range and where it comes from.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Figure {
+    /// The value used.
+    pub value: f64,
+    /// The smallest value that is still credible.
+    pub low: f64,
+    /// The largest value that is still credible.
+    pub high: f64,
+    /// How well it is known.
+    pub evidence: Evidence,
+    /// Where it was published, or what it was fitted to.
+    pub source: String,
+}
+
+/// A wafer. Values of this type have been checked against [`DECLARATIONS`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Wafer {
+    /// Short name, for example `wse3`.
+    pub name: String,
+    /// Name for people, for example `Cerebras WSE-3 (CS-3)`.
+    pub title: String,
+    silicon: Vec<Figure>,
+    simulator: Vec<Option<Figure>>,
+}
+
+impl Wafer {
+    /// The figure of a parameter on the chip.
+    pub fn figure(&self, key: Key) -> &Figure {
+        &self.silicon[key as usize]
+    }
+
+    /// The figure of a parameter in a rate set: the simulator's own where the file gives one, else the chip's.
+    pub fn figure_in(&self, key: Key, rates: RateSet) -> &Figure {
+        match (rates, &self.simulator[key as usize]) {
+            (RateSet::VendorSimulator, Some(figure)) => figure,
+            _ => self.figure(key),
+        }
+    }
+
+    /// The value of a parameter in a rate set.
+    pub fn value(&self, key: Key, rates: RateSet) -> f64 {
+        self.figure_in(key, rates).value
+    }
+
+    /// Columns of processing elements that a program may use.
+    pub fn columns(&self) -> u64 {
+        self.figure(Key::UsableColumns).value as u64
+    }
+
+    /// Rows of processing elements that a program may use.
+    pub fn rows(&self) -> u64 {
+        self.figure(Key::UsableRows).value as u64
+    }
+
+    /// SRAM of one processing element.
+    pub fn memory_bytes(&self) -> Bytes {
+        Bytes(self.figure(Key::MemoryBytes).value as u64)
+    }
+
+    /// SRAM of one processing element that is free for data after code and runtime.
+    pub fn free_bytes(&self) -> Bytes {
+        Bytes(self.figure(Key::FreeBytes).value as u64)
+    }
+
+    /// The nominal clock.
+    pub fn clock(&self) -> Hertz {
+        Hertz::from_gigahertz(self.figure(Key::ClockGigahertz).value)
+    }
+
+    /// Replaces the value of a parameter, in both rate sets; low and high widen to include it. `path` is
+    /// `group.name`, as in the file.
+    ///
+    /// # Errors
+    /// Where the path does not exist (the nearest is suggested) or the value is outside what is declared.
+    pub fn set(&mut self, path: &str, value: f64) -> Result<(), SpecError> {
+        let declaration = DECLARATIONS.iter().find(|declared| declared.path == path).ok_or_else(|| {
+            SpecError::UnknownName {
+                kind: "wafer parameter",
+                name: path.into(),
+                nearest: nearest_name(path, DECLARATIONS.iter().map(|declared| declared.path)),
+                allowed: "see the wafer file for the names of its parameters".into(),
+            }
+        })?;
+        declaration.check(value).map_err(|problem| SpecError::Field {
+            file: format!("wafer '{}'", self.name),
+            field: path.into(),
+            problem,
+            allowed: declaration.allowed(),
+        })?;
+        let mut changed = self.clone();
+        let index = declaration.key as usize;
+        for figure in [Some(&mut changed.silicon[index]), changed.simulator[index].as_mut()].into_iter().flatten() {
+            figure.value = value;
+            figure.low = figure.low.min(value);
+            figure.high = figure.high.max(value);
+            figure.source = format!("set by the user (the file says: {})", figure.source);
+        }
+        changed.check()?;
+        *self = changed;
+        Ok(())
+    }
+
+    /// The same wafer with every parameter replaced by `choose(declaration, figure)`, for sensitivity runs. Values are
+    /// kept inside what is declared.
+    #[must_use]
+    pub fn map_values(&self, mut choose: impl FnMut(&Declaration, &Figure) -> f64) -> Self {
+        let mut changed = self.clone();
+        for declaration in DECLARATIONS {
+            let index = declaration.key as usize;
+            for figure in [Some(&mut changed.silicon[index]), changed.simulator[index].as_mut()].into_iter().flatten() {
+                figure.value = choose(declaration, figure).clamp(declaration.smallest, declaration.largest);
+            }
+        }
+        changed
+    }
+
+    /// Relations between parameters that no single range can express.
+    fn check(&self) -> Result<(), SpecError> {
+        for (small, large) in [
+            (Key::UsableColumns, Key::Columns),
+            (Key::UsableRows, Key::Rows),
+            (Key::FreeBytes, Key::MemoryBytes),
+        ] {
+            let (inner, outer) = (self.figure(small).value, self.figure(large).value);
+            if inner > outer {
+                let name = |key: Key| DECLARATIONS[key as usize].path;
+                return Err(SpecError::Field {
+                    file: format!("wafer '{}'", self.name),
+                    field: name(small).into(),
+                    problem: format!("{inner} is more than {} = {outer}", name(large)),
+                    allowed: format!("at most {outer}"),
+                });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,130 @@
+//! Every parameter of a wafer, declared once: name in the file, unit, range, meaning.
+
+/// What a parameter is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Declaration {
+    /// The parameter.
+    pub key: Key,
+    /// `group.name` in the wafer file and in `--set wafer.group.name=value`.
+    pub path: &'static str,
+    /// Unit of the value.
+    pub unit: &'static str,
+    /// Smallest value that the file may give.
+    pub smallest: f64,
+    /// Largest value that the file may give.
+    pub largest: f64,
+    /// Whether only whole numbers make sense.
+    pub whole: bool,
+    /// What it means.
+    pub meaning: &'static str,
+}
+
+impl Declaration {
+    /// Why a value is not allowed, or nothing.
+    pub fn check(&self, value: f64) -> Result<(), String> {
+        if !value.is_finite() || value < self.smallest || value > self.largest {
+            return Err(format!("{value} is out of range"));
+        }
+        if self.whole && value.fract() != 0.0 {
+            return Err(format!("{value} is not a whole number"));
+        }
+        Ok(())
+    }
+
+    /// What is allowed, for people.
+    pub fn allowed(&self) -> String {
+        let kind = if self.whole { "a whole number" } else { "a number" };
+        format!("{kind} of {} from {} to {}", self.unit, self.smallest, self.largest)
+    }
+}
+
+macro_rules! parameters {
+    ($($key:ident $path:literal $unit:literal $kind:ident $smallest:literal ..= $largest:literal $meaning:literal;)*) => {
+        /// A parameter of a wafer.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Key {
+            $(#[doc = $meaning] $key,)*
+        }
+
+        /// All parameters, in the order of [`Key`].
+        pub const DECLARATIONS: &[Declaration] = &[
+            $(Declaration {
+                key: Key::$key,
+                path: $path,
+                unit: $unit,
+                smallest: $smallest as f64,
+                largest: $largest as f64,
+                whole: parameters!(@whole $kind),
+                meaning: $meaning,
+            },)*
+        ];
+    };
+    (@whole whole) => { true };
+    (@whole real) => { false };
+}
+
+parameters! {
+    Columns "fabric.columns" "PEs" whole 1 ..= 4096 "Columns of the fabric.";
+    Rows "fabric.rows" "PEs" whole 1 ..= 4096 "Rows of the fabric.";
+    UsableColumns "fabric.usable_columns" "PEs" whole 1 ..= 4096 "Columns that a program may use.";
+    UsableRows "fabric.usable_rows" "PEs" whole 1 ..= 4096 "Rows that a program may use.";
+    Colors "fabric.colors" "colors" whole 1 ..= 1024 "Routable colors of a router.";
+    InputQueue "fabric.input_queue" "words" whole 1 ..= 65536 "Depth of a color's input queue.";
+    HopLatency "fabric.hop_latency" "cycles" real 0 ..= 10000 "Time of a wavelet from router to neighbouring router.";
+    WaveletCost "fabric.wavelet_cost" "cycles" real 0.01 ..= 10000 "Time that one wavelet occupies a link.";
+    RampOut "fabric.ramp_out" "cycles" real 0 ..= 10000 "From the send's dispatch in the core to the first wavelet on the link.";
+    RampIn "fabric.ramp_in" "cycles" real 0 ..= 10000 "From a wavelet's landing to its use in the core.";
+    Completion "fabric.completion" "cycles" real 0 ..= 10000 "From the last wavelet to the completion task.";
+    CombineLatency "fabric.combine_latency" "cycles" real 0 ..= 10000 "Time that a streaming reduction adds to a wavelet of two 16-bit values in the core, beside both ramps; twice that for a 32-bit value.";
+    RouteChange "fabric.route_change" "cycles" real 0 ..= 100000 "Rewriting routes at run time, once; 0 where all routes of the kernels fit in static colors.";
+    MemoryBytes "pe.memory" "bytes" whole 1024 ..= 1073741824 "SRAM of one processing element.";
+    FreeBytes "pe.free_memory" "bytes" whole 512 ..= 1073741824 "SRAM of one processing element that is free for data after code and runtime.";
+    ReadBytes "pe.read_width" "bytes/cycle" real 0.1 ..= 65536 "Bytes that a processing element reads from its SRAM in a cycle, at best.";
+    Lanes16 "pe.lanes_16" "lanes" whole 1 ..= 4096 "SIMD lanes of a 16-bit multiply-accumulate; the width of a wave.";
+    Lanes32 "pe.lanes_32" "lanes" whole 1 ..= 4096 "Elements of a 32-bit multiply-accumulate that are padded together.";
+    Peak16 "pe.peak_16" "elements/cycle" real 0.01 ..= 65536 "16-bit multiply-accumulates a cycle, at best.";
+    Peak32 "pe.peak_32" "elements/cycle" real 0.01 ..= 65536 "fp32 multiply-accumulates a cycle, at best.";
+    VectorSetup "vector.setup" "cycles" real 0 ..= 100000 "Set-up of one vector operation.";
+    VectorLatency "vector.latency" "cycles" real 0 ..= 100000 "From the first element of a prepared vector operation to its completion, beside the elements themselves.";
+    Copy16 "vector.copy_16" "elements/cycle" real 0.001 ..= 65536 "16-bit copy, memory to memory.";
+    Copy32 "vector.copy_32" "elements/cycle" real 0.001 ..= 65536 "32-bit copy, memory to memory.";
+    Fma16 "vector.fma_16" "elements/cycle" real 0.001 ..= 65536 "16-bit multiply-accumulate of a plain vector operation.";
+    Fma32 "vector.fma_32" "elements/cycle" real 0.001 ..= 65536 "fp32 multiply-accumulate of a plain vector operation.";
+    Add16 "vector.add_16" "elements/cycle" real 0.001 ..= 65536 "16-bit addition or multiplication of a plain vector operation.";
+    Add32 "vector.add_32" "elements/cycle" real 0.001 ..= 65536 "32-bit addition or multiplication of a plain vector operation.";
+    Convert "vector.convert" "elements/cycle" real 0.001 ..= 65536 "Conversion of a stored 8- or 4-bit element to 16 bit.";
+    ConvertPeak "vector.convert_peak" "elements/cycle" real 0.001 ..= 65536 "The same, at best.";
+    MapIssue "map.issue" "cycles" real 0 ..= 100000 "Shortest time between operations issued from a map over preloaded descriptors.";
+    MapColumn "map.column" "cycles" real -100 ..= 100000 "Time of a mapped operation beside its waves (negative where waves overlap the issue).";
+    MapWave16 "map.wave_16" "cycles" real 0.01 ..= 100000 "Time of one wave of `pe.lanes_16` 16-bit multiply-accumulates issued from a map.";
+    MapWave32 "map.wave_32" "cycles" real 0.01 ..= 100000 "Time of `pe.lanes_32` fp32 multiply-accumulates issued from a map.";
+    MapWaveMixed "map.wave_mixed" "cycles" real 0.01 ..= 100000 "Time of one wave of `pe.lanes_16` products of 16-bit values summed in fp32.";
+    TileColumn "tile.column" "cycles" real 0 ..= 100000 "Set-up of one column of a local matrix-matrix product.";
+    TileIssue "tile.issue" "cycles" real 0 ..= 100000 "Start of one multiply-accumulate vector inside a local matrix-matrix product.";
+    TileWord "tile.word" "cycles" real 0.01 ..= 100000 "Time of each 64-bit word (four 16-bit elements) of such a vector.";
+    ScalarReduce "scalar.reduce" "cycles/element" real 0 ..= 100000 "Reduction of a vector to a scalar.";
+    ScalarDivide "scalar.divide" "cycles" real 0 ..= 100000 "Scalar division.";
+    ScalarSquareRoot "scalar.square_root" "cycles" real 0 ..= 100000 "Scalar inverse square root.";
+    Exponential "scalar.exponential" "cycles/element" real 0 ..= 100000 "Exponential in the softmax.";
+    Silu "scalar.silu" "cycles/element" real 0 ..= 100000 "SiLU in the gated activation.";
+    TaskActivation "software.task_activation" "cycles" real 0 ..= 100000 "Activating a task and starting its first operation.";
+    RelayWord "software.relay_word" "cycles/word" real 0 ..= 100000 "A word received, combined and sent on by software.";
+    LibraryCall "software.library_call" "cycles" real 0 ..= 100000 "One call of the vendor's collectives library.";
+    LibraryReduce "software.library_reduce" "cycles" real 0 ..= 100000 "What a reduction of that library takes beside the call.";
+    LinkLatency "link.latency" "us" real 0 ..= 1000000 "One way between neighbouring wafers.";
+    LinkBandwidth "link.bandwidth" "GB/s" real 0.001 ..= 1000000 "Between neighbouring wafers.";
+    ClockGigahertz "clock.frequency" "GHz" real 0.01 ..= 100 "Clock of the processing elements and the fabric; low and high span what is published.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn declarations_stand_at_their_key() {
+        for (index, declared) in DECLARATIONS.iter().enumerate() {
+            assert_eq!(declared.key as usize, index, "{}", declared.path);
+            assert!(declared.smallest < declared.largest && declared.path.contains('.'));
+        }
+    }
+}
