@@ -25,21 +25,13 @@ pub(crate) struct LayerBlueprint<'a> {
     pub hidden: u64,
     pub matrices: Matrices,
     pub vectors: Vec<VectorShape>,
-    pub kv: KvShape,
     /// Routed experts; 0 in a dense layer.
     pub experts: u64,
 }
 
 impl<'a> LayerBlueprint<'a> {
     pub fn new(layer: &'a Layer, hidden: u64, precision: &Precision) -> Self {
-        let mut blueprint = Self {
-            layer,
-            hidden,
-            matrices: Matrices::default(),
-            vectors: Vec::new(),
-            kv: KvShape::new(&layer.attention),
-            experts: 0,
-        };
+        let mut blueprint = Self { layer, hidden, matrices: Matrices::default(), vectors: Vec::new(), experts: 0 };
         for tensor in layer.tensors(hidden) {
             blueprint.push(&tensor, precision);
         }
@@ -53,10 +45,8 @@ impl<'a> LayerBlueprint<'a> {
             return;
         };
         let shape = MatrixShape::new(tensor.role, (tensor.inputs, tensor.outputs), orientation, data_type);
-        let bias = MatrixShape::new(tensor.role, (1, tensor.outputs), orientation, precision.small_weights);
-        let bias = MatrixShape { is_bias: true, ..bias };
-        let shapes = if tensor.bias { vec![shape, bias] } else { vec![shape] };
-        for shape in shapes {
+        let bias = MatrixShape::bias(tensor.role, tensor.outputs, orientation, precision.small_weights);
+        for shape in [Some(shape), tensor.bias.then_some(bias)].into_iter().flatten() {
             if matches!(tensor.role, Role::ExpertGate | Role::ExpertUp | Role::ExpertDown) {
                 self.experts = tensor.copies;
                 self.matrices.push(shape.of_experts(tensor.copies));
@@ -78,9 +68,16 @@ impl<'a> LayerBlueprint<'a> {
             (Role::AttentionInnerNorm, Attention::Latent(_)) => {
                 self.vectors.push(vector(VectorAxis::AlongX, length, copies));
             }
-            (Role::Sinks, _) => self.vectors.push(vector(VectorAxis::PerBlock, self.kv.kv_heads, copies)),
+            (Role::Sinks, attention) => {
+                self.vectors.push(vector(VectorAxis::PerBlock, KvShape::new(attention).kv_heads, copies))
+            }
             _ => self.vectors.push(vector(VectorAxis::AlongY, length, copies)),
         }
+    }
+
+    /// Bytes of matrices and of the KV cache, over all processing elements.
+    pub fn bytes(&self, settings: &Settings) -> u64 {
+        self.matrices.bytes().saturating_add(KvShape::new(&self.layer.attention).cached_bytes(&settings.kv_load()).0)
     }
 
     /// The cells of the experts: one for everything in a dense layer.
@@ -115,11 +112,13 @@ pub(crate) fn in_use(
     settings: &Settings,
 ) -> (KvLayout, ByteCounts) {
     let load = settings.kv_load();
+    let with = |kv: &KvLayout| {
+        let working = working_memory::decode(layer, hidden, kv, grid, load.context, load.micro_batch);
+        ByteCounts { kv_cache: kv.cache_bytes(&load), ..weights }.with_working(working, load.activations)
+    };
     let shape = KvShape::new(&layer.attention);
-    let kv = KvLayout::choose(shape, (grid.columns, grid.rows), &load, settings.kv_layout);
-    let working = working_memory::decode(layer, hidden, &kv, grid, load.context, load.micro_batch);
-    let bytes = ByteCounts { kv_cache: kv.cache_bytes(&load), ..weights };
-    (kv, bytes.with_working(working, load.activations))
+    let kv = KvLayout::choose(shape, (grid.columns, grid.rows), settings.kv_layout, |kv| with(kv).sum());
+    (kv, with(&kv))
 }
 
 /// The embedding table or the LM head.
@@ -169,8 +168,7 @@ impl TableBlueprint {
         };
         let share = |entries| dealt(self.bytes(), entries, self.vocabulary);
         let bytes = share(part.first_entry + part.entries) - share(part.first_entry);
-        matrices
-            .push(MatrixShape { bytes, ..MatrixShape::new(self.role, (inputs, outputs), orientation, self.weights) });
+        matrices.push(MatrixShape::new(self.role, (inputs, outputs), orientation, self.weights).with_bytes(bytes));
         matrices
     }
 

@@ -34,12 +34,13 @@ impl CellGrid {
 
     /// Number of cells.
     pub const fn cells(&self) -> u64 {
-        self.across * self.down
+        let cells = self.across * self.down;
+        if cells == 0 { 1 } else { cells }
     }
 
     /// Columns and rows of the smallest cell.
     pub const fn smallest_cell(&self) -> (u64, u64) {
-        (self.columns / self.across, self.rows / self.down)
+        (Split::new(self.columns, self.across).quotient(), Split::new(self.rows, self.down).quotient())
     }
 
     /// The cell of a copy.
@@ -60,7 +61,7 @@ impl CellGrid {
     /// The rectangle of a cell, seen from the corner of the region.
     pub fn rectangle(&self, cell: u64) -> Rectangle {
         let (across, down) = (Split::new(self.columns, self.across), Split::new(self.rows, self.down));
-        let (column, row) = (cell % self.across, cell / self.across);
+        let (column, row) = (cell % self.across.max(1), cell / self.across.max(1));
         Rectangle {
             x: across.size_before(column),
             y: down.size_before(row),

@@ -9,12 +9,12 @@ mod clustered;
 mod spread;
 
 use serde::Serialize;
+use wafersim_spec::Bytes;
 use wafersim_spec::model::Role;
 use wafersim_spec::scenario::ExpertPlacement;
-use wafersim_spec::{Bytes, DataType};
 
 use crate::cells::CellGrid;
-use crate::matrix::{Matrices, MatrixShape, PlacedMatrix};
+use crate::matrix::{Matrices, PlacedMatrix};
 use crate::rectangle::Rectangle;
 use crate::tiling::Tiling;
 
@@ -116,7 +116,8 @@ impl ExpertLayout {
 
 /// The matrix shapes of gated experts, for tests of strategies.
 #[cfg(test)]
-pub(crate) fn gated_experts(count: u64, hidden: u64, width: u64, data_type: DataType) -> Matrices {
+pub(crate) fn gated_experts(count: u64, hidden: u64, width: u64, data_type: wafersim_spec::DataType) -> Matrices {
+    use crate::matrix::MatrixShape;
     use crate::tiling::Orientation;
     let mut matrices = Matrices::default();
     for (role, shape, orientation) in [

@@ -15,7 +15,7 @@ use crate::arithmetic::divide_up;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KvLayoutChoice {
-    /// What takes the fewest bytes in the worst processing element: cache, and the queries and scores that follow from it.
+    /// What takes the fewest bytes in the worst processing element: cache, and the activations and buffers that follow.
     #[default]
     Balanced,
     /// Each head over all columns of its block, as the published kernels do.
@@ -51,6 +51,12 @@ impl KvShape {
     /// Elements that one token adds.
     pub const fn elements_per_token(&self) -> u64 {
         self.vectors.saturating_mul(self.kv_heads).saturating_mul(self.head_dim)
+    }
+
+    /// Bytes of all cached tokens of a layer, without rounding to processing elements.
+    pub fn cached_bytes(&self, load: &KvLoad) -> Bytes {
+        let tokens = load.users.saturating_mul(self.reach.visible(load.context));
+        load.cache.storage(self.elements_per_token().saturating_mul(tokens))
     }
 }
 
@@ -89,26 +95,33 @@ pub struct KvLayout {
 }
 
 impl KvLayout {
-    /// The layout for a load over a region of `columns` x `rows`. Ties go to the larger sequence split.
-    pub fn choose(shape: KvShape, (columns, rows): (u64, u64), load: &KvLoad, choice: KvLayoutChoice) -> Self {
-        let whole = Self::with_dimension_split(shape, (columns, rows), u64::MAX);
+    /// The layout over a region of `columns` x `rows` for which `bytes` is smallest; ties go to the larger sequence split.
+    /// Candidates are the powers of two and the divisors of the head's width up to the columns of a block, and the whole
+    /// block.
+    pub fn choose(
+        shape: KvShape,
+        region: (u64, u64),
+        choice: KvLayoutChoice,
+        mut bytes: impl FnMut(&Self) -> Bytes,
+    ) -> Self {
+        let whole = Self::with_dimension_split(shape, region, u64::MAX);
         if choice == KvLayoutChoice::WholeBlock {
             return whole;
         }
         let widest = whole.columns_per_head.min(shape.head_dim);
-        let powers = (0..63).map(|power| 1_u64 << power).take_while(|split| *split <= widest);
-        let divisors = (1..=widest.min(64)).flat_map(|divisor| [divisor, shape.head_dim / divisor]);
-        let divisors = divisors.filter(|divisor| *divisor <= widest && shape.head_dim.is_multiple_of(*divisor));
-        let score = |layout: &Self| (layout.worst_bytes(load), u64::MAX - layout.sequence_split);
-        let mut best = (score(&whole), whole);
-        for split in powers.chain(divisors) {
-            let layout = Self { dimension_split: split, sequence_split: whole.columns_per_head / split, ..whole };
-            let candidate = score(&layout);
-            if candidate < best.0 {
-                best = (candidate, layout);
+        let mut best = whole;
+        let mut least = (bytes(&whole), u64::MAX - whole.sequence_split);
+        for dimension_split in
+            (1..=widest).filter(|split| split.is_power_of_two() || shape.head_dim.is_multiple_of(*split))
+        {
+            let sequence_split = whole.columns_per_head / dimension_split;
+            let layout = Self { dimension_split, sequence_split, ..whole };
+            let candidate = (bytes(&layout), u64::MAX - sequence_split);
+            if candidate < least {
+                (least, best) = (candidate, layout);
             }
         }
-        best.1
+        best
     }
 
     /// The layout with a given dimension split, at most the columns of a block.
@@ -169,13 +182,6 @@ impl KvLayout {
         load.cache.storage(self.elements_per_token_and_pe().saturating_mul(tokens))
     }
 
-    /// Bytes in the worst processing element of all that depends on this layout: cache, queries, scores.
-    fn worst_bytes(&self, load: &KvLoad) -> Bytes {
-        let scores = self.query_heads_per_pe().saturating_mul(self.tokens_of_one_user(load.context));
-        let working = self.query_elements_per_pe().saturating_add(scores).saturating_mul(load.micro_batch);
-        self.cache_bytes(load) + load.activations.storage(working)
-    }
-
     /// Tokens that `bytes` in every processing element hold when rows are levelled by shifting.
     pub fn tokens_when_levelled(&self, bytes: Bytes, cache: DataType) -> u64 {
         self.tokens_when_appended(bytes, cache).saturating_mul(self.rows)
@@ -196,6 +202,17 @@ mod tests {
         KvLoad { users, context, micro_batch: 1, cache: DataType::Bf16, activations: DataType::Fp16 }
     }
 
+    /// Cache, queries and scores.
+    fn bytes(layout: &KvLayout, load: &KvLoad) -> Bytes {
+        let scores = layout.query_heads_per_pe() * layout.tokens_of_one_user(load.context);
+        let working = load.activations.storage(load.micro_batch * (layout.query_elements_per_pe() + scores));
+        layout.cache_bytes(load) + working
+    }
+
+    fn choose(shape: KvShape, region: (u64, u64), load: &KvLoad, choice: KvLayoutChoice) -> KvLayout {
+        KvLayout::choose(shape, region, choice, |layout| bytes(layout, load))
+    }
+
     fn grouped(kv_heads: u64, head_dim: u64, queries_per_head: u64) -> KvShape {
         KvShape { kv_heads, head_dim, vectors: 2, queries_per_head, reach: Reach::Full }
     }
@@ -205,10 +222,10 @@ mod tests {
         // 8 heads of 128 over 755 columns: blocks of 94. 8 columns per head's width: 16 dimensions, 11 groups,
         // 32,768 / (234 * 11) -> 13 tokens; 2 * 16 * 13 * 2 B = 832 B.
         let shape = grouped(8, 128, 12);
-        let layout = KvLayout::choose(shape, (755, 234), &load(1, 32_768), KvLayoutChoice::Balanced);
+        let layout = choose(shape, (755, 234), &load(1, 32_768), KvLayoutChoice::Balanced);
         assert_eq!((layout.columns_per_head, layout.dimension_split, layout.sequence_split), (94, 8, 11));
         assert_eq!(layout.cache_bytes(&load(1, 32_768)), Bytes(832));
-        let published = KvLayout::choose(shape, (755, 234), &load(1, 32_768), KvLayoutChoice::WholeBlock);
+        let published = choose(shape, (755, 234), &load(1, 32_768), KvLayoutChoice::WholeBlock);
         assert_eq!((published.dimension_split, published.sequence_split, published.dimensions_per_pe()), (94, 1, 2));
         assert_eq!(published.cache_bytes(&load(1, 32_768)), Bytes(2 * 2 * 141 * 2));
     }
@@ -220,13 +237,17 @@ mod tests {
             (grouped(8, 128, 12), (755, 234), load(50, 8192)),
             (grouped(40, 128, 1), (125, 195), load(3, 4096)),
             (grouped(8, 64, 8), (5, 7), load(1, 100)),
-            (KvShape { kv_heads: 1, head_dim: 576, vectors: 1, queries_per_head: 128, reach: Reach::Full }, (755, 390), load(1, 32_768)),
+            (
+                KvShape { kv_heads: 1, head_dim: 576, vectors: 1, queries_per_head: 128, reach: Reach::Full },
+                (755, 390),
+                load(1, 32_768),
+            ),
         ] {
-            let best = KvLayout::choose(shape, region, &load, KvLayoutChoice::Balanced).worst_bytes(&load);
+            let best = bytes(&choose(shape, region, &load, KvLayoutChoice::Balanced), &load);
             for split in (0..8).map(|power| 1 << power).chain([3, 9, 72, 144, 192, 288, 576, u64::MAX]) {
                 let layout = KvLayout::with_dimension_split(shape, region, split);
                 if split == u64::MAX || shape.head_dim.is_multiple_of(layout.dimension_split) {
-                    assert!(best <= layout.worst_bytes(&load), "{split}");
+                    assert!(best <= bytes(&layout, &load), "{split}");
                 }
             }
         }

@@ -1,1 +1,57 @@
-//! placeholder
+//! Where every byte lives: layers on wafers, wafers into slots, slots into tiles, experts into cells, the KV cache on its
+//! rows, and a ledger of every byte of every processing element.
+//!
+//! **Place knows no clock.** Nothing here depends on time, bandwidth or kernels; where a choice is made for speed, it is
+//! by a documented geometric proxy. The other invariants: layers are never cut over wafers; slots never overlap; no
+//! processing element holds more than its memory; what does not fit says by how much, and how many wafers would do.
+//!
+//! [`place`] answers a [`Request`] with a [`Placement`]. On the way:
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`split`], [`tiling`] | one dimension over a line, one matrix over a rectangle, exact to the byte |
+//! | [`cells`], [`experts`] | which copy of a matrix lives where; the strategies for experts, one file each |
+//! | [`matrix`], [`vector`] | matrices in copies and replicated vectors, with bounds in closed form |
+//! | [`kv_cache`] | keys and values, and how many tokens they are |
+//! | `working_memory` | activations, receive buffers, prefill tiles |
+//! | `blueprint`, `packing`, `search` | what a layer needs of a region; items into slots; which arrangement is best |
+//! | [`layout`], [`placement`], [`ledger`], `capacity` | the answer |
+
+mod arithmetic;
+mod blueprint;
+mod capacity;
+pub mod cells;
+pub mod error;
+pub mod experts;
+pub mod item;
+pub mod kv_cache;
+pub mod layout;
+pub mod ledger;
+pub mod machine;
+pub mod matrix;
+mod packing;
+pub mod placement;
+pub mod rectangle;
+pub mod request;
+mod search;
+pub mod split;
+pub mod tiling;
+pub mod vector;
+mod working_memory;
+
+pub use capacity::UNLIMITED;
+pub use cells::CellGrid;
+pub use error::PlaceError;
+pub use experts::ExpertLayout;
+pub use item::{Item, TablePart};
+pub use kv_cache::{KvLayout, KvLayoutChoice, KvShape};
+pub use layout::{LayerLayout, TableLayout};
+pub use ledger::{ByteCounts, Ledger, SlotLedger, TensorEntry};
+pub use machine::Machine;
+pub use matrix::PlacedMatrix;
+pub use placement::{Placement, Slot, place};
+pub use rectangle::{Arrangement, Rectangle};
+pub use request::{Fill, Request, Settings};
+pub use split::{Piece, Split};
+pub use tiling::{Orientation, Tile, Tiling, most_elements};
+pub use vector::{PlacedVector, VectorAxis};

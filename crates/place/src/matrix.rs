@@ -47,6 +47,16 @@ impl MatrixShape {
         }
     }
 
+    /// A bias of `outputs` elements: a matrix with one input.
+    pub const fn bias(role: Role, outputs: u64, orientation: Orientation, data_type: DataType) -> Self {
+        Self { is_bias: true, ..Self::new(role, (1, outputs), orientation, data_type) }
+    }
+
+    /// A part of a cut table, with its dealt share of the bytes.
+    pub const fn with_bytes(self, bytes: u64) -> Self {
+        Self { bytes, ..self }
+    }
+
     pub fn of_experts(self, copies: u64) -> Self {
         Self { copies, bytes: self.bytes.saturating_mul(copies), is_expert: true, ..self }
     }

@@ -1,6 +1,8 @@
 //! Consecutive items into as few slots as they need, or as evenly as a number of slots allows. It knows items only by the
 //! bytes that they need in the worst processing element.
 
+use wafersim_spec::Bytes;
+
 use crate::ledger::ByteCounts;
 
 /// Bytes that an item needs in the worst processing element.
@@ -17,8 +19,17 @@ impl Need {
         Self { lasting: load.lasting().0, passing: load.passing().0 }
     }
 
-    const fn sum(&self) -> u64 {
+    pub const fn sum(&self) -> u64 {
         self.lasting.saturating_add(self.passing)
+    }
+
+    pub const fn fits(&self, limit: u64) -> bool {
+        self.sum() <= limit
+    }
+
+    /// Bytes beyond a limit.
+    pub const fn beyond(&self, limit: u64) -> Bytes {
+        Bytes(self.sum().saturating_sub(limit))
     }
 
     /// Both in one slot.
@@ -33,10 +44,10 @@ pub(crate) fn first_fit(needs: &[Need], limit: u64) -> Option<Vec<usize>> {
     let mut groups: Vec<usize> = Vec::new();
     let mut open: Option<Need> = None;
     for need in needs {
-        if need.sum() > limit {
+        if !need.fits(limit) {
             return None;
         }
-        let together = open.map(|open| open.with(need)).filter(|both| both.sum() <= limit);
+        let together = open.map(|open| open.with(need)).filter(|both| both.fits(limit));
         match (together, groups.last_mut()) {
             (Some(both), Some(size)) => {
                 *size += 1;
@@ -51,9 +62,26 @@ pub(crate) fn first_fit(needs: &[Need], limit: u64) -> Option<Vec<usize>> {
     Some(groups)
 }
 
+/// How many slots [`first_fit`] takes, without making the list.
+pub(crate) fn slots_needed(needs: &[Need], limit: u64) -> Option<u64> {
+    let mut slots = 0;
+    let mut open: Option<Need> = None;
+    for need in needs {
+        if !need.fits(limit) {
+            return None;
+        }
+        let together = open.map(|open| open.with(need)).filter(|both| both.fits(limit));
+        if together.is_none() {
+            slots += 1;
+        }
+        open = together.or(Some(*need));
+    }
+    Some(slots)
+}
+
 /// The smallest number of bytes per processing element with which `slots` slots hold the items. `None` without slots.
 pub(crate) fn smallest_limit(needs: &[Need], slots: u64) -> Option<u64> {
-    let suffices = |limit| first_fit(needs, limit).is_some_and(|groups| groups.len() as u64 <= slots);
+    let suffices = |limit| slots_needed(needs, limit).is_some_and(|needed| needed <= slots);
     let mut high = needs.iter().fold(0_u64, |sum, need| sum.saturating_add(need.sum()));
     let mut low = needs.iter().map(Need::sum).max().unwrap_or(0);
     if !suffices(high) {
@@ -78,13 +106,13 @@ pub(crate) fn smallest_limit(needs: &[Need], slots: u64) -> Option<u64> {
 /// alone where there are slots enough; else so that the fullest slot holds as little as possible, and slots that are
 /// left over split the groups with most items, of those the ones with most bytes first. `None` where that is impossible.
 pub(crate) fn pack(needs: &[Need], slots: u64, limit: u64) -> Option<Vec<usize>> {
-    if needs.iter().any(|need| need.sum() > limit) {
+    if slots_needed(needs, limit)? > slots {
         return None;
     }
     if needs.len() as u64 <= slots {
         return Some(vec![1; needs.len()]);
     }
-    let smallest = smallest_limit(needs, slots).filter(|smallest| *smallest <= limit)?;
+    let smallest = smallest_limit(needs, slots)?;
     let mut groups = first_fit(needs, smallest)?;
     while (groups.len() as u64) < slots {
         let Some((index, size)) = largest_group(needs, &groups) else { break };
@@ -143,6 +171,7 @@ mod tests {
         ) {
             let needs: Vec<Need> = items.iter().map(|(lasting, passing)| Need { lasting: *lasting, passing: *passing }).collect();
             let fewest = first_fit(&needs, limit).map(|groups| groups.len() as u64);
+            prop_assert_eq!(slots_needed(&needs, limit), fewest);
             match pack(&needs, slots, limit) {
                 None => prop_assert!(fewest.is_none_or(|fewest| fewest > slots)),
                 Some(groups) => {

@@ -80,7 +80,10 @@ impl Arrangement {
 
     /// Columns and rows of a slot.
     pub const fn slot_size(&self, machine: &Machine) -> (u64, u64) {
-        (machine.columns / if self.across == 0 { 1 } else { self.across }, machine.rows / if self.down == 0 { 1 } else { self.down })
+        (
+            machine.columns / if self.across == 0 { 1 } else { self.across },
+            machine.rows / if self.down == 0 { 1 } else { self.down },
+        )
     }
 
     /// The rectangle of a slot. Slots run in a snake, west to east and back, so that consecutive slots touch.
@@ -88,7 +91,7 @@ impl Arrangement {
         let (columns, rows) = self.slot_size(machine);
         let line = index / self.across.max(1);
         let place = index % self.across.max(1);
-        let place = if line.is_multiple_of(2) { place } else { self.across - 1 - place };
+        let place = if line.is_multiple_of(2) { place } else { self.across.saturating_sub(1 + place) };
         Rectangle { x: place * columns, y: line * rows, columns, rows }
     }
 }

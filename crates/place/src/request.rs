@@ -8,6 +8,9 @@ use crate::error::PlaceError;
 use crate::kv_cache::{KvLayoutChoice, KvLoad};
 use crate::machine::Machine;
 
+/// Most columns or rows of a machine: keeps every product of sizes far from overflow.
+const LARGEST_SIDE: u64 = 1_000_000;
+
 /// How much of a slot its items are spread over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -105,6 +108,10 @@ impl<'a> Request<'a> {
         ];
         if let Some((field, value)) = at_least_one.into_iter().find(|(_, value)| *value == 0) {
             return Err(PlaceError::Request { field, value: value.to_string(), allowed: "at least 1" });
+        }
+        let sides = [("machine.columns", self.machine.columns), ("machine.rows", self.machine.rows)];
+        if let Some((field, value)) = sides.into_iter().find(|(_, value)| *value > LARGEST_SIDE) {
+            return Err(PlaceError::Request { field, value: value.to_string(), allowed: "at most 1,000,000" });
         }
         if self.wafers == WaferCount::Exactly(0) {
             return Err(PlaceError::Request { field: "wafers", value: "0".into(), allowed: "at least 1" });

@@ -4,20 +4,21 @@
 //! an arrangement needs `first_fit` slots, hence `ceil(slots needed / slots per wafer)` wafers.
 //!
 //! For a given number of wafers the choice is, in this order:
-//! 1. the most layers alone in their slot (time sharing delays whoever waits for the slot);
+//! 1. the least time sharing, which delays whoever waits for a slot: the most layers alone in their slot, then the
+//!    fewest layers in the slot that holds most;
 //! 2. a large slot: at least 90 % of the area of the largest slot that is possible after 1. So slots grow with the
 //!    number of wafers, and a good shape may cost a little area;
 //! 3. the smallest columns + rows of a slot, a proxy of latency: hops of a reduction and of a broadcast;
 //! 4. the larger area, then the fewer slots side by side.
 
-use wafersim_spec::{Model, Precision};
+use wafersim_spec::{Bytes, Model, Precision};
 
 use crate::arithmetic::{divide_up, narrow};
 use crate::blueprint::{LayerBlueprint, TableBlueprint};
 use crate::error::PlaceError;
-use crate::item::Item;
+use crate::item::{Item, TablePart};
 use crate::ledger::ByteCounts;
-use crate::packing::{Need, first_fit, pack, smallest_limit};
+use crate::packing::{Need, first_fit, pack, slots_needed, smallest_limit};
 use crate::rectangle::Arrangement;
 use crate::request::Settings;
 
@@ -49,9 +50,10 @@ impl<'a> ModelBlueprint<'a> {
         Self { kinds, kind_of_layer, embedding, head: TableBlueprint::head(model, precision) }
     }
 
-    /// Bytes of all weights, without replication.
-    fn bytes(&self) -> u128 {
-        let layers = self.kind_of_layer.iter().map(|kind| u128::from(self.kinds[*kind].matrices.bytes()));
+    /// Bytes of all matrices and of the KV cache, without replication.
+    fn bytes(&self, settings: &Settings) -> u128 {
+        let kinds: Vec<u64> = self.kinds.iter().map(|kind| kind.bytes(settings)).collect();
+        let layers = self.kind_of_layer.iter().map(|kind| u128::from(kinds[*kind]));
         let embedding = self.embedding.map_or(0, |embedding| u128::from(embedding.bytes()));
         layers.sum::<u128>() + embedding + u128::from(self.head.bytes())
     }
@@ -88,7 +90,7 @@ impl Evaluation {
         evaluation
     }
 
-    fn push_table(&mut self, table: &TableBlueprint, settings: &Settings, item: fn(crate::item::TablePart) -> Item) {
+    fn push_table(&mut self, table: &TableBlueprint, settings: &Settings, item: fn(TablePart) -> Item) {
         let (parts, load) = table.cut(settings, self.region);
         for part in 0..parts {
             self.items.push(item(table.part(part, parts)));
@@ -104,17 +106,29 @@ impl Evaluation {
         self.region.0 + self.region.1
     }
 
-    fn layers_alone(&self, groups: &[usize]) -> u64 {
-        let mut first = 0;
-        let mut alone = 0;
+    fn sharing(&self, groups: &[usize]) -> Sharing {
+        let mut rest = self.items.as_slice();
+        let mut sharing = Sharing { layers_with_company: 0, layers_in_fullest: 0 };
         for size in groups {
-            if *size == 1 && matches!(self.items.get(first), Some(Item::Layer(_))) {
-                alone += 1;
+            let (group, after) = rest.split_at((*size).min(rest.len()));
+            rest = after;
+            let layers = group.iter().filter(|item| matches!(item, Item::Layer(_))).count();
+            sharing.layers_in_fullest = sharing.layers_in_fullest.max(layers);
+            if *size > 1 {
+                sharing.layers_with_company += layers;
             }
-            first += size;
         }
-        alone
+        sharing
     }
+}
+
+/// How much the layers share slots: less is better, the first field first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Sharing {
+    /// Layers that are not alone in their slot.
+    layers_with_company: usize,
+    /// Layers in the slot that holds most.
+    layers_in_fullest: usize,
 }
 
 /// What the search found.
@@ -130,11 +144,13 @@ pub(crate) struct Found {
 pub(crate) struct Search<'r, 'm> {
     blueprint: &'r ModelBlueprint<'m>,
     settings: &'r Settings,
+    /// Bytes of all matrices and of the KV cache.
+    bytes: u128,
 }
 
 impl<'r, 'm> Search<'r, 'm> {
-    pub const fn new(blueprint: &'r ModelBlueprint<'m>, settings: &'r Settings) -> Self {
-        Self { blueprint, settings }
+    pub fn new(blueprint: &'r ModelBlueprint<'m>, settings: &'r Settings) -> Self {
+        Self { blueprint, settings, bytes: blueprint.bytes(settings) }
     }
 
     /// The best arrangement on exactly `wafers` wafers.
@@ -151,19 +167,17 @@ impl<'r, 'm> Search<'r, 'm> {
     pub fn fewest_wafers(&self) -> Result<u32, PlaceError> {
         self.check_whole_wafer()?;
         let room = u128::from(self.settings.machine.pes()) * u128::from(self.limit());
-        let bytes = self.blueprint.bytes();
-        let bound = narrow(bytes.div_ceil(room.max(1))).max(1);
+        let bound = narrow(self.bytes.div_ceil(room.max(1))).max(1);
         let mut best = u64::MAX;
         for slots in 1..=self.most_slots() {
             for arrangement in Arrangement::of_slots(slots, &self.settings.machine) {
-                let (columns, rows) = arrangement.slot_size(&self.settings.machine);
-                let usable = u128::from(slots * columns * rows) * u128::from(self.limit());
-                if narrow(bytes.div_ceil(usable.max(1))) >= best {
+                // Fewer than `best` wafers at less than the mean load: impossible.
+                if self.least_bytes(arrangement, best - 1) > self.limit() {
                     continue;
                 }
                 let evaluation = Evaluation::new(self.blueprint, self.settings, arrangement);
-                if let Some(groups) = first_fit(&evaluation.needs, self.limit()) {
-                    best = best.min(divide_up(groups.len() as u64, slots));
+                if let Some(needed) = slots_needed(&evaluation.needs, self.limit()) {
+                    best = best.min(divide_up(needed, slots)).max(1);
                 }
                 if best <= bound {
                     return Ok(u32::try_from(best).unwrap_or(u32::MAX));
@@ -177,9 +191,16 @@ impl<'r, 'm> Search<'r, 'm> {
         self.settings.machine.free_memory.0
     }
 
+    /// Bytes of matrices and KV cache per processing element that `wafers` wafers in this arrangement hold on average.
+    fn least_bytes(&self, arrangement: Arrangement, wafers: u64) -> u64 {
+        let (columns, rows) = arrangement.slot_size(&self.settings.machine);
+        let pes = u128::from(arrangement.slots() * columns * rows) * u128::from(wafers);
+        narrow(self.bytes.div_ceil(pes.max(1)))
+    }
+
     /// Slots on a wafer beyond which the largest layer cannot fit, or which more than four times the items cannot use.
     fn most_slots(&self) -> u64 {
-        let largest = self.blueprint.kinds.iter().map(|kind| kind.matrices.bytes()).max().unwrap_or(0);
+        let largest = self.blueprint.kinds.iter().map(|kind| kind.bytes(self.settings)).max().unwrap_or(0);
         let room = u128::from(self.settings.machine.pes()) * u128::from(self.limit());
         let by_bytes = narrow(room / u128::from(largest.max(1)));
         by_bytes.min(self.settings.machine.pes()).min(self.blueprint.fewest_items().saturating_mul(4)).max(1)
@@ -213,19 +234,23 @@ impl<'r, 'm> Search<'r, 'm> {
     /// The best arrangement in which some items share slots.
     fn time_shared(&self, wafers: u32) -> Option<Found> {
         let mut candidates: Vec<(Evaluation, Vec<usize>)> = Vec::new();
-        let mut most_alone = 0;
+        let mut least: Option<Sharing> = None;
         for slots in 1..=self.most_slots() {
             for arrangement in Arrangement::of_slots(slots, &self.settings.machine) {
+                if self.least_bytes(arrangement, u64::from(wafers)) > self.limit() {
+                    continue;
+                }
                 let evaluation = Evaluation::new(self.blueprint, self.settings, arrangement);
-                let Some(groups) = pack(&evaluation.needs, slots.saturating_mul(u64::from(wafers)), self.limit()) else {
+                let Some(groups) = pack(&evaluation.needs, slots.saturating_mul(u64::from(wafers)), self.limit())
+                else {
                     continue;
                 };
-                let alone = evaluation.layers_alone(&groups);
-                if alone > most_alone {
-                    most_alone = alone;
+                let sharing = evaluation.sharing(&groups);
+                if least.is_none_or(|least| sharing < least) {
+                    least = Some(sharing);
                     candidates.clear();
                 }
-                if alone == most_alone {
+                if least == Some(sharing) {
                     candidates.push((evaluation, groups));
                 }
             }
@@ -251,26 +276,28 @@ impl<'r, 'm> Search<'r, 'm> {
     }
 
     /// How many bytes the worst processing element lacks at least, and which items lack them.
-    fn shortfall(&self, wafers: u32) -> (wafersim_spec::Bytes, String) {
+    fn shortfall(&self, wafers: u32) -> (Bytes, String) {
         let mut best: Option<(u64, Evaluation)> = None;
         for slots in 1..=divide_up(self.blueprint.fewest_items(), u64::from(wafers)).min(self.settings.machine.pes()) {
             for arrangement in Arrangement::of_slots(slots, &self.settings.machine) {
-                let (columns, rows) = arrangement.slot_size(&self.settings.machine);
-                let room = u128::from(slots * columns * rows) * u128::from(wafers);
-                let least = narrow(self.blueprint.bytes().div_ceil(room.max(1)));
-                if best.as_ref().is_some_and(|(bytes, _)| least >= *bytes) {
+                // Nothing below the mean load, and nothing that does not get below the best so far.
+                let wanted = best.as_ref().map_or(u64::MAX, |(bytes, _)| bytes.saturating_sub(1));
+                if self.least_bytes(arrangement, u64::from(wafers)) > wanted {
                     continue;
                 }
                 let evaluation = Evaluation::new(self.blueprint, self.settings, arrangement);
-                let bytes = smallest_limit(&evaluation.needs, slots.saturating_mul(u64::from(wafers)));
-                if let Some(bytes) = bytes.filter(|bytes| best.as_ref().is_none_or(|(known, _)| bytes < known)) {
+                let all_slots = slots.saturating_mul(u64::from(wafers));
+                if slots_needed(&evaluation.needs, wanted).is_none_or(|needed| needed > all_slots) {
+                    continue;
+                }
+                if let Some(bytes) = smallest_limit(&evaluation.needs, all_slots) {
                     best = Some((bytes, evaluation));
                 }
             }
         }
-        let Some((bytes, evaluation)) = best else { return (wafersim_spec::Bytes::ZERO, "the model".into()) };
+        let Some((bytes, evaluation)) = best else { return (Bytes::ZERO, "the model".into()) };
         let what = evaluation.fullest_slot(bytes);
-        (wafersim_spec::Bytes(bytes.saturating_sub(self.limit())), what)
+        (Bytes(bytes.saturating_sub(self.limit())), what)
     }
 }
 
@@ -306,9 +333,8 @@ const fn is_too_small(area: u64, largest: u64) -> bool {
 fn choose(candidates: Vec<(Evaluation, Vec<usize>)>, wafers: u32) -> Option<Found> {
     let largest = candidates.iter().map(|(evaluation, _)| evaluation.area()).max()?;
     let large = candidates.into_iter().filter(|(evaluation, _)| !is_too_small(evaluation.area(), largest));
-    let best = large.min_by_key(|(evaluation, _)| {
-        (evaluation.perimeter(), u64::MAX - evaluation.area(), evaluation.arrangement)
-    });
+    let best = large
+        .min_by_key(|(evaluation, _)| (evaluation.perimeter(), u64::MAX - evaluation.area(), evaluation.arrangement));
     best.map(|(evaluation, groups)| Found { wafers, evaluation, groups })
 }
 

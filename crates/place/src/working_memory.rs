@@ -42,7 +42,14 @@ struct Half {
 }
 
 /// A layer in decode. `grid` is the whole region for a layer without experts.
-pub(crate) fn decode(layer: &Layer, hidden: u64, kv: &KvLayout, grid: &CellGrid, context: u64, tokens: u64) -> WorkingElements {
+pub(crate) fn decode(
+    layer: &Layer,
+    hidden: u64,
+    kv: &KvLayout,
+    grid: &CellGrid,
+    context: u64,
+    tokens: u64,
+) -> WorkingElements {
     let (columns, rows) = (grid.columns, grid.rows);
     let residual = divide_up(hidden, rows);
     let attention = attention_half(&layer.attention, kv, columns, rows, context);
@@ -124,8 +131,11 @@ pub(crate) fn prefill(layer: &Layer, hidden: u64, columns: u64, rows: u64, conte
     };
     let visible = layer.attention.reach().visible(context).max(tokens.min(context));
     let per_row = divide_up(tokens, rows);
-    let per_token =
-        [2 * divide_up(hidden, columns), 2 * divide_up(attention.max(feed_forward), columns), divide_up(visible, columns)];
+    let per_token = [
+        2 * divide_up(hidden, columns),
+        2 * divide_up(attention.max(feed_forward), columns),
+        divide_up(visible, columns),
+    ];
     per_row.saturating_mul(sum(per_token))
 }
 

@@ -185,3 +185,31 @@ pub fn library_all_reduce(program: &mut Program, axis: Axis, payload: BufferId, 
     });
     vec![program.step(reduce), program.step(broadcast)]
 }
+
+/// A plain chain to the first member of each segment of `segment` members, and a multicast back (WaferLLM's prefill norms
+/// and softmax).
+pub fn chain_all_reduce(
+    program: &mut Program,
+    axis: Axis,
+    segment: u64,
+    payload: BufferId,
+    operator: ReduceOperator,
+) -> Vec<Node> {
+    if segment <= 1 {
+        return Vec::new();
+    }
+    let colors = colors(program, axis);
+    let reduce = Action::ChainReduce(ChainReduce {
+        axis,
+        count: segment,
+        stride: 1,
+        offset: 0,
+        root: Root::First,
+        operator,
+        style: Style::Streaming,
+        payload,
+        colors: colors.groups,
+    });
+    let cast = Multicast { axis, from: 0, span: segment, style: Style::Streaming, payload, colors: colors.multicast };
+    vec![program.step(reduce), program.step(Action::Multicast(cast))]
+}

@@ -52,6 +52,8 @@ pub enum Math {
 pub enum Operation {
     /// Vector multiply-accumulate issued from a map over preloaded descriptors: one column of a matrix-vector product.
     MappedFma,
+    /// The same with products of 16-bit values summed in fp32.
+    MappedMixedFma,
     /// Vector multiply-accumulate inside a matrix-matrix product, operands in place.
     TileFma,
     /// Set-up of one column of a matrix-matrix product; `length` is 0.
@@ -76,6 +78,8 @@ pub enum Operation {
     Divide,
     /// Scalar inverse square root, per element.
     SquareRoot,
+    /// Preparing descriptors for what follows; `length` is 1.
+    Setup,
 }
 
 /// `count` operations, each over `length` elements of `data_type`.
@@ -100,7 +104,7 @@ impl Work {
     /// Multiply-accumulates in all.
     pub const fn macs(&self) -> u64 {
         match self.operation {
-            Operation::MappedFma | Operation::TileFma | Operation::Fma => self.length.saturating_mul(self.count),
+            Operation::MappedFma | Operation::MappedMixedFma | Operation::TileFma | Operation::Fma => self.length.saturating_mul(self.count),
             _ => 0,
         }
     }

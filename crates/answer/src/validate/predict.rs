@@ -1,0 +1,155 @@
+//! The program that each measured kernel is, and its closed-form reading.
+
+use wafersim_cost::{Rates, View, cost, formula};
+use wafersim_kernels::feed_forward::ExpertLoad;
+use wafersim_kernels::gemm::{self, Broadcast};
+use wafersim_kernels::{ExpertShape, Groups, KvShape, LayerShape, Options, decode_layer, gemv, prefill_layer};
+use wafersim_program::{Axis, Operation, Program, Region, Work};
+use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Layer, Reach};
+use wafersim_spec::{DataType, Wafer};
+
+use super::table::Measurement;
+
+/// The predicted value of a row, in the row's own unit.
+///
+/// # Errors
+/// Where the kernel, metric or a parameter is not known: why, in words.
+pub fn predict(row: &Measurement, wafer: &Wafer) -> Result<f64, String> {
+    let rates = Rates::new(wafer, row.rate_set(), View::Achieved);
+    let region = Region::new(0, 0, row.grid_x, row.grid_y);
+    let total = |program: &Program| cost(program, &rates).total().0;
+    let value = match (row.kernel.as_str(), row.metric.as_str()) {
+        ("message", "cycles") => formula::message(whole(row, "hops")?, whole(row, "words")?, &rates),
+        ("stream_rate", "cycles_per_wavelet") => rates.wavelet,
+        ("relay_chain", "cycles") => formula::relay_chain(whole(row, "stages")?, whole(row, "words")?, &rates),
+        ("vector_op", "elements_per_cycle") => {
+            // The rate of a long operation, its set-up taken off, as it was measured.
+            const LENGTH: u64 = 1 << 20;
+            let work = Work::new(operation(row)?, data_type(row)?, LENGTH, 1);
+            LENGTH as f64 / (formula::work(&work, &rates) - rates.setup)
+        }
+        ("vector_op", "completion_cycles") => {
+            formula::vector_completion(operation(row)?, data_type(row)?, whole(row, "len")?, &rates)
+        }
+        ("pe_gemv", "cycles") => total(&gemv::local_gemv(whole(row, "rows")?, whole(row, "cols")?, data_type(row)?)),
+        ("mesh_gemv", "cycles") => {
+            fp16_only(row)?;
+            let options = Options { groups: groups(row)?, ..Options::PUBLISHED };
+            total(&gemv::mesh_gemv(region, whole(row, "rows")?, whole(row, "cols")?, Axis::Y, options))
+        }
+        ("chain_gemv", "cycles") => {
+            fp16_only(row)?;
+            total(&gemv::chain_gemv(region, whole(row, "rows")?, whole(row, "cols")?, Axis::Y))
+        }
+        ("mesh_gemm", metric @ ("cycles" | "cycles_per_step")) => {
+            fp16_only(row)?;
+            let (m, k, n) = (whole(row, "m")?, whole(row, "k")?, whole(row, "n")?);
+            let aligned = metric == "cycles";
+            let cycles = total(&gemm::mesh_gemm(region, m, k, n, aligned, Options::PUBLISHED));
+            if aligned { cycles } else { cycles / row.grid_x.max(row.grid_y) as f64 }
+        }
+        ("summa_gemm", "cycles") => {
+            fp16_only(row)?;
+            let broadcast = match text(row, "broadcast")? {
+                "async" => Broadcast::Asynchronous,
+                "sdk-collectives" => Broadcast::Library,
+                other => return Err(format!("broadcast '{other}' is not known (async, sdk-collectives)")),
+            };
+            let (m, k, n) = (whole(row, "m")?, whole(row, "k")?, whole(row, "n")?);
+            total(&gemm::summa(region, m, k, n, broadcast, Options::PUBLISHED))
+        }
+        ("decode_layer", "cycles_per_layer") => total(&layer(row, whole(row, "kv_length")?, true)?),
+        ("prefill_layer", "cycles_per_layer") => total(&layer(row, whole(row, "tokens")?, false)?),
+        (kernel, metric) => return Err(format!("no model of kernel '{kernel}' with metric '{metric}'")),
+    };
+    if value.is_finite() && value > 0.0 { Ok(value) } else { Err(format!("the prediction {value} is no positive number")) }
+}
+
+/// The published layer: the same kernels as for any model, with the heads of the row and fp16 throughout.
+fn layer(row: &Measurement, tokens: u64, decode: bool) -> Result<Program, String> {
+    fp16_only(row)?;
+    let hidden = whole(row, "hidden")?;
+    let heads = optional(row, "heads")?.unwrap_or(1);
+    let kv_heads = optional(row, "kv_heads")?.unwrap_or(heads);
+    if heads % kv_heads != 0 || hidden % heads != 0 {
+        return Err(format!("hidden {hidden}, heads {heads} and kv_heads {kv_heads} do not divide"));
+    }
+    let head_dim = hidden / heads;
+    let layer = Layer {
+        attention: Attention::Grouped(GroupedAttention {
+            heads,
+            kv_heads,
+            head_dim,
+            qkv_bias: false,
+            output_bias: false,
+            qk_norm: false,
+            sinks: false,
+            rotary_dim: head_dim,
+            reach: Reach::Full,
+        }),
+        feed_forward: FeedForward::Dense { width: whole(row, "ffn")?, bias: false },
+        norms: 2,
+    };
+    let columns_per_head = (row.grid_x / kv_heads).max(1);
+    let shape = LayerShape {
+        layer: &layer,
+        hidden,
+        region: Region::new(0, 0, row.grid_x, row.grid_y),
+        kv: KvShape { heads_per_block: kv_heads.div_ceil(row.grid_x), ..KvShape::published(columns_per_head) },
+        experts: ExpertShape::Spread,
+        precision: gemv::fp16(),
+        tokens: if decode { 1 } else { tokens },
+        context: if decode { tokens } else { 0 },
+        load: ExpertLoad { pairs: 1, distinct: 1, busiest: 1 },
+        options: Options { groups: groups(row)?, layer_only: true, ..Options::PUBLISHED },
+    };
+    Ok(if decode { decode_layer(&shape) } else { prefill_layer(&shape) })
+}
+
+fn text<'a>(row: &'a Measurement, key: &str) -> Result<&'a str, String> {
+    row.parameters.get(key).map(String::as_str).ok_or_else(|| format!("parameter '{key}' is missing"))
+}
+
+fn whole(row: &Measurement, key: &str) -> Result<u64, String> {
+    let written = text(row, key)?;
+    match written.parse::<u64>() {
+        Ok(number) if (1..=1 << 32).contains(&number) => Ok(number),
+        _ => Err(format!("parameter '{key}' is '{written}', not a whole number from 1 to 2^32")),
+    }
+}
+
+fn optional(row: &Measurement, key: &str) -> Result<Option<u64>, String> {
+    if row.parameters.contains_key(key) { whole(row, key).map(Some) } else { Ok(None) }
+}
+
+fn data_type(row: &Measurement) -> Result<DataType, String> {
+    text(row, "dtype")?.parse().map_err(|error: wafersim_spec::data_type::DataTypeError| error.to_string())
+}
+
+fn fp16_only(row: &Measurement) -> Result<(), String> {
+    match data_type(row)? {
+        DataType::Fp16 | DataType::Bf16 => Ok(()),
+        other => Err(format!("dtype '{other}': the published kernel computes in 16 bit")),
+    }
+}
+
+fn operation(row: &Measurement) -> Result<Operation, String> {
+    match text(row, "op")? {
+        "copy" => Ok(Operation::Copy),
+        "fma" => Ok(Operation::Fma),
+        "add" => Ok(Operation::Add),
+        "mul" => Ok(Operation::Multiply),
+        other => Err(format!("operation '{other}' is not known (copy, fma, add, mul)")),
+    }
+}
+
+/// `groups` is the number of groups along an axis, `group_size` the members of one.
+fn groups(row: &Measurement) -> Result<Groups, String> {
+    if let Some(groups) = optional(row, "groups")? {
+        return Ok(Groups::Count(groups));
+    }
+    Ok(match optional(row, "group_size")? {
+        Some(size) => Groups::Count(row.grid_y.div_ceil(size)),
+        None => Groups::SquareRoot,
+    })
+}

@@ -1,0 +1,137 @@
+//! Reading a table of measurements: CSV with the columns of `benches/measurements/wse.csv`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use thiserror::Error;
+use wafersim_spec::wafer::RateSet;
+
+/// One measured value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measurement {
+    /// Unique name.
+    pub id: String,
+    /// Machine: name of a wafer.
+    pub device: String,
+    /// Kernel.
+    pub kernel: String,
+    /// Columns of the grid.
+    pub grid_x: u64,
+    /// Rows of the grid.
+    pub grid_y: u64,
+    /// What the kernel was run with.
+    pub parameters: BTreeMap<String, String>,
+    /// What was measured: `cycles`, `cycles_per_layer`, `elements_per_cycle`, ...
+    pub metric: String,
+    /// The value; finite and positive.
+    pub value: f64,
+    /// Its unit.
+    pub unit: String,
+    /// How it was measured, in the words of the table.
+    pub evidence: String,
+    /// Line in the file.
+    pub line: u64,
+}
+
+impl Measurement {
+    /// Rows from the vendor's simulator are judged with the simulator's rates, all others with the chip's.
+    pub fn rate_set(&self) -> RateSet {
+        if self.evidence.starts_with("vendor-sim") { RateSet::VendorSimulator } else { RateSet::Silicon }
+    }
+}
+
+/// What is wrong with a table.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum TableError {
+    /// No CSV, or not with the columns that are needed.
+    #[error("{file}: {reason}; expected the columns id,device,kernel,grid_x,grid_y,params,metric,value,unit,evidence,source")]
+    Format {
+        /// The file.
+        file: String,
+        /// What the reader said, with the line.
+        reason: String,
+    },
+    /// A field of a row is wrong.
+    #[error("{file}: line {line}: field '{field}' is '{value}'; allowed: {allowed}")]
+    Field {
+        /// The file.
+        file: String,
+        /// Line, from 1.
+        line: u64,
+        /// Column of the table.
+        field: &'static str,
+        /// What is written.
+        value: String,
+        /// What would be accepted.
+        allowed: &'static str,
+    },
+    /// No rows at all.
+    #[error("{file}: holds no measurements; expected at least one row below the header")]
+    Empty {
+        /// The file.
+        file: String,
+    },
+}
+
+#[derive(Deserialize)]
+struct Row {
+    id: String,
+    device: String,
+    kernel: String,
+    grid_x: String,
+    grid_y: String,
+    params: String,
+    metric: String,
+    value: String,
+    unit: String,
+    evidence: String,
+}
+
+/// Reads a table. `file` is named in errors.
+///
+/// # Errors
+/// Where a column is missing, a number is no number or out of range, or an id stands twice.
+pub fn read_table(text: &str, file: &str) -> Result<Vec<Measurement>, TableError> {
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let mut measurements: Vec<Measurement> = Vec::new();
+    let mut seen = BTreeMap::new();
+    let format = |error: csv::Error| TableError::Format { file: file.into(), reason: error.to_string() };
+    let headers = reader.headers().map_err(format)?.clone();
+    for record in reader.records() {
+        let record = record.map_err(format)?;
+        let line = record.position().map_or(0, csv::Position::line);
+        let row: Row = record.deserialize(Some(&headers)).map_err(format)?;
+        let wrong = |field, value: &str, allowed| TableError::Field { file: file.into(), line, field, value: value.into(), allowed };
+        let grid = |field, text: &str| match text.parse::<u64>() {
+            Ok(side) if (1..=4096).contains(&side) => Ok(side),
+            _ => Err(wrong(field, text, "a whole number from 1 to 4096")),
+        };
+        let value = match row.value.parse::<f64>() {
+            Ok(value) if value.is_finite() && value > 0.0 => value,
+            _ => return Err(wrong("value", &row.value, "a finite number above 0")),
+        };
+        let mut parameters = BTreeMap::new();
+        for pair in row.params.split(';').filter(|pair| !pair.trim().is_empty()) {
+            let (key, setting) =
+                pair.split_once('=').ok_or_else(|| wrong("params", pair, "key=value pairs, separated by ';'"))?;
+            parameters.insert(key.trim().to_owned(), setting.trim().to_owned());
+        }
+        if row.id.is_empty() || seen.insert(row.id.clone(), line).is_some() {
+            return Err(wrong("id", &row.id, "a name that no other row has"));
+        }
+        measurements.push(Measurement {
+            grid_x: grid("grid_x", &row.grid_x)?,
+            grid_y: grid("grid_y", &row.grid_y)?,
+            id: row.id,
+            device: row.device,
+            kernel: row.kernel,
+            parameters,
+            metric: row.metric,
+            value,
+            unit: row.unit,
+            evidence: row.evidence,
+            line,
+        });
+    }
+    if measurements.is_empty() { Err(TableError::Empty { file: file.into() }) } else { Ok(measurements) }
+}

@@ -1,0 +1,208 @@
+//! Attention over a KV cache spread over rows.
+//!
+//! Decode (WaferLLM, OSDI 2025, section 4): scores are reduced along x, softmax statistics and scores x V along y. The
+//! published kernel has one head as wide as the hidden size; with grouped heads each KV head gets a block of columns of
+//! its own, and the reduction along x stays inside the block. `dimension_split` columns of a block share the head's
+//! dimensions; `sequence_split` such sub-blocks share the sequence beside the rows (1 is the published layout).
+
+use wafersim_program::{
+    Action, Axis, BufferId, Math, Node, Operation, ReduceOperator, Relayout, Work, collective,
+};
+
+use crate::context::Kernel;
+use crate::gemm::{self, Tile};
+use crate::gemv::{Product, local_product};
+use crate::layer::KvShape;
+
+/// Vector operations of the softmax beside exponentials and scalar reductions, over the scores: (1552 - 1072 - 45 - 48 -
+/// 180 - 50) / (16 + 12 / 4) is about eight (per-operation run of the vendor's simulator, 12 scores).
+const SOFTMAX_OPERATIONS: u64 = 8;
+
+/// Fewest that do the same in one pass: subtract the maximum, scale the old sum.
+const LEAN_SOFTMAX_OPERATIONS: u64 = 2;
+
+/// What attention works on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heads {
+    /// Query heads that share one KV head.
+    pub queries_per_kv: u64,
+    /// Width of a key.
+    pub key_dim: u64,
+    /// Width of a value.
+    pub value_dim: u64,
+}
+
+/// Sizes in the fullest processing element.
+#[derive(Debug, Clone, Copy)]
+struct Local {
+    heads: u64,
+    key_dims: u64,
+    value_dims: u64,
+    tokens: u64,
+}
+
+fn local(kernel: &Kernel, heads: Heads, kv: KvShape, visible: u64) -> Local {
+    let split = kv.dimension_split.max(1);
+    Local {
+        heads: heads.queries_per_kv.saturating_mul(kv.heads_per_block.max(1)),
+        key_dims: heads.key_dim.div_ceil(split),
+        value_dims: heads.value_dim.div_ceil(split),
+        tokens: visible.div_ceil(kernel.region().rows.saturating_mul(kv.sequence_split.max(1))),
+    }
+}
+
+/// Scores, softmax and scores x V for `vectors` decoding tokens with `visible` cached tokens each. Returns the nodes of
+/// the three operators and the buffer of the result, which lies along x and is replicated along y.
+pub fn decode(
+    kernel: &mut Kernel,
+    heads: Heads,
+    kv: KvShape,
+    vectors: u64,
+    visible: u64,
+    query: BufferId,
+) -> ([Vec<Node>; 3], BufferId) {
+    let here = local(kernel, heads, kv, visible);
+    let rows_of_scores = here.heads.saturating_mul(vectors);
+    let scores = kernel.buffer("attention.scores", rows_of_scores.saturating_mul(here.tokens));
+    let values_elements = rows_of_scores.saturating_mul(here.value_dims);
+    let statistics = if kernel.options.online_softmax { rows_of_scores } else { 0 };
+    let output = kernel.buffer("attention.output", values_elements + statistics);
+
+    let mut score_nodes = spread_query(kernel, heads, kv, vectors, query);
+    score_nodes.extend(kv_conversion(kernel, here.key_dims.saturating_mul(here.tokens), vectors, kv));
+    score_nodes.extend(cache_product(kernel, here.tokens, here.key_dims, rows_of_scores, query, scores));
+    let segment = kv.dimension_split.max(1);
+    score_nodes.extend(block_all_reduce(kernel, segment, 1, scores, ReduceOperator::Add));
+
+    let mut softmax_nodes = Vec::new();
+    let statistic = kernel.buffer("attention.statistic", rows_of_scores);
+    let all_scores = rows_of_scores.saturating_mul(here.tokens);
+    if kernel.options.online_softmax {
+        softmax_nodes.push(kernel.compute(Math::OnlineSoftmax, &[scores], scores, vec![
+            kernel.work(Operation::ScalarReduce, here.tokens, rows_of_scores.saturating_mul(2)),
+            kernel.work(Operation::Multiply, all_scores, LEAN_SOFTMAX_OPERATIONS),
+            kernel.work(Operation::Exponential, all_scores, 1),
+            kernel.work(Operation::Divide, 1, 1),
+        ]));
+    } else {
+        for (math, operator) in [(Math::Maximum, ReduceOperator::Max), (Math::ExpAndSum, ReduceOperator::Add)] {
+            let mut work = vec![kernel.work(Operation::ScalarReduce, here.tokens, rows_of_scores)];
+            if math == Math::ExpAndSum {
+                work.push(kernel.work(Operation::Multiply, all_scores, SOFTMAX_OPERATIONS));
+                work.push(kernel.work(Operation::Exponential, all_scores, 1));
+            }
+            softmax_nodes.push(kernel.compute(math, &[scores], statistic, work));
+            softmax_nodes.extend(over_tokens(kernel, kv, statistic, operator));
+        }
+        let divide = kernel.work(Operation::Divide, 1, 1);
+        softmax_nodes.push(kernel.compute(Math::Normalise, &[scores, statistic], scores, vec![divide]));
+    }
+
+    let mut value_nodes = kv_conversion(kernel, here.value_dims.saturating_mul(here.tokens), vectors, kv);
+    value_nodes.extend(cache_product(kernel, here.value_dims, here.tokens, rows_of_scores, scores, output));
+    value_nodes.extend(over_tokens(kernel, kv, output, ReduceOperator::Add));
+    ([score_nodes, softmax_nodes, value_nodes], output)
+}
+
+/// A product with the cache: per score row `inputs` mapped operations of `outputs` elements.
+fn cache_product(kernel: &mut Kernel, outputs: u64, inputs: u64, vectors: u64, x: BufferId, y: BufferId) -> Vec<Node> {
+    // The cache is in an arithmetic type or has been converted: no weights are read here.
+    local_product(kernel, Product { inputs, outputs, vectors, tiles: 0 }, x, y)
+}
+
+/// Conversion of cached keys or values that are stored narrow.
+fn kv_conversion(kernel: &mut Kernel, elements: u64, vectors: u64, kv: KvShape) -> Vec<Node> {
+    let stored = kernel.precision.kv_cache;
+    if stored.is_arithmetic() || elements == 0 {
+        return Vec::new();
+    }
+    let converted = kernel.buffer("kv.converted", elements);
+    let all = elements.saturating_mul(vectors).saturating_mul(kv.heads_per_block.max(1));
+    let work = vec![kernel.work(Operation::Convert, all, 1)];
+    vec![kernel.compute(Math::Dequantise, &[converted], converted, work)]
+}
+
+/// With the sequence split inside a block, every sub-block needs the whole query of its heads: it is gathered along x.
+fn spread_query(kernel: &mut Kernel, heads: Heads, kv: KvShape, vectors: u64, query: BufferId) -> Vec<Node> {
+    if kv.sequence_split <= 1 {
+        return Vec::new();
+    }
+    let elements =
+        heads.queries_per_kv.saturating_mul(kv.heads_per_block.max(1)).saturating_mul(heads.key_dim).saturating_mul(vectors);
+    let target = kernel.buffer("attention.query_spread", elements.div_ceil(kv.dimension_split.max(1)));
+    let wavelets = kernel.activations().wavelets(elements);
+    let colors = kernel.program.new_colors(0);
+    vec![kernel.program.step(Action::Relayout(Relayout {
+        axis: Axis::X,
+        hops: kv.columns_per_head,
+        wavelets,
+        source: query,
+        target,
+        accumulate: false,
+        colors,
+    }))]
+}
+
+/// An all-reduce inside blocks of `count` columns, `stride` apart; on a whole line the two-level reduction with the
+/// kernel's groups, as published.
+fn block_all_reduce(
+    kernel: &mut Kernel,
+    count: u64,
+    stride: u64,
+    payload: BufferId,
+    operator: ReduceOperator,
+) -> Vec<Node> {
+    if stride == 1 && count >= kernel.region().columns {
+        return kernel.all_reduce(Axis::X, payload, operator);
+    }
+    collective::segment_all_reduce(&mut kernel.program, Axis::X, count, stride, payload, operator)
+}
+
+/// A reduction over all places that hold tokens of a head: the rows, and the sub-blocks of its columns.
+fn over_tokens(kernel: &mut Kernel, kv: KvShape, payload: BufferId, operator: ReduceOperator) -> Vec<Node> {
+    let mut nodes = kernel.all_reduce(Axis::Y, payload, operator);
+    if kv.sequence_split > 1 {
+        nodes.extend(block_all_reduce(kernel, kv.sequence_split, kv.dimension_split.max(1), payload, operator));
+    }
+    nodes
+}
+
+/// The append of the new keys and values and the shift that keeps the rows level: one row up for both, and two copies.
+pub fn append(kernel: &mut Kernel, elements: u64) -> Vec<Node> {
+    let entry = kernel.typed_buffer("kv.entry", elements, kernel.precision.kv_cache);
+    let colors = kernel.program.new_colors(0);
+    let shift = Action::Shift(wafersim_program::Shift { axis: Axis::Y, ring: false, payload: entry, colors });
+    let copy: Vec<Work> = vec![kernel.work(Operation::Copy, elements, 2)];
+    vec![kernel.compute(Math::KvAppend, &[entry], entry, copy), kernel.program.step(shift)]
+}
+
+/// Prefill attention of a chunk of `tokens` with `visible` tokens before and in it: for every query head of a block a
+/// transposed product, a softmax, and a product with the values, all blocks at the same time.
+pub fn prefill(kernel: &mut Kernel, heads: Heads, kv: KvShape, tokens: u64, visible: u64) -> [Vec<Node>; 3] {
+    let region = kernel.region();
+    let columns = kv.columns_per_head.clamp(1, region.columns);
+    let rounds = heads.queries_per_kv.saturating_mul(kv.heads_per_block.max(1));
+    let scores = Tile::new(columns, region.rows, tokens, heads.key_dim, visible);
+    let values = Tile::new(columns, region.rows, tokens, visible, heads.value_dim);
+    let repeat = |nodes: Vec<Node>| {
+        vec![Node::Repeat { times: rounds, body: Box::new(Node::Sequence(nodes)) }]
+    };
+    let score_nodes = gemm::transposed(kernel, scores);
+
+    let statistic = kernel.buffer("attention.statistic", scores.m);
+    let mut softmax_nodes = Vec::new();
+    let table = kernel.buffer("attention.scores", scores.m.saturating_mul(scores.n));
+    for (math, operator) in [(Math::Maximum, ReduceOperator::Max), (Math::ExpAndSum, ReduceOperator::Add)] {
+        let mut work = vec![kernel.work(Operation::ScalarReduce, scores.n, scores.m)];
+        if math == Math::ExpAndSum {
+            work.push(kernel.work(Operation::Multiply, scores.n, scores.m.saturating_mul(4)));
+            work.push(kernel.work(Operation::Exponential, scores.n, scores.m));
+            work.push(kernel.work(Operation::Divide, 1, scores.m));
+        }
+        softmax_nodes.push(kernel.compute(math, &[table], statistic, work));
+        softmax_nodes.extend(collective::chain_all_reduce(&mut kernel.program, Axis::X, columns, statistic, operator));
+    }
+    let mut value_nodes = gemm::alignment(kernel, values);
+    value_nodes.extend(gemm::cannon(kernel, values));
+    [repeat(score_nodes), repeat(softmax_nodes), repeat(value_nodes)]
+}

@@ -1,0 +1,192 @@
+//! Matrix-matrix products: `C[M, N] = A[M, K] B[K, N]` on a grid, M along y, N along x.
+//!
+//! MeshGEMM (WaferLLM, OSDI 2025) is Cannon's algorithm on lines folded by interleaving: P steps, in each the A tile moves
+//! along x and the B tile along y, double buffered, beside the local product. A's row r is first rotated by r positions in
+//! P / 2 shifts. On an oblong grid P is the longer side and the shorter lines hold several pieces of K.
+//! SUMMA broadcasts one tile of A and one of B along the lines in every step instead.
+
+use wafersim_program::{
+    Action, Axis, BufferId, ChainReduce, Math, Multicast, Node, Operation, Program, ReduceOperator, Region, Root, Shift,
+    Step, Style,
+};
+
+use crate::context::Kernel;
+use crate::gemv::fp16;
+use crate::options::Options;
+
+/// The local tiles of a product: C is `m` x `n`, each step multiplies `k` columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tile {
+    /// Rows of C in one processing element.
+    pub m: u64,
+    /// Inner dimension of one step.
+    pub k: u64,
+    /// Columns of C in one processing element.
+    pub n: u64,
+    /// Steps: the longer side of the grid.
+    pub steps: u64,
+}
+
+impl Tile {
+    /// Tiles of a product on a grid of `columns` x `rows`.
+    pub fn new(columns: u64, rows: u64, m: u64, k: u64, n: u64) -> Self {
+        let steps = columns.max(rows).max(1);
+        Self { m: m.div_ceil(rows.max(1)), k: k.div_ceil(steps), n: n.div_ceil(columns.max(1)), steps }
+    }
+}
+
+/// How the tiles of SUMMA are broadcast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broadcast {
+    /// Streaming multicasts of our own, beside the compute.
+    Asynchronous,
+    /// The vendor's collectives library.
+    Library,
+}
+
+/// The local product of one step: per column of A a set-up and `n` multiply-accumulates of length `m`.
+fn local_step(kernel: &mut Kernel, tile: Tile, a: BufferId, b: BufferId, c: BufferId) -> Node {
+    let work = vec![
+        kernel.work(Operation::TileColumn, 0, tile.k),
+        kernel.work(Operation::TileFma, tile.m, tile.k.saturating_mul(tile.n)),
+    ];
+    kernel.compute(Math::MatMul, &[a, b, c], c, work)
+}
+
+fn ring_shift(kernel: &mut Kernel, axis: Axis, payload: BufferId) -> Step {
+    let first = if axis == Axis::X { 0 } else { 4 };
+    let colors = (first..first + 4).map(wafersim_program::Color).collect();
+    while kernel.program.color_count() < 8 {
+        kernel.program.new_colors(1);
+    }
+    Step { region: kernel.region(), action: Action::Shift(Shift { axis, ring: true, payload, colors }) }
+}
+
+/// Buffers of a product.
+fn tiles(kernel: &mut Kernel, tile: Tile) -> (BufferId, BufferId, BufferId) {
+    let a = kernel.buffer("gemm.a", tile.m.saturating_mul(tile.k));
+    let b = kernel.buffer("gemm.b", tile.k.saturating_mul(tile.n));
+    let c = kernel.buffer("gemm.c", tile.m.saturating_mul(tile.n));
+    (a, b, c)
+}
+
+/// P steps of Cannon's algorithm, without alignment.
+pub fn cannon(kernel: &mut Kernel, tile: Tile) -> Vec<Node> {
+    let (a, b, c) = tiles(kernel, tile);
+    let compute = Box::new(local_step(kernel, tile, a, b, c));
+    let transfers = vec![ring_shift(kernel, Axis::X, a), ring_shift(kernel, Axis::Y, b)];
+    let after = vec![kernel.program.synchronise(2, 2)];
+    vec![Node::Systolic { times: tile.steps, compute, transfers, after }]
+}
+
+/// The rotation of A before Cannon's algorithm: P / 2 shifts.
+pub fn alignment(kernel: &mut Kernel, tile: Tile) -> Vec<Node> {
+    let a = kernel.buffer("gemm.a", tile.m.saturating_mul(tile.k));
+    let shift = ring_shift(kernel, Axis::X, a);
+    vec![Node::Repeat { times: tile.steps / 2, body: Box::new(Node::Step(shift)) }]
+}
+
+/// The transposed product `S[M, N] = Q[M, K] K[N, K]^T` of prefill attention: in each step the right tile moves along y and
+/// an `m` x `n` tile of partial sums is reduced along x to a root that moves on by one element; on machines that change
+/// routes at run time the reduction's routes (as many as a layer's, 6) follow it.
+pub fn transposed(kernel: &mut Kernel, tile: Tile) -> Vec<Node> {
+    /// Route changes of one move of the root, the published count of one set of reduction routes on WSE-3.
+    const ROUTES_OF_A_REDUCTION: u64 = 6;
+    let (a, b, c) = tiles(kernel, tile);
+    let compute = Box::new(local_step(kernel, tile, a, b, c));
+    let transfers = vec![ring_shift(kernel, Axis::Y, b)];
+    let colors = (0..4).map(wafersim_program::Color).collect();
+    let region = kernel.region();
+    let reduce = Action::ChainReduce(ChainReduce {
+        axis: Axis::X,
+        count: region.columns,
+        stride: 1,
+        offset: 0,
+        root: Root::Rotating,
+        operator: ReduceOperator::Add,
+        style: Style::Streaming,
+        payload: c,
+        colors,
+    });
+    let mut after = vec![kernel.program.synchronise(2, 2), Step { region, action: reduce }];
+    if !kernel.options.static_routes {
+        if let Node::Step(change) = kernel.program.route_change(ROUTES_OF_A_REDUCTION) {
+            after.push(change);
+        }
+    }
+    vec![Node::Systolic { times: tile.steps, compute, transfers, after }]
+}
+
+/// MeshGEMM on its own, as it was measured. `aligned`: the alignment of A is inside the timed part.
+///
+/// ```
+/// use wafersim_kernels::{Options, gemm};
+/// use wafersim_program::Region;
+///
+/// let program = gemm::mesh_gemm(Region::new(0, 0, 360, 360), 4320, 4320, 4320, true, Options::PUBLISHED);
+/// assert_eq!(program.macs_per_element(), 360 * 12 * 12 * 12);
+/// ```
+pub fn mesh_gemm(region: Region, m: u64, k: u64, n: u64, aligned: bool, options: Options) -> Program {
+    let mut kernel = Kernel::new("MeshGEMM", region, fp16(), options);
+    let tile = Tile::new(region.columns, region.rows, m, k, n);
+    if aligned {
+        let nodes = alignment(&mut kernel, tile);
+        kernel.program.push("alignment", nodes);
+    }
+    let nodes = cannon(&mut kernel, tile);
+    kernel.program.push("steps", nodes);
+    kernel.program
+}
+
+/// SUMMA on its own, as it was measured.
+pub fn summa(region: Region, m: u64, k: u64, n: u64, broadcast: Broadcast, options: Options) -> Program {
+    let mut kernel = Kernel::new("SUMMA", region, fp16(), options);
+    let tile = Tile::new(region.columns, region.rows, m, k, n);
+    let (a, b, c) = tiles(&mut kernel, tile);
+    let compute = local_step(&mut kernel, tile, a, b, c);
+    let style = match broadcast {
+        Broadcast::Asynchronous => Style::Streaming,
+        Broadcast::Library => Style::Library,
+    };
+    let colors = kernel.program.new_colors(4);
+    let multicast = |axis: Axis, payload: BufferId| Step {
+        region,
+        action: Action::Multicast(Multicast {
+            axis,
+            from: 0,
+            span: region.along(axis),
+            style,
+            payload,
+            colors: if axis == Axis::X { colors[..2].to_vec() } else { colors[2..].to_vec() },
+        }),
+    };
+    let casts = vec![multicast(Axis::X, a), multicast(Axis::Y, b)];
+    let loop_node = match broadcast {
+        Broadcast::Asynchronous => {
+            let mut after = vec![kernel.program.synchronise(2, 3)];
+            if !options.static_routes {
+                if let Node::Step(change) = kernel.program.route_change(1) {
+                    after.push(change);
+                }
+            }
+            Node::Systolic { times: tile.steps, compute: Box::new(compute), transfers: casts, after }
+        }
+        Broadcast::Library => {
+            // A library broadcast blocks its caller; hops are hidden behind the next step's words.
+            let words = casts.into_iter().map(library_words_only).map(Node::Step);
+            let body = words.chain([compute, Node::Step(kernel.program.synchronise(2, 2))]).collect();
+            Node::Repeat { times: tile.steps, body: Box::new(Node::Sequence(body)) }
+        }
+    };
+    kernel.program.push("steps", vec![loop_node]);
+    kernel.program
+}
+
+/// A library broadcast inside a loop of broadcasts: successive roots are neighbours and successive broadcasts follow each
+/// other down the line, so a round costs the caller its words and not the line's length.
+fn library_words_only(mut step: Step) -> Step {
+    if let Action::Multicast(cast) = &mut step.action {
+        cast.span = cast.span.min(2);
+    }
+    step
+}

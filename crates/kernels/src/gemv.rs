@@ -1,0 +1,125 @@
+//! Matrix-vector products: `y[N] = x[K] W[K, N]` on a grid.
+//!
+//! W is tiled over the region; `x` is split along the reduction axis and replicated along the other. The local part is
+//! one mapped multiply-accumulate of length N / P for each of the K / P elements of `x`; then the partial sums are
+//! reduced along the reduction axis (WaferLLM, OSDI 2025, MeshGEMV). The vendor library's version reduces with one chain
+//! and sums in fp32.
+
+use wafersim_program::{Axis, BufferId, Math, Node, Operation, ReduceOperator, Region, Work, collective};
+use wafersim_spec::{DataType, Precision};
+
+use crate::context::Kernel;
+use crate::options::Options;
+
+/// Accumulator work around one product in the published layer kernels: zeroing, copying in and out and the call, as
+/// vector operations over the outputs. From the per-operation run of the vendor's simulator: the Q product of a 12 x 12
+/// tile takes 194 cycles, of which 45 are markers, 16 set-up, 12 x 5 the columns; the rest is about four operations.
+const ACCUMULATOR_OPERATIONS: u64 = 4;
+
+/// Products that share their input and their reduction.
+#[derive(Debug, Clone, Copy)]
+pub struct Product {
+    /// Elements of `x` in one processing element.
+    pub inputs: u64,
+    /// Elements of `y` in one processing element.
+    pub outputs: u64,
+    /// Vectors multiplied with the tile: tokens, or token-expert pairs.
+    pub vectors: u64,
+    /// Different tiles among them (experts); each is converted once where weights are stored narrow.
+    pub tiles: u64,
+}
+
+/// The local part of a product, with conversion of stored weights and the work around the accumulators.
+pub fn local_product(kernel: &mut Kernel, product: Product, x: BufferId, y: BufferId) -> Vec<Node> {
+    let mut nodes = dequantise(kernel, product, x);
+    let mut work = vec![
+        kernel.work(Operation::Setup, 1, product.vectors.min(1)),
+        kernel.work(Operation::MappedFma, product.outputs, product.inputs.saturating_mul(product.vectors)),
+    ];
+    if !kernel.options.accumulators_in_place {
+        let outputs = product.outputs.saturating_mul(product.vectors);
+        work.push(kernel.work(Operation::Add, outputs, ACCUMULATOR_OPERATIONS));
+    }
+    nodes.push(kernel.compute(Math::MatVec, &[x], y, work));
+    nodes
+}
+
+/// Conversion of the tiles of a product to the format that is computed in.
+pub fn dequantise(kernel: &mut Kernel, product: Product, x: BufferId) -> Vec<Node> {
+    let stored = kernel.precision.weights;
+    let elements = product.inputs.saturating_mul(product.outputs).saturating_mul(product.tiles);
+    if stored.is_arithmetic() || elements == 0 {
+        return Vec::new();
+    }
+    let scratch = kernel.buffer("weights.converted", product.inputs.saturating_mul(product.outputs));
+    let work = vec![
+        kernel.work(Operation::Convert, product.inputs.saturating_mul(product.outputs), product.tiles),
+    ];
+    vec![kernel.compute(Math::Dequantise, &[x], scratch, work)]
+}
+
+/// MeshGEMV on its own, as it was measured: `y[columns of W] = x W` on the region, reduced along `axis`.
+///
+/// ```
+/// use wafersim_kernels::{Options, gemv};
+/// use wafersim_program::{Axis, Region};
+///
+/// let program = gemv::mesh_gemv(Region::new(0, 0, 120, 120), 4320, 4320, Axis::Y, Options::PUBLISHED);
+/// assert_eq!(program.macs_per_element(), 36 * 36);
+/// ```
+pub fn mesh_gemv(region: Region, rows: u64, columns: u64, axis: Axis, options: Options) -> wafersim_program::Program {
+    let precision = fp16();
+    let options = Options { accumulators_in_place: true, ..options };
+    let mut kernel = Kernel::new("MeshGEMV", region, precision, options);
+    let product =
+        Product { inputs: region.share(axis, rows), outputs: region.share(axis.across(), columns), vectors: 1, tiles: 1 };
+    let x = kernel.buffer("x", product.inputs);
+    let y = kernel.buffer("y", product.outputs);
+    let local = local_product(&mut kernel, product, x, y);
+    kernel.program.push("product", local);
+    let reduce = kernel.all_reduce(axis, y, ReduceOperator::Add);
+    kernel.program.push("all-reduce", reduce);
+    kernel.program
+}
+
+/// The vendor library's matrix-vector product: fp32 sums, one chain and a broadcast by the collectives library.
+pub fn chain_gemv(region: Region, rows: u64, columns: u64, axis: Axis) -> wafersim_program::Program {
+    let mut kernel = Kernel::new("chain GEMV", region, fp16(), Options::PUBLISHED);
+    let inputs = region.share(axis, rows);
+    let outputs = region.share(axis.across(), columns);
+    let x = kernel.buffer("x", inputs);
+    let y = kernel.typed_buffer("y", outputs, DataType::Fp32);
+    let work = vec![
+        kernel.work(Operation::Setup, 1, 1),
+        Work::new(Operation::MappedMixedFma, DataType::Fp16, outputs, inputs),
+    ];
+    let local = kernel.compute(Math::MatVec, &[x], y, work);
+    kernel.program.push("product", vec![local]);
+    let reduce = collective::library_all_reduce(&mut kernel.program, axis, y, ReduceOperator::Add);
+    kernel.program.push("all-reduce", reduce);
+    kernel.program
+}
+
+/// The matrix-vector product of a single processing element, `rows` x `columns`.
+pub fn local_gemv(rows: u64, columns: u64, data_type: DataType) -> wafersim_program::Program {
+    let mut kernel = Kernel::new("local GEMV", Region::new(0, 0, 1, 1), fp16(), Options::PUBLISHED);
+    let x = kernel.typed_buffer("x", rows, data_type);
+    let y = kernel.typed_buffer("y", columns, data_type);
+    let work = vec![
+        Work::new(Operation::Setup, data_type, 1, 1),
+        Work::new(Operation::MappedFma, data_type, columns, rows),
+    ];
+    let local = kernel.compute(Math::MatVec, &[x], y, work);
+    kernel.program.push("product", vec![local]);
+    kernel.program
+}
+
+/// 16 bit everywhere: what the published kernels compute in.
+pub fn fp16() -> Precision {
+    Precision {
+        weights: DataType::Fp16,
+        small_weights: DataType::Fp16,
+        kv_cache: DataType::Fp16,
+        activations: DataType::Fp16,
+    }
+}
