@@ -1,2 +1,29 @@
-//! placeholder
+//! The question and its answer.
+//!
+//! [`Question`] is a checked scenario with its model and wafer loaded; [`answer`] places the model, writes the programs of
+//! its layers, reads them in closed form under three profiles and says what follows. [`plan`] does so for a table of
+//! points, [`validate`] for the kernels that were measured.
+//!
+//! This crate computes; it prints nothing and writes no files.
+
+mod decode;
+mod error;
+pub mod plan;
+mod prefill;
+mod provenance;
+mod question;
+pub mod routing;
+mod run;
+mod stage;
+mod uncertainty;
 pub mod validate;
+
+pub use decode::DecodeTiming;
+pub use error::AnswerError;
+pub use provenance::{KnownError, Provenance};
+pub use question::Question;
+pub use run::{
+    Answer, BreakdownRow, Load, Memory, MemoryBytes, ProfileAnswer, Verdict, WorstPe, answer, answer_without_ranges,
+};
+pub use stage::{LayerReading, StageTimes};
+pub use uncertainty::{ClockPoint, Influence, Range, Uncertainty};

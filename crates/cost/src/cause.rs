@@ -25,8 +25,7 @@ pub enum Cause {
 
 impl Cause {
     /// All causes in the order they are printed.
-    pub const ALL: [Self; 6] =
-        [Self::Compute, Self::Hops, Self::Payload, Self::Stages, Self::RouteChange, Self::Link];
+    pub const ALL: [Self; 6] = [Self::Compute, Self::Hops, Self::Payload, Self::Stages, Self::RouteChange, Self::Link];
 
     /// Name in tables.
     pub const fn name(self) -> &'static str {

@@ -117,15 +117,16 @@ pub fn work(work: &Work, rates: &Rates) -> f64 {
     let wide = work.data_type.bits() > 16;
     let rate = |narrow: f64, broad: f64| if wide { broad } else { narrow };
     let plain = |elements_per_cycle: f64| rates.setup + length / elements_per_cycle;
-    let mapped = |lanes: f64, wave: f64| {
-        (rates.map_column + (length / lanes).ceil() * wave).max(rates.map_issue).max(0.0)
-    };
+    let mapped =
+        |lanes: f64, wave: f64| (rates.map_column + (length / lanes).ceil() * wave).max(rates.map_issue).max(0.0);
     let once = match work.operation {
         _ if work.length == 0 && work.operation != Operation::TileColumn => 0.0,
         Operation::MappedFma if wide => mapped(rates.lanes_32, rates.map_wave_32),
         Operation::MappedFma => mapped(rates.lanes_16, rates.map_wave_16),
         Operation::MappedMixedFma => mapped(rates.lanes_16, rates.map_wave_mixed),
-        Operation::TileFma => rates.tile_issue + (length * (work.data_type.bits() as f64) / 64.0).ceil() * rates.tile_word,
+        Operation::TileFma => {
+            rates.tile_issue + (length * (work.data_type.bits() as f64) / 64.0).ceil() * rates.tile_word
+        }
         Operation::TileColumn => rates.tile_column,
         Operation::Fma => plain(rate(rates.fma_16, rates.fma_32)),
         Operation::Add | Operation::Multiply => plain(rate(rates.add_16, rates.add_32)),

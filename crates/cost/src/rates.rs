@@ -16,7 +16,10 @@ pub enum View {
 
 /// Rates of a wafer. Every time in it is smaller (every rate larger) in [`View::Physics`] than in [`View::Achieved`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[allow(missing_docs, reason = "each field is the wafer parameter of its name, documented in wafersim_spec::wafer::parameters")]
+#[allow(
+    missing_docs,
+    reason = "each field is the wafer parameter of its name, documented in wafersim_spec::wafer::parameters"
+)]
 pub struct Rates {
     pub hop: f64,
     pub wavelet: f64,

@@ -5,9 +5,7 @@
 //! its own, and the reduction along x stays inside the block. `dimension_split` columns of a block share the head's
 //! dimensions; `sequence_split` such sub-blocks share the sequence beside the rows (1 is the published layout).
 
-use wafersim_program::{
-    Action, Axis, BufferId, Math, Node, Operation, ReduceOperator, Relayout, Work, collective,
-};
+use wafersim_program::{Action, Axis, BufferId, Math, Node, Operation, ReduceOperator, Relayout, Work, collective};
 
 use crate::context::Kernel;
 use crate::gemm::{self, Tile};
@@ -78,12 +76,17 @@ pub fn decode(
     let statistic = kernel.buffer("attention.statistic", rows_of_scores);
     let all_scores = rows_of_scores.saturating_mul(here.tokens);
     if kernel.options.online_softmax {
-        softmax_nodes.push(kernel.compute(Math::OnlineSoftmax, &[scores], scores, vec![
-            kernel.work(Operation::ScalarReduce, here.tokens, rows_of_scores.saturating_mul(2)),
-            kernel.work(Operation::Multiply, all_scores, LEAN_SOFTMAX_OPERATIONS),
-            kernel.work(Operation::Exponential, all_scores, 1),
-            kernel.work(Operation::Divide, 1, 1),
-        ]));
+        softmax_nodes.push(kernel.compute(
+            Math::OnlineSoftmax,
+            &[scores],
+            scores,
+            vec![
+                kernel.work(Operation::ScalarReduce, here.tokens, rows_of_scores.saturating_mul(2)),
+                kernel.work(Operation::Multiply, all_scores, LEAN_SOFTMAX_OPERATIONS),
+                kernel.work(Operation::Exponential, all_scores, 1),
+                kernel.work(Operation::Divide, 1, 1),
+            ],
+        ));
     } else {
         for (math, operator) in [(Math::Maximum, ReduceOperator::Max), (Math::ExpAndSum, ReduceOperator::Add)] {
             let mut work = vec![kernel.work(Operation::ScalarReduce, here.tokens, rows_of_scores)];
@@ -127,8 +130,11 @@ fn spread_query(kernel: &mut Kernel, heads: Heads, kv: KvShape, vectors: u64, qu
     if kv.sequence_split <= 1 {
         return Vec::new();
     }
-    let elements =
-        heads.queries_per_kv.saturating_mul(kv.heads_per_block.max(1)).saturating_mul(heads.key_dim).saturating_mul(vectors);
+    let elements = heads
+        .queries_per_kv
+        .saturating_mul(kv.heads_per_block.max(1))
+        .saturating_mul(heads.key_dim)
+        .saturating_mul(vectors);
     let target = kernel.buffer("attention.query_spread", elements.div_ceil(kv.dimension_split.max(1)));
     let wavelets = kernel.activations().wavelets(elements);
     let colors = kernel.program.new_colors(0);
@@ -184,9 +190,7 @@ pub fn prefill(kernel: &mut Kernel, heads: Heads, kv: KvShape, tokens: u64, visi
     let rounds = heads.queries_per_kv.saturating_mul(kv.heads_per_block.max(1));
     let scores = Tile::new(columns, region.rows, tokens, heads.key_dim, visible);
     let values = Tile::new(columns, region.rows, tokens, visible, heads.value_dim);
-    let repeat = |nodes: Vec<Node>| {
-        vec![Node::Repeat { times: rounds, body: Box::new(Node::Sequence(nodes)) }]
-    };
+    let repeat = |nodes: Vec<Node>| vec![Node::Repeat { times: rounds, body: Box::new(Node::Sequence(nodes)) }];
     let score_nodes = gemm::transposed(kernel, scores);
 
     let statistic = kernel.buffer("attention.statistic", scores.m);

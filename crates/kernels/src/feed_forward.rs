@@ -36,7 +36,13 @@ pub struct NetworkSize {
 /// Gate, up, activation and down of one network with its width spread over the region: `pairs` vectors through `distinct`
 /// different sets of tiles; `vectors` sums come out. The sums of squares of `fused_norms` vectors travel with the first
 /// reduction, where norms are fused.
-pub fn spread(kernel: &mut Kernel, size: NetworkSize, load: ExpertLoad, fused_norms: u64, x: BufferId) -> [Vec<Node>; 3] {
+pub fn spread(
+    kernel: &mut Kernel,
+    size: NetworkSize,
+    load: ExpertLoad,
+    fused_norms: u64,
+    x: BufferId,
+) -> [Vec<Node>; 3] {
     let NetworkSize { hidden, width, vectors } = size;
     let region = kernel.region();
     let inputs = region.share(Axis::Y, hidden);
@@ -66,10 +72,12 @@ pub fn spread(kernel: &mut Kernel, size: NetworkSize, load: ExpertLoad, fused_no
 
 /// `silu(gate) * up`: SiLU per element and two products (the second with the router weight, or a copy).
 fn gated_activation(kernel: &mut Kernel, elements: u64, gate_up: BufferId) -> Node {
-    kernel.compute(Math::GatedActivation, &[gate_up], gate_up, vec![
-        kernel.work(Operation::Silu, elements, 1),
-        kernel.work(Operation::Multiply, elements, 2),
-    ])
+    kernel.compute(
+        Math::GatedActivation,
+        &[gate_up],
+        gate_up,
+        vec![kernel.work(Operation::Silu, elements, 1), kernel.work(Operation::Multiply, elements, 2)],
+    )
 }
 
 /// The router: scores of all experts, gathered along x so that every processing element selects the same experts.
@@ -91,11 +99,16 @@ pub fn router(kernel: &mut Kernel, hidden: u64, experts: u64, top_k: u64, vector
     let all = kernel.buffer("router.all_scores", experts.saturating_mul(vectors));
     nodes.push(relayout(kernel, Axis::X, region.columns - 1, experts.saturating_mul(vectors), scores, all, false));
     let passes = top_k.saturating_mul(vectors);
-    nodes.push(kernel.compute(Math::TopK, &[all], all, vec![
-        kernel.work(Operation::ScalarReduce, experts, passes),
-        kernel.work(Operation::Exponential, passes, 1),
-        kernel.work(Operation::Divide, 1, vectors),
-    ]));
+    nodes.push(kernel.compute(
+        Math::TopK,
+        &[all],
+        all,
+        vec![
+            kernel.work(Operation::ScalarReduce, experts, passes),
+            kernel.work(Operation::Exponential, passes, 1),
+            kernel.work(Operation::Divide, 1, vectors),
+        ],
+    ));
     nodes
 }
 
@@ -109,7 +122,15 @@ fn relayout(
     accumulate: bool,
 ) -> Node {
     let wavelets = kernel.activations().wavelets(elements);
-    kernel.program.step(Action::Relayout(Relayout { axis, hops, wavelets, source, target, accumulate, colors: Vec::new() }))
+    kernel.program.step(Action::Relayout(Relayout {
+        axis,
+        hops,
+        wavelets,
+        source,
+        target,
+        accumulate,
+        colors: Vec::new(),
+    }))
 }
 
 /// A rectangle that holds one expert (or several), and how many pairs its busiest one gets.
@@ -199,4 +220,3 @@ pub fn tile_conversion(kernel: &mut Kernel, inputs: u64, outputs: u64, matrices:
     let scratch = kernel.buffer("weights.scratch", 0);
     crate::gemv::dequantise(kernel, product, scratch)
 }
-

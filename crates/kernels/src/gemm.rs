@@ -6,8 +6,8 @@
 //! SUMMA broadcasts one tile of A and one of B along the lines in every step instead.
 
 use wafersim_program::{
-    Action, Axis, BufferId, ChainReduce, Math, Multicast, Node, Operation, Program, ReduceOperator, Region, Root, Shift,
-    Step, Style,
+    Action, Axis, BufferId, ChainReduce, Math, Multicast, Node, Operation, Program, ReduceOperator, Region, Root,
+    RouteChange, Shift, Step, Style,
 };
 
 use crate::context::Kernel;
@@ -62,6 +62,10 @@ fn ring_shift(kernel: &mut Kernel, axis: Axis, payload: BufferId) -> Step {
     Step { region: kernel.region(), action: Action::Shift(Shift { axis, ring: true, payload, colors }) }
 }
 
+fn route_change(region: Region, changes: u64) -> Step {
+    Step { region, action: Action::RouteChange(RouteChange { changes }) }
+}
+
 /// Buffers of a product.
 fn tiles(kernel: &mut Kernel, tile: Tile) -> (BufferId, BufferId, BufferId) {
     let a = kernel.buffer("gemm.a", tile.m.saturating_mul(tile.k));
@@ -110,9 +114,7 @@ pub fn transposed(kernel: &mut Kernel, tile: Tile) -> Vec<Node> {
     });
     let mut after = vec![kernel.program.synchronise(2, 2), Step { region, action: reduce }];
     if !kernel.options.static_routes {
-        if let Node::Step(change) = kernel.program.route_change(ROUTES_OF_A_REDUCTION) {
-            after.push(change);
-        }
+        after.push(route_change(region, ROUTES_OF_A_REDUCTION));
     }
     vec![Node::Systolic { times: tile.steps, compute, transfers, after }]
 }
@@ -165,9 +167,7 @@ pub fn summa(region: Region, m: u64, k: u64, n: u64, broadcast: Broadcast, optio
         Broadcast::Asynchronous => {
             let mut after = vec![kernel.program.synchronise(2, 3)];
             if !options.static_routes {
-                if let Node::Step(change) = kernel.program.route_change(1) {
-                    after.push(change);
-                }
+                after.push(route_change(region, 1));
             }
             Node::Systolic { times: tile.steps, compute: Box::new(compute), transfers: casts, after }
         }

@@ -52,9 +52,7 @@ pub fn dequantise(kernel: &mut Kernel, product: Product, x: BufferId) -> Vec<Nod
         return Vec::new();
     }
     let scratch = kernel.buffer("weights.converted", product.inputs.saturating_mul(product.outputs));
-    let work = vec![
-        kernel.work(Operation::Convert, product.inputs.saturating_mul(product.outputs), product.tiles),
-    ];
+    let work = vec![kernel.work(Operation::Convert, product.inputs.saturating_mul(product.outputs), product.tiles)];
     vec![kernel.compute(Math::Dequantise, &[x], scratch, work)]
 }
 
@@ -71,8 +69,12 @@ pub fn mesh_gemv(region: Region, rows: u64, columns: u64, axis: Axis, options: O
     let precision = fp16();
     let options = Options { accumulators_in_place: true, ..options };
     let mut kernel = Kernel::new("MeshGEMV", region, precision, options);
-    let product =
-        Product { inputs: region.share(axis, rows), outputs: region.share(axis.across(), columns), vectors: 1, tiles: 1 };
+    let product = Product {
+        inputs: region.share(axis, rows),
+        outputs: region.share(axis.across(), columns),
+        vectors: 1,
+        tiles: 1,
+    };
     let x = kernel.buffer("x", product.inputs);
     let y = kernel.buffer("y", product.outputs);
     let local = local_product(&mut kernel, product, x, y);
@@ -105,10 +107,8 @@ pub fn local_gemv(rows: u64, columns: u64, data_type: DataType) -> wafersim_prog
     let mut kernel = Kernel::new("local GEMV", Region::new(0, 0, 1, 1), fp16(), Options::PUBLISHED);
     let x = kernel.typed_buffer("x", rows, data_type);
     let y = kernel.typed_buffer("y", columns, data_type);
-    let work = vec![
-        Work::new(Operation::Setup, data_type, 1, 1),
-        Work::new(Operation::MappedFma, data_type, columns, rows),
-    ];
+    let work =
+        vec![Work::new(Operation::Setup, data_type, 1, 1), Work::new(Operation::MappedFma, data_type, columns, rows)];
     let local = kernel.compute(Math::MatVec, &[x], y, work);
     kernel.program.push("product", vec![local]);
     kernel.program

@@ -161,7 +161,8 @@ fn grouped_decode(kernel: &mut Kernel, shape: &LayerShape<'_>, grouped: &Grouped
         kernel.program.push("attention.head_norm", nodes);
     }
     if grouped.rotary_dim > 0 {
-        let share = |here: u64| here.saturating_mul(tokens).saturating_mul(grouped.rotary_dim).div_ceil(grouped.head_dim);
+        let share =
+            |here: u64| here.saturating_mul(tokens).saturating_mul(grouped.rotary_dim).div_ceil(grouped.head_dim);
         let nodes = vec![rope(kernel, share(query_here), qkv), rope(kernel, share(key_here), qkv)];
         kernel.program.push("attention.rope", nodes);
     }
@@ -248,11 +249,8 @@ fn latent_decode(kernel: &mut Kernel, shape: &LayerShape<'_>, latent: &LatentAtt
     let absorbed = block_diagonal(kernel, latent.heads, latent.nope_dim, latent.kv_rank, tokens, query);
     kernel.program.push("attention.absorbed_key", absorbed);
     append(kernel, region.share(Axis::X, latent.kv_rank + latent.rope_dim).saturating_mul(tokens));
-    let heads = Heads {
-        queries_per_kv: latent.heads,
-        key_dim: latent.kv_rank + latent.rope_dim,
-        value_dim: latent.kv_rank,
-    };
+    let heads =
+        Heads { queries_per_kv: latent.heads, key_dim: latent.kv_rank + latent.rope_dim, value_dim: latent.kv_rank };
     push_core(kernel, heads, shape.kv, tokens, shape.context, query);
     let expanded = block_diagonal(kernel, latent.heads, latent.kv_rank, latent.value_dim, tokens, query);
     kernel.program.push("attention.absorbed_value", expanded);
@@ -272,14 +270,7 @@ fn block_diagonal(kernel: &mut Kernel, heads: u64, inputs: u64, outputs: u64, to
     nodes
 }
 
-fn decode_experts(
-    kernel: &mut Kernel,
-    shape: &LayerShape<'_>,
-    moe: &Moe,
-    tokens: u64,
-    row_share: u64,
-    x: BufferId,
-) {
+fn decode_experts(kernel: &mut Kernel, shape: &LayerShape<'_>, moe: &Moe, tokens: u64, row_share: u64, x: BufferId) {
     let router = feed_forward::router(kernel, shape.hidden, moe.experts, moe.top_k, tokens, x);
     push_with_route_change(kernel, "router", router);
     let shared_pairs = ExpertLoad { pairs: tokens, distinct: 1, busiest: tokens };
@@ -296,8 +287,7 @@ fn decode_experts(
         }
         ExpertShape::Clustered { columns, rows } => {
             let cluster = Cluster { columns, rows };
-            let [dispatch, gate_up, down, mut combine] =
-                feed_forward::clustered(kernel, size, cluster, shape.load, x);
+            let [dispatch, gate_up, down, mut combine] = feed_forward::clustered(kernel, size, cluster, shape.load, x);
             kernel.program.push("experts.dispatch", dispatch);
             kernel.program.push("experts.gate_up", gate_up);
             kernel.program.push("experts.down", down);
@@ -324,11 +314,13 @@ pub fn prefill_layer(shape: &LayerShape<'_>) -> Program {
         Attention::Grouped(grouped) => {
             let query = grouped.heads.saturating_mul(grouped.head_dim);
             let key = grouped.kv_heads.saturating_mul(grouped.head_dim);
-            prefill_products(&mut kernel, "attention.query_key_value", shape, tokens, &[
-                (shape.hidden, query),
-                (shape.hidden, key),
-                (shape.hidden, key),
-            ]);
+            prefill_products(
+                &mut kernel,
+                "attention.query_key_value",
+                shape,
+                tokens,
+                &[(shape.hidden, query), (shape.hidden, key), (shape.hidden, key)],
+            );
             prefill_rope(&mut kernel, rows_of_tokens, region.share(Axis::X, query) + region.share(Axis::X, key));
             let heads = Heads {
                 queries_per_kv: grouped.heads / grouped.kv_heads.max(1),
@@ -343,12 +335,18 @@ pub fn prefill_layer(shape: &LayerShape<'_>) -> Program {
             let query = latent.heads.saturating_mul(latent.nope_dim + latent.rope_dim);
             let rank = latent.query_rank.unwrap_or(shape.hidden);
             let absorbed = latent.heads.saturating_mul(latent.kv_rank);
-            prefill_products(&mut kernel, "attention.query_key_value", shape, tokens, &[
-                (shape.hidden, rank),
-                (rank, query),
-                (shape.hidden, latent.kv_rank + latent.rope_dim),
-                (latent.nope_dim, absorbed),
-            ]);
+            prefill_products(
+                &mut kernel,
+                "attention.query_key_value",
+                shape,
+                tokens,
+                &[
+                    (shape.hidden, rank),
+                    (rank, query),
+                    (shape.hidden, latent.kv_rank + latent.rope_dim),
+                    (latent.nope_dim, absorbed),
+                ],
+            );
             let rotated = latent.heads.saturating_mul(latent.rope_dim);
             prefill_rope(&mut kernel, rows_of_tokens, region.share(Axis::X, rotated));
             let heads = Heads {
@@ -377,16 +375,24 @@ pub fn prefill_layer(shape: &LayerShape<'_>) -> Program {
 fn prefill_norm(kernel: &mut Kernel, name: &str, vectors: u64, elements: u64) {
     let sums = kernel.buffer("norm.sums", vectors);
     let columns = kernel.region().columns;
-    let mut nodes = vec![kernel.compute(Math::SumOfSquares, &[sums], sums, vec![
-        kernel.work(Operation::ScalarReduce, elements, vectors),
-    ])];
+    let mut nodes = vec![kernel.compute(
+        Math::SumOfSquares,
+        &[sums],
+        sums,
+        vec![kernel.work(Operation::ScalarReduce, elements, vectors)],
+    )];
     let program = &mut kernel.program;
     nodes.extend(wafersim_program::collective::chain_all_reduce(program, Axis::X, columns, sums, ReduceOperator::Add));
-    nodes.push(kernel.compute(Math::RmsScale, &[sums], sums, vec![
-        kernel.work(Operation::Divide, 1, vectors),
-        kernel.work(Operation::SquareRoot, 1, vectors),
-        kernel.work(Operation::Multiply, elements, vectors.saturating_mul(4)),
-    ]));
+    nodes.push(kernel.compute(
+        Math::RmsScale,
+        &[sums],
+        sums,
+        vec![
+            kernel.work(Operation::Divide, 1, vectors),
+            kernel.work(Operation::SquareRoot, 1, vectors),
+            kernel.work(Operation::Multiply, elements, vectors.saturating_mul(4)),
+        ],
+    ));
     kernel.program.push(name, nodes);
 }
 
@@ -447,8 +453,7 @@ fn prefill_experts(kernel: &mut Kernel, shape: &LayerShape<'_>, moe: &Moe, token
         }
         ExpertShape::Clustered { columns, rows } => {
             let cluster = Cluster { columns, rows };
-            let [dispatch, _, _, combine] =
-                feed_forward::clustered(kernel, size, cluster, shape.load, x);
+            let [dispatch, _, _, combine] = feed_forward::clustered(kernel, size, cluster, shape.load, x);
             kernel.program.push("experts.dispatch", dispatch);
             let outer = kernel.program.region;
             kernel.program.region = Region::new(outer.x, outer.y, columns, rows);

@@ -24,18 +24,26 @@ const LEAN_ROPE_OPERATIONS: u64 = 6;
 /// fused, its sum travels with the next reduction: the caller adds [`fused_elements`] to that payload.
 pub fn rms_norm(kernel: &mut Kernel, axis: Axis, elements: u64, vectors: u64, x: BufferId) -> Vec<Node> {
     let sums = kernel.buffer("norm.sums", vectors);
-    let mut nodes = vec![kernel.compute(Math::SumOfSquares, &[x], sums, vec![
-        kernel.work(Operation::ScalarReduce, elements, vectors),
-    ])];
+    let mut nodes = vec![kernel.compute(
+        Math::SumOfSquares,
+        &[x],
+        sums,
+        vec![kernel.work(Operation::ScalarReduce, elements, vectors)],
+    )];
     if !kernel.options.fused_norms {
         nodes.extend(kernel.all_reduce(axis, sums, ReduceOperator::Add));
     }
     let operations = if kernel.options.fused_norms { LEAN_NORM_OPERATIONS } else { NORM_OPERATIONS };
-    nodes.push(kernel.compute(Math::RmsScale, &[x, sums], x, vec![
-        kernel.work(Operation::Divide, 1, vectors),
-        kernel.work(Operation::SquareRoot, 1, vectors),
-        kernel.work(Operation::Multiply, elements.saturating_mul(vectors), operations),
-    ]));
+    nodes.push(kernel.compute(
+        Math::RmsScale,
+        &[x, sums],
+        x,
+        vec![
+            kernel.work(Operation::Divide, 1, vectors),
+            kernel.work(Operation::SquareRoot, 1, vectors),
+            kernel.work(Operation::Multiply, elements.saturating_mul(vectors), operations),
+        ],
+    ));
     nodes
 }
 
@@ -47,16 +55,20 @@ pub fn fused_elements(kernel: &Kernel, vectors: u64) -> u64 {
 /// RMSNorm of each head, where a head lies on `columns_per_head` neighbouring columns (or several heads on one column).
 pub fn head_norm(kernel: &mut Kernel, elements: u64, heads_here: u64, columns_per_head: u64, x: BufferId) -> Vec<Node> {
     let sums = kernel.buffer("head_norm.sums", heads_here);
-    let mut nodes = vec![kernel.compute(Math::SumOfSquares, &[x], sums, vec![
-        kernel.work(Operation::ScalarReduce, elements, 1),
-    ])];
+    let mut nodes =
+        vec![kernel.compute(Math::SumOfSquares, &[x], sums, vec![kernel.work(Operation::ScalarReduce, elements, 1)])];
     let program = &mut kernel.program;
     nodes.extend(collective::segment_all_reduce(program, Axis::X, columns_per_head, 1, sums, ReduceOperator::Add));
-    nodes.push(kernel.compute(Math::RmsScale, &[x, sums], x, vec![
-        kernel.work(Operation::Divide, 1, heads_here),
-        kernel.work(Operation::SquareRoot, 1, heads_here),
-        kernel.work(Operation::Multiply, elements, LEAN_NORM_OPERATIONS),
-    ]));
+    nodes.push(kernel.compute(
+        Math::RmsScale,
+        &[x, sums],
+        x,
+        vec![
+            kernel.work(Operation::Divide, 1, heads_here),
+            kernel.work(Operation::SquareRoot, 1, heads_here),
+            kernel.work(Operation::Multiply, elements, LEAN_NORM_OPERATIONS),
+        ],
+    ));
     nodes
 }
 

@@ -229,9 +229,9 @@ impl TableBlueprint {
 /// Which dimension of a matrix lies along which axis; `None` for vectors. `hidden` always lies along y.
 ///
 /// Products from `hidden` are reduced along y and leave their outputs along x; those back to `hidden` are reduced along
-/// x (shared/facts/kernels.md, "One decode layer"). MLA alternates once more: compressed query along x, queries of all
-/// heads along y, latent along x again; its heads' values come out along y and have to be turned before the output
-/// projection.
+/// x (shared/facts/kernels.md, "One decode layer"). The LM head takes `hidden` where the last layer left it, along y.
+/// MLA alternates once more: compressed query along x, queries of all heads along y, latent along x again; its heads'
+/// values come out along y and have to be turned before the output projection.
 const fn orientation(role: Role) -> Option<Orientation> {
     match role {
         Role::Query

@@ -22,8 +22,8 @@ impl Placement {
         largest_that(UNLIMITED, fits).unwrap_or(0)
     }
 
-    /// The longest context, in tokens, that `users` users can have at the same time; [`UNLIMITED`] where every layer looks
-    /// back a limited way only and that much fits.
+    /// The longest context, in tokens, that `users` users can have at the same time; [`UNLIMITED`] where every layer
+    /// looks back a limited way only and that much fits.
     pub fn max_context(&self, users: u64) -> u64 {
         let slots = self.different_slots();
         let fits = |context| self.fits(&slots, &Settings { users, context, ..self.settings });

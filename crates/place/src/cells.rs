@@ -7,8 +7,9 @@ use crate::arithmetic::divide_up;
 use crate::rectangle::Rectangle;
 use crate::split::Split;
 
-/// A region cut into cells. Copy `c` lives in cell `c mod cells`, spread over all of it; cells are counted west to east,
-/// then north to south. Where the region does not divide evenly, the first columns and rows of cells are one larger.
+/// A region cut into cells. Copy `c` lives in cell `c mod cells`, spread over all of it; cells are counted west to
+/// east, then north to south. Where the region does not divide evenly, the first columns and rows of cells are one
+/// larger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct CellGrid {
     /// Columns of the region.

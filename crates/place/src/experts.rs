@@ -1,9 +1,10 @@
-//! Where the routed experts of a layer live: the interface of the strategies, and what follows from a strategy's choice.
+//! Where the routed experts of a layer live: the interface of the strategies, and what follows from a strategy's
+//! choice.
 //!
 //! A strategy chooses a grid of cells ([`CellGrid`]); expert `e` lives in cell `e mod cells`, spread over all of it.
 //! Everything else (rectangles, tiles, bytes, idle processing elements) follows from the grid and is computed here.
-//! A further strategy is one new file and one line in [`strategy`]: any grid between one cell for all experts and a cell
-//! for each can be expressed.
+//! A further strategy is one new file and one line in [`strategy`]: any grid between one cell for all experts and a
+//! cell for each can be expressed.
 
 mod clustered;
 mod spread;

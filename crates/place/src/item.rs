@@ -21,7 +21,8 @@ pub struct TablePart {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Item {
-    /// Embedding table, or a part of it. Absent where the LM head is the embedding table: then tokens are looked up there.
+    /// Embedding table, or a part of it. Absent where the LM head is the embedding table: then tokens are looked up
+    /// there.
     Embedding(TablePart),
     /// A layer, counted from 0.
     Layer(u64),

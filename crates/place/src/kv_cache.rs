@@ -95,9 +95,9 @@ pub struct KvLayout {
 }
 
 impl KvLayout {
-    /// The layout over a region of `columns` x `rows` for which `bytes` is smallest; ties go to the larger sequence split.
-    /// Candidates are the powers of two and the divisors of the head's width up to the columns of a block, and the whole
-    /// block.
+    /// The layout over a region of `columns` x `rows` for which `bytes` is smallest; ties go to the larger sequence
+    /// split. Candidates are the powers of two and the divisors of the head's width up to the columns of a block, and
+    /// the whole block.
     pub fn choose(
         shape: KvShape,
         region: (u64, u64),

@@ -1,5 +1,5 @@
-//! A layer, or a table, at its place in a region: the tiles of each tensor, the experts, the KV cache. Layers of the same
-//! kind in regions of the same size share one layout, so that whatever is computed of it is computed once.
+//! A layer, or a table, at its place in a region: the tiles of each tensor, the experts, the KV cache. Layers of the
+//! same kind in regions of the same size share one layout, so that whatever is computed of it is computed once.
 
 use serde::Serialize;
 use wafersim_spec::model::{Layer, Role};
@@ -95,8 +95,8 @@ impl LayerLayout {
         self.matrix(role).map(|matrix| matrix.tiling(copy))
     }
 
-    /// Bytes of weights that a processing element of the region holds: matrices and biases (exact shares), and replicated
-    /// vectors. Takes time proportional to the experts.
+    /// Bytes of weights that a processing element of the region holds: matrices and biases (exact shares), and
+    /// replicated vectors. Takes time proportional to the experts.
     pub fn weights_at(&self, column: u64, row: u64) -> ByteCounts {
         ByteCounts {
             weights: self.all_matrices().map(|matrix| matrix.bytes_at(column, row)).sum(),

@@ -1,8 +1,8 @@
-//! Where every byte lives: layers on wafers, wafers into slots, slots into tiles, experts into cells, the KV cache on its
-//! rows, and a ledger of every byte of every processing element.
+//! Where every byte lives: layers on wafers, wafers into slots, slots into tiles, experts into cells, the KV cache on
+//! its rows, and a ledger of every byte of every processing element.
 //!
-//! **Place knows no clock.** Nothing here depends on time, bandwidth or kernels; where a choice is made for speed, it is
-//! by a documented geometric proxy. The other invariants: layers are never cut over wafers; slots never overlap; no
+//! **Place knows no clock.** Nothing here depends on time, bandwidth or kernels; where a choice is made for speed, it
+//! is by a documented geometric proxy. The other invariants: layers are never cut over wafers; slots never overlap; no
 //! processing element holds more than its memory; what does not fit says by how much, and how many wafers would do.
 //!
 //! [`place`] answers a [`Request`] with a [`Placement`]. On the way:
@@ -14,14 +14,28 @@
 //! | [`matrix`], [`vector`] | matrices in copies and replicated vectors, with bounds in closed form |
 //! | [`kv_cache`] | keys and values, and how many tokens they are |
 //! | `working_memory` | activations, receive buffers, prefill tiles |
-//! | `blueprint`, `packing`, `search` | what a layer needs of a region; items into slots; which arrangement is best |
+//! | `blueprint`, `evaluation` | what a layer, a table, a model needs of a region |
+//! | `packing`, `search` | items into slots; which arrangement is best |
 //! | [`layout`], [`placement`], [`ledger`], `capacity` | the answer |
+//!
+//! ```
+//! use wafersim_place::{Machine, Request, place};
+//! use wafersim_spec::{Bytes, Model};
+//!
+//! let model = Model::builtin("qwen3-coder-480b-a35b")?;
+//! let machine = Machine { columns: 755, rows: 1170, memory: Bytes(49_152), free_memory: Bytes(44_976) };
+//! let placement = place(&Request { context: 8192, ..Request::new(&model, machine) })?;
+//! assert_eq!(placement.wafers, 13);
+//! assert!(placement.ledger.worst.worst_pe.sum() <= placement.ledger.limit);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod arithmetic;
 mod blueprint;
 mod capacity;
 pub mod cells;
 pub mod error;
+mod evaluation;
 pub mod experts;
 pub mod item;
 pub mod kv_cache;
@@ -44,7 +58,7 @@ pub use cells::CellGrid;
 pub use error::PlaceError;
 pub use experts::ExpertLayout;
 pub use item::{Item, TablePart};
-pub use kv_cache::{KvLayout, KvLayoutChoice, KvShape};
+pub use kv_cache::{KvLayout, KvLayoutChoice, KvLoad, KvShape};
 pub use layout::{LayerLayout, TableLayout};
 pub use ledger::{ByteCounts, Ledger, SlotLedger, TensorEntry};
 pub use machine::Machine;

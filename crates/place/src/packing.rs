@@ -1,8 +1,9 @@
-//! Consecutive items into as few slots as they need, or as evenly as a number of slots allows. It knows items only by the
-//! bytes that they need in the worst processing element.
+//! Consecutive items into as few slots as they need, or as evenly as a number of slots allows. It knows items only by
+//! the bytes that they need in the worst processing element.
 
 use wafersim_spec::Bytes;
 
+use crate::arithmetic::divide_up;
 use crate::ledger::ByteCounts;
 
 /// Bytes that an item needs in the worst processing element.
@@ -12,19 +13,37 @@ pub(crate) struct Need {
     pub lasting: u64,
     /// Needed while the item works. Items of a slot work one after the other, so the largest counts.
     pub passing: u64,
+    /// Layers: 1, or 0 for an embedding or LM head.
+    pub layers: u64,
+}
+
+/// What a slot may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limit {
+    /// Bytes of a processing element.
+    pub bytes: u64,
+    /// Layers.
+    pub layers: u64,
+}
+
+impl Limit {
+    /// Any number of layers.
+    pub const fn bytes(bytes: u64) -> Self {
+        Self { bytes, layers: u64::MAX }
+    }
 }
 
 impl Need {
-    pub fn of(load: &ByteCounts) -> Self {
-        Self { lasting: load.lasting().0, passing: load.passing().0 }
+    pub fn of(load: &ByteCounts, layers: u64) -> Self {
+        Self { lasting: load.lasting().0, passing: load.passing().0, layers }
     }
 
     pub const fn sum(&self) -> u64 {
         self.lasting.saturating_add(self.passing)
     }
 
-    pub const fn fits(&self, limit: u64) -> bool {
-        self.sum() <= limit
+    pub const fn fits(&self, limit: Limit) -> bool {
+        self.sum() <= limit.bytes && self.layers <= limit.layers
     }
 
     /// Bytes beyond a limit.
@@ -34,13 +53,17 @@ impl Need {
 
     /// Both in one slot.
     pub fn with(&self, other: &Self) -> Self {
-        Self { lasting: self.lasting.saturating_add(other.lasting), passing: self.passing.max(other.passing) }
+        Self {
+            lasting: self.lasting.saturating_add(other.lasting),
+            passing: self.passing.max(other.passing),
+            layers: self.layers.saturating_add(other.layers),
+        }
     }
 }
 
-/// How many items each slot takes when each takes as many as fit into `limit` bytes. No other division into consecutive
+/// How many items each slot takes when each takes as many as its limit allows. No other division into consecutive
 /// groups needs fewer slots. `None` where an item alone is above the limit.
-pub(crate) fn first_fit(needs: &[Need], limit: u64) -> Option<Vec<usize>> {
+pub(crate) fn first_fit(needs: &[Need], limit: Limit) -> Option<Vec<usize>> {
     let mut groups: Vec<usize> = Vec::new();
     let mut open: Option<Need> = None;
     for need in needs {
@@ -63,7 +86,7 @@ pub(crate) fn first_fit(needs: &[Need], limit: u64) -> Option<Vec<usize>> {
 }
 
 /// How many slots [`first_fit`] takes, without making the list.
-pub(crate) fn slots_needed(needs: &[Need], limit: u64) -> Option<u64> {
+pub(crate) fn slots_needed(needs: &[Need], limit: Limit) -> Option<u64> {
     let mut slots = 0;
     let mut open: Option<Need> = None;
     for need in needs {
@@ -79,9 +102,10 @@ pub(crate) fn slots_needed(needs: &[Need], limit: u64) -> Option<u64> {
     Some(slots)
 }
 
-/// The smallest number of bytes per processing element with which `slots` slots hold the items. `None` without slots.
-pub(crate) fn smallest_limit(needs: &[Need], slots: u64) -> Option<u64> {
-    let suffices = |limit| slots_needed(needs, limit).is_some_and(|needed| needed <= slots);
+/// The smallest number of bytes per processing element with which `slots` slots of at most `layers` layers each hold
+/// the items. `None` where no number would do.
+pub(crate) fn smallest_bytes(needs: &[Need], slots: u64, layers: u64) -> Option<u64> {
+    let suffices = |bytes| slots_needed(needs, Limit { bytes, layers }).is_some_and(|needed| needed <= slots);
     let mut high = needs.iter().fold(0_u64, |sum, need| sum.saturating_add(need.sum()));
     let mut low = needs.iter().map(Need::sum).max().unwrap_or(0);
     if !suffices(high) {
@@ -102,18 +126,22 @@ pub(crate) fn smallest_limit(needs: &[Need], slots: u64) -> Option<u64> {
     Some(high)
 }
 
-/// How many items each slot takes, with at most `limit` bytes a processing element and at most `slots` slots: every item
-/// alone where there are slots enough; else so that the fullest slot holds as little as possible, and slots that are
-/// left over split the groups with most items, of those the ones with most bytes first. `None` where that is impossible.
-pub(crate) fn pack(needs: &[Need], slots: u64, limit: u64) -> Option<Vec<usize>> {
-    if slots_needed(needs, limit)? > slots {
+/// How many items each slot takes, with at most `bytes` bytes a processing element and at most `slots` slots. Every
+/// item is alone where there are slots enough; else the slot with most layers holds as few as possible, and after that
+/// the fullest slot as few bytes as possible. Slots that are left over split the groups with most items, of those the
+/// ones with most bytes first. `None` where the items do not fit.
+pub(crate) fn pack(needs: &[Need], slots: u64, bytes: u64) -> Option<Vec<usize>> {
+    if slots_needed(needs, Limit::bytes(bytes))? > slots {
         return None;
     }
     if needs.len() as u64 <= slots {
         return Some(vec![1; needs.len()]);
     }
-    let smallest = smallest_limit(needs, slots)?;
-    let mut groups = first_fit(needs, smallest)?;
+    let all = needs.iter().fold(0_u64, |sum, need| sum.saturating_add(need.layers));
+    let suffices =
+        |layers: &u64| slots_needed(needs, Limit { bytes, layers: *layers }).is_some_and(|needed| needed <= slots);
+    let layers = (divide_up(all, slots)..all).find(suffices).unwrap_or(all);
+    let mut groups = first_fit(needs, Limit { bytes: smallest_bytes(needs, slots, layers)?, layers })?;
     while (groups.len() as u64) < slots {
         let Some((index, size)) = largest_group(needs, &groups) else { break };
         groups[index] = size.div_ceil(2);
@@ -122,8 +150,8 @@ pub(crate) fn pack(needs: &[Need], slots: u64, limit: u64) -> Option<Vec<usize>>
     Some(groups)
 }
 
-/// Index and size of the group with most items, of those with most bytes, of those the first; `None` where every item is
-/// alone.
+/// Index and size of the group with most items, of those with most bytes, of those the first; `None` where every item
+/// is alone.
 fn largest_group(needs: &[Need], groups: &[usize]) -> Option<(usize, usize)> {
     let mut first = 0;
     let mut best: Option<((usize, u64), usize)> = None;
@@ -144,7 +172,7 @@ mod tests {
     use super::*;
 
     fn needs(bytes: &[u64]) -> Vec<Need> {
-        bytes.iter().map(|lasting| Need { lasting: *lasting, passing: 0 }).collect()
+        bytes.iter().map(|lasting| Need { lasting: *lasting, passing: 0, layers: 1 }).collect()
     }
 
     #[test]
@@ -152,27 +180,46 @@ mod tests {
         assert_eq!(pack(&needs(&[5; 6]), 6, 30), Some(vec![1; 6]));
         assert_eq!(pack(&needs(&[5; 6]), 4, 30), Some(vec![1, 1, 2, 2]));
         assert_eq!(pack(&needs(&[1, 5, 5, 5, 1]), 3, 10), Some(vec![2, 1, 2]));
+        assert_eq!(pack(&needs(&[5; 6]), 5, 30), Some(vec![1, 1, 1, 1, 2]));
+        assert_eq!(pack(&needs(&[2, 7, 5, 5, 10, 10]), 5, 30), Some(vec![2, 1, 1, 1, 1]));
         assert_eq!(pack(&needs(&[5; 6]), 3, 9), None);
         assert_eq!(pack(&needs(&[5; 6]), 2, 15), Some(vec![3, 3]));
         assert_eq!(pack(&needs(&[5, 40]), 9, 30), None);
     }
 
     #[test]
+    fn few_layers_in_a_slot_come_before_few_bytes() {
+        let layer = |lasting| Need { lasting, passing: 0, layers: 1 };
+        let items = [layer(1), layer(1), layer(1), layer(9), layer(9), layer(2)];
+        // Three slots of two: 2, 10 and 11 bytes. By bytes alone: [1, 1, 1], [9], [9, 2], or 10 in the first.
+        assert_eq!(pack(&items, 3, 12), Some(vec![2, 2, 2]));
+        assert_eq!(pack(&items, 3, 11), Some(vec![2, 2, 2]));
+        let items = [layer(1), layer(1), layer(1), layer(9), layer(2), layer(9)];
+        assert_eq!(pack(&items, 3, 10), None);
+        assert_eq!(pack(&items, 3, 11), Some(vec![2, 2, 2]));
+        let items = [layer(5), layer(1), layer(1), layer(9), layer(9)];
+        assert_eq!(pack(&items, 3, 10), Some(vec![2, 2, 1]));
+        assert_eq!(pack(&items, 3, 9), Some(vec![3, 1, 1]));
+    }
+
+    #[test]
     fn only_the_largest_passing_need_counts() {
-        let items = [Need { lasting: 4, passing: 6 }, Need { lasting: 4, passing: 5 }];
-        assert_eq!(first_fit(&items, 14), Some(vec![2]));
-        assert_eq!(first_fit(&items, 13), Some(vec![1, 1]));
+        let items = [Need { lasting: 4, passing: 6, layers: 1 }, Need { lasting: 4, passing: 5, layers: 0 }];
+        assert_eq!(first_fit(&items, Limit::bytes(14)), Some(vec![2]));
+        assert_eq!(first_fit(&items, Limit::bytes(13)), Some(vec![1, 1]));
     }
 
     proptest! {
         #[test]
         fn every_item_is_packed_and_no_slot_is_above_the_limit(
-            items in proptest::collection::vec((0_u64..30, 0_u64..9), 1..20), slots in 1_u64..22, limit in 1_u64..120,
+            items in proptest::collection::vec((0_u64..30, 0_u64..9, 0_u64..2), 1..20), slots in 1_u64..22, bytes in 1_u64..120,
         ) {
-            let needs: Vec<Need> = items.iter().map(|(lasting, passing)| Need { lasting: *lasting, passing: *passing }).collect();
+            let need = |(lasting, passing, layers): &(u64, u64, u64)| Need { lasting: *lasting, passing: *passing, layers: *layers };
+            let needs: Vec<Need> = items.iter().map(need).collect();
+            let limit = Limit::bytes(bytes);
             let fewest = first_fit(&needs, limit).map(|groups| groups.len() as u64);
             prop_assert_eq!(slots_needed(&needs, limit), fewest);
-            match pack(&needs, slots, limit) {
+            match pack(&needs, slots, bytes) {
                 None => prop_assert!(fewest.is_none_or(|fewest| fewest > slots)),
                 Some(groups) => {
                     prop_assert!(fewest.is_some_and(|fewest| fewest <= slots));
@@ -182,7 +229,7 @@ mod tests {
                     for size in groups {
                         let (group, after) = rest.split_at(size);
                         let sum = group.iter().skip(1).fold(group[0], |sum, need| sum.with(need));
-                        prop_assert!(sum.sum() <= limit);
+                        prop_assert!(sum.fits(limit));
                         rest = after;
                     }
                 }

@@ -7,12 +7,13 @@ use wafersim_spec::scenario::WaferCount;
 
 use crate::arithmetic::{divide_up, largest_that};
 use crate::error::PlaceError;
+use crate::evaluation::ModelBlueprint;
 use crate::item::Item;
 use crate::layout::{LayerLayout, TableLayout};
 use crate::ledger::{ByteCounts, Ledger, SlotLedger};
 use crate::rectangle::{Arrangement, Rectangle};
 use crate::request::{Fill, Request, Settings};
-use crate::search::{Found, ModelBlueprint, Search};
+use crate::search::{Found, Search};
 
 /// A slot and what it holds.
 #[derive(Debug, Clone, PartialEq, Serialize)]

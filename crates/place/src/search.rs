@@ -11,125 +11,17 @@
 //! 3. the smallest columns + rows of a slot, a proxy of latency: hops of a reduction and of a broadcast;
 //! 4. the larger area, then the fewer slots side by side.
 
-use wafersim_spec::{Bytes, Model, Precision};
+use wafersim_spec::Bytes;
 
 use crate::arithmetic::{divide_up, narrow};
-use crate::blueprint::{LayerBlueprint, TableBlueprint};
 use crate::error::PlaceError;
-use crate::item::{Item, TablePart};
-use crate::ledger::ByteCounts;
-use crate::packing::{Need, first_fit, pack, slots_needed, smallest_limit};
+use crate::evaluation::{Evaluation, ModelBlueprint, Sharing};
+use crate::packing::{Limit, pack, slots_needed, smallest_bytes};
 use crate::rectangle::Arrangement;
 use crate::request::Settings;
 
 /// Tenths of the largest possible slot area that a chosen slot has at least.
 const LEAST_AREA_TENTHS: u64 = 9;
-
-/// A model as the search sees it: kinds of layers and tables.
-#[derive(Debug)]
-pub(crate) struct ModelBlueprint<'a> {
-    pub kinds: Vec<LayerBlueprint<'a>>,
-    /// Index into `kinds` for each layer.
-    pub kind_of_layer: Vec<usize>,
-    pub embedding: Option<TableBlueprint>,
-    pub head: TableBlueprint,
-}
-
-impl<'a> ModelBlueprint<'a> {
-    pub fn new(model: &'a Model, precision: &Precision) -> Self {
-        let mut kinds: Vec<LayerBlueprint<'a>> = Vec::new();
-        let mut kind_of_layer = Vec::with_capacity(model.layers.len());
-        for layer in &model.layers {
-            let known = kinds.iter().position(|kind| kind.layer == layer);
-            kind_of_layer.push(known.unwrap_or(kinds.len()));
-            if known.is_none() {
-                kinds.push(LayerBlueprint::new(layer, model.hidden, precision));
-            }
-        }
-        let embedding = TableBlueprint::embedding(model, precision);
-        Self { kinds, kind_of_layer, embedding, head: TableBlueprint::head(model, precision) }
-    }
-
-    /// Bytes of all matrices and of the KV cache, without replication.
-    fn bytes(&self, settings: &Settings) -> u128 {
-        let kinds: Vec<u64> = self.kinds.iter().map(|kind| kind.bytes(settings)).collect();
-        let layers = self.kind_of_layer.iter().map(|kind| u128::from(kinds[*kind]));
-        let embedding = self.embedding.map_or(0, |embedding| u128::from(embedding.bytes()));
-        layers.sum::<u128>() + embedding + u128::from(self.head.bytes())
-    }
-
-    /// Items when no table is cut.
-    fn fewest_items(&self) -> u64 {
-        self.kind_of_layer.len() as u64 + 1 + u64::from(self.embedding.is_some())
-    }
-}
-
-/// What every item needs in a slot of some size.
-#[derive(Debug)]
-pub(crate) struct Evaluation {
-    pub arrangement: Arrangement,
-    /// Columns and rows of a slot.
-    pub region: (u64, u64),
-    pub items: Vec<Item>,
-    needs: Vec<Need>,
-}
-
-impl Evaluation {
-    pub fn new(blueprint: &ModelBlueprint<'_>, settings: &Settings, arrangement: Arrangement) -> Self {
-        let region = arrangement.slot_size(&settings.machine);
-        let kinds: Vec<Need> = blueprint.kinds.iter().map(|kind| Need::of(&kind.load(settings, region))).collect();
-        let mut evaluation = Self { arrangement, region, items: Vec::new(), needs: Vec::new() };
-        if let Some(embedding) = &blueprint.embedding {
-            evaluation.push_table(embedding, settings, Item::Embedding);
-        }
-        for (layer, kind) in blueprint.kind_of_layer.iter().enumerate() {
-            evaluation.items.push(Item::Layer(layer as u64));
-            evaluation.needs.push(kinds[*kind]);
-        }
-        evaluation.push_table(&blueprint.head, settings, Item::LmHead);
-        evaluation
-    }
-
-    fn push_table(&mut self, table: &TableBlueprint, settings: &Settings, item: fn(TablePart) -> Item) {
-        let (parts, load) = table.cut(settings, self.region);
-        for part in 0..parts {
-            self.items.push(item(table.part(part, parts)));
-            self.needs.push(Need::of(&load));
-        }
-    }
-
-    const fn area(&self) -> u64 {
-        self.region.0 * self.region.1
-    }
-
-    const fn perimeter(&self) -> u64 {
-        self.region.0 + self.region.1
-    }
-
-    fn sharing(&self, groups: &[usize]) -> Sharing {
-        let mut rest = self.items.as_slice();
-        let mut sharing = Sharing { layers_with_company: 0, layers_in_fullest: 0 };
-        for size in groups {
-            let (group, after) = rest.split_at((*size).min(rest.len()));
-            rest = after;
-            let layers = group.iter().filter(|item| matches!(item, Item::Layer(_))).count();
-            sharing.layers_in_fullest = sharing.layers_in_fullest.max(layers);
-            if *size > 1 {
-                sharing.layers_with_company += layers;
-            }
-        }
-        sharing
-    }
-}
-
-/// How much the layers share slots: less is better, the first field first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Sharing {
-    /// Layers that are not alone in their slot.
-    layers_with_company: usize,
-    /// Layers in the slot that holds most.
-    layers_in_fullest: usize,
-}
 
 /// What the search found.
 #[derive(Debug)]
@@ -176,7 +68,7 @@ impl<'r, 'm> Search<'r, 'm> {
                     continue;
                 }
                 let evaluation = Evaluation::new(self.blueprint, self.settings, arrangement);
-                if let Some(needed) = slots_needed(&evaluation.needs, self.limit()) {
+                if let Some(needed) = slots_needed(&evaluation.needs, Limit::bytes(self.limit())) {
                     best = best.min(divide_up(needed, slots)).max(1);
                 }
                 if best <= bound {
@@ -187,6 +79,7 @@ impl<'r, 'm> Search<'r, 'm> {
         Ok(u32::try_from(best).unwrap_or(u32::MAX))
     }
 
+    /// Bytes of a processing element that items may take.
     fn limit(&self) -> u64 {
         self.settings.machine.free_memory.0
     }
@@ -220,7 +113,7 @@ impl<'r, 'm> Search<'r, 'm> {
                     continue;
                 }
                 let evaluation = Evaluation::new(self.blueprint, self.settings, arrangement);
-                let fits = evaluation.needs.iter().all(|need| need.fits(self.limit()));
+                let fits = evaluation.needs.iter().all(|need| need.fits(Limit::bytes(self.limit())));
                 if fits && evaluation.needs.len() as u64 <= slots.saturating_mul(u64::from(wafers)) {
                     largest = largest.max(evaluation.area());
                     let groups = vec![1; evaluation.needs.len()];
@@ -263,7 +156,7 @@ impl<'r, 'm> Search<'r, 'm> {
         let machine = &self.settings.machine;
         let evaluation = Evaluation::new(self.blueprint, self.settings, Arrangement { across: 1, down: 1 });
         for (item, need) in evaluation.items.iter().zip(&evaluation.needs) {
-            if !need.fits(self.limit()) {
+            if !need.fits(Limit::bytes(self.limit())) {
                 return Err(PlaceError::LayerTooLarge {
                     what: item.to_string(),
                     shortfall_bytes_per_pe: need.beyond(self.limit()),
@@ -287,10 +180,10 @@ impl<'r, 'm> Search<'r, 'm> {
                 }
                 let evaluation = Evaluation::new(self.blueprint, self.settings, arrangement);
                 let all_slots = slots.saturating_mul(u64::from(wafers));
-                if slots_needed(&evaluation.needs, wanted).is_none_or(|needed| needed > all_slots) {
+                if slots_needed(&evaluation.needs, Limit::bytes(wanted)).is_none_or(|needed| needed > all_slots) {
                     continue;
                 }
-                if let Some(bytes) = smallest_limit(&evaluation.needs, all_slots) {
+                if let Some(bytes) = smallest_bytes(&evaluation.needs, all_slots, u64::MAX) {
                     best = Some((bytes, evaluation));
                 }
             }
@@ -298,29 +191,6 @@ impl<'r, 'm> Search<'r, 'm> {
         let Some((bytes, evaluation)) = best else { return (Bytes::ZERO, "the model".into()) };
         let what = evaluation.fullest_slot(bytes);
         (Bytes(bytes.saturating_sub(self.limit())), what)
-    }
-}
-
-impl Evaluation {
-    /// The items of the fullest slot when slots hold at most `limit` bytes a processing element.
-    fn fullest_slot(&self, limit: u64) -> String {
-        let mut first = 0;
-        let mut fullest = (0, 0, 0);
-        for size in first_fit(&self.needs, limit).unwrap_or_default() {
-            let group = &self.needs[first..first + size];
-            let bytes = group.iter().copied().reduce(|sum, need| sum.with(&need)).map_or(0, |need| need.sum());
-            if bytes > fullest.0 {
-                fullest = (bytes, first, size);
-            }
-            first += size;
-        }
-        let (_, first, size) = fullest;
-        let names = match (self.items.get(first), self.items.get(first + size.max(1) - 1)) {
-            (Some(one), _) if size <= 1 => one.to_string(),
-            (Some(first), Some(last)) => format!("{first} to {last}"),
-            _ => "the model".into(),
-        };
-        format!("{names} on a slot of {} x {}", self.region.0, self.region.1)
     }
 }
 
@@ -336,20 +206,4 @@ fn choose(candidates: Vec<(Evaluation, Vec<usize>)>, wafers: u32) -> Option<Foun
     let best = large
         .min_by_key(|(evaluation, _)| (evaluation.perimeter(), u64::MAX - evaluation.area(), evaluation.arrangement));
     best.map(|(evaluation, groups)| Found { wafers, evaluation, groups })
-}
-
-impl ModelBlueprint<'_> {
-    /// Bytes of an item in the worst processing element of a region.
-    pub fn load(&self, item: &Item, settings: &Settings, region: (u64, u64)) -> ByteCounts {
-        match item {
-            Item::Layer(layer) => {
-                let kind = self.kind_of_layer.get(*layer as usize).and_then(|kind| self.kinds.get(*kind));
-                kind.map_or_else(ByteCounts::default, |kind| kind.load(settings, region))
-            }
-            Item::LmHead(part) => self.head.load(settings, region, part),
-            Item::Embedding(part) => {
-                self.embedding.map_or_else(ByteCounts::default, |table| table.load(settings, region, part))
-            }
-        }
-    }
 }

@@ -142,3 +142,52 @@ pub(crate) fn prefill(layer: &Layer, hidden: u64, columns: u64, rows: u64, conte
 fn sum<const N: usize>(parts: [u64; N]) -> u64 {
     parts.into_iter().fold(0, u64::saturating_add)
 }
+
+#[cfg(test)]
+mod tests {
+    use wafersim_spec::Model;
+
+    use super::*;
+    use crate::kv_cache::KvShape;
+
+    fn elements(
+        name: &str,
+        layer: usize,
+        region: (u64, u64),
+        cells: (u64, u64),
+        split: u64,
+        context: u64,
+    ) -> (u64, u64) {
+        let model = Model::builtin(name).unwrap();
+        let layer = &model.layers[layer];
+        let kv = KvLayout::with_dimension_split(KvShape::new(&layer.attention), region, split);
+        let grid = CellGrid::new(region.0, region.1, cells.0, cells.1);
+        let one = decode(layer, model.hidden, &kv, &grid, context, 1);
+        let three = decode(layer, model.hidden, &kv, &grid, context, 3);
+        assert_eq!((three.activations, three.receive), (3 * one.activations, 3 * one.receive));
+        (one.activations, one.receive)
+    }
+
+    #[test]
+    fn figures_worked_out_by_hand() {
+        // Qwen3-Coder on 755 x 234, 16 columns a head: 5 groups of columns, 7 tokens (8192 / 1170, rounded up: 8).
+        // Two pieces of 27; 12 queries of 8 dimensions, 2 * 2 of k and v, 12 * 8 scores. Payload: queries and scores
+        // alike.
+        assert_eq!(elements("qwen3-coder-480b-a35b", 0, (755, 234), (1, 1), 16, 8192), (2 * 27 + 96 + 4 + 96, 96));
+        // In 8 x 20 cells of 94 x 11 the experts need more: 2 * 28 of gate and up, input and output of 559, 17 for
+        // routing.
+        assert_eq!(
+            elements("qwen3-coder-480b-a35b", 0, (755, 234), (8, 20), 16, 8192),
+            (2 * 27 + 17 + 2 * 28 + 2 * 559, 559)
+        );
+        // Llama-3.1-8B on 151 x 167, 8 columns a head, 1 token each: 4 * 16 queries, 28 + 2 * 7 of q, k, v, 4 * 1
+        // scores; gate and up of 95 are more.
+        assert_eq!(elements("llama-3.1-8b", 0, (151, 167), (1, 1), 8, 100), (2 * 25 + 2 * 95, 2 * 95));
+        // DeepSeek-V3 on 755 x 390, 144 columns for the latent of 576: 5 groups, 17 tokens. 3 of compressed query, 1 of
+        // latent, 64 of 128 heads' queries, 128 * 4 latent queries, 128 * 17 scores.
+        assert_eq!(
+            elements("deepseek-v3", 3, (755, 390), (1, 1), 144, 32_768),
+            (2 * 19 + 3 + 1 + 64 + 512 + 2176, 2176)
+        );
+    }
+}

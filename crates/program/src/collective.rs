@@ -24,7 +24,11 @@ fn colors(program: &mut Program, axis: Axis) -> Colors {
     }
     let first = if axis == Axis::X { 0 } else { 10 };
     let range = |from: u32, to: u32| (from..to).map(Color).collect();
-    Colors { groups: range(first, first + 4), roots: range(first + 4, first + 8), multicast: range(first + 8, first + 10) }
+    Colors {
+        groups: range(first, first + 4),
+        roots: range(first + 4, first + 8),
+        multicast: range(first + 8, first + 10),
+    }
 }
 
 /// The group count for a line of `length`: the one with the shortest critical path, which is near `sqrt(length)`

@@ -31,7 +31,8 @@ pub use buffer::{Buffer, BufferId, Color};
 pub use program::{Node, Program};
 pub use region::{Axis, Region};
 pub use step::{
-    Action, ChainReduce, Compute, Multicast, ReduceOperator, Relayout, Root, RouteChange, Shift, Step, Style, Synchronise,
+    Action, ChainReduce, Compute, Multicast, ReduceOperator, Relayout, Root, RouteChange, Shift, Step, Style,
+    Synchronise,
 };
 pub use transfer::Transfer;
 pub use work::{Math, Operation, Work};

@@ -26,10 +26,14 @@ impl Step {
     /// A rotating chain is enumerated for the root at member 0.
     pub fn transfers(&self) -> Vec<Transfer> {
         let (axis, payload, line_sends) = match &self.action {
-            Action::ChainReduce(chain) => (chain.axis, chain.payload, chain_sends(chain, self.region.along(chain.axis))),
+            Action::ChainReduce(chain) => {
+                (chain.axis, chain.payload, chain_sends(chain, self.region.along(chain.axis)))
+            }
             Action::Multicast(cast) => (cast.axis, cast.payload, multicast_sends(cast, self.region.along(cast.axis))),
             Action::Shift(shift) => (shift.axis, shift.payload, shift_sends(shift, self.region.along(shift.axis))),
-            Action::Relayout(_) | Action::Compute(_) | Action::RouteChange(_) | Action::Synchronise(_) => return Vec::new(),
+            Action::Relayout(_) | Action::Compute(_) | Action::RouteChange(_) | Action::Synchronise(_) => {
+                return Vec::new();
+            }
         };
         let place = |line: u64, index: u64| place(&self.region, axis, line, index);
         (0..self.region.along(axis.across()))
@@ -111,7 +115,11 @@ fn shift_sends(shift: &Shift, line: u64) -> Vec<(u64, u64, Color)> {
                 return (index < last).then(|| (index, index + 1, color(&shift.colors, (index % 2) as usize)));
             }
             let (to, direction) = if index % 2 == 0 {
-                if index + 2 <= last { (index + 2, 0) } else { (if index == last { last.saturating_sub(1) } else { last }, 0) }
+                if index + 2 <= last {
+                    (index + 2, 0)
+                } else {
+                    (if index == last { last.saturating_sub(1) } else { last }, 0)
+                }
             } else if index >= 2 {
                 (index - 2, 2)
             } else {

@@ -104,7 +104,9 @@ impl Work {
     /// Multiply-accumulates in all.
     pub const fn macs(&self) -> u64 {
         match self.operation {
-            Operation::MappedFma | Operation::MappedMixedFma | Operation::TileFma | Operation::Fma => self.length.saturating_mul(self.count),
+            Operation::MappedFma | Operation::MappedMixedFma | Operation::TileFma | Operation::Fma => {
+                self.length.saturating_mul(self.count)
+            }
             _ => 0,
         }
     }

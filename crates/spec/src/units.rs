@@ -180,7 +180,8 @@ impl FromStr for Bytes {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
-        let wrong = || UnitError { text: text.into(), allowed: "a number with B, KiB, MiB, GiB, TiB, kB, MB, GB or TB" };
+        let wrong =
+            || UnitError { text: text.into(), allowed: "a number with B, KiB, MiB, GiB, TiB, kB, MB, GB or TB" };
         let (number, suffix) = split_suffix(text.trim());
         let scale = match suffix {
             "" | "B" => 1.0,
@@ -203,7 +204,8 @@ impl FromStr for Hertz {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
-        let wrong = || UnitError { text: text.into(), allowed: "a number with Hz, MHz or GHz (a bare number means GHz)" };
+        let wrong =
+            || UnitError { text: text.into(), allowed: "a number with Hz, MHz or GHz (a bare number means GHz)" };
         let (number, suffix) = split_suffix(text.trim());
         let scale = match suffix {
             "Hz" => 1.0,

@@ -133,30 +133,46 @@ impl Wafer {
     /// # Errors
     /// Where the path does not exist (the nearest is suggested) or the value is outside what is declared.
     pub fn set(&mut self, path: &str, value: f64) -> Result<(), SpecError> {
-        let declaration = DECLARATIONS.iter().find(|declared| declared.path == path).ok_or_else(|| {
-            SpecError::UnknownName {
+        self.set_all(&[(path.to_owned(), value)])
+    }
+
+    /// Replaces several values, as [`Wafer::set`] one; relations between parameters are checked when all are set.
+    ///
+    /// # Errors
+    /// As [`Wafer::set`]; nothing is changed then.
+    pub fn set_all(&mut self, changes: &[(String, f64)]) -> Result<(), SpecError> {
+        let mut changed = self.clone();
+        for (path, value) in changes {
+            changed.replace(path, *value)?;
+        }
+        changed.check()?;
+        *self = changed;
+        Ok(())
+    }
+
+    fn replace(&mut self, path: &str, value: f64) -> Result<(), SpecError> {
+        let declaration =
+            DECLARATIONS.iter().find(|declared| declared.path == path).ok_or_else(|| SpecError::UnknownName {
                 kind: "wafer parameter",
                 name: path.into(),
                 nearest: nearest_name(path, DECLARATIONS.iter().map(|declared| declared.path)),
                 allowed: "see the wafer file for the names of its parameters".into(),
-            }
-        })?;
+            })?;
         declaration.check(value).map_err(|problem| SpecError::Field {
             file: format!("wafer '{}'", self.name),
             field: path.into(),
             problem,
             allowed: declaration.allowed(),
         })?;
-        let mut changed = self.clone();
         let index = declaration.key as usize;
-        for figure in [Some(&mut changed.silicon[index]), changed.simulator[index].as_mut()].into_iter().flatten() {
+        for figure in [Some(&mut self.silicon[index]), self.simulator[index].as_mut()].into_iter().flatten() {
             figure.value = value;
             figure.low = figure.low.min(value);
             figure.high = figure.high.max(value);
-            figure.source = format!("set by the user (the file says: {})", figure.source);
+            if !figure.source.starts_with("set by the user") {
+                figure.source = format!("set by the user (the file says: {})", figure.source);
+            }
         }
-        changed.check()?;
-        *self = changed;
         Ok(())
     }
 
@@ -176,11 +192,9 @@ impl Wafer {
 
     /// Relations between parameters that no single range can express.
     fn check(&self) -> Result<(), SpecError> {
-        for (small, large) in [
-            (Key::UsableColumns, Key::Columns),
-            (Key::UsableRows, Key::Rows),
-            (Key::FreeBytes, Key::MemoryBytes),
-        ] {
+        for (small, large) in
+            [(Key::UsableColumns, Key::Columns), (Key::UsableRows, Key::Rows), (Key::FreeBytes, Key::MemoryBytes)]
+        {
             let (inner, outer) = (self.figure(small).value, self.figure(large).value);
             if inner > outer {
                 let name = |key: Key| DECLARATIONS[key as usize].path;

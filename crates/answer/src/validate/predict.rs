@@ -62,7 +62,11 @@ pub fn predict(row: &Measurement, wafer: &Wafer) -> Result<f64, String> {
         ("prefill_layer", "cycles_per_layer") => total(&layer(row, whole(row, "tokens")?, false)?),
         (kernel, metric) => return Err(format!("no model of kernel '{kernel}' with metric '{metric}'")),
     };
-    if value.is_finite() && value > 0.0 { Ok(value) } else { Err(format!("the prediction {value} is no positive number")) }
+    if value.is_finite() && value > 0.0 {
+        Ok(value)
+    } else {
+        Err(format!("the prediction {value} is no positive number"))
+    }
 }
 
 /// The published layer: the same kernels as for any model, with the heads of the row and fp16 throughout.

@@ -44,7 +44,9 @@ impl Measurement {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TableError {
     /// No CSV, or not with the columns that are needed.
-    #[error("{file}: {reason}; expected the columns id,device,kernel,grid_x,grid_y,params,metric,value,unit,evidence,source")]
+    #[error(
+        "{file}: {reason}; expected the columns id,device,kernel,grid_x,grid_y,params,metric,value,unit,evidence,source"
+    )]
     Format {
         /// The file.
         file: String,
@@ -101,7 +103,13 @@ pub fn read_table(text: &str, file: &str) -> Result<Vec<Measurement>, TableError
         let record = record.map_err(format)?;
         let line = record.position().map_or(0, csv::Position::line);
         let row: Row = record.deserialize(Some(&headers)).map_err(format)?;
-        let wrong = |field, value: &str, allowed| TableError::Field { file: file.into(), line, field, value: value.into(), allowed };
+        let wrong = |field, value: &str, allowed| TableError::Field {
+            file: file.into(),
+            line,
+            field,
+            value: value.into(),
+            allowed,
+        };
         let grid = |field, text: &str| match text.parse::<u64>() {
             Ok(side) if (1..=4096).contains(&side) => Ok(side),
             _ => Err(wrong(field, text, "a whole number from 1 to 4096")),

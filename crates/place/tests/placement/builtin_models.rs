@@ -1,7 +1,7 @@
 //! Every built-in model on both machines, and figures that were worked out by hand.
 
 use crate::invariants::{WSE2, WSE3, placed};
-use wafersim_place::{Fill, Item, KvLayoutChoice, PlaceError, Request, place};
+use wafersim_place::{Fill, Item, KvLayoutChoice, PlaceError, Request, VectorAxis, place};
 use wafersim_spec::model::Role;
 use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
 use wafersim_spec::{Bytes, DataType, Model, Precision};
@@ -225,4 +225,98 @@ fn what_no_number_of_wafers_holds_is_said() {
     // Absurd loads are refused, not computed wrongly.
     let absurd = Request { users: u64::MAX, context: u64::MAX, micro_batch: u64::MAX, ..Request::new(&model, WSE3) };
     assert!(matches!(place(&absurd), Err(PlaceError::LayerTooLarge { .. })));
+}
+
+#[test]
+fn clustered_experts_lie_side_by_side_and_the_rest_is_idle() {
+    let model = Model::builtin("gpt-oss-120b").unwrap();
+    let experts = ExpertPlacement::Clustered;
+    let precision = with_weights(DataType::Fp4);
+    let request = Request { context: 8192, precision, experts, ..Request::new(&model, WSE3) };
+    let placement = placed(&request).unwrap();
+    let layout = placement.layer(0).unwrap();
+    let experts = layout.experts.as_ref().unwrap();
+    let cells: Vec<_> = (0..128).map(|expert| experts.rectangle(expert)).collect();
+    for (expert, cell) in cells.iter().enumerate() {
+        assert!(cells[..expert].iter().all(|earlier| !earlier.overlaps(cell)));
+        let tiling = experts.tiling(Role::ExpertDown, expert as u64).unwrap();
+        assert_eq!((tiling.across.parts(), tiling.down.parts()), (cell.columns, cell.rows));
+        assert_eq!((tiling.across.length(), tiling.down.length()), (2880, 2880));
+    }
+    let busy: u64 = cells.iter().map(|cell| cell.pes()).sum();
+    assert_eq!(layout.pes() - busy, experts.idle_pes());
+    assert_eq!(experts.idle_pes(), layout.idle_pes_in_feed_forward());
+}
+
+#[test]
+fn a_prefill_takes_what_is_spare() {
+    let model = Model::builtin("llama-3.1-8b").unwrap();
+    let request = Request { context: 8192, precision: with_weights(DataType::Bf16), ..Request::new(&model, WSE3) };
+    let placement = placed(&request).unwrap();
+    let tokens = placement.prefill_chunk_tokens();
+    let layout = placement.layer(0).unwrap();
+    let spare = placement.ledger.slots[placement.tables[0].slot + 1].spare;
+    // On 151 x 167: 25 rows of the chunk times input and widest intermediate twice, and the scores, in 16 bit.
+    let bytes = tokens.div_ceil(167) * (2 * 28 + 2 * 95 + 55) * 2;
+    assert_eq!((tokens, layout.prefill_bytes(&placement.settings, tokens)), (4096, Bytes(bytes)));
+    assert!(Bytes(bytes) <= spare && layout.prefill_bytes(&placement.settings, 2 * tokens) > spare);
+}
+
+#[test]
+fn orientations_alternate() {
+    use wafersim_place::Orientation::{InputsAlongX, InputsAlongY};
+    let model = Model::builtin("glm-4.5").unwrap();
+    let placement = placed(&Request { context: 8192, ..Request::new(&model, WSE3) }).unwrap();
+    let layout = placement.layer(50).unwrap();
+    for (role, orientation) in [
+        (Role::Query, InputsAlongY),
+        (Role::Value, InputsAlongY),
+        (Role::Output, InputsAlongX),
+        (Role::Router, InputsAlongY),
+        (Role::SharedUp, InputsAlongY),
+        (Role::SharedDown, InputsAlongX),
+        (Role::ExpertGate, InputsAlongY),
+        (Role::ExpertDown, InputsAlongX),
+    ] {
+        assert_eq!(layout.tiling(role, 0).map(|tiling| tiling.orientation), Some(orientation), "{role:?}");
+    }
+    assert!(placement.embedding().all(|table| table.tiling().orientation == InputsAlongX));
+    assert!(placement.lm_head().all(|table| table.tiling().orientation == InputsAlongY));
+}
+
+#[test]
+fn few_wafers_are_shared_in_time_as_little_as_possible() {
+    // A MoE layer of Llama 4 Maverick fills almost half a wafer: 24 of them on 12 wafers, each with a dense one.
+    let model = Model::builtin("llama-4-maverick-17b-128e").unwrap();
+    let placement = placed(&Request { context: 8192, ..Request::new(&model, WSE3) }).unwrap();
+    assert_eq!((placement.wafers, placement.slots_per_wafer, placement.slots.len()), (12, 2, 24));
+    for slot in &placement.slots {
+        assert_eq!(slot.items.iter().filter(|item| matches!(item, Item::Layer(_))).count(), 2);
+    }
+    // One wafer more than the fewest leaves two slots to layers alone.
+    let wafers = WaferCount::Exactly(13);
+    let more = placed(&Request { context: 8192, wafers, ..Request::new(&model, WSE3) }).unwrap();
+    assert_eq!(more.slots.len(), 26);
+}
+
+#[test]
+fn vectors_are_replicated_as_the_kernels_need() {
+    let model = Model::builtin("gpt-oss-120b").unwrap();
+    let request = Request { context: 8192, precision: with_weights(DataType::Fp4), ..Request::new(&model, WSE3) };
+    let placement = placed(&request).unwrap();
+    let layout = placement.layer(0).unwrap();
+    let held = |role| layout.vectors.iter().find(|vector| vector.role == role).map(|vector| (vector.held, vector.axis));
+    // 2880 gains over the rows; 8 sinks of the 8 query heads of a block of columns.
+    assert_eq!(held(Role::AttentionNorm), Some((2880_u64.div_ceil(layout.rows), VectorAxis::AlongY)));
+    assert_eq!(held(Role::Sinks), Some((8, VectorAxis::PerBlock)));
+    let entry = placement.ledger.tensors.iter().find(|entry| entry.role == Role::Sinks).unwrap();
+    assert_eq!((entry.bytes, entry.bytes + entry.replicated), (Bytes(64 * 2), Bytes(8 * 2) * layout.pes()));
+}
+
+#[test]
+fn machines_come_from_the_wafer_files() {
+    for (name, machine) in [("wse3", WSE3), ("wse2", WSE2)] {
+        let wafer = wafersim_spec::Wafer::builtin(name).unwrap();
+        assert_eq!(wafersim_place::Machine::from(&wafer), machine);
+    }
 }

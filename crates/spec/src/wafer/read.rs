@@ -97,8 +97,10 @@ impl Wafer {
     /// # Errors
     /// Where the text is no TOML, a parameter is missing, unknown, out of range or has another unit.
     pub fn parse(text: &str, name: &str, file: &str) -> Result<Self, SpecError> {
-        let mut groups: toml::Table = toml::from_str(text)
-            .map_err(|error| SpecError::Syntax { file: file.into(), detail: error.to_string().trim_end().to_owned() })?;
+        let mut groups: toml::Table = toml::from_str(text).map_err(|error| SpecError::Syntax {
+            file: file.into(),
+            detail: error.to_string().trim_end().to_owned(),
+        })?;
         let title = match groups.remove("title") {
             Some(Value::String(title)) => title,
             other => {
@@ -134,7 +136,12 @@ impl Wafer {
             if let Some(unknown) = unknown {
                 let nearest = nearest_name(&unknown, DECLARATIONS.iter().map(|declared| declared.path));
                 let hint = nearest.map(|name| format!(" (did you mean '{name}'?)")).unwrap_or_default();
-                return Err(field(file, &unknown, &format!("is not a wafer parameter{hint}"), "the declared parameters"));
+                return Err(field(
+                    file,
+                    &unknown,
+                    &format!("is not a wafer parameter{hint}"),
+                    "the declared parameters",
+                ));
             }
         }
         let wafer = Self { name: name.to_owned(), title, silicon, simulator };

@@ -1,0 +1,24 @@
+//! Why there is no answer.
+
+use thiserror::Error;
+use wafersim_place::PlaceError;
+use wafersim_spec::SpecError;
+
+/// Why a question has no answer.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum AnswerError {
+    /// Something is wrong with what the user gave.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The model cannot be placed.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// The numbers given lead to a time that is no number: parameters are too large or too small.
+    #[error("{what} comes out as {value}: a wafer parameter is too extreme; check what was set")]
+    NotANumber {
+        /// Which figure.
+        what: &'static str,
+        /// Its value.
+        value: String,
+    },
+}

@@ -1,0 +1,204 @@
+//! The capacity-planning table: a grid of questions, answered in parallel.
+
+use rayon::prelude::*;
+use serde::Serialize;
+use wafersim_spec::scenario::{ExpertPlacement, Profile, WaferCount};
+use wafersim_spec::{DataType, Model, Scenario, Wafer};
+
+use crate::error::AnswerError;
+use crate::question::Question;
+use crate::run::answer_without_ranges;
+
+/// What varies. Every list holds at least one value; the points are their product, the last list fastest.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Axes {
+    /// Wafer counts.
+    pub wafers: Vec<WaferCount>,
+    /// Expert placements.
+    pub placements: Vec<ExpertPlacement>,
+    /// Data types of weights.
+    pub weights: Vec<DataType>,
+    /// Profiles.
+    pub profiles: Vec<Profile>,
+    /// Context lengths in tokens.
+    pub contexts: Vec<u64>,
+    /// Users.
+    pub users: Vec<u64>,
+}
+
+impl Axes {
+    /// The scenario's own values, one each.
+    pub fn of(scenario: &Scenario) -> Self {
+        Self {
+            wafers: vec![scenario.wafers],
+            placements: vec![scenario.placement],
+            weights: vec![scenario.precision.weights],
+            profiles: vec![scenario.profile],
+            contexts: vec![scenario.context],
+            users: vec![scenario.users],
+        }
+    }
+
+    /// Points in the grid.
+    pub fn points(&self) -> usize {
+        [
+            self.wafers.len(),
+            self.placements.len(),
+            self.weights.len(),
+            self.profiles.len(),
+            self.contexts.len(),
+            self.users.len(),
+        ]
+        .into_iter()
+        .fold(1, usize::saturating_mul)
+    }
+
+    fn scenarios(&self, base: &Scenario) -> Vec<Scenario> {
+        let mut scenarios = Vec::with_capacity(self.points());
+        for &wafers in &self.wafers {
+            for &placement in &self.placements {
+                for &weights in &self.weights {
+                    for &profile in &self.profiles {
+                        for &context in &self.contexts {
+                            for &users in &self.users {
+                                let mut scenario = base.clone();
+                                scenario.wafers = wafers;
+                                scenario.placement = placement;
+                                scenario.precision.weights = weights;
+                                scenario.profile = profile;
+                                scenario.context = context;
+                                scenario.prompt = context;
+                                scenario.users = users;
+                                scenarios.push(scenario);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        scenarios
+    }
+}
+
+/// One point of the table.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PlanRow {
+    /// Users.
+    pub users: u64,
+    /// Tokens in each user's cache, and of the prompt.
+    pub context: u64,
+    /// Wafers asked for.
+    pub wafers_asked: WaferCount,
+    /// Expert placement.
+    pub placement: ExpertPlacement,
+    /// Data type of weights.
+    pub weights: DataType,
+    /// Profile.
+    pub profile: Profile,
+    /// Whether it fits.
+    pub fits: bool,
+    /// Wafers used, or that would do where the asked number does not (absent where none would).
+    pub wafers: Option<u32>,
+    /// Tokens per second of each user.
+    pub tokens_per_second_per_user: Option<f64>,
+    /// Tokens per second of all users.
+    pub tokens_per_second_total: Option<f64>,
+    /// Mean time between a user's tokens, in microseconds.
+    pub time_per_output_token_us: Option<f64>,
+    /// Time to first token of an idle machine, in milliseconds.
+    pub time_to_first_token_ms: Option<f64>,
+    /// Users that the wafers hold at this context.
+    pub max_users: Option<u64>,
+    /// Whether the target is reached.
+    pub reaches_target: bool,
+    /// What binds, or why it does not fit.
+    pub limit: String,
+}
+
+/// The table.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    /// Model.
+    pub model: String,
+    /// Wafer.
+    pub wafer: String,
+    /// Tokens per second that each user should get.
+    pub target: f64,
+    /// Clock in GHz.
+    pub clock_ghz: f64,
+    /// The points in the order of the axes.
+    pub rows: Vec<PlanRow>,
+}
+
+/// Answers every point of a grid. `done` is called once per point, from any thread. Points that do not fit are rows that
+/// say so; the order of the rows does not depend on threads.
+///
+/// # Errors
+/// Where a point is no question at all (a context beyond the model, a wrong wafer parameter).
+pub fn plan(
+    base: &Scenario,
+    model: &Model,
+    wafer: &Wafer,
+    axes: &Axes,
+    done: impl Fn() + Sync,
+) -> Result<Plan, AnswerError> {
+    let rows: Result<Vec<PlanRow>, AnswerError> = axes
+        .scenarios(base)
+        .into_par_iter()
+        .map(|scenario| {
+            let row = Question::new(scenario, model.clone(), wafer.clone()).and_then(|question| row(&question));
+            done();
+            row
+        })
+        .collect();
+    let clock = base.clock_ghz.unwrap_or_else(|| wafer.clock().gigahertz());
+    Ok(Plan {
+        model: model.name.clone(),
+        wafer: wafer.name.clone(),
+        target: base.target,
+        clock_ghz: clock,
+        rows: rows?,
+    })
+}
+
+fn row(question: &Question) -> Result<PlanRow, AnswerError> {
+    let scenario = &question.scenario;
+    let mut row = PlanRow {
+        users: scenario.users,
+        context: scenario.context,
+        wafers_asked: scenario.wafers,
+        placement: scenario.placement,
+        weights: scenario.precision.weights,
+        profile: scenario.profile,
+        fits: false,
+        wafers: None,
+        tokens_per_second_per_user: None,
+        tokens_per_second_total: None,
+        time_per_output_token_us: None,
+        time_to_first_token_ms: None,
+        max_users: None,
+        reaches_target: false,
+        limit: String::new(),
+    };
+    match answer_without_ranges(question) {
+        Ok(answer) => {
+            row.fits = true;
+            row.wafers = Some(answer.wafers);
+            row.tokens_per_second_per_user = Some(answer.tokens_per_second_per_user);
+            row.tokens_per_second_total = Some(answer.tokens_per_second_total);
+            row.time_per_output_token_us = Some(answer.time_per_output_token_us);
+            row.time_to_first_token_ms = Some(answer.time_to_first_token_ms);
+            row.max_users = Some(answer.max_users);
+            row.reaches_target = answer.verdict.reachable;
+            row.limit = answer.verdict.limit;
+        }
+        Err(AnswerError::Place(error)) => {
+            if let wafersim_place::PlaceError::DoesNotFit { needed_wafers, .. } = &error {
+                row.wafers = Some(*needed_wafers);
+            }
+            row.limit = error.to_string();
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(row)
+}

@@ -1,0 +1,84 @@
+//! Where an answer comes from: version, inputs, fidelity, and the error of the model against what was measured.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use wafersim_spec::Wafer;
+use wafersim_spec::scenario::Profile;
+use wafersim_spec::wafer::RateSet;
+
+use crate::question::Question;
+use crate::validate::{BUILTIN_MEASUREMENTS, read_table, validate};
+
+/// The mean error of the model on measured rows.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct KnownError {
+    /// Kernel of the rows.
+    pub kernel: String,
+    /// Rows.
+    pub rows: usize,
+    /// Mean absolute error in per cent.
+    pub mape_percent: f64,
+    /// Largest absolute error in per cent.
+    pub worst_percent: f64,
+}
+
+/// Where an answer comes from.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Provenance {
+    /// Version of wafersim.
+    pub version: &'static str,
+    /// FNV-1a hash (64 bit) of the scenario, the model and the wafer with all its figures.
+    pub input_hash: String,
+    /// How the answer was found: `cost` is the closed form.
+    pub fidelity: &'static str,
+    /// Profile of the verdict.
+    pub profile: Profile,
+    /// Nothing in this answer is random.
+    pub seed: Option<u64>,
+    /// Which wafer's rates.
+    pub rate_set: RateSet,
+    /// Error against silicon of this wafer, by kernel; empty where nothing was measured on it. It holds for the measured
+    /// range and the profile `waferllm` only.
+    pub known_errors: Vec<KnownError>,
+}
+
+impl Provenance {
+    pub(crate) fn new(question: &Question) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            input_hash: input_hash(question),
+            fidelity: "cost",
+            profile: question.scenario.profile,
+            seed: None,
+            rate_set: RateSet::Silicon,
+            known_errors: known_errors(&question.wafer),
+        }
+    }
+}
+
+fn input_hash(question: &Question) -> String {
+    // Field order of the structs is fixed, so equal inputs give equal text. Values of these types always serialise.
+    let text = serde_json::to_string(&(&question.scenario, &question.model, &question.wafer)).unwrap_or_default();
+    let hash = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    format!("{hash:016x}")
+}
+
+/// The built-in measurements of this wafer, predicted with the wafer as it is now, changes included.
+fn known_errors(wafer: &Wafer) -> Vec<KnownError> {
+    let rows = read_table(BUILTIN_MEASUREMENTS, "built-in measurements").unwrap_or_default();
+    let wafers = BTreeMap::from([(wafer.name.clone(), wafer.clone())]);
+    validate(&rows, &wafers)
+        .groups
+        .into_iter()
+        .filter(|group| group.evidence == RateSet::Silicon)
+        .map(|group| KnownError {
+            kernel: group.kernel,
+            rows: group.rows,
+            mape_percent: group.mape_percent,
+            worst_percent: group.worst_percent,
+        })
+        .collect()
+}

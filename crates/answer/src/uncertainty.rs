@@ -1,0 +1,135 @@
+//! How the answer moves with what is not known: the clock, and every parameter that is a guess or inferred.
+//!
+//! One parameter at a time is set to its low and its high, all others stay; the combined range takes for each the end that
+//! slows or speeds the answer. The placement stays: sizes and memory are known well.
+
+use serde::Serialize;
+use wafersim_spec::scenario::Profile;
+use wafersim_spec::wafer::{DECLARATIONS, Declaration, Evidence, RateSet};
+use wafersim_spec::{Hertz, Wafer};
+
+use crate::decode::DecodeTiming;
+use crate::question::Question;
+use crate::run::Placed;
+use crate::stage::LayerReading;
+
+/// A range of speeds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Range {
+    /// The slower end, in tokens per second per user.
+    pub low: f64,
+    /// The faster end.
+    pub high: f64,
+}
+
+/// The answer at another clock.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ClockPoint {
+    /// Clock in GHz.
+    pub ghz: f64,
+    /// Tokens per second per user.
+    pub tokens_per_second_per_user: f64,
+    /// Whether the target is reached.
+    pub reaches_target: bool,
+}
+
+/// How one parameter moves the answer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Influence {
+    /// Parameter of the wafer file.
+    pub parameter: &'static str,
+    /// How well it is known.
+    pub evidence: Evidence,
+    /// Its low and high.
+    pub low: f64,
+    /// Its high.
+    pub high: f64,
+    /// The speeds at both ends, in order of speed.
+    pub tokens_per_second_per_user: Range,
+}
+
+/// How the answer moves with what is not known.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Uncertainty {
+    /// All parameters that have a range, at their slow and fast ends together, clock aside.
+    pub tokens_per_second_per_user: Range,
+    /// At the ends of the published range of the clock, and at the clock used.
+    pub clock: Vec<ClockPoint>,
+    /// Parameters that move the answer by more than 0.1 %, largest first.
+    pub parameters: Vec<Influence>,
+}
+
+pub(crate) fn uncertainty(question: &Question, placed: &Placed) -> Uncertainty {
+    let profile = question.scenario.profile;
+    let base = speed(question, placed, profile);
+    let mut parameters = Vec::new();
+    let (mut slow, mut fast) = (Vec::new(), Vec::new());
+    for declared in DECLARATIONS.iter().filter(|declared| is_rate(declared)) {
+        let figure = question.wafer.figure(declared.key);
+        if figure.low >= figure.high {
+            continue;
+        }
+        let with = |value: f64| speed(&changed(question, &[(declared, value)]), placed, profile);
+        let (at_low, at_high) = (with(figure.low), with(figure.high));
+        let (slow_value, fast_value) =
+            if at_low <= at_high { (figure.low, figure.high) } else { (figure.high, figure.low) };
+        slow.push((declared, slow_value));
+        fast.push((declared, fast_value));
+        let range = Range { low: at_low.min(at_high), high: at_low.max(at_high) };
+        if (range.high - range.low) > base * 1e-3 {
+            parameters.push(Influence {
+                parameter: declared.path,
+                evidence: figure.evidence,
+                low: figure.low,
+                high: figure.high,
+                tokens_per_second_per_user: range,
+            });
+        }
+    }
+    let spread =
+        |influence: &Influence| influence.tokens_per_second_per_user.high - influence.tokens_per_second_per_user.low;
+    // A stable sort: parameters of equal influence stay in the order of the wafer file.
+    parameters.sort_by(|left, right| spread(right).total_cmp(&spread(left)));
+    let at_ends = |values: &[(&Declaration, f64)]| speed(&changed(question, values), placed, profile);
+    let range = Range { low: at_ends(&slow).min(base), high: at_ends(&fast).max(base) };
+    Uncertainty { tokens_per_second_per_user: range, clock: clock_points(question, placed, profile), parameters }
+}
+
+/// Sizes, memory and the clock are not varied here.
+fn is_rate(declared: &Declaration) -> bool {
+    use wafersim_spec::wafer::Key;
+    !declared.whole && declared.key != Key::ClockGigahertz
+}
+
+fn changed(question: &Question, values: &[(&Declaration, f64)]) -> Question {
+    let wafer: Wafer = question.wafer.map_values(|declared, figure| {
+        values.iter().find(|(other, _)| other.key == declared.key).map_or(figure.value, |(_, value)| *value)
+    });
+    Question { scenario: question.scenario.clone(), model: question.model.clone(), wafer }
+}
+
+fn speed(question: &Question, placed: &Placed, profile: Profile) -> f64 {
+    let reading = LayerReading::new(question, profile);
+    let timing = DecodeTiming::new(question, &placed.placement, &reading, placed.micro_batch);
+    1.0 / timing.seconds_per_token(question)
+}
+
+fn clock_points(question: &Question, placed: &Placed, profile: Profile) -> Vec<ClockPoint> {
+    let figure = question.wafer.figure_in(wafersim_spec::wafer::Key::ClockGigahertz, RateSet::Silicon);
+    let mut clocks = vec![figure.low, question.clock().gigahertz(), figure.high];
+    clocks.sort_by(f64::total_cmp);
+    clocks.dedup();
+    clocks
+        .into_iter()
+        .map(|ghz| {
+            let mut at_clock = question.clone();
+            at_clock.scenario.clock_ghz = Some(ghz);
+            let speed = speed(&at_clock, placed, profile);
+            ClockPoint {
+                ghz: Hertz::from_gigahertz(ghz).gigahertz(),
+                tokens_per_second_per_user: speed,
+                reaches_target: speed >= question.scenario.target,
+            }
+        })
+        .collect()
+}
