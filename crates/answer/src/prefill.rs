@@ -10,23 +10,22 @@ use wafersim_spec::Cycles;
 use crate::question::Question;
 use crate::stage::{Flow, LayerReading, StageTimes};
 
-/// Time from the start of the prefill to the end of the prompt's last chunk; the chunk that does best is used.
+/// Smallest chunk that is tried, in tokens, where larger ones fit: below it, the fixed steps of the systolic loops rule.
+const SMALLEST_CHUNK: u64 = 64;
+
+/// Time from the start of the prefill to the end of the prompt's last chunk. Chunks are powers of four below the largest
+/// that fits: large ones use the processing elements better, small ones fill the pipeline sooner. The fastest counts.
 pub fn prompt_time(question: &Question, placement: &Placement, reading: &LayerReading) -> Cycles {
     let prompt = question.scenario.prompt.max(1);
-    let largest = placement.prefill_chunk_tokens().min(prompt.next_power_of_two());
-    let mut best = Cycles(f64::INFINITY);
-    let mut chunk = largest;
-    // A chunk much smaller than the largest that fits never wins: its systolic loops have the same number of steps.
-    for _ in 0..3 {
+    let mut chunk = placement.prefill_chunk_tokens().clamp(1, prompt.next_power_of_two());
+    let mut best = chunked(question, placement, reading, chunk.min(prompt));
+    while chunk / 4 >= SMALLEST_CHUNK {
+        chunk /= 4;
         let time = chunked(question, placement, reading, chunk.min(prompt));
-        if time.0 < best.0 {
-            best = time;
-        }
-        if chunk <= 1 {
+        if time.0 >= best.0 {
             break;
         }
-        chunk /= 4;
-        chunk = chunk.max(1);
+        best = time;
     }
     best
 }

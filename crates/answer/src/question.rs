@@ -49,7 +49,7 @@ impl Question {
     }
 
     /// The question to placement for micro-batches of so many tokens.
-    pub(crate) fn request(&self, wafers: WaferCount, micro_batch: u64, fill: Fill) -> Request<'_> {
+    pub(crate) fn request(&self, wafers: WaferCount, micro_batch: u64, kv_layout: KvLayoutChoice) -> Request<'_> {
         Request {
             model: &self.model,
             machine: Machine::from(&self.wafer),
@@ -59,8 +59,8 @@ impl Question {
             micro_batch,
             wafers,
             experts: self.scenario.placement,
-            fill,
-            kv_layout: KvLayoutChoice::Balanced,
+            fill: Fill::Slot,
+            kv_layout,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use wafersim_cost::{Cause, Cost};
-use wafersim_place::{ByteCounts, Fill, Item, Placement, Rectangle, place};
+use wafersim_place::{ByteCounts, Item, KvLayoutChoice, Placement, Rectangle, place};
 use wafersim_spec::model::ParameterCount;
 use wafersim_spec::scenario::{ExpertPlacement, Profile, Routing, WaferCount};
 use wafersim_spec::{Bytes, Precision};
@@ -191,16 +191,13 @@ pub struct Load {
     pub routing: Routing,
     /// Data types.
     pub precision: Precision,
-    /// Whether the slots' regions are as large as the slots or as small as possible.
-    pub fill: Fill,
 }
 
 /// A placement with the micro-batch that it was made for.
 pub(crate) struct Placed {
     pub placement: Placement,
-    pub fill: Fill,
     pub micro_batch: u64,
-    /// Users that the wafers hold with regions as large as their slots.
+    /// Users that the wafers hold in the layout of fewest bytes.
     pub max_users: u64,
 }
 
@@ -224,36 +221,42 @@ pub fn answer_without_ranges(question: &Question) -> Result<Answer, AnswerError>
     base_answer(question).map(|(answer, _)| answer)
 }
 
-/// Places the model: for the micro-batch and the region size that are fastest under the published kernels, so that all
-/// profiles are compared on the same placement.
+/// Columns of a block that may share a head's dimensions, tried beside the layout of fewest bytes: few columns mean
+/// that the softmax is computed less often and scores travel less far, many mean less memory for queries.
+const DIMENSION_SPLITS: [u64; 6] = [1, 2, 4, 8, 16, 32];
+
+/// Places the model: on the fewest wafers for single tokens and the smallest layout; then on these wafers with the
+/// micro-batch and KV layout that are fastest under the published kernels, so that all profiles are compared on the same
+/// placement.
 pub(crate) fn best_placement(question: &Question) -> Result<Placed, AnswerError> {
-    let users = question.scenario.users;
     let tokens = |micro_batch: u64| micro_batch.saturating_mul(question.tokens_per_step());
-    let first = place(&question.request(question.scenario.wafers, tokens(1), Fill::Slot))?;
+    let first = place(&question.request(question.scenario.wafers, tokens(1), KvLayoutChoice::Balanced))?;
     let wafers = WaferCount::Exactly(first.wafers);
     let max_users = first.max_users(question.scenario.context);
+    let sizes = candidate_micro_batches(question.scenario.users, first.slots.len() as u64);
     let reading = LayerReading::new(question, Profile::Waferllm);
-    let sizes = candidate_micro_batches(users, first.slots.len() as u64);
-    let mut fills = vec![Fill::Slot];
-    // With little to spare a tight region is the slot.
-    if first.ledger.worst.spare.0.saturating_mul(10) > first.ledger.limit.0 {
-        fills.push(Fill::Tight);
-    }
-    let single = (sizes.len() == 1 && fills.len() == 1).then_some(sizes[0]);
-    if let Some(micro_batch) = single.filter(|size| *size == 1) {
-        return Ok(Placed { placement: first, fill: Fill::Slot, micro_batch, max_users });
-    }
-    let mut best: Option<(f64, Placed)> = None;
-    for &micro_batch in &sizes {
-        for &fill in &fills {
-            let Ok(placement) = place(&question.request(wafers, tokens(micro_batch), fill)) else { continue };
-            let timing = DecodeTiming::new(question, &placement, &reading, micro_batch);
-            if best.as_ref().is_none_or(|(known, _)| timing.period.0 < *known) {
-                best = Some((timing.period.0, Placed { placement, fill, micro_batch, max_users }));
-            }
+    let period = |placement: &Placement, micro_batch: u64| {
+        DecodeTiming::new(question, placement, &reading, micro_batch).period.0
+    };
+    let mut best = (period(&first, 1), Placed { placement: first, micro_batch: 1, max_users });
+    let consider = |best: (f64, Placed), micro_batch: u64, kv_layout: KvLayoutChoice| {
+        // What does not fit is not considered: the best so far stands.
+        let Ok(placement) = place(&question.request(wafers, tokens(micro_batch), kv_layout)) else { return best };
+        // A layout for which the slots must change is another arrangement, not another KV layout.
+        if placement.slots_per_wafer != best.1.placement.slots_per_wafer {
+            return best;
         }
+        let time = period(&placement, micro_batch);
+        if time < best.0 { (time, Placed { placement, micro_batch, max_users }) } else { best }
+    };
+    for &micro_batch in sizes.iter().filter(|size| **size > 1) {
+        best = consider(best, micro_batch, KvLayoutChoice::Balanced);
     }
-    Ok(best.map_or(Placed { placement: first, fill: Fill::Slot, micro_batch: 1, max_users }, |(_, placed)| placed))
+    for split in DIMENSION_SPLITS {
+        let micro_batch = best.1.micro_batch;
+        best = consider(best, micro_batch, KvLayoutChoice::DimensionSplit(split));
+    }
+    Ok(best.1)
 }
 
 fn base_answer(question: &Question) -> Result<(Answer, Placed), AnswerError> {
@@ -311,7 +314,6 @@ fn base_answer(question: &Question) -> Result<(Answer, Placed), AnswerError> {
             placement: scenario.placement,
             routing: scenario.routing,
             precision: scenario.precision,
-            fill: placed.fill,
         },
         uncertainty: None,
         provenance: Provenance::new(question),

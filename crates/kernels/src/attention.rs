@@ -182,14 +182,16 @@ pub fn append(kernel: &mut Kernel, elements: u64) -> Vec<Node> {
     vec![kernel.compute(Math::KvAppend, &[entry], entry, copy), kernel.program.step(shift)]
 }
 
-/// Prefill attention of a chunk of `tokens` with `visible` tokens before and in it: for every query head of a block a
-/// transposed product, a softmax, and a product with the values, all blocks at the same time.
+/// Prefill attention of a chunk of `tokens` with `visible` tokens before and in it: a transposed product, a softmax and a
+/// product with the values, all blocks of columns at the same time. The query heads that share a KV head are stacked:
+/// they are further rows of the same product.
 pub fn prefill(kernel: &mut Kernel, heads: Heads, kv: KvShape, tokens: u64, visible: u64) -> [Vec<Node>; 3] {
     let region = kernel.region();
     let columns = kv.columns_per_head.clamp(1, region.columns);
-    let rounds = heads.queries_per_kv.saturating_mul(kv.heads_per_block.max(1));
-    let scores = Tile::new(columns, region.rows, tokens, heads.key_dim, visible);
-    let values = Tile::new(columns, region.rows, tokens, visible, heads.value_dim);
+    let rounds = kv.heads_per_block.max(1);
+    let rows = tokens.saturating_mul(heads.queries_per_kv);
+    let scores = Tile::new(columns, region.rows, rows, heads.key_dim, visible);
+    let values = Tile::new(columns, region.rows, rows, visible, heads.value_dim);
     let repeat = |nodes: Vec<Node>| vec![Node::Repeat { times: rounds, body: Box::new(Node::Sequence(nodes)) }];
     let score_nodes = gemm::transposed(kernel, scores);
 

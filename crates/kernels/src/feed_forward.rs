@@ -82,8 +82,8 @@ fn gated_activation(kernel: &mut Kernel, elements: u64, gate_up: BufferId) -> No
 
 /// The router: scores of all experts, gathered along x so that every processing element selects the same experts.
 ///
-/// Selection reads the scores once for each of the `top_k` (the published kernels have no router; this is the plainest
-/// one), then exponentials and a division of the chosen weights.
+/// Selection reads the scores once for each of the `top_k` (a guess: the published kernels have no router, and this is the
+/// plainest one), then exponentials and a division of the chosen weights.
 pub fn router(kernel: &mut Kernel, hidden: u64, experts: u64, top_k: u64, vectors: u64, x: BufferId) -> Vec<Node> {
     let region = kernel.region();
     let inputs = region.share(Axis::Y, hidden);

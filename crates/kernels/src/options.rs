@@ -40,6 +40,8 @@ pub struct Options {
     pub interleaved_gate_up: bool,
     /// No zeroing and copying of accumulators around a product: the reduction reads them in place.
     pub accumulators_in_place: bool,
+    /// The router's selection keeps the largest scores while it passes over them once.
+    pub single_pass_top_k: bool,
     /// The timed part holds only the layer, as in the published rows: no KV append.
     pub layer_only: bool,
 }
@@ -53,6 +55,7 @@ impl Options {
         online_softmax: false,
         interleaved_gate_up: false,
         accumulators_in_place: false,
+        single_pass_top_k: false,
         layer_only: false,
     };
 
@@ -64,6 +67,7 @@ impl Options {
         online_softmax: true,
         interleaved_gate_up: true,
         accumulators_in_place: true,
+        single_pass_top_k: true,
         layer_only: false,
     };
 

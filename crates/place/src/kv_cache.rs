@@ -20,6 +20,8 @@ pub enum KvLayoutChoice {
     Balanced,
     /// Each head over all columns of its block, as the published kernels do.
     WholeBlock,
+    /// Over so many columns of its block (at most all of them): for who chooses by other means than bytes.
+    DimensionSplit(u64),
 }
 
 /// What a layer caches.
@@ -105,8 +107,10 @@ impl KvLayout {
         mut bytes: impl FnMut(&Self) -> Bytes,
     ) -> Self {
         let whole = Self::with_dimension_split(shape, region, u64::MAX);
-        if choice == KvLayoutChoice::WholeBlock {
-            return whole;
+        match choice {
+            KvLayoutChoice::WholeBlock => return whole,
+            KvLayoutChoice::DimensionSplit(split) => return Self::with_dimension_split(shape, region, split),
+            KvLayoutChoice::Balanced => {}
         }
         let widest = whole.columns_per_head.min(shape.head_dim);
         let mut best = whole;
