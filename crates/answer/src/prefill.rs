@@ -22,10 +22,9 @@ pub fn prompt_time(question: &Question, placement: &Placement, reading: &LayerRe
     while chunk / 4 >= SMALLEST_CHUNK {
         chunk /= 4;
         let time = chunked(question, placement, reading, chunk.min(prompt));
-        if time.0 >= best.0 {
-            break;
+        if time.0 < best.0 {
+            best = time;
         }
-        best = time;
     }
     best
 }

@@ -44,6 +44,7 @@ pub struct Provenance {
 }
 
 impl Provenance {
+    /// `known_errors` are left empty: sweeps do without.
     pub(crate) fn new(question: &Question) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION"),
@@ -52,8 +53,13 @@ impl Provenance {
             profile: question.scenario.profile,
             seed: None,
             rate_set: RateSet::Silicon,
-            known_errors: known_errors(&question.wafer),
+            known_errors: Vec::new(),
         }
+    }
+
+    /// Adds the errors of the model against silicon, for the wafer of the question.
+    pub(crate) fn with_known_errors(self, question: &Question) -> Self {
+        Self { known_errors: known_errors(&question.wafer), ..self }
     }
 }
 

@@ -7,7 +7,7 @@ use wafersim_cost::{Cause, Cost};
 use wafersim_place::{ByteCounts, Item, KvLayoutChoice, Placement, Rectangle, place};
 use wafersim_spec::model::ParameterCount;
 use wafersim_spec::scenario::{ExpertPlacement, Profile, Routing, WaferCount};
-use wafersim_spec::{Bytes, Precision};
+use wafersim_spec::{Bytes, Cycles, Precision};
 
 use crate::decode::{DecodeTiming, Pace, candidate_micro_batches};
 use crate::error::AnswerError;
@@ -193,12 +193,24 @@ pub struct Load {
     pub precision: Precision,
 }
 
-/// A placement with the micro-batch that it was made for.
-pub(crate) struct Placed {
-    pub placement: Placement,
-    pub micro_batch: u64,
+/// Ways to place the model on the same wafers, among which each profile takes the one that is fastest for it.
+struct Candidates {
+    /// Placements with the micro-batch that each was made for. The first is for single tokens, in the layout of fewest
+    /// bytes.
+    ways: Vec<(Placement, u64)>,
     /// Users that the wafers hold in the layout of fewest bytes.
-    pub max_users: u64,
+    max_users: u64,
+}
+
+impl Candidates {
+    /// The fastest way under a reading; the first on a tie.
+    fn fastest(&self, question: &Question, reading: &LayerReading) -> Option<(&Placement, DecodeTiming)> {
+        let timed = self
+            .ways
+            .iter()
+            .map(|(placement, micro_batch)| (placement, DecodeTiming::new(question, placement, reading, *micro_batch)));
+        timed.reduce(|best, way| if way.1.period.0 < best.1.period.0 { way } else { best })
+    }
 }
 
 /// Answers a question, with the ranges that follow from what is not known.
@@ -206,14 +218,15 @@ pub(crate) struct Placed {
 /// # Errors
 /// Where the model does not fit, or parameters are so extreme that times are no numbers.
 pub fn answer(question: &Question) -> Result<Answer, AnswerError> {
-    let (mut answer, placed) = base_answer(question)?;
-    let ranges = uncertainty(question, &placed);
+    let (mut answer, placement) = base_answer(question)?;
+    let ranges = uncertainty(question, &placement, answer.load.micro_batch);
     answer.verdict.depends_on_clock = ranges.clock.iter().any(|point| point.reaches_target != answer.verdict.reachable);
     answer.uncertainty = Some(ranges);
+    answer.provenance = answer.provenance.with_known_errors(question);
     Ok(answer)
 }
 
-/// The same without ranges: what sweeps use. `depends_on_clock` is false then, unasked.
+/// The same without ranges and known errors: what sweeps use. `depends_on_clock` is false then, unasked.
 ///
 /// # Errors
 /// As [`answer`].
@@ -225,56 +238,49 @@ pub fn answer_without_ranges(question: &Question) -> Result<Answer, AnswerError>
 /// that the softmax is computed less often and scores travel less far, many mean less memory for queries.
 const DIMENSION_SPLITS: [u64; 6] = [1, 2, 4, 8, 16, 32];
 
-/// Places the model: on the fewest wafers for single tokens and the smallest layout; then on these wafers with the
-/// micro-batch and KV layout that are fastest under the published kernels, so that all profiles are compared on the same
-/// placement.
-pub(crate) fn best_placement(question: &Question) -> Result<Placed, AnswerError> {
+/// Places the model on the fewest wafers for single tokens in the smallest layout; then on these wafers for the
+/// micro-batches and with the KV layouts worth trying, as far as they fit.
+fn candidates(question: &Question) -> Result<Candidates, AnswerError> {
     let tokens = |micro_batch: u64| micro_batch.saturating_mul(question.tokens_per_step());
     let first = place(&question.request(question.scenario.wafers, tokens(1), KvLayoutChoice::Balanced))?;
     let wafers = WaferCount::Exactly(first.wafers);
     let max_users = first.max_users(question.scenario.context);
+    let slots = first.slots_per_wafer;
     let sizes = candidate_micro_batches(question.scenario.users, first.slots.len() as u64);
-    let reading = LayerReading::new(question, Profile::Waferllm);
-    let period = |placement: &Placement, micro_batch: u64| {
-        DecodeTiming::new(question, placement, &reading, micro_batch).period.0
-    };
-    let mut best = (period(&first, 1), Placed { placement: first, micro_batch: 1, max_users });
-    let consider = |best: (f64, Placed), micro_batch: u64, kv_layout: KvLayoutChoice| {
-        // What does not fit is not considered: the best so far stands.
-        let Ok(placement) = place(&question.request(wafers, tokens(micro_batch), kv_layout)) else { return best };
-        // A layout for which the slots must change is another arrangement, not another KV layout.
-        if placement.slots_per_wafer != best.1.placement.slots_per_wafer {
-            return best;
+    let mut ways = vec![(first, 1)];
+    let layouts = DIMENSION_SPLITS.map(KvLayoutChoice::DimensionSplit);
+    for micro_batch in sizes {
+        let balanced = (micro_batch > 1).then_some(KvLayoutChoice::Balanced);
+        for kv_layout in balanced.into_iter().chain(layouts) {
+            // What does not fit is not considered. A layout for which the slots must change is another arrangement, not
+            // another KV layout.
+            match place(&question.request(wafers, tokens(micro_batch), kv_layout)) {
+                Ok(placement) if placement.slots_per_wafer == slots => ways.push((placement, micro_batch)),
+                _ => {}
+            }
         }
-        let time = period(&placement, micro_batch);
-        if time < best.0 { (time, Placed { placement, micro_batch, max_users }) } else { best }
-    };
-    for &micro_batch in sizes.iter().filter(|size| **size > 1) {
-        best = consider(best, micro_batch, KvLayoutChoice::Balanced);
     }
-    for split in DIMENSION_SPLITS {
-        let micro_batch = best.1.micro_batch;
-        best = consider(best, micro_batch, KvLayoutChoice::DimensionSplit(split));
-    }
-    Ok(best.1)
+    Ok(Candidates { ways, max_users })
 }
 
-fn base_answer(question: &Question) -> Result<(Answer, Placed), AnswerError> {
-    let placed = best_placement(question)?;
+fn base_answer(question: &Question) -> Result<(Answer, Placement), AnswerError> {
+    let candidates = candidates(question)?;
     let scenario = &question.scenario;
     let mut profiles = BTreeMap::new();
     let mut chosen = None;
     for &profile in Profile::ALL {
         let reading = LayerReading::new(question, profile);
-        let timing = DecodeTiming::new(question, &placed.placement, &reading, placed.micro_batch);
-        let figures = profile_answer(question, &placed.placement, &reading, &timing)?;
+        // The first way always exists.
+        let Some((placement, timing)) = candidates.fastest(question, &reading) else { continue };
+        let prompt = prompt_time(question, &candidates.ways[0].0, &reading);
+        let figures = profile_answer(question, prompt, &timing)?;
         if profile == scenario.profile {
-            chosen = Some((timing, figures.clone()));
+            chosen = Some((placement, timing, figures.clone()));
         }
         profiles.insert(profile, figures);
     }
     // The scenario's profile is one of all profiles.
-    let Some((timing, figures)) = chosen else {
+    let Some((placement, timing, figures)) = chosen else {
         return Err(AnswerError::NotANumber { what: "the profile", value: scenario.profile.to_string() });
     };
     let verdict = Verdict {
@@ -291,7 +297,7 @@ fn base_answer(question: &Question) -> Result<(Answer, Placed), AnswerError> {
         parameters: question.model.parameters(),
         kv_bytes_per_token: question.model.kv_bytes_per_token(&scenario.precision),
         wafer: question.wafer.name.clone(),
-        wafers: placed.placement.wafers,
+        wafers: placement.wafers,
         users: scenario.users,
         context: scenario.context,
         profile: scenario.profile,
@@ -299,11 +305,11 @@ fn base_answer(question: &Question) -> Result<(Answer, Placed), AnswerError> {
         tokens_per_second_total: figures.tokens_per_second_total,
         time_per_output_token_us: figures.time_per_output_token_us,
         time_to_first_token_ms: figures.time_to_first_token_ms,
-        max_users: placed.max_users,
+        max_users: candidates.max_users,
         verdict,
         profiles,
         breakdown: breakdown(&timing),
-        memory: memory(&placed.placement),
+        memory: memory(placement),
         load: Load {
             prompt: scenario.prompt,
             micro_batch: timing.micro_batch,
@@ -318,19 +324,13 @@ fn base_answer(question: &Question) -> Result<(Answer, Placed), AnswerError> {
         uncertainty: None,
         provenance: Provenance::new(question),
     };
-    Ok((answer, placed))
+    Ok((answer, placement.clone()))
 }
 
-fn profile_answer(
-    question: &Question,
-    placement: &Placement,
-    reading: &LayerReading,
-    timing: &DecodeTiming,
-) -> Result<ProfileAnswer, AnswerError> {
+fn profile_answer(question: &Question, prompt: Cycles, timing: &DecodeTiming) -> Result<ProfileAnswer, AnswerError> {
     let clock = question.clock();
     let seconds = timing.seconds_per_token(question);
-    let first_token =
-        prompt_time(question, placement, reading).seconds(clock) + timing.times.latency.total().seconds(clock);
+    let first_token = prompt.seconds(clock) + timing.times.latency.total().seconds(clock);
     for (what, value) in [("the time per output token", seconds), ("the time to first token", first_token)] {
         if !(value.is_finite() && value > 0.0) {
             return Err(AnswerError::NotANumber { what, value: value.to_string() });

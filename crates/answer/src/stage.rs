@@ -3,7 +3,7 @@
 use wafersim_cost::{Cause, Cost, OperatorCost, ProgramCost, Rates, cost};
 use wafersim_kernels::feed_forward::ExpertLoad;
 use wafersim_kernels::{ExpertShape, KvShape, LayerShape, Options, decode_layer, head, prefill_layer};
-use wafersim_place::{ExpertLayout, Item, LayerLayout, Placement, TableLayout};
+use wafersim_place::{ExpertLayout, Item, LayerLayout, PREFILL_KEY_BLOCK, Placement, TableLayout};
 use wafersim_program::{Action, Axis, Program, Region, Relayout};
 use wafersim_spec::model::FeedForward;
 use wafersim_spec::scenario::{Profile, Routing};
@@ -239,6 +239,7 @@ fn layer_cost(question: &Question, layout: &LayerLayout, reading: &LayerReading,
             precision: scenario.precision,
             tokens,
             context,
+            key_block: PREFILL_KEY_BLOCK,
             load,
             options,
         };

@@ -4,13 +4,13 @@
 //! slows or speeds the answer. The placement stays: sizes and memory are known well.
 
 use serde::Serialize;
+use wafersim_place::Placement;
 use wafersim_spec::scenario::Profile;
 use wafersim_spec::wafer::{DECLARATIONS, Declaration, Evidence, RateSet};
 use wafersim_spec::{Hertz, Wafer};
 
 use crate::decode::DecodeTiming;
 use crate::question::Question;
-use crate::run::Placed;
 use crate::stage::LayerReading;
 
 /// A range of speeds.
@@ -59,8 +59,16 @@ pub struct Uncertainty {
     pub parameters: Vec<Influence>,
 }
 
-pub(crate) fn uncertainty(question: &Question, placed: &Placed) -> Uncertainty {
+/// A placement and the micro-batch that goes through it: what stays while parameters vary.
+#[derive(Clone, Copy)]
+struct Fixed<'a> {
+    placement: &'a Placement,
+    micro_batch: u64,
+}
+
+pub(crate) fn uncertainty(question: &Question, placement: &Placement, micro_batch: u64) -> Uncertainty {
     let profile = question.scenario.profile;
+    let placed = Fixed { placement, micro_batch };
     let base = speed(question, placed, profile);
     let mut parameters = Vec::new();
     let (mut slow, mut fast) = (Vec::new(), Vec::new());
@@ -108,13 +116,13 @@ fn changed(question: &Question, values: &[(&Declaration, f64)]) -> Question {
     Question { scenario: question.scenario.clone(), model: question.model.clone(), wafer }
 }
 
-fn speed(question: &Question, placed: &Placed, profile: Profile) -> f64 {
+fn speed(question: &Question, placed: Fixed<'_>, profile: Profile) -> f64 {
     let reading = LayerReading::new(question, profile);
-    let timing = DecodeTiming::new(question, &placed.placement, &reading, placed.micro_batch);
+    let timing = DecodeTiming::new(question, placed.placement, &reading, placed.micro_batch);
     1.0 / timing.seconds_per_token(question)
 }
 
-fn clock_points(question: &Question, placed: &Placed, profile: Profile) -> Vec<ClockPoint> {
+fn clock_points(question: &Question, placed: Fixed<'_>, profile: Profile) -> Vec<ClockPoint> {
     let figure = question.wafer.figure_in(wafersim_spec::wafer::Key::ClockGigahertz, RateSet::Silicon);
     let mut clocks = vec![figure.low, question.clock().gigahertz(), figure.high];
     clocks.sort_by(f64::total_cmp);

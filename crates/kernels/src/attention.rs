@@ -184,25 +184,35 @@ pub fn append(kernel: &mut Kernel, elements: u64) -> Vec<Node> {
 
 /// Prefill attention of a chunk of `tokens` with `visible` tokens before and in it: a transposed product, a softmax and a
 /// product with the values, all blocks of columns at the same time. The query heads that share a KV head are stacked:
-/// they are further rows of the same product.
-pub fn prefill(kernel: &mut Kernel, heads: Heads, kv: KvShape, tokens: u64, visible: u64) -> [Vec<Node>; 3] {
+/// they are further rows of the same product. More than `key_block` keys go block by block, with an online softmax.
+pub fn prefill(
+    kernel: &mut Kernel,
+    heads: Heads,
+    kv: KvShape,
+    tokens: u64,
+    visible: u64,
+    key_block: u64,
+) -> [Vec<Node>; 3] {
     let region = kernel.region();
     let columns = kv.columns_per_head.clamp(1, region.columns);
-    let rounds = kv.heads_per_block.max(1);
+    let blocks = visible.div_ceil(key_block.max(1)).max(1);
+    let rounds = kv.heads_per_block.max(1).saturating_mul(blocks);
+    let visible = visible.div_ceil(blocks);
     let rows = tokens.saturating_mul(heads.queries_per_kv);
-    let scores = Tile::new(columns, region.rows, rows, heads.key_dim, visible);
+    let scores = Tile::transposed(columns, region.rows, rows, heads.key_dim, visible);
+    let scores_here = visible.div_ceil(columns);
     let values = Tile::new(columns, region.rows, rows, visible, heads.value_dim);
     let repeat = |nodes: Vec<Node>| vec![Node::Repeat { times: rounds, body: Box::new(Node::Sequence(nodes)) }];
     let score_nodes = gemm::transposed(kernel, scores);
 
     let statistic = kernel.buffer("attention.statistic", scores.m);
     let mut softmax_nodes = Vec::new();
-    let table = kernel.buffer("attention.scores", scores.m.saturating_mul(scores.n));
+    let table = kernel.buffer("attention.scores", scores.m.saturating_mul(scores_here));
     for (math, operator) in [(Math::Maximum, ReduceOperator::Max), (Math::ExpAndSum, ReduceOperator::Add)] {
-        let mut work = vec![kernel.work(Operation::ScalarReduce, scores.n, scores.m)];
+        let mut work = vec![kernel.work(Operation::ScalarReduce, scores_here, scores.m)];
         if math == Math::ExpAndSum {
-            work.push(kernel.work(Operation::Multiply, scores.n, scores.m.saturating_mul(4)));
-            work.push(kernel.work(Operation::Exponential, scores.n, scores.m));
+            work.push(kernel.work(Operation::Multiply, scores_here, scores.m.saturating_mul(4)));
+            work.push(kernel.work(Operation::Exponential, scores_here, scores.m));
             work.push(kernel.work(Operation::Divide, 1, scores.m));
         }
         softmax_nodes.push(kernel.compute(math, &[table], statistic, work));

@@ -96,8 +96,26 @@ pub fn router(kernel: &mut Kernel, hidden: u64, experts: u64, top_k: u64, vector
     let mut nodes = local_product(kernel, Product { inputs, outputs, vectors, tiles: 1 }, x, scores);
     kernel.precision.weights = weights;
     nodes.extend(kernel.all_reduce(Axis::Y, scores, ReduceOperator::Add));
+    nodes.extend(selection(kernel, experts, top_k, vectors, scores));
+    nodes
+}
+
+/// The router of a chunk of a prompt: a matrix product, then each row selects for its own tokens.
+pub fn prefill_router(kernel: &mut Kernel, hidden: u64, experts: u64, top_k: u64, tokens: u64) -> Vec<Node> {
+    let region = kernel.region();
+    let tile = Tile::new(region.columns, region.rows, tokens, hidden, experts);
+    let mut nodes = gemm::alignment(kernel, tile);
+    nodes.extend(gemm::cannon(kernel, tile));
+    let scores = kernel.buffer("router.scores", tile.m.saturating_mul(tile.n));
+    nodes.extend(selection(kernel, experts, top_k, tile.m, scores));
+    nodes
+}
+
+/// The scores of all experts gathered along x, and the selection in every processing element.
+fn selection(kernel: &mut Kernel, experts: u64, top_k: u64, vectors: u64, scores: BufferId) -> Vec<Node> {
     let all = kernel.buffer("router.all_scores", experts.saturating_mul(vectors));
-    nodes.push(relayout(kernel, Axis::X, region.columns - 1, experts.saturating_mul(vectors), scores, all, false));
+    let hops = kernel.region().columns - 1;
+    let mut nodes = vec![relayout(kernel, Axis::X, hops, experts.saturating_mul(vectors), scores, all, false)];
     let passes = top_k.saturating_mul(vectors);
     nodes.push(kernel.compute(
         Math::TopK,
@@ -131,6 +149,26 @@ fn relayout(
         accumulate,
         colors: Vec::new(),
     }))
+}
+
+/// From the layout of prefill (tokens along y, the hidden vector along x) to that of decode (the hidden vector along y,
+/// replicated along x), for spread experts: half of each column's elements cross its middle, then every row gathers what
+/// its processing elements hold along x.
+pub fn turn_tokens(kernel: &mut Kernel, hidden: u64, tokens: u64, x: BufferId) -> Vec<Node> {
+    let region = kernel.region();
+    let crossing = region.share(Axis::X, hidden).saturating_mul(tokens).div_ceil(2);
+    let gathered = region.share(Axis::Y, hidden).saturating_mul(tokens);
+    vec![
+        relayout(kernel, Axis::Y, region.rows - 1, crossing, x, x, false),
+        relayout(kernel, Axis::X, region.columns - 1, gathered, x, x, false),
+    ]
+}
+
+/// The way back: every processing element keeps the columns of the hidden vector that it holds in prefill.
+pub fn turn_back(kernel: &mut Kernel, hidden: u64, tokens: u64, x: BufferId) -> Node {
+    let region = kernel.region();
+    let crossing = region.share(Axis::X, hidden).saturating_mul(tokens).div_ceil(2);
+    relayout(kernel, Axis::Y, region.rows - 1, crossing, x, x, false)
 }
 
 /// A rectangle that holds one expert (or several), and how many pairs its busiest one gets.

@@ -35,6 +35,15 @@ impl Tile {
     }
 }
 
+impl Tile {
+    /// Tiles of the transposed product on a grid of `columns` x `rows`: the rows of the right matrix lie along y like those of
+    /// the left one and pass by, one tile a step, while the inner dimension stays along x.
+    pub fn transposed(columns: u64, rows: u64, m: u64, k: u64, n: u64) -> Self {
+        let (columns, rows) = (columns.max(1), rows.max(1));
+        Self { m: m.div_ceil(rows), k: k.div_ceil(columns), n: n.div_ceil(rows), steps: rows }
+    }
+}
+
 /// How the tiles of SUMMA are broadcast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Broadcast {

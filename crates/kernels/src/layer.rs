@@ -72,6 +72,8 @@ pub struct LayerShape<'a> {
     pub tokens: u64,
     /// Tokens in the cache that each of them sees.
     pub context: u64,
+    /// Keys that prefill attention works on at once; ignored in decode.
+    pub key_block: u64,
     /// Expected load of the experts; ignored in dense layers.
     pub load: ExpertLoad,
     /// Whose kernels.
@@ -328,7 +330,7 @@ pub fn prefill_layer(shape: &LayerShape<'_>) -> Program {
                 value_dim: grouped.head_dim,
             };
             let visible = grouped.reach.visible(shape.context.saturating_add(tokens));
-            prefill_core(&mut kernel, heads, shape.kv, tokens, visible);
+            prefill_core(&mut kernel, shape, heads, tokens, visible);
             prefill_aligned(&mut kernel, "attention.output", tokens, query, shape.hidden);
         }
         Attention::Latent(latent) => {
@@ -354,7 +356,7 @@ pub fn prefill_layer(shape: &LayerShape<'_>) -> Program {
                 key_dim: latent.kv_rank + latent.rope_dim,
                 value_dim: latent.kv_rank,
             };
-            prefill_core(&mut kernel, heads, shape.kv, tokens, shape.context.saturating_add(tokens));
+            prefill_core(&mut kernel, shape, heads, tokens, shape.context.saturating_add(tokens));
             let values = latent.heads.saturating_mul(latent.value_dim);
             prefill_aligned(&mut kernel, "attention.absorbed_value", tokens, latent.kv_rank, values);
             prefill_aligned(&mut kernel, "attention.output", tokens, values, shape.hidden);
@@ -424,8 +426,8 @@ fn prefill_aligned(kernel: &mut Kernel, name: &str, tokens: u64, inputs: u64, ou
     kernel.program.push(name, nodes);
 }
 
-fn prefill_core(kernel: &mut Kernel, heads: Heads, kv: KvShape, tokens: u64, visible: u64) {
-    let [scores, softmax, values] = attention::prefill(kernel, heads, kv, tokens, visible);
+fn prefill_core(kernel: &mut Kernel, shape: &LayerShape<'_>, heads: Heads, tokens: u64, visible: u64) {
+    let [scores, softmax, values] = attention::prefill(kernel, heads, shape.kv, tokens, visible, shape.key_block);
     kernel.program.push("attention.scores", scores);
     kernel.program.push("attention.softmax", softmax);
     kernel.program.push("attention.values", values);
@@ -442,14 +444,18 @@ fn prefill_dense(kernel: &mut Kernel, name: &str, hidden: u64, width: u64, token
 /// to fill the rows of the region, so tokens go through them as in decode, weights in place.
 fn prefill_experts(kernel: &mut Kernel, shape: &LayerShape<'_>, moe: &Moe, tokens: u64) {
     let x = kernel.buffer("experts.input", shape.region.share(Axis::Y, shape.hidden));
-    let router = feed_forward::router(kernel, shape.hidden, moe.experts, moe.top_k, tokens, x);
+    let router = feed_forward::prefill_router(kernel, shape.hidden, moe.experts, moe.top_k, tokens);
     kernel.program.push("router", router);
     let size = NetworkSize { hidden: shape.hidden, width: moe.width, vectors: tokens };
     match shape.experts {
         ExpertShape::Spread => {
             let row_share = shape.region.share(Axis::Y, shape.hidden);
+            let dispatch = feed_forward::turn_tokens(kernel, shape.hidden, tokens, x);
+            kernel.program.push("experts.dispatch", dispatch);
             let parts = feed_forward::spread(kernel, size, shape.load, 0, x);
             push_network(kernel, "experts", parts, row_share, tokens, x);
+            let back = feed_forward::turn_back(kernel, shape.hidden, tokens, x);
+            kernel.program.push("experts.combine", vec![back]);
         }
         ExpertShape::Clustered { columns, rows } => {
             let cluster = Cluster { columns, rows };

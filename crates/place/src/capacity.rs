@@ -30,15 +30,16 @@ impl Placement {
         largest_that(UNLIMITED, fits).unwrap_or(0)
     }
 
-    /// The largest power of two of prompt tokens, at most 8192, whose prefill fits beside everything else. 1 where not
+    /// The largest power of two of prompt tokens, at most 8192, whose prefill fits beside weights and caches; a slot works on
+    /// one thing at a time, so the activations and buffers of decode are free meanwhile. 1 where not
     /// even a few fit: then a prompt is worked off token by token, with the buffers of decode.
     pub fn prefill_chunk_tokens(&self) -> u64 {
         let fits = |tokens: u64| {
             self.slots.iter().zip(&self.ledger.slots).all(|(slot, ledger)| {
                 slot.items.iter().all(|item| match item {
-                    Item::Layer(layer) => self
-                        .layer(*layer as usize)
-                        .is_none_or(|layout| layout.prefill_bytes(&self.settings, tokens) <= ledger.spare),
+                    Item::Layer(layer) => self.layer(*layer as usize).is_none_or(|layout| {
+                        layout.prefill_bytes(&self.settings, tokens) <= ledger.spare + ledger.worst_pe.passing()
+                    }),
                     Item::Embedding(_) | Item::LmHead(_) => true,
                 })
             })

@@ -69,3 +69,4 @@ pub use request::{Fill, Request, Settings};
 pub use split::{Piece, Split};
 pub use tiling::{Orientation, Tile, Tiling, most_elements};
 pub use vector::{PlacedVector, VectorAxis};
+pub use working_memory::PREFILL_KEY_BLOCK;

@@ -117,26 +117,29 @@ pub(crate) fn lm_head(hidden: u64, vocabulary: u64, columns: u64, rows: u64, tok
     WorkingElements { activations: sum([piece, piece, logits]), receive: logits.max(piece) }.times(tokens)
 }
 
+/// Keys that prefill attention works on at once: longer prompts go block by block, with the running maximum and sum of
+/// the online softmax (FlashAttention, Dao et al. 2022). Longer than any published prefill on a wafer (4,620 tokens).
+pub const PREFILL_KEY_BLOCK: u64 = 8192;
+
 /// Elements of a prefill of `tokens` at once in the worst processing element (shared/facts/kernels.md, "One prefill
 /// layer"): sequence along y, widths along x; the input tile twice (double buffer), the widest intermediate twice, and
-/// the scores of one head against everything that is visible.
+/// the scores of the query heads that share a KV head against a block of keys, which lie along the head's columns.
 pub(crate) fn prefill(layer: &Layer, hidden: u64, columns: u64, rows: u64, context: u64, tokens: u64) -> u64 {
-    let attention = match &layer.attention {
-        Attention::Grouped(grouped) => grouped.heads * grouped.head_dim,
-        Attention::Latent(latent) => latent.heads * (latent.nope_dim + latent.rope_dim),
+    let (attention, kv_heads, queries) = match &layer.attention {
+        Attention::Grouped(grouped) => {
+            (grouped.heads * grouped.head_dim, grouped.kv_heads, divide_up(grouped.heads, grouped.kv_heads))
+        }
+        Attention::Latent(latent) => (latent.heads * (latent.nope_dim + latent.rope_dim), 1, latent.heads),
     };
     let feed_forward = match &layer.feed_forward {
         FeedForward::Dense { width, .. } => *width,
         FeedForward::Moe(moe) => moe.width.max(moe.shared_width),
     };
-    let visible = layer.attention.reach().visible(context).max(tokens.min(context));
-    let per_row = divide_up(tokens, rows);
-    let per_token = [
-        2 * divide_up(hidden, columns),
-        2 * divide_up(attention.max(feed_forward), columns),
-        divide_up(visible, columns),
-    ];
-    per_row.saturating_mul(sum(per_token))
+    let visible = layer.attention.reach().visible(context).max(tokens.min(context)).min(PREFILL_KEY_BLOCK);
+    let head_columns = (columns / kv_heads.max(1)).max(1);
+    let scores = divide_up(tokens.saturating_mul(queries), rows).saturating_mul(divide_up(visible, head_columns));
+    let per_token = [2 * divide_up(hidden, columns), 2 * divide_up(attention.max(feed_forward), columns)];
+    divide_up(tokens, rows).saturating_mul(sum(per_token)).saturating_add(scores)
 }
 
 fn sum<const N: usize>(parts: [u64; N]) -> u64 {

@@ -1,1 +1,27 @@
-//! placeholder
+//! Answers for people and for programs: text, Markdown, CSV, JSON.
+//!
+//! Every function here takes a result and returns a `String`; none prints, writes, reads a clock or decides anything.
+//! Text fits 100 columns, has no colour and no character beyond ASCII (names that a user gave aside), so it means the
+//! same in a terminal, a file and a mail.
+//!
+//! | module | renders |
+//! |---|---|
+//! | [`answer`] | the verdict and what it rests on |
+//! | [`plan`] | the capacity-planning table |
+//! | [`validation`] | predicted against measured |
+//! | [`wafer`], [`model`], [`setting`] | what can be named and set: reference tables |
+//! | [`number`] | figures for people |
+
+pub mod answer;
+mod error;
+mod grid;
+mod json;
+pub mod model;
+pub mod number;
+mod paragraph;
+pub mod plan;
+pub mod setting;
+pub mod validation;
+pub mod wafer;
+
+pub use error::ReportError;

@@ -104,6 +104,7 @@ fn layer(row: &Measurement, tokens: u64, decode: bool) -> Result<Program, String
         precision: gemv::fp16(),
         tokens: if decode { 1 } else { tokens },
         context: if decode { tokens } else { 0 },
+        key_block: u64::MAX,
         load: ExpertLoad { pairs: 1, distinct: 1, busiest: 1 },
         options: Options { groups: groups(row)?, layer_only: true, ..Options::PUBLISHED },
     };

@@ -1,0 +1,2 @@
+//! placeholder until the packet bench is written
+fn main() {}

@@ -1,0 +1,72 @@
+//! The figures that are asked for most, one a line.
+
+use wafersim_answer::Answer;
+use wafersim_spec::Wafer;
+
+use crate::number::{count, duration, figure, plural, users, whole};
+use crate::paragraph::{heading, labelled};
+
+pub(super) fn text(answer: &Answer, wafer: &Wafer) -> String {
+    let mut text = heading(&format!("Answer (profile {})", answer.profile));
+    let mut line = |label: &str, words: String| text.push_str(&labelled(label, &words));
+    line(
+        "each user",
+        format!(
+            "{} tok/s, {} per output token",
+            figure(answer.tokens_per_second_per_user),
+            duration(answer.time_per_output_token_us * 1e-6)
+        ),
+    );
+    line("all users", format!("{} tok/s", figure(answer.tokens_per_second_total)));
+    line(
+        "first token",
+        format!(
+            "after {}, for a prompt of {} on an idle machine",
+            duration(answer.time_to_first_token_ms * 1e-3),
+            plural(answer.load.prompt, "token")
+        ),
+    );
+    line("wafers", format!("{} x {} ({})", whole(u64::from(answer.wafers)), answer.wafer, wafer.title));
+    line("users", users_line(answer));
+    line("model", model_line(answer));
+    line("pipeline", pipeline_line(answer));
+    text
+}
+
+fn users_line(answer: &Answer) -> String {
+    format!(
+        "{} with {} each; the KV cache on these wafers holds {} at this context",
+        whole(answer.users),
+        plural(answer.context, "token"),
+        users(answer.max_users)
+    )
+}
+
+fn model_line(answer: &Answer) -> String {
+    let precision = &answer.load.precision;
+    format!(
+        "{} parameters, {} active; weights {}, KV cache {} ({} a token), activations {}",
+        count(answer.parameters.total),
+        count(answer.parameters.active),
+        precision.weights.name(),
+        precision.kv_cache.name(),
+        answer.kv_bytes_per_token,
+        precision.activations.name()
+    )
+}
+
+fn pipeline_line(answer: &Answer) -> String {
+    let load = &answer.load;
+    let mut words = format!(
+        "{}, {} of {} in flight; experts {}, routing {}",
+        plural(load.stages, "stage"),
+        plural(load.in_flight, "micro-batch").replace("micro-batchs", "micro-batches"),
+        plural(load.micro_batch, "user"),
+        load.placement,
+        load.routing
+    );
+    if load.tokens_per_step > 1.0 {
+        words.push_str(&format!("; speculation yields {} tokens a step", figure(load.tokens_per_step)));
+    }
+    words
+}

@@ -1,0 +1,106 @@
+//! A table of texts, and its two forms: plain text and Markdown.
+
+use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
+
+use crate::paragraph::WIDTH;
+
+/// Where the cells of a column stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Words.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+/// A table of texts. Rows shorter than the header are filled with empty cells.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Grid {
+    columns: Vec<(String, Side)>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Grid {
+    /// A table without rows.
+    pub fn new<T: Into<String>>(columns: impl IntoIterator<Item = (T, Side)>) -> Self {
+        Self { columns: columns.into_iter().map(|(title, side)| (title.into(), side)).collect(), rows: Vec::new() }
+    }
+
+    /// Appends a row.
+    pub fn row<T: Into<String>>(&mut self, cells: impl IntoIterator<Item = T>) {
+        self.rows.push(cells.into_iter().map(Into::into).collect());
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// As plain text of at most 100 columns, indented by two.
+    pub fn text(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(TableStyle::new().header_separator(LineStyle::none().fill('-').junction('-')));
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH as u16);
+        table.set_header(self.columns.iter().map(|(title, _)| title.as_str()));
+        for row in &self.rows {
+            table.add_row(row);
+        }
+        for (index, (_, side)) in self.columns.iter().enumerate() {
+            if let Some(column) = table.column_mut(index) {
+                column.set_padding(if index == 0 { (2, 1) } else { (1, 1) });
+                column.set_cell_alignment(match side {
+                    Side::Left => CellAlignment::Left,
+                    Side::Right => CellAlignment::Right,
+                });
+            }
+        }
+        table.trim_fmt() + "\n"
+    }
+
+    /// As a Markdown table.
+    pub fn markdown(&self) -> String {
+        let line = |cells: &mut dyn Iterator<Item = String>| format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "));
+        let mut text = line(&mut self.columns.iter().map(|(title, _)| escaped(title)));
+        let rule = |side: &Side| if *side == Side::Left { "---" } else { "--:" };
+        text.push_str(&line(&mut self.columns.iter().map(|(_, side)| rule(side).to_owned())));
+        for row in &self.rows {
+            let cells = (0..self.columns.len()).map(|index| row.get(index).map_or_else(String::new, |cell| escaped(cell)));
+            text.push_str(&line(&mut { cells }));
+        }
+        text
+    }
+}
+
+/// A cell's text without what would end the cell.
+fn escaped(cell: &str) -> String {
+    cell.replace('|', "\\|").replace(['\n', '\r'], " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> Grid {
+        let mut grid = Grid::new([("what", Side::Left), ("how much", Side::Right)]);
+        grid.row(["a | b", "1,000"]);
+        grid.row(["c"]);
+        grid
+    }
+
+    #[test]
+    fn text_is_aligned() {
+        assert_eq!(example().text(), "  what   how much\n------------------\n  a | b     1,000\n  c\n");
+    }
+
+    #[test]
+    fn markdown_is_escaped() {
+        assert_eq!(example().markdown(), "| what | how much |\n| --- | --: |\n| a \\| b | 1,000 |\n| c |  |\n");
+    }
+
+    #[test]
+    fn long_cells_are_wrapped_to_the_page() {
+        let mut grid = Grid::new([("what", Side::Left), ("why", Side::Left)]);
+        grid.row(["x".to_owned(), "because of it ".repeat(30)]);
+        assert!(grid.text().lines().all(|line| line.len() <= WIDTH));
+    }
+}
