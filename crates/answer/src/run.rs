@@ -388,7 +388,7 @@ fn breakdown(timing: &DecodeTiming) -> Vec<BreakdownRow> {
         .map(|operator| {
             let cycles = operator.cost.total().0;
             BreakdownRow {
-                operator: operator.name.clone(),
+                operator: operator.name.to_string(),
                 cycles,
                 share: percent(cycles, total) / 100.0,
                 causes: causes(&operator.cost),

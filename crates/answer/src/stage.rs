@@ -1,14 +1,14 @@
 //! The stages of the pipeline: what each slot takes for a micro-batch, and what lies between slots and wafers.
 
-use wafersim_cost::{Cause, Cost, OperatorCost, ProgramCost, Rates, cost};
+use wafersim_cost::{Cause, Cost, OperatorCost, ProgramCost, Rates, cost, formula};
 use wafersim_kernels::feed_forward::ExpertLoad;
 use wafersim_kernels::{ExpertShape, KvShape, LayerShape, Options, decode_layer, head, prefill_layer};
 use wafersim_place::{ExpertLayout, Item, LayerLayout, PREFILL_KEY_BLOCK, Placement, TableLayout};
-use wafersim_program::{Action, Axis, Program, Region, Relayout};
+use wafersim_program::{Axis, BufferId, Program, Region, Relayout};
 use wafersim_spec::model::FeedForward;
 use wafersim_spec::scenario::{Profile, Routing};
 use wafersim_spec::wafer::{Key, RateSet};
-use wafersim_spec::{Cycles, Hertz, Precision};
+use wafersim_spec::{Cycles, Hertz};
 
 use crate::question::Question;
 use crate::routing::expert_load;
@@ -117,73 +117,78 @@ impl StageTimes {
             slowest_name: String::new(),
             stages: placement.slots.len() as u64,
         };
-        let hidden = question.model.hidden;
-        let bytes = question.scenario.precision.activations.storage(hidden.saturating_mul(tokens)).0 as f64;
-        let mut head_done = false;
+        // Parts of a table work at the same time: a token is looked up in one of them, and each part of the LM head makes
+        // its own logits. They count once on the way of a token, and each in its own stage.
+        let tables: Vec<(&TableLayout, ProgramCost)> =
+            placement.tables.iter().map(|table| (table, table_cost(question, table, reading, flow))).collect();
+        if let Some((_, part)) = tables.iter().find(|(table, _)| !table.is_head) {
+            times.add(part, 1);
+        }
+        for (layout, cost) in placement.layouts.iter().zip(&layouts) {
+            times.add(cost, layout.layers);
+        }
+        if let Some((_, part)) = tables.iter().find(|(table, _)| table.is_head) {
+            times.add(part, 1);
+        }
+        let totals: Vec<f64> = layouts.iter().map(|cost| cost.total().0).collect();
+        let bytes =
+            question.scenario.precision.activations.storage(question.model.hidden.saturating_mul(tokens)).0 as f64;
+        let link = reading.link(bytes);
+        let mut between = (Cost::ZERO, Cost::ZERO);
+        let mut slowest_slot = None;
         for (index, slot) in placement.slots.iter().enumerate() {
-            let mut stage = Cost::ZERO;
-            for item in &slot.items {
-                let table = |is_head: bool| {
-                    placement.tables.iter().find(|table| table.slot == index && table.is_head == is_head)
-                };
-                let item_cost = match item {
-                    Item::Layer(layer) => {
-                        placement.layout_index(*layer as usize).and_then(|at| layouts.get(at)).cloned()
-                    }
-                    Item::Embedding(_) => table(false).map(|table| embedding_cost(question, table, reading, tokens)),
-                    Item::LmHead(_) => table(true).map(|table| head_cost(question, table, reading, flow)),
-                }
-                .unwrap_or_default();
-                // Parts of a table work at the same time: one token is looked up in one of them, and each part of the LM
-                // head makes its own logits. They count once on the way of a token, and each in its own stage.
-                let counted = match item {
-                    Item::Embedding(part) => part.part == 0,
-                    Item::LmHead(_) => !std::mem::replace(&mut head_done, true),
-                    Item::Layer(_) => true,
-                };
-                if counted {
-                    times.add(&item_cost.operators);
-                }
-                stage += item_cost.cost();
-            }
+            let layers = slot.items.iter().filter_map(|item| match item {
+                Item::Layer(layer) => placement.layout_index(*layer as usize).and_then(|at| totals.get(at)),
+                Item::Embedding(_) | Item::LmHead(_) => None,
+            });
+            let mut stage: f64 = layers.sum();
+            stage +=
+                tables.iter().filter(|(table, _)| table.slot == index).map(|(_, cost)| cost.total().0).sum::<f64>();
             if let Some(next) = placement.slots.get(index + 1) {
                 let hop = region_hop(question, &slot.region, &next.region, slot.wafer == next.wafer, tokens, reading);
-                times.add(&[OperatorCost { name: "between regions".into(), cost: hop }]);
-                stage += hop;
+                between.0 += hop;
+                stage += hop.total().0;
                 if slot.wafer != next.wafer {
-                    let link = reading.link(bytes);
-                    times.add(&[OperatorCost { name: "between wafers".into(), cost: link }]);
+                    between.1 += link;
                 }
             }
-            if stage.total().0 > times.slowest.0 {
-                times.slowest = stage.total();
-                times.slowest_name = stage_name(index, slot.items.first(), slot.items.last());
+            if stage > times.slowest.0 {
+                times.slowest = Cycles(stage);
+                slowest_slot = Some((index, slot));
             }
         }
+        times.slowest_name = slowest_slot.map_or_else(String::new, |(index, slot)| stage_name(index, &slot.items));
+        times.add_operator("between regions", between.0);
         if placement.wafers_used > 1 && matches!(flow, Flow::Decode { .. }) {
             // The chosen token goes back to the first wafer: its number, 4 bytes, over one link.
-            let back = reading.link(4.0 * tokens as f64);
-            times.add(&[OperatorCost { name: "between wafers".into(), cost: back }]);
+            between.1 += reading.link(4.0 * tokens as f64);
+        }
+        if placement.wafers_used > 1 {
+            times.add_operator("between wafers", between.1);
         }
         times
     }
 
-    fn add(&mut self, operators: &[OperatorCost]) {
-        for operator in operators {
-            self.latency += operator.cost;
-            match self.operators.iter_mut().find(|known| known.name == operator.name) {
-                Some(known) => known.cost += operator.cost,
-                None => self.operators.push(operator.clone()),
-            }
+    fn add(&mut self, program: &ProgramCost, copies: u64) {
+        for operator in &program.operators {
+            self.add_operator(&operator.name, operator.cost * copies as f64);
+        }
+    }
+
+    fn add_operator(&mut self, name: &str, cost: Cost) {
+        self.latency += cost;
+        match self.operators.iter_mut().find(|known| known.name == name) {
+            Some(known) => known.cost += cost,
+            None => self.operators.push(OperatorCost { name: name.to_owned().into(), cost }),
         }
     }
 }
 
-fn stage_name(index: usize, first: Option<&Item>, last: Option<&Item>) -> String {
-    match (first, last) {
-        (Some(first), Some(last)) if first != last => format!("slot {index} ({first} to {last})"),
-        (Some(only), _) => format!("slot {index} ({only})"),
-        _ => format!("slot {index}"),
+fn stage_name(index: usize, items: &[Item]) -> String {
+    match items {
+        [] => format!("slot {index}"),
+        [only] => format!("slot {index} ({only})"),
+        [first, .., last] => format!("slot {index} ({first} to {last})"),
     }
 }
 
@@ -250,28 +255,22 @@ fn layer_cost(question: &Question, layout: &LayerLayout, reading: &LayerReading,
     })
 }
 
-fn embedding_cost(question: &Question, table: &TableLayout, reading: &LayerReading, tokens: u64) -> ProgramCost {
-    let precision = table_precision(question);
-    reading.fastest(|options| {
-        head::embedding(region(table.columns, table.rows), question.model.hidden, tokens, precision, options)
-    })
-}
-
-/// Logits are wanted for every decoding token, and for the last token of a prompt only.
-fn head_cost(question: &Question, table: &TableLayout, reading: &LayerReading, flow: Flow) -> ProgramCost {
+/// Lookup, or final norm, logits and sampling. Logits are wanted for every decoding token, and for the last token of a
+/// prompt only.
+fn table_cost(question: &Question, table: &TableLayout, reading: &LayerReading, flow: Flow) -> ProgramCost {
+    let (here, hidden) = (region(table.columns, table.rows), question.model.hidden);
+    let precision = question.scenario.precision;
     let rows = match flow {
         Flow::Decode { tokens } => tokens,
         Flow::Prefill { .. } => 1,
     };
-    let precision = table_precision(question);
     reading.fastest(|options| {
-        let here = region(table.columns, table.rows);
-        head::lm_head(here, question.model.hidden, table.part.entries, rows, precision, options)
+        if table.is_head {
+            head::lm_head(here, hidden, table.part.entries, rows, precision, options)
+        } else {
+            head::embedding(here, hidden, flow.tokens(), precision, options)
+        }
     })
-}
-
-const fn table_precision(question: &Question) -> Precision {
-    question.scenario.precision
 }
 
 /// The way of the residual stream from one region to the next: a scatter or gather along the way. On one wafer from
@@ -290,20 +289,15 @@ fn region_hop(
     } else {
         from.columns.max(from.rows) + to.columns.max(to.rows)
     };
-    let mut program = Program::new("between regions", region(from.columns, from.rows));
-    let share = program.region.share(Axis::Y, question.model.hidden).saturating_mul(tokens);
-    let source = program.buffer("residual", share, question.scenario.precision.activations);
-    let wavelets = program.buffer_of(source).wavelets();
-    let action = Action::Relayout(Relayout {
+    let share = region(from.columns, from.rows).share(Axis::Y, question.model.hidden).saturating_mul(tokens);
+    let moved = Relayout {
         axis: Axis::X,
         hops,
-        wavelets,
-        source,
-        target: source,
+        wavelets: question.scenario.precision.activations.wavelets(share),
+        source: BufferId(0),
+        target: BufferId(0),
         accumulate: false,
         colors: Vec::new(),
-    });
-    let node = program.step(action);
-    program.push("between regions", vec![node]);
-    cost(&program, &reading.rates).cost()
+    };
+    formula::relayout(&moved, &reading.rates)
 }

@@ -90,7 +90,8 @@ fn shift(moved: &Shift, program: &Program, rates: &Rates) -> Cost {
         + Cost::of(Cause::Payload, 2.0 * wavelets * rates.wavelet)
 }
 
-fn relayout(moved: &Relayout, rates: &Rates) -> Cost {
+/// Cycles of a scatter or gather on its critical path.
+pub fn relayout(moved: &Relayout, rates: &Rates) -> Cost {
     if moved.hops == 0 {
         return Cost::ZERO;
     }

@@ -1,5 +1,7 @@
 //! Adding up a program.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use wafersim_program::{Node, Program};
 use wafersim_spec::Cycles;
@@ -12,7 +14,7 @@ use crate::rates::Rates;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OperatorCost {
     /// Name of the operator.
-    pub name: String,
+    pub name: Cow<'static, str>,
     /// Its time on the critical path, by cause.
     pub cost: Cost,
 }
@@ -42,13 +44,13 @@ pub fn cost(program: &Program, rates: &Rates) -> ProgramCost {
     for node in &program.body {
         let (name, cost) = match node {
             Node::Operator { name, body } => {
-                (name.as_str(), body.iter().map(|part| cost_node(part, program, rates)).sum())
+                (name.clone(), body.iter().map(|part| cost_node(part, program, rates)).sum())
             }
-            other => ("other", cost_node(other, program, rates)),
+            other => (Cow::Borrowed("other"), cost_node(other, program, rates)),
         };
         match operators.iter_mut().find(|known| known.name == name) {
             Some(known) => known.cost += cost,
-            None => operators.push(OperatorCost { name: name.to_owned(), cost }),
+            None => operators.push(OperatorCost { name, cost }),
         }
     }
     ProgramCost { operators }

@@ -14,13 +14,12 @@ pub struct Kernel {
     pub precision: Precision,
     /// Whose kernels.
     pub options: Options,
-    buffers_made: u32,
 }
 
 impl Kernel {
     /// Starts a program over a region.
     pub fn new(name: impl Into<String>, region: Region, precision: Precision, options: Options) -> Self {
-        Self { program: Program::new(name, region), precision, options, buffers_made: 0 }
+        Self { program: Program::new(name, region), precision, options }
     }
 
     /// The region.
@@ -33,15 +32,13 @@ impl Kernel {
         self.precision.activations
     }
 
-    /// Declares a buffer of activations. Names get a number so that they stay unique.
-    pub fn buffer(&mut self, name: &str, elements: u64) -> BufferId {
+    /// Declares a buffer of activations.
+    pub fn buffer(&mut self, name: &'static str, elements: u64) -> BufferId {
         self.typed_buffer(name, elements, self.precision.activations)
     }
 
     /// Declares a buffer of a given type.
-    pub fn typed_buffer(&mut self, name: &str, elements: u64, data_type: DataType) -> BufferId {
-        self.buffers_made += 1;
-        let name = format!("{name}.{}", self.buffers_made);
+    pub fn typed_buffer(&mut self, name: &'static str, elements: u64, data_type: DataType) -> BufferId {
         self.program.buffer(name, elements, data_type)
     }
 

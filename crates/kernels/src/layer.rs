@@ -80,6 +80,13 @@ pub struct LayerShape<'a> {
     pub options: Options,
 }
 
+/// Operators of a dense network.
+const DENSE: [&str; 3] = ["feed_forward.gate_up", "feed_forward.activation", "feed_forward.down"];
+/// Operators of the routed experts.
+const EXPERTS: [&str; 3] = ["experts.gate_up", "experts.activation", "experts.down"];
+/// Operators of the shared expert.
+const SHARED: [&str; 3] = ["shared_expert.gate_up", "shared_expert.activation", "shared_expert.down"];
+
 /// The program of a layer for a decoding micro-batch.
 pub fn decode_layer(shape: &LayerShape<'_>) -> Program {
     let mut kernel = Kernel::new("decode layer", shape.region, shape.precision, shape.options);
@@ -98,7 +105,7 @@ pub fn decode_layer(shape: &LayerShape<'_>) -> Program {
             let load = ExpertLoad { pairs: tokens, distinct: 1, busiest: tokens };
             let size = NetworkSize { hidden: shape.hidden, width: *width, vectors: tokens };
             let parts = feed_forward::spread(&mut kernel, size, load, tokens, x);
-            push_network(&mut kernel, "feed_forward", parts, row_share, tokens, x);
+            push_network(&mut kernel, DENSE, parts, row_share, tokens, x);
         }
         FeedForward::Moe(moe) => {
             norm(&mut kernel, "feed_forward.norm", row_share, tokens, x);
@@ -111,22 +118,29 @@ pub fn decode_layer(shape: &LayerShape<'_>) -> Program {
     kernel.program
 }
 
-fn norm(kernel: &mut Kernel, name: &str, elements: u64, vectors: u64, x: BufferId) {
+fn norm(kernel: &mut Kernel, name: &'static str, elements: u64, vectors: u64, x: BufferId) {
     let nodes = rms_norm(kernel, Axis::Y, elements, vectors, x);
     kernel.program.push(name, nodes);
 }
 
 /// Appends the parts of a network, with the residual sum.
-fn push_network(kernel: &mut Kernel, name: &str, parts: [Vec<Node>; 3], row_share: u64, tokens: u64, x: BufferId) {
+fn push_network(
+    kernel: &mut Kernel,
+    names: [&'static str; 3],
+    parts: [Vec<Node>; 3],
+    row_share: u64,
+    tokens: u64,
+    x: BufferId,
+) {
     let [first, activation, mut last] = parts;
     last.push(residual(kernel, row_share.saturating_mul(tokens), x));
-    kernel.program.push(format!("{name}.gate_up"), first);
-    kernel.program.push(format!("{name}.activation"), activation);
-    push_with_route_change(kernel, &format!("{name}.down"), last);
+    kernel.program.push(names[0], first);
+    kernel.program.push(names[1], activation);
+    push_with_route_change(kernel, names[2], last);
 }
 
 /// The published WSE-3 kernel changes its routes when the axis of its reductions changes: six times a layer.
-fn push_with_route_change(kernel: &mut Kernel, name: &str, body: Vec<Node>) {
+fn push_with_route_change(kernel: &mut Kernel, name: &'static str, body: Vec<Node>) {
     let mut nodes = kernel.route_change();
     nodes.extend(body);
     nodes.extend(kernel.route_change());
@@ -285,7 +299,7 @@ fn decode_experts(kernel: &mut Kernel, shape: &LayerShape<'_>, moe: &Moe, tokens
         ExpertShape::Spread => {
             // A fused norm has travelled with the router's scores.
             let parts = feed_forward::spread(kernel, size, shape.load, 0, x);
-            push_network(kernel, "experts", parts, row_share, tokens, x);
+            push_network(kernel, EXPERTS, parts, row_share, tokens, x);
         }
         ExpertShape::Clustered { columns, rows } => {
             let cluster = Cluster { columns, rows };
@@ -298,8 +312,9 @@ fn decode_experts(kernel: &mut Kernel, shape: &LayerShape<'_>, moe: &Moe, tokens
         }
     }
     if let Some(parts) = shared {
-        let [first, activation, last] = parts;
-        kernel.program.push("shared_expert", [first, activation, last].concat());
+        for (name, part) in SHARED.into_iter().zip(parts) {
+            kernel.program.push(name, part);
+        }
     }
 }
 
@@ -364,7 +379,7 @@ pub fn prefill_layer(shape: &LayerShape<'_>) -> Program {
     }
     prefill_norm(&mut kernel, "feed_forward.norm", rows_of_tokens, hidden_here);
     match &shape.layer.feed_forward {
-        FeedForward::Dense { width, .. } => prefill_dense(&mut kernel, "feed_forward", shape.hidden, *width, tokens),
+        FeedForward::Dense { width, .. } => prefill_dense(&mut kernel, DENSE, shape.hidden, *width, tokens),
         FeedForward::Moe(moe) => prefill_experts(&mut kernel, shape, moe, tokens),
     }
     for _ in 2..shape.layer.norms {
@@ -374,7 +389,7 @@ pub fn prefill_layer(shape: &LayerShape<'_>) -> Program {
 }
 
 /// RMSNorm in prefill: a plain chain all-reduce along x of one sum per row of tokens.
-fn prefill_norm(kernel: &mut Kernel, name: &str, vectors: u64, elements: u64) {
+fn prefill_norm(kernel: &mut Kernel, name: &'static str, vectors: u64, elements: u64) {
     let sums = kernel.buffer("norm.sums", vectors);
     let columns = kernel.region().columns;
     let mut nodes = vec![kernel.compute(
@@ -405,7 +420,13 @@ fn prefill_rope(kernel: &mut Kernel, rows: u64, elements: u64) {
 }
 
 /// Products that share one aligned input.
-fn prefill_products(kernel: &mut Kernel, name: &str, shape: &LayerShape<'_>, tokens: u64, products: &[(u64, u64)]) {
+fn prefill_products(
+    kernel: &mut Kernel,
+    name: &'static str,
+    shape: &LayerShape<'_>,
+    tokens: u64,
+    products: &[(u64, u64)],
+) {
     let region = kernel.region();
     let mut nodes = gemm::alignment(kernel, Tile::new(region.columns, region.rows, tokens, shape.hidden, 1));
     for &(inputs, outputs) in products {
@@ -415,7 +436,7 @@ fn prefill_products(kernel: &mut Kernel, name: &str, shape: &LayerShape<'_>, tok
     kernel.program.push(name, nodes);
 }
 
-fn prefill_aligned(kernel: &mut Kernel, name: &str, tokens: u64, inputs: u64, outputs: u64) {
+fn prefill_aligned(kernel: &mut Kernel, name: &'static str, tokens: u64, inputs: u64, outputs: u64) {
     let region = kernel.region();
     let tile = Tile::new(region.columns, region.rows, tokens, inputs, outputs);
     let mut nodes = feed_forward::tile_conversion(kernel, inputs, outputs, 1);
@@ -433,11 +454,11 @@ fn prefill_core(kernel: &mut Kernel, shape: &LayerShape<'_>, heads: Heads, token
     kernel.program.push("attention.values", values);
 }
 
-fn prefill_dense(kernel: &mut Kernel, name: &str, hidden: u64, width: u64, tokens: u64) {
+fn prefill_dense(kernel: &mut Kernel, names: [&'static str; 3], hidden: u64, width: u64, tokens: u64) {
     let [first, activation, last] = feed_forward::prefill_network(kernel, hidden, width, tokens);
-    kernel.program.push(format!("{name}.gate_up"), first);
-    kernel.program.push(format!("{name}.activation"), activation);
-    kernel.program.push(format!("{name}.down"), last);
+    kernel.program.push(names[0], first);
+    kernel.program.push(names[1], activation);
+    kernel.program.push(names[2], last);
 }
 
 /// Experts in prefill. In rectangles each multiplies its own tokens as matrices. Spread experts have too few tokens each
@@ -453,7 +474,7 @@ fn prefill_experts(kernel: &mut Kernel, shape: &LayerShape<'_>, moe: &Moe, token
             let dispatch = feed_forward::turn_tokens(kernel, shape.hidden, tokens, x);
             kernel.program.push("experts.dispatch", dispatch);
             let parts = feed_forward::spread(kernel, size, shape.load, 0, x);
-            push_network(kernel, "experts", parts, row_share, tokens, x);
+            push_network(kernel, EXPERTS, parts, row_share, tokens, x);
             let back = feed_forward::turn_back(kernel, shape.hidden, tokens, x);
             kernel.program.push("experts.combine", vec![back]);
         }
@@ -472,6 +493,6 @@ fn prefill_experts(kernel: &mut Kernel, shape: &LayerShape<'_>, moe: &Moe, token
         }
     }
     if moe.shared_width > 0 {
-        prefill_dense(kernel, "shared_expert", shape.hidden, moe.shared_width, tokens);
+        prefill_dense(kernel, SHARED, shape.hidden, moe.shared_width, tokens);
     }
 }

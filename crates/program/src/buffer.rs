@@ -1,5 +1,7 @@
 //! What lives in the memory of a processing element while a program runs, and the colors that carry it.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use wafersim_spec::DataType;
 
@@ -16,8 +18,8 @@ pub struct Color(pub u32);
 /// A piece of a tensor in every processing element of the region.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Buffer {
-    /// Name, unique in its program, for example `attention.scores`.
-    pub name: String,
+    /// Name for people, for example `attention.scores`. Several buffers may share it; their ids differ.
+    pub name: Cow<'static, str>,
     /// Elements in the fullest processing element.
     pub elements: u64,
     /// Number format.

@@ -1,5 +1,7 @@
 //! A program: a tree of steps, the buffers they touch and the colors they use.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use wafersim_spec::DataType;
 
@@ -17,7 +19,7 @@ pub enum Node {
     /// One after the other, under the name of an operator of the model.
     Operator {
         /// Name, for example `attention.query_key_value`.
-        name: String,
+        name: Cow<'static, str>,
         /// Its parts in order.
         body: Vec<Self>,
     },
@@ -68,7 +70,7 @@ impl Program {
     }
 
     /// Declares a buffer: `elements` in the fullest processing element.
-    pub fn buffer(&mut self, name: impl Into<String>, elements: u64, data_type: DataType) -> BufferId {
+    pub fn buffer(&mut self, name: impl Into<Cow<'static, str>>, elements: u64, data_type: DataType) -> BufferId {
         let id = BufferId(self.buffers.len() as u32);
         self.buffers.push(Buffer { name: name.into(), elements, data_type });
         id
@@ -76,7 +78,7 @@ impl Program {
 
     /// The buffer of an id. Ids of another program give the last buffer, or an empty one.
     pub fn buffer_of(&self, id: BufferId) -> &Buffer {
-        static EMPTY: Buffer = Buffer { name: String::new(), elements: 0, data_type: DataType::Fp32 };
+        static EMPTY: Buffer = Buffer { name: Cow::Borrowed(""), elements: 0, data_type: DataType::Fp32 };
         self.buffers.get(id.0 as usize).or(self.buffers.last()).unwrap_or(&EMPTY)
     }
 
@@ -94,7 +96,7 @@ impl Program {
     }
 
     /// Appends an operator.
-    pub fn push(&mut self, name: impl Into<String>, body: Vec<Node>) {
+    pub fn push(&mut self, name: impl Into<Cow<'static, str>>, body: Vec<Node>) {
         self.body.push(Node::Operator { name: name.into(), body });
     }
 

@@ -1,0 +1,367 @@
+//! The state of the mesh, and one cycle of it.
+//!
+//! Every effect of a cycle on another router arrives at least one cycle later, through a ring of lists (packets, credits,
+//! credits for sources). The order in which the routers of a cycle are visited therefore does not matter, and only
+//! those with something to do are visited: routers without requests, and routers whose every requested output is held and
+//! waits for a credit, cost nothing.
+
+use super::arbiter::{AFTER, LANES, PICK, of_input, request};
+use super::coordinate::{Coordinate, route};
+use super::error::TrafficError;
+use super::machine::{CREDIT_CYCLES, INJECTION_CYCLES, PacketMesh, SOURCE_CREDIT_CYCLES};
+use super::router::{LOCAL, PORTS, Packet, Router, port_name};
+use super::waiting::WaitingPool;
+use super::worklist::Worklist;
+
+/// A packet on its way to an input port: router x 8 + port.
+#[derive(Debug, Clone, Copy)]
+struct Arrival {
+    target: u32,
+    packet: Packet,
+}
+
+/// Lists of events for the next cycles.
+#[derive(Debug, Clone)]
+struct Ring<T> {
+    slots: Vec<Vec<T>>,
+    now: usize,
+}
+
+impl<T> Ring<T> {
+    fn new(longest_delay: u32) -> Self {
+        Self { slots: (0..=longest_delay).map(|_| Vec::new()).collect(), now: 0 }
+    }
+
+    #[inline]
+    fn slot(&self, delay: u32) -> usize {
+        let slot = self.now + delay as usize;
+        if slot >= self.slots.len() { slot - self.slots.len() } else { slot }
+    }
+
+    #[inline]
+    fn push(&mut self, delay: u32, event: T) {
+        let slot = self.slot(delay);
+        self.slots[slot].push(event);
+    }
+
+    fn take(&mut self, delay: u32) -> Vec<T> {
+        let slot = self.slot(delay);
+        std::mem::take(&mut self.slots[slot])
+    }
+
+    fn put_back(&mut self, delay: u32, list: Vec<T>) {
+        let slot = self.slot(delay);
+        self.slots[slot] = list;
+    }
+
+    fn advance(&mut self) {
+        self.now = self.slot(1);
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().flatten()
+    }
+
+    fn bytes(&self) -> usize {
+        self.slots.iter().map(|slot| slot.capacity() * size_of::<T>()).sum()
+    }
+}
+
+/// Everything that changes while a mesh runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Network {
+    mesh: PacketMesh,
+    routers: Vec<Router>,
+    source_credits: Vec<u8>,
+    waiting: WaitingPool,
+    active: Worklist,
+    arrivals: Ring<Arrival>,
+    credits: Ring<u32>,
+    source_returns: Ring<u32>,
+    cycle: u64,
+    sent: u64,
+    delivered: u64,
+    router_passes: u64,
+    last_move: u64,
+    counting: bool,
+}
+
+impl Network {
+    pub(crate) fn new(mesh: PacketMesh) -> Self {
+        let nodes = mesh.size().nodes();
+        let queue = mesh.queue() as u8;
+        Self {
+            mesh,
+            routers: (0..nodes).map(|node| Router::new(mesh.size().place(node).packed(), queue)).collect(),
+            source_credits: vec![queue; nodes as usize],
+            waiting: WaitingPool::new(),
+            active: Worklist::new(nodes as usize),
+            arrivals: Ring::new(mesh.router_cycles().max(INJECTION_CYCLES)),
+            credits: Ring::new(mesh.router_cycles() + CREDIT_CYCLES),
+            source_returns: Ring::new(SOURCE_CREDIT_CYCLES),
+            cycle: 0,
+            sent: 0,
+            delivered: 0,
+            router_passes: 0,
+            last_move: 0,
+            counting: false,
+        }
+    }
+
+    /// The cycle that is being simulated.
+    pub(crate) const fn cycle(&self) -> u64 {
+        self.cycle
+    }
+
+    /// Packets that sources have sent.
+    pub(crate) const fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Packets that are in queues or on links.
+    pub(crate) const fn in_flight(&self) -> u64 {
+        self.sent - self.delivered
+    }
+
+    /// Packets that have passed a router, summed over routers.
+    pub(crate) const fn router_passes(&self) -> u64 {
+        self.router_passes
+    }
+
+    /// Whether link use is counted from now on.
+    pub(crate) const fn count_links(&mut self, counting: bool) {
+        self.counting = counting;
+    }
+
+    /// Packets counted east, west, south and north of every router, in the order of the nodes.
+    pub(crate) fn link_flits(&self) -> impl Iterator<Item = [u32; LOCAL]> + '_ {
+        self.routers.iter().map(|router| router.link_flits)
+    }
+
+    /// Whether the source of `node` may send in this cycle. It may send once a cycle.
+    #[inline]
+    pub(crate) fn may_send(&self, node: usize) -> bool {
+        self.source_credits[node] > 0
+    }
+
+    /// Sends a packet from the source of `node`, which [`Self::may_send`].
+    #[inline]
+    pub(crate) fn send(&mut self, node: usize, packet: Packet) {
+        self.source_credits[node] -= 1;
+        self.sent += 1;
+        self.arrivals.push(INJECTION_CYCLES, Arrival { target: (node << 3 | LOCAL) as u32, packet });
+    }
+
+    /// First part of a cycle: what other routers sent in earlier cycles arrives.
+    pub(crate) fn receive(&mut self) {
+        let mut returns = self.source_returns.take(0);
+        for node in returns.drain(..) {
+            self.source_credits[node as usize] += 1;
+        }
+        self.source_returns.put_back(0, returns);
+
+        let mut credits = self.credits.take(0);
+        for credit in credits.drain(..) {
+            let (node, output) = ((credit >> 3) as usize, (credit & 7) as usize);
+            let router = &mut self.routers[node];
+            router.credits[output] += 1;
+            router.ready |= 1 << output;
+            if router.requests & LANES[1 << output] != 0 {
+                self.active.insert(node);
+            }
+        }
+        self.credits.put_back(0, credits);
+
+        let mut arrivals = self.arrivals.take(0);
+        for Arrival { target, packet } in arrivals.drain(..) {
+            let (node, input) = ((target >> 3) as usize, (target & 7) as usize);
+            let router = &mut self.routers[node];
+            if router.requests & of_input(input) == 0 {
+                router.heads[input] = packet;
+                router.requests |= request(route(router.place, packet.destination), input);
+                self.active.insert(node);
+            } else {
+                self.waiting.push(&mut router.waiting[input], packet);
+            }
+        }
+        self.arrivals.put_back(0, arrivals);
+    }
+
+    /// Last part of a cycle: every output that can, sends one packet. `deliver` gets those that reach their sink, with the
+    /// cycle in which they are there.
+    pub(crate) fn arbitrate(&mut self, mut deliver: impl FnMut(Packet, u64)) {
+        let hop = self.mesh.router_cycles();
+        let columns = self.mesh.size().columns();
+        let neighbours = [1, 1_u32.wrapping_neg(), columns, columns.wrapping_neg()];
+        let arrival = self.cycle + u64::from(hop);
+        let counted = u32::from(self.counting);
+        let mut ahead = self.arrivals.take(hop);
+        let mut upstream = self.credits.take(CREDIT_CYCLES);
+        let mut from_sinks = self.credits.take(hop + CREDIT_CYCLES);
+        let mut to_sources = self.source_returns.take(SOURCE_CREDIT_CYCLES);
+        let (mut passes, mut delivered) = (0, 0);
+        let Self { routers, waiting, active, .. } = self;
+
+        active.retain(|node| {
+            let router = &mut routers[node];
+            let mut wanted = router.requests & LANES[(router.ready | router.unheld) as usize];
+            while wanted != 0 {
+                let output = (wanted.trailing_zeros() >> 3) as usize;
+                let lane = wanted >> (8 * output) & 0x1f;
+                wanted &= !LANES[1 << output];
+                let mut input = router.holder[output] as usize;
+                if router.unheld >> output & 1 == 1 {
+                    input = PICK[router.pointer[output] as usize][lane as usize] as usize;
+                    router.pointer[output] = AFTER[input];
+                    if router.ready >> output & 1 == 0 {
+                        router.holder[output] = input as u8;
+                        router.unheld &= !(1 << output);
+                        continue;
+                    }
+                }
+                router.unheld |= 1 << output;
+                router.credits[output] -= 1;
+                if router.credits[output] == 0 {
+                    router.ready &= !(1 << output);
+                }
+                let packet = router.heads[input];
+                router.requests &= !request(output, input);
+                if let Some(next) = waiting.pop(&mut router.waiting[input]) {
+                    router.heads[input] = next;
+                    router.requests |= request(route(router.place, next.destination), input);
+                }
+                passes += 1;
+                if input == LOCAL {
+                    to_sources.push(node as u32);
+                } else {
+                    upstream.push((node as u32).wrapping_add(neighbours[input]) << 3 | (input ^ 1) as u32);
+                }
+                if output == LOCAL {
+                    delivered += 1;
+                    from_sinks.push((node << 3 | LOCAL) as u32);
+                    deliver(packet, arrival);
+                } else {
+                    router.link_flits[output] += counted;
+                    let target = (node as u32).wrapping_add(neighbours[output]) << 3 | (output ^ 1) as u32;
+                    ahead.push(Arrival { target, packet });
+                }
+            }
+            router.requests & LANES[(router.ready | router.unheld) as usize] != 0
+        });
+
+        self.arrivals.put_back(hop, ahead);
+        self.credits.put_back(CREDIT_CYCLES, upstream);
+        self.credits.put_back(hop + CREDIT_CYCLES, from_sinks);
+        self.source_returns.put_back(SOURCE_CREDIT_CYCLES, to_sources);
+        if passes > 0 {
+            self.last_move = self.cycle;
+        }
+        self.router_passes += passes;
+        self.delivered += delivered;
+        self.arrivals.advance();
+        self.credits.advance();
+        self.source_returns.advance();
+        self.cycle += 1;
+    }
+
+    /// Cycles from now until nothing can be left of what was sent before: the longest delay of any event.
+    pub(crate) const fn memory(&self) -> u64 {
+        (self.mesh.router_cycles() + CREDIT_CYCLES + INJECTION_CYCLES) as u64
+    }
+
+    /// Goes to a later cycle. The network must have been empty for [`Self::memory`] cycles.
+    pub(crate) fn skip_to(&mut self, cycle: u64) {
+        debug_assert!(self.in_flight() == 0 && self.credits.iter().next().is_none());
+        self.cycle = self.cycle.max(cycle);
+        self.last_move = self.cycle;
+    }
+
+    /// An error where packets are in the network and none has moved for longer than any event takes.
+    pub(crate) fn check_moving(&self) -> Result<(), TrafficError> {
+        let idle = self.cycle - self.last_move.min(self.cycle);
+        if self.in_flight() == 0 || idle <= 2 * self.memory() {
+            return Ok(());
+        }
+        let waiting = self.routers.iter().find_map(|router| {
+            let first = (router.requests != 0).then(|| router.requests.trailing_zeros())?;
+            let (output, input) = ((first >> 3) as usize, (first & 7) as usize);
+            Some(format!(
+                "the router at {} has a packet from {} that waits for {}, which has {} credits",
+                Coordinate::unpacked(router.place),
+                port_name(input),
+                port_name(output),
+                router.credits[output]
+            ))
+        });
+        let first = waiting.unwrap_or_else(|| "no router has a request".into());
+        Err(TrafficError::Stuck { cycle: self.cycle, flits: self.in_flight(), first })
+    }
+
+    /// Counts every packet and every credit: sent = delivered + in flight, and every queue slot is free upstream, on
+    /// its way there, taken, or about to be.
+    pub(crate) fn audit(&self) -> Result<(), TrafficError> {
+        let wrong = |what: String| Err(TrafficError::Conservation { cycle: self.cycle, what });
+        let ports = self.routers.len() * PORTS;
+        let port = |code: u32| (code >> 3) as usize * PORTS + (code & 7) as usize;
+        let mut queued = vec![0_u32; ports];
+        let mut packets = 0_u64;
+        for (node, router) in self.routers.iter().enumerate() {
+            for input in 0..PORTS {
+                let head = u32::from(router.requests & of_input(input) != 0);
+                queued[node * PORTS + input] = head + self.waiting.count(router.waiting[input]);
+                packets += u64::from(queued[node * PORTS + input]);
+            }
+        }
+        for arrival in self.arrivals.iter() {
+            queued[port(arrival.target)] += 1;
+            packets += 1;
+        }
+        if self.sent != self.delivered + packets {
+            return wrong(format!("{} sent are not {} delivered + {packets} in flight", self.sent, self.delivered));
+        }
+        let mut returning = vec![0_u32; ports];
+        for &credit in self.credits.iter() {
+            returning[port(credit)] += 1;
+        }
+        let mut to_sources = vec![0_u32; self.routers.len()];
+        for &node in self.source_returns.iter() {
+            to_sources[node as usize] += 1;
+        }
+        let size = self.mesh.size();
+        for (node, router) in self.routers.iter().enumerate() {
+            let place = Coordinate::unpacked(router.place);
+            let neighbours = [
+                (place.column + 1 < size.columns()).then(|| node + 1),
+                (place.column > 0).then(|| node.wrapping_sub(1)),
+                (place.row + 1 < size.rows()).then(|| node + size.columns() as usize),
+                (place.row > 0).then(|| node.wrapping_sub(size.columns() as usize)),
+            ];
+            for (output, &credits) in router.credits.iter().enumerate() {
+                let taken = match neighbours.get(output) {
+                    Some(Some(neighbour)) => queued[neighbour * PORTS + (output ^ 1)],
+                    _ => 0,
+                };
+                let slots = u32::from(credits) + returning[node * PORTS + output] + taken;
+                if slots != self.mesh.queue() {
+                    return wrong(format!("output {} of {place} has {slots} slots", port_name(output)));
+                }
+            }
+            let slots = u32::from(self.source_credits[node]) + to_sources[node] + queued[node * PORTS + LOCAL];
+            if slots != self.mesh.queue() {
+                return wrong(format!("the injection port of {place} has {slots} slots"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes that the state holds now.
+    pub(crate) fn bytes(&self) -> usize {
+        self.routers.capacity() * size_of::<Router>()
+            + self.source_credits.capacity()
+            + self.waiting.bytes()
+            + self.active.bytes()
+            + self.arrivals.bytes()
+            + self.credits.bytes()
+            + self.source_returns.bytes()
+    }
+}

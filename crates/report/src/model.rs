@@ -1,0 +1,122 @@
+//! Models as a reference table: sizes, parameters, KV cache.
+
+use serde::Serialize;
+use wafersim_spec::model::{FeedForward, ParameterCount};
+use wafersim_spec::{Bytes, Model, Precision, SpecError};
+
+use crate::error::ReportError;
+use crate::grid::{Grid, Side};
+use crate::json::pretty;
+use crate::number::{count, whole};
+use crate::paragraph::wrapped;
+
+/// A name and the model that it stands for, or why it is refused.
+pub type Named = (String, Result<Model, SpecError>);
+
+/// The models side by side, for a terminal. KV cache in the default precision.
+pub fn list_text(models: &[Named]) -> String {
+    let mut text = list(models).text();
+    for (name, model) in models {
+        if let Err(error) = model {
+            text.push_str(&wrapped(&format!("  {name}: "), &error.to_string()));
+        }
+    }
+    text
+}
+
+/// The models side by side, in Markdown.
+pub fn list_markdown(models: &[Named]) -> String {
+    list(models).markdown()
+}
+
+/// The models, for programs: a JSON list. What is refused has its reason in `refused`.
+///
+/// # Errors
+/// None that a model can cause.
+pub fn list_json(models: &[Named]) -> Result<String, ReportError> {
+    let entry = |(name, model): &Named| match model {
+        Ok(model) => Entry::of(name.clone(), model),
+        Err(error) => Entry { name: name.clone(), refused: Some(error.to_string()), ..Entry::default() },
+    };
+    pretty(&models.iter().map(entry).collect::<Vec<_>>())
+}
+
+fn list(models: &[Named]) -> Grid {
+    let mut grid = Grid::new([
+        ("model", Side::Left),
+        ("family", Side::Left),
+        ("layers", Side::Right),
+        ("experts", Side::Right),
+        ("parameters", Side::Right),
+        ("active", Side::Right),
+        ("KV a token", Side::Right),
+        ("positions", Side::Right),
+    ]);
+    for (name, model) in models {
+        let Ok(model) = model else { continue };
+        let parameters = model.parameters();
+        grid.row([
+            name.clone(),
+            model.family.clone(),
+            model.layers.len().to_string(),
+            experts(model).map_or_else(String::new, |(experts, top_k)| format!("{top_k} of {experts}")),
+            count(parameters.total),
+            count(parameters.active),
+            model.kv_bytes_per_token(&Precision::default()).to_string(),
+            whole(model.max_positions),
+        ]);
+    }
+    grid
+}
+
+/// Routed experts, and how many a token uses, of the first layer that has any.
+fn experts(model: &Model) -> Option<(u64, u64)> {
+    model.layers.iter().find_map(|layer| match &layer.feed_forward {
+        FeedForward::Moe(moe) => Some((moe.experts, moe.top_k)),
+        FeedForward::Dense { .. } => None,
+    })
+}
+
+#[derive(Default, Serialize)]
+struct Entry {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    family: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layers: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hidden: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vocabulary: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    experts: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    experts_per_token: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameters: Option<ParameterCount>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kv_bytes_per_token: Option<Bytes>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_positions: Option<u64>,
+}
+
+impl Entry {
+    fn of(name: String, model: &Model) -> Self {
+        let experts = experts(model);
+        Self {
+            name,
+            refused: None,
+            family: Some(model.family.clone()),
+            layers: Some(model.layers.len()),
+            hidden: Some(model.hidden),
+            vocabulary: Some(model.vocabulary),
+            experts: experts.map(|(all, _)| all),
+            experts_per_token: experts.map(|(_, used)| used),
+            parameters: Some(model.parameters()),
+            kv_bytes_per_token: Some(model.kv_bytes_per_token(&Precision::default())),
+            max_positions: Some(model.max_positions),
+        }
+    }
+}

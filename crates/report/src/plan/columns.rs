@@ -1,0 +1,119 @@
+//! Which columns the table has: what was asked where it varies, then what came out.
+
+use wafersim_answer::plan::{Plan, PlanRow};
+use wafersim_spec::scenario::WaferCount;
+
+use crate::grid::Side;
+use crate::number::{NOTHING, duration, figure, users, whole};
+
+/// Longest text of what limits a point in the table; CSV and JSON have it whole.
+const LONGEST_LIMIT: usize = 24;
+
+/// What was asked, apart from users and context: left out of the table where it is the same everywhere.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    title: &'static str,
+    cell: fn(&PlanRow) -> String,
+}
+
+const ASKED: [Asked; 4] = [
+    Asked { title: "asked", cell: |row| row.wafers_asked.to_string() },
+    Asked { title: "experts", cell: |row| row.placement.to_string() },
+    Asked { title: "weights", cell: |row| row.weights.name().to_owned() },
+    Asked { title: "profile", cell: |row| row.profile.to_string() },
+];
+
+/// The columns of a plan's table.
+#[derive(Debug, Clone)]
+pub(super) struct Columns {
+    varying: Vec<Asked>,
+}
+
+impl Columns {
+    /// Those that this plan needs.
+    pub fn of(plan: &Plan) -> Self {
+        Self { varying: ASKED.into_iter().filter(|asked| varies(plan, asked)).collect() }
+    }
+
+    /// What is the same in all rows, in words.
+    pub fn same_in_all_rows(&self, plan: &Plan) -> Vec<String> {
+        let Some(row) = plan.rows.first() else { return Vec::new() };
+        let same = ASKED.iter().filter(|asked| !varies(plan, asked));
+        same.map(|asked| match asked.title {
+            "asked" => match row.wafers_asked {
+                WaferCount::Auto => "the fewest wafers".to_owned(),
+                WaferCount::Exactly(count) => format!("{count} wafers"),
+            },
+            title => format!("{title} {}", (asked.cell)(row)),
+        })
+        .collect()
+    }
+
+    /// The header.
+    pub fn titles(&self) -> Vec<(&'static str, Side)> {
+        let asked = self.varying.iter().map(|asked| (asked.title, Side::Left));
+        let rest = [
+            ("context", Side::Right),
+            ("users", Side::Right),
+            ("wafers", Side::Right),
+            ("tok/s each", Side::Right),
+            ("tok/s all", Side::Right),
+            ("per token", Side::Right),
+            ("first token", Side::Right),
+            ("holds", Side::Right),
+            ("target", Side::Left),
+            ("limit", Side::Left),
+        ];
+        asked.chain(rest).collect()
+    }
+
+    /// One row.
+    pub fn cells(&self, row: &PlanRow) -> Vec<String> {
+        let mut cells: Vec<String> = self.varying.iter().map(|asked| (asked.cell)(row)).collect();
+        let or_nothing = |text: Option<String>| text.unwrap_or_else(|| NOTHING.into());
+        let seconds = |value: Option<f64>, scale: f64| or_nothing(value.map(|value| duration(value * scale)));
+        cells.extend([
+            whole(row.context),
+            whole(row.users),
+            or_nothing(row.wafers.filter(|_| row.fits).map(|wafers| whole(u64::from(wafers)))),
+            or_nothing(row.tokens_per_second_per_user.map(figure)),
+            or_nothing(row.tokens_per_second_total.map(figure)),
+            seconds(row.time_per_output_token_us, 1e-6),
+            seconds(row.time_to_first_token_ms, 1e-3),
+            or_nothing(row.max_users.map(users)),
+            reached(row).into(),
+            limit(row),
+        ]);
+        cells
+    }
+}
+
+fn varies(plan: &Plan, asked: &Asked) -> bool {
+    let first = plan.rows.first().map(asked.cell);
+    plan.rows.iter().any(|row| Some((asked.cell)(row)) != first)
+}
+
+const fn reached(row: &PlanRow) -> &'static str {
+    match (row.fits, row.reaches_target) {
+        (false, _) => NOTHING,
+        (true, true) => "yes",
+        (true, false) => "no",
+    }
+}
+
+/// What binds, in a few words: up to the first bracket or stop of the sentence.
+fn limit(row: &PlanRow) -> String {
+    if !row.fits {
+        return match row.wafers {
+            Some(wafers) => format!("does not fit, {} would", whole(u64::from(wafers))),
+            None => "fits no wafers".into(),
+        };
+    }
+    let end = [" (", ":", ";", ","].iter().filter_map(|mark| row.limit.find(mark)).min().unwrap_or(row.limit.len());
+    let words = &row.limit[..end];
+    if words.chars().count() <= LONGEST_LIMIT {
+        words.to_owned()
+    } else {
+        words.chars().take(LONGEST_LIMIT - 3).chain("...".chars()).collect()
+    }
+}
