@@ -1,2 +1,32 @@
-//! placeholder
-fn main() {}
+//! `simctl`: how fast does a model run on a wafer, what limits it, how sure is that, and what would it take.
+//!
+//! This program reads files, asks [`wafersim`] and writes what [`wafersim::report`] says; it computes nothing itself.
+//! Data goes to stdout (or the file of `--out`), words go to stderr. Exit codes: 0 done, 1 a bug or a failure while
+//! writing, 2 wrong input.
+
+mod choice;
+mod command_line;
+mod commands;
+mod failure;
+mod input;
+mod layers;
+mod model_flags;
+mod output;
+mod plan_axes;
+mod progress;
+mod scenario_flags;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let asked = command_line::CommandLine::parse();
+    match commands::execute(asked.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::say(&format!("error: {failure}"));
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}

@@ -264,21 +264,26 @@ impl Network {
         self.cycle += 1;
     }
 
-    /// Cycles from now until nothing can be left of what was sent before: the longest delay of any event.
-    pub(crate) const fn memory(&self) -> u64 {
+    /// Cycles after which nothing is left of a move: longer than the longest delay of any event.
+    const fn memory(&self) -> u64 {
         (self.mesh.router_cycles() + CREDIT_CYCLES + INJECTION_CYCLES) as u64
     }
 
-    /// Goes to a later cycle. The network must have been empty for [`Self::memory`] cycles.
+    /// Whether the network is empty and every credit is back.
+    pub(crate) const fn is_quiet(&self) -> bool {
+        self.in_flight() == 0 && self.cycle > self.last_move + self.memory()
+    }
+
+    /// Goes to a later cycle. The network must be quiet.
     pub(crate) fn skip_to(&mut self, cycle: u64) {
-        debug_assert!(self.in_flight() == 0 && self.credits.iter().next().is_none());
+        debug_assert!(self.is_quiet() && self.credits.iter().next().is_none());
         self.cycle = self.cycle.max(cycle);
         self.last_move = self.cycle;
     }
 
     /// An error where packets are in the network and none has moved for longer than any event takes.
     pub(crate) fn check_moving(&self) -> Result<(), TrafficError> {
-        let idle = self.cycle - self.last_move.min(self.cycle);
+        let idle = self.cycle.saturating_sub(self.last_move);
         if self.in_flight() == 0 || idle <= 2 * self.memory() {
             return Ok(());
         }

@@ -119,6 +119,7 @@ impl<R: Recurrence> Lagged<R> {
         for _ in 0..10 {
             generator.advance(2 * LONG_LAG - 1);
         }
+        generator.used = LONG_LAG;
         generator
     }
 

@@ -1,0 +1,112 @@
+//! What the documentation claims about accuracy, held against the built-in measurements.
+
+use std::collections::BTreeMap;
+
+use wafersim_answer::validate::{BUILTIN_MEASUREMENTS, Group, Validation, read_table, validate};
+use wafersim_spec::Wafer;
+use wafersim_spec::wafer::RateSet;
+
+fn wafers() -> BTreeMap<String, Wafer> {
+    ["wse2", "wse3"].map(|name| (name.to_owned(), Wafer::builtin(name).unwrap())).into()
+}
+
+fn built_in() -> Validation {
+    validate(&read_table(BUILTIN_MEASUREMENTS, "built-in").unwrap(), &wafers())
+}
+
+/// Mean absolute error in per cent that the model keeps to, per kernel.
+fn allowed(group: &Group) -> f64 {
+    match (group.kernel.as_str(), group.device.as_str()) {
+        // Digitised from a figure.
+        ("mesh_gemv", "wse2") => 8.0,
+        ("mesh_gemv" | "chain_gemv" | "mesh_gemm" | "summa_gemm", _) => 5.0,
+        ("decode_layer", _) => 4.0,
+        ("prefill_layer", _) => 7.0,
+        _ => 2.0,
+    }
+}
+
+#[test]
+fn every_kernel_keeps_to_its_error_on_every_device() {
+    let validation = built_in();
+    assert_eq!((validation.rows, validation.skipped.len()), (111, 0));
+    for group in &validation.groups {
+        assert!(group.mape_percent <= allowed(group), "{group:?}");
+    }
+}
+
+#[test]
+fn rate_sets_are_kept_apart() {
+    let validation = built_in();
+    let simulated: Vec<_> =
+        validation.predictions.iter().filter(|row| row.evidence == RateSet::VendorSimulator).collect();
+    assert!(simulated.iter().any(|row| row.id == "vector_copy_fp16_sim" && row.predicted == 8.0));
+    assert!(validation.predictions.iter().any(|row| row.id == "vector_copy_fp16_hw" && row.predicted == 4.82));
+}
+
+#[test]
+fn a_wafer_parameter_changes_the_predictions_it_belongs_to() {
+    let rows = read_table(BUILTIN_MEASUREMENTS, "built-in").unwrap();
+    let before = validate(&rows, &wafers());
+    let mut changed = wafers();
+    changed.get_mut("wse3").unwrap().set("fabric.hop_latency", 3.0).unwrap();
+    let after = validate(&rows, &changed);
+    for (old, new) in before.predictions.iter().zip(&after.predictions) {
+        let hops = matches!(old.kernel.as_str(), "message" | "mesh_gemv" | "decode_layer" | "relay_chain");
+        assert_eq!(
+            new.predicted > old.predicted,
+            hops && old.device == "wse3" || new.predicted > old.predicted,
+            "{}",
+            old.id
+        );
+        if hops && old.device == "wse3" {
+            assert!(new.predicted > old.predicted, "{}", old.id);
+        }
+        if old.device == "wse2" {
+            assert_eq!(new.predicted, old.predicted, "{}", old.id);
+        }
+    }
+}
+
+#[test]
+fn rows_that_cannot_be_predicted_say_why() {
+    let header = "id,device,kernel,grid_x,grid_y,params,metric,value,unit,evidence,source\n";
+    for (row, part) in [
+        ("a,wse9,message,2,1,hops=1;words=1,cycles,42,cycles,silicon,x", "wse9"),
+        ("a,wse3,teleport,2,1,hops=1,cycles,42,cycles,silicon,x", "teleport"),
+        ("a,wse3,message,2,1,hops=1,cycles,42,cycles,silicon,x", "'words' is missing"),
+        ("a,wse3,message,2,1,hops=-1;words=1,cycles,42,cycles,silicon,x", "'hops' is '-1'"),
+        ("a,wse3,mesh_gemv,8,8,rows=8;cols=8;dtype=fp32;groups=2,cycles,42,cycles,silicon,x", "16 bit"),
+    ] {
+        let rows = read_table(&format!("{header}{row}\n"), "test.csv").unwrap();
+        let validation = validate(&rows, &wafers());
+        assert_eq!((validation.rows, validation.skipped.len()), (0, 1));
+        assert!(validation.skipped[0].why.contains(part), "{}", validation.skipped[0].why);
+        assert!(validation.mape_percent.is_finite());
+    }
+}
+
+#[test]
+fn broken_tables_name_the_line_and_the_field() {
+    let header = "id,device,kernel,grid_x,grid_y,params,metric,value,unit,evidence,source\n";
+    for (text, part) in [
+        (String::new(), "no measurements"),
+        (header.to_owned(), "no measurements"),
+        ("id,device\na,b\n".to_owned(), "missing field"),
+        (
+            format!("{header}a,wse3,message,0,1,hops=1;words=1,cycles,42,cycles,silicon,x\n"),
+            "line 2: field 'grid_x' is '0'",
+        ),
+        (format!("{header}a,wse3,message,2,1,hops=1;words=1,cycles,NaN,cycles,silicon,x\n"), "line 2: field 'value'"),
+        (format!("{header}a,wse3,message,2,1,hops=1;words=1,cycles,-4,cycles,silicon,x\n"), "field 'value' is '-4'"),
+        (format!("{header}a,wse3,message,2,1,hops;words=1,cycles,42,cycles,silicon,x\n"), "field 'params' is 'hops'"),
+        (format!("{header}a,wse3,message,2\n"), "expected the columns"),
+    ] {
+        let error = read_table(&text, "test.csv").unwrap_err().to_string();
+        assert!(error.starts_with("test.csv") && error.contains(part), "{error}");
+    }
+    let twice = "a,wse3,message,2,1,hops=1;words=1,cycles,42,cycles,silicon,x\n";
+    assert!(
+        read_table(&format!("{header}{twice}{twice}"), "t").unwrap_err().to_string().contains("line 3: field 'id'")
+    );
+}

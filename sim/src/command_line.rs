@@ -1,0 +1,47 @@
+//! What can be asked on the command line: one variant per subcommand. The flags of each live with it.
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::completions::CompletionsFlags;
+use crate::commands::graph::GraphFlags;
+use crate::commands::models::ModelsFlags;
+use crate::commands::plan::PlanFlags;
+use crate::commands::run::RunFlags;
+use crate::commands::settings::SettingsFlags;
+use crate::commands::validate::ValidateFlags;
+use crate::commands::wafers::WafersFlags;
+
+const AFTER_HELP: &str = "\
+Data goes to stdout, words to stderr. Exit codes: 0 done, 1 a bug or a failure while writing, 2 wrong input.";
+
+/// LLM inference on wafer-scale machines: how fast, what limits it, how sure, and what it would take.
+#[derive(Debug, Parser)]
+#[command(name = "simctl", version, after_help = AFTER_HELP, arg_required_else_help = true)]
+pub struct CommandLine {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Answer one question: does this model on this wafer reach the target, and what limits it?
+    ///
+    /// Without arguments: Qwen3-Coder-480B on WSE-3, one user, 32k context, 2000 tok/s.
+    Run(RunFlags),
+    /// Answer a table of questions: users x context x wafers x precisions x profiles x placements.
+    Plan(PlanFlags),
+    /// Predict every row of a table of measurements, and show the errors.
+    Validate(ValidateFlags),
+    /// Write the model's operators, with shapes and dependencies, as DOT or JSON.
+    Graph(GraphFlags),
+    /// List the built-in models, or show those that are named.
+    Models(ModelsFlags),
+    /// List the built-in wafers, or show every parameter of those that are named.
+    Wafers(WafersFlags),
+    /// List everything that a scenario file and `--set path=value` can set.
+    Settings(SettingsFlags),
+    /// Write a completion script for a shell.
+    Completions(CompletionsFlags),
+}

@@ -1,0 +1,27 @@
+//! The subcommands, one file each: flags in, text out.
+
+pub mod completions;
+pub mod graph;
+pub mod models;
+pub mod plan;
+pub mod run;
+pub mod settings;
+pub mod validate;
+pub mod wafers;
+
+use crate::command_line::Command;
+use crate::failure::Failure;
+
+/// Does what was asked.
+pub fn execute(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Run(flags) => run::execute(&flags),
+        Command::Plan(flags) => plan::execute(&flags),
+        Command::Validate(flags) => validate::execute(&flags),
+        Command::Graph(flags) => graph::execute(&flags),
+        Command::Models(flags) => models::execute(&flags),
+        Command::Wafers(flags) => wafers::execute(&flags),
+        Command::Settings(flags) => settings::execute(&flags),
+        Command::Completions(flags) => completions::execute(&flags),
+    }
+}

@@ -1,0 +1,79 @@
+//! `simctl run`: one question, one answer.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use wafersim::answer::{Question, answer};
+use wafersim::report;
+
+use crate::choice;
+use crate::failure::Failure;
+use crate::output::Destination;
+use crate::scenario_flags::ScenarioFlags;
+
+/// What an answer can be written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// One object, for programs.
+    Json,
+}
+
+/// Flags of `run`.
+#[derive(Debug, Args)]
+pub struct RunFlags {
+    #[command(flatten)]
+    scenario: ScenarioFlags,
+    /// Wafers to use: a number, or `auto` for the fewest that suffice.
+    #[arg(long, value_name = "auto|N", allow_negative_numbers = true)]
+    wafers: Option<String>,
+    /// Users served at the same time.
+    #[arg(long, value_name = "USERS", allow_negative_numbers = true)]
+    users: Option<String>,
+    /// Tokens in each user's KV cache (32k is 32768).
+    #[arg(long, value_name = "TOKENS", allow_negative_numbers = true)]
+    context: Option<String>,
+    /// Tokens of the prompt whose first token is waited for; the context where left out.
+    #[arg(long, value_name = "TOKENS", allow_negative_numbers = true)]
+    prompt: Option<String>,
+    /// Whose kernels are assumed in the verdict; all three are shown.
+    #[arg(long, value_name = "PROFILE", value_parser = choice::profiles())]
+    profile: Option<String>,
+    /// Where the routed experts live.
+    #[arg(long, value_name = "PLACEMENT", value_parser = choice::placements())]
+    placement: Option<String>,
+    /// Data type of weights.
+    #[arg(long, value_name = "TYPE", value_parser = choice::data_types())]
+    weights: Option<String>,
+    /// How to write the answer.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// File to write to instead of stdout.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// Answers the question.
+pub fn execute(flags: &RunFlags) -> Result<(), Failure> {
+    let destination = Destination::open(flags.out.as_deref())?;
+    let mut layers = flags.scenario.layers()?;
+    for (flag, path, value) in [
+        ("--wafers", "wafers", &flags.wafers),
+        ("--users", "users", &flags.users),
+        ("--context", "context", &flags.context),
+        ("--prompt", "prompt", &flags.prompt),
+        ("--profile", "profile", &flags.profile),
+        ("--placement", "placement", &flags.placement),
+        ("--weights", "precision.weights", &flags.weights),
+    ] {
+        layers.flag(flag, path, value.as_deref())?;
+    }
+    let question = Question::load(layers.check()?)?;
+    let answer = answer(&question)?;
+    let text = match flags.format {
+        Format::Text => report::answer::text(&answer, &question.wafer),
+        Format::Json => report::answer::json(&answer)?,
+    };
+    destination.write(&text)
+}

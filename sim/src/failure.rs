@@ -1,0 +1,69 @@
+//! Why the program stops: wrong input (exit code 2), or a bug or a failure while writing (exit code 1).
+
+use thiserror::Error;
+use wafersim::answer::AnswerError;
+use wafersim::answer::validate::TableError;
+use wafersim::graph::GraphError;
+use wafersim::report::ReportError;
+use wafersim::spec::SpecError;
+
+/// Why the program stops. The text names the flag, file or field, what is there, and what is allowed.
+#[derive(Debug, Error)]
+pub enum Failure {
+    /// A file, a setting or a name is wrong.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The question has no answer.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+    /// The table of measurements is wrong.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// The model has no such graph.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The value of a flag is wrong.
+    #[error("{flag}: {problem}; allowed: {allowed}")]
+    Flag {
+        /// The flag, with its dashes.
+        flag: String,
+        /// What is wrong.
+        problem: String,
+        /// What would be accepted.
+        allowed: String,
+    },
+    /// The file of `--out` cannot be written to.
+    #[error("--out: {file}: {reason}; allowed: a file in an existing folder that may be written to")]
+    OutFile {
+        /// The path as given.
+        file: String,
+        /// Why not.
+        reason: String,
+    },
+    /// Writing failed.
+    #[error("{file}: could not be written: {reason}")]
+    Write {
+        /// Where to.
+        file: String,
+        /// What the operating system said.
+        reason: String,
+    },
+    /// A bug.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+}
+
+impl Failure {
+    /// 2 for what the user can mend, 1 for what not.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Write { .. } | Self::Report(_) | Self::Graph(GraphError::TensorMismatch { .. }) => 1,
+            Self::Spec(_)
+            | Self::Answer(_)
+            | Self::Table(_)
+            | Self::Graph(_)
+            | Self::Flag { .. }
+            | Self::OutFile { .. } => 2,
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The only module that prints and writes.
+//!
+//! The file of `--out` is opened before the work begins, so that a wrong path is known at once; it is written beside its
+//! place and moved there at the end, so that nobody ever sees half of it. What is no plain file (a pipe, `/dev/null`)
+//! is written to as it is. A reader of stdout who has seen enough is no failure.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::{Builder, NamedTempFile};
+
+use crate::failure::Failure;
+
+/// Where the data goes.
+#[derive(Debug)]
+pub enum Destination {
+    /// Standard output.
+    Stdout,
+    /// A file that is put in its place when all is written.
+    Replace {
+        /// The file beside it.
+        temporary: NamedTempFile,
+        /// Its place.
+        target: PathBuf,
+    },
+    /// A pipe or device.
+    Stream {
+        /// The open pipe or device.
+        file: File,
+        /// Its path.
+        target: PathBuf,
+    },
+}
+
+impl Destination {
+    /// Opens the file of `--out`, or takes stdout.
+    pub fn open(out: Option<&Path>) -> Result<Self, Failure> {
+        let Some(path) = out else { return Ok(Self::Stdout) };
+        let refuse = |reason: String| Failure::OutFile { file: path.display().to_string(), reason };
+        // A link stays a link: the file that it leads to is replaced.
+        let target = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+        let known = target.metadata().ok();
+        if let Some(known) = &known {
+            if known.is_dir() {
+                return Err(refuse("is a directory".into()));
+            }
+            if known.permissions().readonly() {
+                return Err(refuse("is read-only".into()));
+            }
+            if !known.is_file() {
+                let file = OpenOptions::new().write(true).open(&target).map_err(|error| refuse(error.to_string()))?;
+                return Ok(Self::Stream { file, target });
+            }
+        }
+        if target.file_name().is_none() {
+            return Err(refuse("names no file".into()));
+        }
+        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut builder = Builder::new();
+        builder.prefix(".simctl-").suffix(".part");
+        if let Some(permissions) = known.map(|known| known.permissions()).or_else(default_permissions) {
+            builder.permissions(permissions);
+        }
+        let temporary = builder.tempfile_in(folder).map_err(|error| refuse(reason_of(&error)))?;
+        Ok(Self::Replace { temporary, target })
+    }
+
+    /// Writes the whole text.
+    pub fn write(self, text: &str) -> Result<(), Failure> {
+        let failed =
+            |file: &Path, reason: String| Failure::Write { file: file.display().to_string(), reason };
+        match self {
+            Self::Stdout => {
+                let mut stdout = std::io::stdout().lock();
+                match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+                    Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                        Err(failed(Path::new("stdout"), error.to_string()))
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Self::Replace { mut temporary, target } => {
+                let written = temporary.write_all(text.as_bytes()).and_then(|()| temporary.flush());
+                written.map_err(|error| failed(&target, error.to_string()))?;
+                temporary.persist(&target).map_err(|error| failed(&target, error.error.to_string()))?;
+                say(&format!("written: {}", target.display()));
+                Ok(())
+            }
+            Self::Stream { mut file, target } => match file.write_all(text.as_bytes()).and_then(|()| file.flush()) {
+                Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(failed(&target, error.to_string())),
+                _ => Ok(()),
+            },
+        }
+    }
+}
+
+/// The system's own words, without the name of a temporary file that nobody knows.
+fn reason_of(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => "its folder does not exist".into(),
+        ErrorKind::PermissionDenied => "its folder may not be written to".into(),
+        ErrorKind::NotADirectory => "its folder is a file".into(),
+        kind => kind.to_string(),
+    }
+}
+
+/// As any program makes files; temporary files would be for their owner alone.
+#[cfg(unix)]
+fn default_permissions() -> Option<Permissions> {
+    use std::os::unix::fs::PermissionsExt;
+    Some(Permissions::from_mode(0o666))
+}
+
+#[cfg(not(unix))]
+fn default_permissions() -> Option<Permissions> {
+    None
+}
+
+/// Words for people, on stderr. Where nobody listens, nothing is lost.
+pub fn say(words: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{words}");
+}
