@@ -2,8 +2,9 @@
 
 use clap::Args;
 use wafersim::answer::plan::Axes;
-use wafersim::spec::scenario::{CONTEXT_BEYOND_POSITIONS, ExpertPlacement, Profile, WaferCount};
-use wafersim::spec::{DataType, Model, Scenario, ScenarioFile};
+use wafersim::report::number::whole;
+use wafersim::spec::scenario::{CONTEXT_BEYOND_POSITIONS, ExpertPlacement, Profile};
+use wafersim::spec::{Model, Scenario, ScenarioFile};
 
 use crate::choice::{self, ALL};
 use crate::failure::Failure;
@@ -40,57 +41,122 @@ pub struct AxisFlags {
 impl AxisFlags {
     /// The lists of a plan for `model`. `scenario` is what all layers say together.
     pub fn axes(&self, layers: &Layers, scenario: &Scenario, model: &Model) -> Result<Axes, Failure> {
-        let list = |flag, path, items: &[String]| Axis { flag, path, layers }.given(items);
-        let users = list("--users", "users", &self.users)?;
-        let contexts = list("--context", "context", &self.context)?;
-        let wafers = list("--wafers", "wafers", &self.wafers)?;
-        let weights = list("--weights", "precision.weights", &self.weights)?;
-        let profiles = list("--profile", "profile", &with_all(&self.profile, Profile::NAMES))?;
-        let placements = list("--placement", "placement", &with_all(&self.placement, ExpertPlacement::NAMES))?;
+        let profiles = with_all(&self.profile, Profile::NAMES);
+        let placements = with_all(&self.placement, ExpertPlacement::NAMES);
+        let list = |flag, path, items| List { layers, flag, path, items };
         let axes = Axes {
-            users: values(&users, |file| file.users, || USUAL_USERS.to_vec()),
-            contexts: values(&contexts, |file| file.context, || usual_contexts(model)),
-            wafers: values(&wafers, |file| file.wafers, || vec![WaferCount::Auto]),
-            weights: values(&weights, |file| file.precision.weights, || vec![scenario.precision.weights]),
-            profiles: values(&profiles, |file| file.profile, || vec![scenario.profile]),
-            placements: values(&placements, |file| file.placement, || vec![scenario.placement]),
+            users: list("--users", "users", &self.users).values(|file| file.users, || USUAL_USERS.to_vec())?,
+            contexts: list("--context", "context", &self.context)
+                .values(|file| file.context, || usual_contexts(model))?,
+            wafers: list("--wafers", "wafers", &self.wafers).values(|file| file.wafers, || vec![scenario.wafers])?,
+            weights: list("--weights", "precision.weights", &self.weights)
+                .values(|file| file.precision.weights, || vec![scenario.precision.weights])?,
+            profiles: list("--profile", "profile", &profiles).values(|file| file.profile, || vec![scenario.profile])?,
+            placements: list("--placement", "placement", &placements)
+                .values(|file| file.placement, || vec![scenario.placement])?,
         };
         let points = axes.points();
         if points > MOST_POINTS {
             return Err(Failure::Flag {
                 flag: "plan".into(),
-                problem: format!("the lists make {points} points"),
-                allowed: format!("at most {MOST_POINTS} points: give shorter lists, or several plans"),
+                problem: format!("the lists make {} points", whole(points as u64)),
+                allowed: format!("at most {} points; give shorter lists, or make several plans", whole(MOST_POINTS as u64)),
             });
         }
         Ok(axes)
     }
 }
 
-/// One list: its flag, and the setting that it is a list of.
-struct Axis<'a> {
+/// The values of one flag, and the setting that each is a value of.
+struct List<'a> {
+    layers: &'a Layers,
     flag: &'static str,
     path: &'static str,
-    layers: &'a Layers,
+    items: &'a [String],
 }
 
-impl Axis<'_> {
-    /// A scenario file for each value: those of `--set`, else of the flag, else of the scenario file.
-    fn given(&self, items: &[String]) -> Result<Vec<ScenarioFile>, Failure> {
-        let is_set = self.layers.sets != ScenarioFile::default();
-        let flagged: Result<Vec<ScenarioFile>, Failure> = items
-            .iter()
-            .map(|item| {
-                let mut file = ScenarioFile::default();
-                set(&mut file, self.flag, self.path, item).map(|()| file)
-            })
-            .collect();
-        let mut layers = Vec::new();
-        if is_set {
-            layers.push(self.layers.sets.clone());
+impl List<'_> {
+    /// What `--set` says, else the flag's list, else what the scenario file says, else the usual values.
+    fn values<T>(
+        &self,
+        value: impl Fn(&ScenarioFile) -> Option<T>,
+        usual: impl FnOnce() -> Vec<T>,
+    ) -> Result<Vec<T>, Failure> {
+        let mut flagged = Vec::with_capacity(self.items.len());
+        for item in self.items {
+            let mut file = ScenarioFile::default();
+            set(&mut file, self.flag, self.path, item)?;
+            flagged.extend(value(&file));
         }
-        layers.extend(flagged?);
-        layers.push(self.layers.file.clone());
-        Ok(layers)
+        if let Some(only) = value(&self.layers.sets) {
+            return Ok(vec![only]);
+        }
+        if !flagged.is_empty() {
+            return Ok(flagged);
+        }
+        Ok(value(&self.layers.file).map_or_else(usual, |only| vec![only]))
+    }
+}
+
+/// `all` written out.
+fn with_all(items: &[String], names: &[&str]) -> Vec<String> {
+    let mut written_out = Vec::with_capacity(items.len());
+    for item in items {
+        match item.as_str() {
+            ALL => written_out.extend(names.iter().map(|name| (*name).to_owned())),
+            name => written_out.push(name.to_owned()),
+        }
+    }
+    written_out
+}
+
+/// The usual contexts that the model reaches; its longest one where it reaches none of them.
+fn usual_contexts(model: &Model) -> Vec<u64> {
+    let longest = model.max_positions.saturating_mul(CONTEXT_BEYOND_POSITIONS);
+    let within: Vec<u64> = USUAL_CONTEXTS.into_iter().filter(|context| *context <= longest).collect();
+    if within.is_empty() { vec![longest] } else { within }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn axes(flags: AxisFlags, file: &str, set: &[&str]) -> Result<Axes, Failure> {
+        let sets: Vec<String> = set.iter().map(|text| (*text).to_owned()).collect();
+        let mut layers = Layers::read(None, &sets)?;
+        layers.file = ScenarioFile::parse(file, "test")?;
+        flags.axes(&layers, &layers.check()?, &Model::builtin("llama-3-8b")?)
+    }
+
+    fn flags(users: &str, profile: &str) -> AxisFlags {
+        let list = |text: &str| text.split_terminator(',').map(str::to_owned).collect();
+        let none = Vec::new;
+        AxisFlags {
+            users: list(users),
+            profile: list(profile),
+            context: none(),
+            wafers: none(),
+            weights: none(),
+            placement: none(),
+        }
+    }
+
+    #[test]
+    fn set_wins_over_flags_and_flags_over_the_file() {
+        let usual = axes(flags("", ""), "", &[]).unwrap();
+        assert_eq!(usual.users, USUAL_USERS);
+        assert_eq!(usual.contexts, [8192, 32_768], "llama-3-8b reaches 4 x 8192 positions");
+        assert_eq!(axes(flags("", ""), "users = 5", &[]).unwrap().users, [5]);
+        assert_eq!(axes(flags("1,2k", ""), "users = 5", &[]).unwrap().users, [1, 2048]);
+        assert_eq!(axes(flags("1,2k", ""), "users = 5", &["users=7"]).unwrap().users, [7]);
+        assert_eq!(axes(flags("", "all"), "", &[]).unwrap().profiles, Profile::ALL);
+    }
+
+    #[test]
+    fn lists_that_are_too_long_are_refused() {
+        let long = (1..=200_000).map(|users| users.to_string()).collect::<Vec<_>>().join(",");
+        let error = axes(flags(&long, "all"), "", &[]).unwrap_err();
+        assert!(error.to_string().contains("1,200,000 points"), "{error}");
+        assert!(axes(flags("1,,2", ""), "", &[]).is_err());
     }
 }

@@ -1,9 +1,7 @@
-//! Runs every row of BookSim2's results and prints what comes out beside it, then speed and memory. For people: the
+//! Runs every row of BookSim2's results and prints what comes out beside it. For people: the
 //! tests check the same rows.
 
 #![allow(clippy::print_stdout, reason = "an example talks to people")]
-
-use std::time::Instant;
 
 use wafersim_fabric::packet::{Drain, Pattern, TrafficConfig, TrafficError};
 
@@ -41,32 +39,6 @@ fn main() -> Result<(), TrafficError> {
             number(6),
             report.accepted,
             if report.saturated { " saturated" } else { "" },
-        );
-    }
-    println!("\nmesh         pattern  rate   router-cycles/s  flit-hops/s  ns/flit-hop  idle bytes/router");
-    for (columns, rows, pattern, rate, cycles) in [
-        (8, 8, Pattern::Uniform, 0.05, 200_000),
-        (16, 16, Pattern::Uniform, 0.1, 50_000),
-        (32, 32, Pattern::Uniform, 0.05, 40_000),
-        (32, 32, Pattern::Uniform, 0.09, 20_000),
-        (128, 128, Pattern::Uniform, 0.02, 1_500),
-        (512, 512, Pattern::Uniform, 0.005, 300),
-        (1024, 1024, Pattern::Neighbor, 0.1, 100),
-        (2048, 2048, Pattern::Neighbor, 0.01, 50),
-    ] {
-        let warm_up = 0;
-        let config = TrafficConfig { columns, rows, pattern, rate, warm_up, measured: cycles, ..TrafficConfig::default() };
-        let traffic = config.check()?;
-        let bytes = traffic.idle_bytes_per_router();
-        let start = Instant::now();
-        let report = traffic.run(|_| ())?;
-        let seconds = start.elapsed().as_secs_f64();
-        println!(
-            "{columns:>4} x {rows:<4} {:<9} {rate:<5}  {:>15.3e}  {:>11.3e}  {:>11.2}  {bytes:>6.1}",
-            config.pattern,
-            report.router_cycles as f64 / seconds,
-            report.flit_hops as f64 / seconds,
-            seconds * 1e9 / report.flit_hops as f64,
         );
     }
     Ok(())

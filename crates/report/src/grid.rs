@@ -1,8 +1,11 @@
 //! A table of texts, and its two forms: plain text and Markdown.
 
-use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle};
 
 use crate::paragraph::WIDTH;
+
+/// Longest cell of a first or numeric column that is never broken over lines.
+const LONGEST_NAME: usize = 44;
 
 /// Where the cells of a column stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +39,11 @@ impl Grid {
         self.rows.is_empty()
     }
 
+    fn content_width(&self, index: usize) -> usize {
+        let cells = self.rows.iter().filter_map(|row| row.get(index));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    }
+
     /// As plain text of at most 100 columns, indented by two.
     pub fn text(&self) -> String {
         let mut table = Table::new();
@@ -46,7 +54,12 @@ impl Grid {
             table.add_row(row);
         }
         for (index, (_, side)) in self.columns.iter().enumerate() {
+            // Only words are broken over lines; names and numbers stay whole, unless a user gave a very long one.
+            let is_whole = (index == 0 || *side == Side::Right) && self.content_width(index) <= LONGEST_NAME;
             if let Some(column) = table.column_mut(index) {
+                if is_whole {
+                    column.set_constraint(ColumnConstraint::ContentWidth);
+                }
                 column.set_padding(if index == 0 { (2, 1) } else { (1, 1) });
                 column.set_cell_alignment(match side {
                     Side::Left => CellAlignment::Left,

@@ -7,13 +7,13 @@ use wafersim_spec::{Bytes, Model, Precision, SpecError};
 use crate::error::ReportError;
 use crate::grid::{Grid, Side};
 use crate::json::pretty;
-use crate::number::{count, whole};
+use crate::number::{figure, whole};
 use crate::paragraph::wrapped;
 
 /// A name and the model that it stands for, or why it is refused.
 pub type Named = (String, Result<Model, SpecError>);
 
-/// The models side by side, for a terminal. KV cache in the default precision.
+/// The models side by side, for a terminal: parameters and active parameters in billions, KV cache in the default precision.
 pub fn list_text(models: &[Named]) -> String {
     let mut text = list(models).text();
     for (name, model) in models {
@@ -47,7 +47,7 @@ fn list(models: &[Named]) -> Grid {
         ("family", Side::Left),
         ("layers", Side::Right),
         ("experts", Side::Right),
-        ("parameters", Side::Right),
+        ("billions", Side::Right),
         ("active", Side::Right),
         ("KV a token", Side::Right),
         ("positions", Side::Right),
@@ -60,13 +60,18 @@ fn list(models: &[Named]) -> Grid {
             model.family.clone(),
             model.layers.len().to_string(),
             experts(model).map_or_else(String::new, |(experts, top_k)| format!("{top_k} of {experts}")),
-            count(parameters.total),
-            count(parameters.active),
+            billions(parameters.total),
+            billions(parameters.active),
             model.kv_bytes_per_token(&Precision::default()).to_string(),
             whole(model.max_positions),
         ]);
     }
     grid
+}
+
+/// Parameters in billions.
+fn billions(parameters: u64) -> String {
+    figure(parameters as f64 / 1e9)
 }
 
 /// Routed experts, and how many a token uses, of the first layer that has any.

@@ -17,13 +17,23 @@ pub use csv::csv;
 /// The table for a terminal. What is the same in all rows stands above it, what varies in columns.
 pub fn text(plan: &Plan) -> String {
     let columns = Columns::of(plan);
-    wrapped("", &title(plan, &columns)) + "\n" + &grid(plan, &columns).text() + "\n" + &wrapped("", &summary(plan))
+    [
+        wrapped("", &title(plan, &columns)),
+        "\n".into(),
+        grid(plan, &columns).text(),
+        "\n".into(),
+        wrapped("", &summary(plan)),
+        "\n".into(),
+        wrapped("", columns::LEGEND),
+    ]
+    .concat()
 }
 
 /// The table in Markdown, with what limits every point.
 pub fn markdown(plan: &Plan) -> String {
     let columns = Columns::of(plan);
-    format!("{}\n\n{}\n{}\n", title(plan, &columns), grid(plan, &columns).markdown(), summary(plan))
+    let (title, table) = (title(plan, &columns), grid(plan, &columns).markdown());
+    format!("{title}\n\n{table}\n{}\n\n{}\n", summary(plan), columns::LEGEND)
 }
 
 /// The table for programs: one JSON object with the fields of [`Plan`].

@@ -8,6 +8,7 @@ use crate::error::ReportError;
 use crate::grid::{Grid, Side};
 use crate::json::pretty;
 use crate::number::whole;
+use crate::paragraph::wrapped;
 
 /// The wafers side by side, for a terminal.
 pub fn list_text(wafers: &[Wafer]) -> String {
@@ -27,14 +28,27 @@ pub fn list_json(wafers: &[Wafer]) -> Result<String, ReportError> {
     pretty(&wafers.iter().map(WaferTable::of).collect::<Vec<_>>())
 }
 
-/// The parameters of one wafer, for a terminal.
+/// The parameters of one wafer, for a terminal; the sources stand below the table.
 pub fn text(wafer: &Wafer) -> String {
-    format!("{}: {}\n\n{}", wafer.name, wafer.title, parameters(wafer).text())
+    let mut sources: Vec<&str> = Vec::new();
+    let table = parameters(wafer, |source| {
+        let known = sources.iter().position(|known| *known == source);
+        let number = known.unwrap_or_else(|| {
+            sources.push(source);
+            sources.len() - 1
+        });
+        format!("[{}]", number + 1)
+    });
+    let mut text = format!("{}: {}\n\n{}\n", wafer.name, wafer.title, table.text());
+    for (index, source) in sources.into_iter().enumerate() {
+        text.push_str(&wrapped(&format!("  {:>4} ", format!("[{}]", index + 1)), source));
+    }
+    text
 }
 
 /// The parameters of one wafer, in Markdown.
 pub fn markdown(wafer: &Wafer) -> String {
-    format!("`{}`: {}\n\n{}", wafer.name, wafer.title, parameters(wafer).markdown())
+    format!("`{}`: {}\n\n{}", wafer.name, wafer.title, parameters(wafer, str::to_owned).markdown())
 }
 
 /// The parameters of one wafer, for programs.
@@ -68,7 +82,7 @@ fn list(wafers: &[Wafer]) -> Grid {
     grid
 }
 
-fn parameters(wafer: &Wafer) -> Grid {
+fn parameters<'a>(wafer: &'a Wafer, mut source: impl FnMut(&'a str) -> String) -> Grid {
     let mut grid = Grid::new([
         ("parameter", Side::Left),
         ("value", Side::Right),
@@ -80,23 +94,23 @@ fn parameters(wafer: &Wafer) -> Grid {
     ]);
     for declared in DECLARATIONS {
         let chip = wafer.figure(declared.key);
-        grid.row(cells(declared, declared.path.to_owned(), chip));
+        grid.row(cells(declared, declared.path, chip, source(&chip.source)));
         if let Some(simulated) = simulator_figure(wafer, declared) {
-            grid.row(cells(declared, "  in the vendor's simulator".to_owned(), simulated));
+            grid.row(cells(declared, "  in the simulator", simulated, source(&simulated.source)));
         }
     }
     grid
 }
 
-fn cells(declared: &Declaration, name: String, figure: &Figure) -> [String; 7] {
+fn cells(declared: &Declaration, name: &str, figure: &Figure, source: String) -> [String; 7] {
     [
-        name,
+        name.to_owned(),
         figure.value.to_string(),
         figure.low.to_string(),
         figure.high.to_string(),
         declared.unit.to_owned(),
         figure.evidence.name().to_owned(),
-        figure.source.clone(),
+        source,
     ]
 }
 

@@ -26,7 +26,7 @@ pub(super) fn text(answer: &Answer, wafer: &Wafer) -> String {
             plural(answer.load.prompt, "token")
         ),
     );
-    line("wafers", format!("{} x {} ({})", whole(u64::from(answer.wafers)), answer.wafer, wafer.title));
+    line("wafers", format!("{} x {}, {}", whole(u64::from(answer.wafers)), answer.wafer, wafer.title));
     line("users", users_line(answer));
     line("model", model_line(answer));
     line("pipeline", pipeline_line(answer));
@@ -35,7 +35,7 @@ pub(super) fn text(answer: &Answer, wafer: &Wafer) -> String {
 
 fn users_line(answer: &Answer) -> String {
     format!(
-        "{} with {} each; the KV cache on these wafers holds {} at this context",
+        "{} with {} in the KV cache each; these wafers hold {}",
         whole(answer.users),
         plural(answer.context, "token"),
         users(answer.max_users)

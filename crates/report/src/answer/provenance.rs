@@ -41,6 +41,7 @@ pub(super) fn text(answer: &Answer) -> String {
             "They hold for the published kernels (profile waferllm): this profile's kernels exist nowhere."
         }
     };
+    text.push('\n');
     text.push_str(&wrapped("  ", reach));
     text
 }

@@ -17,12 +17,11 @@ pub(super) fn text(answer: &Answer, wafer: &Wafer) -> String {
         users => format!("each of {} users", whole(users)),
     };
     let sentence = format!(
-        "{word}: {kernels}, {model} on {wafers} of {wafer} gives {users} {speed} tok/s, {margin} of {target}; it is \
+        "{word}: {kernels}, {model} on {wafers} gives {users} {speed} tok/s, {margin} of {target}; it is \
          limited by {limit}; {clock}.",
         kernels = kernels(answer.profile),
         model = answer.model,
-        wafers = plural(u64::from(answer.wafers), "wafer"),
-        wafer = answer.wafer,
+        wafers = plural(u64::from(answer.wafers), &format!("{} wafer", answer.wafer)),
         speed = figure(answer.tokens_per_second_per_user),
         margin = margin(verdict.margin),
         target = figure_of_target(verdict.target),

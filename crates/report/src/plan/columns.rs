@@ -9,6 +9,12 @@ use crate::number::{NOTHING, duration, figure, users, whole};
 /// Longest text of what limits a point in the table; CSV and JSON have it whole.
 const LONGEST_LIMIT: usize = 24;
 
+/// What the short titles mean.
+pub(super) const LEGEND: &str = "context: tokens in each user's KV cache and of the prompt; tok/s: each user's; in all: of \
+    all users together; per token: time per output token; first: time to the first token of a prompt on an idle \
+    machine; holds: users whose KV cache the wafers hold; target: whether each user's tok/s reach it; limit: what takes \
+    most of the time.";
+
 /// What was asked, apart from users and context: left out of the table where it is the same everywhere.
 #[derive(Debug, Clone, Copy)]
 struct Asked {
@@ -56,10 +62,10 @@ impl Columns {
             ("context", Side::Right),
             ("users", Side::Right),
             ("wafers", Side::Right),
-            ("tok/s each", Side::Right),
-            ("tok/s all", Side::Right),
+            ("tok/s", Side::Right),
+            ("in all", Side::Right),
             ("per token", Side::Right),
-            ("first token", Side::Right),
+            ("first", Side::Right),
             ("holds", Side::Right),
             ("target", Side::Left),
             ("limit", Side::Left),

@@ -1,0 +1,86 @@
+//! `simctl graph`: the model's operators and what flows between them.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use wafersim::graph::{Load, OperatorGraph};
+use wafersim::spec::Model;
+
+use crate::choice;
+use crate::failure::Failure;
+use crate::layers::Layers;
+use crate::model_flags::ModelFlags;
+use crate::output::Destination;
+
+/// What a graph can be written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For Graphviz: `simctl graph --layer 0 | dot -Tsvg`.
+    Dot,
+    /// For programs.
+    Json,
+}
+
+/// Which half of inference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Phase {
+    /// Each token belongs to a user of its own.
+    Decode,
+    /// The tokens are a chunk of one prompt.
+    Prefill,
+}
+
+/// Flags of `graph`.
+#[derive(Debug, Args)]
+pub struct GraphFlags {
+    #[command(flatten)]
+    model: ModelFlags,
+    /// Data type of weights.
+    #[arg(long, value_name = "TYPE", value_parser = choice::data_types())]
+    weights: Option<String>,
+    /// Only this layer, counted from 0; the whole model where left out.
+    #[arg(long, value_name = "N")]
+    layer: Option<usize>,
+    /// Which half of inference.
+    #[arg(long, value_enum, default_value_t = Phase::Decode)]
+    phase: Phase,
+    /// Tokens that go through together.
+    #[arg(long, value_name = "TOKENS", default_value = "1", allow_negative_numbers = true)]
+    tokens: String,
+    /// Tokens in the cache.
+    #[arg(long, value_name = "TOKENS", default_value = "32k", allow_negative_numbers = true)]
+    context: String,
+    /// How to write the graph.
+    #[arg(long, value_enum, default_value_t = Format::Dot)]
+    format: Format,
+    /// File to write to instead of stdout.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// Builds the graph and writes it.
+pub fn execute(flags: &GraphFlags) -> Result<(), Failure> {
+    let destination = Destination::open(flags.out.as_deref())?;
+    let mut layers = Layers::default();
+    flags.model.apply(&mut layers)?;
+    layers.flag("--weights", "precision.weights", flags.weights.as_deref())?;
+    // Contexts and chunks have the same limits as the settings of their kind.
+    layers.flag("--context", "context", Some(&flags.context))?;
+    layers.flag("--tokens", "prompt", Some(&flags.tokens))?;
+    let scenario = layers.check()?;
+    let model = Model::from_name_or_path(&scenario.model)?;
+    scenario.check_against(&model)?;
+    let load = match flags.phase {
+        Phase::Decode => Load::decode(scenario.prompt, scenario.context),
+        Phase::Prefill => Load::prefill(scenario.prompt, scenario.context),
+    };
+    let graph = match flags.layer {
+        Some(layer) => OperatorGraph::of_layer(&model, layer, load, &scenario.precision)?,
+        None => OperatorGraph::of_model(&model, load, &scenario.precision)?,
+    };
+    let text = match flags.format {
+        Format::Dot => graph.to_dot(),
+        Format::Json => format!("{:#}\n", graph.to_json()),
+    };
+    destination.write(&text)
+}

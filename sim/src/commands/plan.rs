@@ -1,0 +1,70 @@
+//! `simctl plan`: the capacity-planning table.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use wafersim::answer::plan::plan;
+use wafersim::report;
+use wafersim::spec::{Model, Wafer};
+
+use crate::failure::Failure;
+use crate::layers::Layers;
+use crate::output::{Destination, say};
+use crate::plan_axes::AxisFlags;
+use crate::progress::Progress;
+use crate::scenario_flags::ScenarioFlags;
+
+/// What a table can be written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For a terminal.
+    Table,
+    /// For documents.
+    Markdown,
+    /// For spreadsheets: all figures in full.
+    Csv,
+    /// For programs: all figures in full.
+    Json,
+}
+
+/// Flags of `plan`.
+#[derive(Debug, Args)]
+pub struct PlanFlags {
+    #[command(flatten)]
+    scenario: ScenarioFlags,
+    #[command(flatten)]
+    axes: AxisFlags,
+    /// How to write the table.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// File to write to instead of stdout.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// Answers every point of the table.
+pub fn execute(flags: &PlanFlags) -> Result<(), Failure> {
+    let destination = Destination::open(flags.out.as_deref())?;
+    let layers = flags.scenario.layers()?;
+    let scenario = layers.check()?;
+    let model = Model::from_name_or_path(&scenario.model)?;
+    let wafer = Wafer::from_name_or_path(&scenario.wafer)?;
+    let axes = flags.axes.axes(&layers, &scenario, &model)?;
+    say_what_is_ignored(&layers);
+    let progress = Progress::start(axes.points() as u64);
+    let table = plan(&scenario, &model, &wafer, &axes, || progress.advance())?;
+    progress.finish();
+    let text = match flags.format {
+        Format::Table => report::plan::text(&table),
+        Format::Markdown => report::plan::markdown(&table),
+        Format::Csv => report::plan::csv(&table)?,
+        Format::Json => report::plan::json(&table)?,
+    };
+    destination.write(&text)
+}
+
+fn say_what_is_ignored(layers: &Layers) {
+    if layers.merged().prompt.is_some() {
+        say("note: the setting 'prompt' is left aside: in a plan every prompt is as long as the context");
+    }
+}

@@ -1,0 +1,58 @@
+//! How far a long run is, on stderr: a bar in a terminal; elsewhere a line now and then, once it takes long.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use wafersim::report::number::{duration, figure, plural, whole};
+
+use crate::output::say;
+
+/// After how long a run is long, and how often it says so.
+const LONG: Duration = Duration::from_secs(2);
+
+/// The progress of a run over many points.
+#[derive(Debug)]
+pub struct Progress {
+    points: u64,
+    done: AtomicU64,
+    start: Instant,
+    last_line: Mutex<Instant>,
+    bar: ProgressBar,
+}
+
+impl Progress {
+    /// Starts the clock. The bar hides itself where stderr is no terminal.
+    pub fn start(points: u64) -> Self {
+        let bar = ProgressBar::new(points);
+        if let Ok(style) = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} points, {eta} left") {
+            bar.set_style(style.progress_chars("##-"));
+        }
+        let start = Instant::now();
+        Self { points, done: AtomicU64::new(0), start, last_line: Mutex::new(start), bar }
+    }
+
+    /// One more point is done.
+    pub fn advance(&self) {
+        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+        if !self.bar.is_hidden() {
+            self.bar.inc(1);
+            return;
+        }
+        // Whoever finds the lock taken leaves the line to the one who has it.
+        let Ok(mut last_line) = self.last_line.try_lock() else { return };
+        if last_line.elapsed() >= LONG && done < self.points {
+            *last_line = Instant::now();
+            say(&format!("{} of {} points", whole(done), whole(self.points)));
+        }
+    }
+
+    /// Removes the bar and says how fast it went.
+    pub fn finish(self) {
+        self.bar.finish_and_clear();
+        let seconds = self.start.elapsed().as_secs_f64();
+        let points = plural(self.points, "point");
+        say(&format!("{points} in {}: {} points per second", duration(seconds), figure(self.points as f64 / seconds)));
+    }
+}
