@@ -1,5 +1,7 @@
 //! What the documentation claims about accuracy, held against the built-in measurements.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
 use std::collections::BTreeMap;
 
 use wafersim_answer::validate::{BUILTIN_MEASUREMENTS, Group, Validation, read_table, validate};

@@ -1,5 +1,7 @@
 //! Checks of a second kind: what must hold whatever the numbers are.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
 use proptest::prelude::*;
 use wafersim_answer::{Question, answer_without_ranges};
 use wafersim_spec::scenario::{ExpertPlacement, Profile, Routing};

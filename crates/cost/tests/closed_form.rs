@@ -1,5 +1,7 @@
 //! Closed forms against published ones and against figures worked out by hand.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
 use proptest::prelude::*;
 use wafersim_cost::{Cause, Rates, View, cost, formula};
 use wafersim_program::{

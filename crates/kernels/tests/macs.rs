@@ -1,6 +1,8 @@
 //! The multiply-accumulates of the programs against the formulas of the model: on grids that every dimension divides, the
 //! work of one processing element times their number is the work of the layer, to the last product.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
 use wafersim_kernels::feed_forward::ExpertLoad;
 use wafersim_kernels::{ExpertShape, KvShape, LayerShape, Options, decode_layer, prefill_layer};
 use wafersim_program::Region;

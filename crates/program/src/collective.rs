@@ -59,6 +59,36 @@ impl TwoLevel {
     }
 }
 
+/// The chains of a two-level reduction whose members are `stride` hops apart: those in the groups, then that of the roots.
+fn chains(
+    program: &Program,
+    axis: Axis,
+    tree: TwoLevel,
+    stride: u64,
+    colors: &Colors,
+    (payload, operator): (BufferId, ReduceOperator),
+) -> Vec<Node> {
+    let in_groups = (tree.group_size, stride, 0, &colors.groups);
+    let of_roots = (tree.groups, tree.group_size * stride, tree.group_size / 2 * stride, &colors.roots);
+    [in_groups, of_roots]
+        .into_iter()
+        .filter(|(count, ..)| *count > 1)
+        .map(|(count, stride, offset, colors)| {
+            program.step(Action::ChainReduce(ChainReduce {
+                axis,
+                count,
+                stride,
+                offset,
+                root: Root::Middle,
+                operator,
+                style: Style::Streaming,
+                payload,
+                colors: colors.clone(),
+            }))
+        })
+        .collect()
+}
+
 /// Reduces `payload` along `axis` of the program's region to the root of roots, in `groups` groups.
 pub fn group_reduce(
     program: &mut Program,
@@ -69,27 +99,7 @@ pub fn group_reduce(
 ) -> Vec<Node> {
     let tree = TwoLevel::new(program.region.along(axis), groups);
     let colors = colors(program, axis);
-    let chain = |count, stride, offset, colors| {
-        Action::ChainReduce(ChainReduce {
-            axis,
-            count,
-            stride,
-            offset,
-            root: Root::Middle,
-            operator,
-            style: Style::Streaming,
-            payload,
-            colors,
-        })
-    };
-    let mut steps = Vec::with_capacity(2);
-    if tree.group_size > 1 {
-        steps.push(program.step(chain(tree.group_size, 1, 0, colors.groups)));
-    }
-    if tree.groups > 1 {
-        steps.push(program.step(chain(tree.groups, tree.group_size, tree.group_size / 2, colors.roots)));
-    }
-    steps
+    chains(program, axis, tree, 1, &colors, (payload, operator))
 }
 
 /// Reduces `payload` along `axis` and gives the result to every member of the line.
@@ -115,7 +125,8 @@ pub fn multicast(program: &mut Program, axis: Axis, from: u64, payload: BufferId
     program.step(Action::Multicast(Multicast { axis, from, span, style: Style::Streaming, payload, colors }))
 }
 
-/// Reduce and multicast over segments of `segment` neighbouring members of each line (the columns of one head).
+/// Reduce and multicast over segments of `segment` members of each line, `stride` hops apart (the columns of one head, or
+/// the places that share its sequence).
 pub fn segment_all_reduce(
     program: &mut Program,
     axis: Axis,
@@ -129,27 +140,7 @@ pub fn segment_all_reduce(
     }
     let tree = TwoLevel::new(segment, default_groups(segment));
     let colors = colors(program, axis);
-    let chain = |count, stride, offset, colors| {
-        Action::ChainReduce(ChainReduce {
-            axis,
-            count,
-            stride,
-            offset,
-            root: Root::Middle,
-            operator,
-            style: Style::Streaming,
-            payload,
-            colors,
-        })
-    };
-    let mut steps = Vec::with_capacity(3);
-    if tree.group_size > 1 {
-        steps.push(program.step(chain(tree.group_size, stride, 0, colors.groups)));
-    }
-    if tree.groups > 1 {
-        let offset = tree.group_size / 2 * stride;
-        steps.push(program.step(chain(tree.groups, tree.group_size * stride, offset, colors.roots)));
-    }
+    let mut steps = chains(program, axis, tree, stride, &colors, (payload, operator));
     steps.push(program.step(Action::Multicast(Multicast {
         axis,
         from: tree.root * stride,

@@ -6,6 +6,8 @@ use crate::paragraph::WIDTH;
 
 /// Longest cell of a first or numeric column that is never broken over lines.
 const LONGEST_NAME: usize = 44;
+/// The same of any other column.
+const LONGEST_WORD: usize = 15;
 
 /// Where the cells of a column stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +41,24 @@ impl Grid {
         self.rows.is_empty()
     }
 
+    /// Removes the column of that title.
+    pub fn remove(&mut self, title: &str) {
+        let Some(index) = self.columns.iter().position(|(known, _)| known == title) else { return };
+        self.columns.remove(index);
+        for row in &mut self.rows {
+            if index < row.len() {
+                row.remove(index);
+            }
+        }
+    }
+
+    /// Whether the text is wider than the page where no cell is broken over lines.
+    pub fn is_too_wide(&self) -> bool {
+        let title = |index: usize| self.columns.get(index).map_or(0, |(title, _)| title.chars().count());
+        let widths = (0..self.columns.len()).map(|index| self.content_width(index).max(title(index)) + 2);
+        widths.sum::<usize>() > WIDTH
+    }
+
     fn content_width(&self, index: usize) -> usize {
         let cells = self.rows.iter().filter_map(|row| row.get(index));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
@@ -54,13 +74,15 @@ impl Grid {
             table.add_row(row);
         }
         for (index, (_, side)) in self.columns.iter().enumerate() {
-            // Only words are broken over lines; names and numbers stay whole, unless a user gave a very long one.
-            let is_whole = (index == 0 || *side == Side::Right) && self.content_width(index) <= LONGEST_NAME;
+            // Only sentences are broken over lines; names and numbers stay whole.
+            let longest = if index == 0 || *side == Side::Right { LONGEST_NAME } else { LONGEST_WORD };
+            let is_whole = self.content_width(index) <= longest;
             if let Some(column) = table.column_mut(index) {
                 if is_whole {
                     column.set_constraint(ColumnConstraint::ContentWidth);
                 }
-                column.set_padding(if index == 0 { (2, 1) } else { (1, 1) });
+                // With the blank that the style puts between columns, two blanks.
+                column.set_padding(if index == 0 { (2, 0) } else { (1, 0) });
                 column.set_cell_alignment(match side {
                     Side::Left => CellAlignment::Left,
                     Side::Right => CellAlignment::Right,
@@ -102,7 +124,17 @@ mod tests {
 
     #[test]
     fn text_is_aligned() {
-        assert_eq!(example().text(), "  what   how much\n------------------\n  a | b     1,000\n  c\n");
+        assert_eq!(example().text(), "  what   how much\n-----------------\n  a | b     1,000\n  c\n");
+    }
+
+    #[test]
+    fn columns_can_be_removed_until_it_fits() {
+        let mut grid = Grid::new([("a", Side::Left), ("wide", Side::Right)]);
+        grid.row(["x".repeat(95), "1".into()]);
+        assert!(grid.is_too_wide());
+        grid.remove("wide");
+        assert!(!grid.is_too_wide());
+        assert_eq!(grid.markdown(), format!("| a |\n| --- |\n| {} |\n", "x".repeat(95)));
     }
 
     #[test]

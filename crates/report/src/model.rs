@@ -10,16 +10,20 @@ use crate::json::pretty;
 use crate::number::{figure, whole};
 use crate::paragraph::wrapped;
 
+const LEGEND: &str = "billions: parameters; active: those that one token uses, both embedding tables counted whole; KV \
+    KiB: KV cache of one token, 16 bit.";
+
 /// A name and the model that it stands for, or why it is refused.
 pub type Named = (String, Result<Model, SpecError>);
 
-/// The models side by side, for a terminal: parameters and active parameters in billions, KV cache in the default precision.
+/// The models side by side, for a terminal: parameters and active parameters in billions, KV cache of a token
+/// in the default precision.
 pub fn list_text(models: &[Named]) -> String {
-    let mut text = list(models).text();
-    for (name, model) in models {
-        if let Err(error) = model {
-            text.push_str(&wrapped(&format!("  {name}: "), &error.to_string()));
-        }
+    let mut text = list(models).text() + "\n" + &wrapped("", LEGEND);
+    let refused = models.iter().filter_map(|(_, model)| model.as_ref().err());
+    for (index, error) in refused.enumerate() {
+        text.push_str(if index == 0 { "\nNot modelled:\n" } else { "" });
+        text.push_str(&wrapped("  ", &error.to_string()));
     }
     text
 }
@@ -49,7 +53,7 @@ fn list(models: &[Named]) -> Grid {
         ("experts", Side::Right),
         ("billions", Side::Right),
         ("active", Side::Right),
-        ("KV a token", Side::Right),
+        ("KV KiB", Side::Right),
         ("positions", Side::Right),
     ]);
     for (name, model) in models {
@@ -59,10 +63,10 @@ fn list(models: &[Named]) -> Grid {
             name.clone(),
             model.family.clone(),
             model.layers.len().to_string(),
-            experts(model).map_or_else(String::new, |(experts, top_k)| format!("{top_k} of {experts}")),
+            experts(model).map_or_else(String::new, |(experts, top_k)| format!("{top_k}/{experts}")),
             billions(parameters.total),
             billions(parameters.active),
-            model.kv_bytes_per_token(&Precision::default()).to_string(),
+            figure(model.kv_bytes_per_token(&Precision::default()).0 as f64 / 1024.0),
             whole(model.max_positions),
         ]);
     }

@@ -17,10 +17,16 @@ pub use csv::csv;
 /// The table for a terminal. What is the same in all rows stands above it, what varies in columns.
 pub fn text(plan: &Plan) -> String {
     let columns = Columns::of(plan);
+    let mut table = grid(plan, &columns);
+    for title in columns::DISPENSABLE {
+        if table.is_too_wide() {
+            table.remove(title);
+        }
+    }
     [
         wrapped("", &title(plan, &columns)),
         "\n".into(),
-        grid(plan, &columns).text(),
+        table.text(),
         "\n".into(),
         wrapped("", &summary(plan)),
         "\n".into(),

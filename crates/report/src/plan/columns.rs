@@ -6,6 +6,9 @@ use wafersim_spec::scenario::WaferCount;
 use crate::grid::Side;
 use crate::number::{NOTHING, duration, figure, users, whole};
 
+/// Columns that are left out where the table would be too wide, in this order.
+pub(super) const DISPENSABLE: [&str; 4] = ["per token", "first", "holds", "limit"];
+
 /// Longest text of what limits a point in the table; CSV and JSON have it whole.
 const LONGEST_LIMIT: usize = 24;
 
