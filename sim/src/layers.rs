@@ -63,7 +63,7 @@ impl Layers {
 pub fn set(file: &mut ScenarioFile, flag: &str, path: &str, value: &str) -> Result<(), Failure> {
     file.set(path, &written_out(path, value.trim())).map_err(|error| match error {
         SpecError::Field { allowed, .. } => {
-            Failure::Flag { flag: flag.into(), problem: format!("'{value}' is not allowed"), allowed }
+            Failure::Flag { flag: flag.into(), problem: format!("is '{value}'"), allowed }
         }
         other => other.into(),
     })
