@@ -13,6 +13,18 @@ pub enum AnswerError {
     /// The model cannot be placed.
     #[error(transparent)]
     Place(#[from] PlaceError),
+    /// The kernels need more colors than a router has.
+    #[error(
+        "the kernels use {needed} colors and a router of wafer '{wafer}' has {available} (fabric.colors): allowed are wafers with at least {needed}"
+    )]
+    TooFewColors {
+        /// Name of the wafer.
+        wafer: String,
+        /// Colors of the program that uses most.
+        needed: u32,
+        /// Colors of a router.
+        available: u32,
+    },
     /// The numbers given lead to a time that is no number: parameters are too large or too small.
     #[error("{what} comes out as {value}: a wafer parameter is too extreme; check what was set")]
     NotANumber {

@@ -7,6 +7,7 @@ use wafersim_cost::{Cause, Cost};
 use wafersim_place::{ByteCounts, Item, KvLayoutChoice, Placement, Rectangle, place};
 use wafersim_spec::model::ParameterCount;
 use wafersim_spec::scenario::{ExpertPlacement, Profile, Routing, WaferCount};
+use wafersim_spec::wafer::Key;
 use wafersim_spec::{Bytes, Cycles, Precision};
 
 use crate::decode::{DecodeTiming, Pace, candidate_micro_batches};
@@ -96,6 +97,11 @@ pub struct ProfileAnswer {
     pub latency_us: f64,
     /// The slowest stage, in microseconds.
     pub slowest_stage_us: f64,
+    /// Users with whom the pipeline is full: as many micro-batches as one pass takes stages' times.
+    pub full_pipeline_users: u64,
+    /// Output tokens per second of all users together when the pipeline is full: a micro-batch in the time of the slowest
+    /// stage. Whether their KV caches fit is another question: see `max_users`.
+    pub full_pipeline_tokens_per_second: f64,
     /// Whether the target is reached.
     pub reaches_target: bool,
     /// What binds.
@@ -272,6 +278,7 @@ fn base_answer(question: &Question) -> Result<(Answer, Placement), AnswerError> 
         let reading = LayerReading::new(question, profile);
         // The first way always exists.
         let Some((placement, timing)) = candidates.fastest(question, &reading) else { continue };
+        check_colors(question, timing.times.colors)?;
         let prompt = prompt_time(question, &candidates.ways[0].0, &reading);
         let figures = profile_answer(question, prompt, &timing)?;
         if profile == scenario.profile {
@@ -327,6 +334,14 @@ fn base_answer(question: &Question) -> Result<(Answer, Placement), AnswerError> 
     Ok((answer, placement.clone()))
 }
 
+fn check_colors(question: &Question, needed: u32) -> Result<(), AnswerError> {
+    let available = question.wafer.figure(Key::Colors).value as u32;
+    if needed <= available {
+        return Ok(());
+    }
+    Err(AnswerError::TooFewColors { wafer: question.wafer.name.clone(), needed, available })
+}
+
 fn profile_answer(question: &Question, prompt: Cycles, timing: &DecodeTiming) -> Result<ProfileAnswer, AnswerError> {
     let clock = question.clock();
     let seconds = timing.seconds_per_token(question);
@@ -337,6 +352,7 @@ fn profile_answer(question: &Question, prompt: Cycles, timing: &DecodeTiming) ->
         }
     }
     let per_user = 1.0 / seconds;
+    let (latency, slowest) = (timing.times.latency.total().seconds(clock), timing.times.slowest.seconds(clock));
     Ok(ProfileAnswer {
         tokens_per_second_per_user: per_user,
         tokens_per_second_total: per_user * question.scenario.users as f64,
@@ -344,6 +360,8 @@ fn profile_answer(question: &Question, prompt: Cycles, timing: &DecodeTiming) ->
         time_to_first_token_ms: first_token * 1e3,
         latency_us: timing.times.latency.total().microseconds(clock),
         slowest_stage_us: timing.times.slowest.microseconds(clock),
+        full_pipeline_users: ((latency / slowest).ceil().max(1.0) as u64).saturating_mul(timing.micro_batch),
+        full_pipeline_tokens_per_second: timing.tokens_per_step * timing.micro_batch as f64 / slowest,
         reaches_target: per_user >= question.scenario.target,
         limit: limit(timing),
         causes: causes(&timing.times.latency),

@@ -102,6 +102,8 @@ pub struct StageTimes {
     pub slowest_name: String,
     /// Stages: slots that hold something.
     pub stages: u64,
+    /// Colors of the program that uses most.
+    pub colors: u32,
 }
 
 impl StageTimes {
@@ -116,6 +118,7 @@ impl StageTimes {
             slowest: Cycles::ZERO,
             slowest_name: String::new(),
             stages: placement.slots.len() as u64,
+            colors: layouts.iter().map(|cost| cost.colors).max().unwrap_or(0),
         };
         // Parts of a table work at the same time: a token is looked up in one of them, and each part of the LM head makes
         // its own logits. They count once on the way of a token, and each in its own stage.

@@ -24,6 +24,8 @@ pub struct OperatorCost {
 pub struct ProgramCost {
     /// Operators in order; what stands outside any operator is named `other`.
     pub operators: Vec<OperatorCost>,
+    /// Colors that the program uses.
+    pub colors: u32,
 }
 
 impl ProgramCost {
@@ -53,7 +55,7 @@ pub fn cost(program: &Program, rates: &Rates) -> ProgramCost {
             None => operators.push(OperatorCost { name, cost }),
         }
     }
-    ProgramCost { operators }
+    ProgramCost { operators, colors: program.color_count() }
 }
 
 /// Reads one node.

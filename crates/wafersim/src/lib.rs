@@ -52,7 +52,7 @@
 //! # A program by hand
 //!
 //! A kernel is a function that returns a [`program::Program`]. Here is a small one: every row of 64 processing elements
-//! holds partial sums of 256 values, which are added up along the row and given back to all. It is read for WSE-3 as
+//! holds partial sums of 8 values, which are added up along the row and given back to all. It is read for WSE-3 as
 //! measured, in groups of 8 and in one long chain.
 //!
 //! ```
@@ -60,8 +60,8 @@
 //!
 //! let row_sums = |groups: u64| {
 //!     let mut program = Program::new("row sums", Region::new(0, 0, 64, 16));
-//!     let sums = program.buffer("sums", 256, DataType::Fp16);
-//!     let work = vec![Work::new(Operation::Add, DataType::Fp16, 256, 1)];
+//!     let sums = program.buffer("sums", 8, DataType::Fp16);
+//!     let work = vec![Work::new(Operation::Add, DataType::Fp16, 8, 1)];
 //!     let local = program.compute(Math::Add, &[sums], sums, work);
 //!     program.push("local sums", vec![local]);
 //!     let reduce = collective::all_reduce(&mut program, Axis::X, groups, sums, ReduceOperator::Add);
@@ -71,7 +71,7 @@
 //! let rates = Rates::new(&Wafer::builtin("wse3")?, RateSet::Silicon, View::Achieved);
 //! let cycles = |groups: u64| cost(&row_sums(groups), &rates).total();
 //!
-//! assert!(cycles(8) < cycles(1), "two short levels beat one long chain");
+//! assert!(cycles(8) < cycles(1), "for a short payload two short levels beat one long chain");
 //! for operator in cost(&row_sums(8), &rates).operators {
 //!     println!("{:12} {}", operator.name, operator.cost.total());
 //! }
