@@ -41,7 +41,9 @@ pub fn data_types() -> PossibleValuesParser {
 
 /// Data types that can be computed in.
 pub fn arithmetic_types() -> PossibleValuesParser {
-    PossibleValuesParser::new(DataType::ALL.into_iter().filter(|data_type| data_type.is_arithmetic()).map(DataType::name))
+    PossibleValuesParser::new(
+        DataType::ALL.into_iter().filter(|data_type| data_type.is_arithmetic()).map(DataType::name),
+    )
 }
 
 /// A whole number with its suffix written out: `32k` is 32768, `1m` is 1048576. What has none, or is no such number,

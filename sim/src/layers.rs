@@ -71,7 +71,6 @@ pub fn set(file: &mut ScenarioFile, flag: &str, path: &str, value: &str) -> Resu
 
 /// Whole numbers may have a suffix (32k).
 fn written_out<'a>(path: &str, value: &'a str) -> Cow<'a, str> {
-    let is_whole =
-        SETTINGS.iter().any(|setting| setting.path == path && matches!(setting.kind, Kind::Whole(..)));
+    let is_whole = SETTINGS.iter().any(|setting| setting.path == path && matches!(setting.kind, Kind::Whole(..)));
     if is_whole { without_suffix(value) } else { Cow::Borrowed(value) }
 }

@@ -68,8 +68,7 @@ impl Destination {
 
     /// Writes the whole text.
     pub fn write(self, text: &str) -> Result<(), Failure> {
-        let failed =
-            |file: &Path, reason: String| Failure::Write { file: file.display().to_string(), reason };
+        let failed = |file: &Path, reason: String| Failure::Write { file: file.display().to_string(), reason };
         match self {
             Self::Stdout => {
                 let mut stdout = std::io::stdout().lock();

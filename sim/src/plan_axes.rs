@@ -60,7 +60,10 @@ impl AxisFlags {
             return Err(Failure::Flag {
                 flag: "plan".into(),
                 problem: format!("the lists make {} points", whole(points as u64)),
-                allowed: format!("at most {} points; give shorter lists, or make several plans", whole(MOST_POINTS as u64)),
+                allowed: format!(
+                    "at most {} points; give shorter lists, or make several plans",
+                    whole(MOST_POINTS as u64)
+                ),
             });
         }
         Ok(axes)

@@ -99,7 +99,8 @@ impl Grid {
         let rule = |side: &Side| if *side == Side::Left { "---" } else { "--:" };
         text.push_str(&line(&mut self.columns.iter().map(|(_, side)| rule(side).to_owned())));
         for row in &self.rows {
-            let cells = (0..self.columns.len()).map(|index| row.get(index).map_or_else(String::new, |cell| escaped(cell)));
+            let cells =
+                (0..self.columns.len()).map(|index| row.get(index).map_or_else(String::new, |cell| escaped(cell)));
             text.push_str(&line(&mut { cells }));
         }
         text

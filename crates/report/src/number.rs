@@ -63,10 +63,14 @@ pub fn share(part: f64) -> String {
 
 /// A duration in the unit that fits it: `312.4 us`, `2.168 ms`, `30.72 min`.
 pub fn duration(seconds: f64) -> String {
-    const UNITS: [(f64, f64, &str); 6] =
-        [(1e-6, 1e-9, "ns"), (1e-3, 1e-6, "us"), (1.0, 1e-3, "ms"), (120.0, 1.0, "s"), (7200.0, 60.0, "min"), (
-            172_800.0, 3600.0, "h",
-        )];
+    const UNITS: [(f64, f64, &str); 6] = [
+        (1e-6, 1e-9, "ns"),
+        (1e-3, 1e-6, "us"),
+        (1.0, 1e-3, "ms"),
+        (120.0, 1.0, "s"),
+        (7200.0, 60.0, "min"),
+        (172_800.0, 3600.0, "h"),
+    ];
     if !seconds.is_finite() {
         return NOTHING.into();
     }
@@ -130,12 +134,10 @@ mod tests {
         }
         assert_eq!([share(0.4123), share(0.0451), share(0.0999), share(1.0)], ["41 %", "4.5 %", "10 %", "100 %"]);
         assert_eq!([count(480_154_875_392), count(999_999)], ["480.2 billion", "999,999"]);
-        assert_eq!([whole(0), whole(999), whole(1000), whole(u64::MAX)], [
-            "0",
-            "999",
-            "1,000",
-            "18,446,744,073,709,551,615"
-        ]);
+        assert_eq!(
+            [whole(0), whole(999), whole(1000), whole(u64::MAX)],
+            ["0", "999", "1,000", "18,446,744,073,709,551,615"]
+        );
         assert_eq!([users(212), users(wafersim_place::UNLIMITED)], ["212", "unlimited"]);
         assert_eq!([plural(1, "wafer"), plural(1600, "wafer")], ["1 wafer", "1,600 wafers"]);
     }

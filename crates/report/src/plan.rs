@@ -75,13 +75,18 @@ fn grid(plan: &Plan, columns: &Columns) -> Grid {
 fn summary(plan: &Plan) -> String {
     let fitting = plan.rows.iter().filter(|row| row.fits).count();
     let reaching = plan.rows.iter().filter(|row| row.reaches_target).count();
-    let fastest = plan.rows.iter().filter_map(|row| row.tokens_per_second_per_user).fold(None, |best: Option<f64>, speed| {
-        Some(best.map_or(speed, |best| best.max(speed)))
-    });
-    let best = fastest.map_or_else(String::new, |speed| format!("; the fastest gives each user {} tok/s", figure(speed)));
-    let most = plan.rows.iter().filter_map(|row| row.tokens_per_second_total).fold(None, |best: Option<f64>, speed| {
-        Some(best.map_or(speed, |best| best.max(speed)))
-    });
+    let fastest = plan
+        .rows
+        .iter()
+        .filter_map(|row| row.tokens_per_second_per_user)
+        .fold(None, |best: Option<f64>, speed| Some(best.map_or(speed, |best| best.max(speed))));
+    let best =
+        fastest.map_or_else(String::new, |speed| format!("; the fastest gives each user {} tok/s", figure(speed)));
+    let most = plan
+        .rows
+        .iter()
+        .filter_map(|row| row.tokens_per_second_total)
+        .fold(None, |best: Option<f64>, speed| Some(best.map_or(speed, |best| best.max(speed))));
     let total = most.map_or_else(String::new, |speed| format!(", the busiest {} tok/s in all", figure(speed)));
     format!(
         "{}: {fitting} fit the wafers, {reaching} reach the target{best}{total}.",

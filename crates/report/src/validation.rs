@@ -24,7 +24,8 @@ pub fn text(validation: &Validation) -> String {
 
 /// The tables for the documentation.
 pub fn markdown(validation: &Validation) -> String {
-    let mut text = format!("{}\n\n{}\n{}", summary(validation), groups(validation).markdown(), rows(validation).markdown());
+    let mut text =
+        format!("{}\n\n{}\n{}", summary(validation), groups(validation).markdown(), rows(validation).markdown());
     let skipped = skipped(validation);
     if !skipped.is_empty() {
         text.push_str(&format!("\nNot predicted:\n\n{}", skipped.markdown()));
@@ -98,7 +99,11 @@ fn summary(validation: &Validation) -> String {
     if validation.rows == 0 {
         return format!("No row could be predicted{skipped}.");
     }
-    format!("Mean absolute error {:.2} % over {}{skipped}.", validation.mape_percent, plural(validation.rows as u64, "row"))
+    format!(
+        "Mean absolute error {:.2} % over {}{skipped}.",
+        validation.mape_percent,
+        plural(validation.rows as u64, "row")
+    )
 }
 
 const fn measured_on(evidence: RateSet) -> &'static str {

@@ -32,11 +32,8 @@ pub struct WafersFlags {
 
 /// Lists the wafers, or the parameters of those that are named.
 pub fn execute(flags: &WafersFlags) -> Result<(), Failure> {
-    let names: Vec<&str> = if flags.names.is_empty() {
-        BUILTIN_WAFERS.to_vec()
-    } else {
-        flags.names.iter().map(String::as_str).collect()
-    };
+    let names: Vec<&str> =
+        if flags.names.is_empty() { BUILTIN_WAFERS.to_vec() } else { flags.names.iter().map(String::as_str).collect() };
     let wafers: Vec<Wafer> = names.into_iter().map(Wafer::from_name_or_path).collect::<Result<_, _>>()?;
     let is_list = flags.names.is_empty();
     let text = match (flags.format, wafers.as_slice()) {

@@ -58,13 +58,16 @@ fn model_line(answer: &Answer) -> String {
 fn pipeline_line(answer: &Answer) -> String {
     let load = &answer.load;
     let mut words = format!(
-        "{}, {} of {} in flight; experts {}, routing {}",
+        "{}, {} micro-batch{} of {} in flight",
         plural(load.stages, "stage"),
-        plural(load.in_flight, "micro-batch").replace("micro-batchs", "micro-batches"),
+        whole(load.in_flight),
+        if load.in_flight == 1 { "" } else { "es" },
         plural(load.micro_batch, "user"),
-        load.placement,
-        load.routing
     );
+    // In a model without experts a token uses every parameter.
+    if answer.parameters.active < answer.parameters.total {
+        words.push_str(&format!("; experts {}, routing {}", load.placement, load.routing));
+    }
     if load.tokens_per_step > 1.0 {
         words.push_str(&format!("; speculation yields {} tokens a step", figure(load.tokens_per_step)));
     }

@@ -92,11 +92,7 @@ fn others(answer: &Answer) -> String {
     };
     let name = |profile: &Profile| format!("{profile} ({} tok/s)", speed(*profile));
     match answer.verdict.reachable_under.as_slice() {
-        [] => format!(
-            "Under no profile is it reached: even {} gives {} tok/s.",
-            Profile::Bound,
-            speed(Profile::Bound)
-        ),
+        [] => format!("Under no profile is it reached: even {} gives {} tok/s.", Profile::Bound, speed(Profile::Bound)),
         all if all.len() == answer.profiles.len() => "It is reached under all profiles.".into(),
         some => format!("It is reached under {}.", some.iter().map(name).collect::<Vec<_>>().join(" and ")),
     }
