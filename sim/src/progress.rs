@@ -48,9 +48,14 @@ impl Progress {
         }
     }
 
+    /// Removes the bar: what follows on stderr starts on a line of its own.
+    pub fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+
     /// Removes the bar and says how fast it went.
     pub fn finish(self) {
-        self.bar.finish_and_clear();
+        self.clear();
         let seconds = self.start.elapsed().as_secs_f64();
         let points = plural(self.points, "point");
         say(&format!("{points} in {}: {} points per second", duration(seconds), figure(self.points as f64 / seconds)));

@@ -32,8 +32,9 @@ impl Question {
     ///
     /// # Errors
     /// As [`Question::load`].
-    pub fn new(scenario: Scenario, model: Model, mut wafer: Wafer) -> Result<Self, AnswerError> {
+    pub fn new(mut scenario: Scenario, model: Model, mut wafer: Wafer) -> Result<Self, AnswerError> {
         wafer.set_all(&scenario.wafer_overrides)?;
+        scenario.fit_default_context(&model);
         scenario.check_against(&model)?;
         Ok(Self { scenario, model, wafer })
     }

@@ -236,6 +236,9 @@ pub struct Scenario {
     pub users: u64,
     /// Tokens in each user's KV cache while decoding. 1 to 16,777,216, and to 4 times the model's `max_positions`.
     pub context: u64,
+    /// Whether `context` is the default because nothing was said; then it shrinks to what the model was made for.
+    #[serde(skip)]
+    pub default_context: bool,
     /// Tokens of the prompt whose prefill is the time to first token; defaults to `context`, same limits.
     pub prompt: u64,
     /// Profile that the verdict and the breakdown are for; all three are reported.
@@ -264,6 +267,7 @@ impl Default for Scenario {
             wafers: WaferCount::Auto,
             users: 1,
             context: 32_768,
+            default_context: false,
             prompt: 32_768,
             profile: Profile::Waferllm,
             placement: ExpertPlacement::Spread,

@@ -52,7 +52,7 @@ pub fn execute(flags: &PlanFlags) -> Result<(), Failure> {
     let axes = flags.axes.axes(&layers, &scenario, &model)?;
     say_what_is_ignored(&layers);
     let progress = Progress::start(axes.points() as u64);
-    let table = plan(&scenario, &model, &wafer, &axes, || progress.advance())?;
+    let table = plan(&scenario, &model, &wafer, &axes, || progress.advance()).inspect_err(|_| progress.clear())?;
     progress.finish();
     let text = match flags.format {
         Format::Table => report::plan::text(&table),

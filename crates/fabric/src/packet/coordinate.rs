@@ -9,11 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::TrafficError;
 
-/// Longest side of a mesh, in routers: coordinates take 12 bits of a packet.
+/// Longest side of a mesh, in routers.
 pub const LONGEST_SIDE: u32 = 4096;
-
-const BITS: u32 = 12;
-const MASK: u32 = (1 << BITS) - 1;
 
 /// A node: column from the west, row from the north, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -36,12 +33,22 @@ impl Coordinate {
         self.column.abs_diff(other.column) + self.row.abs_diff(other.row) + 1
     }
 
-    pub(crate) const fn packed(self) -> u32 {
-        self.column | self.row << BITS
+    /// The form that packets carry.
+    pub(crate) const fn packed(self) -> Place {
+        Place { column: self.column as u16, row: self.row as u16 }
     }
+}
 
-    pub(crate) const fn unpacked(packed: u32) -> Self {
-        Self { column: packed & MASK, row: packed >> BITS & MASK }
+/// A coordinate as packets and routers hold it: 4 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) column: u16,
+    pub(crate) row: u16,
+}
+
+impl Place {
+    pub(crate) const fn unpacked(self) -> Coordinate {
+        Coordinate { column: self.column as u32, row: self.row as u32 }
     }
 }
 
@@ -106,15 +113,14 @@ impl fmt::Display for MeshSize {
     }
 }
 
-/// The output port that a packet takes in the router at packed `here`: first along the row, then along the column.
+/// The output port that a packet takes in the router at `here`: first along the row, then along the column. Without
+/// branches: where packets turn cannot be predicted.
 #[inline]
-pub(crate) const fn route(here: u32, destination: u32) -> usize {
-    let (from, to) = (here & MASK, destination & MASK);
-    if to != from {
-        return (to < from) as usize;
-    }
-    let (from, to) = (here >> BITS & MASK, destination >> BITS & MASK);
-    if to == from { super::router::LOCAL } else { 2 + (to < from) as usize }
+pub(crate) const fn route(here: Place, destination: Place) -> usize {
+    let east_west = (destination.column < here.column) as usize;
+    let south_north = 2 + (destination.row < here.row) as usize;
+    let turned = if destination.row == here.row { super::router::LOCAL } else { south_north };
+    if destination.column == here.column { turned } else { east_west }
 }
 
 #[cfg(test)]
@@ -134,7 +140,7 @@ mod tests {
         let mesh = MeshSize::new(5, 3)?;
         for node in 0..mesh.nodes() {
             assert_eq!(mesh.node(mesh.place(node)), node);
-            assert_eq!(Coordinate::unpacked(mesh.place(node).packed()), mesh.place(node));
+            assert_eq!(mesh.place(node).packed().unpacked(), mesh.place(node));
         }
         assert_eq!(mesh.place(7), Coordinate::new(2, 1));
         assert!(MeshSize::new(0, 4).is_err() && MeshSize::new(4, 4097).is_err() && MeshSize::new(4096, 4096).is_ok());

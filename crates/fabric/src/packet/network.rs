@@ -1,16 +1,16 @@
 //! The state of the mesh, and one cycle of it.
 //!
 //! Every effect of a cycle on another router arrives at least one cycle later, through a ring of lists (packets, credits,
-//! credits for sources). The order in which the routers of a cycle are visited therefore does not matter, and only
-//! those with something to do are visited: routers without requests, and routers whose every requested output is held and
-//! waits for a credit, cost nothing.
+//! credits for sources), and packets that become the head of their queue ask for an output after all outputs have
+//! chosen. The order in which the outputs of a cycle are visited therefore does not matter, and only those with something
+//! to do are visited: an output that nobody wants, or that is held and waits for a credit, costs nothing.
 
-use super::arbiter::{AFTER, LANES, PICK, of_input, request};
-use super::coordinate::{Coordinate, route};
+use super::arbiter::{AFTER, PICK};
+use super::coordinate::route;
 use super::error::TrafficError;
 use super::machine::{CREDIT_CYCLES, INJECTION_CYCLES, PacketMesh, SOURCE_CREDIT_CYCLES};
-use super::router::{LOCAL, PORTS, Packet, Router, port_name};
-use super::waiting::WaitingPool;
+use super::router::{ALL, LOCAL, PORTS, Packet, Router, port_name};
+use super::waiting::{NONE, WaitingPool};
 use super::worklist::Worklist;
 
 /// A packet on its way to an input port: router x 8 + port.
@@ -74,7 +74,14 @@ pub(crate) struct Network {
     routers: Vec<Router>,
     source_credits: Vec<u8>,
     waiting: WaitingPool,
+    /// Outputs to visit in this cycle, router x 8 + output, each once: those that are wanted, and not held without credit.
     active: Worklist,
+    /// Outputs to visit in the next one.
+    active_next: Worklist,
+    /// Inputs that sent their head in this cycle and have another packet: router x 8 + input.
+    exposed: Vec<u32>,
+    /// Packets that reach their sink from this cycle.
+    sunk: Vec<Arrival>,
     arrivals: Ring<Arrival>,
     credits: Ring<u32>,
     source_returns: Ring<u32>,
@@ -95,7 +102,10 @@ impl Network {
             routers: (0..nodes).map(|node| Router::new(mesh.size().place(node).packed(), queue)).collect(),
             source_credits: vec![queue; nodes as usize],
             waiting: WaitingPool::new(),
-            active: Worklist::new(nodes as usize),
+            active: Worklist::new(nodes as usize * 8),
+            active_next: Worklist::new(nodes as usize * 8),
+            exposed: Vec::new(),
+            sunk: Vec::new(),
             arrivals: Ring::new(mesh.router_cycles().max(INJECTION_CYCLES)),
             credits: Ring::new(mesh.router_cycles() + CREDIT_CYCLES),
             source_returns: Ring::new(SOURCE_CREDIT_CYCLES),
@@ -163,11 +173,10 @@ impl Network {
         let mut credits = self.credits.take(0);
         for credit in credits.drain(..) {
             let (node, output) = ((credit >> 3) as usize, (credit & 7) as usize);
-            let router = &mut self.routers[node];
-            router.credits[output] += 1;
-            router.ready |= 1 << output;
-            if router.requests & LANES[1 << output] != 0 {
-                self.active.insert(node);
+            let output = &mut self.routers[node].outputs[output];
+            output.credits += 1;
+            if output.eligible != ALL {
+                self.active.insert(credit as usize);
             }
         }
         self.credits.put_back(0, credits);
@@ -176,10 +185,12 @@ impl Network {
         for Arrival { target, packet } in arrivals.drain(..) {
             let (node, input) = ((target >> 3) as usize, (target & 7) as usize);
             let router = &mut self.routers[node];
-            if router.requests & of_input(input) == 0 {
+            if router.occupied >> input & 1 == 0 {
+                router.occupied |= 1 << input;
                 router.heads[input] = packet;
-                router.requests |= request(route(router.place, packet.destination), input);
-                self.active.insert(node);
+                let output = route(router.place, packet.destination);
+                router.outputs[output].requests |= 1 << input;
+                self.active.insert(node << 3 | output);
             } else {
                 self.waiting.push(&mut router.waiting[input], packet);
             }
@@ -192,63 +203,70 @@ impl Network {
     pub(crate) fn arbitrate(&mut self, mut deliver: impl FnMut(Packet, u64)) {
         let hop = self.mesh.router_cycles();
         let columns = self.mesh.size().columns();
-        let neighbours = [1, 1_u32.wrapping_neg(), columns, columns.wrapping_neg()];
-        let arrival = self.cycle + u64::from(hop);
+        let neighbours = [1, 1_u32.wrapping_neg(), columns, columns.wrapping_neg(), 0];
         let counted = u32::from(self.counting);
         let mut ahead = self.arrivals.take(hop);
         let mut upstream = self.credits.take(CREDIT_CYCLES);
         let mut from_sinks = self.credits.take(hop + CREDIT_CYCLES);
         let mut to_sources = self.source_returns.take(SOURCE_CREDIT_CYCLES);
-        let (mut passes, mut delivered) = (0, 0);
-        let Self { routers, waiting, active, .. } = self;
+        let returned_by_sinks = upstream.len();
+        let Self { routers, waiting, active, active_next, exposed, sunk, .. } = self;
 
-        active.retain(|node| {
+        active.drain(|pair| {
+            let (node, output) = (pair >> 3, pair & 7);
             let router = &mut routers[node];
-            let mut wanted = router.requests & LANES[(router.ready | router.unheld) as usize];
-            while wanted != 0 {
-                let output = (wanted.trailing_zeros() >> 3) as usize;
-                let lane = wanted >> (8 * output) & 0x1f;
-                wanted &= !LANES[1 << output];
-                let mut input = router.holder[output] as usize;
-                if router.unheld >> output & 1 == 1 {
-                    input = PICK[router.pointer[output] as usize][lane as usize] as usize;
-                    router.pointer[output] = AFTER[input];
-                    if router.ready >> output & 1 == 0 {
-                        router.holder[output] = input as u8;
-                        router.unheld &= !(1 << output);
-                        continue;
-                    }
-                }
-                router.unheld |= 1 << output;
-                router.credits[output] -= 1;
-                if router.credits[output] == 0 {
-                    router.ready &= !(1 << output);
-                }
-                let packet = router.heads[input];
-                router.requests &= !request(output, input);
-                if let Some(next) = waiting.pop(&mut router.waiting[input]) {
-                    router.heads[input] = next;
-                    router.requests |= request(route(router.place, next.destination), input);
-                }
-                passes += 1;
-                if input == LOCAL {
-                    to_sources.push(node as u32);
-                } else {
-                    upstream.push((node as u32).wrapping_add(neighbours[input]) << 3 | (input ^ 1) as u32);
-                }
-                if output == LOCAL {
-                    delivered += 1;
-                    from_sinks.push((node << 3 | LOCAL) as u32);
-                    deliver(packet, arrival);
-                } else {
-                    router.link_flits[output] += counted;
-                    let target = (node as u32).wrapping_add(neighbours[output]) << 3 | (output ^ 1) as u32;
-                    ahead.push(Arrival { target, packet });
-                }
+            let state = &mut router.outputs[output];
+            let wanted = state.requests & state.eligible & ALL;
+            let input = PICK[(state.pointer & 7) as usize][wanted as usize] as usize;
+            state.pointer = AFTER[input];
+            if state.credits == 0 {
+                state.eligible = 1 << input;
+                return;
             }
-            router.requests & LANES[(router.ready | router.unheld) as usize] != 0
+            state.eligible = ALL;
+            state.credits -= 1;
+            state.requests &= !(1 << input);
+            if state.requests != 0 {
+                active_next.insert(pair);
+            }
+            if router.waiting[input] == NONE {
+                router.occupied &= !(1 << input);
+            } else {
+                exposed.push((node << 3 | input) as u32);
+            }
+            let packet = router.heads[input];
+            if input == LOCAL {
+                to_sources.push(node as u32);
+            } else {
+                upstream.push((node as u32).wrapping_add(neighbours[input]) << 3 | (input ^ 1) as u32);
+            }
+            if output == LOCAL {
+                sunk.push(Arrival { target: node as u32, packet });
+            } else {
+                router.link_flits[output] += counted;
+                let target = (node as u32).wrapping_add(neighbours[output]) << 3 | (output ^ 1) as u32;
+                ahead.push(Arrival { target, packet });
+            }
         });
+        for code in exposed.drain(..) {
+            let (node, input) = ((code >> 3) as usize, (code & 7) as usize);
+            let router = &mut routers[node];
+            if let Some(packet) = waiting.pop(&mut router.waiting[input]) {
+                router.heads[input] = packet;
+                let output = route(router.place, packet.destination);
+                router.outputs[output].requests |= 1 << input;
+                active_next.insert(node << 3 | output);
+            }
+        }
+        self.delivered += sunk.len() as u64;
+        let arrival = self.cycle + u64::from(hop);
+        for Arrival { target, packet } in sunk.drain(..) {
+            from_sinks.push(target << 3 | LOCAL as u32);
+            deliver(packet, arrival);
+        }
 
+        std::mem::swap(&mut self.active, &mut self.active_next);
+        let passes = (upstream.len() - returned_by_sinks + to_sources.len()) as u64;
         self.arrivals.put_back(hop, ahead);
         self.credits.put_back(CREDIT_CYCLES, upstream);
         self.credits.put_back(hop + CREDIT_CYCLES, from_sinks);
@@ -257,7 +275,6 @@ impl Network {
             self.last_move = self.cycle;
         }
         self.router_passes += passes;
-        self.delivered += delivered;
         self.arrivals.advance();
         self.credits.advance();
         self.source_returns.advance();
@@ -288,14 +305,13 @@ impl Network {
             return Ok(());
         }
         let waiting = self.routers.iter().find_map(|router| {
-            let first = (router.requests != 0).then(|| router.requests.trailing_zeros())?;
-            let (output, input) = ((first >> 3) as usize, (first & 7) as usize);
+            let (port, output) = router.outputs.iter().enumerate().find(|(_, output)| output.requests != 0)?;
             Some(format!(
                 "the router at {} has a packet from {} that waits for {}, which has {} credits",
-                Coordinate::unpacked(router.place),
-                port_name(input),
-                port_name(output),
-                router.credits[output]
+                router.place.unpacked(),
+                port_name(output.requests.trailing_zeros() as usize),
+                port_name(port),
+                output.credits
             ))
         });
         let first = waiting.unwrap_or_else(|| "no router has a request".into());
@@ -312,7 +328,7 @@ impl Network {
         let mut packets = 0_u64;
         for (node, router) in self.routers.iter().enumerate() {
             for input in 0..PORTS {
-                let head = u32::from(router.requests & of_input(input) != 0);
+                let head = u32::from(router.occupied >> input & 1);
                 queued[node * PORTS + input] = head + self.waiting.count(router.waiting[input]);
                 packets += u64::from(queued[node * PORTS + input]);
             }
@@ -334,19 +350,19 @@ impl Network {
         }
         let size = self.mesh.size();
         for (node, router) in self.routers.iter().enumerate() {
-            let place = Coordinate::unpacked(router.place);
+            let place = router.place.unpacked();
             let neighbours = [
                 (place.column + 1 < size.columns()).then(|| node + 1),
                 (place.column > 0).then(|| node.wrapping_sub(1)),
                 (place.row + 1 < size.rows()).then(|| node + size.columns() as usize),
                 (place.row > 0).then(|| node.wrapping_sub(size.columns() as usize)),
             ];
-            for (output, &credits) in router.credits.iter().enumerate() {
+            for (output, state) in router.outputs.iter().enumerate() {
                 let taken = match neighbours.get(output) {
                     Some(Some(neighbour)) => queued[neighbour * PORTS + (output ^ 1)],
                     _ => 0,
                 };
-                let slots = u32::from(credits) + returning[node * PORTS + output] + taken;
+                let slots = u32::from(state.credits) + returning[node * PORTS + output] + taken;
                 if slots != self.mesh.queue() {
                     return wrong(format!("output {} of {place} has {slots} slots", port_name(output)));
                 }
@@ -365,6 +381,9 @@ impl Network {
             + self.source_credits.capacity()
             + self.waiting.bytes()
             + self.active.bytes()
+            + self.active_next.bytes()
+            + self.exposed.capacity() * size_of::<u32>()
+            + self.sunk.capacity() * size_of::<Arrival>()
             + self.arrivals.bytes()
             + self.credits.bytes()
             + self.source_returns.bytes()

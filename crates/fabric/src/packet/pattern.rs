@@ -83,8 +83,8 @@ impl Pattern {
     }
 
     /// Where the next packet from `source` goes.
-    pub(crate) fn destination(&self, source: u32, size: MeshSize, random: &mut Destinations) -> Coordinate {
-        let Coordinate { column, row } = size.place(source);
+    pub(crate) fn destination(&self, source: Coordinate, size: MeshSize, random: &mut Destinations) -> Coordinate {
+        let Coordinate { column, row } = source;
         let (columns, rows) = (size.columns(), size.rows());
         match self {
             Self::Uniform => size.place(random.below(size.nodes())),
@@ -141,7 +141,7 @@ mod tests {
         let size = MeshSize::new(columns, rows).expect("a mesh");
         pattern.check(size).expect("a pattern for it");
         let mut random = Destinations::new(1);
-        (0..size.nodes()).map(|source| size.node(pattern.destination(source, size, &mut random))).collect()
+        (0..size.nodes()).map(|source| size.node(pattern.destination(size.place(source), size, &mut random))).collect()
     }
 
     /// The definitions of `traffic.cpp`, on node numbers, where it allows them.
@@ -183,7 +183,7 @@ mod tests {
         let mut random = Destinations::new(3);
         let mut counts = [0_u32; 16];
         for _ in 0..32_000 {
-            counts[size.node(pattern.destination(5, size, &mut random)) as usize] += 1;
+            counts[size.node(pattern.destination(size.place(5), size, &mut random)) as usize] += 1;
         }
         for (node, count) in counts.into_iter().enumerate() {
             let expected = if node == 0 || node == 15 { 9_000.0 } else { 1_000.0 };

@@ -15,68 +15,73 @@
 //! Ports are numbered as in BookSim2's `kncube.cpp`, since arbitration goes round in this order: 0 east, 1 west, 2 south
 //! (next row), 3 north, 4 the node itself. Input port p is fed by the neighbour in direction p.
 
+use super::coordinate::Place;
 use super::waiting::NONE;
 
 /// Ports of a router, in and out.
 pub(crate) const PORTS: usize = 5;
 /// The port of the node itself: injection and ejection.
 pub(crate) const LOCAL: usize = 4;
-/// All outputs.
+/// All inputs.
 pub(crate) const ALL: u8 = 0b11111;
-
-/// Set in [`Packet::destination`] where the packet belongs to the measured window.
-pub(crate) const MEASURED: u32 = 1 << 31;
 
 /// A flit, which is a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Packet {
-    /// Packed coordinate, and [`MEASURED`].
-    pub(crate) destination: u32,
+    /// Where it goes.
+    pub(crate) destination: Place,
     /// The cycle in which it was created, before it waited in its source.
     pub(crate) created: u32,
-    /// Packed coordinate of the source, or number of the message.
+    /// Whatever its source wants to know again when it arrives.
     pub(crate) tag: u32,
 }
 
-/// A router. 128 bytes: two cache lines, of which an idle router needs nothing else.
+impl Packet {
+    /// What is in an empty slot.
+    pub(crate) const NOTHING: Self = Self { destination: Place { column: 0, row: 0 }, created: 0, tag: 0 };
+}
+
+/// What the arbiter of one output remembers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    /// Inputs whose head wants this output.
+    pub(crate) requests: u8,
+    /// Inputs that may have it: all of them, or only its holder.
+    pub(crate) eligible: u8,
+    /// Where the next round of arbitration begins.
+    pub(crate) pointer: u8,
+    /// Free slots downstream.
+    pub(crate) credits: u8,
+}
+
+/// A router. 128 bytes: one cache line for arbitration and one for the heads of the queues. An idle router needs no
+/// more.
 #[derive(Debug, Clone)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub(crate) struct Router {
-    /// First packet of each input queue; valid where one of its request bits is set.
-    pub(crate) heads: [Packet; PORTS],
+    /// Arbitration, per output.
+    pub(crate) outputs: [Output; PORTS],
     /// Last slot of the packets behind the head, per input.
     pub(crate) waiting: [u32; PORTS],
     /// Packets sent east, west, south, north in the measured window.
     pub(crate) link_flits: [u32; LOCAL],
-    /// Which head wants which output: see [`super::arbiter`].
-    pub(crate) requests: u64,
-    /// Packed coordinate.
-    pub(crate) place: u32,
-    /// Free slots downstream, per output.
-    pub(crate) credits: [u8; PORTS],
-    /// The input that has been given an output which has no credit.
-    pub(crate) holder: [u8; PORTS],
-    /// Where the next round of arbitration for an output begins.
-    pub(crate) pointer: [u8; PORTS],
-    /// Outputs that have a credit.
-    pub(crate) ready: u8,
-    /// Outputs that nobody holds.
-    pub(crate) unheld: u8,
+    /// Where it is.
+    pub(crate) place: Place,
+    /// Inputs that have a head.
+    pub(crate) occupied: u8,
+    /// First packet of each input queue; valid where `occupied`.
+    pub(crate) heads: [Packet; PORTS],
 }
 
 impl Router {
-    pub(crate) const fn new(place: u32, queue: u8) -> Self {
+    pub(crate) const fn new(place: Place, queue: u8) -> Self {
         Self {
-            heads: [Packet { destination: 0, created: 0, tag: 0 }; PORTS],
+            outputs: [Output { requests: 0, eligible: ALL, pointer: 0, credits: queue }; PORTS],
             waiting: [NONE; PORTS],
             link_flits: [0; LOCAL],
-            requests: 0,
             place,
-            credits: [queue; PORTS],
-            holder: [0; PORTS],
-            pointer: [0; PORTS],
-            ready: ALL,
-            unheld: ALL,
+            occupied: 0,
+            heads: [Packet::NOTHING; PORTS],
         }
     }
 }
@@ -98,6 +103,6 @@ mod tests {
 
     #[test]
     fn a_router_is_two_cache_lines() {
-        assert_eq!(size_of::<Router>(), 128);
+        assert_eq!((size_of::<Router>(), std::mem::offset_of!(Router, heads)), (128, 64));
     }
 }

@@ -8,20 +8,18 @@ use super::coordinate::MeshSize;
 use super::network::Network;
 use super::pattern::Pattern;
 use super::random::{Arrivals, Destinations};
-use super::router::{MEASURED, Packet};
+use super::router::Packet;
+use super::tally::UNMEASURED;
 use super::worklist::Worklist;
-
-/// No packet: coordinates take 24 bits.
-const NOTHING: u32 = u32::MAX;
 
 #[derive(Debug, Clone, Copy)]
 struct Source {
-    /// Destination of the packet that cannot be sent yet, or [`NOTHING`].
-    destination: u32,
-    /// The cycle in which that packet was created.
-    created: u32,
+    /// The packet that cannot be sent yet, if `waits`.
+    packet: Packet,
     /// The next cycle for which to draw, where the source is behind.
     clock: u32,
+    /// Whether there is such a packet.
+    waits: bool,
 }
 
 /// All sources of a mesh.
@@ -44,7 +42,7 @@ impl Sources {
             pattern,
             arrivals: Arrivals::new(seed, rate),
             destinations: Destinations::new(seed),
-            sources: vec![Source { destination: NOTHING, created: 0, clock: 0 }; nodes],
+            sources: vec![Source { packet: Packet::NOTHING, clock: 0, waits: false }; nodes],
             behind: Worklist::new(nodes),
             measured: 0,
         }
@@ -81,21 +79,19 @@ impl Sources {
     /// One cycle of the sources that hold a packet, without new ones.
     pub(crate) fn send_only(&mut self, network: &mut Network) {
         let sources = &mut self.sources;
-        let size = self.size;
         self.behind.retain(|node| {
             let source = &mut sources[node];
-            if source.destination != NOTHING && network.may_send(node) {
-                let tag = size.place(node as u32).packed();
-                network.send(node, Packet { destination: source.destination, created: source.created, tag });
-                source.destination = NOTHING;
+            if source.waits && network.may_send(node) {
+                network.send(node, source.packet);
+                source.waits = false;
             }
-            source.destination != NOTHING
+            source.waits
         });
     }
 
     /// Whether any source holds a packet.
     pub(crate) fn any_waiting(&self) -> bool {
-        self.behind.iter().any(|node| self.sources[node].destination != NOTHING)
+        self.behind.iter().any(|node| self.sources[node].waits)
     }
 
     /// Whether any source has not yet drawn for every cycle before `cycle`.
@@ -119,7 +115,7 @@ impl Sources {
         if !self.behind.contains(node) {
             self.sources[node].clock = now;
         }
-        if self.sources[node].destination == NOTHING {
+        if !self.sources[node].waits {
             while self.sources[node].clock <= now {
                 let cycle = self.sources[node].clock;
                 self.sources[node].clock += 1;
@@ -130,11 +126,11 @@ impl Sources {
             }
         }
         let clock = self.sources[node].clock;
-        if self.sources[node].destination != NOTHING {
+        if self.sources[node].waits {
             self.send_or_fall_behind(node, network, clock);
         }
-        if self.sources[node].destination == NOTHING && clock > now {
-            self.behind.set_word(node >> 6, self.behind.word(node >> 6) & !(1 << (node & 63)));
+        if !self.sources[node].waits && clock > now {
+            self.behind.remove(node);
         } else {
             self.behind.insert(node);
         }
@@ -142,23 +138,23 @@ impl Sources {
 
     #[inline]
     fn create(&mut self, node: usize, cycle: u32, measured_before: u32) {
-        let destination = self.pattern.destination(node as u32, self.size, &mut self.destinations);
+        let source = self.size.place(node as u32);
+        let destination = self.pattern.destination(source, self.size, &mut self.destinations);
         // BookSim2 draws the sub-network of every packet, of which there is one.
         self.destinations.below(1);
         let measured = cycle < measured_before;
         self.measured += u64::from(measured);
-        let source = &mut self.sources[node];
-        source.destination = destination.packed() | if measured { MEASURED } else { 0 };
-        source.created = cycle;
+        let tag = if measured { source.hops(destination) } else { UNMEASURED };
+        self.sources[node].packet = Packet { destination: destination.packed(), created: cycle, tag };
+        self.sources[node].waits = true;
     }
 
     #[inline]
     fn send_or_fall_behind(&mut self, node: usize, network: &mut Network, clock: u32) {
         let source = &mut self.sources[node];
         if network.may_send(node) {
-            let tag = self.size.place(node as u32).packed();
-            network.send(node, Packet { destination: source.destination, created: source.created, tag });
-            source.destination = NOTHING;
+            network.send(node, source.packet);
+            source.waits = false;
         } else {
             source.clock = clock;
             self.behind.insert(node);

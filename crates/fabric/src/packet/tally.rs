@@ -2,9 +2,11 @@
 
 use std::ops::Range;
 
-use super::coordinate::Coordinate;
 use super::histogram::Histogram;
-use super::router::{MEASURED, Packet};
+use super::router::Packet;
+
+/// Tag of packets that are not measured. Those that are have the routers on their way there instead: at least 1.
+pub(crate) const UNMEASURED: u32 = 0;
 
 /// Counts of a run under a traffic pattern.
 #[derive(Debug, Clone)]
@@ -30,10 +32,9 @@ impl Tally {
     pub(crate) fn deliver(&mut self, packet: Packet, cycle: u64) {
         self.accepted += u64::from(self.window.contains(&cycle));
         self.last_arrival = cycle;
-        if packet.destination & MEASURED != 0 {
+        if packet.tag != UNMEASURED {
             self.latencies.add(u64::from((cycle as u32).wrapping_sub(packet.created)));
-            let source = Coordinate::unpacked(packet.tag);
-            self.hops += u64::from(source.hops(Coordinate::unpacked(packet.destination)));
+            self.hops += u64::from(packet.tag);
         }
     }
 }

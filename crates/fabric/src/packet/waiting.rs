@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn rings_are_first_in_first_out_and_slots_are_used_again() {
-        let packet = |tag| Packet { destination: 0, created: 0, tag };
+        let packet = |tag| Packet { tag, ..Packet::NOTHING };
         let mut pool = WaitingPool::new();
         let (mut one, mut two) = (NONE, NONE);
         for round in 0..100 {

@@ -17,7 +17,7 @@ pub(super) fn text(answer: &Answer, wafer: &Wafer) -> String {
             duration(answer.time_per_output_token_us * 1e-6)
         ),
     );
-    line("all users", format!("{} tok/s", figure(answer.tokens_per_second_total)));
+    line("all users", all_users_line(answer));
     line(
         "first token",
         format!(
@@ -31,6 +31,19 @@ pub(super) fn text(answer: &Answer, wafer: &Wafer) -> String {
     line("model", model_line(answer));
     line("pipeline", pipeline_line(answer));
     text
+}
+
+/// What all users get, and what as many as fill the pipeline would get.
+fn all_users_line(answer: &Answer) -> String {
+    let now = format!("{} tok/s", figure(answer.tokens_per_second_total));
+    let Some(said) = answer.profiles.get(&answer.profile) else { return now };
+    let filling = said.full_pipeline_users;
+    if filling <= answer.users {
+        return now;
+    }
+    let speed = figure(said.full_pipeline_tokens_per_second);
+    let room = if answer.max_users < filling { ", but their KV cache does not fit" } else { "" };
+    format!("{now}; {} would fill the pipeline: {speed} tok/s{room}", plural(filling, "user"))
 }
 
 fn users_line(answer: &Answer) -> String {

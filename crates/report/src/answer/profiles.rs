@@ -4,7 +4,7 @@ use wafersim_answer::{Answer, ProfileAnswer};
 use wafersim_cost::Cause;
 
 use crate::grid::{Grid, Side};
-use crate::number::{duration, figure, share};
+use crate::number::{duration, figure, share, whole};
 use crate::paragraph::heading;
 
 pub(super) fn text(answer: &Answer) -> String {
@@ -20,6 +20,8 @@ pub(super) fn text(answer: &Answer) -> String {
     row("first token", &|said| duration(said.time_to_first_token_ms * 1e-3));
     row("one pass", &|said| duration(said.latency_us * 1e-6));
     row("slowest stage", &|said| duration(said.slowest_stage_us * 1e-6));
+    row("full pipeline: users", &|said| whole(said.full_pipeline_users));
+    row("full pipeline: tok/s", &|said| figure(said.full_pipeline_tokens_per_second));
     for cause in Cause::ALL {
         row(&format!("of a pass: {}", cause.name()), &|said| {
             let all: f64 = said.causes.values().sum();

@@ -8,7 +8,7 @@ use wafersim_answer::{
     Answer, BreakdownRow, ClockPoint, Influence, KnownError, MemoryBytes, ProfileAnswer, Question, Range, Uncertainty,
     Verdict, WorstPe, answer_without_ranges,
 };
-use wafersim_place::{ByteCounts, Fill, Rectangle};
+use wafersim_place::{ByteCounts, Rectangle};
 use wafersim_spec::scenario::{ExpertPlacement, Profile, WaferCount};
 use wafersim_spec::wafer::{Evidence, RateSet};
 use wafersim_spec::{Bytes, DataType, Model, Scenario, Wafer};
@@ -26,6 +26,8 @@ fn profile(speed: f64) -> ProfileAnswer {
         time_to_first_token_ms: 4500.0,
         latency_us: 1e6 / speed,
         slowest_stage_us: 35.5,
+        full_pipeline_users: 52,
+        full_pipeline_tokens_per_second: speed * 52.0,
         reaches_target: speed >= 2000.0,
         limit: "compute (60 % of a token's way, most of it in attention.softmax)".into(),
         causes: causes(600_000.0, 300_000.0, 100_000.0),
@@ -43,14 +45,15 @@ fn row(operator: &str, cycles: f64) -> BreakdownRow {
 
 /// The wafer of [`answer`].
 pub fn wafer() -> Wafer {
-    Wafer::builtin("wse3").unwrap()
+    Wafer::builtin("wse3").expect("built in")
 }
 
 /// An answer with figures that nobody computed.
 pub fn answer() -> Answer {
     let scenario = Scenario { context: 4096, prompt: 4096, ..Scenario::default() };
-    let question = Question::new(scenario, Model::builtin("qwen3-30b-a3b").unwrap(), wafer()).unwrap();
-    let mut answer = answer_without_ranges(&question).unwrap();
+    let question =
+        Question::new(scenario, Model::builtin("qwen3-30b-a3b").expect("built in"), wafer()).expect("a question");
+    let mut answer = answer_without_ranges(&question).expect("fits");
     answer.users = 8;
     answer.wafers = 16;
     answer.tokens_per_second_per_user = 550.0;
@@ -102,7 +105,6 @@ pub fn answer() -> Answer {
     answer.load.in_flight = 8;
     answer.load.stages = 62;
     answer.load.tokens_per_step = 3.3616;
-    answer.load.fill = Fill::Slot;
     let influence = |parameter, evidence, low: f64, high: f64, slow, fast| Influence {
         parameter,
         evidence,

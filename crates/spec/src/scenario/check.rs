@@ -24,6 +24,7 @@ impl ScenarioFile {
 
         let wafers = self.wafers.unwrap_or(default.wafers);
         settings::check(file, "wafers", Given::Word(&wafers.to_string()))?;
+        let default_context = self.context.is_none();
         let context = whole("context", self.context.unwrap_or(default.context))?;
         let clock_ghz = match self.clock_ghz {
             Some(clock) => Some(real("clock_ghz", clock)?),
@@ -58,6 +59,7 @@ impl ScenarioFile {
             wafers,
             users: whole("users", self.users.unwrap_or(default.users))?,
             context,
+            default_context,
             prompt: whole("prompt", self.prompt.unwrap_or(context))?,
             profile: self.profile.unwrap_or(default.profile),
             placement: self.placement.unwrap_or(default.placement),
@@ -89,6 +91,17 @@ fn check_wafer_parameter(file: &str, path: &str, value: f64) -> Result<(), SpecE
 }
 
 impl Scenario {
+    /// Where no context was given, shortens the default to the positions that the model was made for, and a prompt that
+    /// followed it with it.
+    pub fn fit_default_context(&mut self, model: &Model) {
+        if self.default_context && self.context > model.max_positions {
+            if self.prompt == self.context {
+                self.prompt = model.max_positions;
+            }
+            self.context = model.max_positions;
+        }
+    }
+
     /// Refuses a context or prompt that is too long for the model: more than [`CONTEXT_BEYOND_POSITIONS`] times its
     /// `max_position_embeddings`.
     ///

@@ -1,0 +1,49 @@
+//! `simctl validate`: tables of measurements, built in and given.
+
+use std::fs;
+
+use crate::surface::{repository, simctl};
+
+const HEADER: &str = "id,device,kernel,grid_x,grid_y,params,metric,value,unit,evidence,source\n";
+
+#[test]
+fn the_built_in_table_is_predicted_whole() {
+    let json = simctl("validate --format json").json();
+    let table = fs::read_to_string(repository("benches/measurements/wse.csv")).unwrap();
+    assert_eq!(json["rows"].as_u64(), Some(table.lines().count() as u64 - 1));
+    assert_eq!(json["skipped"].as_array().map(Vec::len), Some(0));
+    assert!(json["mape_percent"].as_f64().is_some_and(|error| error < 5.0), "{}", json["mape_percent"]);
+    let rows: u64 = json["groups"].as_array().unwrap().iter().filter_map(|group| group["rows"].as_u64()).sum();
+    assert_eq!(Some(rows), json["rows"].as_u64());
+}
+
+#[test]
+fn a_given_table_may_name_devices_that_are_given_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data.csv");
+    let rows = "a,wse3,message,2,1,hops=1;words=1,cycles,42,cycles,silicon,x\n\
+                b,mine,message,2,1,hops=1;words=1,cycles,42,cycles,silicon,x\n\
+                c,wse3,teleport,2,1,,cycles,1,cycles,silicon,x\n";
+    fs::write(&data, format!("\u{feff}{HEADER}{rows}")).unwrap();
+    let ask = |more: &str| simctl(&format!("validate --data {} {more} --format json", data.display())).json();
+    let without = ask("");
+    assert_eq!(without["rows"], 1);
+    assert_eq!(without["skipped"].as_array().map(Vec::len), Some(2));
+    assert!(without["skipped"][0]["why"].as_str().is_some_and(|why| why.contains("no wafer 'mine'")));
+    assert_eq!(ask("--wafer mine=wse2")["rows"], 2);
+    let file = folder.path().join("mine.toml");
+    fs::copy(repository("models/wafer/wse3.toml"), &file).unwrap();
+    let by_file = ask(&format!("--wafer {}", file.display()));
+    assert_eq!(by_file["predictions"][0]["predicted"], by_file["predictions"][1]["predicted"]);
+    let replaced = ask("--wafer wse3=example-dojo-like");
+    assert_ne!(replaced["predictions"][0]["predicted"], without["predictions"][0]["predicted"]);
+}
+
+#[test]
+fn the_other_formats_are_for_people() {
+    let text = simctl("validate").data();
+    assert!(text.lines().all(|line| line.len() <= 100));
+    assert!(text.contains("\nMean absolute error "), "{text}");
+    let markdown = simctl("validate --format markdown").data();
+    assert!(markdown.contains("| kernel | machine | measured on |"), "{markdown}");
+}
