@@ -30,6 +30,9 @@ pub struct AxisFlags {
     /// Data types of weights, a list [default: fp8].
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = choice::data_types())]
     weights: Vec<String>,
+    /// Data types of the KV cache, a list [default: bf16].
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = choice::data_types())]
+    kv: Vec<String>,
     /// Whose kernels are assumed, a list or `all` [default: waferllm].
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = choice::profiles_or_all())]
     profile: Vec<String>,
@@ -51,6 +54,8 @@ impl AxisFlags {
             wafers: list("--wafers", "wafers", &self.wafers).values(|file| file.wafers, || vec![scenario.wafers])?,
             weights: list("--weights", "precision.weights", &self.weights)
                 .values(|file| file.precision.weights, || vec![scenario.precision.weights])?,
+            kv_caches: list("--kv", "precision.kv_cache", &self.kv)
+                .values(|file| file.precision.kv_cache, || vec![scenario.precision.kv_cache])?,
             profiles: list("--profile", "profile", &profiles).values(|file| file.profile, || vec![scenario.profile])?,
             placements: list("--placement", "placement", &placements)
                 .values(|file| file.placement, || vec![scenario.placement])?,
@@ -140,6 +145,7 @@ mod tests {
             context: none(),
             wafers: none(),
             weights: none(),
+            kv: none(),
             placement: none(),
         }
     }

@@ -49,7 +49,12 @@ impl DecodeTiming {
         let users = scenario.users;
         let micro_batch = micro_batch.clamp(1, users);
         let step_tokens = micro_batch.saturating_mul(question.tokens_per_step());
-        let times = StageTimes::new(question, placement, reading, Flow::Decode { tokens: step_tokens });
+        let times = StageTimes::new(
+            question,
+            placement,
+            reading,
+            Flow::Decode { tokens: step_tokens, context: scenario.context },
+        );
         let in_flight = users.div_ceil(micro_batch);
         let latency = times.latency.total();
         let full = times.slowest * in_flight as f64;
@@ -59,7 +64,12 @@ impl DecodeTiming {
         let speculation = scenario.speculation;
         if speculation.draft_length > 0 {
             let (draft, acceptance) = (f64::from(speculation.draft_length), speculation.acceptance);
-            let one = StageTimes::new(question, placement, reading, Flow::Decode { tokens: micro_batch });
+            let one = StageTimes::new(
+                question,
+                placement,
+                reading,
+                Flow::Decode { tokens: micro_batch, context: scenario.context },
+            );
             period += one.latency.total() * (draft * speculation.draft_cost);
             tokens_per_step =
                 if acceptance < 1.0 { (1.0 - acceptance.powf(draft + 1.0)) / (1.0 - acceptance) } else { draft + 1.0 };

@@ -18,7 +18,7 @@ mod stage;
 mod uncertainty;
 pub mod validate;
 
-pub use decode::DecodeTiming;
+pub use decode::{DecodeTiming, Pace};
 pub use error::AnswerError;
 pub use provenance::{KnownError, Provenance};
 pub use question::Question;

@@ -18,6 +18,8 @@ pub struct Axes {
     pub placements: Vec<ExpertPlacement>,
     /// Data types of weights.
     pub weights: Vec<DataType>,
+    /// Data types of the KV cache.
+    pub kv_caches: Vec<DataType>,
     /// Profiles.
     pub profiles: Vec<Profile>,
     /// Context lengths in tokens.
@@ -33,6 +35,7 @@ impl Axes {
             wafers: vec![scenario.wafers],
             placements: vec![scenario.placement],
             weights: vec![scenario.precision.weights],
+            kv_caches: vec![scenario.precision.kv_cache],
             profiles: vec![scenario.profile],
             contexts: vec![scenario.context],
             users: vec![scenario.users],
@@ -45,6 +48,7 @@ impl Axes {
             self.wafers.len(),
             self.placements.len(),
             self.weights.len(),
+            self.kv_caches.len(),
             self.profiles.len(),
             self.contexts.len(),
             self.users.len(),
@@ -53,31 +57,34 @@ impl Axes {
         .fold(1, usize::saturating_mul)
     }
 
+    /// The scenarios of the grid: `base` with one value of each list, and the prompt as long as the context.
     fn scenarios(&self, base: &Scenario) -> Vec<Scenario> {
-        let mut scenarios = Vec::with_capacity(self.points());
-        for &wafers in &self.wafers {
-            for &placement in &self.placements {
-                for &weights in &self.weights {
-                    for &profile in &self.profiles {
-                        for &context in &self.contexts {
-                            for &users in &self.users {
-                                let mut scenario = base.clone();
-                                scenario.wafers = wafers;
-                                scenario.placement = placement;
-                                scenario.precision.weights = weights;
-                                scenario.profile = profile;
-                                scenario.context = context;
-                                scenario.prompt = context;
-                                scenario.users = users;
-                                scenarios.push(scenario);
-                            }
-                        }
-                    }
-                }
-            }
-        }
+        let mut scenarios = vec![base.clone()];
+        vary(&mut scenarios, &self.wafers, |scenario, wafers| scenario.wafers = wafers);
+        vary(&mut scenarios, &self.placements, |scenario, placement| scenario.placement = placement);
+        vary(&mut scenarios, &self.weights, |scenario, weights| scenario.precision.weights = weights);
+        vary(&mut scenarios, &self.kv_caches, |scenario, kv_cache| scenario.precision.kv_cache = kv_cache);
+        vary(&mut scenarios, &self.profiles, |scenario, profile| scenario.profile = profile);
+        vary(&mut scenarios, &self.contexts, |scenario, context| {
+            (scenario.context, scenario.prompt, scenario.default_context) = (context, context, false);
+        });
+        vary(&mut scenarios, &self.users, |scenario, users| scenario.users = users);
         scenarios
     }
+}
+
+/// Replaces every scenario by as many as there are values.
+fn vary<T: Copy>(scenarios: &mut Vec<Scenario>, values: &[T], set: impl Fn(&mut Scenario, T)) {
+    *scenarios = scenarios
+        .iter()
+        .flat_map(|scenario| {
+            values.iter().map(|value| {
+                let mut varied = scenario.clone();
+                set(&mut varied, *value);
+                varied
+            })
+        })
+        .collect();
 }
 
 /// One point of the table.
@@ -93,6 +100,8 @@ pub struct PlanRow {
     pub placement: ExpertPlacement,
     /// Data type of weights.
     pub weights: DataType,
+    /// Data type of the KV cache.
+    pub kv_cache: DataType,
     /// Profile.
     pub profile: Profile,
     /// Whether it fits.
@@ -169,6 +178,7 @@ fn row(question: &Question) -> Result<PlanRow, AnswerError> {
         wafers_asked: scenario.wafers,
         placement: scenario.placement,
         weights: scenario.precision.weights,
+        kv_cache: scenario.precision.kv_cache,
         profile: scenario.profile,
         fits: false,
         wafers: None,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use wafersim_cost::{Cause, Cost};
-use wafersim_place::{ByteCounts, Item, KvLayoutChoice, Placement, Rectangle, place};
+use wafersim_place::{ByteCounts, Item, KvLayoutChoice, Placement, Rectangle, UNLIMITED, place};
 use wafersim_spec::model::ParameterCount;
 use wafersim_spec::scenario::{ExpertPlacement, Profile, Routing, WaferCount};
 use wafersim_spec::wafer::Key;
@@ -78,6 +78,12 @@ pub struct Verdict {
     pub reachable_under: Vec<Profile>,
     /// Clock of the verdict in GHz.
     pub clock_ghz: f64,
+    /// The wafer's nominal clock in GHz, and the ends of the range that is published.
+    pub nominal_clock_ghz: f64,
+    /// The lowest clock that is published.
+    pub lowest_clock_ghz: f64,
+    /// The highest clock that is published.
+    pub highest_clock_ghz: f64,
     /// Whether the verdict is another one somewhere in the published range of the clock.
     pub depends_on_clock: bool,
 }
@@ -179,6 +185,8 @@ pub struct WorstPe {
 /// The load as it was run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Load {
+    /// Wafers that hold something: fewer than `wafers` where the rest would only make ways longer.
+    pub wafers_used: u32,
     /// Tokens of the prompt of the time to first token.
     pub prompt: u64,
     /// Users whose tokens go through together.
@@ -204,7 +212,9 @@ struct Candidates {
     /// Placements with the micro-batch that each was made for. The first is for single tokens, in the layout of fewest
     /// bytes.
     ways: Vec<(Placement, u64)>,
-    /// Users that the wafers hold in the layout of fewest bytes.
+    /// Wafers that were asked for, or the fewest.
+    wafers: u32,
+    /// Users that these wafers hold in any arrangement.
     max_users: u64,
 }
 
@@ -244,20 +254,39 @@ pub fn answer_without_ranges(question: &Question) -> Result<Answer, AnswerError>
 /// that the softmax is computed less often and scores travel less far, many mean less memory for queries.
 const DIMENSION_SPLITS: [u64; 6] = [1, 2, 4, 8, 16, 32];
 
-/// Places the model on the fewest wafers for single tokens in the smallest layout; then on these wafers for the
-/// micro-batches and with the KV layouts worth trying, as far as they fit.
+/// Most other divisions of the wafers that are tried when more wafers are given than the model needs.
+const OTHER_DIVISIONS: usize = 4;
+
+/// Places the model for single tokens in the smallest layout on the wafers of the scenario; then for the micro-batches and
+/// with the KV layouts worth trying, as far as they fit. Where more wafers are given than the fewest, divisions that leave
+/// some of them idle are tried too: regions that are larger than need be make longer ways.
 fn candidates(question: &Question) -> Result<Candidates, AnswerError> {
     let tokens = |micro_batch: u64| micro_batch.saturating_mul(question.tokens_per_step());
-    let first = place(&question.request(question.scenario.wafers, tokens(1), KvLayoutChoice::Balanced))?;
-    let wafers = WaferCount::Exactly(first.wafers);
-    let max_users = first.max_users(question.scenario.context);
-    let slots = first.slots_per_wafer;
+    let asked = question.scenario.wafers;
+    let first = place(&question.request(asked, tokens(1), KvLayoutChoice::Balanced))?;
+    let wafers = first.wafers;
+    let mut ways = ways_on(question, first);
+    if matches!(asked, WaferCount::Exactly(_)) {
+        for fewer in divisions(question, wafers) {
+            let request = question.request(WaferCount::Exactly(fewer), tokens(1), KvLayoutChoice::Balanced);
+            if let Ok(placement) = place(&request) {
+                ways.extend(ways_on(question, placement));
+            }
+        }
+    }
+    let max_users = most_users(question, wafers, ways[0].0.max_users(question.scenario.context));
+    Ok(Candidates { ways, wafers, max_users })
+}
+
+/// A placement in the layout of fewest bytes, and the other ways of working on the same slots.
+fn ways_on(question: &Question, first: Placement) -> Vec<(Placement, u64)> {
+    let tokens = |micro_batch: u64| micro_batch.saturating_mul(question.tokens_per_step());
+    let (wafers, slots) = (WaferCount::Exactly(first.wafers), first.slots_per_wafer);
     let sizes = candidate_micro_batches(question.scenario.users, first.slots.len() as u64);
     let mut ways = vec![(first, 1)];
-    let layouts = DIMENSION_SPLITS.map(KvLayoutChoice::DimensionSplit);
     for micro_batch in sizes {
         let balanced = (micro_batch > 1).then_some(KvLayoutChoice::Balanced);
-        for kv_layout in balanced.into_iter().chain(layouts) {
+        for kv_layout in balanced.into_iter().chain(DIMENSION_SPLITS.map(KvLayoutChoice::DimensionSplit)) {
             // What does not fit is not considered. A layout for which the slots must change is another arrangement, not
             // another KV layout.
             match place(&question.request(wafers, tokens(micro_batch), kv_layout)) {
@@ -266,7 +295,42 @@ fn candidates(question: &Question) -> Result<Candidates, AnswerError> {
             }
         }
     }
-    Ok(Candidates { ways, max_users })
+    ways
+}
+
+/// Wafer counts below `wafers` at which the slots of the fewest wafers can be dealt out with fewer slots on each: the fewest
+/// itself first.
+fn divisions(question: &Question, wafers: u32) -> Vec<u32> {
+    let request = question.request(WaferCount::Auto, question.tokens_per_step(), KvLayoutChoice::Balanced);
+    let Ok(fewest) = place(&request) else { return Vec::new() };
+    let slots = fewest.slots.len() as u64;
+    let mut counts: Vec<u32> = (1..=fewest.slots_per_wafer)
+        .rev()
+        .filter_map(|per_wafer| u32::try_from(slots.div_ceil(per_wafer)).ok())
+        .filter(|count| *count < wafers)
+        .collect();
+    counts.dedup();
+    counts.truncate(OTHER_DIVISIONS);
+    counts
+}
+
+/// Most users with the context of the scenario that so many wafers hold in any arrangement. `known` users are known to fit.
+fn most_users(question: &Question, wafers: u32, known: u64) -> u64 {
+    let mut request =
+        question.request(WaferCount::Exactly(wafers), question.tokens_per_step(), KvLayoutChoice::Balanced);
+    let mut fits = |users: u64| {
+        request.users = users;
+        place(&request).is_ok()
+    };
+    let (mut low, mut high) = (known.max(1), known.max(1).saturating_mul(2));
+    while high < UNLIMITED && fits(high) {
+        (low, high) = (high, high.saturating_mul(2));
+    }
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if fits(middle) { low = middle } else { high = middle }
+    }
+    low
 }
 
 fn base_answer(question: &Question) -> Result<(Answer, Placement), AnswerError> {
@@ -290,6 +354,7 @@ fn base_answer(question: &Question) -> Result<(Answer, Placement), AnswerError> 
     let Some((placement, timing, figures)) = chosen else {
         return Err(AnswerError::NotANumber { what: "the profile", value: scenario.profile.to_string() });
     };
+    let clock = question.wafer.figure(Key::ClockGigahertz);
     let verdict = Verdict {
         target: scenario.target,
         reachable: figures.reaches_target,
@@ -297,6 +362,9 @@ fn base_answer(question: &Question) -> Result<(Answer, Placement), AnswerError> 
         limit: figures.limit.clone(),
         reachable_under: profiles.iter().filter(|(_, said)| said.reaches_target).map(|(profile, _)| *profile).collect(),
         clock_ghz: question.clock().gigahertz(),
+        nominal_clock_ghz: clock.value,
+        lowest_clock_ghz: clock.low,
+        highest_clock_ghz: clock.high,
         depends_on_clock: false,
     };
     let answer = Answer {
@@ -304,7 +372,7 @@ fn base_answer(question: &Question) -> Result<(Answer, Placement), AnswerError> 
         parameters: question.model.parameters(),
         kv_bytes_per_token: question.model.kv_bytes_per_token(&scenario.precision),
         wafer: question.wafer.name.clone(),
-        wafers: placement.wafers,
+        wafers: candidates.wafers,
         users: scenario.users,
         context: scenario.context,
         profile: scenario.profile,
@@ -318,6 +386,7 @@ fn base_answer(question: &Question) -> Result<(Answer, Placement), AnswerError> 
         breakdown: breakdown(&timing),
         memory: memory(placement),
         load: Load {
+            wafers_used: placement.wafers_used,
             prompt: scenario.prompt,
             micro_batch: timing.micro_batch,
             in_flight: timing.in_flight,
@@ -394,7 +463,7 @@ fn percent(part: f64, whole: f64) -> f64 {
 }
 
 fn causes(cost: &Cost) -> BTreeMap<&'static str, f64> {
-    Cause::ALL.into_iter().map(|cause| (cause.name(), cost.cause(cause).0)).collect()
+    Cause::ALL.into_iter().map(|cause| (cause.key(), cost.cause(cause).0)).collect()
 }
 
 fn breakdown(timing: &DecodeTiming) -> Vec<BreakdownRow> {

@@ -20,6 +20,8 @@ pub enum Flow {
     Decode {
         /// Tokens in it.
         tokens: u64,
+        /// Tokens in the cache that each sees.
+        context: u64,
     },
     /// A chunk of a prompt.
     Prefill {
@@ -33,7 +35,7 @@ pub enum Flow {
 impl Flow {
     const fn tokens(self) -> u64 {
         match self {
-            Self::Decode { tokens } | Self::Prefill { tokens, .. } => tokens,
+            Self::Decode { tokens, .. } | Self::Prefill { tokens, .. } => tokens,
         }
     }
 }
@@ -227,7 +229,7 @@ fn layer_load(layout: &LayerLayout, tokens: u64, routing: Routing) -> ExpertLoad
 fn layer_cost(question: &Question, layout: &LayerLayout, reading: &LayerReading, flow: Flow) -> ProgramCost {
     let scenario = &question.scenario;
     let (tokens, context) = match flow {
-        Flow::Decode { tokens } => (tokens, scenario.context),
+        Flow::Decode { tokens, context } => (tokens, context),
         Flow::Prefill { tokens, before } => (tokens, before),
     };
     let kv = KvShape {
@@ -264,7 +266,7 @@ fn table_cost(question: &Question, table: &TableLayout, reading: &LayerReading, 
     let (here, hidden) = (region(table.columns, table.rows), question.model.hidden);
     let precision = question.scenario.precision;
     let rows = match flow {
-        Flow::Decode { tokens } => tokens,
+        Flow::Decode { tokens, .. } => tokens,
         Flow::Prefill { .. } => 1,
     };
     reading.fastest(|options| {

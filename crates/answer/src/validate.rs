@@ -66,8 +66,8 @@ pub struct Group {
 /// What a validation found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Validation {
-    /// Mean of the absolute errors of all predicted rows, in per cent.
-    pub mape_percent: f64,
+    /// Mean of the absolute errors of all predicted rows, in per cent; nothing where no row could be predicted.
+    pub mape_percent: Option<f64>,
     /// Number of predicted rows.
     pub rows: usize,
     /// By kernel, machine and rate set.
@@ -122,7 +122,13 @@ pub fn validate(measurements: &[Measurement], wafers: &BTreeMap<String, Wafer>) 
         })
         .collect();
     let all: Vec<f64> = predictions.iter().map(|prediction| prediction.error_percent.abs()).collect();
-    Validation { mape_percent: mean(&all), rows: predictions.len(), groups, predictions, skipped }
+    Validation {
+        mape_percent: (!all.is_empty()).then(|| mean(&all)),
+        rows: predictions.len(),
+        groups,
+        predictions,
+        skipped,
+    }
 }
 
 fn names(wafers: &BTreeMap<String, Wafer>) -> String {

@@ -27,6 +27,18 @@ impl Cause {
     /// All causes in the order they are printed.
     pub const ALL: [Self; 6] = [Self::Compute, Self::Hops, Self::Payload, Self::Stages, Self::RouteChange, Self::Link];
 
+    /// Name in JSON and CSV.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Compute => "compute",
+            Self::Hops => "hops",
+            Self::Payload => "payload",
+            Self::Stages => "stages",
+            Self::RouteChange => "route_changes",
+            Self::Link => "wafer_links",
+        }
+    }
+
     /// Name in tables.
     pub const fn name(self) -> &'static str {
         match self {

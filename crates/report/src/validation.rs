@@ -96,14 +96,12 @@ fn summary(validation: &Validation) -> String {
         0 => String::new(),
         count => format!("; {} not predicted", plural(count as u64, "row")),
     };
-    if validation.rows == 0 {
-        return format!("No row could be predicted{skipped}.");
+    match validation.mape_percent {
+        None => format!("No row could be predicted{skipped}."),
+        Some(mean) => {
+            format!("Mean absolute error {mean:.2} % over {}{skipped}.", plural(validation.rows as u64, "row"))
+        }
     }
-    format!(
-        "Mean absolute error {:.2} % over {}{skipped}.",
-        validation.mape_percent,
-        plural(validation.rows as u64, "row")
-    )
 }
 
 const fn measured_on(evidence: RateSet) -> &'static str {

@@ -45,7 +45,7 @@ const fn title(cause: Cause) -> &'static str {
 }
 
 fn sum<'a>(rows: impl IntoIterator<Item = &'a BreakdownRow>, cause: Cause) -> f64 {
-    let of = |causes: &BTreeMap<&'static str, f64>| causes.get(cause.name()).copied().unwrap_or(0.0);
+    let of = |causes: &BTreeMap<&'static str, f64>| causes.get(cause.key()).copied().unwrap_or(0.0);
     rows.into_iter().map(|row| of(&row.causes)).sum()
 }
 

@@ -26,11 +26,17 @@ pub(super) fn text(answer: &Answer, wafer: &Wafer) -> String {
             plural(answer.load.prompt, "token")
         ),
     );
-    line("wafers", format!("{} x {}, {}", whole(u64::from(answer.wafers)), answer.wafer, wafer.title));
+    line("wafers", wafers_line(answer, wafer));
     line("users", users_line(answer));
     line("model", model_line(answer));
     line("pipeline", pipeline_line(answer));
     text
+}
+
+fn wafers_line(answer: &Answer, wafer: &Wafer) -> String {
+    let idle = answer.wafers.saturating_sub(answer.load.wafers_used);
+    let idle = if idle > 0 { format!("; {idle} of them idle, which is faster than longer ways") } else { String::new() };
+    format!("{} x {}, {}{idle}", whole(u64::from(answer.wafers)), answer.wafer, wafer.title)
 }
 
 /// What all users get, and what as many as fill the pipeline would get.

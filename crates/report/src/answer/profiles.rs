@@ -25,7 +25,7 @@ pub(super) fn text(answer: &Answer) -> String {
     for cause in Cause::ALL {
         row(&format!("of a pass: {}", cause.name()), &|said| {
             let all: f64 = said.causes.values().sum();
-            let own = said.causes.get(cause.name()).copied().unwrap_or(0.0);
+            let own = said.causes.get(cause.key()).copied().unwrap_or(0.0);
             share(if all > 0.0 { own / all } else { 0.0 })
         });
     }

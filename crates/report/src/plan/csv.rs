@@ -17,6 +17,7 @@ const FIELDS: &[Field] = &[
     ("wafers_asked", |_, row| row.wafers_asked.to_string()),
     ("placement", |_, row| row.placement.to_string()),
     ("weights", |_, row| row.weights.name().to_owned()),
+    ("kv_cache", |_, row| row.kv_cache.name().to_owned()),
     ("profile", |_, row| row.profile.to_string()),
     ("context", |_, row| row.context.to_string()),
     ("users", |_, row| row.users.to_string()),

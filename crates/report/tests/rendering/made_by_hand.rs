@@ -136,6 +136,7 @@ pub fn plan() -> Plan {
         wafers_asked: WaferCount::Exactly(16),
         placement: ExpertPlacement::Spread,
         weights: DataType::Fp8,
+        kv_cache: DataType::Bf16,
         profile: Profile::Bound,
         fits: speed.is_some(),
         wafers: Some(if speed.is_some() { 16 } else { 21 }),

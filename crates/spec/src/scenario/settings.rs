@@ -273,6 +273,7 @@ mod tests {
 
     #[test]
     fn the_defaults_are_allowed() {
-        assert_eq!(ScenarioFile::default().check("defaults"), Ok(Scenario::default()));
+        let expected = Scenario { default_context: true, ..Scenario::default() };
+        assert_eq!(ScenarioFile::default().check("defaults"), Ok(expected));
     }
 }
