@@ -33,7 +33,9 @@ fn points(criterion: &mut Criterion) {
     group.bench_function("qwen3-coder, placement included", |bench| {
         bench.iter(|| answer_without_ranges(black_box(&question)));
     });
-    group.bench_function("qwen3-coder, with ranges and known errors", |bench| bench.iter(|| answer(black_box(&question))));
+    group.bench_function("qwen3-coder, with ranges and known errors", |bench| {
+        bench.iter(|| answer(black_box(&question)))
+    });
     let (model, machine) = (qwen3_coder(), Machine::from(&wse3()));
     group.bench_function("placement alone", |bench| {
         bench.iter(|| place(black_box(&Request { context: 32_768, ..Request::new(&model, machine) })));

@@ -6,15 +6,12 @@ use crate::choice;
 use crate::failure::Failure;
 use crate::layers::Layers;
 
-/// Which model, and how its cache and activations are stored.
+/// Which model, and how its activations are stored.
 #[derive(Debug, Args)]
 pub struct ModelFlags {
     /// Built-in model (see `simctl models`), or path of a Hugging Face config.json.
     #[arg(long, value_name = "NAME|PATH")]
     model: Option<String>,
-    /// Data type of the KV cache.
-    #[arg(long, value_name = "TYPE", value_parser = choice::data_types())]
-    kv: Option<String>,
     /// Data type of activations.
     #[arg(long, value_name = "TYPE", value_parser = choice::arithmetic_types())]
     activations: Option<String>,
@@ -24,7 +21,6 @@ impl ModelFlags {
     /// Lays the flags on the layers.
     pub fn apply(&self, layers: &mut Layers) -> Result<(), Failure> {
         layers.flag("--model", "model", self.model.as_deref())?;
-        layers.flag("--kv", "precision.kv_cache", self.kv.as_deref())?;
         layers.flag("--activations", "precision.activations", self.activations.as_deref())
     }
 }

@@ -62,6 +62,7 @@ impl Question {
             experts: self.scenario.placement,
             fill: Fill::Slot,
             kv_layout,
+            arrangement: None,
         }
     }
 }

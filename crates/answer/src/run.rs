@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use wafersim_cost::{Cause, Cost};
-use wafersim_place::{ByteCounts, Item, KvLayoutChoice, Placement, Rectangle, UNLIMITED, place};
+use wafersim_place::{
+    Arrangement, ByteCounts, Item, KvLayoutChoice, Machine, Placement, Rectangle, Request, UNLIMITED, place,
+};
 use wafersim_spec::model::ParameterCount;
 use wafersim_spec::scenario::{ExpertPlacement, Profile, Routing, WaferCount};
 use wafersim_spec::wafer::Key;
@@ -254,6 +256,9 @@ pub fn answer_without_ranges(question: &Question) -> Result<Answer, AnswerError>
 /// that the softmax is computed less often and scores travel less far, many mean less memory for queries.
 const DIMENSION_SPLITS: [u64; 6] = [1, 2, 4, 8, 16, 32];
 
+/// Most shapes of slots that are tried: the shortest ways first.
+const MOST_SHAPES: usize = 3;
+
 /// Most other divisions of the wafers that are tried when more wafers are given than the model needs.
 const OTHER_DIVISIONS: usize = 4;
 
@@ -278,20 +283,37 @@ fn candidates(question: &Question) -> Result<Candidates, AnswerError> {
     Ok(Candidates { ways, wafers, max_users })
 }
 
-/// A placement in the layout of fewest bytes, and the other ways of working on the same slots.
+/// A placement in the layout of fewest bytes, and the other ways of working on slots of the same number: in other shapes,
+/// with other KV layouts, for other micro-batches.
 fn ways_on(question: &Question, first: Placement) -> Vec<(Placement, u64)> {
     let tokens = |micro_batch: u64| micro_batch.saturating_mul(question.tokens_per_step());
-    let (wafers, slots) = (WaferCount::Exactly(first.wafers), first.slots_per_wafer);
-    let sizes = candidate_micro_batches(question.scenario.users, first.slots.len() as u64);
+    let (wafers, slots, chosen) = (WaferCount::Exactly(first.wafers), first.slots_per_wafer, first.arrangement);
+    let machine = Machine::from(&question.wafer);
+    let mut shapes: Vec<Arrangement> = Arrangement::of_slots(slots, &machine).collect();
+    shapes.sort_by_key(|shape| {
+        let (columns, rows) = shape.slot_size(&machine);
+        (*shape != chosen, columns + rows)
+    });
+    shapes.truncate(MOST_SHAPES);
+    let mut sizes = candidate_micro_batches(question.scenario.users, first.slots.len() as u64);
+    if !sizes.contains(&1) {
+        sizes.insert(0, 1);
+    }
     let mut ways = vec![(first, 1)];
-    for micro_batch in sizes {
-        let balanced = (micro_batch > 1).then_some(KvLayoutChoice::Balanced);
-        for kv_layout in balanced.into_iter().chain(DIMENSION_SPLITS.map(KvLayoutChoice::DimensionSplit)) {
-            // What does not fit is not considered. A layout for which the slots must change is another arrangement, not
-            // another KV layout.
-            match place(&question.request(wafers, tokens(micro_batch), kv_layout)) {
-                Ok(placement) if placement.slots_per_wafer == slots => ways.push((placement, micro_batch)),
-                _ => {}
+    for shape in shapes {
+        for &micro_batch in &sizes {
+            for kv_layout in
+                [KvLayoutChoice::Balanced].into_iter().chain(DIMENSION_SPLITS.map(KvLayoutChoice::DimensionSplit))
+            {
+                if (shape, micro_batch, kv_layout) == (chosen, 1, KvLayoutChoice::Balanced) {
+                    // The first one.
+                    continue;
+                }
+                let request = question.request(wafers, tokens(micro_batch), kv_layout);
+                // What does not fit is not considered.
+                if let Ok(placement) = place(&Request { arrangement: Some(shape), ..request }) {
+                    ways.push((placement, micro_batch));
+                }
             }
         }
     }

@@ -9,7 +9,9 @@ use wafersim_fabric::packet::{Pattern, TrafficConfig, TrafficError};
 
 fn main() -> Result<(), TrafficError> {
     let only = std::env::args().nth(1).and_then(|side| side.parse::<u32>().ok());
-    println!("mesh         pattern   rate   router-cycles/s  flit-hops/s  ns/router-cycle  ns/flit-hop  idle bytes/router");
+    println!(
+        "mesh         pattern   rate   router-cycles/s  flit-hops/s  ns/router-cycle  ns/flit-hop  idle bytes/router"
+    );
     for (side, rate, cycles) in [
         (8, 0.05, 400_000),
         (8, 0.3, 100_000),

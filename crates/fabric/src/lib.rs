@@ -6,4 +6,5 @@
 //! Nothing here knows of language models, placement or files, and nothing prints, reads a clock or draws a random
 //! number that its input does not determine.
 
+pub mod circuit;
 pub mod packet;

@@ -137,7 +137,7 @@ fn spread_query(kernel: &mut Kernel, heads: Heads, kv: KvShape, vectors: u64, qu
         .saturating_mul(vectors);
     let target = kernel.buffer("attention.query_spread", elements.div_ceil(kv.dimension_split.max(1)));
     let wavelets = kernel.activations().wavelets(elements);
-    let colors = kernel.program.new_colors(0);
+    let colors = collective::transit_colors(&mut kernel.program, Axis::X);
     vec![kernel.program.step(Action::Relayout(Relayout {
         axis: Axis::X,
         hops: kv.columns_per_head,
@@ -176,7 +176,7 @@ fn over_tokens(kernel: &mut Kernel, kv: KvShape, payload: BufferId, operator: Re
 /// The append of the new keys and values and the shift that keeps the rows level: one row up for both, and two copies.
 pub fn append(kernel: &mut Kernel, elements: u64) -> Vec<Node> {
     let entry = kernel.typed_buffer("kv.entry", elements, kernel.precision.kv_cache);
-    let colors = kernel.program.new_colors(0);
+    let colors = collective::transit_colors(&mut kernel.program, Axis::Y);
     let shift = Action::Shift(wafersim_program::Shift { axis: Axis::Y, ring: false, payload: entry, colors });
     let copy: Vec<Work> = vec![kernel.work(Operation::Copy, elements, 2)];
     vec![kernel.compute(Math::KvAppend, &[entry], entry, copy), kernel.program.step(shift)]

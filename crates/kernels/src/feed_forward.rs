@@ -4,7 +4,7 @@
 //! experts is taken before the one reduction that a dense network needs as well. Clustered experts work at the same
 //! time, each in its rectangle, for which tokens travel there (dispatch) and back (combine).
 
-use wafersim_program::{Action, Axis, BufferId, Math, Node, Operation, ReduceOperator, Region, Relayout};
+use wafersim_program::{Action, Axis, BufferId, Math, Node, Operation, ReduceOperator, Region, Relayout, collective};
 
 use crate::context::Kernel;
 use crate::gemm::{self, Tile};
@@ -116,14 +116,16 @@ fn selection(kernel: &mut Kernel, experts: u64, top_k: u64, vectors: u64, scores
     let all = kernel.buffer("router.all_scores", experts.saturating_mul(vectors));
     let hops = kernel.region().columns - 1;
     let mut nodes = vec![relayout(kernel, Axis::X, hops, experts.saturating_mul(vectors), scores, all, false)];
-    let passes = top_k.saturating_mul(vectors);
+    let chosen = top_k.saturating_mul(vectors);
+    // One pass for each chosen expert, or a single one.
+    let passes = if kernel.options.single_pass_top_k { vectors } else { chosen };
     nodes.push(kernel.compute(
         Math::TopK,
         &[all],
         all,
         vec![
             kernel.work(Operation::ScalarReduce, experts, passes),
-            kernel.work(Operation::Exponential, passes, 1),
+            kernel.work(Operation::Exponential, chosen, 1),
             kernel.work(Operation::Divide, 1, vectors),
         ],
     ));
@@ -140,15 +142,8 @@ fn relayout(
     accumulate: bool,
 ) -> Node {
     let wavelets = kernel.activations().wavelets(elements);
-    kernel.program.step(Action::Relayout(Relayout {
-        axis,
-        hops,
-        wavelets,
-        source,
-        target,
-        accumulate,
-        colors: Vec::new(),
-    }))
+    let colors = collective::transit_colors(&mut kernel.program, axis);
+    kernel.program.step(Action::Relayout(Relayout { axis, hops, wavelets, source, target, accumulate, colors }))
 }
 
 /// From the layout of prefill (tokens along y, the hidden vector along x) to that of decode (the hidden vector along y,

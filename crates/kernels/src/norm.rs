@@ -47,6 +47,14 @@ pub fn rms_norm(kernel: &mut Kernel, axis: Axis, elements: u64, vectors: u64, x:
     nodes
 }
 
+/// RMSNorm that no product follows (Grok's norms of its outputs, MLA's norm of what it caches): nothing to fuse it with.
+pub fn closed_rms_norm(kernel: &mut Kernel, axis: Axis, elements: u64, vectors: u64, x: BufferId) -> Vec<Node> {
+    let fused = std::mem::replace(&mut kernel.options.fused_norms, false);
+    let nodes = rms_norm(kernel, axis, elements, vectors, x);
+    kernel.options.fused_norms = fused;
+    nodes
+}
+
 /// Elements that a fused norm adds to the payload of the reduction that follows it.
 pub fn fused_elements(kernel: &Kernel, vectors: u64) -> u64 {
     if kernel.options.fused_norms { vectors } else { 0 }

@@ -7,6 +7,7 @@ use wafersim_spec::{Model, Precision};
 use crate::error::PlaceError;
 use crate::kv_cache::{KvLayoutChoice, KvLoad};
 use crate::machine::Machine;
+use crate::rectangle::Arrangement;
 
 /// Most columns or rows of a machine: keeps every product of sizes far from overflow.
 const LARGEST_SIDE: u64 = 1_000_000;
@@ -41,6 +42,8 @@ pub struct Settings {
     pub fill: Fill,
     /// How the KV cache is laid out.
     pub kv_layout: KvLayoutChoice,
+    /// The only division of a wafer to consider, where the caller chooses it by other means than bytes and ways.
+    pub arrangement: Option<Arrangement>,
 }
 
 impl Settings {
@@ -78,6 +81,8 @@ pub struct Request<'a> {
     pub fill: Fill,
     /// How the KV cache is laid out.
     pub kv_layout: KvLayoutChoice,
+    /// The only division of a wafer to consider, where the caller chooses it by other means than bytes and ways.
+    pub arrangement: Option<Arrangement>,
 }
 
 impl<'a> Request<'a> {
@@ -94,6 +99,7 @@ impl<'a> Request<'a> {
             experts: ExpertPlacement::Spread,
             fill: Fill::Slot,
             kv_layout: KvLayoutChoice::Balanced,
+            arrangement: None,
         }
     }
 
@@ -129,6 +135,7 @@ impl<'a> Request<'a> {
             experts: self.experts,
             fill: self.fill,
             kv_layout: self.kv_layout,
+            arrangement: self.arrangement,
         })
     }
 }

@@ -79,6 +79,12 @@ impl<'r, 'm> Search<'r, 'm> {
         Ok(u32::try_from(best).unwrap_or(u32::MAX))
     }
 
+    /// The ways to divide a wafer into so many slots; only the one that was asked for, where one was.
+    fn arrangements(&self, slots: u64) -> impl Iterator<Item = Arrangement> {
+        let only = self.settings.arrangement;
+        Arrangement::of_slots(slots, &self.settings.machine).filter(move |one| only.is_none_or(|only| only == *one))
+    }
+
     /// Bytes of a processing element that items may take.
     fn limit(&self) -> u64 {
         self.settings.machine.free_memory.0
@@ -107,7 +113,7 @@ impl<'r, 'm> Search<'r, 'm> {
             if is_too_small(self.settings.machine.pes() / slots, largest) {
                 break;
             }
-            for arrangement in Arrangement::of_slots(slots, &self.settings.machine) {
+            for arrangement in self.arrangements(slots) {
                 let (columns, rows) = arrangement.slot_size(&self.settings.machine);
                 if is_too_small(columns * rows, largest) {
                     continue;
@@ -129,7 +135,7 @@ impl<'r, 'm> Search<'r, 'm> {
         let mut candidates: Vec<(Evaluation, Vec<usize>)> = Vec::new();
         let mut least: Option<Sharing> = None;
         for slots in 1..=self.most_slots() {
-            for arrangement in Arrangement::of_slots(slots, &self.settings.machine) {
+            for arrangement in self.arrangements(slots) {
                 if self.least_bytes(arrangement, u64::from(wafers)) > self.limit() {
                     continue;
                 }

@@ -31,6 +31,15 @@ fn colors(program: &mut Program, axis: Axis) -> Colors {
     }
 }
 
+/// Colors of scatters and gathers along an axis: one for each direction, beside those of the reductions.
+pub fn transit_colors(program: &mut Program, axis: Axis) -> Vec<Color> {
+    let first = if axis == Axis::X { 20 } else { 22 };
+    while program.color_count() < first + 2 {
+        program.new_colors(1);
+    }
+    (first..first + 2).map(Color).collect()
+}
+
 /// The group count for a line of `length`: the one with the shortest critical path, which is near `sqrt(length)`
 /// (stages = half a group + half the groups). Ties take the smaller count. At least 1.
 pub fn default_groups(length: u64) -> u64 {

@@ -38,6 +38,9 @@ pub struct GraphFlags {
     /// Data type of weights.
     #[arg(long, value_name = "TYPE", value_parser = choice::data_types())]
     weights: Option<String>,
+    /// Data type of the KV cache.
+    #[arg(long, value_name = "TYPE", value_parser = choice::data_types())]
+    kv: Option<String>,
     /// Only this layer, counted from 0; the whole model where left out.
     #[arg(long, value_name = "N")]
     layer: Option<usize>,
@@ -64,6 +67,7 @@ pub fn execute(flags: &GraphFlags) -> Result<(), Failure> {
     let mut layers = Layers::default();
     flags.model.apply(&mut layers)?;
     layers.flag("--weights", "precision.weights", flags.weights.as_deref())?;
+    layers.flag("--kv", "precision.kv_cache", flags.kv.as_deref())?;
     // Contexts and chunks have the same limits as the settings of their kind.
     layers.flag("--context", "context", Some(&flags.context))?;
     layers.flag("--tokens", "prompt", Some(&flags.tokens))?;

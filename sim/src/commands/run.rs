@@ -46,6 +46,9 @@ pub struct RunFlags {
     /// Data type of weights.
     #[arg(long, value_name = "TYPE", value_parser = choice::data_types())]
     weights: Option<String>,
+    /// Data type of the KV cache.
+    #[arg(long, value_name = "TYPE", value_parser = choice::data_types())]
+    kv: Option<String>,
     /// How to write the answer.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -66,6 +69,7 @@ pub fn execute(flags: &RunFlags) -> Result<(), Failure> {
         ("--profile", "profile", &flags.profile),
         ("--placement", "placement", &flags.placement),
         ("--weights", "precision.weights", &flags.weights),
+        ("--kv", "precision.kv_cache", &flags.kv),
     ] {
         layers.flag(flag, path, value.as_deref())?;
     }

@@ -32,7 +32,9 @@ pub enum TrafficError {
         name: String,
     },
     /// The pattern needs a square mesh.
-    #[error("transpose exchanges rows and columns, and the mesh is {columns} x {rows}; allowed: as many rows as columns")]
+    #[error(
+        "transpose exchanges rows and columns, and the mesh is {columns} x {rows}; allowed: as many rows as columns"
+    )]
     NotSquare {
         /// Columns of the mesh.
         columns: u32,

@@ -73,11 +73,13 @@ impl Pattern {
             Self::Hotspot(Hotspot { share, .. }) if !(0.0..=1.0).contains(share) => {
                 Err(TrafficError::Range { field: "share", value: share.to_string(), allowed: "0 to 1" })
             }
-            Self::Hotspot(Hotspot { places, .. }) => {
-                places.iter().enumerate().find(|(_, place)| !size.contains(**place)).map_or(Ok(()), |(index, &place)| {
+            Self::Hotspot(Hotspot { places, .. }) => places
+                .iter()
+                .enumerate()
+                .find(|(_, place)| !size.contains(**place))
+                .map_or(Ok(()), |(index, &place)| {
                     Err(TrafficError::Outside { what: format!("hot spot {index}"), place, columns, rows })
-                })
-            }
+                }),
             _ => Ok(()),
         }
     }

@@ -89,6 +89,11 @@ impl LinkUses {
             mean: sums[direction] as f64 / (links.max(1) as f64 * cycles),
             max: f64::from(most[direction]) / cycles,
         };
-        Self { east: of(0, along_rows), west: of(1, along_rows), south: of(2, along_columns), north: of(3, along_columns) }
+        Self {
+            east: of(0, along_rows),
+            west: of(1, along_rows),
+            south: of(2, along_columns),
+            north: of(3, along_columns),
+        }
     }
 }

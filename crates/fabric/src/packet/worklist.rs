@@ -85,7 +85,8 @@ impl Worklist {
 
     /// The members, in ascending order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = usize> + '_ {
-        let filled = self.filled.iter().zip(self.words.chunks_exact(BLOCK)).enumerate().filter(|(_, (filled, _))| **filled != 0);
+        let filled =
+            self.filled.iter().zip(self.words.chunks_exact(BLOCK)).enumerate().filter(|(_, (filled, _))| **filled != 0);
         filled.flat_map(|(block, (_, words))| {
             words.iter().enumerate().flat_map(move |(word, &members)| {
                 (0..64).filter(move |bit| members >> bit & 1 == 1).map(move |bit| (block * BLOCK + word) << 6 | bit)

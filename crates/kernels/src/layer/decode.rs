@@ -11,7 +11,7 @@ use crate::attention::{self, Heads};
 use crate::context::Kernel;
 use crate::feed_forward::{self, Cluster, ExpertLoad, NetworkSize};
 use crate::gemv::{Product, local_product};
-use crate::norm::{fused_elements, head_norm, rms_norm, rope};
+use crate::norm::{closed_rms_norm, fused_elements, head_norm, rms_norm, rope};
 
 /// The program of a layer for a decoding micro-batch.
 pub fn decode_layer(shape: &LayerShape<'_>) -> Program {
@@ -39,7 +39,8 @@ pub fn decode_layer(shape: &LayerShape<'_>) -> Program {
         }
     }
     for _ in 2..shape.layer.norms {
-        norm(&mut kernel, "output.norm", row_share, tokens, x);
+        let nodes = closed_rms_norm(&mut kernel, Axis::Y, row_share, tokens, x);
+        kernel.program.push("output.norm", nodes);
     }
     kernel.program
 }
@@ -120,7 +121,9 @@ fn turn(kernel: &mut Kernel, from: Axis, inputs: u64, outputs: u64, tokens: u64,
         vectors: tokens,
         tiles: 1,
     };
-    let y = kernel.buffer("turned", product.outputs.saturating_mul(tokens));
+    // The sum of squares of a fused norm travels along.
+    let sums = fused_elements(kernel, tokens);
+    let y = kernel.buffer("turned", product.outputs.saturating_mul(tokens) + sums);
     let mut nodes = local_product(kernel, product, x, y);
     nodes.extend(kernel.all_reduce(from, y, ReduceOperator::Add));
     (nodes, y)
@@ -149,7 +152,7 @@ fn latent_decode(kernel: &mut Kernel, shape: &LayerShape<'_>, latent: &LatentAtt
     let (down, latent_key) = turn(kernel, Axis::Y, shape.hidden, latent.kv_rank + latent.rope_dim, tokens, x);
     nodes.extend(down);
     let latent_here = region.share(Axis::X, latent.kv_rank);
-    nodes.extend(rms_norm(kernel, Axis::X, latent_here, tokens, latent_key));
+    nodes.extend(closed_rms_norm(kernel, Axis::X, latent_here, tokens, latent_key));
     kernel.program.push("attention.query_key_value", nodes);
 
     let rotated = region.share(Axis::Y, latent.heads.saturating_mul(latent.rope_dim)).saturating_mul(tokens);

@@ -35,7 +35,8 @@ pub(super) fn text(answer: &Answer, wafer: &Wafer) -> String {
 
 fn wafers_line(answer: &Answer, wafer: &Wafer) -> String {
     let idle = answer.wafers.saturating_sub(answer.load.wafers_used);
-    let idle = if idle > 0 { format!("; {idle} of them idle, which is faster than longer ways") } else { String::new() };
+    let idle =
+        if idle > 0 { format!("; {idle} of them idle, which is faster than longer ways") } else { String::new() };
     format!("{} x {}, {}{idle}", whole(u64::from(answer.wafers)), answer.wafer, wafer.title)
 }
 

@@ -36,7 +36,7 @@ fn kernels(profile: Profile) -> String {
     let assumption = match profile {
         Profile::Waferllm => "with the published kernels",
         Profile::Optimised => "with hypothetical better kernels",
-        Profile::Bound => "by physics alone",
+        Profile::Bound => "with these kernels on ideal hardware",
     };
     format!("{assumption} (profile {profile})")
 }

@@ -73,6 +73,9 @@ pub fn answer() -> Answer {
         limit: answer.profiles[&Profile::Waferllm].limit.clone(),
         reachable_under: vec![Profile::Bound],
         clock_ghz: 1.1,
+        nominal_clock_ghz: 1.1,
+        lowest_clock_ghz: 0.85,
+        highest_clock_ghz: 1.1,
         depends_on_clock: false,
     };
     answer.breakdown = vec![row("embedding", 100.0), row("attention.softmax", 700_000.0), row("lm_head", 299_900.0)];
@@ -201,7 +204,7 @@ pub fn validation() -> Validation {
         worst_percent,
     };
     Validation {
-        mape_percent: 1.25,
+        mape_percent: Some(1.25),
         rows: 2,
         groups: vec![group(RateSet::Silicon, 0.0), group(RateSet::VendorSimulator, 2.5)],
         predictions: vec![

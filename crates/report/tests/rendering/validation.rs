@@ -34,7 +34,7 @@ fn the_json_has_the_promised_keys() {
 #[test]
 fn no_rows_are_no_success() {
     let nothing = Validation {
-        mape_percent: 0.0,
+        mape_percent: None,
         rows: 0,
         groups: Vec::new(),
         predictions: Vec::new(),

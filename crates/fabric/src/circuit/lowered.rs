@@ -1,0 +1,91 @@
+//! A program as the engines run it: stages, each a few parts that run side by side, in the order that every processing
+//! element follows on its own.
+//!
+//! There are no barriers. A processing element enters its next stage when its part of the last one is done; what it then
+//! needs from others makes it wait. In a stage its core works off vector operations one after the other; beside
+//! them run its sends, in order, and its receives, in order (microthreads).
+
+use std::borrow::Cow;
+
+use super::route::{Area, Lines};
+use super::timing::{Tick, Timing};
+
+/// What one stage does on an area.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// The cores are busy.
+    Busy {
+        /// Where.
+        area: Area,
+        /// How long.
+        time: Tick,
+    },
+    /// Wavelets move.
+    Carry(Lines),
+    /// Each processing element waits for those `hops` away along both axes. The control wavelets of this are not moved
+    /// over links: they are one per neighbour, and only their time counts.
+    Meet {
+        /// Where.
+        area: Area,
+        /// Distance.
+        hops: u32,
+        /// What each does before it tells its neighbours.
+        before: Tick,
+        /// From its telling to their hearing.
+        way: Tick,
+        /// What each does after it has heard them.
+        after: Tick,
+    },
+}
+
+impl Part {
+    /// Where it happens.
+    pub const fn area(&self) -> Area {
+        match self {
+            Self::Busy { area, .. } | Self::Meet { area, .. } => *area,
+            Self::Carry(lines) => lines.area,
+        }
+    }
+}
+
+/// Parts that run side by side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stage {
+    /// Index of the operator of the program.
+    pub operator: u32,
+    /// The parts; a [`Part::Meet`] stands alone.
+    pub parts: Vec<Part>,
+}
+
+/// A lowered program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lowered {
+    /// Columns of the simulated mesh.
+    pub columns: u32,
+    /// Rows of the simulated mesh.
+    pub rows: u32,
+    /// Column and row of the wafer at which the simulated mesh begins.
+    pub origin: (u64, u64),
+    /// Times.
+    pub timing: Timing,
+    /// Stages in the text of the program.
+    pub stages: Vec<Stage>,
+    /// Indices of stages in the order in which they run, loops unrolled.
+    pub schedule: Vec<u32>,
+    /// Names of operators, by index.
+    pub operators: Vec<Cow<'static, str>>,
+    /// Physical colors that are used.
+    pub colors: u32,
+}
+
+impl Lowered {
+    /// Processing elements of the simulated mesh.
+    pub const fn elements(&self) -> usize {
+        self.columns as usize * self.rows as usize
+    }
+
+    /// The stage at a place of the schedule.
+    pub fn stage(&self, at: usize) -> Option<&Stage> {
+        self.schedule.get(at).and_then(|&index| self.stages.get(index as usize))
+    }
+}

@@ -1,0 +1,205 @@
+//! Directions of the mesh, rectangles, and the streams that a color carries along a line.
+
+use std::fmt;
+
+use wafersim_program::Axis;
+
+use super::timing::Tick;
+
+/// The way of a link. Index 0 to 3 in arrays of links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Direction {
+    /// To the next column.
+    East,
+    /// To the column before.
+    West,
+    /// To the next row.
+    South,
+    /// To the row before.
+    North,
+}
+
+impl Direction {
+    /// All, in the order of their index.
+    pub const ALL: [Self; 4] = [Self::East, Self::West, Self::South, Self::North];
+
+    /// Up (towards larger positions) or down an axis.
+    pub const fn along(axis: Axis, up: bool) -> Self {
+        match (axis, up) {
+            (Axis::X, true) => Self::East,
+            (Axis::X, false) => Self::West,
+            (Axis::Y, true) => Self::South,
+            (Axis::Y, false) => Self::North,
+        }
+    }
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(match self {
+            Self::East => "east",
+            Self::West => "west",
+            Self::South => "south",
+            Self::North => "north",
+        })
+    }
+}
+
+/// A rectangle of the simulated mesh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Area {
+    /// First column.
+    pub x: u32,
+    /// First row.
+    pub y: u32,
+    /// Columns.
+    pub columns: u32,
+    /// Rows.
+    pub rows: u32,
+}
+
+impl Area {
+    /// Whether a place lies inside.
+    pub const fn contains(&self, x: u32, y: u32) -> bool {
+        x >= self.x && y >= self.y && x - self.x < self.columns && y - self.y < self.rows
+    }
+
+    /// Whether two rectangles share a place.
+    pub const fn overlaps(&self, other: &Self) -> bool {
+        self.x < other.x + other.columns
+            && other.x < self.x + self.columns
+            && self.y < other.y + other.rows
+            && other.y < self.y + self.rows
+    }
+
+    /// Places along an axis.
+    pub const fn along(&self, axis: Axis) -> u32 {
+        match axis {
+            Axis::X => self.columns,
+            Axis::Y => self.rows,
+        }
+    }
+}
+
+/// A run of wavelets of one operation on one color along a line, from its source towards one or both ends. Positions
+/// count along the line. This is the static route of the color in every router that the stream passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stream {
+    /// Physical color.
+    pub color: u16,
+    /// Position of the sender.
+    pub source: u32,
+    /// Last position downwards; the source's own where it sends upwards only.
+    pub low: u32,
+    /// Last position upwards; the source's own where it sends downwards only.
+    pub high: u32,
+    /// Whether every router on the way gives its core a copy, or only the last one.
+    pub copies: bool,
+    /// Wavelets.
+    pub wavelets: u64,
+    /// Time between wavelets at the sender; at least what a link needs for one.
+    pub period: Tick,
+    /// What the sender does before the first one.
+    pub lead: Tick,
+}
+
+impl Stream {
+    /// Cores that receive it.
+    pub const fn receivers(&self) -> u64 {
+        if self.copies {
+            (self.high - self.low) as u64
+        } else {
+            (self.high > self.source) as u64 + (self.low < self.source) as u64
+        }
+    }
+
+    /// Links that it crosses.
+    pub const fn hops(&self) -> u64 {
+        (self.high - self.low) as u64
+    }
+
+    /// Whether the core at a position on the way receives it.
+    pub const fn delivers_at(&self, position: u32) -> bool {
+        position != self.source && (self.copies || position == self.low || position == self.high)
+    }
+}
+
+/// A fabric operation of a core. Numbers are indices of streams of the line. Operations that send start one after the
+/// other in the order of the program, and so do those that take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// Memory to fabric.
+    Send {
+        /// What is sent.
+        stream: u32,
+    },
+    /// Fabric to memory, or combined with memory.
+    Take {
+        /// What is taken.
+        stream: u32,
+        /// Time between the last wavelet of the operation before and the readiness of this one, beside a link's.
+        gap: Tick,
+    },
+    /// Fabric to fabric: receive, combine, send on.
+    Forward {
+        /// What is received.
+        take: u32,
+        /// What is sent.
+        send: u32,
+    },
+}
+
+/// Transfers along the lines of an area: all lines carry the same streams.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lines {
+    /// Where.
+    pub area: Area,
+    /// Direction of the lines.
+    pub axis: Axis,
+    /// Streams of a line, each after those that it continues.
+    pub streams: Vec<Stream>,
+    /// Operations of all positions.
+    operations: Vec<Operation>,
+    /// Index of the first operation of each position, and the end.
+    first: Vec<u32>,
+    /// From the readiness of a core to that of its operations.
+    pub launch: Tick,
+    /// What the core adds to each wavelet by combining.
+    pub combine: Tick,
+    /// Whether streams are listed in the order in which each core starts them: needed by the engine of streams.
+    pub ordered: bool,
+}
+
+impl Lines {
+    /// Lines with the operations of each position in order.
+    pub fn new(area: Area, axis: Axis, streams: Vec<Stream>, by_position: &[Vec<Operation>]) -> Self {
+        let mut operations = Vec::new();
+        let mut first = vec![0];
+        for place in by_position {
+            operations.extend_from_slice(place);
+            first.push(operations.len() as u32);
+        }
+        Self { area, axis, streams, operations, first, launch: 0, combine: 0, ordered: false }
+    }
+
+    /// Places of a line.
+    pub fn length(&self) -> usize {
+        self.first.len() - 1
+    }
+
+    /// The operations of a position.
+    pub fn operations(&self, position: usize) -> &[Operation] {
+        match (self.first.get(position), self.first.get(position + 1)) {
+            (Some(&from), Some(&to)) => &self.operations[from as usize..to as usize],
+            _ => &[],
+        }
+    }
+
+    /// Position along the line of a place inside the area.
+    pub const fn position(&self, x: u32, y: u32) -> u32 {
+        match self.axis {
+            Axis::X => x - self.area.x,
+            Axis::Y => y - self.area.y,
+        }
+    }
+}
