@@ -8,6 +8,7 @@
 //! | [`attention`] | decode and prefill attention over a KV cache spread over rows | WaferLLM; grouped heads are ours |
 //! | [`feed_forward`] | SwiGLU networks, router with top-k, experts spread or clustered, dispatch and combine | ours, of the same parts |
 //! | [`head`] | embedding lookup, LM head, sampling | ours, of the same parts |
+//! | [`overlap`] | hypothetical: conversion of weights beside transfers | ours |
 //! | [`layer`] | one transformer layer, decode and prefill | the order of WaferLLM's layer |
 //!
 //! Kernels know regions and tile sizes; they know no time and no wafer. [`Options`] says whose kernels they are.
@@ -21,6 +22,7 @@ pub mod head;
 pub mod layer;
 pub mod norm;
 mod options;
+pub mod overlap;
 
 pub use context::Kernel;
 pub use layer::{ExpertShape, KvShape, LayerShape, decode_layer, prefill_layer};

@@ -42,6 +42,8 @@ pub struct Options {
     pub accumulators_in_place: bool,
     /// The router's selection keeps the largest scores while it passes over them once.
     pub single_pass_top_k: bool,
+    /// Stored weights are converted beside the transfer before their product.
+    pub overlapped_conversion: bool,
     /// The timed part holds only the layer, as in the published rows: no KV append.
     pub layer_only: bool,
 }
@@ -56,6 +58,7 @@ impl Options {
         interleaved_gate_up: false,
         accumulators_in_place: false,
         single_pass_top_k: false,
+        overlapped_conversion: false,
         layer_only: false,
     };
 
@@ -68,6 +71,7 @@ impl Options {
         interleaved_gate_up: true,
         accumulators_in_place: true,
         single_pass_top_k: true,
+        overlapped_conversion: true,
         layer_only: false,
     };
 

@@ -175,7 +175,7 @@ impl Network {
             let (node, output) = ((credit >> 3) as usize, (credit & 7) as usize);
             let output = &mut self.routers[node].outputs[output];
             output.credits += 1;
-            if output.requests != 0 {
+            if output.eligible != ALL {
                 self.active.insert(credit as usize);
             }
         }
@@ -220,7 +220,7 @@ impl Network {
             let input = PICK[(state.pointer & 7) as usize][wanted as usize] as usize;
             state.pointer = AFTER[input];
             if state.credits == 0 {
-                state.eligible = ALL;
+                state.eligible = 1 << input;
                 return;
             }
             state.eligible = ALL;

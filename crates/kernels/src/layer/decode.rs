@@ -12,6 +12,7 @@ use crate::context::Kernel;
 use crate::feed_forward::{self, Cluster, ExpertLoad, NetworkSize};
 use crate::gemv::{Product, local_product};
 use crate::norm::{closed_rms_norm, fused_elements, head_norm, rms_norm, rope};
+use crate::overlap::hide_conversions;
 
 /// The program of a layer for a decoding micro-batch.
 pub fn decode_layer(shape: &LayerShape<'_>) -> Program {
@@ -41,6 +42,9 @@ pub fn decode_layer(shape: &LayerShape<'_>) -> Program {
     for _ in 2..shape.layer.norms {
         let nodes = closed_rms_norm(&mut kernel, Axis::Y, row_share, tokens, x);
         kernel.program.push("output.norm", nodes);
+    }
+    if kernel.options.overlapped_conversion {
+        hide_conversions(&mut kernel.program);
     }
     kernel.program
 }

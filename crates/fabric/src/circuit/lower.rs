@@ -1,0 +1,303 @@
+//! From a program to stages, streams and operations. One lowering for all programs: kernels have no fabric code of their
+//! own.
+//!
+//! Colors of the program become colors of the router, in order; steps that share a color at different times share it here
+//! (the routers switch the color's route with the step). How long vector work takes is the caller's to say, since that
+//! is knowledge of the closed form that should not stand twice.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use wafersim_program::{Action, Axis, Color, Node, Program, Region, Step, Work};
+use wafersim_spec::Wafer;
+use wafersim_spec::wafer::{Key, RateSet};
+
+use super::check;
+use super::error::CircuitError;
+use super::lowered::{Lowered, Part, Stage};
+use super::pattern::{self, Context};
+use super::route::Area;
+use super::timing::{Timing, ticks};
+
+/// Steps of an unrolled program.
+const MOST_STEPS: u64 = 1 << 23;
+/// Wavelets of one operation, members of a chain, hops of a way.
+const MOST_WAVELETS: u64 = 1 << 32;
+const LONGEST_LINE: u64 = 1 << 16;
+
+/// Cycles of one piece of vector work in a processing element.
+pub type WorkCycles<'a> = &'a dyn Fn(&Work) -> f64;
+
+/// Lowers a program for a wafer.
+///
+/// # Errors
+/// Where the program wants more colors than a router has, merges two sources on a color, reaches beyond the fabric, or is
+/// too large to be unrolled.
+pub fn lower(
+    program: &Program,
+    wafer: &Wafer,
+    set: RateSet,
+    work_cycles: WorkCycles<'_>,
+) -> Result<Lowered, CircuitError> {
+    let timing = Timing::new(wafer, set);
+    let mut steps: Vec<&Step> = program.steps().collect();
+    let mut physical = BTreeMap::new();
+    for step in &steps {
+        for color in pattern::colors_of(step, program.color_count()) {
+            physical.insert(color, 0);
+        }
+    }
+    let colors = physical.len() as u32;
+    if colors > timing.colors {
+        return Err(CircuitError::Colors { wanted: colors, available: timing.colors });
+    }
+    for (index, place) in physical.values_mut().enumerate() {
+        *place = index as u16;
+    }
+    steps.retain(|step| step.region.elements() > 0);
+    let fabric = (wafer.figure(Key::Columns).value as u64, wafer.figure(Key::Rows).value as u64);
+    let all = || steps.iter().map(|step| step.region).chain(std::iter::once(program.region));
+    let origin = (all().map(|region| region.x).min().unwrap_or(0), all().map(|region| region.y).min().unwrap_or(0));
+    let mut lowering =
+        Lowering { program, timing, physical, fabric, origin, work_cycles, operator: 0u32, stages: Vec::new() };
+    let mut end = (0, 0);
+    for region in all() {
+        let area = lowering.area(region, &program.name)?;
+        end = (end.0.max(area.x + area.columns), end.1.max(area.y + area.rows));
+    }
+    let mut operators: Vec<Cow<'static, str>> = Vec::new();
+    let mut schedule = Vec::new();
+    for node in &program.body {
+        let name = match node {
+            Node::Operator { name, .. } => name.clone(),
+            _ => Cow::Borrowed("other"),
+        };
+        let known = operators.iter().position(|known| *known == name);
+        lowering.operator = known.unwrap_or_else(|| {
+            operators.push(name.clone());
+            operators.len() - 1
+        }) as u32;
+        let part = lowering.node(node, &name)?;
+        check_steps(schedule.len() as u64 + part.len() as u64)?;
+        schedule.extend(part);
+    }
+    let schedule = lowering.set_up_after_compute(schedule);
+    Ok(Lowered {
+        columns: end.0,
+        rows: end.1,
+        origin,
+        timing,
+        stages: lowering.stages,
+        schedule,
+        operators,
+        colors,
+    })
+}
+
+fn check_steps(steps: u64) -> Result<(), CircuitError> {
+    check_size("the number of unrolled steps", steps, MOST_STEPS)
+}
+
+fn check_size(what: &'static str, value: u64, largest: u64) -> Result<(), CircuitError> {
+    if value > largest { Err(CircuitError::TooLarge { what, value, largest }) } else { Ok(()) }
+}
+
+struct Lowering<'a> {
+    program: &'a Program,
+    timing: Timing,
+    physical: BTreeMap<Color, u16>,
+    fabric: (u64, u64),
+    origin: (u64, u64),
+    work_cycles: WorkCycles<'a>,
+    operator: u32,
+    stages: Vec<Stage>,
+}
+
+
+impl Lowering<'_> {
+    /// A region of the program as an area of the simulated mesh.
+    fn area(&self, region: Region, operator: &str) -> Result<Area, CircuitError> {
+        let (columns, rows) = self.fabric;
+        let (right, bottom) = (region.x.saturating_add(region.columns), region.y.saturating_add(region.rows));
+        if right > columns || bottom > rows || region.columns == 0 || region.rows == 0 {
+            let (column, row) = (right.saturating_sub(1), bottom.saturating_sub(1));
+            return Err(CircuitError::OutsideFabric { operator: operator.into(), column, row, columns, rows });
+        }
+        Ok(Area {
+            x: (region.x - self.origin.0) as u32,
+            y: (region.y - self.origin.1) as u32,
+            columns: region.columns as u32,
+            rows: region.rows as u32,
+        })
+    }
+
+    fn stage(&mut self, parts: Vec<Part>) -> u32 {
+        self.stages.push(Stage { operator: self.operator, parts });
+        self.stages.len() as u32 - 1
+    }
+
+    /// The schedule of a node.
+    fn node(&mut self, node: &Node, operator: &str) -> Result<Vec<u32>, CircuitError> {
+        match node {
+            Node::Step(step) => self.steps(std::slice::from_ref(step), operator),
+            Node::Operator { body, .. } | Node::Sequence(body) => {
+                let mut schedule = Vec::new();
+                for part in body {
+                    schedule.extend(self.node(part, operator)?);
+                    check_steps(schedule.len() as u64)?;
+                }
+                Ok(schedule)
+            }
+            Node::Parallel(branches) => {
+                let branches = branches.iter().map(|branch| self.node(branch, operator)).collect::<Result<_, _>>()?;
+                self.side_by_side(branches, operator)
+            }
+            Node::Systolic { times, compute, transfers, after } => {
+                let mut branches = vec![self.node(compute, operator)?];
+                for transfer in transfers {
+                    branches.push(self.steps(std::slice::from_ref(transfer), operator)?);
+                }
+                let mut round = self.side_by_side(branches, operator)?;
+                round.extend(self.steps(after, operator)?);
+                repeat(round, *times)
+            }
+            Node::Repeat { times, body } => {
+                let body = self.node(body, operator)?;
+                repeat(body, *times)
+            }
+        }
+    }
+
+    /// One stage for each step that does something.
+    fn steps(&mut self, steps: &[Step], operator: &str) -> Result<Vec<u32>, CircuitError> {
+        let mut schedule = Vec::new();
+        for step in steps {
+            if let Some(part) = self.part(step, operator)? {
+                schedule.push(self.stage(vec![part]));
+            }
+        }
+        Ok(schedule)
+    }
+
+    /// The n-th stages of all branches become one; a meeting of neighbours stays for itself, before it.
+    fn side_by_side(&mut self, branches: Vec<Vec<u32>>, operator: &str) -> Result<Vec<u32>, CircuitError> {
+        let mut schedule = Vec::new();
+        let mut known: BTreeMap<Vec<u32>, Option<u32>> = BTreeMap::new();
+        for index in 0..branches.iter().map(Vec::len).max().unwrap_or(0) {
+            let mut together = Vec::new();
+            for &stage in branches.iter().filter_map(|branch| branch.get(index)) {
+                let alone = self.stages[stage as usize].parts.iter().any(|part| matches!(part, Part::Meet { .. }));
+                if alone { schedule.push(stage) } else { together.push(stage) }
+            }
+            let joined = match (known.get(&together), together.as_slice()) {
+                (Some(joined), _) => *joined,
+                (None, []) => None,
+                (None, [single]) => Some(*single),
+                (None, several) => {
+                    let parts: Vec<Part> =
+                        several.iter().flat_map(|&stage| self.stages[stage as usize].parts.clone()).collect();
+                    if let Some(color) = check::shared_color(&parts) {
+                        let color = self.program_color(color);
+                        return Err(CircuitError::SharedColor { operator: operator.into(), color });
+                    }
+                    Some(self.stage(parts))
+                }
+            };
+            known.insert(together, joined);
+            schedule.extend(joined);
+        }
+        Ok(schedule)
+    }
+
+    fn program_color(&self, physical: u16) -> u32 {
+        self.physical.iter().find(|(_, place)| **place == physical).map_or(0, |(color, _)| color.0)
+    }
+
+    /// A step as a part of a stage; nothing where nothing happens.
+    fn part(&self, step: &Step, operator: &str) -> Result<Option<Part>, CircuitError> {
+        let area = self.area(step.region, operator)?;
+        let timing = &self.timing;
+        let busy = |time| (time > 0).then_some(Part::Busy { area, time });
+        match &step.action {
+            Action::Compute(compute) => {
+                return Ok(busy(ticks(compute.work.iter().map(|work| (self.work_cycles)(work)).sum())));
+            }
+            Action::RouteChange(change) => {
+                return Ok(busy(change.changes.min(MOST_WAVELETS).saturating_mul(timing.route_change.min(1 << 24))));
+            }
+            Action::Synchronise(wait) => {
+                let hops = wait.hops.min(LONGEST_LINE) as u32;
+                return Ok(Some(Part::Meet {
+                    area,
+                    hops,
+                    before: timing.setup + timing.issue,
+                    way: timing.ramp_out + timing.ramp_in + timing.hop * u64::from(hops),
+                    after: timing.completion + timing.task * wait.completions.min(MOST_WAVELETS >> 8),
+                }));
+            }
+            Action::ChainReduce(chain) => {
+                check_size("the members of a chain", chain.count, LONGEST_LINE)?;
+                check_size("the hops of a chain", chain.stride.max(chain.offset), LONGEST_LINE)?;
+                self.check_wavelets(self.program.buffer_of(chain.payload).wavelets())?;
+            }
+            Action::Multicast(cast) => self.check_wavelets(self.program.buffer_of(cast.payload).wavelets())?,
+            Action::Shift(shift) => self.check_wavelets(self.program.buffer_of(shift.payload).wavelets())?,
+            Action::Relayout(moved) => self.check_wavelets(moved.wavelets)?,
+        }
+        let physical = |color: Color| self.physical.get(&color).copied().unwrap_or(0);
+        let context = Context { program: self.program, timing, area, physical: &physical };
+        let colors = pattern::colors_of(step, self.program.color_count());
+        let Some(lines) = pattern::lines(step, &colors, &context) else { return Ok(None) };
+        if let Some((color, position)) = check::meeting_of_sources(&lines) {
+            let (x, y) = match lines.axis {
+                Axis::X => (u64::from(position), 0),
+                Axis::Y => (0, u64::from(position)),
+            };
+            return Err(CircuitError::TwoSources {
+                operator: operator.into(),
+                color: self.program_color(color),
+                column: step.region.x + x,
+                row: step.region.y + y,
+            });
+        }
+        Ok(Some(Part::Carry(lines)))
+    }
+
+    fn check_wavelets(&self, wavelets: u64) -> Result<(), CircuitError> {
+        check_size("the number of wavelets of an operation", wavelets, MOST_WAVELETS)
+    }
+
+    /// A fabric operation that follows vector work is set up inside the running task; one that follows another fabric
+    /// operation is the first of the task which that one's completion activates, and its set-up is part of the activation
+    /// (`software.task_activation`: activating a task and starting its first operation).
+    fn set_up_after_compute(&mut self, mut schedule: Vec<u32>) -> Vec<u32> {
+        let busy = |stage: &Stage| stage.parts.iter().all(|part| matches!(part, Part::Busy { .. }));
+        let mut variants: BTreeMap<u32, u32> = BTreeMap::new();
+        let mut after_compute = false;
+        for place in &mut schedule {
+            let stage = &self.stages[*place as usize];
+            let now_busy = busy(stage);
+            if after_compute && let [Part::Carry(lines)] = stage.parts.as_slice() {
+                let variant = match variants.get(place) {
+                    Some(known) => *known,
+                    None => {
+                        let mut lines = lines.clone();
+                        lines.launch += self.timing.setup;
+                        let operator = stage.operator;
+                        self.stages.push(Stage { operator, parts: vec![Part::Carry(lines)] });
+                        self.stages.len() as u32 - 1
+                    }
+                };
+                variants.insert(*place, variant);
+                *place = variant;
+            }
+            after_compute = now_busy;
+        }
+        schedule
+    }
+}
+
+fn repeat(body: Vec<u32>, times: u64) -> Result<Vec<u32>, CircuitError> {
+    check_steps(times.saturating_mul(body.len() as u64))?;
+    Ok((0..if body.is_empty() { 0 } else { times }).flat_map(|_| body.iter().copied()).collect())
+}

@@ -1,0 +1,258 @@
+//! The streams of each word of the language along one line, and what each core does for them.
+//!
+//! Who sends to whom comes from [`Step::transfers`]: the same enumeration that the tests of the language are held to.
+
+use wafersim_program::{
+    Action, Axis, ChainReduce, Color, Multicast, Program, Region, Relayout, Root, Shift, Step, Style, Transfer,
+};
+
+use super::route::{Area, Lines, Operation, Stream};
+use super::timing::{Tick, Timing};
+
+/// What a pattern needs beside its step.
+pub(super) struct Context<'a> {
+    /// For payloads.
+    pub program: &'a Program,
+    /// For set-up times.
+    pub timing: &'a Timing,
+    /// Where the step runs, in the simulated mesh.
+    pub area: Area,
+    /// Physical color of a color of the program.
+    pub physical: &'a dyn Fn(Color) -> u16,
+}
+
+/// Colors of a step that names too few: a color per purpose, after those of the program.
+pub(super) fn colors_of(step: &Step, spare: u32) -> Vec<Color> {
+    let (given, axis, wanted): (&[Color], Axis, u32) = match &step.action {
+        Action::ChainReduce(chain) => (&chain.colors, chain.axis, if chain.root == Root::Rotating { 2 } else { 4 }),
+        Action::Multicast(cast) => (&cast.colors, cast.axis, 1),
+        Action::Shift(shift) => (&shift.colors, shift.axis, if shift.ring { 4 } else { 2 }),
+        Action::Relayout(moved) => (&moved.colors, moved.axis, 1),
+        Action::Compute(_) | Action::RouteChange(_) | Action::Synchronise(_) => return Vec::new(),
+    };
+    if given.is_empty() {
+        let first = spare.saturating_add(if axis == Axis::X { 0 } else { wanted });
+        (0..wanted).map(|index| Color(first.saturating_add(index))).collect()
+    } else {
+        given.iter().take(wanted as usize).copied().collect()
+    }
+}
+
+/// The streams of a step; nothing where nothing moves.
+pub(super) fn lines(step: &Step, colors: &[Color], context: &Context<'_>) -> Option<Lines> {
+    let mut lines = match &step.action {
+        Action::ChainReduce(chain) if chain.root == Root::Rotating => rotating(chain, colors, context),
+        Action::ChainReduce(chain) => chain_reduce(chain, colors, context),
+        Action::Multicast(cast) => multicast(cast, colors, context),
+        Action::Shift(moved) => shift(moved, colors, context),
+        Action::Relayout(moved) => relayout(moved, colors, context),
+        Action::Compute(_) | Action::RouteChange(_) | Action::Synchronise(_) => return None,
+    };
+    lines.ordered = true;
+    (!lines.streams.is_empty()).then_some(lines)
+}
+
+fn wavelets(context: &Context<'_>, payload: wafersim_program::BufferId) -> u64 {
+    // An empty payload still says that it is there: one control wavelet.
+    context.program.buffer_of(payload).wavelets().max(1)
+}
+
+/// The transfers along one line of the area.
+fn along_one_line(action: Action, axis: Axis, length: u32) -> Vec<Transfer> {
+    let length = u64::from(length);
+    let region = match axis {
+        Axis::X => Region::new(0, 0, length, 1),
+        Axis::Y => Region::new(0, 0, 1, length),
+    };
+    Step { region, action }.transfers()
+}
+
+fn position(axis: Axis, place: (u64, u64)) -> u32 {
+    match axis {
+        Axis::X => place.0 as u32,
+        Axis::Y => place.1 as u32,
+    }
+}
+
+struct Builder<'a> {
+    context: &'a Context<'a>,
+    axis: Axis,
+    streams: Vec<Stream>,
+    operations: Vec<Vec<Operation>>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(context: &'a Context<'a>, axis: Axis) -> Self {
+        let length = context.area.along(axis) as usize;
+        Self { context, axis, streams: Vec::new(), operations: vec![Vec::new(); length] }
+    }
+
+    fn push(&mut self, stream: Stream) -> u32 {
+        self.streams.push(stream);
+        self.streams.len() as u32 - 1
+    }
+
+    fn at(&mut self, position: u32) -> Option<&mut Vec<Operation>> {
+        self.operations.get_mut(position as usize)
+    }
+
+    fn finish(self) -> Lines {
+        Lines::new(self.context.area, self.axis, self.streams, &self.operations)
+    }
+}
+
+/// A stream from one place to another, with the period of a link.
+fn point_to_point(from: u32, to: u32, color: u16, wavelets: u64, period: Tick) -> Stream {
+    Stream { color, source: from, low: from.min(to), high: from.max(to), copies: false, wavelets, period, lead: 0 }
+}
+
+/// Two chains converge on the root; each member receives, combines and sends on in one operation. The root takes its two
+/// sides one after the other, the one from below first (it is the longer one).
+fn chain_reduce(chain: &ChainReduce, colors: &[Color], context: &Context<'_>) -> Lines {
+    let timing = context.timing;
+    let count = wavelets(context, chain.payload);
+    let combine = timing.combine_of(context.program.buffer_of(chain.payload).data_type);
+    let action = Action::ChainReduce(ChainReduce { colors: colors.to_vec(), ..chain.clone() });
+    let transfers = along_one_line(action, chain.axis, context.area.along(chain.axis));
+    let mut hops: Vec<(u32, u32, Color)> = transfers
+        .iter()
+        .map(|sent| (position(chain.axis, sent.from), position(chain.axis, sent.to), sent.color))
+        .collect();
+    // From the ends inwards: upward chains by position, then downward chains against it.
+    hops.sort_by_key(|&(from, to, _)| if to > from { (0, i64::from(from)) } else { (1, -i64::from(from)) });
+    let mut builder = Builder::new(context, chain.axis);
+    let mut incoming: Vec<Option<u32>> = vec![None; builder.operations.len()];
+    let library = timing.library_call + timing.library_reduce;
+    for (from, to, color) in hops {
+        let before = incoming.get_mut(from as usize).and_then(Option::take);
+        let mut stream = point_to_point(from, to, (context.physical)(color), count, timing.wavelet);
+        if chain.style == Style::Library && before.is_none() {
+            stream.lead = library.saturating_sub(timing.message());
+        }
+        let sent = builder.push(stream);
+        let operation = match before {
+            Some(take) => Operation::Forward { take, send: sent },
+            None => Operation::Send { stream: sent },
+        };
+        if let Some(operations) = builder.at(from) {
+            // The take was written when its stream was: it becomes part of the forward.
+            operations.retain(|known| !matches!((known, before), (Operation::Take { stream, .. }, Some(take)) if *stream == take));
+            operations.push(operation);
+        }
+        let between = (timing.ramp_in + combine + timing.issue).saturating_sub(timing.wavelet);
+        if let Some(operations) = builder.at(to) {
+            let second = operations.iter().any(|known| matches!(known, Operation::Take { .. }));
+            operations.push(Operation::Take { stream: sent, gap: if second { between } else { 0 } });
+        }
+        if let Some(place) = incoming.get_mut(to as usize) {
+            *place = Some(sent);
+        }
+    }
+    let mut lines = builder.finish();
+    lines.combine = combine;
+    lines
+}
+
+/// A reduction whose root moves on by one member a round is systolic: in each round the partial sums move to the next
+/// member by software (set-up, two tasks, a relayed word each), and one of them has arrived at its root.
+fn rotating(chain: &ChainReduce, colors: &[Color], context: &Context<'_>) -> Lines {
+    let timing = context.timing;
+    let moved = Shift { axis: chain.axis, ring: false, payload: chain.payload, colors: colors.to_vec() };
+    let mut lines = shift(&moved, colors, context);
+    lines.launch = timing.setup + 2 * timing.task;
+    lines.combine = timing.combine_of(context.program.buffer_of(chain.payload).data_type);
+    for stream in &mut lines.streams {
+        stream.period = timing.relay_word;
+        stream.lead = timing.relay_word;
+    }
+    lines
+}
+
+/// One color serves both directions: the router of the sender has one source and two outputs.
+fn multicast(cast: &Multicast, colors: &[Color], context: &Context<'_>) -> Lines {
+    let timing = context.timing;
+    let length = u64::from(context.area.along(cast.axis));
+    let (span, count) = (cast.span.max(1), wavelets(context, cast.payload));
+    let color = colors.first().map_or(0, |&color| (context.physical)(color));
+    let (period, lead) = match cast.style {
+        Style::Streaming => (timing.wavelet, 0),
+        Style::Library => {
+            (timing.relay_word, (timing.library_call + timing.relay_word).saturating_sub(timing.message()))
+        }
+    };
+    let mut builder = Builder::new(context, cast.axis);
+    for start in (0..length).step_by(span.min(length) as usize) {
+        let end = start.saturating_add(span).min(length) - 1;
+        let from = start.saturating_add(cast.from).min(length - 1);
+        if end == start && from == start {
+            continue;
+        }
+        let (low, high) = (start.min(from) as u32, end.max(from) as u32);
+        let source = from as u32;
+        let stream = builder.push(Stream { color, source, low, high, copies: true, wavelets: count, period, lead });
+        for place in low..=high {
+            let operation =
+                if place == source { Operation::Send { stream } } else { Operation::Take { stream, gap: 0 } };
+            if let Some(operations) = builder.at(place) {
+                operations.push(operation);
+            }
+        }
+    }
+    builder.finish()
+}
+
+fn shift(moved: &Shift, colors: &[Color], context: &Context<'_>) -> Lines {
+    let action = Action::Shift(Shift { colors: colors.to_vec(), ..moved.clone() });
+    let count = wavelets(context, moved.payload);
+    let mut builder = Builder::new(context, moved.axis);
+    for sent in along_one_line(action, moved.axis, context.area.along(moved.axis)) {
+        let (from, to) = (position(moved.axis, sent.from), position(moved.axis, sent.to));
+        let stream =
+            builder.push(point_to_point(from, to, (context.physical)(sent.color), count, context.timing.wavelet));
+        if let Some(operations) = builder.at(from) {
+            operations.push(Operation::Send { stream });
+        }
+        if let Some(operations) = builder.at(to) {
+            operations.push(Operation::Take { stream, gap: 0 });
+        }
+    }
+    builder.finish()
+}
+
+/// Pieces travel along the line past those that keep their part. The pieces' own sources and targets are not known here;
+/// what is known, the load of the busiest link and the farthest way, is carried by one stream past all places, after a
+/// first operation that brings the pieces on their way.
+fn relayout(moved: &Relayout, colors: &[Color], context: &Context<'_>) -> Lines {
+    let timing = context.timing;
+    let length = u64::from(context.area.along(moved.axis));
+    let color = colors.first().map_or(0, |&color| (context.physical)(color));
+    let mut builder = Builder::new(context, moved.axis);
+    if moved.hops == 0 {
+        return builder.finish();
+    }
+    let segment = moved.hops.saturating_add(1).min(length);
+    for start in (0..length).step_by(segment as usize) {
+        let (source, high) = (start as u32, (start + segment).min(length) as u32 - 1);
+        if high == source {
+            continue;
+        }
+        let stream = builder.push(Stream {
+            color,
+            source,
+            low: source,
+            high,
+            copies: true,
+            wavelets: moved.wavelets.max(1),
+            period: timing.wavelet,
+            lead: timing.message(),
+        });
+        for place in source..=high {
+            let operation =
+                if place == source { Operation::Send { stream } } else { Operation::Take { stream, gap: 0 } };
+            if let Some(operations) = builder.at(place) {
+                operations.push(operation);
+            }
+        }
+    }
+    builder.finish()
+}
