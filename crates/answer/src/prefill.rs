@@ -1,4 +1,4 @@
-//! Time to first token: the prompt goes through the pipeline in chunks, then the first token is decoded.
+//! Time to first token: the prompt goes through the pipeline; the logits of its last token give the first output token.
 //!
 //! Two ways are compared, and the faster one counts. *Chunks*: tokens of a chunk go through together, by the prefill kernels.
 //! *Streaming*: the tokens of the prompt follow each other through the decode kernels, one per stage time; the keys and

@@ -436,7 +436,7 @@ fn check_colors(question: &Question, needed: u32) -> Result<(), AnswerError> {
 fn profile_answer(question: &Question, prompt: Cycles, timing: &DecodeTiming) -> Result<ProfileAnswer, AnswerError> {
     let clock = question.clock();
     let seconds = timing.seconds_per_token(question);
-    let first_token = prompt.seconds(clock) + timing.times.latency.total().seconds(clock);
+    let first_token = prompt.seconds(clock);
     for (what, value) in [("the time per output token", seconds), ("the time to first token", first_token)] {
         if !(value.is_finite() && value > 0.0) {
             return Err(AnswerError::NotANumber { what, value: value.to_string() });
