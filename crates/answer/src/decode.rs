@@ -11,9 +11,11 @@
 use serde::Serialize;
 use wafersim_place::Placement;
 use wafersim_spec::Cycles;
+use wafersim_spec::scenario::Profile;
 
 use crate::question::Question;
-use crate::stage::{Flow, LayerReading, StageTimes};
+use crate::stage::{LayerReading, StageTimes};
+use crate::written::{Flow, Written};
 
 /// Decoding of all users.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,34 +44,48 @@ pub enum Pace {
     SlowestStage,
 }
 
-impl DecodeTiming {
-    /// Reads a placement for micro-batches of `micro_batch` users.
-    pub fn new(question: &Question, placement: &Placement, reading: &LayerReading, micro_batch: u64) -> Self {
+/// The programs that decoding needs.
+#[derive(Debug, Clone)]
+pub struct DecodePrograms {
+    micro_batch: u64,
+    /// One step of a micro-batch: a token of each user, or a draft to verify.
+    step: Written,
+    /// Single tokens, for the cost of a draft.
+    single: Option<Written>,
+}
+
+impl DecodePrograms {
+    /// Writes a placement's programs for micro-batches of `micro_batch` users.
+    pub fn new(question: &Question, placement: &Placement, micro_batch: u64, profiles: &[Profile]) -> Self {
         let scenario = &question.scenario;
-        let users = scenario.users;
-        let micro_batch = micro_batch.clamp(1, users);
-        let step_tokens = micro_batch.saturating_mul(question.tokens_per_step());
-        let times = StageTimes::new(
-            question,
-            placement,
-            reading,
-            Flow::Decode { tokens: step_tokens, context: scenario.context },
-        );
-        let in_flight = users.div_ceil(micro_batch);
+        let micro_batch = micro_batch.clamp(1, scenario.users);
+        let write = |tokens: u64| {
+            Written::new(question, placement, Flow::Decode { tokens, context: scenario.context }, profiles)
+        };
+        Self {
+            micro_batch,
+            step: write(micro_batch.saturating_mul(question.tokens_per_step())),
+            single: (scenario.speculation.draft_length > 0).then(|| write(micro_batch)),
+        }
+    }
+}
+
+impl DecodeTiming {
+    /// Reads the programs of a placement.
+    pub fn new(question: &Question, placement: &Placement, programs: &DecodePrograms, reading: &LayerReading) -> Self {
+        let scenario = &question.scenario;
+        let micro_batch = programs.micro_batch;
+        let times = StageTimes::read(question, placement, &programs.step, reading);
+        let in_flight = scenario.users.div_ceil(micro_batch);
         let latency = times.latency.total();
         let full = times.slowest * in_flight as f64;
         let mut period = latency.max(full);
         let pace = if full.0 > latency.0 { Pace::SlowestStage } else { Pace::Latency };
         let mut tokens_per_step = 1.0;
-        let speculation = scenario.speculation;
-        if speculation.draft_length > 0 {
+        if let Some(single) = &programs.single {
+            let speculation = scenario.speculation;
             let (draft, acceptance) = (f64::from(speculation.draft_length), speculation.acceptance);
-            let one = StageTimes::new(
-                question,
-                placement,
-                reading,
-                Flow::Decode { tokens: micro_batch, context: scenario.context },
-            );
+            let one = StageTimes::read(question, placement, single, reading);
             period += one.latency.total() * (draft * speculation.draft_cost);
             tokens_per_step =
                 if acceptance < 1.0 { (1.0 - acceptance.powf(draft + 1.0)) / (1.0 - acceptance) } else { draft + 1.0 };

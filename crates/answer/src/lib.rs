@@ -6,6 +6,7 @@
 //!
 //! This crate computes; it prints nothing and writes no files.
 
+mod candidates;
 mod decode;
 mod error;
 pub mod plan;
@@ -17,13 +18,15 @@ mod run;
 mod stage;
 mod uncertainty;
 pub mod validate;
+mod written;
 
 pub use decode::{DecodeTiming, Pace};
 pub use error::AnswerError;
 pub use provenance::{KnownError, Provenance};
 pub use question::Question;
 pub use run::{
-    Answer, BreakdownRow, Load, Memory, MemoryBytes, ProfileAnswer, Verdict, WorstPe, answer, answer_without_ranges,
+    Answer, BreakdownRow, Load, Memory, MemoryBytes, ProfileAnswer, Verdict, WorstPe, answer, answer_one_profile,
+    answer_without_ranges,
 };
 pub use stage::{LayerReading, StageTimes};
 pub use uncertainty::{ClockPoint, Influence, Range, Uncertainty};

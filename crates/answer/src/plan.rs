@@ -7,7 +7,7 @@ use wafersim_spec::{DataType, Model, Scenario, Wafer};
 
 use crate::error::AnswerError;
 use crate::question::Question;
-use crate::run::answer_without_ranges;
+use crate::run::answer_one_profile;
 
 /// What varies. Every list holds at least one value; the points are their product, the last list fastest.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -190,7 +190,7 @@ fn row(question: &Question) -> Result<PlanRow, AnswerError> {
         reaches_target: false,
         limit: String::new(),
     };
-    match answer_without_ranges(question) {
+    match answer_one_profile(question) {
         Ok(answer) => {
             row.fits = true;
             row.wafers = Some(answer.wafers);

@@ -10,52 +10,63 @@
 
 use wafersim_place::Placement;
 use wafersim_spec::Cycles;
+use wafersim_spec::scenario::Profile;
 
 use crate::question::Question;
-use crate::stage::{Flow, LayerReading, StageTimes};
+use crate::stage::{LayerReading, StageTimes};
+use crate::written::{Flow, Written};
 
 /// Smallest chunk that is tried, in tokens, where larger ones fit: below it, the fixed steps of the systolic loops rule.
 const SMALLEST_CHUNK: u64 = 64;
 
-/// Time from the start of the prefill to the end of the prompt's last chunk. Chunks are powers of four below the largest
-/// that fits: large ones use the processing elements better, small ones fill the pipeline sooner. The fastest way counts.
-pub fn prompt_time(question: &Question, placement: &Placement, reading: &LayerReading) -> Cycles {
-    let prompt = question.scenario.prompt.max(1);
-    let mut chunk = placement.prefill_chunk_tokens().clamp(1, prompt.next_power_of_two());
-    let mut best = streamed(question, placement, reading);
-    loop {
-        let time = chunked(question, placement, reading, chunk.min(prompt));
-        if time.0 < best.0 {
-            best = time;
-        }
-        if chunk / 4 < SMALLEST_CHUNK {
-            break;
-        }
-        chunk /= 4;
-    }
-    best
+/// A way to work off the prompt: its last piece, and its first where there are several.
+#[derive(Debug, Clone)]
+struct Pieces {
+    count: u64,
+    first: Option<Written>,
+    last: Written,
 }
 
-/// The prompt, token by token through the decode kernels: a pass of the last token after all others have followed each
-/// other through the slowest stage, whose time is the mean between an empty and a full cache.
-fn streamed(question: &Question, placement: &Placement, reading: &LayerReading) -> Cycles {
-    let prompt = question.scenario.prompt.max(1);
-    let last = StageTimes::new(question, placement, reading, Flow::Decode { tokens: 1, context: prompt });
-    if prompt == 1 {
-        return last.latency.total();
-    }
-    let first = StageTimes::new(question, placement, reading, Flow::Decode { tokens: 1, context: 1 });
-    last.latency.total() + (first.slowest + last.slowest) * (0.5 * (prompt - 1) as f64)
+/// The programs of a prompt, every way that is compared.
+#[derive(Debug, Clone)]
+pub struct PromptPrograms {
+    ways: Vec<Pieces>,
 }
 
-fn chunked(question: &Question, placement: &Placement, reading: &LayerReading, chunk: u64) -> Cycles {
-    let prompt = question.scenario.prompt.max(1);
-    let chunks = prompt.div_ceil(chunk);
-    let last = StageTimes::new(question, placement, reading, Flow::Prefill { tokens: chunk, before: prompt - chunk });
-    if chunks == 1 {
-        return last.latency.total();
+impl PromptPrograms {
+    /// Writes them: streaming, and chunks of powers of four below the largest that fits. Large chunks use the processing
+    /// elements better, small ones fill the pipeline sooner.
+    pub fn new(question: &Question, placement: &Placement, profiles: &[Profile]) -> Self {
+        let prompt = question.scenario.prompt.max(1);
+        let pieces = |count: u64, first: Flow, last: Flow| Pieces {
+            count,
+            first: (count > 1).then(|| Written::new(question, placement, first, profiles)),
+            last: Written::new(question, placement, last, profiles),
+        };
+        let one = |context| Flow::Decode { tokens: 1, context };
+        let mut ways = vec![pieces(prompt, one(1), one(prompt))];
+        let mut chunk = placement.prefill_chunk_tokens().clamp(1, prompt.next_power_of_two());
+        loop {
+            let tokens = chunk.min(prompt);
+            let of = |before| Flow::Prefill { tokens, before };
+            ways.push(pieces(prompt.div_ceil(tokens), of(0), of(prompt - tokens)));
+            if chunk / 4 < SMALLEST_CHUNK {
+                return Self { ways };
+            }
+            chunk /= 4;
+        }
     }
-    let first = StageTimes::new(question, placement, reading, Flow::Prefill { tokens: chunk, before: 0 });
-    let mean = (first.slowest + last.slowest) * 0.5;
-    last.latency.total() + mean * (chunks - 1) as f64
+
+    /// Time from the start of the prefill to the end of the prompt's last piece; the fastest way counts.
+    pub fn time(&self, question: &Question, placement: &Placement, reading: &LayerReading) -> Cycles {
+        let times = self.ways.iter().map(|way| {
+            let last = StageTimes::read(question, placement, &way.last, reading);
+            let before = way.first.as_ref().map_or(Cycles::ZERO, |first| {
+                let first = StageTimes::read(question, placement, first, reading);
+                (first.slowest + last.slowest) * (0.5 * (way.count - 1) as f64)
+            });
+            last.latency.total() + before
+        });
+        times.fold(Cycles(f64::INFINITY), |best, time| if time.0 < best.0 { time } else { best })
+    }
 }

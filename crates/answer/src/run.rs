@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use wafersim_cost::{Cause, Cost};
-use wafersim_place::{
-    Arrangement, ByteCounts, Item, KvLayoutChoice, Machine, Placement, Rectangle, Request, UNLIMITED, place,
-};
+use wafersim_place::{ByteCounts, Item, Placement, Rectangle};
 use wafersim_spec::model::ParameterCount;
-use wafersim_spec::scenario::{ExpertPlacement, Profile, Routing, WaferCount};
+use wafersim_spec::scenario::{ExpertPlacement, Profile, Routing};
 use wafersim_spec::wafer::Key;
 use wafersim_spec::{Bytes, Cycles, Precision};
 
-use crate::decode::{DecodeTiming, Pace, candidate_micro_batches};
+use crate::candidates::candidates;
+use crate::decode::{DecodePrograms, DecodeTiming, Pace};
 use crate::error::AnswerError;
-use crate::prefill::prompt_time;
+use crate::prefill::PromptPrograms;
 use crate::provenance::Provenance;
 use crate::question::Question;
 use crate::stage::LayerReading;
@@ -209,34 +208,12 @@ pub struct Load {
     pub precision: Precision,
 }
 
-/// Ways to place the model on the same wafers, among which each profile takes the one that is fastest for it.
-struct Candidates {
-    /// Placements with the micro-batch that each was made for. The first is for single tokens, in the layout of fewest
-    /// bytes.
-    ways: Vec<(Placement, u64)>,
-    /// Wafers that were asked for, or the fewest.
-    wafers: u32,
-    /// Users that these wafers hold in any arrangement.
-    max_users: u64,
-}
-
-impl Candidates {
-    /// The fastest way under a reading; the first on a tie.
-    fn fastest(&self, question: &Question, reading: &LayerReading) -> Option<(&Placement, DecodeTiming)> {
-        let timed = self
-            .ways
-            .iter()
-            .map(|(placement, micro_batch)| (placement, DecodeTiming::new(question, placement, reading, *micro_batch)));
-        timed.reduce(|best, way| if way.1.period.0 < best.1.period.0 { way } else { best })
-    }
-}
-
 /// Answers a question, with the ranges that follow from what is not known.
 ///
 /// # Errors
 /// Where the model does not fit, or parameters are so extreme that times are no numbers.
 pub fn answer(question: &Question) -> Result<Answer, AnswerError> {
-    let (mut answer, placement) = base_answer(question)?;
+    let (mut answer, placement) = base_answer(question, Profile::ALL)?;
     let ranges = uncertainty(question, &placement, answer.load.micro_batch);
     answer.verdict.depends_on_clock = ranges.clock.iter().any(|point| point.reaches_target != answer.verdict.reachable);
     answer.uncertainty = Some(ranges);
@@ -249,130 +226,47 @@ pub fn answer(question: &Question) -> Result<Answer, AnswerError> {
 /// # Errors
 /// As [`answer`].
 pub fn answer_without_ranges(question: &Question) -> Result<Answer, AnswerError> {
-    base_answer(question).map(|(answer, _)| answer)
+    base_answer(question, Profile::ALL).map(|(answer, _)| answer)
 }
 
-/// Columns of a block that may share a head's dimensions, tried beside the layout of fewest bytes: few columns mean
-/// that the softmax is computed less often and scores travel less far, many mean less memory for queries.
-const DIMENSION_SPLITS: [u64; 6] = [1, 2, 4, 8, 16, 32];
-
-/// Most shapes of slots that are tried: the shortest ways first.
-const MOST_SHAPES: usize = 3;
-
-/// Most other divisions of the wafers that are tried when more wafers are given than the model needs.
-const OTHER_DIVISIONS: usize = 4;
-
-/// Places the model for single tokens in the smallest layout on the wafers of the scenario; then for the micro-batches and
-/// with the KV layouts worth trying, as far as they fit. Where more wafers are given than the fewest, divisions that leave
-/// some of them idle are tried too: regions that are larger than need be make longer ways.
-fn candidates(question: &Question) -> Result<Candidates, AnswerError> {
-    let tokens = |micro_batch: u64| micro_batch.saturating_mul(question.tokens_per_step());
-    let asked = question.scenario.wafers;
-    let first = place(&question.request(asked, tokens(1), KvLayoutChoice::Balanced))?;
-    let wafers = first.wafers;
-    let mut ways = ways_on(question, first);
-    if matches!(asked, WaferCount::Exactly(_)) {
-        for fewer in divisions(question, wafers) {
-            let request = question.request(WaferCount::Exactly(fewer), tokens(1), KvLayoutChoice::Balanced);
-            if let Ok(placement) = place(&request) {
-                ways.extend(ways_on(question, placement));
-            }
-        }
-    }
-    let max_users = most_users(question, wafers, ways[0].0.max_users(question.scenario.context));
-    Ok(Candidates { ways, wafers, max_users })
+/// The same for the scenario's profile alone: what a plan asks for each point.
+///
+/// # Errors
+/// As [`answer`].
+pub fn answer_one_profile(question: &Question) -> Result<Answer, AnswerError> {
+    base_answer(question, &[question.scenario.profile]).map(|(answer, _)| answer)
 }
 
-/// A placement in the layout of fewest bytes, and the other ways of working on slots of the same number: in other shapes,
-/// with other KV layouts, for other micro-batches.
-fn ways_on(question: &Question, first: Placement) -> Vec<(Placement, u64)> {
-    let tokens = |micro_batch: u64| micro_batch.saturating_mul(question.tokens_per_step());
-    let (wafers, slots, chosen) = (WaferCount::Exactly(first.wafers), first.slots_per_wafer, first.arrangement);
-    let machine = Machine::from(&question.wafer);
-    let mut shapes: Vec<Arrangement> = Arrangement::of_slots(slots, &machine).collect();
-    shapes.sort_by_key(|shape| {
-        let (columns, rows) = shape.slot_size(&machine);
-        (*shape != chosen, columns + rows)
-    });
-    shapes.truncate(MOST_SHAPES);
-    let mut sizes = candidate_micro_batches(question.scenario.users, first.slots.len() as u64);
-    if !sizes.contains(&1) {
-        sizes.insert(0, 1);
-    }
-    let mut ways = vec![(first, 1)];
-    for shape in shapes {
-        for &micro_batch in &sizes {
-            for kv_layout in
-                [KvLayoutChoice::Balanced].into_iter().chain(DIMENSION_SPLITS.map(KvLayoutChoice::DimensionSplit))
-            {
-                if (shape, micro_batch, kv_layout) == (chosen, 1, KvLayoutChoice::Balanced) {
-                    // The first one.
-                    continue;
-                }
-                let request = question.request(wafers, tokens(micro_batch), kv_layout);
-                // What does not fit is not considered.
-                if let Ok(placement) = place(&Request { arrangement: Some(shape), ..request }) {
-                    ways.push((placement, micro_batch));
-                }
-            }
-        }
-    }
-    ways
-}
-
-/// Wafer counts below `wafers` at which the slots of the fewest wafers can be dealt out with fewer slots on each: the fewest
-/// itself first.
-fn divisions(question: &Question, wafers: u32) -> Vec<u32> {
-    let request = question.request(WaferCount::Auto, question.tokens_per_step(), KvLayoutChoice::Balanced);
-    let Ok(fewest) = place(&request) else { return Vec::new() };
-    let slots = fewest.slots.len() as u64;
-    let mut counts: Vec<u32> = (1..=fewest.slots_per_wafer)
-        .rev()
-        .filter_map(|per_wafer| u32::try_from(slots.div_ceil(per_wafer)).ok())
-        .filter(|count| *count < wafers)
-        .collect();
-    counts.dedup();
-    counts.truncate(OTHER_DIVISIONS);
-    counts
-}
-
-/// Most users with the context of the scenario that so many wafers hold in any arrangement. `known` users are known to fit.
-fn most_users(question: &Question, wafers: u32, known: u64) -> u64 {
-    let mut request =
-        question.request(WaferCount::Exactly(wafers), question.tokens_per_step(), KvLayoutChoice::Balanced);
-    let mut fits = |users: u64| {
-        request.users = users;
-        place(&request).is_ok()
-    };
-    let (mut low, mut high) = (known.max(1), known.max(1).saturating_mul(2));
-    while high < UNLIMITED && fits(high) {
-        (low, high) = (high, high.saturating_mul(2));
-    }
-    while high - low > 1 {
-        let middle = low + (high - low) / 2;
-        if fits(middle) { low = middle } else { high = middle }
-    }
-    low
-}
-
-fn base_answer(question: &Question) -> Result<(Answer, Placement), AnswerError> {
+fn base_answer(question: &Question, asked: &[Profile]) -> Result<(Answer, Placement), AnswerError> {
     let candidates = candidates(question)?;
     let scenario = &question.scenario;
+    let written: Vec<DecodePrograms> = candidates
+        .ways
+        .iter()
+        .map(|(placement, micro_batch)| DecodePrograms::new(question, placement, *micro_batch, asked))
+        .collect();
+    // The first way always exists.
+    let first = &candidates.ways[0].0;
+    let prompt = PromptPrograms::new(question, first, asked);
     let mut profiles = BTreeMap::new();
     let mut chosen = None;
-    for &profile in Profile::ALL {
+    for &profile in asked {
         let reading = LayerReading::new(question, profile);
-        // The first way always exists.
-        let Some((placement, timing)) = candidates.fastest(question, &reading) else { continue };
+        let timed =
+            candidates.ways.iter().zip(&written).map(|((placement, _), programs)| {
+                (placement, DecodeTiming::new(question, placement, programs, &reading))
+            });
+        // The first of the fastest.
+        let fastest = timed.reduce(|best, way| if way.1.period.0 < best.1.period.0 { way } else { best });
+        let Some((placement, timing)) = fastest else { continue };
         check_colors(question, timing.times.colors)?;
-        let prompt = prompt_time(question, &candidates.ways[0].0, &reading);
-        let figures = profile_answer(question, prompt, &timing)?;
+        let figures = profile_answer(question, prompt.time(question, first, &reading), &timing)?;
         if profile == scenario.profile {
             chosen = Some((placement, timing, figures.clone()));
         }
         profiles.insert(profile, figures);
     }
-    // The scenario's profile is one of all profiles.
+    // The scenario's profile is one of those asked for.
     let Some((placement, timing, figures)) = chosen else {
         return Err(AnswerError::NotANumber { what: "the profile", value: scenario.profile.to_string() });
     };

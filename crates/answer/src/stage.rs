@@ -1,52 +1,24 @@
 //! The stages of the pipeline: what each slot takes for a micro-batch, and what lies between slots and wafers.
 
-use wafersim_cost::{Cause, Cost, OperatorCost, ProgramCost, Rates, cost, formula};
-use wafersim_kernels::feed_forward::ExpertLoad;
-use wafersim_kernels::{ExpertShape, KvShape, LayerShape, Options, decode_layer, head, prefill_layer};
-use wafersim_place::{ExpertLayout, Item, LayerLayout, PREFILL_KEY_BLOCK, Placement, TableLayout};
-use wafersim_program::{Axis, BufferId, Program, Region, Relayout};
-use wafersim_spec::model::FeedForward;
-use wafersim_spec::scenario::{Profile, Routing};
+use std::borrow::Cow;
+
+use wafersim_cost::{Cause, Cost, OperatorCost, ProgramCost, Rates, View, cost, formula};
+use wafersim_place::{Item, Placement, TableLayout};
+use wafersim_program::{Axis, BufferId, Region, Relayout};
+use wafersim_spec::scenario::Profile;
 use wafersim_spec::wafer::{Key, RateSet};
 use wafersim_spec::{Cycles, Hertz};
 
 use crate::question::Question;
-use crate::routing::expert_load;
-
-/// What goes through the pipeline together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flow {
-    /// A micro-batch of decoding tokens.
-    Decode {
-        /// Tokens in it.
-        tokens: u64,
-        /// Tokens in the cache that each sees.
-        context: u64,
-    },
-    /// A chunk of a prompt.
-    Prefill {
-        /// Tokens in it.
-        tokens: u64,
-        /// Tokens of the prompt before it.
-        before: u64,
-    },
-}
-
-impl Flow {
-    const fn tokens(self) -> u64 {
-        match self {
-            Self::Decode { tokens, .. } | Self::Prefill { tokens, .. } => tokens,
-        }
-    }
-}
+use crate::written::{Flow, Variants, Written, is_hypothetical};
 
 /// How a wafer's kernels are read: the rates, and the programs among which the fastest counts.
 #[derive(Debug, Clone)]
 pub struct LayerReading {
     /// Rates of the machine as the profile sees it.
     pub rates: Rates,
-    /// Kernel variants; the hypothetical profiles may always fall back on the published kernels.
-    pub variants: Vec<Options>,
+    /// Whether hypothetical kernels count, with the published ones to fall back on.
+    pub hypothetical: bool,
     clock: Hertz,
     link_latency_us: f64,
     link_gigabytes: f64,
@@ -55,33 +27,27 @@ pub struct LayerReading {
 impl LayerReading {
     /// The reading of a profile.
     pub fn new(question: &Question, profile: Profile) -> Self {
-        use wafersim_cost::View;
         let view = if profile == Profile::Bound { View::Physics } else { View::Achieved };
-        let published = Options::of(Profile::Waferllm);
-        let variants = match profile {
-            Profile::Waferllm => vec![published],
-            Profile::Optimised | Profile::Bound => vec![Options::of(profile), published],
-        };
         let value = |key| question.wafer.value(key, RateSet::Silicon);
         Self {
             rates: Rates::new(&question.wafer, RateSet::Silicon, view),
-            variants,
+            hypothetical: is_hypothetical(profile),
             clock: question.clock(),
             link_latency_us: value(Key::LinkLatency),
             link_gigabytes: value(Key::LinkBandwidth),
         }
     }
 
-    /// The fastest variant of a program; the first on a tie.
-    fn fastest(&self, write: impl Fn(Options) -> Program) -> ProgramCost {
-        let mut best: Option<ProgramCost> = None;
-        for &options in &self.variants {
-            let candidate = cost(&write(options), &self.rates);
-            if best.as_ref().is_none_or(|known| candidate.total().0 < known.total().0) {
-                best = Some(candidate);
+    /// The fastest variant of a program that the profile may use; the published one on a tie.
+    fn fastest(&self, variants: &Variants) -> ProgramCost {
+        let published = cost(&variants.published, &self.rates);
+        match &variants.optimised {
+            Some(program) if self.hypothetical => {
+                let optimised = cost(program, &self.rates);
+                if optimised.total().0 < published.total().0 { optimised } else { published }
             }
+            _ => published,
         }
-        best.unwrap_or_default()
     }
 
     /// One way over a link between neighbouring wafers, with `bytes` of activations.
@@ -109,11 +75,10 @@ pub struct StageTimes {
 }
 
 impl StageTimes {
-    /// Reads a placement for what flows through it.
-    pub fn new(question: &Question, placement: &Placement, reading: &LayerReading, flow: Flow) -> Self {
-        let tokens = flow.tokens();
-        let layouts: Vec<ProgramCost> =
-            placement.layouts.iter().map(|layout| layer_cost(question, layout, reading, flow)).collect();
+    /// Reads the programs of a placement.
+    pub fn read(question: &Question, placement: &Placement, written: &Written, reading: &LayerReading) -> Self {
+        let (flow, tokens) = (written.flow, written.flow.tokens());
+        let layouts: Vec<ProgramCost> = written.layouts.iter().map(|program| reading.fastest(program)).collect();
         let mut times = Self {
             operators: Vec::new(),
             latency: Cost::ZERO,
@@ -124,8 +89,12 @@ impl StageTimes {
         };
         // Parts of a table work at the same time: a token is looked up in one of them, and each part of the LM head makes
         // its own logits. They count once on the way of a token, and each in its own stage.
-        let tables: Vec<(&TableLayout, ProgramCost)> =
-            placement.tables.iter().map(|table| (table, table_cost(question, table, reading, flow))).collect();
+        let tables: Vec<(&TableLayout, ProgramCost)> = placement
+            .tables
+            .iter()
+            .zip(&written.tables)
+            .map(|(table, program)| (table, reading.fastest(program)))
+            .collect();
         if let Some((_, part)) = tables.iter().find(|(table, _)| !table.is_head) {
             times.add(part, 1);
         }
@@ -163,28 +132,28 @@ impl StageTimes {
             }
         }
         times.slowest_name = slowest_slot.map_or_else(String::new, |(index, slot)| stage_name(index, &slot.items));
-        times.add_operator("between regions", between.0);
+        times.add_operator(Cow::Borrowed("between regions"), between.0);
         if placement.wafers_used > 1 && matches!(flow, Flow::Decode { .. }) {
             // The chosen token goes back to the first wafer: its number, 4 bytes, over one link.
             between.1 += reading.link(4.0 * tokens as f64);
         }
         if placement.wafers_used > 1 {
-            times.add_operator("between wafers", between.1);
+            times.add_operator(Cow::Borrowed("between wafers"), between.1);
         }
         times
     }
 
     fn add(&mut self, program: &ProgramCost, copies: u64) {
         for operator in &program.operators {
-            self.add_operator(&operator.name, operator.cost * copies as f64);
+            self.add_operator(operator.name.clone(), operator.cost * copies as f64);
         }
     }
 
-    fn add_operator(&mut self, name: &str, cost: Cost) {
+    fn add_operator(&mut self, name: Cow<'static, str>, cost: Cost) {
         self.latency += cost;
         match self.operators.iter_mut().find(|known| known.name == name) {
             Some(known) => known.cost += cost,
-            None => self.operators.push(OperatorCost { name: name.to_owned().into(), cost }),
+            None => self.operators.push(OperatorCost { name, cost }),
         }
     }
 }
@@ -195,87 +164,6 @@ fn stage_name(index: usize, items: &[Item]) -> String {
         [only] => format!("slot {index} ({only})"),
         [first, .., last] => format!("slot {index} ({first} to {last})"),
     }
-}
-
-fn region(columns: u64, rows: u64) -> Region {
-    Region::new(0, 0, columns, rows)
-}
-
-fn expert_shape(experts: Option<&ExpertLayout>) -> ExpertShape {
-    match experts {
-        Some(layout) if layout.placement == wafersim_spec::scenario::ExpertPlacement::Clustered => {
-            let cell = layout.rectangle(0);
-            ExpertShape::Clustered { columns: cell.columns, rows: cell.rows }
-        }
-        _ => ExpertShape::Spread,
-    }
-}
-
-fn layer_load(layout: &LayerLayout, tokens: u64, routing: Routing) -> ExpertLoad {
-    match &layout.layer.feed_forward {
-        FeedForward::Dense { .. } => ExpertLoad { pairs: tokens, distinct: 1, busiest: tokens },
-        FeedForward::Moe(moe) => {
-            let mut load = expert_load(moe, tokens, routing);
-            // Experts that share a rectangle work one after the other.
-            if let Some(experts) = layout.experts.as_ref().filter(|experts| experts.most_in_a_cell() > 1) {
-                load.busiest = load.busiest.saturating_mul(experts.most_in_a_cell()).min(load.pairs);
-            }
-            load
-        }
-    }
-}
-
-/// The cost of one layer in its region.
-fn layer_cost(question: &Question, layout: &LayerLayout, reading: &LayerReading, flow: Flow) -> ProgramCost {
-    let scenario = &question.scenario;
-    let (tokens, context) = match flow {
-        Flow::Decode { tokens, context } => (tokens, context),
-        Flow::Prefill { tokens, before } => (tokens, before),
-    };
-    let kv = KvShape {
-        heads_per_block: layout.kv.heads_per_block,
-        columns_per_head: layout.kv.columns_per_head,
-        dimension_split: layout.kv.dimension_split,
-        sequence_split: layout.kv.sequence_split,
-    };
-    let load = layer_load(layout, tokens, scenario.routing);
-    reading.fastest(|options| {
-        let shape = LayerShape {
-            layer: &layout.layer,
-            hidden: layout.hidden,
-            region: region(layout.columns, layout.rows),
-            kv,
-            experts: expert_shape(layout.experts.as_ref()),
-            precision: scenario.precision,
-            tokens,
-            context,
-            key_block: PREFILL_KEY_BLOCK,
-            load,
-            options,
-        };
-        match flow {
-            Flow::Decode { .. } => decode_layer(&shape),
-            Flow::Prefill { .. } => prefill_layer(&shape),
-        }
-    })
-}
-
-/// Lookup, or final norm, logits and sampling. Logits are wanted for every decoding token, and for the last token of a
-/// prompt only.
-fn table_cost(question: &Question, table: &TableLayout, reading: &LayerReading, flow: Flow) -> ProgramCost {
-    let (here, hidden) = (region(table.columns, table.rows), question.model.hidden);
-    let precision = question.scenario.precision;
-    let rows = match flow {
-        Flow::Decode { tokens, .. } => tokens,
-        Flow::Prefill { .. } => 1,
-    };
-    reading.fastest(|options| {
-        if table.is_head {
-            head::lm_head(here, hidden, table.part.entries, rows, precision, options)
-        } else {
-            head::embedding(here, hidden, flow.tokens(), precision, options)
-        }
-    })
 }
 
 /// The way of the residual stream from one region to the next: a scatter or gather along the way. On one wafer from
@@ -294,7 +182,7 @@ fn region_hop(
     } else {
         from.columns.max(from.rows) + to.columns.max(to.rows)
     };
-    let share = region(from.columns, from.rows).share(Axis::Y, question.model.hidden).saturating_mul(tokens);
+    let share = Region::new(0, 0, from.columns, from.rows).share(Axis::Y, question.model.hidden).saturating_mul(tokens);
     let moved = Relayout {
         axis: Axis::X,
         hops,

@@ -9,7 +9,7 @@ use wafersim_spec::scenario::Profile;
 use wafersim_spec::wafer::{DECLARATIONS, Declaration, Evidence, RateSet};
 use wafersim_spec::{Hertz, Wafer};
 
-use crate::decode::DecodeTiming;
+use crate::decode::{DecodePrograms, DecodeTiming};
 use crate::question::Question;
 use crate::stage::LayerReading;
 
@@ -59,16 +59,17 @@ pub struct Uncertainty {
     pub parameters: Vec<Influence>,
 }
 
-/// A placement and the micro-batch that goes through it: what stays while parameters vary.
+/// A placement and its programs: what stays while parameters vary.
 #[derive(Clone, Copy)]
 struct Fixed<'a> {
     placement: &'a Placement,
-    micro_batch: u64,
+    programs: &'a DecodePrograms,
 }
 
 pub(crate) fn uncertainty(question: &Question, placement: &Placement, micro_batch: u64) -> Uncertainty {
     let profile = question.scenario.profile;
-    let placed = Fixed { placement, micro_batch };
+    let programs = DecodePrograms::new(question, placement, micro_batch, &[profile]);
+    let placed = Fixed { placement, programs: &programs };
     let base = speed(question, placed, profile);
     let mut parameters = Vec::new();
     let (mut slow, mut fast) = (Vec::new(), Vec::new());
@@ -118,7 +119,7 @@ fn changed(question: &Question, values: &[(&Declaration, f64)]) -> Question {
 
 fn speed(question: &Question, placed: Fixed<'_>, profile: Profile) -> f64 {
     let reading = LayerReading::new(question, profile);
-    let timing = DecodeTiming::new(question, placed.placement, &reading, placed.micro_batch);
+    let timing = DecodeTiming::new(question, placed.placement, placed.programs, &reading);
     1.0 / timing.seconds_per_token(question)
 }
 

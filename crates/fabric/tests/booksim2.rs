@@ -1,10 +1,11 @@
 //! BookSim2's results, row by row.
 //!
-//! `data/booksim2.csv` does not say how long BookSim2 ran. It follows from the numbers: accepted x nodes x cycles
-//! must be a whole number of packets, which in all uniform rows it is for 3,000 cycles (BookSim2's default, three
-//! sample periods of 1,000) and in all transpose rows for 6,000 (`sample_period = 2000`), and nothing shorter. The mean
-//! latencies then say how it drained: those below a rate of 0.3 are of `sim_type = latency` (traffic goes on, rows marked
-//! `Loaded`), the others of `throughput`.
+//! `data/booksim2.csv` does not say how long BookSim2 ran, how it drained and with which seed. It follows from the numbers.
+//! Accepted x nodes x cycles must be a whole number of packets: in all uniform rows it is for 3,000 cycles (BookSim2's
+//! default, three sample periods of 1,000), in all transpose rows for 6,000 (`sample_period = 2000`), and no shorter window
+//! fits all. The mean latencies say whether traffic went on until the measured packets had arrived (`sim_type = latency`:
+//! [`Drain::Loaded`]) or not (`throughput`: [`Drain::Quiet`]); the difference is below 0.02 % in the rows that are not
+//! saturated. The seed is 1.
 
 use wafersim_fabric::packet::{Drain, Pattern, TrafficConfig, TrafficReport};
 
@@ -60,15 +61,28 @@ impl Row {
         config.check().and_then(|traffic| traffic.run(|_| ())).expect("runs")
     }
 
-    /// Highest accepted rate that BookSim2 shows for this mesh, pattern and queue; where no row is saturated, what the
-    /// simulator accepts at twice the highest rate of the file.
+    fn name(&self) -> String {
+        format!("{} x {0} {} queue {} rate {}", self.side, self.pattern, self.queue, self.rate)
+    }
+
+    /// How BookSim2 drained.
+    fn drain(&self) -> Drain {
+        let low = match self.side {
+            8 => self.rate < 0.3,
+            16 => self.rate < 0.2,
+            _ => true,
+        };
+        if self.pattern == Pattern::Uniform && low { Drain::Loaded } else { Drain::Quiet }
+    }
+
+    /// The rate at which the first source falls behind for good.
     fn saturation(&self) -> f64 {
         match (self.side, &self.pattern, self.queue) {
-            (8, Pattern::Uniform, 8) => 0.374,
-            (16, Pattern::Uniform, 8) => 0.2015,
+            (8, Pattern::Uniform, 8) => 0.37,
+            (16, Pattern::Uniform, 8) => 0.2,
             (32, Pattern::Uniform, 8) => 0.1,
             (8, Pattern::Transpose, 4) => 0.1,
-            _ => 0.14,
+            _ => 0.145,
         }
     }
 }
@@ -92,13 +106,8 @@ fn printing_is_that_of_booksim2() {
 #[test]
 fn every_row_comes_out_to_the_printed_digit() {
     for row in rows() {
-        let drain = if row.pattern == Pattern::Uniform && row.rate < 0.3 && row.mean_latency < 60.0 || row.side == 32 {
-            Drain::Loaded
-        } else {
-            Drain::Quiet
-        };
-        let report = row.run(drain, 1);
-        let name = format!("{} {} queue {} rate {}", row.side, row.pattern, row.queue, row.rate);
+        let report = row.run(row.drain(), 1);
+        let name = row.name();
         assert_eq!(printed(report.mean_latency), printed(row.mean_latency), "mean latency of {name}");
         assert_eq!(printed(report.mean_hops), printed(row.mean_hops), "mean hops of {name}");
         assert_eq!(printed(report.accepted), printed(row.accepted), "accepted rate of {name}");
@@ -110,12 +119,12 @@ fn every_row_comes_out_to_the_printed_digit() {
 fn every_row_is_within_its_tolerance_with_the_defaults() {
     for row in rows() {
         let report = row.run(Drain::Quiet, 1);
-        let name = format!("{} {} queue {} rate {}", row.side, row.pattern, row.queue, row.rate);
+        let name = row.name();
         let deviation = report.mean_latency / row.mean_latency - 1.0;
         assert!(deviation.abs() < 0.0002, "mean latency of {name} deviates by {deviation}");
         assert!((report.accepted / row.accepted - 1.0).abs() < 0.0001, "accepted rate of {name}");
         assert!((report.mean_hops / row.mean_hops - 1.0).abs() < 0.0001, "hops of {name}");
-        assert_eq!(report.saturated, row.rate > 0.95 * row.saturation() && row.mean_latency > 60.0, "{name}");
+        assert_eq!(report.saturated, row.rate >= row.saturation(), "{name}");
     }
 }
 
@@ -127,8 +136,7 @@ fn other_seeds_are_within_the_tolerances_below_nine_tenths_of_saturation() {
         for seed in [2, 3, 1_000_000] {
             let report = row.run(Drain::Quiet, seed);
             let deviation = report.mean_latency / row.mean_latency - 1.0;
-            let name = format!("{} {} queue {} rate {} seed {seed}", row.side, row.pattern, row.queue, row.rate);
-            assert!(deviation.abs() < allowed, "{name}: {deviation}");
+            assert!(deviation.abs() < allowed, "{}, seed {seed}: {deviation}", row.name());
         }
     }
 }

@@ -100,6 +100,16 @@ fn saturation_is_said_and_runs_end() {
     assert!(report.saturated && (report.accepted * 64.0 - 1.0).abs() < 0.01, "one sink takes one packet a cycle");
 }
 
+/// What the specification of packet mode allows an idle router: 200 bytes.
+#[test]
+fn idle_routers_are_small() {
+    for side in [8, 32, 300] {
+        let config = TrafficConfig { columns: side, rows: side, queue: 255, ..TrafficConfig::default() };
+        let bytes = config.check().expect("fits").idle_bytes_per_router();
+        assert!(bytes > 128.0 && bytes <= 200.0, "{bytes} bytes on {side} x {side}");
+    }
+}
+
 #[test]
 fn meshes_of_every_shape_run() {
     for (columns, rows) in [(1, 1), (1, 9), (9, 1), (2, 2), (17, 5), (64, 3)] {
@@ -145,6 +155,7 @@ fn wrong_input_is_refused_with_what_is_allowed() {
         (with(Message { flits: 0, ..one }), "1 or more"),
         (with(Message { destination: Coordinate::new(8, 0), ..one }), "columns 0 to 7"),
         (with(Message { cycle: u64::MAX, ..one }), "max_cycles"),
+        (MessageConfig { max_cycles: u64::MAX, ..with(one) }, "1,000,000,000,000 cycles"),
     ];
     for (config, allowed) in messages {
         let error = config.check().expect_err(allowed).to_string();

@@ -74,6 +74,17 @@ pub fn place(request: &Request<'_>) -> Result<Placement, PlaceError> {
     Ok(Placement::new(&blueprint, settings, search.on(wafers)?))
 }
 
+/// Whether a model fits the wafers of a request: as [`place`], without looking for what would do where it does not.
+pub fn fits(request: &Request<'_>) -> bool {
+    let Ok(settings) = request.settings() else { return false };
+    let blueprint = ModelBlueprint::new(request.model, &settings.precision);
+    let search = Search::new(&blueprint, &settings);
+    match request.wafers {
+        WaferCount::Exactly(wafers) => search.found_on(wafers).is_some(),
+        WaferCount::Auto => search.fewest_wafers().is_ok(),
+    }
+}
+
 impl Placement {
     fn new(blueprint: &ModelBlueprint<'_>, settings: Settings, found: Found) -> Self {
         let Found { wafers, evaluation, groups } = found;

@@ -47,12 +47,17 @@ impl<'r, 'm> Search<'r, 'm> {
 
     /// The best arrangement on exactly `wafers` wafers.
     pub fn on(&self, wafers: u32) -> Result<Found, PlaceError> {
-        if let Some(found) = self.everything_alone(wafers).or_else(|| self.time_shared(wafers)) {
+        if let Some(found) = self.found_on(wafers) {
             return Ok(found);
         }
         let needed_wafers = self.fewest_wafers()?;
         let (shortfall, what) = self.shortfall(wafers);
         Err(PlaceError::DoesNotFit { wafers, shortfall_bytes_per_pe: shortfall, needed_wafers, what })
+    }
+
+    /// The best arrangement on exactly `wafers` wafers, if there is one.
+    pub fn found_on(&self, wafers: u32) -> Option<Found> {
+        self.everything_alone(wafers).or_else(|| self.time_shared(wafers))
     }
 
     /// The fewest wafers that hold the model.

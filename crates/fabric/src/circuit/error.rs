@@ -63,6 +63,12 @@ pub enum CircuitError {
         /// The limit.
         largest: u64,
     },
+    /// A lowered program that no lowering would write.
+    #[error("the lowered program is malformed: {what}")]
+    Malformed {
+        /// What is wrong.
+        what: String,
+    },
     /// Nothing can move any more, and the program has not ended.
     #[error("{0}")]
     Deadlock(Box<Deadlock>),

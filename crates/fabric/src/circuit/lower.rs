@@ -22,7 +22,7 @@ use super::timing::{Timing, ticks};
 /// Steps of an unrolled program.
 const MOST_STEPS: u64 = 1 << 23;
 /// Wavelets of one operation, members of a chain, hops of a way.
-const MOST_WAVELETS: u64 = 1 << 32;
+const MOST_WAVELETS: u64 = u32::MAX as u64;
 const LONGEST_LINE: u64 = 1 << 16;
 
 /// Cycles of one piece of vector work in a processing element.

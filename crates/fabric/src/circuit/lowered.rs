@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 
+use super::error::CircuitError;
 use super::route::{Area, Lines};
 use super::timing::{Tick, Timing};
 
@@ -87,5 +88,32 @@ impl Lowered {
     /// The stage at a place of the schedule.
     pub fn stage(&self, at: usize) -> Option<&Stage> {
         self.schedule.get(at).and_then(|&index| self.stages.get(index as usize))
+    }
+}
+
+impl Lowered {
+    /// Whether every part lies on the mesh and every operation names streams of its own place: what the engines rely on.
+    pub(super) fn check(&self) -> Result<(), CircuitError> {
+        let wrong = |what: &str| Err(CircuitError::Malformed { what: what.into() });
+        if self.schedule.iter().any(|&stage| stage as usize >= self.stages.len()) {
+            return wrong("the schedule names a stage that does not exist");
+        }
+        for stage in &self.stages {
+            let meets = stage.parts.iter().any(|part| matches!(part, Part::Meet { .. }));
+            if meets && stage.parts.len() > 1 {
+                return wrong("a meeting does not stand alone in its stage");
+            }
+            for part in &stage.parts {
+                let area = part.area();
+                let inside = |from: u32, size: u32, all: u32| size > 0 && from.checked_add(size).is_some_and(|end| end <= all);
+                if !inside(area.x, area.columns, self.columns) || !inside(area.y, area.rows, self.rows) {
+                    return wrong("a part lies outside the mesh");
+                }
+                if let Part::Carry(lines) = part {
+                    lines.check().or_else(wrong)?;
+                }
+            }
+        }
+        Ok(())
     }
 }

@@ -203,3 +203,47 @@ impl Lines {
         }
     }
 }
+
+impl Lines {
+    /// What is wrong with the streams and operations, if anything.
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        let length = self.area.along(self.axis);
+        if self.length() != length as usize {
+            return Err("a line has more or fewer places than its area");
+        }
+        for stream in &self.streams {
+            if stream.low > stream.source || stream.source > stream.high || stream.high >= length {
+                return Err("a stream leaves its line");
+            }
+            if stream.low == stream.high || stream.wavelets == 0 || stream.period == 0 {
+                return Err("a stream has no way, no wavelets or no period");
+            }
+            if stream.wavelets > u64::from(u32::MAX) {
+                return Err("a stream has more than 2^32 - 1 wavelets");
+            }
+        }
+        for position in 0..length {
+            for operation in self.operations(position as usize) {
+                let stream = |index: u32| self.streams.get(index as usize);
+                let sends = |index: u32| stream(index).is_some_and(|stream| stream.source == position);
+                let takes = |index: u32| {
+                    stream(index).is_some_and(|stream| {
+                        (stream.low..=stream.high).contains(&position) && stream.delivers_at(position)
+                    })
+                };
+                let right = match *operation {
+                    Operation::Send { stream } => sends(stream),
+                    Operation::Take { stream, .. } => takes(stream),
+                    Operation::Forward { take, send } => {
+                        let same = stream(take).map(|one| one.wavelets) == stream(send).map(|one| one.wavelets);
+                        takes(take) && sends(send) && same
+                    }
+                };
+                if !right {
+                    return Err("an operation names a stream that does not pass its place");
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -42,7 +42,8 @@ pub enum TrafficError {
         rows: u32,
     },
     /// A node is named that the mesh does not have.
-    #[error("{what} is at {place}, outside the mesh; allowed: columns 0 to {}, rows 0 to {}", columns - 1, rows - 1)]
+    #[error("{what} is at {place}, outside the mesh; allowed: columns 0 to {}, rows 0 to {}",
+        columns.saturating_sub(1), rows.saturating_sub(1))]
     Outside {
         /// What is there: "hot spot 0", "source of message 3".
         what: String,

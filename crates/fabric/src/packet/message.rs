@@ -20,6 +20,8 @@ use super::worklist::Worklist;
 
 /// Most messages in a list.
 const MOST_MESSAGES: usize = u32::MAX as usize;
+/// Longest run, in cycles: routers x cycles then fits 64 bits.
+const LONGEST_RUN: u64 = 1_000_000_000_000;
 
 /// Something to be sent from one node to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -68,6 +70,10 @@ impl MessageConfig {
         if self.messages.is_empty() || self.messages.len() > MOST_MESSAGES {
             let value = format!("a list of {}", self.messages.len());
             return Err(TrafficError::Range { field: "messages", value, allowed: "1 to 4,294,967,295 messages" });
+        }
+        if self.max_cycles > LONGEST_RUN {
+            let value = self.max_cycles.to_string();
+            return Err(TrafficError::Range { field: "max_cycles", value, allowed: "up to 1,000,000,000,000 cycles" });
         }
         for (index, message) in self.messages.iter().enumerate() {
             for (role, place) in [("source", message.source), ("destination", message.destination)] {
@@ -144,8 +150,8 @@ impl Messages {
         self.mesh
     }
 
-    /// Runs until everything has arrived. `progress` is called every 1,024 cycles. One thread; the same list gives the
-    /// same report.
+    /// Runs until everything has arrived. `progress` is called from time to time. One thread; the same list gives
+    /// the same report.
     pub fn run(&self, mut progress: impl FnMut(Progress)) -> Result<MessageReport, TrafficError> {
         let size = self.mesh.size();
         let mut network = Network::new(self.mesh);

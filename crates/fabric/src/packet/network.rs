@@ -123,6 +123,14 @@ impl Network {
         self.cycle
     }
 
+    /// Whether this is one of the cycles in which to look around: every 1,024 of them, more often on large meshes, so that
+    /// there are some 4 million router-cycles between two.
+    pub(crate) const fn is_checkpoint(&self) -> bool {
+        let between = (1 << 22) / self.mesh.size().nodes().next_power_of_two() as u64;
+        let between = if between == 0 { 1 } else { between };
+        self.cycle.is_multiple_of(if between > 1024 { 1024 } else { between })
+    }
+
     /// Packets that sources have sent.
     pub(crate) const fn sent(&self) -> u64 {
         self.sent

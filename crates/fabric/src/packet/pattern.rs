@@ -161,7 +161,7 @@ mod tests {
             let digits = |node: u32, step: u32| (node % side + step) % side + side * ((node / side + step) % side);
             let neighbor = (0..side * side).map(|node| digits(node, 1)).collect::<Vec<_>>();
             assert_eq!(all(&Pattern::Neighbor, side, side), neighbor);
-            let tornado = (0..side * side).map(|node| digits(node, (side + 1) / 2 - 1)).collect::<Vec<_>>();
+            let tornado = (0..side * side).map(|node| digits(node, side.div_ceil(2) - 1)).collect::<Vec<_>>();
             assert_eq!(all(&Pattern::Tornado, side, side), tornado);
         }
     }

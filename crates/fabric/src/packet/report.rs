@@ -33,7 +33,8 @@ pub struct TrafficReport {
     /// Routers passed by packets in the whole run, measured or not, the last one included.
     pub flit_hops: u64,
     /// Whether some source could not get rid of what it was asked to send: at the end of the window it was behind the
-    /// clock by more than 5 % of the cycles so far, or it was not possible to deliver all measured packets.
+    /// clock by more than 5 % of the cycles so far, or it was not possible to deliver all measured packets. Within one
+    /// per cent of saturation this depends on the seed and on the window.
     pub saturated: bool,
 }
 

@@ -10,7 +10,7 @@
 //!   waits, and no other input can overtake it.
 //!
 //! The pointers of the two allocators are always equal: whoever is granted the channel is the only one who can ask for the
-//! switch until he has it. `tests/reference.rs` runs both allocators in full and must agree in every cycle.
+//! switch until he has it. `tests/reference` runs both allocators in full and must agree in every cycle.
 //!
 //! Ports are numbered as in BookSim2's `kncube.cpp`, since arbitration goes round in this order: 0 east, 1 west, 2 south
 //! (next row), 3 north, 4 the node itself. Input port p is fed by the neighbour in direction p.

@@ -1,0 +1,82 @@
+//! The fabric reading of a program: every wavelet of a dataflow program through every router of the mesh, over static routes
+//! by color.
+//!
+//! Life cycle: a [`wafersim_program::Program`] is lowered ([`lower`]) to a [`Lowered`] program, which [`run`] runs to an
+//! [`Outcome`] or a [`CircuitError`]. [`route`] holds streams and operations, [`lowered`] the order in which each processing
+//! element follows the program, [`timing`] the machine's times in ticks. Two engines give the same result: one takes runs of
+//! wavelets that meet nobody as one (`streams`), the other moves them one by one (`wavelets`).
+//!
+//! Nothing here knows the closed form; the tests hold the two readings together.
+//!
+//! ```
+//! use wafersim_fabric::circuit;
+//! use wafersim_program::{Action, Axis, Multicast, Program, Region, Style};
+//! use wafersim_spec::{DataType, Wafer, wafer::RateSet};
+//!
+//! let mut program = Program::new("one message over 16 hops", Region::new(0, 0, 17, 1));
+//! let payload = program.buffer("payload", 2, DataType::Fp16);
+//! let colors = program.new_colors(1);
+//! let cast = Multicast { axis: Axis::X, from: 0, span: 17, style: Style::Streaming, payload, colors };
+//! let node = program.step(Action::Multicast(cast));
+//! program.push("message", vec![node]);
+//!
+//! let wafer = Wafer::builtin("wse3")?;
+//! let lowered = circuit::lower(&program, &wafer, RateSet::Silicon, &|_| 0.0)?;
+//! let outcome = circuit::run(&lowered, |_| ())?;
+//! assert_eq!(outcome.cycles.0, 40.0 + 2.0 * 16.0, "measured on a CS-3");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod check;
+pub mod error;
+mod lower;
+pub mod lowered;
+pub mod outcome;
+mod pattern;
+mod queue;
+pub mod route;
+mod streams;
+pub mod timing;
+mod wavelets;
+
+pub use error::{CircuitError, Deadlock, Waiter, Waiting, Wants};
+pub use lower::{WorkCycles, lower};
+pub use lowered::{Lowered, Part, Stage};
+pub use outcome::{Engine, Maps, OperatorTime, Outcome, Progress, Tally};
+pub use route::{Area, Direction, Lines, Operation, Stream};
+pub use streams::BYTES_PER_ELEMENT as BYTES_PER_ELEMENT_OF_STREAMS;
+pub use timing::{TICKS_PER_CYCLE, Tick, Timing};
+pub use wavelets::BYTES_PER_IDLE_ELEMENT;
+
+/// Processing elements that are simulated at most: 4096 x 4096.
+const MOST_ELEMENTS: u64 = 4096 * 4096;
+
+/// Runs a program: as streams where they meet nobody, else wavelet by wavelet. The result is the same but for
+/// [`Outcome::engine`] and [`Tally::events`].
+///
+/// # Errors
+/// [`CircuitError::Deadlock`] where nothing can move; never for a program in the order of which every wavelet has a receiver.
+pub fn run(lowered: &Lowered, mut progress: impl FnMut(Progress)) -> Result<Outcome, CircuitError> {
+    check(lowered)?;
+    match streams::run(lowered, &mut progress) {
+        Ok(outcome) => Ok(outcome),
+        Err(streams::Contended) => wavelets::run(lowered, &mut progress),
+    }
+}
+
+/// Runs a program wavelet by wavelet, whether it needs to be or not.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_wavelets(lowered: &Lowered, progress: impl FnMut(Progress)) -> Result<Outcome, CircuitError> {
+    check(lowered)?;
+    wavelets::run(lowered, progress)
+}
+
+fn check(lowered: &Lowered) -> Result<(), CircuitError> {
+    let elements = lowered.elements() as u64;
+    if elements > MOST_ELEMENTS {
+        return Err(CircuitError::TooLarge { what: "the number of processing elements", value: elements, largest: MOST_ELEMENTS });
+    }
+    lowered.check()
+}

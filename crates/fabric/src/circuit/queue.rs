@@ -1,0 +1,72 @@
+//! The queues of routers: one for each color and input that has carried a wavelet, in a pool.
+
+use std::collections::VecDeque;
+
+use super::timing::Tick;
+
+/// No queue.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// Wavelets from the router's own core; 0 to 3 are those that travel east, west, south, north.
+pub(super) const FROM_CORE: u8 = 4;
+
+/// A wavelet in a queue or on its way to it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wavelet {
+    /// When it lands.
+    pub(super) lands: Tick,
+    /// Place of its stage in the schedule.
+    pub(super) at: u32,
+    /// Part of the stage.
+    pub(super) part: u16,
+    /// Stream of the part.
+    pub(super) stream: u32,
+    /// Whether it is the first of its stream.
+    pub(super) first: bool,
+}
+
+/// A queue.
+#[derive(Debug)]
+pub(super) struct Queue {
+    /// The next queue of the same router.
+    pub(super) next: u32,
+    /// How its wavelets travel: an index of a direction, or [`FROM_CORE`].
+    pub(super) travels: u8,
+    /// Physical color.
+    pub(super) color: u16,
+    /// Whether the router before it waits for a place.
+    pub(super) wanted: bool,
+    /// Wavelets, in the order in which they land.
+    pub(super) wavelets: VecDeque<Wavelet>,
+    /// When the router before it hears of places that have become free.
+    credits: VecDeque<Tick>,
+}
+
+impl Queue {
+    pub(super) fn new(color: u16, travels: u8, next: u32) -> Self {
+        Self { next, travels, color, wanted: false, wavelets: VecDeque::new(), credits: VecDeque::new() }
+    }
+
+    /// The wavelet that may leave at `now`.
+    pub(super) fn head(&self, now: Tick) -> Option<Wavelet> {
+        self.wavelets.front().copied().filter(|wavelet| wavelet.lands <= now)
+    }
+
+    /// Whether the router before knows of a place at `now`; else when it will hear of the next one, if that is known.
+    pub(super) fn place(&mut self, now: Tick, depth: u64) -> Result<(), Option<Tick>> {
+        while self.credits.front().is_some_and(|&heard| heard <= now) {
+            self.credits.pop_front();
+        }
+        if ((self.wavelets.len() + self.credits.len()) as u64) < depth {
+            return Ok(());
+        }
+        self.wanted = true;
+        Err(self.credits.front().copied())
+    }
+
+    /// Takes the head off; the place is known to be free `credit` later.
+    pub(super) fn leave(&mut self, now: Tick, credit: Tick) {
+        self.wavelets.pop_front();
+        self.credits.push_back(now + credit);
+    }
+}

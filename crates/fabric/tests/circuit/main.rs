@@ -1,0 +1,4 @@
+//! Circuit mode held to the truth, to the closed form, to a slow obvious router, and to itself.
+
+mod engines;
+mod programs;

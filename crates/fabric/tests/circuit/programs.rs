@@ -1,0 +1,132 @@
+//! The programs of published rows, for tests and examples. Owns no physics: which program a row is.
+
+use wafersim_answer::validate::Measurement;
+use wafersim_kernels::feed_forward::ExpertLoad;
+use wafersim_kernels::gemm::{self, Broadcast};
+use wafersim_kernels::{ExpertShape, Groups, KvShape, LayerShape, Options, decode_layer, gemv, prefill_layer};
+use wafersim_program::{Action, Axis, Multicast, Program, Region, Style};
+use wafersim_spec::DataType;
+use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Layer, Moe, Reach};
+
+/// One message over `hops`.
+pub fn message(hops: u64, words: u64) -> Program {
+    let mut program = Program::new("message", Region::new(0, 0, hops + 1, 1));
+    let payload = program.buffer("payload", words, DataType::Fp32);
+    let colors = program.new_colors(1);
+    let cast = Multicast { axis: Axis::X, from: 0, span: hops + 1, style: Style::Streaming, payload, colors };
+    let node = program.step(Action::Multicast(cast));
+    program.push("message", vec![node]);
+    program
+}
+
+fn whole(row: &Measurement, key: &str) -> Option<u64> {
+    row.parameters.get(key)?.parse().ok()
+}
+
+fn groups(row: &Measurement) -> Groups {
+    match (whole(row, "groups"), whole(row, "group_size")) {
+        (Some(groups), _) => Groups::Count(groups),
+        (None, Some(size)) => Groups::Count(row.grid_y.div_ceil(size)),
+        _ => Groups::SquareRoot,
+    }
+}
+
+/// A dense layer with one head as wide as the hidden size.
+pub fn published_layer(hidden: u64, width: u64) -> Layer {
+    Layer {
+        attention: Attention::Grouped(GroupedAttention {
+            heads: 1,
+            kv_heads: 1,
+            head_dim: hidden,
+            qkv_bias: false,
+            output_bias: false,
+            qk_norm: false,
+            sinks: false,
+            rotary_dim: hidden,
+            reach: Reach::Full,
+        }),
+        feed_forward: FeedForward::Dense { width, bias: false },
+        norms: 2,
+    }
+}
+
+/// A layer of many experts; `width` is that of one expert.
+pub fn expert_layer(hidden: u64, experts: u64, top_k: u64, width: u64) -> Layer {
+    let dense = published_layer(hidden, width);
+    let moe = Moe {
+        experts,
+        top_k,
+        width,
+        shared_width: 0,
+        expert_bias: false,
+        router_bias: false,
+        normalise_top_k: true,
+    };
+    Layer { feed_forward: FeedForward::Moe(moe), ..dense }
+}
+
+/// A layer program over a region.
+pub fn layer(
+    layer: &Layer,
+    hidden: u64,
+    (columns, rows): (u64, u64),
+    tokens: (u64, u64),
+    load: ExpertLoad,
+    groups: Groups,
+    decode: bool,
+) -> Program {
+    let shape = LayerShape {
+        layer,
+        hidden,
+        region: Region::new(0, 0, columns, rows),
+        kv: KvShape::published(columns),
+        experts: ExpertShape::Spread,
+        precision: gemv::fp16(),
+        tokens: tokens.0,
+        context: tokens.1,
+        key_block: u64::MAX,
+        load,
+        options: Options { groups, layer_only: true, ..Options::PUBLISHED },
+    };
+    if decode { decode_layer(&shape) } else { prefill_layer(&shape) }
+}
+
+/// Load of a dense layer.
+pub const DENSE: ExpertLoad = ExpertLoad { pairs: 1, distinct: 1, busiest: 1 };
+
+/// The program of a row, and by how much its cycles are divided to be in the row's unit.
+pub fn of_row(row: &Measurement) -> Option<(Program, f64)> {
+    let region = Region::new(0, 0, row.grid_x, row.grid_y);
+    let size = |key: &str| whole(row, key);
+    let program = match row.kernel.as_str() {
+        "message" => message(size("hops")?, size("words")?),
+        "mesh_gemv" => {
+            let options = Options { groups: groups(row), ..Options::PUBLISHED };
+            gemv::mesh_gemv(region, size("rows")?, size("cols")?, Axis::Y, options)
+        }
+        "chain_gemv" => gemv::chain_gemv(region, size("rows")?, size("cols")?, Axis::Y),
+        "pe_gemv" => gemv::local_gemv(size("rows")?, size("cols")?, row.parameters.get("dtype")?.parse().ok()?),
+        "mesh_gemm" => {
+            let aligned = row.metric == "cycles";
+            let program = gemm::mesh_gemm(region, size("m")?, size("k")?, size("n")?, aligned, Options::PUBLISHED);
+            return Some((program, if aligned { 1.0 } else { row.grid_x.max(row.grid_y) as f64 }));
+        }
+        "summa_gemm" => {
+            let library = row.parameters.get("broadcast")? == "sdk-collectives";
+            let broadcast = if library { Broadcast::Library } else { Broadcast::Asynchronous };
+            gemm::summa(region, size("m")?, size("k")?, size("n")?, broadcast, Options::PUBLISHED)
+        }
+        "decode_layer" => {
+            let hidden = size("hidden")?;
+            let shape = published_layer(hidden, size("ffn")?);
+            layer(&shape, hidden, (row.grid_x, row.grid_y), (1, size("kv_length")?), DENSE, groups(row), true)
+        }
+        "prefill_layer" => {
+            let hidden = size("hidden")?;
+            let shape = published_layer(hidden, size("ffn")?);
+            layer(&shape, hidden, (row.grid_x, row.grid_y), (size("tokens")?, 0), DENSE, groups(row), false)
+        }
+        _ => return None,
+    };
+    Some((program, 1.0))
+}
