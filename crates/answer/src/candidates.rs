@@ -20,13 +20,13 @@ pub struct Candidates {
 
 /// Columns of a block that may share a head's dimensions, tried beside the layout of fewest bytes: few columns mean
 /// that the softmax is computed less often and scores travel less far, many mean less memory for queries.
-const DIMENSION_SPLITS: [u64; 6] = [1, 2, 4, 8, 16, 32];
+const DIMENSION_SPLITS: [u64; 4] = [2, 4, 8, 16];
 
 /// Most shapes of slots that are tried: the shortest ways first.
 const MOST_SHAPES: usize = 3;
 
 /// Most other divisions of the wafers that are tried when more wafers are given than the model needs.
-const OTHER_DIVISIONS: usize = 4;
+const OTHER_DIVISIONS: usize = 2;
 
 /// Places the model for single tokens in the smallest layout on the wafers of the scenario; then for the micro-batches and
 /// with the KV layouts worth trying, as far as they fit. Where more wafers are given than the fewest, divisions that leave
@@ -61,10 +61,7 @@ fn ways_on(question: &Question, first: Placement) -> Vec<(Placement, u64)> {
         (*shape != chosen, columns + rows)
     });
     shapes.truncate(MOST_SHAPES);
-    let mut sizes = candidate_micro_batches(question.scenario.users, first.slots.len() as u64);
-    if !sizes.contains(&1) {
-        sizes.insert(0, 1);
-    }
+    let sizes = candidate_micro_batches(question.scenario.users, first.slots.len() as u64);
     let mut ways = vec![(first, 1)];
     for shape in shapes {
         for &micro_batch in &sizes {

@@ -99,10 +99,11 @@ impl DecodeTiming {
     }
 }
 
-/// Micro-batch sizes worth trying on `stages` stages: single tokens, and as many micro-batches as stages, half and double.
+/// Micro-batch sizes worth trying on `stages` stages: single tokens while there are stages for all; else as many micro-batches
+/// as stages, and half as many.
 pub fn candidate_micro_batches(users: u64, stages: u64) -> Vec<u64> {
     let even = users.div_ceil(stages.max(1)).max(1);
-    let mut sizes = if users <= stages.max(1) { vec![1] } else { vec![even.div_ceil(2), even, even * 2] };
+    let mut sizes = if users <= stages.max(1) { vec![1] } else { vec![even, even * 2] };
     sizes.retain(|size| *size <= users);
     sizes.dedup();
     sizes

@@ -40,7 +40,7 @@ impl Coordinate {
 }
 
 /// A coordinate as packets and routers hold it: 4 bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Place {
     pub(crate) column: u16,
     pub(crate) row: u16,

@@ -26,7 +26,7 @@ pub(crate) const LOCAL: usize = 4;
 pub(crate) const ALL: u8 = 0b11111;
 
 /// A flit, which is a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Packet {
     /// Where it goes.
     pub(crate) destination: Place,

@@ -19,6 +19,17 @@ impl Worklist {
         Self { words: vec![0; blocks * BLOCK], filled: vec![0; blocks] }
     }
 
+    /// Number of members.
+    pub(crate) fn count(&self) -> usize {
+        let filled = self.filled.iter().zip(self.words.chunks_exact(BLOCK)).filter(|(filled, _)| **filled != 0);
+        filled.flat_map(|(_, words)| words).map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// The set for an inner loop that adds to it.
+    pub(crate) fn members(&mut self) -> Members<'_> {
+        Members { words: &mut self.words, filled: &mut self.filled }
+    }
+
     #[inline]
     pub(crate) fn insert(&mut self, index: usize) {
         self.words[index >> 6] |= 1 << (index & 63);
@@ -97,6 +108,22 @@ impl Worklist {
     /// Bytes that the set holds.
     pub(crate) const fn bytes(&self) -> usize {
         self.words.capacity() * size_of::<u64>() + self.filled.capacity()
+    }
+}
+
+/// A set that can only be added to, with its ends known.
+#[derive(Debug)]
+pub(crate) struct Members<'a> {
+    words: &'a mut [u64],
+    filled: &'a mut [u8],
+}
+
+impl Members<'_> {
+    /// Adds `index` if `wanted`, without a branch.
+    #[inline]
+    pub(crate) fn insert_if(&mut self, wanted: bool, index: usize) {
+        self.words[index >> 6] |= u64::from(wanted) << (index & 63);
+        self.filled[index >> 12] |= u8::from(wanted);
     }
 }
 
