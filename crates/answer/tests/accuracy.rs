@@ -112,3 +112,35 @@ fn broken_tables_name_the_line_and_the_field() {
         read_table(&format!("{header}{twice}{twice}"), "t").unwrap_err().to_string().contains("line 3: field 'id'")
     );
 }
+
+mod damaged_tables {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// A damaged table is an error, or rows that are predicted or skipped: never a panic, never a figure that is no number.
+        #[test]
+        fn damage_is_an_error_or_a_skipped_row(kind in 0usize..3, place in any::<usize>(), value in any::<u64>()) {
+            let mut bytes = BUILTIN_MEASUREMENTS.as_bytes().to_vec();
+            let at = place % bytes.len();
+            match kind {
+                0 => bytes.truncate(at),
+                1 => bytes[at] ^= 1 << (value % 7),
+                _ => {
+                    // A number somewhere becomes another one.
+                    if let Some(digit) = (at..bytes.len()).find(|index| bytes[*index].is_ascii_digit()) {
+                        bytes.splice(digit..=digit, value.to_string().into_bytes());
+                    }
+                }
+            }
+            if let Ok(rows) = read_table(&String::from_utf8_lossy(&bytes), "damaged.csv") {
+                let validation = validate(&rows, &wafers());
+                prop_assert_eq!(validation.rows + validation.skipped.len(), rows.len());
+                prop_assert!(validation.predictions.iter().all(|row| row.predicted.is_finite() && row.predicted > 0.0));
+            }
+        }
+    }
+}

@@ -178,31 +178,35 @@ impl Network {
         }
         self.source_returns.put_back(0, returns);
 
+        let routers = self.routers.as_mut_slice();
+        let mut active = self.active.members();
         let mut credits = self.credits.take(0);
-        for credit in credits.drain(..) {
+        for &credit in &credits {
             let (node, output) = ((credit >> 3) as usize, (credit & 7) as usize);
-            let output = &mut self.routers[node].outputs[output];
+            let output = &mut routers[node].outputs[output];
             output.credits += 1;
             if output.eligible != ALL {
-                self.active.insert(credit as usize);
+                active.insert(credit as usize);
             }
         }
+        credits.clear();
         self.credits.put_back(0, credits);
 
         let mut arrivals = self.arrivals.take(0);
-        for Arrival { target, packet } in arrivals.drain(..) {
+        for &Arrival { target, packet } in &arrivals {
             let (node, input) = ((target >> 3) as usize, (target & 7) as usize);
-            let router = &mut self.routers[node];
+            let router = &mut routers[node];
             if router.occupied >> input & 1 == 0 {
                 router.occupied |= 1 << input;
                 router.heads[input] = packet;
                 let output = route(router.place, packet.destination);
                 router.outputs[output].requests |= 1 << input;
-                self.active.insert(node << 3 | output);
+                active.insert(node << 3 | output);
             } else {
                 self.waiting.push(&mut router.waiting[input], packet);
             }
         }
+        arrivals.clear();
         self.arrivals.put_back(0, arrivals);
     }
 

@@ -40,7 +40,7 @@ pub struct TrafficConfig {
     pub seed: u64,
     /// Cycles before the window.
     pub warm_up: u64,
-    /// Cycles of the window, at least 1; with the warm-up at most [`LONGEST_RUN`].
+    /// Cycles of the window, at least 1; with the warm-up at most 100,000,000.
     pub measured: u64,
     /// What happens after the window.
     pub drain: Drain,

@@ -19,12 +19,6 @@ impl Worklist {
         Self { words: vec![0; blocks * BLOCK], filled: vec![0; blocks] }
     }
 
-    /// Number of members.
-    pub(crate) fn count(&self) -> usize {
-        let filled = self.filled.iter().zip(self.words.chunks_exact(BLOCK)).filter(|(filled, _)| **filled != 0);
-        filled.flat_map(|(_, words)| words).map(|word| word.count_ones() as usize).sum()
-    }
-
     /// The set for an inner loop that adds to it.
     pub(crate) fn members(&mut self) -> Members<'_> {
         Members { words: &mut self.words, filled: &mut self.filled }
@@ -119,11 +113,11 @@ pub(crate) struct Members<'a> {
 }
 
 impl Members<'_> {
-    /// Adds `index` if `wanted`, without a branch.
+    /// Adds `index`.
     #[inline]
-    pub(crate) fn insert_if(&mut self, wanted: bool, index: usize) {
-        self.words[index >> 6] |= u64::from(wanted) << (index & 63);
-        self.filled[index >> 12] |= u8::from(wanted);
+    pub(crate) fn insert(&mut self, index: usize) {
+        self.words[index >> 6] |= 1 << (index & 63);
+        self.filled[index >> 12] = 1;
     }
 }
 

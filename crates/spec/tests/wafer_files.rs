@@ -1,0 +1,91 @@
+//! Wafer files that somebody has damaged: an error that names the file, or a wafer that keeps its promises; never a panic.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use proptest::prelude::*;
+use wafersim_spec::Wafer;
+use wafersim_spec::wafer::{DECLARATIONS, RateSet};
+
+const TEXT: &str = include_str!("../../../models/wafer/wse3.toml");
+
+const VALUES: [&str; 14] = [
+    "nan",
+    "inf",
+    "-inf",
+    "-1",
+    "0",
+    "1e308",
+    "\"\"",
+    "[]",
+    "{}",
+    "true",
+    "99999999999999999999",
+    "1e-300",
+    "2.5",
+    "'x'",
+];
+
+/// One kind of damage, at a place that a number chooses.
+fn damaged(kind: usize, place: usize, value: usize) -> String {
+    let lines: Vec<&str> = TEXT.lines().collect();
+    let at = place % lines.len();
+    let changed = |line: Option<String>| {
+        let kept = lines.iter().enumerate().filter_map(|(index, old)| match (index == at, &line) {
+            (true, new) => new.clone(),
+            (false, _) => Some((*old).to_owned()),
+        });
+        kept.collect::<Vec<_>>().join("\n")
+    };
+    match kind {
+        0 => changed(None),
+        1 => {
+            let (key, _) = lines[at].split_once('=').unwrap_or((lines[at], ""));
+            changed(Some(format!("{key} = {}", VALUES[value % VALUES.len()])))
+        }
+        2 => TEXT.chars().take(place % TEXT.chars().count()).collect(),
+        3 => {
+            let mut bytes = TEXT.as_bytes().to_vec();
+            let at = place % bytes.len();
+            bytes[at] ^= 1 << (value % 7);
+            String::from_utf8_lossy(&bytes).into_owned()
+        }
+        _ => changed(Some(format!("{}\n{}", lines[at], lines[(at + value) % lines.len()]))),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn damage_is_an_error_or_a_wafer(kind in 0usize..5, place in any::<usize>(), value in any::<usize>()) {
+        match Wafer::parse(&damaged(kind, place, value), "damaged", "damaged.toml") {
+            Err(error) => prop_assert!(error.to_string().starts_with("damaged.toml"), "{error}"),
+            Ok(wafer) => {
+                prop_assert!(wafer.free_bytes() <= wafer.memory_bytes());
+                for declared in DECLARATIONS {
+                    for rates in [RateSet::Silicon, RateSet::VendorSimulator] {
+                        let figure = wafer.figure_in(declared.key, rates);
+                        prop_assert!(figure.low <= figure.value && figure.value <= figure.high, "{}", declared.path);
+                        prop_assert!(declared.check(figure.value).is_ok());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn any_text_is_an_error_or_a_wafer(text in "\\PC{0,200}") {
+        prop_assert!(Wafer::parse(&text, "any", "any.toml").is_err());
+    }
+
+    #[test]
+    fn any_setting_is_an_error_or_a_change(path in 0usize..80, value in prop_oneof![any::<f64>(), -10.0f64..10.0, 0.0f64..5000.0]) {
+        let mut wafer = Wafer::builtin("wse3").unwrap();
+        let before = wafer.clone();
+        let path = DECLARATIONS.get(path).map_or("fabric.nothing", |declared| declared.path);
+        match wafer.set(path, value) {
+            Err(_) => prop_assert_eq!(wafer, before),
+            Ok(()) => prop_assert!(value.is_finite()),
+        }
+    }
+}
