@@ -8,9 +8,10 @@ use wafersim_spec::Bytes;
 pub enum PlaceError {
     /// The asked number of wafers does not hold the model with its users.
     #[error(
-        "{wafers} wafer(s) do not hold the model: {what} needs {shortfall_bytes_per_pe} a processing element more than \
-         there is, in the best arrangement; {needed_wafers} wafers would do (or fewer users, a shorter context, smaller \
-         data types)"
+        "{wafers} wafer(s) do not hold the model: {what} needs {} bytes a processing element more than there \
+         is, in the best arrangement; {needed_wafers} wafers would do (or fewer users, a shorter context, smaller data \
+         types)",
+        shortfall_bytes_per_pe.0
     )]
     DoesNotFit {
         /// Wafers that were asked for.
@@ -24,9 +25,9 @@ pub enum PlaceError {
     },
     /// One item does not fit a whole wafer; layers are not cut over wafers, so no number of wafers would do.
     #[error(
-        "{what} alone needs {shortfall_bytes_per_pe} a processing element more than a whole wafer of {columns} x {rows} \
-         has, and layers are not cut over wafers: no number of wafers would do; use fewer users, a shorter context or \
-         smaller data types"
+        "{what} alone needs {} bytes a processing element more than a whole wafer of {columns} x {rows} has, and layers \
+         are not cut over wafers: no number of wafers would do; use fewer users, a shorter context or smaller data types",
+        shortfall_bytes_per_pe.0
     )]
     LayerTooLarge {
         /// The first such item.
