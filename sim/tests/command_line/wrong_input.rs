@@ -39,7 +39,7 @@ fn flags() {
         ("run --model qwen3-codr-480b-a35b", &["qwen3-codr-480b-a35b", "did you mean 'qwen3-coder-480b-a35b'?"]),
         ("run --model qwen3-coder-next", &["qwen3_next", "not supported"]),
         ("run --wafer wse33", &["wse33", "did you mean 'wse3'?"]),
-        ("run --wafers 2", &["2 wafer(s) do not hold the model", "KiB a processing element", "wafers would do"]),
+        ("run --wafers 2", &["2 wafer(s) do not hold the model", "bytes a processing element", "wafers would do"]),
         ("run --users 1000000", &["no number of wafers would do"]),
         ("run --warp 9", &["--warp"]),
         ("plan --users 1,x,3", &["--users", "'x'"]),
