@@ -1,11 +1,11 @@
 //! All-to-all among 16 nodes, every message at once against staggered: bandwidth is never lost to the model.
 //!
 //! A flow-level estimator that divides each link among all open messages takes twice as long for the case "at once",
-//! which turns placement verdicts round. Here flits are what they are. Where no two of the nodes share a row or a column, both
-//! cases come within 3 % of the bound (the busiest link, or a sink, at one flit a cycle). In a dense block rows and
-//! columns are shared, and a router with one queue per input loses bandwidth to packets that wait behind others (BookSim2
-//! accepts 0.374 of 0.5 packets a cycle on 8 x 8, for the same reason); but all at once is then the faster case, as nothing
-//! ever waits for its slot.
+//! which turns placement verdicts round. Here flits are what they are. Where no two of the nodes share a row or a
+//! column, both cases come within 3 % of the bound (the busiest link, or a sink, at one flit a cycle). In a dense block
+//! rows and columns are shared, and a router with one queue per input loses bandwidth to packets that wait behind
+//! others (BookSim2 accepts 0.374 of 0.5 packets a cycle on 8 x 8, for the same reason); but all at once is then the
+//! faster case, as nothing ever waits for its slot.
 
 use std::collections::BTreeMap;
 

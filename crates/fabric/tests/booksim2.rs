@@ -1,11 +1,11 @@
 //! BookSim2's results, row by row.
 //!
-//! `data/booksim2.csv` does not say how long BookSim2 ran, how it drained and with which seed. It follows from the numbers.
-//! Accepted x nodes x cycles must be a whole number of packets: in all uniform rows it is for 3,000 cycles (BookSim2's
-//! default, three sample periods of 1,000), in all transpose rows for 6,000 (`sample_period = 2000`), and no shorter window
-//! fits all. The mean latencies say whether traffic went on until the measured packets had arrived (`sim_type = latency`:
-//! [`Drain::Loaded`]) or not (`throughput`: [`Drain::Quiet`]); the difference is below 0.02 % in the rows that are not
-//! saturated. The seed is 1.
+//! `data/booksim2.csv` does not say how long BookSim2 ran, how it drained and with which seed. It follows from the
+//! numbers. Accepted x nodes x cycles must be a whole number of packets: in all uniform rows it is for 3,000 cycles
+//! (BookSim2's default, three sample periods of 1,000), in all transpose rows for 6,000 (`sample_period = 2000`), and
+//! no shorter window fits all. The mean latencies say whether traffic went on until the measured packets had arrived
+//! (`sim_type = latency`: [`Drain::Loaded`]) or not (`throughput`: [`Drain::Quiet`]); the difference is below 0.02 % in
+//! the rows that are not saturated. The seed is 1.
 
 use wafersim_fabric::packet::{Drain, Pattern, TrafficConfig, TrafficReport};
 

@@ -31,8 +31,8 @@ fn alone_every_pair_takes_the_routers_and_the_channels() {
     }
 }
 
-/// The credit round trip is router_cycles + 3, so a stream on one link runs at queue / (router_cycles + 3), at most 1; from
-/// the source to its own router it is 4.
+/// The credit round trip is router_cycles + 3, so a stream on one link runs at queue / (router_cycles + 3), at most 1;
+/// from the source to its own router it is 4.
 #[test]
 fn a_stream_runs_at_queue_by_round_trip() {
     let flits = 6_000;

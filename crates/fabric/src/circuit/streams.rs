@@ -503,8 +503,14 @@ impl Times<'_> {
             self.last.push(last);
         }
         self.tally.events += self.last.len() as u64;
+        let mut from_core = false;
         for (point, &last) in self.points[from..].iter().zip(&self.last) {
             let place = point.position as usize;
+            if std::mem::take(&mut from_core) {
+                // What is sent has left the core when the router has passed it on.
+                line.end[place] = line.end[place].max(last);
+            }
+            from_core = matches!(point.what, Leaves::Memory | Leaves::Forwarded(_));
             let mut crossed = |direction: usize| {
                 links.free[direction][base + place] = last + timing.wavelet;
                 let used = &mut links.used[direction][base + place];
@@ -512,10 +518,7 @@ impl Times<'_> {
                 self.tally.wavelet_hops += n;
             };
             match point.what {
-                Leaves::Memory => {
-                    line.sends[place] = last + period;
-                    line.end[place] = line.end[place].max(last + timing.ramp_out);
-                }
+                Leaves::Memory => line.sends[place] = last + period,
                 Leaves::Link(direction) => crossed(usize::from(direction)),
                 Leaves::BothLinks => {
                     crossed(0);
@@ -534,12 +537,10 @@ impl Times<'_> {
             self.tally.delivered += n;
             links.taken[usize::from(from)][base + place] = last + timing.wavelet;
             line.takes[place] = last + period;
-            let mut used = last + timing.ramp_in + self.lines.combine;
             if matches!(point.what, Leaves::Forwarded(_)) {
                 line.sends[place] = last + period;
-                used += timing.ramp_out;
             }
-            line.end[place] = line.end[place].max(used);
+            line.end[place] = line.end[place].max(last + timing.ramp_in + self.lines.combine);
         }
     }
 }

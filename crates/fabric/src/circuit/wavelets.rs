@@ -42,6 +42,8 @@ struct Element {
     /// Wavelets left of each.
     sends_left: u32,
     takes_left: u32,
+    /// Wavelets that it has dispatched and its router has not yet passed on.
+    leaving: u32,
     /// When the next wavelet may be sent, or taken; never where no operation is under way.
     next_send: Tick,
     next_take: Tick,
@@ -86,6 +88,7 @@ pub(super) fn run(lowered: &Lowered, mut progress: impl FnMut(Progress)) -> Resu
         taking: 0,
         sends_left: 0,
         takes_left: 0,
+        leaving: 0,
         next_send: NEVER,
         next_take: NEVER,
         core: 0,
@@ -446,7 +449,7 @@ impl Mesh<'_> {
         let element = &mut self.elements[place];
         element.sends_left -= 1;
         element.next_send = self.now + stream.period;
-        element.end = element.end.max(lands);
+        element.leaving += 1;
         let (next, left) = (element.next_send, element.sends_left);
         self.wake(place, lands);
         if left > 0 {
@@ -564,6 +567,11 @@ impl Mesh<'_> {
             self.maps.stalled[place] += self.now - wavelet.lands;
         }
         self.queues[queue].leave(self.now, timing.credit);
+        if travels == FROM_CORE {
+            let element = &mut self.elements[place];
+            element.leaving -= 1;
+            element.end = element.end.max(self.now);
+        }
         if self.queues[queue].wanted {
             self.queues[queue].wanted = false;
             let source = match travels {
@@ -616,14 +624,15 @@ impl Mesh<'_> {
             return;
         };
         self.tally.delivered += 1;
-        let mut used = self.now + timing.ramp_in + lines.combine;
+        let used = self.now + timing.ramp_in + lines.combine;
         if let Some((send, queue)) = forward {
-            used += timing.ramp_out;
-            self.queues[queue].wavelets.push_back(Wavelet { lands: used, stream: send, ..wavelet });
+            let lands = used + timing.ramp_out;
+            self.queues[queue].wavelets.push_back(Wavelet { lands, stream: send, ..wavelet });
             self.tally.sent += lines.streams.get(send as usize).map_or(0, Stream::receivers);
-            self.wake(place, used);
+            self.wake(place, lands);
         }
         let element = &mut self.elements[place];
+        element.leaving += u32::from(forward.is_some());
         element.takes_left -= 1;
         element.next_take = self.now + stream.period;
         element.end = element.end.max(used);
@@ -658,7 +667,7 @@ impl Mesh<'_> {
             element.core
         } else {
             let through = |index: u16| operation(stage, x, y, index as usize).is_none();
-            if !through(element.sending) || !through(element.taking) {
+            if !through(element.sending) || !through(element.taking) || element.leaving > 0 {
                 return false;
             }
             element.core.max(if element.fabric { element.end + lowered.timing.completion } else { 0 })

@@ -3,16 +3,17 @@
 //! Timing, in cycles, with H = Manhattan distance + 1 routers on the way and N = [`PacketMesh::router_cycles`]:
 //!
 //! * a packet that its source sends at cycle t is at the head of its router's input queue at t + 2;
-//! * a packet that wins its output at t is at the head of the next router's input queue at t + N (BookSim2's speculative
-//!   router: allocation, switch traversal and the link, N = 3), or in its sink at t + N, so that a packet alone
-//!   takes N x H + 2;
+//! * a packet that wins its output at t is at the head of the next router's input queue at t + N (BookSim2's
+//!   speculative router: allocation, switch traversal and the link, N = 3), or in its sink at t + N, so that a packet
+//!   alone takes N x H + 2;
 //! * the slot that it leaves in a queue at t can be used again by the router upstream at t + 3 (credit channel,
 //!   receiver, `credit_delay` of 1), by the source at t + 2; a sink gives its slot back when the packet arrives. A
 //!   link therefore carries at most queue / (N + 3) packets a cycle, and an injection port queue / 4.
 //!
-//! Source: `iq_router.cpp`, `channel.hpp` and `trafficmanager.cpp` of BookSim2, and `booksim2.csv`, whose rows
-//! come out to the last printed digit with these numbers and with no others (8 x 8, transpose, queue 4, rate 0.12 accepts
-//! 0.1132; a `credit_delay` of 0 would make it 0.1190, of 2 0.1060).
+//! Source: `iq_router.cpp`, `channel.hpp` and `trafficmanager.cpp` of BookSim2. The rows of `booksim2.csv` come out to
+//! the last printed digit with these numbers. Those of links and sources are fixed by the rows (8 x 8, transpose, queue
+//! 4, rate 0.12 accepts 0.1132; a `credit_delay` of 0 would make it 0.1190, of 2 0.1060; one cycle more to the source
+//! moves the row of rate 0.35); that of sinks is read off the source only: no row has a sink short of credits.
 
 use serde::Serialize;
 

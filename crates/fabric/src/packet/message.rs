@@ -1,8 +1,8 @@
 //! Explicit messages: a list of who sends how much to whom and when; out comes when each was complete.
 //!
-//! Each flit of a message is a packet of its own. A source that has several messages open sends one flit of each in turn,
-//! in the order in which they were opened, so that none waits for another to be finished: the order of the list does not
-//! decide which destination everybody floods first. A trace is such a list.
+//! Each flit of a message is a packet of its own. A source that has several messages open sends one flit of each in
+//! turn, in the order in which they were opened, so that none waits for another to be finished: the order of the list
+//! does not decide which destination everybody floods first. A trace is such a list.
 
 use std::collections::VecDeque;
 

@@ -2,8 +2,8 @@
 //!
 //! Both are Knuth's lagged-Fibonacci generators with lags 100 and 37, of which 100 of every 1009 numbers are used (The
 //! Art of Computer Programming, volume 2, 3rd edition, section 3.6; `ran_array` subtracts integers modulo 2^30,
-//! `ranf_array` adds fractions modulo 1). The fractions are multiples of 2^-52, so integers modulo 2^52 hold them exactly.
-//! BookSim2 tests every source in every cycle with a fraction and draws destinations from the integers
+//! `ranf_array` adds fractions modulo 1). The fractions are multiples of 2^-52, so integers modulo 2^52 hold them
+//! exactly. BookSim2 tests every source in every cycle with a fraction and draws destinations from the integers
 //! (`random_utils.hpp`, `injection.cpp`). Drawing the same numbers makes runs comparable packet by packet: what is left
 //! between the two simulators is the model, not the noise.
 

@@ -1,19 +1,20 @@
 //! One router: five input queues, five outputs, and what its arbitration remembers.
 //!
-//! BookSim2's input-queued router allocates twice for each packet: an output virtual channel, then the switch, both with
-//! iSLIP (one iteration), the second speculatively in the same cycle (`speculative = 1`, `spec_check_elig`,
-//! `spec_check_cred`). With one virtual channel, one output per packet and single-flit packets this comes to, per output:
+//! BookSim2's input-queued router allocates twice for each packet: an output virtual channel, then the switch, both
+//! with iSLIP (one iteration), the second speculatively in the same cycle (`speculative = 1`, `spec_check_elig`,
+//! `spec_check_cred`). With one virtual channel, one output per packet and single-flit packets this comes to, per
+//! output:
 //!
 //! * unheld: of the inputs whose head wants the output, the first at or after the round-robin pointer becomes the
 //!   holder, and the pointer moves behind it. This happens without credit too;
 //! * held: if there is a credit, the holder's packet leaves in this cycle and the output is unheld again; if not, it
 //!   waits, and no other input can overtake it.
 //!
-//! The pointers of the two allocators are always equal: whoever is granted the channel is the only one who can ask for the
-//! switch until he has it. `tests/reference` runs both allocators in full and must agree in every cycle.
+//! The pointers of the two allocators are always equal: whoever is granted the channel is the only one who can ask for
+//! the switch until he has it. `tests/reference` runs both allocators in full and must agree in every cycle.
 //!
-//! Ports are numbered as in BookSim2's `kncube.cpp`, since arbitration goes round in this order: 0 east, 1 west, 2 south
-//! (next row), 3 north, 4 the node itself. Input port p is fed by the neighbour in direction p.
+//! Ports are numbered as in BookSim2's `kncube.cpp`, since arbitration goes round in this order: 0 east, 1 west, 2
+//! south (next row), 3 north, 4 the node itself. Input port p is fed by the neighbour in direction p.
 
 use super::coordinate::Place;
 use super::waiting::NONE;
@@ -63,7 +64,7 @@ pub(crate) struct Router {
     pub(crate) outputs: [Output; PORTS],
     /// Last slot of the packets behind the head, per input.
     pub(crate) waiting: [u32; PORTS],
-    /// Packets sent east, west, south, north in the measured window.
+    /// Packets that came from the east, west, south, north and were counted.
     pub(crate) link_flits: [u32; LOCAL],
     /// Where it is.
     pub(crate) place: Place,

@@ -1,8 +1,8 @@
 //! Sources that create packets at random: Bernoulli arrivals into queues without end.
 //!
 //! As BookSim2 does it (`TrafficManager::_Inject`), a source that cannot send does not draw: it falls behind, and draws
-//! for the cycles it has missed when it can send again. The packets are then as old as if they had waited in a queue, and the
-//! queue takes no memory however long it is. A source that is not behind draws once a cycle.
+//! for the cycles it has missed when it can send again. The packets are then as old as if they had waited in a queue,
+//! and the queue takes no memory however long it is. A source that is not behind draws once a cycle.
 
 use super::coordinate::MeshSize;
 use super::network::Network;
@@ -53,7 +53,8 @@ impl Sources {
         self.measured
     }
 
-    /// One cycle of all sources, in the order of the nodes. Packets created before cycle `measured_before` are measured.
+    /// One cycle of all sources, in the order of the nodes. Packets created before cycle `measured_before` are
+    /// measured.
     pub(crate) fn create_and_send(&mut self, network: &mut Network, measured_before: u32) {
         let now = network.cycle() as u32;
         let nodes = self.sources.len();

@@ -53,8 +53,8 @@ pub enum Drain {
     /// They create nothing more. BookSim2's `sim_type = throughput`. Always ends soon.
     #[default]
     Quiet,
-    /// They go on, so that the last measured packets meet as much traffic as the first; packets created in the window but
-    /// sent later are measured too. BookSim2's `sim_type = latency`. Where the network is saturated this takes
+    /// They go on, so that the last measured packets meet as much traffic as the first; packets created in the window
+    /// but sent later are measured too. BookSim2's `sim_type = latency`. Where the network is saturated this takes
     /// long; it ends after ten times warm-up and window.
     Loaded,
 }
@@ -121,8 +121,8 @@ impl Traffic {
         bytes as f64 / f64::from(self.mesh.size().nodes())
     }
 
-    /// Runs to the end and reports. `progress` is called every 1,024 cycles, more often on large meshes. One thread; the
-    /// same configuration gives the same report.
+    /// Runs to the end and reports. `progress` is called every 1,024 cycles, more often on large meshes. One thread;
+    /// the same configuration gives the same report.
     pub fn run(&self, mut progress: impl FnMut(Progress)) -> Result<TrafficReport, TrafficError> {
         let TrafficConfig { warm_up, measured, rate, .. } = self.config;
         let end = warm_up + measured;

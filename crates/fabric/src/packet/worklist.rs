@@ -2,6 +2,8 @@
 //!
 //! One bit per index, and one byte per 4,096 of them that says whether to look there at all.
 
+use std::ops::Range;
+
 /// Words of a block.
 const BLOCK: usize = 64;
 
@@ -50,10 +52,14 @@ impl Worklist {
         self.iter().next().is_none()
     }
 
-    /// Visits every member in ascending order and empties the set.
+    /// Visits the members of a range in ascending order and removes them. The range begins at a multiple of 4,096, and
+    /// ends at one or at the end.
     #[inline]
-    pub(crate) fn drain(&mut self, mut visit: impl FnMut(usize)) {
-        for (block, (filled, words)) in self.filled.iter_mut().zip(self.words.chunks_exact_mut(BLOCK)).enumerate() {
+    pub(crate) fn drain(&mut self, range: Range<usize>, mut visit: impl FnMut(usize)) {
+        let blocks = range.start / (64 * BLOCK)..range.end.div_ceil(64 * BLOCK);
+        let filled = &mut self.filled[blocks.clone()];
+        let words = self.words[blocks.start * BLOCK..blocks.end * BLOCK].chunks_exact_mut(BLOCK);
+        for ((filled, words), block) in filled.iter_mut().zip(words).zip(blocks) {
             if std::mem::take(filled) == 0 {
                 continue;
             }
@@ -141,8 +147,11 @@ mod tests {
         assert!(list.contains(64) && !list.contains(63) && !list.is_empty());
         list.remove(64);
         let mut drained = Vec::new();
-        list.drain(|index| drained.push(index));
+        list.insert(9_000);
+        list.drain(0..8_192, |index| drained.push(index));
         assert_eq!(drained, [4_096]);
+        assert_eq!(list.iter().collect::<Vec<_>>(), [9_000]);
+        list.drain(8_192..10_000, |_| ());
         assert!(list.is_empty());
     }
 }

@@ -32,6 +32,7 @@ fn kernels(columns: u64, rows: u64) -> Vec<Program> {
     let hidden = 16 * columns.max(rows);
     let options = Options::PUBLISHED;
     let dense = programs::published_layer(hidden, 4 * hidden);
+    let small = programs::published_layer(2 * columns, 2 * columns);
     let experts = programs::expert_layer(hidden, 64, 4, 2 * columns);
     let load = ExpertLoad { pairs: 4, distinct: 4, busiest: 1 };
     let size = (columns, rows);
@@ -45,7 +46,7 @@ fn kernels(columns: u64, rows: u64) -> Vec<Program> {
         gemm::summa(region, 4 * rows, 4 * columns, 4 * columns, Broadcast::Library, options),
         programs::layer(&dense, hidden, size, (1, 64), programs::DENSE, groups, true),
         programs::layer(&experts, hidden, size, (1, 64), load, groups, true),
-        programs::layer(&dense, hidden, size, (4 * rows, 0), programs::DENSE, groups, false),
+        programs::layer(&small, 2 * columns, size, (rows, 0), programs::DENSE, groups, false),
     ]
 }
 
@@ -53,7 +54,7 @@ fn kernels(columns: u64, rows: u64) -> Vec<Program> {
 fn both_engines_give_the_same_bytes_for_every_kernel() {
     for device in ["wse2", "wse3"] {
         let wafer = Wafer::builtin(device).unwrap();
-        for (columns, rows) in [(8, 8), (5, 9), (12, 7), (16, 16)] {
+        for (columns, rows) in [(8, 8), (5, 9), (12, 7)] {
             for program in kernels(columns, rows) {
                 let outcome = both(&program, &wafer, RateSet::Silicon);
                 println!("{device} {columns}x{rows} {}: {} {:?}", program.name, outcome.cycles, outcome.engine);

@@ -2,8 +2,8 @@
 //!
 //! Written from the description of the pipeline, not from the code of the crate, whose shortcuts (one pointer and one
 //! holder per output, worklists, a shared pool) it does not know: here every router is visited in every cycle, the
-//! virtual channel and the switch are allocated separately with iSLIP, the second speculatively, and everything that takes
-//! time waits in a calendar.
+//! virtual channel and the switch are allocated separately with iSLIP, the second speculatively, and everything that
+//! takes time waits in a calendar.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,0 +1,145 @@
+//! Random legal programs on random small meshes: never lose a wavelet, never deadlock, and agree with the slow router.
+
+use proptest::prelude::*;
+use wafersim_fabric::circuit::{self, CircuitError, Engine};
+use wafersim_program::{
+    Action, Axis, ChainReduce, Color, Math, Multicast, Node, Operation, Program, ReduceOperator, Region, Relayout, Root,
+    Shift, Step, Style, Work,
+};
+use wafersim_spec::wafer::RateSet;
+use wafersim_spec::{DataType, Wafer};
+
+use crate::reference;
+
+/// A machine whose times are all multiples of 1/8 cycle, so that the slow router may go in such steps.
+fn machine(queue: u32, hop: u32, wavelet_eighths: u32) -> Wafer {
+    let mut wafer = Wafer::builtin("wse3").unwrap();
+    for (path, value) in [
+        ("fabric.input_queue", f64::from(queue)),
+        ("fabric.hop_latency", f64::from(hop)),
+        ("fabric.wavelet_cost", f64::from(wavelet_eighths) / 8.0),
+        ("software.relay_word", 9.0),
+        ("software.library_call", 60.0),
+        ("software.library_reduce", 20.0),
+        ("software.task_activation", 5.0),
+    ] {
+        wafer.set(path, value).unwrap();
+    }
+    wafer
+}
+
+#[derive(Debug, Clone)]
+struct Draw {
+    kind: u8,
+    axis: bool,
+    at: (u64, u64, u64, u64),
+    words: u64,
+    a: u64,
+    b: u64,
+    colors: u32,
+}
+
+fn draws() -> impl Strategy<Value = Vec<Draw>> {
+    let at = (0..5u64, 0..5u64, 1..7u64, 1..7u64);
+    let one = (0..8u8, any::<bool>(), at, 1..14u64, 0..6u64, 1..7u64, 0..3u32);
+    prop::collection::vec(
+        one.prop_map(|(kind, axis, at, words, a, b, colors)| Draw { kind, axis, at, words, a, b, colors }),
+        1..9,
+    )
+}
+
+fn action(draw: &Draw, program: &mut Program, region: Region) -> Action {
+    let axis = if draw.axis { Axis::X } else { Axis::Y };
+    let payload = program.buffer("payload", draw.words, DataType::Fp32);
+    let first = draw.colors * 4;
+    let colors: Vec<Color> = (first..first + 4).map(Color).collect();
+    let style = if draw.b == 6 { Style::Library } else { Style::Streaming };
+    let line = region.along(axis);
+    match draw.kind {
+        0 | 1 => {
+            let count = draw.b.min(line);
+            let stride = if count * 2 <= line { 1 + draw.a % 2 } else { 1 };
+            let root = [Root::Middle, Root::First, Root::Rotating][(draw.a % 3) as usize];
+            let operator = ReduceOperator::Add;
+            Action::ChainReduce(ChainReduce { axis, count, stride, offset: 0, root, operator, style, payload, colors })
+        }
+        2 | 3 => Action::Multicast(Multicast { axis, from: draw.a, span: draw.b, style, payload, colors }),
+        4 => Action::Shift(Shift { axis, ring: draw.a > 2, payload, colors }),
+        5 => Action::Relayout(Relayout {
+            axis,
+            hops: draw.b,
+            wavelets: draw.words,
+            source: payload,
+            target: payload,
+            accumulate: false,
+            colors,
+        }),
+        6 => Action::Synchronise(wafersim_program::Synchronise { hops: 1 + draw.a % 2, completions: draw.a }),
+        _ => Action::Compute(wafersim_program::Compute {
+            math: Math::Add,
+            reads: vec![payload],
+            writes: payload,
+            work: vec![Work::new(Operation::Add, DataType::Fp16, draw.words * draw.b, 1)],
+        }),
+    }
+}
+
+fn program(columns: u64, rows: u64, draws: &[Draw], together: bool) -> Program {
+    let mut program = Program::new("random", Region::new(0, 0, columns, rows));
+    let _ = program.new_colors(12);
+    let mut nodes = Vec::new();
+    for draw in draws {
+        let (x, y) = (draw.at.0 % columns, draw.at.1 % rows);
+        let region = Region::new(x, y, draw.at.2.min(columns - x), draw.at.3.min(rows - y));
+        let action = action(draw, &mut program, region);
+        nodes.push(Node::Step(Step { region, action }));
+    }
+    let body = if together {
+        nodes.chunks(2).map(|pair| Node::Parallel(pair.to_vec())).collect()
+    } else {
+        nodes
+    };
+    program.push("steps", body);
+    program
+}
+
+fn check(program: &Program, wafer: &Wafer) -> Result<Option<Engine>, TestCaseError> {
+    let lowered = match circuit::lower(program, wafer, RateSet::Silicon, &|work| work.length as f64) {
+        Ok(lowered) => lowered,
+        Err(CircuitError::TwoSources { .. } | CircuitError::SharedColor { .. }) => return Ok(None),
+        Err(error) => return Err(TestCaseError::fail(error.to_string())),
+    };
+    let fast = circuit::run(&lowered, |_| ()).map_err(|error| TestCaseError::fail(error.to_string()))?;
+    let slow = circuit::run_wavelets(&lowered, |_| ()).map_err(|error| TestCaseError::fail(error.to_string()))?;
+    let obvious = reference::run(&lowered, 8, 64 * 100_000).expect("the slow router ends");
+    prop_assert_eq!(fast.cycles.0, slow.cycles.0);
+    prop_assert_eq!(&fast.maps, &slow.maps);
+    prop_assert_eq!(&fast.operators, &slow.operators);
+    prop_assert_eq!(fast.tally.stalls, slow.tally.stalls);
+    for outcome in [&fast, &slow] {
+        let found = reference::Found {
+            ticks: (outcome.cycles.0 * 64.0) as u64,
+            hops: outcome.tally.wavelet_hops,
+            sent: outcome.tally.sent,
+            delivered: outcome.tally.delivered,
+            links: outcome.maps.links.clone(),
+        };
+        prop_assert_eq!(&found, &obvious);
+    }
+    prop_assert_eq!(slow.tally.sent, slow.tally.delivered);
+    Ok(Some(fast.engine))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_programs_agree_with_the_slow_router(
+        (columns, rows) in (1..8u64, 1..8u64),
+        draws in draws(),
+        together in any::<bool>(),
+        (queue, hop, wavelet) in (1..6u32, 1..4u32, 8..11u32),
+    ) {
+        check(&program(columns, rows, &draws, together), &machine(queue, hop, wavelet))?;
+    }
+}
