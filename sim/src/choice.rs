@@ -2,9 +2,19 @@
 
 use std::borrow::Cow;
 
+use clap::ValueEnum;
 use clap::builder::PossibleValuesParser;
 use wafersim::spec::DataType;
 use wafersim::spec::scenario::{ExpertPlacement, Profile, Routing};
+
+/// What a single result can be written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ObjectFormat {
+    /// For people.
+    Text,
+    /// One object, for programs.
+    Json,
+}
 
 /// The word for the whole list.
 pub const ALL: &str = "all";

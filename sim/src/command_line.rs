@@ -8,6 +8,7 @@ use crate::commands::models::ModelsFlags;
 use crate::commands::plan::PlanFlags;
 use crate::commands::run::RunFlags;
 use crate::commands::settings::SettingsFlags;
+use crate::commands::traffic::TrafficFlags;
 use crate::commands::validate::ValidateFlags;
 use crate::commands::wafers::WafersFlags;
 
@@ -34,6 +35,8 @@ pub enum Command {
     Plan(PlanFlags),
     /// Predict every row of a table of measurements, and show the errors.
     Validate(ValidateFlags),
+    /// Run packet traffic on a mesh, cycle by cycle, and measure latency and throughput.
+    Traffic(TrafficFlags),
     /// Write the model's operators, with shapes and dependencies, as DOT or JSON.
     Graph(GraphFlags),
     /// List the built-in models, or show those that are named.

@@ -3,6 +3,7 @@
 use thiserror::Error;
 use wafersim::answer::AnswerError;
 use wafersim::answer::validate::TableError;
+use wafersim::fabric::packet::TrafficError;
 use wafersim::graph::GraphError;
 use wafersim::report::ReportError;
 use wafersim::spec::SpecError;
@@ -22,6 +23,9 @@ pub enum Failure {
     /// The model has no such graph.
     #[error(transparent)]
     Graph(#[from] GraphError),
+    /// The traffic cannot be run.
+    #[error(transparent)]
+    Traffic(#[from] TrafficError),
     /// The value of a flag is wrong.
     #[error("{flag}: {problem}; allowed: {allowed}")]
     Flag {
@@ -62,6 +66,7 @@ impl Failure {
             | Self::Answer(_)
             | Self::Table(_)
             | Self::Graph(_)
+            | Self::Traffic(_)
             | Self::Flag { .. }
             | Self::OutFile { .. } => 2,
         }

@@ -17,7 +17,9 @@ use wafersim_spec::Wafer;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let kernels: Vec<String> = std::env::args().skip(1).collect();
     let mut errors: BTreeMap<(String, String), Vec<f64>> = BTreeMap::new();
-    println!("row                                  measured    closed %    fabric %     hops    Mhops/s   seconds  engine");
+    println!(
+        "row                                  measured    closed %    fabric %     hops    Mhops/s   seconds  engine"
+    );
     for row in read_table(BUILTIN_MEASUREMENTS, "wse.csv")? {
         let chosen = if kernels.is_empty() {
             matches!(row.kernel.as_str(), "message" | "mesh_gemv" | "chain_gemv" | "pe_gemv" | "decode_layer")

@@ -36,6 +36,7 @@ mod pattern;
 mod queue;
 pub mod route;
 mod streams;
+mod switches;
 pub mod timing;
 mod wavelets;
 
@@ -44,7 +45,7 @@ pub use lower::{WorkCycles, lower};
 pub use lowered::{Lowered, Part, Stage};
 pub use outcome::{Engine, Maps, OperatorTime, Outcome, Progress, Tally};
 pub use route::{Area, Direction, Lines, Operation, Stream};
-pub use streams::BYTES_PER_ELEMENT as BYTES_PER_ELEMENT_OF_STREAMS;
+pub use streams::bytes_per_element;
 pub use timing::{TICKS_PER_CYCLE, Tick, Timing};
 pub use wavelets::BYTES_PER_IDLE_ELEMENT;
 
@@ -76,7 +77,11 @@ pub fn run_wavelets(lowered: &Lowered, progress: impl FnMut(Progress)) -> Result
 fn check(lowered: &Lowered) -> Result<(), CircuitError> {
     let elements = lowered.elements() as u64;
     if elements > MOST_ELEMENTS {
-        return Err(CircuitError::TooLarge { what: "the number of processing elements", value: elements, largest: MOST_ELEMENTS });
+        return Err(CircuitError::TooLarge {
+            what: "the number of processing elements",
+            value: elements,
+            largest: MOST_ELEMENTS,
+        });
     }
     lowered.check()
 }

@@ -9,6 +9,7 @@
 //! | [`answer`] | the verdict and what it rests on |
 //! | [`plan`] | the capacity-planning table |
 //! | [`validation`] | predicted against measured |
+//! | [`traffic`] | packet traffic on a mesh |
 //! | [`wafer`], [`model`], [`setting`] | what can be named and set: reference tables |
 //! | [`number`] | figures for people |
 
@@ -21,6 +22,7 @@ pub mod number;
 mod paragraph;
 pub mod plan;
 pub mod setting;
+pub mod traffic;
 pub mod validation;
 pub mod wafer;
 

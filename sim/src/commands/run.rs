@@ -2,23 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use wafersim::answer::{Question, answer};
 use wafersim::report;
 
-use crate::choice;
+use crate::choice::{self, ObjectFormat};
 use crate::failure::Failure;
 use crate::output::Destination;
 use crate::scenario_flags::ScenarioFlags;
-
-/// What an answer can be written as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people.
-    Text,
-    /// One object, for programs.
-    Json,
-}
 
 /// Flags of `run`.
 #[derive(Debug, Args)]
@@ -50,8 +41,8 @@ pub struct RunFlags {
     #[arg(long, value_name = "TYPE", value_parser = choice::data_types())]
     kv: Option<String>,
     /// How to write the answer.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = ObjectFormat::Text)]
+    format: ObjectFormat,
     /// File to write to instead of stdout.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -76,8 +67,8 @@ pub fn execute(flags: &RunFlags) -> Result<(), Failure> {
     let question = Question::load(layers.check()?)?;
     let answer = answer(&question)?;
     let text = match flags.format {
-        Format::Text => report::answer::text(&answer, &question.wafer),
-        Format::Json => report::answer::json(&answer)?,
+        ObjectFormat::Text => report::answer::text(&answer, &question.wafer),
+        ObjectFormat::Json => report::answer::json(&answer)?,
     };
     destination.write(&text)
 }

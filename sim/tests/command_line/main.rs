@@ -6,5 +6,6 @@ mod run;
 mod scenarios;
 mod streams;
 mod surface;
+mod traffic;
 mod validate;
 mod wrong_input;

@@ -18,6 +18,18 @@ fn check(said: &Said, parts: &[&str], what: &str) {
 fn flags() {
     let cases: &[(&str, &[&str])] = &[
         ("run --users -1", &["--users", "'-1'", "from 1 to 1000000"]),
+        ("traffic --mesh 0", &["mesh of 0 x 0", "1 to 4096"]),
+        ("traffic --mesh 8y8", &["--mesh", "'8y8'"]),
+        ("traffic --mesh 5000", &["5000 x 5000", "4096"]),
+        ("traffic --rate 0", &["rate", "up to 1"]),
+        ("traffic --rate nan", &["rate", "NaN"]),
+        ("traffic --queue 0", &["queue"]),
+        ("traffic --router-cycles -1", &["--router-cycles", "'-1'"]),
+        ("traffic --pattern swirl", &["--pattern", "swirl", "transpose"]),
+        ("traffic --pattern transpose --mesh 8x4", &["8 x 4", "as many rows as columns"]),
+        ("traffic --pattern hotspot --hotspot 9,9", &["9", "outside the mesh"]),
+        ("traffic --pattern hotspot --hotspot-share 2", &["share", "0 to 1"]),
+        ("traffic --seed 99999999999", &["seed", "99999999999"]),
         ("run --users 0", &["--users", "'0'", "from 1 to 1000000"]),
         ("run --users 1.5", &["--users", "'1.5'"]),
         ("run --users NaN", &["--users", "'NaN'"]),

@@ -10,7 +10,9 @@ use super::route::Direction;
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum CircuitError {
     /// More colors than a router has.
-    #[error("the program wants {wanted} colors and a router has {available} (fabric.colors): share colors between steps")]
+    #[error(
+        "the program wants {wanted} colors and a router has {available} (fabric.colors): share colors between steps"
+    )]
     Colors {
         /// Colors that the program's steps use.
         wanted: u32,

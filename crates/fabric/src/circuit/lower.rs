@@ -82,16 +82,7 @@ pub fn lower(
         schedule.extend(part);
     }
     let schedule = lowering.set_up_after_compute(schedule);
-    Ok(Lowered {
-        columns: end.0,
-        rows: end.1,
-        origin,
-        timing,
-        stages: lowering.stages,
-        schedule,
-        operators,
-        colors,
-    })
+    Ok(Lowered { columns: end.0, rows: end.1, origin, timing, stages: lowering.stages, schedule, operators, colors })
 }
 
 fn check_steps(steps: u64) -> Result<(), CircuitError> {
@@ -112,7 +103,6 @@ struct Lowering<'a> {
     operator: u32,
     stages: Vec<Stage>,
 }
-
 
 impl Lowering<'_> {
     /// A region of the program as an area of the simulated mesh.
@@ -267,7 +257,8 @@ impl Lowering<'_> {
         check_size("the number of wavelets of an operation", wavelets, MOST_WAVELETS)
     }
 
-    /// A fabric operation that follows vector work is set up inside the running task; one that follows another fabric
+    /// A fabric operation that follows vector work is set up inside the running task (or in a task of its own where that is
+    /// the cheaper way); one that follows another fabric
     /// operation is the first of the task which that one's completion activates, and its set-up is part of the activation
     /// (`software.task_activation`: activating a task and starting its first operation).
     fn set_up_after_compute(&mut self, mut schedule: Vec<u32>) -> Vec<u32> {
@@ -282,7 +273,7 @@ impl Lowering<'_> {
                     Some(known) => *known,
                     None => {
                         let mut lines = lines.clone();
-                        lines.launch += self.timing.setup;
+                        lines.launch += self.timing.setup.min(self.timing.completion);
                         let operator = stage.operator;
                         self.stages.push(Stage { operator, parts: vec![Part::Carry(lines)] });
                         self.stages.len() as u32 - 1

@@ -11,6 +11,9 @@ use super::error::CircuitError;
 use super::route::{Area, Lines};
 use super::timing::{Tick, Timing};
 
+/// About 2^50 cycles: twelve days at 1.1 GHz, and far from the end of 64 bits.
+const LONGEST_RUN: Tick = 1 << 56;
+
 /// What one stage does on an area.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part {
@@ -95,6 +98,9 @@ impl Lowered {
     /// Whether every part lies on the mesh and every operation names streams of its own place: what the engines rely on.
     pub(super) fn check(&self) -> Result<(), CircuitError> {
         let wrong = |what: &str| Err(CircuitError::Malformed { what: what.into() });
+        if self.colors > 1024 || self.timing.hop == 0 || self.timing.credit == 0 || self.timing.wavelet == 0 {
+            return wrong("more than 1024 colors, or a hop, credit or wavelet that takes no time");
+        }
         if self.schedule.iter().any(|&stage| stage as usize >= self.stages.len()) {
             return wrong("the schedule names a stage that does not exist");
         }
@@ -105,15 +111,47 @@ impl Lowered {
             }
             for part in &stage.parts {
                 let area = part.area();
-                let inside = |from: u32, size: u32, all: u32| size > 0 && from.checked_add(size).is_some_and(|end| end <= all);
+                let inside =
+                    |from: u32, size: u32, all: u32| size > 0 && from.checked_add(size).is_some_and(|end| end <= all);
                 if !inside(area.x, area.columns, self.columns) || !inside(area.y, area.rows, self.rows) {
                     return wrong("a part lies outside the mesh");
                 }
                 if let Part::Carry(lines) = part {
-                    lines.check().or_else(wrong)?;
+                    lines.check(self.colors).or_else(wrong)?;
                 }
             }
         }
+        // Nobody waits longer than all parts take one after the other.
+        let longest: Vec<u128> = self.stages.iter().map(|stage| self.longest(stage)).collect();
+        let time: u128 = self.schedule.iter().map(|&stage| longest[stage as usize]).sum();
+        if time > u128::from(LONGEST_RUN) {
+            let value = u64::try_from(time).unwrap_or(u64::MAX);
+            return Err(CircuitError::TooLarge {
+                what: "the time in ticks of 1/64 cycle",
+                value,
+                largest: LONGEST_RUN,
+            });
+        }
         Ok(())
+    }
+
+    /// Ticks that the parts of a stage take at most, all streams one after the other.
+    fn longest(&self, stage: &Stage) -> u128 {
+        let wide = |ticks: Tick| u128::from(ticks);
+        let timing = &self.timing;
+        let core = wide(timing.ramp_in) + wide(timing.ramp_out) + wide(timing.completion);
+        let part = |part: &Part| match part {
+            Part::Busy { time, .. } => wide(*time),
+            Part::Meet { before, way, after, .. } => wide(*before) + wide(*way) + wide(*after),
+            Part::Carry(lines) => {
+                let stream = |stream: &super::route::Stream| {
+                    let per_hop = wide(timing.hop) + wide(timing.credit) + wide(timing.wavelet);
+                    let way = core + wide(lines.combine) + u128::from(stream.hops()) * per_hop;
+                    wide(stream.lead) + u128::from(stream.wavelets) * wide(stream.period.max(timing.wavelet)) + way
+                };
+                wide(lines.launch) + lines.longest_gap() + lines.streams.iter().map(stream).sum::<u128>()
+            }
+        };
+        stage.parts.iter().map(part).sum()
     }
 }

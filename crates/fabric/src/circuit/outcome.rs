@@ -53,11 +53,7 @@ pub struct Maps {
 
 impl Maps {
     pub(super) fn new(elements: usize) -> Self {
-        Self {
-            links: std::array::from_fn(|_| vec![0; elements]),
-            busy: vec![0; elements],
-            stalled: vec![0; elements],
-        }
+        Self { links: std::array::from_fn(|_| vec![0; elements]), busy: vec![0; elements], stalled: vec![0; elements] }
     }
 }
 
@@ -99,7 +95,9 @@ impl Outcome {
         let operators = lowered.operators.iter().zip(times);
         Self {
             cycles: cycles(latest),
-            operators: operators.map(|(name, time)| OperatorTime { name: name.clone(), cycles: cycles(time) }).collect(),
+            operators: operators
+                .map(|(name, time)| OperatorTime { name: name.clone(), cycles: cycles(time) })
+                .collect(),
             tally,
             maps,
             columns: lowered.columns,

@@ -136,7 +136,9 @@ fn chain_reduce(chain: &ChainReduce, colors: &[Color], context: &Context<'_>) ->
         };
         if let Some(operations) = builder.at(from) {
             // The take was written when its stream was: it becomes part of the forward.
-            operations.retain(|known| !matches!((known, before), (Operation::Take { stream, .. }, Some(take)) if *stream == take));
+            operations.retain(
+                |known| !matches!((known, before), (Operation::Take { stream, .. }, Some(take)) if *stream == take),
+            );
             operations.push(operation);
         }
         let between = (timing.ramp_in + combine + timing.issue).saturating_sub(timing.wavelet);
@@ -201,14 +203,16 @@ fn multicast(cast: &Multicast, colors: &[Color], context: &Context<'_>) -> Lines
     builder.finish()
 }
 
+/// Everybody sends and takes at the same time, through one ramp: its core handles a wavelet either way in turn, so that a
+/// stream moves at half a link's rate (the alignment in the rows `mesh_gemm_*` takes about so long).
 fn shift(moved: &Shift, colors: &[Color], context: &Context<'_>) -> Lines {
+    let period = 2 * context.timing.wavelet;
     let action = Action::Shift(Shift { colors: colors.to_vec(), ..moved.clone() });
     let count = wavelets(context, moved.payload);
     let mut builder = Builder::new(context, moved.axis);
     for sent in along_one_line(action, moved.axis, context.area.along(moved.axis)) {
         let (from, to) = (position(moved.axis, sent.from), position(moved.axis, sent.to));
-        let stream =
-            builder.push(point_to_point(from, to, (context.physical)(sent.color), count, context.timing.wavelet));
+        let stream = builder.push(point_to_point(from, to, (context.physical)(sent.color), count, period));
         if let Some(operations) = builder.at(from) {
             operations.push(Operation::Send { stream });
         }

@@ -47,6 +47,17 @@ impl Queue {
         Self { next, travels, color, wanted: false, wavelets: VecDeque::new(), credits: VecDeque::new() }
     }
 
+    /// Makes it another queue; its memory is used again.
+    pub(super) fn reuse(&mut self, color: u16, travels: u8, next: u32) {
+        (self.color, self.travels, self.next, self.wanted) = (color, travels, next, false);
+        self.credits.clear();
+    }
+
+    /// Whether nothing is in it or on the way back from it.
+    pub(super) fn is_spare(&self, now: Tick) -> bool {
+        self.wavelets.is_empty() && self.credits.back().is_none_or(|&heard| heard <= now)
+    }
+
     /// The wavelet that may leave at `now`.
     pub(super) fn head(&self, now: Tick) -> Option<Wavelet> {
         self.wavelets.front().copied().filter(|wavelet| wavelet.lands <= now)

@@ -205,8 +205,17 @@ impl Lines {
 }
 
 impl Lines {
+    /// All gaps of receives one after the other.
+    pub(super) fn longest_gap(&self) -> u128 {
+        let gap = |operation: &Operation| match operation {
+            Operation::Take { gap, .. } => u128::from(*gap),
+            Operation::Send { .. } | Operation::Forward { .. } => 0,
+        };
+        self.operations.iter().map(gap).sum()
+    }
+
     /// What is wrong with the streams and operations, if anything.
-    pub(super) fn check(&self) -> Result<(), &'static str> {
+    pub(super) fn check(&self, colors: u32) -> Result<(), &'static str> {
         let length = self.area.along(self.axis);
         if self.length() != length as usize {
             return Err("a line has more or fewer places than its area");
@@ -217,6 +226,9 @@ impl Lines {
             }
             if stream.low == stream.high || stream.wavelets == 0 || stream.period == 0 {
                 return Err("a stream has no way, no wavelets or no period");
+            }
+            if u32::from(stream.color) >= colors {
+                return Err("a stream has a color beyond those of the program");
             }
             if stream.wavelets > u64::from(u32::MAX) {
                 return Err("a stream has more than 2^32 - 1 wavelets");

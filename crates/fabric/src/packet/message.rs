@@ -154,7 +154,7 @@ impl Messages {
     /// the same report.
     pub fn run(&self, mut progress: impl FnMut(Progress)) -> Result<MessageReport, TrafficError> {
         let size = self.mesh.size();
-        let mut network = Network::new(self.mesh);
+        let mut network = Network::new(self.mesh, 0..u64::MAX);
         let mut open = OpenMessages {
             per_node: vec![VecDeque::new(); size.nodes() as usize],
             unsent: self.messages.iter().map(|message| message.flits).collect(),
@@ -165,7 +165,6 @@ impl Messages {
         let flits = self.messages.iter().map(|message| u64::from(message.flits)).sum::<u64>();
         let mut arrived = 0;
         let mut opened = 0;
-        network.count_links(true);
 
         while arrived < flits {
             if network.cycle() > self.max_cycles {
@@ -182,9 +181,9 @@ impl Messages {
                 open.sending.insert(node);
                 opened += 1;
             }
-            network.receive();
+            network.begin();
             self.send(&mut open, &mut network);
-            network.arbitrate(|packet, cycle| {
+            network.finish(|packet, cycle| {
                 let message = packet.tag as usize;
                 arrived += 1;
                 missing[message] -= 1;

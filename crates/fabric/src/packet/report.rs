@@ -74,6 +74,7 @@ pub struct Progress {
 }
 
 impl LinkUses {
+    /// From what came over the links from the east, west, south and north of every router.
     pub(crate) fn of(size: MeshSize, flits: impl Iterator<Item = [u32; LOCAL]>, cycles: u64) -> Self {
         let mut sums = [0_u64; LOCAL];
         let mut most = [0_u32; LOCAL];
@@ -90,11 +91,12 @@ impl LinkUses {
             mean: sums[direction] as f64 / (links.max(1) as f64 * cycles),
             max: f64::from(most[direction]) / cycles,
         };
+        // What comes from the west went east.
         Self {
-            east: of(0, along_rows),
-            west: of(1, along_rows),
-            south: of(2, along_columns),
-            north: of(3, along_columns),
+            east: of(1, along_rows),
+            west: of(0, along_rows),
+            south: of(3, along_columns),
+            north: of(2, along_columns),
         }
     }
 }

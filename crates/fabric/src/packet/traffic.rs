@@ -117,7 +117,7 @@ impl Traffic {
 
     /// Bytes of a mesh that is ready to run and holds no packet, per router.
     pub fn idle_bytes_per_router(&self) -> f64 {
-        let bytes = Network::new(self.mesh).bytes() + self.sources().bytes();
+        let bytes = Network::new(self.mesh, 0..0).idle_bytes() + self.sources().bytes();
         bytes as f64 / f64::from(self.mesh.size().nodes())
     }
 
@@ -126,28 +126,26 @@ impl Traffic {
     pub fn run(&self, mut progress: impl FnMut(Progress)) -> Result<TrafficReport, TrafficError> {
         let TrafficConfig { warm_up, measured, rate, .. } = self.config;
         let end = warm_up + measured;
-        let mut network = Network::new(self.mesh);
+        let mut network = Network::new(self.mesh, warm_up..end);
         let mut sources = self.sources();
         let mut tally = Tally::new(warm_up..end);
 
         while network.cycle() < end {
             let measured_before = if network.cycle() >= warm_up { u32::MAX } else { 0 };
-            network.count_links(network.cycle() >= warm_up);
-            network.receive();
+            network.begin();
             sources.create_and_send(&mut network, measured_before);
-            network.arbitrate(|packet, cycle| tally.deliver(packet, cycle));
+            network.finish(|packet, cycle| tally.deliver(packet, cycle));
             checkpoint(&network, end, &mut progress)?;
         }
         let (_, longest_lag) = sources.lag(end);
         let mut saturated = longest_lag as f64 > LAG_OF_SATURATION * end as f64;
 
-        network.count_links(false);
         match self.config.drain {
             Drain::Quiet => {
                 while network.in_flight() > 0 || sources.any_waiting() {
-                    network.receive();
+                    network.begin();
                     sources.send_only(&mut network);
-                    network.arbitrate(|packet, cycle| tally.deliver(packet, cycle));
+                    network.finish(|packet, cycle| tally.deliver(packet, cycle));
                     checkpoint(&network, end, &mut progress)?;
                 }
             }
@@ -158,9 +156,9 @@ impl Traffic {
                         saturated = true;
                         break;
                     }
-                    network.receive();
+                    network.begin();
                     sources.create_and_send(&mut network, end as u32);
-                    network.arbitrate(|packet, cycle| tally.deliver(packet, cycle));
+                    network.finish(|packet, cycle| tally.deliver(packet, cycle));
                     checkpoint(&network, end, &mut progress)?;
                 }
             }

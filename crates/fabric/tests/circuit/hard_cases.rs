@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use wafersim_fabric::circuit::{self, CircuitError, Engine};
 use wafersim_program::{
-    Action, Axis, ChainReduce, Color, Math, Multicast, Node, Operation, Program, ReduceOperator, Region, Relayout, Root,
-    Shift, Step, Style, Work,
+    Action, Axis, ChainReduce, Color, Math, Multicast, Node, Operation, Program, ReduceOperator, Region, Relayout,
+    Root, Shift, Step, Style, Work,
 };
 use wafersim_spec::wafer::RateSet;
 use wafersim_spec::{DataType, Wafer};
@@ -94,11 +94,7 @@ fn program(columns: u64, rows: u64, draws: &[Draw], together: bool) -> Program {
         let action = action(draw, &mut program, region);
         nodes.push(Node::Step(Step { region, action }));
     }
-    let body = if together {
-        nodes.chunks(2).map(|pair| Node::Parallel(pair.to_vec())).collect()
-    } else {
-        nodes
-    };
+    let body = if together { nodes.chunks(2).map(|pair| Node::Parallel(pair.to_vec())).collect() } else { nodes };
     program.push("steps", body);
     program
 }
@@ -131,7 +127,7 @@ fn check(program: &Program, wafer: &Wafer) -> Result<Option<Engine>, TestCaseErr
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
     fn random_programs_agree_with_the_slow_router(

@@ -1,6 +1,10 @@
 //! Circuit mode held to the truth, to the closed form, to a slow obvious router, and to itself.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod engines;
+mod failure;
 mod hard_cases;
 mod programs;
 mod reference;
+mod truth;

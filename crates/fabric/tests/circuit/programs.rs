@@ -53,15 +53,8 @@ pub fn published_layer(hidden: u64, width: u64) -> Layer {
 /// A layer of many experts; `width` is that of one expert.
 pub fn expert_layer(hidden: u64, experts: u64, top_k: u64, width: u64) -> Layer {
     let dense = published_layer(hidden, width);
-    let moe = Moe {
-        experts,
-        top_k,
-        width,
-        shared_width: 0,
-        expert_bias: false,
-        router_bias: false,
-        normalise_top_k: true,
-    };
+    let moe =
+        Moe { experts, top_k, width, shared_width: 0, expert_bias: false, router_bias: false, normalise_top_k: true };
     Layer { feed_forward: FeedForward::Moe(moe), ..dense }
 }
 
@@ -129,4 +122,43 @@ pub fn of_row(row: &Measurement) -> Option<(Program, f64)> {
         _ => return None,
     };
     Some((program, 1.0))
+}
+
+/// The kernels of the library on a grid, by name.
+pub fn library(columns: u64, rows: u64) -> Vec<(&'static str, Program)> {
+    let region = Region::new(0, 0, columns, rows);
+    let hidden = 12 * columns.max(rows);
+    let options = Options::PUBLISHED;
+    let dense = published_layer(hidden, 3 * hidden);
+    let experts = expert_layer(hidden, 64, 4, columns);
+    let load = ExpertLoad { pairs: 4, distinct: 4, busiest: 1 };
+    let small = published_layer(2 * columns, 2 * columns);
+    let (size, groups) = ((columns, rows), Groups::SquareRoot);
+    let mut reduce = Program::new("all-reduce", region);
+    let payload = reduce.buffer("payload", 24, DataType::Fp16);
+    let nodes = wafersim_program::collective::all_reduce(
+        &mut reduce,
+        Axis::X,
+        groups.on(columns),
+        payload,
+        wafersim_program::ReduceOperator::Add,
+    );
+    reduce.push("all-reduce", nodes);
+    let mut cast = Program::new("multicast", region);
+    let payload = cast.buffer("payload", 24, DataType::Fp16);
+    let node = wafersim_program::collective::multicast(&mut cast, Axis::Y, 0, payload);
+    cast.push("multicast", vec![node]);
+    vec![
+        ("MeshGEMV along y", gemv::mesh_gemv(region, hidden, hidden, Axis::Y, options)),
+        ("MeshGEMV along x", gemv::mesh_gemv(region, hidden, hidden, Axis::X, options)),
+        ("chain GEMV", gemv::chain_gemv(region, hidden, hidden, Axis::Y)),
+        ("MeshGEMM", gemm::mesh_gemm(region, 4 * rows, 4 * columns, 4 * columns, true, options)),
+        ("SUMMA", gemm::summa(region, 4 * rows, 4 * columns, 4 * columns, Broadcast::Asynchronous, options)),
+        ("SUMMA (library)", gemm::summa(region, 4 * rows, 4 * columns, 4 * columns, Broadcast::Library, options)),
+        ("all-reduce", reduce),
+        ("multicast", cast),
+        ("decode layer, dense", layer(&dense, hidden, size, (1, 64), DENSE, groups, true)),
+        ("decode layer, experts", layer(&experts, hidden, size, (1, 64), load, groups, true)),
+        ("prefill layer", layer(&small, 2 * columns, size, (rows, 0), DENSE, groups, false)),
+    ]
 }

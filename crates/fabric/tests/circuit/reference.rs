@@ -62,6 +62,8 @@ struct Reference<'a> {
     queues: BTreeMap<Key, Queue>,
     /// When each came to a meeting, by stage of the schedule.
     came: BTreeMap<(usize, usize), u64>,
+    /// Wavelets that have passed, by router, color and stage of the schedule.
+    passed: BTreeMap<(usize, u16, usize), u64>,
     free: Vec<[u64; 4]>,
     served: Vec<[Option<(u16, usize)>; 4]>,
     found: Found,
@@ -78,6 +80,7 @@ pub fn run(lowered: &Lowered, step: u64, limit: u64) -> Option<Found> {
         cores: vec![Core::default(); places],
         queues: BTreeMap::new(),
         came: BTreeMap::new(),
+        passed: BTreeMap::new(),
         free: vec![[0; 4]; places],
         served: vec![[None; 4]; places],
         found: Found { ticks: 0, hops: 0, sent: 0, delivered: 0, links },
@@ -294,6 +297,22 @@ impl Reference<'_> {
         Some(operation)
     }
 
+    /// Wavelets of a color that a stage sends through a router.
+    fn through(&self, place: usize, color: u16, at: usize) -> u64 {
+        let (x, y) = self.coordinates(place);
+        let mut wavelets = 0;
+        for part in &self.lowered.stages[self.lowered.schedule[at] as usize].parts {
+            if let Part::Carry(lines) = part
+                && lines.area.contains(x, y)
+            {
+                let position = lines.position(x, y);
+                let here = |stream: &&Stream| stream.color == color && (stream.low..=stream.high).contains(&position);
+                wavelets += lines.streams.iter().filter(here).map(|stream| stream.wavelets).sum::<u64>();
+            }
+        }
+        wavelets
+    }
+
     fn neighbour(&self, place: usize, link: usize) -> usize {
         let columns = self.lowered.columns as usize;
         [place + 1, place.wrapping_sub(1), place + columns, place.wrapping_sub(columns)][link]
@@ -301,6 +320,12 @@ impl Reference<'_> {
 
     fn can_leave(&mut self, place: usize, key: Key) -> Option<(Wavelet, Vec<usize>)> {
         let wavelet = *self.queues[&key].wavelets.first().filter(|wavelet| wavelet.lands <= self.now)?;
+        if (0..wavelet.at)
+            .any(|at| self.passed.get(&(place, key.2, at)).copied().unwrap_or(0) < self.through(place, key.2, at))
+        {
+            // The route of an earlier step still stands.
+            return None;
+        }
         let (links, core, _) = self.outputs(place, key, wavelet);
         for &link in &links {
             let next = (self.neighbour(place, link), Some(link), key.2);
@@ -358,6 +383,7 @@ impl Reference<'_> {
         let (_, core_wants, stream) = self.outputs(place, key, wavelet);
         let operation = if core_wants { self.core_takes(place, wavelet) } else { None };
         let now = self.now;
+        *self.passed.entry((place, key.2, wavelet.at)).or_insert(0) += 1;
         let queue = self.queues.entry(key).or_default();
         queue.wavelets.remove(0);
         queue.left_at.push(now);
@@ -404,7 +430,8 @@ impl Reference<'_> {
 
     fn leave(&mut self, place: usize) -> bool {
         let core = &mut self.cores[place];
-        let through = core.sends.operations.is_empty() && core.takes.operations.is_empty() && !core.meeting && core.leaving == 0;
+        let through =
+            core.sends.operations.is_empty() && core.takes.operations.is_empty() && !core.meeting && core.leaving == 0;
         if !core.inside || !through {
             return false;
         }

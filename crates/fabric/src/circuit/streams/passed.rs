@@ -1,0 +1,53 @@
+//! When colors have passed routers: what tells whether a stream meets another one of its color.
+
+use wafersim_program::Axis;
+
+use super::Contended;
+use crate::circuit::lowered::{Lowered, Part};
+use crate::circuit::timing::{TICKS_PER_CYCLE, Tick};
+
+/// When the last wavelet of each color had passed each router, in whole cycles, rounded up.
+pub(super) struct Passed {
+    cycles: Vec<u32>,
+    elements: usize,
+    /// Colors that are used along y only: their arrays lie column after column.
+    vertical: Vec<bool>,
+}
+
+impl Passed {
+    pub(super) fn new(lowered: &Lowered) -> Self {
+        let colors = lowered.colors as usize;
+        let mut vertical = vec![true; colors];
+        for part in lowered.stages.iter().flat_map(|stage| &stage.parts) {
+            if let Part::Carry(lines) = part
+                && lines.axis == Axis::X
+            {
+                for stream in &lines.streams {
+                    if let Some(only) = vertical.get_mut(stream.color as usize) {
+                        *only = false;
+                    }
+                }
+            }
+        }
+        Self { cycles: vec![0; colors * lowered.elements()], elements: lowered.elements(), vertical }
+    }
+
+    pub(super) fn place(&mut self, color: u16, position: u32, at: &LineAddress) -> &mut u32 {
+        let (base, step) = if at.horizontal || self.vertical[color as usize] { (at.own, 1) } else { (at.row, at.step) };
+        &mut self.cycles[color as usize * self.elements + base + position as usize * step]
+    }
+
+    /// Whether the color's last stream through a router is through at `moment`.
+    pub(super) fn at(&mut self, color: u16, position: u32, at: &LineAddress, moment: Tick) -> Result<(), Contended> {
+        let last = Tick::from(*self.place(color, position, at)) * TICKS_PER_CYCLE;
+        if moment < last { Err(Contended) } else { Ok(()) }
+    }
+}
+
+/// Where a line lies in arrays: in those of its axis, and in those that lie row after row.
+pub(super) struct LineAddress {
+    pub(super) horizontal: bool,
+    pub(super) own: usize,
+    pub(super) row: usize,
+    pub(super) step: usize,
+}

@@ -1,0 +1,112 @@
+//! `simctl traffic`: packets on a mesh with dimension-ordered routing.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use wafersim::fabric::packet::{Coordinate, Drain, Hotspot, Pattern, TrafficConfig, pattern};
+use wafersim::report;
+
+use crate::choice::ObjectFormat;
+use crate::failure::Failure;
+use crate::output::Destination;
+
+/// Flags of `traffic`.
+#[derive(Debug, Args)]
+pub struct TrafficFlags {
+    /// Side of the mesh, or columns x rows (`16` or `16x8`).
+    #[arg(long, value_name = "K|CxR", default_value = "8", allow_negative_numbers = true)]
+    mesh: String,
+    /// Where packets go, as BookSim2 defines it.
+    #[arg(long, value_name = "NAME", default_value = "uniform", value_parser = PossibleValuesParser::new(pattern::NAMES))]
+    pattern: String,
+    /// Packets that a node creates per cycle, above 0 and up to 1.
+    #[arg(long, value_name = "RATE", default_value = "0.1", allow_negative_numbers = true)]
+    rate: String,
+    /// Flits that each input queue holds, 1 to 255.
+    #[arg(long, value_name = "FLITS", default_value = "8", allow_negative_numbers = true)]
+    queue: String,
+    /// Cycles of a hop, router and link; BookSim2's speculative router has 3 (zero-load latency 3 H + 2).
+    #[arg(long, value_name = "CYCLES", default_value = "3", allow_negative_numbers = true)]
+    router_cycles: String,
+    /// Seed of the random streams.
+    #[arg(long, value_name = "SEED", default_value = "1", allow_negative_numbers = true)]
+    seed: String,
+    /// Cycles before the measured window.
+    #[arg(long, value_name = "CYCLES", default_value = "3000", allow_negative_numbers = true)]
+    warm_up: String,
+    /// Cycles of the measured window.
+    #[arg(long, value_name = "CYCLES", default_value = "3000", allow_negative_numbers = true)]
+    measured: String,
+    /// For `hotspot`: part of the packets that goes to the hot node, 0 to 1.
+    #[arg(long, value_name = "PART", default_value = "0.1", allow_negative_numbers = true)]
+    hotspot_share: String,
+    /// For `hotspot`: the hot node, column and row from 0 [default: the middle].
+    #[arg(long, value_name = "COLUMN,ROW", allow_negative_numbers = true)]
+    hotspot: Option<String>,
+    /// How to write the result.
+    #[arg(long, value_enum, default_value_t = ObjectFormat::Text)]
+    format: ObjectFormat,
+    /// File to write to instead of stdout.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// Runs the traffic.
+pub fn execute(flags: &TrafficFlags) -> Result<(), Failure> {
+    let destination = Destination::open(flags.out.as_deref())?;
+    let config = config(flags)?;
+    let result = config.check()?.run(|_| ())?;
+    let text = match flags.format {
+        ObjectFormat::Text => report::traffic::text(&config, &result),
+        ObjectFormat::Json => report::traffic::json(&config, &result)?,
+    };
+    destination.write(&text)
+}
+
+/// The flags as a configuration. Sources go on while measured packets travel, as BookSim2's do (`sim_type = latency`).
+fn config(flags: &TrafficFlags) -> Result<TrafficConfig, Failure> {
+    let (columns, rows) = flags.mesh.split_once('x').unwrap_or((&flags.mesh, &flags.mesh));
+    let side = |text: &str| {
+        number(&flags.mesh, text, "--mesh", "a side, or columns x rows, each a whole number from 1 to 4096")
+    };
+    let pattern = match flags.pattern.parse()? {
+        Pattern::Hotspot(_) => Pattern::Hotspot(hotspot(flags)?),
+        other => other,
+    };
+    Ok(TrafficConfig {
+        columns: side(columns)?,
+        rows: side(rows)?,
+        pattern,
+        rate: number(&flags.rate, &flags.rate, "--rate", "a number above 0 and up to 1")?,
+        queue: number(&flags.queue, &flags.queue, "--queue", "a whole number from 1 to 255")?,
+        router_cycles: number(
+            &flags.router_cycles,
+            &flags.router_cycles,
+            "--router-cycles",
+            "a whole number from 1 to 64",
+        )?,
+        seed: number(&flags.seed, &flags.seed, "--seed", "a whole number from 0 to 1073741823")?,
+        warm_up: number(&flags.warm_up, &flags.warm_up, "--warm-up", "a whole number from 0 to 100000000")?,
+        measured: number(&flags.measured, &flags.measured, "--measured", "a whole number from 1 to 100000000")?,
+        drain: Drain::Loaded,
+    })
+}
+
+fn hotspot(flags: &TrafficFlags) -> Result<Hotspot, Failure> {
+    let share = number(&flags.hotspot_share, &flags.hotspot_share, "--hotspot-share", "a number from 0 to 1")?;
+    let Some(text) = &flags.hotspot else { return Ok(Hotspot { share, ..Hotspot::default() }) };
+    const ALLOWED: &str = "column and row, for example 3,4";
+    let (column, row) = text.split_once(',').ok_or_else(|| wrong("--hotspot", text, ALLOWED))?;
+    let place = Coordinate::new(number(text, column, "--hotspot", ALLOWED)?, number(text, row, "--hotspot", ALLOWED)?);
+    Ok(Hotspot { places: vec![place], share })
+}
+
+/// A number from `part` of what was written.
+fn number<T: std::str::FromStr>(written: &str, part: &str, flag: &str, allowed: &str) -> Result<T, Failure> {
+    part.trim().parse().map_err(|_| wrong(flag, written, allowed))
+}
+
+fn wrong(flag: &str, written: &str, allowed: &str) -> Failure {
+    Failure::Flag { flag: flag.to_owned(), problem: format!("is '{written}'"), allowed: allowed.to_owned() }
+}
