@@ -19,7 +19,7 @@ fn main() -> Result<(), TrafficError> {
         (32, 0.05, 60_000),
         (32, 0.09, 30_000),
         (128, 0.02, 3_000),
-        (512, 0.005, 2_000),
+        (512, 0.005, 1_500),
     ] {
         if only.is_some_and(|only| only != side) {
             continue;

@@ -12,7 +12,7 @@
 //! ([`super::Timing::queues_cover_hops`]), (2) a stream comes to a link when the last one over that link, in program order, is
 //! through, and to a router when the last one of its color is, (3) backpressure does not reach a sender that feeds two directions. Each is checked where it happens; the first
 //! that does not hold ends this engine with [`Contended`], and the program is run wavelet by wavelet from its beginning.
-//! `tests/circuit.rs` holds the two to the same bytes.
+//! `tests/circuit` holds the two to the same bytes.
 
 mod line;
 mod passed;
@@ -78,11 +78,15 @@ enum Leaves {
     Forwarded,
 }
 
+/// Lines read and written together: eight times of 8 bytes fill a cache line.
+const BLOCK: usize = 8;
+
 /// What is used again for every line.
 #[derive(Default)]
 struct Workspace {
     tally: Tally,
-    line: Line,
+    /// Neighbouring lines, read and written together so that columns do not cost a cache line for every place.
+    block: [Line; BLOCK],
     /// The points of the streams that continue one another, from the sender on.
     points: Vec<Point>,
     last: Vec<Tick>,
@@ -273,10 +277,8 @@ fn meet(ready: &mut [Tick], columns: usize, area: &Area, hops: u32, times: [Tick
 }
 
 impl Line {
-    /// Operations may start when their core does.
-    fn begin(&mut self, start: impl Iterator<Item = Tick>) {
-        self.start.clear();
-        self.start.extend(start);
+    /// Operations may start when their core does, which `start` says.
+    fn begin(&mut self) {
         let length = self.start.len();
         self.sends.clear();
         self.sends.extend_from_slice(&self.start);

@@ -1,6 +1,6 @@
 //! The times of a machine in ticks: what the engines count in.
 //!
-//! Read from the wafer file and from nowhere else (`docs/src/fabric.md` of each constant: the file's `source`). A tick is 1/64
+//! Read from the wafer file, whose parameters name their sources, and from nowhere else. A tick is 1/64
 //! cycle: 1.125 cycles a wavelet are 72 ticks exactly; any other value of a file is rounded to the nearest 1/64 cycle.
 
 use wafersim_spec::wafer::{Key, RateSet};

@@ -1,6 +1,8 @@
 //! Random legal programs on random small meshes: never lose a wavelet, never deadlock, and agree with the slow router.
 
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use wafersim_fabric::circuit::{self, CircuitError, Engine};
 use wafersim_program::{
     Action, Axis, ChainReduce, Color, Math, Multicast, Node, Operation, Program, ReduceOperator, Region, Relayout,
@@ -138,4 +140,22 @@ proptest! {
     ) {
         check(&program(columns, rows, &draws, together), &machine(queue, hop, wavelet))?;
     }
+}
+
+/// The property above would say little if one of the engines were never asked.
+#[test]
+fn random_programs_meet_both_engines() {
+    let mut runner = TestRunner::deterministic();
+    let (mut streams, mut wavelets, mut refused) = (0, 0, 0);
+    for case in 0..300 {
+        let drawn = draws().new_tree(&mut runner).unwrap().current();
+        let program = program(1 + case % 7, 1 + case % 6, &drawn, case % 2 == 0);
+        match check(&program, &machine(1 + case as u32 % 5, 1 + case as u32 % 3, 8 + case as u32 % 3)).unwrap() {
+            Some(Engine::Streams) => streams += 1,
+            Some(Engine::Wavelets) => wavelets += 1,
+            None => refused += 1,
+        }
+    }
+    println!("{streams} as streams, {wavelets} wavelet by wavelet, {refused} refused");
+    assert!(streams >= 30 && wavelets >= 30 && refused < 150);
 }

@@ -72,3 +72,29 @@ fn a_flood_is_the_same() {
         assert_eq!(report.completion, expected);
     }
 }
+
+/// The crate goes through the mesh in blocks of 4,096 routers: meshes of more, with floods across the borders.
+#[test]
+fn meshes_of_several_blocks_are_the_same() {
+    for (columns, rows) in [(128, 40), (3, 2_900)] {
+        let mut state = 7_u32;
+        let mut next = |below: u32| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) % below
+        };
+        // Around the border between the first two blocks, a third of them to one node.
+        let border = 4_096 / columns;
+        let mut near = |spread: u32| Coordinate::new(next(columns), (border + next(spread)).saturating_sub(spread / 2));
+        let messages: Vec<Message> = (0..600)
+            .map(|index| {
+                let (source, cycle) = (near(16), index % 50);
+                let destination = if index % 3 == 0 { Coordinate::new(columns / 2, border) } else { near(8) };
+                Message { source, destination, flits: 2, cycle }
+            })
+            .collect();
+        let expected = router::completions(columns, rows, 2, 3, &messages);
+        let config = MessageConfig { columns, rows, queue: 2, messages, ..MessageConfig::default() };
+        let report = config.check().and_then(|messages| messages.run(|_| ())).expect("runs");
+        assert_eq!(report.completion, expected);
+    }
+}

@@ -3,7 +3,7 @@
 use wafersim_program::Axis;
 
 use super::passed::{LineAddress, Passed};
-use super::{Contended, Joint, Leaves, Line, Links, Mesh, Point, Times};
+use super::{BLOCK, Contended, Joint, Leaves, Line, Links, Mesh, Point, Times};
 use crate::circuit::route::Operation;
 use crate::circuit::timing::{TICKS_PER_CYCLE, Tick};
 
@@ -17,13 +17,25 @@ impl Times<'_> {
         }
     }
 
-    fn places(&self, number: u32, columns: usize) -> impl Iterator<Item = usize> + use<> {
+    /// Calls `each` with line of the block, position and place for all places of `count` lines from `number` on, in the order
+    /// in which the places lie in memory as far as can be; positions of a line come in order.
+    fn each_place(&self, number: u32, count: usize, columns: usize, mut each: impl FnMut(usize, usize, usize)) {
         let area = self.lines.area;
-        let (first, step) = match self.lines.axis {
-            Axis::X => (number as usize * columns + area.x as usize, 1),
-            Axis::Y => (area.y as usize * columns + number as usize, columns),
-        };
-        (0..self.lines.length()).map(move |index| first + index * step)
+        let (number, length) = (number as usize, self.lines.length());
+        match self.lines.axis {
+            Axis::X => {
+                for line in 0..count {
+                    let first = (number + line) * columns + area.x as usize;
+                    (0..length).for_each(|index| each(line, index, first + index));
+                }
+            }
+            Axis::Y => {
+                for index in 0..length {
+                    let first = (area.y as usize + index) * columns + number;
+                    (0..count).for_each(|line| each(line, index, first + line));
+                }
+            }
+        }
     }
 
     fn address(&self, number: u32, columns: usize, rows: usize) -> LineAddress {
@@ -45,47 +57,59 @@ impl Times<'_> {
     /// A stage that is this part alone.
     pub(super) fn alone(&mut self, mesh: &mut Mesh) -> Result<Tick, Contended> {
         self.check()?;
-        let (columns, rows) = (mesh.columns, mesh.rows);
-        let mut line = std::mem::take(&mut self.work.line);
+        let columns = mesh.columns;
+        let mut lines = std::mem::take(&mut self.work.block);
         let mut latest = 0;
         let (first, end) = self.across();
-        for number in first..end {
-            line.begin(self.places(number, columns).map(|place| mesh.ready[place]));
-            self.line(&mut line, &self.address(number, columns, rows), mesh)?;
-            for (index, place) in self.places(number, columns).enumerate() {
+        for number in (first..end).step_by(BLOCK) {
+            let count = BLOCK.min((end - number) as usize);
+            lines[..count].iter_mut().for_each(|line| line.start.clear());
+            self.each_place(number, count, columns, |line, _, place| lines[line].start.push(mesh.ready[place]));
+            for (line, number) in lines[..count].iter_mut().zip(number..) {
+                line.begin();
+                self.line(line, &self.address(number, columns, mesh.rows), mesh)?;
+            }
+            self.each_place(number, count, columns, |line, index, place| {
+                let line = &lines[line];
                 if line.end[index] > 0 {
                     let moment = line.end[index] + self.timing.completion;
                     mesh.ready[place] = moment;
                     latest = latest.max(moment);
                     mesh.stalled[place] += line.stalled[index];
                 }
-            }
+            });
         }
-        self.work.line = line;
+        self.work.block = lines;
         Ok(latest)
     }
 
     /// A part of a stage of several.
     pub(super) fn beside(&mut self, mesh: &mut Mesh, joint: &mut Joint) -> Result<(), Contended> {
         self.check()?;
-        let (columns, rows) = (mesh.columns, mesh.rows);
-        let mut line = std::mem::take(&mut self.work.line);
+        let columns = mesh.columns;
+        let mut lines = std::mem::take(&mut self.work.block);
         let (first, end) = self.across();
-        for number in first..end {
-            line.begin(self.places(number, columns).map(|place| mesh.ready[place]));
-            for (index, place) in self.places(number, columns).enumerate() {
-                line.sends[index] = joint.sends[place];
-                line.takes[index] = joint.takes[place];
+        for number in (first..end).step_by(BLOCK) {
+            let count = BLOCK.min((end - number) as usize);
+            lines[..count].iter_mut().for_each(|line| line.start.clear());
+            self.each_place(number, count, columns, |line, _, place| lines[line].start.push(mesh.ready[place]));
+            lines[..count].iter_mut().for_each(Line::begin);
+            self.each_place(number, count, columns, |line, index, place| {
+                lines[line].sends[index] = joint.sends[place];
+                lines[line].takes[index] = joint.takes[place];
+            });
+            for (line, number) in lines[..count].iter_mut().zip(number..) {
+                self.line(line, &self.address(number, columns, mesh.rows), mesh)?;
             }
-            self.line(&mut line, &self.address(number, columns, rows), mesh)?;
-            for (index, place) in self.places(number, columns).enumerate() {
+            self.each_place(number, count, columns, |line, index, place| {
+                let line = &lines[line];
                 joint.sends[place] = line.sends[index];
                 joint.takes[place] = line.takes[index];
                 joint.end[place] = joint.end[place].max(line.end[index]);
                 mesh.stalled[place] += line.stalled[index];
-            }
+            });
         }
-        self.work.line = line;
+        self.work.block = lines;
         Ok(())
     }
 
