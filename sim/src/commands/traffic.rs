@@ -2,14 +2,23 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
 use clap::builder::PossibleValuesParser;
+use clap::{Args, ValueEnum};
 use wafersim::fabric::packet::{Coordinate, Drain, Hotspot, Pattern, TrafficConfig, pattern};
 use wafersim::report;
 
 use crate::choice::ObjectFormat;
 use crate::failure::Failure;
 use crate::output::Destination;
+
+/// What sources do after the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum AfterWindow {
+    /// Create nothing more (BookSim2's `sim_type = throughput`).
+    Quiet,
+    /// Go on, so that the last measured packets meet as much traffic as the first (`sim_type = latency`).
+    Loaded,
+}
 
 /// Flags of `traffic`.
 #[derive(Debug, Args)]
@@ -38,6 +47,9 @@ pub struct TrafficFlags {
     /// Cycles of the measured window.
     #[arg(long, value_name = "CYCLES", default_value = "3000", allow_negative_numbers = true)]
     measured: String,
+    /// What sources do after the window, until its packets have arrived: fall silent, or go on.
+    #[arg(long, value_enum, default_value_t = AfterWindow::Quiet)]
+    drain: AfterWindow,
     /// For `hotspot`: part of the packets that goes to the hot node, 0 to 1.
     #[arg(long, value_name = "PART", default_value = "0.1", allow_negative_numbers = true)]
     hotspot_share: String,
@@ -64,7 +76,7 @@ pub fn execute(flags: &TrafficFlags) -> Result<(), Failure> {
     destination.write(&text)
 }
 
-/// The flags as a configuration. Sources go on while measured packets travel, as BookSim2's do (`sim_type = latency`).
+/// The flags as a configuration.
 fn config(flags: &TrafficFlags) -> Result<TrafficConfig, Failure> {
     let (columns, rows) = flags.mesh.split_once('x').unwrap_or((&flags.mesh, &flags.mesh));
     let side = |text: &str| {
@@ -89,7 +101,10 @@ fn config(flags: &TrafficFlags) -> Result<TrafficConfig, Failure> {
         seed: number(&flags.seed, &flags.seed, "--seed", "a whole number from 0 to 1073741823")?,
         warm_up: number(&flags.warm_up, &flags.warm_up, "--warm-up", "a whole number from 0 to 100000000")?,
         measured: number(&flags.measured, &flags.measured, "--measured", "a whole number from 1 to 100000000")?,
-        drain: Drain::Loaded,
+        drain: match flags.drain {
+            AfterWindow::Quiet => Drain::Quiet,
+            AfterWindow::Loaded => Drain::Loaded,
+        },
     })
 }
 

@@ -5,7 +5,8 @@ use crate::surface::simctl;
 /// BookSim2's figure for this point, to the digits that it prints.
 #[test]
 fn a_point_is_booksims() {
-    let arguments = "traffic --mesh 8 --pattern uniform --rate 0.05 --queue 8 --router-cycles 3 --seed 1 --format json";
+    let arguments =
+        "traffic --mesh 8 --pattern uniform --rate 0.05 --queue 8 --router-cycles 3 --drain loaded --format json";
     let report = simctl(arguments).json();
     let mean = report["mean_latency"].as_f64().unwrap_or(f64::NAN);
     assert!((mean - 20.8203).abs() < 1e-4, "{mean}");
