@@ -83,7 +83,7 @@ impl Program {
     }
 
     /// `count` colors. The sets of one axis and purpose are shared by all steps of a program that never run at the same
-    /// time, so a program asks for each purpose once (see [`crate::collective::Colors`]).
+    /// time, so a program asks for each purpose once ([`crate::collective`] does).
     pub fn new_colors(&mut self, count: u32) -> Vec<Color> {
         let first = self.colors;
         self.colors += count;
