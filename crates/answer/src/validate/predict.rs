@@ -142,9 +142,9 @@ fn operation(row: &Measurement) -> Result<Operation, String> {
     match text(row, "op")? {
         "copy" => Ok(Operation::Copy),
         "fma" => Ok(Operation::Fma),
-        "add" => Ok(Operation::Add),
+        "add" | "sub" => Ok(Operation::Add),
         "mul" => Ok(Operation::Multiply),
-        other => Err(format!("operation '{other}' is not known (copy, fma, add, mul)")),
+        other => Err(format!("operation '{other}' is not known (copy, fma, add, sub, mul)")),
     }
 }
 
