@@ -61,7 +61,10 @@ impl Failure {
     /// 2 for what the user can mend, 1 for what not.
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Write { .. } | Self::Report(_) | Self::Graph(GraphError::TensorMismatch { .. }) => 1,
+            Self::Write { .. }
+            | Self::Report(_)
+            | Self::Graph(GraphError::TensorMismatch { .. })
+            | Self::Traffic(TrafficError::Stuck { .. } | TrafficError::Conservation { .. }) => 1,
             Self::Spec(_)
             | Self::Answer(_)
             | Self::Table(_)

@@ -12,6 +12,36 @@ use crate::output::say;
 /// After how long a run is long, and how often it says so.
 const LONG: Duration = Duration::from_secs(2);
 
+/// The progress of a simulation in cycles: a line every two seconds, with what is left at the speed so far.
+#[derive(Debug)]
+pub struct Cycles {
+    start: Instant,
+    last_line: Instant,
+}
+
+impl Cycles {
+    /// Starts the clock.
+    pub fn start() -> Self {
+        let start = Instant::now();
+        Self { start, last_line: start }
+    }
+
+    /// So many cycles are done, of so many where that is known (0 where not).
+    pub fn at(&mut self, cycle: u64, expected: u64) {
+        if self.last_line.elapsed() < LONG {
+            return;
+        }
+        self.last_line = Instant::now();
+        let done = whole(cycle);
+        if cycle == 0 || expected <= cycle {
+            say(&format!("{done} cycles"));
+            return;
+        }
+        let left = self.start.elapsed().as_secs_f64() * (expected - cycle) as f64 / cycle as f64;
+        say(&format!("{done} of {} cycles, about {} left", whole(expected), duration(left)));
+    }
+}
+
 /// The progress of a run over many points.
 #[derive(Debug)]
 pub struct Progress {

@@ -10,6 +10,7 @@ use wafersim::report;
 use crate::choice::ObjectFormat;
 use crate::failure::Failure;
 use crate::output::Destination;
+use crate::progress::Cycles;
 
 /// What sources do after the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -68,7 +69,8 @@ pub struct TrafficFlags {
 pub fn execute(flags: &TrafficFlags) -> Result<(), Failure> {
     let destination = Destination::open(flags.out.as_deref())?;
     let config = config(flags)?;
-    let result = config.check()?.run(|_| ())?;
+    let mut cycles = Cycles::start();
+    let result = config.check()?.run(|progress| cycles.at(progress.cycle, progress.expected))?;
     let text = match flags.format {
         ObjectFormat::Text => report::traffic::text(&config, &result),
         ObjectFormat::Json => report::traffic::json(&config, &result)?,
