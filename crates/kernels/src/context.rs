@@ -3,6 +3,7 @@
 use wafersim_program::{Axis, BufferId, Math, Node, Operation, Program, ReduceOperator, Region, Work, collective};
 use wafersim_spec::{DataType, Precision};
 
+use crate::exact::Exact;
 use crate::options::Options;
 
 /// A program being written, with the choices that hold for all of it.
@@ -14,12 +15,14 @@ pub struct Kernel {
     pub precision: Precision,
     /// Whose kernels.
     pub options: Options,
+    /// What an exact program needs to know; nothing for a program that is written for its cost.
+    pub exact: Option<Exact>,
 }
 
 impl Kernel {
     /// Starts a program over a region.
     pub fn new(name: impl Into<String>, region: Region, precision: Precision, options: Options) -> Self {
-        Self { program: Program::new(name, region), precision, options }
+        Self { program: Program::new(name, region), precision, options, exact: None }
     }
 
     /// The region.

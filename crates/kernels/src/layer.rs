@@ -9,15 +9,16 @@ mod decode;
 mod prefill;
 
 use serde::Serialize;
-use wafersim_program::{BufferId, Math, Node, Operation, Region};
+use wafersim_program::{BufferId, Formula, Math, Node, Operation, Region};
 use wafersim_spec::Precision;
 use wafersim_spec::model::{GroupedAttention, LatentAttention, Layer};
 
 use crate::attention::Heads;
 use crate::context::Kernel;
+use crate::exact::first;
 use crate::feed_forward::ExpertLoad;
 use crate::options::Options;
-pub use decode::decode_layer;
+pub use decode::{decode_layer, exact_decode_layer};
 pub use prefill::prefill_layer;
 
 /// How the KV cache lies on the region (decided by placement).
@@ -93,13 +94,13 @@ const SHARED: [&str; 3] = ["shared_expert.gate_up", "shared_expert.activation", 
 fn push_network(
     kernel: &mut Kernel,
     names: [&'static str; 3],
-    parts: [Vec<Node>; 3],
+    (parts, output): ([Vec<Node>; 3], BufferId),
     row_share: u64,
     tokens: u64,
     x: BufferId,
 ) {
     let [first, activation, mut last] = parts;
-    last.push(residual(kernel, row_share.saturating_mul(tokens), x));
+    last.push(residual(kernel, row_share.saturating_mul(tokens), x, output));
     kernel.program.push(names[0], first);
     kernel.program.push(names[1], activation);
     push_with_route_change(kernel, names[2], last);
@@ -113,8 +114,9 @@ fn push_with_route_change(kernel: &mut Kernel, name: &'static str, body: Vec<Nod
     kernel.program.push(name, nodes);
 }
 
-fn residual(kernel: &Kernel, elements: u64, x: BufferId) -> Node {
-    kernel.compute(Math::Add, &[x], x, vec![kernel.work(Operation::Add, elements, 1)])
+fn residual(kernel: &Kernel, elements: u64, x: BufferId, y: BufferId) -> Node {
+    let node = kernel.compute(Math::Add, &[x, y], x, vec![kernel.work(Operation::Add, elements, 1)]);
+    kernel.means(node, || Formula::Add { x: first(x), y: first(y) })
 }
 
 fn grouped_heads(grouped: &GroupedAttention) -> Heads {

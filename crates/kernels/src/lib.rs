@@ -8,6 +8,7 @@
 //! | [`attention`] | decode and prefill attention over a KV cache spread over rows | WaferLLM; grouped heads are ours |
 //! | [`feed_forward`] | SwiGLU networks, router with top-k, experts spread or clustered, dispatch and combine | ours, of the same parts |
 //! | [`head`] | embedding lookup, LM head, sampling | ours, of the same parts |
+//! | [`exact`] | which element lies where, and every movement that this needs: programs for the numeric reading | ours |
 //! | [`overlap`] | hypothetical: conversion of weights beside transfers | ours |
 //! | [`layer`] | one transformer layer, decode and prefill | the order of WaferLLM's layer |
 //!
@@ -15,6 +16,7 @@
 
 pub mod attention;
 pub mod context;
+pub mod exact;
 pub mod feed_forward;
 pub mod gemm;
 pub mod gemv;
@@ -25,5 +27,6 @@ mod options;
 pub mod overlap;
 
 pub use context::Kernel;
-pub use layer::{ExpertShape, KvShape, LayerShape, decode_layer, prefill_layer};
+pub use exact::{Exact, ExactError};
+pub use layer::{ExpertShape, KvShape, LayerShape, decode_layer, exact_decode_layer, prefill_layer};
 pub use options::{Groups, Options};

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use serde::Serialize;
 use wafersim_spec::DataType;
 
+use crate::layout::Layout;
+
 /// Index of a buffer in its program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
@@ -24,6 +26,9 @@ pub struct Buffer {
     pub elements: u64,
     /// Number format.
     pub data_type: DataType,
+    /// Which elements lie where; not given in programs that are written for their cost alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layout: Option<Layout>,
 }
 
 impl Buffer {

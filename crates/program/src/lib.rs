@@ -21,6 +21,8 @@
 
 pub mod buffer;
 pub mod collective;
+pub mod formula;
+pub mod layout;
 pub mod program;
 pub mod region;
 pub mod step;
@@ -28,6 +30,8 @@ pub mod transfer;
 pub mod work;
 
 pub use buffer::{Buffer, BufferId, Color};
+pub use formula::{Chosen, Formula, Operand, Pair, Weight, WeightId};
+pub use layout::{Digit, Dimension, Field, Layout, Place, Ring, Spread};
 pub use program::{Node, Program};
 pub use region::{Axis, Region};
 pub use step::{

@@ -6,6 +6,8 @@ use serde::Serialize;
 use wafersim_spec::DataType;
 
 use crate::buffer::{Buffer, BufferId, Color};
+use crate::formula::{Weight, WeightId};
+use crate::layout::Layout;
 use crate::region::Region;
 use crate::step::{Action, Compute, RouteChange, Step, Synchronise};
 use crate::work::{Math, Work};
@@ -57,6 +59,8 @@ pub struct Program {
     pub region: Region,
     /// Buffers, by [`BufferId`].
     pub buffers: Vec<Buffer>,
+    /// Weights, by [`WeightId`]; none in programs that are written for their cost alone.
+    pub weights: Vec<Weight>,
     /// Number of colors used so far.
     colors: u32,
     /// The operators in order.
@@ -66,19 +70,43 @@ pub struct Program {
 impl Program {
     /// An empty program.
     pub fn new(name: impl Into<String>, region: Region) -> Self {
-        Self { name: name.into(), region, buffers: Vec::new(), colors: 0, body: Vec::new() }
+        Self { name: name.into(), region, buffers: Vec::new(), weights: Vec::new(), colors: 0, body: Vec::new() }
     }
 
     /// Declares a buffer: `elements` in the fullest processing element.
     pub fn buffer(&mut self, name: impl Into<Cow<'static, str>>, elements: u64, data_type: DataType) -> BufferId {
         let id = BufferId(self.buffers.len() as u32);
-        self.buffers.push(Buffer { name: name.into(), elements, data_type });
+        self.buffers.push(Buffer { name: name.into(), elements, data_type, layout: None });
         id
+    }
+
+    /// Declares a buffer by its layout; its elements are those of the fullest processing element.
+    pub fn laid_buffer(
+        &mut self,
+        name: impl Into<Cow<'static, str>>,
+        data_type: DataType,
+        layout: Layout,
+    ) -> BufferId {
+        let id = BufferId(self.buffers.len() as u32);
+        let elements = layout.largest();
+        self.buffers.push(Buffer { name: name.into(), elements, data_type, layout: Some(layout) });
+        id
+    }
+
+    /// Declares a weight.
+    pub fn weight(&mut self, weight: Weight) -> WeightId {
+        self.weights.push(weight);
+        WeightId(self.weights.len() as u32 - 1)
+    }
+
+    /// The first buffer of that name.
+    pub fn find(&self, name: &str) -> Option<BufferId> {
+        self.buffers.iter().position(|buffer| buffer.name == name).map(|index| BufferId(index as u32))
     }
 
     /// The buffer of an id. Ids of another program give the last buffer, or an empty one.
     pub fn buffer_of(&self, id: BufferId) -> &Buffer {
-        static EMPTY: Buffer = Buffer { name: Cow::Borrowed(""), elements: 0, data_type: DataType::Fp32 };
+        static EMPTY: Buffer = Buffer { name: Cow::Borrowed(""), elements: 0, data_type: DataType::Fp32, layout: None };
         self.buffers.get(id.0 as usize).or(self.buffers.last()).unwrap_or(&EMPTY)
     }
 
@@ -102,7 +130,7 @@ impl Program {
 
     /// A compute step over the program's region.
     pub fn compute(&self, math: Math, reads: &[BufferId], writes: BufferId, work: Vec<Work>) -> Node {
-        self.step(Action::Compute(Compute { math, reads: reads.to_vec(), writes, work }))
+        self.step(Action::Compute(Compute { math, reads: reads.to_vec(), writes, work, formula: None }))
     }
 
     /// A step over the program's region.

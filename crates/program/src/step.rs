@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::buffer::{BufferId, Color};
+use crate::formula::Formula;
 use crate::region::{Axis, Region};
 use crate::work::{Math, Work};
 
@@ -14,6 +15,8 @@ pub enum ReduceOperator {
     Add,
     /// Maximum.
     Max,
+    /// Of pairs (value, number) the one with the larger value; of equals the one with the smaller number.
+    ArgMax,
 }
 
 /// Where a chain ends.
@@ -129,6 +132,8 @@ pub struct Compute {
     pub writes: BufferId,
     /// The operations of the fullest processing element.
     pub work: Vec<Work>,
+    /// Operands and parameters, in programs that can be executed with numbers.
+    pub formula: Option<Formula>,
 }
 
 /// Routes are rewritten at run time.

@@ -82,6 +82,7 @@ fn action(draw: &Draw, program: &mut Program, region: Region) -> Action {
             reads: vec![payload],
             writes: payload,
             work: vec![Work::new(Operation::Add, DataType::Fp16, draw.words * draw.b, 1)],
+            formula: None,
         }),
     }
 }

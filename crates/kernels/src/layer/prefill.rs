@@ -6,7 +6,7 @@ use wafersim_spec::model::{Attention, FeedForward, Moe};
 use super::{DENSE, EXPERTS, ExpertShape, LayerShape, SHARED, grouped_heads, latent_heads, push_network, residual};
 use crate::attention::{self, Heads};
 use crate::context::Kernel;
-use crate::feed_forward::{self, Cluster, NetworkSize};
+use crate::feed_forward::{self, Cluster, Network, NetworkSize};
 use crate::gemm::{self, Tile};
 use crate::norm::rope;
 
@@ -127,7 +127,7 @@ fn prefill_aligned(kernel: &mut Kernel, name: &'static str, tokens: u64, inputs:
     nodes.extend(gemm::alignment(kernel, tile));
     nodes.extend(gemm::cannon(kernel, tile));
     let x = kernel.buffer("residual", tile.m.saturating_mul(tile.n));
-    nodes.push(residual(kernel, tile.m.saturating_mul(tile.n), x));
+    nodes.push(residual(kernel, tile.m.saturating_mul(tile.n), x, x));
     kernel.program.push(name, nodes);
 }
 
@@ -149,7 +149,7 @@ fn prefill_dense(kernel: &mut Kernel, names: [&'static str; 3], hidden: u64, wid
 /// to fill the rows of the region, so tokens go through them as in decode, weights in place.
 fn prefill_experts(kernel: &mut Kernel, shape: &LayerShape<'_>, moe: &Moe, tokens: u64) {
     let x = kernel.buffer("experts.input", shape.region.share(Axis::Y, shape.hidden));
-    let router = feed_forward::prefill_router(kernel, shape.hidden, moe.experts, moe.top_k, tokens);
+    let router = feed_forward::prefill_router(kernel, shape.hidden, moe, tokens);
     kernel.program.push("router", router);
     let size = NetworkSize { hidden: shape.hidden, width: moe.width, vectors: tokens };
     match shape.experts {
@@ -157,7 +157,7 @@ fn prefill_experts(kernel: &mut Kernel, shape: &LayerShape<'_>, moe: &Moe, token
             let row_share = shape.region.share(Axis::Y, shape.hidden);
             let dispatch = feed_forward::turn_tokens(kernel, shape.hidden, tokens, x);
             kernel.program.push("experts.dispatch", dispatch);
-            let parts = feed_forward::spread(kernel, size, shape.load, 0, x);
+            let parts = feed_forward::spread(kernel, size, shape.load, 0, x, &Network::dense(false, tokens));
             push_network(kernel, EXPERTS, parts, row_share, tokens, x);
             let back = feed_forward::turn_back(kernel, shape.hidden, tokens, x);
             kernel.program.push("experts.combine", vec![back]);

@@ -1,0 +1,292 @@
+//! What a compute step means: its operands and parameters, exactly.
+//!
+//! [`crate::Math`] names the mathematics for people and for the closed form; a [`Formula`] is what the numeric reading
+//! executes. A step whose program was written without layouts has none, and cannot be executed with numbers.
+
+use serde::Serialize;
+use wafersim_spec::model::Role;
+
+use crate::buffer::BufferId;
+use crate::layout::{Dimension, Digit, Field};
+use crate::region::{Axis, Region};
+
+/// A field of a buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Operand {
+    /// The buffer.
+    pub buffer: BufferId,
+    /// Number of the field in its layout.
+    pub field: u32,
+}
+
+impl Operand {
+    /// A field of a buffer.
+    pub const fn new(buffer: BufferId, field: u32) -> Self {
+        Self { buffer, field }
+    }
+}
+
+/// Index of a weight in its program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct WeightId(pub u32);
+
+/// A weight that stays in place while the program runs: `y[outputs] = x[inputs] W`, tiled over a region.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Weight {
+    /// What it does in its layer.
+    pub role: Role,
+    /// Which of several with one role (the gains of q and k); for experts the choice is made when the program runs.
+    pub copy: u64,
+    /// The processing elements that hold it.
+    pub region: Region,
+    /// Which inputs a place holds: the inner elements of this field.
+    pub inputs: Field,
+    /// Which outputs a place holds: the inner elements of this field.
+    pub outputs: Field,
+}
+
+/// One token-expert pair of a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Pair {
+    /// The token.
+    pub token: u64,
+    /// Which of its chosen experts.
+    pub slot: u64,
+    /// Row of the input.
+    pub from: u64,
+    /// Row of the output, to which the product is added.
+    pub to: u64,
+}
+
+/// The experts that a product works with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Chosen {
+    /// Numbers of the chosen experts: a row for each token.
+    pub experts: Operand,
+    /// The pairs, in the order in which they are worked on.
+    pub pairs: Vec<Pair>,
+}
+
+/// The mathematics of a compute step over its operands. Rows are vectors or tokens; elements of a row have numbers.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Formula {
+    /// `y = x W`, from the elements of `x` and of W that lie here: a partial sum where the inputs are shared out.
+    Product {
+        /// Input.
+        x: Operand,
+        /// The tile.
+        weight: WeightId,
+        /// Output.
+        y: Operand,
+        /// For experts, whose tile each row is multiplied with.
+        chosen: Option<Chosen>,
+        /// Where the weight has a bias, the accumulators of the first place along this axis start from it.
+        bias: Option<Axis>,
+    },
+    /// The same without a weight: `c += a b` over the front pieces of two operands of a systolic product.
+    TileProduct {
+        /// Left operand: rows, and pieces of the inner dimension.
+        a: Operand,
+        /// Right operand: rows are elements of the inner dimension.
+        b: Operand,
+        /// Result.
+        c: Operand,
+    },
+    /// `sums[e / width] = sum of x[e]^2` over the elements that lie here.
+    SumOfSquares {
+        /// Input.
+        x: Operand,
+        /// One sum for each group of `width` elements.
+        sums: Operand,
+        /// Elements of a whole vector.
+        width: u64,
+    },
+    /// `y[e] = x[e] / sqrt(sums[e / width] / width + epsilon) * gain[e mod width]`.
+    RmsScale {
+        /// Input.
+        x: Operand,
+        /// Sums of squares.
+        sums: Operand,
+        /// The gain, and which of several with one role.
+        gain: (Role, u64),
+        /// Output; may be the input.
+        y: Operand,
+        /// Elements of a whole vector.
+        width: u64,
+        /// Added to the mean square.
+        epsilon: f64,
+    },
+    /// `x[e] *= gain[e mod width]` (the part of a fused norm that comes before its product).
+    Gain {
+        /// Input.
+        x: Operand,
+        /// The gain.
+        gain: (Role, u64),
+        /// Output.
+        y: Operand,
+        /// Elements of a whole vector.
+        width: u64,
+    },
+    /// `x /= sqrt(sums / width + epsilon)`, row by row, for some operands (the part of a fused norm that comes after its
+    /// product). A bias that the product has begun with is not scaled.
+    Rescale {
+        /// What is scaled.
+        operands: Vec<Operand>,
+        /// Sums of squares, one a row.
+        sums: Operand,
+        /// Elements of a whole vector.
+        width: u64,
+        /// Added to the mean square.
+        epsilon: f64,
+    },
+    /// Rotary embedding of heads of `head_dim` elements: pairs `(i, i + head_dim / 2)`.
+    Rope {
+        /// What is rotated, in place.
+        x: Operand,
+        /// Width of a head.
+        head_dim: u64,
+        /// Position of row 0; row `r` is `r` tokens later.
+        position: u64,
+    },
+    /// `scores[h, t] = sum over the dimensions here of q[h, d] k[t, h / group, d]`.
+    Scores {
+        /// Queries: a row a token, elements `head x dimension`.
+        query: Operand,
+        /// Keys: a row a cached token, elements `KV head x dimension`.
+        keys: Operand,
+        /// Scores: elements `head x cached token`.
+        scores: Operand,
+        /// Query heads that share a KV head.
+        group: u64,
+        /// Width of a head.
+        head_dim: u64,
+    },
+    /// `output[h, d] = sum over the tokens here of scores[h, t] v[t, h / group, d]`.
+    WeightedValues {
+        /// Weights.
+        scores: Operand,
+        /// Values.
+        values: Operand,
+        /// Result.
+        output: Operand,
+        /// Query heads that share a KV head.
+        group: u64,
+        /// Width of a head.
+        head_dim: u64,
+    },
+    /// `statistic[h] = max over the tokens here of scores[h, t]`; minus infinity where there are none.
+    Maximum {
+        /// Scores; elements `head x cached token`.
+        scores: Operand,
+        /// One for each head.
+        statistic: Operand,
+        /// Whether a key after its query is left out: the position of the first row, where rows are queries.
+        causal: Option<u64>,
+    },
+    /// `scores = exp(scale (scores - statistic))`, then `statistic = sum over the tokens here`.
+    ExpAndSum {
+        /// Scores.
+        scores: Operand,
+        /// Maxima before, sums after.
+        statistic: Operand,
+        /// `1 / sqrt(head_dim)`.
+        scale: f64,
+        /// As in `Maximum`.
+        causal: Option<u64>,
+    },
+    /// `scores /= statistic`.
+    Normalise {
+        /// Scores.
+        scores: Operand,
+        /// Sums.
+        statistic: Operand,
+    },
+    /// `gate = silu(gate) * up`, times the router's weight of the pair for experts.
+    GatedActivation {
+        /// Gate, and the result.
+        gate: Operand,
+        /// Up.
+        up: Operand,
+        /// For experts: the router's weights, and the pair of each row.
+        weights: Option<(Operand, Vec<Pair>)>,
+    },
+    /// `x += y`.
+    Add {
+        /// Sum.
+        x: Operand,
+        /// What is added.
+        y: Operand,
+    },
+    /// The `top_k` largest scores of each row, largest first (the smaller number first among equals), and their softmax.
+    TopK {
+        /// Scores of all experts.
+        scores: Operand,
+        /// Numbers of the chosen.
+        experts: Operand,
+        /// Their weights.
+        weights: Operand,
+        /// How many.
+        top_k: u64,
+        /// Whether the weights are divided by their sum.
+        normalise: bool,
+    },
+    /// Rows of the embedding table, in the places that hold them.
+    Lookup {
+        /// A row for each token.
+        rows: Operand,
+        /// The tokens' numbers.
+        tokens: Vec<u64>,
+        /// Which rows of the table lie where.
+        table: Dimension,
+    },
+    /// The largest element and its number, for each row.
+    ArgMax {
+        /// Scores.
+        scores: Operand,
+        /// (value, number).
+        best: Operand,
+    },
+    /// The entries of a cache that leave a row when the rows are levelled for one token more.
+    Leave {
+        /// The cache before: keys, values.
+        before: BufferId,
+        /// The cache after.
+        after: BufferId,
+        /// What leaves: keys, values.
+        entry: BufferId,
+    },
+    /// The cache after an append: what stays, what has arrived, and in its first row the new token.
+    Enter {
+        /// The cache before: keys, values.
+        before: BufferId,
+        /// What has arrived.
+        entry: BufferId,
+        /// The new token's keys and values.
+        new: [Operand; 2],
+        /// The cache after.
+        after: BufferId,
+        /// Number of the new token.
+        token: u64,
+    },
+    /// The part of what lies here that the target's layout wants here.
+    Select {
+        /// Source.
+        source: Operand,
+        /// Target.
+        target: Operand,
+    },
+}
+
+impl Weight {
+    /// A matrix on a region, its inputs and outputs as in the operands of its product.
+    pub const fn new(role: Role, region: Region, inputs: Field, outputs: Field) -> Self {
+        Self { role, copy: 0, region, inputs, outputs }
+    }
+}
+
+/// A dimension shared out evenly along a whole axis of a region.
+pub fn along(size: u64, axis: Axis, region: Region) -> Dimension {
+    Dimension::split(size, Digit::line(axis, region.along(axis)))
+}

@@ -1,0 +1,385 @@
+//! Which elements of a logical tensor each processing element holds.
+//!
+//! A [`Layout`] belongs to a buffer. It is a list of [`Field`]s that lie one after the other in memory (for example q, k and v,
+//! which one reduction carries together); a field is a tensor with dimensions, and each dimension is spread over the
+//! region by a [`Spread`]. Everything is a formula of the coordinate, so that a layout costs nothing on a full wafer.
+//!
+//! The closed form and the fabric need only [`crate::Buffer::elements`]; where a buffer has a layout, that is its largest count.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+use crate::region::{Axis, Region};
+
+/// A place of a region, counted from its north-west corner: column and row.
+pub type Place = (u64, u64);
+
+/// Which part of a line a coordinate belongs to: `((coordinate mod modulus) / stride)`, where `coordinate mod modulus` is
+/// below `limit`; the other places belong to no part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Digit {
+    /// The axis of the coordinate.
+    pub axis: Axis,
+    /// Length of a block of the line; at least 1.
+    pub modulus: u64,
+    /// Places of a block that take part.
+    pub limit: u64,
+    /// Neighbouring places of one part; at least 1.
+    pub stride: u64,
+    /// Number of parts; places whose number is not below it belong to none.
+    pub parts: u64,
+}
+
+impl Digit {
+    /// One part for each place of a line.
+    pub const fn line(axis: Axis, length: u64) -> Self {
+        Self { axis, modulus: length, limit: length, stride: 1, parts: length }
+    }
+
+    /// `parts` blocks of `width` neighbouring places; what follows them belongs to none.
+    pub const fn blocks(axis: Axis, width: u64, parts: u64) -> Self {
+        Self { axis, modulus: u64::MAX, limit: u64::MAX, stride: width, parts }
+    }
+
+    /// One part for each of the `width` places of a block.
+    pub const fn inside(axis: Axis, width: u64) -> Self {
+        Self { axis, modulus: width, limit: width, stride: 1, parts: width }
+    }
+
+    /// The part of a place.
+    pub const fn of(&self, place: Place) -> Option<u64> {
+        let coordinate = match self.axis {
+            Axis::X => place.0,
+            Axis::Y => place.1,
+        };
+        let inner = if self.modulus == 0 { coordinate } else { coordinate % self.modulus };
+        let number = if self.stride == 0 { inner } else { inner / self.stride };
+        if inner < self.limit && number < self.parts { Some(number) } else { None }
+    }
+}
+
+/// How one dimension lies on a region.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Spread {
+    /// All of it in every place.
+    Whole,
+    /// Shared out evenly: part `i` of `parts` holds `q i .. q (i + 1)`, and the last `size mod parts` elements go one each to
+    /// the first parts. This is the division of `wafersim-place`.
+    Split(Digit),
+    /// Shared out evenly in pairs `(i, i + size / 2)`, which rotary embeddings combine: both of a pair lie in one place.
+    Pairs(Digit),
+    /// All of it in the places of one part, nothing elsewhere.
+    At {
+        /// Which part a place belongs to.
+        digit: Digit,
+        /// The part that holds it.
+        number: u64,
+    },
+    /// These indices, in this order and perhaps more than once, in every place (tokens of token-expert pairs).
+    Listed(Vec<u64>),
+    /// Tokens of a cache whose rows are kept level: token `t` belongs to group `t mod groups`; inside a group the rows share
+    /// the tokens evenly, the oldest in the last row, and the last rows hold one more where they do not divide.
+    Levelled {
+        /// Rows of the region.
+        rows: u64,
+        /// Groups of columns that share the sequence; one part for each.
+        groups: Digit,
+    },
+    /// Pieces of a systolic product: `size` is cut evenly into `pieces`; a place of a ring that is folded by interleaving
+    /// holds a run of them, rotated by the run of its line.
+    Ring(Ring),
+}
+
+/// The runs of pieces of one operand of Cannon's algorithm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Ring {
+    /// Axis of the ring.
+    pub axis: Axis,
+    /// Places of a block of the line that form one ring.
+    pub length: u64,
+    /// Pieces of the dimension; at least as many as places.
+    pub pieces: u64,
+    /// Rotation: places across form a ring of this length as well, and the run of a place's line is added (0: not rotated).
+    pub across: u64,
+}
+
+/// The logical number of a place of a ring folded by interleaving: data moves from a place to the one with the next lower
+/// number. Physical order of the flow: 0, 2, 4, ..., 5, 3, 1 (see `Shift`).
+pub const fn ring_number(length: u64, index: u64) -> u64 {
+    if length == 0 {
+        return 0;
+    }
+    let flow = if index.is_multiple_of(2) { index / 2 } else { length - index.div_ceil(2) };
+    (length - flow % length) % length
+}
+
+/// First piece of the run of logical place `number` when `pieces` are shared out over `length` places.
+pub const fn run_start(pieces: u64, length: u64, number: u64) -> u64 {
+    if length == 0 { 0 } else { (pieces as u128 * number as u128 / length as u128) as u64 }
+}
+
+impl Ring {
+    /// The pieces of a place in the order in which it uses them.
+    pub fn pieces_at(&self, place: Place) -> Vec<u64> {
+        let (along, across) = match self.axis {
+            Axis::X => place,
+            Axis::Y => (place.1, place.0),
+        };
+        let length = self.length.max(1);
+        let number = ring_number(length, along % length);
+        let rotation = if self.across == 0 {
+            0
+        } else {
+            run_start(self.pieces, self.across, ring_number(self.across, across % self.across))
+        };
+        let (first, last) = (run_start(self.pieces, length, number), run_start(self.pieces, length, number + 1));
+        (first..last).map(|piece| (piece + rotation) % self.pieces.max(1)).collect()
+    }
+
+    /// The elements of a piece of a dimension.
+    pub fn elements_of(&self, size: u64, piece: u64) -> Vec<u64> {
+        even(size, self.pieces, piece)
+    }
+}
+
+/// The elements of part `part` of a dimension that is shared out evenly (see [`Spread::Split`]).
+pub fn even(size: u64, parts: u64, part: u64) -> Vec<u64> {
+    let parts = parts.max(1);
+    if part >= parts {
+        return Vec::new();
+    }
+    let (each, rest) = (size / parts, size % parts);
+    let mut elements: Vec<u64> = (each * part..each * (part + 1)).collect();
+    if part < rest {
+        elements.push(each * parts + part);
+    }
+    elements
+}
+
+impl Spread {
+    /// The indices of a dimension of `size` that a place holds.
+    pub fn indices(&self, size: u64, place: Place) -> Vec<u64> {
+        match self {
+            Self::Whole => (0..size).collect(),
+            Self::Split(digit) => digit.of(place).map_or_else(Vec::new, |part| even(size, digit.parts, part)),
+            Self::Pairs(digit) => {
+                let half = size / 2;
+                let lower = digit.of(place).map_or_else(Vec::new, |part| even(half, digit.parts, part));
+                let upper: Vec<u64> = lower.iter().map(|index| index + half).collect();
+                [lower, upper].concat()
+            }
+            Self::At { digit, number } => {
+                if digit.of(place) == Some(*number) {
+                    (0..size).collect()
+                } else {
+                    Vec::new()
+                }
+            }
+            Self::Listed(indices) => indices.clone(),
+            Self::Levelled { rows, groups } => levelled(size, *rows, groups, place),
+            Self::Ring(ring) => {
+                ring.pieces_at(place).into_iter().flat_map(|piece| ring.elements_of(size, piece)).collect()
+            }
+        }
+    }
+}
+
+fn levelled(size: u64, rows: u64, groups: &Digit, place: Place) -> Vec<u64> {
+    let Some(group) = groups.of(place) else { return Vec::new() };
+    let tokens = (size + groups.parts - 1).saturating_sub(group) / groups.parts;
+    if place.1 >= rows {
+        return Vec::new();
+    }
+    let from_last = rows - 1 - place.1;
+    let (each, rest) = (tokens / rows, tokens % rows);
+    let first = each * from_last + from_last.min(rest);
+    let count = each + u64::from(from_last < rest);
+    (first..first + count).map(|index| index * groups.parts + group).collect()
+}
+
+/// One dimension of a tensor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Dimension {
+    /// Elements of the whole tensor along it.
+    pub size: u64,
+    /// Which of them lie where.
+    pub spread: Spread,
+}
+
+impl Dimension {
+    /// All of it in every place.
+    pub const fn whole(size: u64) -> Self {
+        Self { size, spread: Spread::Whole }
+    }
+
+    /// Shared out evenly.
+    pub const fn split(size: u64, digit: Digit) -> Self {
+        Self { size, spread: Spread::Split(digit) }
+    }
+}
+
+/// A tensor in a buffer: a table of rows (tokens, vectors or token-expert pairs) and of what is in a row. In a processing
+/// element its elements lie row by row, each in the order of the indices of the inner dimensions, the last one fastest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Field {
+    /// What it is, for messages.
+    pub name: Cow<'static, str>,
+    /// The rows.
+    pub rows: Dimension,
+    /// The dimensions of a row.
+    pub inner: Vec<Dimension>,
+    /// Where set, what the inner dimensions give is shared out once more: of its list, in order, a place keeps the part
+    /// of its digit.
+    pub part: Option<Digit>,
+}
+
+impl Field {
+    /// A field that its dimensions describe.
+    pub fn new(name: impl Into<Cow<'static, str>>, rows: Dimension, inner: Vec<Dimension>) -> Self {
+        Self { name: name.into(), rows, inner, part: None }
+    }
+
+    /// The same, its inner elements shared out once more.
+    #[must_use]
+    pub fn shared(self, digit: Digit) -> Self {
+        Self { part: Some(digit), ..self }
+    }
+
+    /// The rows that a place holds.
+    pub fn rows_at(&self, place: Place) -> Vec<u64> {
+        self.rows.spread.indices(self.rows.size, place)
+    }
+
+    /// What a place holds of each row: numbers in the whole row (row-major over the inner dimensions).
+    pub fn inner_at(&self, place: Place) -> Vec<u64> {
+        let mut numbers = vec![0u64];
+        for dimension in &self.inner {
+            let indices = dimension.spread.indices(dimension.size, place);
+            numbers = numbers
+                .iter()
+                .flat_map(|number| indices.iter().map(move |index| number * dimension.size + index))
+                .collect();
+        }
+        match &self.part {
+            None => numbers,
+            Some(digit) => digit.of(place).map_or_else(Vec::new, |part| {
+                let kept = even(numbers.len() as u64, digit.parts, part);
+                kept.into_iter().filter_map(|at| numbers.get(at as usize).copied()).collect()
+            }),
+        }
+    }
+
+    /// How many elements a place holds.
+    pub fn count(&self, place: Place) -> u64 {
+        self.rows_at(place).len() as u64 * self.inner_at(place).len() as u64
+    }
+
+    /// Elements of a whole row.
+    pub fn row_size(&self) -> u64 {
+        self.inner.iter().map(|dimension| dimension.size).product()
+    }
+}
+
+/// Where the elements of a buffer lie.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Layout {
+    /// The processing elements that hold it. Places are counted from its corner.
+    pub region: Region,
+    /// What lies one after the other.
+    pub fields: Vec<Field>,
+}
+
+impl Layout {
+    /// The place of a processing element of the mesh, where it belongs to the region.
+    pub const fn place(&self, column: u64, row: u64) -> Option<Place> {
+        let Region { x, y, columns, rows } = self.region;
+        if column >= x && row >= y && column - x < columns && row - y < rows {
+            Some((column - x, row - y))
+        } else {
+            None
+        }
+    }
+
+    /// Elements in a place.
+    pub fn count(&self, place: Place) -> u64 {
+        self.fields.iter().map(|field| field.count(place)).sum()
+    }
+
+    /// Elements in the fullest place.
+    pub fn largest(&self) -> u64 {
+        let places = (0..self.region.rows).flat_map(|row| (0..self.region.columns).map(move |column| (column, row)));
+        places.map(|place| self.count(place)).max().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn owners(field: &Field, columns: u64, rows: u64) -> BTreeMap<u64, u64> {
+        let mut owners = BTreeMap::new();
+        for row in 0..rows {
+            for column in 0..columns {
+                for line in field.rows_at((column, row)) {
+                    for inner in field.inner_at((column, row)) {
+                        *owners.entry(line * field.row_size() + inner).or_insert(0) += 1;
+                    }
+                }
+            }
+        }
+        owners
+    }
+
+    proptest! {
+        #[test]
+        fn every_element_has_its_place(size in 0u64..60, columns in 1u64..9, rows in 1u64..9) {
+            for (spread, copies) in [
+                (Spread::Split(Digit::line(Axis::X, columns)), rows),
+                (Spread::Split(Digit::line(Axis::Y, rows)), columns),
+                (Spread::Whole, columns * rows),
+                (Spread::Levelled { rows, groups: Digit::line(Axis::X, columns) }, 1),
+                (Spread::Ring(Ring { axis: Axis::X, length: columns, pieces: columns.max(rows), across: rows }), rows),
+                (Spread::Ring(Ring { axis: Axis::Y, length: rows, pieces: columns.max(rows), across: columns }), columns),
+            ] {
+                let field = Field::new("test", Dimension::whole(1), vec![Dimension { size, spread: spread.clone() }]);
+                let owners = owners(&field, columns, rows);
+                prop_assert_eq!(owners.len() as u64, size, "{:?}", spread);
+                prop_assert!(owners.values().all(|times| *times == copies), "{:?} {:?}", spread, owners);
+            }
+        }
+
+        #[test]
+        fn levelled_rows_differ_by_one_and_an_append_moves_one_entry_a_row(tokens in 0u64..70, rows in 1u64..9) {
+            let groups = Digit::line(Axis::X, 1);
+            let held = |size, row| levelled(size, rows, &groups, (0, row));
+            for row in 0..rows {
+                let (before, after) = (held(tokens, row), held(tokens + 1, row));
+                let left = before.iter().filter(|token| !after.contains(token)).count();
+                let came: Vec<_> = after.iter().filter(|token| !before.contains(token)).collect();
+                prop_assert!(left <= 1 && came.len() <= 1);
+                if let [came] = came[..] {
+                    // From the row above, its oldest; or it is the new token, which every row knows, and the rows above are empty.
+                    let above = if row == 0 { None } else { held(tokens, row - 1).first().copied() };
+                    prop_assert_eq!(above.unwrap_or(tokens), *came);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn pairs_stay_together_and_blocks_leave_columns_over() {
+        let dims = Dimension { size: 8, spread: Spread::Pairs(Digit::inside(Axis::X, 3)) };
+        let heads = Dimension::split(2, Digit::blocks(Axis::X, 3, 2));
+        let field = Field::new("k", Dimension::whole(1), vec![heads, dims]);
+        assert_eq!(field.inner_at((0, 0)), [0, 3, 4, 7]);
+        assert_eq!(field.inner_at((4, 5)), [9, 13]);
+        assert_eq!(field.count((6, 0)), 0);
+        assert_eq!(owners(&field, 7, 1).len(), 16);
+    }
+}

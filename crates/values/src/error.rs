@@ -1,0 +1,60 @@
+//! What goes wrong: a wrong file, a model that is not computed, a program that does not say what its numbers should be.
+
+use thiserror::Error;
+use wafersim_kernels::ExactError;
+use wafersim_spec::SpecError;
+
+/// Why there are no values.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum ValuesError {
+    /// A file is wrong.
+    #[error("{file}: {problem}")]
+    File {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The config is wrong.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// A tensor of the checkpoint is missing, has another shape or format.
+    #[error("tensor '{name}' {problem}")]
+    Tensor {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The model has a part that is not computed.
+    #[error("{what} is not computed with numbers; {hint}")]
+    Unsupported {
+        /// The part.
+        what: String,
+        /// What is.
+        hint: String,
+    },
+    /// The prompt is wrong.
+    #[error("the prompt {0}")]
+    Prompt(String),
+    /// There is no exact program.
+    #[error(transparent)]
+    Exact(#[from] ExactError),
+    /// The program cannot be executed as it is written. A bug in wafersim.
+    #[error("a bug in the program '{program}', operator '{operator}': {problem}")]
+    Program {
+        /// The program.
+        program: String,
+        /// The operator.
+        operator: String,
+        /// What does not fit.
+        problem: String,
+    },
+}
+
+impl ValuesError {
+    /// Whether the fault is in wafersim, and not in what was given.
+    pub const fn is_bug(&self) -> bool {
+        matches!(self, Self::Program { .. })
+    }
+}

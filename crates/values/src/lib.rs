@@ -1,0 +1,29 @@
+//! A program computed with real numbers, as placed: what proves that the placed program is still the model.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`tensors`], [`checkpoint`], [`rotary`] | a Hugging Face checkpoint: config, safetensors, what its layers want |
+//! | [`plain`] | the model in 64-bit floating point from its equations, without any program |
+//! | [`machine`] | the interpreter: processing elements with memory, transfers and local mathematics |
+//! | [`placed`] | a model run on a grid: the programs of its layers, one after the other |
+//! | [`record`], [`mod@compare`] | what a run has computed, against a reference |
+//!
+//! The interpreter knows steps, buffers and layouts; it knows nothing of transformers. What is computed is what the
+//! program says, transfer by transfer, and an error where the program moves too little.
+
+pub mod checkpoint;
+pub mod compare;
+pub mod error;
+pub mod machine;
+pub mod placed;
+pub mod plain;
+pub mod record;
+pub mod rotary;
+pub mod tensors;
+
+pub use checkpoint::Checkpoint;
+pub use compare::{Comparison, Deviation, Tolerance, compare};
+pub use error::ValuesError;
+pub use placed::{Setup, run};
+pub use record::{Record, Recorded};
+pub use tensors::Tensors;

@@ -1,0 +1,30 @@
+//! The interpreter: processing elements with memory, what they compute by themselves, and what moves between them.
+//!
+//! Three things are apart, so that something else than this interpreter (the fabric) can carry the words:
+//!
+//! | part | function |
+//! |---|---|
+//! | the memory of a processing element | [`PeState`], made of [`Tile`]s that know which elements they hold |
+//! | one step's mathematics in one processing element | [`compute_at`] |
+//! | what a transfer takes from a sender and does at a receiver | [`outgoing`], [`incoming`] |
+//!
+//! [`execute`] runs a whole program with them: steps in order, transfers in the order of `Step::transfers` (chains from the
+//! outside to their root), rounding to the buffer's format at every element operation.
+
+mod attention;
+mod compute;
+mod norm;
+mod prepared;
+mod rounding;
+mod run;
+mod state;
+mod transfer;
+mod weights;
+
+pub use compute::{Context, compute_at};
+pub use prepared::Prepared;
+pub use rounding::Rounding;
+pub use run::{Machine, execute};
+pub use state::{PeState, Tile};
+pub use transfer::{Arrival, incoming, outgoing};
+pub use weights::Tiles;

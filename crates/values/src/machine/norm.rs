@@ -1,0 +1,115 @@
+//! Norms in one processing element.
+
+use std::sync::Arc;
+
+use wafersim_program::Operand;
+use wafersim_spec::model::Role;
+
+use super::compute::{Context, places};
+use super::state::{PeState, Tile};
+
+/// For each element, where the sum of its group lies.
+fn groups(inner: &[u32], sums: &Tile, width: u64) -> Result<Vec<usize>, String> {
+    let width = (width as u32).max(1);
+    places(&sums.inner, &inner.iter().map(|element| element / width).collect::<Vec<_>>())
+}
+
+/// `sums[e / width] = sum of x[e]^2`.
+pub(super) fn sum_of_squares(
+    context: &Context<'_>,
+    pe: &mut PeState,
+    x: Operand,
+    sums: Operand,
+    width: u64,
+) -> Result<(), String> {
+    let mut result = context.prepared.fresh(sums, context.index(pe), 0.0)?;
+    let rounding = context.rounding(sums.buffer);
+    let source = pe.tile(x)?;
+    let groups = groups(&source.inner, &result, width)?;
+    for row in 0..source.rows.len() {
+        let sums = result.row_mut(row);
+        for (value, group) in source.row(row).iter().zip(&groups) {
+            if let Some(sum) = sums.get_mut(*group) {
+                *sum = rounding.round(*sum + rounding.round(value * value));
+            }
+        }
+    }
+    pe.put(sums, result);
+    Ok(())
+}
+
+/// `y = x / sqrt(sum / width + epsilon) * gain`.
+pub(super) fn rms_scale(
+    context: &Context<'_>,
+    pe: &mut PeState,
+    (x, sums, y): (Operand, Operand, Operand),
+    (role, copy): (Role, u64),
+    (width, epsilon): (u64, f64),
+) -> Result<(), String> {
+    let rounding = context.rounding(y.buffer);
+    let gain = context.tiles.vector(context.name(role, copy), false)?;
+    let sums = pe.tile(sums)?;
+    let mut result = pe.tile(x)?.clone();
+    let groups = groups(&result.inner, sums, width)?;
+    let inner = Arc::clone(&result.inner);
+    for row in 0..result.rows.len() {
+        let scales: Vec<f32> = sums.row(row).iter().map(|sum| scale(*sum, width, epsilon)).collect();
+        for ((value, group), element) in result.row_mut(row).iter_mut().zip(&groups).zip(inner.iter()) {
+            let scale = scales.get(*group).copied().unwrap_or(f32::NAN);
+            let gain = gain.get((u64::from(*element) % width.max(1)) as usize).copied().unwrap_or(f32::NAN);
+            *value = rounding.round(rounding.round(*value * rounding.round(scale)) * gain);
+        }
+    }
+    pe.put(y, result);
+    Ok(())
+}
+
+fn scale(sum: f32, width: u64, epsilon: f64) -> f32 {
+    1.0 / (sum / width as f32 + epsilon as f32).sqrt()
+}
+
+/// `y = x * gain`.
+pub(super) fn gain(
+    context: &Context<'_>,
+    pe: &mut PeState,
+    (x, y): (Operand, Operand),
+    (role, copy): (Role, u64),
+    width: u64,
+) -> Result<(), String> {
+    let rounding = context.rounding(y.buffer);
+    let gain = context.tiles.vector(context.name(role, copy), false)?;
+    let mut result = pe.tile(x)?.clone();
+    let inner = Arc::clone(&result.inner);
+    for row in 0..result.rows.len() {
+        for (value, element) in result.row_mut(row).iter_mut().zip(inner.iter()) {
+            let gain = gain.get((u64::from(*element) % width.max(1)) as usize).copied().unwrap_or(f32::NAN);
+            *value = rounding.round(*value * gain);
+        }
+    }
+    pe.put(y, result);
+    Ok(())
+}
+
+/// `x /= sqrt(sum / width + epsilon)` for some operands, row by row.
+pub(super) fn rescale(
+    context: &Context<'_>,
+    pe: &mut PeState,
+    operands: &[Operand],
+    sums: Operand,
+    (width, epsilon): (u64, f64),
+) -> Result<(), String> {
+    let scales: Vec<f32> = {
+        let sums = pe.tile(sums)?;
+        (0..sums.rows.len())
+            .map(|row| sums.row(row).first().map_or(f32::NAN, |sum| scale(*sum, width, epsilon)))
+            .collect()
+    };
+    for operand in operands {
+        let rounding = context.rounding(operand.buffer);
+        let tile = pe.tile_mut(*operand)?;
+        for (row, scale) in scales.iter().enumerate() {
+            tile.row_mut(row).iter_mut().for_each(|value| *value = rounding.round(*value * rounding.round(*scale)));
+        }
+    }
+    Ok(())
+}

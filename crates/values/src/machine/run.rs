@@ -1,0 +1,189 @@
+//! Running a program: its nodes in order, over all processing elements of the region.
+
+use rayon::prelude::*;
+use wafersim_program::{Action, Formula, Node, Operand, Step};
+
+use super::compute::{Context, compute_at};
+use super::prepared::Prepared;
+use super::state::{PeState, Tile};
+use super::transfer::transfer;
+use super::weights::Tiles;
+use crate::checkpoint::WeightName;
+use crate::error::ValuesError;
+
+/// A region of processing elements that runs a program.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// The processing elements, row by row.
+    pub pes: Vec<PeState>,
+}
+
+impl Machine {
+    /// Processing elements with empty memory for a program.
+    pub fn new(prepared: &Prepared) -> Self {
+        let region = prepared.program.region;
+        let buffers = prepared.program.buffers.len();
+        let places = (region.y..region.y + region.rows)
+            .flat_map(|row| (region.x..region.x + region.columns).map(move |column| (column, row)));
+        Self { pes: places.map(|(column, row)| PeState::new(column, row, buffers)).collect() }
+    }
+
+    /// Writes a whole tensor into a field: every processing element takes what its layout says.
+    ///
+    /// # Errors
+    /// Where the layout wants an element that the tensor has not.
+    pub fn scatter(&mut self, prepared: &Prepared, operand: Operand, tensor: &[f32]) -> Result<(), String> {
+        let width = prepared.field(operand)?.row_size() as usize;
+        for (index, pe) in self.pes.iter_mut().enumerate() {
+            let Some((rows, inner)) = prepared.held(operand, index) else { continue };
+            let numbers = rows.iter().flat_map(|row| inner.iter().map(move |element| (*row, *element)));
+            let values = numbers.map(|(row, element)| tensor.get(row as usize * width + element as usize).copied());
+            let values = values.collect::<Option<Vec<f32>>>().ok_or("a tensor is too small for its layout")?;
+            pe.put(operand, Tile { rows: rows.clone(), inner: inner.clone(), values });
+        }
+        Ok(())
+    }
+
+    /// The whole tensor of a field, row by row.
+    ///
+    /// # Errors
+    /// Where an element lies nowhere, or copies of it differ from each other.
+    pub fn gather(&self, prepared: &Prepared, operand: Operand) -> Result<Vec<f32>, String> {
+        let field = prepared.field(operand)?;
+        let width = field.row_size() as usize;
+        let mut tensor: Vec<Option<f32>> = vec![None; field.rows.size as usize * width];
+        for pe in &self.pes {
+            let Ok(tile) = pe.tile(operand) else { continue };
+            let numbers = tile.rows.iter().flat_map(|row| tile.inner.iter().map(move |element| (*row, *element)));
+            for ((row, element), value) in numbers.zip(&tile.values) {
+                match tensor.get_mut(row as usize * width + element as usize) {
+                    Some(Some(known)) if known.to_bits() != value.to_bits() => {
+                        return Err(format!("copies of element {element} of '{}' differ from each other", field.name));
+                    }
+                    Some(place) => *place = Some(*value),
+                    None => return Err(format!("'{}' holds an element beyond its end", field.name)),
+                }
+            }
+        }
+        tensor.into_iter().collect::<Option<Vec<f32>>>().ok_or_else(|| format!("an element of '{}' lies nowhere", field.name))
+    }
+}
+
+/// Runs the operators `from..to` of a program (all from `from` on where `to` is larger).
+///
+/// # Errors
+/// Where a weight is missing, or the program does not hold what its numbers need.
+pub fn execute(
+    prepared: &Prepared,
+    machine: &mut Machine,
+    tiles: &mut Tiles<'_>,
+    layer: usize,
+    operators: std::ops::Range<usize>,
+) -> Result<(), ValuesError> {
+    let body = prepared.program.body.iter().take(operators.end).skip(operators.start);
+    for node in body {
+        let name = match node {
+            Node::Operator { name, .. } => name.as_ref(),
+            _ => "other",
+        };
+        let mut running = Running { prepared, machine, tiles, layer };
+        running.node(node).map_err(|problem| match problem {
+            Problem::Values(error) => error,
+            Problem::Program(problem) => ValuesError::Program {
+                program: prepared.program.name.clone(),
+                operator: name.to_owned(),
+                problem,
+            },
+        })?;
+    }
+    Ok(())
+}
+
+enum Problem {
+    Values(ValuesError),
+    Program(String),
+}
+
+struct Running<'a, 'b> {
+    prepared: &'a Prepared,
+    machine: &'a mut Machine,
+    tiles: &'a mut Tiles<'b>,
+    layer: usize,
+}
+
+impl Running<'_, '_> {
+    fn node(&mut self, node: &Node) -> Result<(), Problem> {
+        match node {
+            Node::Step(step) => self.step(step),
+            // Branches work on different processing elements or different buffers: their order does not matter.
+            Node::Operator { body, .. } | Node::Sequence(body) | Node::Parallel(body) => {
+                body.iter().try_for_each(|node| self.node(node))
+            }
+            Node::Systolic { times, compute, transfers, after } => (0..*times).try_for_each(|_| {
+                self.node(compute)?;
+                transfers.iter().chain(after).try_for_each(|step| self.step(step))
+            }),
+            Node::Repeat { times, body } => (0..*times).try_for_each(|_| self.node(body)),
+        }
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), Problem> {
+        let Action::Compute(compute) = &step.action else {
+            return transfer(self.prepared, &mut self.machine.pes, step).map_err(Problem::Program);
+        };
+        let Some(formula) = &compute.formula else {
+            return Err(Problem::Program(format!("{:?} does not say what it computes with", compute.math)));
+        };
+        self.bring_weights(formula)?;
+        let context = Context { prepared: self.prepared, tiles: self.tiles, layer: self.layer };
+        let region = step.region;
+        let columns = region.x..region.x + region.columns;
+        let rows = region.y..region.y + region.rows;
+        let here = |pe: &&mut PeState| columns.contains(&pe.column) && rows.contains(&pe.row);
+        let pes = self.machine.pes.par_iter_mut().filter(here);
+        pes.try_for_each(|pe| compute_at(&context, pe, formula)).map_err(Problem::Program)
+    }
+
+    /// Weights that a formula needs and that are not in place yet.
+    fn bring_weights(&mut self, formula: &Formula) -> Result<(), Problem> {
+        let name = |role, copy| Context { prepared: self.prepared, tiles: self.tiles, layer: self.layer }.name(role, copy);
+        match formula {
+            Formula::Product { weight, chosen, bias, .. } => {
+                let Some(declared) = self.prepared.program.weights.get(weight.0 as usize) else { return Ok(()) };
+                let mut copies = vec![declared.copy];
+                if let Some(chosen) = chosen {
+                    let inside = |pe: &&PeState| {
+                        pe.column >= declared.region.x
+                            && pe.row >= declared.region.y
+                            && pe.column < declared.region.x + declared.region.columns
+                            && pe.row < declared.region.y + declared.region.rows
+                    };
+                    let choice = self.machine.pes.iter().find(inside).and_then(|pe| pe.tile(chosen.experts).ok());
+                    let choice = choice.ok_or_else(|| Problem::Program("nobody has chosen the experts".into()))?;
+                    let of = |pair: &wafersim_program::Pair| {
+                        choice.row(pair.token as usize).get(pair.slot as usize).map(|expert| *expert as u64)
+                    };
+                    copies = chosen.pairs.iter().filter_map(of).collect();
+                    copies.sort_unstable();
+                    copies.dedup();
+                }
+                let names: Vec<WeightName> = copies.into_iter().map(|copy| name(declared.role, copy)).collect();
+                let bias = bias.map(|_| name(declared.role, declared.copy));
+                let wanted: Vec<_> =
+                    (0..self.machine.pes.len()).map(|pe| self.prepared.weight(*weight, pe).cloned()).collect();
+                for name in names {
+                    self.tiles.cut(name, &wanted).map_err(Problem::Values)?;
+                }
+                if let Some(name) = bias {
+                    self.tiles.read_vector(name, true).map_err(Problem::Values)?;
+                }
+                Ok(())
+            }
+            Formula::RmsScale { gain: (role, copy), .. } | Formula::Gain { gain: (role, copy), .. } => {
+                let name = name(*role, *copy);
+                self.tiles.read_vector(name, false).map_err(Problem::Values)
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! A model on a grid: the exact programs of its layers, one after the other, and what they leave behind.
+//!
+//! Each layer has a region of the grid's size to itself, as on a wafer; between two programs the residual stream goes from the
+//! last region to the next as it lies. The prompt goes through the decode programs token by token.
+
+use wafersim_kernels::feed_forward::ExpertLoad;
+use wafersim_kernels::{Exact, ExpertShape, KvShape, LayerShape, Options, exact_decode_layer, head};
+use wafersim_place::{CellGrid, KvLayout, KvLayoutChoice};
+use wafersim_program::{BufferId, Operand, Program, Region};
+use wafersim_spec::model::{Attention, FeedForward, Layer};
+use wafersim_spec::scenario::ExpertPlacement;
+use wafersim_spec::{Bytes, Precision};
+
+use crate::checkpoint::{Checkpoint, grouped};
+use crate::error::ValuesError;
+use crate::machine::{Machine, Prepared, Tile, Tiles, execute};
+use crate::plain::check_prompt;
+use crate::record::{Record, Recorded};
+
+/// How a model lies on a grid, and in which formats it is computed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Setup {
+    /// Columns of the region of a layer.
+    pub columns: u64,
+    /// Rows of it.
+    pub rows: u64,
+    /// Where experts lie.
+    pub experts: ExpertPlacement,
+    /// Columns of a head's block that share its width; the others share the sequence. At most the block: the published layout.
+    pub kv: KvLayoutChoice,
+    /// Data types.
+    pub precision: Precision,
+    /// Whose kernels.
+    pub options: Options,
+}
+
+/// Keys and values of a layer, by processing element.
+type Cache = Vec<Vec<Tile>>;
+
+/// Runs the prompt and `steps` greedy decode steps as placed. `progress` is told how many tokens are done, of how many.
+///
+/// # Errors
+/// Where the prompt is wrong, or the model or its layout has no exact program.
+pub fn run(
+    checkpoint: &Checkpoint,
+    setup: &Setup,
+    prompt: &[u64],
+    steps: u64,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<Record, ValuesError> {
+    check_prompt(checkpoint, prompt, steps)?;
+    let mut placed = Placed::new(checkpoint, setup)?;
+    let mut record = Record { prompt: prompt.to_vec(), ..Record::default() };
+    let all = prompt.len() as u64 + steps;
+    let mut next = 0;
+    for (position, token) in (0u64..).zip(prompt) {
+        progress(position, all);
+        next = placed.token(*token, position, "prefill", &mut record)?;
+    }
+    for layer in 0..checkpoint.model.layers.len() {
+        placed.record_cache(layer, prompt.len() as u64, &mut record)?;
+    }
+    for step in 0..steps {
+        let position = prompt.len() as u64 + step;
+        progress(position, all);
+        record.generated.push(next);
+        next = placed.token(next, position, "decode", &mut record)?;
+    }
+    Ok(record)
+}
+
+struct Placed<'a> {
+    checkpoint: &'a Checkpoint,
+    setup: &'a Setup,
+    tiles: Tiles<'a>,
+    kv: Vec<KvShape>,
+    cells: Vec<Vec<Region>>,
+    caches: Vec<Cache>,
+    head: Prepared,
+    /// The program of the last layer, for layers that are like it.
+    last: Option<(Layer, u64, Prepared)>,
+}
+
+fn kv_shape(setup: &Setup, attention: &Attention) -> KvShape {
+    let shape = wafersim_place::KvShape::new(attention);
+    let layout = KvLayout::choose(shape, (setup.columns, setup.rows), setup.kv, |_| Bytes(0));
+    KvShape {
+        heads_per_block: layout.heads_per_block,
+        columns_per_head: layout.columns_per_head,
+        dimension_split: layout.dimension_split,
+        sequence_split: layout.sequence_split,
+    }
+}
+
+/// The rectangles of clustered experts: as many cells as there are experts, as near to squares as the region allows.
+fn cells(setup: &Setup, experts: u64) -> Vec<Region> {
+    let (columns, rows) = (setup.columns, setup.rows);
+    let mut best: Option<(u64, CellGrid)> = None;
+    for across in 1..=experts.min(columns) {
+        let down = experts.div_ceil(across);
+        let grid = CellGrid::new(columns, rows, across, down);
+        let (width, height) = grid.smallest_cell();
+        // As many cells as there are experts, or as the region has room for; of those the squarest.
+        let missing = experts.min(columns * rows).saturating_sub(grid.cells());
+        let score = missing * 1_000_000 + width.abs_diff(height) * 1000 + grid.cells();
+        if best.is_none_or(|(known, _)| score < known) {
+            best = Some((score, grid));
+        }
+    }
+    let grid = best.map_or_else(|| CellGrid::whole(columns, rows), |(_, grid)| grid);
+    let region = |cell: u64| {
+        let rectangle = grid.rectangle(cell);
+        Region::new(rectangle.x, rectangle.y, rectangle.columns, rectangle.rows)
+    };
+    (0..grid.cells()).map(region).collect()
+}
+
+impl<'a> Placed<'a> {
+    fn new(checkpoint: &'a Checkpoint, setup: &'a Setup) -> Result<Self, ValuesError> {
+        let model = &checkpoint.model;
+        let region = Region::new(0, 0, setup.columns, setup.rows);
+        let program = head::exact_lm_head(
+            region,
+            model.hidden,
+            model.vocabulary,
+            1,
+            setup.precision,
+            (setup.options, model.norm_epsilon),
+        )?;
+        let cells = model.layers.iter().map(|layer| match &layer.feed_forward {
+            FeedForward::Moe(moe) if setup.experts == ExpertPlacement::Clustered => cells(setup, moe.experts),
+            _ => Vec::new(),
+        });
+        Ok(Self {
+            checkpoint,
+            setup,
+            tiles: Tiles::new(checkpoint, setup.precision.weights, setup.precision.small_weights),
+            kv: model.layers.iter().map(|layer| kv_shape(setup, &layer.attention)).collect(),
+            cells: cells.collect(),
+            caches: vec![Vec::new(); model.layers.len()],
+            head: Prepared::new(program),
+            last: None,
+        })
+    }
+
+    /// The exact program of a layer for the token at `position`.
+    fn program(&self, layer: usize, position: u64, chosen: Vec<Vec<u64>>) -> Result<Program, ValuesError> {
+        let model = &self.checkpoint.model;
+        let clustered = !self.cells[layer].is_empty();
+        let first = self.cells[layer].first().copied().unwrap_or(Region::new(0, 0, 1, 1));
+        let shape = LayerShape {
+            layer: &model.layers[layer],
+            hidden: model.hidden,
+            region: Region::new(0, 0, self.setup.columns, self.setup.rows),
+            kv: self.kv[layer],
+            experts: if clustered {
+                ExpertShape::Clustered { columns: first.columns, rows: first.rows }
+            } else {
+                ExpertShape::Spread
+            },
+            precision: self.setup.precision,
+            tokens: 1,
+            context: position + 1,
+            key_block: u64::MAX,
+            load: ExpertLoad { pairs: 1, distinct: 1, busiest: 1 },
+            options: self.setup.options,
+        };
+        let exact = Exact { norm_epsilon: model.norm_epsilon, cells: self.cells[layer].clone(), chosen };
+        Ok(exact_decode_layer(&shape, &exact)?)
+    }
+
+    /// One token through the model. Returns the next one.
+    fn token(&mut self, token: u64, position: u64, phase: &str, record: &mut Record) -> Result<u64, ValuesError> {
+        let model = &self.checkpoint.model;
+        let region = Region::new(0, 0, self.setup.columns, self.setup.rows);
+        let (precision, options) = (self.setup.precision, self.setup.options);
+        let embedding =
+            Prepared::new(head::exact_embedding(region, model.hidden, model.vocabulary, token, precision, options));
+        let mut machine = Machine::new(&embedding);
+        execute(&embedding, &mut machine, &mut self.tiles, 0, 0..usize::MAX)?;
+        let row = Tap { prepared: &embedding, machine: &machine };
+        record.push_row(format!("{phase}.embed"), row.of("embedding.row", 0)?);
+        let mut stream = row.tiles("embedding.row")?;
+        for layer in 0..model.layers.len() {
+            stream = self.layer(layer, position, stream, phase, record)?;
+        }
+        let mut machine = Machine::new(&self.head);
+        fill(&self.head, &mut machine, "head.x", stream)?;
+        execute(&self.head, &mut machine, &mut self.tiles, 0, 0..usize::MAX)?;
+        let tap = Tap { prepared: &self.head, machine: &machine };
+        record.push_row(format!("{phase}.final_norm"), tap.of("head.normed", 0)?);
+        record.push_row(format!("{phase}.logits"), tap.of("head.logits", 0)?);
+        let best = tap.of("sampling.best", 0)?;
+        Ok(best.get(1).map_or(0, |number| *number as u64))
+    }
+
+    fn layer(
+        &mut self,
+        layer: usize,
+        position: u64,
+        stream: Vec<Vec<Tile>>,
+        phase: &str,
+        record: &mut Record,
+    ) -> Result<Vec<Vec<Tile>>, ValuesError> {
+        let model = &self.checkpoint.model;
+        let clustered = !self.cells[layer].is_empty();
+        let alike = |last: &(Layer, u64, Prepared)| last.0 == model.layers[layer] && last.1 == position && !clustered;
+        let prepared = match self.last.take() {
+            Some(last) if alike(&last) => last.2,
+            _ => Prepared::new(self.program(layer, position, Vec::new())?),
+        };
+        let mut machine = Machine::new(&prepared);
+        fill(&prepared, &mut machine, "residual", stream)?;
+        let cache = std::mem::take(&mut self.caches[layer]);
+        if position == 0 {
+            for field in 0..2 {
+                let before = Operand::new(buffer(&prepared, "kv.before")?, field);
+                machine.scatter(&prepared, before, &[]).map_err(|problem| bug(&prepared, problem))?;
+            }
+        } else {
+            fill(&prepared, &mut machine, "kv.before", cache)?;
+        }
+        let prepared = if clustered {
+            self.routed(layer, position, prepared, &mut machine)?
+        } else {
+            execute(&prepared, &mut machine, &mut self.tiles, layer, 0..usize::MAX)?;
+            prepared
+        };
+        let tap = Tap { prepared: &prepared, machine: &machine };
+        let mut note = |kind: &str, row: Vec<f64>| record.push_row(format!("{phase}.layer{layer}.{kind}"), row);
+        note("attn_out", tap.of("attention.projected", 0)?);
+        note("moe_in", tap.of("feed_forward.normed", 0)?);
+        if matches!(model.layers[layer].feed_forward, FeedForward::Moe(_)) {
+            note("router_logits", tap.of("router.all_scores", 0)?);
+            note("router_experts", tap.of("router.choice", 0)?);
+            note("router_weights", tap.of("router.choice", 1)?);
+        }
+        note("moe_out", tap.of(if clustered { "expert.output" } else { "feed_forward.output" }, 0)?);
+        note("out", tap.of("residual", 0)?);
+        let stream = tap.tiles("residual")?;
+        self.caches[layer] = tap.tiles("kv.cache")?;
+        self.last = Some((model.layers[layer].clone(), position, prepared));
+        Ok(stream)
+    }
+
+    /// Experts in rectangles: where the token goes is known when the router has chosen. The program is written without that,
+    /// run up to its router, and written again with the choice; both must be the same up to there.
+    fn routed(
+        &mut self,
+        layer: usize,
+        position: u64,
+        before: Prepared,
+        machine: &mut Machine,
+    ) -> Result<Prepared, ValuesError> {
+        let is_router = |node: &wafersim_program::Node| matches!(node, wafersim_program::Node::Operator { name, .. } if name == "router");
+        let Some(router) = before.program.body.iter().position(is_router) else {
+            return Err(bug(&before, "there is no router".into()));
+        };
+        execute(&before, machine, &mut self.tiles, layer, 0..router + 1)?;
+        let experts = Tap { prepared: &before, machine }.of("router.choice", 0)?;
+        let chosen = vec![experts.into_iter().map(|expert| expert as u64).collect()];
+        let after = Prepared::new(self.program(layer, position, chosen)?);
+        let known = buffer(&before, "router.choice")?.0 as usize;
+        if before.program.body.get(..=router) != after.program.body.get(..=router)
+            || before.program.buffers.get(..=known) != after.program.buffers.get(..=known)
+        {
+            return Err(bug(&after, "the choice of experts changes what comes before it".into()));
+        }
+        for pe in &mut machine.pes {
+            pe.buffers.resize(after.program.buffers.len(), Vec::new());
+        }
+        execute(&after, machine, &mut self.tiles, layer, router + 1..usize::MAX)?;
+        Ok(after)
+    }
+
+    fn record_cache(&self, layer: usize, tokens: u64, record: &mut Record) -> Result<(), ValuesError> {
+        let attention = grouped(&self.checkpoint.model, layer)?;
+        let (heads, width) = (attention.kv_heads as usize, attention.head_dim as usize);
+        for (field, kind) in ["k_cache", "v_cache"].into_iter().enumerate() {
+            let shape = vec![heads, tokens as usize, width];
+            let mut values = vec![f64::NAN; heads * tokens as usize * width];
+            for tile in self.caches[layer].iter().filter_map(|tiles| tiles.get(field)) {
+                for (row, token) in tile.rows.iter().enumerate() {
+                    for (value, element) in tile.row(row).iter().zip(tile.inner.iter()) {
+                        let (head, dim) = (*element as usize / width, *element as usize % width);
+                        if let Some(place) = values.get_mut((head * tokens as usize + *token as usize) * width + dim) {
+                            *place = f64::from(*value);
+                        }
+                    }
+                }
+            }
+            record.tensors.insert(format!("prefill.layer{layer}.{kind}"), Recorded { shape, values });
+        }
+        Ok(())
+    }
+}
+
+fn bug(prepared: &Prepared, problem: String) -> ValuesError {
+    ValuesError::Program { program: prepared.program.name.clone(), operator: "between operators".into(), problem }
+}
+
+fn buffer(prepared: &Prepared, name: &str) -> Result<BufferId, ValuesError> {
+    prepared.program.find(name).ok_or_else(|| bug(prepared, format!("there is no buffer '{name}'")))
+}
+
+/// Hands tiles to a program, which must be those that its layout says.
+fn fill(prepared: &Prepared, machine: &mut Machine, name: &str, tiles: Vec<Vec<Tile>>) -> Result<(), ValuesError> {
+    let buffer = buffer(prepared, name)?;
+    for (index, (pe, tiles)) in machine.pes.iter_mut().zip(tiles).enumerate() {
+        for (field, tile) in (0..).zip(tiles) {
+            let operand = Operand::new(buffer, field);
+            match prepared.held(operand, index) {
+                Some((rows, inner)) if tile.is_like(rows, inner) => pe.put(operand, tile),
+                _ => return Err(bug(prepared, format!("'{name}' is handed over in another layout"))),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a program has left behind.
+struct Tap<'a> {
+    prepared: &'a Prepared,
+    machine: &'a Machine,
+}
+
+impl Tap<'_> {
+    fn of(&self, name: &str, field: u32) -> Result<Vec<f64>, ValuesError> {
+        let operand = Operand::new(buffer(self.prepared, name)?, field);
+        let tensor = self.machine.gather(self.prepared, operand).map_err(|problem| bug(self.prepared, problem))?;
+        Ok(tensor.into_iter().map(f64::from).collect())
+    }
+
+    fn tiles(&self, name: &str) -> Result<Vec<Vec<Tile>>, ValuesError> {
+        let buffer = buffer(self.prepared, name)?;
+        Ok(self.machine.pes.iter().map(|pe| pe.buffer(buffer).to_vec()).collect())
+    }
+}
