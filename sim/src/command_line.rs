@@ -10,6 +10,7 @@ use crate::commands::run::RunFlags;
 use crate::commands::settings::SettingsFlags;
 use crate::commands::traffic::TrafficFlags;
 use crate::commands::validate::ValidateFlags;
+use crate::commands::values::ValuesFlags;
 use crate::commands::wafers::WafersFlags;
 
 const AFTER_HELP: &str = "\
@@ -35,6 +36,10 @@ pub enum Command {
     Plan(PlanFlags),
     /// Predict every row of a table of measurements, and show the errors.
     Validate(ValidateFlags),
+    /// Compute a checkpoint with real numbers as it is placed, and compare with a reference.
+    ///
+    /// Exit code 1 if a tensor is out of its tolerance.
+    Values(ValuesFlags),
     /// Run packet traffic on a mesh, cycle by cycle, and measure latency and throughput.
     Traffic(TrafficFlags),
     /// Write the model's operators, with shapes and dependencies, as DOT or JSON.

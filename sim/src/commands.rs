@@ -8,6 +8,7 @@ pub mod run;
 pub mod settings;
 pub mod traffic;
 pub mod validate;
+pub mod values;
 pub mod wafers;
 
 use crate::command_line::Command;
@@ -19,6 +20,7 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Run(flags) => run::execute(&flags),
         Command::Plan(flags) => plan::execute(&flags),
         Command::Validate(flags) => validate::execute(&flags),
+        Command::Values(flags) => values::execute(&flags),
         Command::Traffic(flags) => traffic::execute(&flags),
         Command::Graph(flags) => graph::execute(&flags),
         Command::Models(flags) => models::execute(&flags),

@@ -7,6 +7,7 @@ use wafersim::fabric::packet::TrafficError;
 use wafersim::graph::GraphError;
 use wafersim::report::ReportError;
 use wafersim::spec::SpecError;
+use wafersim::values::ValuesError;
 
 /// Why the program stops. The text names the flag, file or field, what is there, and what is allowed.
 #[derive(Debug, Error)]
@@ -26,6 +27,12 @@ pub enum Failure {
     /// The traffic cannot be run.
     #[error(transparent)]
     Traffic(#[from] TrafficError),
+    /// The checkpoint cannot be computed.
+    #[error(transparent)]
+    Values(#[from] ValuesError),
+    /// A comparison has failed; the table says where.
+    #[error("a tensor is out of its tolerance")]
+    OutOfTolerance,
     /// The value of a flag is wrong.
     #[error("{flag}: {problem}; allowed: {allowed}")]
     Flag {
@@ -63,6 +70,8 @@ impl Failure {
         match self {
             Self::Write { .. }
             | Self::Report(_)
+            | Self::OutOfTolerance
+            | Self::Values(ValuesError::Program { .. })
             | Self::Graph(GraphError::TensorMismatch { .. })
             | Self::Traffic(TrafficError::Stuck { .. } | TrafficError::Conservation { .. }) => 1,
             Self::Spec(_)
@@ -70,6 +79,7 @@ impl Failure {
             | Self::Table(_)
             | Self::Graph(_)
             | Self::Traffic(_)
+            | Self::Values(_)
             | Self::Flag { .. }
             | Self::OutFile { .. } => 2,
         }

@@ -73,7 +73,8 @@ pub fn decode(
 ) -> ([Vec<Node>; 3], BufferId) {
     let here = local(kernel, heads, kv, visible);
     let rows_of_scores = here.heads.saturating_mul(vectors);
-    let fields = |field: &dyn Fn(CacheLayout) -> Field| reads.cache.map_or_else(Vec::new, |(_, lies)| vec![field(lies)]);
+    let fields =
+        |field: &dyn Fn(CacheLayout) -> Field| reads.cache.map_or_else(Vec::new, |(_, lies)| vec![field(lies)]);
     let scores = kernel.declare("attention.scores", rows_of_scores.saturating_mul(here.tokens), || {
         fields(&|lies| lies.scores(vectors, visible))
     });
@@ -166,13 +167,7 @@ fn kv_conversion(kernel: &mut Kernel, elements: u64, vectors: u64, kv: KvShape) 
 
 /// With the sequence split inside a block, every sub-block needs the whole query of its heads: it is gathered along x. In
 /// exact programs also where the projection leaves it in other columns than its keys.
-fn spread_query(
-    kernel: &mut Kernel,
-    heads: Heads,
-    kv: KvShape,
-    vectors: u64,
-    reads: Reads,
-) -> (Vec<Node>, Operand) {
+fn spread_query(kernel: &mut Kernel, heads: Heads, kv: KvShape, vectors: u64, reads: Reads) -> (Vec<Node>, Operand) {
     let query = reads.query;
     let wanted = reads.cache.map(|(_, lies)| lies.heads("q", vectors));
     let needed = match &wanted {

@@ -362,7 +362,13 @@ impl Kernel {
         for block in 0..blocks {
             self.program.region = Region::new(outer.x + block * pitch, outer.y, width, outer.rows);
             let groups = collective::default_groups(width);
-            branches.push(Node::Sequence(collective::all_reduce(&mut self.program, Axis::X, groups, payload, operator)));
+            branches.push(Node::Sequence(collective::all_reduce(
+                &mut self.program,
+                Axis::X,
+                groups,
+                payload,
+                operator,
+            )));
         }
         self.program.region = outer;
         match branches.len() {

@@ -86,9 +86,7 @@ impl Network {
 
 /// All pairs of `tokens` tokens with `top_k` experts each, whose outputs are summed for each token.
 pub fn all_pairs(tokens: u64, top_k: u64) -> Vec<Pair> {
-    (0..tokens)
-        .flat_map(|token| (0..top_k).map(move |slot| Pair { token, slot, from: token, to: token }))
-        .collect()
+    (0..tokens).flat_map(|token| (0..top_k).map(move |slot| Pair { token, slot, from: token, to: token })).collect()
 }
 
 /// Gate, up, activation and down of one network with its width spread over the region: `pairs` vectors through `distinct`
@@ -213,17 +211,10 @@ pub fn prefill_router(kernel: &mut Kernel, hidden: u64, moe: &Moe, tokens: u64) 
 }
 
 /// The scores of all experts gathered along x, and the selection in every processing element.
-fn selection(
-    kernel: &mut Kernel,
-    moe: &Moe,
-    vectors: u64,
-    rows: Dimension,
-    scores: BufferId,
-) -> (Vec<Node>, BufferId) {
+fn selection(kernel: &mut Kernel, moe: &Moe, vectors: u64, rows: Dimension, scores: BufferId) -> (Vec<Node>, BufferId) {
     let (experts, top_k) = (moe.experts, moe.top_k);
     let field = |name: &'static str, width: u64| Field::new(name, rows.clone(), vec![Dimension::whole(width)]);
-    let all = kernel
-        .declare("router.all_scores", experts.saturating_mul(vectors), || vec![field("scores", experts)]);
+    let all = kernel.declare("router.all_scores", experts.saturating_mul(vectors), || vec![field("scores", experts)]);
     let hops = kernel.region().columns - 1;
     let mut nodes = vec![relayout(kernel, Axis::X, hops, experts.saturating_mul(vectors), scores, all, false)];
     let chosen = top_k.saturating_mul(vectors);
@@ -332,14 +323,15 @@ pub fn exact_clustered(
     choice: BufferId,
 ) -> ([Vec<Node>; 4], BufferId) {
     let region = kernel.region();
-    let result = kernel
-        .declare("expert.output", 0, || vec![table("output", size.vectors, size.hidden, Axis::Y, region)]);
+    let result =
+        kernel.declare("expert.output", 0, || vec![table("output", size.vectors, size.hidden, Axis::Y, region)]);
     let mut branches: [Vec<Node>; 4] = Default::default();
     for (number, cell) in (0u64..).zip(&exact.cells) {
         let chosen = (0u64..).zip(&exact.chosen).flat_map(|(token, experts)| {
-            (0u64..).zip(experts).filter(|(_, expert)| *expert % exact.cells.len() as u64 == number).map(
-                move |(slot, _)| (token, slot),
-            )
+            (0u64..)
+                .zip(experts)
+                .filter(|(_, expert)| *expert % exact.cells.len() as u64 == number)
+                .map(move |(slot, _)| (token, slot))
         });
         let pairs: Vec<Pair> =
             (0u64..).zip(chosen).map(|(row, (token, slot))| Pair { token, slot, from: row, to: row }).collect();
@@ -347,10 +339,8 @@ pub fn exact_clustered(
             continue;
         }
         let busiest = pairs.len() as u64;
-        let rows = Dimension {
-            size: size.vectors,
-            spread: Spread::Listed(pairs.iter().map(|pair| pair.token).collect()),
-        };
+        let rows =
+            Dimension { size: size.vectors, spread: Spread::Listed(pairs.iter().map(|pair| pair.token).collect()) };
         let network = Network::experts(choice, pairs, rows);
         let rectangle = Region::new(region.x + cell.x, region.y + cell.y, cell.columns, cell.rows);
         let load = ExpertLoad { pairs: busiest, distinct: 1, busiest };

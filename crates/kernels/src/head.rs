@@ -39,7 +39,8 @@ pub fn exact_embedding(
     let owner = (0..region.columns).find(|column| owners.spread.indices(vocabulary, (*column, 0)).contains(&token));
     let row = kernel.declare("embedding.row", elements, || vec![table("row", 1, hidden, Axis::Y, region)]);
     let node = kernel.compute(Math::Lookup, &[row], row, vec![kernel.work(Operation::Copy, elements, 1)]);
-    let mut nodes = vec![kernel.means(node, || Formula::Lookup { rows: first(row), tokens: vec![token], table: owners })];
+    let mut nodes =
+        vec![kernel.means(node, || Formula::Lookup { rows: first(row), tokens: vec![token], table: owners })];
     if region.columns > 1 {
         let from = owner.unwrap_or(0);
         nodes.push(wafersim_program::collective::multicast(&mut kernel.program, Axis::X, from, row));
@@ -85,16 +86,14 @@ fn write_lm_head(mut kernel: Kernel, hidden: u64, vocabulary: u64, tokens: u64) 
     let region = kernel.region();
     let inputs = region.share(Axis::Y, hidden);
     let outputs = region.share(Axis::X, vocabulary);
-    let x = kernel.declare("head.x", inputs.saturating_mul(tokens), || {
-        vec![table("x", tokens, hidden, Axis::Y, region)]
-    });
+    let x =
+        kernel.declare("head.x", inputs.saturating_mul(tokens), || vec![table("x", tokens, hidden, Axis::Y, region)]);
     let (norm, x) = rms_norm_to(&mut kernel, inputs, tokens, x, (Role::FinalNorm, "head.normed", hidden));
     kernel.program.push("final_norm", norm);
     let logits_elements = outputs.saturating_mul(tokens);
     let sums = fused_elements(&kernel, tokens);
-    let logits = kernel.declare("head.logits", logits_elements + sums, || {
-        vec![table("logits", tokens, vocabulary, Axis::X, region)]
-    });
+    let logits = kernel
+        .declare("head.logits", logits_elements + sums, || vec![table("logits", tokens, vocabulary, Axis::X, region)]);
     let mut head = local_product(&mut kernel, Product { inputs, outputs, vectors: tokens, tiles: 1 }, x, logits);
     if kernel.exact.is_some() {
         let (inputs, outputs) = (kernel.field(first(x)), kernel.field(first(logits)));

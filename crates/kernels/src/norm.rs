@@ -57,14 +57,9 @@ fn named_rms_norm(
     let sums = kernel.declare("norm.sums", vectors, || vec![everywhere("sums", vectors, 1)]);
     let (role, width) = gain.unwrap_or((Role::AttentionNorm, 0));
     let epsilon = kernel.exact.as_ref().map_or(0.0, |exact| exact.norm_epsilon);
-    let squares = kernel.compute(
-        Math::SumOfSquares,
-        &[x],
-        sums,
-        vec![kernel.work(Operation::ScalarReduce, elements, vectors)],
-    );
     let squares =
-        kernel.means(squares, || Formula::SumOfSquares { x: first(x), sums: first(sums), width });
+        kernel.compute(Math::SumOfSquares, &[x], sums, vec![kernel.work(Operation::ScalarReduce, elements, vectors)]);
+    let squares = kernel.means(squares, || Formula::SumOfSquares { x: first(x), sums: first(sums), width });
     let mut nodes = vec![squares];
     if !kernel.options.fused_norms {
         nodes.extend(kernel.all_reduce(axis, sums, ReduceOperator::Add));

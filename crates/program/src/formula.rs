@@ -7,7 +7,7 @@ use serde::Serialize;
 use wafersim_spec::model::Role;
 
 use crate::buffer::BufferId;
-use crate::layout::{Dimension, Digit, Field};
+use crate::layout::{Digit, Dimension, Field};
 use crate::region::{Axis, Region};
 
 /// A field of a buffer.

@@ -81,12 +81,7 @@ impl Program {
     }
 
     /// Declares a buffer by its layout; its elements are those of the fullest processing element.
-    pub fn laid_buffer(
-        &mut self,
-        name: impl Into<Cow<'static, str>>,
-        data_type: DataType,
-        layout: Layout,
-    ) -> BufferId {
+    pub fn laid_buffer(&mut self, name: impl Into<Cow<'static, str>>, data_type: DataType, layout: Layout) -> BufferId {
         let id = BufferId(self.buffers.len() as u32);
         let elements = layout.largest();
         self.buffers.push(Buffer { name: name.into(), elements, data_type, layout: Some(layout) });

@@ -9,6 +9,7 @@
 //! | [`answer`] | the verdict and what it rests on |
 //! | [`plan`] | the capacity-planning table |
 //! | [`validation`] | predicted against measured |
+//! | [`values`] | a placed run against a reference |
 //! | [`traffic`] | packet traffic on a mesh |
 //! | [`wafer`], [`model`], [`setting`] | what can be named and set: reference tables |
 //! | [`number`] | figures for people |
@@ -24,6 +25,7 @@ pub mod plan;
 pub mod setting;
 pub mod traffic;
 pub mod validation;
+pub mod values;
 pub mod wafer;
 
 pub use error::ReportError;

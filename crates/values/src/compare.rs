@@ -48,6 +48,16 @@ impl Tolerance {
         Self { logits: share, router_weights: share, others: share, exact_choices: false }
     }
 
+    /// The tolerance of a run in a data type. In 16 bit a guess from runs of the tiny model, about four times what they measure:
+    /// errors of thousands of roundings add up, and no bound of them is tight.
+    pub const fn of_type(data_type: wafersim_spec::DataType) -> Self {
+        match data_type {
+            wafersim_spec::DataType::Fp32 => Self::FP32,
+            wafersim_spec::DataType::Bf16 => Self::rounded(0.5),
+            _ => Self::rounded(0.05),
+        }
+    }
+
     fn of(&self, kind: &str, magnitude: f64) -> f64 {
         match kind {
             "generated_ids" | "router_experts" if self.exact_choices => 0.0,

@@ -3,6 +3,8 @@
 //! Each layer has a region of the grid's size to itself, as on a wafer; between two programs the residual stream goes from the
 //! last region to the next as it lies. The prompt goes through the decode programs token by token.
 
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use wafersim_kernels::feed_forward::ExpertLoad;
 use wafersim_kernels::{Exact, ExpertShape, KvShape, LayerShape, Options, exact_decode_layer, head};
 use wafersim_place::{CellGrid, KvLayout, KvLayoutChoice};
@@ -28,10 +30,30 @@ pub struct Setup {
     pub experts: ExpertPlacement,
     /// Columns of a head's block that share its width; the others share the sequence. At most the block: the published layout.
     pub kv: KvLayoutChoice,
+    /// Which programs the prompt goes through.
+    pub prefill: Prefill,
     /// Data types.
     pub precision: Precision,
     /// Whose kernels.
     pub options: Options,
+}
+
+/// Which programs a prompt goes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prefill {
+    /// Those of prefill, all tokens at once.
+    Chunk,
+    /// Those of decode, token by token.
+    Tokens,
+}
+
+/// A prompt of random tokens.
+pub fn random_prompt(vocabulary: u64, tokens: u64, seed: u64) -> Vec<u64> {
+    /// The stream of prompts.
+    const STREAM: u64 = 1;
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    random.set_stream(STREAM);
+    (0..tokens).map(|_| random.random_range(0..vocabulary.max(1))).collect()
 }
 
 /// Keys and values of a layer, by processing element.

@@ -31,7 +31,8 @@ pub fn run(checkpoint: &Checkpoint, prompt: &[u64], steps: u64) -> Result<Record
         let attention = grouped(model, index)?;
         for (kind, rows) in [("k_cache", keys), ("v_cache", values)] {
             let (heads, width) = (attention.kv_heads as usize, attention.head_dim as usize);
-            let by_head = (0..heads).flat_map(|head| rows.iter().map(move |row| &row[head * width..(head + 1) * width]));
+            let by_head =
+                (0..heads).flat_map(|head| rows.iter().map(move |row| &row[head * width..(head + 1) * width]));
             let values = by_head.flatten().copied().collect();
             let shape = vec![heads, rows.len(), width];
             record.tensors.insert(format!("prefill.layer{index}.{kind}"), Recorded { shape, values });
@@ -72,7 +73,8 @@ fn step(
     let mut x: Vec<f64> = (0..hidden).map(|index| table.at(token as usize * hidden + index)).collect();
     record.push_row(format!("{phase}.embed"), x.iter().copied());
     for (index, cache) in caches.iter_mut().enumerate() {
-        let mut note = |kind: &str, row: &[f64]| record.push_row(format!("{phase}.layer{index}.{kind}"), row.iter().copied());
+        let mut note =
+            |kind: &str, row: &[f64]| record.push_row(format!("{phase}.layer{index}.{kind}"), row.iter().copied());
         let normed = rms(checkpoint, &x, WeightName::new(index, Role::AttentionNorm))?;
         let attended = attend(checkpoint, index, &normed, cache)?;
         note("attn_out", &attended);

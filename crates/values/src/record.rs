@@ -42,10 +42,15 @@ impl Record {
     /// Where `prompt_ids` or `generated_ids` are missing or no token numbers.
     pub fn of_reference(tensors: &Tensors, file: &str) -> Result<Self, ValuesError> {
         let ids = |name: &str| {
-            let refuse = |problem: &str| ValuesError::File { file: file.into(), problem: format!("'{name}' {problem}") };
+            let refuse =
+                |problem: &str| ValuesError::File { file: file.into(), problem: format!("'{name}' {problem}") };
             let tensor = tensors.get(name).ok_or_else(|| refuse("is missing"))?;
             let ids = tensor.values().into_iter().map(|id| {
-                if id >= 0.0 && id.fract() == 0.0 && id < 4e9 { Ok(id as u64) } else { Err(refuse("holds no token numbers")) }
+                if id >= 0.0 && id.fract() == 0.0 && id < 4e9 {
+                    Ok(id as u64)
+                } else {
+                    Err(refuse("holds no token numbers"))
+                }
             });
             ids.collect::<Result<Vec<u64>, ValuesError>>()
         };

@@ -43,8 +43,7 @@ impl Rotary {
                 plain.into_iter().map(|frequency| frequency / factor).collect()
             }
             "llama3" => {
-                let (factor, low, high) =
-                    (number("factor")?, number("low_freq_factor")?, number("high_freq_factor")?);
+                let (factor, low, high) = (number("factor")?, number("low_freq_factor")?, number("high_freq_factor")?);
                 let original = number("original_max_position_embeddings")?;
                 if high <= low {
                     return Err(refuse("rope_scaling.high_freq_factor is not above low_freq_factor".into()));

@@ -52,8 +52,8 @@ impl Tensors {
         let mut all = Self::default();
         for (file, (name, bytes)) in files.into_iter().enumerate() {
             let refuse = |problem: String| ValuesError::File { file: name.clone(), problem };
-            let (header, metadata) =
-                SafeTensors::read_metadata(&bytes).map_err(|error| refuse(format!("is no safetensors file: {error}")))?;
+            let (header, metadata) = SafeTensors::read_metadata(&bytes)
+                .map_err(|error| refuse(format!("is no safetensors file: {error}")))?;
             for tensor in metadata.offset_keys() {
                 let Some(info) = metadata.info(&tensor) else { continue };
                 let format = match info.dtype {
@@ -166,7 +166,9 @@ pub fn files_of_index(text: &str, file: &str) -> Result<Vec<String>, ValuesError
             Some(name) if !name.is_empty() && !name.contains(['/', '\\']) && name != ".." => {
                 names.push(name.to_owned());
             }
-            _ => return Err(refuse(format!("'{tensor}' is in {name}; allowed is the name of a file beside the index"))),
+            _ => {
+                return Err(refuse(format!("'{tensor}' is in {name}; allowed is the name of a file beside the index")));
+            }
         }
     }
     names.sort();

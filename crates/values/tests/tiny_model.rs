@@ -9,7 +9,7 @@ use wafersim_kernels::Options;
 use wafersim_place::KvLayoutChoice;
 use wafersim_spec::scenario::ExpertPlacement;
 use wafersim_spec::{DataType, Precision};
-use wafersim_values::{Checkpoint, Record, Setup, Tensors, Tolerance, compare, plain, run};
+use wafersim_values::{Checkpoint, Prefill, Record, Setup, Tensors, Tolerance, compare, plain, run};
 
 fn fixture(name: &str) -> Vec<u8> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny_qwen3_moe");
@@ -37,6 +37,7 @@ fn setup(columns: u64, rows: u64, experts: ExpertPlacement) -> Setup {
         rows,
         experts,
         kv: KvLayoutChoice::WholeBlock,
+        prefill: Prefill::Tokens,
         precision: precision(DataType::Fp32),
         options: Options::PUBLISHED,
     }

@@ -136,8 +136,7 @@ fn grouped_decode(
     }
     let heads = grouped_heads(grouped);
     let cache = if kernel.exact.is_some() {
-        let lies =
-            CacheLayout::new(shape.kv, grouped.kv_heads, heads.queries_per_kv, grouped.head_dim, region.rows);
+        let lies = CacheLayout::new(shape.kv, grouped.kv_heads, heads.queries_per_kv, grouped.head_dim, region.rows);
         let token = shape.context.saturating_sub(1);
         let (nodes, cache) = attention::exact_append(kernel, lies, [parts[1], parts[2]], token);
         kernel.program.push("attention.kv_append", nodes);

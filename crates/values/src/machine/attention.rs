@@ -225,8 +225,7 @@ pub(super) fn leave(
     for field in 0..2 {
         let Some((staying, _)) = context.prepared.held(Operand::new(after, field), index) else { continue };
         let known = pe.tile(Operand::new(before, field))?;
-        let leaving: Vec<usize> =
-            (0..known.rows.len()).filter(|row| !staying.contains(&known.rows[*row])).collect();
+        let leaving: Vec<usize> = (0..known.rows.len()).filter(|row| !staying.contains(&known.rows[*row])).collect();
         let rows = leaving.iter().map(|row| known.rows[*row]).collect();
         let values = leaving.iter().flat_map(|row| known.row(*row).iter().copied()).collect();
         let tile = Tile { rows, inner: Arc::clone(&known.inner), values };

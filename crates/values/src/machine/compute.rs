@@ -77,9 +77,7 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
         Formula::WeightedValues { scores, values, output, group, head_dim } => {
             attention::weighted_values(context, pe, (*scores, *values, *output), (*group, *head_dim))
         }
-        Formula::Maximum { scores, statistic, causal } => {
-            attention::maximum(context, pe, *scores, *statistic, *causal)
-        }
+        Formula::Maximum { scores, statistic, causal } => attention::maximum(context, pe, *scores, *statistic, *causal),
         Formula::ExpAndSum { scores, statistic, scale, causal } => {
             attention::exp_and_sum(context, pe, *scores, *statistic, (*scale, *causal))
         }
@@ -131,9 +129,10 @@ pub(super) fn places(held: &[u32], wanted: &[u32]) -> Result<Vec<usize>, String>
         .iter()
         .map(|element| {
             let at = sorted.binary_search_by_key(element, |(held, _)| *held);
-            at.ok().and_then(|at| sorted.get(at)).map(|(_, place)| *place).ok_or_else(|| {
-                format!("element {element} is wanted where it does not lie")
-            })
+            at.ok()
+                .and_then(|at| sorted.get(at))
+                .map(|(_, place)| *place)
+                .ok_or_else(|| format!("element {element} is wanted where it does not lie"))
         })
         .collect()
 }
@@ -313,7 +312,8 @@ fn top_k_of(
         let counted = if normalise { top_k as usize } else { order.len() };
         let sum = order.iter().take(counted).fold(0.0, |sum, at| rounding.round(sum + exponential(&scores[*at])));
         for (slot, at) in order.into_iter().take(top_k as usize).enumerate() {
-            if let (Some(number), Some(share)) = (numbers.row_mut(row).get_mut(slot), shares.row_mut(row).get_mut(slot)) {
+            if let (Some(number), Some(share)) = (numbers.row_mut(row).get_mut(slot), shares.row_mut(row).get_mut(slot))
+            {
                 (*number, *share) = (at as f32, rounding.round(exponential(&scores[at]) / sum));
             }
         }

@@ -65,7 +65,10 @@ impl Machine {
                 }
             }
         }
-        tensor.into_iter().collect::<Option<Vec<f32>>>().ok_or_else(|| format!("an element of '{}' lies nowhere", field.name))
+        tensor
+            .into_iter()
+            .collect::<Option<Vec<f32>>>()
+            .ok_or_else(|| format!("an element of '{}' lies nowhere", field.name))
     }
 }
 
@@ -89,11 +92,9 @@ pub fn execute(
         let mut running = Running { prepared, machine, tiles, layer };
         running.node(node).map_err(|problem| match problem {
             Problem::Values(error) => error,
-            Problem::Program(problem) => ValuesError::Program {
-                program: prepared.program.name.clone(),
-                operator: name.to_owned(),
-                problem,
-            },
+            Problem::Program(problem) => {
+                ValuesError::Program { program: prepared.program.name.clone(), operator: name.to_owned(), problem }
+            }
         })?;
     }
     Ok(())
@@ -146,7 +147,8 @@ impl Running<'_, '_> {
 
     /// Weights that a formula needs and that are not in place yet.
     fn bring_weights(&mut self, formula: &Formula) -> Result<(), Problem> {
-        let name = |role, copy| Context { prepared: self.prepared, tiles: self.tiles, layer: self.layer }.name(role, copy);
+        let name =
+            |role, copy| Context { prepared: self.prepared, tiles: self.tiles, layer: self.layer }.name(role, copy);
         match formula {
             Formula::Product { weight, chosen, bias, .. } => {
                 let Some(declared) = self.prepared.program.weights.get(weight.0 as usize) else { return Ok(()) };

@@ -131,7 +131,10 @@ fn shift_all(prepared: &Prepared, pes: &mut [PeState], step: &Step, payload: Buf
     if line > 1 {
         let region = step.region;
         for pe in pes.iter_mut().filter(|pe| {
-            pe.column >= region.x && pe.row >= region.y && pe.column < region.x + region.columns && pe.row < region.y + region.rows
+            pe.column >= region.x
+                && pe.row >= region.y
+                && pe.column < region.x + region.columns
+                && pe.row < region.y + region.rows
         }) {
             if let Some(place) = pe.buffers.get_mut(payload.0 as usize) {
                 place.clear();

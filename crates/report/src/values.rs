@@ -1,0 +1,104 @@
+//! A placed run against a reference: the largest deviation of each kind of tensor.
+
+use serde::Serialize;
+use wafersim_values::{Comparison, Record};
+
+use crate::error::ReportError;
+use crate::grid::{Grid, Side};
+use crate::json::pretty;
+use crate::number::whole;
+use crate::paragraph::{labelled, wrapped};
+
+/// A run, described.
+#[derive(Debug, Clone, Serialize)]
+pub struct ValuesRun {
+    /// The model.
+    pub model: String,
+    /// How it lies and in which formats, in words.
+    pub placed: String,
+    /// What it is compared with, in words.
+    pub reference: String,
+    /// Numbers of the prompt's tokens.
+    pub prompt: Vec<u64>,
+    /// The generated tokens.
+    pub generated: Vec<u64>,
+    /// Whether everything is within its tolerance.
+    pub within: bool,
+    /// By kind of tensor.
+    #[serde(flatten)]
+    pub comparison: Comparison,
+}
+
+impl ValuesRun {
+    /// A run and its comparison.
+    pub fn new(model: &str, placed: String, reference: String, run: &Record, comparison: Comparison) -> Self {
+        Self {
+            model: model.to_owned(),
+            placed,
+            reference,
+            prompt: run.prompt.clone(),
+            generated: run.generated.clone(),
+            within: comparison.is_within(),
+            comparison,
+        }
+    }
+}
+
+/// The run for people.
+pub fn text(run: &ValuesRun) -> String {
+    let ids = run.generated.iter().map(u64::to_string).collect::<Vec<_>>().join(" ");
+    let mut text = [
+        labelled("model", &run.model),
+        labelled("placed", &run.placed),
+        labelled("compared with", &run.reference),
+        labelled("tokens", &format!("{} of a prompt, then generated {ids}", run.prompt.len())),
+        "\n".to_owned(),
+    ]
+    .concat();
+    let mut grid = Grid::new([
+        ("tensor", Side::Left),
+        ("elements", Side::Right),
+        ("largest deviation", Side::Right),
+        ("tolerance", Side::Right),
+        ("largest value", Side::Right),
+        ("within", Side::Left),
+        ("worst in", Side::Left),
+    ]);
+    for kind in &run.comparison.deviations {
+        let is_choice = matches!(kind.kind.as_str(), "generated_ids" | "router_experts");
+        let figure = |value: f64| match value {
+            value if value.is_infinite() => "any".to_owned(),
+            value if is_choice => format!("{value:.0} differ"),
+            value => format!("{value:.2e}"),
+        };
+        grid.row([
+            kind.kind.clone(),
+            whole(kind.elements),
+            figure(kind.largest),
+            figure(kind.tolerance),
+            if is_choice { String::new() } else { format!("{:.2e}", kind.magnitude) },
+            if kind.within { "yes" } else { "NO" }.to_owned(),
+            kind.worst.clone(),
+        ]);
+    }
+    text.push_str(&grid.text());
+    text.push('\n');
+    if !run.comparison.missing.is_empty() {
+        let missing = format!("Not in the run, or of another shape: {}.", run.comparison.missing.join(", "));
+        text.push_str(&wrapped("", &missing));
+    }
+    let verdict = if run.within {
+        "Every tensor is within its tolerance."
+    } else {
+        "OUT OF TOLERANCE: the placed program is not the reference."
+    };
+    text + &wrapped("", verdict)
+}
+
+/// The run for programs: the fields of [`ValuesRun`].
+///
+/// # Errors
+/// None that a run can cause.
+pub fn json(run: &ValuesRun) -> Result<String, ReportError> {
+    pretty(run)
+}

@@ -1,0 +1,265 @@
+//! `simctl values`: a checkpoint computed as placed, against a reference.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use wafersim::kernels::Options;
+use wafersim::place::KvLayoutChoice;
+use wafersim::report;
+use wafersim::report::values::ValuesRun;
+use wafersim::spec::scenario::ExpertPlacement;
+use wafersim::spec::{DataType, Precision};
+use wafersim::values::tensors::files_of_index;
+use wafersim::values::{
+    Checkpoint, Prefill, Record, Setup, Tensors, Tolerance, ValuesError, compare, plain, random_prompt, run,
+};
+
+use crate::choice::{ObjectFormat, arithmetic_types, placements};
+use crate::failure::Failure;
+use crate::output::{Destination, say};
+use crate::progress::Progress;
+
+/// Largest side of the grid, and most processing elements: an interpreter holds them all in memory.
+const LARGEST_SIDE: u64 = 1024;
+const MOST_ELEMENTS: u64 = 1 << 16;
+/// Largest config or index file.
+const LARGEST_TEXT: u64 = 64 << 20;
+
+/// Where the cache of a head lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum KvLayoutName {
+    /// A head's width over all columns of its block, its sequence over the rows (the published layout).
+    Width,
+    /// Its sequence over rows and columns.
+    Sequence,
+}
+
+/// Which programs the prompt goes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PrefillName {
+    /// Those of prefill, all tokens at once.
+    Chunk,
+    /// Those of decode, token by token.
+    Tokens,
+}
+
+/// Whose kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum KernelsName {
+    /// The published ones.
+    Waferllm,
+    /// With the hypothetical improvements that can be executed.
+    Optimised,
+}
+
+/// Flags of `values`.
+#[derive(Debug, Args)]
+pub struct ValuesFlags {
+    /// Folder with config.json and model.safetensors, or the files of model.safetensors.index.json.
+    #[arg(long, value_name = "DIR")]
+    checkpoint: PathBuf,
+    /// Columns x rows of the region of a layer.
+    #[arg(long, value_name = "CxR", default_value = "8x8", allow_negative_numbers = true)]
+    grid: String,
+    /// Where experts lie.
+    #[arg(long, value_name = "PLACEMENT", default_value = "spread", value_parser = placements())]
+    placement: String,
+    /// What the columns of a KV head share.
+    #[arg(long, value_enum, default_value_t = KvLayoutName::Width)]
+    kv_layout: KvLayoutName,
+    /// Whose kernels.
+    #[arg(long, value_enum, default_value_t = KernelsName::Waferllm)]
+    profile: KernelsName,
+    /// Which programs the prompt goes through.
+    #[arg(long, value_enum, default_value_t = PrefillName::Chunk)]
+    prefill: PrefillName,
+    /// Format of weights, cache and activations.
+    #[arg(long, value_name = "TYPE", default_value = "fp32", value_parser = arithmetic_types())]
+    precision: String,
+    /// Reference tensors (see the fixture's README); without it, the model's equations in 64 bit.
+    #[arg(long, value_name = "FILE")]
+    reference: Option<PathBuf>,
+    /// Numbers of the prompt's tokens, without a reference [default: random ones].
+    #[arg(long, value_name = "ID,ID,...", conflicts_with = "reference")]
+    prompt: Option<String>,
+    /// Length of a random prompt.
+    #[arg(long, value_name = "TOKENS", default_value = "24", allow_negative_numbers = true)]
+    prompt_tokens: String,
+    /// Greedy decode steps, without a reference.
+    #[arg(long, value_name = "STEPS", default_value = "8", allow_negative_numbers = true)]
+    steps: String,
+    /// Seed of the random prompt.
+    #[arg(long, value_name = "SEED", default_value = "1", allow_negative_numbers = true)]
+    seed: String,
+    /// Tolerance of logits, and of other tensors relative to their largest value [default: 1e-4 in fp32].
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    tolerance: Option<String>,
+    /// How to write the result.
+    #[arg(long, value_enum, default_value_t = ObjectFormat::Text)]
+    format: ObjectFormat,
+    /// File to write to instead of stdout.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// Runs the model and compares.
+pub fn execute(flags: &ValuesFlags) -> Result<(), Failure> {
+    let destination = Destination::open(flags.out.as_deref())?;
+    let (columns, rows) = grid(&flags.grid)?;
+    let data_type: DataType =
+        flags.precision.parse().map_err(|_| wrong("--precision", &flags.precision, "fp32, fp16, bf16"))?;
+    let tolerance = tolerance(flags, data_type)?;
+    let setup = Setup {
+        columns,
+        rows,
+        experts: if flags.placement == "clustered" { ExpertPlacement::Clustered } else { ExpertPlacement::Spread },
+        kv: match flags.kv_layout {
+            KvLayoutName::Width => KvLayoutChoice::WholeBlock,
+            KvLayoutName::Sequence => KvLayoutChoice::DimensionSplit(1),
+        },
+        prefill: match flags.prefill {
+            PrefillName::Chunk => Prefill::Chunk,
+            PrefillName::Tokens => Prefill::Tokens,
+        },
+        precision: Precision {
+            weights: data_type,
+            small_weights: data_type,
+            kv_cache: data_type,
+            activations: data_type,
+        },
+        options: match flags.profile {
+            KernelsName::Waferllm => Options::PUBLISHED,
+            KernelsName::Optimised => Options::OPTIMISED,
+        },
+    };
+    let prompt_tokens = number(&flags.prompt_tokens, "--prompt-tokens", 1..=1 << 20)?;
+    let steps = number(&flags.steps, "--steps", 0..=1 << 20)?;
+    let seed = number(&flags.seed, "--seed", 0..=u64::MAX)?;
+    let checkpoint = read_checkpoint(&flags.checkpoint)?;
+
+    let reference = flags.reference.as_deref().map(read_reference).transpose()?;
+    let (prompt, steps) = match (&reference, &flags.prompt) {
+        (Some(reference), _) => (reference.prompt.clone(), reference.generated.len() as u64),
+        (None, Some(text)) => (ids(text)?, steps),
+        (None, None) => (random_prompt(checkpoint.model.vocabulary, prompt_tokens, seed), steps),
+    };
+    let progress = Progress::start(prompt.len() as u64 + steps);
+    let mut done = 0;
+    let placed = run(&checkpoint, &setup, &prompt, steps, |tokens, _| {
+        (done..tokens).for_each(|_| progress.advance());
+        done = done.max(tokens);
+    });
+    progress.clear();
+    let placed = placed?;
+    let (reference, name) = match reference {
+        Some(reference) => {
+            (reference, flags.reference.as_ref().map_or_else(String::new, |file| file.display().to_string()))
+        }
+        None => (plain::run(&checkpoint, &prompt, steps)?, "the model's equations in 64 bit".to_owned()),
+    };
+    let comparison = compare(&placed, &reference, tolerance);
+    let described = format!(
+        "{columns} x {rows} processing elements a layer, experts {}, {}, profile {}",
+        flags.placement,
+        flags.precision,
+        match flags.profile {
+            KernelsName::Waferllm => "waferllm",
+            KernelsName::Optimised => "optimised",
+        }
+    );
+    let result = ValuesRun::new(&checkpoint.model.name, described, name, &placed, comparison);
+    let text = match flags.format {
+        ObjectFormat::Text => report::values::text(&result),
+        ObjectFormat::Json => report::values::json(&result)?,
+    };
+    destination.write(&text)?;
+    if result.within { Ok(()) } else { Err(Failure::OutOfTolerance) }
+}
+
+fn wrong(flag: &str, written: &str, allowed: &str) -> Failure {
+    Failure::Flag { flag: flag.to_owned(), problem: format!("is '{written}'"), allowed: allowed.to_owned() }
+}
+
+fn number(text: &str, flag: &str, range: std::ops::RangeInclusive<u64>) -> Result<u64, Failure> {
+    let allowed = || format!("a whole number from {} to {}", range.start(), range.end());
+    let parsed = text.trim().parse().ok().filter(|number| range.contains(number));
+    parsed.ok_or_else(|| wrong(flag, text, &allowed()))
+}
+
+fn grid(text: &str) -> Result<(u64, u64), Failure> {
+    let allowed = format!(
+        "columns x rows, for example 8x8, each from 1 to {LARGEST_SIDE}, together at most {MOST_ELEMENTS} processing elements"
+    );
+    let side = |part: &str| part.trim().parse::<u64>().ok().filter(|side| (1..=LARGEST_SIDE).contains(side));
+    let sides = text.split_once('x').and_then(|(columns, rows)| Some((side(columns)?, side(rows)?)));
+    sides.filter(|(columns, rows)| columns * rows <= MOST_ELEMENTS).ok_or_else(|| wrong("--grid", text, &allowed))
+}
+
+fn tolerance(flags: &ValuesFlags, data_type: DataType) -> Result<Tolerance, Failure> {
+    let standard = Tolerance::of_type(data_type);
+    let Some(text) = &flags.tolerance else { return Ok(standard) };
+    match text.trim().parse::<f64>() {
+        Ok(given) if given.is_finite() && given >= 0.0 => {
+            Ok(Tolerance { logits: given, router_weights: given, others: given, ..standard })
+        }
+        _ => Err(wrong("--tolerance", text, "a number from 0 on")),
+    }
+}
+
+fn ids(text: &str) -> Result<Vec<u64>, Failure> {
+    let parsed: Result<Vec<u64>, _> = text.split(',').map(|id| id.trim().parse()).collect();
+    parsed.map_err(|_| wrong("--prompt", text, "numbers of tokens with commas between them, for example 3,14,15"))
+}
+
+fn refuse(path: &Path, problem: impl Into<String>) -> Failure {
+    Failure::Values(ValuesError::File { file: path.display().to_string(), problem: problem.into() })
+}
+
+fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
+    if path.is_dir() {
+        return Err(refuse(path, "is a directory"));
+    }
+    std::fs::read(path).map_err(|error| refuse(path, format!("cannot be read: {error}")))
+}
+
+fn read_text(path: &Path) -> Result<String, Failure> {
+    let file = File::open(path).map_err(|error| refuse(path, format!("cannot be read: {error}")))?;
+    let mut bytes = Vec::new();
+    file.take(LARGEST_TEXT + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| refuse(path, format!("cannot be read: {error}")))?;
+    if bytes.len() as u64 > LARGEST_TEXT {
+        return Err(refuse(path, "is larger than 64 MiB"));
+    }
+    String::from_utf8(bytes).map_err(|_| refuse(path, "is not UTF-8 text"))
+}
+
+fn read_checkpoint(folder: &Path) -> Result<Checkpoint, Failure> {
+    if !folder.is_dir() {
+        return Err(refuse(folder, "is no folder; --checkpoint names the folder of config.json and model.safetensors"));
+    }
+    let config_file = folder.join("config.json");
+    let config = read_text(&config_file)?;
+    let index = folder.join("model.safetensors.index.json");
+    let names = if index.is_file() {
+        files_of_index(&read_text(&index)?, &index.display().to_string())?
+    } else {
+        vec!["model.safetensors".to_owned()]
+    };
+    let files = names.into_iter().map(|name| {
+        let path = folder.join(&name);
+        Ok((path.display().to_string(), read_bytes(&path)?))
+    });
+    let tensors = Tensors::read(files.collect::<Result<Vec<_>, Failure>>()?)?;
+    let checkpoint = Checkpoint::new(&config, &config_file.display().to_string(), tensors)?;
+    say(&format!("{}: {} layers", checkpoint.model.name, checkpoint.model.layers.len()));
+    Ok(checkpoint)
+}
+
+fn read_reference(file: &Path) -> Result<Record, Failure> {
+    let name = file.display().to_string();
+    let tensors = Tensors::read(vec![(name.clone(), read_bytes(file)?)])?;
+    Ok(Record::of_reference(&tensors, &name)?)
+}
