@@ -230,6 +230,11 @@ impl CacheLayout {
         Field::new(name, Dimension::whole(1), vec![self.kv_head(), Dimension { size: self.head_dim, spread }])
     }
 
+    /// Keys or values of one token, of whichever row.
+    pub fn kv(&self, name: &'static str) -> Field {
+        Field::new(name, Dimension::whole(1), vec![self.kv_head(), self.dims()])
+    }
+
     /// Queries, or results of attention, in the columns whose keys they meet.
     pub fn heads(&self, name: &'static str, tokens: u64) -> Field {
         let inner = vec![self.kv_head(), Dimension::whole(self.group), self.dims()];

@@ -211,7 +211,13 @@ pub fn prefill_router(kernel: &mut Kernel, hidden: u64, moe: &Moe, tokens: u64) 
 }
 
 /// The scores of all experts gathered along x, and the selection in every processing element.
-fn selection(kernel: &mut Kernel, moe: &Moe, vectors: u64, rows: Dimension, scores: BufferId) -> (Vec<Node>, BufferId) {
+pub(crate) fn selection(
+    kernel: &mut Kernel,
+    moe: &Moe,
+    vectors: u64,
+    rows: Dimension,
+    scores: BufferId,
+) -> (Vec<Node>, BufferId) {
     let (experts, top_k) = (moe.experts, moe.top_k);
     let field = |name: &'static str, width: u64| Field::new(name, rows.clone(), vec![Dimension::whole(width)]);
     let all = kernel.declare("router.all_scores", experts.saturating_mul(vectors), || vec![field("scores", experts)]);

@@ -6,11 +6,14 @@
 //! SUMMA broadcasts one tile of A and one of B along the lines in every step instead.
 
 use wafersim_program::{
-    Action, Axis, BufferId, ChainReduce, Math, Multicast, Node, Operation, Program, ReduceOperator, Region, Root,
-    RouteChange, Shift, Step, Style,
+    Action, Axis, BufferId, ChainReduce, Dimension, Field, Formula, Math, Multicast, Node, Operand, Operation, Program,
+    ReduceOperator, Region, Ring, Root, RouteChange, Shift, Spread, Step, Style,
 };
+use wafersim_spec::Precision;
+use wafersim_spec::model::Role;
 
 use crate::context::Kernel;
+use crate::exact::{Exact, first};
 use crate::gemv::fp16;
 use crate::options::Options;
 
@@ -85,16 +88,48 @@ fn tiles(kernel: &mut Kernel, tile: Tile) -> (BufferId, BufferId, BufferId) {
 
 /// P steps of Cannon's algorithm, without alignment.
 pub fn cannon(kernel: &mut Kernel, tile: Tile) -> Vec<Node> {
-    let (a, b, c) = tiles(kernel, tile);
-    let compute = Box::new(local_step(kernel, tile, a, b, c));
-    let transfers = vec![ring_shift(kernel, Axis::X, a), ring_shift(kernel, Axis::Y, b)];
+    let operands = tiles(kernel, tile);
+    let columns = kernel.region().columns;
+    cannon_of(kernel, tile, operands, (1, columns), None)
+}
+
+/// The same on given operands, in `blocks` blocks of `width` columns that work beside each other.
+pub(crate) fn cannon_of(
+    kernel: &mut Kernel,
+    tile: Tile,
+    (a, b, c): (BufferId, BufferId, BufferId),
+    (blocks, width): (u64, u64),
+    formula: Option<Formula>,
+) -> Vec<Node> {
+    let mut compute = local_step(kernel, tile, a, b, c);
+    if let Some(formula) = formula {
+        compute = kernel.means(compute, || formula);
+    }
+    let mut transfers = shifts_in_blocks(kernel, a, blocks, width);
+    transfers.push(ring_shift(kernel, Axis::Y, b));
     let after = vec![kernel.program.synchronise(2, 2)];
-    vec![Node::Systolic { times: tile.steps, compute, transfers, after }]
+    vec![Node::Systolic { times: tile.steps, compute: Box::new(compute), transfers, after }]
+}
+
+fn shifts_in_blocks(kernel: &mut Kernel, payload: BufferId, blocks: u64, width: u64) -> Vec<Step> {
+    let outer = kernel.program.region;
+    let shifts = (0..blocks).map(|block| {
+        kernel.program.region = Region::new(outer.x + block * width, outer.y, width, outer.rows);
+        ring_shift(kernel, Axis::X, payload)
+    });
+    let shifts = shifts.collect();
+    kernel.program.region = outer;
+    shifts
 }
 
 /// The rotation of A before Cannon's algorithm: P / 2 shifts.
 pub fn alignment(kernel: &mut Kernel, tile: Tile) -> Vec<Node> {
     let a = kernel.buffer("gemm.a", tile.m.saturating_mul(tile.k));
+    alignment_of(kernel, tile, a)
+}
+
+/// The same of a given operand: each row of the region rotates it one way or the other until it lies as its layout says.
+pub(crate) fn alignment_of(kernel: &mut Kernel, tile: Tile, a: BufferId) -> Vec<Node> {
     let shift = ring_shift(kernel, Axis::X, a);
     vec![Node::Repeat { times: tile.steps / 2, body: Box::new(Node::Step(shift)) }]
 }
@@ -103,16 +138,33 @@ pub fn alignment(kernel: &mut Kernel, tile: Tile) -> Vec<Node> {
 /// an `m` x `n` tile of partial sums is reduced along x to a root that moves on by one element; on machines that change
 /// routes at run time the reduction's routes (as many as a layer's, 6) follow it.
 pub fn transposed(kernel: &mut Kernel, tile: Tile) -> Vec<Node> {
+    let operands = tiles(kernel, tile);
+    let columns = kernel.region().columns;
+    transposed_of(kernel, tile, operands, columns, None)
+}
+
+/// The same on given operands, in blocks of `columns`; `meaning`: of the local product, and of the step that collects the sums
+/// where they end.
+pub(crate) fn transposed_of(
+    kernel: &mut Kernel,
+    tile: Tile,
+    (a, b, c): (BufferId, BufferId, BufferId),
+    columns: u64,
+    meaning: Option<(Formula, Step)>,
+) -> Vec<Node> {
     /// Route changes of one move of the root, the published count of one set of reduction routes on WSE-3.
     const ROUTES_OF_A_REDUCTION: u64 = 6;
-    let (a, b, c) = tiles(kernel, tile);
-    let compute = Box::new(local_step(kernel, tile, a, b, c));
+    let mut compute = local_step(kernel, tile, a, b, c);
+    let collect = meaning.map(|(formula, collect)| {
+        compute = kernel.means(compute.clone(), || formula);
+        collect
+    });
     let transfers = vec![ring_shift(kernel, Axis::Y, b)];
     let colors = (0..4).map(wafersim_program::Color).collect();
     let region = kernel.region();
     let reduce = Action::ChainReduce(ChainReduce {
         axis: Axis::X,
-        count: region.columns,
+        count: columns,
         stride: 1,
         offset: 0,
         root: Root::Rotating,
@@ -125,7 +177,8 @@ pub fn transposed(kernel: &mut Kernel, tile: Tile) -> Vec<Node> {
     if !kernel.options.static_routes {
         after.push(route_change(region, ROUTES_OF_A_REDUCTION));
     }
-    vec![Node::Systolic { times: tile.steps, compute, transfers, after }]
+    after.extend(collect);
+    vec![Node::Systolic { times: tile.steps, compute: Box::new(compute), transfers, after }]
 }
 
 /// MeshGEMM on its own, as it was measured. `aligned`: the alignment of A is inside the timed part.
@@ -147,6 +200,93 @@ pub fn mesh_gemm(region: Region, m: u64, k: u64, n: u64, aligned: bool, options:
     let nodes = cannon(&mut kernel, tile);
     kernel.program.push("steps", nodes);
     kernel.program
+}
+
+/// MeshGEMM as an exact program: `gemm.input` times the matrix `role` of a checkpoint gives `gemm.result`.
+pub fn exact_mesh_gemm(
+    region: Region,
+    (m, k, n): (u64, u64, u64),
+    role: Role,
+    precision: Precision,
+    options: Options,
+) -> Program {
+    let mut kernel = Kernel::new("MeshGEMM", region, precision, options);
+    kernel.exact = Some(Exact::new(0.0));
+    let rings = Rings::new(region);
+    let input = kernel.declare("gemm.input", 0, || vec![Field::new("a", rings.rows(m), vec![rings.inner(k, false)])]);
+    let result = kernel.declare("gemm.result", 0, || vec![Field::new("c", rings.rows(m), vec![rings.inner(n, false)])]);
+    let tile = Tile::new(region.columns, region.rows, m, k, n);
+    let (nodes, a) = exact_aligned(&mut kernel, tile, first(input), k);
+    kernel.program.push("alignment", nodes);
+    let nodes = exact_cannon(&mut kernel, tile, a, (role, false), first(result));
+    kernel.program.push("steps", nodes);
+    kernel.program
+}
+
+/// Loads an operand and rotates it. Returns the rotated one.
+pub(crate) fn exact_aligned(kernel: &mut Kernel, tile: Tile, source: Operand, k: u64) -> (Vec<Node>, Operand) {
+    let rings = Rings::new(kernel.region());
+    let rows = kernel.field(source).rows;
+    let a = kernel.declare("gemm.a", 0, || vec![Field::new("a", rows, vec![rings.inner(k, true)])]);
+    let load = kernel.compute(Math::Copy, &[source.buffer], a, Vec::new());
+    let mut nodes = vec![kernel.means(load, || Formula::Load { source, target: first(a) })];
+    nodes.extend(alignment_of(kernel, tile, a));
+    (nodes, first(a))
+}
+
+/// Cannon's algorithm with a weight, whose tiles lie skewed beforehand.
+pub(crate) fn exact_cannon(
+    kernel: &mut Kernel,
+    tile: Tile,
+    a: Operand,
+    (role, bias): (Role, bool),
+    c: Operand,
+) -> Vec<Node> {
+    let region = kernel.region();
+    let rings = Rings::new(region);
+    let k = kernel.field(a).row_size();
+    let inner = kernel.field(c).inner;
+    let b = kernel
+        .declare_typed("gemm.b", 0, kernel.precision.weights, || vec![Field::new("b", rings.skewed_rows(k), inner)]);
+    kernel.program.residents.push((b, role));
+    let formula = Formula::TileProduct { a, b: first(b), c, bias: bias.then_some(role) };
+    cannon_of(kernel, tile, (a.buffer, b, c.buffer), (1, region.columns), Some(formula))
+}
+
+/// The rings of a product on a region: tokens and skewed weights along y, widths along x.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rings {
+    columns: u64,
+    rows: u64,
+    pieces: u64,
+}
+
+impl Rings {
+    pub const fn new(region: Region) -> Self {
+        let pieces = if region.columns > region.rows { region.columns } else { region.rows };
+        Self { columns: region.columns, rows: region.rows, pieces }
+    }
+
+    /// Tokens over the rows of the region, in the order of their ring.
+    pub const fn rows(self, size: u64) -> Dimension {
+        let ring = Ring { axis: Axis::Y, length: self.rows, pieces: self.rows, across: 0 };
+        Dimension { size, spread: Spread::Ring(ring) }
+    }
+
+    /// A width over the columns: as it comes out of a product, or rotated for the next one.
+    pub const fn inner(self, size: u64, rotated: bool) -> Dimension {
+        let across = if rotated { self.rows } else { 0 };
+        Dimension {
+            size,
+            spread: Spread::Ring(Ring { axis: Axis::X, length: self.columns, pieces: self.pieces, across }),
+        }
+    }
+
+    /// The rows of a right operand, rotated by its columns.
+    pub const fn skewed_rows(self, size: u64) -> Dimension {
+        let ring = Ring { axis: Axis::Y, length: self.rows, pieces: self.pieces, across: self.columns };
+        Dimension { size, spread: Spread::Ring(ring) }
+    }
 }
 
 /// SUMMA on its own, as it was measured.

@@ -6,6 +6,7 @@
 //! [`Options::PUBLISHED`] this is the layer that was measured (rows `decode_layer_*` and `prefill_layer_*`).
 
 mod decode;
+mod exact_prefill;
 mod prefill;
 
 use serde::Serialize;
@@ -19,6 +20,7 @@ use crate::exact::first;
 use crate::feed_forward::ExpertLoad;
 use crate::options::Options;
 pub use decode::{decode_layer, exact_decode_layer};
+pub use exact_prefill::{exact_cache_handover, exact_prefill_embedding, exact_prefill_layer, exact_turn};
 pub use prefill::prefill_layer;
 
 /// How the KV cache lies on the region (decided by placement).

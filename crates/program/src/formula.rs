@@ -85,14 +85,62 @@ pub enum Formula {
         /// Where the weight has a bias, the accumulators of the first place along this axis start from it.
         bias: Option<Axis>,
     },
-    /// The same without a weight: `c += a b` over the front pieces of two operands of a systolic product.
+    /// `c += a b` over the front pieces of two operands of a systolic product, which must be the same piece. The front piece of
+    /// an operand is the first of the run that its ring holds here.
     TileProduct {
-        /// Left operand: rows, and pieces of the inner dimension.
+        /// Left operand: a ring along x shares out the elements of its rows.
         a: Operand,
-        /// Right operand: rows are elements of the inner dimension.
+        /// Right operand: a ring along y shares out its rows.
         b: Operand,
-        /// Result.
+        /// Result; it starts from zero, or from the bias of a weight.
         c: Operand,
+        /// The weight whose bias it starts from.
+        bias: Option<Role>,
+    },
+    /// The transposed product of prefill attention for the keys that are here now:
+    /// `partial[h, t] = sum over the dimensions here of q[h, d] k[t, h / group, d]`.
+    PassingScores {
+        /// Queries.
+        query: Operand,
+        /// Keys, passing by.
+        keys: Operand,
+        /// Partial sums; elements `head x cached token`.
+        partial: Operand,
+        /// Query heads that share a KV head.
+        group: u64,
+        /// Width of a head.
+        head_dim: u64,
+        /// Tokens in all.
+        tokens: u64,
+    },
+    /// In the place where a rotating reduction has ended: its sums join what is there.
+    Collect {
+        /// Sums.
+        partial: Operand,
+        /// All that has been collected.
+        whole: Operand,
+        /// Columns of a block: the root of round `n` is the place of ring number `n mod columns` in it.
+        columns: u64,
+    },
+    /// `output[h, d] += sum of scores[h, t] v[t, h / group, d]` over the front pieces of scores and values.
+    PassingValues {
+        /// Weights; a ring along x shares out the tokens.
+        scores: Operand,
+        /// Values; a ring along y shares out the tokens.
+        values: Operand,
+        /// Result.
+        output: Operand,
+        /// Query heads that share a KV head.
+        group: u64,
+        /// Width of a head.
+        head_dim: u64,
+    },
+    /// Copy of what lies here, to where it will be moved from.
+    Load {
+        /// Source.
+        source: Operand,
+        /// Target.
+        target: Operand,
     },
     /// `sums[e / width] = sum of x[e]^2` over the elements that lie here.
     SumOfSquares {
@@ -232,7 +280,7 @@ pub enum Formula {
         /// Whether the weights are divided by their sum.
         normalise: bool,
     },
-    /// Rows of the embedding table, in the places that hold them.
+    /// Rows of the embedding table in the places that hold them, zeros in the others.
     Lookup {
         /// A row for each token.
         rows: Operand,

@@ -87,6 +87,15 @@ pub enum Spread {
         /// Groups of columns that share the sequence; one part for each.
         groups: Digit,
     },
+    /// The same tokens for all groups of columns together: what a row of the region holds of such a cache.
+    LevelledRows {
+        /// Rows of the region.
+        rows: u64,
+        /// Groups of columns that share the sequence.
+        groups: u64,
+    },
+    /// What lies in all of several spreads.
+    Meet(Vec<Spread>),
     /// Pieces of a systolic product: `size` is cut evenly into `pieces`; a place of a ring that is folded by interleaving
     /// holds a run of them, rotated by the run of its line.
     Ring(Ring),
@@ -179,6 +188,21 @@ impl Spread {
             }
             Self::Listed(indices) => indices.clone(),
             Self::Levelled { rows, groups } => levelled(size, *rows, groups, place),
+            Self::LevelledRows { rows, groups } => {
+                let groups = (*groups).max(1);
+                let group = |number: u64| {
+                    let one = Digit { axis: Axis::X, modulus: 0, limit: u64::MAX, stride: 1, parts: groups };
+                    levelled(size, *rows, &one, (number, place.1))
+                };
+                let mut tokens: Vec<u64> = (0..groups).flat_map(group).collect();
+                tokens.sort_unstable();
+                tokens
+            }
+            Self::Meet(spreads) => {
+                let mut spreads = spreads.iter().map(|spread| spread.indices(size, place));
+                let first = spreads.next().unwrap_or_default();
+                spreads.fold(first, |common, other| common.into_iter().filter(|index| other.contains(index)).collect())
+            }
             Self::Ring(ring) => {
                 ring.pieces_at(place).into_iter().flat_map(|piece| ring.elements_of(size, piece)).collect()
             }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 use wafersim_spec::DataType;
+use wafersim_spec::model::Role;
 
 use crate::buffer::{Buffer, BufferId, Color};
 use crate::formula::{Weight, WeightId};
@@ -61,6 +62,8 @@ pub struct Program {
     pub buffers: Vec<Buffer>,
     /// Weights, by [`WeightId`]; none in programs that are written for their cost alone.
     pub weights: Vec<Weight>,
+    /// Buffers that hold a matrix when the program starts, since it will be moved: the first field is the weight of a role.
+    pub residents: Vec<(BufferId, Role)>,
     /// Number of colors used so far.
     colors: u32,
     /// The operators in order.
@@ -70,7 +73,15 @@ pub struct Program {
 impl Program {
     /// An empty program.
     pub fn new(name: impl Into<String>, region: Region) -> Self {
-        Self { name: name.into(), region, buffers: Vec::new(), weights: Vec::new(), colors: 0, body: Vec::new() }
+        Self {
+            name: name.into(),
+            region,
+            buffers: Vec::new(),
+            weights: Vec::new(),
+            residents: Vec::new(),
+            colors: 0,
+            body: Vec::new(),
+        }
     }
 
     /// Declares a buffer: `elements` in the fullest processing element.

@@ -15,6 +15,7 @@ mod attention;
 mod compute;
 mod norm;
 mod prepared;
+mod ring;
 mod rounding;
 mod run;
 mod state;

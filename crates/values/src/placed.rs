@@ -1,12 +1,16 @@
 //! A model on a grid: the exact programs of its layers, one after the other, and what they leave behind.
 //!
 //! Each layer has a region of the grid's size to itself, as on a wafer; between two programs the residual stream goes from the
-//! last region to the next as it lies. The prompt goes through the decode programs token by token.
+//! last region to the next as it lies. A prompt goes through the programs of prefill as one chunk, or through those of decode
+//! token by token.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use wafersim_kernels::feed_forward::ExpertLoad;
-use wafersim_kernels::{Exact, ExpertShape, KvShape, LayerShape, Options, exact_decode_layer, head};
+use wafersim_kernels::{
+    Exact, ExactError, ExpertShape, KvShape, LayerShape, Options, exact_cache_handover, exact_decode_layer,
+    exact_prefill_embedding, exact_prefill_layer, exact_turn, head,
+};
 use wafersim_place::{CellGrid, KvLayout, KvLayoutChoice};
 use wafersim_program::{BufferId, Operand, Program, Region};
 use wafersim_spec::model::{Attention, FeedForward, Layer};
@@ -75,9 +79,14 @@ pub fn run(
     let mut record = Record { prompt: prompt.to_vec(), ..Record::default() };
     let all = prompt.len() as u64 + steps;
     let mut next = 0;
-    for (position, token) in (0u64..).zip(prompt) {
-        progress(position, all);
-        next = placed.token(*token, position, "prefill", &mut record)?;
+    match setup.prefill {
+        Prefill::Chunk => next = placed.chunk(prompt, &mut record)?,
+        Prefill::Tokens => {
+            for (position, token) in (0u64..).zip(prompt) {
+                progress(position, all);
+                next = placed.token(*token, position, "prefill", &mut record)?;
+            }
+        }
     }
     for layer in 0..checkpoint.model.layers.len() {
         placed.record_cache(layer, prompt.len() as u64, &mut record)?;
@@ -167,28 +176,120 @@ impl<'a> Placed<'a> {
 
     /// The exact program of a layer for the token at `position`.
     fn program(&self, layer: usize, position: u64, chosen: Vec<Vec<u64>>) -> Result<Program, ValuesError> {
-        let model = &self.checkpoint.model;
-        let clustered = !self.cells[layer].is_empty();
-        let first = self.cells[layer].first().copied().unwrap_or(Region::new(0, 0, 1, 1));
-        let shape = LayerShape {
-            layer: &model.layers[layer],
-            hidden: model.hidden,
-            region: Region::new(0, 0, self.setup.columns, self.setup.rows),
+        Ok(exact_decode_layer(&self.shape(layer, 1, position + 1), &self.exact(layer, chosen))?)
+    }
+
+    /// The shape of a layer for `tokens` tokens, the last of which sees `context` tokens before the first.
+    fn shape(&self, layer: usize, tokens: u64, context: u64) -> LayerShape<'a> {
+        let first = self.cells[layer].first().copied();
+        LayerShape {
+            layer: &self.checkpoint.model.layers[layer],
+            hidden: self.checkpoint.model.hidden,
+            region: self.region(),
             kv: self.kv[layer],
-            experts: if clustered {
-                ExpertShape::Clustered { columns: first.columns, rows: first.rows }
-            } else {
-                ExpertShape::Spread
-            },
+            experts: first
+                .map_or(ExpertShape::Spread, |cell| ExpertShape::Clustered { columns: cell.columns, rows: cell.rows }),
             precision: self.setup.precision,
-            tokens: 1,
-            context: position + 1,
+            tokens,
+            context,
             key_block: u64::MAX,
             load: ExpertLoad { pairs: 1, distinct: 1, busiest: 1 },
             options: self.setup.options,
+        }
+    }
+
+    fn exact(&self, layer: usize, chosen: Vec<Vec<u64>>) -> Exact {
+        Exact { norm_epsilon: self.checkpoint.model.norm_epsilon, cells: self.cells[layer].clone(), chosen }
+    }
+
+    fn region(&self) -> Region {
+        Region::new(0, 0, self.setup.columns, self.setup.rows)
+    }
+
+    /// A whole prompt through the programs of prefill. Returns the next token.
+    fn chunk(&mut self, prompt: &[u64], record: &mut Record) -> Result<u64, ValuesError> {
+        let model = &self.checkpoint.model;
+        let (region, precision, options) = (self.region(), self.setup.precision, self.setup.options);
+        let tokens = prompt.len() as u64;
+        let (hidden, vocabulary) = (model.hidden, model.vocabulary);
+        let program = exact_prefill_embedding(region, hidden, vocabulary, prompt, precision, options);
+        let (prepared, machine) = self.whole(program, 0, Vec::new())?;
+        let tap = Tap { prepared: &prepared, machine: &machine };
+        tap.rows(record, "prefill.embed", "residual", 0)?;
+        let mut stream = tap.tiles("residual")?;
+        for layer in 0..model.layers.len() {
+            stream = self.prefill_layer(layer, tokens, stream, record)?;
+        }
+        let program = exact_turn(region, hidden, tokens, precision, options);
+        let (prepared, machine) = self.whole(program, 0, vec![("residual", stream)])?;
+        let x = Tap { prepared: &prepared, machine: &machine }.tiles("head.x")?;
+        let norm = (options, model.norm_epsilon);
+        let program = head::exact_lm_head(region, hidden, vocabulary, tokens, precision, norm)?;
+        let (prepared, machine) = self.whole(program, 0, vec![("head.x", x)])?;
+        let tap = Tap { prepared: &prepared, machine: &machine };
+        tap.rows(record, "prefill.final_norm", "head.normed", 0)?;
+        tap.rows(record, "prefill.logits", "head.logits", 0)?;
+        Ok(tap.of("sampling.best", 0)?.last().map_or(0, |number| *number as u64))
+    }
+
+    /// A program from its start to its end.
+    fn whole(
+        &mut self,
+        program: Program,
+        layer: usize,
+        inputs: Vec<(&str, Vec<Vec<Tile>>)>,
+    ) -> Result<(Prepared, Machine), ValuesError> {
+        let prepared = Prepared::new(program);
+        let mut machine = Machine::new(&prepared);
+        for (name, tiles) in inputs {
+            fill(&prepared, &mut machine, name, tiles)?;
+        }
+        execute(&prepared, &mut machine, &mut self.tiles, layer, 0..usize::MAX)?;
+        Ok((prepared, machine))
+    }
+
+    fn prefill_layer(
+        &mut self,
+        layer: usize,
+        tokens: u64,
+        stream: Vec<Vec<Tile>>,
+        record: &mut Record,
+    ) -> Result<Vec<Vec<Tile>>, ValuesError> {
+        let is_moe = matches!(self.checkpoint.model.layers[layer].feed_forward, FeedForward::Moe(_));
+        let program = exact_prefill_layer(&self.shape(layer, tokens, 0), &self.exact(layer, Vec::new()))?;
+        let (prepared, machine) = if self.cells[layer].is_empty() {
+            self.whole(program, layer, vec![("residual", stream)])?
+        } else {
+            let before = Prepared::new(program);
+            let mut machine = Machine::new(&before);
+            fill(&before, &mut machine, "residual", stream)?;
+            let write = |placed: &Self, chosen: Vec<Vec<u64>>| {
+                exact_prefill_layer(&placed.shape(layer, tokens, 0), &placed.exact(layer, chosen))
+            };
+            let after = self.routed(layer, before, &mut machine, write)?;
+            (after, machine)
         };
-        let exact = Exact { norm_epsilon: model.norm_epsilon, cells: self.cells[layer].clone(), chosen };
-        Ok(exact_decode_layer(&shape, &exact)?)
+        let tap = Tap { prepared: &prepared, machine: &machine };
+        let name = |kind: &str| format!("prefill.layer{layer}.{kind}");
+        tap.rows(record, &name("attn_out"), "attention.projected", 0)?;
+        tap.rows(record, &name("moe_in"), "feed_forward.normed", 0)?;
+        if is_moe {
+            tap.rows(record, &name("router_logits"), "router.all_scores", 0)?;
+            tap.rows(record, &name("router_experts"), "router.choice", 0)?;
+            tap.rows(record, &name("router_weights"), "router.choice", 1)?;
+        }
+        tap.rows(record, &name("moe_out"), if is_moe { "experts.returned" } else { "feed_forward.output" }, 0)?;
+        tap.rows(record, &name("out"), "residual", 0)?;
+        let stream = tap.tiles("residual")?;
+
+        let inputs = ["attention.key", "attention.value"].map(|name| tap.tiles(name).map(|tiles| (name, tiles)));
+        let inputs = inputs.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let program = exact_cache_handover(&self.shape(layer, tokens, 0), &self.exact(layer, Vec::new()))?;
+        let (prepared, machine) = self.whole(program, layer, inputs)?;
+        let tap = Tap { prepared: &prepared, machine: &machine };
+        let (keys, values) = (tap.tiles("kv.keys")?, tap.tiles("kv.values")?);
+        self.caches[layer] = keys.into_iter().zip(values).map(|(keys, values)| [keys, values].concat()).collect();
+        Ok(stream)
     }
 
     /// One token through the model. Returns the next one.
@@ -243,7 +344,10 @@ impl<'a> Placed<'a> {
             fill(&prepared, &mut machine, "kv.before", cache)?;
         }
         let prepared = if clustered {
-            self.routed(layer, position, prepared, &mut machine)?
+            let write = |placed: &Self, chosen: Vec<Vec<u64>>| {
+                exact_decode_layer(&placed.shape(layer, 1, position + 1), &placed.exact(layer, chosen))
+            };
+            self.routed(layer, prepared, &mut machine, write)?
         } else {
             execute(&prepared, &mut machine, &mut self.tiles, layer, 0..usize::MAX)?;
             prepared
@@ -270,18 +374,20 @@ impl<'a> Placed<'a> {
     fn routed(
         &mut self,
         layer: usize,
-        position: u64,
         before: Prepared,
         machine: &mut Machine,
+        write: impl Fn(&Self, Vec<Vec<u64>>) -> Result<Program, ExactError>,
     ) -> Result<Prepared, ValuesError> {
         let is_router = |node: &wafersim_program::Node| matches!(node, wafersim_program::Node::Operator { name, .. } if name == "router");
         let Some(router) = before.program.body.iter().position(is_router) else {
             return Err(bug(&before, "there is no router".into()));
         };
         execute(&before, machine, &mut self.tiles, layer, 0..router + 1)?;
+        let choice = Operand::new(buffer(&before, "router.choice")?, 0);
+        let width = before.field(choice).map_err(|problem| bug(&before, problem))?.row_size().max(1) as usize;
         let experts = Tap { prepared: &before, machine }.of("router.choice", 0)?;
-        let chosen = vec![experts.into_iter().map(|expert| expert as u64).collect()];
-        let after = Prepared::new(self.program(layer, position, chosen)?);
+        let of_token = |row: &[f64]| row.iter().map(|expert| *expert as u64).collect();
+        let after = Prepared::new(write(self, experts.chunks(width).map(of_token).collect())?);
         let known = buffer(&before, "router.choice")?.0 as usize;
         if before.program.body.get(..=router) != after.program.body.get(..=router)
             || before.program.buffers.get(..=known) != after.program.buffers.get(..=known)
@@ -351,6 +457,16 @@ impl Tap<'_> {
         let operand = Operand::new(buffer(self.prepared, name)?, field);
         let tensor = self.machine.gather(self.prepared, operand).map_err(|problem| bug(self.prepared, problem))?;
         Ok(tensor.into_iter().map(f64::from).collect())
+    }
+
+    /// Records the rows of a tensor.
+    fn rows(&self, record: &mut Record, kind: &str, name: &str, field: u32) -> Result<(), ValuesError> {
+        let operand = Operand::new(buffer(self.prepared, name)?, field);
+        let width = self.prepared.field(operand).map_err(|problem| bug(self.prepared, problem))?.row_size().max(1);
+        for row in self.of(name, field)?.chunks(width as usize) {
+            record.push_row(kind.to_owned(), row.iter().copied());
+        }
+        Ok(())
     }
 
     fn tiles(&self, name: &str) -> Result<Vec<Vec<Tile>>, ValuesError> {

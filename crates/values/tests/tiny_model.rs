@@ -58,9 +58,14 @@ fn the_placed_program_is_the_model() {
     let (checkpoint, reference) = (checkpoint(), reference());
     for (columns, rows) in [(4, 4), (1, 1), (5, 7), (8, 3), (3, 8), (16, 4), (12, 12)] {
         for experts in [ExpertPlacement::Spread, ExpertPlacement::Clustered] {
-            let placed = run(&checkpoint, &setup(columns, rows, experts), &reference.prompt, 8, |_, _| ()).unwrap();
-            let comparison = compare(&placed, &reference, Tolerance::FP32);
-            assert!(comparison.is_within(), "{columns} x {rows}, {experts:?}: {comparison:#?}");
+            for prefill in [Prefill::Chunk, Prefill::Tokens] {
+                let setup = Setup { prefill, ..setup(columns, rows, experts) };
+                let placed = run(&checkpoint, &setup, &reference.prompt, 8, |_, _| ());
+                let what = format!("{columns} x {rows}, {experts:?}, {prefill:?}");
+                let placed = placed.unwrap_or_else(|error| panic!("{what}: {error}"));
+                let comparison = compare(&placed, &reference, Tolerance::FP32);
+                assert!(comparison.is_within(), "{what}: {comparison:#?}");
+            }
         }
     }
 }

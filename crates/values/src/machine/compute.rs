@@ -8,6 +8,7 @@ use wafersim_spec::model::Role;
 use super::attention;
 use super::norm;
 use super::prepared::Prepared;
+use super::ring;
 use super::rounding::Rounding;
 use super::state::{PeState, Tile};
 use super::weights::Tiles;
@@ -22,6 +23,8 @@ pub struct Context<'a> {
     pub tiles: &'a Tiles<'a>,
     /// Number of the layer.
     pub layer: usize,
+    /// Round of the innermost loop.
+    pub round: u64,
 }
 
 impl Context<'_> {
@@ -92,11 +95,8 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
             let place: Place = (pe.column - region.x, pe.row - region.y);
             let held = table.spread.indices(table.size, place);
             let mut tile = context.prepared.fresh(*rows, context.index(pe), 0.0)?;
-            if tokens.iter().any(|token| !held.contains(token)) {
-                return Ok(());
-            }
             let inner = Arc::clone(&tile.inner);
-            for (row, token) in tokens.iter().enumerate() {
+            for (row, token) in tokens.iter().enumerate().filter(|(_, token)| held.contains(token)) {
                 for (value, element) in tile.row_mut(row).iter_mut().zip(inner.iter()) {
                     *value = context.tiles.embedding(*token, *element)?;
                 }
@@ -109,7 +109,15 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
         Formula::Enter { before, entry, new, after, token } => {
             attention::enter(context, pe, (*before, *entry, *after), *new, *token)
         }
-        Formula::TileProduct { a, b, c } => tile_product(context, pe, *a, *b, *c),
+        Formula::TileProduct { a, b, c, bias } => ring::tile_product(context, pe, (*a, *b, *c), *bias),
+        Formula::PassingScores { query, keys, partial, group, head_dim, tokens } => {
+            ring::passing_scores(context, pe, (*query, *keys, *partial), (*group, *head_dim, *tokens))
+        }
+        Formula::Collect { partial, whole, columns } => ring::collect(context, pe, (*partial, *whole), *columns),
+        Formula::PassingValues { scores, values, output, group, head_dim } => {
+            ring::passing_values(context, pe, (*scores, *values, *output), (*group, *head_dim))
+        }
+        Formula::Load { source, target } => ring::load(context, pe, *source, *target),
         Formula::Select { source, target } => {
             let tile = select(pe.tile(*source)?, context.prepared.fresh(*target, context.index(pe), 0.0)?)?;
             pe.put(*target, tile);
@@ -213,30 +221,6 @@ fn product(
         }
     }
     pe.put(y, result);
-    Ok(())
-}
-
-/// `c += a b` over what both hold: the inner numbers of `a` must be the rows of `b`.
-fn tile_product(context: &Context<'_>, pe: &mut PeState, a: Operand, b: Operand, c: Operand) -> Result<(), String> {
-    let rounding = context.rounding(c.buffer);
-    let index = context.index(pe);
-    let mut result = match pe.tile(c) {
-        Ok(known) => known.clone(),
-        Err(_) => context.prepared.fresh(c, index, 0.0)?,
-    };
-    let (left, right) = (pe.tile(a)?, pe.tile(b)?);
-    if left.inner != right.rows {
-        return Err("the pieces of two operands that meet are not the same".into());
-    }
-    if result.rows != left.rows || result.inner != right.inner {
-        return Err("a product does not fit its result".into());
-    }
-    for row in 0..left.rows.len() {
-        for (k, value) in left.row(row).iter().enumerate() {
-            rounding.accumulate(result.row_mut(row), *value, right.row(k));
-        }
-    }
-    pe.put(c, result);
     Ok(())
 }
 

@@ -1,10 +1,11 @@
 //! Running a program: its nodes in order, over all processing elements of the region.
 
 use rayon::prelude::*;
-use wafersim_program::{Action, Formula, Node, Operand, Step};
+use wafersim_program::{Action, Formula, Node, Operand, Root, Step};
 
 use super::compute::{Context, compute_at};
 use super::prepared::Prepared;
+use super::ring;
 use super::state::{PeState, Tile};
 use super::transfer::transfer;
 use super::weights::Tiles;
@@ -83,18 +84,38 @@ pub fn execute(
     layer: usize,
     operators: std::ops::Range<usize>,
 ) -> Result<(), ValuesError> {
+    if operators.start == 0 {
+        residents(prepared, machine, tiles, layer)?;
+    }
     let body = prepared.program.body.iter().take(operators.end).skip(operators.start);
     for node in body {
         let name = match node {
             Node::Operator { name, .. } => name.as_ref(),
             _ => "other",
         };
-        let mut running = Running { prepared, machine, tiles, layer };
+        let mut running = Running { prepared, machine, tiles, layer, round: 0, systolic: false };
         running.node(node).map_err(|problem| match problem {
             Problem::Values(error) => error,
             Problem::Program(problem) => {
                 ValuesError::Program { program: prepared.program.name.clone(), operator: name.to_owned(), problem }
             }
+        })?;
+    }
+    Ok(())
+}
+
+/// Puts matrices that the program will move into their buffers.
+fn residents(prepared: &Prepared, machine: &mut Machine, tiles: &Tiles<'_>, layer: usize) -> Result<(), ValuesError> {
+    for (buffer, role) in &prepared.program.residents {
+        let operand = Operand::new(*buffer, 0);
+        let name = Context { prepared, tiles, layer, round: 0 }.name(*role, 0);
+        let checkpoint = tiles.checkpoint();
+        machine.pes.par_iter_mut().enumerate().try_for_each(|(index, pe)| {
+            let Some((rows, inner)) = prepared.held(operand, index) else { return Ok(()) };
+            let values = checkpoint.tile(name, rows, inner)?.into_raw_vec_and_offset().0;
+            let values = ring::rounded(prepared, *buffer, values);
+            pe.put(operand, Tile { rows: rows.clone(), inner: inner.clone(), values });
+            Ok::<(), ValuesError>(())
         })?;
     }
     Ok(())
@@ -110,6 +131,10 @@ struct Running<'a, 'b> {
     machine: &'a mut Machine,
     tiles: &'a mut Tiles<'b>,
     layer: usize,
+    /// Round of the innermost loop.
+    round: u64,
+    /// Whether that is a systolic one.
+    systolic: bool,
 }
 
 impl Running<'_, '_> {
@@ -120,23 +145,45 @@ impl Running<'_, '_> {
             Node::Operator { body, .. } | Node::Sequence(body) | Node::Parallel(body) => {
                 body.iter().try_for_each(|node| self.node(node))
             }
-            Node::Systolic { times, compute, transfers, after } => (0..*times).try_for_each(|_| {
-                self.node(compute)?;
-                transfers.iter().chain(after).try_for_each(|step| self.step(step))
-            }),
-            Node::Repeat { times, body } => (0..*times).try_for_each(|_| self.node(body)),
+            Node::Systolic { times, compute, transfers, after } => {
+                let outer = (self.round, self.systolic);
+                for round in 0..*times {
+                    (self.round, self.systolic) = (round, true);
+                    self.node(compute)?;
+                    transfers.iter().chain(after).try_for_each(|step| self.step(step))?;
+                }
+                (self.round, self.systolic) = outer;
+                Ok(())
+            }
+            Node::Repeat { times, body } => {
+                let outer = (self.round, self.systolic);
+                for round in 0..*times {
+                    (self.round, self.systolic) = (round, false);
+                    self.node(body)?;
+                }
+                (self.round, self.systolic) = outer;
+                Ok(())
+            }
         }
     }
 
     fn step(&mut self, step: &Step) -> Result<(), Problem> {
         let Action::Compute(compute) = &step.action else {
-            return transfer(self.prepared, &mut self.machine.pes, step).map_err(Problem::Program);
+            let pes = &mut self.machine.pes;
+            let moved = match (&step.action, ring::ring_shift(step)) {
+                (_, Some(moved)) => ring::shift(self.prepared, pes, step, moved, !self.systolic),
+                (Action::ChainReduce(chain), _) if chain.root == Root::Rotating => {
+                    ring::rotating(self.prepared, pes, step, chain, self.round)
+                }
+                _ => transfer(self.prepared, pes, step),
+            };
+            return moved.map_err(Problem::Program);
         };
         let Some(formula) = &compute.formula else {
             return Err(Problem::Program(format!("{:?} does not say what it computes with", compute.math)));
         };
         self.bring_weights(formula)?;
-        let context = Context { prepared: self.prepared, tiles: self.tiles, layer: self.layer };
+        let context = Context { prepared: self.prepared, tiles: self.tiles, layer: self.layer, round: self.round };
         let region = step.region;
         let columns = region.x..region.x + region.columns;
         let rows = region.y..region.y + region.rows;
@@ -147,8 +194,9 @@ impl Running<'_, '_> {
 
     /// Weights that a formula needs and that are not in place yet.
     fn bring_weights(&mut self, formula: &Formula) -> Result<(), Problem> {
-        let name =
-            |role, copy| Context { prepared: self.prepared, tiles: self.tiles, layer: self.layer }.name(role, copy);
+        let name = |role, copy| {
+            Context { prepared: self.prepared, tiles: self.tiles, layer: self.layer, round: 0 }.name(role, copy)
+        };
         match formula {
             Formula::Product { weight, chosen, bias, .. } => {
                 let Some(declared) = self.prepared.program.weights.get(weight.0 as usize) else { return Ok(()) };
@@ -180,6 +228,10 @@ impl Running<'_, '_> {
                     self.tiles.read_vector(name, true).map_err(Problem::Values)?;
                 }
                 Ok(())
+            }
+            Formula::TileProduct { bias: Some(role), .. } => {
+                let name = name(*role, 0);
+                self.tiles.read_vector(name, true).map_err(Problem::Values)
             }
             Formula::RmsScale { gain: (role, copy), .. } | Formula::Gain { gain: (role, copy), .. } => {
                 let name = name(*role, *copy);

@@ -1,8 +1,9 @@
 //! The memory of a processing element.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use wafersim_program::{BufferId, Operand};
+use wafersim_program::{Axis, BufferId, Operand};
 
 /// Numbers of rows, or of elements of a row.
 pub type Numbers = Arc<[u32]>;
@@ -58,12 +59,14 @@ pub struct PeState {
     pub row: u64,
     /// Tiles by buffer and field.
     pub buffers: Vec<Vec<Tile>>,
+    /// Of buffers that move around rings, the pieces that lie here, by axis; the first is the one in front.
+    pub queues: BTreeMap<(BufferId, Axis), Vec<u64>>,
 }
 
 impl PeState {
     /// A processing element with empty memory for so many buffers.
     pub fn new(column: u64, row: u64, buffers: usize) -> Self {
-        Self { column, row, buffers: vec![Vec::new(); buffers] }
+        Self { column, row, buffers: vec![Vec::new(); buffers], queues: BTreeMap::new() }
     }
 
     /// A tile.
