@@ -1,7 +1,7 @@
 //! A placed run against a reference: the largest deviation of each kind of tensor.
 
 use serde::Serialize;
-use wafersim_values::{Comparison, Record};
+use wafersim_values::{Comparison, Record, Tolerance};
 
 use crate::error::ReportError;
 use crate::grid::{Grid, Side};
@@ -24,6 +24,8 @@ pub struct ValuesRun {
     pub generated: Vec<u64>,
     /// Whether everything is within its tolerance.
     pub within: bool,
+    /// What was allowed.
+    pub tolerance: Tolerance,
     /// By kind of tensor.
     #[serde(flatten)]
     pub comparison: Comparison,
@@ -31,7 +33,12 @@ pub struct ValuesRun {
 
 impl ValuesRun {
     /// A run and its comparison.
-    pub fn new(model: &str, placed: String, reference: String, run: &Record, comparison: Comparison) -> Self {
+    pub fn new(
+        model: &str,
+        (placed, reference): (String, String),
+        run: &Record,
+        (comparison, tolerance): (Comparison, Tolerance),
+    ) -> Self {
         Self {
             model: model.to_owned(),
             placed,
@@ -39,6 +46,7 @@ impl ValuesRun {
             prompt: run.prompt.clone(),
             generated: run.generated.clone(),
             within: comparison.is_within(),
+            tolerance,
             comparison,
         }
     }
@@ -59,13 +67,13 @@ pub fn text(run: &ValuesRun) -> String {
         ("tensor", Side::Left),
         ("elements", Side::Right),
         ("largest deviation", Side::Right),
-        ("tolerance", Side::Right),
+        ("relative", Side::Right),
         ("largest value", Side::Right),
+        ("tolerance", Side::Right),
         ("within", Side::Left),
-        ("worst in", Side::Left),
     ]);
     for kind in &run.comparison.deviations {
-        let is_choice = matches!(kind.kind.as_str(), "generated_ids" | "router_experts");
+        let is_choice = kind.is_choice();
         let figure = |value: f64| match value {
             value if value.is_infinite() => "any".to_owned(),
             value if is_choice => format!("{value:.0} differ"),
@@ -75,10 +83,10 @@ pub fn text(run: &ValuesRun) -> String {
             kind.kind.clone(),
             whole(kind.elements),
             figure(kind.largest),
+            if is_choice { String::new() } else { figure(kind.relative) },
+            if is_choice { String::new() } else { figure(kind.magnitude) },
             figure(kind.tolerance),
-            if is_choice { String::new() } else { format!("{:.2e}", kind.magnitude) },
-            if kind.within { "yes" } else { "NO" }.to_owned(),
-            kind.worst.clone(),
+            if kind.within { "yes".to_owned() } else { format!("NO: {}", kind.worst) },
         ]);
     }
     text.push_str(&grid.text());
@@ -92,7 +100,11 @@ pub fn text(run: &ValuesRun) -> String {
     } else {
         "OUT OF TOLERANCE: the placed program is not the reference."
     };
-    text + &wrapped("", verdict)
+    let held = match run.tolerance {
+        Tolerance::Elements { .. } => "the largest deviation",
+        Tolerance::Whole(_) => "the relative error of a kind as a whole (a guess for rounded formats)",
+    };
+    text + &wrapped("", &format!("The tolerance holds for {held}. {verdict}"))
 }
 
 /// The run for programs: the fields of [`ValuesRun`].

@@ -39,7 +39,7 @@ impl WeightName {
     }
 
     /// The name of its tensor in Hugging Face checkpoints, without `.weight` or `.bias`.
-    fn tensor(self, tied: bool) -> String {
+    pub fn tensor(self, tied: bool) -> String {
         let Self { layer, role, copy } = self;
         let in_layer = |name: &str| format!("model.layers.{layer}.{name}");
         match role {

@@ -15,6 +15,8 @@ pub struct Deviation {
     pub elements: u64,
     /// Largest absolute difference; of numbers of experts or tokens, how many differ.
     pub largest: f64,
+    /// `sqrt(sum of squared differences / sum of squares of the reference)`.
+    pub relative: f64,
     /// Largest magnitude in the reference.
     pub magnitude: f64,
     /// What is allowed.
@@ -25,47 +27,68 @@ pub struct Deviation {
     pub within: bool,
 }
 
-/// What is allowed, by kind of tensor.
+/// What is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Tolerance {
-    /// Of logits, absolute.
-    pub logits: f64,
-    /// Of the router's weights, absolute.
-    pub router_weights: f64,
-    /// Of all other tensors, relative to the largest magnitude of their kind where that is above 1.
-    pub others: f64,
-    /// Whether chosen experts and generated tokens must be the same.
-    pub exact_choices: bool,
+#[serde(rename_all = "snake_case")]
+pub enum Tolerance {
+    /// Every single element, and every choice: for sums of 32 bit in another order.
+    Elements {
+        /// Of logits, absolute.
+        logits: f64,
+        /// Of the router's weights, absolute.
+        router_weights: f64,
+        /// Of all other tensors, relative to the largest magnitude of their kind where that is above 1.
+        others: f64,
+    },
+    /// The relative error of a kind as a whole, `sqrt(sum of squared differences / sum of squares)`: for rounded formats.
+    /// There, scores that are nearer to each other than the rounding have no order: an expert or a token is chosen differently
+    /// now and then, single elements differ as much as they are large, and choices are counted without a limit.
+    Whole(f64),
 }
 
 impl Tolerance {
-    /// What 32-bit sums in another order are held to: the reference's own 32-bit run is 4.1e-6 from a 64-bit one.
-    pub const FP32: Self = Self { logits: 1e-4, router_weights: 5e-6, others: 1e-4, exact_choices: true };
+    /// Sums of 32 bit in another order: the reference's own 32-bit run is 4.1e-6 from a 64-bit one.
+    pub const FP32: Self = Self::Elements { logits: 1e-4, router_weights: 5e-6, others: 1e-4 };
 
-    /// What numbers of `bits` of precision are held to: `share` of the largest magnitude. Choices may differ, since scores that
-    /// are nearer to each other than the rounding have no order.
-    pub const fn rounded(share: f64) -> Self {
-        Self { logits: share, router_weights: share, others: share, exact_choices: false }
-    }
-
-    /// The tolerance of a run in a data type. In 16 bit a guess from runs of the tiny model, about four times what they measure:
-    /// errors of thousands of roundings add up, and no bound of them is tight.
+    /// The tolerance of a run in a data type. In 16 bit a guess, about three times what the tiny model measures: errors of
+    /// thousands of roundings add up, and no bound of them is tight.
     pub const fn of_type(data_type: wafersim_spec::DataType) -> Self {
         match data_type {
             wafersim_spec::DataType::Fp32 => Self::FP32,
-            wafersim_spec::DataType::Bf16 => Self::rounded(0.5),
-            _ => Self::rounded(0.05),
+            wafersim_spec::DataType::Bf16 => Self::Whole(0.2),
+            _ => Self::Whole(0.02),
         }
     }
 
-    fn of(&self, kind: &str, magnitude: f64) -> f64 {
-        match kind {
-            "generated_ids" | "router_experts" if self.exact_choices => 0.0,
-            "generated_ids" | "router_experts" => f64::INFINITY,
-            "router_weights" => self.router_weights,
-            "logits" | "logits_f64" if self.exact_choices => self.logits,
-            _ => self.others * magnitude.max(1.0),
+    /// The same kind of tolerance with another figure.
+    #[must_use]
+    pub const fn with(self, figure: f64) -> Self {
+        match self {
+            Self::Elements { .. } => Self::Elements { logits: figure, router_weights: figure, others: figure },
+            Self::Whole(_) => Self::Whole(figure),
         }
+    }
+
+    /// What is allowed of a kind, and what it is held against.
+    fn judge(&self, deviation: &Deviation) -> (f64, f64) {
+        let is_choice = deviation.is_choice();
+        match self {
+            Self::Elements { .. } if is_choice => (0.0, deviation.largest),
+            Self::Elements { router_weights, .. } if deviation.kind == "router_weights" => {
+                (*router_weights, deviation.largest)
+            }
+            Self::Elements { logits, .. } if deviation.kind.starts_with("logits") => (*logits, deviation.largest),
+            Self::Elements { others, .. } => (others * deviation.magnitude.max(1.0), deviation.largest),
+            Self::Whole(_) if is_choice => (f64::INFINITY, deviation.largest),
+            Self::Whole(share) => (*share, deviation.relative),
+        }
+    }
+}
+
+impl Deviation {
+    /// Whether it counts choices (of experts, of tokens).
+    pub fn is_choice(&self) -> bool {
+        matches!(self.kind.as_str(), "generated_ids" | "router_experts")
     }
 }
 
@@ -94,6 +117,7 @@ impl Comparison {
 pub fn compare(run: &Record, reference: &Record, tolerance: Tolerance) -> Comparison {
     let mut kinds: BTreeMap<String, Deviation> = BTreeMap::new();
     let mut missing = Vec::new();
+    let mut sums: BTreeMap<String, (f64, f64)> = BTreeMap::new();
     let ids = |list: &[u64]| Recorded { shape: vec![list.len()], values: list.iter().map(|id| *id as f64).collect() };
     note(&mut kinds, "generated_ids", "generated_ids", &ids(&run.generated), &ids(&reference.generated));
     for (name, wanted) in &reference.tensors {
@@ -102,6 +126,12 @@ pub fn compare(run: &Record, reference: &Record, tolerance: Tolerance) -> Compar
             Some(have) if have.shape == wanted.shape => {
                 let kind = name.rsplit('.').next().unwrap_or(name);
                 note(&mut kinds, kind, name, have, wanted);
+                let sum = sums.entry(kind.to_owned()).or_default();
+                for (have, wanted) in have.values.iter().zip(&wanted.values) {
+                    let square = (have - wanted).powi(2);
+                    sum.0 += if square.is_nan() { f64::INFINITY } else { square };
+                    sum.1 += wanted.powi(2);
+                }
             }
             _ => missing.push(name.clone()),
         }
@@ -111,8 +141,11 @@ pub fn compare(run: &Record, reference: &Record, tolerance: Tolerance) -> Compar
     }
     let mut deviations: Vec<Deviation> = kinds.into_values().collect();
     for deviation in &mut deviations {
-        deviation.tolerance = tolerance.of(&deviation.kind, deviation.magnitude);
-        deviation.within = deviation.largest <= deviation.tolerance;
+        let squares = sums.get(&deviation.kind).copied().unwrap_or((f64::INFINITY, 0.0));
+        deviation.relative = if squares.0 > 0.0 { (squares.0 / squares.1).sqrt() } else { 0.0 };
+        let (allowed, value) = tolerance.judge(deviation);
+        deviation.tolerance = allowed;
+        deviation.within = value <= allowed;
     }
     Comparison { deviations, missing }
 }
@@ -122,6 +155,7 @@ fn note(kinds: &mut BTreeMap<String, Deviation>, kind: &str, name: &str, have: &
         kind: kind.to_owned(),
         elements: 0,
         largest: 0.0,
+        relative: 0.0,
         magnitude: 0.0,
         tolerance: 0.0,
         worst: name.to_owned(),

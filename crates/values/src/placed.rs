@@ -63,7 +63,8 @@ pub fn random_prompt(vocabulary: u64, tokens: u64, seed: u64) -> Vec<u64> {
 /// Keys and values of a layer, by processing element.
 type Cache = Vec<Vec<Tile>>;
 
-/// Runs the prompt and `steps` greedy decode steps as placed. `progress` is told how many tokens are done, of how many.
+/// Runs the prompt and `steps` greedy decode steps as placed. Where `follow` is given, decode steps take in its tokens instead of
+/// the run's own choices, which are recorded all the same: then two runs stay comparable after a choice that differs. `progress` is told how many tokens are done, of how many.
 ///
 /// # Errors
 /// Where the prompt is wrong, or the model or its layout has no exact program.
@@ -72,9 +73,13 @@ pub fn run(
     setup: &Setup,
     prompt: &[u64],
     steps: u64,
+    follow: Option<&[u64]>,
     mut progress: impl FnMut(u64, u64),
 ) -> Result<Record, ValuesError> {
     check_prompt(checkpoint, prompt, steps)?;
+    if let Some(follow) = follow {
+        check_prompt(checkpoint, &[prompt, follow].concat(), 0)?;
+    }
     let mut placed = Placed::new(checkpoint, setup)?;
     let mut record = Record { prompt: prompt.to_vec(), ..Record::default() };
     let all = prompt.len() as u64 + steps;
@@ -95,7 +100,8 @@ pub fn run(
         let position = prompt.len() as u64 + step;
         progress(position, all);
         record.generated.push(next);
-        next = placed.token(next, position, "decode", &mut record)?;
+        let token = follow.and_then(|follow| follow.get(step as usize).copied()).unwrap_or(next);
+        next = placed.token(token, position, "decode", &mut record)?;
     }
     Ok(record)
 }

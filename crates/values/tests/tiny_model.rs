@@ -60,7 +60,7 @@ fn the_placed_program_is_the_model() {
         for experts in [ExpertPlacement::Spread, ExpertPlacement::Clustered] {
             for prefill in [Prefill::Chunk, Prefill::Tokens] {
                 let setup = Setup { prefill, ..setup(columns, rows, experts) };
-                let placed = run(&checkpoint, &setup, &reference.prompt, 8, |_, _| ());
+                let placed = run(&checkpoint, &setup, &reference.prompt, 8, None, |_, _| ());
                 let what = format!("{columns} x {rows}, {experts:?}, {prefill:?}");
                 let placed = placed.unwrap_or_else(|error| panic!("{what}: {error}"));
                 let comparison = compare(&placed, &reference, Tolerance::FP32);
