@@ -5,10 +5,12 @@
 //! reduced along the reduction axis (WaferLLM, OSDI 2025, MeshGEMV). The vendor library's version reduces with one chain
 //! and sums in fp32.
 
-use wafersim_program::{Axis, BufferId, Math, Node, Operation, ReduceOperator, Region, Work, collective};
+use wafersim_program::{Axis, BufferId, Formula, Math, Node, Operation, ReduceOperator, Region, Work, collective};
+use wafersim_spec::model::Role;
 use wafersim_spec::{DataType, Precision};
 
 use crate::context::Kernel;
+use crate::exact::{Exact, first, table};
 use crate::options::Options;
 
 /// Accumulator work around one product in the published layer kernels: zeroing, copying in and out and the call, as
@@ -98,6 +100,39 @@ pub fn chain_gemv(region: Region, rows: u64, columns: u64, axis: Axis) -> wafers
     let local = kernel.compute(Math::MatVec, &[x], y, work);
     kernel.program.push("product", vec![local]);
     let reduce = collective::library_all_reduce(&mut kernel.program, axis, y, ReduceOperator::Add);
+    kernel.program.push("all-reduce", reduce);
+    kernel.program
+}
+
+/// A matrix-vector product as an exact program: `x` times the weight `role` gives `y`, split along the other axis. `library`: with
+/// the vendor library's reduction and fp32 sums, else MeshGEMV.
+pub fn exact_gemv(
+    region: Region,
+    (rows, columns): (u64, u64),
+    axis: Axis,
+    (role, precision): (Role, Precision),
+    library: bool,
+) -> wafersim_program::Program {
+    let options = Options { accumulators_in_place: true, ..Options::PUBLISHED };
+    let mut kernel = Kernel::new(if library { "chain GEMV" } else { "MeshGEMV" }, region, precision, options);
+    kernel.exact = Some(Exact::new(0.0));
+    let x = kernel.declare("x", 0, || vec![table("x", 1, rows, axis, region)]);
+    let sums = if library { DataType::Fp32 } else { precision.activations };
+    let y = kernel.declare_typed("y", 0, sums, || vec![table("y", 1, columns, axis.across(), region)]);
+    let (inputs, outputs) = (kernel.field(first(x)), kernel.field(first(y)));
+    let weight = kernel.weight(role, inputs, outputs);
+    let (inputs, outputs) = (kernel.program.buffer_of(x).elements, kernel.program.buffer_of(y).elements);
+    let operation = if library { Operation::MappedMixedFma } else { Operation::MappedFma };
+    let work = vec![kernel.work(Operation::Setup, 1, 1), kernel.work(operation, outputs, inputs)];
+    let node = kernel.compute(Math::MatVec, &[x], y, work);
+    let formula = || Formula::Product { x: first(x), weight, y: first(y), chosen: None, bias: None };
+    let node = kernel.means(node, formula);
+    kernel.program.push("product", vec![node]);
+    let reduce = if library {
+        collective::library_all_reduce(&mut kernel.program, axis, y, ReduceOperator::Add)
+    } else {
+        kernel.all_reduce(axis, y, ReduceOperator::Add)
+    };
     kernel.program.push("all-reduce", reduce);
     kernel.program
 }

@@ -38,6 +38,11 @@ impl WeightName {
         Self { layer, role, copy: 0 }
     }
 
+    /// Whether it is a gain of a norm: a vector.
+    pub const fn is_gain(self) -> bool {
+        matches!(self.role, Role::AttentionNorm | Role::AttentionInnerNorm | Role::FeedForwardNorm | Role::FinalNorm)
+    }
+
     /// The name of its tensor in Hugging Face checkpoints, without `.weight` or `.bias`.
     pub fn tensor(self, tied: bool) -> String {
         let Self { layer, role, copy } = self;
@@ -117,7 +122,8 @@ impl Checkpoint {
     }
 
     fn check_shape(&self, name: WeightName, inputs: u64, outputs: u64, bias: bool) -> Result<(), ValuesError> {
-        let is_vector = inputs == 1;
+        // A matrix may have a single input; a gain is a vector by its role.
+        let is_vector = name.is_gain();
         let shape = if is_vector { vec![outputs as usize] } else { vec![outputs as usize, inputs as usize] };
         self.expect(&format!("{}.weight", name.tensor(self.model.tied_embeddings)), &shape)?;
         if bias {

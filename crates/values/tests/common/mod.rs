@@ -46,9 +46,10 @@ pub fn tensors(config: &str, seed: u64) -> BTreeMap<String, (Vec<usize>, Vec<f32
     for (index, layer) in model.layers.iter().enumerate() {
         for tensor in layer.tensors(model.hidden) {
             for copy in 0..tensor.copies {
-                let name = WeightName { layer: index, role: tensor.role, copy }.tensor(false);
+                let weight = WeightName { layer: index, role: tensor.role, copy };
+                let name = weight.tensor(false);
                 let (inputs, outputs) = (tensor.inputs as usize, tensor.outputs as usize);
-                if inputs == 1 {
+                if weight.is_gain() {
                     add(format!("{name}.weight"), vec![outputs], 1.0, 0.4);
                 } else {
                     let spread = if tensor.role == Role::Router { 3.0 } else { 1.7 };
