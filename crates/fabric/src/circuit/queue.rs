@@ -75,6 +75,11 @@ impl Queue {
         Err(self.credits.front().copied())
     }
 
+    /// How many wavelets have landed.
+    pub(super) fn landed(&self, now: Tick) -> usize {
+        self.wavelets.iter().take_while(|wavelet| wavelet.lands <= now).count()
+    }
+
     /// Takes the head off; the place is known to be free `credit` later.
     pub(super) fn leave(&mut self, now: Tick, credit: Tick) {
         self.wavelets.pop_front();

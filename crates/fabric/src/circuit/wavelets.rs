@@ -25,6 +25,7 @@ use super::error::CircuitError;
 use super::lowered::{Lowered, Part, Stage};
 use super::outcome::{Engine, Maps, Outcome, Progress, Tally};
 use super::queue::{FROM_CORE, NONE, Queue};
+use super::recorder::{Plan, Sheet};
 use super::route::{Direction, Lines, Operation, Stream};
 use super::switches::Switches;
 use super::timing::{Tick, cycles};
@@ -59,6 +60,8 @@ struct Element {
     core: Tick,
     start: Tick,
     end: Tick,
+    /// Its first wavelet of the stage.
+    first: Tick,
     /// When links are free: east, west, south, north.
     free: [Tick; 4],
     /// Last color served on each.
@@ -88,11 +91,16 @@ struct Mesh<'a> {
     maps: Maps,
     tally: Tally,
     done: Vec<Tick>,
+    sheet: Option<Sheet>,
     now: Tick,
 }
 
 /// Runs a lowered program wavelet by wavelet.
-pub(super) fn run(lowered: &Lowered, mut progress: impl FnMut(Progress)) -> Result<Outcome, CircuitError> {
+pub(super) fn run(
+    lowered: &Lowered,
+    plan: Option<&Plan>,
+    mut progress: impl FnMut(Progress),
+) -> Result<Outcome, CircuitError> {
     let idle = Element {
         at: 0,
         inside: false,
@@ -107,6 +115,7 @@ pub(super) fn run(lowered: &Lowered, mut progress: impl FnMut(Progress)) -> Resu
         core: 0,
         start: 0,
         end: 0,
+        first: NEVER,
         free: [0; 4],
         served: [0; 4],
         queues: NONE,
@@ -126,6 +135,7 @@ pub(super) fn run(lowered: &Lowered, mut progress: impl FnMut(Progress)) -> Resu
         maps: Maps::new(elements),
         tally: Tally::default(),
         done: vec![0; lowered.schedule.len()],
+        sheet: plan.map(Plan::sheet),
         now: 0,
     };
     for place in 0..elements {
@@ -156,7 +166,7 @@ pub(super) fn run(lowered: &Lowered, mut progress: impl FnMut(Progress)) -> Resu
     if !mesh.elements.iter().all(through) || mesh.in_flight() > 0 {
         return Err(CircuitError::Deadlock(Box::new(mesh.deadlock())));
     }
-    Ok(Outcome::new(lowered, &mesh.done, mesh.tally, mesh.maps, Engine::Wavelets))
+    Ok(Outcome::new(lowered, &mesh.done, mesh.tally, mesh.maps, Engine::Wavelets).with_timeline(lowered, mesh.sheet))
 }
 
 /// The operations of a place in a stage: their part, its lines, the place's position, and the operation.

@@ -4,6 +4,7 @@ use super::{Mesh, NEVER, operation};
 use crate::circuit::error::CircuitError;
 use crate::circuit::lowered::Part;
 use crate::circuit::queue::{FROM_CORE, Wavelet};
+use crate::circuit::recorder::{Span, Sum};
 use crate::circuit::route::Operation;
 use crate::circuit::timing::Tick;
 
@@ -29,13 +30,18 @@ impl Mesh<'_> {
         element.inside = true;
         element.start = start;
         element.end = 0;
+        element.first = NEVER;
         (element.sending, element.taking) = (0, 0);
         (element.next_send, element.next_take) = (NEVER, NEVER);
         for part in &stage.parts {
             match part {
                 Part::Busy { area, time } if area.contains(x, y) => {
+                    let from = element.core;
                     element.core += time;
                     self.maps.busy[place] += time;
+                    if let Some(sheet) = &mut self.sheet {
+                        sheet.spread(Sum::Busy, from, from + time, *time);
+                    }
                 }
                 Part::Meet { .. } => {
                     element.core = NEVER;
@@ -204,7 +210,11 @@ impl Mesh<'_> {
         let first = u64::from(self.elements[place].sends_left) == stream.wavelets;
         self.queues[queue].wavelets.push_back(Wavelet { lands, at, part, stream: number, first });
         self.tally.sent += stream.receivers();
+        if let Some(sheet) = &mut self.sheet {
+            sheet.spread(Sum::Sent, self.now, self.now + 1, stream.receivers());
+        }
         let element = &mut self.elements[place];
+        element.first = element.first.min(self.now);
         element.sends_left -= 1;
         element.next_send = self.now + stream.period;
         element.leaving += 1;
@@ -242,6 +252,12 @@ impl Mesh<'_> {
             element.core.max(if element.fabric { element.end + lowered.timing.completion } else { 0 })
         };
         let element = &mut self.elements[place];
+        if let Some(sheet) = &mut self.sheet {
+            let worked = if meeting { element.start } else { element.core };
+            let first = if meeting { element.heard } else { element.first };
+            let place = place as u32;
+            sheet.span(element.at, Span { start: element.start, worked, first, end: core, place });
+        }
         element.inside = false;
         element.core = core;
         if let Some(done) = self.done.get_mut(element.at as usize) {

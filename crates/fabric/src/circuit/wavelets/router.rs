@@ -4,6 +4,7 @@ use super::{Mesh, NEVER, Ways, operation, ways};
 use crate::circuit::error::CircuitError;
 use crate::circuit::lowered::Part;
 use crate::circuit::queue::{FROM_CORE, NONE, Queue, Wavelet};
+use crate::circuit::recorder::Sum;
 use crate::circuit::route::{Operation, Stream};
 
 impl Mesh<'_> {
@@ -175,6 +176,13 @@ impl Mesh<'_> {
             self.tally.stalls += 1;
             self.maps.stalled[place] += self.now - wavelet.lands;
         }
+        if travels != FROM_CORE {
+            let words = self.queues[queue].landed(self.now).min(usize::from(u16::MAX)) as u16;
+            self.maps.queue[place] = self.maps.queue[place].max(words);
+            if let Some(sheet) = &mut self.sheet {
+                sheet.depth(self.now, u64::from(words));
+            }
+        }
         self.queues[queue].leave(self.now, timing.credit);
         self.switches.pass(place, self.coordinates(place), color, self.lowered);
         if travels == FROM_CORE {
@@ -209,6 +217,9 @@ impl Mesh<'_> {
             let used = &mut self.maps.links[direction][place];
             *used = used.saturating_add(1);
             self.tally.wavelet_hops += 1;
+            if let Some(sheet) = &mut self.sheet {
+                sheet.spread(Sum::Links, self.now, self.now + timing.wavelet, timing.wavelet);
+            }
         }
         if ways.core {
             let Some((operation, forward)) = self.core_takes(place, wavelet) else {
@@ -234,6 +245,12 @@ impl Mesh<'_> {
             return;
         };
         self.tally.delivered += 1;
+        if let Some(sheet) = &mut self.sheet {
+            sheet.spread(Sum::Delivered, self.now, self.now + 1, 1);
+            if let Some(sent) = forward.and_then(|(send, _)| lines.streams.get(send as usize)) {
+                sheet.spread(Sum::Sent, self.now, self.now + 1, sent.receivers());
+            }
+        }
         let used = self.now + timing.ramp_in + lines.combine;
         if let Some((send, queue)) = forward {
             let lands = used + timing.ramp_out;
@@ -244,6 +261,7 @@ impl Mesh<'_> {
         let element = &mut self.elements[place];
         element.leaving += u32::from(forward.is_some());
         element.takes_left -= 1;
+        element.first = element.first.min(self.now);
         element.next_take = self.now + stream.period;
         element.end = element.end.max(used);
         let (next, left) = (element.next_take, element.takes_left);
