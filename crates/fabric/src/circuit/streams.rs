@@ -66,6 +66,8 @@ struct Line {
     /// End of the fabric operations; 0 where there are none.
     end: Vec<Tick>,
     stalled: Vec<Tick>,
+    /// Deepest input queue.
+    queue: Vec<u16>,
     /// First wavelet sent or taken; empty where nothing is recorded.
     first: Vec<Tick>,
 }
@@ -244,6 +246,12 @@ impl Mesh {
         })
     }
 
+    fn deepen(&self, place: usize, words: u16) {
+        if words > self.queue.get(place) {
+            self.queue.set(place, words);
+        }
+    }
+
     fn maps(self) -> Maps {
         let (columns, rows) = (self.columns, self.rows);
         let transposed = |by_column: &[u32]| -> Vec<u32> {
@@ -273,6 +281,8 @@ impl Line {
         self.end.resize(length, 0);
         self.stalled.clear();
         self.stalled.resize(length, 0);
+        self.queue.clear();
+        self.queue.resize(length, 0);
         self.first.clear();
         self.first.resize(if recorded { length } else { 0 }, Tick::MAX);
     }

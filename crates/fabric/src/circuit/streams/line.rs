@@ -78,6 +78,7 @@ impl Times<'_> {
         let mut spans = self.work.sheet.take();
         self.each_place(number, count, columns, |line, index, place| {
             let line = &lines[line];
+            mesh.deepen(place, line.queue[index]);
             if line.end[index] > 0 {
                 let end = line.end[index] + self.timing.completion;
                 mesh.ready.set(place, end);
@@ -117,6 +118,7 @@ impl Times<'_> {
                 first.set(place, first.get(place).min(line.first[index]));
             }
             mesh.stalled.set(place, mesh.stalled.get(place) + line.stalled[index]);
+            mesh.deepen(place, line.queue[index]);
         });
         self.work.block = lines;
         Ok(0)
@@ -291,7 +293,7 @@ impl Times<'_> {
         let landed = before.first + self.timing.hop;
         if !blocked {
             let waits = here.first.saturating_sub(landed);
-            return (waits / period + 1).min(n);
+            return if waits < period { 1 } else { (waits / period + 1).min(n) };
         }
         let arrivals = self.runs(point - 1, n, period);
         let departures = self.runs(point, n, period);
@@ -337,7 +339,7 @@ impl Times<'_> {
     fn finish(&mut self, from: usize, waited: Option<usize>, line: &mut Line, at: &LineAddress, index: usize) {
         let base = at.own;
         let links = &self.mesh.along[usize::from(self.lines.axis == Axis::Y)];
-        let (passed, depths) = (&self.mesh.passed, &self.mesh.queue);
+        let passed = &self.mesh.passed;
         let stream = self.lines.streams[index];
         let (n, period) = (stream.wavelets, stream.period);
         let timing = self.timing;
@@ -354,10 +356,8 @@ impl Times<'_> {
                 // Whether a blockage further on reaches the queue or the one before it.
                 let blocked = n > timing.queue && waited.is_some_and(|place| place >= point);
                 let words = self.deepest(point, n, period, blocked).min(u64::from(u16::MAX)) as u16;
-                let place = at.row + here.position as usize * at.step;
-                if words > depths.get(place) {
-                    depths.set(place, words);
-                }
+                let deepest = &mut line.queue[here.position as usize];
+                *deepest = words.max(*deepest);
                 if let Some(sheet) = &mut self.work.sheet {
                     sheet.depth(here.first, u64::from(words));
                 }
