@@ -1,14 +1,17 @@
 //! `simctl traffic`: packets on a mesh with dimension-ordered routing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
-use wafersim::fabric::packet::{Coordinate, Drain, Hotspot, Pattern, TrafficConfig, pattern};
+use wafersim::fabric::packet::{
+    self, Coordinate, Drain, Hotspot, MeshSize, MessageConfig, Pattern, TrafficConfig, pattern,
+};
 use wafersim::report;
 
 use crate::choice::ObjectFormat;
 use crate::failure::Failure;
+use crate::input::read_table_text;
 use crate::output::Destination;
 use crate::progress::Cycles;
 
@@ -28,8 +31,12 @@ pub struct TrafficFlags {
     #[arg(long, value_name = "K|CxR", default_value = "8", allow_negative_numbers = true)]
     mesh: String,
     /// Where packets go, as BookSim2 defines it.
-    #[arg(long, value_name = "NAME", default_value = "uniform", value_parser = PossibleValuesParser::new(pattern::NAMES))]
+    #[arg(long, value_name = "NAME", default_value = "uniform", value_parser = patterns())]
     pattern: String,
+    /// For `trace`: a CSV file of messages with the columns cycle, source_x, source_y, target_x, target_y, flits. Rate,
+    /// window and seed say nothing then.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
     /// Packets that a node creates per cycle, above 0 and up to 1.
     #[arg(long, value_name = "RATE", default_value = "0.1", allow_negative_numbers = true)]
     rate: String,
@@ -65,9 +72,22 @@ pub struct TrafficFlags {
     out: Option<PathBuf>,
 }
 
+/// What `--pattern` calls messages from a file.
+const TRACE: &str = "trace";
+
+fn patterns() -> PossibleValuesParser {
+    PossibleValuesParser::new(pattern::NAMES.into_iter().chain([TRACE]))
+}
+
 /// Runs the traffic.
 pub fn execute(flags: &TrafficFlags) -> Result<(), Failure> {
     let destination = Destination::open(flags.out.as_deref())?;
+    match &flags.trace {
+        Some(file) if flags.pattern == TRACE => return trace(flags, file, destination),
+        None if flags.pattern != TRACE => {}
+        Some(_) => return Err(wrong("--trace", &flags.pattern, "a file, together with --pattern trace")),
+        None => return Err(wrong("--trace", "", "a CSV file of messages, with --pattern trace")),
+    }
     let config = config(flags)?;
     let mut cycles = Cycles::start();
     let result = config.check()?.run(|progress| cycles.at(progress.cycle, progress.expected))?;
@@ -78,28 +98,52 @@ pub fn execute(flags: &TrafficFlags) -> Result<(), Failure> {
     destination.write(&text)
 }
 
-/// The flags as a configuration.
-fn config(flags: &TrafficFlags) -> Result<TrafficConfig, Failure> {
+/// Runs messages from a file.
+fn trace(flags: &TrafficFlags, file: &Path, destination: Destination) -> Result<(), Failure> {
+    let (columns, rows) = mesh(flags)?;
+    let (queue, router_cycles) = machine(flags)?;
+    let name = file.display().to_string();
+    let messages = packet::read_trace(&read_table_text(file)?, &name, MeshSize::new(columns, rows)?)?;
+    let config = MessageConfig { columns, rows, queue, router_cycles, messages, ..MessageConfig::default() };
+    let mut cycles = Cycles::start();
+    let report = config.check()?.run(|progress| cycles.at(progress.cycle, progress.expected))?;
+    let text = match flags.format {
+        ObjectFormat::Text => report::traffic::trace_text(&name, &config, &report),
+        ObjectFormat::Json => report::traffic::trace_json(&name, &config, &report)?,
+    };
+    destination.write(&text)
+}
+
+/// Columns and rows.
+fn mesh(flags: &TrafficFlags) -> Result<(u32, u32), Failure> {
     let (columns, rows) = flags.mesh.split_once('x').unwrap_or((&flags.mesh, &flags.mesh));
     let side = |text: &str| {
         number(&flags.mesh, text, "--mesh", "a side, or columns x rows, each a whole number from 1 to 4096")
     };
+    Ok((side(columns)?, side(rows)?))
+}
+
+/// Depth of queues and cycles of a hop.
+fn machine(flags: &TrafficFlags) -> Result<(u32, u32), Failure> {
+    let queue = number(&flags.queue, &flags.queue, "--queue", "a whole number from 1 to 255")?;
+    let allowed = "a whole number from 1 to 64";
+    Ok((queue, number(&flags.router_cycles, &flags.router_cycles, "--router-cycles", allowed)?))
+}
+
+/// The flags as a configuration.
+fn config(flags: &TrafficFlags) -> Result<TrafficConfig, Failure> {
+    let ((columns, rows), (queue, router_cycles)) = (mesh(flags)?, machine(flags)?);
     let pattern = match flags.pattern.parse()? {
         Pattern::Hotspot(_) => Pattern::Hotspot(hotspot(flags)?),
         other => other,
     };
     Ok(TrafficConfig {
-        columns: side(columns)?,
-        rows: side(rows)?,
+        columns,
+        rows,
         pattern,
         rate: number(&flags.rate, &flags.rate, "--rate", "a number above 0 and up to 1")?,
-        queue: number(&flags.queue, &flags.queue, "--queue", "a whole number from 1 to 255")?,
-        router_cycles: number(
-            &flags.router_cycles,
-            &flags.router_cycles,
-            "--router-cycles",
-            "a whole number from 1 to 64",
-        )?,
+        queue,
+        router_cycles,
         seed: number(&flags.seed, &flags.seed, "--seed", "a whole number from 0 to 1073741823")?,
         warm_up: number(&flags.warm_up, &flags.warm_up, "--warm-up", "a whole number from 0 to 100000000")?,
         measured: number(&flags.measured, &flags.measured, "--measured", "a whole number from 1 to 100000000")?,

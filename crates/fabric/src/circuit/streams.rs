@@ -11,38 +11,61 @@
 //! This is exact, not an approximation, as long as (1) a queue's depth covers a hop and its credit
 //! ([`super::Timing::queues_cover_hops`]), (2) a stream comes to a link when the last one over that link, in program order, is
 //! through, and to a router when the last one of its color is, (3) backpressure does not reach a sender that feeds two directions. Each is checked where it happens; the first
-//! that does not hold ends this engine with [`Contended`], and the program is run wavelet by wavelet from its beginning.
-//! `tests/circuit` holds the two to the same bytes.
+//! that does not hold ends the step with [`Contended`], and it is run wavelet by wavelet, from the state that the mesh had before
+//! it; together with steps before it where it meets what these have sent (`window`). `tests/circuit` holds both ways to the
+//! same bytes.
 
+mod joint;
 mod line;
 mod passed;
+mod places;
+mod window;
 
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use self::joint::Joint;
 use self::passed::Passed;
+use super::cells::{Counts, Depths, Ticks};
 use super::lowered::{Lowered, Part};
 use super::outcome::{Engine, Maps, Outcome, Progress, Tally};
-use super::route::{Area, Lines};
+use super::recorder::{Plan, Sheet};
+use super::route::Lines;
 use super::timing::{TICKS_PER_CYCLE, Tick, Timing};
 
-/// The program needs arbitration: it must be run wavelet by wavelet.
+/// Streams want the same link, color or core at the same time: that needs arbitration, wavelet by wavelet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Contended;
 
+/// Places of a stage from which on it is worth the threads' meeting.
+const WORTH_THREADS: usize = 1 << 13;
+/// Steps that are run together wavelet by wavelet, and attempts to find those that contend, before the whole program is.
+const MOST_STEPS: usize = 64;
+const MOST_ATTEMPTS: usize = 256;
+/// Steps before one that contends which are taken together with it at first.
+const MOST_BEFORE: usize = 4;
+
 /// Times of the processing elements and links along one axis. Arrays for the y axis lie column after column, so that every
 /// line is a contiguous piece.
+#[derive(Clone)]
 struct Links {
     /// When a link is free again: upwards, downwards.
-    free: [Vec<Tick>; 2],
-    used: [Vec<u32>; 2],
+    free: [Ticks; 2],
+    used: [Counts; 2],
 }
 
 impl Links {
     fn new(elements: usize) -> Self {
-        Self { free: std::array::from_fn(|_| vec![0; elements]), used: std::array::from_fn(|_| vec![0; elements]) }
+        Self {
+            free: std::array::from_fn(|_| Ticks::new(elements)),
+            used: std::array::from_fn(|_| Counts::new(elements)),
+        }
     }
 }
 
 /// One line while its streams are evaluated.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Line {
     start: Vec<Tick>,
     /// When the next operation that sends, or takes, may start.
@@ -51,6 +74,10 @@ struct Line {
     /// End of the fabric operations; 0 where there are none.
     end: Vec<Tick>,
     stalled: Vec<Tick>,
+    /// Deepest input queue.
+    queue: Vec<u16>,
+    /// First wavelet sent or taken; empty where nothing is recorded.
+    first: Vec<Tick>,
 }
 
 /// A place that a wavelet leaves: its core (dispatch or take), or a router by a link.
@@ -81,8 +108,8 @@ enum Leaves {
 /// Lines read and written together: eight times of 8 bytes fill a cache line.
 const BLOCK: usize = 8;
 
-/// What is used again for every line.
-#[derive(Default)]
+/// What a thread uses again for every line.
+#[derive(Default, Clone)]
 struct Workspace {
     tally: Tally,
     /// Neighbouring lines, read and written together so that columns do not cost a cache line for every place.
@@ -90,122 +117,240 @@ struct Workspace {
     /// The points of the streams that continue one another, from the sender on.
     points: Vec<Point>,
     last: Vec<Tick>,
+    /// When the last core was through with each step of a window.
+    done: Vec<Tick>,
+    sheet: Option<Sheet>,
 }
 
 /// Transfers along lines, being timed.
 struct Times<'a> {
     timing: &'a Timing,
     lines: &'a Lines,
+    mesh: &'a Mesh,
+    /// Place in the schedule.
+    at: u32,
     work: &'a mut Workspace,
 }
 
 /// The mesh: what every processing element and link has come to.
+#[derive(Clone)]
 struct Mesh {
     columns: usize,
     rows: usize,
     /// When each core is ready for its next stage.
-    ready: Vec<Tick>,
-    busy: Vec<Tick>,
-    stalled: Vec<Tick>,
+    ready: Ticks,
+    busy: Ticks,
+    stalled: Ticks,
+    /// Deepest input queue.
+    queue: Depths,
     /// Links along x, and along y.
     along: [Links; 2],
     passed: Passed,
-    /// For stages of several parts only.
-    joint: Option<Joint>,
 }
 
-/// Runs a lowered program.
-pub(super) fn run(lowered: &Lowered, mut progress: impl FnMut(Progress)) -> Result<Outcome, Contended> {
-    let elements = lowered.elements();
-    let mut mesh = Mesh {
-        columns: lowered.columns as usize,
-        rows: lowered.rows as usize,
-        ready: vec![0; elements],
-        busy: vec![0; elements],
-        stalled: vec![0; elements],
-        along: [Links::new(elements), Links::new(elements)],
-        passed: Passed::new(lowered),
-        joint: None,
-    };
-    let mut done = Vec::with_capacity(lowered.schedule.len());
-    let mut work = Workspace::default();
-    let mut latest = 0;
-    for at in 0..lowered.schedule.len() {
-        let Some(stage) = lowered.stage(at) else { break };
-        let finished = match stage.parts.as_slice() {
-            [Part::Busy { area, time }] => mesh.busy(area, *time),
-            [Part::Meet { area, hops, before, way, after }] => {
-                meet(&mut mesh.ready, mesh.columns, area, *hops, [*before, *way, *after])
-            }
-            [Part::Carry(lines)] => Times { timing: &lowered.timing, lines, work: &mut work }.alone(&mut mesh)?,
-            parts => mesh.side_by_side(parts, &lowered.timing, &mut work)?,
+/// A run up to a place of the schedule.
+#[derive(Clone)]
+struct State {
+    mesh: Mesh,
+    works: Vec<Workspace>,
+    joint: Option<Joint>,
+    /// For each step so far, when the last core was through.
+    done: Vec<Tick>,
+    latest: Tick,
+}
+
+/// Steps that contend, wherever the schedule holds them one after the other: they are run wavelet by wavelet.
+#[derive(Default)]
+struct Contention(Vec<Vec<u32>>);
+
+impl Contention {
+    /// How many steps from a place of the schedule on are to be run wavelet by wavelet; nothing where none.
+    fn steps(&self, schedule: &[u32]) -> Option<usize> {
+        self.0.iter().filter(|known| schedule.starts_with(known)).map(Vec::len).max()
+    }
+}
+
+/// Runs a lowered program: as streams, but for steps that contend. These are run wavelet by wavelet, alone where
+/// they meet nothing of the steps before, else together with these.
+pub(super) fn run(
+    lowered: &Lowered,
+    plan: Option<&Plan>,
+    mut progress: impl FnMut(Progress),
+) -> Result<Outcome, Contended> {
+    let schedule = &lowered.schedule;
+    let new = || State::new(lowered, plan);
+    let mut contention = Contention::default();
+    let mut state = new();
+    // After the last steps that contended: from where it goes on when others are found to.
+    let mut saved: Option<State> = None;
+    let mut last: Option<Range<usize>> = None;
+    let mut attempts = 0;
+    while state.done.len() < schedule.len() {
+        let at = state.done.len();
+        let steps = contention.steps(&schedule[at..]);
+        let result = match steps {
+            Some(steps) => state.window(lowered, at, steps),
+            None => state.step(lowered, plan, at),
         };
-        if finished / TICKS_PER_CYCLE >= Tick::from(u32::MAX) {
+        if result.is_err() {
+            let (mut begin, end) = match steps {
+                None => (same_lines_before(lowered, at), at + 1),
+                Some(steps) => (at.saturating_sub(steps), at + steps),
+            };
+            // A window is never cut: what meets one becomes part of it.
+            if let Some(window) = last.as_ref().filter(|window| window.end > begin) {
+                begin = begin.min(window.start);
+            }
+            attempts += 1;
+            if begin == at && steps.is_some() || end - begin > MOST_STEPS || attempts > MOST_ATTEMPTS {
+                return Err(Contended);
+            }
+            last = None;
+            contention.0.push(schedule[begin..end].to_vec());
+            saved = saved.filter(|saved| saved.done.len() <= begin);
+            state = saved.clone().unwrap_or_else(new);
+            continue;
+        }
+        if let Some(steps) = steps {
+            saved = Some(state.clone());
+            last = Some(at..at + steps);
+        }
+        if state.latest / TICKS_PER_CYCLE >= Tick::from(u32::MAX) {
             // Beyond what `Passed` can hold.
             return Err(Contended);
         }
-        work.tally.events += 1;
-        done.push(finished);
-        latest = finished.max(latest);
         progress(Progress {
-            cycles: super::timing::cycles(latest),
-            steps: at as u64 + 1,
-            all_steps: lowered.schedule.len() as u64,
+            cycles: super::timing::cycles(state.latest),
+            steps: state.done.len() as u64,
+            all_steps: schedule.len() as u64,
         });
     }
-    let tally = work.tally;
-    debug_assert_eq!(tally.sent, tally.delivered, "a wavelet was lost");
-    Ok(Outcome::new(lowered, &done, tally, mesh.maps(), Engine::Streams))
+    let engine = if contention.0.is_empty() { Engine::Streams } else { Engine::Mixed };
+    Ok(state.outcome(lowered, engine))
+}
+
+/// From where on transfers along the same lines follow one another without a step between them: collectives are written so,
+/// and where one of their steps contends, it is with the one before.
+fn same_lines_before(lowered: &Lowered, at: usize) -> usize {
+    let axis = |at: usize| match lowered.stage(at).map(|stage| stage.parts.as_slice()) {
+        Some([Part::Carry(lines)]) => Some(lines.axis),
+        _ => None,
+    };
+    let mut begin = at;
+    while begin > 0 && at - begin < MOST_BEFORE && axis(at).is_some() && axis(begin - 1) == axis(at) {
+        begin -= 1;
+    }
+    begin
+}
+
+impl State {
+    fn new(lowered: &Lowered, plan: Option<&Plan>) -> Self {
+        let elements = lowered.elements();
+        let mesh = Mesh {
+            columns: lowered.columns as usize,
+            rows: lowered.rows as usize,
+            ready: Ticks::new(elements),
+            busy: Ticks::new(elements),
+            stalled: Ticks::new(elements),
+            queue: Depths::new(elements),
+            along: [Links::new(elements), Links::new(elements)],
+            passed: Passed::new(lowered),
+        };
+        // More pieces than threads: none waits long for the other where the machine does something else, too.
+        let pieces = if rayon::current_num_threads() > 1 { 4 * rayon::current_num_threads() } else { 1 };
+        let work = || Workspace { sheet: plan.map(Plan::sheet), ..Workspace::default() };
+        Self { mesh, works: (0..pieces).map(|_| work()).collect(), joint: None, done: Vec::new(), latest: 0 }
+    }
+
+    /// The step at a place of the schedule, as streams.
+    fn step(&mut self, lowered: &Lowered, plan: Option<&Plan>, at: usize) -> Result<(), Contended> {
+        let Some(stage) = lowered.stage(at) else { return Err(Contended) };
+        let (place, mesh, works) = (at as u32, &self.mesh, &mut self.works);
+        let finished = match stage.parts.as_slice() {
+            [Part::Busy { area, time }] => mesh.busy(place, area, *time, works),
+            [Part::Meet { area, hops, before, way, after }] => {
+                mesh.meet(place, area, *hops, [*before, *way, *after], works)
+            }
+            [Part::Carry(lines)] => mesh.alone(place, lines, &lowered.timing, works)?,
+            parts => {
+                let joint = self.joint.get_or_insert_with(|| Joint::new(lowered.elements(), plan.is_some()));
+                mesh.side_by_side(place, parts, joint, &lowered.timing, works)?
+            }
+        };
+        self.works[0].tally.events += 1;
+        self.through(finished);
+        Ok(())
+    }
+
+    fn through(&mut self, finished: Tick) {
+        self.done.push(finished);
+        self.latest = finished.max(self.latest);
+    }
+
+    fn outcome(self, lowered: &Lowered, engine: Engine) -> Outcome {
+        let mut tally = Tally::default();
+        let mut sheet: Option<Sheet> = None;
+        for work in self.works {
+            tally.add(&work.tally);
+            match (&mut sheet, work.sheet) {
+                (Some(all), Some(more)) => all.merge(more),
+                (all, more) => *all = more,
+            }
+        }
+        debug_assert_eq!(tally.sent, tally.delivered, "a wavelet was lost");
+        Outcome::new(lowered, &self.done, tally, self.mesh.maps(), engine).with_timeline(lowered, sheet)
+    }
+}
+
+/// Divides `count` things among the workspaces, and these among threads where there are `places` enough. The latest end.
+fn in_pieces(
+    works: &mut [Workspace],
+    count: usize,
+    places: usize,
+    each: impl Fn(&mut Workspace, Range<usize>) -> Result<Tick, Contended> + Sync,
+) -> Result<Tick, Contended> {
+    let pieces = works.len();
+    if pieces < 2 || places < WORTH_THREADS {
+        return works.first_mut().map_or(Ok(0), |work| each(work, 0..count));
+    }
+    let piece =
+        |(index, work): (usize, &mut Workspace)| each(work, index * count / pieces..(index + 1) * count / pieces);
+    works.par_iter_mut().enumerate().map(piece).try_reduce(|| 0, |one, two| Ok(one.max(two)))
 }
 
 impl Mesh {
-    fn busy(&mut self, area: &Area, time: Tick) -> Tick {
-        let mut finished = 0;
-        for y in area.y..area.y + area.rows {
-            let from = y as usize * self.columns + area.x as usize;
-            let places = from..from + area.columns as usize;
-            for busy in &mut self.busy[places.clone()] {
-                *busy += time;
-            }
-            for moment in &mut self.ready[places] {
-                *moment += time;
-                finished = finished.max(*moment);
-            }
-        }
-        finished
+    fn alone(&self, at: u32, lines: &Lines, timing: &Timing, works: &mut [Workspace]) -> Result<Tick, Contended> {
+        self.in_blocks(at, lines, timing, works, |times, number, count| times.alone(number, count))
     }
 
-    fn side_by_side(&mut self, parts: &[Part], timing: &Timing, work: &mut Workspace) -> Result<Tick, Contended> {
-        let elements = self.ready.len();
-        let mut joint = self.joint.take().unwrap_or_else(|| Joint::new(elements));
-        joint.begin(&self.ready);
-        for part in parts {
-            match part {
-                Part::Busy { area, time } => {
-                    for y in area.y..area.y + area.rows {
-                        for x in area.x..area.x + area.columns {
-                            let place = y as usize * self.columns + x as usize;
-                            joint.core[place] += time;
-                            self.busy[place] += time;
-                        }
-                    }
-                }
-                Part::Carry(lines) => Times { timing, lines, work }.beside(self, &mut joint)?,
-                Part::Meet { .. } => return Err(Contended),
+    /// Calls `each` for blocks of neighbouring lines.
+    fn in_blocks(
+        &self,
+        at: u32,
+        lines: &Lines,
+        timing: &Timing,
+        works: &mut [Workspace],
+        each: impl Fn(&mut Times<'_>, u32, usize) -> Result<Tick, Contended> + Sync,
+    ) -> Result<Tick, Contended> {
+        line::check(lines, timing)?;
+        let (first, end) = line::across(lines);
+        let blocks = ((end - first) as usize).div_ceil(BLOCK);
+        let places = lines.length() * (end - first) as usize;
+        in_pieces(works, blocks, places, |work, range| {
+            let mut times = Times { timing, lines, mesh: self, at, work };
+            let mut latest = 0;
+            for block in range {
+                let number = first + (block * BLOCK) as u32;
+                latest = latest.max(each(&mut times, number, BLOCK.min((end - number) as usize))?);
             }
+            Ok(latest)
+        })
+    }
+
+    fn deepen(&self, place: usize, words: u16) {
+        if words > self.queue.get(place) {
+            self.queue.set(place, words);
         }
-        let mut finished = 0;
-        for (place, moment) in self.ready.iter_mut().enumerate() {
-            let end = joint.end[place];
-            let fabric = if end > 0 { end + timing.completion } else { 0 };
-            let after = joint.core[place].max(fabric).max(*moment);
-            if after > *moment {
-                *moment = after;
-                finished = finished.max(after);
-            }
-        }
-        self.joint = Some(joint);
-        Ok(finished)
     }
 
     fn maps(self) -> Maps {
@@ -214,71 +359,20 @@ impl Mesh {
             (0..columns * rows).map(|place| by_column[place % columns * rows + place / columns]).collect()
         };
         let [horizontal, vertical] = self.along;
-        let [east, west] = horizontal.used;
-        let [south, north] = vertical.used;
-        Maps { links: [east, west, transposed(&south), transposed(&north)], busy: self.busy, stalled: self.stalled }
-    }
-}
-
-/// State of a stage of several parts, by processing element.
-struct Joint {
-    core: Vec<Tick>,
-    sends: Vec<Tick>,
-    takes: Vec<Tick>,
-    end: Vec<Tick>,
-}
-
-impl Joint {
-    fn new(elements: usize) -> Self {
-        Self { core: vec![0; elements], sends: vec![0; elements], takes: vec![0; elements], end: vec![0; elements] }
-    }
-
-    fn begin(&mut self, ready: &[Tick]) {
-        self.core.copy_from_slice(ready);
-        self.sends.copy_from_slice(ready);
-        self.takes.copy_from_slice(ready);
-        self.end.fill(0);
-    }
-}
-
-fn meet(ready: &mut [Tick], columns: usize, area: &Area, hops: u32, times: [Tick; 3]) -> Tick {
-    let [before, way, after] = times;
-    let width = area.columns as usize;
-    let hops = hops as usize;
-    let start = |y: usize| (area.y as usize + y) * columns + area.x as usize;
-    let rows = area.rows as usize;
-    let mut told = vec![0; width * rows];
-    for y in 0..rows {
-        told[y * width..(y + 1) * width].copy_from_slice(&ready[start(y)..start(y) + width]);
-    }
-    let mut latest = 0;
-    for y in 0..rows {
-        for x in 0..width {
-            let mine = y * width + x;
-            let mut moment = told[mine];
-            if x >= hops {
-                moment = moment.max(told[mine - hops]);
-            }
-            if x + hops < width {
-                moment = moment.max(told[mine + hops]);
-            }
-            if y >= hops {
-                moment = moment.max(told[mine - hops * width]);
-            }
-            if y + hops < rows {
-                moment = moment.max(told[mine + hops * width]);
-            }
-            let moment = moment + before + way + after;
-            ready[start(y) + x] = moment;
-            latest = latest.max(moment);
+        let [east, west] = horizontal.used.map(Counts::into_vec);
+        let [south, north] = vertical.used.map(Counts::into_vec);
+        Maps {
+            links: [east, west, transposed(&south), transposed(&north)],
+            busy: self.busy.into_vec(),
+            stalled: self.stalled.into_vec(),
+            queue: self.queue.into_vec(),
         }
     }
-    latest
 }
 
 impl Line {
     /// Operations may start when their core does, which `start` says.
-    fn begin(&mut self) {
+    fn begin(&mut self, recorded: bool) {
         let length = self.start.len();
         self.sends.clear();
         self.sends.extend_from_slice(&self.start);
@@ -288,6 +382,10 @@ impl Line {
         self.end.resize(length, 0);
         self.stalled.clear();
         self.stalled.resize(length, 0);
+        self.queue.clear();
+        self.queue.resize(length, 0);
+        self.first.clear();
+        self.first.resize(if recorded { length } else { 0 }, Tick::MAX);
     }
 }
 
@@ -295,8 +393,8 @@ impl Line {
 pub const fn bytes_per_element(colors: u32) -> usize {
     let ready = size_of::<Tick>();
     let links = 4 * (size_of::<Tick>() + size_of::<u32>());
-    let maps = 2 * size_of::<Tick>();
+    let maps = 2 * size_of::<Tick>() + size_of::<u16>();
     // For stages of several parts.
-    let joint = 4 * size_of::<Tick>();
+    let joint = 3 * size_of::<Tick>();
     ready + links + maps + joint + colors as usize * size_of::<u32>()
 }

@@ -54,6 +54,16 @@ pub enum TrafficError {
         /// Rows of the mesh.
         rows: u32,
     },
+    /// A line of a trace is wrong.
+    #[error("{file}, line {line}: {problem}")]
+    Trace {
+        /// The file.
+        file: String,
+        /// The line, from 1.
+        line: u64,
+        /// What is there, and what is allowed.
+        problem: String,
+    },
     /// The measured window saw no packet: there is nothing to report.
     #[error(
         "no packet was delivered in {cycles} cycles at rate {rate}; use a higher rate, a longer window or more nodes"

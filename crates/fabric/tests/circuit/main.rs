@@ -7,4 +7,6 @@ mod failure;
 mod hard_cases;
 mod programs;
 mod reference;
+mod timeline;
+mod together;
 mod truth;
