@@ -2,8 +2,9 @@
 //!
 //! | word | cycles | source |
 //! |---|---|---|
-//! | chain reduce (streaming) | message + issue (two sides) + stages (ramps + combine) + hops hop + sides (w - 1) wavelet | HPDC 2024 chain, with WaferLLM's converging chains |
+//! | chain reduce (streaming) | message + (stages - 1) (ramps + combine) + hops hop + sides (w - 1) wavelet, and for a second side ramp + combine + issue | HPDC 2024 chain, with WaferLLM's converging chains |
 //! | chain reduce (library) | call + reduce + stages (ramps + combine) + hops hop + (w - 1) wavelet | rows `chain_gemv_*` |
+//! | any transfer after the core's own work | + the cheaper of a set-up and a completed task | hardware.md section 3 |
 //! | chain reduce (rotating root) | message + set-up + 2 tasks + w relay | software relay, hardware.md section 3 |
 //! | multicast (streaming) | message + hops hop + (w - 1) wavelet | HPDC 2024 broadcast |
 //! | multicast (library) | call + hops hop + w relay | rows `summa_c2d_*` |
@@ -60,13 +61,22 @@ fn chain_reduce(chain: &ChainReduce, program: &Program, rates: &Rates) -> Cost {
         let software = rates.message() + rates.setup + 2.0 * rates.task;
         return Cost::of(Cause::Stages, software) + Cost::of(Cause::Payload, wavelets as f64 * rates.relay_word);
     }
-    let launch = match chain.style {
-        Style::Streaming => rates.message() + (sides - 1) as f64 * rates.map_issue,
-        Style::Library => rates.library_call + rates.library_reduce,
+    // The message holds the ramps of the first sender and of the root: `stages - 1` members pass values on. The root takes
+    // its second side after the first.
+    let second_side = (sides - 1) as f64 * (rates.ramp_in + rates.combine_of(payload.data_type) + rates.map_issue);
+    let (launch, forwards) = match chain.style {
+        Style::Streaming => (rates.message() + second_side, stages.saturating_sub(1)),
+        Style::Library => (rates.library_call + rates.library_reduce, stages),
     };
-    Cost::of(Cause::Stages, launch + stages as f64 * rates.stage(payload.data_type))
+    Cost::of(Cause::Stages, launch + forwards as f64 * rates.stage(payload.data_type))
         + Cost::of(Cause::Hops, hops as f64 * rates.hop)
         + Cost::of(Cause::Payload, sides as f64 * following_wavelets(wavelets, rates))
+}
+
+/// What a transfer takes more when the core has worked before it: its operation is set up in the running task, or by one
+/// that a completion activates, whichever is quicker. After another transfer that task is part of the message before.
+pub fn set_up_after_work(rates: &Rates) -> Cost {
+    Cost::of(Cause::Stages, rates.setup.min(rates.completion + rates.task))
 }
 
 fn multicast(cast: &Multicast, program: &Program, rates: &Rates) -> Cost {

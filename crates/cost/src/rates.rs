@@ -159,7 +159,11 @@ impl Rates {
 
     /// What each member of a streaming chain adds to the way of a wavelet: both ramps and the combining operation.
     pub fn stage(&self, data_type: DataType) -> f64 {
-        let width = if data_type.bits() > 16 { 2.0 } else { 1.0 };
-        self.ramp_out + self.ramp_in + self.combine * width
+        self.ramp_out + self.ramp_in + self.combine_of(data_type)
+    }
+
+    /// What combining adds to a wavelet: twice as much for a 32-bit value as for 16-bit ones.
+    pub fn combine_of(&self, data_type: DataType) -> f64 {
+        if data_type.bits() > 16 { 2.0 * self.combine } else { self.combine }
     }
 }

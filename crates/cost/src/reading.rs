@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use serde::Serialize;
-use wafersim_program::{Node, Program};
+use wafersim_program::{Action, Node, Program, Step};
 use wafersim_spec::Cycles;
 
 use crate::cause::Cost;
@@ -43,12 +43,11 @@ impl ProgramCost {
 /// Reads a program in closed form: the time from its first operation to its last on the critical path.
 pub fn cost(program: &Program, rates: &Rates) -> ProgramCost {
     let mut operators: Vec<OperatorCost> = Vec::new();
+    let mut core = Core::Waited;
     for node in &program.body {
         let (name, cost) = match node {
-            Node::Operator { name, body } => {
-                (name.clone(), body.iter().map(|part| cost_node(part, program, rates)).sum())
-            }
-            other => (Cow::Borrowed("other"), cost_node(other, program, rates)),
+            Node::Operator { name, body } => (name.clone(), in_order(body, program, rates, &mut core)),
+            other => (Cow::Borrowed("other"), follow(other, program, rates, &mut core)),
         };
         match operators.iter_mut().find(|known| known.name == name) {
             Some(known) => known.cost += cost,
@@ -58,27 +57,62 @@ pub fn cost(program: &Program, rates: &Rates) -> ProgramCost {
     ProgramCost { operators, colors: program.color_count() }
 }
 
-/// Reads one node.
+/// Reads one node by itself.
 ///
 /// Parallel branches take as long as the longest. A systolic loop takes in each round the longer of its compute and of
-/// what its transfers occupy, plus what closes the round.
+/// what its transfers occupy, plus what closes the round. A transfer that follows the core's own work takes its set-up in
+/// addition ([`formula::set_up_after_work`]).
 pub fn cost_node(node: &Node, program: &Program, rates: &Rates) -> Cost {
+    follow(node, program, rates, &mut Core::Waited)
+}
+
+/// What the core did last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Core {
+    /// It waited for a transfer: the completion has activated the task that sets up the next one.
+    Waited,
+    /// It computed, or changed routes: the next transfer has to be set up still.
+    Worked,
+}
+
+fn in_order(nodes: &[Node], program: &Program, rates: &Rates, core: &mut Core) -> Cost {
+    nodes.iter().map(|node| follow(node, program, rates, core)).sum()
+}
+
+/// Reads a node after what the core did before, and says what it did last.
+fn follow(node: &Node, program: &Program, rates: &Rates, core: &mut Core) -> Cost {
     match node {
-        Node::Step(step) => formula::step(step, program, rates),
-        Node::Operator { body, .. } | Node::Sequence(body) => {
-            body.iter().map(|part| cost_node(part, program, rates)).sum()
+        Node::Step(step) => {
+            let cost = formula::step(step, program, rates);
+            if cost == Cost::ZERO {
+                return cost;
+            }
+            let own_work = matches!(step.action, Action::Compute(_) | Action::RouteChange(_));
+            let before = std::mem::replace(core, if own_work { Core::Worked } else { Core::Waited });
+            let moves = !own_work && !matches!(step.action, Action::Synchronise(_));
+            if moves && before == Core::Worked { cost + formula::set_up_after_work(rates) } else { cost }
         }
+        Node::Operator { body, .. } | Node::Sequence(body) => in_order(body, program, rates, core),
         Node::Parallel(branches) => {
-            branches.iter().map(|branch| cost_node(branch, program, rates)).fold(Cost::ZERO, Cost::longer)
+            *core = Core::Waited;
+            let alone = |branch| cost_node(branch, program, rates);
+            branches.iter().map(alone).fold(Cost::ZERO, Cost::longer)
         }
         Node::Systolic { times, compute, transfers, after } => {
             let busy = transfers
                 .iter()
                 .map(|transfer| formula::occupancy(transfer, program, rates))
                 .fold(cost_node(compute, program, rates), Cost::longer);
-            let closing: Cost = after.iter().map(|step| formula::step(step, program, rates)).sum();
+            *core = Core::Waited;
+            let close = |step: &Step| follow(&Node::Step(step.clone()), program, rates, core);
+            let closing: Cost = after.iter().map(close).sum();
             (busy + closing) * *times as f64
         }
-        Node::Repeat { times, body } => cost_node(body, program, rates) * *times as f64,
+        Node::Repeat { times: 0, .. } => Cost::ZERO,
+        Node::Repeat { times, body } => {
+            let first = follow(body, program, rates, core);
+            let again = follow(body, program, rates, core);
+            first + again * (*times - 1) as f64
+        }
     }
 }
