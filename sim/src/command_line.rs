@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::completions::CompletionsFlags;
+use crate::commands::crosscheck::CrosscheckFlags;
 use crate::commands::graph::GraphFlags;
 use crate::commands::models::ModelsFlags;
 use crate::commands::plan::PlanFlags;
@@ -35,6 +36,8 @@ pub enum Command {
     Plan(PlanFlags),
     /// Predict every row of a table of measurements, and show the errors.
     Validate(ValidateFlags),
+    /// Compare the closed form with the fabric: kernels x grids x wafers, cycles and deviations.
+    Crosscheck(CrosscheckFlags),
     /// Run packet traffic on a mesh, cycle by cycle, and measure latency and throughput.
     Traffic(TrafficFlags),
     /// Write the model's operators, with shapes and dependencies, as DOT or JSON.

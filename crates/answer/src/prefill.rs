@@ -35,9 +35,8 @@ impl Pieces {
 
     /// One pass of the last piece, and the slowest stage for every piece before it.
     pub(crate) fn assemble(&self, last: &StageTimes, first: Option<&StageTimes>) -> Cycles {
-        let before = first.map_or(Cycles::ZERO, |first| {
-            (first.slowest + last.slowest) * (0.5 * self.count.saturating_sub(1) as f64)
-        });
+        let before = first
+            .map_or(Cycles::ZERO, |first| (first.slowest + last.slowest) * (0.5 * self.count.saturating_sub(1) as f64));
         last.latency.total() + before
     }
 }

@@ -285,10 +285,9 @@ pub(crate) fn base_answer(
     let mut chosen = None;
     for &profile in asked {
         let reading = LayerReading::new(question, profile);
-        let timed =
-            candidates.ways.iter().zip(&written).map(|((placement, _), programs)| {
-                (placement, programs, DecodeTiming::new(question, placement, programs, &reading))
-            });
+        let timed = candidates.ways.iter().zip(&written).map(|((placement, _), programs)| {
+            (placement, programs, DecodeTiming::new(question, placement, programs, &reading))
+        });
         // The first of the fastest.
         let fastest = timed.reduce(|best, way| if way.2.period.0 < best.2.period.0 { way } else { best });
         let Some((placement, programs, timing)) = fastest else { continue };

@@ -9,12 +9,16 @@
 //! | [`answer`] | the verdict and what it rests on |
 //! | [`plan`] | the capacity-planning table |
 //! | [`validation`] | predicted against measured |
+//! | [`fabric`] | the verdict with layers that ran on the fabric |
+//! | [`crosscheck`] | closed form against fabric |
 //! | [`traffic`] | packet traffic on a mesh |
 //! | [`wafer`], [`model`], [`setting`] | what can be named and set: reference tables |
 //! | [`number`] | figures for people |
 
 pub mod answer;
+pub mod crosscheck;
 mod error;
+pub mod fabric;
 mod grid;
 mod json;
 pub mod model;

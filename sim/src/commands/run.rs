@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use wafersim::answer::fabric::{FabricRequest, answer_on_fabric};
 use wafersim::answer::{Question, answer};
 use wafersim::report;
 
 use crate::choice::{self, ObjectFormat};
+use crate::fabric_flags::FabricFlags;
 use crate::failure::Failure;
 use crate::output::Destination;
+use crate::progress::Runs;
 use crate::scenario_flags::ScenarioFlags;
 
 /// Flags of `run`.
@@ -40,6 +43,8 @@ pub struct RunFlags {
     /// Data type of the KV cache.
     #[arg(long, value_name = "TYPE", value_parser = choice::data_types())]
     kv: Option<String>,
+    #[command(flatten)]
+    fabric: FabricFlags,
     /// How to write the answer.
     #[arg(long, value_enum, default_value_t = ObjectFormat::Text)]
     format: ObjectFormat,
@@ -51,6 +56,7 @@ pub struct RunFlags {
 /// Answers the question.
 pub fn execute(flags: &RunFlags) -> Result<(), Failure> {
     let destination = Destination::open(flags.out.as_deref())?;
+    let request = flags.fabric.request()?;
     let mut layers = flags.scenario.layers()?;
     for (flag, path, value) in [
         ("--wafers", "wafers", &flags.wafers),
@@ -65,10 +71,26 @@ pub fn execute(flags: &RunFlags) -> Result<(), Failure> {
         layers.flag(flag, path, value.as_deref())?;
     }
     let question = Question::load(layers.check()?)?;
-    let answer = answer(&question)?;
-    let text = match flags.format {
-        ObjectFormat::Text => report::answer::text(&answer, &question.wafer),
-        ObjectFormat::Json => report::answer::json(&answer)?,
+    let text = match request {
+        Some(request) => on_fabric(flags, &question, &request)?,
+        None => {
+            let answer = answer(&question)?;
+            match flags.format {
+                ObjectFormat::Text => report::answer::text(&answer, &question.wafer),
+                ObjectFormat::Json => report::answer::json(&answer)?,
+            }
+        }
     };
     destination.write(&text)
+}
+
+/// Answers with layers on the fabric.
+fn on_fabric(flags: &RunFlags, question: &Question, request: &FabricRequest) -> Result<String, Failure> {
+    let progress = Runs::start();
+    let found = answer_on_fabric(question, request, &|moment| progress.at(&moment))?;
+    progress.finish(found.reading.cycles, found.reading.wavelet_hops);
+    Ok(match flags.format {
+        ObjectFormat::Text => report::fabric::text(&found.answer, &found.reading, &question.wafer),
+        ObjectFormat::Json => report::fabric::json(&found.answer, &found.reading)?,
+    })
 }
