@@ -27,16 +27,17 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod cells;
 mod check;
 pub mod error;
 mod lower;
 pub mod lowered;
 pub mod outcome;
 mod pattern;
-mod queue;
+mod recorder;
 pub mod route;
 mod streams;
-mod switches;
+pub mod timeline;
 pub mod timing;
 mod wavelets;
 
@@ -44,8 +45,10 @@ pub use error::{CircuitError, Deadlock, Waiter, Waiting, Wants};
 pub use lower::{WorkCycles, lower};
 pub use lowered::{Lowered, Part, Stage};
 pub use outcome::{Engine, Maps, OperatorTime, Outcome, Progress, Tally};
+use recorder::Plan;
 pub use route::{Area, Direction, Lines, Operation, Stream};
 pub use streams::bytes_per_element;
+pub use timeline::{Counter, Record, Slice, SliceKind, Timeline, Track};
 pub use timing::{TICKS_PER_CYCLE, Tick, Timing};
 pub use wavelets::BYTES_PER_IDLE_ELEMENT;
 
@@ -57,11 +60,31 @@ const MOST_ELEMENTS: u64 = 4096 * 4096;
 ///
 /// # Errors
 /// [`CircuitError::Deadlock`] where nothing can move; never for a program in the order of which every wavelet has a receiver.
-pub fn run(lowered: &Lowered, mut progress: impl FnMut(Progress)) -> Result<Outcome, CircuitError> {
+pub fn run(lowered: &Lowered, progress: impl FnMut(Progress)) -> Result<Outcome, CircuitError> {
+    run_planned(lowered, None, progress)
+}
+
+/// Runs a program as [`run`] does, and keeps what happened over time in [`Outcome::timeline`].
+///
+/// # Errors
+/// As [`run`].
+pub fn run_recorded(
+    lowered: &Lowered,
+    record: &Record,
+    progress: impl FnMut(Progress),
+) -> Result<Outcome, CircuitError> {
+    run_planned(lowered, Some(Plan::new(lowered, *record)), progress)
+}
+
+fn run_planned(
+    lowered: &Lowered,
+    plan: Option<Plan>,
+    mut progress: impl FnMut(Progress),
+) -> Result<Outcome, CircuitError> {
     check(lowered)?;
-    match streams::run(lowered, &mut progress) {
+    match streams::run(lowered, plan.as_ref(), &mut progress) {
         Ok(outcome) => Ok(outcome),
-        Err(streams::Contended) => wavelets::run(lowered, &mut progress),
+        Err(streams::Contended) => wavelets::run(lowered, plan.as_ref(), &mut progress),
     }
 }
 
@@ -71,7 +94,7 @@ pub fn run(lowered: &Lowered, mut progress: impl FnMut(Progress)) -> Result<Outc
 /// As [`run`].
 pub fn run_wavelets(lowered: &Lowered, progress: impl FnMut(Progress)) -> Result<Outcome, CircuitError> {
     check(lowered)?;
-    wavelets::run(lowered, progress)
+    wavelets::run(lowered, None, progress)
 }
 
 fn check(lowered: &Lowered) -> Result<(), CircuitError> {

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use wafersim_spec::Cycles;
 
 use super::lowered::Lowered;
+use super::recorder::Sheet;
+use super::timeline::Timeline;
 use super::timing::{Tick, cycles};
 
 /// Which engine gave the result. Both give the same one.
@@ -49,11 +51,29 @@ pub struct Maps {
     pub busy: Vec<Tick>,
     /// Ticks for which first wavelets of streams waited in the router.
     pub stalled: Vec<Tick>,
+    /// Most wavelets that had landed in one input queue from a neighbour and not left it, at any time; 1 for what passes
+    /// without a wait, 0 where nothing came.
+    pub queue: Vec<u16>,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.wavelet_hops = self.wavelet_hops.saturating_add(other.wavelet_hops);
+        self.sent = self.sent.saturating_add(other.sent);
+        self.delivered = self.delivered.saturating_add(other.delivered);
+        self.stalls = self.stalls.saturating_add(other.stalls);
+        self.events = self.events.saturating_add(other.events);
+    }
 }
 
 impl Maps {
     pub(super) fn new(elements: usize) -> Self {
-        Self { links: std::array::from_fn(|_| vec![0; elements]), busy: vec![0; elements], stalled: vec![0; elements] }
+        Self {
+            links: std::array::from_fn(|_| vec![0; elements]),
+            busy: vec![0; elements],
+            stalled: vec![0; elements],
+            queue: vec![0; elements],
+        }
     }
 }
 
@@ -78,6 +98,8 @@ pub struct Outcome {
     pub colors: u32,
     /// Who ran it.
     pub engine: Engine,
+    /// The run over time, where it was recorded.
+    pub timeline: Option<Timeline>,
 }
 
 impl Outcome {
@@ -105,7 +127,13 @@ impl Outcome {
             origin: lowered.origin,
             colors: lowered.colors,
             engine,
+            timeline: None,
         }
+    }
+
+    pub(super) fn with_timeline(mut self, lowered: &Lowered, sheet: Option<Sheet>) -> Self {
+        self.timeline = sheet.map(|sheet| sheet.finish(lowered, &self));
+        self
     }
 
     /// Share of the run for which each core ran vector work; 0 to 1.

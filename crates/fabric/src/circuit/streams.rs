@@ -14,30 +14,45 @@
 //! that does not hold ends this engine with [`Contended`], and the program is run wavelet by wavelet from its beginning.
 //! `tests/circuit` holds the two to the same bytes.
 
+mod joint;
 mod line;
 mod passed;
+mod places;
 
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use self::joint::Joint;
 use self::passed::Passed;
+use super::cells::{Counts, Depths, Ticks};
 use super::lowered::{Lowered, Part};
 use super::outcome::{Engine, Maps, Outcome, Progress, Tally};
-use super::route::{Area, Lines};
+use super::recorder::{Plan, Sheet};
+use super::route::Lines;
 use super::timing::{TICKS_PER_CYCLE, Tick, Timing};
 
 /// The program needs arbitration: it must be run wavelet by wavelet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Contended;
 
+/// Places of a stage from which on it is worth the threads' meeting.
+const WORTH_THREADS: usize = 1 << 13;
+
 /// Times of the processing elements and links along one axis. Arrays for the y axis lie column after column, so that every
 /// line is a contiguous piece.
 struct Links {
     /// When a link is free again: upwards, downwards.
-    free: [Vec<Tick>; 2],
-    used: [Vec<u32>; 2],
+    free: [Ticks; 2],
+    used: [Counts; 2],
 }
 
 impl Links {
     fn new(elements: usize) -> Self {
-        Self { free: std::array::from_fn(|_| vec![0; elements]), used: std::array::from_fn(|_| vec![0; elements]) }
+        Self {
+            free: std::array::from_fn(|_| Ticks::new(elements)),
+            used: std::array::from_fn(|_| Counts::new(elements)),
+        }
     }
 }
 
@@ -51,6 +66,10 @@ struct Line {
     /// End of the fabric operations; 0 where there are none.
     end: Vec<Tick>,
     stalled: Vec<Tick>,
+    /// Deepest input queue.
+    queue: Vec<u16>,
+    /// First wavelet sent or taken; empty where nothing is recorded.
+    first: Vec<Tick>,
 }
 
 /// A place that a wavelet leaves: its core (dispatch or take), or a router by a link.
@@ -81,7 +100,7 @@ enum Leaves {
 /// Lines read and written together: eight times of 8 bytes fill a cache line.
 const BLOCK: usize = 8;
 
-/// What is used again for every line.
+/// What a thread uses again for every line.
 #[derive(Default)]
 struct Workspace {
     tally: Tally,
@@ -90,12 +109,16 @@ struct Workspace {
     /// The points of the streams that continue one another, from the sender on.
     points: Vec<Point>,
     last: Vec<Tick>,
+    sheet: Option<Sheet>,
 }
 
 /// Transfers along lines, being timed.
 struct Times<'a> {
     timing: &'a Timing,
     lines: &'a Lines,
+    mesh: &'a Mesh,
+    /// Place in the schedule.
+    at: u32,
     work: &'a mut Workspace,
 }
 
@@ -104,47 +127,59 @@ struct Mesh {
     columns: usize,
     rows: usize,
     /// When each core is ready for its next stage.
-    ready: Vec<Tick>,
-    busy: Vec<Tick>,
-    stalled: Vec<Tick>,
+    ready: Ticks,
+    busy: Ticks,
+    stalled: Ticks,
+    /// Deepest input queue.
+    queue: Depths,
     /// Links along x, and along y.
     along: [Links; 2],
     passed: Passed,
-    /// For stages of several parts only.
-    joint: Option<Joint>,
 }
 
 /// Runs a lowered program.
-pub(super) fn run(lowered: &Lowered, mut progress: impl FnMut(Progress)) -> Result<Outcome, Contended> {
+pub(super) fn run(
+    lowered: &Lowered,
+    plan: Option<&Plan>,
+    mut progress: impl FnMut(Progress),
+) -> Result<Outcome, Contended> {
     let elements = lowered.elements();
-    let mut mesh = Mesh {
+    let mesh = Mesh {
         columns: lowered.columns as usize,
         rows: lowered.rows as usize,
-        ready: vec![0; elements],
-        busy: vec![0; elements],
-        stalled: vec![0; elements],
+        ready: Ticks::new(elements),
+        busy: Ticks::new(elements),
+        stalled: Ticks::new(elements),
+        queue: Depths::new(elements),
         along: [Links::new(elements), Links::new(elements)],
         passed: Passed::new(lowered),
-        joint: None,
     };
     let mut done = Vec::with_capacity(lowered.schedule.len());
-    let mut work = Workspace::default();
+    // More pieces than threads: none waits long for the other where the machine does something else, too.
+    let pieces = if rayon::current_num_threads() > 1 { 4 * rayon::current_num_threads() } else { 1 };
+    let mut works: Vec<Workspace> =
+        (0..pieces).map(|_| Workspace { sheet: plan.map(Plan::sheet), ..Workspace::default() }).collect();
+    let mut joint = None;
     let mut latest = 0;
     for at in 0..lowered.schedule.len() {
         let Some(stage) = lowered.stage(at) else { break };
+        let place = at as u32;
         let finished = match stage.parts.as_slice() {
-            [Part::Busy { area, time }] => mesh.busy(area, *time),
+            [Part::Busy { area, time }] => mesh.busy(place, area, *time, &mut works),
             [Part::Meet { area, hops, before, way, after }] => {
-                meet(&mut mesh.ready, mesh.columns, area, *hops, [*before, *way, *after])
+                mesh.meet(place, area, *hops, [*before, *way, *after], &mut works)
             }
-            [Part::Carry(lines)] => Times { timing: &lowered.timing, lines, work: &mut work }.alone(&mut mesh)?,
-            parts => mesh.side_by_side(parts, &lowered.timing, &mut work)?,
+            [Part::Carry(lines)] => mesh.alone(place, lines, &lowered.timing, &mut works)?,
+            parts => {
+                let joint = joint.get_or_insert_with(|| Joint::new(elements, plan.is_some()));
+                mesh.side_by_side(place, parts, joint, &lowered.timing, &mut works)?
+            }
         };
         if finished / TICKS_PER_CYCLE >= Tick::from(u32::MAX) {
             // Beyond what `Passed` can hold.
             return Err(Contended);
         }
-        work.tally.events += 1;
+        works[0].tally.events += 1;
         done.push(finished);
         latest = finished.max(latest);
         progress(Progress {
@@ -153,59 +188,68 @@ pub(super) fn run(lowered: &Lowered, mut progress: impl FnMut(Progress)) -> Resu
             all_steps: lowered.schedule.len() as u64,
         });
     }
-    let tally = work.tally;
+    let mut tally = Tally::default();
+    let mut sheet: Option<Sheet> = None;
+    for work in works {
+        tally.add(&work.tally);
+        match (&mut sheet, work.sheet) {
+            (Some(all), Some(more)) => all.merge(more),
+            (all, more) => *all = more,
+        }
+    }
     debug_assert_eq!(tally.sent, tally.delivered, "a wavelet was lost");
-    Ok(Outcome::new(lowered, &done, tally, mesh.maps(), Engine::Streams))
+    Ok(Outcome::new(lowered, &done, tally, mesh.maps(), Engine::Streams).with_timeline(lowered, sheet))
+}
+
+/// Divides `count` things among the workspaces, and these among threads where there are `places` enough. The latest end.
+fn in_pieces(
+    works: &mut [Workspace],
+    count: usize,
+    places: usize,
+    each: impl Fn(&mut Workspace, Range<usize>) -> Result<Tick, Contended> + Sync,
+) -> Result<Tick, Contended> {
+    let pieces = works.len();
+    if pieces < 2 || places < WORTH_THREADS {
+        return works.first_mut().map_or(Ok(0), |work| each(work, 0..count));
+    }
+    let piece =
+        |(index, work): (usize, &mut Workspace)| each(work, index * count / pieces..(index + 1) * count / pieces);
+    works.par_iter_mut().enumerate().map(piece).try_reduce(|| 0, |one, two| Ok(one.max(two)))
 }
 
 impl Mesh {
-    fn busy(&mut self, area: &Area, time: Tick) -> Tick {
-        let mut finished = 0;
-        for y in area.y..area.y + area.rows {
-            let from = y as usize * self.columns + area.x as usize;
-            let places = from..from + area.columns as usize;
-            for busy in &mut self.busy[places.clone()] {
-                *busy += time;
-            }
-            for moment in &mut self.ready[places] {
-                *moment += time;
-                finished = finished.max(*moment);
-            }
-        }
-        finished
+    fn alone(&self, at: u32, lines: &Lines, timing: &Timing, works: &mut [Workspace]) -> Result<Tick, Contended> {
+        self.in_blocks(at, lines, timing, works, |times, number, count| times.alone(number, count))
     }
 
-    fn side_by_side(&mut self, parts: &[Part], timing: &Timing, work: &mut Workspace) -> Result<Tick, Contended> {
-        let elements = self.ready.len();
-        let mut joint = self.joint.take().unwrap_or_else(|| Joint::new(elements));
-        joint.begin(&self.ready);
-        for part in parts {
-            match part {
-                Part::Busy { area, time } => {
-                    for y in area.y..area.y + area.rows {
-                        for x in area.x..area.x + area.columns {
-                            let place = y as usize * self.columns + x as usize;
-                            joint.core[place] += time;
-                            self.busy[place] += time;
-                        }
-                    }
-                }
-                Part::Carry(lines) => Times { timing, lines, work }.beside(self, &mut joint)?,
-                Part::Meet { .. } => return Err(Contended),
+    /// Calls `each` for blocks of neighbouring lines.
+    fn in_blocks(
+        &self,
+        at: u32,
+        lines: &Lines,
+        timing: &Timing,
+        works: &mut [Workspace],
+        each: impl Fn(&mut Times<'_>, u32, usize) -> Result<Tick, Contended> + Sync,
+    ) -> Result<Tick, Contended> {
+        line::check(lines, timing)?;
+        let (first, end) = line::across(lines);
+        let blocks = ((end - first) as usize).div_ceil(BLOCK);
+        let places = lines.length() * (end - first) as usize;
+        in_pieces(works, blocks, places, |work, range| {
+            let mut times = Times { timing, lines, mesh: self, at, work };
+            let mut latest = 0;
+            for block in range {
+                let number = first + (block * BLOCK) as u32;
+                latest = latest.max(each(&mut times, number, BLOCK.min((end - number) as usize))?);
             }
+            Ok(latest)
+        })
+    }
+
+    fn deepen(&self, place: usize, words: u16) {
+        if words > self.queue.get(place) {
+            self.queue.set(place, words);
         }
-        let mut finished = 0;
-        for (place, moment) in self.ready.iter_mut().enumerate() {
-            let end = joint.end[place];
-            let fabric = if end > 0 { end + timing.completion } else { 0 };
-            let after = joint.core[place].max(fabric).max(*moment);
-            if after > *moment {
-                *moment = after;
-                finished = finished.max(after);
-            }
-        }
-        self.joint = Some(joint);
-        Ok(finished)
     }
 
     fn maps(self) -> Maps {
@@ -214,71 +258,20 @@ impl Mesh {
             (0..columns * rows).map(|place| by_column[place % columns * rows + place / columns]).collect()
         };
         let [horizontal, vertical] = self.along;
-        let [east, west] = horizontal.used;
-        let [south, north] = vertical.used;
-        Maps { links: [east, west, transposed(&south), transposed(&north)], busy: self.busy, stalled: self.stalled }
-    }
-}
-
-/// State of a stage of several parts, by processing element.
-struct Joint {
-    core: Vec<Tick>,
-    sends: Vec<Tick>,
-    takes: Vec<Tick>,
-    end: Vec<Tick>,
-}
-
-impl Joint {
-    fn new(elements: usize) -> Self {
-        Self { core: vec![0; elements], sends: vec![0; elements], takes: vec![0; elements], end: vec![0; elements] }
-    }
-
-    fn begin(&mut self, ready: &[Tick]) {
-        self.core.copy_from_slice(ready);
-        self.sends.copy_from_slice(ready);
-        self.takes.copy_from_slice(ready);
-        self.end.fill(0);
-    }
-}
-
-fn meet(ready: &mut [Tick], columns: usize, area: &Area, hops: u32, times: [Tick; 3]) -> Tick {
-    let [before, way, after] = times;
-    let width = area.columns as usize;
-    let hops = hops as usize;
-    let start = |y: usize| (area.y as usize + y) * columns + area.x as usize;
-    let rows = area.rows as usize;
-    let mut told = vec![0; width * rows];
-    for y in 0..rows {
-        told[y * width..(y + 1) * width].copy_from_slice(&ready[start(y)..start(y) + width]);
-    }
-    let mut latest = 0;
-    for y in 0..rows {
-        for x in 0..width {
-            let mine = y * width + x;
-            let mut moment = told[mine];
-            if x >= hops {
-                moment = moment.max(told[mine - hops]);
-            }
-            if x + hops < width {
-                moment = moment.max(told[mine + hops]);
-            }
-            if y >= hops {
-                moment = moment.max(told[mine - hops * width]);
-            }
-            if y + hops < rows {
-                moment = moment.max(told[mine + hops * width]);
-            }
-            let moment = moment + before + way + after;
-            ready[start(y) + x] = moment;
-            latest = latest.max(moment);
+        let [east, west] = horizontal.used.map(Counts::into_vec);
+        let [south, north] = vertical.used.map(Counts::into_vec);
+        Maps {
+            links: [east, west, transposed(&south), transposed(&north)],
+            busy: self.busy.into_vec(),
+            stalled: self.stalled.into_vec(),
+            queue: self.queue.into_vec(),
         }
     }
-    latest
 }
 
 impl Line {
     /// Operations may start when their core does, which `start` says.
-    fn begin(&mut self) {
+    fn begin(&mut self, recorded: bool) {
         let length = self.start.len();
         self.sends.clear();
         self.sends.extend_from_slice(&self.start);
@@ -288,6 +281,10 @@ impl Line {
         self.end.resize(length, 0);
         self.stalled.clear();
         self.stalled.resize(length, 0);
+        self.queue.clear();
+        self.queue.resize(length, 0);
+        self.first.clear();
+        self.first.resize(if recorded { length } else { 0 }, Tick::MAX);
     }
 }
 
@@ -295,8 +292,8 @@ impl Line {
 pub const fn bytes_per_element(colors: u32) -> usize {
     let ready = size_of::<Tick>();
     let links = 4 * (size_of::<Tick>() + size_of::<u32>());
-    let maps = 2 * size_of::<Tick>();
+    let maps = 2 * size_of::<Tick>() + size_of::<u16>();
     // For stages of several parts.
-    let joint = 4 * size_of::<Tick>();
+    let joint = 3 * size_of::<Tick>();
     ready + links + maps + joint + colors as usize * size_of::<u32>()
 }

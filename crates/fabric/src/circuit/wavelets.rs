@@ -14,19 +14,23 @@
 
 mod audit;
 mod core;
+mod queue;
 mod router;
+mod script;
+mod switches;
+mod wheel;
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+pub(super) use self::script::Script;
 
-use wafersim_program::Axis;
-
+use self::queue::Queue;
+use self::script::NONE;
+use self::switches::Switches;
+use self::wheel::Wheel;
 use super::error::CircuitError;
-use super::lowered::{Lowered, Part, Stage};
+use super::lowered::Lowered;
 use super::outcome::{Engine, Maps, Outcome, Progress, Tally};
-use super::queue::{FROM_CORE, NONE, Queue};
-use super::route::{Direction, Lines, Operation, Stream};
-use super::switches::Switches;
+use super::recorder::{Plan, Sheet};
+use super::route::Area;
 use super::timing::{Tick, cycles};
 
 /// How many of those that wait a deadlock names.
@@ -38,20 +42,32 @@ const NEVER: Tick = Tick::MAX;
 /// A processing element with its router.
 #[derive(Debug, Clone)]
 struct Element {
+    /// Column and row.
+    x: u32,
+    y: u32,
     /// Place in the schedule.
     at: u32,
     /// Whether it is inside that stage.
     inside: bool,
     /// Whether the stage holds fabric operations for it.
     fabric: bool,
+    /// In a meeting: how many are missing.
+    missing: u8,
     /// Index of its present operation that sends, and of that which takes, among those of the stage.
     sending: u16,
     taking: u16,
+    /// Flow of the present operation that sends from memory, and of the one that takes; [`NONE`] without.
+    send: u32,
+    take: u32,
+    /// Flow that the operation that takes sends on; [`NONE`] where it does not forward.
+    onward: u32,
     /// Wavelets left of each.
     sends_left: u32,
     takes_left: u32,
     /// Wavelets that it has dispatched and its router has not yet passed on.
     leaving: u32,
+    /// First of its queues.
+    queues: u32,
     /// When the next wavelet may be sent, or taken; never where no operation is under way.
     next_send: Tick,
     next_take: Tick,
@@ -59,151 +75,211 @@ struct Element {
     core: Tick,
     start: Tick,
     end: Tick,
+    /// Its first wavelet of the stage.
+    first: Tick,
     /// When links are free: east, west, south, north.
     free: [Tick; 4],
     /// Last color served on each.
     served: [u16; 4],
-    /// First of its queues.
-    queues: u32,
-    /// In a meeting: when the last of those heard so far came, and how many are missing.
+    /// In a meeting: when the last of those heard so far came.
     heard: Tick,
-    missing: u8,
     /// The moment of the last wake, so that it is not asked for twice.
     woken: Tick,
+}
+
+impl Element {
+    const fn new(x: u32, y: u32, core: Tick) -> Self {
+        Self {
+            x,
+            y,
+            at: 0,
+            inside: false,
+            fabric: false,
+            missing: 0,
+            sending: 0,
+            taking: 0,
+            send: NONE,
+            take: NONE,
+            onward: NONE,
+            sends_left: 0,
+            takes_left: 0,
+            leaving: 0,
+            queues: NONE,
+            next_send: NEVER,
+            next_take: NEVER,
+            core,
+            start: 0,
+            end: 0,
+            first: NEVER,
+            free: [0; 4],
+            served: [0; 4],
+            heard: 0,
+            woken: NEVER,
+        }
+    }
 }
 
 /// Bytes of an idle processing element with its router in this engine, without maps.
 pub const BYTES_PER_IDLE_ELEMENT: usize = size_of::<Element>();
 
+/// The first wavelet of a stream comes to a router: what a window needs to know whether it meets what was there before.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrival {
+    /// Place in the window.
+    pub(super) place: u32,
+    pub(super) color: u16,
+    /// The links that it wants, as bits.
+    pub(super) links: u8,
+    pub(super) lands: Tick,
+}
+
+/// An area of the mesh for a stretch of the schedule.
 struct Mesh<'a> {
+    script: &'a Script<'a>,
     lowered: &'a Lowered,
+    area: Area,
     elements: Vec<Element>,
     queues: Vec<Queue>,
-    /// Queues that no router uses.
-    spare: Vec<u32>,
     /// Queues whose head has landed, of the router that is looked at.
-    landed: Vec<usize>,
+    landed: Vec<u32>,
     switches: Switches,
-    wakes: BinaryHeap<Reverse<(Tick, u32)>>,
+    wheel: Wheel,
     maps: Maps,
     tally: Tally,
     done: Vec<Tick>,
+    /// Kept for a window only.
+    arrivals: Option<Vec<Arrival>>,
+    sheet: Option<Sheet>,
     now: Tick,
 }
 
+/// What a window has come to.
+pub(super) struct Ran {
+    elements: Vec<Element>,
+    switches: Switches,
+    /// Of the places of the window, row after row.
+    pub(super) maps: Maps,
+    pub(super) tally: Tally,
+    /// For each step of the stretch, when the last core was through.
+    pub(super) done: Vec<Tick>,
+    pub(super) arrivals: Vec<Arrival>,
+    pub(super) sheet: Option<Sheet>,
+}
+
+impl Ran {
+    /// When a core is ready for what comes next.
+    pub(super) fn ready(&self, place: usize) -> Tick {
+        self.elements[place].core
+    }
+
+    /// When the links of a router are free; 0 where nothing has crossed them.
+    pub(super) fn free(&self, place: usize) -> [Tick; 4] {
+        self.elements[place].free
+    }
+
+    /// The colors that have passed a router, and when their last wavelets did.
+    pub(super) fn passed(&self, place: usize) -> impl Iterator<Item = (u16, Tick)> {
+        self.switches.of(place).filter(|switch| switch.passed > 0).map(|switch| (switch.color, switch.passed))
+    }
+}
+
 /// Runs a lowered program wavelet by wavelet.
-pub(super) fn run(lowered: &Lowered, mut progress: impl FnMut(Progress)) -> Result<Outcome, CircuitError> {
-    let idle = Element {
-        at: 0,
-        inside: false,
-        fabric: false,
-        sending: 0,
-        taking: 0,
-        sends_left: 0,
-        takes_left: 0,
-        leaving: 0,
-        next_send: NEVER,
-        next_take: NEVER,
-        core: 0,
-        start: 0,
-        end: 0,
-        free: [0; 4],
-        served: [0; 4],
-        queues: NONE,
-        heard: 0,
-        missing: 0,
-        woken: NEVER,
-    };
-    let elements = lowered.elements();
-    let mut mesh = Mesh {
-        lowered,
-        elements: vec![idle; elements],
-        queues: Vec::new(),
-        spare: Vec::new(),
-        landed: Vec::new(),
-        switches: Switches::new(lowered),
-        wakes: BinaryHeap::new(),
-        maps: Maps::new(elements),
-        tally: Tally::default(),
-        done: vec![0; lowered.schedule.len()],
-        now: 0,
-    };
-    for place in 0..elements {
-        mesh.wake(place, 0);
-    }
-    while let Some(Reverse((now, place))) = mesh.wakes.pop() {
-        let place = place as usize;
-        mesh.now = now;
-        if mesh.elements[place].woken == now {
-            mesh.elements[place].woken = NEVER;
-        }
-        mesh.tally.events += 1;
-        mesh.look(place)?;
-        if mesh.tally.events.is_multiple_of(REPORT) {
-            if cfg!(debug_assertions) {
-                mesh.check_conservation()?;
-            }
-            let steps = mesh.elements.iter().map(|element| element.at).min().unwrap_or(0);
-            progress(Progress {
-                cycles: cycles(now),
-                steps: u64::from(steps),
-                all_steps: lowered.schedule.len() as u64,
-            });
-        }
-    }
-    mesh.check_conservation()?;
-    let through = |element: &Element| !element.inside && element.at as usize >= lowered.schedule.len();
-    if !mesh.elements.iter().all(through) || mesh.in_flight() > 0 {
-        return Err(CircuitError::Deadlock(Box::new(mesh.deadlock())));
-    }
-    Ok(Outcome::new(lowered, &mesh.done, mesh.tally, mesh.maps, Engine::Wavelets))
+pub(super) fn run(
+    lowered: &Lowered,
+    plan: Option<&Plan>,
+    mut progress: impl FnMut(Progress),
+) -> Result<Outcome, CircuitError> {
+    let script = Script::new(lowered, 0, u32::MAX);
+    let area = Area { x: 0, y: 0, columns: lowered.columns, rows: lowered.rows };
+    let mut mesh = Mesh::new(&script, area, |_, _| 0, plan.map(Plan::sheet));
+    mesh.run(&mut progress)?;
+    Ok(Outcome::new(lowered, &mesh.done, mesh.tally, mesh.maps, Engine::Wavelets).with_timeline(lowered, mesh.sheet))
 }
 
-/// The operations of a place in a stage: their part, its lines, the place's position, and the operation.
-fn operation(stage: &Stage, x: u32, y: u32, mut index: usize) -> Option<(u16, &Lines, Operation)> {
-    for (part, lines) in carried(stage, x, y) {
-        let operations = lines.operations(lines.position(x, y) as usize);
-        if let Some(operation) = operations.get(index) {
-            return Some((part, lines, *operation));
-        }
-        index -= operations.len();
-    }
-    None
-}
-
-fn carried(stage: &Stage, x: u32, y: u32) -> impl Iterator<Item = (u16, &Lines)> {
-    stage.parts.iter().enumerate().filter_map(move |(index, part)| match part {
-        Part::Carry(lines) if lines.area.contains(x, y) => Some((index as u16, lines)),
-        _ => None,
+/// Runs a stretch of the schedule on an area from which no wavelet leaves, whose cores become ready at times of their own.
+pub(super) fn run_window(
+    script: &Script<'_>,
+    area: Area,
+    ready: impl Fn(u32, u32) -> Tick,
+    sheet: Option<Sheet>,
+) -> Result<Ran, CircuitError> {
+    let mut mesh = Mesh::new(script, area, ready, sheet);
+    mesh.arrivals = Some(Vec::new());
+    mesh.run(&mut |_| ())?;
+    Ok(Ran {
+        elements: mesh.elements,
+        switches: mesh.switches,
+        maps: mesh.maps,
+        tally: mesh.tally,
+        done: mesh.done,
+        arrivals: mesh.arrivals.unwrap_or_default(),
+        sheet: mesh.sheet,
     })
 }
 
-/// Where a wavelet wants to go from a position of its line.
-#[derive(Clone, Copy)]
-struct Ways {
-    links: [bool; 4],
-    core: bool,
-}
+impl<'a> Mesh<'a> {
+    fn new(script: &'a Script<'a>, area: Area, ready: impl Fn(u32, u32) -> Tick, sheet: Option<Sheet>) -> Self {
+        let places = area.columns as usize * area.rows as usize;
+        let rows = area.y..area.y + area.rows;
+        let elements: Vec<Element> = rows
+            .flat_map(|y| (area.x..area.x + area.columns).map(move |x| (x, y)))
+            .map(|(x, y)| Element { at: script.begin, ..Element::new(x, y, ready(x, y)) })
+            .collect();
+        let mut mesh = Self {
+            script,
+            lowered: script.lowered,
+            area,
+            elements,
+            queues: Vec::new(),
+            landed: Vec::new(),
+            switches: Switches::new(places),
+            wheel: Wheel::new(),
+            maps: Maps::new(places),
+            tally: Tally::default(),
+            done: vec![0; script.end.saturating_sub(script.begin) as usize],
+            arrivals: None,
+            sheet,
+            now: 0,
+        };
+        for place in 0..places {
+            let moment = mesh.elements[place].core;
+            mesh.wake(place, moment);
+        }
+        mesh
+    }
 
-fn ways(stream: &Stream, axis: Axis, position: u32, travels: u8) -> Ways {
-    let from_core = travels == FROM_CORE;
-    let upwards = travels == Direction::along(axis, true) as u8;
-    let up = (from_core || upwards) && position < stream.high;
-    let down = (from_core || !upwards) && position > stream.low;
-    let mut links = [false; 4];
-    links[Direction::along(axis, true) as usize] = up;
-    links[Direction::along(axis, false) as usize] = down;
-    Ways { links, core: !from_core && (stream.copies || !(up || down)) }
-}
-
-impl Mesh<'_> {
-    fn coordinates(&self, place: usize) -> (u32, u32) {
-        let columns = self.lowered.columns as usize;
-        ((place % columns) as u32, (place / columns) as u32)
+    /// Until nothing is outstanding.
+    fn run(&mut self, progress: &mut impl FnMut(Progress)) -> Result<(), CircuitError> {
+        while let Some((now, place)) = self.wheel.pop() {
+            let place = place as usize;
+            self.now = now;
+            if self.elements[place].woken == now {
+                self.elements[place].woken = NEVER;
+            }
+            self.tally.events += 1;
+            self.look(place)?;
+            if self.tally.events.is_multiple_of(REPORT) {
+                if cfg!(debug_assertions) {
+                    self.check_conservation()?;
+                }
+                let steps = self.elements.iter().map(|element| element.at).min().unwrap_or(0);
+                progress(Progress {
+                    cycles: cycles(now),
+                    steps: u64::from(steps),
+                    all_steps: self.lowered.schedule.len() as u64,
+                });
+            }
+        }
+        self.check_conservation()?;
+        let through = |element: &Element| !element.inside && element.at >= self.script.end;
+        if !self.elements.iter().all(through) || self.in_flight() > 0 {
+            return Err(CircuitError::Deadlock(Box::new(self.deadlock())));
+        }
+        Ok(())
     }
 
     fn neighbour(&self, place: usize, direction: usize) -> usize {
-        let columns = self.lowered.columns as usize;
+        let columns = self.area.columns as usize;
         match direction {
             0 => place + 1,
             1 => place.wrapping_sub(1),
@@ -219,11 +295,7 @@ impl Mesh<'_> {
         }
         let moment = moment.max(self.now);
         element.woken = moment;
-        self.wakes.push(Reverse((moment, place as u32)));
-    }
-
-    fn stage(&self, at: u32) -> Option<&Stage> {
-        self.lowered.stage(at as usize)
+        self.wheel.push(moment, place as u32);
     }
 
     /// Everything that a processing element and its router can do now.

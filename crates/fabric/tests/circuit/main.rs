@@ -7,4 +7,5 @@ mod failure;
 mod hard_cases;
 mod programs;
 mod reference;
+mod timeline;
 mod truth;

@@ -2,21 +2,30 @@
 
 use wafersim_program::Axis;
 
-use super::passed::{LineAddress, Passed};
-use super::{BLOCK, Contended, Joint, Leaves, Line, Links, Mesh, Point, Times};
-use crate::circuit::route::Operation;
-use crate::circuit::timing::{TICKS_PER_CYCLE, Tick};
+use super::joint::Joint;
+use super::passed::LineAddress;
+use super::{Contended, Leaves, Line, Point, Times};
+use crate::circuit::recorder::{Span, Sum};
+use crate::circuit::route::{Lines, Operation};
+use crate::circuit::timing::{Tick, Timing};
+
+/// Numbers of the lines across the axis.
+pub(super) fn across(lines: &Lines) -> (u32, u32) {
+    let area = lines.area;
+    match lines.axis {
+        Axis::X => (area.y, area.y + area.rows),
+        Axis::Y => (area.x, area.x + area.columns),
+    }
+}
+
+/// Whether lines can be run as streams.
+pub(super) fn check(lines: &Lines, timing: &Timing) -> Result<(), Contended> {
+    let most = lines.streams.iter().map(|stream| stream.wavelets).max().unwrap_or(0);
+    let deep = timing.queues_cover_hops() || most <= timing.queue;
+    if lines.ordered && deep { Ok(()) } else { Err(Contended) }
+}
 
 impl Times<'_> {
-    /// Numbers of the lines across the axis, and the place of a position of a line.
-    fn across(&self) -> (u32, u32) {
-        let area = self.lines.area;
-        match self.lines.axis {
-            Axis::X => (area.y, area.y + area.rows),
-            Axis::Y => (area.x, area.x + area.columns),
-        }
-    }
-
     /// Calls `each` with line of the block, position and place for all places of `count` lines from `number` on, in the order
     /// in which the places lie in memory as far as can be; positions of a line come in order.
     fn each_place(&self, number: u32, count: usize, columns: usize, mut each: impl FnMut(usize, usize, usize)) {
@@ -54,76 +63,72 @@ impl Times<'_> {
         }
     }
 
-    /// A stage that is this part alone.
-    pub(super) fn alone(&mut self, mesh: &mut Mesh) -> Result<Tick, Contended> {
-        self.check()?;
-        let columns = mesh.columns;
+    /// Neighbouring lines of a stage that is this part alone.
+    pub(super) fn alone(&mut self, number: u32, count: usize) -> Result<Tick, Contended> {
+        let (mesh, columns) = (self.mesh, self.mesh.columns);
         let mut lines = std::mem::take(&mut self.work.block);
+        let recorded = self.work.sheet.is_some();
         let mut latest = 0;
-        let (first, end) = self.across();
-        for number in (first..end).step_by(BLOCK) {
-            let count = BLOCK.min((end - number) as usize);
-            lines[..count].iter_mut().for_each(|line| line.start.clear());
-            self.each_place(number, count, columns, |line, _, place| lines[line].start.push(mesh.ready[place]));
-            for (line, number) in lines[..count].iter_mut().zip(number..) {
-                line.begin();
-                self.line(line, &self.address(number, columns, mesh.rows), mesh)?;
-            }
-            self.each_place(number, count, columns, |line, index, place| {
-                let line = &lines[line];
-                if line.end[index] > 0 {
-                    let moment = line.end[index] + self.timing.completion;
-                    mesh.ready[place] = moment;
-                    latest = latest.max(moment);
-                    mesh.stalled[place] += line.stalled[index];
-                }
-            });
+        lines[..count].iter_mut().for_each(|line| line.start.clear());
+        self.each_place(number, count, columns, |line, _, place| lines[line].start.push(mesh.ready.get(place)));
+        for (line, number) in lines[..count].iter_mut().zip(number..) {
+            line.begin(recorded);
+            self.line(line, &self.address(number, columns, mesh.rows))?;
         }
+        let mut spans = self.work.sheet.take();
+        self.each_place(number, count, columns, |line, index, place| {
+            let line = &lines[line];
+            mesh.deepen(place, line.queue[index]);
+            if line.end[index] > 0 {
+                let end = line.end[index] + self.timing.completion;
+                mesh.ready.set(place, end);
+                latest = latest.max(end);
+                mesh.stalled.set(place, mesh.stalled.get(place) + line.stalled[index]);
+                if let Some(sheet) = &mut spans {
+                    let (start, first) = (line.start[index], line.first[index]);
+                    sheet.span(self.at, Span { start, worked: start, first, end, place: place as u32 });
+                }
+            }
+        });
+        self.work.sheet = spans;
         self.work.block = lines;
         Ok(latest)
     }
 
-    /// A part of a stage of several.
-    pub(super) fn beside(&mut self, mesh: &mut Mesh, joint: &mut Joint) -> Result<(), Contended> {
-        self.check()?;
-        let columns = mesh.columns;
+    /// Neighbouring lines of a part of a stage of several.
+    pub(super) fn beside(&mut self, number: u32, count: usize, joint: &Joint) -> Result<Tick, Contended> {
+        let (mesh, columns) = (self.mesh, self.mesh.columns);
         let mut lines = std::mem::take(&mut self.work.block);
-        let (first, end) = self.across();
-        for number in (first..end).step_by(BLOCK) {
-            let count = BLOCK.min((end - number) as usize);
-            lines[..count].iter_mut().for_each(|line| line.start.clear());
-            self.each_place(number, count, columns, |line, _, place| lines[line].start.push(mesh.ready[place]));
-            lines[..count].iter_mut().for_each(Line::begin);
-            self.each_place(number, count, columns, |line, index, place| {
-                lines[line].sends[index] = joint.sends[place];
-                lines[line].takes[index] = joint.takes[place];
-            });
-            for (line, number) in lines[..count].iter_mut().zip(number..) {
-                self.line(line, &self.address(number, columns, mesh.rows), mesh)?;
-            }
-            self.each_place(number, count, columns, |line, index, place| {
-                let line = &lines[line];
-                joint.sends[place] = line.sends[index];
-                joint.takes[place] = line.takes[index];
-                joint.end[place] = joint.end[place].max(line.end[index]);
-                mesh.stalled[place] += line.stalled[index];
-            });
+        lines[..count].iter_mut().for_each(|line| line.start.clear());
+        self.each_place(number, count, columns, |line, _, place| lines[line].start.push(mesh.ready.get(place)));
+        lines[..count].iter_mut().for_each(|line| line.begin(joint.first.is_some()));
+        self.each_place(number, count, columns, |line, index, place| {
+            lines[line].sends[index] = joint.sends.get(place);
+            lines[line].takes[index] = joint.takes.get(place);
+        });
+        for (line, number) in lines[..count].iter_mut().zip(number..) {
+            self.line(line, &self.address(number, columns, mesh.rows))?;
         }
+        self.each_place(number, count, columns, |line, index, place| {
+            let line = &lines[line];
+            joint.sends.set(place, line.sends[index]);
+            joint.takes.set(place, line.takes[index]);
+            joint.end.set(place, joint.end.get(place).max(line.end[index]));
+            if let Some(first) = &joint.first {
+                first.set(place, first.get(place).min(line.first[index]));
+            }
+            mesh.stalled.set(place, mesh.stalled.get(place) + line.stalled[index]);
+            mesh.deepen(place, line.queue[index]);
+        });
         self.work.block = lines;
-        Ok(())
-    }
-
-    fn check(&self) -> Result<(), Contended> {
-        let most = self.lines.streams.iter().map(|stream| stream.wavelets).max().unwrap_or(0);
-        let deep = self.timing.queues_cover_hops() || most <= self.timing.queue;
-        if self.lines.ordered && deep { Ok(()) } else { Err(Contended) }
+        Ok(0)
     }
 
     /// All streams of one line, which begins at `base` in the arrays of its axis.
-    fn line(&mut self, line: &mut Line, at: &LineAddress, mesh: &mut Mesh) -> Result<(), Contended> {
+    fn line(&mut self, line: &mut Line, at: &LineAddress) -> Result<(), Contended> {
         let base = at.own;
-        let links = &mut mesh.along[usize::from(self.lines.axis == Axis::Y)];
-        let passed = &mut mesh.passed;
+        let links = &self.mesh.along[usize::from(self.lines.axis == Axis::Y)];
+        let passed = &self.mesh.passed;
         self.work.points.clear();
         let mut waited = None;
         for index in 0..self.lines.streams.len() {
@@ -166,7 +171,7 @@ impl Times<'_> {
                 _ => Leaves::Link(1),
             };
             for (wanted, direction) in [(up, 0), (down, 1)] {
-                if wanted && at_core < links.free[direction][base + source] {
+                if wanted && at_core < links.free[direction].get(base + source) {
                     return Err(Contended);
                 }
             }
@@ -184,7 +189,7 @@ impl Times<'_> {
                     continue;
                 }
                 let was_waited = waited;
-                self.walk(index as u32, direction, at_core, line, at, (links, passed), &mut waited)?;
+                self.walk(index as u32, direction, at_core, line, at, &mut waited)?;
                 if up && down {
                     // The points of this direction: finished here, after a look at whether they hold the sender up.
                     let n = stream.wavelets;
@@ -192,7 +197,7 @@ impl Times<'_> {
                     {
                         return Err(Contended);
                     }
-                    self.finish(fork, waited, line, at, (links, passed), index);
+                    self.finish(fork, waited, line, at, index);
                     self.work.points.truncate(fork);
                     waited = was_waited;
                 }
@@ -200,7 +205,7 @@ impl Times<'_> {
             if matches!(self.work.points.last(), Some(Point { what: Leaves::Forwarded, .. })) {
                 continue;
             }
-            self.finish(0, waited, line, at, (links, passed), index);
+            self.finish(0, waited, line, at, index);
             self.work.points.clear();
             waited = None;
         }
@@ -208,7 +213,6 @@ impl Times<'_> {
     }
 
     /// The first wavelet's way from the sender's router in one direction.
-    #[allow(clippy::too_many_arguments, reason = "the state of a line, borrowed in pieces")]
     fn walk(
         &mut self,
         index: u32,
@@ -216,10 +220,11 @@ impl Times<'_> {
         leaves: Tick,
         line: &mut Line,
         at: &LineAddress,
-        (links, passed): (&mut Links, &mut Passed),
         waited: &mut Option<usize>,
     ) -> Result<(), Contended> {
         let base = at.own;
+        let links = &self.mesh.along[usize::from(self.lines.axis == Axis::Y)];
+        let passed = &self.mesh.passed;
         let stream = self.lines.streams[index as usize];
         let end = if direction == 0 { stream.high } else { stream.low };
         let mut position = stream.source;
@@ -255,7 +260,7 @@ impl Times<'_> {
                     *waited = Some(self.work.points.len());
                 }
             }
-            if !last && landed < links.free[direction][base + place] {
+            if !last && landed < links.free[direction].get(base + place) {
                 return Err(Contended);
             }
             self.work.points.push(Point { first, depth: self.timing.queue, position, color: stream.color, what });
@@ -279,28 +284,89 @@ impl Times<'_> {
         last
     }
 
+    /// How many wavelets have landed in the queue of a point and not left it, at most: before each departure, those that
+    /// landed until then. All times are runs of constant period, which begin anew (later) where a blockage further on
+    /// reaches back.
+    fn deepest(&self, point: usize, n: u64, period: Tick, blocked: bool) -> u64 {
+        let points = &self.work.points;
+        let (before, here) = (&points[point - 1], &points[point]);
+        let landed = before.first + self.timing.hop;
+        if !blocked {
+            let waits = here.first.saturating_sub(landed);
+            return if waits < period { 1 } else { (waits / period + 1).min(n) };
+        }
+        let arrivals = self.runs(point - 1, n, period);
+        let departures = self.runs(point, n, period);
+        let end = |runs: &[(u64, Tick)], index: usize| runs.get(index + 1).map_or(n, |&(from, _)| from);
+        let mut deepest = 1;
+        for &(left_from, left) in &departures {
+            for (index, &(landed_from, landed)) in arrivals.iter().enumerate() {
+                let Some(ahead) = left.checked_sub(landed + self.timing.hop).map(|time| time / period) else {
+                    continue;
+                };
+                let first = left_from.max(landed_from.saturating_sub(ahead));
+                let last = (end(&arrivals, index) - 1).min(first + ahead);
+                deepest = deepest.max((last + 1).saturating_sub(first));
+            }
+        }
+        deepest
+    }
+
+    /// When the wavelets leave a point: runs, each with the number of its first wavelet and the moment at which wavelet 0
+    /// would have left in it.
+    fn runs(&self, point: usize, n: u64, period: Tick) -> Vec<(u64, Tick)> {
+        let mut runs: Vec<(u64, Tick)> = Vec::new();
+        let (mut behind, mut latest) = (0, 0);
+        for (steps, after) in self.work.points[point..].iter().enumerate() {
+            if steps > 0 {
+                behind += after.depth;
+            }
+            if behind >= n {
+                break;
+            }
+            let moment = after.first + steps as u64 * self.timing.credit;
+            // `behind` wavelets further back the same place is free.
+            let Some(base) = moment.checked_sub(behind * period).filter(|&base| base > latest || steps == 0) else {
+                continue;
+            };
+            latest = base;
+            runs.push((behind, base));
+        }
+        runs
+    }
+
     /// Writes down the ends of the points from `from` on. All streams of a list have the same wavelets and period.
-    fn finish(
-        &mut self,
-        from: usize,
-        waited: Option<usize>,
-        line: &mut Line,
-        at: &LineAddress,
-        (links, passed): (&mut Links, &mut Passed),
-        index: usize,
-    ) {
+    fn finish(&mut self, from: usize, waited: Option<usize>, line: &mut Line, at: &LineAddress, index: usize) {
         let base = at.own;
+        let links = &self.mesh.along[usize::from(self.lines.axis == Axis::Y)];
+        let passed = &self.mesh.passed;
         let stream = self.lines.streams[index];
         let (n, period) = (stream.wavelets, stream.period);
         let timing = self.timing;
         let run = (n - 1) * period;
         self.work.last.clear();
+        let count = |wavelets: u64| wavelets.min(u64::from(u32::MAX)) as u32;
+        let mut from_core = from == 0;
         for point in from..self.work.points.len() {
             let blocked = n > timing.queue && waited.is_some_and(|place| place > point);
-            let last = if blocked { self.last_at(point, n, period) } else { self.work.points[point].first + run };
+            let here = self.work.points[point];
+            let last = if blocked { self.last_at(point, n, period) } else { here.first + run };
             self.work.last.push(last);
+            if !std::mem::replace(&mut from_core, matches!(here.what, Leaves::Memory | Leaves::Forwarded)) {
+                // Whether a blockage further on reaches the queue or the one before it.
+                let blocked = n > timing.queue && waited.is_some_and(|place| place >= point);
+                let words = self.deepest(point, n, period, blocked).min(u64::from(u16::MAX)) as u16;
+                let deepest = &mut line.queue[here.position as usize];
+                *deepest = words.max(*deepest);
+                if let Some(sheet) = &mut self.work.sheet {
+                    sheet.depth(here.first, u64::from(words));
+                }
+            }
         }
         self.work.tally.events += self.work.last.len() as u64;
+        if self.work.sheet.is_some() {
+            self.record(from, line, n, stream.copies, stream.source);
+        }
         let mut from_core = false;
         for (point, &last) in self.work.points[from..].iter().zip(&self.work.last) {
             let place = point.position as usize;
@@ -309,14 +375,13 @@ impl Times<'_> {
                 line.end[place] = line.end[place].max(last);
             }
             if point.what != Leaves::Memory {
-                let cycles = last.div_ceil(TICKS_PER_CYCLE).min(Tick::from(u32::MAX)) as u32;
-                *passed.place(point.color, point.position, at) = cycles;
+                passed.until(point.color, point.position, at, last);
             }
             from_core = matches!(point.what, Leaves::Memory | Leaves::Forwarded);
             let mut crossed = |direction: usize| {
-                links.free[direction][base + place] = last + timing.wavelet;
-                let used = &mut links.used[direction][base + place];
-                *used = used.saturating_add(n.min(u64::from(u32::MAX)) as u32);
+                links.free[direction].set(base + place, last + timing.wavelet);
+                let used = &links.used[direction];
+                used.set(base + place, used.get(base + place).saturating_add(count(n)));
                 self.work.tally.wavelet_hops = self.work.tally.wavelet_hops.saturating_add(n);
             };
             match point.what {
@@ -328,13 +393,7 @@ impl Times<'_> {
                 }
                 Leaves::Taken | Leaves::Forwarded => {}
             }
-            let taken = match point.what {
-                Leaves::Taken | Leaves::Forwarded => true,
-                // A copy taken in passing.
-                Leaves::Link(_) => stream.copies && point.position != stream.source,
-                Leaves::Memory | Leaves::BothLinks => false,
-            };
-            if !taken {
+            if !point.takes(stream.copies, stream.source) {
                 continue;
             }
             self.work.tally.sent = self.work.tally.sent.saturating_add(n);
@@ -344,6 +403,50 @@ impl Times<'_> {
                 line.sends[place] = last + period;
             }
             line.end[place] = line.end[place].max(last + timing.ramp_in + self.lines.combine);
+        }
+    }
+
+    /// Notes the points from `from` on, whose last wavelets are known.
+    fn record(&mut self, from: usize, line: &mut Line, n: u64, copies: bool, source: u32) {
+        let timing = self.timing;
+        let Some(sheet) = &mut self.work.sheet else { return };
+        // When the wavelets of the present stream were dispatched: of a fork, the sender is not among the points.
+        let mut dispatched = (from > 0)
+            .then(|| self.work.points[from - 1].first.saturating_sub(timing.ramp_out))
+            .map_or((0, 0), |first| (first, first + 1));
+        for (point, &last) in self.work.points[from..].iter().zip(&self.work.last) {
+            let place = point.position as usize;
+            let links = match point.what {
+                Leaves::Link(_) => 1,
+                Leaves::BothLinks => 2,
+                _ => 0,
+            };
+            if links > 0 {
+                sheet.spread(Sum::Links, point.first, last + timing.wavelet, links * n * timing.wavelet);
+            }
+            let takes = point.takes(copies, source);
+            if takes {
+                sheet.spread(Sum::Sent, dispatched.0, dispatched.1, n);
+                sheet.spread(Sum::Delivered, point.first, last + 1, n);
+            }
+            if takes || point.what == Leaves::Memory {
+                line.first[place] = line.first[place].min(point.first);
+            }
+            if matches!(point.what, Leaves::Memory | Leaves::Forwarded) {
+                dispatched = (point.first, last + 1);
+            }
+        }
+    }
+}
+
+impl Point {
+    /// Whether the core of the point's place takes the wavelets of a stream.
+    const fn takes(&self, copies: bool, source: u32) -> bool {
+        match self.what {
+            Leaves::Taken | Leaves::Forwarded => true,
+            // A copy taken in passing.
+            Leaves::Link(_) => copies && self.position != source,
+            Leaves::Memory | Leaves::BothLinks => false,
         }
     }
 }

@@ -3,12 +3,13 @@
 use wafersim_program::Axis;
 
 use super::Contended;
+use crate::circuit::cells::Counts;
 use crate::circuit::lowered::{Lowered, Part};
 use crate::circuit::timing::{TICKS_PER_CYCLE, Tick};
 
 /// When the last wavelet of each color had passed each router, in whole cycles, rounded up.
 pub(super) struct Passed {
-    cycles: Vec<u32>,
+    cycles: Counts,
     elements: usize,
     /// Colors that are used along y only: their arrays lie column after column.
     vertical: Vec<bool>,
@@ -29,17 +30,23 @@ impl Passed {
                 }
             }
         }
-        Self { cycles: vec![0; colors * lowered.elements()], elements: lowered.elements(), vertical }
+        Self { cycles: Counts::new(colors * lowered.elements()), elements: lowered.elements(), vertical }
     }
 
-    pub(super) fn place(&mut self, color: u16, position: u32, at: &LineAddress) -> &mut u32 {
+    fn index(&self, color: u16, position: u32, at: &LineAddress) -> usize {
         let (base, step) = if at.horizontal || self.vertical[color as usize] { (at.own, 1) } else { (at.row, at.step) };
-        &mut self.cycles[color as usize * self.elements + base + position as usize * step]
+        color as usize * self.elements + base + position as usize * step
+    }
+
+    /// The last wavelet of a color through a router passes at a moment.
+    pub(super) fn until(&self, color: u16, position: u32, at: &LineAddress, moment: Tick) {
+        let cycles = moment.div_ceil(TICKS_PER_CYCLE).min(Tick::from(u32::MAX)) as u32;
+        self.cycles.set(self.index(color, position, at), cycles);
     }
 
     /// Whether the color's last stream through a router is through at `moment`.
-    pub(super) fn at(&mut self, color: u16, position: u32, at: &LineAddress, moment: Tick) -> Result<(), Contended> {
-        let last = Tick::from(*self.place(color, position, at)) * TICKS_PER_CYCLE;
+    pub(super) fn at(&self, color: u16, position: u32, at: &LineAddress, moment: Tick) -> Result<(), Contended> {
+        let last = Tick::from(self.cycles.get(self.index(color, position, at))) * TICKS_PER_CYCLE;
         if moment < last { Err(Contended) } else { Ok(()) }
     }
 }

@@ -1,39 +1,33 @@
 //! What is on its way, whether anything was lost, and who waits for whom when nothing moves.
 
-use super::{Mesh, NAMED, NEVER, operation, ways};
+use super::queue::FROM_CORE;
+use super::script::NONE;
+use super::{Mesh, NAMED, NEVER};
 use crate::circuit::error::{CircuitError, Deadlock, Waiter, Waiting, Wants};
-use crate::circuit::lowered::Part;
-use crate::circuit::queue::{FROM_CORE, NONE};
-use crate::circuit::route::{Direction, Operation};
+use crate::circuit::route::Direction;
 use crate::circuit::timing::cycles;
 
 impl Mesh<'_> {
     /// Copies on their way: of wavelets in queues, those whose receivers lie ahead.
     pub(super) fn in_flight(&self) -> u64 {
         let mut copies = 0;
-        for place in 0..self.elements.len() {
-            let (x, y) = self.coordinates(place);
-            let mut index = self.elements[place].queues;
+        for element in &self.elements {
+            let (x, y) = (element.x, element.y);
+            let mut index = element.queues;
             while index != NONE {
                 let queue = &self.queues[index as usize];
                 index = queue.next;
                 for wavelet in &queue.wavelets {
-                    let Some(Part::Carry(lines)) =
-                        self.stage(wavelet.at).and_then(|stage| stage.parts.get(wavelet.part as usize))
-                    else {
-                        continue;
-                    };
-                    let Some(stream) = lines.streams.get(wavelet.stream as usize) else { continue };
-                    let position = lines.position(x, y);
-                    let ways = ways(stream, lines.axis, position, queue.travels);
-                    let ahead = if queue.travels == FROM_CORE {
-                        stream.receivers()
+                    let Some(flow) = self.script.flows.get(wavelet.flow() as usize) else { continue };
+                    let ways = flow.ways(x, y, queue.travels);
+                    copies += if queue.travels == FROM_CORE {
+                        flow.receivers
                     } else {
-                        let upwards = queue.travels == Direction::along(lines.axis, true) as u8;
-                        let beyond = if upwards { stream.high - position } else { position - stream.low };
-                        u64::from(ways.core) + if stream.copies { u64::from(beyond) } else { u64::from(beyond > 0) }
+                        let position = if flow.vertical { y } else { x };
+                        let upwards = queue.travels & 1 == 0;
+                        let beyond = u64::from(if upwards { flow.high - position } else { position - flow.low });
+                        u64::from(ways >> 4) + if flow.copies { beyond } else { beyond.min(1) }
                     };
-                    copies += ahead;
                 }
             }
         }
@@ -51,13 +45,13 @@ impl Mesh<'_> {
     /// Who waits for whom.
     pub(super) fn deadlock(&self) -> Deadlock {
         let mut deadlock = Deadlock { cycle: cycles(self.now).0 as u64, waiting: 0, first: Vec::new() };
-        for place in 0..self.elements.len() {
-            let (x, y) = self.coordinates(place);
-            let element = &self.elements[place];
+        for element in &self.elements {
+            let (x, y) = (element.x, element.y);
             let mut note = |at: u32, who: Waiter| {
                 deadlock.waiting += 1;
                 if deadlock.first.len() < NAMED {
-                    let operator = self.stage(at).and_then(|stage| self.lowered.operators.get(stage.operator as usize));
+                    let stage = self.script.stage(at);
+                    let operator = stage.and_then(|stage| self.lowered.operators.get(stage.operator as usize));
                     deadlock.first.push(Waiting {
                         column: self.lowered.origin.0 + u64::from(x),
                         row: self.lowered.origin.1 + u64::from(y),
@@ -67,20 +61,20 @@ impl Mesh<'_> {
                     });
                 }
             };
-            if element.inside
-                && let Some(stage) = self.stage(element.at)
-            {
+            let color = |flow: u32| self.script.flows.get(flow as usize).map(|flow| flow.color);
+            if element.inside {
                 if element.core == NEVER {
                     note(element.at, Waiter::Neighbours);
                 }
-                if let Some((_, lines, found)) = operation(stage, x, y, element.taking as usize)
-                    && let Operation::Take { stream, .. } | Operation::Forward { take: stream, .. } = found
+                let operation = |index: u16| self.script.operation(element.at, (x, y), index.into());
+                if let Some((take, _, _)) = operation(element.taking)
+                    && let Some(color) = color(take)
                 {
-                    let color = lines.streams[stream as usize].color;
                     note(element.at, Waiter::Receive { color, missing: u64::from(element.takes_left) });
                 }
-                if let Some((_, lines, Operation::Send { stream })) = operation(stage, x, y, element.sending as usize) {
-                    let color = lines.streams[stream as usize].color;
+                if let Some((NONE, send, _)) = operation(element.sending)
+                    && let Some(color) = color(send)
+                {
                     note(element.at, Waiter::Send { color, left: u64::from(element.sends_left) });
                 }
             }
@@ -89,10 +83,11 @@ impl Mesh<'_> {
                 let queue = &self.queues[index as usize];
                 index = queue.next;
                 let Some(wavelet) = queue.wavelets.front() else { continue };
-                let Some((ways, _)) = self.ways(place, *wavelet, queue.travels) else { continue };
-                let link = ways.links.iter().position(|&wanted| wanted);
-                let wants = match link.and_then(|index| Direction::ALL.get(index)) {
-                    Some(direction) if !ways.core => Wants::Place(*direction),
+                let Some(flow) = self.script.flows.get(wavelet.flow() as usize) else { continue };
+                let ways = flow.ways(x, y, queue.travels);
+                let link = Direction::ALL.get((ways & 15).trailing_zeros() as usize);
+                let wants = match link {
+                    Some(direction) if ways >> 4 == 0 => Wants::Place(*direction),
                     _ => Wants::Core,
                 };
                 let travels = Direction::ALL.get(usize::from(queue.travels)).copied();

@@ -1,62 +1,61 @@
 //! A router: which wavelets may leave its queues, whose turn it is, and where they go.
 
-use super::{Mesh, NEVER, Ways, operation, ways};
+use super::queue::{FROM_CORE, Queue, Wavelet};
+use super::script::{Flow, NONE};
+use super::{Arrival, Mesh, NEVER};
 use crate::circuit::error::CircuitError;
-use crate::circuit::lowered::Part;
-use crate::circuit::queue::{FROM_CORE, NONE, Queue, Wavelet};
-use crate::circuit::route::{Operation, Stream};
+use crate::circuit::recorder::Sum;
+
+/// The bit of the core among the ways of a wavelet.
+const CORE: u8 = 1 << 4;
 
 impl Mesh<'_> {
     /// The queue of a color and input, made where there is none yet.
     pub(super) fn queue(&mut self, place: usize, travels: u8, color: u16) -> usize {
+        let mut spare = NONE;
         let mut index = self.elements[place].queues;
         while index != NONE {
             let queue = &self.queues[index as usize];
             if queue.travels == travels && queue.color == color {
                 return index as usize;
             }
+            if queue.is_spare(self.now) {
+                spare = index;
+            }
             index = queue.next;
         }
-        let next = self.elements[place].queues;
-        let index = match self.spare.pop() {
-            Some(index) => {
-                self.queues[index as usize].reuse(color, travels, next);
-                index
-            }
-            None => {
-                self.queues.push(Queue::new(color, travels, next));
-                self.queues.len() as u32 - 1
-            }
-        };
-        self.elements[place].queues = index;
-        index as usize
-    }
-
-    /// The queues of a router whose heads have landed; those that nothing is left in are given back.
-    pub(super) fn find_landed(&mut self, place: usize) {
-        self.landed.clear();
-        let mut before = NONE;
-        let mut index = self.elements[place].queues;
-        while index != NONE {
-            let queue = &self.queues[index as usize];
-            let next = queue.next;
-            if queue.head(self.now).is_some() {
-                self.landed.push(index as usize);
-            } else if queue.is_spare(self.now) {
-                match before {
-                    NONE => self.elements[place].queues = next,
-                    _ => self.queues[before as usize].next = next,
-                }
-                self.spare.push(index);
-                index = next;
-                continue;
-            }
-            before = index;
-            index = next;
+        let element = &self.elements[place];
+        let switch = self.switches.find(place, (element.x, element.y), color, self.script);
+        if let Some(queue) = self.queues.get_mut(spare as usize) {
+            queue.reuse(color, travels, switch);
+            return spare as usize;
         }
+        self.queues.push(Queue::new(place as u32, color, travels, switch, self.elements[place].queues));
+        let index = self.queues.len() - 1;
+        self.elements[place].queues = index as u32;
+        index
     }
 
-    /// Whether a queue at `place` has room that its source (at `source`) knows of.
+    /// The queue behind a link, of which the queue before it remembers the one straight on.
+    fn onward(&mut self, queue: usize, next: usize, direction: u8) -> usize {
+        let (color, travels, straight) =
+            (self.queues[queue].color, self.queues[queue].travels, self.queues[queue].straight);
+        if travels == direction
+            && let Some(known) = self.queues.get(straight as usize)
+            && known.place == next as u32
+            && known.color == color
+            && known.travels == direction
+        {
+            return straight as usize;
+        }
+        let found = self.queue(next, direction, color);
+        if travels == direction {
+            self.queues[queue].straight = found as u32;
+        }
+        found
+    }
+
+    /// Whether a queue has room that its source (at `source`) knows of.
     pub(super) fn place_in(&mut self, queue: usize, depth: u64, source: usize) -> bool {
         match self.queues[queue].place(self.now, depth) {
             Ok(()) => true,
@@ -69,194 +68,237 @@ impl Mesh<'_> {
         }
     }
 
-    /// Whether the core runs the operation that takes this wavelet, and has room for it; for a forward with the stream that
-    /// it sends and the queue.
-    pub(super) fn core_takes(&mut self, place: usize, wavelet: Wavelet) -> Option<(Operation, Option<(u32, usize)>)> {
+    /// Puts a wavelet on its way to a queue of a place.
+    pub(super) fn put(&mut self, queue: usize, wavelet: Wavelet, place: usize) {
+        let known = &mut self.queues[queue];
+        known.wavelets.push_back(wavelet);
+        if wavelet.first()
+            && let Some(arrivals) = &mut self.arrivals
+            && let Some(flow) = self.script.flows.get(wavelet.flow() as usize)
+        {
+            let element = &self.elements[place];
+            let links = flow.ways(element.x, element.y, known.travels) & !CORE;
+            arrivals.push(Arrival { place: place as u32, color: known.color, links, lands: wavelet.lands });
+        }
+        self.wake(place, wavelet.lands);
+    }
+
+    /// Whether the core runs the operation that takes this wavelet, and has room for it; for a forward also the queue of
+    /// what is sent on.
+    fn core_takes(&mut self, place: usize, wavelet: Wavelet) -> Option<Option<usize>> {
         let element = &self.elements[place];
-        if !element.inside || element.at != wavelet.at || element.next_take > self.now || element.takes_left == 0 {
+        if !element.inside || element.at != wavelet.at || element.take != wavelet.flow() || element.takes_left == 0 {
             return None;
         }
-        let (x, y) = self.coordinates(place);
-        let lowered = self.lowered;
-        let stage = lowered.stage(wavelet.at as usize)?;
-        let (part, lines, found) = operation(stage, x, y, element.taking as usize)?;
-        match found {
-            Operation::Take { stream, .. } if part == wavelet.part && stream == wavelet.stream => Some((found, None)),
-            Operation::Forward { take, send } if part == wavelet.part && take == wavelet.stream => {
-                let queue = self.queue(place, FROM_CORE, lines.streams[send as usize].color);
-                self.place_in(queue, lowered.timing.core_queue, place).then_some((found, Some((send, queue))))
-            }
-            _ => None,
+        if element.next_take > self.now {
+            let moment = element.next_take;
+            self.wake(place, moment);
+            return None;
         }
+        let Some(sent) = self.script.flows.get(element.onward as usize) else { return Some(None) };
+        let queue = self.queue(place, FROM_CORE, sent.color);
+        self.place_in(queue, self.lowered.timing.core_queue, place).then_some(Some(queue))
     }
 
     /// Moves wavelets out of the queues of a router: every link to one color, then those that only the core takes.
     pub(super) fn route(&mut self, place: usize) -> Result<bool, CircuitError> {
-        self.find_landed(place);
-        if self.landed.is_empty() {
-            return Ok(false);
+        let mut landed = std::mem::take(&mut self.landed);
+        landed.clear();
+        let mut index = self.elements[place].queues;
+        while index != NONE {
+            let queue = &self.queues[index as usize];
+            if queue.head(self.now).is_some() {
+                landed.push(index);
+            }
+            index = queue.next;
         }
-        let landed = std::mem::take(&mut self.landed);
+        let moved = match landed.as_slice() {
+            [] => Ok(false),
+            // Nobody to take turns with.
+            [only] => self.move_one(place, *only as usize),
+            several => self.move_several(place, several),
+        };
+        self.landed = landed;
+        moved
+    }
+
+    fn move_one(&mut self, place: usize, queue: usize) -> Result<bool, CircuitError> {
+        let Some(ways) = self.can_leave(place, queue) else { return Ok(false) };
+        self.depart(place, queue, ways)?;
+        Ok(true)
+    }
+
+    fn move_several(&mut self, place: usize, landed: &[u32]) -> Result<bool, CircuitError> {
         let mut moved = false;
         for direction in 0..4 {
             let served = self.elements[place].served[direction];
-            let mut best: Option<(u16, usize)> = None;
-            for &queue in &landed {
+            let mut best: Option<(u16, usize, u8)> = None;
+            for &queue in landed {
+                let queue = queue as usize;
+                if self.ways(place, queue) & (1 << direction) == 0 {
+                    continue;
+                }
                 let (color, travels) = (self.queues[queue].color, u16::from(self.queues[queue].travels));
                 let rank = (color * 8 + travels).wrapping_sub(served + 1);
-                if best.is_none_or(|(known, _)| rank < known) && self.can_leave(place, queue, Some(direction)) {
-                    best = Some((rank, queue));
+                if best.is_none_or(|(known, _, _)| rank < known)
+                    && let Some(ways) = self.can_leave(place, queue)
+                {
+                    best = Some((rank, queue, ways));
                 }
             }
-            if let Some((_, queue)) = best {
-                self.depart(place, queue)?;
+            if let Some((_, queue, ways)) = best {
+                self.depart(place, queue, ways)?;
                 moved = true;
             }
         }
-        for &queue in &landed {
-            if self.can_leave(place, queue, None) {
-                self.depart(place, queue)?;
+        for &queue in landed {
+            let queue = queue as usize;
+            if self.ways(place, queue) == CORE
+                && let Some(ways) = self.can_leave(place, queue)
+            {
+                self.depart(place, queue, ways)?;
                 moved = true;
             }
         }
-        self.landed = landed;
         Ok(moved)
     }
 
-    pub(super) fn ways(&self, place: usize, wavelet: Wavelet, travels: u8) -> Option<(Ways, Stream)> {
-        let (x, y) = self.coordinates(place);
-        let Some(Part::Carry(lines)) = self.stage(wavelet.at)?.parts.get(wavelet.part as usize) else { return None };
-        let stream = *lines.streams.get(wavelet.stream as usize)?;
-        Some((ways(&stream, lines.axis, lines.position(x, y), travels), stream))
+    /// Where the head of a queue wants to go; nowhere without one.
+    fn ways(&self, place: usize, queue: usize) -> u8 {
+        let queue = &self.queues[queue];
+        let Some(wavelet) = queue.head(self.now) else { return 0 };
+        let element = &self.elements[place];
+        let flow = self.script.flows.get(wavelet.flow() as usize);
+        flow.map_or(0, |flow| flow.ways(element.x, element.y, queue.travels))
     }
 
-    /// Whether the head of a queue can leave now, over the wanted link and all its other outputs; `None` wants those that only
-    /// the core takes.
-    pub(super) fn can_leave(&mut self, place: usize, queue: usize, wanted: Option<usize>) -> bool {
-        let Some(wavelet) = self.queues[queue].head(self.now) else { return false };
-        let (color, travels) = (self.queues[queue].color, self.queues[queue].travels);
-        let (x, y) = self.coordinates(place);
-        if self.switches.stands_at(place, (x, y), color, self.lowered) != wavelet.at {
-            return false;
+    /// Whether the head of a queue can leave now, over all the links that it wants and into the core: its ways.
+    fn can_leave(&mut self, place: usize, queue: usize) -> Option<u8> {
+        let head = &self.queues[queue];
+        let wavelet = head.head(self.now)?;
+        if self.switches.switches[head.switch as usize].at != wavelet.at {
+            // The route of an earlier step still stands.
+            return None;
         }
-        let Some((ways, _)) = self.ways(place, wavelet, travels) else { return false };
-        let suits = match wanted {
-            Some(direction) => ways.links[direction],
-            None => !ways.links.contains(&true),
-        };
-        if !suits {
-            return false;
-        }
-        for direction in 0..4 {
-            if !ways.links[direction] {
-                continue;
-            }
+        let ways = self.ways(place, queue);
+        let mut links = ways & !CORE;
+        while links != 0 {
+            let direction = links.trailing_zeros() as usize;
+            links &= links - 1;
             let free = self.elements[place].free[direction];
             if free > self.now {
                 self.wake(place, free);
-                return false;
+                return None;
             }
             let next = self.neighbour(place, direction);
-            let next_queue = self.queue(next, direction as u8, color);
+            let next_queue = self.onward(queue, next, direction as u8);
             if !self.place_in(next_queue, self.lowered.timing.queue, place) {
-                return false;
+                return None;
             }
         }
-        !ways.core || self.core_takes(place, wavelet).is_some()
+        if ways & CORE != 0 {
+            self.core_takes(place, wavelet)?;
+        }
+        Some(ways)
     }
 
     /// Moves the head of a queue, which [`Self::can_leave`] has allowed.
-    pub(super) fn depart(&mut self, place: usize, queue: usize) -> Result<(), CircuitError> {
+    fn depart(&mut self, place: usize, queue: usize, ways: u8) -> Result<(), CircuitError> {
         let timing = self.lowered.timing;
-        let (color, travels) = (self.queues[queue].color, self.queues[queue].travels);
-        let Some(wavelet) = self.queues[queue].head(self.now) else { return Ok(()) };
-        let Some((ways, stream)) = self.ways(place, wavelet, travels) else { return Ok(()) };
-        if wavelet.first && wavelet.lands < self.now {
+        let (now, head) = (self.now, &mut self.queues[queue]);
+        let Some(wavelet) = head.head(now) else { return Ok(()) };
+        let (color, travels, switch) = (head.color, head.travels, head.switch);
+        if travels != FROM_CORE {
+            let words = head.landed(now).min(usize::from(u16::MAX)) as u16;
+            self.maps.queue[place] = self.maps.queue[place].max(words);
+            if let Some(sheet) = &mut self.sheet {
+                sheet.depth(now, u64::from(words));
+            }
+        }
+        if wavelet.first() && wavelet.lands < now {
             self.tally.stalls += 1;
-            self.maps.stalled[place] += self.now - wavelet.lands;
+            self.maps.stalled[place] += now - wavelet.lands;
         }
-        self.queues[queue].leave(self.now, timing.credit);
-        self.switches.pass(place, self.coordinates(place), color, self.lowered);
+        head.leave(now, timing.credit);
+        let wanted = std::mem::take(&mut head.wanted);
+        let element = &mut self.elements[place];
+        self.switches.pass(switch, (element.x, element.y), now, self.script);
         if travels == FROM_CORE {
-            let element = &mut self.elements[place];
             element.leaving -= 1;
-            element.end = element.end.max(self.now);
+            element.end = element.end.max(now);
         }
-        if self.queues[queue].wanted {
-            self.queues[queue].wanted = false;
+        if wanted {
             let source = match travels {
                 FROM_CORE => place,
                 direction => self.neighbour(place, usize::from(direction ^ 1)),
             };
-            self.wake(source, self.now + timing.credit);
+            self.wake(source, now + timing.credit);
         }
-        if let Some(next) = self.queues[queue].wavelets.front() {
-            let lands = next.lands;
-            self.wake(place, lands.max(self.now + 1));
-        }
-        for direction in 0..4 {
-            if !ways.links[direction] {
-                continue;
-            }
-            let lands = self.now + timing.hop;
+        let mut links = ways & !CORE;
+        while links != 0 {
+            let direction = links.trailing_zeros() as usize;
+            links &= links - 1;
             let next = self.neighbour(place, direction);
-            let next_queue = self.queue(next, direction as u8, color);
-            self.queues[next_queue].wavelets.push_back(Wavelet { lands, ..wavelet });
-            self.wake(next, lands);
+            let next_queue = self.onward(queue, next, direction as u8);
+            let onward = wavelet.landing(now + timing.hop);
+            self.put(next_queue, onward, next);
             let element = &mut self.elements[place];
-            element.free[direction] = self.now + timing.wavelet;
+            element.free[direction] = now + timing.wavelet;
             element.served[direction] = color * 8 + u16::from(travels);
             let used = &mut self.maps.links[direction][place];
             *used = used.saturating_add(1);
             self.tally.wavelet_hops += 1;
+            if let Some(sheet) = &mut self.sheet {
+                sheet.spread(Sum::Links, now, now + timing.wavelet, timing.wavelet);
+            }
         }
-        if ways.core {
-            let Some((operation, forward)) = self.core_takes(place, wavelet) else {
-                return Err(CircuitError::Bug("a wavelet left for a core that does not take it".into()));
-            };
-            self.deliver(place, wavelet, stream, operation, forward);
+        if ways & CORE != 0 {
+            self.deliver(place, wavelet)?;
         }
         Ok(())
     }
 
-    pub(super) fn deliver(
-        &mut self,
-        place: usize,
-        wavelet: Wavelet,
-        stream: Stream,
-        operation: Operation,
-        forward: Option<(u32, usize)>,
-    ) {
-        let timing = self.lowered.timing;
-        let Some(Part::Carry(lines)) =
-            self.lowered.stage(wavelet.at as usize).and_then(|stage| stage.parts.get(wavelet.part as usize))
-        else {
-            return;
+    fn deliver(&mut self, place: usize, wavelet: Wavelet) -> Result<(), CircuitError> {
+        let script = self.script;
+        let taken = script.flows.get(wavelet.flow() as usize);
+        let (Some(forward), Some(taken)) = (self.core_takes(place, wavelet), taken) else {
+            return Err(CircuitError::Bug("a wavelet left for a core that does not take it".into()));
         };
+        let timing = &self.lowered.timing;
+        let now = self.now;
         self.tally.delivered += 1;
-        let used = self.now + timing.ramp_in + lines.combine;
-        if let Some((send, queue)) = forward {
-            let lands = used + timing.ramp_out;
-            self.queues[queue].wavelets.push_back(Wavelet { lands, stream: send, ..wavelet });
-            self.tally.sent += lines.streams.get(send as usize).map_or(0, Stream::receivers);
-            self.wake(place, lands);
+        if let Some(sheet) = &mut self.sheet {
+            sheet.spread(Sum::Delivered, now, now + 1, 1);
         }
+        let used = now + timing.ramp_in + taken.combine;
         let element = &mut self.elements[place];
+        let onward = element.onward;
         element.leaving += u32::from(forward.is_some());
         element.takes_left -= 1;
-        element.next_take = self.now + stream.period;
+        element.first = element.first.min(now);
+        element.next_take = now + taken.period;
         element.end = element.end.max(used);
         let (next, left) = (element.next_take, element.takes_left);
-        if left > 0 {
-            self.wake(place, next);
-            return;
+        if let Some(queue) = forward {
+            let lands = used + timing.ramp_out;
+            let receivers = script.flows.get(onward as usize).map_or(0, |flow: &Flow| flow.receivers);
+            self.put(queue, Wavelet::new(lands, wavelet.at, onward, wavelet.first()), place);
+            self.tally.sent += receivers;
+            if let Some(sheet) = &mut self.sheet {
+                sheet.spread(Sum::Sent, now, now + 1, receivers);
+            }
         }
+        if left > 0 {
+            return Ok(());
+        }
+        let element = &mut self.elements[place];
         element.taking += 1;
-        if matches!(operation, Operation::Forward { .. }) {
+        if forward.is_some() {
             element.sending += 1;
             element.next_take = NEVER;
             self.begin_send(place, next);
         }
         self.begin_take(place, next);
+        Ok(())
     }
 }

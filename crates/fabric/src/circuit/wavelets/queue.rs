@@ -2,10 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::timing::Tick;
-
-/// No queue.
-pub(super) const NONE: u32 = u32::MAX;
+use crate::circuit::timing::Tick;
 
 /// Wavelets from the router's own core; 0 to 3 are those that travel east, west, south, north.
 pub(super) const FROM_CORE: u8 = 4;
@@ -17,12 +14,27 @@ pub(super) struct Wavelet {
     pub(super) lands: Tick,
     /// Place of its stage in the schedule.
     pub(super) at: u32,
-    /// Part of the stage.
-    pub(super) part: u16,
-    /// Stream of the part.
-    pub(super) stream: u32,
-    /// Whether it is the first of its stream.
-    pub(super) first: bool,
+    /// Number of its flow, twice, and 1 for the first wavelet of a stream.
+    flow: u32,
+}
+
+impl Wavelet {
+    pub(super) const fn new(lands: Tick, at: u32, flow: u32, first: bool) -> Self {
+        Self { lands, at, flow: flow << 1 | first as u32 }
+    }
+
+    /// The same, one hop further.
+    pub(super) const fn landing(self, lands: Tick) -> Self {
+        Self { lands, ..self }
+    }
+
+    pub(super) const fn flow(&self) -> u32 {
+        self.flow >> 1
+    }
+
+    pub(super) const fn first(&self) -> bool {
+        self.flow & 1 == 1
+    }
 }
 
 /// A queue.
@@ -30,10 +42,16 @@ pub(super) struct Wavelet {
 pub(super) struct Queue {
     /// The next queue of the same router.
     pub(super) next: u32,
-    /// How its wavelets travel: an index of a direction, or [`FROM_CORE`].
-    pub(super) travels: u8,
+    /// The router.
+    pub(super) place: u32,
+    /// The queue of the next router straight on, as far as it is known: to be verified.
+    pub(super) straight: u32,
+    /// The switch of its color in its router.
+    pub(super) switch: u32,
     /// Physical color.
     pub(super) color: u16,
+    /// How its wavelets travel: an index of a direction, or [`FROM_CORE`].
+    pub(super) travels: u8,
     /// Whether the router before it waits for a place.
     pub(super) wanted: bool,
     /// Wavelets, in the order in which they land.
@@ -43,13 +61,24 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn new(color: u16, travels: u8, next: u32) -> Self {
-        Self { next, travels, color, wanted: false, wavelets: VecDeque::new(), credits: VecDeque::new() }
+    pub(super) fn new(place: u32, color: u16, travels: u8, switch: u32, next: u32) -> Self {
+        Self {
+            next,
+            place,
+            straight: u32::MAX,
+            switch,
+            color,
+            travels,
+            wanted: false,
+            wavelets: VecDeque::new(),
+            credits: VecDeque::new(),
+        }
     }
 
-    /// Makes it another queue; its memory is used again.
-    pub(super) fn reuse(&mut self, color: u16, travels: u8, next: u32) {
-        (self.color, self.travels, self.next, self.wanted) = (color, travels, next, false);
+    /// Makes it another queue of its router; its memory is used again.
+    pub(super) fn reuse(&mut self, color: u16, travels: u8, switch: u32) {
+        (self.color, self.travels, self.switch, self.wanted) = (color, travels, switch, false);
+        self.straight = u32::MAX;
         self.credits.clear();
     }
 
@@ -73,6 +102,11 @@ impl Queue {
         }
         self.wanted = true;
         Err(self.credits.front().copied())
+    }
+
+    /// How many wavelets have landed.
+    pub(super) fn landed(&self, now: Tick) -> usize {
+        self.wavelets.iter().take_while(|wavelet| wavelet.lands <= now).count()
     }
 
     /// Takes the head off; the place is known to be free `credit` later.

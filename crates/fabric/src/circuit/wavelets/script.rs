@@ -1,0 +1,179 @@
+//! A stretch of the schedule, flattened for the engine of wavelets: streams with absolute coordinates, and for each color
+//! which steps use it.
+
+use wafersim_program::Axis;
+
+use crate::circuit::lowered::{Lowered, Part, Stage};
+use super::queue::FROM_CORE;
+use crate::circuit::route::{Area, Operation};
+use crate::circuit::timing::Tick;
+
+/// No flow.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// A stream of a part on each of its lines.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Flow {
+    pub(super) color: u16,
+    /// Whether its lines go along y.
+    pub(super) vertical: bool,
+    pub(super) copies: bool,
+    /// First and last column (or row) that it reaches.
+    pub(super) low: u32,
+    pub(super) high: u32,
+    pub(super) wavelets: u32,
+    pub(super) period: Tick,
+    pub(super) lead: Tick,
+    /// Of its part.
+    pub(super) launch: Tick,
+    pub(super) combine: Tick,
+    pub(super) receivers: u64,
+}
+
+impl Flow {
+    /// Where a wavelet wants to go: links as bits in the order of their index, and bit 4 for the core.
+    pub(super) fn ways(&self, x: u32, y: u32, travels: u8) -> u8 {
+        let (position, shift) = if self.vertical { (y, 2) } else { (x, 0) };
+        let from_core = travels == FROM_CORE;
+        let upwards = travels == shift;
+        let up = (from_core || upwards) && position < self.high;
+        let down = (from_core || !upwards) && position > self.low;
+        let links = u8::from(up) | u8::from(down) << 1;
+        let core = !from_core && (self.copies || links == 0);
+        links << shift | u8::from(core) << 4
+    }
+}
+
+/// Wavelets of a color that a part of a stage sends through the places of its lines.
+#[derive(Debug)]
+struct Through {
+    color: u16,
+    area: Area,
+    vertical: bool,
+    counts: Vec<u64>,
+}
+
+/// A stretch of the schedule.
+#[derive(Debug)]
+pub(in crate::circuit) struct Script<'a> {
+    pub(super) lowered: &'a Lowered,
+    /// Where in the schedule it ends.
+    pub(super) end: u32,
+    pub(super) begin: u32,
+    pub(super) flows: Vec<Flow>,
+    /// Number of the first flow of each part, by stage.
+    first_flow: Vec<Vec<u32>>,
+    through: Vec<Vec<Through>>,
+    /// By color: the places of the schedule that use it.
+    uses: Vec<Vec<u32>>,
+}
+
+impl<'a> Script<'a> {
+    pub(in crate::circuit) fn new(lowered: &'a Lowered, begin: u32, end: u32) -> Self {
+        let mut script = Self {
+            lowered,
+            begin,
+            end: end.min(lowered.schedule.len() as u32),
+            flows: Vec::new(),
+            first_flow: vec![Vec::new(); lowered.stages.len()],
+            through: (0..lowered.stages.len()).map(|_| Vec::new()).collect(),
+            uses: vec![Vec::new(); usize::from(u16::try_from(lowered.colors).unwrap_or(u16::MAX))],
+        };
+        let mut known = vec![false; lowered.stages.len()];
+        for at in script.begin..script.end {
+            let Some(&stage) = lowered.schedule.get(at as usize) else { break };
+            if !std::mem::replace(&mut known[stage as usize], true) {
+                script.add(stage as usize);
+            }
+            for through in &script.through[stage as usize] {
+                if let Some(uses) = script.uses.get_mut(usize::from(through.color))
+                    && uses.last() != Some(&at)
+                {
+                    uses.push(at);
+                }
+            }
+        }
+        script
+    }
+
+    fn add(&mut self, stage: usize) {
+        for part in &self.lowered.stages[stage].parts {
+            self.first_flow[stage].push(self.flows.len() as u32);
+            let Part::Carry(lines) = part else { continue };
+            let vertical = lines.axis == Axis::Y;
+            let base = if vertical { lines.area.y } else { lines.area.x };
+            let first = self.through[stage].len();
+            for stream in &lines.streams {
+                self.flows.push(Flow {
+                    color: stream.color,
+                    vertical,
+                    copies: stream.copies,
+                    low: base + stream.low,
+                    high: base + stream.high,
+                    wavelets: stream.wavelets.min(u64::from(u32::MAX)) as u32,
+                    period: stream.period,
+                    lead: stream.lead,
+                    launch: lines.launch,
+                    combine: lines.combine,
+                    receivers: stream.receivers(),
+                });
+                let of_color = self.through[stage][first..].iter().position(|through| through.color == stream.color);
+                let index = of_color.map_or_else(
+                    || {
+                        let (color, area, counts) = (stream.color, lines.area, vec![0; lines.length()]);
+                        self.through[stage].push(Through { color, area, vertical, counts });
+                        self.through[stage].len() - 1
+                    },
+                    |index| first + index,
+                );
+                for count in &mut self.through[stage][index].counts[stream.low as usize..=stream.high as usize] {
+                    *count += stream.wavelets;
+                }
+            }
+        }
+    }
+
+    pub(super) fn stage(&self, at: u32) -> Option<&'a Stage> {
+        if at < self.end { self.lowered.stage(at as usize) } else { None }
+    }
+
+    /// The operation of a place in a step: its flows are those taken and sent, or [`NONE`]; and the gap of a take.
+    pub(super) fn operation(&self, at: u32, (x, y): (u32, u32), mut index: usize) -> Option<(u32, u32, Tick)> {
+        let stage = *self.lowered.schedule.get(at as usize)? as usize;
+        for (part, &first) in self.lowered.stages[stage].parts.iter().zip(&self.first_flow[stage]) {
+            let Part::Carry(lines) = part else { continue };
+            if !lines.area.contains(x, y) {
+                continue;
+            }
+            let operations = lines.operations(lines.position(x, y) as usize);
+            match operations.get(index) {
+                Some(Operation::Send { stream }) => return Some((NONE, first + stream, 0)),
+                Some(Operation::Take { stream, gap }) => return Some((first + stream, NONE, *gap)),
+                Some(Operation::Forward { take, send }) => return Some((first + take, first + send, 0)),
+                None => index -= operations.len(),
+            }
+        }
+        None
+    }
+
+    /// The use of a color from the `index`-th on that concerns a router: its index, the place in the schedule, and how many
+    /// wavelets it sends through.
+    pub(super) fn next_use(&self, color: u16, mut index: u32, (x, y): (u32, u32)) -> (u32, u32, u64) {
+        let Some(uses) = self.uses.get(usize::from(color)) else { return (index, self.end, 0) };
+        while let Some(&at) = uses.get(index as usize) {
+            let stage = self.lowered.schedule[at as usize] as usize;
+            let mut wavelets = 0;
+            for through in self.through[stage].iter().filter(|through| through.color == color) {
+                if through.area.contains(x, y) {
+                    let position = if through.vertical { y - through.area.y } else { x - through.area.x };
+                    wavelets += through.counts.get(position as usize).copied().unwrap_or(0);
+                }
+            }
+            if wavelets > 0 {
+                return (index, at, wavelets);
+            }
+            index += 1;
+        }
+        (index, self.end, 0)
+    }
+}
