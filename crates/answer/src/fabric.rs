@@ -11,7 +11,7 @@ mod maps;
 use rayon::prelude::*;
 use serde::Serialize;
 use wafersim_cost::ProgramCost;
-use wafersim_fabric::circuit::Progress;
+use wafersim_fabric::circuit::{Progress, Record};
 use wafersim_place::{Item, Placement, Rectangle};
 use wafersim_spec::scenario::Profile;
 
@@ -44,6 +44,8 @@ pub struct FabricRequest {
     pub phase: Phase,
     /// Neighbouring layers, from the first of the first wafer; at least 1. Layouts that are not among them run as well.
     pub layers: u64,
+    /// Whether, and how much, the first layer's run is recorded over time.
+    pub record: Option<Record>,
 }
 
 /// How far one of several runs is.
@@ -125,7 +127,7 @@ fn replace(
         Phase::Decode => {
             let programs = read.programs;
             let all: Vec<&Written> = [Some(&programs.step), programs.single.as_ref()].into_iter().flatten().collect();
-            let (runs, times) = passes(question, read.placement, reading, &all, request.layers, progress)?;
+            let (runs, times) = passes(question, read.placement, reading, &all, request, progress)?;
             let mut times = times.into_iter();
             if let Some(step) = times.next() {
                 read.timing = DecodeTiming::assemble(question, programs, step, times.next());
@@ -138,7 +140,7 @@ fn replace(
                 return Err(AnswerError::NotANumber { what: "the time to first token", value: "nothing".into() });
             };
             let all: Vec<&Written> = [Some(&pieces.last), pieces.first.as_ref()].into_iter().flatten().collect();
-            let (runs, times) = passes(question, placement, reading, &all, request.layers, progress)?;
+            let (runs, times) = passes(question, placement, reading, &all, request, progress)?;
             let mut times = times.into_iter();
             if let Some(last) = times.next() {
                 read.first_token = pieces.assemble(&last, times.next().as_ref());
@@ -164,10 +166,10 @@ fn passes(
     placement: &Placement,
     reading: &LayerReading,
     all: &[&Written],
-    layers: u64,
+    request: &FabricRequest,
     progress: &(dyn Fn(RunProgress) + Sync),
 ) -> Result<(Vec<LayerRun>, Vec<StageTimes>), AnswerError> {
-    let neighbours = neighbours(placement, layers)?;
+    let neighbours = neighbours(placement, request.layers)?;
     let mut tasks = Vec::new();
     for (pass, written) in all.iter().enumerate() {
         let asked: &[Place] = if pass == 0 { &neighbours } else { &[] };
@@ -184,7 +186,10 @@ fn passes(
         .par_iter()
         .enumerate()
         .map(|(run, task)| {
-            task.run(wafer, &reading.rates, &mut |moment| progress(RunProgress { run, runs: count, progress: moment }))
+            let record = request.record.filter(|_| run == 0);
+            task.run(wafer, &reading.rates, record, &mut |moment| {
+                progress(RunProgress { run, runs: count, progress: moment })
+            })
         })
         .collect::<Result<_, _>>()?;
     let times = all.iter().enumerate().map(|(pass, written)| {

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 use wafersim_cost::{Cause, Cost, OperatorCost, ProgramCost, Rates, formula};
-use wafersim_fabric::circuit::{self, CircuitError, Engine, Outcome, Progress};
+use wafersim_fabric::circuit::{self, CircuitError, Engine, Outcome, Progress, Record};
 use wafersim_place::Rectangle;
 use wafersim_program::{Node, Program, Step};
 use wafersim_spec::Wafer;
@@ -93,13 +93,19 @@ impl Task<'_> {
         &self,
         wafer: &Wafer,
         rates: &Rates,
+        record: Option<Record>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(LayerRun, ProgramCost), AnswerError> {
         let Place { layer, wafer: at, region, .. } = self.place;
         let program = moved(self.program, region.x, region.y);
         let failed = |reason: CircuitError| AnswerError::Fabric { what: format!("layer {layer}"), reason };
         let lowered = circuit::lower(&program, wafer, RateSet::Silicon, &|work| formula::work(work, rates));
-        let outcome = lowered.and_then(|lowered| circuit::run(&lowered, progress)).map_err(failed)?;
+        let outcome = lowered
+            .and_then(|lowered| match record {
+                Some(record) => circuit::run_recorded(&lowered, &record, progress),
+                None => circuit::run(&lowered, progress),
+            })
+            .map_err(failed)?;
         let cycles_per_wavelet = wafer.value(Key::WaveletCost, RateSet::Silicon);
         let (tokens, context) = match self.flow {
             Flow::Decode { tokens, context } => (tokens, context),

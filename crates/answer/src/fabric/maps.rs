@@ -19,6 +19,8 @@ pub struct WaferMaps {
     pub busy: Vec<f64>,
     /// Cycles for which first wavelets of streams waited in the router, added up over colors: may pass the cycles of the run.
     pub stalled: Vec<f64>,
+    /// Most wavelets in one input queue of the router at any time.
+    pub queue: Vec<f64>,
 }
 
 impl WaferMaps {
@@ -50,6 +52,8 @@ impl WaferMaps {
                 cycles[place] += outcome.cycles.0;
                 maps.busy[place] += timing::cycles(busy).0;
                 maps.stalled[place] += timing::cycles(stalled).0;
+                let depth = outcome.maps.queue.get(index).map_or(0.0, |depth| f64::from(*depth));
+                maps.queue[place] = maps.queue[place].max(depth);
                 for (sum, direction) in links[place].iter_mut().zip(&outcome.maps.links) {
                     *sum += direction.get(index).map_or(0.0, |count| f64::from(*count)) * run.cycles_per_wavelet;
                 }
@@ -61,7 +65,9 @@ impl WaferMaps {
                 maps.link_use[place] = busiest / cycles;
                 maps.busy[place] /= cycles;
             } else {
-                (maps.link_use[place], maps.busy[place], maps.stalled[place]) = (f64::NAN, f64::NAN, f64::NAN);
+                for map in [&mut maps.link_use, &mut maps.busy, &mut maps.stalled, &mut maps.queue] {
+                    map[place] = f64::NAN;
+                }
             }
         }
         maps

@@ -3,8 +3,8 @@
 
 use wafersim_program::Axis;
 
-use crate::circuit::lowered::{Lowered, Part, Stage};
 use super::queue::FROM_CORE;
+use crate::circuit::lowered::{Lowered, Part, Stage};
 use crate::circuit::route::{Area, Operation};
 use crate::circuit::timing::Tick;
 
