@@ -17,7 +17,10 @@
 //! | [`kernels`] | the kernels: functions that return programs |
 //! | [`cost`] | programs read in closed form: cycles by cause |
 //! | [`answer`] | verdicts, plans, validation |
-//! | [`report`] | answers as text, Markdown, CSV, JSON |
+//! | [`fabric`] | programs wavelet by wavelet; packet traffic |
+//! | [`report`] | answers as text, Markdown, CSV, JSON, pictures, timelines |
+//! | [`picture`] | heat maps as PNG |
+//! | [`timeline`] | Perfetto traces |
 //!
 //! The program `simctl` is a thin shell around this crate. What follows is a tutorial; every example runs as a test.
 //!
@@ -104,8 +107,8 @@
 
 pub use {
     wafersim_answer as answer, wafersim_cost as cost, wafersim_fabric as fabric, wafersim_graph as graph,
-    wafersim_kernels as kernels, wafersim_place as place, wafersim_program as program, wafersim_report as report,
-    wafersim_spec as spec,
+    wafersim_kernels as kernels, wafersim_picture as picture, wafersim_place as place, wafersim_program as program,
+    wafersim_report as report, wafersim_spec as spec, wafersim_timeline as timeline,
 };
 
 pub mod prelude;

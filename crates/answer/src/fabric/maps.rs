@@ -37,7 +37,8 @@ impl WaferMaps {
     pub fn merge(runs: &[LayerRun], area: Rectangle) -> Self {
         let places = usize::try_from(area.pes()).unwrap_or(0);
         let mut cycles = vec![0.0; places];
-        let mut maps = Self { area, link_use: vec![0.0; places], busy: vec![0.0; places], stalled: vec![0.0; places] };
+        let nothing = || vec![0.0; places];
+        let mut maps = Self { area, link_use: nothing(), busy: nothing(), stalled: nothing(), queue: nothing() };
         // By direction, so that layers which follow each other add up link by link.
         let mut links = vec![[0.0f64; 4]; places];
         for run in runs.iter().filter(|run| run.layer.is_shown) {
