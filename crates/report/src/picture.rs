@@ -25,6 +25,7 @@ struct Drawn<'a> {
     unit: &'static str,
     /// Values are multiplied with this: 100 for per cent.
     scale: f64,
+    highest: Option<f64>,
     values: &'a [f64],
     colors: Colors,
 }
@@ -49,6 +50,7 @@ pub fn of_fabric(found: &FabricAnswer, wafer: &Wafer) -> Result<Vec<Picture>, Re
             sentence: "Share of the cycles for which the busiest of the four links that leave a PE carries wavelets.",
             unit: "% of cycles",
             scale: 100.0,
+            highest: None,
             values: &maps.link_use,
             colors: Colors::Inferno,
         },
@@ -58,6 +60,7 @@ pub fn of_fabric(found: &FabricAnswer, wafer: &Wafer) -> Result<Vec<Picture>, Re
             sentence: "Share of the cycles for which the core runs vector work.",
             unit: "% of cycles",
             scale: 100.0,
+            highest: Some(100.0),
             values: &maps.busy,
             colors: Colors::Viridis,
         },
@@ -67,6 +70,7 @@ pub fn of_fabric(found: &FabricAnswer, wafer: &Wafer) -> Result<Vec<Picture>, Re
             sentence: "Cycles for which first wavelets of streams wait in the router, added up over colors.",
             unit: "cycles",
             scale: 1.0,
+            highest: None,
             values: &maps.stalled,
             colors: Colors::Inferno,
         },
@@ -76,6 +80,7 @@ pub fn of_fabric(found: &FabricAnswer, wafer: &Wafer) -> Result<Vec<Picture>, Re
             sentence: "Most wavelets at any time in one input queue of the router; 1 for what passes without a wait.",
             unit: "wavelets",
             scale: 1.0,
+            highest: None,
             values: &maps.queue,
             colors: Colors::Viridis,
         },
@@ -94,16 +99,22 @@ fn subject(found: &FabricAnswer, shown: &[&LayerRun], wafer: &Wafer) -> [String;
         [first, .., last] => format!("layers {first} to {last}"),
         [] => "no layer".into(),
     };
-    let each = if layers.len() > 1 { " each, the longest" } else { "" };
+    let shortest = shown.iter().map(|run| run.layer.cycles).fold(longest, f64::min);
+    let cycles = match layers.len() {
+        0 | 1 => format!("in {} cycles", whole(longest.round() as u64)),
+        _ if shortest < longest => {
+            format!("in {} to {} cycles each", whole(shortest.round() as u64), whole(longest.round() as u64))
+        }
+        _ => format!("in {} cycles each", whole(longest.round() as u64)),
+    };
     [
         format!("{name} of {}", found.answer.model),
         format!(
-            "{} on {}, profile {}: {} in {} cycles{each}.",
+            "{} on {}, profile {}: {} {cycles}.",
             capitalised(&name),
             wafer.name,
             found.answer.profile,
             plural(tokens, "token"),
-            whole(longest.round() as u64)
         ),
     ]
 }
@@ -111,6 +122,11 @@ fn subject(found: &FabricAnswer, shown: &[&LayerRun], wafer: &Wafer) -> [String;
 fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + letters.as_str())
+}
+
+/// A whole number as it is.
+fn digits(value: f64) -> String {
+    if value.fract() == 0.0 && value < 1e15 { whole(value as u64) } else { figure(value) }
 }
 
 fn draw(map: &Drawn<'_>, area: Rectangle, [subject, run]: &[String; 2]) -> Result<Picture, ReportError> {
@@ -124,7 +140,7 @@ fn draw(map: &Drawn<'_>, area: Rectangle, [subject, run]: &[String; 2]) -> Resul
         title: format!("{}: {subject}", map.title),
         caption: vec![
             map.sentence.into(),
-            format!("Mean {} {unit}, largest {} {unit}.", figure(mean), figure(largest)),
+            format!("Mean {} {unit}, largest {} {unit}.", figure(mean), digits(largest)),
             run.clone(),
         ],
         origin: (area.x, area.y),
@@ -132,7 +148,7 @@ fn draw(map: &Drawn<'_>, area: Rectangle, [subject, run]: &[String; 2]) -> Resul
         rows: side(area.rows),
         values: &values,
         unit: map.unit.into(),
-        highest: None,
+        highest: map.highest,
         colors: map.colors,
         reduction: Reduction::Largest,
     };

@@ -35,7 +35,8 @@ pub const NEEDS_STATE: u32 = 2;
 /// `TrackEvent`.
 #[derive(Clone, PartialEq, Message)]
 pub struct TrackEvent {
-    #[prost(uint64, repeated, tag = "3")]
+    /// Not packed: the schema is proto2, and Perfetto's reader takes it as such.
+    #[prost(uint64, repeated, packed = "false", tag = "3")]
     pub category_iids: Vec<u64>,
     #[prost(enumeration = "EventType", optional, tag = "9")]
     pub r#type: Option<i32>,

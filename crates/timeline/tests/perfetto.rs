@@ -114,6 +114,7 @@ fn what_was_written_is_read_back() {
         events.iter().map(|(at, event)| (*at, of_type(event))).collect::<Vec<_>>(),
         [(7, 4), (10, 1), (40, 2), (40, 1), (41, 2)]
     );
+    assert_eq!(number(&events[1].1, 3), Some(1), "categories are not packed");
     assert!(events[0].1.contains(&(44, Value::Double(2.5))));
     assert_eq!(number(&events[1].1, 11), number(&descriptors[2], 1), "slices are on their track");
     let names: Vec<String> = packets
