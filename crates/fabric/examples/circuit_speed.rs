@@ -52,6 +52,25 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             peak_megabytes(),
         );
     }
+    for (columns, rows) in [(32, 32), (128, 128), (512, 512)] {
+        for (name, program) in
+            [("rows", programs::all_gather(columns, rows, false)), ("both", programs::all_gather(columns, rows, true))]
+        {
+            let began = Instant::now();
+            let lowered = circuit::lower(&program, &wafer, RateSet::Silicon, &|work| formula::work(work, &rates))?;
+            let outcome = circuit::run(&lowered, |_| ())?;
+            let (seconds, hops) = (began.elapsed().as_secs_f64(), outcome.tally.wavelet_hops as f64 / 1e6);
+            println!(
+                "{:12} {:>8.0} {hops:>10.1} {seconds:>10.3} {:>9.1} {:>8.1}M  {:?}, contended along {name} {:>6} MB",
+                format!("{columns}x{rows}"),
+                outcome.cycles.0,
+                hops / seconds,
+                outcome.tally.events as f64 / 1e6,
+                outcome.engine,
+                peak_megabytes(),
+            );
+        }
+    }
     Ok(())
 }
 

@@ -44,7 +44,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     outcome.cycles.0,
                     (outcome.cycles.0 / closed - 1.0) * 100.0,
                     hops / began.elapsed().as_secs_f64(),
-                    if outcome.engine == Engine::Streams { "streams" } else { "wavelets" }
+                    match outcome.engine {
+                        Engine::Streams => "streams",
+                        Engine::Mixed => "mixed",
+                        Engine::Wavelets => "wavelets",
+                    }
                 );
             }
         }

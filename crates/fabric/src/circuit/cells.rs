@@ -12,6 +12,12 @@ macro_rules! cells {
         #[derive(Debug, Default)]
         pub(super) struct $name(Vec<$atomic>);
 
+        impl Clone for $name {
+            fn clone(&self) -> Self {
+                Self(self.0.iter().map(|cell| $atomic::new(cell.load(Ordering::Relaxed))).collect())
+            }
+        }
+
         impl $name {
             pub(super) fn new(places: usize) -> Self {
                 Self((0..places).map(|_| $atomic::new(0)).collect())

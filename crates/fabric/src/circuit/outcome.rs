@@ -9,11 +9,13 @@ use super::recorder::Sheet;
 use super::timeline::Timeline;
 use super::timing::{Tick, cycles};
 
-/// Which engine gave the result. Both give the same one.
+/// Which engine gave the result. All give the same one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
     /// Runs of wavelets as one: nothing contended for a link.
     Streams,
+    /// Steps that contend wavelet by wavelet, the others as streams.
+    Mixed,
     /// Wavelet by wavelet.
     Wavelets,
 }

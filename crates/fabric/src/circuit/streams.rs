@@ -11,13 +11,15 @@
 //! This is exact, not an approximation, as long as (1) a queue's depth covers a hop and its credit
 //! ([`super::Timing::queues_cover_hops`]), (2) a stream comes to a link when the last one over that link, in program order, is
 //! through, and to a router when the last one of its color is, (3) backpressure does not reach a sender that feeds two directions. Each is checked where it happens; the first
-//! that does not hold ends this engine with [`Contended`], and the program is run wavelet by wavelet from its beginning.
-//! `tests/circuit` holds the two to the same bytes.
+//! that does not hold ends the step with [`Contended`], and it is run wavelet by wavelet, from the state that the mesh had before
+//! it; together with steps before it where it meets what these have sent (`window`). `tests/circuit` holds both ways to the
+//! same bytes.
 
 mod joint;
 mod line;
 mod passed;
 mod places;
+mod window;
 
 use std::ops::Range;
 
@@ -32,15 +34,19 @@ use super::recorder::{Plan, Sheet};
 use super::route::Lines;
 use super::timing::{TICKS_PER_CYCLE, Tick, Timing};
 
-/// The program needs arbitration: it must be run wavelet by wavelet.
+/// Streams want the same link, color or core at the same time: that needs arbitration, wavelet by wavelet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Contended;
 
 /// Places of a stage from which on it is worth the threads' meeting.
 const WORTH_THREADS: usize = 1 << 13;
+/// Steps that are run together wavelet by wavelet, and attempts to find those that contend, before the whole program is.
+const MOST_STEPS: usize = 64;
+const MOST_ATTEMPTS: usize = 32;
 
 /// Times of the processing elements and links along one axis. Arrays for the y axis lie column after column, so that every
 /// line is a contiguous piece.
+#[derive(Clone)]
 struct Links {
     /// When a link is free again: upwards, downwards.
     free: [Ticks; 2],
@@ -57,7 +63,7 @@ impl Links {
 }
 
 /// One line while its streams are evaluated.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Line {
     start: Vec<Tick>,
     /// When the next operation that sends, or takes, may start.
@@ -101,7 +107,7 @@ enum Leaves {
 const BLOCK: usize = 8;
 
 /// What a thread uses again for every line.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Workspace {
     tally: Tally,
     /// Neighbouring lines, read and written together so that columns do not cost a cache line for every place.
@@ -123,6 +129,7 @@ struct Times<'a> {
 }
 
 /// The mesh: what every processing element and link has come to.
+#[derive(Clone)]
 struct Mesh {
     columns: usize,
     rows: usize,
@@ -137,68 +144,137 @@ struct Mesh {
     passed: Passed,
 }
 
-/// Runs a lowered program.
+/// A run up to a place of the schedule.
+#[derive(Clone)]
+struct State {
+    mesh: Mesh,
+    works: Vec<Workspace>,
+    joint: Option<Joint>,
+    /// For each step so far, when the last core was through.
+    done: Vec<Tick>,
+    latest: Tick,
+}
+
+/// Steps that contend, wherever the schedule holds them one after the other: they are run wavelet by wavelet.
+#[derive(Default)]
+struct Contention(Vec<Vec<u32>>);
+
+impl Contention {
+    /// How many steps from a place of the schedule on are to be run wavelet by wavelet; nothing where none.
+    fn steps(&self, schedule: &[u32]) -> Option<usize> {
+        self.0.iter().filter(|known| schedule.starts_with(known)).map(Vec::len).max()
+    }
+}
+
+/// Runs a lowered program: as streams, but for steps that contend. These are run wavelet by wavelet, alone where
+/// they meet nothing of the steps before, else together with these.
 pub(super) fn run(
     lowered: &Lowered,
     plan: Option<&Plan>,
     mut progress: impl FnMut(Progress),
 ) -> Result<Outcome, Contended> {
-    let elements = lowered.elements();
-    let mesh = Mesh {
-        columns: lowered.columns as usize,
-        rows: lowered.rows as usize,
-        ready: Ticks::new(elements),
-        busy: Ticks::new(elements),
-        stalled: Ticks::new(elements),
-        queue: Depths::new(elements),
-        along: [Links::new(elements), Links::new(elements)],
-        passed: Passed::new(lowered),
-    };
-    let mut done = Vec::with_capacity(lowered.schedule.len());
-    // More pieces than threads: none waits long for the other where the machine does something else, too.
-    let pieces = if rayon::current_num_threads() > 1 { 4 * rayon::current_num_threads() } else { 1 };
-    let mut works: Vec<Workspace> =
-        (0..pieces).map(|_| Workspace { sheet: plan.map(Plan::sheet), ..Workspace::default() }).collect();
-    let mut joint = None;
-    let mut latest = 0;
-    for at in 0..lowered.schedule.len() {
-        let Some(stage) = lowered.stage(at) else { break };
-        let place = at as u32;
-        let finished = match stage.parts.as_slice() {
-            [Part::Busy { area, time }] => mesh.busy(place, area, *time, &mut works),
-            [Part::Meet { area, hops, before, way, after }] => {
-                mesh.meet(place, area, *hops, [*before, *way, *after], &mut works)
-            }
-            [Part::Carry(lines)] => mesh.alone(place, lines, &lowered.timing, &mut works)?,
-            parts => {
-                let joint = joint.get_or_insert_with(|| Joint::new(elements, plan.is_some()));
-                mesh.side_by_side(place, parts, joint, &lowered.timing, &mut works)?
-            }
+    let schedule = &lowered.schedule;
+    let new = || State::new(lowered, plan);
+    let mut contention = Contention::default();
+    let mut state = new();
+    // After the last steps that contended: from where it goes on when others are found to.
+    let mut saved: Option<State> = None;
+    let mut attempts = 0;
+    while state.done.len() < schedule.len() {
+        let at = state.done.len();
+        let steps = contention.steps(&schedule[at..]);
+        let result = match steps {
+            Some(steps) => state.window(lowered, at, steps),
+            None => state.step(lowered, plan, at),
         };
-        if finished / TICKS_PER_CYCLE >= Tick::from(u32::MAX) {
+        if result.is_err() {
+            let (begin, end) = match steps {
+                None => (at, at + 1),
+                Some(steps) => (at.saturating_sub(steps), at + steps),
+            };
+            attempts += 1;
+            if begin == at && steps.is_some() || end - begin > MOST_STEPS || attempts > MOST_ATTEMPTS {
+                return Err(Contended);
+            }
+            contention.0.push(schedule[begin..end].to_vec());
+            saved = saved.filter(|saved| saved.done.len() <= begin);
+            state = saved.clone().unwrap_or_else(new);
+            continue;
+        }
+        if steps.is_some() {
+            saved = Some(state.clone());
+        }
+        if state.latest / TICKS_PER_CYCLE >= Tick::from(u32::MAX) {
             // Beyond what `Passed` can hold.
             return Err(Contended);
         }
-        works[0].tally.events += 1;
-        done.push(finished);
-        latest = finished.max(latest);
         progress(Progress {
-            cycles: super::timing::cycles(latest),
-            steps: at as u64 + 1,
-            all_steps: lowered.schedule.len() as u64,
+            cycles: super::timing::cycles(state.latest),
+            steps: state.done.len() as u64,
+            all_steps: schedule.len() as u64,
         });
     }
-    let mut tally = Tally::default();
-    let mut sheet: Option<Sheet> = None;
-    for work in works {
-        tally.add(&work.tally);
-        match (&mut sheet, work.sheet) {
-            (Some(all), Some(more)) => all.merge(more),
-            (all, more) => *all = more,
-        }
+    let engine = if contention.0.is_empty() { Engine::Streams } else { Engine::Mixed };
+    Ok(state.outcome(lowered, engine))
+}
+
+impl State {
+    fn new(lowered: &Lowered, plan: Option<&Plan>) -> Self {
+        let elements = lowered.elements();
+        let mesh = Mesh {
+            columns: lowered.columns as usize,
+            rows: lowered.rows as usize,
+            ready: Ticks::new(elements),
+            busy: Ticks::new(elements),
+            stalled: Ticks::new(elements),
+            queue: Depths::new(elements),
+            along: [Links::new(elements), Links::new(elements)],
+            passed: Passed::new(lowered),
+        };
+        // More pieces than threads: none waits long for the other where the machine does something else, too.
+        let pieces = if rayon::current_num_threads() > 1 { 4 * rayon::current_num_threads() } else { 1 };
+        let work = || Workspace { sheet: plan.map(Plan::sheet), ..Workspace::default() };
+        Self { mesh, works: (0..pieces).map(|_| work()).collect(), joint: None, done: Vec::new(), latest: 0 }
     }
-    debug_assert_eq!(tally.sent, tally.delivered, "a wavelet was lost");
-    Ok(Outcome::new(lowered, &done, tally, mesh.maps(), Engine::Streams).with_timeline(lowered, sheet))
+
+    /// The step at a place of the schedule, as streams.
+    fn step(&mut self, lowered: &Lowered, plan: Option<&Plan>, at: usize) -> Result<(), Contended> {
+        let Some(stage) = lowered.stage(at) else { return Err(Contended) };
+        let (place, mesh, works) = (at as u32, &self.mesh, &mut self.works);
+        let finished = match stage.parts.as_slice() {
+            [Part::Busy { area, time }] => mesh.busy(place, area, *time, works),
+            [Part::Meet { area, hops, before, way, after }] => {
+                mesh.meet(place, area, *hops, [*before, *way, *after], works)
+            }
+            [Part::Carry(lines)] => mesh.alone(place, lines, &lowered.timing, works)?,
+            parts => {
+                let joint = self.joint.get_or_insert_with(|| Joint::new(lowered.elements(), plan.is_some()));
+                mesh.side_by_side(place, parts, joint, &lowered.timing, works)?
+            }
+        };
+        self.works[0].tally.events += 1;
+        self.through(finished);
+        Ok(())
+    }
+
+    fn through(&mut self, finished: Tick) {
+        self.done.push(finished);
+        self.latest = finished.max(self.latest);
+    }
+
+    fn outcome(self, lowered: &Lowered, engine: Engine) -> Outcome {
+        let mut tally = Tally::default();
+        let mut sheet: Option<Sheet> = None;
+        for work in self.works {
+            tally.add(&work.tally);
+            match (&mut sheet, work.sheet) {
+                (Some(all), Some(more)) => all.merge(more),
+                (all, more) => *all = more,
+            }
+        }
+        debug_assert_eq!(tally.sent, tally.delivered, "a wavelet was lost");
+        Outcome::new(lowered, &self.done, tally, self.mesh.maps(), engine).with_timeline(lowered, sheet)
+    }
 }
 
 /// Divides `count` things among the workspaces, and these among threads where there are `places` enough. The latest end.

@@ -66,8 +66,10 @@ struct Element {
     takes_left: u32,
     /// Wavelets that it has dispatched and its router has not yet passed on.
     leaving: u32,
-    /// First of its queues.
+    /// First of its queues, first of those that are not empty, and the last one that its core sent to.
     queues: u32,
+    active: u32,
+    core_queue: u32,
     /// When the next wavelet may be sent, or taken; never where no operation is under way.
     next_send: Tick,
     next_take: Tick,
@@ -105,6 +107,8 @@ impl Element {
             takes_left: 0,
             leaving: 0,
             queues: NONE,
+            active: NONE,
+            core_queue: NONE,
             next_send: NEVER,
             next_take: NEVER,
             core,

@@ -64,7 +64,7 @@ fn streams_that_share_a_link_serialise_fully() {
     program.push("both", vec![Node::Parallel(vec![one, two])]);
     let lowered = lower(&program).unwrap();
     let outcome = circuit::run(&lowered, |_| ()).unwrap();
-    assert_eq!(outcome.engine, Engine::Wavelets, "arbitration is needed");
+    assert_eq!(outcome.engine, Engine::Mixed, "arbitration is needed");
     let both = 2.0 * words as f64 * 1.125;
     let ideal = 40.0 + 7.0 * 2.0 + both;
     let deviation = outcome.cycles.0 / ideal - 1.0;

@@ -4,7 +4,7 @@ use wafersim_answer::validate::Measurement;
 use wafersim_kernels::feed_forward::ExpertLoad;
 use wafersim_kernels::gemm::{self, Broadcast};
 use wafersim_kernels::{ExpertShape, Groups, KvShape, LayerShape, Options, decode_layer, gemv, prefill_layer};
-use wafersim_program::{Action, Axis, Multicast, Program, Region, Style};
+use wafersim_program::{Action, Axis, Multicast, Node, Program, Region, Style};
 use wafersim_spec::DataType;
 use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Layer, Moe, Reach};
 
@@ -122,6 +122,25 @@ pub fn of_row(row: &Measurement) -> Option<(Program, f64)> {
         _ => return None,
     };
     Some((program, 1.0))
+}
+
+/// Four members of each line send to all of it at once, over four colors: every link is wanted by several of them. With
+/// `both` the same along columns at the same time, in colors of its own.
+pub fn all_gather(columns: u64, rows: u64, both: bool) -> Program {
+    let mut program = Program::new("all-gather", Region::new(0, 0, columns, rows));
+    let payload = program.buffer("piece", 40, DataType::Fp32);
+    let colors = program.new_colors(8);
+    let mut casts = Vec::new();
+    for (axis, length, first) in [(Axis::X, columns, 0), (Axis::Y, rows, 4)] {
+        for index in 0..if axis == Axis::X || both { 4 } else { 0 } {
+            let colors = vec![colors[first + index as usize]];
+            let from = index * length / 4;
+            let cast = Multicast { axis, from, span: length, style: Style::Streaming, payload, colors };
+            casts.push(program.step(Action::Multicast(cast)));
+        }
+    }
+    program.push("all-gather", vec![Node::Parallel(casts)]);
+    program
 }
 
 /// The kernels of the library on a grid, by name.

@@ -2,7 +2,7 @@
 
 use rayon::ThreadPoolBuilder;
 use wafersim_cost::{Rates, View, formula};
-use wafersim_fabric::circuit::{self, Lowered, Outcome, Record, SliceKind, Timeline};
+use wafersim_fabric::circuit::{self, Engine, Lowered, Outcome, Record, SliceKind, Timeline};
 use wafersim_program::Program;
 use wafersim_spec::Wafer;
 use wafersim_spec::wafer::RateSet;
@@ -106,8 +106,14 @@ fn one_and_two_threads_give_the_same_bytes() {
         let record = Record { slices: 5_000, bins: 64 };
         pool.install(|| circuit::run_recorded(lowered, &record, |_| ()).unwrap())
     };
+    let contended = [false, true].map(|both| ("contended", programs::all_gather(128, 96, both)));
+    for program in &contended {
+        let lowered = lowered(&program.1);
+        assert_eq!(run(&lowered, 1).engine, Engine::Mixed);
+        assert_eq!(run(&lowered, 1).cycles, circuit::run_wavelets(&lowered, |_| ()).unwrap().cycles);
+    }
     // Large enough that stages are divided among threads.
-    for (name, program) in programs::library(128, 96) {
+    for (name, program) in programs::library(128, 96).into_iter().chain(contended) {
         if name.contains("prefill") || name.contains("library") {
             continue;
         }

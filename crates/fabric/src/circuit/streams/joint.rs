@@ -8,6 +8,7 @@ use crate::circuit::route::Area;
 use crate::circuit::timing::{Tick, Timing};
 
 /// State of a stage of several parts, by processing element.
+#[derive(Clone)]
 pub(super) struct Joint {
     pub(super) sends: Ticks,
     pub(super) takes: Ticks,
@@ -29,8 +30,8 @@ impl Joint {
 }
 
 /// The smallest area around all parts.
-pub(super) fn around(parts: &[Part]) -> Area {
-    let mut areas = parts.iter().map(Part::area);
+pub(super) fn around<'a>(parts: impl IntoIterator<Item = &'a Part>) -> Area {
+    let mut areas = parts.into_iter().map(Part::area);
     let first = areas.next().unwrap_or(Area { x: 0, y: 0, columns: 0, rows: 0 });
     areas.fold(first, |all, area| {
         let (x, y) = (all.x.min(area.x), all.y.min(area.y));

@@ -8,11 +8,17 @@ use crate::circuit::lowered::{Lowered, Part};
 use crate::circuit::timing::{TICKS_PER_CYCLE, Tick};
 
 /// When the last wavelet of each color had passed each router, in whole cycles, rounded up.
+#[derive(Clone)]
 pub(super) struct Passed {
     cycles: Counts,
     elements: usize,
     /// Colors that are used along y only: their arrays lie column after column.
     vertical: Vec<bool>,
+    columns: usize,
+    rows: usize,
+    /// How much later than the last wavelet a new one must land: those that have left are not yet credited, and the
+    /// router before must know of a place one hop earlier.
+    slack: Tick,
 }
 
 impl Passed {
@@ -30,7 +36,16 @@ impl Passed {
                 }
             }
         }
-        Self { cycles: Counts::new(colors * lowered.elements()), elements: lowered.elements(), vertical }
+        let timing = &lowered.timing;
+        let covered = timing.queue.saturating_sub(1).saturating_mul(timing.wavelet);
+        Self {
+            cycles: Counts::new(colors * lowered.elements()),
+            elements: lowered.elements(),
+            vertical,
+            columns: lowered.columns as usize,
+            rows: lowered.rows as usize,
+            slack: (timing.hop + timing.credit).saturating_sub(covered),
+        }
     }
 
     fn index(&self, color: u16, position: u32, at: &LineAddress) -> usize {
@@ -38,16 +53,40 @@ impl Passed {
         color as usize * self.elements + base + position as usize * step
     }
 
+    fn index_of(&self, color: u16, (x, y): (u32, u32)) -> usize {
+        let (x, y) = (x as usize, y as usize);
+        let place = if self.vertical[color as usize] { x * self.rows + y } else { y * self.columns + x };
+        color as usize * self.elements + place
+    }
+
     /// The last wavelet of a color through a router passes at a moment.
     pub(super) fn until(&self, color: u16, position: u32, at: &LineAddress, moment: Tick) {
+        self.write(self.index(color, position, at), moment);
+    }
+
+    /// The same for a place.
+    pub(super) fn until_at(&self, color: u16, place: (u32, u32), moment: Tick) {
+        self.write(self.index_of(color, place), moment);
+    }
+
+    fn write(&self, index: usize, moment: Tick) {
         let cycles = moment.div_ceil(TICKS_PER_CYCLE).min(Tick::from(u32::MAX)) as u32;
-        self.cycles.set(self.index(color, position, at), cycles);
+        self.cycles.set(index, cycles);
     }
 
     /// Whether the color's last stream through a router is through at `moment`.
     pub(super) fn at(&self, color: u16, position: u32, at: &LineAddress, moment: Tick) -> Result<(), Contended> {
-        let last = Tick::from(self.cycles.get(self.index(color, position, at))) * TICKS_PER_CYCLE;
-        if moment < last { Err(Contended) } else { Ok(()) }
+        self.through(self.index(color, position, at), moment)
+    }
+
+    /// The same for a place.
+    pub(super) fn at_place(&self, color: u16, place: (u32, u32), moment: Tick) -> Result<(), Contended> {
+        self.through(self.index_of(color, place), moment)
+    }
+
+    fn through(&self, index: usize, moment: Tick) -> Result<(), Contended> {
+        let last = Tick::from(self.cycles.get(index)) * TICKS_PER_CYCLE;
+        if last > 0 && moment < last + self.slack { Err(Contended) } else { Ok(()) }
     }
 }
 

@@ -17,7 +17,7 @@ impl Mesh<'_> {
             while index != NONE {
                 let queue = &self.queues[index as usize];
                 index = queue.next;
-                for wavelet in &queue.wavelets {
+                for wavelet in queue.wavelets() {
                     let Some(flow) = self.script.flows.get(wavelet.flow() as usize) else { continue };
                     let ways = flow.ways(x, y, queue.travels);
                     copies += if queue.travels == FROM_CORE {
@@ -82,7 +82,7 @@ impl Mesh<'_> {
             while index != NONE {
                 let queue = &self.queues[index as usize];
                 index = queue.next;
-                let Some(wavelet) = queue.wavelets.front() else { continue };
+                let Some(wavelet) = queue.wavelets().front() else { continue };
                 let Some(flow) = self.script.flows.get(wavelet.flow() as usize) else { continue };
                 let ways = flow.ways(x, y, queue.travels);
                 let link = Direction::ALL.get((ways & 15).trailing_zeros() as usize);
@@ -91,7 +91,7 @@ impl Mesh<'_> {
                     _ => Wants::Core,
                 };
                 let travels = Direction::ALL.get(usize::from(queue.travels)).copied();
-                let words = queue.wavelets.len() as u64;
+                let words = queue.wavelets().len() as u64;
                 note(wavelet.at, Waiter::Queue { color: queue.color, travels, words, wants });
             }
         }

@@ -1,6 +1,6 @@
 //! A core: its way through the program, its operations that send and that take, its meetings.
 
-use super::queue::{FROM_CORE, Wavelet};
+use super::queue::Wavelet;
 use super::script::NONE;
 use super::{Mesh, NEVER};
 use crate::circuit::error::CircuitError;
@@ -195,7 +195,7 @@ impl Mesh<'_> {
             return Err(CircuitError::Bug("a send without its operation".into()));
         };
         let timing = &self.lowered.timing;
-        let queue = self.queue(place, FROM_CORE, stream.color);
+        let queue = self.core_queue(place, stream.color);
         if !self.place_in(queue, timing.core_queue, place) {
             return Ok(false);
         }

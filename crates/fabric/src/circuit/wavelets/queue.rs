@@ -39,9 +39,13 @@ impl Wavelet {
 
 /// A queue.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Queue {
-    /// The next queue of the same router.
+    /// When its first wavelet lands; never without one.
+    lands: Tick,
+    /// The next queue of the same router, and the next of those that are not empty.
     pub(super) next: u32,
+    pub(super) next_active: u32,
     /// The router.
     pub(super) place: u32,
     /// The queue of the next router straight on, as far as it is known: to be verified.
@@ -54,8 +58,10 @@ pub(super) struct Queue {
     pub(super) travels: u8,
     /// Whether the router before it waits for a place.
     pub(super) wanted: bool,
+    /// Whether it is among those that are not empty.
+    pub(super) active: bool,
     /// Wavelets, in the order in which they land.
-    pub(super) wavelets: VecDeque<Wavelet>,
+    wavelets: VecDeque<Wavelet>,
     /// When the router before it hears of places that have become free.
     credits: VecDeque<Tick>,
 }
@@ -63,13 +69,16 @@ pub(super) struct Queue {
 impl Queue {
     pub(super) fn new(place: u32, color: u16, travels: u8, switch: u32, next: u32) -> Self {
         Self {
+            lands: Tick::MAX,
             next,
+            next_active: u32::MAX,
             place,
             straight: u32::MAX,
             switch,
             color,
             travels,
             wanted: false,
+            active: false,
             wavelets: VecDeque::new(),
             credits: VecDeque::new(),
         }
@@ -82,14 +91,39 @@ impl Queue {
         self.credits.clear();
     }
 
+    /// Whether it is the queue of a place, color and input.
+    pub(super) const fn is(&self, place: u32, color: u16, travels: u8) -> bool {
+        self.place == place && self.color == color && self.travels == travels
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.lands == Tick::MAX
+    }
+
     /// Whether nothing is in it or on the way back from it.
     pub(super) fn is_spare(&self, now: Tick) -> bool {
-        self.wavelets.is_empty() && self.credits.back().is_none_or(|&heard| heard <= now)
+        self.is_empty() && self.credits.back().is_none_or(|&heard| heard <= now)
+    }
+
+    /// Whether the first wavelet has landed.
+    pub(super) const fn has_landed(&self, now: Tick) -> bool {
+        self.lands <= now
     }
 
     /// The wavelet that may leave at `now`.
     pub(super) fn head(&self, now: Tick) -> Option<Wavelet> {
-        self.wavelets.front().copied().filter(|wavelet| wavelet.lands <= now)
+        if self.lands <= now { self.wavelets.front().copied() } else { None }
+    }
+
+    /// The wavelets in it and on their way to it.
+    pub(super) const fn wavelets(&self) -> &VecDeque<Wavelet> {
+        &self.wavelets
+    }
+
+    /// One more, which lands after all others.
+    pub(super) fn push(&mut self, wavelet: Wavelet) {
+        self.lands = self.lands.min(wavelet.lands);
+        self.wavelets.push_back(wavelet);
     }
 
     /// Whether the router before knows of a place at `now`; else when it will hear of the next one, if that is known.
@@ -112,6 +146,7 @@ impl Queue {
     /// Takes the head off; the place is known to be free `credit` later.
     pub(super) fn leave(&mut self, now: Tick, credit: Tick) {
         self.wavelets.pop_front();
+        self.lands = self.wavelets.front().map_or(Tick::MAX, |wavelet| wavelet.lands);
         self.credits.push_back(now + credit);
     }
 }

@@ -36,15 +36,24 @@ impl Mesh<'_> {
         index
     }
 
+    /// The queue from the core of a color, of which the core remembers the last one.
+    pub(super) fn core_queue(&mut self, place: usize, color: u16) -> usize {
+        let known = self.elements[place].core_queue;
+        if self.queues.get(known as usize).is_some_and(|queue| queue.is(place as u32, color, FROM_CORE)) {
+            return known as usize;
+        }
+        let found = self.queue(place, FROM_CORE, color);
+        self.elements[place].core_queue = found as u32;
+        found
+    }
+
     /// The queue behind a link, of which the queue before it remembers the one straight on.
     fn onward(&mut self, queue: usize, next: usize, direction: u8) -> usize {
         let (color, travels, straight) =
             (self.queues[queue].color, self.queues[queue].travels, self.queues[queue].straight);
         if travels == direction
             && let Some(known) = self.queues.get(straight as usize)
-            && known.place == next as u32
-            && known.color == color
-            && known.travels == direction
+            && known.is(next as u32, color, direction)
         {
             return straight as usize;
         }
@@ -71,7 +80,11 @@ impl Mesh<'_> {
     /// Puts a wavelet on its way to a queue of a place.
     pub(super) fn put(&mut self, queue: usize, wavelet: Wavelet, place: usize) {
         let known = &mut self.queues[queue];
-        known.wavelets.push_back(wavelet);
+        known.push(wavelet);
+        if !known.active {
+            known.active = true;
+            known.next_active = std::mem::replace(&mut self.elements[place].active, queue as u32);
+        }
         if wavelet.first()
             && let Some(arrivals) = &mut self.arrivals
             && let Some(flow) = self.script.flows.get(wavelet.flow() as usize)
@@ -96,7 +109,7 @@ impl Mesh<'_> {
             return None;
         }
         let Some(sent) = self.script.flows.get(element.onward as usize) else { return Some(None) };
-        let queue = self.queue(place, FROM_CORE, sent.color);
+        let queue = self.core_queue(place, sent.color);
         self.place_in(queue, self.lowered.timing.core_queue, place).then_some(Some(queue))
     }
 
@@ -104,13 +117,24 @@ impl Mesh<'_> {
     pub(super) fn route(&mut self, place: usize) -> Result<bool, CircuitError> {
         let mut landed = std::mem::take(&mut self.landed);
         landed.clear();
-        let mut index = self.elements[place].queues;
+        let mut before = NONE;
+        let mut index = self.elements[place].active;
         while index != NONE {
-            let queue = &self.queues[index as usize];
-            if queue.head(self.now).is_some() {
-                landed.push(index);
+            let queue = &mut self.queues[index as usize];
+            let next = queue.next_active;
+            if queue.is_empty() {
+                queue.active = false;
+                match self.queues.get_mut(before as usize) {
+                    Some(before) => before.next_active = next,
+                    None => self.elements[place].active = next,
+                }
+            } else {
+                if queue.has_landed(self.now) {
+                    landed.push(index);
+                }
+                before = index;
             }
-            index = queue.next;
+            index = next;
         }
         let moved = match landed.as_slice() {
             [] => Ok(false),

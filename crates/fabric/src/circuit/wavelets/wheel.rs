@@ -1,4 +1,4 @@
-//! Who is to be looked at when: a wheel of cycles, each with its places by tick. Nothing is compared and nothing sorted.
+//! Who is to be looked at when: a wheel of cycles, each with its places by tick. Moments are never compared.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -10,7 +10,7 @@ const TICKS: u64 = 64;
 /// Cycles of the wheel; what lies further ahead waits in a heap.
 const CYCLES: u64 = 1024;
 
-/// Moments and places, in the order of time; places of one moment in no order that matters.
+/// Moments and places, in the order of time; the places of one moment in no order that matters.
 #[derive(Debug)]
 pub(super) struct Wheel {
     cycle: u64,
@@ -58,6 +58,7 @@ impl Wheel {
         loop {
             while self.ticks != 0 {
                 let tick = self.ticks.trailing_zeros();
+                // The last comes first: what was touched last is still in the cache.
                 if let Some(place) = self.present[tick as usize].pop() {
                     return Some((self.cycle * TICKS + u64::from(tick), place));
                 }
