@@ -60,7 +60,8 @@ pub struct LayerOnFabric {
     pub mean_link: f64,
     /// Share of the run for which a processing element ran vector work, mean over the region; 0 to 1.
     pub mean_busy: f64,
-    /// Which engine ran it: `streams`, or `wavelets` where streams contended for links.
+    /// Which engine ran it: `streams`, `mixed` where steps in which streams contend for links went wavelet by wavelet, or
+    /// `wavelets`.
     pub engine: &'static str,
     /// Whether it is one of the neighbouring layers that pictures show.
     pub is_shown: bool,
@@ -143,6 +144,7 @@ impl Task<'_> {
 pub(crate) const fn engine_name(engine: Engine) -> &'static str {
     match engine {
         Engine::Streams => "streams",
+        Engine::Mixed => "mixed",
         Engine::Wavelets => "wavelets",
     }
 }
