@@ -115,6 +115,8 @@ struct Workspace {
     /// The points of the streams that continue one another, from the sender on.
     points: Vec<Point>,
     last: Vec<Tick>,
+    /// When the last core was through with each step of a window.
+    done: Vec<Tick>,
     sheet: Option<Sheet>,
 }
 

@@ -4,46 +4,65 @@
 //! wavelet of each of their streams comes to each router after the last earlier one of its color is through, and finds
 //! the links that it wants free of earlier ones. This is what the engine of streams asks of every stream.
 
+use wafersim_program::Axis;
+
 use super::joint::around;
 use super::{Contended, Mesh, State, Workspace, in_pieces};
 use crate::circuit::lowered::{Lowered, Part};
 use crate::circuit::route::Area;
-use crate::circuit::timing::Tick;
 use crate::circuit::wavelets::{Ran, Script, run_window};
 
 impl State {
     /// The steps from a place of the schedule on.
     pub(super) fn window(&mut self, lowered: &Lowered, at: usize, steps: usize) -> Result<(), Contended> {
         let script = Script::new(lowered, at as u32, (at + steps) as u32);
-        let stages = || (at..at + steps).filter_map(|at| lowered.stage(at));
-        let mut parts = stages().flat_map(|stage| &stage.parts);
-        if let (Some(Part::Carry(lines)), None) = (parts.next(), parts.next()) {
-            // Lines of one step have nothing to do with one another.
-            let (first, end) = super::line::across(lines);
-            let (count, mesh) = ((end - first) as usize, &self.mesh);
-            let finished = in_pieces(&mut self.works, count, usize::MAX, |work, range| {
-                let mut latest = 0;
-                for number in range {
-                    let area = lines.line_area(first + number as u32);
-                    latest = latest.max(mesh.window(&script, area, work)?.into_iter().max().unwrap_or(0));
-                }
-                Ok(latest)
-            })?;
-            self.through(finished);
-            return Ok(());
+        let parts = || (at..at + steps).filter_map(|at| lowered.stage(at)).flat_map(|stage| &stage.parts);
+        let (area, mesh) = (around(parts()), &self.mesh);
+        self.works.iter_mut().for_each(|work| work.done = vec![0; steps]);
+        match only_axis(parts()) {
+            // Lines have nothing to do with one another.
+            Some(axis) => {
+                let (count, line) = match axis {
+                    Axis::X => (area.rows, Area { rows: 1, ..area }),
+                    Axis::Y => (area.columns, Area { columns: 1, ..area }),
+                };
+                in_pieces(&mut self.works, count as usize, usize::MAX, |work, range| {
+                    for number in range {
+                        let line = match axis {
+                            Axis::X => Area { y: area.y + number as u32, ..line },
+                            Axis::Y => Area { x: area.x + number as u32, ..line },
+                        };
+                        mesh.window(&script, line, work)?;
+                    }
+                    Ok(0)
+                })?;
+            }
+            None => mesh.window(&script, area, self.works.first_mut().ok_or(Contended)?)?,
         }
-        let area = around(stages().flat_map(|stage| &stage.parts));
-        let Some(work) = self.works.first_mut() else { return Err(Contended) };
-        for finished in self.mesh.window(&script, area, work)? {
-            self.through(finished);
+        for step in 0..steps {
+            let finished = self.works.iter().map(|work| work.done[step]).max();
+            self.through(finished.unwrap_or(0));
         }
         Ok(())
     }
 }
 
+/// The axis of all parts that move wavelets, if it is one and nobody waits for neighbours.
+fn only_axis<'a>(parts: impl Iterator<Item = &'a Part>) -> Option<Axis> {
+    let mut axis = None;
+    for part in parts {
+        match part {
+            Part::Busy { .. } => {}
+            Part::Carry(lines) if axis.is_none_or(|axis| axis == lines.axis) => axis = Some(lines.axis),
+            Part::Carry(_) | Part::Meet { .. } => return None,
+        }
+    }
+    axis
+}
+
 impl Mesh {
-    /// Runs the steps of a script on an area: when the last core is through with each.
-    fn window(&self, script: &Script<'_>, area: Area, work: &mut Workspace) -> Result<Vec<Tick>, Contended> {
+    /// Runs the steps of a script on an area.
+    fn window(&self, script: &Script<'_>, area: Area, work: &mut Workspace) -> Result<(), Contended> {
         let ready = |x: u32, y: u32| self.ready.get(y as usize * self.columns + x as usize);
         // What cannot end alone, ends or says why in the run of the whole program.
         let mut ran = run_window(script, area, ready, work.sheet.take()).map_err(|_| Contended)?;
@@ -61,7 +80,8 @@ impl Mesh {
         work.sheet = ran.sheet.take();
         work.tally.add(&ran.tally);
         self.take_over(&ran, area);
-        Ok(ran.done)
+        work.done.iter_mut().zip(&ran.done).for_each(|(latest, &done)| *latest = done.max(*latest));
+        Ok(())
     }
 
     /// The links of a direction's axis, and the index of a place there.
