@@ -32,7 +32,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         circuit::bytes_per_element(24),
         circuit::BYTES_PER_IDLE_ELEMENT
     );
-    println!("what      grid           cycles      Mhops    seconds    CPU s  Mhops/s  Mhops/CPU s  engine     peak RSS");
+    println!(
+        "what      grid           cycles      Mhops    seconds    CPU s  Mhops/s  Mhops/CPU s  engine     peak RSS"
+    );
     let wafer = Wafer::builtin("wse3")?;
     let rates = Rates::new(&wafer, RateSet::Silicon, View::Achieved);
     let mut cases: Vec<(&str, u64, u64)> = vec![("wavelets", 120, 120)];
