@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::completions::CompletionsFlags;
+use crate::commands::crosscheck::CrosscheckFlags;
 use crate::commands::graph::GraphFlags;
 use crate::commands::models::ModelsFlags;
 use crate::commands::plan::PlanFlags;
@@ -40,6 +41,8 @@ pub enum Command {
     ///
     /// Exit code 1 if a tensor is out of its tolerance.
     Values(ValuesFlags),
+    /// Compare the closed form with the fabric: kernels x grids x wafers, cycles and deviations.
+    Crosscheck(CrosscheckFlags),
     /// Run packet traffic on a mesh, cycle by cycle, and measure latency and throughput.
     Traffic(TrafficFlags),
     /// Write the model's operators, with shapes and dependencies, as DOT or JSON.

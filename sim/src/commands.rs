@@ -1,6 +1,7 @@
 //! The subcommands, one file each: flags in, text out.
 
 pub mod completions;
+pub mod crosscheck;
 pub mod graph;
 pub mod models;
 pub mod plan;
@@ -21,6 +22,7 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Plan(flags) => plan::execute(&flags),
         Command::Validate(flags) => validate::execute(&flags),
         Command::Values(flags) => values::execute(&flags),
+        Command::Crosscheck(flags) => crosscheck::execute(&flags),
         Command::Traffic(flags) => traffic::execute(&flags),
         Command::Graph(flags) => graph::execute(&flags),
         Command::Models(flags) => models::execute(&flags),

@@ -43,11 +43,23 @@ pub enum Failure {
         /// What would be accepted.
         allowed: String,
     },
-    /// The file of `--out` cannot be written to.
-    #[error("--out: {file}: {reason}; allowed: a file in an existing folder that may be written to")]
+    /// The file of a flag cannot be written to.
+    #[error("{flag}: {file}: {reason}; allowed: a file in an existing folder that may be written to")]
     OutFile {
+        /// The flag, with its dashes.
+        flag: &'static str,
         /// The path as given.
         file: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The folder of a flag cannot be written to.
+    #[error("{flag}: {folder}: {reason}; allowed: a folder that may be written to, or a new one in an existing folder")]
+    OutFolder {
+        /// The flag, with its dashes.
+        flag: &'static str,
+        /// The path as given.
+        folder: String,
         /// Why not.
         reason: String,
     },
@@ -81,7 +93,8 @@ impl Failure {
             | Self::Traffic(_)
             | Self::Values(_)
             | Self::Flag { .. }
-            | Self::OutFile { .. } => 2,
+            | Self::OutFile { .. }
+            | Self::OutFolder { .. } => 2,
         }
     }
 }

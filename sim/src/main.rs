@@ -7,6 +7,7 @@
 mod choice;
 mod command_line;
 mod commands;
+mod fabric_flags;
 mod failure;
 mod input;
 mod layers;

@@ -36,8 +36,12 @@ pub enum Destination {
 impl Destination {
     /// Opens the file of `--out`, or takes stdout.
     pub fn open(out: Option<&Path>) -> Result<Self, Failure> {
-        let Some(path) = out else { return Ok(Self::Stdout) };
-        let refuse = |reason: String| Failure::OutFile { file: path.display().to_string(), reason };
+        out.map_or(Ok(Self::Stdout), |path| Self::open_for("--out", path))
+    }
+
+    /// Opens the file of a flag.
+    pub fn open_for(flag: &'static str, path: &Path) -> Result<Self, Failure> {
+        let refuse = |reason: String| Failure::OutFile { flag, file: path.display().to_string(), reason };
         // A link stays a link: the file that it leads to is replaced.
         let target = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         let known = target.metadata().ok();
@@ -68,11 +72,16 @@ impl Destination {
 
     /// Writes the whole text.
     pub fn write(self, text: &str) -> Result<(), Failure> {
+        self.write_bytes(text.as_bytes())
+    }
+
+    /// Writes all bytes.
+    pub fn write_bytes(self, bytes: &[u8]) -> Result<(), Failure> {
         let failed = |file: &Path, reason: String| Failure::Write { file: file.display().to_string(), reason };
         match self {
             Self::Stdout => {
                 let mut stdout = std::io::stdout().lock();
-                match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+                match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
                     Err(error) if error.kind() != ErrorKind::BrokenPipe => {
                         Err(failed(Path::new("stdout"), error.to_string()))
                     }
@@ -80,17 +89,49 @@ impl Destination {
                 }
             }
             Self::Replace { mut temporary, target } => {
-                let written = temporary.write_all(text.as_bytes()).and_then(|()| temporary.flush());
+                let written = temporary.write_all(bytes).and_then(|()| temporary.flush());
                 written.map_err(|error| failed(&target, error.to_string()))?;
                 temporary.persist(&target).map_err(|error| failed(&target, error.error.to_string()))?;
                 say(&format!("written: {}", target.display()));
                 Ok(())
             }
-            Self::Stream { mut file, target } => match file.write_all(text.as_bytes()).and_then(|()| file.flush()) {
+            Self::Stream { mut file, target } => match file.write_all(bytes).and_then(|()| file.flush()) {
                 Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(failed(&target, error.to_string())),
                 _ => Ok(()),
             },
         }
+    }
+}
+
+/// A folder that files are written to; made when the first is written.
+#[derive(Debug)]
+pub struct Folder {
+    flag: &'static str,
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Tries whether the folder of a flag may be written to, so that a wrong path is known at once.
+    pub fn open_for(flag: &'static str, path: &Path) -> Result<Self, Failure> {
+        let refuse = |reason: String| Failure::OutFolder { flag, folder: path.display().to_string(), reason };
+        if path.exists() && !path.is_dir() {
+            return Err(refuse("is a file".into()));
+        }
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let tried = if path.is_dir() { path } else { parent };
+        // The file is gone as soon as it is known that it could be made.
+        let temporary = Builder::new().prefix(".simctl-").suffix(".part").tempfile_in(tried);
+        temporary.map_err(|error| refuse(reason_of(&error)))?;
+        Ok(Self { flag, path: path.to_path_buf() })
+    }
+
+    /// Writes a file into it, whole or not at all.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        if !self.path.is_dir() {
+            std::fs::create_dir(&self.path)
+                .map_err(|error| Failure::Write { file: self.path.display().to_string(), reason: error.to_string() })?;
+        }
+        Destination::open_for(self.flag, &self.path.join(name))?.write_bytes(bytes)
     }
 }
 

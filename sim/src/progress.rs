@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use wafersim::answer::fabric::RunProgress;
 use wafersim::report::number::{duration, figure, plural, whole};
 
 use crate::output::say;
@@ -39,6 +40,68 @@ impl Cycles {
         }
         let left = self.start.elapsed().as_secs_f64() * (expected - cycle) as f64 / cycle as f64;
         say(&format!("{done} of {} cycles, about {} left", whole(expected), duration(left)));
+    }
+}
+
+/// The progress of several runs on the fabric side by side: a line every two seconds with simulated cycles, steps, and what
+/// is left at the speed so far.
+#[derive(Debug)]
+pub struct Runs {
+    start: Instant,
+    state: Mutex<(Instant, Vec<RunProgress>)>,
+}
+
+impl Runs {
+    /// Starts the clock.
+    pub fn start() -> Self {
+        let start = Instant::now();
+        Self { start, state: Mutex::new((start, Vec::new())) }
+    }
+
+    /// One run is so far.
+    pub fn at(&self, moment: &RunProgress) {
+        let Ok(mut state) = self.state.lock() else { return };
+        let (last_line, runs) = &mut *state;
+        match runs.iter_mut().find(|known| known.run == moment.run) {
+            // Steps that contend are run once more, wavelet by wavelet: how far a run is does not go back.
+            Some(known) if moment.progress.steps < known.progress.steps => {}
+            Some(known) => *known = *moment,
+            None => runs.push(*moment),
+        }
+        if last_line.elapsed() < LONG {
+            return;
+        }
+        *last_line = Instant::now();
+        let cycles: f64 = runs.iter().map(|run| run.progress.cycles.0).sum();
+        let part = |run: &RunProgress| run.progress.steps as f64 / run.progress.all_steps.max(1) as f64;
+        let done: f64 = runs.iter().map(part).sum::<f64>() / moment.runs.max(1) as f64;
+        let steps: u64 = runs.iter().map(|run| run.progress.steps).sum();
+        let all_steps: u64 = runs.iter().map(|run| run.progress.all_steps).sum();
+        let left = if done > 0.0 {
+            format!(", about {} left", duration(self.start.elapsed().as_secs_f64() * (1.0 - done) / done))
+        } else {
+            String::new()
+        };
+        say(&format!(
+            "{} cycles simulated, {} of {} steps in {} of {}{left}",
+            whole(cycles as u64),
+            whole(steps),
+            whole(all_steps),
+            runs.len(),
+            plural(moment.runs as u64, "run"),
+        ));
+    }
+
+    /// Says how fast it went.
+    pub fn finish(&self, cycles: f64, wavelet_hops: u64) {
+        let seconds = self.start.elapsed().as_secs_f64();
+        say(&format!(
+            "{} cycles and {} wavelet-hops simulated in {}: {} wavelet-hops per second",
+            whole(cycles.round() as u64),
+            figure(wavelet_hops as f64),
+            duration(seconds),
+            figure(wavelet_hops as f64 / seconds)
+        ));
     }
 }
 

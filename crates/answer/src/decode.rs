@@ -49,9 +49,9 @@ pub enum Pace {
 pub struct DecodePrograms {
     micro_batch: u64,
     /// One step of a micro-batch: a token of each user, or a draft to verify.
-    step: Written,
+    pub(crate) step: Written,
     /// Single tokens, for the cost of a draft.
-    single: Option<Written>,
+    pub(crate) single: Option<Written>,
 }
 
 impl DecodePrograms {
@@ -73,19 +73,28 @@ impl DecodePrograms {
 impl DecodeTiming {
     /// Reads the programs of a placement.
     pub fn new(question: &Question, placement: &Placement, programs: &DecodePrograms, reading: &LayerReading) -> Self {
+        let read = |written: &Written| StageTimes::read(question, placement, written, reading);
+        Self::assemble(question, programs, read(&programs.step), programs.single.as_ref().map(read))
+    }
+
+    /// Puts the period together from a pass of a step and, with speculation, a pass of single tokens.
+    pub(crate) fn assemble(
+        question: &Question,
+        programs: &DecodePrograms,
+        times: StageTimes,
+        single: Option<StageTimes>,
+    ) -> Self {
         let scenario = &question.scenario;
         let micro_batch = programs.micro_batch;
-        let times = StageTimes::read(question, placement, &programs.step, reading);
         let in_flight = scenario.users.div_ceil(micro_batch);
         let latency = times.latency.total();
         let full = times.slowest * in_flight as f64;
         let mut period = latency.max(full);
         let pace = if full.0 > latency.0 { Pace::SlowestStage } else { Pace::Latency };
         let mut tokens_per_step = 1.0;
-        if let Some(single) = &programs.single {
+        if let Some(one) = single {
             let speculation = scenario.speculation;
             let (draft, acceptance) = (f64::from(speculation.draft_length), speculation.acceptance);
-            let one = StageTimes::read(question, placement, single, reading);
             period += one.latency.total() * (draft * speculation.draft_cost);
             tokens_per_step =
                 if acceptance < 1.0 { (1.0 - acceptance.powf(draft + 1.0)) / (1.0 - acceptance) } else { draft + 1.0 };

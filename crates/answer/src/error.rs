@@ -1,6 +1,7 @@
 //! Why there is no answer.
 
 use thiserror::Error;
+use wafersim_fabric::circuit::CircuitError;
 use wafersim_place::PlaceError;
 use wafersim_spec::SpecError;
 
@@ -32,5 +33,29 @@ pub enum AnswerError {
         what: &'static str,
         /// Its value.
         value: String,
+    },
+    /// A program cannot be run on the fabric.
+    #[error("{what} cannot be run on the fabric: {reason}")]
+    Fabric {
+        /// What should have run.
+        what: String,
+        /// Why it cannot.
+        reason: CircuitError,
+    },
+    /// A profile that the fabric cannot run.
+    #[error(
+        "the profile is '{profile}', an ideal machine, and the fabric has the times of the real one; allowed: waferllm, optimised"
+    )]
+    NoFabricProfile {
+        /// The profile.
+        profile: String,
+    },
+    /// More layers than there are, or none.
+    #[error("{asked} layers asked for on the fabric, and the first wafer holds {available}; allowed: 1 to {available}")]
+    Layers {
+        /// Layers asked for.
+        asked: u64,
+        /// Layers on the first wafer.
+        available: u64,
     },
 }

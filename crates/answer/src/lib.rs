@@ -7,8 +7,10 @@
 //! This crate computes; it prints nothing and writes no files.
 
 mod candidates;
+pub mod crosscheck;
 mod decode;
 mod error;
+pub mod fabric;
 pub mod plan;
 mod prefill;
 mod provenance;

@@ -21,10 +21,24 @@ const SMALLEST_CHUNK: u64 = 64;
 
 /// A way to work off the prompt: its last piece, and its first where there are several.
 #[derive(Debug, Clone)]
-struct Pieces {
+pub(crate) struct Pieces {
     count: u64,
-    first: Option<Written>,
-    last: Written,
+    pub(crate) first: Option<Written>,
+    pub(crate) last: Written,
+}
+
+impl Pieces {
+    fn read(&self, question: &Question, placement: &Placement, reading: &LayerReading) -> Cycles {
+        let read = |written: &Written| StageTimes::read(question, placement, written, reading);
+        self.assemble(&read(&self.last), self.first.as_ref().map(read).as_ref())
+    }
+
+    /// One pass of the last piece, and the slowest stage for every piece before it.
+    pub(crate) fn assemble(&self, last: &StageTimes, first: Option<&StageTimes>) -> Cycles {
+        let before = first
+            .map_or(Cycles::ZERO, |first| (first.slowest + last.slowest) * (0.5 * self.count.saturating_sub(1) as f64));
+        last.latency.total() + before
+    }
 }
 
 /// The programs of a prompt, every way that is compared.
@@ -59,14 +73,17 @@ impl PromptPrograms {
 
     /// Time from the start of the prefill to the end of the prompt's last piece; the fastest way counts.
     pub fn time(&self, question: &Question, placement: &Placement, reading: &LayerReading) -> Cycles {
-        let times = self.ways.iter().map(|way| {
-            let last = StageTimes::read(question, placement, &way.last, reading);
-            let before = way.first.as_ref().map_or(Cycles::ZERO, |first| {
-                let first = StageTimes::read(question, placement, first, reading);
-                (first.slowest + last.slowest) * (0.5 * (way.count - 1) as f64)
-            });
-            last.latency.total() + before
-        });
-        times.fold(Cycles(f64::INFINITY), |best, time| if time.0 < best.0 { time } else { best })
+        self.fastest(question, placement, reading).map_or(Cycles(f64::INFINITY), |(_, time)| time)
+    }
+
+    /// The fastest way, the first of them on a tie, and its time.
+    pub(crate) fn fastest(
+        &self,
+        question: &Question,
+        placement: &Placement,
+        reading: &LayerReading,
+    ) -> Option<(&Pieces, Cycles)> {
+        let times = self.ways.iter().map(|way| (way, way.read(question, placement, reading)));
+        times.reduce(|best, way| if way.1.0 < best.1.0 { way } else { best })
     }
 }

@@ -213,12 +213,17 @@ pub struct Load {
 /// # Errors
 /// Where the model does not fit, or parameters are so extreme that times are no numbers.
 pub fn answer(question: &Question) -> Result<Answer, AnswerError> {
-    let (mut answer, placement) = base_answer(question, Profile::ALL)?;
-    let ranges = uncertainty(question, &placement, answer.load.micro_batch);
+    let (answer, placement) = base_answer(question, Profile::ALL, &mut closed_form)?;
+    Ok(with_ranges(question, answer, &placement))
+}
+
+/// An answer with the ranges and the known errors, both in closed form.
+pub(crate) fn with_ranges(question: &Question, mut answer: Answer, placement: &Placement) -> Answer {
+    let ranges = uncertainty(question, placement, answer.load.micro_batch);
     answer.verdict.depends_on_clock = ranges.clock.iter().any(|point| point.reaches_target != answer.verdict.reachable);
     answer.uncertainty = Some(ranges);
     answer.provenance = answer.provenance.with_known_errors(question);
-    Ok(answer)
+    answer
 }
 
 /// The same without ranges and known errors: what sweeps use. `depends_on_clock` is false then, unasked.
@@ -226,7 +231,7 @@ pub fn answer(question: &Question) -> Result<Answer, AnswerError> {
 /// # Errors
 /// As [`answer`].
 pub fn answer_without_ranges(question: &Question) -> Result<Answer, AnswerError> {
-    base_answer(question, Profile::ALL).map(|(answer, _)| answer)
+    base_answer(question, Profile::ALL, &mut closed_form).map(|(answer, _)| answer)
 }
 
 /// The same for the scenario's profile alone: what a plan asks for each point.
@@ -234,10 +239,38 @@ pub fn answer_without_ranges(question: &Question) -> Result<Answer, AnswerError>
 /// # Errors
 /// As [`answer`].
 pub fn answer_one_profile(question: &Question) -> Result<Answer, AnswerError> {
-    base_answer(question, &[question.scenario.profile]).map(|(answer, _)| answer)
+    base_answer(question, &[question.scenario.profile], &mut closed_form).map(|(answer, _)| answer)
 }
 
-fn base_answer(question: &Question, asked: &[Profile]) -> Result<(Answer, Placement), AnswerError> {
+/// What was read in closed form for the scenario's profile, for another reading to replace.
+pub(crate) struct Read<'a> {
+    /// The placement that is fastest for the profile.
+    pub(crate) placement: &'a Placement,
+    /// Its programs.
+    pub(crate) programs: &'a DecodePrograms,
+    /// The placement that the prompt is read on.
+    pub(crate) prompt_placement: &'a Placement,
+    /// The programs of the prompt.
+    pub(crate) prompt_programs: &'a PromptPrograms,
+    /// How they were read.
+    pub(crate) reading: &'a LayerReading,
+    /// Decoding.
+    pub(crate) timing: DecodeTiming,
+    /// Time to first token.
+    pub(crate) first_token: Cycles,
+}
+
+/// Replaces nothing.
+fn closed_form(_: &mut Read<'_>) -> Result<(), AnswerError> {
+    Ok(())
+}
+
+/// Answers in closed form; `replace` may then put other times in place of those of the scenario's profile.
+pub(crate) fn base_answer(
+    question: &Question,
+    asked: &[Profile],
+    replace: &mut dyn FnMut(&mut Read<'_>) -> Result<(), AnswerError>,
+) -> Result<(Answer, Placement), AnswerError> {
     let candidates = candidates(question)?;
     let scenario = &question.scenario;
     let written: Vec<DecodePrograms> = candidates
@@ -252,17 +285,28 @@ fn base_answer(question: &Question, asked: &[Profile]) -> Result<(Answer, Placem
     let mut chosen = None;
     for &profile in asked {
         let reading = LayerReading::new(question, profile);
-        let timed =
-            candidates.ways.iter().zip(&written).map(|((placement, _), programs)| {
-                (placement, DecodeTiming::new(question, placement, programs, &reading))
-            });
+        let timed = candidates.ways.iter().zip(&written).map(|((placement, _), programs)| {
+            (placement, programs, DecodeTiming::new(question, placement, programs, &reading))
+        });
         // The first of the fastest.
-        let fastest = timed.reduce(|best, way| if way.1.period.0 < best.1.period.0 { way } else { best });
-        let Some((placement, timing)) = fastest else { continue };
+        let fastest = timed.reduce(|best, way| if way.2.period.0 < best.2.period.0 { way } else { best });
+        let Some((placement, programs, timing)) = fastest else { continue };
         check_colors(question, timing.times.colors)?;
-        let figures = profile_answer(question, prompt.time(question, first, &reading), &timing)?;
+        let mut read = Read {
+            placement,
+            programs,
+            prompt_placement: first,
+            prompt_programs: &prompt,
+            reading: &reading,
+            timing,
+            first_token: prompt.time(question, first, &reading),
+        };
         if profile == scenario.profile {
-            chosen = Some((placement, timing, figures.clone()));
+            replace(&mut read)?;
+        }
+        let figures = profile_answer(question, read.first_token, &read.timing)?;
+        if profile == scenario.profile {
+            chosen = Some((placement, read.timing, figures.clone()));
         }
         profiles.insert(profile, figures);
     }

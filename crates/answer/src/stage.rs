@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use wafersim_cost::{Cause, Cost, OperatorCost, ProgramCost, Rates, View, cost, formula};
 use wafersim_place::{Item, Placement, TableLayout};
-use wafersim_program::{Axis, BufferId, Region, Relayout};
+use wafersim_program::{Axis, BufferId, Program, Region, Relayout};
 use wafersim_spec::scenario::Profile;
 use wafersim_spec::wafer::{Key, RateSet};
 use wafersim_spec::{Cycles, Hertz};
@@ -38,16 +38,24 @@ impl LayerReading {
         }
     }
 
-    /// The fastest variant of a program that the profile may use; the published one on a tie.
-    fn fastest(&self, variants: &Variants) -> ProgramCost {
+    /// The fastest variant of a program that the profile may use, with its cost; the published one on a tie.
+    pub(crate) fn fastest_program<'a>(&self, variants: &'a Variants) -> (&'a Program, ProgramCost) {
         let published = cost(&variants.published, &self.rates);
         match &variants.optimised {
             Some(program) if self.hypothetical => {
                 let optimised = cost(program, &self.rates);
-                if optimised.total().0 < published.total().0 { optimised } else { published }
+                if optimised.total().0 < published.total().0 {
+                    (program, optimised)
+                } else {
+                    (&variants.published, published)
+                }
             }
-            _ => published,
+            _ => (&variants.published, published),
         }
+    }
+
+    fn fastest(&self, variants: &Variants) -> ProgramCost {
+        self.fastest_program(variants).1
     }
 
     /// One way over a link between neighbouring wafers, with `bytes` of activations.
@@ -77,8 +85,19 @@ pub struct StageTimes {
 impl StageTimes {
     /// Reads the programs of a placement.
     pub fn read(question: &Question, placement: &Placement, written: &Written, reading: &LayerReading) -> Self {
-        let (flow, tokens) = (written.flow, written.flow.tokens());
         let layouts: Vec<ProgramCost> = written.layouts.iter().map(|program| reading.fastest(program)).collect();
+        Self::assemble(question, placement, written, reading, &layouts)
+    }
+
+    /// Puts a pass together from what a layer of each layout takes, however that was found; all else is read in closed form.
+    pub(crate) fn assemble(
+        question: &Question,
+        placement: &Placement,
+        written: &Written,
+        reading: &LayerReading,
+        layouts: &[ProgramCost],
+    ) -> Self {
+        let (flow, tokens) = (written.flow, written.flow.tokens());
         let mut times = Self {
             operators: Vec::new(),
             latency: Cost::ZERO,
@@ -98,7 +117,7 @@ impl StageTimes {
         if let Some((_, part)) = tables.iter().find(|(table, _)| !table.is_head) {
             times.add(part, 1);
         }
-        for (layout, cost) in placement.layouts.iter().zip(&layouts) {
+        for (layout, cost) in placement.layouts.iter().zip(layouts) {
             times.add(cost, layout.layers);
         }
         if let Some((_, part)) = tables.iter().find(|(table, _)| table.is_head) {

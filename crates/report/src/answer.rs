@@ -17,9 +17,15 @@ use crate::json::pretty;
 
 /// The answer for people. `wafer` is the one of the question: its title and its nominal clock are named.
 pub fn text(answer: &Answer, wafer: &Wafer) -> String {
+    text_with(answer, wafer, "")
+}
+
+/// The same with a section of another reading after the figures.
+pub(crate) fn text_with(answer: &Answer, wafer: &Wafer, section: &str) -> String {
     [
         verdict::text(answer, wafer),
         figures::text(answer, wafer),
+        section.to_owned(),
         profiles::text(answer),
         breakdown::text(answer),
         memory::text(answer),

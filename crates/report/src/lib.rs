@@ -1,6 +1,6 @@
 //! Answers for people and for programs: text, Markdown, CSV, JSON.
 //!
-//! Every function here takes a result and returns a `String`; none prints, writes, reads a clock or decides anything.
+//! Every function here takes a result and returns a `String` (bytes for pictures and timelines); none prints, writes, reads a clock or decides anything.
 //! Text fits 100 columns, has no colour and no character beyond ASCII (names that a user gave aside), so it means the
 //! same in a terminal, a file and a mail.
 //!
@@ -10,19 +10,26 @@
 //! | [`plan`] | the capacity-planning table |
 //! | [`validation`] | predicted against measured |
 //! | [`values`] | a placed run against a reference |
+//! | [`fabric`] | the verdict with layers that ran on the fabric |
+//! | [`crosscheck`] | closed form against fabric |
+//! | [`picture`], [`timeline`] | what ran on the fabric: heat maps, a Perfetto trace |
 //! | [`traffic`] | packet traffic on a mesh |
 //! | [`wafer`], [`model`], [`setting`] | what can be named and set: reference tables |
 //! | [`number`] | figures for people |
 
 pub mod answer;
+pub mod crosscheck;
 mod error;
+pub mod fabric;
 mod grid;
 mod json;
 pub mod model;
 pub mod number;
 mod paragraph;
+pub mod picture;
 pub mod plan;
 pub mod setting;
+pub mod timeline;
 pub mod traffic;
 pub mod validation;
 pub mod values;

@@ -17,7 +17,10 @@
 //! | [`kernels`] | the kernels: functions that return programs |
 //! | [`cost`] | programs read in closed form: cycles by cause |
 //! | [`answer`] | verdicts, plans, validation |
-//! | [`report`] | answers as text, Markdown, CSV, JSON |
+//! | [`fabric`] | programs wavelet by wavelet; packet traffic |
+//! | [`report`] | answers as text, Markdown, CSV, JSON, pictures, timelines |
+//! | [`picture`] | heat maps as PNG |
+//! | [`timeline`] | Perfetto traces |
 //!
 //! The program `simctl` is a thin shell around this crate. What follows is a tutorial; every example runs as a test.
 //!
@@ -102,10 +105,17 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-pub use {
-    wafersim_answer as answer, wafersim_cost as cost, wafersim_fabric as fabric, wafersim_graph as graph,
-    wafersim_kernels as kernels, wafersim_place as place, wafersim_program as program, wafersim_report as report,
-    wafersim_spec as spec, wafersim_values as values,
-};
+pub use wafersim_answer as answer;
+pub use wafersim_cost as cost;
+pub use wafersim_fabric as fabric;
+pub use wafersim_graph as graph;
+pub use wafersim_kernels as kernels;
+pub use wafersim_picture as picture;
+pub use wafersim_place as place;
+pub use wafersim_program as program;
+pub use wafersim_report as report;
+pub use wafersim_spec as spec;
+pub use wafersim_timeline as timeline;
+pub use wafersim_values as values;
 
 pub mod prelude;

@@ -3,12 +3,16 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use wafersim::answer::fabric::answer_on_fabric;
 use wafersim::answer::{Question, answer};
 use wafersim::report;
+use wafersim::report::number::whole;
 
 use crate::choice::{self, ObjectFormat};
+use crate::fabric_flags::{Asked, FabricFlags};
 use crate::failure::Failure;
-use crate::output::Destination;
+use crate::output::{Destination, say};
+use crate::progress::Runs;
 use crate::scenario_flags::ScenarioFlags;
 
 /// Flags of `run`.
@@ -40,6 +44,8 @@ pub struct RunFlags {
     /// Data type of the KV cache.
     #[arg(long, value_name = "TYPE", value_parser = choice::data_types())]
     kv: Option<String>,
+    #[command(flatten)]
+    fabric: FabricFlags,
     /// How to write the answer.
     #[arg(long, value_enum, default_value_t = ObjectFormat::Text)]
     format: ObjectFormat,
@@ -51,6 +57,7 @@ pub struct RunFlags {
 /// Answers the question.
 pub fn execute(flags: &RunFlags) -> Result<(), Failure> {
     let destination = Destination::open(flags.out.as_deref())?;
+    let asked = flags.fabric.asked()?;
     let mut layers = flags.scenario.layers()?;
     for (flag, path, value) in [
         ("--wafers", "wafers", &flags.wafers),
@@ -65,10 +72,43 @@ pub fn execute(flags: &RunFlags) -> Result<(), Failure> {
         layers.flag(flag, path, value.as_deref())?;
     }
     let question = Question::load(layers.check()?)?;
-    let answer = answer(&question)?;
-    let text = match flags.format {
-        ObjectFormat::Text => report::answer::text(&answer, &question.wafer),
-        ObjectFormat::Json => report::answer::json(&answer)?,
+    let text = match asked {
+        Some(asked) => on_fabric(flags, &question, asked)?,
+        None => {
+            let answer = answer(&question)?;
+            match flags.format {
+                ObjectFormat::Text => report::answer::text(&answer, &question.wafer),
+                ObjectFormat::Json => report::answer::json(&answer)?,
+            }
+        }
     };
     destination.write(&text)
+}
+
+/// Answers with layers on the fabric; pictures and the trace are written here.
+fn on_fabric(flags: &RunFlags, question: &Question, asked: Asked) -> Result<String, Failure> {
+    let progress = Runs::start();
+    let found = answer_on_fabric(question, &asked.request, &|moment| progress.at(&moment))?;
+    progress.finish(found.reading.cycles, found.reading.wavelet_hops);
+    if let Some(folder) = &asked.pictures {
+        for picture in report::picture::of_fabric(&found, &question.wafer)? {
+            folder.write(picture.name, &picture.bytes)?;
+        }
+    }
+    if let Some((file, limit)) = asked.trace
+        && let Some(trace) = report::timeline::of_fabric(&found, limit)?
+    {
+        file.write_bytes(&trace.bytes)?;
+        if trace.left_out > 0 {
+            say(&format!(
+                "note: the trace has {} slices; {} slices and samples beyond its limit are left out (--trace-limit)",
+                whole(trace.slices),
+                whole(trace.left_out)
+            ));
+        }
+    }
+    Ok(match flags.format {
+        ObjectFormat::Text => report::fabric::text(&found.answer, &found.reading, &question.wafer),
+        ObjectFormat::Json => report::fabric::json(&found.answer, &found.reading)?,
+    })
 }

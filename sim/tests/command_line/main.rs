@@ -1,5 +1,7 @@
 //! `simctl` as a user meets it: what goes in, what comes out on stdout and stderr, and with which exit code.
 
+mod crosscheck;
+mod fabric;
 mod plan;
 mod reference;
 mod run;

@@ -9,10 +9,11 @@ use crate::paragraph::{heading, labelled, wrapped};
 pub(super) fn text(answer: &Answer) -> String {
     let from = &answer.provenance;
     let mut text = heading("Where this comes from");
-    text.push_str(&labelled(
-        "made by",
-        &format!("wafersim {}, closed form ({}), input {}", from.version, from.fidelity, from.input_hash),
-    ));
+    let way = match from.fidelity {
+        "fabric" => "layers on the fabric, all else in closed form (fabric)".to_owned(),
+        other => format!("closed form ({other})"),
+    };
+    text.push_str(&labelled("made by", &format!("wafersim {}, {way}, input {}", from.version, from.input_hash)));
     if from.known_errors.is_empty() {
         let words = format!("nothing was measured on {}: every figure here is unchecked", answer.wafer);
         text.push_str(&labelled("known errors", &words));

@@ -1,0 +1,315 @@
+//! The kernels of a cross-check: what each is on a grid.
+//!
+//! Sizes grow with the grid so that tiles stay the same: 12 elements of a vector in a processing element for products with
+//! vectors and decode layers, 4 x 4 tiles for products of matrices, 2 elements and one token a row for prefill. Experts are 64
+//! of which 4 are chosen; clustered ones lie in rectangles of an eighth of each side.
+
+use wafersim_kernels::feed_forward::{self, Cluster, ExpertLoad, NetworkSize};
+use wafersim_kernels::gemm::{self, Broadcast};
+use wafersim_kernels::{
+    ExpertShape, Kernel, KvShape, LayerShape, Options, attention, decode_layer, gemv, norm, prefill_layer,
+};
+use wafersim_program::{Axis, Program, ReduceOperator, Region, collective};
+use wafersim_spec::DataType;
+use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Layer, Moe, Reach};
+
+use super::Grid;
+
+/// Elements of a vector in one processing element.
+const SHARE: u64 = 12;
+/// Rows and columns of a tile in products of matrices.
+const TILE: u64 = 4;
+/// Tokens in the cache, for each row of processing elements.
+const CACHED_PER_ROW: u64 = 8;
+const EXPERTS: u64 = 64;
+const TOP_K: u64 = 4;
+
+/// How far kernels go that take as many rounds as the grid has columns: their wavelet-hops grow with the cube of the side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// A minute or two for all kernels and grids.
+    Short,
+    /// Everything that was asked for.
+    Full,
+}
+
+/// A kernel that both readings run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CheckedKernel {
+    /// MeshGEMV that reduces along y.
+    MeshGemvY,
+    /// MeshGEMV that reduces along x.
+    MeshGemvX,
+    /// The vendor library's matrix-vector product.
+    ChainGemv,
+    /// MeshGEMM with alignment.
+    MeshGemm,
+    /// SUMMA with streaming multicasts.
+    Summa,
+    /// SUMMA with the vendor library's broadcasts.
+    SummaLibrary,
+    /// A two-level all-reduce of 24 fp16 values along x.
+    AllReduce,
+    /// A multicast of 24 fp16 values along y.
+    Multicast,
+    /// RMSNorm along y.
+    RmsNorm,
+    /// Scores, softmax and values of a decoding token.
+    Attention,
+    /// Router and choice of experts.
+    Router,
+    /// Clustered experts alone: dispatch, the network, combine.
+    DispatchCombine,
+    /// A dense decode layer.
+    DecodeDense,
+    /// A decode layer with experts over the whole region.
+    DecodeSpread,
+    /// A decode layer with experts in rectangles.
+    DecodeClustered,
+    /// A dense prefill layer.
+    Prefill,
+    /// A prefill layer with spread experts.
+    PrefillSpread,
+}
+
+impl CheckedKernel {
+    /// All kernels in the order in which they are shown.
+    pub const ALL: [Self; 17] = [
+        Self::MeshGemvY,
+        Self::MeshGemvX,
+        Self::ChainGemv,
+        Self::MeshGemm,
+        Self::Summa,
+        Self::SummaLibrary,
+        Self::AllReduce,
+        Self::Multicast,
+        Self::RmsNorm,
+        Self::Attention,
+        Self::Router,
+        Self::DispatchCombine,
+        Self::DecodeDense,
+        Self::DecodeSpread,
+        Self::DecodeClustered,
+        Self::Prefill,
+        Self::PrefillSpread,
+    ];
+
+    /// Their names, in the same order.
+    pub const NAMES: [&'static str; 17] = [
+        "mesh_gemv_y",
+        "mesh_gemv_x",
+        "chain_gemv",
+        "mesh_gemm",
+        "summa",
+        "summa_library",
+        "all_reduce",
+        "multicast",
+        "rms_norm",
+        "attention",
+        "router",
+        "dispatch_combine",
+        "decode_dense",
+        "decode_spread",
+        "decode_clustered",
+        "prefill",
+        "prefill_spread",
+    ];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+
+    /// The kernel of a name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kernel| kernel.name() == name)
+    }
+
+    /// Whether a grid is within the extent.
+    pub const fn is_within(self, grid: Grid, extent: Extent) -> bool {
+        /// Processing elements times the longer side.
+        const SHORT: u64 = 160 * 160 * 160;
+        let rounds =
+            matches!(self, Self::MeshGemm | Self::Summa | Self::SummaLibrary | Self::Prefill | Self::PrefillSpread);
+        let longer = if grid.columns > grid.rows { grid.columns } else { grid.rows };
+        match extent {
+            Extent::Full => true,
+            Extent::Short => !rounds || grid.columns.saturating_mul(grid.rows).saturating_mul(longer) <= SHORT,
+        }
+    }
+
+    /// Its program on a grid.
+    pub fn program(self, grid: Grid) -> Program {
+        let Grid { columns, rows } = grid;
+        let region = Region::new(0, 0, columns, rows);
+        let hidden = SHARE * columns.max(rows);
+        let options = Options::PUBLISHED;
+        let (m, n) = (TILE * rows, TILE * columns);
+        match self {
+            Self::MeshGemvY => gemv::mesh_gemv(region, hidden, hidden, Axis::Y, options),
+            Self::MeshGemvX => gemv::mesh_gemv(region, hidden, hidden, Axis::X, options),
+            Self::ChainGemv => gemv::chain_gemv(region, hidden, hidden, Axis::Y),
+            Self::MeshGemm => gemm::mesh_gemm(region, m, n, n, true, options),
+            Self::Summa => gemm::summa(region, m, n, n, Broadcast::Asynchronous, options),
+            Self::SummaLibrary => gemm::summa(region, m, n, n, Broadcast::Library, options),
+            Self::AllReduce => {
+                let mut program = Program::new("all-reduce", region);
+                let payload = program.buffer("payload", 24, DataType::Fp16);
+                let groups = options.groups.on(columns);
+                let nodes = collective::all_reduce(&mut program, Axis::X, groups, payload, ReduceOperator::Add);
+                program.push("all-reduce", nodes);
+                program
+            }
+            Self::Multicast => {
+                let mut program = Program::new("multicast", region);
+                let payload = program.buffer("payload", 24, DataType::Fp16);
+                let node = collective::multicast(&mut program, Axis::Y, 0, payload);
+                program.push("multicast", vec![node]);
+                program
+            }
+            Self::RmsNorm => written(self, region, |kernel| {
+                let x = kernel.buffer("x", SHARE);
+                let nodes = norm::rms_norm(kernel, Axis::Y, SHARE, 1, x);
+                kernel.program.push("norm", nodes);
+            }),
+            Self::Attention => written(self, region, |kernel| {
+                let query = kernel.buffer("query", SHARE);
+                let heads = attention::Heads { queries_per_kv: 1, key_dim: hidden, value_dim: hidden };
+                let (parts, _) =
+                    attention::decode(kernel, heads, KvShape::published(columns), 1, CACHED_PER_ROW * rows, query);
+                for (name, part) in ["scores", "softmax", "values"].into_iter().zip(parts) {
+                    kernel.program.push(name, part);
+                }
+            }),
+            Self::Router => written(self, region, |kernel| {
+                let x = kernel.buffer("x", SHARE);
+                let nodes = feed_forward::router(kernel, hidden, EXPERTS, TOP_K, 1, x);
+                kernel.program.push("router", nodes);
+            }),
+            Self::DispatchCombine => written(self, region, |kernel| {
+                let x = kernel.buffer("x", SHARE);
+                let (columns, rows) = rectangle(grid);
+                let size = NetworkSize { hidden, width: expert_width(grid), vectors: 1 };
+                let parts = feed_forward::clustered(kernel, size, Cluster { columns, rows }, LOAD, x);
+                for (name, part) in ["dispatch", "gate_up", "down", "combine"].into_iter().zip(parts) {
+                    kernel.program.push(name, part);
+                }
+            }),
+            Self::DecodeDense => decode_layer(&shape(grid, &dense(hidden, 3 * hidden), hidden, ExpertShape::Spread)),
+            Self::DecodeSpread => {
+                decode_layer(&shape(grid, &experts(hidden, expert_width(grid)), hidden, ExpertShape::Spread))
+            }
+            Self::DecodeClustered => {
+                let (columns, rows) = rectangle(grid);
+                let layer = experts(hidden, expert_width(grid));
+                decode_layer(&shape(grid, &layer, hidden, ExpertShape::Clustered { columns, rows }))
+            }
+            Self::Prefill => {
+                let hidden = 2 * columns;
+                prefill_layer(&chunk(shape(grid, &dense(hidden, hidden), hidden, ExpertShape::Spread)))
+            }
+            Self::PrefillSpread => {
+                let hidden = 2 * columns;
+                let layer = experts(hidden, columns);
+                let load = ExpertLoad { pairs: rows * TOP_K, distinct: EXPERTS.min(rows * TOP_K), busiest: TOP_K };
+                prefill_layer(&LayerShape { load, ..chunk(shape(grid, &layer, hidden, ExpertShape::Spread)) })
+            }
+        }
+    }
+}
+
+/// One token through four experts.
+const LOAD: ExpertLoad = ExpertLoad { pairs: TOP_K, distinct: TOP_K, busiest: 1 };
+
+fn written(name: CheckedKernel, region: Region, write: impl FnOnce(&mut Kernel)) -> Program {
+    let mut kernel = Kernel::new(name.name(), region, gemv::fp16(), Options::PUBLISHED);
+    write(&mut kernel);
+    kernel.program
+}
+
+/// The rectangle of an expert.
+fn rectangle(grid: Grid) -> (u64, u64) {
+    (grid.columns.div_ceil(8), grid.rows.div_ceil(8))
+}
+
+fn expert_width(grid: Grid) -> u64 {
+    grid.columns
+}
+
+/// A dense layer with one head as wide as the hidden size, as it was published.
+fn dense(hidden: u64, width: u64) -> Layer {
+    Layer {
+        attention: Attention::Grouped(GroupedAttention {
+            heads: 1,
+            kv_heads: 1,
+            head_dim: hidden,
+            qkv_bias: false,
+            output_bias: false,
+            qk_norm: false,
+            sinks: false,
+            rotary_dim: hidden,
+            reach: Reach::Full,
+        }),
+        feed_forward: FeedForward::Dense { width, bias: false },
+        norms: 2,
+    }
+}
+
+fn experts(hidden: u64, width: u64) -> Layer {
+    let moe = Moe {
+        experts: EXPERTS,
+        top_k: TOP_K,
+        width,
+        shared_width: 0,
+        expert_bias: false,
+        router_bias: false,
+        normalise_top_k: true,
+    };
+    Layer { feed_forward: FeedForward::Moe(moe), ..dense(hidden, width) }
+}
+
+/// One decoding token.
+fn shape(grid: Grid, layer: &Layer, hidden: u64, experts: ExpertShape) -> LayerShape<'_> {
+    LayerShape {
+        layer,
+        hidden,
+        region: Region::new(0, 0, grid.columns, grid.rows),
+        kv: KvShape::published(grid.columns),
+        experts,
+        precision: gemv::fp16(),
+        tokens: 1,
+        context: CACHED_PER_ROW * grid.rows,
+        key_block: u64::MAX,
+        load: LOAD,
+        options: Options::PUBLISHED,
+    }
+}
+
+/// A prompt with one token for each row.
+fn chunk(shape: LayerShape<'_>) -> LayerShape<'_> {
+    LayerShape { tokens: shape.region.rows, context: 0, ..shape }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lead_back_to_their_kernels() {
+        for (index, kernel) in CheckedKernel::ALL.into_iter().enumerate() {
+            assert_eq!(kernel as usize, index, "the order of names");
+            assert_eq!(CheckedKernel::of_name(kernel.name()), Some(kernel));
+        }
+        assert_eq!(CheckedKernel::of_name("mesh_gem"), None);
+    }
+
+    #[test]
+    fn every_kernel_is_a_program_of_its_region() {
+        let grid = Grid { columns: 9, rows: 7 };
+        for kernel in CheckedKernel::ALL {
+            let program = kernel.program(grid);
+            assert!(program.steps().count() > 0, "{}", kernel.name());
+            assert!(program.steps().all(|step| step.region.columns <= 9 && step.region.rows <= 7), "{}", kernel.name());
+        }
+    }
+}
