@@ -2,9 +2,9 @@
 
 use wafersim_cost::{Rates, View, formula};
 use wafersim_fabric::circuit::{self, Engine, Outcome};
-use wafersim_program::Program;
-use wafersim_spec::Wafer;
+use wafersim_program::{Action, Axis, Compute, Math, Multicast, Node, Program, Region, Step, Style, Work};
 use wafersim_spec::wafer::RateSet;
+use wafersim_spec::{DataType, Wafer};
 
 use crate::programs;
 
@@ -34,5 +34,43 @@ fn both_engines_give_the_same_bytes_for_every_kernel() {
                 println!("{device} {columns}x{rows} {name}: {} {:?}", outcome.cycles, outcome.engine);
             }
         }
+    }
+}
+
+/// Rows that start later than others, or in another order of their cores, or under fewer parts: those that are alike but
+/// for a common delay are run once, and the others are not taken for them.
+#[test]
+fn lines_that_are_alike_run_once_and_others_for_themselves() {
+    let mut program = Program::new("delays", Region::new(0, 0, 10, 12));
+    let payload = program.buffer("payload", 30, DataType::Fp32);
+    let colors = program.new_colors(3);
+    let compute = |region: Region, length: u64| {
+        let work = vec![Work::new(wafersim_program::Operation::Add, DataType::Fp16, length, 1)];
+        Node::Step(Step {
+            region,
+            action: Action::Compute(Compute { math: Math::Add, reads: vec![payload], writes: payload, work }),
+        })
+    };
+    let cast = |region: Region, from: u64, color: usize| {
+        let colors = vec![colors[color]];
+        let cast = Multicast { axis: Axis::X, from, span: 10, style: Style::Streaming, payload, colors };
+        Node::Step(Step { region, action: Action::Multicast(cast) })
+    };
+    let delays = vec![
+        // Whole rows later than others; one row with a late core in it; and the last rows under two casts only.
+        compute(Region::new(0, 2, 10, 3), 4_000),
+        compute(Region::new(0, 4, 10, 4), 9_000),
+        compute(Region::new(6, 7, 1, 1), 700),
+    ];
+    let casts = vec![
+        cast(Region::new(0, 0, 10, 12), 0, 0),
+        cast(Region::new(0, 0, 10, 12), 3, 1),
+        cast(Region::new(0, 0, 10, 9), 7, 2),
+    ];
+    program.push("delays", delays);
+    program.push("casts", vec![Node::Parallel(casts)]);
+    for device in ["wse2", "wse3"] {
+        let outcome = both(&program, &Wafer::builtin(device).unwrap(), RateSet::Silicon);
+        assert_eq!(outcome.engine, Engine::Mixed);
     }
 }
