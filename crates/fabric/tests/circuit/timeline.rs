@@ -24,7 +24,8 @@ fn recorded(lowered: &Lowered, slices: usize) -> (Outcome, Timeline) {
 #[test]
 fn recording_changes_nothing_and_adds_up() {
     for (columns, rows) in [(5, 9), (24, 20)] {
-        for (name, program) in programs::library(columns, rows) {
+        let contended = [false, true].map(|both| ("contended", programs::all_gather(columns, rows, both)));
+        for (name, program) in programs::library(columns, rows).into_iter().chain(contended) {
             let lowered = lowered(&program);
             let (outcome, timeline) = recorded(&lowered, 1 << 20);
             assert_eq!(outcome, circuit::run(&lowered, |_| ()).unwrap(), "{name}");
@@ -65,6 +66,20 @@ fn recording_changes_nothing_and_adds_up() {
             assert_eq!(deepest, outcome.maps.queue.iter().copied().max(), "{name}");
         }
     }
+}
+
+/// Rows that are alike are run once, and each has its own slices.
+#[test]
+fn rows_that_are_alike_show_the_same_slices() {
+    let lowered = lowered(&programs::all_gather(24, 20, false));
+    let (outcome, timeline) = recorded(&lowered, 1 << 20);
+    assert_eq!(outcome.engine, Engine::Mixed);
+    let of = |track: u32| {
+        let slices = timeline.slices.iter().filter(move |slice| slice.track == track);
+        slices.map(|slice| (slice.kind, slice.start, slice.end)).collect::<Vec<_>>()
+    };
+    assert!(!of(0).is_empty());
+    assert!((1..20).all(|row| of(row) == of(0)));
 }
 
 #[test]
