@@ -2,7 +2,10 @@
 
 use wafersim_cost::{Rates, View, formula};
 use wafersim_fabric::circuit::{self, Engine, Outcome};
+use wafersim_kernels::feed_forward::ExpertLoad;
+use wafersim_kernels::{ExpertShape, KvShape, LayerShape, Options, decode_layer, gemv};
 use wafersim_program::{Action, Axis, Compute, Math, Multicast, Node, Program, Region, Step, Style, Work};
+use wafersim_spec::model::Attention;
 use wafersim_spec::wafer::RateSet;
 use wafersim_spec::{DataType, Wafer};
 
@@ -73,4 +76,30 @@ fn lines_that_are_alike_run_once_and_others_for_themselves() {
         let outcome = both(&program, &Wafer::builtin(device).unwrap(), RateSet::Silicon);
         assert_eq!(outcome.engine, Engine::Mixed);
     }
+}
+
+/// Heads with columns of their own, whose collectives end at different times and meet: what a layer of a real model does.
+#[test]
+fn a_layer_of_many_heads_is_the_same_in_windows() {
+    let hidden = 160;
+    let mut layer = programs::expert_layer(hidden, 16, 4, 20);
+    if let Attention::Grouped(attention) = &mut layer.attention {
+        (attention.heads, attention.kv_heads, attention.head_dim, attention.rotary_dim) = (8, 4, 20, 20);
+        attention.qk_norm = true;
+    }
+    let shape = LayerShape {
+        layer: &layer,
+        hidden,
+        region: Region::new(0, 0, 37, 15),
+        kv: KvShape { heads_per_block: 1, columns_per_head: 9, dimension_split: 3, sequence_split: 3 },
+        experts: ExpertShape::Spread,
+        precision: gemv::fp16(),
+        tokens: 1,
+        context: 300,
+        key_block: u64::MAX,
+        load: ExpertLoad { pairs: 4, distinct: 4, busiest: 1 },
+        options: Options::PUBLISHED,
+    };
+    let outcome = both(&decode_layer(&shape), &Wafer::builtin("wse3").unwrap(), RateSet::Silicon);
+    assert_eq!(outcome.engine, Engine::Mixed);
 }
