@@ -38,10 +38,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let wafer = Wafer::builtin("wse3")?;
     let rates = Rates::new(&wafer, RateSet::Silicon, View::Achieved);
     let mut cases: Vec<(&str, u64, u64)> = vec![("wavelets", 120, 120)];
-    cases.extend([120, 240, 360, 480, 660].map(|side| ("decode", side, side)));
+    cases.extend([64, 120, 240, 360, 480, 600, 660, 720].map(|side| ("decode", side, side)));
     cases.push(("decode", 755, 1170));
     cases.extend([32, 128, 512].map(|side| ("rows", side, side)));
     cases.extend([32, 128, 512].map(|side| ("both", side, side)));
+    let mut decodes = Vec::new();
     for (name, columns, rows) in cases {
         let grid = format!("{columns}x{rows}");
         if !wanted.is_empty() && !wanted.iter().all(|wanted| *wanted == name || *wanted == grid) {
@@ -59,6 +60,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         };
         let (seconds, hops) = (began.elapsed().as_secs_f64(), outcome.tally.wavelet_hops as f64 / 1e6);
         let cpu = cpu.zip(cpu_seconds()).map_or(seconds, |(before, after)| after - before);
+        if name == "decode" {
+            decodes.push((hops, cpu));
+        }
         println!(
             "{name:9} {grid:12} {:>8.0} {hops:>10.1} {seconds:>10.3} {cpu:>8.3} {:>8.1} {:>12.1}  {:9} {:>5} MB",
             outcome.cycles.0,
@@ -68,7 +72,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             peak_megabytes(),
         );
     }
+    if decodes.len() > 2 {
+        let (slope, base, r2) = line(&decodes);
+        println!("decode layers: CPU s = {base:.4} + Mhops x {slope:.6}, R^2 = {r2:.4}");
+    }
     Ok(())
+}
+
+/// Least squares: slope, value at 0, and the share of the variance that the line explains.
+fn line(points: &[(f64, f64)]) -> (f64, f64, f64) {
+    let count = points.len() as f64;
+    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
+    let (x, y) = (mean(|point| point.0), mean(|point| point.1));
+    let sum = |of: &dyn Fn(f64, f64) -> f64| points.iter().map(|&(a, b)| of(a - x, b - y)).sum::<f64>();
+    let (xx, xy, yy) = (sum(&|a, _| a * a), sum(&|a, b| a * b), sum(&|_, b| b * b));
+    (xy / xx, y - xy / xx * x, xy * xy / (xx * yy))
 }
 
 /// CPU time of all threads so far.

@@ -14,7 +14,7 @@ use wafersim_fabric::packet::{Coordinate, Message, MessageConfig};
 const FLITS: u32 = 256;
 
 /// Flits over the busiest link, source or sink: cycles that nobody can beat.
-fn bound(nodes: &[Coordinate]) -> u64 {
+pub fn bound(nodes: &[Coordinate]) -> u64 {
     let mut load: BTreeMap<(u32, u32, &str), u64> = BTreeMap::new();
     for &source in nodes {
         for &to in nodes.iter().filter(|&&to| to != source) {
@@ -36,7 +36,7 @@ fn bound(nodes: &[Coordinate]) -> u64 {
 }
 
 /// Cycles until everything has arrived, over the bound: all at once, and in rounds of partners one slot apart.
-fn over_bound(side: u32, nodes: &[Coordinate]) -> (f64, f64) {
+pub fn over_bound(side: u32, nodes: &[Coordinate]) -> (f64, f64) {
     let bound = bound(nodes);
     let slot = bound / (nodes.len() as u64 - 1);
     let run = |slot: u64| {

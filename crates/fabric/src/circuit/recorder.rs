@@ -187,6 +187,20 @@ impl Sheet {
         self.deepest[bin] = self.deepest[bin].max(words);
     }
 
+    /// One for the same plan in which nothing is noted.
+    pub(super) fn blank(&self) -> Self {
+        self.plan.sheet()
+    }
+
+    /// The same for places that lie so much further on in the mesh.
+    pub(super) fn moved(mut self, places: i64) -> Self {
+        for (key, span) in &mut self.spans {
+            span.place = u32::try_from(i64::from(span.place) + places).unwrap_or(span.place);
+            key.1 = self.plan.track(span.place);
+        }
+        self
+    }
+
     /// Takes in what another one has noted.
     pub(super) fn merge(&mut self, mut other: Self) {
         while self.width < other.width {
@@ -209,6 +223,8 @@ impl Sheet {
     /// The timeline of a run.
     pub(super) fn finish(mut self, lowered: &Lowered, outcome: &Outcome) -> Timeline {
         self.spans.sort_unstable_by_key(|&(key, _)| key);
+        // The last cores are done after the last wavelet.
+        self.bin(((outcome.cycles.0 * TICKS_PER_CYCLE as f64) as Tick).saturating_sub(1));
         let plan = &self.plan;
         let count = if plan.elements() { plan.columns * plan.rows } else { plan.rows };
         let (x, y) = lowered.origin;

@@ -2,9 +2,12 @@
 
 use wafersim_cost::{Rates, View, formula};
 use wafersim_fabric::circuit::{self, Engine, Outcome};
-use wafersim_program::Program;
-use wafersim_spec::Wafer;
+use wafersim_kernels::feed_forward::ExpertLoad;
+use wafersim_kernels::{ExpertShape, KvShape, LayerShape, Options, decode_layer, gemv};
+use wafersim_program::{Action, Axis, Compute, Math, Multicast, Node, Program, Region, Step, Style, Work};
+use wafersim_spec::model::Attention;
 use wafersim_spec::wafer::RateSet;
+use wafersim_spec::{DataType, Wafer};
 
 use crate::programs;
 
@@ -35,4 +38,68 @@ fn both_engines_give_the_same_bytes_for_every_kernel() {
             }
         }
     }
+}
+
+/// Rows that start later than others, or in another order of their cores, or under fewer parts: those that are alike but
+/// for a common delay are run once, and the others are not taken for them.
+#[test]
+fn lines_that_are_alike_run_once_and_others_for_themselves() {
+    let mut program = Program::new("delays", Region::new(0, 0, 10, 12));
+    let payload = program.buffer("payload", 30, DataType::Fp32);
+    let colors = program.new_colors(3);
+    let compute = |region: Region, length: u64| {
+        let work = vec![Work::new(wafersim_program::Operation::Add, DataType::Fp16, length, 1)];
+        Node::Step(Step {
+            region,
+            action: Action::Compute(Compute { math: Math::Add, reads: vec![payload], writes: payload, work }),
+        })
+    };
+    let cast = |region: Region, from: u64, color: usize| {
+        let colors = vec![colors[color]];
+        let cast = Multicast { axis: Axis::X, from, span: 10, style: Style::Streaming, payload, colors };
+        Node::Step(Step { region, action: Action::Multicast(cast) })
+    };
+    let delays = vec![
+        // Whole rows later than others; one row with a late core in it; and the last rows under two casts only.
+        compute(Region::new(0, 2, 10, 3), 4_000),
+        compute(Region::new(0, 4, 10, 4), 9_000),
+        compute(Region::new(6, 7, 1, 1), 700),
+    ];
+    let casts = vec![
+        cast(Region::new(0, 0, 10, 12), 0, 0),
+        cast(Region::new(0, 0, 10, 12), 3, 1),
+        cast(Region::new(0, 0, 10, 9), 7, 2),
+    ];
+    program.push("delays", delays);
+    program.push("casts", vec![Node::Parallel(casts)]);
+    for device in ["wse2", "wse3"] {
+        let outcome = both(&program, &Wafer::builtin(device).unwrap(), RateSet::Silicon);
+        assert_eq!(outcome.engine, Engine::Mixed);
+    }
+}
+
+/// Heads with columns of their own, whose collectives end at different times and meet: what a layer of a real model does.
+#[test]
+fn a_layer_of_many_heads_is_the_same_in_windows() {
+    let hidden = 160;
+    let mut layer = programs::expert_layer(hidden, 16, 4, 20);
+    if let Attention::Grouped(attention) = &mut layer.attention {
+        (attention.heads, attention.kv_heads, attention.head_dim, attention.rotary_dim) = (8, 4, 20, 20);
+        attention.qk_norm = true;
+    }
+    let shape = LayerShape {
+        layer: &layer,
+        hidden,
+        region: Region::new(0, 0, 37, 15),
+        kv: KvShape { heads_per_block: 1, columns_per_head: 9, dimension_split: 3, sequence_split: 3 },
+        experts: ExpertShape::Spread,
+        precision: gemv::fp16(),
+        tokens: 1,
+        context: 300,
+        key_block: u64::MAX,
+        load: ExpertLoad { pairs: 4, distinct: 4, busiest: 1 },
+        options: Options::PUBLISHED,
+    };
+    let outcome = both(&decode_layer(&shape), &Wafer::builtin("wse3").unwrap(), RateSet::Silicon);
+    assert_eq!(outcome.engine, Engine::Mixed);
 }

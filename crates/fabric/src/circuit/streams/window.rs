@@ -9,6 +9,7 @@ use wafersim_program::Axis;
 use super::joint::around;
 use super::{Contended, Mesh, State, Workspace, in_pieces};
 use crate::circuit::lowered::{Lowered, Part};
+use crate::circuit::recorder::Sheet;
 use crate::circuit::route::Area;
 use crate::circuit::timing::Tick;
 use crate::circuit::wavelets::{Ran, Script, run_window};
@@ -73,6 +74,8 @@ struct Known {
     /// When its cores became ready, after the earliest of them.
     ready: Vec<Tick>,
     earliest: Tick,
+    /// Its first place in the mesh.
+    first: usize,
     ran: Ran,
 }
 
@@ -86,9 +89,8 @@ impl Mesh {
         self.take_over(&ran, 0, area, work)
     }
 
-    /// The same for a line; of lines that the same parts reach and whose cores become ready at the same times but for a common delay, only the first is
-    /// run: in the same order at the same distances of time, all that happens on the others is the same so much later. Where
-    /// something is recorded, every line is run.
+    /// The same for a line. Of lines that the same parts reach and whose cores become ready at the same times but for a common
+    /// delay, only the first is run: all that happens on the others is the same, so much later.
     fn line_window(
         &self,
         script: &Script<'_>,
@@ -96,30 +98,36 @@ impl Mesh {
         work: &mut Workspace,
         known: &mut Vec<Known>,
     ) -> Result<(), Contended> {
-        if work.sheet.is_some() {
-            return self.window(script, area, work);
-        }
         let (columns, places) = (area.columns as usize, area.columns as usize * area.rows as usize);
         let first = area.y as usize * self.columns + area.x as usize;
         let ready = |local: usize| self.ready.get(first + local / columns * self.columns + local % columns);
         let earliest = (0..places).map(ready).min().unwrap_or(0);
+        let recorded = work.sheet.is_some();
         let same = |known: &Known| {
-            known.here == here && known.ready.iter().enumerate().all(|(local, &after)| ready(local) - earliest == after)
+            // What is recorded lies in bins of time, which cannot be moved.
+            let movable = !recorded || known.earliest == earliest;
+            movable
+                && known.here == here
+                && known.ready.iter().enumerate().all(|(local, &after)| ready(local) - earliest == after)
         };
         let index = match known.iter().position(same) {
             Some(index) => index,
             None => {
                 let at = |x: u32, y: u32| self.ready.get(y as usize * self.columns + x as usize);
-                let ran = run_window(script, area, at, None).map_err(|_| Contended)?;
+                let sheet = work.sheet.as_ref().map(Sheet::blank);
+                let ran = run_window(script, area, at, sheet).map_err(|_| Contended)?;
                 if known.len() >= MOST_KNOWN {
                     known.clear();
                 }
                 let ready = (0..places).map(|local| ready(local) - earliest).collect();
-                known.push(Known { here, ready, earliest, ran });
+                known.push(Known { here, ready, earliest, first, ran });
                 known.len() - 1
             }
         };
         let Some(known) = known.get(index) else { return Err(Contended) };
+        if let (Some(sheet), Some(noted)) = (&mut work.sheet, &known.ran.sheet) {
+            sheet.merge(noted.clone().moved(first as i64 - known.first as i64));
+        }
         self.take_over(&known.ran, earliest as i64 - known.earliest as i64, area, work)
     }
 
