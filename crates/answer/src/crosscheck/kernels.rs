@@ -9,7 +9,7 @@ use wafersim_kernels::gemm::{self, Broadcast};
 use wafersim_kernels::{
     ExpertShape, Kernel, KvShape, LayerShape, Options, attention, decode_layer, gemv, norm, prefill_layer,
 };
-use wafersim_program::{Axis, Program, ReduceOperator, Region, collective};
+use wafersim_program::{Axis, Operand, Program, ReduceOperator, Region, collective};
 use wafersim_spec::DataType;
 use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Layer, Moe, Reach};
 
@@ -173,17 +173,17 @@ impl CheckedKernel {
                 kernel.program.push("norm", nodes);
             }),
             Self::Attention => written(self, region, |kernel| {
-                let query = kernel.buffer("query", SHARE);
+                let reads = attention::Reads { query: Operand::new(kernel.buffer("query", SHARE), 0), cache: None };
                 let heads = attention::Heads { queries_per_kv: 1, key_dim: hidden, value_dim: hidden };
                 let (parts, _) =
-                    attention::decode(kernel, heads, KvShape::published(columns), 1, CACHED_PER_ROW * rows, query);
+                    attention::decode(kernel, heads, KvShape::published(columns), 1, CACHED_PER_ROW * rows, reads);
                 for (name, part) in ["scores", "softmax", "values"].into_iter().zip(parts) {
                     kernel.program.push(name, part);
                 }
             }),
             Self::Router => written(self, region, |kernel| {
                 let x = kernel.buffer("x", SHARE);
-                let nodes = feed_forward::router(kernel, hidden, EXPERTS, TOP_K, 1, x);
+                let (nodes, _) = feed_forward::router(kernel, hidden, &mixture(expert_width(grid)), 1, x);
                 kernel.program.push("router", nodes);
             }),
             Self::DispatchCombine => written(self, region, |kernel| {
@@ -256,7 +256,11 @@ fn dense(hidden: u64, width: u64) -> Layer {
 }
 
 fn experts(hidden: u64, width: u64) -> Layer {
-    let moe = Moe {
+    Layer { feed_forward: FeedForward::Moe(mixture(width)), ..dense(hidden, width) }
+}
+
+const fn mixture(width: u64) -> Moe {
+    Moe {
         experts: EXPERTS,
         top_k: TOP_K,
         width,
@@ -264,8 +268,7 @@ fn experts(hidden: u64, width: u64) -> Layer {
         expert_bias: false,
         router_bias: false,
         normalise_top_k: true,
-    };
-    Layer { feed_forward: FeedForward::Moe(moe), ..dense(hidden, width) }
+    }
 }
 
 /// One decoding token.
