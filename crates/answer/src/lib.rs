@@ -9,6 +9,7 @@
 mod candidates;
 mod decode;
 mod error;
+pub mod pipeline;
 pub mod plan;
 mod prefill;
 mod provenance;
@@ -22,6 +23,7 @@ mod written;
 
 pub use decode::{DecodeTiming, Pace};
 pub use error::AnswerError;
+pub use pipeline::Pipeline;
 pub use provenance::{KnownError, Provenance};
 pub use question::Question;
 pub use run::{

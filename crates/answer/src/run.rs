@@ -319,7 +319,7 @@ fn base_answer(question: &Question, asked: &[Profile]) -> Result<(Answer, Placem
     Ok((answer, placement.clone()))
 }
 
-fn check_colors(question: &Question, needed: u32) -> Result<(), AnswerError> {
+pub(crate) fn check_colors(question: &Question, needed: u32) -> Result<(), AnswerError> {
     let available = question.wafer.figure(Key::Colors).value as u32;
     if needed <= available {
         return Ok(());

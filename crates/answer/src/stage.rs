@@ -39,7 +39,7 @@ impl LayerReading {
     }
 
     /// The fastest variant of a program that the profile may use; the published one on a tie.
-    fn fastest(&self, variants: &Variants) -> ProgramCost {
+    pub(crate) fn fastest(&self, variants: &Variants) -> ProgramCost {
         let published = cost(&variants.published, &self.rates);
         match &variants.optimised {
             Some(program) if self.hypothetical => {
@@ -51,7 +51,7 @@ impl LayerReading {
     }
 
     /// One way over a link between neighbouring wafers, with `bytes` of activations.
-    fn link(&self, bytes: f64) -> Cost {
+    pub(crate) fn link(&self, bytes: f64) -> Cost {
         let seconds = self.link_latency_us * 1e-6 + bytes / (self.link_gigabytes * 1e9);
         Cost::of(Cause::Link, Cycles::from_seconds(seconds, self.clock).0)
     }
@@ -168,7 +168,7 @@ fn stage_name(index: usize, items: &[Item]) -> String {
 
 /// The way of the residual stream from one region to the next: a scatter or gather along the way. On one wafer from
 /// corner to corner; to another wafer across the rest of this one and the start of the next, at most one side of each.
-fn region_hop(
+pub(crate) fn region_hop(
     question: &Question,
     from: &wafersim_place::Rectangle,
     to: &wafersim_place::Rectangle,
