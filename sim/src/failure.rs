@@ -7,6 +7,7 @@ use wafersim::fabric::packet::TrafficError;
 use wafersim::graph::GraphError;
 use wafersim::report::ReportError;
 use wafersim::spec::SpecError;
+use wafersim::stream::StreamError;
 
 /// Why the program stops. The text names the flag, file or field, what is there, and what is allowed.
 #[derive(Debug, Error)]
@@ -26,6 +27,9 @@ pub enum Failure {
     /// The traffic cannot be run.
     #[error(transparent)]
     Traffic(#[from] TrafficError),
+    /// The run cannot be made.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
     /// The value of a flag is wrong.
     #[error("{flag}: {problem}; allowed: {allowed}")]
     Flag {
@@ -70,6 +74,7 @@ impl Failure {
             | Self::Table(_)
             | Self::Graph(_)
             | Self::Traffic(_)
+            | Self::Stream(_)
             | Self::Flag { .. }
             | Self::OutFile { .. } => 2,
         }

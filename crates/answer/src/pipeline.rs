@@ -14,6 +14,7 @@ use wafersim_cost::ProgramCost;
 use wafersim_kernels::feed_forward::ExpertLoad;
 use wafersim_place::{Item, KvLayoutChoice, Placement, place};
 use wafersim_spec::model::{FeedForward, Reach};
+use wafersim_spec::scenario::ExpertPlacement;
 use wafersim_spec::{Bytes, Cycles, Hertz};
 
 use crate::candidates::candidates;
@@ -128,6 +129,17 @@ impl KvRoom {
         }
         low
     }
+}
+
+/// The routed experts of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Routed {
+    /// How many there are.
+    pub experts: u64,
+    /// How many a token uses.
+    pub top_k: u64,
+    /// Experts that share a rectangle, where they are clustered; nothing where they are spread over the region.
+    pub rectangle: Option<u64>,
 }
 
 /// A placement with the reading of one profile.
@@ -292,18 +304,22 @@ impl Pipeline {
         KvRoom { reaches, slots, bytes_per_token }
     }
 
-    /// Routed experts of each slot's layers: (experts, experts per token) for each layer with such.
-    pub fn routed(&self, slot: usize) -> Vec<(u64, u64)> {
+    /// The routed experts of each layer of a slot that has such.
+    pub fn routed(&self, slot: usize) -> Vec<Routed> {
         let items = self.placement.slots.get(slot).map_or(&[][..], |slot| &slot.items);
         let layers = items.iter().filter_map(|item| match item {
             Item::Layer(layer) => self.placement.layer(*layer as usize),
             Item::Embedding(_) | Item::LmHead(_) => None,
         });
-        let moe = layers.filter_map(|layout| match &layout.layer.feed_forward {
-            FeedForward::Moe(moe) => Some((moe.experts, moe.top_k)),
-            FeedForward::Dense { .. } => None,
+        let routed = layers.filter_map(|layout| match (&layout.layer.feed_forward, &layout.experts) {
+            (FeedForward::Moe(moe), Some(placed)) => Some(Routed {
+                experts: moe.experts,
+                top_k: moe.top_k,
+                rectangle: (placed.placement == ExpertPlacement::Clustered).then(|| placed.most_in_a_cell().max(1)),
+            }),
+            _ => None,
         });
-        moe.collect()
+        routed.collect()
     }
 
     fn pass(&self, flow: Flow, experts: Option<ExpertLoad>) -> PassTimes {

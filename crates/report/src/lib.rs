@@ -10,6 +10,7 @@
 //! | [`plan`] | the capacity-planning table |
 //! | [`validation`] | predicted against measured |
 //! | [`traffic`] | packet traffic on a mesh |
+//! | [`stream`] | users, queues and speeds of a run under load |
 //! | [`wafer`], [`model`], [`setting`] | what can be named and set: reference tables |
 //! | [`number`] | figures for people |
 
@@ -22,6 +23,7 @@ pub mod number;
 mod paragraph;
 pub mod plan;
 pub mod setting;
+pub mod stream;
 pub mod traffic;
 pub mod validation;
 pub mod wafer;

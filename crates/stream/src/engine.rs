@@ -33,7 +33,7 @@ use tally::Tally;
 
 /// How requests are served.
 #[derive(Debug)]
-pub struct Service {
+pub struct Service<'s> {
     /// Who goes next.
     pub policy: Box<dyn Policy>,
     /// Who gets room.
@@ -51,7 +51,7 @@ pub struct Service {
     /// Most tokens of a request, prompt and answer.
     pub longest: u32,
     /// Who wants which experts, where not the expected load counts.
-    pub experts: Option<Box<dyn ExpertSource>>,
+    pub experts: Option<Box<dyn ExpertSource + 's>>,
 }
 
 /// Memory of the host for blocks that have lost their place.
@@ -150,7 +150,7 @@ pub struct Engine<'a, C, L: ?Sized, O> {
     costs: C,
     load: &'a mut L,
     observer: &'a mut O,
-    service: Service,
+    service: Service<'a>,
     length: Length,
     now: Time,
     events: EventQueue<Event>,
@@ -183,7 +183,7 @@ impl<'a, C: Costs, L: Load + ?Sized, O: Observer> Engine<'a, C, L, O> {
     pub fn new(
         costs: C,
         ledger: Ledger,
-        service: Service,
+        service: Service<'a>,
         load: &'a mut L,
         observer: &'a mut O,
         length: Length,

@@ -7,6 +7,10 @@
 //! wherever the experts live, so a region works on one micro-batch at a time. Tokens of one micro-batch do meet, and
 //! wait for the busiest rectangle (experts clustered) or for more different experts (experts spread).
 
+mod sampled;
+
+pub use sampled::Sampled;
+
 use crate::time::Time;
 
 /// Who wants which experts.

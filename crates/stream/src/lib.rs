@@ -15,9 +15,12 @@ pub mod prefix_cache;
 pub mod random;
 pub mod request;
 pub mod result;
+pub mod run;
+pub mod scenario;
 pub mod statistics;
 pub mod stepwise;
 pub mod time;
+pub mod trace;
 
 pub use engine::Engine;
 pub use error::StreamError;

@@ -13,7 +13,7 @@ use wafersim_stream::{Outcome, Time};
 
 const MICROSECOND: u64 = 1_000_000;
 
-fn service(policy: Box<dyn Policy>, micro_batch: u32, prefill: bool) -> Service {
+fn service(policy: Box<dyn Policy>, micro_batch: u32, prefill: bool) -> Service<'static> {
     Service {
         policy,
         admission: Box::new(Whole),
@@ -27,7 +27,7 @@ fn service(policy: Box<dyn Policy>, micro_batch: u32, prefill: bool) -> Service 
     }
 }
 
-fn run(costs: GivenCosts, capacity: u64, service: Service, load: &mut dyn Load, seconds: f64, warm_up: f64) -> Outcome {
+fn run(costs: GivenCosts, capacity: u64, service: Service<'_>, load: &mut dyn Load, seconds: f64, warm_up: f64) -> Outcome {
     let length = Length {
         warm_up: Time::from_seconds(warm_up),
         window: Time::from_seconds(seconds),

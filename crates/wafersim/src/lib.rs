@@ -105,7 +105,7 @@
 pub use {
     wafersim_answer as answer, wafersim_cost as cost, wafersim_fabric as fabric, wafersim_graph as graph,
     wafersim_kernels as kernels, wafersim_place as place, wafersim_program as program, wafersim_report as report,
-    wafersim_spec as spec,
+    wafersim_spec as spec, wafersim_stream as stream,
 };
 
 pub mod prelude;
