@@ -214,26 +214,25 @@ impl Pipeline {
         self.pass(Flow::Decode { tokens, context }, experts)
     }
 
-    /// A chunk of `tokens` tokens of a prompt after `before` tokens that are in the cache: by the prefill kernels, or token by
-    /// token through the decode kernels, whichever is through an empty pipeline sooner. (The latter reads the context
-    /// in the middle of the chunk.)
-    pub fn prefill(&self, tokens: u64, before: u64) -> PassTimes {
+    /// A chunk of `tokens` tokens of a prompt, after `before` tokens that are in the cache, by the prefill kernels.
+    pub fn prefill_chunk(&self, tokens: u64, before: u64) -> PassTimes {
+        self.pass(Flow::Prefill { tokens: tokens.max(1), before }, None)
+    }
+
+    /// The same chunk token by token through the decode kernels: a train of tokens that follow each other in the time of
+    /// the slowest slot. The context in the middle of the chunk counts.
+    pub fn prefill_train(&self, tokens: u64, before: u64) -> PassTimes {
         let tokens = tokens.max(1);
-        let chunk = self.pass(Flow::Prefill { tokens, before }, None);
         let one = self.pass(Flow::Decode { tokens: 1, context: before + tokens.div_ceil(2) }, None);
         let slots = one.stations.iter().zip(&self.stations);
         let slowest = slots.filter(|(_, station)| !matches!(station, Station::Return));
         let slowest = slowest.fold(Cycles::ZERO, |slowest, (time, _)| slowest.max(time.occupancy));
-        let tail = slowest * (tokens - 1) as f64;
-        if one.latency().0 + tail.0 >= chunk.latency().0 {
-            return chunk;
-        }
         let train = one.stations.iter().zip(&self.stations).map(|(time, station)| match station {
             // No token is chosen from a prompt but the last, and a chunk's way ends at the head.
             Station::Return => StationTime::default(),
             _ => StationTime { occupancy: time.occupancy * tokens as f64, ..*time },
         });
-        PassTimes { stations: train.collect(), tail }
+        PassTimes { stations: train.collect(), tail: slowest * (tokens - 1) as f64 }
     }
 
     /// One token's latency at a context: what a draft's cost is a fraction of.

@@ -35,8 +35,9 @@ pub fn text(point: &Point) -> String {
 }
 
 fn machine_line(machine: &MachineSummary) -> String {
+    let of = if machine.wafers == machine.wafers_asked { String::new() } else { format!(" of {}", machine.wafers_asked) };
     format!(
-        "{} on {} x {}, profile {}, {} slots; micro-batches of up to {}, chunks of up to {}, requests of up to {} \
+        "{} on {}{of} x {}, profile {}, {} slots; micro-batches of up to {}, chunks of up to {}, requests of up to {} \
          tokens; room for keys and values of {} tokens",
         machine.model,
         machine.wafers,

@@ -2,7 +2,9 @@
 //!
 //! Decode: one table for each micro-batch and step of the context, exact. Prefill: one for each length of a chunk (rounded
 //! up to 8 tokens below 64, to 64 above) and each multiple of [`PREFILL_NODE`] tokens before it; between two of these
-//! linear, which prefill attention is up to the rounding of tiles. The tables are bounded by the longest context, the largest
+//! linear, which prefill attention is up to the rounding of tiles. Whether a prompt goes by the prefill kernels or token by
+//! token is decided for each prompt ([`PromptRule`]); prompts of about one length (512 tokens) behind about as many tokens
+//! (2048) share the decision. The tables are bounded by the longest context, the largest
 //! micro-batch and the largest chunk, not by the length of a run.
 
 use rustc_hash::FxHashMap;
@@ -10,11 +12,22 @@ use wafersim_answer::Pipeline;
 use wafersim_answer::pipeline::{PassTimes as CycleTimes, Station};
 use wafersim_spec::{Cycles, Hertz};
 
-use crate::costs::{Costs, PassTimes, StationKind};
+use crate::costs::{Costs, PassTimes, StationKind, Way};
 use crate::time::Time;
 
 /// Tokens between two nodes of the prefill tables.
 pub const PREFILL_NODE: u32 = 2048;
+
+/// By what the way of a prompt is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PromptRule {
+    /// What gives the first token sooner on an idle machine, as the closed form does.
+    #[default]
+    Soonest,
+    /// What keeps the slowest station busy for less: better for everybody else on a busy machine.
+    LeastWork,
+}
 
 /// The closed form as [`Costs`].
 #[derive(Debug)]
@@ -25,8 +38,10 @@ pub struct ClosedForm<'a> {
     steps: Vec<u32>,
     /// By users - 1, then by step.
     decode: Vec<Vec<Option<Box<PassTimes>>>>,
-    prefill: FxHashMap<(u32, u32), Box<PassTimes>>,
+    prefill: FxHashMap<(u32, u32, Way), Box<PassTimes>>,
     drafts: Vec<Option<Time>>,
+    ways: FxHashMap<(u32, u32, u32), Way>,
+    prompts: PromptRule,
     scratch: PassTimes,
     tokens_per_step: u64,
     largest_chunk: u32,
@@ -34,7 +49,7 @@ pub struct ClosedForm<'a> {
 
 impl<'a> ClosedForm<'a> {
     /// Tables for contexts up to `longest` tokens.
-    pub fn new(pipeline: &'a Pipeline, longest: u32) -> Self {
+    pub fn new(pipeline: &'a Pipeline, longest: u32, prompts: PromptRule) -> Self {
         let stations = pipeline.stations().iter().map(|station| match *station {
             Station::Slot { slot, wafer } => StationKind::Slot { slot, wafer },
             Station::Link { wafer } => StationKind::Link { wafer },
@@ -46,6 +61,8 @@ impl<'a> ClosedForm<'a> {
             pipeline,
             stations: stations.collect(),
             drafts: vec![None; steps.len()],
+            ways: FxHashMap::default(),
+            prompts,
             steps,
             decode: Vec::new(),
             prefill: FxHashMap::default(),
@@ -75,13 +92,43 @@ impl<'a> ClosedForm<'a> {
         self.decode.get(users.saturating_sub(1) as usize)?.get(step)?.as_deref()
     }
 
-    fn compute_prefill(&mut self, tokens: u32, node: u32) {
+    fn compute_prefill(&mut self, tokens: u32, node: u32, way: Way) {
         let (pipeline, clock) = (self.pipeline, self.pipeline.clock());
-        self.prefill.entry((tokens, node)).or_insert_with(|| {
-            let before = u64::from(node) * u64::from(PREFILL_NODE);
-            Box::new(picoseconds(&pipeline.prefill(u64::from(tokens), before), clock))
+        self.prefill.entry((tokens, node, way)).or_insert_with(|| {
+            let (tokens, before) = (u64::from(tokens), u64::from(node) * u64::from(PREFILL_NODE));
+            let times = match way {
+                Way::Chunks => pipeline.prefill_chunk(tokens, before),
+                Way::Trains => pipeline.prefill_train(tokens, before),
+            };
+            Box::new(picoseconds(&times, clock))
         });
     }
+}
+
+/// What a prompt takes one way.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PromptTime {
+    /// Cycles until its last chunk is through an idle line: the last chunk's way, and the slowest station's time for
+    /// every chunk before it, taken as the mean of the first and the last (as `wafersim_answer` takes it).
+    pub soonest: f64,
+    /// Cycles that the slowest station works for it.
+    pub work: f64,
+}
+
+/// What the tokens of a prompt from `before` to `target` take in chunks of `chunk`, by the prefill kernels and in trains.
+pub fn prompt_times(pipeline: &Pipeline, before: u64, target: u64, chunk: u64) -> [PromptTime; 2] {
+    let all = target.saturating_sub(before).max(1);
+    let tokens = chunk.clamp(1, all);
+    let count = all.div_ceil(tokens);
+    let time = |first: &CycleTimes, last: &CycleTimes| {
+        let mean = 0.5 * (first.slowest().0 + last.slowest().0);
+        PromptTime { soonest: last.latency().0 + mean * (count - 1) as f64, work: mean * count as f64 }
+    };
+    let last = target.saturating_sub(tokens);
+    [
+        time(&pipeline.prefill_chunk(tokens, before), &pipeline.prefill_chunk(tokens, last)),
+        time(&pipeline.prefill_train(tokens, before), &pipeline.prefill_train(tokens, last)),
+    ]
 }
 
 impl Costs for ClosedForm<'_> {
@@ -115,20 +162,36 @@ impl Costs for ClosedForm<'_> {
         }
     }
 
-    fn prefill(&mut self, tokens: u32, before: u32) -> &PassTimes {
+    fn way(&mut self, before: u32, target: u32, chunk: u32) -> Way {
+        let quarter = PREFILL_NODE / 4;
+        let size = target.saturating_sub(before).div_ceil(quarter).max(1).saturating_mul(quarter);
+        let node = before / PREFILL_NODE;
+        let (pipeline, prompts) = (self.pipeline, self.prompts);
+        *self.ways.entry((node, size, chunk)).or_insert_with(|| {
+            let before = u64::from(node) * u64::from(PREFILL_NODE);
+            let [chunks, trains] = prompt_times(pipeline, before, before + u64::from(size), chunk.into());
+            let of = |time: PromptTime| match prompts {
+                PromptRule::Soonest => time.soonest,
+                PromptRule::LeastWork => time.work,
+            };
+            if of(trains) <= of(chunks) { Way::Trains } else { Way::Chunks }
+        })
+    }
+
+    fn prefill(&mut self, tokens: u32, before: u32, way: Way) -> &PassTimes {
         let quantum = if tokens <= 64 { 8 } else { 64 };
         let tokens = tokens.div_ceil(quantum).saturating_mul(quantum).min(self.largest_chunk.max(tokens));
         let (node, part) = (before / PREFILL_NODE, before % PREFILL_NODE);
-        self.compute_prefill(tokens, node);
+        self.compute_prefill(tokens, node, way);
         if part > 0 {
-            self.compute_prefill(tokens, node + 1);
-            let nodes = (self.prefill.get(&(tokens, node)), self.prefill.get(&(tokens, node + 1)));
+            self.compute_prefill(tokens, node + 1, way);
+            let nodes = (self.prefill.get(&(tokens, node, way)), self.prefill.get(&(tokens, node + 1, way)));
             if let (Some(low), Some(high)) = nodes {
                 self.scratch.set_between(low, high, u64::from(part), u64::from(PREFILL_NODE));
             }
             return &self.scratch;
         }
-        match self.prefill.get(&(tokens, node)) {
+        match self.prefill.get(&(tokens, node, way)) {
             Some(times) => times,
             None => &self.scratch,
         }

@@ -90,6 +90,16 @@ impl PassTimes {
     }
 }
 
+/// How a prompt is worked off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Way {
+    /// By the prefill kernels: a chunk's tokens go through together.
+    #[default]
+    Chunks,
+    /// Token by token through the decode kernels.
+    Trains,
+}
+
 /// Where times come from.
 pub trait Costs {
     /// Stations in the order of a pass.
@@ -101,8 +111,12 @@ pub trait Costs {
     /// A micro-batch of `users` users whose steps add up to `steps`.
     fn decode(&mut self, users: u32, steps: u64) -> &PassTimes;
 
+    /// How to work off the tokens of a prompt from `before` to `target`, in chunks of at most `chunk`: decided once for a
+    /// prompt, since short and long passes in turn would wait for each other.
+    fn way(&mut self, before: u32, target: u32, chunk: u32) -> Way;
+
     /// A chunk of `tokens` tokens of a prompt after `before` tokens.
-    fn prefill(&mut self, tokens: u32, before: u32) -> &PassTimes;
+    fn prefill(&mut self, tokens: u32, before: u32, way: Way) -> &PassTimes;
 
     /// What a draft for one user on this step takes before the pass that verifies it.
     fn draft(&mut self, step: u32) -> Time;
@@ -159,7 +173,11 @@ impl Costs for GivenCosts {
         self.of(u64::from(users))
     }
 
-    fn prefill(&mut self, tokens: u32, _before: u32) -> &PassTimes {
+    fn way(&mut self, _before: u32, _target: u32, _chunk: u32) -> Way {
+        Way::Chunks
+    }
+
+    fn prefill(&mut self, tokens: u32, _before: u32, _way: Way) -> &PassTimes {
         self.of(u64::from(tokens))
     }
 

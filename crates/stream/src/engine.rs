@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use rand_chacha::ChaCha8Rng;
 
 use crate::admission::Admission;
-use crate::costs::Costs;
+use crate::costs::{Costs, Way};
 use crate::event_queue::EventQueue;
 use crate::experts::ExpertSource;
 use crate::kv::Ledger;
@@ -114,6 +114,7 @@ struct Active {
     target: u32,
     /// Of these, tokens that are computed, in the line, or were cached.
     filled: u32,
+    way: Way,
     produced: u32,
     /// Tokens for which room is taken, shared blocks included; and those of them that are its own.
     reserved: u32,
@@ -354,7 +355,7 @@ impl<'a, C: Costs, L: Load + ?Sized, O: Observer> Engine<'a, C, L, O> {
         let at = self.new_pass(true);
         let active = &mut self.requests[member as usize];
         let tokens = (active.target - active.filled).min(most).min(self.service.chunk).max(1);
-        let times = self.costs.prefill(tokens, active.filled);
+        let times = self.costs.prefill(tokens, active.filled, active.way);
         let (through, waits) = self.line.enter(self.now, Kind::Prefill, times);
         active.filled += tokens;
         active.first_entry.get_or_insert(self.now);

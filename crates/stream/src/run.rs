@@ -4,11 +4,11 @@ use rayon::prelude::*;
 use serde::Serialize;
 use wafersim_answer::{Pipeline, Question};
 use wafersim_spec::model::Reach;
-use wafersim_spec::scenario::CONTEXT_BEYOND_POSITIONS;
+use wafersim_spec::scenario::{CONTEXT_BEYOND_POSITIONS, WaferCount};
 use wafersim_spec::wafer::{Key, RateSet};
 
 use crate::admission::{Admission, Growing, Whole};
-use crate::closed_form::ClosedForm;
+use crate::closed_form::{ClosedForm, prompt_times};
 use crate::engine::{Engine, HostMemory, Length, Progress, Service};
 use crate::error::StreamError;
 use crate::experts::{ExpertSource, Sampled};
@@ -37,7 +37,9 @@ pub struct MachineSummary {
     pub model: String,
     /// Name of the wafer.
     pub wafer: String,
-    /// Wafers.
+    /// Wafers that were asked for; the same as `wafers` where the fewest were.
+    pub wafers_asked: u32,
+    /// Wafers that are used: fewer where the rest would only make ways longer and is not needed to hold the users.
     pub wafers: u32,
     /// Profile.
     pub profile: String,
@@ -101,7 +103,7 @@ impl Machine {
             }
             None => fastest_chunk(&pipeline),
         };
-        let seconds = pipeline.prefill(u64::from(chunk), context).latency().seconds(pipeline.clock());
+        let seconds = pipeline.prefill_chunk(u64::from(chunk), context).latency().seconds(pipeline.clock());
         if !(seconds > 0.0 && seconds <= LONGEST_PASS) {
             return Err(StreamError::TooSlow { seconds });
         }
@@ -126,7 +128,11 @@ impl Machine {
         MachineSummary {
             model: question.model.name.clone(),
             wafer: question.wafer.name.clone(),
-            wafers: pipeline.placement().wafers,
+            wafers_asked: match question.scenario.wafers {
+                WaferCount::Exactly(wafers) => wafers,
+                WaferCount::Auto => pipeline.placement().wafers,
+            },
+            wafers: pipeline.placement().wafers_used,
             profile: question.scenario.profile.to_string(),
             slots: pipeline.placement().slots.len(),
             micro_batch: pipeline.micro_batch(),
@@ -161,7 +167,7 @@ impl Machine {
             requests: scenario.requests,
             seed: scenario.seed,
         };
-        let costs = ClosedForm::new(&self.pipeline, longest);
+        let costs = ClosedForm::new(&self.pipeline, longest, scenario.prompts);
         let ledger = Ledger::new(self.pipeline.kv_room());
         Engine::new(costs, ledger, self.service(longest), load.as_mut(), observer, length).run(report)
     }
@@ -218,14 +224,9 @@ fn fastest_chunk(pipeline: &Pipeline) -> u32 {
     let mut chunk = pipeline.largest_chunk().max(1);
     let mut best = (f64::INFINITY, chunk);
     loop {
-        let tokens = chunk.min(prompt);
-        let count = prompt.div_ceil(tokens);
-        let last = pipeline.prefill(tokens, prompt - tokens);
-        let first = pipeline.prefill(tokens, 0);
-        let mean = 0.5 * (first.slowest().0 + last.slowest().0);
-        let time = last.latency().0 + mean * (count - 1) as f64;
-        if time < best.0 {
-            best = (time, chunk);
+        let [chunks, trains] = prompt_times(pipeline, 0, prompt, chunk);
+        if chunks.soonest.min(trains.soonest) < best.0 {
+            best = (chunks.soonest.min(trains.soonest), chunk);
         }
         if chunk / 4 < SMALLEST_CHUNK {
             return u32::try_from(best.1).unwrap_or(u32::MAX);

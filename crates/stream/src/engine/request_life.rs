@@ -3,7 +3,7 @@
 use rand::RngExt;
 
 use super::{Active, Engine, Event};
-use crate::costs::Costs;
+use crate::costs::{Costs, Way};
 use crate::line::Waits;
 use crate::load::Load;
 use crate::observer::{Happening, Observer};
@@ -32,6 +32,7 @@ impl<C: Costs, L: Load + ?Sized, O: Observer> Engine<'_, C, L, O> {
             target: request.prompt.max(1),
             number: 0,
             filled: 0,
+            way: Way::Chunks,
             produced: 0,
             reserved: 0,
             own: 0,
@@ -151,6 +152,7 @@ impl<C: Costs, L: Load + ?Sized, O: Observer> Engine<'_, C, L, O> {
         let active = &mut self.requests[at as usize];
         active.loaded = self.now;
         if self.service.prefill {
+            active.way = self.costs.way(active.filled, active.target, self.service.chunk);
             self.prompts.push_back(at);
             self.tally.prefill.set(self.now, self.prompts.len() as u64);
             return;

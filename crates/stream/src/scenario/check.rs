@@ -3,6 +3,7 @@
 use wafersim_spec::{Scenario, SpecError};
 
 use super::{AdmissionKind, ExpertKind, LengthFile, LoadFile, LoadKind, PolicyKind, StreamFile};
+use crate::closed_form::PromptRule;
 use crate::engine::LONGEST_RUN;
 use crate::error::StreamError;
 use crate::load::{ClosedSettings, Lengths, OpenSettings, SessionSettings};
@@ -21,6 +22,8 @@ pub struct StreamScenario {
     pub micro_batch: Option<u64>,
     /// Tokens of a chunk at most; nothing is what is fastest.
     pub chunk: Option<u32>,
+    /// By what the way of a prompt is chosen.
+    pub prompts: PromptRule,
     /// Whether prompts are computed.
     pub prefill: bool,
     /// How room is given.
@@ -150,6 +153,7 @@ impl StreamFile {
                 .map(|size| checks.whole("service.micro_batch", size, 1, machine.users))
                 .transpose()?,
             chunk: service.chunk.map(|size| checks.narrow("service.chunk", size, 1, MOST_TOKENS)).transpose()?,
+            prompts: service.prompts.unwrap_or_default(),
             prefill: service.prefill.unwrap_or(true),
             admission: service.admission.unwrap_or(AdmissionKind::Whole),
             prefix_cache,

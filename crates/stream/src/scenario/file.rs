@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use wafersim_spec::{ScenarioFile, SpecError};
 
+use crate::closed_form::PromptRule;
 use crate::trace::Format;
 
 /// A scenario as written.
@@ -69,6 +70,9 @@ pub struct ServiceFile {
     /// Tokens of a chunk of a prompt at most; where left out, what is fastest for a prompt of the machine's `prompt`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chunk: Option<u32>,
+    /// By what the way of a prompt is chosen; soonest where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompts: Option<PromptRule>,
     /// Whether prompts are computed on the wafers; yes where left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefill: Option<bool>,
