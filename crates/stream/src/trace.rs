@@ -63,12 +63,12 @@ impl Lines<'_> {
 
     /// Checks a request and appends it.
     fn push(&mut self, line: u64, arrival: f64, prompt: u64, output: u64, content: Content) -> Result<(), StreamError> {
-        if !(arrival.is_finite() && (0.0..=LATEST).contains(&arrival)) {
-            return Err(self.wrong(line, format!("arrives at {arrival} s"), "a time from 0 to 1000000 s"));
-        }
-        if arrival < self.last {
+        if !self.requests.is_empty() && arrival < self.last {
             let problem = format!("time runs backwards: {arrival} s after {} s", self.last);
             return Err(self.wrong(line, problem, "requests in order of time"));
+        }
+        if !(arrival.is_finite() && (0.0..=LATEST).contains(&arrival)) {
+            return Err(self.wrong(line, format!("arrives at {arrival} s"), "a time from 0 to 1000000 s"));
         }
         let allowed = format!("from 1, prompt and answer together up to {} tokens, the longest context", self.longest);
         for (what, tokens) in [("prompt", prompt), ("answer", output)] {
