@@ -31,7 +31,9 @@ fn event_queue(criterion: &mut Criterion) {
     let passes: Vec<(Time, usize)> = (0..2000).map(|index| (Time(index * 31 * MICROSECOND), 0)).collect();
     let mut group = criterion.benchmark_group("event queue");
     group.throughput(Throughput::Elements(stepwise::exits(&passes, &times).1));
-    group.bench_function("an event for each station", |bench| bench.iter(|| stepwise::exits(black_box(&passes), &times)));
+    group.bench_function("an event for each station", |bench| {
+        bench.iter(|| stepwise::exits(black_box(&passes), &times))
+    });
     group.finish();
 }
 

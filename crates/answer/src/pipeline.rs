@@ -247,7 +247,9 @@ impl Pipeline {
         for layout in &self.placement.layouts {
             let places = layout.kv.token_places().max(1);
             let reach = layout.kv.shape.reach.visible(longest);
-            steps.extend((1..).map(|index: u64| index.saturating_mul(places)).take_while(|at| *at < reach).map(|at| at + 1));
+            steps.extend(
+                (1..).map(|index: u64| index.saturating_mul(places)).take_while(|at| *at < reach).map(|at| at + 1),
+            );
         }
         steps.sort_unstable();
         steps.dedup();

@@ -35,7 +35,8 @@ pub fn text(point: &Point) -> String {
 }
 
 fn machine_line(machine: &MachineSummary) -> String {
-    let of = if machine.wafers == machine.wafers_asked { String::new() } else { format!(" of {}", machine.wafers_asked) };
+    let of =
+        if machine.wafers == machine.wafers_asked { String::new() } else { format!(" of {}", machine.wafers_asked) };
     format!(
         "{} on {}{of} x {}, profile {}, {} slots; micro-batches of up to {}, chunks of up to {}, requests of up to {} \
          tokens; room for keys and values of {} tokens",
@@ -219,7 +220,8 @@ fn checks(outcome: &Outcome) -> String {
 
 /// A sweep for people: a line for each point, and the knee.
 pub fn sweep_text(setting: &str, points: &[Point]) -> String {
-    let numbers = ["tok/s", "in all", "first", "p95", "between p99", "service", "wait", "busiest", "room", "lost most to"];
+    let numbers =
+        ["tok/s", "in all", "first", "p95", "between p99", "service", "wait", "busiest", "room", "lost most to"];
     let side = |title: &'static str| (title, if title == "lost most to" { Side::Left } else { Side::Right });
     let mut grid = Grid::new([(setting, Side::Right)].into_iter().chain(numbers.map(side)));
     for point in points {

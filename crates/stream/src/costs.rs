@@ -151,8 +151,11 @@ impl GivenCosts {
     fn of(&mut self, tokens: u64) -> &PassTimes {
         if self.cached != (tokens, true) {
             let scale = 1024 + tokens.saturating_sub(1) * self.per_token;
-            let scaled: Vec<(u64, u64)> =
-                self.base.iter().map(|(transit, occupancy)| (transit * scale / 1024, occupancy * scale / 1024)).collect();
+            let scaled: Vec<(u64, u64)> = self
+                .base
+                .iter()
+                .map(|(transit, occupancy)| (transit * scale / 1024, occupancy * scale / 1024))
+                .collect();
             self.scratch = PassTimes::new(&scaled, 0);
             self.cached = (tokens, true);
         }

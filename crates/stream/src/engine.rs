@@ -372,11 +372,7 @@ impl<'a, C: Costs, L: Load + ?Sized, O: Observer> Engine<'a, C, L, O> {
         self.tally.prompt_tokens.add(self.now, u64::from(tokens));
         self.tally.passes.up(self.now);
         self.events.push(through, Event::Through(at));
-        self.observer.see(
-            self.now,
-            number,
-            crate::observer::Happening::Entered { kind: Kind::Prefill, tokens },
-        );
+        self.observer.see(self.now, number, crate::observer::Happening::Entered { kind: Kind::Prefill, tokens });
     }
 
     fn new_pass(&mut self, is_prefill: bool) -> u32 {

@@ -10,7 +10,7 @@ pub use closed::{ClosedLoop, ClosedSettings};
 pub use lengths::Lengths;
 pub use open::{OpenLoop, OpenSettings};
 pub use replay::Replay;
-pub use sessions::{Sessions, SessionSettings};
+pub use sessions::{SessionSettings, Sessions};
 
 use crate::request::Request;
 use crate::time::Time;

@@ -121,10 +121,8 @@ impl Machine {
     pub fn summary(&self) -> MachineSummary {
         let (pipeline, clock) = (&self.pipeline, self.pipeline.clock());
         let (question, room) = (pipeline.question(), pipeline.kv_room());
-        let full = pipeline.closed_form(
-            pipeline.micro_batch().saturating_mul(question.tokens_per_step()),
-            question.scenario.context,
-        );
+        let full = pipeline
+            .closed_form(pipeline.micro_batch().saturating_mul(question.tokens_per_step()), question.scenario.context);
         MachineSummary {
             model: question.model.name.clone(),
             wafer: question.wafer.name.clone(),
@@ -262,9 +260,8 @@ pub fn sweep(machines: &[(String, Machine)], done: impl Fn() + Sync) -> Vec<Poin
 /// deterministic rules of thumb", ICC 1979, with the speed for one over the delay). Beyond it, more load costs users more
 /// than it gives in all.
 pub fn knee(points: &[Point]) -> Option<usize> {
-    let power = |point: &Point| {
-        point.outcome.tokens_per_second.mean * point.outcome.user_speed.map_or(0.0, |speed| speed.p50)
-    };
+    let power =
+        |point: &Point| point.outcome.tokens_per_second.mean * point.outcome.user_speed.map_or(0.0, |speed| speed.p50);
     let best = points.iter().enumerate().fold(None, |best: Option<(usize, f64)>, (index, point)| match best {
         Some((_, most)) if most >= power(point) => best,
         _ => Some((index, power(point))),

@@ -258,8 +258,7 @@ impl Distribution {
     pub fn summary(&self) -> Option<Summary> {
         let histogram = self.histogram.as_ref().filter(|_| self.count > 0)?;
         // A quantile is the upper end of its bucket: not beyond the largest value.
-        let quantile =
-            |part: f64| histogram.value_at_quantile(part).clamp(self.least, self.most) as f64 * self.unit;
+        let quantile = |part: f64| histogram.value_at_quantile(part).clamp(self.least, self.most) as f64 * self.unit;
         Some(Summary {
             count: self.count,
             mean: self.sum as f64 / self.count as f64 * self.unit,

@@ -33,7 +33,13 @@ const LATEST: f64 = 1e6;
 ///
 /// # Errors
 /// [`StreamError::Trace`] with the line.
-pub fn read(text: &str, file: &str, format: Format, longest: u32, most: Option<u64>) -> Result<Vec<Request>, StreamError> {
+pub fn read(
+    text: &str,
+    file: &str,
+    format: Format,
+    longest: u32,
+    most: Option<u64>,
+) -> Result<Vec<Request>, StreamError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let most = usize::try_from(most.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
     let mut lines = Lines { file, longest, last: 0.0, requests: Vec::new() };
@@ -94,11 +100,7 @@ impl Lines<'_> {
 }
 
 /// The lines of a CSV with its header checked: (number, fields).
-fn rows<'t>(
-    text: &'t str,
-    lines: &Lines<'_>,
-    headers: &[&str],
-) -> Result<Vec<(u64, Vec<&'t str>)>, StreamError> {
+fn rows<'t>(text: &'t str, lines: &Lines<'_>, headers: &[&str]) -> Result<Vec<(u64, Vec<&'t str>)>, StreamError> {
     let mut all = text.lines().enumerate().map(|(index, line)| (index as u64 + 1, line.trim_end_matches('\r')));
     let header = all.next().map_or("", |(_, line)| line);
     if !headers.contains(&header) {

@@ -107,7 +107,11 @@ fn speculation_is_the_closed_forms_in_the_mean() {
     let question = Question::load(StreamFile::parse(text, "test").unwrap().machine.check("test").unwrap()).unwrap();
     let answer = answer_one_profile(&question).unwrap();
     let expected = answer.tokens_per_second_per_user;
-    assert!((outcome.tokens_per_second.mean / expected - 1.0).abs() < 0.01, "{} {expected}", outcome.tokens_per_second.mean);
+    assert!(
+        (outcome.tokens_per_second.mean / expected - 1.0).abs() < 0.01,
+        "{} {expected}",
+        outcome.tokens_per_second.mean
+    );
     let parts = outcome.step_parts;
     assert!(parts.draft > 0.0 && parts.service > parts.draft);
 }

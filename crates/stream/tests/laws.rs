@@ -6,7 +6,9 @@ use wafersim_stream::admission::{Admission, Growing, Whole};
 use wafersim_stream::costs::{GivenCosts, StationKind};
 use wafersim_stream::engine::{Engine, HostMemory, Length, Service};
 use wafersim_stream::kv::Ledger;
-use wafersim_stream::load::{ClosedLoop, ClosedSettings, Lengths, Load, OpenLoop, OpenSettings, SessionSettings, Sessions};
+use wafersim_stream::load::{
+    ClosedLoop, ClosedSettings, Lengths, Load, OpenLoop, OpenSettings, SessionSettings, Sessions,
+};
 use wafersim_stream::observer::Nobody;
 use wafersim_stream::policy::{Chunked, DecodeFirst, FirstCome, Policy, PrefillFirst};
 use wafersim_stream::{Outcome, Time};
@@ -27,13 +29,16 @@ fn service(policy: Box<dyn Policy>, micro_batch: u32, prefill: bool) -> Service<
     }
 }
 
-fn run(costs: GivenCosts, capacity: u64, service: Service<'_>, load: &mut dyn Load, seconds: f64, warm_up: f64) -> Outcome {
-    let length = Length {
-        warm_up: Time::from_seconds(warm_up),
-        window: Time::from_seconds(seconds),
-        requests: None,
-        seed: 1,
-    };
+fn run(
+    costs: GivenCosts,
+    capacity: u64,
+    service: Service<'_>,
+    load: &mut dyn Load,
+    seconds: f64,
+    warm_up: f64,
+) -> Outcome {
+    let length =
+        Length { warm_up: Time::from_seconds(warm_up), window: Time::from_seconds(seconds), requests: None, seed: 1 };
     Engine::new(costs, Ledger::of_tokens(capacity), service, load, &mut Nobody, length).run(|_| {})
 }
 
@@ -78,7 +83,11 @@ fn saturation_is_one_over_the_slowest_stage() {
     let times = [20, 25, 33, 21, 33, 10];
     let stations = |extra: u64| {
         let kinds = times.iter().enumerate().map(|(slot, time)| {
-            let kind = if slot == 3 { StationKind::Link { wafer: 0 } } else { StationKind::Slot { slot: slot as u32, wafer: 0 } };
+            let kind = if slot == 3 {
+                StationKind::Link { wafer: 0 }
+            } else {
+                StationKind::Slot { slot: slot as u32, wafer: 0 }
+            };
             // A slot may be busy for longer than a pass is in it.
             (kind, time * MICROSECOND, (time + extra) * MICROSECOND)
         });
@@ -86,8 +95,7 @@ fn saturation_is_one_over_the_slowest_stage() {
     };
     for extra in [0, 5] {
         let mut users = closed(64, Lengths::fixed(10), Lengths::fixed(200), 0.0, None);
-        let outcome =
-            run(stations(extra), u64::MAX / 2, service(Box::new(FirstCome), 1, false), &mut users, 5.0, 0.5);
+        let outcome = run(stations(extra), u64::MAX / 2, service(Box::new(FirstCome), 1, false), &mut users, 5.0, 0.5);
         let expected = 1e6 / (33 + extra) as f64;
         let got = outcome.tokens_per_second.mean;
         assert!((got / expected - 1.0).abs() < 0.01, "{got} against {expected}");
@@ -110,8 +118,14 @@ fn micro_batches_fill_when_the_line_is_full() {
 #[test]
 fn one_user_never_waits() {
     let mut user = closed(1, Lengths::fixed(1000), Lengths::fixed(100), 0.0, None);
-    let outcome =
-        run(GivenCosts::even(62, 30 * MICROSECOND, 1), u64::MAX / 2, service(Box::new(FirstCome), 4, true), &mut user, 2.0, 0.0);
+    let outcome = run(
+        GivenCosts::even(62, 30 * MICROSECOND, 1),
+        u64::MAX / 2,
+        service(Box::new(FirstCome), 4, true),
+        &mut user,
+        2.0,
+        0.0,
+    );
     let parts = outcome.step_parts;
     assert_eq!((parts.stage, parts.prefill, parts.links, parts.room), (0.0, 0.0, 0.0, 0.0));
     let per_token = outcome.per_output_token.unwrap();
@@ -146,7 +160,8 @@ fn laws_hold_under_every_policy() {
             assert!(outcome.little.passes.abs() < 0.01, "{:?}", outcome.little);
             assert!(outcome.little.requests.abs() < 0.01, "{:?} {capacity}", outcome.little);
             let parts = outcome.step_parts;
-            let sum = parts.service + parts.draft + parts.stage + parts.expert + parts.prefill + parts.links + parts.room;
+            let sum =
+                parts.service + parts.draft + parts.stage + parts.expert + parts.prefill + parts.links + parts.room;
             let steps = outcome.between_steps.unwrap().mean;
             // The histogram's exact mean is of whole nanoseconds.
             assert!((sum / steps - 1.0).abs() < 1e-4, "{sum} {steps}");
@@ -172,8 +187,16 @@ fn room_never_leaks() {
         let output = Lengths { median: 3, spread: 0.7, longest: 200 };
         let mut users: Box<dyn Load> = if caches {
             let settings = SessionSettings {
-                agents: 20, prefix: prompt, common: 256, append: Lengths::fixed(40), output,
-                steps: 4.0, tool: 0.0001, think: 0.001, longest: 1400, requests: Some(requests),
+                agents: 20,
+                prefix: prompt,
+                common: 256,
+                append: Lengths::fixed(40),
+                output,
+                steps: 4.0,
+                tool: 0.0001,
+                think: 0.001,
+                longest: 1400,
+                requests: Some(requests),
             };
             Box::new(Sessions::new(settings, 5))
         } else {
@@ -248,7 +271,14 @@ fn the_same_seed_gives_the_same_outcome_and_another_one_another() {
             requests: None,
         };
         let mut load = OpenLoop::new(settings, seed);
-        run(GivenCosts::even(20, 20 * MICROSECOND, 8), 50_000, service(Box::new(FirstCome), 4, true), &mut load, 20.0, 1.0)
+        run(
+            GivenCosts::even(20, 20 * MICROSECOND, 8),
+            50_000,
+            service(Box::new(FirstCome), 4, true),
+            &mut load,
+            20.0,
+            1.0,
+        )
     };
     assert_eq!(outcome(1), outcome(1));
     assert_ne!(outcome(1), outcome(2));

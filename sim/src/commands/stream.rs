@@ -114,9 +114,9 @@ fn find_beside(file: &mut StreamFile, folder: Option<&Path>) {
 
 fn setting<'a>(flag: &str, text: &'a str) -> Result<(&'a str, &'a str), Failure> {
     let parts = text.split_once('=').map(|(path, value)| (path.trim(), value.trim()));
-    parts.filter(|(path, _)| !path.is_empty()).ok_or_else(|| {
-        wrong(flag, format!("'{text}' is no path=value"), "path=value, for example load.users=8".into())
-    })
+    parts
+        .filter(|(path, _)| !path.is_empty())
+        .ok_or_else(|| wrong(flag, format!("'{text}' is no path=value"), "path=value, for example load.users=8".into()))
 }
 
 fn wrong(flag: &str, problem: String, allowed: String) -> Failure {
@@ -130,6 +130,11 @@ fn tell(seldom: &mut Seldom, progress: &RunProgress) {
     let Some(spent) = seldom.now() else { return };
     let part = by_time.max(by_requests);
     // A trace runs until it is served: nobody knows when.
-    let left = if part > 1e-3 { format!(", about {} left", duration(spent * (1.0 - part) / part)) } else { String::new() };
-    say(&format!("{} simulated, {} requests finished{left}", duration(progress.now.seconds()), whole(progress.finished)));
+    let left =
+        if part > 1e-3 { format!(", about {} left", duration(spent * (1.0 - part) / part)) } else { String::new() };
+    say(&format!(
+        "{} simulated, {} requests finished{left}",
+        duration(progress.now.seconds()),
+        whole(progress.finished)
+    ));
 }

@@ -4,6 +4,7 @@ mod plan;
 mod reference;
 mod run;
 mod scenarios;
+mod stream;
 mod streams;
 mod surface;
 mod traffic;

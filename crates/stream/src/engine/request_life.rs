@@ -139,7 +139,8 @@ impl<C: Costs, L: Load + ?Sized, O: Observer> Engine<'_, C, L, O> {
         self.tally.in_service.up(self.now);
         let host = self.service.prefix_cache.unwrap_or_default();
         if found.on_host > 0 && host.block_time > Time::ZERO {
-            self.host_free = self.host_free.max(self.now) + Time(host.block_time.0.saturating_mul(u64::from(found.on_host)));
+            self.host_free =
+                self.host_free.max(self.now) + Time(host.block_time.0.saturating_mul(u64::from(found.on_host)));
             self.events.push(self.host_free, Event::Loaded(at));
         } else {
             self.start_prompt(at);
@@ -218,12 +219,8 @@ impl<C: Costs, L: Load + ?Sized, O: Observer> Engine<'_, C, L, O> {
         if active.produced == 0 {
             active.first_token = now;
             let entry = active.first_entry.unwrap_or(now);
-            let parts = [
-                active.admitted - active.arrived,
-                active.loaded - active.admitted,
-                entry - active.loaded,
-                now - entry,
-            ];
+            let parts =
+                [active.admitted - active.arrived, active.loaded - active.admitted, entry - active.loaded, now - entry];
             self.tally.first_token(now - active.arrived, parts);
         }
         active.produced += tokens;

@@ -1,14 +1,12 @@
 //! What is counted while a run goes on, and what is said of it at the end.
 
 use crate::costs::Costs;
+use crate::costs::StationKind;
 use crate::line::Waits;
 use crate::load::Load;
 use crate::observer::Observer;
 use crate::request::BLOCK;
-use crate::result::{
-    Ended, FirstTokenParts, KvUse, Little, Outcome, Queues, StationUse, StepParts, Work,
-};
-use crate::costs::StationKind;
+use crate::result::{Ended, FirstTokenParts, KvUse, Little, Outcome, Queues, StationUse, StepParts, Work};
 use crate::statistics::{BatchMeans, Distribution, RateMeans, TimeAverage};
 use crate::time::Time;
 
@@ -94,21 +92,14 @@ impl Tally {
 
     /// The window begins: what was counted before is forgotten, what is there stays.
     pub(super) fn begin(&mut self, now: Time, busy: Vec<u64>) {
-        let levels = [
-            self.inside,
-            self.in_service,
-            self.room,
-            self.prefill,
-            self.entry,
-            self.passes,
-            self.kv,
-        ];
+        let levels = [self.inside, self.in_service, self.room, self.prefill, self.entry, self.passes, self.kv];
         let mut levels = levels.map(|mut level| {
             level.reset(now);
             level
         });
         // Histograms are kept: they are large.
-        let histograms = [&mut self.speeds, &mut self.first_tokens, &mut self.per_token, &mut self.steps, &mut self.whole];
+        let histograms =
+            [&mut self.speeds, &mut self.first_tokens, &mut self.per_token, &mut self.steps, &mut self.whole];
         histograms.into_iter().for_each(Distribution::reset);
         let fresh = Self::new(0);
         let old = std::mem::replace(self, fresh);

@@ -50,7 +50,15 @@ impl<'a> Sampled<'a> {
             if popularity.iter().all(|(known, _)| *known != key) {
                 let mut sum = 0.0;
                 let law = use_probabilities(routed.experts, routed.top_k, scenario.routing);
-                popularity.push((key, law.into_iter().map(|part| { sum += part; sum }).collect()));
+                popularity.push((
+                    key,
+                    law.into_iter()
+                        .map(|part| {
+                            sum += part;
+                            sum
+                        })
+                        .collect(),
+                ));
             }
         }
         Self {

@@ -36,8 +36,7 @@ impl ClosedLoop {
     /// Users at time 0.
     pub fn new(settings: ClosedSettings, seed: u64) -> Self {
         let mut new = Self { settings, first: Vec::new().into_iter(), random: stream(seed, Purpose::Load), sent: 0 };
-        let mut first: Vec<Request> =
-            (0..settings.users).filter_map(|user| new.after(user, Time::ZERO)).collect();
+        let mut first: Vec<Request> = (0..settings.users).filter_map(|user| new.after(user, Time::ZERO)).collect();
         first.sort_by_key(|request| request.arrival);
         new.first = first.into_iter();
         new

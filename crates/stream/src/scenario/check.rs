@@ -136,14 +136,16 @@ impl StreamFile {
             return Err(checks.refuse("service.budget", "is given".into(), allowed));
         }
         let prefix_cache = service.prefix_cache.unwrap_or(false);
-        let host_memory_gb = checks.real("service.host_memory_gb", service.host_memory_gb.unwrap_or(0.0), (0.0, 1e6))?;
+        let host_memory_gb =
+            checks.real("service.host_memory_gb", service.host_memory_gb.unwrap_or(0.0), (0.0, 1e6))?;
         if host_memory_gb > 0.0 && !prefix_cache {
             let allowed = "only with prefix_cache = true".to_owned();
             return Err(checks.refuse("service.host_memory_gb", format!("is {host_memory_gb}"), allowed));
         }
         let load = load(&checks, self.load, u32::try_from(machine.context).unwrap_or(u32::MAX))?;
         let is_trace = matches!(load, LoadScenario::Trace(_));
-        let optional = |field, value: Option<f64>, range| value.map(|value| checks.real(field, value, range)).transpose();
+        let optional =
+            |field, value: Option<f64>, range| value.map(|value| checks.real(field, value, range)).transpose();
         let window = optional("run.window", run.window, (1e-6, 1e6))?;
         Ok(StreamScenario {
             policy,
@@ -181,7 +183,8 @@ fn load(checks: &Checks<'_>, file: LoadFile, longest: u32) -> Result<LoadScenari
     let kind = file.kind.unwrap_or(LoadKind::Closed);
     refuse_strangers(checks, &file, kind)?;
     let requests = file.requests.map(|most| checks.whole("load.requests", most, 1, MOST_REQUESTS)).transpose()?;
-    let lengths = |field: &str, value: Option<LengthFile>, usual| checks.lengths(field, value.unwrap_or(usual), longest);
+    let lengths =
+        |field: &str, value: Option<LengthFile>, usual| checks.lengths(field, value.unwrap_or(usual), longest);
     let think = |usual| checks.real("load.think", file.think.unwrap_or(usual), SECONDS);
     let users = || checks.narrow("load.users", file.users.unwrap_or(1), 1, MOST_USERS);
     let loaded = match kind {
@@ -213,7 +216,11 @@ fn load(checks: &Checks<'_>, file: LoadFile, longest: u32) -> Result<LoadScenari
         }),
         LoadKind::Trace => LoadScenario::Trace(TraceScenario {
             file: file.file.ok_or_else(|| {
-                checks.refuse("load.file", "is missing".into(), "the path of a trace, from the scenario's folder".into())
+                checks.refuse(
+                    "load.file",
+                    "is missing".into(),
+                    "the path of a trace, from the scenario's folder".into(),
+                )
             })?,
             format: file.format.ok_or_else(|| {
                 checks.refuse("load.format", "is missing".into(), "one of azure, mooncake, plain".into())

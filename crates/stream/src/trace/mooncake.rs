@@ -23,7 +23,8 @@ pub(super) fn read(text: &str, lines: &mut Lines<'_>, most: usize) -> Result<(),
     let numbered = text.lines().enumerate().map(|(index, line)| (index as u64 + 1, line));
     for (number, line) in numbered.filter(|(_, line)| !line.trim().is_empty()).take(most) {
         let read: Line = serde_json::from_str(line).map_err(|error| {
-            let ends = if error.is_eof() { "the line ends too soon (truncated?)".to_owned() } else { error.to_string() };
+            let ends =
+                if error.is_eof() { "the line ends too soon (truncated?)".to_owned() } else { error.to_string() };
             lines.wrong(number, format!("{ends}: '{}'", shown(line)), FIELDS)
         })?;
         let expected = read.input_length.div_ceil(HASHED);
