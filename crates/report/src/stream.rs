@@ -209,9 +209,8 @@ fn station(station: StationKind) -> String {
 
 fn checks(outcome: &Outcome) -> String {
     format!(
-        "Little's law: passes within {}, requests within {}; {} tokens asked, {} produced, {} still owed",
-        share(outcome.little.passes.abs()),
-        share(outcome.little.requests.abs()),
+        "Little's law within {}; {} tokens asked, {} produced, {} still owed",
+        share(outcome.little.passes.abs().max(outcome.little.requests.abs())),
         whole(outcome.totals.asked),
         whole(outcome.totals.produced),
         whole(outcome.totals.owed)

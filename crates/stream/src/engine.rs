@@ -110,6 +110,8 @@ enum Event {
 struct Active {
     request: Request,
     number: u64,
+    /// Whether it has come, and has not been served.
+    is_inside: bool,
     /// Tokens to compute before it decodes: the prompt, and what it had of its answer when it gave way.
     target: u32,
     /// Of these, tokens that are computed, in the line, or were cached.
@@ -389,7 +391,7 @@ impl<'a, C: Costs, L: Load + ?Sized, O: Observer> Engine<'a, C, L, O> {
     /// A pass is through the line.
     fn through(&mut self, at: u32) {
         let mut pass = std::mem::take(&mut self.passes[at as usize]);
-        self.tally.pass_through(self.now, self.now - pass.entered);
+        self.tally.pass_through(self.now, pass.entered);
         if pass.is_prefill {
             if pass.is_last_chunk {
                 for member in &pass.members {

@@ -173,11 +173,12 @@ pub struct KvUse {
     pub taken_at_end: u64,
 }
 
-/// Little's law: the mean number is the rate times the mean time. Both sides are measured for themselves; they differ
-/// by what is inside at the ends of the window.
+/// Little's law in its operational form, which holds for every window (Buzen 1976): the mean number, as the area under the
+/// count of who is inside, is the sum of everybody's time in the window over its length. Both sides are measured for
+/// themselves; a difference is a mistake of the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Little {
-    /// Mean number of passes in the line, over rate of exits times mean time in the line, less 1.
+    /// Mean number of passes in the line, over their time in the line per time, less 1.
     pub passes: f64,
     /// The same for requests in the system.
     pub requests: f64,

@@ -150,7 +150,7 @@ impl Machine {
     }
 
     /// Runs the scenario.
-    pub fn run(&self, observer: &mut impl Observer, report: impl FnMut(Progress)) -> Outcome {
+    pub fn run(&self, observer: &mut impl Observer, mut report: impl FnMut(Progress)) -> Outcome {
         let scenario = &self.scenario;
         let longest = u32::try_from(self.pipeline.question().scenario.context).unwrap_or(u32::MAX);
         let mut load: Box<dyn Load> = match &scenario.load {
@@ -167,7 +167,11 @@ impl Machine {
         };
         let costs = ClosedForm::new(&self.pipeline, longest, scenario.prompts);
         let ledger = Ledger::new(self.pipeline.kv_room());
-        Engine::new(costs, ledger, self.service(longest), load.as_mut(), observer, length).run(report)
+        Engine::new(costs, ledger, self.service(longest), load.as_mut(), observer, length).run(|progress| {
+            // A trace ends with its last request.
+            let recorded = (!self.trace.is_empty()).then_some(self.trace.len() as u64);
+            report(Progress { requests: progress.requests.or(recorded), ..progress });
+        })
     }
 
     fn service(&self, longest: u32) -> Service<'_> {

@@ -246,14 +246,6 @@ impl Distribution {
         self.most = self.most.max(value);
     }
 
-    /// Forgets everything.
-    pub fn reset(&mut self) {
-        if let Some(histogram) = &mut self.histogram {
-            histogram.reset();
-        }
-        (self.sum, self.count, self.least, self.most) = (0, 0, u64::MAX, 0);
-    }
-
     /// What there is to say; nothing where there are no values.
     pub fn summary(&self) -> Option<Summary> {
         let histogram = self.histogram.as_ref().filter(|_| self.count > 0)?;

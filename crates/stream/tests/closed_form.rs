@@ -94,7 +94,8 @@ fn saturation_is_the_closed_forms_full_pipeline() {
         let outcome = machine.run(&mut Nobody, |_| {});
         let got = outcome.tokens_per_second.mean;
         assert!((got / expected - 1.0).abs() < 0.01, "{model} {micro_batch}: {got} against {expected}");
-        assert!(outcome.little.passes.abs() < 0.01 && outcome.little.requests.abs() < 0.01, "{:?}", outcome.little);
+        let other = outcome.requests_per_second.mean * outcome.whole_request.unwrap().mean;
+        assert!((outcome.queues.inside.mean / other - 1.0).abs() < 0.01, "Little's law");
     }
 }
 

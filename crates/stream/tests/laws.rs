@@ -51,6 +51,8 @@ fn conserved(outcome: &Outcome) {
     assert_eq!(totals.arrived, totals.refused + totals.finished + totals.inside);
     assert_eq!(totals.asked, totals.produced + totals.owed);
     assert!(outcome.kv.taken.largest <= outcome.kv.capacity);
+    let little = outcome.little;
+    assert!(little.passes.abs() < 1e-9 && little.requests.abs() < 1e-9, "{little:?}");
 }
 
 /// Mean wait of M/D/1 (Pollaczek and Khinchine): load times service over 2 (1 - load).
@@ -157,8 +159,9 @@ fn laws_hold_under_every_policy() {
             let costs = GivenCosts::even(20, 20 * MICROSECOND, 8);
             let outcome = run(costs, capacity, service, &mut users, 60.0, 5.0);
             conserved(&outcome);
-            assert!(outcome.little.passes.abs() < 0.01, "{:?}", outcome.little);
-            assert!(outcome.little.requests.abs() < 0.01, "{:?} {capacity}", outcome.little);
+            // And as it is usually said, up to who is inside at the ends of the window: number = rate x time.
+            let other = outcome.requests_per_second.mean * outcome.whole_request.unwrap().mean;
+            assert!((outcome.queues.inside.mean / other - 1.0).abs() < 0.01, "{capacity}");
             let parts = outcome.step_parts;
             let sum =
                 parts.service + parts.draft + parts.stage + parts.expert + parts.prefill + parts.links + parts.room;
@@ -325,6 +328,5 @@ proptest! {
         service.speculation = (draft > 0).then_some((draft, 0.6));
         let outcome = run(GivenCosts::even(7, 20 * MICROSECOND, 30), capacity, service, &mut load, window, window / 5.0);
         conserved(&outcome);
-        prop_assert!(outcome.little.passes.abs() < 0.5 || window < 0.5);
     }
 }

@@ -129,7 +129,6 @@ fn tell(seldom: &mut Seldom, progress: &RunProgress) {
     let by_requests = progress.requests.map_or(0.0, |most| progress.finished as f64 / most as f64);
     let Some(spent) = seldom.now() else { return };
     let part = by_time.max(by_requests);
-    // A trace runs until it is served: nobody knows when.
     let left =
         if part > 1e-3 { format!(", about {} left", duration(spent * (1.0 - part) / part)) } else { String::new() };
     say(&format!(

@@ -41,8 +41,7 @@ fn a_sweep_is_the_same_for_any_number_of_threads() {
     let path = folder.path().join("load.toml");
     fs::write(&path, SMALL).unwrap();
     let run = |threads: &str, format: &str| {
-        let mut command =
-            command(&format!("stream {} --sweep load.users=1,3,9,27 --format {format}", path.display()));
+        let mut command = command(&format!("stream {} --sweep load.users=1,3,9,27 --format {format}", path.display()));
         command.env("RAYON_NUM_THREADS", threads);
         said(command).data()
     };

@@ -31,6 +31,7 @@ impl<C: Costs, L: Load + ?Sized, O: Observer> Engine<'_, C, L, O> {
         let active = Active {
             target: request.prompt.max(1),
             number: 0,
+            is_inside: false,
             filled: 0,
             way: Way::Chunks,
             produced: 0,
@@ -77,6 +78,7 @@ impl<C: Costs, L: Load + ?Sized, O: Observer> Engine<'_, C, L, O> {
             return;
         }
         self.totals.asked += u64::from(output);
+        active.is_inside = true;
         self.tally.inside.up(self.now);
         self.waiting.push_back(at);
         self.tally.room.set(self.now, self.waiting.len() as u64);
@@ -302,7 +304,8 @@ impl<C: Costs, L: Load + ?Sized, O: Observer> Engine<'_, C, L, O> {
         self.totals.finished += 1;
         self.observer.see(self.now, active.number, Happening::Finished);
         let answered = active.request.output.saturating_sub(1);
-        self.tally.finished(self.now, self.now - active.arrived, active.last_token - active.first_token, answered);
+        active.is_inside = false;
+        self.tally.finished(self.now, active.arrived, active.last_token - active.first_token, answered);
         if self.service.prefix_cache.is_some() && active.request.content.knows_answer() {
             // The last token of the answer was never put through, so it has no keys and values.
             let tokens = active.request.prompt + answered;

@@ -48,7 +48,6 @@ pub(super) struct Tally {
     first_sums: [u128; 4],
     first_count: u64,
     pass_time: u128,
-    pass_count: u64,
     request_time: u128,
     busy_before: Vec<u64>,
 }
@@ -84,7 +83,6 @@ impl Tally {
             first_sums: [0; 4],
             first_count: 0,
             pass_time: 0,
-            pass_count: 0,
             request_time: 0,
             busy_before: vec![0; stations],
         }
@@ -97,16 +95,7 @@ impl Tally {
             level.reset(now);
             level
         });
-        // Histograms are kept: they are large.
-        let histograms =
-            [&mut self.speeds, &mut self.first_tokens, &mut self.per_token, &mut self.steps, &mut self.whole];
-        histograms.into_iter().for_each(Distribution::reset);
-        let fresh = Self::new(0);
-        let old = std::mem::replace(self, fresh);
-        (self.speeds, self.first_tokens, self.per_token) = (old.speeds, old.first_tokens, old.per_token);
-        (self.steps, self.whole) = (old.steps, old.whole);
-        self.start = now;
-        self.busy_before = busy;
+        *self = Self { start: now, busy_before: busy, ..Self::new(0) };
         [self.inside, self.in_service, self.room, self.prefill, self.entry, self.passes, self.kv] =
             std::mem::take(&mut levels);
         self.tokens = RateMeans::new(now);
@@ -114,10 +103,15 @@ impl Tally {
         self.finished = RateMeans::new(now);
     }
 
-    pub(super) fn pass_through(&mut self, now: Time, took: Time) {
+    /// A pass is through the line that it entered at `entered`.
+    pub(super) fn pass_through(&mut self, now: Time, entered: Time) {
         self.passes.down(now);
-        self.pass_time += u128::from(took.0);
-        self.pass_count += 1;
+        self.pass_time += self.in_window(now, entered);
+    }
+
+    /// Time since `from` that lies in the window, in picoseconds.
+    fn in_window(&self, now: Time, from: Time) -> u128 {
+        u128::from((now - from.max(self.start)).0)
     }
 
     pub(super) fn first_token(&mut self, took: Time, parts: [Time; 4]) {
@@ -157,11 +151,11 @@ impl Tally {
         self.step_sums[6] += u128::from(gap.0);
     }
 
-    /// An answer is complete: `took` from arrival, `answering` from its first token to its last, `after_first` tokens.
-    pub(super) fn finished(&mut self, now: Time, took: Time, answering: Time, after_first: u32) {
+    /// An answer is complete of a request from `arrived`, `answering` from its first token to its last, `after_first` tokens.
+    pub(super) fn finished(&mut self, now: Time, arrived: Time, answering: Time, after_first: u32) {
         self.finished.add(now, 1);
-        self.whole.add(took.nanoseconds(), 1);
-        self.request_time += u128::from(took.0);
+        self.whole.add((now - arrived).nanoseconds(), 1);
+        self.request_time += self.in_window(now, arrived);
         if after_first > 0 && answering > Time::ZERO {
             let per_token = answering.seconds() / f64::from(after_first);
             self.per_token.add((per_token * 1e9).round() as u64, 1);
@@ -197,17 +191,21 @@ impl<C: Costs, L: Load + ?Sized, O: Observer> Engine<'_, C, L, O> {
         let [service, draft, stage, expert, prefill, links, room] =
             tally.step_sums.map(|sum| mean(sum, tally.step_count));
         let first = tally.first_sums.map(|sum| mean(sum, tally.first_count));
-        let inside = self.waiting.len() as u64 + tally.in_service.value();
-        self.totals.inside = inside;
+        self.totals.inside = self.waiting.len() as u64 + tally.in_service.value();
         self.totals.owed = self.totals.asked - self.totals.produced;
-        // The law, from two sides: the area under the number, and the sum of times.
+        // The law, from two sides: the area under the number, and the sum of times. Who is still inside counts with the
+        // time so far.
+        let in_line = self.passes.iter().filter(|pass| !pass.members.is_empty());
+        let in_line: u128 = in_line.map(|pass| tally.in_window(now, pass.entered)).sum();
+        let inside = self.requests.iter().filter(|active| active.is_inside);
+        let inside: u128 = inside.map(|active| tally.in_window(now, active.arrived)).sum();
         let law = |number: f64, sum: u128| {
             let other = sum as f64 / window as f64;
             if other > 0.0 { number / other - 1.0 } else { 0.0 }
         };
         let little = Little {
-            passes: law(level(tally.passes).mean, tally.pass_time),
-            requests: law(level(tally.inside).mean, tally.request_time),
+            passes: law(level(tally.passes).mean, tally.pass_time + in_line),
+            requests: law(level(tally.inside).mean, tally.request_time + inside),
         };
         let idle = self.cache.idle() * u64::from(BLOCK);
         Outcome {

@@ -114,8 +114,10 @@ impl Load for Sessions {
             let think: f64 = Exp1.sample(&mut self.random);
             think * self.settings.think
         };
-        let append = self.settings.append.draw(&mut self.random);
-        let output = self.settings.output.draw(&mut self.random);
+        // Half a session at most, so that there is always room for some of it before.
+        let half = (self.settings.longest / 2).saturating_sub(1).max(1);
+        let append = self.settings.append.draw(&mut self.random).min(half);
+        let output = self.settings.output.draw(&mut self.random).min(half);
         let needed = u64::from(append) + u64::from(output);
         if u64::from(agent.tokens) + needed > u64::from(self.settings.longest) {
             self.sessions += 1;
