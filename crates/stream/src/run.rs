@@ -262,8 +262,11 @@ pub fn sweep(machines: &[(String, Machine)], done: impl Fn() + Sync) -> Vec<Poin
 
 /// The knee of a sweep: the point with the largest power, throughput times the median user's speed (Kleinrock, "Power and
 /// deterministic rules of thumb", ICC 1979, with the speed for one over the delay). Beyond it, more load costs users more
-/// than it gives in all.
+/// than it gives in all. Nothing where less than three points were made, or the values are no numbers.
 pub fn knee(points: &[Point]) -> Option<usize> {
+    if points.len() < 3 || points.iter().any(|point| point.value.parse::<f64>().is_err()) {
+        return None;
+    }
     let power =
         |point: &Point| point.outcome.tokens_per_second.mean * point.outcome.user_speed.map_or(0.0, |speed| speed.p50);
     let best = points.iter().enumerate().fold(None, |best: Option<(usize, f64)>, (index, point)| match best {

@@ -106,7 +106,8 @@ fn wrong_input_is_refused_with_its_place() {
         ("[machine]\nwafers = 2", "", &["2 wafer(s) do not hold the model"]),
         ("[machine]\ncontext = 4000000", "", &["context", "4000000"]),
         ("[service]\npolicy = \"fair\"", "", &["line 2", "fair", "first_come"]),
-        ("[service]\npolicy = \"first_come\"\nbudget = 3", "", &["service.budget", "chunked"]),
+        ("[service]
+budget = 0", "", &["service.budget", "is 0"]),
         ("[service]\nchunk = 1000000", "", &["service.chunk", "1000000", "at most"]),
         ("[service]\nhost_memory_gb = 5", "", &["service.host_memory_gb", "prefix_cache"]),
         ("[service]\nmicro_batch = 0", "", &["service.micro_batch"]),

@@ -11,7 +11,7 @@ pub struct Chunked {
     pub budget: u32,
 }
 
-/// Smallest chunk that is left where decoding users take most of the budget.
+/// Smallest chunk that is left where decoding users take most of a large budget.
 const SMALLEST: u32 = 64;
 
 impl Policy for Chunked {
@@ -23,6 +23,6 @@ impl Policy for Chunked {
         if waiting.prefill == 0 || is_behind {
             return Choice::Decode;
         }
-        Choice::Prefill { most: self.budget.saturating_sub(waiting.decode).max(SMALLEST) }
+        Choice::Prefill { most: self.budget.saturating_sub(waiting.decode).max(self.budget.min(SMALLEST)) }
     }
 }

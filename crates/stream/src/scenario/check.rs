@@ -131,10 +131,6 @@ impl StreamFile {
         let machine = self.machine.check(file).map_err(in_machine)?;
         let (service, run) = (self.service, self.run);
         let policy = service.policy.unwrap_or(PolicyKind::Chunked);
-        if service.budget.is_some() && policy != PolicyKind::Chunked {
-            let allowed = "only with policy = \"chunked\"".to_owned();
-            return Err(checks.refuse("service.budget", "is given".into(), allowed));
-        }
         let prefix_cache = service.prefix_cache.unwrap_or(false);
         let host_memory_gb =
             checks.real("service.host_memory_gb", service.host_memory_gb.unwrap_or(0.0), (0.0, 1e6))?;
