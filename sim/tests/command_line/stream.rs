@@ -10,9 +10,9 @@ const SMALL: &str = "[machine]\nmodel = \"llama-3.1-8b\"\ncontext = 4096\nusers 
                      [run]\nwarm_up = 0.5\nwindow = 5.0\n";
 
 fn with_scenario(text: &str, arguments: &str) -> Said {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("load.toml");
-    fs::write(&path, text).unwrap();
+    fs::write(&path, text).expect("the folder can be written to");
     simctl(&format!("stream {} {arguments}", path.display()))
 }
 
@@ -106,8 +106,7 @@ fn wrong_input_is_refused_with_its_place() {
         ("[machine]\nwafers = 2", "", &["2 wafer(s) do not hold the model"]),
         ("[machine]\ncontext = 4000000", "", &["context", "4000000"]),
         ("[service]\npolicy = \"fair\"", "", &["line 2", "fair", "first_come"]),
-        ("[service]
-budget = 0", "", &["service.budget", "is 0"]),
+        ("[service]\nbudget = 0", "", &["service.budget", "is 0"]),
         ("[service]\nchunk = 1000000", "", &["service.chunk", "1000000", "at most"]),
         ("[service]\nhost_memory_gb = 5", "", &["service.host_memory_gb", "prefix_cache"]),
         ("[service]\nmicro_batch = 0", "", &["service.micro_batch"]),
