@@ -134,6 +134,8 @@ impl KvRoom {
 /// The routed experts of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Routed {
+    /// The layer.
+    pub layer: u64,
     /// How many there are.
     pub experts: u64,
     /// How many a token uses.
@@ -308,17 +310,19 @@ impl Pipeline {
     /// The routed experts of each layer of a slot that has such.
     pub fn routed(&self, slot: usize) -> Vec<Routed> {
         let items = self.placement.slots.get(slot).map_or(&[][..], |slot| &slot.items);
-        let layers = items.iter().filter_map(|item| match item {
-            Item::Layer(layer) => self.placement.layer(*layer as usize),
-            Item::Embedding(_) | Item::LmHead(_) => None,
-        });
-        let routed = layers.filter_map(|layout| match (&layout.layer.feed_forward, &layout.experts) {
-            (FeedForward::Moe(moe), Some(placed)) => Some(Routed {
+        let routed = items.iter().filter_map(|item| {
+            let Item::Layer(layer) = item else { return None };
+            let layout = self.placement.layer(*layer as usize)?;
+            let (FeedForward::Moe(moe), Some(placed)) = (&layout.layer.feed_forward, &layout.experts) else {
+                return None;
+            };
+            let is_clustered = placed.placement == ExpertPlacement::Clustered;
+            Some(Routed {
+                layer: *layer,
                 experts: moe.experts,
                 top_k: moe.top_k,
-                rectangle: (placed.placement == ExpertPlacement::Clustered).then(|| placed.most_in_a_cell().max(1)),
-            }),
-            _ => None,
+                rectangle: is_clustered.then(|| placed.most_in_a_cell().max(1)),
+            })
         });
         routed.collect()
     }

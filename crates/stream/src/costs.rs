@@ -58,7 +58,7 @@ impl PassTimes {
 
     /// One pass through an empty pipeline.
     pub fn latency(&self) -> Time {
-        Time(self.transit.iter().sum::<u64>() + self.tail)
+        Time(self.transit.iter().fold(self.tail, |sum, transit| sum.saturating_add(*transit)))
     }
 
     /// Each station takes so much longer, or shorter, in transit and occupancy.
@@ -130,7 +130,8 @@ pub struct GivenCosts {
     /// Added for each user beyond the first, and each token of a prompt, in parts of 1024 of the base.
     per_token: u64,
     scratch: PassTimes,
-    cached: (u64, bool),
+    /// Tokens that `scratch` is for.
+    cached: u64,
 }
 
 impl GivenCosts {
@@ -140,7 +141,7 @@ impl GivenCosts {
         let base: Vec<(u64, u64)> = stations.iter().map(|(_, transit, occupancy)| (*transit, *occupancy)).collect();
         let scratch = PassTimes::new(&base, 0);
         let stations = stations.into_iter().map(|(kind, _, _)| kind).collect();
-        Self { stations, base, per_token, scratch, cached: (1, true) }
+        Self { stations, base, per_token, scratch, cached: 1 }
     }
 
     /// So many slots on one wafer, each with the same time.
@@ -149,15 +150,13 @@ impl GivenCosts {
     }
 
     fn of(&mut self, tokens: u64) -> &PassTimes {
-        if self.cached != (tokens, true) {
-            let scale = 1024 + tokens.saturating_sub(1) * self.per_token;
-            let scaled: Vec<(u64, u64)> = self
-                .base
-                .iter()
-                .map(|(transit, occupancy)| (transit * scale / 1024, occupancy * scale / 1024))
-                .collect();
+        if self.cached != tokens {
+            let scale = tokens.saturating_sub(1).saturating_mul(self.per_token).saturating_add(1024);
+            let scaled = |time: u64| time.saturating_mul(scale) / 1024;
+            let scaled: Vec<(u64, u64)> =
+                self.base.iter().map(|(transit, occupancy)| (scaled(*transit), scaled(*occupancy))).collect();
             self.scratch = PassTimes::new(&scaled, 0);
-            self.cached = (tokens, true);
+            self.cached = tokens;
         }
         &self.scratch
     }

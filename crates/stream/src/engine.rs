@@ -18,7 +18,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::admission::Admission;
 use crate::costs::{Costs, Way};
 use crate::event_queue::EventQueue;
-use crate::experts::ExpertSource;
+use crate::experts::ExpertDelay;
 use crate::kv::Ledger;
 use crate::line::{Kind, Line, Waits};
 use crate::load::Load;
@@ -51,7 +51,7 @@ pub struct Service<'s> {
     /// Most tokens of a request, prompt and answer.
     pub longest: u32,
     /// Who wants which experts, where not the expected load counts.
-    pub experts: Option<Box<dyn ExpertSource + 's>>,
+    pub experts: Option<Box<dyn ExpertDelay + 's>>,
 }
 
 /// Memory of the host for blocks that have lost their place.

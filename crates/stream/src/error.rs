@@ -38,7 +38,7 @@ pub enum StreamError {
         allowed: String,
     },
     /// Times are beyond what a run can count.
-    #[error("a pass through the pipeline takes {seconds} s: a wafer parameter is too extreme; allowed: at most 1000 s")]
+    #[error("a pass through the pipeline takes {seconds} s: a wafer parameter is too extreme; allowed: at most 100 s")]
     TooSlow {
         /// How long.
         seconds: f64,

@@ -45,7 +45,7 @@
 //! let outcome = machine.run(&mut Nobody, |_| {});
 //! let speed = outcome.user_speed.expect("answers ended").p50;
 //! println!("{speed:.0} tok/s for the median request, {:.0} in all", outcome.tokens_per_second.mean);
-//! assert!(outcome.totals.finished > 100);
+//! assert!(outcome.totals.finished > 10);
 //! # Ok::<(), wafersim_stream::StreamError>(())
 //! ```
 

@@ -98,17 +98,17 @@ impl Line {
                 }
             }
             *last = kind;
-            *busy += occupancy;
-            *free = start + occupancy;
-            at = start + transit;
+            *busy = busy.saturating_add(*occupancy);
+            *free = start.saturating_add(*occupancy);
+            at = start.saturating_add(*transit);
         }
         self.passes += 1;
-        self.entry_free = now.0 + times.slowest;
+        self.entry_free = now.0.saturating_add(times.slowest);
         if kind == Kind::Prefill {
             self.held += self.hold.1 - self.hold.0;
             self.hold = (now.0, self.entry_free);
         }
-        (Time(at + times.tail), waits)
+        (Time(at.saturating_add(times.tail)), waits)
     }
 
     /// For how long the entry has been held by chunks of prompts, up to `now`.

@@ -11,7 +11,7 @@ use crate::admission::{Admission, Growing, Whole};
 use crate::closed_form::{ClosedForm, prompt_times};
 use crate::engine::{Engine, HostMemory, Length, Progress, Service};
 use crate::error::StreamError;
-use crate::experts::{ExpertSource, Sampled};
+use crate::experts::{ExpertDelay, ExpertTimes, Popularity};
 use crate::kv::Ledger;
 use crate::load::{ClosedLoop, Load, OpenLoop, Replay, Sessions};
 use crate::observer::Observer;
@@ -63,8 +63,8 @@ pub struct MachineSummary {
     pub closed_form_full: f64,
 }
 
-/// A pass longer than this is no answer but a mistake: 1000 s.
-const LONGEST_PASS: f64 = 1000.0;
+/// A pass longer than this is no answer but a mistake: 100 s.
+const LONGEST_PASS: f64 = 100.0;
 /// Smallest chunk that is tried, where larger ones fit.
 const SMALLEST_CHUNK: u64 = 64;
 
@@ -186,9 +186,12 @@ impl Machine {
             AdmissionKind::Whole => Box::new(Whole),
             AdmissionKind::Growing => Box::new(Growing),
         };
-        let experts: Option<Box<dyn ExpertSource + '_>> = match scenario.experts {
+        let experts: Option<Box<dyn ExpertDelay + '_>> = match scenario.experts {
             ExpertKind::Expected => None,
-            ExpertKind::Sampled => Some(Box::new(Sampled::new(&self.pipeline, scenario.seed))),
+            ExpertKind::Sampled => {
+                let source = Popularity::new(scenario.machine.routing, scenario.seed);
+                Some(Box::new(ExpertTimes::new(&self.pipeline, Box::new(source))))
+            }
         };
         let speculation = scenario.machine.speculation;
         Service {

@@ -13,7 +13,8 @@ enum Event {
     Free { station: u32 },
 }
 
-/// When each pass is through. `passes` are (entry time, index into `times`), in order of entry time.
+/// When each pass is through, and how many events that took. `passes` are (entry time, index into `times`), in order of entry
+/// time; a pass without times is through at once.
 pub fn exits(passes: &[(Time, usize)], times: &[PassTimes]) -> (Vec<Time>, u64) {
     let stations = times.first().map_or(0, |pass| pass.transit.len());
     let mut queue = EventQueue::default();
@@ -21,14 +22,16 @@ pub fn exits(passes: &[(Time, usize)], times: &[PassTimes]) -> (Vec<Time>, u64) 
     let mut is_busy = vec![false; stations];
     let mut exits = vec![Time::ZERO; passes.len()];
     let mut entries = passes.iter().enumerate().peekable();
-    let of = |pass: u32| &times[passes[pass as usize].1];
+    let nothing = PassTimes::default();
+    let of = |pass: u32| passes.get(pass as usize).and_then(|(_, which)| times.get(*which)).unwrap_or(&nothing);
+    let at = |times: &[u64], station: usize| Time(times.get(station).copied().unwrap_or(0));
     loop {
         // Entries are fed in one by one, so that only live events are in the queue.
-        while let Some((index, (at, _))) = entries.peek() {
-            if queue.next_at().is_some_and(|next| next < *at) {
+        while let Some((index, (entry, _))) = entries.peek() {
+            if queue.next_at().is_some_and(|next| next < *entry) {
                 break;
             }
-            queue.push(*at, Event::Arrives { pass: *index as u32, station: 0 });
+            queue.push(*entry, Event::Arrives { pass: *index as u32, station: 0 });
             entries.next();
         }
         let Some((now, event)) = queue.pop() else { return (exits, queue.pushed()) };
@@ -52,8 +55,8 @@ pub fn exits(passes: &[(Time, usize)], times: &[PassTimes]) -> (Vec<Time>, u64) 
         }
         if let Some(pass) = waiting[here].pop_front() {
             is_busy[here] = true;
-            queue.push(now + Time(of(pass).transit[here]), Event::Arrives { pass, station: station + 1 });
-            queue.push(now + Time(of(pass).occupancy[here]), Event::Free { station });
+            queue.push(now + at(&of(pass).transit, here), Event::Arrives { pass, station: station + 1 });
+            queue.push(now + at(&of(pass).occupancy, here), Event::Free { station });
         }
     }
 }

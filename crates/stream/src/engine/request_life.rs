@@ -26,10 +26,11 @@ impl<C: Costs, L: Load + ?Sized, O: Observer> Engine<'_, C, L, O> {
         }
     }
 
-    fn place(&mut self, request: Request) -> u32 {
+    fn place(&mut self, mut request: Request) -> u32 {
+        (request.prompt, request.output) = (request.prompt.max(1), request.output.max(1));
         let arrived = request.arrival.max(self.now);
         let active = Active {
-            target: request.prompt.max(1),
+            target: request.prompt,
             number: 0,
             is_inside: false,
             filled: 0,

@@ -50,7 +50,7 @@ pub enum AdmissionKind {
 pub enum ExpertKind {
     /// The expected load of the closed form.
     Expected,
-    /// Drawn for every token: [`crate::experts::Sampled`].
+    /// Drawn for every token: [`crate::experts::Popularity`].
     Sampled,
 }
 
