@@ -21,6 +21,7 @@ use crate::candidates::candidates;
 use crate::decode::{DecodePrograms, DecodeTiming};
 use crate::error::AnswerError;
 use crate::prefill::PromptPrograms;
+use crate::provenance::Provenance;
 use crate::question::Question;
 use crate::run::check_colors;
 use crate::stage::{LayerReading, StageTimes, region_hop};
@@ -188,6 +189,11 @@ impl Pipeline {
     /// The question.
     pub const fn question(&self) -> &Question {
         &self.question
+    }
+
+    /// Where times come from; what is above the closed form adds its own name, seed and inputs.
+    pub fn provenance(&self) -> Provenance {
+        Provenance::new(&self.question)
     }
 
     /// The placement.

@@ -31,6 +31,7 @@ pub fn text(point: &Point) -> String {
     page.push_str(&heading("Use"));
     page.push_str(&uses(outcome));
     page.push_str(&labelled("checks", &checks(outcome)));
+    page.push_str(&made_by(point));
     page
 }
 
@@ -207,6 +208,15 @@ fn station(station: StationKind) -> String {
     }
 }
 
+fn made_by(point: &Point) -> String {
+    let from = &point.provenance;
+    let seed = from.seed.map_or_else(String::new, |seed| format!(", seed {seed}"));
+    labelled(
+        "made by",
+        &format!("wafersim {}, fidelity {}, input {}{seed}", from.version, from.fidelity, from.input_hash),
+    )
+}
+
 fn checks(outcome: &Outcome) -> String {
     format!(
         "Little's law within {}; {} tokens asked, {} produced, {} still owed",
@@ -299,6 +309,8 @@ type Field = (&'static str, fn(&Point) -> String);
 
 const FIELDS: &[Field] = &[
     ("value", |point| point.value.clone()),
+    ("input_hash", |point| point.provenance.input_hash.clone()),
+    ("seed", |point| point.scenario.seed.to_string()),
     ("model", |point| point.machine.model.clone()),
     ("wafer", |point| point.machine.wafer.clone()),
     ("wafers", |point| point.machine.wafers.to_string()),

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 use serde::Serialize;
-use wafersim_answer::{Pipeline, Question};
+use wafersim_answer::{Pipeline, Provenance, Question};
 use wafersim_spec::model::Reach;
 use wafersim_spec::scenario::{CONTEXT_BEYOND_POSITIONS, WaferCount};
 use wafersim_spec::wafer::{Key, RateSet};
@@ -14,7 +14,7 @@ use crate::error::StreamError;
 use crate::experts::{ExpertDelay, ExpertTimes, Popularity};
 use crate::kv::Ledger;
 use crate::load::{ClosedLoop, Load, OpenLoop, Replay, Sessions};
-use crate::observer::Observer;
+use crate::observer::{Nobody, Observer};
 use crate::policy::{Chunked, DecodeFirst, FirstCome, Policy, PrefillFirst};
 use crate::request::{BLOCK, Request};
 use crate::result::Outcome;
@@ -144,6 +144,40 @@ impl Machine {
         }
     }
 
+    /// Where what a run says comes from. The hash is of model, wafer, scenario (without the name of its trace) and trace.
+    pub fn provenance(&self) -> Provenance {
+        let mut scenario = self.scenario.clone();
+        if let LoadScenario::Trace(trace) = &mut scenario.load {
+            trace.file.clear();
+        }
+        let from = self.pipeline.provenance();
+        let mut hash = Fnv::default();
+        hash.add(from.input_hash.as_bytes());
+        // Field order of the structs is fixed, so equal inputs give equal text.
+        hash.add(serde_json::to_string(&scenario).unwrap_or_default().as_bytes());
+        for request in &self.trace {
+            hash.add(&request.arrival.0.to_le_bytes());
+            hash.add(&request.prompt.to_le_bytes());
+            hash.add(&request.output.to_le_bytes());
+            let blocks = (0..request.prompt / BLOCK).map_while(|index| request.content.block(index));
+            blocks.for_each(|block| hash.add(&block.to_le_bytes()));
+        }
+        let input_hash = format!("{:016x}", hash.0);
+        Provenance { input_hash, fidelity: "stream", seed: Some(self.scenario.seed), ..from }
+    }
+
+    /// One machine's run as a point of a sweep, or alone.
+    pub fn point(&self, value: &str, report: impl FnMut(Progress)) -> Point {
+        let outcome = self.run(&mut Nobody, report);
+        Point {
+            value: value.to_owned(),
+            provenance: self.provenance(),
+            scenario: self.scenario.clone(),
+            machine: self.summary(),
+            outcome,
+        }
+    }
+
     /// The pipeline.
     pub const fn pipeline(&self) -> &Pipeline {
         &self.pipeline
@@ -240,11 +274,30 @@ fn fastest_chunk(pipeline: &Pipeline) -> u32 {
     }
 }
 
+/// FNV-1a, 64 bit.
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Fnv {
+    fn add(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    }
+}
+
 /// A point of a sweep.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Point {
     /// The value of the setting, as written; empty where nothing was swept.
     pub value: String,
+    /// Where it comes from.
+    pub provenance: Provenance,
+    /// What was run.
+    pub scenario: StreamScenario,
     /// The machine.
     pub machine: MachineSummary,
     /// What came out.
@@ -256,9 +309,9 @@ pub fn sweep(machines: &[(String, Machine)], done: impl Fn() + Sync) -> Vec<Poin
     machines
         .par_iter()
         .map(|(value, machine)| {
-            let outcome = machine.run(&mut crate::observer::Nobody, |_| {});
+            let point = machine.point(value, |_| {});
             done();
-            Point { value: value.clone(), machine: machine.summary(), outcome }
+            point
         })
         .collect()
 }

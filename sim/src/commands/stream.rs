@@ -6,8 +6,7 @@ use clap::{Args, ValueEnum};
 use wafersim::report;
 use wafersim::report::number::{duration, whole};
 use wafersim::stream::engine::Progress as RunProgress;
-use wafersim::stream::observer::Nobody;
-use wafersim::stream::run::{Machine, Point, sweep};
+use wafersim::stream::run::{Machine, sweep};
 use wafersim::stream::scenario::{LoadScenario, StreamFile, StreamScenario};
 
 use crate::failure::Failure;
@@ -62,8 +61,7 @@ pub fn execute(flags: &StreamFlags) -> Result<(), Failure> {
     let Some(swept) = &flags.sweep else {
         let machine = machine(file.check(&source)?)?;
         let mut seldom = Seldom::start();
-        let outcome = machine.run(&mut Nobody, |progress| tell(&mut seldom, &progress));
-        let point = Point { value: String::new(), machine: machine.summary(), outcome };
+        let point = machine.point("", |progress| tell(&mut seldom, &progress));
         return destination.write(&match flags.format {
             Format::Text => report::stream::text(&point),
             Format::Json => report::stream::json(&point)?,

@@ -9,7 +9,7 @@ use crate::request::{Content, Request};
 use crate::time::Time;
 
 /// Settings of a closed loop.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct ClosedSettings {
     /// Users.
     pub users: u32,

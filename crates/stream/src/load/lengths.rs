@@ -4,7 +4,7 @@ use rand::Rng;
 use rand_distr::{Distribution, LogNormal};
 
 /// A length in tokens: always the same, or lognormal around a median.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct Lengths {
     /// The median.
     pub median: u32,

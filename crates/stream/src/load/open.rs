@@ -10,7 +10,7 @@ use crate::request::{Content, Request};
 use crate::time::Time;
 
 /// Settings of an open loop.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct OpenSettings {
     /// Requests a second.
     pub rate: f64,

@@ -19,7 +19,7 @@ use crate::request::{Content, Request};
 use crate::time::Time;
 
 /// Settings of coding agents.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct SessionSettings {
     /// Agents.
     pub agents: u32,

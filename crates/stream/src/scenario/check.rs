@@ -10,7 +10,7 @@ use crate::load::{ClosedSettings, Lengths, OpenSettings, SessionSettings};
 use crate::trace::Format;
 
 /// A checked scenario.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct StreamScenario {
     /// The machine, and the longest request.
     pub machine: Scenario,
@@ -49,7 +49,8 @@ pub struct StreamScenario {
 }
 
 /// Who asks.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LoadScenario {
     /// Users who wait for their answers.
     Closed(ClosedSettings),
@@ -62,7 +63,7 @@ pub enum LoadScenario {
 }
 
 /// A recorded trace.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct TraceScenario {
     /// Its file.
     pub file: String,
