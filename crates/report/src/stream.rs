@@ -29,7 +29,7 @@ pub fn text(point: &Point) -> String {
     page.push_str(&heading("How many"));
     page.push_str(&queues(outcome));
     page.push_str(&heading("Use"));
-    page.push_str(&uses(outcome));
+    page.push_str(&uses(machine, outcome));
     page.push_str(&labelled("checks", &checks(outcome)));
     page.push_str(&made_by(point));
     page
@@ -166,7 +166,7 @@ fn queues(outcome: &Outcome) -> String {
     grid.text()
 }
 
-fn uses(outcome: &Outcome) -> String {
+fn uses(machine: &MachineSummary, outcome: &Outcome) -> String {
     let busiest = |link: bool| {
         let of = outcome.stations.iter().filter(|station| station.station.is_link() == link);
         of.fold(None::<&StationUse>, |best, here| match best {
@@ -175,7 +175,10 @@ fn uses(outcome: &Outcome) -> String {
         })
     };
     let named = |found: Option<&StationUse>| {
-        found.map_or_else(|| NOTHING.to_owned(), |found| format!("{} {}", station(found.station), share(found.busy)))
+        found.map_or_else(
+            || NOTHING.to_owned(),
+            |found| format!("{} {}", station(machine, found.station), share(found.busy)),
+        )
     };
     let wafers: Vec<String> = outcome.wafers.iter().map(|busy| share(*busy)).collect();
     let (kv, totals) = (&outcome.kv, &outcome.totals);
@@ -200,9 +203,12 @@ fn uses(outcome: &Outcome) -> String {
     text
 }
 
-fn station(station: StationKind) -> String {
+fn station(machine: &MachineSummary, station: StationKind) -> String {
     match station {
-        StationKind::Slot { slot, wafer } => format!("slot {slot} on wafer {wafer}"),
+        StationKind::Slot { slot, wafer } => {
+            let holds = machine.slots_hold.get(slot as usize).map_or("", String::as_str);
+            format!("slot {slot} ({holds}) on wafer {wafer}")
+        }
         StationKind::Link { wafer } => format!("wafer {wafer} to {}", wafer + 1),
         StationKind::Return => "the way back".into(),
     }

@@ -45,6 +45,8 @@ pub struct MachineSummary {
     pub profile: String,
     /// Slots of the pipeline.
     pub slots: usize,
+    /// What each slot holds: layers, parts of the tables.
+    pub slots_hold: Vec<String>,
     /// Users of a decoding pass at most.
     pub micro_batch: u64,
     /// Tokens of a chunk of a prompt at most.
@@ -133,6 +135,7 @@ impl Machine {
             wafers: pipeline.placement().wafers_used,
             profile: question.scenario.profile.to_string(),
             slots: pipeline.placement().slots.len(),
+            slots_hold: pipeline.placement().slots.iter().map(|slot| holds(&slot.items)).collect(),
             micro_batch: pipeline.micro_batch(),
             chunk: self.chunk,
             longest: question.scenario.context,
@@ -250,6 +253,14 @@ impl Machine {
             blocks: (self.scenario.host_memory_gb * 1e9 / bytes) as u64,
             block_time: Time::from_seconds(bytes / (bandwidth * 1e9)),
         }
+    }
+}
+
+fn holds<T: ToString>(items: &[T]) -> String {
+    match items {
+        [] => "nothing".into(),
+        [only] => only.to_string(),
+        [first, .., last] => format!("{} to {}", first.to_string(), last.to_string()),
     }
 }
 

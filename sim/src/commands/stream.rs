@@ -76,7 +76,11 @@ pub fn execute(flags: &StreamFlags) -> Result<(), Failure> {
     let mut machines = Vec::with_capacity(values.len());
     for value in values {
         let scenario = file.with("--sweep", path, value)?.check(&source)?;
-        machines.push((value.to_owned(), machine(scenario)?));
+        let made = machine(scenario).map_err(|failure| {
+            let allowed = "values for which there is a machine".to_owned();
+            wrong("--sweep", format!("{path}={value}: {failure}"), allowed)
+        })?;
+        machines.push((value.to_owned(), made));
     }
     let progress = Progress::start(machines.len() as u64);
     let points = sweep(&machines, || progress.advance());

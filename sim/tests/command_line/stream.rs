@@ -119,6 +119,12 @@ fn wrong_input_is_refused_with_its_place() {
         ("", "--set load.users.x=3", &["'users' is no table", "load.users.x"]),
         ("", "--set load.users=many", &["load.users=many", "many"]),
         ("", "--sweep load.users=1,x", &["load.users=x"]),
+        ("", "--sweep machine.wafers=1,2,x", &["--sweep machine.wafers=x", "auto"]),
+        (
+            "[machine]\nmodel = \"qwen3-8b\"",
+            "--sweep machine.users=1,100000",
+            &["machine.users=100000", "hold the model"],
+        ),
         ("", "--sweep =1", &["--sweep"]),
         ("", "--out no/where/x", &["--out"]),
     ];
