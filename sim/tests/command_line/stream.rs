@@ -123,7 +123,7 @@ fn wrong_input_is_refused_with_its_place() {
         (
             "[machine]\nmodel = \"qwen3-8b\"",
             "--sweep machine.users=1,100000",
-            &["machine.users=100000", "hold the model"],
+            &["machine.users=100000", "no number of wafers would do"],
         ),
         ("", "--sweep =1", &["--sweep"]),
         ("", "--out no/where/x", &["--out"]),
