@@ -17,6 +17,7 @@
 //! | [`kernels`] | the kernels: functions that return programs |
 //! | [`cost`] | programs read in closed form: cycles by cause |
 //! | [`answer`] | verdicts, plans, validation |
+//! | [`stream`] | many users on one machine: discrete events over the closed form |
 //! | [`report`] | answers as text, Markdown, CSV, JSON |
 //!
 //! The program `simctl` is a thin shell around this crate. What follows is a tutorial; every example runs as a test.
