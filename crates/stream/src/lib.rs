@@ -14,7 +14,7 @@
 //! | [`scenario`], [`trace`] | what a user gave, checked |
 //! | [`run`] | a scenario put together; sweeps, the knee |
 //! | [`engine`] | the life of requests, event by event |
-//! | [`line`] | the stations: a pass's whole way, worked out when it enters |
+//! | [`mod@line`] | the stations: a pass's whole way, worked out when it enters |
 //! | [`stepwise`] | the same with an event for each station: to hold the line against |
 //! | [`costs`], [`closed_form`] | what a pass takes at each station |
 //! | [`experts`] | which experts tokens want |
