@@ -9,6 +9,7 @@ use crate::commands::models::ModelsFlags;
 use crate::commands::plan::PlanFlags;
 use crate::commands::run::RunFlags;
 use crate::commands::settings::SettingsFlags;
+use crate::commands::stream::StreamFlags;
 use crate::commands::traffic::TrafficFlags;
 use crate::commands::validate::ValidateFlags;
 use crate::commands::values::ValuesFlags;
@@ -35,6 +36,8 @@ pub enum Command {
     Run(RunFlags),
     /// Answer a table of questions: users x context x wafers x precisions x profiles x placements.
     Plan(PlanFlags),
+    /// Run a load against a machine: users, queues, speeds, and where the time goes.
+    Stream(StreamFlags),
     /// Predict every row of a table of measurements, and show the errors.
     Validate(ValidateFlags),
     /// Compute a checkpoint with real numbers as it is placed, and compare with a reference.

@@ -7,6 +7,7 @@ pub mod models;
 pub mod plan;
 pub mod run;
 pub mod settings;
+pub mod stream;
 pub mod traffic;
 pub mod validate;
 pub mod values;
@@ -20,6 +21,7 @@ pub fn execute(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run(flags) => run::execute(&flags),
         Command::Plan(flags) => plan::execute(&flags),
+        Command::Stream(flags) => stream::execute(&flags),
         Command::Validate(flags) => validate::execute(&flags),
         Command::Values(flags) => values::execute(&flags),
         Command::Crosscheck(flags) => crosscheck::execute(&flags),

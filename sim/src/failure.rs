@@ -7,6 +7,7 @@ use wafersim::fabric::packet::TrafficError;
 use wafersim::graph::GraphError;
 use wafersim::report::ReportError;
 use wafersim::spec::SpecError;
+use wafersim::stream::StreamError;
 use wafersim::values::ValuesError;
 
 /// Why the program stops. The text names the flag, file or field, what is there, and what is allowed.
@@ -33,6 +34,9 @@ pub enum Failure {
     /// A comparison has failed; the table says where.
     #[error("a tensor is out of its tolerance")]
     OutOfTolerance,
+    /// The run cannot be made.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
     /// The value of a flag is wrong.
     #[error("{flag}: {problem}; allowed: {allowed}")]
     Flag {
@@ -92,6 +96,7 @@ impl Failure {
             | Self::Graph(_)
             | Self::Traffic(_)
             | Self::Values(_)
+            | Self::Stream(_)
             | Self::Flag { .. }
             | Self::OutFile { .. }
             | Self::OutFolder { .. } => 2,

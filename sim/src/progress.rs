@@ -105,6 +105,30 @@ impl Runs {
     }
 }
 
+/// Says when it is time for a line about a long run.
+#[derive(Debug)]
+pub struct Seldom {
+    start: Instant,
+    last_line: Instant,
+}
+
+impl Seldom {
+    /// Starts the clock.
+    pub fn start() -> Self {
+        let start = Instant::now();
+        Self { start, last_line: start }
+    }
+
+    /// The seconds since the start, where it is time.
+    pub fn now(&mut self) -> Option<f64> {
+        if self.last_line.elapsed() < LONG {
+            return None;
+        }
+        self.last_line = Instant::now();
+        Some(self.start.elapsed().as_secs_f64())
+    }
+}
+
 /// The progress of a run over many points.
 #[derive(Debug)]
 pub struct Progress {

@@ -11,6 +11,7 @@ pub mod crosscheck;
 mod decode;
 mod error;
 pub mod fabric;
+pub mod pipeline;
 pub mod plan;
 mod prefill;
 mod provenance;
@@ -24,6 +25,7 @@ mod written;
 
 pub use decode::{DecodeTiming, Pace};
 pub use error::AnswerError;
+pub use pipeline::Pipeline;
 pub use provenance::{KnownError, Provenance};
 pub use question::Question;
 pub use run::{

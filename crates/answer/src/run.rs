@@ -363,7 +363,7 @@ pub(crate) fn base_answer(
     Ok((answer, placement.clone()))
 }
 
-fn check_colors(question: &Question, needed: u32) -> Result<(), AnswerError> {
+pub(crate) fn check_colors(question: &Question, needed: u32) -> Result<(), AnswerError> {
     let available = question.wafer.figure(Key::Colors).value as u32;
     if needed <= available {
         return Ok(());

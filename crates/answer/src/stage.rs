@@ -54,12 +54,12 @@ impl LayerReading {
         }
     }
 
-    fn fastest(&self, variants: &Variants) -> ProgramCost {
+    pub(crate) fn fastest(&self, variants: &Variants) -> ProgramCost {
         self.fastest_program(variants).1
     }
 
     /// One way over a link between neighbouring wafers, with `bytes` of activations.
-    fn link(&self, bytes: f64) -> Cost {
+    pub(crate) fn link(&self, bytes: f64) -> Cost {
         let seconds = self.link_latency_us * 1e-6 + bytes / (self.link_gigabytes * 1e9);
         Cost::of(Cause::Link, Cycles::from_seconds(seconds, self.clock).0)
     }
@@ -187,7 +187,7 @@ fn stage_name(index: usize, items: &[Item]) -> String {
 
 /// The way of the residual stream from one region to the next: a scatter or gather along the way. On one wafer from
 /// corner to corner; to another wafer across the rest of this one and the start of the next, at most one side of each.
-fn region_hop(
+pub(crate) fn region_hop(
     question: &Question,
     from: &wafersim_place::Rectangle,
     to: &wafersim_place::Rectangle,

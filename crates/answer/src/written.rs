@@ -69,6 +69,17 @@ pub fn is_hypothetical(profile: Profile) -> bool {
 impl Written {
     /// Writes the programs that the readings of `profiles` need.
     pub fn new(question: &Question, placement: &Placement, flow: Flow, profiles: &[Profile]) -> Self {
+        Self::with_experts(question, placement, flow, profiles, None)
+    }
+
+    /// The same, with a given load of the routed experts in place of the expected one.
+    pub fn with_experts(
+        question: &Question,
+        placement: &Placement,
+        flow: Flow,
+        profiles: &[Profile],
+        experts: Option<ExpertLoad>,
+    ) -> Self {
         let both = profiles.iter().copied().any(is_hypothetical);
         let variants = |write: &dyn Fn(Options) -> Program| Variants {
             published: write(Options::PUBLISHED),
@@ -76,7 +87,7 @@ impl Written {
         };
         Self {
             flow,
-            layouts: placement.layouts.iter().map(|layout| variants(&layer(question, layout, flow))).collect(),
+            layouts: placement.layouts.iter().map(|layout| variants(&layer(question, layout, flow, experts))).collect(),
             tables: placement.tables.iter().map(|placed| variants(&table(question, placed, flow))).collect(),
         }
     }
@@ -111,7 +122,12 @@ fn layer_load(layout: &LayerLayout, tokens: u64, routing: Routing) -> ExpertLoad
 }
 
 /// Writes one layer in its region.
-fn layer<'a>(question: &'a Question, layout: &'a LayerLayout, flow: Flow) -> impl Fn(Options) -> Program + 'a {
+fn layer<'a>(
+    question: &'a Question,
+    layout: &'a LayerLayout,
+    flow: Flow,
+    experts: Option<ExpertLoad>,
+) -> impl Fn(Options) -> Program + 'a {
     let scenario = &question.scenario;
     let (tokens, context) = match flow {
         Flow::Decode { tokens, context } => (tokens, context),
@@ -123,7 +139,8 @@ fn layer<'a>(question: &'a Question, layout: &'a LayerLayout, flow: Flow) -> imp
         dimension_split: layout.kv.dimension_split,
         sequence_split: layout.kv.sequence_split,
     };
-    let load = layer_load(layout, tokens, scenario.routing);
+    let expected = || layer_load(layout, tokens, scenario.routing);
+    let load = experts.filter(|_| layout.experts.is_some()).unwrap_or_else(expected);
     move |options| {
         let shape = LayerShape {
             layer: &layout.layer,

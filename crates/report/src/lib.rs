@@ -14,6 +14,7 @@
 //! | [`crosscheck`] | closed form against fabric |
 //! | [`picture`], [`timeline`] | what ran on the fabric: heat maps, a Perfetto trace |
 //! | [`traffic`] | packet traffic on a mesh |
+//! | [`stream`] | users, queues and speeds of a run under load |
 //! | [`wafer`], [`model`], [`setting`] | what can be named and set: reference tables |
 //! | [`number`] | figures for people |
 
@@ -29,6 +30,7 @@ mod paragraph;
 pub mod picture;
 pub mod plan;
 pub mod setting;
+pub mod stream;
 pub mod timeline;
 pub mod traffic;
 pub mod validation;

@@ -21,6 +21,7 @@
 //! | [`report`] | answers as text, Markdown, CSV, JSON, pictures, timelines |
 //! | [`picture`] | heat maps as PNG |
 //! | [`timeline`] | Perfetto traces |
+//! | [`stream`] | many users on one machine: discrete events over the closed form |
 //!
 //! The program `simctl` is a thin shell around this crate. What follows is a tutorial; every example runs as a test.
 //!
@@ -115,6 +116,7 @@ pub use wafersim_place as place;
 pub use wafersim_program as program;
 pub use wafersim_report as report;
 pub use wafersim_spec as spec;
+pub use wafersim_stream as stream;
 pub use wafersim_timeline as timeline;
 pub use wafersim_values as values;
 

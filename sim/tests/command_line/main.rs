@@ -6,6 +6,7 @@ mod plan;
 mod reference;
 mod run;
 mod scenarios;
+mod stream;
 mod streams;
 mod surface;
 mod traffic;

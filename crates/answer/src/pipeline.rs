@@ -1,0 +1,413 @@
+//! A placement as a line of stations that passes go through: what a discrete-event engine above needs of the closed form.
+//!
+//! A *station* is a slot or a link between wafers; it serves one pass after the other. A *pass* is a micro-batch of decoding
+//! tokens or a chunk of a prompt. Each station has two times for a pass: its *transit*, after which the pass is at the next
+//! station, and its *occupancy*, after which it takes the next pass. They differ where the closed form says so: parts
+//! of a table work at the same time, so a token does not wait for its second part, but the slot is busy with it; a link is
+//! busy while bytes enter it, and they arrive its latency later. The transits of a pass add up to the latency of
+//! [`crate::StageTimes`], and the largest occupancy of a slot is its slowest stage (`tests/pipeline.rs`).
+//!
+//! This module owns no load, no queue and no clock.
+
+use serde::Serialize;
+use wafersim_cost::ProgramCost;
+use wafersim_kernels::feed_forward::ExpertLoad;
+use wafersim_place::{Item, KvLayoutChoice, Placement, place};
+use wafersim_spec::model::{FeedForward, Reach};
+use wafersim_spec::scenario::ExpertPlacement;
+use wafersim_spec::{Bytes, Cycles, Hertz};
+
+use crate::candidates::candidates;
+use crate::decode::{DecodePrograms, DecodeTiming};
+use crate::error::AnswerError;
+use crate::prefill::PromptPrograms;
+use crate::provenance::Provenance;
+use crate::question::Question;
+use crate::run::check_colors;
+use crate::stage::{LayerReading, StageTimes, region_hop};
+use crate::written::{Flow, Written};
+
+/// A thing that serves one pass at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Station {
+    /// A slot, by its index in [`Placement::slots`], and the wafer that it is on.
+    Slot {
+        /// Index of the slot.
+        slot: u32,
+        /// Its wafer.
+        wafer: u32,
+    },
+    /// The link from a wafer to the next one.
+    Link {
+        /// The wafer that sends.
+        wafer: u32,
+    },
+    /// The way of chosen tokens from the last wafer to the first.
+    Return,
+}
+
+/// What a station takes for a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct StationTime {
+    /// Until the pass is at the next station.
+    pub transit: Cycles,
+    /// Until the station takes the next pass; never shorter than what keeps passes in order.
+    pub occupancy: Cycles,
+}
+
+/// What all stations take for a pass.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PassTimes {
+    /// By station, in order.
+    pub stations: Vec<StationTime>,
+    /// From the last station to the end, where the pass is a train of tokens that leave one after the other.
+    pub tail: Cycles,
+}
+
+impl PassTimes {
+    /// One pass through an empty pipeline.
+    pub fn latency(&self) -> Cycles {
+        self.stations.iter().map(|station| station.transit).sum::<Cycles>() + self.tail
+    }
+
+    /// The longest occupancy.
+    pub fn slowest(&self) -> Cycles {
+        self.stations.iter().fold(Cycles::ZERO, |slowest, station| slowest.max(station.occupancy))
+    }
+}
+
+/// Room for keys and values in the slots, in the bytes of one processing element.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct KvRoom {
+    /// The different ways that layers look back; tokens are counted for each.
+    #[serde(skip)]
+    pub reaches: Vec<Reach>,
+    /// Slots with different contents.
+    pub slots: Vec<SlotRoom>,
+    /// Bytes of one token in all layers that see everything, over all processing elements.
+    pub bytes_per_token: Bytes,
+}
+
+/// Room of one slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SlotRoom {
+    /// Bytes for keys and values in its fullest processing element.
+    pub room: Bytes,
+    /// Its layers.
+    pub layers: Vec<LayerRoom>,
+}
+
+/// What the tokens of a layer take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct LayerRoom {
+    /// Index into [`KvRoom::reaches`].
+    pub reach: usize,
+    /// Bytes in a processing element of each token that it holds a part of.
+    pub bytes: Bytes,
+    /// Places among which tokens are shared out.
+    pub places: u64,
+}
+
+impl KvRoom {
+    /// Whether so many tokens (one count for each reach) fit every slot.
+    pub fn holds(&self, tokens: &[u64]) -> bool {
+        self.slots.iter().all(|slot| {
+            let used = slot.layers.iter().map(|layer| {
+                let here = tokens.get(layer.reach).copied().unwrap_or(0).div_ceil(layer.places.max(1));
+                layer.bytes * here
+            });
+            used.sum::<Bytes>() <= slot.room
+        })
+    }
+
+    /// Most tokens of every reach at once, where all see everything: the capacity of the pipeline.
+    pub fn tokens(&self) -> u64 {
+        let (mut low, mut high) = (0u64, wafersim_place::UNLIMITED);
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            if self.holds(&vec![middle; self.reaches.len().max(1)]) { low = middle } else { high = middle }
+        }
+        low
+    }
+}
+
+/// The routed experts of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Routed {
+    /// The layer.
+    pub layer: u64,
+    /// How many there are.
+    pub experts: u64,
+    /// How many a token uses.
+    pub top_k: u64,
+    /// Experts that share a rectangle, where they are clustered; nothing where they are spread over the region.
+    pub rectangle: Option<u64>,
+}
+
+/// A placement with the reading of one profile.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    question: Question,
+    placement: Placement,
+    reading: LayerReading,
+    stations: Vec<Station>,
+    micro_batch: u64,
+}
+
+/// Splits of a head's dimensions that are tried where the micro-batch is given.
+const DIMENSION_SPLITS: [u64; 4] = [2, 4, 8, 16];
+
+impl Pipeline {
+    /// The placement that answers a question fastest under the scenario's profile, as `simctl run` takes it; or, where a
+    /// micro-batch is given, the fastest of the KV layouts for that micro-batch.
+    ///
+    /// # Errors
+    /// Where the model does not fit, or its kernels need more colors than there are.
+    pub fn new(question: Question, micro_batch: Option<u64>) -> Result<Self, AnswerError> {
+        let profile = question.scenario.profile;
+        let reading = LayerReading::new(&question, profile);
+        let ways = match micro_batch {
+            None => candidates(&question)?.ways,
+            Some(size) => given(&question, size.clamp(1, question.scenario.users))?,
+        };
+        let timed = ways.into_iter().map(|(placement, size)| {
+            let programs = DecodePrograms::new(&question, &placement, size, &[profile]);
+            let timing = DecodeTiming::new(&question, &placement, &programs, &reading);
+            (placement, timing)
+        });
+        // The first of the fastest, as in an answer; there is at least one way.
+        let fastest = timed.reduce(|best, way| if way.1.period.0 < best.1.period.0 { way } else { best });
+        let Some((placement, timing)) = fastest else {
+            return Err(AnswerError::NotANumber { what: "the placement", value: "nothing".into() });
+        };
+        check_colors(&question, timing.times.colors)?;
+        let stations = stations(&placement);
+        Ok(Self { question, placement, reading, stations, micro_batch: timing.micro_batch })
+    }
+
+    /// The question.
+    pub const fn question(&self) -> &Question {
+        &self.question
+    }
+
+    /// Where times come from; what is above the closed form adds its own name, seed and inputs.
+    pub fn provenance(&self) -> Provenance {
+        Provenance::new(&self.question)
+    }
+
+    /// The placement.
+    pub const fn placement(&self) -> &Placement {
+        &self.placement
+    }
+
+    /// Users whose tokens may go through together: the micro-batch that the placement has buffers for.
+    pub const fn micro_batch(&self) -> u64 {
+        self.micro_batch
+    }
+
+    /// Stations in the order of a pass.
+    pub fn stations(&self) -> &[Station] {
+        &self.stations
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> Hertz {
+        self.question.clock()
+    }
+
+    /// A micro-batch of `tokens` decoding tokens, each of which sees `context` tokens. `experts` replaces the expected
+    /// load of the routed experts.
+    pub fn decode(&self, tokens: u64, context: u64, experts: Option<ExpertLoad>) -> PassTimes {
+        self.pass(Flow::Decode { tokens, context }, experts)
+    }
+
+    /// A chunk of `tokens` tokens of a prompt, after `before` tokens that are in the cache, by the prefill kernels.
+    pub fn prefill_chunk(&self, tokens: u64, before: u64) -> PassTimes {
+        self.pass(Flow::Prefill { tokens: tokens.max(1), before }, None)
+    }
+
+    /// The same chunk token by token through the decode kernels: a train of tokens that follow each other in the time of
+    /// the slowest slot. The context in the middle of the chunk counts.
+    pub fn prefill_train(&self, tokens: u64, before: u64) -> PassTimes {
+        let tokens = tokens.max(1);
+        let one = self.pass(Flow::Decode { tokens: 1, context: before + tokens.div_ceil(2) }, None);
+        let slots = one.stations.iter().zip(&self.stations);
+        let slowest = slots.filter(|(_, station)| !matches!(station, Station::Return));
+        let slowest = slowest.fold(Cycles::ZERO, |slowest, (time, _)| slowest.max(time.occupancy));
+        let train = one.stations.iter().zip(&self.stations).map(|(time, station)| match station {
+            // No token is chosen from a prompt but the last, and a chunk's way ends at the head.
+            Station::Return => StationTime::default(),
+            _ => StationTime { occupancy: time.occupancy * tokens as f64, ..*time },
+        });
+        PassTimes { stations: train.collect(), tail: slowest * (tokens - 1) as f64 }
+    }
+
+    /// One token's latency at a context: what a draft's cost is a fraction of.
+    pub fn latency(&self, context: u64) -> Cycles {
+        self.decode(1, context, None).latency()
+    }
+
+    /// Contexts at which the time of a decoding token changes, ascending, 1 first: tokens are shared out over the places of
+    /// a layer's region, and only the fullest place counts.
+    pub fn context_steps(&self, longest: u64) -> Vec<u64> {
+        let mut steps = vec![1];
+        for layout in &self.placement.layouts {
+            let places = layout.kv.token_places().max(1);
+            let reach = layout.kv.shape.reach.visible(longest);
+            steps.extend(
+                (1..).map(|index: u64| index.saturating_mul(places)).take_while(|at| *at < reach).map(|at| at + 1),
+            );
+        }
+        steps.sort_unstable();
+        steps.dedup();
+        steps
+    }
+
+    /// The largest chunk of a prompt that fits, in tokens.
+    pub fn largest_chunk(&self) -> u64 {
+        self.placement.prefill_chunk_tokens()
+    }
+
+    /// The time to first token of the closed form, for the scenario's prompt.
+    pub fn closed_form_first_token(&self) -> Cycles {
+        let programs = PromptPrograms::new(&self.question, &self.placement, &[self.question.scenario.profile]);
+        programs.time(&self.question, &self.placement, &self.reading)
+    }
+
+    /// The closed form of one pass on this placement.
+    pub fn closed_form(&self, tokens: u64, context: u64) -> StageTimes {
+        let flow = Flow::Decode { tokens, context };
+        let written = Written::new(&self.question, &self.placement, flow, &[self.question.scenario.profile]);
+        StageTimes::read(&self.question, &self.placement, &written, &self.reading)
+    }
+
+    /// Room for keys and values.
+    pub fn kv_room(&self) -> KvRoom {
+        let placement = &self.placement;
+        let cache = placement.settings.precision.kv_cache;
+        let mut reaches = Vec::new();
+        let mut bytes_per_token = Bytes::ZERO;
+        let mut slots: Vec<SlotRoom> = Vec::new();
+        for (slot, ledger) in placement.slots.iter().zip(&placement.ledger.slots) {
+            let mut layers = Vec::new();
+            for item in &slot.items {
+                let Item::Layer(layer) = item else { continue };
+                let Some(layout) = placement.layer(*layer as usize) else { continue };
+                let kv = &layout.kv;
+                let reach = reaches.iter().position(|known| *known == kv.shape.reach).unwrap_or_else(|| {
+                    reaches.push(kv.shape.reach);
+                    reaches.len() - 1
+                });
+                if kv.shape.reach == Reach::Full {
+                    bytes_per_token += cache.storage(kv.shape.elements_per_token());
+                }
+                let bytes = cache.storage(kv.elements_per_token_and_pe());
+                layers.push(LayerRoom { reach, bytes, places: kv.token_places() });
+            }
+            let room = SlotRoom { room: ledger.spare + ledger.worst_pe.kv_cache, layers };
+            if !room.layers.is_empty() && !slots.contains(&room) {
+                slots.push(room);
+            }
+        }
+        KvRoom { reaches, slots, bytes_per_token }
+    }
+
+    /// The routed experts of each layer of a slot that has such.
+    pub fn routed(&self, slot: usize) -> Vec<Routed> {
+        let items = self.placement.slots.get(slot).map_or(&[][..], |slot| &slot.items);
+        let routed = items.iter().filter_map(|item| {
+            let Item::Layer(layer) = item else { return None };
+            let layout = self.placement.layer(*layer as usize)?;
+            let (FeedForward::Moe(moe), Some(placed)) = (&layout.layer.feed_forward, &layout.experts) else {
+                return None;
+            };
+            let is_clustered = placed.placement == ExpertPlacement::Clustered;
+            Some(Routed {
+                layer: *layer,
+                experts: moe.experts,
+                top_k: moe.top_k,
+                rectangle: is_clustered.then(|| placed.most_in_a_cell().max(1)),
+            })
+        });
+        routed.collect()
+    }
+
+    fn pass(&self, flow: Flow, experts: Option<ExpertLoad>) -> PassTimes {
+        let (question, placement, reading) = (&self.question, &self.placement, &self.reading);
+        let profile = [question.scenario.profile];
+        let written = Written::with_experts(question, placement, flow, &profile, experts);
+        let tokens = flow.tokens();
+        let total = |cost: ProgramCost| cost.total().0;
+        let layouts: Vec<f64> = written.layouts.iter().map(|program| total(reading.fastest(program))).collect();
+        let tables: Vec<f64> = written.tables.iter().map(|program| total(reading.fastest(program))).collect();
+        // Only the first part of each table counts on the way of a token.
+        let first = |is_head: bool| placement.tables.iter().position(|table| table.is_head == is_head);
+        let counted = [first(false), first(true)];
+        let activations = question.scenario.precision.activations;
+        let bytes = activations.storage(question.model.hidden.saturating_mul(tokens)).0 as f64;
+        let link = |bytes: f64| StationTime {
+            transit: reading.link(bytes).total(),
+            occupancy: Cycles(reading.link(bytes).total().0 - reading.link(0.0).total().0),
+        };
+        let mut stations = Vec::with_capacity(self.stations.len());
+        for (index, slot) in placement.slots.iter().enumerate() {
+            let mut time = StationTime::default();
+            for item in &slot.items {
+                let Item::Layer(layer) = item else { continue };
+                let layer = placement.layout_index(*layer as usize).and_then(|at| layouts.get(at));
+                time.transit += Cycles(layer.copied().unwrap_or(0.0));
+            }
+            time.occupancy = time.transit;
+            for (at, (table, cost)) in placement.tables.iter().zip(&tables).enumerate() {
+                if table.slot == index {
+                    time.occupancy += Cycles(*cost);
+                    if counted.contains(&Some(at)) {
+                        time.transit += Cycles(*cost);
+                    }
+                }
+            }
+            let Some(next) = placement.slots.get(index + 1) else {
+                stations.push(time);
+                break;
+            };
+            let same = slot.wafer == next.wafer;
+            let hop = region_hop(question, &slot.region, &next.region, same, tokens, reading).total();
+            stations.push(StationTime { transit: time.transit + hop, occupancy: time.occupancy + hop });
+            if !same {
+                stations.push(link(bytes));
+            }
+        }
+        if placement.wafers_used > 1 {
+            let decodes = matches!(flow, Flow::Decode { .. });
+            stations.push(if decodes { link(4.0 * tokens as f64) } else { StationTime::default() });
+        }
+        PassTimes { stations, tail: Cycles::ZERO }
+    }
+}
+
+fn given(question: &Question, size: u64) -> Result<Vec<(Placement, u64)>, AnswerError> {
+    let tokens = size.saturating_mul(question.tokens_per_step());
+    let first = place(&question.request(question.scenario.wafers, tokens, KvLayoutChoice::Balanced))?;
+    let mut ways = vec![(first, size)];
+    for split in DIMENSION_SPLITS {
+        let request = question.request(question.scenario.wafers, tokens, KvLayoutChoice::DimensionSplit(split));
+        // What does not fit is not considered.
+        ways.extend(place(&request).ok().map(|placement| (placement, size)));
+    }
+    Ok(ways)
+}
+
+fn stations(placement: &Placement) -> Vec<Station> {
+    let mut stations = Vec::new();
+    for (index, slot) in placement.slots.iter().enumerate() {
+        stations.push(Station::Slot { slot: u32::try_from(index).unwrap_or(u32::MAX), wafer: slot.wafer });
+        if placement.slots.get(index + 1).is_some_and(|next| next.wafer != slot.wafer) {
+            stations.push(Station::Link { wafer: slot.wafer });
+        }
+    }
+    if placement.wafers_used > 1 {
+        stations.push(Station::Return);
+    }
+    stations
+}

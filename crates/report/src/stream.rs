@@ -1,0 +1,375 @@
+//! A run under load: for people, for programs, as a table.
+
+use csv::WriterBuilder;
+use serde::Serialize;
+use wafersim_stream::Outcome;
+use wafersim_stream::costs::StationKind;
+use wafersim_stream::result::{Ended, StationUse};
+use wafersim_stream::run::{MachineSummary, Point, knee};
+use wafersim_stream::statistics::{Average, Estimate, Summary};
+
+use crate::error::ReportError;
+use crate::grid::{Grid, Side};
+use crate::json::pretty;
+use crate::number::{NOTHING, duration, figure, plural, share, whole};
+use crate::paragraph::{heading, labelled};
+
+/// A run for people.
+pub fn text(point: &Point) -> String {
+    let (machine, outcome) = (&point.machine, &point.outcome);
+    let mut page = String::new();
+    page.push_str(&labelled("machine", &machine_line(machine)));
+    page.push_str(&labelled("closed form", &closed_form_line(machine)));
+    page.push_str(&labelled("run", &run_line(outcome)));
+    page.push_str(&heading("Users"));
+    page.push_str(&labelled("all users", &all_users(outcome)));
+    page.push_str(&distributions(outcome));
+    page.push_str(&heading("Where the time goes, in the mean"));
+    page.push_str(&parts(outcome));
+    page.push_str(&heading("How many"));
+    page.push_str(&queues(outcome));
+    page.push_str(&heading("Use"));
+    page.push_str(&uses(machine, outcome));
+    page.push_str(&labelled("checks", &checks(outcome)));
+    page.push_str(&made_by(point));
+    page
+}
+
+fn machine_line(machine: &MachineSummary) -> String {
+    let of =
+        if machine.wafers == machine.wafers_asked { String::new() } else { format!(" of {}", machine.wafers_asked) };
+    format!(
+        "{} on {}{of} x {}, profile {}, {} slots; micro-batches of up to {}, chunks of up to {}, requests of up to {} \
+         tokens; room for keys and values of {} tokens",
+        machine.model,
+        machine.wafers,
+        machine.wafer,
+        machine.profile,
+        machine.slots,
+        plural(machine.micro_batch, "user"),
+        plural(u64::from(machine.chunk), "token"),
+        whole(machine.longest),
+        whole(machine.kv_tokens)
+    )
+}
+
+fn closed_form_line(machine: &MachineSummary) -> String {
+    format!(
+        "one user at {} tokens: {} tok/s, first token after {}; full of micro-batches: {} tok/s",
+        whole(machine.longest),
+        figure(1.0 / machine.closed_form_per_token),
+        duration(machine.closed_form_first_token),
+        figure(machine.closed_form_full)
+    )
+}
+
+fn run_line(outcome: &Outcome) -> String {
+    let why = match outcome.ended {
+        Ended::Time => "the time is over",
+        Ended::Requests => "enough requests are finished",
+        Ended::Served => "everybody is served",
+    };
+    let totals = &outcome.totals;
+    format!(
+        "window from {} to {} ({why}); {} came, {} finished, {} inside at the end, {} refused",
+        duration(outcome.window_start.seconds()),
+        duration(outcome.window_end.seconds()),
+        plural(totals.arrived, "request"),
+        whole(totals.finished),
+        whole(totals.inside),
+        whole(totals.refused)
+    )
+}
+
+fn all_users(outcome: &Outcome) -> String {
+    format!(
+        "{} output tok/s, {} prompt tok/s computed, {} requests/s",
+        estimate(Some(outcome.tokens_per_second), figure),
+        estimate(Some(outcome.prompt_tokens_per_second), figure),
+        estimate(Some(outcome.requests_per_second), figure)
+    )
+}
+
+/// A mean with its 95 % interval.
+fn estimate(estimate: Option<Estimate>, form: fn(f64) -> String) -> String {
+    match estimate {
+        None => NOTHING.into(),
+        Some(Estimate { mean, half_width: Some(half) }) => format!("{} +- {}", form(mean), form(half)),
+        Some(Estimate { mean, half_width: None }) => form(mean),
+    }
+}
+
+fn distributions(outcome: &Outcome) -> String {
+    let titles = [("per request", Side::Left), ("mean", Side::Right), ("p5", Side::Right), ("p50", Side::Right)];
+    let more = [("p95", Side::Right), ("p99", Side::Right), ("of", Side::Right)];
+    let mut grid = Grid::new(titles.into_iter().chain(more));
+    let mut row = |name: &str, summary: Option<Summary>, mean: String, form: fn(f64) -> String| {
+        let value = |of: fn(&Summary) -> f64| summary.as_ref().map_or_else(|| NOTHING.to_owned(), |all| form(of(all)));
+        let count = whole(summary.as_ref().map_or(0, |all| all.count));
+        let quantiles = [value(|all| all.p5), value(|all| all.p50), value(|all| all.p95), value(|all| all.p99)];
+        grid.row([name.to_owned(), mean].into_iter().chain(quantiles).chain([count]));
+    };
+    row("output speed, tok/s", outcome.user_speed, estimate(outcome.user_speed_mean, figure), figure);
+    row("per output token", outcome.per_output_token, estimate(outcome.per_output_token_mean, duration), duration);
+    row("first token after", outcome.first_token, estimate(outcome.first_token_mean, duration), duration);
+    let mean = |summary: Option<Summary>| summary.map_or_else(|| NOTHING.to_owned(), |all| duration(all.mean));
+    row("between two steps", outcome.between_steps, mean(outcome.between_steps), duration);
+    row("whole answer after", outcome.whole_request, mean(outcome.whole_request), duration);
+    grid.text()
+}
+
+fn parts(outcome: &Outcome) -> String {
+    let (step, first) = (outcome.step_parts, outcome.first_token_parts);
+    let mut grid = Grid::new([("of", Side::Left), ("part", Side::Left), ("time", Side::Right), ("share", Side::Right)]);
+    let mut rows = |of: &str, parts: &[(&str, f64)]| {
+        let all: f64 = parts.iter().map(|(_, time)| time).sum();
+        for (name, time) in parts.iter().filter(|(_, time)| *time > 0.0) {
+            grid.row([of.to_owned(), (*name).to_owned(), duration(*time), share(time / all)]);
+        }
+    };
+    rows(
+        "a step",
+        &[
+            ("work for it", step.service),
+            ("its draft", step.draft),
+            ("other users' tokens in a stage", step.stage),
+            ("experts that others want", step.expert),
+            ("prompts", step.prefill),
+            ("other users' tokens on a link", step.links),
+            ("room for keys and values", step.room),
+        ],
+    );
+    rows(
+        "the first token",
+        &[
+            ("room for keys and values", first.room),
+            ("blocks from the host", first.host),
+            ("its turn", first.turn),
+            ("its prompt", first.work),
+        ],
+    );
+    if grid.is_empty() { "  nothing came out in the window\n".into() } else { grid.text() }
+}
+
+fn queues(outcome: &Outcome) -> String {
+    let queues = &outcome.queues;
+    let mut grid = Grid::new([("", Side::Left), ("mean", Side::Right), ("most", Side::Right)]);
+    let mut row = |name: &str, average: Average| {
+        grid.row([name.to_owned(), figure(average.mean), whole(average.largest)]);
+    };
+    row("users in service", queues.in_service);
+    row("waiting for room", queues.room);
+    row("prompts not all in", queues.prefill);
+    row("tokens waiting to enter", queues.entry);
+    row("passes in the line", queues.passes);
+    row("tokens of keys and values", outcome.kv.taken);
+    grid.text()
+}
+
+fn uses(machine: &MachineSummary, outcome: &Outcome) -> String {
+    let busiest = |link: bool| {
+        let of = outcome.stations.iter().filter(|station| station.station.is_link() == link);
+        of.fold(None::<&StationUse>, |best, here| match best {
+            Some(most) if most.busy >= here.busy => best,
+            _ => Some(here),
+        })
+    };
+    let named = |found: Option<&StationUse>| {
+        found.map_or_else(
+            || NOTHING.to_owned(),
+            |found| format!("{} {}", station(machine, found.station), share(found.busy)),
+        )
+    };
+    let wafers: Vec<String> = outcome.wafers.iter().map(|busy| share(*busy)).collect();
+    let (kv, totals) = (&outcome.kv, &outcome.totals);
+    let mut text = labelled("busiest slot", &named(busiest(false)));
+    text.push_str(&labelled("busiest link", &named(busiest(true))));
+    text.push_str(&labelled("wafers", &wafers.join(", ")));
+    let room = if kv.capacity == 0 { 0.0 } else { kv.taken.mean / kv.capacity as f64 };
+    text.push_str(&labelled("room", &format!("{} of {} tokens", share(room), whole(kv.capacity))));
+    let part = |tokens: u64| share(tokens as f64 / totals.prompt_tokens.max(1) as f64);
+    if totals.cached_tokens + totals.loaded_tokens > 0 {
+        let cache = format!(
+            "{} of prompt tokens on the wafers, {} from the host",
+            part(totals.cached_tokens),
+            part(totals.loaded_tokens)
+        );
+        text.push_str(&labelled("prefix cache", &cache));
+    }
+    if totals.gave_way > 0 {
+        text.push_str(&labelled("gave way", &format!("{} for want of room", plural(totals.gave_way, "time"))));
+    }
+    text.push_str(&labelled("micro-batch", &format!("{} users in the mean", figure(outcome.queues.micro_batch))));
+    text
+}
+
+fn station(machine: &MachineSummary, station: StationKind) -> String {
+    match station {
+        StationKind::Slot { slot, wafer } => {
+            let holds = machine.slots_hold.get(slot as usize).map_or("", String::as_str);
+            format!("slot {slot} ({holds}) on wafer {wafer}")
+        }
+        StationKind::Link { wafer } => format!("wafer {wafer} to {}", wafer + 1),
+        StationKind::Return => "the way back".into(),
+    }
+}
+
+fn made_by(point: &Point) -> String {
+    let from = &point.provenance;
+    let seed = from.seed.map_or_else(String::new, |seed| format!(", seed {seed}"));
+    labelled(
+        "made by",
+        &format!("wafersim {}, fidelity {}, input {}{seed}", from.version, from.fidelity, from.input_hash),
+    )
+}
+
+fn checks(outcome: &Outcome) -> String {
+    format!(
+        "Little's law within {}; {} tokens asked, {} produced, {} still owed",
+        share(outcome.little.passes.abs().max(outcome.little.requests.abs())),
+        whole(outcome.totals.asked),
+        whole(outcome.totals.produced),
+        whole(outcome.totals.owed)
+    )
+}
+
+/// A sweep for people: a line for each point, and the knee.
+pub fn sweep_text(setting: &str, points: &[Point]) -> String {
+    let numbers =
+        ["tok/s", "in all", "first", "p95", "between p99", "service", "wait", "busiest", "room", "lost most to"];
+    let side = |title: &'static str| (title, if title == "lost most to" { Side::Left } else { Side::Right });
+    let mut grid = Grid::new([(setting, Side::Right)].into_iter().chain(numbers.map(side)));
+    for point in points {
+        let outcome = &point.outcome;
+        let of = |summary: Option<Summary>, value: fn(&Summary) -> f64, form: fn(f64) -> String| {
+            summary.as_ref().map_or_else(|| NOTHING.to_owned(), |all| form(value(all)))
+        };
+        let busiest = outcome.stations.iter().map(|station| station.busy).fold(0.0, f64::max);
+        grid.row([
+            point.value.clone(),
+            of(outcome.user_speed, |all| all.p50, figure),
+            figure(outcome.tokens_per_second.mean),
+            of(outcome.first_token, |all| all.p50, duration),
+            of(outcome.first_token, |all| all.p95, duration),
+            of(outcome.between_steps, |all| all.p99, duration),
+            figure(outcome.queues.in_service.mean),
+            figure(outcome.queues.room.mean),
+            share(busiest),
+            share(outcome.kv.taken.mean / point.machine.kv_tokens.max(1) as f64),
+            largest_loss(outcome).to_owned(),
+        ]);
+    }
+    let mut page = points.first().map_or_else(String::new, |first| labelled("machine", &machine_line(&first.machine)));
+    page.push('\n');
+    page.push_str(&grid.text());
+    if let Some(at) = knee(points).and_then(|index| points.get(index)) {
+        let text = format!("at {setting} = {}: there tok/s of a user times tok/s in all is largest", at.value);
+        page.push('\n');
+        page.push_str(&labelled("knee", &text));
+    }
+    page.push_str(&labelled(
+        "columns",
+        "tok/s: median request; first, p95: time to first token; between p99: between two steps of a user; service, wait: \
+         users in service and waiting for room; busiest: station; room: taken; lost most to: where a step waits longest",
+    ));
+    page
+}
+
+fn largest_loss(outcome: &Outcome) -> &'static str {
+    let parts = outcome.step_parts;
+    let losses = [
+        ("stages", parts.stage),
+        ("experts", parts.expert),
+        ("prompts", parts.prefill),
+        ("links", parts.links),
+        ("room", parts.room),
+    ];
+    let largest = losses.into_iter().fold((NOTHING, 0.0), |best, loss| if loss.1 > best.1 { loss } else { best });
+    largest.0
+}
+
+#[derive(Serialize)]
+struct Sweep<'a> {
+    setting: &'a str,
+    knee: Option<usize>,
+    points: &'a [Point],
+}
+
+/// A run for programs.
+///
+/// # Errors
+/// None that a run can cause.
+pub fn json(point: &Point) -> Result<String, ReportError> {
+    pretty(point)
+}
+
+/// A sweep for programs.
+///
+/// # Errors
+/// None that a run can cause.
+pub fn sweep_json(setting: &str, points: &[Point]) -> Result<String, ReportError> {
+    pretty(&Sweep { setting, knee: knee(points), points })
+}
+
+type Field = (&'static str, fn(&Point) -> String);
+
+const FIELDS: &[Field] = &[
+    ("value", |point| point.value.clone()),
+    ("input_hash", |point| point.provenance.input_hash.clone()),
+    ("seed", |point| point.scenario.seed.to_string()),
+    ("model", |point| point.machine.model.clone()),
+    ("wafer", |point| point.machine.wafer.clone()),
+    ("wafers", |point| point.machine.wafers.to_string()),
+    ("profile", |point| point.machine.profile.clone()),
+    ("window_s", |point| (point.outcome.window_end - point.outcome.window_start).seconds().to_string()),
+    ("arrived", |point| point.outcome.totals.arrived.to_string()),
+    ("refused", |point| point.outcome.totals.refused.to_string()),
+    ("finished", |point| point.outcome.totals.finished.to_string()),
+    ("tokens_per_second", |point| point.outcome.tokens_per_second.mean.to_string()),
+    ("tokens_per_second_half_width", |point| optional(point.outcome.tokens_per_second.half_width)),
+    ("user_speed_p5", |point| of(point.outcome.user_speed, |all| all.p5)),
+    ("user_speed_p50", |point| of(point.outcome.user_speed, |all| all.p50)),
+    ("user_speed_p95", |point| of(point.outcome.user_speed, |all| all.p95)),
+    ("first_token_s_p50", |point| of(point.outcome.first_token, |all| all.p50)),
+    ("first_token_s_p95", |point| of(point.outcome.first_token, |all| all.p95)),
+    ("per_output_token_s_mean", |point| optional(point.outcome.per_output_token_mean.map(|mean| mean.mean))),
+    ("between_steps_s_p50", |point| of(point.outcome.between_steps, |all| all.p50)),
+    ("between_steps_s_p99", |point| of(point.outcome.between_steps, |all| all.p99)),
+    ("users_in_service", |point| point.outcome.queues.in_service.mean.to_string()),
+    ("waiting_for_room", |point| point.outcome.queues.room.mean.to_string()),
+    ("micro_batch", |point| point.outcome.queues.micro_batch.to_string()),
+    ("step_service_s", |point| point.outcome.step_parts.service.to_string()),
+    ("step_stage_s", |point| point.outcome.step_parts.stage.to_string()),
+    ("step_expert_s", |point| point.outcome.step_parts.expert.to_string()),
+    ("step_prefill_s", |point| point.outcome.step_parts.prefill.to_string()),
+    ("step_links_s", |point| point.outcome.step_parts.links.to_string()),
+    ("step_room_s", |point| point.outcome.step_parts.room.to_string()),
+    ("kv_taken_tokens", |point| point.outcome.kv.taken.mean.to_string()),
+    ("kv_capacity_tokens", |point| point.outcome.kv.capacity.to_string()),
+    ("little_passes", |point| point.outcome.little.passes.to_string()),
+    ("little_requests", |point| point.outcome.little.requests.to_string()),
+];
+
+fn of(summary: Option<Summary>, value: fn(&Summary) -> f64) -> String {
+    optional(summary.as_ref().map(value))
+}
+
+fn optional(value: Option<f64>) -> String {
+    value.map_or_else(String::new, |value| value.to_string())
+}
+
+/// A run or a sweep for spreadsheets, a line for each point.
+///
+/// # Errors
+/// None that a run can cause.
+pub fn csv(points: &[Point]) -> Result<String, ReportError> {
+    let wrong = |reason: String| ReportError::Format { format: "CSV", reason };
+    let mut writer = WriterBuilder::new().from_writer(Vec::new());
+    writer.write_record(FIELDS.iter().map(|(name, _)| *name)).map_err(|error| wrong(error.to_string()))?;
+    for point in points {
+        let record = FIELDS.iter().map(|(_, value)| value(point));
+        writer.write_record(record).map_err(|error| wrong(error.to_string()))?;
+    }
+    let bytes = writer.into_inner().map_err(|error| wrong(error.to_string()))?;
+    String::from_utf8(bytes).map_err(|error| wrong(error.to_string()))
+}

@@ -1,0 +1,415 @@
+//! The engine: requests come, get room, have their prompts computed, and go round with their tokens until their answers
+//! are complete.
+//!
+//! Events are few: a request comes, a pass is through the line, a draft or a block from the host is ready, the entry is
+//! free. What happens between the entry and the exit of a pass is [`crate::line`]'s. Of events at the same time, those that
+//! were planned first come first; when all are done, room is given out, then the entry.
+//!
+//! A request's life: it *waits for room*, first come first served; its *prompt* goes in, chunk by chunk; from then on it is
+//! *ready*, or *in a pass*, in turn. The last chunk of a prompt gives the first token.
+
+mod request_life;
+mod tally;
+
+use std::collections::VecDeque;
+
+use rand_chacha::ChaCha8Rng;
+
+use crate::admission::Admission;
+use crate::costs::{Costs, Way};
+use crate::event_queue::EventQueue;
+use crate::experts::ExpertDelay;
+use crate::kv::Ledger;
+use crate::line::{Kind, Line, Waits};
+use crate::load::Load;
+use crate::observer::Observer;
+use crate::policy::{Choice, Policy, Waiting};
+use crate::prefix_cache::PrefixCache;
+use crate::random::{Purpose, stream};
+use crate::request::Request;
+use crate::result::{Ended, Outcome, Totals};
+use crate::time::Time;
+use tally::Tally;
+
+/// How requests are served.
+#[derive(Debug)]
+pub struct Service<'s> {
+    /// Who goes next.
+    pub policy: Box<dyn Policy>,
+    /// Who gets room.
+    pub admission: Box<dyn Admission>,
+    /// Users of a decoding pass at most.
+    pub micro_batch: u32,
+    /// Tokens of a chunk at most.
+    pub chunk: u32,
+    /// Whether prompts are computed here; else their keys and values are taken to be there when a request gets room.
+    pub prefill: bool,
+    /// Whether blocks stay for others, and what the host keeps. Needs a ledger in which all layers see everything.
+    pub prefix_cache: Option<HostMemory>,
+    /// Tokens that are proposed in a step, and the probability that each is accepted.
+    pub speculation: Option<(u32, f64)>,
+    /// Most tokens of a request, prompt and answer.
+    pub longest: u32,
+    /// Who wants which experts, where not the expected load counts.
+    pub experts: Option<Box<dyn ExpertDelay + 's>>,
+}
+
+/// Memory of the host for blocks that have lost their place.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct HostMemory {
+    /// Blocks that it holds.
+    pub blocks: u64,
+    /// Time to bring one block back; blocks come one after the other.
+    pub block_time: Time,
+}
+
+/// How long a run is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Length {
+    /// When the window begins.
+    pub warm_up: Time,
+    /// Length of the window.
+    pub window: Time,
+    /// Requests after whose end it ends too, warm-up included.
+    pub requests: Option<u64>,
+    /// Seed of all random streams.
+    pub seed: u64,
+}
+
+/// No run is longer: 10^7 s, 116 days.
+pub const LONGEST_RUN: Time = Time(10_000_000 * 1_000_000_000_000);
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Progress {
+    /// Simulated time.
+    pub now: Time,
+    /// Its end, where the run does not end before.
+    pub end: Time,
+    /// Requests that are finished.
+    pub finished: u64,
+    /// Requests after which the run ends, where that is known.
+    pub requests: Option<u64>,
+}
+
+/// Between two reports of progress.
+const EVENTS_PER_REPORT: u64 = 1 << 18;
+
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    Arrives(u32),
+    Through(u32),
+    Drafted(u32),
+    Loaded(u32),
+    EntryFree,
+    WarmedUp,
+}
+
+/// A request in the system.
+#[derive(Debug)]
+struct Active {
+    request: Request,
+    number: u64,
+    /// Whether it has come, and has not been served.
+    is_inside: bool,
+    /// Tokens to compute before it decodes: the prompt, and what it had of its answer when it gave way.
+    target: u32,
+    /// Of these, tokens that are computed, in the line, or were cached.
+    filled: u32,
+    way: Way,
+    produced: u32,
+    /// Tokens for which room is taken, shared blocks included; and those of them that are its own.
+    reserved: u32,
+    own: u32,
+    held: Vec<u32>,
+    arrived: Time,
+    admitted: Time,
+    loaded: Time,
+    first_entry: Option<Time>,
+    ready: Time,
+    /// What the entry's clock of prefill said when it became ready.
+    held_by_prefill: u64,
+    first_token: Time,
+    last_token: Time,
+    /// Parts of the present step so far.
+    draft: Time,
+    entry_stage: u64,
+    entry_prefill: u64,
+}
+
+#[derive(Debug, Default)]
+struct Pass {
+    is_prefill: bool,
+    is_last_chunk: bool,
+    entered: Time,
+    waits: Waits,
+    expert: Time,
+    members: Vec<u32>,
+}
+
+/// A run.
+#[derive(Debug)]
+pub struct Engine<'a, C, L: ?Sized, O> {
+    costs: C,
+    load: &'a mut L,
+    observer: &'a mut O,
+    service: Service<'a>,
+    length: Length,
+    now: Time,
+    events: EventQueue<Event>,
+    line: Line,
+    ledger: Ledger,
+    cache: PrefixCache,
+    host_free: Time,
+    requests: Vec<Active>,
+    unused_requests: Vec<u32>,
+    passes: Vec<Pass>,
+    unused_passes: Vec<u32>,
+    next_arrival: Option<Request>,
+    waiting: VecDeque<u32>,
+    prompts: VecDeque<u32>,
+    ready: VecDeque<u32>,
+    last_chunk: Option<Time>,
+    wake_at: Time,
+    room_changed: bool,
+    arrivals: u64,
+    speculation: ChaCha8Rng,
+    totals: Totals,
+    tally: Tally,
+    longer: Vec<i64>,
+    scratch: crate::costs::PassTimes,
+    handled: u64,
+}
+
+impl<'a, C: Costs, L: Load + ?Sized, O: Observer> Engine<'a, C, L, O> {
+    /// An empty machine at time 0.
+    pub fn new(
+        costs: C,
+        ledger: Ledger,
+        service: Service<'a>,
+        load: &'a mut L,
+        observer: &'a mut O,
+        length: Length,
+    ) -> Self {
+        let line = Line::new(costs.stations());
+        let tally = Tally::new(costs.stations().len());
+        let cache = PrefixCache::new(service.prefix_cache.map_or(0, |host| host.blocks));
+        Self {
+            costs,
+            load,
+            observer,
+            length,
+            now: Time::ZERO,
+            events: EventQueue::default(),
+            line,
+            ledger,
+            cache,
+            host_free: Time::ZERO,
+            requests: Vec::new(),
+            unused_requests: Vec::new(),
+            passes: Vec::new(),
+            unused_passes: Vec::new(),
+            next_arrival: None,
+            waiting: VecDeque::new(),
+            prompts: VecDeque::new(),
+            ready: VecDeque::new(),
+            last_chunk: None,
+            wake_at: Time::NEVER,
+            room_changed: false,
+            arrivals: 0,
+            speculation: stream(length.seed, Purpose::Speculation),
+            totals: Totals::default(),
+            tally,
+            longer: Vec::new(),
+            scratch: crate::costs::PassTimes::default(),
+            handled: 0,
+            service,
+        }
+    }
+
+    /// Runs to the end. `report` hears now and then how far it is.
+    pub fn run(mut self, mut report: impl FnMut(Progress)) -> Outcome {
+        let end = (self.length.warm_up + self.length.window).min(LONGEST_RUN);
+        self.next_arrival = self.load.next();
+        self.events.push(self.length.warm_up, Event::WarmedUp);
+        let ended = loop {
+            let arrival = self.next_arrival.as_ref().map(|request| request.arrival.max(self.now));
+            let planned = self.events.next_at();
+            let Some(at) = [arrival, planned].into_iter().flatten().min() else { break Ended::Served };
+            if at > end {
+                self.now = end;
+                break Ended::Time;
+            }
+            self.now = at;
+            while arrival_is_due(&self.next_arrival, at) {
+                if let Some(request) = self.next_arrival.take() {
+                    self.arrive(request);
+                }
+                self.next_arrival = self.load.next();
+            }
+            while self.events.next_at() == Some(at) {
+                if let Some((_, event)) = self.events.pop() {
+                    self.handle(event);
+                }
+            }
+            if self.length.requests.is_some_and(|most| self.totals.finished + self.totals.refused >= most) {
+                break Ended::Requests;
+            }
+            if self.room_changed {
+                self.give_room();
+            }
+            self.fill_entry();
+            self.handled += 1;
+            if self.handled.is_multiple_of(EVENTS_PER_REPORT) {
+                let (now, finished) = (self.now, self.totals.finished);
+                report(Progress { now, end, finished, requests: self.length.requests });
+            }
+        };
+        self.outcome(ended)
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Arrives(at) => self.arrived(at),
+            Event::Through(pass) => self.through(pass),
+            Event::Drafted(at) => self.enqueue(at),
+            Event::Loaded(at) => self.start_prompt(at),
+            Event::EntryFree => self.wake_at = Time::NEVER,
+            Event::WarmedUp => {
+                let busy = self.line.busy(self.now);
+                self.tally.begin(self.now, busy);
+            }
+        }
+    }
+
+    /// Sends passes in as long as the line takes one and something waits.
+    fn fill_entry(&mut self) {
+        while !(self.ready.is_empty() && self.prompts.is_empty()) {
+            let free = self.line.entry_free();
+            if free > self.now {
+                if self.wake_at != free {
+                    self.wake_at = free;
+                    self.events.push(free, Event::EntryFree);
+                }
+                return;
+            }
+            let since = |at: Option<&u32>, time: fn(&Active) -> Time| {
+                at.and_then(|at| self.requests.get(*at as usize)).map(time)
+            };
+            let waiting = Waiting {
+                decode: u32::try_from(self.ready.len()).unwrap_or(u32::MAX),
+                decode_since: since(self.ready.front(), |active| active.ready),
+                prefill: u32::try_from(self.prompts.len()).unwrap_or(u32::MAX),
+                prefill_since: since(self.prompts.front(), |active| active.loaded),
+                last_chunk: self.last_chunk,
+            };
+            match self.service.policy.choose(&waiting) {
+                Choice::Prefill { most } if waiting.prefill > 0 => self.send_chunk(most),
+                Choice::Decode if waiting.decode > 0 => self.send_tokens(),
+                Choice::Prefill { .. } => self.send_tokens(),
+                Choice::Decode => self.send_chunk(u32::MAX),
+            }
+        }
+    }
+
+    fn send_tokens(&mut self) {
+        let users = self.ready.len().min(self.service.micro_batch.max(1) as usize);
+        let at = self.new_pass(false);
+        let mut members = std::mem::take(&mut self.passes[at as usize].members);
+        members.extend(self.ready.drain(..users));
+        self.tally.entry.set(self.now, self.ready.len() as u64);
+        let held = self.line.held_by_prefill(self.now);
+        let mut steps = 0;
+        for member in &members {
+            let active = &mut self.requests[*member as usize];
+            steps += u64::from(self.costs.step_of(active.request.prompt.saturating_add(active.produced)));
+            let waited = (self.now - active.ready).0;
+            active.entry_prefill = held.saturating_sub(active.held_by_prefill).min(waited);
+            active.entry_stage = waited - active.entry_prefill;
+            active.first_entry.get_or_insert(self.now);
+            self.observer.see(
+                self.now,
+                active.number,
+                crate::observer::Happening::Entered { kind: Kind::Decode, tokens: 1 },
+            );
+        }
+        let count = users as u32;
+        let mut times = self.costs.decode(count, steps);
+        let mut expert = Time::ZERO;
+        if let Some(experts) = &mut self.service.experts {
+            let tokens = count * (1 + self.service.speculation.map_or(0, |(draft, _)| draft));
+            expert = experts.draw(tokens, &mut self.longer);
+            self.scratch.clone_from(times);
+            self.scratch.lengthen(&self.longer);
+            times = &self.scratch;
+        }
+        let (through, waits) = self.line.enter(self.now, Kind::Decode, times);
+        let pass = &mut self.passes[at as usize];
+        (pass.members, pass.waits, pass.expert) = (members, waits, expert);
+        self.tally.passes.up(self.now);
+        self.tally.micro_batches += 1;
+        self.tally.micro_batch_users += users as u64;
+        self.events.push(through, Event::Through(at));
+    }
+
+    fn send_chunk(&mut self, most: u32) {
+        let Some(member) = self.prompts.front().copied() else { return };
+        let at = self.new_pass(true);
+        let active = &mut self.requests[member as usize];
+        let tokens = (active.target - active.filled).min(most).min(self.service.chunk).max(1);
+        let times = self.costs.prefill(tokens, active.filled, active.way);
+        let (through, waits) = self.line.enter(self.now, Kind::Prefill, times);
+        active.filled += tokens;
+        active.first_entry.get_or_insert(self.now);
+        let is_last = active.filled >= active.target;
+        let number = active.number;
+        let pass = &mut self.passes[at as usize];
+        (pass.is_last_chunk, pass.waits) = (is_last, waits);
+        pass.members.push(member);
+        if is_last {
+            self.prompts.pop_front();
+            self.tally.prefill.set(self.now, self.prompts.len() as u64);
+        }
+        self.last_chunk = Some(self.now);
+        self.tally.prompt_tokens.add(self.now, u64::from(tokens));
+        self.tally.passes.up(self.now);
+        self.events.push(through, Event::Through(at));
+        self.observer.see(self.now, number, crate::observer::Happening::Entered { kind: Kind::Prefill, tokens });
+    }
+
+    fn new_pass(&mut self, is_prefill: bool) -> u32 {
+        let at = self.unused_passes.pop().unwrap_or_else(|| {
+            self.passes.push(Pass::default());
+            u32::try_from(self.passes.len() - 1).unwrap_or(u32::MAX)
+        });
+        let pass = &mut self.passes[at as usize];
+        (pass.is_prefill, pass.is_last_chunk, pass.entered) = (is_prefill, false, self.now);
+        pass.members.clear();
+        at
+    }
+
+    /// A pass is through the line.
+    fn through(&mut self, at: u32) {
+        let mut pass = std::mem::take(&mut self.passes[at as usize]);
+        self.tally.pass_through(self.now, pass.entered);
+        if pass.is_prefill {
+            if pass.is_last_chunk {
+                for member in &pass.members {
+                    self.prompt_done(*member);
+                }
+            }
+        } else {
+            let service = (self.now - pass.entered).0.saturating_sub(pass.waits.sum());
+            for member in &pass.members {
+                self.step_done(*member, service, &pass.waits, pass.expert);
+            }
+        }
+        pass.members.clear();
+        self.passes[at as usize] = pass;
+        self.unused_passes.push(at);
+    }
+}
+
+fn arrival_is_due(next: &Option<Request>, now: Time) -> bool {
+    next.as_ref().is_some_and(|request| request.arrival <= now)
+}

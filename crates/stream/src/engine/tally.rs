@@ -1,0 +1,266 @@
+//! What is counted while a run goes on, and what is said of it at the end.
+
+use crate::costs::Costs;
+use crate::costs::StationKind;
+use crate::line::Waits;
+use crate::load::Load;
+use crate::observer::Observer;
+use crate::request::BLOCK;
+use crate::result::{Ended, FirstTokenParts, KvUse, Little, Outcome, Queues, StationUse, StepParts, Work};
+use crate::statistics::{BatchMeans, Distribution, RateMeans, TimeAverage};
+use crate::time::Time;
+
+use super::Engine;
+
+/// Histograms reach 10^5 s, in nanoseconds.
+const LONGEST_NANOSECONDS: u64 = 100_000_000_000_000;
+/// Speeds up to 10^9 tokens a second, in thousandths.
+const FASTEST_MILLITOKENS: u64 = 1_000_000_000_000;
+
+/// Counts of the window.
+#[derive(Debug)]
+pub(super) struct Tally {
+    start: Time,
+    pub(super) inside: TimeAverage,
+    pub(super) in_service: TimeAverage,
+    pub(super) room: TimeAverage,
+    pub(super) prefill: TimeAverage,
+    pub(super) entry: TimeAverage,
+    pub(super) passes: TimeAverage,
+    pub(super) kv: TimeAverage,
+    pub(super) tokens: RateMeans,
+    pub(super) prompt_tokens: RateMeans,
+    finished: RateMeans,
+    pub(super) micro_batches: u64,
+    pub(super) micro_batch_users: u64,
+    speeds: Distribution,
+    speed_means: BatchMeans,
+    first_tokens: Distribution,
+    first_token_means: BatchMeans,
+    per_token: Distribution,
+    per_token_means: BatchMeans,
+    steps: Distribution,
+    whole: Distribution,
+    /// Sums in picoseconds: service, draft, stage, expert, prefill, links, room.
+    step_sums: [u128; 7],
+    step_time: u128,
+    step_count: u64,
+    first_sums: [u128; 4],
+    first_count: u64,
+    pass_time: u128,
+    request_time: u128,
+    busy_before: Vec<u64>,
+}
+
+impl Tally {
+    pub(super) fn new(stations: usize) -> Self {
+        let seconds = || Distribution::new(LONGEST_NANOSECONDS, 1e-9);
+        Self {
+            start: Time::ZERO,
+            inside: TimeAverage::default(),
+            in_service: TimeAverage::default(),
+            room: TimeAverage::default(),
+            prefill: TimeAverage::default(),
+            entry: TimeAverage::default(),
+            passes: TimeAverage::default(),
+            kv: TimeAverage::default(),
+            tokens: RateMeans::new(Time::ZERO),
+            prompt_tokens: RateMeans::new(Time::ZERO),
+            finished: RateMeans::new(Time::ZERO),
+            micro_batches: 0,
+            micro_batch_users: 0,
+            speeds: Distribution::new(FASTEST_MILLITOKENS, 1e-3),
+            speed_means: BatchMeans::default(),
+            first_tokens: seconds(),
+            first_token_means: BatchMeans::default(),
+            per_token: seconds(),
+            per_token_means: BatchMeans::default(),
+            steps: seconds(),
+            whole: seconds(),
+            step_sums: [0; 7],
+            step_time: 0,
+            step_count: 0,
+            first_sums: [0; 4],
+            first_count: 0,
+            pass_time: 0,
+            request_time: 0,
+            busy_before: vec![0; stations],
+        }
+    }
+
+    /// The window begins: what was counted before is forgotten, what is there stays.
+    pub(super) fn begin(&mut self, now: Time, busy: Vec<u64>) {
+        let levels = [self.inside, self.in_service, self.room, self.prefill, self.entry, self.passes, self.kv];
+        let mut levels = levels.map(|mut level| {
+            level.reset(now);
+            level
+        });
+        *self = Self { start: now, busy_before: busy, ..Self::new(0) };
+        [self.inside, self.in_service, self.room, self.prefill, self.entry, self.passes, self.kv] =
+            std::mem::take(&mut levels);
+        self.tokens = RateMeans::new(now);
+        self.prompt_tokens = RateMeans::new(now);
+        self.finished = RateMeans::new(now);
+    }
+
+    /// A pass is through the line that it entered at `entered`.
+    pub(super) fn pass_through(&mut self, now: Time, entered: Time) {
+        self.passes.down(now);
+        self.pass_time += self.in_window(now, entered);
+    }
+
+    /// Time since `from` that lies in the window, in picoseconds.
+    fn in_window(&self, now: Time, from: Time) -> u128 {
+        u128::from((now - from.max(self.start)).0)
+    }
+
+    pub(super) fn first_token(&mut self, took: Time, parts: [Time; 4]) {
+        self.first_tokens.add(took.nanoseconds(), 1);
+        self.first_token_means.add(took.seconds());
+        for (sum, part) in self.first_sums.iter_mut().zip(parts) {
+            *sum += u128::from(part.0);
+        }
+        self.first_count += 1;
+    }
+
+    /// Time between two steps of a user.
+    pub(super) fn step(&mut self, gap: Time, _tokens: u32) {
+        self.steps.add(gap.nanoseconds(), 1);
+        self.step_time += u128::from(gap.0);
+        self.step_count += 1;
+    }
+
+    pub(super) fn step_parts(
+        &mut self,
+        gap: Time,
+        service: u64,
+        (draft, entry_stage, entry_prefill): (Time, u64, u64),
+        waits: &Waits,
+        expert: Time,
+    ) {
+        let expert = expert.0.min(service);
+        let parts =
+            [service - expert, draft.0, entry_stage + waits.stage, expert, entry_prefill + waits.prefill, waits.link];
+        for (sum, part) in self.step_sums.iter_mut().zip(parts) {
+            *sum += u128::from(part);
+        }
+        self.lost_for_room(gap - Time(parts.iter().sum()));
+    }
+
+    pub(super) fn lost_for_room(&mut self, gap: Time) {
+        self.step_sums[6] += u128::from(gap.0);
+    }
+
+    /// An answer is complete of a request from `arrived`, `answering` from its first token to its last, `after_first` tokens.
+    pub(super) fn finished(&mut self, now: Time, arrived: Time, answering: Time, after_first: u32) {
+        self.finished.add(now, 1);
+        self.whole.add((now - arrived).nanoseconds(), 1);
+        self.request_time += self.in_window(now, arrived);
+        if after_first > 0 && answering > Time::ZERO {
+            let per_token = answering.seconds() / f64::from(after_first);
+            self.per_token.add((per_token * 1e9).round() as u64, 1);
+            self.per_token_means.add(per_token);
+            self.speeds.add((1e3 / per_token).round() as u64, 1);
+            self.speed_means.add(1.0 / per_token);
+        }
+    }
+}
+
+fn mean(sum: u128, count: u64) -> f64 {
+    if count == 0 { 0.0 } else { sum as f64 * 1e-12 / count as f64 }
+}
+
+impl<C: Costs, L: Load + ?Sized, O: Observer> Engine<'_, C, L, O> {
+    pub(super) fn outcome(mut self, ended: Ended) -> Outcome {
+        let now = self.now;
+        let tally = &self.tally;
+        // A run that ends in its warm-up has an empty window.
+        let start = if now < self.length.warm_up { now } else { tally.start };
+        let window = (now - start).0.max(1);
+        let level = |average: TimeAverage| average.average(start, now);
+        let stations: Vec<StationUse> = self
+            .costs
+            .stations()
+            .iter()
+            .zip(self.line.busy(now).iter().zip(&tally.busy_before))
+            .map(|(station, (after, before))| StationUse {
+                station: *station,
+                busy: (after.saturating_sub(*before) as f64 / window as f64).min(1.0),
+            })
+            .collect();
+        let [service, draft, stage, expert, prefill, links, room] =
+            tally.step_sums.map(|sum| mean(sum, tally.step_count));
+        let first = tally.first_sums.map(|sum| mean(sum, tally.first_count));
+        self.totals.inside = self.waiting.len() as u64 + tally.in_service.value();
+        self.totals.owed = self.totals.asked - self.totals.produced;
+        // The law, from two sides: the area under the number, and the sum of times. Who is still inside counts with the
+        // time so far.
+        let in_line = self.passes.iter().filter(|pass| !pass.members.is_empty());
+        let in_line: u128 = in_line.map(|pass| tally.in_window(now, pass.entered)).sum();
+        let inside = self.requests.iter().filter(|active| active.is_inside);
+        let inside: u128 = inside.map(|active| tally.in_window(now, active.arrived)).sum();
+        let law = |number: f64, sum: u128| {
+            let other = sum as f64 / window as f64;
+            if other > 0.0 { number / other - 1.0 } else { 0.0 }
+        };
+        let little = Little {
+            passes: law(level(tally.passes).mean, tally.pass_time + in_line),
+            requests: law(level(tally.inside).mean, tally.request_time + inside),
+        };
+        let idle = self.cache.idle() * u64::from(BLOCK);
+        Outcome {
+            window_start: start,
+            window_end: now,
+            ended,
+            totals: self.totals,
+            tokens_per_second: tally.tokens.estimate(now),
+            prompt_tokens_per_second: tally.prompt_tokens.estimate(now),
+            requests_per_second: tally.finished.estimate(now),
+            user_speed: tally.speeds.summary(),
+            user_speed_mean: tally.speed_means.estimate(),
+            first_token: tally.first_tokens.summary(),
+            first_token_mean: tally.first_token_means.estimate(),
+            per_output_token: tally.per_token.summary(),
+            per_output_token_mean: tally.per_token_means.estimate(),
+            between_steps: tally.steps.summary(),
+            whole_request: tally.whole.summary(),
+            queues: Queues {
+                inside: level(tally.inside),
+                in_service: level(tally.in_service),
+                room: level(tally.room),
+                prefill: level(tally.prefill),
+                entry: level(tally.entry),
+                passes: level(tally.passes),
+                micro_batch: tally.micro_batch_users as f64 / tally.micro_batches.max(1) as f64,
+            },
+            step_parts: StepParts { service, draft, stage, expert, prefill, links, room },
+            first_token_parts: FirstTokenParts { room: first[0], host: first[1], turn: first[2], work: first[3] },
+            wafers: wafers(&stations),
+            stations,
+            kv: KvUse {
+                capacity: self.ledger.capacity(),
+                taken: level(tally.kv),
+                idle_at_end: idle,
+                taken_at_end: self.ledger.taken(),
+            },
+            little,
+            work: Work {
+                events: self.events.pushed(),
+                visits: self.line.passes() * self.costs.stations().len() as u64,
+            },
+        }
+    }
+}
+
+fn wafers(stations: &[StationUse]) -> Vec<f64> {
+    let mut wafers: Vec<(f64, u32)> = Vec::new();
+    for station in stations {
+        let StationKind::Slot { wafer, .. } = station.station else { continue };
+        let wafer = wafer as usize;
+        if wafers.len() <= wafer {
+            wafers.resize(wafer + 1, (0.0, 0));
+        }
+        wafers[wafer] = (wafers[wafer].0 + station.busy, wafers[wafer].1 + 1);
+    }
+    wafers.into_iter().map(|(busy, slots)| busy / f64::from(slots.max(1))).collect()
+}

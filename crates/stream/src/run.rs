@@ -1,0 +1,344 @@
+//! A scenario, put together and run; and a sweep over one of its settings.
+
+use rayon::prelude::*;
+use serde::Serialize;
+use wafersim_answer::{Pipeline, Provenance, Question};
+use wafersim_spec::model::Reach;
+use wafersim_spec::scenario::{CONTEXT_BEYOND_POSITIONS, WaferCount};
+use wafersim_spec::wafer::{Key, RateSet};
+
+use crate::admission::{Admission, Growing, Whole};
+use crate::closed_form::{ClosedForm, prompt_times};
+use crate::engine::{Engine, HostMemory, Length, Progress, Service};
+use crate::error::StreamError;
+use crate::experts::{ExpertDelay, ExpertTimes, Popularity};
+use crate::kv::Ledger;
+use crate::load::{ClosedLoop, Load, OpenLoop, Replay, Sessions};
+use crate::observer::{Nobody, Observer};
+use crate::policy::{Chunked, DecodeFirst, FirstCome, Policy, PrefillFirst};
+use crate::request::{BLOCK, Request};
+use crate::result::Outcome;
+use crate::scenario::{AdmissionKind, ExpertKind, LoadScenario, PolicyKind, StreamScenario};
+use crate::time::Time;
+
+/// A scenario with its machine placed and its trace read.
+#[derive(Debug)]
+pub struct Machine {
+    scenario: StreamScenario,
+    pipeline: Pipeline,
+    trace: Vec<Request>,
+    chunk: u32,
+}
+
+/// What a run says of its machine.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MachineSummary {
+    /// Name of the model.
+    pub model: String,
+    /// Name of the wafer.
+    pub wafer: String,
+    /// Wafers that were asked for; the same as `wafers` where the fewest were.
+    pub wafers_asked: u32,
+    /// Wafers that are used: fewer where the rest would only make ways longer and is not needed to hold the users.
+    pub wafers: u32,
+    /// Profile.
+    pub profile: String,
+    /// Slots of the pipeline.
+    pub slots: usize,
+    /// What each slot holds: layers, parts of the tables.
+    pub slots_hold: Vec<String>,
+    /// Users of a decoding pass at most.
+    pub micro_batch: u64,
+    /// Tokens of a chunk of a prompt at most.
+    pub chunk: u32,
+    /// Tokens of a request at most.
+    pub longest: u64,
+    /// Tokens of keys and values that fit at once.
+    pub kv_tokens: u64,
+    /// Bytes of keys and values of a token, in all layers that see everything.
+    pub kv_bytes_per_token: u64,
+    /// One user at the machine's context on the idle machine, by the closed form: seconds per output token.
+    pub closed_form_per_token: f64,
+    /// The same: seconds to the first token of a prompt of the machine's `prompt`.
+    pub closed_form_first_token: f64,
+    /// The machine full of micro-batches at the machine's context, by the closed form: output tokens a second.
+    pub closed_form_full: f64,
+}
+
+/// A pass longer than this is no answer but a mistake: 100 s.
+const LONGEST_PASS: f64 = 100.0;
+/// Smallest chunk that is tried, where larger ones fit.
+const SMALLEST_CHUNK: u64 = 64;
+
+impl Machine {
+    /// Places the model. `trace` is the text of the scenario's trace, where it has one, with its name in messages.
+    ///
+    /// # Errors
+    /// Where the model does not fit, the trace is wrong, or settings do not go together.
+    pub fn new(scenario: StreamScenario, trace: Option<(&str, &str)>) -> Result<Self, StreamError> {
+        let question = Question::load(scenario.machine.clone())?;
+        let positions = question.model.max_positions.saturating_mul(CONTEXT_BEYOND_POSITIONS);
+        let positions = u32::try_from(positions).unwrap_or(u32::MAX);
+        let trace = match (&scenario.load, trace) {
+            (LoadScenario::Trace(load), Some((text, file))) => {
+                crate::trace::read(text, file, load.format, positions, load.requests)?
+            }
+            _ => Vec::new(),
+        };
+        let pipeline = Pipeline::new(question, scenario.micro_batch)?;
+        let context = pipeline.question().scenario.context;
+        let seconds = pipeline.decode(pipeline.micro_batch(), context, None).latency().seconds(pipeline.clock());
+        if !(seconds > 0.0 && seconds <= LONGEST_PASS) {
+            return Err(StreamError::TooSlow { seconds });
+        }
+        let chunk = match scenario.chunk {
+            Some(chunk) => {
+                let largest = u32::try_from(pipeline.largest_chunk()).unwrap_or(u32::MAX);
+                if chunk > largest {
+                    return Err(setting(
+                        "service.chunk",
+                        format!("is {chunk}"),
+                        format!("at most {largest}, for which the placement has room"),
+                    ));
+                }
+                chunk
+            }
+            None => fastest_chunk(&pipeline),
+        };
+        let seconds = pipeline.prefill_chunk(u64::from(chunk), context).latency().seconds(pipeline.clock());
+        if !(seconds > 0.0 && seconds <= LONGEST_PASS) {
+            return Err(StreamError::TooSlow { seconds });
+        }
+        if scenario.prefix_cache && pipeline.kv_room().reaches.iter().any(|reach| *reach != Reach::Full) {
+            return Err(setting(
+                "service.prefix_cache",
+                "is true".into(),
+                "false for a model with layers that look back a limited way only".into(),
+            ));
+        }
+        Ok(Self { scenario, pipeline, trace, chunk })
+    }
+
+    /// What the machine is.
+    pub fn summary(&self) -> MachineSummary {
+        let (pipeline, clock) = (&self.pipeline, self.pipeline.clock());
+        let (question, room) = (pipeline.question(), pipeline.kv_room());
+        let full = pipeline
+            .closed_form(pipeline.micro_batch().saturating_mul(question.tokens_per_step()), question.scenario.context);
+        MachineSummary {
+            model: question.model.name.clone(),
+            wafer: question.wafer.name.clone(),
+            wafers_asked: match question.scenario.wafers {
+                WaferCount::Exactly(wafers) => wafers,
+                WaferCount::Auto => pipeline.placement().wafers,
+            },
+            wafers: pipeline.placement().wafers_used,
+            profile: question.scenario.profile.to_string(),
+            slots: pipeline.placement().slots.len(),
+            slots_hold: pipeline.placement().slots.iter().map(|slot| holds(&slot.items)).collect(),
+            micro_batch: pipeline.micro_batch(),
+            chunk: self.chunk,
+            longest: question.scenario.context,
+            kv_tokens: room.tokens(),
+            kv_bytes_per_token: room.bytes_per_token.0,
+            closed_form_per_token: pipeline.latency(question.scenario.context).seconds(clock),
+            closed_form_first_token: pipeline.closed_form_first_token().seconds(clock),
+            closed_form_full: pipeline.micro_batch() as f64 / full.slowest.seconds(clock),
+        }
+    }
+
+    /// Where what a run says comes from. The hash is of model, wafer, scenario (without the name of its trace) and trace.
+    pub fn provenance(&self) -> Provenance {
+        let mut scenario = self.scenario.clone();
+        if let LoadScenario::Trace(trace) = &mut scenario.load {
+            trace.file.clear();
+        }
+        let from = self.pipeline.provenance();
+        let mut hash = Fnv::default();
+        hash.add(from.input_hash.as_bytes());
+        // Field order of the structs is fixed, so equal inputs give equal text.
+        hash.add(serde_json::to_string(&scenario).unwrap_or_default().as_bytes());
+        for request in &self.trace {
+            hash.add(&request.arrival.0.to_le_bytes());
+            hash.add(&request.prompt.to_le_bytes());
+            hash.add(&request.output.to_le_bytes());
+            let blocks = (0..request.prompt / BLOCK).map_while(|index| request.content.block(index));
+            blocks.for_each(|block| hash.add(&block.to_le_bytes()));
+        }
+        let input_hash = format!("{:016x}", hash.0);
+        Provenance { input_hash, fidelity: "stream", seed: Some(self.scenario.seed), ..from }
+    }
+
+    /// One machine's run as a point of a sweep, or alone.
+    pub fn point(&self, value: &str, report: impl FnMut(Progress)) -> Point {
+        let outcome = self.run(&mut Nobody, report);
+        Point {
+            value: value.to_owned(),
+            provenance: self.provenance(),
+            scenario: self.scenario.clone(),
+            machine: self.summary(),
+            outcome,
+        }
+    }
+
+    /// The pipeline.
+    pub const fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// Runs the scenario.
+    pub fn run(&self, observer: &mut impl Observer, mut report: impl FnMut(Progress)) -> Outcome {
+        let scenario = &self.scenario;
+        let longest = u32::try_from(self.pipeline.question().scenario.context).unwrap_or(u32::MAX);
+        let mut load: Box<dyn Load> = match &scenario.load {
+            LoadScenario::Closed(settings) => Box::new(ClosedLoop::new(*settings, scenario.seed)),
+            LoadScenario::Open(settings) => Box::new(OpenLoop::new(*settings, scenario.seed)),
+            LoadScenario::Sessions(settings) => Box::new(Sessions::new(*settings, scenario.seed)),
+            LoadScenario::Trace(settings) => Box::new(Replay::new(self.trace.clone(), settings.speed)),
+        };
+        let length = Length {
+            warm_up: Time::from_seconds(scenario.warm_up),
+            window: Time::from_seconds(scenario.window_seconds()),
+            requests: scenario.requests,
+            seed: scenario.seed,
+        };
+        let costs = ClosedForm::new(&self.pipeline, longest, scenario.prompts);
+        let ledger = Ledger::new(self.pipeline.kv_room());
+        Engine::new(costs, ledger, self.service(longest), load.as_mut(), observer, length).run(|progress| {
+            // A trace ends with its last request.
+            let recorded = (!self.trace.is_empty()).then_some(self.trace.len() as u64);
+            report(Progress { requests: progress.requests.or(recorded), ..progress });
+        })
+    }
+
+    fn service(&self, longest: u32) -> Service<'_> {
+        let scenario = &self.scenario;
+        let policy: Box<dyn Policy> = match scenario.policy {
+            PolicyKind::FirstCome => Box::new(FirstCome),
+            PolicyKind::PrefillFirst => Box::new(PrefillFirst),
+            PolicyKind::DecodeFirst => Box::new(DecodeFirst),
+            PolicyKind::Chunked => Box::new(Chunked { budget: scenario.budget }),
+        };
+        let admission: Box<dyn Admission> = match scenario.admission {
+            AdmissionKind::Whole => Box::new(Whole),
+            AdmissionKind::Growing => Box::new(Growing),
+        };
+        let experts: Option<Box<dyn ExpertDelay + '_>> = match scenario.experts {
+            ExpertKind::Expected => None,
+            ExpertKind::Sampled => {
+                let source = Popularity::new(scenario.machine.routing, scenario.seed);
+                Some(Box::new(ExpertTimes::new(&self.pipeline, Box::new(source))))
+            }
+        };
+        let speculation = scenario.machine.speculation;
+        Service {
+            policy,
+            admission,
+            micro_batch: u32::try_from(self.pipeline.micro_batch()).unwrap_or(u32::MAX),
+            chunk: self.chunk,
+            prefill: scenario.prefill,
+            prefix_cache: scenario.prefix_cache.then(|| self.host()),
+            speculation: (speculation.draft_length > 0).then_some((speculation.draft_length, speculation.acceptance)),
+            longest,
+            experts,
+        }
+    }
+
+    fn host(&self) -> HostMemory {
+        let bytes = (self.pipeline.kv_room().bytes_per_token * u64::from(BLOCK)).0.max(1) as f64;
+        let wafer = &self.pipeline.question().wafer;
+        let bandwidth =
+            self.scenario.host_bandwidth.unwrap_or_else(|| wafer.value(Key::LinkBandwidth, RateSet::Silicon));
+        HostMemory {
+            blocks: (self.scenario.host_memory_gb * 1e9 / bytes) as u64,
+            block_time: Time::from_seconds(bytes / (bandwidth * 1e9)),
+        }
+    }
+}
+
+fn holds<T: ToString>(items: &[T]) -> String {
+    match items {
+        [] => "nothing".into(),
+        [only] => only.to_string(),
+        [first, .., last] => format!("{} to {}", first.to_string(), last.to_string()),
+    }
+}
+
+fn setting(field: &str, problem: String, allowed: String) -> StreamError {
+    StreamError::Setting { file: "scenario".into(), field: field.into(), problem, allowed }
+}
+
+/// The chunk, among powers of four below the largest that fits, with which the scenario's prompt is through soonest.
+fn fastest_chunk(pipeline: &Pipeline) -> u32 {
+    let prompt = pipeline.question().scenario.prompt.max(1);
+    let mut chunk = pipeline.largest_chunk().max(1);
+    let mut best = (f64::INFINITY, chunk);
+    loop {
+        let [chunks, trains] = prompt_times(pipeline, 0, prompt, chunk);
+        if chunks.soonest.min(trains.soonest) < best.0 {
+            best = (chunks.soonest.min(trains.soonest), chunk);
+        }
+        if chunk / 4 < SMALLEST_CHUNK {
+            return u32::try_from(best.1).unwrap_or(u32::MAX);
+        }
+        chunk /= 4;
+    }
+}
+
+/// FNV-1a, 64 bit.
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Fnv {
+    fn add(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    }
+}
+
+/// A point of a sweep.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Point {
+    /// The value of the setting, as written; empty where nothing was swept.
+    pub value: String,
+    /// Where it comes from.
+    pub provenance: Provenance,
+    /// What was run.
+    pub scenario: StreamScenario,
+    /// The machine.
+    pub machine: MachineSummary,
+    /// What came out.
+    pub outcome: Outcome,
+}
+
+/// Runs machines side by side; the order is theirs, whatever the number of threads.
+pub fn sweep(machines: &[(String, Machine)], done: impl Fn() + Sync) -> Vec<Point> {
+    machines
+        .par_iter()
+        .map(|(value, machine)| {
+            let point = machine.point(value, |_| {});
+            done();
+            point
+        })
+        .collect()
+}
+
+/// The knee of a sweep: the point with the largest power, throughput times the median user's speed (Kleinrock, "Power and
+/// deterministic rules of thumb", ICC 1979, with the speed for one over the delay). Beyond it, more load costs users more
+/// than it gives in all. Nothing where less than three points were made, or the values are no numbers.
+pub fn knee(points: &[Point]) -> Option<usize> {
+    if points.len() < 3 || points.iter().any(|point| point.value.parse::<f64>().is_err()) {
+        return None;
+    }
+    let power =
+        |point: &Point| point.outcome.tokens_per_second.mean * point.outcome.user_speed.map_or(0.0, |speed| speed.p50);
+    let best = points.iter().enumerate().fold(None, |best: Option<(usize, f64)>, (index, point)| match best {
+        Some((_, most)) if most >= power(point) => best,
+        _ => Some((index, power(point))),
+    });
+    best.filter(|(_, most)| *most > 0.0).map(|(index, _)| index)
+}

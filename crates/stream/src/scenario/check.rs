@@ -1,0 +1,288 @@
+//! From what a user wrote to what is run: defaults filled in, every value in its range, nothing given that does not count.
+
+use wafersim_spec::{Scenario, SpecError};
+
+use super::{AdmissionKind, ExpertKind, LengthFile, LoadFile, LoadKind, PolicyKind, StreamFile};
+use crate::closed_form::PromptRule;
+use crate::engine::LONGEST_RUN;
+use crate::error::StreamError;
+use crate::load::{ClosedSettings, Lengths, OpenSettings, SessionSettings};
+use crate::trace::Format;
+
+/// A checked scenario.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct StreamScenario {
+    /// The machine, and the longest request.
+    pub machine: Scenario,
+    /// Who goes next.
+    pub policy: PolicyKind,
+    /// Tokens of a round of the policy chunked.
+    pub budget: u32,
+    /// Users of a decoding pass at most; nothing is what is fastest.
+    pub micro_batch: Option<u64>,
+    /// Tokens of a chunk at most; nothing is what is fastest.
+    pub chunk: Option<u32>,
+    /// By what the way of a prompt is chosen.
+    pub prompts: PromptRule,
+    /// Whether prompts are computed.
+    pub prefill: bool,
+    /// How room is given.
+    pub admission: AdmissionKind,
+    /// Whether equal prefixes are kept.
+    pub prefix_cache: bool,
+    /// Memory of the host, in GB.
+    pub host_memory_gb: f64,
+    /// Bandwidth from it, in GB/s; nothing is the wafer's link.
+    pub host_bandwidth: Option<f64>,
+    /// Which experts tokens want.
+    pub experts: ExpertKind,
+    /// Who asks.
+    pub load: LoadScenario,
+    /// Seconds before the window.
+    pub warm_up: f64,
+    /// Seconds of the window; nothing is as long as there is something to do.
+    pub window: Option<f64>,
+    /// Requests after which the run ends.
+    pub requests: Option<u64>,
+    /// Seed.
+    pub seed: u64,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoadScenario {
+    /// Users who wait for their answers.
+    Closed(ClosedSettings),
+    /// Requests at a rate.
+    Open(OpenSettings),
+    /// Coding agents.
+    Sessions(SessionSettings),
+    /// A recorded trace.
+    Trace(TraceScenario),
+}
+
+/// A recorded trace.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct TraceScenario {
+    /// Its file.
+    pub file: String,
+    /// How it is written.
+    pub format: Format,
+    /// How many times as fast as recorded.
+    pub speed: f64,
+    /// Most requests.
+    pub requests: Option<u64>,
+}
+
+const MOST_USERS: u64 = 1_000_000;
+const MOST_TOKENS: u64 = 16_777_216;
+const MOST_REQUESTS: u64 = 1_000_000_000_000;
+const SECONDS: (f64, f64) = (0.0, 1e6);
+/// Seconds of a window where nothing is said.
+const USUAL_WINDOW: f64 = 60.0;
+
+/// Checks of single values.
+struct Checks<'a> {
+    file: &'a str,
+}
+
+impl Checks<'_> {
+    fn refuse(&self, field: &str, problem: String, allowed: String) -> StreamError {
+        StreamError::Setting { file: self.file.into(), field: field.into(), problem, allowed }
+    }
+
+    fn whole(&self, field: &str, value: u64, least: u64, most: u64) -> Result<u64, StreamError> {
+        if (least..=most).contains(&value) {
+            return Ok(value);
+        }
+        Err(self.refuse(field, format!("is {value}"), format!("a whole number from {least} to {most}")))
+    }
+
+    /// The same in 32 bits; `most` fits them.
+    fn narrow(&self, field: &str, value: u32, least: u64, most: u64) -> Result<u32, StreamError> {
+        self.whole(field, u64::from(value), least, most.min(u64::from(u32::MAX))).map(|_| value)
+    }
+
+    fn real(&self, field: &str, value: f64, (least, most): (f64, f64)) -> Result<f64, StreamError> {
+        if (least..=most).contains(&value) {
+            return Ok(value);
+        }
+        Err(self.refuse(field, format!("is {value}"), format!("a number from {least} to {most}")))
+    }
+
+    fn lengths(&self, field: &str, value: LengthFile, longest: u32) -> Result<Lengths, StreamError> {
+        let median = self.narrow(&format!("{field}.median"), value.median, 1, MOST_TOKENS)?;
+        let spread = self.real(&format!("{field}.spread"), value.spread, (0.0, 5.0))?;
+        Ok(Lengths { median, spread, longest: if spread > 0.0 { longest } else { median } })
+    }
+}
+
+const fn length(median: u32, spread: f64) -> LengthFile {
+    LengthFile { median, spread }
+}
+
+impl StreamFile {
+    /// The scenario with defaults where nothing is given. `file` is its name in messages.
+    ///
+    /// # Errors
+    /// Where a value is outside its range, or does not go with the kind of load.
+    pub fn check(self, file: &str) -> Result<StreamScenario, StreamError> {
+        let checks = Checks { file };
+        let machine = self.machine.check(file).map_err(in_machine)?;
+        let (service, run) = (self.service, self.run);
+        let policy = service.policy.unwrap_or(PolicyKind::Chunked);
+        let prefix_cache = service.prefix_cache.unwrap_or(false);
+        let host_memory_gb =
+            checks.real("service.host_memory_gb", service.host_memory_gb.unwrap_or(0.0), (0.0, 1e6))?;
+        if host_memory_gb > 0.0 && !prefix_cache {
+            let allowed = "only with prefix_cache = true".to_owned();
+            return Err(checks.refuse("service.host_memory_gb", format!("is {host_memory_gb}"), allowed));
+        }
+        let load = load(&checks, self.load, u32::try_from(machine.context).unwrap_or(u32::MAX))?;
+        let is_trace = matches!(load, LoadScenario::Trace(_));
+        let optional =
+            |field, value: Option<f64>, range| value.map(|value| checks.real(field, value, range)).transpose();
+        let window = optional("run.window", run.window, (1e-6, 1e6))?;
+        Ok(StreamScenario {
+            policy,
+            budget: checks.narrow("service.budget", service.budget.unwrap_or(512), 1, MOST_TOKENS)?,
+            micro_batch: service
+                .micro_batch
+                .map(|size| checks.whole("service.micro_batch", size, 1, machine.users))
+                .transpose()?,
+            chunk: service.chunk.map(|size| checks.narrow("service.chunk", size, 1, MOST_TOKENS)).transpose()?,
+            prompts: service.prompts.unwrap_or_default(),
+            prefill: service.prefill.unwrap_or(true),
+            admission: service.admission.unwrap_or(AdmissionKind::Whole),
+            prefix_cache,
+            host_memory_gb,
+            host_bandwidth: optional("service.host_bandwidth", service.host_bandwidth, (0.001, 1e6))?,
+            experts: service.experts.unwrap_or(ExpertKind::Expected),
+            load,
+            warm_up: checks.real("run.warm_up", run.warm_up.unwrap_or(0.0), SECONDS)?,
+            window: window.or(if is_trace { None } else { Some(USUAL_WINDOW) }),
+            requests: run.requests.map(|most| checks.whole("run.requests", most, 1, MOST_REQUESTS)).transpose()?,
+            seed: run.seed.unwrap_or(1),
+            machine,
+        })
+    }
+}
+
+impl StreamScenario {
+    /// Seconds of the window, as long as a run may be where nothing is said.
+    pub fn window_seconds(&self) -> f64 {
+        self.window.unwrap_or(LONGEST_RUN.seconds())
+    }
+}
+
+fn load(checks: &Checks<'_>, file: LoadFile, longest: u32) -> Result<LoadScenario, StreamError> {
+    let kind = file.kind.unwrap_or(LoadKind::Closed);
+    refuse_strangers(checks, &file, kind)?;
+    let requests = file.requests.map(|most| checks.whole("load.requests", most, 1, MOST_REQUESTS)).transpose()?;
+    let lengths =
+        |field: &str, value: Option<LengthFile>, usual| checks.lengths(field, value.unwrap_or(usual), longest);
+    let think = |usual| checks.real("load.think", file.think.unwrap_or(usual), SECONDS);
+    let users = || checks.narrow("load.users", file.users.unwrap_or(1), 1, MOST_USERS);
+    let loaded = match kind {
+        LoadKind::Closed => LoadScenario::Closed(ClosedSettings {
+            users: users()?,
+            think: think(0.0)?,
+            prompt: lengths("load.prompt", file.prompt, length(1024, 0.0))?,
+            output: lengths("load.output", file.output, length(256, 0.0))?,
+            requests,
+        }),
+        LoadKind::Open => LoadScenario::Open(OpenSettings {
+            rate: checks.real("load.rate", file.rate.unwrap_or(1.0), (1e-6, 1e6))?,
+            variation: checks.real("load.variation", file.variation.unwrap_or(1.0), (0.0, 100.0))?,
+            prompt: lengths("load.prompt", file.prompt, length(1024, 0.0))?,
+            output: lengths("load.output", file.output, length(256, 0.0))?,
+            requests,
+        }),
+        LoadKind::Sessions => LoadScenario::Sessions(SessionSettings {
+            agents: users()?,
+            prefix: lengths("load.prefix", file.prefix, length(118_656.min(longest / 2).max(1), 0.0))?,
+            common: checks.narrow("load.common", file.common.unwrap_or(16_384), 0, MOST_TOKENS)?,
+            append: lengths("load.append", file.append, length(875, 1.0))?,
+            output: lengths("load.output", file.output, length(214, 1.0))?,
+            steps: checks.real("load.steps", file.steps.unwrap_or(8.8), (1.0, 1e6))?,
+            tool: checks.real("load.tool", file.tool.unwrap_or(1.0), (0.0, 1e6))?,
+            think: think(30.0)?,
+            longest,
+            requests,
+        }),
+        LoadKind::Trace => LoadScenario::Trace(TraceScenario {
+            file: file.file.ok_or_else(|| {
+                checks.refuse(
+                    "load.file",
+                    "is missing".into(),
+                    "the path of a trace, from the scenario's folder".into(),
+                )
+            })?,
+            format: file.format.ok_or_else(|| {
+                checks.refuse("load.format", "is missing".into(), "one of azure, mooncake, plain".into())
+            })?,
+            speed: checks.real("load.speed", file.speed.unwrap_or(1.0), (1e-3, 1e3))?,
+            requests,
+        }),
+    };
+    refuse_too_long(checks, &loaded, longest)?;
+    Ok(loaded)
+}
+
+/// A load whose every request is longer than the machine's context would only be refused.
+fn refuse_too_long(checks: &Checks<'_>, load: &LoadScenario, longest: u32) -> Result<(), StreamError> {
+    let (field, tokens) = match load {
+        LoadScenario::Closed(load) => ("load.prompt", u64::from(load.prompt.median) + u64::from(load.output.median)),
+        LoadScenario::Open(load) => ("load.prompt", u64::from(load.prompt.median) + u64::from(load.output.median)),
+        LoadScenario::Sessions(load) => ("load.append", u64::from(load.append.median) + u64::from(load.output.median)),
+        LoadScenario::Trace(_) => return Ok(()),
+    };
+    if tokens <= u64::from(longest) {
+        return Ok(());
+    }
+    let problem = format!("with its answer makes {tokens} tokens");
+    Err(checks.refuse(field, problem, format!("at most machine.context, {longest}")))
+}
+
+/// A field that the kind of load does not look at would be a misunderstanding.
+fn refuse_strangers(checks: &Checks<'_>, file: &LoadFile, kind: LoadKind) -> Result<(), StreamError> {
+    use LoadKind::{Closed, Open, Sessions, Trace};
+    let fields: [(&str, bool, &[LoadKind]); 14] = [
+        ("users", file.users.is_some(), &[Closed, Sessions]),
+        ("think", file.think.is_some(), &[Closed, Sessions]),
+        ("rate", file.rate.is_some(), &[Open]),
+        ("variation", file.variation.is_some(), &[Open]),
+        ("prompt", file.prompt.is_some(), &[Closed, Open]),
+        ("output", file.output.is_some(), &[Closed, Open, Sessions]),
+        ("prefix", file.prefix.is_some(), &[Sessions]),
+        ("common", file.common.is_some(), &[Sessions]),
+        ("append", file.append.is_some(), &[Sessions]),
+        ("steps", file.steps.is_some(), &[Sessions]),
+        ("tool", file.tool.is_some(), &[Sessions]),
+        ("file", file.file.is_some(), &[Trace]),
+        ("format", file.format.is_some(), &[Trace]),
+        ("speed", file.speed.is_some(), &[Trace]),
+    ];
+    let name = |kind: &LoadKind| match kind {
+        Closed => "closed",
+        Open => "open",
+        Sessions => "sessions",
+        Trace => "trace",
+    };
+    let stranger = fields.iter().find(|(_, given, kinds)| *given && !kinds.contains(&kind));
+    let Some((field, _, kinds)) = stranger else { return Ok(()) };
+    let kinds: Vec<&str> = kinds.iter().map(name).collect();
+    let problem = format!("does not go with a load of kind '{}'", name(&kind));
+    Err(checks.refuse(&format!("load.{field}"), problem, format!("with kind {}", kinds.join(" or "))))
+}
+
+/// What is wrong in the table `[machine]`, with its whole path.
+fn in_machine(error: SpecError) -> StreamError {
+    StreamError::Spec(match error {
+        SpecError::Field { file, field, problem, allowed } => {
+            SpecError::Field { file, field: format!("machine.{field}"), problem, allowed }
+        }
+        other => other,
+    })
+}

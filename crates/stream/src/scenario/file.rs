@@ -1,0 +1,235 @@
+//! What a user wrote: a TOML file with everything optional, and `--set path=value` on it.
+
+use serde::{Deserialize, Serialize};
+use wafersim_spec::{ScenarioFile, SpecError};
+
+use crate::closed_form::PromptRule;
+use crate::trace::Format;
+
+/// A scenario as written.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StreamFile {
+    /// Model, wafer, wafers, precision, profile...: as other scenario files.
+    pub machine: ScenarioFile,
+    /// How requests are served.
+    pub service: ServiceFile,
+    /// Who asks.
+    pub load: LoadFile,
+    /// How long.
+    pub run: RunFile,
+}
+
+/// Policies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyKind {
+    /// [`crate::policy::FirstCome`].
+    FirstCome,
+    /// [`crate::policy::PrefillFirst`].
+    PrefillFirst,
+    /// [`crate::policy::DecodeFirst`].
+    DecodeFirst,
+    /// [`crate::policy::Chunked`].
+    Chunked,
+}
+
+/// Ways to give room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdmissionKind {
+    /// [`crate::admission::Whole`].
+    Whole,
+    /// [`crate::admission::Growing`].
+    Growing,
+}
+
+/// Which experts tokens want.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExpertKind {
+    /// The expected load of the closed form.
+    Expected,
+    /// Drawn for every token: [`crate::experts::Popularity`].
+    Sampled,
+}
+
+/// The table `[service]`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceFile {
+    /// Who goes next; chunked where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyKind>,
+    /// Most tokens of a round, for the policy chunked; 512 where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<u32>,
+    /// Users of a decoding pass at most; where left out, what the placement is fastest with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub micro_batch: Option<u64>,
+    /// Tokens of a chunk of a prompt at most; where left out, what is fastest for a prompt of the machine's `prompt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chunk: Option<u32>,
+    /// By what the way of a prompt is chosen; soonest where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompts: Option<PromptRule>,
+    /// Whether prompts are computed on the wafers; yes where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefill: Option<bool>,
+    /// How room is given; whole where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admission: Option<AdmissionKind>,
+    /// Whether equal prefixes are kept; no where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix_cache: Option<bool>,
+    /// Memory of the host for what has lost its place, in GB; 0 where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_memory_gb: Option<f64>,
+    /// Bandwidth from the host, in GB/s; the wafer's `link.bandwidth` where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_bandwidth: Option<f64>,
+    /// Which experts tokens want; expected where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub experts: Option<ExpertKind>,
+}
+
+/// Kinds of load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoadKind {
+    /// [`crate::load::ClosedLoop`].
+    Closed,
+    /// [`crate::load::OpenLoop`].
+    Open,
+    /// [`crate::load::Sessions`].
+    Sessions,
+    /// [`crate::load::Replay`].
+    Trace,
+}
+
+/// A length as written: always the same, or lognormal around the median.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LengthFile {
+    /// Median in tokens.
+    pub median: u32,
+    /// Standard deviation of the logarithm; 0 where left out.
+    #[serde(default)]
+    pub spread: f64,
+}
+
+/// The table `[load]`. Which fields go with which kind is checked.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoadFile {
+    /// Kind; closed where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<LoadKind>,
+    /// Closed: users. Sessions: agents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub users: Option<u32>,
+    /// Closed, sessions: mean time to think, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub think: Option<f64>,
+    /// Open: requests a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
+    /// Open: coefficient of variation of the times between requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variation: Option<f64>,
+    /// Closed, open: prompts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<LengthFile>,
+    /// Closed, open, sessions: answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<LengthFile>,
+    /// Sessions: tokens of a session when it begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<LengthFile>,
+    /// Sessions: tokens that all sessions begin with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub common: Option<u32>,
+    /// Sessions: new tokens of a step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub append: Option<LengthFile>,
+    /// Sessions: mean steps of a request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<f64>,
+    /// Sessions: factor on tool times.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool: Option<f64>,
+    /// Trace: the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Trace: how it is written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
+    /// Trace: how many times as fast as recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speed: Option<f64>,
+    /// Most requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<u64>,
+}
+
+/// The table `[run]`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunFile {
+    /// Seconds before the window; 0 where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warm_up: Option<f64>,
+    /// Seconds of the window; where left out 60, and for a trace as long as it takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<f64>,
+    /// Requests after whose end the run ends too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<u64>,
+    /// Seed of the random streams; 1 where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+}
+
+impl StreamFile {
+    /// The scenario that a TOML text describes. `file` is its name in messages.
+    ///
+    /// # Errors
+    /// Where the text is no TOML, names a key that does not exist, or gives a value of the wrong type; with line, column and
+    /// what is allowed.
+    pub fn parse(text: &str, file: &str) -> Result<Self, SpecError> {
+        toml::from_str(text).map_err(|error| syntax(file, &error))
+    }
+
+    /// The same with one setting changed: `path` as in the file (`load.users`), `value` as there; a bare word is a text.
+    ///
+    /// # Errors
+    /// As [`StreamFile::parse`], in the name of `flag`.
+    pub fn with(&self, flag: &str, path: &str, value: &str) -> Result<Self, SpecError> {
+        let name = format!("{flag} {path}={value}");
+        let no_table = |problem: String| SpecError::Syntax { file: name.clone(), detail: problem };
+        let mut table =
+            toml::Table::try_from(self).map_err(|error| no_table(format!("the scenario as a table: {error}")))?;
+        let value = format!("value = {value}")
+            .parse::<toml::Table>()
+            .ok()
+            .and_then(|mut table| table.remove("value"))
+            .unwrap_or_else(|| toml::Value::String(value.to_owned()));
+        // A wafer parameter has a dot in its name.
+        let parts: Vec<&str> = match path.strip_prefix("machine.wafer_parameters.") {
+            Some(parameter) => vec!["machine", "wafer_parameters", parameter],
+            None => path.split('.').collect(),
+        };
+        let (last, tables) = parts.split_last().ok_or_else(|| no_table("no path".into()))?;
+        let mut here = &mut table;
+        for part in tables {
+            let inner = here.entry((*part).to_owned()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            here = inner.as_table_mut().ok_or_else(|| no_table(format!("'{part}' is no table")))?;
+        }
+        here.insert((*last).to_owned(), value);
+        table.try_into().map_err(|error: toml::de::Error| syntax(&name, &error))
+    }
+}
+
+fn syntax(file: &str, error: &toml::de::Error) -> SpecError {
+    SpecError::Syntax { file: file.into(), detail: error.to_string().trim_end().to_owned() }
+}

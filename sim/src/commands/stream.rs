@@ -1,0 +1,141 @@
+//! `simctl stream`: a load against a machine, event by event.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use wafersim::report;
+use wafersim::report::number::{duration, whole};
+use wafersim::stream::engine::Progress as RunProgress;
+use wafersim::stream::run::{Machine, sweep};
+use wafersim::stream::scenario::{LoadScenario, StreamFile, StreamScenario};
+
+use crate::failure::Failure;
+use crate::input::read_table_text;
+use crate::output::{Destination, say};
+use crate::progress::{Progress, Seldom};
+
+/// What a run can be written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// One object, for programs.
+    Json,
+    /// A line for each point of a sweep.
+    Csv,
+}
+
+/// Flags of `stream`.
+#[derive(Debug, Args)]
+pub struct StreamFlags {
+    /// Scenario of a stream: tables machine, service, load, run (see docs/src/streaming.md and sim/scenarios/stream/).
+    #[arg(value_name = "SCENARIO.toml")]
+    scenario: PathBuf,
+    /// Sets anything of the scenario, for example `load.users=8` or `machine.wafers=24`; may be repeated.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    sets: Vec<String>,
+    /// Runs once for each value of a setting, for example `load.users=1,2,4,8`.
+    #[arg(long, value_name = "PATH=LIST")]
+    sweep: Option<String>,
+    /// How to write the result.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// File to write to instead of stdout.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// Most points of a sweep.
+const MOST_POINTS: usize = 10_000;
+
+/// Runs the load.
+pub fn execute(flags: &StreamFlags) -> Result<(), Failure> {
+    let destination = Destination::open(flags.out.as_deref())?;
+    let source = flags.scenario.display().to_string();
+    let mut file = StreamFile::parse(&read_table_text(&flags.scenario)?, &source)?;
+    find_beside(&mut file, flags.scenario.parent());
+    for set in &flags.sets {
+        let (path, value) = setting("--set", set)?;
+        file = file.with("--set", path, value)?;
+    }
+    let Some(swept) = &flags.sweep else {
+        let machine = machine(file.check(&source)?)?;
+        let mut seldom = Seldom::start();
+        let point = machine.point("", |progress| tell(&mut seldom, &progress));
+        return destination.write(&match flags.format {
+            Format::Text => report::stream::text(&point),
+            Format::Json => report::stream::json(&point)?,
+            Format::Csv => report::stream::csv(&[point])?,
+        });
+    };
+    let (path, list) = setting("--sweep", swept)?;
+    let values: Vec<&str> = list.split(',').map(str::trim).collect();
+    if values.len() > MOST_POINTS {
+        return Err(wrong("--sweep", format!("has {} values", values.len()), format!("at most {MOST_POINTS}")));
+    }
+    let mut machines = Vec::with_capacity(values.len());
+    for value in values {
+        let scenario = file.with("--sweep", path, value)?.check(&source)?;
+        let made = machine(scenario).map_err(|failure| {
+            let allowed = "values for which there is a machine".to_owned();
+            wrong("--sweep", format!("{path}={value}: {failure}"), allowed)
+        })?;
+        machines.push((value.to_owned(), made));
+    }
+    let progress = Progress::start(machines.len() as u64);
+    let points = sweep(&machines, || progress.advance());
+    progress.finish();
+    destination.write(&match flags.format {
+        Format::Text => report::stream::sweep_text(path, &points),
+        Format::Json => report::stream::sweep_json(path, &points)?,
+        Format::Csv => report::stream::csv(&points)?,
+    })
+}
+
+fn machine(scenario: StreamScenario) -> Result<Machine, Failure> {
+    let trace = match &scenario.load {
+        LoadScenario::Trace(trace) => Some((read_table_text(Path::new(&trace.file))?, trace.file.clone())),
+        _ => None,
+    };
+    let trace = trace.as_ref().map(|(text, file)| (text.as_str(), file.as_str()));
+    Ok(Machine::new(scenario, trace)?)
+}
+
+/// Files that the scenario names by a relative path are looked for in its folder first.
+fn find_beside(file: &mut StreamFile, folder: Option<&Path>) {
+    let Some(folder) = folder else { return };
+    let is_path = |name: &str| name.ends_with(".json") || name.ends_with(".toml") || name.contains(['/', '\\']);
+    let named = [&mut file.machine.model, &mut file.machine.wafer].into_iter().flatten().filter(|name| is_path(name));
+    for name in named.chain(&mut file.load.file) {
+        let path = folder.join(&*name);
+        if let Some(found) = path.to_str().filter(|_| path.exists()) {
+            *name = found.to_owned();
+        }
+    }
+}
+
+fn setting<'a>(flag: &str, text: &'a str) -> Result<(&'a str, &'a str), Failure> {
+    let parts = text.split_once('=').map(|(path, value)| (path.trim(), value.trim()));
+    parts
+        .filter(|(path, _)| !path.is_empty())
+        .ok_or_else(|| wrong(flag, format!("'{text}' is no path=value"), "path=value, for example load.users=8".into()))
+}
+
+fn wrong(flag: &str, problem: String, allowed: String) -> Failure {
+    Failure::Flag { flag: flag.into(), problem, allowed }
+}
+
+/// Says how far a long run is, and about how long it will take.
+fn tell(seldom: &mut Seldom, progress: &RunProgress) {
+    let by_time = progress.now.seconds() / progress.end.seconds();
+    let by_requests = progress.requests.map_or(0.0, |most| progress.finished as f64 / most as f64);
+    let Some(spent) = seldom.now() else { return };
+    let part = by_time.max(by_requests);
+    let left =
+        if part > 1e-3 { format!(", about {} left", duration(spent * (1.0 - part) / part)) } else { String::new() };
+    say(&format!(
+        "{} simulated, {} requests finished{left}",
+        duration(progress.now.seconds()),
+        whole(progress.finished)
+    ));
+}
