@@ -12,6 +12,13 @@ use std::time::Instant;
 
 use wafersim_values::{Prefill, Setup, random_prompt, run};
 
+/// Seconds of CPU time of this program, of all its threads, where Linux tells (ticks of 10 ms).
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    after_name.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
 fn main() {
     let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|text| text.parse().ok()).collect();
     let argument = |index: usize, default: u64| numbers.get(index).copied().unwrap_or(default);
@@ -25,10 +32,14 @@ fn main() {
     let setup = Setup { prefill: Prefill::Tokens, ..common::setup(columns, rows) };
     let prompt = random_prompt(checkpoint.model.vocabulary, 2, 1);
     let mut times = Vec::new();
-    run(&checkpoint, &setup, &prompt, 8, None, |_, _| times.push(Instant::now())).unwrap();
+    run(&checkpoint, &setup, &prompt, 8, None, |_, _| times.push((Instant::now(), cpu_seconds()))).unwrap();
     let (first, last) = (times[2], times[times.len() - 1]);
-    let rate = (times.len() - 3) as f64 / (last - first).as_secs_f64();
-    println!("{layers} layers on {columns} x {rows}: {rate:.2} tokens per second in decode");
+    let tokens = (times.len() - 3) as f64;
+    println!(
+        "{layers} layers on {columns} x {rows}: {:.2} tokens per second in decode; {:.3} s of CPU time a token",
+        tokens / (last.0 - first.0).as_secs_f64(),
+        (last.1 - first.1) / tokens
+    );
     let start = Instant::now();
     let prompt = random_prompt(checkpoint.model.vocabulary, 16, 1);
     run(&checkpoint, &common::setup(columns, rows), &prompt, 0, None, |_, _| ()).unwrap();
