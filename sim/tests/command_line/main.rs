@@ -11,4 +11,5 @@ mod streams;
 mod surface;
 mod traffic;
 mod validate;
+mod values;
 mod wrong_input;
