@@ -67,9 +67,8 @@ impl Checker {
         for (layer, experts) in token.experts.chunks_exact(self.top_k).enumerate() {
             let range = layer * self.top_k..(layer + 1) * self.top_k;
             let weights = token.weights.and_then(|weights| weights.get(range));
-            self.choice(experts, weights).map_err(|reason| {
-                format!("user {}, token {}, layer {layer}: {reason}", token.user, token.token)
-            })?;
+            self.choice(experts, weights)
+                .map_err(|reason| format!("user {}, token {}, layer {layer}: {reason}", token.user, token.token))?;
         }
         Ok(())
     }

@@ -58,7 +58,9 @@ impl<R: BufRead> JsonLines<R> {
             weights: Vec::new(),
         };
         if !reader.read_line()? {
-            return Err(reader.wrong("the file is empty; allowed: a header line, then one line for each token and layer"));
+            return Err(
+                reader.wrong("the file is empty; allowed: a header line, then one line for each token and layer")
+            );
         }
         let header: Header = reader.parsed()?;
         header.check().map_err(|error| reader.wrong(error.to_string()))?;

@@ -83,8 +83,7 @@ pub fn inspect(source: &mut dyn TokenSource) -> Result<Statistics, RoutingError>
     let experts = header.experts as usize;
     let per_user = u64::from(header.layers) * u64::from(header.experts);
     let followed = (MOST_COUNTERS / per_user.max(1)).min(u64::from(FOLLOWED_USERS)) as u32;
-    let mut layers =
-        vec![Counts { choices: vec![0; experts], users: Vec::new() }; header.layers as usize];
+    let mut layers = vec![Counts { choices: vec![0; experts], users: Vec::new() }; header.layers as usize];
     let mut seen = std::collections::BTreeSet::new();
     let mut tokens = 0u64;
     while let Some(token) = source.next_token()? {
@@ -142,9 +141,8 @@ fn layer_statistics(header: &Header, tokens: u64, counts: &Counts) -> LayerStati
 
 /// Means over layers; of figures that some layers lack, over those that have them.
 fn mean(layers: &[LayerStatistics]) -> LayerStatistics {
-    let of = |figure: &dyn Fn(&LayerStatistics) -> f64| {
-        layers.iter().map(figure).sum::<f64>() / layers.len().max(1) as f64
-    };
+    let of =
+        |figure: &dyn Fn(&LayerStatistics) -> f64| layers.iter().map(figure).sum::<f64>() / layers.len().max(1) as f64;
     let known = |figure: &dyn Fn(&LayerStatistics) -> Option<f64>| {
         let values: Vec<f64> = layers.iter().filter_map(figure).collect();
         (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)

@@ -4,8 +4,8 @@
 use wafersim_routing::statistics::{LayerStatistics, Statistics, correlation, inspect};
 use wafersim_routing::{SyntheticSettings, Work, generate};
 
-fn trace(work: Work) -> Statistics {
-    let settings = SyntheticSettings { users: 16, tokens: 16 * 1000, work, seed: 2, ..SyntheticSettings::qwen3_30b() };
+fn trace(work: Work, seed: u64) -> Statistics {
+    let settings = SyntheticSettings { users: 16, tokens: 16 * 1000, work, seed, ..SyntheticSettings::qwen3_30b() };
     inspect(&mut generate(&settings).unwrap()).unwrap()
 }
 
@@ -44,23 +44,37 @@ fn table(said: &Statistics) -> Vec<(&'static str, f64, f64, f64)> {
     ]
 }
 
+/// Seeds decide which expert has which rank, so figures scatter: contiguous groups most, by about 3 %.
 #[test]
 fn every_published_figure_is_met_at_once() {
-    let rows = table(&trace(Work::Mixed));
+    const SEEDS: u64 = 4;
+    let tables: Vec<_> = (1..=SEEDS).map(|seed| table(&trace(Work::Mixed, seed))).collect();
     let mut wrong = Vec::new();
-    for (what, published, generated, tolerance) in rows {
-        let error = generated / published - 1.0;
-        println!("{what:36} {published:8.3} {generated:8.3} {:+6.1} %", 100.0 * error);
-        if error.abs() > tolerance {
+    for (index, &(what, published, _, tolerance)) in tables[0].iter().enumerate() {
+        let error = |generated: f64| generated / published - 1.0;
+        let mean = tables.iter().map(|rows| rows[index].2).sum::<f64>() / SEEDS as f64;
+        let worst = tables.iter().map(|rows| error(rows[index].2).abs()).fold(0.0, f64::max);
+        println!("{what:36} {published:8.3} {mean:8.3} {:+6.1} %, worst {:.1} %", 100.0 * error(mean), 100.0 * worst);
+        if error(mean).abs() > tolerance || worst > 2.0 * tolerance {
             wrong.push(what);
         }
     }
     assert!(wrong.is_empty(), "{wrong:?}");
 }
 
+/// The published 40 distinct experts of 8 tokens cannot be of 8 successive tokens: by Denning's identity the published
+/// hit rates (42 % of an LRU cache for 8, 65 % for 16) leave about 27 to those. The generator shows both.
+#[test]
+fn successive_tokens_touch_fewer_experts_than_random_ones() {
+    let said = trace(Work::Mixed, 1).mean;
+    let successive = said.distinct_successive.map(Option::unwrap);
+    assert!((25.0..29.0).contains(&successive[0]), "{successive:?}");
+    assert!(said.distinct_random.iter().zip(successive).all(|(random, successive)| successive < *random));
+}
+
 #[test]
 fn coding_prompts_are_a_little_less_sticky() {
-    let overlap = trace(Work::Coding).mean.neighbour_overlap.unwrap();
+    let overlap = trace(Work::Coding, 1).mean.neighbour_overlap.unwrap();
     assert!((overlap / 0.407 - 1.0).abs() < 0.05, "{overlap}");
 }
 

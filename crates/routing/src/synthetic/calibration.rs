@@ -114,7 +114,11 @@ fn base_of(wanted: f64, spread: f64, start: f64) -> f64 {
         if (value - wanted).abs() < 1e-7 {
             break;
         }
-        if value < wanted { low = base } else { high = base }
+        if value < wanted {
+            low = base
+        } else {
+            high = base
+        }
         let step = base - (value - wanted) / slope;
         base = if slope > 1e-12 && step > low && step < high { step } else { 0.5 * (low + high) };
     }

@@ -73,10 +73,15 @@ mod tests {
 
     #[test]
     fn uses_add_up_to_top_k_and_fall() {
-        for (experts, top_k, skew) in [(128, 8, 9.9), (128, 8, 3.8), (160, 8, 13.2), (8, 2, 9.9), (256, 8, 9.9), (1, 1, 9.9)]
+        for (experts, top_k, skew) in
+            [(128, 8, 9.9), (128, 8, 3.8), (160, 8, 13.2), (8, 2, 9.9), (256, 8, 9.9), (1, 1, 9.9)]
         {
             let uses = popularity(&RoutingParameters::QWEN3_30B, experts, top_k, skew);
-            assert!((uses.iter().sum::<f64>() - f64::from(top_k)).abs() < 1e-3, "{experts}: {}", uses.iter().sum::<f64>());
+            assert!(
+                (uses.iter().sum::<f64>() - f64::from(top_k)).abs() < 1e-3,
+                "{experts}: {}",
+                uses.iter().sum::<f64>()
+            );
             assert!(uses.windows(2).all(|pair| pair[0] >= pair[1]));
             let wanted = (skew * f64::from(top_k) / f64::from(experts)).min(if experts == 1 { 1.0 } else { 0.9 });
             assert!((uses[0] - wanted).abs() < 1e-6, "{experts}: {} against {wanted}", uses[0]);

@@ -4,8 +4,8 @@
 //! first are spread evenly so that the mean holds, in random order (no order is published); overlap rises in a straight
 //! line to the stickiest layer and falls to the last along 1 - depth^power, the power chosen so that the mean holds.
 
-use rand::seq::SliceRandom;
 use rand::SeedableRng;
+use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::law::halve;

@@ -83,7 +83,9 @@ fn ranks(settings: &SyntheticSettings, kind: u32, layer: u32) -> Vec<u16> {
     let scores = |stream: u64| -> Vec<f64> {
         let mut random = ChaCha8Rng::seed_from_u64(settings.seed);
         random.set_stream(stream | u64::from(layer));
-        (0..experts).map(|_| (0..12).map(|_| f64::from(random.next_u32()) / 4_294_967_296.0).sum::<f64>() - 6.0).collect()
+        (0..experts)
+            .map(|_| (0..12).map(|_| f64::from(random.next_u32()) / 4_294_967_296.0).sum::<f64>() - 6.0)
+            .collect()
     };
     let shared = settings.parameters.shared_taste.clamp(0.0, 1.0);
     let own = scores(RANKS | u64::from(kind) << 16);
@@ -235,7 +237,10 @@ impl ExpertSampler {
     pub(super) fn fill(&mut self, rounds: usize, choices: &mut [u16]) {
         let (law, top_k) = (&self.law, self.law.header.top_k as usize);
         let layer_choices = (rounds * self.users * top_k).max(1);
-        choices.par_chunks_mut(layer_choices).zip(self.states.par_chunks_mut(self.users.max(1))).zip(0u32..law.header.layers)
+        choices
+            .par_chunks_mut(layer_choices)
+            .zip(self.states.par_chunks_mut(self.users.max(1)))
+            .zip(0u32..law.header.layers)
             .for_each(|((choices, states), layer)| {
                 for round in choices.chunks_mut(states.len() * top_k) {
                     for (chosen, state) in round.chunks_mut(top_k).zip(states.iter_mut()) {

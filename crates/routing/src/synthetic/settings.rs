@@ -92,7 +92,11 @@ impl SyntheticSettings {
     pub fn header(&self) -> Result<Header, RoutingError> {
         let mut header = Header::new(&self.model, self.layers, self.experts, self.top_k, self.tokens)?;
         if self.experts > MOST_SAMPLED {
-            return Err(RoutingError::range("experts", self.experts, format!("1 to {MOST_SAMPLED} in a synthetic trace")));
+            return Err(RoutingError::range(
+                "experts",
+                self.experts,
+                format!("1 to {MOST_SAMPLED} in a synthetic trace"),
+            ));
         }
         if self.top_k as usize > MOST_TOP_K {
             return Err(RoutingError::range("top_k", self.top_k, format!("1 to {MOST_TOP_K} in a synthetic trace")));
@@ -106,7 +110,11 @@ impl SyntheticSettings {
             .saturating_mul(u64::from(self.layers))
             .saturating_mul(u64::from(self.experts));
         if affinities > MOST_AFFINITIES {
-            return Err(RoutingError::range("users x layers x experts", affinities, format!("at most {MOST_AFFINITIES}")));
+            return Err(RoutingError::range(
+                "users x layers x experts",
+                affinities,
+                format!("at most {MOST_AFFINITIES}"),
+            ));
         }
         let numbers = [
             self.parameters.rank_slope,
