@@ -147,7 +147,7 @@ impl State {
         let renewals = whole + u32::from(more > 0 && self.random.next_u32() < more);
         for _ in 0..renewals {
             let word = self.random.next_u32();
-            let expert = (u64::from(word >> 5) * u64::from(law.header.experts) >> 27) as usize;
+            let expert = ((u64::from(word >> 5) * u64::from(law.header.experts)) >> 27) as usize;
             let weight = weight(law, layer, self.kind, expert, word as usize % LEVELS);
             self.set(expert, weight);
         }
@@ -165,7 +165,7 @@ impl State {
     }
 
     fn draw(&mut self) -> usize {
-        let mut at = (u64::from(self.random.next_u32()) * u64::from(self.total) >> 32) as u32;
+        let mut at = ((u64::from(self.random.next_u32()) * u64::from(self.total)) >> 32) as u32;
         let mut first = 0;
         for &sum in &self.blocks {
             if at < sum {
