@@ -6,6 +6,7 @@ use crate::commands::completions::CompletionsFlags;
 use crate::commands::graph::GraphFlags;
 use crate::commands::models::ModelsFlags;
 use crate::commands::plan::PlanFlags;
+use crate::commands::routing::RoutingFlags;
 use crate::commands::run::RunFlags;
 use crate::commands::settings::SettingsFlags;
 use crate::commands::traffic::TrafficFlags;
@@ -37,6 +38,8 @@ pub enum Command {
     Validate(ValidateFlags),
     /// Run packet traffic on a mesh, cycle by cycle, and measure latency and throughput.
     Traffic(TrafficFlags),
+    /// Inspect, make or convert traces of which experts each token chose.
+    Routing(RoutingFlags),
     /// Write the model's operators, with shapes and dependencies, as DOT or JSON.
     Graph(GraphFlags),
     /// List the built-in models, or show those that are named.

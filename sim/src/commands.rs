@@ -4,6 +4,7 @@ pub mod completions;
 pub mod graph;
 pub mod models;
 pub mod plan;
+pub mod routing;
 pub mod run;
 pub mod settings;
 pub mod traffic;
@@ -20,6 +21,7 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Plan(flags) => plan::execute(&flags),
         Command::Validate(flags) => validate::execute(&flags),
         Command::Traffic(flags) => traffic::execute(&flags),
+        Command::Routing(flags) => routing::execute(&flags),
         Command::Graph(flags) => graph::execute(&flags),
         Command::Models(flags) => models::execute(&flags),
         Command::Wafers(flags) => wafers::execute(&flags),

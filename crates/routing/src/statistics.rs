@@ -132,7 +132,7 @@ fn layer_statistics(header: &Header, tokens: u64, counts: &Counts) -> LayerStati
         neighbour_overlap: all.neighbour_overlap(),
         independent_overlap: use_of.iter().map(|part| part * part).sum::<f64>() / top_k,
         distinct_random: BATCHES.map(|batch| distinct_of_random_tokens(&use_of, batch)),
-        distinct_successive: BATCHES.map(|batch| all.distinct_of_successive(batch, top_k)),
+        distinct_successive: all.distinct_of_successive(),
         group_imbalance: GROUPS.map(|groups| group_imbalance(choices, groups)),
         lru_hit_rate: ROOMS.map(|room| all.lru_hit_rate(room)),
         user_correlation: (pairs.1 > 0).then(|| pairs.0 / f64::from(pairs.1)),

@@ -1,7 +1,6 @@
 //! How soon a user's tokens come back to the same experts in one layer: by tokens since, and by other experts since.
 
-/// Gaps in tokens that are told apart; longer ones count together with first uses.
-const LONGEST_GAP: usize = 128;
+use super::BATCHES;
 
 /// One user in one layer.
 #[derive(Debug, Clone)]
@@ -12,8 +11,10 @@ pub struct Reuse {
     /// For each expert the token that chose it last, from 1; 0 for none.
     last: Vec<u64>,
     tokens: u64,
-    /// Choices whose expert was last chosen so many tokens before; index 0 is not used.
-    gaps: Vec<u64>,
+    /// Choices whose expert the token before had chosen.
+    neighbours: u64,
+    /// For each of [`BATCHES`]: distinct experts summed over all windows of so many tokens, and the windows.
+    windows: [(u64, u64); BATCHES.len()],
     /// Choices whose expert stood at this place of `recent`.
     places: Vec<u64>,
     /// Choices after the first token.
@@ -28,7 +29,8 @@ impl Reuse {
             recent: Vec::new(),
             last: vec![0; experts],
             tokens: 0,
-            gaps: vec![0; LONGEST_GAP + 1],
+            neighbours: 0,
+            windows: [(0, 0); BATCHES.len()],
             places: vec![0; experts],
             chosen: 0,
         }
@@ -43,10 +45,7 @@ impl Reuse {
                 *count += 1;
             }
             if let Some(last) = self.last.get_mut(expert) {
-                let gap = (self.tokens - *last) as usize;
-                if *last > 0 && gap <= LONGEST_GAP {
-                    self.gaps[gap] += 1;
-                }
+                self.neighbours += u64::from(*last > 0 && *last + 1 == self.tokens);
                 *last = self.tokens;
             }
             if self.tokens > 1 {
@@ -63,6 +62,11 @@ impl Reuse {
                 Some(place) => self.recent[..=place].rotate_right(1),
                 None => self.recent.insert(0, expert),
             }
+        }
+        for (&batch, window) in BATCHES.iter().zip(&mut self.windows) {
+            let Some(before) = self.tokens.checked_sub(u64::from(batch)) else { continue };
+            let last = |expert: &u16| self.last.get(usize::from(*expert)).copied().unwrap_or(0);
+            *window = (window.0 + self.recent.partition_point(|expert| last(expert) > before) as u64, window.1 + 1);
         }
     }
 
@@ -81,34 +85,30 @@ impl Reuse {
 #[derive(Debug, Clone)]
 pub struct Sum {
     chosen: u64,
-    gaps: Vec<u64>,
+    neighbours: u64,
     places: Vec<u64>,
-    most_tokens: u64,
+    windows: [(u64, u64); BATCHES.len()],
 }
 
 impl Sum {
     /// Adds users up.
     pub fn of(users: &[&Reuse]) -> Self {
-        let add = |of: fn(&Reuse) -> &Vec<u64>| {
-            let mut sum: Vec<u64> = Vec::new();
-            for user in users {
-                let counts = of(user);
-                sum.resize(sum.len().max(counts.len()), 0);
-                sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+        let mut sum = Self { chosen: 0, neighbours: 0, places: Vec::new(), windows: [(0, 0); BATCHES.len()] };
+        for user in users {
+            sum.chosen += user.chosen;
+            sum.neighbours += user.neighbours;
+            sum.places.resize(sum.places.len().max(user.places.len()), 0);
+            sum.places.iter_mut().zip(&user.places).for_each(|(sum, count)| *sum += count);
+            for (sum, window) in sum.windows.iter_mut().zip(user.windows) {
+                *sum = (sum.0 + window.0, sum.1 + window.1);
             }
-            sum
-        };
-        Self {
-            chosen: users.iter().map(|user| user.chosen).sum(),
-            gaps: add(|user| &user.gaps),
-            places: add(|user| &user.places),
-            most_tokens: users.iter().map(|user| user.tokens).max().unwrap_or(0),
         }
+        sum
     }
 
     /// Part of the choices after a user's first token whose expert the token before had chosen.
     pub fn neighbour_overlap(&self) -> Option<f64> {
-        (self.chosen > 0).then(|| self.gaps.get(1).copied().unwrap_or(0) as f64 / self.chosen as f64)
+        (self.chosen > 0).then(|| self.neighbours as f64 / self.chosen as f64)
     }
 
     /// Part of the choices after a user's first token that an LRU cache with `room` experts holds.
@@ -117,20 +117,9 @@ impl Sum {
         (self.chosen > 0 && (room as usize) <= self.places.len()).then(|| hits as f64 / self.chosen as f64)
     }
 
-    /// Expected distinct experts of `batch` successive tokens. By Denning's identity (The working set model, CACM 1968;
-    /// Denning and Schwartz 1972) one more token adds those experts whose gap is longer than the window:
-    /// D(B) = k sum over w < B of P(gap > w).
-    pub fn distinct_of_successive(&self, batch: u32, top_k: f64) -> Option<f64> {
-        if self.chosen == 0 || u64::from(batch) > self.most_tokens {
-            return None;
-        }
-        let mut later = self.chosen as f64;
-        let mut distinct = 0.0;
-        for window in 0..batch as usize {
-            later -= if window == 0 { 0.0 } else { self.gaps.get(window).copied().unwrap_or(0) as f64 };
-            distinct += top_k * later / self.chosen as f64;
-        }
-        Some(distinct)
+    /// Mean distinct experts over all windows of so many successive tokens as [`BATCHES`] says.
+    pub fn distinct_of_successive(&self) -> [Option<f64>; BATCHES.len()] {
+        self.windows.map(|(distinct, windows)| (windows > 0).then(|| distinct as f64 / windows as f64))
     }
 }
 
@@ -150,8 +139,11 @@ mod tests {
         assert_eq!(sum.lru_hit_rate(2), Some(5.0 / 8.0));
         assert_eq!(sum.lru_hit_rate(3), Some(7.0 / 8.0));
         assert_eq!(sum.lru_hit_rate(8), Some(7.0 / 8.0));
-        assert_eq!(sum.distinct_of_successive(1, 2.0), Some(2.0));
-        assert_eq!(sum.distinct_of_successive(2, 2.0), Some(2.0 + 2.0 * 3.0 / 8.0));
-        assert_eq!(sum.distinct_of_successive(6, 2.0), None);
+        assert_eq!(sum.distinct_of_successive(), [None; 3]);
+        for chosen in [[0u16, 1], [2, 3], [0, 1], [0, 1]] {
+            reuse.token(&chosen);
+        }
+        // Both windows of 8 among the 9 tokens touch 0, 1, 2 and 3.
+        assert_eq!(Sum::of(&[&reuse]).distinct_of_successive(), [Some(4.0), None, None]);
     }
 }

@@ -129,9 +129,16 @@ impl SyntheticSettings {
         if let Some(wrong) = numbers.iter().find(|value| !(value.is_finite() && **value >= 0.0)) {
             return Err(RoutingError::range("parameters", wrong, "finite and not negative"));
         }
+        let plural = |count: u32, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
+        let published = Self::qwen3_30b();
+        let is_published =
+            (self.layers, self.experts, self.top_k) == (published.layers, published.experts, published.top_k);
+        let how = if is_published { "after" } else { "extrapolated to this shape from" };
         header.note = format!(
-            "synthetic: {} users, {} kinds of work, seed {}; after the published figures of Qwen3-30B-A3B",
-            self.users, self.kinds_of_work, self.seed
+            "synthetic, {how} the published figures of Qwen3-30B-A3B: {}, {}, seed {}",
+            plural(self.users, "user", "users"),
+            plural(self.kinds_of_work, "kind of work", "kinds of work"),
+            self.seed
         );
         Ok(header)
     }
