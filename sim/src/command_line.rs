@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::completions::CompletionsFlags;
 use crate::commands::graph::GraphFlags;
 use crate::commands::models::ModelsFlags;
+use crate::commands::place::PlaceFlags;
 use crate::commands::plan::PlanFlags;
 use crate::commands::routing::RoutingFlags;
 use crate::commands::run::RunFlags;
@@ -38,6 +39,8 @@ pub enum Command {
     Validate(ValidateFlags),
     /// Run packet traffic on a mesh, cycle by cycle, and measure latency and throughput.
     Traffic(TrafficFlags),
+    /// Compare where the experts of each layer may live, under the load of a routing trace.
+    Place(PlaceFlags),
     /// Inspect, make or convert traces of which experts each token chose.
     Routing(RoutingFlags),
     /// Write the model's operators, with shapes and dependencies, as DOT or JSON.

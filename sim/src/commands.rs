@@ -3,6 +3,7 @@
 pub mod completions;
 pub mod graph;
 pub mod models;
+pub mod place;
 pub mod plan;
 pub mod routing;
 pub mod run;
@@ -21,6 +22,7 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Plan(flags) => plan::execute(&flags),
         Command::Validate(flags) => validate::execute(&flags),
         Command::Traffic(flags) => traffic::execute(&flags),
+        Command::Place(flags) => place::execute(&flags),
         Command::Routing(flags) => routing::execute(&flags),
         Command::Graph(flags) => graph::execute(&flags),
         Command::Models(flags) => models::execute(&flags),

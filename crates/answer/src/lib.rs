@@ -9,6 +9,7 @@
 mod candidates;
 mod decode;
 mod error;
+pub mod experts;
 pub mod plan;
 mod prefill;
 mod provenance;

@@ -39,7 +39,7 @@ impl LayerReading {
     }
 
     /// The fastest variant of a program that the profile may use; the published one on a tie.
-    fn fastest(&self, variants: &Variants) -> ProgramCost {
+    pub(crate) fn fastest(&self, variants: &Variants) -> ProgramCost {
         let published = cost(&variants.published, &self.rates);
         match &variants.optimised {
             Some(program) if self.hypothetical => {
