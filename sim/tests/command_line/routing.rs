@@ -50,7 +50,7 @@ fn inspection_has_a_line_for_each_layer_and_the_means() {
     assert_eq!(json["layers"].as_array().unwrap().len(), 62);
     assert_eq!((&json["users"], &json["header"]["tokens"]), (&2.into(), &8.into()));
     let text = simctl(&format!("routing inspect {}", file.display())).data();
-    assert!(text.lines().all(|line| line.len() <= 120) && text.matches("\n  mean ").count() == 2, "{text}");
+    assert!(text.lines().all(|line| line.len() <= 104) && text.matches("\n  mean ").count() == 2, "{text}");
 }
 
 #[test]
