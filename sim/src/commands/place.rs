@@ -245,11 +245,11 @@ fn demands(
 }
 
 const DEFINITIONS: &str = "\
-us per token: mean time per output token, one batch in flight; over spread: the same against spread experts;
-experts: of it the routed experts; moving: of these dispatch and combine; over mean: pairs of the busiest
-rectangle over the mean one; cells: rectangles of a layer that hold experts; in each: experts that fit
-one; size: columns x rows of the largest; copies: of experts beyond the first, in a layer; idle: free
-memory in which nothing lives.
+us per token: mean time per output token, one batch in flight; over spread: the same against spread
+experts; experts: of it the routed experts; moving: of these dispatch and combine; over mean: pairs
+of the busiest rectangle over the mean one; cells: rectangles of a layer that hold experts; in each:
+experts that fit one; size: columns x rows of the largest; copies: of experts beyond the first, in a
+layer; idle: free memory in which nothing lives.
 ";
 
 fn text(compared: &Compared) -> String {
