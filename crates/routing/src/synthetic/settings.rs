@@ -28,7 +28,7 @@ const MOST_SAMPLED: u32 = 1024;
 /// Most experts of a token that are drawn.
 pub(super) const MOST_TOP_K: usize = 64;
 /// Most affinities that are held: users x layers x experts.
-const MOST_AFFINITIES: u64 = 1 << 28;
+const MOST_AFFINITIES: u64 = 1 << 26;
 
 /// What synthetic trace is wanted.
 #[derive(Debug, Clone, PartialEq)]
