@@ -6,6 +6,7 @@ use wafersim::answer::validate::TableError;
 use wafersim::fabric::packet::TrafficError;
 use wafersim::graph::GraphError;
 use wafersim::report::ReportError;
+use wafersim::routing::RoutingError;
 use wafersim::spec::SpecError;
 use wafersim::stream::StreamError;
 use wafersim::values::ValuesError;
@@ -37,6 +38,17 @@ pub enum Failure {
     /// The run cannot be made.
     #[error(transparent)]
     Stream(#[from] StreamError),
+    /// A routing trace cannot be made or written.
+    #[error(transparent)]
+    Routing(#[from] RoutingError),
+    /// A routing trace is wrong.
+    #[error("{file}: {reason}")]
+    Trace {
+        /// The file.
+        file: String,
+        /// Which part of it is wrong, and how.
+        reason: String,
+    },
     /// The value of a flag is wrong.
     #[error("{flag}: {problem}; allowed: {allowed}")]
     Flag {
@@ -85,6 +97,7 @@ impl Failure {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Write { .. }
+            | Self::Routing(RoutingError::Write { .. })
             | Self::Report(_)
             | Self::OutOfTolerance
             | Self::Values(ValuesError::Program { .. })
@@ -97,6 +110,8 @@ impl Failure {
             | Self::Traffic(_)
             | Self::Values(_)
             | Self::Stream(_)
+            | Self::Routing(_)
+            | Self::Trace { .. }
             | Self::Flag { .. }
             | Self::OutFile { .. }
             | Self::OutFolder { .. } => 2,

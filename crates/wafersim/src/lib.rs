@@ -115,6 +115,7 @@ pub use wafersim_picture as picture;
 pub use wafersim_place as place;
 pub use wafersim_program as program;
 pub use wafersim_report as report;
+pub use wafersim_routing as routing;
 pub use wafersim_spec as spec;
 pub use wafersim_stream as stream;
 pub use wafersim_timeline as timeline;

@@ -2,8 +2,10 @@
 
 mod crosscheck;
 mod fabric;
+mod place;
 mod plan;
 mod reference;
+mod routing;
 mod run;
 mod scenarios;
 mod stream;
