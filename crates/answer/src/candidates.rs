@@ -20,7 +20,7 @@ pub struct Candidates {
 
 /// Columns of a block that may share a head's dimensions, tried beside the layout of fewest bytes: few columns mean
 /// that the softmax is computed less often and scores travel less far, many mean less memory for queries.
-const DIMENSION_SPLITS: [u64; 4] = [2, 4, 8, 16];
+const DIMENSION_SPLITS: [u64; 6] = [1, 2, 4, 8, 16, u64::MAX];
 
 /// Most shapes of slots that are tried: the shortest ways first.
 const MOST_SHAPES: usize = 3;

@@ -95,8 +95,8 @@ pub fn decode(
         group,
         head_dim,
     }));
-    let segment = kv.dimension_split.max(1);
-    score_nodes.extend(block_all_reduce(kernel, kv, segment, 1, scores, ReduceOperator::Add, reads));
+    let (segment, stride) = (kv.dimension_split.max(1), kv.sequence_split.max(1));
+    score_nodes.extend(block_all_reduce(kernel, kv, segment, stride, scores, ReduceOperator::Add, reads));
 
     let mut softmax_nodes = Vec::new();
     let statistic = kernel.declare("attention.statistic", rows_of_scores, || fields(&|lies| lies.statistic(vectors)));
@@ -232,8 +232,7 @@ fn over_tokens(
 ) -> Vec<Node> {
     let mut nodes = kernel.all_reduce(Axis::Y, payload, operator);
     if kv.sequence_split > 1 {
-        let stride = kv.dimension_split.max(1);
-        nodes.extend(block_all_reduce(kernel, kv, kv.sequence_split, stride, payload, operator, reads));
+        nodes.extend(block_all_reduce(kernel, kv, kv.sequence_split, 1, payload, operator, reads));
     }
     nodes
 }

@@ -68,17 +68,18 @@ impl TwoLevel {
     }
 }
 
-/// The chains of a two-level reduction whose members are `stride` hops apart: those in the groups, then that of the roots.
+/// The chains of a two-level reduction whose members are `stride` hops apart and begin `first` hops from the start of
+/// their segment: those in the groups, then that of the roots.
 fn chains(
     program: &Program,
     axis: Axis,
     tree: TwoLevel,
-    stride: u64,
+    (stride, first): (u64, u64),
     colors: &Colors,
     (payload, operator): (BufferId, ReduceOperator),
 ) -> Vec<Node> {
-    let in_groups = (tree.group_size, stride, 0, &colors.groups);
-    let of_roots = (tree.groups, tree.group_size * stride, tree.group_size / 2 * stride, &colors.roots);
+    let in_groups = (tree.group_size, stride, first, &colors.groups);
+    let of_roots = (tree.groups, tree.group_size * stride, tree.group_size / 2 * stride + first, &colors.roots);
     [in_groups, of_roots]
         .into_iter()
         .filter(|(count, ..)| *count > 1)
@@ -108,7 +109,7 @@ pub fn group_reduce(
 ) -> Vec<Node> {
     let tree = TwoLevel::new(program.region.along(axis), groups);
     let colors = colors(program, axis);
-    chains(program, axis, tree, 1, &colors, (payload, operator))
+    chains(program, axis, tree, (1, 0), &colors, (payload, operator))
 }
 
 /// Reduces `payload` along `axis` and gives the result to every member of the line.
@@ -135,7 +136,8 @@ pub fn multicast(program: &mut Program, axis: Axis, from: u64, payload: BufferId
 }
 
 /// Reduce and multicast over segments of `segment` members of each line, `stride` hops apart (the columns of one head, or
-/// the places that share its sequence).
+/// the places that share its sequence). Where members are more than a hop apart, others lie between them with reductions of
+/// their own along the same links and colors: these run in turn, one for each of the `stride` positions.
 pub fn segment_all_reduce(
     program: &mut Program,
     axis: Axis,
@@ -149,15 +151,18 @@ pub fn segment_all_reduce(
     }
     let tree = TwoLevel::new(segment, default_groups(segment));
     let colors = colors(program, axis);
-    let mut steps = chains(program, axis, tree, stride, &colors, (payload, operator));
-    steps.push(program.step(Action::Multicast(Multicast {
-        axis,
-        from: tree.root * stride,
-        span: segment * stride,
-        style: Style::Streaming,
-        payload,
-        colors: colors.multicast,
-    })));
+    let mut steps = Vec::new();
+    for first in 0..stride.max(1) {
+        steps.extend(chains(program, axis, tree, (stride, first), &colors, (payload, operator)));
+        steps.push(program.step(Action::Multicast(Multicast {
+            axis,
+            from: tree.root * stride + first,
+            span: segment * stride,
+            style: Style::Streaming,
+            payload,
+            colors: colors.multicast.clone(),
+        })));
+    }
     steps
 }
 
