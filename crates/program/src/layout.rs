@@ -130,6 +130,14 @@ pub const fn run_start(pieces: u64, length: u64, number: u64) -> u64 {
 }
 
 impl Ring {
+    /// The pieces by which the line at coordinate `across` is rotated; below [`Self::pieces`].
+    pub const fn rotation(&self, across: u64) -> u64 {
+        if self.across == 0 {
+            return 0;
+        }
+        run_start(self.pieces, self.across, ring_number(self.across, across % self.across))
+    }
+
     /// The pieces of a place in the order in which it uses them.
     pub fn pieces_at(&self, place: Place) -> Vec<u64> {
         let (along, across) = match self.axis {
@@ -138,11 +146,7 @@ impl Ring {
         };
         let length = self.length.max(1);
         let number = ring_number(length, along % length);
-        let rotation = if self.across == 0 {
-            0
-        } else {
-            run_start(self.pieces, self.across, ring_number(self.across, across % self.across))
-        };
+        let rotation = self.rotation(across);
         let (first, last) = (run_start(self.pieces, length, number), run_start(self.pieces, length, number + 1));
         (first..last).map(|piece| (piece + rotation) % self.pieces.max(1)).collect()
     }
@@ -269,6 +273,15 @@ impl Field {
     #[must_use]
     pub fn shared(self, digit: Digit) -> Self {
         Self { part: Some(digit), ..self }
+    }
+
+    /// The ring along an axis that shares out the rows, or the last of the inner dimensions.
+    pub fn ring(&self, axis: Axis) -> Option<Ring> {
+        let of = |dimension: &Dimension| match dimension.spread {
+            Spread::Ring(ring) if ring.axis == axis => Some(ring),
+            _ => None,
+        };
+        self.inner.last().and_then(of).or_else(|| of(&self.rows))
     }
 
     /// The rows that a place holds.
