@@ -12,8 +12,6 @@ pub(crate) enum Shape {
     Tiles(Vec<(Numbers, Numbers)>),
     /// A piece of a ring: number, way, rows, elements of each row.
     Piece(u64, Way, Numbers, Numbers),
-    /// Elements that a movement lists.
-    Listed,
 }
 
 /// What a core is at work on in its stage. Emptied when it leaves.

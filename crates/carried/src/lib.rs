@@ -22,7 +22,7 @@ mod core_state;
 mod words;
 
 use thiserror::Error;
-use wafersim_fabric::circuit::{self, CircuitError, Contents, Lowered, Outcome, WorkCycles};
+use wafersim_fabric::circuit::{self, CircuitError, Lowered, Outcome, WorkCycles};
 use wafersim_program::Program;
 use wafersim_spec::Wafer;
 use wafersim_spec::wafer::RateSet;
@@ -121,19 +121,13 @@ pub fn carry(
     device: &Device<'_>,
 ) -> Result<Carried, CarriedError> {
     let lowered = device.lower(&prepared.program)?;
-    carry_lowered(prepared, &lowered, before, (tiles, layer), |carrying| carrying)
-}
-
-/// The same for a program that is lowered already, with `around` laid around the contents: tests put faults there.
-///
-/// # Errors
-/// As [`carry`].
-pub fn carry_lowered<C: Contents + Into<Carrying>>(
-    prepared: &Prepared,
-    lowered: &Lowered,
-    before: &Machine,
-    (tiles, layer): (&Tiles<'_>, usize),
-    around: impl FnOnce(Carrying) -> C,
-) -> Result<Carried, CarriedError> {
-    todo!()
+    let (elements, steps) = (lowered.elements() as u64, lowered.schedule.len() as u64);
+    if elements.saturating_mul(steps) > MOST_VISITS {
+        return Err(CarriedError::TooLarge { elements, steps, largest: MOST_VISITS });
+    }
+    let mut machine = before.clone();
+    residents(prepared, &mut machine, tiles, layer)?;
+    let mut carrying = Carrying::new(prepared, &lowered, (tiles, layer), machine);
+    let outcome = circuit::run_carrying(&lowered, &mut carrying, |_| ())?;
+    Ok(Carried { machine: carrying.finish()?, outcome })
 }
