@@ -461,11 +461,9 @@ impl Carrying<'_> {
         let place = (memory.column, memory.row);
         let source = state.sources.iter().position(|(part, _)| *part == here.part);
         let source = source.map(|at| state.sources.swap_remove(at).1).ok_or("a relayout ends that has not begun")?;
-        let mine = |(part, from, number, values): (u32, u64, usize, Vec<f32>)| {
-            (part == here.part).then_some((from, number, values))
-        };
-        let arrived: Vec<(u64, usize, Vec<f32>)> =
-            std::mem::take(&mut state.arrived).into_iter().filter_map(mine).collect();
+        let (arrived, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut state.arrived).into_iter().partition(|(part, ..)| *part == here.part);
+        state.arrived = others;
         let (known, index) = self.movement(here.step, moved, place)?;
         let Some(wanted) = known.wanted.get(index as usize) else { return Err("a relayout leaves its line".into()) };
         let find = |from: u64, element: Element| -> Result<f32, String> {
@@ -473,7 +471,7 @@ impl Carrying<'_> {
                 return value_at(&source, element);
             }
             let upwards = index > from;
-            let found = arrived.iter().filter(|(known, ..)| *known == from).find_map(|(_, number, values)| {
+            let found = arrived.iter().filter(|(_, known, ..)| *known == from).find_map(|(_, _, number, values)| {
                 let piece = known.pieces.get(*number)?;
                 let at = piece.elements.binary_search(&element).ok()?;
                 if (piece.to > piece.from) == upwards { values.get(at).copied() } else { None }

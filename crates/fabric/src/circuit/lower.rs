@@ -256,7 +256,7 @@ impl Lowering<'_> {
     /// The n-th stages of all branches become one; a meeting of neighbours stays for itself, before it.
     fn side_by_side(&mut self, branches: Vec<Vec<At>>, operator: &str) -> Result<Vec<At>, CircuitError> {
         let mut schedule = Vec::new();
-        let mut known: BTreeMap<Vec<u32>, Option<u32>> = BTreeMap::new();
+        let mut known: BTreeMap<Vec<u32>, Vec<u32>> = BTreeMap::new();
         for index in 0..branches.iter().map(Vec::len).max().unwrap_or(0) {
             let mut together = Vec::new();
             let mut round = None;
@@ -266,25 +266,42 @@ impl Lowering<'_> {
                 round = round.or(place.round);
                 if alone { schedule.push(place) } else { together.push(place.stage) }
             }
-            let joined = match (known.get(&together), together.as_slice()) {
-                (Some(joined), _) => *joined,
-                (None, []) => None,
-                (None, [single]) => Some(*single),
-                (None, several) => {
-                    let stages = || several.iter().map(|&stage| &self.stages[stage as usize]);
-                    let parts: Vec<Part> = stages().flat_map(|stage| stage.parts.iter().cloned()).collect();
-                    let steps = stages().flat_map(|stage| stage.steps.iter().copied()).collect();
-                    if let Some(color) = check::shared_color(&parts) {
-                        let color = self.program_color(color);
-                        return Err(CircuitError::SharedColor { operator: operator.into(), color });
-                    }
-                    Some(self.stage(parts, steps))
-                }
-            };
-            known.insert(together, joined);
-            schedule.extend(joined.map(|stage| At { stage, round }));
+            if !known.contains_key(&together) {
+                let joined = self.joined(&together, operator)?;
+                known.insert(together.clone(), joined);
+            }
+            let joined = known.get(&together).into_iter().flatten();
+            schedule.extend(joined.map(|&stage| At { stage, round }));
         }
         Ok(schedule)
+    }
+
+    /// Stages side by side as one. Owners that send in turn on one color do so one stage after the other: the switch
+    /// positions of their routers advance between them as well.
+    fn joined(&mut self, stages: &[u32], operator: &str) -> Result<Vec<u32>, CircuitError> {
+        if let [] | [_] = stages {
+            return Ok(stages.to_vec());
+        }
+        let mut groups: Vec<(Vec<Part>, Vec<u32>)> = Vec::new();
+        for stage in stages.iter().filter_map(|&stage| self.stages.get(stage as usize)) {
+            let (parts, steps) = groups.last().cloned().unwrap_or_default();
+            let parts = [parts.as_slice(), &stage.parts].concat();
+            let steps = [steps.as_slice(), &stage.steps].concat();
+            let color = check::shared_color(&parts);
+            let in_turn = |part: &Part| matches!(part, Part::Carry(lines) if lines.switched);
+            match color {
+                Some(_) if stage.parts.iter().any(in_turn) => groups.push((stage.parts.clone(), stage.steps.clone())),
+                Some(color) => {
+                    let color = self.program_color(color);
+                    return Err(CircuitError::SharedColor { operator: operator.into(), color });
+                }
+                None => match groups.last_mut() {
+                    Some(last) => *last = (parts, steps),
+                    None => groups.push((parts, steps)),
+                },
+            }
+        }
+        Ok(groups.into_iter().map(|(parts, steps)| self.stage(parts, steps)).collect())
     }
 
     fn program_color(&self, physical: u16) -> u32 {

@@ -88,6 +88,8 @@ struct Element {
     heard: Tick,
     /// The moment of the last wake, so that it is not asked for twice.
     woken: Tick,
+    /// The moment of the last look, if nothing has asked for another one at that moment.
+    looked: Tick,
 }
 
 impl Element {
@@ -120,6 +122,7 @@ impl Element {
             served: [0; 4],
             heard: 0,
             woken: NEVER,
+            looked: NEVER,
         }
     }
 }
@@ -267,9 +270,14 @@ impl<'a, C: Contents> Mesh<'a, C> {
         while let Some((now, place)) = self.wheel.pop() {
             let place = place as usize;
             self.now = now;
-            if self.elements[place].woken == now {
-                self.elements[place].woken = NEVER;
+            let element = &mut self.elements[place];
+            if element.woken == now {
+                element.woken = NEVER;
+            } else if element.looked == now {
+                // The same moment was asked for several times.
+                continue;
             }
+            element.looked = now;
             self.tally.events += 1;
             self.look(place)?;
             if self.tally.events.is_multiple_of(REPORT) {
@@ -309,6 +317,9 @@ impl<'a, C: Contents> Mesh<'a, C> {
         }
         let moment = moment.max(self.now);
         element.woken = moment;
+        if moment == self.now {
+            element.looked = NEVER;
+        }
         self.wheel.push(moment, place as u32);
     }
 
