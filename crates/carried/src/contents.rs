@@ -304,7 +304,11 @@ impl Carrying<'_> {
     fn begin_relayout(&mut self, here: Here, moved: &Relayout, operations: &[Operation]) -> Result<(), String> {
         let rounding = self.rounding(moved.source);
         let memory = self.machine.pes.get(here.pe).ok_or("a core lies outside the program's region")?;
-        let source: Vec<Vec<f32>> = memory.buffer(moved.source).iter().map(|tile| tile.values.clone()).collect();
+        let tiles = (0u32..).zip(memory.buffer(moved.source));
+        let source = tiles.map(|(field, tile)| {
+            in_order(tile, self.prepared.held(Operand::new(moved.source, field), here.pe))
+        });
+        let source: Vec<Vec<f32>> = source.collect::<Result<_, String>>()?;
         let place = (memory.column, memory.row);
         let (known, _) = self.movement(here.step, moved, place)?;
         let mut ready = Vec::new();
@@ -319,6 +323,21 @@ impl Carrying<'_> {
         state.sources.push((here.part, source));
         Ok(())
     }
+}
+
+/// The values of a tile in the order of its layout, which is that of movements.
+fn in_order(tile: &Tile, held: Option<&(Numbers, Numbers)>) -> Result<Vec<f32>, String> {
+    let Some((rows, inner)) = held.filter(|(rows, inner)| !tile.is_like(rows, inner)) else {
+        return Ok(tile.values.clone());
+    };
+    let missing = || "a place holds other elements than its layout says".to_owned();
+    if rows != &tile.rows {
+        return Err(missing());
+    }
+    let places: BTreeMap<u32, usize> = tile.inner.iter().copied().zip(0..).collect();
+    let at = inner.iter().map(|element| places.get(element).copied().ok_or_else(missing));
+    let at = at.collect::<Result<Vec<usize>, String>>()?;
+    Ok((0..rows.len()).flat_map(|row| at.iter().map(move |at| tile.row(row)[*at])).collect())
 }
 
 fn value_at(fields: &[Vec<f32>], element: Element) -> Result<f32, String> {

@@ -33,7 +33,6 @@ fn carried(setup: &Setup, tokens: u64, steps: u64) -> (u64, Agreement) {
     let mut observe = |executed: &wafersim_values::Executed<'_>| {
         let prepared = executed.prepared;
         let name = &prepared.program.name;
-        eprintln!("{name}");
         let carried = carry(prepared, executed.before, (executed.tiles, executed.layer), &device)
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         let agreement = compare(&prepared.program, executed.after, &carried.machine);

@@ -96,6 +96,14 @@ pub enum Spread {
     },
     /// What lies in all of several spreads.
     Meet(Vec<Spread>),
+    /// What a reduction with a rotating root leaves while the pieces of a ring along y pass by: a place of ring number `c`
+    /// along x and `n` along y is root in the rounds `c`, `c + columns`, ..., in which piece `n + round` is here.
+    Collected {
+        /// Places of a block of the line along x.
+        columns: u64,
+        /// Places of the ring along y, one piece each; as many rounds.
+        rows: u64,
+    },
     /// Pieces of a systolic product: `size` is cut evenly into `pieces`; a place of a ring that is folded by interleaving
     /// holds a run of them, rotated by the run of its line.
     Ring(Ring),
@@ -206,6 +214,11 @@ impl Spread {
                 let mut spreads = spreads.iter().map(|spread| spread.indices(size, place));
                 let first = spreads.next().unwrap_or_default();
                 spreads.fold(first, |common, other| common.into_iter().filter(|index| other.contains(index)).collect())
+            }
+            Self::Collected { columns, rows } => {
+                let (columns, rows) = ((*columns).max(1), (*rows).max(1));
+                let (c, n) = (ring_number(columns, place.0 % columns), ring_number(rows, place.1 % rows));
+                (c..rows).step_by(columns as usize).flat_map(|round| even(size, rows, (n + round) % rows)).collect()
             }
             Self::Ring(ring) => {
                 ring.pieces_at(place).into_iter().flat_map(|piece| ring.elements_of(size, piece)).collect()
@@ -381,6 +394,7 @@ mod tests {
                 (Spread::Split(Digit::line(Axis::Y, rows)), columns),
                 (Spread::Whole, columns * rows),
                 (Spread::Levelled { rows, groups: Digit::line(Axis::X, columns) }, 1),
+                (Spread::Collected { columns, rows }, rows),
                 (Spread::Ring(Ring { axis: Axis::X, length: columns, pieces: columns.max(rows), across: rows }), rows),
                 (Spread::Ring(Ring { axis: Axis::Y, length: rows, pieces: columns.max(rows), across: columns }), columns),
             ] {
