@@ -8,8 +8,8 @@ use wafersim_program::{
     Action, Axis, BufferId, ChainReduce, Element, Movement, Node, Operand, Relayout, Shift, Step, movement,
 };
 use wafersim_values::machine::{
-    Arrival, Context, Machine, Numbers, PeState, Piece, Prepared, Rounding, Tile, Tiles, compute_at, incoming, join_ring,
-    leave_ring, outgoing,
+    Arrival, Context, Machine, Numbers, PeState, Piece, Prepared, Rounding, Tile, Tiles, compute_at, incoming,
+    join_ring, leave_ring, outgoing,
 };
 
 use crate::CarriedError;
@@ -305,9 +305,8 @@ impl Carrying<'_> {
         let rounding = self.rounding(moved.source);
         let memory = self.machine.pes.get(here.pe).ok_or("a core lies outside the program's region")?;
         let tiles = (0u32..).zip(memory.buffer(moved.source));
-        let source = tiles.map(|(field, tile)| {
-            in_order(tile, self.prepared.held(Operand::new(moved.source, field), here.pe))
-        });
+        let source =
+            tiles.map(|(field, tile)| in_order(tile, self.prepared.held(Operand::new(moved.source, field), here.pe)));
         let source: Vec<Vec<f32>> = source.collect::<Result<_, String>>()?;
         let place = (memory.column, memory.row);
         let (known, _) = self.movement(here.step, moved, place)?;
@@ -342,7 +341,9 @@ fn in_order(tile: &Tile, held: Option<&(Numbers, Numbers)>) -> Result<Vec<f32>, 
 
 fn value_at(fields: &[Vec<f32>], element: Element) -> Result<f32, String> {
     let value = fields.get(element.field as usize).and_then(|field| field.get(element.number as usize));
-    value.copied().ok_or_else(|| format!("element {} of field {} is not there to be sent", element.number, element.field))
+    value
+        .copied()
+        .ok_or_else(|| format!("element {} of field {} is not there to be sent", element.number, element.field))
 }
 
 /// Words arrive.
@@ -435,10 +436,13 @@ impl Carrying<'_> {
         let (rounding, pe) = (self.rounding(chain.payload), self.index(core));
         let (memory, state) = self.state(pe)?;
         let partial = state.partial(id.part).ok_or("a chain ends where none was")?;
-        let Some(own) = memory.buffers.get_mut(chain.payload.0 as usize) else { return Err("there is no payload".into()) };
+        let Some(own) = memory.buffers.get_mut(chain.payload.0 as usize) else {
+            return Err("there is no payload".into());
+        };
         let alike = match &shape {
             Shape::Tiles(theirs) => {
-                theirs.len() == own.len() && own.iter().zip(theirs).all(|(tile, (rows, inner))| tile.is_like(rows, inner))
+                theirs.len() == own.len()
+                    && own.iter().zip(theirs).all(|(tile, (rows, inner))| tile.is_like(rows, inner))
             }
             _ => false,
         };
@@ -463,7 +467,8 @@ impl Carrying<'_> {
     ) -> Result<u32, String> {
         let (lines, step) = self.lines(at, taken.part)?;
         let Action::ChainReduce(chain) = &step.action else { return Err("only chains pass words on".into()) };
-        let (pe, count) = (self.index(core), lines.streams.get(sent.stream as usize).map_or(0, |stream| stream.wavelets));
+        let (pe, count) =
+            (self.index(core), lines.streams.get(sent.stream as usize).map_or(0, |stream| stream.wavelets));
         let partial = self.state(pe)?.1.partial(taken.part).ok_or("a chain passes where none is")?;
         let result = partial.meet(index as usize, word);
         if u64::from(index) + 1 == count {

@@ -122,12 +122,13 @@ mod tests {
 
     #[test]
     fn of_equal_values_the_smaller_number_wins_word_by_word() {
-        for (own, arrived, wanted) in
-            [([3.0, 7.0], [3.0, 5.0], [3.0, 5.0]), ([3.0, 4.0], [3.0, 5.0], [3.0, 4.0]), ([2.0, 1.0], [3.0, 9.0], [3.0, 9.0])]
-        {
+        for (own, arrived, wanted) in [
+            ([3.0, 7.0], [3.0, 5.0], [3.0, 5.0]),
+            ([3.0, 4.0], [3.0, 5.0], [3.0, 4.0]),
+            ([2.0, 1.0], [3.0, 9.0], [3.0, 9.0]),
+        ] {
             for rounding in [Rounding::Fp32, Rounding::Fp16] {
-                let mut partial =
-                    Partial::new(words_of(rounding, own.into_iter()), ReduceOperator::ArgMax, rounding);
+                let mut partial = Partial::new(words_of(rounding, own.into_iter()), ReduceOperator::ArgMax, rounding);
                 let arrived = words_of(rounding, arrived.into_iter());
                 let sent: Vec<u32> = (0..).zip(&arrived).map(|(index, word)| partial.meet(index, *word)).collect();
                 assert_eq!(values_in(rounding, &sent, 2), wanted);

@@ -76,7 +76,8 @@ fn decode_layers_are_the_numeric_reading_bit_for_bit() {
 
 #[test]
 fn a_cache_shared_along_its_sequence_is_carried_too() {
-    let setup = Setup { kv: KvLayoutChoice::DimensionSplit(1), ..setup((6, 4), ExpertPlacement::Spread, DataType::Fp32) };
+    let setup =
+        Setup { kv: KvLayoutChoice::DimensionSplit(1), ..setup((6, 4), ExpertPlacement::Spread, DataType::Fp32) };
     assert!(carried(&setup, 3, 1).1.is_whole());
 }
 

@@ -94,12 +94,7 @@ struct Held {
 ///
 /// # Errors
 /// Where a place wants what nobody on its line holds within [`Relayout::hops`].
-pub fn movement(
-    program: &Program,
-    region: Region,
-    moved: &Relayout,
-    line: u64,
-) -> Option<Result<Movement, String>> {
+pub fn movement(program: &Program, region: Region, moved: &Relayout, line: u64) -> Option<Result<Movement, String>> {
     let fields = |buffer: BufferId| program.buffer_of(buffer).layout.as_ref();
     let (source, target) = (fields(moved.source)?, fields(moved.target)?);
     let length = region.along(moved.axis);

@@ -34,8 +34,14 @@ pub trait Contents {
     fn send(&mut self, core: Core, at: u32, stream: StreamId, index: u32) -> Self::Word;
 
     /// A core receives a word of `taken`, combines it with its own and sends the result on as the same wavelet of `sent`.
-    fn forward(&mut self, core: Core, at: u32, streams: (StreamId, StreamId), index: u32, word: Self::Word)
-    -> Self::Word;
+    fn forward(
+        &mut self,
+        core: Core,
+        at: u32,
+        streams: (StreamId, StreamId),
+        index: u32,
+        word: Self::Word,
+    ) -> Self::Word;
 
     /// A core takes a word to its memory.
     fn take(&mut self, core: Core, at: u32, stream: StreamId, index: u32, word: Self::Word);

@@ -88,15 +88,9 @@ fn alike<T: PartialEq>(lines: impl Iterator<Item = T>) -> Vec<(u32, u32, T)> {
 
 /// Owners send in turn: the switch position of a color advances in each router when an owner's last wavelet has passed. Who
 /// passes on the way takes all words, and keeps those that it wants.
-fn relayout(
-    moved: &Relayout,
-    region: Region,
-    colors: &[Color],
-    context: &Context<'_>,
-) -> Result<Vec<Part>, String> {
-    let movements = (0..region.along(moved.axis.across())).map(|line| {
-        movement(context.program, region, moved, line).unwrap_or_else(|| Ok(Movement::default()))
-    });
+fn relayout(moved: &Relayout, region: Region, colors: &[Color], context: &Context<'_>) -> Result<Vec<Part>, String> {
+    let movements = (0..region.along(moved.axis.across()))
+        .map(|line| movement(context.program, region, moved, line).unwrap_or_else(|| Ok(Movement::default())));
     let movements = movements.collect::<Result<Vec<_>, String>>()?;
     let pieces = movements.into_iter().map(|movement| movement.pieces);
     let all = alike(pieces).into_iter().map(|(first, count, pieces)| {

@@ -312,7 +312,8 @@ impl Lowering<'_> {
     fn parts(&self, step: &Step, operator: &str) -> Result<Vec<Part>, CircuitError> {
         let area = self.area(step.region, operator)?;
         let timing = &self.timing;
-        let busy = |time: Tick, noticed: bool| Vec::from_iter((time > 0 || noticed).then_some(Part::Busy { area, time }));
+        let busy =
+            |time: Tick, noticed: bool| Vec::from_iter((time > 0 || noticed).then_some(Part::Busy { area, time }));
         match &step.action {
             Action::Compute(compute) => {
                 let time = ticks(compute.work.iter().map(|work| (self.work_cycles)(work)).sum());

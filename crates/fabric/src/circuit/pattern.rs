@@ -27,7 +27,9 @@ pub(super) fn colors_of(step: &Step, program: &Program) -> Vec<Color> {
     let spare = program.color_count();
     let laid = laid::moves_contents(step, program);
     let (given, axis, wanted): (&[Color], Axis, u32) = match &step.action {
-        Action::ChainReduce(chain) => (&chain.colors, chain.axis, if chain.root == Root::Rotating && !laid { 2 } else { 4 }),
+        Action::ChainReduce(chain) => {
+            (&chain.colors, chain.axis, if chain.root == Root::Rotating && !laid { 2 } else { 4 })
+        }
         Action::Multicast(cast) => (&cast.colors, cast.axis, 1),
         Action::Shift(shift) => (&shift.colors, shift.axis, if shift.ring { 4 } else { 2 }),
         Action::Relayout(moved) => (&moved.colors, moved.axis, if laid { 2 } else { 1 }),
