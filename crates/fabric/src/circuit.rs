@@ -29,7 +29,9 @@
 
 mod cells;
 mod check;
+pub mod contents;
 pub mod error;
+mod laid;
 mod lower;
 pub mod lowered;
 pub mod outcome;
@@ -42,6 +44,7 @@ pub mod timing;
 mod together;
 mod wavelets;
 
+pub use contents::{Contents, Core, StreamId};
 pub use error::{CircuitError, Deadlock, Waiter, Waiting, Wants};
 pub use lower::{WorkCycles, lower};
 pub use lowered::{Lowered, Part, Stage};
@@ -86,7 +89,7 @@ fn run_planned(
     check(lowered)?;
     match streams::run(lowered, plan.as_ref(), &mut progress) {
         Ok(outcome) => Ok(outcome),
-        Err(streams::Contended) => wavelets::run(lowered, plan.as_ref(), &mut progress),
+        Err(streams::Contended) => wavelets::run(lowered, plan.as_ref(), (), &mut progress),
     }
 }
 
@@ -96,7 +99,20 @@ fn run_planned(
 /// As [`run`].
 pub fn run_wavelets(lowered: &Lowered, progress: impl FnMut(Progress)) -> Result<Outcome, CircuitError> {
     check(lowered)?;
-    wavelets::run(lowered, None, progress)
+    wavelets::run(lowered, None, (), progress)
+}
+
+/// Runs a program wavelet by wavelet, each of which carries a word of `contents`. Times are those of [`run`].
+///
+/// # Errors
+/// As [`run`].
+pub fn run_carrying(
+    lowered: &Lowered,
+    contents: &mut impl Contents,
+    progress: impl FnMut(Progress),
+) -> Result<Outcome, CircuitError> {
+    check(lowered)?;
+    wavelets::run(lowered, None, contents, progress)
 }
 
 fn check(lowered: &Lowered) -> Result<(), CircuitError> {

@@ -98,6 +98,14 @@ pub enum Spread {
     },
     /// What lies in all of several spreads.
     Meet(Vec<Spread>),
+    /// What a reduction with a rotating root leaves while the pieces of a ring along y pass by: a place of ring number `c`
+    /// along x and `n` along y is root in the rounds `c`, `c + columns`, ..., in which piece `n + round` is here.
+    Collected {
+        /// Places of a block of the line along x.
+        columns: u64,
+        /// Places of the ring along y, one piece each; as many rounds.
+        rows: u64,
+    },
     /// Pieces of a systolic product: `size` is cut evenly into `pieces`; a place of a ring that is folded by interleaving
     /// holds a run of them, rotated by the run of its line.
     Ring(Ring),
@@ -132,6 +140,14 @@ pub const fn run_start(pieces: u64, length: u64, number: u64) -> u64 {
 }
 
 impl Ring {
+    /// The pieces by which the line at coordinate `across` is rotated; below [`Self::pieces`].
+    pub const fn rotation(&self, across: u64) -> u64 {
+        if self.across == 0 {
+            return 0;
+        }
+        run_start(self.pieces, self.across, ring_number(self.across, across % self.across))
+    }
+
     /// The pieces of a place in the order in which it uses them.
     pub fn pieces_at(&self, place: Place) -> Vec<u64> {
         let (along, across) = match self.axis {
@@ -140,11 +156,7 @@ impl Ring {
         };
         let length = self.length.max(1);
         let number = ring_number(length, along % length);
-        let rotation = if self.across == 0 {
-            0
-        } else {
-            run_start(self.pieces, self.across, ring_number(self.across, across % self.across))
-        };
+        let rotation = self.rotation(across);
         let (first, last) = (run_start(self.pieces, length, number), run_start(self.pieces, length, number + 1));
         (first..last).map(|piece| (piece + rotation) % self.pieces.max(1)).collect()
     }
@@ -204,6 +216,11 @@ impl Spread {
                 let mut spreads = spreads.iter().map(|spread| spread.indices(size, place));
                 let first = spreads.next().unwrap_or_default();
                 spreads.fold(first, |common, other| common.into_iter().filter(|index| other.contains(index)).collect())
+            }
+            Self::Collected { columns, rows } => {
+                let (columns, rows) = ((*columns).max(1), (*rows).max(1));
+                let (c, n) = (ring_number(columns, place.0 % columns), ring_number(rows, place.1 % rows));
+                (c..rows).step_by(columns as usize).flat_map(|round| even(size, rows, (n + round) % rows)).collect()
             }
             Self::Ring(ring) => {
                 ring.pieces_at(place).into_iter().flat_map(|piece| ring.elements_of(size, piece)).collect()
@@ -271,6 +288,15 @@ impl Field {
     #[must_use]
     pub fn shared(self, digit: Digit) -> Self {
         Self { part: Some(digit), ..self }
+    }
+
+    /// The ring along an axis that shares out the rows, or the last of the inner dimensions.
+    pub fn ring(&self, axis: Axis) -> Option<Ring> {
+        let of = |dimension: &Dimension| match dimension.spread {
+            Spread::Ring(ring) if ring.axis == axis => Some(ring),
+            _ => None,
+        };
+        self.inner.last().and_then(of).or_else(|| of(&self.rows))
     }
 
     /// The rows that a place holds.
@@ -370,6 +396,7 @@ mod tests {
                 (Spread::Split(Digit::line(Axis::Y, rows)), columns),
                 (Spread::Whole, columns * rows),
                 (Spread::Levelled { rows, groups: Digit::line(Axis::X, columns) }, 1),
+                (Spread::Collected { columns, rows }, rows),
                 (Spread::Ring(Ring { axis: Axis::X, length: columns, pieces: columns.max(rows), across: rows }), rows),
                 (Spread::Ring(Ring { axis: Axis::Y, length: rows, pieces: columns.max(rows), across: columns }), columns),
             ] {

@@ -23,6 +23,7 @@ pub mod buffer;
 pub mod collective;
 pub mod formula;
 pub mod layout;
+pub mod movement;
 pub mod program;
 pub mod region;
 pub mod step;
@@ -32,6 +33,7 @@ pub mod work;
 pub use buffer::{Buffer, BufferId, Color};
 pub use formula::{Chosen, Formula, Operand, Pair, Weight, WeightId};
 pub use layout::{Digit, Dimension, Field, Layout, Place, Ring, Spread};
+pub use movement::{Element, Movement, Piece, Wanted, movement};
 pub use program::{Node, Program};
 pub use region::{Axis, Region};
 pub use step::{

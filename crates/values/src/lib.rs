@@ -24,6 +24,6 @@ pub mod tensors;
 pub use checkpoint::Checkpoint;
 pub use compare::{Comparison, Deviation, Tolerance, compare};
 pub use error::ValuesError;
-pub use placed::{Prefill, Setup, random_prompt, run};
+pub use placed::{Executed, Prefill, Setup, random_prompt, run, run_observed};
 pub use record::{Record, Recorded};
 pub use tensors::Tensors;

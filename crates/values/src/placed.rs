@@ -63,6 +63,24 @@ pub fn random_prompt(vocabulary: u64, tokens: u64, seed: u64) -> Vec<u64> {
 /// Keys and values of a layer, by processing element.
 type Cache = Vec<Vec<Tile>>;
 
+/// A program that a run has executed from its start to its end, with what the processing elements held before and after.
+#[derive(Debug)]
+pub struct Executed<'a> {
+    /// The program.
+    pub prepared: &'a Prepared,
+    /// Before; matrices that the program moves are not in place yet ([`crate::machine::residents`]).
+    pub before: &'a Machine,
+    /// After.
+    pub after: &'a Machine,
+    /// Weights, all that the program has used.
+    pub tiles: &'a Tiles<'a>,
+    /// The layer.
+    pub layer: usize,
+}
+
+/// Who looks at every program that was executed.
+type Observer<'o> = dyn FnMut(&Executed<'_>) + 'o;
+
 /// Runs the prompt and `steps` greedy decode steps as placed. Where `follow` is given, decode steps take in its tokens instead of
 /// the run's own choices, which are recorded all the same: then two runs stay comparable after a choice that differs. `progress` is told how many tokens are done, of how many.
 ///
@@ -74,13 +92,37 @@ pub fn run(
     prompt: &[u64],
     steps: u64,
     follow: Option<&[u64]>,
+    progress: impl FnMut(u64, u64),
+) -> Result<Record, ValuesError> {
+    run_of(checkpoint, setup, (prompt, steps, follow), progress, None)
+}
+
+/// Runs as [`run`] does; `observe` sees every program that was executed, with its processing elements before and after.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_observed(
+    checkpoint: &Checkpoint,
+    setup: &Setup,
+    (prompt, steps, follow): (&[u64], u64, Option<&[u64]>),
+    progress: impl FnMut(u64, u64),
+    observe: &mut Observer<'_>,
+) -> Result<Record, ValuesError> {
+    run_of(checkpoint, setup, (prompt, steps, follow), progress, Some(observe))
+}
+
+fn run_of<'a>(
+    checkpoint: &'a Checkpoint,
+    setup: &'a Setup,
+    (prompt, steps, follow): (&[u64], u64, Option<&[u64]>),
     mut progress: impl FnMut(u64, u64),
+    observer: Option<&'a mut Observer<'a>>,
 ) -> Result<Record, ValuesError> {
     check_prompt(checkpoint, prompt, steps)?;
     if let Some(follow) = follow {
         check_prompt(checkpoint, &[prompt, follow].concat(), 0)?;
     }
-    let mut placed = Placed::new(checkpoint, setup)?;
+    let mut placed = Placed::new(checkpoint, setup, observer)?;
     let mut record = Record { prompt: prompt.to_vec(), ..Record::default() };
     let all = prompt.len() as u64 + steps;
     let mut next = 0;
@@ -116,6 +158,7 @@ struct Placed<'a> {
     head: Prepared,
     /// The program of the last layer, for layers that are like it.
     last: Option<(Layer, u64, Prepared)>,
+    observer: Option<&'a mut Observer<'a>>,
 }
 
 fn kv_shape(setup: &Setup, attention: &Attention) -> KvShape {
@@ -153,7 +196,11 @@ fn cells(setup: &Setup, experts: u64) -> Vec<Region> {
 }
 
 impl<'a> Placed<'a> {
-    fn new(checkpoint: &'a Checkpoint, setup: &'a Setup) -> Result<Self, ValuesError> {
+    fn new(
+        checkpoint: &'a Checkpoint,
+        setup: &'a Setup,
+        observer: Option<&'a mut Observer<'a>>,
+    ) -> Result<Self, ValuesError> {
         let model = &checkpoint.model;
         let region = Region::new(0, 0, setup.columns, setup.rows);
         let program = head::exact_lm_head(
@@ -177,6 +224,7 @@ impl<'a> Placed<'a> {
             caches: vec![Vec::new(); model.layers.len()],
             head: Prepared::new(program),
             last: None,
+            observer,
         })
     }
 
@@ -206,6 +254,17 @@ impl<'a> Placed<'a> {
 
     fn exact(&self, layer: usize, chosen: Vec<Vec<u64>>) -> Exact {
         Exact { norm_epsilon: self.checkpoint.model.norm_epsilon, cells: self.cells[layer].clone(), chosen }
+    }
+
+    /// The processing elements as they are, where somebody will want to compare.
+    fn before(&self, machine: &Machine) -> Option<Machine> {
+        self.observer.is_some().then(|| machine.clone())
+    }
+
+    fn observe(&mut self, prepared: &Prepared, before: Option<Machine>, after: &Machine, layer: usize) {
+        if let (Some(observe), Some(before)) = (&mut self.observer, before) {
+            observe(&Executed { prepared, before: &before, after, tiles: &self.tiles, layer });
+        }
     }
 
     fn region(&self) -> Region {
@@ -250,7 +309,9 @@ impl<'a> Placed<'a> {
         for (name, tiles) in inputs {
             fill(&prepared, &mut machine, name, tiles)?;
         }
+        let before = self.before(&machine);
         execute(&prepared, &mut machine, &mut self.tiles, layer, 0..usize::MAX)?;
+        self.observe(&prepared, before, &machine, layer);
         Ok((prepared, machine))
     }
 
@@ -306,7 +367,9 @@ impl<'a> Placed<'a> {
         let embedding =
             Prepared::new(head::exact_embedding(region, model.hidden, model.vocabulary, token, precision, options));
         let mut machine = Machine::new(&embedding);
+        let before = self.before(&machine);
         execute(&embedding, &mut machine, &mut self.tiles, 0, 0..usize::MAX)?;
+        self.observe(&embedding, before, &machine, 0);
         let row = Tap { prepared: &embedding, machine: &machine };
         record.push_row(format!("{phase}.embed"), row.of("embedding.row", 0)?);
         let mut stream = row.tiles("embedding.row")?;
@@ -315,7 +378,12 @@ impl<'a> Placed<'a> {
         }
         let mut machine = Machine::new(&self.head);
         fill(&self.head, &mut machine, "head.x", stream)?;
+        let before = self.before(&machine);
         execute(&self.head, &mut machine, &mut self.tiles, 0, 0..usize::MAX)?;
+        if let (Some(observe), Some(before)) = (&mut self.observer, before) {
+            let (prepared, tiles) = (&self.head, &self.tiles);
+            observe(&Executed { prepared, before: &before, after: &machine, tiles, layer: 0 });
+        }
         let tap = Tap { prepared: &self.head, machine: &machine };
         record.push_row(format!("{phase}.final_norm"), tap.of("head.normed", 0)?);
         record.push_row(format!("{phase}.logits"), tap.of("head.logits", 0)?);
@@ -355,7 +423,9 @@ impl<'a> Placed<'a> {
             };
             self.routed(layer, prepared, &mut machine, write)?
         } else {
+            let before = self.before(&machine);
             execute(&prepared, &mut machine, &mut self.tiles, layer, 0..usize::MAX)?;
+            self.observe(&prepared, before, &machine, layer);
             prepared
         };
         let tap = Tap { prepared: &prepared, machine: &machine };
@@ -388,6 +458,7 @@ impl<'a> Placed<'a> {
         let Some(router) = before.program.body.iter().position(is_router) else {
             return Err(bug(&before, "there is no router".into()));
         };
+        let mut untouched = self.before(machine);
         execute(&before, machine, &mut self.tiles, layer, 0..router + 1)?;
         let choice = Operand::new(buffer(&before, "router.choice")?, 0);
         let width = before.field(choice).map_err(|problem| bug(&before, problem))?.row_size().max(1) as usize;
@@ -400,10 +471,11 @@ impl<'a> Placed<'a> {
         {
             return Err(bug(&after, "the choice of experts changes what comes before it".into()));
         }
-        for pe in &mut machine.pes {
+        for pe in untouched.iter_mut().chain([&mut *machine]).flat_map(|machine| &mut machine.pes) {
             pe.buffers.resize(after.program.buffers.len(), Vec::new());
         }
         execute(&after, machine, &mut self.tiles, layer, router + 1..usize::MAX)?;
+        self.observe(&after, untouched, machine, layer);
         Ok(after)
     }
 

@@ -7,6 +7,10 @@ use super::route::{Lines, Stream};
 
 /// A router in which a color has two sources (or two routes): color and position along the line.
 pub(super) fn meeting_of_sources(lines: &Lines) -> Option<(u16, u32)> {
+    if lines.switched {
+        // One route of a color after the other.
+        return None;
+    }
     let length = lines.length();
     let mut routes: BTreeMap<u16, Vec<u8>> = BTreeMap::new();
     for stream in &lines.streams {

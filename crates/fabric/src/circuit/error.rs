@@ -41,6 +41,14 @@ pub enum CircuitError {
         /// The program's color.
         color: u32,
     },
+    /// A relayout that its layouts do not allow.
+    #[error("operator '{operator}': {problem}")]
+    Movement {
+        /// The operator of the program.
+        operator: String,
+        /// Why not.
+        problem: String,
+    },
     /// A region reaches beyond the fabric.
     #[error("operator '{operator}' reaches column {column} and row {row}; the fabric has {columns} x {rows}")]
     OutsideFabric {

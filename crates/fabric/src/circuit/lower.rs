@@ -8,16 +8,17 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use wafersim_program::{Action, Axis, Color, Node, Program, Region, Step, Work};
+use wafersim_program::{Action, Axis, Color, Node, Program, Region, Root, Step, Work};
 use wafersim_spec::Wafer;
 use wafersim_spec::wafer::{Key, RateSet};
 
 use super::check;
 use super::error::CircuitError;
+use super::laid;
 use super::lowered::{Lowered, Part, Stage};
 use super::pattern::{self, Context};
 use super::route::Area;
-use super::timing::{Timing, ticks};
+use super::timing::{Tick, Timing, ticks};
 
 /// Steps of an unrolled program.
 const MOST_STEPS: u64 = 1 << 23;
@@ -43,7 +44,7 @@ pub fn lower(
     let mut steps: Vec<&Step> = program.steps().collect();
     let mut physical = BTreeMap::new();
     for step in &steps {
-        for color in pattern::colors_of(step, program.color_count()) {
+        for color in pattern::colors_of(step, program) {
             physical.insert(color, 0);
         }
     }
@@ -58,8 +59,18 @@ pub fn lower(
     let fabric = (wafer.figure(Key::Columns).value as u64, wafer.figure(Key::Rows).value as u64);
     let all = || steps.iter().map(|step| step.region).chain(std::iter::once(program.region));
     let origin = (all().map(|region| region.x).min().unwrap_or(0), all().map(|region| region.y).min().unwrap_or(0));
-    let mut lowering =
-        Lowering { program, timing, physical, fabric, origin, work_cycles, operator: 0u32, stages: Vec::new() };
+    let mut lowering = Lowering {
+        program,
+        timing,
+        physical,
+        fabric,
+        origin,
+        work_cycles,
+        operator: 0u32,
+        next_step: 0,
+        around: Around::default(),
+        stages: Vec::new(),
+    };
     let mut end = (0, 0);
     for region in all() {
         let area = lowering.area(region, &program.name)?;
@@ -82,7 +93,11 @@ pub fn lower(
         schedule.extend(part);
     }
     let schedule = lowering.set_up_after_compute(schedule);
-    Ok(Lowered { columns: end.0, rows: end.1, origin, timing, stages: lowering.stages, schedule, operators, colors })
+    let rounds = schedule.iter().map(|place| place.round.unwrap_or(0)).collect();
+    let schedule = schedule.into_iter().map(|place| place.stage).collect();
+    let (columns, rows) = end;
+    let stages = lowering.stages;
+    Ok(Lowered { columns, rows, origin, timing, stages, schedule, rounds, operators, colors })
 }
 
 fn check_steps(steps: u64) -> Result<(), CircuitError> {
@@ -93,6 +108,21 @@ fn check_size(what: &'static str, value: u64, largest: u64) -> Result<(), Circui
     if value > largest { Err(CircuitError::TooLarge { what, value, largest }) } else { Ok(()) }
 }
 
+/// A place of the schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct At {
+    stage: u32,
+    /// Round of the innermost loop; nothing outside of loops.
+    round: Option<u32>,
+}
+
+/// The innermost loop around a step.
+#[derive(Debug, Clone, Copy, Default)]
+struct Around {
+    round: u64,
+    systolic: bool,
+}
+
 struct Lowering<'a> {
     program: &'a Program,
     timing: Timing,
@@ -101,6 +131,9 @@ struct Lowering<'a> {
     origin: (u64, u64),
     work_cycles: WorkCycles<'a>,
     operator: u32,
+    /// Number of the next step in the text of the program.
+    next_step: u32,
+    around: Around,
     stages: Vec<Stage>,
 }
 
@@ -121,13 +154,13 @@ impl Lowering<'_> {
         })
     }
 
-    fn stage(&mut self, parts: Vec<Part>) -> u32 {
-        self.stages.push(Stage { operator: self.operator, parts });
+    fn stage(&mut self, parts: Vec<Part>, steps: Vec<u32>) -> u32 {
+        self.stages.push(Stage { operator: self.operator, parts, steps });
         self.stages.len() as u32 - 1
     }
 
     /// The schedule of a node.
-    fn node(&mut self, node: &Node, operator: &str) -> Result<Vec<u32>, CircuitError> {
+    fn node(&mut self, node: &Node, operator: &str) -> Result<Vec<At>, CircuitError> {
         match node {
             Node::Step(step) => self.steps(std::slice::from_ref(step), operator),
             Node::Operator { body, .. } | Node::Sequence(body) => {
@@ -143,87 +176,162 @@ impl Lowering<'_> {
                 self.side_by_side(branches, operator)
             }
             Node::Systolic { times, compute, transfers, after } => {
-                let mut branches = vec![self.node(compute, operator)?];
-                for transfer in transfers {
-                    branches.push(self.steps(std::slice::from_ref(transfer), operator)?);
-                }
-                let mut round = self.side_by_side(branches, operator)?;
-                round.extend(self.steps(after, operator)?);
-                repeat(round, *times)
+                let steps = transfers.iter().chain(after);
+                let follows = steps.clone().any(|step| self.follows_rounds(step, true));
+                self.rounds(*times, (true, follows), |lowering| {
+                    let mut branches = vec![lowering.node(compute, operator)?];
+                    for transfer in transfers {
+                        branches.push(lowering.steps(std::slice::from_ref(transfer), operator)?);
+                    }
+                    let mut round = lowering.side_by_side(branches, operator)?;
+                    round.extend(lowering.steps(after, operator)?);
+                    Ok(round)
+                })
             }
             Node::Repeat { times, body } => {
-                let body = self.node(body, operator)?;
-                repeat(body, *times)
+                let mut follows = false;
+                body.visit(1, &mut |step, _| follows |= self.follows_rounds(step, false));
+                self.rounds(*times, (false, follows), |lowering| lowering.node(body, operator))
             }
         }
     }
 
+    /// Whether a step is another one in each round of the loop around it: where its layouts say so.
+    fn follows_rounds(&self, step: &Step, systolic: bool) -> bool {
+        match &step.action {
+            Action::Shift(shift) => !systolic && laid::ring(self.program, shift).is_some(),
+            Action::ChainReduce(chain) => chain.root == Root::Rotating && laid::has_layout(self.program, chain.payload),
+            _ => false,
+        }
+    }
+
+    /// A loop: its body `times` times, lowered once, or for each round where it `follows` them.
+    fn rounds(
+        &mut self,
+        times: u64,
+        (systolic, follows): (bool, bool),
+        mut body: impl FnMut(&mut Self) -> Result<Vec<At>, CircuitError>,
+    ) -> Result<Vec<At>, CircuitError> {
+        let (outer, first) = (self.around, self.next_step);
+        let in_round = |places: Vec<At>, round: u64| {
+            let round = u32::try_from(round).unwrap_or(u32::MAX);
+            places.into_iter().map(move |place| At { round: place.round.or(Some(round)), ..place })
+        };
+        let mut schedule = Vec::new();
+        if follows {
+            check_steps(times)?;
+            for round in 0..times {
+                self.next_step = first;
+                self.around = Around { round, systolic };
+                schedule.extend(in_round(body(self)?, round));
+                check_steps(schedule.len() as u64)?;
+            }
+        }
+        if !follows || times == 0 {
+            self.around = Around { round: 0, systolic };
+            let once = body(self)?;
+            check_steps(times.saturating_mul(once.len() as u64))?;
+            let times = if once.is_empty() { 0 } else { times };
+            schedule = (0..times).flat_map(|round| in_round(once.clone(), round)).collect();
+        }
+        self.around = outer;
+        Ok(schedule)
+    }
+
     /// One stage for each step that does something.
-    fn steps(&mut self, steps: &[Step], operator: &str) -> Result<Vec<u32>, CircuitError> {
+    fn steps(&mut self, steps: &[Step], operator: &str) -> Result<Vec<At>, CircuitError> {
         let mut schedule = Vec::new();
         for step in steps {
-            if let Some(part) = self.part(step, operator)? {
-                schedule.push(self.stage(vec![part]));
+            let number = self.next_step;
+            self.next_step += 1;
+            let parts = self.parts(step, operator)?;
+            if !parts.is_empty() {
+                let steps = vec![number; parts.len()];
+                schedule.push(At { stage: self.stage(parts, steps), round: None });
             }
         }
         Ok(schedule)
     }
 
     /// The n-th stages of all branches become one; a meeting of neighbours stays for itself, before it.
-    fn side_by_side(&mut self, branches: Vec<Vec<u32>>, operator: &str) -> Result<Vec<u32>, CircuitError> {
+    fn side_by_side(&mut self, branches: Vec<Vec<At>>, operator: &str) -> Result<Vec<At>, CircuitError> {
         let mut schedule = Vec::new();
-        let mut known: BTreeMap<Vec<u32>, Option<u32>> = BTreeMap::new();
+        let mut known: BTreeMap<Vec<u32>, Vec<u32>> = BTreeMap::new();
         for index in 0..branches.iter().map(Vec::len).max().unwrap_or(0) {
             let mut together = Vec::new();
-            for &stage in branches.iter().filter_map(|branch| branch.get(index)) {
-                let alone = self.stages[stage as usize].parts.iter().any(|part| matches!(part, Part::Meet { .. }));
-                if alone { schedule.push(stage) } else { together.push(stage) }
+            let mut round = None;
+            for &place in branches.iter().filter_map(|branch| branch.get(index)) {
+                let parts = &self.stages[place.stage as usize].parts;
+                let alone = parts.iter().any(|part| matches!(part, Part::Meet { .. }));
+                round = round.or(place.round);
+                if alone { schedule.push(place) } else { together.push(place.stage) }
             }
-            let joined = match (known.get(&together), together.as_slice()) {
-                (Some(joined), _) => *joined,
-                (None, []) => None,
-                (None, [single]) => Some(*single),
-                (None, several) => {
-                    let parts: Vec<Part> =
-                        several.iter().flat_map(|&stage| self.stages[stage as usize].parts.clone()).collect();
-                    if let Some(color) = check::shared_color(&parts) {
-                        let color = self.program_color(color);
-                        return Err(CircuitError::SharedColor { operator: operator.into(), color });
-                    }
-                    Some(self.stage(parts))
-                }
-            };
-            known.insert(together, joined);
-            schedule.extend(joined);
+            if !known.contains_key(&together) {
+                let joined = self.joined(&together, operator)?;
+                known.insert(together.clone(), joined);
+            }
+            let joined = known.get(&together).into_iter().flatten();
+            schedule.extend(joined.map(|&stage| At { stage, round }));
         }
         Ok(schedule)
+    }
+
+    /// Stages side by side as one. Owners that send in turn on one color do so one stage after the other: the switch
+    /// positions of their routers advance between them as well.
+    fn joined(&mut self, stages: &[u32], operator: &str) -> Result<Vec<u32>, CircuitError> {
+        if let [] | [_] = stages {
+            return Ok(stages.to_vec());
+        }
+        let mut groups: Vec<(Vec<Part>, Vec<u32>)> = Vec::new();
+        for stage in stages.iter().filter_map(|&stage| self.stages.get(stage as usize)) {
+            let (parts, steps) = groups.last().cloned().unwrap_or_default();
+            let parts = [parts.as_slice(), &stage.parts].concat();
+            let steps = [steps.as_slice(), &stage.steps].concat();
+            let color = check::shared_color(&parts);
+            let in_turn = |part: &Part| matches!(part, Part::Carry(lines) if lines.switched);
+            match color {
+                Some(_) if stage.parts.iter().any(in_turn) => groups.push((stage.parts.clone(), stage.steps.clone())),
+                Some(color) => {
+                    let color = self.program_color(color);
+                    return Err(CircuitError::SharedColor { operator: operator.into(), color });
+                }
+                None => match groups.last_mut() {
+                    Some(last) => *last = (parts, steps),
+                    None => groups.push((parts, steps)),
+                },
+            }
+        }
+        Ok(groups.into_iter().map(|(parts, steps)| self.stage(parts, steps)).collect())
     }
 
     fn program_color(&self, physical: u16) -> u32 {
         self.physical.iter().find(|(_, place)| **place == physical).map_or(0, |(color, _)| color.0)
     }
 
-    /// A step as a part of a stage; nothing where nothing happens.
-    fn part(&self, step: &Step, operator: &str) -> Result<Option<Part>, CircuitError> {
+    /// A step as parts of a stage; none where nothing happens. What only the contents of memories would notice takes no time.
+    fn parts(&self, step: &Step, operator: &str) -> Result<Vec<Part>, CircuitError> {
         let area = self.area(step.region, operator)?;
         let timing = &self.timing;
-        let busy = |time| (time > 0).then_some(Part::Busy { area, time });
+        let busy =
+            |time: Tick, noticed: bool| Vec::from_iter((time > 0 || noticed).then_some(Part::Busy { area, time }));
         match &step.action {
             Action::Compute(compute) => {
-                return Ok(busy(ticks(compute.work.iter().map(|work| (self.work_cycles)(work)).sum())));
+                let time = ticks(compute.work.iter().map(|work| (self.work_cycles)(work)).sum());
+                return Ok(busy(time, compute.formula.is_some()));
             }
             Action::RouteChange(change) => {
-                return Ok(busy(change.changes.min(MOST_WAVELETS).saturating_mul(timing.route_change.min(1 << 24))));
+                let changes = change.changes.min(MOST_WAVELETS);
+                return Ok(busy(changes.saturating_mul(timing.route_change.min(1 << 24)), false));
             }
             Action::Synchronise(wait) => {
                 let hops = wait.hops.min(LONGEST_LINE) as u32;
-                return Ok(Some(Part::Meet {
+                return Ok(vec![Part::Meet {
                     area,
                     hops,
                     before: timing.setup + timing.issue,
                     way: timing.ramp_out + timing.ramp_in + timing.hop * u64::from(hops),
                     after: timing.completion + timing.task * wait.completions.min(MOST_WAVELETS >> 8),
-                }));
+                }]);
             }
             Action::ChainReduce(chain) => {
                 check_size("the members of a chain", chain.count, LONGEST_LINE)?;
@@ -236,21 +344,30 @@ impl Lowering<'_> {
         }
         let physical = |color: Color| self.physical.get(&color).copied().unwrap_or(0);
         let context = Context { program: self.program, timing, area, physical: &physical };
-        let colors = pattern::colors_of(step, self.program.color_count());
-        let Some(lines) = pattern::lines(step, &colors, &context) else { return Ok(None) };
-        if let Some((color, position)) = check::meeting_of_sources(&lines) {
+        let colors = pattern::colors_of(step, self.program);
+        let parts = match laid::parts(step, &colors, &context, (self.around.round, self.around.systolic)) {
+            Some(Ok(parts)) => parts,
+            Some(Err(problem)) => return Err(CircuitError::Movement { operator: operator.into(), problem }),
+            None => match pattern::lines(step, &colors, &context) {
+                Some(lines) => vec![Part::Carry(lines)],
+                None => busy(0, laid::moves_contents(step, self.program)),
+            },
+        };
+        for part in &parts {
+            let Part::Carry(lines) = part else { continue };
+            let Some((color, position)) = check::meeting_of_sources(lines) else { continue };
             let (x, y) = match lines.axis {
-                Axis::X => (u64::from(position), 0),
-                Axis::Y => (0, u64::from(position)),
+                Axis::X => (position, 0),
+                Axis::Y => (0, position),
             };
             return Err(CircuitError::TwoSources {
                 operator: operator.into(),
                 color: self.program_color(color),
-                column: step.region.x + x,
-                row: step.region.y + y,
+                column: self.origin.0 + u64::from(lines.area.x + x),
+                row: self.origin.1 + u64::from(lines.area.y + y),
             });
         }
-        Ok(Some(Part::Carry(lines)))
+        Ok(parts)
     }
 
     fn check_wavelets(&self, wavelets: u64) -> Result<(), CircuitError> {
@@ -261,34 +378,38 @@ impl Lowering<'_> {
     /// the cheaper way); one that follows another fabric
     /// operation is the first of the task which that one's completion activates, and its set-up is part of the activation
     /// (`software.task_activation`: activating a task and starting its first operation).
-    fn set_up_after_compute(&mut self, mut schedule: Vec<u32>) -> Vec<u32> {
+    fn set_up_after_compute(&mut self, mut schedule: Vec<At>) -> Vec<At> {
         let busy = |stage: &Stage| stage.parts.iter().all(|part| matches!(part, Part::Busy { .. }));
         let mut variants: BTreeMap<u32, u32> = BTreeMap::new();
         let mut after_compute = false;
         for place in &mut schedule {
-            let stage = &self.stages[*place as usize];
+            let stage = &self.stages[place.stage as usize];
             let now_busy = busy(stage);
-            if after_compute && let [Part::Carry(lines)] = stage.parts.as_slice() {
-                let variant = match variants.get(place) {
+            let no_time = |part: &Part| matches!(part, Part::Busy { time: 0, .. });
+            if stage.parts.iter().all(no_time) {
+                continue;
+            }
+            let one_step = stage.steps.iter().all(|step| Some(step) == stage.steps.first());
+            let carries = |part: &Part| matches!(part, Part::Carry(_)) || no_time(part);
+            if after_compute && one_step && stage.parts.iter().all(carries) {
+                let variant = match variants.get(&place.stage) {
                     Some(known) => *known,
                     None => {
-                        let mut lines = lines.clone();
-                        lines.launch += self.timing.setup.min(self.timing.completion);
-                        let operator = stage.operator;
-                        self.stages.push(Stage { operator, parts: vec![Part::Carry(lines)] });
+                        let mut variant = stage.clone();
+                        for part in &mut variant.parts {
+                            if let Part::Carry(lines) = part {
+                                lines.launch += self.timing.setup.min(self.timing.completion);
+                            }
+                        }
+                        self.stages.push(variant);
                         self.stages.len() as u32 - 1
                     }
                 };
-                variants.insert(*place, variant);
-                *place = variant;
+                variants.insert(place.stage, variant);
+                place.stage = variant;
             }
             after_compute = now_busy;
         }
         schedule
     }
-}
-
-fn repeat(body: Vec<u32>, times: u64) -> Result<Vec<u32>, CircuitError> {
-    check_steps(times.saturating_mul(body.len() as u64))?;
-    Ok((0..if body.is_empty() { 0 } else { times }).flat_map(|_| body.iter().copied()).collect())
 }

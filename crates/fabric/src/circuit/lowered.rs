@@ -59,6 +59,8 @@ pub struct Stage {
     pub operator: u32,
     /// The parts; a [`Part::Meet`] stands alone.
     pub parts: Vec<Part>,
+    /// For each part, which step of the program it comes from: its place in [`wafersim_program::Program::steps`].
+    pub steps: Vec<u32>,
 }
 
 /// A lowered program.
@@ -76,6 +78,8 @@ pub struct Lowered {
     pub stages: Vec<Stage>,
     /// Indices of stages in the order in which they run, loops unrolled.
     pub schedule: Vec<u32>,
+    /// For each place of the schedule, the round of the innermost loop around it; 0 outside of loops.
+    pub rounds: Vec<u32>,
     /// Names of operators, by index.
     pub operators: Vec<Cow<'static, str>>,
     /// Physical colors that are used.

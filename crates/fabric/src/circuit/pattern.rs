@@ -6,6 +6,7 @@ use wafersim_program::{
     Action, Axis, ChainReduce, Color, Multicast, Program, Region, Relayout, Root, Shift, Step, Style, Transfer,
 };
 
+use super::laid;
 use super::route::{Area, Lines, Operation, Stream};
 use super::timing::{Tick, Timing};
 
@@ -22,12 +23,16 @@ pub(super) struct Context<'a> {
 }
 
 /// Colors of a step that names too few: a color per purpose, after those of the program.
-pub(super) fn colors_of(step: &Step, spare: u32) -> Vec<Color> {
+pub(super) fn colors_of(step: &Step, program: &Program) -> Vec<Color> {
+    let spare = program.color_count();
+    let laid = laid::moves_contents(step, program);
     let (given, axis, wanted): (&[Color], Axis, u32) = match &step.action {
-        Action::ChainReduce(chain) => (&chain.colors, chain.axis, if chain.root == Root::Rotating { 2 } else { 4 }),
+        Action::ChainReduce(chain) => {
+            (&chain.colors, chain.axis, if chain.root == Root::Rotating && !laid { 2 } else { 4 })
+        }
         Action::Multicast(cast) => (&cast.colors, cast.axis, 1),
         Action::Shift(shift) => (&shift.colors, shift.axis, if shift.ring { 4 } else { 2 }),
-        Action::Relayout(moved) => (&moved.colors, moved.axis, 1),
+        Action::Relayout(moved) => (&moved.colors, moved.axis, if laid { 2 } else { 1 }),
         Action::Compute(_) | Action::RouteChange(_) | Action::Synchronise(_) => return Vec::new(),
     };
     if given.is_empty() {
@@ -52,13 +57,13 @@ pub(super) fn lines(step: &Step, colors: &[Color], context: &Context<'_>) -> Opt
     (!lines.streams.is_empty()).then_some(lines)
 }
 
-fn wavelets(context: &Context<'_>, payload: wafersim_program::BufferId) -> u64 {
+pub(super) fn wavelets(context: &Context<'_>, payload: wafersim_program::BufferId) -> u64 {
     // An empty payload still says that it is there: one control wavelet.
     context.program.buffer_of(payload).wavelets().max(1)
 }
 
 /// The transfers along one line of the area.
-fn along_one_line(action: Action, axis: Axis, length: u32) -> Vec<Transfer> {
+pub(super) fn along_one_line(action: Action, axis: Axis, length: u32) -> Vec<Transfer> {
     let length = u64::from(length);
     let region = match axis {
         Axis::X => Region::new(0, 0, length, 1),
@@ -67,14 +72,14 @@ fn along_one_line(action: Action, axis: Axis, length: u32) -> Vec<Transfer> {
     Step { region, action }.transfers()
 }
 
-fn position(axis: Axis, place: (u64, u64)) -> u32 {
+pub(super) fn position(axis: Axis, place: (u64, u64)) -> u32 {
     match axis {
         Axis::X => place.0 as u32,
         Axis::Y => place.1 as u32,
     }
 }
 
-struct Builder<'a> {
+pub(super) struct Builder<'a> {
     context: &'a Context<'a>,
     axis: Axis,
     streams: Vec<Stream>,
@@ -82,42 +87,47 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(context: &'a Context<'a>, axis: Axis) -> Self {
+    pub(super) fn new(context: &'a Context<'a>, axis: Axis) -> Self {
         let length = context.area.along(axis) as usize;
         Self { context, axis, streams: Vec::new(), operations: vec![Vec::new(); length] }
     }
 
-    fn push(&mut self, stream: Stream) -> u32 {
+    pub(super) fn push(&mut self, stream: Stream) -> u32 {
         self.streams.push(stream);
         self.streams.len() as u32 - 1
     }
 
-    fn at(&mut self, position: u32) -> Option<&mut Vec<Operation>> {
+    pub(super) fn at(&mut self, position: u32) -> Option<&mut Vec<Operation>> {
         self.operations.get_mut(position as usize)
     }
 
-    fn finish(self) -> Lines {
+    pub(super) fn finish(self) -> Lines {
         Lines::new(self.context.area, self.axis, self.streams, &self.operations)
     }
 }
 
 /// A stream from one place to another, with the period of a link.
-fn point_to_point(from: u32, to: u32, color: u16, wavelets: u64, period: Tick) -> Stream {
+pub(super) fn point_to_point(from: u32, to: u32, color: u16, wavelets: u64, period: Tick) -> Stream {
     Stream { color, source: from, low: from.min(to), high: from.max(to), copies: false, wavelets, period, lead: 0 }
 }
 
 /// Two chains converge on the root; each member receives, combines and sends on in one operation. The root takes its two
 /// sides one after the other, the one from below first (it is the longer one).
 fn chain_reduce(chain: &ChainReduce, colors: &[Color], context: &Context<'_>) -> Lines {
-    let timing = context.timing;
-    let count = wavelets(context, chain.payload);
-    let combine = timing.combine_of(context.program.buffer_of(chain.payload).data_type);
     let action = Action::ChainReduce(ChainReduce { colors: colors.to_vec(), ..chain.clone() });
     let transfers = along_one_line(action, chain.axis, context.area.along(chain.axis));
-    let mut hops: Vec<(u32, u32, Color)> = transfers
+    let hops = transfers
         .iter()
         .map(|sent| (position(chain.axis, sent.from), position(chain.axis, sent.to), sent.color))
         .collect();
+    chain_of(hops, chain, context)
+}
+
+/// Chains of given hops: from, to, color.
+pub(super) fn chain_of(mut hops: Vec<(u32, u32, Color)>, chain: &ChainReduce, context: &Context<'_>) -> Lines {
+    let timing = context.timing;
+    let count = wavelets(context, chain.payload);
+    let combine = timing.combine_of(context.program.buffer_of(chain.payload).data_type);
     // From the ends inwards: upward chains by position, then downward chains against it.
     hops.sort_by_key(|&(from, to, _)| if to > from { (0, i64::from(from)) } else { (1, -i64::from(from)) });
     let mut builder = Builder::new(context, chain.axis);

@@ -168,6 +168,10 @@ pub struct Lines {
     pub combine: Tick,
     /// Whether streams are listed in the order in which each core starts them: needed by the engine of streams.
     pub ordered: bool,
+    /// Whether streams of one color take turns: a router on the way of several of them holds the route of the first in the
+    /// list, and its switch position advances when that one's last wavelet has passed. Each core sends and takes in the
+    /// order of the list.
+    pub switched: bool,
 }
 
 impl Lines {
@@ -179,7 +183,7 @@ impl Lines {
             operations.extend_from_slice(place);
             first.push(operations.len() as u32);
         }
-        Self { area, axis, streams, operations, first, launch: 0, combine: 0, ordered: false }
+        Self { area, axis, streams, operations, first, launch: 0, combine: 0, ordered: false, switched: false }
     }
 
     /// Places of a line.

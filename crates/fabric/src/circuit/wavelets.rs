@@ -26,6 +26,7 @@ use self::queue::Queue;
 use self::script::NONE;
 use self::switches::Switches;
 use self::wheel::Wheel;
+use super::contents::Contents;
 use super::error::CircuitError;
 use super::lowered::Lowered;
 use super::outcome::{Engine, Maps, Outcome, Progress, Tally};
@@ -87,6 +88,8 @@ struct Element {
     heard: Tick,
     /// The moment of the last wake, so that it is not asked for twice.
     woken: Tick,
+    /// The moment of the last look, if nothing has asked for another one at that moment.
+    looked: Tick,
 }
 
 impl Element {
@@ -119,6 +122,7 @@ impl Element {
             served: [0; 4],
             heard: 0,
             woken: NEVER,
+            looked: NEVER,
         }
     }
 }
@@ -138,12 +142,12 @@ pub(super) struct Arrival {
 }
 
 /// An area of the mesh for a stretch of the schedule.
-struct Mesh<'a> {
+struct Mesh<'a, C: Contents> {
     script: &'a Script<'a>,
     lowered: &'a Lowered,
     area: Area,
     elements: Vec<Element>,
-    queues: Vec<Queue>,
+    queues: Vec<Queue<C::Word>>,
     /// Queues whose head has landed, of the router that is looked at.
     landed: Vec<u32>,
     switches: Switches,
@@ -154,6 +158,7 @@ struct Mesh<'a> {
     /// Kept for a window only.
     arrivals: Option<Vec<Arrival>>,
     sheet: Option<Sheet>,
+    contents: C,
     now: Tick,
 }
 
@@ -187,15 +192,16 @@ impl Ran {
     }
 }
 
-/// Runs a lowered program wavelet by wavelet.
+/// Runs a lowered program wavelet by wavelet; its wavelets carry `contents`.
 pub(super) fn run(
     lowered: &Lowered,
     plan: Option<&Plan>,
+    contents: impl Contents,
     mut progress: impl FnMut(Progress),
 ) -> Result<Outcome, CircuitError> {
     let script = Script::new(lowered, 0, u32::MAX);
     let area = Area { x: 0, y: 0, columns: lowered.columns, rows: lowered.rows };
-    let mut mesh = Mesh::new(&script, area, |_, _| 0, plan.map(Plan::sheet));
+    let mut mesh = Mesh::new(&script, area, |_, _| 0, plan.map(Plan::sheet), contents);
     mesh.run(&mut progress)?;
     Ok(Outcome::new(lowered, &mesh.done, mesh.tally, mesh.maps, Engine::Wavelets).with_timeline(lowered, mesh.sheet))
 }
@@ -207,7 +213,7 @@ pub(super) fn run_window(
     ready: impl Fn(u32, u32) -> Tick,
     sheet: Option<Sheet>,
 ) -> Result<Ran, CircuitError> {
-    let mut mesh = Mesh::new(script, area, ready, sheet);
+    let mut mesh = Mesh::new(script, area, ready, sheet, ());
     mesh.arrivals = Some(Vec::new());
     mesh.run(&mut |_| ())?;
     Ok(Ran {
@@ -221,8 +227,14 @@ pub(super) fn run_window(
     })
 }
 
-impl<'a> Mesh<'a> {
-    fn new(script: &'a Script<'a>, area: Area, ready: impl Fn(u32, u32) -> Tick, sheet: Option<Sheet>) -> Self {
+impl<'a, C: Contents> Mesh<'a, C> {
+    fn new(
+        script: &'a Script<'a>,
+        area: Area,
+        ready: impl Fn(u32, u32) -> Tick,
+        sheet: Option<Sheet>,
+        contents: C,
+    ) -> Self {
         let places = area.columns as usize * area.rows as usize;
         let rows = area.y..area.y + area.rows;
         let elements: Vec<Element> = rows
@@ -243,6 +255,7 @@ impl<'a> Mesh<'a> {
             done: vec![0; script.end.saturating_sub(script.begin) as usize],
             arrivals: None,
             sheet,
+            contents,
             now: 0,
         };
         for place in 0..places {
@@ -257,9 +270,14 @@ impl<'a> Mesh<'a> {
         while let Some((now, place)) = self.wheel.pop() {
             let place = place as usize;
             self.now = now;
-            if self.elements[place].woken == now {
-                self.elements[place].woken = NEVER;
+            let element = &mut self.elements[place];
+            if element.woken == now {
+                element.woken = NEVER;
+            } else if element.looked == now {
+                // The same moment was asked for several times.
+                continue;
             }
+            element.looked = now;
             self.tally.events += 1;
             self.look(place)?;
             if self.tally.events.is_multiple_of(REPORT) {
@@ -299,6 +317,9 @@ impl<'a> Mesh<'a> {
         }
         let moment = moment.max(self.now);
         element.woken = moment;
+        if moment == self.now {
+            element.looked = NEVER;
+        }
         self.wheel.push(moment, place as u32);
     }
 

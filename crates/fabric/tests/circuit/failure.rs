@@ -86,8 +86,9 @@ fn a_ring_of_forwards_is_reported_with_who_waits_for_whom() {
         rows: 1,
         origin: (10, 20),
         timing: Timing::new(&wse3(), RateSet::Silicon),
-        stages: vec![Stage { operator: 0, parts: vec![Part::Carry(lines)] }],
+        stages: vec![Stage { operator: 0, parts: vec![Part::Carry(lines)], steps: vec![0] }],
         schedule: vec![0],
+        rounds: vec![0],
         operators: vec![Cow::Borrowed("ring")],
         colors: 2,
     };
@@ -116,8 +117,10 @@ fn a_missing_receiver_fills_the_queues_back_to_the_sender() {
         stages: vec![Stage {
             operator: 0,
             parts: vec![Part::Carry(Lines::new(area, Axis::X, vec![stream], &operations))],
+            steps: vec![0],
         }],
         schedule: vec![0],
+        rounds: vec![0],
         operators: vec![Cow::Borrowed("lost")],
         colors: 1,
     };

@@ -159,7 +159,11 @@ fn attention(
     let pieces = columns.max(region.rows);
     let skewed = Spread::Ring(Ring { axis: Axis::X, length: columns, pieces, across: region.rows });
     let scores_field = Field::new("scores", rows.clone(), inner(skewed));
-    let scores = kernel.declare("attention.scores", 0, || vec![scores_field.clone()]);
+    let collected = Spread::Collected { columns, rows: region.rows };
+    let collected_field = Field::new("scores", rows.clone(), inner(collected));
+    let scores = kernel.declare("attention.scores", 0, || {
+        vec![if columns == region.rows { scores_field.clone() } else { collected_field }]
+    });
     let heads_here = group.saturating_mul(shape.kv.heads_per_block.max(1));
     let product = Tile::transposed(columns, region.rows, tokens.saturating_mul(heads_here), head_dim, tokens);
     let formula = Formula::PassingScores { query, keys: first(keys), partial: first(partial), group, head_dim, tokens };

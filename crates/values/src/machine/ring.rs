@@ -244,13 +244,76 @@ pub(super) fn passing_values(
 
 /// Which way the pieces of a place move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub enum Way {
     /// The first piece goes to the next lower ring number.
     On,
     /// The last piece goes to the next higher one.
     Back,
     /// It rests.
     Rest,
+}
+
+/// A piece on its way around a ring.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Piece {
+    /// Its number.
+    pub number: u64,
+    /// Which way it goes.
+    pub way: Way,
+    /// Its elements.
+    pub tile: Tile,
+}
+
+/// Takes the piece that a place sends out of its memory; nothing where the place rests. In a systolic loop every place moves
+/// one piece on; elsewhere (`aligning`) it moves one on or back until its run begins where its layout says.
+///
+/// # Errors
+/// Where the payload lies on no ring along the shift's axis, or has no piece here.
+pub fn leave_ring(
+    prepared: &Prepared,
+    pe: &mut PeState,
+    moved: &Shift,
+    aligning: bool,
+) -> Result<Option<Piece>, String> {
+    let operand = Operand::new(moved.payload, 0);
+    let field = prepared.field(operand)?;
+    let (is_rows, ring, size) =
+        ring_of(field, moved.axis).ok_or_else(|| format!("'{}' lies on no ring", field.name))?;
+    let (mut queue, _) = front(prepared, pe, operand, moved.axis)?;
+    let way = if aligning { way_to_layout(prepared, pe, operand, &ring, &queue) } else { Way::On };
+    let number = match way {
+        Way::Rest => return Ok(None),
+        Way::On => queue.remove(0),
+        Way::Back => queue.pop().unwrap_or(0),
+    };
+    let elements: Vec<u32> = ring.elements_of(size, number).into_iter().map(|element| element as u32).collect();
+    let (tile, rest) = take(pe.tile(operand)?, &elements, is_rows, size);
+    pe.put(operand, rest);
+    pe.queues.insert((operand.buffer, moved.axis), queue);
+    Ok(Some(Piece { number, way, tile }))
+}
+
+/// Puts a piece that has arrived behind the last one of a place (in front of the first where it came back).
+///
+/// # Errors
+/// Where it does not fit what lies there.
+pub fn join_ring(prepared: &Prepared, pe: &mut PeState, moved: &Shift, piece: Piece) -> Result<(), String> {
+    let operand = Operand::new(moved.payload, 0);
+    let field = prepared.field(operand)?;
+    let (is_rows, ..) = ring_of(field, moved.axis).ok_or_else(|| format!("'{}' lies on no ring", field.name))?;
+    let known = pe.tile(operand)?.clone();
+    let joined = if is_rows { below(&known, &piece.tile)? } else { beside(&known, &piece.tile)? };
+    incoming(prepared, pe, operand.buffer, &[joined], Arrival::Pass)?;
+    let mut queue = match pe.queues.get(&(operand.buffer, moved.axis)) {
+        Some(queue) => queue.clone(),
+        None => front(prepared, pe, operand, moved.axis)?.0,
+    };
+    match piece.way {
+        Way::Back => queue.insert(0, piece.number),
+        _ => queue.push(piece.number),
+    }
+    pe.queues.insert((operand.buffer, moved.axis), queue);
+    Ok(())
 }
 
 /// A shift around rings. In a systolic loop every place moves one piece on; elsewhere (`aligning`) a place moves one piece on or
@@ -262,13 +325,9 @@ pub(super) fn shift(
     moved: &Shift,
     aligning: bool,
 ) -> Result<(), String> {
-    let operand = Operand::new(moved.payload, 0);
-    let field = prepared.field(operand)?;
-    let (is_rows, ring, size) =
-        ring_of(field, moved.axis).ok_or_else(|| format!("'{}' lies on no ring", field.name))?;
     let transfers = step.transfers();
     let region = step.region;
-    let mut moves: Vec<(usize, usize, u64, Way, Tile)> = Vec::new();
+    let mut moves: Vec<(usize, Piece)> = Vec::new();
     let members = (region.y..region.y + region.rows)
         .flat_map(|row| (region.x..region.x + region.columns).map(move |column| (column, row)));
     let mut next: std::collections::BTreeMap<usize, usize> = std::collections::BTreeMap::new();
@@ -279,33 +338,13 @@ pub(super) fn shift(
     for (column, row) in members {
         let index = prepared.index(column, row);
         let Some(pe) = pes.get_mut(index) else { return Err("a ring leaves the region".into()) };
-        let (mut queue, _) = front(prepared, pe, operand, moved.axis)?;
-        let way = if aligning { way_to_layout(prepared, pe, operand, &ring, &queue) } else { Way::On };
-        let (piece, to) = match way {
-            Way::Rest => continue,
-            Way::On => (queue.remove(0), next.get(&index)),
-            Way::Back => (queue.pop().unwrap_or(0), before.get(&index)),
-        };
-        let elements: Vec<u32> = ring.elements_of(size, piece).into_iter().map(|element| element as u32).collect();
-        let (taken, rest) = take(pe.tile(operand)?, &elements, is_rows, size);
-        pe.put(operand, rest);
-        pe.queues.insert((operand.buffer, moved.axis), queue);
-        moves.push((index, *to.unwrap_or(&index), piece, way, taken));
+        let Some(piece) = leave_ring(prepared, pe, moved, aligning)? else { continue };
+        let to = if piece.way == Way::Back { before.get(&index) } else { next.get(&index) };
+        moves.push((*to.unwrap_or(&index), piece));
     }
-    for (_, to, piece, way, tile) in moves {
+    for (to, piece) in moves {
         let Some(pe) = pes.get_mut(to) else { return Err("a ring leaves the region".into()) };
-        let known = pe.tile(operand)?.clone();
-        let joined = if is_rows { below(&known, &tile)? } else { beside(&known, &tile)? };
-        incoming(prepared, pe, operand.buffer, &[joined], Arrival::Pass)?;
-        let mut queue = match pe.queues.get(&(operand.buffer, moved.axis)) {
-            Some(queue) => queue.clone(),
-            None => front(prepared, pe, operand, moved.axis)?.0,
-        };
-        match way {
-            Way::Back => queue.insert(0, piece),
-            _ => queue.push(piece),
-        }
-        pe.queues.insert((operand.buffer, moved.axis), queue);
+        join_ring(prepared, pe, moved, piece)?;
     }
     Ok(())
 }

@@ -105,7 +105,15 @@ pub fn execute(
 }
 
 /// Puts matrices that the program will move into their buffers.
-fn residents(prepared: &Prepared, machine: &mut Machine, tiles: &Tiles<'_>, layer: usize) -> Result<(), ValuesError> {
+///
+/// # Errors
+/// Where there is no such matrix.
+pub fn residents(
+    prepared: &Prepared,
+    machine: &mut Machine,
+    tiles: &Tiles<'_>,
+    layer: usize,
+) -> Result<(), ValuesError> {
     for (buffer, role) in &prepared.program.residents {
         let operand = Operand::new(*buffer, 0);
         let name = Context { prepared, tiles, layer, round: 0 }.name(*role, 0);

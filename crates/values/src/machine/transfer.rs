@@ -67,7 +67,8 @@ pub fn incoming(
     Ok(())
 }
 
-fn combine(operator: ReduceOperator, rounding: Rounding, own: &mut [f32], arrived: &[f32]) {
+/// Combines what arrived with what lies here, element by element (pair by pair for `ArgMax`).
+pub fn combine(operator: ReduceOperator, rounding: Rounding, own: &mut [f32], arrived: &[f32]) {
     match operator {
         ReduceOperator::Add => own.iter_mut().zip(arrived).for_each(|(own, other)| *own = rounding.round(*own + other)),
         ReduceOperator::Max => own.iter_mut().zip(arrived).for_each(|(own, other)| *own = own.max(*other)),

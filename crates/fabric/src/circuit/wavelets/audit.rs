@@ -3,11 +3,12 @@
 use super::queue::FROM_CORE;
 use super::script::NONE;
 use super::{Mesh, NAMED, NEVER};
+use crate::circuit::contents::Contents;
 use crate::circuit::error::{CircuitError, Deadlock, Waiter, Waiting, Wants};
 use crate::circuit::route::Direction;
 use crate::circuit::timing::cycles;
 
-impl Mesh<'_> {
+impl<C: Contents> Mesh<'_, C> {
     /// Copies on their way: of wavelets in queues, those whose receivers lie ahead.
     pub(super) fn in_flight(&self) -> u64 {
         let mut copies = 0;

@@ -3,12 +3,13 @@
 use super::queue::Wavelet;
 use super::script::NONE;
 use super::{Mesh, NEVER};
+use crate::circuit::contents::Contents;
 use crate::circuit::error::CircuitError;
 use crate::circuit::lowered::Part;
 use crate::circuit::recorder::{Span, Sum};
 use crate::circuit::timing::Tick;
 
-impl Mesh<'_> {
+impl<C: Contents> Mesh<'_, C> {
     /// Enters the next stage that concerns this place, when its core is ready.
     pub(super) fn enter(&mut self, place: usize) -> bool {
         let element = &self.elements[place];
@@ -27,6 +28,7 @@ impl Mesh<'_> {
             }
             at += 1;
         };
+        self.contents.enter((x, y), at);
         let element = &mut self.elements[place];
         element.at = at;
         element.inside = true;
@@ -200,8 +202,10 @@ impl Mesh<'_> {
             return Ok(false);
         }
         let lands = self.now + timing.ramp_out;
-        let first = self.elements[place].sends_left == stream.wavelets;
-        self.put(queue, Wavelet::new(lands, at, flow, first), place);
+        let element = &self.elements[place];
+        let (core, index) = ((element.x, element.y), stream.wavelets - element.sends_left);
+        let word = self.contents.send(core, at, stream.id, index);
+        self.put(queue, Wavelet::new(lands, at, flow, index == 0, word), place);
         self.tally.sent += stream.receivers;
         if let Some(sheet) = &mut self.sheet {
             sheet.spread(Sum::Sent, self.now, self.now + 1, stream.receivers);
@@ -243,6 +247,7 @@ impl Mesh<'_> {
             let completion = self.lowered.timing.completion;
             element.core.max(if element.fabric { element.end + completion } else { 0 })
         };
+        self.contents.leave(element_place, at);
         let element = &mut self.elements[place];
         if let Some(sheet) = &mut self.sheet {
             let worked = if meeting { element.start } else { element.core };

@@ -9,18 +9,20 @@ pub(super) const FROM_CORE: u8 = 4;
 
 /// A wavelet in a queue or on its way to it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wavelet {
+pub(super) struct Wavelet<W> {
     /// When it lands.
     pub(super) lands: Tick,
     /// Place of its stage in the schedule.
     pub(super) at: u32,
     /// Number of its flow, twice, and 1 for the first wavelet of a stream.
     flow: u32,
+    /// What it carries.
+    pub(super) word: W,
 }
 
-impl Wavelet {
-    pub(super) const fn new(lands: Tick, at: u32, flow: u32, first: bool) -> Self {
-        Self { lands, at, flow: flow << 1 | first as u32 }
+impl<W: Copy> Wavelet<W> {
+    pub(super) const fn new(lands: Tick, at: u32, flow: u32, first: bool, word: W) -> Self {
+        Self { lands, at, flow: flow << 1 | first as u32, word }
     }
 
     /// The same, one hop further.
@@ -40,7 +42,7 @@ impl Wavelet {
 /// A queue.
 #[derive(Debug)]
 #[repr(align(64))]
-pub(super) struct Queue {
+pub(super) struct Queue<W> {
     /// When its first wavelet lands; never without one.
     lands: Tick,
     /// The next queue of the same router, and the next of those that are not empty.
@@ -61,12 +63,12 @@ pub(super) struct Queue {
     /// Whether it is among those that are not empty.
     pub(super) active: bool,
     /// Wavelets, in the order in which they land.
-    wavelets: VecDeque<Wavelet>,
+    wavelets: VecDeque<Wavelet<W>>,
     /// When the router before it hears of places that have become free.
     credits: VecDeque<Tick>,
 }
 
-impl Queue {
+impl<W: Copy> Queue<W> {
     pub(super) fn new(place: u32, color: u16, travels: u8, switch: u32, next: u32) -> Self {
         Self {
             lands: Tick::MAX,
@@ -111,17 +113,17 @@ impl Queue {
     }
 
     /// The wavelet that may leave at `now`.
-    pub(super) fn head(&self, now: Tick) -> Option<Wavelet> {
+    pub(super) fn head(&self, now: Tick) -> Option<Wavelet<W>> {
         if self.lands <= now { self.wavelets.front().copied() } else { None }
     }
 
     /// The wavelets in it and on their way to it.
-    pub(super) const fn wavelets(&self) -> &VecDeque<Wavelet> {
+    pub(super) const fn wavelets(&self) -> &VecDeque<Wavelet<W>> {
         &self.wavelets
     }
 
     /// One more, which lands after all others.
-    pub(super) fn push(&mut self, wavelet: Wavelet) {
+    pub(super) fn push(&mut self, wavelet: Wavelet<W>) {
         self.lands = self.lands.min(wavelet.lands);
         self.wavelets.push_back(wavelet);
     }

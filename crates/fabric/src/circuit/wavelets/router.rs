@@ -1,15 +1,16 @@
 //! A router: which wavelets may leave its queues, whose turn it is, and where they go.
 
 use super::queue::{FROM_CORE, Queue, Wavelet};
-use super::script::{Flow, NONE};
+use super::script::NONE;
 use super::{Arrival, Mesh, NEVER};
+use crate::circuit::contents::Contents;
 use crate::circuit::error::CircuitError;
 use crate::circuit::recorder::Sum;
 
 /// The bit of the core among the ways of a wavelet.
 const CORE: u8 = 1 << 4;
 
-impl Mesh<'_> {
+impl<C: Contents> Mesh<'_, C> {
     /// The queue of a color and input, made where there is none yet.
     pub(super) fn queue(&mut self, place: usize, travels: u8, color: u16) -> usize {
         let mut spare = NONE;
@@ -78,7 +79,7 @@ impl Mesh<'_> {
     }
 
     /// Puts a wavelet on its way to a queue of a place.
-    pub(super) fn put(&mut self, queue: usize, wavelet: Wavelet, place: usize) {
+    pub(super) fn put(&mut self, queue: usize, wavelet: Wavelet<C::Word>, place: usize) {
         let known = &mut self.queues[queue];
         known.push(wavelet);
         if !known.active {
@@ -98,7 +99,7 @@ impl Mesh<'_> {
 
     /// Whether the core runs the operation that takes this wavelet, and has room for it; for a forward also the queue of
     /// what is sent on.
-    fn core_takes(&mut self, place: usize, wavelet: Wavelet) -> Option<Option<usize>> {
+    fn core_takes(&mut self, place: usize, wavelet: Wavelet<C::Word>) -> Option<Option<usize>> {
         let element = &self.elements[place];
         if !element.inside || element.at != wavelet.at || element.take != wavelet.flow() || element.takes_left == 0 {
             return None;
@@ -200,8 +201,9 @@ impl Mesh<'_> {
     fn can_leave(&mut self, place: usize, queue: usize) -> Option<u8> {
         let head = &self.queues[queue];
         let wavelet = head.head(self.now)?;
-        if self.switches.switches[head.switch as usize].at != wavelet.at {
-            // The route of an earlier step still stands.
+        let turn = self.script.flows.get(wavelet.flow() as usize).map_or(0, |flow| flow.turn);
+        if !self.switches.switches[head.switch as usize].stands_for(wavelet.at, turn) {
+            // The route of an earlier step or stream still stands.
             return None;
         }
         let ways = self.ways(place, queue);
@@ -282,7 +284,7 @@ impl Mesh<'_> {
         Ok(())
     }
 
-    fn deliver(&mut self, place: usize, wavelet: Wavelet) -> Result<(), CircuitError> {
+    fn deliver(&mut self, place: usize, wavelet: Wavelet<C::Word>) -> Result<(), CircuitError> {
         let script = self.script;
         let taken = script.flows.get(wavelet.flow() as usize);
         let (Some(forward), Some(taken)) = (self.core_takes(place, wavelet), taken) else {
@@ -297,16 +299,21 @@ impl Mesh<'_> {
         let used = now + timing.ramp_in + taken.combine;
         let element = &mut self.elements[place];
         let onward = element.onward;
+        let (core, index) = ((element.x, element.y), taken.wavelets - element.takes_left);
         element.leaving += u32::from(forward.is_some());
         element.takes_left -= 1;
         element.first = element.first.min(now);
         element.next_take = now + taken.period;
         element.end = element.end.max(used);
         let (next, left) = (element.next_take, element.takes_left);
-        if let Some(queue) = forward {
+        if forward.is_none() {
+            self.contents.take(core, wavelet.at, taken.id, index, wavelet.word);
+        }
+        if let (Some(queue), Some(sent)) = (forward, script.flows.get(onward as usize)) {
             let lands = used + timing.ramp_out;
-            let receivers = script.flows.get(onward as usize).map_or(0, |flow: &Flow| flow.receivers);
-            self.put(queue, Wavelet::new(lands, wavelet.at, onward, wavelet.first()), place);
+            let receivers = sent.receivers;
+            let word = self.contents.forward(core, wavelet.at, (taken.id, sent.id), index, wavelet.word);
+            self.put(queue, Wavelet::new(lands, wavelet.at, onward, wavelet.first(), word), place);
             self.tally.sent += receivers;
             if let Some(sheet) = &mut self.sheet {
                 sheet.spread(Sum::Sent, now, now + 1, receivers);

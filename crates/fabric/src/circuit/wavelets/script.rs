@@ -1,9 +1,12 @@
 //! A stretch of the schedule, flattened for the engine of wavelets: streams with absolute coordinates, and for each color
 //! which steps use it.
 
+use std::collections::BTreeSet;
+
 use wafersim_program::Axis;
 
 use super::queue::FROM_CORE;
+use crate::circuit::contents::StreamId;
 use crate::circuit::lowered::{Lowered, Part, Stage};
 use crate::circuit::route::{Area, Operation};
 use crate::circuit::timing::Tick;
@@ -28,6 +31,10 @@ pub(super) struct Flow {
     pub(super) launch: Tick,
     pub(super) combine: Tick,
     pub(super) receivers: u64,
+    /// Which stream of its stage it is.
+    pub(super) id: StreamId,
+    /// Its turn among the streams of its color in its stage.
+    pub(super) turn: u32,
 }
 
 impl Flow {
@@ -44,10 +51,11 @@ impl Flow {
     }
 }
 
-/// Wavelets of a color that a part of a stage sends through the places of its lines.
+/// Wavelets of a color that a part of a stage sends through the places of its lines in one turn.
 #[derive(Debug)]
 struct Through {
     color: u16,
+    turn: u32,
     area: Area,
     vertical: bool,
     counts: Vec<u64>,
@@ -64,8 +72,8 @@ pub(in crate::circuit) struct Script<'a> {
     /// Number of the first flow of each part, by stage.
     first_flow: Vec<Vec<u32>>,
     through: Vec<Vec<Through>>,
-    /// By color: the places of the schedule that use it.
-    uses: Vec<Vec<u32>>,
+    /// By color: the places of the schedule, and the turns in them, that use it.
+    uses: Vec<Vec<(u32, u32)>>,
 }
 
 impl<'a> Script<'a> {
@@ -85,11 +93,11 @@ impl<'a> Script<'a> {
             if !std::mem::replace(&mut known[stage as usize], true) {
                 script.add(stage as usize);
             }
-            for through in &script.through[stage as usize] {
-                if let Some(uses) = script.uses.get_mut(usize::from(through.color))
-                    && uses.last() != Some(&at)
-                {
-                    uses.push(at);
+            let turns: BTreeSet<(u16, u32)> =
+                script.through[stage as usize].iter().map(|through| (through.color, through.turn)).collect();
+            for (color, turn) in turns {
+                if let Some(uses) = script.uses.get_mut(usize::from(color)) {
+                    uses.push((at, turn));
                 }
             }
         }
@@ -97,14 +105,17 @@ impl<'a> Script<'a> {
     }
 
     fn add(&mut self, stage: usize) {
-        for part in &self.lowered.stages[stage].parts {
+        for (number, part) in (0u32..).zip(&self.lowered.stages[stage].parts) {
             self.first_flow[stage].push(self.flows.len() as u32);
             let Part::Carry(lines) = part else { continue };
             let vertical = lines.axis == Axis::Y;
             let base = if vertical { lines.area.y } else { lines.area.x };
             let first = self.through[stage].len();
-            for stream in &lines.streams {
+            for (index, stream) in (0u32..).zip(&lines.streams) {
+                let turn = if lines.switched { index } else { 0 };
                 self.flows.push(Flow {
+                    id: StreamId { part: number, stream: index },
+                    turn,
                     color: stream.color,
                     vertical,
                     copies: stream.copies,
@@ -117,11 +128,12 @@ impl<'a> Script<'a> {
                     combine: lines.combine,
                     receivers: stream.receivers(),
                 });
-                let of_color = self.through[stage][first..].iter().position(|through| through.color == stream.color);
+                let alike = |through: &Through| through.color == stream.color && through.turn == turn;
+                let of_color = self.through[stage][first..].iter().position(alike);
                 let index = of_color.map_or_else(
                     || {
                         let (color, area, counts) = (stream.color, lines.area, vec![0; lines.length()]);
-                        self.through[stage].push(Through { color, area, vertical, counts });
+                        self.through[stage].push(Through { color, turn, area, vertical, counts });
                         self.through[stage].len() - 1
                     },
                     |index| first + index,
@@ -156,24 +168,25 @@ impl<'a> Script<'a> {
         None
     }
 
-    /// The use of a color from the `index`-th on that concerns a router: its index, the place in the schedule, and how many
-    /// wavelets it sends through.
-    pub(super) fn next_use(&self, color: u16, mut index: u32, (x, y): (u32, u32)) -> (u32, u32, u64) {
-        let Some(uses) = self.uses.get(usize::from(color)) else { return (index, self.end, 0) };
-        while let Some(&at) = uses.get(index as usize) {
+    /// The use of a color from the `index`-th on that concerns a router: its index, the place in the schedule with the turn,
+    /// and how many wavelets it sends through.
+    pub(super) fn next_use(&self, color: u16, mut index: u32, (x, y): (u32, u32)) -> (u32, (u32, u32), u64) {
+        let Some(uses) = self.uses.get(usize::from(color)) else { return (index, (self.end, 0), 0) };
+        while let Some(&(at, turn)) = uses.get(index as usize) {
             let stage = self.lowered.schedule[at as usize] as usize;
             let mut wavelets = 0;
-            for through in self.through[stage].iter().filter(|through| through.color == color) {
+            let wanted = |through: &&Through| through.color == color && through.turn == turn;
+            for through in self.through[stage].iter().filter(wanted) {
                 if through.area.contains(x, y) {
                     let position = if through.vertical { y - through.area.y } else { x - through.area.x };
                     wavelets += through.counts.get(position as usize).copied().unwrap_or(0);
                 }
             }
             if wavelets > 0 {
-                return (index, at, wavelets);
+                return (index, (at, turn), wavelets);
             }
             index += 1;
         }
-        (index, self.end, 0)
+        (index, (self.end, 0), 0)
     }
 }

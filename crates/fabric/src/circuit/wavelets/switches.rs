@@ -11,12 +11,19 @@ pub(super) struct Switch {
     pub(super) color: u16,
     /// Which of the color's uses it is.
     index: u32,
-    /// Place in the schedule of the step whose route it is.
-    pub(super) at: u32,
-    /// Wavelets of that step that have yet to pass.
+    /// Place in the schedule of the step whose route it is, and the turn of the stream in it.
+    at: (u32, u32),
+    /// Wavelets of that step and turn that have yet to pass.
     left: u64,
     /// When the last wavelet of the color passed.
     pub(super) passed: Tick,
+}
+
+impl Switch {
+    /// Whether the router now holds the route of a step and turn.
+    pub(super) fn stands_for(&self, at: u32, turn: u32) -> bool {
+        self.at == (at, turn)
+    }
 }
 
 /// The switches of all routers that have carried anything.

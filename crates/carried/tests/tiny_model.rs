@@ -1,0 +1,94 @@
+//! The tiny Qwen3-MoE, its numbers carried by wavelets: every buffer of every processing element after every program of a
+//! prompt and of decode steps is what the numeric reading says, bit for bit.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use std::path::PathBuf;
+
+use wafersim_carried::{Agreement, Device, carry, compare};
+use wafersim_cost::{Rates, View, formula};
+use wafersim_kernels::Options;
+use wafersim_place::KvLayoutChoice;
+use wafersim_spec::scenario::ExpertPlacement;
+use wafersim_spec::wafer::RateSet;
+use wafersim_spec::{DataType, Precision, Wafer};
+use wafersim_values::{Checkpoint, Prefill, Setup, Tensors, random_prompt, run_observed};
+
+fn checkpoint() -> Checkpoint {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../values/tests/fixtures/tiny_qwen3_moe");
+    let file = |name: &str| std::fs::read(folder.join(name)).unwrap();
+    let tensors = Tensors::read(vec![("model.safetensors".into(), file("model.safetensors"))]).unwrap();
+    Checkpoint::new(&String::from_utf8(file("config.json")).unwrap(), "config.json", tensors).unwrap()
+}
+
+/// Carries all programs of a run: how many they were, and how far they agree.
+fn carried(setup: &Setup, tokens: u64, steps: u64) -> (u64, Agreement) {
+    let wafer = Wafer::builtin("wse3").unwrap();
+    let rates = Rates::new(&wafer, RateSet::Silicon, View::Achieved);
+    let work_cycles = |work: &wafersim_program::Work| formula::work(work, &rates);
+    let device = Device { wafer: &wafer, set: RateSet::Silicon, work_cycles: &work_cycles };
+    let checkpoint = checkpoint();
+    let prompt = random_prompt(checkpoint.model.vocabulary, tokens, 5);
+    let (mut programs, mut all) = (0, Agreement::default());
+    let mut observe = |executed: &wafersim_values::Executed<'_>| {
+        let prepared = executed.prepared;
+        let name = &prepared.program.name;
+        let carried = carry(prepared, executed.before, (executed.tiles, executed.layer), &device)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let agreement = compare(&prepared.program, executed.after, &carried.machine);
+        assert!(agreement.is_whole(), "{name}: {:#?}", agreement.first);
+        programs += 1;
+        all.add(&agreement);
+    };
+    run_observed(&checkpoint, setup, (&prompt, steps, None), |_, _| (), &mut observe).unwrap();
+    (programs, all)
+}
+
+fn precision(data_type: DataType) -> Precision {
+    Precision { weights: data_type, small_weights: data_type, kv_cache: data_type, activations: data_type }
+}
+
+fn setup((columns, rows): (u64, u64), experts: ExpertPlacement, data_type: DataType) -> Setup {
+    Setup {
+        columns,
+        rows,
+        experts,
+        kv: KvLayoutChoice::WholeBlock,
+        prefill: Prefill::Tokens,
+        precision: precision(data_type),
+        options: Options::PUBLISHED,
+    }
+}
+
+const GRIDS: [(u64, u64); 4] = [(4, 4), (5, 3), (8, 2), (3, 7)];
+
+#[test]
+fn decode_layers_are_the_numeric_reading_bit_for_bit() {
+    for grid in GRIDS {
+        for experts in [ExpertPlacement::Spread, ExpertPlacement::Clustered] {
+            for data_type in [DataType::Fp32, DataType::Fp16, DataType::Bf16] {
+                let (programs, agreement) = carried(&setup(grid, experts, data_type), 2, 1);
+                assert!(programs > 2 && agreement.elements > 1000, "{programs} programs, {}", agreement.elements);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cache_shared_along_its_sequence_is_carried_too() {
+    let setup =
+        Setup { kv: KvLayoutChoice::DimensionSplit(1), ..setup((6, 4), ExpertPlacement::Spread, DataType::Fp32) };
+    assert!(carried(&setup, 3, 1).1.is_whole());
+}
+
+#[test]
+fn prefill_layers_are_the_numeric_reading_bit_for_bit() {
+    for grid in GRIDS {
+        for experts in [ExpertPlacement::Spread, ExpertPlacement::Clustered] {
+            for data_type in [DataType::Fp32, DataType::Fp16, DataType::Bf16] {
+                let setup = Setup { prefill: Prefill::Chunk, ..setup(grid, experts, data_type) };
+                assert!(carried(&setup, 7, 1).1.is_whole());
+            }
+        }
+    }
+}

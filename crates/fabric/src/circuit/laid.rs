@@ -1,0 +1,204 @@
+//! Steps whose layouts say who holds what: then those who hold it send it, and a round of a loop does what the layouts want
+//! of it. Programs that are written for their cost alone have no layouts, and `pattern` lowers all of their steps.
+//!
+//! | step | without layouts | with layouts |
+//! |---|---|---|
+//! | relayout | one stream past all places | every owner sends what others want, in turn on one color a direction |
+//! | alignment of a ring | every line moves one way in every round | each line moves its way, as often as it has to |
+//! | rotating chain | sums move on by one place a round | the sums of a round go to that round's root |
+
+use wafersim_program::layout::ring_number;
+use wafersim_program::{
+    Action, Axis, BufferId, ChainReduce, Color, Movement, Program, Region, Relayout, Ring, Root, Shift, Step, movement,
+};
+
+use super::lowered::Part;
+use super::pattern::{self, Builder, Context, along_one_line, chain_of, point_to_point, position};
+use super::route::{Area, Lines, Operation, Stream};
+
+pub(super) fn has_layout(program: &Program, buffer: BufferId) -> bool {
+    program.buffer_of(buffer).layout.is_some()
+}
+
+/// The ring that a shift moves around, where its payload's layout says so.
+pub(super) fn ring(program: &Program, shift: &Shift) -> Option<Ring> {
+    let layout = program.buffer_of(shift.payload).layout.as_ref().filter(|_| shift.ring)?;
+    layout.fields.first()?.ring(shift.axis)
+}
+
+/// Whether a step moves something that has a layout.
+pub(super) fn moves_contents(step: &Step, program: &Program) -> bool {
+    match &step.action {
+        Action::ChainReduce(chain) => has_layout(program, chain.payload),
+        Action::Multicast(cast) => has_layout(program, cast.payload),
+        Action::Shift(shift) => has_layout(program, shift.payload),
+        Action::Relayout(moved) => has_layout(program, moved.source) && has_layout(program, moved.target),
+        Action::Compute(_) | Action::RouteChange(_) | Action::Synchronise(_) => false,
+    }
+}
+
+/// The parts of a step that its layouts decide, in round `round` of the loop around it; nothing where they do not. Places
+/// that send and take nothing may still have something to do in their own memory: they have a part that takes no time.
+pub(super) fn parts(
+    step: &Step,
+    colors: &[Color],
+    context: &Context<'_>,
+    (round, systolic): (u64, bool),
+) -> Option<Result<Vec<Part>, String>> {
+    match &step.action {
+        Action::Relayout(moved) if moves_contents(step, context.program) => {
+            Some(relayout(moved, step.region, colors, context))
+        }
+        Action::Shift(shift) if !systolic => {
+            let ring = ring(context.program, shift)?;
+            Some(Ok(alignment(shift, (ring, round), step.region, colors, context)))
+        }
+        Action::ChainReduce(chain) if chain.root == Root::Rotating && has_layout(context.program, chain.payload) => {
+            Some(Ok(rotating(chain, round, colors, context)))
+        }
+        _ => None,
+    }
+}
+
+fn part(lines: Lines) -> Part {
+    if lines.streams.is_empty() { Part::Busy { area: lines.area, time: 0 } } else { Part::Carry(lines) }
+}
+
+/// The same context for lines `first..first + lines` of the area alone.
+fn only<'a>(context: &Context<'a>, axis: Axis, first: u32, lines: u32) -> Context<'a> {
+    let Area { x, y, columns, rows } = context.area;
+    let area = match axis {
+        Axis::X => Area { x, y: y + first, columns, rows: lines },
+        Axis::Y => Area { x: x + first, y, columns: lines, rows },
+    };
+    Context { area, ..*context }
+}
+
+/// Neighbouring lines that do the same, as one part each: index of the first, how many, what they do.
+fn alike<T: PartialEq>(lines: impl Iterator<Item = T>) -> Vec<(u32, u32, T)> {
+    let mut groups: Vec<(u32, u32, T)> = Vec::new();
+    for (index, line) in (0..).zip(lines) {
+        match groups.last_mut() {
+            Some((_, count, known)) if *known == line => *count += 1,
+            _ => groups.push((index, 1, line)),
+        }
+    }
+    groups
+}
+
+/// Owners send in turn: the switch position of a color advances in each router when an owner's last wavelet has passed. Who
+/// passes on the way takes all words, and keeps those that it wants.
+fn relayout(moved: &Relayout, region: Region, colors: &[Color], context: &Context<'_>) -> Result<Vec<Part>, String> {
+    let movements = (0..region.along(moved.axis.across()))
+        .map(|line| movement(context.program, region, moved, line).unwrap_or_else(|| Ok(Movement::default())));
+    let movements = movements.collect::<Result<Vec<_>, String>>()?;
+    let pieces = movements.into_iter().map(|movement| movement.pieces);
+    let all = alike(pieces).into_iter().map(|(first, count, pieces)| {
+        let context = only(context, moved.axis, first, count);
+        let data_type = context.program.buffer_of(moved.source).data_type;
+        let mut builder = Builder::new(&context, moved.axis);
+        let mut last = None;
+        for piece in pieces {
+            let (source, to) = (piece.from as u32, piece.to as u32);
+            let color = colors.get(usize::from(to < source)).or(colors.first());
+            let lead = if last == Some(source) { 0 } else { context.timing.message() };
+            last = Some(source);
+            let stream = builder.push(Stream {
+                color: color.map_or(0, |&color| (context.physical)(color)),
+                source,
+                low: source.min(to),
+                high: source.max(to),
+                copies: true,
+                wavelets: data_type.wavelets(piece.elements.len() as u64),
+                period: context.timing.wavelet,
+                lead,
+            });
+            for place in source.min(to)..=source.max(to) {
+                let operation =
+                    if place == source { Operation::Send { stream } } else { Operation::Take { stream, gap: 0 } };
+                if let Some(operations) = builder.at(place) {
+                    operations.push(operation);
+                }
+            }
+        }
+        let mut lines = builder.finish();
+        lines.switched = true;
+        part(lines)
+    });
+    Ok(all.collect())
+}
+
+/// What a line of a ring does in a round of its alignment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    On,
+    Back,
+    Rest,
+}
+
+/// Each line rotates one way or the other, whichever is shorter, until it lies as its layout says.
+fn alignment(
+    shift: &Shift,
+    (ring, round): (Ring, u64),
+    region: Region,
+    colors: &[Color],
+    context: &Context<'_>,
+) -> Vec<Part> {
+    let layout = context.program.buffer_of(shift.payload).layout.as_ref();
+    let corner = layout.map_or((0, 0), |layout| (layout.region.x, layout.region.y));
+    let turns = (0..region.along(shift.axis.across())).map(|line| {
+        let across = match shift.axis {
+            Axis::X => (region.y + line).saturating_sub(corner.1),
+            Axis::Y => (region.x + line).saturating_sub(corner.0),
+        };
+        let rotation = ring.rotation(across);
+        match rotation <= ring.pieces / 2 {
+            true if round < rotation => Turn::On,
+            false if round < ring.pieces - rotation => Turn::Back,
+            _ => Turn::Rest,
+        }
+    });
+    let action = Action::Shift(Shift { colors: colors.to_vec(), ..shift.clone() });
+    let transfers = along_one_line(action, shift.axis, context.area.along(shift.axis));
+    let count = pattern::wavelets(context, shift.payload);
+    let groups = alike(turns).into_iter().filter(|(_, _, turn)| *turn != Turn::Rest);
+    let parts = groups.map(|(first, lines, turn)| {
+        let context = only(context, shift.axis, first, lines);
+        let mut builder = Builder::new(&context, shift.axis);
+        for sent in &transfers {
+            let (mut from, mut to) = (position(shift.axis, sent.from), position(shift.axis, sent.to));
+            if turn == Turn::Back {
+                (from, to) = (to, from);
+            }
+            let period = 2 * context.timing.wavelet;
+            let stream = builder.push(point_to_point(from, to, (context.physical)(sent.color), count, period));
+            if let Some(operations) = builder.at(from) {
+                operations.push(Operation::Send { stream });
+            }
+            if let Some(operations) = builder.at(to) {
+                operations.push(Operation::Take { stream, gap: 0 });
+            }
+        }
+        let mut lines = builder.finish();
+        lines.ordered = true;
+        part(lines)
+    });
+    parts.collect()
+}
+
+/// The sums of a round go from both ends of each segment to the place whose ring number is the round's.
+fn rotating(chain: &ChainReduce, round: u64, colors: &[Color], context: &Context<'_>) -> Vec<Part> {
+    let count = chain.count.max(1);
+    let root = (0..count).find(|index| ring_number(count, *index) == round % count).unwrap_or(0);
+    let color = |index: u64| colors.get(index as usize % colors.len().max(1)).copied().unwrap_or(Color(0));
+    let mut hops = Vec::new();
+    for segment in 0..u64::from(context.area.along(chain.axis)) / count {
+        let start = segment * count;
+        let up = (0..root).map(|index| (index, index + 1, color(index % 2)));
+        let down = (root + 1..count).rev().map(|index| (index, index - 1, color(2 + index % 2)));
+        hops.extend(up.chain(down).map(|(from, to, color)| ((start + from) as u32, (start + to) as u32, color)));
+    }
+    let mut lines = chain_of(hops, chain, context);
+    lines.ordered = true;
+    vec![part(lines)]
+}
