@@ -6,7 +6,9 @@ use crate::commands::completions::CompletionsFlags;
 use crate::commands::crosscheck::CrosscheckFlags;
 use crate::commands::graph::GraphFlags;
 use crate::commands::models::ModelsFlags;
+use crate::commands::place::PlaceFlags;
 use crate::commands::plan::PlanFlags;
+use crate::commands::routing::RoutingFlags;
 use crate::commands::run::RunFlags;
 use crate::commands::settings::SettingsFlags;
 use crate::commands::traffic::TrafficFlags;
@@ -40,6 +42,10 @@ pub enum Command {
     Crosscheck(CrosscheckFlags),
     /// Run packet traffic on a mesh, cycle by cycle, and measure latency and throughput.
     Traffic(TrafficFlags),
+    /// Compare where the experts of each layer may live, under the load of a routing trace.
+    Place(PlaceFlags),
+    /// Inspect, make or convert traces of which experts each token chose.
+    Routing(RoutingFlags),
     /// Write the model's operators, with shapes and dependencies, as DOT or JSON.
     Graph(GraphFlags),
     /// List the built-in models, or show those that are named.

@@ -4,7 +4,9 @@ pub mod completions;
 pub mod crosscheck;
 pub mod graph;
 pub mod models;
+pub mod place;
 pub mod plan;
+pub mod routing;
 pub mod run;
 pub mod settings;
 pub mod traffic;
@@ -22,6 +24,8 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Validate(flags) => validate::execute(&flags),
         Command::Crosscheck(flags) => crosscheck::execute(&flags),
         Command::Traffic(flags) => traffic::execute(&flags),
+        Command::Place(flags) => place::execute(&flags),
+        Command::Routing(flags) => routing::execute(&flags),
         Command::Graph(flags) => graph::execute(&flags),
         Command::Models(flags) => models::execute(&flags),
         Command::Wafers(flags) => wafers::execute(&flags),

@@ -6,6 +6,7 @@ use wafersim::answer::validate::TableError;
 use wafersim::fabric::packet::TrafficError;
 use wafersim::graph::GraphError;
 use wafersim::report::ReportError;
+use wafersim::routing::RoutingError;
 use wafersim::spec::SpecError;
 
 /// Why the program stops. The text names the flag, file or field, what is there, and what is allowed.
@@ -26,6 +27,17 @@ pub enum Failure {
     /// The traffic cannot be run.
     #[error(transparent)]
     Traffic(#[from] TrafficError),
+    /// A routing trace cannot be made or written.
+    #[error(transparent)]
+    Routing(#[from] RoutingError),
+    /// A routing trace is wrong.
+    #[error("{file}: {reason}")]
+    Trace {
+        /// The file.
+        file: String,
+        /// Which part of it is wrong, and how.
+        reason: String,
+    },
     /// The value of a flag is wrong.
     #[error("{flag}: {problem}; allowed: {allowed}")]
     Flag {
@@ -74,6 +86,7 @@ impl Failure {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Write { .. }
+            | Self::Routing(RoutingError::Write { .. })
             | Self::Report(_)
             | Self::Graph(GraphError::TensorMismatch { .. })
             | Self::Traffic(TrafficError::Stuck { .. } | TrafficError::Conservation { .. }) => 1,
@@ -82,6 +95,8 @@ impl Failure {
             | Self::Table(_)
             | Self::Graph(_)
             | Self::Traffic(_)
+            | Self::Routing(_)
+            | Self::Trace { .. }
             | Self::Flag { .. }
             | Self::OutFile { .. }
             | Self::OutFolder { .. } => 2,

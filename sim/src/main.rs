@@ -16,6 +16,7 @@ mod output;
 mod plan_axes;
 mod progress;
 mod scenario_flags;
+mod table;
 
 use std::process::ExitCode;
 

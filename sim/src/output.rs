@@ -5,7 +5,7 @@
 //! is written to as it is. A reader of stdout who has seen enough is no failure.
 
 use std::fs::{File, OpenOptions, Permissions};
-use std::io::{ErrorKind, Write};
+use std::io::{BufWriter, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile};
@@ -132,6 +132,41 @@ impl Folder {
                 .map_err(|error| Failure::Write { file: self.path.display().to_string(), reason: error.to_string() })?;
         }
         Destination::open_for(self.flag, &self.path.join(name))?.write_bytes(bytes)
+    }
+}
+
+impl Destination {
+    /// Writes piece by piece what is too long for memory. All pieces wait in a file until the last is made: whatever goes
+    /// wrong before, nothing appears. A reader of stdout who has seen enough is no failure.
+    pub fn fill(self, pieces: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> Result<(), Failure> {
+        let failed = |file: &Path, reason: String| Failure::Write { file: file.display().to_string(), reason };
+        match self {
+            Self::Stdout => spool(pieces, Path::new("stdout"), std::io::stdout().lock()),
+            Self::Stream { file, target } => spool(pieces, &target, file),
+            Self::Replace { mut temporary, target } => {
+                pieces(&mut BufWriter::new(&mut temporary))?;
+                temporary.persist(&target).map_err(|error| failed(&target, error.error.to_string()))?;
+                say(&format!("written: {}", target.display()));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Collects pieces in a file without a name, then copies it.
+fn spool(
+    pieces: impl FnOnce(&mut dyn Write) -> Result<(), Failure>,
+    target: &Path,
+    mut output: impl Write,
+) -> Result<(), Failure> {
+    let failed =
+        |error: std::io::Error| Failure::Write { file: target.display().to_string(), reason: error.to_string() };
+    let mut waiting = tempfile::tempfile().map_err(failed)?;
+    pieces(&mut BufWriter::new(&mut waiting))?;
+    waiting.seek(SeekFrom::Start(0)).map_err(failed)?;
+    match std::io::copy(&mut waiting, &mut output).and_then(|_| output.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(failed(error)),
+        _ => Ok(()),
     }
 }
 

@@ -103,6 +103,31 @@ impl Runs {
     }
 }
 
+/// The progress of a trace: a line every two seconds.
+#[derive(Debug)]
+pub struct Tokens {
+    done: u64,
+    expected: u64,
+    last_line: Instant,
+}
+
+impl Tokens {
+    /// Starts the clock.
+    pub fn start(expected: u64) -> Self {
+        Self { done: 0, expected, last_line: Instant::now() }
+    }
+
+    /// One more token is asked for.
+    pub fn advance(&mut self) {
+        self.done += 1;
+        // The clock is read now and then only: reading it takes longer than a token.
+        if self.done.is_multiple_of(256) && self.last_line.elapsed() >= LONG {
+            self.last_line = Instant::now();
+            say(&format!("{} of {} tokens", whole(self.done), whole(self.expected)));
+        }
+    }
+}
+
 /// The progress of a run over many points.
 #[derive(Debug)]
 pub struct Progress {

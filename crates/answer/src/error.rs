@@ -26,6 +26,20 @@ pub enum AnswerError {
         /// Colors of a router.
         available: u32,
     },
+    /// A demand on experts is of another model.
+    #[error(
+        "model '{model}' has {layers} layers of {experts} routed experts, and the trace has {demand}: allowed is a trace of this model"
+    )]
+    Demand {
+        /// Name of the model.
+        model: String,
+        /// Its layers with routed experts.
+        layers: usize,
+        /// Experts of each.
+        experts: u64,
+        /// The shape of the demand.
+        demand: String,
+    },
     /// The numbers given lead to a time that is no number: parameters are too large or too small.
     #[error("{what} comes out as {value}: a wafer parameter is too extreme; check what was set")]
     NotANumber {

@@ -10,6 +10,7 @@ mod candidates;
 pub mod crosscheck;
 mod decode;
 mod error;
+pub mod experts;
 pub mod fabric;
 pub mod plan;
 mod prefill;

@@ -54,7 +54,7 @@ impl LayerReading {
         }
     }
 
-    fn fastest(&self, variants: &Variants) -> ProgramCost {
+    pub(crate) fn fastest(&self, variants: &Variants) -> ProgramCost {
         self.fastest_program(variants).1
     }
 

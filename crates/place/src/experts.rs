@@ -5,9 +5,22 @@
 //! Everything else (rectangles, tiles, bytes, idle processing elements) follows from the grid and is computed here.
 //! A further strategy is one new file and one line in [`strategy`]: any grid between one cell for all experts and a
 //! cell for each can be expressed.
+//!
+//! Beside it stands a second interface, for choices that depend on what tokens want: [`strategies`] deal experts to the
+//! rectangles of a [`room`] after a [`demand`], with copies where there is room; [`annealed`] improves any assignment.
 
+pub mod annealed;
+mod apart;
+pub mod assignment;
 mod clustered;
+pub mod demand;
+mod hybrid;
+mod linear;
+mod replicated;
+pub mod room;
+mod round_robin;
 mod spread;
+pub mod strategies;
 
 use serde::Serialize;
 use wafersim_spec::Bytes;

@@ -105,6 +105,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub use wafersim_routing as routing;
 pub use {
     wafersim_answer as answer, wafersim_cost as cost, wafersim_fabric as fabric, wafersim_graph as graph,
     wafersim_kernels as kernels, wafersim_picture as picture, wafersim_place as place, wafersim_program as program,

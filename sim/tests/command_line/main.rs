@@ -2,6 +2,7 @@
 
 mod plan;
 mod reference;
+mod routing;
 mod run;
 mod scenarios;
 mod streams;

@@ -1,0 +1,484 @@
+//! Every strategy in every division of the wafer and of the regions, and which is fastest.
+
+use std::collections::BTreeMap;
+
+use rayon::prelude::*;
+use wafersim_place::experts::annealed::anneal;
+use wafersim_place::experts::assignment::Assignment;
+use wafersim_place::experts::demand::{Demand, PlaceLoad, Price};
+use wafersim_place::experts::room::{Room, room};
+use wafersim_place::experts::strategies::{STRATEGIES, Strategy, Task};
+use wafersim_place::{Arrangement, Item, KvLayoutChoice, Machine, Placement, Request, place};
+use wafersim_spec::model::FeedForward;
+use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
+use wafersim_spec::{Bytes, Cycles};
+
+use super::price::{LayerPrice, Reader};
+use super::{Comparison, Geometry, NAMES, Outcome, Region};
+use crate::error::AnswerError;
+use crate::question::Question;
+use crate::stage::{LayerReading, StageTimes};
+use crate::written::{Flow, Written};
+
+/// Shapes of slots that are tried.
+const MOST_SHAPES: usize = 3;
+/// Columns of a block that may share a head's dimensions, beside the layout of fewest bytes.
+const DIMENSION_SPLITS: [u64; 4] = [2, 4, 8, 16];
+/// How many times as many rectangles as a single copy of each expert needs are tried for copies.
+const MORE_RECTANGLES: [f64; 5] = [1.0, 1.125, 1.25, 1.5, 2.0];
+
+/// A placement with what it takes besides layers with experts.
+struct Way<'a> {
+    placement: Placement,
+    reading: &'a LayerReading,
+    /// Cycles.
+    rest: f64,
+}
+
+/// A layer with experts: its number in the model and its layout.
+#[derive(Debug, Clone, Copy)]
+struct MoeLayer {
+    number: u64,
+    layout: usize,
+}
+
+/// A strategy in one division, judged by both demands.
+struct Trial {
+    outcome: Outcome,
+    rooms: BTreeMap<usize, Room>,
+    assignments: Vec<Assignment>,
+    way: usize,
+}
+
+/// Compares strategies. `question.scenario.users` should be the batch: their KV caches must fit.
+///
+/// # Errors
+/// Where the model does not fit, has no routed experts or others than the demand, or no strategy has room.
+pub fn compare(question: &Question, comparison: &Comparison<'_>) -> Result<Vec<Outcome>, AnswerError> {
+    check(question, comparison)?;
+    let reading = LayerReading::new(question, question.scenario.profile);
+    let ways = ways(question, comparison.batch, &reading)?;
+    let mut trials: Vec<Trial> = Vec::new();
+    let mut outcomes = Vec::new();
+    for &name in NAMES.iter().filter(|name| comparison.strategies.contains(*name)) {
+        let found = match STRATEGIES.iter().find(|strategy| strategy.name() == name) {
+            Some(strategy) => best_of(question, comparison, &ways, *strategy, name),
+            None if name == "clustered" => {
+                let alone = Comparison { sharing: &[1], ..comparison.clone() };
+                best_of(question, &alone, &ways, STRATEGIES[0], name)
+            }
+            None if name == "spread" => {
+                let trials =
+                    ways.iter().enumerate().filter_map(|(index, _)| spread(question, comparison, &ways, index));
+                fastest(trials.collect())
+            }
+            None => annealed(question, comparison, &ways, &trials),
+        };
+        trials.extend(found);
+    }
+    for name in comparison.strategies {
+        outcomes.extend(trials.iter().find(|trial| trial.outcome.strategy == *name).map(|trial| trial.outcome.clone()));
+    }
+    Ok(outcomes)
+}
+
+/// Whether the demands are of this model.
+fn check(question: &Question, comparison: &Comparison<'_>) -> Result<(), AnswerError> {
+    let experts: Vec<u64> = question
+        .model
+        .layers
+        .iter()
+        .filter_map(|layer| match &layer.feed_forward {
+            FeedForward::Moe(moe) => Some(moe.experts),
+            FeedForward::Dense { .. } => None,
+        })
+        .collect();
+    let fits = |demands: &[Demand]| {
+        demands.len() == experts.len()
+            && demands.iter().zip(&experts).all(|(demand, &experts)| demand.experts() as u64 == experts)
+    };
+    if !experts.is_empty() && fits(comparison.past) && fits(comparison.future) {
+        return Ok(());
+    }
+    let shape = |demands: &[Demand]| {
+        format!("{} layers of {} experts", demands.len(), demands.first().map_or(0, Demand::experts))
+    };
+    Err(AnswerError::Demand {
+        model: question.model.name.clone(),
+        layers: experts.len(),
+        experts: experts.first().copied().unwrap_or(0),
+        demand: shape(comparison.past),
+    })
+}
+
+/// The placements worth trying: few shapes of slots, each with the KV layout that is fastest.
+fn ways<'a>(question: &Question, batch: u64, reading: &'a LayerReading) -> Result<Vec<Way<'a>>, AnswerError> {
+    let mut asked = question.clone();
+    let mut wafers = 0;
+    // All strategies on the same wafers: as many as the one needs that needs most.
+    for experts in [ExpertPlacement::Spread, ExpertPlacement::Clustered] {
+        asked.scenario.placement = experts;
+        let request = asked.request(question.scenario.wafers, batch, KvLayoutChoice::Balanced);
+        wafers = wafers.max(place(&request)?.wafers);
+    }
+    asked.scenario.placement = ExpertPlacement::Spread;
+    let wafers = WaferCount::Exactly(wafers);
+    let first = place(&asked.request(wafers, batch, KvLayoutChoice::Balanced))?;
+    let machine = Machine::from(&question.wafer);
+    let mut shapes: Vec<Arrangement> = Arrangement::of_slots(first.slots_per_wafer, &machine).collect();
+    shapes.sort_by_key(|shape| {
+        let (columns, rows) = shape.slot_size(&machine);
+        (*shape != first.arrangement, columns + rows)
+    });
+    shapes.truncate(MOST_SHAPES);
+    let mut ways = Vec::new();
+    for shape in shapes {
+        let layouts =
+            [KvLayoutChoice::Balanced].into_iter().chain(DIMENSION_SPLITS.map(KvLayoutChoice::DimensionSplit));
+        let placed = layouts.filter_map(|kv_layout| {
+            let request = asked.request(wafers, batch, kv_layout);
+            place(&Request { arrangement: Some(shape), ..request }).ok()
+        });
+        let timed = placed.map(|placement| {
+            let flow = Flow::Decode { tokens: batch, context: asked.scenario.context };
+            let written = Written::new(&asked, &placement, flow, &[asked.scenario.profile]);
+            let times = StageTimes::read(&asked, &placement, &written, reading);
+            let experts: f64 = written
+                .layouts
+                .iter()
+                .zip(&placement.layouts)
+                .filter(|(_, layout)| layout.experts.is_some())
+                .map(|(program, layout)| reading.fastest(program).total().0 * layout.layers as f64)
+                .sum();
+            let rest = times.latency.total().0 - experts;
+            (times.latency.total().0, placement, rest)
+        });
+        let best = timed.reduce(|best, way| if way.0 < best.0 { way } else { best });
+        ways.extend(best.map(|(_, placement, rest)| Way { placement, reading, rest }));
+    }
+    Ok(ways)
+}
+
+fn moe_layers(placement: &Placement) -> Vec<MoeLayer> {
+    (0..placement.layers())
+        .filter_map(|layer| {
+            let layout = placement.layout_index(layer)?;
+            placement.layouts.get(layout)?.experts.as_ref()?;
+            Some(MoeLayer { number: layer as u64, layout })
+        })
+        .collect()
+}
+
+fn top_k(comparison: &Comparison<'_>) -> u64 {
+    let pairs = comparison.past.first().map_or(1, Demand::pairs) as u64;
+    (pairs / comparison.batch.max(1)).max(1)
+}
+
+/// The trial that was fastest on what was learned from; of equals the first.
+fn fastest(trials: Vec<Trial>) -> Option<Trial> {
+    trials.into_iter().reduce(
+        |best, trial| {
+            if trial.outcome.learned_time_us < best.outcome.learned_time_us { trial } else { best }
+        },
+    )
+}
+
+/// A strategy at its best over ways and numbers of rectangles.
+fn best_of(
+    question: &Question,
+    comparison: &Comparison<'_>,
+    ways: &[Way<'_>],
+    strategy: &dyn Strategy,
+    name: &'static str,
+) -> Option<Trial> {
+    let experts = comparison.past.first()?.experts() as u64;
+    let mut divisions: Vec<(u64, u64)> = Vec::new();
+    for &sharing in comparison.sharing.iter().filter(|sharing| **sharing >= 1 && **sharing <= experts) {
+        let fewest = experts.div_ceil(sharing);
+        if strategy.makes_copies() {
+            for more in MORE_RECTANGLES {
+                let cells = (fewest as f64 * more).ceil() as u64;
+                divisions.extend([(cells, sharing), (cells, sharing + 1)]);
+            }
+            divisions.retain(|(cells, room)| cells * room > experts);
+        } else {
+            divisions.push((fewest, sharing));
+        }
+    }
+    divisions.dedup();
+    let points: Vec<(usize, u64, u64)> =
+        (0..ways.len()).flat_map(|way| divisions.iter().map(move |&(cells, copies)| (way, cells, copies))).collect();
+    let trials = points
+        .par_iter()
+        .filter_map(|&(way, cells, copies)| {
+            let rooms = rooms(&ways[way].placement, cells, copies)?;
+            let prices = prices(question, comparison, &ways[way], &rooms);
+            let layers = moe_layers(&ways[way].placement);
+            let assignments = layers
+                .iter()
+                .zip(comparison.past)
+                .map(|(layer, demand)| {
+                    let price = &prices.get(&layer.layout)?.whole;
+                    Some(strategy.assign(&Task { demand, cells: cells as usize, room: copies as usize, price }))
+                })
+                .collect::<Option<Vec<_>>>()?;
+            Some(judged(question, comparison, ways, way, name, rooms, assignments, &prices))
+        })
+        .collect();
+    fastest(trials)
+}
+
+/// Rooms of all layouts with experts, where they fit.
+fn rooms(placement: &Placement, cells: u64, copies: u64) -> Option<BTreeMap<usize, Room>> {
+    let mut rooms = BTreeMap::new();
+    for (index, layout) in placement.layouts.iter().enumerate().filter(|(_, layout)| layout.experts.is_some()) {
+        let room = room(layout, &placement.settings, cells, copies)?;
+        if !placement.has_room(index, room.more) {
+            return None;
+        }
+        rooms.insert(index, room);
+    }
+    Some(rooms)
+}
+
+fn prices(
+    question: &Question,
+    comparison: &Comparison<'_>,
+    way: &Way<'_>,
+    rooms: &BTreeMap<usize, Room>,
+) -> BTreeMap<usize, LayerPrice> {
+    let read = |(&index, room): (&usize, &Room)| {
+        let layout = way.placement.layouts.get(index)?;
+        let reader = Reader { question, layout, reading: way.reading, batch: comparison.batch };
+        Some((index, reader.clustered(room, top_k(comparison))))
+    };
+    rooms.iter().filter_map(read).collect()
+}
+
+/// The best of the trials so far, annealed in its own division.
+fn annealed(question: &Question, comparison: &Comparison<'_>, ways: &[Way<'_>], trials: &[Trial]) -> Option<Trial> {
+    let dealt = trials.iter().filter(|trial| !trial.assignments.is_empty());
+    let start =
+        dealt.reduce(
+            |best, trial| {
+                if trial.outcome.learned_time_us < best.outcome.learned_time_us { trial } else { best }
+            },
+        )?;
+    let way = &ways[start.way];
+    let prices = prices(question, comparison, way, &start.rooms);
+    let assignments = moe_layers(&way.placement)
+        .par_iter()
+        .zip(comparison.past)
+        .zip(&start.assignments)
+        .map(|((layer, demand), assignment)| {
+            let room = start.rooms.get(&layer.layout)?;
+            let price = &prices.get(&layer.layout)?.whole;
+            let task = Task { demand, cells: assignment.cells, room: room.copies_in_a_cell as usize, price };
+            Some(anneal(&task, assignment, comparison.annealing))
+        })
+        .collect::<Option<Vec<_>>>()?;
+    Some(judged(question, comparison, ways, start.way, "annealed", start.rooms.clone(), assignments, &prices))
+}
+
+/// Means over batches of a layer: whole, experts, moving, busiest pairs, imbalance.
+fn layer_means(assignment: &Assignment, demand: &Demand, price: &LayerPrice) -> [f64; 5] {
+    let whole = assignment.judge(demand, &price.whole);
+    let part = |price: &Price| assignment.judge(demand, price).price;
+    [whole.price, part(&price.experts), part(&price.moving), whole.busiest_pairs, whole.imbalance]
+}
+
+#[allow(clippy::too_many_arguments, reason = "one place where a trial is put together")]
+fn judged(
+    question: &Question,
+    comparison: &Comparison<'_>,
+    ways: &[Way<'_>],
+    way: usize,
+    strategy: &'static str,
+    rooms: BTreeMap<usize, Room>,
+    assignments: Vec<Assignment>,
+    prices: &BTreeMap<usize, LayerPrice>,
+) -> Trial {
+    let placement = &ways[way].placement;
+    let layers = moe_layers(placement);
+    let mean = |demands: &[Demand]| {
+        let mut sums = [0.0; 5];
+        for ((layer, assignment), demand) in layers.iter().zip(&assignments).zip(demands) {
+            let Some(price) = prices.get(&layer.layout) else { continue };
+            let means = layer_means(assignment, demand, price);
+            sums.iter_mut().zip(means).for_each(|(sum, value)| *sum += value);
+        }
+        sums
+    };
+    let copies: usize =
+        assignments.iter().map(|assignment| assignment.copies().saturating_sub(assignment.homes.len())).sum();
+    let some_room = rooms.values().next().copied();
+    let filled = assignments.first().map_or(0, |assignment| assignment.cells as u64);
+    let figures = Figures {
+        past: mean(comparison.past),
+        future: mean(comparison.future),
+        colors: prices.values().map(|price| price.colors).max().unwrap_or(0),
+        copies: copies as f64 / layers.len().max(1) as f64,
+        rectangles: filled,
+        experts_in_a_rectangle: some_room.map_or(0, |room| room.copies_in_a_cell),
+        rectangle: some_room.map_or((0, 0), |room| {
+            let cell = room.grid.rectangle(0);
+            (cell.columns, cell.rows)
+        }),
+        idle_pes: some_room.map_or(0, |room| room.grid.idle_pes(filled)),
+    };
+    let homes = layers.iter().map(|layer| layer.number).zip(assignments.iter().cloned()).collect();
+    let outcome = figures.outcome(question, comparison, &ways[way], strategy, rooms.clone(), homes);
+    Trial { outcome, rooms, assignments, way }
+}
+
+/// Spread experts: all pairs in one place, and a price by distinct experts.
+fn spread(question: &Question, comparison: &Comparison<'_>, ways: &[Way<'_>], way: usize) -> Option<Trial> {
+    let placement = &ways[way].placement;
+    let layers = moe_layers(placement);
+    let mut prices = BTreeMap::new();
+    for layer in &layers {
+        if !prices.contains_key(&layer.layout) {
+            let layout = placement.layouts.get(layer.layout)?;
+            let reader = Reader { question, layout, reading: ways[way].reading, batch: comparison.batch };
+            let experts = reader.moe()?.experts;
+            let most = experts.min(comparison.batch.saturating_mul(top_k(comparison)));
+            prices.insert(layer.layout, reader.spread(top_k(comparison), most));
+        }
+    }
+    let mean = |demands: &[Demand]| {
+        let mut sums = [0.0; 5];
+        for (layer, demand) in layers.iter().zip(demands) {
+            let Some(price) = prices.get(&layer.layout) else { continue };
+            let distinct = distinct(demand);
+            let batches = distinct.len().max(1) as f64;
+            let of = |price: &Price| {
+                distinct.iter().map(|&pairs| price.of(PlaceLoad { pairs, distinct: 0 })).sum::<f64>() / batches
+            };
+            sums[0] += of(&price.whole);
+            sums[1] += of(&price.experts);
+            sums[3] += demand.pairs() as f64;
+            sums[4] += 1.0;
+        }
+        sums
+    };
+    let region = placement.layouts.iter().find(|layout| layout.experts.is_some())?;
+    let figures = Figures {
+        past: mean(comparison.past),
+        future: mean(comparison.future),
+        colors: prices.values().map(|price| price.colors).max().unwrap_or(0),
+        copies: 0.0,
+        rectangles: 1,
+        experts_in_a_rectangle: comparison.past.first()?.experts() as u64,
+        rectangle: (region.columns, region.rows),
+        idle_pes: 0,
+    };
+    let outcome = figures.outcome(question, comparison, &ways[way], "spread", BTreeMap::new(), BTreeMap::new());
+    Some(Trial { outcome, rooms: BTreeMap::new(), assignments: Vec::new(), way })
+}
+
+/// Distinct experts of each batch.
+fn distinct(demand: &Demand) -> Vec<u16> {
+    let mut distinct = vec![0u16; demand.batches()];
+    for expert in 0..demand.experts() {
+        for &(batch, _) in demand.wanted(expert) {
+            distinct[batch as usize] += 1;
+        }
+    }
+    distinct
+}
+
+/// What a trial comes to; sums over layers of: whole, experts, moving, busiest pairs, imbalance.
+struct Figures {
+    past: [f64; 5],
+    future: [f64; 5],
+    colors: u32,
+    copies: f64,
+    rectangles: u64,
+    experts_in_a_rectangle: u64,
+    rectangle: (u64, u64),
+    idle_pes: u64,
+}
+
+impl Figures {
+    fn outcome(
+        self,
+        question: &Question,
+        comparison: &Comparison<'_>,
+        way: &Way<'_>,
+        strategy: &'static str,
+        rooms: BTreeMap<usize, Room>,
+        homes: BTreeMap<u64, Assignment>,
+    ) -> Outcome {
+        let microseconds = |cycles: f64| Cycles(cycles).microseconds(question.clock());
+        let rest = way.rest;
+        let layers = comparison.future.len().max(1) as f64;
+        let all: f64 = comparison
+            .future
+            .iter()
+            .map(|demand| {
+                let distinct = distinct(demand);
+                distinct.iter().map(|&count| f64::from(count)).sum::<f64>() / distinct.len().max(1) as f64
+            })
+            .sum();
+        Outcome {
+            strategy,
+            time_per_output_token_us: microseconds(rest + self.future[0]),
+            learned_time_us: microseconds(rest + self.past[0]),
+            experts_us: microseconds(self.future[1]),
+            dispatch_combine_us: microseconds(self.future[2]),
+            busiest_pairs: self.future[3] / layers,
+            imbalance: self.future[4] / layers,
+            distinct: all / layers,
+            rectangles: self.rectangles,
+            experts_in_a_rectangle: self.experts_in_a_rectangle,
+            rectangle: self.rectangle,
+            copies: self.copies,
+            idle_bytes: idle_bytes(&way.placement, self.copies * layers),
+            idle_pes: self.idle_pes,
+            colors: self.colors,
+            geometry: geometry(&way.placement, rooms, homes),
+        }
+    }
+}
+
+/// Free memory of the wafers that are used, less everything that lives there.
+fn idle_bytes(placement: &Placement, copies: f64) -> Bytes {
+    let machine = &placement.settings.machine;
+    let pes = machine.pes().saturating_mul(u64::from(placement.wafers_used));
+    let all = pes.saturating_mul(machine.free_memory.0);
+    let totals = placement.ledger.totals;
+    let held = totals.lasting() + totals.passing();
+    let expert = placement.layouts.iter().find_map(|layout| layout.experts.as_ref()).map_or(0, |experts| {
+        let bytes: u64 = experts.matrices.iter().map(|matrix| matrix.bytes.0).sum();
+        bytes / experts.experts.max(1)
+    });
+    Bytes(all.saturating_sub(held.0).saturating_sub((copies * expert as f64) as u64))
+}
+
+fn geometry(placement: &Placement, rooms: BTreeMap<usize, Room>, homes: BTreeMap<u64, Assignment>) -> Geometry {
+    let machine = &placement.settings.machine;
+    let regions = placement
+        .slots
+        .iter()
+        .zip(&placement.ledger.slots)
+        .map(|(slot, ledger)| Region {
+            wafer: slot.wafer,
+            rectangle: slot.region,
+            holds: slot.items.iter().map(ToString::to_string).collect(),
+            layers: slot
+                .items
+                .iter()
+                .filter_map(|item| match item {
+                    Item::Layer(layer) => {
+                        let number = *layer as usize;
+                        Some((number as u64, placement.layout_index(number)?))
+                    }
+                    Item::Embedding(_) | Item::LmHead(_) => None,
+                })
+                .collect(),
+            kv_bytes: ledger.worst_pe.kv_cache,
+            spare_bytes: ledger.spare,
+        })
+        .collect();
+    Geometry { wafers: placement.wafers_used, wafer_size: (machine.columns, machine.rows), regions, rooms, homes }
+}

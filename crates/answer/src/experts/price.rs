@@ -1,0 +1,174 @@
+//! What a layer takes in closed form, as a function of the load of its costliest rectangle.
+//!
+//! The program of clustered experts counts the conversion of one expert's stored weights. Where several experts of a rectangle
+//! are wanted, the conversion of each further one is added: the difference of two programs of the rectangle alone.
+
+use wafersim_cost::ProgramCost;
+use wafersim_kernels::context::Kernel;
+use wafersim_kernels::feed_forward::{self, ExpertLoad, NetworkSize};
+use wafersim_kernels::overlap::hide_conversions;
+use wafersim_kernels::{ExpertShape, KvShape, LayerShape, Options, decode_layer};
+use wafersim_place::experts::demand::Price;
+use wafersim_place::experts::room::Room;
+use wafersim_place::{LayerLayout, PREFILL_KEY_BLOCK};
+use wafersim_program::{Program, Region};
+use wafersim_spec::model::{FeedForward, Moe};
+
+use crate::question::Question;
+use crate::stage::LayerReading;
+use crate::written::Variants;
+
+/// Pairs up to which every load is read; above, so many points and straight lines between them.
+const EXACT_PAIRS: u64 = 24;
+/// By what the points lie apart, above.
+const RATIO: f64 = 1.15;
+/// Distinct experts up to which conversions are read; beyond, they go on in a straight line.
+const EXACT_DISTINCT: u64 = 8;
+
+/// Reads the layers of one layout.
+#[derive(Debug, Clone, Copy)]
+pub struct Reader<'a> {
+    pub question: &'a Question,
+    pub layout: &'a LayerLayout,
+    pub reading: &'a LayerReading,
+    pub batch: u64,
+}
+
+/// Times of a layer, in cycles, by the load of the costliest rectangle.
+#[derive(Debug, Clone)]
+pub struct LayerPrice {
+    /// The whole layer.
+    pub whole: Price,
+    /// The routed experts, dispatch and combine included.
+    pub experts: Price,
+    /// Dispatch and combine.
+    pub moving: Price,
+    /// Colors of the program that uses most.
+    pub colors: u32,
+}
+
+impl Reader<'_> {
+    /// The routed experts of the layer.
+    pub const fn moe(&self) -> Option<&Moe> {
+        match &self.layout.layer.feed_forward {
+            FeedForward::Moe(moe) => Some(moe),
+            FeedForward::Dense { .. } => None,
+        }
+    }
+
+    /// The layer with a load.
+    fn layer(&self, experts: ExpertShape, load: ExpertLoad) -> ProgramCost {
+        let kv = &self.layout.kv;
+        let write = |options: Options| {
+            decode_layer(&LayerShape {
+                layer: &self.layout.layer,
+                hidden: self.layout.hidden,
+                region: Region::new(0, 0, self.layout.columns, self.layout.rows),
+                kv: KvShape {
+                    heads_per_block: kv.heads_per_block,
+                    columns_per_head: kv.columns_per_head,
+                    dimension_split: kv.dimension_split,
+                    sequence_split: kv.sequence_split,
+                },
+                experts,
+                precision: self.question.scenario.precision,
+                tokens: self.batch,
+                context: self.question.scenario.context,
+                key_block: PREFILL_KEY_BLOCK,
+                load,
+                options,
+            })
+        };
+        self.fastest(&write)
+    }
+
+    fn fastest(&self, write: &dyn Fn(Options) -> Program) -> ProgramCost {
+        let optimised = self.reading.hypothetical.then(|| write(Options::OPTIMISED));
+        self.reading.fastest(&Variants { published: write(Options::PUBLISHED), optimised })
+    }
+
+    /// Times with spread experts, by distinct experts: a price of one place that gets all pairs.
+    pub fn spread(&self, top_k: u64, most_distinct: u64) -> LayerPrice {
+        let pairs = self.batch.saturating_mul(top_k);
+        let load = |distinct| ExpertLoad { pairs, distinct, busiest: self.batch };
+        self.price(most_distinct, |distinct| self.layer(ExpertShape::Spread, load(distinct)), None)
+    }
+
+    /// Times with experts in the rectangles of a room, by pairs and distinct experts of the costliest one.
+    pub fn clustered(&self, room: &Room, top_k: u64) -> LayerPrice {
+        // The first rectangle is a largest one.
+        let cell = room.grid.rectangle(0);
+        let shape = ExpertShape::Clustered { columns: cell.columns, rows: cell.rows };
+        let pairs = self.batch.saturating_mul(top_k);
+        let most = self.batch.saturating_mul(top_k.min(room.copies_in_a_cell));
+        let load = |busiest| ExpertLoad { pairs, distinct: 1, busiest };
+        let conversions = (1..=room.copies_in_a_cell.min(EXACT_DISTINCT))
+            .map(|distinct| self.conversions(Region::new(0, 0, cell.columns, cell.rows), distinct))
+            .collect();
+        self.price(most, |busiest| self.layer(shape, load(busiest)), Some(conversions))
+    }
+
+    /// What `distinct` experts in one rectangle take beyond one, for as many pairs.
+    fn conversions(&self, rectangle: Region, distinct: u64) -> f64 {
+        let Some(moe) = self.moe() else { return 0.0 };
+        let write = |distinct_tiles: u64| {
+            move |options: Options| {
+                let mut kernel = Kernel::new("experts", rectangle, self.question.scenario.precision, options);
+                let x = kernel.buffer("expert.input", rectangle.share(wafersim_program::Axis::Y, self.layout.hidden));
+                let size = NetworkSize { hidden: self.layout.hidden, width: moe.width, vectors: distinct };
+                let load = ExpertLoad { pairs: distinct, distinct: distinct_tiles, busiest: distinct };
+                for part in feed_forward::spread(&mut kernel, size, load, 0, x) {
+                    kernel.program.push("experts", part);
+                }
+                if options.overlapped_conversion {
+                    hide_conversions(&mut kernel.program);
+                }
+                kernel.program
+            }
+        };
+        (self.fastest(&write(distinct)).total().0 - self.fastest(&write(1)).total().0).max(0.0)
+    }
+
+    fn price(&self, most: u64, read: impl Fn(u64) -> ProgramCost, conversions: Option<Vec<f64>>) -> LayerPrice {
+        let mut points: Vec<(u64, [f64; 3])> = Vec::new();
+        let mut colors = 0;
+        let mut next = 1;
+        while next <= most.max(1) {
+            let cost = read(next);
+            colors = colors.max(cost.colors);
+            let part = |wanted: &dyn Fn(&str) -> bool| {
+                cost.operators
+                    .iter()
+                    .filter(|operator| wanted(&operator.name))
+                    .map(|operator| operator.cost.total().0)
+                    .sum()
+            };
+            let moving = part(&|name| matches!(name, "experts.dispatch" | "experts.combine"));
+            points.push((next, [cost.total().0, part(&|name| name.starts_with("experts.")), moving]));
+            let step = if next < EXACT_PAIRS { next + 1 } else { (next as f64 * RATIO).ceil() as u64 };
+            next = if next < most && step > most { most } else { step };
+        }
+        let table = |index: usize| {
+            let mut values = vec![0.0; most.max(1) as usize + 1];
+            for pair in points.windows(2) {
+                let ((from, low), (to, high)) = (pair[0], pair[1]);
+                for at in from..=to {
+                    let part = (at - from) as f64 / (to - from) as f64;
+                    values[at as usize] = low[index] + part * (high[index] - low[index]);
+                }
+            }
+            if let [(at, only)] = points.as_slice() {
+                values[*at as usize] = only[index];
+            }
+            values
+        };
+        // Nothing, then one expert, which the layer's program has; then the further ones.
+        let more: Vec<f64> = std::iter::once(0.0).chain(conversions.unwrap_or_default()).collect();
+        LayerPrice {
+            whole: Price::new(table(0), more.clone()),
+            experts: Price::new(table(1), more),
+            moving: Price::new(table(2), Vec::new()),
+            colors,
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! `simctl place`: where the experts of each layer should live: strategies compared under a load.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use wafersim::answer::Question;
+use wafersim::answer::experts::{Comparison, NAMES, Outcome, compare};
+use wafersim::place::experts::annealed::Annealing;
+use wafersim::place::experts::demand::Demand;
+use wafersim::report::number::{figure, share, whole};
+use wafersim::routing::load::{choices, draw_batches};
+use wafersim::routing::{RoutingParameters, SyntheticSettings, Trace, Work, generate};
+use wafersim::spec::Bytes;
+
+use crate::choice;
+use crate::commands::routing::{experts_of, number, read_trace};
+use crate::failure::Failure;
+use crate::layers::Layers;
+use crate::output::{Destination, say};
+use crate::table::{self, Table};
+
+/// How a comparison is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum TableFormat {
+    /// For people.
+    Text,
+    /// One object, for programs; with the geometry of every strategy.
+    Json,
+    /// One line for each strategy and batch.
+    Csv,
+}
+
+/// Flags of `place`.
+#[derive(Debug, Args)]
+pub struct PlaceFlags {
+    /// Built-in model (see `simctl models`), or path of a Hugging Face config.json.
+    #[arg(long, value_name = "NAME|PATH", default_value = "qwen3-coder-480b-a35b")]
+    model: String,
+    /// Built-in wafer (see `simctl wafers`), or path of a wafer file.
+    #[arg(long, value_name = "NAME|PATH")]
+    wafer: Option<String>,
+    /// Wafers to use: a number, or `auto` for the fewest on which experts can be spread and clustered.
+    #[arg(long, value_name = "auto|N", allow_negative_numbers = true)]
+    wafers: Option<String>,
+    /// Tokens in each user's KV cache (32k is 32768).
+    #[arg(long, value_name = "TOKENS", allow_negative_numbers = true)]
+    context: Option<String>,
+    /// Whose kernels are assumed.
+    #[arg(long, value_name = "PROFILE", value_parser = choice::profiles())]
+    profile: Option<String>,
+    /// Data type of weights.
+    #[arg(long, value_name = "TYPE", value_parser = choice::data_types())]
+    weights: Option<String>,
+    /// Data type of the KV cache.
+    #[arg(long, value_name = "TYPE", value_parser = choice::data_types())]
+    kv: Option<String>,
+    /// Routing trace of this model. Strategies learn from its first half and are judged by its second.
+    #[arg(long, value_name = "FILE", conflicts_with = "synthetic")]
+    trace: Option<PathBuf>,
+    /// Take a synthetic trace (the default): 8,192 tokens of 128 users with coding work.
+    #[arg(long)]
+    synthetic: bool,
+    /// Tokens of different users that go through each layer together; several with commas.
+    #[arg(long, value_name = "TOKENS,..", default_value = "8", value_delimiter = ',', allow_negative_numbers = true)]
+    batch: Vec<String>,
+    /// Strategies, several with commas; all where left out.
+    #[arg(long, value_name = "NAME,..", value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(NAMES))]
+    strategies: Vec<String>,
+    /// Experts that share a rectangle: numbers to try, with commas.
+    #[arg(
+        long,
+        value_name = "EXPERTS,..",
+        default_value = "1,2,4,5,8,10,16,20,32,40,80",
+        value_delimiter = ',',
+        allow_negative_numbers = true
+    )]
+    sharing: Vec<String>,
+    /// Batches drawn from each half of the trace.
+    #[arg(long, value_name = "BATCHES", default_value = "256", allow_negative_numbers = true)]
+    batches: String,
+    /// Moves of the optimiser in each layer and restart.
+    #[arg(long, value_name = "MOVES", default_value = "4000", allow_negative_numbers = true)]
+    moves: String,
+    /// Restarts of the optimiser.
+    #[arg(long, value_name = "RESTARTS", default_value = "2", allow_negative_numbers = true)]
+    restarts: String,
+    /// Seed of the synthetic trace, the batches and the optimiser.
+    #[arg(long, value_name = "SEED", default_value = "1", allow_negative_numbers = true)]
+    seed: String,
+    /// How to write the table.
+    #[arg(long, value_enum, default_value_t = TableFormat::Text)]
+    format: TableFormat,
+    /// File to write to instead of stdout.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// Tokens and users of the synthetic trace.
+const TOKENS: u64 = 8192;
+const USERS: u32 = 128;
+
+/// The strategies at one batch.
+#[derive(Debug, Serialize)]
+struct AtBatch {
+    batch: u64,
+    strategies: Vec<Outcome>,
+}
+
+/// Everything of a comparison.
+#[derive(Debug, Serialize)]
+struct Compared {
+    model: String,
+    wafer: String,
+    profile: String,
+    context: u64,
+    trace: String,
+    batches: Vec<AtBatch>,
+}
+
+/// Compares the strategies.
+pub fn execute(flags: &PlaceFlags) -> Result<(), Failure> {
+    let destination = Destination::open(flags.out.as_deref())?;
+    let seed = number("--seed", &flags.seed)?;
+    let batches: usize = within("--batches", &flags.batches, 1, 65_536)?;
+    let annealing = Annealing {
+        moves: within("--moves", &flags.moves, 0, 100_000_000)? as u32,
+        restarts: within("--restarts", &flags.restarts, 1, 1024)? as u32,
+        seed,
+    };
+    let sharing = flags
+        .sharing
+        .iter()
+        .map(|text| Ok(within("--sharing", text, 1, 65_535)? as u64))
+        .collect::<Result<Vec<_>, Failure>>()?;
+    let sizes = flags.batch.iter().map(|text| within("--batch", text, 1, 1024)).collect::<Result<Vec<_>, Failure>>()?;
+    let mut questions = sizes.iter().map(|&size| question(flags, size as u64)).collect::<Result<Vec<_>, Failure>>()?;
+    let trace = match &flags.trace {
+        Some(file) => read_trace(file)?,
+        None => synthetic(&questions[0], seed)?,
+    };
+    let strategies: Vec<&'static str> = NAMES
+        .into_iter()
+        .filter(|name| flags.strategies.is_empty() || flags.strategies.iter().any(|wanted| wanted == name))
+        .collect();
+    let mut compared = Compared {
+        model: questions[0].model.name.clone(),
+        wafer: questions[0].wafer.name.clone(),
+        profile: questions[0].scenario.profile.to_string(),
+        context: questions[0].scenario.context,
+        trace: flags.trace.as_ref().map_or_else(|| trace.header.note.clone(), |file| file.display().to_string()),
+        batches: Vec::new(),
+    };
+    for (question, &size) in questions.iter_mut().zip(&sizes) {
+        let half = trace.len() / 2;
+        let past = demands(&trace, 0..half.max(1), size, batches, seed)?;
+        let future = demands(&trace, half..trace.len(), size, batches, seed.wrapping_add(1))?;
+        let comparison = Comparison {
+            batch: size as u64,
+            past: &past,
+            future: &future,
+            strategies: &strategies,
+            sharing: &sharing,
+            annealing,
+        };
+        compared.batches.push(AtBatch { batch: size as u64, strategies: compare(question, &comparison)? });
+        if sizes.len() > 1 {
+            say(&format!("batch {size}: done"));
+        }
+    }
+    let text = match flags.format {
+        TableFormat::Text => text(&compared),
+        TableFormat::Json => table::json(&compared)?,
+        TableFormat::Csv => csv(&compared),
+    };
+    destination.write(&text)
+}
+
+/// A whole number of a flag within its range.
+fn within(flag: &str, text: &str, least: usize, most: usize) -> Result<usize, Failure> {
+    let value = text.trim().parse().ok().filter(|value| (least..=most).contains(value));
+    value.ok_or_else(|| Failure::Flag {
+        flag: flag.into(),
+        problem: format!("is '{text}'"),
+        allowed: format!("a whole number from {least} to {most}"),
+    })
+}
+
+fn question(flags: &PlaceFlags, batch: u64) -> Result<Question, Failure> {
+    let mut layers = Layers::read(None, &[])?;
+    let users = batch.to_string();
+    for (flag, path, value) in [
+        ("--model", "model", Some(flags.model.as_str())),
+        ("--wafer", "wafer", flags.wafer.as_deref()),
+        ("--wafers", "wafers", flags.wafers.as_deref()),
+        ("--context", "context", flags.context.as_deref()),
+        ("--profile", "profile", flags.profile.as_deref()),
+        ("--weights", "precision.weights", flags.weights.as_deref()),
+        ("--kv", "precision.kv_cache", flags.kv.as_deref()),
+        ("--batch", "users", Some(users.as_str())),
+    ] {
+        layers.flag(flag, path, value)?;
+    }
+    Ok(Question::load(layers.check()?)?)
+}
+
+fn synthetic(question: &Question, seed: u64) -> Result<Trace, Failure> {
+    let shape = experts_of(&question.model)?;
+    let settings = SyntheticSettings {
+        model: question.model.name.clone(),
+        layers: shape.layers,
+        experts: shape.experts,
+        top_k: shape.top_k,
+        tokens: TOKENS,
+        users: USERS,
+        kinds_of_work: 1,
+        work: Work::Coding,
+        seed,
+        parameters: RoutingParameters::QWEN3_30B,
+    };
+    Ok(Trace::read(&mut generate(&settings)?)?)
+}
+
+/// What batches of a part of the trace want, layer by layer.
+fn demands(
+    trace: &Trace,
+    places: std::ops::Range<usize>,
+    batch: usize,
+    batches: usize,
+    seed: u64,
+) -> Result<Vec<Demand>, Failure> {
+    let drawn = draw_batches(trace, places, batch, batches, seed);
+    let (experts, pairs) = (trace.header.experts as usize, batch * trace.header.top_k as usize);
+    let of_layer = |layer| Demand::new(experts, pairs, &choices(trace, &drawn, layer));
+    (0..trace.header.layers).map(of_layer).collect::<Option<Vec<_>>>().ok_or_else(|| Failure::Flag {
+        flag: "--trace".into(),
+        problem: "has too few tokens".into(),
+        allowed: "2 tokens or more, and at most 65535 choices in a batch".into(),
+    })
+}
+
+const DEFINITIONS: &str = "\
+per token: mean time per output token, one batch in flight; over spread: the same against spread experts;
+experts: of it the routed experts; moving: of these dispatch and combine; busiest: token-expert pairs of
+the busiest rectangle; over mean: the same over the mean rectangle; in each: experts that a rectangle
+holds; copies: of experts beyond the first, in a layer; idle: free memory that nothing lives in; colors:
+of the layer's program.
+";
+
+fn text(compared: &Compared) -> String {
+    let mut text = format!(
+        "{} on {}, {} tokens of context, profile {}\nrouting: {}\n",
+        compared.model,
+        compared.wafer,
+        whole(compared.context),
+        compared.profile,
+        compared.trace
+    );
+    for at in &compared.batches {
+        let wafers = at.strategies.first().map_or(0, |outcome| outcome.geometry.wafers);
+        let distinct = at.strategies.first().map_or(0.0, |outcome| outcome.distinct);
+        text.push_str(&format!(
+            "\nBatch {} on {wafers} wafers, {} distinct experts in a layer\n\n",
+            at.batch,
+            figure(distinct)
+        ));
+        let mut rows = Table::new(
+            [
+                "strategy",
+                "per token",
+                "over spread",
+                "experts",
+                "moving",
+                "busiest",
+                "over mean",
+                "rectangles",
+                "in each",
+                "columns x rows",
+                "copies",
+                "idle",
+                "colors",
+            ]
+            .map(str::to_owned),
+        );
+        let spread = at.strategies.iter().find(|outcome| outcome.strategy == "spread");
+        for outcome in &at.strategies {
+            let over = spread.map(|spread| outcome.time_per_output_token_us / spread.time_per_output_token_us - 1.0);
+            rows.row(vec![
+                outcome.strategy.to_owned(),
+                format!("{} us", figure(outcome.time_per_output_token_us)),
+                over.map_or_else(
+                    || "-".into(),
+                    |over| if over < 0.0 { format!("-{}", share(-over)) } else { share(over) },
+                ),
+                format!("{} us", figure(outcome.experts_us)),
+                format!("{} us", figure(outcome.dispatch_combine_us)),
+                format!("{:.1}", outcome.busiest_pairs),
+                format!("{:.2}", outcome.imbalance),
+                whole(outcome.rectangles),
+                whole(outcome.experts_in_a_rectangle),
+                format!("{} x {}", outcome.rectangle.0, outcome.rectangle.1),
+                format!("{:.0}", outcome.copies),
+                Bytes(outcome.idle_bytes.0).to_string(),
+                whole(u64::from(outcome.colors)),
+            ]);
+        }
+        text.push_str(&rows.text());
+    }
+    format!("{text}\n{DEFINITIONS}")
+}
+
+fn csv(compared: &Compared) -> String {
+    let mut text =
+        "batch,strategy,time_per_output_token_us,learned_time_us,experts_us,dispatch_combine_us,busiest_pairs,\
+        imbalance,distinct,rectangles,experts_in_a_rectangle,columns,rows,copies,idle_bytes,idle_pes,colors,wafers\n"
+            .to_owned();
+    for at in &compared.batches {
+        for outcome in &at.strategies {
+            let numbers = [
+                outcome.time_per_output_token_us,
+                outcome.learned_time_us,
+                outcome.experts_us,
+                outcome.dispatch_combine_us,
+                outcome.busiest_pairs,
+                outcome.imbalance,
+                outcome.distinct,
+            ];
+            let numbers = numbers.map(|value| format!("{value:.6}")).join(",");
+            let wholes = [outcome.rectangles, outcome.experts_in_a_rectangle, outcome.rectangle.0, outcome.rectangle.1];
+            let wholes = wholes.map(|value| value.to_string()).join(",");
+            text.push_str(&format!(
+                "{},{},{numbers},{wholes},{:.3},{},{},{},{}\n",
+                at.batch,
+                outcome.strategy,
+                outcome.copies,
+                outcome.idle_bytes.0,
+                outcome.idle_pes,
+                outcome.colors,
+                outcome.geometry.wafers
+            ));
+        }
+    }
+    text
+}

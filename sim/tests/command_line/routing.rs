@@ -1,0 +1,118 @@
+//! `simctl routing`.
+
+use std::fs;
+
+use crate::surface::{repository, simctl};
+
+/// The commands of traces/README.md.
+fn commands() -> Vec<(String, String)> {
+    let readme = fs::read_to_string(repository("traces/README.md")).unwrap();
+    let commands = readme.lines().filter_map(|line| line.split("`simctl ").nth(1)?.split('`').next());
+    commands.map(|command| command.rsplit_once(" --out traces/").unwrap()).map(|(a, b)| (a.into(), b.into())).collect()
+}
+
+#[test]
+fn shipped_traces_are_what_their_commands_make() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("trace");
+    let commands = commands();
+    assert_eq!(commands.len(), 2);
+    for (command, name) in commands {
+        assert_eq!(simctl(&format!("{command} --out {}", file.display())).code, Some(0), "{command}");
+        let shipped = repository(&format!("traces/{name}"));
+        assert!(fs::read(&file).unwrap() == fs::read(shipped).unwrap(), "{name}");
+    }
+    let listed = fs::read_dir(repository("traces")).unwrap().count();
+    assert_eq!(listed, 3, "two traces and their README");
+}
+
+#[test]
+fn there_and_back_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let shipped = repository("traces/qwen3-coder-480b-short.jsonl");
+    let packed = folder.path().join("packed");
+    assert_eq!(simctl(&format!("routing convert {} --out {}", shipped.display(), packed.display())).code, Some(0));
+    assert!(fs::read(&packed).unwrap().starts_with(b"WSROUTE\0"));
+    let back = simctl(&format!("routing convert {}", packed.display())).data();
+    assert!(back == fs::read_to_string(&shipped).unwrap());
+    let figures = |file: &std::path::Path| simctl(&format!("routing inspect {} --format json", file.display())).data();
+    assert_eq!(figures(&packed), figures(&shipped));
+}
+
+#[test]
+fn inspection_has_a_line_for_each_layer_and_the_means() {
+    let file = repository("traces/qwen3-coder-480b-short.jsonl");
+    let csv = simctl(&format!("routing inspect {} --format csv", file.display())).data();
+    assert_eq!(csv.lines().count(), 1 + 62 + 1);
+    let columns = csv.lines().next().unwrap().split(',').count();
+    assert!(csv.lines().all(|line| line.split(',').count() == columns));
+    let json = simctl(&format!("routing inspect {} --format json", file.display())).json();
+    assert_eq!(json["layers"].as_array().unwrap().len(), 62);
+    assert_eq!((&json["users"], &json["header"]["tokens"]), (&2.into(), &8.into()));
+    let text = simctl(&format!("routing inspect {}", file.display())).data();
+    assert!(text.lines().all(|line| line.len() <= 120) && text.matches("\n  mean ").count() == 2, "{text}");
+}
+
+#[test]
+fn seeds_decide_and_threads_do_not() {
+    let run =
+        |more: &str| simctl(&format!("routing generate --model qwen3-30b-a3b --layers 3 --tokens 40 {more}")).data();
+    assert_eq!(run("--seed 7"), run("--seed 7"));
+    assert_ne!(run("--seed 7"), run("--seed 8"));
+    assert_ne!(run("--work coding"), run("--work mixed"));
+}
+
+#[test]
+fn wrong_traces_and_flags_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("trace");
+    let good = fs::read_to_string(repository("traces/qwen3-coder-480b-short.jsonl")).unwrap();
+    let lines: Vec<&str> = good.lines().collect();
+    let mut cases: Vec<(Vec<u8>, &str)> = vec![
+        (Vec::new(), "line 1: the file is empty"),
+        (b"hello\n".to_vec(), "line 1: "),
+        (lines[..70].join("\n").into_bytes(), "line 70: the file ends within token 0 of user 1"),
+        (good.as_bytes()[..good.len() - 9].to_vec(), "line 497: is truncated"),
+        (good.replacen("\"version\":1", "\"version\":9", 1).into_bytes(), "line 1: version is 9; allowed: 1"),
+    ];
+    let mut packed = fs::read(repository("traces/qwen3-coder-480b-coding.bin")).unwrap();
+    packed[4000] ^= 1;
+    cases.push((packed, "block 1: wrong checksum"));
+    for (bytes, words) in cases {
+        fs::write(&file, bytes).unwrap();
+        for command in ["inspect", "convert"] {
+            let said = simctl(&format!("routing {command} {}", file.display()));
+            assert_eq!(said.code, Some(2), "{words}: {}", said.stderr);
+            assert!(said.stderr.contains("trace: ") && said.stderr.contains(words), "{words}: {}", said.stderr);
+        }
+    }
+    for (arguments, words) in [
+        ("inspect nowhere.bin", "nowhere.bin: No such file"),
+        ("inspect traces", "No such file"),
+        ("generate --model llama-3.1-8b", "has no routed experts"),
+        ("generate --tokens 0", "tokens is 0; allowed: 1 or more"),
+        ("generate --tokens x", "--tokens: is 'x'"),
+        ("generate --users 0", "users is 0"),
+        ("generate --users 2000000", "users is 2000000"),
+        ("generate --layers 0", "layers is 0"),
+        ("generate --work play", "mixed, coding"),
+        ("generate --seed -1", "--seed: is '-1'"),
+    ] {
+        let said = simctl(&format!("routing {arguments}"));
+        assert_eq!((said.code, said.stdout.as_str()), (Some(2), ""), "{arguments}: {}", said.stderr);
+        assert!(said.stderr.contains(words), "{arguments}: {}", said.stderr);
+    }
+}
+
+/// What fails leaves the old file.
+#[test]
+fn nothing_is_half_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    let good = fs::read_to_string(repository("traces/qwen3-coder-480b-short.jsonl")).unwrap();
+    fs::write(&from, &good[..good.len() / 2]).unwrap();
+    fs::write(&to, "old").unwrap();
+    assert_eq!(simctl(&format!("routing convert {} --out {}", from.display(), to.display())).code, Some(2));
+    assert_eq!(fs::read_to_string(&to).unwrap(), "old");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+}
