@@ -31,10 +31,15 @@
 
 mod axis;
 mod canvas;
+mod drawing;
 mod error;
 mod heat_map;
+mod paint;
 mod plot;
+mod svg;
+pub mod wafer_map;
 
 pub use error::PictureError;
 pub use heat_map::{Colors, HeatMap, Reduction, heat_map};
 pub use plot::Layout;
+pub use wafer_map::{WaferMap, wafer_map_png, wafer_map_svg};
