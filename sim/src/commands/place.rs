@@ -77,7 +77,7 @@ pub struct PlaceFlags {
     )]
     sharing: Vec<String>,
     /// Batches drawn from each half of the trace.
-    #[arg(long, value_name = "BATCHES", default_value = "256", allow_negative_numbers = true)]
+    #[arg(long, value_name = "BATCHES", default_value = "2048", allow_negative_numbers = true)]
     batches: String,
     /// Moves of the optimiser in each layer and restart.
     #[arg(long, value_name = "MOVES", default_value = "4000", allow_negative_numbers = true)]

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use wafersim_place::experts::annealed::anneal;
 use wafersim_place::experts::assignment::Assignment;
 use wafersim_place::experts::demand::{Demand, PlaceLoad, Price};
-use wafersim_place::experts::room::{Room, room};
+use wafersim_place::experts::room::{Room, room, shapes};
 use wafersim_place::experts::strategies::{STRATEGIES, Strategy, Task};
 use wafersim_place::{Arrangement, Item, KvLayoutChoice, Machine, Placement, Request, place};
 use wafersim_spec::model::FeedForward;
@@ -208,35 +208,58 @@ fn best_of(
     divisions.dedup();
     let points: Vec<(usize, u64, u64)> =
         (0..ways.len()).flat_map(|way| divisions.iter().map(move |&(cells, copies)| (way, cells, copies))).collect();
-    let trials = points
+    let deals: Vec<Deal> = points
         .par_iter()
         .filter_map(|&(way, cells, copies)| {
-            let rooms = rooms(&ways[way].placement, cells, copies)?;
+            let rooms = rooms(question, comparison, &ways[way], cells, copies)?;
             let prices = prices(question, comparison, &ways[way], &rooms);
             let layers = moe_layers(&ways[way].placement);
-            let assignments = layers
-                .iter()
-                .zip(comparison.past)
-                .map(|(layer, demand)| {
-                    let price = &prices.get(&layer.layout)?.whole;
-                    Some(strategy.assign(&Task { demand, cells: cells as usize, room: copies as usize, price }))
-                })
-                .collect::<Option<Vec<_>>>()?;
-            Some(judged(question, comparison, ways, way, name, rooms, assignments, &prices))
+            let mut learned = ways[way].rest;
+            let mut assignments = Vec::with_capacity(layers.len());
+            for (layer, demand) in layers.iter().zip(comparison.past) {
+                let price = &prices.get(&layer.layout)?.whole;
+                let task = Task { demand, cells: cells as usize, room: copies as usize, price };
+                let assignment = strategy.assign(&task);
+                learned += assignment.judge(demand, price).price;
+                assignments.push(assignment);
+            }
+            Some(Deal { way, rooms, prices, assignments, learned })
         })
         .collect();
-    fastest(trials)
+    let best = deals.into_iter().reduce(|best, deal| if deal.learned < best.learned { deal } else { best })?;
+    Some(judged(question, comparison, ways, name, best))
 }
 
-/// Rooms of all layouts with experts, where they fit.
-fn rooms(placement: &Placement, cells: u64, copies: u64) -> Option<BTreeMap<usize, Room>> {
+/// Experts dealt in one division, with the time of a pass on the past demand, in cycles.
+struct Deal {
+    way: usize,
+    rooms: BTreeMap<usize, Room>,
+    prices: BTreeMap<usize, LayerPrice>,
+    assignments: Vec<Assignment>,
+    learned: f64,
+}
+
+/// Rooms of all layouts with experts: of all grids that fit, the one that is fastest with a load somewhat above the mean.
+fn rooms(
+    question: &Question,
+    comparison: &Comparison<'_>,
+    way: &Way<'_>,
+    cells: u64,
+    copies: u64,
+) -> Option<BTreeMap<usize, Room>> {
+    let placement = &way.placement;
+    let pairs = comparison.past.first().map_or(1, Demand::pairs) as u64;
+    let typical = (3 * pairs).div_ceil(2 * cells.max(1));
     let mut rooms = BTreeMap::new();
     for (index, layout) in placement.layouts.iter().enumerate().filter(|(_, layout)| layout.experts.is_some()) {
-        let room = room(layout, &placement.settings, cells, copies)?;
-        if !placement.has_room(index, room.more) {
-            return None;
-        }
-        rooms.insert(index, room);
+        let reader = Reader { question, layout, reading: way.reading, batch: comparison.batch };
+        let fits = shapes(layout.columns, layout.rows, cells)
+            .into_iter()
+            .filter_map(|shape| room(layout, &placement.settings, shape, cells, copies))
+            .filter(|room| placement.has_room(index, room.more))
+            .map(|room| (reader.with_busiest(&room, top_k(comparison), typical), room));
+        let best = fits.reduce(|best, other| if other.0 < best.0 { other } else { best })?;
+        rooms.insert(index, best.1);
     }
     Some(rooms)
 }
@@ -277,7 +300,8 @@ fn annealed(question: &Question, comparison: &Comparison<'_>, ways: &[Way<'_>], 
             Some(anneal(&task, assignment, comparison.annealing))
         })
         .collect::<Option<Vec<_>>>()?;
-    Some(judged(question, comparison, ways, start.way, "annealed", start.rooms.clone(), assignments, &prices))
+    let deal = Deal { way: start.way, rooms: start.rooms.clone(), prices, assignments, learned: 0.0 };
+    Some(judged(question, comparison, ways, "annealed", deal))
 }
 
 /// Means over batches of a layer: whole, experts, moving, busiest pairs, imbalance.
@@ -287,17 +311,15 @@ fn layer_means(assignment: &Assignment, demand: &Demand, price: &LayerPrice) -> 
     [whole.price, part(&price.experts), part(&price.moving), whole.busiest_pairs, whole.imbalance]
 }
 
-#[allow(clippy::too_many_arguments, reason = "one place where a trial is put together")]
+/// A deal with all its figures, on the past demand and on the future one.
 fn judged(
     question: &Question,
     comparison: &Comparison<'_>,
     ways: &[Way<'_>],
-    way: usize,
     strategy: &'static str,
-    rooms: BTreeMap<usize, Room>,
-    assignments: Vec<Assignment>,
-    prices: &BTreeMap<usize, LayerPrice>,
+    deal: Deal,
 ) -> Trial {
+    let Deal { way, rooms, prices, assignments, .. } = deal;
     let placement = &ways[way].placement;
     let layers = moe_layers(placement);
     let mean = |demands: &[Demand]| {

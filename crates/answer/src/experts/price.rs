@@ -108,6 +108,14 @@ impl Reader<'_> {
         self.price(most, |busiest| self.layer(shape, load(busiest)), Some(conversions))
     }
 
+    /// Cycles of the layer with so many pairs, of one expert, in the costliest rectangle of a room.
+    pub fn with_busiest(&self, room: &Room, top_k: u64, busiest: u64) -> f64 {
+        let cell = room.grid.rectangle(0);
+        let shape = ExpertShape::Clustered { columns: cell.columns, rows: cell.rows };
+        let pairs = self.batch.saturating_mul(top_k);
+        self.layer(shape, ExpertLoad { pairs, distinct: 1, busiest: busiest.max(1) }).total().0
+    }
+
     /// What `distinct` experts in one rectangle take beyond one, for as many pairs.
     fn conversions(&self, rectangle: Region, distinct: u64) -> f64 {
         let Some(moe) = self.moe() else { return 0.0 };

@@ -25,9 +25,11 @@ pub struct Annealing {
     pub seed: u64,
 }
 
-/// Temperatures at start and end, as parts of the first price.
-const HOT: f64 = 3e-3;
-const COLD: f64 = 3e-5;
+/// Temperatures at start and end, as parts of the mean change by a random move from the start.
+const HOT: f64 = 0.3;
+const COLD: f64 = 3e-3;
+/// Moves from which that mean is taken.
+const PROBES: u32 = 64;
 /// Random stream of the first restart.
 const MOVES: u64 = 6 << 48;
 
@@ -97,7 +99,7 @@ impl<'a> Search<'a> {
         let (first, batches) = (self.sum, self.prices.len().max(1) as f64);
         let mut best = (self.sum, self.now.clone());
         let cooling = (COLD / HOT).powf(1.0 / f64::from(annealing.moves.max(1)));
-        let mut temperature = HOT * first;
+        let mut temperature = HOT * self.probe(&mut random);
         for _ in 0..annealing.moves {
             temperature *= cooling;
             let Some((one, other)) = self.propose(&mut random) else { continue };
@@ -114,6 +116,21 @@ impl<'a> Search<'a> {
             }
         }
         (best.0 / batches, best.1)
+    }
+
+    /// The mean change of the price, up or down, by a random move; every move is taken back.
+    fn probe(&mut self, random: &mut ChaCha8Rng) -> f64 {
+        let (mut changes, mut moves) = (0.0, 0u32);
+        for _ in 0..PROBES {
+            if let Some((one, other)) = self.propose(random) {
+                let before = self.sum;
+                self.take(one, other);
+                changes += (self.sum - before).abs();
+                moves += 1;
+                self.take_back(one, other, before);
+            }
+        }
+        changes / f64::from(moves.max(1))
     }
 
     /// A random move that keeps the assignment valid.

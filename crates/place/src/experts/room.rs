@@ -1,4 +1,4 @@
-//! Rectangles for experts in a layer's region: which division holds so many copies in each, and what it takes.
+//! Rectangles for experts in a layer's region: the divisions there are, and what each takes with so many copies in each.
 
 use serde::Serialize;
 use wafersim_spec::Bytes;
@@ -15,7 +15,7 @@ use crate::request::Settings;
 /// A layer's region divided into rectangles for experts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Room {
-    /// The rectangles; there may be a few more than were asked for, which stay empty.
+    /// The rectangles; there may be a few more than hold experts, which stay empty.
     pub grid: CellGrid,
     /// Rectangles that hold experts.
     pub cells: u64,
@@ -27,33 +27,36 @@ pub struct Room {
     pub more: Bytes,
 }
 
-/// The division of a layer's region into at least `cells` rectangles, each with room for `copies` experts: of all grids the
-/// one whose worst processing element holds the fewest bytes, of those the rectangle with the shortest perimeter, of those the
-/// fewest columns of rectangles. `None` for a layer without experts, or with fewer processing elements than rectangles.
-/// Whether the bytes fit is the caller's to judge: see [`crate::Placement::has_room`].
-pub fn room(layout: &LayerLayout, settings: &Settings, cells: u64, copies: u64) -> Option<Room> {
+/// Ways to cut a region of `columns` x `rows` into at least `cells` rectangles without a whole row or column of them to
+/// spare: (across, down), the shortest perimeter of a rectangle first.
+pub fn shapes(columns: u64, rows: u64, cells: u64) -> Vec<(u64, u64)> {
+    let mut found: Vec<(u64, u64)> = (1..=cells.min(columns))
+        .map(|across| (across, divide_up(cells, across)))
+        .filter(|&(across, down)| across > 0 && down > 0 && down <= rows && divide_up(cells, down) == across)
+        .collect();
+    found.sort_by_key(|&(across, down)| (columns / across + rows / down, across));
+    found
+}
+
+/// A layer's region cut into `across` x `down` rectangles, of which `cells` hold up to `copies` experts each. `None` for a
+/// layer without experts, or where there are fewer rectangles or processing elements than that. Whether the bytes fit is the
+/// caller's to judge: see [`Placement::has_room`].
+pub fn room(
+    layout: &LayerLayout,
+    settings: &Settings,
+    (across, down): (u64, u64),
+    cells: u64,
+    copies: u64,
+) -> Option<Room> {
     let mut blueprint = LayerBlueprint::new(&layout.layer, layout.hidden, &settings.precision);
-    if blueprint.experts == 0 || cells == 0 || copies == 0 {
+    let grid = CellGrid::new(layout.columns, layout.rows, across, down);
+    if blueprint.experts == 0 || cells == 0 || copies == 0 || (grid.across, grid.down) != (across, down) {
         return None;
     }
-    let spread = std::mem::take(&mut blueprint.matrices);
-    let (columns, rows) = (layout.columns, layout.rows);
-    let mut best: Option<((u64, u64), CellGrid)> = None;
-    for across in 1..=cells.min(columns) {
-        let down = divide_up(cells, across);
-        // A column of rectangles more than needed would stay empty as a whole.
-        if down > rows || divide_up(cells, down) < across {
-            continue;
-        }
-        let grid = CellGrid::new(columns, rows, across, down);
-        let (cell_columns, cell_rows) = grid.smallest_cell();
-        let score = (with_copies(&spread, &grid, copies)?.worst_expert_bytes(&grid), cell_columns + cell_rows);
-        if best.is_none_or(|(known, _)| score < known) {
-            best = Some((score, grid));
-        }
+    if grid.cells() < cells {
+        return None;
     }
-    let (_, grid) = best?;
-    blueprint.matrices = with_copies(&spread, &grid, copies)?;
+    blueprint.matrices = with_copies(&blueprint.matrices, &grid, copies)?;
     let weights = blueprint.weights(&grid);
     let (_, worst) = in_use(&layout.layer, layout.hidden, weights, &grid, settings);
     let more = worst.sum().saturating_sub(layout.worst_pe.sum());
