@@ -12,6 +12,7 @@
 //! | [`fabric`] | the verdict with layers that ran on the fabric |
 //! | [`crosscheck`] | closed form against fabric |
 //! | [`picture`], [`timeline`] | what ran on the fabric: heat maps, a Perfetto trace |
+//! | [`wafer_map`] | placements and strategies as rectangles on wafers |
 //! | [`traffic`] | packet traffic on a mesh |
 //! | [`wafer`], [`model`], [`setting`] | what can be named and set: reference tables |
 //! | [`number`] | figures for people |
@@ -32,5 +33,6 @@ pub mod timeline;
 pub mod traffic;
 pub mod validation;
 pub mod wafer;
+pub mod wafer_map;
 
 pub use error::ReportError;

@@ -1,5 +1,7 @@
 //! `simctl place`: where the experts of each layer should live: strategies compared under a load.
 
+mod pictures;
+
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -9,6 +11,7 @@ use wafersim::answer::experts::{Comparison, NAMES, Outcome, compare};
 use wafersim::place::experts::annealed::Annealing;
 use wafersim::place::experts::demand::Demand;
 use wafersim::report::number::{figure, share, whole};
+use wafersim::report::wafer_map::StrategyCaption;
 use wafersim::routing::load::{choices, draw_batches};
 use wafersim::routing::{RoutingParameters, SyntheticSettings, Trace, Work, generate};
 use wafersim::spec::Bytes;
@@ -19,6 +22,7 @@ use crate::failure::Failure;
 use crate::layers::Layers;
 use crate::output::{Destination, say};
 use crate::table::{self, Table};
+use pictures::Pictures;
 
 /// How a comparison is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -88,6 +92,9 @@ pub struct PlaceFlags {
     /// Seed of the synthetic trace, the batches and the optimiser.
     #[arg(long, value_name = "SEED", default_value = "1", allow_negative_numbers = true)]
     seed: String,
+    /// Folder for a map of the wafers for each strategy and batch, as SVG and PNG.
+    #[arg(long, value_name = "DIR")]
+    pictures: Option<PathBuf>,
     /// How to write the table.
     #[arg(long, value_enum, default_value_t = TableFormat::Text)]
     format: TableFormat,
@@ -121,6 +128,7 @@ struct Compared {
 /// Compares the strategies.
 pub fn execute(flags: &PlaceFlags) -> Result<(), Failure> {
     let destination = Destination::open(flags.out.as_deref())?;
+    let mut pictures = Pictures::open(flags.pictures.as_deref())?;
     let seed = number("--seed", &flags.seed)?;
     let batches: usize = within("--batches", &flags.batches, 1, 65_536)?;
     let annealing = Annealing {
@@ -164,6 +172,16 @@ pub fn execute(flags: &PlaceFlags) -> Result<(), Failure> {
             annealing,
         };
         compared.batches.push(AtBatch { batch: size as u64, strategies: compare(question, &comparison)? });
+        if let (Some(pictures), Some(at)) = (&mut pictures, compared.batches.last()) {
+            let words = StrategyCaption {
+                model: &compared.model,
+                wafer: &compared.wafer,
+                batch: at.batch,
+                spread_us: None,
+                routing: &compared.trace,
+            };
+            pictures.draw(&at.strategies, &future, &words)?;
+        }
         if sizes.len() > 1 {
             say(&format!("batch {size}: done"));
         }
@@ -173,6 +191,9 @@ pub fn execute(flags: &PlaceFlags) -> Result<(), Failure> {
         TableFormat::Json => table::json(&compared)?,
         TableFormat::Csv => csv(&compared),
     };
+    if let Some(pictures) = pictures {
+        pictures.write()?;
+    }
     destination.write(&text)
 }
 
