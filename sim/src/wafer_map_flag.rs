@@ -5,7 +5,9 @@ use std::path::Path;
 use wafersim::answer::{Question, chosen_placement};
 use wafersim::picture::{PictureError, wafer_map_png, wafer_map_svg};
 use wafersim::report::ReportError;
+use wafersim::report::number::{plural, whole};
 use wafersim::report::wafer_map::of_placement;
+use wafersim::spec::model::FeedForward;
 
 use crate::failure::Failure;
 use crate::output::Destination;
@@ -49,12 +51,13 @@ impl WaferMapFile {
     pub fn write(self, question: &Question) -> Result<(), Failure> {
         let scenario = &question.scenario;
         let title = format!("{} on {}", question.model.name, question.wafer.name);
+        let is_moe = question.model.layers.iter().any(|layer| matches!(layer.feed_forward, FeedForward::Moe(_)));
+        let experts = if is_moe { format!("experts {}; ", scenario.placement) } else { String::new() };
         let precision = &scenario.precision;
         let words = format!(
-            "{} with {} tokens of context each; experts {}; weights {}, KV cache {}; fastest placement of profile {}.",
-            wafersim::report::number::plural(scenario.users, "user"),
-            wafersim::report::number::whole(scenario.context),
-            scenario.placement,
+            "{} with {} tokens of context each; {experts}weights {}, KV cache {}; fastest placement of profile {}.",
+            plural(scenario.users, "user"),
+            whole(scenario.context),
             precision.weights,
             precision.kv_cache,
             scenario.profile,

@@ -31,6 +31,7 @@
 
 mod axis;
 mod canvas;
+pub mod chart;
 mod drawing;
 mod error;
 mod heat_map;
@@ -39,6 +40,7 @@ mod plot;
 mod svg;
 pub mod wafer_map;
 
+pub use chart::{Chart, chart_png, chart_svg};
 pub use error::PictureError;
 pub use heat_map::{Colors, HeatMap, Reduction, heat_map};
 pub use plot::Layout;

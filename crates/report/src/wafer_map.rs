@@ -170,7 +170,7 @@ fn strategy_caption(outcome: &Outcome, words: &StrategyCaption<'_>) -> Vec<Strin
             outcome.rectangle.0,
             outcome.rectangle.1,
             plural(outcome.experts_in_a_rectangle, "expert"),
-            figure(outcome.copies),
+            format!("{:.1}", outcome.copies).trim_end_matches(".0"),
             outcome.busiest_pairs,
             outcome.imbalance
         )
@@ -203,22 +203,30 @@ fn shares(weights: Bytes, kv_cache: Bytes, working: Bytes, limit: Bytes) -> Opti
 /// A placement's wafers: regions with what they hold, and the rectangles of clustered experts, whose load is not known.
 pub fn of_placement(placement: &Placement, title: String, mut caption: Vec<String>) -> WaferMap {
     let machine = &placement.settings.machine;
-    let worst = &placement.ledger.worst.worst_pe;
+    let worst = &placement.ledger.worst;
+    let bytes = &worst.worst_pe;
+    let fullest = placement.slots.get(worst.slot).map_or_else(String::new, |slot| {
+        let holds: Vec<String> = slot.items.iter().map(ToString::to_string).collect();
+        format!(" ({})", names(&holds).0)
+    });
     caption.push(format!(
-        "Fullest PE: weights {}, KV cache {}, activations and buffers {}, code and runtime {}, free {}, of {}.",
-        worst.weights + worst.replicated,
-        worst.kv_cache,
-        worst.passing(),
-        worst.code_and_runtime,
-        placement.ledger.worst.spare,
+        "Fullest PE{fullest}: weights {}, KV cache {}, activations and buffers {}, code and runtime {}, free {}, of {}.",
+        bytes.weights + bytes.replicated,
+        bytes.kv_cache,
+        bytes.passing(),
+        bytes.code_and_runtime,
+        worst.spare,
         placement.ledger.limit
     ));
+    let used: u64 = placement.slots.iter().map(|slot| slot.region.pes()).sum();
+    let all = machine.pes().saturating_mul(u64::from(placement.wafers));
     caption.push(format!(
-        "{} on {} of {}; {} of a wafer belong to no region; the lower edge of a region shows the memory of its fullest PE.",
+        "{} on {} of {}; {} of {} belong to no region. Lower edge of a region: memory of its fullest PE.",
         plural(placement.slots.len() as u64, "region"),
         placement.wafers_used,
         plural(u64::from(placement.wafers), "wafer"),
-        plural(placement.spare_pes_per_wafer, "PE"),
+        whole(all.saturating_sub(used)),
+        plural(all, "PE"),
     ));
     let mut map = WaferMap {
         title,

@@ -13,6 +13,9 @@ const APART: u32 = 5;
 /// Height of a memory bar, and of the least region that has one.
 const MEMORY_BAR: u32 = 6;
 const LEAST_FOR_BAR: u32 = 34;
+/// A long name hides at most one part in so many of its region, a short one less than half.
+const LONG_NAME: u32 = 8;
+const SHORT_NAME: u32 = 2;
 
 /// Draws a wafer: spare processing elements, regions, experts, memory, names.
 pub fn draw_wafer(map: &WaferMap, wafer: u32, field: &Field, drawing: &mut Drawing) {
@@ -42,10 +45,15 @@ pub fn draw_wafer(map: &WaferMap, wafer: u32, field: &Field, drawing: &mut Drawi
     drawing.outline(frame, INK);
 }
 
-/// The name in the region's upper left corner, on white so that it reads over experts; as much of it as fits.
+/// The name in the region's upper left corner, on white so that it reads over experts: the long one where it hides little, the
+/// short one where that fits.
 fn region_name(region: &Region, frame: Frame, drawing: &mut Drawing) {
-    let room = frame.width.saturating_sub(4);
-    let name = [&region.name, &region.short_name].into_iter().find(|name| Small.width(name) + 4 <= room);
+    let fits = |name: &str, of: u32| {
+        let width = Small.width(name) + 8;
+        width <= frame.width && of * width * Small.line() <= frame.width * frame.height
+    };
+    let name = if fits(&region.name, LONG_NAME) { Some(&region.name) } else { Some(&region.short_name) };
+    let name = name.filter(|name| fits(name, SHORT_NAME));
     // A name cut short would be another name: better none.
     let Some(name) = name.filter(|_| frame.height >= Small.line() + 4) else { return };
     let plate = Frame { x: frame.x + 2, y: frame.y + 2, width: Small.width(name) + 4, height: Small.line() - 2 };
@@ -173,6 +181,14 @@ fn numbers(area: &ExpertArea, cell: Frame, color: Color, drawing: &mut Drawing) 
             }
             last.push_str(if last.is_empty() { ".." } else { " .." });
         }
+    }
+    // The load in the lower right corner, where there is a line left.
+    if let Some(load) = area.load.map(|load| format!("{load:.1}"))
+        && wrapped.len() < rows as usize
+        && load.chars().count() <= letters as usize
+    {
+        let x = cell.x + cell.width - 3 - Small.width(&load);
+        drawing.text((x, cell.y + cell.height - Small.line() + 2), Small, load, color);
     }
     for (index, line) in (0u32..).zip(&wrapped) {
         drawing.text((cell.x + 2, cell.y + index * (Small.line() - 4)), Small, line.as_str(), color);
