@@ -1,15 +1,17 @@
 //! Charts: points and lines of several series over linear or logarithmic axes (the frontier of a sweep), and how samples such as
 //! latencies are distributed. Plain data in, SVG or PNG out.
 //!
-//! It knows numbers and names; nothing of users or tokens.
+//! But for the names of a frontier it knows nothing of users or tokens.
 
 mod check;
 mod distribution;
 mod draw;
+mod frontier;
 mod labels;
 mod scale;
 
 pub use distribution::{Bin, Distribution, Form, Sample, distribution};
+pub use frontier::{Frontier, Sweep, SweepPoint, frontier};
 
 use crate::drawing::Drawing;
 use crate::error::PictureError;

@@ -60,6 +60,17 @@ pub struct Place {
     pub rows: u32,
 }
 
+impl Place {
+    /// Whether another, which has been checked, lies inside.
+    pub(crate) const fn holds(&self, inner: &Self) -> bool {
+        inner.wafer == self.wafer
+            && inner.x >= self.x
+            && inner.y >= self.y
+            && inner.x + inner.columns <= self.x + self.columns
+            && inner.y + inner.rows <= self.y + self.rows
+    }
+}
+
 /// What lives in a region.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Region {

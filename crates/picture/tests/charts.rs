@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use proptest::prelude::*;
-use wafersim_picture::chart::{Axis, Bin, Distribution, Form, Point, Sample, Scale, Series, distribution};
+use wafersim_picture::chart::{
+    self, Axis, Bin, Distribution, Form, Frontier, Point, Sample, Scale, Series, Sweep, SweepPoint, distribution,
+};
 use wafersim_picture::{Chart, PictureError, chart_png, chart_svg};
 
 fn axis(name: &str, scale: Scale) -> Axis {
@@ -10,25 +12,24 @@ fn axis(name: &str, scale: Scale) -> Axis {
 }
 
 fn frontier() -> Chart {
-    let wafers = |count: u32, factor: f64| Series {
+    let wafers = |count: u32, factor: f64| Sweep {
         name: format!("{count} wafers"),
         points: [1u32, 2, 4, 8, 16, 32, 64]
             .map(|users| {
                 let speed = factor * 400.0 / (1.0 + f64::from(users) / 24.0);
-                Point { x: speed * f64::from(users), y: speed, label: format!("{users}") }
+                SweepPoint { load: users.to_string(), total: speed * f64::from(users), per_user: speed }
             })
             .to_vec(),
-        marked: true,
         knee: Some(4),
     };
-    Chart {
+    chart::frontier(&Frontier {
         title: "Speed per user against total throughput".into(),
         caption: vec!["Labels are users; a ring is the knee.".into()],
-        x: axis("tokens per second of all users", Scale::Logarithmic),
-        y: axis("tokens per second of a user", Scale::Linear),
-        series: vec![wafers(16, 1.0), wafers(24, 1.3), wafers(32, 1.45)],
-        targets: vec![(500.0, "target 500 tok/s".into())],
-    }
+        sweeps: vec![wafers(16, 1.0), wafers(24, 1.3), wafers(32, 1.45)],
+        target: Some(500.0),
+        throughput: Scale::Logarithmic,
+        speed: Scale::Linear,
+    })
 }
 
 fn size(png: &[u8]) -> (u32, u32) {

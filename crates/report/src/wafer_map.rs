@@ -65,7 +65,7 @@ pub fn of_strategy(outcome: &Outcome, demands: &[Demand], words: &StrategyCaptio
         highest_load: None,
         detail: None,
     };
-    let mut most_uneven = 0.0;
+    let (mut most_uneven, mut highest) = (0.0, 0.0f64);
     let mut shares_rectangles = false;
     for region in geometry.regions.iter().filter(|region| region.wafer < MOST_WAFERS) {
         let (name, short_name) = names(&region.holds);
@@ -92,6 +92,8 @@ pub fn of_strategy(outcome: &Outcome, demands: &[Demand], words: &StrategyCaptio
         let Some((load, room)) = here.next() else { continue };
         shares_rectangles |= here.next().is_some();
         let mean = load.pairs.iter().sum::<f64>() / load.pairs.len().max(1) as f64;
+        // Rectangles with an even load have the color of the middle, not that of the hottest.
+        highest = load.pairs.iter().copied().fold(highest.max(2.0 * mean), f64::max);
         let uneven = load.pairs.iter().copied().fold(0.0, f64::max) / mean.max(f64::MIN_POSITIVE);
         if uneven > most_uneven {
             most_uneven = uneven;
@@ -107,6 +109,14 @@ pub fn of_strategy(outcome: &Outcome, demands: &[Demand], words: &StrategyCaptio
                 experts,
             });
         }
+    }
+    map.highest_load = (highest > 0.0).then_some(highest);
+    if map.detail.is_some() {
+        map.caption.push(
+            "Numbers on white are layers. The layer with the hottest rectangle for its mean is enlarged: its experts, the most wanted \
+             first, and in the lower right corner the pairs that a rectangle gets."
+                .into(),
+        );
     }
     if shares_rectangles {
         map.caption

@@ -13,7 +13,7 @@ const APART: u32 = 5;
 /// Height of a memory bar, and of the least region that has one.
 const MEMORY_BAR: u32 = 6;
 const LEAST_FOR_BAR: u32 = 34;
-/// A long name hides at most one part in so many of its region, a short one less than half.
+/// Of how many parts of a region with experts a long name hides one at most; of how many any name may hide one.
 const LONG_NAME: u32 = 8;
 const SHORT_NAME: u32 = 2;
 
@@ -40,19 +40,20 @@ pub fn draw_wafer(map: &WaferMap, wafer: u32, field: &Field, drawing: &mut Drawi
             memory_bar(&memory, bar, drawing);
         }
         drawing.outline(frame, INK);
-        region_name(region, frame, drawing);
+        let has_experts = map.experts.iter().any(|area| region.place.holds(&area.place));
+        region_name(region, frame, if has_experts { LONG_NAME } else { SHORT_NAME }, drawing);
     }
     drawing.outline(frame, INK);
 }
 
 /// The name in the region's upper left corner, on white so that it reads over experts: the long one where it hides little, the
-/// short one where that fits.
-fn region_name(region: &Region, frame: Frame, drawing: &mut Drawing) {
+/// short one where that fits. A long name hides at most one part in `long` of the region.
+fn region_name(region: &Region, frame: Frame, long: u32, drawing: &mut Drawing) {
     let fits = |name: &str, of: u32| {
         let width = Small.width(name) + 8;
         width <= frame.width && of * width * Small.line() <= frame.width * frame.height
     };
-    let name = if fits(&region.name, LONG_NAME) { Some(&region.name) } else { Some(&region.short_name) };
+    let name = if fits(&region.name, long) { Some(&region.name) } else { Some(&region.short_name) };
     let name = name.filter(|name| fits(name, SHORT_NAME));
     // A name cut short would be another name: better none.
     let Some(name) = name.filter(|_| frame.height >= Small.line() + 4) else { return };
@@ -122,14 +123,7 @@ pub fn draw_detail(map: &WaferMap, region: &Region, field: &Field, drawing: &mut
     let name = shortened(&name, Small, drawing.width.saturating_sub(frame.x)).unwrap_or_default();
     drawing.text((frame.x, frame.y - NAME), Small, name, INK);
     drawing.fill(frame, group_color(region.group));
-    let is_here = |area: &ExpertArea| {
-        let (inner, outer) = (area.place, place);
-        inner.wafer == outer.wafer
-            && inner.x >= outer.x
-            && inner.y >= outer.y
-            && inner.x + inner.columns <= outer.x + outer.columns
-            && inner.y + inner.rows <= outer.y + outer.rows
-    };
+    let is_here = |area: &ExpertArea| place.holds(&area.place);
     draw_experts(map, field, drawing, is_here);
     let highest = highest_load(map);
     for area in map.experts.iter().filter(|area| is_here(area)) {
