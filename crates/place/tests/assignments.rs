@@ -109,3 +109,29 @@ proptest! {
         }
     }
 }
+
+/// The rectangles of a room take what the layout that has them already takes; more copies take more; what has no room is seen.
+#[test]
+fn a_room_is_as_large_as_the_ledger_says() {
+    use wafersim_place::experts::room::{room, shapes};
+    use wafersim_place::{Machine, Request, place};
+    use wafersim_spec::scenario::ExpertPlacement;
+    use wafersim_spec::{Bytes, Model};
+
+    let model = Model::builtin("qwen3-coder-480b-a35b").unwrap();
+    let machine = Machine { columns: 755, rows: 1170, memory: Bytes(49_152), free_memory: Bytes(44_976) };
+    let request = Request { context: 8192, experts: ExpertPlacement::Clustered, ..Request::new(&model, machine) };
+    let placement = place(&request).unwrap();
+    let layout = &placement.layouts[0];
+    let grid = layout.experts.as_ref().unwrap().grid;
+    let of = |cells, copies| room(layout, &placement.settings, (grid.across, grid.down), cells, copies);
+    let alone = of(160, 1).unwrap();
+    assert_eq!(alone.grid, grid);
+    assert_eq!((alone.worst_pe, alone.more), (layout.worst_pe.sum(), Bytes::ZERO));
+    let twice = of(160, 2).unwrap();
+    assert!(twice.more.0 > 30_000 && !placement.has_room(0, twice.more), "an expert fills its rectangle");
+    assert!(placement.has_room(0, Bytes::ZERO));
+    assert!(of(grid.cells() + 1, 1).is_none() && of(160, 0).is_none() && of(0, 1).is_none());
+    assert!(shapes(755, 234, 160).contains(&(grid.across, grid.down)));
+    assert!(shapes(3, 2, 7).is_empty() && shapes(3, 2, 6) == [(3, 2)]);
+}

@@ -19,6 +19,8 @@ pub const MOST_TOP_K: u32 = 1024;
 pub const MOST_USERS: u32 = 1 << 20;
 /// Most choices of one token over all layers.
 const MOST_CHOICES: u64 = 1 << 20;
+/// Most experts of all layers: a header alone shall not fill the memory of whoever counts them.
+const MOST_COUNTED: u64 = 1 << 24;
 
 /// What a trace says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +96,10 @@ impl Header {
         let choices = u64::from(self.layers) * u64::from(self.top_k);
         if choices > MOST_CHOICES {
             return Err(RoutingError::range("layers x top_k", choices, format!("at most {MOST_CHOICES}")));
+        }
+        let counted = u64::from(self.layers) * u64::from(self.experts);
+        if counted > MOST_COUNTED {
+            return Err(RoutingError::range("layers x experts", counted, format!("at most {MOST_COUNTED}")));
         }
         if self.tokens == 0 {
             return Err(RoutingError::range("tokens", 0, "1 or more"));

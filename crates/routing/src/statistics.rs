@@ -19,10 +19,11 @@ pub const GROUPS: [u32; 4] = [8, 16, 32, 64];
 /// Experts that an LRU cache has room for.
 pub const ROOMS: [u32; 4] = [8, 16, 32, 64];
 
-/// Users whose tokens are followed for overlap, reuse and correlation; further users count for popularity alone.
-const FOLLOWED_USERS: u32 = 64;
-/// Counters that are kept at most: users x layers x experts.
-const MOST_COUNTERS: u64 = 1 << 26;
+/// Users whose tokens are followed for overlap, reuse and correlation: the first that come. Further users count for
+/// popularity alone.
+const FOLLOWED_USERS: u64 = 64;
+/// Counters that are kept of followed users at most: users x layers x experts.
+const MOST_COUNTERS: u64 = 1 << 23;
 
 /// One layer, or the mean over layers. A figure that the trace cannot give (one user, one token) is absent.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -82,24 +83,25 @@ pub fn inspect(source: &mut dyn TokenSource) -> Result<Statistics, RoutingError>
     let header = source.header().clone();
     let experts = header.experts as usize;
     let per_user = u64::from(header.layers) * u64::from(header.experts);
-    let followed = (MOST_COUNTERS / per_user.max(1)).min(u64::from(FOLLOWED_USERS)) as u32;
+    let followed = (MOST_COUNTERS / per_user.max(1)).clamp(1, FOLLOWED_USERS) as usize;
     let mut layers = vec![Counts { choices: vec![0; experts], users: Vec::new() }; header.layers as usize];
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = std::collections::BTreeMap::new();
     let mut tokens = 0u64;
     while let Some(token) = source.next_token()? {
         tokens += 1;
-        seen.insert(token.user);
+        let coming = seen.len();
+        let user = *seen.entry(token.user).or_insert(coming);
         for (layer, chosen) in layers.iter_mut().zip(token.by_layer(&header)) {
             for &expert in chosen {
                 if let Some(count) = layer.choices.get_mut(usize::from(expert)) {
                     *count += 1;
                 }
             }
-            if token.user < followed {
-                if layer.users.len() <= token.user as usize {
-                    layer.users.resize_with(token.user as usize + 1, || Reuse::new(experts));
-                }
-                layer.users[token.user as usize].token(chosen);
+            if user == layer.users.len() && user < followed {
+                layer.users.push(Reuse::new(experts));
+            }
+            if let Some(reuse) = layer.users.get_mut(user) {
+                reuse.token(chosen);
             }
         }
     }

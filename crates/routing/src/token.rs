@@ -46,14 +46,14 @@ pub struct Trace {
     weights: Vec<f32>,
 }
 
-/// Most choices that are held in memory: 2 GiB of them.
-const MOST_IN_MEMORY: u64 = 1 << 30;
+/// Most choices that are held in memory: half a GiB of them.
+const MOST_IN_MEMORY: u64 = 1 << 28;
 
 impl Trace {
     /// Reads a source to its end.
     ///
     /// # Errors
-    /// What the source says, or a trace of more than 2^30 choices.
+    /// What the source says, or a trace of more than 2^28 choices.
     pub fn read(source: &mut dyn TokenSource) -> Result<Self, RoutingError> {
         let header = source.header().clone();
         let choices = header.tokens.saturating_mul(header.choices() as u64);

@@ -80,6 +80,7 @@ fn wrong_lines_are_named_with_the_reason() {
         (1, "\"tokens\":7".into(), "\"tokens\":6".into(), 22, "beyond the 6"),
         (1, "\"top_k\":2".into(), "\"top_k\":21".into(), 1, "top_k is 21; allowed: 1 to 20"),
         (1, "\"layers\":3".into(), "\"layers\":4".into(), 5, "layer 3 is due"),
+        (1, "\"layers\":3,\"experts\":20".into(), "\"layers\":4000,\"experts\":60000".into(), 1, "layers x experts"),
         (1, "\"note\"".into(), "\"nota\"".into(), 1, "nota"),
         (4, experts(4), "[1,20]".into(), 4, "expert 20 is unknown; allowed: 0 to 19"),
         (4, experts(4), "[1,70000]".into(), 4, "70000"),

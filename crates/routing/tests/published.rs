@@ -93,3 +93,17 @@ fn work_of_another_kind_has_other_hot_experts() {
     let mean = sum / (8.0 * 48.0);
     assert!((mean - 0.06).abs() < 0.012, "{mean}");
 }
+
+/// Users are followed in the order in which they come, whatever their numbers.
+#[test]
+fn figures_do_not_depend_on_the_numbers_of_users() {
+    use wafersim_routing::jsonl::{self, JsonLines};
+
+    let settings = SyntheticSettings { layers: 2, users: 3, tokens: 60, ..SyntheticSettings::qwen3_30b() };
+    let mut text = Vec::new();
+    jsonl::write(&mut generate(&settings).unwrap(), &mut text).unwrap();
+    let renamed = String::from_utf8(text.clone()).unwrap().replace("\"user\":", "\"user\":10000");
+    let said = |text: &[u8]| inspect(&mut JsonLines::open(text).unwrap()).unwrap();
+    assert_eq!(said(&text), said(renamed.as_bytes()));
+    assert_eq!(said(&text).users, 3);
+}

@@ -10,17 +10,17 @@ use wafersim::answer::Question;
 use wafersim::answer::experts::{Comparison, NAMES, Outcome, compare};
 use wafersim::place::experts::annealed::Annealing;
 use wafersim::place::experts::demand::Demand;
-use wafersim::report::number::{figure, share, whole};
+use wafersim::report::number::{figure, whole};
 use wafersim::report::wafer_map::StrategyCaption;
 use wafersim::routing::load::{choices, draw_batches};
 use wafersim::routing::{RoutingParameters, SyntheticSettings, Trace, Work, generate};
-use wafersim::spec::Bytes;
 
 use crate::choice;
 use crate::commands::routing::{experts_of, number, read_trace};
 use crate::failure::Failure;
 use crate::layers::Layers;
-use crate::output::{Destination, say};
+use crate::output::Destination;
+use crate::progress::Progress;
 use crate::table::{self, Table};
 use pictures::Pictures;
 
@@ -112,6 +112,8 @@ const USERS: u32 = 128;
 struct AtBatch {
     batch: u64,
     strategies: Vec<Outcome>,
+    /// Strategies for which no division has room.
+    without_room: Vec<&'static str>,
 }
 
 /// Everything of a comparison.
@@ -159,6 +161,7 @@ pub fn execute(flags: &PlaceFlags) -> Result<(), Failure> {
         trace: flags.trace.as_ref().map_or_else(|| trace.header.note.clone(), |file| file.display().to_string()),
         batches: Vec::new(),
     };
+    let progress = Progress::start(sizes.len() as u64);
     for (question, &size) in questions.iter_mut().zip(&sizes) {
         let half = trace.len() / 2;
         let past = demands(&trace, 0..half.max(1), size, batches, seed)?;
@@ -171,21 +174,23 @@ pub fn execute(flags: &PlaceFlags) -> Result<(), Failure> {
             sharing: &sharing,
             annealing,
         };
-        compared.batches.push(AtBatch { batch: size as u64, strategies: compare(question, &comparison)? });
-        if let (Some(pictures), Some(at)) = (&mut pictures, compared.batches.last()) {
+        let found = compare(question, &comparison)?;
+        let has_room = |name: &&&str| found.iter().any(|outcome| outcome.strategy == **name);
+        let without_room = strategies.iter().filter(|name| !has_room(name)).copied().collect();
+        if let Some(pictures) = &mut pictures {
             let words = StrategyCaption {
                 model: &compared.model,
                 wafer: &compared.wafer,
-                batch: at.batch,
+                batch: size as u64,
                 spread_us: None,
                 routing: &compared.trace,
             };
-            pictures.draw(&at.strategies, &future, &words)?;
+            pictures.draw(&found, &future, &words)?;
         }
-        if sizes.len() > 1 {
-            say(&format!("batch {size}: done"));
-        }
+        compared.batches.push(AtBatch { batch: size as u64, strategies: found, without_room });
+        progress.advance();
     }
+    progress.clear();
     let text = match flags.format {
         TableFormat::Text => text(&compared),
         TableFormat::Json => table::json(&compared)?,
@@ -261,11 +266,11 @@ fn demands(
 }
 
 const DEFINITIONS: &str = "\
-per token: mean time per output token, one batch in flight; over spread: the same against spread experts;
-experts: of it the routed experts; moving: of these dispatch and combine; busiest: token-expert pairs of
-the busiest rectangle; over mean: the same over the mean rectangle; in each: experts that a rectangle
-holds; copies: of experts beyond the first, in a layer; idle: free memory that nothing lives in; colors:
-of the layer's program.
+us per token: mean time per output token, one batch in flight; over spread: the same against spread
+experts; experts: of it the routed experts; moving: of these dispatch and combine; over mean: pairs
+of the busiest rectangle over the mean one; cells: rectangles of a layer that hold experts; in each:
+experts that fit one; size: columns x rows of the largest; copies: of experts beyond the first, in a
+layer; idle: free memory in which nothing lives.
 ";
 
 fn text(compared: &Compared) -> String {
@@ -280,52 +285,47 @@ fn text(compared: &Compared) -> String {
     for at in &compared.batches {
         let wafers = at.strategies.first().map_or(0, |outcome| outcome.geometry.wafers);
         let distinct = at.strategies.first().map_or(0.0, |outcome| outcome.distinct);
+        let colors = at.strategies.iter().map(|outcome| outcome.colors).max().unwrap_or(0);
         text.push_str(&format!(
-            "\nBatch {} on {wafers} wafers, {} distinct experts in a layer\n\n",
+            "\nBatch {} on {wafers} wafers: {} distinct experts in a layer, at most {colors} route colors\n\n",
             at.batch,
             figure(distinct)
         ));
-        let mut rows = Table::new(
-            [
-                "strategy",
-                "per token",
-                "over spread",
-                "experts",
-                "moving",
-                "busiest",
-                "over mean",
-                "rectangles",
-                "in each",
-                "columns x rows",
-                "copies",
-                "idle",
-                "colors",
-            ]
-            .map(str::to_owned),
-        );
+        let titles = [
+            "strategy",
+            "us per token",
+            "over spread",
+            "experts us",
+            "moving us",
+            "over mean",
+            "cells",
+            "in each",
+            "size",
+            "copies",
+            "idle GiB",
+        ];
+        let mut rows = Table::new(titles.map(str::to_owned));
         let spread = at.strategies.iter().find(|outcome| outcome.strategy == "spread");
         for outcome in &at.strategies {
             let over = spread.map(|spread| outcome.time_per_output_token_us / spread.time_per_output_token_us - 1.0);
             rows.row(vec![
                 outcome.strategy.to_owned(),
-                format!("{} us", figure(outcome.time_per_output_token_us)),
-                over.map_or_else(
-                    || "-".into(),
-                    |over| if over < 0.0 { format!("-{}", share(-over)) } else { share(over) },
-                ),
-                format!("{} us", figure(outcome.experts_us)),
-                format!("{} us", figure(outcome.dispatch_combine_us)),
-                format!("{:.1}", outcome.busiest_pairs),
+                figure(outcome.time_per_output_token_us),
+                over.map_or_else(|| "-".into(), |over| format!("{:+.1} %", 100.0 * over)),
+                figure(outcome.experts_us),
+                figure(outcome.dispatch_combine_us),
                 format!("{:.2}", outcome.imbalance),
                 whole(outcome.rectangles),
                 whole(outcome.experts_in_a_rectangle),
                 format!("{} x {}", outcome.rectangle.0, outcome.rectangle.1),
                 format!("{:.0}", outcome.copies),
-                Bytes(outcome.idle_bytes.0).to_string(),
-                whole(u64::from(outcome.colors)),
+                figure(outcome.idle_bytes.0 as f64 / f64::from(1 << 30)),
             ]);
         }
         text.push_str(&rows.text());
+        if !at.without_room.is_empty() {
+            text.push_str(&format!("  no division has room for: {}\n", at.without_room.join(", ")));
+        }
     }
     format!("{text}\n{DEFINITIONS}")
 }

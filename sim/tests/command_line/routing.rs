@@ -6,9 +6,12 @@ use crate::surface::{repository, simctl};
 
 /// The commands of traces/README.md.
 fn commands() -> Vec<(String, String)> {
-    let readme = fs::read_to_string(repository("traces/README.md")).unwrap();
+    let readme = fs::read_to_string(repository("traces/README.md")).expect("traces have a README");
     let commands = readme.lines().filter_map(|line| line.split("`simctl ").nth(1)?.split('`').next());
-    commands.map(|command| command.rsplit_once(" --out traces/").unwrap()).map(|(a, b)| (a.into(), b.into())).collect()
+    commands
+        .map(|command| command.rsplit_once(" --out traces/").expect("they write to traces"))
+        .map(|(a, b)| (a.into(), b.into()))
+        .collect()
 }
 
 #[test]
@@ -50,7 +53,7 @@ fn inspection_has_a_line_for_each_layer_and_the_means() {
     assert_eq!(json["layers"].as_array().unwrap().len(), 62);
     assert_eq!((&json["users"], &json["header"]["tokens"]), (&2.into(), &8.into()));
     let text = simctl(&format!("routing inspect {}", file.display())).data();
-    assert!(text.lines().all(|line| line.len() <= 120) && text.matches("\n  mean ").count() == 2, "{text}");
+    assert!(text.lines().all(|line| line.len() <= 100) && text.matches("\n  mean ").count() == 2, "{text}");
 }
 
 #[test]

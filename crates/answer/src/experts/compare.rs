@@ -1,6 +1,7 @@
 //! Every strategy in every division of the wafer and of the regions, and which is fastest.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use rayon::prelude::*;
 use wafersim_place::experts::annealed::anneal;
@@ -359,12 +360,12 @@ fn spread(question: &Question, comparison: &Comparison<'_>, ways: &[Way<'_>], wa
     let layers = moe_layers(placement);
     let mut prices = BTreeMap::new();
     for layer in &layers {
-        if !prices.contains_key(&layer.layout) {
+        if let Entry::Vacant(unread) = prices.entry(layer.layout) {
             let layout = placement.layouts.get(layer.layout)?;
             let reader = Reader { question, layout, reading: ways[way].reading, batch: comparison.batch };
             let experts = reader.moe()?.experts;
             let most = experts.min(comparison.batch.saturating_mul(top_k(comparison)));
-            prices.insert(layer.layout, reader.spread(top_k(comparison), most));
+            unread.insert(reader.spread(top_k(comparison), most));
         }
     }
     let mean = |demands: &[Demand]| {

@@ -135,7 +135,7 @@ impl<'a> Search<'a> {
 
     /// A random move that keeps the assignment valid.
     fn propose(&self, random: &mut ChaCha8Rng) -> Option<(Step, Option<Step>)> {
-        let mut below = |count: usize| (u64::from(random.next_u32()) * count as u64 >> 32) as usize;
+        let mut below = |count: usize| ((u64::from(random.next_u32()) * count as u64) >> 32) as usize;
         let expert = below(self.now.homes.len());
         let home = below(self.now.homes.get(expert)?.len());
         let from = usize::from(*self.now.homes.get(expert)?.get(home)?);

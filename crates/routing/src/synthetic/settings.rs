@@ -28,7 +28,7 @@ const MOST_SAMPLED: u32 = 1024;
 /// Most experts of a token that are drawn.
 pub(super) const MOST_TOP_K: usize = 64;
 /// Most affinities that are held: users x layers x experts.
-const MOST_AFFINITIES: u64 = 1 << 28;
+const MOST_AFFINITIES: u64 = 1 << 26;
 
 /// What synthetic trace is wanted.
 #[derive(Debug, Clone, PartialEq)]
@@ -133,9 +133,9 @@ impl SyntheticSettings {
         let published = Self::qwen3_30b();
         let is_published =
             (self.layers, self.experts, self.top_k) == (published.layers, published.experts, published.top_k);
-        let how = if is_published { "after" } else { "extrapolated to this shape from" };
+        let how = if is_published { "after" } else { "extrapolated from" };
         header.note = format!(
-            "synthetic, {how} the published figures of Qwen3-30B-A3B: {}, {}, seed {}",
+            "synthetic, {how} Qwen3-30B-A3B: {}, {}, seed {}",
             plural(self.users, "user", "users"),
             plural(self.kinds_of_work, "kind of work", "kinds of work"),
             self.seed

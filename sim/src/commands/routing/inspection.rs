@@ -10,12 +10,12 @@ use crate::table::Table;
 const MEAN: &str = "mean";
 
 const DEFINITIONS: &str = "\
-max/mean: choices of the busiest expert over the mean; Zipf: slope over the more popular half; top 20 %:
-part of the choices that the most popular fifth takes; before: part of a token's experts that the same
-user's token before had; chance: what independent draws would share; random, successive: distinct experts
-of so many tokens drawn at random, or following each other; groups: busiest of so many contiguous groups
-over the mean; LRU: part of the choices found in a cache for so many experts; users: correlation of
-popularity between users; -: the trace cannot tell.
+max/mean: choices of the busiest expert over the mean; Zipf: slope over the more popular half; top
+20 %: part of the choices that the most popular fifth takes; before: part of a token's experts that
+the same user's token before had; chance: what independent draws would share; any, in a row:
+distinct experts of so many tokens drawn at random, or following each other; groups: busiest of so
+many contiguous groups over the mean; LRU: part of the choices found in a cache for so many experts;
+users: correlation of popularity between users; -: the trace cannot tell.
 ";
 
 /// For people.
@@ -45,8 +45,8 @@ pub fn text(said: &Statistics) -> String {
             .map(str::to_owned)
             .into_iter()
             .chain(ROOMS.map(|room| format!("LRU {room}")))
-            .chain(BATCHES.map(|batch| format!("random {batch}")))
-            .chain(BATCHES.map(|batch| format!("successive {batch}"))),
+            .chain(BATCHES.map(|batch| format!("any {batch}")))
+            .chain(BATCHES.map(|batch| format!("in a row {batch}"))),
     );
     for (name, layer) in named(said) {
         let LayerStatistics { max_over_mean, gini, entropy, zipf_exponent, top_20_percent_share, .. } = layer;
