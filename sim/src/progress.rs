@@ -63,6 +63,8 @@ impl Runs {
         let Ok(mut state) = self.state.lock() else { return };
         let (last_line, runs) = &mut *state;
         match runs.iter_mut().find(|known| known.run == moment.run) {
+            // Steps that contend are run once more, wavelet by wavelet: how far a run is does not go back.
+            Some(known) if moment.progress.steps < known.progress.steps => {}
             Some(known) => *known = *moment,
             None => runs.push(*moment),
         }

@@ -1,5 +1,6 @@
-//! How fast circuit mode is: decode layers on growing grids up to the full wafer, as streams, and one wavelet by wavelet:
-//! `cargo run --release -p wafersim-fabric --example circuit_speed`.
+//! How fast circuit mode is: decode layers on growing grids up to the full wafer, as streams, and traffic that contends:
+//! `cargo run --release -p wafersim-fabric --example circuit_speed [name ...]`. Seconds are wall-clock and CPU time (on
+//! Linux, of all threads): other programs may share the cores.
 
 #![allow(clippy::print_stdout, dead_code, reason = "an example prints; shared files hold more than one needs")]
 
@@ -11,67 +12,72 @@ use std::time::Instant;
 use wafersim_cost::{Rates, View, formula};
 use wafersim_fabric::circuit;
 use wafersim_kernels::Groups;
+use wafersim_program::Program;
 use wafersim_spec::Wafer;
 use wafersim_spec::wafer::RateSet;
 
+fn decode(columns: u64, rows: u64) -> Program {
+    let hidden = 7 * columns.max(rows);
+    let dense = programs::published_layer(hidden, 3 * hidden);
+    let (groups, tokens) = (Groups::SquareRoot, (1, hidden));
+    programs::layer(&dense, hidden, (columns, rows), tokens, programs::DENSE, groups, true)
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let cores = std::thread::available_parallelism()?;
-    println!("{cores} cores, of which one is used; decode layer, hidden = 7 x side, on WSE-3");
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let (cores, threads) = (std::thread::available_parallelism()?, rayon::current_num_threads());
+    println!("{cores} cores, {threads} threads (RAYON_NUM_THREADS); WSE-3");
     println!(
         "an idle element takes {} bytes as streams, {} as wavelets",
         circuit::bytes_per_element(24),
         circuit::BYTES_PER_IDLE_ELEMENT
     );
-    println!("grid           cycles      Mhops    seconds   Mhops/s    events  engine   peak RSS");
+    println!(
+        "what      grid           cycles      Mhops    seconds    CPU s  Mhops/s  Mhops/CPU s  engine     peak RSS"
+    );
     let wafer = Wafer::builtin("wse3")?;
     let rates = Rates::new(&wafer, RateSet::Silicon, View::Achieved);
-    for (columns, rows, wavelets) in [
-        (120, 120, true),
-        (120, 120, false),
-        (240, 240, false),
-        (360, 360, false),
-        (480, 480, false),
-        (660, 660, false),
-        (755, 1170, false),
-    ] {
-        let hidden = 7 * columns.max(rows);
-        let dense = programs::published_layer(hidden, 3 * hidden);
-        let groups = Groups::SquareRoot;
-        let program = programs::layer(&dense, hidden, (columns, rows), (1, hidden), programs::DENSE, groups, true);
-        let began = Instant::now();
+    let mut cases: Vec<(&str, u64, u64)> = vec![("wavelets", 120, 120)];
+    cases.extend([120, 240, 360, 480, 660].map(|side| ("decode", side, side)));
+    cases.push(("decode", 755, 1170));
+    cases.extend([32, 128, 512].map(|side| ("rows", side, side)));
+    cases.extend([32, 128, 512].map(|side| ("both", side, side)));
+    for (name, columns, rows) in cases {
+        let grid = format!("{columns}x{rows}");
+        if !wanted.is_empty() && !wanted.iter().all(|wanted| *wanted == name || *wanted == grid) {
+            continue;
+        }
+        let program = match name {
+            "rows" | "both" => programs::all_gather(columns, rows, name == "both"),
+            _ => decode(columns, rows),
+        };
+        let (began, cpu) = (Instant::now(), cpu_seconds());
         let lowered = circuit::lower(&program, &wafer, RateSet::Silicon, &|work| formula::work(work, &rates))?;
-        let outcome = if wavelets { circuit::run_wavelets(&lowered, |_| ())? } else { circuit::run(&lowered, |_| ())? };
+        let outcome = match name {
+            "wavelets" => circuit::run_wavelets(&lowered, |_| ())?,
+            _ => circuit::run(&lowered, |_| ())?,
+        };
         let (seconds, hops) = (began.elapsed().as_secs_f64(), outcome.tally.wavelet_hops as f64 / 1e6);
+        let cpu = cpu.zip(cpu_seconds()).map_or(seconds, |(before, after)| after - before);
         println!(
-            "{:12} {:>8.0} {hops:>10.1} {seconds:>10.3} {:>9.1} {:>8.1}M  {:?} {:>6} MB",
-            format!("{columns}x{rows}"),
+            "{name:9} {grid:12} {:>8.0} {hops:>10.1} {seconds:>10.3} {cpu:>8.3} {:>8.1} {:>12.1}  {:9} {:>5} MB",
             outcome.cycles.0,
             hops / seconds,
-            outcome.tally.events as f64 / 1e6,
-            outcome.engine,
+            hops / cpu,
+            format!("{:?}", outcome.engine),
             peak_megabytes(),
         );
     }
-    for (columns, rows) in [(32, 32), (128, 128), (512, 512)] {
-        for (name, program) in
-            [("rows", programs::all_gather(columns, rows, false)), ("both", programs::all_gather(columns, rows, true))]
-        {
-            let began = Instant::now();
-            let lowered = circuit::lower(&program, &wafer, RateSet::Silicon, &|work| formula::work(work, &rates))?;
-            let outcome = circuit::run(&lowered, |_| ())?;
-            let (seconds, hops) = (began.elapsed().as_secs_f64(), outcome.tally.wavelet_hops as f64 / 1e6);
-            println!(
-                "{:12} {:>8.0} {hops:>10.1} {seconds:>10.3} {:>9.1} {:>8.1}M  {:?}, contended along {name} {:>6} MB",
-                format!("{columns}x{rows}"),
-                outcome.cycles.0,
-                hops / seconds,
-                outcome.tally.events as f64 / 1e6,
-                outcome.engine,
-                peak_megabytes(),
-            );
-        }
-    }
     Ok(())
+}
+
+/// CPU time of all threads so far.
+fn cpu_seconds() -> Option<f64> {
+    let of = |path: &std::path::Path| {
+        std::fs::read_to_string(path.join("schedstat")).ok()?.split_whitespace().next()?.parse::<f64>().ok()
+    };
+    let tasks = std::fs::read_dir("/proc/self/task").ok()?;
+    Some(tasks.filter_map(|task| of(&task.ok()?.path())).sum::<f64>() * 1e-9)
 }
 
 /// The process's peak so far, where the system tells.

@@ -39,6 +39,7 @@ pub mod route;
 mod streams;
 pub mod timeline;
 pub mod timing;
+mod together;
 mod wavelets;
 
 pub use error::{CircuitError, Deadlock, Waiter, Waiting, Wants};
@@ -50,6 +51,7 @@ pub use route::{Area, Direction, Lines, Operation, Stream};
 pub use streams::bytes_per_element;
 pub use timeline::{Counter, Record, Slice, SliceKind, Timeline, Track};
 pub use timing::{TICKS_PER_CYCLE, Tick, Timing};
+pub use together::{run_all, side_by_side};
 pub use wavelets::BYTES_PER_IDLE_ELEMENT;
 
 /// Processing elements that are simulated at most: 4096 x 4096.

@@ -50,7 +50,7 @@ pub fn text(found: &Crosscheck) -> String {
     }
     let marks = format!(
         "\nCycles; deviation: fabric over closed form, less one; ! beyond {} %; hops: wavelets times links; engine: streams \
-         where none contended for a link, else wavelets.",
+         where none contended for a link, mixed where only the steps that contended went wavelet by wavelet, else wavelets.",
         found.limit_percent
     );
     text + "\n" + &wrapped("", &marks)
@@ -119,6 +119,9 @@ fn summary(found: &Crosscheck) -> String {
         0 => format!("no case is beyond {} %", found.limit_percent),
         count => format!("{} beyond {} %", plural(count as u64, "case"), found.limit_percent),
     };
+    if percent == 0.0 {
+        return format!("No deviation in {}.{failed}{left_out}", plural(found.cases.len() as u64, "case"));
+    }
     format!(
         "Worst of {}: {} deviates by {} %; {beyond}.{failed}{left_out}",
         plural(found.cases.len() as u64, "case"),

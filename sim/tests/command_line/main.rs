@@ -1,5 +1,8 @@
 //! `simctl` as a user meets it: what goes in, what comes out on stdout and stderr, and with which exit code.
 
+mod crosscheck;
+mod fabric;
+mod pictures;
 mod place;
 mod plan;
 mod reference;

@@ -128,7 +128,7 @@ impl CheckedKernel {
     /// Whether a grid is within the extent.
     pub const fn is_within(self, grid: Grid, extent: Extent) -> bool {
         /// Processing elements times the longer side.
-        const SHORT: u64 = 240 * 240 * 240;
+        const SHORT: u64 = 160 * 160 * 160;
         let rounds =
             matches!(self, Self::MeshGemm | Self::Summa | Self::SummaLibrary | Self::Prefill | Self::PrefillSpread);
         let longer = if grid.columns > grid.rows { grid.columns } else { grid.rows };

@@ -55,6 +55,20 @@ pub enum CircuitError {
         /// Rows of the fabric.
         rows: u64,
     },
+    /// Two programs want the same processing element.
+    #[error(
+        "programs {first} and {second} (counted from 0) both want column {column}, row {row}: give each its own rectangle"
+    )]
+    Overlap {
+        /// Index of the one.
+        first: usize,
+        /// Index of the other.
+        second: usize,
+        /// First column that they share.
+        column: u64,
+        /// First row that they share.
+        row: u64,
+    },
     /// Too much for counters or memory.
     #[error("{what} is {value}; at most {largest} are simulated: make the program smaller")]
     TooLarge {

@@ -88,6 +88,12 @@ impl Lowered {
         self.columns as usize * self.rows as usize
     }
 
+    /// The same with its first column and row elsewhere on the wafer.
+    #[must_use]
+    pub fn placed_at(self, column: u64, row: u64) -> Self {
+        Self { origin: (column, row), ..self }
+    }
+
     /// The stage at a place of the schedule.
     pub fn stage(&self, at: usize) -> Option<&Stage> {
         self.schedule.get(at).and_then(|&index| self.stages.get(index as usize))

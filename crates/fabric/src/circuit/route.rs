@@ -195,15 +195,6 @@ impl Lines {
         }
     }
 
-    /// The line of a number (a row, or a column) as an area.
-    pub const fn line_area(&self, number: u32) -> Area {
-        let area = self.area;
-        match self.axis {
-            Axis::X => Area { y: number, rows: 1, ..area },
-            Axis::Y => Area { x: number, columns: 1, ..area },
-        }
-    }
-
     /// Position along the line of a place inside the area.
     pub const fn position(&self, x: u32, y: u32) -> u32 {
         match self.axis {

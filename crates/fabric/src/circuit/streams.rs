@@ -42,7 +42,9 @@ pub(super) struct Contended;
 const WORTH_THREADS: usize = 1 << 13;
 /// Steps that are run together wavelet by wavelet, and attempts to find those that contend, before the whole program is.
 const MOST_STEPS: usize = 64;
-const MOST_ATTEMPTS: usize = 32;
+const MOST_ATTEMPTS: usize = 256;
+/// Steps before one that contends which are taken together with it at first.
+const MOST_BEFORE: usize = 4;
 
 /// Times of the processing elements and links along one axis. Arrays for the y axis lie column after column, so that every
 /// line is a contiguous piece.
@@ -115,6 +117,8 @@ struct Workspace {
     /// The points of the streams that continue one another, from the sender on.
     points: Vec<Point>,
     last: Vec<Tick>,
+    /// When the last core was through with each step of a window.
+    done: Vec<Tick>,
     sheet: Option<Sheet>,
 }
 
@@ -179,6 +183,7 @@ pub(super) fn run(
     let mut state = new();
     // After the last steps that contended: from where it goes on when others are found to.
     let mut saved: Option<State> = None;
+    let mut last: Option<Range<usize>> = None;
     let mut attempts = 0;
     while state.done.len() < schedule.len() {
         let at = state.done.len();
@@ -188,21 +193,27 @@ pub(super) fn run(
             None => state.step(lowered, plan, at),
         };
         if result.is_err() {
-            let (begin, end) = match steps {
-                None => (at, at + 1),
+            let (mut begin, end) = match steps {
+                None => (same_lines_before(lowered, at), at + 1),
                 Some(steps) => (at.saturating_sub(steps), at + steps),
             };
+            // A window is never cut: what meets one becomes part of it.
+            if let Some(window) = last.as_ref().filter(|window| window.end > begin) {
+                begin = begin.min(window.start);
+            }
             attempts += 1;
             if begin == at && steps.is_some() || end - begin > MOST_STEPS || attempts > MOST_ATTEMPTS {
                 return Err(Contended);
             }
+            last = None;
             contention.0.push(schedule[begin..end].to_vec());
             saved = saved.filter(|saved| saved.done.len() <= begin);
             state = saved.clone().unwrap_or_else(new);
             continue;
         }
-        if steps.is_some() {
+        if let Some(steps) = steps {
             saved = Some(state.clone());
+            last = Some(at..at + steps);
         }
         if state.latest / TICKS_PER_CYCLE >= Tick::from(u32::MAX) {
             // Beyond what `Passed` can hold.
@@ -216,6 +227,20 @@ pub(super) fn run(
     }
     let engine = if contention.0.is_empty() { Engine::Streams } else { Engine::Mixed };
     Ok(state.outcome(lowered, engine))
+}
+
+/// From where on transfers along the same lines follow one another without a step between them: collectives are written so,
+/// and where one of their steps contends, it is with the one before.
+fn same_lines_before(lowered: &Lowered, at: usize) -> usize {
+    let axis = |at: usize| match lowered.stage(at).map(|stage| stage.parts.as_slice()) {
+        Some([Part::Carry(lines)]) => Some(lines.axis),
+        _ => None,
+    };
+    let mut begin = at;
+    while begin > 0 && at - begin < MOST_BEFORE && axis(at).is_some() && axis(begin - 1) == axis(at) {
+        begin -= 1;
+    }
+    begin
 }
 
 impl State {

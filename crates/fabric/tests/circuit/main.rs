@@ -8,4 +8,5 @@ mod hard_cases;
 mod programs;
 mod reference;
 mod timeline;
+mod together;
 mod truth;

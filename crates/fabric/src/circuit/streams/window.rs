@@ -4,6 +4,8 @@
 //! wavelet of each of their streams comes to each router after the last earlier one of its color is through, and finds
 //! the links that it wants free of earlier ones. This is what the engine of streams asks of every stream.
 
+use wafersim_program::Axis;
+
 use super::joint::around;
 use super::{Contended, Mesh, State, Workspace, in_pieces};
 use crate::circuit::lowered::{Lowered, Part};
@@ -11,57 +13,114 @@ use crate::circuit::route::Area;
 use crate::circuit::timing::Tick;
 use crate::circuit::wavelets::{Ran, Script, run_window};
 
+/// Lines that are remembered, by the times at which their cores become ready.
+const MOST_KNOWN: usize = 16;
+
 impl State {
     /// The steps from a place of the schedule on.
     pub(super) fn window(&mut self, lowered: &Lowered, at: usize, steps: usize) -> Result<(), Contended> {
         let script = Script::new(lowered, at as u32, (at + steps) as u32);
-        let stages = || (at..at + steps).filter_map(|at| lowered.stage(at));
-        let mut parts = stages().flat_map(|stage| &stage.parts);
-        if let (Some(Part::Carry(lines)), None) = (parts.next(), parts.next()) {
-            // Lines of one step have nothing to do with one another.
-            let (first, end) = super::line::across(lines);
-            let (count, mesh) = ((end - first) as usize, &self.mesh);
-            let finished = in_pieces(&mut self.works, count, usize::MAX, |work, range| {
-                let mut latest = 0;
-                for number in range {
-                    let area = lines.line_area(first + number as u32);
-                    latest = latest.max(mesh.window(&script, area, work)?.into_iter().max().unwrap_or(0));
-                }
-                Ok(latest)
-            })?;
-            self.through(finished);
-            return Ok(());
+        let parts = || (at..at + steps).filter_map(|at| lowered.stage(at)).flat_map(|stage| &stage.parts);
+        let (area, mesh) = (around(parts()), &self.mesh);
+        self.works.iter_mut().for_each(|work| work.done = vec![0; steps]);
+        match only_axis(parts()) {
+            // Lines have nothing to do with one another.
+            Some(axis) => {
+                let (count, line) = match axis {
+                    Axis::X => (area.rows, Area { rows: 1, ..area }),
+                    Axis::Y => (area.columns, Area { columns: 1, ..area }),
+                };
+                in_pieces(&mut self.works, count as usize, usize::MAX, |work, range| {
+                    let mut known = Vec::new();
+                    for number in range {
+                        let line = match axis {
+                            Axis::X => Area { y: area.y + number as u32, ..line },
+                            Axis::Y => Area { x: area.x + number as u32, ..line },
+                        };
+                        let here: Vec<bool> = parts().map(|part| part.area().overlaps(&line)).collect();
+                        mesh.line_window(&script, (line, here), work, &mut known)?;
+                    }
+                    Ok(0)
+                })?;
+            }
+            None => mesh.window(&script, area, self.works.first_mut().ok_or(Contended)?)?,
         }
-        let area = around(stages().flat_map(|stage| &stage.parts));
-        let Some(work) = self.works.first_mut() else { return Err(Contended) };
-        for finished in self.mesh.window(&script, area, work)? {
-            self.through(finished);
+        for step in 0..steps {
+            let finished = self.works.iter().map(|work| work.done[step]).max();
+            self.through(finished.unwrap_or(0));
         }
         Ok(())
     }
 }
 
+/// The axis of all parts that move wavelets, if it is one and nobody waits for neighbours.
+fn only_axis<'a>(parts: impl Iterator<Item = &'a Part>) -> Option<Axis> {
+    let mut axis = None;
+    for part in parts {
+        match part {
+            Part::Busy { .. } => {}
+            Part::Carry(lines) if axis.is_none_or(|axis| axis == lines.axis) => axis = Some(lines.axis),
+            Part::Carry(_) | Part::Meet { .. } => return None,
+        }
+    }
+    axis
+}
+
+/// A line that has been run.
+struct Known {
+    /// Which parts of the steps reach it.
+    here: Vec<bool>,
+    /// When its cores became ready, after the earliest of them.
+    ready: Vec<Tick>,
+    earliest: Tick,
+    ran: Ran,
+}
+
 impl Mesh {
-    /// Runs the steps of a script on an area: when the last core is through with each.
-    fn window(&self, script: &Script<'_>, area: Area, work: &mut Workspace) -> Result<Vec<Tick>, Contended> {
+    /// Runs the steps of a script on an area.
+    fn window(&self, script: &Script<'_>, area: Area, work: &mut Workspace) -> Result<(), Contended> {
         let ready = |x: u32, y: u32| self.ready.get(y as usize * self.columns + x as usize);
         // What cannot end alone, ends or says why in the run of the whole program.
         let mut ran = run_window(script, area, ready, work.sheet.take()).map_err(|_| Contended)?;
-        let coordinates = |place: u32| (area.x + place % area.columns, area.y + place / area.columns);
-        for arrival in &ran.arrivals {
-            let (x, y) = coordinates(arrival.place);
-            self.passed.at_place(arrival.color, (x, y), arrival.lands)?;
-            for direction in (0..4).filter(|direction| arrival.links & (1 << direction) != 0) {
-                let (links, own) = self.links(direction, x, y);
-                if arrival.lands < links.free[direction & 1].get(own) {
-                    return Err(Contended);
-                }
-            }
-        }
         work.sheet = ran.sheet.take();
-        work.tally.add(&ran.tally);
-        self.take_over(&ran, area);
-        Ok(ran.done)
+        self.take_over(&ran, 0, area, work)
+    }
+
+    /// The same for a line; of lines that the same parts reach and whose cores become ready at the same times but for a common delay, only the first is
+    /// run: in the same order at the same distances of time, all that happens on the others is the same so much later. Where
+    /// something is recorded, every line is run.
+    fn line_window(
+        &self,
+        script: &Script<'_>,
+        (area, here): (Area, Vec<bool>),
+        work: &mut Workspace,
+        known: &mut Vec<Known>,
+    ) -> Result<(), Contended> {
+        if work.sheet.is_some() {
+            return self.window(script, area, work);
+        }
+        let (columns, places) = (area.columns as usize, area.columns as usize * area.rows as usize);
+        let first = area.y as usize * self.columns + area.x as usize;
+        let ready = |local: usize| self.ready.get(first + local / columns * self.columns + local % columns);
+        let earliest = (0..places).map(ready).min().unwrap_or(0);
+        let same = |known: &Known| {
+            known.here == here && known.ready.iter().enumerate().all(|(local, &after)| ready(local) - earliest == after)
+        };
+        let index = match known.iter().position(same) {
+            Some(index) => index,
+            None => {
+                let at = |x: u32, y: u32| self.ready.get(y as usize * self.columns + x as usize);
+                let ran = run_window(script, area, at, None).map_err(|_| Contended)?;
+                if known.len() >= MOST_KNOWN {
+                    known.clear();
+                }
+                let ready = (0..places).map(|local| ready(local) - earliest).collect();
+                known.push(Known { here, ready, earliest, ran });
+                known.len() - 1
+            }
+        };
+        let Some(known) = known.get(index) else { return Err(Contended) };
+        self.take_over(&known.ran, earliest as i64 - known.earliest as i64, area, work)
     }
 
     /// The links of a direction's axis, and the index of a place there.
@@ -71,25 +130,43 @@ impl Mesh {
         (&self.along[direction >> 1], own)
     }
 
-    fn take_over(&self, ran: &Ran, area: Area) {
+    /// Writes down what a window has come to, so much later than it ran.
+    fn take_over(&self, ran: &Ran, later: i64, area: Area, work: &mut Workspace) -> Result<(), Contended> {
+        let then = |moment: Tick| moment.saturating_add_signed(later);
+        let coordinates = |local: u32| (area.x + local % area.columns, area.y + local / area.columns);
+        for arrival in &ran.arrivals {
+            let ((x, y), lands) = (coordinates(arrival.place), then(arrival.lands));
+            self.passed.at_place(arrival.color, (x, y), lands)?;
+            for direction in (0..4).filter(|direction| arrival.links & (1 << direction) != 0) {
+                let (links, own) = self.links(direction, x, y);
+                if lands < links.free[direction & 1].get(own) {
+                    return Err(Contended);
+                }
+            }
+        }
         for local in 0..area.columns as usize * area.rows as usize {
-            let (x, y) = (area.x + local as u32 % area.columns, area.y + local as u32 / area.columns);
+            let (x, y) = coordinates(local as u32);
             let place = y as usize * self.columns + x as usize;
-            self.ready.set(place, ran.ready(local));
+            self.ready.set(place, then(ran.ready(local)));
             self.busy.set(place, self.busy.get(place) + ran.maps.busy[local]);
             self.stalled.set(place, self.stalled.get(place) + ran.maps.stalled[local]);
             self.deepen(place, ran.maps.queue[local]);
             for (direction, free) in ran.free(local).into_iter().enumerate() {
                 if free > 0 {
                     let (links, own) = self.links(direction, x, y);
-                    links.free[direction & 1].set(own, free);
+                    links.free[direction & 1].set(own, then(free));
                     let used = &links.used[direction & 1];
                     used.set(own, used.get(own).saturating_add(ran.maps.links[direction][local]));
                 }
             }
             for (color, moment) in ran.passed(local) {
-                self.passed.until_at(color, (x, y), moment);
+                self.passed.until_at(color, (x, y), then(moment));
             }
         }
+        work.tally.add(&ran.tally);
+        for (latest, &done) in work.done.iter_mut().zip(&ran.done).filter(|(_, done)| **done > 0) {
+            *latest = then(done).max(*latest);
+        }
+        Ok(())
     }
 }

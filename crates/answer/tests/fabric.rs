@@ -1,0 +1,142 @@
+//! The answer with its layers on the fabric, and the cross-check: what must hold whatever the numbers are.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use wafersim_answer::crosscheck::{Cases, CheckedKernel, Extent, Grid, crosscheck};
+use wafersim_answer::fabric::{FabricAnswer, FabricRequest, Phase, WaferMaps, answer_on_fabric};
+use wafersim_answer::{AnswerError, Question, answer};
+use wafersim_place::Rectangle;
+use wafersim_spec::scenario::Profile;
+use wafersim_spec::{Model, Scenario, Wafer};
+
+const TINY: &str = include_str!("../../../sim/tests/data/tiny-qwen3-moe.json");
+
+/// A tiny model on a small part of a wafer: four slots of 12 x 12.
+fn question(change: impl FnOnce(&mut Scenario)) -> Question {
+    let mut scenario = Scenario { context: 64, prompt: 64, ..Scenario::default() };
+    for key in ["fabric.usable_columns", "fabric.usable_rows"] {
+        scenario.wafer_overrides.push((key.into(), 24.0));
+    }
+    change(&mut scenario);
+    let model = Model::from_config_json(TINY, "tiny.json").unwrap();
+    Question::new(scenario, model, Wafer::builtin("wse3").unwrap()).unwrap()
+}
+
+const DECODE: FabricRequest = FabricRequest { phase: Phase::Decode, layers: 1, record: None };
+
+fn run(question: &Question, request: FabricRequest) -> FabricAnswer {
+    answer_on_fabric(question, &request, &|_| ()).unwrap()
+}
+
+#[test]
+fn the_pass_differs_by_what_the_layers_differ() {
+    let question = question(|_| ());
+    let (closed, found) = (answer(&question).unwrap(), run(&question, DECODE));
+    let layer = &found.reading.layers[0];
+    let more = 2.0 * (layer.cycles - layer.closed_form_cycles) / question.clock().gigahertz() * 1e-3;
+    let passed = found.answer.time_per_output_token_us - closed.time_per_output_token_us;
+    assert!((passed - more).abs() < 1e-9, "{passed} {more}");
+    assert_eq!(found.reading.closed_form_time_per_output_token_us, closed.time_per_output_token_us);
+    assert_eq!(found.answer.time_to_first_token_ms, closed.time_to_first_token_ms, "the prompt is in closed form");
+    assert_eq!(found.answer.profiles[&Profile::Bound], closed.profiles[&Profile::Bound]);
+    let operators: f64 = layer.operators.iter().map(|operator| operator.cycles).sum();
+    assert!((operators - layer.cycles).abs() < 1e-6, "operators add up to the layer");
+    assert_eq!((found.answer.provenance.fidelity, closed.provenance.fidelity), ("fabric", "cost"));
+}
+
+#[test]
+fn neighbouring_layers_run_alike_each_at_its_place() {
+    let question = question(|_| ());
+    let found = run(&question, FabricRequest { layers: 2, ..DECODE });
+    let [first, second] = found.reading.layers.as_slice() else { panic!("two layers") };
+    assert_eq!((first.layer, second.layer), (0, 1));
+    assert_ne!(first.region, second.region);
+    assert_eq!((first.cycles, &first.operators), (second.cycles, &second.operators));
+
+    let whole = Rectangle { x: 0, y: 0, columns: 24, rows: 24 };
+    let maps = WaferMaps::merge(&found.runs, whole);
+    let used = maps.busy.iter().filter(|value| !value.is_nan()).count() as u64;
+    assert_eq!(used, first.region.pes() + second.region.pes(), "only their places are used");
+    let mean = maps.busy.iter().filter(|value| !value.is_nan()).sum::<f64>() / used as f64;
+    assert!((mean - first.mean_busy).abs() < 1e-9);
+    let busiest = maps.link_use.iter().copied().filter(|value| !value.is_nan()).fold(0.0, f64::max);
+    assert!((busiest - first.busiest_link).abs() < 1e-9);
+    let at = |x: u64, y: u64| maps.busy[(y * 24 + x) as usize];
+    for run in &found.runs {
+        let Rectangle { x, y, columns, rows } = run.layer.region;
+        assert!(!at(x, y).is_nan() && !at(x + columns - 1, y + rows - 1).is_nan());
+        assert_eq!(run.outcome.origin, (x, y));
+    }
+}
+
+#[test]
+fn the_prompt_can_run_instead() {
+    let question = question(|_| ());
+    let (closed, found) =
+        (answer(&question).unwrap(), run(&question, FabricRequest { phase: Phase::Prefill, ..DECODE }));
+    assert_eq!(found.answer.time_per_output_token_us, closed.time_per_output_token_us);
+    assert_ne!(found.answer.time_to_first_token_ms, closed.time_to_first_token_ms);
+    let deviation = found.answer.time_to_first_token_ms / closed.time_to_first_token_ms - 1.0;
+    assert!(deviation.abs() < 0.03, "{deviation}");
+}
+
+#[test]
+fn speculation_runs_the_draft_and_the_single_token() {
+    let question = question(|scenario| {
+        scenario.speculation.draft_length = 3;
+        scenario.speculation.draft_cost = 0.5;
+    });
+    let found = run(&question, DECODE);
+    assert_eq!(found.reading.layers.iter().map(|layer| layer.tokens).collect::<Vec<_>>(), [4, 1]);
+    let shown: Vec<bool> = found.reading.layers.iter().map(|layer| layer.is_shown).collect();
+    assert_eq!(shown, [true, false], "pictures show the step");
+}
+
+#[test]
+fn what_the_fabric_cannot_do_is_said() {
+    let bound = question(|scenario| scenario.profile = Profile::Bound);
+    let refused = answer_on_fabric(&bound, &DECODE, &|_| ()).unwrap_err();
+    assert!(matches!(refused, AnswerError::NoFabricProfile { .. }), "{refused}");
+    for layers in [0, 3, u64::MAX] {
+        let refused = answer_on_fabric(&question(|_| ()), &FabricRequest { layers, ..DECODE }, &|_| ()).unwrap_err();
+        assert_eq!(refused, AnswerError::Layers { asked: layers, available: 2 });
+    }
+}
+
+#[test]
+fn a_cross_check_keeps_the_order_that_was_asked_for() {
+    let grid = |columns, rows| Grid { columns, rows };
+    let cases = Cases {
+        wafers: vec![Wafer::builtin("wse3").unwrap(), Wafer::builtin("wse2").unwrap()],
+        kernels: vec![CheckedKernel::Multicast, CheckedKernel::MeshGemm],
+        grids: vec![grid(24, 9), grid(8, 8), grid(700, 700)],
+        extent: Extent::Short,
+    };
+    let found = crosscheck(&cases, || ());
+    let names: Vec<String> =
+        found.cases.iter().map(|case| format!("{} {} {}", case.wafer, case.grid, case.kernel)).collect();
+    assert_eq!(names.len(), cases.count());
+    assert_eq!(names[..3], ["wse3 24x9 multicast", "wse3 24x9 mesh_gemm", "wse3 8x8 multicast"]);
+    assert_eq!(found.left_out, 2, "a product of matrices on 700 x 700 takes long");
+    assert!(names.iter().all(|name| name != "wse2 700x700 mesh_gemm"));
+    // Both readings take a multicast's time from the same measured message.
+    for case in found.cases.iter().filter(|case| case.kernel == "multicast") {
+        assert_eq!(case.cycles, Some(case.closed_form_cycles), "{} {}", case.wafer, case.grid);
+    }
+    assert_eq!(found.worst().map(|case| case.kernel), Some("mesh_gemm"));
+}
+
+#[test]
+fn a_case_that_cannot_run_is_a_row_that_says_why() {
+    let mut wafer = Wafer::builtin("wse3").unwrap();
+    wafer.set("fabric.colors", 4.0).unwrap();
+    let cases = Cases {
+        wafers: vec![wafer],
+        kernels: vec![CheckedKernel::AllReduce],
+        grids: vec![Grid { columns: 8, rows: 8 }],
+        extent: Extent::Full,
+    };
+    let found = crosscheck(&cases, || ());
+    assert!(found.cases[0].problem.as_ref().is_some_and(|why| why.contains("colors")), "{:?}", found.cases[0]);
+    assert_eq!((found.cases[0].cycles, found.worst_percent, found.worst()), (None, None, None));
+}

@@ -1,0 +1,91 @@
+//! A whole wafer at once: the layers of Qwen3-Coder-480B that live on one WSE-3, one token each, and one of them
+//! alone: `cargo run --release -p wafersim-fabric --example wafer`.
+
+#![allow(clippy::print_stdout, reason = "an example prints")]
+
+use std::time::Instant;
+
+use wafersim_answer::routing::expert_load;
+use wafersim_cost::{Rates, View, formula};
+use wafersim_fabric::circuit::{self, Lowered};
+use wafersim_kernels::feed_forward::ExpertLoad;
+use wafersim_kernels::{ExpertShape, KvShape, LayerShape, Options, decode_layer};
+use wafersim_place::{Item, LayerLayout, Machine, PREFILL_KEY_BLOCK, Request, place};
+use wafersim_program::Region;
+use wafersim_spec::model::FeedForward;
+use wafersim_spec::wafer::RateSet;
+use wafersim_spec::{Model, Scenario, Wafer};
+
+fn lowered(layout: &LayerLayout, scenario: &Scenario, wafer: &Wafer) -> Result<Lowered, Box<dyn std::error::Error>> {
+    let load = match &layout.layer.feed_forward {
+        FeedForward::Dense { .. } => ExpertLoad { pairs: 1, distinct: 1, busiest: 1 },
+        FeedForward::Moe(moe) => expert_load(moe, 1, scenario.routing),
+    };
+    let program = decode_layer(&LayerShape {
+        layer: &layout.layer,
+        hidden: layout.hidden,
+        region: Region::new(0, 0, layout.columns, layout.rows),
+        kv: KvShape {
+            heads_per_block: layout.kv.heads_per_block,
+            columns_per_head: layout.kv.columns_per_head,
+            dimension_split: layout.kv.dimension_split,
+            sequence_split: layout.kv.sequence_split,
+        },
+        experts: ExpertShape::Spread,
+        precision: scenario.precision,
+        tokens: 1,
+        context: scenario.context,
+        key_block: PREFILL_KEY_BLOCK,
+        load,
+        options: Options::PUBLISHED,
+    });
+    let rates = Rates::new(wafer, RateSet::Silicon, View::Achieved);
+    Ok(circuit::lower(&program, wafer, RateSet::Silicon, &|work| formula::work(work, &rates))?)
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let (model, wafer) = (Model::builtin("qwen3-coder-480b-a35b")?, Wafer::builtin("wse3")?);
+    let scenario = Scenario::default();
+    let request = Request { context: scenario.context, ..Request::new(&model, Machine::from(&wafer)) };
+    // A wafer in the middle of the pipeline: a layer in every slot, no table.
+    let placement = place(&request)?;
+    let mut programs = Vec::new();
+    for slot in placement.slots.iter().filter(|slot| slot.wafer == 1) {
+        let region = slot.region;
+        let layers = slot.items.iter().filter_map(|item| match item {
+            Item::Layer(layer) => Some(*layer),
+            _ => None,
+        });
+        for layer in layers {
+            let layout = placement.layout_index(layer as usize).and_then(|index| placement.layouts.get(index));
+            let Some(layout) = layout else { continue };
+            println!("layer {layer}: {} x {} from column {}, row {}", region.columns, region.rows, region.x, region.y);
+            programs.push(lowered(layout, &scenario, &wafer)?.placed_at(region.x, region.y));
+        }
+    }
+    let began = Instant::now();
+    let one = circuit::run(&programs[0], |_| ())?;
+    println!("one layer: {:.0} cycles, {:.2} s, {:?}", one.cycles.0, began.elapsed().as_secs_f64(), one.engine);
+    let began = Instant::now();
+    let outcomes = circuit::run_all(&programs, |_, _| ())?;
+    let seconds = began.elapsed().as_secs_f64();
+    let Some(all) = circuit::side_by_side(&outcomes)? else { return Ok(()) };
+    println!(
+        "{} layers at once on {} x {}: {:.0} cycles, {:.1} million wavelet-hops, {seconds:.2} s, {:.1} Mhops/s, peak {} MB",
+        outcomes.len(),
+        all.columns,
+        all.rows,
+        all.cycles.0,
+        all.tally.wavelet_hops as f64 / 1e6,
+        all.tally.wavelet_hops as f64 / 1e6 / seconds,
+        peak_megabytes(),
+    );
+    Ok(())
+}
+
+/// The process's peak so far, where the system tells.
+fn peak_megabytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmHWM"));
+    line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).unwrap_or(0) / 1024
+}
