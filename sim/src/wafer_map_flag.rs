@@ -8,6 +8,7 @@ use wafersim::report::ReportError;
 use wafersim::report::number::{plural, whole};
 use wafersim::report::wafer_map::of_placement;
 use wafersim::spec::model::FeedForward;
+use wafersim::spec::scenario::WaferCount;
 
 use crate::failure::Failure;
 use crate::output::Destination;
@@ -62,7 +63,15 @@ impl WaferMapFile {
             precision.kv_cache,
             scenario.profile,
         );
-        let map = of_placement(&chosen_placement(question)?, title, vec![words]);
+        let placement = chosen_placement(question)?;
+        let mut caption = vec![words];
+        if let WaferCount::Exactly(asked) = scenario.wafers
+            && asked > placement.wafers
+        {
+            let idle = plural(u64::from(asked - placement.wafers), "wafer");
+            caption.push(format!("Of the {asked} wafers {idle} would only make ways longer and stay idle."));
+        }
+        let map = of_placement(&placement, title, caption);
         let bytes = match self.kind {
             Kind::Svg => wafer_map_svg(&map).map(String::into_bytes),
             Kind::Png => wafer_map_png(&map),

@@ -16,6 +16,8 @@ const LEAST_FOR_BAR: u32 = 34;
 /// Of how many parts of a region with experts a long name hides one at most; of how many any name may hide one.
 const LONG_NAME: u32 = 8;
 const SHORT_NAME: u32 = 2;
+/// Part of the scale of loads from which a rectangle should not be hidden.
+const HOT: f64 = 0.3;
 
 /// Draws a wafer: spare processing elements, regions, experts, memory, names.
 pub fn draw_wafer(map: &WaferMap, wafer: u32, field: &Field, drawing: &mut Drawing) {
@@ -40,24 +42,46 @@ pub fn draw_wafer(map: &WaferMap, wafer: u32, field: &Field, drawing: &mut Drawi
             memory_bar(&memory, bar, drawing);
         }
         drawing.outline(frame, INK);
-        let has_experts = map.experts.iter().any(|area| region.place.holds(&area.place));
-        region_name(region, frame, if has_experts { LONG_NAME } else { SHORT_NAME }, drawing);
+        let experts = map.experts.iter().filter(|area| region.place.holds(&area.place));
+        let experts: Vec<(Frame, f64)> = experts
+            .map(|area| {
+                let place = area.place;
+                let load = area.load.unwrap_or(0.0) / highest_load(map);
+                (field.frame_of(place.x, place.y, place.columns, place.rows), load)
+            })
+            .collect();
+        region_name(region, frame, &experts, drawing);
     }
     drawing.outline(frame, INK);
 }
 
 /// The name in the region's upper left corner, on white so that it reads over experts: the long one where it hides little, the
-/// short one where that fits. A long name hides at most one part in `long` of the region.
-fn region_name(region: &Region, frame: Frame, long: u32, drawing: &mut Drawing) {
+/// short one where that fits. Where it would hide hot experts (with their part of the scale) it goes to another corner.
+fn region_name(region: &Region, frame: Frame, experts: &[(Frame, f64)], drawing: &mut Drawing) {
     let fits = |name: &str, of: u32| {
         let width = Small.width(name) + 8;
         width <= frame.width && of * width * Small.line() <= frame.width * frame.height
     };
-    let name = if fits(&region.name, long) { Some(&region.name) } else { Some(&region.short_name) };
-    let name = name.filter(|name| fits(name, SHORT_NAME));
+    let long = if experts.is_empty() { SHORT_NAME } else { LONG_NAME };
+    let name = if fits(&region.name, long) { &region.name } else { &region.short_name };
     // A name cut short would be another name: better none.
-    let Some(name) = name.filter(|_| frame.height >= Small.line() + 4) else { return };
-    let plate = Frame { x: frame.x + 2, y: frame.y + 2, width: Small.width(name) + 4, height: Small.line() - 2 };
+    if !fits(name, SHORT_NAME) || frame.height < Small.line() + 4 {
+        return;
+    }
+    let (width, height) = (Small.width(name) + 4, Small.line() - 2);
+    let (left, right) = (frame.x + 2, frame.x + frame.width - width - 2);
+    let (top, bottom) =
+        (frame.y + 2, (frame.y + frame.height).saturating_sub(height + MEMORY_BAR + 2).max(frame.y + 2));
+    let plates =
+        [(left, top), (right, top), (left, bottom), (right, bottom)].map(|(x, y)| Frame { x, y, width, height });
+    let hidden = |plate: &Frame| {
+        let loads = experts.iter().filter(|(frame, _)| frame.overlaps(plate) && frame.width < 2 * width);
+        // What is not hot may be hidden anywhere.
+        let hottest = loads.map(|(_, load)| *load).fold(0.0, f64::max);
+        if hottest < HOT { 0.0 } else { hottest }
+    };
+    let plate = plates.into_iter().reduce(|best, plate| if hidden(&plate) < hidden(&best) { plate } else { best });
+    let Some(plate) = plate else { return };
     drawing.fill(plate, PAPER);
     drawing.text((plate.x + 2, plate.y), Small, name.as_str(), INK);
 }
@@ -157,7 +181,8 @@ pub fn draw_detail(map: &WaferMap, region: &Region, field: &Field, drawing: &mut
 /// Numbers of experts, as many as fit; two dots for those that do not.
 fn numbers(area: &ExpertArea, cell: Frame, color: Color, drawing: &mut Drawing) {
     let letters = cell.width.saturating_sub(3) / Small.font().width();
-    let rows = cell.height.saturating_sub(1) / (Small.line() - 4);
+    // The letters themselves are lower than their field.
+    let rows = (cell.height + 3) / (Small.line() - 4);
     if letters == 0 || rows == 0 {
         return;
     }
@@ -185,6 +210,11 @@ fn numbers(area: &ExpertArea, cell: Frame, color: Color, drawing: &mut Drawing) 
         drawing.text((x, cell.y + cell.height - Small.line() + 2), Small, load, color);
     }
     for (index, line) in (0u32..).zip(&wrapped) {
-        drawing.text((cell.x + 2, cell.y + index * (Small.line() - 4)), Small, line.as_str(), color);
+        drawing.text(
+            (cell.x + 2, (cell.y + index * (Small.line() - 4)).saturating_sub(1)),
+            Small,
+            line.as_str(),
+            color,
+        );
     }
 }

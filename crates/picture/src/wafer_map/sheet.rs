@@ -15,7 +15,7 @@ pub const NAME: u32 = Small.line();
 const ROOM: (u32, u32) = (1420, 900);
 const ROOM_BESIDE_DETAIL: (u32, u32) = (1000, 900);
 /// Room for the enlarged region.
-const DETAIL_ROOM: (u32, u32) = (660, 760);
+const DETAIL_ROOM: (u32, u32) = (760, 760);
 /// Least width of a sheet, for title, legend and caption.
 const LEAST_WIDTH: u32 = 760;
 /// Pixels of a processing element at most.
