@@ -231,7 +231,7 @@ pub fn of_placement(placement: &Placement, title: String, mut caption: Vec<Strin
     let used: u64 = placement.slots.iter().map(|slot| slot.region.pes()).sum();
     let all = machine.pes().saturating_mul(u64::from(placement.wafers));
     caption.push(format!(
-        "{} on {} of {}; {} of {} belong to no region. Lower edge of a region: memory of its fullest PE.",
+        "{} on {} of {}; {} of {} belong to no region. Bars: memory of the fullest PE of a region.",
         plural(placement.slots.len() as u64, "region"),
         placement.wafers_used,
         plural(u64::from(placement.wafers), "wafer"),

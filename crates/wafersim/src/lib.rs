@@ -19,7 +19,7 @@
 //! | [`answer`] | verdicts, plans, validation |
 //! | [`fabric`] | programs wavelet by wavelet; packet traffic |
 //! | [`report`] | answers as text, Markdown, CSV, JSON, pictures, timelines |
-//! | [`picture`] | heat maps as PNG |
+//! | [`picture`] | heat maps as PNG; wafer maps and charts as SVG and PNG |
 //! | [`timeline`] | Perfetto traces |
 //!
 //! The program `simctl` is a thin shell around this crate. What follows is a tutorial; every example runs as a test.

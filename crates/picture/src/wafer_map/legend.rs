@@ -77,7 +77,7 @@ pub fn draw(map: &WaferMap, width: u32, y: u32, drawing: &mut Drawing) -> u32 {
     entries.push(("PEs of no region".into(), SPARE, Some(INK)));
     if map.regions.iter().any(|region| region.memory.is_some()) {
         for (name, color) in
-            [("lower edges, memory: weights", WEIGHTS), ("KV cache", KV_CACHE), ("working", WORKING), ("free", FREE)]
+            [("bars, memory: weights", WEIGHTS), ("KV cache", KV_CACHE), ("working", WORKING), ("free", FREE)]
         {
             entries.push((name.into(), color, Some(INK)));
         }

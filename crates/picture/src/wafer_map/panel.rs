@@ -10,8 +10,8 @@ use crate::drawing::{Drawing, Frame, INK, PAPER, SOFT, ink_on, shortened};
 
 /// Rectangles of experts that are smaller touch one another; larger ones have a line between them.
 const APART: u32 = 5;
-/// Height of a memory bar, and of the least region that has one.
-const MEMORY_BAR: u32 = 6;
+/// Height of a memory bar, and of the least region that has one; rectangles of experts under a bar are three bars high or higher.
+const MEMORY_BAR: u32 = 5;
 const LEAST_FOR_BAR: u32 = 34;
 /// Of how many parts of a region with experts a long name hides one at most; of how many any name may hide one.
 const LONG_NAME: u32 = 8;
@@ -37,10 +37,6 @@ pub fn draw_wafer(map: &WaferMap, wafer: u32, field: &Field, drawing: &mut Drawi
     draw_experts(map, field, drawing, |area| area.place.wafer == wafer);
     for region in &regions {
         let frame = on_sheet(region);
-        if let Some(memory) = region.memory.filter(|_| frame.height >= LEAST_FOR_BAR && frame.width >= 24) {
-            let bar = Frame { y: frame.y + frame.height - MEMORY_BAR, height: MEMORY_BAR, ..frame };
-            memory_bar(&memory, bar, drawing);
-        }
         drawing.outline(frame, INK);
         let experts = map.experts.iter().filter(|area| region.place.holds(&area.place));
         let experts: Vec<(Frame, f64)> = experts
@@ -50,6 +46,18 @@ pub fn draw_wafer(map: &WaferMap, wafer: u32, field: &Field, drawing: &mut Drawi
                 (field.frame_of(place.x, place.y, place.columns, place.rows), load)
             })
             .collect();
+        // A bar must not hide a row of experts.
+        let room = experts.iter().map(|(frame, _)| frame.height).fold(frame.height, u32::min);
+        let has_room = frame.height >= LEAST_FOR_BAR && frame.width >= 24 && room >= 3 * MEMORY_BAR;
+        if let Some(memory) = region.memory.filter(|_| has_room) {
+            let bar = Frame {
+                x: frame.x + 1,
+                y: frame.y + frame.height - 1 - MEMORY_BAR,
+                width: frame.width - 2,
+                height: MEMORY_BAR,
+            };
+            memory_bar(&memory, bar, drawing);
+        }
         region_name(region, frame, &experts, drawing);
     }
     drawing.outline(frame, INK);
