@@ -83,7 +83,7 @@ fn region_name(region: &Region, frame: Frame, experts: &[(Frame, f64)], drawing:
     let plates =
         [(left, top), (right, top), (left, bottom), (right, bottom)].map(|(x, y)| Frame { x, y, width, height });
     let hidden = |plate: &Frame| {
-        let loads = experts.iter().filter(|(frame, _)| frame.overlaps(plate) && frame.width < 2 * width);
+        let loads = experts.iter().filter(|(frame, _)| hides(plate, frame));
         // What is not hot may be hidden anywhere.
         let hottest = loads.map(|(_, load)| *load).fold(0.0, f64::max);
         if hottest < HOT { 0.0 } else { hottest }
@@ -92,6 +92,16 @@ fn region_name(region: &Region, frame: Frame, experts: &[(Frame, f64)], drawing:
     let Some(plate) = plate else { return };
     drawing.fill(plate, PAPER);
     drawing.text((plate.x + 2, plate.y), Small, name.as_str(), INK);
+}
+
+/// Whether a plate covers more than two thirds of a rectangle.
+fn hides(plate: &Frame, frame: &Frame) -> bool {
+    let along = |low: u32, length: u32, other: u32, other_length: u32| {
+        (low + length).min(other + other_length).saturating_sub(low.max(other))
+    };
+    let covered =
+        along(plate.x, plate.width, frame.x, frame.width) * along(plate.y, plate.height, frame.y, frame.height);
+    3 * covered > 2 * frame.width * frame.height
 }
 
 fn draw_experts(map: &WaferMap, field: &Field, drawing: &mut Drawing, is_shown: impl Fn(&ExpertArea) -> bool) {
