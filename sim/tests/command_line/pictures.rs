@@ -9,7 +9,7 @@ use crate::surface::{repository, simctl};
 const COMPARISON: &str = "place --context 1k --batch 2 --batches 8 --moves 50 --restarts 1 --sharing 20,40";
 
 fn bytes(file: &Path) -> Vec<u8> {
-    fs::read(file).unwrap()
+    fs::read(file).expect("a picture was written")
 }
 
 #[test]
