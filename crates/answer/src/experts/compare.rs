@@ -122,42 +122,65 @@ fn ways<'a>(question: &Question, batch: u64, reading: &'a LayerReading) -> Resul
         let request = asked.request(question.scenario.wafers, batch, KvLayoutChoice::Balanced);
         wafers = wafers.max(place(&request)?.wafers);
     }
-    asked.scenario.placement = ExpertPlacement::Spread;
     let wafers = WaferCount::Exactly(wafers);
+    // Slots that suit spread experts, and those that suit clustered ones where they are others.
+    let mut shapes: Vec<Arrangement> = Vec::new();
+    for experts in [ExpertPlacement::Spread, ExpertPlacement::Clustered] {
+        asked.scenario.placement = experts;
+        let more = slot_shapes(&asked, wafers, batch)?;
+        shapes.extend(more.into_iter().filter(|shape| !shapes.contains(shape)).collect::<Vec<_>>());
+    }
+    let mut ways = Vec::new();
+    for shape in shapes {
+        // Layers are packed into slots by what they need, and that differs.
+        for experts in [ExpertPlacement::Spread, ExpertPlacement::Clustered] {
+            asked.scenario.placement = experts;
+            ways.extend(fastest_cache(&asked, wafers, batch, shape, reading));
+        }
+    }
+    Ok(ways)
+}
+
+/// Shapes of slots worth trying: that of the first placement, then the shortest ways.
+fn slot_shapes(asked: &Question, wafers: WaferCount, batch: u64) -> Result<Vec<Arrangement>, AnswerError> {
     let first = place(&asked.request(wafers, batch, KvLayoutChoice::Balanced))?;
-    let machine = Machine::from(&question.wafer);
+    let machine = Machine::from(&asked.wafer);
     let mut shapes: Vec<Arrangement> = Arrangement::of_slots(first.slots_per_wafer, &machine).collect();
     shapes.sort_by_key(|shape| {
         let (columns, rows) = shape.slot_size(&machine);
         (*shape != first.arrangement, columns + rows)
     });
     shapes.truncate(MOST_SHAPES);
-    let mut ways = Vec::new();
-    for shape in shapes {
-        let layouts =
-            [KvLayoutChoice::Balanced].into_iter().chain(DIMENSION_SPLITS.map(KvLayoutChoice::DimensionSplit));
-        let placed = layouts.filter_map(|kv_layout| {
-            let request = asked.request(wafers, batch, kv_layout);
-            place(&Request { arrangement: Some(shape), ..request }).ok()
-        });
-        let timed = placed.map(|placement| {
-            let flow = Flow::Decode { tokens: batch, context: asked.scenario.context };
-            let written = Written::new(&asked, &placement, flow, &[asked.scenario.profile]);
-            let times = StageTimes::read(&asked, &placement, &written, reading);
-            let experts: f64 = written
-                .layouts
-                .iter()
-                .zip(&placement.layouts)
-                .filter(|(_, layout)| layout.experts.is_some())
-                .map(|(program, layout)| reading.fastest(program).total().0 * layout.layers as f64)
-                .sum();
-            let rest = times.latency.total().0 - experts;
-            (times.latency.total().0, placement, rest)
-        });
-        let best = timed.reduce(|best, way| if way.0 < best.0 { way } else { best });
-        ways.extend(best.map(|(_, placement, rest)| Way { placement, reading, rest }));
-    }
-    Ok(ways)
+    Ok(shapes)
+}
+
+/// A placement in slots of a shape, with the KV layout that is fastest of those that fit.
+fn fastest_cache<'a>(
+    asked: &Question,
+    wafers: WaferCount,
+    batch: u64,
+    shape: Arrangement,
+    reading: &'a LayerReading,
+) -> Option<Way<'a>> {
+    let layouts = [KvLayoutChoice::Balanced].into_iter().chain(DIMENSION_SPLITS.map(KvLayoutChoice::DimensionSplit));
+    let placed = layouts.filter_map(|kv_layout| {
+        let request = asked.request(wafers, batch, kv_layout);
+        place(&Request { arrangement: Some(shape), ..request }).ok()
+    });
+    let timed = placed.map(|placement| {
+        let flow = Flow::Decode { tokens: batch, context: asked.scenario.context };
+        let written = Written::new(asked, &placement, flow, &[asked.scenario.profile]);
+        let whole = StageTimes::read(asked, &placement, &written, reading).latency.total().0;
+        let experts: f64 = written
+            .layouts
+            .iter()
+            .zip(&placement.layouts)
+            .filter(|(_, layout)| layout.experts.is_some())
+            .map(|(program, layout)| reading.fastest(program).total().0 * layout.layers as f64)
+            .sum();
+        (whole, Way { placement, reading, rest: whole - experts })
+    });
+    timed.reduce(|best, way| if way.0 < best.0 { way } else { best }).map(|(_, way)| way)
 }
 
 fn moe_layers(placement: &Placement) -> Vec<MoeLayer> {
@@ -357,6 +380,10 @@ fn judged(
 /// Spread experts: all pairs in one place, and a price by distinct experts.
 fn spread(question: &Question, comparison: &Comparison<'_>, ways: &[Way<'_>], way: usize) -> Option<Trial> {
     let placement = &ways[way].placement;
+    if placement.settings.experts != ExpertPlacement::Spread {
+        // There is another way in the same slots for them, where they fit.
+        return None;
+    }
     let layers = moe_layers(placement);
     let mut prices = BTreeMap::new();
     for layer in &layers {
