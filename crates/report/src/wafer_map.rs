@@ -195,7 +195,8 @@ fn strategy_caption(outcome: &Outcome, words: &StrategyCaption<'_>) -> Vec<Strin
 }
 
 fn strategy_memory(geometry: &Geometry, region: &PlacedRegion) -> Option<MemoryShares> {
-    // Copies of experts are weights that the region's own figures do not have.
+    // What a division takes more than the placement's own is weights of experts for the most part, and counted as such. Where it
+    // takes less, nothing says of what: the shares are then those of the placement's own division, an upper bound.
     let more: Bytes =
         region.layers.iter().filter_map(|(_, layout)| geometry.rooms.get(layout)).map(|room| room.more).sum();
     let spare = region.spare_bytes.saturating_sub(more);

@@ -94,14 +94,14 @@ fn region_name(region: &Region, frame: Frame, experts: &[(Frame, f64)], drawing:
     drawing.text((plate.x + 2, plate.y), Small, name.as_str(), INK);
 }
 
-/// Whether a plate covers more than two thirds of a rectangle.
+/// Whether a plate covers more than half of a rectangle.
 fn hides(plate: &Frame, frame: &Frame) -> bool {
     let along = |low: u32, length: u32, other: u32, other_length: u32| {
         (low + length).min(other + other_length).saturating_sub(low.max(other))
     };
     let covered =
         along(plate.x, plate.width, frame.x, frame.width) * along(plate.y, plate.height, frame.y, frame.height);
-    3 * covered > 2 * frame.width * frame.height
+    2 * covered > frame.width * frame.height
 }
 
 fn draw_experts(map: &WaferMap, field: &Field, drawing: &mut Drawing, is_shown: impl Fn(&ExpertArea) -> bool) {
