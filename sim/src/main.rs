@@ -17,6 +17,7 @@ mod plan_axes;
 mod progress;
 mod scenario_flags;
 mod table;
+mod wafer_map_flag;
 
 use std::process::ExitCode;
 

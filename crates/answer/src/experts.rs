@@ -86,6 +86,8 @@ pub struct Geometry {
     pub wafers: u32,
     /// Columns and rows of a wafer.
     pub wafer_size: (u64, u64),
+    /// Memory of a processing element.
+    pub pe_memory: Bytes,
     /// Regions in order of the pipeline.
     pub regions: Vec<Region>,
     /// By index of the layer's layout: how its region is divided.
@@ -105,6 +107,8 @@ pub struct Region {
     pub holds: Vec<String>,
     /// The layers among it, by their number in the model, with their layout.
     pub layers: Vec<(u64, usize)>,
+    /// Bytes of weights in the worst processing element, before copies.
+    pub weight_bytes: Bytes,
     /// Bytes of keys and values in the worst processing element.
     pub kv_bytes: Bytes,
     /// Bytes to spare in the worst processing element, before copies.

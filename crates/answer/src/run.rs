@@ -217,6 +217,14 @@ pub fn answer(question: &Question) -> Result<Answer, AnswerError> {
     Ok(with_ranges(question, answer, &placement))
 }
 
+/// The placement that an answer rests on: the one that is fastest for the scenario's profile.
+///
+/// # Errors
+/// As [`answer`].
+pub fn chosen_placement(question: &Question) -> Result<Placement, AnswerError> {
+    base_answer(question, &[question.scenario.profile], &mut closed_form).map(|(_, placement)| placement)
+}
+
 /// An answer with the ranges and the known errors, both in closed form.
 pub(crate) fn with_ranges(question: &Question, mut answer: Answer, placement: &Placement) -> Answer {
     let ranges = uncertainty(question, placement, answer.load.micro_batch);

@@ -34,7 +34,7 @@ pub fn label(value: f64, step: f64) -> String {
     let mut parted = String::new();
     for (index, digit) in whole.chars().enumerate() {
         let left = whole.len() - index;
-        if index > 0 && left.is_multiple_of(3) && digit.is_ascii_digit() {
+        if index > usize::from(whole.starts_with('-')) && left.is_multiple_of(3) && digit.is_ascii_digit() {
             parted.push(',');
         }
         parted.push(digit);
@@ -66,6 +66,8 @@ mod tests {
             (0.25, 0.05, "0.25"),
             (2.5, 0.5, "2.5"),
             (3e7, 1e7, "3.0e7"),
+            (-200.0, 100.0, "-200"),
+            (-2000.0, 100.0, "-2,000"),
         ] {
             assert_eq!(label(value, step), text);
         }

@@ -1,6 +1,7 @@
 //! A field of pixels, and text on it.
 
 use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_width};
+use png::{BitDepth, ColorType, Compression, Encoder};
 
 /// Red, green, blue.
 pub type Color = [u8; 3];
@@ -21,6 +22,11 @@ impl Font {
     /// Pixels of a letter's width.
     pub const fn width(self) -> u32 {
         get_raster_width(self.weight, self.height) as u32
+    }
+
+    /// Pixels from the top of a letter's field to its bottom.
+    pub const fn height(self) -> u32 {
+        self.height.val() as u32
     }
 
     /// Pixels of a line.
@@ -96,7 +102,8 @@ impl Canvas {
         }
     }
 
-    fn blend(&mut self, x: u32, y: u32, color: Color, intensity: u8) {
+    /// Puts a color over a pixel: 0 leaves it as it is, 255 replaces it.
+    pub fn blend(&mut self, x: u32, y: u32, color: Color, intensity: u8) {
         let Some(pixel) = self.pixel(x, y) else { return };
         let weight = u32::from(intensity);
         for (old, new) in pixel.iter_mut().zip(color) {
@@ -118,4 +125,17 @@ pub fn lines(text: &str, letters: usize) -> Vec<String> {
         }
     }
     lines
+}
+
+/// A field of pixels as PNG.
+pub fn encode(canvas: &Canvas) -> Result<Vec<u8>, png::EncodingError> {
+    let mut bytes = Vec::new();
+    let mut encoder = Encoder::new(&mut bytes, canvas.width, canvas.height);
+    encoder.set_color(ColorType::Rgb);
+    encoder.set_depth(BitDepth::Eight);
+    encoder.set_compression(Compression::Balanced);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(&canvas.pixels)?;
+    writer.finish()?;
+    Ok(bytes)
 }

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-/// Why a map cannot be drawn.
+/// Why a picture cannot be drawn.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum PictureError {
     /// The number of values is not columns x rows.
@@ -50,6 +50,30 @@ pub enum PictureError {
         title: String,
         /// The end that was asked for.
         highest: f64,
+    },
+    /// A wafer map that does not agree with itself.
+    #[error("the wafer map '{title}': {what} is {value}; allowed: {allowed}")]
+    WaferMap {
+        /// Its title.
+        title: String,
+        /// What is wrong, with the area's number where it is one.
+        what: String,
+        /// What it is.
+        value: String,
+        /// What it may be.
+        allowed: String,
+    },
+    /// A chart that cannot be drawn.
+    #[error("the chart '{title}': {what} is {value}; allowed: {allowed}")]
+    Chart {
+        /// Its title.
+        title: String,
+        /// What is wrong.
+        what: String,
+        /// What it is.
+        value: String,
+        /// What it may be.
+        allowed: String,
     },
     /// A bug.
     #[error("a bug in wafersim: the map '{title}' cannot be written as PNG: {reason}; please report it")]

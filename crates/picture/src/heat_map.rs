@@ -1,14 +1,13 @@
 //! What a heat map is, and how values become colors.
 
 use colorous::Gradient;
-use png::{BitDepth, ColorType, Compression, Encoder};
 
-use crate::canvas::{Canvas, Color};
+use crate::canvas::{Color, encode};
 use crate::error::PictureError;
 use crate::plot::{Layout, draw};
 
 /// Places along an axis at most: those of the largest fabric that is simulated.
-const MOST_PLACES: u32 = 4096;
+pub const MOST_PLACES: u32 = 4096;
 
 /// A value for every place of a rectangle.
 #[derive(Debug, Clone)]
@@ -128,16 +127,4 @@ pub fn heat_map(map: &HeatMap<'_>) -> Result<Vec<u8>, PictureError> {
     map.check()?;
     let canvas = draw(map, &Layout::of(map));
     encode(&canvas).map_err(|error| PictureError::Encoding { title: map.title.clone(), reason: error.to_string() })
-}
-
-fn encode(canvas: &Canvas) -> Result<Vec<u8>, png::EncodingError> {
-    let mut bytes = Vec::new();
-    let mut encoder = Encoder::new(&mut bytes, canvas.width, canvas.height);
-    encoder.set_color(ColorType::Rgb);
-    encoder.set_depth(BitDepth::Eight);
-    encoder.set_compression(Compression::Balanced);
-    let mut writer = encoder.write_header()?;
-    writer.write_image_data(&canvas.pixels)?;
-    writer.finish()?;
-    Ok(bytes)
 }

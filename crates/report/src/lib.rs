@@ -13,6 +13,7 @@
 //! | [`fabric`] | the verdict with layers that ran on the fabric |
 //! | [`crosscheck`] | closed form against fabric |
 //! | [`picture`], [`timeline`] | what ran on the fabric: heat maps, a Perfetto trace |
+//! | [`wafer_map`] | placements and strategies as rectangles on wafers |
 //! | [`traffic`] | packet traffic on a mesh |
 //! | [`stream`] | users, queues and speeds of a run under load |
 //! | [`wafer`], [`model`], [`setting`] | what can be named and set: reference tables |
@@ -36,5 +37,6 @@ pub mod traffic;
 pub mod validation;
 pub mod values;
 pub mod wafer;
+pub mod wafer_map;
 
 pub use error::ReportError;

@@ -19,7 +19,7 @@
 //! | [`answer`] | verdicts, plans, validation |
 //! | [`fabric`] | programs wavelet by wavelet; packet traffic |
 //! | [`report`] | answers as text, Markdown, CSV, JSON, pictures, timelines |
-//! | [`picture`] | heat maps as PNG |
+//! | [`picture`] | heat maps as PNG; wafer maps and charts as SVG and PNG |
 //! | [`timeline`] | Perfetto traces |
 //! | [`stream`] | many users on one machine: discrete events over the closed form |
 //!

@@ -1,5 +1,7 @@
 //! `simctl place`: where the experts of each layer should live: strategies compared under a load.
 
+mod pictures;
+
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -9,6 +11,7 @@ use wafersim::answer::experts::{Comparison, NAMES, Outcome, compare};
 use wafersim::place::experts::annealed::Annealing;
 use wafersim::place::experts::demand::Demand;
 use wafersim::report::number::{figure, whole};
+use wafersim::report::wafer_map::StrategyCaption;
 use wafersim::routing::load::{choices, draw_batches};
 use wafersim::routing::{RoutingParameters, SyntheticSettings, Trace, Work, generate};
 
@@ -19,6 +22,7 @@ use crate::layers::Layers;
 use crate::output::Destination;
 use crate::progress::Progress;
 use crate::table::{self, Table};
+use pictures::Pictures;
 
 /// How a comparison is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -88,6 +92,9 @@ pub struct PlaceFlags {
     /// Seed of the synthetic trace, the batches and the optimiser.
     #[arg(long, value_name = "SEED", default_value = "1", allow_negative_numbers = true)]
     seed: String,
+    /// Folder for a map of the wafers for each strategy and batch, as SVG and PNG.
+    #[arg(long, value_name = "DIR")]
+    pictures: Option<PathBuf>,
     /// How to write the table.
     #[arg(long, value_enum, default_value_t = TableFormat::Text)]
     format: TableFormat,
@@ -123,6 +130,7 @@ struct Compared {
 /// Compares the strategies.
 pub fn execute(flags: &PlaceFlags) -> Result<(), Failure> {
     let destination = Destination::open(flags.out.as_deref())?;
+    let mut pictures = Pictures::open(flags.pictures.as_deref())?;
     let seed = number("--seed", &flags.seed)?;
     let batches: usize = within("--batches", &flags.batches, 1, 65_536)?;
     let annealing = Annealing {
@@ -169,6 +177,16 @@ pub fn execute(flags: &PlaceFlags) -> Result<(), Failure> {
         let found = compare(question, &comparison)?;
         let has_room = |name: &&&str| found.iter().any(|outcome| outcome.strategy == **name);
         let without_room = strategies.iter().filter(|name| !has_room(name)).copied().collect();
+        if let Some(pictures) = &mut pictures {
+            let words = StrategyCaption {
+                model: &compared.model,
+                wafer: &compared.wafer,
+                batch: size as u64,
+                spread_us: None,
+                routing: &compared.trace,
+            };
+            pictures.draw(&found, &future, &words)?;
+        }
         compared.batches.push(AtBatch { batch: size as u64, strategies: found, without_room });
         progress.advance();
     }
@@ -178,6 +196,9 @@ pub fn execute(flags: &PlaceFlags) -> Result<(), Failure> {
         TableFormat::Json => table::json(&compared)?,
         TableFormat::Csv => csv(&compared),
     };
+    if let Some(pictures) = pictures {
+        pictures.write()?;
+    }
     destination.write(&text)
 }
 

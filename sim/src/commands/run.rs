@@ -14,6 +14,7 @@ use crate::failure::Failure;
 use crate::output::{Destination, say};
 use crate::progress::Runs;
 use crate::scenario_flags::ScenarioFlags;
+use crate::wafer_map_flag::WaferMapFile;
 
 /// Flags of `run`.
 #[derive(Debug, Args)]
@@ -46,6 +47,9 @@ pub struct RunFlags {
     kv: Option<String>,
     #[command(flatten)]
     fabric: FabricFlags,
+    /// File for a map of the wafers: what lives where; SVG or PNG by its ending.
+    #[arg(long, value_name = "FILE")]
+    wafer_map: Option<PathBuf>,
     /// How to write the answer.
     #[arg(long, value_enum, default_value_t = ObjectFormat::Text)]
     format: ObjectFormat,
@@ -57,6 +61,7 @@ pub struct RunFlags {
 /// Answers the question.
 pub fn execute(flags: &RunFlags) -> Result<(), Failure> {
     let destination = Destination::open(flags.out.as_deref())?;
+    let wafer_map = WaferMapFile::open(flags.wafer_map.as_deref())?;
     let asked = flags.fabric.asked()?;
     let mut layers = flags.scenario.layers()?;
     for (flag, path, value) in [
@@ -82,6 +87,9 @@ pub fn execute(flags: &RunFlags) -> Result<(), Failure> {
             }
         }
     };
+    if let Some(file) = wafer_map {
+        file.write(&question)?;
+    }
     destination.write(&text)
 }
 

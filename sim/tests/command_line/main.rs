@@ -2,6 +2,7 @@
 
 mod crosscheck;
 mod fabric;
+mod pictures;
 mod place;
 mod plan;
 mod reference;

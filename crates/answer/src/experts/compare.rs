@@ -526,9 +526,17 @@ fn geometry(placement: &Placement, rooms: BTreeMap<usize, Room>, homes: BTreeMap
                     Item::Embedding(_) | Item::LmHead(_) => None,
                 })
                 .collect(),
+            weight_bytes: ledger.worst_pe.weights + ledger.worst_pe.replicated,
             kv_bytes: ledger.worst_pe.kv_cache,
             spare_bytes: ledger.spare,
         })
         .collect();
-    Geometry { wafers: placement.wafers_used, wafer_size: (machine.columns, machine.rows), regions, rooms, homes }
+    Geometry {
+        wafers: placement.wafers_used,
+        wafer_size: (machine.columns, machine.rows),
+        pe_memory: machine.memory,
+        regions,
+        rooms,
+        homes,
+    }
 }

@@ -75,6 +75,17 @@ impl Assignment {
         loads
     }
 
+    /// Pairs that each rectangle gets from a batch, mean over batches.
+    pub fn mean_pairs(&self, demand: &Demand) -> Vec<f64> {
+        let mut sums = vec![0u64; self.cells];
+        for batch in self.loads(demand).chunks_exact(self.cells.max(1)) {
+            for (sum, load) in sums.iter_mut().zip(batch) {
+                *sum += u64::from(load.pairs);
+            }
+        }
+        sums.into_iter().map(|sum| sum as f64 / demand.batches().max(1) as f64).collect()
+    }
+
     /// What a demand makes of it.
     pub fn judge(&self, demand: &Demand, price: &Price) -> Judgement {
         let loads = self.loads(demand);
