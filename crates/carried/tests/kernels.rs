@@ -11,8 +11,8 @@ use wafersim_cost::{Rates, View, formula};
 use wafersim_fabric::circuit::{self, Contents, Core, Lowered, Outcome, Part, StreamId};
 use wafersim_kernels::{Options, gemm, gemv};
 use wafersim_program::{
-    Action, Axis, BufferId, Dimension, Field, Layout, Multicast, Operand, Program, ReduceOperator, Region, Relayout,
-    Shift, Spread, Style, collective, formula::along,
+    Action, Axis, BufferId, Dimension, End, Field, Layout, Multicast, Operand, Program, ReduceOperator, Region,
+    Relayout, Shift, Spread, Style, collective, formula::along,
 };
 use wafersim_spec::model::Role;
 use wafersim_spec::wafer::RateSet;
@@ -233,7 +233,7 @@ fn relayout_case(
     let (source, target) = (buffer("source", from), buffer("target", to));
     let (hops, wavelets) = (region.along(axis), data_type.wavelets(2 * width));
     let colors = collective::transit_colors(&mut program, axis);
-    let moved = Relayout { axis, hops, wavelets, source, target, accumulate, colors };
+    let moved = Relayout { axis, hops, wavelets, farthest: End::First, source, target, accumulate, colors };
     let node = program.step(Action::Relayout(moved));
     program.push("relayout", vec![node]);
     let case = Case::new(program, "source", data_type, matrix(2, 2, 1), seed);

@@ -6,7 +6,7 @@
 
 use wafersim_program::formula::along;
 use wafersim_program::{
-    Action, Axis, BufferId, Chosen, Digit, Dimension, Field, Formula, Math, Node, Operand, Operation, Pair,
+    Action, Axis, BufferId, Chosen, Digit, Dimension, End, Field, Formula, Math, Node, Operand, Operation, Pair,
     ReduceOperator, Region, Relayout, Spread, collective,
 };
 use wafersim_spec::model::{Moe, Role};
@@ -222,7 +222,8 @@ pub(crate) fn selection(
     let field = |name: &'static str, width: u64| Field::new(name, rows.clone(), vec![Dimension::whole(width)]);
     let all = kernel.declare("router.all_scores", experts.saturating_mul(vectors), || vec![field("scores", experts)]);
     let hops = kernel.region().columns - 1;
-    let mut nodes = vec![relayout(kernel, Axis::X, hops, experts.saturating_mul(vectors), scores, all, false)];
+    let mut nodes =
+        vec![relayout(kernel, Axis::X, hops, experts.saturating_mul(vectors), scores, all, (End::Last, false))];
     let chosen = top_k.saturating_mul(vectors);
     let choice = if kernel.exact.is_some() {
         kernel.declare("router.choice", 0, || vec![field("experts", top_k), field("weights", top_k)])
@@ -258,11 +259,20 @@ fn relayout(
     elements: u64,
     source: BufferId,
     target: BufferId,
-    accumulate: bool,
+    (farthest, accumulate): (End, bool),
 ) -> Node {
     let wavelets = kernel.activations().wavelets(elements);
     let colors = collective::transit_colors(&mut kernel.program, axis);
-    kernel.program.step(Action::Relayout(Relayout { axis, hops, wavelets, source, target, accumulate, colors }))
+    kernel.program.step(Action::Relayout(Relayout {
+        axis,
+        hops,
+        wavelets,
+        farthest,
+        source,
+        target,
+        accumulate,
+        colors,
+    }))
 }
 
 /// From the layout of prefill (tokens along y, the hidden vector along x) to that of decode (the hidden vector along y,
@@ -273,8 +283,8 @@ pub fn turn_tokens(kernel: &mut Kernel, hidden: u64, tokens: u64, x: BufferId) -
     let crossing = region.share(Axis::X, hidden).saturating_mul(tokens).div_ceil(2);
     let gathered = region.share(Axis::Y, hidden).saturating_mul(tokens);
     vec![
-        relayout(kernel, Axis::Y, region.rows - 1, crossing, x, x, false),
-        relayout(kernel, Axis::X, region.columns - 1, gathered, x, x, false),
+        relayout(kernel, Axis::Y, region.rows - 1, crossing, x, x, (End::First, false)),
+        relayout(kernel, Axis::X, region.columns - 1, gathered, x, x, (End::First, false)),
     ]
 }
 
@@ -282,7 +292,7 @@ pub fn turn_tokens(kernel: &mut Kernel, hidden: u64, tokens: u64, x: BufferId) -
 pub fn turn_back(kernel: &mut Kernel, hidden: u64, tokens: u64, x: BufferId) -> Node {
     let region = kernel.region();
     let crossing = region.share(Axis::X, hidden).saturating_mul(tokens).div_ceil(2);
-    relayout(kernel, Axis::Y, region.rows - 1, crossing, x, x, false)
+    relayout(kernel, Axis::Y, region.rows - 1, crossing, x, x, (End::First, false))
 }
 
 /// A rectangle that holds one expert (or several), and how many pairs its busiest one gets.
@@ -391,8 +401,8 @@ fn in_rectangle(
         if exact { kernel.declare("expert.fetched", 0, || vec![rows("normed").shared(columns)]) } else { arrived };
     kernel.program.region = region;
     let dispatch = vec![
-        relayout(kernel, Axis::Y, column_hops, fetched, x, fetched_here, false),
-        relayout(kernel, Axis::X, row_hops, local, fetched_here, arrived, false),
+        relayout(kernel, Axis::Y, column_hops, fetched, x, fetched_here, (End::Last, false)),
+        relayout(kernel, Axis::X, row_hops, local, fetched_here, arrived, (End::First, false)),
     ];
 
     kernel.program.region = rectangle;
@@ -405,8 +415,8 @@ fn in_rectangle(
 
     let source = if exact { output } else { arrived };
     let combine = vec![
-        relayout(kernel, Axis::X, row_hops, local, source, kept, false),
-        relayout(kernel, Axis::Y, column_hops, fetched, kept, result, true),
+        relayout(kernel, Axis::X, row_hops, local, source, kept, (End::First, false)),
+        relayout(kernel, Axis::Y, column_hops, fetched, kept, result, (End::First, true)),
     ];
     [dispatch, [gate_up, activation].concat(), down, combine]
 }

@@ -37,7 +37,7 @@ pub use movement::{Element, Movement, Piece, Wanted, movement};
 pub use program::{Node, Program};
 pub use region::{Axis, Region};
 pub use step::{
-    Action, ChainReduce, Compute, Multicast, ReduceOperator, Relayout, Root, RouteChange, Shift, Step, Style,
+    Action, ChainReduce, Compute, End, Multicast, ReduceOperator, Relayout, Root, RouteChange, Shift, Step, Style,
     Synchronise,
 };
 pub use transfer::Transfer;

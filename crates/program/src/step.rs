@@ -102,6 +102,17 @@ impl Shift {
     }
 }
 
+/// An end of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// Where positions begin: west or north.
+    #[default]
+    First,
+    /// Where they end: east or south.
+    Last,
+}
+
 /// Data moves from one layout to another: every line carries pieces of it past processing elements that keep their part.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Relayout {
@@ -111,6 +122,8 @@ pub struct Relayout {
     pub hops: u64,
     /// Wavelets that cross the busiest link of a line.
     pub wavelets: u64,
+    /// The end from which the piece with the farthest way comes. Where the buffers have layouts, these say it.
+    pub farthest: End,
     /// What is read.
     pub source: BufferId,
     /// What is written.

@@ -3,7 +3,7 @@
 //! Who sends to whom comes from [`Step::transfers`]: the same enumeration that the tests of the language are held to.
 
 use wafersim_program::{
-    Action, Axis, ChainReduce, Color, Multicast, Program, Region, Relayout, Root, Shift, Step, Style, Transfer,
+    Action, Axis, ChainReduce, Color, End, Multicast, Program, Region, Relayout, Root, Shift, Step, Style, Transfer,
 };
 
 use super::laid;
@@ -234,7 +234,7 @@ fn shift(moved: &Shift, colors: &[Color], context: &Context<'_>) -> Lines {
 }
 
 /// Pieces travel along the line past those that keep their part. The pieces' own sources and targets are not known here;
-/// what is known, the load of the busiest link and the farthest way, is carried by one stream past all places, after a
+/// what is known, the load of the busiest link, the farthest way and the end it begins at, is carried by one stream past all places, after a
 /// first operation that brings the pieces on their way.
 fn relayout(moved: &Relayout, colors: &[Color], context: &Context<'_>) -> Lines {
     let timing = context.timing;
@@ -246,21 +246,22 @@ fn relayout(moved: &Relayout, colors: &[Color], context: &Context<'_>) -> Lines 
     }
     let segment = moved.hops.saturating_add(1).min(length);
     for start in (0..length).step_by(segment as usize) {
-        let (source, high) = (start as u32, (start + segment).min(length) as u32 - 1);
-        if high == source {
+        let (low, high) = (start as u32, (start + segment).min(length) as u32 - 1);
+        if high == low {
             continue;
         }
+        let source = if moved.farthest == End::First { low } else { high };
         let stream = builder.push(Stream {
             color,
             source,
-            low: source,
+            low,
             high,
             copies: true,
             wavelets: moved.wavelets.max(1),
             period: timing.wavelet,
             lead: timing.message(),
         });
-        for place in source..=high {
+        for place in low..=high {
             let operation =
                 if place == source { Operation::Send { stream } } else { Operation::Take { stream, gap: 0 } };
             if let Some(operations) = builder.at(place) {
