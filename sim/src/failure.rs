@@ -3,6 +3,7 @@
 use thiserror::Error;
 use wafersim::answer::AnswerError;
 use wafersim::answer::validate::TableError;
+use wafersim::carried::CarriedError;
 use wafersim::fabric::packet::TrafficError;
 use wafersim::graph::GraphError;
 use wafersim::report::ReportError;
@@ -33,6 +34,17 @@ pub enum Failure {
     /// A comparison has failed; the table says where.
     #[error("a tensor is out of its tolerance")]
     OutOfTolerance,
+    /// Wavelets have brought other numbers than the numeric reading has.
+    #[error("numbers on the fabric differ from the numeric reading")]
+    Different,
+    /// A program could not be run with numbers in its wavelets.
+    #[error("--on-fabric: {program}: {error}")]
+    Carried {
+        /// Its name.
+        program: String,
+        /// Why not.
+        error: CarriedError,
+    },
     /// The value of a flag is wrong.
     #[error("{flag}: {problem}; allowed: {allowed}")]
     Flag {
@@ -71,6 +83,8 @@ impl Failure {
             Self::Write { .. }
             | Self::Report(_)
             | Self::OutOfTolerance
+            | Self::Different
+            | Self::Carried { error: CarriedError::Step { .. } | CarriedError::Values(_), .. }
             | Self::Values(ValuesError::Program { .. })
             | Self::Graph(GraphError::TensorMismatch { .. })
             | Self::Traffic(TrafficError::Stuck { .. } | TrafficError::Conservation { .. }) => 1,
@@ -80,6 +94,7 @@ impl Failure {
             | Self::Graph(_)
             | Self::Traffic(_)
             | Self::Values(_)
+            | Self::Carried { .. }
             | Self::Flag { .. }
             | Self::OutFile { .. } => 2,
         }
