@@ -259,9 +259,14 @@ impl CacheLayout {
     }
 }
 
-/// Whether two fields lie the same way along the columns of a region.
+/// Whether two fields hold the same elements in each column of a region, in whichever order.
 pub(crate) fn same_columns(a: &Field, b: &Field, columns: u64) -> bool {
-    (0..columns).all(|column| a.inner_at((column, 0)) == b.inner_at((column, 0)))
+    (0..columns).all(|column| {
+        let [mut a, mut b] = [a, b].map(|field| field.inner_at((column, 0)));
+        a.sort_unstable();
+        b.sort_unstable();
+        a == b
+    })
 }
 
 /// A table that one axis shares out.

@@ -54,8 +54,10 @@ impl Digit {
             Axis::Y => place.1,
         };
         let inner = if self.modulus == 0 { coordinate } else { coordinate % self.modulus };
-        let number = if self.stride == 0 { inner } else { inner / self.stride };
-        if inner < self.limit && number < self.parts { Some(number) } else { None }
+        match inner.checked_div(self.stride) {
+            Some(number) if inner < self.limit && number < self.parts => Some(number),
+            _ => None,
+        }
     }
 }
 

@@ -46,7 +46,7 @@ const CONFIGS: [&str; 6] = [
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
     fn any_model_on_any_grid_is_its_equations(

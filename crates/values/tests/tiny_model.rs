@@ -56,7 +56,7 @@ fn the_equations_are_the_model() {
 #[test]
 fn the_placed_program_is_the_model() {
     let (checkpoint, reference) = (checkpoint(), reference());
-    for (columns, rows) in [(4, 4), (1, 1), (5, 7), (8, 3), (3, 8), (16, 4), (12, 12)] {
+    for (columns, rows) in [(4, 4), (1, 1), (2, 2), (5, 7), (8, 3), (3, 8), (16, 4), (12, 12)] {
         for experts in [ExpertPlacement::Spread, ExpertPlacement::Clustered] {
             for prefill in [Prefill::Chunk, Prefill::Tokens] {
                 let setup = Setup { prefill, ..setup(columns, rows, experts) };

@@ -22,7 +22,7 @@ use wafersim::values::{
 
 use crate::choice::{ObjectFormat, arithmetic_types, placements};
 use crate::failure::Failure;
-use crate::output::{Destination, say};
+use crate::output::Destination;
 use crate::progress::Progress;
 
 /// Largest side of the grid, and most processing elements: an interpreter holds them all in memory.
@@ -317,9 +317,7 @@ fn read_checkpoint(folder: &Path) -> Result<Checkpoint, Failure> {
         Ok((path.display().to_string(), read_bytes(&path)?))
     });
     let tensors = Tensors::read(files.collect::<Result<Vec<_>, Failure>>()?)?;
-    let checkpoint = Checkpoint::new(&config, &config_file.display().to_string(), tensors)?;
-    say(&format!("{}: {} layers", checkpoint.model.name, checkpoint.model.layers.len()));
-    Ok(checkpoint)
+    Ok(Checkpoint::new(&config, &config_file.display().to_string(), tensors)?)
 }
 
 fn read_reference(file: &Path) -> Result<Record, Failure> {

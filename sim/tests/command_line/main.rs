@@ -8,4 +8,5 @@ mod streams;
 mod surface;
 mod traffic;
 mod validate;
+mod values;
 mod wrong_input;

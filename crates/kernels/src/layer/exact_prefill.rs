@@ -211,13 +211,16 @@ fn attention(
     let mut nodes = Vec::new();
     let rings = Rings::new(region);
     let wanted = Field::new("result", rows, vec![rings.inner(inner, false)]);
-    let gathered = if same_columns(&kernel.field(first(result)), &wanted, region.columns) {
-        result
+    // In the order of the next ring, from other columns where they do not lie there already.
+    let here = same_columns(&kernel.field(first(result)), &wanted, region.columns);
+    let gathered = kernel.declare("attention.gathered", 0, || vec![wanted]);
+    if here {
+        let copy = kernel.compute(Math::Copy, &[result], gathered, Vec::new());
+        let (source, target) = (first(result), first(gathered));
+        nodes.push(kernel.means(copy, || Formula::Select { source, target }));
     } else {
-        let gathered = kernel.declare("attention.gathered", 0, || vec![wanted]);
         nodes.push(relayout(kernel, Axis::X, result, gathered));
-        gathered
-    };
+    }
     let tile = Tile::new(region.columns, region.rows, tokens, inner, shape.hidden);
     let (align, a) = exact_aligned(kernel, tile, first(gathered), inner);
     nodes.extend(align);

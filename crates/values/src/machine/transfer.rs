@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use wafersim_program::{Action, Axis, BufferId, Operand, ReduceOperator, Relayout, Step};
 
 use super::prepared::Prepared;
@@ -155,45 +156,67 @@ type Held = (Key, u64, f32);
 /// A row, an element of it, and which of several rows of that number in one tile (pairs of a token with several experts).
 type Key = (u32, u32, u32);
 
-/// Every processing element gets what the target's layout says from those of its line that hold it.
+/// Every processing element gets what the target's layout says from those of its line that hold it. Lines do not know each
+/// other: they are collected in any order and stored in one.
 fn relayout(prepared: &Prepared, pes: &mut [PeState], step: &Step, moved: &Relayout) -> Result<(), String> {
-    let region = step.region;
-    for line in 0..region.along(moved.axis.across()) {
-        let members: Vec<usize> = (0..region.along(moved.axis))
-            .map(|index| match moved.axis {
-                Axis::X => prepared.index(region.x + index, region.y + line),
-                Axis::Y => prepared.index(region.x + line, region.y + index),
-            })
-            .collect();
-        for target_field in 0..prepared.fields_of(moved.target) {
-            let target = Operand::new(moved.target, target_field);
-            let name = &prepared.field(target)?.name;
-            let source = (0..prepared.fields_of(moved.source)).map(|field| Operand::new(moved.source, field));
-            let mut source = source.filter(|source| prepared.field(*source).is_ok_and(|field| field.name == *name));
-            let Some(source) = source.next() else {
-                let names = [moved.source, moved.target].map(|buffer| &prepared.program.buffer_of(buffer).name);
-                return Err(format!("'{}' has no field '{name}' for '{}'", names[0], names[1]));
-            };
-            let held = held_on_line(pes, &members, source);
-            for (index, member) in (0u64..).zip(&members) {
-                if let Some(pe) = pes.get_mut(*member) {
-                    gather(prepared, pe, (index, *member), &held, (moved, target))?;
-                }
-            }
+    let known: &[PeState] = pes;
+    let lines = (0..step.region.along(moved.axis.across())).into_par_iter();
+    let collected = lines.map(|line| relayout_line(prepared, known, step, moved, line));
+    for (member, target, tile) in collected.collect::<Result<Vec<_>, String>>()?.into_iter().flatten() {
+        if let Some(pe) = pes.get_mut(member) {
+            pe.put(target, tile);
         }
     }
     Ok(())
 }
 
-/// One member of a line collects its elements of a field.
+/// A tile for a field of a processing element.
+type Collected = (usize, Operand, Tile);
+
+fn relayout_line(
+    prepared: &Prepared,
+    pes: &[PeState],
+    step: &Step,
+    moved: &Relayout,
+    line: u64,
+) -> Result<Vec<Collected>, String> {
+    let region = step.region;
+    let members: Vec<usize> = (0..region.along(moved.axis))
+        .map(|index| match moved.axis {
+            Axis::X => prepared.index(region.x + index, region.y + line),
+            Axis::Y => prepared.index(region.x + line, region.y + index),
+        })
+        .collect();
+    let mut collected = Vec::new();
+    for target_field in 0..prepared.fields_of(moved.target) {
+        let target = Operand::new(moved.target, target_field);
+        let name = &prepared.field(target)?.name;
+        let source = (0..prepared.fields_of(moved.source)).map(|field| Operand::new(moved.source, field));
+        let mut source = source.filter(|source| prepared.field(*source).is_ok_and(|field| field.name == *name));
+        let Some(source) = source.next() else {
+            let names = [moved.source, moved.target].map(|buffer| &prepared.program.buffer_of(buffer).name);
+            return Err(format!("'{}' has no field '{name}' for '{}'", names[0], names[1]));
+        };
+        let held = held_on_line(pes, &members, source);
+        for (index, member) in (0u64..).zip(&members) {
+            let Some(pe) = pes.get(*member) else { continue };
+            if let Some(tile) = gather(prepared, pe, (index, *member), &held, (moved, target))? {
+                collected.push((*member, target, tile));
+            }
+        }
+    }
+    Ok(collected)
+}
+
+/// What one member of a line collects of a field.
 fn gather(
     prepared: &Prepared,
-    pe: &mut PeState,
+    pe: &PeState,
     (index, member): (u64, usize),
     held: &[Held],
     (moved, target): (&Relayout, Operand),
-) -> Result<(), String> {
-    let Some((rows, inner)) = prepared.held(target, member) else { return Ok(()) };
+) -> Result<Option<Tile>, String> {
+    let Some((rows, inner)) = prepared.held(target, member) else { return Ok(None) };
     let buffer = prepared.program.buffer_of(moved.target);
     let rounding = Rounding::of(buffer.data_type);
     let mut tile = Tile::filled(Arc::clone(rows), Arc::clone(inner), 0.0);
@@ -204,8 +227,8 @@ fn gather(
         tile.values.copy_from_slice(&known.values);
     }
     for (value, key) in tile.values.iter_mut().zip(keys(rows, inner)) {
-        let of_element = |held: &&Held| (held.0.0, held.0.1) == (key.0, key.1);
         let first = held.partition_point(|held| held.0 < (key.0, key.1, 0));
+        let of_element = |held: &&Held| (held.0.0, held.0.1) == (key.0, key.1);
         let owners = held.get(first..).unwrap_or(&[]).iter().take_while(of_element);
         if moved.accumulate {
             owners.for_each(|held| *value = rounding.round(*value + held.2));
@@ -227,8 +250,7 @@ fn gather(
         }
         *value = nearest.2;
     }
-    pe.put(target, tile);
-    Ok(())
+    Ok(Some(tile))
 }
 
 /// The keys of a tile's elements, in the order in which they lie.
@@ -246,6 +268,6 @@ fn held_on_line(pes: &[PeState], members: &[usize], source: Operand) -> Vec<Held
         let Some(Ok(tile)) = pes.get(*member).map(|pe| pe.tile(source)) else { continue };
         held.extend(keys(&tile.rows, &tile.inner).zip(&tile.values).map(|(key, value)| (key, index, *value)));
     }
-    held.sort_by_key(|held| (held.0, held.1));
+    held.sort_unstable_by_key(|held| (held.0, held.1));
     held
 }
