@@ -32,7 +32,10 @@ impl fmt::Display for Difference {
         let Self { column, row, buffer, field, element, wanted, carried } = self;
         let value = |value: &Option<f32>| value.map_or_else(|| "nothing".to_owned(), |value| format!("{value:e}"));
         let (wanted, carried) = (value(wanted), value(carried));
-        write!(out, "column {column}, row {row}, '{buffer}' (field {field}, element {element}): {carried}, not {wanted}")
+        write!(
+            out,
+            "column {column}, row {row}, '{buffer}' (field {field}, element {element}): {carried}, not {wanted}"
+        )
     }
 }
 

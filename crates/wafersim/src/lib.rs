@@ -103,9 +103,9 @@
 //! ```
 
 pub use {
-    wafersim_answer as answer, wafersim_carried as carried, wafersim_cost as cost, wafersim_fabric as fabric, wafersim_graph as graph,
-    wafersim_kernels as kernels, wafersim_place as place, wafersim_program as program, wafersim_report as report,
-    wafersim_spec as spec, wafersim_values as values,
+    wafersim_answer as answer, wafersim_carried as carried, wafersim_cost as cost, wafersim_fabric as fabric,
+    wafersim_graph as graph, wafersim_kernels as kernels, wafersim_place as place, wafersim_program as program,
+    wafersim_report as report, wafersim_spec as spec, wafersim_values as values,
 };
 
 pub mod prelude;
