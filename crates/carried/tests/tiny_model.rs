@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 use wafersim_carried::{Agreement, Device, carry, compare};
 use wafersim_cost::{Rates, View, formula};
+use wafersim_fabric::circuit;
 use wafersim_kernels::Options;
 use wafersim_place::KvLayoutChoice;
 use wafersim_spec::scenario::ExpertPlacement;
@@ -36,6 +37,8 @@ fn carried(setup: &Setup, tokens: u64, steps: u64) -> (u64, Agreement) {
         let name = &prepared.program.name;
         let carried = carry(prepared, executed.before, (executed.tiles, executed.layer), &device)
             .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let lowered = device.lower(&prepared.program).unwrap();
+        assert_eq!(circuit::run(&lowered, |_| ()).unwrap().cycles, carried.outcome.cycles, "{name}");
         let agreement = compare(&prepared.program, executed.after, &carried.machine);
         assert!(agreement.is_whole(), "{name}: {:#?}", agreement.first);
         programs += 1;
