@@ -10,7 +10,7 @@ use wafersim_kernels::feed_forward::ExpertLoad;
 use wafersim_kernels::{
     Exact, ExpertShape, KvShape, LayerShape, Options, exact_decode_layer, exact_prefill_layer, gemv,
 };
-use wafersim_program::{Program, Region};
+use wafersim_program::{Action, Program, Region, movement};
 use wafersim_spec::model::{Attention, FeedForward};
 use wafersim_spec::wafer::RateSet;
 use wafersim_spec::{Model, Wafer};
@@ -68,6 +68,17 @@ fn main() {
             (owners.cycles.0 / bare_run.cycles.0 - 1.0) * 100.0,
             closed.total().0
         );
+        for step in program.steps() {
+            let Action::Relayout(moved) = &step.action else { continue };
+            let Some(Ok(known)) = movement(&program, step.region, moved, 0) else { continue };
+            let data_type = program.buffer_of(moved.source).data_type;
+            let (up, down) = known.busiest_link(|elements| data_type.wavelets(elements));
+            let (from, to) = (&program.buffer_of(moved.source).name, &program.buffer_of(moved.target).name);
+            println!(
+                "    {from} -> {to}: {} wavelets declared, up {up} and down {down} on the first line",
+                moved.wavelets
+            );
+        }
         for (one, two) in owners.operators.iter().zip(&bare_run.operators) {
             if (one.cycles.0 / two.cycles.0.max(1.0) - 1.0).abs() > 0.01 {
                 let (name, one, two) = (&one.name, one.cycles.0, two.cycles.0);
