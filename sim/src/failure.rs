@@ -3,6 +3,7 @@
 use thiserror::Error;
 use wafersim::answer::AnswerError;
 use wafersim::answer::validate::TableError;
+use wafersim::carried::CarriedError;
 use wafersim::fabric::packet::TrafficError;
 use wafersim::graph::GraphError;
 use wafersim::report::ReportError;
@@ -48,6 +49,17 @@ pub enum Failure {
         file: String,
         /// Which part of it is wrong, and how.
         reason: String,
+    },
+    /// Wavelets have brought other numbers than the numeric reading has.
+    #[error("numbers on the fabric differ from the numeric reading")]
+    Different,
+    /// A program could not be run with numbers in its wavelets.
+    #[error("--on-fabric: {program}: {error}")]
+    Carried {
+        /// Its name.
+        program: String,
+        /// Why not.
+        error: CarriedError,
     },
     /// The value of a flag is wrong.
     #[error("{flag}: {problem}; allowed: {allowed}")]
@@ -100,6 +112,8 @@ impl Failure {
             | Self::Routing(RoutingError::Write { .. })
             | Self::Report(_)
             | Self::OutOfTolerance
+            | Self::Different
+            | Self::Carried { error: CarriedError::Step { .. } | CarriedError::Values(_), .. }
             | Self::Values(ValuesError::Program { .. })
             | Self::Graph(GraphError::TensorMismatch { .. })
             | Self::Traffic(TrafficError::Stuck { .. } | TrafficError::Conservation { .. }) => 1,
@@ -112,6 +126,7 @@ impl Failure {
             | Self::Stream(_)
             | Self::Routing(_)
             | Self::Trace { .. }
+            | Self::Carried { .. }
             | Self::Flag { .. }
             | Self::OutFile { .. }
             | Self::OutFolder { .. } => 2,

@@ -1,5 +1,7 @@
 //! Two machines after the same program: every buffer of every processing element, bit for bit.
 
+use std::fmt;
+
 use wafersim_program::Program;
 use wafersim_values::machine::{Machine, Tile};
 
@@ -23,6 +25,18 @@ pub struct Difference {
     pub wanted: Option<f32>,
     /// What the wavelets have brought.
     pub carried: Option<f32>,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { column, row, buffer, field, element, wanted, carried } = self;
+        let value = |value: &Option<f32>| value.map_or_else(|| "nothing".to_owned(), |value| format!("{value:e}"));
+        let (wanted, carried) = (value(wanted), value(carried));
+        write!(
+            out,
+            "column {column}, row {row}, '{buffer}' (field {field}, element {element}): {carried}, not {wanted}"
+        )
+    }
 }
 
 /// How far two machines agree.

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use wafersim_carried::{Agreement, CarriedError, Carrying, Device, compare};
 use wafersim_cost::{Rates, View, formula};
-use wafersim_fabric::circuit::{self, Contents, Core, Lowered, Outcome, Part, StreamId};
+use wafersim_fabric::circuit::{self, Contents, Core, Direction, Lowered, Outcome, Part, StreamId};
 use wafersim_kernels::{Options, gemm, gemv};
 use wafersim_program::{
     Action, Axis, BufferId, Dimension, End, Field, Layout, Multicast, Operand, Program, ReduceOperator, Region,
-    Relayout, Shift, Spread, Style, collective, formula::along,
+    Relayout, Shift, Spread, Style, collective, formula::along, movement,
 };
 use wafersim_spec::model::Role;
 use wafersim_spec::wafer::RateSet;
@@ -120,6 +120,8 @@ impl Case {
         let carrying = Carrying::new(&self.prepared, &lowered, (&tiles, 0), machine);
         let mut faulty = Faulty { carrying, fault };
         let outcome = circuit::run_carrying(&lowered, &mut faulty, |_| ())?;
+        // What is carried takes no time, and the engine of streams knows the switch positions too.
+        assert_eq!(circuit::run(&lowered, |_| ())?.cycles, outcome.cycles);
         let carried = faulty.carrying.finish()?;
         Ok((compare(&self.prepared.program, &wanted, &carried), outcome))
     }
@@ -281,8 +283,17 @@ proptest! {
     ) {
         let axis = if along_x { Axis::X } else { Axis::Y };
         let case = relayout_case((columns, rows), (axis, width), (some, accumulate), data_type, seed);
-        let agreement = case.agreement()?;
+        let (agreement, outcome) =
+            case.run(|_| (), |_, _, _, _, word| word).map_err(|error| TestCaseError::fail(error.to_string()))?;
         prop_assert!(agreement.is_whole() && agreement.elements > 0, "{:#?}", agreement.first);
+        let program = &case.prepared.program;
+        let step = program.steps().next().unwrap();
+        let Action::Relayout(moved) = &step.action else { panic!("a relayout is one") };
+        let known = movement(program, step.region, moved, 0).unwrap().unwrap();
+        let (up, down) = known.busiest_link(|elements| data_type.wavelets(elements));
+        let most = |direction: Direction| outcome.maps.links[direction as usize].iter().copied().max().unwrap_or(0);
+        prop_assert_eq!(u64::from(most(Direction::along(axis, true))), up);
+        prop_assert_eq!(u64::from(most(Direction::along(axis, false))), down);
     }
 }
 

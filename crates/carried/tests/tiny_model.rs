@@ -5,8 +5,10 @@
 
 use std::path::PathBuf;
 
+use proptest::prelude::*;
 use wafersim_carried::{Agreement, Device, carry, compare};
 use wafersim_cost::{Rates, View, formula};
+use wafersim_fabric::circuit;
 use wafersim_kernels::Options;
 use wafersim_place::KvLayoutChoice;
 use wafersim_spec::scenario::ExpertPlacement;
@@ -35,6 +37,8 @@ fn carried(setup: &Setup, tokens: u64, steps: u64) -> (u64, Agreement) {
         let name = &prepared.program.name;
         let carried = carry(prepared, executed.before, (executed.tiles, executed.layer), &device)
             .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let lowered = device.lower(&prepared.program).unwrap();
+        assert_eq!(circuit::run(&lowered, |_| ()).unwrap().cycles, carried.outcome.cycles, "{name}");
         let agreement = compare(&prepared.program, executed.after, &carried.machine);
         assert!(agreement.is_whole(), "{name}: {:#?}", agreement.first);
         programs += 1;
@@ -90,5 +94,23 @@ fn prefill_layers_are_the_numeric_reading_bit_for_bit() {
                 assert!(carried(&setup, 7, 1).1.is_whole());
             }
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn any_grid_is_carried(
+        columns in 1u64..12, rows in 1u64..12, clustered in any::<bool>(), sequence in any::<bool>(), chunk in any::<bool>(),
+        data_type in prop::sample::select(vec![DataType::Fp32, DataType::Fp16, DataType::Bf16]), tokens in 1u64..9,
+    ) {
+        let experts = if clustered { ExpertPlacement::Clustered } else { ExpertPlacement::Spread };
+        let setup = Setup {
+            kv: if sequence { KvLayoutChoice::DimensionSplit(1) } else { KvLayoutChoice::WholeBlock },
+            prefill: if chunk { Prefill::Chunk } else { Prefill::Tokens },
+            ..setup((columns, rows), experts, data_type)
+        };
+        prop_assert!(carried(&setup, tokens, 1).1.is_whole());
     }
 }

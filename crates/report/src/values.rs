@@ -24,11 +24,29 @@ pub struct ValuesRun {
     pub generated: Vec<u64>,
     /// Whether everything is within its tolerance.
     pub within: bool,
+    /// What became of the numbers that wavelets carried, where they did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_fabric: Option<OnFabric>,
     /// What was allowed.
     pub tolerance: Tolerance,
     /// By kind of tensor.
     #[serde(flatten)]
     pub comparison: Comparison,
+}
+
+/// Programs whose numbers were carried by wavelets, against the numeric reading.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct OnFabric {
+    /// Programs that were run both ways.
+    pub programs: u64,
+    /// Words that arrived at a core.
+    pub words: u64,
+    /// Elements of buffers that were compared after each program, over all processing elements.
+    pub elements: u64,
+    /// Elements that differ in a bit.
+    pub different: u64,
+    /// The first of them, in words.
+    pub first: Vec<String>,
 }
 
 impl ValuesRun {
@@ -46,6 +64,7 @@ impl ValuesRun {
             prompt: run.prompt.clone(),
             generated: run.generated.clone(),
             within: comparison.is_within(),
+            on_fabric: None,
             tolerance,
             comparison,
         }
@@ -104,7 +123,27 @@ pub fn text(run: &ValuesRun) -> String {
         Tolerance::Elements { .. } => "the largest deviation",
         Tolerance::Whole(_) => "the relative error of a kind as a whole (a guess for rounded formats)",
     };
-    text + &wrapped("", &format!("The tolerance holds for {held}. {verdict}"))
+    text.push_str(&wrapped("", &format!("The tolerance holds for {held}. {verdict}")));
+    if let Some(carried) = &run.on_fabric {
+        text.push_str(&on_fabric(carried));
+    }
+    text
+}
+
+fn on_fabric(carried: &OnFabric) -> String {
+    let OnFabric { programs, words, elements, different, first } = carried;
+    let what = format!(
+        "On the fabric: {} programs, {} words carried by wavelets, {} elements of buffers compared after them.",
+        whole(*programs),
+        whole(*words),
+        whole(*elements)
+    );
+    let verdict = if *different == 0 {
+        "Every buffer of every processing element is that of the numeric reading, bit for bit.".to_owned()
+    } else {
+        format!("DIFFERENT: {} elements, the first: {}.", whole(*different), first.join("; "))
+    };
+    format!("\n{}", wrapped("", &format!("{what} {verdict}")))
 }
 
 /// The run for programs: the fields of [`ValuesRun`].

@@ -107,6 +107,7 @@
 //! ```
 
 pub use wafersim_answer as answer;
+pub use wafersim_carried as carried;
 pub use wafersim_cost as cost;
 pub use wafersim_fabric as fabric;
 pub use wafersim_graph as graph;

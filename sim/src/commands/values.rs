@@ -5,15 +5,19 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use wafersim::carried::{self, Device, carry};
+use wafersim::cost::{self, Rates, View};
 use wafersim::kernels::Options;
 use wafersim::place::KvLayoutChoice;
 use wafersim::report;
-use wafersim::report::values::ValuesRun;
+use wafersim::report::values::{OnFabric, ValuesRun};
 use wafersim::spec::scenario::ExpertPlacement;
-use wafersim::spec::{DataType, Precision};
+use wafersim::spec::wafer::RateSet;
+use wafersim::spec::{DataType, Precision, Wafer};
 use wafersim::values::tensors::files_of_index;
 use wafersim::values::{
-    Checkpoint, Prefill, Record, Setup, Tensors, Tolerance, ValuesError, compare, plain, random_prompt, run,
+    Checkpoint, Executed, Prefill, Record, Setup, Tensors, Tolerance, ValuesError, compare, plain, random_prompt, run,
+    run_observed,
 };
 
 use crate::choice::{ObjectFormat, arithmetic_types, placements};
@@ -24,6 +28,8 @@ use crate::progress::Progress;
 /// Largest side of the grid, and most processing elements: an interpreter holds them all in memory.
 const LARGEST_SIDE: u64 = 1024;
 const MOST_ELEMENTS: u64 = 1 << 16;
+/// With numbers in wavelets: every router of every program is run.
+const MOST_ON_FABRIC: u64 = 1 << 10;
 /// Largest config or index file.
 const LARGEST_TEXT: u64 = 64 << 20;
 
@@ -97,6 +103,10 @@ pub struct ValuesFlags {
     /// fp16, 0.2 in bf16, guesses both].
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     tolerance: Option<String>,
+    /// Run every program a second time on the fabric of a WSE-3, its numbers carried by wavelets, and compare every buffer
+    /// bit for bit.
+    #[arg(long)]
+    on_fabric: bool,
     /// How to write the result.
     #[arg(long, value_enum, default_value_t = ObjectFormat::Text)]
     format: ObjectFormat,
@@ -109,6 +119,10 @@ pub struct ValuesFlags {
 pub fn execute(flags: &ValuesFlags) -> Result<(), Failure> {
     let destination = Destination::open(flags.out.as_deref())?;
     let (columns, rows) = grid(&flags.grid)?;
+    if flags.on_fabric && columns * rows > MOST_ON_FABRIC {
+        let allowed = format!("at most {MOST_ON_FABRIC} processing elements with --on-fabric, for example 32x32");
+        return Err(wrong("--grid", &flags.grid, &allowed));
+    }
     let data_type: DataType =
         flags.precision.parse().map_err(|_| wrong("--precision", &flags.precision, "fp32, fp16, bf16"))?;
     let tolerance = tolerance(flags, data_type)?;
@@ -154,12 +168,19 @@ pub fn execute(flags: &ValuesFlags) -> Result<(), Failure> {
     let follow = (data_type != DataType::Fp32).then_some(reference.generated.as_slice());
     let progress = Progress::start(prompt.len() as u64 + steps);
     let mut done = 0;
-    let placed = run(&checkpoint, &setup, &prompt, steps, follow, |tokens, _| {
+    let advance = |tokens: u64, _: u64| {
         (done..tokens).for_each(|_| progress.advance());
         done = done.max(tokens);
-    });
+    };
+    let (placed, carried) = if flags.on_fabric {
+        let (placed, carried) = on_fabric(&checkpoint, &setup, (&prompt, steps, follow), advance);
+        (placed, Some(carried))
+    } else {
+        (run(&checkpoint, &setup, &prompt, steps, follow, advance), None)
+    };
     progress.clear();
     let placed = placed?;
+    let carried = carried.transpose()?;
     let comparison = compare(&placed, &reference, tolerance);
     let described = format!(
         "{columns} x {rows} processing elements a layer, experts {}, {}, profile {}",
@@ -170,13 +191,57 @@ pub fn execute(flags: &ValuesFlags) -> Result<(), Failure> {
             KernelsName::Optimised => "optimised",
         }
     );
-    let result = ValuesRun::new(&checkpoint.model.name, (described, name), &placed, (comparison, tolerance));
+    let mut result = ValuesRun::new(&checkpoint.model.name, (described, name), &placed, (comparison, tolerance));
+    result.on_fabric = carried;
     let text = match flags.format {
         ObjectFormat::Text => report::values::text(&result),
         ObjectFormat::Json => report::values::json(&result)?,
     };
     destination.write(&text)?;
-    if result.within { Ok(()) } else { Err(Failure::OutOfTolerance) }
+    match &result.on_fabric {
+        _ if !result.within => Err(Failure::OutOfTolerance),
+        Some(carried) if carried.different > 0 => Err(Failure::Different),
+        _ => Ok(()),
+    }
+}
+
+/// The run, and every program of it again with its numbers in wavelets.
+fn on_fabric(
+    checkpoint: &Checkpoint,
+    setup: &Setup,
+    input: (&[u64], u64, Option<&[u64]>),
+    progress: impl FnMut(u64, u64),
+) -> (Result<Record, ValuesError>, Result<OnFabric, Failure>) {
+    let wafer = match Wafer::builtin("wse3") {
+        Ok(wafer) => wafer,
+        Err(error) => return (Ok(Record::default()), Err(error.into())),
+    };
+    let rates = Rates::new(&wafer, RateSet::Silicon, View::Achieved);
+    let device =
+        Device { wafer: &wafer, set: RateSet::Silicon, work_cycles: &|work| cost::formula::work(work, &rates) };
+    let mut all = OnFabric::default();
+    let mut failure = None;
+    let mut observe = |executed: &Executed<'_>| {
+        if failure.is_some() {
+            return;
+        }
+        let program = &executed.prepared.program;
+        match carry(executed.prepared, executed.before, (executed.tiles, executed.layer), &device) {
+            Ok(carried) => {
+                let agreement = carried::compare(program, executed.after, &carried.machine);
+                all.programs += 1;
+                all.words += carried.outcome.tally.delivered;
+                all.elements += agreement.elements;
+                if all.first.is_empty() {
+                    all.first = agreement.first.iter().map(|one| format!("{}: {one}", program.name)).collect();
+                }
+                all.different += agreement.different;
+            }
+            Err(error) => failure = Some(Failure::Carried { program: program.name.clone(), error }),
+        }
+    };
+    let placed = run_observed(checkpoint, setup, input, progress, &mut observe);
+    (placed, failure.map_or(Ok(all), Err))
 }
 
 fn wrong(flag: &str, written: &str, allowed: &str) -> Failure {

@@ -100,3 +100,33 @@ fn tempfile_folder(name: &str) -> std::path::PathBuf {
     fs::create_dir_all(&folder).expect("a folder for the test");
     folder
 }
+
+#[test]
+fn on_the_fabric_every_buffer_is_the_same_bit_for_bit() {
+    for (grid, placement) in [("4x4", "spread"), ("5x3", "clustered")] {
+        let arguments = format!(
+            "values --checkpoint {} --grid {grid} --placement {placement} --prompt-tokens 4 --steps 1 --on-fabric",
+            fixture()
+        );
+        let said = simctl(&arguments).data();
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            said.contains("Every buffer of every processing element is that of the numeric reading, bit for bit."),
+            "{said}"
+        );
+        let report = simctl(&format!("{arguments} --format json")).json();
+        assert_eq!(report["on_fabric"]["different"], 0);
+        assert!(report["on_fabric"]["words"].as_u64() > Some(10_000));
+    }
+}
+
+#[test]
+fn a_grid_too_large_to_carry_numbers_is_refused() {
+    let said = simctl(&format!("values --checkpoint {} --grid 64x64 --on-fabric", fixture()));
+    assert_eq!(said.code, Some(2));
+    assert!(
+        said.stderr.contains("--grid") && said.stderr.contains("at most 1024 processing elements"),
+        "{}",
+        said.stderr
+    );
+}

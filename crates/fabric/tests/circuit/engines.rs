@@ -51,7 +51,13 @@ fn lines_that_are_alike_run_once_and_others_for_themselves() {
         let work = vec![Work::new(wafersim_program::Operation::Add, DataType::Fp16, length, 1)];
         Node::Step(Step {
             region,
-            action: Action::Compute(Compute { math: Math::Add, reads: vec![payload], writes: payload, work, formula: None }),
+            action: Action::Compute(Compute {
+                math: Math::Add,
+                reads: vec![payload],
+                writes: payload,
+                work,
+                formula: None,
+            }),
         })
     };
     let cast = |region: Region, from: u64, color: usize| {
