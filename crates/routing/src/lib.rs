@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`header`], [`token`] | what a trace says of itself; one token's choice in all layers; sources of tokens |
 //! | [`jsonl`], [`binary`] | the two forms of a file |
+//! | [`ahead`] | a second thread that reads while the first one counts |
 //! | [`statistics`] | popularity, reuse and batches, by layer |
 //! | [`synthetic`] | the generative model, its parameters, the sampler, the generator |
 //! | [`choose`] | the interface for simulations: the next choice of each user of a micro-batch |
@@ -23,6 +24,7 @@
 //! # Ok::<(), wafersim_routing::RoutingError>(())
 //! ```
 
+pub mod ahead;
 pub mod binary;
 mod check;
 pub mod choose;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
+use wafersim::routing::ahead::ahead;
 use wafersim::routing::binary::{self, Binary};
 use wafersim::routing::jsonl::{self, JsonLines};
 use wafersim::routing::statistics::inspect;
@@ -194,7 +195,8 @@ pub fn execute(flags: &RoutingFlags) -> Result<(), Failure> {
         Action::Inspect(flags) => {
             let destination = Destination::open(flags.out.as_deref())?;
             let (mut source, _) = open(&flags.file)?;
-            let said = inspect(&mut Watched::new(source.as_mut())).map_err(of_file(&flags.file))?;
+            let said =
+                ahead(source.as_mut(), |tokens| inspect(&mut Watched::new(tokens))).map_err(of_file(&flags.file))?;
             let text = match flags.format {
                 TableFormat::Text => inspection::text(&said),
                 TableFormat::Json => inspection::json(&said)?,
@@ -205,14 +207,14 @@ pub fn execute(flags: &RoutingFlags) -> Result<(), Failure> {
         Action::Generate(flags) => {
             let destination = Destination::open(flags.out.as_deref())?;
             let mut source = generate(&flags.synthetic.settings()?)?;
-            write(&mut Watched::new(&mut source), flags.form, destination, |error| error.into())
+            ahead(&mut source, |tokens| write(&mut Watched::new(tokens), flags.form, destination, |error| error.into()))
         }
         Action::Convert(flags) => {
             let destination = Destination::open(flags.out.as_deref())?;
             let (mut source, form) = open(&flags.file)?;
             let other = if form == Form::Jsonl { Form::Binary } else { Form::Jsonl };
             let form = flags.form.unwrap_or(other);
-            write(&mut Watched::new(source.as_mut()), form, destination, of_file(&flags.file))
+            ahead(source.as_mut(), |tokens| write(&mut Watched::new(tokens), form, destination, of_file(&flags.file)))
         }
     }
 }
@@ -230,7 +232,7 @@ fn write(
 }
 
 /// Opens a trace in either form: its first bytes tell which.
-fn open(file: &Path) -> Result<(Box<dyn TokenSource>, Form), Failure> {
+fn open(file: &Path) -> Result<(Box<dyn TokenSource + Send>, Form), Failure> {
     let refuse = |reason: String| Failure::Trace { file: file.display().to_string(), reason };
     if file.is_dir() {
         return Err(refuse("is a directory".into()));
