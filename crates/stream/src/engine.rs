@@ -259,6 +259,7 @@ impl<'a, C: Costs, L: Load + ?Sized, O: Observer> Engine<'a, C, L, O> {
                 self.give_room();
             }
             self.fill_entry();
+            self.observer.levels(at, self.tally.levels());
             self.handled += 1;
             if self.handled.is_multiple_of(EVENTS_PER_REPORT) {
                 let (now, finished) = (self.now, self.totals.finished);

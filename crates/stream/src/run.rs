@@ -66,7 +66,7 @@ pub struct MachineSummary {
 }
 
 /// A pass longer than this is no answer but a mistake: 100 s.
-const LONGEST_PASS: f64 = 100.0;
+pub(crate) const LONGEST_PASS: f64 = 100.0;
 /// Smallest chunk that is tried, where larger ones fit.
 const SMALLEST_CHUNK: u64 = 64;
 
@@ -171,7 +171,12 @@ impl Machine {
 
     /// One machine's run as a point of a sweep, or alone.
     pub fn point(&self, value: &str, report: impl FnMut(Progress)) -> Point {
-        let outcome = self.run(&mut Nobody, report);
+        self.watched(value, &mut Nobody, report)
+    }
+
+    /// The same, with somebody who watches.
+    pub fn watched(&self, value: &str, observer: &mut impl Observer, report: impl FnMut(Progress)) -> Point {
+        let outcome = self.run(observer, report);
         Point {
             value: value.to_owned(),
             provenance: self.provenance(),

@@ -4,7 +4,7 @@ use crate::costs::Costs;
 use crate::costs::StationKind;
 use crate::line::Waits;
 use crate::load::Load;
-use crate::observer::Observer;
+use crate::observer::{Levels, Observer};
 use crate::request::BLOCK;
 use crate::result::{Ended, FirstTokenParts, KvUse, Little, Outcome, Queues, StationUse, StepParts, Work};
 use crate::statistics::{BatchMeans, Distribution, RateMeans, TimeAverage};
@@ -101,6 +101,18 @@ impl Tally {
         self.tokens = RateMeans::new(now);
         self.prompt_tokens = RateMeans::new(now);
         self.finished = RateMeans::new(now);
+    }
+
+    /// How many are where.
+    pub(super) fn levels(&self) -> Levels {
+        Levels {
+            in_service: self.in_service.value(),
+            room: self.room.value(),
+            prefill: self.prefill.value(),
+            entry: self.entry.value(),
+            passes: self.passes.value(),
+            kv_tokens: self.kv.value(),
+        }
     }
 
     /// A pass is through the line that it entered at `entered`.
@@ -224,6 +236,8 @@ impl<C: Costs, L: Load + ?Sized, O: Observer> Engine<'_, C, L, O> {
             per_output_token_mean: tally.per_token_means.estimate(),
             between_steps: tally.steps.summary(),
             whole_request: tally.whole.summary(),
+            first_token_counts: tally.first_tokens.counts(),
+            between_steps_counts: tally.steps.counts(),
             queues: Queues {
                 inside: level(tally.inside),
                 in_service: level(tally.in_service),
