@@ -1,17 +1,20 @@
 //! `simctl stream`: a load against a machine, event by event.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use wafersim::report;
 use wafersim::report::ReportError;
 use wafersim::report::number::{duration, whole};
 use wafersim::report::stream_chart::ChartFile;
+use wafersim::routing::Trace;
 use wafersim::stream::engine::Progress as RunProgress;
 use wafersim::stream::recording::Recorder;
-use wafersim::stream::run::{Machine, Point, sweep};
-use wafersim::stream::scenario::{LoadScenario, StreamFile, StreamScenario};
+use wafersim::stream::run::{Files, Machine, Point, sweep};
+use wafersim::stream::scenario::{LoadScenario, RoutingScenario, StreamFile, StreamScenario};
 
+use crate::commands::routing::read_trace;
 use crate::fabric_flags::{say_what_is_left_out, trace_limit};
 use crate::failure::Failure;
 use crate::input::read_table_text;
@@ -74,7 +77,7 @@ pub fn execute(flags: &StreamFlags) -> Result<(), Failure> {
     let trace = trace(flags)?;
     let pictures = flags.pictures.as_deref().map(|folder| Folder::open_for("--pictures", folder)).transpose()?;
     let Some(swept) = &flags.sweep else {
-        let machine = machine(file.check(&source)?)?;
+        let machine = machine(file.check(&source)?, &mut None)?;
         let point = alone(&machine, trace)?;
         draw(pictures.as_ref(), || report::stream_chart::of_run(&point))?;
         return destination.write(&match flags.format {
@@ -88,10 +91,11 @@ pub fn execute(flags: &StreamFlags) -> Result<(), Failure> {
     if values.len() > MOST_POINTS {
         return Err(wrong("--sweep", format!("has {} values", values.len()), format!("at most {MOST_POINTS}")));
     }
+    let mut read = None;
     let mut machines = Vec::with_capacity(values.len());
     for value in values {
         let scenario = file.with("--sweep", path, value)?.check(&source)?;
-        let made = machine(scenario).map_err(|failure| {
+        let made = machine(scenario, &mut read).map_err(|failure| {
             let allowed = "values for which there is a machine".to_owned();
             wrong("--sweep", format!("{path}={value}: {failure}"), allowed)
         })?;
@@ -150,13 +154,26 @@ fn draw(
     charts.iter().try_for_each(|chart| folder.write(&chart.name, &chart.bytes))
 }
 
-fn machine(scenario: StreamScenario) -> Result<Machine, Failure> {
+/// The machine of a scenario. `read` is the routing trace that was read last: points of a sweep share it.
+fn machine(scenario: StreamScenario, read: &mut Option<(String, Arc<Trace>)>) -> Result<Machine, Failure> {
     let trace = match &scenario.load {
         LoadScenario::Trace(trace) => Some((read_table_text(Path::new(&trace.file))?, trace.file.clone())),
         _ => None,
     };
-    let trace = trace.as_ref().map(|(text, file)| (text.as_str(), file.as_str()));
-    Ok(Machine::new(scenario, trace)?)
+    let requests = trace.as_ref().map(|(text, file)| (text.as_str(), file.as_str()));
+    let (source, routing) = match (&scenario.routing, read) {
+        (RoutingScenario::Trace { file }, Some((name, trace))) if name == file => {
+            (file.clone(), Some(Arc::clone(trace)))
+        }
+        (RoutingScenario::Trace { file }, known) => {
+            let trace = Arc::new(read_trace(Path::new(file))?);
+            *known = Some((file.clone(), Arc::clone(&trace)));
+            (file.clone(), Some(trace))
+        }
+        _ => (String::new(), None),
+    };
+    let routing = routing.map(|trace| (trace, source.as_str()));
+    Ok(Machine::with_files(scenario, Files { requests, routing })?)
 }
 
 /// Files that the scenario names by a relative path are looked for in its folder first.
@@ -164,7 +181,7 @@ fn find_beside(file: &mut StreamFile, folder: Option<&Path>) {
     let Some(folder) = folder else { return };
     let is_path = |name: &str| name.ends_with(".json") || name.ends_with(".toml") || name.contains(['/', '\\']);
     let named = [&mut file.machine.model, &mut file.machine.wafer].into_iter().flatten().filter(|name| is_path(name));
-    for name in named.chain(&mut file.load.file) {
+    for name in named.chain(&mut file.load.file).chain(&mut file.routing.trace) {
         let path = folder.join(&*name);
         if let Some(found) = path.to_str().filter(|_| path.exists()) {
             *name = found.to_owned();

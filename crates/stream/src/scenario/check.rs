@@ -2,7 +2,7 @@
 
 use wafersim_spec::{Scenario, SpecError};
 
-use super::{AdmissionKind, ExpertKind, LengthFile, LoadFile, LoadKind, PolicyKind, StreamFile};
+use super::{AdmissionKind, ExpertKind, LengthFile, LoadFile, LoadKind, PolicyKind, RoutingFile, StreamFile, WorkKind};
 use crate::closed_form::PromptRule;
 use crate::engine::LONGEST_RUN;
 use crate::error::StreamError;
@@ -36,6 +36,8 @@ pub struct StreamScenario {
     pub host_bandwidth: Option<f64>,
     /// Which experts tokens want.
     pub experts: ExpertKind,
+    /// Where those experts come from.
+    pub routing: RoutingScenario,
     /// Who asks.
     pub load: LoadScenario,
     /// Seconds before the window.
@@ -46,6 +48,30 @@ pub struct StreamScenario {
     pub requests: Option<u64>,
     /// Seed.
     pub seed: u64,
+}
+
+/// Where the experts come from that tokens want, where they are drawn.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoutingScenario {
+    /// The popularity of the machine's routing model.
+    Popularity,
+    /// The generator of synthetic traces.
+    Generator(GeneratorScenario),
+    /// A recorded trace.
+    Trace {
+        /// Its file.
+        file: String,
+    },
+}
+
+/// What is asked of the generator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct GeneratorScenario {
+    /// What users work on.
+    pub work: WorkKind,
+    /// Kinds of work with different hot experts.
+    pub kinds_of_work: u32,
 }
 
 /// Who asks.
@@ -75,6 +101,7 @@ pub struct TraceScenario {
     pub requests: Option<u64>,
 }
 
+const MOST_KINDS: u64 = 1024;
 const MOST_USERS: u64 = 1_000_000;
 const MOST_TOKENS: u64 = 16_777_216;
 const MOST_REQUESTS: u64 = 1_000_000_000_000;
@@ -139,6 +166,7 @@ impl StreamFile {
             let allowed = "only with prefix_cache = true".to_owned();
             return Err(checks.refuse("service.host_memory_gb", format!("is {host_memory_gb}"), allowed));
         }
+        let (experts, routing) = experts(&checks, service.experts, self.routing)?;
         let load = load(&checks, self.load, u32::try_from(machine.context).unwrap_or(u32::MAX))?;
         let is_trace = matches!(load, LoadScenario::Trace(_));
         let optional =
@@ -158,7 +186,8 @@ impl StreamFile {
             prefix_cache,
             host_memory_gb,
             host_bandwidth: optional("service.host_bandwidth", service.host_bandwidth, (0.001, 1e6))?,
-            experts: service.experts.unwrap_or(ExpertKind::Expected),
+            experts,
+            routing,
             load,
             warm_up: checks.real("run.warm_up", run.warm_up.unwrap_or(0.0), SECONDS)?,
             window: window.or(if is_trace { None } else { Some(USUAL_WINDOW) }),
@@ -174,6 +203,41 @@ impl StreamScenario {
     pub fn window_seconds(&self) -> f64 {
         self.window.unwrap_or(LONGEST_RUN.seconds())
     }
+}
+
+/// Where experts come from: whoever says from where wants them drawn.
+fn experts(
+    checks: &Checks<'_>,
+    asked: Option<ExpertKind>,
+    file: RoutingFile,
+) -> Result<(ExpertKind, RoutingScenario), StreamError> {
+    let generator = file.generator.unwrap_or(false);
+    if !generator {
+        for (field, is_given) in [("work", file.work.is_some()), ("kinds_of_work", file.kinds_of_work.is_some())] {
+            if is_given {
+                let problem = "says something of the generator".to_owned();
+                return Err(checks.refuse(&format!("routing.{field}"), problem, "with generator = true".into()));
+            }
+        }
+    }
+    let (field, routing) = match (file.trace, generator) {
+        (Some(file), true) => {
+            let problem = format!("is '{file}', and routing.generator is true");
+            return Err(checks.refuse("routing.trace", problem, "one of the two".into()));
+        }
+        (None, false) => return Ok((asked.unwrap_or(ExpertKind::Expected), RoutingScenario::Popularity)),
+        (Some(file), false) => ("routing.trace", RoutingScenario::Trace { file }),
+        (None, true) => {
+            let kinds = checks.narrow("routing.kinds_of_work", file.kinds_of_work.unwrap_or(1), 1, MOST_KINDS)?;
+            let wanted = GeneratorScenario { work: file.work.unwrap_or_default(), kinds_of_work: kinds };
+            ("routing.generator", RoutingScenario::Generator(wanted))
+        }
+    };
+    if asked == Some(ExpertKind::Expected) {
+        let problem = "is given, and service.experts is expected".to_owned();
+        return Err(checks.refuse(field, problem, "with service.experts = sampled".into()));
+    }
+    Ok((ExpertKind::Sampled, routing))
 }
 
 fn load(checks: &Checks<'_>, file: LoadFile, longest: u32) -> Result<LoadScenario, StreamError> {
