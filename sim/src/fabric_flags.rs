@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use wafersim::answer::fabric::{FabricRequest, Phase};
-use wafersim::report::timeline::record_for;
 use wafersim::report::number::whole;
+use wafersim::report::timeline::record_for;
 use wafersim::spec::Bytes;
 use wafersim::timeline::Written;
 
@@ -117,7 +117,6 @@ impl FabricFlags {
             trace: trace.map(|file| (file, limit)),
         }))
     }
-
 }
 
 /// The largest size of a trace: the value of `--trace-limit`, or the usual one.

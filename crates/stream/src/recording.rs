@@ -144,8 +144,7 @@ impl Recorder {
         let mean = |of: &dyn Fn(&Bin) -> f64| -> Vec<f64> {
             self.bins.iter().enumerate().map(|(index, bin)| of(bin) / seconds(index)).collect()
         };
-        let mut courses =
-            vec![Course { name: "output", unit: "tok/s", means: mean(&|bin| bin.tokens as f64 * 1e12) }];
+        let mut courses = vec![Course { name: "output", unit: "tok/s", means: mean(&|bin| bin.tokens as f64 * 1e12) }];
         courses.extend(NAMES.iter().enumerate().map(|(level, (name, unit))| Course {
             name,
             unit,
@@ -250,8 +249,7 @@ impl Observer for Recorder {
 
     fn levels(&mut self, at: Time, levels: Levels) {
         self.pass(at);
-        self.levels =
-            [levels.in_service, levels.room, levels.prefill, levels.entry, levels.passes, levels.kv_tokens];
+        self.levels = [levels.in_service, levels.room, levels.prefill, levels.entry, levels.passes, levels.kv_tokens];
     }
 }
 
@@ -277,8 +275,7 @@ mod tests {
         let pieces: Vec<_> =
             recording.pieces.iter().map(|piece| (piece.phase, piece.start, piece.end - piece.start)).collect();
         // Room and turn came at once, so there is no piece for the turn.
-        let expected =
-            [(Phase::Queued, at(0), at(4)), (Phase::Prefill, at(4), at(2)), (Phase::Decode, at(6), at(3))];
+        let expected = [(Phase::Queued, at(0), at(4)), (Phase::Prefill, at(4), at(2)), (Phase::Decode, at(6), at(3))];
         assert_eq!(pieces, expected);
         let course = |name: &str| recording.courses.iter().find(|course| course.name == name).unwrap();
         assert_eq!(course("users in service").means, [0.0, 0.0, 0.0, 0.0, 3.0, 3.0, 0.0, 0.0, 0.0, 0.0]);

@@ -8,6 +8,6 @@ mod file;
 
 pub use check::{GeneratorScenario, LoadScenario, RoutingScenario, StreamScenario, TraceScenario};
 pub use file::{
-    AdmissionKind, ExpertKind, LengthFile, LoadFile, LoadKind, PolicyKind, RoutingFile, RunFile, ServiceFile, StreamFile,
-    WorkKind,
+    AdmissionKind, ExpertKind, LengthFile, LoadFile, LoadKind, PolicyKind, RoutingFile, RunFile, ServiceFile,
+    StreamFile, WorkKind,
 };

@@ -31,13 +31,13 @@ fn layer(index: u32) -> RoutedLayer {
     RoutedLayer { layer: u64::from(index), index, experts: 128, top_k: 8 }
 }
 
-/// Of how many experts of a user's token the next token of a user wants the same, in the last layer.
+/// Of how many experts of a user's token the next token of a user wants the same, in a middle layer, where neighbours share most.
 fn kept(source: &ExpertChoice, scenario: &StreamScenario, users: [u32; 2]) -> f64 {
     let mut source = source.source(scenario).unwrap();
     let (mut before, mut now, mut same) = (Vec::new(), Vec::new(), 0);
     for _ in 0..300 {
-        source.choose(users[0], layer(47), &mut before);
-        source.choose(users[1], layer(47), &mut now);
+        source.choose(users[0], layer(24), &mut before);
+        source.choose(users[1], layer(24), &mut now);
         let mut sorted = now.clone();
         sorted.sort_unstable();
         sorted.dedup();

@@ -77,18 +77,17 @@ fn drafts_are_accepted_as_often_as_the_closed_form_says() {
 #[test]
 fn rows_keep_their_order_and_their_bytes_for_any_number_of_threads() {
     let (model, wafer) = (Model::builtin("llama-3.1-8b").unwrap(), Wafer::builtin("wse3").unwrap());
-    let scenarios: Vec<Option<Scenario>> =
-        [Some(1), None, Some(10), Some(64)].map(|users| users.map(|users| scenario("llama-3.1-8b", users, 2048))).into();
+    let scenarios: Vec<Option<Scenario>> = [Some(1), None, Some(10), Some(64)]
+        .map(|users| users.map(|users| scenario("llama-3.1-8b", users, 2048)))
+        .into();
     let run = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| steady_each(scenarios.clone(), &model, &wafer, 1, || ())).unwrap()
     };
     let runs = run(1);
-    assert_eq!(runs.iter().map(|run| run.as_ref().map(|run| run.users)).collect::<Vec<_>>(), [
-        Some(1),
-        None,
-        Some(10),
-        Some(64)
-    ]);
+    assert_eq!(
+        runs.iter().map(|run| run.as_ref().map(|run| run.users)).collect::<Vec<_>>(),
+        [Some(1), None, Some(10), Some(64)]
+    );
     assert_eq!(runs, run(4));
 }

@@ -142,10 +142,7 @@ fn alone(machine: &Machine, trace: Option<(Destination, usize)>) -> Result<Point
 }
 
 /// Writes charts into the folder, where there is one.
-fn draw(
-    folder: Option<&Folder>,
-    charts: impl FnOnce() -> Result<Vec<ChartFile>, ReportError>,
-) -> Result<(), Failure> {
+fn draw(folder: Option<&Folder>, charts: impl FnOnce() -> Result<Vec<ChartFile>, ReportError>) -> Result<(), Failure> {
     let Some(folder) = folder else { return Ok(()) };
     let charts = charts()?;
     if charts.is_empty() {

@@ -70,12 +70,7 @@ impl Columns {
     /// The header.
     pub fn titles(&self, with_runs: bool) -> Vec<(&'static str, Side)> {
         let asked = self.varying.iter().map(|asked| (asked.title, Side::Left));
-        let first = [
-            ("context", Side::Right),
-            ("users", Side::Right),
-            ("wafers", Side::Right),
-            ("tok/s", Side::Right),
-        ];
+        let first = [("context", Side::Right), ("users", Side::Right), ("wafers", Side::Right), ("tok/s", Side::Right)];
         let runs: &[_] = if with_runs { &[("p5", Side::Right), ("p50", Side::Right)] } else { &[] };
         let rest = [
             ("in all", Side::Right),
