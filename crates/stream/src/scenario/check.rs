@@ -6,6 +6,7 @@ use super::{AdmissionKind, ExpertKind, LengthFile, LoadFile, LoadKind, PolicyKin
 use crate::closed_form::PromptRule;
 use crate::engine::LONGEST_RUN;
 use crate::error::StreamError;
+use crate::load::sessions::{APPEND_SPREAD, COMMON, LONGEST_TOOL, OUTPUT_SPREAD, PREFIX_SPREAD, SHORTEST_TOOL, THINK};
 use crate::load::{ClosedSettings, Lengths, OpenSettings, SessionSettings};
 use crate::trace::Format;
 
@@ -265,13 +266,23 @@ fn load(checks: &Checks<'_>, file: LoadFile, longest: u32) -> Result<LoadScenari
         }),
         LoadKind::Sessions => LoadScenario::Sessions(SessionSettings {
             agents: users()?,
-            prefix: lengths("load.prefix", file.prefix, length(118_656.min(longest / 2).max(1), 0.0))?,
-            common: checks.narrow("load.common", file.common.unwrap_or(16_384), 0, MOST_TOKENS)?,
-            append: lengths("load.append", file.append, length(875, 1.0))?,
-            output: lengths("load.output", file.output, length(214, 1.0))?,
+            prefix: lengths("load.prefix", file.prefix, length(118_656.min(longest / 2).max(1), PREFIX_SPREAD.value))?,
+            common: checks.narrow("load.common", file.common.unwrap_or(COMMON.value as u32), 0, MOST_TOKENS)?,
+            append: lengths("load.append", file.append, length(875, APPEND_SPREAD.value))?,
+            output: lengths("load.output", file.output, length(214, OUTPUT_SPREAD.value))?,
             steps: checks.real("load.steps", file.steps.unwrap_or(8.8), (1.0, 1e6))?,
             tool: checks.real("load.tool", file.tool.unwrap_or(1.0), (0.0, 1e6))?,
-            think: think(30.0)?,
+            tool_shortest: checks.real(
+                "load.tool_shortest",
+                file.tool_shortest.unwrap_or(SHORTEST_TOOL.value),
+                (1e-6, 0.1),
+            )?,
+            tool_longest: checks.real(
+                "load.tool_longest",
+                file.tool_longest.unwrap_or(LONGEST_TOOL.value),
+                (192.0, 1e6),
+            )?,
+            think: think(THINK.value)?,
             longest,
             requests,
         }),
@@ -312,7 +323,7 @@ fn refuse_too_long(checks: &Checks<'_>, load: &LoadScenario, longest: u32) -> Re
 /// A field that the kind of load does not look at would be a misunderstanding.
 fn refuse_strangers(checks: &Checks<'_>, file: &LoadFile, kind: LoadKind) -> Result<(), StreamError> {
     use LoadKind::{Closed, Open, Sessions, Trace};
-    let fields: [(&str, bool, &[LoadKind]); 14] = [
+    let fields: [(&str, bool, &[LoadKind]); 16] = [
         ("users", file.users.is_some(), &[Closed, Sessions]),
         ("think", file.think.is_some(), &[Closed, Sessions]),
         ("rate", file.rate.is_some(), &[Open]),
@@ -324,6 +335,8 @@ fn refuse_strangers(checks: &Checks<'_>, file: &LoadFile, kind: LoadKind) -> Res
         ("append", file.append.is_some(), &[Sessions]),
         ("steps", file.steps.is_some(), &[Sessions]),
         ("tool", file.tool.is_some(), &[Sessions]),
+        ("tool_shortest", file.tool_shortest.is_some(), &[Sessions]),
+        ("tool_longest", file.tool_longest.is_some(), &[Sessions]),
         ("file", file.file.is_some(), &[Trace]),
         ("format", file.format.is_some(), &[Trace]),
         ("speed", file.speed.is_some(), &[Trace]),

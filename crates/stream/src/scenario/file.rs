@@ -207,6 +207,12 @@ pub struct LoadFile {
     /// Sessions: factor on tool times.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool: Option<f64>,
+    /// Sessions: seconds of the shortest tool, before the factor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_shortest: Option<f64>,
+    /// Sessions: seconds of the longest tool, before the factor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_longest: Option<f64>,
     /// Trace: the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
