@@ -69,6 +69,8 @@ impl Steady {
 const MOST_USERS: u64 = 1_000_000;
 /// Tokens of an answer after its first where users are few.
 const ANSWER_TOKENS: u64 = 64;
+/// The same with speculation: drafts beyond the end of an answer are lost, which shall not count.
+const DRAFTED_ANSWER_TOKENS: u64 = 512;
 /// Steps of all users together in an answer's time: with many users answers are shorter.
 const MOST_STEPS: u64 = 4_000_000;
 /// Lengths of an answer in the closed form's time: the warm-up, and the window.
@@ -96,7 +98,9 @@ pub fn steady(question: Question, seed: u64) -> Result<Steady, StreamError> {
         return Err(StreamError::TooSlow { seconds: pass });
     }
     let per_token = timing.seconds_per_token(pipeline.question());
-    let answer_tokens = (MOST_STEPS / u64::from(users).max(1)).clamp(4, ANSWER_TOKENS) as u32;
+    let is_drafted = scenario.speculation.draft_length > 0;
+    let longest = if is_drafted { DRAFTED_ANSWER_TOKENS } else { ANSWER_TOKENS };
+    let answer_tokens = (MOST_STEPS / u64::from(users).max(1)).clamp(4, longest) as u32;
     let output = answer_tokens + 1;
     let answer = per_token * f64::from(answer_tokens);
     let length = Length {

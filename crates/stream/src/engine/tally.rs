@@ -14,8 +14,8 @@ use super::Engine;
 
 /// Histograms reach 10^5 s, in nanoseconds.
 const LONGEST_NANOSECONDS: u64 = 100_000_000_000_000;
-/// Speeds up to 10^9 tokens a second, in thousandths.
-const FASTEST_MILLITOKENS: u64 = 1_000_000_000_000;
+/// Speeds up to 10^9 tokens a second, in millionths.
+const FASTEST_MICROTOKENS: u64 = 1_000_000_000_000_000;
 
 /// Counts of the window.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl Tally {
             finished: RateMeans::new(Time::ZERO),
             micro_batches: 0,
             micro_batch_users: 0,
-            speeds: Distribution::new(FASTEST_MILLITOKENS, 1e-3),
+            speeds: Distribution::new(FASTEST_MICROTOKENS, 1e-6),
             speed_means: BatchMeans::default(),
             first_tokens: seconds(),
             first_token_means: BatchMeans::default(),
@@ -172,7 +172,7 @@ impl Tally {
             let per_token = answering.seconds() / f64::from(after_first);
             self.per_token.add((per_token * 1e9).round() as u64, 1);
             self.per_token_means.add(per_token);
-            self.speeds.add((1e3 / per_token).round() as u64, 1);
+            self.speeds.add((1e6 / per_token).round() as u64, 1);
             self.speed_means.add(1.0 / per_token);
         }
     }
