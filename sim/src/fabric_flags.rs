@@ -4,19 +4,23 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use wafersim::answer::fabric::{FabricRequest, Phase};
+use wafersim::report::number::whole;
 use wafersim::report::timeline::record_for;
 use wafersim::spec::Bytes;
+use wafersim::timeline::Written;
 
 use crate::failure::Failure;
-use crate::output::{Destination, Folder};
+use crate::output::{Destination, Folder, say};
 
-/// How a layer is timed.
+/// How an answer is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Fidelity {
     /// Formulas: milliseconds.
     ClosedForm,
     /// Every wavelet through every router: seconds and more.
     Fabric,
+    /// Formulas for a pass, and every user's tokens event by event: who waits for whom.
+    Stream,
 }
 
 /// Which layers run.
@@ -31,7 +35,7 @@ enum Phases {
 /// Flags of the fabric.
 #[derive(Debug, Args)]
 pub struct FabricFlags {
-    /// How layers are timed.
+    /// How the answer is made.
     #[arg(long, value_enum, default_value_t = Fidelity::ClosedForm)]
     fidelity: Fidelity,
     /// With --fidelity fabric: which layers run [default: decode].
@@ -67,9 +71,14 @@ pub struct Asked {
 }
 
 impl FabricFlags {
+    /// How the answer is made.
+    pub const fn fidelity(&self) -> Fidelity {
+        self.fidelity
+    }
+
     /// What is asked of the fabric; nothing in closed form.
     pub fn asked(&self) -> Result<Option<Asked>, Failure> {
-        if self.fidelity == Fidelity::ClosedForm {
+        if self.fidelity != Fidelity::Fabric {
             let given = [
                 ("--phase", self.phase.is_some()),
                 ("--layers", self.layers.is_some()),
@@ -81,7 +90,7 @@ impl FabricFlags {
                 None => Ok(None),
                 Some((flag, _)) => Err(Failure::Flag {
                     flag: flag.into(),
-                    problem: "says something of the fabric, which the closed form does not run".into(),
+                    problem: "says something of the fabric, which does not run".into(),
                     allowed: "with --fidelity fabric".into(),
                 }),
             };
@@ -98,7 +107,7 @@ impl FabricFlags {
             None | Some(Phases::Decode) => Phase::Decode,
             Some(Phases::Prefill) => Phase::Prefill,
         };
-        let limit = self.trace_limit()?;
+        let limit = trace_limit(self.trace_limit.as_deref())?;
         let pictures = self.pictures.as_deref().map(|folder| Folder::open_for("--pictures", folder)).transpose()?;
         let trace = self.trace.as_deref().map(|file| Destination::open_for("--trace", file)).transpose()?;
         let record = trace.is_some().then(|| record_for(limit));
@@ -108,14 +117,26 @@ impl FabricFlags {
             trace: trace.map(|file| (file, limit)),
         }))
     }
+}
 
-    fn trace_limit(&self) -> Result<usize, Failure> {
-        let Some(text) = &self.trace_limit else { return Ok(DEFAULT_TRACE as usize) };
-        let bytes = text.parse::<Bytes>().ok().filter(|bytes| (1000..=LARGEST_TRACE).contains(&bytes.0));
-        bytes.and_then(|bytes| usize::try_from(bytes.0).ok()).ok_or_else(|| Failure::Flag {
-            flag: "--trace-limit".into(),
-            problem: format!("is '{text}'"),
-            allowed: "1kB to 2GiB, for example 64MiB".into(),
-        })
+/// The largest size of a trace: the value of `--trace-limit`, or the usual one.
+pub fn trace_limit(text: Option<&str>) -> Result<usize, Failure> {
+    let Some(text) = text else { return Ok(DEFAULT_TRACE as usize) };
+    let bytes = text.parse::<Bytes>().ok().filter(|bytes| (1000..=LARGEST_TRACE).contains(&bytes.0));
+    bytes.and_then(|bytes| usize::try_from(bytes.0).ok()).ok_or_else(|| Failure::Flag {
+        flag: "--trace-limit".into(),
+        problem: format!("is '{text}'"),
+        allowed: "1kB to 2GiB, for example 64MiB".into(),
+    })
+}
+
+/// Says what a limit has cut off from a trace.
+pub fn say_what_is_left_out(trace: &Written) {
+    if trace.left_out > 0 {
+        say(&format!(
+            "note: the trace has {} slices; {} slices and samples beyond its limit are left out (--trace-limit)",
+            whole(trace.slices),
+            whole(trace.left_out)
+        ));
     }
 }

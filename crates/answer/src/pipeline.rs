@@ -152,7 +152,7 @@ pub struct Pipeline {
     placement: Placement,
     reading: LayerReading,
     stations: Vec<Station>,
-    micro_batch: u64,
+    timing: DecodeTiming,
 }
 
 /// Splits of a head's dimensions that are tried where the micro-batch is given.
@@ -183,7 +183,7 @@ impl Pipeline {
         };
         check_colors(&question, timing.times.colors)?;
         let stations = stations(&placement);
-        Ok(Self { question, placement, reading, stations, micro_batch: timing.micro_batch })
+        Ok(Self { question, placement, reading, stations, timing })
     }
 
     /// The question.
@@ -203,7 +203,12 @@ impl Pipeline {
 
     /// Users whose tokens may go through together: the micro-batch that the placement has buffers for.
     pub const fn micro_batch(&self) -> u64 {
-        self.micro_batch
+        self.timing.micro_batch
+    }
+
+    /// Decoding of the question's users on this placement, in closed form.
+    pub const fn timing(&self) -> &DecodeTiming {
+        &self.timing
     }
 
     /// Stations in the order of a pass.

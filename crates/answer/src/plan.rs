@@ -58,7 +58,7 @@ impl Axes {
     }
 
     /// The scenarios of the grid: `base` with one value of each list, and the prompt as long as the context.
-    fn scenarios(&self, base: &Scenario) -> Vec<Scenario> {
+    pub fn scenarios(&self, base: &Scenario) -> Vec<Scenario> {
         let mut scenarios = vec![base.clone()];
         vary(&mut scenarios, &self.wafers, |scenario, wafers| scenario.wafers = wafers);
         vary(&mut scenarios, &self.placements, |scenario, placement| scenario.placement = placement);

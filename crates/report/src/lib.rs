@@ -12,10 +12,12 @@
 //! | [`values`] | a placed run against a reference |
 //! | [`fabric`] | the verdict with layers that ran on the fabric |
 //! | [`crosscheck`] | closed form against fabric |
-//! | [`picture`], [`timeline`] | what ran on the fabric: heat maps, a Perfetto trace |
+//! | [`picture`] | what ran on the fabric: heat maps |
+//! | [`timeline`] | Perfetto traces of runs on the fabric and under load |
 //! | [`wafer_map`] | placements and strategies as rectangles on wafers |
 //! | [`traffic`] | packet traffic on a mesh |
-//! | [`stream`] | users, queues and speeds of a run under load |
+//! | [`stream`], [`stream_chart`] | users, queues and speeds of a run under load; its charts |
+//! | [`steady`] | the verdict with its users event by event |
 //! | [`wafer`], [`model`], [`setting`] | what can be named and set: reference tables |
 //! | [`number`] | figures for people |
 
@@ -31,7 +33,9 @@ mod paragraph;
 pub mod picture;
 pub mod plan;
 pub mod setting;
+pub mod steady;
 pub mod stream;
+pub mod stream_chart;
 pub mod timeline;
 pub mod traffic;
 pub mod validation;

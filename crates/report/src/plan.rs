@@ -1,9 +1,12 @@
-//! The capacity-planning table in four forms: for the terminal, for documents, for spreadsheets, for programs.
+//! The capacity-planning table in four forms: for the terminal, for documents, for spreadsheets, for programs. Each takes what
+//! the users of each row get event by event ([`Steady`]), where that was run: in the order of the rows.
 
 mod columns;
 mod csv;
 
-use wafersim_answer::plan::Plan;
+use serde::Serialize;
+use wafersim_answer::plan::{Plan, PlanRow};
+use wafersim_stream::steady::Steady;
 
 use crate::error::ReportError;
 use crate::grid::Grid;
@@ -12,12 +15,30 @@ use crate::number::{figure, plural};
 use crate::paragraph::wrapped;
 use columns::Columns;
 
-pub use csv::csv;
+pub use csv::{csv, csv_with};
+
+/// A table's rows with what was run for them; nothing for a row that does not fit.
+#[derive(Debug, Clone, Copy)]
+pub struct WithRuns<'a> {
+    /// The table.
+    pub plan: &'a Plan,
+    /// As many as there are rows.
+    pub runs: &'a [Option<Steady>],
+}
 
 /// The table for a terminal. What is the same in all rows stands above it, what varies in columns.
 pub fn text(plan: &Plan) -> String {
+    in_text(plan, None)
+}
+
+/// The same with the columns of what was run.
+pub fn text_with(with: WithRuns<'_>) -> String {
+    in_text(with.plan, Some(with.runs))
+}
+
+fn in_text(plan: &Plan, runs: Option<&[Option<Steady>]>) -> String {
     let columns = Columns::of(plan);
-    let mut table = grid(plan, &columns);
+    let mut table = grid(plan, &columns, runs);
     for title in columns::DISPENSABLE {
         if table.is_too_wide() {
             table.remove(title);
@@ -30,16 +51,25 @@ pub fn text(plan: &Plan) -> String {
         "\n".into(),
         wrapped("", &summary(plan)),
         "\n".into(),
-        wrapped("", columns::LEGEND),
+        wrapped("", &columns::legend(runs.is_some())),
     ]
     .concat()
 }
 
 /// The table in Markdown, with what limits every point.
 pub fn markdown(plan: &Plan) -> String {
+    in_markdown(plan, None)
+}
+
+/// The same with the columns of what was run.
+pub fn markdown_with(with: WithRuns<'_>) -> String {
+    in_markdown(with.plan, Some(with.runs))
+}
+
+fn in_markdown(plan: &Plan, runs: Option<&[Option<Steady>]>) -> String {
     let columns = Columns::of(plan);
-    let (title, table) = (title(plan, &columns), grid(plan, &columns).markdown());
-    format!("{title}\n\n{table}\n{}\n\n{}\n", summary(plan), columns::LEGEND)
+    let (title, table) = (title(plan, &columns), grid(plan, &columns, runs).markdown());
+    format!("{title}\n\n{table}\n{}\n\n{}\n", summary(plan), columns::legend(runs.is_some()))
 }
 
 /// The table for programs: one JSON object with the fields of [`Plan`].
@@ -48,6 +78,39 @@ pub fn markdown(plan: &Plan) -> String {
 /// None that a plan can cause.
 pub fn json(plan: &Plan) -> Result<String, ReportError> {
     pretty(plan)
+}
+
+#[derive(Serialize)]
+struct RowWithRun<'a> {
+    #[serde(flatten)]
+    row: &'a PlanRow,
+    stream: Option<&'a Steady>,
+}
+
+#[derive(Serialize)]
+struct PlanWithRuns<'a> {
+    model: &'a str,
+    wafer: &'a str,
+    target: f64,
+    clock_ghz: f64,
+    rows: Vec<RowWithRun<'a>>,
+}
+
+/// The same with `stream` in each row: what was run for it.
+///
+/// # Errors
+/// None that a plan can cause.
+pub fn json_with(with: WithRuns<'_>) -> Result<String, ReportError> {
+    let plan = with.plan;
+    let rows = plan.rows.iter().enumerate();
+    let rows = rows.map(|(index, row)| RowWithRun { row, stream: with.runs.get(index).and_then(Option::as_ref) });
+    pretty(&PlanWithRuns {
+        model: &plan.model,
+        wafer: &plan.wafer,
+        target: plan.target,
+        clock_ghz: plan.clock_ghz,
+        rows: rows.collect(),
+    })
 }
 
 fn title(plan: &Plan, columns: &Columns) -> String {
@@ -64,10 +127,10 @@ fn title(plan: &Plan, columns: &Columns) -> String {
     title
 }
 
-fn grid(plan: &Plan, columns: &Columns) -> Grid {
-    let mut grid = Grid::new(columns.titles());
-    for row in &plan.rows {
-        grid.row(columns.cells(row));
+fn grid(plan: &Plan, columns: &Columns, runs: Option<&[Option<Steady>]>) -> Grid {
+    let mut grid = Grid::new(columns.titles(runs.is_some()));
+    for (index, row) in plan.rows.iter().enumerate() {
+        grid.row(columns.cells(row, runs.map(|runs| runs.get(index).and_then(Option::as_ref))));
     }
     grid
 }

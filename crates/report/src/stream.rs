@@ -4,8 +4,10 @@ use csv::WriterBuilder;
 use serde::Serialize;
 use wafersim_stream::Outcome;
 use wafersim_stream::costs::StationKind;
+use wafersim_stream::load::{Guess, guesses};
 use wafersim_stream::result::{Ended, StationUse};
 use wafersim_stream::run::{MachineSummary, Point, knee};
+use wafersim_stream::scenario::LoadScenario;
 use wafersim_stream::statistics::{Average, Estimate, Summary};
 
 use crate::error::ReportError;
@@ -31,6 +33,7 @@ pub fn text(point: &Point) -> String {
     page.push_str(&heading("Use"));
     page.push_str(&uses(machine, outcome));
     page.push_str(&labelled("checks", &checks(outcome)));
+    page.push_str(&guessed(point));
     page.push_str(&made_by(point));
     page
 }
@@ -221,6 +224,18 @@ fn made_by(point: &Point) -> String {
         "made by",
         &format!("wafersim {}, fidelity {}, input {}{seed}", from.version, from.fidelity, from.input_hash),
     )
+}
+
+/// Settings of coding agents that stand at a guess, with its low and high; nothing for other loads.
+fn guessed(point: &Point) -> String {
+    let LoadScenario::Sessions(settings) = &point.scenario.load else { return String::new() };
+    let stands = |guess: &Guess| settings.value(guess).is_some_and(|value| value.to_bits() == guess.value.to_bits());
+    let words: Vec<String> = guesses()
+        .iter()
+        .filter(|guess| stands(guess))
+        .map(|guess| format!("{} {} ({} to {})", guess.setting, guess.value, guess.low, guess.high))
+        .collect();
+    if words.is_empty() { String::new() } else { labelled("guessed", &words.join(", ")) }
 }
 
 fn checks(outcome: &Outcome) -> String {

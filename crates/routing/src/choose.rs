@@ -49,6 +49,19 @@ impl<'a> Replay<'a> {
         let next = vec![0; users as usize * trace.header.layers as usize];
         Self { trace, tokens: tokens.into_values().collect(), next }
     }
+
+    /// The same, where users who follow the same user of the trace begin at different tokens of it, spread evenly (by the golden
+    /// ratio): else they would choose the same experts at the same time.
+    pub fn staggered(trace: &'a Trace, users: u32) -> Self {
+        let mut replay = Self::new(trace, users);
+        let (layers, sources) = (trace.header.layers.max(1) as usize, replay.tokens.len().max(1));
+        for (user, next) in replay.next.chunks_mut(layers).enumerate() {
+            let tokens = replay.tokens.get(user % sources).map_or(1, Vec::len).max(1);
+            let part = ((user / sources) as f64 * 0.618_033_988_749_894_9).fract();
+            next.fill(((part * tokens as f64) as usize).min(tokens - 1));
+        }
+        replay
+    }
 }
 
 impl Routing for Replay<'_> {

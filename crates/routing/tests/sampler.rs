@@ -100,3 +100,19 @@ fn every_shape_gives_distinct_experts() {
         }
     }
 }
+
+#[test]
+fn users_who_share_a_user_of_the_trace_begin_at_different_tokens() {
+    let trace = Trace::read(&mut generate(&settings()).unwrap()).unwrap();
+    let mut replay = Replay::staggered(&trace, 9);
+    let said = asked(&mut replay, &[2], &[0, 3, 6, 1]);
+    let of = |user: u32| -> Vec<&Vec<u16>> {
+        said.iter().filter(|(known, ..)| *known == user).map(|(.., chosen)| chosen).collect()
+    };
+    // Users 0, 3 and 6 play back user 0, whose 20 tokens begin again after the last: each is a rotation of the same.
+    let [first, second, third] = [of(0), of(3), of(6)];
+    assert!(first != second && second != third && first != third);
+    let rotated = |by: usize| [&first[by..], &first[..by]].concat();
+    assert!((1..20).any(|by| rotated(by) == second) && (1..20).any(|by| rotated(by) == third));
+    assert_eq!(of(1)[0], trace.chosen(1, 2));
+}

@@ -177,6 +177,7 @@ pub struct Engine<'a, C, L: ?Sized, O> {
     totals: Totals,
     tally: Tally,
     longer: Vec<i64>,
+    users: Vec<u32>,
     scratch: crate::costs::PassTimes,
     handled: u64,
 }
@@ -221,6 +222,7 @@ impl<'a, C: Costs, L: Load + ?Sized, O: Observer> Engine<'a, C, L, O> {
             totals: Totals::default(),
             tally,
             longer: Vec::new(),
+            users: Vec::new(),
             scratch: crate::costs::PassTimes::default(),
             handled: 0,
             service,
@@ -259,6 +261,7 @@ impl<'a, C: Costs, L: Load + ?Sized, O: Observer> Engine<'a, C, L, O> {
                 self.give_room();
             }
             self.fill_entry();
+            self.observer.levels(at, self.tally.levels());
             self.handled += 1;
             if self.handled.is_multiple_of(EVENTS_PER_REPORT) {
                 let (now, finished) = (self.now, self.totals.finished);
@@ -337,8 +340,10 @@ impl<'a, C: Costs, L: Load + ?Sized, O: Observer> Engine<'a, C, L, O> {
         let mut times = self.costs.decode(count, steps);
         let mut expert = Time::ZERO;
         if let Some(experts) = &mut self.service.experts {
-            let tokens = count * (1 + self.service.speculation.map_or(0, |(draft, _)| draft));
-            expert = experts.draw(tokens, &mut self.longer);
+            let tokens = 1 + self.service.speculation.map_or(0, |(draft, _)| draft);
+            self.users.clear();
+            self.users.extend(members.iter().map(|member| self.requests[*member as usize].request.user));
+            expert = experts.draw(&self.users, tokens, &mut self.longer);
             self.scratch.clone_from(times);
             self.scratch.lengthen(&self.longer);
             times = &self.scratch;

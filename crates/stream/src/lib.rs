@@ -21,7 +21,8 @@
 //! | [`kv`], [`prefix_cache`], [`admission`] | room for keys and values, and who gets it |
 //! | [`policy`] | who enters the line next |
 //! | [`load`], [`request`], [`random`] | who asks, when and for how much |
-//! | [`observer`] | a place to watch from: timelines |
+//! | [`observer`], [`recording`] | a place to watch from; what timelines are made of |
+//! | [`steady`] | the closed form's own load, event by event |
 //! | [`statistics`], [`result`] | what is said of a run |
 //!
 //! ```
@@ -63,11 +64,13 @@ pub mod observer;
 pub mod policy;
 pub mod prefix_cache;
 pub mod random;
+pub mod recording;
 pub mod request;
 pub mod result;
 pub mod run;
 pub mod scenario;
 pub mod statistics;
+pub mod steady;
 pub mod stepwise;
 pub mod time;
 pub mod trace;

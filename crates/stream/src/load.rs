@@ -4,13 +4,13 @@ mod closed;
 mod lengths;
 mod open;
 mod replay;
-mod sessions;
+pub mod sessions;
 
 pub use closed::{ClosedLoop, ClosedSettings};
 pub use lengths::Lengths;
 pub use open::{OpenLoop, OpenSettings};
 pub use replay::Replay;
-pub use sessions::{SessionSettings, Sessions};
+pub use sessions::{Guess, SessionSettings, Sessions, guesses};
 
 use crate::request::Request;
 use crate::time::Time;

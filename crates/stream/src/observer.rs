@@ -1,4 +1,5 @@
-//! A place to watch a run from: what happens to each request, when it happens. A timeline is made of it.
+//! A place to watch a run from: what happens to each request, when it happens, and how many are where. A timeline is made of
+//! it ([`crate::recording`]).
 
 use crate::line::Kind;
 use crate::time::Time;
@@ -38,10 +39,30 @@ pub enum Happening {
     Finished,
 }
 
+/// How many are where, from a moment on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Levels {
+    /// Requests that have room: users in service.
+    pub in_service: u64,
+    /// Requests that wait for room.
+    pub room: u64,
+    /// Requests whose prompts are not all in the line.
+    pub prefill: u64,
+    /// Users with a token that waits to enter the line.
+    pub entry: u64,
+    /// Passes in the line.
+    pub passes: u64,
+    /// Tokens for which room is taken.
+    pub kv_tokens: u64,
+}
+
 /// Who watches. Numbers of requests count from 0 in order of arrival.
 pub trait Observer {
     /// Something happened to a request.
     fn see(&mut self, at: Time, request: u64, happening: Happening);
+
+    /// Everything that happens at `at` has happened; this is how many are where now.
+    fn levels(&mut self, _at: Time, _levels: Levels) {}
 }
 
 /// Nobody.

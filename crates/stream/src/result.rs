@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use crate::costs::StationKind;
-use crate::statistics::{Average, Estimate, Summary};
+use crate::statistics::{Average, Count, Estimate, Summary};
 use crate::time::Time;
 
 /// What came out.
@@ -42,6 +42,12 @@ pub struct Outcome {
     pub between_steps: Option<Summary>,
     /// Seconds from arrival to the end of the answer.
     pub whole_request: Option<Summary>,
+    /// Seconds from arrival to first token, with how often each occurs; for pictures, and left out of JSON.
+    #[serde(skip)]
+    pub first_token_counts: Vec<Count>,
+    /// The same of the seconds between a user's steps.
+    #[serde(skip)]
+    pub between_steps_counts: Vec<Count>,
     /// How many are where, over time.
     pub queues: Queues,
     /// Where the time between two steps goes, in the mean, in seconds; the parts add up to the mean of `between_steps`.

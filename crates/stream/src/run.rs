@@ -1,8 +1,11 @@
 //! A scenario, put together and run; and a sweep over one of its settings.
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 use serde::Serialize;
 use wafersim_answer::{Pipeline, Provenance, Question};
+use wafersim_routing::Trace;
 use wafersim_spec::model::Reach;
 use wafersim_spec::scenario::{CONTEXT_BEYOND_POSITIONS, WaferCount};
 use wafersim_spec::wafer::{Key, RateSet};
@@ -11,14 +14,14 @@ use crate::admission::{Admission, Growing, Whole};
 use crate::closed_form::{ClosedForm, prompt_times};
 use crate::engine::{Engine, HostMemory, Length, Progress, Service};
 use crate::error::StreamError;
-use crate::experts::{ExpertDelay, ExpertTimes, Popularity};
+use crate::experts::{ExpertChoice, ExpertDelay, ExpertTimes};
 use crate::kv::Ledger;
 use crate::load::{ClosedLoop, Load, OpenLoop, Replay, Sessions};
 use crate::observer::{Nobody, Observer};
 use crate::policy::{Chunked, DecodeFirst, FirstCome, Policy, PrefillFirst};
 use crate::request::{BLOCK, Request};
 use crate::result::Outcome;
-use crate::scenario::{AdmissionKind, ExpertKind, LoadScenario, PolicyKind, StreamScenario};
+use crate::scenario::{AdmissionKind, LoadScenario, PolicyKind, RoutingScenario, StreamScenario};
 use crate::time::Time;
 
 /// A scenario with its machine placed and its trace read.
@@ -27,7 +30,17 @@ pub struct Machine {
     scenario: StreamScenario,
     pipeline: Pipeline,
     trace: Vec<Request>,
+    experts: ExpertChoice,
     chunk: u32,
+}
+
+/// What stands in the files that a scenario names, each with its name in messages.
+#[derive(Debug, Clone, Default)]
+pub struct Files<'a> {
+    /// The text of the trace of requests.
+    pub requests: Option<(&'a str, &'a str)>,
+    /// The routing trace.
+    pub routing: Option<(Arc<Trace>, &'a str)>,
 }
 
 /// What a run says of its machine.
@@ -66,7 +79,7 @@ pub struct MachineSummary {
 }
 
 /// A pass longer than this is no answer but a mistake: 100 s.
-const LONGEST_PASS: f64 = 100.0;
+pub(crate) const LONGEST_PASS: f64 = 100.0;
 /// Smallest chunk that is tried, where larger ones fit.
 const SMALLEST_CHUNK: u64 = 64;
 
@@ -76,10 +89,19 @@ impl Machine {
     /// # Errors
     /// Where the model does not fit, the trace is wrong, or settings do not go together.
     pub fn new(scenario: StreamScenario, trace: Option<(&str, &str)>) -> Result<Self, StreamError> {
+        Self::with_files(scenario, Files { requests: trace, routing: None })
+    }
+
+    /// Places the model, with all files that the scenario names.
+    ///
+    /// # Errors
+    /// As [`Machine::new`]; and where the routing trace is another model's.
+    pub fn with_files(scenario: StreamScenario, files: Files<'_>) -> Result<Self, StreamError> {
         let question = Question::load(scenario.machine.clone())?;
         let positions = question.model.max_positions.saturating_mul(CONTEXT_BEYOND_POSITIONS);
         let positions = u32::try_from(positions).unwrap_or(u32::MAX);
-        let trace = match (&scenario.load, trace) {
+        let experts = ExpertChoice::new(&scenario, &question.model, files.routing)?;
+        let trace = match (&scenario.load, files.requests) {
             (LoadScenario::Trace(load), Some((text, file))) => {
                 crate::trace::read(text, file, load.format, positions, load.requests)?
             }
@@ -116,7 +138,7 @@ impl Machine {
                 "false for a model with layers that look back a limited way only".into(),
             ));
         }
-        Ok(Self { scenario, pipeline, trace, chunk })
+        Ok(Self { scenario, pipeline, trace, experts, chunk })
     }
 
     /// What the machine is.
@@ -147,11 +169,14 @@ impl Machine {
         }
     }
 
-    /// Where what a run says comes from. The hash is of model, wafer, scenario (without the name of its trace) and trace.
+    /// Where what a run says comes from. The hash is of model, wafer, scenario (without the names of its traces) and traces.
     pub fn provenance(&self) -> Provenance {
         let mut scenario = self.scenario.clone();
         if let LoadScenario::Trace(trace) = &mut scenario.load {
             trace.file.clear();
+        }
+        if let RoutingScenario::Trace { file } = &mut scenario.routing {
+            file.clear();
         }
         let from = self.pipeline.provenance();
         let mut hash = Fnv::default();
@@ -165,13 +190,19 @@ impl Machine {
             let blocks = (0..request.prompt / BLOCK).map_while(|index| request.content.block(index));
             blocks.for_each(|block| hash.add(&block.to_le_bytes()));
         }
+        self.experts.hashed(|bytes| hash.add(bytes));
         let input_hash = format!("{:016x}", hash.0);
         Provenance { input_hash, fidelity: "stream", seed: Some(self.scenario.seed), ..from }
     }
 
     /// One machine's run as a point of a sweep, or alone.
     pub fn point(&self, value: &str, report: impl FnMut(Progress)) -> Point {
-        let outcome = self.run(&mut Nobody, report);
+        self.watched(value, &mut Nobody, report)
+    }
+
+    /// The same, with somebody who watches.
+    pub fn watched(&self, value: &str, observer: &mut impl Observer, report: impl FnMut(Progress)) -> Point {
+        let outcome = self.run(observer, report);
         Point {
             value: value.to_owned(),
             provenance: self.provenance(),
@@ -223,13 +254,10 @@ impl Machine {
             AdmissionKind::Whole => Box::new(Whole),
             AdmissionKind::Growing => Box::new(Growing),
         };
-        let experts: Option<Box<dyn ExpertDelay + '_>> = match scenario.experts {
-            ExpertKind::Expected => None,
-            ExpertKind::Sampled => {
-                let source = Popularity::new(scenario.machine.routing, scenario.seed);
-                Some(Box::new(ExpertTimes::new(&self.pipeline, Box::new(source))))
-            }
-        };
+        let experts = self.experts.source(scenario).map(|source| {
+            let times: Box<dyn ExpertDelay + '_> = Box::new(ExpertTimes::new(&self.pipeline, source));
+            times
+        });
         let speculation = scenario.machine.speculation;
         Service {
             policy,

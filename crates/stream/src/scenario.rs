@@ -6,7 +6,8 @@
 mod check;
 mod file;
 
-pub use check::{LoadScenario, StreamScenario, TraceScenario};
+pub use check::{GeneratorScenario, LoadScenario, RoutingScenario, StreamScenario, TraceScenario};
 pub use file::{
-    AdmissionKind, ExpertKind, LengthFile, LoadFile, LoadKind, PolicyKind, RunFile, ServiceFile, StreamFile,
+    AdmissionKind, ExpertKind, LengthFile, LoadFile, LoadKind, PolicyKind, RoutingFile, RunFile, ServiceFile,
+    StreamFile, WorkKind,
 };

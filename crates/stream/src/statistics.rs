@@ -192,6 +192,15 @@ impl RateMeans {
     }
 }
 
+/// A value and how often it occurs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Count {
+    /// The value.
+    pub value: f64,
+    /// How often.
+    pub count: u64,
+}
+
 /// A distribution: an HDR histogram (three significant digits), with its exact ends and an exact mean.
 #[derive(Debug, Clone)]
 pub struct Distribution {
@@ -244,6 +253,16 @@ impl Distribution {
         self.count += count;
         self.least = self.least.min(value);
         self.most = self.most.max(value);
+    }
+
+    /// Every bucket that holds a value: its upper end (not beyond the largest value) and how many it holds, in rising order.
+    pub fn counts(&self) -> Vec<Count> {
+        let Some(histogram) = &self.histogram else { return Vec::new() };
+        let buckets = histogram.iter_recorded().map(|bucket| Count {
+            value: bucket.value_iterated_to().clamp(self.least, self.most) as f64 * self.unit,
+            count: bucket.count_at_value(),
+        });
+        buckets.collect()
     }
 
     /// What there is to say; nothing where there are no values.
@@ -312,5 +331,8 @@ mod tests {
         let summary = distribution.summary().unwrap();
         assert!((summary.p50 / 5000.0 - 1.0).abs() < 1.1e-3 && (summary.mean - 5000.5).abs() < 1e-6);
         assert!((summary.max - 10_000.0).abs() < 1e-9);
+        let counts = distribution.counts();
+        assert_eq!(counts.iter().map(|bucket| bucket.count).sum::<u64>(), 10_000);
+        assert!(counts.windows(2).all(|pair| pair[0].value < pair[1].value));
     }
 }

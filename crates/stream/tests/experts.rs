@@ -5,7 +5,7 @@ use wafersim_answer::{Pipeline, Question};
 use wafersim_spec::Scenario;
 use wafersim_spec::scenario::{ExpertPlacement, Profile, Routing};
 use wafersim_stream::Time;
-use wafersim_stream::experts::{ExpertDelay, ExpertSource, ExpertTimes, Popularity};
+use wafersim_stream::experts::{ExpertDelay, ExpertSource, ExpertTimes, Popularity, RoutedLayer};
 
 /// Every token wants the same experts, or each its own.
 #[derive(Debug)]
@@ -15,7 +15,8 @@ struct Made {
 }
 
 impl ExpertSource for Made {
-    fn choose(&mut self, _layer: u64, experts: u64, top_k: u64, chosen: &mut Vec<u32>) {
+    fn choose(&mut self, _user: u32, layer: RoutedLayer, chosen: &mut Vec<u32>) {
+        let RoutedLayer { experts, top_k, .. } = layer;
         let first = if self.together { 0 } else { self.token * top_k as u32 };
         self.token += 1;
         chosen.clear();
@@ -32,7 +33,7 @@ fn pipeline(placement: ExpertPlacement) -> Pipeline {
 fn four(pipeline: &Pipeline, together: bool) -> (Time, i64) {
     let mut longer = Vec::new();
     let mut times = ExpertTimes::new(pipeline, Box::new(Made { together, token: 0 }));
-    let lost = times.draw(4, &mut longer);
+    let lost = times.draw(&[0, 1, 2, 3], 1, &mut longer);
     assert_eq!(longer.len(), pipeline.stations().len());
     (lost, longer.iter().sum())
 }
@@ -53,12 +54,16 @@ fn spread_experts_cost_more_when_tokens_want_different_ones() {
     assert_eq!(lost_together, Time::ZERO);
 }
 
+fn layer(layer: u64, experts: u64) -> RoutedLayer {
+    RoutedLayer { layer, index: layer as u32, experts, top_k: 8 }
+}
+
 #[test]
 fn popularity_draws_different_experts_as_often_as_the_routing_says() {
     let mut source = Popularity::new(Routing::Skewed, 1);
     let (mut chosen, mut counts) = (Vec::new(), vec![0u32; 160]);
     for _ in 0..20_000 {
-        source.choose(3, 160, 8, &mut chosen);
+        source.choose(0, layer(3, 160), &mut chosen);
         assert_eq!(chosen.len(), 8);
         chosen.iter().for_each(|expert| counts[*expert as usize] += 1);
         chosen.sort_unstable();
@@ -70,7 +75,7 @@ fn popularity_draws_different_experts_as_often_as_the_routing_says() {
     let busiest = f64::from(counts[0]) / 1000.0;
     assert!((5.0..12.0).contains(&busiest), "{busiest} times the mean");
     // Fewer experts than a token wants: all of them.
-    source.choose(4, 3, 8, &mut chosen);
+    source.choose(0, layer(4, 3), &mut chosen);
     chosen.sort_unstable();
     assert_eq!(chosen, [0, 1, 2]);
 }

@@ -191,6 +191,8 @@ fn room_never_leaks() {
                 output,
                 steps: 4.0,
                 tool: 0.0001,
+                tool_shortest: 0.005,
+                tool_longest: 600.0,
                 think: 0.001,
                 longest: 1400,
                 requests: Some(requests),
@@ -312,7 +314,9 @@ proptest! {
             agents: users, prefix: Lengths { median: 600, spread: 1.0, longest: 3000 }, common: 300,
             append: Lengths { median: 80, spread: 1.0, longest: 500 },
             output: Lengths { median: 30, spread: 1.0, longest: 300 },
-            steps: 3.0, tool: 0.01, think: 0.05, longest: 4000, requests: None,
+            steps: 3.0, tool: 0.01,
+            tool_shortest: 0.005,
+            tool_longest: 600.0, think: 0.05, longest: 4000, requests: None,
         };
         let mut load = Sessions::new(settings, seed);
         let mut service = service(policies().swap_remove(which), micro_batch, true);

@@ -63,6 +63,8 @@ fn coding_agents_have_the_published_figures() {
         output: Lengths { median: 214, spread: 1.0, longest: 131_072 },
         steps: 8.8,
         tool: 1.0,
+        tool_shortest: 0.005,
+        tool_longest: 600.0,
         think: 1e5,
         longest: 131_072,
         requests: None,

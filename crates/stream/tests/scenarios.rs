@@ -38,7 +38,8 @@ proptest! {
         cuts in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), ".{0,5}"), 0..4),
         digits in prop::collection::vec((any::<prop::sample::Index>(), prop::sample::select("0123456789.-e".chars().collect::<Vec<_>>())), 0..6),
     ) {
-        let mut letters: Vec<char> = if agents { AGENTS } else { CHAT }.chars().collect();
+        let routing = "[routing]\ngenerator = true\nwork = 'mixed'\nkinds_of_work = 3\n";
+        let mut letters: Vec<char> = if agents { AGENTS } else { CHAT }.chars().chain(routing.chars()).collect();
         for (at, digit) in digits {
             let at = at.index(letters.len());
             letters[at] = digit;

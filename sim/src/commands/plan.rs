@@ -5,8 +5,11 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use wafersim::answer::plan::plan;
 use wafersim::report;
+use wafersim::report::plan::WithRuns;
 use wafersim::spec::{Model, Wafer};
+use wafersim::stream::steady::steady_each;
 
+use crate::commands::run::STREAM_SEED;
 use crate::failure::Failure;
 use crate::layers::Layers;
 use crate::output::{Destination, say};
@@ -27,6 +30,15 @@ enum Format {
     Json,
 }
 
+/// How rows are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PlanFidelity {
+    /// Formulas.
+    ClosedForm,
+    /// Formulas for a pass, and every user's tokens event by event: columns for a slow user and the median one.
+    Stream,
+}
+
 /// Flags of `plan`.
 #[derive(Debug, Args)]
 pub struct PlanFlags {
@@ -34,6 +46,9 @@ pub struct PlanFlags {
     scenario: ScenarioFlags,
     #[command(flatten)]
     axes: AxisFlags,
+    /// How the rows are made.
+    #[arg(long, value_enum, default_value_t = PlanFidelity::ClosedForm)]
+    fidelity: PlanFidelity,
     /// How to write the table.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -54,6 +69,21 @@ pub fn execute(flags: &PlanFlags) -> Result<(), Failure> {
     let progress = Progress::start(axes.points() as u64);
     let table = plan(&scenario, &model, &wafer, &axes, || progress.advance()).inspect_err(|_| progress.clear())?;
     progress.finish();
+    if flags.fidelity == PlanFidelity::Stream {
+        let scenarios = axes.scenarios(&scenario).into_iter().zip(&table.rows);
+        let scenarios: Vec<_> = scenarios.map(|(scenario, row)| row.fits.then_some(scenario)).collect();
+        let progress = Progress::start(scenarios.len() as u64);
+        let runs = steady_each(scenarios, &model, &wafer, STREAM_SEED, || progress.advance())
+            .inspect_err(|_| progress.clear())?;
+        progress.finish();
+        let with = WithRuns { plan: &table, runs: &runs };
+        return destination.write(&match flags.format {
+            Format::Table => report::plan::text_with(with),
+            Format::Markdown => report::plan::markdown_with(with),
+            Format::Csv => report::plan::csv_with(with)?,
+            Format::Json => report::plan::json_with(with)?,
+        });
+    }
     let text = match flags.format {
         Format::Table => report::plan::text(&table),
         Format::Markdown => report::plan::markdown(&table),

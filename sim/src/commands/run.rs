@@ -6,12 +6,12 @@ use clap::Args;
 use wafersim::answer::fabric::answer_on_fabric;
 use wafersim::answer::{Question, answer};
 use wafersim::report;
-use wafersim::report::number::whole;
+use wafersim::stream::steady::steady;
 
 use crate::choice::{self, ObjectFormat};
-use crate::fabric_flags::{Asked, FabricFlags};
+use crate::fabric_flags::{Asked, FabricFlags, Fidelity, say_what_is_left_out};
 use crate::failure::Failure;
-use crate::output::{Destination, say};
+use crate::output::Destination;
 use crate::progress::Runs;
 use crate::scenario_flags::ScenarioFlags;
 use crate::wafer_map_flag::WaferMapFile;
@@ -58,6 +58,9 @@ pub struct RunFlags {
     out: Option<PathBuf>,
 }
 
+/// Seed of a run event by event: it draws accepted drafts only.
+pub const STREAM_SEED: u64 = 1;
+
 /// Answers the question.
 pub fn execute(flags: &RunFlags) -> Result<(), Failure> {
     let destination = Destination::open(flags.out.as_deref())?;
@@ -79,6 +82,14 @@ pub fn execute(flags: &RunFlags) -> Result<(), Failure> {
     let question = Question::load(layers.check()?)?;
     let text = match asked {
         Some(asked) => on_fabric(flags, &question, asked)?,
+        None if flags.fabric.fidelity() == Fidelity::Stream => {
+            let answer = answer(&question)?;
+            let run = steady(question.clone(), STREAM_SEED)?;
+            match flags.format {
+                ObjectFormat::Text => report::steady::text(&answer, &run, &question.wafer),
+                ObjectFormat::Json => report::steady::json(&answer, &run)?,
+            }
+        }
         None => {
             let answer = answer(&question)?;
             match flags.format {
@@ -107,13 +118,7 @@ fn on_fabric(flags: &RunFlags, question: &Question, asked: Asked) -> Result<Stri
         && let Some(trace) = report::timeline::of_fabric(&found, limit)?
     {
         file.write_bytes(&trace.bytes)?;
-        if trace.left_out > 0 {
-            say(&format!(
-                "note: the trace has {} slices; {} slices and samples beyond its limit are left out (--trace-limit)",
-                whole(trace.slices),
-                whole(trace.left_out)
-            ));
-        }
+        say_what_is_left_out(&trace);
     }
     Ok(match flags.format {
         ObjectFormat::Text => report::fabric::text(&found.answer, &found.reading, &question.wafer),

@@ -1,17 +1,24 @@
 //! `simctl stream`: a load against a machine, event by event.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use wafersim::report;
+use wafersim::report::ReportError;
 use wafersim::report::number::{duration, whole};
+use wafersim::report::stream_chart::ChartFile;
+use wafersim::routing::Trace;
 use wafersim::stream::engine::Progress as RunProgress;
-use wafersim::stream::run::{Machine, sweep};
-use wafersim::stream::scenario::{LoadScenario, StreamFile, StreamScenario};
+use wafersim::stream::recording::Recorder;
+use wafersim::stream::run::{Files, Machine, Point, sweep};
+use wafersim::stream::scenario::{LoadScenario, RoutingScenario, StreamFile, StreamScenario};
 
+use crate::commands::routing::read_trace;
+use crate::fabric_flags::{say_what_is_left_out, trace_limit};
 use crate::failure::Failure;
 use crate::input::read_table_text;
-use crate::output::{Destination, say};
+use crate::output::{Destination, Folder, say};
 use crate::progress::{Progress, Seldom};
 
 /// What a run can be written as.
@@ -37,6 +44,15 @@ pub struct StreamFlags {
     /// Runs once for each value of a setting, for example `load.users=1,2,4,8`.
     #[arg(long, value_name = "PATH=LIST")]
     sweep: Option<String>,
+    /// File for the run as a Perfetto trace (open it in ui.perfetto.dev): a track for each request, counters over time.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Largest size of the trace; slices beyond it are counted and left out [default: 32MiB].
+    #[arg(long, value_name = "BYTES", allow_negative_numbers = true)]
+    trace_limit: Option<String>,
+    /// Folder for charts, as SVG and PNG: how latencies are distributed; of a sweep, speed per user against throughput.
+    #[arg(long, value_name = "DIR")]
+    pictures: Option<PathBuf>,
     /// How to write the result.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -58,10 +74,12 @@ pub fn execute(flags: &StreamFlags) -> Result<(), Failure> {
         let (path, value) = setting("--set", set)?;
         file = file.with("--set", path, value)?;
     }
+    let trace = trace(flags)?;
+    let pictures = flags.pictures.as_deref().map(|folder| Folder::open_for("--pictures", folder)).transpose()?;
     let Some(swept) = &flags.sweep else {
-        let machine = machine(file.check(&source)?)?;
-        let mut seldom = Seldom::start();
-        let point = machine.point("", |progress| tell(&mut seldom, &progress));
+        let machine = machine(file.check(&source)?, &mut None)?;
+        let point = alone(&machine, trace)?;
+        draw(pictures.as_ref(), || report::stream_chart::of_run(&point))?;
         return destination.write(&match flags.format {
             Format::Text => report::stream::text(&point),
             Format::Json => report::stream::json(&point)?,
@@ -73,10 +91,11 @@ pub fn execute(flags: &StreamFlags) -> Result<(), Failure> {
     if values.len() > MOST_POINTS {
         return Err(wrong("--sweep", format!("has {} values", values.len()), format!("at most {MOST_POINTS}")));
     }
+    let mut read = None;
     let mut machines = Vec::with_capacity(values.len());
     for value in values {
         let scenario = file.with("--sweep", path, value)?.check(&source)?;
-        let made = machine(scenario).map_err(|failure| {
+        let made = machine(scenario, &mut read).map_err(|failure| {
             let allowed = "values for which there is a machine".to_owned();
             wrong("--sweep", format!("{path}={value}: {failure}"), allowed)
         })?;
@@ -85,6 +104,7 @@ pub fn execute(flags: &StreamFlags) -> Result<(), Failure> {
     let progress = Progress::start(machines.len() as u64);
     let points = sweep(&machines, || progress.advance());
     progress.finish();
+    draw(pictures.as_ref(), || report::stream_chart::of_sweep(path, &points))?;
     destination.write(&match flags.format {
         Format::Text => report::stream::sweep_text(path, &points),
         Format::Json => report::stream::sweep_json(path, &points)?,
@@ -92,13 +112,65 @@ pub fn execute(flags: &StreamFlags) -> Result<(), Failure> {
     })
 }
 
-fn machine(scenario: StreamScenario) -> Result<Machine, Failure> {
+/// The file of `--trace`, opened, and its largest size.
+fn trace(flags: &StreamFlags) -> Result<Option<(Destination, usize)>, Failure> {
+    let Some(file) = &flags.trace else {
+        return match &flags.trace_limit {
+            None => Ok(None),
+            Some(limit) => Err(wrong("--trace-limit", format!("is '{limit}'"), "with --trace".into())),
+        };
+    };
+    if flags.sweep.is_some() {
+        return Err(wrong("--trace", "shows one run".into(), "without --sweep".into()));
+    }
+    let limit = trace_limit(flags.trace_limit.as_deref())?;
+    Ok(Some((Destination::open_for("--trace", file)?, limit)))
+}
+
+/// One run, and its trace where there is to be one.
+fn alone(machine: &Machine, trace: Option<(Destination, usize)>) -> Result<Point, Failure> {
+    let mut seldom = Seldom::start();
+    let tell = |progress: RunProgress| tell(&mut seldom, &progress);
+    let Some((file, limit)) = trace else { return Ok(machine.point("", tell)) };
+    let mut recorder = Recorder::new(report::timeline::pieces_for(limit));
+    let point = machine.watched("", &mut recorder, tell);
+    let recording = recorder.finish(point.outcome.window_end);
+    let written = report::timeline::of_stream(&point.machine, &recording, limit)?;
+    file.write_bytes(&written.bytes)?;
+    say_what_is_left_out(&written);
+    Ok(point)
+}
+
+/// Writes charts into the folder, where there is one.
+fn draw(folder: Option<&Folder>, charts: impl FnOnce() -> Result<Vec<ChartFile>, ReportError>) -> Result<(), Failure> {
+    let Some(folder) = folder else { return Ok(()) };
+    let charts = charts()?;
+    if charts.is_empty() {
+        say("note: no answer ended in the window, so there is nothing to draw");
+    }
+    charts.iter().try_for_each(|chart| folder.write(&chart.name, &chart.bytes))
+}
+
+/// The machine of a scenario. `read` is the routing trace that was read last: points of a sweep share it.
+fn machine(scenario: StreamScenario, read: &mut Option<(String, Arc<Trace>)>) -> Result<Machine, Failure> {
     let trace = match &scenario.load {
         LoadScenario::Trace(trace) => Some((read_table_text(Path::new(&trace.file))?, trace.file.clone())),
         _ => None,
     };
-    let trace = trace.as_ref().map(|(text, file)| (text.as_str(), file.as_str()));
-    Ok(Machine::new(scenario, trace)?)
+    let requests = trace.as_ref().map(|(text, file)| (text.as_str(), file.as_str()));
+    let (source, routing) = match (&scenario.routing, read) {
+        (RoutingScenario::Trace { file }, Some((name, trace))) if name == file => {
+            (file.clone(), Some(Arc::clone(trace)))
+        }
+        (RoutingScenario::Trace { file }, known) => {
+            let trace = Arc::new(read_trace(Path::new(file))?);
+            *known = Some((file.clone(), Arc::clone(&trace)));
+            (file.clone(), Some(trace))
+        }
+        _ => (String::new(), None),
+    };
+    let routing = routing.map(|trace| (trace, source.as_str()));
+    Ok(Machine::with_files(scenario, Files { requests, routing })?)
 }
 
 /// Files that the scenario names by a relative path are looked for in its folder first.
@@ -106,7 +178,7 @@ fn find_beside(file: &mut StreamFile, folder: Option<&Path>) {
     let Some(folder) = folder else { return };
     let is_path = |name: &str| name.ends_with(".json") || name.ends_with(".toml") || name.contains(['/', '\\']);
     let named = [&mut file.machine.model, &mut file.machine.wafer].into_iter().flatten().filter(|name| is_path(name));
-    for name in named.chain(&mut file.load.file) {
+    for name in named.chain(&mut file.load.file).chain(&mut file.routing.trace) {
         let path = folder.join(&*name);
         if let Some(found) = path.to_str().filter(|_| path.exists()) {
             *name = found.to_owned();

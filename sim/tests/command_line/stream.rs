@@ -167,3 +167,197 @@ fn a_wrong_line_of_a_trace_is_named() {
         assert!(said.stderr.contains("trace.csv: ") && said.stderr.contains(part), "{part}: {}", said.stderr);
     }
 }
+
+/// The packets of a Perfetto trace: a file is fields of number 1 with a length, one after the other.
+fn packets(bytes: &[u8]) -> Vec<&[u8]> {
+    let mut found = Vec::new();
+    let mut rest = bytes;
+    while let Some((&key, mut inner)) = rest.split_first() {
+        assert_eq!(key, 1 << 3 | 2, "a packet");
+        let mut length = 0usize;
+        for shift in (0..).step_by(7) {
+            let (&byte, after) = inner.split_first().expect("a length");
+            inner = after;
+            length |= usize::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        let (packet, after) = inner.split_at(length);
+        found.push(packet);
+        rest = after;
+    }
+    found
+}
+
+fn contains(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|part| part == text.as_bytes())
+}
+
+#[test]
+fn a_trace_has_requests_and_counters_and_keeps_its_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("run.perfetto-trace");
+    let trace = |limit: &str| {
+        let said = with_scenario(SMALL, &format!("--trace {} {limit}", file.display()));
+        assert_eq!(said.code, Some(0), "{}", said.stderr);
+        (fs::read(&file).unwrap(), said)
+    };
+    let (whole, said) = trace("");
+    assert!(!said.stderr.contains("left out"));
+    assert_eq!(said.stdout, with_scenario(SMALL, "").data(), "who watches changes nothing");
+    assert_eq!(whole, trace("").0, "same seed, same bytes");
+    let names =
+        ["request 0 (", "prefill", "decode", "users in service", "waiting for room", "keys and values", "tok/s"];
+    for name in names {
+        assert!(packets(&whole).iter().any(|packet| contains(packet, name)), "{name}");
+    }
+    // A track for each request that arrived, and was served for some time.
+    let run = with_scenario(SMALL, "--format json").json();
+    let arrived = run["outcome"]["totals"]["arrived"].as_u64().unwrap();
+    let tracks = packets(&whole).iter().filter(|packet| contains(packet, "request ")).count() as u64;
+    assert!(tracks == arrived || tracks + 1 == arrived, "{tracks} tracks of {arrived} requests");
+    let limit = whole.len() / 2;
+    let (part, said) = trace(&format!("--trace-limit {limit}B"));
+    assert!(part.len() <= limit && part.len() > limit / 2, "{} of {limit}", part.len());
+    assert!(said.stderr.contains("left out (--trace-limit)"), "{}", said.stderr);
+    assert!(packets(&part).iter().any(|packet| contains(packet, "beyond the limit")));
+}
+
+#[test]
+fn pictures_show_latencies_and_of_a_sweep_the_frontier() {
+    let folder = tempfile::tempdir().unwrap();
+    let draw = |name: &str, threads: &str, more: &str| {
+        let pictures = folder.path().join(name);
+        let scenario = folder.path().join("load.toml");
+        fs::write(&scenario, SMALL).unwrap();
+        let mut command = command(&format!("stream {} --pictures {} {more}", scenario.display(), pictures.display()));
+        command.env("RAYON_NUM_THREADS", threads);
+        said(command).data();
+        let mut files: Vec<(String, Vec<u8>)> = fs::read_dir(&pictures)
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|entry| (entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path()).unwrap()))
+            .collect();
+        files.sort();
+        files
+    };
+    let names = |files: &[(String, Vec<u8>)]| files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    let alone = draw("alone", "1", "");
+    let latencies = ["between-steps.png", "between-steps.svg", "first-token.png", "first-token.svg"];
+    assert_eq!(names(&alone), latencies);
+    assert!(contains(&alone[3].1, "all requests (p50 "));
+    let swept = "--sweep load.users=1,4,16,64";
+    let sweep = draw("sweep", "1", swept);
+    let frontier = ["frontier.png", "frontier.svg"];
+    assert_eq!(names(&sweep), [&latencies[..], &frontier[..]].concat());
+    assert!(contains(&sweep[5].1, "(knee)") && contains(&sweep[3].1, "load.users = 64 (p50 "));
+    assert!(sweep == draw("again", "4", swept), "same bytes for any number of threads");
+}
+
+/// Small enough for a test that draws experts: 48 layers of 128.
+const EXPERTS: &str = "[machine]\nmodel = \"qwen3-30b-a3b\"\ncontext = 1024\nusers = 8\n\
+                       [service]\nprefill = false\nmicro_batch = 2\n\
+                       [load]\nusers = 8\nprompt = { median = 300 }\noutput = { median = 20 }\n\
+                       [run]\nwindow = 0.1\n";
+
+#[test]
+fn experts_come_from_the_generator_or_a_trace_beside_the_scenario() {
+    let folder = tempfile::tempdir().unwrap();
+    let scenario = folder.path().join("load.toml");
+    let trace = folder.path().join("experts.bin");
+    let made = simctl(&format!(
+        "routing generate --model qwen3-30b-a3b --users 4 --tokens 400 --form binary --out {}",
+        trace.display()
+    ));
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    let run = |routing: &str, more: &str| {
+        fs::write(&scenario, format!("{EXPERTS}[routing]\n{routing}\n")).unwrap();
+        simctl(&format!("stream {} --format json {more}", scenario.display()))
+    };
+    let generated = run("generator = true", "").data();
+    assert_eq!(generated, run("generator = true", "").data());
+    assert_ne!(generated, run("generator = true", "--set run.seed=2").data());
+    let played = run("trace = \"experts.bin\"", "").json();
+    assert!(played["outcome"]["step_parts"]["expert"].as_f64().unwrap() > 0.0);
+    let hash = |value: &serde_json::Value| value["provenance"]["input_hash"].as_str().unwrap().to_owned();
+    assert_ne!(hash(&played), hash(&serde_json::from_str(&generated).unwrap()));
+    let swept = run("trace = \"experts.bin\"", "--sweep load.users=2,4,8").json();
+    assert_eq!(swept["points"].as_array().unwrap().len(), 3);
+
+    let refused = |routing: &str, more: &str, parts: &[&str]| {
+        let said = run(routing, more);
+        assert_eq!((said.code, said.stdout.as_str()), (Some(2), ""), "{routing}: {said:?}");
+        for part in parts {
+            assert!(said.stderr.contains(part), "{routing}: no '{part}' in: {}", said.stderr);
+        }
+    };
+    let coder = repository("traces/qwen3-coder-480b-coding.bin");
+    refused(&format!("trace = '{}'", coder.display()), "", &["qwen3-coder-480b-coding.bin", "62 layers", "48 layers"]);
+    refused("trace = 'no.bin'", "", &["no.bin", "No such file"]);
+    refused("trace = 'load.toml'", "", &["load.toml", "line 1"]);
+    refused("generator = true\ntrace = 'experts.bin'", "", &["routing.trace", "one of the two"]);
+    refused("generator = true", "--set service.experts=expected", &["routing.generator", "sampled"]);
+    refused("kinds_of_work = 2", "", &["routing.kinds_of_work", "generator = true"]);
+    refused("generator = true\nkinds_of_work = 0", "", &["routing.kinds_of_work", "from 1"]);
+    refused("generator = true\nwork = 'cooking'", "", &["cooking", "coding"]);
+    refused("generator = true", "--set machine.model=llama-3.1-8b", &["routing.generator", "llama-3.1-8b"]);
+    // An expert that the model has not: the trace's last line names number 128.
+    let text = "{\"format\":\"wafersim-routing\",\"version\":1,\"model\":\"qwen3-30b-a3b\",\"layers\":48,\"experts\":128,\"top_k\":8,\
+                \"tokens\":1,\"weights\":false}\n{\"user\":0,\"token\":0,\"layer\":0,\"experts\":[1,2,3,4,5,6,7,128]}\n";
+    fs::write(folder.path().join("wrong.jsonl"), text).unwrap();
+    refused("trace = 'wrong.jsonl'", "", &["wrong.jsonl", "line 2", "128"]);
+}
+
+#[test]
+fn what_goes_with_one_run_only_is_refused_of_a_sweep() {
+    for (arguments, part) in [
+        ("--trace x --sweep load.users=1,2", "without --sweep"),
+        ("--trace-limit 1MB", "with --trace"),
+        ("--trace x --trace-limit 1", "64MiB"),
+        ("--trace no/where/x", "folder does not exist"),
+        ("--pictures no/where/x", "folder does not exist"),
+    ] {
+        let said = with_scenario(SMALL, arguments);
+        assert_eq!((said.code, said.stdout.as_str()), (Some(2), ""), "{arguments}: {said:?}");
+        assert!(said.stderr.contains(part), "{arguments}: {}", said.stderr);
+    }
+}
+
+#[test]
+fn run_and_plan_take_the_fidelity_of_events() {
+    let run = simctl("run --model llama-3.1-8b --context 2048 --fidelity stream --format json").json();
+    let (closed, events) = (&run["tokens_per_second_per_user"], &run["stream"]["user_speed"]["p50"]);
+    assert!((closed.as_f64().unwrap() / events.as_f64().unwrap() - 1.0).abs() < 1e-3);
+    let text = simctl("run --model llama-3.1-8b --context 2048 --users 64 --fidelity stream").data();
+    let (_, section) = text.split_once("Users event by event").unwrap();
+    for part in ["median user, tok/s", "closed form", "work for it", "waits: other users' tokens in a stage"] {
+        assert!(section.contains(part), "{part}: {section}");
+    }
+    assert!(text.lines().all(|line| line.len() <= 100 && line.is_ascii()));
+    let plan = |threads: &str, format: &str| {
+        let lists = "--context 2k,32k --users 1,8,64,100000";
+        let flags = format!("plan --model llama-3.1-8b --wafers 2 {lists} --fidelity stream --format {format}");
+        let mut command = command(&flags);
+        command.env("RAYON_NUM_THREADS", threads);
+        said(command).data()
+    };
+    for format in ["table", "markdown", "csv", "json"] {
+        assert_eq!(plan("1", format), plan("3", format), "{format}");
+    }
+    let table = plan("2", "table");
+    assert!(table.lines().all(|line| line.len() <= 100), "{table}");
+    assert!(table.contains("   p5 ") && table.contains("prompts aside"), "{table}");
+    let csv = plan("2", "csv");
+    assert!(csv.lines().next().unwrap().ends_with(",stream_step_links_s"));
+    let json: serde_json::Value = serde_json::from_str(&plan("2", "json")).unwrap();
+    let rows = json["rows"].as_array().unwrap();
+    assert!(rows.iter().any(|row| row["fits"] == true) && rows.iter().any(|row| row["fits"] == false));
+    for row in rows {
+        // What does not fit is not run.
+        assert_eq!(row["fits"] == true, row["stream"]["user_speed"]["p50"].is_number(), "{row}");
+    }
+    let refused = simctl("run --model llama-3.1-8b --fidelity stream --trace x");
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.contains("--fidelity fabric"), "{}", refused.stderr);
+}

@@ -2,6 +2,7 @@
 
 use wafersim_answer::plan::{Plan, PlanRow};
 use wafersim_spec::scenario::WaferCount;
+use wafersim_stream::steady::Steady;
 
 use crate::grid::Side;
 use crate::number::{NOTHING, duration, figure, users, whole};
@@ -13,10 +14,17 @@ pub(super) const DISPENSABLE: [&str; 4] = ["per token", "first", "holds", "limit
 const LONGEST_LIMIT: usize = 24;
 
 /// What the short titles mean.
-pub(super) const LEGEND: &str = "context: tokens in each user's KV cache and of the prompt; tok/s: each user's; in all: of \
+const LEGEND: &str = "context: tokens in each user's KV cache and of the prompt; tok/s: each user's; in all: of \
     all users together; per token: time per output token; first: time to the first token of a prompt on an idle \
     machine; holds: users whose KV cache the wafers hold; target: whether each user's tok/s reach it; limit: what takes \
     most of the time.";
+
+const LEGEND_OF_RUNS: &str = "; p5, p50: tok/s of a slow user and of the median one, event by event, prompts aside.";
+
+/// What the short titles mean, with or without those of what was run.
+pub(super) fn legend(with_runs: bool) -> String {
+    if with_runs { format!("{}{LEGEND_OF_RUNS}", LEGEND.trim_end_matches('.')) } else { LEGEND.into() }
+}
 
 /// What was asked, apart from users and context: left out of the table where it is the same everywhere.
 #[derive(Debug, Clone, Copy)]
@@ -60,13 +68,11 @@ impl Columns {
     }
 
     /// The header.
-    pub fn titles(&self) -> Vec<(&'static str, Side)> {
+    pub fn titles(&self, with_runs: bool) -> Vec<(&'static str, Side)> {
         let asked = self.varying.iter().map(|asked| (asked.title, Side::Left));
+        let first = [("context", Side::Right), ("users", Side::Right), ("wafers", Side::Right), ("tok/s", Side::Right)];
+        let runs: &[_] = if with_runs { &[("p5", Side::Right), ("p50", Side::Right)] } else { &[] };
         let rest = [
-            ("context", Side::Right),
-            ("users", Side::Right),
-            ("wafers", Side::Right),
-            ("tok/s", Side::Right),
             ("in all", Side::Right),
             ("per token", Side::Right),
             ("first", Side::Right),
@@ -74,11 +80,11 @@ impl Columns {
             ("target", Side::Left),
             ("limit", Side::Left),
         ];
-        asked.chain(rest).collect()
+        asked.chain(first).chain(runs.iter().copied()).chain(rest).collect()
     }
 
-    /// One row.
-    pub fn cells(&self, row: &PlanRow) -> Vec<String> {
+    /// One row; where runs were asked for, with its own.
+    pub fn cells(&self, row: &PlanRow, run: Option<Option<&Steady>>) -> Vec<String> {
         let mut cells: Vec<String> = self.varying.iter().map(|asked| (asked.cell)(row)).collect();
         let or_nothing = |text: Option<String>| text.unwrap_or_else(|| NOTHING.into());
         let seconds = |value: Option<f64>, scale: f64| or_nothing(value.map(|value| duration(value * scale)));
@@ -87,6 +93,12 @@ impl Columns {
             whole(row.users),
             or_nothing(row.wafers.filter(|_| row.fits).map(|wafers| whole(u64::from(wafers)))),
             or_nothing(row.tokens_per_second_per_user.map(figure)),
+        ]);
+        if let Some(run) = run {
+            cells.push(or_nothing(run.map(|run| figure(run.user_speed.p5))));
+            cells.push(or_nothing(run.map(|run| figure(run.user_speed.p50))));
+        }
+        cells.extend([
             or_nothing(row.tokens_per_second_total.map(figure)),
             seconds(row.time_per_output_token_us, 1e-6),
             seconds(row.time_to_first_token_ms, 1e-3),

@@ -3,7 +3,9 @@
 
 use csv::WriterBuilder;
 use wafersim_answer::plan::{Plan, PlanRow};
+use wafersim_stream::steady::Steady;
 
+use super::WithRuns;
 use crate::error::ReportError;
 
 type Field = (&'static str, fn(&Plan, &PlanRow) -> String);
@@ -32,16 +34,46 @@ const FIELDS: &[Field] = &[
     ("limit", |_, row| row.limit.clone()),
 ];
 
+type RunField = (&'static str, fn(&Steady) -> f64);
+
+/// What was run for a row: empty where nothing was.
+const RUN_FIELDS: &[RunField] = &[
+    ("stream_user_speed_p5", |run| run.user_speed.p5),
+    ("stream_user_speed_p50", |run| run.user_speed.p50),
+    ("stream_user_speed_p95", |run| run.user_speed.p95),
+    ("stream_tokens_per_second_total", |run| run.tokens_per_second_total),
+    ("stream_micro_batch", |run| run.micro_batch),
+    ("stream_step_service_s", |run| run.step_parts.service),
+    ("stream_step_stage_s", |run| run.step_parts.stage),
+    ("stream_step_links_s", |run| run.step_parts.links),
+];
+
 /// The table for spreadsheets.
 ///
 /// # Errors
 /// None that a plan can cause.
 pub fn csv(plan: &Plan) -> Result<String, ReportError> {
+    written(plan, None)
+}
+
+/// The same with the columns of what was run.
+///
+/// # Errors
+/// None that a plan can cause.
+pub fn csv_with(with: WithRuns<'_>) -> Result<String, ReportError> {
+    written(with.plan, Some(with.runs))
+}
+
+fn written(plan: &Plan, runs: Option<&[Option<Steady>]>) -> Result<String, ReportError> {
     let wrong = |reason: String| ReportError::Format { format: "CSV", reason };
+    let run_fields = if runs.is_some() { RUN_FIELDS } else { &[] };
     let mut writer = WriterBuilder::new().from_writer(Vec::new());
-    writer.write_record(FIELDS.iter().map(|(name, _)| *name)).map_err(|error| wrong(error.to_string()))?;
-    for row in &plan.rows {
+    let names = FIELDS.iter().map(|(name, _)| *name).chain(run_fields.iter().map(|(name, _)| *name));
+    writer.write_record(names).map_err(|error| wrong(error.to_string()))?;
+    for (index, row) in plan.rows.iter().enumerate() {
+        let run = runs.and_then(|runs| runs.get(index)?.as_ref());
         let record = FIELDS.iter().map(|(_, value)| value(plan, row));
+        let record = record.chain(run_fields.iter().map(|(_, value)| optional(run.map(value))));
         writer.write_record(record).map_err(|error| wrong(error.to_string()))?;
     }
     let bytes = writer.into_inner().map_err(|error| wrong(error.to_string()))?;

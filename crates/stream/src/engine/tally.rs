@@ -4,7 +4,7 @@ use crate::costs::Costs;
 use crate::costs::StationKind;
 use crate::line::Waits;
 use crate::load::Load;
-use crate::observer::Observer;
+use crate::observer::{Levels, Observer};
 use crate::request::BLOCK;
 use crate::result::{Ended, FirstTokenParts, KvUse, Little, Outcome, Queues, StationUse, StepParts, Work};
 use crate::statistics::{BatchMeans, Distribution, RateMeans, TimeAverage};
@@ -14,8 +14,8 @@ use super::Engine;
 
 /// Histograms reach 10^5 s, in nanoseconds.
 const LONGEST_NANOSECONDS: u64 = 100_000_000_000_000;
-/// Speeds up to 10^9 tokens a second, in thousandths.
-const FASTEST_MILLITOKENS: u64 = 1_000_000_000_000;
+/// Speeds up to 10^9 tokens a second, in millionths.
+const FASTEST_MICROTOKENS: u64 = 1_000_000_000_000_000;
 
 /// Counts of the window.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl Tally {
             finished: RateMeans::new(Time::ZERO),
             micro_batches: 0,
             micro_batch_users: 0,
-            speeds: Distribution::new(FASTEST_MILLITOKENS, 1e-3),
+            speeds: Distribution::new(FASTEST_MICROTOKENS, 1e-6),
             speed_means: BatchMeans::default(),
             first_tokens: seconds(),
             first_token_means: BatchMeans::default(),
@@ -101,6 +101,18 @@ impl Tally {
         self.tokens = RateMeans::new(now);
         self.prompt_tokens = RateMeans::new(now);
         self.finished = RateMeans::new(now);
+    }
+
+    /// How many are where.
+    pub(super) fn levels(&self) -> Levels {
+        Levels {
+            in_service: self.in_service.value(),
+            room: self.room.value(),
+            prefill: self.prefill.value(),
+            entry: self.entry.value(),
+            passes: self.passes.value(),
+            kv_tokens: self.kv.value(),
+        }
     }
 
     /// A pass is through the line that it entered at `entered`.
@@ -160,7 +172,7 @@ impl Tally {
             let per_token = answering.seconds() / f64::from(after_first);
             self.per_token.add((per_token * 1e9).round() as u64, 1);
             self.per_token_means.add(per_token);
-            self.speeds.add((1e3 / per_token).round() as u64, 1);
+            self.speeds.add((1e6 / per_token).round() as u64, 1);
             self.speed_means.add(1.0 / per_token);
         }
     }
@@ -224,6 +236,8 @@ impl<C: Costs, L: Load + ?Sized, O: Observer> Engine<'_, C, L, O> {
             per_output_token_mean: tally.per_token_means.estimate(),
             between_steps: tally.steps.summary(),
             whole_request: tally.whole.summary(),
+            first_token_counts: tally.first_tokens.counts(),
+            between_steps_counts: tally.steps.counts(),
             queues: Queues {
                 inside: level(tally.inside),
                 in_service: level(tally.in_service),

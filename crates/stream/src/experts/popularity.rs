@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use wafersim_answer::routing::use_probabilities;
 use wafersim_spec::scenario::Routing;
 
-use super::ExpertSource;
+use super::{ExpertSource, RoutedLayer};
 use crate::random::{Purpose, stream};
 
 /// Draws before a token takes the first expert that it has not got: only where it uses nearly all of them.
@@ -39,7 +39,8 @@ impl Popularity {
 }
 
 impl ExpertSource for Popularity {
-    fn choose(&mut self, layer: u64, experts: u64, top_k: u64, chosen: &mut Vec<u32>) {
+    fn choose(&mut self, _user: u32, layer: RoutedLayer, chosen: &mut Vec<u32>) {
+        let RoutedLayer { layer, experts, top_k, .. } = layer;
         chosen.clear();
         let (random, routing) = (&mut self.random, self.routing);
         let law = self.layers.entry(layer).or_insert_with(|| {

@@ -9,7 +9,7 @@ use wafersim_answer::Pipeline;
 use wafersim_answer::pipeline::{Routed, Station};
 use wafersim_kernels::feed_forward::ExpertLoad;
 
-use super::{ExpertDelay, ExpertSource};
+use super::{ExpertDelay, ExpertSource, RoutedLayer};
 use crate::time::Time;
 
 /// The experts of a pipeline, with a source that says who wants them.
@@ -18,7 +18,7 @@ pub struct ExpertTimes<'a> {
     pipeline: &'a Pipeline,
     source: Box<dyn ExpertSource + 'a>,
     /// By station: its layers with routed experts.
-    layers: Vec<Vec<Routed>>,
+    layers: Vec<Vec<(Routed, RoutedLayer)>>,
     /// What one layer of each station takes longer than expected, by tokens and by the load that decides.
     longer: FxHashMap<(u32, u64), Vec<i64>>,
     counts: Vec<u32>,
@@ -32,26 +32,37 @@ impl<'a> ExpertTimes<'a> {
             Station::Slot { slot, .. } => pipeline.routed(*slot as usize),
             Station::Link { .. } | Station::Return => Vec::new(),
         };
-        let layers = pipeline.stations().iter().map(of).collect();
+        let found: Vec<Vec<Routed>> = pipeline.stations().iter().map(of).collect();
+        let mut order: Vec<u64> = found.iter().flatten().map(|routed| routed.layer).collect();
+        order.sort_unstable();
+        let counted = |routed: Routed| {
+            let index = order.partition_point(|layer| *layer < routed.layer);
+            let index = u32::try_from(index).unwrap_or(u32::MAX);
+            let Routed { layer, experts, top_k, .. } = routed;
+            (routed, RoutedLayer { layer, index, experts, top_k })
+        };
+        let layers = found.into_iter().map(|station| station.into_iter().map(counted).collect()).collect();
         Self { pipeline, source, layers, longer: FxHashMap::default(), counts: Vec::new(), chosen: Vec::new() }
     }
 
     /// Asks who wants which experts of a layer: the load that follows.
-    fn load(&mut self, tokens: u32, routed: Routed) -> ExpertLoad {
+    fn load(&mut self, users: &[u32], tokens: u32, (routed, layer): (Routed, RoutedLayer)) -> ExpertLoad {
         self.counts.clear();
         self.counts.resize(usize::try_from(routed.experts).unwrap_or(0), 0);
-        for _ in 0..tokens {
-            self.source.choose(routed.layer, routed.experts, routed.top_k, &mut self.chosen);
-            for expert in &self.chosen {
-                if let Some(count) = self.counts.get_mut(*expert as usize) {
-                    *count += 1;
+        for user in users {
+            for _ in 0..tokens {
+                self.source.choose(*user, layer, &mut self.chosen);
+                for expert in &self.chosen {
+                    if let Some(count) = self.counts.get_mut(*expert as usize) {
+                        *count += 1;
+                    }
                 }
             }
         }
         let distinct = self.counts.iter().filter(|count| **count > 0).count() as u64;
         let each = usize::try_from(routed.rectangle.unwrap_or(1)).unwrap_or(1).max(1);
         let busiest = self.counts.chunks(each).map(|cell| cell.iter().sum::<u32>()).max().unwrap_or(0);
-        let pairs = u64::from(tokens).saturating_mul(routed.top_k);
+        let pairs = u64::from(tokens).saturating_mul(users.len() as u64).saturating_mul(routed.top_k);
         ExpertLoad { pairs, distinct: distinct.max(1), busiest: u64::from(busiest).max(1) }
     }
 
@@ -75,14 +86,15 @@ impl<'a> ExpertTimes<'a> {
 }
 
 impl ExpertDelay for ExpertTimes<'_> {
-    fn draw(&mut self, tokens: u32, longer: &mut Vec<i64>) -> Time {
+    fn draw(&mut self, users: &[u32], each: u32, longer: &mut Vec<i64>) -> Time {
+        let tokens = u32::try_from(users.len()).unwrap_or(u32::MAX).saturating_mul(each);
         longer.clear();
         longer.resize(self.layers.len(), 0);
         let mut waited = 0u64;
         for (station, total) in longer.iter_mut().enumerate() {
             for index in 0..self.layers[station].len() {
-                let routed = self.layers[station][index];
-                let load = self.load(tokens, routed);
+                let (routed, layer) = self.layers[station][index];
+                let load = self.load(users, each, (routed, layer));
                 // What decides, and the same load with the least of it.
                 let (decides, least, best) = match routed.rectangle {
                     Some(_) => {

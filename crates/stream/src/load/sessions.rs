@@ -5,9 +5,8 @@
 //! thinks. A session that would become longer than allowed ends, and the agent begins a new one with a summary.
 //!
 //! Figures: TraceLab, 357k calls of coding agents (shared/facts/workload.md): median prefix 118,656 tokens, appended 875,
-//! output 214, 8.8 steps a request, tool time p50 0.1 s, p90 10 s, p99 3.2 min. Guesses, for want of figures: the spread
-//! of lengths (1.0 in the logarithm), the common prefix (16,384 tokens: system prompt and tools), the time to think
-//! (30 s), steps geometric.
+//! output 214, 8.8 steps a request, tool time p50 0.1 s, p90 10 s, p99 3.2 min. What is not published is guessed, with a low
+//! and a high: [`guesses`]. That the number of steps is geometric is a guess too.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -35,6 +34,10 @@ pub struct SessionSettings {
     pub steps: f64,
     /// Factor on the tool times of the facts.
     pub tool: f64,
+    /// The shortest tool time before the factor, in seconds.
+    pub tool_shortest: f64,
+    /// The longest tool time before the factor, in seconds.
+    pub tool_longest: f64,
     /// Mean time to think between requests, in seconds; exponential.
     pub think: f64,
     /// Tokens at which a session ends.
@@ -43,8 +46,91 @@ pub struct SessionSettings {
     pub requests: Option<u64>,
 }
 
-/// Quantiles of the tool time in seconds (TraceLab); between them the logarithm is linear. The first and the last are guesses.
-const TOOL_TIMES: [(f64, f64); 5] = [(0.0, 0.005), (0.5, 0.1), (0.9, 10.0), (0.99, 192.0), (1.0, 600.0)];
+/// A figure for which there is no evidence.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct Guess {
+    /// The setting that it is the default of.
+    pub setting: &'static str,
+    /// What it is, with its unit.
+    pub what: &'static str,
+    /// The default.
+    pub value: f64,
+    /// What it could as well be, at the low end.
+    pub low: f64,
+    /// And at the high end.
+    pub high: f64,
+    /// What the range rests on.
+    pub why: &'static str,
+}
+
+/// Tokens that all sessions begin with.
+pub const COMMON: Guess = Guess {
+    setting: "load.common",
+    what: "tokens that all sessions begin with",
+    value: 16_384.0,
+    low: 4096.0,
+    high: 32_768.0,
+    why: "system prompt and descriptions of tools: a few thousand tokens, and more with many tools",
+};
+/// Spread of the new tokens of a step.
+pub const APPEND_SPREAD: Guess = Guess {
+    setting: "load.append.spread",
+    what: "standard deviation of the logarithm of the new tokens of a step",
+    value: 1.0,
+    low: 0.5,
+    high: 1.5,
+    why: "lengths in public request traces are roughly lognormal with about 1",
+};
+/// Spread of answers.
+pub const OUTPUT_SPREAD: Guess = Guess {
+    setting: "load.output.spread",
+    what: "standard deviation of the logarithm of the tokens of an answer",
+    ..APPEND_SPREAD
+};
+/// Spread of the tokens of a session when it begins.
+pub const PREFIX_SPREAD: Guess = Guess {
+    setting: "load.prefix.spread",
+    what: "standard deviation of the logarithm of a session's tokens when it begins",
+    value: 0.0,
+    low: 0.0,
+    high: 0.5,
+    why: "a session that became too long begins again with a summary, of about the same length each time",
+};
+/// Time to think.
+pub const THINK: Guess = Guess {
+    setting: "load.think",
+    what: "mean seconds to think between requests",
+    value: 30.0,
+    low: 5.0,
+    high: 120.0,
+    why: "a person who reads what was done, from a glance to a review",
+};
+/// The shortest tool time.
+pub const SHORTEST_TOOL: Guess = Guess {
+    setting: "load.tool_shortest",
+    what: "seconds of the shortest tool",
+    value: 0.005,
+    low: 0.001,
+    high: 0.02,
+    why: "reading a file on the spot; published is the median, 0.1 s",
+};
+/// The longest tool time.
+pub const LONGEST_TOOL: Guess = Guess {
+    setting: "load.tool_longest",
+    what: "seconds of the longest tool",
+    value: 600.0,
+    low: 200.0,
+    high: 3600.0,
+    why: "a build or a test run that is cut off some time; published is p99, 192 s",
+};
+
+/// All guesses of coding agents.
+pub const fn guesses() -> [Guess; 7] {
+    [COMMON, APPEND_SPREAD, OUTPUT_SPREAD, PREFIX_SPREAD, THINK, SHORTEST_TOOL, LONGEST_TOOL]
+}
+
+/// Published quantiles of the tool time in seconds (TraceLab); between them, and the guessed ends, the logarithm is linear.
+const TOOL_TIMES: [(f64, f64); 3] = [(0.5, 0.1), (0.9, 10.0), (0.99, 192.0)];
 
 #[derive(Debug, Clone, Copy)]
 struct Agent {
@@ -84,7 +170,9 @@ impl Sessions {
 
     fn tool_time(&mut self) -> f64 {
         let at: f64 = self.random.random();
-        let pair = TOOL_TIMES.windows(2).find(|pair| at <= pair[1].0);
+        let [median, p90, p99] = TOOL_TIMES;
+        let times = [(0.0, self.settings.tool_shortest), median, p90, p99, (1.0, self.settings.tool_longest)];
+        let pair = times.windows(2).find(|pair| at <= pair[1].0);
         pair.map_or(0.0, |pair| {
             let part = (at - pair[0].0) / (pair[1].0 - pair[0].0);
             pair[0].1 * (pair[1].1 / pair[0].1).powf(part) * self.settings.tool
@@ -130,5 +218,48 @@ impl Load for Sessions {
         self.agents[user as usize] = agent;
         let content = Content::Session { session: agent.session, common: self.settings.common };
         Some(Request { arrival: now + Time::from_seconds(pause), user, prompt, output, content })
+    }
+}
+
+impl SessionSettings {
+    /// The value of a guessed setting in these.
+    pub fn value(&self, guess: &Guess) -> Option<f64> {
+        match guess.setting {
+            "load.common" => Some(f64::from(self.common)),
+            "load.append.spread" => Some(self.append.spread),
+            "load.output.spread" => Some(self.output.spread),
+            "load.prefix.spread" => Some(self.prefix.spread),
+            "load.think" => Some(self.think),
+            "load.tool_shortest" => Some(self.tool_shortest),
+            "load.tool_longest" => Some(self.tool_longest),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_guess_lies_in_its_range_and_is_a_setting() {
+        let settings = SessionSettings {
+            agents: 1,
+            prefix: Lengths { median: 1000, spread: PREFIX_SPREAD.value, longest: 4000 },
+            common: COMMON.value as u32,
+            append: Lengths { median: 100, spread: APPEND_SPREAD.value, longest: 4000 },
+            output: Lengths { median: 100, spread: OUTPUT_SPREAD.value, longest: 4000 },
+            steps: 8.8,
+            tool: 1.0,
+            tool_shortest: SHORTEST_TOOL.value,
+            tool_longest: LONGEST_TOOL.value,
+            think: THINK.value,
+            longest: 4000,
+            requests: None,
+        };
+        for guess in guesses() {
+            assert!(guess.low <= guess.value && guess.value <= guess.high && guess.low < guess.high, "{guess:?}");
+            assert_eq!(settings.value(&guess), Some(guess.value), "{guess:?}");
+        }
     }
 }

@@ -2,10 +2,11 @@
 
 use wafersim_spec::{Scenario, SpecError};
 
-use super::{AdmissionKind, ExpertKind, LengthFile, LoadFile, LoadKind, PolicyKind, StreamFile};
+use super::{AdmissionKind, ExpertKind, LengthFile, LoadFile, LoadKind, PolicyKind, RoutingFile, StreamFile, WorkKind};
 use crate::closed_form::PromptRule;
 use crate::engine::LONGEST_RUN;
 use crate::error::StreamError;
+use crate::load::sessions::{APPEND_SPREAD, COMMON, LONGEST_TOOL, OUTPUT_SPREAD, PREFIX_SPREAD, SHORTEST_TOOL, THINK};
 use crate::load::{ClosedSettings, Lengths, OpenSettings, SessionSettings};
 use crate::trace::Format;
 
@@ -36,6 +37,8 @@ pub struct StreamScenario {
     pub host_bandwidth: Option<f64>,
     /// Which experts tokens want.
     pub experts: ExpertKind,
+    /// Where those experts come from.
+    pub routing: RoutingScenario,
     /// Who asks.
     pub load: LoadScenario,
     /// Seconds before the window.
@@ -46,6 +49,30 @@ pub struct StreamScenario {
     pub requests: Option<u64>,
     /// Seed.
     pub seed: u64,
+}
+
+/// Where the experts come from that tokens want, where they are drawn.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoutingScenario {
+    /// The popularity of the machine's routing model.
+    Popularity,
+    /// The generator of synthetic traces.
+    Generator(GeneratorScenario),
+    /// A recorded trace.
+    Trace {
+        /// Its file.
+        file: String,
+    },
+}
+
+/// What is asked of the generator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct GeneratorScenario {
+    /// What users work on.
+    pub work: WorkKind,
+    /// Kinds of work with different hot experts.
+    pub kinds_of_work: u32,
 }
 
 /// Who asks.
@@ -75,6 +102,7 @@ pub struct TraceScenario {
     pub requests: Option<u64>,
 }
 
+const MOST_KINDS: u64 = 1024;
 const MOST_USERS: u64 = 1_000_000;
 const MOST_TOKENS: u64 = 16_777_216;
 const MOST_REQUESTS: u64 = 1_000_000_000_000;
@@ -139,6 +167,7 @@ impl StreamFile {
             let allowed = "only with prefix_cache = true".to_owned();
             return Err(checks.refuse("service.host_memory_gb", format!("is {host_memory_gb}"), allowed));
         }
+        let (experts, routing) = experts(&checks, service.experts, self.routing)?;
         let load = load(&checks, self.load, u32::try_from(machine.context).unwrap_or(u32::MAX))?;
         let is_trace = matches!(load, LoadScenario::Trace(_));
         let optional =
@@ -158,7 +187,8 @@ impl StreamFile {
             prefix_cache,
             host_memory_gb,
             host_bandwidth: optional("service.host_bandwidth", service.host_bandwidth, (0.001, 1e6))?,
-            experts: service.experts.unwrap_or(ExpertKind::Expected),
+            experts,
+            routing,
             load,
             warm_up: checks.real("run.warm_up", run.warm_up.unwrap_or(0.0), SECONDS)?,
             window: window.or(if is_trace { None } else { Some(USUAL_WINDOW) }),
@@ -174,6 +204,41 @@ impl StreamScenario {
     pub fn window_seconds(&self) -> f64 {
         self.window.unwrap_or(LONGEST_RUN.seconds())
     }
+}
+
+/// Where experts come from: whoever says from where wants them drawn.
+fn experts(
+    checks: &Checks<'_>,
+    asked: Option<ExpertKind>,
+    file: RoutingFile,
+) -> Result<(ExpertKind, RoutingScenario), StreamError> {
+    let generator = file.generator.unwrap_or(false);
+    if !generator {
+        for (field, is_given) in [("work", file.work.is_some()), ("kinds_of_work", file.kinds_of_work.is_some())] {
+            if is_given {
+                let problem = "says something of the generator".to_owned();
+                return Err(checks.refuse(&format!("routing.{field}"), problem, "with generator = true".into()));
+            }
+        }
+    }
+    let (field, routing) = match (file.trace, generator) {
+        (Some(file), true) => {
+            let problem = format!("is '{file}', and routing.generator is true");
+            return Err(checks.refuse("routing.trace", problem, "one of the two".into()));
+        }
+        (None, false) => return Ok((asked.unwrap_or(ExpertKind::Expected), RoutingScenario::Popularity)),
+        (Some(file), false) => ("routing.trace", RoutingScenario::Trace { file }),
+        (None, true) => {
+            let kinds = checks.narrow("routing.kinds_of_work", file.kinds_of_work.unwrap_or(1), 1, MOST_KINDS)?;
+            let wanted = GeneratorScenario { work: file.work.unwrap_or_default(), kinds_of_work: kinds };
+            ("routing.generator", RoutingScenario::Generator(wanted))
+        }
+    };
+    if asked == Some(ExpertKind::Expected) {
+        let problem = "is given, and service.experts is expected".to_owned();
+        return Err(checks.refuse(field, problem, "with service.experts = sampled".into()));
+    }
+    Ok((ExpertKind::Sampled, routing))
 }
 
 fn load(checks: &Checks<'_>, file: LoadFile, longest: u32) -> Result<LoadScenario, StreamError> {
@@ -201,13 +266,23 @@ fn load(checks: &Checks<'_>, file: LoadFile, longest: u32) -> Result<LoadScenari
         }),
         LoadKind::Sessions => LoadScenario::Sessions(SessionSettings {
             agents: users()?,
-            prefix: lengths("load.prefix", file.prefix, length(118_656.min(longest / 2).max(1), 0.0))?,
-            common: checks.narrow("load.common", file.common.unwrap_or(16_384), 0, MOST_TOKENS)?,
-            append: lengths("load.append", file.append, length(875, 1.0))?,
-            output: lengths("load.output", file.output, length(214, 1.0))?,
+            prefix: lengths("load.prefix", file.prefix, length(118_656.min(longest / 2).max(1), PREFIX_SPREAD.value))?,
+            common: checks.narrow("load.common", file.common.unwrap_or(COMMON.value as u32), 0, MOST_TOKENS)?,
+            append: lengths("load.append", file.append, length(875, APPEND_SPREAD.value))?,
+            output: lengths("load.output", file.output, length(214, OUTPUT_SPREAD.value))?,
             steps: checks.real("load.steps", file.steps.unwrap_or(8.8), (1.0, 1e6))?,
             tool: checks.real("load.tool", file.tool.unwrap_or(1.0), (0.0, 1e6))?,
-            think: think(30.0)?,
+            tool_shortest: checks.real(
+                "load.tool_shortest",
+                file.tool_shortest.unwrap_or(SHORTEST_TOOL.value),
+                (1e-6, 0.1),
+            )?,
+            tool_longest: checks.real(
+                "load.tool_longest",
+                file.tool_longest.unwrap_or(LONGEST_TOOL.value),
+                (192.0, 1e6),
+            )?,
+            think: think(THINK.value)?,
             longest,
             requests,
         }),
@@ -248,7 +323,7 @@ fn refuse_too_long(checks: &Checks<'_>, load: &LoadScenario, longest: u32) -> Re
 /// A field that the kind of load does not look at would be a misunderstanding.
 fn refuse_strangers(checks: &Checks<'_>, file: &LoadFile, kind: LoadKind) -> Result<(), StreamError> {
     use LoadKind::{Closed, Open, Sessions, Trace};
-    let fields: [(&str, bool, &[LoadKind]); 14] = [
+    let fields: [(&str, bool, &[LoadKind]); 16] = [
         ("users", file.users.is_some(), &[Closed, Sessions]),
         ("think", file.think.is_some(), &[Closed, Sessions]),
         ("rate", file.rate.is_some(), &[Open]),
@@ -260,6 +335,8 @@ fn refuse_strangers(checks: &Checks<'_>, file: &LoadFile, kind: LoadKind) -> Res
         ("append", file.append.is_some(), &[Sessions]),
         ("steps", file.steps.is_some(), &[Sessions]),
         ("tool", file.tool.is_some(), &[Sessions]),
+        ("tool_shortest", file.tool_shortest.is_some(), &[Sessions]),
+        ("tool_longest", file.tool_longest.is_some(), &[Sessions]),
         ("file", file.file.is_some(), &[Trace]),
         ("format", file.format.is_some(), &[Trace]),
         ("speed", file.speed.is_some(), &[Trace]),

@@ -1,6 +1,7 @@
 //! What a user wrote: a TOML file with everything optional, and `--set path=value` on it.
 
 use serde::{Deserialize, Serialize};
+use wafersim_routing::Work;
 use wafersim_spec::{ScenarioFile, SpecError};
 
 use crate::closed_form::PromptRule;
@@ -14,6 +15,9 @@ pub struct StreamFile {
     pub machine: ScenarioFile,
     /// How requests are served.
     pub service: ServiceFile,
+    /// Where the experts come from that tokens want.
+    #[serde(skip_serializing_if = "RoutingFile::is_empty")]
+    pub routing: RoutingFile,
     /// Who asks.
     pub load: LoadFile,
     /// How long.
@@ -50,8 +54,53 @@ pub enum AdmissionKind {
 pub enum ExpertKind {
     /// The expected load of the closed form.
     Expected,
-    /// Drawn for every token: [`crate::experts::Popularity`].
+    /// Drawn for every token: [`crate::experts::ExpertChoice`].
     Sampled,
+}
+
+/// What users of the generator work on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkKind {
+    /// All published prompts.
+    Mixed,
+    /// Coding prompts.
+    #[default]
+    Coding,
+}
+
+impl From<WorkKind> for Work {
+    fn from(kind: WorkKind) -> Self {
+        match kind {
+            WorkKind::Mixed => Self::Mixed,
+            WorkKind::Coding => Self::Coding,
+        }
+    }
+}
+
+/// The table `[routing]`: one of a trace and the generator.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoutingFile {
+    /// A routing trace of the model (`simctl routing`), in either form.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+    /// Whether the generator of `simctl routing generate` is asked; no where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generator: Option<bool>,
+    /// Generator: what users work on; coding where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub work: Option<WorkKind>,
+    /// Generator: kinds of work with different hot experts, dealt to the users in turn; 1 where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kinds_of_work: Option<u32>,
+}
+
+impl RoutingFile {
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The table `[service]`.
@@ -158,6 +207,12 @@ pub struct LoadFile {
     /// Sessions: factor on tool times.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool: Option<f64>,
+    /// Sessions: seconds of the shortest tool, before the factor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_shortest: Option<f64>,
+    /// Sessions: seconds of the longest tool, before the factor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_longest: Option<f64>,
     /// Trace: the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
