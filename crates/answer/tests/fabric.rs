@@ -140,3 +140,25 @@ fn a_case_that_cannot_run_is_a_row_that_says_why() {
     assert!(found.cases[0].problem.as_ref().is_some_and(|why| why.contains("colors")), "{:?}", found.cases[0]);
     assert_eq!((found.cases[0].cycles, found.worst_percent, found.worst()), (None, None, None));
 }
+
+/// The claim of docs/src/crosscheck.md: every kernel, both wafers, square and oblong. The largest grids, where only products
+/// with few rounds run in time, are part of it.
+#[test]
+fn closed_form_and_fabric_agree_on_every_kernel() {
+    let grid = |columns, rows| Grid { columns, rows };
+    let wafers = || vec![Wafer::builtin("wse2").unwrap(), Wafer::builtin("wse3").unwrap()];
+    let small = Cases {
+        wafers: wafers(),
+        kernels: CheckedKernel::ALL.to_vec(),
+        grids: vec![grid(8, 8), grid(24, 9), grid(20, 48), grid(64, 64)],
+        extent: Extent::Full,
+    };
+    let large = Cases { wafers: wafers(), grids: vec![grid(360, 180)], extent: Extent::Short, ..small.clone() };
+    for cases in [small, large] {
+        let found = crosscheck(&cases, || ());
+        let beyond: Vec<_> =
+            found.cases.iter().filter(|case| case.deviation_percent.is_none_or(|by| by.abs() > 3.0)).collect();
+        assert!(beyond.is_empty(), "{beyond:#?}");
+        assert_eq!(found.cases.len(), cases.count());
+    }
+}
