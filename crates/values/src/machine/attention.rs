@@ -42,7 +42,7 @@ pub(super) fn rope(
 }
 
 /// Elements that come in groups of neighbours with one quotient: (quotient, places), in order.
-fn by_quotient(inner: &[u32], divisor: u32) -> Vec<(u32, Vec<usize>)> {
+pub(super) fn by_quotient(inner: &[u32], divisor: u32) -> Vec<(u32, Vec<usize>)> {
     let mut groups: Vec<(u32, Vec<usize>)> = Vec::new();
     for (place, element) in inner.iter().enumerate() {
         let quotient = element / divisor.max(1);

@@ -10,6 +10,7 @@ use wafersim_program::layout::ring_number;
 use wafersim_program::{Action, Axis, BufferId, ChainReduce, Field, Operand, Ring, Shift, Spread, Step};
 use wafersim_spec::model::Role;
 
+use super::attention::by_quotient;
 use super::compute::{Context, places};
 use super::prepared::Prepared;
 use super::rounding::Rounding;
@@ -104,19 +105,6 @@ pub(super) fn tile_product(
     Ok(())
 }
 
-/// Elements with one quotient, in order: (quotient, places).
-fn heads_of(inner: &[u32], divisor: u32) -> Vec<(u32, Vec<usize>)> {
-    let mut heads: Vec<(u32, Vec<usize>)> = Vec::new();
-    for (place, element) in inner.iter().enumerate() {
-        let head = element / divisor.max(1);
-        match heads.iter_mut().find(|(known, _)| *known == head) {
-            Some((_, places)) => places.push(place),
-            None => heads.push((head, vec![place])),
-        }
-    }
-    heads
-}
-
 /// Scores against the keys that are here now, over the dimensions that are here.
 pub(super) fn passing_scores(
     context: &Context<'_>,
@@ -133,7 +121,7 @@ pub(super) fn passing_scores(
     let inner: Vec<u32> =
         declared.iter().flat_map(|head| keys.rows.iter().map(move |key| head * tokens + key)).collect();
     let mut result = Tile::filled(Arc::clone(&query.rows), inner.into(), 0.0);
-    let heads = heads_of(&query.inner, head_dim);
+    let heads = by_quotient(&query.inner, head_dim);
     for (number, head) in declared.iter().enumerate() {
         let Some((_, dims)) = heads.iter().find(|(known, _)| known == head) else { continue };
         let wanted: Vec<u32> =
@@ -222,7 +210,7 @@ pub(super) fn passing_values(
     }
     let (scores, values) = (pe.tile(scores)?, pe.tile(values)?);
     let rows = places(&values.rows, &keys)?;
-    for (head, dims) in heads_of(&result.inner, head_dim) {
+    for (head, dims) in by_quotient(&result.inner, head_dim) {
         let at = places(&scores.inner, &keys.iter().map(|key| head * tokens + key).collect::<Vec<_>>())?;
         let wanted: Vec<u32> =
             dims.iter().map(|place| head / group * head_dim + result.inner[*place] % head_dim).collect();
