@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | chain reduce (streaming) | message + (stages - 1) (ramps + combine) + hops hop + sides (w - 1) wavelet, and for a second side ramp + combine + issue | HPDC 2024 chain, with WaferLLM's converging chains |
 //! | chain reduce (library) | call + reduce + stages (ramps + combine) + hops hop + (w - 1) wavelet | rows `chain_gemv_*` |
-//! | any transfer after the core's own work | + the cheaper of a set-up and a completed task | hardware.md section 3 |
+//! | any transfer after the core's own work | + the cheaper of a set-up and a completed task | the set-up: hardware.md section 3; that the cheaper way is taken is ours |
 //! | chain reduce (rotating root) | message + set-up + 2 tasks + w relay | software relay, hardware.md section 3 |
 //! | multicast (streaming) | message + hops hop + (w - 1) wavelet | HPDC 2024 broadcast |
 //! | multicast (library) | call + hops hop + w relay | rows `summa_c2d_*` |

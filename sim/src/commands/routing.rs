@@ -185,7 +185,7 @@ pub fn number<T: std::str::FromStr>(flag: &str, text: &str) -> Result<T, Failure
     without_suffix(text.trim()).parse().map_err(|_| Failure::Flag {
         flag: flag.to_owned(),
         problem: format!("is '{text}'"),
-        allowed: "a whole number, not negative".into(),
+        allowed: format!("a whole number from 0 to {}", u64::MAX >> (64 - 8 * size_of::<T>().clamp(1, 8))),
     })
 }
 

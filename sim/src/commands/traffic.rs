@@ -86,7 +86,13 @@ pub fn execute(flags: &TrafficFlags) -> Result<(), Failure> {
         Some(file) if flags.pattern == TRACE => return trace(flags, file, destination),
         None if flags.pattern != TRACE => {}
         Some(_) => return Err(wrong("--trace", &flags.pattern, "a file, together with --pattern trace")),
-        None => return Err(wrong("--trace", "", "a CSV file of messages, with --pattern trace")),
+        None => {
+            return Err(wrong(
+                "--pattern",
+                &flags.pattern,
+                "trace only together with --trace FILE, a CSV file of messages",
+            ));
+        }
     }
     let config = config(flags)?;
     let mut cycles = Cycles::start();

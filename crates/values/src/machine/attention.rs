@@ -5,6 +5,7 @@ use std::sync::Arc;
 use wafersim_program::{BufferId, Operand};
 
 use super::compute::{Context, places};
+use super::rounding::Rounding;
 use super::state::{PeState, Tile};
 
 /// Rotates pairs `(i, i + head_dim / 2)`, which must lie here together.
@@ -107,21 +108,34 @@ pub(super) fn weighted_values(
         let Some((_, at)) = heads.iter().find(|(known, _)| *known == head) else { continue };
         let numbers: Vec<u32> = at.iter().map(|place| scores.inner[*place] % tokens.max(1)).collect();
         let rows = places(&values.rows, &numbers)?;
-        let wanted: Vec<u32> =
-            dims.iter().map(|place| head / group * head_dim + result.inner[*place] % head_dim).collect();
-        let columns = places(&values.inner, &wanted)?;
-        for row in 0..scores.rows.len() {
-            let weights = scores.row(row);
-            let sums = result.row_mut(row);
-            for (at, token) in at.iter().zip(&rows) {
-                let value = values.row(*token);
-                for (dim, column) in dims.iter().zip(&columns) {
-                    sums[*dim] = rounding.round(sums[*dim] + weights[*at] * value[*column]);
-                }
+        add_weighted(rounding, (scores, values), &mut result, (head / group * head_dim, head_dim), &dims, (at, &rows))?;
+    }
+    pe.put(output, result);
+    Ok(())
+}
+
+/// `output[d] += sum of scores[t] v[t, first + d]` for the dimensions of a head that lie in the places `dims` of the output,
+/// and tokens at `(place of the score, row of the value)`.
+pub(super) fn add_weighted(
+    rounding: Rounding,
+    (scores, values): (&Tile, &Tile),
+    output: &mut Tile,
+    (first, head_dim): (u32, u32),
+    dims: &[usize],
+    (at, rows): (&[usize], &[usize]),
+) -> Result<(), String> {
+    let wanted: Vec<u32> = dims.iter().map(|place| first + output.inner[*place] % head_dim).collect();
+    let columns = places(&values.inner, &wanted)?;
+    for row in 0..scores.rows.len() {
+        let weights = scores.row(row);
+        let sums = output.row_mut(row);
+        for (at, token) in at.iter().zip(rows) {
+            let value = values.row(*token);
+            for (dim, column) in dims.iter().zip(&columns) {
+                sums[*dim] = rounding.round(sums[*dim] + weights[*at] * value[*column]);
             }
         }
     }
-    pe.put(output, result);
     Ok(())
 }
 

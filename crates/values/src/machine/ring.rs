@@ -10,7 +10,7 @@ use wafersim_program::layout::ring_number;
 use wafersim_program::{Action, Axis, BufferId, ChainReduce, Field, Operand, Ring, Shift, Spread, Step};
 use wafersim_spec::model::Role;
 
-use super::attention::by_quotient;
+use super::attention::{add_weighted, by_quotient};
 use super::compute::{Context, places};
 use super::prepared::Prepared;
 use super::rounding::Rounding;
@@ -212,19 +212,14 @@ pub(super) fn passing_values(
     let rows = places(&values.rows, &keys)?;
     for (head, dims) in by_quotient(&result.inner, head_dim) {
         let at = places(&scores.inner, &keys.iter().map(|key| head * tokens + key).collect::<Vec<_>>())?;
-        let wanted: Vec<u32> =
-            dims.iter().map(|place| head / group * head_dim + result.inner[*place] % head_dim).collect();
-        let columns = places(&values.inner, &wanted)?;
-        for row in 0..scores.rows.len() {
-            let weights = scores.row(row);
-            let sums = result.row_mut(row);
-            for (at, key) in at.iter().zip(&rows) {
-                let value = values.row(*key);
-                for (dim, column) in dims.iter().zip(&columns) {
-                    sums[*dim] = rounding.round(sums[*dim] + weights[*at] * value[*column]);
-                }
-            }
-        }
+        add_weighted(
+            rounding,
+            (scores, values),
+            &mut result,
+            (head / group * head_dim, head_dim),
+            &dims,
+            (&at, &rows),
+        )?;
     }
     pe.put(output, result);
     Ok(())
