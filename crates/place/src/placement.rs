@@ -65,7 +65,7 @@ pub struct Placement {
 /// Where the model does not fit, with what would do; see [`PlaceError`].
 pub fn place(request: &Request<'_>) -> Result<Placement, PlaceError> {
     let settings = request.settings()?;
-    let blueprint = ModelBlueprint::new(request.model, &settings.precision);
+    let blueprint = ModelBlueprint::new(request.model, &settings, |kind| request.choices(kind));
     let search = Search::new(&blueprint, &settings);
     let wafers = match request.wafers {
         WaferCount::Exactly(wafers) => wafers,
@@ -77,7 +77,7 @@ pub fn place(request: &Request<'_>) -> Result<Placement, PlaceError> {
 /// Whether a model fits the wafers of a request: as [`place`], without looking for what would do where it does not.
 pub fn fits(request: &Request<'_>) -> bool {
     let Ok(settings) = request.settings() else { return false };
-    let blueprint = ModelBlueprint::new(request.model, &settings.precision);
+    let blueprint = ModelBlueprint::new(request.model, &settings, |kind| request.choices(kind));
     let search = Search::new(&blueprint, &settings);
     match request.wafers {
         WaferCount::Exactly(wafers) => search.found_on(wafers).is_some(),
@@ -114,7 +114,7 @@ impl Placement {
             rest = after;
             let slot = arrangement.slot(index as u64 % slots_per_wafer, machine);
             let region = match settings.fill {
-                Fill::Slot => (slot.columns, slot.rows),
+                Fill::Slot => evaluation.region,
                 Fill::Tight => tight.region(blueprint, &settings, evaluation.region, items),
             };
             for item in items {
@@ -234,7 +234,9 @@ impl Placement {
         totals.kv_cache = self
             .layouts
             .iter()
-            .map(|layout| layout.kv.shape.cached_bytes(&self.settings.kv_load()) * layout.layers)
+            .map(|layout| {
+                layout.kv.shape.cached_bytes(&self.settings.kv_load()) * layout.kv.head_copies * layout.layers
+            })
             .sum();
         for (slot, ledger) in self.slots.iter().zip(&slots) {
             totals.activations += ledger.worst_pe.activations * slot.region.pes();

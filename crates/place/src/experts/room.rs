@@ -2,10 +2,12 @@
 
 use serde::Serialize;
 use wafersim_spec::Bytes;
+use wafersim_spec::scenario::ExpertPlacement;
 
 use crate::arithmetic::divide_up;
 use crate::blueprint::{LayerBlueprint, in_use};
 use crate::cells::CellGrid;
+use crate::choices::{ExpertChoice, LayerChoices};
 use crate::item::Item;
 use crate::layout::LayerLayout;
 use crate::matrix::Matrices;
@@ -48,7 +50,8 @@ pub fn room(
     cells: u64,
     copies: u64,
 ) -> Option<Room> {
-    let mut blueprint = LayerBlueprint::new(&layout.layer, layout.hidden, &settings.precision);
+    let choices = LayerChoices { experts: ExpertChoice::from(ExpertPlacement::Clustered), ..layout.choices };
+    let mut blueprint = LayerBlueprint::new(&layout.layer, layout.hidden, &settings.precision, choices);
     let grid = CellGrid::new(layout.columns, layout.rows, across, down);
     if blueprint.experts == 0 || cells == 0 || copies == 0 || (grid.across, grid.down) != (across, down) {
         return None;
@@ -58,13 +61,13 @@ pub fn room(
     }
     blueprint.matrices = with_copies(&blueprint.matrices, &grid, copies)?;
     let weights = blueprint.weights(&grid);
-    let (_, worst) = in_use(&layout.layer, layout.hidden, weights, &grid, settings);
+    let (_, worst) = in_use(&blueprint, weights, &grid, settings);
     let more = worst.sum().saturating_sub(layout.worst_pe.sum());
     Some(Room { grid, cells, copies_in_a_cell: copies, worst_pe: worst.sum(), more })
 }
 
 /// The matrices of a layer, with experts enough to fill every rectangle of a grid.
-fn with_copies(matrices: &Matrices, grid: &CellGrid, copies: u64) -> Option<Matrices> {
+pub(crate) fn with_copies(matrices: &Matrices, grid: &CellGrid, copies: u64) -> Option<Matrices> {
     let all = grid.cells().checked_mul(copies)?;
     let mut full = Matrices::default();
     for shape in &matrices.shapes {
