@@ -8,9 +8,13 @@ use std::collections::BTreeMap;
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use wafersim_program::Region;
 use wafersim_program::collective::TwoLevel;
 
-use crate::operator::{LineKind, operator_named};
+use crate::kv::KvMapping;
+use crate::layer::RegionSize;
+use crate::operator::{LineKind, OPERATORS, operator_named};
+use crate::recipe::ReductionRecipes;
 
 /// How the members of a line are grouped.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -137,7 +141,7 @@ impl Reduction {
     }
 }
 
-/// The reductions of one kind of layer, with numbers for the lines there are.
+/// The reductions of one kind of layer, with numbers for the lines of one length.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reductions {
@@ -145,15 +149,15 @@ pub struct Reductions {
     pub x: Reduction,
     /// Along the columns of the region.
     pub y: Reduction,
-    /// Over all columns of a head.
+    /// Over all columns of a head, whether of queries or of keys: a rule.
     pub head: Reduction,
     /// Over the columns that share a head's width.
     pub width: Reduction,
     /// Over the groups of columns that share the sequence.
     pub sequence: Reduction,
-    /// Along the rows of an expert's rectangle.
+    /// Along the rows of an expert's rectangle: a rule.
     pub cell_x: Reduction,
-    /// Along the columns of an expert's rectangle.
+    /// Along the columns of an expert's rectangle: a rule.
     pub cell_y: Reduction,
     /// Of single operators, along their own line (see [`crate::OPERATORS`]); absent: as above.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -161,17 +165,44 @@ pub struct Reductions {
 }
 
 impl Reductions {
-    /// The same for every line.
-    pub fn all(reduction: &Reduction) -> Self {
+    /// Those of a recipe with numbers for the lines of a layer. Lines that come in several lengths (the columns of a query head
+    /// and of a KV head, rectangles of experts) keep their rule, which gives the numbers for any length.
+    pub(crate) fn resolved(
+        recipe: &ReductionRecipes,
+        region: RegionSize,
+        kv: &KvMapping,
+        rectangles: &BTreeMap<String, Region>,
+    ) -> Self {
+        let mut operators: BTreeMap<String, Reduction> = BTreeMap::new();
+        for operator in OPERATORS {
+            let (own, rectangle) = (recipe.operators.get(operator.name), rectangles.get(operator.name));
+            if own.is_none() && rectangle.is_none() {
+                continue;
+            }
+            let (columns, rows) =
+                rectangle.map_or((region.columns, region.rows), |rectangle| (rectangle.columns, rectangle.rows));
+            let (usual, length) = match operator.line {
+                None => continue,
+                Some(LineKind::X) => (&recipe.x, Some(columns)),
+                Some(LineKind::Y) => (&recipe.y, Some(rows)),
+                Some(LineKind::Width) => (&recipe.parts, Some(kv.dimension_split)),
+                Some(LineKind::Sequence) => (&recipe.parts, Some(kv.sequence_split)),
+                Some(LineKind::Head | LineKind::CellX | LineKind::CellY) => (&recipe.parts, None),
+            };
+            let chosen = own.unwrap_or(usual);
+            operators.insert(operator.name.into(), length.map_or_else(|| chosen.clone(), |length| chosen.on(length)));
+        }
+        // The columns of a head are the whole line where there is one head: then the rule for whole lines holds.
+        let part = |length: u64| if length >= region.columns { recipe.x.on(length) } else { recipe.parts.on(length) };
         Self {
-            x: reduction.clone(),
-            y: reduction.clone(),
-            head: reduction.clone(),
-            width: reduction.clone(),
-            sequence: reduction.clone(),
-            cell_x: reduction.clone(),
-            cell_y: reduction.clone(),
-            operators: BTreeMap::new(),
+            x: recipe.x.on(region.columns),
+            y: recipe.y.on(region.rows),
+            head: recipe.parts.clone(),
+            width: part(kv.dimension_split),
+            sequence: part(kv.sequence_split),
+            cell_x: recipe.parts.clone(),
+            cell_y: recipe.parts.clone(),
+            operators,
         }
     }
 

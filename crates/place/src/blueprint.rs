@@ -96,8 +96,12 @@ impl<'a> LayerBlueprint<'a> {
 
     /// Places for experts in each rectangle of a grid, where there are more than its share of the experts.
     fn places(&self, grid: &CellGrid) -> Option<u64> {
-        let spare = if grid.cells() > 1 { self.choices.experts.spare } else { 0 };
-        (spare > 0 && self.experts > 0).then(|| grid.most_copies_in_a_cell(self.experts).saturating_add(spare))
+        if self.experts == 0 || grid.cells() == 1 {
+            return None;
+        }
+        let even = grid.most_copies_in_a_cell(self.experts);
+        let chosen = &self.choices.experts;
+        Some(chosen.fullest.unwrap_or_else(|| even.saturating_add(chosen.spare))).filter(|places| *places != even)
     }
 
     /// Bytes of weights in the worst processing element.

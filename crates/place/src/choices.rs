@@ -64,12 +64,16 @@ pub struct ExpertChoice {
     pub spare: u64,
     /// Rectangles side by side and one below the other; `None`: what takes the fewest bytes.
     pub grid: Option<(u64, u64)>,
+    /// Experts that the fullest rectangle holds, where who has dealt them says so; `None`: as evenly as can be, and `spare`.
+    pub fullest: Option<u64>,
+    /// Number of the assignment, where layers of one kind have several. Placement does not read it.
+    pub assignment: u32,
 }
 
 impl From<ExpertPlacement> for ExpertChoice {
     fn from(placement: ExpertPlacement) -> Self {
         let spare = u64::from(placement == ExpertPlacement::Replicated);
-        Self { placement, sharing: Size::Auto, spare, grid: None }
+        Self { placement, sharing: Size::Auto, spare, grid: None, fullest: None, assignment: 0 }
     }
 }
 

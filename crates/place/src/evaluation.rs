@@ -22,16 +22,17 @@ pub(crate) struct ModelBlueprint<'a> {
 }
 
 impl<'a> ModelBlueprint<'a> {
-    /// `choices` gives those of each kind, in the order of first layers.
+    /// `choices` gives those of each layer.
     pub fn new(model: &'a Model, settings: &Settings, choices: impl Fn(usize) -> LayerChoices) -> Self {
         let precision = &settings.precision;
         let mut kinds: Vec<LayerBlueprint<'a>> = Vec::new();
         let mut kind_of_layer = Vec::with_capacity(model.layers.len());
-        for layer in &model.layers {
-            let known = kinds.iter().position(|kind| kind.layer == layer);
+        for (index, layer) in model.layers.iter().enumerate() {
+            let chosen = choices(index);
+            let known = kinds.iter().position(|kind| kind.choices == chosen && kind.layer == layer);
             kind_of_layer.push(known.unwrap_or(kinds.len()));
             if known.is_none() {
-                kinds.push(LayerBlueprint::new(layer, model.hidden, precision, choices(kinds.len())));
+                kinds.push(LayerBlueprint::new(layer, model.hidden, precision, chosen));
             }
         }
         let embedding = TableBlueprint::embedding(model, precision, settings.wide);

@@ -6,7 +6,7 @@ use wafersim_spec::Bytes;
 use wafersim_spec::scenario::WaferCount;
 
 use crate::arithmetic::{divide_up, largest_that};
-use crate::error::PlaceError;
+use crate::error::{PlaceError, Short};
 use crate::evaluation::ModelBlueprint;
 use crate::item::Item;
 use crate::layout::{LayerLayout, TableLayout};
@@ -65,19 +65,24 @@ pub struct Placement {
 /// Where the model does not fit, with what would do; see [`PlaceError`].
 pub fn place(request: &Request<'_>) -> Result<Placement, PlaceError> {
     let settings = request.settings()?;
-    let blueprint = ModelBlueprint::new(request.model, &settings, |kind| request.choices(kind));
+    let blueprint = ModelBlueprint::new(request.model, &settings, |layer| request.choices(layer));
     let search = Search::new(&blueprint, &settings);
     let wafers = match request.wafers {
         WaferCount::Exactly(wafers) => wafers,
         WaferCount::Auto => search.fewest_wafers()?,
     };
-    Ok(Placement::new(&blueprint, settings, search.on(wafers)?))
+    let placement = Placement::new(&blueprint, settings, search.on(wafers)?, request.regions);
+    // Regions that the caller has chosen may be smaller than those that the search looked at.
+    match placement.ledger.slots.iter().find(|slot| slot.worst_pe.sum() > placement.ledger.limit) {
+        Some(full) if !request.regions.is_empty() => Err(placement.too_small(full)),
+        _ => Ok(placement),
+    }
 }
 
 /// Whether a model fits the wafers of a request: as [`place`], without looking for what would do where it does not.
 pub fn fits(request: &Request<'_>) -> bool {
     let Ok(settings) = request.settings() else { return false };
-    let blueprint = ModelBlueprint::new(request.model, &settings, |kind| request.choices(kind));
+    let blueprint = ModelBlueprint::new(request.model, &settings, |layer| request.choices(layer));
     let search = Search::new(&blueprint, &settings);
     match request.wafers {
         WaferCount::Exactly(wafers) => search.found_on(wafers).is_some(),
@@ -86,7 +91,7 @@ pub fn fits(request: &Request<'_>) -> bool {
 }
 
 impl Placement {
-    fn new(blueprint: &ModelBlueprint<'_>, settings: Settings, found: Found) -> Self {
+    fn new(blueprint: &ModelBlueprint<'_>, settings: Settings, found: Found, regions: &[(u64, u64)]) -> Self {
         let Found { wafers, evaluation, groups } = found;
         let (arrangement, machine) = (evaluation.arrangement, &settings.machine);
         let slots_per_wafer = arrangement.slots().max(1);
@@ -113,9 +118,10 @@ impl Placement {
             let (items, after) = rest.split_at(size);
             rest = after;
             let slot = arrangement.slot(index as u64 % slots_per_wafer, machine);
-            let region = match settings.fill {
-                Fill::Slot => evaluation.region,
-                Fill::Tight => tight.region(blueprint, &settings, evaluation.region, items),
+            let region = match (regions.get(index), settings.fill) {
+                (Some(region), _) => (region.0.clamp(1, slot.columns), region.1.clamp(1, slot.rows)),
+                (None, Fill::Slot) => evaluation.region,
+                (None, Fill::Tight) => tight.region(blueprint, &settings, evaluation.region, items),
             };
             for item in items {
                 placement.push(blueprint, &mut known, *item, index, region);
@@ -129,6 +135,23 @@ impl Placement {
         }
         placement.ledger = placement.make_ledger();
         placement
+    }
+
+    /// Why a region that was chosen does not do.
+    fn too_small(&self, full: &SlotLedger) -> PlaceError {
+        let machine = &self.settings.machine;
+        let region = self.slots.get(full.slot).map_or((0, 0), |slot| (slot.region.columns, slot.region.rows));
+        PlaceError::Division {
+            chosen: format!("slot {} on {} x {}", full.slot, region.0, region.1),
+            columns: machine.columns,
+            rows: machine.rows,
+            short: Some(Short {
+                needed: full.worst_pe.sum().saturating_sub(machine.code_and_runtime()),
+                free: machine.free_memory,
+                columns: region.0,
+                rows: region.1,
+            }),
+        }
     }
 
     fn push(
@@ -158,6 +181,11 @@ impl Placement {
             Item::LmHead(part) => Some((&blueprint.head, part)),
         };
         self.tables.extend(table.and_then(|(table, part)| TableLayout::new(table, &settings, region, part, slot)));
+    }
+
+    /// Columns and rows over which a slot's items are spread where they fill it.
+    pub fn region_of_slots(&self) -> (u64, u64) {
+        self.settings.division.region(self.arrangement, &self.settings.machine)
     }
 
     /// Layers of the model.

@@ -93,9 +93,11 @@ pub struct Request<'a> {
     pub division: Division,
     /// Roles whose matrices are stored in 16 bit though the checkpoint has them narrower.
     pub wide: Roles,
-    /// Choices for each kind of layer, in the order of the first layer of its kind, in place of `experts`, `kv_layout` and
-    /// `wide`; empty: the same for all.
-    pub kinds: &'a [LayerChoices],
+    /// Choices for each layer in place of `experts`, `kv_layout` and `wide`; empty: the same for all. Layers of one kind with
+    /// the same choices share a layout.
+    pub layers: &'a [LayerChoices],
+    /// Columns and rows of the region of each slot, in place of `fill`; empty: by that.
+    pub regions: &'a [(u64, u64)],
 }
 
 impl<'a> Request<'a> {
@@ -115,14 +117,15 @@ impl<'a> Request<'a> {
             arrangement: None,
             division: Division::default(),
             wide: Roles::NONE,
-            kinds: &[],
+            layers: &[],
+            regions: &[],
         }
     }
 
-    /// The choices for the kind of layer with a number.
-    pub(crate) fn choices(&self, kind: usize) -> LayerChoices {
+    /// The choices for a layer.
+    pub(crate) fn choices(&self, layer: usize) -> LayerChoices {
         let all = LayerChoices { kv: self.kv_layout, experts: self.experts.into(), wide: self.wide };
-        self.kinds.get(kind).copied().unwrap_or(all)
+        self.layers.get(layer).copied().unwrap_or(all)
     }
 
     /// The settings, checked.

@@ -15,7 +15,7 @@
 
 pub mod data_type;
 pub mod error;
-mod file;
+pub mod file;
 pub mod model;
 pub mod scenario;
 pub mod size;

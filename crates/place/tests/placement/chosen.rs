@@ -113,7 +113,7 @@ fn what_is_stored_wide_takes_the_bytes_of_wide_weights() {
 }
 
 #[test]
-fn kinds_of_layers_may_be_chosen_for_one_by_one() {
+fn layers_may_be_chosen_for_one_by_one() {
     let model = Model::builtin("gpt-oss-120b").unwrap();
     let kv = |split| KvLayoutChoice::Given(KvSizes { dimension_split: Size::Exactly(split), ..KvSizes::default() });
     let choices = |split, placement: ExpertPlacement| LayerChoices {
@@ -122,7 +122,8 @@ fn kinds_of_layers_may_be_chosen_for_one_by_one() {
         wide: Roles::NONE,
     };
     let kinds = [choices(2, ExpertPlacement::Spread), choices(4, ExpertPlacement::Linear)];
-    let placement = placed(&Request { kinds: &kinds, ..request(&model) }).unwrap();
+    let layers: Vec<LayerChoices> = (0..36).map(|layer| kinds[layer % 2]).collect();
+    let placement = placed(&Request { layers: &layers, ..request(&model) }).unwrap();
     let of = |layer: usize| {
         let layout = placement.layer(layer).unwrap();
         (layout.kv.dimension_split, layout.experts.as_ref().unwrap().most_in_a_cell())
@@ -152,14 +153,14 @@ proptest! {
     ) {
         let model = Model::builtin("qwen3-30b-a3b").unwrap();
         let sizes = KvSizes { heads_per_block, head_copies, dimension_split, sequence_split };
-        let kinds = [LayerChoices {
+        let layers = [LayerChoices {
             kv: KvLayoutChoice::Given(sizes),
             experts: ExpertChoice { sharing, spare, ..ExpertPlacement::ALL[index].into() },
             wide: Roles::NONE,
-        }];
+        }; 48];
         let division = Division { slots, columns, rows, layers_per_slot };
         let wafers = if wafers == 0 { WaferCount::Auto } else { WaferCount::Exactly(wafers) };
-        if let Some(placement) = placed(&Request { division, wafers, kinds: &kinds, ..request(&model) }) {
+        if let Some(placement) = placed(&Request { division, wafers, layers: &layers, ..request(&model) }) {
             let kv = &placement.layouts[0].kv;
             prop_assert!(kv.dimension_split * kv.sequence_split * kv.head_copies <= kv.columns_per_head);
             if let Some(layers) = layers_per_slot.of(48) {

@@ -1,0 +1,7 @@
+//! Recipes and resolved mappings: read, printed, resolved, refused.
+
+mod common;
+mod decisions;
+mod drawn;
+mod files;
+mod resolving;
