@@ -1,5 +1,5 @@
-//! Experts dealt to rectangles by the strategies of placement, where no trace says what is wanted: batches are drawn from the
-//! popularity of the scenario's routing, with a fixed seed. Which experts are the popular ones is drawn too.
+//! Experts dealt to rectangles by the strategies of placement, where no trace says what is wanted: batches are drawn
+//! from the popularity of the scenario's routing, with a fixed seed. Which experts are the popular ones is drawn too.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -69,8 +69,8 @@ fn price() -> Price {
     Price::new(vec![0.0, 1.0], vec![0.0])
 }
 
-/// Deals the experts of a layer to `cells` rectangles with room for `room` each. `None` where the strategy deals none, or there
-/// is no room.
+/// Deals the experts of a layer to `cells` rectangles with room for `room` each. `None` where the strategy deals none,
+/// or there is no room.
 pub fn deal(strategy: ExpertPlacement, demand: &Demand, cells: usize, room: usize) -> Option<Assignment> {
     if cells.saturating_mul(room) < demand.experts() || cells <= 1 || cells > usize::from(u16::MAX) {
         return None;

@@ -11,7 +11,7 @@ pub enum MappingError {
     #[error(transparent)]
     Spec(#[from] SpecError),
     /// The text is wrong.
-    #[error("{file}: line {line}: {}{problem}", field.as_ref().map(|field| format!("field '{field}': ")).unwrap_or_default())]
+    #[error("{file}: line {line}: {}{problem}", of_field(.field))]
     Text {
         /// Path as given, or the name of a built-in.
         file: String,
@@ -38,7 +38,10 @@ pub enum MappingError {
         allowed: String,
     },
     /// A resolved mapping was made for something else.
-    #[error("mapping '{mapping}' was resolved for {}; allowed: the same inputs, or its recipe, which fits any", others(.differences))]
+    #[error(
+        "mapping '{mapping}' was resolved for {}; allowed: the same inputs, or its recipe, which fits any",
+        others(.differences)
+    )]
     OtherInputs {
         /// Name of the mapping.
         mapping: String,
@@ -66,6 +69,10 @@ pub struct Difference {
     pub resolved_for: String,
     /// What is asked.
     pub asked: String,
+}
+
+fn of_field(field: &Option<String>) -> String {
+    field.as_ref().map(|field| format!("field '{field}': ")).unwrap_or_default()
 }
 
 fn others(differences: &[Difference]) -> String {

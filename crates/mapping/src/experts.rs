@@ -14,11 +14,11 @@ pub enum Experts {
     Strategy {
         /// The strategy.
         strategy: ExpertPlacement,
-        /// Experts that share a rectangle; parts are of the experts of a layer. `auto`: one for clustered experts, for others as
-        /// many as a token chooses. Spread experts share the whole region.
+        /// Experts that share a rectangle; parts are of the experts of a layer. `auto`: one for clustered experts, for
+        /// others as many as a token chooses. Spread experts share the whole region.
         sharing: Size,
-        /// Copies that a rectangle has room for beyond those; parts are of the experts that share it. `auto`: one. Only for
-        /// strategies that make copies.
+        /// Copies that a rectangle has room for beyond those; parts are of the experts that share it. `auto`: one. Only
+        /// for strategies that make copies.
         spare: Size,
     },
     /// As a file says. `file = ..`

@@ -75,8 +75,8 @@ impl Inputs<'_> {
         let Precision { weights, small_weights, kv_cache, activations } = precision;
         let step = if tokens_per_step == 1 { String::new() } else { format!(" of {tokens_per_step} tokens a step") };
         format!(
-            "{users} user(s){step}, {context} tokens of context, weights {weights}, small weights {small_weights}, KV cache \
-             {kv_cache}, activations {activations}, routing {routing}"
+            "{users} user(s){step}, {context} tokens of context, weights {weights}, small weights {small_weights}, \
+             KV cache {kv_cache}, activations {activations}, routing {routing}"
         )
     }
 }

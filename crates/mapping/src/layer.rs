@@ -80,8 +80,8 @@ pub struct LayerMapping {
 }
 
 impl LayerMapping {
-    /// The layer as published by WaferLLM: no rewrite, routes changed, nothing overlaps, one head over all columns, experts
-    /// over the whole region.
+    /// The layer as published by WaferLLM: no rewrite, routes changed, nothing overlaps, one head over all columns,
+    /// experts over the whole region.
     pub fn published(columns: u64, rows: u64) -> Self {
         let (region, kv) = (RegionSize { columns, rows }, KvMapping::published(columns));
         let reductions = Reductions::resolved(&ReductionRecipes::default(), region, &kv, &BTreeMap::new());

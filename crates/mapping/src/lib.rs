@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`recipe`] | a mapping that fits any model: sizes are shares, divisors, numbers or left to the program |
 //! | [`resolved`] | a mapping with every number, the recipe it came from, and hashes of what it was resolved for |
-//! | [`mapped`], [`ways`] | from the one to the other: a placement and the decisions of each layer; all ways that a recipe leaves |
+//! | [`mapped`], [`ways`] | from the one to the other: a placement with the decisions of each layer; all ways there are |
 //! | [`layer`] | every decision of one kind of layer with every number: what the kernel writer takes |
 //! | [`rewrite`] | the fusions, each switchable alone |
 //! | [`reduction`] | how sums travel along a line: trees, chains, scatters, roots |

@@ -1,7 +1,7 @@
 //! A recipe on a model, a machine and a load: the placement that it leads to, and every number of every kind of layer.
 //!
-//! What a recipe leaves to the program is chosen as placement chooses it, by bytes and ways ([`wafersim_place`]); what it says
-//! is kept, or refused with numbers.
+//! What a recipe leaves to the program is chosen as placement chooses it, by bytes and ways ([`wafersim_place`]); what
+//! it says is kept, or refused with numbers.
 
 use std::collections::BTreeMap;
 
@@ -63,7 +63,8 @@ pub(crate) struct Resolver<'a> {
     roles: Roles,
 }
 
-/// Every decision of each layer of a model on a given region, whatever it takes of the memory: for who has no wafers to divide.
+/// Every decision of each layer of a model on a given region, whatever it takes of the memory: for who has no wafers to
+/// divide.
 ///
 /// # Errors
 /// Where a decision cannot be kept.
@@ -433,8 +434,8 @@ fn groups(placement: &Placement) -> Vec<usize> {
     placement.slots.iter().map(|slot| slot.items.len()).collect()
 }
 
-/// Micro-batch sizes worth trying on `stages` stages: single tokens while there are stages for all; else as many micro-batches
-/// as stages, and half as many.
+/// Micro-batch sizes worth trying on `stages` stages: single tokens while there are stages for all; else as many
+/// micro-batches as stages, and half as many.
 pub fn candidate_micro_batches(users: u64, stages: u64) -> Vec<u64> {
     let even = users.div_ceil(stages.max(1)).max(1);
     let mut sizes = if users <= stages.max(1) { vec![1] } else { vec![even, even * 2] };

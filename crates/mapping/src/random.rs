@@ -1,5 +1,5 @@
-//! Random recipes that are valid for whoever asks: drawn with a seed, the same on every machine. Each decision takes each of its
-//! values sooner or later, but for files of assignments, which a recipe without a place cannot name.
+//! Random recipes that are valid for whoever asks: drawn with a seed, the same on every machine. Each decision takes
+//! each of its values sooner or later, but for files of assignments, which a recipe without a place cannot name.
 
 use std::collections::BTreeMap;
 
@@ -25,8 +25,8 @@ use crate::verification::Verification;
 /// Decisions in which a drawn recipe differs from each of those that are built in, at least.
 pub const FEWEST_EDITS: usize = 2;
 
-/// A recipe that `is_valid` accepts, and that no built-in one becomes by a single edit. `None` where none of very many drawn ones
-/// is accepted.
+/// A recipe that `is_valid` accepts, and that no built-in one becomes by a single edit. `None` where none of very many
+/// drawn ones is accepted.
 pub fn random_recipe(seed: u64, mut is_valid: impl FnMut(&Recipe) -> bool) -> Option<Recipe> {
     const TRIES: u64 = 1000;
     let shipped: Vec<Recipe> = builtin::names().filter_map(|name| Recipe::builtin(name).ok()).collect();

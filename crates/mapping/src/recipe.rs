@@ -67,8 +67,8 @@ pub struct DivisionRecipe {
     pub columns: Size,
     /// Rows of a slot's region; parts are of those of the wafer.
     pub rows: Size,
-    /// Layers that share a slot, each processing element with a tile of all of them; parts are of the layers of the model.
-    /// `auto`: as few as can be.
+    /// Layers that share a slot, each processing element with a tile of all of them; parts are of the layers of the
+    /// model. `auto`: as few as can be.
     pub layers_per_slot: Size,
     /// How much of a slot its layers take.
     pub fill: Fill,
@@ -100,9 +100,11 @@ impl Default for ReductionRecipes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KvRecipe {
-    /// KV heads of one block of columns; parts are of all KV heads. `auto`: one, more where there are fewer columns than heads.
+    /// KV heads of one block of columns; parts are of all KV heads. `auto`: one, more where there are fewer columns
+    /// than heads.
     pub heads_per_block: Size,
-    /// Copies of keys and values, among which the query heads of a KV head are shared out; parts are of those query heads.
+    /// Copies of keys and values, among which the query heads of a KV head are shared out; parts are of those query
+    /// heads.
     pub head_copies: Size,
     /// Columns that share the width of a head; parts are of the columns of a copy.
     pub dimension_split: Size,

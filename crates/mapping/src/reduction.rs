@@ -1,8 +1,9 @@
-//! How sums travel along a line of processing elements, and where they end. Plain data; `program::collective` writes the
-//! program side.
+//! How sums travel along a line of processing elements, and where they end. Plain data; `program::collective` writes
+//! the program side.
 //!
-//! WaferLLM's (OSDI 2025) is a tree of two levels with about sqrt(line) groups, whose root is the middle member of the middle
-//! group. Reduce-scatter with all-gather, split roots and deeper trees have been published by nobody for a wafer.
+//! WaferLLM's (OSDI 2025) is a tree of two levels with about sqrt(line) groups, whose root is the middle member of the
+//! middle group. Reduce-scatter with all-gather, split roots and deeper trees have been published by nobody for a
+//! wafer.
 
 use std::collections::BTreeMap;
 
@@ -23,8 +24,8 @@ pub enum Groups {
     SquareRoot,
     /// Two levels, so many groups, at most one for each member. Written as a number.
     Count(u64),
-    /// The members of a group on each level, the lowest first; what is left above the last is one level more. Written as a
-    /// list.
+    /// The members of a group on each level, the lowest first; what is left above the last is one level more. Written
+    /// as a list.
     Sizes(Vec<u64>),
 }
 
@@ -33,8 +34,8 @@ pub enum Groups {
 pub enum Root {
     /// The middle member (index count / 2) of every group on every level (published). Written `"middle"`.
     Middle,
-    /// This member of the line, from 0; each group ends at the member that stands in it as this one does in its own. Written
-    /// as a number.
+    /// This member of the line, from 0; each group ends at the member that stands in it as this one does in its own.
+    /// Written as a number.
     Index(u64),
 }
 
@@ -51,8 +52,8 @@ impl Tree {
     /// The published tree.
     pub const PUBLISHED: Self = Self { groups: Groups::SquareRoot, root: Root::Middle };
 
-    /// Members of a group on each level of a line of `length`, the lowest first: their product is at least the length. Levels
-    /// of one member are left out; a line of one member has no level.
+    /// Members of a group on each level of a line of `length`, the lowest first: their product is at least the length.
+    /// Levels of one member are left out; a line of one member has no level.
     pub fn sizes(&self, length: u64) -> Vec<u64> {
         let two_level = |groups: u64| {
             let tree = TwoLevel::new(length, groups);
@@ -165,8 +166,8 @@ pub struct Reductions {
 }
 
 impl Reductions {
-    /// Those of a recipe with numbers for the lines of a layer. Lines that come in several lengths (the columns of a query head
-    /// and of a KV head, rectangles of experts) keep their rule, which gives the numbers for any length.
+    /// Those of a recipe with numbers for the lines of a layer. Lines that come in several lengths (the columns of a
+    /// query head and of a KV head, rectangles of experts) keep their rule, which gives the numbers for any length.
     pub(crate) fn resolved(
         recipe: &ReductionRecipes,
         region: RegionSize,
@@ -323,7 +324,8 @@ impl Serialize for Groups {
 
 impl<'de> Deserialize<'de> for Groups {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const ALLOWED: &str = "allowed: \"square_root\", a number of groups from 1, or a list of group sizes from 2 each, lowest level first";
+        const ALLOWED: &str =
+            "allowed: \"square_root\", a number of groups from 1, or a list of group sizes from 2, lowest level first";
         match Choice::deserialize(deserializer)? {
             Choice::Word(word) if word == "square_root" => Ok(Self::SquareRoot),
             Choice::Number(count) if count > 0 => Ok(Self::Count(count)),

@@ -1,5 +1,5 @@
-//! A resolved mapping: every number, the recipe it came from, and hashes of what it was resolved for. TOML both ways, the same
-//! bytes.
+//! A resolved mapping: every number, the recipe it came from, and hashes of what it was resolved for. TOML both ways,
+//! the same bytes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -228,8 +228,8 @@ impl Resolved {
         differences
     }
 
-    /// The placement that follows from it, with the decisions of each layout. It takes the inputs that it was resolved for, and
-    /// is checked like any recipe.
+    /// The placement that follows from it, with the decisions of each layout. It takes the inputs that it was resolved
+    /// for, and is checked like any recipe.
     ///
     /// # Errors
     /// Where the inputs are others, the mapping contradicts itself, or it does not fit.

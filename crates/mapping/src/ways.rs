@@ -1,5 +1,5 @@
-//! All ways that a recipe leaves, for who judges them by time: shapes of slots, KV layouts, micro-batches, divisions that leave
-//! some of the wafers idle, and everything wide where that takes another division.
+//! All ways that a recipe leaves, for who judges them by time: shapes of slots, KV layouts, micro-batches, divisions
+//! that leave some of the wafers idle, and everything wide where that takes another division.
 
 use wafersim_place::{Arrangement, Placement, Request, UNLIMITED, fits};
 use wafersim_spec::Size;
@@ -32,9 +32,9 @@ pub struct Ways {
     pub max_users: u64,
 }
 
-/// The ways that a recipe leaves: the model for single tokens in the smallest layout on the wafers of the load; then for the
-/// micro-batches and with the KV layouts worth trying, as far as they fit. Where more wafers are given than the fewest,
-/// divisions that leave some of them idle are tried too: regions that are larger than need be make longer ways.
+/// The ways that a recipe leaves: the model for single tokens in the smallest layout on the wafers of the load; then
+/// for the micro-batches and with the KV layouts worth trying, as far as they fit. Where more wafers are given than the
+/// fewest, divisions that leave some of them idle are tried too: regions that are larger than need be make longer ways.
 ///
 /// # Errors
 /// Where the model does not fit, or a decision cannot be kept.
@@ -63,8 +63,8 @@ pub fn ways(recipe: &Recipe, inputs: Inputs<'_>) -> Result<Ways, MappingError> {
 }
 
 impl Resolver<'_> {
-    /// A mapping in the layout of fewest bytes, and the other ways of working on slots of the same number: in other shapes,
-    /// with other KV layouts, for other micro-batches.
+    /// A mapping in the layout of fewest bytes, and the other ways of working on slots of the same number: in other
+    /// shapes, with other KV layouts, for other micro-batches.
     fn ways_on(&self, first: Mapped, way: Way) -> Vec<Mapped> {
         let (placement, machine) = (&first.placement, self.machine);
         let wafers = WaferCount::Exactly(placement.wafers);
@@ -113,8 +113,8 @@ impl Resolver<'_> {
         ways
     }
 
-    /// Wafer counts below `wafers` at which the slots of the fewest wafers can be dealt out with fewer slots on each: the fewest
-    /// itself first.
+    /// Wafer counts below `wafers` at which the slots of the fewest wafers can be dealt out with fewer slots on each:
+    /// the fewest itself first.
     fn divisions(&self, wafers: u32) -> Vec<u32> {
         let way = Way { wafers: Some(WaferCount::Auto), micro_batch: Some(1), ..Way::default() };
         let Ok(fewest) = self.mapped(way) else { return Vec::new() };
@@ -129,7 +129,8 @@ impl Resolver<'_> {
         counts
     }
 
-    /// Most users with the context of the load that so many wafers hold in any arrangement. `known` users are known to fit.
+    /// Most users with the context of the load that so many wafers hold in any arrangement. `known` users are known to
+    /// fit.
     fn most_users(&self, wafers: u32, known: u64) -> u64 {
         let way = Way { wafers: Some(WaferCount::Exactly(wafers)), ..Way::default() };
         let Ok(layers) = self.narrowest(way) else { return known };

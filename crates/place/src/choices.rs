@@ -1,5 +1,5 @@
-//! What a caller has chosen by other means than bytes and ways: the division of the wafers, and for each kind of layer KV
-//! layout, rectangles of experts and what is stored wide. What is left open, placement chooses.
+//! What a caller has chosen by other means than bytes and ways: the division of the wafers, and for each kind of layer
+//! KV layout, rectangles of experts and what is stored wide. What is left open, placement chooses.
 
 use serde::Serialize;
 use wafersim_spec::model::Role;
@@ -19,8 +19,8 @@ pub struct Division {
     pub columns: Size,
     /// Rows of a slot's region; parts are of those of the wafer.
     pub rows: Size,
-    /// Layers that share a slot, all but the last with exactly so many; parts are of the layers of the model. Where it is
-    /// left open, layers share slots as little as possible.
+    /// Layers that share a slot, all but the last with exactly so many; parts are of the layers of the model. Where it
+    /// is left open, layers share slots as little as possible.
     pub layers_per_slot: Size,
 }
 
@@ -57,14 +57,15 @@ impl Division {
 pub struct ExpertChoice {
     /// The strategy.
     pub placement: ExpertPlacement,
-    /// Experts that share a rectangle; parts are of the experts of a layer. Left open: one for clustered experts, for others
-    /// as many as a token chooses. Ignored for spread experts.
+    /// Experts that share a rectangle; parts are of the experts of a layer. Left open: one for clustered experts, for
+    /// others as many as a token chooses. Ignored for spread experts.
     pub sharing: Size,
     /// Copies that a rectangle has room for beyond the experts that share it.
     pub spare: u64,
     /// Rectangles side by side and one below the other; `None`: what takes the fewest bytes.
     pub grid: Option<(u64, u64)>,
-    /// Experts that the fullest rectangle holds, where who has dealt them says so; `None`: as evenly as can be, and `spare`.
+    /// Experts that the fullest rectangle holds, where who has dealt them says so; `None`: as evenly as can be, and
+    /// `spare`.
     pub fullest: Option<u64>,
     /// Number of the assignment, where layers of one kind have several. Placement does not read it.
     pub assignment: u32,
@@ -108,8 +109,8 @@ impl FromIterator<Role> for Roles {
     }
 }
 
-/// The format in which matrices that the checkpoint has narrow are stored where they are stored wide: 16 bit, that of the
-/// activations where they have 16.
+/// The format in which matrices that the checkpoint has narrow are stored where they are stored wide: 16 bit, that of
+/// the activations where they have 16.
 pub fn wide_type(precision: &Precision) -> DataType {
     if precision.activations.bits() == 16 { precision.activations } else { DataType::Fp16 }
 }

@@ -1,7 +1,8 @@
 //! Where the routed experts of a layer live: the grid of cells, and what follows from it.
 //!
-//! A choice ([`crate::ExpertChoice`]) gives a grid of cells ([`CellGrid`]); expert `e` lives in cell `e mod cells`, spread over
-//! all of it. Everything else (rectangles, tiles, bytes, idle processing elements) follows from the grid and is computed here.
+//! A choice ([`crate::ExpertChoice`]) gives a grid of cells ([`CellGrid`]); expert `e` lives in cell `e mod cells`,
+//! spread over all of it. Everything else (rectangles, tiles, bytes, idle processing elements) follows from the grid
+//! and is computed here.
 //!
 //! Which expert goes into which cell may depend on what tokens want: [`strategies`] deal experts to the
 //! rectangles of a [`room`] after a [`demand`], with copies where there is room; [`annealed`] improves any assignment.
@@ -30,7 +31,8 @@ use crate::matrix::{Matrices, PlacedMatrix};
 use crate::rectangle::Rectangle;
 use crate::tiling::Tiling;
 
-/// The grid of cells for the experts of a layer over a region of `columns` x `rows`: as chosen, or what takes the fewest bytes.
+/// The grid of cells for the experts of a layer over a region of `columns` x `rows`: as chosen, or what takes the
+/// fewest bytes.
 pub fn grid(choice: &ExpertChoice, experts: &ExpertMatrices<'_>, columns: u64, rows: u64) -> CellGrid {
     if let Some((across, down)) = choice.grid {
         return CellGrid::new(columns, rows, across, down);

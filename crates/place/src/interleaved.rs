@@ -1,5 +1,6 @@
-//! Several layers in each slot: each processing element holds a tile of all of them. Every slot gets the same number of layers,
-//! the last one what is left; tables have slots of their own where there are enough, else they share with their neighbours.
+//! Several layers in each slot: each processing element holds a tile of all of them. Every slot gets the same number of
+//! layers, the last one what is left; tables have slots of their own where there are enough, else they share with their
+//! neighbours.
 
 use crate::evaluation::Evaluation;
 use crate::item::Item;
@@ -28,9 +29,9 @@ fn together(needs: &[Need]) -> Need {
     needs.iter().fold(nothing, |sum, need| sum.with(need))
 }
 
-/// How many items each slot takes with `layers` layers in each and at most `bytes` bytes in a processing element: the tables
-/// apart where that takes no more than `slots` slots, else together with the first and the last layers where they fit.
-/// `None` where so many layers do not fit.
+/// How many items each slot takes with `layers` layers in each and at most `bytes` bytes in a processing element: the
+/// tables apart where that takes no more than `slots` slots, else together with the first and the last layers where
+/// they fit. `None` where so many layers do not fit.
 pub(crate) fn groups_of(evaluation: &Evaluation, layers: u64, bytes: u64, slots: u64) -> Option<Vec<usize>> {
     let parted = Parted::new(evaluation);
     let size = usize::try_from(layers).unwrap_or(usize::MAX).max(1);
@@ -74,8 +75,8 @@ pub(crate) fn groups_of(evaluation: &Evaluation, layers: u64, bytes: u64, slots:
     Some([before, middle, behind].concat())
 }
 
-/// The fewest bytes in a processing element with which `slots` slots of `layers` layers hold the items; `None` where no number
-/// would do.
+/// The fewest bytes in a processing element with which `slots` slots of `layers` layers hold the items; `None` where no
+/// number would do.
 pub(crate) fn fewest_bytes(evaluation: &Evaluation, layers: u64, slots: u64) -> Option<u64> {
     let suffices =
         |bytes| groups_of(evaluation, layers, bytes, slots).is_some_and(|groups| groups.len() as u64 <= slots);

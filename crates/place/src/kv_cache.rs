@@ -26,8 +26,8 @@ pub enum KvLayoutChoice {
     Given(KvSizes),
 }
 
-/// Numbers of a KV layout; what is left open is chosen by bytes, heads and copies as few as there can be. A number that the
-/// region does not allow is brought to the nearest that it does.
+/// Numbers of a KV layout; what is left open is chosen by bytes, heads and copies as few as there can be. A number that
+/// the region does not allow is brought to the nearest that it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]
 pub struct KvSizes {
     /// KV heads of one block; parts are of all KV heads.
@@ -110,8 +110,8 @@ pub struct KvLayout {
     pub dimension_split: u64,
     /// Groups of `dimension_split` columns that share the sequence.
     pub sequence_split: u64,
-    /// Copies of keys and values, each on `dimension_split * sequence_split` columns of its own. The query heads of a KV head
-    /// are shared out among them.
+    /// Copies of keys and values, each on `dimension_split * sequence_split` columns of its own. The query heads of a
+    /// KV head are shared out among them.
     pub head_copies: u64,
 }
 

@@ -47,8 +47,8 @@ pub struct Settings {
     pub arrangement: Option<Arrangement>,
     /// What else of the division is not for the search to choose.
     pub division: Division,
-    /// Roles of the tables whose matrices are stored in 16 bit though the checkpoint has them narrower; layers have theirs in
-    /// their choices.
+    /// Roles of the tables whose matrices are stored in 16 bit though the checkpoint has them narrower; layers have
+    /// theirs in their choices.
     pub wide: Roles,
 }
 
@@ -93,8 +93,8 @@ pub struct Request<'a> {
     pub division: Division,
     /// Roles whose matrices are stored in 16 bit though the checkpoint has them narrower.
     pub wide: Roles,
-    /// Choices for each layer in place of `experts`, `kv_layout` and `wide`; empty: the same for all. Layers of one kind with
-    /// the same choices share a layout.
+    /// Choices for each layer in place of `experts`, `kv_layout` and `wide`; empty: the same for all. Layers of one
+    /// kind with the same choices share a layout.
     pub layers: &'a [LayerChoices],
     /// Columns and rows of the region of each slot, in place of `fill`; empty: by that.
     pub regions: &'a [(u64, u64)],

@@ -1,4 +1,5 @@
-//! The generator of random recipes: each decision takes each of its values, and none is a built-in recipe with one edit.
+//! The generator of random recipes: each decision takes each of its values, and none is a built-in recipe with one
+//! edit.
 
 use std::collections::{BTreeMap, BTreeSet};
 

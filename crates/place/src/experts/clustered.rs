@@ -4,9 +4,9 @@ use super::ExpertMatrices;
 use crate::arithmetic::divide_up;
 use crate::cells::CellGrid;
 
-/// A grid with a cell for each of `wanted` groups of experts. Of all grids with at least so many cells, the one whose worst
-/// processing element holds the fewest bytes; of those the cell with the shortest perimeter; of those the fewest columns of
-/// cells. In a region with fewer processing elements than that, more experts share cells.
+/// A grid with a cell for each of `wanted` groups of experts. Of all grids with at least so many cells, the one whose
+/// worst processing element holds the fewest bytes; of those the cell with the shortest perimeter; of those the fewest
+/// columns of cells. In a region with fewer processing elements than that, more experts share cells.
 pub(super) fn grid(experts: &ExpertMatrices<'_>, wanted: u64, columns: u64, rows: u64) -> CellGrid {
     let wanted = wanted.max(1);
     let least = experts.bytes().0 / experts.count().max(1);

@@ -1,4 +1,5 @@
-//! Rectangles for experts in a layer's region: the divisions there are, and what each takes with so many copies in each.
+//! Rectangles for experts in a layer's region: the divisions there are, and what each takes with so many copies in
+//! each.
 
 use serde::Serialize;
 use wafersim_spec::Bytes;
@@ -40,9 +41,9 @@ pub fn shapes(columns: u64, rows: u64, cells: u64) -> Vec<(u64, u64)> {
     found
 }
 
-/// A layer's region cut into `across` x `down` rectangles, of which `cells` hold up to `copies` experts each. `None` for a
-/// layer without experts, or where there are fewer rectangles or processing elements than that. Whether the bytes fit is the
-/// caller's to judge: see [`Placement::has_room`].
+/// A layer's region cut into `across` x `down` rectangles, of which `cells` hold up to `copies` experts each. `None`
+/// for a layer without experts, or where there are fewer rectangles or processing elements than that. Whether the bytes
+/// fit is the caller's to judge: see [`Placement::has_room`].
 pub fn room(
     layout: &LayerLayout,
     settings: &Settings,
