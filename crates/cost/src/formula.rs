@@ -145,6 +145,7 @@ pub fn work(work: &Work, rates: &Rates) -> f64 {
         Operation::Convert => (length / rates.convert).max(rates.map_issue),
         Operation::ScalarReduce => length * rates.scalar_reduce,
         Operation::Exponential => length * rates.exponential,
+        Operation::UnfinishedExponential => length * rates.unfinished_exponential,
         Operation::Silu => length * rates.silu,
         Operation::Divide => length * rates.divide,
         Operation::SquareRoot => length * rates.square_root,

@@ -159,6 +159,7 @@ fn physics_is_never_slower_than_what_is_achieved() {
             Operation::Convert,
             Operation::ScalarReduce,
             Operation::Exponential,
+            Operation::UnfinishedExponential,
             Operation::Silu,
             Operation::Divide,
             Operation::SquareRoot,

@@ -72,6 +72,8 @@ pub enum Operation {
     ScalarReduce,
     /// Exponential, per element.
     Exponential,
+    /// What the published layer has in place of an exponential, `(1 + x/256)^4` of two squarings, per element.
+    UnfinishedExponential,
     /// SiLU, per element.
     Silu,
     /// Scalar division, per element.
