@@ -157,6 +157,7 @@ fn physics_is_never_slower_than_what_is_achieved() {
             Operation::Multiply,
             Operation::Copy,
             Operation::Convert,
+            Operation::Scale,
             Operation::ScalarReduce,
             Operation::Exponential,
             Operation::UnfinishedExponential,

@@ -68,6 +68,8 @@ pub enum Operation {
     Copy,
     /// Conversion between number formats, from a map.
     Convert,
+    /// Multiplication of a row by block scales, from a map.
+    Scale,
     /// Reduction of a vector to a scalar.
     ScalarReduce,
     /// Exponential, per element.

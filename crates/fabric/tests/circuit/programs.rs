@@ -3,7 +3,9 @@
 use wafersim_answer::validate::Measurement;
 use wafersim_kernels::feed_forward::ExpertLoad;
 use wafersim_kernels::gemm::{self, Broadcast};
-use wafersim_kernels::{ExpertShape, Groups, KvShape, LayerShape, Options, Scope, decode_layer_for, gemv, prefill_layer_for};
+use wafersim_kernels::{
+    ExpertShape, Groups, KvShape, LayerShape, Options, Scope, decode_layer_for, gemv, prefill_layer_for,
+};
 use wafersim_program::{Action, Axis, Multicast, Node, Program, Region, Style};
 use wafersim_spec::DataType;
 use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Layer, Moe, Reach};
