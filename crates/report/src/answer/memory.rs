@@ -21,7 +21,7 @@ pub(super) fn text(answer: &Answer) -> String {
         grid.row([label.into(), whole(own.0), share(part), all.map_or_else(String::new, |all| all.to_string())]);
     };
     row("weights", bytes.weights, Some(totals.weights));
-    row("copies of small weights", bytes.replicated, Some(totals.replicated));
+    row("copies of gains, scales", bytes.replicated, Some(totals.replicated));
     row("KV cache", bytes.kv_cache, Some(totals.kv_cache));
     row("activations", bytes.activations, Some(totals.activations));
     row("receive buffers", bytes.receive_buffers, Some(totals.receive_buffers));

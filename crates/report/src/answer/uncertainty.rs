@@ -80,7 +80,11 @@ fn memory(answer: &Answer, ranges: &Uncertainty) -> String {
             |fewest| format!("at least {}", plural(u64::from(fewest), "wafer")),
         );
         let here = whole(u64::from(answer.wafers));
-        format!("with {} bytes of a PE free {fewest}, and {here} hold {} users", whole(free.0), users(held))
+        let held = match held {
+            0 => "do not hold one user".to_owned(),
+            held => format!("hold {} users", users(held)),
+        };
+        format!("with {} bytes of a PE free {fewest}, and {here} {held}", whole(free.0))
     };
     format!(
         "{}; {}",
