@@ -15,7 +15,6 @@ use wafersim_fabric::circuit::{Progress, Record};
 use wafersim_place::{Item, Placement, Rectangle};
 use wafersim_spec::scenario::Profile;
 
-pub(crate) use layer::engine_name;
 pub use layer::{LayerOnFabric, LayerRun, OperatorOnFabric};
 pub use maps::WaferMaps;
 

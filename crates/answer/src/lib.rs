@@ -2,12 +2,11 @@
 //!
 //! [`Question`] is a checked scenario with its model and wafer loaded; [`answer`] places the model, writes the programs of
 //! its layers, reads them in closed form under three profiles and says what follows. [`plan`] does so for a table of
-//! points, [`validate`] for the kernels that were measured.
+//! points.
 //!
 //! This crate computes; it prints nothing and writes no files.
 
 mod candidates;
-pub mod crosscheck;
 mod decode;
 mod error;
 pub mod experts;
@@ -21,7 +20,6 @@ pub mod routing;
 mod run;
 mod stage;
 mod uncertainty;
-pub mod validate;
 mod written;
 
 pub use decode::{DecodeTiming, Pace};

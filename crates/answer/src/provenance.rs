@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use wafersim_check::measurements::{BUILTIN_MEASUREMENTS, read_table};
+use wafersim_check::validate::validate;
 use wafersim_spec::Wafer;
 use wafersim_spec::scenario::Profile;
 use wafersim_spec::wafer::RateSet;
 
 use crate::question::Question;
-use crate::validate::{BUILTIN_MEASUREMENTS, read_table, validate};
 
 /// The mean error of the model on measured rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -16,7 +16,8 @@
 //! | [`program`] | the dataflow language that kernels are written in |
 //! | [`kernels`] | the kernels: functions that return programs |
 //! | [`cost`] | programs read in closed form: cycles by cause |
-//! | [`answer`] | verdicts, plans, validation |
+//! | [`answer`] | verdicts, plans |
+//! | [`check`] | predictions against measurements, closed form against fabric |
 //! | [`fabric`] | programs wavelet by wavelet; packet traffic |
 //! | [`report`] | answers as text, Markdown, CSV, JSON, pictures, timelines |
 //! | [`picture`] | heat maps as PNG; wafer maps and charts as SVG and PNG |
@@ -108,6 +109,7 @@
 
 pub use wafersim_answer as answer;
 pub use wafersim_carried as carried;
+pub use wafersim_check as check;
 pub use wafersim_cost as cost;
 pub use wafersim_fabric as fabric;
 pub use wafersim_graph as graph;

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use wafersim_answer::plan::{Plan, PlanRow};
-use wafersim_answer::validate::{Group, Prediction, Skipped, Validation};
 use wafersim_answer::{
     Answer, BreakdownRow, ClockPoint, Influence, KnownError, MemoryBytes, ProfileAnswer, Question, Range, Uncertainty,
     Verdict, WorstPe, answer_without_ranges,
 };
+use wafersim_check::validate::{Group, Prediction, Skipped, Validation};
 use wafersim_place::{ByteCounts, Rectangle};
 use wafersim_spec::scenario::{ExpertPlacement, Profile, WaferCount};
 use wafersim_spec::wafer::{Evidence, RateSet};
