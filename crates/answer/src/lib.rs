@@ -28,8 +28,8 @@ pub use pipeline::Pipeline;
 pub use provenance::{KnownError, Provenance};
 pub use question::Question;
 pub use run::{
-    Answer, BreakdownRow, Load, Memory, MemoryBytes, ProfileAnswer, Verdict, WorstPe, answer, answer_one_profile,
-    answer_without_ranges, chosen_placement,
+    Answer, BreakdownRow, FullPipeline, Limit, Load, Memory, MemoryBytes, ProfileAnswer, State, Verdict, WorstPe,
+    answer, answer_one_profile, answer_without_ranges, chosen_placement,
 };
 pub use stage::{LayerReading, StageTimes};
 pub use uncertainty::{ClockPoint, Influence, Range, Uncertainty};

@@ -40,7 +40,7 @@ pub struct Provenance {
     /// Which wafer's rates.
     pub rate_set: RateSet,
     /// Error against silicon of this wafer, by kernel; empty where nothing was measured on it. It holds for the measured
-    /// range and the profile `waferllm` only.
+    /// range and the profile `published` only.
     pub known_errors: Vec<KnownError>,
 }
 

@@ -37,7 +37,7 @@ fn the_pass_differs_by_what_the_layers_differ() {
     assert!((passed - more).abs() < 1e-9, "{passed} {more}");
     assert_eq!(found.reading.closed_form_time_per_output_token_us, closed.time_per_output_token_us);
     assert_eq!(found.answer.time_to_first_token_ms, closed.time_to_first_token_ms, "the prompt is in closed form");
-    assert_eq!(found.answer.profiles[&Profile::Bound], closed.profiles[&Profile::Bound]);
+    assert_eq!(found.answer.profiles[&Profile::Ideal], closed.profiles[&Profile::Ideal]);
     let operators: f64 = layer.operators.iter().map(|operator| operator.cycles).sum();
     assert!((operators - layer.cycles).abs() < 1e-6, "operators add up to the layer");
     assert_eq!((found.answer.provenance.fidelity, closed.provenance.fidelity), ("fabric", "cost"));
@@ -93,8 +93,8 @@ fn speculation_runs_the_draft_and_the_single_token() {
 
 #[test]
 fn what_the_fabric_cannot_do_is_said() {
-    let bound = question(|scenario| scenario.profile = Profile::Bound);
-    let refused = answer_on_fabric(&bound, &DECODE, &|_| ()).unwrap_err();
+    let ideal = question(|scenario| scenario.profile = Profile::Ideal);
+    let refused = answer_on_fabric(&ideal, &DECODE, &|_| ()).unwrap_err();
     assert!(matches!(refused, AnswerError::NoFabricProfile { .. }), "{refused}");
     for layers in [0, 3, u64::MAX] {
         let refused = answer_on_fabric(&question(|_| ()), &FabricRequest { layers, ..DECODE }, &|_| ()).unwrap_err();

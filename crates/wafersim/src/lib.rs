@@ -42,10 +42,10 @@
 //!
 //! println!("{}", wafersim::report::answer::verdict(&answer, &question.wafer));
 //! assert!(answer.wafers >= 12, "480 GB of weights do not fit 11 wafers of 40 GiB");
-//! assert_eq!(answer.verdict.reachable, answer.tokens_per_second_per_user >= 2000.0);
+//! assert_eq!(answer.verdict.state.is_reached(), answer.tokens_per_second_per_user >= 2000.0);
 //! let speed = |profile| answer.profiles[&profile].tokens_per_second_per_user;
-//! assert!(speed(Profile::Bound) >= speed(Profile::Optimised));
-//! assert!(speed(Profile::Optimised) >= speed(Profile::Waferllm), "published kernels are the slowest");
+//! assert!(speed(Profile::Ideal) >= speed(Profile::Best));
+//! assert!(speed(Profile::Best) >= speed(Profile::Published), "published kernels are the slowest");
 //! # Ok::<(), wafersim::answer::AnswerError>(())
 //! ```
 //!
