@@ -58,7 +58,7 @@ pub enum AnswerError {
     },
     /// A profile that the fabric cannot run.
     #[error(
-        "the profile is '{profile}', an ideal machine, and the fabric has the times of the real one; allowed: waferllm, optimised"
+        "the profile is '{profile}', an ideal machine, and the fabric has the times of the real one; allowed: published, best"
     )]
     NoFabricProfile {
         /// The profile.

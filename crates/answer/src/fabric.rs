@@ -15,7 +15,6 @@ use wafersim_fabric::circuit::{Progress, Record};
 use wafersim_place::{Item, Placement, Rectangle};
 use wafersim_spec::scenario::Profile;
 
-pub(crate) use layer::engine_name;
 pub use layer::{LayerOnFabric, LayerRun, OperatorOnFabric};
 pub use maps::WaferMaps;
 
@@ -90,15 +89,15 @@ pub struct FabricAnswer {
 /// Answers a question with the layers of the scenario's profile on the fabric. `progress` is called from any thread.
 ///
 /// # Errors
-/// As [`crate::answer`]; where the profile is `bound`, whose ideal machine the fabric does not have; where more layers are
+/// As [`crate::answer`]; where the profile is `ideal`, whose ideal machine the fabric does not have; where more layers are
 /// asked for than the first wafer holds; where a program cannot be run.
 pub fn answer_on_fabric(
     question: &Question,
     request: &FabricRequest,
     progress: &(dyn Fn(RunProgress) + Sync),
 ) -> Result<FabricAnswer, AnswerError> {
-    if question.scenario.profile == Profile::Bound {
-        return Err(AnswerError::NoFabricProfile { profile: Profile::Bound.to_string() });
+    if question.scenario.profile == Profile::Ideal {
+        return Err(AnswerError::NoFabricProfile { profile: Profile::Ideal.to_string() });
     }
     let mut found = None;
     let (mut answer, placement) = base_answer(question, Profile::ALL, &mut |read| {

@@ -2,12 +2,11 @@
 //!
 //! [`Question`] is a checked scenario with its model and wafer loaded; [`answer`] places the model, writes the programs of
 //! its layers, reads them in closed form under three profiles and says what follows. [`plan`] does so for a table of
-//! points, [`validate`] for the kernels that were measured.
+//! points.
 //!
 //! This crate computes; it prints nothing and writes no files.
 
 mod candidates;
-pub mod crosscheck;
 mod decode;
 mod error;
 pub mod experts;
@@ -21,7 +20,6 @@ pub mod routing;
 mod run;
 mod stage;
 mod uncertainty;
-pub mod validate;
 mod written;
 
 pub use decode::{DecodeTiming, Pace};
@@ -30,8 +28,8 @@ pub use pipeline::Pipeline;
 pub use provenance::{KnownError, Provenance};
 pub use question::Question;
 pub use run::{
-    Answer, BreakdownRow, Load, Memory, MemoryBytes, ProfileAnswer, Verdict, WorstPe, answer, answer_one_profile,
-    answer_without_ranges, chosen_placement,
+    Answer, BreakdownRow, FullPipeline, Limit, Load, Memory, MemoryBytes, ProfileAnswer, State, Verdict, WorstPe,
+    answer, answer_one_profile, answer_without_ranges, chosen_placement,
 };
 pub use stage::{LayerReading, StageTimes};
 pub use uncertainty::{ClockPoint, Ends, Influence, Range, Uncertainty};

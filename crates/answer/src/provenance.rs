@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use wafersim_check::measurements::{BUILTIN_MEASUREMENTS, read_table};
+use wafersim_check::validate::validate;
 use wafersim_spec::Wafer;
 use wafersim_spec::scenario::Profile;
 use wafersim_spec::wafer::RateSet;
 
 use crate::question::Question;
-use crate::validate::{BUILTIN_MEASUREMENTS, read_table, validate};
 
 /// The mean error of the model on measured rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -39,7 +40,7 @@ pub struct Provenance {
     /// Which wafer's rates.
     pub rate_set: RateSet,
     /// Error against silicon of this wafer, by kernel; empty where nothing was measured on it. It holds for the measured
-    /// range and the profile `waferllm` only.
+    /// range and the profile `published` only.
     pub known_errors: Vec<KnownError>,
 }
 

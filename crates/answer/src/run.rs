@@ -1,6 +1,7 @@
 //! One question answered: place, read under three profiles, judge.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Serialize;
 use wafersim_cost::{Cause, Cost};
@@ -46,7 +47,10 @@ pub struct Answer {
     pub time_per_output_token_us: f64,
     /// From the prompt's arrival at an idle machine to its first output token, in milliseconds.
     pub time_to_first_token_ms: f64,
-    /// Users with this context whose KV cache the wafers hold.
+    /// Users whom the arrangement behind these figures serves without slowing any of them: their micro-batches in flight do
+    /// not wait for each other, and their KV cache fits. Those of the profile.
+    pub users_at_full_speed: u64,
+    /// Users with this context whose KV cache the wafers hold in any arrangement, however slow.
     pub max_users: u64,
     /// Whether the target is reached.
     pub verdict: Verdict,
@@ -64,19 +68,70 @@ pub struct Answer {
     pub provenance: Provenance,
 }
 
+/// What is known of the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// The programs of the profile reach it.
+    Reached,
+    /// They do not. Whether other programs would is not known.
+    NotFound,
+}
+
+impl State {
+    /// Whether the target is reached.
+    pub const fn is_reached(self) -> bool {
+        matches!(self, Self::Reached)
+    }
+}
+
+/// What binds: the largest cause of a pass, and where most of it is spent.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Limit {
+    /// The cause that takes most of a token's way.
+    pub cause: Cause,
+    /// The operator that takes most of that cause.
+    pub operator: String,
+    /// The cause's share of the way; 0 to 1.
+    pub share: f64,
+    /// Where the pipeline is full: what its micro-batches wait for, which is more than their way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub full: Option<FullPipeline>,
+}
+
+/// A pipeline in which micro-batches wait for each other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FullPipeline {
+    /// Micro-batches in flight.
+    pub micro_batches: u64,
+    /// The slowest stage, which they share.
+    pub stage: String,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(FullPipeline { micro_batches, stage }) = &self.full {
+            write!(formatter, "a full pipeline: {micro_batches} micro-batches share {stage}; on the way: ")?;
+        }
+        write!(formatter, "{} ({:.0} % of a token's way", self.cause.name(), self.share * 100.0)?;
+        if !self.operator.is_empty() {
+            write!(formatter, ", most of it in {}", self.operator)?;
+        }
+        formatter.write_str(")")
+    }
+}
+
 /// Whether the target is reached.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Verdict {
+    /// Whether the profile of the answer reaches it.
+    pub state: State,
     /// Tokens per second that each user should get.
     pub target: f64,
-    /// Whether the profile of the answer reaches it.
-    pub reachable: bool,
     /// Speed over target, less one: +0.1 is 10 % above, -0.5 is half.
     pub margin: f64,
-    /// What binds: the largest cause, and where most of it is spent.
-    pub limit: String,
-    /// The profiles that reach the target.
-    pub reachable_under: Vec<Profile>,
+    /// What binds.
+    pub limit: Limit,
     /// Clock of the verdict in GHz.
     pub clock_ghz: f64,
     /// The wafer's nominal clock in GHz, and the ends of the range that is published.
@@ -109,10 +164,12 @@ pub struct ProfileAnswer {
     /// Output tokens per second of all users together when the pipeline is full: a micro-batch in the time of the slowest
     /// stage. Whether their KV caches fit is another question: see `max_users`.
     pub full_pipeline_tokens_per_second: f64,
+    /// Users whom this profile's arrangement serves without slowing any of them, their KV cache included.
+    pub users_at_full_speed: u64,
     /// Whether the target is reached.
     pub reaches_target: bool,
     /// What binds.
-    pub limit: String,
+    pub limit: Limit,
     /// Cycles of one pass by cause.
     pub causes: BTreeMap<&'static str, f64>,
 }
@@ -228,7 +285,8 @@ pub fn chosen_placement(question: &Question) -> Result<Placement, AnswerError> {
 /// An answer with the ranges and the known errors, both in closed form.
 pub(crate) fn with_ranges(question: &Question, mut answer: Answer, placement: &Placement) -> Answer {
     let ranges = uncertainty(question, placement, answer.wafers, answer.load.micro_batch);
-    answer.verdict.depends_on_clock = ranges.clock.iter().any(|point| point.reaches_target != answer.verdict.reachable);
+    answer.verdict.depends_on_clock =
+        ranges.clock.iter().any(|point| point.reaches_target != answer.verdict.state.is_reached());
     answer.uncertainty = Some(ranges);
     answer.provenance = answer.provenance.with_known_errors(question);
     answer
@@ -312,7 +370,7 @@ pub(crate) fn base_answer(
         if profile == scenario.profile {
             replace(&mut read)?;
         }
-        let figures = profile_answer(question, read.first_token, &read.timing)?;
+        let figures = profile_answer(question, &read)?;
         if profile == scenario.profile {
             chosen = Some((placement, read.timing, figures.clone()));
         }
@@ -324,11 +382,10 @@ pub(crate) fn base_answer(
     };
     let clock = question.wafer.figure(Key::ClockGigahertz);
     let verdict = Verdict {
+        state: if figures.reaches_target { State::Reached } else { State::NotFound },
         target: scenario.target,
-        reachable: figures.reaches_target,
         margin: figures.tokens_per_second_per_user / scenario.target - 1.0,
         limit: figures.limit.clone(),
-        reachable_under: profiles.iter().filter(|(_, said)| said.reaches_target).map(|(profile, _)| *profile).collect(),
         clock_ghz: question.clock().gigahertz(),
         nominal_clock_ghz: clock.value,
         lowest_clock_ghz: clock.low,
@@ -348,6 +405,7 @@ pub(crate) fn base_answer(
         tokens_per_second_total: figures.tokens_per_second_total,
         time_per_output_token_us: figures.time_per_output_token_us,
         time_to_first_token_ms: figures.time_to_first_token_ms,
+        users_at_full_speed: figures.users_at_full_speed,
         max_users: candidates.max_users,
         verdict,
         profiles,
@@ -379,10 +437,10 @@ pub(crate) fn check_colors(question: &Question, needed: u32) -> Result<(), Answe
     Err(AnswerError::TooFewColors { wafer: question.wafer.name.clone(), needed, available })
 }
 
-fn profile_answer(question: &Question, prompt: Cycles, timing: &DecodeTiming) -> Result<ProfileAnswer, AnswerError> {
-    let clock = question.clock();
+fn profile_answer(question: &Question, read: &Read<'_>) -> Result<ProfileAnswer, AnswerError> {
+    let (clock, timing) = (question.clock(), &read.timing);
     let seconds = timing.seconds_per_token(question);
-    let first_token = prompt.seconds(clock);
+    let first_token = read.first_token.seconds(clock);
     for (what, value) in [("the time per output token", seconds), ("the time to first token", first_token)] {
         if !(value.is_finite() && value > 0.0) {
             return Err(AnswerError::NotANumber { what, value: value.to_string() });
@@ -399,35 +457,41 @@ fn profile_answer(question: &Question, prompt: Cycles, timing: &DecodeTiming) ->
         slowest_stage_us: timing.times.slowest.microseconds(clock),
         full_pipeline_users: ((latency / slowest).ceil().max(1.0) as u64).saturating_mul(timing.micro_batch),
         full_pipeline_tokens_per_second: timing.tokens_per_step * timing.micro_batch as f64 / slowest,
+        users_at_full_speed: users_at_full_speed(question, read),
         reaches_target: per_user >= question.scenario.target,
         limit: limit(timing),
         causes: causes(&timing.times.latency),
     })
 }
 
-/// The binding limit in words: the full pipeline, or the cause that takes most of a pass and the operator that takes most
-/// of that cause.
-fn limit(timing: &DecodeTiming) -> String {
+/// Micro-batches that one pass has room for before one of them waits at the slowest stage, times their users; no more than
+/// the arrangement's KV cache holds.
+fn users_at_full_speed(question: &Question, read: &Read<'_>) -> u64 {
+    let timing = &read.timing;
+    let room = timing.times.latency.total().0 / timing.times.slowest.0;
+    let users = (room.floor().max(1.0) as u64).saturating_mul(timing.micro_batch);
+    users.min(read.placement.max_users(question.scenario.context))
+}
+
+/// What binds: the full pipeline, and the cause that takes most of a pass with the operator that takes most of that cause.
+fn limit(timing: &DecodeTiming) -> Limit {
     let latency = timing.times.latency;
     let cause = latency.largest();
-    let share = percent(latency.cause(cause).0, latency.total().0);
     let where_most = timing.times.operators.iter().fold(None::<(&str, f64)>, |best, operator| {
         let cycles = operator.cost.cause(cause).0;
         if best.is_none_or(|(_, most)| cycles > most) { Some((&operator.name, cycles)) } else { best }
     });
-    let place = where_most.map_or_else(String::new, |(name, _)| format!(", most of it in {name}"));
-    let causes = format!("{} ({share:.0} % of a token's way{place})", cause.name());
-    match timing.pace {
-        Pace::Latency => causes,
-        Pace::SlowestStage => format!(
-            "a full pipeline: {} micro-batches share {}; on the way: {causes}",
-            timing.in_flight, timing.times.slowest_name
-        ),
+    Limit {
+        cause,
+        operator: where_most.map_or_else(String::new, |(name, _)| name.to_owned()),
+        share: share(latency.cause(cause).0, latency.total().0),
+        full: (timing.pace == Pace::SlowestStage)
+            .then(|| FullPipeline { micro_batches: timing.in_flight, stage: timing.times.slowest_name.clone() }),
     }
 }
 
-fn percent(part: f64, whole: f64) -> f64 {
-    if whole > 0.0 { part / whole * 100.0 } else { 0.0 }
+fn share(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole } else { 0.0 }
 }
 
 fn causes(cost: &Cost) -> BTreeMap<&'static str, f64> {
@@ -445,7 +509,7 @@ fn breakdown(timing: &DecodeTiming) -> Vec<BreakdownRow> {
             BreakdownRow {
                 operator: operator.name.to_string(),
                 cycles,
-                share: percent(cycles, total) / 100.0,
+                share: share(cycles, total),
                 causes: causes(&operator.cost),
             }
         })

@@ -27,7 +27,7 @@ pub struct LayerReading {
 impl LayerReading {
     /// The reading of a profile.
     pub fn new(question: &Question, profile: Profile) -> Self {
-        let view = if profile == Profile::Bound { View::Physics } else { View::Achieved };
+        let view = if profile == Profile::Ideal { View::Physics } else { View::Achieved };
         let value = |key| question.wafer.value(key, RateSet::Silicon);
         Self {
             rates: Rates::new(&question.wafer, RateSet::Silicon, view),
@@ -41,14 +41,10 @@ impl LayerReading {
     /// The fastest variant of a program that the profile may use, with its cost; the published one on a tie.
     pub(crate) fn fastest_program<'a>(&self, variants: &'a Variants) -> (&'a Program, ProgramCost) {
         let published = cost(&variants.published, &self.rates);
-        match &variants.optimised {
+        match &variants.best {
             Some(program) if self.hypothetical => {
-                let optimised = cost(program, &self.rates);
-                if optimised.total().0 < published.total().0 {
-                    (program, optimised)
-                } else {
-                    (&variants.published, published)
-                }
+                let best = cost(program, &self.rates);
+                if best.total().0 < published.total().0 { (program, best) } else { (&variants.published, published) }
             }
             _ => (&variants.published, published),
         }

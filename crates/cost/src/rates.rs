@@ -8,9 +8,9 @@ use wafersim_spec::{DataType, Wafer};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum View {
-    /// What kernels achieve, from measurements: for the profiles `waferllm` and `optimised`.
+    /// What kernels achieve, from measurements: for the profiles `published` and `best`.
     Achieved,
-    /// Physics only: hops, wavelets, SIMD peak and SRAM bandwidth; software and set-up are free. For the profile `bound`.
+    /// Physics only: hops, wavelets, SIMD peak and SRAM bandwidth; software and set-up are free. For the profile `ideal`.
     Physics,
 }
 

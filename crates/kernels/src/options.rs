@@ -82,11 +82,11 @@ impl Options {
         overlapped_conversion: true,
     };
 
-    /// The kernels that a profile assumes. `bound` runs the optimised programs on ideal hardware.
+    /// The kernels that a profile assumes. `ideal` runs the programs of `best` on ideal hardware.
     pub const fn of(profile: Profile) -> Self {
         match profile {
-            Profile::Waferllm => Self::PUBLISHED,
-            Profile::Optimised | Profile::Bound => Self::OPTIMISED,
+            Profile::Published => Self::PUBLISHED,
+            Profile::Best | Profile::Ideal => Self::OPTIMISED,
         }
     }
 }

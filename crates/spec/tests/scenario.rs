@@ -13,7 +13,7 @@ wafers = "auto"
 users = 4
 context = 8192
 prompt = 1000
-profile = "bound"
+profile = "ideal"
 placement = "clustered"
 routing = "uniform"
 target = 500
@@ -49,7 +49,7 @@ fn an_empty_file_is_the_default_question() {
     let scenario = Scenario::default();
     assert_eq!((scenario.model.as_str(), scenario.wafer.as_str()), ("qwen3-coder-480b-a35b", "wse3"));
     assert_eq!((scenario.users, scenario.context, scenario.prompt), (1, 32_768, 32_768));
-    assert_eq!((scenario.wafers, scenario.profile), (WaferCount::Auto, Profile::Waferllm));
+    assert_eq!((scenario.wafers, scenario.profile), (WaferCount::Auto, Profile::Best));
     assert_eq!((scenario.placement, scenario.routing), (ExpertPlacement::Spread, Routing::Skewed));
     assert_eq!((scenario.clock_ghz, scenario.speculation.draft_length), (None, 0));
 }
@@ -60,7 +60,7 @@ fn a_full_file_is_read_whole() {
     assert_eq!(scenario.precision.weights, DataType::Fp16);
     assert_eq!(scenario.precision.kv_cache, DataType::Fp8);
     assert_eq!((scenario.users, scenario.context, scenario.prompt), (4, 8192, 1000));
-    assert_eq!((scenario.profile, scenario.placement), (Profile::Bound, ExpertPlacement::Clustered));
+    assert_eq!((scenario.profile, scenario.placement), (Profile::Ideal, ExpertPlacement::Clustered));
     assert_eq!((scenario.clock_ghz, scenario.target), (Some(0.85), 500.0));
     assert_eq!(scenario.speculation.draft_length, 3);
     let overrides = [("pe.memory".to_owned(), 65_536.0), ("clock.frequency".to_owned(), 1.5)];
@@ -77,7 +77,7 @@ fn what_is_written_reads_back() {
 #[test]
 fn a_scenario_is_written_for_provenance() {
     let json = serde_json::to_value(check("wafers = 3").unwrap()).unwrap();
-    assert_eq!((&json["wafers"], &json["profile"]), (&3.into(), &"waferllm".into()));
+    assert_eq!((&json["wafers"], &json["profile"]), (&3.into(), &"best".into()));
     assert_eq!(serde_json::to_value(Scenario::default()).unwrap()["wafers"], "auto");
 }
 
@@ -117,7 +117,7 @@ fn wrong_files_are_shown_with_their_line_and_what_is_allowed() {
         ("users = \"many\"", &["at line 1, column 9", "invalid type: string \"many\", expected u64"]),
         ("users = ", &["at line 1, column 9"]),
         ("users = 1\nusers = 2", &["at line 2, column 1", "duplicate key"]),
-        ("profile = \"fast\"", &["at line 1, column 11", "expected one of `waferllm`, `optimised`, `bound`"]),
+        ("profile = \"fast\"", &["at line 1, column 11", "unknown profile 'fast'; allowed are published, best, ideal"]),
         ("wafers = 0", &["'0' is no number of wafers: allowed are 'auto' and whole numbers from 1 to 100000"]),
         ("wafers = \"some\"", &["'some' is no number of wafers"]),
         ("wafers = 1.5", &["expected \"auto\" or a whole number from 1 to 100000"]),
@@ -187,7 +187,8 @@ fn settings_that_do_not_exist_suggest_the_nearest() {
 fn settings_of_the_wrong_type_are_refused() {
     for (path, value, expected) in [
         ("users", "four", "--set: field 'users': is 'four'; allowed: a whole number from 1 to 1000000"),
-        ("profile", "quick", "is 'quick'; allowed: one of waferllm, optimised, bound"),
+        ("profile", "quick", "is 'quick'; allowed: one of published, best, ideal"),
+        ("profile", "optimised", "is 'optimised', which is called 'best' now; allowed: one of published, best, ideal"),
         ("wafers", "-1", "is '-1'; allowed: auto, or a whole number from 1 to 100000"),
         (
             "wafer.pe.memory",
@@ -209,15 +210,17 @@ fn words_for_flags_read_and_print() {
     assert_eq!("12".parse(), Ok(WaferCount::Exactly(12)));
     assert_eq!("auto".parse::<WaferCount>().unwrap().to_string(), "auto");
     let messages = [
-        "optimized".parse::<Profile>().unwrap_err().to_string(),
+        "publisht".parse::<Profile>().unwrap_err().to_string(),
+        "bound".parse::<Profile>().unwrap_err().to_string(),
         "x".parse::<Routing>().unwrap_err().to_string(),
         "100001".parse::<WaferCount>().unwrap_err().to_string(),
     ];
     assert_eq!(
         messages,
         [
-            "unknown profile 'optimized' (did you mean 'optimised'?): allowed are waferllm, optimised, bound",
-            "unknown routing 'x': allowed are uniform, skewed",
+            "unknown profile 'publisht' (did you mean 'published'?); allowed are published, best, ideal",
+            "unknown profile 'bound': it is called 'ideal' now; allowed are published, best, ideal",
+            "unknown routing 'x'; allowed are uniform, skewed",
             "'100001' is no number of wafers: allowed are 'auto' and whole numbers from 1 to 100000",
         ]
     );
@@ -276,7 +279,7 @@ fn any_text_value() -> impl Strategy<Value = String> {
         1 => Just("1979-05-27".to_owned()),
         1 => any::<i64>().prop_map(|number| number.to_string()),
         4 => (0_i64..100).prop_map(|number| number.to_string()),
-        4 => prop::sample::select(vec!["\"fp16\"", "\"bound\"", "\"uniform\"", "0.5", "true"]).prop_map(str::to_owned),
+        4 => prop::sample::select(vec!["\"fp16\"", "\"ideal\"", "\"uniform\"", "0.5", "true"]).prop_map(str::to_owned),
         1 => any::<f64>().prop_map(|number| number.to_string()),
         1 => any::<String>().prop_map(|text| format!("{text:?}")),
         1 => any::<String>(),

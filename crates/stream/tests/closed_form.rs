@@ -18,8 +18,8 @@ fn run(text: &str) -> Outcome {
 
 const MACHINES: [&str; 4] = [
     "[machine]\nmodel = 'qwen3-coder-480b-a35b'\ncontext = 32768\n",
-    "[machine]\nmodel = 'qwen3-coder-480b-a35b'\nplacement = 'clustered'\nprofile = 'optimised'\ncontext = 16384\n",
-    "[machine]\nmodel = 'gpt-oss-120b'\ncontext = 16384\nprofile = 'bound'\n",
+    "[machine]\nmodel = 'qwen3-coder-480b-a35b'\nplacement = 'clustered'\nprofile = 'best'\ncontext = 16384\n",
+    "[machine]\nmodel = 'gpt-oss-120b'\ncontext = 16384\nprofile = 'ideal'\n",
     "[machine]\nmodel = 'llama-3.1-8b'\ncontext = 8192\nwafers = 1\n",
 ];
 
@@ -124,7 +124,7 @@ fn drawn_experts_are_about_the_expected_ones() {
     for placement in ["spread", "clustered"] {
         let speed = |experts: &str, micro_batch: u64| {
             run(&format!(
-                "[machine]\nplacement = '{placement}'\ncontext = 2100\nusers = 300\nprofile = 'optimised'\n\
+                "[machine]\nplacement = '{placement}'\ncontext = 2100\nusers = 300\nprofile = 'best'\n\
                  [service]\nprefill = false\nmicro_batch = {micro_batch}\nexperts = '{experts}'\n\
                  [load]\nusers = 300\nprompt = {{ median = 2048 }}\noutput = {{ median = 50 }}\n[run]\nwarm_up = 0.2\nwindow = 0.4\n"
             ))

@@ -15,7 +15,7 @@ fn scenario(model: &str, users: u64, context: u64) -> Scenario {
 fn one_user_is_the_closed_form_to_the_nanosecond() {
     let clustered = Scenario {
         placement: ExpertPlacement::Clustered,
-        profile: Profile::Optimised,
+        profile: Profile::Best,
         ..scenario("qwen3-coder-480b-a35b", 1, 16_384)
     };
     for scenario in [

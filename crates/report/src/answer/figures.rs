@@ -55,9 +55,10 @@ fn all_users_line(answer: &Answer) -> String {
 
 fn users_line(answer: &Answer) -> String {
     format!(
-        "{} with {} in the KV cache each; these wafers hold {}",
+        "{} with {} in the KV cache each; full speed to {}, room for {}",
         whole(answer.users),
         plural(answer.context, "token"),
+        users(answer.users_at_full_speed),
         users(answer.max_users)
     )
 }

@@ -53,7 +53,7 @@ settings! {
     "users", Kind::Whole(1, MOST_USERS), "Users served at the same time, each with one token in flight.";
     "context", Kind::Whole(1, LONGEST_CONTEXT), "Tokens in each user's KV cache while decoding.";
     "prompt", Kind::Whole(1, LONGEST_CONTEXT), "Tokens of the prompt; the context where left out.";
-    "profile", Kind::Choice(Profile::NAMES), "Whose kernels are assumed in the verdict.";
+    "profile", Kind::Choice(Profile::NAMES), "Which programs and rates the verdict is for.";
     "placement", Kind::Choice(ExpertPlacement::NAMES), "Where the routed experts live.";
     "routing", Kind::Choice(Routing::NAMES), "How tokens choose experts.";
     "target", Kind::Real(SMALLEST_TARGET, 1e9), "Tokens per second that each user should get.";
@@ -120,6 +120,12 @@ fn refused(file: &str, path: &str, text: &str, allowed: String) -> SpecError {
     SpecError::Field { file: file.into(), field: path.into(), problem: format!("is {text}"), allowed }
 }
 
+/// A value that is not allowed; with its new name, if it is the word of an earlier version.
+fn shown(path: &str, value: &str) -> String {
+    let renamed = Profile::RENAMED.iter().find(|(old, _)| path == "profile" && *old == value);
+    renamed.map_or_else(|| format!("'{value}'"), |(_, new)| format!("'{value}', which is called '{new}' now"))
+}
+
 /// The name of the command line in messages.
 const COMMAND_LINE: &str = "--set";
 
@@ -143,7 +149,7 @@ impl ScenarioFile {
         }
         let setting = SETTINGS.iter().find(|setting| setting.path == path).ok_or_else(|| unknown(path))?;
         let assigned = if setting.kind.allows_word(value) { self.assign(setting.path, value) } else { None };
-        assigned.ok_or_else(|| refused(COMMAND_LINE, path, &format!("'{value}'"), setting.kind.allowed()))
+        assigned.ok_or_else(|| refused(COMMAND_LINE, path, &shown(path, value), setting.kind.allowed()))
     }
 
     /// Puts the value into its field; nothing where it is no value of the field.
