@@ -1,9 +1,9 @@
 //! Rectangles of processing elements and the two axes.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A direction of the mesh. Reducing along `X` sends east and west; along `Y` north and south.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Axis {
     /// Along a row.
@@ -23,7 +23,8 @@ impl Axis {
 }
 
 /// A rectangle of processing elements: north-west corner and size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Region {
     /// First column.
     pub x: u64,
