@@ -6,7 +6,6 @@
 //! | module | owns |
 //! |---|---|
 //! | [`layer`] | every decision of one kind of layer with every number: what the kernel writer takes |
-//! | [`rewrite`] | the fusions, each switchable alone |
 //! | [`reduction`] | how sums travel along a line: trees, chains, scatters, roots |
 //! | [`kv`], [`experts`], [`verification`] | KV cache, routed experts, drafts |
 //! | [`operator`] | the operators of a layer by name, and along which line each one's sums travel |
@@ -16,7 +15,6 @@ pub mod kv;
 pub mod layer;
 pub mod operator;
 pub mod reduction;
-pub mod rewrite;
 pub mod verification;
 
 pub use experts::{ExpertMapping, ExpertStrategy};
@@ -24,5 +22,5 @@ pub use kv::{Append, KvMapping};
 pub use layer::{LayerMapping, Overlap, RegionSize, Routes};
 pub use operator::{LineKind, OPERATORS, OperatorInfo};
 pub use reduction::{Groups, Reduction, Reductions, Root, Tree};
-pub use rewrite::{Rewrite, Rewrites};
 pub use verification::Verification;
+pub use wafersim_graph::layer::{Rewrite, RewriteError, Rewrites};

@@ -1,39 +1,43 @@
-//! Named rewrites of a layer: fusions that change how it is computed, not what. Each can be switched alone.
+//! Rewrites of a layer's graph: fusions that change what is computed where, never which function. Each can be switched
+//! alone. WaferLLM's published kernels have none of them; all are ours.
 
 use std::fmt;
 use std::str::FromStr;
 
+use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use wafersim_spec::error::nearest_name;
 
-use super::{LayerGraph, Operation};
+use super::{LayerGraph, NetworkKind, Operation};
 
-/// A rewrite. The published kernels of WaferLLM have none; all of them are ours.
+/// A named rewrite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rewrite {
-    /// A norm's sum of squares rides with the reduction of the product that follows it.
+    /// RMSNorm into the product that follows: its sum of squares rides with the product's reduction.
     FusedNorms,
-    /// The sums of squares of the norms of q and k ride with the reduction of the scores.
+    /// QK-norm's sums of squares ride with the reduction of the scores.
     RidingHeadNorm,
-    /// The sum of the softmax's exponentials rides with the reduction of the weighted values.
+    /// The sum of the softmax's exponentials rides with the reduction of scores x V, which are divided afterwards. Its maximum
+    /// does not: rescaling would cost every member of every chain an exponential for each head.
     OnlineSoftmax,
-    /// The columns that share a head's width divide its softmax among them.
+    /// Each column of a head computes the exponentials of its own part of the scores.
     DividedSoftmax,
-    /// The router's logits are made beside the output projection, from Wr x and (Wr Wo) a.
+    /// Router logits are formed beside the output projection.
     EarlyRouter,
-    /// One processing element of a line chooses the experts and multicasts their numbers.
+    /// One place chooses the experts and multicasts their numbers.
     SingleChoice,
-    /// The choice of experts passes over the scores once.
+    /// The selection keeps the best scores while it passes over them once.
     SinglePassTopK,
-    /// Gate and up lie interleaved: one operation of twice the length.
+    /// Gate and up projections interleaved in memory: one operation of twice the length.
     InterleavedGateUp,
-    /// The chosen experts' tiles are worked on in one operation a row.
+    /// The chosen experts' tiles in one operation a row.
     ConcatenatedExperts,
-    /// Products accumulate in place: no zeroing and copying around them.
+    /// Reductions read accumulators where the product left them.
     AccumulatorsInPlace,
 }
 
 impl Rewrite {
-    /// All rewrites, in the order in which they are applied and printed.
+    /// All rewrites, in the order in which they are listed and written.
     pub const ALL: [Self; 10] = [
         Self::FusedNorms,
         Self::RidingHeadNorm,
@@ -47,7 +51,7 @@ impl Rewrite {
         Self::AccumulatorsInPlace,
     ];
 
-    /// Name in mapping files.
+    /// The name in files.
     pub const fn name(self) -> &'static str {
         match self {
             Self::FusedNorms => "fused_norms",
@@ -63,50 +67,69 @@ impl Rewrite {
         }
     }
 
-    /// What it does, in a line.
+    /// What it does, in one line.
     pub const fn meaning(self) -> &'static str {
         match self {
-            Self::FusedNorms => "a norm's sum of squares rides with the reduction of the product that follows it",
-            Self::RidingHeadNorm => "the sums of squares of q and k ride with the reduction of the scores",
-            Self::OnlineSoftmax => "the sum of the exponentials rides with the reduction of the weighted values",
-            Self::DividedSoftmax => "the columns that share a head's width divide its softmax among them",
-            Self::EarlyRouter => "the router's logits are made beside the output projection, with the matrix Wr x Wo",
-            Self::SingleChoice => "one processing element of a line chooses the experts and multicasts their numbers",
-            Self::SinglePassTopK => "the choice of experts passes over the scores once",
-            Self::InterleavedGateUp => "gate and up lie interleaved: one operation of twice the length",
-            Self::ConcatenatedExperts => "the chosen experts' tiles are worked on in one operation a row",
-            Self::AccumulatorsInPlace => "products accumulate in place, without zeroing and copying around them",
+            Self::FusedNorms => "a norm's sum of squares rides with the reduction of the product that follows",
+            Self::RidingHeadNorm => "the sums of squares of QK-norm ride with the reduction of the scores",
+            Self::OnlineSoftmax => "the sum of the softmax's exponentials rides with the reduction of scores x V",
+            Self::DividedSoftmax => "each column of a head computes the exponentials of its own part of the scores",
+            Self::EarlyRouter => "router logits are formed beside the output projection",
+            Self::SingleChoice => "one place chooses the experts and multicasts their numbers",
+            Self::SinglePassTopK => "the selection passes over the scores once",
+            Self::InterleavedGateUp => "gate and up interleaved: one operation of twice the length",
+            Self::ConcatenatedExperts => "the chosen experts' tiles in one operation a row",
+            Self::AccumulatorsInPlace => "reductions read accumulators where the product left them",
         }
     }
 
     /// What it does to the memory of a processing element.
     pub const fn memory(self) -> &'static str {
         match self {
-            Self::FusedNorms => "one number a token more in the payload of a reduction",
-            Self::RidingHeadNorm => "one number a head more in the payload of the scores' reduction",
-            Self::OnlineSoftmax => "one number a head more in the payload of the values' reduction",
-            Self::DividedSoftmax => "scores once more while they are gathered",
-            Self::EarlyRouter => "a tile of Wr x Wo beside that of Wo",
-            Self::SingleChoice => "scores of all experts in one line instead of everywhere",
-            Self::SinglePassTopK => "the best so far, for each choice",
+            Self::FusedNorms => "one element a token more in the payload of the product",
+            Self::RidingHeadNorm => "one element for each head of a column and token more in the payload",
+            Self::OnlineSoftmax => "one element for each query head and token more in the payload",
+            Self::DividedSoftmax => "the softmax works on a part of the scores; they are still gathered for scores x V",
+            Self::EarlyRouter => "one more matrix, router x output projection, in the type of small weights",
+            Self::SingleChoice => {
+                "only the chosen numbers and weights instead of all scores, but where the choice is made"
+            }
+            Self::SinglePassTopK => "a list of the best scores so far",
             Self::InterleavedGateUp => "none",
-            Self::ConcatenatedExperts => "the converted tiles of all chosen experts of a network at once",
-            Self::AccumulatorsInPlace => "none",
+            Self::ConcatenatedExperts => "converted tiles of all chosen experts at once",
+            Self::AccumulatorsInPlace => "one buffer of a product's outputs less",
         }
     }
 
-    /// Whether rounding differs from the layer without it: sums in another order, or products of other matrices.
-    pub const fn changes_rounding(self) -> bool {
+    /// Whether results differ in their last bits (other roundings, or another order of a sum) from those without it.
+    pub const fn changes_numbers(self) -> bool {
         match self {
             Self::FusedNorms
             | Self::RidingHeadNorm
             | Self::OnlineSoftmax
             | Self::DividedSoftmax
-            | Self::EarlyRouter
-            | Self::ConcatenatedExperts => true,
-            Self::SingleChoice | Self::SinglePassTopK | Self::InterleavedGateUp | Self::AccumulatorsInPlace => false,
+            | Self::EarlyRouter => true,
+            Self::SingleChoice
+            | Self::SinglePassTopK
+            | Self::InterleavedGateUp
+            | Self::ConcatenatedExperts
+            | Self::AccumulatorsInPlace => false,
         }
     }
+}
+
+/// A name that is no [`Rewrite`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown rewrite '{0}'{hint}; allowed: {all}", hint = hint(.0), all = names())]
+pub struct RewriteError(pub String);
+
+fn hint(name: &str) -> String {
+    let nearest = nearest_name(name, Rewrite::ALL.iter().map(|rewrite| rewrite.name()));
+    nearest.map(|name| format!(" (did you mean '{name}'?)")).unwrap_or_default()
+}
+
+fn names() -> String {
+    Rewrite::ALL.map(Rewrite::name).join(", ")
 }
 
 impl fmt::Display for Rewrite {
@@ -115,20 +138,12 @@ impl fmt::Display for Rewrite {
     }
 }
 
-/// A name that no rewrite has.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no rewrite '{name}': allowed are {}", Rewrite::ALL.map(Rewrite::name).join(", "))]
-pub struct RewriteError {
-    /// What was written.
-    pub name: String,
-}
-
 impl FromStr for Rewrite {
     type Err = RewriteError;
 
-    fn from_str(name: &str) -> Result<Self, RewriteError> {
-        let known = Self::ALL.into_iter().find(|rewrite| rewrite.name() == name);
-        known.ok_or_else(|| RewriteError { name: name.to_owned() })
+    fn from_str(text: &str) -> Result<Self, RewriteError> {
+        let known = Self::ALL.into_iter().find(|rewrite| rewrite.name() == text);
+        known.ok_or_else(|| RewriteError(text.into()))
     }
 }
 
@@ -140,42 +155,33 @@ impl Serialize for Rewrite {
 
 impl<'de> Deserialize<'de> for Rewrite {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        name.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 
-/// A set of rewrites; written as a list of names, in the order of [`Rewrite::ALL`].
+/// A set of rewrites. Written as a list of names in the order of [`Rewrite::ALL`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Rewrites(u16);
 
 impl Rewrites {
-    /// No rewrite: the published layer.
+    /// None: the layer as published.
     pub const NONE: Self = Self(0);
+    /// All of them.
+    pub const ALL: Self = Self((1 << Rewrite::ALL.len()) - 1);
 
-    /// All rewrites.
-    pub fn all() -> Self {
-        Rewrite::ALL.into_iter().collect()
-    }
-
-    /// Whether a rewrite is in it.
+    /// Whether a rewrite is among them.
     pub const fn has(self, rewrite: Rewrite) -> bool {
         self.0 & (1 << rewrite as u16) != 0
     }
 
-    /// The same with one more.
+    /// The same with a rewrite, or without.
     #[must_use]
-    pub const fn with(self, rewrite: Rewrite) -> Self {
-        Self(self.0 | 1 << rewrite as u16)
+    pub const fn with(self, rewrite: Rewrite, on: bool) -> Self {
+        let bit = 1 << rewrite as u16;
+        if on { Self(self.0 | bit) } else { Self(self.0 & !bit) }
     }
 
-    /// The same without one.
-    #[must_use]
-    pub const fn without(self, rewrite: Rewrite) -> Self {
-        Self(self.0 & !(1 << rewrite as u16))
-    }
-
-    /// The rewrites in their order.
+    /// Those that are in it, in order.
     pub fn iter(self) -> impl Iterator<Item = Rewrite> {
         Rewrite::ALL.into_iter().filter(move |rewrite| self.has(*rewrite))
     }
@@ -183,7 +189,7 @@ impl Rewrites {
 
 impl FromIterator<Rewrite> for Rewrites {
     fn from_iter<I: IntoIterator<Item = Rewrite>>(rewrites: I) -> Self {
-        rewrites.into_iter().fold(Self::NONE, Self::with)
+        rewrites.into_iter().fold(Self::NONE, |set, rewrite| set.with(rewrite, true))
     }
 }
 
@@ -195,7 +201,14 @@ impl Serialize for Rewrites {
 
 impl<'de> Deserialize<'de> for Rewrites {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Vec::<Rewrite>::deserialize(deserializer)?.into_iter().collect())
+        let mut set = Self::NONE;
+        for rewrite in Vec::<Rewrite>::deserialize(deserializer)? {
+            if set.has(rewrite) {
+                return Err(D::Error::custom(format!("'{rewrite}' is listed twice; allowed: each rewrite once")));
+            }
+            set = set.with(rewrite, true);
+        }
+        Ok(set)
     }
 }
 
@@ -229,7 +242,7 @@ impl LayerGraph {
                 (Rewrite::InterleavedGateUp, Operation::GateUp { interleaved, .. }) => *interleaved = true,
                 (Rewrite::ConcatenatedExperts, Operation::GateUp { network, concatenated, .. })
                 | (Rewrite::ConcatenatedExperts, Operation::Down { network, concatenated }) => {
-                    *concatenated = *network == super::NetworkKind::Experts;
+                    *concatenated = *network == NetworkKind::Experts;
                 }
                 _ => {}
             }
