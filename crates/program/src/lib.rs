@@ -34,7 +34,7 @@ pub use buffer::{Buffer, BufferId, Color};
 pub use formula::{Chosen, Formula, Operand, Pair, Weight, WeightId};
 pub use layout::{Digit, Dimension, Field, Layout, Place, Ring, Spread};
 pub use movement::{Element, Movement, Piece, Wanted, movement};
-pub use program::{Node, Program};
+pub use program::{Node, Order, Program};
 pub use region::{Axis, Region};
 pub use step::{
     Action, ChainReduce, Compute, End, Multicast, ReduceOperator, Relayout, Root, RouteChange, Shift, Step, Style,
