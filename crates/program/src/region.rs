@@ -1,9 +1,9 @@
 //! Rectangles of processing elements and the two axes.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A direction of the mesh. Reducing along `X` sends east and west; along `Y` north and south.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Axis {
     /// Along a row.
@@ -23,7 +23,8 @@ impl Axis {
 }
 
 /// A rectangle of processing elements: north-west corner and size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Region {
     /// First column.
     pub x: u64,
@@ -52,6 +53,31 @@ impl Region {
     /// Processing elements in all.
     pub const fn elements(&self) -> u64 {
         self.columns * self.rows
+    }
+
+    /// Whether two rectangles share a processing element.
+    pub const fn meets(&self, other: &Self) -> bool {
+        self.x < other.x + other.columns
+            && other.x < self.x + self.columns
+            && self.y < other.y + other.rows
+            && other.y < self.y + self.rows
+    }
+
+    /// Whether all of another rectangle lies in this one.
+    pub const fn covers(&self, other: &Self) -> bool {
+        self.x <= other.x
+            && self.y <= other.y
+            && other.x + other.columns <= self.x + self.columns
+            && other.y + other.rows <= self.y + self.rows
+    }
+
+    /// The smallest rectangle that holds both.
+    #[must_use]
+    pub fn around(&self, other: &Self) -> Self {
+        let (x, y) = (self.x.min(other.x), self.y.min(other.y));
+        let columns = (self.x + self.columns).max(other.x + other.columns) - x;
+        let rows = (self.y + self.rows).max(other.y + other.rows) - y;
+        Self { x, y, columns, rows }
     }
 
     /// Elements of a dimension of `size` that the fullest processing element along `axis` holds.

@@ -8,7 +8,7 @@ mod config_json;
 mod count;
 mod read;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::data_type::{Precision, TensorClass};
 use crate::units::Bytes;
@@ -156,7 +156,7 @@ pub struct Moe {
 }
 
 /// What a tensor does in its layer. The order is the order of use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Token embedding table (vocabulary x hidden).

@@ -278,7 +278,7 @@ fn softmax(
         let node = kernel.compute(math, &[scores], statistic, work);
         nodes.push(kernel.means(node, || match math {
             Math::Maximum => Formula::Maximum { scores: table, statistic: one_each, causal },
-            _ => Formula::ExpAndSum { scores: table, statistic: one_each, scale, causal },
+            _ => Formula::ExpAndSum { scores: table, statistic: one_each, sums: one_each, scale, causal },
         }));
         nodes.extend(collective::chain_all_reduce(&mut kernel.program, Axis::X, columns, statistic, operator));
     }

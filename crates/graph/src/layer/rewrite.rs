@@ -1,0 +1,251 @@
+//! Rewrites of a layer's graph: fusions that change what is computed where, never which function. Each can be switched
+//! alone. WaferLLM's published kernels have none of them; all are ours.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use wafersim_spec::error::nearest_name;
+
+use super::{LayerGraph, NetworkKind, Operation};
+
+/// A named rewrite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rewrite {
+    /// RMSNorm into the product that follows: its sum of squares rides with the product's reduction.
+    FusedNorms,
+    /// QK-norm's sums of squares ride with the reduction of the scores.
+    RidingHeadNorm,
+    /// The sum of the softmax's exponentials rides with the reduction of scores x V, which are divided afterwards. Its maximum
+    /// does not: rescaling would cost every member of every chain an exponential for each head.
+    OnlineSoftmax,
+    /// Each column of a head computes the exponentials of its own part of the scores.
+    DividedSoftmax,
+    /// Router logits are formed beside the output projection.
+    EarlyRouter,
+    /// One place chooses the experts and multicasts their numbers.
+    SingleChoice,
+    /// The selection keeps the best scores while it passes over them once.
+    SinglePassTopK,
+    /// Gate and up projections interleaved in memory: one operation of twice the length.
+    InterleavedGateUp,
+    /// The chosen experts' tiles in one operation a row.
+    ConcatenatedExperts,
+    /// Reductions read accumulators where the product left them.
+    AccumulatorsInPlace,
+}
+
+impl Rewrite {
+    /// All rewrites, in the order in which they are listed and written.
+    pub const ALL: [Self; 10] = [
+        Self::FusedNorms,
+        Self::RidingHeadNorm,
+        Self::OnlineSoftmax,
+        Self::DividedSoftmax,
+        Self::EarlyRouter,
+        Self::SingleChoice,
+        Self::SinglePassTopK,
+        Self::InterleavedGateUp,
+        Self::ConcatenatedExperts,
+        Self::AccumulatorsInPlace,
+    ];
+
+    /// The name in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FusedNorms => "fused_norms",
+            Self::RidingHeadNorm => "riding_head_norm",
+            Self::OnlineSoftmax => "online_softmax",
+            Self::DividedSoftmax => "divided_softmax",
+            Self::EarlyRouter => "early_router",
+            Self::SingleChoice => "single_choice",
+            Self::SinglePassTopK => "single_pass_top_k",
+            Self::InterleavedGateUp => "interleaved_gate_up",
+            Self::ConcatenatedExperts => "concatenated_experts",
+            Self::AccumulatorsInPlace => "accumulators_in_place",
+        }
+    }
+
+    /// What it does, in one line.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::FusedNorms => "a norm's sum of squares rides with the reduction of the product that follows",
+            Self::RidingHeadNorm => "the sums of squares of QK-norm ride with the reduction of the scores",
+            Self::OnlineSoftmax => "the sum of the softmax's exponentials rides with the reduction of scores x V",
+            Self::DividedSoftmax => "each column of a head computes the exponentials of its own part of the scores",
+            Self::EarlyRouter => "router logits are formed beside the output projection",
+            Self::SingleChoice => "one place chooses the experts and multicasts their numbers",
+            Self::SinglePassTopK => "the selection passes over the scores once",
+            Self::InterleavedGateUp => "gate and up interleaved: one operation of twice the length",
+            Self::ConcatenatedExperts => "the chosen experts' tiles in one operation a row",
+            Self::AccumulatorsInPlace => "reductions read accumulators where the product left them",
+        }
+    }
+
+    /// What it does to the memory of a processing element.
+    pub const fn memory(self) -> &'static str {
+        match self {
+            Self::FusedNorms => "one element a token more in the payload of the product",
+            Self::RidingHeadNorm => "one element for each head of a column and token more in the payload",
+            Self::OnlineSoftmax => "one element for each query head and token more in the payload",
+            Self::DividedSoftmax => "the softmax works on a part of the scores; they are still gathered for scores x V",
+            Self::EarlyRouter => "one more matrix, router x output projection, in the type of small weights",
+            Self::SingleChoice => {
+                "only the chosen numbers and weights instead of all scores, but where the choice is made"
+            }
+            Self::SinglePassTopK => "a list of the best scores so far",
+            Self::InterleavedGateUp => "none",
+            Self::ConcatenatedExperts => "converted tiles of all chosen experts at once",
+            Self::AccumulatorsInPlace => "one buffer of a product's outputs less",
+        }
+    }
+
+    /// Whether results differ in their last bits (other roundings, or another order of a sum) from those without it.
+    pub const fn changes_numbers(self) -> bool {
+        match self {
+            Self::FusedNorms
+            | Self::RidingHeadNorm
+            | Self::OnlineSoftmax
+            | Self::DividedSoftmax
+            | Self::EarlyRouter => true,
+            Self::SingleChoice
+            | Self::SinglePassTopK
+            | Self::InterleavedGateUp
+            | Self::ConcatenatedExperts
+            | Self::AccumulatorsInPlace => false,
+        }
+    }
+}
+
+/// A name that is no [`Rewrite`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown rewrite '{0}'{hint}; allowed: {all}", hint = hint(.0), all = names())]
+pub struct RewriteError(pub String);
+
+fn hint(name: &str) -> String {
+    let nearest = nearest_name(name, Rewrite::ALL.iter().map(|rewrite| rewrite.name()));
+    nearest.map(|name| format!(" (did you mean '{name}'?)")).unwrap_or_default()
+}
+
+fn names() -> String {
+    Rewrite::ALL.map(Rewrite::name).join(", ")
+}
+
+impl fmt::Display for Rewrite {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.name())
+    }
+}
+
+impl FromStr for Rewrite {
+    type Err = RewriteError;
+
+    fn from_str(text: &str) -> Result<Self, RewriteError> {
+        let known = Self::ALL.into_iter().find(|rewrite| rewrite.name() == text);
+        known.ok_or_else(|| RewriteError(text.into()))
+    }
+}
+
+impl Serialize for Rewrite {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Rewrite {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// A set of rewrites. Written as a list of names in the order of [`Rewrite::ALL`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Rewrites(u16);
+
+impl Rewrites {
+    /// None: the layer as published.
+    pub const NONE: Self = Self(0);
+    /// All of them.
+    pub const ALL: Self = Self((1 << Rewrite::ALL.len()) - 1);
+
+    /// Whether a rewrite is among them.
+    pub const fn has(self, rewrite: Rewrite) -> bool {
+        self.0 & (1 << rewrite as u16) != 0
+    }
+
+    /// The same with a rewrite, or without.
+    #[must_use]
+    pub const fn with(self, rewrite: Rewrite, on: bool) -> Self {
+        let bit = 1 << rewrite as u16;
+        if on { Self(self.0 | bit) } else { Self(self.0 & !bit) }
+    }
+
+    /// Those that are in it, in order.
+    pub fn iter(self) -> impl Iterator<Item = Rewrite> {
+        Rewrite::ALL.into_iter().filter(move |rewrite| self.has(*rewrite))
+    }
+}
+
+impl FromIterator<Rewrite> for Rewrites {
+    fn from_iter<I: IntoIterator<Item = Rewrite>>(rewrites: I) -> Self {
+        rewrites.into_iter().fold(Self::NONE, |set, rewrite| set.with(rewrite, true))
+    }
+}
+
+impl Serialize for Rewrites {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for Rewrites {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut set = Self::NONE;
+        for rewrite in Vec::<Rewrite>::deserialize(deserializer)? {
+            if set.has(rewrite) {
+                return Err(D::Error::custom(format!("'{rewrite}' is listed twice; allowed: each rewrite once")));
+            }
+            set = set.with(rewrite, true);
+        }
+        Ok(set)
+    }
+}
+
+impl LayerGraph {
+    /// The layer with some rewrites. One that finds nothing to change (a router in a dense layer) changes nothing.
+    #[must_use]
+    pub fn rewritten(mut self, rewrites: Rewrites) -> Self {
+        rewrites.iter().for_each(|rewrite| self.rewrite(rewrite));
+        self
+    }
+
+    fn rewrite(&mut self, rewrite: Rewrite) {
+        if rewrite == Rewrite::AccumulatorsInPlace {
+            self.accumulators_in_place = true;
+            return;
+        }
+        let has_router = self.operator("router").is_some();
+        // A norm rides only where a product follows it: not a norm of the stream itself, nor one of what is cached.
+        let rides = |name: &str| matches!(name, "attention.norm" | "feed_forward.norm" | "attention.query_norm");
+        for operator in &mut self.operators {
+            match (rewrite, &mut operator.operation) {
+                (Rewrite::FusedNorms, Operation::Norm { riding }) if rides(operator.name) => *riding = true,
+                (Rewrite::RidingHeadNorm, Operation::HeadNorm { riding }) => *riding = true,
+                (Rewrite::OnlineSoftmax, Operation::Softmax(form)) => form.sum_rides = true,
+                (Rewrite::OnlineSoftmax, Operation::Values { sum_rides }) => *sum_rides = true,
+                (Rewrite::DividedSoftmax, Operation::Softmax(form)) => form.divided = true,
+                (Rewrite::EarlyRouter, Operation::Output { logits_beside }) => *logits_beside = has_router,
+                (Rewrite::EarlyRouter, Operation::Router { early }) => *early = true,
+                (Rewrite::SingleChoice, Operation::Choose(form)) => form.single_choice = true,
+                (Rewrite::SinglePassTopK, Operation::Choose(form)) => form.single_pass = true,
+                (Rewrite::InterleavedGateUp, Operation::GateUp { interleaved, .. }) => *interleaved = true,
+                (Rewrite::ConcatenatedExperts, Operation::GateUp { network, concatenated, .. })
+                | (Rewrite::ConcatenatedExperts, Operation::Down { network, concatenated }) => {
+                    *concatenated = *network == NetworkKind::Experts;
+                }
+                _ => {}
+            }
+        }
+    }
+}

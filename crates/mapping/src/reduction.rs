@@ -1,0 +1,385 @@
+//! How sums travel along a line of processing elements, and where they end. Plain data; `program::collective` writes the
+//! program side.
+//!
+//! WaferLLM's (OSDI 2025) is a tree of two levels with about sqrt(line) groups, whose root is the middle member of the middle
+//! group. Reduce-scatter with all-gather, split roots and deeper trees have been published by nobody for a wafer.
+
+use std::collections::BTreeMap;
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use wafersim_program::collective::TwoLevel;
+
+use crate::operator::{LineKind, operator_named};
+
+/// How the members of a line are grouped.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Groups {
+    /// Two levels, about the square root of the line's length groups (published). Written `"square_root"`.
+    SquareRoot,
+    /// Two levels, so many groups, at most one for each member. Written as a number.
+    Count(u64),
+    /// The members of a group on each level, the lowest first; what is left above the last is one level more. Written as a
+    /// list.
+    Sizes(Vec<u64>),
+}
+
+/// Where a sum ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Root {
+    /// The middle member (index count / 2) of every group on every level (published). Written `"middle"`.
+    Middle,
+    /// This member of the line, from 0; each group ends at the member that stands in it as this one does in its own. Written
+    /// as a number.
+    Index(u64),
+}
+
+/// A tree of chains.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Tree {
+    /// How members are grouped.
+    pub groups: Groups,
+    /// Where it ends.
+    pub root: Root,
+}
+
+impl Tree {
+    /// The published tree.
+    pub const PUBLISHED: Self = Self { groups: Groups::SquareRoot, root: Root::Middle };
+
+    /// Members of a group on each level of a line of `length`, the lowest first: their product is at least the length. Levels
+    /// of one member are left out; a line of one member has no level.
+    pub fn sizes(&self, length: u64) -> Vec<u64> {
+        let two_level = |groups: u64| {
+            let tree = TwoLevel::new(length, groups);
+            vec![tree.group_size, tree.groups]
+        };
+        let sizes = match &self.groups {
+            Groups::SquareRoot => two_level(wafersim_program::collective::default_groups(length)),
+            Groups::Count(count) => two_level(*count),
+            Groups::Sizes(sizes) => {
+                let mut left = length.max(1);
+                let mut levels = Vec::with_capacity(sizes.len() + 1);
+                for size in sizes {
+                    let size = (*size).clamp(1, left);
+                    levels.push(size);
+                    left = left.div_ceil(size);
+                }
+                levels.push(left);
+                levels
+            }
+        };
+        sizes.into_iter().filter(|size| *size > 1).collect()
+    }
+
+    /// The index of the root on a line of `length`.
+    pub fn root(&self, length: u64) -> u64 {
+        let last = length.max(1) - 1;
+        match self.root {
+            Root::Index(index) => index.min(last),
+            Root::Middle => {
+                let (root, _) = self
+                    .sizes(length)
+                    .into_iter()
+                    .fold((0, 1), |(root, stride), size| (root + size / 2 * stride, stride * size));
+                root.min(last)
+            }
+        }
+    }
+
+    /// The same with every number for a line of `length`.
+    #[must_use]
+    pub fn on(&self, length: u64) -> Self {
+        Self { groups: Groups::Sizes(self.sizes(length)), root: Root::Index(self.root(length)) }
+    }
+}
+
+/// How the sum of a line is formed, so that every member has it at the end.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Reduction {
+    /// A tree of chains to one root, which multicasts. `{ kind = "tree", groups = .., root = .. }`
+    Tree(Tree),
+    /// One chain from both ends to the root, which multicasts. `{ kind = "chain", root = .. }`
+    Chain {
+        /// Where it ends.
+        root: Root,
+    },
+    /// Reduce-scatter and all-gather: each member sums a piece of the payload. `{ kind = "reduce_scatter" }`
+    ReduceScatter,
+    /// A tree for each of `roots` neighbouring roots, each with its part of the payload.
+    /// `{ kind = "split_roots", roots = .., groups = .., root = .. }`
+    SplitRoots {
+        /// Number of roots.
+        roots: u64,
+        /// The tree; `root` is the middle one of the roots.
+        tree: Tree,
+    },
+}
+
+impl Reduction {
+    /// The published reduction.
+    pub const PUBLISHED: Self = Self::Tree(Tree::PUBLISHED);
+
+    /// The same with every number for a line of `length`.
+    #[must_use]
+    pub fn on(&self, length: u64) -> Self {
+        match self {
+            Self::Tree(tree) => Self::Tree(tree.on(length)),
+            Self::Chain { root: Root::Middle } => Self::Chain { root: Root::Index(length / 2) },
+            Self::Chain { root: Root::Index(index) } => {
+                Self::Chain { root: Root::Index((*index).min(length.max(1) - 1)) }
+            }
+            Self::ReduceScatter => Self::ReduceScatter,
+            Self::SplitRoots { roots, tree } => {
+                Self::SplitRoots { roots: (*roots).clamp(1, length.max(1)), tree: tree.on(length) }
+            }
+        }
+    }
+}
+
+/// The reductions of one kind of layer, with numbers for the lines there are.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reductions {
+    /// Along the rows of the region.
+    pub x: Reduction,
+    /// Along the columns of the region.
+    pub y: Reduction,
+    /// Over all columns of a head.
+    pub head: Reduction,
+    /// Over the columns that share a head's width.
+    pub width: Reduction,
+    /// Over the groups of columns that share the sequence.
+    pub sequence: Reduction,
+    /// Along the rows of an expert's rectangle.
+    pub cell_x: Reduction,
+    /// Along the columns of an expert's rectangle.
+    pub cell_y: Reduction,
+    /// Of single operators, along their own line (see [`crate::OPERATORS`]); absent: as above.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub operators: BTreeMap<String, Reduction>,
+}
+
+impl Reductions {
+    /// The same for every line.
+    pub fn all(reduction: &Reduction) -> Self {
+        Self {
+            x: reduction.clone(),
+            y: reduction.clone(),
+            head: reduction.clone(),
+            width: reduction.clone(),
+            sequence: reduction.clone(),
+            cell_x: reduction.clone(),
+            cell_y: reduction.clone(),
+            operators: BTreeMap::new(),
+        }
+    }
+
+    /// The reduction of a kind of line.
+    pub const fn along(&self, line: LineKind) -> &Reduction {
+        match line {
+            LineKind::X => &self.x,
+            LineKind::Y => &self.y,
+            LineKind::Head => &self.head,
+            LineKind::Width => &self.width,
+            LineKind::Sequence => &self.sequence,
+            LineKind::CellX => &self.cell_x,
+            LineKind::CellY => &self.cell_y,
+        }
+    }
+
+    /// The reduction of an operator along a line.
+    pub fn of(&self, operator: &str, line: LineKind) -> &Reduction {
+        let own = operator_named(operator).and_then(|operator| operator.line) == Some(line);
+        let chosen = if own { self.operators.get(operator) } else { None };
+        chosen.unwrap_or_else(|| self.along(line))
+    }
+}
+
+/// A reduction as written.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    kind: Kind,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    groups: Option<Groups>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    root: Option<Root>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    roots: Option<u64>,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Tree,
+    Chain,
+    ReduceScatter,
+    SplitRoots,
+}
+
+impl From<&Reduction> for Written {
+    fn from(reduction: &Reduction) -> Self {
+        let alone = |kind| Self { kind, groups: None, root: None, roots: None };
+        let of = |kind, tree: &Tree| Self { groups: Some(tree.groups.clone()), root: Some(tree.root), ..alone(kind) };
+        match reduction {
+            Reduction::Tree(tree) => of(Kind::Tree, tree),
+            Reduction::Chain { root } => Self { root: Some(*root), ..alone(Kind::Chain) },
+            Reduction::ReduceScatter => alone(Kind::ReduceScatter),
+            Reduction::SplitRoots { roots, tree } => Self { roots: Some(*roots), ..of(Kind::SplitRoots, tree) },
+        }
+    }
+}
+
+impl TryFrom<Written> for Reduction {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        let Written { kind, groups, root, roots } = written;
+        let refuse = |kind: &str, has: &str, allowed: &str| Err(format!("a {kind} has no '{has}'; allowed: {allowed}"));
+        if roots == Some(0) {
+            return Err("'roots' is 0; allowed: a whole number from 1".into());
+        }
+        let root_or_middle = root.unwrap_or(Root::Middle);
+        let tree = Tree { groups: groups.clone().unwrap_or(Groups::SquareRoot), root: root_or_middle };
+        match (kind, groups, root, roots) {
+            (Kind::Tree, _, _, None) => Ok(Self::Tree(tree)),
+            (Kind::Tree, _, _, Some(_)) => refuse("tree", "roots", "groups, root"),
+            (Kind::Chain, None, _, None) => Ok(Self::Chain { root: root_or_middle }),
+            (Kind::Chain, Some(_), _, _) => refuse("chain", "groups", "root"),
+            (Kind::Chain, _, _, Some(_)) => refuse("chain", "roots", "root"),
+            (Kind::ReduceScatter, None, None, None) => Ok(Self::ReduceScatter),
+            (Kind::ReduceScatter, Some(_), _, _) => refuse("reduce_scatter", "groups", "nothing but kind"),
+            (Kind::ReduceScatter, _, Some(_), _) => refuse("reduce_scatter", "root", "nothing but kind"),
+            (Kind::ReduceScatter, _, _, Some(_)) => refuse("reduce_scatter", "roots", "nothing but kind"),
+            (Kind::SplitRoots, _, _, Some(roots)) => Ok(Self::SplitRoots { roots, tree }),
+            (Kind::SplitRoots, _, _, None) => Err("split_roots needs 'roots'; allowed: a whole number from 1".into()),
+        }
+    }
+}
+
+impl Serialize for Reduction {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Written::from(self).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Reduction {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::try_from(Written::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+/// A word, a number or a list.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Choice {
+    Number(u64),
+    Word(String),
+    List(Vec<u64>),
+    Other(toml::Value),
+}
+
+impl Serialize for Groups {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::SquareRoot => serializer.serialize_str("square_root"),
+            Self::Count(count) => serializer.serialize_u64(*count),
+            Self::Sizes(sizes) => sizes.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Groups {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const ALLOWED: &str = "allowed: \"square_root\", a number of groups from 1, or a list of group sizes from 2 each, lowest level first";
+        match Choice::deserialize(deserializer)? {
+            Choice::Word(word) if word == "square_root" => Ok(Self::SquareRoot),
+            Choice::Number(count) if count > 0 => Ok(Self::Count(count)),
+            Choice::List(sizes) if sizes.iter().all(|size| *size > 1) => Ok(Self::Sizes(sizes)),
+            other => Err(D::Error::custom(format!("groups are {}; {ALLOWED}", text_of(&other)))),
+        }
+    }
+}
+
+impl Serialize for Root {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Middle => serializer.serialize_str("middle"),
+            Self::Index(index) => serializer.serialize_u64(*index),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Root {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Choice::deserialize(deserializer)? {
+            Choice::Word(word) if word == "middle" => Ok(Self::Middle),
+            Choice::Number(index) => Ok(Self::Index(index)),
+            other => Err(D::Error::custom(format!(
+                "root is {}; allowed: \"middle\", or the index of a member of the line, from 0",
+                text_of(&other)
+            ))),
+        }
+    }
+}
+
+fn text_of(choice: &Choice) -> String {
+    match choice {
+        Choice::Number(number) => number.to_string(),
+        Choice::Word(word) => format!("\"{word}\""),
+        Choice::List(list) => format!("{list:?}"),
+        Choice::Other(value) => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_tree_has_the_geometry_of_the_language() {
+        for length in 1..800 {
+            let two = TwoLevel::new(length, wafersim_program::collective::default_groups(length));
+            let expected: Vec<u64> = [two.group_size, two.groups].into_iter().filter(|size| *size > 1).collect();
+            let tree = Tree::PUBLISHED.on(length);
+            assert_eq!((tree.groups.clone(), tree.root), (Groups::Sizes(expected), Root::Index(two.root)), "{length}");
+            assert_eq!(tree.on(length), tree);
+        }
+    }
+
+    #[test]
+    fn levels_cover_the_line() {
+        let tree = |groups| Tree { groups, root: Root::Middle };
+        assert_eq!(tree(Groups::Sizes(vec![8, 4])).sizes(288), [8, 4, 9]);
+        assert_eq!(tree(Groups::Sizes(vec![8, 4, 9])).sizes(288), [8, 4, 9]);
+        assert_eq!(tree(Groups::Sizes(vec![8, 4, 9])).sizes(20), [8, 3]);
+        assert_eq!(tree(Groups::Count(13)).sizes(288), [23, 13]);
+        assert_eq!(tree(Groups::Count(1000)).sizes(7), [7]);
+        assert_eq!(tree(Groups::SquareRoot).sizes(1), Vec::<u64>::new());
+    }
+
+    #[test]
+    fn what_has_no_effect_is_refused() {
+        #[derive(Debug, Deserialize)]
+        struct File {
+            #[allow(dead_code)]
+            x: Reduction,
+        }
+        for (text, part) in [
+            ("{ kind = \"chain\", groups = 3 }", "a chain has no 'groups'; allowed: root"),
+            ("{ kind = \"reduce_scatter\", root = 3 }", "a reduce_scatter has no 'root'"),
+            ("{ kind = \"tree\", roots = 3 }", "a tree has no 'roots'"),
+            ("{ kind = \"split_roots\" }", "needs 'roots'"),
+            ("{ kind = \"split_roots\", roots = 0 }", "'roots' is 0"),
+            ("{ kind = \"tree\", groups = -3 }", "groups are -3; allowed: \"square_root\""),
+            ("{ kind = \"tree\", groups = [4, 1] }", "groups are [4, 1]"),
+            ("{ kind = \"tree\", root = \"center\" }", "root is \"center\"; allowed: \"middle\""),
+            ("{ kind = \"star\" }", "star"),
+            ("{ kind = \"tree\", shape = 1 }", "shape"),
+        ] {
+            let error = toml::from_str::<File>(&format!("x = {text}")).unwrap_err().to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+}
