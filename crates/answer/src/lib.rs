@@ -9,6 +9,7 @@
 mod candidates;
 pub mod crosscheck;
 mod decode;
+mod draft;
 mod error;
 pub mod experts;
 pub mod fabric;
@@ -24,14 +25,14 @@ mod uncertainty;
 pub mod validate;
 mod written;
 
-pub use decode::{DecodeTiming, Pace};
+pub use decode::{DecodeTiming, DraftTime, Pace, Verified};
 pub use error::AnswerError;
 pub use pipeline::Pipeline;
 pub use provenance::{KnownError, Provenance};
 pub use question::Question;
 pub use run::{
-    Answer, BreakdownRow, Load, Memory, MemoryBytes, ProfileAnswer, Verdict, WorstPe, answer, answer_one_profile,
-    answer_without_ranges, chosen_placement,
+    Answer, BreakdownRow, DraftMemory, Load, Memory, MemoryBytes, ProfileAnswer, Verdict, WorstPe, answer,
+    answer_one_profile, answer_without_ranges, chosen_placement,
 };
 pub use stage::{LayerReading, StageTimes};
 pub use uncertainty::{ClockPoint, Influence, Range, Uncertainty};

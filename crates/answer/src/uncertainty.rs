@@ -9,6 +9,7 @@ use wafersim_spec::scenario::Profile;
 use wafersim_spec::wafer::{DECLARATIONS, Declaration, Evidence, RateSet};
 use wafersim_spec::{Hertz, Wafer};
 
+use crate::candidates::Way;
 use crate::decode::{DecodePrograms, DecodeTiming};
 use crate::question::Question;
 use crate::stage::LayerReading;
@@ -66,10 +67,10 @@ struct Fixed<'a> {
     programs: &'a DecodePrograms,
 }
 
-pub(crate) fn uncertainty(question: &Question, placement: &Placement, micro_batch: u64) -> Uncertainty {
+pub(crate) fn uncertainty(question: &Question, way: &Way) -> Uncertainty {
     let profile = question.scenario.profile;
-    let programs = DecodePrograms::new(question, placement, micro_batch, &[profile]);
-    let placed = Fixed { placement, programs: &programs };
+    let programs = DecodePrograms::new(question, way, &[profile]);
+    let placed = Fixed { placement: &way.placement, programs: &programs };
     let base = speed(question, placed, profile);
     let mut parameters = Vec::new();
     let (mut slow, mut fast) = (Vec::new(), Vec::new());
@@ -114,7 +115,7 @@ fn changed(question: &Question, values: &[(&Declaration, f64)]) -> Question {
     let wafer: Wafer = question.wafer.map_values(|declared, figure| {
         values.iter().find(|(other, _)| other.key == declared.key).map_or(figure.value, |(_, value)| *value)
     });
-    Question { scenario: question.scenario.clone(), model: question.model.clone(), wafer }
+    Question { wafer, ..question.clone() }
 }
 
 fn speed(question: &Question, placed: Fixed<'_>, profile: Profile) -> f64 {
