@@ -19,7 +19,7 @@ use wafersim_spec::{Bytes, Cycles, Hertz};
 
 use crate::candidates::{Way, candidates, with_room_for_draft};
 use crate::decode::{DecodePrograms, DecodeTiming, DraftTime, Verified};
-use crate::draft::Drafts;
+use crate::draft::{Drafts, wafers_used};
 use crate::error::AnswerError;
 use crate::prefill::PromptPrograms;
 use crate::provenance::Provenance;
@@ -210,6 +210,11 @@ impl Pipeline {
     /// The placement.
     pub const fn placement(&self) -> &Placement {
         &self.placement
+    }
+
+    /// Wafers up to the last one that holds something, a draft model included.
+    pub fn wafers_used(&self) -> u32 {
+        wafers_used(&self.placement, self.draft.as_ref().map(|draft| &draft.placement))
     }
 
     /// Users whose tokens may go through together: the micro-batch that the placement has buffers for.
