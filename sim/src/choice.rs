@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use clap::ValueEnum;
 use clap::builder::PossibleValuesParser;
 use wafersim::spec::DataType;
-use wafersim::spec::scenario::{ExpertPlacement, Profile, Routing};
+use wafersim::spec::scenario::{ExpertPlacement, Profile, Routing, Verification};
 
 /// What a single result can be written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -42,6 +42,11 @@ pub fn placements_or_all() -> PossibleValuesParser {
 /// Routing models.
 pub fn routings() -> PossibleValuesParser {
     PossibleValuesParser::new(Routing::NAMES)
+}
+
+/// Ways to verify a draft.
+pub fn verifications() -> PossibleValuesParser {
+    PossibleValuesParser::new(Verification::NAMES)
 }
 
 /// Data types that a tensor can be stored in.

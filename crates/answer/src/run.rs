@@ -6,7 +6,7 @@ use serde::Serialize;
 use wafersim_cost::{Cause, Cost};
 use wafersim_place::{ByteCounts, Item, Placement, Rectangle};
 use wafersim_spec::model::ParameterCount;
-use wafersim_spec::scenario::{ExpertPlacement, Profile, Routing};
+use wafersim_spec::scenario::{ExpertPlacement, Profile, Routing, Speculation};
 use wafersim_spec::wafer::Key;
 use wafersim_spec::{Bytes, Cycles, Model, Precision};
 
@@ -223,6 +223,8 @@ pub struct Load {
     pub pace: Pace,
     /// Expected tokens of one step of a user.
     pub tokens_per_step: f64,
+    /// Speculation as it was asked for.
+    pub speculation: Speculation,
     /// How drafts are verified: what was asked for, or the faster way; nothing without speculation.
     pub verification: Option<Verified>,
     /// What the draft of one user's step takes, in microseconds; nothing without speculation.
@@ -390,6 +392,7 @@ pub(crate) fn base_answer(
             stages: timing.times.stages,
             pace: timing.pace,
             tokens_per_step: timing.tokens_per_step,
+            speculation: scenario.speculation.clone(),
             verification: timing.verified,
             draft_time_us: timing.verified.map(|_| timing.draft.latency.microseconds(question.clock())),
             draft_gain: timing
