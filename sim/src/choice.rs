@@ -7,7 +7,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, Command, ValueEnum};
 use wafersim::spec::DataType;
-use wafersim::spec::scenario::{ExpertPlacement, Profile, Routing};
+use wafersim::spec::scenario::{ExpertPlacement, Profile, Routing, Verification};
 
 /// What a single result can be written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -73,6 +73,11 @@ pub fn placements_or_all() -> PossibleValuesParser {
 /// Routing models.
 pub fn routings() -> PossibleValuesParser {
     PossibleValuesParser::new(Routing::NAMES)
+}
+
+/// Ways to verify a draft.
+pub fn verifications() -> PossibleValuesParser {
+    PossibleValuesParser::new(Verification::NAMES)
 }
 
 /// Data types that a tensor can be stored in.

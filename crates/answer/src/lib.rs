@@ -8,6 +8,7 @@
 
 mod candidates;
 mod decode;
+mod draft;
 mod error;
 pub mod experts;
 pub mod fabric;
@@ -22,14 +23,14 @@ mod stage;
 mod uncertainty;
 mod written;
 
-pub use decode::{DecodeTiming, Pace};
+pub use decode::{DecodeTiming, DraftTime, Pace, Verified};
 pub use error::AnswerError;
 pub use pipeline::Pipeline;
 pub use provenance::{KnownError, Provenance};
 pub use question::Question;
 pub use run::{
-    Answer, BreakdownRow, FullPipeline, Limit, Load, Memory, MemoryBytes, ProfileAnswer, State, Verdict, WorstPe,
-    answer, answer_one_profile, answer_without_ranges, chosen_placement,
+    Answer, BreakdownRow, DraftMemory, FullPipeline, Limit, Load, Memory, MemoryBytes, ProfileAnswer, State, Verdict,
+    WorstPe, answer, answer_one_profile, answer_without_ranges, chosen_placement,
 };
 pub use stage::{LayerReading, StageTimes};
 pub use uncertainty::{ClockPoint, Ends, Influence, Range, Uncertainty};

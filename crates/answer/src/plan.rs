@@ -212,6 +212,12 @@ fn row(question: &Question) -> Result<PlanRow, AnswerError> {
             }
             row.limit = error.to_string();
         }
+        Err(error @ (AnswerError::DraftDoesNotFit { .. } | AnswerError::DraftInNoSlot { .. })) => {
+            if let AnswerError::DraftDoesNotFit { needed, .. } = &error {
+                row.wafers = Some(*needed);
+            }
+            row.limit = error.to_string();
+        }
         Err(error) => return Err(error),
     }
     Ok(row)

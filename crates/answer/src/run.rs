@@ -7,12 +7,13 @@ use serde::Serialize;
 use wafersim_cost::{Cause, Cost};
 use wafersim_place::{ByteCounts, Item, Placement, Rectangle};
 use wafersim_spec::model::ParameterCount;
-use wafersim_spec::scenario::{ExpertPlacement, Profile, Routing};
+use wafersim_spec::scenario::{ExpertPlacement, Profile, Routing, Speculation};
 use wafersim_spec::wafer::Key;
-use wafersim_spec::{Bytes, Cycles, Precision};
+use wafersim_spec::{Bytes, Cycles, Model, Precision};
 
-use crate::candidates::candidates;
-use crate::decode::{DecodePrograms, DecodeTiming, Pace};
+use crate::candidates::{Way, candidates};
+use crate::decode::{DecodePrograms, DecodeTiming, Pace, Verified};
+use crate::draft::wafers_used;
 use crate::error::AnswerError;
 use crate::prefill::PromptPrograms;
 use crate::provenance::Provenance;
@@ -159,10 +160,11 @@ pub struct ProfileAnswer {
     pub latency_us: f64,
     /// The slowest stage, in microseconds.
     pub slowest_stage_us: f64,
-    /// Users with whom the pipeline is full: as many micro-batches as one pass takes stages' times.
+    /// Users with whom the pipeline is full: as many micro-batches as one step takes times of the slowest stage, of which a
+    /// draft that is verified as a stream fills several.
     pub full_pipeline_users: u64,
-    /// Output tokens per second of all users together when the pipeline is full: a micro-batch in the time of the slowest
-    /// stage. Whether their KV caches fit is another question: see `max_users`.
+    /// Output tokens per second of all users together when the pipeline is full: a step of a micro-batch in the times of the
+    /// slowest stage that it fills. Whether their KV caches fit is another question: see `max_users`.
     pub full_pipeline_tokens_per_second: f64,
     /// Users whom this profile's arrangement serves without slowing any of them, their KV cache included.
     pub users_at_full_speed: u64,
@@ -204,6 +206,27 @@ pub struct Memory {
     pub spare_pes_per_wafer: u64,
     /// Slots that hold nothing, over all wafers.
     pub empty_slots: u64,
+    /// The draft model, where one is named. The sums over all wafers contain it.
+    pub draft: Option<DraftMemory>,
+}
+
+/// Where a draft model lies, and what it takes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DraftMemory {
+    /// Its name.
+    pub model: String,
+    /// Its parameters.
+    pub parameters: u64,
+    /// Slots that it takes.
+    pub slots: u64,
+    /// The first of its wafers, from 0.
+    pub first_wafer: u32,
+    /// How many wafers hold a part of it.
+    pub wafers: u32,
+    /// Size of the region in its first slot.
+    pub region: Rectangle,
+    /// Its bytes, summed over all processing elements.
+    pub bytes: ByteCounts,
 }
 
 /// Bytes of one processing element. All but `limit` add up to `limit`.
@@ -257,6 +280,15 @@ pub struct Load {
     pub pace: Pace,
     /// Expected tokens of one step of a user.
     pub tokens_per_step: f64,
+    /// Speculation as it was asked for.
+    pub speculation: Speculation,
+    /// How drafts are verified: what was asked for, or the faster way; nothing without speculation.
+    pub verification: Option<Verified>,
+    /// What the draft of one user's step takes, in microseconds; nothing without speculation.
+    pub draft_time_us: Option<f64>,
+    /// Speed of a user over that without speculation on the same wafers, both in closed form: below 1 the draft costs more
+    /// than it gives. Nothing without speculation.
+    pub draft_gain: Option<f64>,
     /// Where the experts live.
     pub placement: ExpertPlacement,
     /// How tokens choose experts.
@@ -270,8 +302,8 @@ pub struct Load {
 /// # Errors
 /// Where the model does not fit, or parameters are so extreme that times are no numbers.
 pub fn answer(question: &Question) -> Result<Answer, AnswerError> {
-    let (answer, placement) = base_answer(question, Profile::ALL, &mut closed_form)?;
-    Ok(with_ranges(question, answer, &placement))
+    let (answer, way) = base_answer(question, Profile::ALL, &mut closed_form)?;
+    Ok(with_ranges(question, answer, &way))
 }
 
 /// The placement that an answer rests on: the one that is fastest for the scenario's profile.
@@ -279,12 +311,12 @@ pub fn answer(question: &Question) -> Result<Answer, AnswerError> {
 /// # Errors
 /// As [`answer`].
 pub fn chosen_placement(question: &Question) -> Result<Placement, AnswerError> {
-    base_answer(question, &[question.scenario.profile], &mut closed_form).map(|(_, placement)| placement)
+    base_answer(question, &[question.scenario.profile], &mut closed_form).map(|(_, way)| way.placement)
 }
 
 /// An answer with the ranges and the known errors, both in closed form.
-pub(crate) fn with_ranges(question: &Question, mut answer: Answer, placement: &Placement) -> Answer {
-    let ranges = uncertainty(question, placement, answer.wafers, answer.load.micro_batch);
+pub(crate) fn with_ranges(question: &Question, mut answer: Answer, way: &Way) -> Answer {
+    let ranges = uncertainty(question, way, answer.wafers);
     answer.verdict.depends_on_clock =
         ranges.clock.iter().any(|point| point.reaches_target != answer.verdict.state.is_reached());
     answer.uncertainty = Some(ranges);
@@ -336,30 +368,29 @@ pub(crate) fn base_answer(
     question: &Question,
     asked: &[Profile],
     replace: &mut dyn FnMut(&mut Read<'_>) -> Result<(), AnswerError>,
-) -> Result<(Answer, Placement), AnswerError> {
+) -> Result<(Answer, Way), AnswerError> {
     let candidates = candidates(question)?;
     let scenario = &question.scenario;
-    let written: Vec<DecodePrograms> = candidates
-        .ways
-        .iter()
-        .map(|(placement, micro_batch)| DecodePrograms::new(question, placement, *micro_batch, asked))
-        .collect();
+    let written: Vec<DecodePrograms> =
+        candidates.ways.iter().map(|way| DecodePrograms::new(question, way, asked)).collect();
     // The first way always exists.
-    let first = &candidates.ways[0].0;
+    let first = &candidates.ways[0].placement;
     let prompt = PromptPrograms::new(question, first, asked);
     let mut profiles = BTreeMap::new();
     let mut chosen = None;
     for &profile in asked {
         let reading = LayerReading::new(question, profile);
-        let timed = candidates.ways.iter().zip(&written).map(|((placement, _), programs)| {
-            (placement, programs, DecodeTiming::new(question, placement, programs, &reading))
-        });
+        let timed =
+            candidates.ways.iter().zip(&written).map(|(way, programs)| {
+                (way, programs, DecodeTiming::new(question, &way.placement, programs, &reading))
+            });
         // The first of the fastest.
         let fastest = timed.reduce(|best, way| if way.2.period.0 < best.2.period.0 { way } else { best });
-        let Some((placement, programs, timing)) = fastest else { continue };
+        let Some((way, programs, timing)) = fastest else { continue };
         check_colors(question, timing.times.colors)?;
+        let closed_form = timing.seconds_per_token(question);
         let mut read = Read {
-            placement,
+            placement: &way.placement,
             programs,
             prompt_placement: first,
             prompt_programs: &prompt,
@@ -372,12 +403,12 @@ pub(crate) fn base_answer(
         }
         let figures = profile_answer(question, &read)?;
         if profile == scenario.profile {
-            chosen = Some((placement, read.timing, figures.clone()));
+            chosen = Some((way, read.timing, figures.clone(), closed_form));
         }
         profiles.insert(profile, figures);
     }
     // The scenario's profile is one of those asked for.
-    let Some((placement, timing, figures)) = chosen else {
+    let Some((way, timing, figures, closed_form)) = chosen else {
         return Err(AnswerError::NotANumber { what: "the profile", value: scenario.profile.to_string() });
     };
     let clock = question.wafer.figure(Key::ClockGigahertz);
@@ -410,15 +441,23 @@ pub(crate) fn base_answer(
         verdict,
         profiles,
         breakdown: breakdown(&timing),
-        memory: memory(placement),
+        memory: memory(question, way),
         load: Load {
-            wafers_used: placement.wafers_used,
+            wafers_used: wafers_used(&way.placement, way.draft.as_ref()),
             prompt: scenario.prompt,
             micro_batch: timing.micro_batch,
             in_flight: timing.in_flight,
             stages: timing.times.stages,
             pace: timing.pace,
             tokens_per_step: timing.tokens_per_step,
+            speculation: scenario.speculation.clone(),
+            verification: timing.verified,
+            draft_time_us: timing.verified.map(|_| timing.draft.latency.microseconds(question.clock())),
+            draft_gain: timing
+                .verified
+                .map(|_| plain_seconds(question, candidates.wafers))
+                .transpose()?
+                .map(|plain| plain / closed_form),
             placement: scenario.placement,
             routing: scenario.routing,
             precision: scenario.precision,
@@ -426,7 +465,19 @@ pub(crate) fn base_answer(
         uncertainty: None,
         provenance: Provenance::new(question),
     };
-    Ok((answer, placement.clone()))
+    Ok((answer, way.clone()))
+}
+
+/// Time of a token without speculation on so many wafers, under the scenario's profile, in closed form.
+fn plain_seconds(question: &Question, wafers: u32) -> Result<f64, AnswerError> {
+    let plain = question.without_draft(wafers);
+    let profile = plain.scenario.profile;
+    let reading = LayerReading::new(&plain, profile);
+    let seconds = candidates(&plain)?.ways.into_iter().map(|way| {
+        let programs = DecodePrograms::new(&plain, &way, &[profile]);
+        DecodeTiming::new(&plain, &way.placement, &programs, &reading).seconds_per_token(&plain)
+    });
+    Ok(seconds.fold(f64::INFINITY, f64::min))
 }
 
 pub(crate) fn check_colors(question: &Question, needed: u32) -> Result<(), AnswerError> {
@@ -447,7 +498,7 @@ fn profile_answer(question: &Question, read: &Read<'_>) -> Result<ProfileAnswer,
         }
     }
     let per_user = 1.0 / seconds;
-    let (latency, slowest) = (timing.times.latency.total().seconds(clock), timing.times.slowest.seconds(clock));
+    let (step, full) = (timing.step().seconds(clock), timing.step_of_full_pipeline().seconds(clock));
     Ok(ProfileAnswer {
         tokens_per_second_per_user: per_user,
         tokens_per_second_total: per_user * question.scenario.users as f64,
@@ -455,8 +506,8 @@ fn profile_answer(question: &Question, read: &Read<'_>) -> Result<ProfileAnswer,
         time_to_first_token_ms: first_token * 1e3,
         latency_us: timing.times.latency.total().microseconds(clock),
         slowest_stage_us: timing.times.slowest.microseconds(clock),
-        full_pipeline_users: ((latency / slowest).ceil().max(1.0) as u64).saturating_mul(timing.micro_batch),
-        full_pipeline_tokens_per_second: timing.tokens_per_step * timing.micro_batch as f64 / slowest,
+        full_pipeline_users: ((step / full).ceil().max(1.0) as u64).saturating_mul(timing.micro_batch),
+        full_pipeline_tokens_per_second: timing.tokens_per_step * timing.micro_batch as f64 / full,
         users_at_full_speed: users_at_full_speed(question, read),
         reaches_target: per_user >= question.scenario.target,
         limit: limit(timing),
@@ -468,7 +519,7 @@ fn profile_answer(question: &Question, read: &Read<'_>) -> Result<ProfileAnswer,
 /// the arrangement's KV cache holds.
 fn users_at_full_speed(question: &Question, read: &Read<'_>) -> u64 {
     let timing = &read.timing;
-    let room = timing.times.latency.total().0 / timing.times.slowest.0;
+    let room = timing.step().0 / timing.step_of_full_pipeline().0;
     let users = (room.floor().max(1.0) as u64).saturating_mul(timing.micro_batch);
     users.min(read.placement.max_users(question.scenario.context))
 }
@@ -481,12 +532,16 @@ fn limit(timing: &DecodeTiming) -> Limit {
         let cycles = operator.cost.cause(cause).0;
         if best.is_none_or(|(_, most)| cycles > most) { Some((&operator.name, cycles)) } else { best }
     });
+    let full = match timing.pace {
+        Pace::Latency => None,
+        Pace::SlowestStage => Some(timing.times.slowest_name.clone()),
+        Pace::DraftStage => Some("the draft model".into()),
+    };
     Limit {
         cause,
         operator: where_most.map_or_else(String::new, |(name, _)| name.to_owned()),
         share: share(latency.cause(cause).0, latency.total().0),
-        full: (timing.pace == Pace::SlowestStage)
-            .then(|| FullPipeline { micro_batches: timing.in_flight, stage: timing.times.slowest_name.clone() }),
+        full: full.map(|stage| FullPipeline { micro_batches: timing.in_flight, stage }),
     }
 }
 
@@ -516,7 +571,9 @@ fn breakdown(timing: &DecodeTiming) -> Vec<BreakdownRow> {
         .collect()
 }
 
-fn memory(placement: &Placement) -> Memory {
+fn memory(question: &Question, way: &Way) -> Memory {
+    let placement = &way.placement;
+    let draft = question.draft.as_ref().zip(way.draft.as_ref());
     let worst = &placement.ledger.worst;
     let bytes = worst.worst_pe;
     let slot = placement.slots.get(worst.slot);
@@ -538,11 +595,37 @@ fn memory(placement: &Placement) -> Memory {
             region,
             holds: slot.map_or_else(String::new, |slot| holds(&slot.items)),
         },
-        total_bytes: placement.ledger.totals,
+        total_bytes: draft.map_or(placement.ledger.totals, |(_, placed)| both(placement, placed)),
         slots_per_wafer: placement.slots_per_wafer,
         region,
         spare_pes_per_wafer: placement.spare_pes_per_wafer,
-        empty_slots: placement.empty_slots,
+        empty_slots: draft.map_or(placement.empty_slots, |(_, placed)| placed.empty_slots),
+        draft: draft.map(|(model, placed)| draft_memory(model, placed)),
+    }
+}
+
+fn both(model: &Placement, draft: &Placement) -> ByteCounts {
+    let (one, other) = (model.ledger.totals, draft.ledger.totals);
+    ByteCounts {
+        weights: one.weights + other.weights,
+        replicated: one.replicated + other.replicated,
+        kv_cache: one.kv_cache + other.kv_cache,
+        activations: one.activations + other.activations,
+        receive_buffers: one.receive_buffers + other.receive_buffers,
+        code_and_runtime: one.code_and_runtime + other.code_and_runtime,
+    }
+}
+
+fn draft_memory(model: &Model, placed: &Placement) -> DraftMemory {
+    let first = placed.slots.first();
+    DraftMemory {
+        model: model.name.clone(),
+        parameters: model.parameters().total,
+        slots: placed.slots.len() as u64,
+        first_wafer: first.map_or(0, |slot| slot.wafer),
+        wafers: placed.wafers_used,
+        region: first.map_or(Rectangle { x: 0, y: 0, columns: 0, rows: 0 }, |slot| slot.region),
+        bytes: placed.ledger.totals,
     }
 }
 

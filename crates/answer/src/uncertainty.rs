@@ -6,13 +6,14 @@
 //! itself: it moves wafers, users and what is spare.
 
 use serde::Serialize;
-use wafersim_place::{KvLayoutChoice, Placement, place};
+use wafersim_place::Placement;
 use wafersim_spec::scenario::{Profile, WaferCount};
 use wafersim_spec::wafer::{DECLARATIONS, Declaration, Evidence, Figure, Key, RateSet};
 use wafersim_spec::{Bytes, Hertz, Wafer};
 
-use crate::candidates::most_users;
+use crate::candidates::{Way, most_users, with_room_for_draft};
 use crate::decode::{DecodePrograms, DecodeTiming};
+use crate::draft::Drafts;
 use crate::question::Question;
 use crate::stage::LayerReading;
 
@@ -89,10 +90,10 @@ struct Fixed<'a> {
 }
 
 /// `wafers`: those of the answer.
-pub(crate) fn uncertainty(question: &Question, placement: &Placement, wafers: u32, micro_batch: u64) -> Uncertainty {
+pub(crate) fn uncertainty(question: &Question, way: &Way, wafers: u32) -> Uncertainty {
     let profile = question.scenario.profile;
-    let programs = DecodePrograms::new(question, placement, micro_batch, &[profile]);
-    let placed = Fixed { placement, programs: &programs };
+    let programs = DecodePrograms::new(question, way, &[profile]);
+    let placed = Fixed { placement: &way.placement, programs: &programs };
     let base = speed(question, placed, profile);
     let mut parameters = Vec::new();
     let (mut slow, mut fast) = (Vec::new(), Vec::new());
@@ -124,7 +125,8 @@ pub(crate) fn uncertainty(question: &Question, placement: &Placement, wafers: u3
     parameters.sort_by(|left, right| spread(right).total_cmp(&spread(left)));
     let at_ends = |values: &[(&Declaration, f64)]| speed(&changed(question, values), placed, profile);
     let range = Range { low: at_ends(&slow).min(base), high: at_ends(&fast).max(base) };
-    let (least, most) = (room_at(question, wafers, |free| free.low), room_at(question, wafers, |free| free.high));
+    let (least, most) =
+        (room_at(question, way, wafers, |free| free.low), room_at(question, way, wafers, |free| free.high));
     Uncertainty {
         tokens_per_second_per_user: range,
         clock: clock_points(question, placed, profile),
@@ -144,19 +146,23 @@ struct Room {
     spare: Option<Bytes>,
 }
 
-/// Places anew, with the memory at one end.
-fn room_at(question: &Question, wafers: u32, end: impl Fn(&Figure) -> f64) -> Room {
+/// Places anew, with the memory at one end, for drafts that are verified as in a known way.
+fn room_at(question: &Question, known: &Way, wafers: u32, end: impl Fn(&Figure) -> f64) -> Room {
     let declared = &DECLARATIONS[Key::FreeBytes as usize];
     let free = end(question.wafer.figure(Key::FreeBytes)).min(question.wafer.figure(Key::MemoryBytes).value);
     let question = changed(question, &[(declared, free)]);
-    let placed = |wafers: WaferCount| {
-        place(&question.request(wafers, question.tokens_per_step(), KvLayoutChoice::Balanced)).ok()
+    let drafts = Drafts::new(&question);
+    let tokens = question.tokens_per_pass(known.verified);
+    let placed = |wafers: WaferCount| with_room_for_draft(&question, tokens, wafers, &drafts).ok();
+    let here = placed(WaferCount::Exactly(wafers)).map(|(placement, _)| placement);
+    let users = |placement: &Placement| {
+        let draft = drafts.beside(placement, wafers).flatten();
+        let way = Way { placement: placement.clone(), draft, micro_batch: 1, verified: known.verified };
+        most_users(&question, wafers, &way, &drafts)
     };
-    let here = placed(WaferCount::Exactly(wafers));
-    let users = |placement: &Placement| most_users(&question, wafers, placement.max_users(question.scenario.context));
     Room {
         free: question.wafer.free_bytes(),
-        fewest: placed(WaferCount::Auto).map(|placement| placement.wafers),
+        fewest: placed(WaferCount::Auto).map(|(_, wafers)| wafers),
         max_users: here.as_ref().map_or(0, users),
         spare: here.map(|placement| placement.ledger.worst.spare),
     }
@@ -171,7 +177,7 @@ fn changed(question: &Question, values: &[(&Declaration, f64)]) -> Question {
     let wafer: Wafer = question.wafer.map_values(|declared, figure| {
         values.iter().find(|(other, _)| other.key == declared.key).map_or(figure.value, |(_, value)| *value)
     });
-    Question { scenario: question.scenario.clone(), model: question.model.clone(), wafer }
+    Question { wafer, ..question.clone() }
 }
 
 fn speed(question: &Question, placed: Fixed<'_>, profile: Profile) -> f64 {

@@ -5,7 +5,7 @@
 use wafersim_answer::fabric::{FabricAnswer, FabricRequest, Phase, WaferMaps, answer_on_fabric};
 use wafersim_answer::{AnswerError, Question, answer};
 use wafersim_place::Rectangle;
-use wafersim_spec::scenario::Profile;
+use wafersim_spec::scenario::{Profile, Verification};
 use wafersim_spec::{Model, Scenario, Wafer};
 
 const TINY: &str = include_str!("../../../sim/tests/data/tiny-qwen3-moe.json");
@@ -81,11 +81,16 @@ fn the_prompt_can_run_instead() {
 
 #[test]
 fn speculation_runs_the_draft_and_the_single_token() {
-    let question = question(|scenario| {
-        scenario.speculation.draft_length = 3;
-        scenario.speculation.draft_cost = 0.5;
-    });
-    let found = run(&question, DECODE);
+    let asked = |verification| {
+        question(|scenario| {
+            scenario.speculation.draft_length = 3;
+            scenario.speculation.draft_cost = Some(0.5);
+            scenario.speculation.verification = verification;
+        })
+    };
+    let streamed = run(&asked(Verification::Stream), DECODE);
+    assert_eq!(streamed.reading.layers.iter().map(|layer| layer.tokens).collect::<Vec<_>>(), [1]);
+    let found = run(&asked(Verification::MicroBatch), DECODE);
     assert_eq!(found.reading.layers.iter().map(|layer| layer.tokens).collect::<Vec<_>>(), [4, 1]);
     let shown: Vec<bool> = found.reading.layers.iter().map(|layer| layer.is_shown).collect();
     assert_eq!(shown, [true, false], "pictures show the step");

@@ -4,7 +4,7 @@
 
 use proptest::prelude::*;
 use wafersim_answer::{Question, answer_without_ranges};
-use wafersim_spec::scenario::{ExpertPlacement, Profile, Routing};
+use wafersim_spec::scenario::{Acceptance, ExpertPlacement, Profile, Routing, Verification};
 use wafersim_spec::wafer::{DECLARATIONS, RateSet};
 use wafersim_spec::{DataType, Model, Precision, Scenario, Wafer};
 
@@ -166,8 +166,9 @@ fn no_profile_beats_the_peak_of_all_processing_elements() {
 fn speculation_with_certain_acceptance_yields_the_whole_draft() {
     let mut scenario = Scenario { context: 4096, prompt: 4096, ..Scenario::default() };
     scenario.speculation.draft_length = 3;
-    scenario.speculation.acceptance = 1.0;
-    scenario.speculation.draft_cost = 0.0;
+    scenario.speculation.acceptance = Acceptance::Constant(1.0);
+    scenario.speculation.draft_cost = Some(0.0);
+    scenario.speculation.verification = Verification::MicroBatch;
     let model = Model::builtin("qwen3-30b-a3b").unwrap();
     let wafer = Wafer::builtin("wse3").unwrap();
     let answer = answer_without_ranges(&Question::new(scenario, model, wafer).unwrap()).unwrap();

@@ -146,7 +146,7 @@ impl Writer<'_> {
         let work = vec![
             self.work(Operation::ScalarReduce, seen, heads),
             self.work(Operation::Multiply, here, operations),
-            self.work(Operation::Exponential, here, 1),
+            self.exponential(here, 1),
         ];
         let sums = sums.unwrap_or(first(statistic));
         let formula = Formula::ExpAndSum { scores, statistic: first(statistic), sums, scale, causal: None };

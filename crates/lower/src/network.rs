@@ -115,7 +115,7 @@ impl Writer<'_> {
         // Measured layers run their SiLU over the elements of the residual stream (kernels of WaferLLM, 2025).
         let silu = match self.request.scope {
             Scope::Model => elements,
-            Scope::Measured => elements.min(self.most(network.x)),
+            Scope::Measured => self.region().share(Axis::X, network.hidden).saturating_mul(network.rows.most()),
         };
         let work = vec![self.work(Operation::Silu, silu, 1), self.work(Operation::Multiply, elements, 2)];
         let weights = network.chosen.as_ref().map(|(choice, pairs)| (Operand::new(*choice, 1), pairs.clone()));

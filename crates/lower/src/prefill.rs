@@ -273,10 +273,6 @@ impl Chunk<'_> {
         head_dim: u64,
     ) -> Vec<Node> {
         let (scale, causal) = (1.0 / (head_dim as f64).sqrt(), Some(0));
-        let exponential = match self.writer.request.scope {
-            Scope::Model => Operation::Exponential,
-            Scope::Measured => Operation::Exponential,
-        };
         let scan = self.writer.work(Operation::ScalarReduce, scores_here, vectors);
         let maximum = Formula::Maximum { scores, statistic, causal };
         let mut nodes =
@@ -288,7 +284,7 @@ impl Chunk<'_> {
         let work = vec![
             scan,
             self.writer.work(Operation::Multiply, scores_here, vectors.saturating_mul(SOFTMAX_OPERATIONS)),
-            self.writer.work(exponential, scores_here, vectors),
+            self.writer.exponential(scores_here, vectors),
         ];
         let formula = Formula::ExpAndSum { scores, statistic, sums: statistic, scale, causal };
         nodes.push(self.writer.compute(Math::ExpAndSum, &[scores.buffer], statistic.buffer, work, formula));
@@ -310,8 +306,13 @@ impl Chunk<'_> {
         }
         self.writer.program.push(names.operators[0], nodes);
         let elements = self.writer.most(gate);
+        // The measured layer runs its SiLU over the elements of the residual stream.
+        let activated = match self.writer.request.scope {
+            Scope::Model => elements,
+            Scope::Measured => self.writer.most(normed),
+        };
         let work =
-            vec![self.writer.work(Operation::Silu, elements, 1), self.writer.work(Operation::Multiply, elements, 2)];
+            vec![self.writer.work(Operation::Silu, activated, 1), self.writer.work(Operation::Multiply, elements, 2)];
         let formula = Formula::GatedActivation { gate, up, weights: None };
         let node = self.writer.compute(Math::GatedActivation, &[gate.buffer, up.buffer], gate.buffer, work, formula);
         self.writer.program.push(names.operators[1], vec![node]);

@@ -12,7 +12,7 @@ use wafersim_program::{
 use wafersim_spec::DataType;
 use wafersim_spec::model::Role;
 
-use crate::request::LayerRequest;
+use crate::request::{LayerRequest, Scope};
 
 /// The lines of the program's region on which a reduction runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +92,15 @@ impl<'a> Writer<'a> {
     /// Work in the precision of activations.
     pub fn work(&self, operation: Operation, length: u64, count: u64) -> Work {
         Work::new(operation, self.activations(), length, count)
+    }
+
+    /// Exponentials of `count` vectors of `length`: the true one, or what the measured layer has in its place.
+    pub fn exponential(&self, length: u64, count: u64) -> Work {
+        let operation = match self.request.scope {
+            Scope::Model => Operation::Exponential,
+            Scope::Measured => Operation::UnfinishedExponential,
+        };
+        self.work(operation, length, count)
     }
 
     /// A compute step over the region.

@@ -34,6 +34,13 @@ fn optimised(mapping: LayerMapping) -> LayerMapping {
     }
 }
 
+fn old_scope(scope: Scope) -> wafersim_kernels::Scope {
+    match scope {
+        Scope::Model => wafersim_kernels::Scope::Model,
+        Scope::Measured => wafersim_kernels::Scope::Measured,
+    }
+}
+
 struct Case<'a> {
     name: String,
     layer: &'a Layer,
@@ -82,9 +89,9 @@ fn compare(case: &Case<'_>) -> Vec<(f64, f64)> {
             context: case.context,
             key_block: u64::MAX,
             load: feed_forward::ExpertLoad { pairs: 8, distinct: 8, busiest: 1 },
-            options: Options { layer_only: case.scope == Scope::Measured, ..options },
+            options,
         };
-        let old = wafersim_kernels::decode_layer(&shape);
+        let old = wafersim_kernels::decode_layer_for(&shape, old_scope(case.scope));
         let (old, new) = (cost(&old, &rates), cost(&new, &rates));
         println!(
             "{}: old {:.0}, new {:.0} ({:+.2} %)",
@@ -258,9 +265,9 @@ fn prefill() {
             context,
             key_block: 8192,
             load: feed_forward::ExpertLoad { pairs: 8 * tokens, distinct: 160, busiest: tokens },
-            options: Options { layer_only: scope == Scope::Measured, ..Options::PUBLISHED },
+            options: Options::PUBLISHED,
         };
-        let old = wafersim_kernels::prefill_layer(&shape);
+        let old = wafersim_kernels::prefill_layer_for(&shape, old_scope(scope));
         let (old, new) = (cost(&old, &rates), cost(&new, &rates));
         println!(
             "{name}: old {:.0}, new {:.0} ({:+.2} %)",

@@ -35,7 +35,7 @@ pub struct Placement {
     pub settings: Settings,
     /// Wafers: the number asked for, or the fewest that suffice. The last ones may hold nothing.
     pub wafers: u32,
-    /// Wafers that hold something.
+    /// Wafers that hold something of it.
     pub wafers_used: u32,
     /// How a wafer is divided into slots.
     pub arrangement: Arrangement,
@@ -71,7 +71,30 @@ pub fn place(request: &Request<'_>) -> Result<Placement, PlaceError> {
         WaferCount::Exactly(wafers) => wafers,
         WaferCount::Auto => search.fewest_wafers()?,
     };
-    Ok(Placement::new(&blueprint, settings, search.on(wafers)?))
+    Ok(Placement::new(&blueprint, settings, search.on(wafers)?, 0))
+}
+
+/// Consecutive slots, in the order of the pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotRange {
+    /// How each wafer is divided.
+    pub arrangement: Arrangement,
+    /// The first of them, counted from the first slot of the first wafer.
+    pub first: u64,
+    /// How many they are.
+    pub count: u64,
+}
+
+/// Places a model on slots that another one leaves free, such as a draft model beside the model that it drafts for; nothing
+/// where it does not fit. The wafers of the request do not count.
+pub fn place_within(request: &Request<'_>, slots: SlotRange) -> Option<Placement> {
+    let mut settings = request.settings().ok()?;
+    settings.arrangement = Some(slots.arrangement);
+    let blueprint = ModelBlueprint::new(request.model, &settings.precision);
+    let after = slots.first.saturating_add(slots.count);
+    let wafers = narrow_wafers(divide_up(after, slots.arrangement.slots().max(1)));
+    let found = Search::new(&blueprint, &settings).within(slots.count).found_on(wafers)?;
+    Some(Placement::new(&blueprint, settings, found, slots.first))
 }
 
 /// Whether a model fits the wafers of a request: as [`place`], without looking for what would do where it does not.
@@ -86,21 +109,24 @@ pub fn fits(request: &Request<'_>) -> bool {
 }
 
 impl Placement {
-    fn new(blueprint: &ModelBlueprint<'_>, settings: Settings, found: Found) -> Self {
+    /// `first` is the slot of the first item, counted from the first slot of the first wafer.
+    fn new(blueprint: &ModelBlueprint<'_>, settings: Settings, found: Found, first: u64) -> Self {
         let Found { wafers, evaluation, groups } = found;
         let (arrangement, machine) = (evaluation.arrangement, &settings.machine);
         let slots_per_wafer = arrangement.slots().max(1);
+        let wafer_of = |slot: u64| narrow_wafers(slot / slots_per_wafer);
+        let after = first.saturating_add(groups.len() as u64);
         let mut placement = Self {
             settings,
             wafers,
-            wafers_used: narrow_wafers(divide_up(groups.len() as u64, slots_per_wafer)),
+            wafers_used: (wafer_of(after.saturating_sub(1)) + 1).saturating_sub(wafer_of(first)),
             arrangement,
             slots_per_wafer,
             slots: Vec::with_capacity(groups.len()),
             layouts: Vec::new(),
             tables: Vec::new(),
             spare_pes_per_wafer: machine.pes() - slots_per_wafer * evaluation.region.0 * evaluation.region.1,
-            empty_slots: slots_per_wafer.saturating_mul(u64::from(wafers)).saturating_sub(groups.len() as u64),
+            empty_slots: slots_per_wafer.saturating_mul(u64::from(wafers)).saturating_sub(after),
             ledger: Ledger::empty(machine.memory),
             layout_of_layer: Vec::new(),
             slot_of_layer: Vec::new(),
@@ -112,7 +138,8 @@ impl Placement {
         for (index, size) in groups.into_iter().enumerate() {
             let (items, after) = rest.split_at(size);
             rest = after;
-            let slot = arrangement.slot(index as u64 % slots_per_wafer, machine);
+            let number = first + index as u64;
+            let slot = arrangement.slot(number % slots_per_wafer, machine);
             let region = match settings.fill {
                 Fill::Slot => (slot.columns, slot.rows),
                 Fill::Tight => tight.region(blueprint, &settings, evaluation.region, items),
@@ -121,7 +148,7 @@ impl Placement {
                 placement.push(blueprint, &mut known, *item, index, region);
             }
             placement.slots.push(Slot {
-                wafer: narrow_wafers(index as u64 / slots_per_wafer),
+                wafer: wafer_of(number),
                 slot,
                 region: Rectangle { columns: region.0, rows: region.1, ..slot },
                 items: items.to_vec(),

@@ -38,11 +38,18 @@ pub(crate) struct Search<'r, 'm> {
     settings: &'r Settings,
     /// Bytes of all matrices and of the KV cache.
     bytes: u128,
+    /// Slots that may be used, where others hold the rest; else all.
+    slots: Option<u64>,
 }
 
 impl<'r, 'm> Search<'r, 'm> {
     pub fn new(blueprint: &'r ModelBlueprint<'m>, settings: &'r Settings) -> Self {
-        Self { blueprint, settings, bytes: blueprint.bytes(settings) }
+        Self { blueprint, settings, bytes: blueprint.bytes(settings), slots: None }
+    }
+
+    /// The same with so many slots to use, in the arrangement of the settings.
+    pub fn within(self, slots: u64) -> Self {
+        Self { slots: Some(slots), ..self }
     }
 
     /// The best arrangement on exactly `wafers` wafers.
@@ -90,6 +97,19 @@ impl<'r, 'm> Search<'r, 'm> {
         Arrangement::of_slots(slots, &self.settings.machine).filter(move |one| only.is_none_or(|only| only == *one))
     }
 
+    /// Slots of so many wafers that may be used.
+    fn usable(&self, slots: u64, wafers: u32) -> u64 {
+        self.slots.unwrap_or_else(|| slots.saturating_mul(u64::from(wafers)))
+    }
+
+    /// Numbers of slots on a wafer to try, `least` or more.
+    fn slot_counts(&self, least: u64) -> std::ops::RangeInclusive<u64> {
+        match self.settings.arrangement {
+            Some(only) => only.slots().max(least)..=only.slots(),
+            None => least..=self.most_slots(),
+        }
+    }
+
     /// Bytes of a processing element that items may take.
     fn limit(&self) -> u64 {
         self.settings.machine.free_memory.0
@@ -114,7 +134,7 @@ impl<'r, 'm> Search<'r, 'm> {
     fn everything_alone(&self, wafers: u32) -> Option<Found> {
         let mut candidates: Vec<(Evaluation, Vec<usize>)> = Vec::new();
         let mut largest = 0;
-        for slots in divide_up(self.blueprint.fewest_items(), u64::from(wafers))..=self.most_slots() {
+        for slots in self.slot_counts(divide_up(self.blueprint.fewest_items(), u64::from(wafers))) {
             if is_too_small(self.settings.machine.pes() / slots, largest) {
                 break;
             }
@@ -125,7 +145,7 @@ impl<'r, 'm> Search<'r, 'm> {
                 }
                 let evaluation = Evaluation::new(self.blueprint, self.settings, arrangement);
                 let fits = evaluation.needs.iter().all(|need| need.fits(Limit::bytes(self.limit())));
-                if fits && evaluation.needs.len() as u64 <= slots.saturating_mul(u64::from(wafers)) {
+                if fits && evaluation.needs.len() as u64 <= self.usable(slots, wafers) {
                     largest = largest.max(evaluation.area());
                     let groups = vec![1; evaluation.needs.len()];
                     candidates.push((evaluation, groups));
@@ -139,14 +159,13 @@ impl<'r, 'm> Search<'r, 'm> {
     fn time_shared(&self, wafers: u32) -> Option<Found> {
         let mut candidates: Vec<(Evaluation, Vec<usize>)> = Vec::new();
         let mut least: Option<Sharing> = None;
-        for slots in 1..=self.most_slots() {
+        for slots in self.slot_counts(1) {
             for arrangement in self.arrangements(slots) {
                 if self.least_bytes(arrangement, u64::from(wafers)) > self.limit() {
                     continue;
                 }
                 let evaluation = Evaluation::new(self.blueprint, self.settings, arrangement);
-                let Some(groups) = pack(&evaluation.needs, slots.saturating_mul(u64::from(wafers)), self.limit())
-                else {
+                let Some(groups) = pack(&evaluation.needs, self.usable(slots, wafers), self.limit()) else {
                     continue;
                 };
                 let sharing = evaluation.sharing(&groups);

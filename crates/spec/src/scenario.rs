@@ -7,6 +7,7 @@
 mod check;
 mod file;
 mod settings;
+mod speculation;
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,6 +20,7 @@ use crate::error::nearest_name;
 pub use check::CONTEXT_BEYOND_POSITIONS;
 pub use file::{PrecisionFile, ScenarioFile, SpeculationFile, WaferParameters};
 pub use settings::{Kind, SETTINGS, Setting};
+pub use speculation::{ACCEPTANCE_PRESETS, Acceptance, AcceptancePreset, Speculation};
 
 /// A word that is none of the allowed ones.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,7 +62,7 @@ macro_rules! choice {
     ) => {
         $(#[$attribute])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-        #[serde(rename_all = "lowercase")]
+        #[serde(rename_all = "snake_case")]
         pub enum $name {
             $($(#[$variant_attribute])* $variant,)*
         }
@@ -143,6 +145,19 @@ choice! {
     }
 }
 
+choice! {
+    "verification"
+    /// How the tokens of a draft are verified.
+    Verification {
+        /// By the faster of the two ways.
+        Faster "faster",
+        /// All tokens in one pass, as a micro-batch.
+        MicroBatch "micro_batch",
+        /// One after the other through the pipeline, each in the time of the slowest stage.
+        Stream "stream",
+    }
+}
+
 /// How many wafers to use. Written `auto` or a whole number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaferCount {
@@ -222,23 +237,6 @@ impl<'de> Deserialize<'de> for WaferCount {
             }
         }
         deserializer.deserialize_any(CountVisitor)
-    }
-}
-
-/// Speculative decoding: a draft proposes, the model verifies.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Speculation {
-    /// Tokens proposed per step, at most 64. 0 switches speculation off.
-    pub draft_length: u32,
-    /// Probability that a proposed token is accepted, given that all before it were; in [0, 1].
-    pub acceptance: f64,
-    /// Time to propose one token, as a fraction of the model's own time per token; in [0, 1].
-    pub draft_cost: f64,
-}
-
-impl Default for Speculation {
-    fn default() -> Self {
-        Self { draft_length: 0, acceptance: 0.7, draft_cost: 0.05 }
     }
 }
 

@@ -124,6 +124,9 @@ fn wrong_files_are_shown_with_their_line_and_what_is_allowed() {
         ("[precision]\nweight = \"fp8\"", &["line 2", "unknown field `weight`, expected one of `weights`"]),
         ("[precision]\nweights = \"fp12\"", &["line 2", "unknown variant `fp12`"]),
         ("[speculation]\nlength = 1", &["unknown field `length`, expected one of `draft_length`"]),
+        ("speculation.acceptance = 'eagle'", &["line 1", "unknown acceptance 'eagle'", "eagle3-qwen3-8b-coding"]),
+        ("speculation.acceptance = true", &["line 1", "expected a number from 0 to 1, a list of such, or one of"]),
+        ("speculation.verification = 'fast'", &["line 1", "`micro_batch`"]),
         ("wafer_parameters = 3", &["expected a table of wafer parameters"]),
         ("[wafer_parameters]\npe.memory = \"x\"", &["line 2", "expected a number"]),
         ("[wafer_parameters]\npe.memory = 1\n\"pe.memory\" = 2", &["wafer parameter 'pe.memory' is given twice"]),
@@ -134,6 +137,27 @@ fn wrong_files_are_shown_with_their_line_and_what_is_allowed() {
             assert!(error.to_string().contains(part), "{text}\n{error}");
         }
     }
+}
+
+/// Acceptance and accepted length say the same thing, so the upper layer's one replaces the lower layer's other.
+#[test]
+fn speculation_is_written_in_several_ways() {
+    let lower = "[speculation]\ndraft_length = 4\nacceptance = [0.8, 0.7, 0.6, 0.5, 0.4]";
+    let speculation = check(lower).unwrap().speculation;
+    assert_eq!(speculation.positions(), [0.8, 0.7, 0.6, 0.5]);
+    assert!((speculation.tokens_per_step() - (1.0 + 0.8 + 0.56 + 0.336 + 0.168)).abs() < 1e-12);
+    let mut flags = ScenarioFile::default();
+    flags.set("speculation.accepted_length", "2.4").unwrap();
+    let merged = parse(lower).unwrap().merge(flags).check("s.toml").unwrap();
+    assert_eq!(merged.speculation.tokens_per_step(), 2.4);
+    let back = "[speculation]\ndraft_length = 4\nacceptance = 'eagle3-qwen3-8b-coding'";
+    let speculation =
+        parse("speculation.accepted_length = 2").unwrap().merge(parse(back).unwrap()).check("s").unwrap().speculation;
+    assert!((speculation.tokens_per_step() - 3.06).abs() < 1e-12);
+    // Two that say the same do not contradict each other.
+    assert!(check("[speculation]\ndraft_length = 1\nacceptance = 0.81\naccepted_length = 1.81").is_ok());
+    let written = toml::to_string(&parse(back).unwrap()).unwrap();
+    assert!(written.contains("acceptance = \"eagle3-qwen3-8b-coding\""), "{written}");
 }
 
 #[test]
@@ -149,6 +173,28 @@ fn values_out_of_range_are_refused() {
         ("speculation.acceptance = 1.1", "field 'speculation.acceptance': is 1.1; allowed: a number from 0 to 1"),
         ("speculation.draft_cost = -0.1", "field 'speculation.draft_cost': is -0.1; "),
         ("speculation.draft_length = 65", "field 'speculation.draft_length': is 65; "),
+        ("speculation.acceptance = [0.9, 2]", "field 'speculation.acceptance': is [0.9, 2]; "),
+        ("speculation.acceptance = []", "field 'speculation.acceptance': is []; "),
+        (
+            "speculation.accepted_length = 0.5",
+            "field 'speculation.accepted_length': is 0.5; allowed: a number from 1 to 65",
+        ),
+        (
+            "speculation.accepted_length = 2.4",
+            "field 'speculation.accepted_length': is 2.4, and speculation.draft_length is 0; allowed: a number from 1 to 1",
+        ),
+        (
+            "[speculation]\ndraft_length = 3\nacceptance = [0.8, 0.7]",
+            "field 'speculation.acceptance': knows 2 position(s), and speculation.draft_length is 3; allowed: a position for each",
+        ),
+        (
+            "[speculation]\ndraft_length = 8\nacceptance = 'eagle3-qwen3-8b-coding'",
+            "field 'speculation.acceptance': knows 7 position(s), and speculation.draft_length is 8",
+        ),
+        (
+            "[speculation]\ndraft_length = 4\nacceptance = 0.9\naccepted_length = 2.4",
+            "field 'speculation.accepted_length': is 2.4, and speculation.acceptance is 0.9, which leads to 4.10 tokens a step",
+        ),
         ("precision.activations = \"fp8\"", "is 'fp8'; allowed: one of fp32, fp16, bf16"),
         ("model = \"\"", "field 'model': is ''; allowed: a built-in name or a path"),
         ("[wafer_parameters]\npe.memry = 1", "unknown wafer parameter 'pe.memry' (did you mean 'pe.memory'?)"),
@@ -293,8 +339,11 @@ fn assert_in_range(scenario: &Scenario) {
     assert!(scenario.target > 0.0 && scenario.target <= 1e9);
     assert!(scenario.clock_ghz.is_none_or(|clock| (0.01..=100.0).contains(&clock)));
     assert!(scenario.precision.activations.is_arithmetic());
-    assert!((0.0..=1.0).contains(&scenario.speculation.acceptance));
-    assert!((0.0..=1.0).contains(&scenario.speculation.draft_cost));
+    let speculation = &scenario.speculation;
+    assert!(speculation.positions().iter().all(|acceptance| (0.0..=1.0).contains(acceptance)));
+    assert_eq!(speculation.positions().len(), speculation.draft_length as usize);
+    assert!((1.0..=f64::from(speculation.draft_length) + 1.0).contains(&speculation.tokens_per_step()));
+    assert!(speculation.draft_cost.is_none_or(|cost| (0.0..=1.0).contains(&cost)));
     assert!(scenario.wafer_overrides.iter().all(|(_, value)| value.is_finite()));
 }
 
@@ -350,7 +399,12 @@ proptest! {
     fn what_can_be_set_can_be_asked(path in any_path(), value in any_text_value()) {
         let mut file = ScenarioFile::default();
         match file.set(&path, &value) {
-            Ok(()) => assert_in_range(&file.check("--set").expect("set has checked it")),
+            Ok(()) => {
+                // An accepted length is one of a draft.
+                file.speculation.draft_length =
+                    file.speculation.draft_length.or(file.speculation.accepted_length.map(|_| 64));
+                assert_in_range(&file.check("--set").expect("set has checked it"));
+            }
             Err(_) => prop_assert_eq!(file, ScenarioFile::default()),
         }
     }

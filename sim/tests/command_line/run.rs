@@ -104,6 +104,8 @@ fn every_flag_reaches_its_setting() {
         ("--draft-length 3", "speculation.draft_length=3"),
         ("--acceptance 0.9", "speculation.acceptance=0.9"),
         ("--draft-cost 0.2", "speculation.draft_cost=0.2"),
+        ("--draft-model llama-3.1-8b", "speculation.draft_model=llama-3.1-8b"),
+        ("--verification stream", "speculation.verification=stream"),
     ];
     let unchanged = answer("");
     for (flag, set) in same {

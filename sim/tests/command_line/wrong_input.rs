@@ -46,6 +46,22 @@ fn flags() {
         ("run --clock -1", &["--clock", "'-1'"]),
         ("run --clock fast", &["--clock", "'fast'"]),
         ("run --acceptance 1.5", &["--acceptance", "'1.5'", "0 to 1"]),
+        (
+            "run --draft-length 3 --acceptance 0.9,0.8",
+            &["speculation.acceptance", "2 position(s)", "draft_length is 3"],
+        ),
+        (
+            "run --draft-length 4 --acceptance 0.9 --accepted-length 2.4",
+            &["speculation.accepted_length", "2.4", "speculation.acceptance is 0.9"],
+        ),
+        ("run --draft-length 4 --accepted-length 6", &["speculation.accepted_length", "1 to 5"]),
+        ("run --draft-length 1 --draft-model mtp", &["num_nextn_predict_layers", "speculation.draft_model"]),
+        ("run --draft-length 1 --draft-model qwen3-9b", &["qwen3-9b", "did you mean 'qwen3-8b'?"]),
+        (
+            "run --wafers 16 --draft-length 1 --draft-model llama-3.3-70b",
+            &["16 wafer(s) do not hold", "llama-3.3-70b", "would do"],
+        ),
+        ("run --verification quick", &["--verification", "quick", "micro_batch"]),
         ("run --draft-length 65", &["--draft-length", "'65'", "0 to 64"]),
         ("run --target 0", &["--target", "'0'"]),
         ("run --model qwen3-codr-480b-a35b", &["qwen3-codr-480b-a35b", "did you mean 'qwen3-coder-480b-a35b'?"]),

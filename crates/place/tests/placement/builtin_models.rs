@@ -1,7 +1,7 @@
 //! Every built-in model on both machines, and figures that were worked out by hand.
 
 use crate::invariants::{WSE2, WSE3, placed};
-use wafersim_place::{Fill, Item, KvLayoutChoice, PlaceError, Request, VectorAxis, place};
+use wafersim_place::{Fill, Item, KvLayoutChoice, PlaceError, Request, SlotRange, VectorAxis, place, place_within};
 use wafersim_spec::model::Role;
 use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
 use wafersim_spec::{Bytes, DataType, Model, Precision};
@@ -328,4 +328,35 @@ fn machines_come_from_the_wafer_files() {
         assert_eq!(from.free_memory, Bytes(41_984));
         assert_eq!(wafersim_place::Machine { free_memory: machine.free_memory, ..from }, machine);
     }
+}
+
+/// A small model on the slots that a large one leaves: it overlaps none of them, and what does not fit is not placed.
+#[test]
+fn a_draft_model_takes_the_slots_after_the_models() {
+    let (model, draft) = (Model::builtin("llama-3.3-70b").unwrap(), Model::builtin("llama-3.1-8b").unwrap());
+    let request = Request { context: 8192, ..Request::new(&model, WSE3) };
+    let placement = placed(&request).unwrap();
+    let first = placement.slots.len() as u64;
+    let range = |count| SlotRange { arrangement: placement.arrangement, first, count };
+    let beside = Request { model: &draft, ..request };
+    let fewest = (1..200).find(|count| place_within(&beside, range(*count)).is_some()).unwrap();
+    let small = place_within(&beside, range(fewest)).unwrap();
+    assert_eq!(small.slots.len() as u64, fewest);
+    for slot in &small.slots {
+        assert_eq!(
+            (slot.slot.columns, slot.slot.rows),
+            (placement.slots[0].slot.columns, placement.slots[0].slot.rows)
+        );
+        let taken = placement.slots.iter().filter(|other| other.wafer == slot.wafer);
+        assert!(taken.into_iter().all(|other| !other.slot.overlaps(&slot.slot)), "{slot:?}");
+    }
+    let per_wafer = placement.slots_per_wafer;
+    assert_eq!(u64::from(small.slots[0].wafer), first / per_wafer);
+    let wafers = (first + fewest - 1) / per_wafer - first / per_wafer + 1;
+    assert_eq!(u64::from(small.wafers_used), wafers);
+    assert!(small.ledger.slots.iter().all(|slot| slot.worst_pe.sum() <= small.ledger.limit));
+    // All layers alone where there is room for that.
+    let alone = place_within(&beside, range(60)).unwrap();
+    assert!(alone.slots.len() >= 32 && alone.slots.iter().all(|slot| slot.items.len() == 1));
+    assert!(place_within(&Request { users: 1_000_000, ..beside }, range(1)).is_none());
 }

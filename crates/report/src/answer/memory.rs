@@ -4,7 +4,7 @@ use wafersim_answer::Answer;
 use wafersim_spec::Bytes;
 
 use crate::grid::{Grid, Side};
-use crate::number::{plural, share, whole};
+use crate::number::{count, plural, share, whole};
 use crate::paragraph::{heading, labelled};
 
 pub(super) fn text(answer: &Answer) -> String {
@@ -42,5 +42,21 @@ pub(super) fn text(answer: &Answer) -> String {
         },
         plural(memory.spare_pes_per_wafer, "PE")
     );
-    heading("Memory") + &grid.text() + "\n" + &labelled("the worst PE", &place) + &labelled("slots", &slots)
+    let draft = memory.draft.as_ref().map_or_else(String::new, |draft| {
+        let bytes = draft.bytes;
+        let words = format!(
+            "{}, {} parameters, on {} from wafer {} on, in a region of {} x {}; weights {}, KV cache {}, both in the sums above",
+            draft.model,
+            count(draft.parameters),
+            plural(draft.slots, "slot"),
+            draft.first_wafer,
+            draft.region.columns,
+            draft.region.rows,
+            bytes.weights,
+            bytes.kv_cache
+        );
+        labelled("draft model", &words)
+    });
+    let text = heading("Memory") + &grid.text() + "\n" + &labelled("the worst PE", &place);
+    text + &labelled("slots", &slots) + &draft
 }

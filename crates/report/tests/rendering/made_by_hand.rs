@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use wafersim_answer::plan::{Plan, PlanRow};
 use wafersim_answer::{
     Answer, BreakdownRow, ClockPoint, Ends, Influence, KnownError, Limit, MemoryBytes, ProfileAnswer, Question, Range,
-    State, Uncertainty, Verdict, WorstPe, answer_without_ranges,
+    State, Uncertainty, Verdict, Verified, WorstPe, answer_without_ranges,
 };
 use wafersim_check::validate::{Group, Prediction, Skipped, Validation};
 use wafersim_cost::Cause;
 use wafersim_place::{ByteCounts, Rectangle};
-use wafersim_spec::scenario::{ExpertPlacement, Profile, WaferCount};
+use wafersim_spec::scenario::{Acceptance, ExpertPlacement, Profile, WaferCount};
 use wafersim_spec::wafer::{Evidence, RateSet};
 use wafersim_spec::{Bytes, DataType, Model, Scenario, Wafer};
 
@@ -110,6 +110,11 @@ pub fn answer() -> Answer {
     answer.load.in_flight = 8;
     answer.load.stages = 62;
     answer.load.tokens_per_step = 3.3616;
+    answer.load.speculation.draft_length = 4;
+    answer.load.speculation.acceptance = Acceptance::Constant(0.8);
+    answer.load.verification = Some(Verified::Stream);
+    answer.load.draft_time_us = Some(300.0);
+    answer.load.draft_gain = Some(2.25);
     let influence = |parameter, evidence, low: f64, high: f64, slow, fast| Influence {
         parameter,
         evidence,
