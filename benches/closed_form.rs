@@ -9,8 +9,9 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use wafersim_answer::plan::{Axes, plan};
-use wafersim_answer::validate::{BUILTIN_MEASUREMENTS, read_table, validate};
 use wafersim_answer::{Question, answer, answer_without_ranges};
+use wafersim_check::measurements::{BUILTIN_MEASUREMENTS, read_table};
+use wafersim_check::validate::validate;
 use wafersim_cost::{Rates, View, cost};
 use wafersim_kernels::{Options, gemv};
 use wafersim_place::{Machine, Request, place};

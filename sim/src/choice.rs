@@ -1,11 +1,13 @@
 //! Flags whose values are words from a list, and numbers with a suffix.
 
 use std::borrow::Cow;
+use std::ffi::OsStr;
 
-use clap::ValueEnum;
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::{Arg, Command, ValueEnum};
 use wafersim::spec::DataType;
-use wafersim::spec::scenario::{ExpertPlacement, Profile, Routing};
+use wafersim::spec::scenario::{ExpertPlacement, Profile, Routing, Verification};
 
 /// What a single result can be written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -19,14 +21,43 @@ pub enum ObjectFormat {
 /// The word for the whole list.
 pub const ALL: &str = "all";
 
+/// Names of profiles; words of earlier versions are refused with their new name.
+#[derive(Debug, Clone)]
+pub struct ProfileParser {
+    allowed: Vec<&'static str>,
+}
+
+impl TypedValueParser for ProfileParser {
+    type Value = String;
+
+    fn parse_ref(&self, command: &Command, argument: Option<&Arg>, value: &OsStr) -> Result<String, clap::Error> {
+        if Profile::RENAMED.iter().any(|(old, _)| value == *old)
+            && let Some(Err(renamed)) = value.to_str().map(str::parse::<Profile>)
+        {
+            let message = format!("--profile: {renamed}\n");
+            return Err(clap::Error::raw(ErrorKind::InvalidValue, message).with_cmd(command));
+        }
+        PossibleValuesParser::new(self.allowed.iter().copied()).parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.allowed.iter().map(|name| PossibleValue::new(*name))))
+    }
+}
+
 /// Profiles.
-pub fn profiles() -> PossibleValuesParser {
-    PossibleValuesParser::new(Profile::NAMES)
+pub fn profiles() -> ProfileParser {
+    ProfileParser { allowed: Profile::NAMES.to_vec() }
+}
+
+/// Profiles whose programs exist on a real machine.
+pub fn real_profiles() -> ProfileParser {
+    ProfileParser { allowed: [Profile::Published, Profile::Best].map(Profile::name).to_vec() }
 }
 
 /// Profiles, or all of them.
-pub fn profiles_or_all() -> PossibleValuesParser {
-    PossibleValuesParser::new(Profile::NAMES.iter().copied().chain([ALL]))
+pub fn profiles_or_all() -> ProfileParser {
+    ProfileParser { allowed: Profile::NAMES.iter().copied().chain([ALL]).collect() }
 }
 
 /// Placements of experts.
@@ -42,6 +73,11 @@ pub fn placements_or_all() -> PossibleValuesParser {
 /// Routing models.
 pub fn routings() -> PossibleValuesParser {
     PossibleValuesParser::new(Routing::NAMES)
+}
+
+/// Ways to verify a draft.
+pub fn verifications() -> PossibleValuesParser {
+    PossibleValuesParser::new(Verification::NAMES)
 }
 
 /// Data types that a tensor can be stored in.

@@ -2,8 +2,8 @@
 
 use thiserror::Error;
 use wafersim::answer::AnswerError;
-use wafersim::answer::validate::TableError;
 use wafersim::carried::CarriedError;
+use wafersim::check::measurements::TableError;
 use wafersim::fabric::packet::TrafficError;
 use wafersim::graph::GraphError;
 use wafersim::report::ReportError;

@@ -33,7 +33,7 @@ pub struct AxisFlags {
     /// Data types of the KV cache, a list [default: bf16].
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = choice::data_types())]
     kv: Vec<String>,
-    /// Whose kernels are assumed, a list or `all` [default: waferllm].
+    /// Which programs and rates, a list or `all` [default: best].
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = choice::profiles_or_all())]
     profile: Vec<String>,
     /// Where the routed experts live, a list or `all` [default: spread].

@@ -33,12 +33,22 @@ pub struct ScenarioFlags {
     /// Speculative decoding: tokens proposed per step, 0 for none.
     #[arg(long, value_name = "TOKENS", allow_negative_numbers = true)]
     draft_length: Option<String>,
-    /// Speculative decoding: probability that a proposed token is accepted.
-    #[arg(long, value_name = "0..1", allow_negative_numbers = true)]
+    /// Speculative decoding: probability that a proposed token is accepted; one for all positions, one for each
+    /// (0.81,0.73,0.68), or the name of measured ones.
+    #[arg(long, value_name = "0..1|LIST|NAME", allow_negative_numbers = true)]
     acceptance: Option<String>,
+    /// Speculative decoding: mean tokens of a step, the model's own included, in place of `--acceptance`.
+    #[arg(long, value_name = "TOKENS", allow_negative_numbers = true)]
+    accepted_length: Option<String>,
     /// Speculative decoding: time to propose a token, as a fraction of the model's own time per token.
     #[arg(long, value_name = "0..1", allow_negative_numbers = true)]
     draft_cost: Option<String>,
+    /// Speculative decoding: the model that drafts, placed beside the model; `mtp` for the layers that the checkpoint brings.
+    #[arg(long, value_name = "NAME|PATH|mtp")]
+    draft_model: Option<String>,
+    /// Speculative decoding: how a draft is verified.
+    #[arg(long, value_name = "WAY", value_parser = choice::verifications())]
+    verification: Option<String>,
     /// Sets anything, for example `wafer.fabric.hop_latency=1` (see `simctl settings`); may be repeated.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     sets: Vec<String>,
@@ -57,7 +67,10 @@ impl ScenarioFlags {
             ("--target", "target", &self.target),
             ("--draft-length", "speculation.draft_length", &self.draft_length),
             ("--acceptance", "speculation.acceptance", &self.acceptance),
+            ("--accepted-length", "speculation.accepted_length", &self.accepted_length),
             ("--draft-cost", "speculation.draft_cost", &self.draft_cost),
+            ("--draft-model", "speculation.draft_model", &self.draft_model),
+            ("--verification", "speculation.verification", &self.verification),
         ] {
             layers.flag(flag, path, value.as_deref())?;
         }

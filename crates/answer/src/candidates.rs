@@ -3,15 +3,28 @@
 use wafersim_place::{Arrangement, KvLayoutChoice, Machine, Placement, Request, UNLIMITED, place};
 use wafersim_spec::scenario::WaferCount;
 
-use crate::decode::candidate_micro_batches;
+use crate::decode::{Verified, candidate_micro_batches};
+use crate::draft::Drafts;
 use crate::error::AnswerError;
 use crate::question::Question;
 
+/// A way of working.
+#[derive(Debug, Clone)]
+pub struct Way {
+    /// Where the model lies.
+    pub placement: Placement,
+    /// Where its draft model lies, if it has one.
+    pub draft: Option<Placement>,
+    /// Users whose tokens go through together: what the placement was made for.
+    pub micro_batch: u64,
+    /// How drafts are verified; nothing without speculation.
+    pub verified: Option<Verified>,
+}
+
 /// The ways worth comparing.
 pub struct Candidates {
-    /// Placements with the micro-batch that each was made for. The first is for single tokens, in the layout of fewest
-    /// bytes.
-    pub ways: Vec<(Placement, u64)>,
+    /// The first is for micro-batches of one user, in the layout of fewest bytes. There is at least one.
+    pub ways: Vec<Way>,
     /// Wafers that were asked for, or the fewest.
     pub wafers: u32,
     /// Users that these wafers hold in any arrangement.
@@ -28,31 +41,77 @@ const MOST_SHAPES: usize = 3;
 /// Most other divisions of the wafers that are tried when more wafers are given than the model needs.
 const OTHER_DIVISIONS: usize = 2;
 
-/// Places the model for single tokens in the smallest layout on the wafers of the scenario; then for the micro-batches and
-/// with the KV layouts worth trying, as far as they fit. Where more wafers are given than the fewest, divisions that leave
-/// some of them idle are tried too: regions that are larger than need be make longer ways.
+/// Places the model for one user's pass in the smallest layout on the wafers of the scenario; then for the micro-batches and
+/// with the KV layouts worth trying, as far as they fit, for each way in which drafts may be verified. Where more wafers are
+/// given than the fewest, divisions that leave some of them idle are tried too: regions that are larger than need be make
+/// longer ways. A draft model takes slots that the model leaves, or further wafers where their number is free.
 pub fn candidates(question: &Question) -> Result<Candidates, AnswerError> {
-    let tokens = |micro_batch: u64| micro_batch.saturating_mul(question.tokens_per_step());
-    let asked = question.scenario.wafers;
-    let first = place(&question.request(asked, tokens(1), KvLayoutChoice::Balanced))?;
-    let wafers = first.wafers;
-    let mut ways = ways_on(question, first);
-    if matches!(asked, WaferCount::Exactly(_)) {
-        for fewer in divisions(question, wafers) {
-            let request = question.request(WaferCount::Exactly(fewer), tokens(1), KvLayoutChoice::Balanced);
-            if let Ok(placement) = place(&request) {
-                ways.extend(ways_on(question, placement));
-            }
+    let drafts = Drafts::new(question);
+    let mut found: Option<(Vec<Way>, u32)> = None;
+    let mut refused = None;
+    for verified in Verified::allowed(question) {
+        // The second way of verifying works on the wafers that the first has found.
+        let asked = found.as_ref().map_or(question.scenario.wafers, |(_, wafers)| WaferCount::Exactly(*wafers));
+        match (ways_to_verify(question, *verified, asked, &drafts), &mut found) {
+            (Ok(first), None) => found = Some(first),
+            (Ok((more, _)), Some((ways, _))) => ways.extend(more),
+            (Err(error), _) => refused = refused.or(Some(error)),
         }
     }
-    let max_users = most_users(question, wafers, ways[0].0.max_users(question.scenario.context));
+    let Some((ways, wafers)) = found else {
+        return Err(refused.unwrap_or(AnswerError::NotANumber { what: "the placement", value: "nothing".into() }));
+    };
+    let max_users = most_users(question, wafers, &ways[0], &drafts);
     Ok(Candidates { ways, wafers, max_users })
+}
+
+/// All ways with one way of verifying, and their wafers.
+fn ways_to_verify(
+    question: &Question,
+    verified: Option<Verified>,
+    asked: WaferCount,
+    drafts: &Drafts<'_>,
+) -> Result<(Vec<Way>, u32), AnswerError> {
+    let tokens = question.tokens_per_pass(verified);
+    let (first, wafers) = with_room_for_draft(question, tokens, asked, drafts)?;
+    let mut bases = vec![first];
+    if matches!(question.scenario.wafers, WaferCount::Exactly(_)) {
+        let fewer = divisions(question, tokens, bases[0].wafers);
+        let on = |wafers| place(&question.request(WaferCount::Exactly(wafers), tokens, KvLayoutChoice::Balanced));
+        bases.extend(fewer.into_iter().filter_map(|fewer| on(fewer).ok()));
+    }
+    let placed = bases.into_iter().flat_map(|base| placements_on(question, verified, base));
+    let ways = placed.filter_map(|(placement, micro_batch)| {
+        let draft = drafts.beside(&placement, wafers)?;
+        Some(Way { placement, draft, micro_batch, verified })
+    });
+    Ok((ways.collect(), wafers))
+}
+
+/// The layout of fewest bytes for passes of so many tokens, with the wafers that it and a draft model beside it take.
+pub(crate) fn with_room_for_draft(
+    question: &Question,
+    tokens: u64,
+    asked: WaferCount,
+    drafts: &Drafts<'_>,
+) -> Result<(Placement, u32), AnswerError> {
+    let on = |wafers: WaferCount| place(&question.request(wafers, tokens, KvLayoutChoice::Balanced));
+    let first = on(asked)?;
+    let wafers = match asked {
+        WaferCount::Auto => return drafts.fewest_wafers(&first).map(|wafers| (first, wafers)),
+        WaferCount::Exactly(wafers) => wafers,
+    };
+    // A draft model may need some of the wafers for itself.
+    let fewer = (1..wafers).rev().map_while(|fewer| on(WaferCount::Exactly(fewer)).ok());
+    let mut bases = std::iter::once(first).chain(fewer);
+    let base = bases.find(|base| drafts.fit(base, wafers));
+    base.map(|base| (base, wafers)).ok_or_else(|| drafts.refused(wafers, on(WaferCount::Auto)))
 }
 
 /// A placement in the layout of fewest bytes, and the other ways of working on slots of the same number: in other shapes,
 /// with other KV layouts, for other micro-batches.
-fn ways_on(question: &Question, first: Placement) -> Vec<(Placement, u64)> {
-    let tokens = |micro_batch: u64| micro_batch.saturating_mul(question.tokens_per_step());
+fn placements_on(question: &Question, verified: Option<Verified>, first: Placement) -> Vec<(Placement, u64)> {
+    let tokens = |micro_batch: u64| micro_batch.saturating_mul(question.tokens_per_pass(verified));
     let (wafers, slots, chosen) = (WaferCount::Exactly(first.wafers), first.slots_per_wafer, first.arrangement);
     let machine = Machine::from(&question.wafer);
     let mut shapes: Vec<Arrangement> = Arrangement::of_slots(slots, &machine).collect();
@@ -61,7 +120,8 @@ fn ways_on(question: &Question, first: Placement) -> Vec<(Placement, u64)> {
         (*shape != chosen, columns + rows)
     });
     shapes.truncate(MOST_SHAPES);
-    let sizes = candidate_micro_batches(question.scenario.users, first.slots.len() as u64);
+    let (users, passes) = (question.scenario.users, question.passes_per_step(verified));
+    let sizes = candidate_micro_batches(users, passes, first.slots.len() as u64);
     let mut ways = vec![(first, 1)];
     for shape in shapes {
         for &micro_batch in &sizes {
@@ -96,8 +156,8 @@ fn same_cache(one: &Placement, other: &Placement) -> bool {
 
 /// Wafer counts below `wafers` at which the slots of the fewest wafers can be dealt out with fewer slots on each: the fewest
 /// itself first.
-fn divisions(question: &Question, wafers: u32) -> Vec<u32> {
-    let request = question.request(WaferCount::Auto, question.tokens_per_step(), KvLayoutChoice::Balanced);
+fn divisions(question: &Question, tokens: u64, wafers: u32) -> Vec<u32> {
+    let request = question.request(WaferCount::Auto, tokens, KvLayoutChoice::Balanced);
     let Ok(fewest) = place(&request) else { return Vec::new() };
     let slots = fewest.slots.len() as u64;
     let mut counts: Vec<u32> = (1..=fewest.slots_per_wafer)
@@ -110,13 +170,18 @@ fn divisions(question: &Question, wafers: u32) -> Vec<u32> {
     counts
 }
 
-/// Most users with the context of the scenario that so many wafers hold in any arrangement. `known` users are known to fit.
-fn most_users(question: &Question, wafers: u32, known: u64) -> u64 {
-    let mut request =
-        question.request(WaferCount::Exactly(wafers), question.tokens_per_step(), KvLayoutChoice::Balanced);
+/// Most users with the context of the scenario that so many wafers hold in any arrangement. Those of the scenario are known to
+/// fit, and as many as a way that is known.
+pub(crate) fn most_users(question: &Question, wafers: u32, known: &Way, drafts: &Drafts<'_>) -> u64 {
+    let tokens = question.tokens_per_pass(known.verified);
+    let mut request = question.request(WaferCount::Exactly(wafers), tokens, KvLayoutChoice::Balanced);
+    let known = match known.draft {
+        Some(_) => question.scenario.users,
+        None => known.placement.max_users(question.scenario.context),
+    };
     let mut fits = |users: u64| {
         request.users = users;
-        wafersim_place::fits(&request)
+        if drafts.is_none() { wafersim_place::fits(&request) } else { drafts.hold(users, &request, wafers) }
     };
     let (mut low, mut high) = (known.max(1), known.max(1).saturating_mul(2));
     while high < UNLIMITED && fits(high) {

@@ -4,15 +4,26 @@
 //! one pass through the pipeline and of what the slowest stage needs for all micro-batches:
 //! TPOT = max(latency(b), ceil(U / b) slowest(b)).
 //!
-//! Speculation (draft of k tokens, each accepted with probability a given that all before it were): a step yields
-//! (1 - a^(k+1)) / (1 - a) tokens on average, takes a pass with k + 1 tokens per user (verification is that small batch),
-//! and k times the draft's cost before it (Leviathan et al., ICML 2023, equation 1).
+//! Speculation: a draft of k tokens is proposed, then verified with the model's own token in one of two ways. As a
+//! *micro-batch*, the k + 1 tokens of each user go through in one pass of b (k + 1) tokens. As a *stream*, they follow each
+//! other, each in the time of the slowest stage: keys and values of those before are in every layer when a token arrives,
+//! as in a prompt. A step then takes latency(b) + k slowest(b), and fills k + 1 places of the pipeline:
+//!
+//! | | step | full pipeline |
+//! |---|---|---|
+//! | micro-batch | latency(b (k + 1)) | ceil(U / b) slowest(b (k + 1)) |
+//! | stream | latency(b) + k slowest(b) | ceil(U / b) (k + 1) slowest(b) |
+//!
+//! The period is max(step + draft, full): a draft holds up its user, not the pipeline. A draft takes k times its cost, which
+//! is a fraction of the model's pass of one token; or, where a draft model is named, k of its own passes, and its own
+//! pipeline is another limit, U k times its slowest stage.
 
 use serde::Serialize;
 use wafersim_place::Placement;
 use wafersim_spec::Cycles;
-use wafersim_spec::scenario::Profile;
+use wafersim_spec::scenario::{Profile, Verification};
 
+use crate::candidates::Way;
 use crate::question::Question;
 use crate::stage::{LayerReading, StageTimes};
 use crate::written::{Flow, Written};
@@ -24,8 +35,14 @@ pub struct DecodeTiming {
     pub micro_batch: u64,
     /// Micro-batches in flight.
     pub in_flight: u64,
+    /// How drafts are verified; nothing without speculation.
+    pub verified: Option<Verified>,
+    /// Passes of a micro-batch in one step.
+    pub passes: u64,
     /// One pass through the pipeline.
     pub times: StageTimes,
+    /// What the draft of a step takes.
+    pub draft: DraftTime,
     /// From one step of a user to the next.
     pub period: Cycles,
     /// What limits the period.
@@ -34,39 +51,106 @@ pub struct DecodeTiming {
     pub tokens_per_step: f64,
 }
 
+/// How a draft is verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verified {
+    /// All tokens in one pass.
+    MicroBatch,
+    /// One after the other.
+    Stream,
+}
+
+impl Verified {
+    /// The ways that a question allows; what is first wins a tie. One of nothing without speculation.
+    pub(crate) fn allowed(question: &Question) -> &'static [Option<Self>] {
+        if question.scenario.speculation.draft_length == 0 {
+            return &[None];
+        }
+        match question.scenario.speculation.verification {
+            Verification::Faster => &[Some(Self::Stream), Some(Self::MicroBatch)],
+            Verification::MicroBatch => &[Some(Self::MicroBatch)],
+            Verification::Stream => &[Some(Self::Stream)],
+        }
+    }
+}
+
+/// What the draft of one user's step takes.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct DraftTime {
+    /// Until the last token is proposed.
+    pub latency: Cycles,
+    /// For how long the draft model's slowest stage is busy with it; 0 where no draft model is named, and nothing is known
+    /// of where it runs.
+    pub occupancy: Cycles,
+}
+
+impl DraftTime {
+    /// A draft by a model whose pass of one token takes so long.
+    pub(crate) fn by_model(question: &Question, pass: &StageTimes) -> Self {
+        let count = f64::from(question.scenario.speculation.draft_length);
+        Self { latency: pass.latency.total() * count, occupancy: pass.slowest * count }
+    }
+
+    /// The same where its cost is given as a fraction of the model's own pass.
+    pub(crate) fn by_cost(question: &Question, cost: f64, pass: Cycles) -> Self {
+        let count = f64::from(question.scenario.speculation.draft_length);
+        let latency = pass * (count * cost);
+        Self { latency, occupancy: Cycles::ZERO }
+    }
+}
+
 /// What sets the period of a user's tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pace {
-    /// One pass through the pipeline: the pipeline has room for more micro-batches.
+    /// One step: the pipeline has room for more micro-batches.
     Latency,
     /// The slowest stage, which all micro-batches share: the pipeline is full.
     SlowestStage,
+    /// The slowest stage of the draft model, which all users share.
+    DraftStage,
 }
 
 /// The programs that decoding needs.
 #[derive(Debug, Clone)]
 pub struct DecodePrograms {
     micro_batch: u64,
-    /// One step of a micro-batch: a token of each user, or a draft to verify.
-    pub(crate) step: Written,
-    /// Single tokens, for the cost of a draft.
+    verified: Option<Verified>,
+    /// One pass of a micro-batch: a token of each user, or a draft to verify.
+    pub(crate) pass: Written,
+    /// A single token, for the cost of a draft; nothing where a pass is that, or where no cost is needed.
     pub(crate) single: Option<Written>,
+    /// The draft model, where its time counts.
+    draft: Option<DraftPrograms>,
+}
+
+/// The draft model's own pass.
+#[derive(Debug, Clone)]
+struct DraftPrograms {
+    question: Question,
+    placement: Placement,
+    pass: Written,
 }
 
 impl DecodePrograms {
-    /// Writes a placement's programs for micro-batches of `micro_batch` users.
-    pub fn new(question: &Question, placement: &Placement, micro_batch: u64, profiles: &[Profile]) -> Self {
+    /// Writes the programs of a way of working.
+    pub fn new(question: &Question, way: &Way, profiles: &[Profile]) -> Self {
         let scenario = &question.scenario;
-        let micro_batch = micro_batch.clamp(1, scenario.users);
+        let micro_batch = way.micro_batch.clamp(1, scenario.users);
         let write = |tokens: u64| {
-            Written::new(question, placement, Flow::Decode { tokens, context: scenario.context }, profiles)
+            Written::new(question, &way.placement, Flow::Decode { tokens, context: scenario.context }, profiles)
         };
-        Self {
-            micro_batch,
-            step: write(micro_batch.saturating_mul(question.tokens_per_step())),
-            single: (scenario.speculation.draft_length > 0).then(|| write(micro_batch)),
-        }
+        let tokens = micro_batch.saturating_mul(question.tokens_per_pass(way.verified));
+        let needs_single = way.verified.is_some() && scenario.speculation.cost().is_some() && tokens > 1;
+        let draft = way.draft.as_ref().filter(|_| scenario.speculation.cost().is_none());
+        let draft = draft.and_then(|placement| {
+            let question = question.of_draft()?;
+            let flow = Flow::Decode { tokens: 1, context: scenario.context };
+            let pass = Written::new(&question, placement, flow, profiles);
+            Some(DraftPrograms { question, placement: placement.clone(), pass })
+        });
+        Self { micro_batch, verified: way.verified, pass: write(tokens), single: needs_single.then(|| write(1)), draft }
     }
 }
 
@@ -74,32 +158,54 @@ impl DecodeTiming {
     /// Reads the programs of a placement.
     pub fn new(question: &Question, placement: &Placement, programs: &DecodePrograms, reading: &LayerReading) -> Self {
         let read = |written: &Written| StageTimes::read(question, placement, written, reading);
-        Self::assemble(question, programs, read(&programs.step), programs.single.as_ref().map(read))
+        Self::assemble(question, programs, reading, read(&programs.pass), programs.single.as_ref().map(read))
     }
 
-    /// Puts the period together from a pass of a step and, with speculation, a pass of single tokens.
+    /// Puts the period together from a pass and, where a draft's cost needs it, a pass of one token. The draft model is read
+    /// in closed form.
     pub(crate) fn assemble(
         question: &Question,
         programs: &DecodePrograms,
+        reading: &LayerReading,
         times: StageTimes,
         single: Option<StageTimes>,
     ) -> Self {
         let scenario = &question.scenario;
-        let micro_batch = programs.micro_batch;
+        let (micro_batch, verified) = (programs.micro_batch, programs.verified);
         let in_flight = scenario.users.div_ceil(micro_batch);
-        let latency = times.latency.total();
-        let full = times.slowest * in_flight as f64;
-        let mut period = latency.max(full);
-        let pace = if full.0 > latency.0 { Pace::SlowestStage } else { Pace::Latency };
-        let mut tokens_per_step = 1.0;
-        if let Some(one) = single {
-            let speculation = scenario.speculation;
-            let (draft, acceptance) = (f64::from(speculation.draft_length), speculation.acceptance);
-            period += one.latency.total() * (draft * speculation.draft_cost);
-            tokens_per_step =
-                if acceptance < 1.0 { (1.0 - acceptance.powf(draft + 1.0)) / (1.0 - acceptance) } else { draft + 1.0 };
-        }
-        Self { micro_batch, in_flight, times, period, pace, tokens_per_step }
+        let passes = question.passes_per_step(verified);
+        let draft = match (&programs.draft, scenario.speculation.cost()) {
+            _ if verified.is_none() => DraftTime::default(),
+            (Some(draft), _) => {
+                let pass = StageTimes::read(&draft.question, &draft.placement, &draft.pass, reading);
+                DraftTime::by_model(question, &pass)
+            }
+            (None, cost) => {
+                let pass = single.as_ref().unwrap_or(&times).latency.total();
+                DraftTime::by_cost(question, cost.unwrap_or(0.0), pass)
+            }
+        };
+        let step = times.latency.total() + times.slowest * (passes - 1) as f64 + draft.latency;
+        let full = times.slowest * in_flight.saturating_mul(passes) as f64;
+        let full_draft = draft.occupancy * scenario.users as f64;
+        let period = step.max(full).max(full_draft);
+        let pace = match () {
+            () if full_draft.0 > step.max(full).0 => Pace::DraftStage,
+            () if full.0 > step.0 => Pace::SlowestStage,
+            () => Pace::Latency,
+        };
+        let tokens_per_step = scenario.speculation.tokens_per_step();
+        Self { micro_batch, in_flight, verified, passes, times, draft, period, pace, tokens_per_step }
+    }
+
+    /// One step of a user on an otherwise idle machine: the draft, and the passes that verify it.
+    pub fn step(&self) -> Cycles {
+        self.times.latency.total() + self.times.slowest * (self.passes - 1) as f64 + self.draft.latency
+    }
+
+    /// Time in which a full pipeline is through with one step of a micro-batch.
+    pub fn step_of_full_pipeline(&self) -> Cycles {
+        (self.times.slowest * self.passes as f64).max(self.draft.occupancy * self.micro_batch as f64)
     }
 
     /// Mean time between a user's tokens, in seconds.
@@ -108,11 +214,17 @@ impl DecodeTiming {
     }
 }
 
-/// Micro-batch sizes worth trying on `stages` stages: single tokens while there are stages for all; else as many micro-batches
-/// as stages, and half as many.
-pub fn candidate_micro_batches(users: u64, stages: u64) -> Vec<u64> {
-    let even = users.div_ceil(stages.max(1)).max(1);
-    let mut sizes = if users <= stages.max(1) { vec![1] } else { vec![even, even * 2] };
+/// Micro-batch sizes worth trying on `stages` stages where a step has `passes` passes: single tokens while there are stages for
+/// all; else as many micro-batches as stages take, and half as many. Passes of a stream may be single tokens in any case: two
+/// of one token are about as long as one of two.
+pub fn candidate_micro_batches(users: u64, passes: u64, stages: u64) -> Vec<u64> {
+    let wanted = users.saturating_mul(passes);
+    let even = wanted.div_ceil(stages.max(1)).max(1);
+    let mut sizes = match () {
+        () if wanted <= stages.max(1) => vec![1],
+        () if passes > 1 => vec![1, even, even * 2],
+        () => vec![even, even * 2],
+    };
     sizes.retain(|size| *size <= users);
     sizes.dedup();
     sizes

@@ -14,6 +14,30 @@ pub enum AnswerError {
     /// The model cannot be placed.
     #[error(transparent)]
     Place(#[from] PlaceError),
+    /// The model can be placed, but its draft model not beside it.
+    #[error(
+        "{wafers} wafer(s) do not hold '{model}' and its draft model '{draft}': {needed} would do (or fewer users, a shorter context, another speculation.draft_model)"
+    )]
+    DraftDoesNotFit {
+        /// Wafers that were asked for.
+        wafers: u32,
+        /// What `auto` would use.
+        needed: u32,
+        /// Name of the model.
+        model: String,
+        /// Name of its draft model.
+        draft: String,
+    },
+    /// A draft model has a part that no slot holds.
+    #[error(
+        "a part of draft model '{draft}' does not fit the slots into which '{model}' divides a wafer: no number of wafers would do; allowed are a smaller speculation.draft_model, fewer users or a shorter context"
+    )]
+    DraftInNoSlot {
+        /// Name of the model.
+        model: String,
+        /// Name of its draft model.
+        draft: String,
+    },
     /// The kernels need more colors than a router has.
     #[error(
         "the kernels use {needed} colors and a router of wafer '{wafer}' has {available} (fabric.colors): allowed are wafers with at least {needed}"
@@ -58,7 +82,7 @@ pub enum AnswerError {
     },
     /// A profile that the fabric cannot run.
     #[error(
-        "the profile is '{profile}', an ideal machine, and the fabric has the times of the real one; allowed: waferllm, optimised"
+        "the profile is '{profile}', an ideal machine, and the fabric has the times of the real one; allowed: published, best"
     )]
     NoFabricProfile {
         /// The profile.

@@ -15,7 +15,6 @@ use wafersim_fabric::circuit::{Progress, Record};
 use wafersim_place::{Item, Placement, Rectangle};
 use wafersim_spec::scenario::Profile;
 
-pub(crate) use layer::engine_name;
 pub use layer::{LayerOnFabric, LayerRun, OperatorOnFabric};
 pub use maps::WaferMaps;
 
@@ -90,18 +89,18 @@ pub struct FabricAnswer {
 /// Answers a question with the layers of the scenario's profile on the fabric. `progress` is called from any thread.
 ///
 /// # Errors
-/// As [`crate::answer`]; where the profile is `bound`, whose ideal machine the fabric does not have; where more layers are
+/// As [`crate::answer`]; where the profile is `ideal`, whose ideal machine the fabric does not have; where more layers are
 /// asked for than the first wafer holds; where a program cannot be run.
 pub fn answer_on_fabric(
     question: &Question,
     request: &FabricRequest,
     progress: &(dyn Fn(RunProgress) + Sync),
 ) -> Result<FabricAnswer, AnswerError> {
-    if question.scenario.profile == Profile::Bound {
-        return Err(AnswerError::NoFabricProfile { profile: Profile::Bound.to_string() });
+    if question.scenario.profile == Profile::Ideal {
+        return Err(AnswerError::NoFabricProfile { profile: Profile::Ideal.to_string() });
     }
     let mut found = None;
-    let (mut answer, placement) = base_answer(question, Profile::ALL, &mut |read| {
+    let (mut answer, way) = base_answer(question, Profile::ALL, &mut |read| {
         found = Some(replace(question, request, read, progress)?);
         Ok(())
     })?;
@@ -110,7 +109,7 @@ pub fn answer_on_fabric(
         return Err(AnswerError::NoFabricProfile { profile: question.scenario.profile.to_string() });
     };
     answer.provenance.fidelity = "fabric";
-    Ok(FabricAnswer { answer: with_ranges(question, answer, &placement), reading, runs })
+    Ok(FabricAnswer { answer: with_ranges(question, answer, &way), reading, runs })
 }
 
 /// Runs the layers and puts their times in place of the closed form's.
@@ -126,11 +125,11 @@ fn replace(
     let runs = match request.phase {
         Phase::Decode => {
             let programs = read.programs;
-            let all: Vec<&Written> = [Some(&programs.step), programs.single.as_ref()].into_iter().flatten().collect();
+            let all: Vec<&Written> = [Some(&programs.pass), programs.single.as_ref()].into_iter().flatten().collect();
             let (runs, times) = passes(question, read.placement, reading, &all, request, progress)?;
             let mut times = times.into_iter();
-            if let Some(step) = times.next() {
-                read.timing = DecodeTiming::assemble(question, programs, step, times.next());
+            if let Some(pass) = times.next() {
+                read.timing = DecodeTiming::assemble(question, programs, reading, pass, times.next());
             }
             runs
         }

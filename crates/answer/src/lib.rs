@@ -2,13 +2,13 @@
 //!
 //! [`Question`] is a checked scenario with its model and wafer loaded; [`answer`] places the model, writes the programs of
 //! its layers, reads them in closed form under three profiles and says what follows. [`plan`] does so for a table of
-//! points, [`validate`] for the kernels that were measured.
+//! points.
 //!
 //! This crate computes; it prints nothing and writes no files.
 
 mod candidates;
-pub mod crosscheck;
 mod decode;
+mod draft;
 mod error;
 pub mod experts;
 pub mod fabric;
@@ -21,17 +21,16 @@ pub mod routing;
 mod run;
 mod stage;
 mod uncertainty;
-pub mod validate;
 mod written;
 
-pub use decode::{DecodeTiming, Pace};
+pub use decode::{DecodeTiming, DraftTime, Pace, Verified};
 pub use error::AnswerError;
 pub use pipeline::Pipeline;
 pub use provenance::{KnownError, Provenance};
 pub use question::Question;
 pub use run::{
-    Answer, BreakdownRow, Load, Memory, MemoryBytes, ProfileAnswer, Verdict, WorstPe, answer, answer_one_profile,
-    answer_without_ranges, chosen_placement,
+    Answer, BreakdownRow, DraftMemory, FullPipeline, Limit, Load, Memory, MemoryBytes, ProfileAnswer, State, Verdict,
+    WorstPe, answer, answer_one_profile, answer_without_ranges, chosen_placement,
 };
 pub use stage::{LayerReading, StageTimes};
-pub use uncertainty::{ClockPoint, Influence, Range, Uncertainty};
+pub use uncertainty::{ClockPoint, Ends, Influence, Range, Uncertainty};

@@ -14,16 +14,18 @@ use wafersim_cost::ProgramCost;
 use wafersim_kernels::feed_forward::ExpertLoad;
 use wafersim_place::{Item, KvLayoutChoice, Placement, place};
 use wafersim_spec::model::{FeedForward, Reach};
+use wafersim_spec::scenario::WaferCount;
 use wafersim_spec::{Bytes, Cycles, Hertz};
 
-use crate::candidates::candidates;
-use crate::decode::{DecodePrograms, DecodeTiming};
+use crate::candidates::{Way, candidates, with_room_for_draft};
+use crate::decode::{DecodePrograms, DecodeTiming, DraftTime, Verified};
+use crate::draft::{Drafts, wafers_used};
 use crate::error::AnswerError;
 use crate::prefill::PromptPrograms;
 use crate::provenance::Provenance;
 use crate::question::Question;
 use crate::run::check_colors;
-use crate::stage::{LayerReading, StageTimes, region_hop};
+use crate::stage::{LayerReading, StageTimes, return_hop, slot_hop};
 use crate::written::{Flow, Written};
 
 /// A thing that serves one pass at a time.
@@ -152,6 +154,14 @@ pub struct Pipeline {
     reading: LayerReading,
     stations: Vec<Station>,
     timing: DecodeTiming,
+    draft: Option<Drafter>,
+}
+
+/// The draft model by itself, and where it lies.
+#[derive(Debug, Clone)]
+struct Drafter {
+    question: Question,
+    placement: Placement,
 }
 
 /// Splits of a head's dimensions that are tried where the micro-batch is given.
@@ -170,19 +180,21 @@ impl Pipeline {
             None => candidates(&question)?.ways,
             Some(size) => given(&question, size.clamp(1, question.scenario.users))?,
         };
-        let timed = ways.into_iter().map(|(placement, size)| {
-            let programs = DecodePrograms::new(&question, &placement, size, &[profile]);
-            let timing = DecodeTiming::new(&question, &placement, &programs, &reading);
-            (placement, timing)
+        let timed = ways.into_iter().map(|way| {
+            let programs = DecodePrograms::new(&question, &way, &[profile]);
+            let timing = DecodeTiming::new(&question, &way.placement, &programs, &reading);
+            (way, timing)
         });
         // The first of the fastest, as in an answer; there is at least one way.
         let fastest = timed.reduce(|best, way| if way.1.period.0 < best.1.period.0 { way } else { best });
-        let Some((placement, timing)) = fastest else {
+        let Some((Way { placement, draft, .. }, timing)) = fastest else {
             return Err(AnswerError::NotANumber { what: "the placement", value: "nothing".into() });
         };
         check_colors(&question, timing.times.colors)?;
         let stations = stations(&placement);
-        Ok(Self { question, placement, reading, stations, timing })
+        let draft = question.of_draft().zip(draft);
+        let draft = draft.map(|(question, placement)| Drafter { question, placement });
+        Ok(Self { question, placement, reading, stations, timing, draft })
     }
 
     /// The question.
@@ -198,6 +210,11 @@ impl Pipeline {
     /// The placement.
     pub const fn placement(&self) -> &Placement {
         &self.placement
+    }
+
+    /// Wafers up to the last one that holds something, a draft model included.
+    pub fn wafers_used(&self) -> u32 {
+        wafers_used(&self.placement, self.draft.as_ref().map(|draft| &draft.placement))
     }
 
     /// Users whose tokens may go through together: the micro-batch that the placement has buffers for.
@@ -247,6 +264,35 @@ impl Pipeline {
         PassTimes { stations: train.collect(), tail: slowest * (tokens - 1) as f64 }
     }
 
+    /// Tokens of a user in one pass: 1, or a draft and the token after it where they are verified together.
+    pub fn tokens_per_pass(&self) -> u64 {
+        self.question.tokens_per_pass(self.timing.verified)
+    }
+
+    /// Passes of a step: 1, or one for each token of a draft and one more where they follow each other.
+    pub const fn passes_per_step(&self) -> u64 {
+        self.timing.passes
+    }
+
+    /// What the draft of a user's step takes at a context; nothing without speculation.
+    pub fn draft(&self, context: u64) -> DraftTime {
+        match (&self.draft, self.question.scenario.speculation.cost()) {
+            _ if self.timing.verified.is_none() => DraftTime::default(),
+            (Some(Drafter { question, placement }), None) => {
+                let flow = Flow::Decode { tokens: 1, context };
+                let written = Written::new(question, placement, flow, &[question.scenario.profile]);
+                DraftTime::by_model(&self.question, &StageTimes::read(question, placement, &written, &self.reading))
+            }
+            (_, cost) => DraftTime::by_cost(&self.question, cost.unwrap_or(0.0), self.latency(context)),
+        }
+    }
+
+    /// One step of one user on the idle machine at a context.
+    pub fn step(&self, context: u64) -> Cycles {
+        let pass = self.decode(self.tokens_per_pass(), context, None);
+        pass.latency() + pass.slowest() * (self.passes_per_step() - 1) as f64 + self.draft(context).latency
+    }
+
     /// One token's latency at a context: what a draft's cost is a fraction of.
     pub fn latency(&self, context: u64) -> Cycles {
         self.decode(1, context, None).latency()
@@ -286,14 +332,17 @@ impl Pipeline {
         StageTimes::read(&self.question, &self.placement, &written, &self.reading)
     }
 
-    /// Room for keys and values.
+    /// Room for keys and values, those of a draft model included.
     pub fn kv_room(&self) -> KvRoom {
-        let placement = &self.placement;
-        let cache = placement.settings.precision.kv_cache;
+        let placements = || std::iter::once(&self.placement).chain(self.draft.as_ref().map(|draft| &draft.placement));
+        let cache = self.placement.settings.precision.kv_cache;
         let mut reaches = Vec::new();
         let mut bytes_per_token = Bytes::ZERO;
         let mut slots: Vec<SlotRoom> = Vec::new();
-        for (slot, ledger) in placement.slots.iter().zip(&placement.ledger.slots) {
+        let placed = placements().flat_map(|placement| {
+            placement.slots.iter().zip(&placement.ledger.slots).map(move |(slot, ledger)| (placement, slot, ledger))
+        });
+        for (placement, slot, ledger) in placed {
             let mut layers = Vec::new();
             for item in &slot.items {
                 let Item::Layer(layer) = item else { continue };
@@ -376,7 +425,7 @@ impl Pipeline {
                 break;
             };
             let same = slot.wafer == next.wafer;
-            let hop = region_hop(question, &slot.region, &next.region, same, tokens, reading).total();
+            let hop = slot_hop(question, slot, next, tokens, reading).total();
             stations.push(StationTime { transit: time.transit + hop, occupancy: time.occupancy + hop });
             if !same {
                 stations.push(link(bytes));
@@ -384,22 +433,47 @@ impl Pipeline {
         }
         if placement.wafers_used > 1 {
             let decodes = matches!(flow, Flow::Decode { .. });
-            stations.push(if decodes { link(4.0 * tokens as f64) } else { StationTime::default() });
+            let back = || {
+                let way = return_hop(question, placement, tokens, reading).total();
+                let time = link(4.0 * tokens as f64);
+                StationTime { transit: time.transit + way, ..time }
+            };
+            stations.push(if decodes { back() } else { StationTime::default() });
         }
         PassTimes { stations, tail: Cycles::ZERO }
     }
 }
 
-fn given(question: &Question, size: u64) -> Result<Vec<(Placement, u64)>, AnswerError> {
-    let tokens = size.saturating_mul(question.tokens_per_step());
-    let first = place(&question.request(question.scenario.wafers, tokens, KvLayoutChoice::Balanced))?;
-    let mut ways = vec![(first, size)];
-    for split in DIMENSION_SPLITS {
-        let request = question.request(question.scenario.wafers, tokens, KvLayoutChoice::DimensionSplit(split));
+fn given(question: &Question, size: u64) -> Result<Vec<Way>, AnswerError> {
+    let (mut ways, mut refused) = (Vec::new(), None);
+    let drafts = Drafts::new(question);
+    let mut asked = question.scenario.wafers;
+    for verified in Verified::allowed(question).iter().copied() {
+        let tokens = size.saturating_mul(question.tokens_per_pass(verified));
+        let (first, wafers) = match with_room_for_draft(question, tokens, asked, &drafts) {
+            Ok(found) => found,
+            Err(error) => {
+                refused = refused.or(Some(error));
+                continue;
+            }
+        };
+        asked = WaferCount::Exactly(wafers);
+        let same = WaferCount::Exactly(first.wafers);
+        let splits = DIMENSION_SPLITS.map(|split| {
+            let request = question.request(same, tokens, KvLayoutChoice::DimensionSplit(split));
+            place(&request).ok()
+        });
         // What does not fit is not considered.
-        ways.extend(place(&request).ok().map(|placement| (placement, size)));
+        let placements = std::iter::once(first).chain(splits.into_iter().flatten());
+        ways.extend(placements.filter_map(|placement| {
+            let draft = drafts.beside(&placement, wafers)?;
+            Some(Way { placement, draft, micro_batch: size, verified })
+        }));
     }
-    Ok(ways)
+    match refused {
+        Some(error) if ways.is_empty() => Err(error),
+        _ => Ok(ways),
+    }
 }
 
 fn stations(placement: &Placement) -> Vec<Station> {

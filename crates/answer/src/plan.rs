@@ -116,7 +116,9 @@ pub struct PlanRow {
     pub time_per_output_token_us: Option<f64>,
     /// Time to first token of an idle machine, in milliseconds.
     pub time_to_first_token_ms: Option<f64>,
-    /// Users that the wafers hold at this context.
+    /// Users whom the arrangement of these figures serves without slowing any of them.
+    pub users_at_full_speed: Option<u64>,
+    /// Users that the wafers hold at this context in any arrangement.
     pub max_users: Option<u64>,
     /// Whether the target is reached.
     pub reaches_target: bool,
@@ -186,6 +188,7 @@ fn row(question: &Question) -> Result<PlanRow, AnswerError> {
         tokens_per_second_total: None,
         time_per_output_token_us: None,
         time_to_first_token_ms: None,
+        users_at_full_speed: None,
         max_users: None,
         reaches_target: false,
         limit: String::new(),
@@ -198,13 +201,20 @@ fn row(question: &Question) -> Result<PlanRow, AnswerError> {
             row.tokens_per_second_total = Some(answer.tokens_per_second_total);
             row.time_per_output_token_us = Some(answer.time_per_output_token_us);
             row.time_to_first_token_ms = Some(answer.time_to_first_token_ms);
+            row.users_at_full_speed = Some(answer.users_at_full_speed);
             row.max_users = Some(answer.max_users);
-            row.reaches_target = answer.verdict.reachable;
-            row.limit = answer.verdict.limit;
+            row.reaches_target = answer.verdict.state.is_reached();
+            row.limit = answer.verdict.limit.to_string();
         }
         Err(AnswerError::Place(error)) => {
             if let wafersim_place::PlaceError::DoesNotFit { needed_wafers, .. } = &error {
                 row.wafers = Some(*needed_wafers);
+            }
+            row.limit = error.to_string();
+        }
+        Err(error @ (AnswerError::DraftDoesNotFit { .. } | AnswerError::DraftInNoSlot { .. })) => {
+            if let AnswerError::DraftDoesNotFit { needed, .. } = &error {
+                row.wafers = Some(*needed);
             }
             row.limit = error.to_string();
         }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use wafersim_check::measurements::{BUILTIN_MEASUREMENTS, read_table};
+use wafersim_check::validate::validate;
 use wafersim_spec::Wafer;
 use wafersim_spec::scenario::Profile;
 use wafersim_spec::wafer::RateSet;
 
 use crate::question::Question;
-use crate::validate::{BUILTIN_MEASUREMENTS, read_table, validate};
 
 /// The mean error of the model on measured rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -28,7 +29,7 @@ pub struct KnownError {
 pub struct Provenance {
     /// Version of wafersim.
     pub version: &'static str,
-    /// FNV-1a hash (64 bit) of the scenario, the model and the wafer with all its figures.
+    /// FNV-1a hash (64 bit) of the scenario, the model, the wafer with all its figures, and the draft model.
     pub input_hash: String,
     /// How the answer was found: `cost` is the closed form.
     pub fidelity: &'static str,
@@ -39,7 +40,7 @@ pub struct Provenance {
     /// Which wafer's rates.
     pub rate_set: RateSet,
     /// Error against silicon of this wafer, by kernel; empty where nothing was measured on it. It holds for the measured
-    /// range and the profile `waferllm` only.
+    /// range and the profile `published` only.
     pub known_errors: Vec<KnownError>,
 }
 
@@ -65,7 +66,8 @@ impl Provenance {
 
 fn input_hash(question: &Question) -> String {
     // Field order of the structs is fixed, so equal inputs give equal text. Values of these types always serialise.
-    let text = serde_json::to_string(&(&question.scenario, &question.model, &question.wafer)).unwrap_or_default();
+    let inputs = (&question.scenario, &question.model, &question.wafer, &question.draft);
+    let text = serde_json::to_string(&inputs).unwrap_or_default();
     let hash = text
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));

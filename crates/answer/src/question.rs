@@ -1,9 +1,10 @@
 //! A scenario with everything it names loaded.
 
 use wafersim_place::{KvLayoutChoice, Machine, Request};
-use wafersim_spec::scenario::WaferCount;
+use wafersim_spec::scenario::{Speculation, WaferCount};
 use wafersim_spec::{Hertz, Model, Scenario, Wafer};
 
+use crate::decode::Verified;
 use crate::error::AnswerError;
 
 /// A checked scenario with its model and wafer.
@@ -15,6 +16,8 @@ pub struct Question {
     pub model: Model,
     /// The wafer, with the scenario's changes.
     pub wafer: Wafer,
+    /// The draft model, where drafts are made and one is named.
+    pub draft: Option<Model>,
 }
 
 impl Question {
@@ -28,7 +31,7 @@ impl Question {
         Self::new(scenario, model, wafer)
     }
 
-    /// A question about a model and a wafer that are already there.
+    /// A question about a model and a wafer that are already there. A draft model is loaded.
     ///
     /// # Errors
     /// As [`Question::load`].
@@ -36,7 +39,9 @@ impl Question {
         wafer.set_all(&scenario.wafer_overrides)?;
         scenario.fit_default_context(&model);
         scenario.check_against(&model)?;
-        Ok(Self { scenario, model, wafer })
+        let draft = scenario.speculation.draft_model.as_deref().filter(|_| scenario.speculation.draft_length > 0);
+        let draft = draft.map(|name| model.draft_model(name)).transpose()?;
+        Ok(Self { scenario, model, wafer, draft })
     }
 
     /// The clock that times are given at.
@@ -44,9 +49,38 @@ impl Question {
         self.scenario.clock_ghz.map_or_else(|| self.wafer.clock(), Hertz::from_gigahertz)
     }
 
-    /// Tokens of one user that go through the model together: 1, or the draft and the token after it.
-    pub fn tokens_per_step(&self) -> u64 {
-        1 + u64::from(self.scenario.speculation.draft_length)
+    /// Tokens of one user in a pass: 1, or the draft and the token after it where they are verified together.
+    pub(crate) fn tokens_per_pass(&self, verified: Option<Verified>) -> u64 {
+        match verified {
+            Some(Verified::MicroBatch) => 1 + u64::from(self.scenario.speculation.draft_length),
+            Some(Verified::Stream) | None => 1,
+        }
+    }
+
+    /// Passes of one user's step: 1, or one for each token of the draft and one more where they follow each other.
+    pub(crate) fn passes_per_step(&self, verified: Option<Verified>) -> u64 {
+        match verified {
+            Some(Verified::Stream) => 1 + u64::from(self.scenario.speculation.draft_length),
+            Some(Verified::MicroBatch) | None => 1,
+        }
+    }
+
+    /// The same question to the draft model by itself, where there is one.
+    pub(crate) fn of_draft(&self) -> Option<Self> {
+        let model = self.draft.clone()?;
+        let speculation = Speculation::default();
+        let scenario = Scenario { model: model.name.clone(), speculation, ..self.scenario.clone() };
+        Some(Self { scenario, model, wafer: self.wafer.clone(), draft: None })
+    }
+
+    /// The same question without speculation, on exactly so many wafers.
+    pub(crate) fn without_draft(&self, wafers: u32) -> Self {
+        let scenario = Scenario {
+            speculation: Speculation::default(),
+            wafers: WaferCount::Exactly(wafers),
+            ..self.scenario.clone()
+        };
+        Self { scenario, model: self.model.clone(), wafer: self.wafer.clone(), draft: None }
     }
 
     /// The question to placement for micro-batches of so many tokens.

@@ -1,17 +1,19 @@
 //! One question answered: place, read under three profiles, judge.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Serialize;
 use wafersim_cost::{Cause, Cost};
 use wafersim_place::{ByteCounts, Item, Placement, Rectangle};
 use wafersim_spec::model::ParameterCount;
-use wafersim_spec::scenario::{ExpertPlacement, Profile, Routing};
+use wafersim_spec::scenario::{ExpertPlacement, Profile, Routing, Speculation};
 use wafersim_spec::wafer::Key;
-use wafersim_spec::{Bytes, Cycles, Precision};
+use wafersim_spec::{Bytes, Cycles, Model, Precision};
 
-use crate::candidates::candidates;
-use crate::decode::{DecodePrograms, DecodeTiming, Pace};
+use crate::candidates::{Way, candidates};
+use crate::decode::{DecodePrograms, DecodeTiming, Pace, Verified};
+use crate::draft::wafers_used;
 use crate::error::AnswerError;
 use crate::prefill::PromptPrograms;
 use crate::provenance::Provenance;
@@ -46,7 +48,10 @@ pub struct Answer {
     pub time_per_output_token_us: f64,
     /// From the prompt's arrival at an idle machine to its first output token, in milliseconds.
     pub time_to_first_token_ms: f64,
-    /// Users with this context whose KV cache the wafers hold.
+    /// Users whom the arrangement behind these figures serves without slowing any of them: their micro-batches in flight do
+    /// not wait for each other, and their KV cache fits. Those of the profile.
+    pub users_at_full_speed: u64,
+    /// Users with this context whose KV cache the wafers hold in any arrangement, however slow.
     pub max_users: u64,
     /// Whether the target is reached.
     pub verdict: Verdict,
@@ -64,19 +69,70 @@ pub struct Answer {
     pub provenance: Provenance,
 }
 
+/// What is known of the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// The programs of the profile reach it.
+    Reached,
+    /// They do not. Whether other programs would is not known.
+    NotFound,
+}
+
+impl State {
+    /// Whether the target is reached.
+    pub const fn is_reached(self) -> bool {
+        matches!(self, Self::Reached)
+    }
+}
+
+/// What binds: the largest cause of a pass, and where most of it is spent.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Limit {
+    /// The cause that takes most of a token's way.
+    pub cause: Cause,
+    /// The operator that takes most of that cause.
+    pub operator: String,
+    /// The cause's share of the way; 0 to 1.
+    pub share: f64,
+    /// Where the pipeline is full: what its micro-batches wait for, which is more than their way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub full: Option<FullPipeline>,
+}
+
+/// A pipeline in which micro-batches wait for each other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FullPipeline {
+    /// Micro-batches in flight.
+    pub micro_batches: u64,
+    /// The slowest stage, which they share.
+    pub stage: String,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(FullPipeline { micro_batches, stage }) = &self.full {
+            write!(formatter, "a full pipeline: {micro_batches} micro-batches share {stage}; on the way: ")?;
+        }
+        write!(formatter, "{} ({:.0} % of a token's way", self.cause.name(), self.share * 100.0)?;
+        if !self.operator.is_empty() {
+            write!(formatter, ", most of it in {}", self.operator)?;
+        }
+        formatter.write_str(")")
+    }
+}
+
 /// Whether the target is reached.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Verdict {
+    /// Whether the profile of the answer reaches it.
+    pub state: State,
     /// Tokens per second that each user should get.
     pub target: f64,
-    /// Whether the profile of the answer reaches it.
-    pub reachable: bool,
     /// Speed over target, less one: +0.1 is 10 % above, -0.5 is half.
     pub margin: f64,
-    /// What binds: the largest cause, and where most of it is spent.
-    pub limit: String,
-    /// The profiles that reach the target.
-    pub reachable_under: Vec<Profile>,
+    /// What binds.
+    pub limit: Limit,
     /// Clock of the verdict in GHz.
     pub clock_ghz: f64,
     /// The wafer's nominal clock in GHz, and the ends of the range that is published.
@@ -104,15 +160,18 @@ pub struct ProfileAnswer {
     pub latency_us: f64,
     /// The slowest stage, in microseconds.
     pub slowest_stage_us: f64,
-    /// Users with whom the pipeline is full: as many micro-batches as one pass takes stages' times.
+    /// Users with whom the pipeline is full: as many micro-batches as one step takes times of the slowest stage, of which a
+    /// draft that is verified as a stream fills several.
     pub full_pipeline_users: u64,
-    /// Output tokens per second of all users together when the pipeline is full: a micro-batch in the time of the slowest
-    /// stage. Whether their KV caches fit is another question: see `max_users`.
+    /// Output tokens per second of all users together when the pipeline is full: a step of a micro-batch in the times of the
+    /// slowest stage that it fills. Whether their KV caches fit is another question: see `max_users`.
     pub full_pipeline_tokens_per_second: f64,
+    /// Users whom this profile's arrangement serves without slowing any of them, their KV cache included.
+    pub users_at_full_speed: u64,
     /// Whether the target is reached.
     pub reaches_target: bool,
     /// What binds.
-    pub limit: String,
+    pub limit: Limit,
     /// Cycles of one pass by cause.
     pub causes: BTreeMap<&'static str, f64>,
 }
@@ -147,6 +206,27 @@ pub struct Memory {
     pub spare_pes_per_wafer: u64,
     /// Slots that hold nothing, over all wafers.
     pub empty_slots: u64,
+    /// The draft model, where one is named. The sums over all wafers contain it.
+    pub draft: Option<DraftMemory>,
+}
+
+/// Where a draft model lies, and what it takes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DraftMemory {
+    /// Its name.
+    pub model: String,
+    /// Its parameters.
+    pub parameters: u64,
+    /// Slots that it takes.
+    pub slots: u64,
+    /// The first of its wafers, from 0.
+    pub first_wafer: u32,
+    /// How many wafers hold a part of it.
+    pub wafers: u32,
+    /// Size of the region in its first slot.
+    pub region: Rectangle,
+    /// Its bytes, summed over all processing elements.
+    pub bytes: ByteCounts,
 }
 
 /// Bytes of one processing element. All but `limit` add up to `limit`.
@@ -200,6 +280,15 @@ pub struct Load {
     pub pace: Pace,
     /// Expected tokens of one step of a user.
     pub tokens_per_step: f64,
+    /// Speculation as it was asked for.
+    pub speculation: Speculation,
+    /// How drafts are verified: what was asked for, or the faster way; nothing without speculation.
+    pub verification: Option<Verified>,
+    /// What the draft of one user's step takes, in microseconds; nothing without speculation.
+    pub draft_time_us: Option<f64>,
+    /// Speed of a user over that without speculation on the same wafers, both in closed form: below 1 the draft costs more
+    /// than it gives. Nothing without speculation.
+    pub draft_gain: Option<f64>,
     /// Where the experts live.
     pub placement: ExpertPlacement,
     /// How tokens choose experts.
@@ -213,8 +302,8 @@ pub struct Load {
 /// # Errors
 /// Where the model does not fit, or parameters are so extreme that times are no numbers.
 pub fn answer(question: &Question) -> Result<Answer, AnswerError> {
-    let (answer, placement) = base_answer(question, Profile::ALL, &mut closed_form)?;
-    Ok(with_ranges(question, answer, &placement))
+    let (answer, way) = base_answer(question, Profile::ALL, &mut closed_form)?;
+    Ok(with_ranges(question, answer, &way))
 }
 
 /// The placement that an answer rests on: the one that is fastest for the scenario's profile.
@@ -222,13 +311,14 @@ pub fn answer(question: &Question) -> Result<Answer, AnswerError> {
 /// # Errors
 /// As [`answer`].
 pub fn chosen_placement(question: &Question) -> Result<Placement, AnswerError> {
-    base_answer(question, &[question.scenario.profile], &mut closed_form).map(|(_, placement)| placement)
+    base_answer(question, &[question.scenario.profile], &mut closed_form).map(|(_, way)| way.placement)
 }
 
 /// An answer with the ranges and the known errors, both in closed form.
-pub(crate) fn with_ranges(question: &Question, mut answer: Answer, placement: &Placement) -> Answer {
-    let ranges = uncertainty(question, placement, answer.load.micro_batch);
-    answer.verdict.depends_on_clock = ranges.clock.iter().any(|point| point.reaches_target != answer.verdict.reachable);
+pub(crate) fn with_ranges(question: &Question, mut answer: Answer, way: &Way) -> Answer {
+    let ranges = uncertainty(question, way, answer.wafers);
+    answer.verdict.depends_on_clock =
+        ranges.clock.iter().any(|point| point.reaches_target != answer.verdict.state.is_reached());
     answer.uncertainty = Some(ranges);
     answer.provenance = answer.provenance.with_known_errors(question);
     answer
@@ -278,30 +368,29 @@ pub(crate) fn base_answer(
     question: &Question,
     asked: &[Profile],
     replace: &mut dyn FnMut(&mut Read<'_>) -> Result<(), AnswerError>,
-) -> Result<(Answer, Placement), AnswerError> {
+) -> Result<(Answer, Way), AnswerError> {
     let candidates = candidates(question)?;
     let scenario = &question.scenario;
-    let written: Vec<DecodePrograms> = candidates
-        .ways
-        .iter()
-        .map(|(placement, micro_batch)| DecodePrograms::new(question, placement, *micro_batch, asked))
-        .collect();
+    let written: Vec<DecodePrograms> =
+        candidates.ways.iter().map(|way| DecodePrograms::new(question, way, asked)).collect();
     // The first way always exists.
-    let first = &candidates.ways[0].0;
+    let first = &candidates.ways[0].placement;
     let prompt = PromptPrograms::new(question, first, asked);
     let mut profiles = BTreeMap::new();
     let mut chosen = None;
     for &profile in asked {
         let reading = LayerReading::new(question, profile);
-        let timed = candidates.ways.iter().zip(&written).map(|((placement, _), programs)| {
-            (placement, programs, DecodeTiming::new(question, placement, programs, &reading))
-        });
+        let timed =
+            candidates.ways.iter().zip(&written).map(|(way, programs)| {
+                (way, programs, DecodeTiming::new(question, &way.placement, programs, &reading))
+            });
         // The first of the fastest.
         let fastest = timed.reduce(|best, way| if way.2.period.0 < best.2.period.0 { way } else { best });
-        let Some((placement, programs, timing)) = fastest else { continue };
+        let Some((way, programs, timing)) = fastest else { continue };
         check_colors(question, timing.times.colors)?;
+        let closed_form = timing.seconds_per_token(question);
         let mut read = Read {
-            placement,
+            placement: &way.placement,
             programs,
             prompt_placement: first,
             prompt_programs: &prompt,
@@ -312,23 +401,22 @@ pub(crate) fn base_answer(
         if profile == scenario.profile {
             replace(&mut read)?;
         }
-        let figures = profile_answer(question, read.first_token, &read.timing)?;
+        let figures = profile_answer(question, &read)?;
         if profile == scenario.profile {
-            chosen = Some((placement, read.timing, figures.clone()));
+            chosen = Some((way, read.timing, figures.clone(), closed_form));
         }
         profiles.insert(profile, figures);
     }
     // The scenario's profile is one of those asked for.
-    let Some((placement, timing, figures)) = chosen else {
+    let Some((way, timing, figures, closed_form)) = chosen else {
         return Err(AnswerError::NotANumber { what: "the profile", value: scenario.profile.to_string() });
     };
     let clock = question.wafer.figure(Key::ClockGigahertz);
     let verdict = Verdict {
+        state: if figures.reaches_target { State::Reached } else { State::NotFound },
         target: scenario.target,
-        reachable: figures.reaches_target,
         margin: figures.tokens_per_second_per_user / scenario.target - 1.0,
         limit: figures.limit.clone(),
-        reachable_under: profiles.iter().filter(|(_, said)| said.reaches_target).map(|(profile, _)| *profile).collect(),
         clock_ghz: question.clock().gigahertz(),
         nominal_clock_ghz: clock.value,
         lowest_clock_ghz: clock.low,
@@ -348,19 +436,28 @@ pub(crate) fn base_answer(
         tokens_per_second_total: figures.tokens_per_second_total,
         time_per_output_token_us: figures.time_per_output_token_us,
         time_to_first_token_ms: figures.time_to_first_token_ms,
+        users_at_full_speed: figures.users_at_full_speed,
         max_users: candidates.max_users,
         verdict,
         profiles,
         breakdown: breakdown(&timing),
-        memory: memory(placement),
+        memory: memory(question, way),
         load: Load {
-            wafers_used: placement.wafers_used,
+            wafers_used: wafers_used(&way.placement, way.draft.as_ref()),
             prompt: scenario.prompt,
             micro_batch: timing.micro_batch,
             in_flight: timing.in_flight,
             stages: timing.times.stages,
             pace: timing.pace,
             tokens_per_step: timing.tokens_per_step,
+            speculation: scenario.speculation.clone(),
+            verification: timing.verified,
+            draft_time_us: timing.verified.map(|_| timing.draft.latency.microseconds(question.clock())),
+            draft_gain: timing
+                .verified
+                .map(|_| plain_seconds(question, candidates.wafers))
+                .transpose()?
+                .map(|plain| plain / closed_form),
             placement: scenario.placement,
             routing: scenario.routing,
             precision: scenario.precision,
@@ -368,7 +465,19 @@ pub(crate) fn base_answer(
         uncertainty: None,
         provenance: Provenance::new(question),
     };
-    Ok((answer, placement.clone()))
+    Ok((answer, way.clone()))
+}
+
+/// Time of a token without speculation on so many wafers, under the scenario's profile, in closed form.
+fn plain_seconds(question: &Question, wafers: u32) -> Result<f64, AnswerError> {
+    let plain = question.without_draft(wafers);
+    let profile = plain.scenario.profile;
+    let reading = LayerReading::new(&plain, profile);
+    let seconds = candidates(&plain)?.ways.into_iter().map(|way| {
+        let programs = DecodePrograms::new(&plain, &way, &[profile]);
+        DecodeTiming::new(&plain, &way.placement, &programs, &reading).seconds_per_token(&plain)
+    });
+    Ok(seconds.fold(f64::INFINITY, f64::min))
 }
 
 pub(crate) fn check_colors(question: &Question, needed: u32) -> Result<(), AnswerError> {
@@ -379,17 +488,17 @@ pub(crate) fn check_colors(question: &Question, needed: u32) -> Result<(), Answe
     Err(AnswerError::TooFewColors { wafer: question.wafer.name.clone(), needed, available })
 }
 
-fn profile_answer(question: &Question, prompt: Cycles, timing: &DecodeTiming) -> Result<ProfileAnswer, AnswerError> {
-    let clock = question.clock();
+fn profile_answer(question: &Question, read: &Read<'_>) -> Result<ProfileAnswer, AnswerError> {
+    let (clock, timing) = (question.clock(), &read.timing);
     let seconds = timing.seconds_per_token(question);
-    let first_token = prompt.seconds(clock);
+    let first_token = read.first_token.seconds(clock);
     for (what, value) in [("the time per output token", seconds), ("the time to first token", first_token)] {
         if !(value.is_finite() && value > 0.0) {
             return Err(AnswerError::NotANumber { what, value: value.to_string() });
         }
     }
     let per_user = 1.0 / seconds;
-    let (latency, slowest) = (timing.times.latency.total().seconds(clock), timing.times.slowest.seconds(clock));
+    let (step, full) = (timing.step().seconds(clock), timing.step_of_full_pipeline().seconds(clock));
     Ok(ProfileAnswer {
         tokens_per_second_per_user: per_user,
         tokens_per_second_total: per_user * question.scenario.users as f64,
@@ -397,37 +506,47 @@ fn profile_answer(question: &Question, prompt: Cycles, timing: &DecodeTiming) ->
         time_to_first_token_ms: first_token * 1e3,
         latency_us: timing.times.latency.total().microseconds(clock),
         slowest_stage_us: timing.times.slowest.microseconds(clock),
-        full_pipeline_users: ((latency / slowest).ceil().max(1.0) as u64).saturating_mul(timing.micro_batch),
-        full_pipeline_tokens_per_second: timing.tokens_per_step * timing.micro_batch as f64 / slowest,
+        full_pipeline_users: ((step / full).ceil().max(1.0) as u64).saturating_mul(timing.micro_batch),
+        full_pipeline_tokens_per_second: timing.tokens_per_step * timing.micro_batch as f64 / full,
+        users_at_full_speed: users_at_full_speed(question, read),
         reaches_target: per_user >= question.scenario.target,
         limit: limit(timing),
         causes: causes(&timing.times.latency),
     })
 }
 
-/// The binding limit in words: the full pipeline, or the cause that takes most of a pass and the operator that takes most
-/// of that cause.
-fn limit(timing: &DecodeTiming) -> String {
+/// Micro-batches that one pass has room for before one of them waits at the slowest stage, times their users; no more than
+/// the arrangement's KV cache holds.
+fn users_at_full_speed(question: &Question, read: &Read<'_>) -> u64 {
+    let timing = &read.timing;
+    let room = timing.step().0 / timing.step_of_full_pipeline().0;
+    let users = (room.floor().max(1.0) as u64).saturating_mul(timing.micro_batch);
+    users.min(read.placement.max_users(question.scenario.context))
+}
+
+/// What binds: the full pipeline, and the cause that takes most of a pass with the operator that takes most of that cause.
+fn limit(timing: &DecodeTiming) -> Limit {
     let latency = timing.times.latency;
     let cause = latency.largest();
-    let share = percent(latency.cause(cause).0, latency.total().0);
     let where_most = timing.times.operators.iter().fold(None::<(&str, f64)>, |best, operator| {
         let cycles = operator.cost.cause(cause).0;
         if best.is_none_or(|(_, most)| cycles > most) { Some((&operator.name, cycles)) } else { best }
     });
-    let place = where_most.map_or_else(String::new, |(name, _)| format!(", most of it in {name}"));
-    let causes = format!("{} ({share:.0} % of a token's way{place})", cause.name());
-    match timing.pace {
-        Pace::Latency => causes,
-        Pace::SlowestStage => format!(
-            "a full pipeline: {} micro-batches share {}; on the way: {causes}",
-            timing.in_flight, timing.times.slowest_name
-        ),
+    let full = match timing.pace {
+        Pace::Latency => None,
+        Pace::SlowestStage => Some(timing.times.slowest_name.clone()),
+        Pace::DraftStage => Some("the draft model".into()),
+    };
+    Limit {
+        cause,
+        operator: where_most.map_or_else(String::new, |(name, _)| name.to_owned()),
+        share: share(latency.cause(cause).0, latency.total().0),
+        full: full.map(|stage| FullPipeline { micro_batches: timing.in_flight, stage }),
     }
 }
 
-fn percent(part: f64, whole: f64) -> f64 {
-    if whole > 0.0 { part / whole * 100.0 } else { 0.0 }
+fn share(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole } else { 0.0 }
 }
 
 fn causes(cost: &Cost) -> BTreeMap<&'static str, f64> {
@@ -445,14 +564,16 @@ fn breakdown(timing: &DecodeTiming) -> Vec<BreakdownRow> {
             BreakdownRow {
                 operator: operator.name.to_string(),
                 cycles,
-                share: percent(cycles, total) / 100.0,
+                share: share(cycles, total),
                 causes: causes(&operator.cost),
             }
         })
         .collect()
 }
 
-fn memory(placement: &Placement) -> Memory {
+fn memory(question: &Question, way: &Way) -> Memory {
+    let placement = &way.placement;
+    let draft = question.draft.as_ref().zip(way.draft.as_ref());
     let worst = &placement.ledger.worst;
     let bytes = worst.worst_pe;
     let slot = placement.slots.get(worst.slot);
@@ -474,11 +595,37 @@ fn memory(placement: &Placement) -> Memory {
             region,
             holds: slot.map_or_else(String::new, |slot| holds(&slot.items)),
         },
-        total_bytes: placement.ledger.totals,
+        total_bytes: draft.map_or(placement.ledger.totals, |(_, placed)| both(placement, placed)),
         slots_per_wafer: placement.slots_per_wafer,
         region,
         spare_pes_per_wafer: placement.spare_pes_per_wafer,
-        empty_slots: placement.empty_slots,
+        empty_slots: draft.map_or(placement.empty_slots, |(_, placed)| placed.empty_slots),
+        draft: draft.map(|(model, placed)| draft_memory(model, placed)),
+    }
+}
+
+fn both(model: &Placement, draft: &Placement) -> ByteCounts {
+    let (one, other) = (model.ledger.totals, draft.ledger.totals);
+    ByteCounts {
+        weights: one.weights + other.weights,
+        replicated: one.replicated + other.replicated,
+        kv_cache: one.kv_cache + other.kv_cache,
+        activations: one.activations + other.activations,
+        receive_buffers: one.receive_buffers + other.receive_buffers,
+        code_and_runtime: one.code_and_runtime + other.code_and_runtime,
+    }
+}
+
+fn draft_memory(model: &Model, placed: &Placement) -> DraftMemory {
+    let first = placed.slots.first();
+    DraftMemory {
+        model: model.name.clone(),
+        parameters: model.parameters().total,
+        slots: placed.slots.len() as u64,
+        first_wafer: first.map_or(0, |slot| slot.wafer),
+        wafers: placed.wafers_used,
+        region: first.map_or(Rectangle { x: 0, y: 0, columns: 0, rows: 0 }, |slot| slot.region),
+        bytes: placed.ledger.totals,
     }
 }
 

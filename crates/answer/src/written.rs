@@ -1,7 +1,7 @@
 //! The programs of a placement, written once for all readings of it.
 //!
 //! Layers of one layout share a program. Two variants are written: the published kernels, and, where a hypothetical profile
-//! is asked for, the optimised ones.
+//! is asked for, the best that are known.
 
 use wafersim_kernels::feed_forward::ExpertLoad;
 use wafersim_kernels::{ExpertShape, KvShape, LayerShape, Options, decode_layer, head, prefill_layer};
@@ -47,7 +47,7 @@ pub struct Variants {
     /// With the published kernels.
     pub published: Program,
     /// With the hypothetical improvements, where a profile wants them.
-    pub optimised: Option<Program>,
+    pub best: Option<Program>,
 }
 
 /// The programs of a placement for what flows through it.
@@ -63,7 +63,7 @@ pub struct Written {
 
 /// Whether a profile assumes kernels that nobody has published.
 pub fn is_hypothetical(profile: Profile) -> bool {
-    profile != Profile::Waferllm
+    profile != Profile::Published
 }
 
 impl Written {
@@ -83,7 +83,7 @@ impl Written {
         let both = profiles.iter().copied().any(is_hypothetical);
         let variants = |write: &dyn Fn(Options) -> Program| Variants {
             published: write(Options::PUBLISHED),
-            optimised: both.then(|| write(Options::OPTIMISED)),
+            best: both.then(|| write(Options::OPTIMISED)),
         };
         Self {
             flow,

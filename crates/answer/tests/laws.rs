@@ -4,7 +4,7 @@
 
 use proptest::prelude::*;
 use wafersim_answer::{Question, answer_without_ranges};
-use wafersim_spec::scenario::{ExpertPlacement, Profile, Routing};
+use wafersim_spec::scenario::{Acceptance, ExpertPlacement, Profile, Routing, Verification};
 use wafersim_spec::wafer::{DECLARATIONS, RateSet};
 use wafersim_spec::{DataType, Model, Precision, Scenario, Wafer};
 
@@ -79,13 +79,13 @@ fn question(case: &Case, profile: Profile) -> Option<Question> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// `bound` is never slower than `optimised`, nor that than `waferllm`, in either time; and the figures fit together.
+    /// `ideal` is never slower than `best`, nor that than `published`, in either time; and the figures fit together.
     #[test]
     fn profiles_keep_their_order(case in case()) {
-        let Some(question) = question(&case, Profile::Waferllm) else { return Ok(()) };
+        let Some(question) = question(&case, Profile::Published) else { return Ok(()) };
         let Ok(answer) = answer_without_ranges(&question) else { return Ok(()) };
         let said = |profile: Profile| &answer.profiles[&profile];
-        for (fast, slow) in [(Profile::Bound, Profile::Optimised), (Profile::Optimised, Profile::Waferllm)] {
+        for (fast, slow) in [(Profile::Ideal, Profile::Best), (Profile::Best, Profile::Published)] {
             prop_assert!(said(fast).time_per_output_token_us <= said(slow).time_per_output_token_us * (1.0 + 1e-12));
             prop_assert!(said(fast).time_to_first_token_ms <= said(slow).time_to_first_token_ms * (1.0 + 1e-12));
         }
@@ -153,7 +153,7 @@ fn no_profile_beats_the_peak_of_all_processing_elements() {
     for name in ["qwen3-coder-480b-a35b", "llama-3.1-8b", "deepseek-v3"] {
         let model = Model::builtin(name).unwrap();
         let macs = (model.parameters().active_without_input_embedding) as f64;
-        let scenario = Scenario { context: 2048, prompt: 2048, profile: Profile::Bound, ..Scenario::default() };
+        let scenario = Scenario { context: 2048, prompt: 2048, profile: Profile::Ideal, ..Scenario::default() };
         let question = Question::new(scenario, model, Wafer::builtin("wse3").unwrap()).unwrap();
         let answer = answer_without_ranges(&question).unwrap();
         let elements = 755.0 * 1170.0 * f64::from(answer.wafers);
@@ -166,12 +166,13 @@ fn no_profile_beats_the_peak_of_all_processing_elements() {
 fn speculation_with_certain_acceptance_yields_the_whole_draft() {
     let mut scenario = Scenario { context: 4096, prompt: 4096, ..Scenario::default() };
     scenario.speculation.draft_length = 3;
-    scenario.speculation.acceptance = 1.0;
-    scenario.speculation.draft_cost = 0.0;
+    scenario.speculation.acceptance = Acceptance::Constant(1.0);
+    scenario.speculation.draft_cost = Some(0.0);
+    scenario.speculation.verification = Verification::MicroBatch;
     let model = Model::builtin("qwen3-30b-a3b").unwrap();
     let wafer = Wafer::builtin("wse3").unwrap();
     let answer = answer_without_ranges(&Question::new(scenario, model, wafer).unwrap()).unwrap();
     assert_eq!(answer.load.tokens_per_step, 4.0);
-    let profile = &answer.profiles[&Profile::Waferllm];
+    let profile = &answer.profiles[&Profile::Published];
     assert!((profile.latency_us / 4.0 - profile.time_per_output_token_us).abs() < 1e-6);
 }

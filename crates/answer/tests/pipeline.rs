@@ -26,10 +26,10 @@ fn same(one: f64, other: f64) {
 #[test]
 fn transits_add_up_to_the_latency_and_the_longest_occupancy_is_the_slowest_stage() {
     for (model, users, profile, placement) in [
-        ("qwen3-coder-480b-a35b", 1, Profile::Waferllm, ExpertPlacement::Spread),
-        ("qwen3-coder-480b-a35b", 8, Profile::Optimised, ExpertPlacement::Clustered),
-        ("llama-3.1-8b", 4, Profile::Bound, ExpertPlacement::Spread),
-        ("gpt-oss-120b", 2, Profile::Waferllm, ExpertPlacement::Spread),
+        ("qwen3-coder-480b-a35b", 1, Profile::Published, ExpertPlacement::Spread),
+        ("qwen3-coder-480b-a35b", 8, Profile::Best, ExpertPlacement::Clustered),
+        ("llama-3.1-8b", 4, Profile::Ideal, ExpertPlacement::Spread),
+        ("gpt-oss-120b", 2, Profile::Published, ExpertPlacement::Spread),
     ] {
         let question = question(model, users, 8192, profile, placement);
         let answer = answer_one_profile(&question).unwrap();
@@ -45,7 +45,7 @@ fn transits_add_up_to_the_latency_and_the_longest_occupancy_is_the_slowest_stage
 
 #[test]
 fn between_two_steps_of_the_context_nothing_changes() {
-    let question = question("qwen3-coder-480b-a35b", 1, 32_768, Profile::Waferllm, ExpertPlacement::Spread);
+    let question = question("qwen3-coder-480b-a35b", 1, 32_768, Profile::Published, ExpertPlacement::Spread);
     let pipeline = Pipeline::new(question, None).unwrap();
     let steps = pipeline.context_steps(32_768);
     assert!(steps.len() > 2);
@@ -59,7 +59,7 @@ fn between_two_steps_of_the_context_nothing_changes() {
 #[test]
 fn the_room_holds_the_users_that_it_was_placed_for() {
     for (model, users) in [("qwen3-coder-480b-a35b", 3), ("gpt-oss-120b", 5)] {
-        let question = question(model, users, 16_384, Profile::Waferllm, ExpertPlacement::Spread);
+        let question = question(model, users, 16_384, Profile::Published, ExpertPlacement::Spread);
         let pipeline = Pipeline::new(question, None).unwrap();
         let room = pipeline.kv_room();
         let tokens: Vec<u64> = room.reaches.iter().map(|reach| reach.visible(16_384) * users).collect();

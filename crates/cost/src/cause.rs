@@ -18,8 +18,10 @@ pub enum Cause {
     /// Ramps, set-up and task activation at every stage of a transfer.
     Stages,
     /// Routes rewritten at run time.
+    #[serde(rename = "route_changes")]
     RouteChange,
     /// Between wafers.
+    #[serde(rename = "wafer_links")]
     Link,
 }
 

@@ -10,6 +10,7 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | [`layer`] | one layer described once: operators over named dimensions, tensors, rewrites |
 //! | [`load`] | what is asked of the model in one pass, and which cached tokens it looks at |
 //! | [`operator`] | one node: kind, shapes, counts; one edge: elements and bytes |
 //! | [`operator_graph`] | the graph: order, levels, critical path, totals, DOT and JSON |
@@ -46,12 +47,14 @@
 mod build;
 pub mod error;
 mod export;
+pub mod layer;
 pub mod load;
 pub mod operator;
 pub mod operator_graph;
 pub mod routing;
 
 pub use error::GraphError;
+pub use layer::{LayerGraph, LayerLoad, Rewrite, Rewrites};
 pub use load::{Load, Phase};
 pub use operator::{ExpertStage, Flow, Operator, OperatorKind, OperatorName, Shape};
 pub use operator_graph::{OperatorGraph, OperatorId};

@@ -17,7 +17,7 @@ const NORM_OPERATIONS: u64 = 10;
 const ROPE_OPERATIONS: u64 = 8;
 
 /// Fewest vector operations that do the same: multiply by the scale, multiply by the gain.
-const LEAN_NORM_OPERATIONS: u64 = 2;
+pub(crate) const LEAN_NORM_OPERATIONS: u64 = 2;
 
 /// Fewest for the rotation of pairs: four products and two sums.
 const LEAN_ROPE_OPERATIONS: u64 = 6;

@@ -13,7 +13,7 @@ use crate::kv::KvMapping;
 use crate::operator::LineKind;
 use crate::recipe::ReductionRecipes;
 use crate::reduction::{Reduction, Reductions};
-use crate::rewrite::{Rewrite, Rewrites};
+use wafersim_graph::layer::{Rewrite, Rewrites};
 
 /// Whether routers get new routes while a layer runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]

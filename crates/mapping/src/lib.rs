@@ -9,9 +9,8 @@
 //! | [`resolved`] | a mapping with every number, the recipe it came from, and hashes of what it was resolved for |
 //! | [`mapped`], [`ways`] | from the one to the other: a placement with the decisions of each layer; all ways there are |
 //! | [`layer`] | every decision of one kind of layer with every number: what the kernel writer takes |
-//! | [`rewrite`] | the fusions, each switchable alone |
 //! | [`reduction`] | how sums travel along a line: trees, chains, scatters, roots |
-//! | [`kv`], [`experts`], [`dealing`], [`verification`] | KV cache, routed experts and who deals them, drafts |
+//! | [`kv`], [`experts`], [`dealing`] | KV cache, routed experts and who deals them, drafts |
 //! | [`operator`], [`areas`] | the operators of a layer by name, their lines and rectangles |
 //! | [`builtin`], [`random`] | the recipes of `models/mapping`; random ones |
 //! | [`inputs`], [`hash`], [`error`] | model, wafer and load; what they mean; what is wrong |
@@ -21,7 +20,7 @@
 //! use wafersim_spec::scenario::{Routing, WaferCount};
 //! use wafersim_spec::{Model, Precision, Wafer};
 //!
-//! let (model, wafer) = (Model::builtin("qwen3-32b")?, Wafer::builtin("wse3")?);
+//! let (model, wafer) = (Model::builtin("qwen3-8b")?, Wafer::builtin("wse3")?);
 //! let load = Load {
 //!     wafers: WaferCount::Exactly(1),
 //!     users: 1,
@@ -32,8 +31,8 @@
 //! };
 //! let inputs = Inputs { model: &model, wafer: &wafer, load };
 //! let resolved = resolve(&Recipe::builtin("interleaved")?, inputs)?;
-//! // 64 layers share three slots: each processing element holds a tile of 21 or 22 of them.
-//! assert_eq!((resolved.slots.len(), resolved.division.layers_per_slot), (3, 22));
+//! // 36 layers share two slots: each processing element holds a tile of 18 of them.
+//! assert_eq!((resolved.slots.len(), resolved.division.layers_per_slot), (2, 18));
 //! let text = resolved.to_toml();
 //! assert_eq!(Resolved::parse(&text, "saved.toml")?.to_toml(), text);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -54,9 +53,7 @@ pub mod random;
 pub mod recipe;
 pub mod reduction;
 pub mod resolved;
-pub mod rewrite;
 mod text;
-pub mod verification;
 pub mod ways;
 
 pub use error::{Difference, MappingError};
@@ -70,6 +67,6 @@ pub use random::{random_recipe, random_recipe_for};
 pub use recipe::{Area, Recipe, Stored, Width};
 pub use reduction::{Groups, Reduction, Reductions, Root, Tree};
 pub use resolved::{Resolved, resolve};
-pub use rewrite::{Rewrite, Rewrites};
-pub use verification::Verification;
+pub use wafersim_graph::layer::{Rewrite, RewriteError, Rewrites};
+pub use wafersim_spec::scenario::Verification;
 pub use ways::{Ways, ways};

@@ -23,7 +23,7 @@ use crate::kv::KvMapping;
 use crate::layer::{LayerMapping, RegionSize};
 use crate::recipe::{DivisionRecipe, Recipe, Stored, Width};
 use crate::reduction::Reductions;
-use crate::verification::Verification;
+use wafersim_spec::scenario::Verification;
 
 /// A mapping with the placement that follows from it.
 #[derive(Debug, Clone, PartialEq)]

@@ -19,8 +19,8 @@ use crate::mapped::Resolver;
 use crate::operator::OPERATORS;
 use crate::recipe::{Area, DivisionRecipe, KvRecipe, Recipe, ReductionRecipes, Stored, Width};
 use crate::reduction::{Groups, Reduction, Root, Tree};
-use crate::rewrite::Rewrite;
-use crate::verification::Verification;
+use wafersim_graph::layer::Rewrite;
+use wafersim_spec::scenario::Verification;
 
 /// Decisions in which a drawn recipe differs from each of those that are built in, at least.
 pub const FEWEST_EDITS: usize = 2;

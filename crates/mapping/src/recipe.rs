@@ -18,9 +18,9 @@ use crate::kv::Append;
 use crate::layer::{Overlap, Routes};
 use crate::operator::{OPERATORS, operator_named};
 use crate::reduction::Reduction;
-use crate::rewrite::Rewrites;
 use crate::text;
-use crate::verification::Verification;
+use wafersim_graph::layer::Rewrites;
+use wafersim_spec::scenario::Verification;
 
 /// A mapping that fits any model.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -27,7 +27,7 @@ use crate::mapped::{Mapped, Resolver};
 use crate::operator::operator_named;
 use crate::recipe::Recipe;
 use crate::text;
-use crate::verification::Verification;
+use wafersim_spec::scenario::Verification;
 
 /// A mapping with every number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -67,7 +67,7 @@ pub use layout::{LayerLayout, TableLayout};
 pub use ledger::{ByteCounts, Ledger, SlotLedger, TensorEntry};
 pub use machine::Machine;
 pub use matrix::PlacedMatrix;
-pub use placement::{Placement, Slot, fits, place};
+pub use placement::{Placement, Slot, SlotRange, fits, place, place_within};
 pub use rectangle::{Arrangement, Rectangle};
 pub use request::{Fill, Request, Settings};
 pub use split::{Piece, Split};

@@ -35,7 +35,7 @@ pub struct Placement {
     pub settings: Settings,
     /// Wafers: the number asked for, or the fewest that suffice. The last ones may hold nothing.
     pub wafers: u32,
-    /// Wafers that hold something.
+    /// Wafers that hold something of it.
     pub wafers_used: u32,
     /// How a wafer is divided into slots.
     pub arrangement: Arrangement,
@@ -71,12 +71,37 @@ pub fn place(request: &Request<'_>) -> Result<Placement, PlaceError> {
         WaferCount::Exactly(wafers) => wafers,
         WaferCount::Auto => search.fewest_wafers()?,
     };
-    let placement = Placement::new(&blueprint, settings, search.on(wafers)?, request.regions);
+    let placement =
+        Placement::new(&blueprint, settings, search.on(wafers)?, Slots { first: 0, regions: request.regions });
     // Regions that the caller has chosen may be smaller than those that the search looked at.
     match placement.ledger.slots.iter().find(|slot| slot.worst_pe.sum() > placement.ledger.limit) {
         Some(full) if !request.regions.is_empty() => Err(placement.too_small(full)),
         _ => Ok(placement),
     }
+}
+
+/// Consecutive slots, in the order of the pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotRange {
+    /// How each wafer is divided.
+    pub arrangement: Arrangement,
+    /// The first of them, counted from the first slot of the first wafer.
+    pub first: u64,
+    /// How many they are.
+    pub count: u64,
+}
+
+/// Places a model on slots that another one leaves free, such as a draft model beside the model that it drafts for; nothing
+/// where it does not fit. The wafers of the request do not count.
+pub fn place_within(request: &Request<'_>, slots: SlotRange) -> Option<Placement> {
+    let mut settings = request.settings().ok()?;
+    settings.arrangement = Some(slots.arrangement);
+    let blueprint = ModelBlueprint::new(request.model, &settings, |layer| request.choices(layer));
+    let after = slots.first.saturating_add(slots.count);
+    let wafers = narrow_wafers(divide_up(after, slots.arrangement.slots().max(1)));
+    let found = Search::new(&blueprint, &settings).within(slots.count).found_on(wafers)?;
+    let taken = Slots { first: slots.first, regions: request.regions };
+    Some(Placement::new(&blueprint, settings, found, taken))
 }
 
 /// Whether a model fits the wafers of a request: as [`place`], without looking for what would do where it does not.
@@ -90,22 +115,33 @@ pub fn fits(request: &Request<'_>) -> bool {
     }
 }
 
+/// Which slots a placement takes.
+#[derive(Clone, Copy)]
+struct Slots<'a> {
+    /// The slot of the first item, counted from the first slot of the first wafer.
+    first: u64,
+    /// Columns and rows of the regions, where they are chosen.
+    regions: &'a [(u64, u64)],
+}
+
 impl Placement {
-    fn new(blueprint: &ModelBlueprint<'_>, settings: Settings, found: Found, regions: &[(u64, u64)]) -> Self {
+    fn new(blueprint: &ModelBlueprint<'_>, settings: Settings, found: Found, taken: Slots<'_>) -> Self {
         let Found { wafers, evaluation, groups } = found;
         let (arrangement, machine) = (evaluation.arrangement, &settings.machine);
         let slots_per_wafer = arrangement.slots().max(1);
+        let wafer_of = |slot: u64| narrow_wafers(slot / slots_per_wafer);
+        let after = taken.first.saturating_add(groups.len() as u64);
         let mut placement = Self {
             settings,
             wafers,
-            wafers_used: narrow_wafers(divide_up(groups.len() as u64, slots_per_wafer)),
+            wafers_used: (wafer_of(after.saturating_sub(1)) + 1).saturating_sub(wafer_of(taken.first)),
             arrangement,
             slots_per_wafer,
             slots: Vec::with_capacity(groups.len()),
             layouts: Vec::new(),
             tables: Vec::new(),
             spare_pes_per_wafer: machine.pes() - slots_per_wafer * evaluation.region.0 * evaluation.region.1,
-            empty_slots: slots_per_wafer.saturating_mul(u64::from(wafers)).saturating_sub(groups.len() as u64),
+            empty_slots: slots_per_wafer.saturating_mul(u64::from(wafers)).saturating_sub(after),
             ledger: Ledger::empty(machine.memory),
             layout_of_layer: Vec::new(),
             slot_of_layer: Vec::new(),
@@ -117,8 +153,9 @@ impl Placement {
         for (index, size) in groups.into_iter().enumerate() {
             let (items, after) = rest.split_at(size);
             rest = after;
-            let slot = arrangement.slot(index as u64 % slots_per_wafer, machine);
-            let region = match (regions.get(index), settings.fill) {
+            let number = taken.first + index as u64;
+            let slot = arrangement.slot(number % slots_per_wafer, machine);
+            let region = match (taken.regions.get(index), settings.fill) {
                 (Some(region), _) => (region.0.clamp(1, slot.columns), region.1.clamp(1, slot.rows)),
                 (None, Fill::Slot) => evaluation.region,
                 (None, Fill::Tight) => tight.region(blueprint, &settings, evaluation.region, items),
@@ -127,7 +164,7 @@ impl Placement {
                 placement.push(blueprint, &mut known, *item, index, region);
             }
             placement.slots.push(Slot {
-                wafer: narrow_wafers(index as u64 / slots_per_wafer),
+                wafer: wafer_of(number),
                 slot,
                 region: Rectangle { columns: region.0, rows: region.1, ..slot },
                 items: items.to_vec(),

@@ -44,11 +44,18 @@ pub(crate) struct Search<'r, 'm> {
     settings: &'r Settings,
     /// Bytes of all matrices and of the KV cache.
     bytes: u128,
+    /// Slots that may be used, where others hold the rest; else all.
+    slots: Option<u64>,
 }
 
 impl<'r, 'm> Search<'r, 'm> {
     pub fn new(blueprint: &'r ModelBlueprint<'m>, settings: &'r Settings) -> Self {
-        Self { blueprint, settings, bytes: blueprint.bytes(settings) }
+        Self { blueprint, settings, bytes: blueprint.bytes(settings), slots: None }
+    }
+
+    /// The same with so many slots to use, in the arrangement of the settings.
+    pub fn within(self, slots: u64) -> Self {
+        Self { slots: Some(slots), ..self }
     }
 
     /// The best arrangement on exactly `wafers` wafers.
@@ -78,7 +85,7 @@ impl<'r, 'm> Search<'r, 'm> {
         let room = u128::from(self.settings.machine.pes()) * u128::from(self.limit());
         let bound = narrow(self.bytes.div_ceil(room.max(1))).max(1);
         let mut best = u64::MAX;
-        for slots in self.slot_counts() {
+        for slots in self.slot_counts(1) {
             for arrangement in self.arrangements(slots) {
                 // Fewer than `best` wafers at less than the mean load: impossible.
                 if self.least_bytes(arrangement, best - 1) > self.limit() {
@@ -111,15 +118,6 @@ impl<'r, 'm> Search<'r, 'm> {
             .filter(move |one| only.is_none_or(|only| only == *one) && division.allows(*one, &machine, layers))
     }
 
-    /// The numbers of slots on a wafer that are worth a look.
-    fn slot_counts(&self) -> RangeInclusive<u64> {
-        let chosen = self.settings.arrangement.map(|arrangement| arrangement.slots());
-        match chosen.or_else(|| self.settings.division.slots.of(self.blueprint.layers())) {
-            Some(slots) => slots..=slots,
-            None => 1..=self.most_slots(),
-        }
-    }
-
     /// Layers that are to share a slot.
     fn layers_per_slot(&self) -> Option<u64> {
         let layers = self.blueprint.layers();
@@ -142,7 +140,7 @@ impl<'r, 'm> Search<'r, 'm> {
         .collect();
         // The division that lacks least.
         let short = self
-            .slot_counts()
+            .slot_counts(1)
             .flat_map(|slots| self.arrangements(slots))
             .filter_map(|arrangement| {
                 let evaluation = Evaluation::new(self.blueprint, self.settings, arrangement);
@@ -170,8 +168,8 @@ impl<'r, 'm> Search<'r, 'm> {
 
     /// The best arrangement in which so many layers share each slot.
     fn shared_by(&self, layers: u64, wafers: u32) -> Option<Found> {
-        for slots in self.slot_counts() {
-            let all_slots = slots.saturating_mul(u64::from(wafers));
+        for slots in self.slot_counts(1) {
+            let all_slots = self.usable(slots, wafers);
             let candidates: Vec<(Evaluation, Vec<usize>)> = self
                 .arrangements(slots)
                 .filter_map(|arrangement| {
@@ -185,6 +183,20 @@ impl<'r, 'm> Search<'r, 'm> {
             }
         }
         None
+    }
+
+    /// Slots of so many wafers that may be used.
+    fn usable(&self, slots: u64, wafers: u32) -> u64 {
+        self.slots.unwrap_or_else(|| slots.saturating_mul(u64::from(wafers)))
+    }
+
+    /// Numbers of slots on a wafer to try, `least` or more.
+    fn slot_counts(&self, least: u64) -> RangeInclusive<u64> {
+        let chosen = self.settings.arrangement.map(|arrangement| arrangement.slots());
+        match chosen.or_else(|| self.settings.division.slots.of(self.blueprint.layers())) {
+            Some(slots) => slots.max(least)..=slots,
+            None => least..=self.most_slots(),
+        }
     }
 
     /// Bytes of a processing element that items may take.
@@ -211,8 +223,7 @@ impl<'r, 'm> Search<'r, 'm> {
     fn everything_alone(&self, wafers: u32) -> Option<Found> {
         let mut candidates: Vec<(Evaluation, Vec<usize>)> = Vec::new();
         let mut largest = 0;
-        let fewest = divide_up(self.blueprint.fewest_items(), u64::from(wafers));
-        for slots in self.slot_counts().filter(|slots| *slots >= fewest) {
+        for slots in self.slot_counts(divide_up(self.blueprint.fewest_items(), u64::from(wafers))) {
             if is_too_small(self.settings.machine.pes() / slots, largest) {
                 break;
             }
@@ -223,7 +234,7 @@ impl<'r, 'm> Search<'r, 'm> {
                 }
                 let evaluation = Evaluation::new(self.blueprint, self.settings, arrangement);
                 let fits = evaluation.needs.iter().all(|need| need.fits(Limit::bytes(self.limit())));
-                if fits && evaluation.needs.len() as u64 <= slots.saturating_mul(u64::from(wafers)) {
+                if fits && evaluation.needs.len() as u64 <= self.usable(slots, wafers) {
                     largest = largest.max(evaluation.area());
                     let groups = vec![1; evaluation.needs.len()];
                     candidates.push((evaluation, groups));
@@ -237,14 +248,13 @@ impl<'r, 'm> Search<'r, 'm> {
     fn time_shared(&self, wafers: u32) -> Option<Found> {
         let mut candidates: Vec<(Evaluation, Vec<usize>)> = Vec::new();
         let mut least: Option<Sharing> = None;
-        for slots in self.slot_counts() {
+        for slots in self.slot_counts(1) {
             for arrangement in self.arrangements(slots) {
                 if self.least_bytes(arrangement, u64::from(wafers)) > self.limit() {
                     continue;
                 }
                 let evaluation = Evaluation::new(self.blueprint, self.settings, arrangement);
-                let Some(groups) = pack(&evaluation.needs, slots.saturating_mul(u64::from(wafers)), self.limit())
-                else {
+                let Some(groups) = pack(&evaluation.needs, self.usable(slots, wafers), self.limit()) else {
                     continue;
                 };
                 let sharing = evaluation.sharing(&groups);

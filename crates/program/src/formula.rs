@@ -233,18 +233,27 @@ pub enum Formula {
         /// Whether a key after its query is left out: the position of the first row, where rows are queries.
         causal: Option<u64>,
     },
-    /// `scores = exp(scale (scores - statistic))`, then `statistic = sum over the tokens here`.
+    /// `scores = exp(scale (scores - statistic))`, and `sums = sum over the tokens here`.
     ExpAndSum {
         /// Scores.
         scores: Operand,
-        /// Maxima before, sums after.
+        /// Maxima.
         statistic: Operand,
+        /// Sums; may be the place of the maxima.
+        sums: Operand,
         /// `1 / sqrt(head_dim)`.
         scale: f64,
         /// As in `Maximum`.
         causal: Option<u64>,
     },
-    /// `scores /= statistic`.
+    /// The tiles of a weight from the format that they are stored in to the one that is computed in: no number changes.
+    Convert {
+        /// Whose tiles.
+        weight: WeightId,
+    },
+    /// The same for cached keys or values.
+    ConvertCache,
+    /// `scores /= statistic` of its head.
     Normalise {
         /// Scores.
         scores: Operand,

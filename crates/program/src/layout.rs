@@ -229,6 +229,34 @@ impl Spread {
     }
 }
 
+impl Spread {
+    /// Most indices of a dimension of `size` in any place, without looking at the places: exact for one dimension.
+    pub fn most(&self, size: u64) -> u64 {
+        match self {
+            Self::Whole | Self::At { .. } => size,
+            Self::Split(digit) => size.div_ceil(digit.parts.max(1)),
+            Self::Pairs(digit) => (size / 2).div_ceil(digit.parts.max(1)).saturating_mul(2),
+            Self::Listed(indices) => indices.len() as u64,
+            Self::Levelled { rows, groups } => size.div_ceil(groups.parts.max(1)).div_ceil((*rows).max(1)),
+            Self::LevelledRows { rows, groups } => {
+                // Tokens `g`, `g + groups`, ... belong to group `g`: the first `size mod groups` hold one more.
+                let (rows, groups) = ((*rows).max(1), (*groups).max(1));
+                let (each, longer) = (size / groups, size % groups);
+                longer * (each + 1).div_ceil(rows) + (groups - longer) * each.div_ceil(rows)
+            }
+            Self::Meet(spreads) => spreads.iter().map(|spread| spread.most(size)).min().unwrap_or(0),
+            Self::Collected { columns, rows } => {
+                let rows = (*rows).max(1);
+                rows.div_ceil((*columns).max(1)).saturating_mul(size.div_ceil(rows)).min(size)
+            }
+            Self::Ring(ring) => {
+                let pieces = ring.pieces.max(1);
+                pieces.div_ceil(ring.length.max(1)).saturating_mul(size.div_ceil(pieces)).min(size)
+            }
+        }
+    }
+}
+
 fn levelled(size: u64, rows: u64, groups: &Digit, place: Place) -> Vec<u64> {
     let Some(group) = groups.of(place) else { return Vec::new() };
     let tokens = (size + groups.parts - 1).saturating_sub(group) / groups.parts;
@@ -260,6 +288,11 @@ impl Dimension {
     /// Shared out evenly.
     pub const fn split(size: u64, digit: Digit) -> Self {
         Self { size, spread: Spread::Split(digit) }
+    }
+
+    /// Most indices that a place holds.
+    pub fn most(&self) -> u64 {
+        self.spread.most(self.size)
     }
 }
 
@@ -328,6 +361,17 @@ impl Field {
         self.rows_at(place).len() as u64 * self.inner_at(place).len() as u64
     }
 
+    /// Most elements of a row that a place holds: no place holds more.
+    pub fn most_inner(&self) -> u64 {
+        let inner = self.inner.iter().map(Dimension::most).fold(1, u64::saturating_mul);
+        self.part.as_ref().map_or(inner, |digit| inner.div_ceil(digit.parts.max(1)))
+    }
+
+    /// Most elements that a place holds: no place holds more.
+    pub fn most(&self) -> u64 {
+        self.rows.most().saturating_mul(self.most_inner())
+    }
+
     /// Elements of a whole row.
     pub fn row_size(&self) -> u64 {
         self.inner.iter().map(|dimension| dimension.size).product()
@@ -359,10 +403,10 @@ impl Layout {
         self.fields.iter().map(|field| field.count(place)).sum()
     }
 
-    /// Elements in the fullest place.
+    /// Elements that a buffer needs in every place: the most of each field, found without looking at the places. No place
+    /// holds more; where fields are fullest in different places, none holds as many.
     pub fn largest(&self) -> u64 {
-        let places = (0..self.region.rows).flat_map(|row| (0..self.region.columns).map(move |column| (column, row)));
-        places.map(|place| self.count(place)).max().unwrap_or(0)
+        self.fields.iter().map(Field::most).fold(0, u64::saturating_add)
     }
 }
 
@@ -401,6 +445,12 @@ mod tests {
                 (Spread::Ring(Ring { axis: Axis::Y, length: rows, pieces: columns.max(rows), across: columns }), columns),
             ] {
                 let field = Field::new("test", Dimension::whole(1), vec![Dimension { size, spread: spread.clone() }]);
+                let places = (0..rows).flat_map(|row| (0..columns).map(move |column| (column, row)));
+                let fullest = places.map(|place| field.count(place)).max().unwrap_or(0);
+                prop_assert!(fullest <= field.most(), "{:?}: {} > {}", spread, fullest, field.most());
+                // A ring's runs and its pieces may be longest in different places.
+                let exact = !matches!(spread, Spread::Ring(_) | Spread::Collected { .. });
+                prop_assert!(!exact || fullest == field.most(), "{:?}: {} < {}", spread, fullest, field.most());
                 let owners = owners(&field, columns, rows);
                 prop_assert_eq!(owners.len() as u64, size, "{:?}", spread);
                 prop_assert!(owners.values().all(|times| *times == copies), "{:?} {:?}", spread, owners);

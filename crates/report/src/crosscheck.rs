@@ -1,7 +1,7 @@
 //! Closed form against fabric: the worst case first, then every case, then what the marks mean.
 
 use csv::WriterBuilder;
-use wafersim_answer::crosscheck::{CheckedCase, Crosscheck};
+use wafersim_check::crosscheck::{CheckedCase, Crosscheck};
 
 use crate::error::ReportError;
 use crate::fabric::deviation;

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 use wafersim_answer::Answer;
-use wafersim_answer::crosscheck::LIMIT_PERCENT;
 use wafersim_answer::fabric::{FabricReading, LayerOnFabric, Phase};
+use wafersim_check::crosscheck::LIMIT_PERCENT;
 use wafersim_spec::Wafer;
 
 use crate::answer;

@@ -2,6 +2,7 @@
 
 use csv::WriterBuilder;
 use serde::Serialize;
+use wafersim_answer::Verified;
 use wafersim_stream::Outcome;
 use wafersim_stream::costs::StationKind;
 use wafersim_stream::load::{Guess, guesses};
@@ -41,8 +42,13 @@ pub fn text(point: &Point) -> String {
 fn machine_line(machine: &MachineSummary) -> String {
     let of =
         if machine.wafers == machine.wafers_asked { String::new() } else { format!(" of {}", machine.wafers_asked) };
+    let drafts = match machine.verification {
+        Some(Verified::Stream) => ", drafts verified as a stream",
+        Some(Verified::MicroBatch) => ", drafts verified as a micro-batch",
+        None => "",
+    };
     format!(
-        "{} on {}{of} x {}, profile {}, {} slots; micro-batches of up to {}, chunks of up to {}, requests of up to {} \
+        "{} on {}{of} x {}, profile {}, {} slots; micro-batches of up to {}{drafts}, chunks of up to {}, requests of up to {} \
          tokens; room for keys and values of {} tokens",
         machine.model,
         machine.wafers,

@@ -1,6 +1,6 @@
 //! Predicted against measured: by kernel and machine, by row, and what could not be predicted.
 
-use wafersim_answer::validate::{Group, Prediction, Validation};
+use wafersim_check::validate::{Group, Prediction, Validation};
 use wafersim_spec::wafer::RateSet;
 
 use crate::error::ReportError;

@@ -6,6 +6,7 @@
 pub mod builtin;
 mod config_json;
 mod count;
+mod draft;
 mod read;
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,9 @@ pub struct Model {
     pub tied_embeddings: bool,
     /// The layers from input to output.
     pub layers: Vec<Layer>,
+    /// Layers for multi-token prediction that the checkpoint brings beside them (`num_nextn_predict_layers`): a draft model,
+    /// see [`Model::next_token_predictor`].
+    pub next_token_layers: u64,
     /// RMSNorm epsilon (used by the numeric reading only).
     pub norm_epsilon: f64,
     /// Base of the rotary embedding (used by the numeric reading only).

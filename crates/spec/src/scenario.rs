@@ -7,6 +7,7 @@
 mod check;
 mod file;
 mod settings;
+mod speculation;
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,26 +20,35 @@ use crate::error::nearest_name;
 pub use check::CONTEXT_BEYOND_POSITIONS;
 pub use file::{PrecisionFile, ScenarioFile, SpeculationFile, WaferParameters};
 pub use settings::{Kind, SETTINGS, Setting};
+pub use speculation::{ACCEPTANCE_PRESETS, Acceptance, AcceptancePreset, Speculation};
 
 /// A word that is none of the allowed ones.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown {kind} '{text}'{}: allowed are {}", .nearest.map(|name| format!(" (did you mean '{name}'?)")).unwrap_or_default(), .allowed.join(", "))]
+#[error("unknown {kind} '{text}'{hint}; allowed are {}", .allowed.join(", "))]
 pub struct ChoiceError {
     /// What was to be chosen.
     pub kind: &'static str,
     /// What was written.
     pub text: String,
-    /// The allowed word that is closest to it, where one is close.
-    pub nearest: Option<&'static str>,
+    /// What may have been meant: the word's new name, or the allowed word that is closest to it.
+    pub hint: String,
     /// All allowed words.
     pub allowed: &'static [&'static str],
 }
 
 impl ChoiceError {
-    fn new(kind: &'static str, text: &str, allowed: &'static [&'static str]) -> Self {
-        let nearest = nearest_name(text, allowed.iter().copied());
-        let nearest = allowed.iter().copied().find(|name| Some(*name) == nearest.as_deref());
-        Self { kind, text: text.into(), nearest, allowed }
+    fn new(
+        kind: &'static str,
+        text: &str,
+        allowed: &'static [&'static str],
+        renamed: &[(&'static str, &'static str)],
+    ) -> Self {
+        let hint = match renamed.iter().find(|(old, _)| *old == text) {
+            Some((_, new)) => format!(": it is called '{new}' now"),
+            None => nearest_name(text, allowed.iter().copied())
+                .map_or_else(String::new, |name| format!(" (did you mean '{name}'?)")),
+        };
+        Self { kind, text: text.into(), hint, allowed }
     }
 }
 
@@ -48,10 +58,11 @@ macro_rules! choice {
         $kind:literal
         $(#[$attribute:meta])*
         $name:ident { $($(#[$variant_attribute:meta])* $variant:ident $word:literal,)* }
+        $(renamed { $($old:literal $new:literal,)* })?
     ) => {
         $(#[$attribute])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(rename_all = "lowercase")]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(rename_all = "snake_case")]
         pub enum $name {
             $($(#[$variant_attribute])* $variant,)*
         }
@@ -61,6 +72,8 @@ macro_rules! choice {
             pub const ALL: &[Self] = &[$(Self::$variant),*];
             /// The words for them, in the same order.
             pub const NAMES: &[&str] = &[$($word),*];
+            /// Words of earlier versions, each with the one that is in use now.
+            pub const RENAMED: &[(&str, &str)] = &[$($(($old, $new)),*)?];
 
             /// The word in files, flags and tables.
             pub const fn name(self) -> &'static str {
@@ -81,7 +94,13 @@ macro_rules! choice {
 
             fn from_str(text: &str) -> Result<Self, ChoiceError> {
                 let known = Self::ALL.iter().copied().find(|choice| choice.name() == text);
-                known.ok_or_else(|| ChoiceError::new($kind, text, Self::NAMES))
+                known.ok_or_else(|| ChoiceError::new($kind, text, Self::NAMES, Self::RENAMED))
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
             }
         }
     };
@@ -113,15 +132,18 @@ choice! {
 
 choice! {
     "profile"
-    /// Whose kernels are assumed. Ordered from slow to fast.
+    /// Which programs are read, and at which rates. Ordered from slow to fast.
     Profile {
-        /// The published and measured kernels of WaferLLM (OSDI 2025).
-        Waferllm "waferllm",
-        /// Fused reductions and overlapped transfers: hypothetical, each step named in docs.
-        Optimised "optimised",
-        /// Physics only: hops, wavelets, SIMD peak, SRAM bandwidth.
-        Bound "bound",
+        /// The published and measured kernels of WaferLLM (OSDI 2025), at the rates of silicon.
+        Published "published",
+        /// The best programs that are known, at the rates of silicon: those with fused reductions and hidden conversions,
+        /// hypothetical, each step named in the docs; the published ones where they are faster.
+        Best "best",
+        /// The best programs on ideal hardware: hops, wavelets, SIMD peak and SRAM bandwidth alone. It bounds nothing: other
+        /// programs may be faster.
+        Ideal "ideal",
     }
+    renamed { "waferllm" "published", "optimised" "best", "bound" "ideal", }
 }
 
 choice! {
@@ -133,6 +155,21 @@ choice! {
         /// Popularity as measured on Qwen3-30B-A3B with coding prompts (Zipf exponent 0.67 by rank), tokens
         /// independent.
         Skewed "skewed",
+    }
+}
+
+choice! {
+    "verification"
+    /// How the tokens of a draft are verified.
+    #[derive(Default)]
+    Verification {
+        /// By the faster of the two ways.
+        #[default]
+        Faster "faster",
+        /// All tokens in one pass, as a micro-batch.
+        MicroBatch "micro_batch",
+        /// One after the other through the pipeline, each in the time of the slowest stage.
+        Stream "stream",
     }
 }
 
@@ -218,23 +255,6 @@ impl<'de> Deserialize<'de> for WaferCount {
     }
 }
 
-/// Speculative decoding: a draft proposes, the model verifies.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Speculation {
-    /// Tokens proposed per step, at most 64. 0 switches speculation off.
-    pub draft_length: u32,
-    /// Probability that a proposed token is accepted, given that all before it were; in [0, 1].
-    pub acceptance: f64,
-    /// Time to propose one token, as a fraction of the model's own time per token; in [0, 1].
-    pub draft_cost: f64,
-}
-
-impl Default for Speculation {
-    fn default() -> Self {
-        Self { draft_length: 0, acceptance: 0.7, draft_cost: 0.05 }
-    }
-}
-
 /// The question. Values of this type have been checked by [`ScenarioFile::check`]; whether the model reaches so far is
 /// for [`Scenario::check_against`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -254,7 +274,7 @@ pub struct Scenario {
     pub default_context: bool,
     /// Tokens of the prompt whose prefill is the time to first token; defaults to `context`, same limits.
     pub prompt: u64,
-    /// Profile that the verdict and the breakdown are for; all three are reported.
+    /// Profile of the verdict, the breakdown and the figures at the top; all three are reported.
     pub profile: Profile,
     /// Where the experts live.
     pub placement: ExpertPlacement,
@@ -282,7 +302,7 @@ impl Default for Scenario {
             context: 32_768,
             default_context: false,
             prompt: 32_768,
-            profile: Profile::Waferllm,
+            profile: Profile::Best,
             placement: ExpertPlacement::Spread,
             routing: Routing::Skewed,
             target: 2000.0,

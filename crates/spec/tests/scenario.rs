@@ -13,7 +13,7 @@ wafers = "auto"
 users = 4
 context = 8192
 prompt = 1000
-profile = "bound"
+profile = "ideal"
 placement = "clustered"
 routing = "uniform"
 target = 500
@@ -49,7 +49,7 @@ fn an_empty_file_is_the_default_question() {
     let scenario = Scenario::default();
     assert_eq!((scenario.model.as_str(), scenario.wafer.as_str()), ("qwen3-coder-480b-a35b", "wse3"));
     assert_eq!((scenario.users, scenario.context, scenario.prompt), (1, 32_768, 32_768));
-    assert_eq!((scenario.wafers, scenario.profile), (WaferCount::Auto, Profile::Waferllm));
+    assert_eq!((scenario.wafers, scenario.profile), (WaferCount::Auto, Profile::Best));
     assert_eq!((scenario.placement, scenario.routing), (ExpertPlacement::Spread, Routing::Skewed));
     assert_eq!((scenario.clock_ghz, scenario.speculation.draft_length), (None, 0));
 }
@@ -60,7 +60,7 @@ fn a_full_file_is_read_whole() {
     assert_eq!(scenario.precision.weights, DataType::Fp16);
     assert_eq!(scenario.precision.kv_cache, DataType::Fp8);
     assert_eq!((scenario.users, scenario.context, scenario.prompt), (4, 8192, 1000));
-    assert_eq!((scenario.profile, scenario.placement), (Profile::Bound, ExpertPlacement::Clustered));
+    assert_eq!((scenario.profile, scenario.placement), (Profile::Ideal, ExpertPlacement::Clustered));
     assert_eq!((scenario.clock_ghz, scenario.target), (Some(0.85), 500.0));
     assert_eq!(scenario.speculation.draft_length, 3);
     let overrides = [("pe.memory".to_owned(), 65_536.0), ("clock.frequency".to_owned(), 1.5)];
@@ -77,7 +77,7 @@ fn what_is_written_reads_back() {
 #[test]
 fn a_scenario_is_written_for_provenance() {
     let json = serde_json::to_value(check("wafers = 3").unwrap()).unwrap();
-    assert_eq!((&json["wafers"], &json["profile"]), (&3.into(), &"waferllm".into()));
+    assert_eq!((&json["wafers"], &json["profile"]), (&3.into(), &"best".into()));
     assert_eq!(serde_json::to_value(Scenario::default()).unwrap()["wafers"], "auto");
 }
 
@@ -117,13 +117,16 @@ fn wrong_files_are_shown_with_their_line_and_what_is_allowed() {
         ("users = \"many\"", &["at line 1, column 9", "invalid type: string \"many\", expected u64"]),
         ("users = ", &["at line 1, column 9"]),
         ("users = 1\nusers = 2", &["at line 2, column 1", "duplicate key"]),
-        ("profile = \"fast\"", &["at line 1, column 11", "expected one of `waferllm`, `optimised`, `bound`"]),
+        ("profile = \"fast\"", &["at line 1, column 11", "unknown profile 'fast'; allowed are published, best, ideal"]),
         ("wafers = 0", &["'0' is no number of wafers: allowed are 'auto' and whole numbers from 1 to 100000"]),
         ("wafers = \"some\"", &["'some' is no number of wafers"]),
         ("wafers = 1.5", &["expected \"auto\" or a whole number from 1 to 100000"]),
         ("[precision]\nweight = \"fp8\"", &["line 2", "unknown field `weight`, expected one of `weights`"]),
         ("[precision]\nweights = \"fp12\"", &["line 2", "unknown variant `fp12`"]),
         ("[speculation]\nlength = 1", &["unknown field `length`, expected one of `draft_length`"]),
+        ("speculation.acceptance = 'eagle'", &["line 1", "unknown acceptance 'eagle'", "eagle3-qwen3-8b-coding"]),
+        ("speculation.acceptance = true", &["line 1", "expected a number from 0 to 1, a list of such, or one of"]),
+        ("speculation.verification = 'fast'", &["line 1", "`micro_batch`"]),
         ("wafer_parameters = 3", &["expected a table of wafer parameters"]),
         ("[wafer_parameters]\npe.memory = \"x\"", &["line 2", "expected a number"]),
         ("[wafer_parameters]\npe.memory = 1\n\"pe.memory\" = 2", &["wafer parameter 'pe.memory' is given twice"]),
@@ -134,6 +137,27 @@ fn wrong_files_are_shown_with_their_line_and_what_is_allowed() {
             assert!(error.to_string().contains(part), "{text}\n{error}");
         }
     }
+}
+
+/// Acceptance and accepted length say the same thing, so the upper layer's one replaces the lower layer's other.
+#[test]
+fn speculation_is_written_in_several_ways() {
+    let lower = "[speculation]\ndraft_length = 4\nacceptance = [0.8, 0.7, 0.6, 0.5, 0.4]";
+    let speculation = check(lower).unwrap().speculation;
+    assert_eq!(speculation.positions(), [0.8, 0.7, 0.6, 0.5]);
+    assert!((speculation.tokens_per_step() - (1.0 + 0.8 + 0.56 + 0.336 + 0.168)).abs() < 1e-12);
+    let mut flags = ScenarioFile::default();
+    flags.set("speculation.accepted_length", "2.4").unwrap();
+    let merged = parse(lower).unwrap().merge(flags).check("s.toml").unwrap();
+    assert_eq!(merged.speculation.tokens_per_step(), 2.4);
+    let back = "[speculation]\ndraft_length = 4\nacceptance = 'eagle3-qwen3-8b-coding'";
+    let speculation =
+        parse("speculation.accepted_length = 2").unwrap().merge(parse(back).unwrap()).check("s").unwrap().speculation;
+    assert!((speculation.tokens_per_step() - 3.06).abs() < 1e-12);
+    // Two that say the same do not contradict each other.
+    assert!(check("[speculation]\ndraft_length = 1\nacceptance = 0.81\naccepted_length = 1.81").is_ok());
+    let written = toml::to_string(&parse(back).unwrap()).unwrap();
+    assert!(written.contains("acceptance = \"eagle3-qwen3-8b-coding\""), "{written}");
 }
 
 #[test]
@@ -149,6 +173,28 @@ fn values_out_of_range_are_refused() {
         ("speculation.acceptance = 1.1", "field 'speculation.acceptance': is 1.1; allowed: a number from 0 to 1"),
         ("speculation.draft_cost = -0.1", "field 'speculation.draft_cost': is -0.1; "),
         ("speculation.draft_length = 65", "field 'speculation.draft_length': is 65; "),
+        ("speculation.acceptance = [0.9, 2]", "field 'speculation.acceptance': is [0.9, 2]; "),
+        ("speculation.acceptance = []", "field 'speculation.acceptance': is []; "),
+        (
+            "speculation.accepted_length = 0.5",
+            "field 'speculation.accepted_length': is 0.5; allowed: a number from 1 to 65",
+        ),
+        (
+            "speculation.accepted_length = 2.4",
+            "field 'speculation.accepted_length': is 2.4, and speculation.draft_length is 0; allowed: a number from 1 to 1",
+        ),
+        (
+            "[speculation]\ndraft_length = 3\nacceptance = [0.8, 0.7]",
+            "field 'speculation.acceptance': knows 2 position(s), and speculation.draft_length is 3; allowed: a position for each",
+        ),
+        (
+            "[speculation]\ndraft_length = 8\nacceptance = 'eagle3-qwen3-8b-coding'",
+            "field 'speculation.acceptance': knows 7 position(s), and speculation.draft_length is 8",
+        ),
+        (
+            "[speculation]\ndraft_length = 4\nacceptance = 0.9\naccepted_length = 2.4",
+            "field 'speculation.accepted_length': is 2.4, and speculation.acceptance is 0.9, which leads to 4.10 tokens a step",
+        ),
         ("precision.activations = \"fp8\"", "is 'fp8'; allowed: one of fp32, fp16, bf16"),
         ("model = \"\"", "field 'model': is ''; allowed: a built-in name or a path"),
         ("[wafer_parameters]\npe.memry = 1", "unknown wafer parameter 'pe.memry' (did you mean 'pe.memory'?)"),
@@ -187,7 +233,8 @@ fn settings_that_do_not_exist_suggest_the_nearest() {
 fn settings_of_the_wrong_type_are_refused() {
     for (path, value, expected) in [
         ("users", "four", "--set: field 'users': is 'four'; allowed: a whole number from 1 to 1000000"),
-        ("profile", "quick", "is 'quick'; allowed: one of waferllm, optimised, bound"),
+        ("profile", "quick", "is 'quick'; allowed: one of published, best, ideal"),
+        ("profile", "optimised", "is 'optimised', which is called 'best' now; allowed: one of published, best, ideal"),
         ("wafers", "-1", "is '-1'; allowed: auto, or a whole number from 1 to 100000"),
         (
             "wafer.pe.memory",
@@ -209,15 +256,17 @@ fn words_for_flags_read_and_print() {
     assert_eq!("12".parse(), Ok(WaferCount::Exactly(12)));
     assert_eq!("auto".parse::<WaferCount>().unwrap().to_string(), "auto");
     let messages = [
-        "optimized".parse::<Profile>().unwrap_err().to_string(),
+        "publisht".parse::<Profile>().unwrap_err().to_string(),
+        "bound".parse::<Profile>().unwrap_err().to_string(),
         "x".parse::<Routing>().unwrap_err().to_string(),
         "100001".parse::<WaferCount>().unwrap_err().to_string(),
     ];
     assert_eq!(
         messages,
         [
-            "unknown profile 'optimized' (did you mean 'optimised'?): allowed are waferllm, optimised, bound",
-            "unknown routing 'x': allowed are uniform, skewed",
+            "unknown profile 'publisht' (did you mean 'published'?); allowed are published, best, ideal",
+            "unknown profile 'bound': it is called 'ideal' now; allowed are published, best, ideal",
+            "unknown routing 'x'; allowed are uniform, skewed",
             "'100001' is no number of wafers: allowed are 'auto' and whole numbers from 1 to 100000",
         ]
     );
@@ -276,7 +325,7 @@ fn any_text_value() -> impl Strategy<Value = String> {
         1 => Just("1979-05-27".to_owned()),
         1 => any::<i64>().prop_map(|number| number.to_string()),
         4 => (0_i64..100).prop_map(|number| number.to_string()),
-        4 => prop::sample::select(vec!["\"fp16\"", "\"bound\"", "\"uniform\"", "0.5", "true"]).prop_map(str::to_owned),
+        4 => prop::sample::select(vec!["\"fp16\"", "\"ideal\"", "\"uniform\"", "0.5", "true"]).prop_map(str::to_owned),
         1 => any::<f64>().prop_map(|number| number.to_string()),
         1 => any::<String>().prop_map(|text| format!("{text:?}")),
         1 => any::<String>(),
@@ -290,8 +339,11 @@ fn assert_in_range(scenario: &Scenario) {
     assert!(scenario.target > 0.0 && scenario.target <= 1e9);
     assert!(scenario.clock_ghz.is_none_or(|clock| (0.01..=100.0).contains(&clock)));
     assert!(scenario.precision.activations.is_arithmetic());
-    assert!((0.0..=1.0).contains(&scenario.speculation.acceptance));
-    assert!((0.0..=1.0).contains(&scenario.speculation.draft_cost));
+    let speculation = &scenario.speculation;
+    assert!(speculation.positions().iter().all(|acceptance| (0.0..=1.0).contains(acceptance)));
+    assert_eq!(speculation.positions().len(), speculation.draft_length as usize);
+    assert!((1.0..=f64::from(speculation.draft_length) + 1.0).contains(&speculation.tokens_per_step()));
+    assert!(speculation.draft_cost.is_none_or(|cost| (0.0..=1.0).contains(&cost)));
     assert!(scenario.wafer_overrides.iter().all(|(_, value)| value.is_finite()));
 }
 
@@ -347,7 +399,12 @@ proptest! {
     fn what_can_be_set_can_be_asked(path in any_path(), value in any_text_value()) {
         let mut file = ScenarioFile::default();
         match file.set(&path, &value) {
-            Ok(()) => assert_in_range(&file.check("--set").expect("set has checked it")),
+            Ok(()) => {
+                // An accepted length is one of a draft.
+                file.speculation.draft_length =
+                    file.speculation.draft_length.or(file.speculation.accepted_length.map(|_| 64));
+                assert_in_range(&file.check("--set").expect("set has checked it"));
+            }
             Err(_) => prop_assert_eq!(file, ScenarioFile::default()),
         }
     }

@@ -12,7 +12,7 @@ use wafersim_answer::Pipeline;
 use wafersim_answer::pipeline::{PassTimes as CycleTimes, Station};
 use wafersim_spec::{Cycles, Hertz};
 
-use crate::costs::{Costs, PassTimes, StationKind, Way};
+use crate::costs::{Costs, DraftTime, PassTimes, StationKind, Way};
 use crate::time::Time;
 
 /// Tokens between two nodes of the prefill tables.
@@ -39,11 +39,11 @@ pub struct ClosedForm<'a> {
     /// By users - 1, then by step.
     decode: Vec<Vec<Option<Box<PassTimes>>>>,
     prefill: FxHashMap<(u32, u32, Way), Box<PassTimes>>,
-    drafts: Vec<Option<Time>>,
+    drafts: Vec<Option<DraftTime>>,
     ways: FxHashMap<(u32, u32, u32), Way>,
     prompts: PromptRule,
     scratch: PassTimes,
-    tokens_per_step: u64,
+    tokens_per_pass: u64,
     largest_chunk: u32,
 }
 
@@ -67,7 +67,7 @@ impl<'a> ClosedForm<'a> {
             decode: Vec::new(),
             prefill: FxHashMap::default(),
             scratch: PassTimes::default(),
-            tokens_per_step: pipeline.question().tokens_per_step(),
+            tokens_per_pass: pipeline.tokens_per_pass(),
             largest_chunk: u32::try_from(pipeline.largest_chunk()).unwrap_or(u32::MAX).max(1),
         }
     }
@@ -82,7 +82,7 @@ impl<'a> ClosedForm<'a> {
             table.resize(self.steps.len(), None);
         }
         if let Some(place @ None) = table.get_mut(step) {
-            let tokens = u64::from(users.max(1)).saturating_mul(self.tokens_per_step);
+            let tokens = u64::from(users.max(1)).saturating_mul(self.tokens_per_pass);
             let times = self.pipeline.decode(tokens, u64::from(self.steps[step]), None);
             *place = Some(Box::new(picoseconds(&times, self.pipeline.clock())));
         }
@@ -197,14 +197,13 @@ impl Costs for ClosedForm<'_> {
         }
     }
 
-    fn draft(&mut self, step: u32) -> Time {
-        let speculation = self.pipeline.question().scenario.speculation;
-        let Some(place) = self.drafts.get_mut(step as usize) else { return Time::ZERO };
+    fn draft(&mut self, step: u32) -> DraftTime {
+        let (pipeline, steps) = (self.pipeline, &self.steps);
+        let Some(place) = self.drafts.get_mut(step as usize) else { return DraftTime::default() };
         *place.get_or_insert_with(|| {
-            let parts = f64::from(speculation.draft_length) * speculation.draft_cost;
-            let context = self.steps.get(step as usize).copied().unwrap_or(1);
-            let latency = self.pipeline.latency(u64::from(context));
-            Time::from_seconds((latency * parts).seconds(self.pipeline.clock()))
+            let draft = pipeline.draft(u64::from(steps.get(step as usize).copied().unwrap_or(1)));
+            let time = |cycles: Cycles| Time::from_seconds(cycles.seconds(pipeline.clock()));
+            DraftTime { latency: time(draft.latency), occupancy: time(draft.occupancy) }
         })
     }
 }

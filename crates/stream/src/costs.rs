@@ -90,6 +90,15 @@ impl PassTimes {
     }
 }
 
+/// What a draft takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DraftTime {
+    /// Until its last token is proposed.
+    pub latency: Time,
+    /// Until whoever drafts takes the next user's; 0 where nothing is known of where drafts are made.
+    pub occupancy: Time,
+}
+
 /// How a prompt is worked off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Way {
@@ -108,7 +117,8 @@ pub trait Costs {
     /// The step of the context that a decoding token with `context` tokens in sight stands on.
     fn step_of(&self, context: u32) -> u32;
 
-    /// A micro-batch of `users` users whose steps add up to `steps`.
+    /// One pass of a micro-batch of `users` users whose steps add up to `steps`: a token of each, or a draft of each where drafts
+    /// are verified in one pass.
     fn decode(&mut self, users: u32, steps: u64) -> &PassTimes;
 
     /// How to work off the tokens of a prompt from `before` to `target`, in chunks of at most `chunk`: decided once for a
@@ -118,8 +128,8 @@ pub trait Costs {
     /// A chunk of `tokens` tokens of a prompt after `before` tokens.
     fn prefill(&mut self, tokens: u32, before: u32, way: Way) -> &PassTimes;
 
-    /// What a draft for one user on this step takes before the pass that verifies it.
-    fn draft(&mut self, step: u32) -> Time;
+    /// What a draft for one user on this step takes before it is verified.
+    fn draft(&mut self, step: u32) -> DraftTime;
 }
 
 /// Times that are given and do not depend on the context: for laws and benches.
@@ -183,7 +193,7 @@ impl Costs for GivenCosts {
         self.of(u64::from(tokens))
     }
 
-    fn draft(&mut self, _step: u32) -> Time {
-        Time::ZERO
+    fn draft(&mut self, _step: u32) -> DraftTime {
+        DraftTime::default()
     }
 }

@@ -14,6 +14,7 @@ mod tally;
 use std::collections::VecDeque;
 
 use rand_chacha::ChaCha8Rng;
+use wafersim_answer::Pipeline;
 
 use crate::admission::Admission;
 use crate::costs::{Costs, Way};
@@ -46,12 +47,44 @@ pub struct Service<'s> {
     pub prefill: bool,
     /// Whether blocks stay for others, and what the host keeps. Needs a ledger in which all layers see everything.
     pub prefix_cache: Option<HostMemory>,
-    /// Tokens that are proposed in a step, and the probability that each is accepted.
-    pub speculation: Option<(u32, f64)>,
+    /// What is proposed in a step, and how it is verified.
+    pub speculation: Option<Drafting>,
     /// Most tokens of a request, prompt and answer.
     pub longest: u32,
     /// Who wants which experts, where not the expected load counts.
     pub experts: Option<Box<dyn ExpertDelay + 's>>,
+}
+
+/// Drafts, and how they are verified.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Drafting {
+    /// Probability that each proposed token is accepted, given that all before it were; one for each token.
+    pub acceptance: Vec<f64>,
+    /// Whether the tokens follow each other through the line, each in a pass of its own; else they are in one pass.
+    pub streamed: bool,
+}
+
+impl Drafting {
+    /// The drafts of a pipeline's scenario; nothing without speculation.
+    pub fn of(pipeline: &Pipeline) -> Option<Self> {
+        let acceptance = pipeline.question().scenario.speculation.positions();
+        let streamed = pipeline.passes_per_step() > 1;
+        (!acceptance.is_empty()).then_some(Self { acceptance, streamed })
+    }
+
+    /// Passes of a step.
+    fn passes(&self) -> u32 {
+        if self.streamed { self.tokens() } else { 1 }
+    }
+
+    /// Tokens of a user in a pass.
+    fn tokens_per_pass(&self) -> u32 {
+        if self.streamed { 1 } else { self.tokens() }
+    }
+
+    fn tokens(&self) -> u32 {
+        u32::try_from(self.acceptance.len()).unwrap_or(u32::MAX).saturating_add(1)
+    }
 }
 
 /// Memory of the host for blocks that have lost their place.
@@ -161,6 +194,8 @@ pub struct Engine<'a, C, L: ?Sized, O> {
     ledger: Ledger,
     cache: PrefixCache,
     host_free: Time,
+    /// When the draft model takes the next draft.
+    drafter_free: Time,
     requests: Vec<Active>,
     unused_requests: Vec<u32>,
     passes: Vec<Pass>,
@@ -178,6 +213,7 @@ pub struct Engine<'a, C, L: ?Sized, O> {
     tally: Tally,
     longer: Vec<i64>,
     users: Vec<u32>,
+    base: crate::costs::PassTimes,
     scratch: crate::costs::PassTimes,
     handled: u64,
 }
@@ -206,6 +242,7 @@ impl<'a, C: Costs, L: Load + ?Sized, O: Observer> Engine<'a, C, L, O> {
             ledger,
             cache,
             host_free: Time::ZERO,
+            drafter_free: Time::ZERO,
             requests: Vec::new(),
             unused_requests: Vec::new(),
             passes: Vec::new(),
@@ -223,6 +260,7 @@ impl<'a, C: Costs, L: Load + ?Sized, O: Observer> Engine<'a, C, L, O> {
             tally,
             longer: Vec::new(),
             users: Vec::new(),
+            base: crate::costs::PassTimes::default(),
             scratch: crate::costs::PassTimes::default(),
             handled: 0,
             service,
@@ -337,18 +375,26 @@ impl<'a, C: Costs, L: Load + ?Sized, O: Observer> Engine<'a, C, L, O> {
             );
         }
         let count = users as u32;
+        let speculation = self.service.speculation.as_ref();
+        let (passes, tokens) = speculation.map_or((1, 1), |drafts| (drafts.passes(), drafts.tokens_per_pass()));
+        self.users.clear();
+        self.users.extend(members.iter().map(|member| self.requests[*member as usize].request.user));
         let mut times = self.costs.decode(count, steps);
-        let mut expert = Time::ZERO;
-        if let Some(experts) = &mut self.service.experts {
-            let tokens = 1 + self.service.speculation.map_or(0, |(draft, _)| draft);
-            self.users.clear();
-            self.users.extend(members.iter().map(|member| self.requests[*member as usize].request.user));
-            expert = experts.draw(&self.users, tokens, &mut self.longer);
-            self.scratch.clone_from(times);
-            self.scratch.lengthen(&self.longer);
-            times = &self.scratch;
+        let (mut through, mut waits, mut expert) = (self.now, Waits::default(), Time::ZERO);
+        for pass in 0..passes {
+            if let Some(experts) = &mut self.service.experts {
+                expert += experts.draw(&self.users, tokens, &mut self.longer);
+                if pass == 0 {
+                    self.base.clone_from(times);
+                }
+                self.scratch.clone_from(&self.base);
+                self.scratch.lengthen(&self.longer);
+                times = &self.scratch;
+            }
+            // Passes of a stream go in one after the other, and nothing goes in between: the last one is through last.
+            let entry = if pass == 0 { self.now } else { self.line.entry_free() };
+            (through, waits) = self.line.enter(entry, Kind::Decode, times);
         }
-        let (through, waits) = self.line.enter(self.now, Kind::Decode, times);
         let pass = &mut self.passes[at as usize];
         (pass.members, pass.waits, pass.expert) = (members, waits, expert);
         self.tally.passes.up(self.now);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use serde::Serialize;
-use wafersim_answer::{Pipeline, Provenance, Question};
+use wafersim_answer::{Pipeline, Provenance, Question, Verified};
 use wafersim_routing::Trace;
 use wafersim_spec::model::Reach;
 use wafersim_spec::scenario::{CONTEXT_BEYOND_POSITIONS, WaferCount};
@@ -12,7 +12,7 @@ use wafersim_spec::wafer::{Key, RateSet};
 
 use crate::admission::{Admission, Growing, Whole};
 use crate::closed_form::{ClosedForm, prompt_times};
-use crate::engine::{Engine, HostMemory, Length, Progress, Service};
+use crate::engine::{Drafting, Engine, HostMemory, Length, Progress, Service};
 use crate::error::StreamError;
 use crate::experts::{ExpertChoice, ExpertDelay, ExpertTimes};
 use crate::kv::Ledger;
@@ -56,6 +56,8 @@ pub struct MachineSummary {
     pub wafers: u32,
     /// Profile.
     pub profile: String,
+    /// How drafts are verified; nothing without speculation.
+    pub verification: Option<Verified>,
     /// Slots of the pipeline.
     pub slots: usize,
     /// What each slot holds: layers, parts of the tables.
@@ -145,27 +147,29 @@ impl Machine {
     pub fn summary(&self) -> MachineSummary {
         let (pipeline, clock) = (&self.pipeline, self.pipeline.clock());
         let (question, room) = (pipeline.question(), pipeline.kv_room());
-        let full = pipeline
-            .closed_form(pipeline.micro_batch().saturating_mul(question.tokens_per_step()), question.scenario.context);
+        let context = question.scenario.context;
+        let timing = pipeline.timing();
+        let full = timing.step_of_full_pipeline().seconds(clock);
         MachineSummary {
             model: question.model.name.clone(),
             wafer: question.wafer.name.clone(),
             wafers_asked: match question.scenario.wafers {
                 WaferCount::Exactly(wafers) => wafers,
-                WaferCount::Auto => pipeline.placement().wafers,
+                WaferCount::Auto => pipeline.placement().wafers.max(pipeline.wafers_used()),
             },
-            wafers: pipeline.placement().wafers_used,
+            wafers: pipeline.wafers_used(),
             profile: question.scenario.profile.to_string(),
+            verification: timing.verified,
             slots: pipeline.placement().slots.len(),
             slots_hold: pipeline.placement().slots.iter().map(|slot| holds(&slot.items)).collect(),
             micro_batch: pipeline.micro_batch(),
             chunk: self.chunk,
-            longest: question.scenario.context,
+            longest: context,
             kv_tokens: room.tokens(),
             kv_bytes_per_token: room.bytes_per_token.0,
-            closed_form_per_token: pipeline.latency(question.scenario.context).seconds(clock),
+            closed_form_per_token: pipeline.step(context).seconds(clock) / timing.tokens_per_step,
             closed_form_first_token: pipeline.closed_form_first_token().seconds(clock),
-            closed_form_full: pipeline.micro_batch() as f64 / full.slowest.seconds(clock),
+            closed_form_full: timing.tokens_per_step * pipeline.micro_batch() as f64 / full,
         }
     }
 
@@ -258,7 +262,6 @@ impl Machine {
             let times: Box<dyn ExpertDelay + '_> = Box::new(ExpertTimes::new(&self.pipeline, source));
             times
         });
-        let speculation = scenario.machine.speculation;
         Service {
             policy,
             admission,
@@ -266,7 +269,7 @@ impl Machine {
             chunk: self.chunk,
             prefill: scenario.prefill,
             prefix_cache: scenario.prefix_cache.then(|| self.host()),
-            speculation: (speculation.draft_length > 0).then_some((speculation.draft_length, speculation.acceptance)),
+            speculation: Drafting::of(&self.pipeline),
             longest,
             experts,
         }

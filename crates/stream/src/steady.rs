@@ -13,8 +13,8 @@ use wafersim_spec::{Model, Scenario, Wafer};
 
 use crate::admission::Whole;
 use crate::closed_form::{ClosedForm, PromptRule};
-use crate::costs::{Costs, PassTimes, StationKind, Way};
-use crate::engine::{Engine, Length, Service};
+use crate::costs::{Costs, DraftTime, PassTimes, StationKind, Way};
+use crate::engine::{Drafting, Engine, Length, Service};
 use crate::error::StreamError;
 use crate::kv::Ledger;
 use crate::load::{ClosedLoop, ClosedSettings, Lengths};
@@ -120,7 +120,6 @@ pub fn steady(question: Question, seed: u64) -> Result<Steady, StreamError> {
     let step = closed_form.step_of(context);
     let costs = AtOneContext { closed_form, step };
     let tokens = u64::from(context) + u64::from(output);
-    let speculation = scenario.speculation;
     let service = Service {
         policy: Box::new(FirstCome),
         admission: Box::new(Whole),
@@ -128,7 +127,7 @@ pub fn steady(question: Question, seed: u64) -> Result<Steady, StreamError> {
         chunk: 1,
         prefill: false,
         prefix_cache: None,
-        speculation: (speculation.draft_length > 0).then_some((speculation.draft_length, speculation.acceptance)),
+        speculation: Drafting::of(&pipeline),
         longest: context.saturating_add(output),
         experts: None,
     };
@@ -211,7 +210,7 @@ impl Costs for AtOneContext<'_> {
         self.closed_form.prefill(tokens, before, way)
     }
 
-    fn draft(&mut self, step: u32) -> Time {
+    fn draft(&mut self, step: u32) -> DraftTime {
         self.closed_form.draft(step)
     }
 }

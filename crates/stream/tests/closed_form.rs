@@ -18,8 +18,8 @@ fn run(text: &str) -> Outcome {
 
 const MACHINES: [&str; 4] = [
     "[machine]\nmodel = 'qwen3-coder-480b-a35b'\ncontext = 32768\n",
-    "[machine]\nmodel = 'qwen3-coder-480b-a35b'\nplacement = 'clustered'\nprofile = 'optimised'\ncontext = 16384\n",
-    "[machine]\nmodel = 'gpt-oss-120b'\ncontext = 16384\nprofile = 'bound'\n",
+    "[machine]\nmodel = 'qwen3-coder-480b-a35b'\nplacement = 'clustered'\nprofile = 'best'\ncontext = 16384\n",
+    "[machine]\nmodel = 'gpt-oss-120b'\ncontext = 16384\nprofile = 'ideal'\n",
     "[machine]\nmodel = 'llama-3.1-8b'\ncontext = 8192\nwafers = 1\n",
 ];
 
@@ -99,22 +99,22 @@ fn saturation_is_the_closed_forms_full_pipeline() {
     }
 }
 
-/// With speculation, a step is a draft and a pass with its tokens, as in the closed form.
+/// With speculation, a step is a draft and the passes that verify it, as in the closed form.
 #[test]
 fn speculation_is_the_closed_forms_in_the_mean() {
-    let text = "[machine]\ncontext = 8192\n[machine.speculation]\ndraft_length = 4\nacceptance = 0.8\n";
-    let load = "[service]\nprefill = false\n[load]\nprompt = { median = 8000 }\noutput = { median = 192 }\n[run]\nwindow = 60.0\n";
-    let outcome = run(&format!("{text}{load}"));
-    let question = Question::load(StreamFile::parse(text, "test").unwrap().machine.check("test").unwrap()).unwrap();
-    let answer = answer_one_profile(&question).unwrap();
-    let expected = answer.tokens_per_second_per_user;
-    assert!(
-        (outcome.tokens_per_second.mean / expected - 1.0).abs() < 0.01,
-        "{} {expected}",
-        outcome.tokens_per_second.mean
-    );
-    let parts = outcome.step_parts;
-    assert!(parts.draft > 0.0 && parts.service > parts.draft);
+    for verification in ["stream", "micro_batch"] {
+        let text = format!(
+            "[machine]\ncontext = 8192\n[machine.speculation]\ndraft_length = 4\nacceptance = 0.8\nverification = '{verification}'\n"
+        );
+        let load = "[service]\nprefill = false\n[load]\nprompt = { median = 8000 }\noutput = { median = 192 }\n[run]\nwindow = 60.0\n";
+        let outcome = run(&format!("{text}{load}"));
+        let parsed = StreamFile::parse(&text, "test").unwrap().machine;
+        let answer = answer_one_profile(&Question::load(parsed.check("test").unwrap()).unwrap()).unwrap();
+        let ratio = outcome.tokens_per_second.mean / answer.tokens_per_second_per_user;
+        assert!((ratio - 1.0).abs() < 0.01, "{verification}: {ratio}");
+        let parts = outcome.step_parts;
+        assert!(parts.draft > 0.0 && parts.service > parts.draft);
+    }
 }
 
 /// Experts drawn token by token: one token meets nobody; several wait for the busiest, and in the mean about as the
@@ -124,7 +124,7 @@ fn drawn_experts_are_about_the_expected_ones() {
     for placement in ["spread", "clustered"] {
         let speed = |experts: &str, micro_batch: u64| {
             run(&format!(
-                "[machine]\nplacement = '{placement}'\ncontext = 2100\nusers = 300\nprofile = 'optimised'\n\
+                "[machine]\nplacement = '{placement}'\ncontext = 2100\nusers = 300\nprofile = 'best'\n\
                  [service]\nprefill = false\nmicro_batch = {micro_batch}\nexperts = '{experts}'\n\
                  [load]\nusers = 300\nprompt = {{ median = 2048 }}\noutput = {{ median = 50 }}\n[run]\nwarm_up = 0.2\nwindow = 0.4\n"
             ))

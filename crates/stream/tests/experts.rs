@@ -25,7 +25,7 @@ impl ExpertSource for Made {
 }
 
 fn pipeline(placement: ExpertPlacement) -> Pipeline {
-    let scenario = Scenario { placement, profile: Profile::Optimised, users: 64, context: 2048, ..Scenario::default() };
+    let scenario = Scenario { placement, profile: Profile::Best, users: 64, context: 2048, ..Scenario::default() };
     Pipeline::new(Question::load(scenario).unwrap(), Some(4)).unwrap()
 }
 

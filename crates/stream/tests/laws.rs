@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use wafersim_stream::admission::{Admission, Growing, Whole};
 use wafersim_stream::costs::{GivenCosts, StationKind};
-use wafersim_stream::engine::{Engine, HostMemory, Length, Service};
+use wafersim_stream::engine::{Drafting, Engine, HostMemory, Length, Service};
 use wafersim_stream::kv::Ledger;
 use wafersim_stream::load::{
     ClosedLoop, ClosedSettings, Lengths, Load, OpenLoop, OpenSettings, SessionSettings, Sessions,
@@ -234,13 +234,20 @@ fn what_can_never_fit_is_refused_and_ends() {
 
 #[test]
 fn accepted_drafts_follow_leviathan() {
-    let mut users = closed(1, Lengths::fixed(1), Lengths::fixed(10_000), 0.0, None);
-    let mut service = service(Box::new(FirstCome), 1, false);
-    service.speculation = Some((4, 0.8));
-    let outcome = run(GivenCosts::even(10, 10 * MICROSECOND, 0), u64::MAX / 2, service, &mut users, 100.0, 0.0);
-    // (1 - a^(k+1)) / (1 - a) tokens a step of 100 us.
-    let expected = (1.0 - 0.8f64.powi(5)) / 0.2 / 100e-6;
-    assert!((outcome.tokens_per_second.mean / expected - 1.0).abs() < 0.005);
+    // Ten stages of 10 us: a step takes a pass, and as a stream the slowest stage for each further token.
+    for (streamed, step) in [(false, 100e-6), (true, 140e-6)] {
+        for (acceptance, tokens) in [
+            (vec![0.8; 4], (1.0 - 0.8f64.powi(5)) / 0.2),
+            (vec![0.9, 0.5, 0.5, 0.1], 1.0 + 0.9 + 0.45 + 0.225 + 0.0225),
+        ] {
+            let mut users = closed(1, Lengths::fixed(1), Lengths::fixed(10_000), 0.0, None);
+            let mut service = service(Box::new(FirstCome), 1, false);
+            service.speculation = Some(Drafting { acceptance, streamed });
+            let outcome = run(GivenCosts::even(10, 10 * MICROSECOND, 0), u64::MAX / 2, service, &mut users, 100.0, 0.0);
+            let expected = tokens / step;
+            assert!((outcome.tokens_per_second.mean / expected - 1.0).abs() < 0.005, "{streamed} {expected}");
+        }
+    }
 }
 
 #[test]
@@ -323,7 +330,8 @@ proptest! {
         let admission: Box<dyn Admission> = if growing { Box::new(Growing) } else { Box::new(Whole) };
         service.admission = admission;
         service.prefix_cache = caches.then_some(HostMemory { blocks: host, block_time: Time(10 * MICROSECOND) });
-        service.speculation = (draft > 0).then_some((draft, 0.6));
+        service.speculation =
+            (draft > 0).then(|| Drafting { acceptance: vec![0.6; draft as usize], streamed: growing });
         let outcome = run(GivenCosts::even(7, 20 * MICROSECOND, 30), capacity, service, &mut load, window, window / 5.0);
         conserved(&outcome);
     }

@@ -1,8 +1,8 @@
 //! Is the closed form's load, event by event, the closed form where it must be?
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use wafersim_answer::{Question, answer_one_profile};
-use wafersim_spec::scenario::{ExpertPlacement, Profile};
+use wafersim_answer::{Pace, Question, answer_one_profile};
+use wafersim_spec::scenario::{ACCEPTANCE_PRESETS, Acceptance, ExpertPlacement, Profile, Speculation, Verification};
 use wafersim_spec::{Model, Scenario, Wafer};
 use wafersim_stream::steady::{steady, steady_each};
 
@@ -15,7 +15,7 @@ fn scenario(model: &str, users: u64, context: u64) -> Scenario {
 fn one_user_is_the_closed_form_to_the_nanosecond() {
     let clustered = Scenario {
         placement: ExpertPlacement::Clustered,
-        profile: Profile::Optimised,
+        profile: Profile::Best,
         ..scenario("qwen3-coder-480b-a35b", 1, 16_384)
     };
     for scenario in [
@@ -63,15 +63,78 @@ fn a_full_pipeline_is_the_closed_forms() {
     }
 }
 
-/// With speculation, accepted drafts are drawn: the mean over the run is the closed form's.
+fn speculation(acceptance: Acceptance, verification: Verification) -> Speculation {
+    Speculation { draft_length: 4, acceptance, verification, ..Speculation::default() }
+}
+
+/// With speculation, accepted drafts are drawn: the mean over the run is the closed form's. One user's step is the closed form
+/// to the nanosecond in both ways of verifying.
 #[test]
-fn drafts_are_accepted_as_often_as_the_closed_form_says() {
-    let mut asked = scenario("llama-3.1-8b", 8, 2048);
-    (asked.speculation.draft_length, asked.speculation.acceptance) = (4, 0.8);
-    let run = steady(Question::load(asked).unwrap(), 1).unwrap();
-    let total = run.tokens_per_second_total / run.closed_form_total;
-    assert!((total - 1.0).abs() < 0.01, "{total}");
-    assert!(run.step_parts.draft > 0.0);
+fn one_user_with_drafts_is_the_closed_form() {
+    let list = Acceptance::Positions(vec![0.81, 0.73, 0.68, 0.65]);
+    for (model, verification, draft_model) in [
+        ("llama-3.1-8b", Verification::Stream, None),
+        ("llama-3.1-8b", Verification::MicroBatch, None),
+        ("qwen3-coder-480b-a35b", Verification::Stream, None),
+        ("qwen3-coder-480b-a35b", Verification::Faster, Some("qwen3-8b")),
+    ] {
+        let mut asked = scenario(model, 1, 2048);
+        asked.speculation =
+            Speculation { draft_model: draft_model.map(str::to_owned), ..speculation(list.clone(), verification) };
+        let question = Question::load(asked).unwrap();
+        let answer = answer_one_profile(&question).unwrap();
+        let run = steady(question, 1).unwrap();
+        let expected = answer.time_per_output_token_us * answer.load.tokens_per_step * 1e3;
+        let parts = run.step_parts;
+        let got = (parts.service + parts.draft) * 1e9;
+        assert!((got - expected).abs() < 0.5, "{model} {verification}: {got} ns against {expected} ns");
+        assert_eq!((parts.stage, parts.links, parts.prefill, parts.room), (0.0, 0.0, 0.0, 0.0));
+        let total = run.tokens_per_second_total / run.closed_form_total;
+        assert!((total - 1.0).abs() < 0.01, "{model} {verification}: {total}");
+        assert!((run.closed_form_per_user / answer.tokens_per_second_per_user - 1.0).abs() < 1e-12);
+        assert!(parts.draft > 0.0);
+    }
+}
+
+/// Under load each token of a stream takes its place: within what is held without speculation.
+#[test]
+fn drafts_under_load_are_the_closed_forms() {
+    let list = Acceptance::Preset(&ACCEPTANCE_PRESETS[0]);
+    for (model, users, verification, within) in [
+        ("llama-3.1-8b", 8, Verification::Stream, 0.01),
+        ("llama-3.1-8b", 8, Verification::MicroBatch, 0.01),
+        ("llama-3.1-8b", 64, Verification::Stream, 0.01),
+        ("llama-3.1-8b", 64, Verification::MicroBatch, 0.01),
+        ("llama-3.1-8b", 128, Verification::Faster, 0.01),
+        ("qwen3-coder-480b-a35b", 64, Verification::Stream, 0.01),
+        ("qwen3-coder-480b-a35b", 64, Verification::MicroBatch, 0.01),
+    ] {
+        let asked = Scenario { speculation: speculation(list.clone(), verification), ..scenario(model, users, 2048) };
+        let question = Question::load(asked).unwrap();
+        let answer = answer_one_profile(&question).unwrap();
+        let run = steady(question, 1).unwrap();
+        let total = run.tokens_per_second_total / answer.tokens_per_second_total;
+        assert!(
+            (total - 1.0).abs() < within,
+            "{model}, {users} users, {verification}: {total} of the closed form in all"
+        );
+    }
+}
+
+/// A draft model's own line is another limit: 256 users wait for their drafts.
+#[test]
+fn many_users_wait_for_one_draft_model() {
+    let mut asked = scenario("qwen3-coder-480b-a35b", 256, 2048);
+    asked.speculation = Speculation {
+        draft_model: Some("qwen3-8b".into()),
+        ..speculation(Acceptance::Constant(0.8), Verification::Stream)
+    };
+    let question = Question::load(asked).unwrap();
+    let answer = answer_one_profile(&question).unwrap();
+    let run = steady(question, 1).unwrap();
+    let total = run.tokens_per_second_total / answer.tokens_per_second_total;
+    assert_eq!(answer.load.pace, Pace::DraftStage);
+    assert!((total - 1.0).abs() < 0.02, "{total}");
 }
 
 #[test]

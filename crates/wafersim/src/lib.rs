@@ -16,7 +16,8 @@
 //! | [`program`] | the dataflow language that kernels are written in |
 //! | [`kernels`] | the kernels: functions that return programs |
 //! | [`cost`] | programs read in closed form: cycles by cause |
-//! | [`answer`] | verdicts, plans, validation |
+//! | [`answer`] | verdicts, plans |
+//! | [`check`] | predictions against measurements, closed form against fabric |
 //! | [`fabric`] | programs wavelet by wavelet; packet traffic |
 //! | [`report`] | answers as text, Markdown, CSV, JSON, pictures, timelines |
 //! | [`picture`] | heat maps as PNG; wafer maps and charts as SVG and PNG |
@@ -41,10 +42,10 @@
 //!
 //! println!("{}", wafersim::report::answer::verdict(&answer, &question.wafer));
 //! assert!(answer.wafers >= 12, "480 GB of weights do not fit 11 wafers of 40 GiB");
-//! assert_eq!(answer.verdict.reachable, answer.tokens_per_second_per_user >= 2000.0);
+//! assert_eq!(answer.verdict.state.is_reached(), answer.tokens_per_second_per_user >= 2000.0);
 //! let speed = |profile| answer.profiles[&profile].tokens_per_second_per_user;
-//! assert!(speed(Profile::Bound) >= speed(Profile::Optimised));
-//! assert!(speed(Profile::Optimised) >= speed(Profile::Waferllm), "published kernels are the slowest");
+//! assert!(speed(Profile::Ideal) >= speed(Profile::Best));
+//! assert!(speed(Profile::Best) >= speed(Profile::Published), "published kernels are the slowest");
 //! # Ok::<(), wafersim::answer::AnswerError>(())
 //! ```
 //!
@@ -108,6 +109,7 @@
 
 pub use wafersim_answer as answer;
 pub use wafersim_carried as carried;
+pub use wafersim_check as check;
 pub use wafersim_cost as cost;
 pub use wafersim_fabric as fabric;
 pub use wafersim_graph as graph;

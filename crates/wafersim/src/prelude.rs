@@ -1,8 +1,8 @@
 //! What most programs need: `use wafersim::prelude::*`.
 
 pub use wafersim_answer::plan::{Axes, Plan, PlanRow, plan};
-pub use wafersim_answer::validate::{Validation, validate};
 pub use wafersim_answer::{Answer, AnswerError, Question, answer, answer_without_ranges};
+pub use wafersim_check::validate::{Validation, validate};
 pub use wafersim_cost::{Cause, Cost, ProgramCost, Rates, View, cost};
 pub use wafersim_graph::{Load, OperatorGraph};
 pub use wafersim_kernels::Options;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
-use wafersim::answer::crosscheck::{Cases, CheckedKernel, Extent, Grid, crosscheck};
+use wafersim::check::crosscheck::{Cases, CheckedKernel, Extent, Grid, crosscheck};
 use wafersim::report;
 use wafersim::spec::Wafer;
 

@@ -33,7 +33,7 @@ pub struct RunFlags {
     /// Tokens of the prompt whose first token is waited for; the context where left out.
     #[arg(long, value_name = "TOKENS", allow_negative_numbers = true)]
     prompt: Option<String>,
-    /// Whose kernels are assumed in the verdict; all three are shown.
+    /// Which programs and rates the verdict is for; all three profiles are shown.
     #[arg(long, value_name = "PROFILE", value_parser = choice::profiles())]
     profile: Option<String>,
     /// Where the routed experts live.

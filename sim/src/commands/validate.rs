@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use wafersim::answer::validate::{BUILTIN_MEASUREMENTS, read_table, validate};
+use wafersim::check::measurements::{BUILTIN_MEASUREMENTS, read_table};
+use wafersim::check::validate::validate;
 use wafersim::report;
 use wafersim::spec::{SpecError, Wafer};
 

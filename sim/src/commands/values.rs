@@ -20,7 +20,7 @@ use wafersim::values::{
     run_observed,
 };
 
-use crate::choice::{ObjectFormat, arithmetic_types, placements};
+use crate::choice::{ObjectFormat, arithmetic_types, placements, real_profiles};
 use crate::failure::Failure;
 use crate::output::Destination;
 use crate::progress::Progress;
@@ -51,15 +51,6 @@ enum PrefillName {
     Tokens,
 }
 
-/// Whose kernels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum KernelsName {
-    /// The published ones.
-    Waferllm,
-    /// With the hypothetical improvements that can be executed.
-    Optimised,
-}
-
 /// Flags of `values`.
 #[derive(Debug, Args)]
 pub struct ValuesFlags {
@@ -76,8 +67,8 @@ pub struct ValuesFlags {
     #[arg(long, value_enum, default_value_t = KvLayoutName::Width)]
     kv_layout: KvLayoutName,
     /// Whose kernels.
-    #[arg(long, value_enum, default_value_t = KernelsName::Waferllm)]
-    profile: KernelsName,
+    #[arg(long, value_name = "PROFILE", default_value = "published", value_parser = real_profiles())]
+    profile: String,
     /// Which programs the prompt goes through.
     #[arg(long, value_enum, default_value_t = PrefillName::Chunk)]
     prefill: PrefillName,
@@ -144,10 +135,7 @@ pub fn execute(flags: &ValuesFlags) -> Result<(), Failure> {
             kv_cache: data_type,
             activations: data_type,
         },
-        options: match flags.profile {
-            KernelsName::Waferllm => Options::PUBLISHED,
-            KernelsName::Optimised => Options::OPTIMISED,
-        },
+        options: Options::of(flags.profile.parse().map_err(|_| wrong("--profile", &flags.profile, "published, best"))?),
     };
     let prompt_tokens = number(&flags.prompt_tokens, "--prompt-tokens", 1..=1 << 20)?;
     let steps = number(&flags.steps, "--steps", 0..=1 << 20)?;
@@ -184,12 +172,7 @@ pub fn execute(flags: &ValuesFlags) -> Result<(), Failure> {
     let comparison = compare(&placed, &reference, tolerance);
     let described = format!(
         "{columns} x {rows} processing elements a layer, experts {}, {}, profile {}",
-        flags.placement,
-        flags.precision,
-        match flags.profile {
-            KernelsName::Waferllm => "waferllm",
-            KernelsName::Optimised => "optimised",
-        }
+        flags.placement, flags.precision, flags.profile
     );
     let mut result = ValuesRun::new(&checkpoint.model.name, (described, name), &placed, (comparison, tolerance));
     result.on_fabric = carried;

@@ -52,7 +52,7 @@ fn json_has_the_runs_beside_the_answer() {
     assert!((number("/fabric/layers/0/deviation_percent") - (fabric / closed - 1.0) * 100.0).abs() < 1e-9);
     let speed = number("/tokens_per_second_per_user");
     assert!((speed - 1e6 / number("/time_per_output_token_us")).abs() < 1e-6 * speed);
-    assert_eq!(number("/profiles/waferllm/tokens_per_second_per_user"), speed, "the verdict is the fabric's");
+    assert_eq!(number("/profiles/best/tokens_per_second_per_user"), speed, "the verdict is the fabric's");
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn wrong_input_is_refused_before_anything_runs() {
         (tiny("--fidelity fabric --layers 0"), &["--layers", "'0'", "from 1"]),
         (tiny("--fidelity fabric --layers -3"), &["--layers", "'-3'"]),
         (tiny("--fidelity fabric --layers 3"), &["3 layers", "holds 2", "1 to 2"]),
-        (tiny("--fidelity fabric --profile bound"), &["bound", "waferllm, optimised"]),
+        (tiny("--fidelity fabric --profile ideal"), &["ideal", "published, best"]),
         (tiny("--fidelity fabric --trace-limit 7"), &["--trace-limit", "'7'", "64MiB"]),
         (tiny(&format!("--fidelity fabric --trace {folder}")), &["--trace", "is a directory"]),
         (tiny(&format!("--fidelity fabric --trace {folder}/no/where")), &["--trace", "folder does not exist"]),

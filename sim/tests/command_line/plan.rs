@@ -23,10 +23,11 @@ fn points_are_the_product_of_the_lists_users_fastest() {
 
 #[test]
 fn a_point_is_what_run_says() {
-    let row = &rows("plan --model qwen3-30b-a3b --users 4 --context 8k --profile bound")[0];
-    let answer = simctl("run --model qwen3-30b-a3b --users 4 --context 8k --profile bound --format json").json();
+    let row = &rows("plan --model qwen3-30b-a3b --users 4 --context 8k --profile ideal")[0];
+    let answer = simctl("run --model qwen3-30b-a3b --users 4 --context 8k --profile ideal --format json").json();
     for key in [
         "wafers",
+        "users_at_full_speed",
         "max_users",
         "tokens_per_second_per_user",
         "tokens_per_second_total",
@@ -35,7 +36,7 @@ fn a_point_is_what_run_says() {
     ] {
         assert_eq!(row[key], answer[key], "{key}");
     }
-    assert_eq!(row["reaches_target"], answer["verdict"]["reachable"]);
+    assert_eq!(row["reaches_target"] == true, answer["verdict"]["state"] == "reached");
 }
 
 #[test]
@@ -87,5 +88,5 @@ fn threads_change_nothing() {
 /// Renewed with `INSTA_UPDATE=always cargo test -p simctl`: a change of physics shows here.
 #[test]
 fn golden_plan() {
-    insta::assert_snapshot!("plan", simctl("plan --users 1,8,32 --context 8k,32k --profile waferllm,bound").data());
+    insta::assert_snapshot!("plan", simctl("plan --users 1,8,32 --context 8k,32k --profile published,ideal").data());
 }

@@ -13,11 +13,19 @@ const SMALL: &str = "run --model qwen3-30b-a3b --format json";
 fn without_arguments_it_asks_for_qwen3_coder_on_wse3() {
     let text = simctl("run").data();
     let verdict = text.split("\n\n").next().unwrap().replace('\n', " ");
-    for part in ["REACHABLE: ", "waferllm", "qwen3-coder-480b-a35b", "wse3 wafers", "target of 2,000", "1.1 GHz"] {
+    for part in [
+        "NOT FOUND: ",
+        "profile best",
+        "published gives",
+        "qwen3-coder-480b-a35b",
+        "wse3 wafers",
+        "target of 2,000",
+        "1.1 GHz",
+    ] {
         assert!(verdict.contains(part), "{part}: {verdict}");
     }
     for heading in
-        ["Answer (profile waferllm)", "Profiles", "One token's time", "Memory", "How sure", "Where this comes from"]
+        ["Answer (profile best)", "Profiles", "One token's time", "Memory", "How sure", "Where this comes from"]
     {
         assert!(text.contains(&format!("\n{heading}")), "{heading}");
     }
@@ -35,11 +43,12 @@ fn json_is_one_object_whose_parts_agree() {
     assert_eq!((&answer["users"], &answer["context"]), (&Value::from(1), &Value::from(32_768)));
     let number = |path: &str| answer.pointer(path).and_then(Value::as_f64).unwrap_or(f64::NAN);
     let speed = number("/tokens_per_second_per_user");
-    assert_eq!(number("/profiles/waferllm/tokens_per_second_per_user"), speed);
+    assert_eq!(number("/profiles/best/tokens_per_second_per_user"), speed);
+    assert_eq!(answer["verdict"]["state"], "not_found");
     assert!((number("/time_per_output_token_us") * speed / 1e6 - 1.0).abs() < 1e-9);
     assert!((number("/verdict/margin") - (speed / 2000.0 - 1.0)).abs() < 1e-9);
     let ladder =
-        ["waferllm", "optimised", "bound"].map(|name| number(&format!("/profiles/{name}/tokens_per_second_per_user")));
+        ["published", "best", "ideal"].map(|name| number(&format!("/profiles/{name}/tokens_per_second_per_user")));
     assert!(ladder[0] <= ladder[1] && ladder[1] <= ladder[2], "{ladder:?}");
     let shares: f64 = answer["breakdown"].as_array().unwrap().iter().filter_map(|row| row["share"].as_f64()).sum();
     assert!((shares - 1.0).abs() < 1e-6, "{shares}");
@@ -86,7 +95,7 @@ fn every_flag_reaches_its_setting() {
         ("--wafers 3", "wafers=3"),
         ("--wafer wse2", "wafer=wse2"),
         ("--prompt 100", "prompt=100"),
-        ("--profile bound", "profile=bound"),
+        ("--profile ideal", "profile=ideal"),
         ("--placement clustered", "placement=clustered"),
         ("--routing uniform", "routing=uniform"),
         ("--clock 0.9", "clock_ghz=0.9"),
@@ -95,6 +104,8 @@ fn every_flag_reaches_its_setting() {
         ("--draft-length 3", "speculation.draft_length=3"),
         ("--acceptance 0.9", "speculation.acceptance=0.9"),
         ("--draft-cost 0.2", "speculation.draft_cost=0.2"),
+        ("--draft-model llama-3.1-8b", "speculation.draft_model=llama-3.1-8b"),
+        ("--verification stream", "speculation.verification=stream"),
     ];
     let unchanged = answer("");
     for (flag, set) in same {

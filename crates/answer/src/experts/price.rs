@@ -83,8 +83,8 @@ impl Reader<'_> {
     }
 
     fn fastest(&self, write: &dyn Fn(Options) -> Program) -> ProgramCost {
-        let optimised = self.reading.hypothetical.then(|| write(Options::OPTIMISED));
-        self.reading.fastest(&Variants { published: write(Options::PUBLISHED), optimised })
+        let best = self.reading.hypothetical.then(|| write(Options::OPTIMISED));
+        self.reading.fastest(&Variants { published: write(Options::PUBLISHED), best })
     }
 
     /// Times with spread experts, by distinct experts: a price of one place that gets all pairs.

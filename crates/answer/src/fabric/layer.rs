@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 use wafersim_cost::{Cause, Cost, OperatorCost, ProgramCost, Rates, formula};
-use wafersim_fabric::circuit::{self, CircuitError, Engine, Outcome, Progress, Record};
+use wafersim_fabric::circuit::{self, CircuitError, Outcome, Progress, Record};
 use wafersim_place::Rectangle;
 use wafersim_program::{Node, Program, Step};
 use wafersim_spec::Wafer;
@@ -133,19 +133,10 @@ impl Task<'_> {
             busiest_link,
             mean_link,
             mean_busy: outcome.busy_share().sum::<f64>() / elements,
-            engine: engine_name(outcome.engine),
+            engine: outcome.engine.name(),
             is_shown: self.is_shown,
         };
         Ok((LayerRun { layer, outcome, cycles_per_wavelet }, cost))
-    }
-}
-
-/// Name of an engine in tables and JSON.
-pub(crate) const fn engine_name(engine: Engine) -> &'static str {
-    match engine {
-        Engine::Streams => "streams",
-        Engine::Mixed => "mixed",
-        Engine::Wavelets => "wavelets",
     }
 }
 

@@ -20,6 +20,17 @@ pub enum Engine {
     Wavelets,
 }
 
+impl Engine {
+    /// Its name in tables and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Streams => "streams",
+            Self::Mixed => "mixed",
+            Self::Wavelets => "wavelets",
+        }
+    }
+}
+
 /// Time of an operator.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OperatorTime {

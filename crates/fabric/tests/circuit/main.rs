@@ -1,4 +1,4 @@
-//! Circuit mode held to the truth, to the closed form, to a slow obvious router, and to itself.
+//! Circuit mode held to the closed form, to a slow obvious router, and to itself.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
@@ -9,4 +9,3 @@ mod programs;
 mod reference;
 mod timeline;
 mod together;
-mod truth;

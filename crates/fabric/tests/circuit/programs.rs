@@ -1,9 +1,10 @@
-//! The programs of published rows, for tests and examples. Owns no physics: which program a row is.
+//! Programs for tests and examples: the kernels of the library on a grid, a message, a contended all-gather. Owns no physics.
 
-use wafersim_answer::validate::Measurement;
 use wafersim_kernels::feed_forward::ExpertLoad;
 use wafersim_kernels::gemm::{self, Broadcast};
-use wafersim_kernels::{ExpertShape, Groups, KvShape, LayerShape, Options, decode_layer, gemv, prefill_layer};
+use wafersim_kernels::{
+    ExpertShape, Groups, KvShape, LayerShape, Options, Scope, decode_layer_for, gemv, prefill_layer_for,
+};
 use wafersim_program::{Action, Axis, Multicast, Node, Program, Region, Style};
 use wafersim_spec::DataType;
 use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Layer, Moe, Reach};
@@ -17,18 +18,6 @@ pub fn message(hops: u64, words: u64) -> Program {
     let node = program.step(Action::Multicast(cast));
     program.push("message", vec![node]);
     program
-}
-
-fn whole(row: &Measurement, key: &str) -> Option<u64> {
-    row.parameters.get(key)?.parse().ok()
-}
-
-fn groups(row: &Measurement) -> Groups {
-    match (whole(row, "groups"), whole(row, "group_size")) {
-        (Some(groups), _) => Groups::Count(groups),
-        (None, Some(size)) => Groups::Count(row.grid_y.div_ceil(size)),
-        _ => Groups::SquareRoot,
-    }
 }
 
 /// A dense layer with one head as wide as the hidden size.
@@ -79,50 +68,13 @@ pub fn layer(
         context: tokens.1,
         key_block: u64::MAX,
         load,
-        options: Options { groups, layer_only: true, ..Options::PUBLISHED },
+        options: Options { groups, ..Options::PUBLISHED },
     };
-    if decode { decode_layer(&shape) } else { prefill_layer(&shape) }
+    if decode { decode_layer_for(&shape, Scope::Measured) } else { prefill_layer_for(&shape, Scope::Measured) }
 }
 
 /// Load of a dense layer.
 pub const DENSE: ExpertLoad = ExpertLoad { pairs: 1, distinct: 1, busiest: 1 };
-
-/// The program of a row, and by how much its cycles are divided to be in the row's unit.
-pub fn of_row(row: &Measurement) -> Option<(Program, f64)> {
-    let region = Region::new(0, 0, row.grid_x, row.grid_y);
-    let size = |key: &str| whole(row, key);
-    let program = match row.kernel.as_str() {
-        "message" => message(size("hops")?, size("words")?),
-        "mesh_gemv" => {
-            let options = Options { groups: groups(row), ..Options::PUBLISHED };
-            gemv::mesh_gemv(region, size("rows")?, size("cols")?, Axis::Y, options)
-        }
-        "chain_gemv" => gemv::chain_gemv(region, size("rows")?, size("cols")?, Axis::Y),
-        "pe_gemv" => gemv::local_gemv(size("rows")?, size("cols")?, row.parameters.get("dtype")?.parse().ok()?),
-        "mesh_gemm" => {
-            let aligned = row.metric == "cycles";
-            let program = gemm::mesh_gemm(region, size("m")?, size("k")?, size("n")?, aligned, Options::PUBLISHED);
-            return Some((program, if aligned { 1.0 } else { row.grid_x.max(row.grid_y) as f64 }));
-        }
-        "summa_gemm" => {
-            let library = row.parameters.get("broadcast")? == "sdk-collectives";
-            let broadcast = if library { Broadcast::Library } else { Broadcast::Asynchronous };
-            gemm::summa(region, size("m")?, size("k")?, size("n")?, broadcast, Options::PUBLISHED)
-        }
-        "decode_layer" => {
-            let hidden = size("hidden")?;
-            let shape = published_layer(hidden, size("ffn")?);
-            layer(&shape, hidden, (row.grid_x, row.grid_y), (1, size("kv_length")?), DENSE, groups(row), true)
-        }
-        "prefill_layer" => {
-            let hidden = size("hidden")?;
-            let shape = published_layer(hidden, size("ffn")?);
-            layer(&shape, hidden, (row.grid_x, row.grid_y), (size("tokens")?, 0), DENSE, groups(row), false)
-        }
-        _ => return None,
-    };
-    Some((program, 1.0))
-}
 
 /// Four members of each line send to all of it at once, over four colors: every link is wanted by several of them. With
 /// `both` the same along columns at the same time, in colors of its own.

@@ -1,18 +1,27 @@
 //! A layer for a chunk of a prompt: tokens along y, widths along x, products by MeshGEMM.
 
-use wafersim_program::{Axis, Math, Operation, Program, ReduceOperator, Region};
-use wafersim_spec::model::{Attention, FeedForward, Moe};
+use wafersim_program::{Axis, Math, Node, Operation, Program, ReduceOperator, Region};
+use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Moe};
 
-use super::{DENSE, EXPERTS, ExpertShape, LayerShape, SHARED, grouped_heads, latent_heads, push_network, residual};
+use super::{
+    DENSE, EXPERTS, ExpertShape, KvShape, LayerShape, SHARED, grouped_heads, latent_heads, push_network, residual,
+};
 use crate::attention::{self, Heads};
 use crate::context::Kernel;
 use crate::feed_forward::{self, Cluster, Network, NetworkSize};
 use crate::gemm::{self, Tile};
-use crate::norm::rope;
+use crate::norm::{LEAN_NORM_OPERATIONS, rope};
+use crate::options::Scope;
 
 /// The program of a layer for a chunk of a prompt. `context` tokens lie before the chunk.
 pub fn prefill_layer(shape: &LayerShape<'_>) -> Program {
+    prefill_layer_for(shape, Scope::Model)
+}
+
+/// The same for a model, or as it was measured.
+pub fn prefill_layer_for(shape: &LayerShape<'_>, scope: Scope) -> Program {
     let mut kernel = Kernel::new("prefill layer", shape.region, shape.precision, shape.options);
+    kernel.scope = scope;
     let region = shape.region;
     let tokens = shape.tokens.max(1);
     let rows_of_tokens = region.share(Axis::Y, tokens);
@@ -30,6 +39,9 @@ pub fn prefill_layer(shape: &LayerShape<'_>) -> Program {
                 tokens,
                 &[(shape.hidden, query), (shape.hidden, key), (shape.hidden, key)],
             );
+            if grouped.qk_norm {
+                prefill_head_norm(&mut kernel, grouped, shape.kv, rows_of_tokens);
+            }
             prefill_rope(&mut kernel, rows_of_tokens, region.share(Axis::X, query) + region.share(Axis::X, key));
             let heads = grouped_heads(grouped);
             let visible = grouped.reach.visible(shape.context.saturating_add(tokens));
@@ -52,6 +64,9 @@ pub fn prefill_layer(shape: &LayerShape<'_>) -> Program {
                     (latent.nope_dim, absorbed),
                 ],
             );
+            for rank in latent.query_rank.into_iter().chain([latent.kv_rank]) {
+                prefill_norm(&mut kernel, "attention.head_norm", rows_of_tokens, region.share(Axis::X, rank));
+            }
             let rotated = latent.heads.saturating_mul(latent.rope_dim);
             prefill_rope(&mut kernel, rows_of_tokens, region.share(Axis::X, rotated));
             let heads = latent_heads(latent);
@@ -72,10 +87,33 @@ pub fn prefill_layer(shape: &LayerShape<'_>) -> Program {
     kernel.program
 }
 
+/// Vector operations of RMSNorm over each row of tokens.
+const PREFILL_NORM_OPERATIONS: u64 = 4;
+
 /// RMSNorm in prefill: a plain chain all-reduce along x of one sum per row of tokens.
 fn prefill_norm(kernel: &mut Kernel, name: &'static str, vectors: u64, elements: u64) {
-    let sums = kernel.buffer("norm.sums", vectors);
     let columns = kernel.region().columns;
+    let nodes = prefill_norm_over(kernel, columns, vectors, elements, PREFILL_NORM_OPERATIONS);
+    kernel.program.push(name, nodes);
+}
+
+/// RMSNorm of the heads of query and key: as many sums for each token as a processing element has pieces of heads, each over
+/// the columns of its block.
+fn prefill_head_norm(kernel: &mut Kernel, grouped: &GroupedAttention, kv: KvShape, rows_of_tokens: u64) {
+    let columns = kv.columns_per_head.clamp(1, kernel.region().columns);
+    let piece = grouped.head_dim.div_ceil(columns);
+    let keys = kv.heads_per_block.max(1);
+    let queries = keys.saturating_mul(grouped.heads / grouped.kv_heads.max(1));
+    let mut nodes = Vec::new();
+    for heads in [queries, keys] {
+        let vectors = rows_of_tokens.saturating_mul(heads);
+        nodes.extend(prefill_norm_over(kernel, columns, vectors, piece, LEAN_NORM_OPERATIONS));
+    }
+    kernel.program.push("attention.head_norm", nodes);
+}
+
+fn prefill_norm_over(kernel: &mut Kernel, columns: u64, vectors: u64, elements: u64, operations: u64) -> Vec<Node> {
+    let sums = kernel.buffer("norm.sums", vectors);
     let mut nodes = vec![kernel.compute(
         Math::SumOfSquares,
         &[sums],
@@ -91,10 +129,10 @@ fn prefill_norm(kernel: &mut Kernel, name: &'static str, vectors: u64, elements:
         vec![
             kernel.work(Operation::Divide, 1, vectors),
             kernel.work(Operation::SquareRoot, 1, vectors),
-            kernel.work(Operation::Multiply, elements, vectors.saturating_mul(4)),
+            kernel.work(Operation::Multiply, elements, vectors.saturating_mul(operations)),
         ],
     ));
-    kernel.program.push(name, nodes);
+    nodes
 }
 
 fn prefill_rope(kernel: &mut Kernel, rows: u64, elements: u64) {

@@ -58,5 +58,6 @@ pub fn tiny() -> Model {
         layers: vec![layer(dense), layer(FeedForward::Moe(moe.clone())), layer(FeedForward::Moe(moe))],
         norm_epsilon: 1e-6,
         rope_theta: 1e4,
+        next_token_layers: 0,
     }
 }

@@ -60,6 +60,7 @@ fn any_model() -> impl Strategy<Value = Model> {
         max_positions: 64,
         tied_embeddings,
         layers,
+        next_token_layers: 0,
         norm_epsilon: 1e-6,
         rope_theta: 1e4,
     })

@@ -1,7 +1,8 @@
 //! The figures that are asked for most, one a line.
 
-use wafersim_answer::Answer;
+use wafersim_answer::{Answer, Load, Verified};
 use wafersim_spec::Wafer;
+use wafersim_spec::scenario::Acceptance;
 
 use crate::number::{count, duration, figure, plural, users, whole};
 use crate::paragraph::{heading, labelled};
@@ -30,6 +31,9 @@ pub(super) fn text(answer: &Answer, wafer: &Wafer) -> String {
     line("users", users_line(answer));
     line("model", model_line(answer));
     line("pipeline", pipeline_line(answer));
+    if let Some(words) = speculation_line(&answer.load) {
+        line("speculation", words);
+    }
     text
 }
 
@@ -55,9 +59,10 @@ fn all_users_line(answer: &Answer) -> String {
 
 fn users_line(answer: &Answer) -> String {
     format!(
-        "{} with {} in the KV cache each; these wafers hold {}",
+        "{} with {} in the KV cache each; full speed to {}, room for {}",
         whole(answer.users),
         plural(answer.context, "token"),
+        users(answer.users_at_full_speed),
         users(answer.max_users)
     )
 }
@@ -88,8 +93,32 @@ fn pipeline_line(answer: &Answer) -> String {
     if answer.parameters.active < answer.parameters.total {
         words.push_str(&format!("; experts {}, routing {}", load.placement, load.routing));
     }
-    if load.tokens_per_step > 1.0 {
-        words.push_str(&format!("; speculation yields {} tokens a step", figure(load.tokens_per_step)));
-    }
     words
+}
+
+/// How drafts are verified, what they yield, and whether they pay.
+fn speculation_line(load: &Load) -> Option<String> {
+    let (verified, gain) = (load.verification?, load.draft_gain?);
+    let asked = &load.speculation;
+    let way = match verified {
+        Verified::MicroBatch => "in one pass, as a micro-batch",
+        Verified::Stream => "one after the other, as a stream",
+    };
+    let accepted = match (asked.accepted_length, &asked.acceptance) {
+        (Some(length), _) => format!("mean accepted length {length}"),
+        (None, Acceptance::Preset(preset)) => format!("acceptance of {} ({})", preset.measured, preset.source),
+        (None, acceptance) => format!("acceptance {acceptance}"),
+    };
+    let maker = asked.draft_model.as_ref().map(|model| format!(" by {model}")).unwrap_or_default();
+    let verdict = if gain < 1.0 {
+        format!("the draft costs more than it gives: {} times the speed without it", figure(gain))
+    } else {
+        format!("{} times the speed without a draft", figure(gain))
+    };
+    Some(format!(
+        "a draft of {}{maker} takes {} and is verified {way}; {accepted}: {} tokens a step; {verdict}",
+        asked.draft_length,
+        duration(load.draft_time_us.unwrap_or(0.0) * 1e-6),
+        figure(load.tokens_per_step),
+    ))
 }

@@ -4,7 +4,7 @@ use wafersim_answer::Answer;
 use wafersim_spec::Bytes;
 
 use crate::grid::{Grid, Side};
-use crate::number::{plural, share, whole};
+use crate::number::{count, plural, share, whole};
 use crate::paragraph::{heading, labelled};
 
 pub(super) fn text(answer: &Answer) -> String {
@@ -21,7 +21,7 @@ pub(super) fn text(answer: &Answer) -> String {
         grid.row([label.into(), whole(own.0), share(part), all.map_or_else(String::new, |all| all.to_string())]);
     };
     row("weights", bytes.weights, Some(totals.weights));
-    row("copies of small weights", bytes.replicated, Some(totals.replicated));
+    row("copies of gains, scales", bytes.replicated, Some(totals.replicated));
     row("KV cache", bytes.kv_cache, Some(totals.kv_cache));
     row("activations", bytes.activations, Some(totals.activations));
     row("receive buffers", bytes.receive_buffers, Some(totals.receive_buffers));
@@ -42,5 +42,21 @@ pub(super) fn text(answer: &Answer) -> String {
         },
         plural(memory.spare_pes_per_wafer, "PE")
     );
-    heading("Memory") + &grid.text() + "\n" + &labelled("the worst PE", &place) + &labelled("slots", &slots)
+    let draft = memory.draft.as_ref().map_or_else(String::new, |draft| {
+        let bytes = draft.bytes;
+        let words = format!(
+            "{}, {} parameters, on {} from wafer {} on, in a region of {} x {}; weights {}, KV cache {}, both in the sums above",
+            draft.model,
+            count(draft.parameters),
+            plural(draft.slots, "slot"),
+            draft.first_wafer,
+            draft.region.columns,
+            draft.region.rows,
+            bytes.weights,
+            bytes.kv_cache
+        );
+        labelled("draft model", &words)
+    });
+    let text = heading("Memory") + &grid.text() + "\n" + &labelled("the worst PE", &place);
+    text + &labelled("slots", &slots) + &draft
 }

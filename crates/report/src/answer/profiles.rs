@@ -20,6 +20,7 @@ pub(super) fn text(answer: &Answer) -> String {
     row("first token", &|said| duration(said.time_to_first_token_ms * 1e-3));
     row("one pass", &|said| duration(said.latency_us * 1e-6));
     row("slowest stage", &|said| duration(said.slowest_stage_us * 1e-6));
+    row("users at full speed", &|said| whole(said.users_at_full_speed));
     row("full pipeline: users", &|said| whole(said.full_pipeline_users));
     row("full pipeline: tok/s", &|said| figure(said.full_pipeline_tokens_per_second));
     for cause in Cause::ALL {

@@ -37,11 +37,11 @@ pub(super) fn text(answer: &Answer) -> String {
     text.push('\n');
     text.push_str(&grid.text());
     let reach = match answer.profile {
-        Profile::Waferllm => {
+        Profile::Published => {
             "They hold for the measured sizes: models of 8 to 13 billion parameters, one token, one wafer."
         }
-        Profile::Optimised | Profile::Bound => {
-            "They hold for the published kernels (profile waferllm): this profile's kernels exist nowhere."
+        Profile::Best | Profile::Ideal => {
+            "They hold for the published kernels (profile published): this profile's programs were run nowhere."
         }
     };
     text.push('\n');

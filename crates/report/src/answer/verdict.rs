@@ -1,7 +1,7 @@
-//! The verdict in one sentence: reached or not, under whose kernels, by what margin, what binds, at which clock and
-//! whether that matters; and what the other profiles say.
+//! The verdict: reached or not found, with which programs, by what margin; what the published and the best known programs
+//! give; what binds, at which clock and whether that matters; and what ideal hardware would give.
 
-use wafersim_answer::{Answer, ClockPoint};
+use wafersim_answer::{Answer, ClockPoint, State};
 use wafersim_spec::Wafer;
 use wafersim_spec::scenario::Profile;
 use wafersim_spec::wafer::Key;
@@ -11,32 +11,36 @@ use crate::paragraph::wrapped;
 
 pub(super) fn text(answer: &Answer, wafer: &Wafer) -> String {
     let verdict = &answer.verdict;
-    let word = if verdict.reachable { "REACHABLE" } else { "NOT REACHABLE" };
+    let word = match verdict.state {
+        State::Reached => "REACHED",
+        State::NotFound => "NOT FOUND",
+    };
     let users = match answer.users {
         1 => "its one user".to_owned(),
         users => format!("each of {} users", whole(users)),
     };
     let sentence = format!(
-        "{word}: {kernels}, {model} on {wafers} gives {users} {speed} tok/s, {margin} of {target}; it is \
+        "{word}: {programs}, {model} on {wafers} gives {users} {speed} tok/s, {margin} of {target}{others}. It is \
          limited by {limit}; {clock}.",
-        kernels = kernels(answer.profile),
+        programs = programs(answer.profile),
         model = answer.model,
         wafers = plural(u64::from(answer.wafers), &format!("{} wafer", answer.wafer)),
         speed = figure(answer.tokens_per_second_per_user),
         margin = margin(verdict.margin),
         target = figure_of_target(verdict.target),
+        others = others(answer),
         limit = verdict.limit,
         clock = clock(answer, wafer),
     );
-    wrapped("", &sentence) + &wrapped("", &others(answer))
+    wrapped("", &sentence) + &wrapped("", &ideal(answer))
 }
 
 /// The profile with what it assumes.
-fn kernels(profile: Profile) -> String {
+fn programs(profile: Profile) -> String {
     let assumption = match profile {
-        Profile::Waferllm => "with the published kernels",
-        Profile::Optimised => "with hypothetical better kernels",
-        Profile::Bound => "with these kernels on ideal hardware",
+        Profile::Published => "with the published programs",
+        Profile::Best => "with the best programs known",
+        Profile::Ideal => "with the best programs known on ideal hardware",
     };
     format!("{assumption} (profile {profile})")
 }
@@ -72,7 +76,7 @@ fn clock(answer: &Answer, wafer: &Wafer) -> String {
     if low >= high {
         return named;
     }
-    let reached = answer.verdict.reachable;
+    let reached = answer.verdict.state.is_reached();
     let other: Vec<&ClockPoint> = ranges.clock.iter().filter(|point| point.reaches_target != reached).collect();
     let Some(first) = other.first() else {
         return format!("{named}, and no clock from {low} to {high} GHz would change the verdict");
@@ -85,17 +89,31 @@ fn clock(answer: &Answer, wafer: &Wafer) -> String {
     )
 }
 
-/// Which of the other profiles say otherwise.
+/// What the profiles of the real machine give, other than the answer's own: `; published gives 436 tok/s`.
 fn others(answer: &Answer) -> String {
-    let speed = |profile: Profile| {
-        answer.profiles.get(&profile).map_or_else(String::new, |said| figure(said.tokens_per_second_per_user))
-    };
-    let name = |profile: &Profile| format!("{profile} ({} tok/s)", speed(*profile));
-    match answer.verdict.reachable_under.as_slice() {
-        [] => format!("Under no profile is it reached: even {} gives {} tok/s.", Profile::Bound, speed(Profile::Bound)),
-        all if all.len() == answer.profiles.len() => "It is reached under all profiles.".into(),
-        some => format!("It is reached under {}.", some.iter().map(name).collect::<Vec<_>>().join(" and ")),
-    }
+    let real = [Profile::Best, Profile::Published].into_iter().filter(|profile| *profile != answer.profile);
+    let said = real.filter_map(|profile| {
+        let said = answer.profiles.get(&profile)?;
+        let differs = said.reaches_target != answer.verdict.state.is_reached();
+        let reaches = match (differs, said.reaches_target) {
+            (false, _) => "",
+            (true, true) => ", which reaches it",
+            (true, false) => ", which does not reach it",
+        };
+        Some(format!("; {profile} gives {} tok/s{reaches}", figure(said.tokens_per_second_per_user)))
+    });
+    said.collect()
+}
+
+/// What the same programs would give on ideal hardware, where that was asked for and is not the answer itself.
+fn ideal(answer: &Answer) -> String {
+    let said = answer.profiles.get(&Profile::Ideal).filter(|_| answer.profile != Profile::Ideal);
+    said.map_or_else(String::new, |said| {
+        format!(
+            "On ideal hardware these programs would give {} tok/s; that is no bound: other programs may be faster.",
+            figure(said.tokens_per_second_per_user)
+        )
+    })
 }
 
 #[cfg(test)]

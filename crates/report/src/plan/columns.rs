@@ -8,7 +8,7 @@ use crate::grid::Side;
 use crate::number::{NOTHING, duration, figure, users, whole};
 
 /// Columns that are left out where the table would be too wide, in this order.
-pub(super) const DISPENSABLE: [&str; 4] = ["per token", "first", "holds", "limit"];
+pub(super) const DISPENSABLE: [&str; 5] = ["per token", "first", "holds", "at full", "limit"];
 
 /// Longest text of what limits a point in the table; CSV and JSON have it whole.
 const LONGEST_LIMIT: usize = 24;
@@ -16,7 +16,8 @@ const LONGEST_LIMIT: usize = 24;
 /// What the short titles mean.
 const LEGEND: &str = "context: tokens in each user's KV cache and of the prompt; tok/s: each user's; in all: of \
     all users together; per token: time per output token; first: time to the first token of a prompt on an idle \
-    machine; holds: users whose KV cache the wafers hold; target: whether each user's tok/s reach it; limit: what takes \
+    machine; at full: users whom this arrangement serves without slowing any; holds: users whose KV cache the wafers hold \
+    in any arrangement; target: whether each user's tok/s reach it; limit: what takes \
     most of the time.";
 
 const LEGEND_OF_RUNS: &str = "; p5, p50: tok/s of a slow user and of the median one, event by event, prompts aside.";
@@ -76,6 +77,7 @@ impl Columns {
             ("in all", Side::Right),
             ("per token", Side::Right),
             ("first", Side::Right),
+            ("at full", Side::Right),
             ("holds", Side::Right),
             ("target", Side::Left),
             ("limit", Side::Left),
@@ -102,6 +104,7 @@ impl Columns {
             or_nothing(row.tokens_per_second_total.map(figure)),
             seconds(row.time_per_output_token_us, 1e-6),
             seconds(row.time_to_first_token_ms, 1e-3),
+            or_nothing(row.users_at_full_speed.map(users)),
             or_nothing(row.max_users.map(users)),
             reached(row).into(),
             limit(row),

@@ -29,6 +29,7 @@ const FIELDS: &[Field] = &[
     ("tokens_per_second_total", |_, row| optional(row.tokens_per_second_total)),
     ("time_per_output_token_us", |_, row| optional(row.time_per_output_token_us)),
     ("time_to_first_token_ms", |_, row| optional(row.time_to_first_token_ms)),
+    ("users_at_full_speed", |_, row| optional(row.users_at_full_speed)),
     ("max_users", |_, row| optional(row.max_users)),
     ("reaches_target", |_, row| row.reaches_target.to_string()),
     ("limit", |_, row| row.limit.clone()),

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use wafersim_answer::plan::{Plan, PlanRow};
-use wafersim_answer::validate::{Group, Prediction, Skipped, Validation};
 use wafersim_answer::{
-    Answer, BreakdownRow, ClockPoint, Influence, KnownError, MemoryBytes, ProfileAnswer, Question, Range, Uncertainty,
-    Verdict, WorstPe, answer_without_ranges,
+    Answer, BreakdownRow, ClockPoint, Ends, Influence, KnownError, Limit, MemoryBytes, ProfileAnswer, Question, Range,
+    State, Uncertainty, Verdict, Verified, WorstPe, answer_without_ranges,
 };
+use wafersim_check::validate::{Group, Prediction, Skipped, Validation};
+use wafersim_cost::Cause;
 use wafersim_place::{ByteCounts, Rectangle};
-use wafersim_spec::scenario::{ExpertPlacement, Profile, WaferCount};
+use wafersim_spec::scenario::{Acceptance, ExpertPlacement, Profile, WaferCount};
 use wafersim_spec::wafer::{Evidence, RateSet};
 use wafersim_spec::{Bytes, DataType, Model, Scenario, Wafer};
 
@@ -29,7 +30,8 @@ fn profile(speed: f64) -> ProfileAnswer {
         full_pipeline_users: 52,
         full_pipeline_tokens_per_second: speed * 52.0,
         reaches_target: speed >= 2000.0,
-        limit: "compute (60 % of a token's way, most of it in attention.softmax)".into(),
+        users_at_full_speed: 29,
+        limit: Limit { cause: Cause::Compute, operator: "attention.softmax".into(), share: 0.6, full: None },
         causes: causes(600_000.0, 300_000.0, 100_000.0),
     }
 }
@@ -50,7 +52,7 @@ pub fn wafer() -> Wafer {
 
 /// An answer with figures that nobody computed.
 pub fn answer() -> Answer {
-    let scenario = Scenario { context: 4096, prompt: 4096, ..Scenario::default() };
+    let scenario = Scenario { context: 4096, prompt: 4096, profile: Profile::Published, ..Scenario::default() };
     let question =
         Question::new(scenario, Model::builtin("qwen3-30b-a3b").expect("built in"), wafer()).expect("a question");
     let mut answer = answer_without_ranges(&question).expect("fits");
@@ -60,18 +62,18 @@ pub fn answer() -> Answer {
     answer.tokens_per_second_total = 4400.0;
     answer.time_per_output_token_us = 1e6 / 550.0;
     answer.time_to_first_token_ms = 4500.0;
+    answer.users_at_full_speed = 11;
     answer.max_users = 12;
     answer.profiles = BTreeMap::from([
-        (Profile::Waferllm, profile(550.0)),
-        (Profile::Optimised, profile(801.0)),
-        (Profile::Bound, profile(2150.0)),
+        (Profile::Published, profile(550.0)),
+        (Profile::Best, profile(801.0)),
+        (Profile::Ideal, profile(2150.0)),
     ]);
     answer.verdict = Verdict {
         target: 2000.0,
-        reachable: false,
+        state: State::NotFound,
         margin: 550.0 / 2000.0 - 1.0,
-        limit: answer.profiles[&Profile::Waferllm].limit.clone(),
-        reachable_under: vec![Profile::Bound],
+        limit: answer.profiles[&Profile::Published].limit.clone(),
         clock_ghz: 1.1,
         nominal_clock_ghz: 1.1,
         lowest_clock_ghz: 0.85,
@@ -108,6 +110,11 @@ pub fn answer() -> Answer {
     answer.load.in_flight = 8;
     answer.load.stages = 62;
     answer.load.tokens_per_step = 3.3616;
+    answer.load.speculation.draft_length = 4;
+    answer.load.speculation.acceptance = Acceptance::Constant(0.8);
+    answer.load.verification = Some(Verified::Stream);
+    answer.load.draft_time_us = Some(300.0);
+    answer.load.draft_gain = Some(2.25);
     let influence = |parameter, evidence, low: f64, high: f64, slow, fast| Influence {
         parameter,
         evidence,
@@ -119,6 +126,10 @@ pub fn answer() -> Answer {
     answer.uncertainty = Some(Uncertainty {
         tokens_per_second_per_user: Range { low: 400.0, high: 620.0 },
         clock: vec![point(0.85), point(1.1)],
+        free_memory: Ends { low: Bytes(36_864), high: Bytes(44_976) },
+        wafers: Ends { low: Some(15), high: Some(20) },
+        max_users: Ends { low: 0, high: 60 },
+        spare: Ends { low: None, high: Some(Bytes(5000)) },
         parameters: vec![
             influence("link.latency", Evidence::Guess, 2.0, 20.0, 500.0, 560.5),
             influence("fabric.hop_latency", Evidence::Silicon, 2.0, 2.5, 540.0, 550.0),
@@ -140,13 +151,14 @@ pub fn plan() -> Plan {
         placement: ExpertPlacement::Spread,
         weights: DataType::Fp8,
         kv_cache: DataType::Bf16,
-        profile: Profile::Bound,
+        profile: Profile::Ideal,
         fits: speed.is_some(),
         wafers: Some(if speed.is_some() { 16 } else { 21 }),
         tokens_per_second_per_user: speed,
         tokens_per_second_total: speed.map(|speed| speed * users as f64),
         time_per_output_token_us: speed.map(|speed| 1e6 / speed),
         time_to_first_token_ms: speed.map(|_| 2777.0),
+        users_at_full_speed: speed.map(|_| 29),
         max_users: speed.map(|_| 52),
         reaches_target: speed.is_some_and(|speed| speed >= 2000.0),
         limit: limit.into(),
@@ -173,7 +185,7 @@ pub fn wide_plan() -> Plan {
         let weights = if index == 0 { DataType::Fp4 } else { DataType::Fp8 };
         let wafers_asked = WaferCount::Auto;
         wide.rows.push(PlanRow {
-            profile: Profile::Optimised,
+            profile: Profile::Best,
             placement: ExpertPlacement::Clustered,
             wafers_asked,
             weights,

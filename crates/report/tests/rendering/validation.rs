@@ -1,7 +1,7 @@
 //! Predicted against measured, in three forms.
 
 use serde_json::Value;
-use wafersim_answer::validate::Validation;
+use wafersim_check::validate::Validation;
 use wafersim_report::validation;
 
 use crate::made_by_hand;

@@ -101,6 +101,7 @@ pub(super) fn parse(text: &str, file: &str) -> Result<Model, SpecError> {
         max_positions: fields.whole("max_position_embeddings", 1..=MOST_POSITIONS)?,
         tied_embeddings: fields.flag_or("tie_word_embeddings", family.tied_by_default)?,
         layers: (family.read_layers)(&fields, &trunk)?,
+        next_token_layers: fields.optional_whole("num_nextn_predict_layers", 0..=MOST_LAYERS)?.unwrap_or(0),
         norm_epsilon: fields.real("rms_norm_eps", 0.0..=1.0)?,
         rope_theta: rope_theta(&fields)?,
     };

@@ -1,7 +1,7 @@
 //! From what a user wrote to what is asked: defaults filled in, every value in its range.
 
 use super::settings::{self, Given};
-use super::{Scenario, ScenarioFile, Speculation};
+use super::{Scenario, ScenarioFile, Speculation, SpeculationFile};
 use crate::data_type::Precision;
 use crate::error::{SpecError, nearest_name};
 use crate::model::Model;
@@ -37,19 +37,7 @@ impl ScenarioFile {
             activations: self.precision.activations.unwrap_or(default.precision.activations),
         };
         settings::check(file, "precision.activations", Given::Word(precision.activations.name()))?;
-        let draft_length = self.speculation.draft_length.unwrap_or(default.speculation.draft_length);
-        whole("speculation.draft_length", u64::from(draft_length))?;
-        let speculation = Speculation {
-            draft_length,
-            acceptance: real(
-                "speculation.acceptance",
-                self.speculation.acceptance.unwrap_or(default.speculation.acceptance),
-            )?,
-            draft_cost: real(
-                "speculation.draft_cost",
-                self.speculation.draft_cost.unwrap_or(default.speculation.draft_cost),
-            )?,
-        };
+        let speculation = self.speculation.check(file)?;
         for (path, value) in self.wafer_parameters.entries() {
             check_wafer_parameter(file, path, *value)?;
         }
@@ -70,6 +58,34 @@ impl ScenarioFile {
             speculation,
             wafer_overrides: self.wafer_parameters.entries().to_vec(),
         })
+    }
+}
+
+impl SpeculationFile {
+    fn check(self, file: &str) -> Result<Speculation, SpecError> {
+        let default = Speculation::default();
+        let real = |path, value: Option<f64>| match value {
+            Some(value) => settings::check(file, path, Given::Real(value)).map(|()| Some(value)),
+            None => Ok(None),
+        };
+        let draft_length = self.draft_length.unwrap_or(default.draft_length);
+        settings::check(file, "speculation.draft_length", Given::Whole(u64::from(draft_length)))?;
+        let is_given = self.acceptance.is_some();
+        let acceptance = self.acceptance.unwrap_or(default.acceptance);
+        settings::check(file, "speculation.acceptance", Given::Acceptance(&acceptance))?;
+        if let Some(model) = &self.draft_model {
+            settings::check(file, "speculation.draft_model", Given::Word(model))?;
+        }
+        let speculation = Speculation {
+            draft_length,
+            acceptance,
+            accepted_length: real("speculation.accepted_length", self.accepted_length)?,
+            draft_cost: real("speculation.draft_cost", self.draft_cost)?,
+            draft_model: self.draft_model,
+            verification: self.verification.unwrap_or(default.verification),
+        };
+        speculation.check(file, is_given)?;
+        Ok(speculation)
     }
 }
 

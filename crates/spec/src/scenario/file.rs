@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::de::{DeserializeSeed, Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{ExpertPlacement, Profile, Routing, WaferCount};
+use super::{Acceptance, ExpertPlacement, Profile, Routing, Verification, WaferCount};
 use crate::data_type::DataType;
 use crate::error::SpecError;
 use crate::file::read_text;
@@ -78,18 +78,27 @@ pub struct PrecisionFile {
 }
 
 /// The table `[speculation]`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SpeculationFile {
     /// Tokens proposed per step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub draft_length: Option<u32>,
-    /// Probability that a proposed token is accepted.
+    /// Probability that a proposed token is accepted: one, one for each position, or the name of a preset.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub acceptance: Option<f64>,
+    pub acceptance: Option<Acceptance>,
+    /// Mean tokens of a step, the model's own included, in place of `acceptance`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accepted_length: Option<f64>,
     /// Time to propose one token, as a fraction of the model's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub draft_cost: Option<f64>,
+    /// The model that drafts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draft_model: Option<String>,
+    /// How a draft is verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
 }
 
 impl PrecisionFile {
@@ -101,6 +110,24 @@ impl PrecisionFile {
 impl SpeculationFile {
     fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// As [`ScenarioFile::merge`]. Acceptance and accepted length say the same thing: whoever gives one, gives both.
+    fn merge(self, over: Self) -> Self {
+        let says_how_many = over.acceptance.is_some() || over.accepted_length.is_some();
+        let (acceptance, accepted_length) = if says_how_many {
+            (over.acceptance, over.accepted_length)
+        } else {
+            (self.acceptance, self.accepted_length)
+        };
+        Self {
+            draft_length: over.draft_length.or(self.draft_length),
+            acceptance,
+            accepted_length,
+            draft_cost: over.draft_cost.or(self.draft_cost),
+            draft_model: over.draft_model.or(self.draft_model),
+            verification: over.verification.or(self.verification),
+        }
     }
 }
 
@@ -214,7 +241,7 @@ impl ScenarioFile {
         })
     }
 
-    /// Reads a scenario file. A model or wafer that it names by a relative path is looked for in the folder of the file
+    /// Reads a scenario file. A model, wafer or draft model that it names by a relative path is looked for in the folder of the file
     /// first, and else left as it is: relative to the working directory.
     ///
     /// # Errors
@@ -223,7 +250,8 @@ impl ScenarioFile {
         let text = read_text(path, "name the scenario file in it")?;
         let mut scenario = Self::parse(&text, &path.display().to_string())?;
         if let Some(folder) = path.parent() {
-            for name in [&mut scenario.model, &mut scenario.wafer].into_iter().flatten() {
+            let draft = &mut scenario.speculation.draft_model;
+            for name in [&mut scenario.model, &mut scenario.wafer, draft].into_iter().flatten() {
                 if let Some(found) = beside(folder, name) {
                     *name = found;
                 }
@@ -257,11 +285,7 @@ impl ScenarioFile {
                 kv_cache: over.precision.kv_cache.or(self.precision.kv_cache),
                 activations: over.precision.activations.or(self.precision.activations),
             },
-            speculation: SpeculationFile {
-                draft_length: over.speculation.draft_length.or(self.speculation.draft_length),
-                acceptance: over.speculation.acceptance.or(self.speculation.acceptance),
-                draft_cost: over.speculation.draft_cost.or(self.speculation.draft_cost),
-            },
+            speculation: self.speculation.merge(over.speculation),
             wafer_parameters,
         }
     }

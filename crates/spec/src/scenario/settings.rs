@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::{ExpertPlacement, Profile, Routing, ScenarioFile, WaferCount};
+use super::{Acceptance, ExpertPlacement, Profile, Routing, ScenarioFile, Speculation, Verification, WaferCount};
 use crate::error::{SpecError, nearest_name};
 use crate::wafer::{DECLARATIONS, Declaration};
 
@@ -19,6 +19,8 @@ pub enum Kind {
     Whole(u64, u64),
     /// A number between two, both included.
     Real(f64, f64),
+    /// A probability, one for each position of a draft, or the name of measured ones.
+    Acceptance,
 }
 
 /// A setting of a scenario.
@@ -38,6 +40,8 @@ const MOST_USERS: u64 = 1_000_000;
 const LONGEST_CONTEXT: u64 = 16_777_216;
 /// Smallest target: one token in about 32 years. "Above 0" in words.
 const SMALLEST_TARGET: f64 = 1e-9;
+/// Tokens of a step with the longest draft.
+const LONGEST_STEP: f64 = Speculation::LONGEST_DRAFT as f64 + 1.0;
 
 macro_rules! settings {
     ($($path:literal, $kind:expr, $meaning:literal;)*) => {
@@ -53,7 +57,7 @@ settings! {
     "users", Kind::Whole(1, MOST_USERS), "Users served at the same time, each with one token in flight.";
     "context", Kind::Whole(1, LONGEST_CONTEXT), "Tokens in each user's KV cache while decoding.";
     "prompt", Kind::Whole(1, LONGEST_CONTEXT), "Tokens of the prompt; the context where left out.";
-    "profile", Kind::Choice(Profile::NAMES), "Whose kernels are assumed in the verdict.";
+    "profile", Kind::Choice(Profile::NAMES), "Which programs and rates the verdict is for.";
     "placement", Kind::Choice(ExpertPlacement::NAMES), "Where the routed experts live.";
     "routing", Kind::Choice(Routing::NAMES), "How tokens choose experts.";
     "target", Kind::Real(SMALLEST_TARGET, 1e9), "Tokens per second that each user should get.";
@@ -62,9 +66,12 @@ settings! {
     "precision.small_weights", Kind::Choice(DATA_TYPES), "Data type of norms, biases and router.";
     "precision.kv_cache", Kind::Choice(DATA_TYPES), "Data type of keys and values of past tokens.";
     "precision.activations", Kind::Choice(ARITHMETIC_TYPES), "Data type of what flows between operators.";
-    "speculation.draft_length", Kind::Whole(0, 64), "Tokens proposed per step; 0 is no speculation.";
-    "speculation.acceptance", Kind::Real(0.0, 1.0), "Probability that a proposed token is accepted.";
+    "speculation.draft_length", Kind::Whole(0, Speculation::LONGEST_DRAFT), "Tokens proposed per step; 0 is no speculation.";
+    "speculation.acceptance", Kind::Acceptance, "Probability that a proposed token is accepted, given that all before it were.";
+    "speculation.accepted_length", Kind::Real(1.0, LONGEST_STEP), "Mean tokens of a step, the model's own included; in place of acceptance.";
     "speculation.draft_cost", Kind::Real(0.0, 1.0), "Time to propose a token, as a fraction of the model's own.";
+    "speculation.draft_model", Kind::Name, "Model that drafts, placed beside the model: as model, or mtp for the checkpoint's own.";
+    "speculation.verification", Kind::Choice(Verification::NAMES), "How a draft is verified.";
 }
 
 impl Kind {
@@ -76,6 +83,7 @@ impl Kind {
             Self::Choice(names) => format!("one of {}", names.join(", ")),
             Self::Whole(smallest, largest) => format!("a whole number from {smallest} to {largest}"),
             Self::Real(smallest, largest) => format!("a number from {smallest} to {largest}"),
+            Self::Acceptance => Acceptance::allowed(),
         }
     }
 
@@ -94,6 +102,7 @@ impl Kind {
             Self::Choice(names) => names.contains(&word),
             Self::Whole(..) => word.parse().is_ok_and(|number| self.allows_whole(number)),
             Self::Real(..) => word.parse().is_ok_and(|number| self.allows_real(number)),
+            Self::Acceptance => word.parse::<Acceptance>().is_ok_and(|acceptance| acceptance.is_allowed()),
         }
     }
 }
@@ -103,6 +112,7 @@ pub(super) enum Given<'a> {
     Word(&'a str),
     Whole(u64),
     Real(f64),
+    Acceptance(&'a Acceptance),
 }
 
 /// Refuses a value that the setting's declaration does not allow.
@@ -112,12 +122,19 @@ pub(super) fn check(file: &str, path: &'static str, given: Given<'_>) -> Result<
         Given::Word(word) => (setting.kind.allows_word(word), format!("'{word}'")),
         Given::Whole(number) => (setting.kind.allows_whole(number), number.to_string()),
         Given::Real(number) => (setting.kind.allows_real(number), number.to_string()),
+        Given::Acceptance(acceptance) => (acceptance.is_allowed(), acceptance.to_string()),
     };
     if is_allowed { Ok(()) } else { Err(refused(file, path, &text, setting.kind.allowed())) }
 }
 
 fn refused(file: &str, path: &str, text: &str, allowed: String) -> SpecError {
     SpecError::Field { file: file.into(), field: path.into(), problem: format!("is {text}"), allowed }
+}
+
+/// A value that is not allowed; with its new name, if it is the word of an earlier version.
+fn shown(path: &str, value: &str) -> String {
+    let renamed = Profile::RENAMED.iter().find(|(old, _)| path == "profile" && *old == value);
+    renamed.map_or_else(|| format!("'{value}'"), |(_, new)| format!("'{value}', which is called '{new}' now"))
 }
 
 /// The name of the command line in messages.
@@ -143,7 +160,7 @@ impl ScenarioFile {
         }
         let setting = SETTINGS.iter().find(|setting| setting.path == path).ok_or_else(|| unknown(path))?;
         let assigned = if setting.kind.allows_word(value) { self.assign(setting.path, value) } else { None };
-        assigned.ok_or_else(|| refused(COMMAND_LINE, path, &format!("'{value}'"), setting.kind.allowed()))
+        assigned.ok_or_else(|| refused(COMMAND_LINE, path, &shown(path, value), setting.kind.allowed()))
     }
 
     /// Puts the value into its field; nothing where it is no value of the field.
@@ -170,6 +187,9 @@ impl ScenarioFile {
             "precision.activations" => put(&mut self.precision.activations, value),
             "speculation.draft_length" => put(&mut self.speculation.draft_length, value),
             "speculation.acceptance" => put(&mut self.speculation.acceptance, value),
+            "speculation.accepted_length" => put(&mut self.speculation.accepted_length, value),
+            "speculation.draft_model" => put(&mut self.speculation.draft_model, value),
+            "speculation.verification" => put(&mut self.speculation.verification, value),
             "speculation.draft_cost" => put(&mut self.speculation.draft_cost, value),
             _ => None,
         }
@@ -210,6 +230,7 @@ mod tests {
             Kind::Choice(names) => (names[names.len() - 1].into(), "nothing".into()),
             Kind::Whole(smallest, largest) => (smallest.to_string(), (largest + 1).to_string()),
             Kind::Real(_, largest) => (largest.to_string(), "NaN".into()),
+            Kind::Acceptance => ("0.9,0.8".into(), "0.9,1.1".into()),
         }
     }
 
@@ -223,6 +244,9 @@ mod tests {
             assert!(error.to_string().contains(&setting.kind.allowed()), "{error}");
             file.set(setting.path, &good).unwrap();
             assert_ne!(file, ScenarioFile::default(), "{}", setting.path);
+            // An accepted length is one of a draft.
+            file.speculation.draft_length =
+                file.speculation.draft_length.or(file.speculation.accepted_length.map(|_| 64));
             file.check("--set").unwrap();
         }
     }

@@ -208,12 +208,9 @@ impl<C: Costs, L: Load + ?Sized, O: Observer> Engine<'_, C, L, O> {
 
     /// Tokens that a step gives: the accepted ones of the draft, and one more.
     fn draw_accepted(&mut self) -> u32 {
-        let Some((draft, acceptance)) = self.service.speculation else { return 1 };
-        let mut tokens = 1;
-        while tokens <= draft && self.speculation.random::<f64>() < acceptance {
-            tokens += 1;
-        }
-        tokens
+        let Some(drafts) = &self.service.speculation else { return 1 };
+        let accepted = drafts.acceptance.iter().take_while(|chance| self.speculation.random::<f64>() < **chance);
+        1 + accepted.count() as u32
     }
 
     fn produced(&mut self, at: u32, tokens: u32) {
@@ -283,9 +280,13 @@ impl<C: Costs, L: Load + ?Sized, O: Observer> Engine<'_, C, L, O> {
         if self.service.speculation.is_some() {
             let step = self.costs.step_of(active.request.prompt.saturating_add(active.produced));
             let draft = self.costs.draft(step);
-            self.requests[at as usize].draft = draft;
-            if draft > Time::ZERO {
-                self.events.push(self.now + draft, Event::Drafted(at));
+            // Drafts of others may be ahead in a draft model's own line; only its slowest stage holds up the next one.
+            let start = self.now.max(self.drafter_free);
+            self.drafter_free = start + draft.occupancy;
+            let ready = start + draft.latency;
+            self.requests[at as usize].draft = ready - self.now;
+            if ready > self.now {
+                self.events.push(ready, Event::Drafted(at));
                 return;
             }
         }

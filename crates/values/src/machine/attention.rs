@@ -179,8 +179,7 @@ fn heads_of(scores: &Tile, statistic: &Tile, tokens: u32) -> Result<Vec<usize>, 
 pub(super) fn exp_and_sum(
     context: &Context<'_>,
     pe: &mut PeState,
-    scores: Operand,
-    statistic: Operand,
+    (scores, statistic, target): (Operand, Operand, Operand),
     (scale, causal): (f64, Option<u64>),
 ) -> Result<(), String> {
     let rounding = context.rounding(scores.buffer);
@@ -202,7 +201,7 @@ pub(super) fn exp_and_sum(
             sums[*head] = rounding.round(sums[*head] + *value);
         }
     }
-    pe.put(statistic, sums);
+    pe.put(target, sums);
     Ok(())
 }
 

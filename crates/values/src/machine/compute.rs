@@ -81,9 +81,10 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
             attention::weighted_values(context, pe, (*scores, *values, *output), (*group, *head_dim))
         }
         Formula::Maximum { scores, statistic, causal } => attention::maximum(context, pe, *scores, *statistic, *causal),
-        Formula::ExpAndSum { scores, statistic, scale, causal } => {
-            attention::exp_and_sum(context, pe, *scores, *statistic, (*scale, *causal))
+        Formula::ExpAndSum { scores, statistic, sums, scale, causal } => {
+            attention::exp_and_sum(context, pe, (*scores, *statistic, *sums), (*scale, *causal))
         }
+        Formula::Convert { .. } | Formula::ConvertCache => Ok(()),
         Formula::Normalise { scores, statistic } => attention::normalise(context, pe, *scores, *statistic),
         Formula::GatedActivation { gate, up, weights } => gated(context, pe, *gate, *up, weights.as_ref()),
         Formula::Add { x, y } => add(context, pe, *x, *y),

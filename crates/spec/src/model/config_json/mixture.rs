@@ -1,8 +1,8 @@
 //! Mixtral, gpt-oss, GLM-4.5 and DeepSeek-V3 (`modeling_mixtral.py`, `modeling_gpt_oss.py`, `modeling_glm4_moe.py`,
 //! `modeling_deepseek_v3.py`).
 //!
-//! The layers for multi-token prediction (`num_nextn_predict_layers`) are a draft model beside the model and are not
-//! read.
+//! The layers for multi-token prediction (`num_nextn_predict_layers`) are a draft model beside the model
+//! ([`super::super::draft`]).
 
 use super::super::{Attention, FeedForward, GroupedAttention, LatentAttention, Layer, Moe, Reach};
 use super::{Fields, HeadDim, LARGEST_HEAD, LARGEST_WIDTH, MOST_EXPERTS, MOST_LAYERS, MOST_POSITIONS, MoeKeys, Trunk};

@@ -1,10 +1,13 @@
-//! Reading a table of measurements: CSV with the columns of `benches/measurements/wse.csv`.
+//! The table of measurements, built in or given: CSV with the columns of `benches/measurements/wse.csv`.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use thiserror::Error;
 use wafersim_spec::wafer::RateSet;
+
+/// The measurements that are built in: `benches/measurements/wse.csv`.
+pub const BUILTIN_MEASUREMENTS: &str = include_str!("../../../benches/measurements/wse.csv");
 
 /// One measured value.
 #[derive(Debug, Clone, PartialEq)]

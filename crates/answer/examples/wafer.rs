@@ -1,5 +1,5 @@
 //! A whole wafer at once: the layers of Qwen3-Coder-480B that live on one WSE-3, one token each, and one of them
-//! alone: `cargo run --release -p wafersim-fabric --example wafer`.
+//! alone: `cargo run --release -p wafersim-answer --example wafer`.
 
 #![allow(clippy::print_stdout, reason = "an example prints")]
 

@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use wafersim_answer::validate::{BUILTIN_MEASUREMENTS, Group, Validation, read_table, validate};
+use wafersim_check::measurements::{BUILTIN_MEASUREMENTS, read_table};
+use wafersim_check::validate::{Group, Validation, validate};
 use wafersim_spec::Wafer;
 use wafersim_spec::wafer::RateSet;
 

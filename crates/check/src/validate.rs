@@ -5,7 +5,6 @@
 //! simulator with the simulator's. Layers are built by the same functions as the layers of real models.
 
 mod predict;
-mod table;
 
 use std::collections::BTreeMap;
 
@@ -13,8 +12,9 @@ use serde::Serialize;
 use wafersim_spec::Wafer;
 use wafersim_spec::wafer::RateSet;
 
-pub use predict::predict;
-pub use table::{Measurement, TableError, read_table};
+pub use predict::{MeasuredProgram, measured_program, predict};
+
+use crate::measurements::Measurement;
 
 /// A row with its prediction.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -77,9 +77,6 @@ pub struct Validation {
     /// Rows that could not be predicted.
     pub skipped: Vec<Skipped>,
 }
-
-/// The measurements that are built in: `benches/measurements/wse.csv`.
-pub const BUILTIN_MEASUREMENTS: &str = include_str!("../../../benches/measurements/wse.csv");
 
 /// Predicts every row of a table. `wafers` are looked up by the table's device names.
 pub fn validate(measurements: &[Measurement], wafers: &BTreeMap<String, Wafer>) -> Validation {

@@ -16,8 +16,6 @@ use wafersim_spec::wafer::RateSet;
 
 pub use kernels::{CheckedKernel, Extent};
 
-use crate::fabric::engine_name;
-
 /// Deviations above this are beyond what is claimed, in per cent.
 pub const LIMIT_PERCENT: f64 = 3.0;
 
@@ -179,7 +177,7 @@ fn check(wafer: &Wafer, kernel: CheckedKernel, grid: Grid) -> CheckedCase {
             row.cycles = Some(outcome.cycles.0);
             row.deviation_percent = (closed > 0.0).then(|| (outcome.cycles.0 / closed - 1.0) * 100.0);
             row.wavelet_hops = Some(outcome.tally.wavelet_hops);
-            row.engine = Some(engine_name(outcome.engine));
+            row.engine = Some(outcome.engine.name());
         }
         Err(error) => row.problem = Some(error.to_string()),
     }

@@ -1,5 +1,5 @@
 //! Rewrites of a layer's graph: fusions that change what is computed where, never which function. Each can be switched
-//! alone. WaferLLM's published kernels have none of them.
+//! alone. WaferLLM's published kernels have none of them; all are ours.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,14 +8,17 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use wafersim_spec::error::nearest_name;
 
+use super::{LayerGraph, NetworkKind, Operation};
+
 /// A named rewrite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rewrite {
     /// RMSNorm into the product that follows: its sum of squares rides with the product's reduction.
     FusedNorms,
-    /// QK-norm's sum of squares rides with the reduction of the products q and k.
+    /// QK-norm's sums of squares ride with the reduction of the scores.
     RidingHeadNorm,
-    /// Maximum and sum of the softmax ride with the reduction of scores x V.
+    /// The sum of the softmax's exponentials rides with the reduction of scores x V, which are divided afterwards. Its maximum
+    /// does not: rescaling would cost every member of every chain an exponential for each head.
     OnlineSoftmax,
     /// Each column of a head computes the exponentials of its own part of the scores.
     DividedSoftmax,
@@ -68,8 +71,8 @@ impl Rewrite {
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::FusedNorms => "a norm's sum of squares rides with the reduction of the product that follows",
-            Self::RidingHeadNorm => "the sum of squares of QK-norm rides with the reduction of the products q and k",
-            Self::OnlineSoftmax => "maximum and sum of the softmax ride with the reduction of scores x V",
+            Self::RidingHeadNorm => "the sums of squares of QK-norm ride with the reduction of the scores",
+            Self::OnlineSoftmax => "the sum of the softmax's exponentials rides with the reduction of scores x V",
             Self::DividedSoftmax => "each column of a head computes the exponentials of its own part of the scores",
             Self::EarlyRouter => "router logits are formed beside the output projection",
             Self::SingleChoice => "one place chooses the experts and multicasts their numbers",
@@ -85,7 +88,7 @@ impl Rewrite {
         match self {
             Self::FusedNorms => "one element a token more in the payload of the product",
             Self::RidingHeadNorm => "one element for each head of a column and token more in the payload",
-            Self::OnlineSoftmax => "two elements for each query head and token more in the payload",
+            Self::OnlineSoftmax => "one element for each query head and token more in the payload",
             Self::DividedSoftmax => "the softmax works on a part of the scores; they are still gathered for scores x V",
             Self::EarlyRouter => "one more matrix, router x output projection, in the type of small weights",
             Self::SingleChoice => {
@@ -206,5 +209,43 @@ impl<'de> Deserialize<'de> for Rewrites {
             set = set.with(rewrite, true);
         }
         Ok(set)
+    }
+}
+
+impl LayerGraph {
+    /// The layer with some rewrites. One that finds nothing to change (a router in a dense layer) changes nothing.
+    #[must_use]
+    pub fn rewritten(mut self, rewrites: Rewrites) -> Self {
+        rewrites.iter().for_each(|rewrite| self.rewrite(rewrite));
+        self
+    }
+
+    fn rewrite(&mut self, rewrite: Rewrite) {
+        if rewrite == Rewrite::AccumulatorsInPlace {
+            self.accumulators_in_place = true;
+            return;
+        }
+        let has_router = self.operator("router").is_some();
+        // A norm rides only where a product follows it: not a norm of the stream itself, nor one of what is cached.
+        let rides = |name: &str| matches!(name, "attention.norm" | "feed_forward.norm" | "attention.query_norm");
+        for operator in &mut self.operators {
+            match (rewrite, &mut operator.operation) {
+                (Rewrite::FusedNorms, Operation::Norm { riding }) if rides(operator.name) => *riding = true,
+                (Rewrite::RidingHeadNorm, Operation::HeadNorm { riding }) => *riding = true,
+                (Rewrite::OnlineSoftmax, Operation::Softmax(form)) => form.sum_rides = true,
+                (Rewrite::OnlineSoftmax, Operation::Values { sum_rides }) => *sum_rides = true,
+                (Rewrite::DividedSoftmax, Operation::Softmax(form)) => form.divided = true,
+                (Rewrite::EarlyRouter, Operation::Output { logits_beside }) => *logits_beside = has_router,
+                (Rewrite::EarlyRouter, Operation::Router { early }) => *early = true,
+                (Rewrite::SingleChoice, Operation::Choose(form)) => form.single_choice = true,
+                (Rewrite::SinglePassTopK, Operation::Choose(form)) => form.single_pass = true,
+                (Rewrite::InterleavedGateUp, Operation::GateUp { interleaved, .. }) => *interleaved = true,
+                (Rewrite::ConcatenatedExperts, Operation::GateUp { network, concatenated, .. })
+                | (Rewrite::ConcatenatedExperts, Operation::Down { network, concatenated }) => {
+                    *concatenated = *network == NetworkKind::Experts;
+                }
+                _ => {}
+            }
+        }
     }
 }

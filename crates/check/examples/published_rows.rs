@@ -1,15 +1,13 @@
-//! The published rows, run on the fabric at their full grids: `cargo run --release -p wafersim-fabric --example published_rows
+//! The published rows, run on the fabric at their full grids: `cargo run --release -p wafersim-check --example published_rows
 //! [kernel ...]`. Prints measured, closed form, fabric, and what the run took.
 
-#![allow(clippy::print_stdout, dead_code, reason = "an example prints; shared files hold more than one needs")]
-
-#[path = "../tests/circuit/programs.rs"]
-mod programs;
+#![allow(clippy::print_stdout, reason = "an example prints")]
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use wafersim_answer::validate::{BUILTIN_MEASUREMENTS, read_table};
+use wafersim_check::measurements::{BUILTIN_MEASUREMENTS, read_table};
+use wafersim_check::validate::{MeasuredProgram, measured_program};
 use wafersim_cost::{Rates, View, cost, formula};
 use wafersim_fabric::circuit;
 use wafersim_spec::Wafer;
@@ -26,7 +24,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         } else {
             kernels.contains(&row.kernel) || kernels.contains(&row.id)
         };
-        let Some((program, divisor)) = programs::of_row(&row).filter(|_| chosen) else { continue };
+        if !chosen {
+            continue;
+        }
+        let Ok(MeasuredProgram { program, rounds }) = measured_program(&row) else { continue };
+        let divisor = rounds as f64;
         let wafer = Wafer::builtin(&row.device)?;
         let rates = Rates::new(&wafer, row.rate_set(), View::Achieved);
         let closed = cost(&program, &rates).total().0 / divisor;

@@ -1,6 +1,9 @@
 //! What has been measured, and the published collective model, on the fabric.
 
-use wafersim_answer::validate::{BUILTIN_MEASUREMENTS, Measurement, read_table};
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+use wafersim_check::measurements::{BUILTIN_MEASUREMENTS, Measurement, read_table};
+use wafersim_check::validate::measured_program;
 use wafersim_cost::{Rates, View, formula};
 use wafersim_fabric::circuit;
 use wafersim_program::{
@@ -9,8 +12,6 @@ use wafersim_program::{
 use wafersim_program::{Color, collective};
 use wafersim_spec::wafer::RateSet;
 use wafersim_spec::{DataType, Wafer};
-
-use crate::programs;
 
 fn rows(kernel: &str) -> Vec<Measurement> {
     let table = read_table(BUILTIN_MEASUREMENTS, "wse.csv").unwrap();
@@ -23,12 +24,23 @@ fn fabric(program: &Program, wafer: &Wafer, set: RateSet) -> f64 {
     circuit::run(&lowered, |_| ()).unwrap().cycles.0
 }
 
+/// One message over `hops`.
+fn message(hops: u64, words: u64) -> Program {
+    let mut program = Program::new("message", Region::new(0, 0, hops + 1, 1));
+    let payload = program.buffer("payload", words, DataType::Fp32);
+    let colors = program.new_colors(1);
+    let cast = Multicast { axis: Axis::X, from: 0, span: hops + 1, style: Style::Streaming, payload, colors };
+    let node = program.step(Action::Multicast(cast));
+    program.push("message", vec![node]);
+    program
+}
+
 fn errors(kernel: &str, device: &str, largest_grid: u64) -> Vec<f64> {
     let wafer = Wafer::builtin(device).unwrap();
     let rows = rows(kernel).into_iter().filter(|row| row.device == device && row.grid_x <= largest_grid);
     rows.map(|row| {
-        let (program, divisor) = programs::of_row(&row).unwrap();
-        fabric(&program, &wafer, row.rate_set()) / divisor / row.value - 1.0
+        let measured = measured_program(&row).unwrap();
+        fabric(&measured.program, &wafer, row.rate_set()) / measured.rounds as f64 / row.value - 1.0
     })
     .collect()
 }
@@ -47,7 +59,7 @@ fn messages_are_exact() {
 fn a_stream_moves_at_the_rate_of_a_link() {
     let wafer = Wafer::builtin("wse3").unwrap();
     for row in rows("stream_rate") {
-        let time = |words| fabric(&programs::message(1, words), &wafer, row.rate_set());
+        let time = |words| fabric(&message(1, words), &wafer, row.rate_set());
         let rate = (time(5001) - time(1)) / 5000.0;
         assert!((rate / row.value - 1.0).abs() < 0.02, "{}: {rate}", row.id);
     }

@@ -3,12 +3,23 @@
 use wafersim_cost::{Rates, View, cost, formula};
 use wafersim_kernels::feed_forward::ExpertLoad;
 use wafersim_kernels::gemm::{self, Broadcast};
-use wafersim_kernels::{ExpertShape, Groups, KvShape, LayerShape, Options, decode_layer, gemv, prefill_layer};
-use wafersim_program::{Axis, Operation, Program, Region, Work};
+use wafersim_kernels::{
+    ExpertShape, Groups, KvShape, LayerShape, Options, Scope, decode_layer_for, gemv, prefill_layer_for,
+};
+use wafersim_program::{Axis, Operation, Program, Region, Work, collective};
 use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Layer, Reach};
 use wafersim_spec::{DataType, Wafer};
 
-use super::table::Measurement;
+use crate::measurements::Measurement;
+
+/// The program of a row, with what its cycles are divided by to be in the row's unit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MeasuredProgram {
+    /// The program, with its first element at the origin.
+    pub program: Program,
+    /// Rounds of the program that the row's value is for one of; 1 where it is for all.
+    pub rounds: u64,
+}
 
 /// The predicted value of a row, in the row's own unit.
 ///
@@ -16,10 +27,7 @@ use super::table::Measurement;
 /// Where the kernel, metric or a parameter is not known: why, in words.
 pub fn predict(row: &Measurement, wafer: &Wafer) -> Result<f64, String> {
     let rates = Rates::new(wafer, row.rate_set(), View::Achieved);
-    let region = Region::new(0, 0, row.grid_x, row.grid_y);
-    let total = |program: &Program| cost(program, &rates).total().0;
     let value = match (row.kernel.as_str(), row.metric.as_str()) {
-        ("message", "cycles") => formula::message(whole(row, "hops")?, whole(row, "words")?, &rates),
         ("stream_rate", "cycles_per_wavelet") => rates.wavelet,
         ("relay_chain", "cycles") => formula::relay_chain(whole(row, "stages")?, whole(row, "words")?, &rates),
         ("vector_op", "elements_per_cycle") => {
@@ -31,22 +39,45 @@ pub fn predict(row: &Measurement, wafer: &Wafer) -> Result<f64, String> {
         ("vector_op", "completion_cycles") => {
             formula::vector_completion(operation(row)?, data_type(row)?, whole(row, "len")?, &rates)
         }
-        ("pe_gemv", "cycles") => total(&gemv::local_gemv(whole(row, "rows")?, whole(row, "cols")?, data_type(row)?)),
+        _ => {
+            let measured = measured_program(row)?;
+            cost(&measured.program, &rates).total().0 / measured.rounds as f64
+        }
+    };
+    if value.is_finite() && value > 0.0 {
+        Ok(value)
+    } else {
+        Err(format!("the prediction {value} is no positive number"))
+    }
+}
+
+/// The program of a row that measured one: a message, a product, a layer.
+///
+/// # Errors
+/// Where the kernel, metric or a parameter is not known: why, in words.
+pub fn measured_program(row: &Measurement) -> Result<MeasuredProgram, String> {
+    let region = Region::new(0, 0, row.grid_x, row.grid_y);
+    let mut rounds = 1;
+    let program = match (row.kernel.as_str(), row.metric.as_str()) {
+        ("message", "cycles") => message(whole(row, "hops")?, whole(row, "words")?),
+        ("pe_gemv", "cycles") => gemv::local_gemv(whole(row, "rows")?, whole(row, "cols")?, data_type(row)?),
         ("mesh_gemv", "cycles") => {
             fp16_only(row)?;
             let options = Options { groups: groups(row)?, ..Options::PUBLISHED };
-            total(&gemv::mesh_gemv(region, whole(row, "rows")?, whole(row, "cols")?, Axis::Y, options))
+            gemv::mesh_gemv(region, whole(row, "rows")?, whole(row, "cols")?, Axis::Y, options)
         }
         ("chain_gemv", "cycles") => {
             fp16_only(row)?;
-            total(&gemv::chain_gemv(region, whole(row, "rows")?, whole(row, "cols")?, Axis::Y))
+            gemv::chain_gemv(region, whole(row, "rows")?, whole(row, "cols")?, Axis::Y)
         }
         ("mesh_gemm", metric @ ("cycles" | "cycles_per_step")) => {
             fp16_only(row)?;
             let (m, k, n) = (whole(row, "m")?, whole(row, "k")?, whole(row, "n")?);
             let aligned = metric == "cycles";
-            let cycles = total(&gemm::mesh_gemm(region, m, k, n, aligned, Options::PUBLISHED));
-            if aligned { cycles } else { cycles / row.grid_x.max(row.grid_y) as f64 }
+            if !aligned {
+                rounds = row.grid_x.max(row.grid_y);
+            }
+            gemm::mesh_gemm(region, m, k, n, aligned, Options::PUBLISHED)
         }
         ("summa_gemm", "cycles") => {
             fp16_only(row)?;
@@ -56,20 +87,25 @@ pub fn predict(row: &Measurement, wafer: &Wafer) -> Result<f64, String> {
                 other => return Err(format!("broadcast '{other}' is not known (async, sdk-collectives)")),
             };
             let (m, k, n) = (whole(row, "m")?, whole(row, "k")?, whole(row, "n")?);
-            total(&gemm::summa(region, m, k, n, broadcast, Options::PUBLISHED))
+            gemm::summa(region, m, k, n, broadcast, Options::PUBLISHED)
         }
-        ("decode_layer", "cycles_per_layer") => total(&layer(row, whole(row, "kv_length")?, true)?),
-        ("prefill_layer", "cycles_per_layer") => total(&layer(row, whole(row, "tokens")?, false)?),
+        ("decode_layer", "cycles_per_layer") => layer(row, whole(row, "kv_length")?, true)?,
+        ("prefill_layer", "cycles_per_layer") => layer(row, whole(row, "tokens")?, false)?,
         (kernel, metric) => return Err(format!("no model of kernel '{kernel}' with metric '{metric}'")),
     };
-    if value.is_finite() && value > 0.0 {
-        Ok(value)
-    } else {
-        Err(format!("the prediction {value} is no positive number"))
-    }
+    Ok(MeasuredProgram { program, rounds })
 }
 
-/// The published layer: the same kernels as for any model, with the heads of the row and fp16 throughout.
+/// One message of 32-bit words over a number of hops.
+fn message(hops: u64, words: u64) -> Program {
+    let mut program = Program::new("message", Region::new(0, 0, hops + 1, 1));
+    let payload = program.buffer("payload", words, DataType::Fp32);
+    let node = collective::multicast(&mut program, Axis::X, 0, payload);
+    program.push("message", vec![node]);
+    program
+}
+
+/// The published layer as it ran: the same kernels as for any model, less what its source leaves unfinished, with the heads of the row and fp16 throughout.
 fn layer(row: &Measurement, tokens: u64, decode: bool) -> Result<Program, String> {
     fp16_only(row)?;
     let hidden = whole(row, "hidden")?;
@@ -106,9 +142,9 @@ fn layer(row: &Measurement, tokens: u64, decode: bool) -> Result<Program, String
         context: if decode { tokens } else { 0 },
         key_block: u64::MAX,
         load: ExpertLoad { pairs: 1, distinct: 1, busiest: 1 },
-        options: Options { groups: groups(row)?, layer_only: true, ..Options::PUBLISHED },
+        options: Options { groups: groups(row)?, ..Options::PUBLISHED },
     };
-    Ok(if decode { decode_layer(&shape) } else { prefill_layer(&shape) })
+    Ok(if decode { decode_layer_for(&shape, Scope::Measured) } else { prefill_layer_for(&shape, Scope::Measured) })
 }
 
 fn text<'a>(row: &'a Measurement, key: &str) -> Result<&'a str, String> {

@@ -1,0 +1,287 @@
+//! A layer written out, without any rewrite: the only place that says what a transformer layer is made of.
+
+use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, LatentAttention, Layer, Moe, Role};
+
+use super::{
+    ChoiceForm, Dim, Extent, LayerGraph, LayerOperator, NetworkKind, Operation, SoftmaxForm, Tensor, TensorId,
+    TensorKind,
+};
+
+/// What goes through a layer together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerLoad {
+    /// Tokens that go through together.
+    pub tokens: u64,
+    /// Tokens that each sees in the cache, itself included.
+    pub context: u64,
+}
+
+impl LayerGraph {
+    /// A layer of a model whose residual stream is `hidden` wide.
+    pub fn new(layer: &Layer, hidden: u64, load: LayerLoad) -> Self {
+        let mut builder = Builder {
+            graph: Self { tensors: Vec::new(), operators: Vec::new(), accumulators_in_place: false },
+            hidden,
+            load,
+        };
+        builder.layer(layer);
+        builder.graph
+    }
+}
+
+struct Builder {
+    graph: LayerGraph,
+    hidden: u64,
+    load: LayerLoad,
+}
+
+const ACTIVATION: TensorKind = TensorKind::Activation;
+
+impl Builder {
+    fn tensor(&mut self, name: &'static str, kind: TensorKind, extents: &[(Dim, u64)]) -> TensorId {
+        let extents = extents.iter().map(|(dim, size)| Extent { dim: *dim, size: *size }).collect();
+        let id = TensorId(self.graph.tensors.len() as u32);
+        self.graph.tensors.push(Tensor { name, extents, kind });
+        id
+    }
+
+    fn weight(&mut self, name: &'static str, role: Role, bias: bool, extents: &[(Dim, u64)]) -> TensorId {
+        self.tensor(name, TensorKind::Weight { role, copies: 1, bias }, extents)
+    }
+
+    fn vector(&mut self, name: &'static str, role: Role, copy: u64, extents: &[(Dim, u64)]) -> TensorId {
+        self.tensor(name, TensorKind::Vector { role, copy }, extents)
+    }
+
+    fn push(&mut self, name: &'static str, operation: Operation, reads: &[TensorId], writes: &[TensorId]) {
+        let operator = LayerOperator { name, operation, reads: reads.to_vec(), writes: writes.to_vec() };
+        self.graph.operators.push(operator);
+    }
+
+    fn layer(&mut self, layer: &Layer) {
+        let token = (Dim::Token, self.load.tokens);
+        let hidden = (Dim::Hidden, self.hidden);
+        let stream = self.tensor("residual", TensorKind::Stream, &[token, hidden]);
+
+        let gain = self.vector("attention.norm_gain", Role::AttentionNorm, 0, &[hidden]);
+        let normed = self.tensor("attention.normed", ACTIVATION, &[token, hidden]);
+        self.push("attention.norm", Operation::Norm { riding: false }, &[stream, gain], &[normed]);
+        let projected = match &layer.attention {
+            Attention::Grouped(grouped) => self.grouped(grouped, normed),
+            Attention::Latent(latent) => self.latent(latent, normed),
+        };
+        self.push("attention.residual", Operation::Residual, &[stream, projected], &[stream]);
+
+        let gain = self.vector("feed_forward.norm_gain", Role::FeedForwardNorm, 0, &[hidden]);
+        let normed = self.tensor("feed_forward.normed", ACTIVATION, &[token, hidden]);
+        self.push("feed_forward.norm", Operation::Norm { riding: false }, &[stream, gain], &[normed]);
+        match &layer.feed_forward {
+            FeedForward::Dense { width, bias } => {
+                let parts = Network { kind: NetworkKind::Dense, width: *width, bias: *bias, choice: None };
+                let output = self.network(parts, normed);
+                self.push("feed_forward.residual", Operation::Residual, &[stream, output], &[stream]);
+            }
+            FeedForward::Moe(moe) => self.experts(moe, stream, normed),
+        }
+        for copy in 1..layer.norms.saturating_sub(1) {
+            let gain = self.vector("output.norm_gain", Role::FeedForwardNorm, copy, &[hidden]);
+            self.push("output.norm", Operation::Norm { riding: false }, &[stream, gain], &[stream]);
+        }
+    }
+
+    fn grouped(&mut self, grouped: &GroupedAttention, normed: TensorId) -> TensorId {
+        let token = (Dim::Token, self.load.tokens);
+        let hidden = (Dim::Hidden, self.hidden);
+        let (heads, kv_heads) = ((Dim::Head, grouped.heads), (Dim::KvHead, grouped.kv_heads));
+        let width = (Dim::HeadDim, grouped.head_dim);
+        let bias = grouped.qkv_bias;
+        let matrices = [
+            self.weight("attention.query_weight", Role::Query, bias, &[hidden, heads, width]),
+            self.weight("attention.key_weight", Role::Key, bias, &[hidden, kv_heads, width]),
+            self.weight("attention.value_weight", Role::Value, bias, &[hidden, kv_heads, width]),
+        ];
+        let query = self.tensor("attention.query", ACTIVATION, &[token, heads, width]);
+        let key = self.tensor("attention.key", ACTIVATION, &[token, kv_heads, width]);
+        let value = self.tensor("attention.value", ACTIVATION, &[token, kv_heads, width]);
+        let [wq, wk, wv] = matrices;
+        let name = "attention.query_key_value";
+        self.push(name, Operation::Products, &[normed, wq, wk, wv], &[query, key, value]);
+        if grouped.qk_norm {
+            let gains = [("attention.query_gain", 0), ("attention.key_gain", 1)]
+                .map(|(name, copy)| self.vector(name, Role::AttentionInnerNorm, copy, &[width]));
+            let norm = Operation::HeadNorm { riding: false };
+            self.push("attention.head_norm", norm, &[query, key, gains[0], gains[1]], &[query, key]);
+        }
+        if grouped.rotary_dim > 0 {
+            let rope = Operation::Rope { rotary: grouped.rotary_dim };
+            self.push("attention.rope", rope, &[query, key], &[query, key]);
+        }
+        let cached = (Dim::Cached, self.load.context);
+        let keys = self.tensor("attention.keys", TensorKind::Cache, &[cached, kv_heads, width]);
+        let values = self.tensor("attention.cached_values", TensorKind::Cache, &[cached, kv_heads, width]);
+        self.push("attention.kv_append", Operation::Append, &[key, value, keys, values], &[keys, values]);
+        let seen = (Dim::Cached, grouped.reach.visible(self.load.context));
+        let scores = self.tensor("attention.scores", ACTIVATION, &[token, heads, seen]);
+        let reach = grouped.reach;
+        self.push("attention.scores", Operation::Scores { reach }, &[query, keys], &[scores]);
+        let mut reads = vec![scores];
+        if grouped.sinks {
+            reads.push(self.vector("attention.sinks", Role::Sinks, 0, &[heads]));
+        }
+        self.push("attention.softmax", SOFTMAX, &reads, &[scores]);
+        let result = self.tensor("attention.result", ACTIVATION, &[token, heads, width]);
+        self.push("attention.values", Operation::Values { sum_rides: false }, &[scores, values], &[result]);
+        let wo = self.weight("attention.output_weight", Role::Output, grouped.output_bias, &[heads, width, hidden]);
+        let projected = self.tensor("attention.projected", ACTIVATION, &[token, hidden]);
+        self.push("attention.output", Operation::Output { logits_beside: false }, &[result, wo], &[projected]);
+        projected
+    }
+
+    /// MLA in the absorbed form: the cache holds one latent for all heads, queries are brought into its space and results
+    /// out of it (DeepSeek-V2, section 2.1.2).
+    fn latent(&mut self, latent: &LatentAttention, normed: TensorId) -> TensorId {
+        let token = (Dim::Token, self.load.tokens);
+        let (hidden, heads) = ((Dim::Hidden, self.hidden), (Dim::Head, latent.heads));
+        let query_width = (Dim::HeadDim, latent.nope_dim + latent.rope_dim);
+        let query = self.tensor("attention.query", ACTIVATION, &[token, heads, query_width]);
+        if let Some(rank) = latent.query_rank {
+            let rank = (Dim::Rank, rank);
+            let down = self.weight("attention.query_down_weight", Role::QueryDown, false, &[hidden, rank]);
+            let compressed = self.tensor("attention.compressed", ACTIVATION, &[token, rank]);
+            self.push("attention.query_down", Operation::Products, &[normed, down], &[compressed]);
+            let gain = self.vector("attention.query_gain", Role::AttentionInnerNorm, 0, &[rank]);
+            let norm = Operation::Norm { riding: false };
+            self.push("attention.query_norm", norm, &[compressed, gain], &[compressed]);
+            let up = self.weight("attention.query_up_weight", Role::QueryUp, false, &[rank, heads, query_width]);
+            self.push("attention.query_up", Operation::Products, &[compressed, up], &[query]);
+        } else {
+            let direct = self.weight("attention.query_weight", Role::Query, false, &[hidden, heads, query_width]);
+            self.push("attention.query_up", Operation::Products, &[normed, direct], &[query]);
+        }
+        let cached_width = (Dim::Rank, latent.kv_rank + latent.rope_dim);
+        let down = self.weight("attention.kv_down_weight", Role::KvDown, false, &[hidden, cached_width]);
+        let entry = self.tensor("attention.latent", ACTIVATION, &[token, cached_width]);
+        self.push("attention.kv_down", Operation::Products, &[normed, down], &[entry]);
+        let rank = (Dim::Rank, latent.kv_rank);
+        let copy = u64::from(latent.query_rank.is_some());
+        let gain = self.vector("attention.latent_gain", Role::AttentionInnerNorm, copy, &[rank]);
+        self.push("attention.latent_norm", Operation::Norm { riding: false }, &[entry, gain], &[entry]);
+        self.push("attention.rope", Operation::Rope { rotary: latent.rope_dim }, &[query, entry], &[query, entry]);
+        let both = (Dim::HeadDim, latent.nope_dim + latent.value_dim);
+        let up = self.weight("attention.kv_up_weight", Role::KvUp, false, &[rank, heads, both]);
+        let absorbed = self.tensor("attention.absorbed", ACTIVATION, &[token, heads, cached_width]);
+        self.push("attention.absorbed_key", Operation::PerHead, &[query, up], &[absorbed]);
+        let cached = (Dim::Cached, self.load.context);
+        let latents = self.tensor("attention.latents", TensorKind::Cache, &[cached, cached_width]);
+        self.push("attention.kv_append", Operation::Append, &[entry, latents], &[latents]);
+        let scores = self.tensor("attention.scores", ACTIVATION, &[token, heads, cached]);
+        let reach = wafersim_spec::model::Reach::Full;
+        self.push("attention.scores", Operation::Scores { reach }, &[absorbed, latents], &[scores]);
+        self.push("attention.softmax", SOFTMAX, &[scores], &[scores]);
+        let mixed = self.tensor("attention.mixed", ACTIVATION, &[token, heads, rank]);
+        self.push("attention.values", Operation::Values { sum_rides: false }, &[scores, latents], &[mixed]);
+        let value_width = (Dim::HeadDim, latent.value_dim);
+        let result = self.tensor("attention.result", ACTIVATION, &[token, heads, value_width]);
+        self.push("attention.absorbed_value", Operation::PerHead, &[mixed, up], &[result]);
+        let wo = self.weight("attention.output_weight", Role::Output, false, &[heads, value_width, hidden]);
+        let projected = self.tensor("attention.projected", ACTIVATION, &[token, hidden]);
+        self.push("attention.output", Operation::Output { logits_beside: false }, &[result, wo], &[projected]);
+        projected
+    }
+
+    fn experts(&mut self, moe: &Moe, stream: TensorId, normed: TensorId) {
+        let token = (Dim::Token, self.load.tokens);
+        let (hidden, experts) = ((Dim::Hidden, self.hidden), (Dim::Expert, moe.experts));
+        let router = self.weight("router.weight", Role::Router, moe.router_bias, &[hidden, experts]);
+        let logits = self.tensor("router.scores", ACTIVATION, &[token, experts]);
+        self.push("router", Operation::Router { early: false }, &[normed, router], &[logits]);
+        let choice = self.tensor("router.choice", TensorKind::Choice, &[token, (Dim::Choice, moe.top_k)]);
+        let form = ChoiceForm { single_pass: false, single_choice: false };
+        self.push("router.choice", Operation::Choose(form), &[logits], &[choice]);
+        let routed = Network {
+            kind: NetworkKind::Experts,
+            width: moe.width,
+            bias: moe.expert_bias,
+            choice: Some((choice, moe.experts)),
+        };
+        let output = self.network(routed, normed);
+        self.push("experts.residual", Operation::Residual, &[stream, output], &[stream]);
+        if moe.shared_width > 0 {
+            let shared = Network { kind: NetworkKind::Shared, width: moe.shared_width, bias: false, choice: None };
+            let output = self.network(shared, normed);
+            self.push("shared_expert.residual", Operation::Residual, &[stream, output], &[stream]);
+        }
+    }
+
+    fn network(&mut self, network: Network, normed: TensorId) -> TensorId {
+        let Network { kind, width, bias, choice } = network;
+        let token = (Dim::Token, self.load.tokens);
+        let (hidden, width) = ((Dim::Hidden, self.hidden), (Dim::Width, width));
+        let copies = choice.map_or(1, |(_, experts)| experts);
+        let names = names(kind);
+        let mut matrix = |name: &'static str, role: Role, extents: &[(Dim, u64)]| {
+            self.tensor(name, TensorKind::Weight { role, copies, bias }, extents)
+        };
+        let [gate_role, up_role, down_role] = names.roles;
+        let gate_weight = matrix(names.weights[0], gate_role, &[hidden, width]);
+        let up_weight = matrix(names.weights[1], up_role, &[hidden, width]);
+        let down_weight = matrix(names.weights[2], down_role, &[width, hidden]);
+        let choice = choice.map(|(choice, _)| choice);
+        let rows: Vec<(Dim, u64)> = match choice.and_then(|choice| self.graph.tensor(choice)) {
+            Some(chosen) => vec![token, (Dim::Choice, chosen.size(Dim::Choice))],
+            None => vec![token],
+        };
+        let gate = self.tensor(names.tensors[0], ACTIVATION, &[rows.as_slice(), &[width]].concat());
+        let up = self.tensor(names.tensors[1], ACTIVATION, &[rows.as_slice(), &[width]].concat());
+        let output = self.tensor(names.tensors[2], ACTIVATION, &[token, hidden]);
+        let gate_up = Operation::GateUp { network: kind, interleaved: false, concatenated: false };
+        let with_choice = |ids: &[TensorId]| [ids, choice.as_slice()].concat();
+        self.push(names.operators[0], gate_up, &with_choice(&[normed, gate_weight, up_weight]), &[gate, up]);
+        let activation = Operation::Activation { network: kind };
+        self.push(names.operators[1], activation, &with_choice(&[gate, up]), &[gate]);
+        let down = Operation::Down { network: kind, concatenated: false };
+        self.push(names.operators[2], down, &with_choice(&[gate, down_weight]), &[output]);
+        output
+    }
+}
+
+const SOFTMAX: Operation = Operation::Softmax(SoftmaxForm { sum_rides: false, divided: false });
+
+struct Network {
+    kind: NetworkKind,
+    width: u64,
+    bias: bool,
+    /// The choice, and of how many experts.
+    choice: Option<(TensorId, u64)>,
+}
+
+/// Names of a network's operators, tensors and weights, and the roles of its matrices.
+struct Names {
+    operators: [&'static str; 3],
+    tensors: [&'static str; 3],
+    weights: [&'static str; 3],
+    roles: [Role; 3],
+}
+
+const fn names(kind: NetworkKind) -> Names {
+    match kind {
+        NetworkKind::Dense => Names {
+            operators: ["feed_forward.gate_up", "feed_forward.activation", "feed_forward.down"],
+            tensors: ["feed_forward.gate", "feed_forward.up", "feed_forward.output"],
+            weights: ["feed_forward.gate_weight", "feed_forward.up_weight", "feed_forward.down_weight"],
+            roles: [Role::Gate, Role::Up, Role::Down],
+        },
+        NetworkKind::Shared => Names {
+            operators: ["shared_expert.gate_up", "shared_expert.activation", "shared_expert.down"],
+            tensors: ["shared_expert.gate", "shared_expert.up", "shared_expert.output"],
+            weights: ["shared_expert.gate_weight", "shared_expert.up_weight", "shared_expert.down_weight"],
+            roles: [Role::SharedGate, Role::SharedUp, Role::SharedDown],
+        },
+        NetworkKind::Experts => Names {
+            operators: ["experts.gate_up", "experts.activation", "experts.down"],
+            tensors: ["experts.gate", "experts.up", "experts.output"],
+            weights: ["experts.gate_weight", "experts.up_weight", "experts.down_weight"],
+            roles: [Role::ExpertGate, Role::ExpertUp, Role::ExpertDown],
+        },
+    }
+}

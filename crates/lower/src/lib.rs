@@ -1,0 +1,37 @@
+//! A layer and its mapping, written as a program: `lower(layer, mapping) -> Program`.
+//!
+//! There is one writer. It walks the operators of a [`wafersim_graph::LayerGraph`] in order, each operator in a file of its
+//! own, and takes every decision from a [`wafersim_mapping::LayerMapping`]. Every buffer has a layout and every compute step
+//! names its operands, so the program that is added up is the one that runs on the fabric and the one whose numbers are
+//! checked. Where two layouts differ, a relayout stands between them, and takes its time.
+//!
+//! | file | writes | source |
+//! |---|---|---|
+//! | `request` | what is asked: layer, load, mapping, what is known of the routing | |
+//! | `writer` | buffers, steps, reductions, conversion of stored weights | |
+//! | `lies` | where heads, caches, widths lie | KV blocks: ours; one head over all columns: WaferLLM |
+//! | `relayout` | hops and wavelets of a movement between layouts | ours |
+//! | `norm`, `product`, `attention`, `cache`, `router`, `network`, `clustered` | the operators | WaferLLM (OSDI 2025); grouped heads and experts are ours |
+//! | `layer` | the walk over the operators | |
+//! | `gemm`, `prefill` | matrix products, a layer for a chunk of a prompt | WaferLLM (OSDI 2025) |
+//!
+//! Nothing here knows a time or a wafer.
+
+mod attention;
+mod cache;
+mod gemm;
+mod layer;
+mod lies;
+mod network;
+mod norm;
+mod prefill;
+mod product;
+mod relayout;
+mod request;
+mod router;
+mod writer;
+
+pub use layer::decode_layer;
+pub use lies::KvLies;
+pub use prefill::prefill_layer;
+pub use request::{ExpertLoad, LayerRequest, LowerError, Routed, Scope};

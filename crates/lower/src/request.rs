@@ -1,0 +1,101 @@
+//! What is asked of the writer, and what it refuses.
+
+use wafersim_mapping::LayerMapping;
+use wafersim_spec::Precision;
+use wafersim_spec::model::Layer;
+
+/// What of a layer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scope {
+    /// All of it.
+    #[default]
+    Model,
+    /// What the published layer rows time: no KV append, SiLU over the elements of the residual stream, the exponential with
+    /// two squarings. For validation alone.
+    Measured,
+}
+
+/// The expected load of a mixture of experts, from the routing model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExpertLoad {
+    /// Token-expert pairs in all: tokens x top-k.
+    pub pairs: u64,
+    /// Different experts among them.
+    pub distinct: u64,
+    /// Pairs of the busiest expert.
+    pub busiest: u64,
+}
+
+/// What is known of the experts that tokens choose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Routed {
+    /// An expected load. Spread experts are chosen while the program runs; for experts in rectangles the busiest rectangle is
+    /// written.
+    Expected(ExpertLoad),
+    /// The choice of each token: every rectangle that was chosen is written.
+    Chosen(Vec<Vec<u64>>),
+}
+
+/// A layer to be written.
+#[derive(Debug, Clone)]
+pub struct LayerRequest<'a> {
+    /// The layer.
+    pub layer: &'a Layer,
+    /// Width of the residual stream.
+    pub hidden: u64,
+    /// Added to mean squares.
+    pub norm_epsilon: f64,
+    /// Every decision.
+    pub mapping: &'a LayerMapping,
+    /// Data types.
+    pub precision: Precision,
+    /// Tokens that go through together.
+    pub tokens: u64,
+    /// Tokens that each of them sees in the cache, itself included.
+    pub context: u64,
+    /// What is known of the routing; ignored in dense layers.
+    pub routed: Routed,
+    /// What of the layer is written.
+    pub scope: Scope,
+}
+
+/// Why a layer cannot be written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LowerError {
+    /// The KV layout wants more columns than there are.
+    #[error("the KV layout wants {wanted} columns ({blocks} blocks) of a region that has {columns}")]
+    KvColumns {
+        /// Columns of all blocks.
+        wanted: u64,
+        /// Blocks.
+        blocks: u64,
+        /// Columns of the region.
+        columns: u64,
+    },
+    /// A decision that the writer does not know for this layer.
+    #[error("{what} is not written for {part}; allowed: {allowed}")]
+    Unknown {
+        /// The decision.
+        what: String,
+        /// The part of the layer.
+        part: &'static str,
+        /// What would be allowed.
+        allowed: &'static str,
+    },
+    /// No token, or more tokens than are seen.
+    #[error("{tokens} tokens that see {context}: allowed are 1 to as many as are seen")]
+    Tokens {
+        /// Tokens that go through together.
+        tokens: u64,
+        /// Tokens that each sees.
+        context: u64,
+    },
+    /// A chosen expert that does not exist.
+    #[error("expert {expert} was chosen, of {experts}")]
+    Expert {
+        /// Its number.
+        expert: u64,
+        /// How many there are.
+        experts: u64,
+    },
+}
