@@ -14,7 +14,7 @@ use wafersim_cost::ProgramCost;
 use wafersim_kernels::feed_forward::ExpertLoad;
 use wafersim_place::{Item, KvLayoutChoice, Placement, place};
 use wafersim_spec::model::{FeedForward, Reach};
-use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
+use wafersim_spec::scenario::WaferCount;
 use wafersim_spec::{Bytes, Cycles, Hertz};
 
 use crate::candidates::{Way, candidates, with_room_for_draft};
@@ -375,7 +375,7 @@ impl Pipeline {
             let (FeedForward::Moe(moe), Some(placed)) = (&layout.layer.feed_forward, &layout.experts) else {
                 return None;
             };
-            let is_clustered = placed.placement == ExpertPlacement::Clustered;
+            let is_clustered = placed.grid.cells() > 1;
             Some(Routed {
                 layer: *layer,
                 experts: moe.experts,

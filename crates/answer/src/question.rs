@@ -1,6 +1,6 @@
 //! A scenario with everything it names loaded.
 
-use wafersim_place::{Fill, KvLayoutChoice, Machine, Request};
+use wafersim_place::{KvLayoutChoice, Machine, Request};
 use wafersim_spec::scenario::{Speculation, WaferCount};
 use wafersim_spec::{Hertz, Model, Scenario, Wafer};
 
@@ -86,17 +86,14 @@ impl Question {
     /// The question to placement for micro-batches of so many tokens.
     pub(crate) fn request(&self, wafers: WaferCount, micro_batch: u64, kv_layout: KvLayoutChoice) -> Request<'_> {
         Request {
-            model: &self.model,
-            machine: Machine::from(&self.wafer),
             precision: self.scenario.precision,
             users: self.scenario.users,
             context: self.scenario.context,
             micro_batch,
             wafers,
             experts: self.scenario.placement,
-            fill: Fill::Slot,
             kv_layout,
-            arrangement: None,
+            ..Request::new(&self.model, Machine::from(&self.wafer))
         }
     }
 }

@@ -8,7 +8,7 @@ use wafersim_kernels::{ExpertShape, KvShape, LayerShape, Options, decode_layer, 
 use wafersim_place::{ExpertLayout, LayerLayout, PREFILL_KEY_BLOCK, Placement, TableLayout};
 use wafersim_program::{Program, Region};
 use wafersim_spec::model::FeedForward;
-use wafersim_spec::scenario::{ExpertPlacement, Profile, Routing};
+use wafersim_spec::scenario::{Profile, Routing};
 
 use crate::question::Question;
 use crate::routing::expert_load;
@@ -99,7 +99,7 @@ fn region(columns: u64, rows: u64) -> Region {
 
 fn expert_shape(experts: Option<&ExpertLayout>) -> ExpertShape {
     match experts {
-        Some(layout) if layout.placement == ExpertPlacement::Clustered => {
+        Some(layout) if layout.grid.cells() > 1 => {
             let cell = layout.rectangle(0);
             ExpertShape::Clustered { columns: cell.columns, rows: cell.rows }
         }

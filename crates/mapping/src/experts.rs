@@ -1,49 +1,152 @@
-//! Where the routed experts of a layer live.
+//! Where the routed experts of a layer live: the decision, and every number of it.
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
-/// Who has chosen where experts live.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ExpertStrategy {
-    /// Every expert over the whole region.
-    Spread,
-    /// Every expert in a rectangle of its own.
-    Clustered,
-    /// Neighbouring experts share a rectangle.
-    Linear,
-    /// Experts dealt to rectangles in turn.
-    RoundRobin,
-    /// Hot experts share rectangles with cold ones.
-    Hybrid,
-    /// Experts that are wanted together lie apart.
-    Apart,
-    /// Spare memory holds copies of the hottest experts.
-    Replicated,
-    /// The best of those, improved by simulated annealing.
-    Annealed,
-    /// Somebody else: a file of assignments.
-    File,
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use wafersim_spec::Size;
+use wafersim_spec::scenario::ExpertPlacement;
+
+/// The decision of a recipe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Experts {
+    /// By a strategy. `strategy = ..` with `sharing` and `spare`
+    Strategy {
+        /// The strategy.
+        strategy: ExpertPlacement,
+        /// Experts that share a rectangle; parts are of the experts of a layer. `auto`: one for clustered experts, for
+        /// others as many as a token chooses. Spread experts share the whole region.
+        sharing: Size,
+        /// Copies that a rectangle has room for beyond those; parts are of the experts that share it. `auto`: one. Only
+        /// for strategies that make copies.
+        spare: Size,
+    },
+    /// As a file says. `file = ..`
+    File {
+        /// Its path, as written; seen from the folder of the recipe.
+        file: String,
+        /// What it says. `None` until it has been read.
+        dealt: Option<Dealt>,
+    },
+}
+
+/// What a file of assignments says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dealt {
+    /// Rectangles side by side.
+    pub across: u64,
+    /// Rectangles one below the other. They are counted west to east, then north to south.
+    pub down: u64,
+    /// For each expert the rectangles that hold it, in every layer with experts.
+    pub homes: Vec<Vec<u16>>,
+    /// The same for single layers, by their number in the model from 0, in place of `homes`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub layers: BTreeMap<String, Vec<Vec<u16>>>,
+}
+
+impl Dealt {
+    /// The rectangles of the experts of a layer.
+    pub fn homes_in(&self, layer: u64) -> &[Vec<u16>] {
+        self.layers.get(&layer.to_string()).unwrap_or(&self.homes)
+    }
+}
+
+impl Default for Experts {
+    fn default() -> Self {
+        Self::of(ExpertPlacement::Spread)
+    }
+}
+
+impl Experts {
+    /// A strategy with everything else open.
+    pub const fn of(strategy: ExpertPlacement) -> Self {
+        Self::Strategy { strategy, sharing: Size::Auto, spare: Size::Auto }
+    }
+}
+
+/// Whether a strategy puts experts into more than one rectangle.
+pub const fn makes_copies(strategy: ExpertPlacement) -> bool {
+    matches!(strategy, ExpertPlacement::Replicated | ExpertPlacement::Annealed)
+}
+
+/// The decision as written.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    strategy: Option<ExpertPlacement>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sharing: Option<Size>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    spare: Option<Size>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+}
+
+impl Serialize for Experts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let written = match self {
+            Self::Strategy { strategy, sharing, spare } => Written {
+                strategy: Some(*strategy),
+                sharing: (*strategy != ExpertPlacement::Spread).then_some(*sharing),
+                spare: makes_copies(*strategy).then_some(*spare),
+                file: None,
+            },
+            Self::File { file, .. } => Written { strategy: None, sharing: None, spare: None, file: Some(file.clone()) },
+        };
+        written.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Experts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Written { strategy, sharing, spare, file } = Written::deserialize(deserializer)?;
+        let refuse = |problem: String| Err(D::Error::custom(problem));
+        if let Some(file) = file {
+            return match (strategy, sharing, spare) {
+                (None, None, None) => Ok(Self::File { file, dealt: None }),
+                _ => refuse("a file of assignments decides everything; allowed beside 'file': nothing".into()),
+            };
+        }
+        let strategy = strategy.unwrap_or(ExpertPlacement::Spread);
+        if strategy == ExpertPlacement::Spread && sharing.is_some() {
+            return refuse(
+                "spread experts share the whole region; 'sharing' is allowed for the other strategies".into(),
+            );
+        }
+        if spare.is_some() && !makes_copies(strategy) {
+            return refuse(format!(
+                "strategy '{strategy}' makes no copies; 'spare' is allowed for 'replicated' and 'annealed'"
+            ));
+        }
+        Ok(Self::Strategy { strategy, sharing: sharing.unwrap_or_default(), spare: spare.unwrap_or_default() })
+    }
 }
 
 /// The experts of one kind of layer, every number.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExpertMapping {
-    /// Who has chosen.
-    pub strategy: ExpertStrategy,
+    /// Who has chosen; absent: a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<ExpertPlacement>,
     /// Rectangles side by side that the region is cut into. 1 x 1: every expert over the whole region.
     pub across: u64,
     /// Rectangles one below the other. Rectangles are counted west to east, then north to south.
     pub down: u64,
+    /// Experts that each rectangle has room for.
+    pub room: u64,
     /// For each expert the rectangles that hold it. Empty: expert `e` lives in rectangle `e mod (across * down)`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub homes: Vec<Vec<u16>>,
 }
 
 impl ExpertMapping {
-    /// Every expert over the whole region.
-    pub const SPREAD: Self = Self { strategy: ExpertStrategy::Spread, across: 1, down: 1, homes: Vec::new() };
+    /// All `experts` over the whole region.
+    pub const fn spread(experts: u64) -> Self {
+        Self { strategy: Some(ExpertPlacement::Spread), across: 1, down: 1, room: experts, homes: Vec::new() }
+    }
 
     /// Rectangles.
     pub const fn cells(&self) -> u64 {
@@ -63,4 +166,16 @@ impl ExpertMapping {
             None => vec![expert % self.cells().max(1)],
         }
     }
+}
+
+/// Experts in the fullest of `cells` rectangles, copies included.
+pub(crate) fn fullest(homes: &[Vec<u16>], cells: u64) -> u64 {
+    let cells = usize::try_from(cells).unwrap_or(usize::MAX).min(usize::from(u16::MAX) + 1);
+    let mut held = vec![0_u64; cells];
+    for home in homes.iter().flatten() {
+        if let Some(count) = held.get_mut(usize::from(*home)) {
+            *count += 1;
+        }
+    }
+    held.into_iter().max().unwrap_or(0)
 }

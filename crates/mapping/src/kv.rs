@@ -13,8 +13,8 @@ pub enum Append {
     RoundRobin,
 }
 
-/// The layout of a KV cache, every number. Columns are divided into blocks, one for each group of `heads_per_block` KV heads
-/// and each copy of it; rows share the sequence.
+/// The layout of a KV cache, every number. Columns are divided into blocks, one for each group of `heads_per_block` KV
+/// heads and each copy of it; rows share the sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KvMapping {
@@ -26,8 +26,9 @@ pub struct KvMapping {
     pub dimension_split: u64,
     /// Groups of `dimension_split` columns that share the sequence, beside the rows.
     pub sequence_split: u64,
-    /// Copies of keys and values, each in a group of `dimension_split * sequence_split` columns of its own: the query heads
-    /// of a KV head are shared out among them. `dimension_split * sequence_split * head_copies <= columns_per_head`.
+    /// Copies of keys and values, each in a group of `dimension_split * sequence_split` columns of its own: the query
+    /// heads of a KV head are shared out among them. `dimension_split * sequence_split * head_copies <=
+    /// columns_per_head`.
     pub head_copies: u64,
     /// Where new tokens go.
     pub append: Append,

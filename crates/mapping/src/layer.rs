@@ -1,6 +1,7 @@
 //! All decisions of one kind of layer with every number: what the kernel writer takes.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use wafersim_program::Region;
@@ -10,6 +11,7 @@ use wafersim_spec::{DataType, Precision};
 use crate::experts::ExpertMapping;
 use crate::kv::KvMapping;
 use crate::operator::LineKind;
+use crate::recipe::ReductionRecipes;
 use crate::reduction::{Reduction, Reductions};
 use wafersim_graph::layer::{Rewrite, Rewrites};
 
@@ -26,7 +28,7 @@ pub enum Routes {
 
 /// What runs at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Overlap {
     /// Conversion of stored weights beside the transfers before their product.
     pub conversion: bool,
@@ -42,6 +44,12 @@ pub struct RegionSize {
     pub columns: u64,
     /// Rows.
     pub rows: u64,
+}
+
+impl fmt::Display for RegionSize {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} x {}", self.columns, self.rows)
+    }
 }
 
 /// Every decision of one kind of layer.
@@ -72,20 +80,17 @@ pub struct LayerMapping {
 }
 
 impl LayerMapping {
-    /// The layer as published by WaferLLM: no rewrite, routes changed, nothing overlaps, one head over all columns, experts
-    /// over the whole region.
+    /// The layer as published by WaferLLM: no rewrite, routes changed, nothing overlaps, one head over all columns,
+    /// experts over the whole region.
     pub fn published(columns: u64, rows: u64) -> Self {
-        let published = Reduction::PUBLISHED;
-        let mut reductions = Reductions::all(&published.on(columns));
-        reductions.y = published.on(rows);
-        reductions.cell_y = published.on(rows);
-        reductions.sequence = published.on(1);
+        let (region, kv) = (RegionSize { columns, rows }, KvMapping::published(columns));
+        let reductions = Reductions::resolved(&ReductionRecipes::default(), region, &kv, &BTreeMap::new());
         Self {
-            region: RegionSize { columns, rows },
+            region,
             rewrites: Rewrites::NONE,
             routes: Routes::Changed,
             overlap: Overlap::default(),
-            kv: KvMapping::published(columns),
+            kv,
             experts: None,
             reductions,
             rectangles: BTreeMap::new(),
@@ -133,7 +138,7 @@ mod tests {
         };
         read(&mapping);
         mapping.rewrites = Rewrites::ALL;
-        mapping.experts = Some(ExpertMapping { homes: vec![vec![0, 3], vec![1]], ..ExpertMapping::SPREAD });
+        mapping.experts = Some(ExpertMapping { homes: vec![vec![0, 3], vec![1]], ..ExpertMapping::spread(2) });
         mapping.rectangles.insert("router".into(), Region::new(3, 4, 5, 6));
         mapping.reductions.operators.insert("router".into(), Reduction::ReduceScatter);
         mapping.stored.insert(Role::ExpertDown, DataType::Fp16);

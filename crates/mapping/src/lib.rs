@@ -5,22 +5,69 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | [`recipe`] | a mapping that fits any model: sizes are shares, divisors, numbers or left to the program |
+//! | [`resolved`] | a mapping with every number, the recipe it came from, and hashes of what it was resolved for |
+//! | [`mapped`], [`ways`] | from the one to the other: a placement with the decisions of each layer; all ways there are |
 //! | [`layer`] | every decision of one kind of layer with every number: what the kernel writer takes |
 //! | [`reduction`] | how sums travel along a line: trees, chains, scatters, roots |
-//! | [`kv`], [`experts`], [`verification`] | KV cache, routed experts, drafts |
-//! | [`operator`] | the operators of a layer by name, and along which line each one's sums travel |
+//! | [`kv`], [`experts`], [`dealing`], [`verification`] | KV cache, routed experts and who deals them, drafts |
+//! | [`operator`], [`areas`] | the operators of a layer by name, their lines and rectangles |
+//! | [`builtin`], [`random`] | the recipes of `models/mapping`; random ones |
+//! | [`inputs`], [`hash`], [`error`] | model, wafer and load; what they mean; what is wrong |
+//!
+//! ```
+//! use wafersim_mapping::{Inputs, Load, Recipe, Resolved, resolve};
+//! use wafersim_spec::scenario::{Routing, WaferCount};
+//! use wafersim_spec::{Model, Precision, Wafer};
+//!
+//! let (model, wafer) = (Model::builtin("qwen3-32b")?, Wafer::builtin("wse3")?);
+//! let load = Load {
+//!     wafers: WaferCount::Exactly(1),
+//!     users: 1,
+//!     context: 8192,
+//!     tokens_per_step: 1,
+//!     precision: Precision::default(),
+//!     routing: Routing::Skewed,
+//! };
+//! let inputs = Inputs { model: &model, wafer: &wafer, load };
+//! let resolved = resolve(&Recipe::builtin("interleaved")?, inputs)?;
+//! // 64 layers share three slots: each processing element holds a tile of 21 or 22 of them.
+//! assert_eq!((resolved.slots.len(), resolved.division.layers_per_slot), (3, 22));
+//! let text = resolved.to_toml();
+//! assert_eq!(Resolved::parse(&text, "saved.toml")?.to_toml(), text);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
+pub mod areas;
+pub mod builtin;
+pub mod dealing;
+pub mod error;
 pub mod experts;
+pub mod hash;
+pub mod inputs;
 pub mod kv;
 pub mod layer;
+pub mod mapped;
 pub mod operator;
+pub mod random;
+pub mod recipe;
 pub mod reduction;
+pub mod resolved;
+mod text;
 pub mod verification;
+pub mod ways;
 
-pub use experts::{ExpertMapping, ExpertStrategy};
+pub use error::{Difference, MappingError};
+pub use experts::{ExpertMapping, Experts};
+pub use inputs::{Inputs, Load};
 pub use kv::{Append, KvMapping};
 pub use layer::{LayerMapping, Overlap, RegionSize, Routes};
+pub use mapped::{Mapped, on_region};
 pub use operator::{LineKind, OPERATORS, OperatorInfo};
+pub use random::{random_recipe, random_recipe_for};
+pub use recipe::{Area, Recipe, Stored, Width};
 pub use reduction::{Groups, Reduction, Reductions, Root, Tree};
+pub use resolved::{Resolved, resolve};
 pub use verification::Verification;
 pub use wafersim_graph::layer::{Rewrite, RewriteError, Rewrites};
+pub use ways::{Ways, ways};

@@ -1,16 +1,21 @@
-//! How sums travel along a line of processing elements, and where they end. Plain data; `program::collective` writes the
-//! program side.
+//! How sums travel along a line of processing elements, and where they end. Plain data; `program::collective` writes
+//! the program side.
 //!
-//! WaferLLM's (OSDI 2025) is a tree of two levels with about sqrt(line) groups, whose root is the middle member of the middle
-//! group. Reduce-scatter with all-gather, split roots and deeper trees have been published by nobody for a wafer.
+//! WaferLLM's (OSDI 2025) is a tree of two levels with about sqrt(line) groups, whose root is the middle member of the
+//! middle group. Reduce-scatter with all-gather, split roots and deeper trees have been published by nobody for a
+//! wafer.
 
 use std::collections::BTreeMap;
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use wafersim_program::Region;
 use wafersim_program::collective::TwoLevel;
 
-use crate::operator::{LineKind, operator_named};
+use crate::kv::KvMapping;
+use crate::layer::RegionSize;
+use crate::operator::{LineKind, OPERATORS, operator_named};
+use crate::recipe::ReductionRecipes;
 
 /// How the members of a line are grouped.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -19,8 +24,8 @@ pub enum Groups {
     SquareRoot,
     /// Two levels, so many groups, at most one for each member. Written as a number.
     Count(u64),
-    /// The members of a group on each level, the lowest first; what is left above the last is one level more. Written as a
-    /// list.
+    /// The members of a group on each level, the lowest first; what is left above the last is one level more. Written
+    /// as a list.
     Sizes(Vec<u64>),
 }
 
@@ -29,8 +34,8 @@ pub enum Groups {
 pub enum Root {
     /// The middle member (index count / 2) of every group on every level (published). Written `"middle"`.
     Middle,
-    /// This member of the line, from 0; each group ends at the member that stands in it as this one does in its own. Written
-    /// as a number.
+    /// This member of the line, from 0; each group ends at the member that stands in it as this one does in its own.
+    /// Written as a number.
     Index(u64),
 }
 
@@ -47,8 +52,8 @@ impl Tree {
     /// The published tree.
     pub const PUBLISHED: Self = Self { groups: Groups::SquareRoot, root: Root::Middle };
 
-    /// Members of a group on each level of a line of `length`, the lowest first: their product is at least the length. Levels
-    /// of one member are left out; a line of one member has no level.
+    /// Members of a group on each level of a line of `length`, the lowest first: their product is at least the length.
+    /// Levels of one member are left out; a line of one member has no level.
     pub fn sizes(&self, length: u64) -> Vec<u64> {
         let two_level = |groups: u64| {
             let tree = TwoLevel::new(length, groups);
@@ -137,7 +142,7 @@ impl Reduction {
     }
 }
 
-/// The reductions of one kind of layer, with numbers for the lines there are.
+/// The reductions of one kind of layer, with numbers for the lines of one length.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reductions {
@@ -145,15 +150,15 @@ pub struct Reductions {
     pub x: Reduction,
     /// Along the columns of the region.
     pub y: Reduction,
-    /// Over all columns of a head.
+    /// Over all columns of a head, whether of queries or of keys: a rule.
     pub head: Reduction,
     /// Over the columns that share a head's width.
     pub width: Reduction,
     /// Over the groups of columns that share the sequence.
     pub sequence: Reduction,
-    /// Along the rows of an expert's rectangle.
+    /// Along the rows of an expert's rectangle: a rule.
     pub cell_x: Reduction,
-    /// Along the columns of an expert's rectangle.
+    /// Along the columns of an expert's rectangle: a rule.
     pub cell_y: Reduction,
     /// Of single operators, along their own line (see [`crate::OPERATORS`]); absent: as above.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -161,17 +166,44 @@ pub struct Reductions {
 }
 
 impl Reductions {
-    /// The same for every line.
-    pub fn all(reduction: &Reduction) -> Self {
+    /// Those of a recipe with numbers for the lines of a layer. Lines that come in several lengths (the columns of a
+    /// query head and of a KV head, rectangles of experts) keep their rule, which gives the numbers for any length.
+    pub(crate) fn resolved(
+        recipe: &ReductionRecipes,
+        region: RegionSize,
+        kv: &KvMapping,
+        rectangles: &BTreeMap<String, Region>,
+    ) -> Self {
+        let mut operators: BTreeMap<String, Reduction> = BTreeMap::new();
+        for operator in OPERATORS {
+            let (own, rectangle) = (recipe.operators.get(operator.name), rectangles.get(operator.name));
+            if own.is_none() && rectangle.is_none() {
+                continue;
+            }
+            let (columns, rows) =
+                rectangle.map_or((region.columns, region.rows), |rectangle| (rectangle.columns, rectangle.rows));
+            let (usual, length) = match operator.line {
+                None => continue,
+                Some(LineKind::X) => (&recipe.x, Some(columns)),
+                Some(LineKind::Y) => (&recipe.y, Some(rows)),
+                Some(LineKind::Width) => (&recipe.parts, Some(kv.dimension_split)),
+                Some(LineKind::Sequence) => (&recipe.parts, Some(kv.sequence_split)),
+                Some(LineKind::Head | LineKind::CellX | LineKind::CellY) => (&recipe.parts, None),
+            };
+            let chosen = own.unwrap_or(usual);
+            operators.insert(operator.name.into(), length.map_or_else(|| chosen.clone(), |length| chosen.on(length)));
+        }
+        // The columns of a head are the whole line where there is one head: then the rule for whole lines holds.
+        let part = |length: u64| if length >= region.columns { recipe.x.on(length) } else { recipe.parts.on(length) };
         Self {
-            x: reduction.clone(),
-            y: reduction.clone(),
-            head: reduction.clone(),
-            width: reduction.clone(),
-            sequence: reduction.clone(),
-            cell_x: reduction.clone(),
-            cell_y: reduction.clone(),
-            operators: BTreeMap::new(),
+            x: recipe.x.on(region.columns),
+            y: recipe.y.on(region.rows),
+            head: recipe.parts.clone(),
+            width: part(kv.dimension_split),
+            sequence: part(kv.sequence_split),
+            cell_x: recipe.parts.clone(),
+            cell_y: recipe.parts.clone(),
+            operators,
         }
     }
 
@@ -292,7 +324,8 @@ impl Serialize for Groups {
 
 impl<'de> Deserialize<'de> for Groups {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const ALLOWED: &str = "allowed: \"square_root\", a number of groups from 1, or a list of group sizes from 2 each, lowest level first";
+        const ALLOWED: &str =
+            "allowed: \"square_root\", a number of groups from 1, or a list of group sizes from 2, lowest level first";
         match Choice::deserialize(deserializer)? {
             Choice::Word(word) if word == "square_root" => Ok(Self::SquareRoot),
             Choice::Number(count) if count > 0 => Ok(Self::Count(count)),

@@ -2,14 +2,15 @@
 //! regions by the search, in closed form.
 
 use wafersim_spec::model::{Attention, Layer, Role, Tensor};
-use wafersim_spec::scenario::ExpertPlacement;
 use wafersim_spec::{Bytes, DataType, Model, Precision};
 
 use crate::arithmetic::dealt;
 use crate::cells::CellGrid;
-use crate::experts::{ExpertMatrices, strategy};
+use crate::choices::{LayerChoices, Roles, stored_type};
+use crate::experts::room::with_copies;
+use crate::experts::{ExpertMatrices, grid};
 use crate::item::TablePart;
-use crate::kv_cache::{KvLayout, KvShape};
+use crate::kv_cache::{KvLayout, KvLayoutChoice, KvShape};
 use crate::ledger::ByteCounts;
 use crate::matrix::{Matrices, MatrixShape};
 use crate::request::Settings;
@@ -27,11 +28,13 @@ pub(crate) struct LayerBlueprint<'a> {
     pub vectors: Vec<VectorShape>,
     /// Routed experts; 0 in a dense layer.
     pub experts: u64,
+    pub choices: LayerChoices,
 }
 
 impl<'a> LayerBlueprint<'a> {
-    pub fn new(layer: &'a Layer, hidden: u64, precision: &Precision) -> Self {
-        let mut blueprint = Self { layer, hidden, matrices: Matrices::default(), vectors: Vec::new(), experts: 0 };
+    pub fn new(layer: &'a Layer, hidden: u64, precision: &Precision, choices: LayerChoices) -> Self {
+        let (matrices, vectors) = (Matrices::default(), Vec::new());
+        let mut blueprint = Self { layer, hidden, matrices, vectors, experts: 0, choices };
         for tensor in layer.tensors(hidden) {
             blueprint.push(&tensor, precision);
         }
@@ -39,7 +42,7 @@ impl<'a> LayerBlueprint<'a> {
     }
 
     fn push(&mut self, tensor: &Tensor, precision: &Precision) {
-        let data_type = precision.of(tensor.class);
+        let data_type = stored_type(tensor.role, precision.of(tensor.class), self.choices.wide, precision);
         let Some(orientation) = orientation(tensor.role) else {
             self.push_vector(tensor, data_type);
             return;
@@ -81,17 +84,31 @@ impl<'a> LayerBlueprint<'a> {
     }
 
     /// The cells of the experts: one for everything in a dense layer.
-    pub fn grid(&self, placement: ExpertPlacement, (columns, rows): (u64, u64)) -> CellGrid {
+    pub fn grid(&self, (columns, rows): (u64, u64)) -> CellGrid {
         match self.experts {
             0 => CellGrid::whole(columns, rows),
-            count => strategy(placement).grid(&ExpertMatrices::new(count, &self.matrices), columns, rows),
+            count => {
+                let experts = ExpertMatrices::new(count, self.layer.top_k(), &self.matrices);
+                grid(&self.choices.experts, &experts, columns, rows)
+            }
         }
+    }
+
+    /// Places for experts in each rectangle of a grid, where there are more than its share of the experts.
+    fn places(&self, grid: &CellGrid) -> Option<u64> {
+        if self.experts == 0 || grid.cells() == 1 {
+            return None;
+        }
+        let even = grid.most_copies_in_a_cell(self.experts);
+        let chosen = &self.choices.experts;
+        Some(chosen.fullest.unwrap_or_else(|| even.saturating_add(chosen.spare))).filter(|places| *places != even)
     }
 
     /// Bytes of weights in the worst processing element.
     pub fn weights(&self, grid: &CellGrid) -> ByteCounts {
         let spread = self.matrices.worst_spread_bytes(grid.columns, grid.rows);
-        let experts = self.matrices.worst_expert_bytes(grid);
+        let copied = self.places(grid).and_then(|places| with_copies(&self.matrices, grid, places));
+        let experts = copied.as_ref().unwrap_or(&self.matrices).worst_expert_bytes(grid);
         let vectors = self.vectors.iter().map(|vector| vector.placed(grid.columns, grid.rows).worst_bytes());
         let replicated = vectors.sum::<Bytes>() + self.matrices.worst_copied_scales(grid);
         ByteCounts { weights: Bytes(spread) + Bytes(experts), replicated, ..ByteCounts::default() }
@@ -99,26 +116,46 @@ impl<'a> LayerBlueprint<'a> {
 
     /// Bytes in the worst processing element of a region, code and runtime aside.
     pub fn load(&self, settings: &Settings, region: (u64, u64)) -> ByteCounts {
-        let grid = self.grid(settings.experts, region);
-        in_use(self.layer, self.hidden, self.weights(&grid), &grid, settings).1
+        let grid = self.grid(region);
+        in_use(self, self.weights(&grid), &grid, settings).1
+    }
+}
+
+/// A kind of layer as far as its KV layout and its working memory go.
+pub(crate) trait Working {
+    fn layer(&self) -> &Layer;
+    fn hidden(&self) -> u64;
+    fn kv_choice(&self) -> KvLayoutChoice;
+}
+
+impl Working for LayerBlueprint<'_> {
+    fn layer(&self) -> &Layer {
+        self.layer
+    }
+
+    fn hidden(&self) -> u64 {
+        self.hidden
+    }
+
+    fn kv_choice(&self) -> KvLayoutChoice {
+        self.choices.kv
     }
 }
 
 /// The KV layout of a layer and its bytes with it, where the bytes of its weights are known.
 pub(crate) fn in_use(
-    layer: &Layer,
-    hidden: u64,
+    working: &impl Working,
     weights: ByteCounts,
     grid: &CellGrid,
     settings: &Settings,
 ) -> (KvLayout, ByteCounts) {
-    let load = settings.kv_load();
+    let (layer, load) = (working.layer(), settings.kv_load());
     let with = |kv: &KvLayout| {
-        let working = working_memory::decode(layer, hidden, kv, grid, load.context, load.micro_batch);
-        ByteCounts { kv_cache: kv.cache_bytes(&load), ..weights }.with_working(working, load.activations)
+        let elements = working_memory::decode(layer, working.hidden(), kv, grid, load.context, load.micro_batch);
+        ByteCounts { kv_cache: kv.cache_bytes(&load), ..weights }.with_working(elements, load.activations)
     };
     let shape = KvShape::new(&layer.attention);
-    let kv = KvLayout::choose(shape, (grid.columns, grid.rows), settings.kv_layout, |kv| with(kv).sum());
+    let kv = KvLayout::choose(shape, (grid.columns, grid.rows), working.kv_choice(), |kv| with(kv).sum());
     (kv, with(&kv))
 }
 
@@ -135,19 +172,22 @@ pub(crate) struct TableBlueprint {
 
 impl TableBlueprint {
     /// The embedding; `None` where the LM head is the same table.
-    pub fn embedding(model: &Model, precision: &Precision) -> Option<Self> {
-        let embedding = Self { is_head: false, role: Role::Embedding, ..Self::head(model, precision) };
+    pub fn embedding(model: &Model, precision: &Precision, wide: Roles) -> Option<Self> {
+        let role = Role::Embedding;
+        let weights = stored_type(role, precision.weights, wide, precision);
+        let embedding = Self { is_head: false, role, weights, ..Self::head(model, precision, wide) };
         (!model.tied_embeddings).then_some(embedding)
     }
 
     /// Final norm and LM head. With tied embeddings its matrix is the embedding table.
-    pub fn head(model: &Model, precision: &Precision) -> Self {
+    pub fn head(model: &Model, precision: &Precision, wide: Roles) -> Self {
+        let role = if model.tied_embeddings { Role::Embedding } else { Role::LmHead };
         Self {
             is_head: true,
-            role: if model.tied_embeddings { Role::Embedding } else { Role::LmHead },
+            role,
             vocabulary: model.vocabulary,
             hidden: model.hidden,
-            weights: precision.weights,
+            weights: stored_type(role, precision.weights, wide, precision),
             small_weights: precision.small_weights,
         }
     }

@@ -3,6 +3,23 @@
 use thiserror::Error;
 use wafersim_spec::Bytes;
 
+/// What a processing element lacks at least.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "a processing element of a region of {columns} x {rows} would need {} bytes of {} (or more slots or wafers)",
+    needed.0, free.0
+)]
+pub struct Short {
+    /// Bytes that it needs.
+    pub needed: Bytes,
+    /// Bytes that it has.
+    pub free: Bytes,
+    /// Columns of the region.
+    pub columns: u64,
+    /// Rows of the region.
+    pub rows: u64,
+}
+
 /// Why a model cannot be placed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PlaceError {
@@ -38,6 +55,21 @@ pub enum PlaceError {
         columns: u64,
         /// Rows of the wafer.
         rows: u64,
+    },
+    /// The division that was asked for does not hold the model.
+    #[error(
+        "the division that was asked for ({chosen}) is not possible on a wafer of {columns} x {rows}: {}",
+        short.as_ref().map_or_else(|| "no rectangles of that kind divide it".to_owned(), Short::to_string)
+    )]
+    Division {
+        /// What was asked for.
+        chosen: String,
+        /// Columns of the wafer.
+        columns: u64,
+        /// Rows of the wafer.
+        rows: u64,
+        /// What is lacking, where there are such rectangles.
+        short: Option<Short>,
     },
     /// A field of the request makes no sense.
     #[error("{field} is {value}: {allowed}")]

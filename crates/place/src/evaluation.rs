@@ -1,9 +1,10 @@
 //! A model as kinds of layers and tables, and what each of its items needs in a slot of some size: all that the search
 //! has to know. It chooses nothing.
 
-use wafersim_spec::{Model, Precision};
+use wafersim_spec::Model;
 
 use crate::blueprint::{LayerBlueprint, TableBlueprint};
+use crate::choices::LayerChoices;
 use crate::item::{Item, TablePart};
 use crate::ledger::ByteCounts;
 use crate::packing::{Limit, Need, first_fit};
@@ -21,18 +22,21 @@ pub(crate) struct ModelBlueprint<'a> {
 }
 
 impl<'a> ModelBlueprint<'a> {
-    pub fn new(model: &'a Model, precision: &Precision) -> Self {
+    /// `choices` gives those of each layer.
+    pub fn new(model: &'a Model, settings: &Settings, choices: impl Fn(usize) -> LayerChoices) -> Self {
+        let precision = &settings.precision;
         let mut kinds: Vec<LayerBlueprint<'a>> = Vec::new();
         let mut kind_of_layer = Vec::with_capacity(model.layers.len());
-        for layer in &model.layers {
-            let known = kinds.iter().position(|kind| kind.layer == layer);
+        for (index, layer) in model.layers.iter().enumerate() {
+            let chosen = choices(index);
+            let known = kinds.iter().position(|kind| kind.choices == chosen && kind.layer == layer);
             kind_of_layer.push(known.unwrap_or(kinds.len()));
             if known.is_none() {
-                kinds.push(LayerBlueprint::new(layer, model.hidden, precision));
+                kinds.push(LayerBlueprint::new(layer, model.hidden, precision, chosen));
             }
         }
-        let embedding = TableBlueprint::embedding(model, precision);
-        Self { kinds, kind_of_layer, embedding, head: TableBlueprint::head(model, precision) }
+        let embedding = TableBlueprint::embedding(model, precision, settings.wide);
+        Self { kinds, kind_of_layer, embedding, head: TableBlueprint::head(model, precision, settings.wide) }
     }
 
     /// Bytes of all matrices and of the KV cache, without replication.
@@ -41,6 +45,11 @@ impl<'a> ModelBlueprint<'a> {
         let layers = self.kind_of_layer.iter().map(|kind| u128::from(kinds[*kind]));
         let embedding = self.embedding.map_or(0, |embedding| u128::from(embedding.bytes()));
         layers.sum::<u128>() + embedding + u128::from(self.head.bytes())
+    }
+
+    /// Layers of the model.
+    pub fn layers(&self) -> u64 {
+        self.kind_of_layer.len() as u64
     }
 
     /// Items when no table is cut.
@@ -76,7 +85,7 @@ pub(crate) struct Evaluation {
 
 impl Evaluation {
     pub fn new(blueprint: &ModelBlueprint<'_>, settings: &Settings, arrangement: Arrangement) -> Self {
-        let region = arrangement.slot_size(&settings.machine);
+        let region = settings.division.region(arrangement, &settings.machine);
         let kinds: Vec<Need> = blueprint.kinds.iter().map(|kind| Need::of(&kind.load(settings, region), 1)).collect();
         let mut evaluation = Self { arrangement, region, items: Vec::new(), needs: Vec::new() };
         if let Some(embedding) = &blueprint.embedding {

@@ -1,12 +1,10 @@
-//! Where the routed experts of a layer live: the interface of the strategies, and what follows from a strategy's
-//! choice.
+//! Where the routed experts of a layer live: the grid of cells, and what follows from it.
 //!
-//! A strategy chooses a grid of cells ([`CellGrid`]); expert `e` lives in cell `e mod cells`, spread over all of it.
-//! Everything else (rectangles, tiles, bytes, idle processing elements) follows from the grid and is computed here.
-//! A further strategy is one new file and one line in [`strategy`]: any grid between one cell for all experts and a
-//! cell for each can be expressed.
+//! A choice ([`crate::ExpertChoice`]) gives a grid of cells ([`CellGrid`]); expert `e` lives in cell `e mod cells`,
+//! spread over all of it. Everything else (rectangles, tiles, bytes, idle processing elements) follows from the grid
+//! and is computed here.
 //!
-//! Beside it stands a second interface, for choices that depend on what tokens want: [`strategies`] deal experts to the
+//! Which expert goes into which cell may depend on what tokens want: [`strategies`] deal experts to the
 //! rectangles of a [`room`] after a [`demand`], with copies where there is room; [`annealed`] improves any assignment.
 
 pub mod annealed;
@@ -19,7 +17,6 @@ mod linear;
 mod replicated;
 pub mod room;
 mod round_robin;
-mod spread;
 pub mod strategies;
 
 use serde::Serialize;
@@ -27,22 +24,26 @@ use wafersim_spec::Bytes;
 use wafersim_spec::model::Role;
 use wafersim_spec::scenario::ExpertPlacement;
 
+use crate::arithmetic::divide_up;
 use crate::cells::CellGrid;
+use crate::choices::ExpertChoice;
 use crate::matrix::{Matrices, PlacedMatrix};
 use crate::rectangle::Rectangle;
 use crate::tiling::Tiling;
 
-/// A way to lay out the experts of a layer over its region.
-pub trait ExpertStrategy: Sync {
-    /// The grid of cells for `experts` over a region of `columns` x `rows`.
-    fn grid(&self, experts: &ExpertMatrices<'_>, columns: u64, rows: u64) -> CellGrid;
-}
-
-/// The strategy of a choice. This is where strategies are registered.
-pub fn strategy(choice: ExpertPlacement) -> &'static dyn ExpertStrategy {
-    match choice {
-        ExpertPlacement::Spread => &spread::Spread,
-        ExpertPlacement::Clustered => &clustered::Clustered,
+/// The grid of cells for the experts of a layer over a region of `columns` x `rows`: as chosen, or what takes the
+/// fewest bytes.
+pub fn grid(choice: &ExpertChoice, experts: &ExpertMatrices<'_>, columns: u64, rows: u64) -> CellGrid {
+    if let Some((across, down)) = choice.grid {
+        return CellGrid::new(columns, rows, across, down);
+    }
+    match choice.placement {
+        ExpertPlacement::Spread => CellGrid::whole(columns, rows),
+        other => {
+            let usual = if other == ExpertPlacement::Clustered { 1 } else { experts.top_k };
+            let sharing = choice.sharing.of(experts.count()).unwrap_or(usual).max(1);
+            clustered::grid(experts, divide_up(experts.count(), sharing), columns, rows)
+        }
     }
 }
 
@@ -50,12 +51,13 @@ pub fn strategy(choice: ExpertPlacement) -> &'static dyn ExpertStrategy {
 #[derive(Debug, Clone, Copy)]
 pub struct ExpertMatrices<'a> {
     count: u64,
+    top_k: u64,
     matrices: &'a Matrices,
 }
 
 impl<'a> ExpertMatrices<'a> {
-    pub(crate) const fn new(count: u64, matrices: &'a Matrices) -> Self {
-        Self { count, matrices }
+    pub(crate) const fn new(count: u64, top_k: u64, matrices: &'a Matrices) -> Self {
+        Self { count, top_k, matrices }
     }
 
     /// Routed experts of the layer.

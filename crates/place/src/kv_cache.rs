@@ -5,14 +5,14 @@
 //! entries up (shared/facts/kernels.md, "KV cache"), so the tokens of all users lie evenly over all rows: keys that are
 //! only appended fill one row first, and hold fewer tokens by a factor of the number of rows.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use wafersim_spec::model::{Attention, Reach};
-use wafersim_spec::{Bytes, DataType};
+use wafersim_spec::{Bytes, DataType, Size};
 
 use crate::arithmetic::divide_up;
 
 /// How the dimension split is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KvLayoutChoice {
     /// What takes the fewest bytes in the worst processing element: cache, and the activations and buffers that follow.
@@ -22,6 +22,22 @@ pub enum KvLayoutChoice {
     WholeBlock,
     /// Over so many columns of its block (at most all of them): for who chooses by other means than bytes.
     DimensionSplit(u64),
+    /// Some or all numbers by other means than bytes.
+    Given(KvSizes),
+}
+
+/// Numbers of a KV layout; what is left open is chosen by bytes, heads and copies as few as there can be. A number that
+/// the region does not allow is brought to the nearest that it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]
+pub struct KvSizes {
+    /// KV heads of one block; parts are of all KV heads.
+    pub heads_per_block: Size,
+    /// Copies of keys and values; parts are of the query heads of a KV head.
+    pub head_copies: Size,
+    /// Columns that share a head's width; parts are of the columns of a copy.
+    pub dimension_split: Size,
+    /// Groups of columns that share the sequence; parts are of the columns of a copy.
+    pub sequence_split: Size,
 }
 
 /// What a layer caches.
@@ -94,6 +110,9 @@ pub struct KvLayout {
     pub dimension_split: u64,
     /// Groups of `dimension_split` columns that share the sequence.
     pub sequence_split: u64,
+    /// Copies of keys and values, each on `dimension_split * sequence_split` columns of its own. The query heads of a
+    /// KV head are shared out among them.
+    pub head_copies: u64,
 }
 
 impl KvLayout {
@@ -106,19 +125,35 @@ impl KvLayout {
         choice: KvLayoutChoice,
         mut bytes: impl FnMut(&Self) -> Bytes,
     ) -> Self {
-        let whole = Self::with_dimension_split(shape, region, u64::MAX);
-        match choice {
-            KvLayoutChoice::WholeBlock => return whole,
+        let sizes = match choice {
+            KvLayoutChoice::WholeBlock => return Self::with_dimension_split(shape, region, u64::MAX),
             KvLayoutChoice::DimensionSplit(split) => return Self::with_dimension_split(shape, region, split),
-            KvLayoutChoice::Balanced => {}
+            KvLayoutChoice::Balanced => KvSizes::default(),
+            KvLayoutChoice::Given(sizes) => sizes,
+        };
+        let whole = Self::whole(shape, region, sizes.heads_per_block, sizes.head_copies);
+        // Columns of one copy.
+        let columns = whole.dimension_split;
+        let given_sequence = sizes.sequence_split.of(columns).map(|split| split.clamp(1, columns));
+        let sequence_of = |dimension_split: u64| {
+            let most = columns / dimension_split;
+            given_sequence.map_or(most, |given| given.min(most))
+        };
+        if let Some(dimension_split) = sizes.dimension_split.of(columns) {
+            let dimension_split = dimension_split.clamp(1, columns);
+            return Self { dimension_split, sequence_split: sequence_of(dimension_split), ..whole };
         }
-        let widest = whole.columns_per_head.min(shape.head_dim);
+        let whole = match given_sequence {
+            Some(sequence_split) => Self { dimension_split: columns / sequence_split, sequence_split, ..whole },
+            None => whole,
+        };
+        let widest = whole.dimension_split.min(shape.head_dim);
         let mut best = whole;
         let mut least = (bytes(&whole), u64::MAX - whole.sequence_split);
         for dimension_split in
             (1..=widest).filter(|split| split.is_power_of_two() || shape.head_dim.is_multiple_of(*split))
         {
-            let sequence_split = whole.columns_per_head / dimension_split;
+            let sequence_split = sequence_of(dimension_split);
             let layout = Self { dimension_split, sequence_split, ..whole };
             let candidate = (bytes(&layout), u64::MAX - sequence_split);
             if candidate < least {
@@ -129,19 +164,30 @@ impl KvLayout {
     }
 
     /// The layout with a given dimension split, at most the columns of a block.
-    pub fn with_dimension_split(shape: KvShape, (columns, rows): (u64, u64), dimension_split: u64) -> Self {
-        let heads_per_block = divide_up(shape.kv_heads, shape.kv_heads.min(columns));
+    pub fn with_dimension_split(shape: KvShape, region: (u64, u64), dimension_split: u64) -> Self {
+        let whole = Self::whole(shape, region, Size::Auto, Size::Auto);
+        let dimension_split = dimension_split.clamp(1, whole.columns_per_head);
+        Self { dimension_split, sequence_split: whole.columns_per_head / dimension_split, ..whole }
+    }
+
+    /// The layout in which the width of each head lies over all columns of its block, or of each copy.
+    fn whole(shape: KvShape, (columns, rows): (u64, u64), heads_per_block: Size, head_copies: Size) -> Self {
+        let fewest = divide_up(shape.kv_heads, shape.kv_heads.min(columns));
+        let heads_per_block =
+            heads_per_block.of(shape.kv_heads).map_or(fewest, |heads| heads.clamp(fewest, shape.kv_heads.max(fewest)));
         let blocks = divide_up(shape.kv_heads, heads_per_block);
         let columns_per_head = (columns / blocks.max(1)).max(1);
-        let dimension_split = dimension_split.clamp(1, columns_per_head);
+        let most_copies = shape.queries_per_head.min(columns_per_head).max(1);
+        let head_copies = head_copies.of(shape.queries_per_head).map_or(1, |copies| copies.clamp(1, most_copies));
         Self {
             shape,
             rows: rows.max(1),
             blocks,
             heads_per_block,
             columns_per_head,
-            dimension_split,
-            sequence_split: columns_per_head / dimension_split,
+            dimension_split: columns_per_head / head_copies,
+            sequence_split: 1,
+            head_copies,
         }
     }
 
@@ -167,7 +213,7 @@ impl KvLayout {
 
     /// Query heads whose scores a processing element computes.
     pub const fn query_heads_per_pe(&self) -> u64 {
-        self.shape.queries_per_head.saturating_mul(self.heads_per_block)
+        divide_up(self.shape.queries_per_head, self.head_copies).saturating_mul(self.heads_per_block)
     }
 
     /// Elements of queries (or of their results, which take the same place) that a processing element holds per token.

@@ -5,10 +5,11 @@ use serde::Serialize;
 use wafersim_spec::model::{Layer, Role};
 use wafersim_spec::{Bytes, model::FeedForward};
 
-use crate::blueprint::{LayerBlueprint, TableBlueprint, in_use};
+use crate::blueprint::{LayerBlueprint, TableBlueprint, Working, in_use};
+use crate::choices::LayerChoices;
 use crate::experts::ExpertLayout;
 use crate::item::TablePart;
-use crate::kv_cache::KvLayout;
+use crate::kv_cache::{KvLayout, KvLayoutChoice};
 use crate::ledger::{ByteCounts, TensorEntry};
 use crate::matrix::PlacedMatrix;
 use crate::request::Settings;
@@ -37,12 +38,29 @@ pub struct LayerLayout {
     pub kv: KvLayout,
     /// Bytes that no processing element exceeds, code and runtime aside.
     pub worst_pe: ByteCounts,
+    /// What was chosen for it by other means than bytes.
+    #[serde(skip)]
+    pub choices: LayerChoices,
     /// What the layer computes.
     #[serde(skip)]
     pub layer: Layer,
     /// Width of the residual stream.
     #[serde(skip)]
     pub hidden: u64,
+}
+
+impl Working for LayerLayout {
+    fn layer(&self) -> &Layer {
+        &self.layer
+    }
+
+    fn hidden(&self) -> u64 {
+        self.hidden
+    }
+
+    fn kv_choice(&self) -> KvLayoutChoice {
+        self.choices.kv
+    }
 }
 
 impl LayerLayout {
@@ -52,12 +70,12 @@ impl LayerLayout {
         region: (u64, u64),
         first_layer: u64,
     ) -> Self {
-        let grid = blueprint.grid(settings.experts, region);
+        let grid = blueprint.grid(region);
         let (columns, rows) = region;
         let matrices = &blueprint.matrices;
         let spread = matrices.shapes.iter().filter(|shape| !shape.is_expert);
         let weights = blueprint.weights(&grid);
-        let (kv, worst_pe) = in_use(blueprint.layer, blueprint.hidden, weights, &grid, settings);
+        let (kv, worst_pe) = in_use(blueprint, weights, &grid, settings);
         Self {
             columns,
             rows,
@@ -66,9 +84,10 @@ impl LayerLayout {
             matrices: spread.map(|shape| matrices.placed(shape, &grid)).collect(),
             vectors: blueprint.vectors.iter().map(|vector| vector.placed(columns, rows)).collect(),
             experts: (blueprint.experts > 0)
-                .then(|| ExpertLayout::new(settings.experts, blueprint.experts, matrices, grid)),
+                .then(|| ExpertLayout::new(blueprint.choices.experts.placement, blueprint.experts, matrices, grid)),
             kv,
             worst_pe,
+            choices: blueprint.choices,
             layer: blueprint.layer.clone(),
             hidden: blueprint.hidden,
         }
@@ -115,7 +134,7 @@ impl LayerLayout {
         };
         let whole = crate::cells::CellGrid::whole(self.columns, self.rows);
         let grid = self.experts.as_ref().map_or(whole, |experts| experts.grid);
-        in_use(&self.layer, self.hidden, weights, &grid, settings)
+        in_use(self, weights, &grid, settings)
     }
 
     /// Bytes of the worst processing element while a prefill works on `tokens` of a prompt at once.

@@ -14,8 +14,9 @@
 //! | [`matrix`], [`vector`] | matrices in copies and replicated vectors, with bounds in closed form |
 //! | [`kv_cache`] | keys and values, and how many tokens they are |
 //! | `working_memory` | activations, receive buffers, prefill tiles |
+//! | [`choices`] | what the caller has chosen by other means than bytes |
 //! | `blueprint`, `evaluation` | what a layer, a table, a model needs of a region |
-//! | `packing`, `search` | items into slots; which arrangement is best |
+//! | `packing`, `interleaved`, `search` | items into slots; which arrangement is best |
 //! | [`layout`], [`placement`], [`ledger`], `capacity` | the answer |
 //!
 //! ```
@@ -34,9 +35,11 @@ mod arithmetic;
 mod blueprint;
 mod capacity;
 pub mod cells;
+pub mod choices;
 pub mod error;
 mod evaluation;
 pub mod experts;
+mod interleaved;
 pub mod item;
 pub mod kv_cache;
 pub mod layout;
@@ -55,10 +58,11 @@ mod working_memory;
 
 pub use capacity::UNLIMITED;
 pub use cells::CellGrid;
+pub use choices::{Division, ExpertChoice, LayerChoices, Roles, wide_type};
 pub use error::PlaceError;
 pub use experts::ExpertLayout;
 pub use item::{Item, TablePart};
-pub use kv_cache::{KvLayout, KvLayoutChoice, KvLoad, KvShape};
+pub use kv_cache::{KvLayout, KvLayoutChoice, KvLoad, KvShape, KvSizes};
 pub use layout::{LayerLayout, TableLayout};
 pub use ledger::{ByteCounts, Ledger, SlotLedger, TensorEntry};
 pub use machine::Machine;

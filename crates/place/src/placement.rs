@@ -6,7 +6,7 @@ use wafersim_spec::Bytes;
 use wafersim_spec::scenario::WaferCount;
 
 use crate::arithmetic::{divide_up, largest_that};
-use crate::error::PlaceError;
+use crate::error::{PlaceError, Short};
 use crate::evaluation::ModelBlueprint;
 use crate::item::Item;
 use crate::layout::{LayerLayout, TableLayout};
@@ -65,13 +65,27 @@ pub struct Placement {
 /// Where the model does not fit, with what would do; see [`PlaceError`].
 pub fn place(request: &Request<'_>) -> Result<Placement, PlaceError> {
     let settings = request.settings()?;
-    let blueprint = ModelBlueprint::new(request.model, &settings.precision);
+    let blueprint = ModelBlueprint::new(request.model, &settings, |layer| request.choices(layer));
     let search = Search::new(&blueprint, &settings);
     let wafers = match request.wafers {
         WaferCount::Exactly(wafers) => wafers,
         WaferCount::Auto => search.fewest_wafers()?,
     };
-    Ok(Placement::new(&blueprint, settings, search.on(wafers)?, 0))
+    let placement = Placement::new(&blueprint, settings, search.on(wafers)?, At { first: 0, regions: request.regions });
+    // Regions that the caller has chosen may be smaller than those that the search looked at.
+    match placement.ledger.slots.iter().find(|slot| slot.worst_pe.sum() > placement.ledger.limit) {
+        Some(full) if !request.regions.is_empty() => Err(placement.too_small(full)),
+        _ => Ok(placement),
+    }
+}
+
+/// Where a placement begins, and the regions of its slots where the caller has chosen them.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    /// The slot of the first item, counted from the first slot of the first wafer.
+    first: u64,
+    /// Columns and rows, slot by slot.
+    regions: &'a [(u64, u64)],
 }
 
 /// Consecutive slots, in the order of the pipeline.
@@ -90,17 +104,17 @@ pub struct SlotRange {
 pub fn place_within(request: &Request<'_>, slots: SlotRange) -> Option<Placement> {
     let mut settings = request.settings().ok()?;
     settings.arrangement = Some(slots.arrangement);
-    let blueprint = ModelBlueprint::new(request.model, &settings.precision);
+    let blueprint = ModelBlueprint::new(request.model, &settings, |layer| request.choices(layer));
     let after = slots.first.saturating_add(slots.count);
     let wafers = narrow_wafers(divide_up(after, slots.arrangement.slots().max(1)));
     let found = Search::new(&blueprint, &settings).within(slots.count).found_on(wafers)?;
-    Some(Placement::new(&blueprint, settings, found, slots.first))
+    Some(Placement::new(&blueprint, settings, found, At { first: slots.first, regions: &[] }))
 }
 
 /// Whether a model fits the wafers of a request: as [`place`], without looking for what would do where it does not.
 pub fn fits(request: &Request<'_>) -> bool {
     let Ok(settings) = request.settings() else { return false };
-    let blueprint = ModelBlueprint::new(request.model, &settings.precision);
+    let blueprint = ModelBlueprint::new(request.model, &settings, |layer| request.choices(layer));
     let search = Search::new(&blueprint, &settings);
     match request.wafers {
         WaferCount::Exactly(wafers) => search.found_on(wafers).is_some(),
@@ -109,17 +123,16 @@ pub fn fits(request: &Request<'_>) -> bool {
 }
 
 impl Placement {
-    /// `first` is the slot of the first item, counted from the first slot of the first wafer.
-    fn new(blueprint: &ModelBlueprint<'_>, settings: Settings, found: Found, first: u64) -> Self {
+    fn new(blueprint: &ModelBlueprint<'_>, settings: Settings, found: Found, at: At<'_>) -> Self {
         let Found { wafers, evaluation, groups } = found;
         let (arrangement, machine) = (evaluation.arrangement, &settings.machine);
         let slots_per_wafer = arrangement.slots().max(1);
         let wafer_of = |slot: u64| narrow_wafers(slot / slots_per_wafer);
-        let after = first.saturating_add(groups.len() as u64);
+        let after = at.first.saturating_add(groups.len() as u64);
         let mut placement = Self {
             settings,
             wafers,
-            wafers_used: (wafer_of(after.saturating_sub(1)) + 1).saturating_sub(wafer_of(first)),
+            wafers_used: (wafer_of(after.saturating_sub(1)) + 1).saturating_sub(wafer_of(at.first)),
             arrangement,
             slots_per_wafer,
             slots: Vec::with_capacity(groups.len()),
@@ -138,11 +151,12 @@ impl Placement {
         for (index, size) in groups.into_iter().enumerate() {
             let (items, after) = rest.split_at(size);
             rest = after;
-            let number = first + index as u64;
+            let number = at.first + index as u64;
             let slot = arrangement.slot(number % slots_per_wafer, machine);
-            let region = match settings.fill {
-                Fill::Slot => (slot.columns, slot.rows),
-                Fill::Tight => tight.region(blueprint, &settings, evaluation.region, items),
+            let region = match (at.regions.get(index), settings.fill) {
+                (Some(region), _) => (region.0.clamp(1, slot.columns), region.1.clamp(1, slot.rows)),
+                (None, Fill::Slot) => (slot.columns, slot.rows),
+                (None, Fill::Tight) => tight.region(blueprint, &settings, evaluation.region, items),
             };
             for item in items {
                 placement.push(blueprint, &mut known, *item, index, region);
@@ -156,6 +170,23 @@ impl Placement {
         }
         placement.ledger = placement.make_ledger();
         placement
+    }
+
+    /// Why a region that was chosen does not do.
+    fn too_small(&self, full: &SlotLedger) -> PlaceError {
+        let machine = &self.settings.machine;
+        let region = self.slots.get(full.slot).map_or((0, 0), |slot| (slot.region.columns, slot.region.rows));
+        PlaceError::Division {
+            chosen: format!("slot {} on {} x {}", full.slot, region.0, region.1),
+            columns: machine.columns,
+            rows: machine.rows,
+            short: Some(Short {
+                needed: full.worst_pe.sum().saturating_sub(machine.code_and_runtime()),
+                free: machine.free_memory,
+                columns: region.0,
+                rows: region.1,
+            }),
+        }
     }
 
     fn push(
@@ -185,6 +216,11 @@ impl Placement {
             Item::LmHead(part) => Some((&blueprint.head, part)),
         };
         self.tables.extend(table.and_then(|(table, part)| TableLayout::new(table, &settings, region, part, slot)));
+    }
+
+    /// Columns and rows over which a slot's items are spread where they fill it.
+    pub fn region_of_slots(&self) -> (u64, u64) {
+        self.settings.division.region(self.arrangement, &self.settings.machine)
     }
 
     /// Layers of the model.
@@ -261,7 +297,9 @@ impl Placement {
         totals.kv_cache = self
             .layouts
             .iter()
-            .map(|layout| layout.kv.shape.cached_bytes(&self.settings.kv_load()) * layout.layers)
+            .map(|layout| {
+                layout.kv.shape.cached_bytes(&self.settings.kv_load()) * layout.kv.head_copies * layout.layers
+            })
             .sum();
         for (slot, ledger) in self.slots.iter().zip(&slots) {
             totals.activations += ledger.worst_pe.activations * slot.region.pes();

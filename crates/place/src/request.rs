@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
 use wafersim_spec::{Model, Precision};
 
+use crate::choices::{Division, LayerChoices, Roles};
 use crate::error::PlaceError;
 use crate::kv_cache::{KvLayoutChoice, KvLoad};
 use crate::machine::Machine;
@@ -44,6 +45,11 @@ pub struct Settings {
     pub kv_layout: KvLayoutChoice,
     /// The only division of a wafer to consider, where the caller chooses it by other means than bytes and ways.
     pub arrangement: Option<Arrangement>,
+    /// What else of the division is not for the search to choose.
+    pub division: Division,
+    /// Roles of the tables whose matrices are stored in 16 bit though the checkpoint has them narrower; layers have
+    /// theirs in their choices.
+    pub wide: Roles,
 }
 
 impl Settings {
@@ -83,6 +89,15 @@ pub struct Request<'a> {
     pub kv_layout: KvLayoutChoice,
     /// The only division of a wafer to consider, where the caller chooses it by other means than bytes and ways.
     pub arrangement: Option<Arrangement>,
+    /// What else of the division is not for the search to choose.
+    pub division: Division,
+    /// Roles whose matrices are stored in 16 bit though the checkpoint has them narrower.
+    pub wide: Roles,
+    /// Choices for each layer in place of `experts`, `kv_layout` and `wide`; empty: the same for all. Layers of one
+    /// kind with the same choices share a layout.
+    pub layers: &'a [LayerChoices],
+    /// Columns and rows of the region of each slot, in place of `fill`; empty: by that.
+    pub regions: &'a [(u64, u64)],
 }
 
 impl<'a> Request<'a> {
@@ -100,7 +115,17 @@ impl<'a> Request<'a> {
             fill: Fill::Slot,
             kv_layout: KvLayoutChoice::Balanced,
             arrangement: None,
+            division: Division::default(),
+            wide: Roles::NONE,
+            layers: &[],
+            regions: &[],
         }
+    }
+
+    /// The choices for a layer.
+    pub(crate) fn choices(&self, layer: usize) -> LayerChoices {
+        let all = LayerChoices { kv: self.kv_layout, experts: self.experts.into(), wide: self.wide };
+        self.layers.get(layer).copied().unwrap_or(all)
     }
 
     /// The settings, checked.
@@ -122,6 +147,18 @@ impl<'a> Request<'a> {
         if self.wafers == WaferCount::Exactly(0) {
             return Err(PlaceError::Request { field: "wafers", value: "0".into(), allowed: "at least 1" });
         }
+        for (field, size, whole) in [
+            ("division.columns", self.division.columns, self.machine.columns),
+            ("division.rows", self.division.rows, self.machine.rows),
+        ] {
+            if let Some(value) = size.of(whole).filter(|size| *size > whole) {
+                return Err(PlaceError::Request {
+                    field,
+                    value: value.to_string(),
+                    allowed: "at most those of the wafer",
+                });
+            }
+        }
         if self.machine.free_memory > self.machine.memory {
             let value = self.machine.free_memory.to_string();
             return Err(PlaceError::Request { field: "machine.free_memory", value, allowed: "at most machine.memory" });
@@ -136,6 +173,8 @@ impl<'a> Request<'a> {
             fill: self.fill,
             kv_layout: self.kv_layout,
             arrangement: self.arrangement,
+            division: self.division,
+            wide: self.wide,
         })
     }
 }

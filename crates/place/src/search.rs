@@ -10,12 +10,18 @@
 //!    number of wafers, and a good shape may cost a little area;
 //! 3. the smallest columns + rows of a slot, a proxy of latency: hops of a reduction and of a broadcast;
 //! 4. the larger area, then the fewer slots side by side.
+//!
+//! Where so many layers are to share a slot, 1 falls away: the fewest slots that have room are the largest. What of the
+//! division the caller has chosen ([`crate::Division`]) leaves the rest to this choice.
 
-use wafersim_spec::Bytes;
+use std::ops::RangeInclusive;
+
+use wafersim_spec::{Bytes, Size};
 
 use crate::arithmetic::{divide_up, narrow};
-use crate::error::PlaceError;
+use crate::error::{PlaceError, Short};
 use crate::evaluation::{Evaluation, ModelBlueprint, Sharing};
+use crate::interleaved::{fewest_bytes, groups_of};
 use crate::packing::{Limit, pack, slots_needed, smallest_bytes};
 use crate::rectangle::Arrangement;
 use crate::request::Settings;
@@ -58,29 +64,39 @@ impl<'r, 'm> Search<'r, 'm> {
             return Ok(found);
         }
         let needed_wafers = self.fewest_wafers()?;
-        let (shortfall, what) = self.shortfall(wafers);
+        let Some((shortfall, what)) = self.shortfall(wafers) else {
+            return Err(self.no_division(Some(wafers)));
+        };
         Err(PlaceError::DoesNotFit { wafers, shortfall_bytes_per_pe: shortfall, needed_wafers, what })
     }
 
     /// The best arrangement on exactly `wafers` wafers, if there is one.
     pub fn found_on(&self, wafers: u32) -> Option<Found> {
-        self.everything_alone(wafers).or_else(|| self.time_shared(wafers))
+        match self.layers_per_slot() {
+            Some(layers) => self.shared_by(layers, wafers),
+            None => self.everything_alone(wafers).or_else(|| self.time_shared(wafers)),
+        }
     }
 
     /// The fewest wafers that hold the model.
     pub fn fewest_wafers(&self) -> Result<u32, PlaceError> {
         self.check_whole_wafer()?;
+        let layers = self.layers_per_slot();
         let room = u128::from(self.settings.machine.pes()) * u128::from(self.limit());
         let bound = narrow(self.bytes.div_ceil(room.max(1))).max(1);
         let mut best = u64::MAX;
-        for slots in 1..=self.most_slots() {
-            for arrangement in Arrangement::of_slots(slots, &self.settings.machine) {
+        for slots in self.slot_counts(1) {
+            for arrangement in self.arrangements(slots) {
                 // Fewer than `best` wafers at less than the mean load: impossible.
                 if self.least_bytes(arrangement, best - 1) > self.limit() {
                     continue;
                 }
                 let evaluation = Evaluation::new(self.blueprint, self.settings, arrangement);
-                if let Some(needed) = slots_needed(&evaluation.needs, Limit::bytes(self.limit())) {
+                let needed = match layers {
+                    Some(layers) => groups_of(&evaluation, layers, self.limit(), 0).map(|groups| groups.len() as u64),
+                    None => slots_needed(&evaluation.needs, Limit::bytes(self.limit())),
+                };
+                if let Some(needed) = needed {
                     best = best.min(divide_up(needed, slots)).max(1);
                 }
                 if best <= bound {
@@ -88,26 +104,99 @@ impl<'r, 'm> Search<'r, 'm> {
                 }
             }
         }
+        if best == u64::MAX {
+            return Err(self.no_division(None));
+        }
         Ok(u32::try_from(best).unwrap_or(u32::MAX))
     }
 
-    /// The ways to divide a wafer into so many slots; only the one that was asked for, where one was.
+    /// The ways to divide a wafer into so many slots, of those that the caller has left.
     fn arrangements(&self, slots: u64) -> impl Iterator<Item = Arrangement> {
-        let only = self.settings.arrangement;
-        Arrangement::of_slots(slots, &self.settings.machine).filter(move |one| only.is_none_or(|only| only == *one))
+        let (only, division, layers) = (self.settings.arrangement, self.settings.division, self.blueprint.layers());
+        let machine = self.settings.machine;
+        Arrangement::of_slots(slots, &self.settings.machine)
+            .filter(move |one| only.is_none_or(|only| only == *one) && division.allows(*one, &machine, layers))
+    }
+
+    /// The numbers of slots on a wafer that are worth a look, `least` or more.
+    fn slot_counts(&self, least: u64) -> RangeInclusive<u64> {
+        let chosen = self.settings.arrangement.map(|arrangement| arrangement.slots());
+        match chosen.or_else(|| self.settings.division.slots.of(self.blueprint.layers())) {
+            Some(slots) => slots.max(least)..=slots,
+            None => least..=self.most_slots(),
+        }
+    }
+
+    /// Layers that are to share a slot.
+    fn layers_per_slot(&self) -> Option<u64> {
+        let layers = self.blueprint.layers();
+        self.settings.division.layers_per_slot.of(layers).map(|wanted| wanted.min(layers))
+    }
+
+    /// Why no division does, on so many wafers or on any.
+    fn no_division(&self, wafers: Option<u32>) -> PlaceError {
+        let (machine, division) = (&self.settings.machine, &self.settings.division);
+        let chosen: Vec<String> = [
+            ("slots", division.slots),
+            ("columns", division.columns),
+            ("rows", division.rows),
+            ("layers_per_slot", division.layers_per_slot),
+        ]
+        .into_iter()
+        .filter(|(_, size)| *size != Size::Auto)
+        .map(|(name, size)| format!("{name} = {size}"))
+        .chain(self.settings.arrangement.map(|arrangement| format!("{arrangement} slots")))
+        .collect();
+        // The division that lacks least.
+        let short = self
+            .slot_counts(1)
+            .flat_map(|slots| self.arrangements(slots))
+            .filter_map(|arrangement| {
+                let evaluation = Evaluation::new(self.blueprint, self.settings, arrangement);
+                let layers = self.layers_per_slot();
+                let all_slots = wafers.map_or(u64::MAX, |wafers| arrangement.slots().saturating_mul(u64::from(wafers)));
+                let needed = match layers {
+                    Some(layers) => fewest_bytes(&evaluation, layers, all_slots),
+                    None => smallest_bytes(&evaluation.needs, all_slots, u64::MAX),
+                };
+                needed.map(|bytes| (bytes, evaluation.region))
+            })
+            .min();
+        PlaceError::Division {
+            chosen: chosen.join(", "),
+            columns: machine.columns,
+            rows: machine.rows,
+            short: short.map(|(bytes, region)| Short {
+                needed: Bytes(bytes),
+                free: Bytes(self.limit()),
+                columns: region.0,
+                rows: region.1,
+            }),
+        }
+    }
+
+    /// The best arrangement in which so many layers share each slot.
+    fn shared_by(&self, layers: u64, wafers: u32) -> Option<Found> {
+        for slots in self.slot_counts(1) {
+            let all_slots = self.usable(slots, wafers);
+            let candidates: Vec<(Evaluation, Vec<usize>)> = self
+                .arrangements(slots)
+                .filter_map(|arrangement| {
+                    let evaluation = Evaluation::new(self.blueprint, self.settings, arrangement);
+                    let groups = groups_of(&evaluation, layers, self.limit(), all_slots)?;
+                    (groups.len() as u64 <= all_slots).then_some((evaluation, groups))
+                })
+                .collect();
+            if let Some(found) = choose(candidates, wafers) {
+                return Some(found);
+            }
+        }
+        None
     }
 
     /// Slots of so many wafers that may be used.
     fn usable(&self, slots: u64, wafers: u32) -> u64 {
         self.slots.unwrap_or_else(|| slots.saturating_mul(u64::from(wafers)))
-    }
-
-    /// Numbers of slots on a wafer to try, `least` or more.
-    fn slot_counts(&self, least: u64) -> std::ops::RangeInclusive<u64> {
-        match self.settings.arrangement {
-            Some(only) => only.slots().max(least)..=only.slots(),
-            None => least..=self.most_slots(),
-        }
     }
 
     /// Bytes of a processing element that items may take.
@@ -199,7 +288,10 @@ impl<'r, 'm> Search<'r, 'm> {
     }
 
     /// How many bytes the worst processing element lacks at least, and which items lack them.
-    fn shortfall(&self, wafers: u32) -> (Bytes, String) {
+    fn shortfall(&self, wafers: u32) -> Option<(Bytes, String)> {
+        if self.settings.arrangement.is_some() || !self.settings.division.is_open() {
+            return None;
+        }
         let mut best: Option<(u64, Evaluation)> = None;
         for slots in 1..=divide_up(self.blueprint.fewest_items(), u64::from(wafers)).min(self.settings.machine.pes()) {
             for arrangement in Arrangement::of_slots(slots, &self.settings.machine) {
@@ -218,9 +310,9 @@ impl<'r, 'm> Search<'r, 'm> {
                 }
             }
         }
-        let Some((bytes, evaluation)) = best else { return (Bytes::ZERO, "the model".into()) };
+        let Some((bytes, evaluation)) = best else { return Some((Bytes::ZERO, "the model".into())) };
         let what = evaluation.fullest_slot(bytes);
-        (Bytes(bytes.saturating_sub(self.limit())), what)
+        Some((Bytes(bytes.saturating_sub(self.limit())), what))
     }
 }
 

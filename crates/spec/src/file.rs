@@ -10,7 +10,10 @@ use crate::error::SpecError;
 pub(crate) const LARGEST_FILE: u64 = 16 << 20;
 
 /// The text of a file. `hint` says what to do where the path is a directory.
-pub(crate) fn read_text(path: &Path, hint: &str) -> Result<String, SpecError> {
+///
+/// # Errors
+/// Where it cannot be read, is larger than 16 MiB, or is no UTF-8 text.
+pub fn read_text(path: &Path, hint: &str) -> Result<String, SpecError> {
     let refuse = |reason: String| SpecError::Read { file: path.display().to_string(), reason };
     if path.is_dir() {
         return Err(refuse(format!("is a directory ({hint})")));

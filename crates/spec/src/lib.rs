@@ -6,6 +6,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`units`] | `Bytes`, `Cycles`, `Hertz` |
+//! | [`size`] | sizes that fit any model: numbers, shares, divisors |
 //! | [`data_type`] | number formats, their storage with block scales, and which tensor class uses which |
 //! | [`wafer`] | the machine: every parameter with value, unit, low, high, evidence and source |
 //! | [`model`] | the transformer as read from a Hugging Face `config.json` |
@@ -14,9 +15,10 @@
 
 pub mod data_type;
 pub mod error;
-mod file;
+pub mod file;
 pub mod model;
 pub mod scenario;
+pub mod size;
 pub mod units;
 pub mod wafer;
 
@@ -24,5 +26,6 @@ pub use data_type::{DataType, Precision, TensorClass};
 pub use error::SpecError;
 pub use model::Model;
 pub use scenario::{Scenario, ScenarioFile};
+pub use size::Size;
 pub use units::{Bytes, Cycles, Hertz};
 pub use wafer::Wafer;

@@ -52,6 +52,16 @@ pub struct Layer {
     pub norms: u64,
 }
 
+impl Layer {
+    /// Routed experts that one token uses; 0 in a dense layer.
+    pub const fn top_k(&self) -> u64 {
+        match &self.feed_forward {
+            FeedForward::Dense { .. } => 0,
+            FeedForward::Moe(moe) => moe.top_k,
+        }
+    }
+}
+
 /// How far back a layer looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -213,6 +223,68 @@ pub enum Role {
     FinalNorm,
     /// LM head (hidden to vocabulary).
     LmHead,
+}
+
+impl Role {
+    /// All roles, in the order of use.
+    pub const ALL: [Self; 25] = [
+        Self::Embedding,
+        Self::AttentionNorm,
+        Self::Query,
+        Self::Key,
+        Self::Value,
+        Self::QueryDown,
+        Self::QueryUp,
+        Self::KvDown,
+        Self::KvUp,
+        Self::AttentionInnerNorm,
+        Self::Sinks,
+        Self::Output,
+        Self::FeedForwardNorm,
+        Self::Router,
+        Self::Gate,
+        Self::Up,
+        Self::Down,
+        Self::SharedGate,
+        Self::SharedUp,
+        Self::SharedDown,
+        Self::ExpertGate,
+        Self::ExpertUp,
+        Self::ExpertDown,
+        Self::FinalNorm,
+        Self::LmHead,
+    ];
+
+    /// The name in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Embedding => "embedding",
+            Self::AttentionNorm => "attention_norm",
+            Self::Query => "query",
+            Self::Key => "key",
+            Self::Value => "value",
+            Self::QueryDown => "query_down",
+            Self::QueryUp => "query_up",
+            Self::KvDown => "kv_down",
+            Self::KvUp => "kv_up",
+            Self::AttentionInnerNorm => "attention_inner_norm",
+            Self::Sinks => "sinks",
+            Self::Output => "output",
+            Self::FeedForwardNorm => "feed_forward_norm",
+            Self::Router => "router",
+            Self::Gate => "gate",
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::SharedGate => "shared_gate",
+            Self::SharedUp => "shared_up",
+            Self::SharedDown => "shared_down",
+            Self::ExpertGate => "expert_gate",
+            Self::ExpertUp => "expert_up",
+            Self::ExpertDown => "expert_down",
+            Self::FinalNorm => "final_norm",
+            Self::LmHead => "lm_head",
+        }
+    }
 }
 
 /// The shape of a weight tensor: `y[outputs] = x[inputs] W (+ bias)`, in `copies` copies (one per expert).

@@ -114,6 +114,19 @@ choice! {
         Spread "spread",
         /// Each expert in a rectangle of its own.
         Clustered "clustered",
+        /// Neighbouring experts share a rectangle.
+        Linear "linear",
+        /// Experts dealt to rectangles in turn.
+        #[serde(rename = "round-robin")]
+        RoundRobin "round-robin",
+        /// Hot experts share rectangles with cold ones.
+        Hybrid "hybrid",
+        /// Experts that are wanted together lie apart.
+        Apart "apart",
+        /// Spare memory holds copies of the hottest experts.
+        Replicated "replicated",
+        /// The best of those, improved by simulated annealing.
+        Annealed "annealed",
     }
 }
 

@@ -1,11 +1,14 @@
-//! Rectangles for experts in a layer's region: the divisions there are, and what each takes with so many copies in each.
+//! Rectangles for experts in a layer's region: the divisions there are, and what each takes with so many copies in
+//! each.
 
 use serde::Serialize;
 use wafersim_spec::Bytes;
+use wafersim_spec::scenario::ExpertPlacement;
 
 use crate::arithmetic::divide_up;
 use crate::blueprint::{LayerBlueprint, in_use};
 use crate::cells::CellGrid;
+use crate::choices::{ExpertChoice, LayerChoices};
 use crate::item::Item;
 use crate::layout::LayerLayout;
 use crate::matrix::Matrices;
@@ -38,9 +41,9 @@ pub fn shapes(columns: u64, rows: u64, cells: u64) -> Vec<(u64, u64)> {
     found
 }
 
-/// A layer's region cut into `across` x `down` rectangles, of which `cells` hold up to `copies` experts each. `None` for a
-/// layer without experts, or where there are fewer rectangles or processing elements than that. Whether the bytes fit is the
-/// caller's to judge: see [`Placement::has_room`].
+/// A layer's region cut into `across` x `down` rectangles, of which `cells` hold up to `copies` experts each. `None`
+/// for a layer without experts, or where there are fewer rectangles or processing elements than that. Whether the bytes
+/// fit is the caller's to judge: see [`Placement::has_room`].
 pub fn room(
     layout: &LayerLayout,
     settings: &Settings,
@@ -48,7 +51,8 @@ pub fn room(
     cells: u64,
     copies: u64,
 ) -> Option<Room> {
-    let mut blueprint = LayerBlueprint::new(&layout.layer, layout.hidden, &settings.precision);
+    let choices = LayerChoices { experts: ExpertChoice::from(ExpertPlacement::Clustered), ..layout.choices };
+    let mut blueprint = LayerBlueprint::new(&layout.layer, layout.hidden, &settings.precision, choices);
     let grid = CellGrid::new(layout.columns, layout.rows, across, down);
     if blueprint.experts == 0 || cells == 0 || copies == 0 || (grid.across, grid.down) != (across, down) {
         return None;
@@ -58,13 +62,13 @@ pub fn room(
     }
     blueprint.matrices = with_copies(&blueprint.matrices, &grid, copies)?;
     let weights = blueprint.weights(&grid);
-    let (_, worst) = in_use(&layout.layer, layout.hidden, weights, &grid, settings);
+    let (_, worst) = in_use(&blueprint, weights, &grid, settings);
     let more = worst.sum().saturating_sub(layout.worst_pe.sum());
     Some(Room { grid, cells, copies_in_a_cell: copies, worst_pe: worst.sum(), more })
 }
 
 /// The matrices of a layer, with experts enough to fill every rectangle of a grid.
-fn with_copies(matrices: &Matrices, grid: &CellGrid, copies: u64) -> Option<Matrices> {
+pub(crate) fn with_copies(matrices: &Matrices, grid: &CellGrid, copies: u64) -> Option<Matrices> {
     let all = grid.cells().checked_mul(copies)?;
     let mut full = Matrices::default();
     for shape in &matrices.shapes {

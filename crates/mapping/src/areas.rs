@@ -1,0 +1,184 @@
+//! Rectangles of operators: from shares to numbers, whether they lie inside, and what they take of the memory.
+
+use std::collections::BTreeMap;
+
+use wafersim_place::{Item, LayerLayout, PlacedMatrix, most_elements};
+use wafersim_program::Region;
+use wafersim_spec::model::{Attention, FeedForward, Layer, Role};
+use wafersim_spec::{Bytes, Size};
+
+use crate::error::MappingError;
+use crate::layer::RegionSize;
+use crate::mapped::Mapped;
+use crate::recipe::{Area, Recipe};
+
+/// The operators of a layer.
+pub fn operators_of(layer: &Layer) -> Vec<&'static str> {
+    let mut operators = vec!["attention.norm", "attention.query_key_value"];
+    match &layer.attention {
+        Attention::Grouped(grouped) => {
+            operators.extend(grouped.qk_norm.then_some("attention.head_norm"));
+            operators.extend((grouped.rotary_dim > 0).then_some("attention.rope"));
+            operators.push("attention.kv_append");
+        }
+        Attention::Latent(_) => operators.extend(["attention.rope", "attention.absorbed_key", "attention.kv_append"]),
+    }
+    operators.extend(["attention.scores", "attention.softmax", "attention.values"]);
+    if matches!(layer.attention, Attention::Latent(_)) {
+        operators.push("attention.absorbed_value");
+    }
+    operators.extend(["attention.output", "feed_forward.norm"]);
+    match &layer.feed_forward {
+        FeedForward::Dense { .. } => {
+            operators.extend(["feed_forward.gate_up", "feed_forward.activation", "feed_forward.down"]);
+        }
+        FeedForward::Moe(moe) => {
+            operators.extend(["router", "experts.dispatch", "experts.gate_up", "experts.activation", "experts.down"]);
+            operators.push("experts.combine");
+            if moe.shared_width > 0 {
+                operators.extend(["shared_expert.gate_up", "shared_expert.activation", "shared_expert.down"]);
+            }
+        }
+    }
+    operators.extend((layer.norms > 2).then_some("output.norm"));
+    operators
+}
+
+/// Operators that work on the cache where it lies: they share a rectangle, or have none.
+const ON_THE_CACHE: [&str; 4] = ["attention.kv_append", "attention.scores", "attention.softmax", "attention.values"];
+
+/// Operators of routed experts: where they work is for the rectangles of the experts to say.
+const OF_EXPERTS: [&str; 5] =
+    ["experts.dispatch", "experts.gate_up", "experts.activation", "experts.down", "experts.combine"];
+
+/// Whether a rectangle may be given to an operator.
+pub(crate) fn may_have_its_own(operator: &str) -> bool {
+    !ON_THE_CACHE.contains(&operator) && !OF_EXPERTS.contains(&operator)
+}
+
+/// The rectangles of the operators that a layer has, in its region.
+pub(crate) fn resolved(
+    recipe: &Recipe,
+    layer: &Layer,
+    region: RegionSize,
+) -> Result<BTreeMap<String, Region>, MappingError> {
+    if recipe.rectangles.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let operators = operators_of(layer);
+    let refuse = |operator: &str, value: String, allowed: String| {
+        let (mapping, field) = (recipe.name.clone(), format!("rectangles.\"{operator}\""));
+        Err(MappingError::Decision { mapping, field, value, allowed })
+    };
+    let mut rectangles = BTreeMap::new();
+    for (operator, area) in recipe.rectangles.iter().filter(|(name, _)| operators.contains(&name.as_str())) {
+        if !may_have_its_own(operator) {
+            let why =
+                "the rectangles of the experts ([experts]) and the layout of the cache ([kv]) say where these work";
+            return refuse(operator, "given".into(), format!("none: {why}"));
+        }
+        let rectangle = inside(area, region);
+        let fits = |from: u64, size: u64, whole: u64| from.saturating_add(size) <= whole && size > 0;
+        if !fits(rectangle.x, rectangle.columns, region.columns) || !fits(rectangle.y, rectangle.rows, region.rows) {
+            let Region { x, y, columns, rows } = rectangle;
+            let value = format!("{columns} x {rows} at ({x}, {y})");
+            return refuse(operator, value, format!("a rectangle in a region of {} x {}", region.columns, region.rows));
+        }
+        rectangles.insert(operator.clone(), rectangle);
+    }
+    Ok(rectangles)
+}
+
+fn inside(area: &Area, region: RegionSize) -> Region {
+    let along = |from: Size, size: Size, whole: u64| {
+        let from = from.of(whole).unwrap_or(0);
+        (from, size.of(whole).unwrap_or_else(|| whole.saturating_sub(from)))
+    };
+    let ((x, columns), (y, rows)) =
+        (along(area.x, area.columns, region.columns), along(area.y, area.rows, region.rows));
+    Region { x, y, columns, rows }
+}
+
+/// The operator that reads the matrices of a role.
+const fn operator_of(role: Role) -> Option<&'static str> {
+    match role {
+        Role::Query | Role::Key | Role::Value | Role::QueryDown | Role::QueryUp | Role::KvDown => {
+            Some("attention.query_key_value")
+        }
+        Role::KvUp => Some("attention.absorbed_key"),
+        Role::Output => Some("attention.output"),
+        Role::Router => Some("router"),
+        Role::Gate | Role::Up => Some("feed_forward.gate_up"),
+        Role::Down => Some("feed_forward.down"),
+        Role::SharedGate | Role::SharedUp => Some("shared_expert.gate_up"),
+        Role::SharedDown => Some("shared_expert.down"),
+        Role::ExpertGate | Role::ExpertUp => Some("experts.gate_up"),
+        Role::ExpertDown => Some("experts.down"),
+        Role::Embedding
+        | Role::AttentionNorm
+        | Role::AttentionInnerNorm
+        | Role::Sinks
+        | Role::FeedForwardNorm
+        | Role::FinalNorm
+        | Role::LmHead => None,
+    }
+}
+
+/// Bytes of a matrix in the worst processing element of a rectangle.
+fn bytes_in(matrix: &PlacedMatrix, columns: u64, rows: u64) -> Bytes {
+    let (x, y) = matrix.orientation.along(matrix.inputs, matrix.outputs);
+    matrix.data_type.storage(most_elements(x, y, matrix.copies, columns, rows))
+}
+
+/// Bytes that rectangles add to the worst processing element of a layer.
+fn more_bytes(layout: &LayerLayout, rectangles: &BTreeMap<String, Region>) -> Bytes {
+    let moved: Vec<(Region, &PlacedMatrix)> = layout
+        .matrices
+        .iter()
+        .filter_map(|matrix| Some((*rectangles.get(operator_of(matrix.role)?)?, matrix)))
+        .collect();
+    let before: Bytes = moved.iter().map(|(_, matrix)| bytes_in(matrix, layout.columns, layout.rows)).sum();
+    // The worst processing element of each piece that the rectangles' edges cut out.
+    let edges = |along: fn(&Region) -> u64| moved.iter().map(|(rectangle, _)| along(rectangle)).collect::<Vec<u64>>();
+    let (columns, rows) = (edges(|rectangle| rectangle.x), edges(|rectangle| rectangle.y));
+    let pieces = columns.iter().flat_map(|x| rows.iter().map(move |y| (*x, *y)));
+    let held = pieces.map(|(x, y)| {
+        let covers = |rectangle: &Region| {
+            (rectangle.x..rectangle.x + rectangle.columns).contains(&x)
+                && (rectangle.y..rectangle.y + rectangle.rows).contains(&y)
+        };
+        let here = moved.iter().filter(|(rectangle, _)| covers(rectangle));
+        here.map(|(rectangle, matrix)| bytes_in(matrix, rectangle.columns, rectangle.rows)).sum::<Bytes>()
+    });
+    held.max().unwrap_or(Bytes::ZERO).saturating_sub(before)
+}
+
+/// Whether the matrices of operators in rectangles of their own fit beside everything else.
+pub(crate) fn check(mapped: &Mapped, recipe: &Recipe) -> Result<(), MappingError> {
+    if recipe.rectangles.is_empty() {
+        return Ok(());
+    }
+    let placement = &mapped.placement;
+    let more: Vec<Bytes> = placement
+        .layouts
+        .iter()
+        .zip(&mapped.layers)
+        .map(|(layout, mapping)| more_bytes(layout, &mapping.rectangles))
+        .collect();
+    for (slot, ledger) in placement.slots.iter().zip(&placement.ledger.slots) {
+        let of_layer = |item: &Item| match item {
+            Item::Layer(layer) => placement.layout_index(*layer as usize).and_then(|layout| more.get(layout)).copied(),
+            Item::Embedding(_) | Item::LmHead(_) => None,
+        };
+        let needed: Bytes = slot.items.iter().filter_map(of_layer).sum();
+        if needed > ledger.spare {
+            return Err(MappingError::Decision {
+                mapping: recipe.name.clone(),
+                field: "rectangles".into(),
+                value: format!("{} bytes more in the worst processing element of slot {}", needed.0, ledger.slot),
+                allowed: format!("the {} bytes that it has to spare: larger rectangles, or fewer", ledger.spare.0),
+            });
+        }
+    }
+    Ok(())
+}

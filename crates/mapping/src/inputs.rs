@@ -1,0 +1,82 @@
+//! What a recipe is resolved for: model, wafer and load.
+
+use serde::Serialize;
+use wafersim_place::Machine;
+use wafersim_spec::scenario::{Routing, WaferCount};
+use wafersim_spec::wafer::{DECLARATIONS, RateSet};
+use wafersim_spec::{Model, Precision, Wafer};
+
+use crate::hash;
+
+/// The part of a question that a mapping depends on, beside model and wafer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Load {
+    /// Wafers to use.
+    pub wafers: WaferCount,
+    /// Users whose KV cache must fit.
+    pub users: u64,
+    /// Tokens in the cache of each.
+    pub context: u64,
+    /// Tokens of one user that may go through the model together: 1, or the draft and the token after it.
+    pub tokens_per_step: u64,
+    /// Data types.
+    pub precision: Precision,
+    /// How tokens choose experts, for strategies that place experts by what is wanted.
+    pub routing: Routing,
+}
+
+/// Model, wafer and load.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    /// The model.
+    pub model: &'a Model,
+    /// The wafer.
+    pub wafer: &'a Wafer,
+    /// The load.
+    pub load: Load,
+}
+
+impl Inputs<'_> {
+    /// The wafer as placement sees it.
+    pub fn machine(&self) -> Machine {
+        Machine::from(self.wafer)
+    }
+
+    /// Hash of the model: everything but its name.
+    pub fn model_hash(&self) -> String {
+        let nameless = Model { name: String::new(), ..self.model.clone() };
+        hash::of(&nameless)
+    }
+
+    /// Hash of the wafer: the value of every parameter, in both sets of rates; no names, ranges and sources.
+    pub fn wafer_hash(&self) -> String {
+        let value = |rates| move |key| self.wafer.value(key, rates);
+        let values = |rates| DECLARATIONS.iter().map(|declared| declared.key).map(value(rates)).collect::<Vec<f64>>();
+        hash::of(&[values(RateSet::Silicon), values(RateSet::VendorSimulator)])
+    }
+
+    /// Hash of the load but for the number of wafers, which a resolved mapping says itself.
+    pub fn load_hash(&self) -> String {
+        #[derive(Serialize)]
+        struct Meaning {
+            users: u64,
+            context: u64,
+            tokens_per_step: u64,
+            precision: Precision,
+            routing: Routing,
+        }
+        let Load { users, context, tokens_per_step, precision, routing, .. } = self.load;
+        hash::of(&Meaning { users, context, tokens_per_step, precision, routing })
+    }
+
+    /// The load in words.
+    pub fn load_words(&self) -> String {
+        let Load { users, context, tokens_per_step, precision, routing, .. } = self.load;
+        let Precision { weights, small_weights, kv_cache, activations } = precision;
+        let step = if tokens_per_step == 1 { String::new() } else { format!(" of {tokens_per_step} tokens a step") };
+        format!(
+            "{users} user(s){step}, {context} tokens of context, weights {weights}, small weights {small_weights}, \
+             KV cache {kv_cache}, activations {activations}, routing {routing}"
+        )
+    }
+}

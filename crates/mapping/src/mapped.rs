@@ -1,0 +1,445 @@
+//! A recipe on a model, a machine and a load: the placement that it leads to, and every number of every kind of layer.
+//!
+//! What a recipe leaves to the program is chosen as placement chooses it, by bytes and ways ([`wafersim_place`]); what
+//! it says is kept, or refused with numbers.
+
+use std::collections::BTreeMap;
+
+use wafersim_place::experts::assignment::Assignment;
+use wafersim_place::{
+    Arrangement, Division, ExpertChoice, KvLayoutChoice, KvSizes, LayerChoices, LayerLayout, Machine, PlaceError,
+    Placement, Request, Roles, place, wide_type,
+};
+use wafersim_spec::model::{FeedForward, Layer, Role};
+use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
+use wafersim_spec::{Bytes, DataType, Precision, Size};
+
+use crate::areas;
+use crate::dealing::{deal, demand};
+use crate::error::MappingError;
+use crate::experts::{Dealt, ExpertMapping, Experts, fullest, makes_copies};
+use crate::inputs::Inputs;
+use crate::kv::KvMapping;
+use crate::layer::{LayerMapping, RegionSize};
+use crate::recipe::{DivisionRecipe, Recipe, Stored, Width};
+use crate::reduction::Reductions;
+use crate::verification::Verification;
+
+/// A mapping with the placement that follows from it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mapped {
+    /// Where every byte lives.
+    pub placement: Placement,
+    /// Every decision of the layers of each layout of the placement, in its order.
+    pub layers: Vec<LayerMapping>,
+    /// Users whose tokens go through a slot together.
+    pub micro_batch: u64,
+    /// How a draft is verified.
+    pub draft: Verification,
+}
+
+/// What is chosen beyond a recipe: one way among several that it leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Way {
+    /// Wafers, where not as asked.
+    pub wafers: Option<WaferCount>,
+    /// The division, where it is known.
+    pub arrangement: Option<Arrangement>,
+    /// Users whose tokens go through together.
+    pub micro_batch: Option<u64>,
+    /// Columns that share the width of a head.
+    pub dimension_split: Option<Size>,
+    /// Whether all that may be stored wide is.
+    pub all_wide: bool,
+}
+
+/// A recipe with its inputs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Resolver<'a> {
+    pub recipe: &'a Recipe,
+    pub inputs: Inputs<'a>,
+    pub machine: Machine,
+    /// Roles of the model's tensors.
+    roles: Roles,
+}
+
+/// Every decision of each layer of a model on a given region, whatever it takes of the memory: for who has no wafers to
+/// divide.
+///
+/// # Errors
+/// Where a decision cannot be kept.
+pub fn on_region(recipe: &Recipe, inputs: Inputs<'_>, region: RegionSize) -> Result<Vec<LayerMapping>, MappingError> {
+    let memory = Bytes(u64::from(u32::MAX));
+    let machine = Machine { columns: region.columns, rows: region.rows, memory, free_memory: memory };
+    let recipe = Recipe { division: DivisionRecipe::default(), ..recipe.clone() };
+    let resolver = Resolver { machine, ..Resolver::new(&recipe, inputs) };
+    // A wafer for each layer and table, and one slot on each.
+    let items = u32::try_from(inputs.model.layers.len()).unwrap_or(u32::MAX).saturating_add(2);
+    let mapped = resolver.mapped(Way {
+        wafers: Some(WaferCount::Exactly(items)),
+        arrangement: Some(Arrangement { across: 1, down: 1 }),
+        micro_batch: Some(1),
+        ..Way::default()
+    })?;
+    let placement = &mapped.placement;
+    let of_layer = |layer| placement.layout_index(layer).and_then(|layout| mapped.layers.get(layout)).cloned();
+    Ok((0..placement.layers()).filter_map(of_layer).collect())
+}
+
+impl<'a> Resolver<'a> {
+    pub fn new(recipe: &'a Recipe, inputs: Inputs<'a>) -> Self {
+        let (model, mut roles) = (inputs.model, Roles::NONE);
+        let mut known: Option<&Layer> = None;
+        for layer in &model.layers {
+            if known != Some(layer) {
+                roles = layer.tensors(model.hidden).iter().fold(roles, |roles, tensor| roles.with(tensor.role));
+                known = Some(layer);
+            }
+        }
+        roles = model.outer_tensors().iter().fold(roles, |roles, tensor| roles.with(tensor.role));
+        Self { recipe, inputs, machine: inputs.machine(), roles }
+    }
+
+    /// The first way: what placement chooses.
+    pub fn first(&self) -> Result<Mapped, MappingError> {
+        let mut mapped = self.mapped(Way { micro_batch: Some(1), ..Way::default() })?;
+        let slots = mapped.placement.slots.len() as u64;
+        let usual = self.micro_batches(slots)[0];
+        if usual != 1 {
+            let placement = &mapped.placement;
+            let way = Way {
+                wafers: Some(WaferCount::Exactly(placement.wafers)),
+                arrangement: Some(placement.arrangement),
+                micro_batch: Some(usual),
+                ..Way::default()
+            };
+            match self.mapped(way) {
+                Ok(with_more) => mapped = with_more,
+                // What a recipe says is kept; what is left open falls back.
+                Err(error) if self.recipe.micro_batch != Size::Auto => return Err(error),
+                Err(_) => {}
+            }
+        }
+        Ok(mapped)
+    }
+
+    /// Micro-batches worth trying on so many stages, the usual one first.
+    pub fn micro_batches(&self, stages: u64) -> Vec<u64> {
+        let users = self.inputs.load.users.max(1);
+        match self.recipe.micro_batch.of(users) {
+            Some(size) => vec![size.min(users)],
+            None => candidate_micro_batches(users, stages),
+        }
+    }
+
+    /// Tokens that a slot works on at once.
+    fn tokens(&self, micro_batch: u64) -> u64 {
+        // A stream takes the tokens of a draft one after the other.
+        let together = if self.recipe.draft == Verification::Stream { 1 } else { self.inputs.load.tokens_per_step };
+        micro_batch.saturating_mul(together.max(1))
+    }
+
+    /// The mapping on one way.
+    pub fn mapped(&self, way: Way) -> Result<Mapped, MappingError> {
+        let load = &self.inputs.load;
+        let micro_batch = match self.recipe.micro_batch.of(load.users) {
+            Some(size) if size > load.users => {
+                return Err(self.refuse("micro_batch", size, format!("at most the {} users", load.users)));
+            }
+            Some(size) => size,
+            None => way.micro_batch.unwrap_or(1),
+        };
+        let dealt = self.dealt()?;
+        let placed = |wide: Roles, way: Way| {
+            let choices = self.choices(way, wide, dealt.as_deref());
+            place(&Request { layers: &choices, ..self.request(way, wide, self.tokens(micro_batch)) })
+        };
+        let must = self.roles(|width| width == Width::Wide);
+        let may = self.roles(|width| width != Width::Checkpoint);
+        let placement = if way.all_wide { placed(may, way)? } else { self.widened(must, may, way, &placed)? };
+        self.check(&placement)?;
+        let layers = placement.layouts.iter().map(|layout| self.layer(layout, &placement)).collect::<Result<_, _>>()?;
+        let mapped = Mapped { placement, layers, micro_batch, draft: self.recipe.draft };
+        areas::check(&mapped, self.recipe)?;
+        Ok(mapped)
+    }
+
+    /// The choices for each layer with no more stored wide than must be.
+    pub fn narrowest(&self, way: Way) -> Result<Vec<LayerChoices>, MappingError> {
+        let must = self.roles(|width| width == Width::Wide);
+        Ok(self.choices(way, must, self.dealt()?.as_deref()))
+    }
+
+    /// The question to placement for single tokens that goes with them.
+    pub fn narrowest_request(&self, way: Way) -> Request<'a> {
+        self.request(way, self.roles(|width| width == Width::Wide), self.tokens(1))
+    }
+
+    /// The placement with as much stored wide as fits without another division.
+    fn widened(
+        &self,
+        must: Roles,
+        may: Roles,
+        way: Way,
+        placed: &impl Fn(Roles, Way) -> Result<Placement, PlaceError>,
+    ) -> Result<Placement, PlaceError> {
+        let narrow = placed(must, way)?;
+        let same =
+            Way { wafers: Some(WaferCount::Exactly(narrow.wafers)), arrangement: Some(narrow.arrangement), ..way };
+        // The first that fits: everything, then less and less of what is largest.
+        let without = |left_out: &[Role]| -> Roles {
+            may.iter().filter(|role| must.has(*role) || !left_out.contains(role)).collect()
+        };
+        let order = Stored::LARGEST_FIRST;
+        let mut tried = vec![must];
+        for count in 0..order.len() {
+            let wide = without(&order[..count]);
+            if tried.contains(&wide) {
+                continue;
+            }
+            tried.push(wide);
+            if let Ok(found) = placed(wide, same)
+                && groups(&found) == groups(&narrow)
+            {
+                return Ok(found);
+            }
+        }
+        Ok(narrow)
+    }
+
+    fn roles(&self, wanted: impl Fn(Width) -> bool) -> Roles {
+        if self.inputs.load.precision.weights.is_arithmetic() {
+            // Nothing is narrow.
+            return Roles::NONE;
+        }
+        let stored = &self.recipe.stored;
+        Stored::ROLES.into_iter().filter(|role| self.roles.has(*role) && wanted(stored.of(*role))).collect()
+    }
+
+    fn request(&self, way: Way, wide: Roles, micro_batch: u64) -> Request<'a> {
+        let (load, division) = (self.inputs.load, self.recipe.division);
+        Request {
+            precision: load.precision,
+            users: load.users,
+            context: load.context,
+            micro_batch,
+            wafers: way.wafers.unwrap_or(load.wafers),
+            experts: match &self.recipe.experts {
+                Experts::Strategy { strategy, .. } => *strategy,
+                Experts::File { .. } => ExpertPlacement::Clustered,
+            },
+            fill: division.fill,
+            kv_layout: self.kv_choice(way),
+            arrangement: way.arrangement,
+            division: Division {
+                slots: division.slots,
+                columns: division.columns,
+                rows: division.rows,
+                layers_per_slot: division.layers_per_slot,
+            },
+            wide,
+            ..Request::new(self.inputs.model, self.machine)
+        }
+    }
+
+    fn kv_choice(&self, way: Way) -> KvLayoutChoice {
+        let kv = &self.recipe.kv;
+        KvLayoutChoice::Given(KvSizes {
+            heads_per_block: kv.heads_per_block,
+            head_copies: kv.head_copies,
+            dimension_split: way.dimension_split.unwrap_or(kv.dimension_split),
+            sequence_split: kv.sequence_split,
+        })
+    }
+
+    /// Choices for each layer.
+    fn choices(&self, way: Way, wide: Roles, dealt: Option<&Dealt>) -> Vec<LayerChoices> {
+        let kv = self.kv_choice(way);
+        let mut assignments: Vec<&[Vec<u16>]> = Vec::new();
+        (0..)
+            .zip(&self.inputs.model.layers)
+            .map(|(number, layer)| {
+                let experts = match (&layer.feed_forward, dealt, &self.recipe.experts) {
+                    (FeedForward::Moe(_), Some(dealt), _) => {
+                        let homes = dealt.homes_in(number);
+                        let known = assignments.iter().position(|known| *known == homes);
+                        let assignment = known.unwrap_or(assignments.len());
+                        if known.is_none() {
+                            assignments.push(homes);
+                        }
+                        ExpertChoice {
+                            grid: Some((dealt.across, dealt.down)),
+                            fullest: Some(fullest(homes, dealt.across.saturating_mul(dealt.down))),
+                            assignment: u32::try_from(assignment).unwrap_or(u32::MAX),
+                            ..ExpertPlacement::Clustered.into()
+                        }
+                    }
+                    (FeedForward::Moe(moe), None, Experts::Strategy { strategy, sharing, spare }) => {
+                        let together = sharing.of(moe.experts).unwrap_or(moe.top_k).min(moe.experts);
+                        let spare = spare.of(together).unwrap_or(1);
+                        let spare = if makes_copies(*strategy) { spare } else { 0 };
+                        ExpertChoice { sharing: *sharing, spare, ..(*strategy).into() }
+                    }
+                    _ => ExpertPlacement::Spread.into(),
+                };
+                LayerChoices { kv, experts, wide }
+            })
+            .collect()
+    }
+
+    /// What a file of assignments says, checked against the model.
+    fn dealt(&self) -> Result<Option<Box<Dealt>>, MappingError> {
+        let Experts::File { file, dealt } = &self.recipe.experts else { return Ok(None) };
+        let Some(dealt) = dealt else {
+            return Err(self.refuse(
+                "experts.file",
+                file,
+                "a recipe that was read from a file, so that its place is known",
+            ));
+        };
+        for (number, layer) in (0..).zip(&self.inputs.model.layers) {
+            if let FeedForward::Moe(moe) = &layer.feed_forward {
+                let homes = dealt.homes_in(number).len() as u64;
+                if homes != moe.experts {
+                    let value = format!("a file with homes of {homes} experts for layer {number}");
+                    return Err(self.refuse(
+                        "experts.file",
+                        value,
+                        format!("the {} experts of the layer", moe.experts),
+                    ));
+                }
+            }
+        }
+        Ok(Some(Box::new(dealt.clone())))
+    }
+
+    /// Whether everything that the recipe says has been kept.
+    fn check(&self, placement: &Placement) -> Result<(), MappingError> {
+        let kv = &self.recipe.kv;
+        for layout in &placement.layouts {
+            let (held, shape) = (&layout.kv, &layout.kv.shape);
+            let of_copy = (held.columns_per_head / held.head_copies).max(1);
+            let where_it_is = format!(
+                "{} columns for a head in a region of {} x {}",
+                held.columns_per_head, layout.columns, layout.rows
+            );
+            for (field, size, whole, is) in [
+                ("kv.heads_per_block", kv.heads_per_block, shape.kv_heads, held.heads_per_block),
+                ("kv.head_copies", kv.head_copies, shape.queries_per_head, held.head_copies),
+                ("kv.dimension_split", kv.dimension_split, of_copy, held.dimension_split),
+                ("kv.sequence_split", kv.sequence_split, of_copy, held.sequence_split),
+            ] {
+                if size.of(whole).is_some_and(|wanted| wanted != is) {
+                    return Err(self.refuse(field, size, format!("{is} with {where_it_is}")));
+                }
+            }
+            if let (Some(experts), Experts::File { dealt: Some(dealt), .. }) = (&layout.experts, &self.recipe.experts)
+                && (experts.grid.across, experts.grid.down) != (dealt.across, dealt.down)
+            {
+                let value = format!("{} x {} rectangles", dealt.across, dealt.down);
+                let allowed = format!("at most the region's {} x {}", layout.columns, layout.rows);
+                return Err(self.refuse("experts.file", value, allowed));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every decision of the layers of a layout.
+    fn layer(&self, layout: &LayerLayout, placement: &Placement) -> Result<LayerMapping, MappingError> {
+        let (recipe, load) = (self.recipe, &self.inputs.load);
+        let region = RegionSize { columns: layout.columns, rows: layout.rows };
+        let kv = KvMapping {
+            heads_per_block: layout.kv.heads_per_block,
+            columns_per_head: layout.kv.columns_per_head,
+            dimension_split: layout.kv.dimension_split,
+            sequence_split: layout.kv.sequence_split,
+            head_copies: layout.kv.head_copies,
+            append: recipe.kv.append,
+        };
+        let rectangles = areas::resolved(recipe, &layout.layer, region)?;
+        let reductions = Reductions::resolved(&recipe.reductions, region, &kv, &rectangles);
+        let stored = stored(layout, &load.precision);
+        Ok(LayerMapping {
+            region,
+            rewrites: recipe.rewrites,
+            routes: recipe.routes,
+            overlap: recipe.overlap,
+            kv,
+            experts: self.experts(layout, placement),
+            reductions,
+            rectangles,
+            stored,
+        })
+    }
+
+    fn experts(&self, layout: &LayerLayout, placement: &Placement) -> Option<ExpertMapping> {
+        let (placed, FeedForward::Moe(moe)) = (layout.experts.as_ref()?, &layout.layer.feed_forward) else {
+            return None;
+        };
+        let (across, down) = (placed.grid.across, placed.grid.down);
+        let even = placed.most_in_a_cell();
+        let chosen = &layout.choices.experts;
+        let room = chosen.fullest.unwrap_or_else(|| even.saturating_add(chosen.spare));
+        let expert_mapping =
+            |strategy: Option<ExpertPlacement>, homes| ExpertMapping { strategy, across, down, room, homes };
+        Some(match &self.recipe.experts {
+            Experts::File { dealt, .. } => {
+                let homes = dealt.as_ref().map(|dealt| dealt.homes_in(layout.first_layer).to_vec());
+                expert_mapping(None, homes.unwrap_or_default())
+            }
+            Experts::Strategy { strategy, .. } => {
+                let by_rule = || expert_mapping(Some(*strategy), Vec::new());
+                let rule = matches!(
+                    *strategy,
+                    ExpertPlacement::Spread | ExpertPlacement::Clustered | ExpertPlacement::RoundRobin
+                );
+                if rule || placed.grid.cells() == 1 {
+                    return Some(by_rule());
+                }
+                let batch = placement.settings.micro_batch.min(MOST_TOKENS_DRAWN);
+                let wanted = demand(moe, batch, self.inputs.load.routing);
+                let cells = usize::try_from(placed.grid.cells()).ok().zip(usize::try_from(room).ok());
+                let dealt: Option<Assignment> =
+                    wanted.zip(cells).and_then(|(demand, (cells, room))| deal(*strategy, &demand, cells, room));
+                dealt.map_or_else(by_rule, |dealt| expert_mapping(Some(*strategy), dealt.homes))
+            }
+        })
+    }
+
+    fn refuse(&self, field: &str, value: impl ToString, allowed: impl Into<String>) -> MappingError {
+        MappingError::Decision {
+            mapping: self.recipe.name.clone(),
+            field: field.into(),
+            value: value.to_string(),
+            allowed: allowed.into(),
+        }
+    }
+}
+
+/// Most tokens of a batch that is drawn to deal experts.
+const MOST_TOKENS_DRAWN: u64 = 64;
+
+/// Formats of the matrices of a layout that are not stored as the checkpoint has them.
+fn stored(layout: &LayerLayout, precision: &Precision) -> BTreeMap<Role, DataType> {
+    let wide = wide_type(precision);
+    let matrices = layout.all_matrices().filter(|matrix| !matrix.is_bias && Stored::ROLES.contains(&matrix.role));
+    matrices
+        .filter(|matrix| matrix.data_type == wide && matrix.data_type != precision.weights)
+        .map(|matrix| (matrix.role, matrix.data_type))
+        .collect()
+}
+
+/// How many items each slot takes.
+fn groups(placement: &Placement) -> Vec<usize> {
+    placement.slots.iter().map(|slot| slot.items.len()).collect()
+}
+
+/// Micro-batch sizes worth trying on `stages` stages: single tokens while there are stages for all; else as many
+/// micro-batches as stages, and half as many.
+pub fn candidate_micro_batches(users: u64, stages: u64) -> Vec<u64> {
+    let even = users.div_ceil(stages.max(1)).max(1);
+    let mut sizes = if users <= stages.max(1) { vec![1] } else { vec![even, even * 2] };
+    sizes.retain(|size| *size <= users);
+    sizes.dedup();
+    sizes
+}

@@ -1,0 +1,339 @@
+//! A recipe: a mapping that fits any model. Sizes are shares, divisors, numbers or left to the program.
+//!
+//! What a file leaves out is as published; what it writes is either kept or refused. Printed, every decision is there.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
+use wafersim_place::Fill;
+use wafersim_spec::error::nearest_name;
+use wafersim_spec::model::Role;
+use wafersim_spec::{Size, SpecError};
+
+use crate::error::MappingError;
+use crate::experts::{Dealt, Experts};
+use crate::kv::Append;
+use crate::layer::{Overlap, Routes};
+use crate::operator::{OPERATORS, operator_named};
+use crate::reduction::Reduction;
+use crate::text;
+use crate::verification::Verification;
+use wafersim_graph::layer::Rewrites;
+
+/// A mapping that fits any model.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Recipe {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub about: String,
+    /// Where it comes from.
+    pub source: String,
+    /// Fusions.
+    pub rewrites: Rewrites,
+    /// Whether routes change while a layer runs.
+    pub routes: Routes,
+    /// Users whose tokens go through a slot together; parts are of all users.
+    pub micro_batch: Size,
+    /// How a draft is verified.
+    pub draft: Verification,
+    /// What runs at the same time.
+    pub overlap: Overlap,
+    /// How the wafers are divided.
+    pub division: DivisionRecipe,
+    /// How sums travel.
+    pub reductions: ReductionRecipes,
+    /// How the KV cache lies.
+    pub kv: KvRecipe,
+    /// Where the routed experts live.
+    pub experts: Experts,
+    /// How matrices are stored that the checkpoint has narrow.
+    pub stored: Stored,
+    /// Rectangles of operators; absent: the whole region.
+    #[serde(deserialize_with = "of_operators", skip_serializing_if = "BTreeMap::is_empty")]
+    pub rectangles: BTreeMap<String, Area>,
+}
+
+/// How the wafers are divided into slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DivisionRecipe {
+    /// Slots of a wafer; parts are of the layers of the model.
+    pub slots: Size,
+    /// Columns of a slot's region; parts are of those of the wafer.
+    pub columns: Size,
+    /// Rows of a slot's region; parts are of those of the wafer.
+    pub rows: Size,
+    /// Layers that share a slot, each processing element with a tile of all of them; parts are of the layers of the
+    /// model. `auto`: as few as can be.
+    pub layers_per_slot: Size,
+    /// How much of a slot its layers take.
+    pub fill: Fill,
+}
+
+/// How sums travel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReductionRecipes {
+    /// Along the rows of a region.
+    pub x: Reduction,
+    /// Along the columns of a region.
+    pub y: Reduction,
+    /// Along parts of a line: the columns of a head, rectangles of experts.
+    pub parts: Reduction,
+    /// Of single operators, along their own line.
+    #[serde(deserialize_with = "of_operators", skip_serializing_if = "BTreeMap::is_empty")]
+    pub operators: BTreeMap<String, Reduction>,
+}
+
+impl Default for ReductionRecipes {
+    fn default() -> Self {
+        let published = || Reduction::PUBLISHED;
+        Self { x: published(), y: published(), parts: published(), operators: BTreeMap::new() }
+    }
+}
+
+/// How keys and values lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KvRecipe {
+    /// KV heads of one block of columns; parts are of all KV heads. `auto`: one, more where there are fewer columns
+    /// than heads.
+    pub heads_per_block: Size,
+    /// Copies of keys and values, among which the query heads of a KV head are shared out; parts are of those query
+    /// heads.
+    pub head_copies: Size,
+    /// Columns that share the width of a head; parts are of the columns of a copy.
+    pub dimension_split: Size,
+    /// Groups of columns that share the sequence; parts are of the columns of a copy.
+    pub sequence_split: Size,
+    /// Where new tokens go.
+    pub append: Append,
+}
+
+impl Default for KvRecipe {
+    fn default() -> Self {
+        Self {
+            heads_per_block: Size::Auto,
+            head_copies: Size::Exactly(1),
+            dimension_split: Size::Auto,
+            sequence_split: Size::Auto,
+            append: Append::Shifted,
+        }
+    }
+}
+
+/// How the matrices of a role are stored that the checkpoint has narrow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Width {
+    /// As in the checkpoint; converted in front of each product.
+    #[default]
+    Checkpoint,
+    /// In 16 bit: no conversion.
+    Wide,
+    /// In 16 bit where all that are to be so fit without another division of the wafers.
+    Fit,
+}
+
+/// How matrices are stored that the checkpoint has narrow.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Stored {
+    /// Of all roles that are not named.
+    pub default: Width,
+    /// Of single roles.
+    #[serde(deserialize_with = "of_roles", skip_serializing_if = "BTreeMap::is_empty")]
+    pub roles: BTreeMap<Role, Width>,
+}
+
+impl Stored {
+    /// Roles whose matrices checkpoints may have narrow.
+    pub const ROLES: [Role; 19] = [
+        Role::Embedding,
+        Role::Query,
+        Role::Key,
+        Role::Value,
+        Role::QueryDown,
+        Role::QueryUp,
+        Role::KvDown,
+        Role::KvUp,
+        Role::Output,
+        Role::Gate,
+        Role::Up,
+        Role::Down,
+        Role::SharedGate,
+        Role::SharedUp,
+        Role::SharedDown,
+        Role::ExpertGate,
+        Role::ExpertUp,
+        Role::ExpertDown,
+        Role::LmHead,
+    ];
+
+    /// Those whose matrices take most first: what is left narrow where not everything fits wide.
+    pub const LARGEST_FIRST: [Role; 19] = [
+        Role::ExpertGate,
+        Role::ExpertUp,
+        Role::ExpertDown,
+        Role::Gate,
+        Role::Up,
+        Role::Down,
+        Role::Embedding,
+        Role::LmHead,
+        Role::SharedGate,
+        Role::SharedUp,
+        Role::SharedDown,
+        Role::Query,
+        Role::Output,
+        Role::QueryUp,
+        Role::KvUp,
+        Role::QueryDown,
+        Role::KvDown,
+        Role::Key,
+        Role::Value,
+    ];
+
+    /// How a role is to be stored.
+    pub fn of(&self, role: Role) -> Width {
+        self.roles.get(&role).copied().unwrap_or(self.default)
+    }
+}
+
+/// A rectangle in the region of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Area {
+    /// Columns west of it; parts are of those of the region. `auto`: none.
+    pub x: Size,
+    /// Rows north of it; parts are of those of the region. `auto`: none.
+    pub y: Size,
+    /// Columns; parts are of those of the region. `auto`: all that are left.
+    pub columns: Size,
+    /// Rows; parts are of those of the region. `auto`: all that are left.
+    pub rows: Size,
+}
+
+/// A table by operator; names of no operator are refused, as are reductions of what reduces nothing.
+fn of_operators<'de, D: Deserializer<'de>, T: Deserialize<'de> + OfOperator>(
+    deserializer: D,
+) -> Result<BTreeMap<String, T>, D::Error> {
+    let table = BTreeMap::<String, T>::deserialize(deserializer)?;
+    for name in table.keys() {
+        let refuse = |problem: String| {
+            let allowed: Vec<&str> = OPERATORS
+                .iter()
+                .filter(|operator| !T::NEEDS_A_LINE || operator.line.is_some())
+                .map(|operator| operator.name)
+                .collect();
+            Err(D::Error::custom(format!("{problem}; allowed: {}", allowed.join(", "))))
+        };
+        let Some(operator) = operator_named(name) else {
+            let nearest = nearest_name(name, OPERATORS.iter().map(|operator| operator.name));
+            let hint = nearest.map(|name| format!(" (did you mean '{name}'?)")).unwrap_or_default();
+            return refuse(format!("'{name}' is no operator{hint}"));
+        };
+        if T::NEEDS_A_LINE && operator.line.is_none() {
+            return refuse(format!("'{name}' reduces nothing"));
+        }
+    }
+    Ok(table)
+}
+
+/// What may be said of an operator.
+trait OfOperator {
+    /// Whether it says how sums travel.
+    const NEEDS_A_LINE: bool;
+}
+
+impl OfOperator for Reduction {
+    const NEEDS_A_LINE: bool = true;
+}
+
+impl OfOperator for Area {
+    const NEEDS_A_LINE: bool = false;
+}
+
+/// A table by role; roles whose matrices are never narrow are refused.
+fn of_roles<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Role, Width>, D::Error> {
+    let table = BTreeMap::<String, Width>::deserialize(deserializer)?;
+    table
+        .into_iter()
+        .map(|(name, width)| {
+            let known = Stored::ROLES.into_iter().find(|role| role.name() == name);
+            known.map(|role| (role, width)).ok_or_else(|| {
+                let allowed = Stored::ROLES.map(Role::name).join(", ");
+                D::Error::custom(format!("'{name}' is no role of a matrix that is stored narrow; allowed: {allowed}"))
+            })
+        })
+        .collect()
+}
+
+impl Recipe {
+    /// A recipe from TOML text. `file` is named in errors. A file of assignments that it names is not read.
+    ///
+    /// # Errors
+    /// Where the text is no TOML, a field is unknown, or a value is not allowed.
+    pub fn parse(text: &str, file: &str) -> Result<Self, MappingError> {
+        text::read(text, file)
+    }
+
+    /// A recipe from a file, with the file of assignments that it names.
+    ///
+    /// # Errors
+    /// As [`Recipe::parse`], and where a file cannot be read.
+    pub fn read(path: &Path) -> Result<Self, MappingError> {
+        let text = wafersim_spec::file::read_text(path, "name the .toml file itself")?;
+        let mut recipe = Self::parse(&text, &path.display().to_string())?;
+        recipe.load(path)?;
+        Ok(recipe)
+    }
+
+    /// Reads the file of assignments that a recipe at `path` names, and gives it a name where it has none.
+    pub(crate) fn load(&mut self, path: &Path) -> Result<(), MappingError> {
+        if self.name.is_empty() {
+            self.name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        }
+        if let Experts::File { file, dealt } = &mut self.experts {
+            let beside = path.parent().map_or_else(|| file.clone().into(), |folder| folder.join(&*file));
+            *dealt = Some(read_dealt(&beside)?);
+        }
+        Ok(())
+    }
+
+    /// The recipe as TOML, every decision in it.
+    pub fn to_toml(&self) -> String {
+        // Values of these types always serialise: sizes are below 2^63.
+        toml::to_string(self).unwrap_or_default()
+    }
+}
+
+fn read_dealt(path: &Path) -> Result<Dealt, MappingError> {
+    let name = path.display().to_string();
+    let text = wafersim_spec::file::read_text(path, "name the .toml file itself")?;
+    let dealt: Dealt = text::read(&text, &name)?;
+    let cells = dealt.across.saturating_mul(dealt.down);
+    let refuse = |field: &str, problem: String, allowed: &str| {
+        let (file, field) = (name.clone(), field.to_owned());
+        Err(MappingError::Spec(SpecError::Field { file, field, problem, allowed: allowed.into() }))
+    };
+    if cells == 0 || cells > 1 << 16 {
+        return refuse("across", format!("{} x {} rectangles", dealt.across, dealt.down), "1 to 65,536 rectangles");
+    }
+    if let Some(layer) = dealt.layers.keys().find(|layer| layer.parse::<u32>().is_err()) {
+        return refuse("layers", format!("'{layer}' is no layer"), "numbers of layers from 0");
+    }
+    for homes in std::iter::once(&dealt.homes).chain(dealt.layers.values()) {
+        for (expert, cell_numbers) in homes.iter().enumerate() {
+            let twice = cell_numbers.iter().enumerate().any(|(at, cell)| cell_numbers[..at].contains(cell));
+            if cell_numbers.is_empty() || twice || cell_numbers.iter().any(|cell| u64::from(*cell) >= cells) {
+                let problem = format!("expert {expert} is in {cell_numbers:?}");
+                return refuse("homes", problem, &format!("one or more different rectangles from 0 to {}", cells - 1));
+            }
+        }
+    }
+    Ok(dealt)
+}

@@ -1,0 +1,570 @@
+//! A resolved mapping: every number, the recipe it came from, and hashes of what it was resolved for. TOML both ways,
+//! the same bytes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use wafersim_place::experts::assignment::Assignment;
+use wafersim_place::{
+    Arrangement, Division, ExpertChoice, Item, KvLayoutChoice, KvSizes, LayerChoices, LayerLayout, Placement, Request,
+    Slot, TableLayout, TablePart, place,
+};
+use wafersim_program::Region;
+use wafersim_spec::model::{FeedForward, Layer, Role};
+use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
+use wafersim_spec::{DataType, Size};
+
+use crate::areas;
+use crate::error::{Difference, MappingError};
+use crate::experts::fullest;
+use crate::inputs::Inputs;
+use crate::kv::KvMapping;
+use crate::layer::{LayerMapping, RegionSize};
+use crate::mapped::{Mapped, Resolver};
+use crate::operator::operator_named;
+use crate::recipe::Recipe;
+use crate::text;
+use crate::verification::Verification;
+
+/// A mapping with every number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resolved {
+    /// Name of the recipe.
+    pub name: String,
+    /// Users whose tokens go through a slot together.
+    pub micro_batch: u64,
+    /// How a draft is verified.
+    pub draft: Verification,
+    /// What it was resolved for.
+    pub resolved_for: ResolvedFor,
+    /// How the wafers are divided.
+    pub division: ResolvedDivision,
+    /// The recipe it came from.
+    pub recipe: Recipe,
+    /// How the matrices of tables are stored where that is not as in the checkpoint.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub stored: BTreeMap<Role, DataType>,
+    /// The decisions of each kind of layer.
+    pub kinds: Vec<Kind>,
+    /// The slots, in the order of the pipeline.
+    pub slots: Vec<ResolvedSlot>,
+}
+
+/// What a mapping was resolved for: in words, and as hashes of what the words stand for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResolvedFor {
+    /// Name of the model.
+    pub model: String,
+    /// Hash of the model.
+    pub model_hash: String,
+    /// Name of the wafer.
+    pub wafer: String,
+    /// Hash of the wafer.
+    pub wafer_hash: String,
+    /// The load.
+    pub load: String,
+    /// Hash of the load.
+    pub load_hash: String,
+}
+
+/// How the wafers are divided into slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResolvedDivision {
+    /// Wafers: the number asked for, or the fewest that suffice.
+    pub wafers: u32,
+    /// Slots of a wafer side by side.
+    pub across: u64,
+    /// Slots of a wafer one below the other.
+    pub down: u64,
+    /// Columns of a slot's region, where layers fill it.
+    pub columns: u64,
+    /// Rows of a slot's region, where layers fill it.
+    pub rows: u64,
+    /// Most layers that share a slot.
+    pub layers_per_slot: u64,
+}
+
+/// Layers that are mapped alike.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kind {
+    /// Runs of layers: the first, and how many.
+    pub layers: Vec<Run>,
+    /// How they are mapped.
+    pub mapping: LayerMapping,
+}
+
+/// Consecutive layers. Written `"3"` or `"0-10"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// The first, from 0.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
+}
+
+/// Consecutive parts of a table. Written `"0 of 1"` or `"0-2 of 4"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    /// The first, from 0.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
+    /// Parts of the whole table.
+    pub of: u64,
+}
+
+/// A slot and what it holds: parts of the embedding, then layers, then parts of the LM head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResolvedSlot {
+    /// Wafer, from 0.
+    pub wafer: u32,
+    /// The part of the wafer over which it is spread. Written `"755 x 288 at (0, 292)"`.
+    #[serde(with = "words")]
+    pub region: Region,
+    /// Parts of the embedding.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<Parts>,
+    /// Layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<Run>,
+    /// Parts of the LM head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lm_head: Option<Parts>,
+}
+
+/// A recipe with every number: what it leaves to the program is as placement chooses it.
+///
+/// # Errors
+/// Where the model does not fit, or a decision cannot be kept.
+pub fn resolve(recipe: &Recipe, inputs: Inputs<'_>) -> Result<Resolved, MappingError> {
+    let mapped = Resolver::new(recipe, inputs).first()?;
+    Ok(Resolved::new(&mapped, recipe, inputs))
+}
+
+impl Resolved {
+    /// The mapping that a recipe has led to.
+    pub fn new(mapped: &Mapped, recipe: &Recipe, inputs: Inputs<'_>) -> Self {
+        let placement = &mapped.placement;
+        let kinds = mapped.layers.iter().enumerate().map(|(layout, mapping)| {
+            let of_kind = |layer: &u64| placement.layout_index(*layer as usize) == Some(layout);
+            Kind { layers: runs((0..placement.layers() as u64).filter(of_kind)), mapping: mapping.clone() }
+        });
+        let slots: Vec<ResolvedSlot> = placement.slots.iter().map(held).collect();
+        let precision = &inputs.load.precision;
+        let wide = |table: &&TableLayout| table.matrix.data_type != precision.weights;
+        let tables = placement.tables.iter().filter(wide).map(|table| (table.matrix.role, table.matrix.data_type));
+        let arrangement = placement.arrangement;
+        let (columns, rows) = placement.region_of_slots();
+        Self {
+            name: recipe.name.clone(),
+            micro_batch: mapped.micro_batch,
+            draft: mapped.draft,
+            resolved_for: ResolvedFor {
+                model: inputs.model.name.clone(),
+                model_hash: inputs.model_hash(),
+                wafer: inputs.wafer.name.clone(),
+                wafer_hash: inputs.wafer_hash(),
+                load: inputs.load_words(),
+                load_hash: inputs.load_hash(),
+            },
+            division: ResolvedDivision {
+                wafers: placement.wafers,
+                across: arrangement.across,
+                down: arrangement.down,
+                columns,
+                rows,
+                layers_per_slot: slots.iter().filter_map(|slot| slot.layers).map(|run| run.count).max().unwrap_or(0),
+            },
+            recipe: recipe.clone(),
+            stored: tables.collect(),
+            kinds: kinds.collect(),
+            slots,
+        }
+    }
+
+    /// A resolved mapping from TOML text. `file` is named in errors.
+    ///
+    /// # Errors
+    /// Where the text is no TOML, a field is unknown or missing, or a value is not allowed.
+    pub fn parse(text: &str, file: &str) -> Result<Self, MappingError> {
+        text::read(text, file)
+    }
+
+    /// The mapping as TOML.
+    pub fn to_toml(&self) -> String {
+        // Values of these types always serialise: numbers are those of a placement, far below 2^63.
+        toml::to_string(self).unwrap_or_default()
+    }
+
+    /// What differs between the inputs that it was resolved for and others.
+    pub fn differences(&self, inputs: Inputs<'_>) -> Vec<Difference> {
+        let known = &self.resolved_for;
+        let mut differences = Vec::new();
+        let mut compare = |input, (hash, words): (&str, &str), (asked_hash, asked): (String, String)| {
+            if *hash != asked_hash {
+                // The same words for different things would explain nothing.
+                let asked = if words == asked { format!("{asked}, with other figures") } else { asked };
+                differences.push(Difference { input, resolved_for: words.into(), asked });
+            }
+        };
+        compare("model", (&known.model_hash, &known.model), (inputs.model_hash(), inputs.model.name.clone()));
+        compare("wafer", (&known.wafer_hash, &known.wafer), (inputs.wafer_hash(), inputs.wafer.name.clone()));
+        compare("load", (&known.load_hash, &known.load), (inputs.load_hash(), inputs.load_words()));
+        if let WaferCount::Exactly(asked) = inputs.load.wafers
+            && asked != self.division.wafers
+        {
+            let wafers = |count: u32| format!("{count} wafer(s)");
+            let resolved_for = wafers(self.division.wafers);
+            differences.push(Difference { input: "load", resolved_for, asked: wafers(asked) });
+        }
+        differences
+    }
+
+    /// The placement that follows from it, with the decisions of each layout. It takes the inputs that it was resolved
+    /// for, and is checked like any recipe.
+    ///
+    /// # Errors
+    /// Where the inputs are others, the mapping contradicts itself, or it does not fit.
+    pub fn mapped(&self, inputs: Inputs<'_>) -> Result<Mapped, MappingError> {
+        let differences = self.differences(inputs);
+        if !differences.is_empty() {
+            return Err(MappingError::OtherInputs { mapping: self.name.clone(), differences });
+        }
+        let kind_of_layer = self.kind_of_layer(inputs)?;
+        let kinds: Vec<LayerChoices> =
+            (0..).zip(&self.kinds).map(|(index, kind)| choices(index, &kind.mapping)).collect();
+        let layers: Vec<LayerChoices> = kind_of_layer.iter().map(|kind| kinds[*kind]).collect();
+        let regions: Vec<(u64, u64)> = self.slots.iter().map(|slot| (slot.region.columns, slot.region.rows)).collect();
+        let placement = place(&Request { regions: &regions, ..self.request(inputs, &layers) })?;
+        self.check_slots(&placement)?;
+        let mapping_of = |layout: &LayerLayout| self.mapping_of(layout, &kind_of_layer);
+        let layers = placement.layouts.iter().map(mapping_of).collect::<Result<Vec<_>, _>>()?;
+        let mapped = Mapped { placement, layers, micro_batch: self.micro_batch, draft: self.draft };
+        areas::check(&mapped, &self.recipe)?;
+        Ok(mapped)
+    }
+
+    fn request<'r>(&self, inputs: Inputs<'r>, layers: &'r [LayerChoices]) -> Request<'r> {
+        let (load, machine, division) = (inputs.load, inputs.machine(), self.division);
+        let arrangement = Arrangement { across: division.across, down: division.down };
+        let slot = arrangement.slot_size(&machine);
+        let smaller = |size: u64, slot: u64| if size == slot { Size::Auto } else { Size::Exactly(size) };
+        let together = if self.draft == Verification::Stream { 1 } else { load.tokens_per_step };
+        Request {
+            precision: load.precision,
+            users: load.users,
+            context: load.context,
+            micro_batch: self.micro_batch.saturating_mul(together),
+            wafers: WaferCount::Exactly(division.wafers),
+            fill: self.recipe.division.fill,
+            arrangement: Some(arrangement),
+            division: Division {
+                slots: Size::Auto,
+                columns: smaller(division.columns, slot.0),
+                rows: smaller(division.rows, slot.1),
+                layers_per_slot: match self.recipe.division.layers_per_slot {
+                    Size::Auto => Size::Auto,
+                    _ => Size::Exactly(division.layers_per_slot),
+                },
+            },
+            wide: self.stored.keys().copied().collect(),
+            layers,
+            ..Request::new(inputs.model, machine)
+        }
+    }
+
+    /// The kind of each layer of the model.
+    fn kind_of_layer(&self, inputs: Inputs<'_>) -> Result<Vec<usize>, MappingError> {
+        let layers = inputs.model.layers.len() as u64;
+        let mut kinds = vec![None; inputs.model.layers.len()];
+        for (index, kind) in self.kinds.iter().enumerate() {
+            for run in &kind.layers {
+                let end = run.first.saturating_add(run.count);
+                if run.count == 0 || end > layers {
+                    let problem = format!("layers {} to {end} of a model with {layers}", run.first);
+                    return Err(self.contradiction(format!("kinds[{index}].layers"), problem));
+                }
+                for layer in run.first..end {
+                    if let Some(known) = kinds[layer as usize].replace(index) {
+                        let problem = format!("layer {layer} is in kinds {known} and {index}");
+                        return Err(self.contradiction(format!("kinds[{index}].layers"), problem));
+                    }
+                    self.check_kind(index, &kind.mapping, &inputs.model.layers[layer as usize])?;
+                }
+            }
+        }
+        let missing = kinds.iter().position(Option::is_none);
+        if let Some(layer) = missing {
+            return Err(self.contradiction("kinds".into(), format!("layer {layer} is in none of them")));
+        }
+        Ok(kinds.into_iter().flatten().collect())
+    }
+
+    /// Whether a mapping suits a layer.
+    fn check_kind(&self, index: usize, mapping: &LayerMapping, layer: &Layer) -> Result<(), MappingError> {
+        let refuse =
+            |field: &str, problem: String| Err(self.contradiction(format!("kinds[{index}].mapping.{field}"), problem));
+        let region = mapping.region;
+        for (operator, rectangle) in &mapping.rectangles {
+            let fits = |from: u64, size: u64, whole: u64| size > 0 && from.saturating_add(size) <= whole;
+            if !fits(rectangle.x, rectangle.columns, region.columns) || !fits(rectangle.y, rectangle.rows, region.rows)
+            {
+                let problem = format!("leaves the region of {} x {}", region.columns, region.rows);
+                return refuse(&format!("rectangles.\"{operator}\""), problem);
+            }
+            if !areas::operators_of(layer).contains(&operator.as_str()) {
+                return refuse(&format!("rectangles.\"{operator}\""), "is no operator of these layers".into());
+            }
+        }
+        if let Some(unknown) = mapping.reductions.operators.keys().find(|operator| operator_named(operator).is_none()) {
+            return refuse(&format!("reductions.operators.\"{unknown}\""), "is no operator".into());
+        }
+        match (&layer.feed_forward, &mapping.experts) {
+            (FeedForward::Dense { .. }, Some(_)) => refuse("experts", "these layers have none".into()),
+            (FeedForward::Moe(moe), None) => {
+                refuse("experts", format!("are missing; these layers have {}", moe.experts))
+            }
+            (FeedForward::Moe(moe), Some(experts)) => {
+                let cells = experts.cells();
+                if cells == 0 || cells > 1 << 16 || experts.across > region.columns || experts.down > region.rows {
+                    let problem = format!("{} x {} rectangles", experts.across, experts.down);
+                    return refuse("experts", format!("{problem} in a region of {} x {}", region.columns, region.rows));
+                }
+                let assignment = Assignment { cells: cells as usize, homes: experts.homes.clone() };
+                if !experts.homes.is_empty() && !assignment.is_valid(moe.experts as usize, usize::MAX) {
+                    let allowed =
+                        format!("each of {} experts in one or more different rectangles of {cells}", moe.experts);
+                    return refuse("experts.homes", format!("are not allowed; allowed: {allowed}"));
+                }
+                let held = match experts.homes.as_slice() {
+                    [] => moe.experts.div_ceil(cells),
+                    homes => fullest(homes, cells),
+                };
+                if held > experts.room {
+                    let problem = format!("is {}, but the fullest rectangle holds {held} experts", experts.room);
+                    return refuse("experts.room", problem);
+                }
+                Ok(())
+            }
+            (FeedForward::Dense { .. }, None) => Ok(()),
+        }
+    }
+
+    /// Whether slots hold what follows from the division.
+    fn check_slots(&self, placement: &Placement) -> Result<(), MappingError> {
+        let follow: Vec<ResolvedSlot> = placement.slots.iter().map(held).collect();
+        if follow.len() != self.slots.len() {
+            let problem = format!("{} of them, but {} follow from the division", self.slots.len(), follow.len());
+            return Err(self.contradiction("slots".into(), problem));
+        }
+        for (index, (is, follows)) in self.slots.iter().zip(&follow).enumerate() {
+            if is != follows {
+                let problem = format!("{is}, but {follows} follows from the division");
+                return Err(self.contradiction(format!("slots[{index}]"), problem));
+            }
+        }
+        Ok(())
+    }
+
+    /// The mapping of the layers of a layout, which has to be as the mapping says.
+    fn mapping_of(&self, layout: &LayerLayout, kind_of_layer: &[usize]) -> Result<LayerMapping, MappingError> {
+        let index = kind_of_layer.get(layout.first_layer as usize).copied().unwrap_or(0);
+        let Some(kind) = self.kinds.get(index) else {
+            return Err(self.contradiction("kinds".into(), format!("kind {index} is missing")));
+        };
+        let mapping = &kind.mapping;
+        let held = &layout.kv;
+        let follows = KvMapping {
+            heads_per_block: held.heads_per_block,
+            columns_per_head: held.columns_per_head,
+            dimension_split: held.dimension_split,
+            sequence_split: held.sequence_split,
+            head_copies: held.head_copies,
+            append: mapping.kv.append,
+        };
+        let region = RegionSize { columns: layout.columns, rows: layout.rows };
+        let field = |name: &str| format!("kinds[{index}].mapping.{name}");
+        if mapping.region != region {
+            let problem = format!("{}, but {region} follows from the division", mapping.region);
+            return Err(self.contradiction(field("region"), problem));
+        }
+        if mapping.kv != follows {
+            let problem = format!("{:?} is not possible; the nearest that is: {follows:?}", mapping.kv);
+            return Err(self.contradiction(field("kv"), problem));
+        }
+        Ok(mapping.clone())
+    }
+
+    fn contradiction(&self, field: String, problem: String) -> MappingError {
+        MappingError::Contradiction { mapping: self.name.clone(), field, problem }
+    }
+}
+
+/// What placement has to keep of a kind of layer.
+fn choices(index: u32, mapping: &LayerMapping) -> LayerChoices {
+    let kv = &mapping.kv;
+    let experts =
+        mapping.experts.as_ref().map_or(ExpertChoice::from(ExpertPlacement::Spread), |experts| ExpertChoice {
+            grid: Some((experts.across, experts.down)),
+            fullest: Some(experts.room),
+            ..experts.strategy.unwrap_or(ExpertPlacement::Clustered).into()
+        });
+    LayerChoices {
+        kv: KvLayoutChoice::Given(KvSizes {
+            heads_per_block: Size::Exactly(kv.heads_per_block),
+            head_copies: Size::Exactly(kv.head_copies),
+            dimension_split: Size::Exactly(kv.dimension_split),
+            sequence_split: Size::Exactly(kv.sequence_split),
+        }),
+        experts: ExpertChoice { assignment: index, ..experts },
+        wide: mapping.stored.keys().copied().collect(),
+    }
+}
+
+/// Runs of consecutive numbers.
+fn runs(numbers: impl Iterator<Item = u64>) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for number in numbers {
+        match runs.last_mut() {
+            Some(run) if run.first + run.count == number => run.count += 1,
+            _ => runs.push(Run { first: number, count: 1 }),
+        }
+    }
+    runs
+}
+
+/// What a slot of a placement holds.
+fn held(slot: &Slot) -> ResolvedSlot {
+    let region = slot.region;
+    let mut held = ResolvedSlot {
+        wafer: slot.wafer,
+        region: Region { x: region.x, y: region.y, columns: region.columns, rows: region.rows },
+        embedding: None,
+        layers: None,
+        lm_head: None,
+    };
+    for item in &slot.items {
+        match item {
+            Item::Embedding(part) => grow(&mut held.embedding, part),
+            Item::LmHead(part) => grow(&mut held.lm_head, part),
+            Item::Layer(layer) => held.layers.get_or_insert(Run { first: *layer, count: 0 }).count += 1,
+        }
+    }
+    held
+}
+
+fn grow(parts: &mut Option<Parts>, part: &TablePart) {
+    parts.get_or_insert(Parts { first: part.part, count: 0, of: part.parts }).count += 1;
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.count {
+            1 => write!(formatter, "{}", self.first),
+            count => write!(formatter, "{}-{}", self.first, self.first.saturating_add(count).saturating_sub(1)),
+        }
+    }
+}
+
+impl FromStr for Run {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let numbers = first.parse::<u64>().ok().zip(last.parse::<u64>().ok());
+        let run = numbers.and_then(|(first, last)| {
+            let count = last.checked_sub(first)?.checked_add(1)?;
+            Some(Self { first, count })
+        });
+        run.filter(|run| run.to_string() == text)
+            .ok_or_else(|| format!("'{text}' is no run of numbers; allowed: \"3\" or \"0-10\""))
+    }
+}
+
+impl fmt::Display for Parts {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} of {}", Run { first: self.first, count: self.count }, self.of)
+    }
+}
+
+impl FromStr for Parts {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let read = || {
+            let (run, of) = text.split_once(" of ")?;
+            let Run { first, count } = run.parse().ok()?;
+            Some(Self { first, count, of: of.parse().ok()? })
+        };
+        read()
+            .filter(|parts: &Self| parts.to_string() == text)
+            .ok_or_else(|| format!("'{text}' is no part of a table; allowed: \"0 of 1\" or \"0-2 of 4\""))
+    }
+}
+
+/// Serialises as words.
+macro_rules! as_words {
+    ($($name:ident),*) => {$(
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+            }
+        }
+    )*};
+}
+as_words!(Run, Parts);
+
+/// A region on one line.
+mod words {
+    use super::*;
+
+    pub fn of(region: &Region) -> String {
+        format!("{} x {} at ({}, {})", region.columns, region.rows, region.x, region.y)
+    }
+
+    pub fn serialize<S: Serializer>(region: &Region, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&of(region))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Region, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let read = || {
+            let (size, place) = text.strip_suffix(')')?.split_once(" at (")?;
+            let ((columns, rows), (x, y)) = (size.split_once(" x ")?, place.split_once(", ")?);
+            let number = |text: &str| text.parse::<u64>().ok();
+            Some(Region { x: number(x)?, y: number(y)?, columns: number(columns)?, rows: number(rows)? })
+        };
+        let known = read().filter(|region| of(region) == text);
+        known.ok_or_else(|| {
+            D::Error::custom(format!(
+                "'{text}' is no region; allowed: columns x rows at (x, y), as \"755 x 288 at (0, 292)\""
+            ))
+        })
+    }
+}
+
+impl fmt::Display for ResolvedSlot {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = [
+            self.embedding.map(|parts| format!("embedding {parts}")),
+            self.layers.map(|run| format!("layers {run}")),
+            self.lm_head.map(|parts| format!("lm_head {parts}")),
+        ];
+        let held = all.into_iter().flatten().collect::<Vec<_>>().join(", ");
+        write!(formatter, "{held} on {} of wafer {}", words::of(&self.region), self.wafer)
+    }
+}
