@@ -7,7 +7,7 @@ use wafersim_check::validate::measured_program;
 use wafersim_cost::{Rates, View, formula};
 use wafersim_fabric::circuit;
 use wafersim_program::{
-    Action, Axis, ChainReduce, Multicast, Node, Program, ReduceOperator, Region, Root, Step, Style,
+    Action, Axis, ChainReduce, Multicast, Node, Program, ReduceOperator, Region, Root, Segment, Step, Style,
 };
 use wafersim_program::{Color, collective};
 use wafersim_spec::wafer::RateSet;
@@ -29,7 +29,8 @@ fn message(hops: u64, words: u64) -> Program {
     let mut program = Program::new("message", Region::new(0, 0, hops + 1, 1));
     let payload = program.buffer("payload", words, DataType::Fp32);
     let colors = program.new_colors(1);
-    let cast = Multicast { axis: Axis::X, from: 0, span: hops + 1, style: Style::Streaming, payload, colors };
+    let cast =
+        Multicast { axis: Axis::X, from: 0, span: hops + 1, stride: 1, style: Style::Streaming, payload, colors };
     let node = program.step(Action::Multicast(cast));
     program.push("message", vec![node]);
     program
@@ -81,7 +82,8 @@ fn relay_chains() {
         for stage in 0..stages {
             let region = Region::new(stage, 0, 2, 1);
             let colors = vec![colors[(stage % 2) as usize]];
-            let cast = Multicast { axis: Axis::X, from: 0, span: 2, style: Style::Streaming, payload, colors };
+            let cast =
+                Multicast { axis: Axis::X, from: 0, span: 2, stride: 1, style: Style::Streaming, payload, colors };
             program.push("stage", vec![Node::Step(Step { region, action: Action::Multicast(cast) })]);
         }
         let cycles = setup + fabric(&program, &wafer, row.rate_set());
@@ -128,6 +130,7 @@ fn chain(program: &Program, payload: wafersim_program::BufferId, (count, stride)
         count,
         stride,
         offset: 0,
+        segment: Segment::LINE,
         root: Root::First,
         operator: ReduceOperator::Add,
         style: Style::Streaming,

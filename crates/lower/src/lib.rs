@@ -31,7 +31,7 @@ mod request;
 mod router;
 mod writer;
 
-pub use layer::decode_layer;
+pub use layer::{cache_handover, decode_layer};
 pub use lies::KvLies;
 pub use prefill::prefill_layer;
 pub use request::{ExpertLoad, LayerRequest, LowerError, Routed, Scope};

@@ -71,13 +71,21 @@ pub fn place(request: &Request<'_>) -> Result<Placement, PlaceError> {
         WaferCount::Exactly(wafers) => wafers,
         WaferCount::Auto => search.fewest_wafers()?,
     };
-    let placement =
-        Placement::new(&blueprint, settings, search.on(wafers)?, Slots { first: 0, regions: request.regions });
+    let placement = Placement::new(&blueprint, settings, search.on(wafers)?, At { first: 0, regions: request.regions });
     // Regions that the caller has chosen may be smaller than those that the search looked at.
     match placement.ledger.slots.iter().find(|slot| slot.worst_pe.sum() > placement.ledger.limit) {
         Some(full) if !request.regions.is_empty() => Err(placement.too_small(full)),
         _ => Ok(placement),
     }
+}
+
+/// Where a placement begins, and the regions of its slots where the caller has chosen them.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    /// The slot of the first item, counted from the first slot of the first wafer.
+    first: u64,
+    /// Columns and rows, slot by slot.
+    regions: &'a [(u64, u64)],
 }
 
 /// Consecutive slots, in the order of the pipeline.
@@ -100,8 +108,7 @@ pub fn place_within(request: &Request<'_>, slots: SlotRange) -> Option<Placement
     let after = slots.first.saturating_add(slots.count);
     let wafers = narrow_wafers(divide_up(after, slots.arrangement.slots().max(1)));
     let found = Search::new(&blueprint, &settings).within(slots.count).found_on(wafers)?;
-    let taken = Slots { first: slots.first, regions: request.regions };
-    Some(Placement::new(&blueprint, settings, found, taken))
+    Some(Placement::new(&blueprint, settings, found, At { first: slots.first, regions: &[] }))
 }
 
 /// Whether a model fits the wafers of a request: as [`place`], without looking for what would do where it does not.
@@ -115,26 +122,17 @@ pub fn fits(request: &Request<'_>) -> bool {
     }
 }
 
-/// Which slots a placement takes.
-#[derive(Clone, Copy)]
-struct Slots<'a> {
-    /// The slot of the first item, counted from the first slot of the first wafer.
-    first: u64,
-    /// Columns and rows of the regions, where they are chosen.
-    regions: &'a [(u64, u64)],
-}
-
 impl Placement {
-    fn new(blueprint: &ModelBlueprint<'_>, settings: Settings, found: Found, taken: Slots<'_>) -> Self {
+    fn new(blueprint: &ModelBlueprint<'_>, settings: Settings, found: Found, at: At<'_>) -> Self {
         let Found { wafers, evaluation, groups } = found;
         let (arrangement, machine) = (evaluation.arrangement, &settings.machine);
         let slots_per_wafer = arrangement.slots().max(1);
         let wafer_of = |slot: u64| narrow_wafers(slot / slots_per_wafer);
-        let after = taken.first.saturating_add(groups.len() as u64);
+        let after = at.first.saturating_add(groups.len() as u64);
         let mut placement = Self {
             settings,
             wafers,
-            wafers_used: (wafer_of(after.saturating_sub(1)) + 1).saturating_sub(wafer_of(taken.first)),
+            wafers_used: (wafer_of(after.saturating_sub(1)) + 1).saturating_sub(wafer_of(at.first)),
             arrangement,
             slots_per_wafer,
             slots: Vec::with_capacity(groups.len()),
@@ -153,9 +151,9 @@ impl Placement {
         for (index, size) in groups.into_iter().enumerate() {
             let (items, after) = rest.split_at(size);
             rest = after;
-            let number = taken.first + index as u64;
+            let number = at.first + index as u64;
             let slot = arrangement.slot(number % slots_per_wafer, machine);
-            let region = match (taken.regions.get(index), settings.fill) {
+            let region = match (at.regions.get(index), settings.fill) {
                 (Some(region), _) => (region.0.clamp(1, slot.columns), region.1.clamp(1, slot.rows)),
                 (None, Fill::Slot) => evaluation.region,
                 (None, Fill::Tight) => tight.region(blueprint, &settings, evaluation.region, items),

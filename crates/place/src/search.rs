@@ -118,6 +118,15 @@ impl<'r, 'm> Search<'r, 'm> {
             .filter(move |one| only.is_none_or(|only| only == *one) && division.allows(*one, &machine, layers))
     }
 
+    /// The numbers of slots on a wafer that are worth a look, `least` or more.
+    fn slot_counts(&self, least: u64) -> RangeInclusive<u64> {
+        let chosen = self.settings.arrangement.map(|arrangement| arrangement.slots());
+        match chosen.or_else(|| self.settings.division.slots.of(self.blueprint.layers())) {
+            Some(slots) => slots.max(least)..=slots,
+            None => least..=self.most_slots(),
+        }
+    }
+
     /// Layers that are to share a slot.
     fn layers_per_slot(&self) -> Option<u64> {
         let layers = self.blueprint.layers();
@@ -188,15 +197,6 @@ impl<'r, 'm> Search<'r, 'm> {
     /// Slots of so many wafers that may be used.
     fn usable(&self, slots: u64, wafers: u32) -> u64 {
         self.slots.unwrap_or_else(|| slots.saturating_mul(u64::from(wafers)))
-    }
-
-    /// Numbers of slots on a wafer to try, `least` or more.
-    fn slot_counts(&self, least: u64) -> RangeInclusive<u64> {
-        let chosen = self.settings.arrangement.map(|arrangement| arrangement.slots());
-        match chosen.or_else(|| self.settings.division.slots.of(self.blueprint.layers())) {
-            Some(slots) => slots.max(least)..=slots,
-            None => least..=self.most_slots(),
-        }
     }
 
     /// Bytes of a processing element that items may take.

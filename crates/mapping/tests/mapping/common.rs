@@ -49,6 +49,7 @@ pub fn tiny() -> Model {
     let dense = FeedForward::Dense { width: 40, bias: false };
     let layer = |feed_forward| Layer { attention: Attention::Grouped(attention.clone()), feed_forward, norms: 2 };
     Model {
+        next_token_layers: 0,
         name: "tiny".into(),
         family: "qwen3_moe".into(),
         hidden: 32,
@@ -58,6 +59,5 @@ pub fn tiny() -> Model {
         layers: vec![layer(dense), layer(FeedForward::Moe(moe.clone())), layer(FeedForward::Moe(moe))],
         norm_epsilon: 1e-6,
         rope_theta: 1e4,
-        next_token_layers: 0,
     }
 }
