@@ -36,11 +36,11 @@ pub use formula::{Chosen, Formula, Operand, Pair, Weight, WeightId};
 pub use layout::{Digit, Dimension, Field, Layout, Place, Ring, Spread};
 pub use movement::{Element, Movement, Piece, Wanted, movement};
 pub use pieces::{AllGather, Flow, Owners, Parties, Pieces, Purpose, ReduceScatter, Share, shares};
-pub use program::{Node, Program};
+pub use program::{ColorPurpose, Node, Program};
 pub use region::{Axis, Region};
 pub use step::{
-    Action, ChainReduce, Compute, End, Multicast, ReduceOperator, Relayout, Root, RouteChange, Shift, Stagger, Step,
-    Style, Synchronise,
+    Action, Broadcast, ChainReduce, Compute, End, Multicast, ReduceOperator, Relayout, Root, RouteChange, Shift,
+    Stagger, Step, Style, Synchronise,
 };
 pub use transfer::Transfer;
 pub use work::{Math, Operation, Work};
