@@ -5,7 +5,8 @@ use std::fmt;
 
 use serde::Serialize;
 use wafersim_cost::{Cause, Cost};
-use wafersim_place::{ByteCounts, Item, Placement, Rectangle};
+use wafersim_place::{ByteCounts, Item, Placement};
+use wafersim_spec::Region;
 use wafersim_spec::model::ParameterCount;
 use wafersim_spec::scenario::{ExpertPlacement, Profile, Routing};
 use wafersim_spec::wafer::Key;
@@ -199,7 +200,7 @@ pub struct Memory {
     /// Slots on one wafer: columns x rows.
     pub slots_per_wafer: u64,
     /// Size of a slot's region in processing elements.
-    pub region: Rectangle,
+    pub region: Region,
     /// Processing elements of each wafer that belong to no slot.
     pub spare_pes_per_wafer: u64,
     /// Slots that hold nothing, over all wafers.
@@ -235,7 +236,7 @@ pub struct WorstPe {
     /// Slot in the order of the pipeline, from 0.
     pub slot: usize,
     /// Its region on the wafer.
-    pub region: Rectangle,
+    pub region: Region,
     /// What the slot holds.
     pub holds: String,
 }
@@ -520,7 +521,7 @@ fn memory(placement: &Placement) -> Memory {
     let worst = &placement.ledger.worst;
     let bytes = worst.worst_pe;
     let slot = placement.slots.get(worst.slot);
-    let region = slot.map_or(Rectangle { x: 0, y: 0, columns: 0, rows: 0 }, |slot| slot.region);
+    let region = slot.map_or(Region { x: 0, y: 0, columns: 0, rows: 0 }, |slot| slot.region);
     Memory {
         per_pe_bytes: MemoryBytes {
             weights: bytes.weights,

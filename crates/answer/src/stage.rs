@@ -185,8 +185,8 @@ fn stage_name(index: usize, items: &[Item]) -> String {
 /// corner to corner; to another wafer across the rest of this one and the start of the next, at most one side of each.
 pub(crate) fn region_hop(
     question: &Question,
-    from: &wafersim_place::Rectangle,
-    to: &wafersim_place::Rectangle,
+    from: &Region,
+    to: &Region,
     same_wafer: bool,
     tokens: u64,
     reading: &LayerReading,

@@ -29,8 +29,8 @@ use wafersim_spec::scenario::ExpertPlacement;
 
 use crate::cells::CellGrid;
 use crate::matrix::{Matrices, PlacedMatrix};
-use crate::rectangle::Rectangle;
 use crate::tiling::Tiling;
+use wafersim_spec::Region;
 
 /// A way to lay out the experts of a layer over its region.
 pub trait ExpertStrategy: Sync {
@@ -102,7 +102,7 @@ impl ExpertLayout {
     }
 
     /// The rectangle of an expert, seen from the corner of the region.
-    pub fn rectangle(&self, expert: u64) -> Rectangle {
+    pub fn rectangle(&self, expert: u64) -> Region {
         self.grid.rectangle(self.grid.cell_of(expert))
     }
 

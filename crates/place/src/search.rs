@@ -14,10 +14,10 @@
 use wafersim_spec::Bytes;
 
 use crate::arithmetic::{divide_up, narrow};
+use crate::arrangement::Arrangement;
 use crate::error::PlaceError;
 use crate::evaluation::{Evaluation, ModelBlueprint, Sharing};
 use crate::packing::{Limit, pack, slots_needed, smallest_bytes};
-use crate::rectangle::Arrangement;
 use crate::request::Settings;
 
 /// Tenths of the largest possible slot area that a chosen slot has at least.

@@ -25,7 +25,6 @@ pub mod formula;
 pub mod layout;
 pub mod movement;
 pub mod program;
-pub mod region;
 pub mod step;
 pub mod transfer;
 pub mod work;
@@ -35,10 +34,10 @@ pub use formula::{Chosen, Formula, Operand, Pair, Weight, WeightId};
 pub use layout::{Digit, Dimension, Field, Layout, Place, Ring, Spread};
 pub use movement::{Element, Movement, Piece, Wanted, movement};
 pub use program::{Node, Program};
-pub use region::{Axis, Region};
 pub use step::{
     Action, ChainReduce, Compute, End, Multicast, ReduceOperator, Relayout, Root, RouteChange, Shift, Step, Style,
     Synchronise,
 };
 pub use transfer::Transfer;
+pub use wafersim_spec::region::{self, Axis, Region};
 pub use work::{Math, Operation, Work};

@@ -329,7 +329,8 @@ fn run_and_plan_take_the_fidelity_of_events() {
     let run = simctl("run --model llama-3.1-8b --context 2048 --fidelity stream --format json").json();
     let (closed, events) = (&run["tokens_per_second_per_user"], &run["stream"]["user_speed"]["p50"]);
     assert!((closed.as_f64().unwrap() / events.as_f64().unwrap() - 1.0).abs() < 1e-3);
-    let text = simctl("run --model llama-3.1-8b --context 2048 --users 64 --profile published --fidelity stream").data();
+    let text =
+        simctl("run --model llama-3.1-8b --context 2048 --users 64 --profile published --fidelity stream").data();
     let (_, section) = text.split_once("Users event by event").unwrap();
     for part in ["median user, tok/s", "closed form", "work for it", "waits: other users' tokens in a stage"] {
         assert!(section.contains(part), "{part}: {section}");
