@@ -27,7 +27,6 @@ pub mod memory;
 pub mod movement;
 pub mod pieces;
 pub mod program;
-pub mod region;
 pub mod step;
 pub mod transfer;
 pub mod work;
@@ -39,10 +38,10 @@ pub use memory::Peak;
 pub use movement::{Element, Movement, Piece, Wanted, movement};
 pub use pieces::{AllGather, Flow, Owners, Parties, Pieces, Purpose, ReduceScatter, Share, shares};
 pub use program::{ColorPurpose, Node, Order, Program};
-pub use region::{Axis, Region};
 pub use step::{
     Action, Broadcast, ChainReduce, Compute, End, Multicast, ReduceOperator, Relayout, Root, RouteChange, Segment,
     Shift, Stagger, Step, Style, Synchronise,
 };
 pub use transfer::Transfer;
+pub use wafersim_spec::region::{self, Axis, Region};
 pub use work::{Math, Operation, Work};
