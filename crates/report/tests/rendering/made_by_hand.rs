@@ -127,9 +127,9 @@ pub fn answer() -> Answer {
     answer.uncertainty = Some(Uncertainty {
         tokens_per_second_per_user: Range { low: 400.0, high: 620.0 },
         clock: vec![point(0.85), point(1.1)],
-        free_memory: Ends { low: Bytes(36_864), high: Bytes(44_976) },
+        free_memory: Ends { low: Some(Bytes(36_864)), high: Some(Bytes(44_976)) },
         wafers: Ends { low: Some(15), high: Some(20) },
-        max_users: Ends { low: 0, high: 60 },
+        max_users: Ends { low: Some(0), high: Some(60) },
         spare: Ends { low: None, high: Some(Bytes(5000)) },
         parameters: vec![
             influence("link.latency", Evidence::Guess, 2.0, 20.0, 500.0, 560.5),
