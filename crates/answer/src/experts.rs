@@ -10,12 +10,12 @@ mod price;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use wafersim_place::Rectangle;
 use wafersim_place::experts::annealed::Annealing;
 use wafersim_place::experts::assignment::Assignment;
 use wafersim_place::experts::demand::Demand;
 use wafersim_place::experts::room::Room;
 use wafersim_spec::Bytes;
+use wafersim_spec::Region;
 
 pub use compare::compare;
 
@@ -89,7 +89,7 @@ pub struct Geometry {
     /// Memory of a processing element.
     pub pe_memory: Bytes,
     /// Regions in order of the pipeline.
-    pub regions: Vec<Region>,
+    pub regions: Vec<HeldRegion>,
     /// By index of the layer's layout: how its region is divided.
     pub rooms: BTreeMap<usize, Room>,
     /// By layer with experts (its number in the model): which rectangles of its room hold each expert.
@@ -98,11 +98,11 @@ pub struct Geometry {
 
 /// A region of a wafer and what it holds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Region {
+pub struct HeldRegion {
     /// Wafer, from 0.
     pub wafer: u32,
     /// Processing elements.
-    pub rectangle: Rectangle,
+    pub rectangle: Region,
     /// What it holds, in words.
     pub holds: Vec<String>,
     /// The layers among it, by their number in the model, with their layout.

@@ -12,7 +12,8 @@ use rayon::prelude::*;
 use serde::Serialize;
 use wafersim_cost::ProgramCost;
 use wafersim_fabric::circuit::{Progress, Record};
-use wafersim_place::{Item, Placement, Rectangle};
+use wafersim_place::{Item, Placement};
+use wafersim_spec::Region;
 use wafersim_spec::scenario::Profile;
 
 pub use layer::{LayerOnFabric, LayerRun, OperatorOnFabric};
@@ -209,7 +210,7 @@ struct Place {
     layer: u64,
     layout: usize,
     wafer: u32,
-    region: Rectangle,
+    region: Region,
 }
 
 fn place_of(placement: &Placement, layer: u64) -> Option<Place> {

@@ -5,7 +5,8 @@ use std::fmt;
 
 use serde::Serialize;
 use wafersim_cost::{Cause, Cost};
-use wafersim_place::{ByteCounts, Item, Placement, Rectangle};
+use wafersim_place::{ByteCounts, Item, Placement};
+use wafersim_spec::Region;
 use wafersim_spec::model::ParameterCount;
 use wafersim_spec::scenario::{ExpertPlacement, Profile, Routing, Speculation};
 use wafersim_spec::wafer::Key;
@@ -201,7 +202,7 @@ pub struct Memory {
     /// Slots on one wafer: columns x rows.
     pub slots_per_wafer: u64,
     /// Size of a slot's region in processing elements.
-    pub region: Rectangle,
+    pub region: Region,
     /// Processing elements of each wafer that belong to no slot.
     pub spare_pes_per_wafer: u64,
     /// Slots that hold nothing, over all wafers.
@@ -224,7 +225,7 @@ pub struct DraftMemory {
     /// How many wafers hold a part of it.
     pub wafers: u32,
     /// Size of the region in its first slot.
-    pub region: Rectangle,
+    pub region: Region,
     /// Its bytes, summed over all processing elements.
     pub bytes: ByteCounts,
 }
@@ -258,7 +259,7 @@ pub struct WorstPe {
     /// Slot in the order of the pipeline, from 0.
     pub slot: usize,
     /// Its region on the wafer.
-    pub region: Rectangle,
+    pub region: Region,
     /// What the slot holds.
     pub holds: String,
 }
@@ -577,7 +578,7 @@ fn memory(question: &Question, way: &Way) -> Memory {
     let worst = &placement.ledger.worst;
     let bytes = worst.worst_pe;
     let slot = placement.slots.get(worst.slot);
-    let region = slot.map_or(Rectangle { x: 0, y: 0, columns: 0, rows: 0 }, |slot| slot.region);
+    let region = slot.map_or(Region { x: 0, y: 0, columns: 0, rows: 0 }, |slot| slot.region);
     Memory {
         per_pe_bytes: MemoryBytes {
             weights: bytes.weights,
@@ -624,7 +625,7 @@ fn draft_memory(model: &Model, placed: &Placement) -> DraftMemory {
         slots: placed.slots.len() as u64,
         first_wafer: first.map_or(0, |slot| slot.wafer),
         wafers: placed.wafers_used,
-        region: first.map_or(Rectangle { x: 0, y: 0, columns: 0, rows: 0 }, |slot| slot.region),
+        region: first.map_or(Region { x: 0, y: 0, columns: 0, rows: 0 }, |slot| slot.region),
         bytes: placed.ledger.totals,
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use wafersim_cost::{Cause, Cost, OperatorCost, ProgramCost, Rates, View, cost, formula};
-use wafersim_place::{Item, Placement, Rectangle, Slot, TableLayout};
+use wafersim_place::{Item, Placement, Slot, TableLayout};
 use wafersim_program::{Axis, BufferId, End, Program, Region, Relayout};
 use wafersim_spec::scenario::Profile;
 use wafersim_spec::wafer::{Key, RateSet};
@@ -192,7 +192,7 @@ fn stage_name(index: usize, items: &[Item]) -> String {
 pub(crate) fn slot_hop(question: &Question, from: &Slot, to: &Slot, tokens: u64, reading: &LayerReading) -> Cost {
     let (here, there) = (&from.region, &to.region);
     let along_y = here.y.abs_diff(there.y);
-    let moved = |hops: u64, region: &Rectangle| {
+    let moved = |hops: u64, region: &Region| {
         let share = Region::new(0, 0, region.columns, region.rows).share(Axis::Y, question.model.hidden);
         way(question, hops, share.saturating_mul(tokens), reading)
     };
@@ -216,7 +216,7 @@ pub(crate) fn return_hop(question: &Question, placement: &Placement, tokens: u64
 }
 
 /// Columns between a region and the nearer of the west and the east edge.
-fn to_edge(question: &Question, region: &Rectangle) -> u64 {
+fn to_edge(question: &Question, region: &Region) -> u64 {
     region.x.min(question.wafer.columns().saturating_sub(region.x + region.columns))
 }
 

@@ -65,21 +65,23 @@ pub struct Uncertainty {
     pub free_memory: Ends<Bytes>,
     /// The fewest wafers for the users and contexts asked for: `low` with the most memory free, `high` with the least;
     /// nothing where the model does not fit.
-    pub wafers: Ends<Option<u32>>,
+    pub wafers: Ends<u32>,
     /// Users whose KV cache the wafers of the answer hold: `low` with the least memory free; 0 where the model does not fit.
     pub max_users: Ends<u64>,
     /// Memory to spare in the fullest processing element on the wafers of the answer, `low` with the least memory free;
     /// nothing where the model does not fit.
-    pub spare: Ends<Option<Bytes>>,
+    pub spare: Ends<Bytes>,
 }
 
-/// What something is at the low and at the high end of what is not known.
+/// What something is at the low and at the high end of what is not known; an end is absent where the model does not fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Ends<T> {
     /// The smaller end.
-    pub low: T,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub low: Option<T>,
     /// The larger end.
-    pub high: T,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub high: Option<T>,
 }
 
 /// A placement and its programs: what stays while parameters vary.
@@ -131,9 +133,9 @@ pub(crate) fn uncertainty(question: &Question, way: &Way, wafers: u32) -> Uncert
         tokens_per_second_per_user: range,
         clock: clock_points(question, placed, profile),
         parameters,
-        free_memory: Ends { low: least.free, high: most.free },
+        free_memory: Ends { low: Some(least.free), high: Some(most.free) },
         wafers: Ends { low: most.fewest, high: least.fewest },
-        max_users: Ends { low: least.max_users, high: most.max_users },
+        max_users: Ends { low: Some(least.max_users), high: Some(most.max_users) },
         spare: Ends { low: least.spare, high: most.spare },
     }
 }

@@ -4,7 +4,7 @@
 
 use wafersim_answer::fabric::{FabricAnswer, FabricRequest, Phase, WaferMaps, answer_on_fabric};
 use wafersim_answer::{AnswerError, Question, answer};
-use wafersim_place::Rectangle;
+use wafersim_spec::Region;
 use wafersim_spec::scenario::{Profile, Verification};
 use wafersim_spec::{Model, Scenario, Wafer};
 
@@ -52,17 +52,17 @@ fn neighbouring_layers_run_alike_each_at_its_place() {
     assert_ne!(first.region, second.region);
     assert_eq!((first.cycles, &first.operators), (second.cycles, &second.operators));
 
-    let whole = Rectangle { x: 0, y: 0, columns: 24, rows: 24 };
+    let whole = Region { x: 0, y: 0, columns: 24, rows: 24 };
     let maps = WaferMaps::merge(&found.runs, whole);
     let used = maps.busy.iter().filter(|value| !value.is_nan()).count() as u64;
-    assert_eq!(used, first.region.pes() + second.region.pes(), "only their places are used");
+    assert_eq!(used, first.region.elements() + second.region.elements(), "only their places are used");
     let mean = maps.busy.iter().filter(|value| !value.is_nan()).sum::<f64>() / used as f64;
     assert!((mean - first.mean_busy).abs() < 1e-9);
     let busiest = maps.link_use.iter().copied().filter(|value| !value.is_nan()).fold(0.0, f64::max);
     assert!((busiest - first.busiest_link).abs() < 1e-9);
     let at = |x: u64, y: u64| maps.busy[(y * 24 + x) as usize];
     for run in &found.runs {
-        let Rectangle { x, y, columns, rows } = run.layer.region;
+        let Region { x, y, columns, rows } = run.layer.region;
         assert!(!at(x, y).is_nan() && !at(x + columns - 1, y + rows - 1).is_nan());
         assert_eq!(run.outcome.origin, (x, y));
     }

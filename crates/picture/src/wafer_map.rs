@@ -34,7 +34,7 @@ pub struct WaferMap {
     /// Names of the groups of regions, for the legend; at most [`MOST_GROUPS`], each with a color.
     pub groups: Vec<String>,
     /// Regions: first drawn, lowest. Processing elements of no region are grey.
-    pub regions: Vec<Region>,
+    pub regions: Vec<DrawnRegion>,
     /// Rectangles of experts, drawn over the regions.
     pub experts: Vec<ExpertArea>,
     /// What the load of experts counts, with its unit, for the legend: "pairs per batch".
@@ -73,7 +73,7 @@ impl Place {
 
 /// What lives in a region.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Region {
+pub struct DrawnRegion {
     /// Where.
     pub place: Place,
     /// Its name, for example "layers 3 to 5".

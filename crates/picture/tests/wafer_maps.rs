@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use proptest::prelude::*;
-use wafersim_picture::wafer_map::{ExpertArea, MemoryShares, Place, Region};
+use wafersim_picture::wafer_map::{DrawnRegion, ExpertArea, MemoryShares, Place};
 use wafersim_picture::{WaferMap, wafer_map_png, wafer_map_svg};
 
 fn place(wafer: u32, x: u32, y: u32, columns: u32, rows: u32) -> Place {
@@ -12,7 +12,7 @@ fn place(wafer: u32, x: u32, y: u32, columns: u32, rows: u32) -> Place {
 /// Two wafers of 40 x 30: an embedding, a layer with two rectangles of experts, one of them hot, and an LM head.
 fn small() -> WaferMap {
     let memory = MemoryShares { weights: 0.5, kv_cache: 0.25, working: 0.125 };
-    let region = |place, name: &str, short: &str, group| Region {
+    let region = |place, name: &str, short: &str, group| DrawnRegion {
         place,
         name: name.into(),
         short_name: short.into(),
@@ -122,7 +122,7 @@ fn any_map() -> impl Strategy<Value = WaferMap> {
         working,
     });
     let region = (any_place(), any::<String>(), any::<String>(), 0usize..3, prop::option::of(memory))
-        .prop_map(|(place, name, short_name, group, memory)| Region { place, name, short_name, group, memory });
+        .prop_map(|(place, name, short_name, group, memory)| DrawnRegion { place, name, short_name, group, memory });
     let load = prop::option::of(prop_oneof![4 => 0.0f64..9.0, 1 => any::<f64>()]);
     let area = (any_place(), prop::collection::vec(any::<u64>(), 0..5), any::<bool>(), load)
         .prop_map(|(place, experts, has_copies, load)| ExpertArea { place, experts, has_copies, load });

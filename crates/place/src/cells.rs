@@ -4,8 +4,8 @@
 use serde::Serialize;
 
 use crate::arithmetic::divide_up;
-use crate::rectangle::Rectangle;
 use crate::split::Split;
+use wafersim_spec::Region;
 
 /// A region cut into cells. Copy `c` lives in cell `c mod cells`, spread over all of it; cells are counted west to
 /// east, then north to south. Where the region does not divide evenly, the first columns and rows of cells are one
@@ -60,10 +60,10 @@ impl CellGrid {
     }
 
     /// The rectangle of a cell, seen from the corner of the region.
-    pub fn rectangle(&self, cell: u64) -> Rectangle {
+    pub fn rectangle(&self, cell: u64) -> Region {
         let (across, down) = (Split::new(self.columns, self.across), Split::new(self.rows, self.down));
         let (column, row) = (cell % self.across.max(1), cell / self.across.max(1));
-        Rectangle {
+        Region {
             x: across.size_before(column),
             y: down.size_before(row),
             columns: across.size_at(column),
@@ -73,7 +73,7 @@ impl CellGrid {
 
     /// Processing elements in cells that hold no copy at all.
     pub fn idle_pes(&self, copies: u64) -> u64 {
-        (copies.min(self.cells())..self.cells()).map(|cell| self.rectangle(cell).pes()).sum()
+        (copies.min(self.cells())..self.cells()).map(|cell| self.rectangle(cell).elements()).sum()
     }
 }
 
@@ -96,7 +96,7 @@ mod tests {
         }
         assert!(covered.iter().all(|times| *times == 1));
         assert_eq!(grid.idle_pes(15), 0);
-        assert_eq!(grid.idle_pes(14), grid.rectangle(14).pes());
+        assert_eq!(grid.idle_pes(14), grid.rectangle(14).elements());
         assert_eq!(grid.most_copies_in_a_cell(16), 2);
     }
 }

@@ -8,7 +8,7 @@ use wafersim_spec::{DataType, Precision, Size};
 
 use crate::kv_cache::KvLayoutChoice;
 use crate::machine::Machine;
-use crate::rectangle::Arrangement;
+use crate::arrangement::Arrangement;
 
 /// How the wafers are divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]

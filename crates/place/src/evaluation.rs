@@ -3,12 +3,12 @@
 
 use wafersim_spec::Model;
 
+use crate::arrangement::Arrangement;
 use crate::blueprint::{LayerBlueprint, TableBlueprint};
 use crate::choices::LayerChoices;
 use crate::item::{Item, TablePart};
 use crate::ledger::ByteCounts;
 use crate::packing::{Limit, Need, first_fit};
-use crate::rectangle::Arrangement;
 use crate::request::Settings;
 
 /// A model as the search sees it: kinds of layers and tables.

@@ -28,8 +28,8 @@ use crate::arithmetic::divide_up;
 use crate::cells::CellGrid;
 use crate::choices::ExpertChoice;
 use crate::matrix::{Matrices, PlacedMatrix};
-use crate::rectangle::Rectangle;
 use crate::tiling::Tiling;
+use wafersim_spec::Region;
 
 /// The grid of cells for the experts of a layer over a region of `columns` x `rows`: as chosen, or what takes the
 /// fewest bytes.
@@ -104,7 +104,7 @@ impl ExpertLayout {
     }
 
     /// The rectangle of an expert, seen from the corner of the region.
-    pub fn rectangle(&self, expert: u64) -> Rectangle {
+    pub fn rectangle(&self, expert: u64) -> Region {
         self.grid.rectangle(self.grid.cell_of(expert))
     }
 

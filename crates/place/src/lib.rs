@@ -32,6 +32,7 @@
 //! ```
 
 mod arithmetic;
+pub mod arrangement;
 mod blueprint;
 mod capacity;
 pub mod cells;
@@ -48,7 +49,6 @@ pub mod machine;
 pub mod matrix;
 mod packing;
 pub mod placement;
-pub mod rectangle;
 pub mod request;
 mod search;
 pub mod split;
@@ -56,6 +56,7 @@ pub mod tiling;
 pub mod vector;
 mod working_memory;
 
+pub use arrangement::Arrangement;
 pub use capacity::UNLIMITED;
 pub use cells::CellGrid;
 pub use choices::{Division, ExpertChoice, LayerChoices, Roles, wide_type};
@@ -68,7 +69,6 @@ pub use ledger::{ByteCounts, Ledger, SlotLedger, TensorEntry};
 pub use machine::Machine;
 pub use matrix::PlacedMatrix;
 pub use placement::{Placement, Slot, SlotRange, fits, place, place_within};
-pub use rectangle::{Arrangement, Rectangle};
 pub use request::{Fill, Request, Settings};
 pub use split::{Piece, Split};
 pub use tiling::{Orientation, Tile, Tiling, most_elements};

@@ -7,9 +7,9 @@ use wafersim_spec::{Bytes, DataType};
 
 use crate::arithmetic::{dealt, dealt_at_most};
 use crate::cells::CellGrid;
-use crate::rectangle::Rectangle;
 use crate::split::Split;
 use crate::tiling::{Orientation, Tiling, most_elements};
+use wafersim_spec::Region;
 
 /// A matrix whose region is not known yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,7 +197,7 @@ pub struct PlacedMatrix {
 
 impl PlacedMatrix {
     /// The rectangle of a copy, seen from the corner of the region.
-    pub fn rectangle(&self, copy: u64) -> Rectangle {
+    pub fn rectangle(&self, copy: u64) -> Region {
         self.grid.rectangle(self.grid.cell_of(copy))
     }
 

@@ -6,14 +6,15 @@ use wafersim_spec::Bytes;
 use wafersim_spec::scenario::WaferCount;
 
 use crate::arithmetic::{divide_up, largest_that};
+use crate::arrangement::Arrangement;
 use crate::error::{PlaceError, Short};
 use crate::evaluation::ModelBlueprint;
 use crate::item::Item;
 use crate::layout::{LayerLayout, TableLayout};
 use crate::ledger::{ByteCounts, Ledger, SlotLedger};
-use crate::rectangle::{Arrangement, Rectangle};
 use crate::request::{Fill, Request, Settings};
 use crate::search::{Found, Search};
+use wafersim_spec::Region;
 
 /// A slot and what it holds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -21,9 +22,9 @@ pub struct Slot {
     /// Wafer, from 0.
     pub wafer: u32,
     /// The whole slot on that wafer.
-    pub slot: Rectangle,
+    pub slot: Region,
     /// The part of it over which the items are spread, at the slot's corner.
-    pub region: Rectangle,
+    pub region: Region,
     /// Consecutive items; they share all processing elements of the region and run one after the other.
     pub items: Vec<Item>,
 }
@@ -164,7 +165,7 @@ impl Placement {
             placement.slots.push(Slot {
                 wafer: wafer_of(number),
                 slot,
-                region: Rectangle { columns: region.0, rows: region.1, ..slot },
+                region: Region { columns: region.0, rows: region.1, ..slot },
                 items: items.to_vec(),
             });
         }
@@ -302,9 +303,9 @@ impl Placement {
             })
             .sum();
         for (slot, ledger) in self.slots.iter().zip(&slots) {
-            totals.activations += ledger.worst_pe.activations * slot.region.pes();
-            totals.receive_buffers += ledger.worst_pe.receive_buffers * slot.region.pes();
-            totals.code_and_runtime += code_and_runtime * slot.region.pes();
+            totals.activations += ledger.worst_pe.activations * slot.region.elements();
+            totals.receive_buffers += ledger.worst_pe.receive_buffers * slot.region.elements();
+            totals.code_and_runtime += code_and_runtime * slot.region.elements();
         }
         Ledger { slots, worst, totals, tensors, ..empty }
     }

@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
 use wafersim_spec::{Model, Precision};
 
+use crate::arrangement::Arrangement;
 use crate::choices::{Division, LayerChoices, Roles};
 use crate::error::PlaceError;
 use crate::kv_cache::{KvLayoutChoice, KvLoad};
 use crate::machine::Machine;
-use crate::rectangle::Arrangement;
 
 /// Most columns or rows of a machine: keeps every product of sizes far from overflow.
 const LARGEST_SIDE: u64 = 1_000_000;

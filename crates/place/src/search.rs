@@ -19,11 +19,11 @@ use std::ops::RangeInclusive;
 use wafersim_spec::{Bytes, Size};
 
 use crate::arithmetic::{divide_up, narrow};
+use crate::arrangement::Arrangement;
 use crate::error::{PlaceError, Short};
 use crate::evaluation::{Evaluation, ModelBlueprint, Sharing};
 use crate::interleaved::{fewest_bytes, groups_of};
 use crate::packing::{Limit, pack, slots_needed, smallest_bytes};
-use crate::rectangle::Arrangement;
 use crate::request::Settings;
 
 /// Tenths of the largest possible slot area that a chosen slot has at least.

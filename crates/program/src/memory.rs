@@ -28,6 +28,9 @@ impl Step {
         match &self.action {
             Action::ChainReduce(chain) => vec![chain.payload],
             Action::Multicast(cast) => vec![cast.payload],
+            Action::Broadcast(cast) => vec![cast.payload],
+            Action::ReduceScatter(scatter) => vec![scatter.pieces.source, scatter.pieces.target],
+            Action::AllGather(gather) => vec![gather.pieces.source, gather.pieces.target],
             Action::Shift(shift) => vec![shift.payload],
             Action::Relayout(moved) => vec![moved.source, moved.target],
             Action::Compute(compute) => {

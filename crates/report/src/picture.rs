@@ -2,7 +2,7 @@
 
 use wafersim_answer::fabric::{FabricAnswer, LayerRun, WaferMaps};
 use wafersim_picture::{Colors, HeatMap, Reduction, heat_map};
-use wafersim_place::Rectangle;
+use wafersim_spec::Region;
 use wafersim_spec::Wafer;
 
 use crate::error::ReportError;
@@ -38,7 +38,7 @@ struct Drawn<'a> {
 pub fn of_fabric(found: &FabricAnswer, wafer: &Wafer) -> Result<Vec<Picture>, ReportError> {
     let shown: Vec<&LayerRun> = found.runs.iter().filter(|run| run.layer.is_shown).collect();
     let area = if shown.len() > 1 {
-        Rectangle { x: 0, y: 0, columns: wafer.columns(), rows: wafer.rows() }
+        Region { x: 0, y: 0, columns: wafer.columns(), rows: wafer.rows() }
     } else {
         WaferMaps::around(&found.runs)
     };
@@ -129,7 +129,7 @@ fn digits(value: f64) -> String {
     if value.fract() == 0.0 && value < 1e15 { whole(value as u64) } else { figure(value) }
 }
 
-fn draw(map: &Drawn<'_>, area: Rectangle, [subject, run]: &[String; 2]) -> Result<Picture, ReportError> {
+fn draw(map: &Drawn<'_>, area: Region, [subject, run]: &[String; 2]) -> Result<Picture, ReportError> {
     let values: Vec<f64> = map.values.iter().map(|value| value * map.scale).collect();
     let used: Vec<f64> = values.iter().copied().filter(|value| !value.is_nan()).collect();
     let largest = used.iter().copied().fold(0.0, f64::max);

@@ -1,12 +1,13 @@
 //! Placements and strategies for experts as wafer maps: rectangles, names, loads, memory. The drawing is
 //! [`wafersim_picture::wafer_map`]'s.
 
-use wafersim_answer::experts::{Geometry, Outcome, Region as PlacedRegion};
-use wafersim_picture::wafer_map::{ExpertArea, MOST_WAFERS, MemoryShares, Place, Region, WaferMap};
+use wafersim_answer::experts::{Geometry, HeldRegion, Outcome};
+use wafersim_picture::wafer_map::{DrawnRegion, ExpertArea, MOST_WAFERS, MemoryShares, Place, WaferMap};
 use wafersim_place::experts::assignment::Assignment;
 use wafersim_place::experts::demand::Demand;
-use wafersim_place::{Item, Placement, Rectangle};
+use wafersim_place::{Item, Placement};
 use wafersim_spec::Bytes;
+use wafersim_spec::Region;
 use wafersim_spec::model::FeedForward;
 
 use crate::number::{figure, plural, whole};
@@ -78,7 +79,7 @@ pub fn of_strategy(outcome: &Outcome, demands: &[Demand], words: &StrategyCaptio
             (false, 0, _) => 1,
             (false, _, _) => 4,
         };
-        map.regions.push(Region {
+        map.regions.push(DrawnRegion {
             place: place(region.wafer, &region.rectangle, (0, 0)),
             name,
             short_name,
@@ -127,7 +128,7 @@ pub fn of_strategy(outcome: &Outcome, demands: &[Demand], words: &StrategyCaptio
 }
 
 /// Whether any layer of a region has routed experts; in a spread placement nothing says which, and all are taken to have.
-fn holds_experts(geometry: &Geometry, region: &PlacedRegion) -> bool {
+fn holds_experts(geometry: &Geometry, region: &HeldRegion) -> bool {
     geometry.homes.is_empty() || region.layers.iter().any(|(layer, _)| geometry.homes.contains_key(layer))
 }
 
@@ -194,7 +195,7 @@ fn strategy_caption(outcome: &Outcome, words: &StrategyCaption<'_>) -> Vec<Strin
     vec![time, shape, rest, format!("Routing: {}.", words.routing.trim_end_matches('.'))]
 }
 
-fn strategy_memory(geometry: &Geometry, region: &PlacedRegion) -> Option<MemoryShares> {
+fn strategy_memory(geometry: &Geometry, region: &HeldRegion) -> Option<MemoryShares> {
     // What a division takes more than the placement's own is weights of experts for the most part, and counted as such. Where it
     // takes less, nothing says of what: the shares are then those of the placement's own division, an upper bound.
     let more: Bytes =
@@ -229,7 +230,7 @@ pub fn of_placement(placement: &Placement, title: String, mut caption: Vec<Strin
         worst.spare,
         placement.ledger.limit
     ));
-    let used: u64 = placement.slots.iter().map(|slot| slot.region.pes()).sum();
+    let used: u64 = placement.slots.iter().map(|slot| slot.region.elements()).sum();
     let all = machine.pes().saturating_mul(u64::from(placement.wafers));
     caption.push(format!(
         "{} on {} of {}; {} of {} belong to no region. Bars: memory of the fullest PE of a region.",
@@ -272,7 +273,7 @@ pub fn of_placement(placement: &Placement, title: String, mut caption: Vec<Strin
             _ => 1,
         };
         let bytes = &ledger.worst_pe;
-        map.regions.push(Region {
+        map.regions.push(DrawnRegion {
             place: place(slot.wafer, &slot.region, (0, 0)),
             name,
             short_name,
@@ -318,7 +319,7 @@ fn narrow(value: u64) -> u32 {
 }
 
 /// A rectangle on its wafer; `corner` is that of the region it is seen from.
-fn place(wafer: u32, rectangle: &Rectangle, corner: (u64, u64)) -> Place {
+fn place(wafer: u32, rectangle: &Region, corner: (u64, u64)) -> Place {
     let moved = rectangle.moved(corner.0, corner.1);
     Place { wafer, x: narrow(moved.x), y: narrow(moved.y), columns: narrow(moved.columns), rows: narrow(moved.rows) }
 }

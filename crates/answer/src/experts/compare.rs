@@ -15,7 +15,7 @@ use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
 use wafersim_spec::{Bytes, Cycles};
 
 use super::price::{LayerPrice, Reader};
-use super::{Comparison, Geometry, NAMES, Outcome, Region};
+use super::{Comparison, Geometry, HeldRegion, NAMES, Outcome};
 use crate::error::AnswerError;
 use crate::question::Question;
 use crate::stage::{LayerReading, StageTimes};
@@ -511,7 +511,7 @@ fn geometry(placement: &Placement, rooms: BTreeMap<usize, Room>, homes: BTreeMap
         .slots
         .iter()
         .zip(&placement.ledger.slots)
-        .map(|(slot, ledger)| Region {
+        .map(|(slot, ledger)| HeldRegion {
             wafer: slot.wafer,
             rectangle: slot.region,
             holds: slot.items.iter().map(ToString::to_string).collect(),

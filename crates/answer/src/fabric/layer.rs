@@ -4,8 +4,8 @@
 use serde::Serialize;
 use wafersim_cost::{Cause, Cost, OperatorCost, ProgramCost, Rates, formula};
 use wafersim_fabric::circuit::{self, CircuitError, Outcome, Progress, Record};
-use wafersim_place::Rectangle;
 use wafersim_program::{Node, Program, Step};
+use wafersim_spec::Region;
 use wafersim_spec::Wafer;
 use wafersim_spec::wafer::{Key, RateSet};
 
@@ -35,7 +35,7 @@ pub struct LayerOnFabric {
     /// Its wafer, from 0.
     pub wafer: u32,
     /// Its processing elements on that wafer.
-    pub region: Rectangle,
+    pub region: Region,
     /// Tokens that went through together.
     pub tokens: u64,
     /// Tokens in the cache that they saw.

@@ -4,7 +4,7 @@
 //! the layers that ran there. Regions of different slots share no link.
 
 use wafersim_fabric::circuit::timing;
-use wafersim_place::Rectangle;
+use wafersim_spec::Region;
 
 use super::layer::LayerRun;
 
@@ -12,7 +12,7 @@ use super::layer::LayerRun;
 #[derive(Debug, Clone, PartialEq)]
 pub struct WaferMaps {
     /// The part of the wafer that the maps show.
-    pub area: Rectangle,
+    pub area: Region,
     /// Share of the cycles for which the busiest of the four links that leave the place carried wavelets; 0 to 1.
     pub link_use: Vec<f64>,
     /// Share of the cycles for which the core ran vector work; 0 to 1.
@@ -25,17 +25,17 @@ pub struct WaferMaps {
 
 impl WaferMaps {
     /// The smallest rectangle around the layers that are shown.
-    pub fn around(runs: &[LayerRun]) -> Rectangle {
+    pub fn around(runs: &[LayerRun]) -> Region {
         let shown = || runs.iter().filter(|run| run.layer.is_shown).map(|run| run.layer.region);
         let (left, top) = (shown().map(|at| at.x).min().unwrap_or(0), shown().map(|at| at.y).min().unwrap_or(0));
         let right = shown().map(|at| at.x.saturating_add(at.columns)).max().unwrap_or(left);
         let bottom = shown().map(|at| at.y.saturating_add(at.rows)).max().unwrap_or(top);
-        Rectangle { x: left, y: top, columns: right - left, rows: bottom - top }
+        Region { x: left, y: top, columns: right - left, rows: bottom - top }
     }
 
     /// Merges the layers that are shown; what lies outside of `area` is left out.
-    pub fn merge(runs: &[LayerRun], area: Rectangle) -> Self {
-        let places = usize::try_from(area.pes()).unwrap_or(0);
+    pub fn merge(runs: &[LayerRun], area: Region) -> Self {
+        let places = usize::try_from(area.elements()).unwrap_or(0);
         let mut cycles = vec![0.0; places];
         let nothing = || vec![0.0; places];
         let mut maps = Self { area, link_use: nothing(), busy: nothing(), stalled: nothing(), queue: nothing() };

@@ -2,7 +2,7 @@
 
 use super::legend::{COPIES, FREE, KV_CACHE, SPARE, WEIGHTS, WORKING, expert_color, group_color, highest_load};
 use super::sheet::{Field, NAME};
-use super::{ExpertArea, MemoryShares, Region, WaferMap};
+use super::{DrawnRegion, ExpertArea, MemoryShares, WaferMap};
 use crate::axis::{label, round_step};
 use crate::canvas::{Color, lines};
 use crate::drawing::TextSize::Small;
@@ -26,8 +26,8 @@ pub fn draw_wafer(map: &WaferMap, wafer: u32, field: &Field, drawing: &mut Drawi
     let fitting = name.iter().find(|name| Small.width(name) <= frame.width);
     drawing.text((frame.x, frame.y - NAME), Small, fitting.cloned().unwrap_or_default(), SOFT);
     drawing.fill(frame, SPARE);
-    let regions: Vec<&Region> = map.regions.iter().filter(|region| region.place.wafer == wafer).collect();
-    let on_sheet = |region: &Region| {
+    let regions: Vec<&DrawnRegion> = map.regions.iter().filter(|region| region.place.wafer == wafer).collect();
+    let on_sheet = |region: &DrawnRegion| {
         let place = region.place;
         field.frame_of(place.x, place.y, place.columns, place.rows)
     };
@@ -65,7 +65,7 @@ pub fn draw_wafer(map: &WaferMap, wafer: u32, field: &Field, drawing: &mut Drawi
 
 /// The name in the region's upper left corner, on white so that it reads over experts: the long one where it hides little, the
 /// short one where that fits. Where it would hide hot experts (with their part of the scale) it goes to another corner.
-fn region_name(region: &Region, frame: Frame, experts: &[(Frame, f64)], drawing: &mut Drawing) {
+fn region_name(region: &DrawnRegion, frame: Frame, experts: &[(Frame, f64)], drawing: &mut Drawing) {
     let fits = |name: &str, of: u32| {
         let width = Small.width(name) + 8;
         width <= frame.width && of * width * Small.line() <= frame.width * frame.height
@@ -159,7 +159,7 @@ pub fn scale_bar(columns: u32, scale: f64, (x, y): (u32, u32), drawing: &mut Dra
 }
 
 /// A region enlarged, with the experts of each rectangle and the shares of its memory in words.
-pub fn draw_detail(map: &WaferMap, region: &Region, field: &Field, drawing: &mut Drawing) {
+pub fn draw_detail(map: &WaferMap, region: &DrawnRegion, field: &Field, drawing: &mut Drawing) {
     let (frame, place) = (field.frame, region.place);
     let name = format!("{} on wafer {}, {} x {} PEs", region.name, place.wafer, place.columns, place.rows);
     let name = shortened(&name, Small, drawing.width.saturating_sub(frame.x)).unwrap_or_default();

@@ -247,7 +247,7 @@ fn clustered_experts_lie_side_by_side_and_the_rest_is_idle() {
         assert_eq!((tiling.across.parts(), tiling.down.parts()), (cell.columns, cell.rows));
         assert_eq!((tiling.across.length(), tiling.down.length()), (2880, 2880));
     }
-    let busy: u64 = cells.iter().map(|cell| cell.pes()).sum();
+    let busy: u64 = cells.iter().map(|cell| cell.elements()).sum();
     assert_eq!(layout.pes() - busy, experts.idle_pes());
     assert_eq!(experts.idle_pes(), layout.idle_pes_in_feed_forward());
 }

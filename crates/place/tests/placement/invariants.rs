@@ -21,7 +21,7 @@ pub fn check(model: &Model, placement: &Placement) {
         assert!(slot.wafer < placement.wafers);
         assert!(slot.slot.x + slot.slot.columns <= machine.columns && slot.slot.y + slot.slot.rows <= machine.rows);
         assert!(slot.region.columns <= slot.slot.columns && slot.region.rows <= slot.slot.rows);
-        assert!((slot.region.x, slot.region.y) == (slot.slot.x, slot.slot.y) && slot.region.pes() > 0);
+        assert!((slot.region.x, slot.region.y) == (slot.slot.x, slot.slot.y) && slot.region.elements() > 0);
         let earlier = placement.slots[..index].iter().filter(|earlier| earlier.wafer == slot.wafer);
         assert!(earlier.into_iter().all(|earlier| !earlier.slot.overlaps(&slot.slot)));
     }
@@ -63,7 +63,9 @@ fn check_layout(layout: &LayerLayout) {
     if let Some(experts) = &layout.experts {
         for expert in 0..experts.experts {
             let cell = experts.rectangle(expert);
-            assert!(cell.x + cell.columns <= layout.columns && cell.y + cell.rows <= layout.rows && cell.pes() > 0);
+            assert!(
+                cell.x + cell.columns <= layout.columns && cell.y + cell.rows <= layout.rows && cell.elements() > 0
+            );
         }
     }
 }

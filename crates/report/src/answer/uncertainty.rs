@@ -70,9 +70,9 @@ fn range(answer: &Answer, ranges: &Uncertainty) -> String {
 
 /// What wafers and users are with the least and with the most memory free.
 fn memory(answer: &Answer, ranges: &Uncertainty) -> String {
-    let free = ranges.free_memory;
-    if free.low >= free.high {
-        return format!("{} bytes of a PE are free for data", whole(free.low.0));
+    let [low, high] = [ranges.free_memory.low, ranges.free_memory.high].map(Option::unwrap_or_default);
+    if low >= high {
+        return format!("{} bytes of a PE are free for data", whole(low.0));
     }
     let end = |free: Bytes, fewest: Option<u32>, held: u64| {
         let fewest = fewest.map_or_else(
@@ -88,8 +88,8 @@ fn memory(answer: &Answer, ranges: &Uncertainty) -> String {
     };
     format!(
         "{}; {}",
-        end(free.low, ranges.wafers.high, ranges.max_users.low),
-        end(free.high, ranges.wafers.low, ranges.max_users.high)
+        end(low, ranges.wafers.high, ranges.max_users.low.unwrap_or(0)),
+        end(high, ranges.wafers.low, ranges.max_users.high.unwrap_or(0))
     )
 }
 

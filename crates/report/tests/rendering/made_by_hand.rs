@@ -9,7 +9,8 @@ use wafersim_answer::{
 };
 use wafersim_check::validate::{Group, Prediction, Skipped, Validation};
 use wafersim_cost::Cause;
-use wafersim_place::{ByteCounts, Rectangle};
+use wafersim_place::ByteCounts;
+use wafersim_spec::Region;
 use wafersim_spec::scenario::{Acceptance, ExpertPlacement, Profile, WaferCount};
 use wafersim_spec::wafer::{Evidence, RateSet};
 use wafersim_spec::{Bytes, DataType, Model, Scenario, Wafer};
@@ -100,7 +101,7 @@ pub fn answer() -> Answer {
         limit: Bytes(49_152),
     };
     answer.memory.total_bytes = bytes(14_000_000);
-    let region = Rectangle { x: 377, y: 0, columns: 342, rows: 530 };
+    let region = Region { x: 377, y: 0, columns: 342, rows: 530 };
     answer.memory.worst_pe = WorstPe { wafer: 0, slot: 1, region, holds: "layer 0 to layer 2".into() };
     answer.memory.region = region;
     answer.memory.slots_per_wafer = 4;
@@ -126,9 +127,9 @@ pub fn answer() -> Answer {
     answer.uncertainty = Some(Uncertainty {
         tokens_per_second_per_user: Range { low: 400.0, high: 620.0 },
         clock: vec![point(0.85), point(1.1)],
-        free_memory: Ends { low: Bytes(36_864), high: Bytes(44_976) },
+        free_memory: Ends { low: Some(Bytes(36_864)), high: Some(Bytes(44_976)) },
         wafers: Ends { low: Some(15), high: Some(20) },
-        max_users: Ends { low: 0, high: 60 },
+        max_users: Ends { low: Some(0), high: Some(60) },
         spare: Ends { low: None, high: Some(Bytes(5000)) },
         parameters: vec![
             influence("link.latency", Evidence::Guess, 2.0, 20.0, 500.0, 560.5),

@@ -1,58 +1,11 @@
-//! Rectangles of processing elements, and how a wafer is divided into equal ones. It knows nothing of what they hold.
+//! How a wafer is divided into equal slots. It knows nothing of what they hold.
 
 use std::fmt;
 
 use serde::Serialize;
+use wafersim_spec::Region;
 
 use crate::machine::Machine;
-
-/// A rectangle of processing elements. `x` counts columns from the west edge, `y` rows from the north edge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct Rectangle {
-    /// The westernmost column.
-    pub x: u64,
-    /// The northernmost row.
-    pub y: u64,
-    /// Columns.
-    pub columns: u64,
-    /// Rows.
-    pub rows: u64,
-}
-
-impl Rectangle {
-    /// Processing elements.
-    pub const fn pes(&self) -> u64 {
-        self.columns.saturating_mul(self.rows)
-    }
-
-    /// Whether a processing element is inside.
-    pub const fn contains(&self, column: u64, row: u64) -> bool {
-        column >= self.x
-            && row >= self.y
-            && column < self.x.saturating_add(self.columns)
-            && row < self.y.saturating_add(self.rows)
-    }
-
-    /// Whether the two share a processing element.
-    pub const fn overlaps(&self, other: &Self) -> bool {
-        self.x < other.x.saturating_add(other.columns)
-            && other.x < self.x.saturating_add(self.columns)
-            && self.y < other.y.saturating_add(other.rows)
-            && other.y < self.y.saturating_add(self.rows)
-    }
-
-    /// The same rectangle seen from a larger one whose corner is at (`x`, `y`).
-    #[must_use]
-    pub const fn moved(&self, x: u64, y: u64) -> Self {
-        Self { x: self.x.saturating_add(x), y: self.y.saturating_add(y), columns: self.columns, rows: self.rows }
-    }
-}
-
-impl fmt::Display for Rectangle {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} x {} at ({}, {})", self.columns, self.rows, self.x, self.y)
-    }
-}
 
 /// The division of a wafer into equal slots. What integer division leaves at the east and south edges stays unused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -87,12 +40,12 @@ impl Arrangement {
     }
 
     /// The rectangle of a slot. Slots run in a snake, west to east and back, so that consecutive slots touch.
-    pub fn slot(&self, index: u64, machine: &Machine) -> Rectangle {
+    pub fn slot(&self, index: u64, machine: &Machine) -> Region {
         let (columns, rows) = self.slot_size(machine);
         let line = index / self.across.max(1);
         let place = index % self.across.max(1);
         let place = if line.is_multiple_of(2) { place } else { self.across.saturating_sub(1 + place) };
-        Rectangle { x: place * columns, y: line * rows, columns, rows }
+        Region { x: place * columns, y: line * rows, columns, rows }
     }
 }
 
@@ -113,7 +66,7 @@ mod tests {
         let machine = Machine { columns: 755, rows: 1170, memory: Bytes(49_152), free_memory: Bytes(44_976) };
         for slots in 1..40 {
             for arrangement in Arrangement::of_slots(slots, &machine) {
-                let all: Vec<Rectangle> = (0..slots).map(|index| arrangement.slot(index, &machine)).collect();
+                let all: Vec<Region> = (0..slots).map(|index| arrangement.slot(index, &machine)).collect();
                 for (index, slot) in all.iter().enumerate() {
                     assert!(slot.x + slot.columns <= 755 && slot.y + slot.rows <= 1170);
                     assert!(all[..index].iter().all(|earlier| !earlier.overlaps(slot)));

@@ -1,4 +1,6 @@
-//! Rectangles of processing elements and the two axes.
+//! Rectangles of processing elements and the two axes. Placement divides wafers into them, programs run on them.
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -26,13 +28,13 @@ impl Axis {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Region {
-    /// First column.
+    /// The westernmost column.
     pub x: u64,
-    /// First row.
+    /// The northernmost row.
     pub y: u64,
-    /// Number of columns; at least 1.
+    /// Columns.
     pub columns: u64,
-    /// Number of rows; at least 1.
+    /// Rows.
     pub rows: u64,
 }
 
@@ -52,7 +54,29 @@ impl Region {
 
     /// Processing elements in all.
     pub const fn elements(&self) -> u64 {
-        self.columns * self.rows
+        self.columns.saturating_mul(self.rows)
+    }
+
+    /// Whether a processing element is inside.
+    pub const fn contains(&self, column: u64, row: u64) -> bool {
+        column >= self.x
+            && row >= self.y
+            && column < self.x.saturating_add(self.columns)
+            && row < self.y.saturating_add(self.rows)
+    }
+
+    /// Whether the two share a processing element.
+    pub const fn overlaps(&self, other: &Self) -> bool {
+        self.x < other.x.saturating_add(other.columns)
+            && other.x < self.x.saturating_add(self.columns)
+            && self.y < other.y.saturating_add(other.rows)
+            && other.y < self.y.saturating_add(self.rows)
+    }
+
+    /// The same rectangle seen from a larger one whose corner is at (`x`, `y`).
+    #[must_use]
+    pub const fn moved(&self, x: u64, y: u64) -> Self {
+        Self { x: self.x.saturating_add(x), y: self.y.saturating_add(y), columns: self.columns, rows: self.rows }
     }
 
     /// Whether two rectangles share a processing element.
@@ -83,5 +107,11 @@ impl Region {
     /// Elements of a dimension of `size` that the fullest processing element along `axis` holds.
     pub const fn share(&self, axis: Axis, size: u64) -> u64 {
         size.div_ceil(self.along(axis))
+    }
+}
+
+impl fmt::Display for Region {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} x {} at ({}, {})", self.columns, self.rows, self.x, self.y)
     }
 }
