@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use wafersim_place::experts::assignment::Assignment;
 use wafersim_place::{
     Arrangement, Division, ExpertChoice, Item, KvLayoutChoice, KvSizes, LayerChoices, LayerLayout, Placement, Request,
-    Slot, TableLayout, TablePart, place,
+    Slot, SlotChoice, TableLayout, TablePart, place,
 };
 use wafersim_program::Region;
 use wafersim_spec::model::{FeedForward, Layer, Role};
@@ -181,7 +181,7 @@ impl Resolved {
                 down: arrangement.down,
                 columns,
                 rows,
-                layers_per_slot: slots.iter().filter_map(|slot| slot.layers).map(|run| run.count).max().unwrap_or(0),
+                layers_per_slot: most_layers(&slots),
             },
             recipe: recipe.clone(),
             stored: tables.collect(),
@@ -238,12 +238,17 @@ impl Resolved {
         if !differences.is_empty() {
             return Err(MappingError::OtherInputs { mapping: self.name.clone(), differences });
         }
+        let users = inputs.load.users;
+        if self.micro_batch == 0 || self.micro_batch > users {
+            let problem = format!("is {} of {users} users; allowed: 1 to all of them", self.micro_batch);
+            return Err(self.contradiction("micro_batch".into(), problem));
+        }
         let kind_of_layer = self.kind_of_layer(inputs)?;
         let kinds: Vec<LayerChoices> =
             (0..).zip(&self.kinds).map(|(index, kind)| choices(index, &kind.mapping)).collect();
         let layers: Vec<LayerChoices> = kind_of_layer.iter().map(|kind| kinds[*kind]).collect();
-        let regions: Vec<(u64, u64)> = self.slots.iter().map(|slot| (slot.region.columns, slot.region.rows)).collect();
-        let placement = place(&Request { regions: &regions, ..self.request(inputs, &layers) })?;
+        let slots: Vec<SlotChoice> = self.slots.iter().map(ResolvedSlot::choice).collect();
+        let placement = place(&Request { slots: &slots, ..self.request(inputs, &layers) })?;
         self.check_slots(&placement)?;
         let mapping_of = |layout: &LayerLayout| self.mapping_of(layout, &kind_of_layer);
         let layers = placement.layouts.iter().map(mapping_of).collect::<Result<Vec<_>, _>>()?;
@@ -264,16 +269,12 @@ impl Resolved {
             context: load.context,
             micro_batch: self.micro_batch.saturating_mul(together),
             wafers: WaferCount::Exactly(division.wafers),
-            fill: self.recipe.division.fill,
             arrangement: Some(arrangement),
             division: Division {
                 slots: Size::Auto,
                 columns: smaller(division.columns, slot.0),
                 rows: smaller(division.rows, slot.1),
-                layers_per_slot: match self.recipe.division.layers_per_slot {
-                    Size::Auto => Size::Auto,
-                    _ => Size::Exactly(division.layers_per_slot),
-                },
+                layers_per_slot: Size::Auto,
             },
             wide: self.stored.keys().copied().collect(),
             layers,
@@ -365,6 +366,11 @@ impl Resolved {
             let problem = format!("{} of them, but {} follow from the division", self.slots.len(), follow.len());
             return Err(self.contradiction("slots".into(), problem));
         }
+        let most = most_layers(&follow);
+        if self.division.layers_per_slot != most {
+            let problem = format!("is {}, but the fullest slot holds {most}", self.division.layers_per_slot);
+            return Err(self.contradiction("division.layers_per_slot".into(), problem));
+        }
         for (index, (is, follows)) in self.slots.iter().zip(&follow).enumerate() {
             if is != follows {
                 let problem = format!("{is}, but {follows} follows from the division");
@@ -408,6 +414,16 @@ impl Resolved {
     }
 }
 
+impl ResolvedSlot {
+    /// What placement has to keep of it.
+    fn choice(&self) -> SlotChoice {
+        let parts = [self.embedding, self.lm_head].into_iter().flatten().map(|parts| parts.count);
+        let items = parts.chain(self.layers.map(|run| run.count)).fold(0, u64::saturating_add);
+        let items = usize::try_from(items).unwrap_or(usize::MAX);
+        SlotChoice { items, columns: self.region.columns, rows: self.region.rows }
+    }
+}
+
 /// What placement has to keep of a kind of layer.
 fn choices(index: u32, mapping: &LayerMapping) -> LayerChoices {
     let kv = &mapping.kv;
@@ -439,6 +455,11 @@ fn runs(numbers: impl Iterator<Item = u64>) -> Vec<Run> {
         }
     }
     runs
+}
+
+/// Layers of the slot that holds most.
+fn most_layers(slots: &[ResolvedSlot]) -> u64 {
+    slots.iter().filter_map(|slot| slot.layers).map(|run| run.count).max().unwrap_or(0)
 }
 
 /// What a slot of a placement holds.

@@ -6,9 +6,9 @@ use wafersim_spec::model::Role;
 use wafersim_spec::scenario::ExpertPlacement;
 use wafersim_spec::{DataType, Precision, Size};
 
+use crate::arrangement::Arrangement;
 use crate::kv_cache::KvLayoutChoice;
 use crate::machine::Machine;
-use crate::arrangement::Arrangement;
 
 /// How the wafers are divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -50,6 +50,17 @@ impl Division {
             && along(self.rows, machine.rows, arrangement.down)
             && self.slots.of(layers).is_none_or(|slots| arrangement.slots() == slots)
     }
+}
+
+/// What a slot holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotChoice {
+    /// Consecutive items.
+    pub items: usize,
+    /// Columns of the region that they are spread over.
+    pub columns: u64,
+    /// Rows of that region.
+    pub rows: u64,
 }
 
 /// Where the routed experts of a layer live.

@@ -7,8 +7,9 @@ use wafersim_spec::scenario::WaferCount;
 
 use crate::arithmetic::{divide_up, largest_that};
 use crate::arrangement::Arrangement;
+use crate::choices::SlotChoice;
 use crate::error::{PlaceError, Short};
-use crate::evaluation::ModelBlueprint;
+use crate::evaluation::{Evaluation, ModelBlueprint};
 use crate::item::Item;
 use crate::layout::{LayerLayout, TableLayout};
 use crate::ledger::{ByteCounts, Ledger, SlotLedger};
@@ -67,26 +68,67 @@ pub struct Placement {
 pub fn place(request: &Request<'_>) -> Result<Placement, PlaceError> {
     let settings = request.settings()?;
     let blueprint = ModelBlueprint::new(request.model, &settings, |layer| request.choices(layer));
+    if !request.slots.is_empty() {
+        return as_chosen(request, &blueprint, settings);
+    }
     let search = Search::new(&blueprint, &settings);
     let wafers = match request.wafers {
         WaferCount::Exactly(wafers) => wafers,
         WaferCount::Auto => search.fewest_wafers()?,
     };
-    let placement = Placement::new(&blueprint, settings, search.on(wafers)?, At { first: 0, regions: request.regions });
-    // Regions that the caller has chosen may be smaller than those that the search looked at.
+    Ok(Placement::new(&blueprint, settings, search.on(wafers)?, At { first: 0, slots: &[] }))
+}
+
+/// The placement in slots that the caller has chosen, if everything fits.
+fn as_chosen(
+    request: &Request<'_>,
+    blueprint: &ModelBlueprint<'_>,
+    settings: Settings,
+) -> Result<Placement, PlaceError> {
+    let refuse = |field, value: String, allowed| Err(PlaceError::Request { field, value, allowed });
+    let (Some(arrangement), WaferCount::Exactly(wafers)) = (settings.arrangement, request.wafers) else {
+        return refuse(
+            "slots",
+            format!("{} of them", request.slots.len()),
+            "with an arrangement and a number of wafers",
+        );
+    };
+    let (columns, rows) = arrangement.slot_size(&settings.machine);
+    if arrangement.slots() == 0 || columns == 0 || rows == 0 {
+        return refuse("arrangement", arrangement.to_string(), "slots of at least one processing element");
+    }
+    let evaluation = Evaluation::new(blueprint, &settings, arrangement);
+    let held = request.slots.iter().fold(0_usize, |sum, slot| sum.saturating_add(slot.items));
+    if held != evaluation.items.len() || request.slots.iter().any(|slot| slot.items == 0) {
+        let value =
+            format!("{held} items in {} slots; there are {} items", request.slots.len(), evaluation.items.len());
+        return refuse("slots", value, "every item once, and at least one in each slot");
+    }
+    let all_slots = arrangement.slots().saturating_mul(u64::from(wafers));
+    if request.slots.len() as u64 > all_slots {
+        let value = format!("{} of them; {wafers} wafer(s) of {arrangement} have {all_slots}", request.slots.len());
+        return refuse("slots", value, "at most those of the wafers");
+    }
+    if let Some(slot) = request.slots.iter().find(|slot| slot.columns > columns || slot.rows > rows) {
+        let value = format!("{} x {} in a slot of {columns} x {rows}", slot.columns, slot.rows);
+        return refuse("slots", value, "regions inside their slots");
+    }
+    let groups = request.slots.iter().map(|slot| slot.items).collect();
+    let found = Found { wafers, evaluation, groups };
+    let placement = Placement::new(blueprint, settings, found, At { first: 0, slots: request.slots });
     match placement.ledger.slots.iter().find(|slot| slot.worst_pe.sum() > placement.ledger.limit) {
-        Some(full) if !request.regions.is_empty() => Err(placement.too_small(full)),
-        _ => Ok(placement),
+        Some(full) => Err(placement.too_small(full)),
+        None => Ok(placement),
     }
 }
 
-/// Where a placement begins, and the regions of its slots where the caller has chosen them.
+/// Where a placement begins, and its slots where the caller has chosen them.
 #[derive(Clone, Copy)]
 struct At<'a> {
     /// The slot of the first item, counted from the first slot of the first wafer.
     first: u64,
-    /// Columns and rows, slot by slot.
-    regions: &'a [(u64, u64)],
+    /// What each holds.
+    slots: &'a [SlotChoice],
 }
 
 /// Consecutive slots, in the order of the pipeline.
@@ -109,7 +151,7 @@ pub fn place_within(request: &Request<'_>, slots: SlotRange) -> Option<Placement
     let after = slots.first.saturating_add(slots.count);
     let wafers = narrow_wafers(divide_up(after, slots.arrangement.slots().max(1)));
     let found = Search::new(&blueprint, &settings).within(slots.count).found_on(wafers)?;
-    Some(Placement::new(&blueprint, settings, found, At { first: slots.first, regions: &[] }))
+    Some(Placement::new(&blueprint, settings, found, At { first: slots.first, slots: &[] }))
 }
 
 /// Whether a model fits the wafers of a request: as [`place`], without looking for what would do where it does not.
@@ -154,8 +196,8 @@ impl Placement {
             rest = after;
             let number = at.first + index as u64;
             let slot = arrangement.slot(number % slots_per_wafer, machine);
-            let region = match (at.regions.get(index), settings.fill) {
-                (Some(region), _) => (region.0.clamp(1, slot.columns), region.1.clamp(1, slot.rows)),
+            let region = match (at.slots.get(index), settings.fill) {
+                (Some(chosen), _) => (chosen.columns.max(1), chosen.rows.max(1)),
                 (None, Fill::Slot) => evaluation.region,
                 (None, Fill::Tight) => tight.region(blueprint, &settings, evaluation.region, items),
             };

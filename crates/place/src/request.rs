@@ -5,7 +5,7 @@ use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
 use wafersim_spec::{Model, Precision};
 
 use crate::arrangement::Arrangement;
-use crate::choices::{Division, LayerChoices, Roles};
+use crate::choices::{Division, LayerChoices, Roles, SlotChoice};
 use crate::error::PlaceError;
 use crate::kv_cache::{KvLayoutChoice, KvLoad};
 use crate::machine::Machine;
@@ -96,8 +96,9 @@ pub struct Request<'a> {
     /// Choices for each layer in place of `experts`, `kv_layout` and `wide`; empty: the same for all. Layers of one
     /// kind with the same choices share a layout.
     pub layers: &'a [LayerChoices],
-    /// Columns and rows of the region of each slot, in place of `fill`; empty: by that.
-    pub regions: &'a [(u64, u64)],
+    /// What each slot holds and over which region, in place of a search and of `fill`; empty: by those. Takes an arrangement
+    /// and a number of wafers.
+    pub slots: &'a [SlotChoice],
 }
 
 impl<'a> Request<'a> {
@@ -118,7 +119,7 @@ impl<'a> Request<'a> {
             division: Division::default(),
             wide: Roles::NONE,
             layers: &[],
-            regions: &[],
+            slots: &[],
         }
     }
 

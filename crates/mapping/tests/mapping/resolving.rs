@@ -164,8 +164,10 @@ fn a_resolved_mapping_that_contradicts_itself_is_refused() {
             }),
         ),
         ("slots[3]: layers 2", refused(&|changed| changed.slots[3].region.x += 1)),
-        ("slots: 1 of them, but", refused(&|changed| changed.slots.truncate(1))),
-        ("the division that was asked for", refused(&|changed| changed.division.across = 756)),
+        ("division.layers_per_slot: is 2, but", refused(&|changed| changed.division.layers_per_slot = 2)),
+        ("micro_batch: is 2 of 1 users", refused(&|changed| changed.micro_batch = 2)),
+        ("slots is 1 items in 1 slots; there are 50 items", refused(&|changed| changed.slots.truncate(1))),
+        ("slots of at least one processing element", refused(&|changed| changed.division.across = 756)),
         (
             "is no operator",
             refused(&|changed| {
