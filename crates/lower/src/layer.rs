@@ -41,21 +41,6 @@ pub fn decode_layer(request: &LayerRequest<'_>) -> Result<Program, LowerError> {
     Ok(program)
 }
 
-/// Keys and values from where prefill leaves them (`attention.key` and `attention.value`, fields `k` and `v`) to where decode
-/// wants `request.context` cached tokens: `kv.keys` and `kv.values`.
-///
-/// # Errors
-/// Where the KV layout does not fit its region, or attention is not grouped.
-pub fn cache_handover(request: &LayerRequest<'_>, made: [Field; 2]) -> Result<Program, LowerError> {
-    let Attention::Grouped(grouped) = &request.layer.attention else { return Err(nothing("latent attention")) };
-    let lies = grouped_lies(request, grouped);
-    let mut writer = Writer::new("cache handover", request);
-    check_columns(&lies, writer.region().columns)?;
-    let nodes = writer.hand_over(lies, made, request.context);
-    writer.program.push("handover", nodes);
-    Ok(writer.program)
-}
-
 /// The body of an operator that waits for the residual sum behind it.
 struct Open {
     name: &'static str,

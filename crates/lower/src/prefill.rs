@@ -8,7 +8,7 @@ use wafersim_graph::layer::ChoiceForm;
 use wafersim_graph::{LayerGraph, LayerLoad, Rewrite};
 use wafersim_program::{
     Action, Axis, BufferId, Compute, Digit, Dimension, Field, Formula, Math, Node, Operand, Operation, Program,
-    ReduceOperator, Ring, Spread, Step, collective,
+    ReduceOperator, Region, Ring, Spread, Step, collective,
 };
 use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Moe, Role};
 
@@ -49,6 +49,24 @@ pub fn prefill_layer(request: &LayerRequest<'_>, key_block: u64) -> Result<Progr
         FeedForward::Moe(moe) => chunk.experts(moe, x, normed)?,
     }
     Ok(chunk.writer.program)
+}
+
+/// Keys and values from where a chunk of a prompt has left them (`attention.key` and `attention.value`) to where decode wants
+/// them: `kv.keys` and `kv.values`.
+///
+/// # Errors
+/// Where the KV layout does not fit its region, or attention is not grouped.
+pub fn cache_handover(request: &LayerRequest<'_>) -> Result<Program, LowerError> {
+    let Attention::Grouped(grouped) = &request.layer.attention else { return Err(nothing("latent attention")) };
+    let (lies, from) = (grouped_lies(request, grouped), whole_width(request, grouped));
+    let mut writer = Writer::new("cache handover", request);
+    crate::layer::check_columns(&lies, writer.region().columns)?;
+    let rows = Rings::new(writer.region()).rows(request.tokens);
+    let values = values(writer.region(), &from, from.entry("v", request.tokens, from.value_dim));
+    let made = [from.entry("k", request.tokens, from.key_dim), values];
+    let nodes = writer.hand_over(lies, made.map(|field| Field { rows: rows.clone(), ..field }), request.tokens);
+    writer.program.push("handover", nodes);
+    Ok(writer.program)
 }
 
 /// Names and roles of a gated network.
@@ -136,7 +154,7 @@ impl Chunk<'_> {
         let outputs = [
             ("attention.query", Role::Query, with_rows(lies.query("q", tokens))),
             ("attention.key", Role::Key, with_rows(lies.entry("k", tokens, head_dim))),
-            ("attention.value", Role::Value, with_rows(lies.entry("v", tokens, head_dim))),
+            ("attention.value", Role::Value, with_rows(values(region, &lies, lies.entry("v", tokens, head_dim)))),
         ];
         let (mut nodes, a) = self.writer.aligned(normed);
         let mut made = Vec::new();
@@ -165,8 +183,7 @@ impl Chunk<'_> {
         let wanted = Field::new("result", rows, vec![rings.inner(inner, false)]);
         let gathered = first(self.writer.declare("attention.gathered", vec![wanted]));
         // In the order of the next ring, from other columns where they do not lie there already.
-        let same = lies.blocks == 1 && lies.pitch() == region.columns;
-        let mut nodes = vec![if same {
+        let mut nodes = vec![if in_order_of_ring(region, &lies) {
             let formula = Formula::Select { source: result, target: gathered };
             self.writer.compute(Math::Copy, &[result.buffer], gathered.buffer, Vec::new(), formula)
         } else {
@@ -217,7 +234,7 @@ impl Chunk<'_> {
         let scores = self.writer.declare("attention.scores", vec![if square { skewed.clone() } else { collected }]);
         let heads_here = group.saturating_mul(lies.kv_heads.div_ceil(lies.blocks.max(1)));
         let stacked = tokens.saturating_mul(heads_here);
-        let block = wafersim_program::Region::new(region.x, region.y, columns, region.rows);
+        let block = Region::new(region.x, region.y, columns, region.rows);
         let product = Tile::transposed(block, Sizes { m: stacked, k: head_dim, n: seen });
         let formula =
             Formula::PassingScores { query, keys: first(keys), partial: first(partial), group, head_dim, tokens };
@@ -248,15 +265,16 @@ impl Chunk<'_> {
         }
         let ring = Ring { axis: Axis::Y, length: region.rows, pieces, across: columns };
         let skewed_rows = Dimension { size: seen, spread: Spread::Ring(ring) };
-        let field = Field { rows: skewed_rows, ..lies.entry("v", seen, head_dim) };
-        let values = self.writer.declare("gemm.b", vec![field]);
-        let way = Way { hops: region.rows, elements: self.writer.program.buffer_of(values).elements };
-        nodes.push(self.writer.relayout(Axis::Y, value.buffer, values, way));
-        let result = self.writer.declare("attention.result", vec![with_rows(lies.result(tokens))]);
-        let (scores, values_at, output) = (first(weights), first(values), first(result));
+        let field = Field { rows: skewed_rows, ..values(region, lies, lies.entry("v", seen, head_dim)) };
+        let moved = self.writer.declare("gemm.b", vec![field]);
+        let way = Way { hops: region.rows, elements: self.writer.program.buffer_of(moved).elements };
+        nodes.push(self.writer.relayout(Axis::Y, value.buffer, moved, way));
+        let result =
+            self.writer.declare("attention.result", vec![with_rows(values(region, lies, lies.result(tokens)))]);
+        let (scores, values_at, output) = (first(weights), first(moved), first(result));
         let formula = Formula::PassingValues { scores, values: values_at, output, group, head_dim };
         let tile = Tile::new(block, Sizes { m: stacked, k: seen, n: head_dim });
-        let operands = TileOperands { a: weights, b: values, c: result };
+        let operands = TileOperands { a: weights, b: moved, c: result };
         let width = ColumnBlocks { blocks: lies.blocks, width: columns };
         nodes.extend(self.writer.cannon(tile, operands, width, formula));
         self.writer.program.push("attention.values", repeated(nodes));
@@ -392,7 +410,7 @@ impl Chunk<'_> {
 pub(crate) struct Turned {
     pub tokens: u64,
     pub width: u64,
-    pub region: wafersim_program::Region,
+    pub region: Region,
 }
 
 pub(crate) fn turn(writer: &mut Writer<'_>, source: Operand, target: BufferId, turned: Turned) -> Vec<Node> {
@@ -416,4 +434,20 @@ fn whole_width(request: &LayerRequest<'_>, grouped: &GroupedAttention) -> KvLies
     let columns = request.mapping.region.columns;
     let dims = decode.pitch().max((columns / decode.blocks.max(1)).max(1));
     KvLies { dims, groups: 1, copies: 1, ..decode }
+}
+
+/// Whether a single head lies over all columns: then values, which no rotary embedding keeps in pairs, and results are made in
+/// the order in which the next product reads them.
+fn in_order_of_ring(region: Region, lies: &KvLies) -> bool {
+    lies.kv_heads == 1 && lies.group == 1 && lies.pitch() == region.columns
+}
+
+/// A field of values or of results.
+fn values(region: Region, lies: &KvLies, mut field: Field) -> Field {
+    if in_order_of_ring(region, lies)
+        && let Some(width) = field.inner.last_mut()
+    {
+        *width = Rings::new(region).inner(width.size, false);
+    }
+    field
 }

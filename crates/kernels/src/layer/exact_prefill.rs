@@ -417,16 +417,3 @@ pub fn exact_prefill_embedding(
     kernel.program.push("embedding", nodes);
     kernel.program
 }
-
-/// Where prefill leaves keys and values, the buffers `attention.key` and `attention.value`.
-///
-/// # Errors
-/// Where the layer has no exact program.
-pub fn prefill_cache_fields(shape: &LayerShape<'_>) -> Result<[Field; 2], ExactError> {
-    let Attention::Grouped(grouped) = &shape.layer.attention else {
-        return Err(ExactError::Part("latent attention"));
-    };
-    let lies = whole_width(shape.kv, grouped, shape.region.rows);
-    let rows = Rings::new(shape.region).rows(shape.tokens);
-    Ok(["k", "v"].map(|name| with_rows(lies.kv(name), &rows)))
-}
