@@ -6,7 +6,7 @@
 //! dimensions; `sequence_split` such sub-blocks share the sequence beside the rows (1 is the published layout).
 
 use wafersim_program::{
-    Action, Axis, BufferId, End, Field, Formula, Math, Node, Operand, Operation, ReduceOperator, Relayout, Work,
+    Action, Axis, BufferId, End, Joining, Field, Formula, Math, Node, Operand, Operation, ReduceOperator, Relayout, Work,
     collective,
 };
 
@@ -194,6 +194,7 @@ fn spread_query(kernel: &mut Kernel, heads: Heads, kv: KvShape, vectors: u64, re
         axis: Axis::X,
         hops,
         wavelets,
+        joining: Joining::default(),
         farthest: End::First,
         source: query.buffer,
         target,
@@ -271,6 +272,7 @@ pub fn exact_append(kernel: &mut Kernel, lies: CacheLayout, new: [Operand; 2], t
             axis: Axis::X,
             hops: columns,
             wavelets,
+            joining: Joining::default(),
             farthest: End::First,
             source: new[0].buffer,
             target: gathered,

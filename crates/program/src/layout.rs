@@ -96,6 +96,8 @@ pub enum Spread {
         /// Groups of columns that share the sequence.
         groups: u64,
     },
+    /// Tokens of a cache, `first` and those after it: token `t` belongs to group `t mod groups`.
+    Cached(Cached),
     /// What lies in all of several spreads.
     Meet(Vec<Spread>),
     /// What a reduction with a rotating root leaves while the pieces of a ring along y pass by: a place of ring number `c`
@@ -109,6 +111,83 @@ pub enum Spread {
     /// Pieces of a systolic product: `size` is cut evenly into `pieces`; a place of a ring that is folded by interleaving
     /// holds a run of them, rotated by the run of its line.
     Ring(Ring),
+}
+
+/// Where the tokens of a cache lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Cached {
+    /// The oldest token that is kept; the dimension counts tokens from the first of the sequence.
+    pub first: u64,
+    /// Rows of the region, which share the tokens of a group.
+    pub rows: u64,
+    /// Groups of columns that share the sequence; one part for each.
+    pub groups: Digit,
+    /// How rows share them.
+    pub order: RowOrder,
+}
+
+/// How the rows of a cache share the tokens of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowOrder {
+    /// Evenly in runs, the oldest in the last row, and the last rows hold one more where they do not divide.
+    Level,
+    /// The `n`-th token of a group in row `n mod rows`.
+    Dealt,
+}
+
+impl Cached {
+    /// Tokens of a group: the first, and how many, `parts` apart.
+    const fn of_group(&self, size: u64, group: u64) -> (u64, u64) {
+        let parts = if self.groups.parts == 0 { 1 } else { self.groups.parts };
+        let first = self.first + (group + parts - self.first % parts) % parts;
+        if first < size { (first, (size - first).div_ceil(parts)) } else { (first, 0) }
+    }
+
+    /// The tokens in a row of a group.
+    fn tokens(&self, size: u64, group: u64, row: u64) -> Vec<u64> {
+        if row >= self.rows {
+            return Vec::new();
+        }
+        let (first, count) = self.of_group(size, group);
+        let parts = self.groups.parts.max(1);
+        match self.order {
+            RowOrder::Level => {
+                let from_last = self.rows - 1 - row;
+                let (each, rest) = (count / self.rows, count % self.rows);
+                let begin = each * from_last + from_last.min(rest);
+                let here = each + u64::from(from_last < rest);
+                (begin..begin + here).map(|index| first + index * parts).collect()
+            }
+            RowOrder::Dealt => {
+                // The number of a token in its group does not change when older ones are forgotten.
+                let number = first / parts;
+                let skipped = (row + self.rows - number % self.rows) % self.rows;
+                (skipped..count).step_by(self.rows as usize).map(|index| first + index * parts).collect()
+            }
+        }
+    }
+
+    /// Most tokens of a row of a group.
+    fn most(&self, size: u64) -> u64 {
+        let kept = size.saturating_sub(self.first);
+        kept.div_ceil(self.groups.parts.max(1)).div_ceil(self.rows.max(1))
+    }
+
+    /// The row that token `token` enters, and the column group.
+    pub const fn row_of_new(&self, token: u64) -> u64 {
+        let parts = if self.groups.parts == 0 { 1 } else { self.groups.parts };
+        match self.order {
+            RowOrder::Level => 0,
+            RowOrder::Dealt => {
+                if self.rows == 0 {
+                    0
+                } else {
+                    token / parts % self.rows
+                }
+            }
+        }
+    }
 }
 
 /// The runs of pieces of one operand of Cannon's algorithm.
@@ -212,6 +291,9 @@ impl Spread {
                 tokens.sort_unstable();
                 tokens
             }
+            Self::Cached(cached) => {
+                cached.groups.of(place).map_or_else(Vec::new, |group| cached.tokens(size, group, place.1))
+            }
             Self::Meet(spreads) => {
                 let mut spreads = spreads.iter().map(|spread| spread.indices(size, place));
                 let first = spreads.next().unwrap_or_default();
@@ -244,6 +326,7 @@ impl Spread {
                 let (each, longer) = (size / groups, size % groups);
                 longer * (each + 1).div_ceil(rows) + (groups - longer) * each.div_ceil(rows)
             }
+            Self::Cached(cached) => cached.most(size),
             Self::Meet(spreads) => spreads.iter().map(|spread| spread.most(size)).min().unwrap_or(0),
             Self::Collected { columns, rows } => {
                 let rows = (*rows).max(1);
@@ -253,6 +336,31 @@ impl Spread {
                 let pieces = ring.pieces.max(1);
                 pieces.div_ceil(ring.length.max(1)).saturating_mul(size.div_ceil(pieces)).min(size)
             }
+        }
+    }
+}
+
+impl Spread {
+    /// Whether what a place holds comes in pairs, all first halves before all second ones.
+    fn holds_pairs(&self) -> bool {
+        match self {
+            Self::Pairs(_) => true,
+            Self::Meet(spreads) => spreads.first().is_some_and(Self::holds_pairs),
+            _ => false,
+        }
+    }
+
+    /// Whether places that differ only in their coordinate along an axis may hold different indices.
+    pub fn differs_along(&self, axis: Axis) -> bool {
+        match self {
+            Self::Whole | Self::Listed(_) => false,
+            Self::Split(digit) | Self::Pairs(digit) | Self::At { digit, .. } => digit.axis == axis,
+            Self::Levelled { groups, .. } | Self::Cached(Cached { groups, .. }) => {
+                axis == Axis::Y || groups.axis == axis && groups.parts > 1
+            }
+            Self::LevelledRows { .. } => axis == Axis::Y,
+            Self::Meet(spreads) => spreads.iter().any(|spread| spread.differs_along(axis)),
+            Self::Collected { .. } | Self::Ring(_) => true,
         }
     }
 }
@@ -307,7 +415,7 @@ pub struct Field {
     /// The dimensions of a row.
     pub inner: Vec<Dimension>,
     /// Where set, what the inner dimensions give is shared out once more: of its list, in order, a place keeps the part
-    /// of its digit.
+    /// of its digit. Pairs of the last dimension stay together.
     pub part: Option<Digit>,
 }
 
@@ -340,20 +448,24 @@ impl Field {
     /// What a place holds of each row: numbers in the whole row (row-major over the inner dimensions).
     pub fn inner_at(&self, place: Place) -> Vec<u64> {
         let mut numbers = vec![0u64];
-        for dimension in &self.inner {
-            let indices = dimension.spread.indices(dimension.size, place);
+        // Pairs of the last dimension are shared out by their first halves.
+        let (mut own, mut partner) = (1, 0);
+        for (index, dimension) in self.inner.iter().enumerate() {
+            let mut indices = dimension.spread.indices(dimension.size, place);
+            if self.part.is_some() && index + 1 == self.inner.len() && dimension.spread.holds_pairs() {
+                indices.truncate(indices.len() / 2);
+                (own, partner) = (2, dimension.size / 2);
+            }
             numbers = numbers
                 .iter()
                 .flat_map(|number| indices.iter().map(move |index| number * dimension.size + index))
                 .collect();
         }
-        match &self.part {
-            None => numbers,
-            Some(digit) => digit.of(place).map_or_else(Vec::new, |part| {
-                let kept = even(numbers.len() as u64, digit.parts, part);
-                kept.into_iter().filter_map(|at| numbers.get(at as usize).copied()).collect()
-            }),
-        }
+        let Some(digit) = &self.part else { return numbers };
+        let Some(part) = digit.of(place) else { return Vec::new() };
+        let kept = even(numbers.len() as u64, digit.parts, part);
+        let kept = kept.into_iter().filter_map(|at| numbers.get(at as usize).copied());
+        kept.flat_map(|number| (0..own).map(move |half| number + half * partner)).collect()
     }
 
     /// How many elements a place holds.
@@ -364,12 +476,21 @@ impl Field {
     /// Most elements of a row that a place holds: no place holds more.
     pub fn most_inner(&self) -> u64 {
         let inner = self.inner.iter().map(Dimension::most).fold(1, u64::saturating_mul);
-        self.part.as_ref().map_or(inner, |digit| inner.div_ceil(digit.parts.max(1)))
+        let Some(digit) = &self.part else { return inner };
+        let own = if self.inner.last().is_some_and(|last| last.spread.holds_pairs()) { 2 } else { 1 };
+        (inner / own).div_ceil(digit.parts.max(1)).saturating_mul(own)
     }
 
     /// Most elements that a place holds: no place holds more.
     pub fn most(&self) -> u64 {
         self.rows.most().saturating_mul(self.most_inner())
+    }
+
+    /// Whether places that differ only in their coordinate along an axis may hold different elements.
+    pub fn differs_along(&self, axis: Axis) -> bool {
+        let dimensions = std::iter::once(&self.rows).chain(&self.inner);
+        dimensions.map(|dimension| &dimension.spread).any(|spread| spread.differs_along(axis))
+            || self.part.is_some_and(|digit| digit.axis == axis)
     }
 
     /// Elements of a whole row.

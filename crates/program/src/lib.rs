@@ -33,13 +33,13 @@ pub mod work;
 
 pub use buffer::{Buffer, BufferId, Color};
 pub use formula::{Chosen, Formula, Operand, Pair, Weight, WeightId};
-pub use layout::{Digit, Dimension, Field, Layout, Place, Ring, Spread};
+pub use layout::{Cached, Digit, Dimension, Field, Layout, Place, Ring, RowOrder, Spread};
 pub use memory::Peak;
-pub use movement::{Element, Movement, Piece, Wanted, movement};
+pub use movement::{Element, LinesAlike, Movement, Piece, Wanted, movement, movements};
 pub use program::{Node, Order, Program};
 pub use region::{Axis, Region};
 pub use step::{
-    Action, ChainReduce, Compute, End, Multicast, ReduceOperator, Relayout, Root, RouteChange, Shift, Step, Style,
+    Action, ChainReduce, Compute, End, Joining, Multicast, ReduceOperator, Relayout, Root, RouteChange, Shift, Step, Style,
     Synchronise,
 };
 pub use transfer::Transfer;

@@ -7,7 +7,7 @@
 
 use wafersim_program::formula::along;
 use wafersim_program::{
-    Action, Axis, BufferId, Compute, Dimension, End, Field, Formula, Math, Node, Operand, Operation, Program,
+    Action, Axis, BufferId, Compute, Dimension, End, Joining, Field, Formula, Math, Node, Operand, Operation, Program,
     ReduceOperator, Region, Relayout, Ring, Spread, Step, collective,
 };
 use wafersim_spec::Precision;
@@ -98,7 +98,7 @@ fn relayout(kernel: &mut Kernel, axis: Axis, source: BufferId, target: BufferId)
     let hops = kernel.region().along(axis);
     let wavelets = kernel.activations().wavelets(kernel.program.buffer_of(target).elements);
     let colors = collective::transit_colors(&mut kernel.program, axis);
-    let moved = Relayout { axis, hops, wavelets, farthest: End::First, source, target, accumulate: false, colors };
+    let moved = Relayout { axis, hops, wavelets, joining: Joining::default(), farthest: End::First, source, target, accumulate: false, colors };
     kernel.program.step(Action::Relayout(moved))
 }
 
