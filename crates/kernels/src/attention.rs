@@ -125,8 +125,16 @@ pub fn decode(
             }
             let node = kernel.compute(math, &[scores], statistic, work);
             softmax_nodes.push(kernel.means(node, || match math {
-                Math::Maximum => Formula::Maximum { scores: all_scores, statistic: one_each, causal: None },
-                _ => Formula::ExpAndSum { scores: all_scores, statistic: one_each, sums: one_each, scale, causal: None },
+                Math::Maximum => Formula::Maximum { scores: all_scores, statistic: one_each, causal: None, sinks: None },
+                _ => Formula::ExpAndSum {
+                    scores: all_scores,
+                    statistic: one_each,
+                    exponentials: all_scores,
+                    sums: one_each,
+                    scale,
+                    causal: None,
+                    sinks: None,
+                },
             }));
             softmax_nodes.extend(over_tokens(kernel, kv, statistic, operator, reads));
         }
@@ -291,7 +299,7 @@ pub fn exact_append(kernel: &mut Kernel, lies: CacheLayout, new: [Operand; 2], t
     nodes.push(kernel.means(leave, || Formula::Leave { before, after, entry }));
     nodes.push(shift_of_entries(kernel, entry));
     let enter = copy(kernel, &[before, entry, new[0].buffer], after);
-    nodes.push(kernel.means(enter, || Formula::Enter { before, entry, new, after, token }));
+    nodes.push(kernel.means(enter, || Formula::Enter { before, entry: Some(entry), new, after, token }));
     (nodes, after)
 }
 

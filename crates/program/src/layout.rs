@@ -72,6 +72,13 @@ pub enum Spread {
     Split(Digit),
     /// Shared out evenly in pairs `(i, i + size / 2)`, which rotary embeddings combine: both of a pair lie in one place.
     Pairs(Digit),
+    /// The same where only the `leading` ones are rotated: pairs `(i, i + leading / 2)` of those, and likewise of the others.
+    LeadingPairs {
+        /// Which part a place belongs to.
+        digit: Digit,
+        /// How many are rotated; even, like the size of the dimension.
+        leading: u64,
+    },
     /// All of it in the places of one part, nothing elsewhere.
     At {
         /// Which part a place belongs to.
@@ -246,6 +253,11 @@ impl Ring {
     }
 }
 
+/// From the first of a rotary pair to the second, in a dimension of `size` of which the `leading` ones are rotated.
+const fn pair_distance(size: u64, leading: u64, lower: u64) -> u64 {
+    if lower < leading { leading / 2 } else { size.saturating_sub(leading) / 2 }
+}
+
 /// The elements of part `part` of a dimension that is shared out evenly (see [`Spread::Split`]).
 pub fn even(size: u64, parts: u64, part: u64) -> Vec<u64> {
     let parts = parts.max(1);
@@ -271,6 +283,12 @@ impl Spread {
                 let lower = digit.of(place).map_or_else(Vec::new, |part| even(half, digit.parts, part));
                 let upper: Vec<u64> = lower.iter().map(|index| index + half).collect();
                 [lower, upper].concat()
+            }
+            Self::LeadingPairs { digit, leading } => {
+                let pairs = digit.of(place).map_or_else(Vec::new, |part| even(size / 2, digit.parts, part));
+                let lower = |pair: &u64| if *pair < leading / 2 { *pair } else { pair + leading / 2 };
+                let partner = |pair: &u64| lower(pair) + pair_distance(size, *leading, lower(pair));
+                pairs.iter().map(lower).chain(pairs.iter().map(partner)).collect()
             }
             Self::At { digit, number } => {
                 if digit.of(place) == Some(*number) {
@@ -317,7 +335,9 @@ impl Spread {
         match self {
             Self::Whole | Self::At { .. } => size,
             Self::Split(digit) => size.div_ceil(digit.parts.max(1)),
-            Self::Pairs(digit) => (size / 2).div_ceil(digit.parts.max(1)).saturating_mul(2),
+            Self::Pairs(digit) | Self::LeadingPairs { digit, .. } => {
+                (size / 2).div_ceil(digit.parts.max(1)).saturating_mul(2)
+            }
             Self::Listed(indices) => indices.len() as u64,
             Self::Levelled { rows, groups } => size.div_ceil(groups.parts.max(1)).div_ceil((*rows).max(1)),
             Self::LevelledRows { rows, groups } => {
@@ -341,12 +361,13 @@ impl Spread {
 }
 
 impl Spread {
-    /// Whether what a place holds comes in pairs, all first halves before all second ones.
-    fn holds_pairs(&self) -> bool {
+    /// Where what a place holds comes in pairs, all first halves before all second ones: how many are rotated of a dimension of
+    /// `size`.
+    const fn pairs(&self, size: u64) -> Option<u64> {
         match self {
-            Self::Pairs(_) => true,
-            Self::Meet(spreads) => spreads.first().is_some_and(Self::holds_pairs),
-            _ => false,
+            Self::Pairs(_) => Some(size),
+            Self::LeadingPairs { leading, .. } => Some(*leading),
+            _ => None,
         }
     }
 
@@ -354,7 +375,9 @@ impl Spread {
     pub fn differs_along(&self, axis: Axis) -> bool {
         match self {
             Self::Whole | Self::Listed(_) => false,
-            Self::Split(digit) | Self::Pairs(digit) | Self::At { digit, .. } => digit.axis == axis,
+            Self::Split(digit) | Self::Pairs(digit) | Self::LeadingPairs { digit, .. } | Self::At { digit, .. } => {
+                digit.axis == axis
+            }
             Self::Levelled { groups, .. } | Self::Cached(Cached { groups, .. }) => {
                 axis == Axis::Y || groups.axis == axis && groups.parts > 1
             }
@@ -414,21 +437,22 @@ pub struct Field {
     pub rows: Dimension,
     /// The dimensions of a row.
     pub inner: Vec<Dimension>,
-    /// Where set, what the inner dimensions give is shared out once more: of its list, in order, a place keeps the part
-    /// of its digit. Pairs of the last dimension stay together.
-    pub part: Option<Digit>,
+    /// What the inner dimensions give is shared out further: of its list, in order, a place keeps the part of the first digit,
+    /// of these the part of the second, and so on. Pairs of the last dimension stay together.
+    pub shares: Vec<Digit>,
 }
 
 impl Field {
     /// A field that its dimensions describe.
     pub fn new(name: impl Into<Cow<'static, str>>, rows: Dimension, inner: Vec<Dimension>) -> Self {
-        Self { name: name.into(), rows, inner, part: None }
+        Self { name: name.into(), rows, inner, shares: Vec::new() }
     }
 
     /// The same, its inner elements shared out once more.
     #[must_use]
-    pub fn shared(self, digit: Digit) -> Self {
-        Self { part: Some(digit), ..self }
+    pub fn shared(mut self, digit: Digit) -> Self {
+        self.shares.push(digit);
+        self
     }
 
     /// The ring along an axis that shares out the rows, or the last of the inner dimensions.
@@ -449,23 +473,31 @@ impl Field {
     pub fn inner_at(&self, place: Place) -> Vec<u64> {
         let mut numbers = vec![0u64];
         // Pairs of the last dimension are shared out by their first halves.
-        let (mut own, mut partner) = (1, 0);
+        let pairs = self.paired();
         for (index, dimension) in self.inner.iter().enumerate() {
             let mut indices = dimension.spread.indices(dimension.size, place);
-            if self.part.is_some() && index + 1 == self.inner.len() && dimension.spread.holds_pairs() {
+            if pairs.is_some() && index + 1 == self.inner.len() {
                 indices.truncate(indices.len() / 2);
-                (own, partner) = (2, dimension.size / 2);
             }
             numbers = numbers
                 .iter()
                 .flat_map(|number| indices.iter().map(move |index| number * dimension.size + index))
                 .collect();
         }
-        let Some(digit) = &self.part else { return numbers };
-        let Some(part) = digit.of(place) else { return Vec::new() };
-        let kept = even(numbers.len() as u64, digit.parts, part);
-        let kept = kept.into_iter().filter_map(|at| numbers.get(at as usize).copied());
-        kept.flat_map(|number| (0..own).map(move |half| number + half * partner)).collect()
+        for digit in &self.shares {
+            let Some(part) = digit.of(place) else { return Vec::new() };
+            let kept = even(numbers.len() as u64, digit.parts, part);
+            numbers = kept.into_iter().filter_map(|at| numbers.get(at as usize).copied()).collect();
+        }
+        let Some((size, leading)) = pairs else { return numbers };
+        let partner = |number: u64| number + pair_distance(size, leading, number % size.max(1));
+        numbers.into_iter().flat_map(|number| [number, partner(number)]).collect()
+    }
+
+    /// Where pairs have to be kept together while they are shared out: size of the last dimension, and how many are rotated.
+    fn paired(&self) -> Option<(u64, u64)> {
+        let last = self.inner.last().filter(|_| !self.shares.is_empty())?;
+        Some((last.size, last.spread.pairs(last.size)?))
     }
 
     /// How many elements a place holds.
@@ -476,9 +508,8 @@ impl Field {
     /// Most elements of a row that a place holds: no place holds more.
     pub fn most_inner(&self) -> u64 {
         let inner = self.inner.iter().map(Dimension::most).fold(1, u64::saturating_mul);
-        let Some(digit) = &self.part else { return inner };
-        let own = if self.inner.last().is_some_and(|last| last.spread.holds_pairs()) { 2 } else { 1 };
-        (inner / own).div_ceil(digit.parts.max(1)).saturating_mul(own)
+        let own = if self.paired().is_some() { 2 } else { 1 };
+        self.shares.iter().fold(inner / own, |left, digit| left.div_ceil(digit.parts.max(1))).saturating_mul(own)
     }
 
     /// Most elements that a place holds: no place holds more.
@@ -490,7 +521,7 @@ impl Field {
     pub fn differs_along(&self, axis: Axis) -> bool {
         let dimensions = std::iter::once(&self.rows).chain(&self.inner);
         dimensions.map(|dimension| &dimension.spread).any(|spread| spread.differs_along(axis))
-            || self.part.is_some_and(|digit| digit.axis == axis)
+            || self.shares.iter().any(|digit| digit.axis == axis)
     }
 
     /// Elements of a whole row.

@@ -81,10 +81,10 @@ impl Movement {
 }
 
 /// A row, and an element of it; which of several rows of that number in one place comes beside it.
-type Key = (u64, u64);
+pub(crate) type Key = (u64, u64);
 
 /// The keys of a field's elements in a place, in the order in which they lie.
-fn keys(field: &Field, place: Place) -> Vec<(Key, u32)> {
+pub(crate) fn keys(field: &Field, place: Place) -> Vec<(Key, u32)> {
     let (rows, inner) = (field.rows_at(place), field.inner_at(place));
     let mut before: BTreeMap<u64, u32> = BTreeMap::new();
     let mut keys = Vec::with_capacity(rows.len() * inner.len());

@@ -6,12 +6,15 @@
 //! | relayout | one stream past all places | every owner sends what others want, in turn on one color a direction |
 //! | alignment of a ring | every line moves one way in every round | each line moves its way, as often as it has to |
 //! | rotating chain | sums move on by one place a round | the sums of a round go to that round's root |
+//!
+//! Chains whose roots differ by line are here too, laid out or not: their lines are not alike.
 
 use std::collections::BTreeSet;
 
 use wafersim_program::layout::ring_number;
 use wafersim_program::{
-    Action, Axis, BufferId, ChainReduce, Color, LinesAlike, Program, Region, Relayout, Ring, Root, Shift, Step, movements,
+    Action, AllGather, Axis, BufferId, ChainReduce, Color, LinesAlike, Program, ReduceScatter, Region, Relayout, Ring,
+    Root, Shift, Stagger, Step, movements,
 };
 
 use super::lowered::Part;
@@ -35,6 +38,9 @@ pub(super) fn moves_contents(step: &Step, program: &Program) -> bool {
         Action::Multicast(cast) => has_layout(program, cast.payload),
         Action::Shift(shift) => has_layout(program, shift.payload),
         Action::Relayout(moved) => has_layout(program, moved.source) && has_layout(program, moved.target),
+        Action::ReduceScatter(ReduceScatter { pieces, .. }) | Action::AllGather(AllGather { pieces }) => {
+            has_layout(program, pieces.source) && has_layout(program, pieces.target)
+        }
         Action::Compute(_) | Action::RouteChange(_) | Action::Synchronise(_) => false,
     }
 }
@@ -57,6 +63,9 @@ pub(super) fn parts(
         }
         Action::ChainReduce(chain) if chain.root == Root::Rotating && has_layout(context.program, chain.payload) => {
             Some(Ok(rotating(chain, round, colors, context)))
+        }
+        Action::ChainReduce(ChainReduce { root: Root::Staggered(stagger), .. }) => {
+            Some(Ok(staggered(step, *stagger, colors, context)))
         }
         _ => None,
     }
@@ -124,6 +133,17 @@ fn relayout(moved: &Relayout, region: Region, colors: &[Color], context: &Contex
         part(lines)
     });
     Ok(all.collect())
+}
+
+/// Each line has a root of its own; neighbouring lines with the same root are a part.
+fn staggered(step: &Step, stagger: Stagger, colors: &[Color], context: &Context<'_>) -> Vec<Part> {
+    let Action::ChainReduce(chain) = &step.action else { return Vec::new() };
+    let roots = (0..step.region.along(chain.axis.across())).map(|line| stagger.of(line));
+    let parts = alike(roots).into_iter().map(|(first, count, root)| {
+        let context = only(context, chain.axis, first, count);
+        part(pattern::chain_with_root(chain, root, colors, &context))
+    });
+    parts.collect()
 }
 
 /// What a line of a ring does in a round of its alignment.
