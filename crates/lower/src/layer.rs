@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use wafersim_graph::layer::{NetworkKind, Operation, TensorId};
 use wafersim_graph::{LayerGraph, LayerLoad};
 use wafersim_mapping::LineKind;
-use wafersim_program::{Axis, BufferId, Field, Node, Operand, Order, Program};
+use wafersim_program::{Axis, BufferId, Field, Node, Operand, Order, Program, Rescaled};
 use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Moe, Role};
 
 use crate::attention::{Attending, Made, Scored};
@@ -40,6 +40,21 @@ pub fn decode_layer(request: &LayerRequest<'_>) -> Result<Program, LowerError> {
         wafersim_kernels::overlap::hide_conversions(&mut program);
     }
     Ok(program)
+}
+
+/// Keys and values from where prefill leaves them (`attention.key` and `attention.value`, fields `k` and `v`) to where decode
+/// wants `request.context` cached tokens: `kv.keys` and `kv.values`.
+///
+/// # Errors
+/// Where the KV layout does not fit its region, or attention is not grouped.
+pub fn cache_handover(request: &LayerRequest<'_>, made: [Field; 2]) -> Result<Program, LowerError> {
+    let Attention::Grouped(grouped) = &request.layer.attention else { return Err(nothing("latent attention")) };
+    let lies = grouped_lies(request, grouped);
+    let mut writer = Writer::new("cache handover", request);
+    check_columns(&lies, writer.region().columns)?;
+    let nodes = writer.hand_over(lies, made, request.context);
+    writer.program.push("handover", nodes);
+    Ok(writer.program)
 }
 
 /// The body of an operator that waits for the residual sum behind it.
@@ -295,12 +310,15 @@ impl<'a> Walk<'a> {
         let sums = Operand::new(made, count as u32);
         let mut nodes = self.writer.ride(riding, sums);
         let operands: Vec<Operand> = (0..count as u32).map(|field| Operand::new(made, field)).collect();
+        // A bias is not normed: where a norm rides, it comes after that.
+        let mut scaled = Vec::new();
         for ((role, bias), y) in roles(self.graph, operator).into_iter().zip(&operands) {
-            let product = Product::plain(&self.writer, role, x, *y).with_bias(bias, Axis::Y);
+            let product = Product::plain(&self.writer, role, x, *y).with_bias(bias && riding.is_none(), Axis::Y);
+            scaled.push(Rescaled { operand: *y, bias: bias.then_some(role) });
             nodes.extend(self.writer.product(product, self.graph.accumulators_in_place));
         }
         nodes.extend(self.writer.reduce(operator.name, LineKind::Y, Lines::Whole(Axis::Y), made));
-        nodes.extend(self.writer.scale(riding, sums, &operands));
+        nodes.extend(self.writer.scale(riding, sums, scaled));
         for (id, operand) in operator.writes.iter().zip(&operands) {
             self.at.insert(*id, *operand);
         }

@@ -28,6 +28,6 @@ mod request;
 mod router;
 mod writer;
 
-pub use layer::decode_layer;
+pub use layer::{cache_handover, decode_layer};
 pub use lies::KvLies;
 pub use request::{ExpertLoad, LayerRequest, LowerError, Routed, Scope};

@@ -12,6 +12,15 @@ use wafersim_spec::model::Reach;
 use wafersim_mapping::{Append, KvMapping};
 use wafersim_program::{Axis, Cached, Digit, Dimension, Field, Region, RowOrder, Spread};
 
+/// The part that holds an element of a dimension that is shared out evenly ([`wafersim_program::layout::even`]).
+const fn even_part(size: u64, parts: u64, element: u64) -> u64 {
+    match size.checked_div(parts) {
+        Some(each) if each > 0 && element < each * parts => element / each,
+        Some(each) => element.saturating_sub(each * parts),
+        None => 0,
+    }
+}
+
 /// The layout of a KV cache, and of what attention makes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KvLies {
@@ -90,6 +99,12 @@ impl KvLies {
         self.dims.saturating_mul(self.groups)
     }
 
+    /// The first column of the block that wants a head, of `heads` heads that share out the KV heads.
+    pub fn first_column(&self, head: u64, heads: u64) -> u64 {
+        let kv_head = head / (heads / self.kv_heads.max(1)).max(1);
+        even_part(self.kv_heads, self.blocks, kv_head).saturating_mul(self.pitch())
+    }
+
     /// The columns in use of a region.
     pub const fn in_use(&self, region: Region) -> Region {
         Region::new(region.x, region.y, self.blocks.saturating_mul(self.pitch()), region.rows)
@@ -146,10 +161,13 @@ impl KvLies {
         Dimension { size: self.value_dim, spread: Spread::Pairs(self.dims_digit()) }
     }
 
-    /// The tokens from `first` on of `tokens`.
+    /// Where the tokens from `first` on lie.
+    pub fn cached_tokens(&self, first: u64) -> Cached {
+        Cached { first, rows: self.rows, groups: self.groups_digit(), order: self.order }
+    }
+
     fn cached(&self, tokens: u64, first: u64) -> Dimension {
-        let cached = Cached { first, rows: self.rows, groups: self.groups_digit(), order: self.order };
-        Dimension { size: tokens, spread: Spread::Cached(cached) }
+        Dimension { size: tokens, spread: Spread::Cached(self.cached_tokens(first)) }
     }
 
     /// Keys of the tokens from `first` on of `tokens`.

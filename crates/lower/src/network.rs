@@ -4,7 +4,9 @@
 //! experts is taken before the one reduction that a dense network needs as well.
 
 use wafersim_mapping::LineKind;
-use wafersim_program::{Axis, BufferId, Chosen, Dimension, Field, Formula, Math, Node, Operand, Operation, Pair};
+use wafersim_program::{
+    Axis, BufferId, Chosen, Dimension, Field, Formula, Math, Node, Operand, Operation, Pair, Rescaled,
+};
 use wafersim_spec::model::Role;
 
 use crate::norm::{Riding, riding_sums};
@@ -89,7 +91,7 @@ impl Writer<'_> {
             x: network.x,
             inputs: Field::new("", Dimension::whole(0), Vec::new()),
             y,
-            bias: network.bias.then_some(Axis::Y),
+            bias: (network.bias && riding.is_none()).then_some(Axis::Y),
             chosen: network.into_inner(),
             vectors,
             tiles: network.load.distinct,
@@ -105,7 +107,9 @@ impl Writer<'_> {
         });
         let line = if self.is_cell() { LineKind::CellY } else { LineKind::Y };
         nodes.extend(self.reduce(operator, line, Lines::Whole(Axis::Y), made));
-        nodes.extend(self.scale(riding, sums, &[gate, up]));
+        let late = |role: Role, operand: Operand| Rescaled { operand, bias: network.bias.then_some(role) };
+        let scaled = vec![late(network.roles[0], gate), late(network.roles[1], up)];
+        nodes.extend(self.scale(riding, sums, scaled));
         (nodes, GateUp { gate, up })
     }
 

@@ -3,7 +3,9 @@
 //! The local part is one mapped multiply-accumulate of the length of the outputs here for each of the inputs here; then the
 //! partial sums of all products of an operator are reduced together (WaferLLM, OSDI 2025, MeshGEMV).
 
-use wafersim_program::{Action, Axis, Chosen, Compute, Field, Formula, Math, Node, Operand, Operation, Step, Work};
+use wafersim_program::{
+    Action, Axis, Chosen, Compute, Field, Formula, Math, Node, Operand, Operation, Rescaled, Step, Work,
+};
 use wafersim_spec::model::Role;
 
 use crate::norm::Riding;
@@ -91,8 +93,8 @@ impl Writer<'_> {
     }
 
     /// After the reduction that carried a norm's sum: what was made is scaled.
-    pub fn scale(&self, riding: Option<Riding>, sums: Operand, made: &[Operand]) -> Vec<Node> {
-        riding.map(|riding| self.rescale(riding, sums, made.to_vec())).into_iter().collect()
+    pub fn scale(&self, riding: Option<Riding>, sums: Operand, made: Vec<Rescaled>) -> Vec<Node> {
+        riding.map(|riding| self.rescale(riding, sums, made)).into_iter().collect()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use wafersim_graph::layer::ChoiceForm;
 use wafersim_mapping::LineKind;
-use wafersim_program::{Axis, BufferId, Dimension, Field, Formula, Math, Node, Operand, Operation};
+use wafersim_program::{Axis, BufferId, Dimension, Field, Formula, Math, Node, Operand, Operation, Rescaled};
 use wafersim_spec::model::{Moe, Role};
 
 use crate::norm::{Riding, riding_sums};
@@ -22,7 +22,11 @@ impl Writer<'_> {
         let product = Product::plain(self, Role::Router, x, first(scores)).with_bias(false, Axis::Y);
         nodes.extend(self.product(product, in_place));
         nodes.extend(self.reduce("router", LineKind::Y, Lines::Whole(Axis::Y), scores));
-        nodes.extend(self.scale(riding, sums, &[first(scores), x]));
+        nodes.extend(self.scale(
+            riding,
+            sums,
+            [first(scores), x].map(|operand| Rescaled { operand, bias: None }).to_vec(),
+        ));
         (nodes, scores)
     }
 

@@ -11,7 +11,7 @@ use crate::buffer::{BufferId, Color};
 use crate::pieces::{AllGather, Owners, Pieces, ReduceScatter};
 use crate::program::{Node, Program};
 use crate::region::{Axis, Region};
-use crate::step::{Action, ChainReduce, Multicast, ReduceOperator, Root, Step, Style};
+use crate::step::{self, Action, ChainReduce, Multicast, ReduceOperator, Root, Step, Style};
 
 /// Colors of a reduction along one axis: reused by all reductions along it, since they never run at the same time.
 #[derive(Debug, Clone)]
@@ -236,7 +236,12 @@ impl Tree {
     }
 
     /// Its chains in order, for members that are `stride` hops apart and begin `first` hops from the start of their segment.
-    fn chains(&self, along: &Along, (stride, first): (u64, u64), colors: &Colors) -> Vec<ChainReduce> {
+    fn chains(
+        &self,
+        along: &Along,
+        (stride, first, segment): (u64, u64, step::Segment),
+        colors: &Colors,
+    ) -> Vec<ChainReduce> {
         let levels = self.levels.iter().enumerate().filter(|(_, level)| level.members > 1);
         levels
             .map(|(index, level)| ChainReduce {
@@ -244,6 +249,7 @@ impl Tree {
                 count: level.members,
                 stride: self.stride(index) * stride,
                 offset: self.offset(index) * stride + first,
+                segment,
                 root: level.root,
                 operator: along.operator,
                 style: Style::Streaming,
@@ -268,7 +274,7 @@ pub struct Along {
 /// Reduces along the lines of a rectangle to the roots of a tree.
 pub fn tree_reduce(program: &mut Program, region: Region, tree: &Tree, along: Along) -> Vec<Node> {
     let colors = colors_of_levels(program, along.axis, tree.levels.len());
-    let chains = tree.chains(&along, (1, 0), &colors);
+    let chains = tree.chains(&along, (1, 0, step::Segment::LINE), &colors);
     chains.into_iter().map(|chain| Node::Step(Step { region, action: Action::ChainReduce(chain) })).collect()
 }
 
@@ -294,7 +300,7 @@ pub fn split_reduce(program: &mut Program, region: Region, tree: &Tree, along: A
     let colors = colors_of_levels(program, along.axis, tree.levels.len());
     let Some((top, last)) = tree.levels.iter().enumerate().next_back() else { return Vec::new() };
     let below = Tree { line: tree.line, levels: tree.levels[..top].to_vec() };
-    let chains = below.chains(&along, (1, 0), &colors);
+    let chains = below.chains(&along, (1, 0, step::Segment::LINE), &colors);
     let pieces = Pieces {
         axis: along.axis,
         count: last.members,
@@ -432,7 +438,7 @@ pub fn all_reduce(
 pub fn multicast(program: &mut Program, axis: Axis, from: u64, payload: BufferId) -> Node {
     let colors = colors(program, axis).multicast;
     let span = program.region.along(axis);
-    program.step(Action::Multicast(Multicast { axis, from, span, style: Style::Streaming, payload, colors }))
+    program.step(Action::Multicast(Multicast { axis, from, span, stride: 1, style: Style::Streaming, payload, colors }))
 }
 
 /// Reduce and multicast over segments of `segment` members of each line, `stride` hops apart (the columns of one head, or
@@ -453,12 +459,14 @@ pub fn segment_all_reduce(
     let colors = colors(program, axis);
     let mut steps = Vec::new();
     for first in 0..stride.max(1) {
-        let chains = tree.chains(&Along { axis, payload, operator }, (stride, first), &colors);
+        let within = step::Segment { length: segment * stride, last: (segment - 1) * stride + first };
+        let chains = tree.chains(&Along { axis, payload, operator }, (stride, first, within), &colors);
         steps.extend(chains.into_iter().map(|chain| program.step(Action::ChainReduce(chain))));
         steps.push(program.step(Action::Multicast(Multicast {
             axis,
             from: tree.root(0) * stride + first,
             span: segment * stride,
+            stride,
             style: Style::Streaming,
             payload,
             colors: colors.multicast.clone(),
@@ -479,6 +487,7 @@ pub fn library_all_reduce(program: &mut Program, axis: Axis, payload: BufferId, 
         count,
         stride: 1,
         offset: 0,
+        segment: step::Segment::LINE,
         root: Root::First,
         operator,
         style: Style::Library,
@@ -489,6 +498,7 @@ pub fn library_all_reduce(program: &mut Program, axis: Axis, payload: BufferId, 
         axis,
         from: 0,
         span: count,
+        stride: 1,
         style: Style::Library,
         payload,
         colors: colors.multicast,
@@ -514,12 +524,21 @@ pub fn chain_all_reduce(
         count: segment,
         stride: 1,
         offset: 0,
+        segment: step::Segment::LINE,
         root: Root::First,
         operator,
         style: Style::Streaming,
         payload,
         colors: colors.groups,
     });
-    let cast = Multicast { axis, from: 0, span: segment, style: Style::Streaming, payload, colors: colors.multicast };
+    let cast = Multicast {
+        axis,
+        from: 0,
+        span: segment,
+        stride: 1,
+        style: Style::Streaming,
+        payload,
+        colors: colors.multicast,
+    };
     vec![program.step(reduce), program.step(Action::Multicast(cast))]
 }

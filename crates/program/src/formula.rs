@@ -93,6 +93,15 @@ pub struct Sinks {
     pub scale: f64,
 }
 
+/// An operand of a product whose norm comes afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Rescaled {
+    /// What is scaled.
+    pub operand: Operand,
+    /// The weight whose bias is added then, where it has one.
+    pub bias: Option<Role>,
+}
+
 /// The experts that a product works with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Chosen {
@@ -212,11 +221,11 @@ pub enum Formula {
         /// Elements of a whole vector.
         width: u64,
     },
-    /// `x /= sqrt(sums / width + epsilon)`, row by row, for some operands (the part of a fused norm that comes after its
-    /// product). A bias that the product has begun with is not scaled.
+    /// `x = x / sqrt(sums / width + epsilon) + bias`, row by row, for some operands (the part of a fused norm that comes after
+    /// its product, which could not begin with the bias).
     Rescale {
         /// What is scaled.
-        operands: Vec<Operand>,
+        operands: Vec<Rescaled>,
         /// Sums of squares, one a row.
         sums: Operand,
         /// Elements of a whole vector.

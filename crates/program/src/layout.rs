@@ -105,6 +105,8 @@ pub enum Spread {
     },
     /// Tokens of a cache, `first` and those after it: token `t` belongs to group `t mod groups`.
     Cached(Cached),
+    /// The same tokens for all groups of columns together: what a row of the region holds of such a cache.
+    CachedRows(Cached),
     /// What lies in all of several spreads.
     Meet(Vec<Spread>),
     /// What a reduction with a rotating root leaves while the pieces of a ring along y pass by: a place of ring number `c`
@@ -312,6 +314,12 @@ impl Spread {
             Self::Cached(cached) => {
                 cached.groups.of(place).map_or_else(Vec::new, |group| cached.tokens(size, group, place.1))
             }
+            Self::CachedRows(cached) => {
+                let groups = 0..cached.groups.parts.max(1);
+                let mut tokens: Vec<u64> = groups.flat_map(|group| cached.tokens(size, group, place.1)).collect();
+                tokens.sort_unstable();
+                tokens
+            }
             Self::Meet(spreads) => {
                 let mut spreads = spreads.iter().map(|spread| spread.indices(size, place));
                 let first = spreads.next().unwrap_or_default();
@@ -347,6 +355,7 @@ impl Spread {
                 longer * (each + 1).div_ceil(rows) + (groups - longer) * each.div_ceil(rows)
             }
             Self::Cached(cached) => cached.most(size),
+            Self::CachedRows(cached) => cached.most(size).saturating_mul(cached.groups.parts.max(1)),
             Self::Meet(spreads) => spreads.iter().map(|spread| spread.most(size)).min().unwrap_or(0),
             Self::Collected { columns, rows } => {
                 let rows = (*rows).max(1);
@@ -381,7 +390,7 @@ impl Spread {
             Self::Levelled { groups, .. } | Self::Cached(Cached { groups, .. }) => {
                 axis == Axis::Y || groups.axis == axis && groups.parts > 1
             }
-            Self::LevelledRows { .. } => axis == Axis::Y,
+            Self::LevelledRows { .. } | Self::CachedRows(_) => axis == Axis::Y,
             Self::Meet(spreads) => spreads.iter().any(|spread| spread.differs_along(axis)),
             Self::Collected { .. } | Self::Ring(_) => true,
         }

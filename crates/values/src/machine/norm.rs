@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wafersim_program::Operand;
+use wafersim_program::{Operand, Rescaled};
 use wafersim_spec::model::Role;
 
 use super::compute::{Context, places};
@@ -94,11 +94,11 @@ pub(super) fn gain(
     Ok(())
 }
 
-/// `x /= sqrt(sum / width + epsilon)` for some operands, row by row.
+/// `x = x / sqrt(sum / width + epsilon) + bias` for some operands, row by row.
 pub(super) fn rescale(
     context: &Context<'_>,
     pe: &mut PeState,
-    operands: &[Operand],
+    operands: &[Rescaled],
     sums: Operand,
     (width, epsilon): (u64, f64),
 ) -> Result<(), String> {
@@ -108,11 +108,18 @@ pub(super) fn rescale(
             .map(|row| sums.row(row).first().map_or(f32::NAN, |sum| scale(*sum, width, epsilon)))
             .collect()
     };
-    for operand in operands {
+    for Rescaled { operand, bias } in operands {
         let rounding = context.rounding(operand.buffer);
+        let bias = bias.map(|role| context.tiles.vector(context.name(role, 0), true)).transpose()?;
         let tile = pe.tile_mut(*operand)?;
+        let inner = Arc::clone(&tile.inner);
         for (row, scale) in scales.iter().enumerate() {
-            tile.row_mut(row).iter_mut().for_each(|value| *value = rounding.round(*value * rounding.round(*scale)));
+            for (value, element) in tile.row_mut(row).iter_mut().zip(inner.iter()) {
+                *value = rounding.round(*value * rounding.round(*scale));
+                if let Some(bias) = bias {
+                    *value = rounding.round(*value + bias.get(*element as usize).copied().unwrap_or(f32::NAN));
+                }
+            }
         }
     }
     Ok(())

@@ -238,6 +238,11 @@ impl Running<'_, '_> {
                 }
                 Ok(())
             }
+            Formula::Rescale { operands, .. } => {
+                let biases = operands.iter().filter_map(|scaled| scaled.bias);
+                let names: Vec<WeightName> = biases.map(|role| name(role, 0)).collect();
+                names.into_iter().try_for_each(|name| self.tiles.read_vector(name, true)).map_err(Problem::Values)
+            }
             Formula::TileProduct { bias: Some(role), .. } => {
                 let name = name(*role, 0);
                 self.tiles.read_vector(name, true).map_err(Problem::Values)
