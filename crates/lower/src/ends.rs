@@ -60,6 +60,7 @@ impl<'a> EndRequest<'a> {
             context: tokens,
             routed: Routed::Chosen(Vec::new()),
             scope: Scope::Model,
+            queue: 0,
         }
     }
 }
@@ -83,7 +84,7 @@ pub fn prefill_embedding(request: &EndRequest<'_>, prompt: &[u64]) -> Program {
     let mut writer = Writer::new("prefill embedding", &inner);
     let (mut nodes, rows) = looked_up(&mut writer, request, prompt, "residual");
     let target = writer.declare("residual", vec![of_prefill(&writer, request.hidden)]);
-    let way = Way { hops: writer.region().rows, elements: writer.program.buffer_of(target).elements };
+    let way = Way::Through { hops: writer.region().rows, elements: writer.program.buffer_of(target).elements };
     nodes.push(writer.relayout(Axis::Y, rows, target, way));
     writer.program.push("embedding", nodes);
     writer.program

@@ -8,6 +8,7 @@
 use wafersim_spec::Bytes;
 
 use crate::buffer::BufferId;
+use crate::pieces::{AllGather, ReduceScatter};
 use crate::program::{Node, Program};
 use crate::step::{Action, Step};
 
@@ -34,6 +35,9 @@ impl Step {
                 let mut named = compute.reads.clone();
                 named.push(compute.writes);
                 named
+            }
+            Action::ReduceScatter(ReduceScatter { pieces, .. }) | Action::AllGather(AllGather { pieces }) => {
+                vec![pieces.source, pieces.target]
             }
             Action::RouteChange(_) | Action::Synchronise(_) => Vec::new(),
         }

@@ -276,6 +276,7 @@ impl<'a> Placed<'a> {
             context,
             routed: chosen.map_or(Routed::Expected(load), Routed::Chosen),
             scope: Scope::Model,
+            queue: 4,
         }
     }
 

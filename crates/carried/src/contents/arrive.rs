@@ -38,6 +38,9 @@ impl Carrying<'_> {
     }
 
     pub(super) fn arrive(&mut self, core: Core, at: u32, id: StreamId, index: u32, word: u32) -> Result<(), String> {
+        if self.is_in_pieces(at, id.part) {
+            return self.meet_piece(core, at, id, index, word).map(|_| ());
+        }
         let (lines, step) = self.lines(at, id.part)?;
         let count = lines.streams.get(id.stream as usize).map_or(0, |stream| stream.wavelets);
         let is_last = u64::from(index) + 1 == count;
@@ -85,7 +88,7 @@ impl Carrying<'_> {
         })
     }
 
-    fn steps_of(&self, at: u32, part: u32) -> Result<u32, String> {
+    pub(super) fn steps_of(&self, at: u32, part: u32) -> Result<u32, String> {
         let stage = self.lowered.stage(at as usize);
         let step = stage.and_then(|stage| stage.steps.get(part as usize)).copied();
         step.ok_or_else(|| "a part belongs to no step".into())
@@ -148,8 +151,13 @@ impl Carrying<'_> {
         index: u32,
         word: u32,
     ) -> Result<u32, String> {
+        if self.is_in_pieces(at, taken.part) {
+            return self.meet_piece(core, at, taken, index, word);
+        }
         let (lines, step) = self.lines(at, taken.part)?;
-        let Action::ChainReduce(chain) = &step.action else { return Err("only chains pass words on".into()) };
+        let Action::ChainReduce(chain) = &step.action else {
+            return Err("only chains and pieces are passed on".into());
+        };
         let (pe, count) =
             (self.index(core), lines.streams.get(sent.stream as usize).map_or(0, |stream| stream.wavelets));
         let partial = self.state(pe)?.1.partial(taken.part).ok_or("a chain passes where none is")?;

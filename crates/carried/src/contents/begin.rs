@@ -75,6 +75,7 @@ impl Carrying<'_> {
                 }
                 Ok(())
             }
+            Action::ReduceScatter(_) | Action::AllGather(_) => self.begin_pieces(here, operations),
             Action::Relayout(moved) => self.begin_relayout(here, moved, operations),
             Action::RouteChange(_) | Action::Synchronise(_) => Ok(()),
         }

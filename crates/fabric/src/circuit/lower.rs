@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use wafersim_program::{Action, Axis, Color, Node, Program, Region, Root, Step, Work};
+use wafersim_program::{Action, AllGather, Axis, Color, Node, Program, ReduceScatter, Region, Root, Step, Work};
 use wafersim_spec::Wafer;
 use wafersim_spec::wafer::{Key, RateSet};
 
@@ -339,6 +339,13 @@ impl Lowering<'_> {
                 self.check_wavelets(self.program.buffer_of(chain.payload).wavelets())?;
             }
             Action::Multicast(cast) => self.check_wavelets(self.program.buffer_of(cast.payload).wavelets())?,
+            Action::ReduceScatter(ReduceScatter { pieces, .. }) | Action::AllGather(AllGather { pieces }) => {
+                check_size("the members of a segment", pieces.count, LONGEST_LINE)?;
+                check_size("the hops of a segment", pieces.stride.max(pieces.offset), LONGEST_LINE)?;
+                for buffer in [pieces.source, pieces.target] {
+                    self.check_wavelets(self.program.buffer_of(buffer).wavelets())?;
+                }
+            }
             Action::Shift(shift) => self.check_wavelets(self.program.buffer_of(shift.payload).wavelets())?,
             Action::Relayout(moved) => self.check_wavelets(moved.wavelets)?,
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use wafersim_program::{Action, Axis, BufferId, Operand, ReduceOperator, Relayout, Step};
 
+use super::pieces;
 use super::prepared::Prepared;
 use super::rounding::Rounding;
 use super::state::{PeState, Tile};
@@ -90,20 +91,13 @@ pub fn transfer(prepared: &Prepared, pes: &mut [PeState], step: &Step) -> Result
     let (payload, arrival) = match &step.action {
         Action::ChainReduce(chain) => (chain.payload, Arrival::Combine(chain.operator)),
         Action::Multicast(cast) => (cast.payload, Arrival::Store),
+        Action::ReduceScatter(_) | Action::AllGather(_) => return pieces::transfer(prepared, pes, step),
         Action::Shift(shift) => return shift_all(prepared, pes, step, shift.payload),
         Action::Relayout(moved) => return relayout(prepared, pes, step, moved),
         Action::Compute(_) | Action::RouteChange(_) | Action::Synchronise(_) => return Ok(()),
     };
-    let mut transfers = step.transfers();
-    if let Action::ChainReduce(chain) = &step.action {
-        // From the outside to the root: the forward side in rising order, the backward side in falling order.
-        let along = |(x, y): (u64, u64)| if chain.axis == Axis::X { x } else { y } as i64;
-        transfers.sort_by_key(|one| {
-            let (from, to) = (along(one.from), along(one.to));
-            (to < from, if to > from { from } else { -from })
-        });
-    }
-    for one in transfers {
+    // Those of a chain come from the outside to the root.
+    for one in step.transfers() {
         let (from, to) = (prepared.index(one.from.0, one.from.1), prepared.index(one.to.0, one.to.1));
         let words = pes.get_mut(from).and_then(|pe| pe.buffers.get_mut(payload.0 as usize)).map(std::mem::take);
         let (Some(words), Some(receiver)) = (words, pes.get_mut(to)) else {
@@ -238,10 +232,15 @@ fn gather(
         let several = owners.clone().any(|held| held.0.2 > 0);
         let copies = owners.filter(|held| held.0.2 == if several { key.2 } else { 0 });
         let nearest = copies.clone().min_by_key(|held| (held.1.abs_diff(index), held.1));
-        let Some(nearest) = nearest.filter(|held| held.1.abs_diff(index) <= moved.hops) else {
+        let Some(nearest) = nearest.filter(|held| held.1.abs_diff(index) <= moved.reach()) else {
             return Err(format!(
                 "column {}, row {} wants element {} of row {} for '{}', which nobody on its line holds within {} hops",
-                pe.column, pe.row, key.1, key.0, buffer.name, moved.hops
+                pe.column,
+                pe.row,
+                key.1,
+                key.0,
+                buffer.name,
+                moved.reach()
             ));
         };
         if copies.into_iter().any(|held| held.2.to_bits() != nearest.2.to_bits()) {
