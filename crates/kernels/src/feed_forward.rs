@@ -16,6 +16,7 @@ use crate::exact::{Exact, first, table};
 use crate::gemm::{self, Tile};
 use crate::gemv::{Product, local_product};
 use crate::norm::fused_elements;
+use crate::options::Scope;
 
 /// The expected load of a mixture of experts, from the routing model.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -135,7 +136,9 @@ pub fn spread(
         }
     }
     first_nodes.extend(kernel.all_reduce(Axis::Y, gate_up, ReduceOperator::Add));
-    let node = gated_activation(kernel, inner.saturating_mul(load.pairs), gate_up);
+    // What the measured layer's SiLU runs over: its columns' share of the hidden width.
+    let hidden_here = region.share(Axis::X, hidden);
+    let node = gated_activation(kernel, (inner, hidden_here), load.pairs, gate_up);
     let activation = vec![kernel.means(node, || Formula::GatedActivation {
         gate: operands[0],
         up: operands[1],
@@ -154,13 +157,19 @@ pub fn spread(
     ([first_nodes, activation, last], output)
 }
 
-/// `silu(gate) * up`: SiLU per element and two products (the second with the router weight, or a copy).
-fn gated_activation(kernel: &mut Kernel, elements: u64, gate_up: BufferId) -> Node {
+/// `silu(gate) * up` of `vectors` vectors with `inner` elements here: SiLU per element and two products (the second with the
+/// router weight, or a copy). The measured layer's SiLU runs over as many elements as the hidden vector has here.
+fn gated_activation(kernel: &mut Kernel, (inner, hidden): (u64, u64), vectors: u64, gate_up: BufferId) -> Node {
+    let elements = inner.saturating_mul(vectors);
+    let activated = match kernel.scope {
+        Scope::Model => elements,
+        Scope::Measured => hidden.saturating_mul(vectors),
+    };
     kernel.compute(
         Math::GatedActivation,
         &[gate_up],
         gate_up,
-        vec![kernel.work(Operation::Silu, elements, 1), kernel.work(Operation::Multiply, elements, 2)],
+        vec![kernel.work(Operation::Silu, activated, 1), kernel.work(Operation::Multiply, elements, 2)],
     )
 }
 
@@ -238,7 +247,7 @@ pub(crate) fn selection(
         choice,
         vec![
             kernel.work(Operation::ScalarReduce, experts, passes),
-            kernel.work(Operation::Exponential, chosen, 1),
+            kernel.exponential(chosen, 1),
             kernel.work(Operation::Divide, 1, vectors),
         ],
     );
@@ -432,7 +441,7 @@ pub fn prefill_network(kernel: &mut Kernel, hidden: u64, width: u64, vectors: u6
     first.extend(gemm::cannon(kernel, wide));
     first.extend(gemm::cannon(kernel, wide));
     let inner = kernel.buffer("feed_forward.inner", wide.m.saturating_mul(wide.n));
-    let activation = vec![gated_activation(kernel, wide.m.saturating_mul(wide.n), inner)];
+    let activation = vec![gated_activation(kernel, (wide.n, region.share(Axis::X, hidden)), wide.m, inner)];
     let mut last = tile_conversion(kernel, width, hidden, 1);
     last.extend(gemm::alignment(kernel, narrow));
     last.extend(gemm::cannon(kernel, narrow));

@@ -3,7 +3,9 @@
 use wafersim_answer::validate::Measurement;
 use wafersim_kernels::feed_forward::ExpertLoad;
 use wafersim_kernels::gemm::{self, Broadcast};
-use wafersim_kernels::{ExpertShape, Groups, KvShape, LayerShape, Options, decode_layer, gemv, prefill_layer};
+use wafersim_kernels::{
+    ExpertShape, Groups, KvShape, LayerShape, Options, Scope, decode_layer_for, gemv, prefill_layer_for,
+};
 use wafersim_program::{Action, Axis, Multicast, Node, Program, Region, Style};
 use wafersim_spec::DataType;
 use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Layer, Moe, Reach};
@@ -79,9 +81,9 @@ pub fn layer(
         context: tokens.1,
         key_block: u64::MAX,
         load,
-        options: Options { groups, layer_only: true, ..Options::PUBLISHED },
+        options: Options { groups, ..Options::PUBLISHED },
     };
-    if decode { decode_layer(&shape) } else { prefill_layer(&shape) }
+    if decode { decode_layer_for(&shape, Scope::Measured) } else { prefill_layer_for(&shape, Scope::Measured) }
 }
 
 /// Load of a dense layer.

@@ -273,7 +273,7 @@ fn softmax(
         let mut work = vec![kernel.work(Operation::ScalarReduce, scores_here, vectors)];
         if math == Math::ExpAndSum {
             work.push(kernel.work(Operation::Multiply, scores_here, vectors.saturating_mul(4)));
-            work.push(kernel.work(Operation::Exponential, scores_here, vectors));
+            work.push(kernel.exponential(scores_here, vectors));
         }
         let node = kernel.compute(math, &[scores], statistic, work);
         nodes.push(kernel.means(node, || match math {
