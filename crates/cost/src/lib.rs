@@ -7,6 +7,7 @@
 
 pub mod cause;
 pub mod formula;
+mod path;
 mod rates;
 mod reading;
 

@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 
 use serde::Serialize;
-use wafersim_program::{Action, Node, Program, Step};
+use wafersim_program::{Action, Node, Order, Program, Step};
 use wafersim_spec::Cycles;
 
 use crate::cause::Cost;
 use crate::formula;
+use crate::path::longest_path;
 use crate::rates::Rates;
 
 /// What one operator of a program takes.
@@ -40,21 +41,48 @@ impl ProgramCost {
     }
 }
 
-/// Reads a program in closed form: the time from its first operation to its last on the critical path.
+/// Costs of operators, in the order of their first use.
+#[derive(Default)]
+pub(crate) struct OperatorCosts(Vec<OperatorCost>);
+
+impl OperatorCosts {
+    /// The index of an operator by name.
+    pub fn index(&mut self, name: Cow<'static, str>) -> usize {
+        self.0.iter().position(|known| known.name == name).unwrap_or_else(|| {
+            self.0.push(OperatorCost { name, cost: Cost::ZERO });
+            self.0.len() - 1
+        })
+    }
+
+    /// Adds to what an operator takes.
+    pub fn add(&mut self, index: usize, cost: Cost) {
+        if let Some(operator) = self.0.get_mut(index) {
+            operator.cost += cost;
+        }
+    }
+
+    pub fn finish(self, colors: u32) -> ProgramCost {
+        ProgramCost { operators: self.0, colors }
+    }
+}
+
+/// Reads a program in closed form: the time from its first operation to its last on the critical path. That is the sum of
+/// its steps, or its longest path where the program says that processing elements follow each their own order.
 pub fn cost(program: &Program, rates: &Rates) -> ProgramCost {
-    let mut operators: Vec<OperatorCost> = Vec::new();
+    if program.order == Order::Own {
+        return longest_path(program, rates);
+    }
+    let mut operators = OperatorCosts::default();
     let mut core = Core::Waited;
     for node in &program.body {
         let (name, cost) = match node {
             Node::Operator { name, body } => (name.clone(), in_order(body, program, rates, &mut core)),
             other => (Cow::Borrowed("other"), follow(other, program, rates, &mut core)),
         };
-        match operators.iter_mut().find(|known| known.name == name) {
-            Some(known) => known.cost += cost,
-            None => operators.push(OperatorCost { name, cost }),
-        }
+        let index = operators.index(name);
+        operators.add(index, cost);
     }
-    ProgramCost { operators, colors: program.color_count() }
+    operators.finish(program.color_count())
 }
 
 /// Reads one node by itself.
@@ -68,7 +96,7 @@ pub fn cost_node(node: &Node, program: &Program, rates: &Rates) -> Cost {
 
 /// What the core did last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Core {
+pub(crate) enum Core {
     /// It waited for a transfer: the completion has activated the task that sets up the next one.
     Waited,
     /// It computed, or changed routes: the next transfer has to be set up still.
@@ -80,7 +108,7 @@ fn in_order(nodes: &[Node], program: &Program, rates: &Rates, core: &mut Core) -
 }
 
 /// Reads a node after what the core did before, and says what it did last.
-fn follow(node: &Node, program: &Program, rates: &Rates, core: &mut Core) -> Cost {
+pub(crate) fn follow(node: &Node, program: &Program, rates: &Rates, core: &mut Core) -> Cost {
     match node {
         Node::Step(step) => {
             let cost = formula::step(step, program, rates);

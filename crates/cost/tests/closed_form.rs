@@ -203,3 +203,75 @@ proptest! {
         prop_assert!(take(line, elements, &Rates::new(&slower, RateSet::Silicon, View::Achieved)) >= time);
     }
 }
+
+mod longest_path {
+    use proptest::prelude::*;
+    use wafersim_cost::{Rates, View, cost};
+    use wafersim_program::{Action, Compute, Formula, Math, Node, Operation, Order, Program, Region, Step, Work};
+    use wafersim_spec::wafer::RateSet;
+    use wafersim_spec::{DataType, Wafer};
+
+    fn work(program: &mut Program, region: Region, length: u64) -> Node {
+        let buffer = program.buffer("x", length, DataType::Fp16);
+        let work = vec![Work::new(Operation::Add, DataType::Fp16, length, 1)];
+        let formula = None::<Formula>;
+        let compute = Compute { math: Math::Add, reads: vec![buffer], writes: buffer, work, formula };
+        Node::Step(Step { region, action: Action::Compute(compute) })
+    }
+
+    fn rates() -> Rates {
+        Rates::new(&Wafer::builtin("wse3").unwrap(), RateSet::Silicon, View::Achieved)
+    }
+
+    /// Two halves work at the same time, then the whole waits for the longer one.
+    #[test]
+    fn halves_overlap_and_the_whole_waits_for_both() {
+        let mut program = Program::new("test", Region::new(0, 0, 8, 8));
+        let (left, right) = (Region::new(0, 0, 4, 8), Region::new(4, 0, 4, 8));
+        for (name, region, length) in
+            [("left", left, 100), ("right", right, 300), ("left again", left, 100), ("whole", program.region, 50)]
+        {
+            let node = work(&mut program, region, length);
+            program.push(name, vec![node]);
+        }
+        let rates = rates();
+        let of = |length: f64| rates.setup + length / rates.add_16;
+        let sum = cost(&program, &rates).total().0;
+        assert!((sum - (of(100.0) + of(300.0) + of(100.0) + of(50.0))).abs() < 1e-9);
+        program.order = Order::Own;
+        let path = cost(&program, &rates);
+        assert!((path.total().0 - ((2.0 * of(100.0)).max(of(300.0)) + of(50.0))).abs() < 1e-9);
+        let on_path: Vec<&str> =
+            path.operators.iter().filter(|operator| operator.cost.total().0 > 0.0).map(|o| o.name.as_ref()).collect();
+        assert_eq!(on_path, ["right", "whole"]);
+    }
+
+    proptest! {
+        /// The path is never longer than the sum, never shorter than the work of any processing element, and equals it where
+        /// every step covers the region.
+        #[test]
+        fn between_the_fullest_element_and_the_sum(
+            steps in proptest::collection::vec((0u64..4, 0u64..4, 1u64..4, 1u64..4, 1u64..200), 1..20), whole: bool,
+        ) {
+            let mut program = Program::new("test", Region::new(0, 0, 7, 7));
+            let mut of_element = [[0.0; 7]; 7];
+            let rates = rates();
+            for (x, y, columns, rows, length) in steps {
+                let region = if whole { program.region } else { Region::new(x, y, columns, rows) };
+                let node = work(&mut program, region, length);
+                program.push("step", vec![node]);
+                for row in region.y..region.y + region.rows {
+                    for column in region.x..region.x + region.columns {
+                        of_element[row as usize][column as usize] += rates.setup + length as f64 / rates.add_16;
+                    }
+                }
+            }
+            let sum = cost(&program, &rates).total().0;
+            program.order = Order::Own;
+            let path = cost(&program, &rates).total().0;
+            let fullest = of_element.iter().flatten().copied().fold(0.0, f64::max);
+            prop_assert!(path <= sum + 1e-6 && path >= fullest - 1e-6, "{fullest} {path} {sum}");
+            prop_assert!(!whole || (path - sum).abs() < 1e-6);
+        }
+    }
+}

@@ -6,7 +6,7 @@ mod common;
 
 use common::MODELS;
 use wafersim_graph::{GraphError, Load, OperatorGraph, expected_distinct_experts};
-use wafersim_spec::model::{Attention, FeedForward, Reach};
+use wafersim_spec::model::{Attention, FeedForward, Reach, Role};
 use wafersim_spec::{Bytes, DataType, Model, Precision};
 
 fn graph(model: &Model, load: Load) -> OperatorGraph {
@@ -215,4 +215,51 @@ fn wrong_questions_are_refused() {
     }
     let error = OperatorGraph::of_model(&absurd, Load::decode(1, 0), &precision).unwrap_err();
     assert!(matches!(error, GraphError::TooManyOperators { limit: 1_000_000, .. }), "{error}");
+}
+
+/// The layer that is described once holds exactly the tensors that the model counts.
+#[test]
+fn a_described_layer_holds_the_tensors_of_its_model() {
+    use wafersim_graph::layer::TensorKind;
+    use wafersim_graph::{LayerGraph, LayerLoad, Rewrites};
+    for name in wafersim_spec::model::builtin::names() {
+        let Ok(model) = Model::builtin(name) else { continue };
+        for layer in &model.layers {
+            let load = LayerLoad { tokens: 1, context: 100 };
+            for graph in
+                [Rewrites::NONE, Rewrites::ALL].map(|all| LayerGraph::new(layer, model.hidden, load).rewritten(all))
+            {
+                let mut described: Vec<(Role, u64)> = Vec::new();
+                for (_, tensor) in graph.tensors() {
+                    match tensor.kind {
+                        TensorKind::Weight { role, copies, .. } => described.push((role, tensor.elements() * copies)),
+                        TensorKind::Vector { role, .. } => described.push((role, tensor.elements())),
+                        _ => {}
+                    }
+                }
+                described.sort_unstable();
+                let mut merged: Vec<(Role, u64)> = Vec::new();
+                for (role, elements) in described {
+                    match merged.last_mut() {
+                        Some((known, sum)) if *known == role => *sum += elements,
+                        _ => merged.push((role, elements)),
+                    }
+                }
+                let mut counted: Vec<(Role, u64)> = Vec::new();
+                for tensor in layer.tensors(model.hidden) {
+                    let elements = tensor.inputs * tensor.outputs * tensor.copies;
+                    match counted.iter_mut().find(|(role, _)| *role == tensor.role) {
+                        Some((_, sum)) => *sum += elements,
+                        None => counted.push((tensor.role, elements)),
+                    }
+                }
+                counted.sort_unstable();
+                assert_eq!(merged, counted, "{name}");
+                // Every operator reads what an earlier one has written, or what is there before.
+                for (index, sources) in graph.dependencies().into_iter().enumerate() {
+                    assert!(sources.into_iter().all(|source| source < index));
+                }
+            }
+        }
+    }
 }

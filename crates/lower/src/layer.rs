@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use wafersim_graph::layer::{NetworkKind, Operation, TensorId};
 use wafersim_graph::{LayerGraph, LayerLoad};
 use wafersim_mapping::LineKind;
-use wafersim_program::{Axis, BufferId, Field, Node, Operand, Program};
+use wafersim_program::{Axis, BufferId, Field, Node, Operand, Order, Program};
 use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Moe, Role};
 
 use crate::attention::{Attending, Scored};
@@ -32,6 +32,9 @@ pub fn decode_layer(request: &LayerRequest<'_>) -> Result<Program, LowerError> {
         walk.operator(index)?;
     }
     let mut program = walk.writer.program;
+    if request.mapping.overlap.independent {
+        program.order = Order::Own;
+    }
     if request.mapping.overlap.conversion {
         wafersim_kernels::overlap::hide_conversions(&mut program);
     }

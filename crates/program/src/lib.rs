@@ -23,6 +23,7 @@ pub mod buffer;
 pub mod collective;
 pub mod formula;
 pub mod layout;
+pub mod memory;
 pub mod movement;
 pub mod program;
 pub mod region;
@@ -33,8 +34,9 @@ pub mod work;
 pub use buffer::{Buffer, BufferId, Color};
 pub use formula::{Chosen, Formula, Operand, Pair, Weight, WeightId};
 pub use layout::{Digit, Dimension, Field, Layout, Place, Ring, Spread};
+pub use memory::Peak;
 pub use movement::{Element, Movement, Piece, Wanted, movement};
-pub use program::{Node, Program};
+pub use program::{Node, Order, Program};
 pub use region::{Axis, Region};
 pub use step::{
     Action, ChainReduce, Compute, End, Multicast, ReduceOperator, Relayout, Root, RouteChange, Shift, Step, Style,

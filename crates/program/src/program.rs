@@ -51,6 +51,17 @@ pub enum Node {
     },
 }
 
+/// In which order the steps of a program run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// One after the other, wherever they run.
+    #[default]
+    Given,
+    /// Every processing element follows its own order: steps on rectangles that do not meet run at the same time.
+    Own,
+}
+
 /// A program over a region.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Program {
@@ -64,6 +75,8 @@ pub struct Program {
     pub weights: Vec<Weight>,
     /// Buffers that hold a matrix when the program starts, since it will be moved: the first field is the weight of a role.
     pub residents: Vec<(BufferId, Role)>,
+    /// In which order its steps run.
+    pub order: Order,
     /// Number of colors used so far.
     colors: u32,
     /// The operators in order.
@@ -79,6 +92,7 @@ impl Program {
             buffers: Vec::new(),
             weights: Vec::new(),
             residents: Vec::new(),
+            order: Order::Given,
             colors: 0,
             body: Vec::new(),
         }
@@ -179,6 +193,15 @@ impl Program {
 }
 
 impl Node {
+    /// The rectangle around all of its steps; nothing where it has none.
+    pub fn region(&self) -> Option<Region> {
+        let mut around: Option<Region> = None;
+        self.visit(1, &mut |step, _| {
+            around = Some(around.map_or(step.region, |known| known.around(&step.region)));
+        });
+        around
+    }
+
     /// Calls `each` for every step with the number of times that it runs.
     pub fn visit<'a>(&'a self, times: u64, each: &mut impl FnMut(&'a Step, u64)) {
         match self {

@@ -55,6 +55,31 @@ impl Region {
         self.columns * self.rows
     }
 
+    /// Whether two rectangles share a processing element.
+    pub const fn meets(&self, other: &Self) -> bool {
+        self.x < other.x + other.columns
+            && other.x < self.x + self.columns
+            && self.y < other.y + other.rows
+            && other.y < self.y + self.rows
+    }
+
+    /// Whether all of another rectangle lies in this one.
+    pub const fn covers(&self, other: &Self) -> bool {
+        self.x <= other.x
+            && self.y <= other.y
+            && other.x + other.columns <= self.x + self.columns
+            && other.y + other.rows <= self.y + self.rows
+    }
+
+    /// The smallest rectangle that holds both.
+    #[must_use]
+    pub fn around(&self, other: &Self) -> Self {
+        let (x, y) = (self.x.min(other.x), self.y.min(other.y));
+        let columns = (self.x + self.columns).max(other.x + other.columns) - x;
+        let rows = (self.y + self.rows).max(other.y + other.rows) - y;
+        Self { x, y, columns, rows }
+    }
+
     /// Elements of a dimension of `size` that the fullest processing element along `axis` holds.
     pub const fn share(&self, axis: Axis, size: u64) -> u64 {
         size.div_ceil(self.along(axis))
