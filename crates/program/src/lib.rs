@@ -32,7 +32,7 @@ pub mod transfer;
 pub mod work;
 
 pub use buffer::{Buffer, BufferId, Color};
-pub use formula::{Chosen, Formula, Operand, Pair, Weight, WeightId};
+pub use formula::{Chosen, Factor, Formula, Operand, Pair, Scaling, Stored, Weight, WeightId};
 pub use layout::{Digit, Dimension, Field, Layout, Place, Ring, Spread};
 pub use memory::Peak;
 pub use movement::{Element, Movement, Piece, Wanted, movement};

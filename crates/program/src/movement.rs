@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::buffer::BufferId;
-use crate::layout::{Field, Place};
+use crate::layout::{Field, Layout, Place};
 use crate::program::Program;
 use crate::region::{Axis, Region};
 use crate::step::Relayout;
@@ -68,6 +68,21 @@ impl Movement {
     }
 }
 
+impl Relayout {
+    /// Which fields of the source serve a field of the target, by number: those of its name. Where the target has as many of
+    /// that name, the one at the same place among them; where pieces are added up, all of them.
+    pub fn sources<'a>(&self, source: &'a Layout, target: &Layout, field: usize) -> Vec<(u32, &'a Field)> {
+        let Some(wanted) = target.fields.get(field) else { return Vec::new() };
+        let of_name = (0u32..).zip(&source.fields).filter(|(_, known)| known.name == wanted.name);
+        let all: Vec<(u32, &Field)> = of_name.collect();
+        if self.accumulate || all.len() <= 1 {
+            return all;
+        }
+        let before = target.fields.iter().take(field).filter(|known| known.name == wanted.name).count();
+        all.get(before).copied().into_iter().collect()
+    }
+}
+
 /// A row, and an element of it; which of several rows of that number in one place comes beside it.
 type Key = (u64, u64);
 
@@ -104,18 +119,20 @@ pub fn movement(program: &Program, region: Region, moved: &Relayout, line: u64) 
     };
     let mut wanted: Vec<Vec<Wanted>> = (0..length).map(|_| Vec::new()).collect();
     for (target_field, field) in (0u32..).zip(&target.fields) {
-        let of_name = (0u32..).zip(&source.fields).find(|(_, source)| source.name == field.name);
-        let Some((source_field, from)) = of_name else {
+        let sources = moved.sources(source, target, target_field as usize);
+        if sources.is_empty() {
             let names = [moved.source, moved.target].map(|buffer| &program.buffer_of(buffer).name);
             return Some(Err(format!("'{}' has no field '{}' for '{}'", names[0], field.name, names[1])));
-        };
+        }
         let mut held: BTreeMap<Key, Vec<Held>> = BTreeMap::new();
-        for member in 0..length {
-            let (column, row) = at(member);
-            let Some(place) = source.place(column, row) else { continue };
-            for (number, (key, copy)) in (0u32..).zip(keys(from, place)) {
-                let element = Element { field: source_field, number };
-                held.entry(key).or_default().push(Held { copy, member, element });
+        for (source_field, from) in sources {
+            for member in 0..length {
+                let (column, row) = at(member);
+                let Some(place) = source.place(column, row) else { continue };
+                for (number, (key, copy)) in (0u32..).zip(keys(from, place)) {
+                    let element = Element { field: source_field, number };
+                    held.entry(key).or_default().push(Held { copy, member, element });
+                }
             }
         }
         for (member, wanted) in (0u64..).zip(&mut wanted) {

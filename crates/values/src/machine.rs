@@ -13,11 +13,14 @@
 
 mod attention;
 mod compute;
+mod experts;
 mod norm;
 mod prepared;
 mod ring;
 mod rounding;
+mod router;
 mod run;
+mod stored;
 mod state;
 mod transfer;
 mod weights;
@@ -29,4 +32,5 @@ pub use rounding::Rounding;
 pub use run::{Machine, execute, residents};
 pub use state::{Numbers, PeState, Tile};
 pub use transfer::{Arrival, combine, incoming, outgoing};
-pub use weights::Tiles;
+pub use stored::Blocks;
+pub use weights::{TileName, Tiles};

@@ -11,7 +11,7 @@ use wafersim_kernels::{
 };
 use wafersim_program::{Axis, Operand, Program, ReduceOperator, Region, collective};
 use wafersim_spec::DataType;
-use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Layer, Moe, Reach};
+use wafersim_spec::model::{Attention, FeedForward, Gating, GroupedAttention, Layer, Moe, Reach, Selection};
 
 use super::Grid;
 
@@ -267,7 +267,8 @@ const fn mixture(width: u64) -> Moe {
         shared_width: 0,
         expert_bias: false,
         router_bias: false,
-        normalise_top_k: true,
+        selection: Selection::softmax(true),
+        gating: Gating::Silu,
     }
 }
 

@@ -7,6 +7,7 @@ use wafersim_spec::model::Role;
 
 use super::compute::{Context, places};
 use super::state::{PeState, Tile};
+use super::weights::TileName;
 
 /// For each element, where the sum of its group lies.
 fn groups(inner: &[u32], sums: &Tile, width: u64) -> Result<Vec<usize>, String> {
@@ -47,7 +48,7 @@ pub(super) fn rms_scale(
     (width, epsilon): (u64, f64),
 ) -> Result<(), String> {
     let rounding = context.rounding(y.buffer);
-    let gain = context.tiles.vector(context.name(role, copy), false)?;
+    let gain = context.tiles.vector(&TileName::plain(context.name(role, copy)), false)?;
     let sums = pe.tile(sums)?;
     let mut result = pe.tile(x)?.clone();
     let groups = groups(&result.inner, sums, width)?;
@@ -77,7 +78,7 @@ pub(super) fn gain(
     width: u64,
 ) -> Result<(), String> {
     let rounding = context.rounding(y.buffer);
-    let gain = context.tiles.vector(context.name(role, copy), false)?;
+    let gain = context.tiles.vector(&TileName::plain(context.name(role, copy)), false)?;
     let mut result = pe.tile(x)?.clone();
     let inner = Arc::clone(&result.inner);
     for row in 0..result.rows.len() {

@@ -14,6 +14,7 @@ use super::attention::{add_weighted, by_quotient};
 use super::compute::{Context, places};
 use super::prepared::Prepared;
 use super::rounding::Rounding;
+use super::weights::TileName;
 use super::state::{PeState, Tile};
 use super::transfer::{Arrival, incoming};
 
@@ -75,7 +76,7 @@ pub(super) fn tile_product(
         Err(_) => {
             let mut fresh = prepared.fresh(c, context.index(pe), 0.0)?;
             if let Some(role) = bias {
-                let bias = context.tiles.vector(context.name(role, 0), true)?;
+                let bias = context.tiles.vector(&TileName::plain(context.name(role, 0)), true)?;
                 let inner = Arc::clone(&fresh.inner);
                 for row in 0..fresh.rows.len() {
                     for (value, element) in fresh.row_mut(row).iter_mut().zip(inner.iter()) {
