@@ -200,7 +200,7 @@ fn collective_case(
         }
         _ => {
             let (colors, style) = (program.new_colors(2), Style::Streaming);
-            let cast = Multicast { axis, from: from % line, span: line, style, payload, colors };
+            let cast = Multicast { axis, from: from % line, span: line, stride: 1, style, payload, colors };
             vec![program.step(Action::Multicast(cast))]
         }
     };

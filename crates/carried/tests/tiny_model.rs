@@ -9,12 +9,11 @@ use proptest::prelude::*;
 use wafersim_carried::{Agreement, Device, carry, compare};
 use wafersim_cost::{Rates, View, formula};
 use wafersim_fabric::circuit;
-use wafersim_kernels::Options;
 use wafersim_place::KvLayoutChoice;
 use wafersim_spec::scenario::ExpertPlacement;
 use wafersim_spec::wafer::RateSet;
 use wafersim_spec::{DataType, Precision, Wafer};
-use wafersim_values::{Checkpoint, Prefill, Setup, Tensors, random_prompt, run_observed};
+use wafersim_values::{Checkpoint, Grid, Prefill, Setup, Tensors, random_prompt, run_observed};
 
 fn checkpoint() -> Checkpoint {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../values/tests/fixtures/tiny_qwen3_moe");
@@ -52,16 +51,13 @@ fn precision(data_type: DataType) -> Precision {
     Precision { weights: data_type, small_weights: data_type, kv_cache: data_type, activations: data_type }
 }
 
-fn setup((columns, rows): (u64, u64), experts: ExpertPlacement, data_type: DataType) -> Setup {
-    Setup {
-        columns,
-        rows,
-        experts,
-        kv: KvLayoutChoice::WholeBlock,
-        prefill: Prefill::Tokens,
-        precision: precision(data_type),
-        options: Options::PUBLISHED,
-    }
+fn setup(grid: Grid, data_type: DataType) -> Setup {
+    let mappings = grid.mappings(&checkpoint().model);
+    Setup { mappings, prefill: Prefill::Tokens, precision: precision(data_type) }
+}
+
+fn published((columns, rows): (u64, u64), experts: ExpertPlacement) -> Grid {
+    Grid { experts, ..Grid::published(columns, rows) }
 }
 
 const GRIDS: [(u64, u64); 4] = [(4, 4), (5, 3), (8, 2), (3, 7)];
@@ -71,7 +67,7 @@ fn decode_layers_are_the_numeric_reading_bit_for_bit() {
     for grid in GRIDS {
         for experts in [ExpertPlacement::Spread, ExpertPlacement::Clustered] {
             for data_type in [DataType::Fp32, DataType::Fp16, DataType::Bf16] {
-                let (programs, agreement) = carried(&setup(grid, experts, data_type), 2, 1);
+                let (programs, agreement) = carried(&setup(published(grid, experts), data_type), 2, 1);
                 assert!(programs > 2 && agreement.elements > 1000, "{programs} programs, {}", agreement.elements);
             }
         }
@@ -80,9 +76,8 @@ fn decode_layers_are_the_numeric_reading_bit_for_bit() {
 
 #[test]
 fn a_cache_shared_along_its_sequence_is_carried_too() {
-    let setup =
-        Setup { kv: KvLayoutChoice::DimensionSplit(1), ..setup((6, 4), ExpertPlacement::Spread, DataType::Fp32) };
-    assert!(carried(&setup, 3, 1).1.is_whole());
+    let grid = Grid { kv: KvLayoutChoice::DimensionSplit(1), ..Grid::published(6, 4) };
+    assert!(carried(&setup(grid, DataType::Fp32), 3, 1).1.is_whole());
 }
 
 #[test]
@@ -90,7 +85,7 @@ fn prefill_layers_are_the_numeric_reading_bit_for_bit() {
     for grid in GRIDS {
         for experts in [ExpertPlacement::Spread, ExpertPlacement::Clustered] {
             for data_type in [DataType::Fp32, DataType::Fp16, DataType::Bf16] {
-                let setup = Setup { prefill: Prefill::Chunk, ..setup(grid, experts, data_type) };
+                let setup = Setup { prefill: Prefill::Chunk, ..setup(published(grid, experts), data_type) };
                 assert!(carried(&setup, 7, 1).1.is_whole());
             }
         }
@@ -106,11 +101,12 @@ proptest! {
         data_type in prop::sample::select(vec![DataType::Fp32, DataType::Fp16, DataType::Bf16]), tokens in 1u64..9,
     ) {
         let experts = if clustered { ExpertPlacement::Clustered } else { ExpertPlacement::Spread };
-        let setup = Setup {
+        let grid = Grid {
             kv: if sequence { KvLayoutChoice::DimensionSplit(1) } else { KvLayoutChoice::WholeBlock },
-            prefill: if chunk { Prefill::Chunk } else { Prefill::Tokens },
-            ..setup((columns, rows), experts, data_type)
+            ..published((columns, rows), experts)
         };
+        let prefill = if chunk { Prefill::Chunk } else { Prefill::Tokens };
+        let setup = Setup { prefill, ..setup(grid, data_type) };
         prop_assert!(carried(&setup, tokens, 1).1.is_whole());
     }
 }

@@ -5,8 +5,8 @@
 use proptest::prelude::*;
 use wafersim_cost::{Cause, Rates, View, cost, formula};
 use wafersim_program::{
-    Action, Axis, ChainReduce, Multicast, Node, Operation, Program, ReduceOperator, Region, Root, Step, Style, Work,
-    collective,
+    Action, Axis, ChainReduce, Multicast, Node, Operation, Program, ReduceOperator, Region, Root, Segment, Step, Style,
+    Work, collective,
 };
 use wafersim_spec::wafer::{Key, RateSet};
 use wafersim_spec::{DataType, Wafer};
@@ -28,6 +28,7 @@ fn chain(line: u64, wavelets: u64, root: Root) -> (Program, Node) {
         count: line,
         stride: 1,
         offset: 0,
+        segment: Segment::LINE,
         root,
         operator: ReduceOperator::Add,
         style: Style::Streaming,
@@ -59,8 +60,15 @@ fn broadcasts_meet_the_published_model() {
     for (line, wavelets) in [(2u64, 1u64), (16, 32), (100, 256), (750, 4096)] {
         let mut program = Program::new("broadcast", Region::new(0, 0, line, 1));
         let payload = program.buffer("payload", wavelets, DataType::Fp32);
-        let cast =
-            Multicast { axis: Axis::X, from: 0, span: line, style: Style::Streaming, payload, colors: Vec::new() };
+        let cast = Multicast {
+            axis: Axis::X,
+            from: 0,
+            span: line,
+            stride: 1,
+            style: Style::Streaming,
+            payload,
+            colors: Vec::new(),
+        };
         let node = program.step(Action::Multicast(cast));
         let ours = read(&mut program, node, &hardware_only("wse2"));
         let published = (wavelets + line) as f64 + 4.0;

@@ -22,7 +22,8 @@ fn gather(nodes: u64, words: u64, at_once: bool) -> Program {
     let casts: Vec<Node> = (0..nodes)
         .map(|from| {
             let colors = vec![colors[from as usize]];
-            let cast = Multicast { axis: Axis::X, from, span: nodes, style: Style::Streaming, payload, colors };
+            let cast =
+                Multicast { axis: Axis::X, from, span: nodes, stride: 1, style: Style::Streaming, payload, colors };
             program.step(Action::Multicast(cast))
         })
         .collect();

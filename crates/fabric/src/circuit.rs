@@ -16,7 +16,7 @@
 //! let mut program = Program::new("one message over 16 hops", Region::new(0, 0, 17, 1));
 //! let payload = program.buffer("payload", 2, DataType::Fp16);
 //! let colors = program.new_colors(1);
-//! let cast = Multicast { axis: Axis::X, from: 0, span: 17, style: Style::Streaming, payload, colors };
+//! let cast = Multicast { axis: Axis::X, from: 0, span: 17, stride: 1, style: Style::Streaming, payload, colors };
 //! let node = program.step(Action::Multicast(cast));
 //! program.push("message", vec![node]);
 //!

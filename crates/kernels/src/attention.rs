@@ -126,7 +126,9 @@ pub fn decode(
             let node = kernel.compute(math, &[scores], statistic, work);
             softmax_nodes.push(kernel.means(node, || match math {
                 Math::Maximum => Formula::Maximum { scores: all_scores, statistic: one_each, causal: None },
-                _ => Formula::ExpAndSum { scores: all_scores, statistic: one_each, sums: one_each, scale, causal: None },
+                _ => {
+                    Formula::ExpAndSum { scores: all_scores, statistic: one_each, sums: one_each, scale, causal: None }
+                }
             }));
             softmax_nodes.extend(over_tokens(kernel, kv, statistic, operator, reads));
         }

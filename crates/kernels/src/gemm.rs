@@ -7,7 +7,7 @@
 
 use wafersim_program::{
     Action, Axis, BufferId, ChainReduce, Dimension, Field, Formula, Math, Multicast, Node, Operand, Operation, Program,
-    ReduceOperator, Region, Ring, Root, RouteChange, Shift, Spread, Step, Style,
+    ReduceOperator, Region, Ring, Root, RouteChange, Segment, Shift, Spread, Step, Style,
 };
 use wafersim_spec::Precision;
 use wafersim_spec::model::Role;
@@ -167,6 +167,7 @@ pub(crate) fn transposed_of(
         count: columns,
         stride: 1,
         offset: 0,
+        segment: Segment::LINE,
         root: Root::Rotating,
         operator: ReduceOperator::Add,
         style: Style::Streaming,
@@ -306,6 +307,7 @@ pub fn summa(region: Region, m: u64, k: u64, n: u64, broadcast: Broadcast, optio
             axis,
             from: 0,
             span: region.along(axis),
+            stride: 1,
             style,
             payload,
             colors: if axis == Axis::X { colors[..2].to_vec() } else { colors[2..].to_vec() },

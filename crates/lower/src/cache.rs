@@ -1,6 +1,8 @@
 //! The KV cache: what a new token adds, and how rows stay level.
 
-use wafersim_program::{Action, Axis, BufferId, Formula, Math, Node, Operand, Operation, Shift, collective};
+use wafersim_program::{
+    Action, Axis, BufferId, Dimension, Field, Formula, Math, Node, Operand, Operation, Shift, Spread, collective,
+};
 
 use crate::lies::KvLies;
 use crate::relayout::Way;
@@ -59,22 +61,47 @@ impl Writer<'_> {
         Cache { keys: first(cache), values: Operand::new(cache, 1) }
     }
 
+    /// The keys and values that a prompt has left behind, first to their rows, then to their columns.
+    pub fn hand_over(&mut self, lies: KvLies, made: [Field; 2], tokens: u64) -> Vec<Node> {
+        let region = self.region();
+        let stored = self.request.precision.kv_cache;
+        let level = Spread::LevelledRows { rows: region.rows, groups: lies.groups };
+        let wanted = [lies.keys(tokens), lies.values(tokens)];
+        let tensors = ["attention.key", "attention.value"].into_iter().zip(["kv.keys", "kv.values"]);
+        let sources: Vec<BufferId> =
+            tensors.clone().zip(&made).map(|((name, _), field)| self.declare(name, vec![field.clone()])).collect();
+        let whole_axis = |writer: &Self, axis: Axis, target: BufferId| Way {
+            hops: writer.region().along(axis) - 1,
+            elements: writer.program.buffer_of(target).elements,
+        };
+        let mut nodes = Vec::new();
+        let mut levelled = Vec::new();
+        for (source, field) in sources.into_iter().zip(made) {
+            let rows = Dimension { size: tokens, spread: level.clone() };
+            let target = self.declare("kv.levelled", vec![Field { rows, ..field }]);
+            let way = whole_axis(self, Axis::Y, target);
+            nodes.push(self.relayout(Axis::Y, source, target, way));
+            levelled.push(target);
+        }
+        for ((source, (_, name)), field) in levelled.into_iter().zip(tensors).zip(wanted) {
+            let target = self.declare_typed(name, stored, vec![field]);
+            let way = whole_axis(self, Axis::X, target);
+            nodes.push(self.relayout(Axis::X, source, target, way));
+        }
+        nodes
+    }
+
     /// The way of `heads` heads of `width` elements (`tensors` tensors of that size), made in even runs of columns, to the
     /// blocks of columns that want them. Every place of a block takes from all runs of its heads, so all elements of a block
-    /// pass its busiest link; the farthest way is across a block, and by how far runs and blocks have drifted apart.
+    /// pass its busiest link; the farthest way is from the one end of a head's run to the other end of its block.
     pub fn heads_to_blocks(&self, lies: KvLies, heads: u64, width: u64, tensors: u64) -> Way {
-        let columns = self.region().columns;
-        let made = crate::lies::HeadColumns::new(heads, columns);
+        let made = crate::lies::HeadColumns::new(heads, self.region().columns);
         let per_block = heads.div_ceil(lies.blocks.max(1));
-        // Runs and blocks both begin at the first column: they have drifted farthest at the last block.
-        let last = lies.blocks.saturating_sub(1);
-        // Several heads may lie in one column.
-        let run = last.saturating_mul(per_block).saturating_mul(made.width) / heads.div_ceil(made.blocks).max(1);
-        let drift = (last.saturating_mul(lies.pitch())).abs_diff(run);
-        let span = lies.pitch().max(per_block.saturating_mul(made.width));
-        Way {
-            hops: drift.saturating_add(span).saturating_sub(1),
-            elements: per_block.saturating_mul(width).saturating_mul(tensors),
-        }
+        let hops = (0..heads).map(|head| {
+            let (from, to) = (made.first_column(head), lies.first_column(head, heads));
+            let (last, last_to) = (from + made.width - 1, to + lies.pitch() - 1);
+            last_to.saturating_sub(from).max(last.saturating_sub(to))
+        });
+        Way { hops: hops.max().unwrap_or(0), elements: per_block.saturating_mul(width).saturating_mul(tensors) }
     }
 }

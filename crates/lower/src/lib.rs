@@ -18,6 +18,7 @@
 
 mod attention;
 mod cache;
+mod clustered;
 mod layer;
 mod lies;
 mod network;
@@ -28,6 +29,6 @@ mod request;
 mod router;
 mod writer;
 
-pub use layer::decode_layer;
+pub use layer::{cache_handover, decode_layer};
 pub use lies::KvLies;
-pub use request::{ExpertLoad, LayerRequest, LowerError, Routed, Scope};
+pub use request::{ExpertLoad, LayerRequest, LowerError, PlaceLoad, Routed, Scope};

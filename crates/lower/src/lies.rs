@@ -24,6 +24,11 @@ impl HeadColumns {
         Self { heads, blocks, width: (columns / blocks).max(1) }
     }
 
+    /// The first column of a head.
+    pub fn first_column(&self, head: u64) -> u64 {
+        even_part(self.heads, self.blocks, head).saturating_mul(self.width)
+    }
+
     /// The heads, over the blocks.
     pub fn heads(&self) -> Dimension {
         Dimension::split(self.heads, Digit::blocks(Axis::X, self.width, self.blocks))
@@ -38,6 +43,15 @@ impl HeadColumns {
     /// The columns in use of a region.
     pub fn in_use(&self, region: Region) -> Region {
         Region::new(region.x, region.y, self.blocks * self.width, region.rows)
+    }
+}
+
+/// The part that holds an element of a dimension that is shared out evenly ([`wafersim_program::layout::even`]).
+const fn even_part(size: u64, parts: u64, element: u64) -> u64 {
+    match size.checked_div(parts) {
+        Some(each) if each > 0 && element < each * parts => element / each,
+        Some(each) => element.saturating_sub(each * parts),
+        None => 0,
     }
 }
 
@@ -96,6 +110,12 @@ impl KvLies {
     /// Columns of a block.
     pub const fn pitch(&self) -> u64 {
         self.dims.saturating_mul(self.groups).saturating_mul(self.copies)
+    }
+
+    /// The first column of the block that wants a head, of `heads` heads that share out the KV heads.
+    pub fn first_column(&self, head: u64, heads: u64) -> u64 {
+        let kv_head = head / (heads / self.kv_heads.max(1)).max(1);
+        even_part(self.kv_heads, self.blocks, kv_head).saturating_mul(self.pitch())
     }
 
     /// The columns in use of a region.

@@ -6,7 +6,7 @@
 
 use wafersim_graph::LayerGraph;
 use wafersim_mapping::LineKind;
-use wafersim_program::{Axis, Dimension, Field, Formula, Math, Node, Operand, Operation};
+use wafersim_program::{Axis, Dimension, Field, Formula, Math, Node, Operand, Operation, Rescaled};
 use wafersim_spec::model::Role;
 
 use crate::lies::HeadColumns;
@@ -87,15 +87,20 @@ impl Writer<'_> {
     }
 
     /// Scales what was made from an input whose norm rode along.
-    pub fn rescale(&self, riding: Riding, sums: Operand, operands: Vec<Operand>) -> Node {
+    pub fn rescale(&self, riding: Riding, sums: Operand, operands: Vec<Rescaled>) -> Node {
         let vectors = self.field(sums).rows.most();
-        let elements: u64 = operands.iter().map(|operand| self.most(*operand)).sum();
-        let work = vec![
+        let elements: u64 = operands.iter().map(|scaled| self.most(scaled.operand)).sum();
+        let mut work = vec![
             self.work(Operation::Divide, 1, vectors),
             self.work(Operation::SquareRoot, 1, vectors),
             self.work(Operation::Multiply, elements, 1),
         ];
-        let target = operands.first().map_or(sums.buffer, |operand| operand.buffer);
+        let biased = operands.iter().filter(|scaled| scaled.bias.is_some());
+        let added: u64 = biased.map(|scaled| self.most(scaled.operand)).sum();
+        if added > 0 {
+            work.push(self.work(Operation::Add, added, 1));
+        }
+        let target = operands.first().map_or(sums.buffer, |scaled| scaled.operand.buffer);
         let epsilon = self.request.norm_epsilon;
         let formula = Formula::Rescale { operands, sums, width: riding.width, epsilon };
         self.compute(Math::RmsScale, &[sums.buffer], target, work, formula)

@@ -7,7 +7,7 @@
 use crate::buffer::{BufferId, Color};
 use crate::program::{Node, Program};
 use crate::region::Axis;
-use crate::step::{Action, ChainReduce, Multicast, ReduceOperator, Root, Style};
+use crate::step::{Action, ChainReduce, Multicast, ReduceOperator, Root, Segment, Style};
 
 /// Colors of a reduction along one axis: reused by all reductions along it, since they never run at the same time.
 #[derive(Debug, Clone)]
@@ -74,7 +74,7 @@ fn chains(
     program: &Program,
     axis: Axis,
     tree: TwoLevel,
-    (stride, first): (u64, u64),
+    (stride, first, segment): (u64, u64, Segment),
     colors: &Colors,
     (payload, operator): (BufferId, ReduceOperator),
 ) -> Vec<Node> {
@@ -89,6 +89,7 @@ fn chains(
                 count,
                 stride,
                 offset,
+                segment,
                 root: Root::Middle,
                 operator,
                 style: Style::Streaming,
@@ -109,7 +110,7 @@ pub fn group_reduce(
 ) -> Vec<Node> {
     let tree = TwoLevel::new(program.region.along(axis), groups);
     let colors = colors(program, axis);
-    chains(program, axis, tree, (1, 0), &colors, (payload, operator))
+    chains(program, axis, tree, (1, 0, Segment::LINE), &colors, (payload, operator))
 }
 
 /// Reduces `payload` along `axis` and gives the result to every member of the line.
@@ -132,7 +133,7 @@ pub fn all_reduce(
 pub fn multicast(program: &mut Program, axis: Axis, from: u64, payload: BufferId) -> Node {
     let colors = colors(program, axis).multicast;
     let span = program.region.along(axis);
-    program.step(Action::Multicast(Multicast { axis, from, span, style: Style::Streaming, payload, colors }))
+    program.step(Action::Multicast(Multicast { axis, from, span, stride: 1, style: Style::Streaming, payload, colors }))
 }
 
 /// Reduce and multicast over segments of `segment` members of each line, `stride` hops apart (the columns of one head, or
@@ -153,11 +154,13 @@ pub fn segment_all_reduce(
     let colors = colors(program, axis);
     let mut steps = Vec::new();
     for first in 0..stride.max(1) {
-        steps.extend(chains(program, axis, tree, (stride, first), &colors, (payload, operator)));
+        let within = Segment { length: segment * stride, last: (segment - 1) * stride + first };
+        steps.extend(chains(program, axis, tree, (stride, first, within), &colors, (payload, operator)));
         steps.push(program.step(Action::Multicast(Multicast {
             axis,
             from: tree.root * stride + first,
             span: segment * stride,
+            stride,
             style: Style::Streaming,
             payload,
             colors: colors.multicast.clone(),
@@ -178,6 +181,7 @@ pub fn library_all_reduce(program: &mut Program, axis: Axis, payload: BufferId, 
         count,
         stride: 1,
         offset: 0,
+        segment: Segment::LINE,
         root: Root::First,
         operator,
         style: Style::Library,
@@ -188,6 +192,7 @@ pub fn library_all_reduce(program: &mut Program, axis: Axis, payload: BufferId, 
         axis,
         from: 0,
         span: count,
+        stride: 1,
         style: Style::Library,
         payload,
         colors: colors.multicast,
@@ -213,12 +218,21 @@ pub fn chain_all_reduce(
         count: segment,
         stride: 1,
         offset: 0,
+        segment: Segment::LINE,
         root: Root::First,
         operator,
         style: Style::Streaming,
         payload,
         colors: colors.groups,
     });
-    let cast = Multicast { axis, from: 0, span: segment, style: Style::Streaming, payload, colors: colors.multicast };
+    let cast = Multicast {
+        axis,
+        from: 0,
+        span: segment,
+        stride: 1,
+        style: Style::Streaming,
+        payload,
+        colors: colors.multicast,
+    };
     vec![program.step(reduce), program.step(Action::Multicast(cast))]
 }

@@ -94,6 +94,15 @@ pub struct Pair {
     pub to: u64,
 }
 
+/// An operand of a product whose norm comes afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Rescaled {
+    /// What is scaled.
+    pub operand: Operand,
+    /// The weight whose bias is added then, where it has one.
+    pub bias: Option<Role>,
+}
+
 /// The experts that a product works with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Chosen {
@@ -128,7 +137,7 @@ pub enum Formula {
         /// What it is added to.
         y: Operand,
         /// Whose bias.
-        weight: WeightId,
+        role: Role,
         /// For experts, whose bias each row gets.
         chosen: Option<Chosen>,
     },
@@ -224,17 +233,33 @@ pub enum Formula {
         /// Elements of a whole vector.
         width: u64,
     },
-    /// `x /= sqrt(sums / width + epsilon)`, row by row, for some operands (the part of a fused norm that comes after its
-    /// product). A bias is added afterwards ([`Formula::Bias`]): a product that began with it would see it scaled.
+    /// `x = x / sqrt(sums / width + epsilon) + bias`, row by row, for some operands (the part of a fused norm that comes after
+    /// its product, which could not begin with the bias). For experts [`Formula::Bias`] adds it.
     Rescale {
         /// What is scaled.
-        operands: Vec<Operand>,
+        operands: Vec<Rescaled>,
         /// Sums of squares, one a row.
         sums: Operand,
         /// Elements of a whole vector.
         width: u64,
         /// Added to the mean square.
         epsilon: f64,
+    },
+    /// `sums = 1 / sqrt(sums / width + epsilon)`: the scale of a norm in place of its sum of squares.
+    NormScale {
+        /// Sums of squares, one a row.
+        sums: Operand,
+        /// Elements of a whole vector.
+        width: u64,
+        /// Added to the mean square.
+        epsilon: f64,
+    },
+    /// `x *= factor`, row by row, for some operands.
+    Times {
+        /// What is scaled.
+        operands: Vec<Operand>,
+        /// One factor a row.
+        factors: Operand,
     },
     /// Rotary embedding of heads of `head_dim` elements: pairs `(i, i + head_dim / 2)`.
     Rope {

@@ -32,15 +32,15 @@ pub mod transfer;
 pub mod work;
 
 pub use buffer::{Buffer, BufferId, Color};
-pub use formula::{Chosen, Factor, Formula, Operand, Pair, Scaling, Stored, Weight, WeightId};
+pub use formula::{Chosen, Factor, Formula, Operand, Pair, Rescaled, Scaling, Stored, Weight, WeightId};
 pub use layout::{Digit, Dimension, Field, Layout, Place, Ring, Spread};
 pub use memory::Peak;
 pub use movement::{Element, Movement, Piece, Wanted, movement};
 pub use program::{Node, Order, Program};
 pub use region::{Axis, Region};
 pub use step::{
-    Action, ChainReduce, Compute, End, Multicast, ReduceOperator, Relayout, Root, RouteChange, Shift, Step, Style,
-    Synchronise,
+    Action, ChainReduce, Compute, End, Multicast, ReduceOperator, Relayout, Root, RouteChange, Segment, Shift, Step,
+    Style, Synchronise,
 };
 pub use transfer::Transfer;
 pub use work::{Math, Operation, Work};

@@ -41,6 +41,21 @@ pub enum Style {
     Library,
 }
 
+/// A part of a line that chains do not leave: the columns of one head, or of one expert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Segment {
+    /// Hops from the start of a segment to that of the next.
+    pub length: u64,
+    /// Hops from the start of a segment to its last member. It stands for a group that the end of the segment cuts short
+    /// before its root.
+    pub last: u64,
+}
+
+impl Segment {
+    /// The whole line.
+    pub const LINE: Self = Self { length: u64::MAX, last: u64::MAX };
+}
+
 /// Chains of processing elements, `stride` hops apart, each receiving, combining and sending on, until the root of each
 /// chain holds the result. A line of the region longer than one chain holds several chains side by side.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -51,8 +66,10 @@ pub struct ChainReduce {
     pub count: u64,
     /// Hops between neighbouring members.
     pub stride: u64,
-    /// Hops from the start of a line to its first member (the root of the first group when group roots are reduced).
+    /// Hops from the start of a segment to its first member (the root of the first group when group roots are reduced).
     pub offset: u64,
+    /// The segments of a line; each has chains of its own.
+    pub segment: Segment,
     /// Where each chain ends.
     pub root: Root,
     /// How values are combined.
@@ -65,15 +82,17 @@ pub struct ChainReduce {
     pub colors: Vec<Color>,
 }
 
-/// One member of each line sends, all others receive; routers copy in passing.
+/// One member of each segment of a line sends, all others receive; routers copy in passing.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Multicast {
     /// Direction of the lines.
     pub axis: Axis,
     /// Index of the sender along the axis.
     pub from: u64,
-    /// Members of a line that receive; the line's length unless the region is divided.
+    /// Length of a segment of a line, each with a sender of its own; the line's length unless the region is divided.
     pub span: u64,
+    /// Hops between the members of a segment, the sender among them; those between them let the payload pass by.
+    pub stride: u64,
     /// How it is programmed.
     pub style: Style,
     /// What is sent.
@@ -215,6 +234,13 @@ impl ChainReduce {
 }
 
 impl Multicast {
+    /// Whether the payload is for the place at `index` of a line.
+    pub const fn reaches(&self, index: u64) -> bool {
+        let stride = if self.stride == 0 { 1 } else { self.stride };
+        let span = if self.span == 0 { 1 } else { self.span };
+        (index % span) % stride == self.from % stride
+    }
+
     /// Longest way of the payload in hops.
     pub fn longest_way(&self) -> u64 {
         self.from.max(self.span.saturating_sub(1).saturating_sub(self.from))

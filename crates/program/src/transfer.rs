@@ -60,18 +60,23 @@ fn color(colors: &[Color], index: usize) -> Color {
     colors.get(index % colors.len().max(1)).copied().unwrap_or(Color(0))
 }
 
-/// The members of each chain of a line: positions along the axis, the last chain cut short by the line's end.
+/// The members of each chain of a line: positions along the axis, the last chain of a segment cut short by its end. A member
+/// that stands for a group which is cut short is its last one.
 fn chains(chain: &ChainReduce, line: u64) -> Vec<Vec<u64>> {
+    let length = chain.segment.length.clamp(1, line.max(1));
     let period = (chain.count * chain.stride).max(1);
-    (0..line.div_ceil(period))
-        .map(|segment| {
-            let start = segment * period;
-            let mut members: Vec<u64> =
-                (0..chain.count).map(|member| (start + chain.offset + member * chain.stride).min(line - 1)).collect();
+    let of_segment = |segment: u64| {
+        let start = segment * length;
+        let end = (start + length).min(line);
+        let last = start.saturating_add(chain.segment.last).min(end - 1);
+        (start..end).step_by(period as usize).map(move |group| {
+            let groups = (0..chain.count).map(|member| group + member * chain.stride).filter(|place| *place < end);
+            let mut members: Vec<u64> = groups.map(|place| (place + chain.offset).min(last)).collect();
             members.dedup();
             members
         })
-        .collect()
+    };
+    (0..line.div_ceil(length)).flat_map(of_segment).collect()
 }
 
 fn chain_sends(chain: &ChainReduce, line: u64) -> Vec<(u64, u64, Color)> {
@@ -98,7 +103,7 @@ fn multicast_sends(cast: &Multicast, line: u64) -> Vec<(u64, u64, Color)> {
     for start in (0..line).step_by(span as usize) {
         let from = (start + cast.from).min(line - 1);
         for to in start..(start + span).min(line) {
-            if to != from {
+            if to != from && cast.reaches(to) {
                 sends.push((from, to, color(&cast.colors, usize::from(to > from))));
             }
         }
@@ -187,6 +192,7 @@ mod tests {
             axis: Axis::X,
             from: 5,
             span: 12,
+            stride: 1,
             style: step::Style::Streaming,
             payload: BufferId(0),
             colors: vec![Color(0), Color(1)],

@@ -29,7 +29,7 @@ fn main() {
         "intermediate_size": 3072, "rms_norm_eps": 1e-6, "rope_theta": 1000000.0, "tie_word_embeddings": true}}"#
     );
     let checkpoint = common::checkpoint(&config, 1);
-    let setup = Setup { prefill: Prefill::Tokens, ..common::setup(columns, rows) };
+    let setup = Setup { prefill: Prefill::Tokens, ..common::setup(&checkpoint.model, columns, rows) };
     let prompt = random_prompt(checkpoint.model.vocabulary, 2, 1);
     let mut times = Vec::new();
     run(&checkpoint, &setup, &prompt, 8, None, |_, _| times.push((Instant::now(), cpu_seconds()))).unwrap();
@@ -42,6 +42,6 @@ fn main() {
     );
     let start = Instant::now();
     let prompt = random_prompt(checkpoint.model.vocabulary, 16, 1);
-    run(&checkpoint, &common::setup(columns, rows), &prompt, 0, None, |_, _| ()).unwrap();
+    run(&checkpoint, &common::setup(&checkpoint.model, columns, rows), &prompt, 0, None, |_, _| ()).unwrap();
     println!("a chunk of 16 tokens: {:.1} s, cutting of tiles included", start.elapsed().as_secs_f64());
 }

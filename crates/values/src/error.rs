@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 use wafersim_kernels::ExactError;
+use wafersim_lower::LowerError;
 use wafersim_spec::SpecError;
 
 /// Why there are no values.
@@ -40,6 +41,17 @@ pub enum ValuesError {
     /// There is no exact program.
     #[error(transparent)]
     Exact(#[from] ExactError),
+    /// A layer cannot be written as its mapping says.
+    #[error(transparent)]
+    Lower(#[from] LowerError),
+    /// Not as many mappings as layers.
+    #[error("{mappings} mappings for {layers} layers; allowed: one for all, or one for each, on regions of one size")]
+    Mappings {
+        /// Layers of the model.
+        layers: usize,
+        /// Mappings that were given.
+        mappings: usize,
+    },
     /// The program cannot be executed as it is written. A bug in wafersim.
     #[error("a bug in the program '{program}', operator '{operator}': {problem}")]
     Program {

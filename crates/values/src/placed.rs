@@ -1,21 +1,21 @@
-//! A model on a grid: the exact programs of its layers, one after the other, and what they leave behind.
+//! A model on a grid: the programs of its layers, one after the other, and what they leave behind.
 //!
 //! Each layer has a region of the grid's size to itself, as on a wafer; between two programs the residual stream goes from the
 //! last region to the next as it lies. A prompt goes through the programs of prefill as one chunk, or through those of decode
-//! token by token.
+//! token by token. Decode layers are written as their mappings say; prefill has the published programs.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use wafersim_kernels::feed_forward::ExpertLoad;
 use wafersim_kernels::{
-    Exact, ExactError, ExpertShape, KvShape, LayerShape, Options, exact_cache_handover, exact_decode_layer,
-    exact_prefill_embedding, exact_prefill_layer, exact_turn, head,
+    Exact, ExpertShape, KvShape, LayerShape, Options, exact_prefill_embedding, exact_prefill_layer, exact_turn,
+    feed_forward, head, prefill_cache_fields,
 };
-use wafersim_place::{CellGrid, KvLayout, KvLayoutChoice};
-use wafersim_program::{BufferId, Operand, Program, Region};
-use wafersim_spec::model::{Attention, FeedForward, Layer};
-use wafersim_spec::scenario::ExpertPlacement;
-use wafersim_spec::{Bytes, Precision};
+use wafersim_lower::{ExpertLoad, LayerRequest, Routed, Scope, cache_handover, decode_layer};
+use wafersim_mapping::{LayerMapping, RegionSize, Routes};
+use wafersim_place::CellGrid;
+use wafersim_program::{Action, BufferId, Formula, Operand, Program, Region};
+use wafersim_spec::Precision;
+use wafersim_spec::model::{FeedForward, Layer};
 
 use crate::checkpoint::{Checkpoint, grouped};
 use crate::error::ValuesError;
@@ -24,22 +24,29 @@ use crate::plain::check_prompt;
 use crate::record::{Record, Recorded};
 
 /// How a model lies on a grid, and in which formats it is computed.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Setup {
-    /// Columns of the region of a layer.
-    pub columns: u64,
-    /// Rows of it.
-    pub rows: u64,
-    /// Where experts lie.
-    pub experts: ExpertPlacement,
-    /// Columns of a head's block that share its width; the others share the sequence. At most the block: the published layout.
-    pub kv: KvLayoutChoice,
+    /// Every decision: a mapping for each layer in order, or one for all. All on regions of one size.
+    pub mappings: Vec<LayerMapping>,
     /// Which programs the prompt goes through.
     pub prefill: Prefill,
     /// Data types.
     pub precision: Precision,
-    /// Whose kernels.
-    pub options: Options,
+}
+
+impl Setup {
+    /// The mapping of each layer and the size of their regions.
+    fn of_layers(&self, layers: usize) -> Result<(Vec<&LayerMapping>, RegionSize), ValuesError> {
+        let all: Vec<&LayerMapping> = match self.mappings.as_slice() {
+            [one] => vec![one; layers],
+            each => each.iter().collect(),
+        };
+        let sizes = all.iter().map(|mapping| mapping.region);
+        match all.first().map(|mapping| mapping.region) {
+            Some(region) if all.len() == layers && sizes.into_iter().all(|size| size == region) => Ok((all, region)),
+            _ => Err(ValuesError::Mappings { layers, mappings: self.mappings.len() }),
+        }
+    }
 }
 
 /// Which programs a prompt goes through.
@@ -151,48 +158,40 @@ fn run_of<'a>(
 struct Placed<'a> {
     checkpoint: &'a Checkpoint,
     setup: &'a Setup,
+    mappings: Vec<&'a LayerMapping>,
+    region: Region,
     tiles: Tiles<'a>,
-    kv: Vec<KvShape>,
     cells: Vec<Vec<Region>>,
     caches: Vec<Cache>,
     head: Prepared,
     /// The program of the last layer, for layers that are like it.
-    last: Option<(Layer, u64, Prepared)>,
+    last: Option<Last<'a>>,
     observer: Option<&'a mut Observer<'a>>,
 }
 
-fn kv_shape(setup: &Setup, attention: &Attention) -> KvShape {
-    let shape = wafersim_place::KvShape::new(attention);
-    let layout = KvLayout::choose(shape, (setup.columns, setup.rows), setup.kv, |_| Bytes(0));
-    KvShape {
-        heads_per_block: layout.heads_per_block,
-        columns_per_head: layout.columns_per_head,
-        dimension_split: layout.dimension_split,
-        sequence_split: layout.sequence_split,
-    }
+/// A program and what it was written for.
+struct Last<'a> {
+    layer: &'a Layer,
+    mapping: &'a LayerMapping,
+    position: u64,
+    prepared: Prepared,
 }
 
-/// The rectangles of clustered experts: as many cells as there are experts, as near to squares as the region allows.
-fn cells(setup: &Setup, experts: u64) -> Vec<Region> {
-    let (columns, rows) = (setup.columns, setup.rows);
-    let mut best: Option<(u64, CellGrid)> = None;
-    for across in 1..=experts.min(columns) {
-        let down = experts.div_ceil(across);
-        let grid = CellGrid::new(columns, rows, across, down);
-        let (width, height) = grid.smallest_cell();
-        // As many cells as there are experts, or as the region has room for; of those the squarest.
-        let missing = experts.min(columns * rows).saturating_sub(grid.cells());
-        let score = missing * 1_000_000 + width.abs_diff(height) * 1000 + grid.cells();
-        if best.is_none_or(|(known, _)| score < known) {
-            best = Some((score, grid));
-        }
-    }
-    let grid = best.map_or_else(|| CellGrid::whole(columns, rows), |(_, grid)| grid);
+/// The rectangles of experts that do not lie over the whole region.
+fn cells(mapping: &LayerMapping, layer: &Layer) -> Vec<Region> {
+    let experts = mapping.experts.as_ref().filter(|experts| !experts.is_spread());
+    let (FeedForward::Moe(_), Some(experts)) = (&layer.feed_forward, experts) else { return Vec::new() };
+    let grid = CellGrid::new(mapping.region.columns, mapping.region.rows, experts.across, experts.down);
     let region = |cell: u64| {
         let rectangle = grid.rectangle(cell);
         Region::new(rectangle.x, rectangle.y, rectangle.columns, rectangle.rows)
     };
     (0..grid.cells()).map(region).collect()
+}
+
+/// Programs that a mapping does not reach yet: prefill, and the ends of the model.
+const fn options(mapping: &LayerMapping) -> Options {
+    Options { static_routes: matches!(mapping.routes, Routes::Static), ..Options::PUBLISHED }
 }
 
 impl<'a> Placed<'a> {
@@ -202,25 +201,24 @@ impl<'a> Placed<'a> {
         observer: Option<&'a mut Observer<'a>>,
     ) -> Result<Self, ValuesError> {
         let model = &checkpoint.model;
-        let region = Region::new(0, 0, setup.columns, setup.rows);
+        let (mappings, size) = setup.of_layers(model.layers.len())?;
+        let region = Region::new(0, 0, size.columns, size.rows);
         let program = head::exact_lm_head(
             region,
             model.hidden,
             model.vocabulary,
             1,
             setup.precision,
-            (setup.options, model.norm_epsilon),
+            (Options::PUBLISHED, model.norm_epsilon),
         )?;
-        let cells = model.layers.iter().map(|layer| match &layer.feed_forward {
-            FeedForward::Moe(moe) if setup.experts == ExpertPlacement::Clustered => cells(setup, moe.experts),
-            _ => Vec::new(),
-        });
+        let cells = mappings.iter().zip(&model.layers).map(|(mapping, layer)| cells(mapping, layer)).collect();
         Ok(Self {
             checkpoint,
             setup,
+            mappings,
+            region,
             tiles: Tiles::new(checkpoint, setup.precision.weights, setup.precision.small_weights),
-            kv: model.layers.iter().map(|layer| kv_shape(setup, &layer.attention)).collect(),
-            cells: cells.collect(),
+            cells,
             caches: vec![Vec::new(); model.layers.len()],
             head: Prepared::new(program),
             last: None,
@@ -228,32 +226,71 @@ impl<'a> Placed<'a> {
         })
     }
 
-    /// The exact program of a layer for the token at `position`.
-    fn program(&self, layer: usize, position: u64, chosen: Vec<Vec<u64>>) -> Result<Program, ValuesError> {
-        Ok(exact_decode_layer(&self.shape(layer, 1, position + 1), &self.exact(layer, chosen))?)
+    /// The program of a layer for the token at `position`. `chosen`: the experts that the router has chosen, once that is
+    /// known; only experts in rectangles need it.
+    fn decode_program(
+        &self,
+        layer: usize,
+        position: u64,
+        chosen: Option<Vec<Vec<u64>>>,
+    ) -> Result<Program, ValuesError> {
+        Ok(decode_layer(&self.request(layer, position, chosen))?)
+    }
+
+    fn request(&self, layer: usize, position: u64, chosen: Option<Vec<Vec<u64>>>) -> LayerRequest<'a> {
+        let model = &self.checkpoint.model;
+        let top_k = match &model.layers[layer].feed_forward {
+            FeedForward::Moe(moe) => moe.top_k,
+            FeedForward::Dense { .. } => 1,
+        };
+        let load = ExpertLoad::spread(top_k, top_k);
+        LayerRequest {
+            layer: &model.layers[layer],
+            hidden: model.hidden,
+            norm_epsilon: model.norm_epsilon,
+            mapping: self.mappings[layer],
+            precision: self.setup.precision,
+            tokens: 1,
+            context: position + 1,
+            routed: chosen.map_or(Routed::Expected(load), Routed::Chosen),
+            scope: Scope::Model,
+        }
     }
 
     /// The shape of a layer for `tokens` tokens, the last of which sees `context` tokens before the first.
     fn shape(&self, layer: usize, tokens: u64, context: u64) -> LayerShape<'a> {
         let first = self.cells[layer].first().copied();
+        let kv = self.mappings[layer].kv;
         LayerShape {
             layer: &self.checkpoint.model.layers[layer],
             hidden: self.checkpoint.model.hidden,
-            region: self.region(),
-            kv: self.kv[layer],
+            region: self.region,
+            kv: KvShape {
+                heads_per_block: kv.heads_per_block,
+                columns_per_head: kv.columns_per_head,
+                dimension_split: kv.dimension_split,
+                sequence_split: kv.sequence_split,
+            },
             experts: first
                 .map_or(ExpertShape::Spread, |cell| ExpertShape::Clustered { columns: cell.columns, rows: cell.rows }),
             precision: self.setup.precision,
             tokens,
             context,
             key_block: u64::MAX,
-            load: ExpertLoad { pairs: 1, distinct: 1, busiest: 1 },
-            options: self.setup.options,
+            load: feed_forward::ExpertLoad { pairs: 1, distinct: 1, busiest: 1 },
+            options: options(self.mappings[layer]),
         }
     }
 
     fn exact(&self, layer: usize, chosen: Vec<Vec<u64>>) -> Exact {
         Exact { norm_epsilon: self.checkpoint.model.norm_epsilon, cells: self.cells[layer].clone(), chosen }
+    }
+
+    /// The shape of a layer in prefill, where the width of a head lies over all columns of its block.
+    fn prefill_shape(&self, layer: usize, tokens: u64) -> LayerShape<'a> {
+        let shape = self.shape(layer, tokens, 0);
+        let kv = KvShape { dimension_split: shape.kv.columns_per_head, sequence_split: 1, ..shape.kv };
+        LayerShape { kv, ..shape }
     }
 
     /// The processing elements as they are, where somebody will want to compare.
@@ -267,14 +304,10 @@ impl<'a> Placed<'a> {
         }
     }
 
-    fn region(&self) -> Region {
-        Region::new(0, 0, self.setup.columns, self.setup.rows)
-    }
-
     /// A whole prompt through the programs of prefill. Returns the next token.
     fn chunk(&mut self, prompt: &[u64], record: &mut Record) -> Result<u64, ValuesError> {
         let model = &self.checkpoint.model;
-        let (region, precision, options) = (self.region(), self.setup.precision, self.setup.options);
+        let (region, precision, options) = (self.region, self.setup.precision, Options::PUBLISHED);
         let tokens = prompt.len() as u64;
         let (hidden, vocabulary) = (model.hidden, model.vocabulary);
         let program = exact_prefill_embedding(region, hidden, vocabulary, prompt, precision, options);
@@ -323,7 +356,8 @@ impl<'a> Placed<'a> {
         record: &mut Record,
     ) -> Result<Vec<Vec<Tile>>, ValuesError> {
         let is_moe = matches!(self.checkpoint.model.layers[layer].feed_forward, FeedForward::Moe(_));
-        let program = exact_prefill_layer(&self.shape(layer, tokens, 0), &self.exact(layer, Vec::new()))?;
+        let shape = self.prefill_shape(layer, tokens);
+        let program = exact_prefill_layer(&shape, &self.exact(layer, Vec::new()))?;
         let (prepared, machine) = if self.cells[layer].is_empty() {
             self.whole(program, layer, vec![("residual", stream)])?
         } else {
@@ -331,7 +365,7 @@ impl<'a> Placed<'a> {
             let mut machine = Machine::new(&before);
             fill(&before, &mut machine, "residual", stream)?;
             let write = |placed: &Self, chosen: Vec<Vec<u64>>| {
-                exact_prefill_layer(&placed.shape(layer, tokens, 0), &placed.exact(layer, chosen))
+                Ok(exact_prefill_layer(&placed.prefill_shape(layer, tokens), &placed.exact(layer, chosen))?)
             };
             let after = self.routed(layer, before, &mut machine, write)?;
             (after, machine)
@@ -351,7 +385,7 @@ impl<'a> Placed<'a> {
 
         let inputs = ["attention.key", "attention.value"].map(|name| tap.tiles(name).map(|tiles| (name, tiles)));
         let inputs = inputs.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let program = exact_cache_handover(&self.shape(layer, tokens, 0), &self.exact(layer, Vec::new()))?;
+        let program = cache_handover(&self.request(layer, tokens - 1, None), prefill_cache_fields(&shape)?)?;
         let (prepared, machine) = self.whole(program, layer, inputs)?;
         let tap = Tap { prepared: &prepared, machine: &machine };
         let (keys, values) = (tap.tiles("kv.keys")?, tap.tiles("kv.values")?);
@@ -362,8 +396,7 @@ impl<'a> Placed<'a> {
     /// One token through the model. Returns the next one.
     fn token(&mut self, token: u64, position: u64, phase: &str, record: &mut Record) -> Result<u64, ValuesError> {
         let model = &self.checkpoint.model;
-        let region = Region::new(0, 0, self.setup.columns, self.setup.rows);
-        let (precision, options) = (self.setup.precision, self.setup.options);
+        let (region, precision, options) = (self.region, self.setup.precision, Options::PUBLISHED);
         let embedding =
             Prepared::new(head::exact_embedding(region, model.hidden, model.vocabulary, token, precision, options));
         let mut machine = Machine::new(&embedding);
@@ -401,10 +434,13 @@ impl<'a> Placed<'a> {
     ) -> Result<Vec<Vec<Tile>>, ValuesError> {
         let model = &self.checkpoint.model;
         let clustered = !self.cells[layer].is_empty();
-        let alike = |last: &(Layer, u64, Prepared)| last.0 == model.layers[layer] && last.1 == position && !clustered;
+        let (description, mapping) = (&model.layers[layer], self.mappings[layer]);
+        let alike = |last: &Last<'_>| {
+            !clustered && last.position == position && last.layer == description && last.mapping == mapping
+        };
         let prepared = match self.last.take() {
-            Some(last) if alike(&last) => last.2,
-            _ => Prepared::new(self.program(layer, position, Vec::new())?),
+            Some(last) if alike(&last) => last.prepared,
+            _ => Prepared::new(self.decode_program(layer, position, None)?),
         };
         let mut machine = Machine::new(&prepared);
         fill(&prepared, &mut machine, "residual", stream)?;
@@ -418,9 +454,7 @@ impl<'a> Placed<'a> {
             fill(&prepared, &mut machine, "kv.before", cache)?;
         }
         let prepared = if clustered {
-            let write = |placed: &Self, chosen: Vec<Vec<u64>>| {
-                exact_decode_layer(&placed.shape(layer, 1, position + 1), &placed.exact(layer, chosen))
-            };
+            let write = |placed: &Self, chosen: Vec<Vec<u64>>| placed.decode_program(layer, position, Some(chosen));
             self.routed(layer, prepared, &mut machine, write)?
         } else {
             let before = self.before(&machine);
@@ -429,19 +463,28 @@ impl<'a> Placed<'a> {
             prepared
         };
         let tap = Tap { prepared: &prepared, machine: &machine };
-        let mut note = |kind: &str, row: Vec<f64>| record.push_row(format!("{phase}.layer{layer}.{kind}"), row);
-        note("attn_out", tap.of("attention.projected", 0)?);
-        note("moe_in", tap.of("feed_forward.normed", 0)?);
-        if matches!(model.layers[layer].feed_forward, FeedForward::Moe(_)) {
-            note("router_logits", tap.of("router.all_scores", 0)?);
-            note("router_experts", tap.of("router.choice", 0)?);
-            note("router_weights", tap.of("router.choice", 1)?);
+        let mut note = |kind: &str, row: Option<Vec<f64>>| {
+            let name = format!("{phase}.layer{layer}.{kind}");
+            match row {
+                Some(row) => record.push_row(name, row),
+                None => {
+                    record.not_formed.insert(name);
+                }
+            }
+        };
+        note("attn_out", Some(tap.of("attention.projected", 0)?));
+        note("moe_in", tap.normed("feed_forward.normed")?);
+        if let FeedForward::Moe(moe) = &description.feed_forward {
+            let scores = prepared.program.find("router.all_scores").filter(|_| moe.selection.follows_logits());
+            note("router_logits", scores.map(|_| tap.of("router.all_scores", 0)).transpose()?);
+            note("router_experts", Some(tap.of("router.choice", 0)?));
+            note("router_weights", Some(tap.of("router.choice", 1)?));
         }
-        note("moe_out", tap.of(if clustered { "expert.output" } else { "feed_forward.output" }, 0)?);
-        note("out", tap.of("residual", 0)?);
+        note("moe_out", Some(tap.added_last()?));
+        note("out", Some(tap.of("residual", 0)?));
         let stream = tap.tiles("residual")?;
         self.caches[layer] = tap.tiles("kv.cache")?;
-        self.last = Some((model.layers[layer].clone(), position, prepared));
+        self.last = Some(Last { layer: description, mapping, position, prepared });
         Ok(stream)
     }
 
@@ -452,7 +495,7 @@ impl<'a> Placed<'a> {
         layer: usize,
         before: Prepared,
         machine: &mut Machine,
-        write: impl Fn(&Self, Vec<Vec<u64>>) -> Result<Program, ExactError>,
+        write: impl Fn(&Self, Vec<Vec<u64>>) -> Result<Program, ValuesError>,
     ) -> Result<Prepared, ValuesError> {
         let is_router = |node: &wafersim_program::Node| matches!(node, wafersim_program::Node::Operator { name, .. } if name == "router");
         let Some(router) = before.program.body.iter().position(is_router) else {
@@ -535,6 +578,41 @@ impl Tap<'_> {
         let operand = Operand::new(buffer(self.prepared, name)?, field);
         let tensor = self.machine.gather(self.prepared, operand).map_err(|problem| bug(self.prepared, problem))?;
         Ok(tensor.into_iter().map(f64::from).collect())
+    }
+
+    /// A tensor that a norm has made, unless it has its gain alone and what is made from it gets the scale.
+    fn normed(&self, name: &str) -> Result<Option<Vec<f64>>, ValuesError> {
+        let buffer = buffer(self.prepared, name)?;
+        let scales = |formula: &Formula| match formula {
+            Formula::RmsScale { y, .. } => y.buffer == buffer,
+            Formula::Rescale { operands, .. } => operands.iter().any(|scaled| scaled.operand.buffer == buffer),
+            Formula::Times { operands, .. } => operands.iter().any(|operand| operand.buffer == buffer),
+            _ => false,
+        };
+        self.formulas().any(scales).then(|| self.of(name, 0)).transpose()
+    }
+
+    /// What was added to the residual stream after the attention: the outputs of all networks.
+    fn added_last(&self) -> Result<Vec<f64>, ValuesError> {
+        let stream = Operand::new(buffer(self.prepared, "residual")?, 0);
+        let added = self.formulas().filter_map(|formula| match formula {
+            Formula::Add { x, y } if *x == stream => Some(*y),
+            _ => None,
+        });
+        let mut sum: Vec<f64> = Vec::new();
+        for operand in added.skip(1) {
+            let tensor = self.machine.gather(self.prepared, operand).map_err(|problem| bug(self.prepared, problem))?;
+            sum.resize(tensor.len(), 0.0);
+            sum.iter_mut().zip(tensor).for_each(|(sum, value)| *sum += f64::from(value));
+        }
+        Ok(sum)
+    }
+
+    fn formulas(&self) -> impl Iterator<Item = &Formula> {
+        self.prepared.program.steps().filter_map(|step| match &step.action {
+            Action::Compute(compute) => compute.formula.as_ref(),
+            _ => None,
+        })
     }
 
     /// Records the rows of a tensor.

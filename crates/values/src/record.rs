@@ -1,6 +1,6 @@
 //! What a run has computed: tensors by the names that the reference files use, and the generated tokens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::ValuesError;
 use crate::tensors::Tensors;
@@ -24,6 +24,8 @@ pub struct Record {
     pub generated: Vec<u64>,
     /// The tensors.
     pub tensors: BTreeMap<String, Recorded>,
+    /// Names of tensors that no program of the run forms as such: a fusion leaves them out.
+    pub not_formed: BTreeSet<String>,
 }
 
 impl Record {

@@ -5,11 +5,11 @@
 
 mod common;
 
-use common::{checkpoint, setup};
+use common::{checkpoint, setup_on};
 use proptest::prelude::*;
 use wafersim_place::KvLayoutChoice;
 use wafersim_spec::scenario::ExpertPlacement;
-use wafersim_values::{Prefill, Setup, Tolerance, compare, plain, random_prompt, run};
+use wafersim_values::{Grid, Prefill, Setup, Tolerance, compare, plain, random_prompt, run};
 
 const CONFIGS: [&str; 6] = [
     // Qwen2: biases on q, k and v, tied tables.
@@ -60,12 +60,13 @@ proptest! {
         seed in 0u64..1000,
     ) {
         let checkpoint = checkpoint(CONFIGS[which], seed);
-        let setup = Setup {
+        let grid = Grid {
             experts: if clustered { ExpertPlacement::Clustered } else { ExpertPlacement::Spread },
             kv: if sequence { KvLayoutChoice::DimensionSplit(1) } else { KvLayoutChoice::WholeBlock },
-            prefill: if chunk { Prefill::Chunk } else { Prefill::Tokens },
-            ..setup(columns, rows)
+            ..Grid::published(columns, rows)
         };
+        let prefill = if chunk { Prefill::Chunk } else { Prefill::Tokens };
+        let setup = Setup { prefill, ..setup_on(&checkpoint.model, grid) };
         let prompt = random_prompt(checkpoint.model.vocabulary, tokens, seed);
         let plain = plain::run(&checkpoint, &prompt, 3).unwrap();
         let placed = run(&checkpoint, &setup, &prompt, 3, None, |_, _| ()).map_err(|error| TestCaseError::fail(error.to_string()))?;

@@ -3,13 +3,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+mod common;
+
 use std::path::PathBuf;
 
-use wafersim_kernels::Options;
-use wafersim_place::KvLayoutChoice;
+use common::precision;
+use wafersim_spec::DataType;
 use wafersim_spec::scenario::ExpertPlacement;
-use wafersim_spec::{DataType, Precision};
-use wafersim_values::{Checkpoint, Prefill, Record, Setup, Tensors, Tolerance, compare, plain, run};
+use wafersim_values::{Checkpoint, Grid, Prefill, Record, Setup, Tensors, Tolerance, compare, plain, run};
 
 fn fixture(name: &str) -> Vec<u8> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny_qwen3_moe");
@@ -25,22 +26,6 @@ fn checkpoint() -> Checkpoint {
 fn reference() -> Record {
     let tensors = Tensors::read(vec![("reference.safetensors".into(), fixture("reference.safetensors"))]).unwrap();
     Record::of_reference(&tensors, "reference.safetensors").unwrap()
-}
-
-fn precision(data_type: DataType) -> Precision {
-    Precision { weights: data_type, small_weights: data_type, kv_cache: data_type, activations: data_type }
-}
-
-fn setup(columns: u64, rows: u64, experts: ExpertPlacement) -> Setup {
-    Setup {
-        columns,
-        rows,
-        experts,
-        kv: KvLayoutChoice::WholeBlock,
-        prefill: Prefill::Tokens,
-        precision: precision(DataType::Fp32),
-        options: Options::PUBLISHED,
-    }
 }
 
 #[test]
@@ -59,7 +44,9 @@ fn the_placed_program_is_the_model() {
     for (columns, rows) in [(4, 4), (1, 1), (2, 2), (5, 7), (8, 3), (3, 8), (16, 4), (12, 12)] {
         for experts in [ExpertPlacement::Spread, ExpertPlacement::Clustered] {
             for prefill in [Prefill::Chunk, Prefill::Tokens] {
-                let setup = Setup { prefill, ..setup(columns, rows, experts) };
+                let grid = Grid { experts, ..Grid::published(columns, rows) };
+                let setup =
+                    Setup { mappings: grid.mappings(&checkpoint.model), prefill, precision: precision(DataType::Fp32) };
                 let placed = run(&checkpoint, &setup, &reference.prompt, 8, None, |_, _| ());
                 let what = format!("{columns} x {rows}, {experts:?}, {prefill:?}");
                 let placed = placed.unwrap_or_else(|error| panic!("{what}: {error}"));

@@ -112,6 +112,7 @@ pub use wafersim_cost as cost;
 pub use wafersim_fabric as fabric;
 pub use wafersim_graph as graph;
 pub use wafersim_kernels as kernels;
+pub use wafersim_mapping as mapping;
 pub use wafersim_picture as picture;
 pub use wafersim_place as place;
 pub use wafersim_program as program;

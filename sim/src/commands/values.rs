@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use wafersim::carried::{self, Device, carry};
 use wafersim::cost::{self, Rates, View};
-use wafersim::kernels::Options;
+use wafersim::mapping::{Rewrite, Rewrites};
 use wafersim::place::KvLayoutChoice;
 use wafersim::report;
 use wafersim::report::values::{OnFabric, ValuesRun};
@@ -16,8 +16,8 @@ use wafersim::spec::wafer::RateSet;
 use wafersim::spec::{DataType, Precision, Wafer};
 use wafersim::values::tensors::files_of_index;
 use wafersim::values::{
-    Checkpoint, Executed, Prefill, Record, Setup, Tensors, Tolerance, ValuesError, compare, plain, random_prompt, run,
-    run_observed,
+    Checkpoint, Executed, Grid, Prefill, Record, Setup, Tensors, Tolerance, ValuesError, compare, plain, random_prompt,
+    run, run_observed,
 };
 
 use crate::choice::{ObjectFormat, arithmetic_types, placements};
@@ -32,6 +32,15 @@ const MOST_ELEMENTS: u64 = 1 << 16;
 const MOST_ON_FABRIC: u64 = 1 << 10;
 /// Largest config or index file.
 const LARGEST_TEXT: u64 = 64 << 20;
+
+/// Fusions of the optimised profile.
+const OPTIMISED: [Rewrite; 5] = [
+    Rewrite::FusedNorms,
+    Rewrite::OnlineSoftmax,
+    Rewrite::SinglePassTopK,
+    Rewrite::InterleavedGateUp,
+    Rewrite::AccumulatorsInPlace,
+];
 
 /// Where the cache of a head lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -126,7 +135,7 @@ pub fn execute(flags: &ValuesFlags) -> Result<(), Failure> {
     let data_type: DataType =
         flags.precision.parse().map_err(|_| wrong("--precision", &flags.precision, "fp32, fp16, bf16"))?;
     let tolerance = tolerance(flags, data_type)?;
-    let setup = Setup {
+    let placed_on = Grid {
         columns,
         rows,
         experts: if flags.placement == "clustered" { ExpertPlacement::Clustered } else { ExpertPlacement::Spread },
@@ -134,6 +143,17 @@ pub fn execute(flags: &ValuesFlags) -> Result<(), Failure> {
             KvLayoutName::Width => KvLayoutChoice::WholeBlock,
             KvLayoutName::Sequence => KvLayoutChoice::DimensionSplit(1),
         },
+        rewrites: match flags.profile {
+            KernelsName::Waferllm => Rewrites::NONE,
+            KernelsName::Optimised => OPTIMISED.into_iter().collect(),
+        },
+    };
+    let prompt_tokens = number(&flags.prompt_tokens, "--prompt-tokens", 1..=1 << 20)?;
+    let steps = number(&flags.steps, "--steps", 0..=1 << 20)?;
+    let seed = number(&flags.seed, "--seed", 0..=u64::MAX)?;
+    let checkpoint = read_checkpoint(&flags.checkpoint)?;
+    let setup = Setup {
+        mappings: placed_on.mappings(&checkpoint.model),
         prefill: match flags.prefill {
             PrefillName::Chunk => Prefill::Chunk,
             PrefillName::Tokens => Prefill::Tokens,
@@ -144,15 +164,7 @@ pub fn execute(flags: &ValuesFlags) -> Result<(), Failure> {
             kv_cache: data_type,
             activations: data_type,
         },
-        options: match flags.profile {
-            KernelsName::Waferllm => Options::PUBLISHED,
-            KernelsName::Optimised => Options::OPTIMISED,
-        },
     };
-    let prompt_tokens = number(&flags.prompt_tokens, "--prompt-tokens", 1..=1 << 20)?;
-    let steps = number(&flags.steps, "--steps", 0..=1 << 20)?;
-    let seed = number(&flags.seed, "--seed", 0..=u64::MAX)?;
-    let checkpoint = read_checkpoint(&flags.checkpoint)?;
 
     let reference = flags.reference.as_deref().map(read_reference).transpose()?;
     let (prompt, steps) = match (&reference, &flags.prompt) {

@@ -1,7 +1,7 @@
 //! Words arrive: they are combined and passed on, or kept until the last one of a stream has come.
 
 use wafersim_fabric::circuit::{Core, Lines, StreamId};
-use wafersim_program::{Action, Axis, BufferId, ChainReduce, Element, Operand, Relayout};
+use wafersim_program::{Action, Axis, BufferId, ChainReduce, Element, Multicast, Operand, Region, Relayout};
 use wafersim_values::machine::{Arrival, Numbers, Piece, Rounding, Tile, incoming, join_ring};
 
 use super::{Carrying, Here, value_at};
@@ -50,6 +50,7 @@ impl Carrying<'_> {
         let Some(words) = self.state(pe)?.1.keep(id, word, is_last) else { return Ok(()) };
         let prepared = self.prepared;
         match &step.action {
+            Action::Multicast(cast) if !self.is_reached(pe, cast, step.region) => Ok(()),
             Action::Multicast(cast) => self.store(core, at, id, (cast.payload, Arrival::Store), (&words, lines)),
             Action::Shift(shift) if shift.ring => {
                 let Shape::Piece(number, way, rows, inner) = self.shape(core, at, id, lines)? else {
@@ -73,6 +74,15 @@ impl Carrying<'_> {
             }
             _ => Err("words arrive in a step that moves none".into()),
         }
+    }
+
+    /// Whether a multicast is for a processing element, and does not only pass it by.
+    fn is_reached(&self, pe: usize, cast: &Multicast, region: Region) -> bool {
+        let place = self.machine.pes.get(pe);
+        place.is_some_and(|pe| match cast.axis {
+            Axis::X => cast.reaches(pe.column.saturating_sub(region.x)),
+            Axis::Y => cast.reaches(pe.row.saturating_sub(region.y)),
+        })
     }
 
     fn steps_of(&self, at: u32, part: u32) -> Result<u32, String> {

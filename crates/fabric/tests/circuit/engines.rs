@@ -62,7 +62,7 @@ fn lines_that_are_alike_run_once_and_others_for_themselves() {
     };
     let cast = |region: Region, from: u64, color: usize| {
         let colors = vec![colors[color]];
-        let cast = Multicast { axis: Axis::X, from, span: 10, style: Style::Streaming, payload, colors };
+        let cast = Multicast { axis: Axis::X, from, span: 10, stride: 1, style: Style::Streaming, payload, colors };
         Node::Step(Step { region, action: Action::Multicast(cast) })
     };
     let delays = vec![

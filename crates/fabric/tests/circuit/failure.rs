@@ -21,7 +21,8 @@ fn lower(program: &Program) -> Result<Lowered, CircuitError> {
 
 fn multicast(program: &mut Program, region: Region, axis: Axis, from: u64, words: u64, color: u32) -> Node {
     let payload = program.buffer("payload", words, DataType::Fp32);
-    let cast = Multicast { axis, from, span: 99, style: Style::Streaming, payload, colors: vec![Color(color)] };
+    let cast =
+        Multicast { axis, from, span: 99, stride: 1, style: Style::Streaming, payload, colors: vec![Color(color)] };
     Node::Step(Step { region, action: Action::Multicast(cast) })
 }
 

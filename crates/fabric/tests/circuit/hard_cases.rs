@@ -6,7 +6,7 @@ use proptest::test_runner::TestRunner;
 use wafersim_fabric::circuit::{self, CircuitError, Engine};
 use wafersim_program::{
     Action, Axis, ChainReduce, Color, End, Math, Multicast, Node, Operation, Program, ReduceOperator, Region, Relayout,
-    Root, Shift, Step, Style, Work,
+    Root, Segment, Shift, Step, Style, Work,
 };
 use wafersim_spec::wafer::RateSet;
 use wafersim_spec::{DataType, Wafer};
@@ -63,9 +63,20 @@ fn action(draw: &Draw, program: &mut Program, region: Region) -> Action {
             let stride = if count * 2 <= line { 1 + draw.a % 2 } else { 1 };
             let root = [Root::Middle, Root::First, Root::Rotating][(draw.a % 3) as usize];
             let operator = ReduceOperator::Add;
-            Action::ChainReduce(ChainReduce { axis, count, stride, offset: 0, root, operator, style, payload, colors })
+            Action::ChainReduce(ChainReduce {
+                axis,
+                count,
+                stride,
+                offset: 0,
+                segment: Segment::LINE,
+                root,
+                operator,
+                style,
+                payload,
+                colors,
+            })
         }
-        2 | 3 => Action::Multicast(Multicast { axis, from: draw.a, span: draw.b, style, payload, colors }),
+        2 | 3 => Action::Multicast(Multicast { axis, from: draw.a, span: draw.b, stride: 1, style, payload, colors }),
         4 => Action::Shift(Shift { axis, ring: draw.a > 2, payload, colors }),
         5 => Action::Relayout(Relayout {
             axis,

@@ -15,7 +15,8 @@ pub fn message(hops: u64, words: u64) -> Program {
     let mut program = Program::new("message", Region::new(0, 0, hops + 1, 1));
     let payload = program.buffer("payload", words, DataType::Fp32);
     let colors = program.new_colors(1);
-    let cast = Multicast { axis: Axis::X, from: 0, span: hops + 1, style: Style::Streaming, payload, colors };
+    let cast =
+        Multicast { axis: Axis::X, from: 0, span: hops + 1, stride: 1, style: Style::Streaming, payload, colors };
     let node = program.step(Action::Multicast(cast));
     program.push("message", vec![node]);
     program
@@ -138,7 +139,7 @@ pub fn all_gather(columns: u64, rows: u64, both: bool) -> Program {
         for index in 0..if axis == Axis::X || both { 4 } else { 0 } {
             let colors = vec![colors[first + index as usize]];
             let from = index * length / 4;
-            let cast = Multicast { axis, from, span: length, style: Style::Streaming, payload, colors };
+            let cast = Multicast { axis, from, span: length, stride: 1, style: Style::Streaming, payload, colors };
             casts.push(program.step(Action::Multicast(cast)));
         }
     }

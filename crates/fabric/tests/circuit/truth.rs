@@ -4,7 +4,7 @@ use wafersim_answer::validate::{BUILTIN_MEASUREMENTS, Measurement, read_table};
 use wafersim_cost::{Rates, View, formula};
 use wafersim_fabric::circuit;
 use wafersim_program::{
-    Action, Axis, ChainReduce, Multicast, Node, Program, ReduceOperator, Region, Root, Step, Style,
+    Action, Axis, ChainReduce, Multicast, Node, Program, ReduceOperator, Region, Root, Segment, Step, Style,
 };
 use wafersim_program::{Color, collective};
 use wafersim_spec::wafer::RateSet;
@@ -69,7 +69,8 @@ fn relay_chains() {
         for stage in 0..stages {
             let region = Region::new(stage, 0, 2, 1);
             let colors = vec![colors[(stage % 2) as usize]];
-            let cast = Multicast { axis: Axis::X, from: 0, span: 2, style: Style::Streaming, payload, colors };
+            let cast =
+                Multicast { axis: Axis::X, from: 0, span: 2, stride: 1, style: Style::Streaming, payload, colors };
             program.push("stage", vec![Node::Step(Step { region, action: Action::Multicast(cast) })]);
         }
         let cycles = setup + fabric(&program, &wafer, row.rate_set());
@@ -116,6 +117,7 @@ fn chain(program: &Program, payload: wafersim_program::BufferId, (count, stride)
         count,
         stride,
         offset: 0,
+        segment: Segment::LINE,
         root: Root::First,
         operator: ReduceOperator::Add,
         style: Style::Streaming,

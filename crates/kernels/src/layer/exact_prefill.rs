@@ -424,38 +424,15 @@ pub fn exact_prefill_embedding(
     kernel.program
 }
 
-/// Keys and values from where prefill has left them (`attention.key`, `attention.value`) to the cache of decode (`kv.cache`).
+/// Where prefill leaves keys and values, the buffers `attention.key` and `attention.value`.
 ///
 /// # Errors
-/// Where the layer or its KV layout has no exact program.
-pub fn exact_cache_handover(shape: &LayerShape<'_>, exact: &Exact) -> Result<Program, ExactError> {
-    check(shape, exact)?;
+/// Where the layer has no exact program.
+pub fn prefill_cache_fields(shape: &LayerShape<'_>) -> Result<[Field; 2], ExactError> {
     let Attention::Grouped(grouped) = &shape.layer.attention else {
         return Err(ExactError::Part("latent attention"));
     };
-    let mut kernel = Kernel::new("cache handover", shape.region, shape.precision, shape.options);
-    kernel.exact = Some(exact.clone());
-    let (region, tokens) = (shape.region, shape.tokens);
-    let from = whole_width(shape.kv, grouped, region.rows);
-    let lies = CacheLayout::new(shape.kv, grouped.kv_heads, from.group, grouped.head_dim, region.rows);
-    let rows = Rings::new(region).rows(tokens);
-    let groups = lies.groups().parts;
-    let level = Dimension { size: tokens, spread: Spread::LevelledRows { rows: region.rows, groups } };
-    let sources = [("attention.key", "k"), ("attention.value", "v")]
-        .map(|(buffer, name)| kernel.declare(buffer, 0, || vec![with_rows(from.kv(name), &rows)]));
-    let stored = kernel.precision.kv_cache;
-    let mut nodes = Vec::new();
-    let mut levelled = Vec::new();
-    for (source, name) in sources.into_iter().zip(["k", "v"]) {
-        let target = kernel.declare("kv.levelled", 0, || vec![with_rows(from.kv(name), &level)]);
-        nodes.push(relayout(&mut kernel, Axis::Y, source, target));
-        levelled.push(target);
-    }
-    for (index, (source, name)) in (0..).zip(levelled.into_iter().zip(["k", "v"])) {
-        let buffer = ["kv.keys", "kv.values"][index];
-        let target = kernel.declare_typed(buffer, 0, stored, || vec![lies.cache(name, tokens)]);
-        nodes.push(relayout(&mut kernel, Axis::X, source, target));
-    }
-    kernel.program.push("handover", nodes);
-    Ok(kernel.program)
+    let lies = whole_width(shape.kv, grouped, shape.region.rows);
+    let rows = Rings::new(shape.region).rows(shape.tokens);
+    Ok(["k", "v"].map(|name| with_rows(lies.kv(name), &rows)))
 }

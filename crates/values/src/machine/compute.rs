@@ -81,6 +81,8 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
         Formula::Rescale { operands, sums, width, epsilon } => {
             norm::rescale(context, pe, operands, *sums, (*width, *epsilon))
         }
+        Formula::NormScale { sums, width, epsilon } => norm::norm_scale(context, pe, *sums, (*width, *epsilon)),
+        Formula::Times { operands, factors } => norm::times(context, pe, operands, *factors),
         Formula::Rope { x, head_dim, position } => attention::rope(context, pe, *x, *head_dim, *position),
         Formula::Scores { query, keys, scores, group, head_dim } => {
             attention::scores(context, pe, (*query, *keys, *scores), (*group, *head_dim))
@@ -94,7 +96,7 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
         }
         Formula::Convert { .. } | Formula::ConvertCache => Ok(()),
         Formula::Normalise { scores, statistic } => attention::normalise(context, pe, *scores, *statistic),
-        Formula::Bias { y, weight, chosen } => experts::bias(context, pe, (*y, *weight), chosen.as_ref()),
+        Formula::Bias { y, role, chosen } => experts::bias(context, pe, (*y, *role), chosen.as_ref()),
         Formula::GatedActivation { gate, up, gating, weights, weighs_input } => {
             let weights = weights.as_ref().map(|(operand, pairs)| (*operand, pairs.as_slice()));
             experts::gated(context, pe, (*gate, *up), *gating, (weights, *weighs_input))
@@ -202,7 +204,8 @@ fn product(
         Axis::Y => pe.row == declared.region.y,
     };
     if bias.is_some_and(is_first) {
-        experts::add_bias(context, pe, &mut result, (declared, chosen), rounding)?;
+        let name = context.tile_name(declared, declared.copy);
+        experts::add_bias(context, pe, &mut result, (&name, chosen), rounding)?;
     }
     let source = pe.tile(x)?;
     let columns = places(&source.inner, &held.0)?;

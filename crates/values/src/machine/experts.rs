@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use wafersim_program::{Chosen, Operand, Pair, Weight, WeightId};
-use wafersim_spec::model::Gating;
+use wafersim_program::{Chosen, Operand, Pair};
+use wafersim_spec::model::{Gating, Role};
 
 use super::compute::{Context, expert_of};
 use super::rounding::Rounding;
 use super::state::{PeState, Tile};
+use super::weights::TileName;
+use crate::checkpoint::WeightName;
 
 /// Adds the bias of a weight to every row; for experts the biases of the pairs that go to a row, times their weights where
 /// these are given.
@@ -15,12 +17,13 @@ pub(super) fn add_bias(
     context: &Context<'_>,
     pe: &PeState,
     result: &mut Tile,
-    (declared, chosen): (&Weight, Option<&Chosen>),
+    (name, chosen): (&TileName, Option<&Chosen>),
     rounding: Rounding,
 ) -> Result<(), String> {
     let (inner, rows) = (Arc::clone(&result.inner), result.rows.len());
     let mut add = |row: usize, copy: u64, factor: Option<f32>| -> Result<(), String> {
-        let bias = context.tiles.vector(&context.tile_name(declared, copy), true)?;
+        let name = TileName { name: WeightName { copy, ..name.name }, ..name.clone() };
+        let bias = context.tiles.vector(&name, true)?;
         for (value, element) in result.row_mut(row).iter_mut().zip(inner.iter()) {
             let bias = bias.get(*element as usize).copied().unwrap_or(f32::NAN);
             *value = rounding.round(*value + factor.map_or(bias, |factor| factor * bias));
@@ -28,7 +31,7 @@ pub(super) fn add_bias(
         Ok(())
     };
     let Some(chosen) = chosen else {
-        return (0..rows).try_for_each(|row| add(row, declared.copy, None));
+        return (0..rows).try_for_each(|row| add(row, name.name.copy, None));
     };
     for pair in &chosen.pairs {
         let factor = match chosen.bias_weights {
@@ -40,19 +43,19 @@ pub(super) fn add_bias(
     Ok(())
 }
 
-/// The bias of a weight, in every place.
+/// The bias of a role, in every place.
 pub(super) fn bias(
     context: &Context<'_>,
     pe: &mut PeState,
-    (y, weight): (Operand, WeightId),
+    (y, role): (Operand, Role),
     chosen: Option<&Chosen>,
 ) -> Result<(), String> {
     if context.prepared.held(y, context.index(pe)).is_none() {
         return Ok(());
     }
-    let declared = context.prepared.program.weights.get(weight.0 as usize).ok_or("there is no such weight")?;
+    let name = TileName::plain(context.name(role, 0));
     let mut tile = pe.tile(y)?.clone();
-    add_bias(context, pe, &mut tile, (declared, chosen), context.rounding(y.buffer))?;
+    add_bias(context, pe, &mut tile, (&name, chosen), context.rounding(y.buffer))?;
     pe.put(y, tile);
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wafersim_program::Operand;
+use wafersim_program::{Operand, Rescaled};
 use wafersim_spec::model::Role;
 
 use super::compute::{Context, places};
@@ -91,11 +91,11 @@ pub(super) fn gain(
     Ok(())
 }
 
-/// `x /= sqrt(sum / width + epsilon)` for some operands, row by row.
+/// `x = x / sqrt(sum / width + epsilon) + bias` for some operands, row by row.
 pub(super) fn rescale(
     context: &Context<'_>,
     pe: &mut PeState,
-    operands: &[Operand],
+    operands: &[Rescaled],
     sums: Operand,
     (width, epsilon): (u64, f64),
 ) -> Result<(), String> {
@@ -105,11 +105,50 @@ pub(super) fn rescale(
             .map(|row| sums.row(row).first().map_or(f32::NAN, |sum| scale(*sum, width, epsilon)))
             .collect()
     };
+    for Rescaled { operand, bias } in operands {
+        let rounding = context.rounding(operand.buffer);
+        let bias = bias.map(|role| context.tiles.vector(&TileName::plain(context.name(role, 0)), true)).transpose()?;
+        let tile = pe.tile_mut(*operand)?;
+        let inner = Arc::clone(&tile.inner);
+        for (row, scale) in scales.iter().enumerate() {
+            for (value, element) in tile.row_mut(row).iter_mut().zip(inner.iter()) {
+                *value = rounding.round(*value * rounding.round(*scale));
+                if let Some(bias) = bias {
+                    *value = rounding.round(*value + bias.get(*element as usize).copied().unwrap_or(f32::NAN));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The scale of a norm in place of its sums of squares.
+pub(super) fn norm_scale(
+    context: &Context<'_>,
+    pe: &mut PeState,
+    sums: Operand,
+    (width, epsilon): (u64, f64),
+) -> Result<(), String> {
+    let rounding = context.rounding(sums.buffer);
+    let tile = pe.tile_mut(sums)?;
+    tile.values.iter_mut().for_each(|sum| *sum = rounding.round(scale(*sum, width, epsilon)));
+    Ok(())
+}
+
+/// `x *= factor` for some operands, row by row.
+pub(super) fn times(
+    context: &Context<'_>,
+    pe: &mut PeState,
+    operands: &[Operand],
+    factors: Operand,
+) -> Result<(), String> {
+    let factors = pe.tile(factors)?.clone();
     for operand in operands {
         let rounding = context.rounding(operand.buffer);
         let tile = pe.tile_mut(*operand)?;
-        for (row, scale) in scales.iter().enumerate() {
-            tile.row_mut(row).iter_mut().for_each(|value| *value = rounding.round(*value * rounding.round(*scale)));
+        for row in 0..tile.rows.len() {
+            let factor = factors.row(row).first().copied().unwrap_or(f32::NAN);
+            tile.row_mut(row).iter_mut().for_each(|value| *value = rounding.round(*value * factor));
         }
     }
     Ok(())

@@ -111,6 +111,10 @@ pub(super) fn weigh(
     for row in 0..tile.rows.len() {
         let values = tile.row_mut(row);
         let mut sum = 0.0;
+        // Where experts are chosen by their logits, the sigmoids of the chosen are still to be made.
+        if selection.scoring == Scoring::Sigmoid && selection.follows_logits() {
+            values.iter_mut().for_each(|value| *value = rounding.round(1.0 / (1.0 + (-*value).exp())));
+        }
         if selection.scoring == Scoring::Softmax {
             // The first of the chosen is the largest of all.
             let most = values.first().copied().unwrap_or(0.0);

@@ -1,7 +1,7 @@
 //! Running a program: its nodes in order, over all processing elements of the region.
 
 use rayon::prelude::*;
-use wafersim_program::{Action, Chosen, Formula, Node, Operand, Root, Step, WeightId};
+use wafersim_program::{Action, Chosen, Formula, Node, Operand, Region, Root, Step, WeightId};
 use wafersim_spec::model::Role;
 
 use super::compute::{Context, compute_at};
@@ -10,6 +10,7 @@ use super::ring;
 use super::state::{PeState, Tile};
 use super::transfer::transfer;
 use super::weights::{TileName, Tiles};
+use crate::checkpoint::WeightName;
 use crate::error::ValuesError;
 
 /// A region of processing elements that runs a program.
@@ -217,13 +218,19 @@ impl Running<'_, '_> {
                 }
                 Ok(())
             }
-            Formula::Bias { weight, chosen, .. } => {
-                let names = self.names(*weight, chosen.as_ref())?;
+            Formula::Bias { role, chosen, .. } => {
+                let name = plain(*role, 0);
+                let names = self.copies(name, self.prepared.program.region, chosen.as_ref())?;
                 names.iter().try_for_each(|name| self.tiles.read_vector(name, true)).map_err(Problem::Values)
             }
             Formula::Score { corrected: Some(_), .. } => {
                 let name = plain(Role::Router, 0);
                 self.tiles.read_vector(&name, true).map_err(Problem::Values)
+            }
+            Formula::Rescale { operands, .. } => {
+                let biases = operands.iter().filter_map(|scaled| scaled.bias);
+                let names: Vec<TileName> = biases.map(|role| plain(role, 0)).collect();
+                names.iter().try_for_each(|name| self.tiles.read_vector(name, true)).map_err(Problem::Values)
             }
             Formula::TileProduct { bias: Some(role), .. } => {
                 let name = plain(*role, 0);
@@ -241,12 +248,17 @@ impl Running<'_, '_> {
         Context { prepared: self.prepared, tiles: self.tiles, layer: self.layer, round: self.round }
     }
 
-    /// The tiles that a product uses: one, or those of the experts that its region's places have chosen.
+    /// The tiles that a product uses.
     fn names(&self, weight: WeightId, chosen: Option<&Chosen>) -> Result<Vec<TileName>, Problem> {
         let Some(declared) = self.prepared.program.weights.get(weight.0 as usize) else { return Ok(Vec::new()) };
-        let context = self.context();
-        let Some(chosen) = chosen else { return Ok(vec![context.tile_name(declared, declared.copy)]) };
-        let inside = |pe: &&PeState| declared.region.seen(pe.column, pe.row).is_some();
+        let name = self.context().tile_name(declared, declared.copy);
+        self.copies(name, declared.region, chosen)
+    }
+
+    /// A weight, or those of the experts that the places of a region have chosen.
+    fn copies(&self, name: TileName, region: Region, chosen: Option<&Chosen>) -> Result<Vec<TileName>, Problem> {
+        let Some(chosen) = chosen else { return Ok(vec![name]) };
+        let inside = |pe: &&PeState| region.seen(pe.column, pe.row).is_some();
         let choice = self.machine.pes.iter().find(inside).and_then(|pe| pe.tile(chosen.experts).ok());
         let choice = choice.ok_or_else(|| Problem::Program("nobody has chosen the experts".into()))?;
         let of = |pair: &wafersim_program::Pair| {
@@ -255,6 +267,7 @@ impl Running<'_, '_> {
         let mut copies: Vec<u64> = chosen.pairs.iter().filter_map(of).collect();
         copies.sort_unstable();
         copies.dedup();
-        Ok(copies.into_iter().map(|copy| context.tile_name(declared, copy)).collect())
+        let of_copy = |copy| TileName { name: WeightName { copy, ..name.name }, ..name.clone() };
+        Ok(copies.into_iter().map(of_copy).collect())
     }
 }

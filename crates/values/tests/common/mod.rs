@@ -1,4 +1,4 @@
-//! Checkpoints with random weights, and a standard setup.
+//! Checkpoints with random weights, a standard setup, and the comparison of a mapping with the equations.
 
 #![allow(dead_code, reason = "not every test uses all of it")]
 
@@ -7,35 +7,76 @@ use std::collections::BTreeMap;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use safetensors::tensor::{Dtype, TensorView, serialize};
-use wafersim_kernels::Options;
-use wafersim_place::KvLayoutChoice;
-use wafersim_spec::model::Role;
-use wafersim_spec::scenario::ExpertPlacement;
+use wafersim_mapping::LayerMapping;
+use wafersim_spec::model::{Layer, Role};
 use wafersim_spec::{DataType, Model, Precision};
 use wafersim_values::checkpoint::WeightName;
-use wafersim_values::{Checkpoint, Prefill, Setup, Tensors};
+use wafersim_values::{
+    Checkpoint, Comparison, Grid, Prefill, Setup, Tensors, Tolerance, compare, plain, random_prompt, run,
+};
+
+/// A small Qwen3-MoE: grouped heads, QK-norm, two layers of experts.
+pub const TINY: &str = r#"{"model_type": "qwen3_moe", "hidden_size": 32, "num_hidden_layers": 2,
+    "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 8, "vocab_size": 41, "max_position_embeddings": 64,
+    "intermediate_size": 24, "moe_intermediate_size": 12, "num_experts": 6, "num_experts_per_tok": 2,
+    "norm_topk_prob": true, "decoder_sparse_step": 1, "mlp_only_layers": [], "rms_norm_eps": 1e-6,
+    "rope_theta": 10000.0}"#;
+
+/// The same with dense layers.
+pub const TINY_DENSE: &str = r#"{"model_type": "qwen3", "hidden_size": 32, "num_hidden_layers": 2,
+    "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 8, "vocab_size": 41, "max_position_embeddings": 64,
+    "intermediate_size": 24, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "attention_bias": true}"#;
+
+/// Runs a model under one mapping for all layers, `tokens` tokens of a prompt and three steps, each through the programs of
+/// decode in fp32, against the equations in 64 bit.
+pub fn under(checkpoint: &Checkpoint, mapping: &LayerMapping, tokens: u64) -> Result<Comparison, String> {
+    let setup =
+        Setup { mappings: vec![mapping.clone()], prefill: Prefill::Tokens, precision: precision(DataType::Fp32) };
+    let prompt = random_prompt(checkpoint.model.vocabulary, tokens, 7);
+    let plain = plain::run(checkpoint, &prompt, 3).map_err(|error| error.to_string())?;
+    let placed = run(checkpoint, &setup, &prompt, 3, None, |_, _| ()).map_err(|error| error.to_string())?;
+    Ok(compare(&placed, &plain, Tolerance::FP32))
+}
+
+/// The same, which must hold.
+pub fn assert_is_the_model(what: &str, checkpoint: &Checkpoint, mapping: &LayerMapping) {
+    for tokens in [1, 2, 9] {
+        let comparison = under(checkpoint, mapping, tokens).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert!(comparison.is_within(), "{what}, {tokens} tokens: {}", outside(&comparison));
+    }
+}
+
+/// What is not within its tolerance.
+fn outside(comparison: &Comparison) -> String {
+    let mut text = format!("missing {:?}", comparison.missing);
+    for kind in comparison.deviations.iter().filter(|kind| !kind.within) {
+        text += &format!("; {}: {:.1e}, allowed {:.1e}", kind.kind, kind.largest, kind.tolerance);
+    }
+    text
+}
 
 /// The same format for everything.
 pub fn precision(data_type: DataType) -> Precision {
     Precision { weights: data_type, small_weights: data_type, kv_cache: data_type, activations: data_type }
 }
 
-/// Published kernels in fp32 on a grid.
-pub fn setup(columns: u64, rows: u64) -> Setup {
-    Setup {
-        columns,
-        rows,
-        experts: ExpertPlacement::Spread,
-        kv: KvLayoutChoice::WholeBlock,
-        prefill: Prefill::Chunk,
-        precision: precision(DataType::Fp32),
-        options: Options::PUBLISHED,
-    }
+/// Published programs in fp32 on a grid.
+pub fn setup(model: &Model, columns: u64, rows: u64) -> Setup {
+    setup_on(model, Grid::published(columns, rows))
+}
+
+/// A setup in fp32.
+pub fn setup_on(model: &Model, grid: Grid) -> Setup {
+    Setup { mappings: grid.mappings(model), prefill: Prefill::Chunk, precision: precision(DataType::Fp32) }
 }
 
 /// The tensors of a config with random values: gains about 1, matrices that keep the size of what goes through them.
 pub fn tensors(config: &str, seed: u64) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
-    let model = Model::from_config_json(config, "config.json").unwrap();
+    tensors_of(&Model::from_config_json(config, "config.json").unwrap(), seed)
+}
+
+/// The tensors of a model.
+pub fn tensors_of(model: &Model, seed: u64) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut all = BTreeMap::new();
     let mut add = |name: String, shape: Vec<usize>, middle: f32, spread: f32| {
@@ -47,16 +88,16 @@ pub fn tensors(config: &str, seed: u64) -> BTreeMap<String, (Vec<usize>, Vec<f32
         for tensor in layer.tensors(model.hidden) {
             for copy in 0..tensor.copies {
                 let weight = WeightName { layer: index, role: tensor.role, copy };
-                let name = weight.tensor(false);
+                let name = weight.tensor_of(model);
                 let (inputs, outputs) = (tensor.inputs as usize, tensor.outputs as usize);
                 if weight.is_gain() {
-                    add(format!("{name}.weight"), vec![outputs], 1.0, 0.4);
+                    add(name, vec![outputs], 1.0, 0.4);
                 } else {
                     let spread = if tensor.role == Role::Router { 3.0 } else { 1.7 };
-                    add(format!("{name}.weight"), vec![outputs, inputs], 0.0, spread / (inputs as f32).sqrt());
+                    add(name, vec![outputs, inputs], 0.0, spread / (inputs as f32).sqrt());
                 }
                 if tensor.bias {
-                    add(format!("{name}.bias"), vec![outputs], 0.0, 0.5);
+                    add(weight.bias_of(model), vec![outputs], 0.0, 0.5);
                 }
             }
         }
@@ -88,4 +129,13 @@ pub fn file(tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>) -> Vec<u8> {
 pub fn checkpoint(config: &str, seed: u64) -> Checkpoint {
     let tensors = Tensors::read(vec![("model.safetensors".into(), file(&tensors(config, seed)))]).unwrap();
     Checkpoint::new(config, "config.json", tensors).unwrap()
+}
+
+/// A checkpoint with random weights of a model that a config describes up to some changes: parts of other families.
+pub fn checkpoint_with(config: &str, seed: u64, change: impl Fn(&mut Layer)) -> Checkpoint {
+    let mut model = Model::from_config_json(config, "config.json").unwrap();
+    model.layers.iter_mut().for_each(change);
+    let tensors = Tensors::read(vec![("model.safetensors".into(), file(&tensors_of(&model, seed)))]).unwrap();
+    let rotary = checkpoint(config, seed).rotary;
+    Checkpoint::of(model, rotary, tensors).unwrap()
 }
