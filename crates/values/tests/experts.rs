@@ -4,8 +4,9 @@
 
 mod common;
 
-use common::{TINY, assert_is_the_model, checkpoint, checkpoint_with};
-use wafersim_mapping::{ExpertMapping, KvMapping, LayerMapping, Rewrite, Rewrites};
+use common::{TINY, checkpoint, checkpoint_with, outside, under};
+use proptest::prelude::*;
+use wafersim_mapping::{ExpertMapping, KvMapping, LayerMapping, Overlap, Rewrite, Rewrites, Routes};
 use wafersim_spec::model::{FeedForward, Gating, Layer, Moe, Scoring, Selection};
 use wafersim_values::Checkpoint;
 
@@ -53,9 +54,7 @@ fn families() -> Vec<(&'static str, Checkpoint)> {
             }
         }
     };
-    let sigmoid = Selection { scoring: Scoring::Sigmoid, corrected: true, scale: 2.5, ..Selection::softmax(true) };
     let with = |change: fn(&mut Moe)| checkpoint_with(TINY, 11, moe(change));
-    let _ = sigmoid;
     vec![
         ("Qwen3", checkpoint(TINY, 11)),
         ("not normalised", with(|moe| moe.selection = Selection::softmax(false))),
@@ -89,12 +88,18 @@ fn families() -> Vec<(&'static str, Checkpoint)> {
     ]
 }
 
+/// Two tokens and three steps, which must be the model's.
+fn check(what: &str, checkpoint: &Checkpoint, mapping: &LayerMapping) -> Result<(), String> {
+    let comparison = under(checkpoint, mapping, 2).map_err(|error| format!("{what}: {error}"))?;
+    if comparison.is_within() { Ok(()) } else { Err(format!("{what}: {}", outside(&comparison))) }
+}
+
 #[test]
 fn every_selection_is_the_model_s() {
     for (name, checkpoint) in families() {
         for (how, experts) in clusterings() {
             let mapping = LayerMapping { experts, ..mapping(7, 5) };
-            assert_is_the_model(&format!("{name}, {how}"), &checkpoint, &mapping);
+            check(&format!("{name}, {how}"), &checkpoint, &mapping).unwrap();
         }
     }
 }
@@ -106,8 +111,41 @@ fn every_rewrite_alone_is_the_model_s() {
             for (how, experts) in clusterings().into_iter().take(2) {
                 let rewrites = Rewrites::from_iter([rewrite]);
                 let mapping = LayerMapping { experts, rewrites, ..mapping(7, 5) };
-                assert_is_the_model(&format!("{name}, {how}, {rewrite}"), &checkpoint, &mapping);
+                check(&format!("{name}, {how}, {rewrite}"), &checkpoint, &mapping).unwrap();
             }
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// Any rewrites together, on grids that nothing divides, for every family and clustering.
+    #[test]
+    fn any_rewrites_together_are_the_model_s(
+        family in 0..families().len(),
+        clustering in 0..clusterings().len(),
+        chosen in 0u32..256,
+        columns in 4u64..14,
+        rows in 4u64..14,
+        sequence in 1u64..3,
+        (conversion, independent, fixed) in any::<(bool, bool, bool)>(),
+    ) {
+        let (name, checkpoint) = families().swap_remove(family);
+        let (how, experts) = clusterings().swap_remove(clustering);
+        let among = REWRITES.into_iter().zip(0..).filter(|(_, bit)| chosen >> bit & 1 == 1);
+        let rewrites: Rewrites = among.map(|(rewrite, _)| rewrite).collect();
+        let (columns_per_head, dimension_split) = (columns / 2, columns / 2 / sequence);
+        let kv = KvMapping {
+            columns_per_head,
+            dimension_split,
+            sequence_split: sequence,
+            ..KvMapping::published(1)
+        };
+        let overlap = Overlap { conversion, independent };
+        let routes = if fixed { Routes::Static } else { Routes::Changed };
+        let mapping = LayerMapping { experts, rewrites, kv, overlap, routes, ..mapping(columns, rows) };
+        let what = format!("{name}, {how}, {:?}", rewrites.iter().collect::<Vec<_>>());
+        check(&what, &checkpoint, &mapping).map_err(TestCaseError::fail)?;
     }
 }

@@ -47,7 +47,7 @@ pub fn assert_is_the_model(what: &str, checkpoint: &Checkpoint, mapping: &LayerM
 }
 
 /// What is not within its tolerance.
-fn outside(comparison: &Comparison) -> String {
+pub fn outside(comparison: &Comparison) -> String {
     let mut text = format!("missing {:?}", comparison.missing);
     for kind in comparison.deviations.iter().filter(|kind| !kind.within) {
         text += &format!("; {}: {:.1e}, allowed {:.1e}", kind.kind, kind.largest, kind.tolerance);
