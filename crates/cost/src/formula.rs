@@ -13,14 +13,15 @@
 //! | all-gather, ring of n | the same without combining | ours |
 //! | reduce-scatter to m neighbours | message + both chains to the owners, one after the other in each: [`converging`] | ours |
 //! | all-gather from m neighbours | message + hops hop + (m w - 1) wavelet; hops of the longer of: the first owner's way up, its way up to the last owner and from there down | ours |
+//! | broadcast over both axes | message + hops hop + (w - 1) wavelet; hops of both axes together | ours: routers copy into their columns too |
 //! | shift | message + hops hop + 2 w wavelet | each element sends its tile and receives the next through one ramp |
 //! | relayout | 2 message + max(hops hop, w wavelet) of what joins + hops hop + w wavelet of the rest | ours: a send and a receive operation per element; owners send in turn, the nearest first |
 //! | synchronise | set-up + issue + message + hops hop + completions task | rows `mesh_gemm_step_*` |
 //! | route change | changes route_change | hardware.md section 2 |
 
 use wafersim_program::{
-    Action, ChainReduce, Compute, Multicast, Operation, Owners, Parties, Program, Purpose, Relayout, Root, Shift, Step,
-    Style, Synchronise, Work,
+    Action, Broadcast, ChainReduce, Compute, Multicast, Operation, Owners, Parties, Program, Purpose, Region, Relayout,
+    Root, Shift, Step, Style, Synchronise, Work,
 };
 use wafersim_spec::DataType;
 
@@ -36,6 +37,7 @@ pub fn step(step: &Step, program: &Program, rates: &Rates) -> Cost {
             (1..lines).map(of).fold(of(0), Cost::longer)
         }
         Action::Multicast(cast) => multicast(cast, program, rates),
+        Action::Broadcast(cast) => broadcast(cast, step.region, program, rates),
         Action::ReduceScatter(_) | Action::AllGather(_) => pieces(step, program, rates),
         Action::Shift(moved) => shift(moved, program, rates),
         Action::Relayout(moved) => relayout(moved, rates),
@@ -237,6 +239,16 @@ fn multicast(cast: &Multicast, program: &Program, rates: &Rates) -> Cost {
     Cost::of(Cause::Stages, launch)
         + Cost::of(Cause::Hops, cast.longest_way() as f64 * rates.hop)
         + Cost::of(Cause::Payload, payload)
+}
+
+/// Along the sender's row, and from there along all columns at the same time.
+fn broadcast(cast: &Broadcast, region: Region, program: &Program, rates: &Rates) -> Cost {
+    if region.elements() <= 1 {
+        return Cost::ZERO;
+    }
+    Cost::of(Cause::Stages, rates.message())
+        + Cost::of(Cause::Hops, cast.longest_way(region) as f64 * rates.hop)
+        + Cost::of(Cause::Payload, following_wavelets(program.buffer_of(cast.payload).wavelets(), rates))
 }
 
 fn shift(moved: &Shift, program: &Program, rates: &Rates) -> Cost {

@@ -38,10 +38,11 @@ pub use layout::{Cached, Digit, Dimension, Field, Layout, Place, Ring, RowOrder,
 pub use memory::Peak;
 pub use movement::{Element, LinesAlike, Movement, Piece, Wanted, movement, movements};
 pub use pieces::{AllGather, Flow, Owners, Parties, Pieces, Purpose, ReduceScatter, Share, shares};
-pub use program::{Node, Order, Program};
+pub use program::{ColorPurpose, Node, Order, Program};
 pub use region::{Axis, Region};
 pub use step::{
-    Action, ChainReduce, Compute, End, Joining, Multicast, ReduceOperator, Relayout, Root, RouteChange, Segment, Shift,
+    Action, Broadcast, ChainReduce, Compute, End, Joining, Multicast, ReduceOperator, Relayout, Root, RouteChange,
+    Segment, Shift,
     Stagger, Step, Style, Synchronise,
 };
 pub use transfer::Transfer;

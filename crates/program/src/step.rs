@@ -151,6 +151,20 @@ pub struct Multicast {
     pub colors: Vec<Color>,
 }
 
+/// One processing element of the region sends, all others receive; routers copy in passing, those of its row into their columns as
+/// well. Nobody has published a kernel that does so on a wafer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Broadcast {
+    /// Column of the sender, counted from the region's first.
+    pub column: u64,
+    /// Its row.
+    pub row: u64,
+    /// What is sent.
+    pub payload: BufferId,
+    /// One color.
+    pub colors: Vec<Color>,
+}
+
 /// Every processing element sends to its neighbour on a logical ring and receives from the other one.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Shift {
@@ -256,6 +270,8 @@ pub enum Action {
     ChainReduce(ChainReduce),
     /// One to all of a line.
     Multicast(Multicast),
+    /// One to all of a rectangle.
+    Broadcast(Broadcast),
     /// Each owner ends with a piece of the reduced payload.
     ReduceScatter(ReduceScatter),
     /// Each owner begins with a piece, and all end with all.
@@ -330,5 +346,13 @@ impl Multicast {
     /// Longest way of the payload in hops.
     pub fn longest_way(&self) -> u64 {
         self.from.max(self.span.saturating_sub(1).saturating_sub(self.from))
+    }
+}
+
+impl Broadcast {
+    /// Longest way of the payload in hops, over a region.
+    pub fn longest_way(&self, region: Region) -> u64 {
+        let far = |from: u64, length: u64| from.max(length.saturating_sub(1).saturating_sub(from));
+        far(self.column, region.columns) + far(self.row, region.rows)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use wafersim_program::{Action, Axis, BufferId, Operand, ReduceOperator, Relayout, Step};
+use wafersim_program::{Action, Axis, Broadcast, BufferId, Operand, ReduceOperator, Relayout, Step};
 
 use super::pieces;
 use super::prepared::Prepared;
@@ -91,6 +91,7 @@ pub fn transfer(prepared: &Prepared, pes: &mut [PeState], step: &Step) -> Result
     let (payload, arrival) = match &step.action {
         Action::ChainReduce(chain) => (chain.payload, Arrival::Combine(chain.operator)),
         Action::Multicast(cast) => (cast.payload, Arrival::Store),
+        Action::Broadcast(cast) => return broadcast(prepared, pes, step, cast),
         Action::ReduceScatter(_) | Action::AllGather(_) => return pieces::transfer(prepared, pes, step),
         Action::Shift(shift) => return shift_all(prepared, pes, step, shift.payload),
         Action::Relayout(moved) => return relayout(prepared, pes, step, moved),
@@ -110,6 +111,18 @@ pub fn transfer(prepared: &Prepared, pes: &mut [PeState], step: &Step) -> Result
         result?;
     }
     Ok(())
+}
+
+/// One sends, all others of the region store it.
+fn broadcast(prepared: &Prepared, pes: &mut [PeState], step: &Step, cast: &Broadcast) -> Result<(), String> {
+    let region = step.region;
+    let from = prepared.index(region.x + cast.column, region.y + cast.row);
+    let words = pes.get(from).map(|pe| outgoing(pe, cast.payload)).ok_or("a broadcast begins outside its region")?;
+    let columns = region.x..region.x + region.columns;
+    let rows = region.y..region.y + region.rows;
+    let others = pes.par_iter_mut().enumerate().filter(|(index, _)| *index != from);
+    let others = others.filter(|(_, pe)| columns.contains(&pe.column) && rows.contains(&pe.row));
+    others.map(|(_, pe)| incoming(prepared, pe, cast.payload, &words, Arrival::Store)).collect()
 }
 
 /// All send at the same time; who receives nothing is left with nothing.
