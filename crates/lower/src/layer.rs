@@ -456,11 +456,11 @@ impl<'a> Walk<'a> {
 }
 
 /// An operator that the writer has no words for, or not in this place.
-fn nothing(part: &'static str) -> LowerError {
+pub(crate) fn nothing(part: &'static str) -> LowerError {
     LowerError::Unknown { what: "a program".into(), part, allowed: "the layers of limits.md" }
 }
 
-fn grouped_lies(request: &LayerRequest<'_>, grouped: &GroupedAttention) -> KvLies {
+pub(crate) fn grouped_lies(request: &LayerRequest<'_>, grouped: &GroupedAttention) -> KvLies {
     let sizes = HeadSizes {
         kv_heads: grouped.kv_heads,
         group: grouped.heads / grouped.kv_heads.max(1),
@@ -472,7 +472,7 @@ fn grouped_lies(request: &LayerRequest<'_>, grouped: &GroupedAttention) -> KvLie
     KvLies::new(&request.mapping.kv, sizes, request.mapping.region.rows)
 }
 
-fn check_columns(lies: &KvLies, columns: u64) -> Result<(), LowerError> {
+pub(crate) fn check_columns(lies: &KvLies, columns: u64) -> Result<(), LowerError> {
     let wanted = lies.blocks.saturating_mul(lies.pitch());
     if wanted > columns {
         return Err(LowerError::KvColumns { wanted, blocks: lies.blocks, columns });

@@ -13,15 +13,18 @@
 //! | `relayout` | hops and wavelets of a movement between layouts | ours |
 //! | `norm`, `product`, `attention`, `cache`, `router`, `network`, `clustered` | the operators | WaferLLM (OSDI 2025); grouped heads and experts are ours |
 //! | `layer` | the walk over the operators | |
+//! | `gemm`, `prefill` | matrix products, a layer for a chunk of a prompt | WaferLLM (OSDI 2025) |
 //!
 //! Nothing here knows a time or a wafer.
 
 mod attention;
 mod cache;
+mod gemm;
 mod layer;
 mod lies;
 mod network;
 mod norm;
+mod prefill;
 mod product;
 mod relayout;
 mod request;
@@ -30,4 +33,5 @@ mod writer;
 
 pub use layer::{cache_handover, decode_layer};
 pub use lies::KvLies;
+pub use prefill::prefill_layer;
 pub use request::{ExpertLoad, LayerRequest, LowerError, Routed, Scope};

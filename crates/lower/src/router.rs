@@ -36,10 +36,11 @@ impl Writer<'_> {
     /// The choice reads the scores once for each of the `top_k` (a guess: the published kernels have no router, and this is
     /// the plainest one), then exponentials and a division of the chosen weights.
     pub fn choose(&mut self, moe: &Moe, scores: BufferId, form: ChoiceForm) -> (Vec<Node>, BufferId) {
-        let tokens = self.request.tokens;
+        // In prefill every row of the region chooses for its own tokens.
+        let rows = self.field(first(scores)).rows;
+        let tokens = rows.most();
         let (experts, top_k) = (moe.experts, moe.top_k);
-        let field =
-            |name: &'static str, width: u64| Field::new(name, Dimension::whole(tokens), vec![Dimension::whole(width)]);
+        let field = |name: &'static str, width: u64| Field::new(name, rows.clone(), vec![Dimension::whole(width)]);
         let all = self.declare("router.all_scores", vec![field("scores", experts)]);
         let way = Way::Through { hops: self.region().columns - 1, elements: experts.saturating_mul(tokens) };
         let mut nodes = vec![self.relayout(Axis::X, scores, all, way)];

@@ -204,3 +204,81 @@ fn writing_and_reading_a_layer_takes_microseconds() {
     }
     println!("{:?} a layer, {}", start.elapsed() / 1000, total / 1000.0);
 }
+
+#[test]
+fn prefill() {
+    let wafer = Wafer::builtin("wse3").unwrap();
+    let rates = Rates::new(&wafer, RateSet::Silicon, View::Achieved);
+    let dense = |hidden: u64, ffn: u64| Layer {
+        attention: Attention::Grouped(GroupedAttention {
+            heads: 1,
+            kv_heads: 1,
+            head_dim: hidden,
+            qkv_bias: false,
+            output_bias: false,
+            qk_norm: false,
+            sinks: false,
+            rotary_dim: hidden,
+            reach: Reach::Full,
+        }),
+        feed_forward: FeedForward::Dense { width: ffn, bias: false },
+        norms: 2,
+    };
+    let coder = Model::builtin("qwen3-coder-480b-a35b").unwrap();
+    let llama = Model::builtin("llama-3.1-8b").unwrap();
+    let measured = dense(4096, 14336);
+    for (name, layer, hidden, region, columns_per_head, tokens, context, precision) in [
+        ("measured", &measured, 4096, (480, 480), 480, 4096, 0, fp16()),
+        ("llama", &llama.layers[0], 4096, (250, 190), 31, 1024, 0, Precision::default()),
+        ("coder", &coder.layers[0], 6144, (755, 292), 94, 512, 0, Precision::default()),
+        ("coder", &coder.layers[0], 6144, (755, 292), 94, 512, 16384, Precision::default()),
+    ] {
+        let kv =
+            KvMapping { columns_per_head, dimension_split: columns_per_head, ..KvMapping::published(columns_per_head) };
+        let mapping = LayerMapping { kv, ..LayerMapping::published(region.0, region.1) };
+        let scope = if name == "measured" { Scope::Measured } else { Scope::Model };
+        let request = LayerRequest {
+            layer,
+            hidden,
+            norm_epsilon: 1e-6,
+            mapping: &mapping,
+            precision,
+            tokens,
+            context: context + tokens,
+            routed: Routed::Expected(ExpertLoad { pairs: 8 * tokens, distinct: 160, busiest: tokens }),
+            scope,
+        };
+        let new = wafersim_lower::prefill_layer(&request, 8192).unwrap();
+        let shape = LayerShape {
+            layer,
+            hidden,
+            region: Region::new(0, 0, region.0, region.1),
+            kv: KvShape { heads_per_block: 1, columns_per_head, dimension_split: columns_per_head, sequence_split: 1 },
+            experts: ExpertShape::Spread,
+            precision,
+            tokens,
+            context,
+            key_block: 8192,
+            load: feed_forward::ExpertLoad { pairs: 8 * tokens, distinct: 160, busiest: tokens },
+            options: Options { layer_only: scope == Scope::Measured, ..Options::PUBLISHED },
+        };
+        let old = wafersim_kernels::prefill_layer(&shape);
+        let (old, new) = (cost(&old, &rates), cost(&new, &rates));
+        println!(
+            "{name}: old {:.0}, new {:.0} ({:+.2} %)",
+            old.total().0,
+            new.total().0,
+            (new.total().0 / old.total().0 - 1.0) * 100.0
+        );
+        for operator in &new.operators {
+            let known = old
+                .operators
+                .iter()
+                .find(|known| known.name == operator.name)
+                .map_or(0.0, |known| known.cost.total().0);
+            if (known - operator.cost.total().0).abs() > 1.0 {
+                println!("    {}: {:.0} -> {:.0}", operator.name, known, operator.cost.total().0);
+            }
+        }
+    }
+}
