@@ -3,11 +3,13 @@
 
 mod arrive;
 mod begin;
+mod pieces;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use wafersim_fabric::circuit::{Contents, Core, Lines, Lowered, Part, StreamId};
-use wafersim_program::{Action, Axis, BufferId, Element, Movement, Node, Relayout, Step, movement};
+use wafersim_program::{Action, Axis, BufferId, Element, Movement, Node, Relayout, Share, Step, movement};
 use wafersim_values::machine::{Machine, PeState, Prepared, Rounding, Tiles};
 
 use crate::CarriedError;
@@ -36,6 +38,9 @@ pub struct Carrying<'a> {
     shapes: Shapes,
     /// Movements by step and line.
     movements: BTreeMap<(u32, u64), Movement>,
+    /// Flows of pieces by step, and who has which of their elements by step and line.
+    flows: BTreeMap<u32, pieces::Flows>,
+    line_shares: BTreeMap<(u32, u64), Arc<Vec<Share>>>,
     problem: Option<CarriedError>,
 }
 
@@ -83,6 +88,8 @@ impl<'a> Carrying<'a> {
             cores,
             shapes: BTreeMap::new(),
             movements: BTreeMap::new(),
+            flows: BTreeMap::new(),
+            line_shares: BTreeMap::new(),
             problem: None,
         }
     }
@@ -205,10 +212,12 @@ impl Contents for Carrying<'_> {
     fn leave(&mut self, core: Core, at: u32) {
         for (here, _) in self.parts_of(core, at) {
             let step = self.steps.get(here.step as usize).map(|told| told.step);
-            if let Some(Step { action: Action::Relayout(moved), .. }) = step {
-                let result = self.close_relayout(here, moved);
-                self.note(core, at, result);
-            }
+            let result = match step.map(|step| &step.action) {
+                Some(Action::Relayout(moved)) => self.close_relayout(here, moved),
+                Some(Action::ReduceScatter(_) | Action::AllGather(_)) => self.close_pieces(here),
+                _ => Ok(()),
+            };
+            self.note(core, at, result);
         }
         let pe = self.index(core);
         if let Some(state) = self.cores.get_mut(pe) {

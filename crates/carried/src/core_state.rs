@@ -23,6 +23,8 @@ pub(crate) struct CoreState {
     pub(crate) taken: Vec<(StreamId, Vec<u32>)>,
     /// Partial results of chains, by part.
     pub(crate) partials: Vec<(u32, Partial)>,
+    /// Words of pieces: part, place of the owner along the line, the words that are here.
+    pub(crate) pieces: Vec<(u32, u64, Partial)>,
     /// What lay in the source of a relayout when it began, by part and field.
     pub(crate) sources: Vec<(u32, Vec<Vec<f32>>)>,
     /// What has come for a relayout: part, index of the owner, number of the piece, its values.
@@ -34,6 +36,7 @@ impl CoreState {
         self.sends.clear();
         self.taken.clear();
         self.partials.clear();
+        self.pieces.clear();
         self.sources.clear();
         self.arrived.clear();
     }

@@ -3,18 +3,25 @@
 //! | word | cycles | source |
 //! |---|---|---|
 //! | chain reduce (streaming) | message + (stages - 1) (ramps + combine) + hops hop + sides (w - 1) wavelet, and for a second side ramp + combine + issue | HPDC 2024 chain, with WaferLLM's converging chains |
+//! | chain reduce with a root elsewhere | the longer of: the longer side alone (1 side), the shorter one with both payloads | ours: the shorter side is taken first |
 //! | chain reduce (library) | call + reduce + stages (ramps + combine) + hops hop + (w - 1) wavelet | rows `chain_gemv_*` |
 //! | any transfer after the core's own work | + the cheaper of a set-up and a completed task | the set-up: hardware.md section 3; that the cheaper way is taken is ours |
 //! | chain reduce (rotating root) | message + set-up + 2 tasks + w relay | software relay, hardware.md section 3 |
 //! | multicast (streaming) | message + hops hop + (w - 1) wavelet | HPDC 2024 broadcast |
 //! | multicast (library) | call + hops hop + w relay | rows `summa_c2d_*` |
+//! | reduce-scatter, ring of n | message + t turns of s words, each s wavelet + (n - 2) max(s wavelet, ramps + combine + hop), + s wavelet + combine: [`ring`] | ours |
+//! | all-gather, ring of n | the same without combining | ours |
+//! | reduce-scatter to m neighbours | message + both chains to the owners, one after the other in each: [`converging`] | ours |
+//! | all-gather from m neighbours | message + hops hop + (m w - 1) wavelet; hops of the longer of: the first owner's way up, its way up to the last owner and from there down | ours |
+//! | broadcast over both axes | message + hops hop + (w - 1) wavelet; hops of both axes together | ours: routers copy into their columns too |
 //! | shift | message + hops hop + 2 w wavelet | each element sends its tile and receives the next through one ramp |
-//! | relayout | 2 message + hops hop + w wavelet | scatter or gather: a send and a receive operation per element |
+//! | relayout | 2 message + max(hops hop, w wavelet) of what joins + hops hop + w wavelet of the rest | ours: a send and a receive operation per element; owners send in turn, the nearest first |
 //! | synchronise | set-up + issue + message + hops hop + completions task | rows `mesh_gemm_step_*` |
 //! | route change | changes route_change | hardware.md section 2 |
 
 use wafersim_program::{
-    Action, ChainReduce, Compute, Multicast, Operation, Program, Relayout, Root, Shift, Step, Style, Synchronise, Work,
+    Action, Broadcast, ChainReduce, Compute, Multicast, Operation, Owners, Parties, Program, Purpose, Region, Relayout,
+    Root, Shift, Step, Style, Synchronise, Work,
 };
 use wafersim_spec::DataType;
 
@@ -24,8 +31,14 @@ use crate::rates::Rates;
 /// Cycles of one step on its critical path.
 pub fn step(step: &Step, program: &Program, rates: &Rates) -> Cost {
     match &step.action {
-        Action::ChainReduce(chain) => chain_reduce(chain, program, rates),
+        Action::ChainReduce(chain) => {
+            let lines = chain.different_lines().min(step.region.along(chain.axis.across()));
+            let of = |line| chain_reduce(chain, line, program, rates);
+            (1..lines).map(of).fold(of(0), Cost::longer)
+        }
         Action::Multicast(cast) => multicast(cast, program, rates),
+        Action::Broadcast(cast) => broadcast(cast, step.region, program, rates),
+        Action::ReduceScatter(_) | Action::AllGather(_) => pieces(step, program, rates),
         Action::Shift(moved) => shift(moved, program, rates),
         Action::Relayout(moved) => relayout(moved, rates),
         Action::Compute(compute) => self::compute(compute, rates),
@@ -49,11 +62,11 @@ fn following_wavelets(wavelets: u64, rates: &Rates) -> f64 {
     wavelets.saturating_sub(1) as f64 * rates.wavelet
 }
 
-fn chain_reduce(chain: &ChainReduce, program: &Program, rates: &Rates) -> Cost {
+/// The chains of a line of the region.
+fn chain_reduce(chain: &ChainReduce, line: u64, program: &Program, rates: &Rates) -> Cost {
     let payload = program.buffer_of(chain.payload);
-    let (stages, hops) = chain.longest_way();
-    let sides = chain.sides();
-    if sides == 0 {
+    let [longer, shorter] = chain.sides(line);
+    if longer == 0 {
         return Cost::ZERO;
     }
     let wavelets = payload.wavelets();
@@ -61,16 +74,151 @@ fn chain_reduce(chain: &ChainReduce, program: &Program, rates: &Rates) -> Cost {
         let software = rates.message() + rates.setup + 2.0 * rates.task;
         return Cost::of(Cause::Stages, software) + Cost::of(Cause::Payload, wavelets as f64 * rates.relay_word);
     }
-    // The message holds the ramps of the first sender and of the root: `stages - 1` members pass values on. The root takes
-    // its second side after the first.
-    let second_side = (sides - 1) as f64 * (rates.ramp_in + rates.combine_of(payload.data_type) + rates.map_issue);
-    let (launch, forwards) = match chain.style {
-        Style::Streaming => (rates.message() + second_side, stages.saturating_sub(1)),
-        Style::Library => (rates.library_call + rates.library_reduce, stages),
+    // The message holds the ramps of the first sender and of the root: `stages - 1` members pass values on.
+    let stage = rates.stage(payload.data_type);
+    let side = |stages: u64, sides: u64| {
+        let (launch, forwards) = match chain.style {
+            Style::Streaming => (rates.message(), stages.saturating_sub(1)),
+            Style::Library => (rates.library_call + rates.library_reduce, stages),
+        };
+        Cost::of(Cause::Stages, launch + forwards as f64 * stage)
+            + Cost::of(Cause::Hops, (stages * chain.stride) as f64 * rates.hop)
+            + Cost::of(Cause::Payload, sides as f64 * following_wavelets(wavelets, rates))
     };
-    Cost::of(Cause::Stages, launch + forwards as f64 * rates.stage(payload.data_type))
-        + Cost::of(Cause::Hops, hops as f64 * rates.hop)
-        + Cost::of(Cause::Payload, sides as f64 * following_wavelets(wavelets, rates))
+    if shorter == 0 {
+        return side(longer, 1);
+    }
+    // The root takes its second side after the first.
+    let second_side = Cost::of(Cause::Stages, rates.ramp_in + rates.combine_of(payload.data_type) + rates.map_issue);
+    match chain.root {
+        // Middle roots take the longer one first.
+        Root::Middle | Root::First | Root::Rotating => side(longer, 2) + second_side,
+        Root::At(_) | Root::Staggered(_) => (side(shorter, 2) + second_side).longer(side(longer, 1)),
+    }
+}
+
+/// Pieces of `w` wavelets on their way to, or from, their owners.
+///
+/// Multicasts of neighbouring owners follow one another: who passes one on takes it as well, and takes the first owner's first. So
+/// the last owner's goes down the line when the first one's has come up to it.
+fn pieces(step: &Step, program: &Program, rates: &Rates) -> Cost {
+    let Some((pieces, purpose)) = step.action.pieces() else { return Cost::ZERO };
+    let segments = pieces.segments(step.region.along(pieces.axis), purpose);
+    // The first one is never cut short.
+    let Some(parties) = segments.first().filter(|parties| parties.members.len() > 1) else { return Cost::ZERO };
+    let (buffer, combine) = match purpose {
+        Purpose::Reduce => {
+            (program.buffer_of(pieces.target), rates.combine_of(program.buffer_of(pieces.target).data_type))
+        }
+        Purpose::Gather => (program.buffer_of(pieces.source), 0.0),
+    };
+    let words = buffer.wavelets().max(1) as f64;
+    let stage = rates.ramp_in + rates.ramp_out + combine;
+    let ramp_out = rates.ramp_out;
+    let way = Way { ramp_out, stage, hop: pieces.stride as f64 * rates.hop, words: words * rates.wavelet };
+    let launch = Cost::of(Cause::Stages, rates.message());
+    match (pieces.owners, purpose) {
+        (Owners::All { words: most }, _) => {
+            let words = buffer.wavelets().max(1);
+            let turn = |words: u64| Cost::of(Cause::Payload, words as f64 * rates.wavelet);
+            let last = Cost::of(Cause::Stages, combine) + Cost::of(Cause::Payload, -rates.wavelet);
+            launch + ring(parties.members.len(), [words, words.div_ceil(most.max(1))], turn, &way) + last
+        }
+        (Owners::Neighbours { .. }, Purpose::Reduce) => {
+            let last = Cost::of(Cause::Stages, combine) + Cost::of(Cause::Payload, -rates.wavelet);
+            launch + converging(parties, &way, rates.ramp_in + combine + rates.map_issue) + last
+        }
+        (Owners::Neighbours { .. }, Purpose::Gather) => {
+            let place = |at: Option<&u64>| at.copied().unwrap_or(0);
+            let [low, high] = [parties.members.first(), parties.members.last()].map(place);
+            let [first, last] = [parties.owners.first(), parties.owners.last()].map(place);
+            let hops = (high - first).max(last - first + last - low);
+            launch
+                + Cost::of(Cause::Hops, hops as f64 * rates.hop)
+                + Cost::of(Cause::Payload, way.words * parties.owners.len() as f64 - rates.wavelet)
+        }
+    }
+}
+
+/// What a piece needs from member to member, in cycles.
+struct Way {
+    ramp_out: f64,
+    /// Both ramps and combining.
+    stage: f64,
+    hop: f64,
+    /// Its words over a link, one after the other.
+    words: f64,
+}
+
+impl Way {
+    /// From the readiness of the first word in one member to that in another, so many members further on.
+    fn edges(&self, edges: usize) -> Cost {
+        Cost::of(Cause::Stages, edges as f64 * self.stage) + Cost::of(Cause::Hops, edges as f64 * self.hop)
+    }
+
+    /// The same from a member that sends from memory: its ramps are in the message.
+    fn from_memory(&self, edges: usize) -> Option<Cost> {
+        let forwards = Cost::of(Cause::Stages, -self.stage);
+        (edges > 0).then(|| self.edges(edges) + forwards)
+    }
+
+    fn pieces(&self, pieces: usize) -> Cost {
+        Cost::of(Cause::Payload, pieces as f64 * self.words)
+    }
+}
+
+/// A ring of pieces of so many words in so many turns, after the message; `over_link` is the time of some words.
+///
+/// In each turn a member sends the words of its first piece from memory and passes `members - 2` more on; each follows after what a
+/// link needs for these words, or after the way to the next member, whichever is longer. What is passed first waits until the
+/// own words are sent. The way back from the last member to the first is long; it is passed once a turn, where the members do
+/// not keep so far behind one another as it needs.
+fn ring(members: usize, [words, turns]: [u64; 2], over_link: impl Fn(u64) -> Cost, way: &Way) -> Cost {
+    if members == 2 {
+        // Both send and take at the same time.
+        return Cost::of(Cause::Hops, way.hop) + over_link(words);
+    }
+    let forwards = (members - 2) as f64;
+    let (next, back) = (way.edges(1), Cost::of(Cause::Hops, (members - 1) as f64 * way.hop));
+    let all_ways = next * (forwards - 1.0) + Cost::of(Cause::Stages, way.stage) + back;
+    // The sizes of turns differ by a word at most: the first one is of the smaller ones, the last of the larger.
+    let (smaller, larger, more) = (words / turns, words.div_ceil(turns), words % turns);
+    let first = over_link(smaller);
+    let passed = first.longer(next);
+    // The ramp out of the first sender is part of the message, for a piece that does not wait for the words before it.
+    let ramp = Cost::of(Cause::Stages, way.ramp_out);
+    let back_later = first + passed * (forwards - 1.0) + Cost::of(Cause::Stages, way.stage) + back;
+    let begin = (first + passed * forwards).longer(ramp + back + passed * forwards).longer(back_later) + ramp * -1.0;
+    let turn = |words: u64| over_link(words) + (over_link(words) * forwards).longer(all_ways);
+    begin + turn(smaller) * (turns - 1 - more) as f64 + turn(larger) * more as f64 + over_link(larger)
+}
+
+/// Chains from both ends of a segment to neighbouring owners, after the message: each owner first takes what comes from above,
+/// the pieces of those below it passed on, then what comes from below, its own piece first. `between` is what an owner waits
+/// between the two takes of its own piece.
+fn converging(Parties { owners, members }: &Parties, way: &Way, between: f64) -> Cost {
+    let count = owners.len();
+    let below = members.iter().filter(|member| owners.first().is_some_and(|first| *member < first)).count();
+    let above = members.len() - below - count;
+    let mut end = Cost::ZERO;
+    let mut passes: Option<Cost> = None;
+    for number in 0..count {
+        let from_above = way.from_memory(above + count - 1 - number).map(|start| start + way.pieces(number + 1));
+        let free = from_above.map(|done| done + Cost::of(Cause::Stages, between));
+        // What comes from below begins with its own piece, when the owner below has had its own.
+        let from_below = match number {
+            0 => way.from_memory(below),
+            _ => passes.map(|start| start + way.edges(1)).or(way.from_memory(number)),
+        };
+        let Some(start) = from_below else {
+            end = end.longer(from_above.unwrap_or(Cost::ZERO));
+            continue;
+        };
+        let start = free.map_or(start, |free| free.longer(start));
+        end = end.longer(start + way.pieces(count - number));
+        passes = Some(start + way.pieces(1));
+    }
+    end
 }
 
 /// What a transfer takes more when the core has worked before it: its operation is set up in the running task, or by one
@@ -93,6 +241,16 @@ fn multicast(cast: &Multicast, program: &Program, rates: &Rates) -> Cost {
         + Cost::of(Cause::Payload, payload)
 }
 
+/// Along the sender's row, and from there along all columns at the same time.
+fn broadcast(cast: &Broadcast, region: Region, program: &Program, rates: &Rates) -> Cost {
+    if region.elements() <= 1 {
+        return Cost::ZERO;
+    }
+    Cost::of(Cause::Stages, rates.message())
+        + Cost::of(Cause::Hops, cast.longest_way(region) as f64 * rates.hop)
+        + Cost::of(Cause::Payload, following_wavelets(program.buffer_of(cast.payload).wavelets(), rates))
+}
+
 fn shift(moved: &Shift, program: &Program, rates: &Rates) -> Cost {
     let wavelets = program.buffer_of(moved.payload).wavelets() as f64;
     Cost::of(Cause::Stages, rates.message())
@@ -101,11 +259,18 @@ fn shift(moved: &Shift, program: &Program, rates: &Rates) -> Cost {
 }
 
 /// Cycles of a scatter or gather on its critical path.
+///
+/// Along a line every owner sends its piece and then lets pass what comes from farther owners. So the piece of the farthest one
+/// is at a place after its hops, or after all wavelets of those before it, whichever is later: that is what joins. A piece that
+/// goes on past the others' targets (an all-gather, whose places take one direction after the other) has its way still to go.
 pub fn relayout(moved: &Relayout, rates: &Rates) -> Cost {
-    if moved.hops == 0 {
+    if moved.reach() == 0 {
         return Cost::ZERO;
     }
+    let way = Cost::of(Cause::Hops, moved.joining.hops as f64 * rates.hop);
+    let others = Cost::of(Cause::Payload, moved.joining.wavelets as f64 * rates.wavelet);
     Cost::of(Cause::Stages, 2.0 * rates.message())
+        + way.longer(others)
         + Cost::of(Cause::Hops, moved.hops as f64 * rates.hop)
         + Cost::of(Cause::Payload, moved.wavelets as f64 * rates.wavelet)
 }

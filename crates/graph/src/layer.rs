@@ -161,11 +161,15 @@ pub enum Operation {
     /// logits begin here ([`Rewrite::EarlyRouter`]), the product of the stream with the router rides as well: the stream and
     /// the router are the last that is read, the logits so far the last that is written.
     Products,
-    /// RMSNorm of each head of q and of k. `riding`: the sums ride with the reduction of the scores.
+    /// RMSNorm of each head of q and of k. `riding`: only the gains are applied here, the sums ride with the reduction of the
+    /// scores, and the scale comes after them. Rotations and products are linear, so a scale for each head may wait; keys enter
+    /// the cache without it and get it there.
     HeadNorm {
         /// Whether the sums ride.
         riding: bool,
     },
+    /// What is left of the norms of heads when their sums have come with the scores: scores and the new keys are scaled.
+    HeadScale,
     /// Rotary embedding of the leading `rotary` dimensions of each head.
     Rope {
         /// Dimensions that are rotated.

@@ -11,12 +11,12 @@ use std::collections::BTreeMap;
 use wafersim_mapping::{ExpertMapping, LineKind};
 use wafersim_place::CellGrid;
 use wafersim_program::{
-    Action, Axis, BufferId, Digit, Dimension, End, Field, Formula, Math, Node, Operand, Operation, Pair, Region, Relayout,
-    Spread, collective, layout::even,
+    Axis, BufferId, Digit, Dimension, Field, Formula, Math, Node, Operand, Operation, Pair, Region, Spread, layout::even,
 };
 use wafersim_spec::model::Moe;
 
 use crate::network::{GateUp, Network, NetworkForm};
+use crate::relayout::Way;
 use crate::request::{CellPair, LowerError, PlaceLoad, Routed, cells_of};
 use crate::router::Choice;
 use crate::writer::{Lines, Writer, along, first, table};
@@ -44,44 +44,33 @@ pub(crate) struct Clusters {
     kept: Option<BufferId>,
 }
 
-/// How far something goes, and what crosses the busiest link.
-#[derive(Debug, Clone, Copy, Default)]
-struct Load {
-    hops: u64,
-    wavelets: u64,
+/// Wavelets that the places of a line let pass or take: a place takes in one after the other what comes from both sides.
+struct Passing {
+    changes: Vec<i64>,
 }
 
-/// Words on the links of a line.
-struct Links {
-    up: Vec<i64>,
-    down: Vec<i64>,
-}
-
-impl Links {
+impl Passing {
     fn new(length: u64) -> Self {
-        Self { up: vec![0; length as usize + 1], down: vec![0; length as usize + 1] }
+        Self { changes: vec![0; length as usize + 1] }
     }
 
     fn send(&mut self, from: u64, to: u64, wavelets: u64) {
         let (low, high) = (from.min(to) as usize, from.max(to) as usize);
-        let links = if to > from { &mut self.up } else { &mut self.down };
-        if let Some(link) = links.get_mut(low) {
-            *link += wavelets as i64;
+        if let Some(change) = self.changes.get_mut(low) {
+            *change += wavelets as i64;
         }
-        if let Some(link) = links.get_mut(high) {
-            *link -= wavelets as i64;
+        if let Some(change) = self.changes.get_mut(high + 1) {
+            *change -= wavelets as i64;
         }
     }
 
-    fn busiest(&self) -> Load {
-        let most = |links: &[i64]| {
-            let sums = links.iter().scan(0, |sum, change| {
-                *sum += change;
-                Some(*sum)
-            });
-            sums.max().unwrap_or(0)
-        };
-        Load { hops: 0, wavelets: most(&self.up).max(most(&self.down)).max(0) as u64 }
+    /// Those of the busiest place.
+    fn busiest(&self) -> u64 {
+        let sums = self.changes.iter().scan(0i64, |sum, change| {
+            *sum += change;
+            Some(*sum)
+        });
+        sums.max().unwrap_or(0).max(0) as u64
     }
 }
 
@@ -232,9 +221,9 @@ impl Writer<'_> {
         let fields = |shared: bool| cells.iter().map(|cell| cell.field(name, (tokens, hidden), shared)).collect();
         let fetched = self.declare("expert.fetched", fields(true));
         let arrived = self.declare("expert.input", fields(false));
-        let load = self.fetch_load(&cells, hidden);
-        let mut nodes = vec![self.carry(Axis::Y, (x.buffer, fetched), load, false)];
-        nodes.push(self.carry(Axis::X, (fetched, arrived), self.passing_load(&cells, hidden), false));
+        let way = self.fetch_way(&cells, hidden);
+        let mut nodes = vec![self.relayout(Axis::Y, x.buffer, fetched, way)];
+        nodes.push(self.relayout(Axis::X, fetched, arrived, self.passing_way(&cells)));
         let network = |(field, cell): (u32, &Cell)| Network {
             roles: crate::layer::EXPERT_ROLES,
             bias: moe.expert_bias,
@@ -306,33 +295,17 @@ impl Writer<'_> {
         let result = self.declare("expert.output", vec![table("output", tokens, hidden, Axis::Y, whole)]);
         let mut nodes = Vec::new();
         if let Some(kept) = clusters.kept {
-            let load = self.return_load(&clusters.cells, hidden);
-            nodes.push(self.carry(Axis::Y, (kept, result), load, true));
+            let way = self.return_way(&clusters.cells, hidden);
+            nodes.push(self.adding(Axis::Y, kept, result, way));
         }
         nodes.extend(also.map(|other| self.residual(first(result), first(other))));
         nodes.extend(self.reduce("experts.combine", LineKind::X, Lines::Whole(Axis::X), result));
         (nodes, result)
     }
 
-    fn carry(&mut self, axis: Axis, (source, target): (BufferId, BufferId), load: Load, accumulate: bool) -> Node {
-        let colors = collective::transit_colors(&mut self.program, axis);
-        let Load { hops, wavelets } = load;
-        let farthest = End::First;
-        self.program.step(Action::Relayout(Relayout {
-            axis,
-            hops,
-            wavelets,
-            farthest,
-            source,
-            target,
-            accumulate,
-            colors,
-        }))
-    }
-
     /// The way of vectors along the columns of the region to those that fetch them: an owner sends what rectangles above it want
     /// in one piece, and what those below it want in another. Columns of rectangles are alike; the one with most decides.
-    fn fetch_load(&self, cells: &[Cell], hidden: u64) -> Load {
+    fn fetch_way(&self, cells: &[Cell], hidden: u64) -> Way {
         let whole = self.region();
         let mut columns: BTreeMap<u64, Vec<&Cell>> = BTreeMap::new();
         cells.iter().for_each(|cell| columns.entry(cell.region.x).or_default().push(cell));
@@ -354,7 +327,7 @@ impl Writer<'_> {
                 }
             }
             wanted.sort_unstable();
-            let mut links = Links::new(whole.rows);
+            let mut places = Passing::new(whole.rows);
             for piece in wanted.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
                 let Some(&(from, up, ..)) = piece.first() else { continue };
                 let vectors = |of_element: &[(u64, bool, u64, usize)]| match of_element {
@@ -369,35 +342,38 @@ impl Writer<'_> {
                 };
                 let elements: u64 = piece.chunk_by(|a, b| a.2 == b.2).map(vectors).sum();
                 let to = farthest.get(&(from, up)).copied().unwrap_or(from);
-                links.send(from, to, self.activations().wavelets(elements));
+                places.send(from, to, self.activations().wavelets(elements));
             }
-            let far = cells.iter().map(|cell| farthest_way(hidden, whole, cell.region)).max();
-            Load { hops: far.unwrap_or(0), ..links.busiest() }
+            places.busiest()
         };
-        longest(columns.values().map(of_column))
+        let wavelets = columns.values().map(of_column).max().unwrap_or(0);
+        Way::Pieces { hops: self.farthest(cells, hidden), wavelets }
+    }
+
+    fn farthest(&self, cells: &[Cell], hidden: u64) -> u64 {
+        let whole = self.region();
+        cells.iter().map(|cell| farthest_way(hidden, whole, cell.region)).max().unwrap_or(0)
     }
 
     /// The way of shares round the rows of rectangles.
-    fn passing_load(&self, cells: &[Cell], hidden: u64) -> Load {
+    fn passing_way(&self, cells: &[Cell]) -> Way {
+        let hidden = self.request.hidden;
         let of_cell = |cell: &Cell| {
-            let columns = cell.region.columns;
-            let here = hidden.div_ceil(cell.region.rows);
-            let wavelets = |column: u64| {
-                let kept = here / columns + u64::from(column < here % columns);
-                self.activations().wavelets(kept.saturating_mul(cell.tokens.len() as u64))
-            };
-            Load { hops: columns - 1, wavelets: (0..columns - 1).map(wavelets).sum() }
+            let elements = hidden.div_ceil(cell.region.rows).div_ceil(cell.region.columns);
+            (cell.region.columns, elements.saturating_mul(cell.tokens.len() as u64))
         };
-        longest(cells.iter().map(of_cell))
+        let takes = |(members, elements): &(u64, u64)| members.saturating_mul(self.activations().wavelets(*elements));
+        let (members, elements) = cells.iter().map(of_cell).max_by_key(takes).unwrap_or((1, 0));
+        Way::AllGather { owners: members, members, elements }
     }
 
     /// The way back along the columns of the region: every place of a rectangle sends its share of each token's output, those
     /// parts that go up in one piece, those that go down in another.
-    fn return_load(&self, cells: &[Cell], hidden: u64) -> Load {
+    fn return_way(&self, cells: &[Cell], hidden: u64) -> Way {
         let whole = self.region();
-        let mut columns: BTreeMap<u64, Links> = BTreeMap::new();
+        let mut columns: BTreeMap<u64, Passing> = BTreeMap::new();
         for cell in cells {
-            let links = columns.entry(cell.region.x).or_insert_with(|| Links::new(whole.rows));
+            let places = columns.entry(cell.region.x).or_insert_with(|| Passing::new(whole.rows));
             for row in 0..cell.region.rows {
                 let from = cell.region.y - whole.y + row;
                 let mut pieces = [(0u64, from); 2];
@@ -411,21 +387,14 @@ impl Writer<'_> {
                 }
                 for (count, to) in pieces {
                     if count > 0 {
-                        links.send(from, to, self.activations().wavelets(count));
+                        places.send(from, to, self.activations().wavelets(count));
                     }
                 }
             }
         }
-        let far = cells.iter().map(|cell| farthest_way(hidden, whole, cell.region)).max().unwrap_or(0);
-        Load { hops: far, ..longest(columns.values().map(Links::busiest)) }
+        let wavelets = columns.values().map(Passing::busiest).max().unwrap_or(0);
+        Way::Pieces { hops: self.farthest(cells, hidden), wavelets }
     }
-}
-
-fn longest(loads: impl Iterator<Item = Load>) -> Load {
-    loads.fold(Load::default(), |most, load| Load {
-        hops: most.hops.max(load.hops),
-        wavelets: most.wavelets.max(load.wavelets),
-    })
 }
 
 /// Branches at the same time.

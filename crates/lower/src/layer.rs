@@ -8,9 +8,10 @@ use wafersim_mapping::LineKind;
 use wafersim_program::{Action, Axis, BufferId, Dimension, Field, Formula, Node, Operand, Order, Program, Rescaled, Step};
 use wafersim_spec::model::{Attention, FeedForward, Gating, GroupedAttention, Moe, Role};
 
-use crate::attention::{Attending, Scored};
-use crate::lies::{HeadColumns, HeadSizes, KvLies};
+use crate::attention::{Attending, Made, Scored};
+use crate::cache::NewTokens;
 use crate::clustered::Clusters;
+use crate::lies::{HeadSizes, KvLies};
 use crate::network::{GateUp, Network, NetworkForm, Waiting, all_pairs};
 use crate::norm::{NormOf, Riding, riding_sums};
 use crate::product::Product;
@@ -72,7 +73,9 @@ struct Walk<'a> {
     riding: Option<Riding>,
     attending: Option<Attending>,
     scored: Option<Scored>,
-    result: Option<(Operand, Option<Operand>)>,
+    result: Option<Made>,
+    /// Sums of squares of queries and keys, where the norms of heads ride.
+    squares: Option<[Operand; 2]>,
     /// Sums of squares of the last norm that did not ride.
     norm_sums: Option<Operand>,
     /// Logits of the router that were made from the stream before attention.
@@ -107,6 +110,7 @@ impl<'a> Walk<'a> {
             norm_sums: None,
             early: None,
             logits: None,
+            squares: None,
             choice: None,
             gates: BTreeMap::new(),
             clusters: None,
@@ -132,7 +136,7 @@ impl<'a> Walk<'a> {
         match &operator.operation {
             Operation::Norm { riding } => self.norm(name, *riding, reads, writes)?,
             Operation::Products => self.products(index)?,
-            Operation::HeadNorm { .. } => self.head_norm(reads)?,
+            Operation::HeadNorm { riding } => self.head_norm(name, *riding, reads)?,
             Operation::Rope { rotary } => {
                 let nodes = writes
                     .iter()
@@ -140,25 +144,36 @@ impl<'a> Walk<'a> {
                     .collect::<Result<Vec<_>, _>>()?;
                 self.writer.program.push(name, nodes);
             }
-            Operation::Append => self.append(name, reads)?,
+            Operation::Append => self.append(name)?,
             Operation::Scores { .. } => {
                 let query = self.operand(reads.first())?;
                 let attending = self.attending()?;
-                let (nodes, scored) = self.writer.scores(&attending, query);
+                let divided = graph.operators().iter().any(|other| match &other.operation {
+                    Operation::Softmax(form) => form.divided,
+                    _ => false,
+                });
+                let (nodes, scored) = self.writer.scores(&attending, query, self.squares, divided);
                 self.scored = Some(scored);
                 self.writer.push_with_route_changes(name, nodes);
             }
+            Operation::HeadScale => {
+                let (attending, scored) = (self.attending()?, self.scored()?);
+                let nodes = self.writer.head_scale(&attending, &scored);
+                self.scored = Some(Scored { scaled: true, ..scored });
+                self.writer.program.push(name, nodes);
+            }
             Operation::Softmax(form) => {
                 let (attending, scored) = (self.attending()?, self.scored()?);
-                let result = self.writer.result_buffer(&attending, form.sum_rides);
-                self.result = Some(result);
-                let nodes = self.writer.softmax(&attending, scored, *form, result.1);
+                let made = self.writer.result_buffer(&attending, form.sum_rides);
+                self.result = Some(made);
+                let (nodes, scored) = self.writer.softmax(&attending, scored, *form, made);
+                self.scored = Some(scored);
                 self.writer.program.push(name, nodes);
             }
             Operation::Values { .. } => {
                 let (attending, scored) = (self.attending()?, self.scored()?);
-                let Some((result, sums)) = self.result else { return Err(nothing("attention without a softmax")) };
-                let nodes = self.writer.values(&attending, scored, result, sums);
+                let Some(made) = self.result else { return Err(nothing("attention without a softmax")) };
+                let nodes = self.writer.values(&attending, scored, made);
                 self.writer.program.push(name, nodes);
             }
             Operation::Output { .. } => self.output(index)?,
@@ -294,67 +309,80 @@ impl<'a> Walk<'a> {
         is_early.then(|| table("scores", writer.request.tokens, experts, Axis::X, writer.region()))
     }
 
-    /// Where q, k and v are made: where their keys and values lie, if every column has its own part of a head; else in even
-    /// runs of columns.
+    /// Where q, k and v are made: where their keys and values lie.
     fn head_fields(&self, made: &[TensorId]) -> Result<Vec<Field>, LowerError> {
-        let grouped = self.grouped()?;
         let request = self.writer.request;
-        let lies = grouped_lies(request, grouped);
-        let columns = self.writer.region().columns;
-        let field = |name: &str| {
-            let (label, heads) = match name {
-                "attention.query" => ("q", grouped.heads),
-                "attention.key" => ("k", grouped.kv_heads),
-                _ => ("v", grouped.kv_heads),
-            };
-            if !lies.every_column_has_its_own() {
-                return HeadColumns::new(heads, columns).field(label, request.tokens, grouped.head_dim);
-            }
-            match label {
-                "q" => lies.query("q", request.tokens),
-                _ => lies.entry(label, request.tokens, grouped.head_dim),
-            }
+        let lies = grouped_lies(request, self.grouped()?);
+        let field = |name: &str| match name {
+            "attention.query" => lies.made(lies.query(request.tokens)),
+            "attention.key" => lies.made(lies.new_keys(request.tokens)),
+            _ => lies.made(lies.new_values(request.tokens)),
         };
         Ok(self.graph.of(made).map(|tensor| field(tensor.name)).collect())
     }
 
-    fn head_norm(&mut self, reads: &[TensorId]) -> Result<(), LowerError> {
-        let grouped = self.grouped()?;
-        let lies = grouped_lies(self.writer.request, grouped);
-        let columns = self.writer.region().columns;
+    fn head_norm(&mut self, name: &'static str, riding: bool, reads: &[TensorId]) -> Result<(), LowerError> {
+        let lies = grouped_lies(self.writer.request, self.grouped()?);
         let mut nodes = Vec::new();
-        for ((copy, heads), id) in (0..).zip([grouped.heads, grouped.kv_heads]).zip(reads) {
-            let x = self.operand(Some(id))?;
-            let runs = if lies.every_column_has_its_own() {
-                HeadColumns { heads, blocks: lies.blocks, width: lies.pitch() }
-            } else {
-                HeadColumns::new(heads, columns)
-            };
-            nodes.extend(self.writer.head_norm(x, runs, copy));
+        if riding {
+            let (ids, new) = self.new_tokens()?;
+            let (local, riding) = self.writer.head_norm_rides(lies, new);
+            nodes.extend(local);
+            self.keep(&ids, riding);
+        } else {
+            for (copy, id) in (0..2).zip(reads) {
+                let x = self.operand(Some(id))?;
+                nodes.extend(self.writer.head_norm(lies, x, copy));
+            }
         }
-        self.writer.program.push("attention.head_norm", nodes);
+        self.writer.program.push(name, nodes);
         Ok(())
     }
 
-    fn append(&mut self, name: &'static str, reads: &[TensorId]) -> Result<(), LowerError> {
+    /// Queries, keys and values as they are now, and their tensors.
+    fn new_tokens(&self) -> Result<([TensorId; 3], NewTokens), LowerError> {
+        let made = self.graph.operators().iter().find(|operator| operator.operation == Operation::Products);
+        let Some([query, key, value, ..]) = made.map(|operator| operator.writes.as_slice()) else {
+            return Err(nothing("attention without queries, keys and values"));
+        };
+        let new = NewTokens {
+            query: self.operand(Some(query))?,
+            key: self.operand(Some(key))?,
+            value: self.operand(Some(value))?,
+            squares: self.squares,
+        };
+        Ok(([*query, *key, *value], new))
+    }
+
+    fn keep(&mut self, ids: &[TensorId; 3], new: NewTokens) {
+        self.at.extend(ids.iter().copied().zip([new.query, new.key, new.value]));
+        self.squares = new.squares;
+    }
+
+    fn append(&mut self, name: &'static str) -> Result<(), LowerError> {
         let grouped = self.grouped()?;
         let request = self.writer.request;
         let lies = grouped_lies(request, grouped);
-        let new = [self.operand(reads.first())?, self.operand(reads.get(1))?];
-        let token = request.context - 1;
+        let (ids, new) = self.new_tokens()?;
+        let (mut nodes, new) = self.writer.to_groups(lies, new);
+        self.keep(&ids, new);
         let cache = match request.scope {
             Scope::Measured => self.writer.resting_cache(lies, request.context),
             Scope::Model => {
-                let (nodes, cache) = self.writer.append(lies, new, token);
-                self.writer.program.push(name, nodes);
+                let (append, cache) = self.writer.append(lies, new, request.context - request.tokens);
+                nodes.extend(append);
                 cache
             }
         };
+        if !nodes.is_empty() {
+            self.writer.program.push(name, nodes);
+        }
         self.attending = Some(Attending {
             lies,
             cache,
             tokens: request.tokens,
-            visible: grouped.reach.visible(request.context),
+            context: request.context,
+            sinks: grouped.sinks,
             accumulators_in_place: self.graph.accumulators_in_place,
         });
         Ok(())
@@ -362,7 +390,7 @@ impl<'a> Walk<'a> {
 
     fn output(&mut self, index: usize) -> Result<(), LowerError> {
         let operator = &self.graph.operators()[index];
-        let (attending, Some((result, _))) = (self.attending()?, self.result) else {
+        let (attending, Some(Made { result, .. })) = (self.attending()?, self.result) else {
             return Err(nothing("an output projection without attention"));
         };
         let request = self.writer.request;
@@ -603,21 +631,23 @@ fn sums_of(nodes: &[Node]) -> Option<Operand> {
 }
 
 /// An operator that the writer has no words for, or not in this place.
-fn nothing(part: &'static str) -> LowerError {
+pub(crate) fn nothing(part: &'static str) -> LowerError {
     LowerError::Unknown { what: "a program".into(), part, allowed: "the layers of limits.md" }
 }
 
-fn grouped_lies(request: &LayerRequest<'_>, grouped: &GroupedAttention) -> KvLies {
+pub(crate) fn grouped_lies(request: &LayerRequest<'_>, grouped: &GroupedAttention) -> KvLies {
     let sizes = HeadSizes {
         kv_heads: grouped.kv_heads,
         group: grouped.heads / grouped.kv_heads.max(1),
         key_dim: grouped.head_dim,
         value_dim: grouped.head_dim,
+        rotary: grouped.rotary_dim,
+        reach: grouped.reach,
     };
     KvLies::new(&request.mapping.kv, sizes, request.mapping.region.rows)
 }
 
-fn check_columns(lies: &KvLies, columns: u64) -> Result<(), LowerError> {
+pub(crate) fn check_columns(lies: &KvLies, columns: u64) -> Result<(), LowerError> {
     let wanted = lies.blocks.saturating_mul(lies.pitch());
     if wanted > columns {
         return Err(LowerError::KvColumns { wanted, blocks: lies.blocks, columns });

@@ -13,16 +13,19 @@
 //! | `relayout` | hops and wavelets of a movement between layouts | ours |
 //! | `norm`, `product`, `attention`, `cache`, `router`, `network`, `clustered` | the operators | WaferLLM (OSDI 2025); grouped heads and experts are ours |
 //! | `layer` | the walk over the operators | |
+//! | `gemm`, `prefill` | matrix products, a layer for a chunk of a prompt | WaferLLM (OSDI 2025) |
 //!
 //! Nothing here knows a time or a wafer.
 
 mod attention;
 mod cache;
 mod clustered;
+mod gemm;
 mod layer;
 mod lies;
 mod network;
 mod norm;
+mod prefill;
 mod product;
 mod relayout;
 mod request;
@@ -31,4 +34,5 @@ mod writer;
 
 pub use layer::{cache_handover, decode_layer};
 pub use lies::KvLies;
+pub use prefill::prefill_layer;
 pub use request::{ExpertLoad, LayerRequest, LowerError, PlaceLoad, Routed, Scope};

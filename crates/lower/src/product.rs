@@ -94,8 +94,8 @@ fn blocks_touched(field: &Field, block: u64) -> u64 {
     if block <= 1 || most <= 1 {
         return most;
     }
-    let split = match (field.inner.as_slice(), &field.part) {
-        ([Dimension { size, spread: Spread::Split(digit) }], None) => Some((*size, digit.parts.max(1))),
+    let split = match (field.inner.as_slice(), field.shares.as_slice()) {
+        ([Dimension { size, spread: Spread::Split(digit) }], []) => Some((*size, digit.parts.max(1))),
         _ => None,
     };
     let Some((size, parts)) = split else { return (most - 2) / block + 2 };
@@ -202,6 +202,23 @@ impl Writer<'_> {
         let mut work = vec![self.work(operation, elements.saturating_add(scales), times)];
         work.extend(scaled);
         vec![self.compute(math, &[scratch], scratch, work, Formula::Convert { weight })]
+    }
+
+    /// Conversion of a tile of `inputs` x `outputs` through which many vectors go: its elements are scaled.
+    pub fn whole_conversion(&mut self, role: Role, weight: WeightId, (inputs, outputs): (u64, u64)) -> Vec<Node> {
+        let stored = self.stored(role);
+        let elements = inputs.saturating_mul(outputs);
+        if stored.is_arithmetic() || elements == 0 {
+            return Vec::new();
+        }
+        let scratch = self.program.buffer("weights.converted", elements, self.activations());
+        let narrow_scales = matches!(stored.scale_block(), Some((_, 1)));
+        let scales = if narrow_scales { stored.scales_of_tile(inputs, outputs) } else { 0 };
+        let work = vec![
+            self.work(Operation::Convert, elements.saturating_add(scales), 1),
+            self.work(Operation::Scale, outputs, inputs),
+        ];
+        vec![self.compute(Math::Dequantise, &[scratch], scratch, work, Formula::Convert { weight })]
     }
 
     /// Where a norm rides: its sum of squares here goes into the payload.

@@ -226,8 +226,7 @@ impl Writer<'_> {
     /// The best experts of each token and their weights, everywhere.
     ///
     /// Where every place chooses, scores are gathered along the axis that shares them out. Where one does, they are gathered
-    /// in it alone, and numbers and weights are multicast along its line and from there along all lines across. `x`: what a
-    /// norm's scale that came along is applied to.
+    /// in it alone, and numbers and weights are broadcast. `x`: what a norm's scale that came along is applied to.
     pub fn choose(
         &mut self,
         moe: &Moe,
@@ -235,21 +234,23 @@ impl Writer<'_> {
         (form, waits): (ChoiceForm, bool),
         x: Operand,
     ) -> (Vec<Node>, Choice) {
-        let tokens = self.request.tokens;
+        // In prefill every row of the region chooses for its own tokens.
+        let rows = self.field(logits.at).rows;
         let (whole, line) = (self.region(), self.line_of(logits));
         let (mut nodes, compared) = self.within(line, |writer| writer.compared_scores(moe, logits, whole));
         let table = |name: &'static str, width: u64| {
-            Field::new(name, Dimension::whole(tokens), vec![Dimension::whole(width)])
+            Field::new(name, rows.clone(), vec![Dimension::whole(width)])
         };
         let mut fields = vec![table("scores", moe.experts)];
         fields.extend(moe.selection.corrected.then(|| table("corrected", moe.experts)));
         // Logits without the scale of their norm are not what anybody else calls so.
         let name = if waits { "router.unscaled_scores" } else { "router.all_scores" };
         let mut chosen = vec![table("experts", moe.top_k), table("weights", moe.top_k)];
+        let tokens = rows.most();
         chosen.extend(logits.scale.map(|_| riding_sums(tokens)));
         if !form.single_choice {
             let all = self.declare(name, fields);
-            let way = self.gather_way(logits.axis, moe, None);
+            let way = self.gather_way(logits.axis, moe, (None, tokens));
             nodes.push(self.relayout(logits.axis, compared, all, way));
             let choice = Choice { buffer: self.declare("router.choice", chosen), waits };
             nodes.extend(self.best(moe, all, choice, form));
@@ -261,7 +262,7 @@ impl Writer<'_> {
             Axis::Y => Region::new(line.x, whole.y + at, 1, 1),
         };
         let all = self.within(place, |writer| writer.declare(name, fields));
-        let way = self.gather_way(logits.axis, moe, Some(at));
+        let way = self.gather_way(logits.axis, moe, (Some(at), tokens));
         nodes.push(self.within(line, |writer| writer.relayout(logits.axis, compared, all, way)));
         let choice = Choice { buffer: self.declare("router.choice", chosen), waits };
         nodes.extend(self.within(place, |writer| {
@@ -273,16 +274,13 @@ impl Writer<'_> {
             }));
             nodes
         }));
-        nodes.extend(self.multicast_along(logits.axis, line, at, choice.buffer));
-        let across = logits.axis.across();
-        nodes.extend(self.multicast_along(across, whole, logits.line.unwrap_or(0), choice.buffer));
+        let from = match logits.axis {
+            Axis::X => (at, logits.line.unwrap_or(0)),
+            Axis::Y => (logits.line.unwrap_or(0), at),
+        };
+        nodes.push(collective::broadcast(&mut self.program, whole, from, choice.buffer));
         nodes.extend(logits.scale.map(|_| self.times(vec![x], choice.scale())));
         (nodes, choice)
-    }
-
-    fn multicast_along(&mut self, axis: Axis, region: Region, from: u64, payload: BufferId) -> Option<Node> {
-        let several = region.along(axis) > 1;
-        several.then(|| self.within(region, |writer| collective::multicast(&mut writer.program, axis, from, payload)))
     }
 
     /// Sigmoid scores of the experts here, and what is compared, where that is not the logits. Returns the buffer that holds
@@ -308,7 +306,7 @@ impl Writer<'_> {
 
     /// The choice where all scores lie.
     fn best(&mut self, moe: &Moe, all: BufferId, choice: Choice, form: ChoiceForm) -> Vec<Node> {
-        let (selection, tokens) = (moe.selection, self.request.tokens);
+        let (selection, tokens) = (moe.selection, self.field(first(all)).rows.most());
         let mut passes = Vec::new();
         let mut candidates = moe.experts;
         if selection.groups > 1 {
@@ -342,7 +340,8 @@ impl Writer<'_> {
 
     /// From what was kept of the chosen to their weights.
     pub fn weigh(&self, moe: &Moe, choice: Choice, all: Option<BufferId>) -> Node {
-        let (selection, tokens, top_k) = (moe.selection, self.request.tokens, moe.top_k);
+        let (selection, top_k) = (moe.selection, moe.top_k);
+        let tokens = self.field(choice.weights()).rows.most();
         let chosen = top_k.saturating_mul(tokens);
         let all = all.filter(|_| !selection.weighs_chosen_alone());
         let mut work = Vec::new();
@@ -373,22 +372,15 @@ impl Writer<'_> {
     }
 
     /// How scores of all experts get from the places along an axis that hold them to all of these, or to one.
-    fn gather_way(&self, axis: Axis, moe: &Moe, to: Option<u64>) -> Way {
+    fn gather_way(&self, axis: Axis, moe: &Moe, (to, tokens): (Option<u64>, u64)) -> Way {
         let length = self.region().along(axis);
         let fields = if moe.selection.corrected { 2 } else { 1 };
         // Where there are fewer experts than places, the first places hold one each.
         let holders = moe.experts.min(length);
-        let piece = moe.experts.div_ceil(length).saturating_mul(self.request.tokens).saturating_mul(fields);
-        // Pieces travel one by one: each takes whole wavelets.
-        let wavelets = self.activations().wavelets(piece);
-        let per_wavelet = self.activations().wavelets(2).max(1);
-        let elements = |pieces: u64| pieces.saturating_mul(wavelets).saturating_mul(2 / per_wavelet);
+        let elements = moe.experts.div_ceil(length).saturating_mul(tokens).saturating_mul(fields);
         match to {
-            None => Way { hops: length - 1, elements: elements(holders.min(length - 1).max(1)) },
-            Some(at) => {
-                let (before, behind) = (at.min(holders), holders.saturating_sub(at + 1));
-                Way { hops: at.max(holders.saturating_sub(at + 1)), elements: elements(before.max(behind)) }
-            }
+            Some(at) => Way::Gather { before: at.min(holders), behind: holders.saturating_sub(at + 1), elements },
+            None => Way::AllGather { owners: holders, members: length, elements },
         }
     }
 

@@ -5,14 +5,16 @@ use std::borrow::Cow;
 use wafersim_graph::LayerGraph;
 use wafersim_graph::layer::{self, LayerOperator};
 use wafersim_mapping::{LayerMapping, LineKind, Reduction, Routes};
+use wafersim_program::collective::Segment;
+use wafersim_program::pieces::ring_words;
 use wafersim_program::{
     Action, Axis, BufferId, Compute, Digit, Dimension, Field, Formula, Layout, Math, Node, Operand, Operation, Program,
-    ReduceOperator, Region, Step, Work, collective,
+    ReduceOperator, Region, Step, Weight, WeightId, Work, collective,
 };
 use wafersim_spec::DataType;
 use wafersim_spec::model::Role;
 
-use crate::request::LayerRequest;
+use crate::request::{LayerRequest, Scope};
 
 /// The lines of the program's region on which a reduction runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +102,12 @@ impl<'a> Writer<'a> {
         Node::Step(Step { region: self.region(), action: Action::Compute(compute) })
     }
 
+    /// A weight between two fields on the region.
+    pub fn weight(&mut self, role: Role, inputs: Field, outputs: Field) -> WeightId {
+        let region = self.region();
+        self.program.weight(Weight::new(role, region, inputs, outputs))
+    }
+
     /// The reduction that the mapping wants of an operator along a kind of line, and its result in every member.
     pub fn reduce(&mut self, operator: &str, line: LineKind, on: Lines, payload: BufferId) -> Vec<Node> {
         self.reduce_by(operator, line, on, payload, ReduceOperator::Add)
@@ -126,6 +134,11 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// A payload in pieces that go round segments of the columns.
+    pub const fn segment(&self, count: u64, stride: u64, source: BufferId, target: BufferId) -> Segment {
+        Segment { axis: Axis::X, count, stride, words: ring_words(self.request.queue), source, target }
+    }
+
     /// A route change, where routes change while the layer runs.
     pub fn route_change(&self) -> Vec<Node> {
         match self.mapping().routes {
@@ -141,6 +154,14 @@ impl<'a> Writer<'a> {
         nodes.extend(body);
         nodes.extend(self.route_change());
         self.program.push(name, nodes);
+    }
+
+    /// The exponential of a softmax. Measured layers stop after two squarings (kernels of WaferLLM, 2025).
+    pub fn exponential(&self) -> Operation {
+        match self.request.scope {
+            Scope::Model => Operation::Exponential,
+            Scope::Measured => Operation::UnfinishedExponential,
+        }
     }
 
     /// How the matrices of a role are stored.

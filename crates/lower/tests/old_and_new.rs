@@ -34,6 +34,13 @@ fn optimised(mapping: LayerMapping) -> LayerMapping {
     }
 }
 
+fn of_kernels(scope: Scope) -> wafersim_kernels::Scope {
+    match scope {
+        Scope::Model => wafersim_kernels::Scope::Model,
+        Scope::Measured => wafersim_kernels::Scope::Measured,
+    }
+}
+
 struct Case<'a> {
     name: String,
     layer: &'a Layer,
@@ -52,7 +59,7 @@ fn compare(case: &Case<'_>) -> Vec<(f64, f64)> {
     let mut found = Vec::new();
     let plain = LayerMapping { kv: case.kv, ..LayerMapping::published(columns, rows) };
     for (mapping, options) in [(plain.clone(), Options::PUBLISHED), (optimised(plain), Options::OPTIMISED)] {
-        let load = ExpertLoad { pairs: 8, distinct: 8, busiest: 1 };
+        let load = ExpertLoad::spread(8, 8);
         let request = LayerRequest {
             layer: case.layer,
             hidden: case.hidden,
@@ -63,6 +70,7 @@ fn compare(case: &Case<'_>) -> Vec<(f64, f64)> {
             context: case.context,
             routed: Routed::Expected(load),
             scope: case.scope,
+            queue: 4,
         };
         let new = decode_layer(&request).unwrap();
         let kv = KvShape {
@@ -82,9 +90,9 @@ fn compare(case: &Case<'_>) -> Vec<(f64, f64)> {
             context: case.context,
             key_block: u64::MAX,
             load: feed_forward::ExpertLoad { pairs: 8, distinct: 8, busiest: 1 },
-            options: Options { layer_only: case.scope == Scope::Measured, ..options },
+            options,
         };
-        let old = wafersim_kernels::decode_layer(&shape);
+        let old = wafersim_kernels::decode_layer_for(&shape, of_kernels(case.scope));
         let (old, new) = (cost(&old, &rates), cost(&new, &rates));
         println!(
             "{}: old {:.0}, new {:.0} ({:+.2} %)",
@@ -192,8 +200,9 @@ fn writing_and_reading_a_layer_takes_microseconds() {
         precision: Precision::default(),
         tokens: 1,
         context: 32768,
-        routed: Routed::Expected(ExpertLoad { pairs: 8, distinct: 8, busiest: 1 }),
+        routed: Routed::Expected(ExpertLoad::spread(8, 8)),
         scope: Scope::Model,
+        queue: 4,
     };
     let start = std::time::Instant::now();
     let mut total = 0.0;
@@ -201,4 +210,83 @@ fn writing_and_reading_a_layer_takes_microseconds() {
         total += cost(&decode_layer(&request).unwrap(), &rates).total().0;
     }
     println!("{:?} a layer, {}", start.elapsed() / 1000, total / 1000.0);
+}
+
+#[test]
+fn prefill() {
+    let wafer = Wafer::builtin("wse3").unwrap();
+    let rates = Rates::new(&wafer, RateSet::Silicon, View::Achieved);
+    let dense = |hidden: u64, ffn: u64| Layer {
+        attention: Attention::Grouped(GroupedAttention {
+            heads: 1,
+            kv_heads: 1,
+            head_dim: hidden,
+            qkv_bias: false,
+            output_bias: false,
+            qk_norm: false,
+            sinks: false,
+            rotary_dim: hidden,
+            reach: Reach::Full,
+        }),
+        feed_forward: FeedForward::Dense { width: ffn, bias: false },
+        norms: 2,
+    };
+    let coder = Model::builtin("qwen3-coder-480b-a35b").unwrap();
+    let llama = Model::builtin("llama-3.1-8b").unwrap();
+    let measured = dense(4096, 14336);
+    for (name, layer, hidden, region, columns_per_head, tokens, context, precision) in [
+        ("measured", &measured, 4096, (480, 480), 480, 4096, 0, fp16()),
+        ("llama", &llama.layers[0], 4096, (250, 190), 31, 1024, 0, Precision::default()),
+        ("coder", &coder.layers[0], 6144, (755, 292), 94, 512, 0, Precision::default()),
+        ("coder", &coder.layers[0], 6144, (755, 292), 94, 512, 16384, Precision::default()),
+    ] {
+        let kv =
+            KvMapping { columns_per_head, dimension_split: columns_per_head, ..KvMapping::published(columns_per_head) };
+        let mapping = LayerMapping { kv, ..LayerMapping::published(region.0, region.1) };
+        let scope = if name == "measured" { Scope::Measured } else { Scope::Model };
+        let request = LayerRequest {
+            layer,
+            hidden,
+            norm_epsilon: 1e-6,
+            mapping: &mapping,
+            precision,
+            tokens,
+            context: context + tokens,
+            routed: Routed::Expected(ExpertLoad::spread(8 * tokens, 160)),
+            scope,
+            queue: 16,
+        };
+        let new = wafersim_lower::prefill_layer(&request, 8192).unwrap();
+        let shape = LayerShape {
+            layer,
+            hidden,
+            region: Region::new(0, 0, region.0, region.1),
+            kv: KvShape { heads_per_block: 1, columns_per_head, dimension_split: columns_per_head, sequence_split: 1 },
+            experts: ExpertShape::Spread,
+            precision,
+            tokens,
+            context,
+            key_block: 8192,
+            load: feed_forward::ExpertLoad { pairs: 8 * tokens, distinct: 160, busiest: tokens },
+            options: Options::PUBLISHED,
+        };
+        let old = wafersim_kernels::prefill_layer_for(&shape, of_kernels(scope));
+        let (old, new) = (cost(&old, &rates), cost(&new, &rates));
+        println!(
+            "{name}: old {:.0}, new {:.0} ({:+.2} %)",
+            old.total().0,
+            new.total().0,
+            (new.total().0 / old.total().0 - 1.0) * 100.0
+        );
+        for operator in &new.operators {
+            let known = old
+                .operators
+                .iter()
+                .find(|known| known.name == operator.name)
+                .map_or(0.0, |known| known.cost.total().0);
+            if (known - operator.cost.total().0).abs() > 1.0 {
+                println!("    {}: {:.0} -> {:.0}", operator.name, known, operator.cost.total().0);
+            }
+        }
+    }
 }

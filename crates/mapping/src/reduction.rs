@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use wafersim_program::collective::TwoLevel;
+use wafersim_program::collective;
 
 use crate::operator::{LineKind, operator_named};
 
@@ -51,11 +51,11 @@ impl Tree {
     /// of one member are left out; a line of one member has no level.
     pub fn sizes(&self, length: u64) -> Vec<u64> {
         let two_level = |groups: u64| {
-            let tree = TwoLevel::new(length, groups);
-            vec![tree.group_size, tree.groups]
+            let tree = collective::Tree::two_level(length, groups);
+            tree.levels().iter().map(|level| level.members).collect()
         };
         let sizes = match &self.groups {
-            Groups::SquareRoot => two_level(wafersim_program::collective::default_groups(length)),
+            Groups::SquareRoot => two_level(collective::default_groups(length)),
             Groups::Count(count) => two_level(*count),
             Groups::Sizes(sizes) => {
                 let mut left = length.max(1);
@@ -340,10 +340,11 @@ mod tests {
     #[test]
     fn the_published_tree_has_the_geometry_of_the_language() {
         for length in 1..800 {
-            let two = TwoLevel::new(length, wafersim_program::collective::default_groups(length));
-            let expected: Vec<u64> = [two.group_size, two.groups].into_iter().filter(|size| *size > 1).collect();
+            let two = collective::Tree::two_level(length, collective::default_groups(length));
+            let expected: Vec<u64> =
+                two.levels().iter().map(|level| level.members).filter(|size| *size > 1).collect();
             let tree = Tree::PUBLISHED.on(length);
-            assert_eq!((tree.groups.clone(), tree.root), (Groups::Sizes(expected), Root::Index(two.root)), "{length}");
+            assert_eq!((tree.groups.clone(), tree.root), (Groups::Sizes(expected), Root::Index(two.root(0))), "{length}");
             assert_eq!(tree.on(length), tree);
         }
     }

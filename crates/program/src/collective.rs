@@ -4,39 +4,78 @@
 //! group's middle member; the group roots do the same among themselves over routes that pass straight through the others;
 //! the middle root multicasts the result.
 
+use serde::Serialize;
+use thiserror::Error;
+
 use crate::buffer::{BufferId, Color};
-use crate::program::{Node, Program};
-use crate::region::Axis;
-use crate::step::{Action, ChainReduce, Multicast, ReduceOperator, Root, Segment, Style};
+use crate::layout::Place;
+use crate::pieces::{AllGather, Owners, Pieces, ReduceScatter};
+use crate::program::{ColorPurpose, Node, Program};
+use crate::region::{Axis, Region};
+use crate::step::{self, Action, Broadcast, ChainReduce, Multicast, ReduceOperator, Root, Step, Style};
 
 /// Colors of a reduction along one axis: reused by all reductions along it, since they never run at the same time.
 #[derive(Debug, Clone)]
 struct Colors {
     groups: Vec<Color>,
     roots: Vec<Color>,
+    /// Four for each level beyond the second.
+    deeper: Vec<Vec<Color>>,
     multicast: Vec<Color>,
+}
+
+impl Colors {
+    fn level(&self, level: usize) -> Vec<Color> {
+        match level {
+            0 => self.groups.clone(),
+            1 => self.roots.clone(),
+            more => self.deeper.get(more - 2).cloned().unwrap_or_default(),
+        }
+    }
 }
 
 /// Both axes need 4 + 4 + 2 colors each: 20 in all, as the published decode kernel for WSE-2 holds them.
 fn colors(program: &mut Program, axis: Axis) -> Colors {
-    while program.color_count() < 20 {
-        program.new_colors(1);
-    }
+    named(program, 20);
     let first = if axis == Axis::X { 0 } else { 10 };
     let range = |from: u32, to: u32| (from..to).map(Color).collect();
     Colors {
         groups: range(first, first + 4),
         roots: range(first + 4, first + 8),
+        deeper: Vec::new(),
         multicast: range(first + 8, first + 10),
+    }
+}
+
+/// Names of the colors of two levels along both axes, and of transits ([`transit_colors`]); other purposes come behind them.
+const FIXED: u32 = 24;
+
+/// The same for a tree of more levels.
+fn colors_of_levels(program: &mut Program, axis: Axis, levels: usize) -> Colors {
+    let mut all = colors(program, axis);
+    for level in 2..levels as u32 {
+        all.deeper.push(more_colors(program, ColorPurpose::Level(axis, level), 4));
+    }
+    all
+}
+
+fn more_colors(program: &mut Program, purpose: ColorPurpose, count: u32) -> Vec<Color> {
+    named(program, FIXED);
+    program.colors_for(purpose, count)
+}
+
+/// Makes the program know color names up to here.
+fn named(program: &mut Program, end: u32) {
+    let known = program.color_count();
+    if known < end {
+        program.new_colors(end - known);
     }
 }
 
 /// Colors of scatters and gathers along an axis: one for each direction, beside those of the reductions.
 pub fn transit_colors(program: &mut Program, axis: Axis) -> Vec<Color> {
     let first = if axis == Axis::X { 20 } else { 22 };
-    while program.color_count() < first + 2 {
-        program.new_colors(1);
-    }
+    named(program, first + 2);
     (first..first + 2).map(Color).collect()
 }
 
@@ -46,58 +85,323 @@ pub fn default_groups(length: u64) -> u64 {
     ((length as f64).sqrt().round() as u64).max(1)
 }
 
-/// The geometry of a two-level reduction of `line` members in `groups` groups.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TwoLevel {
-    /// Number of groups, at least 1 and at most the line's length.
-    pub groups: u64,
-    /// Members of the largest group.
-    pub group_size: u64,
-    /// Index of the root of roots along the line.
-    pub root: u64,
+/// A level of a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Level {
+    /// Members of a full group.
+    pub members: u64,
+    /// Which member is its root.
+    pub root: Root,
 }
 
-impl TwoLevel {
-    /// Divides a line. Group counts outside `1..=line` are brought inside.
-    pub fn new(line: u64, groups: u64) -> Self {
+/// A tree over a line: chains in groups of neighbours, chains among their roots, and so on until one root is left. A tree of
+/// two levels with middle roots is WaferLLM's; nobody has published a deeper one, or one whose roots lie elsewhere, on a wafer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Tree {
+    line: u64,
+    levels: Vec<Level>,
+}
+
+/// Why a line cannot be divided so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum TreeError {
+    /// Several roots are left at the end, or none.
+    #[error(
+        "the levels of a tree reduce {reached} members and the line has {line}: the product of their members must reach it"
+    )]
+    Short {
+        /// The product of the levels' members.
+        reached: u64,
+        /// The line's length.
+        line: u64,
+    },
+    /// The last group of a level ends before its root.
+    #[error(
+        "level {level} of the tree: the line of {line} members ends before the root of its last group, and no member there \
+         can stand for it; take another size or a lower root"
+    )]
+    NoRoot {
+        /// Which level, from 0.
+        level: usize,
+        /// The line's length.
+        line: u64,
+    },
+    /// Only the root of roots may differ by line: the chains above would have to begin elsewhere in each line.
+    #[error("level {level} of the tree has roots that differ by line; only the last level may")]
+    Staggered {
+        /// Which level, from 0.
+        level: usize,
+    },
+}
+
+impl Tree {
+    /// Two levels in `groups` groups with middle roots, as published. Group counts outside `1..=line` are brought inside.
+    pub fn two_level(line: u64, groups: u64) -> Self {
         let line = line.max(1);
-        let group_size = line.div_ceil(groups.clamp(1, line));
-        let groups = line.div_ceil(group_size);
-        let root = (groups / 2 * group_size + group_size / 2).min(line - 1);
-        Self { groups, group_size, root }
+        let members = line.div_ceil(groups.clamp(1, line));
+        let levels = [members, line.div_ceil(members)].map(|members| Level { members, root: Root::Middle });
+        Self { line, levels: levels.to_vec() }
+    }
+
+    /// Levels from the groups of neighbours to the roots of roots.
+    ///
+    /// # Errors
+    /// Where they leave several roots, or a group has none.
+    pub fn new(line: u64, levels: Vec<Level>) -> Result<Self, TreeError> {
+        let line = line.max(1);
+        let reached = levels.iter().fold(1u64, |reached, level| reached.saturating_mul(level.members.max(1)));
+        if reached < line {
+            return Err(TreeError::Short { reached, line });
+        }
+        let tree = Self { line, levels };
+        for (level, below) in tree.levels.iter().enumerate().rev().skip(1) {
+            if matches!(below.root, Root::Staggered(_)) {
+                return Err(TreeError::Staggered { level });
+            }
+            let (start, actual) = tree.last_root(level, 0);
+            if actual != (start + tree.offset(level + 1)).min(line - 1) {
+                return Err(TreeError::NoRoot { level, line });
+            }
+        }
+        Ok(tree)
+    }
+
+    /// Levels of these many members, at most all that are left, each with its root in the middle; a last level takes the rest.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_sizes(line: u64, sizes: &[u64]) -> Result<Self, TreeError> {
+        let level = |members: u64| Level { members, root: Root::Middle };
+        let (mut levels, mut reached) = (Vec::new(), 1u64);
+        for members in sizes {
+            let members = (*members).clamp(1, line.div_ceil(reached).max(1));
+            levels.push(level(members));
+            reached = reached.saturating_mul(members);
+        }
+        if reached < line {
+            levels.push(level(line.div_ceil(reached)));
+        }
+        Self::new(line, levels)
+    }
+
+    /// The same with the roots of roots elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_root(mut self, root: Root) -> Result<Self, TreeError> {
+        if let Some(last) = self.levels.last_mut() {
+            last.root = root;
+        }
+        Self::new(self.line, self.levels)
+    }
+
+    /// Members of the line.
+    pub const fn line(&self) -> u64 {
+        self.line
+    }
+
+    /// From the groups of neighbours to the roots of roots.
+    pub fn levels(&self) -> &[Level] {
+        &self.levels
+    }
+
+    /// Hops between the members of a level.
+    fn stride(&self, level: usize) -> u64 {
+        self.levels.iter().take(level).fold(1, |stride, level| stride.saturating_mul(level.members.max(1)))
+    }
+
+    /// From the start of a group to its first member in a level: where the root of the first group below lies.
+    fn offset(&self, level: usize) -> u64 {
+        let below = self.levels.iter().enumerate().take(level);
+        below.map(|(index, level)| level.root.index(level.members, level.members, 0) * self.stride(index)).sum()
+    }
+
+    /// Where the last group of a level begins, and the place of its root on a line of the region.
+    fn last_root(&self, level: usize, line: u64) -> (u64, u64) {
+        let (stride, last) = (self.stride(level), self.line - 1);
+        let Some(Level { members, root }) = self.levels.get(level).copied() else { return (0, 0) };
+        let start = last / stride.saturating_mul(members.max(1)).max(1) * stride * members.max(1);
+        let here = (self.line - start).div_ceil(stride);
+        let index = root.index(members, here, line);
+        if level > 0 && index + 1 == here {
+            return (start, self.last_root(level - 1, line).1);
+        }
+        (start, (start + index * stride + self.offset(level)).min(last))
+    }
+
+    /// Place of the root of roots along a line of the region.
+    pub fn root(&self, line: u64) -> u64 {
+        self.levels.len().checked_sub(1).map_or(0, |top| self.last_root(top, line).1)
+    }
+
+    /// Its chains in order, for members that are `stride` hops apart and begin `first` hops from the start of their segment.
+    fn chains(
+        &self,
+        along: &Along,
+        (stride, first, segment): (u64, u64, step::Segment),
+        colors: &Colors,
+    ) -> Vec<ChainReduce> {
+        let levels = self.levels.iter().enumerate().filter(|(_, level)| level.members > 1);
+        levels
+            .map(|(index, level)| ChainReduce {
+                axis: along.axis,
+                count: level.members,
+                stride: self.stride(index) * stride,
+                offset: self.offset(index) * stride + first,
+                segment,
+                root: level.root,
+                operator: along.operator,
+                style: Style::Streaming,
+                payload: along.payload,
+                colors: colors.level(index),
+            })
+            .collect()
     }
 }
 
-/// The chains of a two-level reduction whose members are `stride` hops apart and begin `first` hops from the start of
-/// their segment: those in the groups, then that of the roots.
-fn chains(
-    program: &Program,
-    axis: Axis,
-    tree: TwoLevel,
-    (stride, first, segment): (u64, u64, Segment),
-    colors: &Colors,
-    (payload, operator): (BufferId, ReduceOperator),
-) -> Vec<Node> {
-    let in_groups = (tree.group_size, stride, first, &colors.groups);
-    let of_roots = (tree.groups, tree.group_size * stride, tree.group_size / 2 * stride + first, &colors.roots);
-    [in_groups, of_roots]
-        .into_iter()
-        .filter(|(count, ..)| *count > 1)
-        .map(|(count, stride, offset, colors)| {
-            program.step(Action::ChainReduce(ChainReduce {
-                axis,
-                count,
-                stride,
-                offset,
-                segment,
-                root: Root::Middle,
-                operator,
-                style: Style::Streaming,
-                payload,
-                colors: colors.clone(),
-            }))
-        })
-        .collect()
+/// What is reduced along which axis, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Along {
+    /// Direction of the lines.
+    pub axis: Axis,
+    /// What is reduced, in place.
+    pub payload: BufferId,
+    /// How values are combined.
+    pub operator: ReduceOperator,
+}
+
+/// Reduces along the lines of a rectangle to the roots of a tree.
+pub fn tree_reduce(program: &mut Program, region: Region, tree: &Tree, along: Along) -> Vec<Node> {
+    let colors = colors_of_levels(program, along.axis, tree.levels.len());
+    let chains = tree.chains(&along, (1, 0, step::Segment::LINE), &colors);
+    chains.into_iter().map(|chain| Node::Step(Step { region, action: Action::ChainReduce(chain) })).collect()
+}
+
+/// Roots of a tree that share its result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SplitRoots {
+    /// How many neighbours of the last level: its root, and those around it.
+    pub roots: u64,
+    /// What each ends with: its piece of the payload, as the layout says.
+    pub target: BufferId,
+}
+
+impl SplitRoots {
+    /// Index of the first root among the members of the last level.
+    fn first(&self, level: &Level) -> u64 {
+        let index = level.root.index(level.members, level.members, 0);
+        index.saturating_sub(self.roots / 2).min(level.members.saturating_sub(self.roots))
+    }
+}
+
+/// Reduces along the lines of a rectangle to neighbouring roots of the last level of a tree, each of which ends with a piece.
+pub fn split_reduce(program: &mut Program, region: Region, tree: &Tree, along: Along, split: SplitRoots) -> Vec<Node> {
+    let colors = colors_of_levels(program, along.axis, tree.levels.len());
+    let Some((top, last)) = tree.levels.iter().enumerate().next_back() else { return Vec::new() };
+    let below = Tree { line: tree.line, levels: tree.levels[..top].to_vec() };
+    let chains = below.chains(&along, (1, 0, step::Segment::LINE), &colors);
+    let pieces = Pieces {
+        axis: along.axis,
+        count: last.members,
+        stride: tree.stride(top),
+        offset: tree.offset(top),
+        owners: Owners::Neighbours { first: split.first(last), count: split.roots },
+        source: along.payload,
+        target: split.target,
+        colors: colors.level(top),
+    };
+    let split = Action::ReduceScatter(ReduceScatter { pieces, operator: along.operator });
+    let actions = chains.into_iter().map(Action::ChainReduce).chain(std::iter::once(split));
+    actions.map(|action| Node::Step(Step { region, action })).collect()
+}
+
+/// A payload that the members of a segment share out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// Direction of the lines.
+    pub axis: Axis,
+    /// Members of a segment.
+    pub count: u64,
+    /// Hops between them. Where it is more than one, others lie between them with segments of their own: these run in turn.
+    pub stride: u64,
+    /// Wavelets of a piece that go round at a time: [`crate::pieces::ring_words`] of the machine.
+    pub words: u64,
+    /// What is read.
+    pub source: BufferId,
+    /// What is written.
+    pub target: BufferId,
+}
+
+impl Segment {
+    /// Its pieces go round on the colors of the first level's chains upwards, and back on one beside that of multicasts.
+    fn pieces(&self, first: u64, colors: &Colors) -> Pieces {
+        let of = |colors: &[Color], range: std::ops::Range<usize>| colors.get(range).unwrap_or(&[]).to_vec();
+        Pieces {
+            axis: self.axis,
+            count: self.count,
+            stride: self.stride.max(1),
+            offset: first,
+            owners: Owners::All { words: self.words },
+            source: self.source,
+            target: self.target,
+            colors: [of(&colors.groups, 0..2), of(&colors.multicast, 1..2)].concat(),
+        }
+    }
+}
+
+/// Each member of a segment ends with its piece of the reduced payload.
+pub fn reduce_scatter(program: &mut Program, region: Region, segment: Segment, operator: ReduceOperator) -> Vec<Node> {
+    let colors = colors(program, segment.axis);
+    let pieces = (0..segment.stride.max(1)).map(|first| segment.pieces(first, &colors));
+    let actions = pieces.map(|pieces| Action::ReduceScatter(ReduceScatter { pieces, operator }));
+    actions.map(|action| Node::Step(Step { region, action })).collect()
+}
+
+/// Each member of a segment begins with a piece, and ends with all of its segment.
+pub fn all_gather(program: &mut Program, region: Region, segment: Segment) -> Vec<Node> {
+    let colors = colors(program, segment.axis);
+    let pieces = (0..segment.stride.max(1)).map(|first| segment.pieces(first, &colors));
+    let actions = pieces.map(|pieces| Action::AllGather(AllGather { pieces }));
+    actions.map(|action| Node::Step(Step { region, action })).collect()
+}
+
+/// Neighbouring owners of pieces on each line, which all members of the line get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Neighbours {
+    /// Direction of the lines.
+    pub axis: Axis,
+    /// Index of the first owner along the axis.
+    pub first: u64,
+    /// Hops between owners.
+    pub stride: u64,
+    /// How many.
+    pub count: u64,
+    /// A piece.
+    pub source: BufferId,
+    /// All of them.
+    pub target: BufferId,
+}
+
+/// The owners send their pieces to all of their line, each by a multicast on a color of its own.
+pub fn gather(program: &mut Program, region: Region, owners: Neighbours) -> Node {
+    let stride = owners.stride.max(1);
+    // One color for each owner, two of them those of multicasts.
+    let mut colors = colors(program, owners.axis).multicast;
+    let more = owners.count.min(region.along(owners.axis)).saturating_sub(colors.len() as u64);
+    if more > 0 {
+        colors.extend(more_colors(program, ColorPurpose::Owners(owners.axis), more as u32));
+    }
+    let pieces = Pieces {
+        axis: owners.axis,
+        count: region.along(owners.axis).div_ceil(stride),
+        stride,
+        offset: owners.first % stride,
+        owners: Owners::Neighbours { first: owners.first / stride, count: owners.count },
+        source: owners.source,
+        target: owners.target,
+        colors,
+    };
+    Node::Step(Step { region, action: Action::AllGather(AllGather { pieces }) })
 }
 
 /// Reduces `payload` along `axis` of the program's region to the root of roots, in `groups` groups.
@@ -108,9 +412,9 @@ pub fn group_reduce(
     payload: BufferId,
     operator: ReduceOperator,
 ) -> Vec<Node> {
-    let tree = TwoLevel::new(program.region.along(axis), groups);
-    let colors = colors(program, axis);
-    chains(program, axis, tree, (1, 0, Segment::LINE), &colors, (payload, operator))
+    let tree = Tree::two_level(program.region.along(axis), groups);
+    let region = program.region;
+    tree_reduce(program, region, &tree, Along { axis, payload, operator })
 }
 
 /// Reduces `payload` along `axis` and gives the result to every member of the line.
@@ -123,10 +427,16 @@ pub fn all_reduce(
 ) -> Vec<Node> {
     let mut steps = group_reduce(program, axis, groups, payload, operator);
     if program.region.along(axis) > 1 {
-        let from = TwoLevel::new(program.region.along(axis), groups).root;
+        let from = Tree::two_level(program.region.along(axis), groups).root(0);
         steps.push(multicast(program, axis, from, payload));
     }
     steps
+}
+
+/// Sends `payload` from the processing element at `(column, row)` of a rectangle to all of it.
+pub fn broadcast(program: &mut Program, region: Region, (column, row): Place, payload: BufferId) -> Node {
+    let colors = more_colors(program, ColorPurpose::Broadcast, 1);
+    Node::Step(Step { region, action: Action::Broadcast(Broadcast { column, row, payload, colors }) })
 }
 
 /// Sends `payload` from the member at index `from` to the whole line.
@@ -150,15 +460,16 @@ pub fn segment_all_reduce(
     if segment <= 1 {
         return Vec::new();
     }
-    let tree = TwoLevel::new(segment, default_groups(segment));
+    let tree = Tree::two_level(segment, default_groups(segment));
     let colors = colors(program, axis);
     let mut steps = Vec::new();
     for first in 0..stride.max(1) {
-        let within = Segment { length: segment * stride, last: (segment - 1) * stride + first };
-        steps.extend(chains(program, axis, tree, (stride, first, within), &colors, (payload, operator)));
+        let within = step::Segment { length: segment * stride, last: (segment - 1) * stride + first };
+        let chains = tree.chains(&Along { axis, payload, operator }, (stride, first, within), &colors);
+        steps.extend(chains.into_iter().map(|chain| program.step(Action::ChainReduce(chain))));
         steps.push(program.step(Action::Multicast(Multicast {
             axis,
-            from: tree.root * stride + first,
+            from: tree.root(0) * stride + first,
             span: segment * stride,
             stride,
             style: Style::Streaming,
@@ -181,7 +492,7 @@ pub fn library_all_reduce(program: &mut Program, axis: Axis, payload: BufferId, 
         count,
         stride: 1,
         offset: 0,
-        segment: Segment::LINE,
+        segment: step::Segment::LINE,
         root: Root::First,
         operator,
         style: Style::Library,
@@ -218,7 +529,7 @@ pub fn chain_all_reduce(
         count: segment,
         stride: 1,
         offset: 0,
-        segment: Segment::LINE,
+        segment: step::Segment::LINE,
         root: Root::First,
         operator,
         style: Style::Streaming,

@@ -1,7 +1,7 @@
 //! The dataflow language that wafer kernels are written in: the few words of which every kernel is made.
 //!
 //! A [`Program`] is a tree of [`Node`]s over a rectangle of processing elements. Its leaves are [`Step`]s: chain
-//! reduce, multicast, shift, relayout, vector work, route change, synchronisation. Each says who takes part
+//! reduce, multicast, reduce-scatter, all-gather, shift, relayout, vector work, route change, synchronisation. Each says who takes part
 //! (a [`Region`] and an axis), what travels (a [`Buffer`], elements, data type), on which colors, and what is computed.
 //!
 //! Three readings share it: *cost* adds it up in closed form, *fabric* lowers it to routes and wavelets, *values*
@@ -25,6 +25,7 @@ pub mod formula;
 pub mod layout;
 pub mod memory;
 pub mod movement;
+pub mod pieces;
 pub mod program;
 pub mod region;
 pub mod step;
@@ -33,14 +34,16 @@ pub mod work;
 
 pub use buffer::{Buffer, BufferId, Color};
 pub use formula::{Chosen, Factor, Formula, Operand, Pair, Rescaled, Scaling, Stored, Weight, WeightId};
-pub use layout::{Digit, Dimension, Field, Layout, Place, Ring, Spread};
+pub use layout::{Cached, Digit, Dimension, Field, Layout, Place, Ring, RowOrder, Spread};
 pub use memory::Peak;
-pub use movement::{Element, Movement, Piece, Wanted, movement};
-pub use program::{Node, Order, Program};
+pub use movement::{Element, LinesAlike, Movement, Piece, Wanted, movement, movements};
+pub use pieces::{AllGather, Flow, Owners, Parties, Pieces, Purpose, ReduceScatter, Share, shares};
+pub use program::{ColorPurpose, Node, Order, Program};
 pub use region::{Axis, Region};
 pub use step::{
-    Action, ChainReduce, Compute, End, Multicast, ReduceOperator, Relayout, Root, RouteChange, Segment, Shift, Step,
-    Style, Synchronise,
+    Action, Broadcast, ChainReduce, Compute, End, Joining, Multicast, ReduceOperator, Relayout, Root, RouteChange,
+    Segment, Shift,
+    Stagger, Step, Style, Synchronise,
 };
 pub use transfer::Transfer;
 pub use work::{Math, Operation, Work};

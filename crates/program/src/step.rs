@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::buffer::{BufferId, Color};
 use crate::formula::Formula;
+use crate::pieces::{AllGather, Pieces, Purpose, ReduceScatter};
 use crate::region::{Axis, Region};
 use crate::work::{Math, Work};
 
@@ -29,6 +30,55 @@ pub enum Root {
     First,
     /// The root moves by one member each time the step runs (the transposed product of prefill attention).
     Rotating,
+    /// Two chains converge on the member of this index; of unequal ones the root takes the shorter first.
+    At(u64),
+    /// As [`Root::At`], each line of the region with a root of its own, so that what follows across the lines finds its
+    /// sources on several of them.
+    Staggered(Stagger),
+}
+
+/// Roots that differ by line: that of line `l` is at index `first + (l * step) mod roots`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Stagger {
+    /// The lowest index.
+    pub first: u64,
+    /// By how much the next line's root is further on.
+    pub step: u64,
+    /// How many indices there are.
+    pub roots: u64,
+}
+
+impl Stagger {
+    /// Index of the root of a line, counted from the region's first.
+    pub const fn of(&self, line: u64) -> u64 {
+        if self.roots == 0 {
+            return self.first;
+        }
+        self.first + ((line % self.roots) * (self.step % self.roots)) % self.roots
+    }
+}
+
+impl Root {
+    /// Index of the root in a chain of `members` on a line of the region.
+    pub const fn index(self, count: u64, members: u64, line: u64) -> u64 {
+        let wanted = match self {
+            Self::Middle => count / 2,
+            Self::First | Self::Rotating => 0,
+            Self::At(index) => index,
+            Self::Staggered(stagger) => stagger.of(line),
+        };
+        let last = members.saturating_sub(1);
+        if wanted < last { wanted } else { last }
+    }
+
+    /// Whether a root at `index` of `members` takes the chain from below before that from above. A middle root does: it is
+    /// the longer one by at most a member (as published). Others take the shorter one first, while the longer is on its way.
+    pub const fn takes_lower_first(self, index: u64, members: u64) -> bool {
+        match self {
+            Self::Middle | Self::First | Self::Rotating => true,
+            Self::At(_) | Self::Staggered(_) => index <= members.saturating_sub(1).saturating_sub(index),
+        }
+    }
 }
 
 /// How a transfer is programmed.
@@ -101,6 +151,20 @@ pub struct Multicast {
     pub colors: Vec<Color>,
 }
 
+/// One processing element of the region sends, all others receive; routers copy in passing, those of its row into their columns as
+/// well. Nobody has published a kernel that does so on a wafer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Broadcast {
+    /// Column of the sender, counted from the region's first.
+    pub column: u64,
+    /// Its row.
+    pub row: u64,
+    /// What is sent.
+    pub payload: BufferId,
+    /// One color.
+    pub colors: Vec<Color>,
+}
+
 /// Every processing element sends to its neighbour on a logical ring and receives from the other one.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Shift {
@@ -132,15 +196,29 @@ pub enum End {
     Last,
 }
 
+/// What of a movement passes at the same time: the farthest piece is on its way while those that come before it are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Joining {
+    /// Hops of that way.
+    pub hops: u64,
+    /// Wavelets of the others.
+    pub wavelets: u64,
+}
+
 /// Data moves from one layout to another: every line carries pieces of it past processing elements that keep their part.
+///
+/// Its critical path holds `hops` and `wavelets`, one after the other, and the longer part of `joining`. All hops together are
+/// at least the farthest way of any piece.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Relayout {
     /// Direction of the lines.
     pub axis: Axis,
-    /// Farthest way of any piece, in hops.
+    /// Hops on the critical path that nothing else passes beside.
     pub hops: u64,
-    /// Wavelets that cross the busiest link of a line.
+    /// Wavelets on the critical path, likewise.
     pub wavelets: u64,
+    /// Where several owners send to one place.
+    pub joining: Joining,
     /// The end from which the piece with the farthest way comes. Where the buffers have layouts, these say it.
     pub farthest: End,
     /// What is read.
@@ -192,6 +270,12 @@ pub enum Action {
     ChainReduce(ChainReduce),
     /// One to all of a line.
     Multicast(Multicast),
+    /// One to all of a rectangle.
+    Broadcast(Broadcast),
+    /// Each owner ends with a piece of the reduced payload.
+    ReduceScatter(ReduceScatter),
+    /// Each owner begins with a piece, and all end with all.
+    AllGather(AllGather),
     /// All to their neighbours.
     Shift(Shift),
     /// Between layouts.
@@ -213,22 +297,40 @@ pub struct Step {
     pub action: Action,
 }
 
+impl Relayout {
+    /// Hops that a piece may go at most.
+    pub const fn reach(&self) -> u64 {
+        self.hops.saturating_add(self.joining.hops)
+    }
+}
+
+impl Action {
+    /// What it sends in pieces, and to what purpose.
+    pub const fn pieces(&self) -> Option<(&Pieces, Purpose)> {
+        match self {
+            Self::ReduceScatter(scatter) => Some((&scatter.pieces, Purpose::Reduce)),
+            Self::AllGather(gather) => Some((&gather.pieces, Purpose::Gather)),
+            _ => None,
+        }
+    }
+}
+
 impl ChainReduce {
-    /// Longest way of a partial result: (processing elements that combine, hops), for one run.
-    pub fn longest_way(&self) -> (u64, u64) {
-        let stages = match self.root {
-            Root::Middle => self.count / 2,
-            Root::First => self.count.saturating_sub(1),
-            Root::Rotating => 1,
+    /// Members of the two chains that converge on the root of a line of the region, the longer first.
+    pub fn sides(&self, line: u64) -> [u64; 2] {
+        let last = self.count.saturating_sub(1);
+        let below = match self.root {
+            Root::Rotating => return [last.min(1), 0],
+            root => root.index(self.count, self.count, line),
         };
-        (stages, stages * self.stride)
+        [below.max(last - below), below.min(last - below)]
     }
 
-    /// Chains that end at one root: 2 in the middle of a line of three or more, 1 of two, 0 of a single member.
-    pub fn sides(&self) -> u64 {
+    /// After how many lines the roots come again: 1 where they do not differ.
+    pub const fn different_lines(&self) -> u64 {
         match self.root {
-            Root::Middle => self.count.saturating_sub(1).min(2),
-            Root::First | Root::Rotating => self.count.saturating_sub(1).min(1),
+            Root::Staggered(stagger) if stagger.roots > 1 => stagger.roots,
+            _ => 1,
         }
     }
 }
@@ -244,5 +346,13 @@ impl Multicast {
     /// Longest way of the payload in hops.
     pub fn longest_way(&self) -> u64 {
         self.from.max(self.span.saturating_sub(1).saturating_sub(self.from))
+    }
+}
+
+impl Broadcast {
+    /// Longest way of the payload in hops, over a region.
+    pub fn longest_way(&self, region: Region) -> u64 {
+        let far = |from: u64, length: u64| from.max(length.saturating_sub(1).saturating_sub(from));
+        far(self.column, region.columns) + far(self.row, region.rows)
     }
 }

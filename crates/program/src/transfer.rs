@@ -22,23 +22,40 @@ pub struct Transfer {
 
 impl Step {
     /// The transfers of one run of the step; none for compute, route changes and synchronisation. A relayout is not
-    /// enumerated: its pieces depend on both layouts, and it carries its busiest link and farthest way instead.
-    /// A rotating chain is enumerated for the root at member 0.
+    /// enumerated: its pieces depend on both layouts, and it carries its busiest link and farthest way instead. Nor are
+    /// reduce-scatter and all-gather, whose pieces [`crate::pieces`] lists, and broadcasts, which go round a corner.
+    /// A rotating chain is enumerated for the root at member 0. The transfers of a chain come in the order of their
+    /// dependence: from its outermost member to the root, and of two sides that one first which the root takes first.
     pub fn transfers(&self) -> Vec<Transfer> {
-        let (axis, payload, line_sends) = match &self.action {
-            Action::ChainReduce(chain) => {
-                (chain.axis, chain.payload, chain_sends(chain, self.region.along(chain.axis)))
-            }
-            Action::Multicast(cast) => (cast.axis, cast.payload, multicast_sends(cast, self.region.along(cast.axis))),
-            Action::Shift(shift) => (shift.axis, shift.payload, shift_sends(shift, self.region.along(shift.axis))),
-            Action::Relayout(_) | Action::Compute(_) | Action::RouteChange(_) | Action::Synchronise(_) => {
+        let (axis, payload) = match &self.action {
+            Action::ChainReduce(chain) => (chain.axis, chain.payload),
+            Action::Multicast(cast) => (cast.axis, cast.payload),
+            Action::Shift(shift) => (shift.axis, shift.payload),
+            Action::Broadcast(_)
+            | Action::ReduceScatter(_)
+            | Action::AllGather(_)
+            | Action::Relayout(_)
+            | Action::Compute(_)
+            | Action::RouteChange(_)
+            | Action::Synchronise(_) => {
                 return Vec::new();
             }
         };
+        let length = self.region.along(axis);
+        let sends = |line: u64| match &self.action {
+            Action::ChainReduce(chain) => chain_sends(chain, length, line),
+            Action::Multicast(cast) => multicast_sends(cast, length),
+            Action::Shift(shift) => shift_sends(shift, length),
+            _ => Vec::new(),
+        };
+        let differ = matches!(&self.action, Action::ChainReduce(ChainReduce { root: Root::Staggered(_), .. }));
+        let alike = if differ { Vec::new() } else { sends(0) };
         let place = |line: u64, index: u64| place(&self.region, axis, line, index);
-        (0..self.region.along(axis.across()))
+        let lines = 0..self.region.along(axis.across());
+        lines
             .flat_map(|line| {
-                line_sends.iter().map(move |&(from, to, color)| Transfer {
+                let sends = if differ { sends(line) } else { alike.clone() };
+                sends.into_iter().map(move |(from, to, color)| Transfer {
                     from: place(line, from),
                     to: place(line, to),
                     color,
@@ -79,19 +96,22 @@ fn chains(chain: &ChainReduce, line: u64) -> Vec<Vec<u64>> {
     (0..line.div_ceil(length)).flat_map(of_segment).collect()
 }
 
-fn chain_sends(chain: &ChainReduce, line: u64) -> Vec<(u64, u64, Color)> {
+/// The sends of the chains on a line of `length` with the number `line` across it.
+fn chain_sends(chain: &ChainReduce, length: u64, line: u64) -> Vec<(u64, u64, Color)> {
     let mut sends = Vec::new();
-    for members in chains(chain, line) {
-        let root = match chain.root {
-            Root::Middle => (chain.count / 2).min(members.len().saturating_sub(1) as u64) as usize,
-            Root::First | Root::Rotating => 0,
-        };
-        for index in 0..members.len() {
-            if index < root {
-                sends.push((members[index], members[index + 1], color(&chain.colors, index % 2)));
-            } else if index > root {
-                sends.push((members[index], members[index - 1], color(&chain.colors, 2 + index % 2)));
-            }
+    for members in chains(chain, length) {
+        let count = members.len() as u64;
+        let root = chain.root.index(chain.count, count, line);
+        let lower_first = chain.root.takes_lower_first(root, count);
+        let root = root as usize;
+        let below = (0..root).map(|index| (members[index], members[index + 1], color(&chain.colors, index % 2)));
+        let above = (root + 1..members.len())
+            .rev()
+            .map(|index| (members[index], members[index - 1], color(&chain.colors, 2 + index % 2)));
+        if lower_first {
+            sends.extend(below.chain(above));
+        } else {
+            sends.extend(above.chain(below));
         }
     }
     sends
@@ -143,24 +163,17 @@ mod tests {
     use wafersim_spec::DataType;
 
     use super::*;
+    use crate::collective::{Level, Tree, TreeError};
     use crate::program::{Node, Program};
-    use crate::step::ReduceOperator;
+    use crate::step::{ReduceOperator, Stagger};
     use crate::{collective, step};
 
-    fn reduce_to_roots(line: u64, groups: u64) -> BTreeMap<u64, BTreeSet<u64>> {
-        let mut program = Program::new("test", Region::new(0, 0, line, 1));
-        let payload = program.buffer("payload", 1, DataType::Fp16);
-        let nodes = collective::group_reduce(&mut program, Axis::X, groups, payload, ReduceOperator::Add);
-        // Which members' values each member has gathered; a chain delivers outermost members first.
-        let mut gathered: BTreeMap<u64, Vec<u64>> = (0..line).map(|member| (member, vec![member])).collect();
+    /// Which members' values each member of a line ends with, of those that end with any; lines lie along x.
+    fn gathered(region: Region, nodes: &[Node], line: u64) -> BTreeMap<u64, BTreeSet<u64>> {
+        let mut gathered: BTreeMap<u64, Vec<u64>> = (0..region.columns).map(|member| (member, vec![member])).collect();
         for node in nodes {
             let Node::Step(step) = node else { panic!("a reduction is made of steps") };
-            let mut sends = step.transfers();
-            sends.sort_by_key(|send| {
-                let (from, to) = (send.from.0, send.to.0);
-                if to > from { from as i64 } else { -(from as i64) }
-            });
-            for send in sends {
+            for send in step.transfers().into_iter().filter(|send| send.from.1 == line) {
                 let moved = gathered.insert(send.from.0, Vec::new()).unwrap_or_default();
                 gathered.entry(send.to.0).or_default().extend(moved);
             }
@@ -176,13 +189,58 @@ mod tests {
             .collect()
     }
 
+    fn tree_gathers(region: Region, tree: &Tree, line: u64) {
+        let mut program = Program::new("test", region);
+        let payload = program.buffer("payload", 1, DataType::Fp16);
+        let along = collective::Along { axis: Axis::X, payload, operator: ReduceOperator::Add };
+        let nodes = collective::tree_reduce(&mut program, region, tree, along);
+        let roots = gathered(region, &nodes, line);
+        assert_eq!(roots.keys().copied().collect::<Vec<_>>(), vec![tree.root(line)], "{tree:?}, line {line}");
+        assert_eq!(roots[&tree.root(line)].len() as u64, region.columns);
+    }
+
     #[test]
     fn every_partial_sum_reaches_the_root_once() {
         for (line, groups) in [(1, 1), (2, 1), (7, 3), (16, 4), (17, 4), (23, 5), (64, 8), (100, 10), (151, 12)] {
-            let roots = reduce_to_roots(line, groups);
-            let tree = collective::TwoLevel::new(line, groups);
-            assert_eq!(roots.keys().copied().collect::<Vec<_>>(), vec![tree.root], "line {line}, {groups} groups");
-            assert_eq!(roots[&tree.root].len() as u64, line);
+            tree_gathers(Region::new(0, 0, line, 1), &Tree::two_level(line, groups), 0);
+        }
+        let tree = Tree::of_sizes(755, &[8, 5]).unwrap();
+        assert_eq!(tree.levels().iter().map(|level| level.members).collect::<Vec<_>>(), [8, 5, 19]);
+        tree_gathers(Region::new(0, 0, 755, 1), &tree, 0);
+        assert_eq!(tree.root(0), 9 * 40 + 2 * 8 + 4);
+    }
+
+    #[test]
+    fn trees_that_lose_a_root_are_refused() {
+        assert_eq!(Tree::of_sizes(16, &[4, 3]).unwrap_err(), TreeError::NoRoot { level: 1, line: 16 });
+        let level = |members, root| Level { members, root };
+        let short = Tree::new(16, vec![level(4, Root::Middle), level(3, Root::Middle)]);
+        assert_eq!(short.unwrap_err(), TreeError::Short { reached: 12, line: 16 });
+        let stagger = Root::Staggered(Stagger { first: 0, step: 1, roots: 2 });
+        let below = Tree::new(16, vec![level(4, stagger), level(4, Root::Middle)]);
+        assert_eq!(below.unwrap_err(), TreeError::Staggered { level: 0 });
+    }
+
+    proptest::proptest! {
+        /// Any tree that is accepted brings every value to one root, whichever that is.
+        #[test]
+        fn trees_of_any_depth_gather_all(
+            line in 1u64..200, sizes in proptest::collection::vec(1u64..9, 0..4), roots in proptest::collection::vec(0u64..9, 5),
+            step in 0u64..5,
+        ) {
+            let Ok(tree) = Tree::of_sizes(line, &sizes) else { return Ok(()) };
+            tree_gathers(Region::new(0, 0, line, 1), &tree, 0);
+            let at = |(level, root): (&Level, &u64)| Level { root: Root::At(root % level.members), ..*level };
+            let levels = tree.levels().iter().zip(&roots).map(at).collect();
+            if let Ok(tree) = Tree::new(line, levels) {
+                tree_gathers(Region::new(0, 0, line, 1), &tree, 0);
+                let top = tree.levels().last().map_or(1, |level| level.members);
+                let stagger = Stagger { first: roots[0] % top, step, roots: 1 + roots[1] % (top - roots[0] % top) };
+                let tree = tree.with_root(Root::Staggered(stagger)).unwrap();
+                for row in 0..6 {
+                    tree_gathers(Region::new(0, 0, line, 6), &tree, row);
+                }
+            }
         }
     }
 

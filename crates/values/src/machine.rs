@@ -15,6 +15,7 @@ mod attention;
 mod compute;
 mod experts;
 mod norm;
+mod pieces;
 mod prepared;
 mod ring;
 mod rounding;
@@ -26,6 +27,7 @@ mod transfer;
 mod weights;
 
 pub use compute::{Context, compute_at};
+pub use pieces::{held, written};
 pub use prepared::Prepared;
 pub use ring::{Piece, Way, join_ring, leave_ring};
 pub use rounding::Rounding;

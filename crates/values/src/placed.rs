@@ -254,6 +254,7 @@ impl<'a> Placed<'a> {
             context: position + 1,
             routed: chosen.map_or(Routed::Expected(load), Routed::Chosen),
             scope: Scope::Model,
+            queue: 4,
         }
     }
 

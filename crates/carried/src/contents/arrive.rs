@@ -1,7 +1,9 @@
 //! Words arrive: they are combined and passed on, or kept until the last one of a stream has come.
 
 use wafersim_fabric::circuit::{Core, Lines, StreamId};
-use wafersim_program::{Action, Axis, BufferId, ChainReduce, Element, Multicast, Operand, Region, Relayout};
+use wafersim_program::{
+    Action, Axis, Broadcast, BufferId, ChainReduce, Element, Multicast, Operand, Region, Relayout,
+};
 use wafersim_values::machine::{Arrival, Numbers, Piece, Rounding, Tile, incoming, join_ring};
 
 use super::{Carrying, Here, value_at};
@@ -23,12 +25,8 @@ fn tiles_of(shape: &[(Numbers, Numbers)], words: &[u32], rounding: Rounding) -> 
 impl Carrying<'_> {
     /// The shape that the sender of a stream has published.
     fn shape(&mut self, (x, y): Core, at: u32, id: StreamId, lines: &Lines) -> Result<Shape, String> {
-        let source = lines.streams.get(id.stream as usize).ok_or("there is no such stream")?.source;
-        let sender = match lines.axis {
-            Axis::X => (lines.area.x + source, y),
-            Axis::Y => (x, lines.area.y + source),
-        };
-        let key = (self.index(sender), at, id);
+        let stream = lines.streams.get(id.stream as usize).ok_or("there is no such stream")?;
+        let key = (self.index(lines.sender(stream, (x, y))), at, id);
         let (left, shape) = self.shapes.get_mut(&key).ok_or("a word arrives that nobody has sent")?;
         *left = left.saturating_sub(1);
         if *left > 0 {
@@ -38,6 +36,9 @@ impl Carrying<'_> {
     }
 
     pub(super) fn arrive(&mut self, core: Core, at: u32, id: StreamId, index: u32, word: u32) -> Result<(), String> {
+        if self.is_in_pieces(at, id.part) {
+            return self.meet_piece(core, at, id, index, word).map(|_| ());
+        }
         let (lines, step) = self.lines(at, id.part)?;
         let count = lines.streams.get(id.stream as usize).map_or(0, |stream| stream.wavelets);
         let is_last = u64::from(index) + 1 == count;
@@ -51,7 +52,9 @@ impl Carrying<'_> {
         let prepared = self.prepared;
         match &step.action {
             Action::Multicast(cast) if !self.is_reached(pe, cast, step.region) => Ok(()),
-            Action::Multicast(cast) => self.store(core, at, id, (cast.payload, Arrival::Store), (&words, lines)),
+            Action::Multicast(Multicast { payload, .. }) | Action::Broadcast(Broadcast { payload, .. }) => {
+                self.store(core, at, id, (*payload, Arrival::Store), (&words, lines))
+            }
             Action::Shift(shift) if shift.ring => {
                 let Shape::Piece(number, way, rows, inner) = self.shape(core, at, id, lines)? else {
                     return Err("a ring brings something else than a piece".into());
@@ -85,7 +88,7 @@ impl Carrying<'_> {
         })
     }
 
-    fn steps_of(&self, at: u32, part: u32) -> Result<u32, String> {
+    pub(super) fn steps_of(&self, at: u32, part: u32) -> Result<u32, String> {
         let stage = self.lowered.stage(at as usize);
         let step = stage.and_then(|stage| stage.steps.get(part as usize)).copied();
         step.ok_or_else(|| "a part belongs to no step".into())
@@ -148,8 +151,13 @@ impl Carrying<'_> {
         index: u32,
         word: u32,
     ) -> Result<u32, String> {
+        if self.is_in_pieces(at, taken.part) {
+            return self.meet_piece(core, at, taken, index, word);
+        }
         let (lines, step) = self.lines(at, taken.part)?;
-        let Action::ChainReduce(chain) = &step.action else { return Err("only chains pass words on".into()) };
+        let Action::ChainReduce(chain) = &step.action else {
+            return Err("only chains and pieces are passed on".into());
+        };
         let (pe, count) =
             (self.index(core), lines.streams.get(sent.stream as usize).map_or(0, |stream| stream.wavelets));
         let partial = self.state(pe)?.1.partial(taken.part).ok_or("a chain passes where none is")?;

@@ -6,10 +6,15 @@
 //! | relayout | one stream past all places | every owner sends what others want, in turn on one color a direction |
 //! | alignment of a ring | every line moves one way in every round | each line moves its way, as often as it has to |
 //! | rotating chain | sums move on by one place a round | the sums of a round go to that round's root |
+//!
+//! Chains whose roots differ by line are here too, laid out or not: their lines are not alike.
+
+use std::collections::BTreeSet;
 
 use wafersim_program::layout::ring_number;
 use wafersim_program::{
-    Action, Axis, BufferId, ChainReduce, Color, Movement, Program, Region, Relayout, Ring, Root, Shift, Step, movement,
+    Action, AllGather, Axis, BufferId, ChainReduce, Color, LinesAlike, Program, ReduceScatter, Region, Relayout, Ring,
+    Root, Shift, Stagger, Step, movements,
 };
 
 use super::lowered::Part;
@@ -31,8 +36,12 @@ pub(super) fn moves_contents(step: &Step, program: &Program) -> bool {
     match &step.action {
         Action::ChainReduce(chain) => has_layout(program, chain.payload),
         Action::Multicast(cast) => has_layout(program, cast.payload),
+        Action::Broadcast(cast) => has_layout(program, cast.payload),
         Action::Shift(shift) => has_layout(program, shift.payload),
         Action::Relayout(moved) => has_layout(program, moved.source) && has_layout(program, moved.target),
+        Action::ReduceScatter(ReduceScatter { pieces, .. }) | Action::AllGather(AllGather { pieces }) => {
+            has_layout(program, pieces.source) && has_layout(program, pieces.target)
+        }
         Action::Compute(_) | Action::RouteChange(_) | Action::Synchronise(_) => false,
     }
 }
@@ -55,6 +64,9 @@ pub(super) fn parts(
         }
         Action::ChainReduce(chain) if chain.root == Root::Rotating && has_layout(context.program, chain.payload) => {
             Some(Ok(rotating(chain, round, colors, context)))
+        }
+        Action::ChainReduce(ChainReduce { root: Root::Staggered(stagger), .. }) => {
+            Some(Ok(staggered(step, *stagger, colors, context)))
         }
         _ => None,
     }
@@ -89,20 +101,16 @@ fn alike<T: PartialEq>(lines: impl Iterator<Item = T>) -> Vec<(u32, u32, T)> {
 /// Owners send in turn: the switch position of a color advances in each router when an owner's last wavelet has passed. Who
 /// passes on the way takes all words, and keeps those that it wants.
 fn relayout(moved: &Relayout, region: Region, colors: &[Color], context: &Context<'_>) -> Result<Vec<Part>, String> {
-    let movements = (0..region.along(moved.axis.across()))
-        .map(|line| movement(context.program, region, moved, line).unwrap_or_else(|| Ok(Movement::default())));
-    let movements = movements.collect::<Result<Vec<_>, String>>()?;
-    let pieces = movements.into_iter().map(|movement| movement.pieces);
-    let all = alike(pieces).into_iter().map(|(first, count, pieces)| {
-        let context = only(context, moved.axis, first, count);
+    let movements = movements(context.program, region, moved).unwrap_or_else(|| Ok(Vec::new()))?;
+    let all = movements.into_iter().map(|LinesAlike { first, count, pieces }| {
+        let context = only(context, moved.axis, first as u32, count as u32);
         let data_type = context.program.buffer_of(moved.source).data_type;
         let mut builder = Builder::new(&context, moved.axis);
-        let mut last = None;
+        let mut begun = BTreeSet::new();
         for piece in pieces {
             let (source, to) = (piece.from as u32, piece.to as u32);
             let color = colors.get(usize::from(to < source)).or(colors.first());
-            let lead = if last == Some(source) { 0 } else { context.timing.message() };
-            last = Some(source);
+            let lead = if begun.insert(source) { context.timing.message() } else { 0 };
             let stream = builder.push(Stream {
                 color: color.map_or(0, |&color| (context.physical)(color)),
                 source,
@@ -126,6 +134,17 @@ fn relayout(moved: &Relayout, region: Region, colors: &[Color], context: &Contex
         part(lines)
     });
     Ok(all.collect())
+}
+
+/// Each line has a root of its own; neighbouring lines with the same root are a part.
+fn staggered(step: &Step, stagger: Stagger, colors: &[Color], context: &Context<'_>) -> Vec<Part> {
+    let Action::ChainReduce(chain) = &step.action else { return Vec::new() };
+    let roots = (0..step.region.along(chain.axis.across())).map(|line| stagger.of(line));
+    let parts = alike(roots).into_iter().map(|(first, count, root)| {
+        let context = only(context, chain.axis, first, count);
+        part(pattern::chain_with_root(chain, root, colors, &context))
+    });
+    parts.collect()
 }
 
 /// What a line of a ring does in a round of its alignment.

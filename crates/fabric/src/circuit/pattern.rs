@@ -3,7 +3,8 @@
 //! Who sends to whom comes from [`Step::transfers`]: the same enumeration that the tests of the language are held to.
 
 use wafersim_program::{
-    Action, Axis, ChainReduce, Color, End, Multicast, Program, Region, Relayout, Root, Shift, Step, Style, Transfer,
+    Action, AllGather, Axis, Broadcast, ChainReduce, Color, End, Multicast, Owners, Pieces, Program, Purpose,
+    ReduceScatter, Region, Relayout, Root, Shift, Step, Style, Transfer,
 };
 
 use super::laid;
@@ -31,6 +32,15 @@ pub(super) fn colors_of(step: &Step, program: &Program) -> Vec<Color> {
             (&chain.colors, chain.axis, if chain.root == Root::Rotating && !laid { 2 } else { 4 })
         }
         Action::Multicast(cast) => (&cast.colors, cast.axis, 1),
+        Action::Broadcast(cast) => (&cast.colors, Axis::X, 1),
+        Action::ReduceScatter(ReduceScatter { pieces, .. }) | Action::AllGather(AllGather { pieces }) => {
+            let wanted = match (pieces.owners, &step.action) {
+                (Owners::All { .. }, _) => 3,
+                (Owners::Neighbours { .. }, Action::ReduceScatter(_)) => 4,
+                (Owners::Neighbours { count, .. }, _) => u32::try_from(count).unwrap_or(u32::MAX).max(1),
+            };
+            (&pieces.colors, pieces.axis, wanted)
+        }
         Action::Shift(shift) => (&shift.colors, shift.axis, if shift.ring { 4 } else { 2 }),
         Action::Relayout(moved) => (&moved.colors, moved.axis, if laid { 2 } else { 1 }),
         Action::Compute(_) | Action::RouteChange(_) | Action::Synchronise(_) => return Vec::new(),
@@ -49,11 +59,16 @@ pub(super) fn lines(step: &Step, colors: &[Color], context: &Context<'_>) -> Opt
         Action::ChainReduce(chain) if chain.root == Root::Rotating => rotating(chain, colors, context),
         Action::ChainReduce(chain) => chain_reduce(chain, colors, context),
         Action::Multicast(cast) => multicast(cast, colors, context),
+        Action::Broadcast(cast) => return broadcast(cast, colors, context),
+        Action::ReduceScatter(ReduceScatter { pieces, .. }) => scattered(pieces, Purpose::Reduce, colors, context),
+        Action::AllGather(AllGather { pieces }) => scattered(pieces, Purpose::Gather, colors, context),
         Action::Shift(moved) => shift(moved, colors, context),
         Action::Relayout(moved) => relayout(moved, colors, context),
         Action::Compute(_) | Action::RouteChange(_) | Action::Synchronise(_) => return None,
     };
-    lines.ordered = true;
+    // The flows of a ring wait for one another in a circle.
+    let circle = step.action.pieces().is_some_and(|(pieces, _)| matches!(pieces.owners, Owners::All { .. }));
+    lines.ordered = !circle;
     (!lines.streams.is_empty()).then_some(lines)
 }
 
@@ -62,7 +77,7 @@ pub(super) fn wavelets(context: &Context<'_>, payload: wafersim_program::BufferI
     context.program.buffer_of(payload).wavelets().max(1)
 }
 
-/// The transfers along one line of the area.
+/// The transfers along one line of the area, where all lines do the same.
 pub(super) fn along_one_line(action: Action, axis: Axis, length: u32) -> Vec<Transfer> {
     let length = u64::from(length);
     let region = match axis {
@@ -70,6 +85,13 @@ pub(super) fn along_one_line(action: Action, axis: Axis, length: u32) -> Vec<Tra
         Axis::Y => Region::new(0, 0, 1, length),
     };
     Step { region, action }.transfers()
+}
+
+/// Chains to the root of one line of several.
+pub(super) fn chain_with_root(chain: &ChainReduce, root: u64, colors: &[Color], context: &Context<'_>) -> Lines {
+    let mut lines = chain_reduce(&ChainReduce { root: Root::At(root), ..chain.clone() }, colors, context);
+    lines.ordered = true;
+    lines
 }
 
 pub(super) fn position(axis: Axis, place: (u64, u64)) -> u32 {
@@ -112,7 +134,7 @@ pub(super) fn point_to_point(from: u32, to: u32, color: u16, wavelets: u64, peri
 }
 
 /// Two chains converge on the root; each member receives, combines and sends on in one operation. The root takes its two
-/// sides one after the other, the one from below first (it is the longer one).
+/// sides one after the other, in the order of the transfers.
 fn chain_reduce(chain: &ChainReduce, colors: &[Color], context: &Context<'_>) -> Lines {
     let action = Action::ChainReduce(ChainReduce { colors: colors.to_vec(), ..chain.clone() });
     let transfers = along_one_line(action, chain.axis, context.area.along(chain.axis));
@@ -123,13 +145,11 @@ fn chain_reduce(chain: &ChainReduce, colors: &[Color], context: &Context<'_>) ->
     chain_of(hops, chain, context)
 }
 
-/// Chains of given hops: from, to, color.
-pub(super) fn chain_of(mut hops: Vec<(u32, u32, Color)>, chain: &ChainReduce, context: &Context<'_>) -> Lines {
+/// Chains of given hops (from, to, color), those of each chain from its ends inwards.
+pub(super) fn chain_of(hops: Vec<(u32, u32, Color)>, chain: &ChainReduce, context: &Context<'_>) -> Lines {
     let timing = context.timing;
     let count = wavelets(context, chain.payload);
     let combine = timing.combine_of(context.program.buffer_of(chain.payload).data_type);
-    // From the ends inwards: upward chains by position, then downward chains against it.
-    hops.sort_by_key(|&(from, to, _)| if to > from { (0, i64::from(from)) } else { (1, -i64::from(from)) });
     let mut builder = Builder::new(context, chain.axis);
     let mut incoming: Vec<Option<u32>> = vec![None; builder.operations.len()];
     let library = timing.library_call + timing.library_reduce;
@@ -211,6 +231,82 @@ fn multicast(cast: &Multicast, colors: &[Color], context: &Context<'_>) -> Lines
         }
     }
     builder.finish()
+}
+
+/// One color, from the sender's row into all columns.
+fn broadcast(cast: &Broadcast, colors: &[Color], context: &Context<'_>) -> Option<Lines> {
+    let (area, period) = (context.area, context.timing.wavelet);
+    if area.columns * area.rows <= 1 {
+        return None;
+    }
+    let color = colors.first().map_or(0, |&color| (context.physical)(color));
+    let last = |from: u64, length: u32| from.min(u64::from(length) - 1) as u32;
+    let place = (last(cast.column, area.columns), last(cast.row, area.rows));
+    let wavelets = wavelets(context, cast.payload);
+    let stream = Stream { color, source: 0, low: 0, high: 0, copies: true, wavelets, period, lead: 0 };
+    Some(Lines::broadcast(area, place, stream))
+}
+
+/// Pieces on their way to, or from, their owners. What a core does comes in the order of the flows' turns. Of two takes of
+/// one piece (an owner's, from both sides) the second waits until the first has been combined, as in a chain.
+fn scattered(pieces: &Pieces, purpose: Purpose, colors: &[Color], context: &Context<'_>) -> Lines {
+    let timing = context.timing;
+    let piece = match purpose {
+        Purpose::Reduce => pieces.target,
+        Purpose::Gather => pieces.source,
+    };
+    let length = u64::from(context.area.along(pieces.axis));
+    let colored = Pieces { colors: colors.to_vec(), ..pieces.clone() };
+    let combine = match purpose {
+        Purpose::Reduce => timing.combine_of(context.program.buffer_of(piece).data_type),
+        Purpose::Gather => 0,
+    };
+    let mut builder = Builder::new(context, pieces.axis);
+    let mut order: Vec<Vec<(u64, usize, Operation)>> = vec![Vec::new(); length as usize];
+    for flow in colored.flows(length, purpose, wavelets(context, piece)) {
+        let mut note = |place: u64, at: usize, operation: Operation| {
+            if let Some(order) = order.get_mut(place as usize) {
+                order.push((flow.turn, at, operation));
+            }
+        };
+        let color = |at: usize| flow.colors.get(at).map_or(0, |&color| (context.physical)(color));
+        let (period, lead, wavelets) = (timing.wavelet, 0, flow.words);
+        if let Some((low, high)) = flow.reaches {
+            let (source, color, (first, last)) = (flow.owner as u32, color(0), (low as u32, high as u32));
+            let stream =
+                builder.push(Stream { color, source, low: first, high: last, copies: true, wavelets, period, lead });
+            note(flow.owner, 0, Operation::Send { stream });
+            let others = (low..=high).filter(|place| *place != flow.owner);
+            others.for_each(|place| note(place, 0, Operation::Take { stream, gap: 0 }));
+            continue;
+        }
+        let mut taken = None;
+        for (at, edge) in flow.path.windows(2).enumerate() {
+            let (from, to) = (edge[0] as u32, edge[1] as u32);
+            let send = builder.push(point_to_point(from, to, color(at), wavelets, period));
+            note(edge[0], at, taken.map_or(Operation::Send { stream: send }, |take| Operation::Forward { take, send }));
+            taken = Some(send);
+        }
+        if let (Some(stream), Some(end)) = (taken, flow.path.last()) {
+            note(*end, flow.path.len(), Operation::Take { stream, gap: 0 });
+        }
+    }
+    let between = (timing.ramp_in + combine + timing.issue).saturating_sub(timing.wavelet);
+    for (place, mut order) in (0..).zip(order) {
+        order.sort_by_key(|(turn, at, _)| (*turn, *at));
+        let Some(operations) = builder.at(place) else { continue };
+        for (_, _, mut operation) in order {
+            if let (Operation::Take { gap, .. }, Some(Operation::Take { .. }), Purpose::Reduce) =
+                (&mut operation, operations.last(), purpose)
+            {
+                *gap = between;
+            }
+            operations.push(operation);
+        }
+    }
+    let mut lines = builder.finish();
+    lines.combine = combine;
+    lines
 }
 
 /// Everybody sends and takes at the same time, through one ramp: its core handles a wavelet either way in turn, so that a

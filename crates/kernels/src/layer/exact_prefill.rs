@@ -6,12 +6,13 @@
 //! block of columns go through attention together. Experts, spread or in rectangles, work on vectors as in decode.
 
 use wafersim_program::formula::along;
+use wafersim_program::formula::Causal;
 use wafersim_program::{
-    Action, Axis, BufferId, Compute, Dimension, End, Field, Formula, Math, Node, Operand, Operation, Program,
+    Action, Axis, BufferId, Compute, Dimension, End, Joining, Field, Formula, Math, Node, Operand, Operation, Program,
     ReduceOperator, Region, Relayout, Ring, Spread, Step, collective,
 };
 use wafersim_spec::Precision;
-use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Moe, Role};
+use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Moe, Reach, Role};
 
 use super::{ExpertShape, KvShape, LayerShape, residual};
 use crate::context::Kernel;
@@ -98,7 +99,7 @@ fn relayout(kernel: &mut Kernel, axis: Axis, source: BufferId, target: BufferId)
     let hops = kernel.region().along(axis);
     let wavelets = kernel.activations().wavelets(kernel.program.buffer_of(target).elements);
     let colors = collective::transit_colors(&mut kernel.program, axis);
-    let moved = Relayout { axis, hops, wavelets, farthest: End::First, source, target, accumulate: false, colors };
+    let moved = Relayout { axis, hops, wavelets, joining: Joining::default(), farthest: End::First, source, target, accumulate: false, colors };
     kernel.program.step(Action::Relayout(moved))
 }
 
@@ -267,7 +268,8 @@ fn softmax(
     head_dim: u64,
 ) -> Vec<Node> {
     let (table, one_each) = (first(scores), first(statistic));
-    let (scale, causal) = (1.0 / (head_dim as f64).sqrt(), Some(0));
+    let scale = 1.0 / (head_dim as f64).sqrt();
+    let causal = Some(Causal { position: 0, reach: Reach::Full });
     let mut nodes = Vec::new();
     for (math, operator) in [(Math::Maximum, ReduceOperator::Max), (Math::ExpAndSum, ReduceOperator::Add)] {
         let mut work = vec![kernel.work(Operation::ScalarReduce, scores_here, vectors)];
@@ -277,8 +279,16 @@ fn softmax(
         }
         let node = kernel.compute(math, &[scores], statistic, work);
         nodes.push(kernel.means(node, || match math {
-            Math::Maximum => Formula::Maximum { scores: table, statistic: one_each, causal },
-            _ => Formula::ExpAndSum { scores: table, statistic: one_each, sums: one_each, scale, causal },
+            Math::Maximum => Formula::Maximum { scores: table, statistic: one_each, causal, sinks: None },
+            _ => Formula::ExpAndSum {
+                scores: table,
+                statistic: one_each,
+                exponentials: table,
+                sums: one_each,
+                scale,
+                causal,
+                sinks: None,
+            },
         }));
         nodes.extend(collective::chain_all_reduce(&mut kernel.program, Axis::X, columns, statistic, operator));
     }

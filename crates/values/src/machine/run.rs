@@ -236,6 +236,10 @@ impl Running<'_, '_> {
                 let name = plain(*role, 0);
                 self.tiles.read_vector(&name, true).map_err(Problem::Values)
             }
+            Formula::Maximum { sinks: Some(_), .. } => {
+                let name = plain(Role::Sinks, 0);
+                self.tiles.read_vector(&name, false).map_err(Problem::Values)
+            }
             Formula::RmsScale { gain: (role, copy), .. } | Formula::Gain { gain: (role, copy), .. } => {
                 let name = plain(*role, *copy);
                 self.tiles.read_vector(&name, false).map_err(Problem::Values)

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use wafersim_program::{Action, Axis, BufferId, Operand, ReduceOperator, Relayout, Step};
+use wafersim_program::{Action, Axis, Broadcast, BufferId, Operand, ReduceOperator, Relayout, Step};
 
+use super::pieces;
 use super::prepared::Prepared;
 use super::rounding::Rounding;
 use super::state::{PeState, Tile};
@@ -90,20 +91,14 @@ pub fn transfer(prepared: &Prepared, pes: &mut [PeState], step: &Step) -> Result
     let (payload, arrival) = match &step.action {
         Action::ChainReduce(chain) => (chain.payload, Arrival::Combine(chain.operator)),
         Action::Multicast(cast) => (cast.payload, Arrival::Store),
+        Action::Broadcast(cast) => return broadcast(prepared, pes, step, cast),
+        Action::ReduceScatter(_) | Action::AllGather(_) => return pieces::transfer(prepared, pes, step),
         Action::Shift(shift) => return shift_all(prepared, pes, step, shift.payload),
         Action::Relayout(moved) => return relayout(prepared, pes, step, moved),
         Action::Compute(_) | Action::RouteChange(_) | Action::Synchronise(_) => return Ok(()),
     };
-    let mut transfers = step.transfers();
-    if let Action::ChainReduce(chain) = &step.action {
-        // From the outside to the root: the forward side in rising order, the backward side in falling order.
-        let along = |(x, y): (u64, u64)| if chain.axis == Axis::X { x } else { y } as i64;
-        transfers.sort_by_key(|one| {
-            let (from, to) = (along(one.from), along(one.to));
-            (to < from, if to > from { from } else { -from })
-        });
-    }
-    for one in transfers {
+    // Those of a chain come from the outside to the root.
+    for one in step.transfers() {
         let (from, to) = (prepared.index(one.from.0, one.from.1), prepared.index(one.to.0, one.to.1));
         let words = pes.get_mut(from).and_then(|pe| pe.buffers.get_mut(payload.0 as usize)).map(std::mem::take);
         let (Some(words), Some(receiver)) = (words, pes.get_mut(to)) else {
@@ -116,6 +111,18 @@ pub fn transfer(prepared: &Prepared, pes: &mut [PeState], step: &Step) -> Result
         result?;
     }
     Ok(())
+}
+
+/// One sends, all others of the region store it.
+fn broadcast(prepared: &Prepared, pes: &mut [PeState], step: &Step, cast: &Broadcast) -> Result<(), String> {
+    let region = step.region;
+    let from = prepared.index(region.x + cast.column, region.y + cast.row);
+    let words = pes.get(from).map(|pe| outgoing(pe, cast.payload)).ok_or("a broadcast begins outside its region")?;
+    let columns = region.x..region.x + region.columns;
+    let rows = region.y..region.y + region.rows;
+    let others = pes.par_iter_mut().enumerate().filter(|(index, _)| *index != from);
+    let others = others.filter(|(_, pe)| columns.contains(&pe.column) && rows.contains(&pe.row));
+    others.map(|(_, pe)| incoming(prepared, pe, cast.payload, &words, Arrival::Store)).collect()
 }
 
 /// All send at the same time; who receives nothing is left with nothing.
@@ -241,10 +248,10 @@ fn gather(
         let several = owners.clone().any(|held| held.0.2 > 0);
         let copies = owners.filter(|held| held.0.2 == if several { key.2 } else { 0 });
         let nearest = copies.clone().min_by_key(|held| (held.1.abs_diff(index), held.1));
-        let Some(nearest) = nearest.filter(|held| held.1.abs_diff(index) <= moved.hops) else {
+        let Some(nearest) = nearest.filter(|held| held.1.abs_diff(index) <= moved.reach()) else {
             return Err(format!(
                 "column {}, row {} wants element {} of row {} for '{}', which nobody on its line holds within {} hops",
-                pe.column, pe.row, key.1, key.0, buffer.name, moved.hops
+                pe.column, pe.row, key.1, key.0, buffer.name, moved.reach()
             ));
         };
         if copies.into_iter().any(|held| held.2.to_bits() != nearest.2.to_bits()) {
