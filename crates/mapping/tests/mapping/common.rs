@@ -1,7 +1,7 @@
 //! Models, wafers and loads of the tests.
 
 use wafersim_mapping::{Inputs, Load};
-use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Layer, Moe, Reach};
+use wafersim_spec::model::{Attention, FeedForward, Gating, GroupedAttention, Layer, Moe, Reach, Scoring, Selection};
 use wafersim_spec::scenario::{Routing, WaferCount};
 use wafersim_spec::{Model, Precision, Wafer};
 
@@ -44,7 +44,16 @@ pub fn tiny() -> Model {
         shared_width: 0,
         expert_bias: false,
         router_bias: false,
-        normalise_top_k: true,
+        selection: Selection {
+            scoring: Scoring::Softmax,
+            corrected: false,
+            groups: 1,
+            kept_groups: 1,
+            normalise: true,
+            scale: 1.0,
+            weighs_input: false,
+        },
+        gating: Gating::Silu,
     };
     let dense = FeedForward::Dense { width: 40, bias: false };
     let layer = |feed_forward| Layer { attention: Attention::Grouped(attention.clone()), feed_forward, norms: 2 };
