@@ -208,6 +208,7 @@ pub struct Memory {
     /// Slots that hold nothing, over all wafers.
     pub empty_slots: u64,
     /// The draft model, where one is named. The sums over all wafers contain it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub draft: Option<DraftMemory>,
 }
 
@@ -284,11 +285,14 @@ pub struct Load {
     /// Speculation as it was asked for.
     pub speculation: Speculation,
     /// How drafts are verified: what was asked for, or the faster way; nothing without speculation.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub verification: Option<Verified>,
     /// What the draft of one user's step takes, in microseconds; nothing without speculation.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub draft_time_us: Option<f64>,
     /// Speed of a user over that without speculation on the same wafers, both in closed form: below 1 the draft costs more
     /// than it gives. Nothing without speculation.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub draft_gain: Option<f64>,
     /// Where the experts live.
     pub placement: ExpertPlacement,

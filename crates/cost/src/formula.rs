@@ -15,7 +15,7 @@
 //! | all-gather from m neighbours | message + hops hop + (m w - 1) wavelet; hops of the longer of: the first owner's way up, its way up to the last owner and from there down | ours |
 //! | broadcast over both axes | message + hops hop + (w - 1) wavelet; hops of both axes together | ours: routers copy into their columns too |
 //! | shift | message + hops hop + 2 w wavelet | each element sends its tile and receives the next through one ramp |
-//! | relayout | 2 message + hops hop + w wavelet | scatter or gather: a send and a receive operation per element |
+//! | relayout | 2 message + max(hops hop, w wavelet) of what joins + hops hop + w wavelet of the rest | ours: a send and a receive operation per element; owners send in turn, the nearest first |
 //! | synchronise | set-up + issue + message + hops hop + completions task | rows `mesh_gemm_step_*` |
 //! | route change | changes route_change | hardware.md section 2 |
 
@@ -259,11 +259,18 @@ fn shift(moved: &Shift, program: &Program, rates: &Rates) -> Cost {
 }
 
 /// Cycles of a scatter or gather on its critical path.
+///
+/// Along a line every owner sends its piece and then lets pass what comes from farther owners. So the piece of the farthest one
+/// is at a place after its hops, or after all wavelets of those before it, whichever is later: that is what joins. A piece that
+/// goes on past the others' targets (an all-gather, whose places take one direction after the other) has its way still to go.
 pub fn relayout(moved: &Relayout, rates: &Rates) -> Cost {
-    if moved.hops == 0 {
+    if moved.reach() == 0 {
         return Cost::ZERO;
     }
+    let way = Cost::of(Cause::Hops, moved.joining.hops as f64 * rates.hop);
+    let others = Cost::of(Cause::Payload, moved.joining.wavelets as f64 * rates.wavelet);
     Cost::of(Cause::Stages, 2.0 * rates.message())
+        + way.longer(others)
         + Cost::of(Cause::Hops, moved.hops as f64 * rates.hop)
         + Cost::of(Cause::Payload, moved.wavelets as f64 * rates.wavelet)
 }

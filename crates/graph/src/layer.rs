@@ -152,11 +152,15 @@ pub enum Operation {
     },
     /// Products of one input with several matrices, whose partial sums one reduction carries together.
     Products,
-    /// RMSNorm of each head of q and of k. `riding`: the sums ride with the reduction of the scores.
+    /// RMSNorm of each head of q and of k. `riding`: only the gains are applied here, the sums ride with the reduction of the
+    /// scores, and the scale comes after them. Rotations and products are linear, so a scale for each head may wait; keys enter
+    /// the cache without it and get it there.
     HeadNorm {
         /// Whether the sums ride.
         riding: bool,
     },
+    /// What is left of the norms of heads when their sums have come with the scores: scores and the new keys are scaled.
+    HeadScale,
     /// Rotary embedding of the leading `rotary` dimensions of each head.
     Rope {
         /// Dimensions that are rotated.

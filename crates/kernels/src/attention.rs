@@ -6,8 +6,8 @@
 //! dimensions; `sequence_split` such sub-blocks share the sequence beside the rows (1 is the published layout).
 
 use wafersim_program::{
-    Action, Axis, BufferId, End, Field, Formula, Math, Node, Operand, Operation, ReduceOperator, Relayout, Work,
-    collective,
+    Action, Axis, BufferId, End, Field, Formula, Joining, Math, Node, Operand, Operation, ReduceOperator, Relayout,
+    Work, collective,
 };
 
 use crate::context::Kernel;
@@ -125,10 +125,18 @@ pub fn decode(
             }
             let node = kernel.compute(math, &[scores], statistic, work);
             softmax_nodes.push(kernel.means(node, || match math {
-                Math::Maximum => Formula::Maximum { scores: all_scores, statistic: one_each, causal: None },
-                _ => {
-                    Formula::ExpAndSum { scores: all_scores, statistic: one_each, sums: one_each, scale, causal: None }
+                Math::Maximum => {
+                    Formula::Maximum { scores: all_scores, statistic: one_each, causal: None, sinks: None }
                 }
+                _ => Formula::ExpAndSum {
+                    scores: all_scores,
+                    statistic: one_each,
+                    exponentials: all_scores,
+                    sums: one_each,
+                    scale,
+                    causal: None,
+                    sinks: None,
+                },
             }));
             softmax_nodes.extend(over_tokens(kernel, kv, statistic, operator, reads));
         }
@@ -196,6 +204,7 @@ fn spread_query(kernel: &mut Kernel, heads: Heads, kv: KvShape, vectors: u64, re
         axis: Axis::X,
         hops,
         wavelets,
+        joining: Joining::default(),
         farthest: End::First,
         source: query.buffer,
         target,
@@ -273,6 +282,7 @@ pub fn exact_append(kernel: &mut Kernel, lies: CacheLayout, new: [Operand; 2], t
             axis: Axis::X,
             hops: columns,
             wavelets,
+            joining: Joining::default(),
             farthest: End::First,
             source: new[0].buffer,
             target: gathered,
@@ -291,7 +301,7 @@ pub fn exact_append(kernel: &mut Kernel, lies: CacheLayout, new: [Operand; 2], t
     nodes.push(kernel.means(leave, || Formula::Leave { before, after, entry }));
     nodes.push(shift_of_entries(kernel, entry));
     let enter = copy(kernel, &[before, entry, new[0].buffer], after);
-    nodes.push(kernel.means(enter, || Formula::Enter { before, entry, new, after, token }));
+    nodes.push(kernel.means(enter, || Formula::Enter { before, entry: Some(entry), new, after, token }));
     (nodes, after)
 }
 

@@ -1,10 +1,13 @@
 //! Decode attention over a cache that is spread over rows and column blocks (WaferLLM, OSDI 2025, section 4: scores reduced
 //! along x, softmax statistics and scores x V along y; there one head is as wide as the hidden size). Grouped heads, blocks
-//! of columns and copies are ours.
+//! of columns, copies and the rewrites are ours.
 
 use wafersim_graph::layer::SoftmaxForm;
 use wafersim_mapping::LineKind;
-use wafersim_program::{Axis, BufferId, Formula, Math, Node, Operand, Operation, ReduceOperator};
+use wafersim_program::formula::{Causal, Sinks};
+use wafersim_program::{
+    Axis, BufferId, Dimension, Field, Formula, Math, Node, Operand, Operation, ReduceOperator, Spread, collective,
+};
 
 use crate::cache::Cache;
 use crate::lies::KvLies;
@@ -22,33 +25,55 @@ const LEAN_SOFTMAX_OPERATIONS: u64 = 2;
 pub(crate) struct Attending {
     pub lies: KvLies,
     pub cache: Cache,
+    /// New tokens.
     pub tokens: u64,
-    /// Cached tokens that each sees.
-    pub visible: u64,
+    /// All tokens of the sequence, new ones included.
+    pub context: u64,
+    pub sinks: bool,
     pub accumulators_in_place: bool,
 }
 
-/// Scores and their statistics.
+/// Scores and what came with them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scored {
     pub scores: Operand,
+    /// Sums of squares of queries and keys that rode along.
+    pub squares: Option<[Operand; 2]>,
+    /// Whether the columns of a head share the scores out.
+    pub divided: bool,
+    /// Whether they have been multiplied with `1 / sqrt(head_dim)`.
+    pub scaled: bool,
+}
+
+/// What attention makes, and the sums of exponentials where they ride along.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Made {
+    pub result: Operand,
+    pub sums: Option<Operand>,
+}
+
+impl Attending {
+    /// What scores are multiplied with before the softmax.
+    pub fn score_scale(&self) -> f64 {
+        1.0 / (self.lies.key_dim as f64).sqrt()
+    }
+
+    /// The oldest token that any of the new ones sees.
+    fn oldest(&self) -> u64 {
+        self.lies.oldest(self.context + 1 - self.tokens)
+    }
+
+    fn scores(&self) -> Field {
+        self.lies.scores(self.tokens, self.context, self.oldest())
+    }
+
+    /// Where not every new token sees all that is kept.
+    fn causal(&self) -> Option<Causal> {
+        (self.tokens > 1).then_some(Causal { position: self.context - self.tokens, reach: self.lies.reach })
+    }
 }
 
 impl Writer<'_> {
-    /// Where the query is wanted: in the columns whose keys it meets.
-    pub fn query_where_keys_are(&mut self, attending: &Attending, query: Operand) -> (Vec<Node>, Operand) {
-        let lies = attending.lies;
-        if lies.every_column_has_its_own() {
-            return (Vec::new(), query);
-        }
-        let target = self.declare("attention.query_spread", vec![lies.query("q", attending.tokens)]);
-        let heads = lies.kv_heads.saturating_mul(lies.group);
-        let mut way = self.heads_to_blocks(lies, heads, lies.key_dim, 1);
-        way.elements = way.elements.saturating_mul(attending.tokens);
-        let node = self.relayout(Axis::X, query.buffer, target, way);
-        (vec![node], first(target))
-    }
-
     /// Conversion of cached keys or values that are stored narrow.
     fn cache_conversion(&mut self, elements: u64) -> Vec<Node> {
         if self.request.precision.kv_cache.is_arithmetic() || elements == 0 {
@@ -59,13 +84,8 @@ impl Writer<'_> {
         vec![self.compute(Math::Dequantise, &[converted], converted, work, Formula::ConvertCache)]
     }
 
-    fn cache_product(
-        &self,
-        (outputs, inputs, vectors): (u64, u64, u64),
-        (x, y): (BufferId, BufferId),
-        in_place: bool,
-        formula: Formula,
-    ) -> Node {
+    fn cache_product(&self, shape: Shape, (x, y): (BufferId, BufferId), in_place: bool, formula: Formula) -> Node {
+        let Shape { outputs, inputs, vectors } = shape;
         let mut work = vec![
             self.work(Operation::Setup, 1, vectors.min(1)),
             self.work(Operation::MappedFma, outputs, inputs.saturating_mul(vectors)),
@@ -80,24 +100,68 @@ impl Writer<'_> {
         self.compute(Math::MatVec, &[x], y, work, formula)
     }
 
-    /// Query times keys, reduced over the columns that share a head's width.
-    pub fn scores(&mut self, attending: &Attending, query: Operand) -> (Vec<Node>, Scored) {
-        let Attending { lies, cache, tokens, visible, .. } = *attending;
-        let scores = self.declare("attention.scores", vec![lies.scores(tokens, visible)]);
-        let (mut nodes, query) = self.query_where_keys_are(attending, query);
-        let (heads, seen, dims) = sizes(attending, lies.key_dim);
-        nodes.extend(self.cache_conversion(dims.saturating_mul(seen).saturating_mul(heads_kept(attending))));
+    /// Query times keys, reduced over the columns that share a head's width; where the softmax is `divided`, each of them is
+    /// left with a part of the scores. `squares`: sums of squares that ride along.
+    pub fn scores(
+        &mut self,
+        attending: &Attending,
+        query: Operand,
+        squares: Option<[Operand; 2]>,
+        divided: bool,
+    ) -> (Vec<Node>, Scored) {
+        let lies = attending.lies;
+        let divided = divided && lies.dims > 1;
+        let mut fields = vec![attending.scores()];
+        if let Some(squares) = squares {
+            fields.extend(self.summed_squares(lies, squares, divided, false));
+        }
+        let scores = self.declare("attention.scores", fields);
+        let sizes = Sizes::new(attending, lies.new_keys(1));
+        let mut nodes = self.cache_conversion(sizes.dims.saturating_mul(sizes.seen).saturating_mul(sizes.kv_heads));
         let formula = Formula::Scores {
             query,
-            keys: cache.keys,
+            keys: attending.cache.keys,
             scores: first(scores),
             group: lies.group,
             head_dim: lies.key_dim,
         };
-        let in_place = attending.accumulators_in_place;
-        nodes.push(self.cache_product((seen, dims, heads), (query.buffer, scores), in_place, formula));
-        nodes.extend(self.over_width("attention.scores", lies, scores));
-        (nodes, Scored { scores: first(scores) })
+        let shape = Shape { outputs: sizes.seen, inputs: sizes.dims, vectors: sizes.heads };
+        nodes.push(self.cache_product(shape, (query.buffer, scores), attending.accumulators_in_place, formula));
+        for (x, field) in squares.into_iter().flatten().zip(1..) {
+            let sums = Operand::new(scores, field);
+            let work = vec![self.work(Operation::ScalarReduce, self.most(x), 1)];
+            nodes.push(self.compute(Math::Add, &[x.buffer], scores, work, Formula::SumOfLast { x, sums }));
+        }
+        let buffer = if divided {
+            let mut fields = vec![attending.scores().shared(lies.dims_digit())];
+            if let Some(squares) = squares {
+                fields.extend(self.summed_squares(lies, squares, true, true));
+            }
+            let share = self.declare("attention.scores_share", fields);
+            let segment = self.segment(lies.dims, lies.groups, scores, share);
+            let region = lies.in_use(self.region());
+            nodes.extend(collective::reduce_scatter(&mut self.program, region, segment, ReduceOperator::Add));
+            share
+        } else {
+            nodes.extend(self.over_width("attention.scores", lies, scores));
+            scores
+        };
+        let squares = squares.map(|_| [Operand::new(buffer, 1), Operand::new(buffer, 2)]);
+        (nodes, Scored { scores: first(buffer), squares, divided, scaled: false })
+    }
+
+    /// Sums of squares as they ride with the scores. Where the scores are shared out, each of the columns that do gets one of
+    /// as many copies.
+    fn summed_squares(&self, lies: KvLies, squares: [Operand; 2], divided: bool, own: bool) -> [Field; 2] {
+        squares.map(|operand| {
+            let mut field = self.field(operand);
+            field.inner.pop();
+            if divided {
+                let spread = if own { Spread::Split(lies.dims_digit()) } else { Spread::Whole };
+                field.inner.push(Dimension { size: lies.dims, spread });
+            }
+            field
+        })
     }
 
     /// A reduction over the columns that share a head's width.
@@ -110,93 +174,154 @@ impl Writer<'_> {
         self.within(lies.in_use(region), |writer| writer.reduce(operator, LineKind::Width, lines, payload))
     }
 
-    /// A reduction over all places that hold tokens of a head: the rows, and the groups of columns that share the sequence.
-    fn over_tokens(&mut self, operator: &str, lies: KvLies, payload: BufferId, combine: ReduceOperator) -> Vec<Node> {
+    /// A reduction over all places that hold scores of a head: the rows, and the groups of columns that share the sequence, or
+    /// all columns of a head where they share the scores out.
+    fn over_tokens(
+        &mut self,
+        operator: &str,
+        scored: Scored,
+        lies: KvLies,
+        (payload, combine): (BufferId, ReduceOperator),
+    ) -> Vec<Node> {
         let region = self.region();
         let mut nodes = self.reduce_by(operator, LineKind::Y, Lines::Whole(Axis::Y), payload, combine);
-        if lies.groups > 1 {
-            let lines = Lines::Segments { count: lies.groups, stride: 1 };
-            nodes.extend(self.within(lies.in_use(region), |writer| {
-                writer.reduce_by(operator, LineKind::Sequence, lines, payload, combine)
-            }));
+        let (count, line) =
+            if scored.divided { (lies.of_copy(), LineKind::Head) } else { (lies.groups, LineKind::Sequence) };
+        if count > 1 {
+            let lines = Lines::Segments { count, stride: 1 };
+            nodes.extend(
+                self.within(lies.in_use(region), |writer| writer.reduce_by(operator, line, lines, payload, combine)),
+            );
         }
         nodes
     }
 
-    /// The softmax over all tokens, in place. Where its sum rides with the values, the sums are left in `sums` and nothing is
-    /// divided yet.
+    /// The softmax over all tokens, in place. Where its sum rides with the values, the sums are left with the result and
+    /// nothing is divided yet. Scores that were shared out are with all columns of a head again when it ends.
     pub fn softmax(
         &mut self,
         attending: &Attending,
         scored: Scored,
         form: SoftmaxForm,
-        sums: Option<Operand>,
-    ) -> Vec<Node> {
+        made: Made,
+    ) -> (Vec<Node>, Scored) {
         let Attending { lies, tokens, .. } = *attending;
-        let scores = scored.scores;
-        let (heads, seen, _) = sizes(attending, lies.key_dim);
-        let here = heads.saturating_mul(seen);
+        let Scored { scores, divided, .. } = scored;
+        let scale = if scored.scaled { 1.0 } else { attending.score_scale() };
+        let here = self.most(scores);
         let statistic = self.declare("attention.statistic", vec![lies.statistic("statistic", tokens)]);
-        let scale = 1.0 / (lies.key_dim as f64).sqrt();
-        let scan = self.work(Operation::ScalarReduce, seen, heads);
-        let formula = Formula::Maximum { scores, statistic: first(statistic), causal: None };
-        let mut nodes = vec![self.compute(Math::Maximum, &[scores.buffer], statistic, vec![scan], formula)];
-        nodes.extend(self.over_tokens("attention.softmax", lies, statistic, ReduceOperator::Max));
-        let operations = if form.sum_rides { LEAN_SOFTMAX_OPERATIONS } else { SOFTMAX_OPERATIONS };
-        let work = vec![
-            self.work(Operation::ScalarReduce, seen, heads),
-            self.work(Operation::Multiply, here, operations),
-            self.exponential(here, 1),
-        ];
-        let sums = sums.unwrap_or(first(statistic));
-        let formula = Formula::ExpAndSum { scores, statistic: first(statistic), sums, scale, causal: None };
-        nodes.push(self.compute(Math::ExpAndSum, &[scores.buffer, statistic], sums.buffer, work, formula));
+        let heads = self.most(first(statistic));
+        let causal = attending.causal();
+        let columns = if divided { lies.copy_digit() } else { lies.groups_digit() };
+        let sinks = attending.sinks.then_some(Sinks { columns, scale });
+        let sink_work = |operation: Operation| attending.sinks.then(|| self.work(operation, heads, 1));
+        let mut work = vec![self.work(Operation::ScalarReduce, here, 1)];
+        work.extend(sink_work(Operation::Multiply));
+        let mut exponentials = vec![self.work(Operation::ScalarReduce, here, 1)];
+        let mut operations = if form.sum_rides { LEAN_SOFTMAX_OPERATIONS } else { SOFTMAX_OPERATIONS };
+        if scored.scaled {
+            operations -= 1;
+        }
+        exponentials.push(self.work(Operation::Multiply, here, operations));
+        exponentials.push(self.exponential(here, 1));
+        exponentials.extend(sink_work(Operation::Exponential));
+        let formula = Formula::Maximum { scores, statistic: first(statistic), causal, sinks };
+        let mut nodes = vec![self.compute(Math::Maximum, &[scores.buffer], statistic, work, formula)];
+        nodes.extend(self.over_tokens("attention.softmax", scored, lies, (statistic, ReduceOperator::Max)));
+        // Sums of what lies here: where the scores are shared out, they go back with them.
+        let own_sums = form.sum_rides && divided;
+        let gathered = scored.divided.then(|| {
+            let part = |spread: Spread| {
+                let mut field = lies.statistic("sums", tokens);
+                field.inner.push(Dimension { size: lies.dims, spread });
+                field
+            };
+            let mut fields = vec![attending.scores()];
+            fields.extend(own_sums.then(|| part(Spread::Whole)));
+            let share = own_sums.then(|| part(Spread::Split(lies.dims_digit())));
+            (fields, share)
+        });
+        let source = match &gathered {
+            // The exponentials and their sums leave together.
+            Some((_, Some(share))) => {
+                let field = self.field(scores);
+                Some(self.declare("attention.exponentials_share", vec![field, share.clone()]))
+            }
+            _ => None,
+        };
+        let sums = match (source, made.sums) {
+            (Some(source), _) => Operand::new(source, 1),
+            (None, Some(sums)) => sums,
+            (None, None) => first(statistic),
+        };
+        let exponentials_of = source.map_or(scores, first);
+        let formula = Formula::ExpAndSum {
+            scores,
+            statistic: first(statistic),
+            exponentials: exponentials_of,
+            sums,
+            scale,
+            causal,
+            sinks,
+        };
+        nodes.push(self.compute(Math::ExpAndSum, &[scores.buffer, statistic], sums.buffer, exponentials, formula));
         if !form.sum_rides {
-            nodes.extend(self.over_tokens("attention.softmax", lies, statistic, ReduceOperator::Add));
-            let divide = self.work(Operation::Divide, 1, heads);
-            let scaled = self.work(Operation::Multiply, seen, heads);
+            nodes.extend(self.over_tokens("attention.softmax", scored, lies, (statistic, ReduceOperator::Add)));
+            let work = vec![
+                self.work(Operation::Divide, 1, heads),
+                self.work(Operation::Multiply, here.div_ceil(heads), heads),
+            ];
             let formula = Formula::Normalise { scores, statistic: first(statistic) };
             let reads = [scores.buffer, statistic];
-            nodes.push(self.compute(Math::Normalise, &reads, scores.buffer, vec![divide, scaled], formula));
+            nodes.push(self.compute(Math::Normalise, &reads, scores.buffer, work, formula));
         }
-        nodes
+        let Some((fields, _)) = gathered else { return (nodes, scored) };
+        let whole = self.declare("attention.exponentials", fields);
+        let segment = self.segment(lies.dims, lies.groups, exponentials_of.buffer, whole);
+        let region = lies.in_use(self.region());
+        nodes.extend(collective::all_gather(&mut self.program, region, segment));
+        if let (true, Some(sums)) = (own_sums, made.sums) {
+            let x = Operand::new(whole, 1);
+            let work = vec![self.work(Operation::ScalarReduce, self.most(x), 1)];
+            nodes.push(self.compute(Math::Add, &[whole], sums.buffer, work, Formula::SumOfLast { x, sums }));
+        }
+        (nodes, Scored { scores: first(whole), divided: false, ..scored })
     }
 
     /// The buffer of what attention makes; with a field for the sums of the exponentials where they ride along.
-    pub fn result_buffer(&mut self, attending: &Attending, sum_rides: bool) -> (Operand, Option<Operand>) {
+    pub fn result_buffer(&mut self, attending: &Attending, sum_rides: bool) -> Made {
         let Attending { lies, tokens, .. } = *attending;
         let mut fields = vec![lies.result(tokens)];
         if sum_rides {
             fields.push(lies.statistic("sums", tokens));
         }
         let result = self.declare("attention.result", fields);
-        (first(result), sum_rides.then(|| Operand::new(result, 1)))
+        Made { result: first(result), sums: sum_rides.then(|| Operand::new(result, 1)) }
     }
 
     /// Scores times values, reduced over the tokens; divided by the sums that rode along.
-    pub fn values(
-        &mut self,
-        attending: &Attending,
-        scored: Scored,
-        result: Operand,
-        sums: Option<Operand>,
-    ) -> Vec<Node> {
-        let Attending { lies, cache, .. } = *attending;
+    pub fn values(&mut self, attending: &Attending, scored: Scored, made: Made) -> Vec<Node> {
+        let lies = attending.lies;
+        let Made { result, sums } = made;
         let scores = scored.scores;
-        let (heads, seen, dims) = sizes(attending, lies.value_dim);
-        let mut nodes = self.cache_conversion(dims.saturating_mul(seen).saturating_mul(heads_kept(attending)));
+        let sizes = Sizes::new(attending, lies.new_values(1));
+        let mut nodes = self.cache_conversion(sizes.dims.saturating_mul(sizes.seen).saturating_mul(sizes.kv_heads));
         let formula = Formula::WeightedValues {
             scores,
-            values: cache.values,
+            values: attending.cache.values,
             output: result,
             group: lies.group,
             head_dim: lies.value_dim,
         };
         let in_place = attending.accumulators_in_place;
-        nodes.push(self.cache_product((dims, seen, heads), (scores.buffer, result.buffer), in_place, formula));
-        nodes.extend(self.over_tokens("attention.values", lies, result.buffer, ReduceOperator::Add));
+        let shape = Shape { outputs: sizes.dims, inputs: sizes.seen, vectors: sizes.heads };
+        nodes.push(self.cache_product(shape, (scores.buffer, result.buffer), in_place, formula));
+        nodes.extend(self.over_tokens("attention.values", scored, lies, (result.buffer, ReduceOperator::Add)));
         if let Some(sums) = sums {
-            let work = vec![self.work(Operation::Divide, 1, heads), self.work(Operation::Multiply, dims, heads)];
+            let work = vec![
+                self.work(Operation::Divide, 1, sizes.heads),
+                self.work(Operation::Multiply, sizes.dims, sizes.heads),
+            ];
             let formula = Formula::Normalise { scores: result, statistic: sums };
             nodes.push(self.compute(Math::Normalise, &[result.buffer], result.buffer, work, formula));
         }
@@ -204,17 +329,34 @@ impl Writer<'_> {
     }
 }
 
-/// In the fullest processing element: rows of scores (heads times tokens), cached tokens, and parts of a width.
-fn sizes(attending: &Attending, width: u64) -> (u64, u64, u64) {
-    let lies = attending.lies;
-    let scores = lies.statistic("", attending.tokens);
-    let heads = scores.most();
-    let seen = lies.scores(1, attending.visible).inner.last().map_or(0, wafersim_program::Dimension::most);
-    let dims = lies.entry("", 1, width).inner.last().map_or(0, wafersim_program::Dimension::most);
-    (heads, seen, dims)
+/// A product of several vectors with one matrix.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    outputs: u64,
+    inputs: u64,
+    vectors: u64,
 }
 
-/// KV heads of a column.
-fn heads_kept(attending: &Attending) -> u64 {
-    attending.lies.kv_heads.div_ceil(attending.lies.blocks.max(1))
+/// What lies in the fullest processing element.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    /// Rows of scores: query heads times tokens.
+    heads: u64,
+    kv_heads: u64,
+    /// Cached tokens.
+    seen: u64,
+    /// Parts of the width of a key or value.
+    dims: u64,
+}
+
+impl Sizes {
+    fn new(attending: &Attending, entry: Field) -> Self {
+        let last = |field: &Field| field.inner.last().map_or(0, Dimension::most);
+        Self {
+            heads: attending.lies.statistic("", attending.tokens).most(),
+            kv_heads: attending.lies.key_statistic("", 1).most(),
+            seen: last(&attending.scores()),
+            dims: last(&entry),
+        }
+    }
 }

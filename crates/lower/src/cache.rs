@@ -1,7 +1,8 @@
-//! The KV cache: what a new token adds, and how rows stay level.
+//! The KV cache: what new tokens add, and how rows stay level.
 
 use wafersim_program::{
-    Action, Axis, BufferId, Dimension, Field, Formula, Math, Node, Operand, Operation, Shift, Spread, collective,
+    Action, Axis, BufferId, Dimension, Field, Formula, Math, Node, Operand, Operation, RowOrder, Shift, Spread,
+    collective,
 };
 
 use crate::lies::KvLies;
@@ -17,60 +18,94 @@ pub(crate) struct Cache {
     pub values: Operand,
 }
 
+/// Queries, keys and values of new tokens, or where they lie.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NewTokens {
+    pub query: Operand,
+    pub key: Operand,
+    pub value: Operand,
+    /// Sums of squares of queries and keys that have not been summed yet, where norms of heads ride.
+    pub squares: Option<[Operand; 2]>,
+}
+
 impl Writer<'_> {
-    /// The append of one token's keys and values, which become number `token` of the cache, and the shift that keeps rows
-    /// level: one entry of a row goes up. `new`: keys and values where their products left them.
-    pub fn append(&mut self, lies: KvLies, new: [Operand; 2], token: u64) -> (Vec<Node>, Cache) {
-        let stored = self.request.precision.kv_cache;
-        let fields = |tokens: u64| vec![lies.keys(tokens), lies.values(tokens)];
-        let before = self.declare_typed("kv.before", stored, fields(token));
-        let after = self.declare_typed("kv.cache", stored, fields(token + 1));
-        let mut nodes = Vec::new();
-        let mut new = new;
-        if !lies.every_column_has_its_own() {
-            let wanted = vec![lies.new_token("k", token, lies.key_dim), lies.new_token("v", token, lies.value_dim)];
-            let gathered = self.declare("kv.new", wanted);
-            let way =
-                self.heads_to_blocks(lies, lies.kv_heads, self.field(new[0]).row_size() / lies.kv_heads.max(1), 2);
-            nodes.push(self.relayout(Axis::X, new[0].buffer, gathered, way));
-            new = [Operand::new(gathered, 0), Operand::new(gathered, 1)];
+    /// What the columns that share a sequence have made between them, to all of them.
+    pub fn to_groups(&mut self, lies: KvLies, new: NewTokens) -> (Vec<Node>, NewTokens) {
+        if lies.groups == 1 {
+            return (Vec::new(), new);
         }
-        // One entry of a row, whichever token it is.
-        let entry = self.declare_typed(
-            "kv.entry",
-            stored,
-            vec![lies.new_token("k", 0, lies.key_dim), lies.new_token("v", 0, lies.value_dim)],
-        );
-        let elements = self.program.buffer_of(entry).elements;
-        let copy = |writer: &Self, reads: &[BufferId], writes: BufferId, formula: Formula| {
-            writer.compute(Math::KvAppend, reads, writes, vec![writer.work(Operation::Copy, elements, 1)], formula)
-        };
-        nodes.push(copy(self, &[before], entry, Formula::Leave { before, after, entry }));
-        let colors = collective::transit_colors(&mut self.program, Axis::Y);
-        let shift = Action::Shift(Shift { axis: Axis::Y, ring: false, payload: entry, colors });
-        nodes.push(self.program.step(shift));
-        let reads = [before, entry, new[0].buffer];
-        nodes.push(copy(self, &reads, after, Formula::Enter { before, entry, new, after, token }));
-        (nodes, Cache { keys: first(after), values: Operand::new(after, 1) })
+        let tokens = self.request.tokens;
+        let mut wanted = vec![lies.query(tokens), lies.new_keys(tokens), lies.new_values(tokens)];
+        if new.squares.is_some() {
+            wanted.extend(self.squares(lies, false));
+        }
+        let target = self.declare("attention.shared", wanted);
+        let (source, region) = (new.query.buffer, lies.in_use(self.region()));
+        let count = lies.groups;
+        let segment = self.segment(count, 1, source, target);
+        let nodes = collective::all_gather(&mut self.program, region, segment);
+        let at = |field: u32| Operand::new(target, field);
+        let squares = new.squares.map(|_| [at(3), at(4)]);
+        (nodes, NewTokens { query: at(0), key: at(1), value: at(2), squares })
+    }
+
+    /// The append of new tokens, the first of which becomes number `token` of the cache. Where rows are levelled, an entry of
+    /// each row moves on for each of them; where tokens are dealt to the rows, nothing moves.
+    pub fn append(&mut self, lies: KvLies, new: NewTokens, token: u64) -> (Vec<Node>, Cache) {
+        let stored = self.request.precision.kv_cache;
+        let mut nodes = Vec::new();
+        let (mut number, end) = (token, token + self.request.tokens);
+        let mut before = self.declare_typed("kv.before", stored, fields(lies, token, lies.oldest(token)));
+        while number < end {
+            // All at once where nothing moves.
+            let next = if lies.order == RowOrder::Dealt { end } else { number + 1 };
+            // The first of the new tokens still sees its oldest one when the last has come.
+            let name = if next == end { "kv.cache" } else { "kv.between" };
+            let after = self.declare_typed(name, stored, fields(lies, next, lies.oldest(token + 1)));
+            let one = vec![lies.new_keys(1), lies.new_values(1)];
+            let elements = one.iter().map(Field::most).sum();
+            let copy = |writer: &Self, reads: &[BufferId], writes: BufferId, count: u64, formula: Formula| {
+                let work = vec![writer.work(Operation::Copy, elements, count)];
+                writer.compute(Math::KvAppend, reads, writes, work, formula)
+            };
+            let mut reads = vec![before, new.key.buffer];
+            let mut entry = None;
+            if lies.order == RowOrder::Level {
+                // One entry of a row, whichever token it is.
+                let leaving = self.declare_typed("attention.entry", stored, one);
+                nodes.push(copy(self, &[before], leaving, 1, Formula::Leave { before, after, entry: leaving }));
+                let colors = collective::transit_colors(&mut self.program, Axis::Y);
+                let shift = Action::Shift(Shift { axis: Axis::Y, ring: false, payload: leaving, colors });
+                nodes.push(self.program.step(shift));
+                reads.push(leaving);
+                entry = Some(leaving);
+            }
+            // A place takes in at most so many of the new tokens.
+            let entering = (next - number).div_ceil(lies.groups).div_ceil(lies.rows);
+            let enter = Formula::Enter { before, entry, new: [new.key, new.value], after, token };
+            nodes.push(copy(self, &reads, after, entering, enter));
+            (before, number) = (after, next);
+        }
+        (nodes, Cache { keys: first(before), values: Operand::new(before, 1) })
     }
 
     /// The cache as it lies, without an append.
     pub fn resting_cache(&mut self, lies: KvLies, tokens: u64) -> Cache {
         let stored = self.request.precision.kv_cache;
-        let cache = self.declare_typed("kv.cache", stored, vec![lies.keys(tokens), lies.values(tokens)]);
+        let cache = self.declare_typed("kv.cache", stored, fields(lies, tokens, lies.oldest(tokens)));
         Cache { keys: first(cache), values: Operand::new(cache, 1) }
     }
 
     /// The keys and values that a prompt has left behind, first to their rows, then to their columns.
     pub fn hand_over(&mut self, lies: KvLies, made: [Field; 2], tokens: u64) -> Vec<Node> {
-        let region = self.region();
         let stored = self.request.precision.kv_cache;
-        let level = Spread::LevelledRows { rows: region.rows, groups: lies.groups };
-        let wanted = [lies.keys(tokens), lies.values(tokens)];
+        let oldest = lies.oldest(tokens);
+        let level = Spread::CachedRows(lies.cached_tokens(oldest));
+        let wanted = [lies.keys(tokens, oldest), lies.values(tokens, oldest)];
         let tensors = ["attention.key", "attention.value"].into_iter().zip(["kv.keys", "kv.values"]);
         let sources: Vec<BufferId> =
             tensors.clone().zip(&made).map(|((name, _), field)| self.declare(name, vec![field.clone()])).collect();
-        let whole_axis = |writer: &Self, axis: Axis, target: BufferId| Way {
+        let whole_axis = |writer: &Self, axis: Axis, target: BufferId| Way::Through {
             hops: writer.region().along(axis) - 1,
             elements: writer.program.buffer_of(target).elements,
         };
@@ -90,18 +125,8 @@ impl Writer<'_> {
         }
         nodes
     }
+}
 
-    /// The way of `heads` heads of `width` elements (`tensors` tensors of that size), made in even runs of columns, to the
-    /// blocks of columns that want them. Every place of a block takes from all runs of its heads, so all elements of a block
-    /// pass its busiest link; the farthest way is from the one end of a head's run to the other end of its block.
-    pub fn heads_to_blocks(&self, lies: KvLies, heads: u64, width: u64, tensors: u64) -> Way {
-        let made = crate::lies::HeadColumns::new(heads, self.region().columns);
-        let per_block = heads.div_ceil(lies.blocks.max(1));
-        let hops = (0..heads).map(|head| {
-            let (from, to) = (made.first_column(head), lies.first_column(head, heads));
-            let (last, last_to) = (from + made.width - 1, to + lies.pitch() - 1);
-            last_to.saturating_sub(from).max(last.saturating_sub(to))
-        });
-        Way { hops: hops.max().unwrap_or(0), elements: per_block.saturating_mul(width).saturating_mul(tensors) }
-    }
+fn fields(lies: KvLies, tokens: u64, oldest: u64) -> Vec<Field> {
+    vec![lies.keys(tokens, oldest), lies.values(tokens, oldest)]
 }

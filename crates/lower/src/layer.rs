@@ -8,8 +8,9 @@ use wafersim_mapping::LineKind;
 use wafersim_program::{Axis, BufferId, Field, Node, Operand, Order, Program, Rescaled};
 use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Moe, Role};
 
-use crate::attention::{Attending, Scored};
-use crate::lies::{HeadColumns, HeadSizes, KvLies};
+use crate::attention::{Attending, Made, Scored};
+use crate::cache::NewTokens;
+use crate::lies::{HeadSizes, KvLies};
 use crate::network::{GateUp, Network, NetworkForm, all_pairs};
 use crate::norm::{NormOf, Riding, riding_sums};
 use crate::product::Product;
@@ -41,21 +42,6 @@ pub fn decode_layer(request: &LayerRequest<'_>) -> Result<Program, LowerError> {
     Ok(program)
 }
 
-/// Keys and values from where prefill leaves them (`attention.key` and `attention.value`, fields `k` and `v`) to where decode
-/// wants `request.context` cached tokens: `kv.keys` and `kv.values`.
-///
-/// # Errors
-/// Where the KV layout does not fit its region, or attention is not grouped.
-pub fn cache_handover(request: &LayerRequest<'_>, made: [Field; 2]) -> Result<Program, LowerError> {
-    let Attention::Grouped(grouped) = &request.layer.attention else { return Err(nothing("latent attention")) };
-    let lies = grouped_lies(request, grouped);
-    let mut writer = Writer::new("cache handover", request);
-    check_columns(&lies, writer.region().columns)?;
-    let nodes = writer.hand_over(lies, made, request.context);
-    writer.program.push("handover", nodes);
-    Ok(writer.program)
-}
-
 /// The body of an operator that waits for the residual sum behind it.
 struct Open {
     name: &'static str,
@@ -70,7 +56,9 @@ struct Walk<'a> {
     riding: Option<Riding>,
     attending: Option<Attending>,
     scored: Option<Scored>,
-    result: Option<(Operand, Option<Operand>)>,
+    result: Option<Made>,
+    /// Sums of squares of queries and keys, where the norms of heads ride.
+    squares: Option<[Operand; 2]>,
     choice: Option<BufferId>,
     scores: Option<BufferId>,
     gate_up: Option<GateUp>,
@@ -94,6 +82,7 @@ impl<'a> Walk<'a> {
             attending: None,
             scored: None,
             result: None,
+            squares: None,
             choice: None,
             scores: None,
             gate_up: None,
@@ -119,7 +108,7 @@ impl<'a> Walk<'a> {
         match &operator.operation {
             Operation::Norm { riding } => self.norm(name, *riding, reads, writes)?,
             Operation::Products => self.products(index)?,
-            Operation::HeadNorm { .. } => self.head_norm(reads)?,
+            Operation::HeadNorm { riding } => self.head_norm(name, *riding, reads)?,
             Operation::Rope { rotary } => {
                 let nodes = writes
                     .iter()
@@ -127,25 +116,36 @@ impl<'a> Walk<'a> {
                     .collect::<Result<Vec<_>, _>>()?;
                 self.writer.program.push(name, nodes);
             }
-            Operation::Append => self.append(name, reads)?,
+            Operation::Append => self.append(name)?,
             Operation::Scores { .. } => {
                 let query = self.operand(reads.first())?;
                 let attending = self.attending()?;
-                let (nodes, scored) = self.writer.scores(&attending, query);
+                let divided = graph.operators().iter().any(|other| match &other.operation {
+                    Operation::Softmax(form) => form.divided,
+                    _ => false,
+                });
+                let (nodes, scored) = self.writer.scores(&attending, query, self.squares, divided);
                 self.scored = Some(scored);
                 self.writer.push_with_route_changes(name, nodes);
             }
+            Operation::HeadScale => {
+                let (attending, scored) = (self.attending()?, self.scored()?);
+                let nodes = self.writer.head_scale(&attending, &scored);
+                self.scored = Some(Scored { scaled: true, ..scored });
+                self.writer.program.push(name, nodes);
+            }
             Operation::Softmax(form) => {
                 let (attending, scored) = (self.attending()?, self.scored()?);
-                let result = self.writer.result_buffer(&attending, form.sum_rides);
-                self.result = Some(result);
-                let nodes = self.writer.softmax(&attending, scored, *form, result.1);
+                let made = self.writer.result_buffer(&attending, form.sum_rides);
+                self.result = Some(made);
+                let (nodes, scored) = self.writer.softmax(&attending, scored, *form, made);
+                self.scored = Some(scored);
                 self.writer.program.push(name, nodes);
             }
             Operation::Values { .. } => {
                 let (attending, scored) = (self.attending()?, self.scored()?);
-                let Some((result, sums)) = self.result else { return Err(nothing("attention without a softmax")) };
-                let nodes = self.writer.values(&attending, scored, result, sums);
+                let Some(made) = self.result else { return Err(nothing("attention without a softmax")) };
+                let nodes = self.writer.values(&attending, scored, made);
                 self.writer.program.push(name, nodes);
             }
             Operation::Output { .. } => self.output(index)?,
@@ -311,67 +311,80 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Where q, k and v are made: where their keys and values lie, if every column has its own part of a head; else in even
-    /// runs of columns.
+    /// Where q, k and v are made: where their keys and values lie.
     fn head_fields(&self, made: &[TensorId]) -> Result<Vec<Field>, LowerError> {
-        let grouped = self.grouped()?;
         let request = self.writer.request;
-        let lies = grouped_lies(request, grouped);
-        let columns = self.writer.region().columns;
-        let field = |name: &str| {
-            let (label, heads) = match name {
-                "attention.query" => ("q", grouped.heads),
-                "attention.key" => ("k", grouped.kv_heads),
-                _ => ("v", grouped.kv_heads),
-            };
-            if !lies.every_column_has_its_own() {
-                return HeadColumns::new(heads, columns).field(label, request.tokens, grouped.head_dim);
-            }
-            match label {
-                "q" => lies.query("q", request.tokens),
-                _ => lies.entry(label, request.tokens, grouped.head_dim),
-            }
+        let lies = grouped_lies(request, self.grouped()?);
+        let field = |name: &str| match name {
+            "attention.query" => lies.made(lies.query(request.tokens)),
+            "attention.key" => lies.made(lies.new_keys(request.tokens)),
+            _ => lies.made(lies.new_values(request.tokens)),
         };
         Ok(self.graph.of(made).map(|tensor| field(tensor.name)).collect())
     }
 
-    fn head_norm(&mut self, reads: &[TensorId]) -> Result<(), LowerError> {
-        let grouped = self.grouped()?;
-        let lies = grouped_lies(self.writer.request, grouped);
-        let columns = self.writer.region().columns;
+    fn head_norm(&mut self, name: &'static str, riding: bool, reads: &[TensorId]) -> Result<(), LowerError> {
+        let lies = grouped_lies(self.writer.request, self.grouped()?);
         let mut nodes = Vec::new();
-        for ((copy, heads), id) in (0..).zip([grouped.heads, grouped.kv_heads]).zip(reads) {
-            let x = self.operand(Some(id))?;
-            let runs = if lies.every_column_has_its_own() {
-                HeadColumns { heads, blocks: lies.blocks, width: lies.pitch() }
-            } else {
-                HeadColumns::new(heads, columns)
-            };
-            nodes.extend(self.writer.head_norm(x, runs, copy));
+        if riding {
+            let (ids, new) = self.new_tokens()?;
+            let (local, riding) = self.writer.head_norm_rides(lies, new);
+            nodes.extend(local);
+            self.keep(&ids, riding);
+        } else {
+            for (copy, id) in (0..2).zip(reads) {
+                let x = self.operand(Some(id))?;
+                nodes.extend(self.writer.head_norm(lies, x, copy));
+            }
         }
-        self.writer.program.push("attention.head_norm", nodes);
+        self.writer.program.push(name, nodes);
         Ok(())
     }
 
-    fn append(&mut self, name: &'static str, reads: &[TensorId]) -> Result<(), LowerError> {
+    /// Queries, keys and values as they are now, and their tensors.
+    fn new_tokens(&self) -> Result<([TensorId; 3], NewTokens), LowerError> {
+        let made = self.graph.operators().iter().find(|operator| operator.operation == Operation::Products);
+        let Some([query, key, value]) = made.map(|operator| operator.writes.as_slice()) else {
+            return Err(nothing("attention without queries, keys and values"));
+        };
+        let new = NewTokens {
+            query: self.operand(Some(query))?,
+            key: self.operand(Some(key))?,
+            value: self.operand(Some(value))?,
+            squares: self.squares,
+        };
+        Ok(([*query, *key, *value], new))
+    }
+
+    fn keep(&mut self, ids: &[TensorId; 3], new: NewTokens) {
+        self.at.extend(ids.iter().copied().zip([new.query, new.key, new.value]));
+        self.squares = new.squares;
+    }
+
+    fn append(&mut self, name: &'static str) -> Result<(), LowerError> {
         let grouped = self.grouped()?;
         let request = self.writer.request;
         let lies = grouped_lies(request, grouped);
-        let new = [self.operand(reads.first())?, self.operand(reads.get(1))?];
-        let token = request.context - 1;
+        let (ids, new) = self.new_tokens()?;
+        let (mut nodes, new) = self.writer.to_groups(lies, new);
+        self.keep(&ids, new);
         let cache = match request.scope {
             Scope::Measured => self.writer.resting_cache(lies, request.context),
             Scope::Model => {
-                let (nodes, cache) = self.writer.append(lies, new, token);
-                self.writer.program.push(name, nodes);
+                let (append, cache) = self.writer.append(lies, new, request.context - request.tokens);
+                nodes.extend(append);
                 cache
             }
         };
+        if !nodes.is_empty() {
+            self.writer.program.push(name, nodes);
+        }
         self.attending = Some(Attending {
             lies,
             cache,
             tokens: request.tokens,
-            visible: grouped.reach.visible(request.context),
+            context: request.context,
+            sinks: grouped.sinks,
             accumulators_in_place: self.graph.accumulators_in_place,
         });
         Ok(())
@@ -379,7 +392,7 @@ impl<'a> Walk<'a> {
 
     fn output(&mut self, index: usize) -> Result<(), LowerError> {
         let operator = &self.graph.operators()[index];
-        let (attending, Some((result, _))) = (self.attending()?, self.result) else {
+        let (attending, Some(Made { result, .. })) = (self.attending()?, self.result) else {
             return Err(nothing("an output projection without attention"));
         };
         let request = self.writer.request;
@@ -438,6 +451,8 @@ pub(crate) fn grouped_lies(request: &LayerRequest<'_>, grouped: &GroupedAttentio
         group: grouped.heads / grouped.kv_heads.max(1),
         key_dim: grouped.head_dim,
         value_dim: grouped.head_dim,
+        rotary: grouped.rotary_dim,
+        reach: grouped.reach,
     };
     KvLies::new(&request.mapping.kv, sizes, request.mapping.region.rows)
 }

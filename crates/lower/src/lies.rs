@@ -4,47 +4,13 @@
 //! block the columns go, fastest first: groups that share the sequence, parts of a head's width, copies that share the query
 //! heads. (Neighbours share the sequence: two of three reductions of a layer's attention run over them, and reductions of
 //! members that are not neighbours run in turn.) Columns that are left over at the end of the region hold nothing.
+//!
+//! Queries, keys and values are made in the block that wants them, each column of the groups that share a sequence a part of
+//! what all of them want: they have to go no farther than that group is wide.
 
-use wafersim_mapping::KvMapping;
-use wafersim_program::{Axis, Digit, Dimension, Field, Region, Spread};
-
-/// Heads over a line of columns: a run of neighbouring columns for each head, or several heads in one column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct HeadColumns {
-    pub heads: u64,
-    pub blocks: u64,
-    /// Columns of a block.
-    pub width: u64,
-}
-
-impl HeadColumns {
-    pub fn new(heads: u64, columns: u64) -> Self {
-        let heads = heads.max(1);
-        let blocks = heads.div_ceil(heads.div_ceil(heads.min(columns.max(1))));
-        Self { heads, blocks, width: (columns / blocks).max(1) }
-    }
-
-    /// The first column of a head.
-    pub fn first_column(&self, head: u64) -> u64 {
-        even_part(self.heads, self.blocks, head).saturating_mul(self.width)
-    }
-
-    /// The heads, over the blocks.
-    pub fn heads(&self) -> Dimension {
-        Dimension::split(self.heads, Digit::blocks(Axis::X, self.width, self.blocks))
-    }
-
-    /// Heads over their blocks, the width of each over the columns of its block; rotary pairs stay together.
-    pub fn field(&self, name: &'static str, tokens: u64, head_dim: u64) -> Field {
-        let spread = Spread::Pairs(Digit::inside(Axis::X, self.width));
-        Field::new(name, Dimension::whole(tokens), vec![self.heads(), Dimension { size: head_dim, spread }])
-    }
-
-    /// The columns in use of a region.
-    pub fn in_use(&self, region: Region) -> Region {
-        Region::new(region.x, region.y, self.blocks * self.width, region.rows)
-    }
-}
+use wafersim_mapping::{Append, KvMapping};
+use wafersim_program::{Axis, Cached, Digit, Dimension, Field, Region, RowOrder, Spread};
+use wafersim_spec::model::Reach;
 
 /// The part that holds an element of a dimension that is shared out evenly ([`wafersim_program::layout::even`]).
 const fn even_part(size: u64, parts: u64, element: u64) -> u64 {
@@ -66,6 +32,8 @@ pub struct KvLies {
     pub key_dim: u64,
     /// Width of a value.
     pub value_dim: u64,
+    /// Leading dimensions of a key that are rotated, in pairs.
+    pub rotary: u64,
     /// Rows of the region.
     pub rows: u64,
     /// Blocks of columns.
@@ -76,6 +44,10 @@ pub struct KvLies {
     pub groups: u64,
     /// Copies that share the query heads.
     pub copies: u64,
+    /// How rows share the sequence.
+    pub order: RowOrder,
+    /// How far back the layer looks.
+    pub reach: Reach,
 }
 
 /// What attention works on.
@@ -89,6 +61,10 @@ pub(crate) struct HeadSizes {
     pub key_dim: u64,
     /// Width of a value.
     pub value_dim: u64,
+    /// Leading dimensions of a key that are rotated.
+    pub rotary: u64,
+    /// How far back the layer looks.
+    pub reach: Reach,
 }
 
 impl KvLies {
@@ -99,17 +75,28 @@ impl KvLies {
             group: heads.group,
             key_dim: heads.key_dim,
             value_dim: heads.value_dim,
+            rotary: heads.rotary,
             rows,
             blocks: heads.kv_heads.div_ceil(kv.heads_per_block.max(1)).max(1),
             dims: kv.dimension_split.max(1),
             groups: kv.sequence_split.max(1),
             copies: kv.head_copies.max(1),
+            order: match kv.append {
+                Append::Shifted => RowOrder::Level,
+                Append::RoundRobin => RowOrder::Dealt,
+            },
+            reach: heads.reach,
         }
     }
 
     /// Columns of a block.
     pub const fn pitch(&self) -> u64 {
-        self.dims.saturating_mul(self.groups).saturating_mul(self.copies)
+        self.of_copy().saturating_mul(self.copies)
+    }
+
+    /// Columns of a copy.
+    pub const fn of_copy(&self) -> u64 {
+        self.dims.saturating_mul(self.groups)
     }
 
     /// The first column of the block that wants a head, of `heads` heads that share out the KV heads.
@@ -123,9 +110,14 @@ impl KvLies {
         Region::new(region.x, region.y, self.blocks.saturating_mul(self.pitch()), region.rows)
     }
 
-    /// Whether each column is the only one that holds its part of a head: queries can be made where they are needed.
-    pub const fn every_column_has_its_own(&self) -> bool {
-        self.groups == 1 && self.copies == 1
+    /// The oldest token that a query at the end of `tokens` tokens sees.
+    pub const fn oldest(&self, tokens: u64) -> u64 {
+        match self.reach {
+            Reach::Full => 0,
+            Reach::Window(limit) => tokens.saturating_sub(limit),
+            Reach::Chunk(0) => tokens.saturating_sub(1),
+            Reach::Chunk(limit) => tokens.saturating_sub(1) / limit * limit,
+        }
     }
 
     fn kv_head(&self) -> Dimension {
@@ -134,14 +126,14 @@ impl KvLies {
 
     /// The query heads of a KV head, over the copies.
     fn queries(&self) -> Dimension {
-        let across = self.dims * self.groups;
-        let digit =
-            Digit { axis: Axis::X, modulus: self.pitch(), limit: self.pitch(), stride: across, parts: self.copies };
+        let (pitch, stride) = (self.pitch(), self.of_copy());
+        let digit = Digit { axis: Axis::X, modulus: pitch, limit: pitch, stride, parts: self.copies };
         Dimension::split(self.group, digit)
     }
 
-    fn dims_digit(&self) -> Digit {
-        let across = self.dims * self.groups;
+    /// Columns that share the width of a head.
+    pub fn dims_digit(&self) -> Digit {
+        let across = self.of_copy();
         Digit { axis: Axis::X, modulus: across, limit: across, stride: self.groups, parts: self.dims }
     }
 
@@ -150,52 +142,73 @@ impl KvLies {
         Digit { axis: Axis::X, modulus: self.groups, limit: self.groups, stride: 1, parts: self.groups }
     }
 
-    fn width(&self, size: u64) -> Dimension {
-        Dimension { size, spread: Spread::Pairs(self.dims_digit()) }
+    /// All columns of a copy.
+    pub fn copy_digit(&self) -> Digit {
+        Digit::inside(Axis::X, self.of_copy())
     }
 
-    fn cached(&self, tokens: u64) -> Dimension {
-        Dimension { size: tokens, spread: Spread::Levelled { rows: self.rows, groups: self.groups_digit() } }
+    fn key_width(&self) -> Dimension {
+        let digit = self.dims_digit();
+        let spread = if self.rotary == 0 || self.rotary >= self.key_dim {
+            Spread::Pairs(digit)
+        } else {
+            Spread::LeadingPairs { digit, leading: self.rotary }
+        };
+        Dimension { size: self.key_dim, spread }
     }
 
-    /// Keys of `tokens` cached tokens.
-    pub fn keys(&self, tokens: u64) -> Field {
-        Field::new("k", self.cached(tokens), vec![self.kv_head(), self.width(self.key_dim)])
+    fn value_width(&self) -> Dimension {
+        Dimension { size: self.value_dim, spread: Spread::Pairs(self.dims_digit()) }
     }
 
-    /// Values of `tokens` cached tokens.
-    pub fn values(&self, tokens: u64) -> Field {
-        Field::new("v", self.cached(tokens), vec![self.kv_head(), self.width(self.value_dim)])
+    /// Where the tokens from `first` on lie.
+    pub fn cached_tokens(&self, first: u64) -> Cached {
+        Cached { first, rows: self.rows, groups: self.groups_digit(), order: self.order }
     }
 
-    /// Keys or values of new tokens, in every column that holds their part of a head.
-    pub fn entry(&self, name: &'static str, tokens: u64, width: u64) -> Field {
-        Field::new(name, Dimension::whole(tokens), vec![self.kv_head(), self.width(width)])
+    fn cached(&self, tokens: u64, first: u64) -> Dimension {
+        Dimension { size: tokens, spread: Spread::Cached(self.cached_tokens(first)) }
     }
 
-    /// Keys or values of the token number `token` alone, in the columns that will hold it, in every row.
-    pub fn new_token(&self, name: &'static str, token: u64, width: u64) -> Field {
-        if self.groups == 1 {
-            return self.entry(name, 1, width);
-        }
-        let at = Spread::At { digit: self.groups_digit(), number: token % self.groups };
-        let dims = Dimension { size: width, spread: Spread::Meet(vec![at, Spread::Pairs(self.dims_digit())]) };
-        Field::new(name, Dimension::whole(1), vec![self.kv_head(), dims])
+    /// Keys of the tokens from `first` on of `tokens`.
+    pub fn keys(&self, tokens: u64, first: u64) -> Field {
+        Field::new("k", self.cached(tokens, first), vec![self.kv_head(), self.key_width()])
+    }
+
+    /// Values of the tokens from `first` on of `tokens`.
+    pub fn values(&self, tokens: u64, first: u64) -> Field {
+        Field::new("v", self.cached(tokens, first), vec![self.kv_head(), self.value_width()])
+    }
+
+    /// Keys of new tokens, in every column that holds their part of a head.
+    pub fn new_keys(&self, tokens: u64) -> Field {
+        Field::new("k", Dimension::whole(tokens), vec![self.kv_head(), self.key_width()])
+    }
+
+    /// Values of new tokens, likewise.
+    pub fn new_values(&self, tokens: u64) -> Field {
+        Field::new("v", Dimension::whole(tokens), vec![self.kv_head(), self.value_width()])
     }
 
     /// Queries in the columns whose keys they meet.
-    pub fn query(&self, name: &'static str, tokens: u64) -> Field {
-        Field::new(name, Dimension::whole(tokens), vec![self.kv_head(), self.queries(), self.width(self.key_dim)])
+    pub fn query(&self, tokens: u64) -> Field {
+        Field::new("q", Dimension::whole(tokens), vec![self.kv_head(), self.queries(), self.key_width()])
+    }
+
+    /// What is made of a field: each of the columns that share a sequence a part of what all of them want.
+    pub fn made(&self, wanted: Field) -> Field {
+        if self.groups > 1 { wanted.shared(self.groups_digit()) } else { wanted }
     }
 
     /// What attention makes of the values, in the columns that hold them.
     pub fn result(&self, tokens: u64) -> Field {
-        Field::new("result", Dimension::whole(tokens), vec![self.kv_head(), self.queries(), self.width(self.value_dim)])
+        Field::new("result", Dimension::whole(tokens), vec![self.kv_head(), self.queries(), self.value_width()])
     }
 
-    /// Scores against `visible` cached tokens.
-    pub fn scores(&self, tokens: u64, visible: u64) -> Field {
-        Field::new("scores", Dimension::whole(tokens), vec![self.kv_head(), self.queries(), self.cached(visible)])
+    /// Scores against the tokens from `first` on of `cached`.
+    pub fn scores(&self, tokens: u64, cached: u64, first: u64) -> Field {
+        let inner = vec![self.kv_head(), self.queries(), self.cached(cached, first)];
+        Field::new("scores", Dimension::whole(tokens), inner)
     }
 
     /// A number for each query head.
@@ -203,9 +216,13 @@ impl KvLies {
         Field::new(name, Dimension::whole(tokens), vec![self.kv_head(), self.queries()])
     }
 
+    /// A number for each KV head.
+    pub fn key_statistic(&self, name: &'static str, tokens: u64) -> Field {
+        Field::new(name, Dimension::whole(tokens), vec![self.kv_head()])
+    }
+
     /// What of the result a place multiplies: the columns that hold the same share it out.
     pub fn projected(&self, tokens: u64) -> Field {
-        let field = self.result(tokens);
-        if self.groups > 1 { field.shared(self.groups_digit()) } else { field }
+        self.made(self.result(tokens))
     }
 }

@@ -6,10 +6,12 @@
 
 use wafersim_graph::LayerGraph;
 use wafersim_mapping::LineKind;
-use wafersim_program::{Axis, Dimension, Field, Formula, Math, Node, Operand, Operation, Rescaled};
+use wafersim_program::{Axis, Dimension, Field, Formula, Math, Node, Operand, Operation, Rescaled, Spread};
 use wafersim_spec::model::Role;
 
-use crate::lies::HeadColumns;
+use crate::attention::{Attending, Scored};
+use crate::cache::NewTokens;
+use crate::lies::KvLies;
 use crate::writer::{Lines, Writer, everywhere, first};
 
 /// Vector operations of RMSNorm over its elements: (953 - 536 - 45 - 24 - 150) / (16 + 12 / 4) is about ten.
@@ -23,6 +25,11 @@ const LEAN_ROPE_OPERATIONS: u64 = 6;
 
 /// Scale and gain of a head's norm.
 const HEAD_NORM_OPERATIONS: u64 = 2;
+
+/// Inverse square roots of several numbers at once: a first guess from the bits of the number (three operations) and two steps
+/// of Newton's method with four each, which reach half precision. One by one with scalar division and root they take ten
+/// times as long for a dozen heads. Ours; a count of operations, not measured.
+const INVERSE_ROOT_OPERATIONS: u64 = 11;
 
 /// A norm over whole vectors: input, output, gain, and the axis that shares out the vector.
 #[derive(Debug, Clone, Copy)]
@@ -106,41 +113,108 @@ impl Writer<'_> {
         self.compute(Math::RmsScale, &[sums.buffer], target, work, formula)
     }
 
-    /// RMSNorm of each head of an operand, in place. `columns`: how its heads lie.
-    pub fn head_norm(&mut self, x: Operand, columns: HeadColumns, copy: u64) -> Vec<Node> {
+    /// RMSNorm of the heads of q (`copy` 0) or k (`copy` 1), in place.
+    pub fn head_norm(&mut self, lies: KvLies, x: Operand, copy: u64) -> Vec<Node> {
         let field = self.field(x);
-        let width = field.inner.last().map_or(0, |dimension| dimension.size);
-        let tokens = field.rows.most();
-        let elements = field.most();
-        // The heads of a place: all inner dimensions but the last.
-        let heads = Field { rows: field.rows.clone(), inner: field.inner[..field.inner.len() - 1].to_vec(), ..field };
-        let sums = Field { name: "sums".into(), ..heads };
-        let heads_here = sums.most_inner().saturating_mul(tokens);
-        let region = columns.in_use(self.region());
+        let (width, tokens, elements) = (lies.key_dim, field.rows.most(), field.most());
+        let sums = if copy == 0 { lies.statistic("sums", tokens) } else { lies.key_statistic("sums", tokens) };
+        let heads_here = sums.most();
         let sums = self.declare("head_norm.sums", vec![sums]);
-        let squares = {
-            let work = vec![self.work(Operation::ScalarReduce, elements, 1)];
-            let formula = Formula::SumOfSquares { x, sums: first(sums), width };
-            self.compute(Math::SumOfSquares, &[x.buffer], sums, work, formula)
-        };
-        let mut nodes = vec![squares];
-        let lines = Lines::Segments { count: columns.width, stride: 1 };
+        let work = vec![self.work(Operation::ScalarReduce, elements, 1)];
+        let formula = Formula::SumOfSquares { x, sums: first(sums), width };
+        let mut nodes = vec![self.compute(Math::SumOfSquares, &[x.buffer], sums, work, formula)];
+        let lines = Lines::Segments { count: lies.of_copy(), stride: 1 };
+        let region = lies.in_use(self.region());
         nodes.extend(self.within(region, |writer| writer.reduce("attention.head_norm", LineKind::Head, lines, sums)));
         let work = vec![
             self.work(Operation::Divide, 1, heads_here),
             self.work(Operation::SquareRoot, 1, heads_here),
             self.work(Operation::Multiply, elements, HEAD_NORM_OPERATIONS),
         ];
-        let formula = Formula::RmsScale {
-            x,
-            sums: first(sums),
-            gain: (Role::AttentionInnerNorm, copy),
-            y: x,
-            width,
-            epsilon: self.request.norm_epsilon,
-        };
+        let gain = (Role::AttentionInnerNorm, copy);
+        let epsilon = self.request.norm_epsilon;
+        let formula = Formula::RmsScale { x, sums: first(sums), gain, y: x, width, epsilon };
         nodes.push(self.compute(Math::RmsScale, &[x.buffer, sums], x.buffer, work, formula));
         nodes
+    }
+
+    /// Sums of squares of q and of k, one for each of the columns that share a sequence: those who `made` them hold one, who
+    /// has got them all.
+    pub fn squares(&self, lies: KvLies, made: bool) -> [Field; 2] {
+        let spread = if made { Spread::Split(lies.groups_digit()) } else { Spread::Whole };
+        let part = Dimension { size: lies.groups, spread };
+        let tokens = self.request.tokens;
+        let fields = [lies.statistic("query_squares", tokens), lies.key_statistic("key_squares", tokens)];
+        fields.map(|mut field| {
+            field.inner.push(part.clone());
+            field
+        })
+    }
+
+    /// The part of the norms of heads that comes before the scores: sums of squares of what lies here, and the gains. What
+    /// goes to other columns is put together in a buffer of its own.
+    pub fn head_norm_rides(&mut self, lies: KvLies, new: NewTokens) -> (Vec<Node>, NewTokens) {
+        let squares = self.squares(lies, true);
+        let fields = [new.query, new.key, new.value].map(|operand| self.field(operand)).to_vec();
+        let target = if lies.groups > 1 {
+            let target = self.declare("attention.to_share", [fields, squares.to_vec()].concat());
+            let at = |field: u32| Operand::new(target, field);
+            NewTokens { query: at(0), key: at(1), value: at(2), squares: Some([at(3), at(4)]) }
+        } else {
+            let sums = self.declare("attention.squares", squares.to_vec());
+            NewTokens { squares: Some([first(sums), Operand::new(sums, 1)]), ..new }
+        };
+        let width = lies.key_dim;
+        let mut nodes = Vec::new();
+        let both = [(new.query, target.query), (new.key, target.key)];
+        for ((x, y), (copy, sums)) in both.into_iter().zip((0..).zip(target.squares.into_iter().flatten())) {
+            let elements = self.most(x);
+            let work = vec![self.work(Operation::ScalarReduce, elements, 1)];
+            let formula = Formula::SumOfSquares { x, sums, width };
+            nodes.push(self.compute(Math::SumOfSquares, &[x.buffer], sums.buffer, work, formula));
+            let work = vec![self.work(Operation::Multiply, elements, 1)];
+            let formula = Formula::Gain { x, gain: (Role::AttentionInnerNorm, copy), y, width };
+            nodes.push(self.compute(Math::RmsScale, &[x.buffer], y.buffer, work, formula));
+        }
+        if lies.groups > 1 {
+            let work = vec![self.work(Operation::Copy, self.most(new.value), 1)];
+            let formula = Formula::Load { source: new.value, target: target.value };
+            nodes.push(self.compute(Math::Copy, &[new.value.buffer], target.value.buffer, work, formula));
+        }
+        (nodes, target)
+    }
+
+    /// The part that comes after the reduction that carried their sums: scores, and the new keys in the cache. The inverse
+    /// roots are computed for all heads of a place at once.
+    pub fn head_scale(&mut self, attending: &Attending, scored: &Scored) -> Vec<Node> {
+        let Some([query_sums, key_sums]) = scored.squares else { return Vec::new() };
+        let Attending { lies, cache, .. } = *attending;
+        let of_field = |field: &Field, dimensions: usize| -> u64 {
+            field.rows.most() * field.inner.iter().take(dimensions).map(Dimension::most).product::<u64>()
+        };
+        let heads = of_field(&self.field(query_sums), 2);
+        let roots = heads + of_field(&self.field(key_sums), 1);
+        let tokens = self.request.tokens;
+        let scores_here = self.most(scored.scores);
+        let new_keys = lies.new_keys(tokens.div_ceil(lies.groups).div_ceil(lies.rows)).most();
+        let work = vec![
+            self.work(Operation::Multiply, roots, INVERSE_ROOT_OPERATIONS),
+            self.work(Operation::Multiply, scores_here.div_ceil(heads.max(1)), heads),
+            self.work(Operation::Multiply, new_keys, 1),
+        ];
+        let formula = Formula::HeadScale {
+            scores: scored.scores,
+            keys: cache.keys,
+            query_sums,
+            key_sums,
+            group: lies.group,
+            width: lies.key_dim,
+            epsilon: self.request.norm_epsilon,
+            token: self.request.context - tokens,
+            scale: attending.score_scale(),
+        };
+        let (scores, keys) = (scored.scores.buffer, cache.keys.buffer);
+        vec![self.compute(Math::RmsScale, &[query_sums.buffer, keys], scores, work, formula)]
     }
 
     /// Rotary embedding of the leading `rotary` dimensions of each head, in place.
@@ -151,7 +225,7 @@ impl Writer<'_> {
         let operations = if graph.accumulators_in_place { LEAN_ROPE_OPERATIONS } else { ROPE_OPERATIONS };
         let work = vec![self.work(Operation::Multiply, elements, operations)];
         let position = self.request.context.saturating_sub(self.request.tokens);
-        self.compute(Math::Rope, &[x.buffer], x.buffer, work, Formula::Rope { x, head_dim, position })
+        self.compute(Math::Rope, &[x.buffer], x.buffer, work, Formula::Rope { x, head_dim, rotary, position })
     }
 
     /// A residual sum: `x += y`.

@@ -6,15 +6,16 @@
 
 use wafersim_graph::layer::ChoiceForm;
 use wafersim_graph::{LayerGraph, LayerLoad, Rewrite};
+use wafersim_program::formula::Causal;
 use wafersim_program::{
     Action, Axis, BufferId, Compute, Digit, Dimension, Field, Formula, Math, Node, Operand, Operation, Program,
-    ReduceOperator, Ring, Spread, Step, collective,
+    ReduceOperator, Region, Ring, Spread, Step, collective,
 };
 use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Moe, Role};
 
 use crate::gemm::{ColumnBlocks, Matrix, Rings, Sizes, Tile, TileOperands, Transposed};
 use crate::layer::{grouped_lies, nothing};
-use crate::lies::{HeadColumns, KvLies};
+use crate::lies::KvLies;
 use crate::network::{Network, NetworkForm, all_pairs};
 use crate::relayout::Way;
 use crate::request::{LayerRequest, LowerError, Scope};
@@ -49,6 +50,24 @@ pub fn prefill_layer(request: &LayerRequest<'_>, key_block: u64) -> Result<Progr
         FeedForward::Moe(moe) => chunk.experts(moe, x, normed)?,
     }
     Ok(chunk.writer.program)
+}
+
+/// Keys and values from where a chunk of a prompt has left them (`attention.key` and `attention.value`) to where decode wants
+/// them: `kv.keys` and `kv.values`.
+///
+/// # Errors
+/// Where the KV layout does not fit its region, or attention is not grouped.
+pub fn cache_handover(request: &LayerRequest<'_>) -> Result<Program, LowerError> {
+    let Attention::Grouped(grouped) = &request.layer.attention else { return Err(nothing("latent attention")) };
+    let (lies, from) = (grouped_lies(request, grouped), whole_width(request, grouped));
+    let mut writer = Writer::new("cache handover", request);
+    crate::layer::check_columns(&lies, writer.region().columns)?;
+    let rows = Rings::new(writer.region()).rows(request.tokens);
+    let values = values(writer.region(), &from, from.new_values(request.tokens));
+    let made = [from.new_keys(request.tokens), values];
+    let nodes = writer.hand_over(lies, made.map(|field| Field { rows: rows.clone(), ..field }), request.tokens);
+    writer.program.push("handover", nodes);
+    Ok(writer.program)
 }
 
 /// Names and roles of a gated network.
@@ -134,9 +153,9 @@ impl Chunk<'_> {
         let with_rows = |field: Field| Field { rows: rows.clone(), ..field };
         let head_dim = grouped.head_dim;
         let outputs = [
-            ("attention.query", Role::Query, with_rows(lies.query("q", tokens))),
-            ("attention.key", Role::Key, with_rows(lies.entry("k", tokens, head_dim))),
-            ("attention.value", Role::Value, with_rows(lies.entry("v", tokens, head_dim))),
+            ("attention.query", Role::Query, with_rows(lies.query(tokens))),
+            ("attention.key", Role::Key, with_rows(lies.new_keys(tokens))),
+            ("attention.value", Role::Value, with_rows(values(region, &lies, lies.new_values(tokens)))),
         ];
         let (mut nodes, a) = self.writer.aligned(normed);
         let mut made = Vec::new();
@@ -148,9 +167,8 @@ impl Chunk<'_> {
         self.writer.program.push("attention.query_key_value", nodes);
         let [query, key, value] = [made[0], made[1], made[2]];
         if grouped.qk_norm {
-            let runs = |heads: u64| HeadColumns { heads, blocks: lies.blocks, width: lies.pitch() };
-            let mut nodes = self.writer.head_norm(query, runs(grouped.heads), 0);
-            nodes.extend(self.writer.head_norm(key, runs(grouped.kv_heads), 1));
+            let mut nodes = self.writer.head_norm(lies, query, 0);
+            nodes.extend(self.writer.head_norm(lies, key, 1));
             self.writer.program.push("attention.head_norm", nodes);
         }
         if grouped.rotary_dim > 0 {
@@ -165,13 +183,12 @@ impl Chunk<'_> {
         let wanted = Field::new("result", rows, vec![rings.inner(inner, false)]);
         let gathered = first(self.writer.declare("attention.gathered", vec![wanted]));
         // In the order of the next ring, from other columns where they do not lie there already.
-        let same = lies.blocks == 1 && lies.pitch() == region.columns;
-        let mut nodes = vec![if same {
+        let mut nodes = vec![if in_order_of_ring(region, &lies) {
             let formula = Formula::Select { source: result, target: gathered };
             self.writer.compute(Math::Copy, &[result.buffer], gathered.buffer, Vec::new(), formula)
         } else {
             let elements = self.writer.most(gathered);
-            let way = Way { hops: region.columns, elements };
+            let way = Way::Through { hops: region.columns, elements };
             self.writer.relayout(Axis::X, result.buffer, gathered.buffer, way)
         }];
         let (align, a) = self.writer.aligned(gathered);
@@ -198,7 +215,7 @@ impl Chunk<'_> {
         };
 
         // Scores: keys pass by along y, sums end in a place that moves on along x.
-        let keys = self.writer.declare("gemm.b", vec![with_rows(lies.entry("k", seen, head_dim))]);
+        let keys = self.writer.declare("gemm.b", vec![with_rows(lies.new_keys(seen))]);
         let load = Formula::Load { source: key, target: first(keys) };
         let mut nodes = vec![self.writer.compute(Math::Copy, &[key.buffer], keys, Vec::new(), load)];
         let inner = |spread: Spread| {
@@ -217,7 +234,7 @@ impl Chunk<'_> {
         let scores = self.writer.declare("attention.scores", vec![if square { skewed.clone() } else { collected }]);
         let heads_here = group.saturating_mul(lies.kv_heads.div_ceil(lies.blocks.max(1)));
         let stacked = tokens.saturating_mul(heads_here);
-        let block = wafersim_program::Region::new(region.x, region.y, columns, region.rows);
+        let block = Region::new(region.x, region.y, columns, region.rows);
         let product = Tile::transposed(block, Sizes { m: stacked, k: head_dim, n: seen });
         let formula =
             Formula::PassingScores { query, keys: first(keys), partial: first(partial), group, head_dim, tokens };
@@ -235,7 +252,7 @@ impl Chunk<'_> {
 
         let statistic =
             first(self.writer.declare("attention.statistic", vec![with_rows(lies.statistic("statistic", tokens))]));
-        let nodes = self.softmax(first(scores), statistic, columns, product.m, seen.div_ceil(columns), head_dim);
+        let nodes = self.softmax(lies, first(scores), statistic, product.m, seen.div_ceil(columns));
         self.writer.program.push("attention.softmax", repeated(nodes));
 
         // Scores x V: a product like any other, once both lie skewed.
@@ -243,20 +260,21 @@ impl Chunk<'_> {
         let mut weights = scores;
         if !square {
             weights = self.writer.declare("attention.weights", vec![skewed]);
-            let way = Way { hops: region.columns, elements: self.writer.program.buffer_of(weights).elements };
+            let way = Way::Through { hops: region.columns, elements: self.writer.program.buffer_of(weights).elements };
             nodes.push(self.writer.relayout(Axis::X, scores, weights, way));
         }
         let ring = Ring { axis: Axis::Y, length: region.rows, pieces, across: columns };
         let skewed_rows = Dimension { size: seen, spread: Spread::Ring(ring) };
-        let field = Field { rows: skewed_rows, ..lies.entry("v", seen, head_dim) };
-        let values = self.writer.declare("gemm.b", vec![field]);
-        let way = Way { hops: region.rows, elements: self.writer.program.buffer_of(values).elements };
-        nodes.push(self.writer.relayout(Axis::Y, value.buffer, values, way));
-        let result = self.writer.declare("attention.result", vec![with_rows(lies.result(tokens))]);
-        let (scores, values_at, output) = (first(weights), first(values), first(result));
+        let field = Field { rows: skewed_rows, ..values(region, lies, lies.new_values(seen)) };
+        let moved = self.writer.declare("gemm.b", vec![field]);
+        let way = Way::Through { hops: region.rows, elements: self.writer.program.buffer_of(moved).elements };
+        nodes.push(self.writer.relayout(Axis::Y, value.buffer, moved, way));
+        let result =
+            self.writer.declare("attention.result", vec![with_rows(values(region, lies, lies.result(tokens)))]);
+        let (scores, values_at, output) = (first(weights), first(moved), first(result));
         let formula = Formula::PassingValues { scores, values: values_at, output, group, head_dim };
         let tile = Tile::new(block, Sizes { m: stacked, k: seen, n: head_dim });
-        let operands = TileOperands { a: weights, b: values, c: result };
+        let operands = TileOperands { a: weights, b: moved, c: result };
         let width = ColumnBlocks { blocks: lies.blocks, width: columns };
         nodes.extend(self.writer.cannon(tile, operands, width, formula));
         self.writer.program.push("attention.values", repeated(nodes));
@@ -265,20 +283,21 @@ impl Chunk<'_> {
 
     fn softmax(
         &mut self,
+        lies: &KvLies,
         scores: Operand,
         statistic: Operand,
-        columns: u64,
         vectors: u64,
         scores_here: u64,
-        head_dim: u64,
     ) -> Vec<Node> {
-        let (scale, causal) = (1.0 / (head_dim as f64).sqrt(), Some(0));
+        let (tokens, context) = (self.tokens(), self.writer.request.context);
+        let scale = 1.0 / (lies.key_dim as f64).sqrt();
+        let causal = Some(Causal { position: context - tokens, reach: lies.reach });
         let scan = self.writer.work(Operation::ScalarReduce, scores_here, vectors);
-        let maximum = Formula::Maximum { scores, statistic, causal };
+        let maximum = Formula::Maximum { scores, statistic, causal, sinks: None };
         let mut nodes =
             vec![self.writer.compute(Math::Maximum, &[scores.buffer], statistic.buffer, vec![scan], maximum)];
         let reduce = |writer: &mut Writer<'_>, operator| {
-            collective::chain_all_reduce(&mut writer.program, Axis::X, columns, statistic.buffer, operator)
+            collective::chain_all_reduce(&mut writer.program, Axis::X, lies.pitch(), statistic.buffer, operator)
         };
         nodes.extend(reduce(&mut self.writer, ReduceOperator::Max));
         let work = vec![
@@ -286,7 +305,8 @@ impl Chunk<'_> {
             self.writer.work(Operation::Multiply, scores_here, vectors.saturating_mul(SOFTMAX_OPERATIONS)),
             self.writer.exponential(scores_here, vectors),
         ];
-        let formula = Formula::ExpAndSum { scores, statistic, sums: statistic, scale, causal };
+        let formula =
+            Formula::ExpAndSum { scores, statistic, exponentials: scores, sums: statistic, scale, causal, sinks: None };
         nodes.push(self.writer.compute(Math::ExpAndSum, &[scores.buffer], statistic.buffer, work, formula));
         nodes.extend(reduce(&mut self.writer, ReduceOperator::Add));
         let work = vec![self.writer.work(Operation::Divide, 1, vectors)];
@@ -341,7 +361,7 @@ impl Chunk<'_> {
         let known = vec![everywhere("experts", tokens, moe.top_k), everywhere("weights", tokens, moe.top_k)];
         let known = self.writer.declare("router.known", known);
         let numbers = tokens.saturating_mul(moe.top_k).saturating_mul(2);
-        let way = Way { hops: region.rows, elements: numbers };
+        let way = Way::Through { hops: region.rows, elements: numbers };
         let mut dispatch = vec![self.writer.relayout(Axis::Y, choice, known, way)];
         let turned = self.writer.declare("experts.turned", vec![table("normed", tokens, hidden, Axis::Y, region)]);
         dispatch.extend(self.turn(normed, turned));
@@ -370,7 +390,7 @@ impl Chunk<'_> {
         let field = Field::new("output", rings.rows(tokens), vec![rings.inner(hidden, false)]);
         let back = self.writer.declare("experts.returned", vec![field]);
         let crossing = self.writer.program.buffer_of(back).elements.saturating_mul(region.rows).div_ceil(2);
-        let way = Way { hops: region.rows, elements: crossing };
+        let way = Way::Through { hops: region.rows, elements: crossing };
         let mut combine = vec![self.writer.relayout(Axis::Y, output, back, way)];
         combine.push(self.writer.residual(x, first(back)));
         self.writer.program.push("experts.combine", combine);
@@ -393,7 +413,7 @@ impl Chunk<'_> {
 pub(crate) struct Turned {
     pub tokens: u64,
     pub width: u64,
-    pub region: wafersim_program::Region,
+    pub region: Region,
 }
 
 pub(crate) fn turn(writer: &mut Writer<'_>, source: Operand, target: BufferId, turned: Turned) -> Vec<Node> {
@@ -406,8 +426,8 @@ pub(crate) fn turn(writer: &mut Writer<'_>, source: Operand, target: BufferId, t
     let half = region.share(Axis::X, width).saturating_mul(tokens).div_ceil(2);
     let all = region.share(Axis::Y, width).saturating_mul(tokens);
     vec![
-        writer.relayout(Axis::Y, source.buffer, crossed, Way { hops: region.rows, elements: half }),
-        writer.relayout(Axis::X, crossed, target, Way { hops: region.columns, elements: all }),
+        writer.relayout(Axis::Y, source.buffer, crossed, Way::Through { hops: region.rows, elements: half }),
+        writer.relayout(Axis::X, crossed, target, Way::Through { hops: region.columns, elements: all }),
     ]
 }
 
@@ -417,4 +437,20 @@ fn whole_width(request: &LayerRequest<'_>, grouped: &GroupedAttention) -> KvLies
     let columns = request.mapping.region.columns;
     let dims = decode.pitch().max((columns / decode.blocks.max(1)).max(1));
     KvLies { dims, groups: 1, copies: 1, ..decode }
+}
+
+/// Whether a single head lies over all columns: then values, which no rotary embedding keeps in pairs, and results are made in
+/// the order in which the next product reads them.
+fn in_order_of_ring(region: Region, lies: &KvLies) -> bool {
+    lies.kv_heads == 1 && lies.group == 1 && lies.pitch() == region.columns
+}
+
+/// A field of values or of results.
+fn values(region: Region, lies: &KvLies, mut field: Field) -> Field {
+    if in_order_of_ring(region, lies)
+        && let Some(width) = field.inner.last_mut()
+    {
+        *width = Rings::new(region).inner(width.size, false);
+    }
+    field
 }

@@ -1,30 +1,97 @@
-//! A movement between two layouts along the lines of a region, with its farthest way and its busiest link.
+//! A movement between two layouts along the lines of a region, with what it takes.
 //!
 //! Which element goes from whom to whom follows from the two layouts ([`wafersim_program::movement()`]). For the time of a
-//! relayout only two numbers count: the farthest way, and the wavelets over the busiest link. Here they are found in
-//! closed form for layouts whose parts lie in runs along the line; tests hold them to the enumerated movement.
+//! relayout a few numbers count: hops and wavelets on its critical path. Here they are in closed form for the shapes of
+//! movement that layers have; tests hold them to the enumerated movement and to the fabric.
 
-use wafersim_program::{Action, Axis, BufferId, End, Node, Relayout, collective};
+use wafersim_program::{Action, Axis, BufferId, End, Joining, Node, Relayout, collective};
 
 use crate::writer::Writer;
 
-/// What a movement takes along a line.
+/// The shape of a movement along a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Way {
-    /// Farthest way of any piece, in hops.
+pub(crate) enum Way {
+    /// Any movement: the farthest way in hops, and the elements that the busiest place lets pass or takes. Never too short.
+    Through {
+        /// Farthest way of any piece, in hops.
+        hops: u64,
+        /// Elements over the busiest link in one direction.
+        elements: u64,
+    },
+    /// Owners side by side, `elements` each, whose pieces one of them (or a place next to them) takes: so many owners before
+    /// it on the line and behind it.
+    Gather {
+        /// Owners before it.
+        before: u64,
+        /// Owners behind it.
+        behind: u64,
+        /// Elements of an owner.
+        elements: u64,
+    },
+    /// Places side by side, each of which takes the `elements` of every other.
+    AllGather {
+        /// Places.
+        members: u64,
+        /// Elements of one.
+        elements: u64,
+    },
+}
+
+/// Hops and wavelets of a critical path, as in [`Relayout`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct CriticalPath {
     pub hops: u64,
-    /// Elements over the busiest link in one direction.
-    pub elements: u64,
+    pub wavelets: u64,
+    pub joining: Joining,
+}
+
+impl Way {
+    /// The critical path, where `wavelets` says how many carry so many elements.
+    ///
+    /// A place takes what comes from before it, then what comes from behind; on each side the nearest owner's piece first
+    /// (`wafersim_fabric::circuit::laid`).
+    pub fn critical_path(self, wavelets: impl Fn(u64) -> u64) -> CriticalPath {
+        match self {
+            Self::Through { hops, elements } => {
+                CriticalPath { hops, wavelets: wavelets(elements), joining: Joining::default() }
+            }
+            Self::Gather { before: 0, behind: 0, .. } | Self::AllGather { members: 0 | 1, .. } => {
+                CriticalPath::default()
+            }
+            // One side after the other; where the second one is much the longer, its farthest piece comes last in any case.
+            Self::Gather { before, behind, elements } => {
+                let piece = wavelets(elements);
+                let (joined, after) = if behind > 2 * before { (behind - 1, before) } else { (before - 1, behind) };
+                let sooner = if behind > 2 * before { after } else { 0 };
+                let later = after - sooner;
+                CriticalPath {
+                    hops: 1,
+                    wavelets: piece.saturating_mul(1 + later),
+                    joining: Joining { hops: joined, wavelets: piece.saturating_mul(joined + sooner) },
+                }
+            }
+            // The piece of the last place sets off backwards when it has taken all from before it, and passes the others.
+            Self::AllGather { members, elements } => {
+                let piece = wavelets(elements);
+                let others = members - 2;
+                CriticalPath {
+                    hops: members - 1,
+                    wavelets: piece,
+                    joining: Joining { hops: others, wavelets: piece.saturating_mul(others) },
+                }
+            }
+        }
+    }
 }
 
 impl Writer<'_> {
     /// A relayout from one buffer to another.
     pub fn relayout(&mut self, axis: Axis, source: BufferId, target: BufferId, way: Way) -> Node {
-        let wavelets = self.activations().wavelets(way.elements);
+        let data_type = self.program.buffer_of(source).data_type;
+        let CriticalPath { hops, wavelets, joining } = way.critical_path(|elements| data_type.wavelets(elements));
         let colors = collective::transit_colors(&mut self.program, axis);
-        let hops = way.hops.min(self.region().along(axis).saturating_sub(1));
         let farthest = End::First;
-        let moved = Relayout { axis, hops, wavelets, farthest, source, target, accumulate: false, colors };
+        let moved = Relayout { axis, hops, wavelets, joining, farthest, source, target, accumulate: false, colors };
         self.program.step(Action::Relayout(moved))
     }
 }

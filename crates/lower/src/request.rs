@@ -57,6 +57,8 @@ pub struct LayerRequest<'a> {
     pub routed: Routed,
     /// What of the layer is written.
     pub scope: Scope,
+    /// Words that a queue of a router holds: pieces go round rings so many at a time that none stands still.
+    pub queue: u64,
 }
 
 /// Why a layer cannot be written.

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use wafersim_graph::LayerGraph;
 use wafersim_graph::layer::{self, LayerOperator};
 use wafersim_mapping::{LayerMapping, LineKind, Reduction, Routes};
+use wafersim_program::collective::Sharing;
+use wafersim_program::pieces::ring_words;
 use wafersim_program::{
     Action, Axis, BufferId, Compute, Digit, Dimension, Field, Formula, Layout, Math, Node, Operand, Operation, Program,
     ReduceOperator, Region, Step, Weight, WeightId, Work, collective,
@@ -139,6 +141,11 @@ impl<'a> Writer<'a> {
                 collective::segment_all_reduce(&mut self.program, Axis::X, count, stride, payload, combine)
             }
         }
+    }
+
+    /// A payload in pieces that go round segments of the columns.
+    pub const fn segment(&self, count: u64, stride: u64, source: BufferId, target: BufferId) -> Sharing {
+        Sharing { axis: Axis::X, count, stride, words: ring_words(self.request.queue), source, target }
     }
 
     /// A route change, where routes change while the layer runs.

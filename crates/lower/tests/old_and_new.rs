@@ -70,6 +70,7 @@ fn compare(case: &Case<'_>) -> Vec<(f64, f64)> {
             context: case.context,
             routed: Routed::Expected(load),
             scope: case.scope,
+            queue: 4,
         };
         let new = decode_layer(&request).unwrap();
         let kv = KvShape {
@@ -201,6 +202,7 @@ fn writing_and_reading_a_layer_takes_microseconds() {
         context: 32768,
         routed: Routed::Expected(ExpertLoad { pairs: 8, distinct: 8, busiest: 1 }),
         scope: Scope::Model,
+        queue: 4,
     };
     let start = std::time::Instant::now();
     let mut total = 0.0;
@@ -252,6 +254,7 @@ fn prefill() {
             context: context + tokens,
             routed: Routed::Expected(ExpertLoad { pairs: 8 * tokens, distinct: 160, busiest: tokens }),
             scope,
+            queue: 4,
         };
         let new = wafersim_lower::prefill_layer(&request, 8192).unwrap();
         let shape = LayerShape {

@@ -60,6 +60,7 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("attention.absorbed_key", Some(LineKind::Y)),
     operator("attention.kv_append", None),
     operator("attention.scores", Some(LineKind::Width)),
+    operator("attention.head_scale", None),
     operator("attention.softmax", Some(LineKind::Y)),
     operator("attention.values", Some(LineKind::Y)),
     operator("attention.absorbed_value", Some(LineKind::Y)),

@@ -4,7 +4,7 @@
 //! executes. A step whose program was written without layouts has none, and cannot be executed with numbers.
 
 use serde::Serialize;
-use wafersim_spec::model::Role;
+use wafersim_spec::model::{Reach, Role};
 
 use crate::buffer::BufferId;
 use crate::layout::{Digit, Dimension, Field};
@@ -57,6 +57,40 @@ pub struct Pair {
     pub from: u64,
     /// Row of the output, to which the product is added.
     pub to: u64,
+}
+
+/// Which keys a query sees, where rows of scores are queries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Causal {
+    /// Position of row 0; row `r` is `r` tokens later. Later keys are not seen.
+    pub position: u64,
+    /// How far back it looks.
+    pub reach: Reach,
+}
+
+impl Causal {
+    /// Whether the query of a row sees a token.
+    pub const fn sees(&self, row: u64, token: u64) -> bool {
+        let position = self.position.saturating_add(row);
+        if token > position {
+            return false;
+        }
+        match self.reach {
+            Reach::Full => true,
+            Reach::Window(limit) => position - token < limit,
+            Reach::Chunk(0) => position == token,
+            Reach::Chunk(limit) => position / limit == token / limit,
+        }
+    }
+}
+
+/// Learned sink logits: one a head that joins its softmax and has no value.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Sinks {
+    /// Columns that share the scores of a head: the logit joins in the first part, in row 0 of the program's region.
+    pub columns: Digit,
+    /// Logits are divided by it before they join: scores are multiplied with it later.
+    pub scale: f64,
 }
 
 /// An operand of a product whose norm comes afterwards.
@@ -155,7 +189,8 @@ pub enum Formula {
     SumOfSquares {
         /// Input.
         x: Operand,
-        /// One sum for each group of `width` elements.
+        /// One sum for each group of `width` elements; or several, one for each of those who share the elements, of which the
+        /// one that lies here is set.
         sums: Operand,
         /// Elements of a whole vector.
         width: u64,
@@ -198,12 +233,45 @@ pub enum Formula {
         /// Added to the mean square.
         epsilon: f64,
     },
-    /// Rotary embedding of heads of `head_dim` elements: pairs `(i, i + head_dim / 2)`.
+    /// Sums over the elements of the last dimension of `x` that lie here. `sums` may have a last dimension of its own, for
+    /// several who want them: all of its elements that lie here get the sum.
+    SumOfLast {
+        /// Input.
+        x: Operand,
+        /// A sum for each combination of the other dimensions.
+        sums: Operand,
+    },
+    /// Norms of heads whose sums of squares rode with the scores:
+    /// `scores[h, t] *= scale / sqrt(query_sums[h] / width + epsilon)`; scores against the new tokens and their keys in the cache
+    /// `*= 1 / sqrt(key_sums[h / group] / width + epsilon)`.
+    HeadScale {
+        /// Scores; elements `head x cached token`.
+        scores: Operand,
+        /// Keys of the cache.
+        keys: Operand,
+        /// Sums of squares of the queries; may have a last dimension for several who want them.
+        query_sums: Operand,
+        /// Sums of squares of the new keys, likewise.
+        key_sums: Operand,
+        /// Query heads that share a KV head.
+        group: u64,
+        /// Width of a head.
+        width: u64,
+        /// Added to mean squares.
+        epsilon: f64,
+        /// Number of the first new token; row `r` is `r` tokens later.
+        token: u64,
+        /// What scores are multiplied with beside.
+        scale: f64,
+    },
+    /// Rotary embedding of the leading `rotary` dimensions of heads of `head_dim` elements: pairs `(i, i + rotary / 2)`.
     Rope {
         /// What is rotated, in place.
         x: Operand,
         /// Width of a head.
         head_dim: u64,
+        /// Dimensions that are rotated.
+        rotary: u64,
         /// Position of row 0; row `r` is `r` tokens later.
         position: u64,
     },
@@ -239,21 +307,27 @@ pub enum Formula {
         scores: Operand,
         /// One for each head.
         statistic: Operand,
-        /// Whether a key after its query is left out: the position of the first row, where rows are queries.
-        causal: Option<u64>,
+        /// Where some keys are left out: those that a query does not see.
+        causal: Option<Causal>,
+        /// A logit for each head that joins, in one place of each column.
+        sinks: Option<Sinks>,
     },
-    /// `scores = exp(scale (scores - statistic))`, and `sums = sum over the tokens here`.
+    /// `exponentials = exp(scale (scores - statistic))`, and `sums = sum over the tokens here`.
     ExpAndSum {
         /// Scores.
         scores: Operand,
         /// Maxima.
         statistic: Operand,
-        /// Sums; may be the place of the maxima.
+        /// Exponentials, laid out as the scores; may be the place of the scores.
+        exponentials: Operand,
+        /// Sums; may be the place of the maxima. They may have a last dimension, of which what lies here is set.
         sums: Operand,
         /// `1 / sqrt(head_dim)`.
         scale: f64,
         /// As in `Maximum`.
-        causal: Option<u64>,
+        causal: Option<Causal>,
+        /// As in `Maximum`.
+        sinks: Option<Sinks>,
     },
     /// The tiles of a weight from the format that they are stored in to the one that is computed in: no number changes.
     Convert {
@@ -314,7 +388,7 @@ pub enum Formula {
         /// (value, number).
         best: Operand,
     },
-    /// The entries of a cache that leave a row when the rows are levelled for one token more.
+    /// The entries of a cache that leave a row for another one when the rows are levelled for one token more.
     Leave {
         /// The cache before: keys, values.
         before: BufferId,
@@ -323,17 +397,17 @@ pub enum Formula {
         /// What leaves: keys, values.
         entry: BufferId,
     },
-    /// The cache after an append: what stays, what has arrived, and in its first row the new token.
+    /// The cache after an append: what stays, what has arrived, and the new tokens that belong here.
     Enter {
         /// The cache before: keys, values.
         before: BufferId,
-        /// What has arrived.
-        entry: BufferId,
-        /// The new token's keys and values.
+        /// What has arrived, where rows are levelled.
+        entry: Option<BufferId>,
+        /// New keys and values: a row a token.
         new: [Operand; 2],
         /// The cache after.
         after: BufferId,
-        /// Number of the new token.
+        /// Number of the token of their first row.
         token: u64,
     },
     /// The part of what lies here that the target's layout wants here.

@@ -72,6 +72,13 @@ pub enum Spread {
     Split(Digit),
     /// Shared out evenly in pairs `(i, i + size / 2)`, which rotary embeddings combine: both of a pair lie in one place.
     Pairs(Digit),
+    /// The same where only the `leading` ones are rotated: pairs `(i, i + leading / 2)` of those, and likewise of the others.
+    LeadingPairs {
+        /// Which part a place belongs to.
+        digit: Digit,
+        /// How many are rotated; even, like the size of the dimension.
+        leading: u64,
+    },
     /// All of it in the places of one part, nothing elsewhere.
     At {
         /// Which part a place belongs to.
@@ -96,6 +103,10 @@ pub enum Spread {
         /// Groups of columns that share the sequence.
         groups: u64,
     },
+    /// Tokens of a cache, `first` and those after it: token `t` belongs to group `t mod groups`.
+    Cached(Cached),
+    /// The same tokens for all groups of columns together: what a row of the region holds of such a cache.
+    CachedRows(Cached),
     /// What lies in all of several spreads.
     Meet(Vec<Spread>),
     /// What a reduction with a rotating root leaves while the pieces of a ring along y pass by: a place of ring number `c`
@@ -109,6 +120,83 @@ pub enum Spread {
     /// Pieces of a systolic product: `size` is cut evenly into `pieces`; a place of a ring that is folded by interleaving
     /// holds a run of them, rotated by the run of its line.
     Ring(Ring),
+}
+
+/// Where the tokens of a cache lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Cached {
+    /// The oldest token that is kept; the dimension counts tokens from the first of the sequence.
+    pub first: u64,
+    /// Rows of the region, which share the tokens of a group.
+    pub rows: u64,
+    /// Groups of columns that share the sequence; one part for each.
+    pub groups: Digit,
+    /// How rows share them.
+    pub order: RowOrder,
+}
+
+/// How the rows of a cache share the tokens of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowOrder {
+    /// Evenly in runs, the oldest in the last row, and the last rows hold one more where they do not divide.
+    Level,
+    /// The `n`-th token of a group in row `n mod rows`.
+    Dealt,
+}
+
+impl Cached {
+    /// Tokens of a group: the first, and how many, `parts` apart.
+    const fn of_group(&self, size: u64, group: u64) -> (u64, u64) {
+        let parts = if self.groups.parts == 0 { 1 } else { self.groups.parts };
+        let first = self.first + (group + parts - self.first % parts) % parts;
+        if first < size { (first, (size - first).div_ceil(parts)) } else { (first, 0) }
+    }
+
+    /// The tokens in a row of a group.
+    fn tokens(&self, size: u64, group: u64, row: u64) -> Vec<u64> {
+        if row >= self.rows {
+            return Vec::new();
+        }
+        let (first, count) = self.of_group(size, group);
+        let parts = self.groups.parts.max(1);
+        match self.order {
+            RowOrder::Level => {
+                let from_last = self.rows - 1 - row;
+                let (each, rest) = (count / self.rows, count % self.rows);
+                let begin = each * from_last + from_last.min(rest);
+                let here = each + u64::from(from_last < rest);
+                (begin..begin + here).map(|index| first + index * parts).collect()
+            }
+            RowOrder::Dealt => {
+                // The number of a token in its group does not change when older ones are forgotten.
+                let number = first / parts;
+                let skipped = (row + self.rows - number % self.rows) % self.rows;
+                (skipped..count).step_by(self.rows as usize).map(|index| first + index * parts).collect()
+            }
+        }
+    }
+
+    /// Most tokens of a row of a group.
+    fn most(&self, size: u64) -> u64 {
+        let kept = size.saturating_sub(self.first);
+        kept.div_ceil(self.groups.parts.max(1)).div_ceil(self.rows.max(1))
+    }
+
+    /// The row that token `token` enters, and the column group.
+    pub const fn row_of_new(&self, token: u64) -> u64 {
+        let parts = if self.groups.parts == 0 { 1 } else { self.groups.parts };
+        match self.order {
+            RowOrder::Level => 0,
+            RowOrder::Dealt => {
+                if self.rows == 0 {
+                    0
+                } else {
+                    token / parts % self.rows
+                }
+            }
+        }
+    }
 }
 
 /// The runs of pieces of one operand of Cannon's algorithm.
@@ -167,6 +255,11 @@ impl Ring {
     }
 }
 
+/// From the first of a rotary pair to the second, in a dimension of `size` of which the `leading` ones are rotated.
+const fn pair_distance(size: u64, leading: u64, lower: u64) -> u64 {
+    if lower < leading { leading / 2 } else { size.saturating_sub(leading) / 2 }
+}
+
 /// The elements of part `part` of a dimension that is shared out evenly (see [`Spread::Split`]).
 pub fn even(size: u64, parts: u64, part: u64) -> Vec<u64> {
     let parts = parts.max(1);
@@ -193,6 +286,12 @@ impl Spread {
                 let upper: Vec<u64> = lower.iter().map(|index| index + half).collect();
                 [lower, upper].concat()
             }
+            Self::LeadingPairs { digit, leading } => {
+                let pairs = digit.of(place).map_or_else(Vec::new, |part| even(size / 2, digit.parts, part));
+                let lower = |pair: &u64| if *pair < leading / 2 { *pair } else { pair + leading / 2 };
+                let partner = |pair: &u64| lower(pair) + pair_distance(size, *leading, lower(pair));
+                pairs.iter().map(lower).chain(pairs.iter().map(partner)).collect()
+            }
             Self::At { digit, number } => {
                 if digit.of(place) == Some(*number) {
                     (0..size).collect()
@@ -209,6 +308,15 @@ impl Spread {
                     levelled(size, *rows, &one, (number, place.1))
                 };
                 let mut tokens: Vec<u64> = (0..groups).flat_map(group).collect();
+                tokens.sort_unstable();
+                tokens
+            }
+            Self::Cached(cached) => {
+                cached.groups.of(place).map_or_else(Vec::new, |group| cached.tokens(size, group, place.1))
+            }
+            Self::CachedRows(cached) => {
+                let groups = 0..cached.groups.parts.max(1);
+                let mut tokens: Vec<u64> = groups.flat_map(|group| cached.tokens(size, group, place.1)).collect();
                 tokens.sort_unstable();
                 tokens
             }
@@ -235,7 +343,9 @@ impl Spread {
         match self {
             Self::Whole | Self::At { .. } => size,
             Self::Split(digit) => size.div_ceil(digit.parts.max(1)),
-            Self::Pairs(digit) => (size / 2).div_ceil(digit.parts.max(1)).saturating_mul(2),
+            Self::Pairs(digit) | Self::LeadingPairs { digit, .. } => {
+                (size / 2).div_ceil(digit.parts.max(1)).saturating_mul(2)
+            }
             Self::Listed(indices) => indices.len() as u64,
             Self::Levelled { rows, groups } => size.div_ceil(groups.parts.max(1)).div_ceil((*rows).max(1)),
             Self::LevelledRows { rows, groups } => {
@@ -244,6 +354,8 @@ impl Spread {
                 let (each, longer) = (size / groups, size % groups);
                 longer * (each + 1).div_ceil(rows) + (groups - longer) * each.div_ceil(rows)
             }
+            Self::Cached(cached) => cached.most(size),
+            Self::CachedRows(cached) => cached.most(size).saturating_mul(cached.groups.parts.max(1)),
             Self::Meet(spreads) => spreads.iter().map(|spread| spread.most(size)).min().unwrap_or(0),
             Self::Collected { columns, rows } => {
                 let rows = (*rows).max(1);
@@ -253,6 +365,34 @@ impl Spread {
                 let pieces = ring.pieces.max(1);
                 pieces.div_ceil(ring.length.max(1)).saturating_mul(size.div_ceil(pieces)).min(size)
             }
+        }
+    }
+}
+
+impl Spread {
+    /// Where what a place holds comes in pairs, all first halves before all second ones: how many are rotated of a dimension of
+    /// `size`.
+    const fn pairs(&self, size: u64) -> Option<u64> {
+        match self {
+            Self::Pairs(_) => Some(size),
+            Self::LeadingPairs { leading, .. } => Some(*leading),
+            _ => None,
+        }
+    }
+
+    /// Whether places that differ only in their coordinate along an axis may hold different indices.
+    pub fn differs_along(&self, axis: Axis) -> bool {
+        match self {
+            Self::Whole | Self::Listed(_) => false,
+            Self::Split(digit) | Self::Pairs(digit) | Self::LeadingPairs { digit, .. } | Self::At { digit, .. } => {
+                digit.axis == axis
+            }
+            Self::Levelled { groups, .. } | Self::Cached(Cached { groups, .. }) => {
+                axis == Axis::Y || groups.axis == axis && groups.parts > 1
+            }
+            Self::LevelledRows { .. } | Self::CachedRows(_) => axis == Axis::Y,
+            Self::Meet(spreads) => spreads.iter().any(|spread| spread.differs_along(axis)),
+            Self::Collected { .. } | Self::Ring(_) => true,
         }
     }
 }
@@ -306,21 +446,22 @@ pub struct Field {
     pub rows: Dimension,
     /// The dimensions of a row.
     pub inner: Vec<Dimension>,
-    /// Where set, what the inner dimensions give is shared out once more: of its list, in order, a place keeps the part
-    /// of its digit.
-    pub part: Option<Digit>,
+    /// What the inner dimensions give is shared out further: of its list, in order, a place keeps the part of the first digit,
+    /// of these the part of the second, and so on. Pairs of the last dimension stay together.
+    pub shares: Vec<Digit>,
 }
 
 impl Field {
     /// A field that its dimensions describe.
     pub fn new(name: impl Into<Cow<'static, str>>, rows: Dimension, inner: Vec<Dimension>) -> Self {
-        Self { name: name.into(), rows, inner, part: None }
+        Self { name: name.into(), rows, inner, shares: Vec::new() }
     }
 
     /// The same, its inner elements shared out once more.
     #[must_use]
-    pub fn shared(self, digit: Digit) -> Self {
-        Self { part: Some(digit), ..self }
+    pub fn shared(mut self, digit: Digit) -> Self {
+        self.shares.push(digit);
+        self
     }
 
     /// The ring along an axis that shares out the rows, or the last of the inner dimensions.
@@ -340,20 +481,32 @@ impl Field {
     /// What a place holds of each row: numbers in the whole row (row-major over the inner dimensions).
     pub fn inner_at(&self, place: Place) -> Vec<u64> {
         let mut numbers = vec![0u64];
-        for dimension in &self.inner {
-            let indices = dimension.spread.indices(dimension.size, place);
+        // Pairs of the last dimension are shared out by their first halves.
+        let pairs = self.paired();
+        for (index, dimension) in self.inner.iter().enumerate() {
+            let mut indices = dimension.spread.indices(dimension.size, place);
+            if pairs.is_some() && index + 1 == self.inner.len() {
+                indices.truncate(indices.len() / 2);
+            }
             numbers = numbers
                 .iter()
                 .flat_map(|number| indices.iter().map(move |index| number * dimension.size + index))
                 .collect();
         }
-        match &self.part {
-            None => numbers,
-            Some(digit) => digit.of(place).map_or_else(Vec::new, |part| {
-                let kept = even(numbers.len() as u64, digit.parts, part);
-                kept.into_iter().filter_map(|at| numbers.get(at as usize).copied()).collect()
-            }),
+        for digit in &self.shares {
+            let Some(part) = digit.of(place) else { return Vec::new() };
+            let kept = even(numbers.len() as u64, digit.parts, part);
+            numbers = kept.into_iter().filter_map(|at| numbers.get(at as usize).copied()).collect();
         }
+        let Some((size, leading)) = pairs else { return numbers };
+        let partner = |number: u64| number + pair_distance(size, leading, number % size.max(1));
+        numbers.into_iter().flat_map(|number| [number, partner(number)]).collect()
+    }
+
+    /// Where pairs have to be kept together while they are shared out: size of the last dimension, and how many are rotated.
+    fn paired(&self) -> Option<(u64, u64)> {
+        let last = self.inner.last().filter(|_| !self.shares.is_empty())?;
+        Some((last.size, last.spread.pairs(last.size)?))
     }
 
     /// How many elements a place holds.
@@ -364,12 +517,20 @@ impl Field {
     /// Most elements of a row that a place holds: no place holds more.
     pub fn most_inner(&self) -> u64 {
         let inner = self.inner.iter().map(Dimension::most).fold(1, u64::saturating_mul);
-        self.part.as_ref().map_or(inner, |digit| inner.div_ceil(digit.parts.max(1)))
+        let own = if self.paired().is_some() { 2 } else { 1 };
+        self.shares.iter().fold(inner / own, |left, digit| left.div_ceil(digit.parts.max(1))).saturating_mul(own)
     }
 
     /// Most elements that a place holds: no place holds more.
     pub fn most(&self) -> u64 {
         self.rows.most().saturating_mul(self.most_inner())
+    }
+
+    /// Whether places that differ only in their coordinate along an axis may hold different elements.
+    pub fn differs_along(&self, axis: Axis) -> bool {
+        let dimensions = std::iter::once(&self.rows).chain(&self.inner);
+        dimensions.map(|dimension| &dimension.spread).any(|spread| spread.differs_along(axis))
+            || self.shares.iter().any(|digit| digit.axis == axis)
     }
 
     /// Elements of a whole row.

@@ -33,14 +33,14 @@ pub mod work;
 
 pub use buffer::{Buffer, BufferId, Color};
 pub use formula::{Chosen, Formula, Operand, Pair, Rescaled, Weight, WeightId};
-pub use layout::{Digit, Dimension, Field, Layout, Place, Ring, Spread};
+pub use layout::{Cached, Digit, Dimension, Field, Layout, Place, Ring, RowOrder, Spread};
 pub use memory::Peak;
-pub use movement::{Element, Movement, Piece, Wanted, movement};
+pub use movement::{Element, LinesAlike, Movement, Piece, Wanted, movement, movements};
 pub use pieces::{AllGather, Flow, Owners, Parties, Pieces, Purpose, ReduceScatter, Share, shares};
 pub use program::{ColorPurpose, Node, Order, Program};
 pub use step::{
-    Action, Broadcast, ChainReduce, Compute, End, Multicast, ReduceOperator, Relayout, Root, RouteChange, Segment,
-    Shift, Stagger, Step, Style, Synchronise,
+    Action, Broadcast, ChainReduce, Compute, End, Joining, Multicast, ReduceOperator, Relayout, Root, RouteChange,
+    Segment, Shift, Stagger, Step, Style, Synchronise,
 };
 pub use transfer::Transfer;
 pub use wafersim_spec::region::{self, Axis, Region};

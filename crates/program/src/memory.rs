@@ -8,6 +8,7 @@
 use wafersim_spec::Bytes;
 
 use crate::buffer::BufferId;
+use crate::pieces::{AllGather, ReduceScatter};
 use crate::program::{Node, Program};
 use crate::step::{Action, Step};
 
@@ -29,14 +30,15 @@ impl Step {
             Action::ChainReduce(chain) => vec![chain.payload],
             Action::Multicast(cast) => vec![cast.payload],
             Action::Broadcast(cast) => vec![cast.payload],
-            Action::ReduceScatter(scatter) => vec![scatter.pieces.source, scatter.pieces.target],
-            Action::AllGather(gather) => vec![gather.pieces.source, gather.pieces.target],
             Action::Shift(shift) => vec![shift.payload],
             Action::Relayout(moved) => vec![moved.source, moved.target],
             Action::Compute(compute) => {
                 let mut named = compute.reads.clone();
                 named.push(compute.writes);
                 named
+            }
+            Action::ReduceScatter(ReduceScatter { pieces, .. }) | Action::AllGather(AllGather { pieces }) => {
+                vec![pieces.source, pieces.target]
             }
             Action::RouteChange(_) | Action::Synchronise(_) => Vec::new(),
         }

@@ -13,6 +13,17 @@ use crate::program::Program;
 use crate::region::{Axis, Region};
 use crate::step::Relayout;
 
+/// Neighbouring lines of a region on which the same is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinesAlike {
+    /// Index of the first line.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
+    /// What is sent along each, in the order of [`Movement::pieces`].
+    pub pieces: Vec<Piece>,
+}
+
 /// An element of a buffer in one place: the field, and its number among the field's elements there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Element {
@@ -46,7 +57,8 @@ pub struct Wanted {
 /// A relayout along one line.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Movement {
-    /// What is sent, in the order of the owners; down the line first.
+    /// What is sent, in the order in which places on the way take it: up the line first, in each direction the owners nearest
+    /// to where it goes first, so that each of them sends its own and then lets pass what comes from behind.
     pub pieces: Vec<Piece>,
     /// For each place of the line what its buffer will hold.
     pub wanted: Vec<Vec<Wanted>>,
@@ -90,10 +102,47 @@ struct Held {
     element: Element,
 }
 
+/// The movements of a relayout along all lines of its region; nothing where one of its buffers has no layout. Lines on which
+/// the layouts cannot differ are worked out once, and neighbours that move the same are put together.
+///
+/// # Errors
+/// As [`movement`].
+pub fn movements(program: &Program, region: Region, moved: &Relayout) -> Option<Result<Vec<LinesAlike>, String>> {
+    let across = moved.axis.across();
+    let lines = region.along(across);
+    let layouts = [moved.source, moved.target].map(|buffer| program.buffer_of(buffer).layout.as_ref());
+    let [Some(source), Some(target)] = layouts else { return None };
+    let start = |region: Region| if across == Axis::X { region.x } else { region.y };
+    // Lines where a layout begins or ends, or where it differs from line to line.
+    let mut begins: BTreeSet<u64> = BTreeSet::from([0]);
+    for layout in [source, target] {
+        let first = start(layout.region).saturating_sub(start(region));
+        let end = (start(layout.region) + layout.region.along(across)).saturating_sub(start(region));
+        begins.extend([first, end]);
+        if layout.fields.iter().any(|field| field.differs_along(across)) {
+            begins.extend(first..end.min(lines));
+        }
+    }
+    let begins: Vec<u64> = begins.into_iter().filter(|line| *line < lines).collect();
+    let ends = begins.iter().skip(1).copied().chain([lines]);
+    let mut all: Vec<LinesAlike> = Vec::new();
+    for (first, end) in begins.iter().copied().zip(ends) {
+        let pieces = match movement(program, region, moved, first)? {
+            Ok(movement) => movement.pieces,
+            Err(problem) => return Some(Err(problem)),
+        };
+        match all.last_mut() {
+            Some(known) if known.pieces == pieces => known.count += end - first,
+            _ => all.push(LinesAlike { first, count: end - first, pieces }),
+        }
+    }
+    Some(Ok(all))
+}
+
 /// The movement of a relayout along a line of its region; nothing where one of its buffers has no layout.
 ///
 /// # Errors
-/// Where a place wants what nobody on its line holds within [`Relayout::hops`].
+/// Where a place wants what nobody on its line holds within [`Relayout::reach`].
 pub fn movement(program: &Program, region: Region, moved: &Relayout, line: u64) -> Option<Result<Movement, String>> {
     let fields = |buffer: BufferId| program.buffer_of(buffer).layout.as_ref();
     let (source, target) = (fields(moved.source)?, fields(moved.target)?);
@@ -109,20 +158,24 @@ pub fn movement(program: &Program, region: Region, moved: &Relayout, line: u64) 
             let names = [moved.source, moved.target].map(|buffer| &program.buffer_of(buffer).name);
             return Some(Err(format!("'{}' has no field '{}' for '{}'", names[0], field.name, names[1])));
         };
-        let mut held: BTreeMap<Key, Vec<Held>> = BTreeMap::new();
+        let mut held: Vec<(Key, Held)> = Vec::new();
         for member in 0..length {
             let (column, row) = at(member);
             let Some(place) = source.place(column, row) else { continue };
-            for (number, (key, copy)) in (0u32..).zip(keys(from, place)) {
+            held.extend((0u32..).zip(keys(from, place)).map(|(number, (key, copy))| {
                 let element = Element { field: source_field, number };
-                held.entry(key).or_default().push(Held { copy, member, element });
-            }
+                (key, Held { copy, member, element })
+            }));
         }
+        // Owners of an element stay in the order of the line.
+        held.sort_by_key(|(key, _)| *key);
         for (member, wanted) in (0u64..).zip(&mut wanted) {
             let (column, row) = at(member);
             let Some(place) = target.place(column, row) else { continue };
             for (number, (key, copy)) in (0u32..).zip(keys(field, place)) {
-                let owners = held.get(&key).map_or(&[][..], Vec::as_slice);
+                let first = held.partition_point(|(known, _)| *known < key);
+                let end = held.partition_point(|(known, _)| *known <= key);
+                let owners = held.get(first..end).unwrap_or(&[]);
                 let from = match owners_of(owners, copy, member, moved) {
                     Some(from) => from,
                     None => {
@@ -132,7 +185,7 @@ pub fn movement(program: &Program, region: Region, moved: &Relayout, line: u64) 
                             key.1,
                             key.0,
                             program.buffer_of(moved.target).name,
-                            moved.hops
+                            moved.reach()
                         )));
                     }
                 };
@@ -143,18 +196,18 @@ pub fn movement(program: &Program, region: Region, moved: &Relayout, line: u64) 
     Some(Ok(Movement { pieces: pieces(&wanted), wanted }))
 }
 
-fn owners_of(owners: &[Held], copy: u32, member: u64, moved: &Relayout) -> Option<Vec<(u64, Element)>> {
+fn owners_of(owners: &[(Key, Held)], copy: u32, member: u64, moved: &Relayout) -> Option<Vec<(u64, Element)>> {
     if moved.accumulate {
         let mut all: Vec<(u32, u64, Element)> =
-            owners.iter().map(|held| (held.copy, held.member, held.element)).collect();
+            owners.iter().map(|(_, held)| (held.copy, held.member, held.element)).collect();
         all.sort_unstable();
         return Some(all.into_iter().map(|(_, member, element)| (member, element)).collect());
     }
     // A row that the source has once serves every row of that number.
-    let several = owners.iter().any(|held| held.copy > 0);
-    let copies = owners.iter().filter(|held| held.copy == if several { copy } else { 0 });
+    let several = owners.iter().any(|(_, held)| held.copy > 0);
+    let copies = owners.iter().map(|(_, held)| held).filter(|held| held.copy == if several { copy } else { 0 });
     let nearest = copies.min_by_key(|held| (held.member.abs_diff(member), held.member))?;
-    (nearest.member.abs_diff(member) <= moved.hops).then(|| vec![(nearest.member, nearest.element)])
+    (nearest.member.abs_diff(member) <= moved.reach()).then(|| vec![(nearest.member, nearest.element)])
 }
 
 fn pieces(wanted: &[Vec<Wanted>]) -> Vec<Piece> {
@@ -176,5 +229,6 @@ fn pieces(wanted: &[Vec<Wanted>]) -> Vec<Piece> {
         to,
         elements: elements.into_iter().collect(),
     };
-    sent.into_iter().map(piece).collect()
+    let (up, down): (Vec<Piece>, Vec<Piece>) = sent.into_iter().map(piece).partition(|piece| piece.to > piece.from);
+    up.into_iter().rev().chain(down).collect()
 }

@@ -57,6 +57,7 @@ pub struct MachineSummary {
     /// Profile.
     pub profile: String,
     /// How drafts are verified; nothing without speculation.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub verification: Option<Verified>,
     /// Slots of the pipeline.
     pub slots: usize,

@@ -7,10 +7,12 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use wafersim_kernels::{
-    Exact, ExpertShape, KvShape, LayerShape, Options, exact_decode_layer, exact_prefill_embedding, exact_prefill_layer,
-    exact_turn, feed_forward, head, prefill_cache_fields,
+    Exact, ExpertShape, KvShape, LayerShape, Options, exact_decode_layer, exact_prefill_layer, feed_forward,
 };
-use wafersim_lower::{ExpertLoad, LayerRequest, Routed, Scope, cache_handover, decode_layer};
+use wafersim_lower::{
+    EndRequest, ExpertLoad, LayerRequest, Routed, Scope, cache_handover, decode_layer, embedding, lm_head,
+    prefill_embedding, prefill_layer, turn_to_head,
+};
 use wafersim_mapping::{LayerMapping, RegionSize, Rewrite, Routes};
 use wafersim_place::CellGrid;
 use wafersim_program::{BufferId, Operand, Program, Region};
@@ -160,6 +162,7 @@ struct Placed<'a> {
     setup: &'a Setup,
     mappings: Vec<&'a LayerMapping>,
     region: Region,
+    ends: EndRequest<'a>,
     tiles: Tiles<'a>,
     cells: Vec<Vec<Region>>,
     caches: Vec<Cache>,
@@ -189,7 +192,7 @@ fn cells(mapping: &LayerMapping, layer: &Layer) -> Vec<Region> {
     (0..grid.cells()).map(region).collect()
 }
 
-/// Programs that a mapping does not reach yet: prefill, and the ends of the model.
+/// Programs of experts in rectangles, which mappings do not reach.
 const fn options(mapping: &LayerMapping) -> Options {
     Options { static_routes: matches!(mapping.routes, Routes::Static), ..Options::PUBLISHED }
 }
@@ -203,20 +206,21 @@ impl<'a> Placed<'a> {
         let model = &checkpoint.model;
         let (mappings, size) = setup.of_layers(model.layers.len())?;
         let region = Region::new(0, 0, size.columns, size.rows);
-        let program = head::exact_lm_head(
-            region,
-            model.hidden,
-            model.vocabulary,
-            1,
-            setup.precision,
-            (Options::PUBLISHED, model.norm_epsilon),
-        )?;
+        let ends = EndRequest {
+            hidden: model.hidden,
+            vocabulary: model.vocabulary,
+            norm_epsilon: model.norm_epsilon,
+            mapping: mappings.first().ok_or(ValuesError::Mappings { layers: 0, mappings: 0 })?,
+            precision: setup.precision,
+        };
+        let program = lm_head(&ends, 1);
         let cells = mappings.iter().zip(&model.layers).map(|(mapping, layer)| cells(mapping, layer)).collect();
         Ok(Self {
             checkpoint,
             setup,
             mappings,
             region,
+            ends,
             tiles: Tiles::new(checkpoint, setup.precision.weights, setup.precision.small_weights),
             cells,
             caches: vec![Vec::new(); model.layers.len()],
@@ -238,26 +242,41 @@ impl<'a> Placed<'a> {
             let exact = self.exact(layer, chosen.unwrap_or_default());
             return Ok(exact_decode_layer(&self.shape(layer, 1, position + 1), &exact)?);
         }
-        Ok(decode_layer(&self.request(layer, position, chosen))?)
+        Ok(decode_layer(&self.request(layer, (1, position + 1), chosen))?)
     }
 
-    fn request(&self, layer: usize, position: u64, chosen: Option<Vec<Vec<u64>>>) -> LayerRequest<'a> {
+    /// The program of a layer for a prompt of `tokens` tokens.
+    fn prefill_program(
+        &self,
+        layer: usize,
+        tokens: u64,
+        chosen: Option<Vec<Vec<u64>>>,
+    ) -> Result<Program, ValuesError> {
+        if !self.cells[layer].is_empty() {
+            let exact = self.exact(layer, chosen.unwrap_or_default());
+            return Ok(exact_prefill_layer(&self.shape(layer, tokens, 0), &exact)?);
+        }
+        Ok(prefill_layer(&self.request(layer, (tokens, tokens), chosen), u64::MAX)?)
+    }
+
+    fn request(&self, layer: usize, (tokens, context): (u64, u64), chosen: Option<Vec<Vec<u64>>>) -> LayerRequest<'a> {
         let model = &self.checkpoint.model;
         let top_k = match &model.layers[layer].feed_forward {
             FeedForward::Moe(moe) => moe.top_k,
             FeedForward::Dense { .. } => 1,
         };
-        let load = ExpertLoad { pairs: top_k, distinct: top_k, busiest: 1 };
+        let load = ExpertLoad { pairs: tokens * top_k, distinct: top_k, busiest: tokens };
         LayerRequest {
             layer: &model.layers[layer],
             hidden: model.hidden,
             norm_epsilon: model.norm_epsilon,
             mapping: self.mappings[layer],
             precision: self.setup.precision,
-            tokens: 1,
-            context: position + 1,
+            tokens,
+            context,
             routed: chosen.map_or(Routed::Expected(load), Routed::Chosen),
             scope: Scope::Model,
+            queue: 4,
         }
     }
 
@@ -290,13 +309,6 @@ impl<'a> Placed<'a> {
         Exact { norm_epsilon: self.checkpoint.model.norm_epsilon, cells: self.cells[layer].clone(), chosen }
     }
 
-    /// The shape of a layer in prefill, where the width of a head lies over all columns of its block.
-    fn prefill_shape(&self, layer: usize, tokens: u64) -> LayerShape<'a> {
-        let shape = self.shape(layer, tokens, 0);
-        let kv = KvShape { dimension_split: shape.kv.columns_per_head, sequence_split: 1, ..shape.kv };
-        LayerShape { kv, ..shape }
-    }
-
     /// The processing elements as they are, where somebody will want to compare.
     fn before(&self, machine: &Machine) -> Option<Machine> {
         self.observer.is_some().then(|| machine.clone())
@@ -311,10 +323,8 @@ impl<'a> Placed<'a> {
     /// A whole prompt through the programs of prefill. Returns the next token.
     fn chunk(&mut self, prompt: &[u64], record: &mut Record) -> Result<u64, ValuesError> {
         let model = &self.checkpoint.model;
-        let (region, precision, options) = (self.region, self.setup.precision, Options::PUBLISHED);
         let tokens = prompt.len() as u64;
-        let (hidden, vocabulary) = (model.hidden, model.vocabulary);
-        let program = exact_prefill_embedding(region, hidden, vocabulary, prompt, precision, options);
+        let program = prefill_embedding(&self.ends, prompt);
         let (prepared, machine) = self.whole(program, 0, Vec::new())?;
         let tap = Tap { prepared: &prepared, machine: &machine };
         tap.rows(record, "prefill.embed", "residual", 0)?;
@@ -322,14 +332,17 @@ impl<'a> Placed<'a> {
         for layer in 0..model.layers.len() {
             stream = self.prefill_layer(layer, tokens, stream, record)?;
         }
-        let program = exact_turn(region, hidden, tokens, precision, options);
+        let program = turn_to_head(&self.ends, tokens);
         let (prepared, machine) = self.whole(program, 0, vec![("residual", stream)])?;
         let x = Tap { prepared: &prepared, machine: &machine }.tiles("head.x")?;
-        let norm = (options, model.norm_epsilon);
-        let program = head::exact_lm_head(region, hidden, vocabulary, tokens, precision, norm)?;
+        let program = lm_head(&self.ends, tokens);
         let (prepared, machine) = self.whole(program, 0, vec![("head.x", x)])?;
         let tap = Tap { prepared: &prepared, machine: &machine };
-        tap.rows(record, "prefill.final_norm", "head.normed", 0)?;
+        if self.ends.mapping.has(Rewrite::FusedNorms) {
+            record.not_formed.insert("prefill.final_norm".into());
+        } else {
+            tap.rows(record, "prefill.final_norm", "head.normed", 0)?;
+        }
         tap.rows(record, "prefill.logits", "head.logits", 0)?;
         Ok(tap.of("sampling.best", 0)?.last().map_or(0, |number| *number as u64))
     }
@@ -360,17 +373,14 @@ impl<'a> Placed<'a> {
         record: &mut Record,
     ) -> Result<Vec<Vec<Tile>>, ValuesError> {
         let is_moe = matches!(self.checkpoint.model.layers[layer].feed_forward, FeedForward::Moe(_));
-        let shape = self.prefill_shape(layer, tokens);
-        let program = exact_prefill_layer(&shape, &self.exact(layer, Vec::new()))?;
+        let program = self.prefill_program(layer, tokens, None)?;
         let (prepared, machine) = if self.cells[layer].is_empty() {
             self.whole(program, layer, vec![("residual", stream)])?
         } else {
             let before = Prepared::new(program);
             let mut machine = Machine::new(&before);
             fill(&before, &mut machine, "residual", stream)?;
-            let write = |placed: &Self, chosen: Vec<Vec<u64>>| {
-                Ok(exact_prefill_layer(&placed.prefill_shape(layer, tokens), &placed.exact(layer, chosen))?)
-            };
+            let write = |placed: &Self, chosen: Vec<Vec<u64>>| placed.prefill_program(layer, tokens, Some(chosen));
             let after = self.routed(layer, before, &mut machine, write)?;
             (after, machine)
         };
@@ -389,7 +399,7 @@ impl<'a> Placed<'a> {
 
         let inputs = ["attention.key", "attention.value"].map(|name| tap.tiles(name).map(|tiles| (name, tiles)));
         let inputs = inputs.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let program = cache_handover(&self.request(layer, tokens - 1, None), prefill_cache_fields(&shape)?)?;
+        let program = cache_handover(&self.request(layer, (tokens, tokens), None))?;
         let (prepared, machine) = self.whole(program, layer, inputs)?;
         let tap = Tap { prepared: &prepared, machine: &machine };
         let (keys, values) = (tap.tiles("kv.keys")?, tap.tiles("kv.values")?);
@@ -400,9 +410,7 @@ impl<'a> Placed<'a> {
     /// One token through the model. Returns the next one.
     fn token(&mut self, token: u64, position: u64, phase: &str, record: &mut Record) -> Result<u64, ValuesError> {
         let model = &self.checkpoint.model;
-        let (region, precision, options) = (self.region, self.setup.precision, Options::PUBLISHED);
-        let embedding =
-            Prepared::new(head::exact_embedding(region, model.hidden, model.vocabulary, token, precision, options));
+        let embedding = Prepared::new(embedding(&self.ends, &[token]));
         let mut machine = Machine::new(&embedding);
         let before = self.before(&machine);
         execute(&embedding, &mut machine, &mut self.tiles, 0, 0..usize::MAX)?;
@@ -422,7 +430,11 @@ impl<'a> Placed<'a> {
             observe(&Executed { prepared, before: &before, after: &machine, tiles, layer: 0 });
         }
         let tap = Tap { prepared: &self.head, machine: &machine };
-        record.push_row(format!("{phase}.final_norm"), tap.of("head.normed", 0)?);
+        if self.ends.mapping.has(Rewrite::FusedNorms) {
+            record.not_formed.insert(format!("{phase}.final_norm"));
+        } else {
+            record.push_row(format!("{phase}.final_norm"), tap.of("head.normed", 0)?);
+        }
         record.push_row(format!("{phase}.logits"), tap.of("head.logits", 0)?);
         let best = tap.of("sampling.best", 0)?;
         Ok(best.get(1).map_or(0, |number| *number as u64))

@@ -9,8 +9,10 @@ use common::{TINY, TINY_DENSE, assert_is_the_model, checkpoint};
 use wafersim_mapping::{KvMapping, LayerMapping, Rewrite, Rewrites, Routes};
 
 /// Rewrites that decode layers are written with.
-const WRITTEN: [Rewrite; 5] = [
+const WRITTEN: [Rewrite; 7] = [
     Rewrite::FusedNorms,
+    Rewrite::RidingHeadNorm,
+    Rewrite::DividedSoftmax,
     Rewrite::OnlineSoftmax,
     Rewrite::InterleavedGateUp,
     Rewrite::AccumulatorsInPlace,
@@ -64,9 +66,12 @@ fn kv_layouts_change_no_result() {
         (2, 9, kv(1, 1, 1)),
         (1, 1, KvMapping { heads_per_block: 2, ..kv(1, 1, 1) }),
     ] {
-        for rewrites in [Rewrites::NONE, Rewrites::from_iter(WRITTEN)] {
+        let alone = [Rewrites::NONE, Rewrites::from_iter(WRITTEN)];
+        let alone = alone.into_iter().chain(WRITTEN[1..4].iter().map(|rewrite| Rewrites::from_iter([*rewrite])));
+        for rewrites in alone {
             let mapping = LayerMapping { rewrites, ..mapping(columns, rows, kv) };
-            assert_is_the_model(&format!("{columns} x {rows}, {kv:?}"), &checkpoint, &mapping);
+            let what = format!("{columns} x {rows}, {kv:?}, {rewrites:?}");
+            assert_is_the_model(&what, &checkpoint, &mapping);
         }
     }
 }

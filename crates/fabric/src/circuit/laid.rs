@@ -9,10 +9,12 @@
 //!
 //! Chains whose roots differ by line are here too, laid out or not: their lines are not alike.
 
+use std::collections::BTreeSet;
+
 use wafersim_program::layout::ring_number;
 use wafersim_program::{
-    Action, AllGather, Axis, BufferId, ChainReduce, Color, Movement, Program, ReduceScatter, Region, Relayout, Ring,
-    Root, Shift, Stagger, Step, movement,
+    Action, AllGather, Axis, BufferId, ChainReduce, Color, LinesAlike, Program, ReduceScatter, Region, Relayout, Ring,
+    Root, Shift, Stagger, Step, movements,
 };
 
 use super::lowered::Part;
@@ -99,20 +101,16 @@ fn alike<T: PartialEq>(lines: impl Iterator<Item = T>) -> Vec<(u32, u32, T)> {
 /// Owners send in turn: the switch position of a color advances in each router when an owner's last wavelet has passed. Who
 /// passes on the way takes all words, and keeps those that it wants.
 fn relayout(moved: &Relayout, region: Region, colors: &[Color], context: &Context<'_>) -> Result<Vec<Part>, String> {
-    let movements = (0..region.along(moved.axis.across()))
-        .map(|line| movement(context.program, region, moved, line).unwrap_or_else(|| Ok(Movement::default())));
-    let movements = movements.collect::<Result<Vec<_>, String>>()?;
-    let pieces = movements.into_iter().map(|movement| movement.pieces);
-    let all = alike(pieces).into_iter().map(|(first, count, pieces)| {
-        let context = only(context, moved.axis, first, count);
+    let movements = movements(context.program, region, moved).unwrap_or_else(|| Ok(Vec::new()))?;
+    let all = movements.into_iter().map(|LinesAlike { first, count, pieces }| {
+        let context = only(context, moved.axis, first as u32, count as u32);
         let data_type = context.program.buffer_of(moved.source).data_type;
         let mut builder = Builder::new(&context, moved.axis);
-        let mut last = None;
+        let mut begun = BTreeSet::new();
         for piece in pieces {
             let (source, to) = (piece.from as u32, piece.to as u32);
             let color = colors.get(usize::from(to < source)).or(colors.first());
-            let lead = if last == Some(source) { 0 } else { context.timing.message() };
-            last = Some(source);
+            let lead = if begun.insert(source) { context.timing.message() } else { 0 };
             let stream = builder.push(Stream {
                 color: color.map_or(0, |&color| (context.physical)(color)),
                 source,

@@ -8,7 +8,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use wafersim_spec::error::nearest_name;
 
-use super::{LayerGraph, NetworkKind, Operation};
+use super::{Dim, LayerGraph, LayerOperator, NetworkKind, Operation, Tensor, TensorId, TensorKind};
 
 /// A named rewrite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -225,13 +225,16 @@ impl LayerGraph {
             self.accumulators_in_place = true;
             return;
         }
+        if rewrite == Rewrite::RidingHeadNorm {
+            self.ride_head_norm();
+            return;
+        }
         let has_router = self.operator("router").is_some();
         // A norm rides only where a product follows it: not a norm of the stream itself, nor one of what is cached.
         let rides = |name: &str| matches!(name, "attention.norm" | "feed_forward.norm" | "attention.query_norm");
         for operator in &mut self.operators {
             match (rewrite, &mut operator.operation) {
                 (Rewrite::FusedNorms, Operation::Norm { riding }) if rides(operator.name) => *riding = true,
-                (Rewrite::RidingHeadNorm, Operation::HeadNorm { riding }) => *riding = true,
                 (Rewrite::OnlineSoftmax, Operation::Softmax(form)) => form.sum_rides = true,
                 (Rewrite::OnlineSoftmax, Operation::Values { sum_rides }) => *sum_rides = true,
                 (Rewrite::DividedSoftmax, Operation::Softmax(form)) => form.divided = true,
@@ -247,5 +250,40 @@ impl LayerGraph {
                 _ => {}
             }
         }
+    }
+
+    /// The norms of heads leave their sums of squares, which the scores take with them, and what scales comes after these.
+    fn ride_head_norm(&mut self) {
+        let at = |operation: fn(&Operation) -> bool| {
+            self.operators.iter().position(|operator| operation(&operator.operation))
+        };
+        let norm = at(|operation| matches!(operation, Operation::HeadNorm { riding: false }));
+        let append = at(|operation| *operation == Operation::Append);
+        let scores = at(|operation| matches!(operation, Operation::Scores { .. }));
+        let (Some(norm), Some(append), Some(scores)) = (norm, append, scores) else { return };
+        let (Some(keys), Some(made)) =
+            (self.operators[append].writes.first().copied(), self.operators[scores].writes.first().copied())
+        else {
+            return;
+        };
+        let squares = [("attention.query_squares", 0), ("attention.key_squares", 1)].map(|(name, of)| {
+            let normed = self.operators[norm].reads.get(of).and_then(|id| self.tensor(*id));
+            let extents = normed.map_or_else(Vec::new, |tensor| {
+                tensor.extents.iter().copied().filter(|extent| extent.dim != Dim::HeadDim).collect()
+            });
+            self.tensors.push(Tensor { name, extents, kind: TensorKind::Statistic });
+            TensorId(self.tensors.len() as u32 - 1)
+        });
+        self.operators[norm].operation = Operation::HeadNorm { riding: true };
+        self.operators[norm].writes.extend(squares);
+        self.operators[scores].reads.extend(squares);
+        self.operators[scores].writes.extend(squares);
+        let scale = LayerOperator {
+            name: "attention.head_scale",
+            operation: Operation::HeadScale,
+            reads: [made, keys].into_iter().chain(squares).collect(),
+            writes: vec![made, keys],
+        };
+        self.operators.insert(scores + 1, scale);
     }
 }

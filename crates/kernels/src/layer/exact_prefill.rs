@@ -5,13 +5,14 @@
 //! product, results in the order of the next ring), and the choice of experts on its way along y. Heads that share a
 //! block of columns go through attention together. Experts, spread or in rectangles, work on vectors as in decode.
 
+use wafersim_program::formula::Causal;
 use wafersim_program::formula::along;
 use wafersim_program::{
-    Action, Axis, BufferId, Compute, Dimension, End, Field, Formula, Math, Node, Operand, Operation, Program,
+    Action, Axis, BufferId, Compute, Dimension, End, Field, Formula, Joining, Math, Node, Operand, Operation, Program,
     ReduceOperator, Region, Relayout, Ring, Spread, Step, collective,
 };
 use wafersim_spec::Precision;
-use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Moe, Role};
+use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Moe, Reach, Role};
 
 use super::{ExpertShape, KvShape, LayerShape, residual};
 use crate::context::Kernel;
@@ -98,7 +99,17 @@ fn relayout(kernel: &mut Kernel, axis: Axis, source: BufferId, target: BufferId)
     let hops = kernel.region().along(axis);
     let wavelets = kernel.activations().wavelets(kernel.program.buffer_of(target).elements);
     let colors = collective::transit_colors(&mut kernel.program, axis);
-    let moved = Relayout { axis, hops, wavelets, farthest: End::First, source, target, accumulate: false, colors };
+    let moved = Relayout {
+        axis,
+        hops,
+        wavelets,
+        joining: Joining::default(),
+        farthest: End::First,
+        source,
+        target,
+        accumulate: false,
+        colors,
+    };
     kernel.program.step(Action::Relayout(moved))
 }
 
@@ -267,7 +278,8 @@ fn softmax(
     head_dim: u64,
 ) -> Vec<Node> {
     let (table, one_each) = (first(scores), first(statistic));
-    let (scale, causal) = (1.0 / (head_dim as f64).sqrt(), Some(0));
+    let scale = 1.0 / (head_dim as f64).sqrt();
+    let causal = Some(Causal { position: 0, reach: Reach::Full });
     let mut nodes = Vec::new();
     for (math, operator) in [(Math::Maximum, ReduceOperator::Max), (Math::ExpAndSum, ReduceOperator::Add)] {
         let mut work = vec![kernel.work(Operation::ScalarReduce, scores_here, vectors)];
@@ -277,8 +289,16 @@ fn softmax(
         }
         let node = kernel.compute(math, &[scores], statistic, work);
         nodes.push(kernel.means(node, || match math {
-            Math::Maximum => Formula::Maximum { scores: table, statistic: one_each, causal },
-            _ => Formula::ExpAndSum { scores: table, statistic: one_each, sums: one_each, scale, causal },
+            Math::Maximum => Formula::Maximum { scores: table, statistic: one_each, causal, sinks: None },
+            _ => Formula::ExpAndSum {
+                scores: table,
+                statistic: one_each,
+                exponentials: table,
+                sums: one_each,
+                scale,
+                causal,
+                sinks: None,
+            },
         }));
         nodes.extend(collective::chain_all_reduce(&mut kernel.program, Axis::X, columns, statistic, operator));
     }
@@ -416,17 +436,4 @@ pub fn exact_prefill_embedding(
     nodes.push(relayout(&mut kernel, Axis::Y, rows, target));
     kernel.program.push("embedding", nodes);
     kernel.program
-}
-
-/// Where prefill leaves keys and values, the buffers `attention.key` and `attention.value`.
-///
-/// # Errors
-/// Where the layer has no exact program.
-pub fn prefill_cache_fields(shape: &LayerShape<'_>) -> Result<[Field; 2], ExactError> {
-    let Attention::Grouped(grouped) = &shape.layer.attention else {
-        return Err(ExactError::Part("latent attention"));
-    };
-    let lies = whole_width(shape.kv, grouped, shape.region.rows);
-    let rows = Rings::new(shape.region).rows(shape.tokens);
-    Ok(["k", "v"].map(|name| with_rows(lies.kv(name), &rows)))
 }

@@ -223,11 +223,14 @@ pub struct Speculation {
     /// Probability that a proposed token is accepted, given that all before it were.
     pub acceptance: Acceptance,
     /// Mean tokens of a step, the model's own included, in place of `acceptance`; from 1 to `draft_length` + 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub accepted_length: Option<f64>,
     /// Time to propose one token, as a fraction of the model's own time for a token; in [0, 1]. Nothing is
     /// [`Speculation::USUAL_COST`], or what the draft model takes where one is named.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub draft_cost: Option<f64>,
     /// The model that drafts, whose memory is placed: a name, a path, or [`Speculation::MTP`].
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub draft_model: Option<String>,
     /// How a draft is verified.
     pub verification: Verification,
@@ -373,6 +376,19 @@ mod tests {
         for (chance, rounded) in ACCEPTANCE_PRESETS[0].positions().iter().zip([0.81, 0.73, 0.68, 0.65, 0.62, 0.5, 0.38])
         {
             assert!((chance - rounded).abs() < 0.0051, "{chance} {rounded}");
+        }
+    }
+
+    /// The page about speculation lists them all.
+    #[test]
+    fn presets_are_documented() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/src/speculation.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        for preset in ACCEPTANCE_PRESETS {
+            let lengths: Vec<String> = preset.lengths.iter().map(|length| format!("{length:.2}")).collect();
+            let lengths = if lengths.len() == 1 { preset.lengths[0].to_string() } else { lengths.join(" ") };
+            let row = format!("| `{}` | {lengths} | {}", preset.name, preset.measured);
+            assert!(page.contains(&row) && page.contains(preset.source), "{row}");
         }
     }
 

@@ -2,27 +2,40 @@
 
 use std::sync::Arc;
 
-use wafersim_program::{BufferId, Operand};
+use wafersim_program::formula::{Causal, Sinks};
+use wafersim_program::{BufferId, Operand, Spread};
+use wafersim_spec::model::Role;
 
 use super::compute::{Context, places};
 use super::rounding::Rounding;
 use super::state::{PeState, Tile};
 
-/// Rotates pairs `(i, i + head_dim / 2)`, which must lie here together.
+/// A rotation of the leading dimensions of heads.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rotation {
+    pub head_dim: u64,
+    /// Dimensions that are rotated.
+    pub rotary: u64,
+    /// Position of row 0.
+    pub position: u64,
+}
+
+/// Rotates pairs `(i, i + rotary / 2)`, which must lie here together.
 pub(super) fn rope(
     context: &Context<'_>,
     pe: &mut PeState,
     x: Operand,
-    head_dim: u64,
-    position: u64,
+    Rotation { head_dim, rotary, position }: Rotation,
 ) -> Result<(), String> {
     let rounding = context.rounding(x.buffer);
-    let (head_dim, half) = (head_dim as u32, head_dim as u32 / 2);
+    let (head_dim, rotary) = (head_dim as u32, rotary.min(head_dim) as u32);
+    let half = rotary / 2;
     let frequencies = &context.tiles.checkpoint().rotary.frequencies;
     let tile = pe.tile_mut(x)?;
+    let rotated = tile.inner.iter().filter(|element| *element % head_dim < rotary).count();
     let lower: Vec<u32> = tile.inner.iter().copied().filter(|element| element % head_dim < half).collect();
     let upper: Vec<u32> = lower.iter().map(|element| element + half).collect();
-    if 2 * lower.len() != tile.inner.len() {
+    if 2 * lower.len() != rotated {
         return Err("a rotary pair is torn apart".into());
     }
     let (low, high) = (places(&tile.inner, &lower)?, places(&tile.inner, &upper)?);
@@ -139,24 +152,46 @@ pub(super) fn add_weighted(
     Ok(())
 }
 
-/// Whether a key is seen by a query: all, or those not after it.
-const fn seen(causal: Option<u64>, row: u32, token: u32) -> bool {
-    match causal {
-        None => true,
-        Some(position) => token as u64 <= position + row as u64,
+/// Whether a key is seen by a query.
+fn seen(causal: Option<Causal>, row: u32, token: u32) -> bool {
+    causal.is_none_or(|causal| causal.sees(u64::from(row), u64::from(token)))
+}
+
+/// Whose scores a step works on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Softmax {
+    pub scores: Operand,
+    pub statistic: Operand,
+    pub causal: Option<Causal>,
+    pub sinks: Option<Sinks>,
+}
+
+/// The sink logits, where they join here.
+fn sinks_here<'a>(context: &Context<'a>, pe: &PeState, sinks: Option<Sinks>) -> Result<Option<&'a [f32]>, String> {
+    let Some(sinks) = sinks else { return Ok(None) };
+    let region = context.prepared.program.region;
+    let place = (pe.column.saturating_sub(region.x), pe.row.saturating_sub(region.y));
+    if place.1 > 0 || sinks.columns.of(place) != Some(0) {
+        return Ok(None);
     }
+    context.tiles.vector(context.name(Role::Sinks, 0), false).map(Some)
 }
 
 /// Largest score of each head.
-pub(super) fn maximum(
-    context: &Context<'_>,
-    pe: &mut PeState,
-    scores: Operand,
-    statistic: Operand,
-    causal: Option<u64>,
-) -> Result<(), String> {
+pub(super) fn maximum(context: &Context<'_>, pe: &mut PeState, of: Softmax) -> Result<(), String> {
+    let Softmax { scores, statistic, causal, sinks } = of;
+    let rounding = context.rounding(scores.buffer);
     let tokens = context.last_size(scores)?.max(1);
     let mut result = context.prepared.fresh(statistic, context.index(pe), f32::NEG_INFINITY)?;
+    if let (Some(logits), Some(sinks)) = (sinks_here(context, pe, sinks)?, sinks) {
+        let inner = Arc::clone(&result.inner);
+        for row in 0..result.rows.len() {
+            for (value, head) in result.row_mut(row).iter_mut().zip(inner.iter()) {
+                let logit = logits.get(*head as usize).copied().unwrap_or(f32::NAN);
+                *value = rounding.round(logit / sinks.scale as f32);
+            }
+        }
+    }
     let source = pe.tile(scores)?;
     let heads = heads_of(source, &result, tokens)?;
     for (row, number) in source.rows.iter().enumerate() {
@@ -175,33 +210,138 @@ fn heads_of(scores: &Tile, statistic: &Tile, tokens: u32) -> Result<Vec<usize>, 
     places(&statistic.inner, &scores.inner.iter().map(|element| element / tokens).collect::<Vec<_>>())
 }
 
-/// `exp(scale (score - maximum))`, and their sum in place of the maximum.
+/// `exp(scale (score - maximum))`, and their sum.
 pub(super) fn exp_and_sum(
     context: &Context<'_>,
     pe: &mut PeState,
-    (scores, statistic, target): (Operand, Operand, Operand),
-    (scale, causal): (f64, Option<u64>),
+    of: Softmax,
+    (exponentials, target): (Operand, Operand),
+    scale: f64,
 ) -> Result<(), String> {
+    let Softmax { scores, statistic, causal, sinks } = of;
     let rounding = context.rounding(scores.buffer);
-    let scale = rounding.round(scale as f32);
+    let factor = rounding.round(scale as f32);
     let tokens = context.last_size(scores)?.max(1);
     let most = pe.tile(statistic)?.clone();
     let mut sums = Tile { values: vec![0.0; most.values.len()], ..most.clone() };
-    let table = pe.tile_mut(scores)?;
-    let heads = heads_of(table, &most, tokens)?;
+    let exponential =
+        |value: f32, most: f32| rounding.round(rounding.round(rounding.round(value - most) * factor).exp());
+    if let (Some(logits), Some(sinks)) = (sinks_here(context, pe, sinks)?, sinks) {
+        for row in 0..sums.rows.len() {
+            for ((sum, most), head) in sums.row_mut(row).iter_mut().zip(most.row(row)).zip(most.inner.iter()) {
+                let logit = logits.get(*head as usize).copied().unwrap_or(f32::NAN);
+                *sum = exponential(rounding.round(logit / sinks.scale as f32), *most);
+            }
+        }
+    }
+    let mut table = pe.tile(scores)?.clone();
+    let heads = heads_of(&table, &most, tokens)?;
     let (rows, inner) = (Arc::clone(&table.rows), Arc::clone(&table.inner));
     for (row, number) in rows.iter().enumerate() {
         let (most, sums) = (most.row(row), sums.row_mut(row));
         for ((value, head), element) in table.row_mut(row).iter_mut().zip(&heads).zip(inner.iter()) {
-            *value = if seen(causal, *number, element % tokens) {
-                rounding.round(rounding.round(rounding.round(*value - most[*head]) * scale).exp())
-            } else {
-                0.0
-            };
+            *value = if seen(causal, *number, element % tokens) { exponential(*value, most[*head]) } else { 0.0 };
             sums[*head] = rounding.round(sums[*head] + *value);
         }
     }
+    pe.put(exponentials, table);
+    let sums = spread_over_last(sums, context.prepared.fresh(target, context.index(pe), 0.0)?, context, target)?;
     pe.put(target, sums);
+    Ok(())
+}
+
+/// Numbers of a table in another one that may have a last dimension more: each of its elements gets the number that it belongs to.
+fn spread_over_last(source: Tile, mut target: Tile, context: &Context<'_>, operand: Operand) -> Result<Tile, String> {
+    if source.inner == target.inner {
+        return Ok(source);
+    }
+    let last = context.last_size(operand)?.max(1);
+    let columns = places(&source.inner, &target.inner.iter().map(|element| element / last).collect::<Vec<_>>())?;
+    for row in 0..target.rows.len() {
+        let known = source.row(row);
+        for (value, column) in target.row_mut(row).iter_mut().zip(&columns) {
+            *value = known.get(*column).copied().unwrap_or(f32::NAN);
+        }
+    }
+    Ok(target)
+}
+
+/// Sums over the last dimension.
+pub(super) fn sum_of_last(context: &Context<'_>, pe: &mut PeState, x: Operand, sums: Operand) -> Result<(), String> {
+    let rounding = context.rounding(sums.buffer);
+    let last = context.last_size(x)?.max(1);
+    let fresh = context.prepared.fresh(sums, context.index(pe), 0.0)?;
+    let source = pe.tile(x)?;
+    let groups = by_quotient(&source.inner, last);
+    let inner: Arc<[u32]> = groups.iter().map(|(quotient, _)| *quotient).collect();
+    let mut result = Tile::filled(Arc::clone(&source.rows), inner, 0.0);
+    for row in 0..source.rows.len() {
+        let values = source.row(row);
+        for (sum, (_, places)) in result.row_mut(row).iter_mut().zip(&groups) {
+            *sum = places.iter().fold(0.0, |sum, place| rounding.round(sum + values[*place]));
+        }
+    }
+    let result = spread_over_last(result, fresh, context, sums)?;
+    pe.put(sums, result);
+    Ok(())
+}
+
+/// What the scale of heads is made of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HeadScale {
+    pub scores: Operand,
+    pub keys: Operand,
+    pub query_sums: Operand,
+    pub key_sums: Operand,
+    pub group: u64,
+    pub width: u64,
+    pub epsilon: f64,
+    pub token: u64,
+    pub scale: f64,
+}
+
+/// Scores and new keys get the norms of their heads.
+pub(super) fn head_scale(context: &Context<'_>, pe: &mut PeState, of: HeadScale) -> Result<(), String> {
+    let rounding = context.rounding(of.scores.buffer);
+    let tokens = context.last_size(of.scores)?.max(1);
+    // Columns that are left over hold no heads.
+    let roots = |pe: &PeState, operand: Operand, dimensions: usize| -> Result<Tile, String> {
+        let field = context.prepared.field(operand)?;
+        let last = if field.inner.len() > dimensions { context.last_size(operand)?.max(1) } else { 1 };
+        let mut tile = pe.tile(operand)?.clone();
+        tile.inner = tile.inner.iter().map(|element| element / last).collect();
+        let root = |sum: f32| 1.0 / (sum / of.width as f32 + of.epsilon as f32).sqrt();
+        tile.values.iter_mut().for_each(|value| *value = rounding.round(root(*value)));
+        Ok(tile)
+    };
+    let (queries, keys) = (roots(pe, of.query_sums, 2)?, roots(pe, of.key_sums, 1)?);
+    let table = pe.tile_mut(of.scores)?;
+    let inner = Arc::clone(&table.inner);
+    let heads = places(&queries.inner, &inner.iter().map(|element| element / tokens).collect::<Vec<_>>())?;
+    let group = (of.group as u32).max(1);
+    let new = |token: u32| u64::from(token).checked_sub(of.token).filter(|row| (*row as usize) < keys.rows.len());
+    for row in 0..table.rows.len() {
+        let factors: Vec<f32> = queries.row(row).iter().map(|root| rounding.round(root * of.scale as f32)).collect();
+        for ((value, element), head) in table.row_mut(row).iter_mut().zip(inner.iter()).zip(&heads) {
+            *value = rounding.round(*value * factors[*head]);
+            if let Some(new) = new(element % tokens) {
+                let place = places(&keys.inner, &[element / tokens / group])?;
+                let root = place.first().and_then(|place| keys.row(new as usize).get(*place));
+                *value = rounding.round(*value * root.copied().unwrap_or(f32::NAN));
+            }
+        }
+    }
+    let stored = context.rounding(of.keys.buffer);
+    let cache = pe.tile_mut(of.keys)?;
+    let (rows, inner) = (Arc::clone(&cache.rows), Arc::clone(&cache.inner));
+    let heads = places(&keys.inner, &inner.iter().map(|element| element / of.width as u32).collect::<Vec<_>>())?;
+    for (row, token) in rows.iter().enumerate() {
+        let Some(new) = new(*token) else { continue };
+        let roots = keys.row(new as usize);
+        for (value, head) in cache.row_mut(row).iter_mut().zip(&heads) {
+            *value = stored.round(*value * roots.get(*head).copied().unwrap_or(f32::NAN));
+        }
+    }
     Ok(())
 }
 
@@ -238,7 +378,13 @@ pub(super) fn leave(
     for field in 0..2 {
         let Some((staying, _)) = context.prepared.held(Operand::new(after, field), index) else { continue };
         let known = pe.tile(Operand::new(before, field))?;
-        let leaving: Vec<usize> = (0..known.rows.len()).filter(|row| !staying.contains(&known.rows[*row])).collect();
+        // What the cache forgets goes nowhere.
+        let oldest = match &context.prepared.field(Operand::new(after, field))?.rows.spread {
+            Spread::Cached(cached) => cached.first as u32,
+            _ => 0,
+        };
+        let leaves = |token: &u32| *token >= oldest && !staying.contains(token);
+        let leaving: Vec<usize> = (0..known.rows.len()).filter(|row| leaves(&known.rows[*row])).collect();
         let rows = leaving.iter().map(|row| known.rows[*row]).collect();
         let values = leaving.iter().flat_map(|row| known.row(*row).iter().copied()).collect();
         let tile = Tile { rows, inner: Arc::clone(&known.inner), values };
@@ -251,7 +397,7 @@ pub(super) fn leave(
 pub(super) fn enter(
     context: &Context<'_>,
     pe: &mut PeState,
-    (before, entry, after): (BufferId, BufferId, BufferId),
+    (before, entry, after): (BufferId, Option<BufferId>, BufferId),
     new: [Operand; 2],
     token: u64,
 ) -> Result<(), String> {
@@ -262,18 +408,19 @@ pub(super) fn enter(
         let mut cache = context.prepared.fresh(target, index, 0.0)?;
         let (rows, inner) = (Arc::clone(&cache.rows), Arc::clone(&cache.inner));
         for (row, number) in rows.iter().enumerate() {
-            let stored = [before, entry].into_iter().find_map(|buffer| {
+            let stored = [Some(before), entry].into_iter().flatten().find_map(|buffer| {
                 let tile = pe.tile(Operand::new(buffer, field)).ok()?;
                 let at = tile.rows.iter().position(|known| known == number)?;
                 (tile.inner == inner).then(|| tile.row(at))
             });
             if let Some(stored) = stored {
                 cache.row_mut(row).copy_from_slice(stored);
-            } else if u64::from(*number) == token {
+            } else if u64::from(*number) >= token {
                 let tile = pe.tile(new)?;
                 let columns = places(&tile.inner, &inner)?;
+                let made = tile.row((u64::from(*number) - token) as usize);
                 for (value, column) in cache.row_mut(row).iter_mut().zip(columns) {
-                    *value = rounding.round(tile.row(0)[column]);
+                    *value = rounding.round(made.get(column).copied().ok_or("a token enters that is not new")?);
                 }
             } else {
                 return Err(format!(

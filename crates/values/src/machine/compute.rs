@@ -5,7 +5,7 @@ use std::sync::Arc;
 use wafersim_program::{Axis, BufferId, Chosen, Formula, Operand, Pair, Place, WeightId};
 use wafersim_spec::model::Role;
 
-use super::attention;
+use super::attention::{self, Softmax};
 use super::norm;
 use super::prepared::Prepared;
 use super::ring;
@@ -73,16 +73,38 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
         Formula::Rescale { operands, sums, width, epsilon } => {
             norm::rescale(context, pe, operands, *sums, (*width, *epsilon))
         }
-        Formula::Rope { x, head_dim, position } => attention::rope(context, pe, *x, *head_dim, *position),
+        Formula::Rope { x, head_dim, rotary, position } => {
+            let rotation = attention::Rotation { head_dim: *head_dim, rotary: *rotary, position: *position };
+            attention::rope(context, pe, *x, rotation)
+        }
+        Formula::SumOfLast { x, sums } => attention::sum_of_last(context, pe, *x, *sums),
+        Formula::HeadScale { scores, keys, query_sums, key_sums, group, width, epsilon, token, scale } => {
+            let of = attention::HeadScale {
+                scores: *scores,
+                keys: *keys,
+                query_sums: *query_sums,
+                key_sums: *key_sums,
+                group: *group,
+                width: *width,
+                epsilon: *epsilon,
+                token: *token,
+                scale: *scale,
+            };
+            attention::head_scale(context, pe, of)
+        }
         Formula::Scores { query, keys, scores, group, head_dim } => {
             attention::scores(context, pe, (*query, *keys, *scores), (*group, *head_dim))
         }
         Formula::WeightedValues { scores, values, output, group, head_dim } => {
             attention::weighted_values(context, pe, (*scores, *values, *output), (*group, *head_dim))
         }
-        Formula::Maximum { scores, statistic, causal } => attention::maximum(context, pe, *scores, *statistic, *causal),
-        Formula::ExpAndSum { scores, statistic, sums, scale, causal } => {
-            attention::exp_and_sum(context, pe, (*scores, *statistic, *sums), (*scale, *causal))
+        Formula::Maximum { scores, statistic, causal, sinks } => {
+            let of = Softmax { scores: *scores, statistic: *statistic, causal: *causal, sinks: *sinks };
+            attention::maximum(context, pe, of)
+        }
+        Formula::ExpAndSum { scores, statistic, exponentials, sums, scale, causal, sinks } => {
+            let of = Softmax { scores: *scores, statistic: *statistic, causal: *causal, sinks: *sinks };
+            attention::exp_and_sum(context, pe, of, (*exponentials, *sums), *scale)
         }
         Formula::Convert { .. } | Formula::ConvertCache => Ok(()),
         Formula::Normalise { scores, statistic } => attention::normalise(context, pe, *scores, *statistic),

@@ -25,7 +25,11 @@ pub(super) fn sum_of_squares(
     let mut result = context.prepared.fresh(sums, context.index(pe), 0.0)?;
     let rounding = context.rounding(sums.buffer);
     let source = pe.tile(x)?;
-    let groups = groups(&source.inner, &result, width)?;
+    // Several sums for a vector: the one that lies here is its.
+    let (of, all) = (context.prepared.field(x)?.row_size(), context.prepared.field(sums)?.row_size());
+    let several = (all * width).checked_div(of).unwrap_or(1).max(1) as u32;
+    let vectors = Tile { inner: result.inner.iter().map(|sum| sum / several).collect(), ..result.clone() };
+    let groups = groups(&source.inner, &vectors, width)?;
     for row in 0..source.rows.len() {
         let sums = result.row_mut(row);
         for (value, group) in source.row(row).iter().zip(&groups) {

@@ -82,7 +82,21 @@ pub(super) fn transfer(prepared: &Prepared, pes: &mut [PeState], step: &Step) ->
             written(prepared, pe, pieces.target, elements)?;
         }
     }
+    nothing_elsewhere(prepared, pes, pieces.target);
     Ok(())
+}
+
+/// Columns beside the segments hold nothing of the target, which their own steps find as it is.
+fn nothing_elsewhere(prepared: &Prepared, pes: &mut [PeState], target: BufferId) {
+    for pe in pes.iter_mut().filter(|pe| pe.buffer(target).is_empty()) {
+        let index = prepared.index(pe.column, pe.row);
+        for field in 0..prepared.fields_of(target) {
+            let operand = Operand::new(target, field);
+            if let Some((rows, inner)) = prepared.held(operand, index).filter(|(_, inner)| inner.is_empty()) {
+                pe.put(operand, Tile::filled(Arc::clone(rows), Arc::clone(inner), 0.0));
+            }
+        }
+    }
 }
 
 struct Line<'a> {

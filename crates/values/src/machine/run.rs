@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 use wafersim_program::{Action, Formula, Node, Operand, Root, Step};
+use wafersim_spec::model::Role;
 
 use super::compute::{Context, compute_at};
 use super::prepared::Prepared;
@@ -245,6 +246,10 @@ impl Running<'_, '_> {
             Formula::TileProduct { bias: Some(role), .. } => {
                 let name = name(*role, 0);
                 self.tiles.read_vector(name, true).map_err(Problem::Values)
+            }
+            Formula::Maximum { sinks: Some(_), .. } => {
+                let name = name(Role::Sinks, 0);
+                self.tiles.read_vector(name, false).map_err(Problem::Values)
             }
             Formula::RmsScale { gain: (role, copy), .. } | Formula::Gain { gain: (role, copy), .. } => {
                 let name = name(*role, *copy);
