@@ -9,7 +9,7 @@ use wafersim_program::{
     Action, Axis, BufferId, Chosen, Digit, Dimension, End, Field, Formula, Joining, Math, Node, Operand, Operation,
     Pair, ReduceOperator, Region, Relayout, Spread, collective,
 };
-use wafersim_spec::model::{Moe, Role};
+use wafersim_spec::model::{Gating, Moe, Role};
 
 use crate::context::Kernel;
 use crate::exact::{Exact, first, table};
@@ -75,13 +75,21 @@ impl Network {
     /// The pairs into the inner vectors.
     fn first(&self) -> Option<Chosen> {
         let pairs = |pairs: &[Pair]| (0..).zip(pairs).map(|(to, pair)| Pair { to, ..*pair }).collect();
-        self.chosen.as_ref().map(|(choice, list)| Chosen { experts: first(*choice), pairs: pairs(list) })
+        self.chosen.as_ref().map(|(choice, list)| Chosen {
+            experts: first(*choice),
+            pairs: pairs(list),
+            bias_weights: None,
+        })
     }
 
     /// The pairs out of them.
     fn last(&self) -> Option<Chosen> {
         let pairs = |pairs: &[Pair]| (0..).zip(pairs).map(|(from, pair)| Pair { from, ..*pair }).collect();
-        self.chosen.as_ref().map(|(choice, list)| Chosen { experts: first(*choice), pairs: pairs(list) })
+        self.chosen.as_ref().map(|(choice, list)| Chosen {
+            experts: first(*choice),
+            pairs: pairs(list),
+            bias_weights: None,
+        })
     }
 }
 
@@ -142,6 +150,8 @@ pub fn spread(
     let activation = vec![kernel.means(node, || Formula::GatedActivation {
         gate: operands[0],
         up: operands[1],
+        gating: Gating::Silu,
+        weighs_input: false,
         weights: network.chosen.as_ref().map(|(choice, pairs)| (Operand::new(*choice, 1), pairs.clone())),
     })];
     let output = kernel.declare("feed_forward.output", inputs.saturating_mul(vectors), || {
@@ -251,13 +261,21 @@ pub(crate) fn selection(
             kernel.work(Operation::Divide, 1, vectors),
         ],
     );
-    nodes.push(kernel.means(node, || Formula::TopK {
-        scores: first(all),
-        experts: Operand::new(choice, 0),
-        weights: Operand::new(choice, 1),
+    let weights = Operand::new(choice, 1);
+    nodes.push(kernel.means(node, || Formula::Choose {
+        keys: first(all),
+        values: first(all),
+        experts: first(choice),
+        chosen: weights,
         top_k,
-        normalise: moe.normalise_top_k,
+        groups: 1,
+        kept_groups: 1,
     }));
+    if kernel.exact.is_some() {
+        let node = kernel.compute(Math::TopK, &[all], choice, Vec::new());
+        let all = (!moe.selection.weighs_chosen_alone()).then_some(first(all));
+        nodes.push(kernel.means(node, || Formula::Weigh { weights, all, selection: moe.selection }));
+    }
     (nodes, choice)
 }
 

@@ -18,6 +18,13 @@ pub(crate) enum Way {
         /// Elements over the busiest link in one direction.
         elements: u64,
     },
+    /// The same where the wavelets have been counted piece by piece.
+    Pieces {
+        /// Farthest way of any piece, in hops.
+        hops: u64,
+        /// Wavelets that the busiest place lets pass or takes.
+        wavelets: u64,
+    },
     /// Owners side by side, `elements` each, whose pieces one of them (or a place next to them) takes: so many owners before
     /// it on the line and behind it.
     Gather {
@@ -28,11 +35,13 @@ pub(crate) enum Way {
         /// Elements of an owner.
         elements: u64,
     },
-    /// Places side by side, each of which takes the `elements` of every other.
+    /// The first `owners` of `members` places side by side have `elements` each, and all places take all.
     AllGather {
+        /// Places that own something; at most all.
+        owners: u64,
         /// Places.
         members: u64,
-        /// Elements of one.
+        /// Elements of an owner.
         elements: u64,
     },
 }
@@ -55,9 +64,10 @@ impl Way {
             Self::Through { hops, elements } => {
                 CriticalPath { hops, wavelets: wavelets(elements), joining: Joining::default() }
             }
-            Self::Gather { before: 0, behind: 0, .. } | Self::AllGather { members: 0 | 1, .. } => {
-                CriticalPath::default()
-            }
+            Self::Pieces { hops, wavelets } => CriticalPath { hops, wavelets, joining: Joining::default() },
+            Self::Gather { before: 0, behind: 0, .. }
+            | Self::AllGather { owners: 0, .. }
+            | Self::AllGather { members: 0 | 1, .. } => CriticalPath::default(),
             // One side after the other; where the second one is much the longer, its farthest piece comes last in any case.
             Self::Gather { before, behind, elements } => {
                 let piece = wavelets(elements);
@@ -70,14 +80,18 @@ impl Way {
                     joining: Joining { hops: joined, wavelets: piece.saturating_mul(joined + sooner) },
                 }
             }
-            // The piece of the last place sets off backwards when it has taken all from before it, and passes the others.
-            Self::AllGather { members, elements } => {
+            // Either the last place takes the first owner's piece last; or the piece of the last owner, which sets off backwards
+            // when its neighbour has taken all from before, comes to the first place last.
+            Self::AllGather { owners, members, elements } => {
                 let piece = wavelets(elements);
-                let others = members - 2;
+                let others = owners.min(members - 1);
+                let (onwards, back) = (members - others, owners - 1);
+                let (hops, joined) =
+                    if onwards >= back { (onwards, others - 1) } else { (back, owners.saturating_sub(2)) };
                 CriticalPath {
-                    hops: members - 1,
+                    hops,
                     wavelets: piece,
-                    joining: Joining { hops: others, wavelets: piece.saturating_mul(others) },
+                    joining: Joining { hops: joined, wavelets: piece.saturating_mul(joined) },
                 }
             }
         }
@@ -87,11 +101,20 @@ impl Way {
 impl Writer<'_> {
     /// A relayout from one buffer to another.
     pub fn relayout(&mut self, axis: Axis, source: BufferId, target: BufferId, way: Way) -> Node {
+        self.moved(axis, (source, target), way, false)
+    }
+
+    /// A relayout whose pieces are added up where they arrive.
+    pub fn adding(&mut self, axis: Axis, source: BufferId, target: BufferId, way: Way) -> Node {
+        self.moved(axis, (source, target), way, true)
+    }
+
+    fn moved(&mut self, axis: Axis, (source, target): (BufferId, BufferId), way: Way, accumulate: bool) -> Node {
         let data_type = self.program.buffer_of(source).data_type;
         let CriticalPath { hops, wavelets, joining } = way.critical_path(|elements| data_type.wavelets(elements));
         let colors = collective::transit_colors(&mut self.program, axis);
         let farthest = End::First;
-        let moved = Relayout { axis, hops, wavelets, joining, farthest, source, target, accumulate: false, colors };
+        let moved = Relayout { axis, hops, wavelets, joining, farthest, source, target, accumulate, colors };
         self.program.step(Action::Relayout(moved))
     }
 }

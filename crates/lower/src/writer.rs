@@ -96,15 +96,6 @@ impl<'a> Writer<'a> {
         Work::new(operation, self.activations(), length, count)
     }
 
-    /// Exponentials of `count` vectors of `length`: the true one, or what the measured layer has in its place.
-    pub fn exponential(&self, length: u64, count: u64) -> Work {
-        let operation = match self.request.scope {
-            Scope::Model => Operation::Exponential,
-            Scope::Measured => Operation::UnfinishedExponential,
-        };
-        self.work(operation, length, count)
-    }
-
     /// A compute step over the region.
     pub fn compute(&self, math: Math, reads: &[BufferId], writes: BufferId, work: Vec<Work>, formula: Formula) -> Node {
         let compute = Compute { math, reads: reads.to_vec(), writes, work, formula: Some(formula) };
@@ -163,6 +154,14 @@ impl<'a> Writer<'a> {
         nodes.extend(body);
         nodes.extend(self.route_change());
         self.program.push(name, nodes);
+    }
+
+    /// The exponential of a softmax. Measured layers stop after two squarings (kernels of WaferLLM, 2025).
+    pub fn exponential(&self) -> Operation {
+        match self.request.scope {
+            Scope::Model => Operation::Exponential,
+            Scope::Measured => Operation::UnfinishedExponential,
+        }
     }
 
     /// How the matrices of a role are stored.

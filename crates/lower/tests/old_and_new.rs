@@ -59,7 +59,7 @@ fn compare(case: &Case<'_>) -> Vec<(f64, f64)> {
     let mut found = Vec::new();
     let plain = LayerMapping { kv: case.kv, ..LayerMapping::published(columns, rows) };
     for (mapping, options) in [(plain.clone(), Options::PUBLISHED), (optimised(plain), Options::OPTIMISED)] {
-        let load = ExpertLoad { pairs: 8, distinct: 8, busiest: 1 };
+        let load = ExpertLoad::spread(8, 8);
         let request = LayerRequest {
             layer: case.layer,
             hidden: case.hidden,
@@ -200,7 +200,7 @@ fn writing_and_reading_a_layer_takes_microseconds() {
         precision: Precision::default(),
         tokens: 1,
         context: 32768,
-        routed: Routed::Expected(ExpertLoad { pairs: 8, distinct: 8, busiest: 1 }),
+        routed: Routed::Expected(ExpertLoad::spread(8, 8)),
         scope: Scope::Model,
         queue: 4,
     };
@@ -252,7 +252,7 @@ fn prefill() {
             precision,
             tokens,
             context: context + tokens,
-            routed: Routed::Expected(ExpertLoad { pairs: 8 * tokens, distinct: 160, busiest: tokens }),
+            routed: Routed::Expected(ExpertLoad::spread(8 * tokens, 160)),
             scope,
             queue: 4,
         };

@@ -7,7 +7,7 @@ use wafersim_kernels::{
 };
 use wafersim_program::{Action, Axis, Multicast, Node, Program, Region, Style};
 use wafersim_spec::DataType;
-use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Layer, Moe, Reach};
+use wafersim_spec::model::{Attention, FeedForward, Gating, GroupedAttention, Layer, Moe, Reach, Selection};
 
 /// One message over `hops`.
 pub fn message(hops: u64, words: u64) -> Program {
@@ -43,8 +43,16 @@ pub fn published_layer(hidden: u64, width: u64) -> Layer {
 /// A layer of many experts; `width` is that of one expert.
 pub fn expert_layer(hidden: u64, experts: u64, top_k: u64, width: u64) -> Layer {
     let dense = published_layer(hidden, width);
-    let moe =
-        Moe { experts, top_k, width, shared_width: 0, expert_bias: false, router_bias: false, normalise_top_k: true };
+    let moe = Moe {
+        experts,
+        top_k,
+        width,
+        shared_width: 0,
+        expert_bias: false,
+        router_bias: false,
+        selection: Selection::softmax(true),
+        gating: Gating::Silu,
+    };
     Layer { feed_forward: FeedForward::Moe(moe), ..dense }
 }
 

@@ -326,7 +326,13 @@ fn dense(
     let elements = wide.m.saturating_mul(wide.n);
     let work = vec![kernel.work(Operation::Silu, elements, 1), kernel.work(Operation::Multiply, elements, 2)];
     let node = kernel.compute(Math::GatedActivation, &[gate.buffer, up.buffer], gate.buffer, work);
-    let activation = vec![kernel.means(node, || Formula::GatedActivation { gate, up, weights: None })];
+    let activation = vec![kernel.means(node, || Formula::GatedActivation {
+        gate,
+        up,
+        gating: wafersim_spec::model::Gating::Silu,
+        weights: None,
+        weighs_input: false,
+    })];
     kernel.program.push("feed_forward.activation", activation);
     let narrow = Tile::new(region.columns, region.rows, tokens, width, hidden);
     let (mut nodes, a) = exact_aligned(kernel, narrow, gate, width);
