@@ -40,6 +40,7 @@
 
 pub mod areas;
 pub mod builtin;
+mod choice;
 pub mod dealing;
 pub mod error;
 pub mod experts;
@@ -56,6 +57,7 @@ pub mod resolved;
 mod text;
 mod ways;
 
+pub use choice::Mapping;
 pub use error::{Difference, MappingError};
 pub use experts::{ExpertMapping, Experts};
 pub use inputs::{Inputs, Load};

@@ -12,7 +12,7 @@ use wafersim_place::{
 };
 use wafersim_spec::model::{FeedForward, Layer, Role};
 use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
-use wafersim_spec::{Bytes, DataType, Precision, Size};
+use wafersim_spec::{Bytes, DataType, Model, Precision, Size};
 
 use crate::areas;
 use crate::dealing::{deal, demand};
@@ -99,15 +99,9 @@ pub fn on_region(recipe: &Recipe, inputs: Inputs<'_>, region: RegionSize) -> Res
 impl<'a> Mapper<'a> {
     /// Takes a recipe and what it is for.
     pub fn new(recipe: &'a Recipe, inputs: Inputs<'a>) -> Self {
-        let (model, mut roles) = (inputs.model, Roles::NONE);
-        let mut known: Option<&Layer> = None;
-        for layer in &model.layers {
-            if known != Some(layer) {
-                roles = layer.tensors(model.hidden).iter().fold(roles, |roles, tensor| roles.with(tensor.role));
-                known = Some(layer);
-            }
-        }
-        roles = model.outer_tensors().iter().fold(roles, |roles, tensor| roles.with(tensor.role));
+        let stored = &recipe.stored;
+        let all_as_they_are = stored.default == Width::Checkpoint && stored.roles.is_empty();
+        let roles = if all_as_they_are { Roles::NONE } else { roles_of(inputs.model) };
         Self { recipe, inputs, machine: inputs.machine(), roles }
     }
 
@@ -426,6 +420,19 @@ impl<'a> Mapper<'a> {
 
 /// Most tokens of a batch that is drawn to deal experts.
 const MOST_TOKENS_DRAWN: u64 = 64;
+
+/// Roles of the tensors of a model.
+fn roles_of(model: &Model) -> Roles {
+    let mut roles: Roles = model.outer_tensors().iter().map(|tensor| tensor.role).collect();
+    let mut known: Option<&Layer> = None;
+    for layer in &model.layers {
+        if known != Some(layer) {
+            roles = layer.tensors(model.hidden).iter().fold(roles, |roles, tensor| roles.with(tensor.role));
+            known = Some(layer);
+        }
+    }
+    roles
+}
 
 /// Formats of the matrices of a layout that are not stored as the checkpoint has them.
 fn stored(layout: &LayerLayout, precision: &Precision) -> BTreeMap<Role, DataType> {
