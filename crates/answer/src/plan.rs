@@ -61,7 +61,10 @@ impl Axes {
     pub fn scenarios(&self, base: &Scenario) -> Vec<Scenario> {
         let mut scenarios = vec![base.clone()];
         vary(&mut scenarios, &self.wafers, |scenario, wafers| scenario.wafers = wafers);
-        vary(&mut scenarios, &self.placements, |scenario, placement| scenario.placement = placement);
+        vary(&mut scenarios, &self.placements, |scenario, placement| {
+            scenario.default_placement &= scenario.placement == placement;
+            scenario.placement = placement;
+        });
         vary(&mut scenarios, &self.weights, |scenario, weights| scenario.precision.weights = weights);
         vary(&mut scenarios, &self.kv_caches, |scenario, kv_cache| scenario.precision.kv_cache = kv_cache);
         vary(&mut scenarios, &self.profiles, |scenario, profile| scenario.profile = profile);

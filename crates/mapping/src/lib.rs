@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`recipe`] | a mapping that fits any model: sizes are shares, divisors, numbers or left to the program |
 //! | [`resolved`] | a mapping with every number, the recipe it came from, and hashes of what it was resolved for |
-//! | [`mapped`], [`ways`] | from the one to the other: a placement with the decisions of each layer; all ways there are |
+//! | [`mapped`] | from the one to the other: a placement with the decisions of each layer; all ways there are |
 //! | [`layer`] | every decision of one kind of layer with every number: what the kernel writer takes |
 //! | [`reduction`] | how sums travel along a line: trees, chains, scatters, roots |
 //! | [`kv`], [`experts`], [`dealing`] | KV cache, routed experts and who deals them, drafts |
@@ -40,6 +40,7 @@
 
 pub mod areas;
 pub mod builtin;
+mod choice;
 pub mod dealing;
 pub mod error;
 pub mod experts;
@@ -54,14 +55,15 @@ pub mod recipe;
 pub mod reduction;
 pub mod resolved;
 mod text;
-pub mod ways;
+mod ways;
 
+pub use choice::Mapping;
 pub use error::{Difference, MappingError};
 pub use experts::{ExpertMapping, Experts};
 pub use inputs::{Inputs, Load};
 pub use kv::{Append, KvMapping};
 pub use layer::{LayerMapping, Overlap, RegionSize, Routes};
-pub use mapped::{Mapped, on_region};
+pub use mapped::{Mapped, Mapper, candidate_micro_batches, on_region};
 pub use operator::{LineKind, OPERATORS, OperatorInfo};
 pub use random::{random_recipe, random_recipe_for};
 pub use recipe::{Area, Recipe, Stored, Width};
@@ -69,4 +71,3 @@ pub use reduction::{Groups, Reduction, Reductions, Root, Tree};
 pub use resolved::{Resolved, resolve};
 pub use wafersim_graph::layer::{Rewrite, RewriteError, Rewrites};
 pub use wafersim_spec::scenario::Verification;
-pub use ways::{Ways, ways};

@@ -12,7 +12,7 @@ use wafersim_place::{
 };
 use wafersim_spec::model::{FeedForward, Layer, Role};
 use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
-use wafersim_spec::{Bytes, DataType, Precision, Size};
+use wafersim_spec::{Bytes, DataType, Model, Precision, Size};
 
 use crate::areas;
 use crate::dealing::{deal, demand};
@@ -36,13 +36,17 @@ pub struct Mapped {
     pub micro_batch: u64,
     /// How a draft is verified.
     pub draft: Verification,
+    /// Whether all that may be stored wide is, whatever division that takes.
+    pub(crate) all_wide: bool,
 }
 
 /// What is chosen beyond a recipe: one way among several that it leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Way {
-    /// Wafers, where not as asked.
-    pub wafers: Option<WaferCount>,
+    /// Wafers.
+    pub wafers: WaferCount,
+    /// How a draft is verified.
+    pub draft: Verification,
     /// The division, where it is known.
     pub arrangement: Option<Arrangement>,
     /// Users whose tokens go through together.
@@ -53,12 +57,19 @@ pub(crate) struct Way {
     pub all_wide: bool,
 }
 
-/// A recipe with its inputs.
+impl Way {
+    /// On so many wafers, with a draft verified so; everything else as it comes.
+    pub const fn on(wafers: WaferCount, draft: Verification) -> Self {
+        Self { wafers, draft, arrangement: None, micro_batch: None, dimension_split: None, all_wide: false }
+    }
+}
+
+/// A recipe with its inputs: makes every way that the recipe leaves.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Resolver<'a> {
-    pub recipe: &'a Recipe,
-    pub inputs: Inputs<'a>,
-    pub machine: Machine,
+pub struct Mapper<'a> {
+    pub(crate) recipe: &'a Recipe,
+    pub(crate) inputs: Inputs<'a>,
+    pub(crate) machine: Machine,
     /// Roles of the model's tensors.
     roles: Roles,
 }
@@ -72,75 +83,67 @@ pub fn on_region(recipe: &Recipe, inputs: Inputs<'_>, region: RegionSize) -> Res
     let memory = Bytes(u64::from(u32::MAX));
     let machine = Machine { columns: region.columns, rows: region.rows, memory, free_memory: memory };
     let recipe = Recipe { division: DivisionRecipe::default(), ..recipe.clone() };
-    let resolver = Resolver { machine, ..Resolver::new(&recipe, inputs) };
+    let resolver = Mapper { machine, ..Mapper::new(&recipe, inputs) };
     // A wafer for each layer and table, and one slot on each.
     let items = u32::try_from(inputs.model.layers.len()).unwrap_or(u32::MAX).saturating_add(2);
     let mapped = resolver.mapped(Way {
-        wafers: Some(WaferCount::Exactly(items)),
         arrangement: Some(Arrangement { across: 1, down: 1 }),
         micro_batch: Some(1),
-        ..Way::default()
+        ..Way::on(WaferCount::Exactly(items), recipe.draft)
     })?;
     let placement = &mapped.placement;
     let of_layer = |layer| placement.layout_index(layer).and_then(|layout| mapped.layers.get(layout)).cloned();
     Ok((0..placement.layers()).filter_map(of_layer).collect())
 }
 
-impl<'a> Resolver<'a> {
+impl<'a> Mapper<'a> {
+    /// Takes a recipe and what it is for.
     pub fn new(recipe: &'a Recipe, inputs: Inputs<'a>) -> Self {
-        let (model, mut roles) = (inputs.model, Roles::NONE);
-        let mut known: Option<&Layer> = None;
-        for layer in &model.layers {
-            if known != Some(layer) {
-                roles = layer.tensors(model.hidden).iter().fold(roles, |roles, tensor| roles.with(tensor.role));
-                known = Some(layer);
-            }
-        }
-        roles = model.outer_tensors().iter().fold(roles, |roles, tensor| roles.with(tensor.role));
+        let stored = &recipe.stored;
+        let all_as_they_are = stored.default == Width::Checkpoint && stored.roles.is_empty();
+        let roles = if all_as_they_are { Roles::NONE } else { roles_of(inputs.model) };
         Self { recipe, inputs, machine: inputs.machine(), roles }
     }
 
     /// The first way: what placement chooses.
-    pub fn first(&self) -> Result<Mapped, MappingError> {
-        let mut mapped = self.mapped(Way { micro_batch: Some(1), ..Way::default() })?;
+    pub(crate) fn first(&self) -> Result<Mapped, MappingError> {
+        let (wafers, draft) = (self.inputs.load.wafers, self.recipe.draft);
+        let mut mapped = self.smallest(wafers, draft)?;
         let slots = mapped.placement.slots.len() as u64;
-        let usual = self.micro_batches(slots)[0];
-        if usual != 1 {
+        let usual = self.micro_batches(slots, draft).first().copied().unwrap_or(1);
+        if usual != mapped.micro_batch {
             let placement = &mapped.placement;
             let way = Way {
-                wafers: Some(WaferCount::Exactly(placement.wafers)),
                 arrangement: Some(placement.arrangement),
                 micro_batch: Some(usual),
-                ..Way::default()
+                ..Way::on(WaferCount::Exactly(placement.wafers), draft)
             };
-            match self.mapped(way) {
-                Ok(with_more) => mapped = with_more,
-                // What a recipe says is kept; what is left open falls back.
-                Err(error) if self.recipe.micro_batch != Size::Auto => return Err(error),
-                Err(_) => {}
+            // Where it does not fit, single users go through.
+            if let Ok(with_more) = self.mapped(way) {
+                mapped = with_more;
             }
         }
         Ok(mapped)
     }
 
     /// Micro-batches worth trying on so many stages, the usual one first.
-    pub fn micro_batches(&self, stages: u64) -> Vec<u64> {
-        let users = self.inputs.load.users.max(1);
+    pub(crate) fn micro_batches(&self, stages: u64, draft: Verification) -> Vec<u64> {
+        let (users, step) = (self.inputs.load.users.max(1), self.inputs.load.tokens_per_step);
         match self.recipe.micro_batch.of(users) {
             Some(size) => vec![size.min(users)],
-            None => candidate_micro_batches(users, stages),
+            None => candidate_micro_batches(users, if draft == Verification::Stream { step } else { 1 }, stages),
         }
     }
 
     /// Tokens that a slot works on at once.
-    fn tokens(&self, micro_batch: u64) -> u64 {
+    fn tokens(&self, micro_batch: u64, draft: Verification) -> u64 {
         // A stream takes the tokens of a draft one after the other.
-        let together = if self.recipe.draft == Verification::Stream { 1 } else { self.inputs.load.tokens_per_step };
+        let together = if draft == Verification::Stream { 1 } else { self.inputs.load.tokens_per_step };
         micro_batch.saturating_mul(together.max(1))
     }
 
     /// The mapping on one way.
-    pub fn mapped(&self, way: Way) -> Result<Mapped, MappingError> {
+    pub(crate) fn mapped(&self, way: Way) -> Result<Mapped, MappingError> {
         let load = &self.inputs.load;
         let micro_batch = match self.recipe.micro_batch.of(load.users) {
             Some(size) if size > load.users => {
@@ -152,27 +155,27 @@ impl<'a> Resolver<'a> {
         let dealt = self.dealt()?;
         let placed = |wide: Roles, way: Way| {
             let choices = self.choices(way, wide, dealt.as_deref());
-            place(&Request { layers: &choices, ..self.request(way, wide, self.tokens(micro_batch)) })
+            place(&Request { layers: &choices, ..self.request(way, wide, self.tokens(micro_batch, way.draft)) })
         };
         let must = self.roles(|width| width == Width::Wide);
         let may = self.roles(|width| width != Width::Checkpoint);
         let placement = if way.all_wide { placed(may, way)? } else { self.widened(must, may, way, &placed)? };
         self.check(&placement)?;
         let layers = placement.layouts.iter().map(|layout| self.layer(layout, &placement)).collect::<Result<_, _>>()?;
-        let mapped = Mapped { placement, layers, micro_batch, draft: self.recipe.draft };
+        let mapped = Mapped { placement, layers, micro_batch, draft: way.draft, all_wide: way.all_wide };
         areas::check(&mapped, self.recipe)?;
         Ok(mapped)
     }
 
     /// The choices for each layer with no more stored wide than must be.
-    pub fn narrowest(&self, way: Way) -> Result<Vec<LayerChoices>, MappingError> {
+    pub(crate) fn narrowest(&self, way: Way) -> Result<Vec<LayerChoices>, MappingError> {
         let must = self.roles(|width| width == Width::Wide);
         Ok(self.choices(way, must, self.dealt()?.as_deref()))
     }
 
     /// The question to placement for single tokens that goes with them.
-    pub fn narrowest_request(&self, way: Way) -> Request<'a> {
-        self.request(way, self.roles(|width| width == Width::Wide), self.tokens(1))
+    pub(crate) fn narrowest_request(&self, way: Way) -> Request<'a> {
+        self.request(way, self.roles(|width| width == Width::Wide), self.tokens(1, way.draft))
     }
 
     /// The placement with as much stored wide as fits without another division.
@@ -184,8 +187,7 @@ impl<'a> Resolver<'a> {
         placed: &impl Fn(Roles, Way) -> Result<Placement, PlaceError>,
     ) -> Result<Placement, PlaceError> {
         let narrow = placed(must, way)?;
-        let same =
-            Way { wafers: Some(WaferCount::Exactly(narrow.wafers)), arrangement: Some(narrow.arrangement), ..way };
+        let same = Way { wafers: WaferCount::Exactly(narrow.wafers), arrangement: Some(narrow.arrangement), ..way };
         // The first that fits: everything, then less and less of what is largest.
         let without = |left_out: &[Role]| -> Roles {
             may.iter().filter(|role| must.has(*role) || !left_out.contains(role)).collect()
@@ -223,7 +225,7 @@ impl<'a> Resolver<'a> {
             users: load.users,
             context: load.context,
             micro_batch,
-            wafers: way.wafers.unwrap_or(load.wafers),
+            wafers: way.wafers,
             experts: match &self.recipe.experts {
                 Experts::Strategy { strategy, .. } => *strategy,
                 Experts::File { .. } => ExpertPlacement::Clustered,
@@ -419,6 +421,19 @@ impl<'a> Resolver<'a> {
 /// Most tokens of a batch that is drawn to deal experts.
 const MOST_TOKENS_DRAWN: u64 = 64;
 
+/// Roles of the tensors of a model.
+fn roles_of(model: &Model) -> Roles {
+    let mut roles: Roles = model.outer_tensors().iter().map(|tensor| tensor.role).collect();
+    let mut known: Option<&Layer> = None;
+    for layer in &model.layers {
+        if known != Some(layer) {
+            roles = layer.tensors(model.hidden).iter().fold(roles, |roles, tensor| roles.with(tensor.role));
+            known = Some(layer);
+        }
+    }
+    roles
+}
+
 /// Formats of the matrices of a layout that are not stored as the checkpoint has them.
 fn stored(layout: &LayerLayout, precision: &Precision) -> BTreeMap<Role, DataType> {
     let wide = wide_type(precision);
@@ -434,11 +449,17 @@ fn groups(placement: &Placement) -> Vec<usize> {
     placement.slots.iter().map(|slot| slot.items.len()).collect()
 }
 
-/// Micro-batch sizes worth trying on `stages` stages: single tokens while there are stages for all; else as many
-/// micro-batches as stages, and half as many.
-pub fn candidate_micro_batches(users: u64, stages: u64) -> Vec<u64> {
-    let even = users.div_ceil(stages.max(1)).max(1);
-    let mut sizes = if users <= stages.max(1) { vec![1] } else { vec![even, even * 2] };
+/// Micro-batch sizes worth trying on `stages` stages where a step has `passes` passes: single tokens while there are stages
+/// for all; else as many micro-batches as stages take, and half as many. Passes of a stream may be single tokens in any case:
+/// two of one token are about as long as one of two.
+pub fn candidate_micro_batches(users: u64, passes: u64, stages: u64) -> Vec<u64> {
+    let wanted = users.saturating_mul(passes);
+    let even = wanted.div_ceil(stages.max(1)).max(1);
+    let mut sizes = match () {
+        () if wanted <= stages.max(1) => vec![1],
+        () if passes > 1 => vec![1, even, even * 2],
+        () => vec![even, even * 2],
+    };
     sizes.retain(|size| *size <= users);
     sizes.dedup();
     sizes

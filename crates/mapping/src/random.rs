@@ -15,7 +15,7 @@ use crate::experts::{Experts, makes_copies};
 use crate::inputs::Inputs;
 use crate::kv::Append;
 use crate::layer::{Overlap, Routes};
-use crate::mapped::Resolver;
+use crate::mapped::Mapper;
 use crate::operator::OPERATORS;
 use crate::recipe::{Area, DivisionRecipe, KvRecipe, Recipe, ReductionRecipes, Stored, Width};
 use crate::reduction::{Groups, Reduction, Root, Tree};
@@ -37,7 +37,7 @@ pub fn random_recipe(seed: u64, mut is_valid: impl FnMut(&Recipe) -> bool) -> Op
 
 /// The same for recipes that can be resolved for some inputs.
 pub fn random_recipe_for(seed: u64, inputs: Inputs<'_>) -> Option<Recipe> {
-    random_recipe(seed, |recipe| Resolver::new(recipe, inputs).first().is_ok())
+    random_recipe(seed, |recipe| Mapper::new(recipe, inputs).first().is_ok())
 }
 
 /// The decisions of a recipe by name, in words: name, purpose and source are none.

@@ -23,7 +23,7 @@ use crate::experts::fullest;
 use crate::inputs::Inputs;
 use crate::kv::KvMapping;
 use crate::layer::{LayerMapping, RegionSize};
-use crate::mapped::{Mapped, Resolver};
+use crate::mapped::{Mapped, Mapper};
 use crate::operator::operator_named;
 use crate::recipe::Recipe;
 use crate::text;
@@ -145,7 +145,7 @@ pub struct ResolvedSlot {
 /// # Errors
 /// Where the model does not fit, or a decision cannot be kept.
 pub fn resolve(recipe: &Recipe, inputs: Inputs<'_>) -> Result<Resolved, MappingError> {
-    let mapped = Resolver::new(recipe, inputs).first()?;
+    let mapped = Mapper::new(recipe, inputs).first()?;
     Ok(Resolved::new(&mapped, recipe, inputs))
 }
 
@@ -252,7 +252,7 @@ impl Resolved {
         self.check_slots(&placement)?;
         let mapping_of = |layout: &LayerLayout| self.mapping_of(layout, &kind_of_layer);
         let layers = placement.layouts.iter().map(mapping_of).collect::<Result<Vec<_>, _>>()?;
-        let mapped = Mapped { placement, layers, micro_batch: self.micro_batch, draft: self.draft };
+        let mapped = Mapped { placement, layers, micro_batch: self.micro_batch, draft: self.draft, all_wide: false };
         areas::check(&mapped, &self.recipe)?;
         Ok(mapped)
     }

@@ -1,14 +1,13 @@
-//! All ways that a recipe leaves, for who judges them by time: shapes of slots, KV layouts, micro-batches, divisions
-//! that leave some of the wafers idle, and everything wide where that takes another division.
+//! All ways that a recipe leaves, for who judges them by time: shapes of slots, KV layouts, micro-batches, divisions that
+//! leave some of the wafers idle, and everything wide where that takes another division.
 
-use wafersim_place::{Arrangement, Placement, Request, UNLIMITED, fits};
+use wafersim_place::{Arrangement, Placement, Request, fits};
 use wafersim_spec::Size;
-use wafersim_spec::scenario::WaferCount;
+use wafersim_spec::scenario::{Verification, WaferCount};
 
 use crate::error::MappingError;
-use crate::inputs::Inputs;
-use crate::mapped::{Mapped, Resolver, Way};
-use crate::recipe::{Recipe, Width};
+use crate::mapped::{Mapped, Mapper, Way};
+use crate::recipe::Width;
 
 /// Columns that may share a head's width, tried beside the layout of fewest bytes: few columns mean that the softmax is
 /// computed less often and scores travel less far, many mean less memory for queries.
@@ -21,66 +20,33 @@ const MOST_SHAPES: usize = 3;
 /// Most other divisions of the wafers that are tried when more wafers are given than the model needs.
 const OTHER_DIVISIONS: usize = 2;
 
-/// The ways that a recipe leaves.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Ways {
-    /// The ways. The first is for single tokens, in the layout of fewest bytes.
-    pub ways: Vec<Mapped>,
-    /// Wafers that were asked for, or the fewest.
-    pub wafers: u32,
-    /// Users that these wafers hold in any arrangement.
-    pub max_users: u64,
-}
-
-/// The ways that a recipe leaves: the model for single tokens in the smallest layout on the wafers of the load; then
-/// for the micro-batches and with the KV layouts worth trying, as far as they fit. Where more wafers are given than the
-/// fewest, divisions that leave some of them idle are tried too: regions that are larger than need be make longer ways.
-///
-/// # Errors
-/// Where the model does not fit, or a decision cannot be kept.
-pub fn ways(recipe: &Recipe, inputs: Inputs<'_>) -> Result<Ways, MappingError> {
-    let resolver = Resolver::new(recipe, inputs);
-    let single = Way { micro_batch: Some(1), ..Way::default() };
-    let first = resolver.mapped(single)?;
-    let wafers = first.placement.wafers;
-    let max_users = resolver.most_users(wafers, first.placement.max_users(inputs.load.context));
-    let mut ways = resolver.ways_on(first, single);
-    if matches!(inputs.load.wafers, WaferCount::Exactly(_)) {
-        for fewer in resolver.divisions(wafers) {
-            let way = Way { wafers: Some(WaferCount::Exactly(fewer)), ..single };
-            if let Ok(mapped) = resolver.mapped(way) {
-                ways.extend(resolver.ways_on(mapped, way));
-            }
-        }
+impl Mapper<'_> {
+    /// The mapping for one user's pass in the layout of fewest bytes, with a draft verified so.
+    ///
+    /// # Errors
+    /// Where the model does not fit, or a decision cannot be kept.
+    pub fn smallest(&self, wafers: WaferCount, draft: Verification) -> Result<Mapped, MappingError> {
+        self.mapped(Way { micro_batch: Some(1), ..Way::on(wafers, draft) })
     }
-    if resolver.may_be_wider(&ways[0]) {
-        let way = Way { wafers: Some(WaferCount::Exactly(wafers)), all_wide: true, ..single };
-        if let Ok(mapped) = resolver.mapped(way) {
-            ways.extend(resolver.ways_on(mapped, way));
-        }
-    }
-    Ok(Ways { ways, wafers, max_users })
-}
 
-impl Resolver<'_> {
-    /// A mapping in the layout of fewest bytes, and the other ways of working on slots of the same number: in other
-    /// shapes, with other KV layouts, for other micro-batches.
-    fn ways_on(&self, first: Mapped, way: Way) -> Vec<Mapped> {
-        let (placement, machine) = (&first.placement, self.machine);
-        let wafers = WaferCount::Exactly(placement.wafers);
-        let chosen = placement.arrangement;
-        let mut shapes: Vec<Arrangement> = Arrangement::of_slots(placement.slots_per_wafer, &machine).collect();
+    /// A mapping in the layout of fewest bytes, and the other ways of working on slots of the same number: in other shapes,
+    /// with other KV layouts, for other micro-batches.
+    pub fn ways(&self, first: Mapped) -> Vec<Mapped> {
+        let placement = &first.placement;
+        let (same, chosen, draft) = (WaferCount::Exactly(placement.wafers), placement.arrangement, first.draft);
+        let mut shapes: Vec<Arrangement> = Arrangement::of_slots(placement.slots_per_wafer, &self.machine).collect();
         shapes.sort_by_key(|shape| {
-            let (columns, rows) = shape.slot_size(&machine);
+            let (columns, rows) = shape.slot_size(&self.machine);
             (*shape != chosen, columns + rows)
         });
         shapes.truncate(MOST_SHAPES);
-        let sizes = self.micro_batches(placement.slots.len() as u64);
+        let sizes = self.micro_batches(placement.slots.len() as u64, draft);
         let splits: Vec<Option<Size>> = if self.recipe.kv.dimension_split == Size::Auto {
             std::iter::once(None).chain(DIMENSION_SPLITS.map(Some)).collect()
         } else {
             vec![None]
         };
+        let all_wide = first.all_wide;
         let mut ways = vec![first];
         for shape in shapes {
             for &micro_batch in &sizes {
@@ -90,20 +56,20 @@ impl Resolver<'_> {
                         continue;
                     }
                     let other = Way {
-                        wafers: Some(wafers),
                         arrangement: Some(shape),
                         micro_batch: Some(micro_batch),
                         dimension_split,
-                        ..way
+                        all_wide,
+                        ..Way::on(same, draft)
                     };
                     // What does not fit is not considered.
                     if let Ok(mapped) = self.mapped(other) {
                         // Layouts of the same split are the same way.
-                        let same = |known: &Mapped| {
+                        let is_same = |known: &Mapped| {
                             (known.micro_batch, known.placement.arrangement) == (micro_batch, shape)
                                 && same_cache(&known.placement, &mapped.placement)
                         };
-                        if !ways.iter().any(same) {
+                        if !ways.iter().any(is_same) {
                             ways.push(mapped);
                         }
                     }
@@ -113,11 +79,10 @@ impl Resolver<'_> {
         ways
     }
 
-    /// Wafer counts below `wafers` at which the slots of the fewest wafers can be dealt out with fewer slots on each:
-    /// the fewest itself first.
-    fn divisions(&self, wafers: u32) -> Vec<u32> {
-        let way = Way { wafers: Some(WaferCount::Auto), micro_batch: Some(1), ..Way::default() };
-        let Ok(fewest) = self.mapped(way) else { return Vec::new() };
+    /// Mappings on fewer wafers than `wafers`, where these are more than the model needs: regions that are larger than need be
+    /// make longer ways. The slots of the fewest wafers are dealt out with fewer on each; the fewest itself comes first.
+    pub fn on_fewer(&self, wafers: u32, draft: Verification) -> Vec<Mapped> {
+        let Ok(fewest) = self.smallest(WaferCount::Auto, draft) else { return Vec::new() };
         let slots = fewest.placement.slots.len() as u64;
         let mut counts: Vec<u32> = (1..=fewest.placement.slots_per_wafer)
             .rev()
@@ -126,35 +91,26 @@ impl Resolver<'_> {
             .collect();
         counts.dedup();
         counts.truncate(OTHER_DIVISIONS);
-        counts
+        counts.into_iter().filter_map(|count| self.smallest(WaferCount::Exactly(count), draft).ok()).collect()
     }
 
-    /// Most users with the context of the load that so many wafers hold in any arrangement. `known` users are known to
-    /// fit.
-    fn most_users(&self, wafers: u32, known: u64) -> u64 {
-        let way = Way { wafers: Some(WaferCount::Exactly(wafers)), ..Way::default() };
-        let Ok(layers) = self.narrowest(way) else { return known };
-        let request = Request { layers: &layers, ..self.narrowest_request(way) };
-        let fits = |users: u64| fits(&Request { users, ..request.clone() });
-        let (mut low, mut high) = (known.max(1), known.max(1).saturating_mul(2));
-        while high < UNLIMITED && fits(high) {
-            (low, high) = (high, high.saturating_mul(2));
-        }
-        while high - low > 1 {
-            let middle = low + (high - low) / 2;
-            if fits(middle) { low = middle } else { high = middle }
-        }
-        low
-    }
-
-    /// Whether a way leaves narrow what may be stored wide.
-    fn may_be_wider(&self, mapped: &Mapped) -> bool {
+    /// The mapping with everything stored wide that may be, on the same wafers, where `first` leaves some of it narrow and
+    /// another division has room for it.
+    pub fn wider(&self, first: &Mapped) -> Option<Mapped> {
         let stored = &self.recipe.stored;
-        mapped.placement.layouts.iter().any(|layout| {
-            layout.all_matrices().any(|matrix| {
-                !matrix.is_bias && !matrix.data_type.is_arithmetic() && stored.of(matrix.role) == Width::Fit
-            })
-        })
+        let mut matrices = first.placement.layouts.iter().flat_map(|layout| layout.all_matrices());
+        let leaves = matrices
+            .any(|matrix| !matrix.is_bias && !matrix.data_type.is_arithmetic() && stored.of(matrix.role) == Width::Fit);
+        let same = WaferCount::Exactly(first.placement.wafers);
+        let way = Way { micro_batch: Some(1), all_wide: true, ..Way::on(same, first.draft) };
+        if leaves { self.mapped(way).ok() } else { None }
+    }
+
+    /// Whether so many wafers hold so many users in any arrangement that the recipe leaves.
+    pub fn holds(&self, users: u64, wafers: u32, draft: Verification) -> bool {
+        let way = Way::on(WaferCount::Exactly(wafers), draft);
+        let Ok(layers) = self.narrowest(way) else { return false };
+        fits(&Request { users, layers: &layers, ..self.narrowest_request(way) })
     }
 }
 

@@ -278,6 +278,9 @@ pub struct Scenario {
     pub profile: Profile,
     /// Where the experts live.
     pub placement: ExpertPlacement,
+    /// Whether `placement` is the default because nothing was said; then a mapping has its way.
+    #[serde(skip)]
+    pub default_placement: bool,
     /// How tokens choose experts.
     pub routing: Routing,
     /// Tokens per second that each user should get. Above 0, to 1e9.
@@ -301,6 +304,7 @@ impl Default for Scenario {
             users: 1,
             context: 32_768,
             default_context: false,
+            default_placement: false,
             prompt: 32_768,
             profile: Profile::Best,
             placement: ExpertPlacement::Spread,

@@ -45,7 +45,7 @@ fn check(text: &str) -> Result<Scenario, SpecError> {
 
 #[test]
 fn an_empty_file_is_the_default_question() {
-    assert_eq!(check(""), Ok(Scenario { default_context: true, ..Scenario::default() }));
+    assert_eq!(check(""), Ok(Scenario { default_context: true, default_placement: true, ..Scenario::default() }));
     let scenario = Scenario::default();
     assert_eq!((scenario.model.as_str(), scenario.wafer.as_str()), ("qwen3-coder-480b-a35b", "wse3"));
     assert_eq!((scenario.users, scenario.context, scenario.prompt), (1, 32_768, 32_768));

@@ -30,6 +30,8 @@ fn every_built_in_recipe_is_read_and_named_and_resolves() {
 fn what_is_left_out_is_as_published() {
     let published = Recipe::builtin("published").unwrap();
     let empty = Recipe::parse("", "empty.toml").unwrap();
+    let (about, source) = (published.about.clone(), published.source.clone());
+    assert_eq!(Recipe { about, source, ..Recipe::published() }, published);
     let named =
         Recipe { name: empty.name.clone(), about: empty.about.clone(), source: empty.source.clone(), ..published };
     assert_eq!(named, empty);

@@ -51,6 +51,7 @@ impl ScenarioFile {
             prompt: whole("prompt", self.prompt.unwrap_or(context))?,
             profile: self.profile.unwrap_or(default.profile),
             placement: self.placement.unwrap_or(default.placement),
+            default_placement: self.placement.is_none(),
             routing: self.routing.unwrap_or(default.routing),
             target: real("target", self.target.unwrap_or(default.target))?,
             clock_ghz,

@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn the_defaults_are_allowed() {
-        let expected = Scenario { default_context: true, ..Scenario::default() };
+        let expected = Scenario { default_context: true, default_placement: true, ..Scenario::default() };
         assert_eq!(ScenarioFile::default().check("defaults"), Ok(expected));
     }
 }
