@@ -26,7 +26,7 @@
 //! let model = Model::builtin("qwen3-coder-480b-a35b")?;
 //! let machine = Machine { columns: 755, rows: 1170, memory: Bytes(49_152), free_memory: Bytes(44_976) };
 //! let placement = place(&Request { context: 8192, ..Request::new(&model, machine) })?;
-//! assert_eq!(placement.wafers, 13);
+//! assert_eq!(placement.wafers, 16);
 //! assert!(placement.ledger.worst.worst_pe.sum() <= placement.ledger.limit);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
