@@ -362,8 +362,10 @@ impl Writer<'_> {
             let elements = hidden.div_ceil(cell.region.rows).div_ceil(cell.region.columns);
             (cell.region.columns, elements.saturating_mul(cell.tokens.len() as u64))
         };
-        let takes = |(members, elements): &(u64, u64)| members.saturating_mul(self.activations().wavelets(*elements));
-        let (members, elements) = cells.iter().map(of_cell).max_by_key(takes).unwrap_or((1, 0));
+        // Rectangles differ by a column or a row at most.
+        let sizes: Vec<(u64, u64)> = cells.iter().map(of_cell).collect();
+        let members = sizes.iter().map(|(members, _)| *members).max().unwrap_or(1);
+        let elements = sizes.iter().map(|(_, elements)| *elements).max().unwrap_or(0);
         Way::AllGather { owners: members, members, elements }
     }
 

@@ -136,27 +136,14 @@ impl Writer<'_> {
     /// The scale of a norm in place of its sum, and the logits scaled.
     fn scale_logits(&self, logits: Logits, riding: Riding, bias: Option<Role>) -> Vec<Node> {
         let Some(sums) = logits.scale else { return Vec::new() };
-        let tokens = self.request.tokens;
         let elements = self.most(logits.at);
-        let work = vec![self.work(Operation::Divide, 1, tokens), self.work(Operation::SquareRoot, 1, tokens)];
-        let (width, epsilon) = (riding.width, self.request.norm_epsilon);
-        let formula = Formula::NormScale { sums, width, epsilon };
-        let mut nodes = vec![self.compute(Math::RmsScale, &[sums.buffer], sums.buffer, work, formula)];
-        nodes.push(self.times(vec![logits.at], sums));
+        let mut nodes = vec![self.norm_scale(riding, sums), self.times(vec![logits.at], sums, None)];
         nodes.extend(bias.map(|role| {
             let work = vec![self.work(Operation::Add, elements, 1)];
             let formula = Formula::Bias { y: logits.at, role, chosen: None };
             self.compute(Math::Add, &[logits.at.buffer], logits.at.buffer, work, formula)
         }));
         nodes
-    }
-
-    /// Operands times a factor for each row.
-    fn times(&self, operands: Vec<Operand>, factors: Operand) -> Node {
-        let elements: u64 = operands.iter().map(|operand| self.most(*operand)).sum();
-        let target = operands.first().map_or(factors.buffer, |operand| operand.buffer);
-        let work = vec![self.work(Operation::Multiply, elements, 1)];
-        self.compute(Math::RmsScale, &[factors.buffer], target, work, Formula::Times { operands, factors })
     }
 
     /// The places that have logits: one line, or the region.
@@ -279,7 +266,7 @@ impl Writer<'_> {
             Axis::Y => (logits.line.unwrap_or(0), at),
         };
         nodes.push(collective::broadcast(&mut self.program, whole, from, choice.buffer));
-        nodes.extend(logits.scale.map(|_| self.times(vec![x], choice.scale())));
+        nodes.extend(logits.scale.map(|_| self.times(vec![x], choice.scale(), None)));
         (nodes, choice)
     }
 
