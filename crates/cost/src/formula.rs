@@ -264,7 +264,7 @@ fn shift(moved: &Shift, program: &Program, rates: &Rates) -> Cost {
 /// is at a place after its hops, or after all wavelets of those before it, whichever is later: that is what joins. A piece that
 /// goes on past the others' targets (an all-gather, whose places take one direction after the other) has its way still to go.
 pub fn relayout(moved: &Relayout, rates: &Rates) -> Cost {
-    if moved.reach() == 0 {
+    if moved.hops == 0 && moved.joining.hops == 0 {
         return Cost::ZERO;
     }
     let way = Cost::of(Cause::Hops, moved.joining.hops as f64 * rates.hop);

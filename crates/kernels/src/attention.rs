@@ -6,8 +6,8 @@
 //! dimensions; `sequence_split` such sub-blocks share the sequence beside the rows (1 is the published layout).
 
 use wafersim_program::{
-    Action, Axis, BufferId, End, Joining, Field, Formula, Math, Node, Operand, Operation, ReduceOperator, Relayout, Work,
-    collective,
+    Action, Axis, BufferId, End, Field, Formula, Joining, Math, Node, Operand, Operation, ReduceOperator, Relayout,
+    Work, collective,
 };
 
 use crate::context::Kernel;
@@ -125,7 +125,9 @@ pub fn decode(
             }
             let node = kernel.compute(math, &[scores], statistic, work);
             softmax_nodes.push(kernel.means(node, || match math {
-                Math::Maximum => Formula::Maximum { scores: all_scores, statistic: one_each, causal: None, sinks: None },
+                Math::Maximum => {
+                    Formula::Maximum { scores: all_scores, statistic: one_each, causal: None, sinks: None }
+                }
                 _ => Formula::ExpAndSum {
                     scores: all_scores,
                     statistic: one_each,

@@ -6,8 +6,8 @@
 
 use wafersim_program::formula::along;
 use wafersim_program::{
-    Action, Axis, BufferId, Chosen, Digit, Dimension, End, Joining, Field, Formula, Math, Node, Operand, Operation, Pair,
-    ReduceOperator, Region, Relayout, Spread, collective,
+    Action, Axis, BufferId, Chosen, Digit, Dimension, End, Field, Formula, Joining, Math, Node, Operand, Operation,
+    Pair, ReduceOperator, Region, Relayout, Spread, collective,
 };
 use wafersim_spec::model::{Moe, Role};
 

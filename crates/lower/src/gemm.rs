@@ -7,7 +7,7 @@
 use wafersim_mapping::Routes;
 use wafersim_program::{
     Action, Axis, BufferId, ChainReduce, Color, Dimension, Field, Formula, Math, Node, Operand, Operation,
-    ReduceOperator, Region, Ring, Root, RouteChange, Shift, Spread, Step, Style,
+    ReduceOperator, Region, Ring, Root, RouteChange, Segment, Shift, Spread, Step, Style,
 };
 use wafersim_spec::model::Role;
 
@@ -193,6 +193,7 @@ impl Writer<'_> {
             count: meaning.columns,
             stride: 1,
             offset: 0,
+            segment: Segment::LINE,
             root: Root::Rotating,
             operator: ReduceOperator::Add,
             style: Style::Streaming,

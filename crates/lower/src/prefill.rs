@@ -6,6 +6,7 @@
 
 use wafersim_graph::layer::ChoiceForm;
 use wafersim_graph::{LayerGraph, LayerLoad, Rewrite};
+use wafersim_program::formula::Causal;
 use wafersim_program::{
     Action, Axis, BufferId, Compute, Digit, Dimension, Field, Formula, Math, Node, Operand, Operation, Program,
     ReduceOperator, Ring, Spread, Step, collective,
@@ -14,7 +15,7 @@ use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Moe, Role};
 
 use crate::gemm::{ColumnBlocks, Matrix, Rings, Sizes, Tile, TileOperands, Transposed};
 use crate::layer::{grouped_lies, nothing};
-use crate::lies::{HeadColumns, KvLies};
+use crate::lies::KvLies;
 use crate::network::{Network, NetworkForm, all_pairs};
 use crate::relayout::Way;
 use crate::request::{LayerRequest, LowerError, Scope};
@@ -134,9 +135,9 @@ impl Chunk<'_> {
         let with_rows = |field: Field| Field { rows: rows.clone(), ..field };
         let head_dim = grouped.head_dim;
         let outputs = [
-            ("attention.query", Role::Query, with_rows(lies.query("q", tokens))),
-            ("attention.key", Role::Key, with_rows(lies.entry("k", tokens, head_dim))),
-            ("attention.value", Role::Value, with_rows(lies.entry("v", tokens, head_dim))),
+            ("attention.query", Role::Query, with_rows(lies.query(tokens))),
+            ("attention.key", Role::Key, with_rows(lies.new_keys(tokens))),
+            ("attention.value", Role::Value, with_rows(lies.new_values(tokens))),
         ];
         let (mut nodes, a) = self.writer.aligned(normed);
         let mut made = Vec::new();
@@ -148,9 +149,8 @@ impl Chunk<'_> {
         self.writer.program.push("attention.query_key_value", nodes);
         let [query, key, value] = [made[0], made[1], made[2]];
         if grouped.qk_norm {
-            let runs = |heads: u64| HeadColumns { heads, blocks: lies.blocks, width: lies.pitch() };
-            let mut nodes = self.writer.head_norm(query, runs(grouped.heads), 0);
-            nodes.extend(self.writer.head_norm(key, runs(grouped.kv_heads), 1));
+            let mut nodes = self.writer.head_norm(lies, query, 0);
+            nodes.extend(self.writer.head_norm(lies, key, 1));
             self.writer.program.push("attention.head_norm", nodes);
         }
         if grouped.rotary_dim > 0 {
@@ -171,7 +171,7 @@ impl Chunk<'_> {
             self.writer.compute(Math::Copy, &[result.buffer], gathered.buffer, Vec::new(), formula)
         } else {
             let elements = self.writer.most(gathered);
-            let way = Way { hops: region.columns, elements };
+            let way = Way::Through { hops: region.columns, elements };
             self.writer.relayout(Axis::X, result.buffer, gathered.buffer, way)
         }];
         let (align, a) = self.writer.aligned(gathered);
@@ -198,7 +198,7 @@ impl Chunk<'_> {
         };
 
         // Scores: keys pass by along y, sums end in a place that moves on along x.
-        let keys = self.writer.declare("gemm.b", vec![with_rows(lies.entry("k", seen, head_dim))]);
+        let keys = self.writer.declare("gemm.b", vec![with_rows(lies.new_keys(seen))]);
         let load = Formula::Load { source: key, target: first(keys) };
         let mut nodes = vec![self.writer.compute(Math::Copy, &[key.buffer], keys, Vec::new(), load)];
         let inner = |spread: Spread| {
@@ -235,7 +235,7 @@ impl Chunk<'_> {
 
         let statistic =
             first(self.writer.declare("attention.statistic", vec![with_rows(lies.statistic("statistic", tokens))]));
-        let nodes = self.softmax(first(scores), statistic, columns, product.m, seen.div_ceil(columns), head_dim);
+        let nodes = self.softmax(lies, first(scores), statistic, product.m, seen.div_ceil(columns));
         self.writer.program.push("attention.softmax", repeated(nodes));
 
         // Scores x V: a product like any other, once both lie skewed.
@@ -243,14 +243,14 @@ impl Chunk<'_> {
         let mut weights = scores;
         if !square {
             weights = self.writer.declare("attention.weights", vec![skewed]);
-            let way = Way { hops: region.columns, elements: self.writer.program.buffer_of(weights).elements };
+            let way = Way::Through { hops: region.columns, elements: self.writer.program.buffer_of(weights).elements };
             nodes.push(self.writer.relayout(Axis::X, scores, weights, way));
         }
         let ring = Ring { axis: Axis::Y, length: region.rows, pieces, across: columns };
         let skewed_rows = Dimension { size: seen, spread: Spread::Ring(ring) };
-        let field = Field { rows: skewed_rows, ..lies.entry("v", seen, head_dim) };
+        let field = Field { rows: skewed_rows, ..lies.new_values(seen) };
         let values = self.writer.declare("gemm.b", vec![field]);
-        let way = Way { hops: region.rows, elements: self.writer.program.buffer_of(values).elements };
+        let way = Way::Through { hops: region.rows, elements: self.writer.program.buffer_of(values).elements };
         nodes.push(self.writer.relayout(Axis::Y, value.buffer, values, way));
         let result = self.writer.declare("attention.result", vec![with_rows(lies.result(tokens))]);
         let (scores, values_at, output) = (first(weights), first(values), first(result));
@@ -265,20 +265,21 @@ impl Chunk<'_> {
 
     fn softmax(
         &mut self,
+        lies: &KvLies,
         scores: Operand,
         statistic: Operand,
-        columns: u64,
         vectors: u64,
         scores_here: u64,
-        head_dim: u64,
     ) -> Vec<Node> {
-        let (scale, causal) = (1.0 / (head_dim as f64).sqrt(), Some(0));
+        let columns = lies.pitch();
+        let scale = 1.0 / (lies.key_dim as f64).sqrt();
+        let causal = Some(Causal { position: 0, reach: lies.reach });
         let exponential = match self.writer.request.scope {
             Scope::Model => Operation::Exponential,
             Scope::Measured => Operation::Exponential,
         };
         let scan = self.writer.work(Operation::ScalarReduce, scores_here, vectors);
-        let maximum = Formula::Maximum { scores, statistic, causal };
+        let maximum = Formula::Maximum { scores, statistic, causal, sinks: None };
         let mut nodes =
             vec![self.writer.compute(Math::Maximum, &[scores.buffer], statistic.buffer, vec![scan], maximum)];
         let reduce = |writer: &mut Writer<'_>, operator| {
@@ -290,7 +291,8 @@ impl Chunk<'_> {
             self.writer.work(Operation::Multiply, scores_here, vectors.saturating_mul(SOFTMAX_OPERATIONS)),
             self.writer.work(exponential, scores_here, vectors),
         ];
-        let formula = Formula::ExpAndSum { scores, statistic, sums: statistic, scale, causal };
+        let formula =
+            Formula::ExpAndSum { scores, statistic, exponentials: scores, sums: statistic, scale, causal, sinks: None };
         nodes.push(self.writer.compute(Math::ExpAndSum, &[scores.buffer], statistic.buffer, work, formula));
         nodes.extend(reduce(&mut self.writer, ReduceOperator::Add));
         let work = vec![self.writer.work(Operation::Divide, 1, vectors)];
@@ -340,7 +342,7 @@ impl Chunk<'_> {
         let known = vec![everywhere("experts", tokens, moe.top_k), everywhere("weights", tokens, moe.top_k)];
         let known = self.writer.declare("router.known", known);
         let numbers = tokens.saturating_mul(moe.top_k).saturating_mul(2);
-        let way = Way { hops: region.rows, elements: numbers };
+        let way = Way::Through { hops: region.rows, elements: numbers };
         let mut dispatch = vec![self.writer.relayout(Axis::Y, choice, known, way)];
         let turned = self.writer.declare("experts.turned", vec![table("normed", tokens, hidden, Axis::Y, region)]);
         dispatch.extend(self.turn(normed, turned));
@@ -369,7 +371,7 @@ impl Chunk<'_> {
         let field = Field::new("output", rings.rows(tokens), vec![rings.inner(hidden, false)]);
         let back = self.writer.declare("experts.returned", vec![field]);
         let crossing = self.writer.program.buffer_of(back).elements.saturating_mul(region.rows).div_ceil(2);
-        let way = Way { hops: region.rows, elements: crossing };
+        let way = Way::Through { hops: region.rows, elements: crossing };
         let mut combine = vec![self.writer.relayout(Axis::Y, output, back, way)];
         combine.push(self.writer.residual(x, first(back)));
         self.writer.program.push("experts.combine", combine);
@@ -405,8 +407,8 @@ pub(crate) fn turn(writer: &mut Writer<'_>, source: Operand, target: BufferId, t
     let half = region.share(Axis::X, width).saturating_mul(tokens).div_ceil(2);
     let all = region.share(Axis::Y, width).saturating_mul(tokens);
     vec![
-        writer.relayout(Axis::Y, source.buffer, crossed, Way { hops: region.rows, elements: half }),
-        writer.relayout(Axis::X, crossed, target, Way { hops: region.columns, elements: all }),
+        writer.relayout(Axis::Y, source.buffer, crossed, Way::Through { hops: region.rows, elements: half }),
+        writer.relayout(Axis::X, crossed, target, Way::Through { hops: region.columns, elements: all }),
     ]
 }
 

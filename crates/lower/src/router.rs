@@ -42,7 +42,9 @@ impl Writer<'_> {
         let (experts, top_k) = (moe.experts, moe.top_k);
         let field = |name: &'static str, width: u64| Field::new(name, rows.clone(), vec![Dimension::whole(width)]);
         let all = self.declare("router.all_scores", vec![field("scores", experts)]);
-        let way = Way::Through { hops: self.region().columns - 1, elements: experts.saturating_mul(tokens) };
+        let columns = self.region().columns;
+        let elements = experts.div_ceil(columns).saturating_mul(tokens);
+        let way = Way::AllGather { owners: experts.min(columns), members: columns, elements };
         let mut nodes = vec![self.relayout(Axis::X, scores, all, way)];
         let choice = self.declare("router.choice", vec![field("experts", top_k), field("weights", top_k)]);
         let chosen = top_k.saturating_mul(tokens);

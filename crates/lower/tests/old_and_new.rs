@@ -247,6 +247,7 @@ fn prefill() {
             context: context + tokens,
             routed: Routed::Expected(ExpertLoad { pairs: 8 * tokens, distinct: 160, busiest: tokens }),
             scope,
+            queue: 4,
         };
         let new = wafersim_lower::prefill_layer(&request, 8192).unwrap();
         let shape = LayerShape {

@@ -42,8 +42,7 @@ pub use program::{ColorPurpose, Node, Order, Program};
 pub use region::{Axis, Region};
 pub use step::{
     Action, Broadcast, ChainReduce, Compute, End, Joining, Multicast, ReduceOperator, Relayout, Root, RouteChange,
-    Segment, Shift,
-    Stagger, Step, Style, Synchronise,
+    Segment, Shift, Stagger, Step, Style, Synchronise,
 };
 pub use transfer::Transfer;
 pub use work::{Math, Operation, Work};

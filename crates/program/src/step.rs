@@ -207,8 +207,8 @@ pub struct Joining {
 
 /// Data moves from one layout to another: every line carries pieces of it past processing elements that keep their part.
 ///
-/// Its critical path holds `hops` and `wavelets`, one after the other, and the longer part of `joining`. All hops together are
-/// at least the farthest way of any piece.
+/// Its critical path holds `hops` and `wavelets`, one after the other, and the longer part of `joining`. Where the buffers have
+/// layouts, who sends what to whom follows from these ([`crate::movement()`]).
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Relayout {
     /// Direction of the lines.
@@ -295,13 +295,6 @@ pub struct Step {
     pub region: Region,
     /// What they do.
     pub action: Action,
-}
-
-impl Relayout {
-    /// Hops that a piece may go at most.
-    pub const fn reach(&self) -> u64 {
-        self.hops.saturating_add(self.joining.hops)
-    }
 }
 
 impl Action {
