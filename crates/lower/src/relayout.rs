@@ -4,7 +4,7 @@
 //! relayout a few numbers count: hops and wavelets on its critical path. Here they are in closed form for the shapes of
 //! movement that layers have; tests hold them to the enumerated movement and to the fabric.
 
-use wafersim_program::{Action, Axis, BufferId, End, Joining, Node, Relayout, collective};
+use wafersim_program::{Action, Axis, BufferId, Color, End, Node, Path, Relayout, collective};
 
 use crate::writer::Writer;
 
@@ -29,67 +29,52 @@ pub(crate) enum Way {
     },
 }
 
-/// Hops and wavelets of a critical path, as in [`Relayout`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct CriticalPath {
-    pub hops: u64,
-    pub wavelets: u64,
-    pub joining: Joining,
-}
-
-impl CriticalPath {
-    /// The longer of two, where a hop takes as long as one and a half wavelets (one and 1.8 on the two machines).
-    fn longer(self, other: Self) -> Self {
-        let halves = |path: &Self| {
-            let joining = (3 * path.joining.hops).max(path.joining.wavelets.saturating_mul(2));
-            joining.saturating_add(3 * path.hops).saturating_add(path.wavelets.saturating_mul(2))
-        };
-        if halves(&other) > halves(&self) { other } else { self }
-    }
-}
-
 impl Way {
-    /// The critical path, where `wavelets` says how many carry so many elements, and routers have queues of `queue` words.
+    /// The paths of which the longest counts, where `wavelets` says how many carry so many elements, and routers have queues of
+    /// `queue` words.
     ///
     /// A place takes what comes from before it, then what comes from behind; on each side the nearest owner's piece first
     /// (`wafersim_fabric::circuit::laid`).
-    pub fn critical_path(self, queue: u64, wavelets: impl Fn(u64) -> u64) -> CriticalPath {
+    pub fn paths(self, queue: u64, wavelets: impl Fn(u64) -> u64) -> Vec<Path> {
         match self {
-            Self::Through { hops, elements } => {
-                CriticalPath { hops, wavelets: wavelets(elements), joining: Joining::default() }
-            }
-            Self::AllGather { owners: 0, .. } | Self::AllGather { members: 0 | 1, .. } => CriticalPath::default(),
-            // Either the last place takes the first owner's piece last; or the piece of the last owner, which sets off backwards
-            // when its neighbour has taken all from before, comes to the first place last. What of the pieces on their way
-            // back the queues do not hold has to wait for that moment as well.
+            Self::Through { hops, elements } => vec![Path { hops, wavelets: wavelets(elements) }],
+            Self::AllGather { owners: 0, .. } | Self::AllGather { members: 0 | 1, .. } => vec![Path::default()],
             Self::AllGather { owners, members, elements } => {
                 let piece = wavelets(elements);
-                let others = owners.min(members - 1);
-                let (onwards, back) = (members - others, owners - 1);
-                let behind = owners.saturating_sub(2);
-                // The last owner sends onwards first, where there is somebody.
-                let turns = if members > owners { owners - 1 } else { behind };
-                let waiting = turns.saturating_mul(piece.saturating_sub(queue));
-                let way = |hops: u64, joined: u64, waiting: u64| CriticalPath {
-                    hops,
-                    wavelets: piece.saturating_add(waiting),
-                    joining: Joining { hops: joined, wavelets: piece.saturating_mul(joined) },
+                // `joined` owners' pieces come before the last one, which may be the later by its way or by their wavelets.
+                let both = |hops: u64, joined: u64, waiting: u64| {
+                    let far = Path { hops: hops + joined, wavelets: piece + waiting };
+                    [far, Path { hops, wavelets: (joined + 1).saturating_mul(piece) + waiting }]
                 };
-                way(onwards, others - 1, 0).longer(way(back, behind, waiting))
+                // The last place takes the first owner's piece last.
+                let others = owners.min(members - 1);
+                let onwards = both(members - others, others - 1, 0);
+                // The piece of the last owner, which sets off backwards when its neighbour has taken all from before, comes to
+                // the first place last. What of the pieces on their way back the queues do not hold has to wait for
+                // that moment as well; the last owner sends onwards first, where there is somebody.
+                let behind = owners.saturating_sub(2);
+                let turns = if members > owners { owners - 1 } else { behind };
+                let back = both(owners - 1, behind, turns.saturating_mul(piece.saturating_sub(queue)));
+                [onwards, back].concat()
             }
         }
     }
+}
+
+fn relayout(axis: Axis, paths: Vec<Path>, [source, target]: [BufferId; 2], colors: Vec<Color>) -> Relayout {
+    let mut paths = paths.into_iter();
+    let Path { hops, wavelets } = paths.next().unwrap_or_default();
+    let (others, farthest) = (paths.collect(), End::First);
+    Relayout { axis, hops, wavelets, others, farthest, source, target, accumulate: false, colors }
 }
 
 impl Writer<'_> {
     /// A relayout from one buffer to another.
     pub fn relayout(&mut self, axis: Axis, source: BufferId, target: BufferId, way: Way) -> Node {
         let data_type = self.program.buffer_of(source).data_type;
-        let CriticalPath { hops, wavelets, joining } =
-            way.critical_path(self.request.queue, |elements| data_type.wavelets(elements));
+        let paths = way.paths(self.request.queue, |elements| data_type.wavelets(elements));
         let colors = collective::transit_colors(&mut self.program, axis);
-        let farthest = End::First;
-        let moved = Relayout { axis, hops, wavelets, joining, farthest, source, target, accumulate: false, colors };
+        let moved = relayout(axis, paths, [source, target], colors);
         self.program.step(Action::Relayout(moved))
     }
 }
@@ -117,12 +102,9 @@ mod tests {
         let mut program = Program::new("relayout", region);
         let mut lay = |field: Field| program.laid_buffer("x", DataType::Fp16, Layout { region, fields: vec![field] });
         let (source, target) = (lay(source), lay(target));
-        let CriticalPath { hops, wavelets, joining } =
-            way.critical_path(queue, |elements| DataType::Fp16.wavelets(elements));
+        let paths = way.paths(queue, |elements| DataType::Fp16.wavelets(elements));
         let colors = collective::transit_colors(&mut program, Axis::X);
-        let farthest = End::First;
-        let moved =
-            Relayout { axis: Axis::X, hops, wavelets, joining, farthest, source, target, accumulate: false, colors };
+        let moved = relayout(Axis::X, paths, [source, target], colors);
         let node = program.step(Action::Relayout(moved));
         program.push("relayout", vec![node]);
         let lowered = circuit::lower(&program, &wafer, RateSet::Silicon, &|work| formula::work(work, &rates)).unwrap();
@@ -134,11 +116,11 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(100))]
+        #![proptest_config(ProptestConfig::with_cases(48))]
 
         #[test]
         fn all_gathers_take_what_the_fabric_says(
-            owners in 1u64..60, more in 0u64..60, elements in 1u64..11, wse2 in any::<bool>(),
+            owners in 1u64..30, more in 0u64..40, elements in 1u64..30, wse2 in any::<bool>(),
         ) {
             let members = owners + more;
             prop_assume!(members > 1);
@@ -148,10 +130,7 @@ mod tests {
             let way = Way::AllGather { owners, members, elements };
             let (closed, fabric) =
                 readings(name, members, way, [source, field(Dimension::whole(size))]);
-            // Which of two paths is the longer one is decided by a mean machine; that is worst where pieces are longer than
-            // queues and a few owners stand before many places.
-            let limit = if wse2 { 0.06 } else { 0.03 };
-            prop_assert!((closed - fabric).abs() <= (limit * fabric).max(FEW), "{closed} {fabric}");
+            prop_assert!((closed - fabric).abs() <= (0.03 * fabric).max(FEW), "{closed} {fabric}");
         }
     }
 }
