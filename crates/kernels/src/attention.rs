@@ -6,7 +6,7 @@
 //! dimensions; `sequence_split` such sub-blocks share the sequence beside the rows (1 is the published layout).
 
 use wafersim_program::{
-    Action, Axis, BufferId, End, Joining, Field, Formula, Math, Node, Operand, Operation, ReduceOperator, Relayout, Work,
+    Action, Axis, BufferId, End, Field, Formula, Math, Node, Operand, Operation, ReduceOperator, Relayout, Work,
     collective,
 };
 
@@ -125,7 +125,9 @@ pub fn decode(
             }
             let node = kernel.compute(math, &[scores], statistic, work);
             softmax_nodes.push(kernel.means(node, || match math {
-                Math::Maximum => Formula::Maximum { scores: all_scores, statistic: one_each, causal: None, sinks: None },
+                Math::Maximum => {
+                    Formula::Maximum { scores: all_scores, statistic: one_each, causal: None, sinks: None }
+                }
                 _ => Formula::ExpAndSum {
                     scores: all_scores,
                     statistic: one_each,
@@ -202,7 +204,7 @@ fn spread_query(kernel: &mut Kernel, heads: Heads, kv: KvShape, vectors: u64, re
         axis: Axis::X,
         hops,
         wavelets,
-        joining: Joining::default(),
+        others: Vec::new(),
         farthest: End::First,
         source: query.buffer,
         target,
@@ -280,7 +282,7 @@ pub fn exact_append(kernel: &mut Kernel, lies: CacheLayout, new: [Operand; 2], t
             axis: Axis::X,
             hops: columns,
             wavelets,
-            joining: Joining::default(),
+            others: Vec::new(),
             farthest: End::First,
             source: new[0].buffer,
             target: gathered,

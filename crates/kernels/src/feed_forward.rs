@@ -6,7 +6,7 @@
 
 use wafersim_program::formula::along;
 use wafersim_program::{
-    Action, Axis, BufferId, Chosen, Digit, Dimension, End, Joining, Field, Formula, Math, Node, Operand, Operation, Pair,
+    Action, Axis, BufferId, Chosen, Digit, Dimension, End, Field, Formula, Math, Node, Operand, Operation, Pair,
     ReduceOperator, Region, Relayout, Spread, collective,
 };
 use wafersim_spec::model::{Gating, Moe, Role};
@@ -286,7 +286,7 @@ fn relayout(
         axis,
         hops,
         wavelets,
-        joining: Joining::default(),
+        others: Vec::new(),
         farthest,
         source,
         target,

@@ -264,17 +264,13 @@ impl Writer<'_> {
             causal,
             sinks,
         };
-        nodes.push(self.compute(
-            Math::ExpAndSum,
-            &[scores.buffer, statistic],
-            sums.buffer,
-            exponentials,
-            formula,
-        ));
+        nodes.push(self.compute(Math::ExpAndSum, &[scores.buffer, statistic], sums.buffer, exponentials, formula));
         if !form.sum_rides {
             nodes.extend(self.over_tokens("attention.softmax", scored, lies, (statistic, ReduceOperator::Add)));
-            let work =
-                vec![self.work(Operation::Divide, 1, heads), self.work(Operation::Multiply, here.div_ceil(heads), heads)];
+            let work = vec![
+                self.work(Operation::Divide, 1, heads),
+                self.work(Operation::Multiply, here.div_ceil(heads), heads),
+            ];
             let formula = Formula::Normalise { scores, statistic: first(statistic) };
             let reads = [scores.buffer, statistic];
             nodes.push(self.compute(Math::Normalise, &reads, scores.buffer, work, formula));
@@ -322,8 +318,10 @@ impl Writer<'_> {
         nodes.push(self.cache_product(shape, (scores.buffer, result.buffer), in_place, formula));
         nodes.extend(self.over_tokens("attention.values", scored, lies, (result.buffer, ReduceOperator::Add)));
         if let Some(sums) = sums {
-            let work =
-                vec![self.work(Operation::Divide, 1, sizes.heads), self.work(Operation::Multiply, sizes.dims, sizes.heads)];
+            let work = vec![
+                self.work(Operation::Divide, 1, sizes.heads),
+                self.work(Operation::Multiply, sizes.dims, sizes.heads),
+            ];
             let formula = Formula::Normalise { scores: result, statistic: sums };
             nodes.push(self.compute(Math::Normalise, &[result.buffer], result.buffer, work, formula));
         }

@@ -98,7 +98,7 @@ impl Writer<'_> {
 
     /// The keys and values that a prompt has left behind, first to their rows, then to their columns.
     pub fn hand_over(&mut self, lies: KvLies, made: [Field; 2], tokens: u64) -> Vec<Node> {
-                let stored = self.request.precision.kv_cache;
+        let stored = self.request.precision.kv_cache;
         let oldest = lies.oldest(tokens);
         let level = Spread::CachedRows(lies.cached_tokens(oldest));
         let wanted = [lies.keys(tokens, oldest), lies.values(tokens, oldest)];

@@ -7,8 +7,7 @@
 use wafersim_mapping::Routes;
 use wafersim_program::{
     Action, Axis, BufferId, ChainReduce, Color, Dimension, Field, Formula, Math, Node, Operand, Operation,
-    ReduceOperator, Region, Ring, Root, RouteChange, Segment, Shift, Spread, Step,
-    Style,
+    ReduceOperator, Region, Ring, Root, RouteChange, Segment, Shift, Spread, Step, Style,
 };
 use wafersim_spec::model::Role;
 

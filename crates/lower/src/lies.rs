@@ -8,9 +8,9 @@
 //! Queries, keys and values are made in the block that wants them, each column of the groups that share a sequence a part of
 //! what all of them want: they have to go no farther than that group is wide.
 
-use wafersim_spec::model::Reach;
 use wafersim_mapping::{Append, KvMapping};
 use wafersim_program::{Axis, Cached, Digit, Dimension, Field, Region, RowOrder, Spread};
+use wafersim_spec::model::Reach;
 
 /// The part that holds an element of a dimension that is shared out evenly ([`wafersim_program::layout::even`]).
 const fn even_part(size: u64, parts: u64, element: u64) -> u64 {

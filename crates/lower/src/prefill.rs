@@ -289,7 +289,8 @@ impl Chunk<'_> {
             self.writer.work(Operation::Multiply, scores_here, vectors.saturating_mul(SOFTMAX_OPERATIONS)),
             self.writer.work(exponential, scores_here, vectors),
         ];
-        let formula = Formula::ExpAndSum { scores, statistic, exponentials: scores, sums: statistic, scale, causal, sinks: None };
+        let formula =
+            Formula::ExpAndSum { scores, statistic, exponentials: scores, sums: statistic, scale, causal, sinks: None };
         nodes.push(self.writer.compute(Math::ExpAndSum, &[scores.buffer], statistic.buffer, work, formula));
         nodes.extend(reduce(&mut self.writer, ReduceOperator::Add));
         let work = vec![self.writer.work(Operation::Divide, 1, vectors)];

@@ -243,7 +243,8 @@ impl Writer<'_> {
             nodes.extend(self.best(moe, all, choice, form));
             return (nodes, choice);
         }
-        let at = self.choosing_place(logits.axis, moe.experts);
+        // All scores pass one place wherever it lies, so that the middle is best: from there the choice is soonest everywhere.
+        let at = whole.along(logits.axis) / 2;
         let place = match logits.axis {
             Axis::X => Region::new(whole.x + at, line.y, 1, 1),
             Axis::Y => Region::new(line.x, whole.y + at, 1, 1),
@@ -366,20 +367,14 @@ impl Writer<'_> {
         let holders = moe.experts.min(length);
         let elements = moe.experts.div_ceil(length).saturating_mul(tokens).saturating_mul(fields);
         match to {
-            Some(at) => Way::Gather { before: at.min(holders), behind: holders.saturating_sub(at + 1), elements },
+            Some(at) => Way::Gather {
+                before: at.min(holders),
+                behind: holders.saturating_sub(at + 1),
+                between: at.saturating_sub(holders),
+                elements,
+            },
             None => Way::AllGather { owners: holders, members: length, elements },
         }
-    }
-
-    /// The place of a line in which gathering the scores of its holders and multicasting what comes of them takes least.
-    fn choosing_place(&self, axis: Axis, experts: u64) -> u64 {
-        let length = self.region().along(axis);
-        let holders = experts.min(length);
-        let takes = |at: u64| {
-            let (before, behind) = (at, holders.saturating_sub(at + 1));
-            before.max(behind) + before.min(holders).max(behind) + at.max(length - 1 - at)
-        };
-        [holders / 2, length / 2].into_iter().min_by_key(|at| (takes(*at), *at)).unwrap_or(0)
     }
 }
 

@@ -65,7 +65,13 @@ fn read(program: &Program) -> (ProgramCost, Outcome) {
 fn compare(what: &str, program: &Program) -> f64 {
     let (closed, fabric) = read(program);
     let off = closed.total().0 / fabric.cycles.0 - 1.0;
-    println!("{what}: closed form {:.0}, fabric {:.0} ({:+.1} %), {} colors", closed.total().0, fabric.cycles.0, off * 100.0, fabric.colors);
+    println!(
+        "{what}: closed form {:.0}, fabric {:.0} ({:+.1} %), {} colors",
+        closed.total().0,
+        fabric.cycles.0,
+        off * 100.0,
+        fabric.colors
+    );
     for operator in &fabric.operators {
         let known = closed.operators.iter().find(|known| known.name == operator.name);
         let known = known.map_or(0.0, |known| known.cost.total().0);
@@ -101,7 +107,13 @@ fn closed_form_and_fabric_agree() {
                 let kv = KvMapping { append, ..kv };
                 let routes = if rewrites == ours { Routes::Static } else { Routes::Changed };
                 let mapping = LayerMapping { kv, rewrites, routes, ..LayerMapping::published(columns, rows) };
-                let what = format!("{columns} x {rows}, {} x {} x {}, {append:?}, {}", kv.dimension_split, kv.sequence_split, kv.head_copies, rewrites == ours);
+                let what = format!(
+                    "{columns} x {rows}, {} x {} x {}, {append:?}, {}",
+                    kv.dimension_split,
+                    kv.sequence_split,
+                    kv.head_copies,
+                    rewrites == ours
+                );
                 worst = worst.max(compare(&what, &written(&layer, &mapping, 700)).abs());
             }
         }

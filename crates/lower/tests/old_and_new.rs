@@ -254,7 +254,7 @@ fn prefill() {
             context: context + tokens,
             routed: Routed::Expected(ExpertLoad::spread(8 * tokens, 160)),
             scope,
-            queue: 16,
+            queue: 4,
         };
         let new = wafersim_lower::prefill_layer(&request, 8192).unwrap();
         let shape = LayerShape {

@@ -341,10 +341,13 @@ mod tests {
     fn the_published_tree_has_the_geometry_of_the_language() {
         for length in 1..800 {
             let two = collective::Tree::two_level(length, collective::default_groups(length));
-            let expected: Vec<u64> =
-                two.levels().iter().map(|level| level.members).filter(|size| *size > 1).collect();
+            let expected: Vec<u64> = two.levels().iter().map(|level| level.members).filter(|size| *size > 1).collect();
             let tree = Tree::PUBLISHED.on(length);
-            assert_eq!((tree.groups.clone(), tree.root), (Groups::Sizes(expected), Root::Index(two.root(0))), "{length}");
+            assert_eq!(
+                (tree.groups.clone(), tree.root),
+                (Groups::Sizes(expected), Root::Index(two.root(0))),
+                "{length}"
+            );
             assert_eq!(tree.on(length), tree);
         }
     }

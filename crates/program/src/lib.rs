@@ -41,9 +41,8 @@ pub use pieces::{AllGather, Flow, Owners, Parties, Pieces, Purpose, ReduceScatte
 pub use program::{ColorPurpose, Node, Order, Program};
 pub use region::{Axis, Region};
 pub use step::{
-    Action, Broadcast, ChainReduce, Compute, End, Joining, Multicast, ReduceOperator, Relayout, Root, RouteChange,
-    Segment, Shift,
-    Stagger, Step, Style, Synchronise,
+    Action, Broadcast, ChainReduce, Compute, End, Multicast, Path, ReduceOperator, Relayout, Root, RouteChange,
+    Segment, Shift, Stagger, Step, Style, Synchronise,
 };
 pub use transfer::Transfer;
 pub use work::{Math, Operation, Work};

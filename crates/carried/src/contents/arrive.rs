@@ -1,9 +1,7 @@
 //! Words arrive: they are combined and passed on, or kept until the last one of a stream has come.
 
 use wafersim_fabric::circuit::{Core, Lines, StreamId};
-use wafersim_program::{
-    Action, Axis, Broadcast, BufferId, ChainReduce, Element, Multicast, Operand, Region, Relayout,
-};
+use wafersim_program::{Action, Axis, Broadcast, BufferId, ChainReduce, Element, Multicast, Operand, Region, Relayout};
 use wafersim_values::machine::{Arrival, Numbers, Piece, Rounding, Tile, incoming, join_ring};
 
 use super::{Carrying, Here, value_at};

@@ -15,7 +15,8 @@ fn counted(program: &Program) -> ColorUse {
 
 fn multicast(program: &mut Program, region: Region, axis: Axis, from: u64, color: u32) -> Node {
     let payload = program.buffer("payload", 2, DataType::Fp16);
-    let cast = Multicast { axis, from, span: 99, stride: 1, style: Style::Streaming, payload, colors: vec![Color(color)] };
+    let cast =
+        Multicast { axis, from, span: 99, stride: 1, style: Style::Streaming, payload, colors: vec![Color(color)] };
     Node::Step(Step { region, action: Action::Multicast(cast) })
 }
 

@@ -5,10 +5,10 @@
 //! product, results in the order of the next ring), and the choice of experts on its way along y. Heads that share a
 //! block of columns go through attention together. Experts, spread or in rectangles, work on vectors as in decode.
 
-use wafersim_program::formula::along;
 use wafersim_program::formula::Causal;
+use wafersim_program::formula::along;
 use wafersim_program::{
-    Action, Axis, BufferId, Compute, Dimension, End, Joining, Field, Formula, Math, Node, Operand, Operation, Program,
+    Action, Axis, BufferId, Compute, Dimension, End, Field, Formula, Math, Node, Operand, Operation, Program,
     ReduceOperator, Region, Relayout, Ring, Spread, Step, collective,
 };
 use wafersim_spec::Precision;
@@ -99,7 +99,17 @@ fn relayout(kernel: &mut Kernel, axis: Axis, source: BufferId, target: BufferId)
     let hops = kernel.region().along(axis);
     let wavelets = kernel.activations().wavelets(kernel.program.buffer_of(target).elements);
     let colors = collective::transit_colors(&mut kernel.program, axis);
-    let moved = Relayout { axis, hops, wavelets, joining: Joining::default(), farthest: End::First, source, target, accumulate: false, colors };
+    let moved = Relayout {
+        axis,
+        hops,
+        wavelets,
+        others: Vec::new(),
+        farthest: End::First,
+        source,
+        target,
+        accumulate: false,
+        colors,
+    };
     kernel.program.step(Action::Relayout(moved))
 }
 

@@ -321,8 +321,7 @@ pub(super) fn head_scale(context: &Context<'_>, pe: &mut PeState, of: HeadScale)
     let group = (of.group as u32).max(1);
     let new = |token: u32| u64::from(token).checked_sub(of.token).filter(|row| (*row as usize) < keys.rows.len());
     for row in 0..table.rows.len() {
-        let factors: Vec<f32> =
-            queries.row(row).iter().map(|root| rounding.round(root * of.scale as f32)).collect();
+        let factors: Vec<f32> = queries.row(row).iter().map(|root| rounding.round(root * of.scale as f32)).collect();
         for ((value, element), head) in table.row_mut(row).iter_mut().zip(inner.iter()).zip(&heads) {
             *value = rounding.round(*value * factors[*head]);
             if let Some(new) = new(element % tokens) {
