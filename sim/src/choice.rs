@@ -7,7 +7,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, Command, ValueEnum};
 use wafersim::spec::DataType;
-use wafersim::spec::scenario::{ExpertPlacement, Profile, Routing};
+use wafersim::spec::scenario::{ExpertPlacement, Profile, RoutingModel};
 
 /// What a single result can be written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -72,7 +72,7 @@ pub fn placements_or_all() -> PossibleValuesParser {
 
 /// Routing models.
 pub fn routings() -> PossibleValuesParser {
-    PossibleValuesParser::new(Routing::NAMES)
+    PossibleValuesParser::new(RoutingModel::NAMES)
 }
 
 /// Data types that a tensor can be stored in.

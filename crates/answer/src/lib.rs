@@ -9,6 +9,7 @@
 mod candidates;
 mod decode;
 mod error;
+pub mod expert_load;
 pub mod experts;
 pub mod fabric;
 pub mod pipeline;
@@ -16,7 +17,6 @@ pub mod plan;
 mod prefill;
 mod provenance;
 mod question;
-pub mod routing;
 mod run;
 mod stage;
 mod uncertainty;
@@ -28,7 +28,7 @@ pub use pipeline::Pipeline;
 pub use provenance::{KnownError, Provenance};
 pub use question::Question;
 pub use run::{
-    Answer, BreakdownRow, FullPipeline, Limit, Load, Memory, MemoryBytes, ProfileAnswer, State, Verdict, WorstPe,
+    Answer, BreakdownRow, FullPipeline, Limit, LoadAsRun, Memory, MemoryBytes, ProfileAnswer, State, Verdict, WorstPe,
     answer, answer_one_profile, answer_without_ranges, chosen_placement,
 };
 pub use stage::{LayerReading, StageTimes};

@@ -17,7 +17,7 @@ use wafersim_program::{
 use wafersim_spec::model::Role;
 use wafersim_spec::wafer::RateSet;
 use wafersim_spec::{DataType, Precision, Wafer};
-use wafersim_values::machine::{Machine, Prepared, Rounding, Tiles, execute, residents};
+use wafersim_values::machine::{MeshState, Prepared, Rounding, Tiles, execute, residents};
 use wafersim_values::{Checkpoint, Tensors};
 
 /// A checkpoint whose gate matrix is `k x n`, of numbers that the seed makes.
@@ -75,7 +75,7 @@ fn with_device<T>(run: impl FnOnce(&Device<'_>) -> T) -> T {
 /// A program with the numbers of one buffer, ready to be run both ways.
 struct Case {
     prepared: Prepared,
-    before: Machine,
+    before: MeshState,
     checkpoint: Checkpoint,
     data_type: DataType,
 }
@@ -83,7 +83,7 @@ struct Case {
 impl Case {
     fn new(program: Program, input: &str, data_type: DataType, checkpoint: Checkpoint, seed: u64) -> Self {
         let prepared = Prepared::new(program);
-        let mut before = Machine::new(&prepared);
+        let mut before = MeshState::new(&prepared);
         let operand = Operand::new(prepared.program.find(input).unwrap(), 0);
         let field = prepared.field(operand).unwrap();
         let rounding = Rounding::of(data_type);

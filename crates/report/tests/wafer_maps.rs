@@ -29,7 +29,7 @@ fn rectangles_of_experts_tile_their_regions() {
     let in_layers: u64 = map.regions.iter().filter(|region| region.group == 0).map(|region| pes(&region.place)).sum();
     assert_eq!(map.experts.iter().map(|area| pes(&area.place)).sum::<u64>(), in_layers);
     for (slot, region) in placement.slots.iter().zip(&map.regions) {
-        assert_eq!((slot.wafer, slot.region.pes()), (region.place.wafer, pes(&region.place)));
+        assert_eq!((slot.wafer, slot.region.elements()), (region.place.wafer, pes(&region.place)));
     }
     assert!(wafer_map_svg(&map).is_ok());
 }

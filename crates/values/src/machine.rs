@@ -26,7 +26,7 @@ pub use compute::{Context, compute_at};
 pub use prepared::Prepared;
 pub use ring::{Piece, Way, join_ring, leave_ring};
 pub use rounding::Rounding;
-pub use run::{Machine, execute, residents};
+pub use run::{MeshState, execute, residents};
 pub use state::{Numbers, PeState, Tile};
 pub use transfer::{Arrival, combine, incoming, outgoing};
 pub use weights::Tiles;
