@@ -3,7 +3,7 @@
 use std::fmt;
 
 use wafersim_program::Program;
-use wafersim_values::machine::{Machine, Tile};
+use wafersim_values::machine::{MeshState, Tile};
 
 /// How many differences are kept.
 const KEPT: usize = 8;
@@ -66,7 +66,7 @@ impl Agreement {
 }
 
 /// Compares what two machines hold after the same program: `wanted` by the numeric reading, `carried` by wavelets.
-pub fn compare(program: &Program, wanted: &Machine, carried: &Machine) -> Agreement {
+pub fn compare(program: &Program, wanted: &MeshState, carried: &MeshState) -> Agreement {
     let mut agreement = Agreement::default();
     let none: &[Tile] = &[];
     for (wanted, carried) in wanted.pes.iter().zip(&carried.pes) {

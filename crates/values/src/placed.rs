@@ -19,7 +19,7 @@ use wafersim_spec::model::{FeedForward, Layer};
 
 use crate::checkpoint::{Checkpoint, grouped};
 use crate::error::ValuesError;
-use crate::machine::{Machine, Prepared, Tile, Tiles, execute};
+use crate::machine::{MeshState, Prepared, Tile, Tiles, execute};
 use crate::plain::check_prompt;
 use crate::record::{Record, Recorded};
 
@@ -76,9 +76,9 @@ pub struct Executed<'a> {
     /// The program.
     pub prepared: &'a Prepared,
     /// Before; matrices that the program moves are not in place yet ([`crate::machine::residents`]).
-    pub before: &'a Machine,
+    pub before: &'a MeshState,
     /// After.
-    pub after: &'a Machine,
+    pub after: &'a MeshState,
     /// Weights, all that the program has used.
     pub tiles: &'a Tiles<'a>,
     /// The layer.
@@ -304,11 +304,11 @@ impl<'a> Placed<'a> {
     }
 
     /// The processing elements as they are, where somebody will want to compare.
-    fn before(&self, machine: &Machine) -> Option<Machine> {
+    fn before(&self, machine: &MeshState) -> Option<MeshState> {
         self.observer.is_some().then(|| machine.clone())
     }
 
-    fn observe(&mut self, prepared: &Prepared, before: Option<Machine>, after: &Machine, layer: usize) {
+    fn observe(&mut self, prepared: &Prepared, before: Option<MeshState>, after: &MeshState, layer: usize) {
         if let (Some(observe), Some(before)) = (&mut self.observer, before) {
             observe(&Executed { prepared, before: &before, after, tiles: &self.tiles, layer });
         }
@@ -347,9 +347,9 @@ impl<'a> Placed<'a> {
         program: Program,
         layer: usize,
         inputs: Vec<(&str, Vec<Vec<Tile>>)>,
-    ) -> Result<(Prepared, Machine), ValuesError> {
+    ) -> Result<(Prepared, MeshState), ValuesError> {
         let prepared = Prepared::new(program);
-        let mut machine = Machine::new(&prepared);
+        let mut machine = MeshState::new(&prepared);
         for (name, tiles) in inputs {
             fill(&prepared, &mut machine, name, tiles)?;
         }
@@ -372,7 +372,7 @@ impl<'a> Placed<'a> {
             self.whole(program, layer, vec![("residual", stream)])?
         } else {
             let before = Prepared::new(program);
-            let mut machine = Machine::new(&before);
+            let mut machine = MeshState::new(&before);
             fill(&before, &mut machine, "residual", stream)?;
             let write = |placed: &Self, chosen: Vec<Vec<u64>>| placed.prefill_program(layer, tokens, Some(chosen));
             let after = self.routed(layer, before, &mut machine, write)?;
@@ -405,7 +405,7 @@ impl<'a> Placed<'a> {
     fn token(&mut self, token: u64, position: u64, phase: &str, record: &mut Record) -> Result<u64, ValuesError> {
         let model = &self.checkpoint.model;
         let embedding = Prepared::new(embedding(&self.ends, &[token]));
-        let mut machine = Machine::new(&embedding);
+        let mut machine = MeshState::new(&embedding);
         let before = self.before(&machine);
         execute(&embedding, &mut machine, &mut self.tiles, 0, 0..usize::MAX)?;
         self.observe(&embedding, before, &machine, 0);
@@ -415,7 +415,7 @@ impl<'a> Placed<'a> {
         for layer in 0..model.layers.len() {
             stream = self.layer(layer, position, stream, phase, record)?;
         }
-        let mut machine = Machine::new(&self.head);
+        let mut machine = MeshState::new(&self.head);
         fill(&self.head, &mut machine, "head.x", stream)?;
         let before = self.before(&machine);
         execute(&self.head, &mut machine, &mut self.tiles, 0, 0..usize::MAX)?;
@@ -452,7 +452,7 @@ impl<'a> Placed<'a> {
             Some(last) if alike(&last) => last.prepared,
             _ => Prepared::new(self.decode_program(layer, position, None)?),
         };
-        let mut machine = Machine::new(&prepared);
+        let mut machine = MeshState::new(&prepared);
         fill(&prepared, &mut machine, "residual", stream)?;
         let cache = std::mem::take(&mut self.caches[layer]);
         if position == 0 {
@@ -504,7 +504,7 @@ impl<'a> Placed<'a> {
         &mut self,
         layer: usize,
         before: Prepared,
-        machine: &mut Machine,
+        machine: &mut MeshState,
         write: impl Fn(&Self, Vec<Vec<u64>>) -> Result<Program, ValuesError>,
     ) -> Result<Prepared, ValuesError> {
         let is_router = |node: &wafersim_program::Node| matches!(node, wafersim_program::Node::Operator { name, .. } if name == "router");
@@ -563,7 +563,7 @@ fn buffer(prepared: &Prepared, name: &str) -> Result<BufferId, ValuesError> {
 }
 
 /// Hands tiles to a program, which must be those that its layout says.
-fn fill(prepared: &Prepared, machine: &mut Machine, name: &str, tiles: Vec<Vec<Tile>>) -> Result<(), ValuesError> {
+fn fill(prepared: &Prepared, machine: &mut MeshState, name: &str, tiles: Vec<Vec<Tile>>) -> Result<(), ValuesError> {
     let buffer = buffer(prepared, name)?;
     for (index, (pe, tiles)) in machine.pes.iter_mut().zip(tiles).enumerate() {
         for (field, tile) in (0..).zip(tiles) {
@@ -580,7 +580,7 @@ fn fill(prepared: &Prepared, machine: &mut Machine, name: &str, tiles: Vec<Vec<T
 /// What a program has left behind.
 struct Tap<'a> {
     prepared: &'a Prepared,
-    machine: &'a Machine,
+    machine: &'a MeshState,
 }
 
 impl Tap<'_> {
