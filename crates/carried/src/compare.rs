@@ -75,9 +75,11 @@ pub fn compare(program: &Program, wanted: &MeshState, carried: &MeshState) -> Ag
             let (one, two) = (of(wanted.buffers.get(index)), of(carried.buffers.get(index)));
             for field in 0..one.len().max(two.len()) {
                 let (one, two) = (one.get(field), two.get(field));
+                // Where nothing lies, it does not matter whether nothing was written or no tile at all.
+                let empty = |tile: Option<&Tile>| tile.is_none_or(|tile| tile.values.is_empty());
                 let alike = match (one, two) {
-                    (Some(one), Some(two)) => one.rows == two.rows && one.inner == two.inner,
-                    _ => false,
+                    (Some(one), Some(two)) if !one.values.is_empty() => one.rows == two.rows && one.inner == two.inner,
+                    _ => empty(one) && empty(two),
                 };
                 let values = |tile: Option<&Tile>| tile.map_or_else(Vec::new, |tile| tile.values.clone());
                 let (one, two) = (values(one), values(two));
