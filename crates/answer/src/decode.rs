@@ -138,8 +138,8 @@ impl DecodePrograms {
     pub fn new(question: &Question, way: &Way) -> Self {
         let scenario = &question.scenario;
         let micro_batch = way.mapped.micro_batch.clamp(1, scenario.users);
-        let write = |tokens: u64| {
-            let flow = Flow::Decode { tokens, context: scenario.context };
+        let write = |tokens: u64, users: u64| {
+            let flow = Flow::Decode { tokens, users, context: scenario.context };
             Written::new(question, &way.mapped.placement, flow, &way.kernels)
         };
         let tokens = micro_batch.saturating_mul(question.tokens_per_pass(way.verified));
@@ -147,11 +147,17 @@ impl DecodePrograms {
         let draft = way.draft.as_ref().filter(|_| scenario.speculation.cost().is_none());
         let draft = draft.and_then(|Drafting { placement, kernels }| {
             let question = question.of_draft()?;
-            let flow = Flow::Decode { tokens: 1, context: scenario.context };
+            let flow = Flow::Decode { tokens: 1, users: 1, context: scenario.context };
             let pass = Written::new(&question, placement, flow, kernels);
             Some(DraftPrograms { question, placement: placement.clone(), pass })
         });
-        Self { micro_batch, verified: way.verified, pass: write(tokens), single: needs_single.then(|| write(1)), draft }
+        Self {
+            micro_batch,
+            verified: way.verified,
+            pass: write(tokens, micro_batch),
+            single: needs_single.then(|| write(1, 1)),
+            draft,
+        }
     }
 }
 

@@ -107,7 +107,7 @@ impl<'a> Drafts<'a> {
             for fill in [Fill::Slot, Fill::Tight] {
                 let request = Request { fill, ..usual.clone() };
                 let Some(placement) = place_within(&request, SlotRange { count, ..free }) else { continue };
-                let flow = Flow::Decode { tokens: 1, context: draft.scenario.context };
+                let flow = Flow::Decode { tokens: 1, users: 1, context: draft.scenario.context };
                 let Ok(kernels) = chosen.kernels_on(&placement) else { continue };
                 let pass = Written::new(draft, &placement, flow, &kernels);
                 let pass = StageTimes::read(draft, &placement, &pass, &self.reading);

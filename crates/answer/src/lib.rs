@@ -11,6 +11,7 @@ mod chosen;
 mod decode;
 mod draft;
 mod error;
+pub mod expert_load;
 pub mod experts;
 pub mod fabric;
 pub mod pipeline;
@@ -18,7 +19,6 @@ pub mod plan;
 mod prefill;
 mod provenance;
 mod question;
-pub mod routing;
 mod run;
 mod stage;
 mod uncertainty;
@@ -30,8 +30,8 @@ pub use pipeline::Pipeline;
 pub use provenance::{KnownError, Provenance};
 pub use question::Question;
 pub use run::{
-    Answer, BreakdownRow, DraftMemory, FullPipeline, Limit, Load, Memory, MemoryBytes, ProfileAnswer, State, Verdict,
-    WorstPe, answer, answer_one_profile, answer_without_ranges, chosen_placement,
+    Answer, BreakdownRow, DraftMemory, FullPipeline, Limit, LoadAsRun, Memory, MemoryBytes, ProfileAnswer, State,
+    Verdict, WorstPe, answer, answer_one_profile, answer_without_ranges, chosen_placement,
 };
 pub use stage::{LayerReading, StageTimes};
 pub use uncertainty::{ClockPoint, Ends, Influence, Range, Uncertainty};

@@ -252,7 +252,14 @@ impl Pipeline {
     /// A micro-batch of `tokens` decoding tokens, each of which sees `context` tokens. `experts` replaces the expected
     /// load of the routed experts.
     pub fn decode(&self, tokens: u64, context: u64, experts: Option<ExpertLoad>) -> PassTimes {
-        self.pass(Flow::Decode { tokens, context }, experts)
+        self.pass(self.decoding(tokens, context), experts)
+    }
+
+    /// So many tokens of as many users, or of fewer with the tokens of a draft each.
+    fn decoding(&self, tokens: u64, context: u64) -> Flow {
+        let each = self.tokens_per_pass();
+        let users = if tokens.is_multiple_of(each) { tokens / each } else { tokens };
+        Flow::Decode { tokens, users, context }
     }
 
     /// A chunk of `tokens` tokens of a prompt, after `before` tokens that are in the cache, by the prefill kernels.
@@ -264,7 +271,7 @@ impl Pipeline {
     /// the slowest slot. The context in the middle of the chunk counts.
     pub fn prefill_train(&self, tokens: u64, before: u64) -> PassTimes {
         let tokens = tokens.max(1);
-        let one = self.pass(Flow::Decode { tokens: 1, context: before + tokens.div_ceil(2) }, None);
+        let one = self.pass(Flow::Decode { tokens: 1, users: 1, context: before + tokens.div_ceil(2) }, None);
         let slots = one.stations.iter().zip(&self.stations);
         let slowest = slots.filter(|(_, station)| !matches!(station, Station::Return));
         let slowest = slowest.fold(Cycles::ZERO, |slowest, (time, _)| slowest.max(time.occupancy));
@@ -291,7 +298,7 @@ impl Pipeline {
         match (&self.draft, self.question.scenario.speculation.cost()) {
             _ if self.timing.verified.is_none() => DraftTime::default(),
             (Some(Drafter { question, placement, kernels }), None) => {
-                let flow = Flow::Decode { tokens: 1, context };
+                let flow = Flow::Decode { tokens: 1, users: 1, context };
                 let written = Written::new(question, placement, flow, kernels);
                 DraftTime::by_model(&self.question, &StageTimes::read(question, placement, &written, &self.reading))
             }
@@ -339,7 +346,7 @@ impl Pipeline {
 
     /// The closed form of one pass on this placement.
     pub fn closed_form(&self, tokens: u64, context: u64) -> StageTimes {
-        let flow = Flow::Decode { tokens, context };
+        let flow = self.decoding(tokens, context);
         let written = Written::new(&self.question, &self.placement, flow, &self.kernels);
         StageTimes::read(&self.question, &self.placement, &written, &self.reading)
     }

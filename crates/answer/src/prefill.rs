@@ -57,7 +57,7 @@ impl PromptPrograms {
             first: (count > 1).then(|| Written::new(question, placement, first, kernels)),
             last: Written::new(question, placement, last, kernels),
         };
-        let one = |context| Flow::Decode { tokens: 1, context };
+        let one = |context| Flow::Decode { tokens: 1, users: 1, context };
         let mut ways = vec![pieces(prompt, one(1), one(prompt))];
         let mut chunk = placement.prefill_chunk_tokens().clamp(1, prompt.next_power_of_two());
         loop {

@@ -11,12 +11,12 @@ use wafersim_lower::LowerError;
 use wafersim_place::{ExpertLayout, LayerLayout, PREFILL_KEY_BLOCK, Placement, TableLayout};
 use wafersim_program::{Program, Region};
 use wafersim_spec::model::FeedForward;
-use wafersim_spec::scenario::{Profile, Routing};
+use wafersim_spec::scenario::{Profile, RoutingModel};
 
 use crate::chosen::Kernels;
 use crate::error::AnswerError;
+use crate::expert_load::expert_load;
 use crate::question::Question;
-use crate::routing::expert_load;
 
 /// What goes through the pipeline together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub enum Flow {
     Decode {
         /// Tokens in it.
         tokens: u64,
+        /// Users that they belong to, with as many each.
+        users: u64,
         /// Tokens in the cache that each sees.
         context: u64,
     },
@@ -138,7 +140,7 @@ fn expert_shape(experts: Option<&ExpertLayout>) -> ExpertShape {
     }
 }
 
-fn layer_load(layout: &LayerLayout, tokens: u64, routing: Routing) -> ExpertLoad {
+fn layer_load(layout: &LayerLayout, tokens: u64, routing: RoutingModel) -> ExpertLoad {
     match &layout.layer.feed_forward {
         FeedForward::Dense { .. } => ExpertLoad { pairs: tokens, distinct: 1, busiest: tokens },
         FeedForward::Moe(moe) => {
@@ -161,7 +163,7 @@ fn layer<'a>(
 ) -> impl Fn(Options) -> Program + 'a {
     let scenario = &question.scenario;
     let (tokens, context) = match flow {
-        Flow::Decode { tokens, context } => (tokens, context),
+        Flow::Decode { tokens, context, .. } => (tokens, context),
         Flow::Prefill { tokens, before } => (tokens, before),
     };
     let kv = KvShape {

@@ -8,7 +8,7 @@ use wafersim_place::experts::assignment::Assignment;
 use wafersim_place::experts::demand::{Demand, Price};
 use wafersim_place::experts::strategies::{STRATEGIES, Task};
 use wafersim_spec::model::Moe;
-use wafersim_spec::scenario::{ExpertPlacement, Routing};
+use wafersim_spec::scenario::{ExpertPlacement, RoutingModel};
 
 /// Zipf exponent of expert popularity under skewed routing (Qwen3-30B-A3B, coding prompts).
 pub const ZIPF_EXPONENT: f64 = 0.67;
@@ -25,7 +25,7 @@ const MOST_TOKENS: u64 = 4096;
 const ANNEALING: Annealing = Annealing { moves: 2000, restarts: 1, seed: SEED };
 
 /// Choices of experts of drawn batches of `tokens` tokens: by batch, by token. Fewer batches of more tokens.
-pub fn draw(moe: &Moe, tokens: u64, routing: Routing) -> Vec<Vec<Vec<u64>>> {
+pub fn draw(moe: &Moe, tokens: u64, routing: RoutingModel) -> Vec<Vec<Vec<u64>>> {
     let batches = (MOST_TOKENS / tokens.max(1)).clamp(1, BATCHES as u64);
     let drawn = choices(moe, batches.saturating_mul(tokens.max(1)), routing);
     let top_k = usize::try_from(moe.top_k.min(moe.experts)).unwrap_or(usize::MAX).max(1);
@@ -35,14 +35,14 @@ pub fn draw(moe: &Moe, tokens: u64, routing: Routing) -> Vec<Vec<Vec<u64>>> {
 }
 
 /// What batches of `tokens` tokens want of a layer's experts.
-pub fn demand(moe: &Moe, tokens: u64, routing: Routing) -> Option<Demand> {
+pub fn demand(moe: &Moe, tokens: u64, routing: RoutingModel) -> Option<Demand> {
     let (experts, pairs) = (usize::try_from(moe.experts).ok()?, tokens.checked_mul(moe.top_k)?);
     let drawn = choices(moe, tokens.saturating_mul(BATCHES as u64), routing);
     Demand::new(experts, usize::try_from(pairs).ok()?, &drawn)
 }
 
 /// Choices of so many tokens, one after the other. The popular experts are drawn too.
-fn choices(moe: &Moe, tokens: u64, routing: Routing) -> Vec<u16> {
+fn choices(moe: &Moe, tokens: u64, routing: RoutingModel) -> Vec<u16> {
     let experts = usize::try_from(moe.experts).unwrap_or(usize::MAX).min(usize::from(u16::MAX));
     let top_k = usize::try_from(moe.top_k).unwrap_or(usize::MAX).min(experts);
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
@@ -52,8 +52,8 @@ fn choices(moe: &Moe, tokens: u64, routing: Routing) -> Vec<u16> {
     }
     // Whole numbers: the same draws on every machine.
     let weight = |rank: &usize| match routing {
-        Routing::Uniform => WEIGHT as u64,
-        Routing::Skewed => (WEIGHT * ((rank + 1) as f64).powf(-ZIPF_EXPONENT)).round() as u64,
+        RoutingModel::Uniform => WEIGHT as u64,
+        RoutingModel::Skewed => (WEIGHT * ((rank + 1) as f64).powf(-ZIPF_EXPONENT)).round() as u64,
     };
     let mut sum = 0;
     let ends: Vec<u64> = ranks

@@ -116,6 +116,6 @@ mod tests {
         assert_eq!((peak.bytes, peak.operator.as_str()), (Bytes(2 * (1 + 100 + 30)), "three"));
         assert_eq!(peak.buffers, [(b, Bytes(200)), (c, Bytes(60)), (residual, Bytes(2))]);
         let everything = program.peak(|_| false, |_| false);
-        assert_eq!((everything.bytes, everything.operator.as_str()), (Bytes(2 * (1000 + 30)), "four"));
+        assert_eq!((everything.bytes, everything.operator.as_str()), (Bytes(2 * (1 + 1000 + 30)), "four"));
     }
 }

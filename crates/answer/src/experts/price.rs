@@ -109,7 +109,7 @@ impl Reader<'_> {
             Some(_) => LoweredLoad { pairs: load.pairs, distinct: load.distinct, busiest, column: busiest },
             None => LoweredLoad::spread(load.pairs, load.distinct),
         };
-        let flow = Flow::Decode { tokens: self.batch, context: self.question.scenario.context };
+        let flow = Flow::Decode { tokens: self.batch, users: self.batch, context: self.question.scenario.context };
         match layer_under(self.question, self.layout, &mapping, flow, lowered) {
             Ok(published) => self.reading.fastest(&Variants { published, best: None }),
             Err(_) => {

@@ -10,8 +10,8 @@ use wafersim_spec::model::FeedForward;
 use wafersim_spec::wafer::Key;
 
 use super::{Flow, Variants, Written};
+use crate::expert_load::expert_load;
 use crate::question::Question;
-use crate::routing::expert_load;
 
 /// Decisions by layout and by table.
 #[derive(Clone, Copy)]
@@ -62,10 +62,9 @@ pub fn layer_under(
     flow: Flow,
     load: ExpertLoad,
 ) -> Result<Program, LowerError> {
-    let (tokens, context) = match flow {
-        // Tokens of different users see as much as one of them.
-        Flow::Decode { tokens, context } => (tokens, context.max(tokens)),
-        Flow::Prefill { tokens, before } => (tokens, before.saturating_add(tokens)),
+    let (tokens, users, context) = match flow {
+        Flow::Decode { tokens, users, context } => (tokens, users, context.max(tokens / users.max(1))),
+        Flow::Prefill { tokens, before } => (tokens, 1, before.saturating_add(tokens)),
     };
     let request = LayerRequest {
         layer: &layout.layer,
@@ -74,6 +73,7 @@ pub fn layer_under(
         mapping,
         precision: question.scenario.precision,
         tokens,
+        users,
         context,
         routed: Routed::Expected(load),
         scope: Scope::Model,

@@ -8,7 +8,7 @@
 use wafersim_program::formula::Causal;
 use wafersim_program::formula::along;
 use wafersim_program::{
-    Action, Axis, BufferId, Compute, Dimension, End, Field, Formula, Joining, Math, Node, Operand, Operation, Program,
+    Action, Axis, BufferId, Compute, Dimension, End, Field, Formula, Math, Node, Operand, Operation, Program,
     ReduceOperator, Region, Relayout, Ring, Spread, Step, collective,
 };
 use wafersim_spec::Precision;
@@ -103,7 +103,7 @@ fn relayout(kernel: &mut Kernel, axis: Axis, source: BufferId, target: BufferId)
         axis,
         hops,
         wavelets,
-        joining: Joining::default(),
+        others: Vec::new(),
         farthest: End::First,
         source,
         target,
@@ -279,7 +279,7 @@ fn softmax(
 ) -> Vec<Node> {
     let (table, one_each) = (first(scores), first(statistic));
     let scale = 1.0 / (head_dim as f64).sqrt();
-    let causal = Some(Causal { position: 0, reach: Reach::Full });
+    let causal = Some(Causal { position: 0, users: 1, reach: Reach::Full });
     let mut nodes = Vec::new();
     for (math, operator) in [(Math::Maximum, ReduceOperator::Max), (Math::ExpAndSum, ReduceOperator::Add)] {
         let mut work = vec![kernel.work(Operation::ScalarReduce, scores_here, vectors)];
