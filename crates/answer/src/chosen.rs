@@ -83,9 +83,14 @@ impl<'a> Chosen<'a> {
         Self { resolved: None, ..self }
     }
 
-    /// The recipe.
-    pub fn recipe(&self) -> &Recipe {
-        &self.recipe
+    /// A mapping of its with every number.
+    pub fn resolved(&self, mapped: &Mapped) -> Resolved {
+        let mut asked = self.question.inputs();
+        asked.load.wafers = WaferCount::Exactly(mapped.placement.wafers);
+        match self.resolved {
+            Some(resolved) => resolved.clone(),
+            None => Resolved::new(mapped, &self.recipe, asked),
+        }
     }
 
     /// Ways in which a draft may be verified; what is first wins a tie. One of nothing without speculation.

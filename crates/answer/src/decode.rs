@@ -19,11 +19,14 @@
 //! pipeline is another limit, U k times its slowest stage.
 
 use serde::Serialize;
+use wafersim_fabric::circuit;
 use wafersim_place::Placement;
 use wafersim_spec::Cycles;
 use wafersim_spec::scenario::Verification;
+use wafersim_spec::wafer::RateSet;
 
 use crate::candidates::{Drafting, Way};
+use crate::error::AnswerError;
 use crate::question::Question;
 use crate::stage::{LayerReading, StageTimes};
 use crate::written::{Flow, Written};
@@ -162,10 +165,29 @@ impl DecodePrograms {
 }
 
 impl DecodePrograms {
-    /// All programs.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Written> {
+    /// Whether everything could be written.
+    ///
+    /// # Errors
+    /// Where a layer could not be written as its mapping says.
+    pub(crate) fn check(&self, question: &Question) -> Result<(), AnswerError> {
         let draft = self.draft.as_ref().map(|draft| &draft.pass);
-        std::iter::once(&self.pass).chain(self.single.as_ref()).chain(draft)
+        let mut all = std::iter::once(&self.pass).chain(self.single.as_ref()).chain(draft);
+        all.try_for_each(|written| written.check(question))
+    }
+}
+
+impl DecodePrograms {
+    /// Whether every router has colors enough for the layers of a pass: pairs of color and route over the whole program, with
+    /// names renamed where they do not meet.
+    ///
+    /// # Errors
+    /// Where a router has not, with the router and the number.
+    pub(crate) fn fit_in_routers(&self, question: &Question) -> Result<(), AnswerError> {
+        self.pass.layouts.iter().enumerate().try_for_each(|(layout, program)| {
+            let lowered = circuit::lower(&program.published, &question.wafer, RateSet::Silicon, &|_| 1.0);
+            let what = format!("a layer of layout {layout}");
+            lowered.map(|_| ()).map_err(|reason| AnswerError::Fabric { what, reason })
+        })
     }
 }
 

@@ -27,6 +27,14 @@ pub enum AnswerError {
         /// Why not.
         error: LowerError,
     },
+    /// A profile that works by no mapping.
+    #[error(
+        "profile '{profile}' works by steps beside the published kernels, which are no mapping; allowed: a mapping for it, or profile published"
+    )]
+    NoMapping {
+        /// The profile.
+        profile: String,
+    },
     /// The model can be placed, but its draft model not beside it.
     #[error(
         "{wafers} wafer(s) do not hold '{model}' and its draft model '{draft}': {needed} would do (or fewer users, a shorter context, another speculation.draft_model)"

@@ -31,7 +31,7 @@ pub use provenance::{KnownError, Provenance};
 pub use question::Question;
 pub use run::{
     Answer, BreakdownRow, DraftMemory, FullPipeline, Limit, LoadAsRun, Memory, MemoryBytes, ProfileAnswer, State,
-    Verdict, WorstPe, answer, answer_one_profile, answer_without_ranges, chosen_placement,
+    Verdict, WorstPe, answer, answer_one_profile, answer_without_ranges, chosen_placement, resolved_mapping,
 };
 pub use stage::{LayerReading, StageTimes};
 pub use uncertainty::{ClockPoint, Ends, Influence, Range, Uncertainty};

@@ -194,10 +194,9 @@ impl Pipeline {
         };
         let placement = mapped.placement.clone();
         let prompt = PromptPrograms::new(&question, &placement, &kernels);
-        for written in programs.all().chain(prompt.all()) {
-            written.check(&question)?;
-        }
-        check_colors(&question, timing.times.colors)?;
+        programs.check(&question)?;
+        prompt.check_all(&question)?;
+        check_colors(&question, &kernels, &programs, timing.times.colors)?;
         let stations = stations(&placement);
         let draft = question.of_draft().zip(draft);
         let draft = draft.map(|(question, Drafting { placement, kernels })| Drafter { question, placement, kernels });

@@ -12,6 +12,7 @@ use wafersim_place::Placement;
 use wafersim_spec::Cycles;
 
 use crate::chosen::Kernels;
+use crate::error::AnswerError;
 use crate::question::Question;
 use crate::stage::{LayerReading, StageTimes};
 use crate::written::{Flow, Written};
@@ -28,6 +29,11 @@ pub(crate) struct Pieces {
 }
 
 impl Pieces {
+    fn check(&self, question: &Question) -> Result<(), AnswerError> {
+        let mut all = std::iter::once(&self.last).chain(self.first.as_ref());
+        all.try_for_each(|written| written.check(question))
+    }
+
     fn read(&self, question: &Question, placement: &Placement, reading: &LayerReading) -> Cycles {
         let read = |written: &Written| StageTimes::read(question, placement, written, reading);
         self.assemble(&read(&self.last), self.first.as_ref().map(read).as_ref())
@@ -71,9 +77,21 @@ impl PromptPrograms {
         }
     }
 
-    /// All programs.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Written> {
-        self.ways.iter().flat_map(|pieces| std::iter::once(&pieces.last).chain(pieces.first.as_ref()))
+    /// Whether some way could be written: the others are not taken.
+    ///
+    /// # Errors
+    /// Where a layer could not be written as its mapping says, whatever the way.
+    pub(crate) fn check(&self, question: &Question) -> Result<(), AnswerError> {
+        let refused = self.ways.iter().map(|pieces| pieces.check(question));
+        refused.reduce(Result::or).unwrap_or(Ok(()))
+    }
+
+    /// Whether every way could be written.
+    ///
+    /// # Errors
+    /// Where a layer could not be written as its mapping says.
+    pub(crate) fn check_all(&self, question: &Question) -> Result<(), AnswerError> {
+        self.ways.iter().try_for_each(|pieces| pieces.check(question))
     }
 
     /// Time from the start of the prefill to the end of the prompt's last piece; the fastest way counts.

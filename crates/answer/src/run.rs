@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 use wafersim_cost::{Cause, Cost};
+use wafersim_mapping::Resolved;
 use wafersim_place::{ByteCounts, Item, Placement};
 use wafersim_spec::Region;
 use wafersim_spec::model::ParameterCount;
@@ -13,6 +14,7 @@ use wafersim_spec::wafer::Key;
 use wafersim_spec::{Bytes, Cycles, Model, Precision};
 
 use crate::candidates::{Way, candidates};
+use crate::chosen::{Chosen, Kernels};
 use crate::decode::{DecodePrograms, DecodeTiming, Pace, Verified};
 use crate::draft::wafers_used;
 use crate::error::AnswerError;
@@ -320,6 +322,19 @@ pub fn chosen_placement(question: &Question) -> Result<Placement, AnswerError> {
     base_answer(question, &[question.scenario.profile], &mut closed_form).map(|(_, way)| way.mapped.placement)
 }
 
+/// The mapping that an answer rests on, with every number: the way of working that is fastest for the scenario's profile.
+///
+/// # Errors
+/// As [`answer`], and where the profile works by no mapping: a hypothetical one for which none was given.
+pub fn resolved_mapping(question: &Question) -> Result<Resolved, AnswerError> {
+    let profile = question.scenario.profile;
+    if is_hypothetical(profile) && question.mapping.is_none() {
+        return Err(AnswerError::NoMapping { profile: profile.to_string() });
+    }
+    let (_, way) = base_answer(question, &[profile], &mut closed_form)?;
+    Ok(Chosen::new(question, profile).resolved(&way.mapped))
+}
+
 /// An answer with the ranges and the known errors, both in closed form.
 pub(crate) fn with_ranges(question: &Question, mut answer: Answer, way: &Way) -> Answer {
     let ranges = uncertainty(question, way, answer.wafers);
@@ -395,10 +410,9 @@ pub(crate) fn base_answer(
             // The first of the fastest.
             let fastest = timed.reduce(|best, way| if way.2.period.0 < best.2.period.0 { way } else { best });
             let Some((way, programs, timing)) = fastest else { continue };
-            for written in programs.all().chain(prompt.all()) {
-                written.check(question)?;
-            }
-            check_colors(question, timing.times.colors)?;
+            programs.check(question)?;
+            prompt.check(question)?;
+            check_colors(question, &way.kernels, programs, timing.times.colors)?;
             let closed_form = timing.seconds_per_token(question);
             let mut read = Read {
                 placement: &way.mapped.placement,
@@ -501,10 +515,20 @@ fn plain_seconds(question: &Question, wafers: u32) -> Result<f64, AnswerError> {
     Ok(seconds.fold(f64::INFINITY, f64::min))
 }
 
-pub(crate) fn check_colors(question: &Question, needed: u32) -> Result<(), AnswerError> {
+/// Whether the programs of a way have colors enough: `needed` names at most, or, where a mapping says more than that, pairs of
+/// color and route in a router.
+pub(crate) fn check_colors(
+    question: &Question,
+    kernels: &Kernels,
+    programs: &DecodePrograms,
+    needed: u32,
+) -> Result<(), AnswerError> {
     let available = question.wafer.figure(Key::Colors).value as u32;
     if needed <= available {
         return Ok(());
+    }
+    if matches!(kernels, Kernels::Mapped { .. }) {
+        return programs.fit_in_routers(question);
     }
     Err(AnswerError::TooFewColors { wafer: question.wafer.name.clone(), needed, available })
 }
