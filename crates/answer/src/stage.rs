@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use wafersim_cost::{Cause, Cost, OperatorCost, ProgramCost, Rates, View, cost, formula};
 use wafersim_place::{Item, Placement, Slot, TableLayout};
-use wafersim_program::{Axis, BufferId, End, Joining, Program, Region, Relayout};
+use wafersim_program::{Axis, BufferId, End, Program, Region, Relayout};
 use wafersim_spec::scenario::Profile;
 use wafersim_spec::wafer::{Key, RateSet};
 use wafersim_spec::{Cycles, Hertz};
@@ -226,7 +226,7 @@ fn way(question: &Question, hops: u64, elements: u64, reading: &LayerReading) ->
         axis: Axis::X,
         hops,
         wavelets: question.scenario.precision.activations.wavelets(elements),
-        joining: Joining::default(),
+        others: Vec::new(),
         farthest: End::First,
         source: BufferId(0),
         target: BufferId(0),

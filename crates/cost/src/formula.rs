@@ -15,13 +15,13 @@
 //! | all-gather from m neighbours | message + hops hop + (m w - 1) wavelet; hops of the longer of: the first owner's way up, its way up to the last owner and from there down | ours |
 //! | broadcast over both axes | message + hops hop + (w - 1) wavelet; hops of both axes together | ours: routers copy into their columns too |
 //! | shift | message + hops hop + 2 w wavelet | each element sends its tile and receives the next through one ramp |
-//! | relayout | 2 message + max(hops hop, w wavelet) of what joins + hops hop + w wavelet of the rest | ours: a send and a receive operation per element; owners send in turn, the nearest first |
+//! | relayout | 2 message + hops hop + w wavelet of the longest path | ours: a send and a receive operation per element; owners send in turn, the nearest first |
 //! | synchronise | set-up + issue + message + hops hop + completions task | rows `mesh_gemm_step_*` |
 //! | route change | changes route_change | hardware.md section 2 |
 
 use wafersim_program::{
-    Action, Broadcast, ChainReduce, Compute, Multicast, Operation, Owners, Parties, Program, Purpose, Region, Relayout,
-    Root, Shift, Step, Style, Synchronise, Work,
+    Action, Broadcast, ChainReduce, Compute, Multicast, Operation, Owners, Parties, Path, Program, Purpose, Region,
+    Relayout, Root, Shift, Step, Style, Synchronise, Work,
 };
 use wafersim_spec::DataType;
 
@@ -258,21 +258,20 @@ fn shift(moved: &Shift, program: &Program, rates: &Rates) -> Cost {
         + Cost::of(Cause::Payload, 2.0 * wavelets * rates.wavelet)
 }
 
-/// Cycles of a scatter or gather on its critical path.
+/// Cycles of a scatter or gather: its longest path.
 ///
 /// Along a line every owner sends its piece and then lets pass what comes from farther owners. So the piece of the farthest one
-/// is at a place after its hops, or after all wavelets of those before it, whichever is later: that is what joins. A piece that
-/// goes on past the others' targets (an all-gather, whose places take one direction after the other) has its way still to go.
+/// is at a place after its hops, or after all wavelets of those before it, whichever is later; and a piece that goes on past
+/// others' targets (an all-gather, whose places take one direction after the other) has its way still to go.
 pub fn relayout(moved: &Relayout, rates: &Rates) -> Cost {
-    if moved.reach() == 0 {
-        return Cost::ZERO;
-    }
-    let way = Cost::of(Cause::Hops, moved.joining.hops as f64 * rates.hop);
-    let others = Cost::of(Cause::Payload, moved.joining.wavelets as f64 * rates.wavelet);
-    Cost::of(Cause::Stages, 2.0 * rates.message())
-        + way.longer(others)
-        + Cost::of(Cause::Hops, moved.hops as f64 * rates.hop)
-        + Cost::of(Cause::Payload, moved.wavelets as f64 * rates.wavelet)
+    let own = Path { hops: moved.hops, wavelets: moved.wavelets };
+    let paths = std::iter::once(&own).chain(&moved.others).filter(|path| path.hops > 0);
+    let paths = paths.map(|path| {
+        Cost::of(Cause::Hops, path.hops as f64 * rates.hop)
+            + Cost::of(Cause::Payload, path.wavelets as f64 * rates.wavelet)
+    });
+    let longest = paths.reduce(Cost::longer);
+    longest.map_or(Cost::ZERO, |path| Cost::of(Cause::Stages, 2.0 * rates.message()) + path)
 }
 
 fn synchronise(wait: &Synchronise, rates: &Rates) -> Cost {

@@ -6,8 +6,8 @@
 //! dimensions; `sequence_split` such sub-blocks share the sequence beside the rows (1 is the published layout).
 
 use wafersim_program::{
-    Action, Axis, BufferId, End, Field, Formula, Joining, Math, Node, Operand, Operation, ReduceOperator, Relayout,
-    Work, collective,
+    Action, Axis, BufferId, End, Field, Formula, Math, Node, Operand, Operation, ReduceOperator, Relayout, Work,
+    collective,
 };
 
 use crate::context::Kernel;
@@ -204,7 +204,7 @@ fn spread_query(kernel: &mut Kernel, heads: Heads, kv: KvShape, vectors: u64, re
         axis: Axis::X,
         hops,
         wavelets,
-        joining: Joining::default(),
+        others: Vec::new(),
         farthest: End::First,
         source: query.buffer,
         target,
@@ -282,7 +282,7 @@ pub fn exact_append(kernel: &mut Kernel, lies: CacheLayout, new: [Operand; 2], t
             axis: Axis::X,
             hops: columns,
             wavelets,
-            joining: Joining::default(),
+            others: Vec::new(),
             farthest: End::First,
             source: new[0].buffer,
             target: gathered,

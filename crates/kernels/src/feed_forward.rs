@@ -6,8 +6,8 @@
 
 use wafersim_program::formula::along;
 use wafersim_program::{
-    Action, Axis, BufferId, Chosen, Digit, Dimension, End, Field, Formula, Joining, Math, Node, Operand, Operation,
-    Pair, ReduceOperator, Region, Relayout, Spread, collective,
+    Action, Axis, BufferId, Chosen, Digit, Dimension, End, Field, Formula, Math, Node, Operand, Operation, Pair,
+    ReduceOperator, Region, Relayout, Spread, collective,
 };
 use wafersim_spec::model::{Gating, Moe, Role};
 
@@ -294,7 +294,7 @@ fn relayout(
         axis,
         hops,
         wavelets,
-        joining: Joining::default(),
+        others: Vec::new(),
         farthest,
         source,
         target,

@@ -6,7 +6,7 @@
 
 use wafersim_graph::LayerGraph;
 use wafersim_mapping::LineKind;
-use wafersim_program::{Axis, Dimension, Field, Formula, Math, Node, Operand, Operation, Rescaled, Spread};
+use wafersim_program::{Axis, Dimension, Field, Formula, Math, Node, Operand, Operation, Pair, Rescaled, Spread};
 use wafersim_spec::model::Role;
 
 use crate::attention::{Attending, Scored};
@@ -111,6 +111,24 @@ impl Writer<'_> {
         let epsilon = self.request.norm_epsilon;
         let formula = Formula::Rescale { operands, sums, width: riding.width, epsilon };
         self.compute(Math::RmsScale, &[sums.buffer], target, work, formula)
+    }
+
+    /// The scale of a norm in place of its sums of squares.
+    pub fn norm_scale(&self, riding: Riding, sums: Operand) -> Node {
+        let vectors = self.field(sums).rows.most();
+        let work = vec![self.work(Operation::Divide, 1, vectors), self.work(Operation::SquareRoot, 1, vectors)];
+        let (width, epsilon) = (riding.width, self.request.norm_epsilon);
+        let formula = Formula::NormScale { sums, width, epsilon };
+        self.compute(Math::RmsScale, &[sums.buffer], sums.buffer, work, formula)
+    }
+
+    /// Operands times a factor for each row, or for the token of each row's pair.
+    pub fn times(&self, operands: Vec<Operand>, factors: Operand, pairs: Option<Vec<Pair>>) -> Node {
+        let elements: u64 = operands.iter().map(|operand| self.most(*operand)).sum();
+        let target = operands.first().map_or(factors.buffer, |operand| operand.buffer);
+        let work = vec![self.work(Operation::Multiply, elements, 1)];
+        let formula = Formula::Times { operands, factors, pairs };
+        self.compute(Math::RmsScale, &[factors.buffer], target, work, formula)
     }
 
     /// RMSNorm of the heads of q (`copy` 0) or k (`copy` 1), in place.

@@ -4,34 +4,35 @@
 //! relayout a few numbers count: hops and wavelets on its critical path. Here they are in closed form for the shapes of
 //! movement that layers have; tests hold them to the enumerated movement and to the fabric.
 
-use wafersim_program::{Action, Axis, BufferId, End, Joining, Node, Relayout, collective};
+use wafersim_program::{Action, Axis, BufferId, Color, End, Node, Path, Relayout, collective};
 
 use crate::writer::Writer;
 
 /// The shape of a movement along a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// Any movement: the farthest way in hops, and the elements that the busiest place lets pass or takes. Never too short.
+    /// Pieces on ways of their own: the farthest way in hops, and the elements that the busiest place lets pass or takes.
     Through {
         /// Farthest way of any piece, in hops.
         hops: u64,
-        /// Elements over the busiest link in one direction.
+        /// Elements of the busiest place.
         elements: u64,
     },
     /// The same where the wavelets have been counted piece by piece.
     Pieces {
         /// Farthest way of any piece, in hops.
         hops: u64,
-        /// Wavelets that the busiest place lets pass or takes.
+        /// Wavelets of the busiest place.
         wavelets: u64,
     },
-    /// Owners side by side, `elements` each, whose pieces one of them (or a place next to them) takes: so many owners before
-    /// it on the line and behind it.
+    /// Owners side by side, `elements` each, whose pieces one place takes: so many owners before it on the line and behind it.
     Gather {
         /// Owners before it.
         before: u64,
         /// Owners behind it.
         behind: u64,
+        /// Places between the last owner and it, where all owners are before it.
+        between: u64,
         /// Elements of an owner.
         elements: u64,
     },
@@ -46,75 +47,151 @@ pub(crate) enum Way {
     },
 }
 
-/// Hops and wavelets of a critical path, as in [`Relayout`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct CriticalPath {
-    pub hops: u64,
-    pub wavelets: u64,
-    pub joining: Joining,
-}
-
 impl Way {
-    /// The critical path, where `wavelets` says how many carry so many elements.
+    /// The paths of which the longest counts, where `wavelets` says how many carry so many elements, and routers have queues of
+    /// `queue` words.
     ///
     /// A place takes what comes from before it, then what comes from behind; on each side the nearest owner's piece first
     /// (`wafersim_fabric::circuit::laid`).
-    pub fn critical_path(self, wavelets: impl Fn(u64) -> u64) -> CriticalPath {
+    pub fn paths(self, queue: u64, wavelets: impl Fn(u64) -> u64) -> Vec<Path> {
         match self {
-            Self::Through { hops, elements } => {
-                CriticalPath { hops, wavelets: wavelets(elements), joining: Joining::default() }
-            }
-            Self::Pieces { hops, wavelets } => CriticalPath { hops, wavelets, joining: Joining::default() },
-            Self::Gather { before: 0, behind: 0, .. }
-            | Self::AllGather { owners: 0, .. }
-            | Self::AllGather { members: 0 | 1, .. } => CriticalPath::default(),
-            // One side after the other; where the second one is much the longer, its farthest piece comes last in any case.
-            Self::Gather { before, behind, elements } => {
+            Self::Through { hops, elements } => vec![Path { hops, wavelets: wavelets(elements) }],
+            Self::Pieces { hops, wavelets } => vec![Path { hops, wavelets }],
+            Self::Gather { before: 0, behind: 0, .. } => vec![Path::default()],
+            // What comes from behind waits beside the place for what comes from before, unless it is farther away than that
+            // takes.
+            Self::Gather { before, behind, between, elements } => {
                 let piece = wavelets(elements);
-                let (joined, after) = if behind > 2 * before { (behind - 1, before) } else { (before - 1, behind) };
-                let sooner = if behind > 2 * before { after } else { 0 };
-                let later = after - sooner;
-                CriticalPath {
-                    hops: 1,
-                    wavelets: piece.saturating_mul(1 + later),
-                    joining: Joining { hops: joined, wavelets: piece.saturating_mul(joined + sooner) },
-                }
+                let after = behind.saturating_mul(piece);
+                let all = (before + behind).saturating_mul(piece);
+                vec![
+                    Path { hops: between + 1, wavelets: all },
+                    Path { hops: between + before, wavelets: piece.saturating_add(after) },
+                    Path { hops: behind, wavelets: piece },
+                ]
             }
-            // Either the last place takes the first owner's piece last; or the piece of the last owner, which sets off backwards
-            // when its neighbour has taken all from before, comes to the first place last.
+            Self::AllGather { owners: 0, .. } | Self::AllGather { members: 0 | 1, .. } => vec![Path::default()],
             Self::AllGather { owners, members, elements } => {
                 let piece = wavelets(elements);
+                // `joined` owners' pieces come before the last one, which may be the later by its way or by their wavelets.
+                let both = |hops: u64, joined: u64, waiting: u64| {
+                    let far = Path { hops: hops + joined, wavelets: piece + waiting };
+                    [far, Path { hops, wavelets: (joined + 1).saturating_mul(piece) + waiting }]
+                };
+                // The last place takes the first owner's piece last.
                 let others = owners.min(members - 1);
-                let (onwards, back) = (members - others, owners - 1);
-                let (hops, joined) =
-                    if onwards >= back { (onwards, others - 1) } else { (back, owners.saturating_sub(2)) };
-                CriticalPath {
-                    hops,
-                    wavelets: piece,
-                    joining: Joining { hops: joined, wavelets: piece.saturating_mul(joined) },
-                }
+                let onwards = both(members - others, others - 1, 0);
+                // The piece of the last owner, which sets off backwards when its neighbour has taken all from before, comes to
+                // the first place last. What of the pieces on their way back the queues do not hold has to wait for
+                // that moment as well; the last owner sends onwards first, where there is somebody.
+                let behind = owners.saturating_sub(2);
+                let turns = if members > owners { owners - 1 } else { behind };
+                let back = both(owners - 1, behind, turns.saturating_mul(piece.saturating_sub(queue)));
+                [onwards, back].concat()
             }
         }
     }
 }
 
+/// The relayout of some paths.
+fn relayout(axis: Axis, paths: Vec<Path>, [source, target]: [BufferId; 2], colors: Vec<Color>) -> Relayout {
+    let mut paths = paths.into_iter();
+    let Path { hops, wavelets } = paths.next().unwrap_or_default();
+    let (others, farthest) = (paths.collect(), End::First);
+    Relayout { axis, hops, wavelets, others, farthest, source, target, accumulate: false, colors }
+}
+
 impl Writer<'_> {
     /// A relayout from one buffer to another.
     pub fn relayout(&mut self, axis: Axis, source: BufferId, target: BufferId, way: Way) -> Node {
-        self.moved(axis, (source, target), way, false)
+        let moved = self.moved(axis, [source, target], way);
+        self.program.step(Action::Relayout(moved))
     }
 
     /// A relayout whose pieces are added up where they arrive.
     pub fn adding(&mut self, axis: Axis, source: BufferId, target: BufferId, way: Way) -> Node {
-        self.moved(axis, (source, target), way, true)
+        let moved = self.moved(axis, [source, target], way);
+        self.program.step(Action::Relayout(Relayout { accumulate: true, ..moved }))
     }
 
-    fn moved(&mut self, axis: Axis, (source, target): (BufferId, BufferId), way: Way, accumulate: bool) -> Node {
-        let data_type = self.program.buffer_of(source).data_type;
-        let CriticalPath { hops, wavelets, joining } = way.critical_path(|elements| data_type.wavelets(elements));
+    fn moved(&mut self, axis: Axis, buffers: [BufferId; 2], way: Way) -> Relayout {
+        let data_type = self.program.buffer_of(buffers[0]).data_type;
+        let paths = way.paths(self.request.queue, |elements| data_type.wavelets(elements));
         let colors = collective::transit_colors(&mut self.program, axis);
-        let farthest = End::First;
-        let moved = Relayout { axis, hops, wavelets, joining, farthest, source, target, accumulate, colors };
-        self.program.step(Action::Relayout(moved))
+        relayout(axis, paths, buffers, colors)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use wafersim_cost::{Rates, View, cost, formula};
+    use wafersim_fabric::circuit;
+    use wafersim_program::{Digit, Dimension, Field, Layout, Program, Region, Spread};
+    use wafersim_spec::wafer::{Key, RateSet};
+    use wafersim_spec::{DataType, Wafer};
+
+    use super::*;
+
+    /// Cycles that a short movement may be apart, where 3 % of it are less.
+    const FEW: f64 = 6.0;
+
+    /// A relayout along a row, by its shape: what closed form and fabric say.
+    fn readings(name: &str, length: u64, way: Way, [source, target]: [Field; 2]) -> (f64, f64) {
+        let wafer = Wafer::builtin(name).unwrap();
+        let rates = Rates::new(&wafer, RateSet::Silicon, View::Achieved);
+        let queue = wafer.value(Key::InputQueue, RateSet::Silicon) as u64;
+        let region = Region::new(0, 0, length, 1);
+        let mut program = Program::new("relayout", region);
+        let mut lay = |field: Field| program.laid_buffer("x", DataType::Fp16, Layout { region, fields: vec![field] });
+        let (source, target) = (lay(source), lay(target));
+        let paths = way.paths(queue, |elements| DataType::Fp16.wavelets(elements));
+        let colors = collective::transit_colors(&mut program, Axis::X);
+        let moved = relayout(Axis::X, paths, [source, target], colors);
+        let node = program.step(Action::Relayout(moved));
+        program.push("relayout", vec![node]);
+        let lowered = circuit::lower(&program, &wafer, RateSet::Silicon, &|work| formula::work(work, &rates)).unwrap();
+        (cost(&program, &rates).total().0, circuit::run(&lowered, |_| ()).unwrap().cycles.0)
+    }
+
+    fn field(dimension: Dimension) -> Field {
+        Field::new("x", Dimension::whole(1), vec![dimension])
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn all_gathers_take_what_the_fabric_says(
+            owners in 1u64..30, more in 0u64..40, elements in 1u64..30, wse2 in any::<bool>(),
+        ) {
+            let members = owners + more;
+            prop_assume!(members > 1);
+            let name = if wse2 { "wse2" } else { "wse3" };
+            let size = owners * elements;
+            let source = field(Dimension::split(size, Digit::blocks(Axis::X, 1, owners)));
+            let way = Way::AllGather { owners, members, elements };
+            let (closed, fabric) =
+                readings(name, members, way, [source, field(Dimension::whole(size))]);
+            prop_assert!((closed - fabric).abs() <= (0.03 * fabric).max(FEW), "{closed} {fabric}");
+        }
+
+        #[test]
+        fn gathers_take_what_the_fabric_says(
+            before in 0u64..40, behind in 0u64..40, between in 0u64..30, elements in 1u64..20, wse2 in any::<bool>(),
+        ) {
+            let between = if behind > 0 { 0 } else { between };
+            prop_assume!(before + behind > 0);
+            let name = if wse2 { "wse2" } else { "wse3" };
+            let (at, owners) = (before + between, before + behind);
+            let size = (owners + u64::from(behind > 0)) * elements;
+            let held = if behind > 0 { owners + 1 } else { owners };
+            let source = field(Dimension::split(size, Digit::blocks(Axis::X, 1, held)));
+            let one = Spread::At { digit: Digit::line(Axis::X, at.max(held) + 1), number: at };
+            let target = field(Dimension { size, spread: one });
+            let way = Way::Gather { before, behind, between, elements };
+            let (closed, fabric) = readings(name, at.max(held) + 1, way, [source, target]);
+            prop_assert!((closed - fabric).abs() <= (0.03 * fabric).max(FEW), "{closed} {fabric}");
+        }
     }
 }

@@ -295,6 +295,8 @@ pub enum Formula {
         operands: Vec<Operand>,
         /// One factor a row.
         factors: Operand,
+        /// For pairs of tokens and experts, whose factor each row takes; else row by row.
+        pairs: Option<Vec<Pair>>,
     },
     /// Sums over the elements of the last dimension of `x` that lie here. `sums` may have a last dimension of its own, for
     /// several who want them: all of its elements that lie here get the sum.

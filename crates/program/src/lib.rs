@@ -39,7 +39,7 @@ pub use movement::{Element, LinesAlike, Movement, Piece, Wanted, movement, movem
 pub use pieces::{AllGather, Flow, Owners, Parties, Pieces, Purpose, ReduceScatter, Share, shares};
 pub use program::{ColorPurpose, Node, Order, Program};
 pub use step::{
-    Action, Broadcast, ChainReduce, Compute, End, Joining, Multicast, ReduceOperator, Relayout, Root, RouteChange,
+    Action, Broadcast, ChainReduce, Compute, End, Multicast, Path, ReduceOperator, Relayout, Root, RouteChange,
     Segment, Shift, Stagger, Step, Style, Synchronise,
 };
 pub use transfer::Transfer;

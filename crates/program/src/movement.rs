@@ -157,7 +157,7 @@ pub fn movements(program: &Program, region: Region, moved: &Relayout) -> Option<
 /// The movement of a relayout along a line of its region; nothing where one of its buffers has no layout.
 ///
 /// # Errors
-/// Where a place wants what nobody on its line holds within [`Relayout::reach`].
+/// Where a place wants what nobody on its line holds.
 pub fn movement(program: &Program, region: Region, moved: &Relayout, line: u64) -> Option<Result<Movement, String>> {
     let fields = |buffer: BufferId| program.buffer_of(buffer).layout.as_ref();
     let (source, target) = (fields(moved.source)?, fields(moved.target)?);
@@ -198,11 +198,10 @@ pub fn movement(program: &Program, region: Region, moved: &Relayout, line: u64) 
                     None => {
                         return Some(Err(format!(
                             "column {column}, row {row} wants element {} of row {} for '{}', which nobody on its line \
-                             holds within {} hops",
+                             holds",
                             key.1,
                             key.0,
-                            program.buffer_of(moved.target).name,
-                            moved.reach()
+                            program.buffer_of(moved.target).name
                         )));
                     }
                 };
@@ -224,7 +223,7 @@ fn owners_of(owners: &[(Key, Held)], copy: u32, member: u64, moved: &Relayout) -
     let several = owners.iter().any(|(_, held)| held.copy > 0);
     let copies = owners.iter().map(|(_, held)| held).filter(|held| held.copy == if several { copy } else { 0 });
     let nearest = copies.min_by_key(|held| (held.member.abs_diff(member), held.member))?;
-    (nearest.member.abs_diff(member) <= moved.reach()).then(|| vec![(nearest.member, nearest.element)])
+    Some(vec![(nearest.member, nearest.element)])
 }
 
 fn pieces(wanted: &[Vec<Wanted>]) -> Vec<Piece> {

@@ -8,7 +8,7 @@
 use wafersim_program::formula::Causal;
 use wafersim_program::formula::along;
 use wafersim_program::{
-    Action, Axis, BufferId, Compute, Dimension, End, Field, Formula, Joining, Math, Node, Operand, Operation, Program,
+    Action, Axis, BufferId, Compute, Dimension, End, Field, Formula, Math, Node, Operand, Operation, Program,
     ReduceOperator, Region, Relayout, Ring, Spread, Step, collective,
 };
 use wafersim_spec::Precision;
@@ -103,7 +103,7 @@ fn relayout(kernel: &mut Kernel, axis: Axis, source: BufferId, target: BufferId)
         axis,
         hops,
         wavelets,
-        joining: Joining::default(),
+        others: Vec::new(),
         farthest: End::First,
         source,
         target,

@@ -82,7 +82,7 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
             norm::rescale(context, pe, operands, *sums, (*width, *epsilon))
         }
         Formula::NormScale { sums, width, epsilon } => norm::norm_scale(context, pe, *sums, (*width, *epsilon)),
-        Formula::Times { operands, factors } => norm::times(context, pe, operands, *factors),
+        Formula::Times { operands, factors, pairs } => norm::times(context, pe, operands, (*factors, pairs.as_deref())),
         Formula::Rope { x, head_dim, rotary, position } => {
             let rotation = attention::Rotation { head_dim: *head_dim, rotary: *rotary, position: *position };
             attention::rope(context, pe, *x, rotation)

@@ -248,15 +248,10 @@ fn gather(
         let several = owners.clone().any(|held| held.0.2 > 0);
         let copies = owners.filter(|held| held.0.2 == if several { key.2 } else { 0 });
         let nearest = copies.clone().min_by_key(|held| (held.1.abs_diff(index), held.1));
-        let Some(nearest) = nearest.filter(|held| held.1.abs_diff(index) <= moved.reach()) else {
+        let Some(nearest) = nearest else {
             return Err(format!(
-                "column {}, row {} wants element {} of row {} for '{}', which nobody on its line holds within {} hops",
-                pe.column,
-                pe.row,
-                key.1,
-                key.0,
-                buffer.name,
-                moved.reach()
+                "column {}, row {} wants element {} of row {} for '{}', which nobody on its line holds",
+                pe.column, pe.row, key.1, key.0, buffer.name
             ));
         };
         if copies.into_iter().any(|held| held.2.to_bits() != nearest.2.to_bits()) {
