@@ -6,7 +6,7 @@
 #![allow(missing_docs, reason = "criterion's macros write undocumented functions")]
 
 use std::hint::black_box;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use wafersim_stream::admission::Whole;
@@ -17,10 +17,10 @@ use wafersim_stream::line::{Kind, Line};
 use wafersim_stream::load::{ClosedLoop, ClosedSettings, Lengths};
 use wafersim_stream::observer::Nobody;
 use wafersim_stream::policy::FirstCome;
-use wafersim_stream::run::Machine;
+use wafersim_stream::run::Server;
 use wafersim_stream::scenario::StreamFile;
 use wafersim_stream::stepwise;
-use wafersim_stream::{Outcome, Time};
+use wafersim_stream::{ServiceOutcome, Time};
 
 /// As many stations as 16 wafers with 64 slots have.
 const STATIONS: u32 = 80;
@@ -53,7 +53,7 @@ fn line(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn run_engine(stations: u32, tokens: u64) -> Outcome {
+fn run_engine(stations: u32, tokens: u64) -> ServiceOutcome {
     let service = Service {
         policy: Box::new(FirstCome),
         admission: Box::new(Whole),
@@ -98,14 +98,13 @@ fn engine(criterion: &mut Criterion) {
 /// The hour of Mooncake, where the trace is there.
 fn hour(criterion: &mut Criterion) {
     let given = std::env::var_os("WAFERSIM_TRACES").map(PathBuf::from);
-    let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("shared/traces"));
     let name = "mooncake/conversation_trace.jsonl";
-    let text = given.into_iter().chain(above).find_map(|folder| std::fs::read_to_string(folder.join(name)).ok());
+    let text = given.and_then(|folder| std::fs::read_to_string(folder.join(name)).ok());
     let Some(text) = text else { return };
     let scenario = include_str!("../sim/scenarios/stream/mooncake-hour.toml");
     let machine = || {
         let scenario = StreamFile::parse(scenario, "mooncake-hour.toml").ok()?.check("mooncake-hour.toml").ok()?;
-        Machine::new(scenario, Some((&text, name))).ok()
+        Server::new(scenario, Some((&text, name))).ok()
     };
     let Some(machine) = machine() else { return };
     let mut group = criterion.benchmark_group("hour of Mooncake, 12,031 requests");

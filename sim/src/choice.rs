@@ -7,7 +7,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, Command, ValueEnum};
 use wafersim::spec::DataType;
-use wafersim::spec::scenario::{ExpertPlacement, Profile, Routing, Verification};
+use wafersim::spec::scenario::{ExpertPlacement, Profile, RoutingModel, Verification};
 
 /// What a single result can be written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -70,9 +70,9 @@ pub fn placements_or_all() -> PossibleValuesParser {
     PossibleValuesParser::new(ExpertPlacement::NAMES.iter().copied().chain([ALL]))
 }
 
-/// Routing models.
+/// RoutingModel models.
 pub fn routings() -> PossibleValuesParser {
-    PossibleValuesParser::new(Routing::NAMES)
+    PossibleValuesParser::new(RoutingModel::NAMES)
 }
 
 /// Ways to verify a draft.

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use wafersim_answer::routing::expert_load;
+use wafersim_answer::expert_load::expert_load;
 use wafersim_cost::{Rates, View, formula};
 use wafersim_fabric::circuit::{self, Lowered};
 use wafersim_kernels::feed_forward::ExpertLoad;

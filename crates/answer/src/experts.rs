@@ -44,7 +44,7 @@ pub const NAMES: [&str; 8] =
 /// A strategy at its best: in the division of the wafer and of the regions in which it is fastest on the demand that it
 /// learned from.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Outcome {
+pub struct StrategyOutcome {
     /// The strategy.
     pub strategy: &'static str,
     /// Mean time per output token, in microseconds.

@@ -10,6 +10,7 @@ mod candidates;
 mod decode;
 mod draft;
 mod error;
+pub mod expert_load;
 pub mod experts;
 pub mod fabric;
 pub mod pipeline;
@@ -17,7 +18,6 @@ pub mod plan;
 mod prefill;
 mod provenance;
 mod question;
-pub mod routing;
 mod run;
 mod stage;
 mod uncertainty;
@@ -29,8 +29,8 @@ pub use pipeline::Pipeline;
 pub use provenance::{KnownError, Provenance};
 pub use question::Question;
 pub use run::{
-    Answer, BreakdownRow, DraftMemory, FullPipeline, Limit, Load, Memory, MemoryBytes, ProfileAnswer, State, Verdict,
-    WorstPe, answer, answer_one_profile, answer_without_ranges, chosen_placement,
+    Answer, BreakdownRow, DraftMemory, FullPipeline, Limit, LoadAsRun, Memory, MemoryBytes, ProfileAnswer, State,
+    Verdict, WorstPe, answer, answer_one_profile, answer_without_ranges, chosen_placement,
 };
 pub use stage::{LayerReading, StageTimes};
 pub use uncertainty::{ClockPoint, Ends, Influence, Range, Uncertainty};

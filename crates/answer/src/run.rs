@@ -8,7 +8,7 @@ use wafersim_cost::{Cause, Cost};
 use wafersim_place::{ByteCounts, Item, Placement};
 use wafersim_spec::Region;
 use wafersim_spec::model::ParameterCount;
-use wafersim_spec::scenario::{ExpertPlacement, Profile, Routing, Speculation};
+use wafersim_spec::scenario::{ExpertPlacement, Profile, RoutingModel, Speculation};
 use wafersim_spec::wafer::Key;
 use wafersim_spec::{Bytes, Cycles, Model, Precision};
 
@@ -63,7 +63,7 @@ pub struct Answer {
     /// What lives in the memory of the processing elements.
     pub memory: Memory,
     /// The load as it was run.
-    pub load: Load,
+    pub load: LoadAsRun,
     /// How the answer moves with what is not known; absent where ranges were not asked for.
     pub uncertainty: Option<Uncertainty>,
     /// Where the answer comes from.
@@ -267,7 +267,7 @@ pub struct WorstPe {
 
 /// The load as it was run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Load {
+pub struct LoadAsRun {
     /// Wafers that hold something: fewer than `wafers` where the rest would only make ways longer.
     pub wafers_used: u32,
     /// Tokens of the prompt of the time to first token.
@@ -297,7 +297,7 @@ pub struct Load {
     /// Where the experts live.
     pub placement: ExpertPlacement,
     /// How tokens choose experts.
-    pub routing: Routing,
+    pub routing: RoutingModel,
     /// Data types.
     pub precision: Precision,
 }
@@ -447,7 +447,7 @@ pub(crate) fn base_answer(
         profiles,
         breakdown: breakdown(&timing),
         memory: memory(question, way),
-        load: Load {
+        load: LoadAsRun {
             wafers_used: wafers_used(&way.placement, way.draft.as_ref()),
             prompt: scenario.prompt,
             micro_batch: timing.micro_batch,

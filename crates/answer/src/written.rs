@@ -8,10 +8,10 @@ use wafersim_kernels::{ExpertShape, KvShape, LayerShape, Options, decode_layer, 
 use wafersim_place::{ExpertLayout, LayerLayout, PREFILL_KEY_BLOCK, Placement, TableLayout};
 use wafersim_program::{Program, Region};
 use wafersim_spec::model::FeedForward;
-use wafersim_spec::scenario::{Profile, Routing};
+use wafersim_spec::scenario::{Profile, RoutingModel};
 
+use crate::expert_load::expert_load;
 use crate::question::Question;
-use crate::routing::expert_load;
 
 /// What goes through the pipeline together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,7 +107,7 @@ fn expert_shape(experts: Option<&ExpertLayout>) -> ExpertShape {
     }
 }
 
-fn layer_load(layout: &LayerLayout, tokens: u64, routing: Routing) -> ExpertLoad {
+fn layer_load(layout: &LayerLayout, tokens: u64, routing: RoutingModel) -> ExpertLoad {
     match &layout.layer.feed_forward {
         FeedForward::Dense { .. } => ExpertLoad { pairs: tokens, distinct: 1, busiest: tokens },
         FeedForward::Moe(moe) => {

@@ -4,7 +4,7 @@
 
 use proptest::prelude::*;
 use wafersim_answer::{Question, answer_without_ranges};
-use wafersim_spec::scenario::{Acceptance, ExpertPlacement, Profile, Routing, Verification};
+use wafersim_spec::scenario::{Acceptance, ExpertPlacement, Profile, RoutingModel, Verification};
 use wafersim_spec::wafer::{DECLARATIONS, RateSet};
 use wafersim_spec::{DataType, Model, Precision, Scenario, Wafer};
 
@@ -28,7 +28,7 @@ struct Case {
     users: u64,
     context: u64,
     placement: ExpertPlacement,
-    routing: Routing,
+    routing: RoutingModel,
     weights: DataType,
     draft: u32,
 }
@@ -45,7 +45,7 @@ fn case() -> impl Strategy<Value = Case> {
             users,
             context,
             placement: if clustered { ExpertPlacement::Clustered } else { ExpertPlacement::Spread },
-            routing: if uniform { Routing::Uniform } else { Routing::Skewed },
+            routing: if uniform { RoutingModel::Uniform } else { RoutingModel::Skewed },
             weights: DataType::ALL[weights],
             draft,
         },

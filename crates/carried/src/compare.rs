@@ -3,7 +3,7 @@
 use std::fmt;
 
 use wafersim_program::Program;
-use wafersim_values::machine::{Machine, Tile};
+use wafersim_values::machine::{MeshState, Tile};
 
 /// How many differences are kept.
 const KEPT: usize = 8;
@@ -66,7 +66,7 @@ impl Agreement {
 }
 
 /// Compares what two machines hold after the same program: `wanted` by the numeric reading, `carried` by wavelets.
-pub fn compare(program: &Program, wanted: &Machine, carried: &Machine) -> Agreement {
+pub fn compare(program: &Program, wanted: &MeshState, carried: &MeshState) -> Agreement {
     let mut agreement = Agreement::default();
     let none: &[Tile] = &[];
     for (wanted, carried) in wanted.pes.iter().zip(&carried.pes) {
@@ -75,9 +75,11 @@ pub fn compare(program: &Program, wanted: &Machine, carried: &Machine) -> Agreem
             let (one, two) = (of(wanted.buffers.get(index)), of(carried.buffers.get(index)));
             for field in 0..one.len().max(two.len()) {
                 let (one, two) = (one.get(field), two.get(field));
+                // Where nothing lies, it does not matter whether nothing was written or no tile at all.
+                let empty = |tile: Option<&Tile>| tile.is_none_or(|tile| tile.values.is_empty());
                 let alike = match (one, two) {
-                    (Some(one), Some(two)) => one.rows == two.rows && one.inner == two.inner,
-                    _ => false,
+                    (Some(one), Some(two)) if !one.values.is_empty() => one.rows == two.rows && one.inner == two.inner,
+                    _ => empty(one) && empty(two),
                 };
                 let values = |tile: Option<&Tile>| tile.map_or_else(Vec::new, |tile| tile.values.clone());
                 let (one, two) = (values(one), values(two));

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use wafersim_fabric::circuit::{Contents, Core, Lines, Lowered, Part, StreamId};
 use wafersim_program::{Action, Axis, BufferId, Element, Movement, Node, Relayout, Share, Step, movement};
-use wafersim_values::machine::{Machine, PeState, Prepared, Rounding, Tiles};
+use wafersim_values::machine::{MeshState, PeState, Prepared, Rounding, Tiles};
 
 use crate::CarriedError;
 use crate::core_state::{CoreState, Shape};
@@ -33,7 +33,7 @@ pub struct Carrying<'a> {
     tiles: &'a Tiles<'a>,
     layer: usize,
     steps: Vec<Told<'a>>,
-    machine: Machine,
+    machine: MeshState,
     cores: Vec<CoreState>,
     shapes: Shapes,
     /// Movements by step and line.
@@ -73,7 +73,7 @@ impl<'a> Carrying<'a> {
         prepared: &'a Prepared,
         lowered: &'a Lowered,
         (tiles, layer): (&'a Tiles<'a>, usize),
-        machine: Machine,
+        machine: MeshState,
     ) -> Self {
         let mut steps = Vec::new();
         told(&prepared.program.body, false, &mut steps);
@@ -98,7 +98,7 @@ impl<'a> Carrying<'a> {
     ///
     /// # Errors
     /// The first step that did not find what it needs.
-    pub fn finish(self) -> Result<Machine, CarriedError> {
+    pub fn finish(self) -> Result<MeshState, CarriedError> {
         match self.problem {
             Some(problem) => Err(problem),
             None => Ok(self.machine),

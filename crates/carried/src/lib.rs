@@ -27,7 +27,7 @@ use wafersim_program::Program;
 use wafersim_spec::Wafer;
 use wafersim_spec::wafer::RateSet;
 use wafersim_values::ValuesError;
-use wafersim_values::machine::{Machine, Prepared, Tiles, residents};
+use wafersim_values::machine::{MeshState, Prepared, Tiles, residents};
 
 pub use compare::{Agreement, Difference, compare};
 pub use contents::Carrying;
@@ -104,7 +104,7 @@ impl Device<'_> {
 #[derive(Debug)]
 pub struct Carried {
     /// The processing elements.
-    pub machine: Machine,
+    pub machine: MeshState,
     /// Times and counts.
     pub outcome: Outcome,
 }
@@ -116,7 +116,7 @@ pub struct Carried {
 /// Where the fabric refuses the program, or a step does not find what it needs.
 pub fn carry(
     prepared: &Prepared,
-    before: &Machine,
+    before: &MeshState,
     (tiles, layer): (&Tiles<'_>, usize),
     device: &Device<'_>,
 ) -> Result<Carried, CarriedError> {

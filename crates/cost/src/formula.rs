@@ -5,8 +5,8 @@
 //! | chain reduce (streaming) | message + (stages - 1) (ramps + combine) + hops hop + sides (w - 1) wavelet, and for a second side ramp + combine + issue | HPDC 2024 chain, with WaferLLM's converging chains |
 //! | chain reduce with a root elsewhere | the longer of: the longer side alone (1 side), the shorter one with both payloads | ours: the shorter side is taken first |
 //! | chain reduce (library) | call + reduce + stages (ramps + combine) + hops hop + (w - 1) wavelet | rows `chain_gemv_*` |
-//! | any transfer after the core's own work | + the cheaper of a set-up and a completed task | the set-up: hardware.md section 3; that the cheaper way is taken is ours |
-//! | chain reduce (rotating root) | message + set-up + 2 tasks + w relay | software relay, hardware.md section 3 |
+//! | any transfer after the core's own work | + the cheaper of a set-up and a completed task | the set-up: sources.md#wse-3-characterisation-notes; that the cheaper way is taken is ours |
+//! | chain reduce (rotating root) | message + set-up + 2 tasks + w relay | software relay, sources.md#wse-3-characterisation-notes |
 //! | multicast (streaming) | message + hops hop + (w - 1) wavelet | HPDC 2024 broadcast |
 //! | multicast (library) | call + hops hop + w relay | rows `summa_c2d_*` |
 //! | reduce-scatter, ring of n | message + t turns of s words, each s wavelet + (n - 2) max(s wavelet, ramps + combine + hop), + s wavelet + combine: [`ring`] | ours |
@@ -17,7 +17,7 @@
 //! | shift | message + hops hop + 2 w wavelet | each element sends its tile and receives the next through one ramp |
 //! | relayout | 2 message + hops hop + w wavelet of the longest path | ours: a send and a receive operation per element; owners send in turn, the nearest first |
 //! | synchronise | set-up + issue + message + hops hop + completions task | rows `mesh_gemm_step_*` |
-//! | route change | changes route_change | hardware.md section 2 |
+//! | route change | changes route_change | sources.md#wse-3-characterisation-notes |
 
 use wafersim_program::{
     Action, Broadcast, ChainReduce, Compute, Multicast, Operation, Owners, Parties, Path, Program, Purpose, Region,
@@ -285,7 +285,7 @@ fn compute(compute: &Compute, rates: &Rates) -> Cost {
 
 /// Cycles of vector work in one processing element.
 ///
-/// Mapped multiply-accumulate: max(issue, column + ceil(length / lanes) wave), hardware.md section 3. Plain operations:
+/// Mapped multiply-accumulate: max(issue, column + ceil(length / lanes) wave), sources.md#wse-3-characterisation-notes. Plain operations:
 /// set-up + length / rate. The fp32 sweep on WSE-2 (rows `pe_gemv_wse2_*`) is set-up + N (column + ceil(N / 4) wave).
 pub fn work(work: &Work, rates: &Rates) -> f64 {
     let (length, count) = (work.length as f64, work.count as f64);

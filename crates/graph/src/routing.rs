@@ -1,6 +1,6 @@
 //! How many experts several tokens want together, and how a number is dealt out over expert slots.
 //!
-//! It knows uniform, independent routing only (facts/workload.md, "Expert routing"). Real routing is skewed and wants
+//! It knows uniform, independent routing only (sources.md#expert-routing). Real routing is skewed and wants
 //! fewer distinct experts (100 instead of 128 of 128 for 128 tokens); that is the business of the stream of tokens.
 
 /// Expected number of distinct experts that `tokens` tokens choose, rounded to the nearest whole one, when each

@@ -131,7 +131,7 @@ fn optimised_programs_hold_fewer_steps_and_no_route_changes() {
         let (published, optimised) = (count(Options::PUBLISHED), count(Options::OPTIMISED));
         assert!(optimised.0 < published.0, "{optimised:?} {published:?}");
         assert_eq!(optimised.1, 0);
-        // Six in the published layer on WSE-3 (hardware.md, section 2); the router's gather along x adds two.
+        // Six in the published layer on WSE-3 (sources.md#wse-3-characterisation-notes); the router's gather along x adds two.
         let moe = matches!(layer.feed_forward, FeedForward::Moe(_));
         assert_eq!(published.1, if moe { 8 } else { 6 });
     }

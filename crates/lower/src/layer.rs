@@ -28,9 +28,7 @@ use crate::writer::{Lines, Writer, first, roles, table};
 /// Where the mapping does not fit the layer, or decides what the writer does not know.
 pub fn decode_layer(request: &LayerRequest<'_>) -> Result<Program, LowerError> {
     let load = LayerLoad { tokens: request.tokens, context: request.context };
-    if load.tokens == 0 || load.context < load.tokens {
-        return Err(LowerError::Tokens { tokens: load.tokens, context: load.context });
-    }
+    request.check()?;
     let graph = LayerGraph::new(request.layer, request.hidden, load).rewritten(request.mapping.rewrites);
     let mut walk = Walk::new(request, &graph)?;
     for index in 0..graph.operators().len() {
@@ -356,7 +354,7 @@ impl<'a> Walk<'a> {
         let cache = match request.scope {
             Scope::Measured => self.writer.resting_cache(lies, request.context),
             Scope::Model => {
-                let (append, cache) = self.writer.append(lies, new, request.context - request.tokens);
+                let (append, cache) = self.writer.append(lies, new, request.position());
                 nodes.extend(append);
                 cache
             }
@@ -368,6 +366,7 @@ impl<'a> Walk<'a> {
             lies,
             cache,
             tokens: request.tokens,
+            consecutive: request.consecutive(),
             context: request.context,
             sinks: grouped.sinks,
             accumulators_in_place: self.graph.accumulators_in_place,
@@ -629,7 +628,8 @@ pub(crate) fn grouped_lies(request: &LayerRequest<'_>, grouped: &GroupedAttentio
         rotary: grouped.rotary_dim,
         reach: grouped.reach,
     };
-    KvLies::new(&request.mapping.kv, sizes, request.mapping.region.rows)
+    let lies = KvLies::new(&request.mapping.kv, sizes, request.mapping.region.rows);
+    KvLies { users: request.users.max(1), ..lies }
 }
 
 pub(crate) fn check_columns(lies: &KvLies, columns: u64) -> Result<(), LowerError> {

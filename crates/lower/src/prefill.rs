@@ -36,9 +36,7 @@ const NORM_OPERATIONS: u64 = 4;
 /// Where the mapping does not fit the layer, or the layer has a part that is not written for prefill.
 pub fn prefill_layer(request: &LayerRequest<'_>, key_block: u64) -> Result<Program, LowerError> {
     let load = LayerLoad { tokens: request.tokens, context: request.context };
-    if load.tokens == 0 || load.context < load.tokens {
-        return Err(LowerError::Tokens { tokens: load.tokens, context: load.context });
-    }
+    request.check()?;
     let Attention::Grouped(grouped) = &request.layer.attention else { return Err(nothing("latent attention")) };
     let graph = LayerGraph::new(request.layer, request.hidden, load).rewritten(request.mapping.rewrites);
     let mut chunk = Chunk { writer: Writer::new("prefill layer", request), graph: &graph, key_block };
@@ -292,7 +290,7 @@ impl Chunk<'_> {
     ) -> Vec<Node> {
         let (tokens, context) = (self.tokens(), self.writer.request.context);
         let scale = 1.0 / (lies.key_dim as f64).sqrt();
-        let causal = Some(Causal { position: context - tokens, reach: lies.reach });
+        let causal = Some(Causal { position: context - tokens, users: 1, reach: lies.reach });
         let scan = self.writer.work(Operation::ScalarReduce, scores_here, vectors);
         let maximum = Formula::Maximum { scores, statistic, causal, sinks: None };
         let mut nodes =

@@ -8,7 +8,7 @@ use wafersim_place::experts::assignment::Assignment;
 use wafersim_place::experts::demand::{Demand, Price};
 use wafersim_place::experts::strategies::{STRATEGIES, Task};
 use wafersim_spec::model::Moe;
-use wafersim_spec::scenario::{ExpertPlacement, Routing};
+use wafersim_spec::scenario::{ExpertPlacement, RoutingModel};
 
 /// Zipf exponent of expert popularity under skewed routing (Qwen3-30B-A3B, coding prompts).
 pub const ZIPF_EXPONENT: f64 = 0.67;
@@ -23,7 +23,7 @@ const BATCHES: usize = 256;
 const ANNEALING: Annealing = Annealing { moves: 2000, restarts: 1, seed: SEED };
 
 /// What batches of `tokens` tokens want of a layer's experts.
-pub fn demand(moe: &Moe, tokens: u64, routing: Routing) -> Option<Demand> {
+pub fn demand(moe: &Moe, tokens: u64, routing: RoutingModel) -> Option<Demand> {
     let experts = usize::try_from(moe.experts).ok()?;
     let (top_k, tokens) = (usize::try_from(moe.top_k).ok()?, usize::try_from(tokens).ok()?);
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
@@ -34,8 +34,8 @@ pub fn demand(moe: &Moe, tokens: u64, routing: Routing) -> Option<Demand> {
     }
     // Whole numbers: the same draws on every machine.
     let weight = |rank: &usize| match routing {
-        Routing::Uniform => WEIGHT as u64,
-        Routing::Skewed => (WEIGHT * ((rank + 1) as f64).powf(-ZIPF_EXPONENT)).round() as u64,
+        RoutingModel::Uniform => WEIGHT as u64,
+        RoutingModel::Skewed => (WEIGHT * ((rank + 1) as f64).powf(-ZIPF_EXPONENT)).round() as u64,
     };
     let mut sum = 0;
     let ends: Vec<u64> = ranks
@@ -91,7 +91,7 @@ pub fn deal(strategy: ExpertPlacement, demand: &Demand, cells: usize, room: usiz
 }
 
 /// Pairs of token and expert that the busiest rectangle gets of a batch of `tokens`, mean over drawn batches.
-pub fn busiest_pairs(homes: &[Vec<u16>], cells: u64, moe: &Moe, tokens: u64, routing: Routing) -> Option<f64> {
+pub fn busiest_pairs(homes: &[Vec<u16>], cells: u64, moe: &Moe, tokens: u64, routing: RoutingModel) -> Option<f64> {
     let demand = demand(moe, tokens, routing)?;
     let assignment = Assignment { cells: usize::try_from(cells).ok()?, homes: homes.to_vec() };
     let valid = assignment.is_valid(demand.experts(), usize::MAX);

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use wafersim_place::Machine;
-use wafersim_spec::scenario::{Routing, WaferCount};
+use wafersim_spec::scenario::{RoutingModel, WaferCount};
 use wafersim_spec::wafer::{DECLARATIONS, RateSet};
 use wafersim_spec::{Model, Precision, Wafer};
 
@@ -22,7 +22,7 @@ pub struct Load {
     /// Data types.
     pub precision: Precision,
     /// How tokens choose experts, for strategies that place experts by what is wanted.
-    pub routing: Routing,
+    pub routing: RoutingModel,
 }
 
 /// Model, wafer and load.
@@ -63,7 +63,7 @@ impl Inputs<'_> {
             context: u64,
             tokens_per_step: u64,
             precision: Precision,
-            routing: Routing,
+            routing: RoutingModel,
         }
         let Load { users, context, tokens_per_step, precision, routing, .. } = self.load;
         hash::of(&Meaning { users, context, tokens_per_step, precision, routing })

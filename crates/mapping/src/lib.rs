@@ -17,7 +17,7 @@
 //!
 //! ```
 //! use wafersim_mapping::{Inputs, Load, Recipe, Resolved, resolve};
-//! use wafersim_spec::scenario::{Routing, WaferCount};
+//! use wafersim_spec::scenario::{RoutingModel, WaferCount};
 //! use wafersim_spec::{Model, Precision, Wafer};
 //!
 //! let (model, wafer) = (Model::builtin("qwen3-8b")?, Wafer::builtin("wse3")?);
@@ -27,7 +27,7 @@
 //!     context: 8192,
 //!     tokens_per_step: 1,
 //!     precision: Precision::default(),
-//!     routing: Routing::Skewed,
+//!     routing: RoutingModel::Skewed,
 //! };
 //! let inputs = Inputs { model: &model, wafer: &wafer, load };
 //! let resolved = resolve(&Recipe::builtin("interleaved")?, inputs)?;

@@ -10,7 +10,7 @@ use crate::choices::{LayerChoices, Roles, stored_type};
 use crate::experts::room::with_copies;
 use crate::experts::{ExpertMatrices, grid};
 use crate::item::TablePart;
-use crate::kv_cache::{KvLayout, KvLayoutChoice, KvShape};
+use crate::kv_cache::{KvContents, KvLayout, KvLayoutChoice};
 use crate::ledger::ByteCounts;
 use crate::matrix::{Matrices, MatrixShape};
 use crate::request::Settings;
@@ -72,7 +72,7 @@ impl<'a> LayerBlueprint<'a> {
                 self.vectors.push(vector(VectorAxis::AlongX, length, copies));
             }
             (Role::Sinks, attention) => {
-                self.vectors.push(vector(VectorAxis::PerBlock, KvShape::new(attention).kv_heads, copies))
+                self.vectors.push(vector(VectorAxis::PerBlock, KvContents::new(attention).kv_heads, copies))
             }
             _ => self.vectors.push(vector(VectorAxis::AlongY, length, copies)),
         }
@@ -80,7 +80,7 @@ impl<'a> LayerBlueprint<'a> {
 
     /// Bytes of matrices and of the KV cache, over all processing elements.
     pub fn bytes(&self, settings: &Settings) -> u64 {
-        self.matrices.bytes().saturating_add(KvShape::new(&self.layer.attention).cached_bytes(&settings.kv_load()).0)
+        self.matrices.bytes().saturating_add(KvContents::new(&self.layer.attention).cached_bytes(&settings.kv_load()).0)
     }
 
     /// The cells of the experts: one for everything in a dense layer.
@@ -154,7 +154,7 @@ pub(crate) fn in_use(
         let elements = working_memory::decode(layer, working.hidden(), kv, grid, load.context, load.micro_batch);
         ByteCounts { kv_cache: kv.cache_bytes(&load), ..weights }.with_working(elements, load.activations)
     };
-    let shape = KvShape::new(&layer.attention);
+    let shape = KvContents::new(&layer.attention);
     let kv = KvLayout::choose(shape, (grid.columns, grid.rows), working.kv_choice(), |kv| with(kv).sum());
     (kv, with(&kv))
 }
@@ -272,7 +272,7 @@ impl TableBlueprint {
 /// Which dimension of a matrix lies along which axis; `None` for vectors. `hidden` always lies along y.
 ///
 /// Products from `hidden` are reduced along y and leave their outputs along x; those back to `hidden` are reduced along
-/// x (shared/facts/kernels.md, "One decode layer"). The LM head takes `hidden` where the last layer left it, along y.
+/// x (sources.md#waferllm). The LM head takes `hidden` where the last layer left it, along y.
 /// MLA alternates once more: compressed query along x, queries of all heads along y, latent along x again; its heads'
 /// values come out along y and have to be turned before the output projection.
 const fn orientation(role: Role) -> Option<Orientation> {

@@ -2,7 +2,7 @@
 //!
 //! The columns are divided into blocks, one per KV head; inside a block `dimension_split` columns share the head's
 //! width and `sequence_split` groups of columns share the sequence, besides all rows. Rows are levelled by shifting old
-//! entries up (shared/facts/kernels.md, "KV cache"), so the tokens of all users lie evenly over all rows: keys that are
+//! entries up (sources.md#waferllm), so the tokens of all users lie evenly over all rows: keys that are
 //! only appended fill one row first, and hold fewer tokens by a factor of the number of rows.
 
 use serde::Serialize;
@@ -42,7 +42,7 @@ pub struct KvSizes {
 
 /// What a layer caches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct KvShape {
+pub struct KvContents {
     /// Heads with keys and values of their own; 1 for the latent of MLA.
     pub kv_heads: u64,
     /// Width of what is cached of a head: `head_dim`, or latent and rotary key of MLA together.
@@ -55,7 +55,7 @@ pub struct KvShape {
     pub reach: Reach,
 }
 
-impl KvShape {
+impl KvContents {
     /// What an attention caches.
     pub fn new(attention: &Attention) -> Self {
         let (kv_heads, head_dim, vectors) = match attention {
@@ -97,7 +97,7 @@ pub struct KvLoad {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct KvLayout {
     /// What is cached.
-    pub shape: KvShape,
+    pub shape: KvContents,
     /// Rows of the region; all share the sequence.
     pub rows: u64,
     /// Blocks of columns.
@@ -120,7 +120,7 @@ impl KvLayout {
     /// split. Candidates are the powers of two and the divisors of the head's width up to the columns of a block, and
     /// the whole block.
     pub fn choose(
-        shape: KvShape,
+        shape: KvContents,
         region: (u64, u64),
         choice: KvLayoutChoice,
         mut bytes: impl FnMut(&Self) -> Bytes,
@@ -164,14 +164,14 @@ impl KvLayout {
     }
 
     /// The layout with a given dimension split, at most the columns of a block.
-    pub fn with_dimension_split(shape: KvShape, region: (u64, u64), dimension_split: u64) -> Self {
+    pub fn with_dimension_split(shape: KvContents, region: (u64, u64), dimension_split: u64) -> Self {
         let whole = Self::whole(shape, region, Size::Auto, Size::Auto);
         let dimension_split = dimension_split.clamp(1, whole.columns_per_head);
         Self { dimension_split, sequence_split: whole.columns_per_head / dimension_split, ..whole }
     }
 
     /// The layout in which the width of each head lies over all columns of its block, or of each copy.
-    fn whole(shape: KvShape, (columns, rows): (u64, u64), heads_per_block: Size, head_copies: Size) -> Self {
+    fn whole(shape: KvContents, (columns, rows): (u64, u64), heads_per_block: Size, head_copies: Size) -> Self {
         let fewest = divide_up(shape.kv_heads, shape.kv_heads.min(columns));
         let heads_per_block =
             heads_per_block.of(shape.kv_heads).map_or(fewest, |heads| heads.clamp(fewest, shape.kv_heads.max(fewest)));
@@ -259,12 +259,12 @@ mod tests {
         layout.cache_bytes(load) + working
     }
 
-    fn choose(shape: KvShape, region: (u64, u64), load: &KvLoad, choice: KvLayoutChoice) -> KvLayout {
+    fn choose(shape: KvContents, region: (u64, u64), load: &KvLoad, choice: KvLayoutChoice) -> KvLayout {
         KvLayout::choose(shape, region, choice, |layout| bytes(layout, load))
     }
 
-    fn grouped(kv_heads: u64, head_dim: u64, queries_per_head: u64) -> KvShape {
-        KvShape { kv_heads, head_dim, vectors: 2, queries_per_head, reach: Reach::Full }
+    fn grouped(kv_heads: u64, head_dim: u64, queries_per_head: u64) -> KvContents {
+        KvContents { kv_heads, head_dim, vectors: 2, queries_per_head, reach: Reach::Full }
     }
 
     #[test]
@@ -288,7 +288,7 @@ mod tests {
             (grouped(40, 128, 1), (125, 195), load(3, 4096)),
             (grouped(8, 64, 8), (5, 7), load(1, 100)),
             (
-                KvShape { kv_heads: 1, head_dim: 576, vectors: 1, queries_per_head: 128, reach: Reach::Full },
+                KvContents { kv_heads: 1, head_dim: 576, vectors: 1, queries_per_head: 128, reach: Reach::Full },
                 (755, 390),
                 load(1, 32_768),
             ),
@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn windows_and_chunks_cache_what_they_see() {
-        let shape = KvShape { reach: Reach::Window(128), ..grouped(8, 64, 8) };
+        let shape = KvContents { reach: Reach::Window(128), ..grouped(8, 64, 8) };
         let layout = KvLayout::with_dimension_split(shape, (80, 16), 1);
         assert_eq!(layout.tokens_per_pe(4, 1_000_000), 4); // 512 tokens over 160 places
         assert_eq!(layout.tokens_per_pe(4, 100), 400_u64.div_ceil(160));

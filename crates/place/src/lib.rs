@@ -63,7 +63,7 @@ pub use choices::{Division, ExpertChoice, LayerChoices, Roles, SlotChoice, wide_
 pub use error::PlaceError;
 pub use experts::ExpertLayout;
 pub use item::{Item, TablePart};
-pub use kv_cache::{KvLayout, KvLayoutChoice, KvLoad, KvShape, KvSizes};
+pub use kv_cache::{KvContents, KvLayout, KvLayoutChoice, KvLoad, KvSizes};
 pub use layout::{LayerLayout, TableLayout};
 pub use ledger::{ByteCounts, Ledger, SlotLedger, TensorEntry};
 pub use machine::Machine;
@@ -71,6 +71,6 @@ pub use matrix::PlacedMatrix;
 pub use placement::{Placement, Slot, SlotRange, fits, place, place_within};
 pub use request::{Fill, Request, Settings};
 pub use split::{Piece, Split};
-pub use tiling::{Orientation, Tile, Tiling, most_elements};
+pub use tiling::{MatrixTile, Orientation, Tiling, most_elements};
 pub use vector::{PlacedVector, VectorAxis};
 pub use working_memory::PREFILL_KEY_BLOCK;

@@ -1,6 +1,6 @@
 //! One matrix over a rectangle of processing elements: which elements and how many bytes each of them holds, exactly.
 //!
-//! Orientation follows the published decode kernels (shared/facts/kernels.md): the product that takes `hidden` reduces
+//! Orientation follows the published decode kernels (sources.md#waferllm): the product that takes `hidden` reduces
 //! along y, the next one along x, so that a result lies where the next product wants it and nothing is transposed.
 //!
 //! **Bytes of formats with fractions.** 4-bit elements and block scales are no whole number of bytes per element. The
@@ -41,14 +41,14 @@ impl Orientation {
 
 /// What one processing element holds of a matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Tile {
+pub struct MatrixTile {
     /// Rows of the matrix.
     pub inputs: Piece,
     /// Columns of the matrix.
     pub outputs: Piece,
 }
 
-impl Tile {
+impl MatrixTile {
     /// Elements.
     pub const fn elements(&self) -> u64 {
         self.inputs.size() * self.outputs.size()
@@ -84,11 +84,11 @@ impl Tiling {
     }
 
     /// What a processing element holds; columns and rows count from the corner of the rectangle.
-    pub const fn tile_at(&self, column: u64, row: u64) -> Tile {
+    pub const fn tile_at(&self, column: u64, row: u64) -> MatrixTile {
         let (along_x, along_y) = (self.across.piece_at(column), self.down.piece_at(row));
         match self.orientation {
-            Orientation::InputsAlongY => Tile { inputs: along_y, outputs: along_x },
-            Orientation::InputsAlongX => Tile { inputs: along_x, outputs: along_y },
+            Orientation::InputsAlongY => MatrixTile { inputs: along_y, outputs: along_x },
+            Orientation::InputsAlongX => MatrixTile { inputs: along_x, outputs: along_y },
         }
     }
 

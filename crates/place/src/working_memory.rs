@@ -121,8 +121,8 @@ pub(crate) fn lm_head(hidden: u64, vocabulary: u64, columns: u64, rows: u64, tok
 /// the online softmax (FlashAttention, Dao et al. 2022). Longer than any published prefill on a wafer (4,620 tokens).
 pub const PREFILL_KEY_BLOCK: u64 = 8192;
 
-/// Elements of a prefill of `tokens` at once in the worst processing element (shared/facts/kernels.md, "One prefill
-/// layer"): sequence along y, widths along x; the input tile twice (double buffer), the widest intermediate twice, and
+/// Elements of a prefill of `tokens` at once in the worst processing element (sources.md#waferllm, one prefill
+/// layer): sequence along y, widths along x; the input tile twice (double buffer), the widest intermediate twice, and
 /// the scores of the query heads that share a KV head against a block of keys, which lie along the head's columns.
 pub(crate) fn prefill(layer: &Layer, hidden: u64, columns: u64, rows: u64, context: u64, tokens: u64) -> u64 {
     let (attention, kv_heads, queries) = match &layer.attention {
@@ -151,7 +151,7 @@ mod tests {
     use wafersim_spec::Model;
 
     use super::*;
-    use crate::kv_cache::KvShape;
+    use crate::kv_cache::KvContents;
 
     fn elements(
         name: &str,
@@ -163,7 +163,7 @@ mod tests {
     ) -> (u64, u64) {
         let model = Model::builtin(name).unwrap();
         let layer = &model.layers[layer];
-        let kv = KvLayout::with_dimension_split(KvShape::new(&layer.attention), region, split);
+        let kv = KvLayout::with_dimension_split(KvContents::new(&layer.attention), region, split);
         let grid = CellGrid::new(region.0, region.1, cells.0, cells.1);
         let one = decode(layer, model.hidden, &kv, &grid, context, 1);
         let three = decode(layer, model.hidden, &kv, &grid, context, 3);

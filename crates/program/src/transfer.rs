@@ -131,7 +131,7 @@ fn multicast_sends(cast: &Multicast, line: u64) -> Vec<(u64, u64, Color)> {
     sends
 }
 
-/// Even members send two up and odd members two down; the ends turn round (kernels.md, MeshGEMM).
+/// Even members send two up and odd members two down; the ends turn round (sources.md#waferllm, MeshGEMM).
 fn shift_sends(shift: &Shift, line: u64) -> Vec<(u64, u64, Color)> {
     let last = line - 1;
     (0..line)

@@ -3,7 +3,7 @@
 use csv::WriterBuilder;
 use serde::Serialize;
 use wafersim_answer::Verified;
-use wafersim_stream::Outcome;
+use wafersim_stream::ServiceOutcome;
 use wafersim_stream::costs::StationKind;
 use wafersim_stream::load::{Guess, guesses};
 use wafersim_stream::result::{Ended, StationUse};
@@ -72,7 +72,7 @@ fn closed_form_line(machine: &MachineSummary) -> String {
     )
 }
 
-fn run_line(outcome: &Outcome) -> String {
+fn run_line(outcome: &ServiceOutcome) -> String {
     let why = match outcome.ended {
         Ended::Time => "the time is over",
         Ended::Requests => "enough requests are finished",
@@ -90,7 +90,7 @@ fn run_line(outcome: &Outcome) -> String {
     )
 }
 
-fn all_users(outcome: &Outcome) -> String {
+fn all_users(outcome: &ServiceOutcome) -> String {
     format!(
         "{} output tok/s, {} prompt tok/s computed, {} requests/s",
         estimate(Some(outcome.tokens_per_second), figure),
@@ -108,7 +108,7 @@ fn estimate(estimate: Option<Estimate>, form: fn(f64) -> String) -> String {
     }
 }
 
-fn distributions(outcome: &Outcome) -> String {
+fn distributions(outcome: &ServiceOutcome) -> String {
     let titles = [("per request", Side::Left), ("mean", Side::Right), ("p5", Side::Right), ("p50", Side::Right)];
     let more = [("p95", Side::Right), ("p99", Side::Right), ("of", Side::Right)];
     let mut grid = Grid::new(titles.into_iter().chain(more));
@@ -127,7 +127,7 @@ fn distributions(outcome: &Outcome) -> String {
     grid.text()
 }
 
-fn parts(outcome: &Outcome) -> String {
+fn parts(outcome: &ServiceOutcome) -> String {
     let (step, first) = (outcome.step_parts, outcome.first_token_parts);
     let mut grid = Grid::new([("of", Side::Left), ("part", Side::Left), ("time", Side::Right), ("share", Side::Right)]);
     let mut rows = |of: &str, parts: &[(&str, f64)]| {
@@ -160,7 +160,7 @@ fn parts(outcome: &Outcome) -> String {
     if grid.is_empty() { "  nothing came out in the window\n".into() } else { grid.text() }
 }
 
-fn queues(outcome: &Outcome) -> String {
+fn queues(outcome: &ServiceOutcome) -> String {
     let queues = &outcome.queues;
     let mut grid = Grid::new([("", Side::Left), ("mean", Side::Right), ("most", Side::Right)]);
     let mut row = |name: &str, average: Average| {
@@ -175,7 +175,7 @@ fn queues(outcome: &Outcome) -> String {
     grid.text()
 }
 
-fn uses(machine: &MachineSummary, outcome: &Outcome) -> String {
+fn uses(machine: &MachineSummary, outcome: &ServiceOutcome) -> String {
     let busiest = |link: bool| {
         let of = outcome.stations.iter().filter(|station| station.station.is_link() == link);
         of.fold(None::<&StationUse>, |best, here| match best {
@@ -244,7 +244,7 @@ fn guessed(point: &Point) -> String {
     if words.is_empty() { String::new() } else { labelled("guessed", &words.join(", ")) }
 }
 
-fn checks(outcome: &Outcome) -> String {
+fn checks(outcome: &ServiceOutcome) -> String {
     format!(
         "Little's law within {}; {} tokens asked, {} produced, {} still owed",
         share(outcome.little.passes.abs().max(outcome.little.requests.abs())),
@@ -296,7 +296,7 @@ pub fn sweep_text(setting: &str, points: &[Point]) -> String {
     page
 }
 
-fn largest_loss(outcome: &Outcome) -> &'static str {
+fn largest_loss(outcome: &ServiceOutcome) -> &'static str {
     let parts = outcome.step_parts;
     let losses = [
         ("stages", parts.stage),

@@ -4,7 +4,7 @@ use wafersim_picture::chart::{
     Axis, Bin, Distribution, Form, Frontier, MOST_SERIES, Sample, Scale, Sweep, SweepPoint, distribution, frontier,
 };
 use wafersim_picture::{Chart, PictureError, chart_png, chart_svg};
-use wafersim_stream::Outcome;
+use wafersim_stream::ServiceOutcome;
 use wafersim_stream::run::{MachineSummary, Point, knee};
 use wafersim_stream::statistics::Count;
 
@@ -60,7 +60,7 @@ pub fn of_sweep(setting: &str, points: &[Point]) -> Result<Vec<ChartFile>, Repor
         speed: Scale::Linear,
     });
     let mut files = drawn("frontier", &chart)?;
-    let named: Vec<(String, &Outcome)> =
+    let named: Vec<(String, &ServiceOutcome)> =
         points.iter().map(|point| (format!("{setting} = {}", point.value), &point.outcome)).collect();
     files.extend(latencies(&first.machine, &named)?);
     Ok(files)
@@ -75,8 +75,8 @@ pub fn of_run(point: &Point) -> Result<Vec<ChartFile>, ReportError> {
 }
 
 /// Distributions of several runs side by side: of as many as there are colors, spread over the sweep.
-fn latencies(of: &MachineSummary, runs: &[(String, &Outcome)]) -> Result<Vec<ChartFile>, ReportError> {
-    type Counts = fn(&Outcome) -> &[Count];
+fn latencies(of: &MachineSummary, runs: &[(String, &ServiceOutcome)]) -> Result<Vec<ChartFile>, ReportError> {
+    type Counts = fn(&ServiceOutcome) -> &[Count];
     let charts: [(&str, &str, &str, Counts); 2] = [
         ("first-token", "Time to first token", "time from arrival to first token, ms", |run| &run.first_token_counts),
         ("between-steps", "Time between two steps of a user", "time between two steps, ms", |run| {
@@ -85,7 +85,7 @@ fn latencies(of: &MachineSummary, runs: &[(String, &Outcome)]) -> Result<Vec<Cha
     ];
     let mut files = Vec::new();
     for (name, title, axis, counts) in charts {
-        let with: Vec<&(String, &Outcome)> = runs.iter().filter(|(_, run)| !counts(run).is_empty()).collect();
+        let with: Vec<&(String, &ServiceOutcome)> = runs.iter().filter(|(_, run)| !counts(run).is_empty()).collect();
         if with.is_empty() {
             continue;
         }

@@ -1,7 +1,7 @@
 //! Placements and strategies for experts as wafer maps: rectangles, names, loads, memory. The drawing is
 //! [`wafersim_picture::wafer_map`]'s.
 
-use wafersim_answer::experts::{Geometry, HeldRegion, Outcome};
+use wafersim_answer::experts::{Geometry, HeldRegion, StrategyOutcome};
 use wafersim_picture::wafer_map::{DrawnRegion, ExpertArea, MOST_WAFERS, MemoryShares, Place, WaferMap};
 use wafersim_place::experts::assignment::Assignment;
 use wafersim_place::experts::demand::Demand;
@@ -38,7 +38,7 @@ pub struct StrategyCaption<'a> {
 
 /// A strategy's wafers, with each rectangle of experts shaded by the pairs of token and expert that it gets from a batch of
 /// `demands` (one for each layer with experts), and the most uneven layer enlarged.
-pub fn of_strategy(outcome: &Outcome, demands: &[Demand], words: &StrategyCaption<'_>) -> WaferMap {
+pub fn of_strategy(outcome: &StrategyOutcome, demands: &[Demand], words: &StrategyCaption<'_>) -> WaferMap {
     let geometry = &outcome.geometry;
     let layers: Vec<LayerLoad<'_>> = geometry
         .homes
@@ -159,7 +159,7 @@ impl LayerLoad<'_> {
     }
 }
 
-fn strategy_caption(outcome: &Outcome, words: &StrategyCaption<'_>) -> Vec<String> {
+fn strategy_caption(outcome: &StrategyOutcome, words: &StrategyCaption<'_>) -> Vec<String> {
     let against = words.spread_us.map_or_else(String::new, |spread| {
         format!(" ({:+.1} % against spread)", 100.0 * (outcome.time_per_output_token_us / spread - 1.0))
     });

@@ -39,5 +39,5 @@ pub mod token;
 pub use choose::{Replay, Routing};
 pub use error::RoutingError;
 pub use header::Header;
-pub use synthetic::{ExpertSampler, Generator, RoutingParameters, SyntheticSettings, Work, generate};
+pub use synthetic::{ExpertSampler, Generator, RoutingParameters, SyntheticSettings, Workload, generate};
 pub use token::{Token, TokenSource, Trace};

@@ -26,4 +26,4 @@ pub use law::popularity;
 pub use parameters::{DESCRIBED, Described, RoutingParameters};
 pub use profile::{LayerTarget, layer_targets};
 pub use sampler::{ExpertSampler, RoutingLaw};
-pub use settings::{SyntheticSettings, Work};
+pub use settings::{SyntheticSettings, Workload};

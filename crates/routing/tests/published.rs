@@ -1,10 +1,10 @@
-//! Does a synthetic trace show the published figures of Qwen3-30B-A3B (facts/workload.md), all at once?
+//! Does a synthetic trace show the published figures of Qwen3-30B-A3B (sources.md#expert-routing), all at once?
 #![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has failed")]
 
 use wafersim_routing::statistics::{LayerStatistics, Statistics, correlation, inspect};
-use wafersim_routing::{SyntheticSettings, Work, generate};
+use wafersim_routing::{SyntheticSettings, Workload, generate};
 
-fn trace(work: Work, seed: u64) -> Statistics {
+fn trace(work: Workload, seed: u64) -> Statistics {
     let settings = SyntheticSettings { users: 16, tokens: 16 * 1000, work, seed, ..SyntheticSettings::qwen3_30b() };
     inspect(&mut generate(&settings).unwrap()).unwrap()
 }
@@ -48,7 +48,7 @@ fn table(said: &Statistics) -> Vec<(&'static str, f64, f64, f64)> {
 #[test]
 fn every_published_figure_is_met_at_once() {
     const SEEDS: u64 = 4;
-    let tables: Vec<_> = (1..=SEEDS).map(|seed| table(&trace(Work::Mixed, seed))).collect();
+    let tables: Vec<_> = (1..=SEEDS).map(|seed| table(&trace(Workload::Mixed, seed))).collect();
     let mut wrong = Vec::new();
     for (index, &(what, published, _, tolerance)) in tables[0].iter().enumerate() {
         let error = |generated: f64| generated / published - 1.0;
@@ -66,7 +66,7 @@ fn every_published_figure_is_met_at_once() {
 /// hit rates (42 % of an LRU cache for 8, 65 % for 16) leave about 27 to those. The generator shows both.
 #[test]
 fn successive_tokens_touch_fewer_experts_than_random_ones() {
-    let said = trace(Work::Mixed, 1).mean;
+    let said = trace(Workload::Mixed, 1).mean;
     let successive = said.distinct_successive.map(Option::unwrap);
     assert!((25.0..29.0).contains(&successive[0]), "{successive:?}");
     assert!(said.distinct_random.iter().zip(successive).all(|(random, successive)| successive < *random));
@@ -74,7 +74,7 @@ fn successive_tokens_touch_fewer_experts_than_random_ones() {
 
 #[test]
 fn coding_prompts_are_a_little_less_sticky() {
-    let overlap = trace(Work::Coding, 1).mean.neighbour_overlap.unwrap();
+    let overlap = trace(Workload::Coding, 1).mean.neighbour_overlap.unwrap();
     assert!((overlap / 0.407 - 1.0).abs() < 0.05, "{overlap}");
 }
 

@@ -148,7 +148,7 @@ pub enum TensorClass {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Precision {
-    /// Matrices. Default fp8: what public MoE endpoints store (shared/facts/kernels.md, "Production systems").
+    /// Matrices. Default fp8: what public MoE endpoints store (sources.md#production-systems).
     pub weights: DataType,
     /// Norms, biases and router. Default bf16.
     pub small_weights: DataType,

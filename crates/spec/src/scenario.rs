@@ -149,7 +149,7 @@ choice! {
 choice! {
     "routing"
     /// How tokens choose experts.
-    Routing {
+    RoutingModel {
         /// Every expert equally likely, tokens independent.
         Uniform "uniform",
         /// Popularity as measured on Qwen3-30B-A3B with coding prompts (Zipf exponent 0.67 by rank), tokens
@@ -282,7 +282,7 @@ pub struct Scenario {
     #[serde(skip)]
     pub default_placement: bool,
     /// How tokens choose experts.
-    pub routing: Routing,
+    pub routing: RoutingModel,
     /// Tokens per second that each user should get. Above 0, to 1e9.
     pub target: f64,
     /// Clock in GHz; `None` takes the wafer's nominal one. 0.01 to 100.
@@ -308,7 +308,7 @@ impl Default for Scenario {
             prompt: 32_768,
             profile: Profile::Best,
             placement: ExpertPlacement::Spread,
-            routing: Routing::Skewed,
+            routing: RoutingModel::Skewed,
             target: 2000.0,
             clock_ghz: None,
             precision: Precision::default(),

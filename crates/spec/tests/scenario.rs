@@ -2,7 +2,7 @@
 //! whatever makes the reader panic.
 
 use proptest::prelude::*;
-use wafersim_spec::scenario::{ExpertPlacement, Profile, Routing, SETTINGS, WaferCount};
+use wafersim_spec::scenario::{ExpertPlacement, Profile, RoutingModel, SETTINGS, WaferCount};
 use wafersim_spec::wafer::DECLARATIONS;
 use wafersim_spec::{DataType, Model, Scenario, ScenarioFile, SpecError};
 
@@ -50,7 +50,7 @@ fn an_empty_file_is_the_default_question() {
     assert_eq!((scenario.model.as_str(), scenario.wafer.as_str()), ("qwen3-coder-480b-a35b", "wse3"));
     assert_eq!((scenario.users, scenario.context, scenario.prompt), (1, 32_768, 32_768));
     assert_eq!((scenario.wafers, scenario.profile), (WaferCount::Auto, Profile::Best));
-    assert_eq!((scenario.placement, scenario.routing), (ExpertPlacement::Spread, Routing::Skewed));
+    assert_eq!((scenario.placement, scenario.routing), (ExpertPlacement::Spread, RoutingModel::Skewed));
     assert_eq!((scenario.clock_ghz, scenario.speculation.draft_length), (None, 0));
 }
 
@@ -258,7 +258,7 @@ fn words_for_flags_read_and_print() {
     let messages = [
         "publisht".parse::<Profile>().unwrap_err().to_string(),
         "bound".parse::<Profile>().unwrap_err().to_string(),
-        "x".parse::<Routing>().unwrap_err().to_string(),
+        "x".parse::<RoutingModel>().unwrap_err().to_string(),
         "100001".parse::<WaferCount>().unwrap_err().to_string(),
     ];
     assert_eq!(

@@ -22,13 +22,13 @@ use crate::event_queue::EventQueue;
 use crate::experts::ExpertDelay;
 use crate::kv::Ledger;
 use crate::line::{Kind, Line, Waits};
-use crate::load::Load;
+use crate::load::LoadSource;
 use crate::observer::Observer;
 use crate::policy::{Choice, Policy, Waiting};
 use crate::prefix_cache::PrefixCache;
 use crate::random::{Purpose, stream};
 use crate::request::Request;
-use crate::result::{Ended, Outcome, Totals};
+use crate::result::{Ended, ServiceOutcome, Totals};
 use crate::time::Time;
 use tally::Tally;
 
@@ -218,7 +218,7 @@ pub struct Engine<'a, C, L: ?Sized, O> {
     handled: u64,
 }
 
-impl<'a, C: Costs, L: Load + ?Sized, O: Observer> Engine<'a, C, L, O> {
+impl<'a, C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'a, C, L, O> {
     /// An empty machine at time 0.
     pub fn new(
         costs: C,
@@ -268,7 +268,7 @@ impl<'a, C: Costs, L: Load + ?Sized, O: Observer> Engine<'a, C, L, O> {
     }
 
     /// Runs to the end. `report` hears now and then how far it is.
-    pub fn run(mut self, mut report: impl FnMut(Progress)) -> Outcome {
+    pub fn run(mut self, mut report: impl FnMut(Progress)) -> ServiceOutcome {
         let end = (self.length.warm_up + self.length.window).min(LONGEST_RUN);
         self.next_arrival = self.load.next();
         self.events.push(self.length.warm_up, Event::WarmedUp);

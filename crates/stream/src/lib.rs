@@ -27,7 +27,7 @@
 //!
 //! ```
 //! use wafersim_stream::observer::Nobody;
-//! use wafersim_stream::run::Machine;
+//! use wafersim_stream::run::Server;
 //! use wafersim_stream::scenario::StreamFile;
 //!
 //! let scenario = "
@@ -42,7 +42,7 @@
 //!     [run]
 //!     window = 1.0
 //! ";
-//! let machine = Machine::new(StreamFile::parse(scenario, "example")?.check("example")?, None)?;
+//! let machine = Server::new(StreamFile::parse(scenario, "example")?.check("example")?, None)?;
 //! let outcome = machine.run(&mut Nobody, |_| {});
 //! let speed = outcome.user_speed.expect("answers ended").p50;
 //! println!("{speed:.0} tok/s for the median request, {:.0} in all", outcome.tokens_per_second.mean);
@@ -77,5 +77,5 @@ pub mod trace;
 
 pub use engine::Engine;
 pub use error::StreamError;
-pub use result::Outcome;
+pub use result::ServiceOutcome;
 pub use time::Time;

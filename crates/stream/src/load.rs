@@ -16,7 +16,7 @@ use crate::request::Request;
 use crate::time::Time;
 
 /// A load.
-pub trait Load: std::fmt::Debug {
+pub trait LoadSource: std::fmt::Debug {
     /// The next request that comes whatever happens to others, in order of arrival; nothing when there are no more.
     fn next(&mut self) -> Option<Request>;
 

@@ -11,7 +11,7 @@ use crate::time::Time;
 
 /// What came out.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Outcome {
+pub struct ServiceOutcome {
     /// Start of the window, in seconds from the start of the run.
     pub window_start: Time,
     /// End of the window and of the run.
@@ -63,7 +63,7 @@ pub struct Outcome {
     /// Little's law, checked on this run.
     pub little: Little,
     /// Events of the queue, and visits of passes to stations, over the whole run.
-    pub work: Work,
+    pub work: WorkDone,
 }
 
 /// Why a run ended.
@@ -192,7 +192,7 @@ pub struct Little {
 
 /// What the engine did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-pub struct Work {
+pub struct WorkDone {
     /// Events that went through the queue.
     pub events: u64,
     /// Visits of a pass to a station.

@@ -16,17 +16,17 @@ use crate::engine::{Drafting, Engine, HostMemory, Length, Progress, Service};
 use crate::error::StreamError;
 use crate::experts::{ExpertChoice, ExpertDelay, ExpertTimes};
 use crate::kv::Ledger;
-use crate::load::{ClosedLoop, Load, OpenLoop, Replay, Sessions};
+use crate::load::{ClosedLoop, LoadSource, OpenLoop, Replay, Sessions};
 use crate::observer::{Nobody, Observer};
 use crate::policy::{Chunked, DecodeFirst, FirstCome, Policy, PrefillFirst};
 use crate::request::{BLOCK, Request};
-use crate::result::Outcome;
+use crate::result::ServiceOutcome;
 use crate::scenario::{AdmissionKind, LoadScenario, PolicyKind, RoutingScenario, StreamScenario};
 use crate::time::Time;
 
 /// A scenario with its machine placed and its trace read.
 #[derive(Debug)]
-pub struct Machine {
+pub struct Server {
     scenario: StreamScenario,
     pipeline: Pipeline,
     trace: Vec<Request>,
@@ -86,7 +86,7 @@ pub(crate) const LONGEST_PASS: f64 = 100.0;
 /// Smallest chunk that is tried, where larger ones fit.
 const SMALLEST_CHUNK: u64 = 64;
 
-impl Machine {
+impl Server {
     /// Places the model. `trace` is the text of the scenario's trace, where it has one, with its name in messages.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ impl Machine {
     /// Places the model, with all files that the scenario names.
     ///
     /// # Errors
-    /// As [`Machine::new`]; and where the routing trace is another model's.
+    /// As [`Server::new`]; and where the routing trace is another model's.
     pub fn with_files(scenario: StreamScenario, files: Files<'_>) -> Result<Self, StreamError> {
         let question = Question::load(scenario.machine.clone())?;
         let positions = question.model.max_positions.saturating_mul(CONTEXT_BEYOND_POSITIONS);
@@ -223,10 +223,10 @@ impl Machine {
     }
 
     /// Runs the scenario.
-    pub fn run(&self, observer: &mut impl Observer, mut report: impl FnMut(Progress)) -> Outcome {
+    pub fn run(&self, observer: &mut impl Observer, mut report: impl FnMut(Progress)) -> ServiceOutcome {
         let scenario = &self.scenario;
         let longest = u32::try_from(self.pipeline.question().scenario.context).unwrap_or(u32::MAX);
-        let mut load: Box<dyn Load> = match &scenario.load {
+        let mut load: Box<dyn LoadSource> = match &scenario.load {
             LoadScenario::Closed(settings) => Box::new(ClosedLoop::new(*settings, scenario.seed)),
             LoadScenario::Open(settings) => Box::new(OpenLoop::new(*settings, scenario.seed)),
             LoadScenario::Sessions(settings) => Box::new(Sessions::new(*settings, scenario.seed)),
@@ -344,11 +344,11 @@ pub struct Point {
     /// The machine.
     pub machine: MachineSummary,
     /// What came out.
-    pub outcome: Outcome,
+    pub outcome: ServiceOutcome,
 }
 
 /// Runs machines side by side; the order is theirs, whatever the number of threads.
-pub fn sweep(machines: &[(String, Machine)], done: impl Fn() + Sync) -> Vec<Point> {
+pub fn sweep(machines: &[(String, Server)], done: impl Fn() + Sync) -> Vec<Point> {
     machines
         .par_iter()
         .map(|(value, machine)| {

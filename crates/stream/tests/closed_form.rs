@@ -2,17 +2,17 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use wafersim_answer::{Question, answer_one_profile};
-use wafersim_stream::Outcome;
+use wafersim_stream::ServiceOutcome;
 use wafersim_stream::observer::{Happening, Nobody};
-use wafersim_stream::run::Machine;
+use wafersim_stream::run::Server;
 use wafersim_stream::scenario::StreamFile;
 use wafersim_stream::time::Time;
 
-fn machine(text: &str) -> Machine {
-    Machine::new(StreamFile::parse(text, "test").unwrap().check("test").unwrap(), None).unwrap()
+fn machine(text: &str) -> Server {
+    Server::new(StreamFile::parse(text, "test").unwrap().check("test").unwrap(), None).unwrap()
 }
 
-fn run(text: &str) -> Outcome {
+fn run(text: &str) -> ServiceOutcome {
     machine(text).run(&mut Nobody, |_| {})
 }
 

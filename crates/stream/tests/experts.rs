@@ -3,7 +3,7 @@
 
 use wafersim_answer::{Pipeline, Question};
 use wafersim_spec::Scenario;
-use wafersim_spec::scenario::{ExpertPlacement, Profile, Routing};
+use wafersim_spec::scenario::{ExpertPlacement, Profile, RoutingModel};
 use wafersim_stream::Time;
 use wafersim_stream::experts::{ExpertDelay, ExpertSource, ExpertTimes, Popularity, RoutedLayer};
 
@@ -60,7 +60,7 @@ fn layer(layer: u64, experts: u64) -> RoutedLayer {
 
 #[test]
 fn popularity_draws_different_experts_as_often_as_the_routing_says() {
-    let mut source = Popularity::new(Routing::Skewed, 1);
+    let mut source = Popularity::new(RoutingModel::Skewed, 1);
     let (mut chosen, mut counts) = (Vec::new(), vec![0u32; 160]);
     for _ in 0..20_000 {
         source.choose(0, layer(3, 160), &mut chosen);

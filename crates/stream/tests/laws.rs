@@ -7,11 +7,11 @@ use wafersim_stream::costs::{GivenCosts, StationKind};
 use wafersim_stream::engine::{Drafting, Engine, HostMemory, Length, Service};
 use wafersim_stream::kv::Ledger;
 use wafersim_stream::load::{
-    ClosedLoop, ClosedSettings, Lengths, Load, OpenLoop, OpenSettings, SessionSettings, Sessions,
+    ClosedLoop, ClosedSettings, Lengths, LoadSource, OpenLoop, OpenSettings, SessionSettings, Sessions,
 };
 use wafersim_stream::observer::Nobody;
 use wafersim_stream::policy::{Chunked, DecodeFirst, FirstCome, Policy, PrefillFirst};
-use wafersim_stream::{Outcome, Time};
+use wafersim_stream::{ServiceOutcome, Time};
 
 const MICROSECOND: u64 = 1_000_000;
 
@@ -33,10 +33,10 @@ fn run(
     costs: GivenCosts,
     capacity: u64,
     service: Service<'_>,
-    load: &mut dyn Load,
+    load: &mut dyn LoadSource,
     seconds: f64,
     warm_up: f64,
-) -> Outcome {
+) -> ServiceOutcome {
     let length =
         Length { warm_up: Time::from_seconds(warm_up), window: Time::from_seconds(seconds), requests: None, seed: 1 };
     Engine::new(costs, Ledger::of_tokens(capacity), service, load, &mut Nobody, length).run(|_| {})
@@ -46,7 +46,7 @@ fn closed(users: u32, prompt: Lengths, output: Lengths, think: f64, requests: Op
     ClosedLoop::new(ClosedSettings { users, think, prompt, output, requests }, 7)
 }
 
-fn conserved(outcome: &Outcome) {
+fn conserved(outcome: &ServiceOutcome) {
     let totals = &outcome.totals;
     assert_eq!(totals.arrived, totals.refused + totals.finished + totals.inside);
     assert_eq!(totals.asked, totals.produced + totals.owed);
@@ -182,7 +182,7 @@ fn room_never_leaks() {
         let requests = 1_000_000;
         let prompt = Lengths { median: 200, spread: 0.7, longest: 1000 };
         let output = Lengths { median: 3, spread: 0.7, longest: 200 };
-        let mut users: Box<dyn Load> = if caches {
+        let mut users: Box<dyn LoadSource> = if caches {
             let settings = SessionSettings {
                 agents: 20,
                 prefix: prompt,
@@ -259,8 +259,8 @@ fn the_policy_decides_who_waits() {
     let prefill = outcome(Box::new(PrefillFirst));
     let decode = outcome(Box::new(DecodeFirst));
     let chunked = outcome(Box::new(Chunked { budget: 128 }));
-    let first = |outcome: &Outcome| outcome.first_token.unwrap().p50;
-    let gap = |outcome: &Outcome| outcome.between_steps.unwrap().p99;
+    let first = |outcome: &ServiceOutcome| outcome.first_token.unwrap().p50;
+    let gap = |outcome: &ServiceOutcome| outcome.between_steps.unwrap().p99;
     assert!(first(&prefill) <= first(&decode), "{} {}", first(&prefill), first(&decode));
     assert!(gap(&decode) <= gap(&prefill));
     assert!(gap(&chunked) < gap(&prefill), "{} {}", gap(&chunked), gap(&prefill));

@@ -7,7 +7,7 @@ use wafersim_routing::{SyntheticSettings, Trace, generate};
 use wafersim_stream::StreamError;
 use wafersim_stream::experts::{ExpertChoice, RoutedLayer};
 use wafersim_stream::observer::Nobody;
-use wafersim_stream::run::{Files, Machine};
+use wafersim_stream::run::{Files, Server};
 use wafersim_stream::scenario::{StreamFile, StreamScenario};
 
 const LOAD: &str = "[machine]\nmodel = 'qwen3-30b-a3b'\nplacement = 'clustered'\ncontext = 1024\nusers = 24\n\
@@ -22,9 +22,9 @@ fn trace(settings: SyntheticSettings) -> Arc<Trace> {
     Arc::new(Trace::read(&mut generate(&settings).unwrap()).unwrap())
 }
 
-fn machine(routing: &str, trace: Option<Arc<Trace>>) -> Result<Machine, StreamError> {
+fn machine(routing: &str, trace: Option<Arc<Trace>>) -> Result<Server, StreamError> {
     let routing_trace = trace.map(|trace| (trace, "some.bin"));
-    Machine::with_files(scenario(routing), Files { requests: None, routing: routing_trace })
+    Server::with_files(scenario(routing), Files { requests: None, routing: routing_trace })
 }
 
 fn layer(index: u32) -> RoutedLayer {
@@ -69,7 +69,7 @@ fn the_same_seed_gives_the_same_run_and_another_one_does_not() {
     let run = |seed: u64| {
         let mut asked = scenario("generator = true\n");
         asked.seed = seed;
-        Machine::new(asked, None).unwrap().run(&mut Nobody, |_| {})
+        Server::new(asked, None).unwrap().run(&mut Nobody, |_| {})
     };
     let first = run(1);
     assert!(first.step_parts.expert > 0.0, "tokens of a micro-batch meet in clustered experts");
@@ -83,10 +83,10 @@ fn a_trace_and_the_generator_of_its_law_take_the_same_time() {
     let settings = SyntheticSettings {
         users: 24,
         tokens: 24 * 200,
-        work: wafersim_routing::Work::Coding,
+        work: wafersim_routing::Workload::Coding,
         ..SyntheticSettings::qwen3_30b()
     };
-    let speed = |machine: Machine| machine.run(&mut Nobody, |_| {}).tokens_per_second.mean;
+    let speed = |machine: Server| machine.run(&mut Nobody, |_| {}).tokens_per_second.mean;
     let generated = speed(machine("generator = true\n", None).unwrap());
     let played = speed(machine("trace = 'some.bin'\n", Some(trace(settings))).unwrap());
     assert!((played / generated - 1.0).abs() < 0.02, "{played} {generated}");
@@ -110,6 +110,6 @@ fn other_models_and_missing_traces_are_refused() {
     refused(asked, None, &["routing.trace", "not read"]);
     let mut dense = scenario("generator = true\n");
     dense.machine.model = "llama-3.1-8b".into();
-    let error = Machine::new(dense, None).unwrap_err().to_string();
+    let error = Server::new(dense, None).unwrap_err().to_string();
     assert!(error.contains("routing.generator") && error.contains("llama-3.1-8b"), "{error}");
 }

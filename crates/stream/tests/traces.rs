@@ -1,7 +1,7 @@
 //! Do traces read as they are published, and is what is wrong said with its line?
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use proptest::prelude::*;
 use wafersim_stream::StreamError;
@@ -69,7 +69,7 @@ fn what_is_wrong_is_said_with_its_line() {
     }
 }
 
-fn serve(requests: Vec<Request>) -> wafersim_stream::Outcome {
+fn serve(requests: Vec<Request>) -> wafersim_stream::ServiceOutcome {
     let service = Service {
         policy: Box::new(FirstCome),
         admission: Box::new(Growing),
@@ -87,11 +87,10 @@ fn serve(requests: Vec<Request>) -> wafersim_stream::Outcome {
     Engine::new(costs, Ledger::of_tokens(1 << 20), service, &mut load, &mut Nobody, length).run(|_| {})
 }
 
-/// A file of /work/shared/traces, which is not part of the repository.
-fn shared(name: &str) -> Option<String> {
+/// A published trace (sources.md#azure-and-mooncake-traces), which is not part of the repository.
+fn published(name: &str) -> Option<String> {
     let given = std::env::var_os("WAFERSIM_TRACES").map(PathBuf::from);
-    let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("shared/traces"));
-    let text = given.into_iter().chain(above).find_map(|folder| std::fs::read_to_string(folder.join(name)).ok());
+    let text = given.and_then(|folder| std::fs::read_to_string(folder.join(name)).ok());
     if text.is_none() {
         eprintln!("skipped: no {name} (set WAFERSIM_TRACES to the folder of traces)");
     }
@@ -106,7 +105,7 @@ fn the_published_traces_are_read_whole_and_served() {
         ("azure_llm_2023/AzureLLMInferenceTrace_code.csv", Format::Azure, 8819, None),
         ("azure_llm_2023/AzureLLMInferenceTrace_conv.csv", Format::Azure, 19_366, None),
     ] {
-        let Some(text) = shared(name) else { continue };
+        let Some(text) = published(name) else { continue };
         let requests = read(&text, name, format, 1 << 18, None).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(requests.len(), count, "{name}");
         let asked: u64 = requests.iter().map(|request| u64::from(request.output)).sum();

@@ -1,7 +1,7 @@
 //! Mappings of a model's layers on a small grid, by a few choices: what runs without a mapping file are placed by.
 
 use wafersim_mapping::{ExpertMapping, KvMapping, LayerMapping, Rewrites};
-use wafersim_place::{CellGrid, KvLayout, KvLayoutChoice, KvShape};
+use wafersim_place::{CellGrid, KvContents, KvLayout, KvLayoutChoice};
 use wafersim_spec::model::{FeedForward, Layer};
 use wafersim_spec::scenario::ExpertPlacement;
 use wafersim_spec::{Bytes, Model};
@@ -34,7 +34,7 @@ impl Grid {
     }
 
     fn mapping(&self, layer: &Layer) -> LayerMapping {
-        let shape = KvShape::new(&layer.attention);
+        let shape = KvContents::new(&layer.attention);
         let layout = KvLayout::choose(shape, (self.columns, self.rows), self.kv, |_| Bytes(0));
         let kv = KvMapping {
             heads_per_block: layout.heads_per_block,

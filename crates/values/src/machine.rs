@@ -31,7 +31,7 @@ pub use pieces::{held, written};
 pub use prepared::Prepared;
 pub use ring::{Piece, Way, join_ring, leave_ring};
 pub use rounding::Rounding;
-pub use run::{Machine, execute, residents};
+pub use run::{MeshState, execute, residents};
 pub use state::{Numbers, PeState, Tile};
 pub use stored::Blocks;
 pub use transfer::{Arrival, combine, incoming, outgoing};

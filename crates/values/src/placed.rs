@@ -4,6 +4,8 @@
 //! last region to the next as it lies. A prompt goes through the programs of prefill as one chunk, or through those of decode
 //! token by token. Decode layers are written as their mappings say; prefill has the published programs.
 
+use std::collections::BTreeMap;
+
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use wafersim_kernels::{Exact, ExpertShape, KvShape, LayerShape, Options, exact_prefill_layer, feed_forward};
@@ -19,7 +21,7 @@ use wafersim_spec::model::{FeedForward, Layer};
 
 use crate::checkpoint::{Checkpoint, grouped};
 use crate::error::ValuesError;
-use crate::machine::{Machine, Prepared, Tile, Tiles, execute};
+use crate::machine::{MeshState, Prepared, Tile, Tiles, execute};
 use crate::plain::check_prompt;
 use crate::record::{Record, Recorded};
 
@@ -56,6 +58,27 @@ pub enum Prefill {
     Chunk,
     /// Those of decode, token by token.
     Tokens,
+    /// Those of decode, so many tokens in a step as if they were a draft that is verified; those that are left at the end
+    /// together.
+    Drafts(u64),
+}
+
+/// Tokens that go through the model together, as in [`LayerRequest`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Step {
+    /// Tokens of all users.
+    tokens: u64,
+    /// Users.
+    users: u64,
+    /// Position of the first one of each user.
+    position: u64,
+}
+
+impl Step {
+    /// Tokens that the last one sees, itself included.
+    const fn context(self) -> u64 {
+        self.position + self.tokens / self.users
+    }
 }
 
 /// A prompt of random tokens.
@@ -76,9 +99,9 @@ pub struct Executed<'a> {
     /// The program.
     pub prepared: &'a Prepared,
     /// Before; matrices that the program moves are not in place yet ([`crate::machine::residents`]).
-    pub before: &'a Machine,
+    pub before: &'a MeshState,
     /// After.
-    pub after: &'a Machine,
+    pub after: &'a MeshState,
     /// Weights, all that the program has used.
     pub tiles: &'a Tiles<'a>,
     /// The layer.
@@ -130,29 +153,70 @@ fn run_of<'a>(
         check_prompt(checkpoint, &[prompt, follow].concat(), 0)?;
     }
     let mut placed = Placed::new(checkpoint, setup, observer)?;
-    let mut record = Record { prompt: prompt.to_vec(), ..Record::default() };
+    let mut records = [Record { prompt: prompt.to_vec(), ..Record::default() }];
     let all = prompt.len() as u64 + steps;
     let mut next = 0;
     match setup.prefill {
-        Prefill::Chunk => next = placed.chunk(prompt, &mut record)?,
-        Prefill::Tokens => {
-            for (position, token) in (0u64..).zip(prompt) {
+        Prefill::Chunk => next = placed.chunk(prompt, &mut records)?,
+        Prefill::Tokens | Prefill::Drafts(_) => {
+            let together = if let Prefill::Drafts(tokens) = setup.prefill { tokens.max(1) } else { 1 };
+            let mut position = 0;
+            for tokens in prompt.chunks(together as usize) {
                 progress(position, all);
-                next = placed.token(*token, position, "prefill", &mut record)?;
+                let step = Step { tokens: tokens.len() as u64, users: 1, position };
+                next = placed.step(step, tokens, "prefill", &mut records)?.last().copied().unwrap_or(0);
+                position += step.tokens;
             }
         }
     }
-    for layer in 0..checkpoint.model.layers.len() {
-        placed.record_cache(layer, prompt.len() as u64, &mut record)?;
-    }
-    for step in 0..steps {
-        let position = prompt.len() as u64 + step;
+    placed.record_caches(prompt.len() as u64, &mut records)?;
+    for number in 0..steps {
+        let position = prompt.len() as u64 + number;
         progress(position, all);
-        record.generated.push(next);
-        let token = follow.and_then(|follow| follow.get(step as usize).copied()).unwrap_or(next);
-        next = placed.token(token, position, "decode", &mut record)?;
+        records[0].generated.push(next);
+        let token = follow.and_then(|follow| follow.get(number as usize).copied()).unwrap_or(next);
+        let step = Step { tokens: 1, users: 1, position };
+        next = placed.step(step, &[token], "decode", &mut records)?.last().copied().unwrap_or(0);
     }
+    let [record] = records;
     Ok(record)
+}
+
+/// Runs several users together: a prompt of each, all of one length, token by token through the programs of decode whatever
+/// [`Setup::prefill`] says, then `steps` greedy decode steps. Each user has a cache of its own.
+///
+/// # Errors
+/// Where prompts are wrong or of different lengths, or the model or its layout has no program.
+pub fn run_users(
+    checkpoint: &Checkpoint,
+    setup: &Setup,
+    prompts: &[Vec<u64>],
+    steps: u64,
+) -> Result<Vec<Record>, ValuesError> {
+    let length = prompts.first().map_or(0, Vec::len);
+    for prompt in prompts {
+        check_prompt(checkpoint, prompt, steps)?;
+        if prompt.len() != length {
+            return Err(ValuesError::Prompt("is not as long as those of the other users".into()));
+        }
+    }
+    let mut placed = Placed::new(checkpoint, setup, None)?;
+    let mut records: Vec<Record> =
+        prompts.iter().map(|prompt| Record { prompt: prompt.clone(), ..Record::default() }).collect();
+    let users = prompts.len() as u64;
+    let mut next = vec![0; prompts.len()];
+    for position in 0..length {
+        let tokens: Vec<u64> = prompts.iter().map(|prompt| prompt[position]).collect();
+        let step = Step { tokens: users, users, position: position as u64 };
+        next = placed.step(step, &tokens, "prefill", &mut records)?;
+    }
+    placed.record_caches(length as u64, &mut records)?;
+    for number in 0..steps {
+        records.iter_mut().zip(&next).for_each(|(record, token)| record.generated.push(*token));
+        let step = Step { tokens: users, users, position: length as u64 + number };
+        next = placed.step(step, &next, "decode", &mut records)?;
+    }
+    Ok(records)
 }
 
 struct Placed<'a> {
@@ -164,7 +228,8 @@ struct Placed<'a> {
     tiles: Tiles<'a>,
     cells: Vec<Vec<Region>>,
     caches: Vec<Cache>,
-    head: Prepared,
+    /// LM heads by the number of tokens.
+    heads: BTreeMap<u64, Prepared>,
     /// The program of the last layer, for layers that are like it.
     last: Option<Last<'a>>,
     observer: Option<&'a mut Observer<'a>>,
@@ -174,7 +239,7 @@ struct Placed<'a> {
 struct Last<'a> {
     layer: &'a Layer,
     mapping: &'a LayerMapping,
-    position: u64,
+    step: Step,
     prepared: Prepared,
 }
 
@@ -211,7 +276,6 @@ impl<'a> Placed<'a> {
             mapping: mappings.first().ok_or(ValuesError::Mappings { layers: 0, mappings: 0 })?,
             precision: setup.precision,
         };
-        let program = lm_head(&ends, 1);
         let cells = mappings.iter().zip(&model.layers).map(|(mapping, layer)| cells(mapping, layer)).collect();
         Ok(Self {
             checkpoint,
@@ -222,21 +286,16 @@ impl<'a> Placed<'a> {
             tiles: Tiles::new(checkpoint, setup.precision.weights, setup.precision.small_weights),
             cells,
             caches: vec![Vec::new(); model.layers.len()],
-            head: Prepared::new(program),
+            heads: BTreeMap::new(),
             last: None,
             observer,
         })
     }
 
-    /// The program of a layer for the token at `position`. `chosen`: the experts that the router has chosen, once that is
-    /// known; only experts in rectangles need it.
-    fn decode_program(
-        &self,
-        layer: usize,
-        position: u64,
-        chosen: Option<Vec<Vec<u64>>>,
-    ) -> Result<Program, ValuesError> {
-        Ok(decode_layer(&self.request(layer, (1, position + 1), chosen))?)
+    /// The program of a layer for a step. `chosen`: the experts that the router has chosen, once that is known; only experts in
+    /// rectangles need it.
+    fn decode_program(&self, layer: usize, step: Step, chosen: Option<Vec<Vec<u64>>>) -> Result<Program, ValuesError> {
+        Ok(decode_layer(&self.request(layer, step, chosen))?)
     }
 
     /// The program of a layer for a prompt of `tokens` tokens.
@@ -250,24 +309,25 @@ impl<'a> Placed<'a> {
             let exact = self.exact(layer, chosen.unwrap_or_default());
             return Ok(exact_prefill_layer(&self.shape(layer, tokens, 0), &exact)?);
         }
-        Ok(prefill_layer(&self.request(layer, (tokens, tokens), chosen), u64::MAX)?)
+        Ok(prefill_layer(&self.request(layer, Step { tokens, users: 1, position: 0 }, chosen), u64::MAX)?)
     }
 
-    fn request(&self, layer: usize, (tokens, context): (u64, u64), chosen: Option<Vec<Vec<u64>>>) -> LayerRequest<'a> {
+    fn request(&self, layer: usize, step: Step, chosen: Option<Vec<Vec<u64>>>) -> LayerRequest<'a> {
         let model = &self.checkpoint.model;
         let top_k = match &model.layers[layer].feed_forward {
             FeedForward::Moe(moe) => moe.top_k,
             FeedForward::Dense { .. } => 1,
         };
-        let load = ExpertLoad::spread(tokens * top_k, top_k);
+        let load = ExpertLoad::spread(step.tokens * top_k, top_k);
         LayerRequest {
             layer: &model.layers[layer],
             hidden: model.hidden,
             norm_epsilon: model.norm_epsilon,
             mapping: self.mappings[layer],
             precision: self.setup.precision,
-            tokens,
-            context,
+            tokens: step.tokens,
+            users: step.users,
+            context: step.context(),
             routed: chosen.map_or(Routed::Expected(load), Routed::Chosen),
             scope: Scope::Model,
             queue: 4,
@@ -304,27 +364,27 @@ impl<'a> Placed<'a> {
     }
 
     /// The processing elements as they are, where somebody will want to compare.
-    fn before(&self, machine: &Machine) -> Option<Machine> {
+    fn before(&self, machine: &MeshState) -> Option<MeshState> {
         self.observer.is_some().then(|| machine.clone())
     }
 
-    fn observe(&mut self, prepared: &Prepared, before: Option<Machine>, after: &Machine, layer: usize) {
+    fn observe(&mut self, prepared: &Prepared, before: Option<MeshState>, after: &MeshState, layer: usize) {
         if let (Some(observe), Some(before)) = (&mut self.observer, before) {
             observe(&Executed { prepared, before: &before, after, tiles: &self.tiles, layer });
         }
     }
 
     /// A whole prompt through the programs of prefill. Returns the next token.
-    fn chunk(&mut self, prompt: &[u64], record: &mut Record) -> Result<u64, ValuesError> {
+    fn chunk(&mut self, prompt: &[u64], records: &mut [Record]) -> Result<u64, ValuesError> {
         let model = &self.checkpoint.model;
         let tokens = prompt.len() as u64;
         let program = prefill_embedding(&self.ends, prompt);
         let (prepared, machine) = self.whole(program, 0, Vec::new())?;
         let tap = Tap { prepared: &prepared, machine: &machine };
-        tap.rows(record, "prefill.embed", "residual", 0)?;
+        tap.rows(records, "prefill.embed", "residual", 0)?;
         let mut stream = tap.tiles("residual")?;
         for layer in 0..model.layers.len() {
-            stream = self.prefill_layer(layer, tokens, stream, record)?;
+            stream = self.prefill_layer(layer, tokens, stream, records)?;
         }
         let program = turn_to_head(&self.ends, tokens);
         let (prepared, machine) = self.whole(program, 0, vec![("residual", stream)])?;
@@ -332,12 +392,7 @@ impl<'a> Placed<'a> {
         let program = lm_head(&self.ends, tokens);
         let (prepared, machine) = self.whole(program, 0, vec![("head.x", x)])?;
         let tap = Tap { prepared: &prepared, machine: &machine };
-        if self.ends.mapping.has(Rewrite::FusedNorms) {
-            record.not_formed.insert("prefill.final_norm".into());
-        } else {
-            tap.rows(record, "prefill.final_norm", "head.normed", 0)?;
-        }
-        tap.rows(record, "prefill.logits", "head.logits", 0)?;
+        tap.head(records, "prefill", self.ends.mapping)?;
         Ok(tap.of("sampling.best", 0)?.last().map_or(0, |number| *number as u64))
     }
 
@@ -347,16 +402,26 @@ impl<'a> Placed<'a> {
         program: Program,
         layer: usize,
         inputs: Vec<(&str, Vec<Vec<Tile>>)>,
-    ) -> Result<(Prepared, Machine), ValuesError> {
+    ) -> Result<(Prepared, MeshState), ValuesError> {
         let prepared = Prepared::new(program);
-        let mut machine = Machine::new(&prepared);
+        let machine = self.execute_whole(&prepared, layer, inputs)?;
+        Ok((prepared, machine))
+    }
+
+    fn execute_whole(
+        &mut self,
+        prepared: &Prepared,
+        layer: usize,
+        inputs: Vec<(&str, Vec<Vec<Tile>>)>,
+    ) -> Result<MeshState, ValuesError> {
+        let mut machine = MeshState::new(prepared);
         for (name, tiles) in inputs {
-            fill(&prepared, &mut machine, name, tiles)?;
+            fill(prepared, &mut machine, name, tiles)?;
         }
         let before = self.before(&machine);
-        execute(&prepared, &mut machine, &mut self.tiles, layer, 0..usize::MAX)?;
-        self.observe(&prepared, before, &machine, layer);
-        Ok((prepared, machine))
+        execute(prepared, &mut machine, &mut self.tiles, layer, 0..usize::MAX)?;
+        self.observe(prepared, before, &machine, layer);
+        Ok(machine)
     }
 
     fn prefill_layer(
@@ -364,7 +429,7 @@ impl<'a> Placed<'a> {
         layer: usize,
         tokens: u64,
         stream: Vec<Vec<Tile>>,
-        record: &mut Record,
+        records: &mut [Record],
     ) -> Result<Vec<Vec<Tile>>, ValuesError> {
         let is_moe = matches!(self.checkpoint.model.layers[layer].feed_forward, FeedForward::Moe(_));
         let program = self.prefill_program(layer, tokens, None)?;
@@ -372,28 +437,21 @@ impl<'a> Placed<'a> {
             self.whole(program, layer, vec![("residual", stream)])?
         } else {
             let before = Prepared::new(program);
-            let mut machine = Machine::new(&before);
+            let mut machine = MeshState::new(&before);
             fill(&before, &mut machine, "residual", stream)?;
             let write = |placed: &Self, chosen: Vec<Vec<u64>>| placed.prefill_program(layer, tokens, Some(chosen));
             let after = self.routed(layer, before, &mut machine, write)?;
             (after, machine)
         };
         let tap = Tap { prepared: &prepared, machine: &machine };
-        let name = |kind: &str| format!("prefill.layer{layer}.{kind}");
-        tap.rows(record, &name("attn_out"), "attention.projected", 0)?;
-        tap.rows(record, &name("moe_in"), "feed_forward.normed", 0)?;
-        if is_moe {
-            tap.rows(record, &name("router_logits"), "router.all_scores", 0)?;
-            tap.rows(record, &name("router_experts"), "router.choice", 0)?;
-            tap.rows(record, &name("router_weights"), "router.choice", 1)?;
-        }
-        tap.rows(record, &name("moe_out"), if is_moe { "experts.returned" } else { "feed_forward.output" }, 0)?;
-        tap.rows(record, &name("out"), "residual", 0)?;
+        let moe_out = if is_moe { "experts.returned" } else { "feed_forward.output" };
+        tap.layer(records, &format!("prefill.layer{layer}"), is_moe, moe_out)?;
+        tap.rows(records, &format!("prefill.layer{layer}.moe_in"), "feed_forward.normed", 0)?;
         let stream = tap.tiles("residual")?;
 
         let inputs = ["attention.key", "attention.value"].map(|name| tap.tiles(name).map(|tiles| (name, tiles)));
         let inputs = inputs.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let program = cache_handover(&self.request(layer, (tokens, tokens), None))?;
+        let program = cache_handover(&self.request(layer, Step { tokens, users: 1, position: 0 }, None))?;
         let (prepared, machine) = self.whole(program, layer, inputs)?;
         let tap = Tap { prepared: &prepared, machine: &machine };
         let (keys, values) = (tap.tiles("kv.keys")?, tap.tiles("kv.values")?);
@@ -401,61 +459,51 @@ impl<'a> Placed<'a> {
         Ok(stream)
     }
 
-    /// One token through the model. Returns the next one.
-    fn token(&mut self, token: u64, position: u64, phase: &str, record: &mut Record) -> Result<u64, ValuesError> {
-        let model = &self.checkpoint.model;
-        let embedding = Prepared::new(embedding(&self.ends, &[token]));
-        let mut machine = Machine::new(&embedding);
-        let before = self.before(&machine);
-        execute(&embedding, &mut machine, &mut self.tiles, 0, 0..usize::MAX)?;
-        self.observe(&embedding, before, &machine, 0);
-        let row = Tap { prepared: &embedding, machine: &machine };
-        record.push_row(format!("{phase}.embed"), row.of("embedding.row", 0)?);
-        let mut stream = row.tiles("embedding.row")?;
-        for layer in 0..model.layers.len() {
-            stream = self.layer(layer, position, stream, phase, record)?;
+    /// The tokens of a step through the model. Returns the choice after each of them.
+    fn step(
+        &mut self,
+        step: Step,
+        tokens: &[u64],
+        phase: &str,
+        records: &mut [Record],
+    ) -> Result<Vec<u64>, ValuesError> {
+        let (prepared, machine) = self.whole(embedding(&self.ends, tokens), 0, Vec::new())?;
+        let tap = Tap { prepared: &prepared, machine: &machine };
+        tap.rows(records, &format!("{phase}.embed"), "embedding.row", 0)?;
+        let mut stream = tap.tiles("embedding.row")?;
+        for layer in 0..self.checkpoint.model.layers.len() {
+            stream = self.layer(layer, step, stream, phase, records)?;
         }
-        let mut machine = Machine::new(&self.head);
-        fill(&self.head, &mut machine, "head.x", stream)?;
-        let before = self.before(&machine);
-        execute(&self.head, &mut machine, &mut self.tiles, 0, 0..usize::MAX)?;
-        if let (Some(observe), Some(before)) = (&mut self.observer, before) {
-            let (prepared, tiles) = (&self.head, &self.tiles);
-            observe(&Executed { prepared, before: &before, after: &machine, tiles, layer: 0 });
-        }
-        let tap = Tap { prepared: &self.head, machine: &machine };
-        if self.ends.mapping.has(Rewrite::FusedNorms) {
-            record.not_formed.insert(format!("{phase}.final_norm"));
-        } else {
-            record.push_row(format!("{phase}.final_norm"), tap.of("head.normed", 0)?);
-        }
-        record.push_row(format!("{phase}.logits"), tap.of("head.logits", 0)?);
-        let best = tap.of("sampling.best", 0)?;
-        Ok(best.get(1).map_or(0, |number| *number as u64))
+        let head = self.heads.remove(&step.tokens).unwrap_or_else(|| Prepared::new(lm_head(&self.ends, step.tokens)));
+        let machine = self.execute_whole(&head, 0, vec![("head.x", stream)])?;
+        let tap = Tap { prepared: &head, machine: &machine };
+        tap.head(records, phase, self.ends.mapping)?;
+        let best =
+            tap.of("sampling.best", 0)?.chunks(2).map(|best| best.last().map_or(0, |number| *number as u64)).collect();
+        self.heads.insert(step.tokens, head);
+        Ok(best)
     }
 
     fn layer(
         &mut self,
         layer: usize,
-        position: u64,
+        step: Step,
         stream: Vec<Vec<Tile>>,
         phase: &str,
-        record: &mut Record,
+        records: &mut [Record],
     ) -> Result<Vec<Vec<Tile>>, ValuesError> {
-        let model = &self.checkpoint.model;
         let clustered = !self.cells[layer].is_empty();
-        let (description, mapping) = (&model.layers[layer], self.mappings[layer]);
-        let alike = |last: &Last<'_>| {
-            !clustered && last.position == position && last.layer == description && last.mapping == mapping
-        };
+        let (description, mapping) = (&self.checkpoint.model.layers[layer], self.mappings[layer]);
+        let alike =
+            |last: &Last<'_>| !clustered && last.step == step && last.layer == description && last.mapping == mapping;
         let prepared = match self.last.take() {
             Some(last) if alike(&last) => last.prepared,
-            _ => Prepared::new(self.decode_program(layer, position, None)?),
+            _ => Prepared::new(self.decode_program(layer, step, None)?),
         };
-        let mut machine = Machine::new(&prepared);
+        let mut machine = MeshState::new(&prepared);
         fill(&prepared, &mut machine, "residual", stream)?;
         let cache = std::mem::take(&mut self.caches[layer]);
-        if position == 0 {
+        if step.position == 0 {
             for field in 0..2 {
                 let before = Operand::new(buffer(&prepared, "kv.before")?, field);
                 machine.scatter(&prepared, before, &[]).map_err(|problem| bug(&prepared, problem))?;
@@ -464,7 +512,7 @@ impl<'a> Placed<'a> {
             fill(&prepared, &mut machine, "kv.before", cache)?;
         }
         let prepared = if clustered {
-            let write = |placed: &Self, chosen: Vec<Vec<u64>>| placed.decode_program(layer, position, Some(chosen));
+            let write = |placed: &Self, chosen: Vec<Vec<u64>>| placed.decode_program(layer, step, Some(chosen));
             self.routed(layer, prepared, &mut machine, write)?
         } else {
             let before = self.before(&machine);
@@ -473,12 +521,14 @@ impl<'a> Placed<'a> {
             prepared
         };
         let tap = Tap { prepared: &prepared, machine: &machine };
-        let mut note = |kind: &str, row: Option<Vec<f64>>| {
+        let users = records.len().max(1);
+        let mut note = |kind: &str, values: Option<Vec<f64>>| {
             let name = format!("{phase}.layer{layer}.{kind}");
-            match row {
-                Some(row) => record.push_row(name, row),
-                None => {
-                    record.not_formed.insert(name);
+            let Some(values) = values else { return not_formed(records, name) };
+            let width = (values.len() as u64 / step.tokens.max(1)).max(1) as usize;
+            for (number, row) in values.chunks(width).enumerate() {
+                if let Some(record) = records.get_mut(number % users) {
+                    record.push_row(name.clone(), row.iter().copied());
                 }
             }
         };
@@ -494,7 +544,7 @@ impl<'a> Placed<'a> {
         note("out", Some(tap.of("residual", 0)?));
         let stream = tap.tiles("residual")?;
         self.caches[layer] = tap.tiles("kv.cache")?;
-        self.last = Some(Last { layer: description, mapping, position, prepared });
+        self.last = Some(Last { layer: description, mapping, step, prepared });
         Ok(stream)
     }
 
@@ -504,7 +554,7 @@ impl<'a> Placed<'a> {
         &mut self,
         layer: usize,
         before: Prepared,
-        machine: &mut Machine,
+        machine: &mut MeshState,
         write: impl Fn(&Self, Vec<Vec<u64>>) -> Result<Program, ValuesError>,
     ) -> Result<Prepared, ValuesError> {
         let is_router = |node: &wafersim_program::Node| matches!(node, wafersim_program::Node::Operator { name, .. } if name == "router");
@@ -532,25 +582,41 @@ impl<'a> Placed<'a> {
         Ok(after)
     }
 
-    fn record_cache(&self, layer: usize, tokens: u64, record: &mut Record) -> Result<(), ValuesError> {
-        let attention = grouped(&self.checkpoint.model, layer)?;
-        let (heads, width) = (attention.kv_heads as usize, attention.head_dim as usize);
-        for (field, kind) in ["k_cache", "v_cache"].into_iter().enumerate() {
-            let shape = vec![heads, tokens as usize, width];
-            let mut values = vec![f64::NAN; heads * tokens as usize * width];
-            for tile in self.caches[layer].iter().filter_map(|tiles| tiles.get(field)) {
-                for (row, token) in tile.rows.iter().enumerate() {
-                    for (value, element) in tile.row(row).iter().zip(tile.inner.iter()) {
-                        let (head, dim) = (*element as usize / width, *element as usize % width);
-                        if let Some(place) = values.get_mut((head * tokens as usize + *token as usize) * width + dim) {
-                            *place = f64::from(*value);
+    /// Records the first `tokens` cached tokens of each user.
+    fn record_caches(&self, tokens: u64, records: &mut [Record]) -> Result<(), ValuesError> {
+        let (tokens, users) = (tokens as usize, records.len().max(1));
+        for (layer, cache) in self.caches.iter().enumerate() {
+            let attention = grouped(&self.checkpoint.model, layer)?;
+            let (heads, width) = (attention.kv_heads as usize, attention.head_dim as usize);
+            for (field, kind) in ["k_cache", "v_cache"].into_iter().enumerate() {
+                let name = format!("prefill.layer{layer}.{kind}");
+                for record in records.iter_mut() {
+                    let values = vec![f64::NAN; heads * tokens * width];
+                    record.tensors.insert(name.clone(), Recorded { shape: vec![heads, tokens, width], values });
+                }
+                for tile in cache.iter().filter_map(|tiles| tiles.get(field)) {
+                    for (row, number) in tile.rows.iter().enumerate() {
+                        let (token, user) = (*number as usize / users, *number as usize % users);
+                        let known = records.get_mut(user).and_then(|record| record.tensors.get_mut(&name));
+                        let Some(recorded) = known else { continue };
+                        for (value, element) in tile.row(row).iter().zip(tile.inner.iter()) {
+                            let (head, dim) = (*element as usize / width, *element as usize % width);
+                            if let Some(place) = recorded.values.get_mut((head * tokens + token) * width + dim) {
+                                *place = f64::from(*value);
+                            }
                         }
                     }
                 }
             }
-            record.tensors.insert(format!("prefill.layer{layer}.{kind}"), Recorded { shape, values });
         }
         Ok(())
+    }
+}
+
+/// Notes that no program forms a tensor.
+fn not_formed(records: &mut [Record], name: String) {
+    for record in records {
+        record.not_formed.insert(name.clone());
     }
 }
 
@@ -563,7 +629,7 @@ fn buffer(prepared: &Prepared, name: &str) -> Result<BufferId, ValuesError> {
 }
 
 /// Hands tiles to a program, which must be those that its layout says.
-fn fill(prepared: &Prepared, machine: &mut Machine, name: &str, tiles: Vec<Vec<Tile>>) -> Result<(), ValuesError> {
+fn fill(prepared: &Prepared, machine: &mut MeshState, name: &str, tiles: Vec<Vec<Tile>>) -> Result<(), ValuesError> {
     let buffer = buffer(prepared, name)?;
     for (index, (pe, tiles)) in machine.pes.iter_mut().zip(tiles).enumerate() {
         for (field, tile) in (0..).zip(tiles) {
@@ -580,7 +646,7 @@ fn fill(prepared: &Prepared, machine: &mut Machine, name: &str, tiles: Vec<Vec<T
 /// What a program has left behind.
 struct Tap<'a> {
     prepared: &'a Prepared,
-    machine: &'a Machine,
+    machine: &'a MeshState,
 }
 
 impl Tap<'_> {
@@ -625,14 +691,39 @@ impl Tap<'_> {
         })
     }
 
-    /// Records the rows of a tensor.
-    fn rows(&self, record: &mut Record, kind: &str, name: &str, field: u32) -> Result<(), ValuesError> {
+    /// Records the rows of a tensor, each with its user.
+    fn rows(&self, records: &mut [Record], kind: &str, name: &str, field: u32) -> Result<(), ValuesError> {
         let operand = Operand::new(buffer(self.prepared, name)?, field);
         let width = self.prepared.field(operand).map_err(|problem| bug(self.prepared, problem))?.row_size().max(1);
-        for row in self.of(name, field)?.chunks(width as usize) {
-            record.push_row(kind.to_owned(), row.iter().copied());
+        let users = records.len().max(1);
+        for (number, row) in self.of(name, field)?.chunks(width as usize).enumerate() {
+            if let Some(record) = records.get_mut(number % users) {
+                record.push_row(kind.to_owned(), row.iter().copied());
+            }
         }
         Ok(())
+    }
+
+    /// Records what a layer makes, but the input of its network.
+    fn layer(&self, records: &mut [Record], layer: &str, is_moe: bool, moe_out: &str) -> Result<(), ValuesError> {
+        self.rows(records, &format!("{layer}.attn_out"), "attention.projected", 0)?;
+        if is_moe {
+            self.rows(records, &format!("{layer}.router_logits"), "router.all_scores", 0)?;
+            self.rows(records, &format!("{layer}.router_experts"), "router.choice", 0)?;
+            self.rows(records, &format!("{layer}.router_weights"), "router.choice", 1)?;
+        }
+        self.rows(records, &format!("{layer}.moe_out"), moe_out, 0)?;
+        self.rows(records, &format!("{layer}.out"), "residual", 0)
+    }
+
+    /// Records what the LM head makes.
+    fn head(&self, records: &mut [Record], phase: &str, mapping: &LayerMapping) -> Result<(), ValuesError> {
+        if mapping.has(Rewrite::FusedNorms) {
+            not_formed(records, format!("{phase}.final_norm"));
+        } else {
+            self.rows(records, &format!("{phase}.final_norm"), "head.normed", 0)?;
+        }
+        self.rows(records, &format!("{phase}.logits"), "head.logits", 0)
     }
 
     fn tiles(&self, name: &str) -> Result<Vec<Vec<Tile>>, ValuesError> {

@@ -13,7 +13,7 @@ use wafersim_spec::DataType;
 use wafersim_spec::model::Role;
 use wafersim_values::Checkpoint;
 use wafersim_values::checkpoint::WeightName;
-use wafersim_values::machine::{Machine, Prepared, Tiles, execute};
+use wafersim_values::machine::{MeshState, Prepared, Tiles, execute};
 
 /// A checkpoint whose gate matrix is `k x n`.
 fn matrix(k: u64, n: u64, seed: u64) -> Checkpoint {
@@ -34,7 +34,7 @@ fn result_of(
     data_type: DataType,
 ) -> Result<Vec<f32>, String> {
     let prepared = Prepared::new(program);
-    let mut machine = Machine::new(&prepared);
+    let mut machine = MeshState::new(&prepared);
     let operand = |name: &str| Operand::new(prepared.program.find(name).unwrap(), 0);
     machine.scatter(&prepared, operand(input), x.as_slice().unwrap())?;
     let mut tiles = Tiles::new(checkpoint, data_type, data_type);

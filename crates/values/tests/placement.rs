@@ -1,7 +1,7 @@
 //! Layouts of programs against placement: dimensions are shared out as `wafersim-place` does, and heads lie in its blocks.
 
 use proptest::prelude::*;
-use wafersim_place::{KvLayout, KvShape, Split};
+use wafersim_place::{KvContents, KvLayout, Split};
 use wafersim_program::layout::even;
 use wafersim_spec::model::Reach;
 
@@ -16,7 +16,7 @@ proptest! {
 
     #[test]
     fn blocks_of_heads_fit_their_region(kv_heads in 1u64..40, columns in 1u64..60, rows in 1u64..9) {
-        let shape = KvShape { kv_heads, head_dim: 8, vectors: 2, queries_per_head: 2, reach: Reach::Full };
+        let shape = KvContents { kv_heads, head_dim: 8, vectors: 2, queries_per_head: 2, reach: Reach::Full };
         let layout = KvLayout::with_dimension_split(shape, (columns, rows), u64::MAX);
         prop_assert!(layout.blocks * layout.columns_per_head <= columns);
         prop_assert_eq!(layout.blocks, kv_heads.div_ceil(layout.heads_per_block));

@@ -8,6 +8,6 @@ pub use wafersim_graph::{Load, OperatorGraph};
 pub use wafersim_kernels::Options;
 pub use wafersim_place::{Machine, PlaceError, Placement, Request, place};
 pub use wafersim_program::{Axis, Math, Node, Operation, Program, ReduceOperator, Region, Work, collective};
-pub use wafersim_spec::scenario::{ExpertPlacement, Profile, Routing, Speculation, WaferCount};
+pub use wafersim_spec::scenario::{ExpertPlacement, Profile, RoutingModel, Speculation, WaferCount};
 pub use wafersim_spec::wafer::{Evidence, RateSet};
 pub use wafersim_spec::{Bytes, Cycles, DataType, Hertz, Model, Precision, Scenario, ScenarioFile, SpecError, Wafer};

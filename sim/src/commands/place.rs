@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use wafersim::answer::Question;
-use wafersim::answer::experts::{Comparison, NAMES, Outcome, compare};
+use wafersim::answer::experts::{Comparison, NAMES, StrategyOutcome, compare};
 use wafersim::place::experts::annealed::Annealing;
 use wafersim::place::experts::demand::Demand;
 use wafersim::report::number::{figure, whole};
 use wafersim::report::wafer_map::StrategyCaption;
 use wafersim::routing::load::{choices, draw_batches};
-use wafersim::routing::{RoutingParameters, SyntheticSettings, Trace, Work, generate};
+use wafersim::routing::{RoutingParameters, SyntheticSettings, Trace, Workload, generate};
 
 use crate::choice;
 use crate::commands::routing::{experts_of, number, read_trace};
@@ -111,7 +111,7 @@ const USERS: u32 = 128;
 #[derive(Debug, Serialize)]
 struct AtBatch {
     batch: u64,
-    strategies: Vec<Outcome>,
+    strategies: Vec<StrategyOutcome>,
     /// Strategies for which no division has room.
     without_room: Vec<&'static str>,
 }
@@ -240,7 +240,7 @@ fn synthetic(question: &Question, seed: u64) -> Result<Trace, Failure> {
         tokens: TOKENS,
         users: USERS,
         kinds_of_work: 1,
-        work: Work::Coding,
+        work: Workload::Coding,
         seed,
         parameters: RoutingParameters::QWEN3_30B,
     };

@@ -13,7 +13,7 @@ use wafersim::routing::binary::{self, Binary};
 use wafersim::routing::jsonl::{self, JsonLines};
 use wafersim::routing::statistics::inspect;
 use wafersim::routing::{
-    Header, RoutingError, RoutingParameters, SyntheticSettings, Token, TokenSource, Work, generate,
+    Header, RoutingError, RoutingParameters, SyntheticSettings, Token, TokenSource, Workload, generate,
 };
 use wafersim::spec::Model;
 use wafersim::spec::model::FeedForward;
@@ -117,7 +117,7 @@ pub struct SyntheticFlags {
     #[arg(long, value_name = "KINDS", default_value = "1", allow_negative_numbers = true)]
     kinds_of_work: String,
     /// Whose stickiness: all published prompts, or the coding prompts.
-    #[arg(long, value_name = "WORK", default_value = "mixed", value_parser = PossibleValuesParser::new(Work::NAMES))]
+    #[arg(long, value_name = "WORK", default_value = "mixed", value_parser = PossibleValuesParser::new(Workload::NAMES))]
     work: String,
     /// Seed of the random streams.
     #[arg(long, value_name = "SEED", default_value = "1", allow_negative_numbers = true)]
@@ -139,7 +139,7 @@ impl SyntheticFlags {
             tokens: number("--tokens", &self.tokens)?,
             users: number("--users", &self.users)?,
             kinds_of_work: number("--kinds-of-work", &self.kinds_of_work)?,
-            work: if self.work == "coding" { Work::Coding } else { Work::Mixed },
+            work: if self.work == "coding" { Workload::Coding } else { Workload::Mixed },
             seed: number("--seed", &self.seed)?,
             parameters: RoutingParameters::QWEN3_30B,
             model: model.name,

@@ -11,7 +11,7 @@ use wafersim::report::stream_chart::ChartFile;
 use wafersim::routing::Trace;
 use wafersim::stream::engine::Progress as RunProgress;
 use wafersim::stream::recording::Recorder;
-use wafersim::stream::run::{Files, Machine, Point, sweep};
+use wafersim::stream::run::{Files, Point, Server, sweep};
 use wafersim::stream::scenario::{LoadScenario, RoutingScenario, StreamFile, StreamScenario};
 
 use crate::commands::routing::read_trace;
@@ -128,7 +128,7 @@ fn trace(flags: &StreamFlags) -> Result<Option<(Destination, usize)>, Failure> {
 }
 
 /// One run, and its trace where there is to be one.
-fn alone(machine: &Machine, trace: Option<(Destination, usize)>) -> Result<Point, Failure> {
+fn alone(machine: &Server, trace: Option<(Destination, usize)>) -> Result<Point, Failure> {
     let mut seldom = Seldom::start();
     let tell = |progress: RunProgress| tell(&mut seldom, &progress);
     let Some((file, limit)) = trace else { return Ok(machine.point("", tell)) };
@@ -152,7 +152,7 @@ fn draw(folder: Option<&Folder>, charts: impl FnOnce() -> Result<Vec<ChartFile>,
 }
 
 /// The machine of a scenario. `read` is the routing trace that was read last: points of a sweep share it.
-fn machine(scenario: StreamScenario, read: &mut Option<(String, Arc<Trace>)>) -> Result<Machine, Failure> {
+fn machine(scenario: StreamScenario, read: &mut Option<(String, Arc<Trace>)>) -> Result<Server, Failure> {
     let trace = match &scenario.load {
         LoadScenario::Trace(trace) => Some((read_table_text(Path::new(&trace.file))?, trace.file.clone())),
         _ => None,
@@ -170,7 +170,7 @@ fn machine(scenario: StreamScenario, read: &mut Option<(String, Arc<Trace>)>) ->
         _ => (String::new(), None),
     };
     let routing = routing.map(|trace| (trace, source.as_str()));
-    Ok(Machine::with_files(scenario, Files { requests, routing })?)
+    Ok(Server::with_files(scenario, Files { requests, routing })?)
 }
 
 /// Files that the scenario names by a relative path are looked for in its folder first.

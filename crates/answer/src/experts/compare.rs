@@ -15,7 +15,7 @@ use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
 use wafersim_spec::{Bytes, Cycles};
 
 use super::price::{LayerPrice, Reader};
-use super::{Comparison, Geometry, HeldRegion, NAMES, Outcome};
+use super::{Comparison, Geometry, HeldRegion, NAMES, StrategyOutcome};
 use crate::error::AnswerError;
 use crate::question::Question;
 use crate::stage::{LayerReading, StageTimes};
@@ -45,7 +45,7 @@ struct MoeLayer {
 
 /// A strategy in one division, judged by both demands.
 struct Trial {
-    outcome: Outcome,
+    outcome: StrategyOutcome,
     rooms: BTreeMap<usize, Room>,
     assignments: Vec<Assignment>,
     way: usize,
@@ -55,7 +55,7 @@ struct Trial {
 ///
 /// # Errors
 /// Where the model does not fit, has no routed experts or others than the demand, or no strategy has room.
-pub fn compare(question: &Question, comparison: &Comparison<'_>) -> Result<Vec<Outcome>, AnswerError> {
+pub fn compare(question: &Question, comparison: &Comparison<'_>) -> Result<Vec<StrategyOutcome>, AnswerError> {
     check(question, comparison)?;
     let reading = LayerReading::new(question, question.scenario.profile);
     let ways = ways(question, comparison.batch, &reading)?;
@@ -458,7 +458,7 @@ impl Figures {
         strategy: &'static str,
         rooms: BTreeMap<usize, Room>,
         homes: BTreeMap<u64, Assignment>,
-    ) -> Outcome {
+    ) -> StrategyOutcome {
         let microseconds = |cycles: f64| Cycles(cycles).microseconds(question.clock());
         let rest = way.rest;
         let layers = comparison.future.len().max(1) as f64;
@@ -470,7 +470,7 @@ impl Figures {
                 distinct.iter().map(|&count| f64::from(count)).sum::<f64>() / distinct.len().max(1) as f64
             })
             .sum();
-        Outcome {
+        StrategyOutcome {
             strategy,
             time_per_output_token_us: microseconds(rest + self.future[0]),
             learned_time_us: microseconds(rest + self.past[0]),

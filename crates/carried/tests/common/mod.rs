@@ -9,7 +9,7 @@ use wafersim_fabric::circuit::{self, Contents, Core, Lowered, Outcome, StreamId}
 use wafersim_program::{Operand, Program};
 use wafersim_spec::wafer::RateSet;
 use wafersim_spec::{DataType, Precision, Wafer};
-use wafersim_values::machine::{Machine, Prepared, Rounding, Tiles, execute, residents};
+use wafersim_values::machine::{MeshState, Prepared, Rounding, Tiles, execute, residents};
 use wafersim_values::{Checkpoint, Tensors};
 
 /// A checkpoint whose gate matrix is `k x n`, of numbers that the seed makes.
@@ -67,7 +67,7 @@ pub fn with_device<T>(run: impl FnOnce(&Device<'_>) -> T) -> T {
 /// A program with the numbers of one buffer, ready to be run both ways.
 pub struct Case {
     pub prepared: Prepared,
-    pub before: Machine,
+    pub before: MeshState,
     checkpoint: Checkpoint,
     data_type: DataType,
 }
@@ -75,7 +75,7 @@ pub struct Case {
 impl Case {
     pub fn new(program: Program, input: &str, data_type: DataType, checkpoint: Checkpoint, seed: u64) -> Self {
         let prepared = Prepared::new(program);
-        let mut before = Machine::new(&prepared);
+        let mut before = MeshState::new(&prepared);
         let operand = Operand::new(prepared.program.find(input).unwrap(), 0);
         let field = prepared.field(operand).unwrap();
         let rounding = Rounding::of(data_type);
@@ -119,7 +119,7 @@ impl Case {
     }
 
     /// What the numeric reading leaves.
-    pub fn numbers(&self) -> Machine {
+    pub fn numbers(&self) -> MeshState {
         let mut tiles = Tiles::new(&self.checkpoint, self.data_type, self.data_type);
         let mut machine = self.before.clone();
         execute(&self.prepared, &mut machine, &mut tiles, 0, 0..usize::MAX).unwrap();

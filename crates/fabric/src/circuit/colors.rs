@@ -15,6 +15,9 @@ use super::route::{Area, Direction, Lines, Stream};
 /// Input and outputs of a color in a router: the input in the upper bits, the outputs as bits.
 type Route = u16;
 
+/// Parts that are remembered, to find those that go the same ways.
+const MOST_KNOWN: usize = 64;
+
 /// The core among the ports of a router, after the directions.
 const CORE: u16 = 4;
 
@@ -82,44 +85,44 @@ impl ColorUse {
 /// Counts the colors of a lowered program, whose colors are names ([`super::lower_names`]).
 pub fn count(lowered: &Lowered) -> ColorUse {
     let uses = Uses::new(lowered);
-    let classes = uses.classes(lowered);
     let names = uses.names();
     let mut differ = Conflicts::new(lowered.colors as usize);
     for (one, other) in uses.in_one_step() {
         differ.add(one, other);
     }
     let mut busiest = Busiest::default();
-    let mut known = BTreeSet::new();
+    let mut known: BTreeSet<Vec<(u16, Route)>> = BTreeSet::new();
     let mut rerouted: BTreeMap<(u32, u16), Rerouted> = BTreeMap::new();
-    for class in &classes {
-        let by_name = uses.by_name(&class.held);
-        let pairs: u32 = by_name.values().map(|routes| routes.len() as u32).sum();
-        if pairs > busiest.pairs {
-            let (column, row) = class.first;
-            busiest = Busiest { column, row, pairs, names: by_name.len() as u32 };
-        }
-        // Where each color has one route, none changes.
-        let changes = if pairs > by_name.len() as u32 { uses.changes(&class.held) } else { Vec::new() };
-        for (at, name) in changes {
-            let (column, row) = class.first;
-            let change = Rerouted { name, operator: operator(lowered, at), at, routers: 0, column, row };
-            let known = rerouted.entry((at, name)).or_insert(change);
-            known.routers += class.routers;
-            if (row, column) < (known.row, known.column) {
-                (known.column, known.row) = (column, row);
+    let (columns, rows) = (uses.alike(lowered.columns, Axis::X), uses.alike(lowered.rows, Axis::Y));
+    for (of_row, row_count, row) in &rows {
+        for (of_column, column_count, column) in &columns {
+            let held = both(of_column, of_row);
+            let pairs = uses.pairs(&held);
+            let (column, row) = (lowered.origin.0 + u64::from(*column), lowered.origin.1 + u64::from(*row));
+            let of_name = || pairs.chunk_by(|one, other| one.0 == other.0);
+            let (count, here) = (pairs.len() as u32, of_name().count() as u32);
+            if count > busiest.pairs {
+                busiest = Busiest { column, row, pairs: count, names: here };
             }
-        }
-        if known.contains(&by_name) {
-            continue;
-        }
-        for (index, (one, routes)) in by_name.iter().enumerate() {
-            for (other, others) in by_name.iter().skip(index + 1) {
-                if routes.len() > 1 || routes != others {
-                    differ.add(*one, *other);
+            // Where each color has one route, none changes.
+            let changes = if count > here { uses.changes(&held) } else { Vec::new() };
+            for (at, name) in changes {
+                let change = Rerouted { name, operator: operator(lowered, at), at, routers: 0, column, row };
+                rerouted.entry((at, name)).or_insert(change).routers += row_count * column_count;
+            }
+            if known.contains(&pairs) {
+                continue;
+            }
+            for (index, one) in of_name().enumerate() {
+                for other in of_name().skip(index + 1) {
+                    let same = matches!((one, other), ([(_, route)], [(_, another)]) if route == another);
+                    if let (false, [(one, _), ..], [(other, _), ..]) = (same, one, other) {
+                        differ.add(*one, *other);
+                    }
                 }
             }
+            known.insert(pairs);
         }
-        known.insert(by_name);
     }
     let given = differ.given(&names);
     let physical = names.iter().filter_map(|name| given.get(usize::from(*name))).max().map_or(0, |most| most + 1);
@@ -161,14 +164,6 @@ struct Uses {
 /// What the routers of a column, or of a row, hold: shapes, and of those whose lines cross it there the set.
 type Held = Vec<(u32, u32)>;
 
-/// Routers that hold the same.
-struct Class {
-    held: Held,
-    routers: u64,
-    /// Column and row on the wafer of the first of them.
-    first: (u64, u64),
-}
-
 /// Numbers for what comes again.
 struct Numbers<T>(BTreeMap<T, u32>);
 
@@ -190,9 +185,16 @@ impl Uses {
         let (mut shapes, mut sets) = (Numbers(BTreeMap::new()), Numbers(BTreeMap::new()));
         let mut steps = Vec::new();
         let mut seen = BTreeSet::new();
+        // Most steps of a program go the ways of earlier ones.
+        let mut known: Vec<(&Lines, Vec<u32>)> = Vec::new();
         for (at, index) in (0u32..).zip(&lowered.schedule).filter(|(_, index)| seen.insert(**index)) {
             for part in lowered.stages.get(*index as usize).into_iter().flat_map(|stage| &stage.parts) {
                 let Part::Carry(lines) = part else { continue };
+                if let Some((_, numbers)) = known.iter().find(|(known, _)| same_ways(known, lines)) {
+                    steps.extend(numbers.iter().map(|number| (at, *number)));
+                    continue;
+                }
+                let mut numbers = Vec::new();
                 for (area, axis, places) in straight(lines) {
                     let number = |mut pairs: Vec<(u16, Route)>| {
                         pairs.sort_unstable();
@@ -202,7 +204,11 @@ impl Uses {
                     let sets = places.into_iter().map(number).collect();
                     let Area { x, y, columns, rows } = area;
                     let shape = Shape { area: [x, y, columns, rows], vertical: axis == Axis::Y, sets };
-                    steps.push((at, shapes.of(shape)));
+                    numbers.push(shapes.of(shape));
+                }
+                steps.extend(numbers.iter().map(|number| (at, *number)));
+                if known.len() < MOST_KNOWN {
+                    known.push((lines, numbers));
                 }
             }
         }
@@ -269,38 +275,15 @@ impl Uses {
         groups
     }
 
-    /// Routers that hold the same, those of the first rows first.
-    fn classes(&self, lowered: &Lowered) -> Vec<Class> {
-        let columns = self.alike(lowered.columns, Axis::X);
-        let rows = self.alike(lowered.rows, Axis::Y);
-        let mut classes: BTreeMap<Held, Class> = BTreeMap::new();
-        for (of_row, row_count, row) in &rows {
-            for (of_column, column_count, column) in &columns {
-                let held = both(of_column, of_row);
-                if held.is_empty() {
-                    continue;
-                }
-                let first = (lowered.origin.0 + u64::from(*column), lowered.origin.1 + u64::from(*row));
-                let class = classes.entry(held.clone()).or_insert(Class { held, routers: 0, first });
-                class.routers += row_count * column_count;
-            }
+    /// Colors and their routes in a router.
+    fn pairs(&self, held: &Held) -> Vec<(u16, Route)> {
+        let mut pairs = Vec::with_capacity(2 * held.len());
+        for (_, set) in held {
+            pairs.extend_from_slice(self.sets.get(*set as usize).map_or(&[], Vec::as_slice));
         }
-        let mut classes: Vec<Class> = classes.into_values().collect();
-        classes.sort_by_key(|class| (class.first.1, class.first.0));
-        classes
-    }
-
-    /// For each color in a router, its routes.
-    fn by_name(&self, held: &Held) -> BTreeMap<u16, Vec<Route>> {
-        let sets: BTreeSet<u32> = held.iter().map(|(_, set)| *set).collect();
-        let mut by_name: BTreeMap<u16, Vec<Route>> = BTreeMap::new();
-        for (color, route) in sets.iter().filter_map(|set| self.sets.get(*set as usize)).flatten() {
-            let routes = by_name.entry(*color).or_default();
-            if let Err(place) = routes.binary_search(route) {
-                routes.insert(place, *route);
-            }
-        }
-        by_name
+        pairs.sort_unstable();
+        pairs.dedup();
+        pairs
     }
 
     /// Steps that find another route of a color in a router than the last step has left.
@@ -321,6 +304,14 @@ impl Uses {
         }
         changes
     }
+}
+
+/// Whether two parts send along the same ways on the same colors.
+fn same_ways(one: &Lines, other: &Lines) -> bool {
+    let way = |stream: &Stream| (stream.color, stream.source, stream.low, stream.high, stream.copies);
+    (one.area, one.axis, one.spread) == (other.area, other.axis, other.spread)
+        && one.streams.len() == other.streams.len()
+        && one.streams.iter().map(way).eq(other.streams.iter().map(way))
 }
 
 /// Pairs of color and route for each place of a line of an area.

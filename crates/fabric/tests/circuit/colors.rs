@@ -132,6 +132,6 @@ fn a_broadcast_takes_one_color_everywhere() {
     assert_eq!((used.names, used.physical, used.busiest.pairs), (1, 1, 2));
     // The two senders' routers, there and back; columns are as they were.
     let routers: Vec<u64> = used.rerouted.iter().map(|change| change.routers).collect();
-    assert_eq!(routers, [2]);
+    assert_eq!(routers, [2, 2]);
     assert_eq!((used.rerouted[0].column, used.rerouted[0].row), (3, 4));
 }

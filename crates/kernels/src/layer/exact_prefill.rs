@@ -279,7 +279,7 @@ fn softmax(
 ) -> Vec<Node> {
     let (table, one_each) = (first(scores), first(statistic));
     let scale = 1.0 / (head_dim as f64).sqrt();
-    let causal = Some(Causal { position: 0, reach: Reach::Full });
+    let causal = Some(Causal { position: 0, users: 1, reach: Reach::Full });
     let mut nodes = Vec::new();
     for (math, operator) in [(Math::Maximum, ReduceOperator::Max), (Math::ExpAndSum, ReduceOperator::Add)] {
         let mut work = vec![kernel.work(Operation::ScalarReduce, scores_here, vectors)];

@@ -2,7 +2,7 @@
 
 use wafersim_mapping::{Inputs, Load};
 use wafersim_spec::model::{Attention, FeedForward, Gating, GroupedAttention, Layer, Moe, Reach, Scoring, Selection};
-use wafersim_spec::scenario::{Routing, WaferCount};
+use wafersim_spec::scenario::{RoutingModel, WaferCount};
 use wafersim_spec::{Model, Precision, Wafer};
 
 pub fn load() -> Load {
@@ -12,7 +12,7 @@ pub fn load() -> Load {
         context: 4096,
         tokens_per_step: 1,
         precision: Precision::default(),
-        routing: Routing::Skewed,
+        routing: RoutingModel::Skewed,
     }
 }
 

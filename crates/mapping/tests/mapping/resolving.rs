@@ -7,7 +7,7 @@ use wafersim_mapping::{
 };
 use wafersim_place::{Machine, Request, place};
 use wafersim_spec::model::Role;
-use wafersim_spec::scenario::{Routing, WaferCount};
+use wafersim_spec::scenario::{RoutingModel, WaferCount};
 use wafersim_spec::{DataType, Model, Precision, Size};
 
 use crate::common::{inputs, load, tiny, wse3};
@@ -134,7 +134,7 @@ fn other_inputs_are_refused_by_name() {
     assert_eq!(refused(&model, &original, &|load| load.users = 2), ["load"]);
     assert_eq!(refused(&model, &original, &|load| load.context = 2048), ["load"]);
     assert_eq!(refused(&model, &original, &|load| load.tokens_per_step = 5), ["load"]);
-    assert_eq!(refused(&model, &original, &|load| load.routing = Routing::Uniform), ["load"]);
+    assert_eq!(refused(&model, &original, &|load| load.routing = RoutingModel::Uniform), ["load"]);
     assert_eq!(refused(&model, &original, &|load| load.precision.kv_cache = DataType::Fp8), ["load"]);
     assert_eq!(refused(&model, &original, &|load| load.wafers = WaferCount::Exactly(7)), ["load"]);
     assert_eq!(refused(&other_model, &wafer, &|load| load.users = 2), ["model", "wafer", "load"]);

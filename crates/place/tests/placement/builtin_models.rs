@@ -144,7 +144,7 @@ fn qwen3_coder_480b_by_hand() {
 
 #[test]
 fn the_known_systems_take_as_many_wafers_as_published() {
-    // shared/facts/kernels.md, "Production systems": Llama-3.1-8B in 16 bit on one wafer, 70B on four.
+    // sources.md#production-systems: Llama-3.1-8B in 16 bit on one wafer, 70B on four.
     for (name, wafers) in [("llama-3.1-8b", 1), ("llama-3.3-70b", 4)] {
         let model = Model::builtin(name).unwrap();
         let request = Request { context: 8192, precision: with_weights(DataType::Bf16), ..Request::new(&model, WSE3) };

@@ -3,7 +3,7 @@
 use wafersim_place::{Item, LayerLayout, Machine, Placement, place};
 use wafersim_spec::{Bytes, Model};
 
-/// Usable fabric and free memory of the machines (shared/facts/hardware.md, section 1).
+/// Usable fabric and free memory of the machines (sources.md#cerebras-documentation).
 pub const WSE3: Machine = Machine { columns: 755, rows: 1170, memory: Bytes(49_152), free_memory: Bytes(44_976) };
 pub const WSE2: Machine = Machine { columns: 750, rows: 994, memory: Bytes(49_152), free_memory: Bytes(44_900) };
 

@@ -1,6 +1,6 @@
 //! The figures that are asked for most, one a line.
 
-use wafersim_answer::{Answer, Load, Verified};
+use wafersim_answer::{Answer, LoadAsRun, Verified};
 use wafersim_spec::Wafer;
 use wafersim_spec::scenario::Acceptance;
 
@@ -97,7 +97,7 @@ fn pipeline_line(answer: &Answer) -> String {
 }
 
 /// How drafts are verified, what they yield, and whether they pay.
-fn speculation_line(load: &Load) -> Option<String> {
+fn speculation_line(load: &LoadAsRun) -> Option<String> {
     let (verified, gain) = (load.verification?, load.draft_gain?);
     let asked = &load.speculation;
     let way = match verified {

@@ -10,7 +10,7 @@ use super::parameters::RoutingParameters;
 /// What users work on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Work {
+pub enum Workload {
     /// All published prompts: neighbours share 42.7 % of their experts.
     #[default]
     Mixed,
@@ -18,7 +18,7 @@ pub enum Work {
     Coding,
 }
 
-impl Work {
+impl Workload {
     /// The names.
     pub const NAMES: [&'static str; 2] = ["mixed", "coding"];
 }
@@ -48,7 +48,7 @@ pub struct SyntheticSettings {
     /// Kinds of work with different hot experts, dealt to the users in turn.
     pub kinds_of_work: u32,
     /// What users work on.
-    pub work: Work,
+    pub work: Workload,
     /// Seed of all random streams.
     pub seed: u64,
     /// The numbers of the generative model.
@@ -66,7 +66,7 @@ impl SyntheticSettings {
             tokens: 1000,
             users: 1,
             kinds_of_work: 1,
-            work: Work::Mixed,
+            work: Workload::Mixed,
             seed: 1,
             parameters: RoutingParameters::QWEN3_30B,
         }
@@ -80,8 +80,8 @@ impl SyntheticSettings {
     /// Mean overlap of neighbouring tokens.
     pub const fn mean_overlap(&self) -> f64 {
         match self.work {
-            Work::Mixed => self.parameters.mean_overlap,
-            Work::Coding => self.parameters.mean_overlap_coding,
+            Workload::Mixed => self.parameters.mean_overlap,
+            Workload::Coding => self.parameters.mean_overlap_coding,
         }
     }
 

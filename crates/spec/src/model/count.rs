@@ -197,7 +197,7 @@ mod tests {
         builtin::names().filter_map(|name| Model::builtin(name).ok())
     }
 
-    /// shared/facts/workload.md: attention 163,578,112, router 983,040, one expert 47,185,920, norms 12,288; layer
+    /// sources.md#model-files: attention 163,578,112, router 983,040, one expert 47,185,920, norms 12,288; layer
     /// 7,714,320,640; here with the q and k norms among the attention.
     #[test]
     fn a_layer_of_qwen3_coder_has_its_published_parts() {

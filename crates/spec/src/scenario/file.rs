@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::de::{DeserializeSeed, Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Acceptance, ExpertPlacement, Profile, Routing, Verification, WaferCount};
+use super::{Acceptance, ExpertPlacement, Profile, RoutingModel, Verification, WaferCount};
 use crate::data_type::DataType;
 use crate::error::SpecError;
 use crate::file::read_text;
@@ -41,7 +41,7 @@ pub struct ScenarioFile {
     pub placement: Option<ExpertPlacement>,
     /// How tokens choose experts.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub routing: Option<Routing>,
+    pub routing: Option<RoutingModel>,
     /// Tokens per second that each user should get.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<f64>,

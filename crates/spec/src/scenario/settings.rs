@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::{Acceptance, ExpertPlacement, Profile, Routing, ScenarioFile, Speculation, Verification, WaferCount};
+use super::{Acceptance, ExpertPlacement, Profile, RoutingModel, ScenarioFile, Speculation, Verification, WaferCount};
 use crate::error::{SpecError, nearest_name};
 use crate::wafer::{DECLARATIONS, Declaration};
 
@@ -59,7 +59,7 @@ settings! {
     "prompt", Kind::Whole(1, LONGEST_CONTEXT), "Tokens of the prompt; the context where left out.";
     "profile", Kind::Choice(Profile::NAMES), "Which programs and rates the verdict is for.";
     "placement", Kind::Choice(ExpertPlacement::NAMES), "Where the routed experts live.";
-    "routing", Kind::Choice(Routing::NAMES), "How tokens choose experts.";
+    "routing", Kind::Choice(RoutingModel::NAMES), "How tokens choose experts.";
     "target", Kind::Real(SMALLEST_TARGET, 1e9), "Tokens per second that each user should get.";
     "clock_ghz", Kind::Real(0.01, 100.0), "Clock in GHz; the wafer's nominal one where left out.";
     "precision.weights", Kind::Choice(DATA_TYPES), "Data type of matrices.";

@@ -5,7 +5,7 @@ use rand::RngExt;
 use super::{Active, Engine, Event};
 use crate::costs::{Costs, Way};
 use crate::line::Waits;
-use crate::load::Load;
+use crate::load::LoadSource;
 use crate::observer::{Happening, Observer};
 use crate::request::{BLOCK, Request};
 use crate::time::Time;
@@ -13,7 +13,7 @@ use crate::time::Time;
 /// How long a user waits at least after a refusal: one second.
 const AFTER_REFUSAL: Time = Time(1_000_000_000_000);
 
-impl<C: Costs, L: Load + ?Sized, O: Observer> Engine<'_, C, L, O> {
+impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
     /// A request of the load's own time comes, or is planned for later.
     pub(super) fn arrive(&mut self, request: Request) {
         let later = request.arrival > self.now;

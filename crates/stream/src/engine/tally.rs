@@ -3,10 +3,10 @@
 use crate::costs::Costs;
 use crate::costs::StationKind;
 use crate::line::Waits;
-use crate::load::Load;
+use crate::load::LoadSource;
 use crate::observer::{Levels, Observer};
 use crate::request::BLOCK;
-use crate::result::{Ended, FirstTokenParts, KvUse, Little, Outcome, Queues, StationUse, StepParts, Work};
+use crate::result::{Ended, FirstTokenParts, KvUse, Little, Queues, ServiceOutcome, StationUse, StepParts, WorkDone};
 use crate::statistics::{BatchMeans, Distribution, RateMeans, TimeAverage};
 use crate::time::Time;
 
@@ -182,8 +182,8 @@ fn mean(sum: u128, count: u64) -> f64 {
     if count == 0 { 0.0 } else { sum as f64 * 1e-12 / count as f64 }
 }
 
-impl<C: Costs, L: Load + ?Sized, O: Observer> Engine<'_, C, L, O> {
-    pub(super) fn outcome(mut self, ended: Ended) -> Outcome {
+impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
+    pub(super) fn outcome(mut self, ended: Ended) -> ServiceOutcome {
         let now = self.now;
         let tally = &self.tally;
         // A run that ends in its warm-up has an empty window.
@@ -220,7 +220,7 @@ impl<C: Costs, L: Load + ?Sized, O: Observer> Engine<'_, C, L, O> {
             requests: law(level(tally.inside).mean, tally.request_time + inside),
         };
         let idle = self.cache.idle() * u64::from(BLOCK);
-        Outcome {
+        ServiceOutcome {
             window_start: start,
             window_end: now,
             ended,
@@ -258,7 +258,7 @@ impl<C: Costs, L: Load + ?Sized, O: Observer> Engine<'_, C, L, O> {
                 taken_at_end: self.ledger.taken(),
             },
             little,
-            work: Work {
+            work: WorkDone {
                 events: self.events.pushed(),
                 visits: self.line.passes() * self.costs.stations().len() as u64,
             },

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use wafersim_answer::routing::use_probabilities;
-use wafersim_spec::scenario::Routing;
+use wafersim_answer::expert_load::use_probabilities;
+use wafersim_spec::scenario::RoutingModel;
 
 use super::{ExpertSource, RoutedLayer};
 use crate::random::{Purpose, stream};
@@ -14,11 +14,11 @@ use crate::random::{Purpose, stream};
 /// Draws before a token takes the first expert that it has not got: only where it uses nearly all of them.
 const MOST_DRAWS: u32 = 64;
 
-/// The popularity of a routing model (`wafersim_answer::routing`), by rank; which expert has which rank is drawn once for each
+/// The popularity of a routing model (`wafersim_answer::expert_load`), by rank; which expert has which rank is drawn once for each
 /// layer.
 #[derive(Debug)]
 pub struct Popularity {
-    routing: Routing,
+    routing: RoutingModel,
     random: ChaCha8Rng,
     layers: BTreeMap<u64, Law>,
 }
@@ -33,7 +33,7 @@ struct Law {
 
 impl Popularity {
     /// Draws by a routing model.
-    pub fn new(routing: Routing, seed: u64) -> Self {
+    pub fn new(routing: RoutingModel, seed: u64) -> Self {
         Self { routing, random: stream(seed, Purpose::Experts), layers: BTreeMap::new() }
     }
 }

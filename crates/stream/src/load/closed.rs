@@ -3,7 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Exp1};
 
-use super::{Lengths, Load};
+use super::{Lengths, LoadSource};
 use crate::random::{Purpose, stream};
 use crate::request::{Content, Request};
 use crate::time::Time;
@@ -43,7 +43,7 @@ impl ClosedLoop {
     }
 }
 
-impl Load for ClosedLoop {
+impl LoadSource for ClosedLoop {
     fn next(&mut self) -> Option<Request> {
         self.first.next()
     }

@@ -4,7 +4,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Exp1, Gamma};
 
-use super::{Lengths, Load};
+use super::{Lengths, LoadSource};
 use crate::random::{Purpose, stream};
 use crate::request::{Content, Request};
 use crate::time::Time;
@@ -60,7 +60,7 @@ impl OpenLoop {
     }
 }
 
-impl Load for OpenLoop {
+impl LoadSource for OpenLoop {
     fn next(&mut self) -> Option<Request> {
         if self.settings.requests.is_some_and(|most| self.sent >= most) {
             return None;

@@ -1,6 +1,6 @@
 //! A recorded trace, request by request.
 
-use super::Load;
+use super::LoadSource;
 use crate::request::Request;
 use crate::time::Time;
 
@@ -18,7 +18,7 @@ impl Replay {
     }
 }
 
-impl Load for Replay {
+impl LoadSource for Replay {
     fn next(&mut self) -> Option<Request> {
         let mut request = self.requests.next()?;
         if (self.speed - 1.0).abs() > f64::EPSILON {

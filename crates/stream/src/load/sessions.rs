@@ -4,7 +4,7 @@
 //! some new tokens, and its answer becomes part of the session; between steps a tool runs. After the last step the user
 //! thinks. A session that would become longer than allowed ends, and the agent begins a new one with a summary.
 //!
-//! Figures: TraceLab, 357k calls of coding agents (shared/facts/workload.md): median prefix 118,656 tokens, appended 875,
+//! Figures: TraceLab, 357k calls of coding agents (sources.md#tracelab): median prefix 118,656 tokens, appended 875,
 //! output 214, 8.8 steps a request, tool time p50 0.1 s, p90 10 s, p99 3.2 min. What is not published is guessed, with a low
 //! and a high: [`guesses`]. That the number of steps is geometric is a guess too.
 
@@ -12,7 +12,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Exp1};
 
-use super::{Lengths, Load};
+use super::{Lengths, LoadSource};
 use crate::random::{Purpose, stream};
 use crate::request::{Content, Request};
 use crate::time::Time;
@@ -180,7 +180,7 @@ impl Sessions {
     }
 }
 
-impl Load for Sessions {
+impl LoadSource for Sessions {
     fn next(&mut self) -> Option<Request> {
         self.first.next()
     }

@@ -1,7 +1,7 @@
 //! What a user wrote: a TOML file with everything optional, and `--set path=value` on it.
 
 use serde::{Deserialize, Serialize};
-use wafersim_routing::Work;
+use wafersim_routing::Workload;
 use wafersim_spec::{ScenarioFile, SpecError};
 
 use crate::closed_form::PromptRule;
@@ -69,7 +69,7 @@ pub enum WorkKind {
     Coding,
 }
 
-impl From<WorkKind> for Work {
+impl From<WorkKind> for Workload {
     fn from(kind: WorkKind) -> Self {
         match kind {
             WorkKind::Mixed => Self::Mixed,

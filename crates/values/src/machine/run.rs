@@ -15,12 +15,12 @@ use crate::error::ValuesError;
 
 /// A region of processing elements that runs a program.
 #[derive(Debug, Clone)]
-pub struct Machine {
+pub struct MeshState {
     /// The processing elements, row by row.
     pub pes: Vec<PeState>,
 }
 
-impl Machine {
+impl MeshState {
     /// Processing elements with empty memory for a program.
     pub fn new(prepared: &Prepared) -> Self {
         let region = prepared.program.region;
@@ -80,7 +80,7 @@ impl Machine {
 /// Where a weight is missing, or the program does not hold what its numbers need.
 pub fn execute(
     prepared: &Prepared,
-    machine: &mut Machine,
+    machine: &mut MeshState,
     tiles: &mut Tiles<'_>,
     layer: usize,
     operators: std::ops::Range<usize>,
@@ -111,7 +111,7 @@ pub fn execute(
 /// Where there is no such matrix.
 pub fn residents(
     prepared: &Prepared,
-    machine: &mut Machine,
+    machine: &mut MeshState,
     tiles: &Tiles<'_>,
     layer: usize,
 ) -> Result<(), ValuesError> {
@@ -137,7 +137,7 @@ enum Problem {
 
 struct Running<'a, 'b> {
     prepared: &'a Prepared,
-    machine: &'a mut Machine,
+    machine: &'a mut MeshState,
     tiles: &'a mut Tiles<'b>,
     layer: usize,
     /// Round of the innermost loop.

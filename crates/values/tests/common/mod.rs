@@ -35,16 +35,28 @@ pub fn under(
     prefill: Prefill,
     tokens: u64,
 ) -> Result<Comparison, String> {
-    let setup = Setup { mappings: vec![mapping.clone()], prefill, precision: precision(DataType::Fp32) };
+    let setup = setup_of(mapping, prefill);
     let prompt = random_prompt(checkpoint.model.vocabulary, tokens, 7);
     let plain = plain::run(checkpoint, &prompt, 3).map_err(|error| error.to_string())?;
     let placed = run(checkpoint, &setup, &prompt, 3, None, |_, _| ()).map_err(|error| error.to_string())?;
     Ok(compare(&placed, &plain, Tolerance::FP32))
 }
 
-/// The same, which must hold.
+/// One mapping for all layers, in fp32.
+pub fn setup_of(mapping: &LayerMapping, prefill: Prefill) -> Setup {
+    Setup { mappings: vec![mapping.clone()], prefill, precision: precision(DataType::Fp32) }
+}
+
+/// A mapping must change no result, whichever programs the prompt goes through.
 pub fn assert_is_the_model(what: &str, checkpoint: &Checkpoint, mapping: &LayerMapping) {
-    for (prefill, tokens) in [(Prefill::Tokens, 2), (Prefill::Tokens, 9), (Prefill::Chunk, 11)] {
+    for prefill in [Prefill::Tokens, Prefill::Chunk] {
+        assert_as(prefill, what, checkpoint, mapping);
+    }
+}
+
+/// The same for prompts that go through some programs.
+pub fn assert_as(prefill: Prefill, what: &str, checkpoint: &Checkpoint, mapping: &LayerMapping) {
+    for tokens in [2, 9] {
         let what = format!("{what}, {tokens} tokens, {prefill:?}");
         let comparison = under(checkpoint, mapping, prefill, tokens).unwrap_or_else(|error| panic!("{what}: {error}"));
         assert!(comparison.is_within(), "{what}: {}", outside(&comparison));

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use wafersim::answer::experts::Outcome;
+use wafersim::answer::experts::StrategyOutcome;
 use wafersim::picture::{wafer_map_png, wafer_map_svg};
 use wafersim::place::experts::demand::Demand;
 use wafersim::report::wafer_map::{StrategyCaption, of_strategy};
@@ -27,7 +27,7 @@ impl Pictures {
     /// Draws the strategies of a batch, with the load of the demands that they are judged by.
     pub fn draw(
         &mut self,
-        outcomes: &[Outcome],
+        outcomes: &[StrategyOutcome],
         demands: &[Demand],
         words: &StrategyCaption<'_>,
     ) -> Result<(), Failure> {

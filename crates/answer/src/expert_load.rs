@@ -1,23 +1,23 @@
 //! How many experts a micro-batch touches, and how busy the busiest is: expectations under a named routing model.
 //!
 //! *Uniform*: a token uses each expert with probability k / E; distinct experts of T tokens are E (1 - (1 - k/E)^T)
-//! (facts/workload.md). *Skewed*: popularity falls with rank as r^-0.67, measured on Qwen3-30B-A3B with coding prompts,
+//! (sources.md#expert-routing). *Skewed*: popularity falls with rank as r^-0.67, measured on Qwen3-30B-A3B with coding prompts,
 //! where the busiest of 128 experts takes 9.9 times the mean (the exponent alone gives 9.9 as well). Tokens are
 //! independent in both; stickiness between neighbouring tokens of one user is left out.
 
 use wafersim_kernels::feed_forward::ExpertLoad;
 use wafersim_spec::model::Moe;
-use wafersim_spec::scenario::Routing;
+use wafersim_spec::scenario::RoutingModel;
 
-/// Zipf exponent of expert popularity (facts/workload.md: Qwen3-30B-A3B, coding prompts).
+/// Zipf exponent of expert popularity (sources.md#expert-routing: Qwen3-30B-A3B, coding prompts).
 pub const ZIPF_EXPONENT: f64 = 0.67;
 
 /// Probability that a token uses each expert, by rank, summing to `top_k`. No expert is used with more than certainty:
 /// what would be above is dealt to the others.
-pub fn use_probabilities(experts: u64, top_k: u64, routing: Routing) -> Vec<f64> {
+pub fn use_probabilities(experts: u64, top_k: u64, routing: RoutingModel) -> Vec<f64> {
     let exponent = match routing {
-        Routing::Uniform => 0.0,
-        Routing::Skewed => ZIPF_EXPONENT,
+        RoutingModel::Uniform => 0.0,
+        RoutingModel::Skewed => ZIPF_EXPONENT,
     };
     let weights: Vec<f64> = (1..=experts.max(1)).map(|rank| (rank as f64).powf(-exponent)).collect();
     let mut probabilities = vec![0.0; weights.len()];
@@ -119,7 +119,7 @@ fn normal_cumulative(x: f64) -> f64 {
 }
 
 /// The expected load of a layer's experts for a micro-batch, rounded up to whole experts and tokens.
-pub fn expert_load(moe: &Moe, tokens: u64, routing: Routing) -> ExpertLoad {
+pub fn expert_load(moe: &Moe, tokens: u64, routing: RoutingModel) -> ExpertLoad {
     let probabilities = use_probabilities(moe.experts, moe.top_k, routing);
     let pairs = tokens.saturating_mul(moe.top_k);
     let distinct = (distinct_experts(&probabilities, tokens).ceil() as u64).clamp(moe.top_k.min(pairs), moe.experts);
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn uniform_distinct_experts_match_the_published_formula() {
-        let probabilities = use_probabilities(160, 8, Routing::Uniform);
+        let probabilities = use_probabilities(160, 8, RoutingModel::Uniform);
         for tokens in [1u64, 8, 32, 128] {
             let published = 160.0 * (1.0 - (1.0f64 - 8.0 / 160.0).powf(tokens as f64));
             assert!((distinct_experts(&probabilities, tokens) - published).abs() < 1e-9);
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn skew_meets_the_measured_figures_of_qwen3_30b() {
-        let probabilities = use_probabilities(128, 8, Routing::Skewed);
+        let probabilities = use_probabilities(128, 8, RoutingModel::Skewed);
         assert!((probabilities.iter().sum::<f64>() - 8.0).abs() < 1e-9);
         let busiest_over_mean = probabilities[0] / (8.0 / 128.0);
         assert!((busiest_over_mean - 9.9).abs() < 0.3, "measured 9.9, got {busiest_over_mean}");
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_busiest_expert_is_between_its_mean_and_everything() {
-        for routing in [Routing::Uniform, Routing::Skewed] {
+        for routing in [RoutingModel::Uniform, RoutingModel::Skewed] {
             for (experts, top_k) in [(8, 2), (128, 8), (160, 8), (16, 1), (4, 4)] {
                 let probabilities = use_probabilities(experts, top_k, routing);
                 let mut last = 0.0;
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn both_ways_of_finding_the_busiest_agree_where_they_meet() {
-        for routing in [Routing::Uniform, Routing::Skewed] {
+        for routing in [RoutingModel::Uniform, RoutingModel::Skewed] {
             for (experts, top_k) in [(8, 2), (128, 8), (160, 8)] {
                 let probabilities = use_probabilities(experts, top_k, routing);
                 let mean = probabilities[0] * EXACT_UP_TO as f64;
