@@ -21,9 +21,9 @@
 use serde::Serialize;
 use wafersim_place::Placement;
 use wafersim_spec::Cycles;
-use wafersim_spec::scenario::{Profile, Verification};
+use wafersim_spec::scenario::Verification;
 
-use crate::candidates::Way;
+use crate::candidates::{Drafting, Way};
 use crate::question::Question;
 use crate::stage::{LayerReading, StageTimes};
 use crate::written::{Flow, Written};
@@ -63,11 +63,11 @@ pub enum Verified {
 
 impl Verified {
     /// The ways that a question allows; what is first wins a tie. One of nothing without speculation.
-    pub(crate) fn allowed(question: &Question) -> &'static [Option<Self>] {
+    pub(crate) fn allowed(question: &Question, asked: Verification) -> &'static [Option<Self>] {
         if question.scenario.speculation.draft_length == 0 {
             return &[None];
         }
-        match question.scenario.speculation.verification {
+        match asked {
             Verification::Faster => &[Some(Self::Stream), Some(Self::MicroBatch)],
             Verification::MicroBatch => &[Some(Self::MicroBatch)],
             Verification::Stream => &[Some(Self::Stream)],
@@ -135,22 +135,37 @@ struct DraftPrograms {
 
 impl DecodePrograms {
     /// Writes the programs of a way of working.
-    pub fn new(question: &Question, way: &Way, profiles: &[Profile]) -> Self {
+    pub fn new(question: &Question, way: &Way) -> Self {
         let scenario = &question.scenario;
-        let micro_batch = way.micro_batch.clamp(1, scenario.users);
-        let write = |tokens: u64| {
-            Written::new(question, &way.placement, Flow::Decode { tokens, context: scenario.context }, profiles)
+        let micro_batch = way.mapped.micro_batch.clamp(1, scenario.users);
+        let write = |tokens: u64, users: u64| {
+            let flow = Flow::Decode { tokens, users, context: scenario.context };
+            Written::new(question, &way.mapped.placement, flow, &way.kernels)
         };
         let tokens = micro_batch.saturating_mul(question.tokens_per_pass(way.verified));
         let needs_single = way.verified.is_some() && scenario.speculation.cost().is_some() && tokens > 1;
         let draft = way.draft.as_ref().filter(|_| scenario.speculation.cost().is_none());
-        let draft = draft.and_then(|placement| {
+        let draft = draft.and_then(|Drafting { placement, kernels }| {
             let question = question.of_draft()?;
-            let flow = Flow::Decode { tokens: 1, context: scenario.context };
-            let pass = Written::new(&question, placement, flow, profiles);
+            let flow = Flow::Decode { tokens: 1, users: 1, context: scenario.context };
+            let pass = Written::new(&question, placement, flow, kernels);
             Some(DraftPrograms { question, placement: placement.clone(), pass })
         });
-        Self { micro_batch, verified: way.verified, pass: write(tokens), single: needs_single.then(|| write(1)), draft }
+        Self {
+            micro_batch,
+            verified: way.verified,
+            pass: write(tokens, micro_batch),
+            single: needs_single.then(|| write(1, 1)),
+            draft,
+        }
+    }
+}
+
+impl DecodePrograms {
+    /// All programs.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Written> {
+        let draft = self.draft.as_ref().map(|draft| &draft.pass);
+        std::iter::once(&self.pass).chain(self.single.as_ref()).chain(draft)
     }
 }
 
@@ -212,20 +227,4 @@ impl DecodeTiming {
     pub fn seconds_per_token(&self, question: &Question) -> f64 {
         self.period.seconds(question.clock()) / self.tokens_per_step
     }
-}
-
-/// Micro-batch sizes worth trying on `stages` stages where a step has `passes` passes: single tokens while there are stages for
-/// all; else as many micro-batches as stages take, and half as many. Passes of a stream may be single tokens in any case: two
-/// of one token are about as long as one of two.
-pub fn candidate_micro_batches(users: u64, passes: u64, stages: u64) -> Vec<u64> {
-    let wanted = users.saturating_mul(passes);
-    let even = wanted.div_ceil(stages.max(1)).max(1);
-    let mut sizes = match () {
-        () if wanted <= stages.max(1) => vec![1],
-        () if passes > 1 => vec![1, even, even * 2],
-        () => vec![even, even * 2],
-    };
-    sizes.retain(|size| *size <= users);
-    sizes.dedup();
-    sizes
 }

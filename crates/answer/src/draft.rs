@@ -6,9 +6,11 @@
 
 use std::cell::RefCell;
 
-use wafersim_place::{Arrangement, Fill, KvLayoutChoice, Placement, Request, SlotRange, place, place_within};
-use wafersim_spec::scenario::WaferCount;
+use wafersim_place::{Arrangement, Fill, KvLayoutChoice, Placement, Request, SlotRange, place_within};
+use wafersim_spec::scenario::{Profile, WaferCount};
 
+use crate::candidates::Drafting;
+use crate::chosen::Chosen;
 use crate::decode::DraftTime;
 use crate::error::AnswerError;
 use crate::question::Question;
@@ -19,15 +21,21 @@ use crate::written::{Flow, Written};
 pub struct Drafts<'a> {
     asked: &'a Question,
     draft: Option<Question>,
+    profile: Profile,
     reading: LayerReading,
-    known: RefCell<Vec<(SlotRange, Option<Placement>)>>,
+    known: RefCell<Vec<(SlotRange, Option<Drafting>)>>,
 }
 
 impl<'a> Drafts<'a> {
     /// None is placed yet.
-    pub fn new(asked: &'a Question) -> Self {
+    pub fn new(asked: &'a Question, profile: Profile) -> Self {
         let reading = LayerReading::new(asked, asked.scenario.profile);
-        Self { asked, draft: asked.of_draft(), reading, known: RefCell::default() }
+        Self { asked, draft: asked.of_draft(), profile, reading, known: RefCell::default() }
+    }
+
+    /// Users of the question.
+    pub const fn users(&self) -> u64 {
+        self.asked.scenario.users
     }
 
     /// Whether there is none.
@@ -37,15 +45,15 @@ impl<'a> Drafts<'a> {
 
     /// Where the draft model lies when the model lies so, on at most `wafers` wafers: nothing where it does not fit, and no
     /// placement where there is no draft model.
-    pub fn beside(&self, model: &Placement, wafers: u32) -> Option<Option<Placement>> {
+    pub fn beside(&self, model: &Placement, wafers: u32) -> Option<Option<Drafting>> {
         let Some(draft) = &self.draft else { return Some(None) };
         let free = free_slots(model, wafers)?;
-        if let Some((_, placement)) = self.known.borrow().iter().find(|(known, _)| *known == free) {
-            return placement.clone().map(Some);
+        if let Some((_, known)) = self.known.borrow().iter().find(|(known, _)| *known == free) {
+            return known.clone().map(Some);
         }
-        let placement = self.fastest(draft, free);
-        self.known.borrow_mut().push((free, placement.clone()));
-        placement.map(Some)
+        let found = self.fastest(draft, free);
+        self.known.borrow_mut().push((free, found.clone()));
+        found.map(Some)
     }
 
     /// Whether it fits beside the model on so many wafers.
@@ -53,10 +61,8 @@ impl<'a> Drafts<'a> {
         self.fit_users(model, wafers, self.asked.scenario.users)
     }
 
-    /// Whether model and draft model hold so many users: the model as `request` says, on all wafers or on fewer.
-    pub fn hold(&self, users: u64, request: &Request<'_>, wafers: u32) -> bool {
-        let on = |wafers: u32| place(&Request { users, wafers: WaferCount::Exactly(wafers), ..request.clone() }).ok();
-        let mut models = (1..=wafers).rev().map_while(on);
+    /// Whether model and draft model hold so many users: the model as it lies for them on all wafers or on fewer.
+    pub fn hold(&self, users: u64, wafers: u32, mut models: impl Iterator<Item = Placement>) -> bool {
         models.any(|model| self.fit_users(&model, wafers, users))
     }
 
@@ -82,8 +88,8 @@ impl<'a> Drafts<'a> {
     }
 
     /// Why it does not fit on so many wafers; `model` is the model on the fewest.
-    pub fn refused(&self, wafers: u32, model: Result<Placement, wafersim_place::PlaceError>) -> AnswerError {
-        let needed = match model.map_err(AnswerError::from).and_then(|model| self.fewest_wafers(&model)) {
+    pub fn refused(&self, wafers: u32, model: Result<Placement, AnswerError>) -> AnswerError {
+        let needed = match model.and_then(|model| self.fewest_wafers(&model)) {
             Ok(needed) => needed,
             Err(error) => return error,
         };
@@ -92,27 +98,29 @@ impl<'a> Drafts<'a> {
     }
 
     /// The fastest way to lie in these slots.
-    fn fastest(&self, draft: &Question, free: SlotRange) -> Option<Placement> {
+    fn fastest(&self, draft: &Question, free: SlotRange) -> Option<Drafting> {
         let usual = request(draft, draft.scenario.users);
         let fewest = fewest_slots(&usual, free)?;
-        let mut best: Option<(f64, f64, Placement)> = None;
+        let chosen = Chosen::new(draft, self.profile).open();
+        let mut best: Option<(f64, f64, Drafting)> = None;
         for count in [fewest, free.count.min(most_slots(draft))] {
             for fill in [Fill::Slot, Fill::Tight] {
                 let request = Request { fill, ..usual.clone() };
                 let Some(placement) = place_within(&request, SlotRange { count, ..free }) else { continue };
-                let flow = Flow::Decode { tokens: 1, context: draft.scenario.context };
-                let pass = Written::new(draft, &placement, flow, &[draft.scenario.profile]);
+                let flow = Flow::Decode { tokens: 1, users: 1, context: draft.scenario.context };
+                let Ok(kernels) = chosen.kernels_on(&placement) else { continue };
+                let pass = Written::new(draft, &placement, flow, &kernels);
                 let pass = StageTimes::read(draft, &placement, &pass, &self.reading);
                 let time = DraftTime::by_model(self.asked, &pass);
                 let period = time.latency.max(time.occupancy * self.asked.scenario.users as f64).0;
                 let is_better =
-                    |(least, latency, _): &(f64, f64, Placement)| (period, time.latency.0) < (*least, *latency);
+                    |(least, latency, _): &(f64, f64, Drafting)| (period, time.latency.0) < (*least, *latency);
                 if best.as_ref().is_none_or(is_better) {
-                    best = Some((period, time.latency.0, placement));
+                    best = Some((period, time.latency.0, Drafting { placement, kernels }));
                 }
             }
         }
-        best.map(|(_, _, placement)| placement)
+        best.map(|(_, _, drafting)| drafting)
     }
 }
 

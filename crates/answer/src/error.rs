@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 use wafersim_fabric::circuit::CircuitError;
+use wafersim_lower::LowerError;
+use wafersim_mapping::MappingError;
 use wafersim_place::PlaceError;
 use wafersim_spec::SpecError;
 
@@ -14,6 +16,17 @@ pub enum AnswerError {
     /// The model cannot be placed.
     #[error(transparent)]
     Place(#[from] PlaceError),
+    /// A mapping is wrong, or does not fit.
+    #[error(transparent)]
+    Mapping(MappingError),
+    /// A layer cannot be written as a mapping says.
+    #[error("mapping '{mapping}': {error}")]
+    Lower {
+        /// Name of the mapping.
+        mapping: String,
+        /// Why not.
+        error: LowerError,
+    },
     /// The model can be placed, but its draft model not beside it.
     #[error(
         "{wafers} wafer(s) do not hold '{model}' and its draft model '{draft}': {needed} would do (or fewer users, a shorter context, another speculation.draft_model)"
@@ -96,4 +109,14 @@ pub enum AnswerError {
         /// Layers on the first wafer.
         available: u64,
     },
+}
+
+impl From<MappingError> for AnswerError {
+    fn from(error: MappingError) -> Self {
+        match error {
+            MappingError::Place(error) => Self::Place(error),
+            MappingError::Spec(error) => Self::Spec(error),
+            other => Self::Mapping(other),
+        }
+    }
 }

@@ -6,11 +6,9 @@
 //! independent in both; stickiness between neighbouring tokens of one user is left out.
 
 use wafersim_kernels::feed_forward::ExpertLoad;
+use wafersim_mapping::dealing::ZIPF_EXPONENT;
 use wafersim_spec::model::Moe;
 use wafersim_spec::scenario::RoutingModel;
-
-/// Zipf exponent of expert popularity (sources.md#expert-routing: Qwen3-30B-A3B, coding prompts).
-pub const ZIPF_EXPONENT: f64 = 0.67;
 
 /// Probability that a token uses each expert, by rank, summing to `top_k`. No expert is used with more than certainty:
 /// what would be above is dealt to the others.

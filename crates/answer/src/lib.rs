@@ -7,6 +7,7 @@
 //! This crate computes; it prints nothing and writes no files.
 
 mod candidates;
+mod chosen;
 mod decode;
 mod draft;
 mod error;

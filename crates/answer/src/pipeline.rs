@@ -12,13 +12,15 @@
 use serde::Serialize;
 use wafersim_cost::ProgramCost;
 use wafersim_kernels::feed_forward::ExpertLoad;
-use wafersim_place::{Item, KvLayoutChoice, Placement, place};
+use wafersim_mapping::Mapped;
+use wafersim_place::{Item, Placement};
 use wafersim_spec::model::{FeedForward, Reach};
 use wafersim_spec::scenario::WaferCount;
 use wafersim_spec::{Bytes, Cycles, Hertz};
 
-use crate::candidates::{Way, candidates, with_room_for_draft};
-use crate::decode::{DecodePrograms, DecodeTiming, DraftTime, Verified};
+use crate::candidates::{Drafting, Way, candidates, way, with_room_for_draft};
+use crate::chosen::{Chosen, Kernels};
+use crate::decode::{DecodePrograms, DecodeTiming, DraftTime};
 use crate::draft::{Drafts, wafers_used};
 use crate::error::AnswerError;
 use crate::prefill::PromptPrograms;
@@ -150,7 +152,9 @@ pub struct Routed {
 #[derive(Debug, Clone)]
 pub struct Pipeline {
     question: Question,
+    mapped: Mapped,
     placement: Placement,
+    kernels: Kernels,
     reading: LayerReading,
     stations: Vec<Station>,
     timing: DecodeTiming,
@@ -162,10 +166,8 @@ pub struct Pipeline {
 struct Drafter {
     question: Question,
     placement: Placement,
+    kernels: Kernels,
 }
-
-/// Splits of a head's dimensions that are tried where the micro-batch is given.
-const DIMENSION_SPLITS: [u64; 4] = [2, 4, 8, 16];
 
 impl Pipeline {
     /// The placement that answers a question fastest under the scenario's profile, as `simctl run` takes it; or, where a
@@ -177,24 +179,29 @@ impl Pipeline {
         let profile = question.scenario.profile;
         let reading = LayerReading::new(&question, profile);
         let ways = match micro_batch {
-            None => candidates(&question)?.ways,
+            None => candidates(&question, profile)?.ways,
             Some(size) => given(&question, size.clamp(1, question.scenario.users))?,
         };
         let timed = ways.into_iter().map(|way| {
-            let programs = DecodePrograms::new(&question, &way, &[profile]);
-            let timing = DecodeTiming::new(&question, &way.placement, &programs, &reading);
-            (way, timing)
+            let programs = DecodePrograms::new(&question, &way);
+            let timing = DecodeTiming::new(&question, &way.mapped.placement, &programs, &reading);
+            (way, programs, timing)
         });
         // The first of the fastest, as in an answer; there is at least one way.
-        let fastest = timed.reduce(|best, way| if way.1.period.0 < best.1.period.0 { way } else { best });
-        let Some((Way { placement, draft, .. }, timing)) = fastest else {
+        let fastest = timed.reduce(|best, way| if way.2.period.0 < best.2.period.0 { way } else { best });
+        let Some((Way { mapped, kernels, draft, .. }, programs, timing)) = fastest else {
             return Err(AnswerError::NotANumber { what: "the placement", value: "nothing".into() });
         };
+        let placement = mapped.placement.clone();
+        let prompt = PromptPrograms::new(&question, &placement, &kernels);
+        for written in programs.all().chain(prompt.all()) {
+            written.check(&question)?;
+        }
         check_colors(&question, timing.times.colors)?;
         let stations = stations(&placement);
         let draft = question.of_draft().zip(draft);
-        let draft = draft.map(|(question, placement)| Drafter { question, placement });
-        Ok(Self { question, placement, reading, stations, timing, draft })
+        let draft = draft.map(|(question, Drafting { placement, kernels })| Drafter { question, placement, kernels });
+        Ok(Self { question, mapped, placement, kernels, reading, stations, timing, draft })
     }
 
     /// The question.
@@ -205,6 +212,11 @@ impl Pipeline {
     /// Where times come from; what is above the closed form adds its own name, seed and inputs.
     pub fn provenance(&self) -> Provenance {
         Provenance::new(&self.question)
+    }
+
+    /// The placement with every decision of its layers.
+    pub const fn mapped(&self) -> &Mapped {
+        &self.mapped
     }
 
     /// The placement.
@@ -240,7 +252,14 @@ impl Pipeline {
     /// A micro-batch of `tokens` decoding tokens, each of which sees `context` tokens. `experts` replaces the expected
     /// load of the routed experts.
     pub fn decode(&self, tokens: u64, context: u64, experts: Option<ExpertLoad>) -> PassTimes {
-        self.pass(Flow::Decode { tokens, context }, experts)
+        self.pass(self.decoding(tokens, context), experts)
+    }
+
+    /// So many tokens of as many users, or of fewer with the tokens of a draft each.
+    fn decoding(&self, tokens: u64, context: u64) -> Flow {
+        let each = self.tokens_per_pass();
+        let users = if tokens.is_multiple_of(each) { tokens / each } else { tokens };
+        Flow::Decode { tokens, users, context }
     }
 
     /// A chunk of `tokens` tokens of a prompt, after `before` tokens that are in the cache, by the prefill kernels.
@@ -252,7 +271,7 @@ impl Pipeline {
     /// the slowest slot. The context in the middle of the chunk counts.
     pub fn prefill_train(&self, tokens: u64, before: u64) -> PassTimes {
         let tokens = tokens.max(1);
-        let one = self.pass(Flow::Decode { tokens: 1, context: before + tokens.div_ceil(2) }, None);
+        let one = self.pass(Flow::Decode { tokens: 1, users: 1, context: before + tokens.div_ceil(2) }, None);
         let slots = one.stations.iter().zip(&self.stations);
         let slowest = slots.filter(|(_, station)| !matches!(station, Station::Return));
         let slowest = slowest.fold(Cycles::ZERO, |slowest, (time, _)| slowest.max(time.occupancy));
@@ -278,9 +297,9 @@ impl Pipeline {
     pub fn draft(&self, context: u64) -> DraftTime {
         match (&self.draft, self.question.scenario.speculation.cost()) {
             _ if self.timing.verified.is_none() => DraftTime::default(),
-            (Some(Drafter { question, placement }), None) => {
-                let flow = Flow::Decode { tokens: 1, context };
-                let written = Written::new(question, placement, flow, &[question.scenario.profile]);
+            (Some(Drafter { question, placement, kernels }), None) => {
+                let flow = Flow::Decode { tokens: 1, users: 1, context };
+                let written = Written::new(question, placement, flow, kernels);
                 DraftTime::by_model(&self.question, &StageTimes::read(question, placement, &written, &self.reading))
             }
             (_, cost) => DraftTime::by_cost(&self.question, cost.unwrap_or(0.0), self.latency(context)),
@@ -321,14 +340,14 @@ impl Pipeline {
 
     /// The time to first token of the closed form, for the scenario's prompt.
     pub fn closed_form_first_token(&self) -> Cycles {
-        let programs = PromptPrograms::new(&self.question, &self.placement, &[self.question.scenario.profile]);
+        let programs = PromptPrograms::new(&self.question, &self.placement, &self.kernels);
         programs.time(&self.question, &self.placement, &self.reading)
     }
 
     /// The closed form of one pass on this placement.
     pub fn closed_form(&self, tokens: u64, context: u64) -> StageTimes {
-        let flow = Flow::Decode { tokens, context };
-        let written = Written::new(&self.question, &self.placement, flow, &[self.question.scenario.profile]);
+        let flow = self.decoding(tokens, context);
+        let written = Written::new(&self.question, &self.placement, flow, &self.kernels);
         StageTimes::read(&self.question, &self.placement, &written, &self.reading)
     }
 
@@ -388,8 +407,7 @@ impl Pipeline {
 
     fn pass(&self, flow: Flow, experts: Option<ExpertLoad>) -> PassTimes {
         let (question, placement, reading) = (&self.question, &self.placement, &self.reading);
-        let profile = [question.scenario.profile];
-        let written = Written::with_experts(question, placement, flow, &profile, experts);
+        let written = Written::with_experts(question, placement, flow, &self.kernels, experts);
         let tokens = flow.tokens();
         let total = |cost: ProgramCost| cost.total().0;
         let layouts: Vec<f64> = written.layouts.iter().map(|program| total(reading.fastest(program))).collect();
@@ -446,11 +464,11 @@ impl Pipeline {
 
 fn given(question: &Question, size: u64) -> Result<Vec<Way>, AnswerError> {
     let (mut ways, mut refused) = (Vec::new(), None);
-    let drafts = Drafts::new(question);
+    let profile = question.scenario.profile;
+    let (drafts, chosen) = (Drafts::new(question, profile), Chosen::new(question, profile));
     let mut asked = question.scenario.wafers;
-    for verified in Verified::allowed(question).iter().copied() {
-        let tokens = size.saturating_mul(question.tokens_per_pass(verified));
-        let (first, wafers) = match with_room_for_draft(question, tokens, asked, &drafts) {
+    for verified in chosen.verified().iter().copied() {
+        let (first, wafers) = match with_room_for_draft(&chosen, verified, size, asked, &drafts) {
             Ok(found) => found,
             Err(error) => {
                 refused = refused.or(Some(error));
@@ -458,17 +476,8 @@ fn given(question: &Question, size: u64) -> Result<Vec<Way>, AnswerError> {
             }
         };
         asked = WaferCount::Exactly(wafers);
-        let same = WaferCount::Exactly(first.wafers);
-        let splits = DIMENSION_SPLITS.map(|split| {
-            let request = question.request(same, tokens, KvLayoutChoice::DimensionSplit(split));
-            place(&request).ok()
-        });
-        // What does not fit is not considered.
-        let placements = std::iter::once(first).chain(splits.into_iter().flatten());
-        ways.extend(placements.filter_map(|placement| {
-            let draft = drafts.beside(&placement, wafers)?;
-            Some(Way { placement, draft, micro_batch: size, verified })
-        }));
+        let placed = chosen.splits(first).into_iter();
+        ways.extend(placed.filter_map(|mapped| way(&chosen, verified, mapped, wafers, &drafts)));
     }
     match refused {
         Some(error) if ways.is_empty() => Err(error),

@@ -10,8 +10,8 @@
 
 use wafersim_place::Placement;
 use wafersim_spec::Cycles;
-use wafersim_spec::scenario::Profile;
 
+use crate::chosen::Kernels;
 use crate::question::Question;
 use crate::stage::{LayerReading, StageTimes};
 use crate::written::{Flow, Written};
@@ -50,14 +50,14 @@ pub struct PromptPrograms {
 impl PromptPrograms {
     /// Writes them: streaming, and chunks of powers of four below the largest that fits. Large chunks use the processing
     /// elements better, small ones fill the pipeline sooner.
-    pub fn new(question: &Question, placement: &Placement, profiles: &[Profile]) -> Self {
+    pub fn new(question: &Question, placement: &Placement, kernels: &Kernels) -> Self {
         let prompt = question.scenario.prompt.max(1);
         let pieces = |count: u64, first: Flow, last: Flow| Pieces {
             count,
-            first: (count > 1).then(|| Written::new(question, placement, first, profiles)),
-            last: Written::new(question, placement, last, profiles),
+            first: (count > 1).then(|| Written::new(question, placement, first, kernels)),
+            last: Written::new(question, placement, last, kernels),
         };
-        let one = |context| Flow::Decode { tokens: 1, context };
+        let one = |context| Flow::Decode { tokens: 1, users: 1, context };
         let mut ways = vec![pieces(prompt, one(1), one(prompt))];
         let mut chunk = placement.prefill_chunk_tokens().clamp(1, prompt.next_power_of_two());
         loop {
@@ -69,6 +69,11 @@ impl PromptPrograms {
             }
             chunk /= 4;
         }
+    }
+
+    /// All programs.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Written> {
+        self.ways.iter().flat_map(|pieces| std::iter::once(&pieces.last).chain(pieces.first.as_ref()))
     }
 
     /// Time from the start of the prefill to the end of the prompt's last piece; the fastest way counts.

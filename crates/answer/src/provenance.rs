@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use wafersim_check::measurements::{BUILTIN_MEASUREMENTS, read_table};
 use wafersim_check::validate::validate;
+use wafersim_mapping::hash;
 use wafersim_spec::Wafer;
 use wafersim_spec::scenario::Profile;
 use wafersim_spec::wafer::RateSet;
@@ -29,12 +30,15 @@ pub struct KnownError {
 pub struct Provenance {
     /// Version of wafersim.
     pub version: &'static str,
-    /// FNV-1a hash (64 bit) of the scenario, the model, the wafer with all its figures, and the draft model.
+    /// FNV-1a hash (64 bit) of the scenario, the model, the wafer with all its figures, the draft model, and the mapping.
     pub input_hash: String,
     /// How the answer was found: `cost` is the closed form.
     pub fidelity: &'static str,
     /// Profile of the verdict.
     pub profile: Profile,
+    /// Name of the mapping of the profiles `best` and `ideal`, where one was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mapping: Option<String>,
     /// Nothing in this answer is random.
     pub seed: Option<u64>,
     /// Which wafer's rates.
@@ -52,6 +56,7 @@ impl Provenance {
             input_hash: input_hash(question),
             fidelity: "cost",
             profile: question.scenario.profile,
+            mapping: question.mapping.as_ref().map(|mapping| mapping.name().to_owned()),
             seed: None,
             rate_set: RateSet::Silicon,
             known_errors: Vec::new(),
@@ -65,13 +70,11 @@ impl Provenance {
 }
 
 fn input_hash(question: &Question) -> String {
-    // Field order of the structs is fixed, so equal inputs give equal text. Values of these types always serialise.
     let inputs = (&question.scenario, &question.model, &question.wafer, &question.draft);
-    let text = serde_json::to_string(&inputs).unwrap_or_default();
-    let hash = text
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    format!("{hash:016x}")
+    match &question.mapping {
+        None => hash::of(&inputs),
+        Some(mapping) => hash::of(&(inputs, mapping.to_toml())),
+    }
 }
 
 /// The built-in measurements of this wafer, predicted with the wafer as it is now, changes included.

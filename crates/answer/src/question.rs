@@ -1,5 +1,6 @@
 //! A scenario with everything it names loaded.
 
+use wafersim_mapping::{Inputs, Load, Mapping};
 use wafersim_place::{KvLayoutChoice, Machine, Request};
 use wafersim_spec::scenario::{Speculation, WaferCount};
 use wafersim_spec::{Hertz, Model, Scenario, Wafer};
@@ -18,6 +19,8 @@ pub struct Question {
     pub wafer: Wafer,
     /// The draft model, where drafts are made and one is named.
     pub draft: Option<Model>,
+    /// The mapping of the profiles `best` and `ideal`, where one was given.
+    pub mapping: Option<Mapping>,
 }
 
 impl Question {
@@ -41,7 +44,27 @@ impl Question {
         scenario.check_against(&model)?;
         let draft = scenario.speculation.draft_model.as_deref().filter(|_| scenario.speculation.draft_length > 0);
         let draft = draft.map(|name| model.draft_model(name)).transpose()?;
-        Ok(Self { scenario, model, wafer, draft })
+        Ok(Self { scenario, model, wafer, draft, mapping: None })
+    }
+
+    /// The same with a mapping for the profiles `best` and `ideal`.
+    #[must_use]
+    pub fn with_mapping(self, mapping: Option<Mapping>) -> Self {
+        Self { mapping, ..self }
+    }
+
+    /// What a mapping is resolved for.
+    pub fn inputs(&self) -> Inputs<'_> {
+        let scenario = &self.scenario;
+        let load = Load {
+            wafers: scenario.wafers,
+            users: scenario.users,
+            context: scenario.context,
+            tokens_per_step: 1 + u64::from(scenario.speculation.draft_length),
+            precision: scenario.precision,
+            routing: scenario.routing,
+        };
+        Inputs { model: &self.model, wafer: &self.wafer, load }
     }
 
     /// The clock that times are given at.
@@ -70,7 +93,7 @@ impl Question {
         let model = self.draft.clone()?;
         let speculation = Speculation::default();
         let scenario = Scenario { model: model.name.clone(), speculation, ..self.scenario.clone() };
-        Some(Self { scenario, model, wafer: self.wafer.clone(), draft: None })
+        Some(Self { scenario, model, wafer: self.wafer.clone(), draft: None, mapping: self.mapping.clone() })
     }
 
     /// The same question without speculation, on exactly so many wafers.
@@ -80,7 +103,8 @@ impl Question {
             wafers: WaferCount::Exactly(wafers),
             ..self.scenario.clone()
         };
-        Self { scenario, model: self.model.clone(), wafer: self.wafer.clone(), draft: None }
+        let (model, wafer, mapping) = (self.model.clone(), self.wafer.clone(), self.mapping.clone());
+        Self { scenario, model, wafer, draft: None, mapping }
     }
 
     /// The question to placement for micro-batches of so many tokens.

@@ -21,6 +21,7 @@ use crate::provenance::Provenance;
 use crate::question::Question;
 use crate::stage::LayerReading;
 use crate::uncertainty::{Uncertainty, uncertainty};
+use crate::written::is_hypothetical;
 
 /// The answer. Field names are those of `simctl run --format json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -316,7 +317,7 @@ pub fn answer(question: &Question) -> Result<Answer, AnswerError> {
 /// # Errors
 /// As [`answer`].
 pub fn chosen_placement(question: &Question) -> Result<Placement, AnswerError> {
-    base_answer(question, &[question.scenario.profile], &mut closed_form).map(|(_, way)| way.placement)
+    base_answer(question, &[question.scenario.profile], &mut closed_form).map(|(_, way)| way.mapped.placement)
 }
 
 /// An answer with the ranges and the known errors, both in closed form.
@@ -374,46 +375,53 @@ pub(crate) fn base_answer(
     asked: &[Profile],
     replace: &mut dyn FnMut(&mut Read<'_>) -> Result<(), AnswerError>,
 ) -> Result<(Answer, Way), AnswerError> {
-    let candidates = candidates(question)?;
     let scenario = &question.scenario;
-    let written: Vec<DecodePrograms> =
-        candidates.ways.iter().map(|way| DecodePrograms::new(question, way, asked)).collect();
-    // The first way always exists.
-    let first = &candidates.ways[0].placement;
-    let prompt = PromptPrograms::new(question, first, asked);
     let mut profiles = BTreeMap::new();
     let mut chosen = None;
-    for &profile in asked {
-        let reading = LayerReading::new(question, profile);
-        let timed =
-            candidates.ways.iter().zip(&written).map(|(way, programs)| {
-                (way, programs, DecodeTiming::new(question, &way.placement, programs, &reading))
+    for asked in by_mapping(question, asked) {
+        // What is hypothetical comes last, and needs most.
+        let Some(most) = asked.last() else { continue };
+        let candidates = candidates(question, *most)?;
+        let written: Vec<DecodePrograms> =
+            candidates.ways.iter().map(|way| DecodePrograms::new(question, way)).collect();
+        // The first way always exists.
+        let first = &candidates.ways[0];
+        let prompt = PromptPrograms::new(question, &first.mapped.placement, &first.kernels);
+        for &profile in asked {
+            let reading = LayerReading::new(question, profile);
+            let timed = candidates.ways.iter().zip(&written).map(|(way, programs)| {
+                (way, programs, DecodeTiming::new(question, &way.mapped.placement, programs, &reading))
             });
-        // The first of the fastest.
-        let fastest = timed.reduce(|best, way| if way.2.period.0 < best.2.period.0 { way } else { best });
-        let Some((way, programs, timing)) = fastest else { continue };
-        check_colors(question, timing.times.colors)?;
-        let closed_form = timing.seconds_per_token(question);
-        let mut read = Read {
-            placement: &way.placement,
-            programs,
-            prompt_placement: first,
-            prompt_programs: &prompt,
-            reading: &reading,
-            timing,
-            first_token: prompt.time(question, first, &reading),
-        };
-        if profile == scenario.profile {
-            replace(&mut read)?;
+            // The first of the fastest.
+            let fastest = timed.reduce(|best, way| if way.2.period.0 < best.2.period.0 { way } else { best });
+            let Some((way, programs, timing)) = fastest else { continue };
+            for written in programs.all().chain(prompt.all()) {
+                written.check(question)?;
+            }
+            check_colors(question, timing.times.colors)?;
+            let closed_form = timing.seconds_per_token(question);
+            let mut read = Read {
+                placement: &way.mapped.placement,
+                programs,
+                prompt_placement: &first.mapped.placement,
+                prompt_programs: &prompt,
+                reading: &reading,
+                timing,
+                first_token: prompt.time(question, &first.mapped.placement, &reading),
+            };
+            if profile == scenario.profile {
+                replace(&mut read)?;
+            }
+            let figures = profile_answer(question, &read)?;
+            if profile == scenario.profile {
+                let (wafers, max_users) = (candidates.wafers, candidates.max_users);
+                chosen = Some((way.clone(), read.timing, figures.clone(), closed_form, wafers, max_users));
+            }
+            profiles.insert(profile, figures);
         }
-        let figures = profile_answer(question, &read)?;
-        if profile == scenario.profile {
-            chosen = Some((way, read.timing, figures.clone(), closed_form));
-        }
-        profiles.insert(profile, figures);
     }
     // The scenario's profile is one of those asked for.
-    let Some((way, timing, figures, closed_form)) = chosen else {
+    let Some((way, timing, figures, closed_form, wafers, max_users)) = chosen else {
         return Err(AnswerError::NotANumber { what: "the profile", value: scenario.profile.to_string() });
     };
     let clock = question.wafer.figure(Key::ClockGigahertz);
@@ -433,7 +441,7 @@ pub(crate) fn base_answer(
         parameters: question.model.parameters(),
         kv_bytes_per_token: question.model.kv_bytes_per_token(&scenario.precision),
         wafer: question.wafer.name.clone(),
-        wafers: candidates.wafers,
+        wafers,
         users: scenario.users,
         context: scenario.context,
         profile: scenario.profile,
@@ -442,13 +450,13 @@ pub(crate) fn base_answer(
         time_per_output_token_us: figures.time_per_output_token_us,
         time_to_first_token_ms: figures.time_to_first_token_ms,
         users_at_full_speed: figures.users_at_full_speed,
-        max_users: candidates.max_users,
+        max_users,
         verdict,
         profiles,
         breakdown: breakdown(&timing),
-        memory: memory(question, way),
+        memory: memory(question, &way),
         load: LoadAsRun {
-            wafers_used: wafers_used(&way.placement, way.draft.as_ref()),
+            wafers_used: wafers_used(&way.mapped.placement, way.draft.as_ref().map(|draft| &draft.placement)),
             prompt: scenario.prompt,
             micro_batch: timing.micro_batch,
             in_flight: timing.in_flight,
@@ -460,7 +468,7 @@ pub(crate) fn base_answer(
             draft_time_us: timing.verified.map(|_| timing.draft.latency.microseconds(question.clock())),
             draft_gain: timing
                 .verified
-                .map(|_| plain_seconds(question, candidates.wafers))
+                .map(|_| plain_seconds(question, wafers))
                 .transpose()?
                 .map(|plain| plain / closed_form),
             placement: scenario.placement,
@@ -470,7 +478,15 @@ pub(crate) fn base_answer(
         uncertainty: None,
         provenance: Provenance::new(question),
     };
-    Ok((answer, way.clone()))
+    Ok((answer, way))
+}
+
+/// Profiles that work by the same mapping, the published one before others.
+fn by_mapping<'p>(question: &Question, asked: &'p [Profile]) -> Vec<&'p [Profile]> {
+    match question.mapping {
+        None => vec![asked],
+        Some(_) => asked.chunk_by(|one, other| is_hypothetical(*one) == is_hypothetical(*other)).collect(),
+    }
 }
 
 /// Time of a token without speculation on so many wafers, under the scenario's profile, in closed form.
@@ -478,9 +494,9 @@ fn plain_seconds(question: &Question, wafers: u32) -> Result<f64, AnswerError> {
     let plain = question.without_draft(wafers);
     let profile = plain.scenario.profile;
     let reading = LayerReading::new(&plain, profile);
-    let seconds = candidates(&plain)?.ways.into_iter().map(|way| {
-        let programs = DecodePrograms::new(&plain, &way, &[profile]);
-        DecodeTiming::new(&plain, &way.placement, &programs, &reading).seconds_per_token(&plain)
+    let seconds = candidates(&plain, profile)?.ways.into_iter().map(|way| {
+        let programs = DecodePrograms::new(&plain, &way);
+        DecodeTiming::new(&plain, &way.mapped.placement, &programs, &reading).seconds_per_token(&plain)
     });
     Ok(seconds.fold(f64::INFINITY, f64::min))
 }
@@ -577,8 +593,8 @@ fn breakdown(timing: &DecodeTiming) -> Vec<BreakdownRow> {
 }
 
 fn memory(question: &Question, way: &Way) -> Memory {
-    let placement = &way.placement;
-    let draft = question.draft.as_ref().zip(way.draft.as_ref());
+    let placement = &way.mapped.placement;
+    let draft = question.draft.as_ref().zip(way.draft.as_ref().map(|draft| &draft.placement));
     let worst = &placement.ledger.worst;
     let bytes = worst.worst_pe;
     let slot = placement.slots.get(worst.slot);

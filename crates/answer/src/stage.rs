@@ -119,6 +119,9 @@ impl StageTimes {
         if let Some((_, part)) = tables.iter().find(|(table, _)| table.is_head) {
             times.add(part, 1);
         }
+        if written.is_refused() {
+            times.latency += Cost::of(Cause::Compute, f64::INFINITY);
+        }
         let totals: Vec<f64> = layouts.iter().map(|cost| cost.total().0).collect();
         let bytes =
             question.scenario.precision.activations.storage(question.model.hidden.saturating_mul(tokens)).0 as f64;

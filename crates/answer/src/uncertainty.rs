@@ -6,12 +6,14 @@
 //! itself: it moves wafers, users and what is spare.
 
 use serde::Serialize;
+use wafersim_mapping::Mapped;
 use wafersim_place::Placement;
 use wafersim_spec::scenario::{Profile, WaferCount};
 use wafersim_spec::wafer::{DECLARATIONS, Declaration, Evidence, Figure, Key, RateSet};
 use wafersim_spec::{Bytes, Hertz, Wafer};
 
-use crate::candidates::{Way, most_users, with_room_for_draft};
+use crate::candidates::{Way, most_users, way, with_room_for_draft};
+use crate::chosen::Chosen;
 use crate::decode::{DecodePrograms, DecodeTiming};
 use crate::draft::Drafts;
 use crate::question::Question;
@@ -94,8 +96,8 @@ struct Fixed<'a> {
 /// `wafers`: those of the answer.
 pub(crate) fn uncertainty(question: &Question, way: &Way, wafers: u32) -> Uncertainty {
     let profile = question.scenario.profile;
-    let programs = DecodePrograms::new(question, way, &[profile]);
-    let placed = Fixed { placement: &way.placement, programs: &programs };
+    let programs = DecodePrograms::new(question, way);
+    let placed = Fixed { placement: &way.mapped.placement, programs: &programs };
     let base = speed(question, placed, profile);
     let mut parameters = Vec::new();
     let (mut slow, mut fast) = (Vec::new(), Vec::new());
@@ -153,20 +155,20 @@ fn room_at(question: &Question, known: &Way, wafers: u32, end: impl Fn(&Figure) 
     let declared = &DECLARATIONS[Key::FreeBytes as usize];
     let free = end(question.wafer.figure(Key::FreeBytes)).min(question.wafer.figure(Key::MemoryBytes).value);
     let question = changed(question, &[(declared, free)]);
-    let drafts = Drafts::new(&question);
-    let tokens = question.tokens_per_pass(known.verified);
-    let placed = |wafers: WaferCount| with_room_for_draft(&question, tokens, wafers, &drafts).ok();
-    let here = placed(WaferCount::Exactly(wafers)).map(|(placement, _)| placement);
-    let users = |placement: &Placement| {
-        let draft = drafts.beside(placement, wafers).flatten();
-        let way = Way { placement: placement.clone(), draft, micro_batch: 1, verified: known.verified };
-        most_users(&question, wafers, &way, &drafts)
+    let profile = question.scenario.profile;
+    // Another memory is another machine: a mapping with every number is opened.
+    let (drafts, chosen) = (Drafts::new(&question, profile), Chosen::new(&question, profile).open());
+    let placed = |wafers: WaferCount| with_room_for_draft(&chosen, known.verified, 1, wafers, &drafts).ok();
+    let here = placed(WaferCount::Exactly(wafers)).map(|(mapped, _)| mapped);
+    let users = |mapped: &Mapped| {
+        let way = way(&chosen, known.verified, mapped.clone(), wafers, &drafts);
+        way.map_or(0, |way| most_users(&chosen, &question, wafers, &way, &drafts))
     };
     Room {
         free: question.wafer.free_bytes(),
         fewest: placed(WaferCount::Auto).map(|(_, wafers)| wafers),
         max_users: here.as_ref().map_or(0, users),
-        spare: here.map(|placement| placement.ledger.worst.spare),
+        spare: here.map(|mapped| mapped.placement.ledger.worst.spare),
     }
 }
 

@@ -1,15 +1,20 @@
 //! The programs of a placement, written once for all readings of it.
 //!
 //! Layers of one layout share a program. Two variants are written: the published kernels, and, where a hypothetical profile
-//! is asked for, the best that are known.
+//! is asked for, the best that are known. Where a mapping is given there is one: as the mapping says.
+
+pub mod mapped;
 
 use wafersim_kernels::feed_forward::ExpertLoad;
 use wafersim_kernels::{ExpertShape, KvShape, LayerShape, Options, decode_layer, head, prefill_layer};
+use wafersim_lower::LowerError;
 use wafersim_place::{ExpertLayout, LayerLayout, PREFILL_KEY_BLOCK, Placement, TableLayout};
 use wafersim_program::{Program, Region};
 use wafersim_spec::model::FeedForward;
 use wafersim_spec::scenario::{Profile, RoutingModel};
 
+use crate::chosen::Kernels;
+use crate::error::AnswerError;
 use crate::expert_load::expert_load;
 use crate::question::Question;
 
@@ -20,6 +25,8 @@ pub enum Flow {
     Decode {
         /// Tokens in it.
         tokens: u64,
+        /// Users that they belong to, with as many each.
+        users: u64,
         /// Tokens in the cache that each sees.
         context: u64,
     },
@@ -44,7 +51,7 @@ impl Flow {
 /// The same program in both kinds of kernels.
 #[derive(Debug, Clone)]
 pub struct Variants {
-    /// With the published kernels.
+    /// With the published kernels, or as a mapping says.
     pub published: Program,
     /// With the hypothetical improvements, where a profile wants them.
     pub best: Option<Program>,
@@ -59,6 +66,8 @@ pub struct Written {
     pub layouts: Vec<Variants>,
     /// By table of the placement.
     pub tables: Vec<Variants>,
+    /// Why a layer could not be written as its mapping says; then nothing here counts.
+    refused: Option<LowerError>,
 }
 
 /// Whether a profile assumes kernels that nobody has published.
@@ -67,9 +76,9 @@ pub fn is_hypothetical(profile: Profile) -> bool {
 }
 
 impl Written {
-    /// Writes the programs that the readings of `profiles` need.
-    pub fn new(question: &Question, placement: &Placement, flow: Flow, profiles: &[Profile]) -> Self {
-        Self::with_experts(question, placement, flow, profiles, None)
+    /// Writes the programs of a placement.
+    pub fn new(question: &Question, placement: &Placement, flow: Flow, kernels: &Kernels) -> Self {
+        Self::with_experts(question, placement, flow, kernels, None)
     }
 
     /// The same, with a given load of the routed experts in place of the expected one.
@@ -77,10 +86,16 @@ impl Written {
         question: &Question,
         placement: &Placement,
         flow: Flow,
-        profiles: &[Profile],
+        kernels: &Kernels,
         experts: Option<ExpertLoad>,
     ) -> Self {
-        let both = profiles.iter().copied().any(is_hypothetical);
+        let both = match kernels {
+            Kernels::Published => false,
+            Kernels::Steps => true,
+            Kernels::Mapped { layers, tables } => {
+                return mapped::written(question, placement, mapped::Mappings { layers, tables }, flow, experts);
+            }
+        };
         let variants = |write: &dyn Fn(Options) -> Program| Variants {
             published: write(Options::PUBLISHED),
             best: both.then(|| write(Options::OPTIMISED)),
@@ -89,7 +104,25 @@ impl Written {
             flow,
             layouts: placement.layouts.iter().map(|layout| variants(&layer(question, layout, flow, experts))).collect(),
             tables: placement.tables.iter().map(|placed| variants(&table(question, placed, flow))).collect(),
+            refused: None,
         }
+    }
+
+    /// Whether everything could be written.
+    ///
+    /// # Errors
+    /// Where a layer could not be written as its mapping says.
+    pub fn check(&self, question: &Question) -> Result<(), AnswerError> {
+        let mapping = || question.mapping.as_ref().map_or_else(String::new, |mapping| mapping.name().to_owned());
+        match &self.refused {
+            Some(error) => Err(AnswerError::Lower { mapping: mapping(), error: error.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether something could not be written: such programs take for ever.
+    pub(crate) const fn is_refused(&self) -> bool {
+        self.refused.is_some()
     }
 }
 
@@ -130,7 +163,7 @@ fn layer<'a>(
 ) -> impl Fn(Options) -> Program + 'a {
     let scenario = &question.scenario;
     let (tokens, context) = match flow {
-        Flow::Decode { tokens, context } => (tokens, context),
+        Flow::Decode { tokens, context, .. } => (tokens, context),
         Flow::Prefill { tokens, before } => (tokens, before),
     };
     let kv = KvShape {

@@ -17,17 +17,35 @@ pub const ZIPF_EXPONENT: f64 = 0.67;
 const WEIGHT: f64 = 1e6;
 /// Seed of the drawn batches and of the optimiser.
 const SEED: u64 = 1;
-/// Batches drawn.
+/// Batches drawn, at most.
 const BATCHES: usize = 256;
+/// Tokens drawn in all, at most, where a batch alone has not more.
+const MOST_TOKENS: u64 = 4096;
 /// How long the optimiser searches.
 const ANNEALING: Annealing = Annealing { moves: 2000, restarts: 1, seed: SEED };
 
+/// Choices of experts of drawn batches of `tokens` tokens: by batch, by token. Fewer batches of more tokens.
+pub fn draw(moe: &Moe, tokens: u64, routing: RoutingModel) -> Vec<Vec<Vec<u64>>> {
+    let batches = (MOST_TOKENS / tokens.max(1)).clamp(1, BATCHES as u64);
+    let drawn = choices(moe, batches.saturating_mul(tokens.max(1)), routing);
+    let top_k = usize::try_from(moe.top_k.min(moe.experts)).unwrap_or(usize::MAX).max(1);
+    let of_token = drawn.chunks(top_k).map(|chosen| chosen.iter().copied().map(u64::from).collect::<Vec<u64>>());
+    let all: Vec<Vec<u64>> = of_token.collect();
+    all.chunks(usize::try_from(tokens.max(1)).unwrap_or(usize::MAX)).map(<[Vec<u64>]>::to_vec).collect()
+}
+
 /// What batches of `tokens` tokens want of a layer's experts.
 pub fn demand(moe: &Moe, tokens: u64, routing: RoutingModel) -> Option<Demand> {
-    let experts = usize::try_from(moe.experts).ok()?;
-    let (top_k, tokens) = (usize::try_from(moe.top_k).ok()?, usize::try_from(tokens).ok()?);
+    let (experts, pairs) = (usize::try_from(moe.experts).ok()?, tokens.checked_mul(moe.top_k)?);
+    let drawn = choices(moe, tokens.saturating_mul(BATCHES as u64), routing);
+    Demand::new(experts, usize::try_from(pairs).ok()?, &drawn)
+}
+
+/// Choices of so many tokens, one after the other. The popular experts are drawn too.
+fn choices(moe: &Moe, tokens: u64, routing: RoutingModel) -> Vec<u16> {
+    let experts = usize::try_from(moe.experts).unwrap_or(usize::MAX).min(usize::from(u16::MAX));
+    let top_k = usize::try_from(moe.top_k).unwrap_or(usize::MAX).min(experts);
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
-    // Which ones are the popular ones.
     let mut ranks: Vec<usize> = (0..experts).collect();
     for last in (1..experts).rev() {
         ranks.swap(last, below(&mut random, last as u64 + 1) as usize);
@@ -45,10 +63,10 @@ pub fn demand(moe: &Moe, tokens: u64, routing: RoutingModel) -> Option<Demand> {
             sum
         })
         .collect();
-    let mut choices: Vec<u16> = Vec::with_capacity(BATCHES * tokens * top_k);
-    for _ in 0..BATCHES * tokens {
+    let mut choices: Vec<u16> = Vec::new();
+    for _ in 0..tokens {
         let first = choices.len();
-        while choices.len() < first + top_k.min(experts) {
+        while choices.len() < first + top_k {
             let drawn = below(&mut random, sum.max(1));
             let expert = ends.partition_point(|end| *end <= drawn) as u16;
             if !choices[first..].contains(&expert) {
@@ -56,7 +74,7 @@ pub fn demand(moe: &Moe, tokens: u64, routing: RoutingModel) -> Option<Demand> {
             }
         }
     }
-    Demand::new(experts, tokens.checked_mul(top_k)?, &choices)
+    choices
 }
 
 /// A whole number below `count`, which is below 2^32.
@@ -88,12 +106,4 @@ pub fn deal(strategy: ExpertPlacement, demand: &Demand, cells: usize, room: usiz
         }
         other => named(other.name()),
     }
-}
-
-/// Pairs of token and expert that the busiest rectangle gets of a batch of `tokens`, mean over drawn batches.
-pub fn busiest_pairs(homes: &[Vec<u16>], cells: u64, moe: &Moe, tokens: u64, routing: RoutingModel) -> Option<f64> {
-    let demand = demand(moe, tokens, routing)?;
-    let assignment = Assignment { cells: usize::try_from(cells).ok()?, homes: homes.to_vec() };
-    let valid = assignment.is_valid(demand.experts(), usize::MAX);
-    valid.then(|| assignment.judge(&demand, &price()).busiest_pairs)
 }

@@ -66,6 +66,7 @@ pub use layer::{LayerMapping, Overlap, RegionSize, Routes};
 pub use mapped::{Mapped, Mapper, candidate_micro_batches, on_region};
 pub use operator::{LineKind, OPERATORS, OperatorInfo};
 pub use random::{random_recipe, random_recipe_for};
+pub use recipe::KvRecipe;
 pub use recipe::{Area, Recipe, Stored, Width};
 pub use reduction::{Groups, Reduction, Reductions, Root, Tree};
 pub use resolved::{Resolved, resolve};

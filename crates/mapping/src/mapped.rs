@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use wafersim_place::experts::assignment::Assignment;
 use wafersim_place::{
     Arrangement, Division, ExpertChoice, KvLayoutChoice, KvSizes, LayerChoices, LayerLayout, Machine, PlaceError,
-    Placement, Request, Roles, place, wide_type,
+    Placement, Request, Roles, TableLayout, place, wide_type,
 };
 use wafersim_spec::model::{FeedForward, Layer, Role};
 use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
@@ -32,6 +32,8 @@ pub struct Mapped {
     pub placement: Placement,
     /// Every decision of the layers of each layout of the placement, in its order.
     pub layers: Vec<LayerMapping>,
+    /// What of the recipe concerns tables, for each table of the placement, in its order.
+    pub tables: Vec<LayerMapping>,
     /// Users whose tokens go through a slot together.
     pub micro_batch: u64,
     /// How a draft is verified.
@@ -105,10 +107,28 @@ impl<'a> Mapper<'a> {
         Self { recipe, inputs, machine: inputs.machine(), roles }
     }
 
+    /// The same recipe with so many users.
+    #[must_use]
+    pub const fn with_users(mut self, users: u64) -> Self {
+        self.inputs.load.users = users;
+        self
+    }
+
+    /// Every decision of the layers of each layout of a placement, and what concerns its tables: for placements that were made
+    /// elsewhere, such as that of a draft model.
+    ///
+    /// # Errors
+    /// Where a decision cannot be kept.
+    pub fn decisions(&self, placement: &Placement) -> Result<(Vec<LayerMapping>, Vec<LayerMapping>), MappingError> {
+        let layers = placement.layouts.iter().map(|layout| self.layer(layout, placement));
+        let tables = placement.tables.iter().map(|table| table_mapping(self.recipe, table));
+        Ok((layers.collect::<Result<_, _>>()?, tables.collect()))
+    }
+
     /// The first way: what placement chooses.
     pub(crate) fn first(&self) -> Result<Mapped, MappingError> {
         let (wafers, draft) = (self.inputs.load.wafers, self.recipe.draft);
-        let mut mapped = self.smallest(wafers, draft)?;
+        let mut mapped = self.smallest(wafers, draft, 1)?;
         let slots = mapped.placement.slots.len() as u64;
         let usual = self.micro_batches(slots, draft).first().copied().unwrap_or(1);
         if usual != mapped.micro_batch {
@@ -161,8 +181,8 @@ impl<'a> Mapper<'a> {
         let may = self.roles(|width| width != Width::Checkpoint);
         let placement = if way.all_wide { placed(may, way)? } else { self.widened(must, may, way, &placed)? };
         self.check(&placement)?;
-        let layers = placement.layouts.iter().map(|layout| self.layer(layout, &placement)).collect::<Result<_, _>>()?;
-        let mapped = Mapped { placement, layers, micro_batch, draft: way.draft, all_wide: way.all_wide };
+        let (layers, tables) = self.decisions(&placement)?;
+        let mapped = Mapped { placement, layers, tables, micro_batch, draft: way.draft, all_wide: way.all_wide };
         areas::check(&mapped, self.recipe)?;
         Ok(mapped)
     }
@@ -420,6 +440,23 @@ impl<'a> Mapper<'a> {
 
 /// Most tokens of a batch that is drawn to deal experts.
 const MOST_TOKENS_DRAWN: u64 = 64;
+
+/// What of a recipe concerns a table: one that has no heads and no experts.
+pub(crate) fn table_mapping(recipe: &Recipe, table: &TableLayout) -> LayerMapping {
+    let region = RegionSize { columns: table.columns, rows: table.rows };
+    let kv = KvMapping::published(table.columns);
+    LayerMapping {
+        region,
+        rewrites: recipe.rewrites,
+        routes: recipe.routes,
+        overlap: recipe.overlap,
+        kv,
+        experts: None,
+        reductions: Reductions::resolved(&recipe.reductions, region, &kv, &BTreeMap::new()),
+        rectangles: BTreeMap::new(),
+        stored: BTreeMap::from([(table.matrix.role, table.matrix.data_type)]),
+    }
+}
 
 /// Roles of the tensors of a model.
 fn roles_of(model: &Model) -> Roles {

@@ -20,7 +20,7 @@ use crate::operator::{OPERATORS, operator_named};
 use crate::reduction::Reduction;
 use crate::text;
 use wafersim_graph::layer::Rewrites;
-use wafersim_spec::scenario::Verification;
+use wafersim_spec::scenario::{ExpertPlacement, Verification};
 
 /// A mapping that fits any model.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -302,6 +302,13 @@ impl Recipe {
             *dealt = Some(read_dealt(&beside)?);
         }
         Ok(())
+    }
+
+    /// The same with the experts by a strategy: where that is the recipe's own, its sizes stay.
+    pub fn pin_experts(&mut self, strategy: ExpertPlacement) {
+        if !matches!(&self.experts, Experts::Strategy { strategy: own, .. } if *own == strategy) {
+            self.experts = Experts::of(strategy);
+        }
     }
 
     /// The recipe as TOML, every decision in it.

@@ -23,7 +23,7 @@ use crate::experts::fullest;
 use crate::inputs::Inputs;
 use crate::kv::KvMapping;
 use crate::layer::{LayerMapping, RegionSize};
-use crate::mapped::{Mapped, Mapper};
+use crate::mapped::{Mapped, Mapper, table_mapping};
 use crate::operator::operator_named;
 use crate::recipe::Recipe;
 use crate::text;
@@ -252,7 +252,9 @@ impl Resolved {
         self.check_slots(&placement)?;
         let mapping_of = |layout: &LayerLayout| self.mapping_of(layout, &kind_of_layer);
         let layers = placement.layouts.iter().map(mapping_of).collect::<Result<Vec<_>, _>>()?;
-        let mapped = Mapped { placement, layers, micro_batch: self.micro_batch, draft: self.draft, all_wide: false };
+        let tables = placement.tables.iter().map(|table| table_mapping(&self.recipe, table)).collect();
+        let mapped =
+            Mapped { placement, layers, tables, micro_batch: self.micro_batch, draft: self.draft, all_wide: false };
         areas::check(&mapped, &self.recipe)?;
         Ok(mapped)
     }

@@ -21,12 +21,25 @@ const MOST_SHAPES: usize = 3;
 const OTHER_DIVISIONS: usize = 2;
 
 impl Mapper<'_> {
-    /// The mapping for one user's pass in the layout of fewest bytes, with a draft verified so.
+    /// The mapping for passes of so many users in the layout of fewest bytes, with a draft verified so.
     ///
     /// # Errors
     /// Where the model does not fit, or a decision cannot be kept.
-    pub fn smallest(&self, wafers: WaferCount, draft: Verification) -> Result<Mapped, MappingError> {
-        self.mapped(Way { micro_batch: Some(1), ..Way::on(wafers, draft) })
+    pub fn smallest(&self, wafers: WaferCount, draft: Verification, users: u64) -> Result<Mapped, MappingError> {
+        self.mapped(Way { micro_batch: Some(users), ..Way::on(wafers, draft) })
+    }
+
+    /// A mapping, and the same for as many users with the other KV layouts worth trying.
+    pub fn splits(&self, first: Mapped) -> Vec<Mapped> {
+        let splits = if self.recipe.kv.dimension_split == Size::Auto { &DIMENSION_SPLITS[1..5] } else { &[] };
+        let same = Way {
+            micro_batch: Some(first.micro_batch),
+            ..Way::on(WaferCount::Exactly(first.placement.wafers), first.draft)
+        };
+        // What does not fit is not considered.
+        let others = splits.iter().filter_map(|split| self.mapped(Way { dimension_split: Some(*split), ..same }).ok());
+        let others: Vec<Mapped> = others.collect();
+        std::iter::once(first).chain(others).collect()
     }
 
     /// A mapping in the layout of fewest bytes, and the other ways of working on slots of the same number: in other shapes,
@@ -82,7 +95,7 @@ impl Mapper<'_> {
     /// Mappings on fewer wafers than `wafers`, where these are more than the model needs: regions that are larger than need be
     /// make longer ways. The slots of the fewest wafers are dealt out with fewer on each; the fewest itself comes first.
     pub fn on_fewer(&self, wafers: u32, draft: Verification) -> Vec<Mapped> {
-        let Ok(fewest) = self.smallest(WaferCount::Auto, draft) else { return Vec::new() };
+        let Ok(fewest) = self.smallest(WaferCount::Auto, draft, 1) else { return Vec::new() };
         let slots = fewest.placement.slots.len() as u64;
         let mut counts: Vec<u32> = (1..=fewest.placement.slots_per_wafer)
             .rev()
@@ -91,7 +104,7 @@ impl Mapper<'_> {
             .collect();
         counts.dedup();
         counts.truncate(OTHER_DIVISIONS);
-        counts.into_iter().filter_map(|count| self.smallest(WaferCount::Exactly(count), draft).ok()).collect()
+        counts.into_iter().filter_map(|count| self.smallest(WaferCount::Exactly(count), draft, 1).ok()).collect()
     }
 
     /// The mapping with everything stored wide that may be, on the same wafers, where `first` leaves some of it narrow and

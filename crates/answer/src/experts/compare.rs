@@ -16,10 +16,11 @@ use wafersim_spec::{Bytes, Cycles};
 
 use super::price::{LayerPrice, Reader};
 use super::{Comparison, Geometry, HeldRegion, NAMES, StrategyOutcome};
+use crate::chosen::{Chosen, Kernels};
 use crate::error::AnswerError;
 use crate::question::Question;
 use crate::stage::{LayerReading, StageTimes};
-use crate::written::{Flow, Written};
+use crate::written::{Flow, Written, is_hypothetical};
 
 /// Shapes of slots that are tried.
 const MOST_SHAPES: usize = 3;
@@ -31,6 +32,8 @@ const MORE_RECTANGLES: [f64; 5] = [1.0, 1.125, 1.25, 1.5, 2.0];
 /// A placement with what it takes besides layers with experts.
 struct Way<'a> {
     placement: Placement,
+    /// Which kernels it runs.
+    kernels: Kernels,
     reading: &'a LayerReading,
     /// Cycles.
     rest: f64,
@@ -119,10 +122,16 @@ fn ways<'a>(question: &Question, batch: u64, reading: &'a LayerReading) -> Resul
     // All strategies on the same wafers: as many as the one needs that needs most.
     for experts in [ExpertPlacement::Spread, ExpertPlacement::Clustered] {
         asked.scenario.placement = experts;
-        let request = asked.request(question.scenario.wafers, batch, KvLayoutChoice::Balanced);
-        wafers = wafers.max(place(&request)?.wafers);
+        asked.scenario.default_placement = false;
+        let chosen = Chosen::new(&asked, asked.scenario.profile);
+        let users = question.scenario.users;
+        let placement = chosen.smallest(question.scenario.wafers, None, batch, users)?.placement;
+        wafers = wafers.max(placement.wafers);
     }
     let wafers = WaferCount::Exactly(wafers);
+    if question.mapping.is_some() {
+        return mapped_ways(&asked, wafers, batch, reading);
+    }
     // Slots that suit spread experts, and those that suit clustered ones where they are others.
     let mut shapes: Vec<Arrangement> = Vec::new();
     for experts in [ExpertPlacement::Spread, ExpertPlacement::Clustered] {
@@ -139,6 +148,58 @@ fn ways<'a>(question: &Question, batch: u64, reading: &'a LayerReading) -> Resul
         }
     }
     Ok(ways)
+}
+
+/// The ways that a mapping leaves for spread experts and for clustered ones: the fastest in each division.
+fn mapped_ways<'a>(
+    asked: &Question,
+    wafers: WaferCount,
+    batch: u64,
+    reading: &'a LayerReading,
+) -> Result<Vec<Way<'a>>, AnswerError> {
+    let mut asked = asked.clone();
+    let mut fastest: Vec<(f64, Way<'a>)> = Vec::new();
+    for experts in [ExpertPlacement::Spread, ExpertPlacement::Clustered] {
+        asked.scenario.placement = experts;
+        let chosen = Chosen::new(&asked, asked.scenario.profile);
+        let first = chosen.smallest(wafers, None, batch, asked.scenario.users)?;
+        for mapped in chosen.splits(first) {
+            let kernels = chosen.kernels(&mapped);
+            let (whole, way) = timed(&asked, mapped.placement, kernels, batch, reading)?;
+            let same = |known: &(f64, Way<'a>)| {
+                let (one, other) = (&known.1.placement, &way.placement);
+                (one.settings.experts, one.arrangement) == (other.settings.experts, other.arrangement)
+            };
+            match fastest.iter_mut().find(|known| same(known)) {
+                Some(known) if whole < known.0 => *known = (whole, way),
+                Some(_) => {}
+                None => fastest.push((whole, way)),
+            }
+        }
+    }
+    Ok(fastest.into_iter().map(|(_, way)| way).collect())
+}
+
+/// A placement with its time, and what it takes besides layers with experts.
+fn timed<'a>(
+    asked: &Question,
+    placement: Placement,
+    kernels: Kernels,
+    batch: u64,
+    reading: &'a LayerReading,
+) -> Result<(f64, Way<'a>), AnswerError> {
+    let flow = Flow::Decode { tokens: batch, users: batch, context: asked.scenario.context };
+    let written = Written::new(asked, &placement, flow, &kernels);
+    written.check(asked)?;
+    let whole = StageTimes::read(asked, &placement, &written, reading).latency.total().0;
+    let experts: f64 = written
+        .layouts
+        .iter()
+        .zip(&placement.layouts)
+        .filter(|(_, layout)| layout.experts.is_some())
+        .map(|(program, layout)| reading.fastest(program).total().0 * layout.layers as f64)
+        .sum();
+    Ok((whole, Way { placement, kernels, reading, rest: whole - experts }))
 }
 
 /// Shapes of slots worth trying: that of the first placement, then the shortest ways.
@@ -167,19 +228,8 @@ fn fastest_cache<'a>(
         let request = asked.request(wafers, batch, kv_layout);
         place(&Request { arrangement: Some(shape), ..request }).ok()
     });
-    let timed = placed.map(|placement| {
-        let flow = Flow::Decode { tokens: batch, context: asked.scenario.context };
-        let written = Written::new(asked, &placement, flow, &[asked.scenario.profile]);
-        let whole = StageTimes::read(asked, &placement, &written, reading).latency.total().0;
-        let experts: f64 = written
-            .layouts
-            .iter()
-            .zip(&placement.layouts)
-            .filter(|(_, layout)| layout.experts.is_some())
-            .map(|(program, layout)| reading.fastest(program).total().0 * layout.layers as f64)
-            .sum();
-        (whole, Way { placement, reading, rest: whole - experts })
-    });
+    let kernels = if is_hypothetical(asked.scenario.profile) { Kernels::Steps } else { Kernels::Published };
+    let timed = placed.filter_map(|placement| timed(asked, placement, kernels.clone(), batch, reading).ok());
     timed.reduce(|best, way| if way.0 < best.0 { way } else { best }).map(|(_, way)| way)
 }
 
@@ -276,7 +326,8 @@ fn rooms(
     let typical = (3 * pairs).div_ceil(2 * cells.max(1));
     let mut rooms = BTreeMap::new();
     for (index, layout) in placement.layouts.iter().enumerate().filter(|(_, layout)| layout.experts.is_some()) {
-        let reader = Reader { question, layout, reading: way.reading, batch: comparison.batch };
+        let kernels = way.kernels.of_layout(index);
+        let reader = Reader { question, layout, reading: way.reading, kernels, batch: comparison.batch };
         let fits = shapes(layout.columns, layout.rows, cells)
             .into_iter()
             .filter_map(|shape| room(layout, &placement.settings, shape, cells, copies))
@@ -296,7 +347,8 @@ fn prices(
 ) -> BTreeMap<usize, LayerPrice> {
     let read = |(&index, room): (&usize, &Room)| {
         let layout = way.placement.layouts.get(index)?;
-        let reader = Reader { question, layout, reading: way.reading, batch: comparison.batch };
+        let kernels = way.kernels.of_layout(index);
+        let reader = Reader { question, layout, reading: way.reading, kernels, batch: comparison.batch };
         Some((index, reader.clustered(room, top_k(comparison))))
     };
     rooms.iter().filter_map(read).collect()
@@ -389,7 +441,8 @@ fn spread(question: &Question, comparison: &Comparison<'_>, ways: &[Way<'_>], wa
     for layer in &layers {
         if let Entry::Vacant(unread) = prices.entry(layer.layout) {
             let layout = placement.layouts.get(layer.layout)?;
-            let reader = Reader { question, layout, reading: ways[way].reading, batch: comparison.batch };
+            let kernels = ways[way].kernels.of_layout(layer.layout);
+            let reader = Reader { question, layout, reading: ways[way].reading, kernels, batch: comparison.batch };
             let experts = reader.moe()?.experts;
             let most = experts.min(comparison.batch.saturating_mul(top_k(comparison)));
             unread.insert(reader.spread(top_k(comparison), most));

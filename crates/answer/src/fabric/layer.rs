@@ -109,7 +109,7 @@ impl Task<'_> {
             .map_err(failed)?;
         let cycles_per_wavelet = wafer.value(Key::WaveletCost, RateSet::Silicon);
         let (tokens, context) = match self.flow {
-            Flow::Decode { tokens, context } => (tokens, context),
+            Flow::Decode { tokens, context, .. } => (tokens, context),
             Flow::Prefill { tokens, before } => (tokens, before),
         };
         let operators = compared(&self.closed, &outcome);

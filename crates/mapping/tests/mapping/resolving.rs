@@ -15,7 +15,7 @@ use crate::common::{inputs, load, tiny, wse3};
 /// Every way that a recipe leaves, that of fewest bytes first.
 fn all_ways(recipe: &Recipe, inputs: Inputs<'_>) -> Vec<Mapped> {
     let mapper = Mapper::new(recipe, inputs);
-    let first = mapper.smallest(inputs.load.wafers, recipe.draft).unwrap();
+    let first = mapper.smallest(inputs.load.wafers, recipe.draft, 1).unwrap();
     let (wafers, wider) = (first.placement.wafers, mapper.wider(&first));
     assert!(mapper.holds(inputs.load.users, wafers, recipe.draft));
     assert!(!mapper.holds(u64::from(u32::MAX), wafers, recipe.draft));
