@@ -126,7 +126,7 @@ fn wrong_files_are_shown_with_their_line_and_what_is_allowed() {
         ("[speculation]\nlength = 1", &["unknown field `length`, expected one of `draft_length`"]),
         ("speculation.acceptance = 'eagle'", &["line 1", "unknown acceptance 'eagle'", "eagle3-qwen3-8b-coding"]),
         ("speculation.acceptance = true", &["line 1", "expected a number from 0 to 1, a list of such, or one of"]),
-        ("speculation.verification = 'fast'", &["line 1", "`micro_batch`"]),
+        ("speculation.verification = 'fast'", &["line 1", "micro_batch"]),
         ("wafer_parameters = 3", &["expected a table of wafer parameters"]),
         ("[wafer_parameters]\npe.memory = \"x\"", &["line 2", "expected a number"]),
         ("[wafer_parameters]\npe.memory = 1\n\"pe.memory\" = 2", &["wafer parameter 'pe.memory' is given twice"]),

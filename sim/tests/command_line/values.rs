@@ -79,7 +79,7 @@ fn wrong_input_is_exit_code_2() {
     check("--grid 0x4", "--grid");
     check("--prompt 1,500", "holds token 500; allowed is 0 to 127");
     check("--prompt 1,x", "--prompt");
-    check("--profile best", "has no exact program");
+    check("--profile ideal", "--profile");
     check("--reference nowhere.safetensors", "nowhere.safetensors: cannot be read");
     let text = fs::read_to_string(&tiny).unwrap();
     fs::write(&config, text.replace("\"hidden_size\": 64", "\"hidden_size\": 32")).unwrap();
