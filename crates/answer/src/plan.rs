@@ -2,8 +2,9 @@
 
 use rayon::prelude::*;
 use serde::Serialize;
+use wafersim_mapping::MappingError;
 use wafersim_spec::scenario::{ExpertPlacement, Profile, WaferCount};
-use wafersim_spec::{DataType, Model, Scenario, Wafer};
+use wafersim_spec::{DataType, Scenario};
 
 use crate::error::AnswerError;
 use crate::question::Question;
@@ -144,33 +145,26 @@ pub struct Plan {
     pub rows: Vec<PlanRow>,
 }
 
-/// Answers every point of a grid. `done` is called once per point, from any thread. Points that do not fit are rows that
+/// Answers every point of a grid, in which the question's own scenario is the base. `done` is called once per point, from any thread. Points that do not fit are rows that
 /// say so; the order of the rows does not depend on threads.
 ///
 /// # Errors
 /// Where a point is no question at all (a context beyond the model, a wrong wafer parameter).
-pub fn plan(
-    base: &Scenario,
-    model: &Model,
-    wafer: &Wafer,
-    axes: &Axes,
-    done: impl Fn() + Sync,
-) -> Result<Plan, AnswerError> {
+pub fn plan(base: &Question, axes: &Axes, done: impl Fn() + Sync) -> Result<Plan, AnswerError> {
     let rows: Result<Vec<PlanRow>, AnswerError> = axes
-        .scenarios(base)
+        .scenarios(&base.scenario)
         .into_par_iter()
         .map(|scenario| {
-            let row = Question::new(scenario, model.clone(), wafer.clone()).and_then(|question| row(&question));
+            let row = base.asking(scenario).and_then(|question| row(&question));
             done();
             row
         })
         .collect();
-    let clock = base.clock_ghz.unwrap_or_else(|| wafer.clock().gigahertz());
     Ok(Plan {
-        model: model.name.clone(),
-        wafer: wafer.name.clone(),
-        target: base.target,
-        clock_ghz: clock,
+        model: base.model.name.clone(),
+        wafer: base.wafer.name.clone(),
+        target: base.scenario.target,
+        clock_ghz: base.clock().gigahertz(),
         rows: rows?,
     })
 }
@@ -219,6 +213,9 @@ fn row(question: &Question) -> Result<PlanRow, AnswerError> {
             if let AnswerError::DraftDoesNotFit { needed, .. } = &error {
                 row.wafers = Some(*needed);
             }
+            row.limit = error.to_string();
+        }
+        Err(error @ (AnswerError::Lower { .. } | AnswerError::Mapping(MappingError::Decision { .. }))) => {
             row.limit = error.to_string();
         }
         Err(error) => return Err(error),

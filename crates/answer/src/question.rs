@@ -53,6 +53,14 @@ impl Question {
         Self { mapping, ..self }
     }
 
+    /// Another scenario about the same model, wafer and mapping.
+    ///
+    /// # Errors
+    /// As [`Question::new`].
+    pub fn asking(&self, scenario: Scenario) -> Result<Self, AnswerError> {
+        Ok(Self::new(scenario, self.model.clone(), self.wafer.clone())?.with_mapping(self.mapping.clone()))
+    }
+
     /// What a mapping is resolved for.
     pub fn inputs(&self) -> Inputs<'_> {
         let scenario = &self.scenario;

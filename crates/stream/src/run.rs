@@ -41,6 +41,8 @@ pub struct Files<'a> {
     pub requests: Option<(&'a str, &'a str)>,
     /// The routing trace.
     pub routing: Option<(Arc<Trace>, &'a str)>,
+    /// The mapping of the profiles `best` and `ideal`.
+    pub mapping: Option<Mapping>,
 }
 
 /// What a run says of its machine.
@@ -100,7 +102,7 @@ impl Server {
     /// # Errors
     /// As [`Server::new`]; and where the routing trace is another model's.
     pub fn with_files(scenario: StreamScenario, files: Files<'_>) -> Result<Self, StreamError> {
-        let question = Question::load(scenario.machine.clone())?;
+        let question = Question::load(scenario.machine.clone())?.with_mapping(files.mapping);
         let positions = question.model.max_positions.saturating_mul(CONTEXT_BEYOND_POSITIONS);
         let positions = u32::try_from(positions).unwrap_or(u32::MAX);
         let experts = ExpertChoice::new(&scenario, &question.model, files.routing)?;

@@ -162,9 +162,8 @@ pub fn steady(question: Question, seed: u64) -> Result<Steady, StreamError> {
 /// # Errors
 /// The first of [`steady`]'s, in the order of the scenarios.
 pub fn steady_each(
+    base: &Question,
     scenarios: Vec<Option<Scenario>>,
-    model: &Model,
-    wafer: &Wafer,
     seed: u64,
     done: impl Fn() + Sync,
 ) -> Result<Vec<Option<Steady>>, StreamError> {
@@ -172,8 +171,7 @@ pub fn steady_each(
         .into_par_iter()
         .map(|scenario| {
             let run = scenario.map(|scenario| {
-                let question = Question::new(scenario, model.clone(), wafer.clone())?;
-                steady(question, seed)
+                steady(base.asking(scenario)?, seed)
             });
             done();
             run.transpose()
