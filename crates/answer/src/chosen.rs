@@ -83,11 +83,6 @@ impl<'a> Chosen<'a> {
         Self { resolved: None, ..self }
     }
 
-    /// The recipe.
-    pub fn recipe(&self) -> &Recipe {
-        &self.recipe
-    }
-
     /// Ways in which a draft may be verified; what is first wins a tie. One of nothing without speculation.
     pub fn verified(&self) -> &'static [Option<Verified>] {
         let asked = match self.question.scenario.speculation.verification {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use wafersim::answer::fabric::answer_on_fabric;
 use wafersim::answer::{Question, answer};
+use wafersim::mapping::{Mapping, resolve};
 use wafersim::report;
 use wafersim::stream::steady::steady;
 
@@ -39,6 +40,12 @@ pub struct RunFlags {
     /// Where the routed experts live.
     #[arg(long, value_name = "PLACEMENT", value_parser = choice::placements())]
     placement: Option<String>,
+    /// Mapping of the profiles `best` and `ideal`: a built-in name (see `simctl mappings`) or a file.
+    #[arg(long, value_name = "NAME|FILE")]
+    mapping: Option<String>,
+    /// File for that mapping with every number, as it is resolved for this model, wafer and load.
+    #[arg(long, value_name = "FILE", requires = "mapping")]
+    save_mapping: Option<PathBuf>,
     /// Data type of weights.
     #[arg(long, value_name = "TYPE", value_parser = choice::data_types())]
     weights: Option<String>,
@@ -79,7 +86,17 @@ pub fn execute(flags: &RunFlags) -> Result<(), Failure> {
     ] {
         layers.flag(flag, path, value.as_deref())?;
     }
-    let question = Question::load(layers.check()?)?;
+    let saved = flags.save_mapping.as_deref();
+    let saved = saved.map(|path| Destination::open_for("--save-mapping", path)).transpose()?;
+    let mapping = flags.mapping.as_deref().map(Mapping::from_name_or_path).transpose()?;
+    let question = Question::load(layers.check()?)?.with_mapping(mapping);
+    let resolved = match &question.mapping {
+        Some(Mapping::Recipe(recipe)) if flags.save_mapping.is_some() => {
+            Some(resolve(recipe, question.inputs())?.to_toml())
+        }
+        Some(mapping @ Mapping::Resolved(_)) if flags.save_mapping.is_some() => Some(mapping.to_toml()),
+        _ => None,
+    };
     let text = match asked {
         Some(asked) => on_fabric(flags, &question, asked)?,
         None if flags.fabric.fidelity() == Fidelity::Stream => {
@@ -100,6 +117,9 @@ pub fn execute(flags: &RunFlags) -> Result<(), Failure> {
     };
     if let Some(file) = wafer_map {
         file.write(&question)?;
+    }
+    if let (Some(text), Some(saved)) = (resolved, saved) {
+        saved.write(&text)?;
     }
     destination.write(&text)
 }
