@@ -60,12 +60,12 @@ fn plans(criterion: &mut Criterion) {
         users: (1..=21).collect(),
         ..Axes::of(&base)
     };
-    let (model, wafer) = (qwen3_coder(), wse3());
+    let base = Question::new(base, qwen3_coder(), wse3()).expect("the default question");
     let mut group = criterion.benchmark_group("plan");
     group.sample_size(10);
     group.throughput(Throughput::Elements(axes.points() as u64));
     group.bench_function(format!("{} points", axes.points()), |bench| {
-        bench.iter(|| plan(&base, &model, &wafer, black_box(&axes), || ()));
+        bench.iter(|| plan(&base, black_box(&axes), || ()));
     });
     group.finish();
 }

@@ -6,6 +6,7 @@ use wafersim::carried::CarriedError;
 use wafersim::check::measurements::TableError;
 use wafersim::fabric::packet::TrafficError;
 use wafersim::graph::GraphError;
+use wafersim::mapping::MappingError;
 use wafersim::report::ReportError;
 use wafersim::routing::RoutingError;
 use wafersim::spec::SpecError;
@@ -21,6 +22,9 @@ pub enum Failure {
     /// The question has no answer.
     #[error(transparent)]
     Answer(#[from] AnswerError),
+    /// A mapping is wrong, or does not fit.
+    #[error(transparent)]
+    Mapping(#[from] MappingError),
     /// The table of measurements is wrong.
     #[error(transparent)]
     Table(#[from] TableError),
@@ -119,6 +123,7 @@ impl Failure {
             | Self::Traffic(TrafficError::Stuck { .. } | TrafficError::Conservation { .. }) => 1,
             Self::Spec(_)
             | Self::Answer(_)
+            | Self::Mapping(_)
             | Self::Table(_)
             | Self::Graph(_)
             | Self::Traffic(_)

@@ -11,6 +11,7 @@ mod fabric_flags;
 mod failure;
 mod input;
 mod layers;
+mod mapping_flags;
 mod model_flags;
 mod output;
 mod plan_axes;

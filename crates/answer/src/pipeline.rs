@@ -12,7 +12,7 @@
 use serde::Serialize;
 use wafersim_cost::ProgramCost;
 use wafersim_kernels::feed_forward::ExpertLoad;
-use wafersim_mapping::Mapped;
+use wafersim_mapping::{Mapped, Resolved};
 use wafersim_place::{Item, Placement};
 use wafersim_spec::model::{FeedForward, Reach};
 use wafersim_spec::scenario::WaferCount;
@@ -211,6 +211,18 @@ impl Pipeline {
     /// Where times come from; what is above the closed form adds its own name, seed and inputs.
     pub fn provenance(&self) -> Provenance {
         Provenance::new(&self.question)
+    }
+
+    /// The mapping that it works by, with every number.
+    ///
+    /// # Errors
+    /// Where the profile works by no mapping.
+    pub fn resolved_mapping(&self) -> Result<Resolved, AnswerError> {
+        let profile = self.question.scenario.profile;
+        if self.kernels == Kernels::Steps {
+            return Err(AnswerError::NoMapping { profile: profile.to_string() });
+        }
+        Ok(Chosen::new(&self.question, profile).resolved(&self.mapped))
     }
 
     /// The placement with every decision of its layers.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde::Serialize;
 use wafersim_answer::{Pipeline, Provenance, Question, Verified};
+use wafersim_mapping::{Mapping, Resolved};
 use wafersim_routing::Trace;
 use wafersim_spec::model::Reach;
 use wafersim_spec::scenario::{CONTEXT_BEYOND_POSITIONS, WaferCount};
@@ -94,7 +95,7 @@ impl Server {
     /// # Errors
     /// Where the model does not fit, the trace is wrong, or settings do not go together.
     pub fn new(scenario: StreamScenario, trace: Option<(&str, &str)>) -> Result<Self, StreamError> {
-        Self::with_files(scenario, Files { requests: trace, routing: None })
+        Self::with_files(scenario, Files { requests: trace, ..Files::default() })
     }
 
     /// Places the model, with all files that the scenario names.
@@ -144,6 +145,14 @@ impl Server {
             ));
         }
         Ok(Self { scenario, pipeline, trace, experts, chunk })
+    }
+
+    /// The mapping that the machine works by, with every number.
+    ///
+    /// # Errors
+    /// Where its profile works by no mapping.
+    pub fn resolved_mapping(&self) -> Result<Resolved, StreamError> {
+        Ok(self.pipeline.resolved_mapping()?)
     }
 
     /// What the machine is.

@@ -9,7 +9,7 @@
 use rayon::prelude::*;
 use serde::Serialize;
 use wafersim_answer::{Pipeline, Question};
-use wafersim_spec::{Model, Scenario, Wafer};
+use wafersim_spec::Scenario;
 
 use crate::admission::Whole;
 use crate::closed_form::{ClosedForm, PromptRule};
@@ -170,9 +170,7 @@ pub fn steady_each(
     let runs: Vec<Result<Option<Steady>, StreamError>> = scenarios
         .into_par_iter()
         .map(|scenario| {
-            let run = scenario.map(|scenario| {
-                steady(base.asking(scenario)?, seed)
-            });
+            let run = scenario.map(|scenario| steady(base.asking(scenario)?, seed));
             done();
             run.transpose()
         })

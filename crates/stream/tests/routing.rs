@@ -24,7 +24,7 @@ fn trace(settings: SyntheticSettings) -> Arc<Trace> {
 
 fn machine(routing: &str, trace: Option<Arc<Trace>>) -> Result<Server, StreamError> {
     let routing_trace = trace.map(|trace| (trace, "some.bin"));
-    Server::with_files(scenario(routing), Files { requests: None, routing: routing_trace })
+    Server::with_files(scenario(routing), Files { routing: routing_trace, ..Files::default() })
 }
 
 fn layer(index: u32) -> RoutedLayer {

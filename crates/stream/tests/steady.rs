@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use wafersim_answer::{Pace, Question, answer_one_profile};
+use wafersim_spec::Scenario;
 use wafersim_spec::scenario::{ACCEPTANCE_PRESETS, Acceptance, ExpertPlacement, Profile, Speculation, Verification};
-use wafersim_spec::{Model, Scenario, Wafer};
 use wafersim_stream::steady::{steady, steady_each};
 
 fn scenario(model: &str, users: u64, context: u64) -> Scenario {
@@ -139,13 +139,13 @@ fn many_users_wait_for_one_draft_model() {
 
 #[test]
 fn rows_keep_their_order_and_their_bytes_for_any_number_of_threads() {
-    let (model, wafer) = (Model::builtin("llama-3.1-8b").unwrap(), Wafer::builtin("wse3").unwrap());
+    let base = Question::load(scenario("llama-3.1-8b", 1, 2048)).unwrap();
     let scenarios: Vec<Option<Scenario>> = [Some(1), None, Some(10), Some(64)]
         .map(|users| users.map(|users| scenario("llama-3.1-8b", users, 2048)))
         .into();
     let run = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| steady_each(scenarios.clone(), &model, &wafer, 1, || ())).unwrap()
+        pool.install(|| steady_each(&base, scenarios.clone(), 1, || ())).unwrap()
     };
     let runs = run(1);
     assert_eq!(

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use wafersim::answer::plan::plan;
+use wafersim::answer::{Question, resolved_mapping};
 use wafersim::report;
 use wafersim::report::plan::WithRuns;
 use wafersim::spec::{Model, Wafer};
@@ -12,6 +13,7 @@ use wafersim::stream::steady::steady_each;
 use crate::commands::run::STREAM_SEED;
 use crate::failure::Failure;
 use crate::layers::Layers;
+use crate::mapping_flags::MappingFlags;
 use crate::output::{Destination, say};
 use crate::plan_axes::AxisFlags;
 use crate::progress::Progress;
@@ -46,6 +48,8 @@ pub struct PlanFlags {
     scenario: ScenarioFlags,
     #[command(flatten)]
     axes: AxisFlags,
+    #[command(flatten)]
+    mapping: MappingFlags,
     /// How the rows are made.
     #[arg(long, value_enum, default_value_t = PlanFidelity::ClosedForm)]
     fidelity: PlanFidelity,
@@ -65,16 +69,28 @@ pub fn execute(flags: &PlanFlags) -> Result<(), Failure> {
     let model = Model::from_name_or_path(&scenario.model)?;
     let wafer = Wafer::from_name_or_path(&scenario.wafer)?;
     let axes = flags.axes.axes(&layers, &scenario, &model)?;
+    let saved = flags.mapping.open()?;
+    if flags.mapping.is_saved() && axes.points() != 1 {
+        return Err(Failure::Flag {
+            flag: "--save-mapping".into(),
+            problem: format!("saves the mapping of one point, and the table has {}", axes.points()),
+            allowed: "a plan of one point".into(),
+        });
+    }
+    let base = Question::new(scenario.clone(), model, wafer)?.with_mapping(flags.mapping.mapping()?);
     say_what_is_ignored(&layers);
     let progress = Progress::start(axes.points() as u64);
-    let table = plan(&scenario, &model, &wafer, &axes, || progress.advance()).inspect_err(|_| progress.clear())?;
+    let table = plan(&base, &axes, || progress.advance()).inspect_err(|_| progress.clear())?;
     progress.finish();
+    if let Some(point) = axes.scenarios(&scenario).into_iter().next() {
+        saved.write(|| Ok(resolved_mapping(&base.asking(point)?)?))?;
+    }
     if flags.fidelity == PlanFidelity::Stream {
         let scenarios = axes.scenarios(&scenario).into_iter().zip(&table.rows);
         let scenarios: Vec<_> = scenarios.map(|(scenario, row)| row.fits.then_some(scenario)).collect();
         let progress = Progress::start(scenarios.len() as u64);
-        let runs = steady_each(scenarios, &model, &wafer, STREAM_SEED, || progress.advance())
-            .inspect_err(|_| progress.clear())?;
+        let runs =
+            steady_each(&base, scenarios, STREAM_SEED, || progress.advance()).inspect_err(|_| progress.clear())?;
         progress.finish();
         let with = WithRuns { plan: &table, runs: &runs };
         return destination.write(&match flags.format {

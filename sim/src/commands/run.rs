@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use wafersim::answer::fabric::answer_on_fabric;
-use wafersim::answer::{Question, answer};
+use wafersim::answer::{Question, answer, resolved_mapping};
 use wafersim::report;
 use wafersim::stream::steady::steady;
 
 use crate::choice::{self, ObjectFormat};
 use crate::fabric_flags::{Asked, FabricFlags, Fidelity, say_what_is_left_out};
 use crate::failure::Failure;
+use crate::mapping_flags::MappingFlags;
 use crate::output::Destination;
 use crate::progress::Runs;
 use crate::scenario_flags::ScenarioFlags;
@@ -39,6 +40,8 @@ pub struct RunFlags {
     /// Where the routed experts live.
     #[arg(long, value_name = "PLACEMENT", value_parser = choice::placements())]
     placement: Option<String>,
+    #[command(flatten)]
+    mapping: MappingFlags,
     /// Data type of weights.
     #[arg(long, value_name = "TYPE", value_parser = choice::data_types())]
     weights: Option<String>,
@@ -79,7 +82,8 @@ pub fn execute(flags: &RunFlags) -> Result<(), Failure> {
     ] {
         layers.flag(flag, path, value.as_deref())?;
     }
-    let question = Question::load(layers.check()?)?;
+    let saved = flags.mapping.open()?;
+    let question = Question::load(layers.check()?)?.with_mapping(flags.mapping.mapping()?);
     let text = match asked {
         Some(asked) => on_fabric(flags, &question, asked)?,
         None if flags.fabric.fidelity() == Fidelity::Stream => {
@@ -101,6 +105,7 @@ pub fn execute(flags: &RunFlags) -> Result<(), Failure> {
     if let Some(file) = wafer_map {
         file.write(&question)?;
     }
+    saved.write(|| Ok(resolved_mapping(&question)?))?;
     destination.write(&text)
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
+use wafersim::mapping::Mapping;
 use wafersim::report;
 use wafersim::report::ReportError;
 use wafersim::report::number::{duration, whole};
@@ -18,6 +19,7 @@ use crate::commands::routing::read_trace;
 use crate::fabric_flags::{say_what_is_left_out, trace_limit};
 use crate::failure::Failure;
 use crate::input::read_table_text;
+use crate::mapping_flags::MappingFlags;
 use crate::output::{Destination, Folder, say};
 use crate::progress::{Progress, Seldom};
 
@@ -44,6 +46,8 @@ pub struct StreamFlags {
     /// Runs once for each value of a setting, for example `load.users=1,2,4,8`.
     #[arg(long, value_name = "PATH=LIST")]
     sweep: Option<String>,
+    #[command(flatten)]
+    mapping: MappingFlags,
     /// File for the run as a Perfetto trace (open it in ui.perfetto.dev): a track for each request, counters over time.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
@@ -76,8 +80,10 @@ pub fn execute(flags: &StreamFlags) -> Result<(), Failure> {
     }
     let trace = trace(flags)?;
     let pictures = flags.pictures.as_deref().map(|folder| Folder::open_for("--pictures", folder)).transpose()?;
+    let (mapping, saved) = (flags.mapping.mapping()?, flags.mapping.open()?);
     let Some(swept) = &flags.sweep else {
-        let machine = machine(file.check(&source)?, &mut None)?;
+        let machine = machine(file.check(&source)?, mapping, &mut None)?;
+        saved.write(|| Ok(machine.resolved_mapping()?))?;
         let point = alone(&machine, trace)?;
         draw(pictures.as_ref(), || report::stream_chart::of_run(&point))?;
         return destination.write(&match flags.format {
@@ -86,6 +92,9 @@ pub fn execute(flags: &StreamFlags) -> Result<(), Failure> {
             Format::Csv => report::stream::csv(&[point])?,
         });
     };
+    if flags.mapping.is_saved() {
+        return Err(wrong("--save-mapping", "saves the mapping of one run".into(), "without --sweep".into()));
+    }
     let (path, list) = setting("--sweep", swept)?;
     let values: Vec<&str> = list.split(',').map(str::trim).collect();
     if values.len() > MOST_POINTS {
@@ -95,7 +104,7 @@ pub fn execute(flags: &StreamFlags) -> Result<(), Failure> {
     let mut machines = Vec::with_capacity(values.len());
     for value in values {
         let scenario = file.with("--sweep", path, value)?.check(&source)?;
-        let made = machine(scenario, &mut read).map_err(|failure| {
+        let made = machine(scenario, mapping.clone(), &mut read).map_err(|failure| {
             let allowed = "values for which there is a machine".to_owned();
             wrong("--sweep", format!("{path}={value}: {failure}"), allowed)
         })?;
@@ -152,7 +161,11 @@ fn draw(folder: Option<&Folder>, charts: impl FnOnce() -> Result<Vec<ChartFile>,
 }
 
 /// The machine of a scenario. `read` is the routing trace that was read last: points of a sweep share it.
-fn machine(scenario: StreamScenario, read: &mut Option<(String, Arc<Trace>)>) -> Result<Server, Failure> {
+fn machine(
+    scenario: StreamScenario,
+    mapping: Option<Mapping>,
+    read: &mut Option<(String, Arc<Trace>)>,
+) -> Result<Server, Failure> {
     let trace = match &scenario.load {
         LoadScenario::Trace(trace) => Some((read_table_text(Path::new(&trace.file))?, trace.file.clone())),
         _ => None,
@@ -170,7 +183,7 @@ fn machine(scenario: StreamScenario, read: &mut Option<(String, Arc<Trace>)>) ->
         _ => (String::new(), None),
     };
     let routing = routing.map(|trace| (trace, source.as_str()));
-    Ok(Server::with_files(scenario, Files { requests, routing })?)
+    Ok(Server::with_files(scenario, Files { requests, routing, mapping })?)
 }
 
 /// Files that the scenario names by a relative path are looked for in its folder first.
