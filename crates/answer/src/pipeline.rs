@@ -197,7 +197,7 @@ impl Pipeline {
         for written in programs.all().chain(prompt.all()) {
             written.check(&question)?;
         }
-        check_colors(&question, timing.times.colors)?;
+        check_colors(&question, timing.times.colors, &programs)?;
         let stations = stations(&placement);
         let draft = question.of_draft().zip(draft);
         let draft = draft.map(|(question, Drafting { placement, kernels })| Drafter { question, placement, kernels });

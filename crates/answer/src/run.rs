@@ -9,7 +9,7 @@ use wafersim_place::{ByteCounts, Item, Placement};
 use wafersim_spec::Region;
 use wafersim_spec::model::ParameterCount;
 use wafersim_spec::scenario::{ExpertPlacement, Profile, RoutingModel, Speculation};
-use wafersim_spec::wafer::Key;
+use wafersim_spec::wafer::{Key, RateSet};
 use wafersim_spec::{Bytes, Cycles, Model, Precision};
 
 use crate::candidates::{Way, candidates};
@@ -398,7 +398,7 @@ pub(crate) fn base_answer(
             for written in programs.all().chain(prompt.all()) {
                 written.check(question)?;
             }
-            check_colors(question, timing.times.colors)?;
+            check_colors(question, timing.times.colors, programs)?;
             let closed_form = timing.seconds_per_token(question);
             let mut read = Read {
                 placement: &way.mapped.placement,
@@ -501,9 +501,17 @@ fn plain_seconds(question: &Question, wafers: u32) -> Result<f64, AnswerError> {
     Ok(seconds.fold(f64::INFINITY, f64::min))
 }
 
-pub(crate) fn check_colors(question: &Question, needed: u32) -> Result<(), AnswerError> {
+/// Whether a router has the colors that a pass needs. Programs with more names than a router has colors are counted router by
+/// router, and their names given the colors that there are.
+pub(crate) fn check_colors(question: &Question, needed: u32, programs: &DecodePrograms) -> Result<(), AnswerError> {
     let available = question.wafer.figure(Key::Colors).value as u32;
     if needed <= available {
+        return Ok(());
+    }
+    let both = programs.pass.layouts.iter().flat_map(|layout| std::iter::once(&layout.published).chain(&layout.best));
+    let mut crowded = both.filter(|program| program.color_count() > available);
+    let fits = |program| wafersim_fabric::circuit::lower(program, &question.wafer, RateSet::Silicon, &|_| 0.0).is_ok();
+    if crowded.all(fits) {
         return Ok(());
     }
     Err(AnswerError::TooFewColors { wafer: question.wafer.name.clone(), needed, available })
