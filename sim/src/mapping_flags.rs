@@ -26,6 +26,11 @@ impl MappingFlags {
         Ok(self.mapping.as_deref().map(Mapping::from_name_or_path).transpose()?)
     }
 
+    /// Whether one is given.
+    pub const fn is_given(&self) -> bool {
+        self.mapping.is_some()
+    }
+
     /// Opens the file to save to, so that a wrong path is known at once.
     pub fn open(&self) -> Result<SaveMapping, Failure> {
         let file = self.save_mapping.as_deref();

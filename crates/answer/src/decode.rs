@@ -23,7 +23,7 @@ use wafersim_fabric::circuit;
 use wafersim_place::Placement;
 use wafersim_spec::Cycles;
 use wafersim_spec::scenario::Verification;
-use wafersim_spec::wafer::RateSet;
+use wafersim_spec::wafer::{Key, RateSet};
 
 use crate::candidates::{Drafting, Way};
 use crate::error::AnswerError;
@@ -183,10 +183,14 @@ impl DecodePrograms {
     /// # Errors
     /// Where a router has not, with the router and the number.
     pub(crate) fn fit_in_routers(&self, question: &Question) -> Result<(), AnswerError> {
-        self.pass.layouts.iter().enumerate().try_for_each(|(layout, program)| {
-            let lowered = circuit::lower(&program.published, &question.wafer, RateSet::Silicon, &|_| 1.0);
-            let what = format!("a layer of layout {layout}");
-            lowered.map(|_| ()).map_err(|reason| AnswerError::Fabric { what, reason })
+        let available = question.wafer.figure(Key::Colors).value as u32;
+        self.pass.layouts.iter().enumerate().try_for_each(|(layout, written)| {
+            let both = std::iter::once(&written.published).chain(&written.best);
+            both.filter(|program| program.color_count() > available).try_for_each(|program| {
+                let lowered = circuit::lower(program, &question.wafer, RateSet::Silicon, &|_| 0.0);
+                let what = format!("a layer of layout {layout}");
+                lowered.map(|_| ()).map_err(|reason| AnswerError::Fabric { what, reason })
+            })
         })
     }
 }

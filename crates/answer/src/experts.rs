@@ -10,14 +10,57 @@ mod price;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use wafersim_mapping::experts::Dealt;
+use wafersim_mapping::{Experts, MappingError, Recipe, Resolved};
 use wafersim_place::experts::annealed::Annealing;
 use wafersim_place::experts::assignment::Assignment;
 use wafersim_place::experts::demand::Demand;
 use wafersim_place::experts::room::Room;
 use wafersim_spec::Bytes;
 use wafersim_spec::Region;
+use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
 
 pub use compare::compare;
+
+/// The mapping of a strategy with every number: the decisions by which its question works, with the experts dealt as the
+/// strategy has dealt them.
+///
+/// # Errors
+/// Where the profile works by no mapping, layers are divided into different rectangles, or it does not fit.
+pub fn resolved_mapping(question: &Question, outcome: &StrategyOutcome) -> Result<Resolved, AnswerError> {
+    let profile = question.scenario.profile;
+    let mut recipe = match (&question.mapping, is_hypothetical(profile)) {
+        (Some(mapping), true) => mapping.recipe().clone(),
+        (None, true) => return Err(AnswerError::NoMapping { profile: profile.to_string() }),
+        (_, false) => Recipe::published(),
+    };
+    let geometry = &outcome.geometry;
+    let mut grids = geometry.rooms.values().map(|room| (room.grid.across, room.grid.down));
+    let Some((across, down)) = grids.next() else {
+        recipe.pin_experts(ExpertPlacement::Spread);
+        return Ok(wafersim_mapping::resolve(&recipe, question.inputs())?);
+    };
+    if let Some(other) = grids.find(|other| *other != (across, down)) {
+        return Err(MappingError::Decision {
+            mapping: recipe.name,
+            field: "experts.file".into(),
+            value: format!("{across} x {down} rectangles in some layers and {} x {} in others", other.0, other.1),
+            allowed: "the same in all layers with experts".into(),
+        }
+        .into());
+    }
+    let layers = geometry.homes.iter().map(|(layer, dealt)| (layer.to_string(), dealt.homes.clone()));
+    let homes = geometry.homes.values().next().map(|dealt| dealt.homes.clone()).unwrap_or_default();
+    let dealt = Dealt { across, down, homes, layers: layers.collect() };
+    recipe.experts = Experts::File { file: format!("strategy {}", outcome.strategy), dealt: Some(dealt) };
+    let mut inputs = question.inputs();
+    inputs.load.wafers = WaferCount::Exactly(geometry.wafers);
+    Ok(wafersim_mapping::resolve(&recipe, inputs)?)
+}
+
+use crate::error::AnswerError;
+use crate::question::Question;
+use crate::written::is_hypothetical;
 
 /// What to compare.
 #[derive(Debug, Clone)]

@@ -515,8 +515,8 @@ fn plain_seconds(question: &Question, wafers: u32) -> Result<f64, AnswerError> {
     Ok(seconds.fold(f64::INFINITY, f64::min))
 }
 
-/// Whether the programs of a way have colors enough: `needed` names at most, or, where a mapping says more than that, pairs of
-/// color and route in a router.
+/// Whether a router has the colors that a pass needs. Programs with more names than a router has colors are counted router by
+/// router, and their names given the colors that there are.
 pub(crate) fn check_colors(
     question: &Question,
     kernels: &Kernels,
@@ -527,8 +527,9 @@ pub(crate) fn check_colors(
     if needed <= available {
         return Ok(());
     }
-    if matches!(kernels, Kernels::Mapped { .. }) {
-        return programs.fit_in_routers(question);
+    let fit = programs.fit_in_routers(question);
+    if fit.is_ok() || matches!(kernels, Kernels::Mapped { .. }) {
+        return fit;
     }
     Err(AnswerError::TooFewColors { wafer: question.wafer.name.clone(), needed, available })
 }

@@ -23,11 +23,11 @@ mod words;
 
 use thiserror::Error;
 use wafersim_fabric::circuit::{self, CircuitError, Lowered, Outcome, WorkCycles};
-use wafersim_program::Program;
+use wafersim_program::{BufferId, Operand, Program};
 use wafersim_spec::Wafer;
 use wafersim_spec::wafer::RateSet;
 use wafersim_values::ValuesError;
-use wafersim_values::machine::{MeshState, Prepared, Tiles, residents};
+use wafersim_values::machine::{MeshState, Prepared, Tile, Tiles, residents};
 
 pub use compare::{Agreement, Difference, compare};
 pub use contents::Carrying;
@@ -127,7 +127,26 @@ pub fn carry(
     }
     let mut machine = before.clone();
     residents(prepared, &mut machine, tiles, layer)?;
+    lay_empty(prepared, &mut machine);
     let mut carrying = Carrying::new(prepared, &lowered, (tiles, layer), machine);
     let outcome = circuit::run_carrying(&lowered, &mut carrying, |_| ())?;
     Ok(Carried { machine: carrying.finish()?, outcome })
+}
+
+/// Where the layout of a buffer holds nothing, no word arrives, and steps that the whole region does find an empty tile.
+fn lay_empty(prepared: &Prepared, machine: &mut MeshState) {
+    for (buffer, declared) in (0u32..).zip(&prepared.program.buffers) {
+        let fields = declared.layout.as_ref().map_or(0, |layout| layout.fields.len() as u32);
+        for (index, pe) in machine.pes.iter_mut().enumerate() {
+            let held = |field: u32| prepared.held(Operand::new(BufferId(buffer), field), index);
+            let is_empty = |field| held(field).is_none_or(|(rows, inner)| rows.is_empty() || inner.is_empty());
+            if !pe.buffer(BufferId(buffer)).is_empty() || !(0..fields).all(is_empty) {
+                continue;
+            }
+            for field in 0..fields {
+                let (rows, inner) = held(field).cloned().unwrap_or_default();
+                pe.put(Operand::new(BufferId(buffer), field), Tile { rows, inner, values: Vec::new() });
+            }
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! differs is what moves: ramps, hops, queues, who waits for whom.
 
 mod kernels;
+mod mapped;
 
 use std::cmp::Ordering;
 
@@ -11,6 +12,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use wafersim_cost::{Rates, View, cost, formula};
 use wafersim_fabric::circuit;
+use wafersim_mapping::Recipe;
 use wafersim_spec::Wafer;
 use wafersim_spec::wafer::RateSet;
 
@@ -61,6 +63,8 @@ pub struct Cases {
     pub grids: Vec<Grid>,
     /// How far kernels go that take as many rounds as the grid has columns.
     pub extent: Extent,
+    /// The mapping that layers are written by; nothing for the published kernels.
+    pub mapping: Option<Recipe>,
 }
 
 /// A kernel on a grid of a device, both ways.
@@ -140,7 +144,7 @@ pub fn crosscheck(cases: &Cases, done: impl Fn() + Sync) -> Crosscheck {
         .par_iter()
         .with_max_len(1)
         .map(|(wafer, kernel, grid)| {
-            let row = check(wafer, *kernel, *grid);
+            let row = check(wafer, *kernel, *grid, cases.mapping.as_ref());
             done();
             row
         })
@@ -156,9 +160,14 @@ pub fn crosscheck(cases: &Cases, done: impl Fn() + Sync) -> Crosscheck {
     found
 }
 
-fn check(wafer: &Wafer, kernel: CheckedKernel, grid: Grid) -> CheckedCase {
+fn check(wafer: &Wafer, kernel: CheckedKernel, grid: Grid, mapping: Option<&Recipe>) -> CheckedCase {
     let rates = Rates::new(wafer, RateSet::Silicon, View::Achieved);
-    let program = kernel.program(grid);
+    let mapped = mapping.and_then(|recipe| kernel.layer(grid).map(|layer| layer.program(wafer, recipe)));
+    let (program, refused) = match mapped {
+        Some(Ok(program)) => (program, None),
+        Some(Err(problem)) => (kernel.program(grid), Some(problem)),
+        None => (kernel.program(grid), None),
+    };
     let closed = cost(&program, &rates).total().0;
     let mut row = CheckedCase {
         wafer: wafer.name.clone(),
@@ -171,6 +180,9 @@ fn check(wafer: &Wafer, kernel: CheckedKernel, grid: Grid) -> CheckedCase {
         engine: None,
         problem: None,
     };
+    if refused.is_some() {
+        return CheckedCase { closed_form_cycles: 0.0, problem: refused, ..row };
+    }
     let lowered = circuit::lower(&program, wafer, RateSet::Silicon, &|work| formula::work(work, &rates));
     match lowered.and_then(|lowered| circuit::run(&lowered, |_| ())) {
         Ok(outcome) => {

@@ -157,7 +157,7 @@ impl Way {
     }
 
     /// The same from a member that sends from memory: its ramps are in the message.
-    fn from_memory(&self, edges: usize) -> Option<Cost> {
+    fn edges_out_of_memory(&self, edges: usize) -> Option<Cost> {
         let forwards = Cost::of(Cause::Stages, -self.stage);
         (edges > 0).then(|| self.edges(edges) + forwards)
     }
@@ -203,12 +203,13 @@ fn converging(Parties { owners, members }: &Parties, way: &Way, between: f64) ->
     let mut end = Cost::ZERO;
     let mut passes: Option<Cost> = None;
     for number in 0..count {
-        let from_above = way.from_memory(above + count - 1 - number).map(|start| start + way.pieces(number + 1));
+        let from_above =
+            way.edges_out_of_memory(above + count - 1 - number).map(|start| start + way.pieces(number + 1));
         let free = from_above.map(|done| done + Cost::of(Cause::Stages, between));
         // What comes from below begins with its own piece, when the owner below has had its own.
         let from_below = match number {
-            0 => way.from_memory(below),
-            _ => passes.map(|start| start + way.edges(1)).or(way.from_memory(number)),
+            0 => way.edges_out_of_memory(below),
+            _ => passes.map(|start| start + way.edges(1)).or(way.edges_out_of_memory(number)),
         };
         let Some(start) = from_below else {
             end = end.longer(from_above.unwrap_or(Cost::ZERO));

@@ -2,6 +2,7 @@
 
 mod dot;
 mod json;
+pub(crate) mod layer;
 
 pub(crate) use dot::dot;
 pub(crate) use json::json;

@@ -287,6 +287,16 @@ impl LayerGraph {
         self.of(&operator.reads).filter(|tensor| matches!(tensor.kind, TensorKind::Weight { .. }))
     }
 
+    /// The layer in Graphviz's language, under a title.
+    pub fn to_dot(&self, title: &str) -> String {
+        crate::export::layer::dot(self, title)
+    }
+
+    /// The layer as JSON, under a title.
+    pub fn to_json(&self, title: &str) -> serde_json::Value {
+        crate::export::layer::json(self, title)
+    }
+
     /// For each operator the earlier ones whose results it reads, by index in [`Self::operators`].
     pub fn dependencies(&self) -> Vec<Vec<usize>> {
         let mut writer: Vec<Option<usize>> = vec![None; self.tensors.len()];

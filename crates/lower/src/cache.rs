@@ -30,7 +30,7 @@ pub(crate) struct NewTokens {
 
 impl Writer<'_> {
     /// What the columns that share a sequence have made between them, to all of them.
-    pub fn to_groups(&mut self, lies: KvLies, new: NewTokens) -> (Vec<Node>, NewTokens) {
+    pub fn spread_to_groups(&mut self, lies: KvLies, new: NewTokens) -> (Vec<Node>, NewTokens) {
         if lies.groups == 1 {
             return (Vec::new(), new);
         }

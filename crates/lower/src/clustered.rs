@@ -77,7 +77,10 @@ impl Passing {
 
 /// The place of an element of a dimension that is shared out evenly: see [`even`].
 const fn owner(size: u64, parts: u64, element: u64) -> u64 {
-    let each = if parts == 0 { size } else { size / parts };
+    let each = match size.checked_div(parts) {
+        Some(each) => each,
+        None => size,
+    };
     if each == 0 || element >= each * parts { element - each * parts } else { element / each }
 }
 

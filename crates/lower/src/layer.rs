@@ -349,7 +349,7 @@ impl<'a> Walk<'a> {
         let request = self.writer.request;
         let lies = grouped_lies(request, grouped);
         let (ids, new) = self.new_tokens()?;
-        let (mut nodes, new) = self.writer.to_groups(lies, new);
+        let (mut nodes, new) = self.writer.spread_to_groups(lies, new);
         self.keep(&ids, new);
         let cache = match request.scope {
             Scope::Measured => self.writer.resting_cache(lies, request.context),

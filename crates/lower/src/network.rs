@@ -77,7 +77,7 @@ impl Network {
     }
 
     /// The pairs into the inner vectors.
-    fn into_inner(&self) -> Option<Chosen> {
+    fn chosen_at_inner(&self) -> Option<Chosen> {
         let pairs = |pairs: &[Pair]| (0..).zip(pairs).map(|(to, pair)| Pair { to, ..*pair }).collect();
         let chosen = self.chosen.as_ref();
         chosen.map(|(choice, list)| Chosen { experts: choice.experts(), pairs: pairs(list), bias_weights: None })
@@ -158,7 +158,7 @@ impl Writer<'_> {
             };
             nodes.push(self.times(vec![*gate, *up], sums, Some(pairs.clone())));
             for (role, y) in [(network.roles[0], *gate), (network.roles[1], *up)] {
-                if let (true, Some(chosen)) = (network.bias, network.into_inner()) {
+                if let (true, Some(chosen)) = (network.bias, network.chosen_at_inner()) {
                     let work = vec![self.work(Operation::Add, self.most(y), 1)];
                     let formula = Formula::Bias { y, role, chosen: Some(chosen) };
                     nodes.push(self.compute(Math::Add, &[y.buffer], y.buffer, work, formula));
@@ -190,7 +190,7 @@ impl Writer<'_> {
                 inputs: network.inputs.clone(),
                 y,
                 bias: (network.bias && !rides).then_some(Axis::Y),
-                chosen: network.into_inner(),
+                chosen: network.chosen_at_inner(),
                 vectors: network.vectors(),
                 tiles: network.tiles,
                 concatenated,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wafersim_mapping::{ExpertMapping, LayerMapping};
+use wafersim_mapping::{ExpertMapping, LayerMapping, Reduction};
 use wafersim_spec::Precision;
 use wafersim_spec::model::Layer;
 
@@ -154,10 +154,20 @@ impl LayerRequest<'_> {
     }
 
     /// Whether a number of tokens can go through so.
-    pub(crate) const fn check(&self) -> Result<(), LowerError> {
+    pub(crate) fn check(&self) -> Result<(), LowerError> {
         let Self { tokens, users, context, .. } = *self;
         if tokens == 0 || users == 0 || !tokens.is_multiple_of(users) || context < tokens / users {
             return Err(LowerError::Tokens { tokens, users, context });
+        }
+        let of = &self.mapping.reductions;
+        let unknown = [&of.x, &of.y].into_iter().chain(of.operators.values()).find_map(|reduction| match reduction {
+            Reduction::Tree(_) | Reduction::Chain { .. } => None,
+            Reduction::ReduceScatter => Some("reduce_scatter"),
+            Reduction::SplitRoots { .. } => Some("split_roots"),
+        });
+        if let Some(unknown) = unknown {
+            let what = format!("a reduction of kind \"{unknown}\"");
+            return Err(LowerError::Unknown { what, part: "the lines of a layer", allowed: "tree and chain" });
         }
         Ok(())
     }

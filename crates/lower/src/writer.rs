@@ -4,12 +4,13 @@ use std::borrow::Cow;
 
 use wafersim_graph::LayerGraph;
 use wafersim_graph::layer::{self, LayerOperator};
-use wafersim_mapping::{LayerMapping, LineKind, Reduction, Routes};
+use wafersim_mapping::{self as mapping, LayerMapping, LineKind, Reduction, Routes};
 use wafersim_program::collective::Sharing;
+use wafersim_program::collective::{Along, Level, Tree};
 use wafersim_program::pieces::ring_words;
 use wafersim_program::{
     Action, Axis, BufferId, Compute, Digit, Dimension, Field, Formula, Layout, Math, Node, Operand, Operation, Program,
-    ReduceOperator, Region, Step, Weight, WeightId, Work, collective,
+    ReduceOperator, Region, Root, Step, Weight, WeightId, Work, collective,
 };
 use wafersim_spec::DataType;
 use wafersim_spec::model::Role;
@@ -125,8 +126,15 @@ impl<'a> Writer<'a> {
         let reduction = self.mapping().reduction(operator, line);
         match on {
             Lines::Whole(axis) => {
-                let groups = two_level_groups(reduction, self.region().along(axis));
-                collective::all_reduce(&mut self.program, axis, groups, payload, combine)
+                let (region, length) = (self.region(), self.region().along(axis));
+                if length <= 1 {
+                    return Vec::new();
+                }
+                let tree = tree_over(reduction, length);
+                let along = Along { axis, payload, operator: combine };
+                let mut nodes = collective::tree_reduce(&mut self.program, region, &tree, along);
+                nodes.push(collective::multicast(&mut self.program, axis, tree.root(0), payload));
+                nodes
             }
             Lines::Segments { count, stride } => {
                 collective::segment_all_reduce(&mut self.program, Axis::X, count, stride, payload, combine)
@@ -174,15 +182,28 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Groups of a reduction of two levels.
-fn two_level_groups(reduction: &Reduction, length: u64) -> u64 {
-    match reduction {
+/// The tree that a reduction is over a line. Roots in the middle are each group's own middle, the short last group's too; a root at
+/// an index stands in every group as it does in its own. What is no tree (refused by [`LayerRequest::check`]) ends in one root.
+fn tree_over(reduction: &Reduction, length: u64) -> Tree {
+    let (sizes, root, middle) = match reduction {
         Reduction::Tree(tree) | Reduction::SplitRoots { tree, .. } => {
-            let sizes = tree.sizes(length);
-            sizes.get(1..).map_or(1, |upper| upper.iter().product::<u64>().max(1))
+            (tree.sizes(length), tree.root(length), tree.root == mapping::Root::Middle)
         }
-        Reduction::Chain { .. } | Reduction::ReduceScatter => 1,
+        Reduction::Chain { root: mapping::Root::Index(index) } => (vec![length], (*index).min(length - 1), false),
+        Reduction::Chain { root: mapping::Root::Middle } | Reduction::ReduceScatter => (vec![length], length / 2, true),
+    };
+    let published = Tree::two_level(length, sizes.iter().skip(1).product::<u64>().max(1));
+    let members = published.levels().iter().map(|level| level.members).filter(|members| *members > 1);
+    if members.eq(sizes.iter().copied()) && (middle || published.root(0) == root) {
+        return published;
     }
+    let mut stride = 1;
+    let levels = sizes.iter().map(|members| {
+        let at = if middle { Root::Middle } else { Root::At(root / stride % members) };
+        stride *= members;
+        Level { members: *members, root: at }
+    });
+    Tree::new(length, levels.collect()).unwrap_or(published)
 }
 
 /// A dimension shared out evenly along a whole axis of a region.

@@ -2,46 +2,25 @@
 
 use std::collections::BTreeMap;
 
+use wafersim_graph::layer::{LayerGraph, LayerLoad};
 use wafersim_place::{Item, LayerLayout, PlacedMatrix, most_elements};
 use wafersim_program::Region;
-use wafersim_spec::model::{Attention, FeedForward, Layer, Role};
+use wafersim_spec::model::{FeedForward, Layer, Role};
 use wafersim_spec::{Bytes, Size};
 
 use crate::error::MappingError;
 use crate::layer::RegionSize;
 use crate::mapped::Mapped;
+use crate::operator::OPERATORS;
 use crate::recipe::{Area, Recipe};
 
-/// The operators of a layer.
+/// The operators of a layer that a mapping may name.
 pub fn operators_of(layer: &Layer) -> Vec<&'static str> {
-    let mut operators = vec!["attention.norm", "attention.query_key_value"];
-    match &layer.attention {
-        Attention::Grouped(grouped) => {
-            operators.extend(grouped.qk_norm.then_some("attention.head_norm"));
-            operators.extend((grouped.rotary_dim > 0).then_some("attention.rope"));
-            operators.push("attention.kv_append");
-        }
-        Attention::Latent(_) => operators.extend(["attention.rope", "attention.absorbed_key", "attention.kv_append"]),
-    }
-    operators.extend(["attention.scores", "attention.softmax", "attention.values"]);
-    if matches!(layer.attention, Attention::Latent(_)) {
-        operators.push("attention.absorbed_value");
-    }
-    operators.extend(["attention.output", "feed_forward.norm"]);
-    match &layer.feed_forward {
-        FeedForward::Dense { .. } => {
-            operators.extend(["feed_forward.gate_up", "feed_forward.activation", "feed_forward.down"]);
-        }
-        FeedForward::Moe(moe) => {
-            operators.extend(["router", "experts.dispatch", "experts.gate_up", "experts.activation", "experts.down"]);
-            operators.push("experts.combine");
-            if moe.shared_width > 0 {
-                operators.extend(["shared_expert.gate_up", "shared_expert.activation", "shared_expert.down"]);
-            }
-        }
-    }
-    operators.extend((layer.norms > 2).then_some("output.norm"));
-    operators
+    let graph = LayerGraph::new(layer, 1, LayerLoad { tokens: 1, context: 1 });
+    let has_experts = matches!(layer.feed_forward, FeedForward::Moe(_));
+    let names = OPERATORS.iter().map(|operator| operator.name);
+    let moves = |name: &str| has_experts && matches!(name, "experts.dispatch" | "experts.combine");
+    names.filter(|name| graph.operator(name).is_some() || moves(name)).collect()
 }
 
 /// Operators that work on the cache where it lies: they share a rectangle, or have none.
@@ -102,9 +81,10 @@ fn inside(area: &Area, region: RegionSize) -> Region {
 /// The operator that reads the matrices of a role.
 const fn operator_of(role: Role) -> Option<&'static str> {
     match role {
-        Role::Query | Role::Key | Role::Value | Role::QueryDown | Role::QueryUp | Role::KvDown => {
-            Some("attention.query_key_value")
-        }
+        Role::Query | Role::Key | Role::Value => Some("attention.query_key_value"),
+        Role::QueryDown => Some("attention.query_down"),
+        Role::QueryUp => Some("attention.query_up"),
+        Role::KvDown => Some("attention.kv_down"),
         Role::KvUp => Some("attention.absorbed_key"),
         Role::Output => Some("attention.output"),
         Role::Router => Some("router"),

@@ -149,8 +149,11 @@ mod tests {
     fn an_override_holds_for_the_operators_own_line_only() {
         let mut mapping = LayerMapping::published(9, 9);
         mapping.reductions.operators.insert("attention.output".into(), Reduction::ReduceScatter);
+        mapping.reductions.operators.insert("attention.scores".into(), Reduction::ReduceScatter);
         assert_eq!(mapping.reduction("attention.output", LineKind::X), &Reduction::ReduceScatter);
-        assert_eq!(mapping.reduction("attention.output", LineKind::Y), &Reduction::PUBLISHED.on(9));
+        assert_eq!(mapping.reduction("attention.output", LineKind::CellX), &Reduction::PUBLISHED);
+        assert_eq!(mapping.reduction("attention.scores", LineKind::Width), &Reduction::ReduceScatter);
+        assert_eq!(mapping.reduction("attention.scores", LineKind::Y), &Reduction::PUBLISHED.on(9));
         assert_eq!(mapping.reduction("feed_forward.down", LineKind::X), &Reduction::PUBLISHED.on(9));
     }
 }

@@ -33,6 +33,13 @@ pub struct OperatorInfo {
     pub line: Option<LineKind>,
 }
 
+impl LineKind {
+    /// Whether it runs through all of a rectangle.
+    pub const fn is_whole(self) -> bool {
+        matches!(self, Self::X | Self::Y)
+    }
+}
+
 impl fmt::Display for LineKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.pad(match self {
@@ -56,6 +63,11 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("attention.norm", Some(LineKind::Y)),
     operator("attention.query_key_value", Some(LineKind::Y)),
     operator("attention.head_norm", Some(LineKind::Head)),
+    operator("attention.query_down", Some(LineKind::Y)),
+    operator("attention.query_norm", Some(LineKind::X)),
+    operator("attention.query_up", Some(LineKind::X)),
+    operator("attention.kv_down", Some(LineKind::Y)),
+    operator("attention.latent_norm", Some(LineKind::X)),
     operator("attention.rope", None),
     operator("attention.absorbed_key", Some(LineKind::Y)),
     operator("attention.kv_append", None),

@@ -222,8 +222,10 @@ impl Reductions {
 
     /// The reduction of an operator along a line.
     pub fn of(&self, operator: &str, line: LineKind) -> &Reduction {
-        let own = operator_named(operator).and_then(|operator| operator.line) == Some(line);
-        let chosen = if own { self.operators.get(operator) } else { None };
+        let own = operator_named(operator).and_then(|operator| operator.line);
+        // A product may read along either axis of its rectangle.
+        let is_own = own.is_some_and(|own| own == line || own.is_whole() && line.is_whole());
+        let chosen = if is_own { self.operators.get(operator) } else { None };
         chosen.unwrap_or_else(|| self.along(line))
     }
 }

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use wafersim_graph::layer::Rewrites;
 use wafersim_place::experts::assignment::Assignment;
 use wafersim_place::{
     Arrangement, Division, ExpertChoice, Item, KvLayoutChoice, KvSizes, LayerChoices, LayerLayout, Placement, Request,
@@ -226,6 +227,22 @@ impl Resolved {
             differences.push(Difference { input: "load", resolved_for, asked: wafers(asked) });
         }
         differences
+    }
+
+    /// The rewrites of a layer of the model that it was resolved for; wafer and load do not matter.
+    ///
+    /// # Errors
+    /// Where the model is another one, or the layer is in no kind.
+    pub fn rewrites_of(&self, layer: u64, inputs: Inputs<'_>) -> Result<Rewrites, MappingError> {
+        let mut differences = self.differences(inputs);
+        differences.retain(|difference| difference.input == "model");
+        if !differences.is_empty() {
+            return Err(MappingError::OtherInputs { mapping: self.name.clone(), differences });
+        }
+        let has = |run: &Run| layer >= run.first && layer - run.first < run.count;
+        let kind = self.kinds.iter().find(|kind| kind.layers.iter().any(has));
+        let missing = || self.contradiction("kinds".into(), format!("layer {layer} is in none of them"));
+        kind.map(|kind| kind.mapping.rewrites).ok_or_else(missing)
     }
 
     /// The placement that follows from it, with the decisions of each layout. It takes the inputs that it was resolved

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use wafersim::check::crosscheck::{Cases, CheckedKernel, Extent, Grid, crosscheck};
+use wafersim::mapping::Mapping;
 use wafersim::report;
 use wafersim::spec::Wafer;
 
@@ -35,6 +36,10 @@ pub struct CrosscheckFlags {
     /// Grids as columns x rows, each side up to 4096 [default: 8x8 to 720x720, square and oblong].
     #[arg(long, value_name = "CxR", value_delimiter = ',')]
     grids: Vec<String>,
+    /// Recipe that layers are written by, the kernels decode_* and prefill*: a built-in one (see `simctl mappings`), or path
+    /// of a file [default: the published kernels].
+    #[arg(long, value_name = "NAME|FILE")]
+    mapping: Option<String>,
     /// Run products of matrices and prefill layers on large grids too: several minutes.
     #[arg(long)]
     full: bool,
@@ -81,7 +86,18 @@ fn cases(flags: &CrosscheckFlags) -> Result<Cases, Failure> {
             });
         }
     }
-    Ok(Cases { wafers, kernels, grids, extent: if flags.full { Extent::Full } else { Extent::Short } })
+    let mapping = match flags.mapping.as_deref().map(Mapping::from_name_or_path).transpose()? {
+        None => None,
+        Some(Mapping::Recipe(recipe)) => Some(*recipe),
+        Some(Mapping::Resolved(resolved)) => {
+            return Err(Failure::Flag {
+                flag: "--mapping".into(),
+                problem: format!("'{}' was resolved for model {}", resolved.name, resolved.resolved_for.model),
+                allowed: "a recipe: the layers of a cross-check are made for their grids".into(),
+            });
+        }
+    };
+    Ok(Cases { wafers, kernels, grids, extent: if flags.full { Extent::Full } else { Extent::Short }, mapping })
 }
 
 fn grid(text: &str) -> Result<Grid, Failure> {

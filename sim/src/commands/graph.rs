@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use wafersim::graph::{Load, OperatorGraph};
-use wafersim::spec::Model;
+use wafersim::answer::Question;
+use wafersim::graph::{GraphError, LayerGraph, LayerLoad, Load, OperatorGraph};
+use wafersim::mapping::Mapping;
+use wafersim::spec::{Model, Scenario, Wafer};
 
 use crate::choice;
 use crate::failure::Failure;
@@ -53,6 +55,10 @@ pub struct GraphFlags {
     /// Tokens in the cache.
     #[arg(long, value_name = "TOKENS", default_value = "32k", allow_negative_numbers = true)]
     context: String,
+    /// Mapping whose rewrites are made: a built-in recipe (see `simctl mappings`), or path of a recipe or a resolved mapping.
+    /// Shows the operators of one layer as programs are written from them.
+    #[arg(long, value_name = "NAME|FILE", requires = "layer")]
+    mapping: Option<String>,
     /// How to write the graph.
     #[arg(long, value_enum, default_value_t = Format::Dot)]
     format: Format,
@@ -74,6 +80,9 @@ pub fn execute(flags: &GraphFlags) -> Result<(), Failure> {
     let scenario = layers.check()?;
     let model = Model::from_name_or_path(&scenario.model)?;
     scenario.check_against(&model)?;
+    if let Some(name) = &flags.mapping {
+        return destination.write(&rewritten(flags, name, &model, &scenario)?);
+    }
     let load = match flags.phase {
         Phase::Decode => Load::decode(scenario.prompt, scenario.context),
         Phase::Prefill => Load::prefill(scenario.prompt, scenario.context),
@@ -87,4 +96,38 @@ pub fn execute(flags: &GraphFlags) -> Result<(), Failure> {
         Format::Json => format!("{:#}\n", graph.to_json()),
     };
     destination.write(&text)
+}
+
+/// A layer with the rewrites of a mapping.
+fn rewritten(flags: &GraphFlags, name: &str, model: &Model, scenario: &Scenario) -> Result<String, Failure> {
+    let number = flags.layer.unwrap_or(0);
+    let Some(layer) = model.layers.get(number) else {
+        return Err(GraphError::LayerOutOfRange {
+            model: model.name.clone(),
+            layer: number,
+            layers: model.layers.len(),
+        }
+        .into());
+    };
+    let mapping = Mapping::from_name_or_path(name)?;
+    let rewrites = match &mapping {
+        Mapping::Recipe(recipe) => recipe.rewrites,
+        Mapping::Resolved(resolved) => {
+            let wafer = Wafer::from_name_or_path(&scenario.wafer)?;
+            let question = Question::new(scenario.clone(), model.clone(), wafer)?;
+            resolved.rewrites_of(number as u64, question.inputs())?
+        }
+    };
+    let (tokens, context) = (scenario.prompt, scenario.context);
+    let context = match flags.phase {
+        Phase::Decode => context.max(tokens),
+        Phase::Prefill => context.saturating_add(tokens),
+    };
+    let graph = LayerGraph::new(layer, model.hidden, LayerLoad { tokens, context }).rewritten(rewrites);
+    let title =
+        format!("{} layer {number}, {tokens} tokens, context {context}, mapping {}", model.name, mapping.name());
+    Ok(match flags.format {
+        Format::Dot => graph.to_dot(&title),
+        Format::Json => format!("{:#}\n", graph.to_json(&title)),
+    })
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use wafersim::answer::Question;
-use wafersim::answer::experts::{Comparison, NAMES, StrategyOutcome, compare};
+use wafersim::answer::experts::{Comparison, NAMES, StrategyOutcome, compare, resolved_mapping};
 use wafersim::place::experts::annealed::Annealing;
 use wafersim::place::experts::demand::Demand;
 use wafersim::report::number::{figure, whole};
@@ -19,6 +19,7 @@ use crate::choice;
 use crate::commands::routing::{experts_of, number, read_trace};
 use crate::failure::Failure;
 use crate::layers::Layers;
+use crate::mapping_flags::MappingFlags;
 use crate::output::Destination;
 use crate::progress::Progress;
 use crate::table::{self, Table};
@@ -92,6 +93,8 @@ pub struct PlaceFlags {
     /// Seed of the synthetic trace, the batches and the optimiser.
     #[arg(long, value_name = "SEED", default_value = "1", allow_negative_numbers = true)]
     seed: String,
+    #[command(flatten)]
+    mapping: MappingFlags,
     /// Folder for a map of the wafers for each strategy and batch, as SVG and PNG.
     #[arg(long, value_name = "DIR")]
     pictures: Option<PathBuf>,
@@ -144,6 +147,14 @@ pub fn execute(flags: &PlaceFlags) -> Result<(), Failure> {
         .map(|text| Ok(within("--sharing", text, 1, 65_535)? as u64))
         .collect::<Result<Vec<_>, Failure>>()?;
     let sizes = flags.batch.iter().map(|text| within("--batch", text, 1, 1024)).collect::<Result<Vec<_>, Failure>>()?;
+    let saved = flags.mapping.open()?;
+    if flags.mapping.is_saved() && sizes.len() != 1 {
+        return Err(Failure::Flag {
+            flag: "--save-mapping".into(),
+            problem: format!("saves the fastest strategy for one batch, and there are {}", sizes.len()),
+            allowed: "one value of --batch".into(),
+        });
+    }
     let mut questions = sizes.iter().map(|&size| question(flags, size as u64)).collect::<Result<Vec<_>, Failure>>()?;
     let trace = match &flags.trace {
         Some(file) => read_trace(file)?,
@@ -191,6 +202,12 @@ pub fn execute(flags: &PlaceFlags) -> Result<(), Failure> {
         progress.advance();
     }
     progress.clear();
+    let fastest = compared.batches.iter().flat_map(|at| &at.strategies).reduce(|best, other| {
+        if other.time_per_output_token_us < best.time_per_output_token_us { other } else { best }
+    });
+    if let (Some(question), Some(fastest)) = (questions.first(), fastest) {
+        saved.write(|| Ok(resolved_mapping(question, fastest)?))?;
+    }
     let text = match flags.format {
         TableFormat::Text => text(&compared),
         TableFormat::Json => table::json(&compared)?,
@@ -227,7 +244,7 @@ fn question(flags: &PlaceFlags, batch: u64) -> Result<Question, Failure> {
     ] {
         layers.flag(flag, path, value)?;
     }
-    Ok(Question::load(layers.check()?)?)
+    Ok(Question::load(layers.check()?)?.with_mapping(flags.mapping.mapping()?))
 }
 
 fn synthetic(question: &Question, seed: u64) -> Result<Trace, Failure> {

@@ -7,21 +7,22 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use wafersim::carried::{self, Device, carry};
 use wafersim::cost::{self, Rates, View};
-use wafersim::mapping::{Rewrite, Rewrites};
-use wafersim::place::KvLayoutChoice;
+use wafersim::mapping::recipe::DivisionRecipe;
+use wafersim::mapping::{Inputs, KvRecipe, LayerMapping, Load, Mapping, Recipe, Resolved, Rewrite, Rewrites, resolve};
 use wafersim::report;
 use wafersim::report::values::{OnFabric, ValuesRun};
-use wafersim::spec::scenario::{ExpertPlacement, Profile};
+use wafersim::spec::scenario::{ExpertPlacement, Profile, RoutingModel, WaferCount};
 use wafersim::spec::wafer::RateSet;
-use wafersim::spec::{DataType, Precision, Wafer};
+use wafersim::spec::{DataType, Model, Precision, Size, Wafer};
 use wafersim::values::tensors::files_of_index;
 use wafersim::values::{
-    Checkpoint, Executed, Grid, Prefill, Record, Setup, Tensors, Tolerance, ValuesError, compare, plain, random_prompt,
-    run, run_observed,
+    Checkpoint, Executed, Prefill, Record, Setup, Tensors, Tolerance, ValuesError, compare, plain, random_prompt, run,
+    run_observed,
 };
 
 use crate::choice::{ObjectFormat, arithmetic_types, placements, real_profiles};
 use crate::failure::Failure;
+use crate::mapping_flags::MappingFlags;
 use crate::output::Destination;
 use crate::progress::Progress;
 
@@ -30,6 +31,8 @@ const LARGEST_SIDE: u64 = 1024;
 const MOST_ELEMENTS: u64 = 1 << 16;
 /// With numbers in wavelets: every router of every program is run.
 const MOST_ON_FABRIC: u64 = 1 << 10;
+/// Memory of a processing element: as much as there may be, since numbers are not asked whether they fit.
+const PE_MEMORY: f64 = 1_073_741_824.0;
 /// Largest config or index file.
 const LARGEST_TEXT: u64 = 64 << 20;
 
@@ -69,15 +72,17 @@ pub struct ValuesFlags {
     /// Columns x rows of the region of a layer.
     #[arg(long, value_name = "CxR", default_value = "8x8", allow_negative_numbers = true)]
     grid: String,
-    /// Where experts lie.
-    #[arg(long, value_name = "PLACEMENT", default_value = "spread", value_parser = placements())]
-    placement: String,
+    /// Where experts lie [default: spread, or as the mapping says].
+    #[arg(long, value_name = "PLACEMENT", value_parser = placements())]
+    placement: Option<String>,
     /// What the columns of a KV head share.
-    #[arg(long, value_enum, default_value_t = KvLayoutName::Width)]
+    #[arg(long, value_enum, default_value_t = KvLayoutName::Width, conflicts_with = "mapping")]
     kv_layout: KvLayoutName,
     /// Whose kernels.
-    #[arg(long, value_name = "PROFILE", default_value = "published", value_parser = real_profiles())]
+    #[arg(long, value_name = "PROFILE", default_value = "published", value_parser = real_profiles(), conflicts_with = "mapping")]
     profile: String,
+    #[command(flatten)]
+    mapping: MappingFlags,
     /// Which programs the prompt goes through.
     #[arg(long, value_enum, default_value_t = PrefillName::Chunk)]
     prefill: PrefillName,
@@ -126,39 +131,28 @@ pub fn execute(flags: &ValuesFlags) -> Result<(), Failure> {
     let data_type: DataType =
         flags.precision.parse().map_err(|_| wrong("--precision", &flags.precision, "fp32, fp16, bf16"))?;
     let tolerance = tolerance(flags, data_type)?;
-    let placed_on = Grid {
-        columns,
-        rows,
-        experts: if flags.placement == "clustered" { ExpertPlacement::Clustered } else { ExpertPlacement::Spread },
-        kv: match flags.kv_layout {
-            KvLayoutName::Width => KvLayoutChoice::WholeBlock,
-            KvLayoutName::Sequence => KvLayoutChoice::DimensionSplit(1),
-        },
-        rewrites: if flags.profile == Profile::Published.name() { Rewrites::NONE } else { BEST.into_iter().collect() },
-    };
+    let (mapping, saved) = (mapping(flags)?, flags.mapping.open()?);
     let prompt_tokens = number(&flags.prompt_tokens, "--prompt-tokens", 1..=1 << 20)?;
     let steps = number(&flags.steps, "--steps", 0..=1 << 20)?;
     let seed = number(&flags.seed, "--seed", 0..=u64::MAX)?;
     let checkpoint = read_checkpoint(&flags.checkpoint)?;
-    let setup = Setup {
-        mappings: placed_on.mappings(&checkpoint.model),
-        prefill: match flags.prefill {
-            PrefillName::Chunk => Prefill::Chunk,
-            PrefillName::Tokens => Prefill::Tokens,
-        },
-        precision: Precision {
-            weights: data_type,
-            small_weights: data_type,
-            kv_cache: data_type,
-            activations: data_type,
-        },
-    };
-
+    let precision =
+        Precision { weights: data_type, small_weights: data_type, kv_cache: data_type, activations: data_type };
     let reference = flags.reference.as_deref().map(read_reference).transpose()?;
     let (prompt, steps) = match (&reference, &flags.prompt) {
         (Some(reference), _) => (reference.prompt.clone(), reference.generated.len() as u64),
         (None, Some(text)) => (ids(text)?, steps),
         (None, None) => (random_prompt(checkpoint.model.vocabulary, prompt_tokens, seed), steps),
+    };
+    let on = OnGrid { columns, rows, context: prompt.len() as u64 + steps, precision };
+    let (mappings, resolved) = on.mappings(&mapping, &checkpoint.model)?;
+    let setup = Setup {
+        mappings,
+        prefill: match flags.prefill {
+            PrefillName::Chunk => Prefill::Chunk,
+            PrefillName::Tokens => Prefill::Tokens,
+        },
+        precision,
     };
     let (reference, name) = match (reference, &flags.reference) {
         (Some(reference), Some(file)) => (reference, file.display().to_string()),
@@ -182,10 +176,14 @@ pub fn execute(flags: &ValuesFlags) -> Result<(), Failure> {
     let placed = placed?;
     let carried = carried.transpose()?;
     let comparison = compare(&placed, &reference, tolerance);
-    let described = format!(
-        "{columns} x {rows} processing elements a layer, experts {}, {}, profile {}",
-        flags.placement, flags.precision, flags.profile
-    );
+    saved.write(|| Ok(resolved))?;
+    let placement = flags.placement.as_deref().unwrap_or(ExpertPlacement::Spread.name());
+    let by = match (flags.mapping.is_given(), &flags.placement) {
+        (false, _) => format!("experts {placement}, {}, profile {}", flags.precision, flags.profile),
+        (true, None) => format!("{}, mapping {}", flags.precision, mapping.name()),
+        (true, Some(placement)) => format!("experts {placement}, {}, mapping {}", flags.precision, mapping.name()),
+    };
+    let described = format!("{columns} x {rows} processing elements a layer, {by}");
     let mut result = ValuesRun::new(&checkpoint.model.name, (described, name), &placed, (comparison, tolerance));
     result.on_fabric = carried;
     let text = match flags.format {
@@ -197,6 +195,82 @@ pub fn execute(flags: &ValuesFlags) -> Result<(), Failure> {
         _ if !result.within => Err(Failure::OutOfTolerance),
         Some(carried) if carried.different > 0 => Err(Failure::Different),
         _ => Ok(()),
+    }
+}
+
+/// The mapping that was given, or what the other flags say as a recipe.
+fn mapping(flags: &ValuesFlags) -> Result<Mapping, Failure> {
+    let given = flags.mapping.mapping()?;
+    let is_given = given.is_some();
+    let mut mapping = given.unwrap_or_else(|| {
+        let dimension_split = match flags.kv_layout {
+            KvLayoutName::Width => Size::Share(10_000),
+            KvLayoutName::Sequence => Size::Exactly(1),
+        };
+        let is_published = flags.profile == Profile::Published.name();
+        Mapping::Recipe(Box::new(Recipe {
+            name: flags.profile.clone(),
+            rewrites: if is_published { Rewrites::NONE } else { BEST.into_iter().collect() },
+            kv: KvRecipe { dimension_split, ..KvRecipe::default() },
+            ..Recipe::default()
+        }))
+    });
+    let pinned = flags.placement.as_deref().map(str::parse::<ExpertPlacement>).transpose();
+    let pinned = pinned.map_err(|_| wrong("--placement", flags.placement.as_deref().unwrap_or(""), "a strategy"))?;
+    match (&mut mapping, pinned) {
+        (Mapping::Recipe(recipe), Some(placement)) => recipe.pin_experts(placement),
+        (Mapping::Resolved(_), Some(placement)) if is_given => {
+            let allowed = "no such flag beside a resolved mapping, or its recipe";
+            return Err(wrong("--placement", placement.name(), allowed));
+        }
+        _ => {}
+    }
+    Ok(mapping)
+}
+
+/// A model's layers on a grid each, with room for everything.
+struct OnGrid {
+    columns: u64,
+    rows: u64,
+    context: u64,
+    precision: Precision,
+}
+
+impl OnGrid {
+    /// The mapping of each layer, and all of them with every number.
+    fn mappings(&self, mapping: &Mapping, model: &Model) -> Result<(Vec<LayerMapping>, Resolved), Failure> {
+        let mut wafer = Wafer::builtin("wse3")?;
+        for (path, value) in [
+            ("pe.memory", PE_MEMORY),
+            ("pe.free_memory", PE_MEMORY),
+            ("fabric.usable_columns", self.columns as f64),
+            ("fabric.usable_rows", self.rows as f64),
+        ] {
+            wafer.set(path, value)?;
+        }
+        wafer.name = format!("wse3 of {} x {}", self.columns, self.rows);
+        // A wafer for each layer and table, with one slot.
+        let wafers = u32::try_from(model.layers.len()).unwrap_or(WaferCount::MOST).saturating_add(2);
+        let load = Load {
+            wafers: WaferCount::Exactly(wafers),
+            users: 1,
+            context: self.context,
+            tokens_per_step: 1,
+            precision: self.precision,
+            routing: RoutingModel::Uniform,
+        };
+        let inputs = Inputs { model, wafer: &wafer, load };
+        let resolved = match mapping {
+            Mapping::Resolved(resolved) => (**resolved).clone(),
+            Mapping::Recipe(recipe) => {
+                let division = DivisionRecipe { slots: Size::Exactly(1), ..DivisionRecipe::default() };
+                resolve(&Recipe { division, ..(**recipe).clone() }, inputs)?
+            }
+        };
+        let mapped = resolved.mapped(inputs)?;
+        let of_layer =
+            |layer| mapped.placement.layout_index(layer).and_then(|layout| mapped.layers.get(layout)).cloned();
+        Ok(((0..model.layers.len()).filter_map(of_layer).collect(), resolved))
     }
 }
 

@@ -88,7 +88,7 @@ fn wrong_input_is_exit_code_2() {
     check("", "allowed are default, linear and llama3");
     fs::write(&config, text.replace("qwen3_moe", "mixtral").replace("\"num_experts\"", "\"num_local_experts\""))
         .unwrap();
-    check("", "mixtral");
+    check("", "block_sparse_moe");
     fs::write(folder.join("model.safetensors.index.json"), r#"{"weight_map": {"a": "../../etc/passwd"}}"#).unwrap();
     fs::copy(&tiny, &config).unwrap();
     check("", "beside the index");

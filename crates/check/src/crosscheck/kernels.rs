@@ -16,15 +16,16 @@ use wafersim_spec::DataType;
 use wafersim_spec::model::{Attention, FeedForward, Gating, GroupedAttention, Layer, Moe, Reach, Selection};
 
 use super::Grid;
+use super::mapped::CheckedLayer;
 
 /// Elements of a vector in one processing element.
 const SHARE: u64 = 12;
 /// Rows and columns of a tile in products of matrices.
 const TILE: u64 = 4;
 /// Tokens in the cache, for each row of processing elements.
-const CACHED_PER_ROW: u64 = 8;
-const EXPERTS: u64 = 64;
-const TOP_K: u64 = 4;
+pub(super) const CACHED_PER_ROW: u64 = 8;
+pub(super) const EXPERTS: u64 = 64;
+pub(super) const TOP_K: u64 = 4;
 
 /// How far kernels go that take as many rounds as the grid has columns: their wavelet-hops grow with the cube of the side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,6 +163,22 @@ impl CheckedKernel {
             Extent::Full => true,
             Extent::Short => !rounds || grid.columns.saturating_mul(grid.rows).saturating_mul(longer) <= SHORT,
         }
+    }
+
+    /// The layer that it is on a grid, if it is one.
+    pub(super) fn layer(self, grid: Grid) -> Option<CheckedLayer> {
+        let hidden = SHARE * grid.columns.max(grid.rows);
+        let width = expert_width(grid);
+        let decode = |layer, clustered| CheckedLayer { layer, hidden, grid, prefill: false, clustered };
+        let prefill = |layer, hidden| CheckedLayer { layer, hidden, grid, prefill: true, clustered: false };
+        Some(match self {
+            Self::DecodeDense => decode(dense(hidden, 3 * hidden), false),
+            Self::DecodeSpread => decode(experts(hidden, width), false),
+            Self::DecodeClustered => decode(experts(hidden, width), true),
+            Self::Prefill => prefill(dense(2 * grid.columns, 2 * grid.columns), 2 * grid.columns),
+            Self::PrefillSpread => prefill(experts(2 * grid.columns, grid.columns), 2 * grid.columns),
+            _ => return None,
+        })
     }
 
     /// Its program on a grid.

@@ -82,7 +82,7 @@ fn with_prefix(count: u64) -> String {
     count.to_string()
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', " ")
 }
 

@@ -77,3 +77,20 @@ fn each_strategy_for_experts_has_an_effect() {
     assert_ne!(shared("sharing = 4"), shared("sharing = 2"));
     assert_ne!(shared("spare = 1"), shared("spare = 2"));
 }
+
+/// Whatever a layer is made of, a mapping may name: all but the choice of experts and residual sums.
+#[test]
+fn operators_are_those_of_the_layers() {
+    use wafersim_graph::layer::{LayerGraph, LayerLoad};
+    for name in wafersim_spec::model::builtin::names() {
+        let Ok(model) = Model::builtin(name) else { continue };
+        for layer in &model.layers {
+            let graph = LayerGraph::new(layer, model.hidden, LayerLoad { tokens: 1, context: 9 });
+            let named = wafersim_mapping::areas::operators_of(layer);
+            for operator in graph.operators() {
+                let aside = operator.name.ends_with("residual") || operator.name == "router.choice";
+                assert!(aside || named.contains(&operator.name), "{name}: {}", operator.name);
+            }
+        }
+    }
+}

@@ -426,6 +426,11 @@ pub(super) fn enter(
         let target = Operand::new(after, field);
         let mut cache = context.prepared.fresh(target, index, 0.0)?;
         let (rows, inner) = (Arc::clone(&cache.rows), Arc::clone(&cache.inner));
+        if inner.is_empty() {
+            // A column that holds no dimension of this cache: nothing enters, and nothing need have been written.
+            pe.put(target, cache);
+            continue;
+        }
         for (row, number) in rows.iter().enumerate() {
             let stored = [Some(before), entry].into_iter().flatten().find_map(|buffer| {
                 let tile = pe.tile(Operand::new(buffer, field)).ok()?;
