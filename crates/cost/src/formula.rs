@@ -9,9 +9,9 @@
 //! | chain reduce (rotating root) | message + set-up + 2 tasks + w relay | software relay, sources.md#wse-3-characterisation-notes |
 //! | multicast (streaming) | message + hops hop + (w - 1) wavelet | HPDC 2024 broadcast |
 //! | multicast (library) | call + hops hop + w relay | rows `summa_c2d_*` |
-//! | reduce-scatter, ring of n | message + t turns of s words, each s wavelet + (n - 2) max(s wavelet, ramps + combine + hop), + s wavelet + combine: [`ring`] | ours |
+//! | reduce-scatter, ring of n | message + t turns of s words, each s wavelet + (n - 2) max(s wavelet, ramps + combine + hop), + s wavelet + combine: `ring` | ours |
 //! | all-gather, ring of n | the same without combining | ours |
-//! | reduce-scatter to m neighbours | message + both chains to the owners, one after the other in each: [`converging`] | ours |
+//! | reduce-scatter to m neighbours | message + both chains to the owners, one after the other in each: `converging` | ours |
 //! | all-gather from m neighbours | message + hops hop + (m w - 1) wavelet; hops of the longer of: the first owner's way up, its way up to the last owner and from there down | ours |
 //! | broadcast over both axes | message + hops hop + (w - 1) wavelet; hops of both axes together | ours: routers copy into their columns too |
 //! | shift | message + hops hop + 2 w wavelet | each element sends its tile and receives the next through one ramp |
