@@ -48,6 +48,11 @@ impl Layers {
         set(&mut self.flags, flag, path, value)
     }
 
+    /// Whether any of them says anything.
+    pub fn is_given(&self) -> bool {
+        self.merged() != ScenarioFile::default()
+    }
+
     /// All layers as one.
     pub fn merged(&self) -> ScenarioFile {
         self.file.clone().merge(self.flags.clone()).merge(self.sets.clone())

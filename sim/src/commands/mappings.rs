@@ -2,9 +2,11 @@
 
 use clap::{Args, ValueEnum};
 use wafersim::answer::Question;
-use wafersim::mapping::{Mapping, Rewrite, builtin, resolve};
+use wafersim::mapping::{Mapping, Rewrite, builtin, random_recipe_for, resolve};
 
+use crate::choice;
 use crate::failure::Failure;
+use crate::layers::Layers;
 use crate::output::Destination;
 use crate::scenario_flags::ScenarioFlags;
 
@@ -25,11 +27,29 @@ pub struct MappingsFlags {
     /// Built-in name or path of a mapping file; a list of all built-in ones where left out.
     #[arg(value_name = "NAME|FILE")]
     mapping: Option<String>,
-    /// Resolve it for a model, a wafer and a load (those of the scenario flags), and show every number.
+    /// Draw a random recipe that can be resolved for the model, the wafer and the load.
+    #[arg(long, value_name = "SEED", conflicts_with = "mapping")]
+    random: Option<u64>,
+    /// Resolve it for a model, a wafer and a load, and show every number; so does any flag that names one of them.
     #[arg(long)]
     resolve: bool,
     #[command(flatten)]
     scenario: ScenarioFlags,
+    /// Wafers to use: a number, or `auto` for the fewest that suffice.
+    #[arg(long, value_name = "auto|N", allow_negative_numbers = true)]
+    wafers: Option<String>,
+    /// Users served at the same time.
+    #[arg(long, value_name = "USERS", allow_negative_numbers = true)]
+    users: Option<String>,
+    /// Tokens in each user's KV cache (32k is 32768).
+    #[arg(long, value_name = "TOKENS", allow_negative_numbers = true)]
+    context: Option<String>,
+    /// Data type of weights.
+    #[arg(long, value_name = "TYPE", value_parser = choice::data_types())]
+    weights: Option<String>,
+    /// Data type of the KV cache.
+    #[arg(long, value_name = "TYPE", value_parser = choice::data_types())]
+    kv: Option<String>,
     /// How to write it.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -37,7 +57,7 @@ pub struct MappingsFlags {
 
 /// Lists the mappings, or shows one.
 pub fn execute(flags: &MappingsFlags) -> Result<(), Failure> {
-    let Some(name) = &flags.mapping else {
+    let Some(mut mapping) = mapping(flags)? else {
         let all: Vec<Mapping> = builtin::names().map(Mapping::from_name_or_path).collect::<Result<_, _>>()?;
         let text = match flags.format {
             Format::Text => all.iter().map(|mapping| line(mapping, 18)).collect(),
@@ -46,9 +66,9 @@ pub fn execute(flags: &MappingsFlags) -> Result<(), Failure> {
         };
         return Destination::Stdout.write(&text);
     };
-    let mut mapping = Mapping::from_name_or_path(name)?;
-    if flags.resolve {
-        let question = Question::load(flags.scenario.layers()?.check()?)?;
+    let layers = layers(flags)?;
+    if flags.resolve || (flags.random.is_none() && layers.is_given()) {
+        let question = Question::load(layers.check()?)?;
         mapping = match mapping {
             Mapping::Recipe(recipe) => Mapping::Resolved(Box::new(resolve(&recipe, question.inputs())?)),
             // A resolved one is checked against the model, the wafer and the load.
@@ -64,6 +84,36 @@ pub fn execute(flags: &MappingsFlags) -> Result<(), Failure> {
         Format::Json => format!("{:#}\n", summary(&mapping)),
     };
     Destination::Stdout.write(&text)
+}
+
+/// What the flags say of model, wafer and load.
+fn layers(flags: &MappingsFlags) -> Result<Layers, Failure> {
+    let mut layers = flags.scenario.layers()?;
+    for (flag, path, value) in [
+        ("--wafers", "wafers", &flags.wafers),
+        ("--users", "users", &flags.users),
+        ("--context", "context", &flags.context),
+        ("--weights", "precision.weights", &flags.weights),
+        ("--kv", "precision.kv_cache", &flags.kv),
+    ] {
+        layers.flag(flag, path, value.as_deref())?;
+    }
+    Ok(layers)
+}
+
+/// The mapping that was asked for, if one was.
+fn mapping(flags: &MappingsFlags) -> Result<Option<Mapping>, Failure> {
+    if let Some(name) = &flags.mapping {
+        return Ok(Some(Mapping::from_name_or_path(name)?));
+    }
+    let Some(seed) = flags.random else { return Ok(None) };
+    let question = Question::load(layers(flags)?.check()?)?;
+    let drawn = random_recipe_for(seed, question.inputs());
+    drawn.map(|recipe| Some(Mapping::Recipe(Box::new(recipe)))).ok_or_else(|| Failure::Flag {
+        flag: "--random".into(),
+        problem: format!("{seed}: no drawn recipe can be resolved"),
+        allowed: "another model, wafer or load".into(),
+    })
 }
 
 fn line(mapping: &Mapping, width: usize) -> String {
