@@ -29,6 +29,7 @@ use crate::writer::{Lines, Writer, first, roles, table};
 pub fn decode_layer(request: &LayerRequest<'_>) -> Result<Program, LowerError> {
     let load = LayerLoad { tokens: request.tokens, context: request.context };
     request.check()?;
+    request.check_rectangles()?;
     let graph = LayerGraph::new(request.layer, request.hidden, load).rewritten(request.mapping.rewrites);
     let mut walk = Walk::new(request, &graph)?;
     for index in 0..graph.operators().len() {

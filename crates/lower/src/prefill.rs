@@ -37,6 +37,7 @@ const NORM_OPERATIONS: u64 = 4;
 pub fn prefill_layer(request: &LayerRequest<'_>, key_block: u64) -> Result<Program, LowerError> {
     let load = LayerLoad { tokens: request.tokens, context: request.context };
     request.check()?;
+    request.check_rectangles()?;
     let Attention::Grouped(grouped) = &request.layer.attention else { return Err(nothing("latent attention")) };
     let graph = LayerGraph::new(request.layer, request.hidden, load).rewritten(request.mapping.rewrites);
     let mut chunk = Chunk { writer: Writer::new("prefill layer", request), graph: &graph, key_block };

@@ -30,9 +30,14 @@ const ON_THE_CACHE: [&str; 4] = ["attention.kv_append", "attention.scores", "att
 const OF_EXPERTS: [&str; 5] =
     ["experts.dispatch", "experts.gate_up", "experts.activation", "experts.down", "experts.combine"];
 
+/// Whether an operator is one of routed experts.
+pub(crate) fn is_of_experts(operator: &str) -> bool {
+    OF_EXPERTS.contains(&operator)
+}
+
 /// Whether a rectangle may be given to an operator.
 pub(crate) fn may_have_its_own(operator: &str) -> bool {
-    !ON_THE_CACHE.contains(&operator) && !OF_EXPERTS.contains(&operator)
+    !ON_THE_CACHE.contains(&operator) && !is_of_experts(operator)
 }
 
 /// The rectangles of the operators that a layer has, in its region.

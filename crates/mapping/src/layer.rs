@@ -151,7 +151,9 @@ mod tests {
         mapping.reductions.operators.insert("attention.output".into(), Reduction::ReduceScatter);
         mapping.reductions.operators.insert("attention.scores".into(), Reduction::ReduceScatter);
         assert_eq!(mapping.reduction("attention.output", LineKind::X), &Reduction::ReduceScatter);
-        assert_eq!(mapping.reduction("attention.output", LineKind::CellX), &Reduction::PUBLISHED);
+        assert_eq!(mapping.reduction("attention.output", LineKind::Head), &Reduction::PUBLISHED);
+        mapping.reductions.operators.insert("experts.down".into(), Reduction::ReduceScatter);
+        assert_eq!(mapping.reduction("experts.down", LineKind::CellX), &Reduction::ReduceScatter);
         assert_eq!(mapping.reduction("attention.scores", LineKind::Width), &Reduction::ReduceScatter);
         assert_eq!(mapping.reduction("attention.scores", LineKind::Y), &Reduction::PUBLISHED.on(9));
         assert_eq!(mapping.reduction("feed_forward.down", LineKind::X), &Reduction::PUBLISHED.on(9));

@@ -38,6 +38,11 @@ impl LineKind {
     pub const fn is_whole(self) -> bool {
         matches!(self, Self::X | Self::Y)
     }
+
+    /// Whether it runs through all of a rectangle, that of an expert among them.
+    pub const fn is_of_rectangle(self) -> bool {
+        matches!(self, Self::X | Self::Y | Self::CellX | Self::CellY)
+    }
 }
 
 impl fmt::Display for LineKind {

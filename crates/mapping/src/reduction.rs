@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use wafersim_program::Region;
 use wafersim_program::collective;
 
+use crate::areas;
 use crate::kv::KvMapping;
 use crate::layer::RegionSize;
 use crate::operator::{LineKind, OPERATORS, operator_named};
@@ -184,6 +185,9 @@ impl Reductions {
                 rectangle.map_or((region.columns, region.rows), |rectangle| (rectangle.columns, rectangle.rows));
             let (usual, length) = match operator.line {
                 None => continue,
+                // In the region, or in the rectangles of the experts: the rule holds for both.
+                Some(LineKind::X) if areas::is_of_experts(operator.name) => (&recipe.x, None),
+                Some(LineKind::Y) if areas::is_of_experts(operator.name) => (&recipe.y, None),
                 Some(LineKind::X) => (&recipe.x, Some(columns)),
                 Some(LineKind::Y) => (&recipe.y, Some(rows)),
                 Some(LineKind::Width) => (&recipe.parts, Some(kv.dimension_split)),
@@ -223,8 +227,8 @@ impl Reductions {
     /// The reduction of an operator along a line.
     pub fn of(&self, operator: &str, line: LineKind) -> &Reduction {
         let own = operator_named(operator).and_then(|operator| operator.line);
-        // A product may read along either axis of its rectangle.
-        let is_own = own.is_some_and(|own| own == line || own.is_whole() && line.is_whole());
+        // A product may read along either axis of its rectangle, or of that of its experts.
+        let is_own = own.is_some_and(|own| own == line || own.is_whole() && line.is_of_rectangle());
         let chosen = if is_own { self.operators.get(operator) } else { None };
         chosen.unwrap_or_else(|| self.along(line))
     }

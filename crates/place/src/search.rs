@@ -135,18 +135,6 @@ impl<'r, 'm> Search<'r, 'm> {
 
     /// Why no division does, on so many wafers or on any.
     fn no_division(&self, wafers: Option<u32>) -> PlaceError {
-        let (machine, division) = (&self.settings.machine, &self.settings.division);
-        let chosen: Vec<String> = [
-            ("slots", division.slots),
-            ("columns", division.columns),
-            ("rows", division.rows),
-            ("layers_per_slot", division.layers_per_slot),
-        ]
-        .into_iter()
-        .filter(|(_, size)| *size != Size::Auto)
-        .map(|(name, size)| format!("{name} = {size}"))
-        .chain(self.settings.arrangement.map(|arrangement| format!("{arrangement} slots")))
-        .collect();
         // The division that lacks least.
         let short = self
             .slot_counts(1)
@@ -162,17 +150,26 @@ impl<'r, 'm> Search<'r, 'm> {
                 needed.map(|bytes| (bytes, evaluation.region))
             })
             .min();
-        PlaceError::Division {
-            chosen: chosen.join(", "),
-            columns: machine.columns,
-            rows: machine.rows,
-            short: short.map(|(bytes, region)| Short {
-                needed: Bytes(bytes),
-                free: Bytes(self.limit()),
-                columns: region.0,
-                rows: region.1,
-            }),
-        }
+        let free = Bytes(self.limit());
+        let short = short.map(|(bytes, (columns, rows))| Short { needed: Bytes(bytes), free, columns, rows });
+        self.refused_division(short)
+    }
+
+    /// The division that was asked for, refused for what it lacks.
+    fn refused_division(&self, short: Option<Short>) -> PlaceError {
+        let (machine, division) = (&self.settings.machine, &self.settings.division);
+        let chosen: Vec<String> = [
+            ("slots", division.slots),
+            ("columns", division.columns),
+            ("rows", division.rows),
+            ("layers_per_slot", division.layers_per_slot),
+        ]
+        .into_iter()
+        .filter(|(_, size)| *size != Size::Auto)
+        .map(|(name, size)| format!("{name} = {size}"))
+        .chain(self.settings.arrangement.map(|arrangement| format!("{arrangement} slots")))
+        .collect();
+        PlaceError::Division { chosen: chosen.join(", "), columns: machine.columns, rows: machine.rows, short }
     }
 
     /// The best arrangement in which so many layers share each slot.
@@ -276,6 +273,13 @@ impl<'r, 'm> Search<'r, 'm> {
         let evaluation = Evaluation::new(self.blueprint, self.settings, Arrangement { across: 1, down: 1 });
         for (item, need) in evaluation.items.iter().zip(&evaluation.needs) {
             if !need.fits(Limit::bytes(self.limit())) {
+                // A region that was asked for is too small, whatever a whole wafer would hold.
+                let (columns, rows) = evaluation.region;
+                if (columns, rows) != (machine.columns, machine.rows) {
+                    let free = Bytes(self.limit());
+                    let needed = Bytes(free.0.saturating_add(need.beyond(self.limit()).0));
+                    return Err(self.refused_division(Some(Short { needed, free, columns, rows })));
+                }
                 return Err(PlaceError::LayerTooLarge {
                     what: item.to_string(),
                     shortfall_bytes_per_pe: need.beyond(self.limit()),

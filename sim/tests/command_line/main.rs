@@ -2,6 +2,7 @@
 
 mod crosscheck;
 mod fabric;
+mod mappings;
 mod pictures;
 mod place;
 mod plan;

@@ -27,6 +27,11 @@ fn every_built_in_recipe_is_read_and_named_and_resolves() {
 }
 
 #[test]
+fn best_has_every_rewrite() {
+    assert_eq!(Recipe::builtin("best").unwrap().rewrites, Rewrites::ALL);
+}
+
+#[test]
 fn what_is_left_out_is_as_published() {
     let published = Recipe::builtin("published").unwrap();
     let empty = Recipe::parse("", "empty.toml").unwrap();
