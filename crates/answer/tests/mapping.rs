@@ -10,11 +10,11 @@ fn question(model: &str, change: impl FnOnce(&mut Scenario)) -> Question {
         Scenario { model: model.into(), context: 4096, prompt: 512, default_placement: true, ..Scenario::default() };
     scenario.profile = Profile::Best;
     change(&mut scenario);
-    Question::load(scenario).unwrap()
+    Question::load(scenario).expect("a question")
 }
 
 fn recipe(name: &str) -> Option<Mapping> {
-    Some(Mapping::Recipe(Box::new(Recipe::builtin(name).unwrap())))
+    Some(Mapping::Recipe(Box::new(Recipe::builtin(name).expect("it is built in"))))
 }
 
 #[test]
