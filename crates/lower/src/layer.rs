@@ -26,9 +26,7 @@ use crate::writer::{Lines, Writer, first, roles, table};
 /// Where the mapping does not fit the layer, or decides what the writer does not know.
 pub fn decode_layer(request: &LayerRequest<'_>) -> Result<Program, LowerError> {
     let load = LayerLoad { tokens: request.tokens, context: request.context };
-    if load.tokens == 0 || load.context < load.tokens {
-        return Err(LowerError::Tokens { tokens: load.tokens, context: load.context });
-    }
+    request.check()?;
     let graph = LayerGraph::new(request.layer, request.hidden, load).rewritten(request.mapping.rewrites);
     let mut walk = Walk::new(request, &graph)?;
     for index in 0..graph.operators().len() {
@@ -42,21 +40,6 @@ pub fn decode_layer(request: &LayerRequest<'_>) -> Result<Program, LowerError> {
         wafersim_kernels::overlap::hide_conversions(&mut program);
     }
     Ok(program)
-}
-
-/// Keys and values from where prefill leaves them (`attention.key` and `attention.value`, fields `k` and `v`) to where decode
-/// wants `request.context` cached tokens: `kv.keys` and `kv.values`.
-///
-/// # Errors
-/// Where the KV layout does not fit its region, or attention is not grouped.
-pub fn cache_handover(request: &LayerRequest<'_>, made: [Field; 2]) -> Result<Program, LowerError> {
-    let Attention::Grouped(grouped) = &request.layer.attention else { return Err(nothing("latent attention")) };
-    let lies = grouped_lies(request, grouped);
-    let mut writer = Writer::new("cache handover", request);
-    check_columns(&lies, writer.region().columns)?;
-    let nodes = writer.hand_over(lies, made, request.context);
-    writer.program.push("handover", nodes);
-    Ok(writer.program)
 }
 
 /// The body of an operator that waits for the residual sum behind it.
@@ -369,7 +352,7 @@ impl<'a> Walk<'a> {
         let cache = match request.scope {
             Scope::Measured => self.writer.resting_cache(lies, request.context),
             Scope::Model => {
-                let (append, cache) = self.writer.append(lies, new, request.context - request.tokens);
+                let (append, cache) = self.writer.append(lies, new, request.position());
                 nodes.extend(append);
                 cache
             }
@@ -381,6 +364,7 @@ impl<'a> Walk<'a> {
             lies,
             cache,
             tokens: request.tokens,
+            consecutive: request.consecutive(),
             context: request.context,
             sinks: grouped.sinks,
             accumulators_in_place: self.graph.accumulators_in_place,
@@ -644,7 +628,8 @@ pub(crate) fn grouped_lies(request: &LayerRequest<'_>, grouped: &GroupedAttentio
         rotary: grouped.rotary_dim,
         reach: grouped.reach,
     };
-    KvLies::new(&request.mapping.kv, sizes, request.mapping.region.rows)
+    let lies = KvLies::new(&request.mapping.kv, sizes, request.mapping.region.rows);
+    KvLies { users: request.users.max(1), ..lies }
 }
 
 pub(crate) fn check_columns(lies: &KvLies, columns: u64) -> Result<(), LowerError> {

@@ -213,9 +213,9 @@ impl Writer<'_> {
         };
         let heads = of_field(&self.field(query_sums), 2);
         let roots = heads + of_field(&self.field(key_sums), 1);
-        let tokens = self.request.tokens;
         let scores_here = self.most(scored.scores);
-        let new_keys = lies.new_keys(tokens.div_ceil(lies.groups).div_ceil(lies.rows)).most();
+        let each = self.request.consecutive().div_ceil(lies.groups).div_ceil(lies.rows);
+        let new_keys = lies.new_keys(each.saturating_mul(lies.users)).most();
         let work = vec![
             self.work(Operation::Multiply, roots, INVERSE_ROOT_OPERATIONS),
             self.work(Operation::Multiply, scores_here.div_ceil(heads.max(1)), heads),
@@ -229,7 +229,8 @@ impl Writer<'_> {
             group: lies.group,
             width: lies.key_dim,
             epsilon: self.request.norm_epsilon,
-            token: self.request.context - tokens,
+            token: self.request.position(),
+            users: lies.users,
             scale: attending.score_scale(),
         };
         let (scores, keys) = (scored.scores.buffer, cache.keys.buffer);
@@ -243,8 +244,8 @@ impl Writer<'_> {
         let elements = field.most().saturating_mul(rotary).div_ceil(head_dim.max(1));
         let operations = if graph.accumulators_in_place { LEAN_ROPE_OPERATIONS } else { ROPE_OPERATIONS };
         let work = vec![self.work(Operation::Multiply, elements, operations)];
-        let position = self.request.context.saturating_sub(self.request.tokens);
-        self.compute(Math::Rope, &[x.buffer], x.buffer, work, Formula::Rope { x, head_dim, rotary, position })
+        let (position, users) = (self.request.position(), self.request.users);
+        self.compute(Math::Rope, &[x.buffer], x.buffer, work, Formula::Rope { x, head_dim, rotary, position, users })
     }
 
     /// A residual sum: `x += y`.

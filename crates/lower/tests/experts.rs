@@ -84,6 +84,7 @@ fn request<'a>(layer: &'a Layer, mapping: &'a LayerMapping, weights: DataType, r
         mapping,
         precision: Precision { weights, small_weights: kind, kv_cache: kind, activations: kind },
         tokens,
+        users: tokens,
         context: 600,
         routed,
         scope: Scope::Model,
@@ -186,6 +187,7 @@ fn an_expected_load_costs_what_the_counted_choice_costs() {
             let counted = decode_layer(&request(&layer, &mapping, DataType::Fp16, Routed::Chosen(chosen.clone()))).unwrap();
             let of_load = LayerRequest {
                 tokens: chosen.len() as u64,
+                users: chosen.len() as u64,
                 ..request(&layer, &mapping, DataType::Fp16, Routed::Expected(load))
             };
             let (counted, expected) = (total(&counted), total(&decode_layer(&of_load).unwrap()));
@@ -307,7 +309,7 @@ fn roles_are_stored_as_the_mapping_says() {
     let program = decode_layer(&request(&layer, &mapping, DataType::Fp8, one_token())).unwrap();
     for weight in &program.weights {
         let narrow = !matches!(weight.role, Role::Router | Role::SharedDown);
-        assert_eq!(weight.stored.is_some(), narrow, "{:?}", weight.role);
+        assert_eq!(weight.stored.unwrap().data_type == DataType::Fp8, narrow, "{:?}", weight.role);
     }
 }
 
@@ -333,6 +335,7 @@ fn full_size_figures() {
             mapping: &mapping,
             precision: Precision::default(),
             tokens: 1,
+            users: 1,
             context: 32768,
             routed: Routed::Expected(ExpertLoad::spread(8, 8)),
             scope: Scope::Model,
