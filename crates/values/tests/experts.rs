@@ -9,7 +9,9 @@ use proptest::prelude::*;
 use wafersim_mapping::{ExpertMapping, KvMapping, LayerMapping, Overlap, Rewrite, Rewrites, Routes};
 use wafersim_spec::model::{FeedForward, Gating, Layer, Moe, Role, Scoring, Selection};
 use wafersim_spec::{DataType, Precision};
-use wafersim_values::{Checkpoint, Prefill, Record, Setup, Tolerance, compare, plain, random_prompt, run};
+use wafersim_values::{
+    Checkpoint, Prefill, Record, Setup, Tolerance, compare, plain, random_prompt, run, run_users,
+};
 
 /// Rewrites of routers and networks.
 const REWRITES: [Rewrite; 8] = [
@@ -189,4 +191,29 @@ fn wide() -> Checkpoint {
         "\"moe_intermediate_size\": 140",
     );
     checkpoint(&config, 5)
+}
+
+/// Several tokens in a step: a draft of one user, and users with caches of their own. Each chooses for itself; experts that
+/// several choose, in one rectangle or in several with copies, see them all.
+#[test]
+fn tokens_of_a_step_choose_each_for_itself() {
+    for (name, checkpoint) in families() {
+        for (how, experts) in [0, 1, 6, 7].map(|index| clusterings().swap_remove(index)) {
+            for rewrites in [Rewrites::NONE, Rewrites::from_iter(REWRITES)] {
+                let mapping = LayerMapping { experts: experts.clone(), rewrites, ..mapping(7, 5) };
+                let what = format!("{name}, {how}, {rewrites:?}");
+                let drafts = under(&checkpoint, &mapping, Prefill::Drafts(3), 6).unwrap();
+                assert!(drafts.is_within(), "{what}: {}", outside(&drafts));
+                let prompts: Vec<Vec<u64>> =
+                    (0..4).map(|user| random_prompt(checkpoint.model.vocabulary, 2, 20 + user)).collect();
+                let setup = setup_of(&mapping, Prefill::Tokens);
+                let records = run_users(&checkpoint, &setup, &prompts, 1).unwrap();
+                for (prompt, record) in prompts.iter().zip(&records) {
+                    let plain = plain::run(&checkpoint, prompt, 1).unwrap();
+                    let comparison = compare(record, &plain, Tolerance::FP32);
+                    assert!(comparison.is_within(), "{what}: {}", outside(&comparison));
+                }
+            }
+        }
+    }
 }
