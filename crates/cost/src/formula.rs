@@ -297,7 +297,7 @@ pub fn work(work: &Work, rates: &Rates) -> f64 {
     let once = match work.operation {
         _ if work.length == 0 && work.operation != Operation::TileColumn => 0.0,
         Operation::MappedFma if wide => mapped(rates.lanes_32, rates.map_wave_32),
-        Operation::MappedFma => mapped(rates.lanes_16, rates.map_wave_16),
+        Operation::MappedFma | Operation::Scale => mapped(rates.lanes_16, rates.map_wave_16),
         Operation::MappedMixedFma => mapped(rates.lanes_16, rates.map_wave_mixed),
         Operation::TileFma => {
             rates.tile_issue + (length * (work.data_type.bits() as f64) / 64.0).ceil() * rates.tile_word
@@ -309,6 +309,7 @@ pub fn work(work: &Work, rates: &Rates) -> f64 {
         Operation::Convert => (length / rates.convert).max(rates.map_issue),
         Operation::ScalarReduce => length * rates.scalar_reduce,
         Operation::Exponential => length * rates.exponential,
+        Operation::UnfinishedExponential => length * rates.unfinished_exponential,
         Operation::Silu => length * rates.silu,
         Operation::Divide => length * rates.divide,
         Operation::SquareRoot => length * rates.square_root,

@@ -112,7 +112,7 @@ pub fn decode(
             vec![
                 kernel.work(Operation::ScalarReduce, here.tokens, rows_of_scores.saturating_mul(2)),
                 kernel.work(Operation::Multiply, scores_here, LEAN_SOFTMAX_OPERATIONS),
-                kernel.work(Operation::Exponential, scores_here, 1),
+                kernel.exponential(scores_here, 1),
                 kernel.work(Operation::Divide, 1, 1),
             ],
         ));
@@ -121,7 +121,7 @@ pub fn decode(
             let mut work = vec![kernel.work(Operation::ScalarReduce, here.tokens, rows_of_scores)];
             if math == Math::ExpAndSum {
                 work.push(kernel.work(Operation::Multiply, scores_here, SOFTMAX_OPERATIONS));
-                work.push(kernel.work(Operation::Exponential, scores_here, 1));
+                work.push(kernel.exponential(scores_here, 1));
             }
             let node = kernel.compute(math, &[scores], statistic, work);
             softmax_nodes.push(kernel.means(node, || match math {
@@ -335,7 +335,7 @@ pub fn prefill(
         let mut work = vec![kernel.work(Operation::ScalarReduce, scores_here, scores.m)];
         if math == Math::ExpAndSum {
             work.push(kernel.work(Operation::Multiply, scores_here, scores.m.saturating_mul(4)));
-            work.push(kernel.work(Operation::Exponential, scores_here, scores.m));
+            work.push(kernel.exponential(scores_here, scores.m));
             work.push(kernel.work(Operation::Divide, 1, scores.m));
         }
         softmax_nodes.push(kernel.compute(math, &[table], statistic, work));

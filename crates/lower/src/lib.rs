@@ -19,6 +19,7 @@
 
 mod attention;
 mod cache;
+mod clustered;
 mod gemm;
 mod layer;
 mod lies;
@@ -34,4 +35,4 @@ mod writer;
 pub use layer::{cache_handover, decode_layer};
 pub use lies::KvLies;
 pub use prefill::prefill_layer;
-pub use request::{ExpertLoad, LayerRequest, LowerError, Routed, Scope};
+pub use request::{ExpertLoad, LayerRequest, LowerError, PlaceLoad, Routed, Scope};

@@ -18,6 +18,23 @@ pub(crate) enum Way {
         /// Elements of the busiest place.
         elements: u64,
     },
+    /// The same where the wavelets have been counted piece by piece.
+    Pieces {
+        /// Farthest way of any piece, in hops.
+        hops: u64,
+        /// Wavelets that the busiest place lets pass or takes.
+        wavelets: u64,
+    },
+    /// Owners side by side, `elements` each, whose pieces one of them (or a place next to them) takes: so many owners before
+    /// it on the line and behind it.
+    Gather {
+        /// Owners before it.
+        before: u64,
+        /// Owners behind it.
+        behind: u64,
+        /// Elements of an owner.
+        elements: u64,
+    },
     /// The first `owners` of `members` places side by side have `elements` each, and all places take all.
     AllGather {
         /// Places that own something; at most all.
@@ -38,7 +55,17 @@ impl Way {
     pub fn paths(self, queue: u64, wavelets: impl Fn(u64) -> u64) -> Vec<Path> {
         match self {
             Self::Through { hops, elements } => vec![Path { hops, wavelets: wavelets(elements) }],
-            Self::AllGather { owners: 0, .. } | Self::AllGather { members: 0 | 1, .. } => vec![Path::default()],
+            Self::Pieces { hops, wavelets } => vec![Path { hops, wavelets }],
+            Self::Gather { before: 0, behind: 0, .. }
+            | Self::AllGather { owners: 0, .. }
+            | Self::AllGather { members: 0 | 1, .. } => vec![Path::default()],
+            Self::Gather { before, behind, elements } => {
+                let piece = wavelets(elements);
+                let path = |hops: u64, pieces: u64| Path { hops, wavelets: piece.saturating_mul(pieces) };
+                // All pieces one after the other; the farthest from before, then those from behind; the farthest from behind.
+                let after = path(before, if before > 0 { 1 + behind } else { 0 });
+                vec![path(1, before + behind), after, path(behind, u64::from(behind > 0))]
+            }
             Self::AllGather { owners, members, elements } => {
                 let piece = wavelets(elements);
                 // `joined` owners' pieces come before the last one, which may be the later by its way or by their wavelets.
@@ -71,10 +98,19 @@ fn relayout(axis: Axis, paths: Vec<Path>, [source, target]: [BufferId; 2], color
 impl Writer<'_> {
     /// A relayout from one buffer to another.
     pub fn relayout(&mut self, axis: Axis, source: BufferId, target: BufferId, way: Way) -> Node {
+        self.moved(axis, (source, target), way, false)
+    }
+
+    /// A relayout whose pieces are added up where they arrive.
+    pub fn adding(&mut self, axis: Axis, source: BufferId, target: BufferId, way: Way) -> Node {
+        self.moved(axis, (source, target), way, true)
+    }
+
+    fn moved(&mut self, axis: Axis, (source, target): (BufferId, BufferId), way: Way, accumulate: bool) -> Node {
         let data_type = self.program.buffer_of(source).data_type;
         let paths = way.paths(self.request.queue, |elements| data_type.wavelets(elements));
         let colors = collective::transit_colors(&mut self.program, axis);
-        let moved = relayout(axis, paths, [source, target], colors);
+        let moved = Relayout { accumulate, ..relayout(axis, paths, [source, target], colors) };
         self.program.step(Action::Relayout(moved))
     }
 }
@@ -84,7 +120,7 @@ mod tests {
     use proptest::prelude::*;
     use wafersim_cost::{Rates, View, cost, formula};
     use wafersim_fabric::circuit;
-    use wafersim_program::{Digit, Dimension, Field, Layout, Program, Region};
+    use wafersim_program::{Digit, Dimension, Field, Layout, Program, Region, Spread};
     use wafersim_spec::wafer::{Key, RateSet};
     use wafersim_spec::{DataType, Wafer};
 
@@ -117,6 +153,24 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn gathers_take_what_the_fabric_says(
+            before in 0u64..40, behind in 0u64..40, elements in 1u64..30, wse2 in any::<bool>(),
+        ) {
+            let length = before + behind + 1;
+            prop_assume!(length > 1);
+            let digit = Digit::blocks(Axis::X, 1, length);
+            let size = length * elements;
+            let at = Dimension { size, spread: Spread::At { digit, number: before } };
+            let (closed, fabric) = readings(
+                if wse2 { "wse2" } else { "wse3" },
+                length,
+                Way::Gather { before, behind, elements },
+                [field(Dimension::split(size, digit)), field(at)],
+            );
+            prop_assert!((closed - fabric).abs() <= (0.03 * fabric).max(FEW), "{closed} {fabric}");
+        }
 
         #[test]
         fn all_gathers_take_what_the_fabric_says(

@@ -48,7 +48,7 @@ fn written(layer: &Layer, mapping: &LayerMapping, context: u64) -> Program {
         precision: Precision { weights: kind, small_weights: kind, kv_cache: kind, activations: kind },
         tokens: 1,
         context,
-        routed: Routed::Expected(ExpertLoad { pairs: 1, distinct: 1, busiest: 1 }),
+        routed: Routed::Expected(ExpertLoad::spread(1, 1)),
         scope: Scope::Model,
         queue: 4,
     };

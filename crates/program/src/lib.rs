@@ -33,7 +33,7 @@ pub mod transfer;
 pub mod work;
 
 pub use buffer::{Buffer, BufferId, Color};
-pub use formula::{Chosen, Formula, Operand, Pair, Rescaled, Weight, WeightId};
+pub use formula::{Chosen, Factor, Formula, Operand, Pair, Rescaled, Scaling, Stored, Weight, WeightId};
 pub use layout::{Cached, Digit, Dimension, Field, Layout, Place, Ring, RowOrder, Spread};
 pub use memory::Peak;
 pub use movement::{Element, LinesAlike, Movement, Piece, Wanted, movement, movements};

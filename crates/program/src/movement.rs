@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::buffer::BufferId;
-use crate::layout::{Field, Place};
+use crate::layout::{Field, Layout, Place};
 use crate::program::Program;
 use crate::region::{Axis, Region};
 use crate::step::Relayout;
@@ -77,6 +77,21 @@ impl Movement {
             }
         }
         (up.into_iter().max().unwrap_or(0), down.into_iter().max().unwrap_or(0))
+    }
+}
+
+impl Relayout {
+    /// Which fields of the source serve a field of the target, by number: those of its name. Where the target has as many of
+    /// that name, the one at the same place among them; where pieces are added up, all of them.
+    pub fn sources<'a>(&self, source: &'a Layout, target: &Layout, field: usize) -> Vec<(u32, &'a Field)> {
+        let Some(wanted) = target.fields.get(field) else { return Vec::new() };
+        let of_name = (0u32..).zip(&source.fields).filter(|(_, known)| known.name == wanted.name);
+        let all: Vec<(u32, &Field)> = of_name.collect();
+        if self.accumulate || all.len() <= 1 {
+            return all;
+        }
+        let before = target.fields.iter().take(field).filter(|known| known.name == wanted.name).count();
+        all.get(before).copied().into_iter().collect()
     }
 }
 
@@ -153,19 +168,21 @@ pub fn movement(program: &Program, region: Region, moved: &Relayout, line: u64) 
     };
     let mut wanted: Vec<Vec<Wanted>> = (0..length).map(|_| Vec::new()).collect();
     for (target_field, field) in (0u32..).zip(&target.fields) {
-        let of_name = (0u32..).zip(&source.fields).find(|(_, source)| source.name == field.name);
-        let Some((source_field, from)) = of_name else {
+        let sources = moved.sources(source, target, target_field as usize);
+        if sources.is_empty() {
             let names = [moved.source, moved.target].map(|buffer| &program.buffer_of(buffer).name);
             return Some(Err(format!("'{}' has no field '{}' for '{}'", names[0], field.name, names[1])));
-        };
+        }
         let mut held: Vec<(Key, Held)> = Vec::new();
-        for member in 0..length {
-            let (column, row) = at(member);
-            let Some(place) = source.place(column, row) else { continue };
-            held.extend((0u32..).zip(keys(from, place)).map(|(number, (key, copy))| {
-                let element = Element { field: source_field, number };
-                (key, Held { copy, member, element })
-            }));
+        for (source_field, from) in sources {
+            for member in 0..length {
+                let (column, row) = at(member);
+                let Some(place) = source.place(column, row) else { continue };
+                held.extend((0u32..).zip(keys(from, place)).map(|(number, (key, copy))| {
+                    let element = Element { field: source_field, number };
+                    (key, Held { copy, member, element })
+                }));
+            }
         }
         // Owners of an element stay in the order of the line.
         held.sort_by_key(|(key, _)| *key);

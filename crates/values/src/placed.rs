@@ -7,13 +7,13 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use wafersim_kernels::{
-    Exact, ExpertShape, KvShape, LayerShape, Options, exact_decode_layer, exact_prefill_embedding, exact_prefill_layer,
-    exact_turn, feed_forward, head, prefill_cache_fields,
+    Exact, ExpertShape, KvShape, LayerShape, Options, exact_prefill_embedding, exact_prefill_layer, exact_turn,
+    feed_forward, head, prefill_cache_fields,
 };
 use wafersim_lower::{ExpertLoad, LayerRequest, Routed, Scope, cache_handover, decode_layer};
-use wafersim_mapping::{LayerMapping, RegionSize, Rewrite, Routes};
+use wafersim_mapping::{LayerMapping, RegionSize, Routes};
 use wafersim_place::CellGrid;
-use wafersim_program::{BufferId, Operand, Program, Region};
+use wafersim_program::{Action, BufferId, Formula, Operand, Program, Region};
 use wafersim_spec::Precision;
 use wafersim_spec::model::{FeedForward, Layer};
 
@@ -234,10 +234,6 @@ impl<'a> Placed<'a> {
         position: u64,
         chosen: Option<Vec<Vec<u64>>>,
     ) -> Result<Program, ValuesError> {
-        if !self.cells[layer].is_empty() {
-            let exact = self.exact(layer, chosen.unwrap_or_default());
-            return Ok(exact_decode_layer(&self.shape(layer, 1, position + 1), &exact)?);
-        }
         Ok(decode_layer(&self.request(layer, position, chosen))?)
     }
 
@@ -247,7 +243,7 @@ impl<'a> Placed<'a> {
             FeedForward::Moe(moe) => moe.top_k,
             FeedForward::Dense { .. } => 1,
         };
-        let load = ExpertLoad { pairs: top_k, distinct: top_k, busiest: 1 };
+        let load = ExpertLoad::spread(top_k, top_k);
         LayerRequest {
             layer: &model.layers[layer],
             hidden: model.hidden,
@@ -468,23 +464,25 @@ impl<'a> Placed<'a> {
             prepared
         };
         let tap = Tap { prepared: &prepared, machine: &machine };
-        let mut note = |kind: &str, row: Vec<f64>| record.push_row(format!("{phase}.layer{layer}.{kind}"), row);
-        note("attn_out", tap.of("attention.projected", 0)?);
-        let is_moe = matches!(description.feed_forward, FeedForward::Moe(_));
-        if is_moe || !mapping.has(Rewrite::FusedNorms) {
-            note("moe_in", tap.of("feed_forward.normed", 0)?);
+        let mut note = |kind: &str, row: Option<Vec<f64>>| {
+            let name = format!("{phase}.layer{layer}.{kind}");
+            match row {
+                Some(row) => record.push_row(name, row),
+                None => {
+                    record.not_formed.insert(name);
+                }
+            }
+        };
+        note("attn_out", Some(tap.of("attention.projected", 0)?));
+        note("moe_in", tap.normed("feed_forward.normed")?);
+        if let FeedForward::Moe(moe) = &description.feed_forward {
+            let scores = prepared.program.find("router.all_scores").filter(|_| moe.selection.follows_logits());
+            note("router_logits", scores.map(|_| tap.of("router.all_scores", 0)).transpose()?);
+            note("router_experts", Some(tap.of("router.choice", 0)?));
+            note("router_weights", Some(tap.of("router.choice", 1)?));
         }
-        if is_moe {
-            note("router_logits", tap.of("router.all_scores", 0)?);
-            note("router_experts", tap.of("router.choice", 0)?);
-            note("router_weights", tap.of("router.choice", 1)?);
-        }
-        note("moe_out", tap.of(if clustered { "expert.output" } else { "feed_forward.output" }, 0)?);
-        note("out", tap.of("residual", 0)?);
-        if !is_moe && mapping.has(Rewrite::FusedNorms) {
-            // Gate and up are scaled, not what they are made from.
-            record.not_formed.insert(format!("{phase}.layer{layer}.moe_in"));
-        }
+        note("moe_out", Some(tap.added_last()?));
+        note("out", Some(tap.of("residual", 0)?));
         let stream = tap.tiles("residual")?;
         self.caches[layer] = tap.tiles("kv.cache")?;
         self.last = Some(Last { layer: description, mapping, position, prepared });
@@ -581,6 +579,41 @@ impl Tap<'_> {
         let operand = Operand::new(buffer(self.prepared, name)?, field);
         let tensor = self.machine.gather(self.prepared, operand).map_err(|problem| bug(self.prepared, problem))?;
         Ok(tensor.into_iter().map(f64::from).collect())
+    }
+
+    /// A tensor that a norm has made, unless it has its gain alone and what is made from it gets the scale.
+    fn normed(&self, name: &str) -> Result<Option<Vec<f64>>, ValuesError> {
+        let buffer = buffer(self.prepared, name)?;
+        let scales = |formula: &Formula| match formula {
+            Formula::RmsScale { y, .. } => y.buffer == buffer,
+            Formula::Rescale { operands, .. } => operands.iter().any(|scaled| scaled.operand.buffer == buffer),
+            Formula::Times { operands, .. } => operands.iter().any(|operand| operand.buffer == buffer),
+            _ => false,
+        };
+        self.formulas().any(scales).then(|| self.of(name, 0)).transpose()
+    }
+
+    /// What was added to the residual stream after the attention: the outputs of all networks.
+    fn added_last(&self) -> Result<Vec<f64>, ValuesError> {
+        let stream = Operand::new(buffer(self.prepared, "residual")?, 0);
+        let added = self.formulas().filter_map(|formula| match formula {
+            Formula::Add { x, y } if *x == stream => Some(*y),
+            _ => None,
+        });
+        let mut sum: Vec<f64> = Vec::new();
+        for operand in added.skip(1) {
+            let tensor = self.machine.gather(self.prepared, operand).map_err(|problem| bug(self.prepared, problem))?;
+            sum.resize(tensor.len(), 0.0);
+            sum.iter_mut().zip(tensor).for_each(|(sum, value)| *sum += f64::from(value));
+        }
+        Ok(sum)
+    }
+
+    fn formulas(&self) -> impl Iterator<Item = &Formula> {
+        self.prepared.program.steps().filter_map(|step| match &step.action {
+            Action::Compute(compute) => compute.formula.as_ref(),
+            _ => None,
+        })
     }
 
     /// Records the rows of a tensor.

@@ -13,7 +13,7 @@ use wafersim_program::collective::{self, Along, Segment, SplitRoots, Tree};
 use wafersim_program::pieces::ring_words;
 use wafersim_program::{Axis, Operand, Program, ReduceOperator, Region, Root, Stagger};
 use wafersim_spec::DataType;
-use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Layer, Moe, Reach};
+use wafersim_spec::model::{Attention, FeedForward, Gating, GroupedAttention, Layer, Moe, Reach, Selection};
 
 use super::Grid;
 
@@ -359,7 +359,8 @@ const fn mixture(width: u64) -> Moe {
         shared_width: 0,
         expert_bias: false,
         router_bias: false,
-        normalise_top_k: true,
+        selection: Selection::softmax(true),
+        gating: Gating::Silu,
     }
 }
 

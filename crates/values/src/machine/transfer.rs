@@ -195,16 +195,19 @@ fn relayout_line(
         })
         .collect();
     let mut collected = Vec::new();
-    for target_field in 0..prepared.fields_of(moved.target) {
+    let layout = |buffer: BufferId| prepared.program.buffer_of(buffer).layout.as_ref();
+    let (Some(from), Some(to)) = (layout(moved.source), layout(moved.target)) else {
+        return Err("a relayout between buffers without layouts".into());
+    };
+    for (target_field, field) in (0u32..).zip(&to.fields) {
         let target = Operand::new(moved.target, target_field);
-        let name = &prepared.field(target)?.name;
-        let source = (0..prepared.fields_of(moved.source)).map(|field| Operand::new(moved.source, field));
-        let mut source = source.filter(|source| prepared.field(*source).is_ok_and(|field| field.name == *name));
-        let Some(source) = source.next() else {
+        let sources = moved.sources(from, to, target_field as usize);
+        if sources.is_empty() {
             let names = [moved.source, moved.target].map(|buffer| &prepared.program.buffer_of(buffer).name);
-            return Err(format!("'{}' has no field '{name}' for '{}'", names[0], names[1]));
-        };
-        let held = held_on_line(pes, &members, source);
+            return Err(format!("'{}' has no field '{}' for '{}'", names[0], field.name, names[1]));
+        }
+        let sources: Vec<Operand> = sources.iter().map(|(number, _)| Operand::new(moved.source, *number)).collect();
+        let held = held_on_line(pes, &members, &sources);
         for (index, member) in (0u64..).zip(&members) {
             let Some(pe) = pes.get(*member) else { continue };
             if let Some(tile) = gather(prepared, pe, (index, *member), &held, (moved, target))? {
@@ -268,13 +271,15 @@ fn keys(rows: &[u32], inner: &[u32]) -> impl Iterator<Item = Key> {
     })
 }
 
-/// What the members of a line hold of a field, ordered by element and then by place.
-fn held_on_line(pes: &[PeState], members: &[usize], source: Operand) -> Vec<Held> {
+/// What the members of a line hold of some fields, ordered by element and then by place.
+fn held_on_line(pes: &[PeState], members: &[usize], sources: &[Operand]) -> Vec<Held> {
     let mut held = Vec::new();
-    for (index, member) in (0u64..).zip(members) {
-        let Some(Ok(tile)) = pes.get(*member).map(|pe| pe.tile(source)) else { continue };
-        held.extend(keys(&tile.rows, &tile.inner).zip(&tile.values).map(|(key, value)| (key, index, *value)));
+    for source in sources {
+        for (index, member) in (0u64..).zip(members) {
+            let Some(Ok(tile)) = pes.get(*member).map(|pe| pe.tile(*source)) else { continue };
+            held.extend(keys(&tile.rows, &tile.inner).zip(&tile.values).map(|(key, value)| (key, index, *value)));
+        }
     }
-    held.sort_unstable_by_key(|held| (held.0, held.1));
+    held.sort_by_key(|held| (held.0, held.1));
     held
 }
