@@ -36,6 +36,9 @@ pub fn decode_layer(request: &LayerRequest<'_>) -> Result<Program, LowerError> {
     for index in 0..graph.operators().len() {
         walk.operator(index)?;
     }
+    if let Some(refused) = walk.writer.refused {
+        return Err(refused);
+    }
     let mut program = walk.writer.program;
     if request.mapping.overlap.independent {
         program.order = Order::Own;

@@ -159,6 +159,16 @@ pub enum LowerError {
         /// What would be allowed.
         allowed: &'static str,
     },
+    /// A reduction that its line does not have.
+    #[error("the reduction of '{operator}' over {length} members: {problem}")]
+    Reduction {
+        /// The operator.
+        operator: String,
+        /// Members of the line.
+        length: u64,
+        /// What is wrong, and what would do.
+        problem: String,
+    },
     /// No token, or more tokens than are seen.
     #[error("{tokens} tokens that see {context}: allowed are 1 to as many as are seen")]
     Tokens {

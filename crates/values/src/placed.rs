@@ -17,7 +17,7 @@ use wafersim_program::{Action, BufferId, Formula, Operand, Program, Region};
 use wafersim_spec::Precision;
 use wafersim_spec::model::{FeedForward, Layer};
 
-use crate::checkpoint::{Checkpoint, grouped};
+use crate::checkpoint::{Checkpoint, check_prefill, grouped};
 use crate::error::ValuesError;
 use crate::machine::{Machine, Prepared, Tile, Tiles, execute};
 use crate::plain::check_prompt;
@@ -125,9 +125,9 @@ fn run_of<'a>(
     mut progress: impl FnMut(u64, u64),
     observer: Option<&'a mut Observer<'a>>,
 ) -> Result<Record, ValuesError> {
-    check_prompt(checkpoint, prompt, steps)?;
+    check_prompt(checkpoint, prompt)?;
     if let Some(follow) = follow {
-        check_prompt(checkpoint, &[prompt, follow].concat(), 0)?;
+        check_prompt(checkpoint, &[prompt, follow].concat())?;
     }
     let mut placed = Placed::new(checkpoint, setup, observer)?;
     let mut record = Record { prompt: prompt.to_vec(), ..Record::default() };
@@ -310,6 +310,7 @@ impl<'a> Placed<'a> {
         let model = &self.checkpoint.model;
         let (region, precision, options) = (self.region, self.setup.precision, Options::PUBLISHED);
         let tokens = prompt.len() as u64;
+        check_prefill(model, tokens)?;
         let (hidden, vocabulary) = (model.hidden, model.vocabulary);
         let program = exact_prefill_embedding(region, hidden, vocabulary, prompt, precision, options);
         let (prepared, machine) = self.whole(program, 0, Vec::new())?;
@@ -527,13 +528,17 @@ impl<'a> Placed<'a> {
         let attention = grouped(&self.checkpoint.model, layer)?;
         let (heads, width) = (attention.kv_heads as usize, attention.head_dim as usize);
         for (field, kind) in ["k_cache", "v_cache"].into_iter().enumerate() {
-            let shape = vec![heads, tokens as usize, width];
-            let mut values = vec![f64::NAN; heads * tokens as usize * width];
+            // What no query will see again is not kept.
+            let oldest = attention.reach.oldest(tokens);
+            let kept = (tokens - oldest) as usize;
+            let shape = vec![heads, kept, width];
+            let mut values = vec![f64::NAN; heads * kept * width];
             for tile in self.caches[layer].iter().filter_map(|tiles| tiles.get(field)) {
                 for (row, token) in tile.rows.iter().enumerate() {
+                    let Some(number) = u64::from(*token).checked_sub(oldest) else { continue };
                     for (value, element) in tile.row(row).iter().zip(tile.inner.iter()) {
                         let (head, dim) = (*element as usize / width, *element as usize % width);
-                        if let Some(place) = values.get_mut((head * tokens as usize + *token as usize) * width + dim) {
+                        if let Some(place) = values.get_mut((head * kept + number as usize) * width + dim) {
                             *place = f64::from(*value);
                         }
                     }
