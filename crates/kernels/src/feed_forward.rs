@@ -75,13 +75,21 @@ impl Network {
     /// The pairs into the inner vectors.
     fn first(&self) -> Option<Chosen> {
         let pairs = |pairs: &[Pair]| (0..).zip(pairs).map(|(to, pair)| Pair { to, ..*pair }).collect();
-        self.chosen.as_ref().map(|(choice, list)| Chosen { experts: first(*choice), pairs: pairs(list), bias_weights: None })
+        self.chosen.as_ref().map(|(choice, list)| Chosen {
+            experts: first(*choice),
+            pairs: pairs(list),
+            bias_weights: None,
+        })
     }
 
     /// The pairs out of them.
     fn last(&self) -> Option<Chosen> {
         let pairs = |pairs: &[Pair]| (0..).zip(pairs).map(|(from, pair)| Pair { from, ..*pair }).collect();
-        self.chosen.as_ref().map(|(choice, list)| Chosen { experts: first(*choice), pairs: pairs(list), bias_weights: None })
+        self.chosen.as_ref().map(|(choice, list)| Chosen {
+            experts: first(*choice),
+            pairs: pairs(list),
+            bias_weights: None,
+        })
     }
 }
 

@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 use wafersim_mapping::{ExpertMapping, LineKind};
 use wafersim_place::CellGrid;
 use wafersim_program::{
-    Axis, BufferId, Digit, Dimension, Field, Formula, Math, Node, Operand, Operation, Pair, Region, Spread, layout::even,
+    Axis, BufferId, Digit, Dimension, Field, Formula, Math, Node, Operand, Operation, Pair, Region, Spread,
+    layout::even,
 };
 use wafersim_spec::model::Moe;
 
@@ -159,12 +160,8 @@ fn cells(
         let row = |token: u64| here.binary_search(&token).map_or(0, |row| row as u64);
         let mut order: Vec<&CellPair> = pairs.iter().collect();
         order.sort_by_key(|pair| (pair.expert, pair.token, pair.slot));
-        let pair = |pair: &CellPair| Pair {
-            token: pair.token,
-            slot: pair.slot,
-            from: row(pair.token),
-            to: row(pair.token),
-        };
+        let pair =
+            |pair: &CellPair| Pair { token: pair.token, slot: pair.slot, from: row(pair.token), to: row(pair.token) };
         let mut experts: Vec<u64> = pairs.iter().map(|pair| pair.expert).collect();
         experts.sort_unstable();
         experts.dedup();

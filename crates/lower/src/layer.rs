@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use wafersim_graph::layer::{ChoiceForm, NetworkKind, Operation, TensorId};
 use wafersim_graph::{LayerGraph, LayerLoad};
 use wafersim_mapping::LineKind;
-use wafersim_program::{Action, Axis, BufferId, Dimension, Field, Formula, Node, Operand, Order, Program, Rescaled, Step};
+use wafersim_program::{
+    Action, Axis, BufferId, Dimension, Field, Formula, Node, Operand, Order, Program, Rescaled, Step,
+};
 use wafersim_spec::model::{Attention, FeedForward, Gating, GroupedAttention, Moe, Role};
 
 use crate::attention::{Attending, Made, Scored};
@@ -31,6 +33,9 @@ pub fn decode_layer(request: &LayerRequest<'_>) -> Result<Program, LowerError> {
     let mut walk = Walk::new(request, &graph)?;
     for index in 0..graph.operators().len() {
         walk.operator(index)?;
+    }
+    if let Some(refused) = walk.writer.refused {
+        return Err(refused);
     }
     let mut program = walk.writer.program;
     if request.mapping.overlap.independent {
@@ -535,11 +540,9 @@ impl<'a> Walk<'a> {
     fn form(&self, index: usize) -> NetworkForm {
         let in_place = self.graph.accumulators_in_place;
         match &self.graph.operators()[index].operation {
-            Operation::GateUp { interleaved, concatenated, .. } => NetworkForm {
-                interleaved: *interleaved,
-                concatenated: *concatenated,
-                accumulators_in_place: in_place,
-            },
+            Operation::GateUp { interleaved, concatenated, .. } => {
+                NetworkForm { interleaved: *interleaved, concatenated: *concatenated, accumulators_in_place: in_place }
+            }
             Operation::Down { concatenated, .. } => {
                 NetworkForm { interleaved: false, concatenated: *concatenated, accumulators_in_place: in_place }
             }

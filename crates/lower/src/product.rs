@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use wafersim_program::{
-    Action, Axis, Chosen, Compute, Dimension, Factor, Field, Formula, Math, Node, Operand, Operation, Rescaled, Scaling,
-    Spread, Step, Stored, Weight, WeightId, Work,
+    Action, Axis, Chosen, Compute, Dimension, Factor, Field, Formula, Math, Node, Operand, Operation, Rescaled,
+    Scaling, Spread, Step, Stored, Weight, WeightId, Work,
 };
 use wafersim_spec::model::Role;
 
@@ -127,8 +127,7 @@ impl Writer<'_> {
         self.stored(product.role).scale_tile()?;
         let sums = size.input_blocks.saturating_mul(product.vectors);
         let elements = size.inputs.saturating_mul(product.tiles);
-        let (scaling, rows) =
-            if sums <= elements { (Scaling::Sums, sums) } else { (Scaling::Elements, elements) };
+        let (scaling, rows) = if sums <= elements { (Scaling::Sums, sums) } else { (Scaling::Elements, elements) };
         let blocks = size.output_blocks.max(1);
         let work = self.work(Operation::Scale, size.outputs.div_ceil(blocks), rows.saturating_mul(blocks));
         Some((scaling, work))

@@ -108,13 +108,15 @@ impl Writer<'_> {
         nodes.extend(self.reduce("router", LineKind::Y, Lines::Whole(Axis::Y), scores));
         let late_bias = bias.then_some(Role::Router);
         if !single {
-            let scaled = vec![Rescaled { operand: first(scores), bias: late_bias }, Rescaled { operand: x, bias: None }];
+            let scaled =
+                vec![Rescaled { operand: first(scores), bias: late_bias }, Rescaled { operand: x, bias: None }];
             nodes.extend(self.scale(riding, sums, scaled));
             return (nodes, Logits { at: first(scores), axis: Axis::X, line: None, scale: None });
         }
         let line = self.stay_at_root(&mut nodes, Axis::Y);
         let logits = Logits { at: first(scores), axis: Axis::X, line: Some(line), scale: riding.map(|_| sums) };
-        let scale = riding.map(|riding| self.within(self.line_of(logits), |writer| writer.scale_logits(logits, riding, late_bias)));
+        let scale = riding
+            .map(|riding| self.within(self.line_of(logits), |writer| writer.scale_logits(logits, riding, late_bias)));
         nodes.extend(scale.into_iter().flatten());
         (nodes, logits)
     }
@@ -225,9 +227,7 @@ impl Writer<'_> {
         let rows = self.field(logits.at).rows;
         let (whole, line) = (self.region(), self.line_of(logits));
         let (mut nodes, compared) = self.within(line, |writer| writer.compared_scores(moe, logits, whole));
-        let table = |name: &'static str, width: u64| {
-            Field::new(name, rows.clone(), vec![Dimension::whole(width)])
-        };
+        let table = |name: &'static str, width: u64| Field::new(name, rows.clone(), vec![Dimension::whole(width)]);
         let mut fields = vec![table("scores", moe.experts)];
         fields.extend(moe.selection.corrected.then(|| table("corrected", moe.experts)));
         // Logits without the scale of their norm are not what anybody else calls so.

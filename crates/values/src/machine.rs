@@ -21,8 +21,8 @@ mod ring;
 mod rounding;
 mod router;
 mod run;
-mod stored;
 mod state;
+mod stored;
 mod transfer;
 mod weights;
 
@@ -33,6 +33,6 @@ pub use ring::{Piece, Way, join_ring, leave_ring};
 pub use rounding::Rounding;
 pub use run::{Machine, execute, residents};
 pub use state::{Numbers, PeState, Tile};
-pub use transfer::{Arrival, combine, incoming, outgoing};
 pub use stored::Blocks;
+pub use transfer::{Arrival, combine, incoming, outgoing};
 pub use weights::{TileName, Tiles};

@@ -6,7 +6,9 @@ mod common;
 
 use common::{TINY, checkpoint, checkpoint_with, outside, precision, setup_of, under};
 use proptest::prelude::*;
-use wafersim_mapping::{ExpertMapping, KvMapping, LayerMapping, Overlap, Rewrite, Rewrites, Routes};
+use wafersim_mapping::{
+    ExpertMapping, KvMapping, LayerMapping, Overlap, Reduction, Rewrite, Rewrites, Root, Routes, Tree,
+};
 use wafersim_spec::model::{FeedForward, Gating, Layer, Moe, Role, Scoring, Selection};
 use wafersim_spec::{DataType, Precision};
 use wafersim_values::{
@@ -61,33 +63,46 @@ fn families() -> Vec<(&'static str, Checkpoint)> {
     vec![
         ("Qwen3", checkpoint(TINY, 11)),
         ("not normalised", with(|moe| moe.selection = Selection::softmax(false))),
-        ("GLM", with(|moe| {
-            moe.shared_width = 10;
-            moe.router_bias = true;
-            moe.selection =
-                Selection { scoring: Scoring::Sigmoid, corrected: true, scale: 2.5, ..Selection::softmax(true) };
-        })),
-        ("DeepSeek", with(|moe| {
-            moe.shared_width = 7;
-            moe.router_bias = true;
-            moe.selection = Selection {
-                scoring: Scoring::Sigmoid,
-                corrected: true,
-                scale: 2.5,
-                groups: 3,
-                kept_groups: 2,
-                ..Selection::softmax(true)
-            };
-        })),
-        ("Llama 4", with(|moe| {
-            moe.top_k = 1;
-            moe.shared_width = 12;
-            moe.selection = Selection { scoring: Scoring::Sigmoid, weighs_input: true, ..Selection::softmax(false) };
-        })),
-        ("gpt-oss", with(|moe| {
-            (moe.expert_bias, moe.router_bias) = (true, true);
-            moe.gating = Gating::Clamped { alpha: 1.702, limit: 0.7 };
-        })),
+        (
+            "GLM",
+            with(|moe| {
+                moe.shared_width = 10;
+                moe.router_bias = true;
+                moe.selection =
+                    Selection { scoring: Scoring::Sigmoid, corrected: true, scale: 2.5, ..Selection::softmax(true) };
+            }),
+        ),
+        (
+            "DeepSeek",
+            with(|moe| {
+                moe.shared_width = 7;
+                moe.router_bias = true;
+                moe.selection = Selection {
+                    scoring: Scoring::Sigmoid,
+                    corrected: true,
+                    scale: 2.5,
+                    groups: 3,
+                    kept_groups: 2,
+                    ..Selection::softmax(true)
+                };
+            }),
+        ),
+        (
+            "Llama 4",
+            with(|moe| {
+                moe.top_k = 1;
+                moe.shared_width = 12;
+                moe.selection =
+                    Selection { scoring: Scoring::Sigmoid, weighs_input: true, ..Selection::softmax(false) };
+            }),
+        ),
+        (
+            "gpt-oss",
+            with(|moe| {
+                (moe.expert_bias, moe.router_bias) = (true, true);
+                moe.gating = Gating::Clamped { alpha: 1.702, limit: 0.7 };
+            }),
+        ),
     ]
 }
 
@@ -121,7 +136,7 @@ fn every_rewrite_alone_is_the_model_s() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     /// Any rewrites together, on grids that nothing divides, for every family and clustering.
     #[test]
@@ -133,6 +148,7 @@ proptest! {
         rows in 4u64..14,
         sequence in 1u64..3,
         (conversion, independent, fixed) in any::<(bool, bool, bool)>(),
+        reduction in 0..4usize,
     ) {
         let (name, checkpoint) = families().swap_remove(family);
         let (how, experts) = clusterings().swap_remove(clustering);
@@ -147,8 +163,18 @@ proptest! {
         };
         let overlap = Overlap { conversion, independent };
         let routes = if fixed { Routes::Static } else { Routes::Changed };
-        let mapping = LayerMapping { experts, rewrites, kv, overlap, routes, ..mapping(columns, rows) };
-        let what = format!("{name}, {how}, {:?}", rewrites.iter().collect::<Vec<_>>());
+        let mut mapping = LayerMapping { experts, rewrites, kv, overlap, routes, ..mapping(columns, rows) };
+        let reduction = [
+            Reduction::PUBLISHED,
+            Reduction::Chain { root: Root::Index(2) },
+            Reduction::ReduceScatter,
+            Reduction::SplitRoots { roots: 3, tree: Tree::PUBLISHED },
+        ][reduction].clone();
+        let lines = &mut mapping.reductions;
+        for line in [&mut lines.x, &mut lines.y, &mut lines.cell_x, &mut lines.cell_y] {
+            line.clone_from(&reduction);
+        }
+        let what = format!("{name}, {how}, {:?}, {reduction:?}", rewrites.iter().collect::<Vec<_>>());
         check(&what, &checkpoint, &mapping).map_err(TestCaseError::fail)?;
     }
 }

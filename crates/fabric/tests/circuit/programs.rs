@@ -56,9 +56,16 @@ pub fn published_layer(hidden: u64, width: u64) -> Layer {
 /// A layer of many experts; `width` is that of one expert.
 pub fn expert_layer(hidden: u64, experts: u64, top_k: u64, width: u64) -> Layer {
     let dense = published_layer(hidden, width);
-    let moe =
-        Moe { experts, top_k, width, shared_width: 0, expert_bias: false, router_bias: false, selection: Selection::softmax(true),
-        gating: Gating::Silu };
+    let moe = Moe {
+        experts,
+        top_k,
+        width,
+        shared_width: 0,
+        expert_bias: false,
+        router_bias: false,
+        selection: Selection::softmax(true),
+        gating: Gating::Silu,
+    };
     Layer { feed_forward: FeedForward::Moe(moe), ..dense }
 }
 

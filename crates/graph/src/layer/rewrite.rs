@@ -97,7 +97,9 @@ impl Rewrite {
             Self::RidingHeadNorm => "one element for each head of a column and token more in the payload",
             Self::OnlineSoftmax => "one element for each query head and token more in the payload",
             Self::DividedSoftmax => "the softmax works on a part of the scores; they are still gathered for scores x V",
-            Self::EarlyRouter => "one more matrix, router x output projection, in the type of small weights; the router with a gain",
+            Self::EarlyRouter => {
+                "one more matrix, router x output projection, in the type of small weights; the router with a gain"
+            }
             Self::SingleChoice => {
                 "only the chosen numbers and weights instead of all scores, but where the choice is made"
             }
@@ -262,7 +264,12 @@ impl LayerGraph {
 
     /// Router logits from the stream before attention and from what attention adds to it: Wr (x + Wo a) = Wr x + (Wr Wo) a,
     /// each with the gain of the norm between; the norm's scale follows.
+    ///
+    /// Not where what attention adds is normed by itself.
     fn early_router(&mut self) {
+        if self.operator("attention.output_norm").is_some() {
+            return;
+        }
         let router = self.operators.iter().position(|operator| matches!(operator.operation, Operation::Router { .. }));
         let products = self.operators.iter().position(|operator| matches!(operator.operation, Operation::Products));
         let output = self.operators.iter().position(|operator| matches!(operator.operation, Operation::Output { .. }));

@@ -40,8 +40,16 @@ fn any_feed_forward() -> impl Strategy<Value = FeedForward> {
     let moe = (1_u64..12, 1_u64..4, 1_u64..12, 0_u64..9, any::<bool>(), any::<bool>());
     let moe = moe.prop_map(|(experts, top_k, width, shared_width, expert_bias, router_bias)| {
         let top_k = top_k.min(experts);
-        FeedForward::Moe(Moe { experts, top_k, width, shared_width, expert_bias, router_bias, selection: Selection::softmax(true),
-        gating: Gating::Silu })
+        FeedForward::Moe(Moe {
+            experts,
+            top_k,
+            width,
+            shared_width,
+            expert_bias,
+            router_bias,
+            selection: Selection::softmax(true),
+            gating: Gating::Silu,
+        })
     });
     prop_oneof![dense, moe]
 }

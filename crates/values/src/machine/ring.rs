@@ -14,9 +14,9 @@ use super::attention::{add_weighted, by_quotient};
 use super::compute::{Context, places};
 use super::prepared::Prepared;
 use super::rounding::Rounding;
-use super::weights::TileName;
 use super::state::{PeState, Tile};
 use super::transfer::{Arrival, incoming};
+use super::weights::TileName;
 
 /// The dimension of a field that a ring along an axis shares out: whether it is the rows, the ring, and the whole size.
 fn ring_of(field: &Field, axis: Axis) -> Option<(bool, Ring, u64)> {

@@ -132,7 +132,8 @@ fn groups(fields: &Fields<'_>, moe: &Moe, selection: Selection, default: &Select
     let fits = |groups: u64| moe.experts.is_multiple_of(groups) && (groups == 1 || moe.experts / groups >= 2);
     let groups = given.unwrap_or(if fits(default.groups) { default.groups } else { 1 });
     if !fits(groups) {
-        let allowed = format!("a divisor of n_routed_experts = {} that leaves two experts in a group, or 1", moe.experts);
+        let allowed =
+            format!("a divisor of n_routed_experts = {} that leaves two experts in a group, or 1", moe.experts);
         return Err(fields.wrong("n_group", format!("is {groups}"), allowed));
     }
     let least = moe.top_k.div_ceil(moe.experts / groups);
