@@ -124,7 +124,13 @@ impl<'a> Writer<'a> {
         payload: BufferId,
         combine: ReduceOperator,
     ) -> Vec<Node> {
-        let reduction = self.mapping().reduction(operator, line);
+        let reduction = match self.mapping().reduction(operator, line) {
+            // Pairs of a value and its number are not torn into pieces.
+            Reduction::ReduceScatter | Reduction::SplitRoots { .. } if combine == ReduceOperator::ArgMax => {
+                &Reduction::PUBLISHED
+            }
+            wanted => wanted,
+        };
         let (axis, count, stride) = match on {
             Lines::Whole(axis) => (axis, self.region().along(axis), 1),
             Lines::Segments { count, stride } => (Axis::X, count, stride),

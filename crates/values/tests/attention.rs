@@ -4,10 +4,10 @@
 
 mod common;
 
-use common::{TINY, TINY_DENSE, assert_is_the_model, checkpoint, checkpoint_with};
+use common::{TINY, TINY_DENSE, assert_as, checkpoint, checkpoint_with};
 use wafersim_mapping::{Append, KvMapping, LayerMapping, Rewrite, Rewrites};
 use wafersim_spec::model::{Attention, GroupedAttention, Layer, Reach};
-use wafersim_values::Checkpoint;
+use wafersim_values::{Checkpoint, Prefill};
 
 /// Rewrites of attention.
 const OURS: [Rewrite; 4] =
@@ -38,7 +38,7 @@ fn holds(what: &str, checkpoint: &Checkpoint) {
                 let published = LayerMapping::published(columns, rows);
                 let mapping = LayerMapping { kv: kv(dims, groups, copies, append), rewrites, ..published };
                 let what = format!("{what}, {columns} x {rows}, {splits:?}, {append:?}, {rewrites:?}");
-                assert_is_the_model(&what, checkpoint, &mapping);
+                assert_as(Prefill::Tokens, &what, checkpoint, &mapping);
             }
         }
     }
