@@ -90,6 +90,7 @@ pub fn decode(
     let product = cache_product(kernel, here.tokens, here.key_dims, rows_of_scores, query.buffer, scores);
     let (group, head_dim) = (heads.queries_per_kv, heads.key_dim);
     score_nodes.extend(kernel.last_means(product, || Formula::Scores {
+        users: 1,
         query,
         keys: Operand::new(cache, 0),
         scores: first(scores),
@@ -148,6 +149,7 @@ pub fn decode(
     let mut value_nodes = kv_conversion(kernel, here.value_dims.saturating_mul(here.tokens), vectors, kv);
     let product = cache_product(kernel, here.value_dims, here.tokens, rows_of_scores, scores, output);
     value_nodes.extend(kernel.last_means(product, || Formula::WeightedValues {
+        users: 1,
         scores: all_scores,
         values: Operand::new(cache, 1),
         output: first(output),
@@ -301,7 +303,7 @@ pub fn exact_append(kernel: &mut Kernel, lies: CacheLayout, new: [Operand; 2], t
     nodes.push(kernel.means(leave, || Formula::Leave { before, after, entry }));
     nodes.push(shift_of_entries(kernel, entry));
     let enter = copy(kernel, &[before, entry, new[0].buffer], after);
-    nodes.push(kernel.means(enter, || Formula::Enter { before, entry: Some(entry), new, after, token }));
+    nodes.push(kernel.means(enter, || Formula::Enter { before, entry: Some(entry), new, after, row: token }));
     (nodes, after)
 }
 

@@ -21,7 +21,7 @@ use crate::exact::first;
 use crate::feed_forward::ExpertLoad;
 use crate::options::Options;
 pub use decode::{decode_layer, decode_layer_for, exact_decode_layer};
-pub use exact_prefill::{exact_prefill_embedding, exact_prefill_layer, exact_turn, prefill_cache_fields};
+pub use exact_prefill::{exact_prefill_embedding, exact_prefill_layer, exact_turn};
 pub use prefill::{prefill_layer, prefill_layer_for};
 
 /// How the KV cache lies on the region (decided by placement).

@@ -142,5 +142,5 @@ pub fn rope_of(kernel: &mut Kernel, elements: u64, x: Operand, head_dim: u64, po
     let operations = if kernel.options.accumulators_in_place { LEAN_ROPE_OPERATIONS } else { ROPE_OPERATIONS };
     let work = vec![kernel.work(Operation::Multiply, elements, operations)];
     let node = kernel.compute(Math::Rope, &[x.buffer], x.buffer, work);
-    kernel.means(node, || Formula::Rope { x, head_dim, rotary: head_dim, position })
+    kernel.means(node, || Formula::Rope { x, head_dim, rotary: head_dim, position, users: 1 })
 }

@@ -25,8 +25,10 @@ const LEAN_SOFTMAX_OPERATIONS: u64 = 2;
 pub(crate) struct Attending {
     pub lies: KvLies,
     pub cache: Cache,
-    /// New tokens.
+    /// New tokens of all users.
     pub tokens: u64,
+    /// Those of one user, one after the other.
+    pub consecutive: u64,
     /// All tokens of the sequence, new ones included.
     pub context: u64,
     pub sinks: bool,
@@ -60,7 +62,7 @@ impl Attending {
 
     /// The oldest token that any of the new ones sees.
     fn oldest(&self) -> u64 {
-        self.lies.oldest(self.context + 1 - self.tokens)
+        self.lies.oldest(self.context + 1 - self.consecutive)
     }
 
     fn scores(&self) -> Field {
@@ -69,7 +71,9 @@ impl Attending {
 
     /// Where not every new token sees all that is kept.
     fn causal(&self) -> Option<Causal> {
-        (self.tokens > 1).then_some(Causal { position: self.context - self.tokens, reach: self.lies.reach })
+        let Self { lies, consecutive, context, .. } = *self;
+        let causal = Causal { position: context - consecutive, users: lies.users, reach: lies.reach };
+        (consecutive > 1).then_some(causal)
     }
 }
 
@@ -124,6 +128,7 @@ impl Writer<'_> {
             scores: first(scores),
             group: lies.group,
             head_dim: lies.key_dim,
+            users: lies.users,
         };
         let shape = Shape { outputs: sizes.seen, inputs: sizes.dims, vectors: sizes.heads };
         nodes.push(self.cache_product(shape, (query.buffer, scores), attending.accumulators_in_place, formula));
@@ -312,6 +317,7 @@ impl Writer<'_> {
             output: result,
             group: lies.group,
             head_dim: lies.value_dim,
+            users: lies.users,
         };
         let in_place = attending.accumulators_in_place;
         let shape = Shape { outputs: sizes.dims, inputs: sizes.seen, vectors: sizes.heads };
@@ -342,8 +348,9 @@ struct Shape {
 struct Sizes {
     /// Rows of scores: query heads times tokens.
     heads: u64,
+    /// KV heads times users.
     kv_heads: u64,
-    /// Cached tokens.
+    /// Cached tokens of one user.
     seen: u64,
     /// Parts of the width of a key or value.
     dims: u64,
@@ -354,7 +361,7 @@ impl Sizes {
         let last = |field: &Field| field.inner.last().map_or(0, Dimension::most);
         Self {
             heads: attending.lies.statistic("", attending.tokens).most(),
-            kv_heads: attending.lies.key_statistic("", 1).most(),
+            kv_heads: attending.lies.key_statistic("", attending.lies.users).most(),
             seen: last(&attending.scores()),
             dims: last(&entry),
         }

@@ -49,12 +49,12 @@ impl Writer<'_> {
         (nodes, NewTokens { query: at(0), key: at(1), value: at(2), squares })
     }
 
-    /// The append of new tokens, the first of which becomes number `token` of the cache. Where rows are levelled, an entry of
+    /// The append of new tokens, the first of which becomes number `token` of each user's cache. Where rows are levelled, an entry of
     /// each row moves on for each of them; where tokens are dealt to the rows, nothing moves.
     pub fn append(&mut self, lies: KvLies, new: NewTokens, token: u64) -> (Vec<Node>, Cache) {
         let stored = self.request.precision.kv_cache;
         let mut nodes = Vec::new();
-        let (mut number, end) = (token, token + self.request.tokens);
+        let (mut number, end) = (token, token + self.request.consecutive());
         let mut before = self.declare_typed("kv.before", stored, fields(lies, token, lies.oldest(token)));
         while number < end {
             // All at once where nothing moves.
@@ -62,7 +62,7 @@ impl Writer<'_> {
             // The first of the new tokens still sees its oldest one when the last has come.
             let name = if next == end { "kv.cache" } else { "kv.between" };
             let after = self.declare_typed(name, stored, fields(lies, next, lies.oldest(token + 1)));
-            let one = vec![lies.new_keys(1), lies.new_values(1)];
+            let one = vec![lies.new_keys(lies.users), lies.new_values(lies.users)];
             let elements = one.iter().map(Field::most).sum();
             let copy = |writer: &Self, reads: &[BufferId], writes: BufferId, count: u64, formula: Formula| {
                 let work = vec![writer.work(Operation::Copy, elements, count)];
@@ -71,7 +71,7 @@ impl Writer<'_> {
             let mut reads = vec![before, new.key.buffer];
             let mut entry = None;
             if lies.order == RowOrder::Level {
-                // One entry of a row, whichever token it is.
+                // One entry of a row for each user, whichever token it is.
                 let leaving = self.declare_typed("attention.entry", stored, one);
                 nodes.push(copy(self, &[before], leaving, 1, Formula::Leave { before, after, entry: leaving }));
                 let colors = collective::transit_colors(&mut self.program, Axis::Y);
@@ -82,7 +82,7 @@ impl Writer<'_> {
             }
             // A place takes in at most so many of the new tokens.
             let entering = (next - number).div_ceil(lies.groups).div_ceil(lies.rows);
-            let enter = Formula::Enter { before, entry, new: [new.key, new.value], after, token };
+            let enter = Formula::Enter { before, entry, new: [new.key, new.value], after, row: token * lies.users };
             nodes.push(copy(self, &reads, after, entering, enter));
             (before, number) = (after, next);
         }

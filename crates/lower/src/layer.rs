@@ -28,9 +28,7 @@ use crate::writer::{Lines, Writer, first, roles, table};
 /// Where the mapping does not fit the layer, or decides what the writer does not know.
 pub fn decode_layer(request: &LayerRequest<'_>) -> Result<Program, LowerError> {
     let load = LayerLoad { tokens: request.tokens, context: request.context };
-    if load.tokens == 0 || load.context < load.tokens {
-        return Err(LowerError::Tokens { tokens: load.tokens, context: load.context });
-    }
+    request.check()?;
     let graph = LayerGraph::new(request.layer, request.hidden, load).rewritten(request.mapping.rewrites);
     let mut walk = Walk::new(request, &graph)?;
     for index in 0..graph.operators().len() {
@@ -44,24 +42,9 @@ pub fn decode_layer(request: &LayerRequest<'_>) -> Result<Program, LowerError> {
         program.order = Order::Own;
     }
     if request.mapping.overlap.conversion {
-        wafersim_kernels::overlap::hide_conversions(&mut program);
+        crate::overlap::hide_conversions(&mut program);
     }
     Ok(program)
-}
-
-/// Keys and values from where prefill leaves them (`attention.key` and `attention.value`, fields `k` and `v`) to where decode
-/// wants `request.context` cached tokens: `kv.keys` and `kv.values`.
-///
-/// # Errors
-/// Where the KV layout does not fit its region, or attention is not grouped.
-pub fn cache_handover(request: &LayerRequest<'_>, made: [Field; 2]) -> Result<Program, LowerError> {
-    let Attention::Grouped(grouped) = &request.layer.attention else { return Err(nothing("latent attention")) };
-    let lies = grouped_lies(request, grouped);
-    let mut writer = Writer::new("cache handover", request);
-    check_columns(&lies, writer.region().columns)?;
-    let nodes = writer.hand_over(lies, made, request.context);
-    writer.program.push("handover", nodes);
-    Ok(writer.program)
 }
 
 /// The body of an operator that waits for the residual sum behind it.
@@ -374,7 +357,7 @@ impl<'a> Walk<'a> {
         let cache = match request.scope {
             Scope::Measured => self.writer.resting_cache(lies, request.context),
             Scope::Model => {
-                let (append, cache) = self.writer.append(lies, new, request.context - request.tokens);
+                let (append, cache) = self.writer.append(lies, new, request.position());
                 nodes.extend(append);
                 cache
             }
@@ -386,6 +369,7 @@ impl<'a> Walk<'a> {
             lies,
             cache,
             tokens: request.tokens,
+            consecutive: request.consecutive(),
             context: request.context,
             sinks: grouped.sinks,
             accumulators_in_place: self.graph.accumulators_in_place,
@@ -527,8 +511,8 @@ impl<'a> Walk<'a> {
             let Some(choice) = self.choice else { return Err(nothing("experts that nobody has chosen")) };
             let (nodes, mut clusters) = self.writer.dispatch(self.moe()?, x, choice)?;
             self.writer.program.push("experts.dispatch", nodes);
-            let nodes = self.writer.gate_up_in_cells(&mut clusters, form);
-            self.writer.program.push(operator.name, nodes);
+            self.writer.experts_in_cells(&mut clusters, form);
+            self.writer.program.push(operator.name, clusters.part(0));
             self.clusters = Some(clusters);
             kinds.clear();
         }
@@ -572,7 +556,7 @@ impl<'a> Walk<'a> {
 
     fn activation(&mut self, name: &'static str, kind: NetworkKind) -> Result<(), LowerError> {
         let nodes = match &self.clusters {
-            Some(clusters) if self.in_rectangles(kind) => self.writer.activation_in_cells(clusters),
+            Some(clusters) if self.in_rectangles(kind) => clusters.part(1),
             _ => {
                 let made = self.gate(kind)?;
                 let network = self.network(kind, made.gate)?;
@@ -601,9 +585,8 @@ impl<'a> Walk<'a> {
                 let (nodes, output) = self.writer.down(operator.name, &networks, form);
                 (operator.name, nodes, output)
             }
-            Some(mut clusters) => {
-                let nodes = self.writer.down_in_cells(&mut clusters, form);
-                self.writer.program.push(operator.name, nodes);
+            Some(clusters) => {
+                self.writer.program.push(operator.name, clusters.part(2));
                 let mut also = None;
                 if !networks.is_empty() {
                     let (nodes, partial) = self.writer.partial_down(&networks, form);
@@ -647,7 +630,8 @@ pub(crate) fn grouped_lies(request: &LayerRequest<'_>, grouped: &GroupedAttentio
         rotary: grouped.rotary_dim,
         reach: grouped.reach,
     };
-    KvLies::new(&request.mapping.kv, sizes, request.mapping.region.rows)
+    let lies = KvLies::new(&request.mapping.kv, sizes, request.mapping.region.rows);
+    KvLies { users: request.users.max(1), ..lies }
 }
 
 pub(crate) fn check_columns(lies: &KvLies, columns: u64) -> Result<(), LowerError> {

@@ -12,19 +12,23 @@
 //! | `lies` | where heads, caches, widths lie | KV blocks: ours; one head over all columns: WaferLLM |
 //! | `relayout` | hops and wavelets of a movement between layouts | ours |
 //! | `norm`, `product`, `attention`, `cache`, `router`, `network`, `clustered` | the operators | WaferLLM (OSDI 2025); grouped heads and experts are ours |
+//! | `overlap` | conversions beside transfers | ours |
 //! | `layer` | the walk over the operators | |
-//! | `gemm`, `prefill` | matrix products, a layer for a chunk of a prompt | WaferLLM (OSDI 2025) |
+//! | `gemm`, `prefill` | matrix products, a layer for a chunk of a prompt, and what its cache becomes | WaferLLM (OSDI 2025) |
+//! | `ends` | embedding, final norm, LM head, sampling | ours |
 //!
 //! Nothing here knows a time or a wafer.
 
 mod attention;
 mod cache;
 mod clustered;
+mod ends;
 mod gemm;
 mod layer;
 mod lies;
 mod network;
 mod norm;
+mod overlap;
 mod prefill;
 mod product;
 mod relayout;
@@ -32,7 +36,8 @@ mod request;
 mod router;
 mod writer;
 
-pub use layer::{cache_handover, decode_layer};
+pub use ends::{EndRequest, embedding, lm_head, prefill_embedding, turn_to_head};
+pub use layer::decode_layer;
 pub use lies::KvLies;
-pub use prefill::prefill_layer;
+pub use prefill::{cache_handover, prefill_layer};
 pub use request::{ExpertLoad, LayerRequest, LowerError, PlaceLoad, Routed, Scope};

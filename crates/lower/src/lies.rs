@@ -44,6 +44,8 @@ pub struct KvLies {
     pub groups: u64,
     /// Copies that share the query heads.
     pub copies: u64,
+    /// Users, each with a cache of its own.
+    pub users: u64,
     /// How rows share the sequence.
     pub order: RowOrder,
     /// How far back the layer looks.
@@ -81,6 +83,7 @@ impl KvLies {
             dims: kv.dimension_split.max(1),
             groups: kv.sequence_split.max(1),
             copies: kv.head_copies.max(1),
+            users: 1,
             order: match kv.append {
                 Append::Shifted => RowOrder::Level,
                 Append::RoundRobin => RowOrder::Dealt,
@@ -156,23 +159,29 @@ impl KvLies {
         Dimension { size: self.value_dim, spread: Spread::Pairs(self.dims_digit()) }
     }
 
-    /// Where the tokens from `first` on lie.
+    /// Where the tokens from `first` on of one user lie.
     pub fn cached_tokens(&self, first: u64) -> Cached {
-        Cached { first, rows: self.rows, groups: self.groups_digit(), order: self.order }
+        Cached { first, users: 1, rows: self.rows, groups: self.groups_digit(), order: self.order }
     }
 
     fn cached(&self, tokens: u64, first: u64) -> Dimension {
         Dimension { size: tokens, spread: Spread::Cached(self.cached_tokens(first)) }
     }
 
-    /// Keys of the tokens from `first` on of `tokens`.
-    pub fn keys(&self, tokens: u64, first: u64) -> Field {
-        Field::new("k", self.cached(tokens, first), vec![self.kv_head(), self.key_width()])
+    /// The same of all users.
+    fn cached_of_all(&self, tokens: u64, first: u64) -> Dimension {
+        let cached = Cached { users: self.users, ..self.cached_tokens(first) };
+        Dimension { size: tokens.saturating_mul(self.users), spread: Spread::Cached(cached) }
     }
 
-    /// Values of the tokens from `first` on of `tokens`.
+    /// Keys of the tokens from `first` on of `tokens` of each user.
+    pub fn keys(&self, tokens: u64, first: u64) -> Field {
+        Field::new("k", self.cached_of_all(tokens, first), vec![self.kv_head(), self.key_width()])
+    }
+
+    /// Values of the tokens from `first` on of `tokens` of each user.
     pub fn values(&self, tokens: u64, first: u64) -> Field {
-        Field::new("v", self.cached(tokens, first), vec![self.kv_head(), self.value_width()])
+        Field::new("v", self.cached_of_all(tokens, first), vec![self.kv_head(), self.value_width()])
     }
 
     /// Keys of new tokens, in every column that holds their part of a head.

@@ -118,36 +118,58 @@ impl Writer<'_> {
         let sums = Operand::new(payload, sums_field);
         let mut nodes = self.ride(riding, sums);
         let mut made = Vec::new();
-        let mut scaled = Vec::new();
-        let mut biases = Vec::new();
         for (network, at) in networks.iter().zip((0u32..).step_by(2)) {
             let (gate, up) = (Operand::new(payload, at), Operand::new(payload, at + 1));
             made.push(GateUp { gate, up });
             let both = [(network.roles[0], gate), (network.roles[1], up)];
             nodes.extend(self.both_products(network, both, form, riding.is_some()));
-            for (role, operand) in both {
-                // A bias is not normed: where a norm rides, it comes afterwards.
-                let plain = network.bias && network.chosen.is_none();
-                scaled.push(Rescaled { operand, bias: plain.then_some(role) });
-                if let (true, Some(chosen)) = (network.bias, network.into_inner()) {
-                    biases.push((operand, role, chosen));
-                }
-            }
         }
         let line = if self.is_cell() { LineKind::CellY } else { LineKind::Y };
         nodes.extend(self.reduce(operator, line, Lines::Whole(Axis::Y), payload));
-        if let Some(Waiting { riding, x, choice }) = waiting {
-            scaled.extend(x.map(|operand| Rescaled { operand, bias: None }));
-            scaled.extend(choice.map(|(choice, _)| Rescaled { operand: choice.weights(), bias: None }));
-            nodes.push(self.rescale(riding, sums, scaled));
-            nodes.extend(choice.map(|(choice, moe)| self.weigh(moe, choice, None)));
-            for (y, role, chosen) in biases {
-                let work = vec![self.work(Operation::Add, self.most(y), 1)];
-                let formula = Formula::Bias { y, role, chosen: Some(chosen) };
-                nodes.push(self.compute(Math::Add, &[y.buffer], y.buffer, work, formula));
-            }
+        if let Some(waiting) = waiting {
+            nodes.extend(self.scale_network(networks, &made, waiting, sums));
         }
         (nodes, made)
+    }
+
+    /// The scale of a norm that rode, applied to all that waits for it; biases, which are not normed, come afterwards.
+    fn scale_network(
+        &self,
+        networks: &[Network],
+        made: &[GateUp],
+        Waiting { riding, x, choice }: Waiting<'_>,
+        sums: Operand,
+    ) -> Vec<Node> {
+        if networks.iter().all(|network| network.chosen.is_none()) {
+            let mut scaled: Vec<Rescaled> = x.map(|operand| Rescaled { operand, bias: None }).into_iter().collect();
+            for (network, made) in networks.iter().zip(made) {
+                let late = |(role, operand)| Rescaled { operand, bias: network.bias.then_some(role) };
+                scaled.extend([(network.roles[0], made.gate), (network.roles[1], made.up)].map(late));
+            }
+            return vec![self.rescale(riding, sums, scaled)];
+        }
+        let mut nodes = vec![self.norm_scale(riding, sums)];
+        let mut by_token: Vec<Operand> = x.into_iter().collect();
+        by_token.extend(choice.map(|(choice, _)| choice.weights()));
+        for (network, GateUp { gate, up }) in networks.iter().zip(made) {
+            let Some((_, pairs)) = &network.chosen else {
+                by_token.extend([*gate, *up]);
+                continue;
+            };
+            nodes.push(self.times(vec![*gate, *up], sums, Some(pairs.clone())));
+            for (role, y) in [(network.roles[0], *gate), (network.roles[1], *up)] {
+                if let (true, Some(chosen)) = (network.bias, network.into_inner()) {
+                    let work = vec![self.work(Operation::Add, self.most(y), 1)];
+                    let formula = Formula::Bias { y, role, chosen: Some(chosen) };
+                    nodes.push(self.compute(Math::Add, &[y.buffer], y.buffer, work, formula));
+                }
+            }
+        }
+        if !by_token.is_empty() {
+            nodes.push(self.times(by_token, sums, None));
+        }
+        nodes.extend(choice.map(|(choice, moe)| self.weigh(moe, choice, None)));
+        nodes
     }
 
     /// The local products of gate and up.

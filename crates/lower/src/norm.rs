@@ -6,7 +6,7 @@
 
 use wafersim_graph::LayerGraph;
 use wafersim_mapping::LineKind;
-use wafersim_program::{Axis, Dimension, Field, Formula, Math, Node, Operand, Operation, Rescaled, Spread};
+use wafersim_program::{Axis, Dimension, Field, Formula, Math, Node, Operand, Operation, Pair, Rescaled, Spread};
 use wafersim_spec::model::Role;
 
 use crate::attention::{Attending, Scored};
@@ -113,6 +113,24 @@ impl Writer<'_> {
         self.compute(Math::RmsScale, &[sums.buffer], target, work, formula)
     }
 
+    /// The scale of a norm in place of its sums of squares.
+    pub fn norm_scale(&self, riding: Riding, sums: Operand) -> Node {
+        let vectors = self.field(sums).rows.most();
+        let work = vec![self.work(Operation::Divide, 1, vectors), self.work(Operation::SquareRoot, 1, vectors)];
+        let (width, epsilon) = (riding.width, self.request.norm_epsilon);
+        let formula = Formula::NormScale { sums, width, epsilon };
+        self.compute(Math::RmsScale, &[sums.buffer], sums.buffer, work, formula)
+    }
+
+    /// Operands times a factor for each row, or for the token of each row's pair.
+    pub fn times(&self, operands: Vec<Operand>, factors: Operand, pairs: Option<Vec<Pair>>) -> Node {
+        let elements: u64 = operands.iter().map(|operand| self.most(*operand)).sum();
+        let target = operands.first().map_or(factors.buffer, |operand| operand.buffer);
+        let work = vec![self.work(Operation::Multiply, elements, 1)];
+        let formula = Formula::Times { operands, factors, pairs };
+        self.compute(Math::RmsScale, &[factors.buffer], target, work, formula)
+    }
+
     /// RMSNorm of the heads of q (`copy` 0) or k (`copy` 1), in place.
     pub fn head_norm(&mut self, lies: KvLies, x: Operand, copy: u64) -> Vec<Node> {
         let field = self.field(x);
@@ -195,9 +213,9 @@ impl Writer<'_> {
         };
         let heads = of_field(&self.field(query_sums), 2);
         let roots = heads + of_field(&self.field(key_sums), 1);
-        let tokens = self.request.tokens;
         let scores_here = self.most(scored.scores);
-        let new_keys = lies.new_keys(tokens.div_ceil(lies.groups).div_ceil(lies.rows)).most();
+        let each = self.request.consecutive().div_ceil(lies.groups).div_ceil(lies.rows);
+        let new_keys = lies.new_keys(each.saturating_mul(lies.users)).most();
         let work = vec![
             self.work(Operation::Multiply, roots, INVERSE_ROOT_OPERATIONS),
             self.work(Operation::Multiply, scores_here.div_ceil(heads.max(1)), heads),
@@ -211,7 +229,8 @@ impl Writer<'_> {
             group: lies.group,
             width: lies.key_dim,
             epsilon: self.request.norm_epsilon,
-            token: self.request.context - tokens,
+            token: self.request.position(),
+            users: lies.users,
             scale: attending.score_scale(),
         };
         let (scores, keys) = (scored.scores.buffer, cache.keys.buffer);
@@ -225,8 +244,8 @@ impl Writer<'_> {
         let elements = field.most().saturating_mul(rotary).div_ceil(head_dim.max(1));
         let operations = if graph.accumulators_in_place { LEAN_ROPE_OPERATIONS } else { ROPE_OPERATIONS };
         let work = vec![self.work(Operation::Multiply, elements, operations)];
-        let position = self.request.context.saturating_sub(self.request.tokens);
-        self.compute(Math::Rope, &[x.buffer], x.buffer, work, Formula::Rope { x, head_dim, rotary, position })
+        let (position, users) = (self.request.position(), self.request.users);
+        self.compute(Math::Rope, &[x.buffer], x.buffer, work, Formula::Rope { x, head_dim, rotary, position, users })
     }
 
     /// A residual sum: `x += y`.

@@ -9,7 +9,7 @@ use wafersim_graph::{LayerGraph, LayerLoad, Rewrite};
 use wafersim_program::formula::Causal;
 use wafersim_program::{
     Action, Axis, BufferId, Compute, Digit, Dimension, Field, Formula, Math, Node, Operand, Operation, Program,
-    ReduceOperator, Ring, Spread, Step, collective,
+    ReduceOperator, Region, Ring, Spread, Step, collective,
 };
 use wafersim_spec::model::{Attention, FeedForward, Gating, GroupedAttention, Moe, Role};
 
@@ -36,9 +36,7 @@ const NORM_OPERATIONS: u64 = 4;
 /// Where the mapping does not fit the layer, or the layer has a part that is not written for prefill.
 pub fn prefill_layer(request: &LayerRequest<'_>, key_block: u64) -> Result<Program, LowerError> {
     let load = LayerLoad { tokens: request.tokens, context: request.context };
-    if load.tokens == 0 || load.context < load.tokens {
-        return Err(LowerError::Tokens { tokens: load.tokens, context: load.context });
-    }
+    request.check()?;
     let Attention::Grouped(grouped) = &request.layer.attention else { return Err(nothing("latent attention")) };
     let graph = LayerGraph::new(request.layer, request.hidden, load).rewritten(request.mapping.rewrites);
     let mut chunk = Chunk { writer: Writer::new("prefill layer", request), graph: &graph, key_block };
@@ -51,6 +49,24 @@ pub fn prefill_layer(request: &LayerRequest<'_>, key_block: u64) -> Result<Progr
         FeedForward::Moe(moe) => chunk.experts(moe, x, normed)?,
     }
     Ok(chunk.writer.program)
+}
+
+/// Keys and values from where a chunk of a prompt has left them (`attention.key` and `attention.value`) to where decode wants
+/// them: `kv.keys` and `kv.values`.
+///
+/// # Errors
+/// Where the KV layout does not fit its region, or attention is not grouped.
+pub fn cache_handover(request: &LayerRequest<'_>) -> Result<Program, LowerError> {
+    let Attention::Grouped(grouped) = &request.layer.attention else { return Err(nothing("latent attention")) };
+    let (lies, from) = (grouped_lies(request, grouped), whole_width(request, grouped));
+    let mut writer = Writer::new("cache handover", request);
+    crate::layer::check_columns(&lies, writer.region().columns)?;
+    let rows = Rings::new(writer.region()).rows(request.tokens);
+    let values = values(writer.region(), &from, from.new_values(request.tokens));
+    let made = [from.new_keys(request.tokens), values];
+    let nodes = writer.hand_over(lies, made.map(|field| Field { rows: rows.clone(), ..field }), request.tokens);
+    writer.program.push("handover", nodes);
+    Ok(writer.program)
 }
 
 /// Names and roles of a gated network.
@@ -138,7 +154,7 @@ impl Chunk<'_> {
         let outputs = [
             ("attention.query", Role::Query, with_rows(lies.query(tokens))),
             ("attention.key", Role::Key, with_rows(lies.new_keys(tokens))),
-            ("attention.value", Role::Value, with_rows(lies.new_values(tokens))),
+            ("attention.value", Role::Value, with_rows(values(region, &lies, lies.new_values(tokens)))),
         ];
         let (mut nodes, a) = self.writer.aligned(normed);
         let mut made = Vec::new();
@@ -166,8 +182,7 @@ impl Chunk<'_> {
         let wanted = Field::new("result", rows, vec![rings.inner(inner, false)]);
         let gathered = first(self.writer.declare("attention.gathered", vec![wanted]));
         // In the order of the next ring, from other columns where they do not lie there already.
-        let same = lies.blocks == 1 && lies.pitch() == region.columns;
-        let mut nodes = vec![if same {
+        let mut nodes = vec![if in_order_of_ring(region, &lies) {
             let formula = Formula::Select { source: result, target: gathered };
             self.writer.compute(Math::Copy, &[result.buffer], gathered.buffer, Vec::new(), formula)
         } else {
@@ -218,7 +233,7 @@ impl Chunk<'_> {
         let scores = self.writer.declare("attention.scores", vec![if square { skewed.clone() } else { collected }]);
         let heads_here = group.saturating_mul(lies.kv_heads.div_ceil(lies.blocks.max(1)));
         let stacked = tokens.saturating_mul(heads_here);
-        let block = wafersim_program::Region::new(region.x, region.y, columns, region.rows);
+        let block = Region::new(region.x, region.y, columns, region.rows);
         let product = Tile::transposed(block, Sizes { m: stacked, k: head_dim, n: seen });
         let formula =
             Formula::PassingScores { query, keys: first(keys), partial: first(partial), group, head_dim, tokens };
@@ -249,15 +264,16 @@ impl Chunk<'_> {
         }
         let ring = Ring { axis: Axis::Y, length: region.rows, pieces, across: columns };
         let skewed_rows = Dimension { size: seen, spread: Spread::Ring(ring) };
-        let field = Field { rows: skewed_rows, ..lies.new_values(seen) };
-        let values = self.writer.declare("gemm.b", vec![field]);
-        let way = Way::Through { hops: region.rows, elements: self.writer.program.buffer_of(values).elements };
-        nodes.push(self.writer.relayout(Axis::Y, value.buffer, values, way));
-        let result = self.writer.declare("attention.result", vec![with_rows(lies.result(tokens))]);
-        let (scores, values_at, output) = (first(weights), first(values), first(result));
+        let field = Field { rows: skewed_rows, ..values(region, lies, lies.new_values(seen)) };
+        let moved = self.writer.declare("gemm.b", vec![field]);
+        let way = Way::Through { hops: region.rows, elements: self.writer.program.buffer_of(moved).elements };
+        nodes.push(self.writer.relayout(Axis::Y, value.buffer, moved, way));
+        let result =
+            self.writer.declare("attention.result", vec![with_rows(values(region, lies, lies.result(tokens)))]);
+        let (scores, values_at, output) = (first(weights), first(moved), first(result));
         let formula = Formula::PassingValues { scores, values: values_at, output, group, head_dim };
         let tile = Tile::new(block, Sizes { m: stacked, k: seen, n: head_dim });
-        let operands = TileOperands { a: weights, b: values, c: result };
+        let operands = TileOperands { a: weights, b: moved, c: result };
         let width = ColumnBlocks { blocks: lies.blocks, width: columns };
         nodes.extend(self.writer.cannon(tile, operands, width, formula));
         self.writer.program.push("attention.values", repeated(nodes));
@@ -272,16 +288,16 @@ impl Chunk<'_> {
         vectors: u64,
         scores_here: u64,
     ) -> Vec<Node> {
-        let columns = lies.pitch();
+        let (tokens, context) = (self.tokens(), self.writer.request.context);
         let scale = 1.0 / (lies.key_dim as f64).sqrt();
-        let causal = Some(Causal { position: 0, reach: lies.reach });
+        let causal = Some(Causal { position: context - tokens, users: 1, reach: lies.reach });
         let exponential = self.writer.exponential();
         let scan = self.writer.work(Operation::ScalarReduce, scores_here, vectors);
         let maximum = Formula::Maximum { scores, statistic, causal, sinks: None };
         let mut nodes =
             vec![self.writer.compute(Math::Maximum, &[scores.buffer], statistic.buffer, vec![scan], maximum)];
         let reduce = |writer: &mut Writer<'_>, operator| {
-            collective::chain_all_reduce(&mut writer.program, Axis::X, columns, statistic.buffer, operator)
+            collective::chain_all_reduce(&mut writer.program, Axis::X, lies.pitch(), statistic.buffer, operator)
         };
         nodes.extend(reduce(&mut self.writer, ReduceOperator::Max));
         let work = vec![
@@ -401,7 +417,7 @@ impl Chunk<'_> {
 pub(crate) struct Turned {
     pub tokens: u64,
     pub width: u64,
-    pub region: wafersim_program::Region,
+    pub region: Region,
 }
 
 pub(crate) fn turn(writer: &mut Writer<'_>, source: Operand, target: BufferId, turned: Turned) -> Vec<Node> {
@@ -425,4 +441,20 @@ fn whole_width(request: &LayerRequest<'_>, grouped: &GroupedAttention) -> KvLies
     let columns = request.mapping.region.columns;
     let dims = decode.pitch().max((columns / decode.blocks.max(1)).max(1));
     KvLies { dims, groups: 1, copies: 1, ..decode }
+}
+
+/// Whether a single head lies over all columns: then values, which no rotary embedding keeps in pairs, and results are made in
+/// the order in which the next product reads them.
+fn in_order_of_ring(region: Region, lies: &KvLies) -> bool {
+    lies.kv_heads == 1 && lies.group == 1 && lies.pitch() == region.columns
+}
+
+/// A field of values or of results.
+fn values(region: Region, lies: &KvLies, mut field: Field) -> Field {
+    if in_order_of_ring(region, lies)
+        && let Some(width) = field.inner.last_mut()
+    {
+        *width = Rings::new(region).inner(width.size, false);
+    }
+    field
 }

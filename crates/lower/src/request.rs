@@ -126,7 +126,10 @@ pub struct LayerRequest<'a> {
     pub precision: Precision,
     /// Tokens that go through together.
     pub tokens: u64,
-    /// Tokens that each of them sees in the cache, itself included.
+    /// Users that they belong to, each with a cache of its own: row `r` of a tensor is token `r / users` of user `r mod users`.
+    /// As many users as tokens are a micro-batch of decode; one user with several tokens is a draft, or a piece of a prompt.
+    pub users: u64,
+    /// Tokens that the last token of each user sees in the cache, itself included; those before it see one less each.
     pub context: u64,
     /// What is known of the routing; ignored in dense layers.
     pub routed: Routed,
@@ -134,6 +137,30 @@ pub struct LayerRequest<'a> {
     pub scope: Scope,
     /// Words that a queue of a router holds: pieces go round rings so many at a time that none stands still.
     pub queue: u64,
+}
+
+impl LayerRequest<'_> {
+    /// New tokens of each user, one after the other.
+    pub const fn consecutive(&self) -> u64 {
+        match self.tokens.checked_div(self.users) {
+            Some(tokens) => tokens,
+            None => self.tokens,
+        }
+    }
+
+    /// Number of the first new token of each user.
+    pub const fn position(&self) -> u64 {
+        self.context.saturating_sub(self.consecutive())
+    }
+
+    /// Whether a number of tokens can go through so.
+    pub(crate) const fn check(&self) -> Result<(), LowerError> {
+        let Self { tokens, users, context, .. } = *self;
+        if tokens == 0 || users == 0 || !tokens.is_multiple_of(users) || context < tokens / users {
+            return Err(LowerError::Tokens { tokens, users, context });
+        }
+        Ok(())
+    }
 }
 
 /// Why a layer cannot be written.
@@ -169,11 +196,15 @@ pub enum LowerError {
         /// What is wrong, and what would do.
         problem: String,
     },
-    /// No token, or more tokens than are seen.
-    #[error("{tokens} tokens that see {context}: allowed are 1 to as many as are seen")]
+    /// No token, more tokens than are seen, or not as many for each user.
+    #[error(
+        "{tokens} tokens of {users} users that see {context}: allowed are 1 to as many as are seen, the same for each user"
+    )]
     Tokens {
         /// Tokens that go through together.
         tokens: u64,
+        /// Their users.
+        users: u64,
         /// Tokens that each sees.
         context: u64,
     },

@@ -138,27 +138,14 @@ impl Writer<'_> {
     /// The scale of a norm in place of its sum, and the logits scaled.
     fn scale_logits(&self, logits: Logits, riding: Riding, bias: Option<Role>) -> Vec<Node> {
         let Some(sums) = logits.scale else { return Vec::new() };
-        let tokens = self.request.tokens;
         let elements = self.most(logits.at);
-        let work = vec![self.work(Operation::Divide, 1, tokens), self.work(Operation::SquareRoot, 1, tokens)];
-        let (width, epsilon) = (riding.width, self.request.norm_epsilon);
-        let formula = Formula::NormScale { sums, width, epsilon };
-        let mut nodes = vec![self.compute(Math::RmsScale, &[sums.buffer], sums.buffer, work, formula)];
-        nodes.push(self.times(vec![logits.at], sums));
+        let mut nodes = vec![self.norm_scale(riding, sums), self.times(vec![logits.at], sums, None)];
         nodes.extend(bias.map(|role| {
             let work = vec![self.work(Operation::Add, elements, 1)];
             let formula = Formula::Bias { y: logits.at, role, chosen: None };
             self.compute(Math::Add, &[logits.at.buffer], logits.at.buffer, work, formula)
         }));
         nodes
-    }
-
-    /// Operands times a factor for each row.
-    fn times(&self, operands: Vec<Operand>, factors: Operand) -> Node {
-        let elements: u64 = operands.iter().map(|operand| self.most(*operand)).sum();
-        let target = operands.first().map_or(factors.buffer, |operand| operand.buffer);
-        let work = vec![self.work(Operation::Multiply, elements, 1)];
-        self.compute(Math::RmsScale, &[factors.buffer], target, work, Formula::Times { operands, factors })
     }
 
     /// The places that have logits: one line, or the region.
@@ -256,7 +243,8 @@ impl Writer<'_> {
             nodes.extend(self.best(moe, all, choice, form));
             return (nodes, choice);
         }
-        let at = self.choosing_place(logits.axis, moe.experts);
+        // All scores pass one place wherever it lies, so that the middle is best: from there the choice is soonest everywhere.
+        let at = whole.along(logits.axis) / 2;
         let place = match logits.axis {
             Axis::X => Region::new(whole.x + at, line.y, 1, 1),
             Axis::Y => Region::new(line.x, whole.y + at, 1, 1),
@@ -279,7 +267,7 @@ impl Writer<'_> {
             Axis::Y => (logits.line.unwrap_or(0), at),
         };
         nodes.push(collective::broadcast(&mut self.program, whole, from, choice.buffer));
-        nodes.extend(logits.scale.map(|_| self.times(vec![x], choice.scale())));
+        nodes.extend(logits.scale.map(|_| self.times(vec![x], choice.scale(), None)));
         (nodes, choice)
     }
 
@@ -379,20 +367,14 @@ impl Writer<'_> {
         let holders = moe.experts.min(length);
         let elements = moe.experts.div_ceil(length).saturating_mul(tokens).saturating_mul(fields);
         match to {
-            Some(at) => Way::Gather { before: at.min(holders), behind: holders.saturating_sub(at + 1), elements },
+            Some(at) => Way::Gather {
+                before: at.min(holders),
+                behind: holders.saturating_sub(at + 1),
+                between: at.saturating_sub(holders),
+                elements,
+            },
             None => Way::AllGather { owners: holders, members: length, elements },
         }
-    }
-
-    /// The place of a line in which gathering the scores of its holders and multicasting what comes of them takes least.
-    fn choosing_place(&self, axis: Axis, experts: u64) -> u64 {
-        let length = self.region().along(axis);
-        let holders = experts.min(length);
-        let takes = |at: u64| {
-            let (before, behind) = (at, holders.saturating_sub(at + 1));
-            before.max(behind) + before.min(holders).max(behind) + at.max(length - 1 - at)
-        };
-        [holders / 2, length / 2].into_iter().min_by_key(|at| (takes(*at), *at)).unwrap_or(0)
     }
 }
 

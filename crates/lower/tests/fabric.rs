@@ -47,6 +47,7 @@ fn written(layer: &Layer, mapping: &LayerMapping, context: u64) -> Program {
         mapping,
         precision: Precision { weights: kind, small_weights: kind, kv_cache: kind, activations: kind },
         tokens: 1,
+        users: 1,
         context,
         routed: Routed::Expected(ExpertLoad::spread(1, 1)),
         scope: Scope::Model,

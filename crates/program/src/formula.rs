@@ -48,7 +48,7 @@ pub struct Weight {
     /// What the input goes through before the matrix, in order: the tile is one of the product of all of them, formed before
     /// the program starts.
     pub behind: Vec<Factor>,
-    /// How the tile is stored, where that is narrower than what is computed in.
+    /// How the tile is stored; where that is not said, as the weights of the model are in all.
     pub stored: Option<Stored>,
 }
 
@@ -62,7 +62,7 @@ pub enum Factor {
     Gain(Role, u64),
 }
 
-/// How a tile is stored in 8 or 4 bit with a scale for each block ([`DataType::scale_tile`]).
+/// How a tile is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Stored {
     /// The format of the elements.
@@ -71,10 +71,12 @@ pub struct Stored {
     pub scaling: Scaling,
 }
 
-/// What the block scales of a stored weight multiply.
+/// What the block scales of a weight in 8 or 4 bit multiply ([`DataType::scale_tile`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scaling {
+    /// There are none.
+    Nothing,
     /// The partial sums of a block's inputs, each time they are made.
     Sums,
     /// The elements, while they are converted.
@@ -97,8 +99,10 @@ pub struct Pair {
 /// Which keys a query sees, where rows of scores are queries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Causal {
-    /// Position of row 0; row `r` is `r` tokens later. Later keys are not seen.
+    /// Position of row 0. Later keys are not seen.
     pub position: u64,
+    /// Rows of one position: row `r` is `r / users` tokens later.
+    pub users: u64,
     /// How far back it looks.
     pub reach: Reach,
 }
@@ -106,7 +110,7 @@ pub struct Causal {
 impl Causal {
     /// Whether the query of a row sees a token.
     pub const fn sees(&self, row: u64, token: u64) -> bool {
-        let position = self.position.saturating_add(row);
+        let position = self.position.saturating_add(row / if self.users == 0 { 1 } else { self.users });
         token <= position && token >= self.reach.oldest(position.saturating_add(1))
     }
 }
@@ -287,6 +291,8 @@ pub enum Formula {
         operands: Vec<Operand>,
         /// One factor a row.
         factors: Operand,
+        /// For pairs of tokens and experts, whose factor each row takes; else row by row.
+        pairs: Option<Vec<Pair>>,
     },
     /// Sums over the elements of the last dimension of `x` that lie here. `sums` may have a last dimension of its own, for
     /// several who want them: all of its elements that lie here get the sum.
@@ -314,8 +320,10 @@ pub enum Formula {
         width: u64,
         /// Added to mean squares.
         epsilon: f64,
-        /// Number of the first new token; row `r` is `r` tokens later.
+        /// Number of the first new token.
         token: u64,
+        /// As in `Scores`; row `r` is `r / users` tokens later.
+        users: u64,
         /// What scores are multiplied with beside.
         scale: f64,
     },
@@ -327,8 +335,10 @@ pub enum Formula {
         head_dim: u64,
         /// Dimensions that are rotated.
         rotary: u64,
-        /// Position of row 0; row `r` is `r` tokens later.
+        /// Position of row 0.
         position: u64,
+        /// Rows of one position: row `r` is `r / users` tokens later.
+        users: u64,
     },
     /// `scores[h, t] = sum over the dimensions here of q[h, d] k[t, h / group, d]`.
     Scores {
@@ -342,6 +352,9 @@ pub enum Formula {
         group: u64,
         /// Width of a head.
         head_dim: u64,
+        /// Users, each with a cache of its own: row `r` is of user `r mod users`, row `t users + u` of the keys is token `t` of
+        /// user `u`.
+        users: u64,
     },
     /// `output[h, d] = sum over the tokens here of scores[h, t] v[t, h / group, d]`.
     WeightedValues {
@@ -355,6 +368,8 @@ pub enum Formula {
         group: u64,
         /// Width of a head.
         head_dim: u64,
+        /// As in `Scores`.
+        users: u64,
     },
     /// `statistic[h] = max over the tokens here of scores[h, t]`; minus infinity where there are none.
     Maximum {
@@ -497,8 +512,8 @@ pub enum Formula {
         new: [Operand; 2],
         /// The cache after.
         after: BufferId,
-        /// Number of the token of their first row.
-        token: u64,
+        /// The row of the cache that their first row becomes.
+        row: u64,
     },
     /// The part of what lies here that the target's layout wants here.
     Select {

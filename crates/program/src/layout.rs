@@ -144,6 +144,8 @@ pub enum Spread {
 pub struct Cached {
     /// The oldest token that is kept; the dimension counts tokens from the first of the sequence.
     pub first: u64,
+    /// Users, who all have as many tokens: index `t users + u` of the dimension is token `t` of user `u`.
+    pub users: u64,
     /// Rows of the region, which share the tokens of a group.
     pub rows: u64,
     /// Groups of columns that share the sequence; one part for each.
@@ -194,10 +196,18 @@ impl Cached {
         }
     }
 
-    /// Most tokens of a row of a group.
+    /// The tokens of all users in a row of a group, by their indices in a dimension of `size`.
+    fn indices(&self, size: u64, group: u64, row: u64) -> Vec<u64> {
+        let users = self.users.max(1);
+        let tokens = self.tokens(size / users, group, row);
+        tokens.into_iter().flat_map(|token| token * users..(token + 1) * users).collect()
+    }
+
+    /// Most indices of a row of a group.
     fn most(&self, size: u64) -> u64 {
-        let kept = size.saturating_sub(self.first);
-        kept.div_ceil(self.groups.parts.max(1)).div_ceil(self.rows.max(1))
+        let users = self.users.max(1);
+        let kept = (size / users).saturating_sub(self.first);
+        kept.div_ceil(self.groups.parts.max(1)).div_ceil(self.rows.max(1)).saturating_mul(users)
     }
 
     /// The row that token `token` enters, and the column group.
@@ -329,11 +339,11 @@ impl Spread {
                 tokens
             }
             Self::Cached(cached) => {
-                cached.groups.of(place).map_or_else(Vec::new, |group| cached.tokens(size, group, place.1))
+                cached.groups.of(place).map_or_else(Vec::new, |group| cached.indices(size, group, place.1))
             }
             Self::CachedRows(cached) => {
                 let groups = 0..cached.groups.parts.max(1);
-                let mut tokens: Vec<u64> = groups.flat_map(|group| cached.tokens(size, group, place.1)).collect();
+                let mut tokens: Vec<u64> = groups.flat_map(|group| cached.indices(size, group, place.1)).collect();
                 tokens.sort_unstable();
                 tokens
             }

@@ -6,7 +6,7 @@ use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Reach, Role
 use wafersim_spec::{DataType, Model};
 
 use crate::error::ValuesError;
-use crate::machine::Blocks;
+use crate::machine::{Blocks, Rounding};
 use crate::rotary::Rotary;
 use crate::tensors::{Tensor, Tensors};
 
@@ -143,29 +143,38 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// The same model with the matrices of its layers as they are when stored in a format with block scales; routers stay as
-    /// they are, and so does everything in formats without.
+    /// The same model with the matrices of its layers and the LM head as they are when stored in a format with block scales.
+    /// Routers stay as they are; rows of the embedding table are looked up in 16 bit.
     ///
     /// # Errors
     /// Where a matrix is missing.
     pub fn stored_in(&self, data_type: DataType) -> Result<Self, ValuesError> {
         let mut stored = self.clone();
+        let mut names = vec![WeightName::new(0, Role::LmHead)];
         for (index, layer) in self.model.layers.iter().enumerate() {
-            let tensors = layer.tensors(self.model.hidden);
-            for tensor in tensors.iter().filter(|tensor| tensor.class == TensorClass::Weights) {
-                for copy in 0..tensor.copies {
-                    let name = WeightName { layer: index, role: tensor.role, copy };
-                    let matrix = self.weight(name)?;
-                    let Some(blocks) = Blocks::of(matrix, data_type) else { continue };
-                    let width = matrix.shape.get(1).copied().unwrap_or(1).max(1);
-                    let bytes = matrix.values().into_iter().enumerate().flat_map(|(at, value)| {
-                        let (input, output) = (at % width, at / width);
-                        let value = blocks.element(input, output, value as f32) * blocks.scale(input, output);
-                        value.to_le_bytes()
-                    });
-                    stored.tensors.put(&name.tensor_of(&self.model), matrix.shape.to_vec(), bytes.collect());
-                }
+            let tensors = layer.tensors(self.model.hidden).into_iter();
+            for tensor in tensors.filter(|tensor| tensor.class == TensorClass::Weights) {
+                names.extend((0..tensor.copies).map(|copy| WeightName { layer: index, role: tensor.role, copy }));
             }
+        }
+        let put = |stored: &mut Self, name: WeightName, shape: &[usize], values: Vec<f32>| {
+            let bytes = values.into_iter().flat_map(f32::to_le_bytes).collect();
+            stored.tensors.put(&name.tensor_of(&self.model), shape.to_vec(), bytes);
+        };
+        let embedding = WeightName::new(0, Role::Embedding);
+        let table = self.weight(embedding)?;
+        let rows = table.values().into_iter().map(|value| Rounding::Fp16.round(value as f32)).collect();
+        put(&mut stored, embedding, table.shape, rows);
+        for name in names {
+            let matrix = self.weight(name)?;
+            let Some(blocks) = Blocks::of(matrix, data_type) else { return Ok(self.clone()) };
+            let width = matrix.shape.get(1).copied().unwrap_or(1).max(1);
+            let of = |(at, value): (usize, f64)| {
+                let (input, output) = (at % width, at / width);
+                blocks.element(input, output, value as f32) * blocks.scale(input, output)
+            };
+            let values = matrix.values().into_iter().enumerate().map(of).collect();
+            put(&mut stored, name, matrix.shape, values);
         }
         Ok(stored)
     }

@@ -4,14 +4,16 @@
 //! last region to the next as it lies. A prompt goes through the programs of prefill as one chunk, or through those of decode
 //! token by token. Decode layers are written as their mappings say; prefill has the published programs.
 
+use std::collections::BTreeMap;
+
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use wafersim_kernels::{
-    Exact, ExpertShape, KvShape, LayerShape, Options, exact_prefill_embedding, exact_prefill_layer, exact_turn,
-    feed_forward, head, prefill_cache_fields,
+use wafersim_kernels::{Exact, ExpertShape, KvShape, LayerShape, Options, exact_prefill_layer, feed_forward};
+use wafersim_lower::{
+    EndRequest, ExpertLoad, LayerRequest, Routed, Scope, cache_handover, decode_layer, embedding, lm_head,
+    prefill_embedding, prefill_layer, turn_to_head,
 };
-use wafersim_lower::{ExpertLoad, LayerRequest, Routed, Scope, cache_handover, decode_layer};
-use wafersim_mapping::{LayerMapping, RegionSize, Routes};
+use wafersim_mapping::{LayerMapping, RegionSize, Rewrite, Routes};
 use wafersim_place::CellGrid;
 use wafersim_program::{Action, BufferId, Formula, Operand, Program, Region};
 use wafersim_spec::Precision;
@@ -56,6 +58,27 @@ pub enum Prefill {
     Chunk,
     /// Those of decode, token by token.
     Tokens,
+    /// Those of decode, so many tokens in a step as if they were a draft that is verified; those that are left at the end
+    /// together.
+    Drafts(u64),
+}
+
+/// Tokens that go through the model together, as in [`LayerRequest`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Step {
+    /// Tokens of all users.
+    tokens: u64,
+    /// Users.
+    users: u64,
+    /// Position of the first one of each user.
+    position: u64,
+}
+
+impl Step {
+    /// Tokens that the last one sees, itself included.
+    const fn context(self) -> u64 {
+        self.position + self.tokens / self.users
+    }
 }
 
 /// A prompt of random tokens.
@@ -130,29 +153,70 @@ fn run_of<'a>(
         check_prompt(checkpoint, &[prompt, follow].concat())?;
     }
     let mut placed = Placed::new(checkpoint, setup, observer)?;
-    let mut record = Record { prompt: prompt.to_vec(), ..Record::default() };
+    let mut records = [Record { prompt: prompt.to_vec(), ..Record::default() }];
     let all = prompt.len() as u64 + steps;
     let mut next = 0;
     match setup.prefill {
-        Prefill::Chunk => next = placed.chunk(prompt, &mut record)?,
-        Prefill::Tokens => {
-            for (position, token) in (0u64..).zip(prompt) {
+        Prefill::Chunk => next = placed.chunk(prompt, &mut records)?,
+        Prefill::Tokens | Prefill::Drafts(_) => {
+            let together = if let Prefill::Drafts(tokens) = setup.prefill { tokens.max(1) } else { 1 };
+            let mut position = 0;
+            for tokens in prompt.chunks(together as usize) {
                 progress(position, all);
-                next = placed.token(*token, position, "prefill", &mut record)?;
+                let step = Step { tokens: tokens.len() as u64, users: 1, position };
+                next = placed.step(step, tokens, "prefill", &mut records)?.last().copied().unwrap_or(0);
+                position += step.tokens;
             }
         }
     }
-    for layer in 0..checkpoint.model.layers.len() {
-        placed.record_cache(layer, prompt.len() as u64, &mut record)?;
-    }
-    for step in 0..steps {
-        let position = prompt.len() as u64 + step;
+    placed.record_caches(prompt.len() as u64, &mut records)?;
+    for number in 0..steps {
+        let position = prompt.len() as u64 + number;
         progress(position, all);
-        record.generated.push(next);
-        let token = follow.and_then(|follow| follow.get(step as usize).copied()).unwrap_or(next);
-        next = placed.token(token, position, "decode", &mut record)?;
+        records[0].generated.push(next);
+        let token = follow.and_then(|follow| follow.get(number as usize).copied()).unwrap_or(next);
+        let step = Step { tokens: 1, users: 1, position };
+        next = placed.step(step, &[token], "decode", &mut records)?.last().copied().unwrap_or(0);
     }
+    let [record] = records;
     Ok(record)
+}
+
+/// Runs several users together: a prompt of each, all of one length, token by token through the programs of decode whatever
+/// [`Setup::prefill`] says, then `steps` greedy decode steps. Each user has a cache of its own.
+///
+/// # Errors
+/// Where prompts are wrong or of different lengths, or the model or its layout has no program.
+pub fn run_users(
+    checkpoint: &Checkpoint,
+    setup: &Setup,
+    prompts: &[Vec<u64>],
+    steps: u64,
+) -> Result<Vec<Record>, ValuesError> {
+    let length = prompts.first().map_or(0, Vec::len);
+    for prompt in prompts {
+        check_prompt(checkpoint, prompt)?;
+        if prompt.len() != length {
+            return Err(ValuesError::Prompt("is not as long as those of the other users".into()));
+        }
+    }
+    let mut placed = Placed::new(checkpoint, setup, None)?;
+    let mut records: Vec<Record> =
+        prompts.iter().map(|prompt| Record { prompt: prompt.clone(), ..Record::default() }).collect();
+    let users = prompts.len() as u64;
+    let mut next = vec![0; prompts.len()];
+    for position in 0..length {
+        let tokens: Vec<u64> = prompts.iter().map(|prompt| prompt[position]).collect();
+        let step = Step { tokens: users, users, position: position as u64 };
+        next = placed.step(step, &tokens, "prefill", &mut records)?;
+    }
+    placed.record_caches(length as u64, &mut records)?;
+    for number in 0..steps {
+        records.iter_mut().zip(&next).for_each(|(record, token)| record.generated.push(*token));
+        let step = Step { tokens: users, users, position: length as u64 + number };
+        next = placed.step(step, &next, "decode", &mut records)?;
+    }
+    Ok(records)
 }
 
 struct Placed<'a> {
@@ -160,10 +224,12 @@ struct Placed<'a> {
     setup: &'a Setup,
     mappings: Vec<&'a LayerMapping>,
     region: Region,
+    ends: EndRequest<'a>,
     tiles: Tiles<'a>,
     cells: Vec<Vec<Region>>,
     caches: Vec<Cache>,
-    head: Prepared,
+    /// LM heads by the number of tokens.
+    heads: BTreeMap<u64, Prepared>,
     /// The program of the last layer, for layers that are like it.
     last: Option<Last<'a>>,
     observer: Option<&'a mut Observer<'a>>,
@@ -173,7 +239,7 @@ struct Placed<'a> {
 struct Last<'a> {
     layer: &'a Layer,
     mapping: &'a LayerMapping,
-    position: u64,
+    step: Step,
     prepared: Prepared,
 }
 
@@ -189,7 +255,7 @@ fn cells(mapping: &LayerMapping, layer: &Layer) -> Vec<Region> {
     (0..grid.cells()).map(region).collect()
 }
 
-/// Programs that a mapping does not reach yet: prefill, and the ends of the model.
+/// Programs of experts in rectangles, which mappings do not reach.
 const fn options(mapping: &LayerMapping) -> Options {
     Options { static_routes: matches!(mapping.routes, Routes::Static), ..Options::PUBLISHED }
 }
@@ -203,55 +269,65 @@ impl<'a> Placed<'a> {
         let model = &checkpoint.model;
         let (mappings, size) = setup.of_layers(model.layers.len())?;
         let region = Region::new(0, 0, size.columns, size.rows);
-        let program = head::exact_lm_head(
-            region,
-            model.hidden,
-            model.vocabulary,
-            1,
-            setup.precision,
-            (Options::PUBLISHED, model.norm_epsilon),
-        )?;
+        let ends = EndRequest {
+            hidden: model.hidden,
+            vocabulary: model.vocabulary,
+            norm_epsilon: model.norm_epsilon,
+            mapping: mappings.first().ok_or(ValuesError::Mappings { layers: 0, mappings: 0 })?,
+            precision: setup.precision,
+        };
         let cells = mappings.iter().zip(&model.layers).map(|(mapping, layer)| cells(mapping, layer)).collect();
         Ok(Self {
             checkpoint,
             setup,
             mappings,
             region,
+            ends,
             tiles: Tiles::new(checkpoint, setup.precision.weights, setup.precision.small_weights),
             cells,
             caches: vec![Vec::new(); model.layers.len()],
-            head: Prepared::new(program),
+            heads: BTreeMap::new(),
             last: None,
             observer,
         })
     }
 
-    /// The program of a layer for the token at `position`. `chosen`: the experts that the router has chosen, once that is
-    /// known; only experts in rectangles need it.
-    fn decode_program(
-        &self,
-        layer: usize,
-        position: u64,
-        chosen: Option<Vec<Vec<u64>>>,
-    ) -> Result<Program, ValuesError> {
-        Ok(decode_layer(&self.request(layer, position, chosen))?)
+    /// The program of a layer for a step. `chosen`: the experts that the router has chosen, once that is known; only experts in
+    /// rectangles need it.
+    fn decode_program(&self, layer: usize, step: Step, chosen: Option<Vec<Vec<u64>>>) -> Result<Program, ValuesError> {
+        Ok(decode_layer(&self.request(layer, step, chosen))?)
     }
 
-    fn request(&self, layer: usize, position: u64, chosen: Option<Vec<Vec<u64>>>) -> LayerRequest<'a> {
+    /// The program of a layer for a prompt of `tokens` tokens.
+    fn prefill_program(
+        &self,
+        layer: usize,
+        tokens: u64,
+        chosen: Option<Vec<Vec<u64>>>,
+    ) -> Result<Program, ValuesError> {
+        if !self.cells[layer].is_empty() {
+            let exact = self.exact(layer, chosen.unwrap_or_default());
+            return Ok(exact_prefill_layer(&self.shape(layer, tokens, 0), &exact)?);
+        }
+        Ok(prefill_layer(&self.request(layer, Step { tokens, users: 1, position: 0 }, chosen), u64::MAX)?)
+    }
+
+    fn request(&self, layer: usize, step: Step, chosen: Option<Vec<Vec<u64>>>) -> LayerRequest<'a> {
         let model = &self.checkpoint.model;
         let top_k = match &model.layers[layer].feed_forward {
             FeedForward::Moe(moe) => moe.top_k,
             FeedForward::Dense { .. } => 1,
         };
-        let load = ExpertLoad::spread(top_k, top_k);
+        let load = ExpertLoad::spread(step.tokens * top_k, top_k);
         LayerRequest {
             layer: &model.layers[layer],
             hidden: model.hidden,
             norm_epsilon: model.norm_epsilon,
             mapping: self.mappings[layer],
             precision: self.setup.precision,
-            tokens: 1,
-            context: position + 1,
+            tokens: step.tokens,
+            users: step.users,
+            context: step.context(),
             routed: chosen.map_or(Routed::Expected(load), Routed::Chosen),
             scope: Scope::Model,
             queue: 4,
@@ -287,13 +363,6 @@ impl<'a> Placed<'a> {
         Exact { norm_epsilon: self.checkpoint.model.norm_epsilon, cells: self.cells[layer].clone(), chosen }
     }
 
-    /// The shape of a layer in prefill, where the width of a head lies over all columns of its block.
-    fn prefill_shape(&self, layer: usize, tokens: u64) -> LayerShape<'a> {
-        let shape = self.shape(layer, tokens, 0);
-        let kv = KvShape { dimension_split: shape.kv.columns_per_head, sequence_split: 1, ..shape.kv };
-        LayerShape { kv, ..shape }
-    }
-
     /// The processing elements as they are, where somebody will want to compare.
     fn before(&self, machine: &Machine) -> Option<Machine> {
         self.observer.is_some().then(|| machine.clone())
@@ -306,29 +375,25 @@ impl<'a> Placed<'a> {
     }
 
     /// A whole prompt through the programs of prefill. Returns the next token.
-    fn chunk(&mut self, prompt: &[u64], record: &mut Record) -> Result<u64, ValuesError> {
+    fn chunk(&mut self, prompt: &[u64], records: &mut [Record]) -> Result<u64, ValuesError> {
         let model = &self.checkpoint.model;
-        let (region, precision, options) = (self.region, self.setup.precision, Options::PUBLISHED);
         let tokens = prompt.len() as u64;
-        check_prefill(model, tokens)?;
-        let (hidden, vocabulary) = (model.hidden, model.vocabulary);
-        let program = exact_prefill_embedding(region, hidden, vocabulary, prompt, precision, options);
+        check_prefill(&self.checkpoint.model, prompt.len() as u64)?;
+        let program = prefill_embedding(&self.ends, prompt);
         let (prepared, machine) = self.whole(program, 0, Vec::new())?;
         let tap = Tap { prepared: &prepared, machine: &machine };
-        tap.rows(record, "prefill.embed", "residual", 0)?;
+        tap.rows(records, "prefill.embed", "residual", 0)?;
         let mut stream = tap.tiles("residual")?;
         for layer in 0..model.layers.len() {
-            stream = self.prefill_layer(layer, tokens, stream, record)?;
+            stream = self.prefill_layer(layer, tokens, stream, records)?;
         }
-        let program = exact_turn(region, hidden, tokens, precision, options);
+        let program = turn_to_head(&self.ends, tokens);
         let (prepared, machine) = self.whole(program, 0, vec![("residual", stream)])?;
         let x = Tap { prepared: &prepared, machine: &machine }.tiles("head.x")?;
-        let norm = (options, model.norm_epsilon);
-        let program = head::exact_lm_head(region, hidden, vocabulary, tokens, precision, norm)?;
+        let program = lm_head(&self.ends, tokens);
         let (prepared, machine) = self.whole(program, 0, vec![("head.x", x)])?;
         let tap = Tap { prepared: &prepared, machine: &machine };
-        tap.rows(record, "prefill.final_norm", "head.normed", 0)?;
-        tap.rows(record, "prefill.logits", "head.logits", 0)?;
+        tap.head(records, "prefill", self.ends.mapping)?;
         Ok(tap.of("sampling.best", 0)?.last().map_or(0, |number| *number as u64))
     }
 
@@ -340,14 +405,24 @@ impl<'a> Placed<'a> {
         inputs: Vec<(&str, Vec<Vec<Tile>>)>,
     ) -> Result<(Prepared, Machine), ValuesError> {
         let prepared = Prepared::new(program);
-        let mut machine = Machine::new(&prepared);
+        let machine = self.execute_whole(&prepared, layer, inputs)?;
+        Ok((prepared, machine))
+    }
+
+    fn execute_whole(
+        &mut self,
+        prepared: &Prepared,
+        layer: usize,
+        inputs: Vec<(&str, Vec<Vec<Tile>>)>,
+    ) -> Result<Machine, ValuesError> {
+        let mut machine = Machine::new(prepared);
         for (name, tiles) in inputs {
-            fill(&prepared, &mut machine, name, tiles)?;
+            fill(prepared, &mut machine, name, tiles)?;
         }
         let before = self.before(&machine);
-        execute(&prepared, &mut machine, &mut self.tiles, layer, 0..usize::MAX)?;
-        self.observe(&prepared, before, &machine, layer);
-        Ok((prepared, machine))
+        execute(prepared, &mut machine, &mut self.tiles, layer, 0..usize::MAX)?;
+        self.observe(prepared, before, &machine, layer);
+        Ok(machine)
     }
 
     fn prefill_layer(
@@ -355,39 +430,26 @@ impl<'a> Placed<'a> {
         layer: usize,
         tokens: u64,
         stream: Vec<Vec<Tile>>,
-        record: &mut Record,
+        records: &mut [Record],
     ) -> Result<Vec<Vec<Tile>>, ValuesError> {
-        let is_moe = matches!(self.checkpoint.model.layers[layer].feed_forward, FeedForward::Moe(_));
-        let shape = self.prefill_shape(layer, tokens);
-        let program = exact_prefill_layer(&shape, &self.exact(layer, Vec::new()))?;
+        let program = self.prefill_program(layer, tokens, None)?;
         let (prepared, machine) = if self.cells[layer].is_empty() {
             self.whole(program, layer, vec![("residual", stream)])?
         } else {
             let before = Prepared::new(program);
             let mut machine = Machine::new(&before);
             fill(&before, &mut machine, "residual", stream)?;
-            let write = |placed: &Self, chosen: Vec<Vec<u64>>| {
-                Ok(exact_prefill_layer(&placed.prefill_shape(layer, tokens), &placed.exact(layer, chosen))?)
-            };
+            let write = |placed: &Self, chosen: Vec<Vec<u64>>| placed.prefill_program(layer, tokens, Some(chosen));
             let after = self.routed(layer, before, &mut machine, write)?;
             (after, machine)
         };
         let tap = Tap { prepared: &prepared, machine: &machine };
-        let name = |kind: &str| format!("prefill.layer{layer}.{kind}");
-        tap.rows(record, &name("attn_out"), "attention.projected", 0)?;
-        tap.rows(record, &name("moe_in"), "feed_forward.normed", 0)?;
-        if is_moe {
-            tap.rows(record, &name("router_logits"), "router.all_scores", 0)?;
-            tap.rows(record, &name("router_experts"), "router.choice", 0)?;
-            tap.rows(record, &name("router_weights"), "router.choice", 1)?;
-        }
-        tap.rows(record, &name("moe_out"), if is_moe { "experts.returned" } else { "feed_forward.output" }, 0)?;
-        tap.rows(record, &name("out"), "residual", 0)?;
+        tap.layer(records, &format!("prefill.layer{layer}"), &self.checkpoint.model.layers[layer])?;
         let stream = tap.tiles("residual")?;
 
         let inputs = ["attention.key", "attention.value"].map(|name| tap.tiles(name).map(|tiles| (name, tiles)));
         let inputs = inputs.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let program = cache_handover(&self.request(layer, tokens - 1, None), prefill_cache_fields(&shape)?)?;
+        let program = cache_handover(&self.request(layer, Step { tokens, users: 1, position: 0 }, None))?;
         let (prepared, machine) = self.whole(program, layer, inputs)?;
         let tap = Tap { prepared: &prepared, machine: &machine };
         let (keys, values) = (tap.tiles("kv.keys")?, tap.tiles("kv.values")?);
@@ -395,59 +457,51 @@ impl<'a> Placed<'a> {
         Ok(stream)
     }
 
-    /// One token through the model. Returns the next one.
-    fn token(&mut self, token: u64, position: u64, phase: &str, record: &mut Record) -> Result<u64, ValuesError> {
-        let model = &self.checkpoint.model;
-        let (region, precision, options) = (self.region, self.setup.precision, Options::PUBLISHED);
-        let embedding =
-            Prepared::new(head::exact_embedding(region, model.hidden, model.vocabulary, token, precision, options));
-        let mut machine = Machine::new(&embedding);
-        let before = self.before(&machine);
-        execute(&embedding, &mut machine, &mut self.tiles, 0, 0..usize::MAX)?;
-        self.observe(&embedding, before, &machine, 0);
-        let row = Tap { prepared: &embedding, machine: &machine };
-        record.push_row(format!("{phase}.embed"), row.of("embedding.row", 0)?);
-        let mut stream = row.tiles("embedding.row")?;
-        for layer in 0..model.layers.len() {
-            stream = self.layer(layer, position, stream, phase, record)?;
+    /// The tokens of a step through the model. Returns the choice after each of them.
+    fn step(
+        &mut self,
+        step: Step,
+        tokens: &[u64],
+        phase: &str,
+        records: &mut [Record],
+    ) -> Result<Vec<u64>, ValuesError> {
+        let (prepared, machine) = self.whole(embedding(&self.ends, tokens), 0, Vec::new())?;
+        let tap = Tap { prepared: &prepared, machine: &machine };
+        tap.rows(records, &format!("{phase}.embed"), "embedding.row", 0)?;
+        let mut stream = tap.tiles("embedding.row")?;
+        for layer in 0..self.checkpoint.model.layers.len() {
+            stream = self.layer(layer, step, stream, phase, records)?;
         }
-        let mut machine = Machine::new(&self.head);
-        fill(&self.head, &mut machine, "head.x", stream)?;
-        let before = self.before(&machine);
-        execute(&self.head, &mut machine, &mut self.tiles, 0, 0..usize::MAX)?;
-        if let (Some(observe), Some(before)) = (&mut self.observer, before) {
-            let (prepared, tiles) = (&self.head, &self.tiles);
-            observe(&Executed { prepared, before: &before, after: &machine, tiles, layer: 0 });
-        }
-        let tap = Tap { prepared: &self.head, machine: &machine };
-        record.push_row(format!("{phase}.final_norm"), tap.of("head.normed", 0)?);
-        record.push_row(format!("{phase}.logits"), tap.of("head.logits", 0)?);
-        let best = tap.of("sampling.best", 0)?;
-        Ok(best.get(1).map_or(0, |number| *number as u64))
+        let head = self.heads.remove(&step.tokens).unwrap_or_else(|| Prepared::new(lm_head(&self.ends, step.tokens)));
+        let machine = self.execute_whole(&head, 0, vec![("head.x", stream)])?;
+        let tap = Tap { prepared: &head, machine: &machine };
+        tap.head(records, phase, self.ends.mapping)?;
+        let best =
+            tap.of("sampling.best", 0)?.chunks(2).map(|best| best.last().map_or(0, |number| *number as u64)).collect();
+        self.heads.insert(step.tokens, head);
+        Ok(best)
     }
 
     fn layer(
         &mut self,
         layer: usize,
-        position: u64,
+        step: Step,
         stream: Vec<Vec<Tile>>,
         phase: &str,
-        record: &mut Record,
+        records: &mut [Record],
     ) -> Result<Vec<Vec<Tile>>, ValuesError> {
-        let model = &self.checkpoint.model;
         let clustered = !self.cells[layer].is_empty();
-        let (description, mapping) = (&model.layers[layer], self.mappings[layer]);
-        let alike = |last: &Last<'_>| {
-            !clustered && last.position == position && last.layer == description && last.mapping == mapping
-        };
+        let (description, mapping) = (&self.checkpoint.model.layers[layer], self.mappings[layer]);
+        let alike =
+            |last: &Last<'_>| !clustered && last.step == step && last.layer == description && last.mapping == mapping;
         let prepared = match self.last.take() {
             Some(last) if alike(&last) => last.prepared,
-            _ => Prepared::new(self.decode_program(layer, position, None)?),
+            _ => Prepared::new(self.decode_program(layer, step, None)?),
         };
         let mut machine = Machine::new(&prepared);
         fill(&prepared, &mut machine, "residual", stream)?;
         let cache = std::mem::take(&mut self.caches[layer]);
-        if position == 0 {
+        if step.position == 0 {
             for field in 0..2 {
                 let before = Operand::new(buffer(&prepared, "kv.before")?, field);
                 machine.scatter(&prepared, before, &[]).map_err(|problem| bug(&prepared, problem))?;
@@ -456,7 +510,7 @@ impl<'a> Placed<'a> {
             fill(&prepared, &mut machine, "kv.before", cache)?;
         }
         let prepared = if clustered {
-            let write = |placed: &Self, chosen: Vec<Vec<u64>>| placed.decode_program(layer, position, Some(chosen));
+            let write = |placed: &Self, chosen: Vec<Vec<u64>>| placed.decode_program(layer, step, Some(chosen));
             self.routed(layer, prepared, &mut machine, write)?
         } else {
             let before = self.before(&machine);
@@ -465,28 +519,10 @@ impl<'a> Placed<'a> {
             prepared
         };
         let tap = Tap { prepared: &prepared, machine: &machine };
-        let mut note = |kind: &str, row: Option<Vec<f64>>| {
-            let name = format!("{phase}.layer{layer}.{kind}");
-            match row {
-                Some(row) => record.push_row(name, row),
-                None => {
-                    record.not_formed.insert(name);
-                }
-            }
-        };
-        note("attn_out", Some(tap.of("attention.projected", 0)?));
-        note("moe_in", tap.normed("feed_forward.normed")?);
-        if let FeedForward::Moe(moe) = &description.feed_forward {
-            let scores = prepared.program.find("router.all_scores").filter(|_| moe.selection.follows_logits());
-            note("router_logits", scores.map(|_| tap.of("router.all_scores", 0)).transpose()?);
-            note("router_experts", Some(tap.of("router.choice", 0)?));
-            note("router_weights", Some(tap.of("router.choice", 1)?));
-        }
-        note("moe_out", Some(tap.added_last()?));
-        note("out", Some(tap.of("residual", 0)?));
+        tap.layer(records, &format!("{phase}.layer{layer}"), description)?;
         let stream = tap.tiles("residual")?;
         self.caches[layer] = tap.tiles("kv.cache")?;
-        self.last = Some(Last { layer: description, mapping, position, prepared });
+        self.last = Some(Last { layer: description, mapping, step, prepared });
         Ok(stream)
     }
 
@@ -524,29 +560,54 @@ impl<'a> Placed<'a> {
         Ok(after)
     }
 
-    fn record_cache(&self, layer: usize, tokens: u64, record: &mut Record) -> Result<(), ValuesError> {
-        let attention = grouped(&self.checkpoint.model, layer)?;
-        let (heads, width) = (attention.kv_heads as usize, attention.head_dim as usize);
-        for (field, kind) in ["k_cache", "v_cache"].into_iter().enumerate() {
+    /// Records the first `tokens` cached tokens of each user.
+    fn record_caches(&self, tokens: u64, records: &mut [Record]) -> Result<(), ValuesError> {
+        let users = records.len().max(1);
+        for (layer, cache) in self.caches.iter().enumerate() {
+            let attention = grouped(&self.checkpoint.model, layer)?;
+            let (heads, width) = (attention.kv_heads as usize, attention.head_dim as usize);
             // What no query will see again is not kept.
-            let oldest = attention.reach.oldest(tokens);
-            let kept = (tokens - oldest) as usize;
-            let shape = vec![heads, kept, width];
-            let mut values = vec![f64::NAN; heads * kept * width];
-            for tile in self.caches[layer].iter().filter_map(|tiles| tiles.get(field)) {
-                for (row, token) in tile.rows.iter().enumerate() {
-                    let Some(number) = u64::from(*token).checked_sub(oldest) else { continue };
-                    for (value, element) in tile.row(row).iter().zip(tile.inner.iter()) {
-                        let (head, dim) = (*element as usize / width, *element as usize % width);
-                        if let Some(place) = values.get_mut((head * kept + number as usize) * width + dim) {
-                            *place = f64::from(*value);
+            let oldest = attention.reach.oldest(tokens) as usize;
+            let kept = tokens as usize - oldest;
+            for (field, kind) in ["k_cache", "v_cache"].into_iter().enumerate() {
+                let name = format!("prefill.layer{layer}.{kind}");
+                for record in records.iter_mut() {
+                    let values = vec![f64::NAN; heads * kept * width];
+                    record.tensors.insert(name.clone(), Recorded { shape: vec![heads, kept, width], values });
+                }
+                for tile in cache.iter().filter_map(|tiles| tiles.get(field)) {
+                    for (row, number) in tile.rows.iter().enumerate() {
+                        let (token, user) = (*number as usize / users, *number as usize % users);
+                        let known = records.get_mut(user).and_then(|record| record.tensors.get_mut(&name));
+                        let (Some(recorded), Some(token)) = (known, token.checked_sub(oldest)) else { continue };
+                        for (value, element) in tile.row(row).iter().zip(tile.inner.iter()) {
+                            let (head, dim) = (*element as usize / width, *element as usize % width);
+                            if let Some(place) = recorded.values.get_mut((head * kept + token) * width + dim) {
+                                *place = f64::from(*value);
+                            }
                         }
                     }
                 }
             }
-            record.tensors.insert(format!("prefill.layer{layer}.{kind}"), Recorded { shape, values });
         }
         Ok(())
+    }
+}
+
+/// Notes the rows of a tensor of a width, each with its user.
+fn note_rows(records: &mut [Record], kind: &str, (tensor, width): (&[f64], u64)) {
+    let users = records.len().max(1);
+    for (number, row) in tensor.chunks(width.max(1) as usize).enumerate() {
+        if let Some(record) = records.get_mut(number % users) {
+            record.push_row(kind.to_owned(), row.iter().copied());
+        }
+    }
+}
+
+/// Notes that no program forms a tensor.
+fn not_formed(records: &mut [Record], name: String) {
+    for record in records {
+        record.not_formed.insert(name.clone());
     }
 }
 
@@ -586,16 +647,14 @@ impl Tap<'_> {
         Ok(tensor.into_iter().map(f64::from).collect())
     }
 
-    /// A tensor that a norm has made, unless it has its gain alone and what is made from it gets the scale.
-    fn normed(&self, name: &str) -> Result<Option<Vec<f64>>, ValuesError> {
-        let buffer = buffer(self.prepared, name)?;
-        let scales = |formula: &Formula| match formula {
+    /// Whether a tensor that a norm has made is scaled: it may have its gain alone, and what is made from it the scale.
+    fn is_normed(&self, buffer: BufferId) -> bool {
+        self.formulas().any(|formula| match formula {
             Formula::RmsScale { y, .. } => y.buffer == buffer,
             Formula::Rescale { operands, .. } => operands.iter().any(|scaled| scaled.operand.buffer == buffer),
             Formula::Times { operands, .. } => operands.iter().any(|operand| operand.buffer == buffer),
             _ => false,
-        };
-        self.formulas().any(scales).then(|| self.of(name, 0)).transpose()
+        })
     }
 
     /// What was added to the residual stream after the attention: the outputs of all networks.
@@ -621,14 +680,46 @@ impl Tap<'_> {
         })
     }
 
-    /// Records the rows of a tensor.
-    fn rows(&self, record: &mut Record, kind: &str, name: &str, field: u32) -> Result<(), ValuesError> {
+    /// Records the rows of a tensor, each with its user.
+    fn rows(&self, records: &mut [Record], kind: &str, name: &str, field: u32) -> Result<(), ValuesError> {
         let operand = Operand::new(buffer(self.prepared, name)?, field);
-        let width = self.prepared.field(operand).map_err(|problem| bug(self.prepared, problem))?.row_size().max(1);
-        for row in self.of(name, field)?.chunks(width as usize) {
-            record.push_row(kind.to_owned(), row.iter().copied());
-        }
+        let width = self.prepared.field(operand).map_err(|problem| bug(self.prepared, problem))?.row_size();
+        note_rows(records, kind, (&self.of(name, field)?, width));
         Ok(())
+    }
+
+    /// Records what a layer makes.
+    fn layer(&self, records: &mut [Record], name: &str, layer: &Layer) -> Result<(), ValuesError> {
+        self.rows(records, &format!("{name}.attn_out"), "attention.projected", 0)?;
+        if self.is_normed(buffer(self.prepared, "feed_forward.normed")?) {
+            self.rows(records, &format!("{name}.moe_in"), "feed_forward.normed", 0)?;
+        } else {
+            not_formed(records, format!("{name}.moe_in"));
+        }
+        if let FeedForward::Moe(moe) = &layer.feed_forward {
+            // Sigmoids, or logits without their norm's scale, may be all that is gathered.
+            let logits = self.prepared.program.find("router.all_scores").filter(|_| moe.selection.follows_logits());
+            match logits {
+                Some(_) => self.rows(records, &format!("{name}.router_logits"), "router.all_scores", 0)?,
+                None => not_formed(records, format!("{name}.router_logits")),
+            }
+            self.rows(records, &format!("{name}.router_experts"), "router.choice", 0)?;
+            self.rows(records, &format!("{name}.router_weights"), "router.choice", 1)?;
+        }
+        let stream = Operand::new(buffer(self.prepared, "residual")?, 0);
+        let width = self.prepared.field(stream).map_err(|problem| bug(self.prepared, problem))?.row_size();
+        note_rows(records, &format!("{name}.moe_out"), (&self.added_last()?, width));
+        self.rows(records, &format!("{name}.out"), "residual", 0)
+    }
+
+    /// Records what the LM head makes.
+    fn head(&self, records: &mut [Record], phase: &str, mapping: &LayerMapping) -> Result<(), ValuesError> {
+        if mapping.has(Rewrite::FusedNorms) {
+            not_formed(records, format!("{phase}.final_norm"));
+        } else {
+            self.rows(records, &format!("{phase}.final_norm"), "head.normed", 0)?;
+        }
+        self.rows(records, &format!("{phase}.logits"), "head.logits", 0)
     }
 
     fn tiles(&self, name: &str) -> Result<Vec<Vec<Tile>>, ValuesError> {

@@ -4,10 +4,10 @@
 
 mod common;
 
-use common::{TINY, TINY_DENSE, assert_is_the_model, checkpoint, checkpoint_with};
-use wafersim_mapping::{Append, KvMapping, LayerMapping, Rewrite, Rewrites};
+use common::{TINY, TINY_DENSE, assert_as, checkpoint, checkpoint_with};
+use wafersim_mapping::{Append, Groups, KvMapping, LayerMapping, Reduction, Reductions, Rewrite, Rewrites, Root, Tree};
 use wafersim_spec::model::{Attention, GroupedAttention, Layer, Reach};
-use wafersim_values::Checkpoint;
+use wafersim_values::{Checkpoint, Prefill};
 
 /// Rewrites of attention.
 const OURS: [Rewrite; 4] =
@@ -38,7 +38,7 @@ fn holds(what: &str, checkpoint: &Checkpoint) {
                 let published = LayerMapping::published(columns, rows);
                 let mapping = LayerMapping { kv: kv(dims, groups, copies, append), rewrites, ..published };
                 let what = format!("{what}, {columns} x {rows}, {splits:?}, {append:?}, {rewrites:?}");
-                assert_is_the_model(&what, checkpoint, &mapping);
+                assert_as(Prefill::Tokens, &what, checkpoint, &mapping);
             }
         }
     }
@@ -46,7 +46,7 @@ fn holds(what: &str, checkpoint: &Checkpoint) {
 
 #[test]
 fn tokens_are_shifted_or_dealt_to_the_rows() {
-    holds("a whole sequence", &checkpoint(TINY, 2));
+    holds("a whole sequence", &checkpoint(TINY, 3));
 }
 
 #[test]
@@ -81,14 +81,40 @@ fn branches_are_normed_before_they_are_added() {
     }
 }
 
+/// Sums travel by deep trees, to roots anywhere, by chains, in pieces, to several roots.
 #[test]
-fn probe() {
-    let checkpoint = checkpoint(TINY, 2);
-    for bits in 0u32..16 {
-        let rewrites: Rewrites = (0..4).filter(|bit| bits >> bit & 1 == 1).map(|bit| OURS[bit as usize]).collect();
-        let mapping = LayerMapping { kv: kv(3, 1, 1, Append::Shifted), rewrites, ..LayerMapping::published(7, 3) };
-        let comparison = common::under(&checkpoint, &mapping, 1).unwrap();
-        let all = comparison.deviations.iter().map(|kind| format!("{} {:.0e}", kind.kind, kind.largest));
-        println!("{rewrites:?} {} {:?}", comparison.is_within(), all.collect::<Vec<_>>());
+fn reductions_change_no_result() {
+    let checkpoint = checkpoint(TINY, 5);
+    let tree = |groups, root| Tree { groups, root };
+    let (sizes, middle) = (Groups::Sizes(vec![2, 3]), Root::Middle);
+    let deep = Reduction::Tree(tree(Groups::Sizes(vec![2, 2, 2]), middle));
+    for (what, whole, segments) in [
+        ("deep trees", deep.clone(), deep.clone()),
+        ("a root at the start", Reduction::Tree(tree(sizes.clone(), Root::Index(0))), deep.clone()),
+        (
+            "a root elsewhere",
+            Reduction::Tree(tree(sizes.clone(), Root::Index(3))),
+            Reduction::Tree(tree(sizes, middle)),
+        ),
+        ("chains", Reduction::Chain { root: Root::Index(1) }, Reduction::Chain { root: middle }),
+        ("pieces", Reduction::ReduceScatter, Reduction::ReduceScatter),
+        (
+            "split roots",
+            Reduction::SplitRoots { roots: 2, tree: tree(Groups::Count(4), middle) },
+            Reduction::ReduceScatter,
+        ),
+    ] {
+        for (columns, rows, splits) in [(12, 8, [3, 2, 1]), (16, 8, [2, 2, 2])] {
+            for rewrites in [Rewrites::NONE, OURS.into_iter().collect()] {
+                let mut reductions = Reductions::all(&whole);
+                for line in [&mut reductions.head, &mut reductions.width, &mut reductions.sequence] {
+                    line.clone_from(&segments);
+                }
+                let [dims, groups, copies] = splits;
+                let kv = kv(dims, groups, copies, Append::Shifted);
+                let mapping = LayerMapping { kv, rewrites, reductions, ..LayerMapping::published(columns, rows) };
+                assert_as(Prefill::Tokens, &format!("{what}, {splits:?}, {rewrites:?}"), &checkpoint, &mapping);
+            }
+        }
     }
 }

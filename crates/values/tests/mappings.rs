@@ -5,8 +5,9 @@
 
 mod common;
 
-use common::{TINY, TINY_DENSE, assert_is_the_model, checkpoint};
-use wafersim_mapping::{KvMapping, LayerMapping, Rewrite, Rewrites, Routes};
+use common::{TINY, TINY_DENSE, assert_as, assert_is_the_model, checkpoint, outside, setup_of};
+use wafersim_mapping::{Append, KvMapping, LayerMapping, Rewrite, Rewrites, Routes};
+use wafersim_values::{Prefill, Tolerance, compare, plain, random_prompt, run_users};
 
 /// Rewrites that decode layers are written with.
 const WRITTEN: [Rewrite; 7] = [
@@ -72,6 +73,32 @@ fn kv_layouts_change_no_result() {
             let mapping = LayerMapping { rewrites, ..mapping(columns, rows, kv) };
             let what = format!("{columns} x {rows}, {kv:?}, {rewrites:?}");
             assert_is_the_model(&what, &checkpoint, &mapping);
+        }
+    }
+}
+
+/// Several tokens in a step: a draft of one user, whose tokens see each other, and users with caches of their own.
+#[test]
+fn tokens_that_go_through_together_change_no_result() {
+    let checkpoint = checkpoint(TINY, 9);
+    let dealt = KvMapping { append: Append::RoundRobin, ..kv(2, 2, 1) };
+    for (columns, rows, kv) in
+        [(6, 2, kv(3, 1, 1)), (8, 3, kv(1, 4, 1)), (13, 4, kv(3, 2, 1)), (17, 2, kv(2, 2, 2)), (9, 3, dealt)]
+    {
+        for rewrites in [Rewrites::NONE, Rewrites::from_iter(WRITTEN)] {
+            let mapping = LayerMapping { rewrites, ..mapping(columns, rows, kv) };
+            let what = format!("{columns} x {rows}, {kv:?}, {rewrites:?}");
+            for tokens in [2, 5] {
+                assert_as(Prefill::Drafts(tokens), &what, &checkpoint, &mapping);
+            }
+            let setup = setup_of(&mapping, Prefill::Tokens);
+            let prompts: Vec<Vec<u64>> =
+                (0..3).map(|user| random_prompt(checkpoint.model.vocabulary, 5, 20 + user)).collect();
+            let records = run_users(&checkpoint, &setup, &prompts, 2).unwrap_or_else(|error| panic!("{what}: {error}"));
+            for (prompt, record) in prompts.iter().zip(&records) {
+                let comparison = compare(record, &plain::run(&checkpoint, prompt, 2).unwrap(), Tolerance::FP32);
+                assert!(comparison.is_within(), "{what}, users: {}", outside(&comparison));
+            }
         }
     }
 }

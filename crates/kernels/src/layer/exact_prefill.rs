@@ -279,7 +279,7 @@ fn softmax(
 ) -> Vec<Node> {
     let (table, one_each) = (first(scores), first(statistic));
     let scale = 1.0 / (head_dim as f64).sqrt();
-    let causal = Some(Causal { position: 0, reach: Reach::Full });
+    let causal = Some(Causal { position: 0, users: 1, reach: Reach::Full });
     let mut nodes = Vec::new();
     for (math, operator) in [(Math::Maximum, ReduceOperator::Max), (Math::ExpAndSum, ReduceOperator::Add)] {
         let mut work = vec![kernel.work(Operation::ScalarReduce, scores_here, vectors)];
@@ -442,17 +442,4 @@ pub fn exact_prefill_embedding(
     nodes.push(relayout(&mut kernel, Axis::Y, rows, target));
     kernel.program.push("embedding", nodes);
     kernel.program
-}
-
-/// Where prefill leaves keys and values, the buffers `attention.key` and `attention.value`.
-///
-/// # Errors
-/// Where the layer has no exact program.
-pub fn prefill_cache_fields(shape: &LayerShape<'_>) -> Result<[Field; 2], ExactError> {
-    let Attention::Grouped(grouped) = &shape.layer.attention else {
-        return Err(ExactError::Part("latent attention"));
-    };
-    let lies = whole_width(shape.kv, grouped, shape.region.rows);
-    let rows = Rings::new(shape.region).rows(shape.tokens);
-    Ok(["k", "v"].map(|name| with_rows(lies.kv(name), &rows)))
 }

@@ -18,6 +18,8 @@ pub(super) struct Rotation {
     pub rotary: u64,
     /// Position of row 0.
     pub position: u64,
+    /// Rows of one position.
+    pub users: u64,
 }
 
 /// Rotates pairs `(i, i + rotary / 2)`, which must lie here together.
@@ -25,7 +27,7 @@ pub(super) fn rope(
     context: &Context<'_>,
     pe: &mut PeState,
     x: Operand,
-    Rotation { head_dim, rotary, position }: Rotation,
+    Rotation { head_dim, rotary, position, users }: Rotation,
 ) -> Result<(), String> {
     let rounding = context.rounding(x.buffer);
     let (head_dim, rotary) = (head_dim as u32, rotary.min(head_dim) as u32);
@@ -41,7 +43,7 @@ pub(super) fn rope(
     let (low, high) = (places(&tile.inner, &lower)?, places(&tile.inner, &upper)?);
     let rows = Arc::clone(&tile.rows);
     for (row, number) in rows.iter().enumerate() {
-        let position = (position + u64::from(*number)) as f64;
+        let position = (position + u64::from(*number) / users.max(1)) as f64;
         let values = tile.row_mut(row);
         for ((element, low), high) in lower.iter().zip(&low).zip(&high) {
             let frequency = frequencies.get((element % head_dim) as usize).copied().unwrap_or(f64::NAN);
@@ -68,12 +70,25 @@ pub(super) fn by_quotient(inner: &[u32], divisor: u32) -> Vec<(u32, Vec<usize>)>
     groups
 }
 
+/// Where the tokens `numbers` of each user lie in a cache.
+fn rows_of_users(cache: &Tile, numbers: &[u32], users: u64) -> Result<Vec<Vec<usize>>, String> {
+    let users = users.max(1) as u32;
+    let of = |user: u32| places(&cache.rows, &numbers.iter().map(|token| token * users + user).collect::<Vec<_>>());
+    (0..users).map(of).collect()
+}
+
+/// The places for the user of a row.
+fn of_user(rows: &[Vec<usize>], row: u32) -> Result<&[usize], String> {
+    let user = (row as usize).checked_rem(rows.len()).and_then(|user| rows.get(user));
+    user.map(Vec::as_slice).ok_or_else(|| "a row belongs to no user".into())
+}
+
 /// `scores[h, t] = sum of q[h, d] k[t, h / group, d]` over the dimensions here.
 pub(super) fn scores(
     context: &Context<'_>,
     pe: &mut PeState,
     (query, keys, scores): (Operand, Operand, Operand),
-    (group, head_dim): (u64, u64),
+    (group, head_dim, users): (u64, u64, u64),
 ) -> Result<(), String> {
     let rounding = context.rounding(scores.buffer);
     let tokens = context.last_size(scores)?;
@@ -83,14 +98,14 @@ pub(super) fn scores(
     let heads = by_quotient(&query.inner, head_dim);
     for (head, at) in by_quotient(&result.inner, tokens) {
         let numbers: Vec<u32> = at.iter().map(|place| result.inner[*place] % tokens.max(1)).collect();
-        let rows = places(&keys.rows, &numbers)?;
+        let of_users = rows_of_users(keys, &numbers, users)?;
         let Some((_, dims)) = heads.iter().find(|(known, _)| *known == head) else { continue };
         let wanted: Vec<u32> =
             dims.iter().map(|place| head / group * head_dim + query.inner[*place] % head_dim).collect();
         let columns = places(&keys.inner, &wanted)?;
         for row in 0..query.rows.len() {
-            let queries = query.row(row);
-            for (at, key) in at.iter().zip(&rows) {
+            let (queries, rows) = (query.row(row), of_user(&of_users, query.rows[row])?);
+            for (at, key) in at.iter().zip(rows) {
                 let key = keys.row(*key);
                 let mut sum = 0.0;
                 for (dim, column) in dims.iter().zip(&columns) {
@@ -109,7 +124,7 @@ pub(super) fn weighted_values(
     context: &Context<'_>,
     pe: &mut PeState,
     (scores, values, output): (Operand, Operand, Operand),
-    (group, head_dim): (u64, u64),
+    (group, head_dim, users): (u64, u64, u64),
 ) -> Result<(), String> {
     let rounding = context.rounding(output.buffer);
     let tokens = context.last_size(scores)?;
@@ -120,7 +135,7 @@ pub(super) fn weighted_values(
     for (head, dims) in by_quotient(&result.inner, head_dim) {
         let Some((_, at)) = heads.iter().find(|(known, _)| *known == head) else { continue };
         let numbers: Vec<u32> = at.iter().map(|place| scores.inner[*place] % tokens.max(1)).collect();
-        let rows = places(&values.rows, &numbers)?;
+        let rows = rows_of_users(values, &numbers, users)?;
         add_weighted(rounding, (scores, values), &mut result, (head / group * head_dim, head_dim), &dims, (at, &rows))?;
     }
     pe.put(output, result);
@@ -128,19 +143,19 @@ pub(super) fn weighted_values(
 }
 
 /// `output[d] += sum of scores[t] v[t, first + d]` for the dimensions of a head that lie in the places `dims` of the output,
-/// and tokens at `(place of the score, row of the value)`.
+/// and tokens at `(place of the score, row of the value)`, the rows for each user.
 pub(super) fn add_weighted(
     rounding: Rounding,
     (scores, values): (&Tile, &Tile),
     output: &mut Tile,
     (first, head_dim): (u32, u32),
     dims: &[usize],
-    (at, rows): (&[usize], &[usize]),
+    (at, rows): (&[usize], &[Vec<usize>]),
 ) -> Result<(), String> {
     let wanted: Vec<u32> = dims.iter().map(|place| first + output.inner[*place] % head_dim).collect();
     let columns = places(&values.inner, &wanted)?;
     for row in 0..scores.rows.len() {
-        let weights = scores.row(row);
+        let (weights, rows) = (scores.row(row), of_user(rows, scores.rows[row])?);
         let sums = output.row_mut(row);
         for (at, token) in at.iter().zip(rows) {
             let value = values.row(*token);
@@ -300,6 +315,7 @@ pub(super) struct HeadScale {
     pub width: u64,
     pub epsilon: f64,
     pub token: u64,
+    pub users: u64,
     pub scale: f64,
 }
 
@@ -322,12 +338,15 @@ pub(super) fn head_scale(context: &Context<'_>, pe: &mut PeState, of: HeadScale)
     let inner = Arc::clone(&table.inner);
     let heads = places(&queries.inner, &inner.iter().map(|element| element / tokens).collect::<Vec<_>>())?;
     let group = (of.group as u32).max(1);
-    let new = |token: u32| u64::from(token).checked_sub(of.token).filter(|row| (*row as usize) < keys.rows.len());
+    let users = of.users.max(1);
+    // The row of a new token, from its row in the cache.
+    let new = |row: u64| row.checked_sub(of.token * users).filter(|row| (*row as usize) < keys.rows.len());
     for row in 0..table.rows.len() {
+        let user = u64::from(table.rows[row]) % users;
         let factors: Vec<f32> = queries.row(row).iter().map(|root| rounding.round(root * of.scale as f32)).collect();
         for ((value, element), head) in table.row_mut(row).iter_mut().zip(inner.iter()).zip(&heads) {
             *value = rounding.round(*value * factors[*head]);
-            if let Some(new) = new(element % tokens) {
+            if let Some(new) = new(u64::from(element % tokens) * users + user) {
                 let place = places(&keys.inner, &[element / tokens / group])?;
                 let root = place.first().and_then(|place| keys.row(new as usize).get(*place));
                 *value = rounding.round(*value * root.copied().unwrap_or(f32::NAN));
@@ -339,7 +358,7 @@ pub(super) fn head_scale(context: &Context<'_>, pe: &mut PeState, of: HeadScale)
     let (rows, inner) = (Arc::clone(&cache.rows), Arc::clone(&cache.inner));
     let heads = places(&keys.inner, &inner.iter().map(|element| element / of.width as u32).collect::<Vec<_>>())?;
     for (row, token) in rows.iter().enumerate() {
-        let Some(new) = new(*token) else { continue };
+        let Some(new) = new(u64::from(*token)) else { continue };
         let roots = keys.row(new as usize);
         for (value, head) in cache.row_mut(row).iter_mut().zip(&heads) {
             *value = stored.round(*value * roots.get(*head).copied().unwrap_or(f32::NAN));
@@ -383,7 +402,7 @@ pub(super) fn leave(
         let known = pe.tile(Operand::new(before, field))?;
         // What the cache forgets goes nowhere.
         let oldest = match &context.prepared.field(Operand::new(after, field))?.rows.spread {
-            Spread::Cached(cached) => cached.first as u32,
+            Spread::Cached(cached) => (cached.first * cached.users) as u32,
             _ => 0,
         };
         let leaves = |token: &u32| *token >= oldest && !staying.contains(token);
@@ -402,7 +421,7 @@ pub(super) fn enter(
     pe: &mut PeState,
     (before, entry, after): (BufferId, Option<BufferId>, BufferId),
     new: [Operand; 2],
-    token: u64,
+    first: u64,
 ) -> Result<(), String> {
     let index = context.index(pe);
     let rounding = context.rounding(after);
@@ -418,10 +437,10 @@ pub(super) fn enter(
             });
             if let Some(stored) = stored {
                 cache.row_mut(row).copy_from_slice(stored);
-            } else if u64::from(*number) >= token {
+            } else if u64::from(*number) >= first {
                 let tile = pe.tile(new)?;
                 let columns = places(&tile.inner, &inner)?;
-                let made = tile.row((u64::from(*number) - token) as usize);
+                let made = tile.row((u64::from(*number) - first) as usize);
                 for (value, column) in cache.row_mut(row).iter_mut().zip(columns) {
                     *value = rounding.round(made.get(column).copied().ok_or("a token enters that is not new")?);
                 }

@@ -82,13 +82,14 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
             norm::rescale(context, pe, operands, *sums, (*width, *epsilon))
         }
         Formula::NormScale { sums, width, epsilon } => norm::norm_scale(context, pe, *sums, (*width, *epsilon)),
-        Formula::Times { operands, factors } => norm::times(context, pe, operands, *factors),
-        Formula::Rope { x, head_dim, rotary, position } => {
-            let rotation = attention::Rotation { head_dim: *head_dim, rotary: *rotary, position: *position };
+        Formula::Times { operands, factors, pairs } => norm::times(context, pe, operands, (*factors, pairs.as_deref())),
+        Formula::Rope { x, head_dim, rotary, position, users } => {
+            let [head_dim, rotary, position, users] = [*head_dim, *rotary, *position, *users];
+            let rotation = attention::Rotation { head_dim, rotary, position, users };
             attention::rope(context, pe, *x, rotation)
         }
         Formula::SumOfLast { x, sums } => attention::sum_of_last(context, pe, *x, *sums),
-        Formula::HeadScale { scores, keys, query_sums, key_sums, group, width, epsilon, token, scale } => {
+        Formula::HeadScale { scores, keys, query_sums, key_sums, group, width, epsilon, token, users, scale } => {
             let of = attention::HeadScale {
                 scores: *scores,
                 keys: *keys,
@@ -98,15 +99,16 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
                 width: *width,
                 epsilon: *epsilon,
                 token: *token,
+                users: *users,
                 scale: *scale,
             };
             attention::head_scale(context, pe, of)
         }
-        Formula::Scores { query, keys, scores, group, head_dim } => {
-            attention::scores(context, pe, (*query, *keys, *scores), (*group, *head_dim))
+        Formula::Scores { query, keys, scores, group, head_dim, users } => {
+            attention::scores(context, pe, (*query, *keys, *scores), (*group, *head_dim, *users))
         }
-        Formula::WeightedValues { scores, values, output, group, head_dim } => {
-            attention::weighted_values(context, pe, (*scores, *values, *output), (*group, *head_dim))
+        Formula::WeightedValues { scores, values, output, group, head_dim, users } => {
+            attention::weighted_values(context, pe, (*scores, *values, *output), (*group, *head_dim, *users))
         }
         Formula::Maximum { scores, statistic, causal, sinks } => {
             let of = Softmax { scores: *scores, statistic: *statistic, causal: *causal, sinks: *sinks };
@@ -147,8 +149,8 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
         }
         Formula::ArgMax { scores, best } => arg_max(context, pe, *scores, *best),
         Formula::Leave { before, after, entry } => attention::leave(context, pe, *before, *after, *entry),
-        Formula::Enter { before, entry, new, after, token } => {
-            attention::enter(context, pe, (*before, *entry, *after), *new, *token)
+        Formula::Enter { before, entry, new, after, row } => {
+            attention::enter(context, pe, (*before, *entry, *after), *new, *row)
         }
         Formula::TileProduct { a, b, c, bias } => ring::tile_product(context, pe, (*a, *b, *c), *bias),
         Formula::PassingScores { query, keys, partial, group, head_dim, tokens } => {

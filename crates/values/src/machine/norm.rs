@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wafersim_program::{Operand, Rescaled};
+use wafersim_program::{Operand, Pair, Rescaled};
 use wafersim_spec::model::Role;
 
 use super::compute::{Context, places};
@@ -144,14 +144,15 @@ pub(super) fn times(
     context: &Context<'_>,
     pe: &mut PeState,
     operands: &[Operand],
-    factors: Operand,
+    (factors, pairs): (Operand, Option<&[Pair]>),
 ) -> Result<(), String> {
     let factors = pe.tile(factors)?.clone();
     for operand in operands {
         let rounding = context.rounding(operand.buffer);
         let tile = pe.tile_mut(*operand)?;
         for row in 0..tile.rows.len() {
-            let factor = factors.row(row).first().copied().unwrap_or(f32::NAN);
+            let of = pairs.map_or(Some(row), |pairs| pairs.get(row).map(|pair| pair.token as usize));
+            let factor = of.and_then(|row| factors.row(row).first().copied()).unwrap_or(f32::NAN);
             tile.row_mut(row).iter_mut().for_each(|value| *value = rounding.round(*value * factor));
         }
     }

@@ -219,7 +219,7 @@ pub(super) fn passing_values(
             &mut result,
             (head / group * head_dim, head_dim),
             &dims,
-            (&at, &rows),
+            (&at, std::slice::from_ref(&rows)),
         )?;
     }
     pe.put(output, result);

@@ -27,22 +27,39 @@ pub const TINY_DENSE: &str = r#"{"model_type": "qwen3", "hidden_size": 32, "num_
     "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 8, "vocab_size": 41, "max_position_embeddings": 64,
     "intermediate_size": 24, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "attention_bias": true}"#;
 
-/// Runs a model under one mapping for all layers, `tokens` tokens of a prompt and three steps, each through the programs of
-/// decode in fp32, against the equations in 64 bit.
-pub fn under(checkpoint: &Checkpoint, mapping: &LayerMapping, tokens: u64) -> Result<Comparison, String> {
-    let setup =
-        Setup { mappings: vec![mapping.clone()], prefill: Prefill::Tokens, precision: precision(DataType::Fp32) };
+/// Runs a model in fp32 under one mapping for all layers, `tokens` tokens of a prompt and three steps, against the equations in
+/// 64 bit.
+pub fn under(
+    checkpoint: &Checkpoint,
+    mapping: &LayerMapping,
+    prefill: Prefill,
+    tokens: u64,
+) -> Result<Comparison, String> {
+    let setup = setup_of(mapping, prefill);
     let prompt = random_prompt(checkpoint.model.vocabulary, tokens, 7);
     let plain = plain::run(checkpoint, &prompt, 3).map_err(|error| error.to_string())?;
     let placed = run(checkpoint, &setup, &prompt, 3, None, |_, _| ()).map_err(|error| error.to_string())?;
     Ok(compare(&placed, &plain, Tolerance::FP32))
 }
 
-/// The same, which must hold.
+/// One mapping for all layers, in fp32.
+pub fn setup_of(mapping: &LayerMapping, prefill: Prefill) -> Setup {
+    Setup { mappings: vec![mapping.clone()], prefill, precision: precision(DataType::Fp32) }
+}
+
+/// A mapping must change no result, whichever programs the prompt goes through.
 pub fn assert_is_the_model(what: &str, checkpoint: &Checkpoint, mapping: &LayerMapping) {
-    for tokens in [1, 2, 9] {
-        let comparison = under(checkpoint, mapping, tokens).unwrap_or_else(|error| panic!("{what}: {error}"));
-        assert!(comparison.is_within(), "{what}, {tokens} tokens: {}", outside(&comparison));
+    for prefill in [Prefill::Tokens, Prefill::Chunk] {
+        assert_as(prefill, what, checkpoint, mapping);
+    }
+}
+
+/// The same for prompts that go through some programs.
+pub fn assert_as(prefill: Prefill, what: &str, checkpoint: &Checkpoint, mapping: &LayerMapping) {
+    for tokens in [2, 9] {
+        let what = format!("{what}, {tokens} tokens, {prefill:?}");
+        let comparison = under(checkpoint, mapping, prefill, tokens).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert!(comparison.is_within(), "{what}: {}", outside(&comparison));
     }
 }
 
