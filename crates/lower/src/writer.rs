@@ -135,6 +135,10 @@ impl<'a> Writer<'a> {
         let along = Along { axis, payload, operator: combine };
         let tree = match reduction {
             Reduction::Tree(tree) => tree_over(tree, count),
+            // A largest element and its number stay together.
+            Reduction::ReduceScatter | Reduction::SplitRoots { .. } if combine == ReduceOperator::ArgMax => {
+                tree_over(&wafersim_mapping::Tree::PUBLISHED, count)
+            }
             Reduction::Chain { root } => chain_over(*root, count),
             Reduction::ReduceScatter => return self.in_pieces(count, stride, along),
             Reduction::SplitRoots { roots, tree } => {
