@@ -256,7 +256,9 @@ impl Writer<'_> {
         let kept = clusters.kept;
         for ((field, (region, network)), cell) in (0u32..).zip(&clusters.networks).zip(&clusters.cells) {
             if cell.works {
-                clusters.parts.push(self.within(*region, |writer| writer.in_cell(network, form, Operand::new(kept, field))));
+                clusters
+                    .parts
+                    .push(self.within(*region, |writer| writer.in_cell(network, form, Operand::new(kept, field))));
             }
         }
     }

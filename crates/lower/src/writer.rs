@@ -124,13 +124,7 @@ impl<'a> Writer<'a> {
         payload: BufferId,
         combine: ReduceOperator,
     ) -> Vec<Node> {
-        let reduction = match self.mapping().reduction(operator, line) {
-            // Pairs of a value and its number are not torn into pieces.
-            Reduction::ReduceScatter | Reduction::SplitRoots { .. } if combine == ReduceOperator::ArgMax => {
-                &Reduction::PUBLISHED
-            }
-            wanted => wanted,
-        };
+        let reduction = self.mapping().reduction(operator, line);
         let (axis, count, stride) = match on {
             Lines::Whole(axis) => (axis, self.region().along(axis), 1),
             Lines::Segments { count, stride } => (Axis::X, count, stride),
@@ -141,6 +135,10 @@ impl<'a> Writer<'a> {
         let along = Along { axis, payload, operator: combine };
         let tree = match reduction {
             Reduction::Tree(tree) => tree_over(tree, count),
+            // A largest element and its number stay together.
+            Reduction::ReduceScatter | Reduction::SplitRoots { .. } if combine == ReduceOperator::ArgMax => {
+                tree_over(&wafersim_mapping::Tree::PUBLISHED, count)
+            }
             Reduction::Chain { root } => chain_over(*root, count),
             Reduction::ReduceScatter => return self.in_pieces(count, stride, along),
             Reduction::SplitRoots { roots, tree } => {

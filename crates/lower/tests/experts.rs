@@ -152,7 +152,9 @@ fn closed_form_and_fabric_agree() {
 fn rectangles_agree_with_the_fabric() {
     let layer = layer(0, Selection::softmax(true));
     let mut worst: f64 = 0.0;
-    for (columns, rows, across, down) in [(48, 32, 8, 6), (48, 30, 6, 4), (35, 23, 5, 3), (40, 24, 1, 6), (40, 24, 10, 1)] {
+    for (columns, rows, across, down) in
+        [(48, 32, 8, 6), (48, 30, 6, 4), (35, 23, 5, 3), (40, 24, 1, 6), (40, 24, 10, 1)]
+    {
         for rewrites in [&[][..], &OURS] {
             let mapping =
                 LayerMapping { experts: cells(across, down), ..mapping(columns, rows, rewrites.iter().copied()) };
@@ -184,7 +186,8 @@ fn an_expected_load_costs_what_the_counted_choice_costs() {
             (false, vec![vec![0, 1, 2, 3], vec![0, 4, 5, 6]]),
         ] {
             let load = ExpertLoad::counted(&chosen, experts.as_ref().unwrap());
-            let counted = decode_layer(&request(&layer, &mapping, DataType::Fp16, Routed::Chosen(chosen.clone()))).unwrap();
+            let counted =
+                decode_layer(&request(&layer, &mapping, DataType::Fp16, Routed::Chosen(chosen.clone()))).unwrap();
             let of_load = LayerRequest {
                 tokens: chosen.len() as u64,
                 users: chosen.len() as u64,
@@ -206,8 +209,7 @@ fn a_choice_or_a_home_that_does_not_exist_is_refused() {
     let refused = decode_layer(&request(&layer, &mapping, DataType::Fp16, Routed::Chosen(vec![vec![48]]))).unwrap_err();
     assert_eq!(refused, LowerError::Expert { expert: 48, experts: 48 });
     let homes = vec![vec![4]; 48];
-    let mapping =
-        LayerMapping { experts: Some(ExpertMapping { homes, ..cells(2, 2).unwrap() }), ..mapping };
+    let mapping = LayerMapping { experts: Some(ExpertMapping { homes, ..cells(2, 2).unwrap() }), ..mapping };
     let refused = decode_layer(&request(&layer, &mapping, DataType::Fp16, Routed::Chosen(vec![vec![1]]))).unwrap_err();
     assert!(matches!(refused, LowerError::Cell { cell: 4, .. }), "{refused}");
 }
@@ -292,7 +294,8 @@ fn each_rewrite_changes_what_it_is_about() {
     assert_eq!(choosing(&written(&plain, &[Rewrite::SingleChoice])), Some(1));
     let sums = |program: &Program| count(program, &|formula| matches!(formula, Formula::Add { .. }));
     assert_eq!((sums(&written(&shared, &[])), sums(&written(&shared, &[Rewrite::SharedExpertBeside]))), (3, 3));
-    let reductions = |program: &Program| program.steps().filter(|step| matches!(step.action, Action::ChainReduce(_))).count();
+    let reductions =
+        |program: &Program| program.steps().filter(|step| matches!(step.action, Action::ChainReduce(_))).count();
     assert_eq!(
         reductions(&written(&shared, &[])) - reductions(&written(&shared, &[Rewrite::SharedExpertBeside])),
         4,

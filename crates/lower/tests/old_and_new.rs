@@ -341,7 +341,9 @@ fn experts_in_rectangles() {
             options: Options::PUBLISHED,
         };
         let old = cost(&wafersim_kernels::decode_layer(&shape), &rates);
-        for name in ["router", "experts.dispatch", "experts.gate_up", "experts.activation", "experts.down", "experts.combine"] {
+        for name in
+            ["router", "experts.dispatch", "experts.gate_up", "experts.activation", "experts.down", "experts.combine"]
+        {
             let of = |cost: &wafersim_cost::ProgramCost| {
                 cost.operators.iter().find(|known| known.name == name).map_or(0.0, |known| known.cost.total().0)
             };

@@ -303,18 +303,26 @@ impl Tree {
         let Some((top, last)) = self.levels.iter().enumerate().next_back() else {
             return RootPlaces { first: 0, stride: 1, count: 1 };
         };
-        let count = roots.clamp(1, last.members.max(1));
+        let count = roots.clamp(1, self.whole_groups());
         let split = SplitRoots { roots: count, target: BufferId(0) };
         let stride = self.stride(top);
-        RootPlaces { first: self.offset(top) + split.first(last) * stride, stride, count }
+        RootPlaces { first: self.offset(top) + split.first(last, self.whole_groups()) * stride, stride, count }
+    }
+
+    /// Members of the last level that stand where their group's root would: the end of the line may cut the last group short
+    /// before it. At least one.
+    fn whole_groups(&self) -> u64 {
+        let Some((top, last)) = self.levels.iter().enumerate().next_back() else { return 1 };
+        let end = self.line.saturating_sub(1).saturating_sub(self.offset(top));
+        (end / self.stride(top).max(1) + 1).clamp(1, last.members.max(1))
     }
 }
 
 impl SplitRoots {
-    /// Index of the first root among the members of the last level.
-    fn first(&self, level: &Level) -> u64 {
+    /// Index of the first root among the members of the last level, `whole` of which can be roots.
+    fn first(&self, level: &Level, whole: u64) -> u64 {
         let index = level.root.index(level.members, level.members, 0);
-        index.saturating_sub(self.roots / 2).min(level.members.saturating_sub(self.roots))
+        index.saturating_sub(self.roots / 2).min(whole.saturating_sub(self.roots))
     }
 }
 
@@ -329,7 +337,7 @@ pub fn split_reduce(program: &mut Program, region: Region, tree: &Tree, along: A
         count: last.members,
         stride: tree.stride(top),
         offset: tree.offset(top),
-        owners: Owners::Neighbours { first: split.first(last), count: split.roots },
+        owners: Owners::Neighbours { first: split.first(last, tree.whole_groups()), count: split.roots },
         source: along.payload,
         target: split.target,
         colors: colors.level(top),

@@ -110,8 +110,7 @@ pub struct Causal {
 impl Causal {
     /// Whether the query of a row sees a token.
     pub const fn sees(&self, row: u64, token: u64) -> bool {
-        let users = if self.users == 0 { 1 } else { self.users };
-        let position = self.position.saturating_add(row / users);
+        let position = self.position.saturating_add(row / if self.users == 0 { 1 } else { self.users });
         token <= position && token >= self.reach.oldest(position.saturating_add(1))
     }
 }

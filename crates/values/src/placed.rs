@@ -8,9 +8,7 @@ use std::collections::BTreeMap;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use wafersim_kernels::{
-    Exact, ExpertShape, KvShape, LayerShape, Options, exact_prefill_layer, feed_forward,
-};
+use wafersim_kernels::{Exact, ExpertShape, KvShape, LayerShape, Options, exact_prefill_layer, feed_forward};
 use wafersim_lower::{
     EndRequest, ExpertLoad, LayerRequest, Routed, Scope, cache_handover, decode_layer, embedding, lm_head,
     prefill_embedding, prefill_layer, turn_to_head,
@@ -380,7 +378,7 @@ impl<'a> Placed<'a> {
     fn chunk(&mut self, prompt: &[u64], records: &mut [Record]) -> Result<u64, ValuesError> {
         let model = &self.checkpoint.model;
         let tokens = prompt.len() as u64;
-        check_prefill(model, tokens)?;
+        check_prefill(&self.checkpoint.model, prompt.len() as u64)?;
         let program = prefill_embedding(&self.ends, prompt);
         let (prepared, machine) = self.whole(program, 0, Vec::new())?;
         let tap = Tap { prepared: &prepared, machine: &machine };
@@ -562,12 +560,13 @@ impl<'a> Placed<'a> {
         Ok(after)
     }
 
-    /// Records the cached tokens of each user after `tokens` tokens; what no query will see again is not kept.
+    /// Records the first `tokens` cached tokens of each user.
     fn record_caches(&self, tokens: u64, records: &mut [Record]) -> Result<(), ValuesError> {
         let users = records.len().max(1);
         for (layer, cache) in self.caches.iter().enumerate() {
             let attention = grouped(&self.checkpoint.model, layer)?;
             let (heads, width) = (attention.kv_heads as usize, attention.head_dim as usize);
+            // What no query will see again is not kept.
             let oldest = attention.reach.oldest(tokens) as usize;
             let kept = tokens as usize - oldest;
             for (field, kind) in ["k_cache", "v_cache"].into_iter().enumerate() {

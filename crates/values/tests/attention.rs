@@ -5,7 +5,7 @@
 mod common;
 
 use common::{TINY, TINY_DENSE, assert_as, checkpoint, checkpoint_with};
-use wafersim_mapping::{Append, KvMapping, LayerMapping, Rewrite, Rewrites};
+use wafersim_mapping::{Append, Groups, KvMapping, LayerMapping, Reduction, Reductions, Rewrite, Rewrites, Root, Tree};
 use wafersim_spec::model::{Attention, GroupedAttention, Layer, Reach};
 use wafersim_values::{Checkpoint, Prefill};
 
@@ -46,7 +46,7 @@ fn holds(what: &str, checkpoint: &Checkpoint) {
 
 #[test]
 fn tokens_are_shifted_or_dealt_to_the_rows() {
-    holds("a whole sequence", &checkpoint(TINY, 2));
+    holds("a whole sequence", &checkpoint(TINY, 3));
 }
 
 #[test]
@@ -77,6 +77,44 @@ fn branches_are_normed_before_they_are_added() {
     for norms in [3, 4] {
         for config in [TINY, TINY_DENSE] {
             holds(&format!("{norms} norms"), &checkpoint_with(config, 10, |layer| layer.norms = norms));
+        }
+    }
+}
+
+/// Sums travel by deep trees, to roots anywhere, by chains, in pieces, to several roots.
+#[test]
+fn reductions_change_no_result() {
+    let checkpoint = checkpoint(TINY, 5);
+    let tree = |groups, root| Tree { groups, root };
+    let (sizes, middle) = (Groups::Sizes(vec![2, 3]), Root::Middle);
+    let deep = Reduction::Tree(tree(Groups::Sizes(vec![2, 2, 2]), middle));
+    for (what, whole, segments) in [
+        ("deep trees", deep.clone(), deep.clone()),
+        ("a root at the start", Reduction::Tree(tree(sizes.clone(), Root::Index(0))), deep.clone()),
+        (
+            "a root elsewhere",
+            Reduction::Tree(tree(sizes.clone(), Root::Index(3))),
+            Reduction::Tree(tree(sizes, middle)),
+        ),
+        ("chains", Reduction::Chain { root: Root::Index(1) }, Reduction::Chain { root: middle }),
+        ("pieces", Reduction::ReduceScatter, Reduction::ReduceScatter),
+        (
+            "split roots",
+            Reduction::SplitRoots { roots: 2, tree: tree(Groups::Count(4), middle) },
+            Reduction::ReduceScatter,
+        ),
+    ] {
+        for (columns, rows, splits) in [(12, 8, [3, 2, 1]), (16, 8, [2, 2, 2])] {
+            for rewrites in [Rewrites::NONE, OURS.into_iter().collect()] {
+                let mut reductions = Reductions::all(&whole);
+                for line in [&mut reductions.head, &mut reductions.width, &mut reductions.sequence] {
+                    line.clone_from(&segments);
+                }
+                let [dims, groups, copies] = splits;
+                let kv = kv(dims, groups, copies, Append::Shifted);
+                let mapping = LayerMapping { kv, rewrites, reductions, ..LayerMapping::published(columns, rows) };
+                assert_as(Prefill::Tokens, &format!("{what}, {splits:?}, {rewrites:?}"), &checkpoint, &mapping);
+            }
         }
     }
 }

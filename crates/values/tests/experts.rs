@@ -11,9 +11,7 @@ use wafersim_mapping::{
 };
 use wafersim_spec::model::{FeedForward, Gating, Layer, Moe, Role, Scoring, Selection};
 use wafersim_spec::{DataType, Precision};
-use wafersim_values::{
-    Checkpoint, Prefill, Record, Setup, Tolerance, compare, plain, random_prompt, run, run_users,
-};
+use wafersim_values::{Checkpoint, Prefill, Record, Setup, Tolerance, compare, plain, random_prompt, run, run_users};
 
 /// Rewrites of routers and networks.
 const REWRITES: [Rewrite; 8] = [
@@ -212,10 +210,9 @@ fn stored_weights_are_converted_where_they_lie() {
 
 /// Matrices wider than a block of scales.
 fn wide() -> Checkpoint {
-    let config = TINY.replace("\"hidden_size\": 32", "\"hidden_size\": 150").replace(
-        "\"moe_intermediate_size\": 12",
-        "\"moe_intermediate_size\": 140",
-    );
+    let config = TINY
+        .replace("\"hidden_size\": 32", "\"hidden_size\": 150")
+        .replace("\"moe_intermediate_size\": 12", "\"moe_intermediate_size\": 140");
     checkpoint(&config, 5)
 }
 

@@ -82,9 +82,7 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
             norm::rescale(context, pe, operands, *sums, (*width, *epsilon))
         }
         Formula::NormScale { sums, width, epsilon } => norm::norm_scale(context, pe, *sums, (*width, *epsilon)),
-        Formula::Times { operands, factors, pairs } => {
-            norm::times(context, pe, operands, (*factors, pairs.as_deref()))
-        }
+        Formula::Times { operands, factors, pairs } => norm::times(context, pe, operands, (*factors, pairs.as_deref())),
         Formula::Rope { x, head_dim, rotary, position, users } => {
             let [head_dim, rotary, position, users] = [*head_dim, *rotary, *position, *users];
             let rotation = attention::Rotation { head_dim, rotary, position, users };
