@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use wafersim_carried::{Agreement, Device, carry, compare};
 use wafersim_cost::{Rates, View, formula};
 use wafersim_fabric::circuit;
+use wafersim_mapping::{KvMapping, LayerMapping, Rewrite, Rewrites};
 use wafersim_place::KvLayoutChoice;
 use wafersim_spec::scenario::ExpertPlacement;
 use wafersim_spec::wafer::RateSet;
@@ -60,6 +61,12 @@ fn published((columns, rows): (u64, u64), experts: ExpertPlacement) -> Grid {
     Grid { experts, ..Grid::published(columns, rows) }
 }
 
+/// Rewrites that decode layers are written with.
+const WRITTEN: Rewrites = Rewrites::ALL
+    .with(Rewrite::EarlyRouter, false)
+    .with(Rewrite::SingleChoice, false)
+    .with(Rewrite::ConcatenatedExperts, false);
+
 const GRIDS: [(u64, u64); 4] = [(4, 4), (5, 3), (8, 2), (3, 7)];
 
 #[test]
@@ -78,6 +85,31 @@ fn decode_layers_are_the_numeric_reading_bit_for_bit() {
 fn a_cache_shared_along_its_sequence_is_carried_too() {
     let grid = Grid { kv: KvLayoutChoice::DimensionSplit(1), ..Grid::published(6, 4) };
     assert!(carried(&setup(grid, DataType::Fp32), 3, 1).1.is_whole());
+}
+
+/// Every rewrite that layers are written with, alone and together; both splits of the cache with copies; drafts.
+#[test]
+fn mappings_are_carried_too() {
+    let kv = |dimension_split, sequence_split, head_copies| KvMapping {
+        columns_per_head: dimension_split * sequence_split * head_copies,
+        dimension_split,
+        sequence_split,
+        head_copies,
+        ..KvMapping::published(1)
+    };
+    let none = Rewrites::NONE;
+    let mut cases = vec![(9, 3, kv(2, 2, 1), none), (13, 4, kv(3, 2, 1), none), (12, 2, kv(1, 3, 2), none)];
+    let rewrites = Rewrite::ALL.into_iter().filter(|rewrite| WRITTEN.has(*rewrite));
+    cases.extend(rewrites.map(|rewrite| (9, 3, kv(2, 2, 1), Rewrites::from_iter([rewrite]))));
+    cases.extend([(8, 4, kv(4, 1, 1), WRITTEN), (13, 3, kv(2, 3, 1), WRITTEN), (12, 2, kv(1, 3, 2), WRITTEN)]);
+    for (number, (columns, rows, kv, rewrites)) in cases.into_iter().enumerate() {
+        let data_type = [DataType::Fp32, DataType::Fp16, DataType::Bf16][number % 3];
+        let mapping = LayerMapping { kv, rewrites, ..LayerMapping::published(columns, rows) };
+        let prefill = if number % 2 == 0 { Prefill::Tokens } else { Prefill::Drafts(3) };
+        let setup = Setup { mappings: vec![mapping], prefill, precision: precision(data_type) };
+        let (programs, agreement) = carried(&setup, 3, 1);
+        assert!(programs > 2 && agreement.elements > 1000, "{programs} programs, {}", agreement.elements);
+    }
 }
 
 #[test]

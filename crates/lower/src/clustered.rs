@@ -16,7 +16,8 @@ use wafersim_program::{
 };
 use wafersim_spec::model::Moe;
 
-use crate::network::{GateUp, Network, NetworkForm};
+use crate::network::{Network, NetworkForm};
+use crate::overlap::{Body, hide};
 use crate::relayout::Way;
 use crate::request::{CellPair, LowerError, PlaceLoad, Routed, cells_of};
 use crate::router::Choice;
@@ -40,9 +41,19 @@ struct Cell {
 #[derive(Debug, Clone)]
 pub(crate) struct Clusters {
     cells: Vec<Cell>,
-    networks: Vec<(Region, Network, Option<GateUp>)>,
+    networks: Vec<(Region, Network)>,
     /// What comes back before it is sent to its owners: a field for each rectangle.
-    kept: Option<BufferId>,
+    kept: BufferId,
+    /// Gate and up, activation, down of every rectangle at work.
+    parts: Vec<[Vec<Node>; 3]>,
+}
+
+impl Clusters {
+    /// One of the three parts, of all rectangles at the same time.
+    pub fn part(&self, part: usize) -> Vec<Node> {
+        let of_one = |parts: &[Vec<Node>; 3]| Node::Sequence(parts.get(part).cloned().unwrap_or_default());
+        vec![Node::Parallel(self.parts.iter().map(of_one).collect())]
+    }
 }
 
 /// Wavelets that the places of a line let pass or take: a place takes in one after the other what comes from both sides.
@@ -237,55 +248,37 @@ impl Writer<'_> {
             gating: moe.gating,
             weighs_input: moe.selection.weighs_input,
         };
-        let networks = (0u32..).zip(&cells).map(|(field, cell)| (cell.region, network((field, cell)), None)).collect();
-        Ok((nodes, Clusters { cells, networks, kept: None }))
-    }
-
-    /// Gate and up of every rectangle at work.
-    pub fn gate_up_in_cells(&mut self, clusters: &mut Clusters, form: NetworkForm) -> Vec<Node> {
-        let mut branches = Vec::new();
-        for (cell, (region, network, made)) in clusters.cells.iter().zip(&mut clusters.networks) {
-            if !cell.works {
-                continue;
-            }
-            let of_one = std::slice::from_ref(network);
-            let (nodes, gates) = self.within(*region, |writer| writer.gate_up("experts.gate_up", of_one, form, None));
-            *made = gates.first().copied();
-            branches.push(nodes);
-        }
-        beside(branches)
-    }
-
-    /// The activations of every rectangle at work.
-    pub fn activation_in_cells(&mut self, clusters: &Clusters) -> Vec<Node> {
-        let mut branches = Vec::new();
-        for (region, network, made) in &clusters.networks {
-            let node = made.map(|made| self.within(*region, |writer| writer.gated_activation(network, made)));
-            branches.extend(node.map(|node| vec![node]));
-        }
-        beside(branches)
-    }
-
-    /// The down projection of every rectangle at work; each column keeps its share of what comes out.
-    pub fn down_in_cells(&mut self, clusters: &mut Clusters, form: NetworkForm) -> Vec<Node> {
-        let (tokens, hidden) = (self.request.tokens, self.request.hidden);
-        let fields = clusters.cells.iter().map(|cell| cell.field("output", (tokens, hidden), true)).collect();
+        let networks = (0u32..).zip(&cells).map(|(field, cell)| (cell.region, network((field, cell)))).collect();
+        let fields = cells.iter().map(|cell| cell.field("output", (tokens, hidden), true)).collect();
         let kept = self.declare("expert.kept", fields);
-        clusters.kept = Some(kept);
-        let mut branches = Vec::new();
-        for (field, (region, network, made)) in (0u32..).zip(&clusters.networks) {
-            let Some(made) = made else { continue };
-            let inner = [(network.clone(), made.gate)];
-            branches.push(self.within(*region, |writer| {
-                let (mut nodes, output) = writer.down("experts.down", &inner, form);
-                let target = Operand::new(kept, field);
-                let work = vec![writer.work(Operation::Copy, writer.most(target), 1)];
-                let formula = Formula::Select { source: first(output), target };
-                nodes.push(writer.compute(Math::Copy, &[output], kept, work, formula));
-                nodes
-            }));
+        Ok((nodes, Clusters { cells, networks, kept, parts: Vec::new() }))
+    }
+
+    /// Gate and up, activation and down of every rectangle at work; each of its columns keeps its share of what comes out.
+    pub fn experts_in_cells(&mut self, clusters: &mut Clusters, form: NetworkForm) {
+        let kept = clusters.kept;
+        for ((field, (region, network)), cell) in (0u32..).zip(&clusters.networks).zip(&clusters.cells) {
+            if cell.works {
+                clusters
+                    .parts
+                    .push(self.within(*region, |writer| writer.in_cell(network, form, Operand::new(kept, field))));
+            }
         }
-        beside(branches)
+    }
+
+    fn in_cell(&mut self, network: &Network, form: NetworkForm, kept: Operand) -> [Vec<Node>; 3] {
+        let (mut gate_up, made) = self.gate_up("experts.gate_up", std::slice::from_ref(network), form, None);
+        let Some(made) = made.first().copied() else { return Default::default() };
+        let mut activation = vec![self.gated_activation(network, made)];
+        let (mut down, output) = self.down("experts.down", &[(network.clone(), made.gate)], form);
+        let work = vec![self.work(Operation::Copy, self.most(kept), 1)];
+        let formula = Formula::Select { source: first(output), target: kept };
+        down.push(self.compute(Math::Copy, &[output], kept.buffer, work, formula));
+        if self.mapping().overlap.conversion {
+            let parts = [&mut gate_up, &mut activation, &mut down].into_iter().zip([true, false, false]);
+            hide(parts.map(|(nodes, waits)| Body { nodes, waits }).collect());
+        }
+        [gate_up, activation, down]
     }
 
     /// Outputs back to those who hold the stream, and the sum over the columns of rectangles. `beside`: partial sums along x
@@ -293,11 +286,8 @@ impl Writer<'_> {
     pub fn combine(&mut self, clusters: &Clusters, also: Option<BufferId>) -> (Vec<Node>, BufferId) {
         let (tokens, hidden, whole) = (self.request.tokens, self.request.hidden, self.region());
         let result = self.declare("expert.output", vec![table("output", tokens, hidden, Axis::Y, whole)]);
-        let mut nodes = Vec::new();
-        if let Some(kept) = clusters.kept {
-            let way = self.return_way(&clusters.cells, hidden);
-            nodes.push(self.adding(Axis::Y, kept, result, way));
-        }
+        let way = self.return_way(&clusters.cells, hidden);
+        let mut nodes = vec![self.adding(Axis::Y, clusters.kept, result, way)];
         nodes.extend(also.map(|other| self.residual(first(result), first(other))));
         nodes.extend(self.reduce("experts.combine", LineKind::X, Lines::Whole(Axis::X), result));
         (nodes, result)
@@ -396,13 +386,5 @@ impl Writer<'_> {
         }
         let wavelets = columns.values().map(Passing::busiest).max().unwrap_or(0);
         Way::Pieces { hops: self.farthest(cells, hidden), wavelets }
-    }
-}
-
-/// Branches at the same time.
-fn beside(mut branches: Vec<Vec<Node>>) -> Vec<Node> {
-    match branches.len() {
-        0 | 1 => branches.pop().unwrap_or_default(),
-        _ => vec![Node::Parallel(branches.into_iter().map(Node::Sequence).collect())],
     }
 }

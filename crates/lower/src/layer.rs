@@ -35,12 +35,15 @@ pub fn decode_layer(request: &LayerRequest<'_>) -> Result<Program, LowerError> {
     for index in 0..graph.operators().len() {
         walk.operator(index)?;
     }
+    if let Some(refused) = walk.writer.refused {
+        return Err(refused);
+    }
     let mut program = walk.writer.program;
     if request.mapping.overlap.independent {
         program.order = Order::Own;
     }
     if request.mapping.overlap.conversion {
-        wafersim_kernels::overlap::hide_conversions(&mut program);
+        crate::overlap::hide_conversions(&mut program);
     }
     Ok(program)
 }
@@ -509,8 +512,8 @@ impl<'a> Walk<'a> {
             let Some(choice) = self.choice else { return Err(nothing("experts that nobody has chosen")) };
             let (nodes, mut clusters) = self.writer.dispatch(self.moe()?, x, choice)?;
             self.writer.program.push("experts.dispatch", nodes);
-            let nodes = self.writer.gate_up_in_cells(&mut clusters, form);
-            self.writer.program.push(operator.name, nodes);
+            self.writer.experts_in_cells(&mut clusters, form);
+            self.writer.program.push(operator.name, clusters.part(0));
             self.clusters = Some(clusters);
             kinds.clear();
         }
@@ -554,7 +557,7 @@ impl<'a> Walk<'a> {
 
     fn activation(&mut self, name: &'static str, kind: NetworkKind) -> Result<(), LowerError> {
         let nodes = match &self.clusters {
-            Some(clusters) if self.in_rectangles(kind) => self.writer.activation_in_cells(clusters),
+            Some(clusters) if self.in_rectangles(kind) => clusters.part(1),
             _ => {
                 let made = self.gate(kind)?;
                 let network = self.network(kind, made.gate)?;
@@ -583,9 +586,8 @@ impl<'a> Walk<'a> {
                 let (nodes, output) = self.writer.down(operator.name, &networks, form);
                 (operator.name, nodes, output)
             }
-            Some(mut clusters) => {
-                let nodes = self.writer.down_in_cells(&mut clusters, form);
-                self.writer.program.push(operator.name, nodes);
+            Some(clusters) => {
+                self.writer.program.push(operator.name, clusters.part(2));
                 let mut also = None;
                 if !networks.is_empty() {
                     let (nodes, partial) = self.writer.partial_down(&networks, form);

@@ -12,6 +12,7 @@
 //! | `lies` | where heads, caches, widths lie | KV blocks: ours; one head over all columns: WaferLLM |
 //! | `relayout` | hops and wavelets of a movement between layouts | ours |
 //! | `norm`, `product`, `attention`, `cache`, `router`, `network`, `clustered` | the operators | WaferLLM (OSDI 2025); grouped heads and experts are ours |
+//! | `overlap` | conversions beside transfers | ours |
 //! | `layer` | the walk over the operators | |
 //! | `gemm`, `prefill` | matrix products, a layer for a chunk of a prompt, and what its cache becomes | WaferLLM (OSDI 2025) |
 //! | `ends` | embedding, final norm, LM head, sampling | ours |
@@ -27,6 +28,7 @@ mod layer;
 mod lies;
 mod network;
 mod norm;
+mod overlap;
 mod prefill;
 mod product;
 mod relayout;

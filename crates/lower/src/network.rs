@@ -96,7 +96,7 @@ impl Network {
 }
 
 impl Writer<'_> {
-    /// Gate and up of networks of one input, reduced along y together, outputs along x.
+    /// Gate and up of one or two networks of one input, reduced along y together, outputs along x.
     pub fn gate_up(
         &mut self,
         operator: &'static str,
@@ -106,9 +106,9 @@ impl Writer<'_> {
     ) -> (Vec<Node>, Vec<GateUp>) {
         let region = self.region();
         let mut fields = Vec::new();
-        for network in networks {
-            let field = |name: &'static str| table(name, network.vectors(), network.width, Axis::X, region);
-            fields.extend([field("gate"), field("up")]);
+        // Fields of one payload have names of their own: pieces find each other by them.
+        for (network, names) in networks.iter().zip([["gate", "up"], ["gate beside", "up beside"]]) {
+            fields.extend(names.map(|name| table(name, network.vectors(), network.width, Axis::X, region)));
         }
         let rows = networks.first().map_or(0, |network| network.rows.most());
         let riding = waiting.map(|waiting| waiting.riding);

@@ -139,7 +139,7 @@ impl Writer<'_> {
         let TileSize { inputs, outputs, .. } = size;
         let scaling = self.scaling(&product, size);
         let data_type = self.stored(product.role);
-        let stored = scaling.map(|(scaling, _)| Stored { data_type, scaling });
+        let stored = Some(Stored { data_type, scaling: scaling.map_or(Scaling::Nothing, |(scaling, _)| scaling) });
         let region = self.region();
         let declared = Weight::new(product.role, region, product.inputs.clone(), self.field(product.y));
         let weight = self.program.weight(Weight { behind: product.behind.clone(), stored, ..declared });

@@ -57,20 +57,16 @@ impl Way {
         match self {
             Self::Through { hops, elements } => vec![Path { hops, wavelets: wavelets(elements) }],
             Self::Pieces { hops, wavelets } => vec![Path { hops, wavelets }],
-            Self::Gather { before: 0, behind: 0, .. } => vec![Path::default()],
-            // What comes from behind waits beside the place for what comes from before, unless it is farther away than that
-            // takes.
+            Self::Gather { before: 0, behind: 0, .. }
+            | Self::AllGather { owners: 0, .. }
+            | Self::AllGather { members: 0 | 1, .. } => vec![Path::default()],
+            // All pieces one after the other; the farthest from before, then those from behind; the farthest from behind.
             Self::Gather { before, behind, between, elements } => {
                 let piece = wavelets(elements);
-                let after = behind.saturating_mul(piece);
-                let all = (before + behind).saturating_mul(piece);
-                vec![
-                    Path { hops: between + 1, wavelets: all },
-                    Path { hops: between + before, wavelets: piece.saturating_add(after) },
-                    Path { hops: behind, wavelets: piece },
-                ]
+                let path = |hops: u64, pieces: u64| Path { hops, wavelets: piece.saturating_mul(pieces) };
+                let after = if before > 0 { path(between + before, 1 + behind) } else { Path::default() };
+                vec![path(between + 1, before + behind), after, path(behind, u64::from(behind > 0))]
             }
-            Self::AllGather { owners: 0, .. } | Self::AllGather { members: 0 | 1, .. } => vec![Path::default()],
             Self::AllGather { owners, members, elements } => {
                 let piece = wavelets(elements);
                 // `joined` owners' pieces come before the last one, which may be the later by its way or by their wavelets.

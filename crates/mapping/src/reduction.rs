@@ -167,6 +167,21 @@ pub struct Reductions {
 }
 
 impl Reductions {
+    /// The same for every line.
+    pub fn all(reduction: &Reduction) -> Self {
+        let of = || reduction.clone();
+        Self {
+            x: of(),
+            y: of(),
+            head: of(),
+            width: of(),
+            sequence: of(),
+            cell_x: of(),
+            cell_y: of(),
+            operators: BTreeMap::new(),
+        }
+    }
+
     /// Those of a recipe with numbers for the lines of a layer. Lines that come in several lengths (the columns of a
     /// query head and of a KV head, rectangles of experts) keep their rule, which gives the numbers for any length.
     pub(crate) fn resolved(

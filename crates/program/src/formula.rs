@@ -48,7 +48,7 @@ pub struct Weight {
     /// What the input goes through before the matrix, in order: the tile is one of the product of all of them, formed before
     /// the program starts.
     pub behind: Vec<Factor>,
-    /// How the tile is stored, where that is narrower than what is computed in.
+    /// How the tile is stored; where that is not said, as the weights of the model are in all.
     pub stored: Option<Stored>,
 }
 
@@ -62,7 +62,7 @@ pub enum Factor {
     Gain(Role, u64),
 }
 
-/// How a tile is stored in 8 or 4 bit with a scale for each block ([`DataType::scale_tile`]).
+/// How a tile is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Stored {
     /// The format of the elements.
@@ -71,10 +71,12 @@ pub struct Stored {
     pub scaling: Scaling,
 }
 
-/// What the block scales of a stored weight multiply.
+/// What the block scales of a weight in 8 or 4 bit multiply ([`DataType::scale_tile`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scaling {
+    /// There are none.
+    Nothing,
     /// The partial sums of a block's inputs, each time they are made.
     Sums,
     /// The elements, while they are converted.
@@ -109,22 +111,14 @@ impl Causal {
     /// Whether the query of a row sees a token.
     pub const fn sees(&self, row: u64, token: u64) -> bool {
         let position = self.position.saturating_add(row / if self.users == 0 { 1 } else { self.users });
-        if token > position {
-            return false;
-        }
-        match self.reach {
-            Reach::Full => true,
-            Reach::Window(limit) => position - token < limit,
-            Reach::Chunk(0) => position == token,
-            Reach::Chunk(limit) => position / limit == token / limit,
-        }
+        token <= position && token >= self.reach.oldest(position.saturating_add(1))
     }
 }
 
 /// Learned sink logits: one a head that joins its softmax and has no value.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Sinks {
-    /// Columns that share the scores of a head: the logit joins in the first part, in row 0 of the program's region.
+    /// Columns that share the scores of a head: the logit joins in the first part, in the first row of those that hold its statistic.
     pub columns: Digit,
     /// Logits are divided by it before they join: scores are multiplied with it later.
     pub scale: f64,

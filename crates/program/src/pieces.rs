@@ -134,7 +134,12 @@ impl Pieces {
         let period = count.saturating_mul(stride);
         let parties = |start: u64| {
             let places = (0..count).map(|member| start + self.offset + member * stride);
-            let members: Vec<u64> = places.take_while(|place| *place < line).collect();
+            let mut members: Vec<u64> = places.take_while(|place| *place < line).collect();
+            // The root of a group that the end of the line cuts short before it is its last member, as in chains.
+            let is_short = (members.len() as u64) < count && start + (members.len() as u64) * stride < line;
+            if is_short && matches!(self.owners, Owners::Neighbours { .. }) && purpose == Purpose::Reduce {
+                members.push(line - 1);
+            }
             let owners = match self.owners {
                 Owners::All { .. } => return Parties { owners: members.clone(), members },
                 Owners::Neighbours { first, count } => {

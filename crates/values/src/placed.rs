@@ -19,7 +19,7 @@ use wafersim_program::{Action, BufferId, Formula, Operand, Program, Region};
 use wafersim_spec::Precision;
 use wafersim_spec::model::{FeedForward, Layer};
 
-use crate::checkpoint::{Checkpoint, grouped};
+use crate::checkpoint::{Checkpoint, check_prefill, grouped};
 use crate::error::ValuesError;
 use crate::machine::{MeshState, Prepared, Tile, Tiles, execute};
 use crate::plain::check_prompt;
@@ -148,9 +148,9 @@ fn run_of<'a>(
     mut progress: impl FnMut(u64, u64),
     observer: Option<&'a mut Observer<'a>>,
 ) -> Result<Record, ValuesError> {
-    check_prompt(checkpoint, prompt, steps)?;
+    check_prompt(checkpoint, prompt)?;
     if let Some(follow) = follow {
-        check_prompt(checkpoint, &[prompt, follow].concat(), 0)?;
+        check_prompt(checkpoint, &[prompt, follow].concat())?;
     }
     let mut placed = Placed::new(checkpoint, setup, observer)?;
     let mut records = [Record { prompt: prompt.to_vec(), ..Record::default() }];
@@ -195,7 +195,7 @@ pub fn run_users(
 ) -> Result<Vec<Record>, ValuesError> {
     let length = prompts.first().map_or(0, Vec::len);
     for prompt in prompts {
-        check_prompt(checkpoint, prompt, steps)?;
+        check_prompt(checkpoint, prompt)?;
         if prompt.len() != length {
             return Err(ValuesError::Prompt("is not as long as those of the other users".into()));
         }
@@ -378,6 +378,7 @@ impl<'a> Placed<'a> {
     fn chunk(&mut self, prompt: &[u64], records: &mut [Record]) -> Result<u64, ValuesError> {
         let model = &self.checkpoint.model;
         let tokens = prompt.len() as u64;
+        check_prefill(&self.checkpoint.model, prompt.len() as u64)?;
         let program = prefill_embedding(&self.ends, prompt);
         let (prepared, machine) = self.whole(program, 0, Vec::new())?;
         let tap = Tap { prepared: &prepared, machine: &machine };
@@ -431,7 +432,6 @@ impl<'a> Placed<'a> {
         stream: Vec<Vec<Tile>>,
         records: &mut [Record],
     ) -> Result<Vec<Vec<Tile>>, ValuesError> {
-        let is_moe = matches!(self.checkpoint.model.layers[layer].feed_forward, FeedForward::Moe(_));
         let program = self.prefill_program(layer, tokens, None)?;
         let (prepared, machine) = if self.cells[layer].is_empty() {
             self.whole(program, layer, vec![("residual", stream)])?
@@ -444,9 +444,7 @@ impl<'a> Placed<'a> {
             (after, machine)
         };
         let tap = Tap { prepared: &prepared, machine: &machine };
-        let moe_out = if is_moe { "experts.returned" } else { "feed_forward.output" };
-        tap.layer(records, &format!("prefill.layer{layer}"), is_moe, moe_out)?;
-        tap.rows(records, &format!("prefill.layer{layer}.moe_in"), "feed_forward.normed", 0)?;
+        tap.layer(records, &format!("prefill.layer{layer}"), &self.checkpoint.model.layers[layer])?;
         let stream = tap.tiles("residual")?;
 
         let inputs = ["attention.key", "attention.value"].map(|name| tap.tiles(name).map(|tiles| (name, tiles)));
@@ -521,27 +519,7 @@ impl<'a> Placed<'a> {
             prepared
         };
         let tap = Tap { prepared: &prepared, machine: &machine };
-        let users = records.len().max(1);
-        let mut note = |kind: &str, values: Option<Vec<f64>>| {
-            let name = format!("{phase}.layer{layer}.{kind}");
-            let Some(values) = values else { return not_formed(records, name) };
-            let width = (values.len() as u64 / step.tokens.max(1)).max(1) as usize;
-            for (number, row) in values.chunks(width).enumerate() {
-                if let Some(record) = records.get_mut(number % users) {
-                    record.push_row(name.clone(), row.iter().copied());
-                }
-            }
-        };
-        note("attn_out", Some(tap.of("attention.projected", 0)?));
-        note("moe_in", tap.normed("feed_forward.normed")?);
-        if let FeedForward::Moe(moe) = &description.feed_forward {
-            let scores = prepared.program.find("router.all_scores").filter(|_| moe.selection.follows_logits());
-            note("router_logits", scores.map(|_| tap.of("router.all_scores", 0)).transpose()?);
-            note("router_experts", Some(tap.of("router.choice", 0)?));
-            note("router_weights", Some(tap.of("router.choice", 1)?));
-        }
-        note("moe_out", Some(tap.added_last()?));
-        note("out", Some(tap.of("residual", 0)?));
+        tap.layer(records, &format!("{phase}.layer{layer}"), description)?;
         let stream = tap.tiles("residual")?;
         self.caches[layer] = tap.tiles("kv.cache")?;
         self.last = Some(Last { layer: description, mapping, step, prepared });
@@ -584,24 +562,27 @@ impl<'a> Placed<'a> {
 
     /// Records the first `tokens` cached tokens of each user.
     fn record_caches(&self, tokens: u64, records: &mut [Record]) -> Result<(), ValuesError> {
-        let (tokens, users) = (tokens as usize, records.len().max(1));
+        let users = records.len().max(1);
         for (layer, cache) in self.caches.iter().enumerate() {
             let attention = grouped(&self.checkpoint.model, layer)?;
             let (heads, width) = (attention.kv_heads as usize, attention.head_dim as usize);
+            // What no query will see again is not kept.
+            let oldest = attention.reach.oldest(tokens) as usize;
+            let kept = tokens as usize - oldest;
             for (field, kind) in ["k_cache", "v_cache"].into_iter().enumerate() {
                 let name = format!("prefill.layer{layer}.{kind}");
                 for record in records.iter_mut() {
-                    let values = vec![f64::NAN; heads * tokens * width];
-                    record.tensors.insert(name.clone(), Recorded { shape: vec![heads, tokens, width], values });
+                    let values = vec![f64::NAN; heads * kept * width];
+                    record.tensors.insert(name.clone(), Recorded { shape: vec![heads, kept, width], values });
                 }
                 for tile in cache.iter().filter_map(|tiles| tiles.get(field)) {
                     for (row, number) in tile.rows.iter().enumerate() {
                         let (token, user) = (*number as usize / users, *number as usize % users);
                         let known = records.get_mut(user).and_then(|record| record.tensors.get_mut(&name));
-                        let Some(recorded) = known else { continue };
+                        let (Some(recorded), Some(token)) = (known, token.checked_sub(oldest)) else { continue };
                         for (value, element) in tile.row(row).iter().zip(tile.inner.iter()) {
                             let (head, dim) = (*element as usize / width, *element as usize % width);
-                            if let Some(place) = recorded.values.get_mut((head * tokens + token) * width + dim) {
+                            if let Some(place) = recorded.values.get_mut((head * kept + token) * width + dim) {
                                 *place = f64::from(*value);
                             }
                         }
@@ -610,6 +591,16 @@ impl<'a> Placed<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// Notes the rows of a tensor of a width, each with its user.
+fn note_rows(records: &mut [Record], kind: &str, (tensor, width): (&[f64], u64)) {
+    let users = records.len().max(1);
+    for (number, row) in tensor.chunks(width.max(1) as usize).enumerate() {
+        if let Some(record) = records.get_mut(number % users) {
+            record.push_row(kind.to_owned(), row.iter().copied());
+        }
     }
 }
 
@@ -656,16 +647,14 @@ impl Tap<'_> {
         Ok(tensor.into_iter().map(f64::from).collect())
     }
 
-    /// A tensor that a norm has made, unless it has its gain alone and what is made from it gets the scale.
-    fn normed(&self, name: &str) -> Result<Option<Vec<f64>>, ValuesError> {
-        let buffer = buffer(self.prepared, name)?;
-        let scales = |formula: &Formula| match formula {
+    /// Whether a tensor that a norm has made is scaled: it may have its gain alone, and what is made from it the scale.
+    fn is_normed(&self, buffer: BufferId) -> bool {
+        self.formulas().any(|formula| match formula {
             Formula::RmsScale { y, .. } => y.buffer == buffer,
             Formula::Rescale { operands, .. } => operands.iter().any(|scaled| scaled.operand.buffer == buffer),
             Formula::Times { operands, .. } => operands.iter().any(|operand| operand.buffer == buffer),
             _ => false,
-        };
-        self.formulas().any(scales).then(|| self.of(name, 0)).transpose()
+        })
     }
 
     /// What was added to the residual stream after the attention: the outputs of all networks.
@@ -694,26 +683,33 @@ impl Tap<'_> {
     /// Records the rows of a tensor, each with its user.
     fn rows(&self, records: &mut [Record], kind: &str, name: &str, field: u32) -> Result<(), ValuesError> {
         let operand = Operand::new(buffer(self.prepared, name)?, field);
-        let width = self.prepared.field(operand).map_err(|problem| bug(self.prepared, problem))?.row_size().max(1);
-        let users = records.len().max(1);
-        for (number, row) in self.of(name, field)?.chunks(width as usize).enumerate() {
-            if let Some(record) = records.get_mut(number % users) {
-                record.push_row(kind.to_owned(), row.iter().copied());
-            }
-        }
+        let width = self.prepared.field(operand).map_err(|problem| bug(self.prepared, problem))?.row_size();
+        note_rows(records, kind, (&self.of(name, field)?, width));
         Ok(())
     }
 
-    /// Records what a layer makes, but the input of its network.
-    fn layer(&self, records: &mut [Record], layer: &str, is_moe: bool, moe_out: &str) -> Result<(), ValuesError> {
-        self.rows(records, &format!("{layer}.attn_out"), "attention.projected", 0)?;
-        if is_moe {
-            self.rows(records, &format!("{layer}.router_logits"), "router.all_scores", 0)?;
-            self.rows(records, &format!("{layer}.router_experts"), "router.choice", 0)?;
-            self.rows(records, &format!("{layer}.router_weights"), "router.choice", 1)?;
+    /// Records what a layer makes.
+    fn layer(&self, records: &mut [Record], name: &str, layer: &Layer) -> Result<(), ValuesError> {
+        self.rows(records, &format!("{name}.attn_out"), "attention.projected", 0)?;
+        if self.is_normed(buffer(self.prepared, "feed_forward.normed")?) {
+            self.rows(records, &format!("{name}.moe_in"), "feed_forward.normed", 0)?;
+        } else {
+            not_formed(records, format!("{name}.moe_in"));
         }
-        self.rows(records, &format!("{layer}.moe_out"), moe_out, 0)?;
-        self.rows(records, &format!("{layer}.out"), "residual", 0)
+        if let FeedForward::Moe(moe) = &layer.feed_forward {
+            // Sigmoids, or logits without their norm's scale, may be all that is gathered.
+            let logits = self.prepared.program.find("router.all_scores").filter(|_| moe.selection.follows_logits());
+            match logits {
+                Some(_) => self.rows(records, &format!("{name}.router_logits"), "router.all_scores", 0)?,
+                None => not_formed(records, format!("{name}.router_logits")),
+            }
+            self.rows(records, &format!("{name}.router_experts"), "router.choice", 0)?;
+            self.rows(records, &format!("{name}.router_weights"), "router.choice", 1)?;
+        }
+        let stream = Operand::new(buffer(self.prepared, "residual")?, 0);
+        let width = self.prepared.field(stream).map_err(|problem| bug(self.prepared, problem))?.row_size();
+        note_rows(records, &format!("{name}.moe_out"), (&self.added_last()?, width));
+        self.rows(records, &format!("{name}.out"), "residual", 0)
     }
 
     /// Records what the LM head makes.

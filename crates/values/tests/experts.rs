@@ -4,11 +4,14 @@
 
 mod common;
 
-use common::{TINY, checkpoint, checkpoint_with, outside, under};
+use common::{TINY, checkpoint, checkpoint_with, outside, precision, setup_of, under};
 use proptest::prelude::*;
-use wafersim_mapping::{ExpertMapping, KvMapping, LayerMapping, Overlap, Rewrite, Rewrites, Routes};
-use wafersim_spec::model::{FeedForward, Gating, Layer, Moe, Scoring, Selection};
-use wafersim_values::{Checkpoint, Prefill};
+use wafersim_mapping::{
+    ExpertMapping, KvMapping, LayerMapping, Overlap, Reduction, Rewrite, Rewrites, Root, Routes, Tree,
+};
+use wafersim_spec::model::{FeedForward, Gating, Layer, Moe, Role, Scoring, Selection};
+use wafersim_spec::{DataType, Precision};
+use wafersim_values::{Checkpoint, Prefill, Record, Setup, Tolerance, compare, plain, random_prompt, run, run_users};
 
 /// Rewrites of routers and networks.
 const REWRITES: [Rewrite; 8] = [
@@ -131,7 +134,7 @@ fn every_rewrite_alone_is_the_model_s() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     /// Any rewrites together, on grids that nothing divides, for every family and clustering.
     #[test]
@@ -143,6 +146,7 @@ proptest! {
         rows in 4u64..14,
         sequence in 1u64..3,
         (conversion, independent, fixed) in any::<(bool, bool, bool)>(),
+        reduction in 0..4usize,
     ) {
         let (name, checkpoint) = families().swap_remove(family);
         let (how, experts) = clusterings().swap_remove(clustering);
@@ -157,21 +161,82 @@ proptest! {
         };
         let overlap = Overlap { conversion, independent };
         let routes = if fixed { Routes::Static } else { Routes::Changed };
-        let mapping = LayerMapping { experts, rewrites, kv, overlap, routes, ..mapping(columns, rows) };
-        let what = format!("{name}, {how}, {:?}", rewrites.iter().collect::<Vec<_>>());
+        let mut mapping = LayerMapping { experts, rewrites, kv, overlap, routes, ..mapping(columns, rows) };
+        let reduction = [
+            Reduction::PUBLISHED,
+            Reduction::Chain { root: Root::Index(2) },
+            Reduction::ReduceScatter,
+            Reduction::SplitRoots { roots: 3, tree: Tree::PUBLISHED },
+        ][reduction].clone();
+        let lines = &mut mapping.reductions;
+        for line in [&mut lines.x, &mut lines.y, &mut lines.cell_x, &mut lines.cell_y] {
+            line.clone_from(&reduction);
+        }
+        let what = format!("{name}, {how}, {:?}, {reduction:?}", rewrites.iter().collect::<Vec<_>>());
         check(&what, &checkpoint, &mapping).map_err(TestCaseError::fail)?;
     }
 }
 
+/// Weights in 8 and 4 bit, converted in the tiles, in fp32 otherwise: the numbers of the model that is stored so. Blocks of
+/// 128 and 32 inputs begin in the middle of tiles.
 #[test]
-fn temporary() {
-    let Ok(bits) = std::env::var("BITS") else { return };
-    let (_, checkpoint) = families().swap_remove(0);
-    for bits in bits.split(',') {
-        let chosen: u32 = bits.parse().unwrap();
-        let among = REWRITES.into_iter().zip(0..).filter(|(_, bit)| chosen >> bit & 1 == 1);
-        let rewrites: Rewrites = among.map(|(rewrite, _)| rewrite).collect();
-        let mapping = LayerMapping { rewrites, ..mapping(4, 4) };
-        println!("{chosen}: {:?}", check("", &checkpoint, &mapping));
+fn stored_weights_are_converted_where_they_lie() {
+    for data_type in [DataType::Fp8, DataType::Int8, DataType::Fp4] {
+        for (name, checkpoint) in families().into_iter().chain([("wide", wide())]) {
+            let stored = checkpoint.stored_in(data_type).unwrap();
+            for rewrites in [Rewrites::NONE, Rewrites::from_iter(REWRITES)] {
+                for (how, experts) in clusterings().into_iter().take(2) {
+                    let mut mapping = LayerMapping { experts, rewrites, ..mapping(7, 5) };
+                    mapping.stored.insert(Role::ExpertDown, DataType::Fp32);
+                    mapping.overlap = Overlap { conversion: true, independent: false };
+                    let setup = Setup {
+                        precision: Precision { weights: data_type, ..precision(DataType::Fp32) },
+                        ..setup_of(&mapping, Prefill::Tokens)
+                    };
+                    let prompt = random_prompt(checkpoint.model.vocabulary, 2, 7);
+                    let plain = plain::run(&stored, &prompt, 2).unwrap();
+                    let placed = run(&stored, &setup, &prompt, 2, None, |_, _| ()).unwrap();
+                    let comparison = compare(&placed, &plain, Tolerance::FP32);
+                    assert!(comparison.is_within(), "{name}, {how}, {data_type:?}: {}", outside(&comparison));
+                    // The stored model is another one: the first logits tell.
+                    let other = plain::run(&checkpoint, &prompt, 0).unwrap();
+                    let logits = |record: &Record| record.tensors["prefill.logits"].values[0];
+                    assert!((logits(&other) - logits(&plain)).abs() > 1e-4, "{name}, {data_type:?}");
+                }
+            }
+        }
+    }
+}
+
+/// Matrices wider than a block of scales.
+fn wide() -> Checkpoint {
+    let config = TINY
+        .replace("\"hidden_size\": 32", "\"hidden_size\": 150")
+        .replace("\"moe_intermediate_size\": 12", "\"moe_intermediate_size\": 140");
+    checkpoint(&config, 5)
+}
+
+/// Several tokens in a step: a draft of one user, and users with caches of their own. Each chooses for itself; experts that
+/// several choose, in one rectangle or in several with copies, see them all.
+#[test]
+fn tokens_of_a_step_choose_each_for_itself() {
+    for (name, checkpoint) in families() {
+        for (how, experts) in [0, 1, 6, 7].map(|index| clusterings().swap_remove(index)) {
+            for rewrites in [Rewrites::NONE, Rewrites::from_iter(REWRITES)] {
+                let mapping = LayerMapping { experts: experts.clone(), rewrites, ..mapping(7, 5) };
+                let what = format!("{name}, {how}, {rewrites:?}");
+                let drafts = under(&checkpoint, &mapping, Prefill::Drafts(3), 6).unwrap();
+                assert!(drafts.is_within(), "{what}: {}", outside(&drafts));
+                let prompts: Vec<Vec<u64>> =
+                    (0..4).map(|user| random_prompt(checkpoint.model.vocabulary, 2, 20 + user)).collect();
+                let setup = setup_of(&mapping, Prefill::Tokens);
+                let records = run_users(&checkpoint, &setup, &prompts, 1).unwrap();
+                for (prompt, record) in prompts.iter().zip(&records) {
+                    let plain = plain::run(&checkpoint, prompt, 1).unwrap();
+                    let comparison = compare(record, &plain, Tolerance::FP32);
+                    assert!(comparison.is_within(), "{what}: {}", outside(&comparison));
+                }
+            }
+        }
     }
 }

@@ -23,7 +23,7 @@ pub struct TileName {
     pub name: WeightName,
     /// What the input goes through before it: the tile is one of the product.
     pub behind: Vec<Factor>,
-    /// How it is stored, where that is narrow.
+    /// How it is stored, where the program says so.
     pub stored: Option<Stored>,
 }
 
@@ -120,17 +120,18 @@ impl<'a> Tiles<'a> {
         computed: Rounding,
     ) -> Result<(), ValuesError> {
         let formed = if name.behind.is_empty() { None } else { Some(self.form(name)?) };
-        let blocks = match name.stored {
+        let scaling = name.stored.map_or(Scaling::Nothing, |stored| stored.scaling);
+        let blocks = match name.stored.filter(|_| scaling != Scaling::Nothing) {
             Some(stored) => self.blocks_of(name.name, stored.data_type)?,
             None => None,
         };
-        let scaling = name.stored.map_or(Scaling::Elements, |stored| stored.scaling);
         let there = self.tiles.entry(name.clone()).or_insert_with(|| vec![None; wanted.len()]);
         there.resize(wanted.len().max(there.len()), None);
-        let rounding = match name.name.role {
-            _ if name.stored.is_some() => computed,
-            Role::Router => self.vectors_rounding,
-            _ => self.rounding,
+        let rounding = match (name.stored, name.name.role) {
+            (Some(stored), _) if scaling == Scaling::Nothing => Rounding::of(stored.data_type),
+            (Some(_), _) => computed,
+            (None, Role::Router) => self.vectors_rounding,
+            (None, _) => self.rounding,
         };
         let checkpoint = self.checkpoint;
         there.par_iter_mut().zip(wanted).try_for_each(|(cut, wanted)| {
