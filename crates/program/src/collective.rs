@@ -377,23 +377,18 @@ pub struct Sharing {
     pub target: BufferId,
 }
 
-/// Rings whose members lie between each other's that run at the same time. They share the links and need colors of their own,
-/// three each, which static routes would need in any case: a router on the way of two of them has two routes.
+/// Rings whose members lie between each other's that run at the same time: as many as an axis has colors for, three each. In turn
+/// they would need no fewer routes: a router on the way of two of them has two.
 pub const RINGS_BESIDE: u64 = 4;
 
 impl Sharing {
-    /// Its rings, some beside each other. The first goes round on the colors of the first level's chains upwards, and back on one
-    /// beside that of multicasts.
+    /// Its rings, some beside each other: two colors for the way round, in turn, and one for the way back.
     fn rings(&self, program: &mut Program, region: Region, action: impl Fn(Pieces) -> Action) -> Vec<Node> {
-        let own = colors(program, self.axis);
-        let of = |colors: &[Color], range: std::ops::Range<usize>| colors.get(range).unwrap_or(&[]).to_vec();
-        let own = [of(&own.groups, 0..2), of(&own.multicast, 1..2)].concat();
+        let (own, transit) = (colors(program, self.axis), transit_colors(program, self.axis));
+        let back = own.multicast.iter().rev().chain(&transit);
+        let ways = own.groups.chunks(2).chain(own.roots.chunks(2));
+        let sets: Vec<Vec<Color>> = ways.zip(back).map(|(way, back)| [way, &[*back]].concat()).collect();
         let (stride, beside) = (self.stride.max(1), self.stride.clamp(1, RINGS_BESIDE));
-        let more = match beside {
-            1 => Vec::new(),
-            _ => more_colors(program, ColorPurpose::Rings(self.axis), 3 * (beside - 1) as u32),
-        };
-        let sets: Vec<Vec<Color>> = std::iter::once(own).chain(more.chunks(3).map(<[Color]>::to_vec)).collect();
         let ring = |(offset, colors): (u64, &Vec<Color>)| {
             let pieces = Pieces {
                 axis: self.axis,
