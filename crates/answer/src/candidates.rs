@@ -111,7 +111,7 @@ fn divisions(question: &Question, wafers: u32) -> Vec<u32> {
 }
 
 /// Most users with the context of the scenario that so many wafers hold in any arrangement. `known` users are known to fit.
-fn most_users(question: &Question, wafers: u32, known: u64) -> u64 {
+pub(crate) fn most_users(question: &Question, wafers: u32, known: u64) -> u64 {
     let mut request =
         question.request(WaferCount::Exactly(wafers), question.tokens_per_step(), KvLayoutChoice::Balanced);
     let mut fits = |users: u64| {

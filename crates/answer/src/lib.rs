@@ -34,4 +34,4 @@ pub use run::{
     answer_without_ranges, chosen_placement,
 };
 pub use stage::{LayerReading, StageTimes};
-pub use uncertainty::{ClockPoint, Influence, Range, Uncertainty};
+pub use uncertainty::{ClockPoint, Ends, Influence, Range, Uncertainty};

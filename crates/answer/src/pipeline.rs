@@ -24,7 +24,7 @@ use crate::prefill::PromptPrograms;
 use crate::provenance::Provenance;
 use crate::question::Question;
 use crate::run::check_colors;
-use crate::stage::{LayerReading, StageTimes, region_hop};
+use crate::stage::{LayerReading, StageTimes, return_hop, slot_hop};
 use crate::written::{Flow, Written};
 
 /// A thing that serves one pass at a time.
@@ -377,7 +377,7 @@ impl Pipeline {
                 break;
             };
             let same = slot.wafer == next.wafer;
-            let hop = region_hop(question, &slot.region, &next.region, same, tokens, reading).total();
+            let hop = slot_hop(question, slot, next, tokens, reading).total();
             stations.push(StationTime { transit: time.transit + hop, occupancy: time.occupancy + hop });
             if !same {
                 stations.push(link(bytes));
@@ -385,7 +385,12 @@ impl Pipeline {
         }
         if placement.wafers_used > 1 {
             let decodes = matches!(flow, Flow::Decode { .. });
-            stations.push(if decodes { link(4.0 * tokens as f64) } else { StationTime::default() });
+            let back = || {
+                let way = return_hop(question, placement, tokens, reading).total();
+                let time = link(4.0 * tokens as f64);
+                StationTime { transit: time.transit + way, ..time }
+            };
+            stations.push(if decodes { back() } else { StationTime::default() });
         }
         PassTimes { stations, tail: Cycles::ZERO }
     }

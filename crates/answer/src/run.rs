@@ -227,7 +227,7 @@ pub fn chosen_placement(question: &Question) -> Result<Placement, AnswerError> {
 
 /// An answer with the ranges and the known errors, both in closed form.
 pub(crate) fn with_ranges(question: &Question, mut answer: Answer, placement: &Placement) -> Answer {
-    let ranges = uncertainty(question, placement, answer.load.micro_batch);
+    let ranges = uncertainty(question, placement, answer.wafers, answer.load.micro_batch);
     answer.verdict.depends_on_clock = ranges.clock.iter().any(|point| point.reaches_target != answer.verdict.reachable);
     answer.uncertainty = Some(ranges);
     answer.provenance = answer.provenance.with_known_errors(question);

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use wafersim_cost::{Cause, Cost, OperatorCost, ProgramCost, Rates, View, cost, formula};
-use wafersim_place::{Item, Placement, TableLayout};
-use wafersim_program::{Axis, BufferId, End, Joining, Program, Region, Relayout};
+use wafersim_place::{Item, Placement, Rectangle, Slot, TableLayout};
+use wafersim_program::{Axis, BufferId, End, Program, Region, Relayout};
 use wafersim_spec::scenario::Profile;
 use wafersim_spec::wafer::{Key, RateSet};
 use wafersim_spec::{Cycles, Hertz};
@@ -138,7 +138,7 @@ impl StageTimes {
             stage +=
                 tables.iter().filter(|(table, _)| table.slot == index).map(|(_, cost)| cost.total().0).sum::<f64>();
             if let Some(next) = placement.slots.get(index + 1) {
-                let hop = region_hop(question, &slot.region, &next.region, slot.wafer == next.wafer, tokens, reading);
+                let hop = slot_hop(question, slot, next, tokens, reading);
                 between.0 += hop;
                 stage += hop.total().0;
                 if slot.wafer != next.wafer {
@@ -151,11 +151,12 @@ impl StageTimes {
             }
         }
         times.slowest_name = slowest_slot.map_or_else(String::new, |(index, slot)| stage_name(index, &slot.items));
-        times.add_operator(Cow::Borrowed("between regions"), between.0);
         if placement.wafers_used > 1 && matches!(flow, Flow::Decode { .. }) {
             // The chosen token goes back to the first wafer: its number, 4 bytes, over one link.
             between.1 += reading.link(4.0 * tokens as f64);
+            between.0 += return_hop(question, placement, tokens, reading);
         }
+        times.add_operator(Cow::Borrowed("between regions"), between.0);
         if placement.wafers_used > 1 {
             times.add_operator(Cow::Borrowed("between wafers"), between.1);
         }
@@ -185,28 +186,51 @@ fn stage_name(index: usize, items: &[Item]) -> String {
     }
 }
 
-/// The way of the residual stream from one region to the next: a scatter or gather along the way. On one wafer from
-/// corner to corner; to another wafer across the rest of this one and the start of the next, at most one side of each.
-pub(crate) fn region_hop(
-    question: &Question,
-    from: &wafersim_place::Rectangle,
-    to: &wafersim_place::Rectangle,
-    same_wafer: bool,
-    tokens: u64,
-    reading: &LayerReading,
-) -> Cost {
-    let across = |a: u64, b: u64| a.abs_diff(b);
-    let hops = if same_wafer {
-        across(from.x, to.x) + across(from.y, to.y)
-    } else {
-        from.columns.max(from.rows) + to.columns.max(to.rows)
+/// The way of the residual stream from one slot to the next: a scatter or gather along the way.
+///
+/// The stream lies along y and every column of a region holds it, so that on one wafer the corner moves to the next corner.
+/// Between wafers it goes out through the nearer of the west and the east edge and in through the nearer one of the next
+/// wafer. It starts in the slot's column next to the edge, and has to reach the farthest column of the next slot and that
+/// slot's rows. A guess: nothing is published about where a link leaves the fabric. The columns kept for host copies lie at
+/// these edges; ports that put words on any row would save the way along y, ports on few rows would make it longer.
+pub(crate) fn slot_hop(question: &Question, from: &Slot, to: &Slot, tokens: u64, reading: &LayerReading) -> Cost {
+    let (here, there) = (&from.region, &to.region);
+    let along_y = here.y.abs_diff(there.y);
+    let moved = |hops: u64, region: &Rectangle| {
+        let share = Region::new(0, 0, region.columns, region.rows).share(Axis::Y, question.model.hidden);
+        way(question, hops, share.saturating_mul(tokens), reading)
     };
-    let share = Region::new(0, 0, from.columns, from.rows).share(Axis::Y, question.model.hidden).saturating_mul(tokens);
+    if from.wafer == to.wafer {
+        return moved(here.x.abs_diff(there.x) + along_y, here);
+    }
+    // One hop more, onto the edge.
+    moved(to_edge(question, here) + 1, here) + moved(to_edge(question, there) + there.columns + along_y, there)
+}
+
+/// The way of a chosen token's number: out of the last slot's wafer, into the first wafer and all over the first slot.
+pub(crate) fn return_hop(question: &Question, placement: &Placement, tokens: u64, reading: &LayerReading) -> Cost {
+    match (placement.slots.last(), placement.slots.first()) {
+        (Some(last), Some(first)) if last.wafer != first.wafer => {
+            let (from, to) = (&last.region, &first.region);
+            let moved = |hops: u64| way(question, hops, tokens.saturating_mul(2), reading);
+            moved(to_edge(question, from) + 1) + moved(to_edge(question, to) + to.columns + from.y.abs_diff(to.y))
+        }
+        _ => Cost::ZERO,
+    }
+}
+
+/// Columns between a region and the nearer of the west and the east edge.
+fn to_edge(question: &Question, region: &Rectangle) -> u64 {
+    region.x.min(question.wafer.columns().saturating_sub(region.x + region.columns))
+}
+
+/// So many elements through each row, over so many hops.
+fn way(question: &Question, hops: u64, elements: u64, reading: &LayerReading) -> Cost {
     let moved = Relayout {
         axis: Axis::X,
         hops,
-        wavelets: question.scenario.precision.activations.wavelets(share),
-        joining: Joining::default(),
+        wavelets: question.scenario.precision.activations.wavelets(elements),
+        others: Vec::new(),
         farthest: End::First,
         source: BufferId(0),
         target: BufferId(0),

@@ -1,14 +1,17 @@
-//! How the answer moves with what is not known: the clock, and every parameter that is a guess or inferred.
+//! How the answer moves with what is not known: every rate that has a range, the clock among them, and the memory that code
+//! and runtime leave free.
 //!
 //! One parameter at a time is set to its low and its high, all others stay; the combined range takes for each the end that
-//! slows or speeds the answer. The placement stays: sizes and memory are known well.
+//! slows or speeds the answer. The placement stays for that. What it would be with less or more memory free is asked by
+//! itself: it moves wafers, users and what is spare.
 
 use serde::Serialize;
-use wafersim_place::Placement;
-use wafersim_spec::scenario::Profile;
-use wafersim_spec::wafer::{DECLARATIONS, Declaration, Evidence, RateSet};
-use wafersim_spec::{Hertz, Wafer};
+use wafersim_place::{KvLayoutChoice, Placement, place};
+use wafersim_spec::scenario::{Profile, WaferCount};
+use wafersim_spec::wafer::{DECLARATIONS, Declaration, Evidence, Figure, Key, RateSet};
+use wafersim_spec::{Bytes, Hertz, Wafer};
 
+use crate::candidates::most_users;
 use crate::decode::{DecodePrograms, DecodeTiming};
 use crate::question::Question;
 use crate::stage::LayerReading;
@@ -51,12 +54,31 @@ pub struct Influence {
 /// How the answer moves with what is not known.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Uncertainty {
-    /// All parameters that have a range, at their slow and fast ends together, clock aside.
+    /// All rates that have a range, the clock among them, at their slow and fast ends together.
     pub tokens_per_second_per_user: Range,
     /// At the ends of the published range of the clock, and at the clock used.
     pub clock: Vec<ClockPoint>,
     /// Parameters that move the answer by more than 0.1 %, largest first.
     pub parameters: Vec<Influence>,
+    /// Memory of a processing element that code and runtime leave free.
+    pub free_memory: Ends<Bytes>,
+    /// The fewest wafers for the users and contexts asked for: `low` with the most memory free, `high` with the least;
+    /// nothing where the model does not fit.
+    pub wafers: Ends<Option<u32>>,
+    /// Users whose KV cache the wafers of the answer hold: `low` with the least memory free; 0 where the model does not fit.
+    pub max_users: Ends<u64>,
+    /// Memory to spare in the fullest processing element on the wafers of the answer, `low` with the least memory free;
+    /// nothing where the model does not fit.
+    pub spare: Ends<Option<Bytes>>,
+}
+
+/// What something is at the low and at the high end of what is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Ends<T> {
+    /// The smaller end.
+    pub low: T,
+    /// The larger end.
+    pub high: T,
 }
 
 /// A placement and its programs: what stays while parameters vary.
@@ -66,7 +88,8 @@ struct Fixed<'a> {
     programs: &'a DecodePrograms,
 }
 
-pub(crate) fn uncertainty(question: &Question, placement: &Placement, micro_batch: u64) -> Uncertainty {
+/// `wafers`: those of the answer.
+pub(crate) fn uncertainty(question: &Question, placement: &Placement, wafers: u32, micro_batch: u64) -> Uncertainty {
     let profile = question.scenario.profile;
     let programs = DecodePrograms::new(question, placement, micro_batch, &[profile]);
     let placed = Fixed { placement, programs: &programs };
@@ -101,13 +124,47 @@ pub(crate) fn uncertainty(question: &Question, placement: &Placement, micro_batc
     parameters.sort_by(|left, right| spread(right).total_cmp(&spread(left)));
     let at_ends = |values: &[(&Declaration, f64)]| speed(&changed(question, values), placed, profile);
     let range = Range { low: at_ends(&slow).min(base), high: at_ends(&fast).max(base) };
-    Uncertainty { tokens_per_second_per_user: range, clock: clock_points(question, placed, profile), parameters }
+    let (least, most) = (room_at(question, wafers, |free| free.low), room_at(question, wafers, |free| free.high));
+    Uncertainty {
+        tokens_per_second_per_user: range,
+        clock: clock_points(question, placed, profile),
+        parameters,
+        free_memory: Ends { low: least.free, high: most.free },
+        wafers: Ends { low: most.fewest, high: least.fewest },
+        max_users: Ends { low: least.max_users, high: most.max_users },
+        spare: Ends { low: least.spare, high: most.spare },
+    }
 }
 
-/// Sizes, memory and the clock are not varied here.
+/// What the model takes at one end of the memory that is free.
+struct Room {
+    free: Bytes,
+    fewest: Option<u32>,
+    max_users: u64,
+    spare: Option<Bytes>,
+}
+
+/// Places anew, with the memory at one end.
+fn room_at(question: &Question, wafers: u32, end: impl Fn(&Figure) -> f64) -> Room {
+    let declared = &DECLARATIONS[Key::FreeBytes as usize];
+    let free = end(question.wafer.figure(Key::FreeBytes)).min(question.wafer.figure(Key::MemoryBytes).value);
+    let question = changed(question, &[(declared, free)]);
+    let placed = |wafers: WaferCount| {
+        place(&question.request(wafers, question.tokens_per_step(), KvLayoutChoice::Balanced)).ok()
+    };
+    let here = placed(WaferCount::Exactly(wafers));
+    let users = |placement: &Placement| most_users(&question, wafers, placement.max_users(question.scenario.context));
+    Room {
+        free: question.wafer.free_bytes(),
+        fewest: placed(WaferCount::Auto).map(|placement| placement.wafers),
+        max_users: here.as_ref().map_or(0, users),
+        spare: here.map(|placement| placement.ledger.worst.spare),
+    }
+}
+
+/// Sizes and memory are not varied here.
 fn is_rate(declared: &Declaration) -> bool {
-    use wafersim_spec::wafer::Key;
-    !declared.whole && declared.key != Key::ClockGigahertz
+    !declared.whole
 }
 
 fn changed(question: &Question, values: &[(&Declaration, f64)]) -> Question {
@@ -124,7 +181,7 @@ fn speed(question: &Question, placed: Fixed<'_>, profile: Profile) -> f64 {
 }
 
 fn clock_points(question: &Question, placed: Fixed<'_>, profile: Profile) -> Vec<ClockPoint> {
-    let figure = question.wafer.figure_in(wafersim_spec::wafer::Key::ClockGigahertz, RateSet::Silicon);
+    let figure = question.wafer.figure_in(Key::ClockGigahertz, RateSet::Silicon);
     let mut clocks = vec![figure.low, question.clock().gigahertz(), figure.high];
     clocks.sort_by(f64::total_cmp);
     clocks.dedup();

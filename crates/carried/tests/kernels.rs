@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use wafersim_fabric::circuit::{Direction, Lowered, Part};
 use wafersim_kernels::{Options, gemm, gemv};
 use wafersim_program::{
-    Action, Axis, BufferId, Dimension, End, Field, Joining, Layout, Multicast, Program, ReduceOperator, Region,
-    Relayout, Shift, Spread, Style, collective, formula::along, movement,
+    Action, Axis, BufferId, Dimension, End, Field, Layout, Multicast, Program, ReduceOperator, Region, Relayout, Shift,
+    Spread, Style, collective, formula::along, movement,
 };
 use wafersim_spec::DataType;
 use wafersim_spec::model::Role;
@@ -86,17 +86,8 @@ fn relayout_case(
     let (source, target) = (buffer("source", from), buffer("target", to));
     let (hops, wavelets) = (region.along(axis), data_type.wavelets(2 * width));
     let colors = collective::transit_colors(&mut program, axis);
-    let moved = Relayout {
-        axis,
-        hops,
-        wavelets,
-        joining: Joining::default(),
-        farthest: End::First,
-        source,
-        target,
-        accumulate,
-        colors,
-    };
+    let moved =
+        Relayout { axis, hops, wavelets, others: Vec::new(), farthest: End::First, source, target, accumulate, colors };
     let node = program.step(Action::Relayout(moved));
     program.push("relayout", vec![node]);
     let case = Case::new(program, "source", data_type, matrix(2, 2, 1), seed);

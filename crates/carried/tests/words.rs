@@ -276,7 +276,7 @@ proptest! {
 
     #[test]
     fn gathers_take_what_the_closed_form_says(
-        line in 30u64..200, first in 0u64..200, stride in 1u64..9, owners in 1u64..6, width in 1u64..300, wide in any::<bool>(),
+        line in 30u64..200, first in 0u64..200, stride in 1u64..9, owners in 1u64..6, width in 20u64..300, wide in any::<bool>(),
     ) {
         let region = Region::new(0, 0, line, 2);
         let owners = owners.min(line.div_ceil(stride));
@@ -288,6 +288,42 @@ proptest! {
         let gathered = Neighbours { axis: Axis::X, first, stride, count: owners, source, target };
         let node = collective::gather(&mut program, region, gathered);
         program.push("gather", vec![node]);
+        readings_agree(|_| program.clone())?;
+    }
+
+    #[test]
+    fn broadcasts_are_carried(
+        columns in 1u64..14, rows in 1u64..14, column in 0u64..14, row in 0u64..14, width in 1u64..40, before in 0u64..3,
+        data_type in data_types(), seed in 0u64..100,
+    ) {
+        let region = Region::new(2, 1, columns, rows);
+        let (mut program, payload) = partials(region, width, data_type);
+        // After a reduction cores are ready at different times: some not yet when the first word lands.
+        for axis in [Axis::X, Axis::Y].into_iter().take(before as usize) {
+            let tree = Tree::two_level(region.along(axis), 3);
+            let along = Along { axis, payload, operator: ReduceOperator::Add };
+            let nodes = collective::tree_reduce(&mut program, region, &tree, along);
+            program.push("reduce", nodes);
+        }
+        let node = collective::broadcast(&mut program, region, (column % columns, row % rows), payload);
+        program.push("broadcast", vec![node]);
+        let case = Case::new(program, "payload", data_type, matrix(2, 2, 1), seed).with_partials(seed);
+        let agreement = case.agreement()?;
+        prop_assert!(agreement.is_whole() && agreement.elements > 0, "{:#?}", agreement.first);
+        let after = case.numbers();
+        let sent = &after.pes[case.prepared.index(2 + column % columns, 1 + row % rows)].buffers[0];
+        prop_assert!(after.pes.iter().all(|pe| &pe.buffers[0] == sent));
+    }
+
+    #[test]
+    fn broadcasts_take_what_the_closed_form_says(
+        columns in 1u64..90, rows in 1u64..90, column in 0u64..90, row in 0u64..90, width in 1u64..300,
+    ) {
+        let region = Region::new(0, 0, columns, rows);
+        let mut program = Program::new("words", region);
+        let payload = program.buffer("payload", width, DataType::Fp16);
+        let node = collective::broadcast(&mut program, region, (column % columns, row % rows), payload);
+        program.push("broadcast", vec![node]);
         readings_agree(|_| program.clone())?;
     }
 }

@@ -13,14 +13,15 @@
 //! | all-gather, ring of n | the same without combining | ours |
 //! | reduce-scatter to m neighbours | message + both chains to the owners, one after the other in each: [`converging`] | ours |
 //! | all-gather from m neighbours | message + hops hop + (m w - 1) wavelet; hops of the longer of: the first owner's way up, its way up to the last owner and from there down | ours |
+//! | broadcast over both axes | message + hops hop + (w - 1) wavelet; hops of both axes together | ours: routers copy into their columns too |
 //! | shift | message + hops hop + 2 w wavelet | each element sends its tile and receives the next through one ramp |
-//! | relayout | 2 message + max(hops hop, w wavelet) of what joins + hops hop + w wavelet of the rest | ours: a send and a receive operation per element; owners send in turn, the nearest first |
+//! | relayout | 2 message + hops hop + w wavelet of the longest path | ours: a send and a receive operation per element; owners send in turn, the nearest first |
 //! | synchronise | set-up + issue + message + hops hop + completions task | rows `mesh_gemm_step_*` |
 //! | route change | changes route_change | hardware.md section 2 |
 
 use wafersim_program::{
-    Action, ChainReduce, Compute, Multicast, Operation, Owners, Parties, Program, Purpose, Relayout, Root, Shift, Step,
-    Style, Synchronise, Work,
+    Action, Broadcast, ChainReduce, Compute, Multicast, Operation, Owners, Parties, Path, Program, Purpose, Region,
+    Relayout, Root, Shift, Step, Style, Synchronise, Work,
 };
 use wafersim_spec::DataType;
 
@@ -36,6 +37,7 @@ pub fn step(step: &Step, program: &Program, rates: &Rates) -> Cost {
             (1..lines).map(of).fold(of(0), Cost::longer)
         }
         Action::Multicast(cast) => multicast(cast, program, rates),
+        Action::Broadcast(cast) => broadcast(cast, step.region, program, rates),
         Action::ReduceScatter(_) | Action::AllGather(_) => pieces(step, program, rates),
         Action::Shift(moved) => shift(moved, program, rates),
         Action::Relayout(moved) => relayout(moved, rates),
@@ -239,6 +241,16 @@ fn multicast(cast: &Multicast, program: &Program, rates: &Rates) -> Cost {
         + Cost::of(Cause::Payload, payload)
 }
 
+/// Along the sender's row, and from there along all columns at the same time.
+fn broadcast(cast: &Broadcast, region: Region, program: &Program, rates: &Rates) -> Cost {
+    if region.elements() <= 1 {
+        return Cost::ZERO;
+    }
+    Cost::of(Cause::Stages, rates.message())
+        + Cost::of(Cause::Hops, cast.longest_way(region) as f64 * rates.hop)
+        + Cost::of(Cause::Payload, following_wavelets(program.buffer_of(cast.payload).wavelets(), rates))
+}
+
 fn shift(moved: &Shift, program: &Program, rates: &Rates) -> Cost {
     let wavelets = program.buffer_of(moved.payload).wavelets() as f64;
     Cost::of(Cause::Stages, rates.message())
@@ -246,21 +258,20 @@ fn shift(moved: &Shift, program: &Program, rates: &Rates) -> Cost {
         + Cost::of(Cause::Payload, 2.0 * wavelets * rates.wavelet)
 }
 
-/// Cycles of a scatter or gather on its critical path.
+/// Cycles of a scatter or gather: its longest path.
 ///
 /// Along a line every owner sends its piece and then lets pass what comes from farther owners. So the piece of the farthest one
-/// is at a place after its hops, or after all wavelets of those before it, whichever is later: that is what joins. A piece that
-/// goes on past the others' targets (an all-gather, whose places take one direction after the other) has its way still to go.
+/// is at a place after its hops, or after all wavelets of those before it, whichever is later; and a piece that goes on past
+/// others' targets (an all-gather, whose places take one direction after the other) has its way still to go.
 pub fn relayout(moved: &Relayout, rates: &Rates) -> Cost {
-    if moved.reach() == 0 {
-        return Cost::ZERO;
-    }
-    let way = Cost::of(Cause::Hops, moved.joining.hops as f64 * rates.hop);
-    let others = Cost::of(Cause::Payload, moved.joining.wavelets as f64 * rates.wavelet);
-    Cost::of(Cause::Stages, 2.0 * rates.message())
-        + way.longer(others)
-        + Cost::of(Cause::Hops, moved.hops as f64 * rates.hop)
-        + Cost::of(Cause::Payload, moved.wavelets as f64 * rates.wavelet)
+    let own = Path { hops: moved.hops, wavelets: moved.wavelets };
+    let paths = std::iter::once(&own).chain(&moved.others).filter(|path| path.hops > 0);
+    let paths = paths.map(|path| {
+        Cost::of(Cause::Hops, path.hops as f64 * rates.hop)
+            + Cost::of(Cause::Payload, path.wavelets as f64 * rates.wavelet)
+    });
+    let longest = paths.reduce(Cost::longer);
+    longest.map_or(Cost::ZERO, |path| Cost::of(Cause::Stages, 2.0 * rates.message()) + path)
 }
 
 fn synchronise(wait: &Synchronise, rates: &Rates) -> Cost {
@@ -286,7 +297,7 @@ pub fn work(work: &Work, rates: &Rates) -> f64 {
     let once = match work.operation {
         _ if work.length == 0 && work.operation != Operation::TileColumn => 0.0,
         Operation::MappedFma if wide => mapped(rates.lanes_32, rates.map_wave_32),
-        Operation::MappedFma => mapped(rates.lanes_16, rates.map_wave_16),
+        Operation::MappedFma | Operation::Scale => mapped(rates.lanes_16, rates.map_wave_16),
         Operation::MappedMixedFma => mapped(rates.lanes_16, rates.map_wave_mixed),
         Operation::TileFma => {
             rates.tile_issue + (length * (work.data_type.bits() as f64) / 64.0).ceil() * rates.tile_word
@@ -298,6 +309,7 @@ pub fn work(work: &Work, rates: &Rates) -> f64 {
         Operation::Convert => (length / rates.convert).max(rates.map_issue),
         Operation::ScalarReduce => length * rates.scalar_reduce,
         Operation::Exponential => length * rates.exponential,
+        Operation::UnfinishedExponential => length * rates.unfinished_exponential,
         Operation::Silu => length * rates.silu,
         Operation::Divide => length * rates.divide,
         Operation::SquareRoot => length * rates.square_root,

@@ -52,6 +52,7 @@ pub struct Rates {
     pub divide: f64,
     pub square_root: f64,
     pub exponential: f64,
+    pub unfinished_exponential: f64,
     pub silu: f64,
     pub relay_word: f64,
     pub library_call: f64,
@@ -99,6 +100,7 @@ impl Rates {
             divide: value(Key::ScalarDivide),
             square_root: value(Key::ScalarSquareRoot),
             exponential: value(Key::Exponential),
+            unfinished_exponential: value(Key::UnfinishedExponential),
             silu: value(Key::Silu),
             relay_word: value(Key::RelayWord),
             library_call: value(Key::LibraryCall),
@@ -141,6 +143,7 @@ impl Rates {
                     square_root: achieved.square_root.min(1.0),
                     // At least a multiply, an add and a shift per element.
                     exponential: (3.0 / peak_16).min(achieved.exponential),
+                    unfinished_exponential: (3.0 / peak_16).min(achieved.unfinished_exponential),
                     silu: (4.0 / peak_16).min(achieved.silu),
                     relay_word: achieved.wavelet.min(achieved.relay_word),
                     library_call: 0.0,

@@ -29,6 +29,7 @@
 
 mod cells;
 mod check;
+pub mod colors;
 pub mod contents;
 pub mod error;
 mod laid;
@@ -44,9 +45,10 @@ pub mod timing;
 mod together;
 mod wavelets;
 
+pub use colors::{Busiest, ColorUse, Rerouted};
 pub use contents::{Contents, Core, StreamId};
 pub use error::{CircuitError, Deadlock, Waiter, Waiting, Wants};
-pub use lower::{WorkCycles, lower};
+pub use lower::{WorkCycles, lower, lower_names};
 pub use lowered::{Lowered, Part, Stage};
 pub use outcome::{Engine, Maps, OperatorTime, Outcome, Progress, Tally};
 use recorder::Plan;

@@ -78,6 +78,13 @@ pub enum TensorKind {
         /// Whether a bias comes with it.
         bias: bool,
     },
+    /// The product of two matrices (and the gain between them), formed before anything runs.
+    Formed {
+        /// The matrix that an input goes through last.
+        outer: Role,
+        /// The one before it.
+        inner: Role,
+    },
     /// Gains of a norm, or sink logits.
     Vector {
         /// What it does.
@@ -150,7 +157,9 @@ pub enum Operation {
         /// Whether the sum rides.
         riding: bool,
     },
-    /// Products of one input with several matrices, whose partial sums one reduction carries together.
+    /// Products of one input with several matrices, whose partial sums one reduction carries together. Where the router's
+    /// logits begin here ([`Rewrite::EarlyRouter`]), the product of the stream with the router rides as well: the stream and
+    /// the router are the last that is read, the logits so far the last that is written.
     Products,
     /// RMSNorm of each head of q and of k. `riding`: only the gains are applied here, the sums ride with the reduction of the
     /// scores, and the scale comes after them. Rotations and products are linear, so a scale for each head may wait; keys enter
@@ -180,19 +189,19 @@ pub enum Operation {
         /// Whether the sum of the exponentials rides along and divides the result.
         sum_rides: bool,
     },
-    /// Product back to the residual stream. `logits_beside`: the router's logits of the next network are made in the same
-    /// product, from the stream and from the matrix Wr x Wo.
+    /// Product back to the residual stream. `logits_beside`: what attention adds to the router's logits of the next network,
+    /// by the matrix Wr x Wo, rides with its reduction and is added to the logits so far.
     Output {
         /// Whether the router's logits are made beside it.
         logits_beside: bool,
     },
     /// Products of each head's vector with a matrix of that head (latent attention, absorbed form).
     PerHead,
-    /// Adds a branch to the residual stream.
+    /// Adds branches to the residual stream.
     Residual,
     /// Router logits.
     Router {
-        /// Whether they were made beside the output projection: only scaling and choosing are left.
+        /// Whether they were made beside the output projection: only the norm's scale is left.
         early: bool,
     },
     /// The best `top_k` experts and their weights.
@@ -205,6 +214,9 @@ pub enum Operation {
         interleaved: bool,
         /// The tiles of the chosen experts are worked on in one operation a row.
         concatenated: bool,
+        /// Gate and up of the shared expert are made beside, and one reduction carries all: its input and matrices are the last
+        /// that is read, gate and up the last that is written.
+        shared_beside: bool,
     },
     /// `silu(gate) * up`, times the router's weight for experts.
     Activation {
@@ -217,6 +229,8 @@ pub enum Operation {
         network: NetworkKind,
         /// As in `GateUp`.
         concatenated: bool,
+        /// The shared expert's product is added before the reduction: its inner vector and matrix are the last that is read.
+        shared_beside: bool,
     },
 }
 

@@ -6,8 +6,8 @@
 //! dimensions; `sequence_split` such sub-blocks share the sequence beside the rows (1 is the published layout).
 
 use wafersim_program::{
-    Action, Axis, BufferId, End, Field, Formula, Joining, Math, Node, Operand, Operation, ReduceOperator, Relayout,
-    Work, collective,
+    Action, Axis, BufferId, End, Field, Formula, Math, Node, Operand, Operation, ReduceOperator, Relayout, Work,
+    collective,
 };
 
 use crate::context::Kernel;
@@ -113,7 +113,7 @@ pub fn decode(
             vec![
                 kernel.work(Operation::ScalarReduce, here.tokens, rows_of_scores.saturating_mul(2)),
                 kernel.work(Operation::Multiply, scores_here, LEAN_SOFTMAX_OPERATIONS),
-                kernel.work(Operation::Exponential, scores_here, 1),
+                kernel.exponential(scores_here, 1),
                 kernel.work(Operation::Divide, 1, 1),
             ],
         ));
@@ -122,7 +122,7 @@ pub fn decode(
             let mut work = vec![kernel.work(Operation::ScalarReduce, here.tokens, rows_of_scores)];
             if math == Math::ExpAndSum {
                 work.push(kernel.work(Operation::Multiply, scores_here, SOFTMAX_OPERATIONS));
-                work.push(kernel.work(Operation::Exponential, scores_here, 1));
+                work.push(kernel.exponential(scores_here, 1));
             }
             let node = kernel.compute(math, &[scores], statistic, work);
             softmax_nodes.push(kernel.means(node, || match math {
@@ -206,7 +206,7 @@ fn spread_query(kernel: &mut Kernel, heads: Heads, kv: KvShape, vectors: u64, re
         axis: Axis::X,
         hops,
         wavelets,
-        joining: Joining::default(),
+        others: Vec::new(),
         farthest: End::First,
         source: query.buffer,
         target,
@@ -284,7 +284,7 @@ pub fn exact_append(kernel: &mut Kernel, lies: CacheLayout, new: [Operand; 2], t
             axis: Axis::X,
             hops: columns,
             wavelets,
-            joining: Joining::default(),
+            others: Vec::new(),
             farthest: End::First,
             source: new[0].buffer,
             target: gathered,
@@ -337,7 +337,7 @@ pub fn prefill(
         let mut work = vec![kernel.work(Operation::ScalarReduce, scores_here, scores.m)];
         if math == Math::ExpAndSum {
             work.push(kernel.work(Operation::Multiply, scores_here, scores.m.saturating_mul(4)));
-            work.push(kernel.work(Operation::Exponential, scores_here, scores.m));
+            work.push(kernel.exponential(scores_here, scores.m));
             work.push(kernel.work(Operation::Divide, 1, scores.m));
         }
         softmax_nodes.push(kernel.compute(math, &[table], statistic, work));

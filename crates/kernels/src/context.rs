@@ -4,7 +4,7 @@ use wafersim_program::{Axis, BufferId, Math, Node, Operation, Program, ReduceOpe
 use wafersim_spec::{DataType, Precision};
 
 use crate::exact::Exact;
-use crate::options::Options;
+use crate::options::{Options, Scope};
 
 /// A program being written, with the choices that hold for all of it.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub struct Kernel {
     pub precision: Precision,
     /// Whose kernels.
     pub options: Options,
+    /// What it is written for.
+    pub scope: Scope,
     /// What an exact program needs to know; nothing for a program that is written for its cost.
     pub exact: Option<Exact>,
 }
@@ -22,7 +24,7 @@ pub struct Kernel {
 impl Kernel {
     /// Starts a program over a region.
     pub fn new(name: impl Into<String>, region: Region, precision: Precision, options: Options) -> Self {
-        Self { program: Program::new(name, region), precision, options, exact: None }
+        Self { program: Program::new(name, region), precision, options, scope: Scope::Model, exact: None }
     }
 
     /// The region.
@@ -59,6 +61,15 @@ impl Kernel {
     /// Work in the precision of activations.
     pub fn work(&self, operation: Operation, length: u64, count: u64) -> Work {
         Work::new(operation, self.activations(), length, count)
+    }
+
+    /// Exponentials of `count` vectors of `length`: the true one, or what the measured layer has in its place.
+    pub fn exponential(&self, length: u64, count: u64) -> Work {
+        let operation = match self.scope {
+            Scope::Model => Operation::Exponential,
+            Scope::Measured => Operation::UnfinishedExponential,
+        };
+        self.work(operation, length, count)
     }
 
     /// A route change, where the kernels change routes at run time.

@@ -103,7 +103,6 @@ pub(crate) fn check(shape: &LayerShape<'_>, exact: &Exact) -> Result<(), ExactEr
     has(shape.layer.norms != 2, "a layer with norms of its outputs")?;
     has(shape.options.online_softmax, "online softmax (its reduction needs an operator that rescales)")?;
     has(shape.options.fused_norms, "a fused norm")?;
-    has(shape.options.layer_only, "a layer without KV append")?;
     let stored = [shape.precision.weights, shape.precision.small_weights, shape.precision.kv_cache];
     has(stored.into_iter().any(|stored| !stored.is_arithmetic()), "a stored format below 16 bit")?;
     let (region, kv) = (shape.region, shape.kv);

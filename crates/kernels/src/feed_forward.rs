@@ -6,16 +6,17 @@
 
 use wafersim_program::formula::along;
 use wafersim_program::{
-    Action, Axis, BufferId, Chosen, Digit, Dimension, End, Field, Formula, Joining, Math, Node, Operand, Operation,
-    Pair, ReduceOperator, Region, Relayout, Spread, collective,
+    Action, Axis, BufferId, Chosen, Digit, Dimension, End, Field, Formula, Math, Node, Operand, Operation, Pair,
+    ReduceOperator, Region, Relayout, Spread, collective,
 };
-use wafersim_spec::model::{Moe, Role};
+use wafersim_spec::model::{Gating, Moe, Role};
 
 use crate::context::Kernel;
 use crate::exact::{Exact, first, table};
 use crate::gemm::{self, Tile};
 use crate::gemv::{Product, local_product};
 use crate::norm::fused_elements;
+use crate::options::Scope;
 
 /// The expected load of a mixture of experts, from the routing model.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -74,13 +75,21 @@ impl Network {
     /// The pairs into the inner vectors.
     fn first(&self) -> Option<Chosen> {
         let pairs = |pairs: &[Pair]| (0..).zip(pairs).map(|(to, pair)| Pair { to, ..*pair }).collect();
-        self.chosen.as_ref().map(|(choice, list)| Chosen { experts: first(*choice), pairs: pairs(list) })
+        self.chosen.as_ref().map(|(choice, list)| Chosen {
+            experts: first(*choice),
+            pairs: pairs(list),
+            bias_weights: None,
+        })
     }
 
     /// The pairs out of them.
     fn last(&self) -> Option<Chosen> {
         let pairs = |pairs: &[Pair]| (0..).zip(pairs).map(|(from, pair)| Pair { from, ..*pair }).collect();
-        self.chosen.as_ref().map(|(choice, list)| Chosen { experts: first(*choice), pairs: pairs(list) })
+        self.chosen.as_ref().map(|(choice, list)| Chosen {
+            experts: first(*choice),
+            pairs: pairs(list),
+            bias_weights: None,
+        })
     }
 }
 
@@ -135,10 +144,14 @@ pub fn spread(
         }
     }
     first_nodes.extend(kernel.all_reduce(Axis::Y, gate_up, ReduceOperator::Add));
-    let node = gated_activation(kernel, inner.saturating_mul(load.pairs), gate_up);
+    // What the measured layer's SiLU runs over: its columns' share of the hidden width.
+    let hidden_here = region.share(Axis::X, hidden);
+    let node = gated_activation(kernel, (inner, hidden_here), load.pairs, gate_up);
     let activation = vec![kernel.means(node, || Formula::GatedActivation {
         gate: operands[0],
         up: operands[1],
+        gating: Gating::Silu,
+        weighs_input: false,
         weights: network.chosen.as_ref().map(|(choice, pairs)| (Operand::new(*choice, 1), pairs.clone())),
     })];
     let output = kernel.declare("feed_forward.output", inputs.saturating_mul(vectors), || {
@@ -154,13 +167,19 @@ pub fn spread(
     ([first_nodes, activation, last], output)
 }
 
-/// `silu(gate) * up`: SiLU per element and two products (the second with the router weight, or a copy).
-fn gated_activation(kernel: &mut Kernel, elements: u64, gate_up: BufferId) -> Node {
+/// `silu(gate) * up` of `vectors` vectors with `inner` elements here: SiLU per element and two products (the second with the
+/// router weight, or a copy). The measured layer's SiLU runs over as many elements as the hidden vector has here.
+fn gated_activation(kernel: &mut Kernel, (inner, hidden): (u64, u64), vectors: u64, gate_up: BufferId) -> Node {
+    let elements = inner.saturating_mul(vectors);
+    let activated = match kernel.scope {
+        Scope::Model => elements,
+        Scope::Measured => hidden.saturating_mul(vectors),
+    };
     kernel.compute(
         Math::GatedActivation,
         &[gate_up],
         gate_up,
-        vec![kernel.work(Operation::Silu, elements, 1), kernel.work(Operation::Multiply, elements, 2)],
+        vec![kernel.work(Operation::Silu, activated, 1), kernel.work(Operation::Multiply, elements, 2)],
     )
 }
 
@@ -238,17 +257,25 @@ pub(crate) fn selection(
         choice,
         vec![
             kernel.work(Operation::ScalarReduce, experts, passes),
-            kernel.work(Operation::Exponential, chosen, 1),
+            kernel.exponential(chosen, 1),
             kernel.work(Operation::Divide, 1, vectors),
         ],
     );
-    nodes.push(kernel.means(node, || Formula::TopK {
-        scores: first(all),
-        experts: Operand::new(choice, 0),
-        weights: Operand::new(choice, 1),
+    let weights = Operand::new(choice, 1);
+    nodes.push(kernel.means(node, || Formula::Choose {
+        keys: first(all),
+        values: first(all),
+        experts: first(choice),
+        chosen: weights,
         top_k,
-        normalise: moe.normalise_top_k,
+        groups: 1,
+        kept_groups: 1,
     }));
+    if kernel.exact.is_some() {
+        let node = kernel.compute(Math::TopK, &[all], choice, Vec::new());
+        let all = (!moe.selection.weighs_chosen_alone()).then_some(first(all));
+        nodes.push(kernel.means(node, || Formula::Weigh { weights, all, selection: moe.selection }));
+    }
     (nodes, choice)
 }
 
@@ -267,7 +294,7 @@ fn relayout(
         axis,
         hops,
         wavelets,
-        joining: Joining::default(),
+        others: Vec::new(),
         farthest,
         source,
         target,
@@ -433,7 +460,7 @@ pub fn prefill_network(kernel: &mut Kernel, hidden: u64, width: u64, vectors: u6
     first.extend(gemm::cannon(kernel, wide));
     first.extend(gemm::cannon(kernel, wide));
     let inner = kernel.buffer("feed_forward.inner", wide.m.saturating_mul(wide.n));
-    let activation = vec![gated_activation(kernel, wide.m.saturating_mul(wide.n), inner)];
+    let activation = vec![gated_activation(kernel, (wide.n, region.share(Axis::X, hidden)), wide.m, inner)];
     let mut last = tile_conversion(kernel, width, hidden, 1);
     last.extend(gemm::alignment(kernel, narrow));
     last.extend(gemm::cannon(kernel, narrow));

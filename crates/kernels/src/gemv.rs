@@ -38,12 +38,40 @@ pub fn local_product(kernel: &mut Kernel, product: Product, x: BufferId, y: Buff
         kernel.work(Operation::Setup, 1, product.vectors.min(1)),
         kernel.work(Operation::MappedFma, product.outputs, product.inputs.saturating_mul(product.vectors)),
     ];
+    if let Scaling::Sums(rows) = scaling(kernel.precision.weights, product) {
+        work.push(kernel.work(Operation::Scale, product.outputs, rows));
+    }
     if !kernel.options.accumulators_in_place {
         let outputs = product.outputs.saturating_mul(product.vectors);
         work.push(kernel.work(Operation::Add, outputs, ACCUMULATOR_OPERATIONS));
     }
     nodes.push(kernel.compute(Math::MatVec, &[x], y, work));
     nodes
+}
+
+/// What is multiplied by the block scales of a stored weight, and how many rows of outputs that takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scaling {
+    Nothing,
+    /// The partial sums of a block's inputs, each time they are made.
+    Sums(u64),
+    /// The elements themselves, while they are converted.
+    Elements(u64),
+}
+
+/// Inputs of a tile that lie in one block share the scale of each output, so that it can be taken out of their sum: one
+/// mapped operation over the outputs for each block of inputs and each vector, as one more row of the product. Where more
+/// vectors go through a tile than it has rows for that, its elements are scaled instead. Ours: no published kernel has
+/// weights below 16 bit.
+fn scaling(stored: DataType, product: Product) -> Scaling {
+    let Some((inputs_of_a_block, _)) = stored.scale_tile() else { return Scaling::Nothing };
+    let sums = product.inputs.div_ceil(inputs_of_a_block).saturating_mul(product.vectors);
+    let elements = product.inputs.saturating_mul(product.tiles);
+    match (elements, sums) {
+        (0, _) => Scaling::Nothing,
+        (_, 1..) if sums <= elements => Scaling::Sums(sums),
+        _ => Scaling::Elements(elements),
+    }
 }
 
 /// Conversion of the tiles of a product to the format that is computed in.
@@ -54,7 +82,14 @@ pub fn dequantise(kernel: &mut Kernel, product: Product, x: BufferId) -> Vec<Nod
         return Vec::new();
     }
     let scratch = kernel.buffer("weights.converted", product.inputs.saturating_mul(product.outputs));
-    let work = vec![kernel.work(Operation::Convert, product.inputs.saturating_mul(product.outputs), product.tiles)];
+    let tile = product.inputs.saturating_mul(product.outputs);
+    // 8-bit scales of 4-bit elements are converted with them; those of 8-bit elements are stored as numbers.
+    let narrow_scales = matches!(stored.scale_block(), Some((_, 1)));
+    let scales = if narrow_scales { stored.scales_of_tile(product.inputs, product.outputs) } else { 0 };
+    let mut work = vec![kernel.work(Operation::Convert, tile.saturating_add(scales), product.tiles)];
+    if let Scaling::Elements(rows) = scaling(stored, product) {
+        work.push(kernel.work(Operation::Scale, product.outputs, rows));
+    }
     vec![kernel.compute(Math::Dequantise, &[x], scratch, work)]
 }
 

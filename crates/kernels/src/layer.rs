@@ -3,7 +3,8 @@
 //! The residual stream lies along y (each row of processing elements holds `hidden / rows` elements) and is replicated
 //! along x. Products alternate: q, k, v, gate and up reduce along y and leave their outputs along x; the output and down
 //! projections reduce along x and leave theirs along y. With one head as wide as the hidden size, a square region and
-//! [`Options::PUBLISHED`] this is the layer that was measured (rows `decode_layer_*` and `prefill_layer_*`).
+//! [`Options::PUBLISHED`] this is the layer that was measured (rows `decode_layer_*` and `prefill_layer_*`), but for what
+//! its source leaves unfinished: [`crate::Scope::Measured`].
 
 mod decode;
 mod exact_prefill;
@@ -19,9 +20,9 @@ use crate::context::Kernel;
 use crate::exact::first;
 use crate::feed_forward::ExpertLoad;
 use crate::options::Options;
-pub use decode::{decode_layer, exact_decode_layer};
+pub use decode::{decode_layer, decode_layer_for, exact_decode_layer};
 pub use exact_prefill::{exact_prefill_embedding, exact_prefill_layer, exact_turn};
-pub use prefill::prefill_layer;
+pub use prefill::{prefill_layer, prefill_layer_for};
 
 /// How the KV cache lies on the region (decided by placement).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

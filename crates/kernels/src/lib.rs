@@ -29,7 +29,7 @@ pub mod overlap;
 pub use context::Kernel;
 pub use exact::{Exact, ExactError};
 pub use layer::{
-    ExpertShape, KvShape, LayerShape, decode_layer, exact_decode_layer, exact_prefill_embedding, exact_prefill_layer,
-    exact_turn, prefill_layer,
+    ExpertShape, KvShape, LayerShape, decode_layer, decode_layer_for, exact_decode_layer, exact_prefill_embedding,
+    exact_prefill_layer, exact_turn, prefill_layer, prefill_layer_for,
 };
-pub use options::{Groups, Options};
+pub use options::{Groups, Options, Scope};

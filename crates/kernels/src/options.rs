@@ -23,6 +23,17 @@ impl Groups {
     }
 }
 
+/// What a layer is written for. Not a choice of a kernel: validation asks what the published layer ran, everything else
+/// what a model needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Scope {
+    /// A layer of a model that gives the right numbers.
+    Model,
+    /// The layer that was timed (rows `decode_layer_*` and `prefill_layer_*`), as its public source has it: no KV append,
+    /// SiLU over `hidden / P` elements where `ffn / P` are needed, and an exponential of two squarings, `(1 + x/256)^4`.
+    Measured,
+}
+
 /// What the kernels do beyond the published ones. Each step is hypothetical and named in docs/src/kernels.md; each can
 /// only take work away, so a program with more of them is never slower.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -44,8 +55,6 @@ pub struct Options {
     pub single_pass_top_k: bool,
     /// Stored weights are converted beside the transfer before their product.
     pub overlapped_conversion: bool,
-    /// The timed part holds only the layer, as in the published rows: no KV append.
-    pub layer_only: bool,
 }
 
 impl Options {
@@ -59,7 +68,6 @@ impl Options {
         accumulators_in_place: false,
         single_pass_top_k: false,
         overlapped_conversion: false,
-        layer_only: false,
     };
 
     /// All hypothetical improvements together.
@@ -72,7 +80,6 @@ impl Options {
         accumulators_in_place: true,
         single_pass_top_k: true,
         overlapped_conversion: true,
-        layer_only: false,
     };
 
     /// The kernels that a profile assumes. `bound` runs the optimised programs on ideal hardware.

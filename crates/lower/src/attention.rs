@@ -228,8 +228,8 @@ impl Writer<'_> {
             operations -= 1;
         }
         exponentials.push(self.work(Operation::Multiply, here, operations));
-        exponentials.push(self.work(Operation::Exponential, here, 1));
-        exponentials.extend(sink_work(Operation::Exponential));
+        exponentials.push(self.work(self.exponential(), here, 1));
+        exponentials.extend(sink_work(self.exponential()));
         let formula = Formula::Maximum { scores, statistic: first(statistic), causal, sinks };
         let mut nodes = vec![self.compute(Math::Maximum, &[scores.buffer], statistic, work, formula)];
         nodes.extend(self.over_tokens("attention.softmax", scored, lies, (statistic, ReduceOperator::Max)));

@@ -170,8 +170,8 @@ impl Writer<'_> {
         let b = self.declare_typed("gemm.b", stored, vec![skewed.clone()]);
         self.program.residents.push((b, matrix.role));
         let weight = self.weight(matrix.role, Field::new("", Dimension::whole(0), vec![skewed.rows]), result);
-        let elements = sizes.k.div_ceil(region.rows).saturating_mul(sizes.n.div_ceil(region.columns));
-        let mut nodes = self.conversion(matrix.role, weight, elements, 1);
+        let tile = (sizes.k.div_ceil(region.rows), sizes.n.div_ceil(region.columns));
+        let mut nodes = self.whole_conversion(matrix.role, weight, tile);
         let formula = Formula::TileProduct { a, b: first(b), c, bias: matrix.bias.then_some(matrix.role) };
         let operands = TileOperands { a: a.buffer, b, c: c.buffer };
         let whole = ColumnBlocks { blocks: 1, width: region.columns };

@@ -2,19 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use wafersim_graph::layer::{NetworkKind, Operation, TensorId};
+use wafersim_graph::layer::{ChoiceForm, NetworkKind, Operation, TensorId};
 use wafersim_graph::{LayerGraph, LayerLoad};
 use wafersim_mapping::LineKind;
-use wafersim_program::{Axis, BufferId, Field, Node, Operand, Order, Program, Rescaled};
-use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Moe, Role};
+use wafersim_program::{
+    Action, Axis, BufferId, Dimension, Field, Formula, Node, Operand, Order, Program, Rescaled, Step,
+};
+use wafersim_spec::model::{Attention, FeedForward, Gating, GroupedAttention, Moe, Role};
 
 use crate::attention::{Attending, Made, Scored};
 use crate::cache::NewTokens;
+use crate::clustered::Clusters;
 use crate::lies::{HeadSizes, KvLies};
-use crate::network::{GateUp, Network, NetworkForm, all_pairs};
+use crate::network::{GateUp, Network, NetworkForm, Waiting, all_pairs};
 use crate::norm::{NormOf, Riding, riding_sums};
 use crate::product::Product;
-use crate::request::{ExpertLoad, LayerRequest, LowerError, Scope};
+use crate::request::{LayerRequest, LowerError, Scope};
+use crate::router::{Choice, Logits, can_wait, check_selection};
 use crate::writer::{Lines, Writer, first, roles, table};
 
 /// The program of a layer for a decoding micro-batch. Its inputs are the buffers `residual` and `kv.before`, its outputs
@@ -57,11 +61,19 @@ struct Walk<'a> {
     result: Option<Made>,
     /// Sums of squares of queries and keys, where the norms of heads ride.
     squares: Option<[Operand; 2]>,
-    choice: Option<BufferId>,
-    scores: Option<BufferId>,
-    gate_up: Option<GateUp>,
+    /// Sums of squares of the last norm that did not ride.
+    norm_sums: Option<Operand>,
+    /// Logits of the router that were made from the stream before attention.
+    early: Option<Operand>,
+    logits: Option<Logits>,
+    choice: Option<Choice>,
+    gates: BTreeMap<NetworkKind, GateUp>,
+    clusters: Option<Clusters>,
     open: Option<Open>,
 }
+
+/// Roles of the routed experts' matrices.
+pub(crate) const EXPERT_ROLES: [Role; 3] = [Role::ExpertGate, Role::ExpertUp, Role::ExpertDown];
 
 impl<'a> Walk<'a> {
     fn new(request: &'a LayerRequest<'a>, graph: &'a LayerGraph) -> Result<Self, LowerError> {
@@ -80,10 +92,13 @@ impl<'a> Walk<'a> {
             attending: None,
             scored: None,
             result: None,
+            norm_sums: None,
+            early: None,
+            logits: None,
             squares: None,
             choice: None,
-            scores: None,
-            gate_up: None,
+            gates: BTreeMap::new(),
+            clusters: None,
             open: None,
         })
     }
@@ -159,56 +174,11 @@ impl<'a> Walk<'a> {
                 }
             }
             Operation::PerHead => return Err(nothing("latent attention")),
-            Operation::Router { .. } => {
-                let moe = self.moe()?;
-                let x = self.operand(reads.first())?;
-                let riding = self.riding.take();
-                let in_place = graph.accumulators_in_place;
-                let (nodes, scores) = self.writer.router(moe, x, riding, in_place);
-                self.scores = Some(scores);
-                // The choice belongs to the same operator of the breakdown.
-                self.open = Some(Open { name, body: nodes });
-            }
-            Operation::Choose(form) => {
-                let moe = self.moe()?;
-                let Some(scores) = self.scores else { return Err(nothing("a choice without scores")) };
-                let (nodes, choice) = self.writer.choose(moe, scores, *form);
-                self.choice = Some(choice);
-                if let Some(id) = writes.first() {
-                    self.at.insert(*id, first(choice));
-                }
-                if let Some(open) = &mut self.open {
-                    open.body.extend(nodes);
-                }
-                self.close();
-            }
-            Operation::GateUp { network, interleaved, .. } => {
-                let form = self.form(*interleaved);
-                let x = self.operand(reads.first())?;
-                let parts = self.network(*network, x, index)?;
-                let riding = self.riding.take();
-                let (nodes, made) = self.writer.gate_up(name, &parts, form, riding);
-                self.gate_up = Some(made);
-                for (id, operand) in writes.iter().zip([made.gate, made.up]) {
-                    self.at.insert(*id, operand);
-                }
-                self.writer.program.push(name, nodes);
-            }
-            Operation::Activation { network } => {
-                let Some(made) = self.gate_up else { return Err(nothing("an activation without a gate")) };
-                let parts = self.network(*network, made.gate, index)?;
-                let node = self.writer.gated_activation(&parts, made);
-                self.writer.program.push(name, vec![node]);
-            }
-            Operation::Down { network, .. } => {
-                let Some(made) = self.gate_up else { return Err(nothing("a down projection without a gate")) };
-                let parts = self.network(*network, made.gate, index)?;
-                let (nodes, output) = self.writer.down(name, &parts, self.form(false), made.gate);
-                if let Some(id) = writes.first() {
-                    self.at.insert(*id, first(output));
-                }
-                self.open = Some(Open { name, body: nodes });
-            }
+            Operation::Router { early } => self.router(name, *early, reads)?,
+            Operation::Choose(form) => self.choose(*form, reads)?,
+            Operation::GateUp { network, shared_beside, .. } => self.gate_up(index, *network, *shared_beside)?,
+            Operation::Activation { network } => self.activation(name, *network)?,
+            Operation::Down { network, shared_beside, .. } => self.down(index, *network, *shared_beside)?,
         }
         Ok(())
     }
@@ -233,10 +203,6 @@ impl<'a> Walk<'a> {
             FeedForward::Moe(moe) => Ok(moe),
             FeedForward::Dense { .. } => Err(nothing("a router in a dense layer")),
         }
-    }
-
-    fn form(&self, interleaved: bool) -> NetworkForm {
-        NetworkForm { interleaved, accumulators_in_place: self.graph.accumulators_in_place }
     }
 
     fn norm(
@@ -265,7 +231,9 @@ impl<'a> Walk<'a> {
             self.riding = Some(riding);
             nodes
         } else {
-            self.writer.norm(norm)
+            let nodes = self.writer.norm(norm);
+            self.norm_sums = sums_of(&nodes);
+            nodes
         };
         if let Some(id) = writes.first() {
             self.at.insert(*id, y);
@@ -286,12 +254,21 @@ impl<'a> Walk<'a> {
         let operator = &self.graph.operators()[index];
         let x = self.operand(operator.reads.first())?;
         let riding = self.riding.take();
-        let mut fields = self.head_fields(&operator.writes)?;
+        let heads = operator.writes.len() - usize::from(self.early_logits(&operator.writes).is_some());
+        let mut fields = self.head_fields(&operator.writes[..heads])?;
         let count = fields.len();
         fields.extend(riding.map(|_| riding_sums(self.writer.request.tokens)));
+        let early = Operand::new(BufferId(0), fields.len() as u32);
+        fields.extend(self.early_logits(&operator.writes));
         let made = self.writer.declare(operator.name, fields);
         let sums = Operand::new(made, count as u32);
         let mut nodes = self.writer.ride(riding, sums);
+        if self.early_logits(&operator.writes).is_some() {
+            let early = Operand { buffer: made, ..early };
+            let stream = self.operand(operator.reads.get(operator.reads.len() - 2))?;
+            nodes.extend(self.writer.logits_of_stream(stream, early, self.graph.accumulators_in_place));
+            self.early = Some(early);
+        }
         let operands: Vec<Operand> = (0..count as u32).map(|field| Operand::new(made, field)).collect();
         // A bias is not normed: where a norm rides, it comes after that.
         let mut scaled = Vec::new();
@@ -307,6 +284,14 @@ impl<'a> Walk<'a> {
         }
         self.writer.program.push(operator.name, nodes);
         Ok(())
+    }
+
+    /// The field of the router's logits that are made beside some tensors, where they are among them.
+    fn early_logits(&self, made: &[TensorId]) -> Option<Field> {
+        let experts = self.moe().ok()?.experts;
+        let is_early = self.graph.of(made).any(|tensor| tensor.name == "router.early_scores");
+        let writer = &self.writer;
+        is_early.then(|| table("scores", writer.request.tokens, experts, Axis::X, writer.region()))
     }
 
     /// Where q, k and v are made: where their keys and values lie.
@@ -342,7 +327,7 @@ impl<'a> Walk<'a> {
     /// Queries, keys and values as they are now, and their tensors.
     fn new_tokens(&self) -> Result<([TensorId; 3], NewTokens), LowerError> {
         let made = self.graph.operators().iter().find(|operator| operator.operation == Operation::Products);
-        let Some([query, key, value]) = made.map(|operator| operator.writes.as_slice()) else {
+        let Some([query, key, value, ..]) = made.map(|operator| operator.writes.as_slice()) else {
             return Err(nothing("attention without queries, keys and values"));
         };
         let new = NewTokens {
@@ -395,14 +380,27 @@ impl<'a> Walk<'a> {
             return Err(nothing("an output projection without attention"));
         };
         let request = self.writer.request;
-        let field = table("projected", request.tokens, request.hidden, Axis::Y, self.writer.region());
-        let output = self.writer.declare("attention.projected", vec![field]);
+        let whole = self.writer.region();
+        let mut fields = vec![table("projected", request.tokens, request.hidden, Axis::Y, whole)];
+        // Logits that are made beside end along y, like the stream.
+        let early = self.early.take().map(|early| (early, self.moe()));
+        if let Some((_, Ok(moe))) = &early {
+            fields.push(table("scores", request.tokens, moe.experts, Axis::Y, whole));
+        }
+        let output = self.writer.declare("attention.projected", fields);
         let Some((role, bias)) = roles(self.graph, operator).first().copied() else {
             return Err(nothing("an output projection without a matrix"));
         };
         let product = Product::plain(&self.writer, role, result, first(output)).with_bias(bias, Axis::X);
-        let product = Product { inputs: attending.lies.projected(request.tokens), ..product };
-        let mut body = self.writer.product(product, self.graph.accumulators_in_place);
+        let inputs = attending.lies.projected(request.tokens);
+        let in_place = self.graph.accumulators_in_place;
+        let mut body = self.writer.product(Product { inputs: inputs.clone(), ..product }, in_place);
+        if let Some((early, _)) = early {
+            let logits = Operand::new(output, 1);
+            let added = (early, logits);
+            body.extend(self.writer.logits_of_attention((result, inputs), added, (bias, in_place)));
+            self.logits = Some(Logits { at: logits, axis: Axis::Y, line: None, scale: None });
+        }
         body.extend(self.writer.reduce(operator.name, LineKind::X, Lines::Whole(Axis::X), output));
         if let Some(id) = operator.writes.first() {
             self.at.insert(*id, first(output));
@@ -411,31 +409,208 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// The network that an operator belongs to.
-    fn network(&self, kind: NetworkKind, x: Operand, index: usize) -> Result<Network, LowerError> {
-        let operator = &self.graph.operators()[index];
+    fn choice_form(&self) -> ChoiceForm {
+        let forms = self.graph.operators().iter().filter_map(|operator| match &operator.operation {
+            Operation::Choose(form) => Some(*form),
+            _ => None,
+        });
+        forms.into_iter().next().unwrap_or(ChoiceForm { single_pass: false, single_choice: false })
+    }
+
+    /// Whether the routed experts lie in rectangles.
+    fn in_rectangles(&self, network: NetworkKind) -> bool {
+        let experts = self.writer.mapping().experts.as_ref();
+        network == NetworkKind::Experts && experts.is_some_and(|experts| !experts.is_spread())
+    }
+
+    /// Logits of all experts. Where they were made beside attention, they are left unscaled if the norm's sum can ride on.
+    fn router(&mut self, name: &'static str, early: bool, reads: &[TensorId]) -> Result<(), LowerError> {
+        let moe = self.moe()?;
+        check_selection(&moe.selection)?;
+        let form = self.choice_form();
+        let mut body = Vec::new();
+        if early {
+            let (Some(logits), x) = (self.logits, self.operand(reads.get(1))?) else {
+                return Err(nothing("a router whose logits nobody has made"));
+            };
+            let rides_on = can_wait(moe) && !self.in_rectangles(NetworkKind::Experts);
+            let riding = if rides_on { None } else { self.riding.take() };
+            if self.riding.is_none() {
+                body.extend(self.writer.scale_early(moe, logits.at, (x, riding), self.norm_sums));
+            }
+            let line = form.single_choice.then(|| self.writer.region().columns / 2);
+            self.logits = Some(Logits { line, ..logits });
+        } else {
+            let x = self.operand(reads.first())?;
+            let riding = self.riding.take();
+            let how = (self.graph.accumulators_in_place, form.single_choice);
+            let (nodes, logits) = self.writer.router(moe, x, riding, how);
+            body.extend(nodes);
+            self.logits = Some(logits);
+        }
+        // The choice belongs to the same operator of the breakdown.
+        self.open = Some(Open { name, body });
+        Ok(())
+    }
+
+    fn choose(&mut self, form: ChoiceForm, reads: &[TensorId]) -> Result<(), LowerError> {
+        let moe = self.moe()?;
+        let Some(logits) = self.logits else { return Err(nothing("a choice without logits")) };
+        let router = self.graph.operator("router");
+        let x = router.and_then(|router| router.reads.iter().find(|id| !reads.contains(id)));
+        let x = self.operand(x)?;
+        let waits = self.riding.is_some();
+        let (nodes, choice) = self.writer.choose(moe, logits, (form, waits), x);
+        self.choice = Some(choice);
+        if let Some(open) = &mut self.open {
+            open.body.extend(nodes);
+        }
+        self.close();
+        Ok(())
+    }
+
+    /// A network over the whole region.
+    fn network(&self, kind: NetworkKind, x: Operand) -> Result<Network, LowerError> {
         let request = self.writer.request;
         let tokens = request.tokens;
-        let layer = &request.layer.feed_forward;
-        let rows = wafersim_program::Dimension::whole(tokens);
-        let dense = ExpertLoad { pairs: tokens, distinct: 1, busiest: tokens };
-        let (width, roles_of, load, chosen) = match (kind, layer) {
-            (NetworkKind::Dense, FeedForward::Dense { width, .. }) => {
-                (*width, [Role::Gate, Role::Up, Role::Down], dense, None)
+        let (hidden, inputs, rows) = (request.hidden, self.writer.field(x), Dimension::whole(tokens));
+        let plain = |roles: [Role; 3], width: u64, bias: bool| {
+            let (chosen, gating) = (None, Gating::Silu);
+            Network { roles, bias, width, hidden, x, inputs, chosen, tiles: 1, rows, gating, weighs_input: false }
+        };
+        match (kind, &request.layer.feed_forward) {
+            (NetworkKind::Dense, FeedForward::Dense { width, bias }) => {
+                Ok(plain([Role::Gate, Role::Up, Role::Down], *width, *bias))
             }
             (NetworkKind::Shared, FeedForward::Moe(moe)) => {
-                (moe.shared_width, [Role::SharedGate, Role::SharedUp, Role::SharedDown], dense, None)
+                Ok(plain([Role::SharedGate, Role::SharedUp, Role::SharedDown], moe.shared_width, false))
             }
             (NetworkKind::Experts, FeedForward::Moe(moe)) => {
                 let Some(choice) = self.choice else { return Err(nothing("experts that nobody has chosen")) };
-                let pairs = all_pairs(tokens, moe.top_k);
-                let roles_of = [Role::ExpertGate, Role::ExpertUp, Role::ExpertDown];
-                (moe.width, roles_of, self.writer.expert_load(moe.top_k), Some((choice, pairs)))
+                Ok(Network {
+                    chosen: Some((choice, all_pairs(tokens, moe.top_k))),
+                    tiles: self.writer.expert_load().distinct,
+                    gating: moe.gating,
+                    weighs_input: moe.selection.weighs_input,
+                    ..plain(EXPERT_ROLES, moe.width, moe.expert_bias)
+                })
             }
-            _ => return Err(nothing("a network that the layer does not have")),
+            _ => Err(nothing("a network that the layer does not have")),
+        }
+    }
+
+    fn gate_up(&mut self, index: usize, kind: NetworkKind, shared_beside: bool) -> Result<(), LowerError> {
+        let operator = &self.graph.operators()[index];
+        let form = self.form(index);
+        let x = self.operand(operator.reads.first())?;
+        let mut kinds = vec![kind];
+        if self.in_rectangles(kind) {
+            let Some(choice) = self.choice else { return Err(nothing("experts that nobody has chosen")) };
+            let (nodes, mut clusters) = self.writer.dispatch(self.moe()?, x, choice)?;
+            self.writer.program.push("experts.dispatch", nodes);
+            let nodes = self.writer.gate_up_in_cells(&mut clusters, form);
+            self.writer.program.push(operator.name, nodes);
+            self.clusters = Some(clusters);
+            kinds.clear();
+        }
+        if shared_beside {
+            kinds.push(NetworkKind::Shared);
+        }
+        if kinds.is_empty() {
+            return Ok(());
+        }
+        let networks = kinds.iter().map(|kind| self.network(*kind, x)).collect::<Result<Vec<_>, _>>()?;
+        let later = self.graph.operators()[index + 1..].iter();
+        let read_later = operator.reads.first().is_some_and(|id| later.clone().any(|other| other.reads.contains(id)));
+        let waiting = match (self.choice, self.moe()) {
+            (Some(choice), Ok(moe)) if choice.waits => Some((choice, moe)),
+            _ => None,
         };
-        let bias = roles(self.graph, operator).first().is_some_and(|(_, bias)| *bias);
-        Ok(Network { roles: roles_of, bias, width, hidden: request.hidden, x, chosen, load, rows })
+        let waiting = self.riding.take().map(|riding| Waiting { riding, x: read_later.then_some(x), choice: waiting });
+        let name = if kinds == [NetworkKind::Shared] { "shared_expert.gate_up" } else { operator.name };
+        let (nodes, made) = self.writer.gate_up(name, &networks, form, waiting);
+        self.gates.extend(kinds.into_iter().zip(made));
+        self.writer.program.push(name, nodes);
+        Ok(())
+    }
+
+    fn form(&self, index: usize) -> NetworkForm {
+        let in_place = self.graph.accumulators_in_place;
+        match &self.graph.operators()[index].operation {
+            Operation::GateUp { interleaved, concatenated, .. } => {
+                NetworkForm { interleaved: *interleaved, concatenated: *concatenated, accumulators_in_place: in_place }
+            }
+            Operation::Down { concatenated, .. } => {
+                NetworkForm { interleaved: false, concatenated: *concatenated, accumulators_in_place: in_place }
+            }
+            _ => NetworkForm { accumulators_in_place: in_place, ..NetworkForm::default() },
+        }
+    }
+
+    fn gate(&self, kind: NetworkKind) -> Result<GateUp, LowerError> {
+        self.gates.get(&kind).copied().ok_or_else(|| nothing("a network without a gate"))
+    }
+
+    fn activation(&mut self, name: &'static str, kind: NetworkKind) -> Result<(), LowerError> {
+        let nodes = match &self.clusters {
+            Some(clusters) if self.in_rectangles(kind) => self.writer.activation_in_cells(clusters),
+            _ => {
+                let made = self.gate(kind)?;
+                let network = self.network(kind, made.gate)?;
+                vec![self.writer.gated_activation(&network, made)]
+            }
+        };
+        self.writer.program.push(name, nodes);
+        Ok(())
+    }
+
+    fn down(&mut self, index: usize, kind: NetworkKind, shared_beside: bool) -> Result<(), LowerError> {
+        let operator = &self.graph.operators()[index];
+        let form = self.form(index);
+        let clusters = self.clusters.take().filter(|_| self.in_rectangles(kind));
+        let mut kinds = if clusters.is_some() { Vec::new() } else { vec![kind] };
+        if shared_beside {
+            kinds.push(NetworkKind::Shared);
+        }
+        let of_kind = |kind: &NetworkKind| {
+            let inner = self.gate(*kind)?.gate;
+            Ok::<_, LowerError>((self.network(*kind, inner)?, inner))
+        };
+        let networks = kinds.iter().map(of_kind).collect::<Result<Vec<_>, _>>()?;
+        let (name, body, output) = match clusters {
+            None => {
+                let (nodes, output) = self.writer.down(operator.name, &networks, form);
+                (operator.name, nodes, output)
+            }
+            Some(mut clusters) => {
+                let nodes = self.writer.down_in_cells(&mut clusters, form);
+                self.writer.program.push(operator.name, nodes);
+                let mut also = None;
+                if !networks.is_empty() {
+                    let (nodes, partial) = self.writer.partial_down(&networks, form);
+                    self.writer.program.push("shared_expert.down", nodes);
+                    also = Some(partial);
+                }
+                let (nodes, output) = self.writer.combine(&clusters, also);
+                ("experts.combine", nodes, output)
+            }
+        };
+        if let Some(id) = operator.writes.first() {
+            self.at.insert(*id, first(output));
+        }
+        self.open = Some(Open { name, body });
+        Ok(())
+    }
+}
+
+/// The sums of squares that a norm's last step scales by.
+fn sums_of(nodes: &[Node]) -> Option<Operand> {
+    match nodes.last() {
+        Some(Node::Step(Step { action: Action::Compute(compute), .. })) => match &compute.formula {
+            Some(Formula::RmsScale { sums, .. }) => Some(*sums),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

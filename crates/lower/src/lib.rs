@@ -20,6 +20,7 @@
 
 mod attention;
 mod cache;
+mod clustered;
 mod ends;
 mod gemm;
 mod layer;
@@ -37,4 +38,4 @@ pub use ends::{EndRequest, embedding, lm_head, prefill_embedding, turn_to_head};
 pub use layer::decode_layer;
 pub use lies::KvLies;
 pub use prefill::{cache_handover, prefill_layer};
-pub use request::{ExpertLoad, LayerRequest, LowerError, Routed, Scope};
+pub use request::{ExpertLoad, LayerRequest, LowerError, PlaceLoad, Routed, Scope};

@@ -1,17 +1,19 @@
-//! Gated networks over the whole region: dense, shared, and spread experts.
+//! Gated networks: dense, shared, and experts, spread over the region or in a rectangle.
 //!
 //! Spread experts need no dispatch: every processing element holds a tile of every expert, and the sum over the chosen
-//! experts is taken before the one reduction that a dense network needs as well.
+//! experts is taken before the one reduction that a dense network needs as well. The shared expert may go beside them: then
+//! one reduction carries the sums of both.
 
 use wafersim_mapping::LineKind;
 use wafersim_program::{
-    Axis, BufferId, Chosen, Dimension, Field, Formula, Math, Node, Operand, Operation, Pair, Rescaled,
+    Axis, BufferId, Chosen, Dimension, Field, Formula, Math, Node, Operand, Operation, Pair, Rescaled, Work,
 };
-use wafersim_spec::model::Role;
+use wafersim_spec::model::{Gating, Moe, Role};
 
 use crate::norm::{Riding, riding_sums};
-use crate::product::Product;
+use crate::product::{Concatenated, Product, interleave};
 use crate::request::{ExpertLoad, Routed, Scope};
+use crate::router::Choice;
 use crate::writer::{Lines, Writer, along, first, table};
 
 /// A network while it is written.
@@ -23,13 +25,19 @@ pub(crate) struct Network {
     /// Inner width.
     pub width: u64,
     pub hidden: u64,
-    /// Input.
+    /// Input, and which of its elements a place of the region at work multiplies.
     pub x: Operand,
-    /// For experts: the choice, and the pairs of tokens and experts in the order in which they are worked on.
-    pub chosen: Option<(BufferId, Vec<Pair>)>,
-    pub load: ExpertLoad,
+    pub inputs: Field,
+    /// For experts: the choice, and the pairs of tokens and experts in the order in which they are worked on. `from` and `to`
+    /// are rows of input and output.
+    pub chosen: Option<(Choice, Vec<Pair>)>,
+    /// Different tiles that vectors go through.
+    pub tiles: u64,
     /// Rows of the output.
     pub rows: Dimension,
+    pub gating: Gating,
+    /// Whether the router's weights multiply the input.
+    pub weighs_input: bool,
 }
 
 /// Gate and up of a network.
@@ -43,7 +51,18 @@ pub(crate) struct GateUp {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct NetworkForm {
     pub interleaved: bool,
+    pub concatenated: bool,
     pub accumulators_in_place: bool,
+}
+
+/// A norm that rides with the reduction of gate and up, and what waits for it beside these.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waiting<'a> {
+    pub riding: Riding,
+    /// The norm's input, where somebody reads it later.
+    pub x: Option<Operand>,
+    /// A choice whose weights are logits still.
+    pub choice: Option<(Choice, &'a Moe)>,
 }
 
 /// All pairs of `tokens` tokens with `top_k` experts each, whose outputs are summed for each token.
@@ -60,60 +79,107 @@ impl Network {
     /// The pairs into the inner vectors.
     fn into_inner(&self) -> Option<Chosen> {
         let pairs = |pairs: &[Pair]| (0..).zip(pairs).map(|(to, pair)| Pair { to, ..*pair }).collect();
-        self.chosen.as_ref().map(|(choice, list)| Chosen { experts: first(*choice), pairs: pairs(list) })
+        let chosen = self.chosen.as_ref();
+        chosen.map(|(choice, list)| Chosen { experts: choice.experts(), pairs: pairs(list), bias_weights: None })
     }
 
-    /// The pairs out of them.
+    /// The pairs out of them. Inner vectors have the router's weights already; biases have not.
     fn out_of_inner(&self) -> Option<Chosen> {
         let pairs = |pairs: &[Pair]| (0..).zip(pairs).map(|(from, pair)| Pair { from, ..*pair }).collect();
-        self.chosen.as_ref().map(|(choice, list)| Chosen { experts: first(*choice), pairs: pairs(list) })
+        let weighs = self.bias && !self.weighs_input;
+        self.chosen.as_ref().map(|(choice, list)| Chosen {
+            experts: choice.experts(),
+            pairs: pairs(list),
+            bias_weights: weighs.then_some(choice.weights()),
+        })
     }
 }
 
 impl Writer<'_> {
-    /// Gate and up, reduced along y, and outputs along x.
+    /// Gate and up of networks of one input, reduced along y together, outputs along x.
     pub fn gate_up(
         &mut self,
         operator: &'static str,
-        network: &Network,
+        networks: &[Network],
         form: NetworkForm,
-        riding: Option<Riding>,
-    ) -> (Vec<Node>, GateUp) {
+        waiting: Option<Waiting<'_>>,
+    ) -> (Vec<Node>, Vec<GateUp>) {
         let region = self.region();
-        let vectors = network.vectors();
-        let mut fields = ["gate", "up"].map(|name| table(name, vectors, network.width, Axis::X, region)).to_vec();
-        fields.extend(riding.map(|_| riding_sums(network.rows.most())));
-        let made = self.declare("feed_forward.gate_up", fields);
-        let (gate, up, sums) = (first(made), Operand::new(made, 1), Operand::new(made, 2));
+        let mut fields = Vec::new();
+        for network in networks {
+            let field = |name: &'static str| table(name, network.vectors(), network.width, Axis::X, region);
+            fields.extend([field("gate"), field("up")]);
+        }
+        let rows = networks.first().map_or(0, |network| network.rows.most());
+        let riding = waiting.map(|waiting| waiting.riding);
+        let sums_field = fields.len() as u32;
+        fields.extend(riding.map(|_| riding_sums(rows)));
+        let payload = self.declare("feed_forward.gate_up", fields);
+        let sums = Operand::new(payload, sums_field);
         let mut nodes = self.ride(riding, sums);
-        let product = |role: Role, y: Operand| Product {
-            role,
-            x: network.x,
-            inputs: Field::new("", Dimension::whole(0), Vec::new()),
-            y,
-            bias: (network.bias && riding.is_none()).then_some(Axis::Y),
-            chosen: network.into_inner(),
-            vectors,
-            tiles: network.load.distinct,
-        };
-        let inputs = self.field(network.x);
-        let both = [(network.roles[0], gate), (network.roles[1], up)]
-            .map(|(role, y)| Product { inputs: inputs.clone(), ..product(role, y) });
-        nodes.extend(if form.interleaved {
-            self.interleaved(both, form.accumulators_in_place)
-        } else {
-            let [gate, up] = both.map(|product| self.product(product, form.accumulators_in_place));
-            [gate, up].concat()
-        });
+        let mut made = Vec::new();
+        let mut scaled = Vec::new();
+        let mut biases = Vec::new();
+        for (network, at) in networks.iter().zip((0u32..).step_by(2)) {
+            let (gate, up) = (Operand::new(payload, at), Operand::new(payload, at + 1));
+            made.push(GateUp { gate, up });
+            let both = [(network.roles[0], gate), (network.roles[1], up)];
+            nodes.extend(self.both_products(network, both, form, riding.is_some()));
+            for (role, operand) in both {
+                // A bias is not normed: where a norm rides, it comes afterwards.
+                let plain = network.bias && network.chosen.is_none();
+                scaled.push(Rescaled { operand, bias: plain.then_some(role) });
+                if let (true, Some(chosen)) = (network.bias, network.into_inner()) {
+                    biases.push((operand, role, chosen));
+                }
+            }
+        }
         let line = if self.is_cell() { LineKind::CellY } else { LineKind::Y };
-        nodes.extend(self.reduce(operator, line, Lines::Whole(Axis::Y), made));
-        let late = |role: Role, operand: Operand| Rescaled { operand, bias: network.bias.then_some(role) };
-        let scaled = vec![late(network.roles[0], gate), late(network.roles[1], up)];
-        nodes.extend(self.scale(riding, sums, scaled));
-        (nodes, GateUp { gate, up })
+        nodes.extend(self.reduce(operator, line, Lines::Whole(Axis::Y), payload));
+        if let Some(Waiting { riding, x, choice }) = waiting {
+            scaled.extend(x.map(|operand| Rescaled { operand, bias: None }));
+            scaled.extend(choice.map(|(choice, _)| Rescaled { operand: choice.weights(), bias: None }));
+            nodes.push(self.rescale(riding, sums, scaled));
+            nodes.extend(choice.map(|(choice, moe)| self.weigh(moe, choice, None)));
+            for (y, role, chosen) in biases {
+                let work = vec![self.work(Operation::Add, self.most(y), 1)];
+                let formula = Formula::Bias { y, role, chosen: Some(chosen) };
+                nodes.push(self.compute(Math::Add, &[y.buffer], y.buffer, work, formula));
+            }
+        }
+        (nodes, made)
     }
 
-    /// `silu(gate) * up`, times the router's weight for experts, in place of gate.
+    /// The local products of gate and up.
+    fn both_products(
+        &mut self,
+        network: &Network,
+        both: [(Role, Operand); 2],
+        form: NetworkForm,
+        rides: bool,
+    ) -> Vec<Node> {
+        let concatenated = (form.concatenated && network.chosen.is_some()).then_some(Concatenated::Outputs);
+        let mut nodes = Vec::new();
+        for (role, y) in both {
+            let product = Product {
+                role,
+                behind: Vec::new(),
+                x: network.x,
+                inputs: network.inputs.clone(),
+                y,
+                bias: (network.bias && !rides).then_some(Axis::Y),
+                chosen: network.into_inner(),
+                vectors: network.vectors(),
+                tiles: network.tiles,
+                concatenated,
+            };
+            nodes.extend(self.product(product, form.accumulators_in_place));
+        }
+        // Two products of one input whose tiles lie interleaved: one operation of twice the length does the work of both.
+        if form.interleaved { interleave(nodes) } else { nodes }
+    }
+
+    /// What the gating makes of gate and up, times the router's weight for experts, in place of gate.
     pub fn gated_activation(&self, network: &Network, made: GateUp) -> Node {
         let elements = self.most(made.gate);
         // Measured layers run their SiLU over the elements of the residual stream (kernels of WaferLLM, 2025).
@@ -121,57 +187,82 @@ impl Writer<'_> {
             Scope::Model => elements,
             Scope::Measured => elements.min(self.most(network.x)),
         };
-        let work = vec![self.work(Operation::Silu, silu, 1), self.work(Operation::Multiply, elements, 2)];
-        let weights = network.chosen.as_ref().map(|(choice, pairs)| (Operand::new(*choice, 1), pairs.clone()));
-        let formula = Formula::GatedActivation { gate: made.gate, up: made.up, weights };
+        // Two products: with up, and with the router's weight (or a copy).
+        let mut work = vec![self.work(Operation::Silu, silu, 1), self.work(Operation::Multiply, elements, 2)];
+        work.extend(self.further_gating(network, elements));
+        let chosen = network.chosen.as_ref();
+        let weights = chosen.map(|(choice, pairs)| (choice.weights(), pairs.clone()));
+        let (gating, weighs_input) = (network.gating, network.weighs_input);
+        let formula = Formula::GatedActivation { gate: made.gate, up: made.up, gating, weights, weighs_input };
         self.compute(Math::GatedActivation, &[made.gate.buffer], made.gate.buffer, work, formula)
     }
 
-    /// Down, reduced along x, outputs along y.
+    /// Vector operations of a gating beyond those of `silu(gate) * up`.
+    fn further_gating(&self, network: &Network, elements: u64) -> Vec<Work> {
+        let mut operations = 0;
+        if let Gating::Clamped { .. } = network.gating {
+            // Gate cut off above, up on both sides, up + 1; the factor in the sigmoid.
+            operations += 5;
+        }
+        if network.weighs_input {
+            // Gate and up each, in place of the result.
+            operations += 1;
+        }
+        (operations > 0).then(|| self.work(Operation::Multiply, elements, operations)).into_iter().collect()
+    }
+
+    /// Down of networks whose outputs are added, reduced along x, outputs along y. Each with its inner vectors.
     pub fn down(
         &mut self,
         operator: &'static str,
-        network: &Network,
+        networks: &[(Network, Operand)],
         form: NetworkForm,
-        inner: Operand,
     ) -> (Vec<Node>, BufferId) {
-        let field = Field::new("output", network.rows.clone(), vec![along(network.hidden, Axis::Y, self.region())]);
-        let output = self.declare("feed_forward.output", vec![field]);
-        let product = Product {
-            role: network.roles[2],
-            x: inner,
-            inputs: self.field(inner),
-            y: first(output),
-            bias: network.bias.then_some(Axis::X),
-            chosen: network.out_of_inner(),
-            vectors: network.vectors(),
-            tiles: network.load.distinct,
-        };
-        let mut nodes = self.product(product, form.accumulators_in_place);
+        let (mut nodes, output) = self.partial_down(networks, form);
         let line = if self.is_cell() { LineKind::CellX } else { LineKind::X };
         nodes.extend(self.reduce(operator, line, Lines::Whole(Axis::X), output));
         (nodes, output)
     }
 
-    /// Two products of one input whose tiles lie interleaved: one operation of twice the length does the work of both.
-    fn interleaved(&mut self, [gate, up]: [Product; 2], in_place: bool) -> Vec<Node> {
-        let mut nodes = self.product(gate, in_place);
-        nodes.extend(self.product(up, in_place));
-        crate::product::interleave(nodes)
+    /// The same before the reduction.
+    pub fn partial_down(&mut self, networks: &[(Network, Operand)], form: NetworkForm) -> (Vec<Node>, BufferId) {
+        let (mut nodes, mut outputs) = (Vec::new(), Vec::new());
+        for (network, inner) in networks {
+            let field = Field::new("output", network.rows.clone(), vec![along(network.hidden, Axis::Y, self.region())]);
+            let output = self.declare("feed_forward.output", vec![field]);
+            let concatenated = form.concatenated && network.chosen.is_some();
+            let product = Product {
+                role: network.roles[2],
+                behind: Vec::new(),
+                x: *inner,
+                inputs: self.field(*inner),
+                y: first(output),
+                bias: network.bias.then_some(Axis::X),
+                chosen: network.out_of_inner(),
+                vectors: network.vectors(),
+                tiles: network.tiles,
+                concatenated: concatenated.then_some(Concatenated::Inputs),
+            };
+            nodes.extend(self.product(product, form.accumulators_in_place));
+            outputs.push(output);
+        }
+        let output = outputs.first().copied().unwrap_or(BufferId(0));
+        nodes.extend(outputs.iter().skip(1).map(|other| self.residual(first(output), first(*other))));
+        (nodes, output)
     }
 
     /// Whether the region at work is a part of the layer's.
-    fn is_cell(&self) -> bool {
+    pub fn is_cell(&self) -> bool {
         self.region() != self.mapping().whole()
     }
 
-    /// The load of the experts, as far as it is known.
-    pub fn expert_load(&self, top_k: u64) -> ExpertLoad {
+    /// The load of the experts: as expected, or counted.
+    pub fn expert_load(&self) -> ExpertLoad {
         match &self.request.routed {
             Routed::Expected(load) => *load,
-            Routed::Chosen(_) => {
-                let tokens = self.request.tokens;
-                ExpertLoad { pairs: tokens.saturating_mul(top_k), distinct: top_k, busiest: tokens }
+            Routed::Chosen(chosen) => {
+                let spread = wafersim_mapping::ExpertMapping::SPREAD;
+                ExpertLoad::counted(chosen, self.mapping().experts.as_ref().unwrap_or(&spread))
             }
         }
     }

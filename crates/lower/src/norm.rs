@@ -118,6 +118,7 @@ impl Writer<'_> {
         let field = self.field(x);
         let (width, tokens, elements) = (lies.key_dim, field.rows.most(), field.most());
         let sums = if copy == 0 { lies.statistic("sums", tokens) } else { lies.key_statistic("sums", tokens) };
+        let sums = Field { rows: field.rows, ..sums };
         let heads_here = sums.most();
         let sums = self.declare("head_norm.sums", vec![sums]);
         let work = vec![self.work(Operation::ScalarReduce, elements, 1)];

@@ -11,14 +11,15 @@ use wafersim_program::{
     Action, Axis, BufferId, Compute, Digit, Dimension, Field, Formula, Math, Node, Operand, Operation, Program,
     ReduceOperator, Region, Ring, Spread, Step, collective,
 };
-use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Moe, Role};
+use wafersim_spec::model::{Attention, FeedForward, Gating, GroupedAttention, Moe, Role};
 
 use crate::gemm::{ColumnBlocks, Matrix, Rings, Sizes, Tile, TileOperands, Transposed};
 use crate::layer::{grouped_lies, nothing};
 use crate::lies::KvLies;
 use crate::network::{Network, NetworkForm, all_pairs};
 use crate::relayout::Way;
-use crate::request::{LayerRequest, LowerError, Scope};
+use crate::request::{LayerRequest, LowerError};
+use crate::router::{Choice, Logits, check_selection};
 use crate::writer::{Writer, along, everywhere, first, table};
 
 /// Vector operations of a softmax over its scores beside exponentials and scalar reductions, in prefill.
@@ -290,10 +291,7 @@ impl Chunk<'_> {
         let (tokens, context) = (self.tokens(), self.writer.request.context);
         let scale = 1.0 / (lies.key_dim as f64).sqrt();
         let causal = Some(Causal { position: context - tokens, users: 1, reach: lies.reach });
-        let exponential = match self.writer.request.scope {
-            Scope::Model => Operation::Exponential,
-            Scope::Measured => Operation::Exponential,
-        };
+        let exponential = self.writer.exponential();
         let scan = self.writer.work(Operation::ScalarReduce, scores_here, vectors);
         let maximum = Formula::Maximum { scores, statistic, causal, sinks: None };
         let mut nodes =
@@ -330,7 +328,7 @@ impl Chunk<'_> {
         let elements = self.writer.most(gate);
         let work =
             vec![self.writer.work(Operation::Silu, elements, 1), self.writer.work(Operation::Multiply, elements, 2)];
-        let formula = Formula::GatedActivation { gate, up, weights: None };
+        let formula = Formula::GatedActivation { gate, up, gating: Gating::Silu, weights: None, weighs_input: false };
         let node = self.writer.compute(Math::GatedActivation, &[gate.buffer, up.buffer], gate.buffer, work, formula);
         self.writer.program.push(names.operators[1], vec![node]);
         let (mut nodes, a) = self.writer.aligned(gate);
@@ -345,12 +343,16 @@ impl Chunk<'_> {
         if self.writer.mapping().experts.as_ref().is_some_and(|experts| !experts.is_spread()) {
             return Err(nothing("experts in rectangles, in prefill"));
         }
+        check_selection(&moe.selection)?;
         let (mut nodes, a) = self.writer.aligned(normed);
         let field = Field::new("scores", self.rings().rows(tokens), vec![along(moe.experts, Axis::X, region)]);
         let scores = self.writer.declare("router.scores", vec![field]);
-        nodes.extend(self.writer.matrix_product(a, Matrix { role: Role::Router, bias: false }, first(scores)));
+        let bias = moe.router_bias && !moe.selection.corrected;
+        nodes.extend(self.writer.matrix_product(a, Matrix { role: Role::Router, bias }, first(scores)));
         let single_pass = self.writer.mapping().has(Rewrite::SinglePassTopK);
-        let (select, choice) = self.writer.choose(moe, scores, ChoiceForm { single_pass, single_choice: false });
+        let form = ChoiceForm { single_pass, single_choice: false };
+        let logits = Logits { at: first(scores), axis: Axis::X, line: None, scale: None };
+        let (select, choice) = self.writer.choose(moe, logits, (form, false), normed);
         nodes.extend(select);
         self.writer.program.push("router", nodes);
 
@@ -359,29 +361,34 @@ impl Chunk<'_> {
         let known = self.writer.declare("router.known", known);
         let numbers = tokens.saturating_mul(moe.top_k).saturating_mul(2);
         let way = Way::Through { hops: region.rows, elements: numbers };
-        let mut dispatch = vec![self.writer.relayout(Axis::Y, choice, known, way)];
+        let mut dispatch = vec![self.writer.relayout(Axis::Y, choice.buffer, known, way)];
         let turned = self.writer.declare("experts.turned", vec![table("normed", tokens, hidden, Axis::Y, region)]);
         dispatch.extend(self.turn(normed, turned));
         self.writer.program.push("experts.dispatch", dispatch);
         let network = Network {
-            roles: [Role::ExpertGate, Role::ExpertUp, Role::ExpertDown],
+            roles: crate::layer::EXPERT_ROLES,
             bias: moe.expert_bias,
             width: moe.width,
             hidden,
             x: first(turned),
-            chosen: Some((known, all_pairs(tokens, moe.top_k))),
-            load: self.writer.expert_load(moe.top_k),
+            inputs: self.writer.field(first(turned)),
+            chosen: Some((Choice { buffer: known, waits: false }, all_pairs(tokens, moe.top_k))),
+            tiles: self.writer.expert_load().distinct,
             rows: Dimension::whole(tokens),
+            gating: moe.gating,
+            weighs_input: moe.selection.weighs_input,
         };
         let form = NetworkForm {
             interleaved: self.writer.mapping().has(Rewrite::InterleavedGateUp),
+            concatenated: self.writer.mapping().has(Rewrite::ConcatenatedExperts),
             accumulators_in_place: self.graph.accumulators_in_place,
         };
-        let (nodes, made) = self.writer.gate_up("experts.gate_up", &network, form, None);
+        let (nodes, made) = self.writer.gate_up("experts.gate_up", std::slice::from_ref(&network), form, None);
         self.writer.program.push("experts.gate_up", nodes);
+        let Some(made) = made.first().copied() else { return Err(nothing("experts without a gate")) };
         let node = self.writer.gated_activation(&network, made);
         self.writer.program.push("experts.activation", vec![node]);
-        let (nodes, output) = self.writer.down("experts.down", &network, form, made.gate);
+        let (nodes, output) = self.writer.down("experts.down", &[(network, made.gate)], form);
         self.writer.push_with_route_changes("experts.down", nodes);
         let rings = self.rings();
         let field = Field::new("output", rings.rows(tokens), vec![rings.inner(hidden, false)]);

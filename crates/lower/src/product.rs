@@ -3,8 +3,11 @@
 //! The local part is one mapped multiply-accumulate of the length of the outputs here for each of the inputs here; then the
 //! partial sums of all products of an operator are reduced together (WaferLLM, OSDI 2025, MeshGEMV).
 
+use std::collections::BTreeMap;
+
 use wafersim_program::{
-    Action, Axis, Chosen, Compute, Field, Formula, Math, Node, Operand, Operation, Rescaled, Step, Work,
+    Action, Axis, Chosen, Compute, Dimension, Factor, Field, Formula, Math, Node, Operand, Operation, Rescaled,
+    Scaling, Spread, Step, Stored, Weight, WeightId, Work,
 };
 use wafersim_spec::model::Role;
 
@@ -21,6 +24,8 @@ pub(crate) const ACCUMULATOR_OPERATIONS: u64 = 4;
 pub(crate) struct Product {
     /// What the matrix does.
     pub role: Role,
+    /// What the input goes through before: the tile is one of the product of all.
+    pub behind: Vec<Factor>,
     /// Input.
     pub x: Operand,
     /// Which inputs a place multiplies; the layout of `x`, or a part of it.
@@ -35,6 +40,17 @@ pub(crate) struct Product {
     pub vectors: u64,
     /// Different tiles among them (experts); each is converted once where weights are stored narrow.
     pub tiles: u64,
+    /// Whether the tiles of all pairs lie side by side, each row of which is one operation.
+    pub concatenated: Option<Concatenated>,
+}
+
+/// Tiles side by side, in the order of their pairs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Concatenated {
+    /// Their outputs: an input goes through the tiles of all of its pairs in one operation.
+    Outputs,
+    /// Their inputs: each pair has its own, so that operations are as long and as many as without.
+    Inputs,
 }
 
 impl Product {
@@ -42,48 +58,165 @@ impl Product {
     pub fn plain(writer: &Writer<'_>, role: Role, x: Operand, y: Operand) -> Self {
         let inputs = writer.field(x);
         let vectors = inputs.rows.most();
-        Self { role, x, inputs, y, bias: None, chosen: None, vectors, tiles: 1 }
+        let (behind, bias, chosen, concatenated) = (Vec::new(), None, None, None);
+        Self { role, behind, x, inputs, y, bias, chosen, vectors, tiles: 1, concatenated }
     }
 
     /// With a bias that starts along an axis, where there is one.
     pub fn with_bias(self, bias: bool, axis: Axis) -> Self {
         Self { bias: bias.then_some(axis), ..self }
     }
+
+    /// Rows of the input by how many pairs each goes into: (pairs, rows).
+    fn pairs_of_rows(&self) -> Vec<(u64, u64)> {
+        let Some(chosen) = &self.chosen else { return vec![(1, self.vectors)] };
+        let mut of_row: BTreeMap<u64, u64> = BTreeMap::new();
+        chosen.pairs.iter().for_each(|pair| *of_row.entry(pair.from).or_default() += 1);
+        let mut rows: BTreeMap<u64, u64> = BTreeMap::new();
+        of_row.into_values().for_each(|pairs| *rows.entry(pairs).or_default() += 1);
+        rows.into_iter().collect()
+    }
+}
+
+/// A tile in the fullest place: how many inputs and outputs, and in how many blocks with scales of their own these lie.
+#[derive(Debug, Clone, Copy)]
+struct TileSize {
+    inputs: u64,
+    outputs: u64,
+    input_blocks: u64,
+    output_blocks: u64,
+}
+
+/// Blocks of `block` neighbours that the part of a dimension touches which touches most. Blocks begin with the dimension, not
+/// with the parts, so that a part smaller than a block may lie in two.
+fn blocks_touched(field: &Field, block: u64) -> u64 {
+    let most = field.most_inner();
+    if block <= 1 || most <= 1 {
+        return most;
+    }
+    let split = match (field.inner.as_slice(), field.shares.as_slice()) {
+        ([Dimension { size, spread: Spread::Split(digit) }], []) => Some((*size, digit.parts.max(1))),
+        _ => None,
+    };
+    let Some((size, parts)) = split else { return (most - 2) / block + 2 };
+    let (each, rest) = (size / parts, size % parts);
+    // Beginnings of parts repeat after `block` parts. An element of the rest comes from the end of the dimension.
+    let touched = |part: u64| if each == 0 { 0 } else { (each * (part + 1) - 1) / block - each * part / block + 1 };
+    (0..parts.min(block)).map(touched).max().unwrap_or(0) + u64::from(rest > 0)
 }
 
 impl Writer<'_> {
+    fn tile_size(&self, product: &Product) -> TileSize {
+        let outputs = self.field(product.y);
+        let (along, across) = self.stored(product.role).scale_tile().unwrap_or((u64::MAX, u64::MAX));
+        TileSize {
+            inputs: product.inputs.most_inner(),
+            outputs: outputs.most_inner(),
+            input_blocks: blocks_touched(&product.inputs, along),
+            output_blocks: if across == 1 { 1 } else { blocks_touched(&outputs, across) },
+        }
+    }
+
+    /// What the block scales of a stored weight multiply, and how many operations over how many outputs that takes.
+    ///
+    /// Inputs of a tile that lie in one block share the scale of each output, so that it can be taken out of their sum: one
+    /// mapped operation over the outputs for each block of inputs and each vector, as one more row of the product. Where more
+    /// vectors go through a tile than it has rows for that, its elements are scaled instead. Ours: no published kernel has
+    /// weights below 16 bit.
+    fn scaling(&self, product: &Product, size: TileSize) -> Option<(Scaling, Work)> {
+        self.stored(product.role).scale_tile()?;
+        let sums = size.input_blocks.saturating_mul(product.vectors);
+        let elements = size.inputs.saturating_mul(product.tiles);
+        let (scaling, rows) = if sums <= elements { (Scaling::Sums, sums) } else { (Scaling::Elements, elements) };
+        let blocks = size.output_blocks.max(1);
+        let work = self.work(Operation::Scale, size.outputs.div_ceil(blocks), rows.saturating_mul(blocks));
+        Some((scaling, work))
+    }
+
     /// The local part of a product, with the conversion of stored weights and the work around the accumulators.
     pub fn product(&mut self, product: Product, accumulators_in_place: bool) -> Vec<Node> {
-        let outputs_field = self.field(product.y);
-        let (inputs, outputs) = (product.inputs.most_inner(), outputs_field.most_inner());
-        let weight = self.weight(product.role, product.inputs, outputs_field);
-        let mut nodes = self.conversion(product.role, weight, inputs.saturating_mul(outputs), product.tiles);
-        let mut work = vec![
-            self.work(Operation::Setup, 1, product.vectors.min(1)),
-            self.work(Operation::MappedFma, outputs, inputs.saturating_mul(product.vectors)),
-        ];
+        let size = self.tile_size(&product);
+        let TileSize { inputs, outputs, .. } = size;
+        let scaling = self.scaling(&product, size);
+        let data_type = self.stored(product.role);
+        let stored = scaling.map(|(scaling, _)| Stored { data_type, scaling });
+        let region = self.region();
+        let declared = Weight::new(product.role, region, product.inputs.clone(), self.field(product.y));
+        let weight = self.program.weight(Weight { behind: product.behind.clone(), stored, ..declared });
+        let scaled = |wanted: Scaling| scaling.filter(|(scaling, _)| *scaling == wanted).map(|(_, work)| work);
+        let mut nodes = self.conversion(&product, weight, size, scaled(Scaling::Elements));
+        let mut work = vec![self.work(Operation::Setup, 1, product.vectors.min(1))];
+        match product.concatenated {
+            Some(Concatenated::Outputs) => {
+                let rows = product.pairs_of_rows().into_iter();
+                work.extend(rows.map(|(pairs, rows)| {
+                    self.work(Operation::MappedFma, outputs.saturating_mul(pairs), inputs.saturating_mul(rows))
+                }));
+            }
+            Some(Concatenated::Inputs) | None => {
+                work.push(self.work(Operation::MappedFma, outputs, inputs.saturating_mul(product.vectors)));
+            }
+        }
+        work.extend(scaled(Scaling::Sums));
         if !accumulators_in_place {
             work.push(self.work(Operation::Add, outputs.saturating_mul(product.vectors), ACCUMULATOR_OPERATIONS));
         }
+        work.extend(self.bias_work(&product, outputs, accumulators_in_place));
         let Product { x, y, chosen, bias, .. } = product;
         let formula = Formula::Product { x, weight, y, chosen, bias };
         nodes.push(self.compute(Math::MatVec, &[x.buffer], y.buffer, work, formula));
         nodes
     }
 
-    /// Conversion of tiles that are stored narrow to the format that is computed in.
-    pub fn conversion(
-        &mut self,
-        role: Role,
-        weight: wafersim_program::WeightId,
-        elements: u64,
-        tiles: u64,
-    ) -> Vec<Node> {
-        if self.stored(role).is_arithmetic() || elements == 0 || tiles == 0 {
+    /// Accumulators that start from a bias. A copy in place of zeros, which the work around accumulators holds where it is
+    /// done; biases with weights are multiplied and added, one for each pair.
+    fn bias_work(&self, product: &Product, outputs: u64, in_place: bool) -> Option<Work> {
+        product.bias?;
+        match &product.chosen {
+            Some(Chosen { bias_weights: Some(_), pairs, .. }) => {
+                Some(self.work(Operation::Fma, outputs, pairs.len() as u64))
+            }
+            _ if in_place => Some(self.work(Operation::Copy, outputs.saturating_mul(product.vectors), 1)),
+            _ => None,
+        }
+    }
+
+    /// Conversion of tiles that are stored narrow to the format that is computed in. Tiles side by side are written so while
+    /// they are converted; those that need no conversion are copied, and one that serves several pairs is there once for each.
+    fn conversion(&mut self, product: &Product, weight: WeightId, size: TileSize, scaled: Option<Work>) -> Vec<Node> {
+        let stored = self.stored(product.role);
+        let elements = size.inputs.saturating_mul(size.outputs);
+        let beside = product.concatenated.map(|_| product.vectors);
+        if elements == 0 || product.tiles == 0 || (stored.is_arithmetic() && beside.is_none()) {
+            return Vec::new();
+        }
+        let room = elements.saturating_mul(beside.unwrap_or(1));
+        let scratch = self.program.buffer("weights.converted", room, self.activations());
+        // 8-bit scales of 4-bit elements are converted with them; those of 8-bit elements are stored as numbers.
+        let narrow_scales = matches!(stored.scale_block(), Some((_, 1)));
+        let scales = if narrow_scales { size.input_blocks.saturating_mul(size.outputs) } else { 0 };
+        let (math, operation) =
+            if stored.is_arithmetic() { (Math::Copy, Operation::Copy) } else { (Math::Dequantise, Operation::Convert) };
+        let times = beside.unwrap_or(product.tiles);
+        let mut work = vec![self.work(operation, elements.saturating_add(scales), times)];
+        work.extend(scaled);
+        vec![self.compute(math, &[scratch], scratch, work, Formula::Convert { weight })]
+    }
+
+    /// Conversion of a tile of `inputs` x `outputs` through which many vectors go: its elements are scaled.
+    pub fn whole_conversion(&mut self, role: Role, weight: WeightId, (inputs, outputs): (u64, u64)) -> Vec<Node> {
+        let stored = self.stored(role);
+        let elements = inputs.saturating_mul(outputs);
+        if stored.is_arithmetic() || elements == 0 {
             return Vec::new();
         }
         let scratch = self.program.buffer("weights.converted", elements, self.activations());
-        let work = vec![self.work(Operation::Convert, elements, tiles)];
+        let narrow_scales = matches!(stored.scale_block(), Some((_, 1)));
+        let scales = if narrow_scales { stored.scales_of_tile(inputs, outputs) } else { 0 };
+        let work = vec![
+            self.work(Operation::Convert, elements.saturating_add(scales), 1),
+            self.work(Operation::Scale, outputs, inputs),
+        ];
         vec![self.compute(Math::Dequantise, &[scratch], scratch, work, Formula::Convert { weight })]
     }
 
@@ -98,29 +231,33 @@ impl Writer<'_> {
     }
 }
 
-/// Products of one input whose tiles lie interleaved: the first does the work of all, in operations as long as all of theirs
-/// together, and the others have nothing left to do; likewise their conversions, which come before.
+/// Two products of one input whose tiles lie interleaved: the first does the work of both, in operations as long as both of
+/// theirs together, and the other has nothing left to do; likewise their conversions, which come before.
 pub(crate) fn interleave(nodes: Vec<Node>) -> Vec<Node> {
-    let (mut conversions, mut products): (Vec<Node>, Vec<Node>) =
-        nodes.into_iter().partition(|node| compute_of(node).is_some_and(|compute| compute.math == Math::Dequantise));
-    for alike in [&mut conversions, &mut products] {
-        let mut merged: Vec<Work> = Vec::new();
-        for work in alike.iter_mut().filter_map(work_of).flat_map(std::mem::take) {
-            match merged.iter_mut().find(|known| known.operation == work.operation) {
-                // Set-up is done once; all else is as often, and longer.
-                Some(_) if work.operation == Operation::Setup => {}
-                Some(known) => known.length = known.length.saturating_add(work.length),
-                None => merged.push(work),
+    let is_conversion = |compute: &Compute| matches!(compute.formula, Some(Formula::Convert { .. }));
+    let (conversions, mut products): (Vec<Node>, Vec<Node>) =
+        nodes.into_iter().partition(|node| compute_of(node).is_some_and(is_conversion));
+    // Conversions change no number: one step stands for both.
+    let mut merged = both(conversions);
+    merged.truncate(1);
+    products = both(products);
+    merged.extend(products);
+    merged
+}
+
+/// Moves the work of the second of two alike steps into the first.
+fn both(mut steps: Vec<Node>) -> Vec<Node> {
+    let [first, second] = steps.as_mut_slice() else { return steps };
+    if let (Some(first), Some(second)) = (compute_mut(first), compute_mut(second)) {
+        // Set-up is done once; all else is as often, and longer.
+        for (work, more) in first.work.iter_mut().zip(std::mem::take(&mut second.work)) {
+            if work.operation != Operation::Setup {
+                work.length = work.length.saturating_add(more.length);
             }
         }
-        if let Some(work) = alike.first_mut().and_then(work_of) {
-            *work = merged;
-        }
+        first.reads.extend(&second.reads);
     }
-    // Conversions change no number: one step stands for all.
-    conversions.truncate(1);
-    conversions.extend(products);
-    conversions
+    steps
 }
 
 fn compute_of(node: &Node) -> Option<&Compute> {
@@ -130,9 +267,9 @@ fn compute_of(node: &Node) -> Option<&Compute> {
     }
 }
 
-fn work_of(node: &mut Node) -> Option<&mut Vec<Work>> {
+fn compute_mut(node: &mut Node) -> Option<&mut Compute> {
     match node {
-        Node::Step(Step { action: Action::Compute(compute), .. }) => Some(&mut compute.work),
+        Node::Step(Step { action: Action::Compute(compute), .. }) => Some(compute),
         _ => None,
     }
 }

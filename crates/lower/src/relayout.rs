@@ -4,19 +4,26 @@
 //! relayout a few numbers count: hops and wavelets on its critical path. Here they are in closed form for the shapes of
 //! movement that layers have; tests hold them to the enumerated movement and to the fabric.
 
-use wafersim_program::{Action, Axis, BufferId, End, Joining, Node, Relayout, collective};
+use wafersim_program::{Action, Axis, BufferId, Color, End, Node, Path, Relayout, collective};
 
 use crate::writer::Writer;
 
 /// The shape of a movement along a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// Any movement: the farthest way in hops, and the elements that the busiest place lets pass or takes. Never too short.
+    /// Pieces on ways of their own: the farthest way in hops, and the elements that the busiest place lets pass or takes.
     Through {
         /// Farthest way of any piece, in hops.
         hops: u64,
-        /// Elements over the busiest link in one direction.
+        /// Elements of the busiest place.
         elements: u64,
+    },
+    /// The same where the wavelets have been counted piece by piece.
+    Pieces {
+        /// Farthest way of any piece, in hops.
+        hops: u64,
+        /// Wavelets that the busiest place lets pass or takes.
+        wavelets: u64,
     },
     /// Owners side by side, `elements` each, whose pieces one of them (or a place next to them) takes: so many owners before
     /// it on the line and behind it.
@@ -28,70 +35,156 @@ pub(crate) enum Way {
         /// Elements of an owner.
         elements: u64,
     },
-    /// Places side by side, each of which takes the `elements` of every other.
+    /// The first `owners` of `members` places side by side have `elements` each, and all places take all.
     AllGather {
+        /// Places that own something; at most all.
+        owners: u64,
         /// Places.
         members: u64,
-        /// Elements of one.
+        /// Elements of an owner.
         elements: u64,
     },
 }
 
-/// Hops and wavelets of a critical path, as in [`Relayout`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct CriticalPath {
-    pub hops: u64,
-    pub wavelets: u64,
-    pub joining: Joining,
-}
-
 impl Way {
-    /// The critical path, where `wavelets` says how many carry so many elements.
+    /// The paths of which the longest counts, where `wavelets` says how many carry so many elements, and routers have queues of
+    /// `queue` words.
     ///
     /// A place takes what comes from before it, then what comes from behind; on each side the nearest owner's piece first
     /// (`wafersim_fabric::circuit::laid`).
-    pub fn critical_path(self, wavelets: impl Fn(u64) -> u64) -> CriticalPath {
+    pub fn paths(self, queue: u64, wavelets: impl Fn(u64) -> u64) -> Vec<Path> {
         match self {
-            Self::Through { hops, elements } => {
-                CriticalPath { hops, wavelets: wavelets(elements), joining: Joining::default() }
-            }
-            Self::Gather { before: 0, behind: 0, .. } | Self::AllGather { members: 0 | 1, .. } => {
-                CriticalPath::default()
-            }
-            // One side after the other; where the second one is much the longer, its farthest piece comes last in any case.
+            Self::Through { hops, elements } => vec![Path { hops, wavelets: wavelets(elements) }],
+            Self::Pieces { hops, wavelets } => vec![Path { hops, wavelets }],
+            Self::Gather { before: 0, behind: 0, .. }
+            | Self::AllGather { owners: 0, .. }
+            | Self::AllGather { members: 0 | 1, .. } => vec![Path::default()],
             Self::Gather { before, behind, elements } => {
                 let piece = wavelets(elements);
-                let (joined, after) = if behind > 2 * before { (behind - 1, before) } else { (before - 1, behind) };
-                let sooner = if behind > 2 * before { after } else { 0 };
-                let later = after - sooner;
-                CriticalPath {
-                    hops: 1,
-                    wavelets: piece.saturating_mul(1 + later),
-                    joining: Joining { hops: joined, wavelets: piece.saturating_mul(joined + sooner) },
-                }
+                let path = |hops: u64, pieces: u64| Path { hops, wavelets: piece.saturating_mul(pieces) };
+                // All pieces one after the other; the farthest from before, then those from behind; the farthest from behind.
+                let after = path(before, if before > 0 { 1 + behind } else { 0 });
+                vec![path(1, before + behind), after, path(behind, u64::from(behind > 0))]
             }
-            // The piece of the last place sets off backwards when it has taken all from before it, and passes the others.
-            Self::AllGather { members, elements } => {
+            Self::AllGather { owners, members, elements } => {
                 let piece = wavelets(elements);
-                let others = members - 2;
-                CriticalPath {
-                    hops: members - 1,
-                    wavelets: piece,
-                    joining: Joining { hops: others, wavelets: piece.saturating_mul(others) },
-                }
+                // `joined` owners' pieces come before the last one, which may be the later by its way or by their wavelets.
+                let both = |hops: u64, joined: u64, waiting: u64| {
+                    let far = Path { hops: hops + joined, wavelets: piece + waiting };
+                    [far, Path { hops, wavelets: (joined + 1).saturating_mul(piece) + waiting }]
+                };
+                // The last place takes the first owner's piece last.
+                let others = owners.min(members - 1);
+                let onwards = both(members - others, others - 1, 0);
+                // The piece of the last owner, which sets off backwards when its neighbour has taken all from before, comes to
+                // the first place last. What of the pieces on their way back the queues do not hold has to wait for
+                // that moment as well; the last owner sends onwards first, where there is somebody.
+                let behind = owners.saturating_sub(2);
+                let turns = if members > owners { owners - 1 } else { behind };
+                let back = both(owners - 1, behind, turns.saturating_mul(piece.saturating_sub(queue)));
+                [onwards, back].concat()
             }
         }
     }
 }
 
+fn relayout(axis: Axis, paths: Vec<Path>, [source, target]: [BufferId; 2], colors: Vec<Color>) -> Relayout {
+    let mut paths = paths.into_iter();
+    let Path { hops, wavelets } = paths.next().unwrap_or_default();
+    let (others, farthest) = (paths.collect(), End::First);
+    Relayout { axis, hops, wavelets, others, farthest, source, target, accumulate: false, colors }
+}
+
 impl Writer<'_> {
     /// A relayout from one buffer to another.
     pub fn relayout(&mut self, axis: Axis, source: BufferId, target: BufferId, way: Way) -> Node {
+        self.moved(axis, (source, target), way, false)
+    }
+
+    /// A relayout whose pieces are added up where they arrive.
+    pub fn adding(&mut self, axis: Axis, source: BufferId, target: BufferId, way: Way) -> Node {
+        self.moved(axis, (source, target), way, true)
+    }
+
+    fn moved(&mut self, axis: Axis, (source, target): (BufferId, BufferId), way: Way, accumulate: bool) -> Node {
         let data_type = self.program.buffer_of(source).data_type;
-        let CriticalPath { hops, wavelets, joining } = way.critical_path(|elements| data_type.wavelets(elements));
+        let paths = way.paths(self.request.queue, |elements| data_type.wavelets(elements));
         let colors = collective::transit_colors(&mut self.program, axis);
-        let farthest = End::First;
-        let moved = Relayout { axis, hops, wavelets, joining, farthest, source, target, accumulate: false, colors };
+        let moved = Relayout { accumulate, ..relayout(axis, paths, [source, target], colors) };
         self.program.step(Action::Relayout(moved))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use wafersim_cost::{Rates, View, cost, formula};
+    use wafersim_fabric::circuit;
+    use wafersim_program::{Digit, Dimension, Field, Layout, Program, Region, Spread};
+    use wafersim_spec::wafer::{Key, RateSet};
+    use wafersim_spec::{DataType, Wafer};
+
+    use super::*;
+
+    /// Cycles that a short movement may be apart, where 3 % of it are less.
+    const FEW: f64 = 6.0;
+
+    /// A relayout along a row, by its shape: what closed form and fabric say.
+    fn readings(name: &str, length: u64, way: Way, [source, target]: [Field; 2]) -> (f64, f64) {
+        let wafer = Wafer::builtin(name).unwrap();
+        let rates = Rates::new(&wafer, RateSet::Silicon, View::Achieved);
+        let queue = wafer.value(Key::InputQueue, RateSet::Silicon) as u64;
+        let region = Region::new(0, 0, length, 1);
+        let mut program = Program::new("relayout", region);
+        let mut lay = |field: Field| program.laid_buffer("x", DataType::Fp16, Layout { region, fields: vec![field] });
+        let (source, target) = (lay(source), lay(target));
+        let paths = way.paths(queue, |elements| DataType::Fp16.wavelets(elements));
+        let colors = collective::transit_colors(&mut program, Axis::X);
+        let moved = relayout(Axis::X, paths, [source, target], colors);
+        let node = program.step(Action::Relayout(moved));
+        program.push("relayout", vec![node]);
+        let lowered = circuit::lower(&program, &wafer, RateSet::Silicon, &|work| formula::work(work, &rates)).unwrap();
+        (cost(&program, &rates).total().0, circuit::run(&lowered, |_| ()).unwrap().cycles.0)
+    }
+
+    fn field(dimension: Dimension) -> Field {
+        Field::new("x", Dimension::whole(1), vec![dimension])
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn gathers_take_what_the_fabric_says(
+            before in 0u64..40, behind in 0u64..40, elements in 1u64..30, wse2 in any::<bool>(),
+        ) {
+            let length = before + behind + 1;
+            prop_assume!(length > 1);
+            let digit = Digit::blocks(Axis::X, 1, length);
+            let size = length * elements;
+            let at = Dimension { size, spread: Spread::At { digit, number: before } };
+            let (closed, fabric) = readings(
+                if wse2 { "wse2" } else { "wse3" },
+                length,
+                Way::Gather { before, behind, elements },
+                [field(Dimension::split(size, digit)), field(at)],
+            );
+            prop_assert!((closed - fabric).abs() <= (0.03 * fabric).max(FEW), "{closed} {fabric}");
+        }
+
+        #[test]
+        fn all_gathers_take_what_the_fabric_says(
+            owners in 1u64..30, more in 0u64..40, elements in 1u64..30, wse2 in any::<bool>(),
+        ) {
+            let members = owners + more;
+            prop_assume!(members > 1);
+            let name = if wse2 { "wse2" } else { "wse3" };
+            let size = owners * elements;
+            let source = field(Dimension::split(size, Digit::blocks(Axis::X, 1, owners)));
+            let way = Way::AllGather { owners, members, elements };
+            let (closed, fabric) =
+                readings(name, members, way, [source, field(Dimension::whole(size))]);
+            prop_assert!((closed - fabric).abs() <= (0.03 * fabric).max(FEW), "{closed} {fabric}");
+        }
     }
 }

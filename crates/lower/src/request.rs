@@ -1,6 +1,8 @@
 //! What is asked of the writer, and what it refuses.
 
-use wafersim_mapping::LayerMapping;
+use std::collections::{BTreeMap, BTreeSet};
+
+use wafersim_mapping::{ExpertMapping, LayerMapping};
 use wafersim_spec::Precision;
 use wafersim_spec::model::Layer;
 
@@ -15,15 +17,88 @@ pub enum Scope {
     Measured,
 }
 
-/// The expected load of a mixture of experts, from the routing model.
+/// What some rectangles get of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PlaceLoad {
+    /// Token-expert pairs.
+    pub pairs: u64,
+    /// Different experts among them.
+    pub distinct: u64,
+    /// Different tokens among them.
+    pub tokens: u64,
+}
+
+/// The load of a mixture of experts: expected, from the routing model, or counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExpertLoad {
     /// Token-expert pairs in all: tokens x top-k.
     pub pairs: u64,
     /// Different experts among them.
     pub distinct: u64,
-    /// Pairs of the busiest expert.
-    pub busiest: u64,
+    /// What the busiest rectangle gets. Not read where experts are spread.
+    pub busiest: PlaceLoad,
+    /// What the rectangles of the busiest column of rectangles get together. Not read where experts are spread.
+    pub column: PlaceLoad,
+}
+
+impl ExpertLoad {
+    /// The load of spread experts.
+    pub const fn spread(pairs: u64, distinct: u64) -> Self {
+        let all = PlaceLoad { pairs, distinct, tokens: pairs };
+        Self { pairs, distinct, busiest: all, column: all }
+    }
+
+    /// The load of a choice: the experts of each token.
+    pub fn counted(chosen: &[Vec<u64>], experts: &ExpertMapping) -> Self {
+        let cells = cells_of(chosen, experts);
+        let across = experts.across.max(1);
+        let mut columns: BTreeMap<u64, Vec<CellPair>> = BTreeMap::new();
+        for (cell, pairs) in &cells {
+            columns.entry(cell % across).or_default().extend(pairs);
+        }
+        let busiest = |places: &BTreeMap<u64, Vec<CellPair>>| {
+            let loads = places.values().map(|pairs| place_load(pairs));
+            loads.max_by_key(|load| (load.pairs, load.distinct, load.tokens)).unwrap_or_default()
+        };
+        let all: Vec<CellPair> = cells.values().flatten().copied().collect();
+        let PlaceLoad { pairs, distinct, .. } = place_load(&all);
+        Self { pairs, distinct, busiest: busiest(&cells), column: busiest(&columns) }
+    }
+}
+
+/// A pair of token and expert in its rectangle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CellPair {
+    pub token: u64,
+    /// Which of the token's choices.
+    pub slot: u64,
+    pub expert: u64,
+}
+
+/// The pairs of a choice by rectangle. Of the pairs of an expert in several rectangles the i-th goes to its i-th home, round
+/// and round.
+pub(crate) fn cells_of(chosen: &[Vec<u64>], experts: &ExpertMapping) -> BTreeMap<u64, Vec<CellPair>> {
+    let mut before: BTreeMap<u64, usize> = BTreeMap::new();
+    let mut cells: BTreeMap<u64, Vec<CellPair>> = BTreeMap::new();
+    for (token, choices) in (0u64..).zip(chosen) {
+        for (slot, &expert) in (0u64..).zip(choices) {
+            let homes = experts.homes_of(expert);
+            let count = before.entry(expert).or_default();
+            let home = homes.get(*count % homes.len().max(1)).copied().unwrap_or(0);
+            *count += 1;
+            cells.entry(home).or_default().push(CellPair { token, slot, expert });
+        }
+    }
+    cells
+}
+
+fn place_load(pairs: &[CellPair]) -> PlaceLoad {
+    let different = |numbers: &mut dyn Iterator<Item = u64>| numbers.collect::<BTreeSet<u64>>().len() as u64;
+    PlaceLoad {
+        pairs: pairs.len() as u64,
+        distinct: different(&mut pairs.iter().map(|pair| pair.expert)),
+        tokens: different(&mut pairs.iter().map(|pair| pair.token)),
+    }
 }
 
 /// What is known of the experts that tokens choose.
@@ -122,6 +197,20 @@ pub enum LowerError {
         users: u64,
         /// Tokens that each sees.
         context: u64,
+    },
+    /// A rectangle of experts that does not exist, or more rectangles than processing elements.
+    #[error("experts want rectangle {cell} of {across} x {down} in a region of {columns} x {rows}")]
+    Cell {
+        /// Its number.
+        cell: u64,
+        /// Rectangles side by side.
+        across: u64,
+        /// Rectangles one below the other.
+        down: u64,
+        /// Columns of the region.
+        columns: u64,
+        /// Rows of the region.
+        rows: u64,
     },
     /// A chosen expert that does not exist.
     #[error("expert {expert} was chosen, of {experts}")]

@@ -14,7 +14,7 @@ use wafersim_program::{
 use wafersim_spec::DataType;
 use wafersim_spec::model::Role;
 
-use crate::request::LayerRequest;
+use crate::request::{LayerRequest, Scope};
 
 /// The lines of the program's region on which a reduction runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,6 +154,14 @@ impl<'a> Writer<'a> {
         nodes.extend(body);
         nodes.extend(self.route_change());
         self.program.push(name, nodes);
+    }
+
+    /// The exponential of a softmax. Measured layers stop after two squarings (kernels of WaferLLM, 2025).
+    pub fn exponential(&self) -> Operation {
+        match self.request.scope {
+            Scope::Model => Operation::Exponential,
+            Scope::Measured => Operation::UnfinishedExponential,
+        }
     }
 
     /// How the matrices of a role are stored.

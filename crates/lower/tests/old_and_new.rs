@@ -34,6 +34,13 @@ fn optimised(mapping: LayerMapping) -> LayerMapping {
     }
 }
 
+fn of_kernels(scope: Scope) -> wafersim_kernels::Scope {
+    match scope {
+        Scope::Model => wafersim_kernels::Scope::Model,
+        Scope::Measured => wafersim_kernels::Scope::Measured,
+    }
+}
+
 struct Case<'a> {
     name: String,
     layer: &'a Layer,
@@ -52,7 +59,7 @@ fn compare(case: &Case<'_>) -> Vec<(f64, f64)> {
     let mut found = Vec::new();
     let plain = LayerMapping { kv: case.kv, ..LayerMapping::published(columns, rows) };
     for (mapping, options) in [(plain.clone(), Options::PUBLISHED), (optimised(plain), Options::OPTIMISED)] {
-        let load = ExpertLoad { pairs: 8, distinct: 8, busiest: 1 };
+        let load = ExpertLoad::spread(8, 8);
         let request = LayerRequest {
             layer: case.layer,
             hidden: case.hidden,
@@ -84,9 +91,9 @@ fn compare(case: &Case<'_>) -> Vec<(f64, f64)> {
             context: case.context,
             key_block: u64::MAX,
             load: feed_forward::ExpertLoad { pairs: 8, distinct: 8, busiest: 1 },
-            options: Options { layer_only: case.scope == Scope::Measured, ..options },
+            options,
         };
-        let old = wafersim_kernels::decode_layer(&shape);
+        let old = wafersim_kernels::decode_layer_for(&shape, of_kernels(case.scope));
         let (old, new) = (cost(&old, &rates), cost(&new, &rates));
         println!(
             "{}: old {:.0}, new {:.0} ({:+.2} %)",
@@ -195,7 +202,7 @@ fn writing_and_reading_a_layer_takes_microseconds() {
         tokens: 1,
         users: 1,
         context: 32768,
-        routed: Routed::Expected(ExpertLoad { pairs: 8, distinct: 8, busiest: 1 }),
+        routed: Routed::Expected(ExpertLoad::spread(8, 8)),
         scope: Scope::Model,
         queue: 4,
     };
@@ -248,7 +255,7 @@ fn prefill() {
             tokens,
             users: 1,
             context: context + tokens,
-            routed: Routed::Expected(ExpertLoad { pairs: 8 * tokens, distinct: 160, busiest: tokens }),
+            routed: Routed::Expected(ExpertLoad::spread(8 * tokens, 160)),
             scope,
             queue: 4,
         };
@@ -264,9 +271,9 @@ fn prefill() {
             context,
             key_block: 8192,
             load: feed_forward::ExpertLoad { pairs: 8 * tokens, distinct: 160, busiest: tokens },
-            options: Options { layer_only: scope == Scope::Measured, ..Options::PUBLISHED },
+            options: Options::PUBLISHED,
         };
-        let old = wafersim_kernels::prefill_layer(&shape);
+        let old = wafersim_kernels::prefill_layer_for(&shape, of_kernels(scope));
         let (old, new) = (cost(&old, &rates), cost(&new, &rates));
         println!(
             "{name}: old {:.0}, new {:.0} ({:+.2} %)",

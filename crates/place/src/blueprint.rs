@@ -93,7 +93,8 @@ impl<'a> LayerBlueprint<'a> {
         let spread = self.matrices.worst_spread_bytes(grid.columns, grid.rows);
         let experts = self.matrices.worst_expert_bytes(grid);
         let vectors = self.vectors.iter().map(|vector| vector.placed(grid.columns, grid.rows).worst_bytes());
-        ByteCounts { weights: Bytes(spread) + Bytes(experts), replicated: vectors.sum(), ..ByteCounts::default() }
+        let replicated = vectors.sum::<Bytes>() + self.matrices.worst_copied_scales(grid);
+        ByteCounts { weights: Bytes(spread) + Bytes(experts), replicated, ..ByteCounts::default() }
     }
 
     /// Bytes in the worst processing element of a region, code and runtime aside.
@@ -191,7 +192,9 @@ impl TableBlueprint {
             false => working_memory::embedding(self.hidden, rows, tokens),
         };
         let replicated = self.final_norm().map_or(Bytes::ZERO, |norm| norm.placed(columns, rows).worst_bytes());
-        let weights = Bytes(self.matrices(part).worst_spread_bytes(columns, rows));
+        let matrices = self.matrices(part);
+        let replicated = replicated + matrices.worst_copied_scales(&CellGrid::whole(columns, rows));
+        let weights = Bytes(matrices.worst_spread_bytes(columns, rows));
         ByteCounts { weights, replicated, ..ByteCounts::default() }
             .with_working(working, settings.precision.activations)
     }

@@ -100,7 +100,8 @@ impl LayerLayout {
     pub fn weights_at(&self, column: u64, row: u64) -> ByteCounts {
         ByteCounts {
             weights: self.all_matrices().map(|matrix| matrix.bytes_at(column, row)).sum(),
-            replicated: self.vectors.iter().map(|vector| vector.bytes_at(column, row)).sum(),
+            replicated: self.vectors.iter().map(|vector| vector.bytes_at(column, row)).sum::<Bytes>()
+                + self.all_matrices().map(|matrix| matrix.copied_scales_at(column, row)).sum::<Bytes>(),
             ..ByteCounts::default()
         }
     }
@@ -192,7 +193,8 @@ impl TableLayout {
     pub fn weights_at(&self, column: u64, row: u64) -> ByteCounts {
         ByteCounts {
             weights: self.matrix.bytes_at(column, row),
-            replicated: self.final_norm.map_or(Bytes::ZERO, |norm| norm.bytes_at(column, row)),
+            replicated: self.final_norm.map_or(Bytes::ZERO, |norm| norm.bytes_at(column, row))
+                + self.matrix.copied_scales_at(column, row),
             ..ByteCounts::default()
         }
     }
@@ -227,12 +229,14 @@ const fn empty_entry(role: Role, layout: Option<usize>, layers: u64) -> TensorEn
 }
 
 fn matrix_entry(entry: TensorEntry, matrix: &PlacedMatrix, pes: u64) -> TensorEntry {
+    let scales = matrix.copied_scales();
     TensorEntry {
         is_bias: matrix.is_bias,
         copies: matrix.copies,
         bytes: matrix.bytes,
-        worst_pe: matrix.worst_bytes(),
-        mean_pe: matrix.bytes.0 as f64 / pes.max(1) as f64,
+        replicated: scales,
+        worst_pe: matrix.worst_bytes() + matrix.worst_copied_scales(),
+        mean_pe: (matrix.bytes + scales).0 as f64 / pes.max(1) as f64,
         ..entry
     }
 }

@@ -13,7 +13,8 @@ use wafersim_spec::model::Role;
 pub struct ByteCounts {
     /// Matrices and biases, block scales included.
     pub weights: Bytes,
-    /// In a processing element: gains and sinks, of which every row or column of the region holds a copy. In sums over
+    /// In a processing element: gains and sinks, of which every row or column of the region holds a copy, and copies of block
+    /// scales. In sums over
     /// all processing elements: what those copies take beyond the tensors themselves, which count as weights.
     pub replicated: Bytes,
     /// Keys and values.

@@ -8,6 +8,7 @@ use wafersim_spec::{Bytes, DataType};
 use crate::arithmetic::{dealt, dealt_at_most};
 use crate::cells::CellGrid;
 use crate::rectangle::Rectangle;
+use crate::split::Split;
 use crate::tiling::{Orientation, Tiling, most_elements};
 
 /// A matrix whose region is not known yet.
@@ -135,6 +136,11 @@ impl Matrices {
         self.worst(true, grid)
     }
 
+    /// Bytes of copied block scales that no processing element exceeds: see [`PlacedMatrix::copied_scales_at`].
+    pub fn worst_copied_scales(&self, grid: &CellGrid) -> Bytes {
+        self.shapes.iter().map(|shape| self.placed(shape, grid).worst_copied_scales()).sum()
+    }
+
     /// Bytes of the experts, and how many there are.
     pub fn expert_bytes(&self) -> u64 {
         let experts = self.groups.iter().filter(|group| group.is_expert);
@@ -247,6 +253,58 @@ impl PlacedMatrix {
         self.tiling(copy).elements_before(column, row - rectangle.y)
     }
 
+    /// Bytes of block scales that a processing element of the region holds beyond its share of the matrix: each tile has the
+    /// scales of the blocks that it lies in. Takes time proportional to `copies`.
+    pub fn copied_scales_at(&self, column: u64, row: u64) -> Bytes {
+        let held = |copy| {
+            let rectangle = self.rectangle(copy);
+            if !rectangle.contains(column, row) {
+                return Bytes::ZERO;
+            }
+            let tile = self.tiling(copy).tile_at(column - rectangle.x, row - rectangle.y);
+            self.data_type.copied_scales(tile.inputs.size(), tile.outputs.size())
+        };
+        if self.data_type.scale_tile().is_none() { Bytes::ZERO } else { (0..self.copies).map(held).sum() }
+    }
+
+    /// The same over all processing elements. Takes time proportional to `copies`.
+    pub fn copied_scales(&self) -> Bytes {
+        if self.data_type.scale_tile().is_none() {
+            return Bytes::ZERO;
+        }
+        (0..self.copies).map(|copy| self.tile_kinds(copy).map(|(bytes, count)| bytes * count).sum::<Bytes>()).sum()
+    }
+
+    /// Bytes of copied block scales that no processing element exceeds.
+    pub fn worst_copied_scales(&self) -> Bytes {
+        if self.data_type.scale_tile().is_none() {
+            return Bytes::ZERO;
+        }
+        // Cells differ by one column or row, so that their largest tiles do too.
+        let kinds = (0..self.grid.cells().min(self.copies)).flat_map(|copy| self.tile_kinds(copy));
+        let most = kinds.map(|(bytes, _)| bytes).fold(Bytes::ZERO, Bytes::max);
+        most * self.grid.most_copies_in_a_cell(self.copies)
+    }
+
+    /// The sizes of the tiles of a copy, at most four: bytes of copied scales, and how many tiles have that size.
+    fn tile_kinds(&self, copy: u64) -> impl Iterator<Item = (Bytes, u64)> + use<> {
+        let (tiling, data_type) = (self.tiling(copy), self.data_type);
+        let sizes = |split: Split| {
+            let (few, more) = (split.quotient(), split.remainder());
+            [(few, split.parts() - more), (few + 1, more)]
+        };
+        sizes(tiling.across).into_iter().flat_map(move |(along_x, columns)| {
+            sizes(tiling.down).into_iter().filter_map(move |(along_y, rows)| {
+                let (inputs, outputs) = match tiling.orientation {
+                    Orientation::InputsAlongY => (along_y, along_x),
+                    Orientation::InputsAlongX => (along_x, along_y),
+                };
+                let count = columns * rows;
+                (count > 0).then(|| (data_type.copied_scales(inputs, outputs), count))
+            })
+        })
+    }
+
     /// Bytes of this matrix that no processing element exceeds.
     pub fn worst_bytes(&self) -> Bytes {
         let (columns, rows) = self.grid.smallest_cell();
@@ -279,12 +337,18 @@ mod tests {
             let bound = matrices.worst_spread_bytes(columns, rows) + matrices.worst_expert_bytes(&grid);
             let placed: Vec<PlacedMatrix> = matrices.shapes.iter().map(|shape| matrices.placed(shape, &grid)).collect();
             let mut sums = vec![0; placed.len()];
+            let mut scales = vec![0; placed.len()];
             let mut exact = 0;
             for row in 0..rows {
                 for column in 0..columns {
                     let here: Vec<u64> = placed.iter().map(|matrix| matrix.bytes_at(column, row).0).collect();
                     for (matrix, bytes) in placed.iter().zip(&here) {
                         prop_assert!(*bytes <= matrix.worst_bytes().0);
+                    }
+                    for (matrix, sum) in placed.iter().zip(&mut scales) {
+                        let copied = matrix.copied_scales_at(column, row);
+                        prop_assert!(copied <= matrix.worst_copied_scales());
+                        *sum += copied.0;
                     }
                     sums.iter_mut().zip(&here).for_each(|(sum, bytes)| *sum += bytes);
                     exact = exact.max(here.iter().sum::<u64>());
@@ -293,6 +357,9 @@ mod tests {
             for (matrix, sum) in placed.iter().zip(sums) {
                 prop_assert_eq!(matrix.bytes.0, sum);
                 prop_assert_eq!(data_type.storage(hidden * width).0 * matrix.copies, sum);
+            }
+            for (matrix, sum) in placed.iter().zip(scales) {
+                prop_assert_eq!(matrix.copied_scales().0, sum);
             }
             prop_assert!(exact <= bound, "{exact} > {bound}");
         }

@@ -7,9 +7,11 @@
 //! bytes of a tensor are dealt to the processing elements in row-major order in proportion to the elements they hold
 //! (cumulative shares, rounded down). So the sum over all processing elements is the tensor's bytes exactly, a
 //! processing element is at most one byte away from its exact share, and 16- and 32-bit formats come out as elements
-//! times size. This stands for scales that lie where their column's reduction ends. A kernel that applies 128 x 128
-//! block scales to every partial product has to keep a scale in every tile instead: 4 bytes for each of the 480 tiles
-//! of 160 experts, 1.9 KB more in a processing element.
+//! times size.
+//!
+//! A block of a weight that lies over several processing elements has its scale in each of them, since each scales its own
+//! partial products. What these copies take beyond the share above counts as replicated, for tiles that are cut along the
+//! blocks: a tile that straddles blocks would need up to four scales (8 bit) or twice as many (4 bit).
 
 use serde::Serialize;
 use wafersim_spec::{Bytes, DataType};

@@ -8,10 +8,11 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::buffer::{BufferId, Color};
+use crate::layout::Place;
 use crate::pieces::{AllGather, Owners, Pieces, ReduceScatter};
-use crate::program::{Node, Program};
+use crate::program::{ColorPurpose, Node, Program};
 use crate::region::{Axis, Region};
-use crate::step::{self, Action, ChainReduce, Multicast, ReduceOperator, Root, Step, Style};
+use crate::step::{self, Action, Broadcast, ChainReduce, Multicast, ReduceOperator, Root, Step, Style};
 
 /// Colors of a reduction along one axis: reused by all reductions along it, since they never run at the same time.
 #[derive(Debug, Clone)]
@@ -46,23 +47,21 @@ fn colors(program: &mut Program, axis: Axis) -> Colors {
     }
 }
 
-/// Names of the colors of the third level along x; those along y follow, then the fourth level's. They lie behind the colors
-/// of transits ([`transit_colors`]).
-const DEEPER: u32 = 24;
-
-/// Names of the colors of owners that send by multicast, beyond the two of the axis, and how many there are of them.
-const GATHERS: u32 = 56;
-const GATHERERS: u32 = 14;
+/// Names of the colors of two levels along both axes, and of transits ([`transit_colors`]); other purposes come behind them.
+const FIXED: u32 = 24;
 
 /// The same for a tree of more levels.
 fn colors_of_levels(program: &mut Program, axis: Axis, levels: usize) -> Colors {
     let mut all = colors(program, axis);
-    for level in 0..levels.saturating_sub(2) as u32 {
-        let first = DEEPER + 8 * level + if axis == Axis::X { 0 } else { 4 };
-        named(program, first + 4);
-        all.deeper.push((first..first + 4).map(Color).collect());
+    for level in 2..levels as u32 {
+        all.deeper.push(more_colors(program, ColorPurpose::Level(axis, level), 4));
     }
     all
+}
+
+fn more_colors(program: &mut Program, purpose: ColorPurpose, count: u32) -> Vec<Color> {
+    named(program, FIXED);
+    program.colors_for(purpose, count)
 }
 
 /// Makes the program know color names up to here.
@@ -388,10 +387,10 @@ pub fn gather(program: &mut Program, region: Region, owners: Neighbours) -> Node
     let stride = owners.stride.max(1);
     // One color for each owner, two of them those of multicasts.
     let mut colors = colors(program, owners.axis).multicast;
-    let more = owners.count.saturating_sub(colors.len() as u64);
-    let first = GATHERS + if owners.axis == Axis::X { 0 } else { GATHERERS };
-    named(program, first + more.min(u64::from(GATHERERS)) as u32);
-    colors.extend((first..first + more.min(u64::from(GATHERERS)) as u32).map(Color));
+    let more = owners.count.min(region.along(owners.axis)).saturating_sub(colors.len() as u64);
+    if more > 0 {
+        colors.extend(more_colors(program, ColorPurpose::Owners(owners.axis), more as u32));
+    }
     let pieces = Pieces {
         axis: owners.axis,
         count: region.along(owners.axis).div_ceil(stride),
@@ -432,6 +431,12 @@ pub fn all_reduce(
         steps.push(multicast(program, axis, from, payload));
     }
     steps
+}
+
+/// Sends `payload` from the processing element at `(column, row)` of a rectangle to all of it.
+pub fn broadcast(program: &mut Program, region: Region, (column, row): Place, payload: BufferId) -> Node {
+    let colors = more_colors(program, ColorPurpose::Broadcast, 1);
+    Node::Step(Step { region, action: Action::Broadcast(Broadcast { column, row, payload, colors }) })
 }
 
 /// Sends `payload` from the member at index `from` to the whole line.

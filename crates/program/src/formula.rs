@@ -4,7 +4,8 @@
 //! executes. A step whose program was written without layouts has none, and cannot be executed with numbers.
 
 use serde::Serialize;
-use wafersim_spec::model::{Reach, Role};
+use wafersim_spec::DataType;
+use wafersim_spec::model::{Gating, Reach, Role, Selection};
 
 use crate::buffer::BufferId;
 use crate::layout::{Digit, Dimension, Field};
@@ -44,6 +45,40 @@ pub struct Weight {
     pub inputs: Field,
     /// Which outputs a place holds: the inner elements of this field.
     pub outputs: Field,
+    /// What the input goes through before the matrix, in order: the tile is one of the product of all of them, formed before
+    /// the program starts.
+    pub behind: Vec<Factor>,
+    /// How the tile is stored, where that is narrower than what is computed in.
+    pub stored: Option<Stored>,
+}
+
+/// What an input goes through before a matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Factor {
+    /// A matrix, with its bias where it has one.
+    Matrix(Role),
+    /// The gain of a norm, and which of several with one role.
+    Gain(Role, u64),
+}
+
+/// How a tile is stored in 8 or 4 bit with a scale for each block ([`DataType::scale_tile`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Stored {
+    /// The format of the elements.
+    pub data_type: DataType,
+    /// What the scales multiply.
+    pub scaling: Scaling,
+}
+
+/// What the block scales of a stored weight multiply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scaling {
+    /// The partial sums of a block's inputs, each time they are made.
+    Sums,
+    /// The elements, while they are converted.
+    Elements,
 }
 
 /// One token-expert pair of a product.
@@ -111,6 +146,8 @@ pub struct Chosen {
     pub experts: Operand,
     /// The pairs, in the order in which they are worked on.
     pub pairs: Vec<Pair>,
+    /// What an expert's bias is multiplied with: the router's weights. A bias that is not weighed is added as it is.
+    pub bias_weights: Option<Operand>,
 }
 
 /// The mathematics of a compute step over its operands. Rows are vectors or tokens; elements of a row have numbers.
@@ -127,8 +164,18 @@ pub enum Formula {
         y: Operand,
         /// For experts, whose tile each row is multiplied with.
         chosen: Option<Chosen>,
-        /// Where the weight has a bias, the accumulators of the first place along this axis start from it.
+        /// Where the weight has a bias, the accumulators of the first place along this axis start from it; for experts from the
+        /// biases of all that the pairs of a row choose.
         bias: Option<Axis>,
+    },
+    /// The bias of a weight, in every place: `y += bias`, for experts that of each pair's.
+    Bias {
+        /// What it is added to.
+        y: Operand,
+        /// Whose bias.
+        role: Role,
+        /// For experts, whose bias each row gets.
+        chosen: Option<Chosen>,
     },
     /// `c += a b` over the front pieces of two operands of a systolic product, which must be the same piece. The front piece of
     /// an operand is the first of the run that its ring holds here.
@@ -224,7 +271,7 @@ pub enum Formula {
         width: u64,
     },
     /// `x = x / sqrt(sums / width + epsilon) + bias`, row by row, for some operands (the part of a fused norm that comes after
-    /// its product, which could not begin with the bias).
+    /// its product, which could not begin with the bias). For experts [`Formula::Bias`] adds it.
     Rescale {
         /// What is scaled.
         operands: Vec<Rescaled>,
@@ -234,6 +281,22 @@ pub enum Formula {
         width: u64,
         /// Added to the mean square.
         epsilon: f64,
+    },
+    /// `sums = 1 / sqrt(sums / width + epsilon)`: the scale of a norm in place of its sum of squares.
+    NormScale {
+        /// Sums of squares, one a row.
+        sums: Operand,
+        /// Elements of a whole vector.
+        width: u64,
+        /// Added to the mean square.
+        epsilon: f64,
+    },
+    /// `x *= factor`, row by row, for some operands.
+    Times {
+        /// What is scaled.
+        operands: Vec<Operand>,
+        /// One factor a row.
+        factors: Operand,
     },
     /// Sums over the elements of the last dimension of `x` that lie here. `sums` may have a last dimension of its own, for
     /// several who want them: all of its elements that lie here get the sum.
@@ -354,14 +417,18 @@ pub enum Formula {
         /// Sums.
         statistic: Operand,
     },
-    /// `gate = silu(gate) * up`, times the router's weight of the pair for experts.
+    /// `gate = silu(gate) * up` or as the gating says, for experts with the router's weight of the pair.
     GatedActivation {
         /// Gate, and the result.
         gate: Operand,
         /// Up.
         up: Operand,
+        /// What is made of them.
+        gating: Gating,
         /// For experts: the router's weights, and the pair of each row.
         weights: Option<(Operand, Vec<Pair>)>,
+        /// Whether weights multiply gate and up, as if they multiplied the input, and not the result.
+        weighs_input: bool,
     },
     /// `x += y`.
     Add {
@@ -370,18 +437,49 @@ pub enum Formula {
         /// What is added.
         y: Operand,
     },
-    /// The `top_k` largest scores of each row, largest first (the smaller number first among equals), and their softmax.
-    TopK {
-        /// Scores of all experts.
+    /// `x += y` for those elements of `x` that `y` holds here.
+    AddHeld {
+        /// Sum.
+        x: Operand,
+        /// What is added.
+        y: Operand,
+    },
+    /// `scores = sigmoid(logits)`, and `corrected = scores + bias` with the router's bias.
+    Score {
+        /// Logits.
+        logits: Operand,
+        /// Scores.
         scores: Operand,
+        /// What is compared, where that is not the scores.
+        corrected: Option<Operand>,
+    },
+    /// The `top_k` largest keys of each row, largest first (the smaller number first among equals), and the values of the same
+    /// numbers. Where experts are in groups, only those of the `kept_groups` groups with the largest sums of their two best
+    /// keys (the smaller number first among equals).
+    Choose {
+        /// What is compared.
+        keys: Operand,
+        /// What is kept of the chosen.
+        values: Operand,
         /// Numbers of the chosen.
         experts: Operand,
-        /// Their weights.
-        weights: Operand,
+        /// Their values.
+        chosen: Operand,
         /// How many.
         top_k: u64,
-        /// Whether the weights are divided by their sum.
-        normalise: bool,
+        /// Groups of neighbours.
+        groups: u64,
+        /// Groups that are chosen from.
+        kept_groups: u64,
+    },
+    /// From the logits or scores of the chosen to their weights, in place.
+    Weigh {
+        /// The chosen's logits, or scores where these are sigmoids.
+        weights: Operand,
+        /// Logits of all, where weights follow from all.
+        all: Option<Operand>,
+        /// How.
+        selection: Selection,
     },
     /// Rows of the embedding table in the places that hold them, zeros in the others.
     Lookup {
@@ -433,7 +531,7 @@ pub enum Formula {
 impl Weight {
     /// A matrix on a region, its inputs and outputs as in the operands of its product.
     pub const fn new(role: Role, region: Region, inputs: Field, outputs: Field) -> Self {
-        Self { role, copy: 0, region, inputs, outputs }
+        Self { role, copy: 0, region, inputs, outputs, behind: Vec::new(), stored: None }
     }
 }
 

@@ -109,6 +109,20 @@ pub enum Spread {
     CachedRows(Cached),
     /// What lies in all of several spreads.
     Meet(Vec<Spread>),
+    /// As a spread says on a rectangle of the region, whose places are counted from its own corner; nothing outside.
+    Within {
+        /// The rectangle, seen from the corner of the region.
+        rectangle: Region,
+        /// How the dimension lies on it.
+        spread: Box<Spread>,
+    },
+    /// What a spread gives, shared out once more: of its list, in order, a place keeps the part of its digit.
+    Shared {
+        /// What is shared out.
+        spread: Box<Spread>,
+        /// The part of a place.
+        digit: Digit,
+    },
     /// What a reduction with a rotating root leaves while the pieces of a ring along y pass by: a place of ring number `c`
     /// along x and `n` along y is root in the rounds `c`, `c + columns`, ..., in which piece `n + round` is here.
     Collected {
@@ -335,6 +349,14 @@ impl Spread {
                 let first = spreads.next().unwrap_or_default();
                 spreads.fold(first, |common, other| common.into_iter().filter(|index| other.contains(index)).collect())
             }
+            Self::Within { rectangle, spread } => {
+                rectangle.seen(place.0, place.1).map_or_else(Vec::new, |place| spread.indices(size, place))
+            }
+            Self::Shared { spread, digit } => digit.of(place).map_or_else(Vec::new, |part| {
+                let all = spread.indices(size, place);
+                let kept = even(all.len() as u64, digit.parts, part);
+                kept.into_iter().filter_map(|at| all.get(at as usize).copied()).collect()
+            }),
             Self::Collected { columns, rows } => {
                 let (columns, rows) = ((*columns).max(1), (*rows).max(1));
                 let (c, n) = (ring_number(columns, place.0 % columns), ring_number(rows, place.1 % rows));
@@ -367,6 +389,8 @@ impl Spread {
             Self::Cached(cached) => cached.most(size),
             Self::CachedRows(cached) => cached.most(size).saturating_mul(cached.groups.parts.max(1)),
             Self::Meet(spreads) => spreads.iter().map(|spread| spread.most(size)).min().unwrap_or(0),
+            Self::Within { spread, .. } => spread.most(size),
+            Self::Shared { spread, digit } => spread.most(size).div_ceil(digit.parts.max(1)),
             Self::Collected { columns, rows } => {
                 let rows = (*rows).max(1);
                 rows.div_ceil((*columns).max(1)).saturating_mul(size.div_ceil(rows)).min(size)
@@ -402,6 +426,9 @@ impl Spread {
             }
             Self::LevelledRows { .. } | Self::CachedRows(_) => axis == Axis::Y,
             Self::Meet(spreads) => spreads.iter().any(|spread| spread.differs_along(axis)),
+            // A rectangle begins and ends.
+            Self::Within { .. } => true,
+            Self::Shared { spread, digit } => digit.axis == axis || spread.differs_along(axis),
             Self::Collected { .. } | Self::Ring(_) => true,
         }
     }
@@ -536,6 +563,14 @@ impl Field {
         self.rows.most().saturating_mul(self.most_inner())
     }
 
+    /// The rectangle outside of which no place holds anything, where a dimension of a row says so.
+    fn rectangle(&self) -> Option<Region> {
+        self.inner.iter().find_map(|dimension| match &dimension.spread {
+            Spread::Within { rectangle, .. } => Some(*rectangle),
+            _ => None,
+        })
+    }
+
     /// Whether places that differ only in their coordinate along an axis may hold different elements.
     pub fn differs_along(&self, axis: Axis) -> bool {
         let dimensions = std::iter::once(&self.rows).chain(&self.inner);
@@ -561,12 +596,7 @@ pub struct Layout {
 impl Layout {
     /// The place of a processing element of the mesh, where it belongs to the region.
     pub const fn place(&self, column: u64, row: u64) -> Option<Place> {
-        let Region { x, y, columns, rows } = self.region;
-        if column >= x && row >= y && column - x < columns && row - y < rows {
-            Some((column - x, row - y))
-        } else {
-            None
-        }
+        self.region.seen(column, row)
     }
 
     /// Elements in a place.
@@ -574,10 +604,18 @@ impl Layout {
         self.fields.iter().map(|field| field.count(place)).sum()
     }
 
-    /// Elements that a buffer needs in every place: the most of each field, found without looking at the places. No place
-    /// holds more; where fields are fullest in different places, none holds as many.
+    /// Elements that a buffer needs in every place: the most of each field, found without looking at the places. Of fields
+    /// on rectangles that do not meet, the larger counts. No place holds more; where fields are fullest in different places,
+    /// none holds as many.
     pub fn largest(&self) -> u64 {
-        self.fields.iter().map(Field::most).fold(0, u64::saturating_add)
+        let sum = |fields: &mut dyn Iterator<Item = &Field>| fields.map(Field::most).fold(0, u64::saturating_add);
+        let everywhere = sum(&mut self.fields.iter().filter(|field| field.rectangle().is_none()));
+        let rectangles = self.fields.iter().filter_map(Field::rectangle);
+        let meeting = |one: Region| {
+            let here = |field: &&Field| field.rectangle().is_some_and(|other| other.meets(&one));
+            sum(&mut self.fields.iter().filter(here))
+        };
+        everywhere.saturating_add(rectangles.map(meeting).max().unwrap_or(0))
     }
 }
 
@@ -644,6 +682,28 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn rectangles_share_a_buffer() {
+        let region = Region::new(0, 0, 7, 5);
+        let (left, right) = (Region::new(0, 0, 3, 5), Region::new(3, 2, 4, 3));
+        let on = |rectangle: Region| {
+            let rows = Spread::Split(Digit::line(Axis::Y, rectangle.rows));
+            let shared = Spread::Shared { spread: Box::new(rows), digit: Digit::line(Axis::X, rectangle.columns) };
+            let spread = Spread::Within { rectangle, spread: Box::new(shared) };
+            Field::new("x", Dimension::whole(1), vec![Dimension { size: 43, spread }])
+        };
+        for rectangle in [left, right] {
+            let owners = owners(&on(rectangle), region.columns, region.rows);
+            assert_eq!(owners.len(), 43);
+            assert!(owners.values().all(|times| *times == 1));
+        }
+        // 9 elements a row, 3 a place; 15 a row, 4 a place; both only where they meet.
+        let largest = |fields: Vec<Field>| Layout { region, fields }.largest();
+        assert_eq!((largest(vec![on(left)]), largest(vec![on(right)])), (3, 4));
+        assert_eq!(largest(vec![on(left), on(right)]), 4);
+        assert_eq!(largest(vec![on(left), on(right), on(Region::new(2, 0, 2, 5))]), 3 + 4 + 5);
     }
 
     #[test]

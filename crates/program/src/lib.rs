@@ -33,16 +33,16 @@ pub mod transfer;
 pub mod work;
 
 pub use buffer::{Buffer, BufferId, Color};
-pub use formula::{Chosen, Formula, Operand, Pair, Rescaled, Weight, WeightId};
+pub use formula::{Chosen, Factor, Formula, Operand, Pair, Rescaled, Scaling, Stored, Weight, WeightId};
 pub use layout::{Cached, Digit, Dimension, Field, Layout, Place, Ring, RowOrder, Spread};
 pub use memory::Peak;
 pub use movement::{Element, LinesAlike, Movement, Piece, Wanted, movement, movements};
 pub use pieces::{AllGather, Flow, Owners, Parties, Pieces, Purpose, ReduceScatter, Share, shares};
-pub use program::{Node, Order, Program};
+pub use program::{ColorPurpose, Node, Order, Program};
 pub use region::{Axis, Region};
 pub use step::{
-    Action, ChainReduce, Compute, End, Joining, Multicast, ReduceOperator, Relayout, Root, RouteChange, Segment, Shift,
-    Stagger, Step, Style, Synchronise,
+    Action, Broadcast, ChainReduce, Compute, End, Multicast, Path, ReduceOperator, Relayout, Root, RouteChange,
+    Segment, Shift, Stagger, Step, Style, Synchronise,
 };
 pub use transfer::Transfer;
 pub use work::{Math, Operation, Work};

@@ -29,6 +29,7 @@ impl Step {
         match &self.action {
             Action::ChainReduce(chain) => vec![chain.payload],
             Action::Multicast(cast) => vec![cast.payload],
+            Action::Broadcast(cast) => vec![cast.payload],
             Action::Shift(shift) => vec![shift.payload],
             Action::Relayout(moved) => vec![moved.source, moved.target],
             Action::Compute(compute) => {

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::buffer::BufferId;
-use crate::layout::{Field, Place};
+use crate::layout::{Field, Layout, Place};
 use crate::program::Program;
 use crate::region::{Axis, Region};
 use crate::step::Relayout;
@@ -80,6 +80,21 @@ impl Movement {
     }
 }
 
+impl Relayout {
+    /// Which fields of the source serve a field of the target, by number: those of its name. Where the target has as many of
+    /// that name, the one at the same place among them; where pieces are added up, all of them.
+    pub fn sources<'a>(&self, source: &'a Layout, target: &Layout, field: usize) -> Vec<(u32, &'a Field)> {
+        let Some(wanted) = target.fields.get(field) else { return Vec::new() };
+        let of_name = (0u32..).zip(&source.fields).filter(|(_, known)| known.name == wanted.name);
+        let all: Vec<(u32, &Field)> = of_name.collect();
+        if self.accumulate || all.len() <= 1 {
+            return all;
+        }
+        let before = target.fields.iter().take(field).filter(|known| known.name == wanted.name).count();
+        all.get(before).copied().into_iter().collect()
+    }
+}
+
 /// A row, and an element of it; which of several rows of that number in one place comes beside it.
 pub(crate) type Key = (u64, u64);
 
@@ -142,7 +157,7 @@ pub fn movements(program: &Program, region: Region, moved: &Relayout) -> Option<
 /// The movement of a relayout along a line of its region; nothing where one of its buffers has no layout.
 ///
 /// # Errors
-/// Where a place wants what nobody on its line holds within [`Relayout::reach`].
+/// Where a place wants what nobody on its line holds.
 pub fn movement(program: &Program, region: Region, moved: &Relayout, line: u64) -> Option<Result<Movement, String>> {
     let fields = |buffer: BufferId| program.buffer_of(buffer).layout.as_ref();
     let (source, target) = (fields(moved.source)?, fields(moved.target)?);
@@ -153,19 +168,21 @@ pub fn movement(program: &Program, region: Region, moved: &Relayout, line: u64) 
     };
     let mut wanted: Vec<Vec<Wanted>> = (0..length).map(|_| Vec::new()).collect();
     for (target_field, field) in (0u32..).zip(&target.fields) {
-        let of_name = (0u32..).zip(&source.fields).find(|(_, source)| source.name == field.name);
-        let Some((source_field, from)) = of_name else {
+        let sources = moved.sources(source, target, target_field as usize);
+        if sources.is_empty() {
             let names = [moved.source, moved.target].map(|buffer| &program.buffer_of(buffer).name);
             return Some(Err(format!("'{}' has no field '{}' for '{}'", names[0], field.name, names[1])));
-        };
+        }
         let mut held: Vec<(Key, Held)> = Vec::new();
-        for member in 0..length {
-            let (column, row) = at(member);
-            let Some(place) = source.place(column, row) else { continue };
-            held.extend((0u32..).zip(keys(from, place)).map(|(number, (key, copy))| {
-                let element = Element { field: source_field, number };
-                (key, Held { copy, member, element })
-            }));
+        for (source_field, from) in sources {
+            for member in 0..length {
+                let (column, row) = at(member);
+                let Some(place) = source.place(column, row) else { continue };
+                held.extend((0u32..).zip(keys(from, place)).map(|(number, (key, copy))| {
+                    let element = Element { field: source_field, number };
+                    (key, Held { copy, member, element })
+                }));
+            }
         }
         // Owners of an element stay in the order of the line.
         held.sort_by_key(|(key, _)| *key);
@@ -181,11 +198,10 @@ pub fn movement(program: &Program, region: Region, moved: &Relayout, line: u64) 
                     None => {
                         return Some(Err(format!(
                             "column {column}, row {row} wants element {} of row {} for '{}', which nobody on its line \
-                             holds within {} hops",
+                             holds",
                             key.1,
                             key.0,
-                            program.buffer_of(moved.target).name,
-                            moved.reach()
+                            program.buffer_of(moved.target).name
                         )));
                     }
                 };
@@ -207,7 +223,7 @@ fn owners_of(owners: &[(Key, Held)], copy: u32, member: u64, moved: &Relayout) -
     let several = owners.iter().any(|(_, held)| held.copy > 0);
     let copies = owners.iter().map(|(_, held)| held).filter(|held| held.copy == if several { copy } else { 0 });
     let nearest = copies.min_by_key(|held| (held.member.abs_diff(member), held.member))?;
-    (nearest.member.abs_diff(member) <= moved.reach()).then(|| vec![(nearest.member, nearest.element)])
+    Some(vec![(nearest.member, nearest.element)])
 }
 
 fn pieces(wanted: &[Vec<Wanted>]) -> Vec<Piece> {

@@ -9,7 +9,7 @@ use wafersim_spec::model::Role;
 use crate::buffer::{Buffer, BufferId, Color};
 use crate::formula::{Weight, WeightId};
 use crate::layout::Layout;
-use crate::region::Region;
+use crate::region::{Axis, Region};
 use crate::step::{Action, Compute, RouteChange, Step, Synchronise};
 use crate::work::{Math, Work};
 
@@ -62,6 +62,17 @@ pub enum Order {
     Own,
 }
 
+/// What a set of colors is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColorPurpose {
+    /// Chains of a level of trees along an axis.
+    Level(Axis, u32),
+    /// Owners along an axis that send their pieces by multicast, one color each.
+    Owners(Axis),
+    /// Broadcasts.
+    Broadcast,
+}
+
 /// A program over a region.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Program {
@@ -79,6 +90,9 @@ pub struct Program {
     pub order: Order,
     /// Number of colors used so far.
     colors: u32,
+    /// Colors by purpose: see [`Self::colors_for`].
+    #[serde(skip)]
+    purposes: Vec<(ColorPurpose, Vec<Color>)>,
     /// The operators in order.
     pub body: Vec<Node>,
 }
@@ -94,6 +108,7 @@ impl Program {
             residents: Vec::new(),
             order: Order::Given,
             colors: 0,
+            purposes: Vec::new(),
             body: Vec::new(),
         }
     }
@@ -136,6 +151,17 @@ impl Program {
         let first = self.colors;
         self.colors += count;
         (first..self.colors).map(Color).collect()
+    }
+
+    /// `count` colors of a purpose: the same ones whenever a step asks for them.
+    pub fn colors_for(&mut self, purpose: ColorPurpose, count: u32) -> Vec<Color> {
+        let known = self.purposes.iter().position(|(known, _)| *known == purpose);
+        let mut colors = known.map_or_else(Vec::new, |at| self.purposes.swap_remove(at).1);
+        let missing = count.saturating_sub(colors.len() as u32);
+        colors.extend(self.new_colors(missing));
+        self.purposes.push((purpose, colors.clone()));
+        colors.truncate(count as usize);
+        colors
     }
 
     /// Colors that the program uses.

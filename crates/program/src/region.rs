@@ -55,6 +55,16 @@ impl Region {
         self.columns * self.rows
     }
 
+    /// A processing element as column and row from the corner, where it belongs to the rectangle.
+    pub const fn seen(&self, column: u64, row: u64) -> Option<(u64, u64)> {
+        let Self { x, y, columns, rows } = *self;
+        if column >= x && row >= y && column - x < columns && row - y < rows {
+            Some((column - x, row - y))
+        } else {
+            None
+        }
+    }
+
     /// Whether two rectangles share a processing element.
     pub const fn meets(&self, other: &Self) -> bool {
         self.x < other.x + other.columns

@@ -151,6 +151,20 @@ pub struct Multicast {
     pub colors: Vec<Color>,
 }
 
+/// One processing element of the region sends, all others receive; routers copy in passing, those of its row into their columns as
+/// well. Nobody has published a kernel that does so on a wafer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Broadcast {
+    /// Column of the sender, counted from the region's first.
+    pub column: u64,
+    /// Its row.
+    pub row: u64,
+    /// What is sent.
+    pub payload: BufferId,
+    /// One color.
+    pub colors: Vec<Color>,
+}
+
 /// Every processing element sends to its neighbour on a logical ring and receives from the other one.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Shift {
@@ -182,29 +196,29 @@ pub enum End {
     Last,
 }
 
-/// What of a movement passes at the same time: the farthest piece is on its way while those that come before it are taken.
+/// Hops and wavelets that follow one another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-pub struct Joining {
-    /// Hops of that way.
+pub struct Path {
+    /// Hops.
     pub hops: u64,
-    /// Wavelets of the others.
+    /// Wavelets.
     pub wavelets: u64,
 }
 
 /// Data moves from one layout to another: every line carries pieces of it past processing elements that keep their part.
 ///
-/// Its critical path holds `hops` and `wavelets`, one after the other, and the longer part of `joining`. All hops together are
-/// at least the farthest way of any piece.
+/// Where the buffers have layouts, who sends what to whom follows from these ([`crate::movement()`]).
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Relayout {
     /// Direction of the lines.
     pub axis: Axis,
-    /// Hops on the critical path that nothing else passes beside.
+    /// Hops on its path.
     pub hops: u64,
-    /// Wavelets on the critical path, likewise.
+    /// Wavelets on its path.
     pub wavelets: u64,
-    /// Where several owners send to one place.
-    pub joining: Joining,
+    /// Other paths, any of which may be the longest: where several owners send to one place, the farthest piece is on its way
+    /// while the others are taken.
+    pub others: Vec<Path>,
     /// The end from which the piece with the farthest way comes. Where the buffers have layouts, these say it.
     pub farthest: End,
     /// What is read.
@@ -256,6 +270,8 @@ pub enum Action {
     ChainReduce(ChainReduce),
     /// One to all of a line.
     Multicast(Multicast),
+    /// One to all of a rectangle.
+    Broadcast(Broadcast),
     /// Each owner ends with a piece of the reduced payload.
     ReduceScatter(ReduceScatter),
     /// Each owner begins with a piece, and all end with all.
@@ -279,13 +295,6 @@ pub struct Step {
     pub region: Region,
     /// What they do.
     pub action: Action,
-}
-
-impl Relayout {
-    /// Hops that a piece may go at most.
-    pub const fn reach(&self) -> u64 {
-        self.hops.saturating_add(self.joining.hops)
-    }
 }
 
 impl Action {
@@ -330,5 +339,13 @@ impl Multicast {
     /// Longest way of the payload in hops.
     pub fn longest_way(&self) -> u64 {
         self.from.max(self.span.saturating_sub(1).saturating_sub(self.from))
+    }
+}
+
+impl Broadcast {
+    /// Longest way of the payload in hops, over a region.
+    pub fn longest_way(&self, region: Region) -> u64 {
+        let far = |from: u64, length: u64| from.max(length.saturating_sub(1).saturating_sub(from));
+        far(self.column, region.columns) + far(self.row, region.rows)
     }
 }

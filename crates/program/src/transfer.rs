@@ -23,7 +23,7 @@ pub struct Transfer {
 impl Step {
     /// The transfers of one run of the step; none for compute, route changes and synchronisation. A relayout is not
     /// enumerated: its pieces depend on both layouts, and it carries its busiest link and farthest way instead. Nor are
-    /// reduce-scatter and all-gather, whose pieces [`crate::pieces`] lists.
+    /// reduce-scatter and all-gather, whose pieces [`crate::pieces`] lists, and broadcasts, which go round a corner.
     /// A rotating chain is enumerated for the root at member 0. The transfers of a chain come in the order of their
     /// dependence: from its outermost member to the root, and of two sides that one first which the root takes first.
     pub fn transfers(&self) -> Vec<Transfer> {
@@ -31,7 +31,8 @@ impl Step {
             Action::ChainReduce(chain) => (chain.axis, chain.payload),
             Action::Multicast(cast) => (cast.axis, cast.payload),
             Action::Shift(shift) => (shift.axis, shift.payload),
-            Action::ReduceScatter(_)
+            Action::Broadcast(_)
+            | Action::ReduceScatter(_)
             | Action::AllGather(_)
             | Action::Relayout(_)
             | Action::Compute(_)

@@ -68,10 +68,14 @@ pub enum Operation {
     Copy,
     /// Conversion between number formats, from a map.
     Convert,
+    /// Multiplication of a row by block scales, from a map.
+    Scale,
     /// Reduction of a vector to a scalar.
     ScalarReduce,
     /// Exponential, per element.
     Exponential,
+    /// What the published layer has in place of an exponential, `(1 + x/256)^4` of two squarings, per element.
+    UnfinishedExponential,
     /// SiLU, per element.
     Silu,
     /// Scalar division, per element.

@@ -60,6 +60,35 @@ impl DataType {
         }
     }
 
+    /// The block of a weight matrix that shares one scale: inputs and outputs. 4-bit blocks run along the inputs.
+    pub const fn scale_tile(self) -> Option<(u64, u64)> {
+        match self {
+            Self::Fp32 | Self::Fp16 | Self::Bf16 => None,
+            Self::Fp8 | Self::Int8 => Some((128, 128)),
+            Self::Fp4 => Some((32, 1)),
+        }
+    }
+
+    /// Scales that a processing element needs for a tile of a weight matrix, where tiles are cut along the blocks: a block
+    /// over several processing elements has a copy of its scale in each.
+    pub const fn scales_of_tile(self, inputs: u64, outputs: u64) -> u64 {
+        match self.scale_tile() {
+            None => 0,
+            Some((along, across)) => inputs.div_ceil(along).saturating_mul(outputs.div_ceil(across)),
+        }
+    }
+
+    /// Bytes of those scales beyond the tile's share of the scales that [`Self::storage`] counts.
+    pub const fn copied_scales(self, inputs: u64, outputs: u64) -> Bytes {
+        match self.scale_block() {
+            None => Bytes(0),
+            Some((block, bytes)) => {
+                let share = (inputs as u128 * outputs as u128 * bytes as u128 / block as u128) as u64;
+                Bytes(self.scales_of_tile(inputs, outputs).saturating_mul(bytes).saturating_sub(share))
+            }
+        }
+    }
+
     /// Bytes that `elements` take, block scales included, each rounded up to whole bytes and whole scales.
     pub const fn storage(self, elements: u64) -> Bytes {
         let data = (elements as u128 * self.bits() as u128).div_ceil(8);
@@ -163,6 +192,18 @@ mod tests {
         assert_eq!(DataType::Fp8.storage(128 * 128), Bytes(16_384 + 4));
         assert_eq!(DataType::Fp16.storage(3), Bytes(6));
         assert_eq!(DataType::Fp4.storage(u64::MAX), Bytes(u64::MAX / 2 + 1 + u64::MAX / 32 + 1));
+    }
+
+    #[test]
+    fn every_tile_has_its_scales() {
+        assert_eq!(DataType::Fp8.copied_scales(11, 7), Bytes(4));
+        assert_eq!(DataType::Fp8.copied_scales(130, 7), Bytes(8));
+        assert_eq!(DataType::Fp8.copied_scales(128, 256), Bytes(0));
+        assert_eq!(DataType::Fp8.copied_scales(0, 7), Bytes(0));
+        // One 8-bit scale for each output, of which 77 / 32 are counted with the elements.
+        assert_eq!(DataType::Fp4.copied_scales(11, 7), Bytes(7 - 2));
+        assert_eq!(DataType::Fp4.scales_of_tile(33, 7), 14);
+        assert_eq!(DataType::Fp16.copied_scales(11, 7), Bytes(0));
     }
 
     #[test]

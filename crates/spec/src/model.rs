@@ -149,10 +149,80 @@ pub struct Moe {
     pub shared_width: u64,
     /// Biases on the routed experts' matrices (gpt-oss).
     pub expert_bias: bool,
-    /// A bias per expert in the router (gpt-oss), or a selection correction (DeepSeek, GLM).
+    /// A bias per expert in the router: of its logits (gpt-oss), or of the scores that are compared
+    /// ([`Selection::corrected`]; DeepSeek, GLM).
     pub router_bias: bool,
-    /// Whether the chosen experts' weights are normalised to sum to one (used by the numeric reading only).
-    pub normalise_top_k: bool,
+    /// How the router's logits become a choice and its weights.
+    pub selection: Selection,
+    /// What stands between gate, up and down of the routed experts.
+    pub gating: Gating,
+}
+
+/// How a router's logits become a choice of experts and their weights.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Selection {
+    /// From logits to scores.
+    pub scoring: Scoring,
+    /// Whether the router's bias is added to the scores while they are compared, and not to the weights (DeepSeek-V3's
+    /// "noaux_tc").
+    pub corrected: bool,
+    /// Groups of neighbouring experts; 1: experts are in no groups.
+    pub groups: u64,
+    /// Groups that may be chosen from: those with the largest sums of their two best scores.
+    pub kept_groups: u64,
+    /// Whether the weights of the chosen are divided by their sum.
+    pub normalise: bool,
+    /// What the weights are multiplied with in the end.
+    pub scale: f64,
+    /// Whether a weight multiplies what an expert reads (Llama 4), not what it makes.
+    pub weighs_input: bool,
+}
+
+/// From a router's logits to scores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scoring {
+    /// The softmax over all experts.
+    Softmax,
+    /// A sigmoid of each.
+    Sigmoid,
+}
+
+impl Selection {
+    /// The largest of a softmax, their weights divided by their sum or not.
+    pub const fn softmax(normalise: bool) -> Self {
+        let scoring = Scoring::Softmax;
+        Self { scoring, corrected: false, groups: 1, kept_groups: 1, normalise, scale: 1.0, weighs_input: false }
+    }
+
+    /// Whether the order of the logits is that of what is compared: then experts can be chosen by logits, also by logits that
+    /// lack a common positive factor.
+    pub const fn follows_logits(&self) -> bool {
+        !self.corrected && self.groups <= 1
+    }
+
+    /// Whether weights follow from the logits of the chosen alone.
+    pub const fn weighs_chosen_alone(&self) -> bool {
+        match self.scoring {
+            Scoring::Softmax => self.normalise,
+            Scoring::Sigmoid => true,
+        }
+    }
+}
+
+/// What a gated network makes of gate and up.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gating {
+    /// `silu(gate) * up`.
+    Silu,
+    /// `gate * sigmoid(alpha gate) * (up + 1)`, gate cut off above `limit`, up at plus and minus `limit` (gpt-oss).
+    Clamped {
+        /// Factor in the sigmoid.
+        alpha: f64,
+        /// Where gate and up are cut off.
+        limit: f64,
+    },
 }
 
 /// What a tensor does in its layer. The order is the order of use.

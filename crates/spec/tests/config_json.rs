@@ -3,7 +3,9 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Layer, Moe, Reach, builtin};
+use wafersim_spec::model::{
+    Attention, FeedForward, Gating, GroupedAttention, Layer, Moe, Reach, Scoring, Selection, builtin,
+};
 use wafersim_spec::{Model, SpecError};
 
 fn config(name: &str) -> Value {
@@ -91,6 +93,30 @@ fn gpt_oss_has_windows_sinks_and_biases() {
     assert!(experts.expert_bias && experts.router_bias);
     let without_list = changed("gpt-oss-120b", &[("layer_types", Value::Null)]).unwrap();
     assert_eq!(without_list.layers, model.layers);
+}
+
+#[test]
+fn experts_are_selected_as_the_file_says() {
+    let of = |model: &Model| moe(model.layers.last().unwrap()).unwrap().selection;
+    let builtin = |name: &str| of(&Model::builtin(name).unwrap());
+    let sigmoid = Selection { scoring: Scoring::Sigmoid, corrected: true, scale: 2.5, ..Selection::softmax(true) };
+    assert_eq!(builtin("deepseek-v3"), Selection { groups: 8, kept_groups: 4, ..sigmoid });
+    assert_eq!(builtin("glm-4.6"), sigmoid);
+    assert_eq!(builtin("gpt-oss-120b"), Selection::softmax(true));
+    assert_eq!(builtin("grok-1"), Selection::softmax(false));
+    let llama = builtin("llama-4-scout-17b-16e");
+    assert!(llama.weighs_input && llama.follows_logits() && llama.weighs_chosen_alone() && !llama.corrected);
+    assert!(!builtin("deepseek-v3").follows_logits() && !builtin("grok-1").weighs_chosen_alone());
+    let without = [("n_group", Value::Null), ("topk_group", Value::Null), ("routed_scaling_factor", Value::Null)];
+    assert_eq!(of(&changed("deepseek-v3", &without).unwrap()), builtin("deepseek-v3"));
+    assert_eq!(of(&changed("glm-4.6", &without).unwrap()), Selection { scale: 1.0, ..sigmoid });
+    let text = changed("glm-4.6", &[("scoring_func", json!("tanh"))]).unwrap_err().to_string();
+    assert!(text.ends_with("'scoring_func': is 'tanh'; allowed: sigmoid or softmax"), "{text}");
+    let text = changed("deepseek-v3", &[("n_group", json!(7))]).unwrap_err().to_string();
+    assert!(text.contains("'n_group': is 7; allowed: a divisor of n_routed_experts = 256"), "{text}");
+    let gating = |name: &str| moe(&Model::builtin(name).unwrap().layers[0]).unwrap().gating;
+    assert_eq!(gating("gpt-oss-120b"), Gating::Clamped { alpha: 1.702, limit: 7.0 });
+    assert_eq!(gating("mixtral-8x7b"), Gating::Silu);
 }
 
 #[test]

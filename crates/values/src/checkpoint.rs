@@ -1,15 +1,17 @@
 //! A model with its weights: a Hugging Face `config.json` and the tensors that it wants, checked once.
 
 use ndarray::Array2;
-use wafersim_spec::Model;
+use wafersim_spec::data_type::TensorClass;
 use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Reach, Role};
+use wafersim_spec::{DataType, Model};
 
 use crate::error::ValuesError;
+use crate::machine::Blocks;
 use crate::rotary::Rotary;
 use crate::tensors::{Tensor, Tensors};
 
 /// Families whose equations are written here.
-const FAMILIES: [&str; 4] = ["llama", "qwen2", "qwen3", "qwen3_moe"];
+const FAMILIES: [&str; 6] = ["glm4_moe", "llama", "mixtral", "qwen2", "qwen3", "qwen3_moe"];
 
 /// A model, its weights and its rotary frequencies. Every tensor that the layers want is there with its shape.
 #[derive(Debug, Clone)]
@@ -43,7 +45,32 @@ impl WeightName {
         matches!(self.role, Role::AttentionNorm | Role::AttentionInnerNorm | Role::FeedForwardNorm | Role::FinalNorm)
     }
 
-    /// The name of its tensor in Hugging Face checkpoints, without `.weight` or `.bias`.
+    /// The name of its tensor in Hugging Face checkpoints of a model.
+    pub fn tensor_of(self, model: &Model) -> String {
+        format!("{}.weight", self.path(&model.family, model.tied_embeddings))
+    }
+
+    /// The name of its bias.
+    pub fn bias_of(self, model: &Model) -> String {
+        let path = self.path(&model.family, false);
+        match (self.role, model.family.as_str()) {
+            (Role::Router, "glm4_moe" | "deepseek_v3") => format!("{path}.e_score_correction_bias"),
+            _ => format!("{path}.bias"),
+        }
+    }
+
+    fn path(self, family: &str, tied: bool) -> String {
+        let Self { layer, role, copy } = self;
+        match (family, role) {
+            ("mixtral", Role::Router) => format!("model.layers.{layer}.block_sparse_moe.gate"),
+            ("mixtral", Role::ExpertGate) => format!("model.layers.{layer}.block_sparse_moe.experts.{copy}.w1"),
+            ("mixtral", Role::ExpertUp) => format!("model.layers.{layer}.block_sparse_moe.experts.{copy}.w3"),
+            ("mixtral", Role::ExpertDown) => format!("model.layers.{layer}.block_sparse_moe.experts.{copy}.w2"),
+            _ => self.tensor(tied),
+        }
+    }
+
+    /// The name of its tensor in most families, without `.weight` or `.bias`.
     pub fn tensor(self, tied: bool) -> String {
         let Self { layer, role, copy } = self;
         let in_layer = |name: &str| format!("model.layers.{layer}.{name}");
@@ -67,6 +94,9 @@ impl WeightName {
             Role::ExpertGate => in_layer(&format!("mlp.experts.{copy}.gate_proj")),
             Role::ExpertUp => in_layer(&format!("mlp.experts.{copy}.up_proj")),
             Role::ExpertDown => in_layer(&format!("mlp.experts.{copy}.down_proj")),
+            Role::SharedGate => in_layer("mlp.shared_experts.gate_proj"),
+            Role::SharedUp => in_layer("mlp.shared_experts.up_proj"),
+            Role::SharedDown => in_layer("mlp.shared_experts.down_proj"),
             other => in_layer(&format!("{other:?}")),
         }
     }
@@ -88,9 +118,44 @@ impl Checkpoint {
         }
         let head_dim = grouped(&model, 0)?.head_dim;
         let rotary = Rotary::new(config, file, model.rope_theta, head_dim)?;
+        Self::of(model, rotary, tensors)
+    }
+
+    /// A model with its tensors.
+    ///
+    /// # Errors
+    /// Where a part of the model is not computed, or a tensor is missing or has another shape.
+    pub fn of(model: Model, rotary: Rotary, tensors: Tensors) -> Result<Self, ValuesError> {
         let checkpoint = Self { model, rotary, tensors };
         checkpoint.check()?;
         Ok(checkpoint)
+    }
+
+    /// The same model with the matrices of its layers as they are when stored in a format with block scales; routers stay as
+    /// they are, and so does everything in formats without.
+    ///
+    /// # Errors
+    /// Where a matrix is missing.
+    pub fn stored_in(&self, data_type: DataType) -> Result<Self, ValuesError> {
+        let mut stored = self.clone();
+        for (index, layer) in self.model.layers.iter().enumerate() {
+            let tensors = layer.tensors(self.model.hidden);
+            for tensor in tensors.iter().filter(|tensor| tensor.class == TensorClass::Weights) {
+                for copy in 0..tensor.copies {
+                    let name = WeightName { layer: index, role: tensor.role, copy };
+                    let matrix = self.weight(name)?;
+                    let Some(blocks) = Blocks::of(matrix, data_type) else { continue };
+                    let width = matrix.shape.get(1).copied().unwrap_or(1).max(1);
+                    let bytes = matrix.values().into_iter().enumerate().flat_map(|(at, value)| {
+                        let (input, output) = (at % width, at / width);
+                        let value = blocks.element(input, output, value as f32) * blocks.scale(input, output);
+                        value.to_le_bytes()
+                    });
+                    stored.tensors.put(&name.tensor_of(&self.model), matrix.shape.to_vec(), bytes.collect());
+                }
+            }
+        }
+        Ok(stored)
     }
 
     fn check(&self) -> Result<(), ValuesError> {
@@ -125,9 +190,9 @@ impl Checkpoint {
         // A matrix may have a single input; a gain is a vector by its role.
         let is_vector = name.is_gain();
         let shape = if is_vector { vec![outputs as usize] } else { vec![outputs as usize, inputs as usize] };
-        self.expect(&format!("{}.weight", name.tensor(self.model.tied_embeddings)), &shape)?;
+        self.expect(&name.tensor_of(&self.model), &shape)?;
         if bias {
-            self.expect(&format!("{}.bias", name.tensor(false)), &[outputs as usize])?;
+            self.expect(&name.bias_of(&self.model), &[outputs as usize])?;
         }
         Ok(())
     }
@@ -149,7 +214,7 @@ impl Checkpoint {
     /// # Errors
     /// Where there is none.
     pub fn weight(&self, name: WeightName) -> Result<Tensor<'_>, ValuesError> {
-        self.named(format!("{}.weight", name.tensor(self.model.tied_embeddings)))
+        self.named(name.tensor_of(&self.model))
     }
 
     /// The bias of a weight.
@@ -157,7 +222,7 @@ impl Checkpoint {
     /// # Errors
     /// Where there is none.
     pub fn bias(&self, name: WeightName) -> Result<Tensor<'_>, ValuesError> {
-        self.named(format!("{}.bias", name.tensor(false)))
+        self.named(name.bias_of(&self.model))
     }
 
     fn named(&self, name: String) -> Result<Tensor<'_>, ValuesError> {

@@ -13,13 +13,16 @@
 
 mod attention;
 mod compute;
+mod experts;
 mod norm;
 mod pieces;
 mod prepared;
 mod ring;
 mod rounding;
+mod router;
 mod run;
 mod state;
+mod stored;
 mod transfer;
 mod weights;
 
@@ -30,5 +33,6 @@ pub use ring::{Piece, Way, join_ring, leave_ring};
 pub use rounding::Rounding;
 pub use run::{Machine, execute, residents};
 pub use state::{Numbers, PeState, Tile};
+pub use stored::Blocks;
 pub use transfer::{Arrival, combine, incoming, outgoing};
-pub use weights::Tiles;
+pub use weights::{TileName, Tiles};

@@ -8,16 +8,14 @@ use std::collections::BTreeMap;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use wafersim_kernels::{
-    Exact, ExpertShape, KvShape, LayerShape, Options, exact_decode_layer, exact_prefill_layer, feed_forward,
-};
+use wafersim_kernels::{Exact, ExpertShape, KvShape, LayerShape, Options, exact_prefill_layer, feed_forward};
 use wafersim_lower::{
     EndRequest, ExpertLoad, LayerRequest, Routed, Scope, cache_handover, decode_layer, embedding, lm_head,
     prefill_embedding, prefill_layer, turn_to_head,
 };
-use wafersim_mapping::{LayerMapping, RegionSize, Rewrite, Routes};
+use wafersim_mapping::{LayerMapping, RegionSize, Routes};
 use wafersim_place::CellGrid;
-use wafersim_program::{BufferId, Operand, Program, Region};
+use wafersim_program::{Action, BufferId, Formula, Operand, Program, Region};
 use wafersim_spec::Precision;
 use wafersim_spec::model::{FeedForward, Layer};
 
@@ -297,10 +295,6 @@ impl<'a> Placed<'a> {
     /// The program of a layer for a step. `chosen`: the experts that the router has chosen, once that is known; only experts in
     /// rectangles need it.
     fn decode_program(&self, layer: usize, step: Step, chosen: Option<Vec<Vec<u64>>>) -> Result<Program, ValuesError> {
-        if !self.cells[layer].is_empty() {
-            let exact = self.exact(layer, chosen.unwrap_or_default());
-            return Ok(exact_decode_layer(&self.shape(layer, step.tokens, step.context()), &exact)?);
-        }
         Ok(decode_layer(&self.request(layer, step, chosen))?)
     }
 
@@ -324,7 +318,7 @@ impl<'a> Placed<'a> {
             FeedForward::Moe(moe) => moe.top_k,
             FeedForward::Dense { .. } => 1,
         };
-        let load = ExpertLoad { pairs: step.tokens * top_k, distinct: top_k, busiest: step.tokens };
+        let load = ExpertLoad::spread(step.tokens * top_k, top_k);
         LayerRequest {
             layer: &model.layers[layer],
             hidden: model.hidden,
@@ -398,7 +392,7 @@ impl<'a> Placed<'a> {
         let program = lm_head(&self.ends, tokens);
         let (prepared, machine) = self.whole(program, 0, vec![("head.x", x)])?;
         let tap = Tap { prepared: &prepared, machine: &machine };
-        tap.head(records, "prefill", self.ends.mapping)?;
+        tap.head(records, "prefill")?;
         Ok(tap.of("sampling.best", 0)?.last().map_or(0, |number| *number as u64))
     }
 
@@ -450,9 +444,16 @@ impl<'a> Placed<'a> {
             (after, machine)
         };
         let tap = Tap { prepared: &prepared, machine: &machine };
-        let moe_out = if is_moe { "experts.returned" } else { "feed_forward.output" };
-        tap.layer(records, &format!("prefill.layer{layer}"), is_moe, moe_out)?;
-        tap.rows(records, &format!("prefill.layer{layer}.moe_in"), "feed_forward.normed", 0)?;
+        let name = |kind: &str| format!("prefill.layer{layer}.{kind}");
+        tap.rows(records, &name("attn_out"), "attention.projected", 0)?;
+        tap.normed(records, &name("moe_in"), "feed_forward.normed")?;
+        if is_moe {
+            tap.rows(records, &name("router_logits"), "router.all_scores", 0)?;
+            tap.rows(records, &name("router_experts"), "router.choice", 0)?;
+            tap.rows(records, &name("router_weights"), "router.choice", 1)?;
+        }
+        tap.added_last(records, &name("moe_out"))?;
+        tap.rows(records, &name("out"), "residual", 0)?;
         let stream = tap.tiles("residual")?;
 
         let inputs = ["attention.key", "attention.value"].map(|name| tap.tiles(name).map(|tiles| (name, tiles)));
@@ -483,7 +484,7 @@ impl<'a> Placed<'a> {
         let head = self.heads.remove(&step.tokens).unwrap_or_else(|| Prepared::new(lm_head(&self.ends, step.tokens)));
         let machine = self.execute_whole(&head, 0, vec![("head.x", stream)])?;
         let tap = Tap { prepared: &head, machine: &machine };
-        tap.head(records, phase, self.ends.mapping)?;
+        tap.head(records, phase)?;
         let best =
             tap.of("sampling.best", 0)?.chunks(2).map(|best| best.last().map_or(0, |number| *number as u64)).collect();
         self.heads.insert(step.tokens, head);
@@ -527,15 +528,20 @@ impl<'a> Placed<'a> {
             prepared
         };
         let tap = Tap { prepared: &prepared, machine: &machine };
-        let is_moe = matches!(description.feed_forward, FeedForward::Moe(_));
-        let moe_out = if clustered { "expert.output" } else { "feed_forward.output" };
-        tap.layer(records, &format!("{phase}.layer{layer}"), is_moe, moe_out)?;
-        if is_moe || !mapping.has(Rewrite::FusedNorms) {
-            tap.rows(records, &format!("{phase}.layer{layer}.moe_in"), "feed_forward.normed", 0)?;
-        } else {
-            // Gate and up are scaled, not what they are made from.
-            not_formed(records, format!("{phase}.layer{layer}.moe_in"));
+        let name = |kind: &str| format!("{phase}.layer{layer}.{kind}");
+        tap.rows(records, &name("attn_out"), "attention.projected", 0)?;
+        tap.normed(records, &name("moe_in"), "feed_forward.normed")?;
+        if let FeedForward::Moe(moe) = &description.feed_forward {
+            let scores = prepared.program.find("router.all_scores").filter(|_| moe.selection.follows_logits());
+            match scores {
+                Some(_) => tap.rows(records, &name("router_logits"), "router.all_scores", 0)?,
+                None => not_formed(records, name("router_logits")),
+            }
+            tap.rows(records, &name("router_experts"), "router.choice", 0)?;
+            tap.rows(records, &name("router_weights"), "router.choice", 1)?;
         }
+        tap.added_last(records, &name("moe_out"))?;
+        tap.rows(records, &name("out"), "residual", 0)?;
         let stream = tap.tiles("residual")?;
         self.caches[layer] = tap.tiles("kv.cache")?;
         self.last = Some(Last { layer: description, mapping, step, prepared });
@@ -607,6 +613,16 @@ impl<'a> Placed<'a> {
     }
 }
 
+/// Records rows of `width` values, each with its user.
+fn record_rows(records: &mut [Record], kind: &str, values: &[f64], width: usize) {
+    let users = records.len().max(1);
+    for (number, row) in values.chunks(width).enumerate() {
+        if let Some(record) = records.get_mut(number % users) {
+            record.push_row(kind.to_owned(), row.iter().copied());
+        }
+    }
+}
+
 /// Notes that no program forms a tensor.
 fn not_formed(records: &mut [Record], name: String) {
     for record in records {
@@ -650,38 +666,62 @@ impl Tap<'_> {
         Ok(tensor.into_iter().map(f64::from).collect())
     }
 
-    /// Records the rows of a tensor, each with its user.
-    fn rows(&self, records: &mut [Record], kind: &str, name: &str, field: u32) -> Result<(), ValuesError> {
-        let operand = Operand::new(buffer(self.prepared, name)?, field);
-        let width = self.prepared.field(operand).map_err(|problem| bug(self.prepared, problem))?.row_size().max(1);
-        let users = records.len().max(1);
-        for (number, row) in self.of(name, field)?.chunks(width as usize).enumerate() {
-            if let Some(record) = records.get_mut(number % users) {
-                record.push_row(kind.to_owned(), row.iter().copied());
-            }
+    /// Records a tensor that a norm has made, unless it has its gain alone and what is made from it gets the scale.
+    fn normed(&self, records: &mut [Record], kind: &str, name: &str) -> Result<(), ValuesError> {
+        let buffer = buffer(self.prepared, name)?;
+        let scales = |formula: &Formula| match formula {
+            Formula::RmsScale { y, .. } => y.buffer == buffer,
+            Formula::Rescale { operands, .. } => operands.iter().any(|scaled| scaled.operand.buffer == buffer),
+            Formula::Times { operands, .. } => operands.iter().any(|operand| operand.buffer == buffer),
+            _ => false,
+        };
+        if self.formulas().any(scales) {
+            return self.rows(records, kind, name, 0);
         }
+        not_formed(records, kind.to_owned());
         Ok(())
     }
 
-    /// Records what a layer makes, but the input of its network.
-    fn layer(&self, records: &mut [Record], layer: &str, is_moe: bool, moe_out: &str) -> Result<(), ValuesError> {
-        self.rows(records, &format!("{layer}.attn_out"), "attention.projected", 0)?;
-        if is_moe {
-            self.rows(records, &format!("{layer}.router_logits"), "router.all_scores", 0)?;
-            self.rows(records, &format!("{layer}.router_experts"), "router.choice", 0)?;
-            self.rows(records, &format!("{layer}.router_weights"), "router.choice", 1)?;
+    /// Records what was added to the residual stream after the attention: the outputs of all networks.
+    fn added_last(&self, records: &mut [Record], kind: &str) -> Result<(), ValuesError> {
+        let stream = Operand::new(buffer(self.prepared, "residual")?, 0);
+        let added = self.formulas().filter_map(|formula| match formula {
+            Formula::Add { x, y } if *x == stream => Some(*y),
+            _ => None,
+        });
+        let mut sum: Vec<f64> = Vec::new();
+        for operand in added.skip(1) {
+            let tensor = self.machine.gather(self.prepared, operand).map_err(|problem| bug(self.prepared, problem))?;
+            sum.resize(tensor.len(), 0.0);
+            sum.iter_mut().zip(tensor).for_each(|(sum, value)| *sum += f64::from(value));
         }
-        self.rows(records, &format!("{layer}.moe_out"), moe_out, 0)?;
-        self.rows(records, &format!("{layer}.out"), "residual", 0)
+        record_rows(records, kind, &sum, self.width(stream)?);
+        Ok(())
+    }
+
+    fn formulas(&self) -> impl Iterator<Item = &Formula> {
+        self.prepared.program.steps().filter_map(|step| match &step.action {
+            Action::Compute(compute) => compute.formula.as_ref(),
+            _ => None,
+        })
+    }
+
+    /// Elements of a row.
+    fn width(&self, operand: Operand) -> Result<usize, ValuesError> {
+        let field = self.prepared.field(operand).map_err(|problem| bug(self.prepared, problem))?;
+        Ok(field.row_size().max(1) as usize)
+    }
+
+    /// Records the rows of a tensor, each with its user.
+    fn rows(&self, records: &mut [Record], kind: &str, name: &str, field: u32) -> Result<(), ValuesError> {
+        let operand = Operand::new(buffer(self.prepared, name)?, field);
+        record_rows(records, kind, &self.of(name, field)?, self.width(operand)?);
+        Ok(())
     }
 
     /// Records what the LM head makes.
-    fn head(&self, records: &mut [Record], phase: &str, mapping: &LayerMapping) -> Result<(), ValuesError> {
-        if mapping.has(Rewrite::FusedNorms) {
-            not_formed(records, format!("{phase}.final_norm"));
-        } else {
-            self.rows(records, &format!("{phase}.final_norm"), "head.normed", 0)?;
-        }
+    fn head(&self, records: &mut [Record], phase: &str) -> Result<(), ValuesError> {
+        self.normed(records, &format!("{phase}.final_norm"), "head.normed")?;
         self.rows(records, &format!("{phase}.logits"), "head.logits", 0)
     }
 

@@ -4,7 +4,7 @@
 //! Sources of the equations: Attention Is All You Need (softmax attention), RoFormer (rotary embedding, pairs `i` and
 //! `i + d / 2`), RMSNorm (arXiv 1910.07467), GLU Variants (SwiGLU), and the Qwen3 and Llama 3 reports for their order.
 
-use wafersim_spec::model::{FeedForward, Moe, Role};
+use wafersim_spec::model::{FeedForward, Gating, Moe, Role, Scoring};
 
 use crate::checkpoint::{Checkpoint, WeightName, check_reach, grouped};
 use crate::error::ValuesError;
@@ -82,18 +82,16 @@ fn step(
         let normed = rms(checkpoint, &x, WeightName::new(index, Role::FeedForwardNorm))?;
         note("moe_in", &normed);
         let out = match &model.layers[index].feed_forward {
-            FeedForward::Dense { bias, .. } => network(checkpoint, index, None, &normed, *bias)?,
+            FeedForward::Dense { bias, .. } => {
+                let matrices = [Role::Gate, Role::Up, Role::Down].map(|role| WeightName::new(index, role));
+                network(checkpoint, matrices, &normed, (*bias, Gating::Silu))?
+            }
             FeedForward::Moe(moe) => {
                 let choice = route(checkpoint, index, moe, &normed)?;
-                note("router_logits", &choice.scores);
+                note("router_logits", &choice.logits);
                 note("router_experts", &choice.experts.iter().map(|expert| *expert as f64).collect::<Vec<_>>());
                 note("router_weights", &choice.weights);
-                let mut sum = vec![0.0; hidden];
-                for (expert, weight) in choice.experts.iter().zip(&choice.weights) {
-                    let out = network(checkpoint, index, Some(*expert as u64), &normed, false)?;
-                    sum.iter_mut().zip(out).for_each(|(sum, out)| *sum += weight * out);
-                }
-                sum
+                mixture(checkpoint, index, moe, (&normed, &choice))?
             }
         };
         note("moe_out", &out);
@@ -181,41 +179,90 @@ fn softmax(x: &mut [f64]) {
 
 /// What a router says about a token.
 struct Choice {
-    scores: Vec<f64>,
+    logits: Vec<f64>,
     experts: Vec<usize>,
     weights: Vec<f64>,
 }
 
+/// Numbers by falling values; the smaller number first among equals.
+fn falling(values: &[f64], among: impl Iterator<Item = usize>) -> Vec<usize> {
+    let mut order: Vec<usize> = among.collect();
+    order.sort_by(|a, b| values[*b].total_cmp(&values[*a]).then(a.cmp(b)));
+    order
+}
+
+/// The choice of a token, as the families' modeling files make it.
 fn route(checkpoint: &Checkpoint, layer: usize, moe: &Moe, x: &[f64]) -> Result<Choice, ValuesError> {
-    let scores = product(checkpoint.weight(WeightName::new(layer, Role::Router))?, x);
-    let mut shares = scores.clone();
-    softmax(&mut shares);
-    let mut experts: Vec<usize> = (0..shares.len()).collect();
-    experts.sort_by(|a, b| shares[*b].total_cmp(&shares[*a]).then(a.cmp(b)));
+    let (name, selection) = (WeightName::new(layer, Role::Router), &moe.selection);
+    let logits = projection(checkpoint, name, moe.router_bias && !selection.corrected, x)?;
+    let mut scores = logits.clone();
+    match selection.scoring {
+        Scoring::Softmax => softmax(&mut scores),
+        Scoring::Sigmoid => scores.iter_mut().for_each(|score| *score = 1.0 / (1.0 + (-*score).exp())),
+    }
+    let mut compared = scores.clone();
+    if selection.corrected {
+        add(&mut compared, &checkpoint.bias(name)?.values());
+    }
+    let size = moe.experts as usize / selection.groups as usize;
+    let best_two = |group: usize| -> f64 {
+        let best = falling(&compared, group * size..(group + 1) * size);
+        best.iter().take(2).map(|expert| compared[*expert]).sum()
+    };
+    let groups: Vec<f64> = (0..selection.groups as usize).map(best_two).collect();
+    let mut kept = falling(&groups, 0..groups.len());
+    kept.truncate(selection.kept_groups as usize);
+    let mut experts = falling(&compared, (0..scores.len()).filter(|expert| kept.contains(&(expert / size))));
     experts.truncate(moe.top_k as usize);
-    let mut weights: Vec<f64> = experts.iter().map(|expert| shares[*expert]).collect();
-    if moe.normalise_top_k {
+    let mut weights: Vec<f64> = experts.iter().map(|expert| scores[*expert]).collect();
+    if selection.normalise {
         let sum: f64 = weights.iter().sum();
         weights.iter_mut().for_each(|weight| *weight /= sum);
     }
-    Ok(Choice { scores, experts, weights })
+    weights.iter_mut().for_each(|weight| *weight *= selection.scale);
+    Ok(Choice { logits, experts, weights })
 }
 
-/// `down(silu(gate(x)) * up(x))`.
-fn network(
+/// The weighted sum of the chosen experts, and the shared expert.
+fn mixture(
     checkpoint: &Checkpoint,
     layer: usize,
-    expert: Option<u64>,
-    x: &[f64],
-    bias: bool,
+    moe: &Moe,
+    (x, choice): (&[f64], &Choice),
 ) -> Result<Vec<f64>, ValuesError> {
-    let [gate, up, down] = match expert {
-        Some(_) => [Role::ExpertGate, Role::ExpertUp, Role::ExpertDown],
-        None => [Role::Gate, Role::Up, Role::Down],
+    let mut sum = vec![0.0; x.len()];
+    for (expert, weight) in choice.experts.iter().zip(&choice.weights) {
+        let name = |role| WeightName { layer, role, copy: *expert as u64 };
+        let matrices = [Role::ExpertGate, Role::ExpertUp, Role::ExpertDown].map(name);
+        let (before, after) = if moe.selection.weighs_input { (*weight, 1.0) } else { (1.0, *weight) };
+        let x: Vec<f64> = x.iter().map(|x| x * before).collect();
+        let out = network(checkpoint, matrices, &x, (moe.expert_bias, moe.gating))?;
+        sum.iter_mut().zip(out).for_each(|(sum, out)| *sum += after * out);
     }
-    .map(|role| WeightName { layer, role, copy: expert.unwrap_or(0) });
+    if moe.shared_width > 0 {
+        let matrices = [Role::SharedGate, Role::SharedUp, Role::SharedDown].map(|role| WeightName::new(layer, role));
+        add(&mut sum, &network(checkpoint, matrices, x, (false, Gating::Silu))?);
+    }
+    Ok(sum)
+}
+
+/// A gated network: down of what the gating makes of gate and up.
+fn network(
+    checkpoint: &Checkpoint,
+    [gate, up, down]: [WeightName; 3],
+    x: &[f64],
+    (bias, gating): (bool, Gating),
+) -> Result<Vec<f64>, ValuesError> {
     let gate = projection(checkpoint, gate, bias, x)?;
     let up = projection(checkpoint, up, bias, x)?;
-    let inner: Vec<f64> = gate.iter().zip(up).map(|(gate, up)| gate / (1.0 + (-gate).exp()) * up).collect();
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    let gated = |(gate, up): (&f64, f64)| match gating {
+        Gating::Silu => gate * sigmoid(*gate) * up,
+        Gating::Clamped { alpha, limit } => {
+            let (gate, up) = (gate.min(limit), up.clamp(-limit, limit));
+            gate * sigmoid(alpha * gate) * (up + 1.0)
+        }
+    };
+    let inner: Vec<f64> = gate.iter().zip(up).map(gated).collect();
     projection(checkpoint, down, bias, &inner)
 }

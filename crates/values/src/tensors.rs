@@ -88,6 +88,13 @@ impl Tensors {
         Ok(all)
     }
 
+    /// Puts a tensor of 32-bit numbers (their bytes) under a name, in place of one that was there.
+    pub fn put(&mut self, name: &str, shape: Vec<usize>, bytes: Vec<u8>) {
+        let (file, last) = (self.files.len(), bytes.len());
+        self.files.push(bytes);
+        self.tensors.insert(name.to_owned(), Stored { file, first: 0, last, shape, format: Format::Fp32 });
+    }
+
     /// The tensor of a name.
     pub fn get(&self, name: &str) -> Option<Tensor<'_>> {
         let stored = self.tensors.get(name)?;

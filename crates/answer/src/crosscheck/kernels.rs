@@ -9,9 +9,11 @@ use wafersim_kernels::gemm::{self, Broadcast};
 use wafersim_kernels::{
     ExpertShape, Kernel, KvShape, LayerShape, Options, attention, decode_layer, gemv, norm, prefill_layer,
 };
-use wafersim_program::{Axis, Operand, Program, ReduceOperator, Region, collective};
+use wafersim_program::collective::{self, Along, Segment, SplitRoots, Tree};
+use wafersim_program::pieces::ring_words;
+use wafersim_program::{Axis, Operand, Program, ReduceOperator, Region, Root, Stagger};
 use wafersim_spec::DataType;
-use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Layer, Moe, Reach};
+use wafersim_spec::model::{Attention, FeedForward, Gating, GroupedAttention, Layer, Moe, Reach, Selection};
 
 use super::Grid;
 
@@ -52,6 +54,18 @@ pub enum CheckedKernel {
     AllReduce,
     /// A multicast of 24 fp16 values along y.
     Multicast,
+    /// A tree of three levels along x: 24 fp16 values to one root.
+    TreeReduce,
+    /// The same with a root that differs by row.
+    StaggeredRoots,
+    /// A chain of groups along x whose 96 fp16 values two neighbouring roots share.
+    SplitRoots,
+    /// 16 fp16 values for each of the 8 columns of a segment that end with their sums.
+    ReduceScatter,
+    /// The same columns' pieces, back to all of them.
+    AllGather,
+    /// 24 fp16 values from the middle to the whole grid, over both axes.
+    Broadcast,
     /// RMSNorm along y.
     RmsNorm,
     /// Scores, softmax and values of a decoding token.
@@ -74,7 +88,7 @@ pub enum CheckedKernel {
 
 impl CheckedKernel {
     /// All kernels in the order in which they are shown.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 23] = [
         Self::MeshGemvY,
         Self::MeshGemvX,
         Self::ChainGemv,
@@ -83,6 +97,12 @@ impl CheckedKernel {
         Self::SummaLibrary,
         Self::AllReduce,
         Self::Multicast,
+        Self::TreeReduce,
+        Self::StaggeredRoots,
+        Self::SplitRoots,
+        Self::ReduceScatter,
+        Self::AllGather,
+        Self::Broadcast,
         Self::RmsNorm,
         Self::Attention,
         Self::Router,
@@ -95,7 +115,7 @@ impl CheckedKernel {
     ];
 
     /// Their names, in the same order.
-    pub const NAMES: [&'static str; 17] = [
+    pub const NAMES: [&'static str; 23] = [
         "mesh_gemv_y",
         "mesh_gemv_x",
         "chain_gemv",
@@ -104,6 +124,12 @@ impl CheckedKernel {
         "summa_library",
         "all_reduce",
         "multicast",
+        "tree_reduce",
+        "staggered_roots",
+        "split_roots",
+        "reduce_scatter",
+        "all_gather",
+        "broadcast",
         "rms_norm",
         "attention",
         "router",
@@ -167,6 +193,15 @@ impl CheckedKernel {
                 program.push("multicast", vec![node]);
                 program
             }
+            Self::TreeReduce | Self::StaggeredRoots | Self::SplitRoots => tree(self, region),
+            Self::ReduceScatter | Self::AllGather => pieces(self, region),
+            Self::Broadcast => {
+                let mut program = Program::new("broadcast", region);
+                let payload = program.buffer("payload", 24, DataType::Fp16);
+                let node = collective::broadcast(&mut program, region, (columns / 2, rows / 2), payload);
+                program.push("broadcast", vec![node]);
+                program
+            }
             Self::RmsNorm => written(self, region, |kernel| {
                 let x = kernel.buffer("x", SHARE);
                 let nodes = norm::rms_norm(kernel, Axis::Y, SHARE, 1, x);
@@ -227,6 +262,63 @@ fn written(name: CheckedKernel, region: Region, write: impl FnOnce(&mut Kernel))
     kernel.program
 }
 
+/// Reductions to the roots of a tree along x.
+fn tree(kernel: CheckedKernel, region: Region) -> Program {
+    let mut program = Program::new(kernel.name(), region);
+    let split = kernel == CheckedKernel::SplitRoots;
+    let payload = program.buffer("payload", if split { 96 } else { 24 }, DataType::Fp16);
+    let along = Along { axis: Axis::X, payload, operator: ReduceOperator::Add };
+    let sizes = sizes(region.columns, if split { 2 } else { 3 });
+    let tree = Tree::of_sizes(region.columns, &sizes);
+    let top = sizes.last().copied().unwrap_or(1);
+    let stagger = Stagger { first: top / 3, step: 1, roots: top.div_ceil(3) };
+    let tree = tree.and_then(|tree| {
+        if kernel == CheckedKernel::StaggeredRoots { tree.with_root(Root::Staggered(stagger)) } else { Ok(tree) }
+    });
+    // Sizes that divide a line are always right for it.
+    let tree = tree.unwrap_or_else(|_| Tree::two_level(region.columns, 1));
+    let nodes = if split {
+        let target = program.buffer("piece", 48, DataType::Fp16);
+        collective::split_reduce(&mut program, region, &tree, along, SplitRoots { roots: 2.min(top), target })
+    } else {
+        collective::tree_reduce(&mut program, region, &tree, along)
+    };
+    program.push("reduce", nodes);
+    program
+}
+
+/// Members of the levels of a tree that divide a line: each the largest divisor up to the root of what is left.
+fn sizes(line: u64, levels: u32) -> Vec<u64> {
+    let mut left = line;
+    let below = (2..=levels).rev().map(|level| {
+        let size = (1..=left).filter(|size| left.is_multiple_of(*size) && size.pow(level) <= left).max().unwrap_or(1);
+        left /= size;
+        size
+    });
+    let mut sizes: Vec<u64> = below.collect();
+    sizes.push(left);
+    sizes
+}
+
+/// Pieces of eight columns, as many words as go round at a time on either machine.
+fn pieces(kernel: CheckedKernel, region: Region) -> Program {
+    /// Words of the smaller queues, those of WSE-2.
+    const QUEUE: u64 = 2;
+    let mut program = Program::new(kernel.name(), region);
+    let count = region.columns.min(8);
+    let (whole, piece) =
+        (program.buffer("whole", 16 * count, DataType::Fp16), program.buffer("piece", 16, DataType::Fp16));
+    let segment = Segment { axis: Axis::X, count, stride: 1, words: ring_words(QUEUE), source: whole, target: piece };
+    let nodes = match kernel {
+        CheckedKernel::AllGather => {
+            collective::all_gather(&mut program, region, Segment { source: piece, target: whole, ..segment })
+        }
+        _ => collective::reduce_scatter(&mut program, region, segment, ReduceOperator::Add),
+    };
+    program.push("pieces", nodes);
+    program
+}
+
 /// The rectangle of an expert.
 fn rectangle(grid: Grid) -> (u64, u64) {
     (grid.columns.div_ceil(8), grid.rows.div_ceil(8))
@@ -267,7 +359,8 @@ const fn mixture(width: u64) -> Moe {
         shared_width: 0,
         expert_bias: false,
         router_bias: false,
-        normalise_top_k: true,
+        selection: Selection::softmax(true),
+        gating: Gating::Silu,
     }
 }
 

@@ -3,7 +3,9 @@
 use wafersim_cost::{Rates, View, cost, formula};
 use wafersim_kernels::feed_forward::ExpertLoad;
 use wafersim_kernels::gemm::{self, Broadcast};
-use wafersim_kernels::{ExpertShape, Groups, KvShape, LayerShape, Options, decode_layer, gemv, prefill_layer};
+use wafersim_kernels::{
+    ExpertShape, Groups, KvShape, LayerShape, Options, Scope, decode_layer_for, gemv, prefill_layer_for,
+};
 use wafersim_program::{Axis, Operation, Program, Region, Work};
 use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Layer, Reach};
 use wafersim_spec::{DataType, Wafer};
@@ -69,7 +71,7 @@ pub fn predict(row: &Measurement, wafer: &Wafer) -> Result<f64, String> {
     }
 }
 
-/// The published layer: the same kernels as for any model, with the heads of the row and fp16 throughout.
+/// The published layer as it ran: the same kernels as for any model, less what its source leaves unfinished, with the heads of the row and fp16 throughout.
 fn layer(row: &Measurement, tokens: u64, decode: bool) -> Result<Program, String> {
     fp16_only(row)?;
     let hidden = whole(row, "hidden")?;
@@ -106,9 +108,9 @@ fn layer(row: &Measurement, tokens: u64, decode: bool) -> Result<Program, String
         context: if decode { tokens } else { 0 },
         key_block: u64::MAX,
         load: ExpertLoad { pairs: 1, distinct: 1, busiest: 1 },
-        options: Options { groups: groups(row)?, layer_only: true, ..Options::PUBLISHED },
+        options: Options { groups: groups(row)?, ..Options::PUBLISHED },
     };
-    Ok(if decode { decode_layer(&shape) } else { prefill_layer(&shape) })
+    Ok(if decode { decode_layer_for(&shape, Scope::Measured) } else { prefill_layer_for(&shape, Scope::Measured) })
 }
 
 fn text<'a>(row: &'a Measurement, key: &str) -> Result<&'a str, String> {

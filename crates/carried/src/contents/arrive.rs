@@ -1,7 +1,7 @@
 //! Words arrive: they are combined and passed on, or kept until the last one of a stream has come.
 
 use wafersim_fabric::circuit::{Core, Lines, StreamId};
-use wafersim_program::{Action, Axis, BufferId, ChainReduce, Element, Multicast, Operand, Region, Relayout};
+use wafersim_program::{Action, Axis, Broadcast, BufferId, ChainReduce, Element, Multicast, Operand, Region, Relayout};
 use wafersim_values::machine::{Arrival, Numbers, Piece, Rounding, Tile, incoming, join_ring};
 
 use super::{Carrying, Here, value_at};
@@ -23,12 +23,8 @@ fn tiles_of(shape: &[(Numbers, Numbers)], words: &[u32], rounding: Rounding) -> 
 impl Carrying<'_> {
     /// The shape that the sender of a stream has published.
     fn shape(&mut self, (x, y): Core, at: u32, id: StreamId, lines: &Lines) -> Result<Shape, String> {
-        let source = lines.streams.get(id.stream as usize).ok_or("there is no such stream")?.source;
-        let sender = match lines.axis {
-            Axis::X => (lines.area.x + source, y),
-            Axis::Y => (x, lines.area.y + source),
-        };
-        let key = (self.index(sender), at, id);
+        let stream = lines.streams.get(id.stream as usize).ok_or("there is no such stream")?;
+        let key = (self.index(lines.sender(stream, (x, y))), at, id);
         let (left, shape) = self.shapes.get_mut(&key).ok_or("a word arrives that nobody has sent")?;
         *left = left.saturating_sub(1);
         if *left > 0 {
@@ -54,7 +50,9 @@ impl Carrying<'_> {
         let prepared = self.prepared;
         match &step.action {
             Action::Multicast(cast) if !self.is_reached(pe, cast, step.region) => Ok(()),
-            Action::Multicast(cast) => self.store(core, at, id, (cast.payload, Arrival::Store), (&words, lines)),
+            Action::Multicast(Multicast { payload, .. }) | Action::Broadcast(Broadcast { payload, .. }) => {
+                self.store(core, at, id, (*payload, Arrival::Store), (&words, lines))
+            }
             Action::Shift(shift) if shift.ring => {
                 let Shape::Piece(number, way, rows, inner) = self.shape(core, at, id, lines)? else {
                     return Err("a ring brings something else than a piece".into());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use wafersim_fabric::circuit::{Core, Lines, Operation, Part, StreamId};
-use wafersim_program::{Action, BufferId, Operand, Relayout, Shift};
+use wafersim_program::{Action, Broadcast, BufferId, Multicast, Operand, Relayout, Shift};
 use wafersim_values::machine::{Context, Numbers, Rounding, Tile, compute_at, join_ring, leave_ring, outgoing};
 
 use super::{Carrying, Here, value_at};
@@ -31,7 +31,7 @@ impl Carrying<'_> {
         let (step, systolic) = (told.step, told.systolic);
         let none: &[Operation] = &[];
         let (operations, lines) = match part {
-            Part::Carry(lines) => (lines.operations(lines.position(core.0, core.1) as usize), Some(lines)),
+            Part::Carry(lines) => (lines.operations_at(core.0, core.1), Some(lines)),
             _ => (none, None),
         };
         match &step.action {
@@ -57,8 +57,8 @@ impl Carrying<'_> {
                 self.publish(here, lines, sent(operations), &shape);
                 Ok(())
             }
-            Action::Multicast(cast) => {
-                let words = self.ready(here, cast.payload, operations)?;
+            Action::Multicast(Multicast { payload, .. }) | Action::Broadcast(Broadcast { payload, .. }) => {
+                let words = self.ready(here, *payload, operations)?;
                 self.publish(here, lines, sent(operations), &words);
                 Ok(())
             }
@@ -96,7 +96,7 @@ impl Carrying<'_> {
     fn publish(&mut self, here: Here, lines: Option<&Lines>, streams: impl Iterator<Item = u32>, shape: &Shape) {
         let Some(lines) = lines else { return };
         for stream in streams {
-            let receivers = lines.streams.get(stream as usize).map_or(0, |stream| stream.receivers());
+            let receivers = lines.streams.get(stream as usize).map_or(0, |stream| lines.receivers(stream));
             let id = StreamId { part: here.part, stream };
             self.shapes.insert((here.pe, here.at, id), (receivers, shape.clone()));
         }

@@ -11,6 +11,9 @@ pub(super) fn meeting_of_sources(lines: &Lines) -> Option<(u16, u32)> {
         // One route of a color after the other.
         return None;
     }
+    if lines.spread.is_some() {
+        return None;
+    }
     let length = lines.length();
     let mut routes: BTreeMap<u16, Vec<u8>> = BTreeMap::new();
     for stream in &lines.streams {

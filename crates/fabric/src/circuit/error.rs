@@ -11,13 +11,22 @@ use super::route::Direction;
 pub enum CircuitError {
     /// More colors than a router has.
     #[error(
-        "the program wants {wanted} colors and a router has {available} (fabric.colors): share colors between steps"
+        "the program's {names} color names need {wanted} colors, and a router has {available} (fabric.colors); the one of \
+         column {column}, row {row} holds {pairs} pairs of color and route: share routes between steps"
     )]
     Colors {
-        /// Colors that the program's steps use.
+        /// Names that the program's steps use.
+        names: u32,
+        /// Colors that they need: those that meet in a router with different routes differ.
         wanted: u32,
         /// Colors of a router.
         available: u32,
+        /// Pairs of color and route in the router that has most of them.
+        pairs: u32,
+        /// Column of that router.
+        column: u64,
+        /// Row.
+        row: u64,
     },
     /// Two sources meet on one color in one router.
     #[error(

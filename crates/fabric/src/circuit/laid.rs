@@ -36,6 +36,7 @@ pub(super) fn moves_contents(step: &Step, program: &Program) -> bool {
     match &step.action {
         Action::ChainReduce(chain) => has_layout(program, chain.payload),
         Action::Multicast(cast) => has_layout(program, cast.payload),
+        Action::Broadcast(cast) => has_layout(program, cast.payload),
         Action::Shift(shift) => has_layout(program, shift.payload),
         Action::Relayout(moved) => has_layout(program, moved.source) && has_layout(program, moved.target),
         Action::ReduceScatter(ReduceScatter { pieces, .. }) | Action::AllGather(AllGather { pieces }) => {

@@ -1,8 +1,8 @@
 //! From a program to stages, streams and operations. One lowering for all programs: kernels have no fabric code of their
 //! own.
 //!
-//! Colors of the program become colors of the router, in order; steps that share a color at different times share it here
-//! (the routers switch the color's route with the step). How long vector work takes is the caller's to say, since that
+//! Colors of the program become colors of the router, in order, or renamed where there are more of them; steps that share a color
+//! at different times share it here (the routers switch the color's route with the step; [`colors::count`] says where). How long vector work takes is the caller's to say, since that
 //! is knowledge of the closed form that should not stand twice.
 
 use std::borrow::Cow;
@@ -13,6 +13,7 @@ use wafersim_spec::Wafer;
 use wafersim_spec::wafer::{Key, RateSet};
 
 use super::check;
+use super::colors;
 use super::error::CircuitError;
 use super::laid;
 use super::lowered::{Lowered, Part, Stage};
@@ -26,15 +27,43 @@ const MOST_STEPS: u64 = 1 << 23;
 const MOST_WAVELETS: u64 = u32::MAX as u64;
 const LONGEST_LINE: u64 = 1 << 16;
 
+/// Names of colors of a program.
+const MOST_NAMES: u64 = 1024;
+
 /// Cycles of one piece of vector work in a processing element.
 pub type WorkCycles<'a> = &'a dyn Fn(&Work) -> f64;
 
-/// Lowers a program for a wafer.
+/// Lowers a program for a wafer. Its colors are those of the program in order, or, where it has more names than a router has
+/// colors, those that [`colors::count`] gives.
 ///
 /// # Errors
 /// Where the program wants more colors than a router has, merges two sources on a color, reaches beyond the fabric, or is
 /// too large to be unrolled.
 pub fn lower(
+    program: &Program,
+    wafer: &Wafer,
+    set: RateSet,
+    work_cycles: WorkCycles<'_>,
+) -> Result<Lowered, CircuitError> {
+    let lowered = lower_names(program, wafer, set, work_cycles)?;
+    let available = lowered.timing.colors;
+    if lowered.colors <= available {
+        return Ok(lowered);
+    }
+    let used = colors::count(&lowered);
+    if used.physical > available {
+        let colors::Busiest { column, row, pairs, .. } = used.busiest;
+        let (names, wanted) = (used.names, used.physical);
+        return Err(CircuitError::Colors { names, wanted, available, pairs, column, row });
+    }
+    Ok(used.renamed(lowered))
+}
+
+/// Lowers a program whose colors stay names: as many as its steps use.
+///
+/// # Errors
+/// As [`lower`], but for the number of colors.
+pub fn lower_names(
     program: &Program,
     wafer: &Wafer,
     set: RateSet,
@@ -49,9 +78,7 @@ pub fn lower(
         }
     }
     let colors = physical.len() as u32;
-    if colors > timing.colors {
-        return Err(CircuitError::Colors { wanted: colors, available: timing.colors });
-    }
+    check_size("the number of names of colors", u64::from(colors), MOST_NAMES)?;
     for (index, place) in physical.values_mut().enumerate() {
         *place = index as u16;
     }
@@ -339,6 +366,7 @@ impl Lowering<'_> {
                 self.check_wavelets(self.program.buffer_of(chain.payload).wavelets())?;
             }
             Action::Multicast(cast) => self.check_wavelets(self.program.buffer_of(cast.payload).wavelets())?,
+            Action::Broadcast(cast) => self.check_wavelets(self.program.buffer_of(cast.payload).wavelets())?,
             Action::ReduceScatter(ReduceScatter { pieces, .. }) | Action::AllGather(AllGather { pieces }) => {
                 check_size("the members of a segment", pieces.count, LONGEST_LINE)?;
                 check_size("the hops of a segment", pieces.stride.max(pieces.offset), LONGEST_LINE)?;

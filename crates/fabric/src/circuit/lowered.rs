@@ -156,7 +156,8 @@ impl Lowered {
             Part::Carry(lines) => {
                 let stream = |stream: &super::route::Stream| {
                     let per_hop = wide(timing.hop) + wide(timing.credit) + wide(timing.wavelet);
-                    let way = core + wide(lines.combine) + u128::from(stream.hops()) * per_hop;
+                    let hops = stream.hops() + lines.spread.map_or(0, |_| u64::from(lines.area.rows));
+                    let way = core + wide(lines.combine) + u128::from(hops) * per_hop;
                     wide(stream.lead) + u128::from(stream.wavelets) * wide(stream.period.max(timing.wavelet)) + way
                 };
                 wide(lines.launch) + lines.longest_gap() + lines.streams.iter().map(stream).sum::<u128>()

@@ -3,8 +3,8 @@
 //! Who sends to whom comes from [`Step::transfers`]: the same enumeration that the tests of the language are held to.
 
 use wafersim_program::{
-    Action, AllGather, Axis, ChainReduce, Color, End, Multicast, Owners, Pieces, Program, Purpose, ReduceScatter,
-    Region, Relayout, Root, Shift, Step, Style, Transfer,
+    Action, AllGather, Axis, Broadcast, ChainReduce, Color, End, Multicast, Owners, Pieces, Program, Purpose,
+    ReduceScatter, Region, Relayout, Root, Shift, Step, Style, Transfer,
 };
 
 use super::laid;
@@ -32,6 +32,7 @@ pub(super) fn colors_of(step: &Step, program: &Program) -> Vec<Color> {
             (&chain.colors, chain.axis, if chain.root == Root::Rotating && !laid { 2 } else { 4 })
         }
         Action::Multicast(cast) => (&cast.colors, cast.axis, 1),
+        Action::Broadcast(cast) => (&cast.colors, Axis::X, 1),
         Action::ReduceScatter(ReduceScatter { pieces, .. }) | Action::AllGather(AllGather { pieces }) => {
             let wanted = match (pieces.owners, &step.action) {
                 (Owners::All { .. }, _) => 3,
@@ -58,6 +59,7 @@ pub(super) fn lines(step: &Step, colors: &[Color], context: &Context<'_>) -> Opt
         Action::ChainReduce(chain) if chain.root == Root::Rotating => rotating(chain, colors, context),
         Action::ChainReduce(chain) => chain_reduce(chain, colors, context),
         Action::Multicast(cast) => multicast(cast, colors, context),
+        Action::Broadcast(cast) => return broadcast(cast, colors, context),
         Action::ReduceScatter(ReduceScatter { pieces, .. }) => scattered(pieces, Purpose::Reduce, colors, context),
         Action::AllGather(AllGather { pieces }) => scattered(pieces, Purpose::Gather, colors, context),
         Action::Shift(moved) => shift(moved, colors, context),
@@ -229,6 +231,20 @@ fn multicast(cast: &Multicast, colors: &[Color], context: &Context<'_>) -> Lines
         }
     }
     builder.finish()
+}
+
+/// One color, from the sender's row into all columns.
+fn broadcast(cast: &Broadcast, colors: &[Color], context: &Context<'_>) -> Option<Lines> {
+    let (area, period) = (context.area, context.timing.wavelet);
+    if area.columns * area.rows <= 1 {
+        return None;
+    }
+    let color = colors.first().map_or(0, |&color| (context.physical)(color));
+    let last = |from: u64, length: u32| from.min(u64::from(length) - 1) as u32;
+    let place = (last(cast.column, area.columns), last(cast.row, area.rows));
+    let wavelets = wavelets(context, cast.payload);
+    let stream = Stream { color, source: 0, low: 0, high: 0, copies: true, wavelets, period, lead: 0 };
+    Some(Lines::broadcast(area, place, stream))
 }
 
 /// Pieces on their way to, or from, their owners. What a core does comes in the order of the flows' turns. Of two takes of

@@ -172,6 +172,9 @@ pub struct Lines {
     /// list, and its switch position advances when that one's last wavelet has passed. Each core sends and takes in the
     /// order of the list.
     pub switched: bool,
+    /// Of a broadcast: the row of its sender in the area. There is one stream, along x, and one operation that sends and one that
+    /// takes; routers of that row copy it into their columns, whose ends are the area's.
+    pub spread: Option<u32>,
 }
 
 impl Lines {
@@ -183,7 +186,18 @@ impl Lines {
             operations.extend_from_slice(place);
             first.push(operations.len() as u32);
         }
-        Self { area, axis, streams, operations, first, launch: 0, combine: 0, ordered: false, switched: false }
+        Self {
+            area,
+            axis,
+            streams,
+            operations,
+            first,
+            launch: 0,
+            combine: 0,
+            ordered: false,
+            switched: false,
+            spread: None,
+        }
     }
 
     /// Places of a line.
@@ -196,6 +210,43 @@ impl Lines {
         match (self.first.get(position), self.first.get(position + 1)) {
             (Some(&from), Some(&to)) => &self.operations[from as usize..to as usize],
             _ => &[],
+        }
+    }
+
+    /// One sender at a place of the area, and all others of it.
+    pub fn broadcast(area: Area, (column, row): (u32, u32), stream: Stream) -> Self {
+        let stream = Stream { source: column, low: 0, high: area.columns.saturating_sub(1), copies: true, ..stream };
+        let operations = vec![Operation::Send { stream: 0 }, Operation::Take { stream: 0, gap: 0 }];
+        let first = vec![0, 1, 2];
+        let lines = Self { operations, first, ..Self::new(area, Axis::X, vec![stream], &[]) };
+        Self { spread: Some(row), ordered: true, ..lines }
+    }
+
+    /// The operations of a place inside the area.
+    pub fn operations_at(&self, x: u32, y: u32) -> &[Operation] {
+        match (self.spread, self.streams.first()) {
+            (Some(row), Some(stream)) => {
+                let sends = x - self.area.x == stream.source && y - self.area.y == row;
+                self.operations(usize::from(!sends))
+            }
+            _ => self.operations(self.position(x, y) as usize),
+        }
+    }
+
+    /// Cores that receive a stream.
+    pub fn receivers(&self, stream: &Stream) -> u64 {
+        match self.spread {
+            Some(_) => u64::from(self.area.columns) * u64::from(self.area.rows) - 1,
+            None => stream.receivers(),
+        }
+    }
+
+    /// The place of the core that sends a stream to a place.
+    pub fn sender(&self, stream: &Stream, (x, y): (u32, u32)) -> (u32, u32) {
+        match (self.spread, self.axis) {
+            (Some(row), _) => (self.area.x + stream.source, self.area.y + row),
+            (None, Axis::X) => (self.area.x + stream.source, y),
+            (None, Axis::Y) => (x, self.area.y + stream.source),
         }
     }
 
@@ -221,6 +272,23 @@ impl Lines {
     /// What is wrong with the streams and operations, if anything.
     pub(super) fn check(&self, colors: u32) -> Result<(), &'static str> {
         let length = self.area.along(self.axis);
+        if let Some(row) = self.spread {
+            let one = self.streams.len() == 1 && self.length() == 2 && row < self.area.rows && self.axis == Axis::X;
+            let whole = |stream: &Stream| (stream.low, stream.high) == (0, length - 1) && stream.source < length;
+            return match self.streams.first() {
+                Some(stream)
+                    if one
+                        && whole(stream)
+                        && u32::from(stream.color) < colors
+                        && stream.wavelets > 0
+                        && stream.wavelets <= u64::from(u32::MAX)
+                        && stream.period > 0 =>
+                {
+                    Ok(())
+                }
+                _ => Err("a broadcast is one stream over its whole area, with a color, wavelets and a period"),
+            };
+        }
         if self.length() != length as usize {
             return Err("a line has more or fewer places than its area");
         }

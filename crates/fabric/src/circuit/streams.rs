@@ -15,6 +15,7 @@
 //! it; together with steps before it where it meets what these have sent (`window`). `tests/circuit` holds both ways to the
 //! same bytes.
 
+mod broadcast;
 mod joint;
 mod line;
 mod passed;
@@ -233,7 +234,7 @@ pub(super) fn run(
 /// and where one of their steps contends, it is with the one before.
 fn same_lines_before(lowered: &Lowered, at: usize) -> usize {
     let axis = |at: usize| match lowered.stage(at).map(|stage| stage.parts.as_slice()) {
-        Some([Part::Carry(lines)]) => Some(lines.axis),
+        Some([Part::Carry(lines)]) if lines.spread.is_none() => Some(lines.axis),
         _ => None,
     };
     let mut begin = at;
@@ -271,6 +272,7 @@ impl State {
             [Part::Meet { area, hops, before, way, after }] => {
                 mesh.meet(place, area, *hops, [*before, *way, *after], works)
             }
+            [Part::Carry(lines)] if lines.spread.is_some() => mesh.broadcast(place, lines, &lowered.timing, works)?,
             [Part::Carry(lines)] => mesh.alone(place, lines, &lowered.timing, works)?,
             parts => {
                 let joint = self.joint.get_or_insert_with(|| Joint::new(lowered.elements(), plan.is_some()));

@@ -28,10 +28,19 @@ fn multicast(program: &mut Program, region: Region, axis: Axis, from: u64, words
 
 #[test]
 fn more_colors_than_a_router_has_are_refused_with_their_number() {
-    let mut program = Program::new("colors", Region::new(0, 0, 4, 1));
-    let nodes = (0..25).map(|color| multicast(&mut program, Region::new(0, 0, 4, 1), Axis::X, 0, 1, color)).collect();
-    program.push("all", nodes);
-    assert_eq!(lower(&program).unwrap_err(), CircuitError::Colors { wanted: 25, available: 24 });
+    let region = Region::new(5, 3, 30, 1);
+    let all_from = |from: &dyn Fn(u32) -> u64| {
+        let mut program = Program::new("colors", region);
+        let nodes = (0..25).map(|color| multicast(&mut program, region, Axis::X, from(color), 1, color)).collect();
+        program.push("all", nodes);
+        lower(&program)
+    };
+    // The router of the last sender passes 24 streams on and has one of its own; its neighbours that one as well.
+    let refused = all_from(&|color| u64::from(color) + 1).unwrap_err();
+    let wanted = CircuitError::Colors { names: 25, wanted: 25, available: 24, pairs: 25, column: 5, row: 3 };
+    assert_eq!(refused, wanted);
+    // With one route they are one color.
+    assert_eq!(all_from(&|_| 0).unwrap().colors, 1);
 }
 
 #[test]

@@ -5,8 +5,8 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use wafersim_fabric::circuit::{self, CircuitError, Engine};
 use wafersim_program::{
-    Action, Axis, ChainReduce, Color, End, Joining, Math, Multicast, Node, Operation, Program, ReduceOperator, Region,
-    Relayout, Root, Segment, Shift, Step, Style, Work,
+    Action, Axis, ChainReduce, Color, End, Math, Multicast, Node, Operation, Program, ReduceOperator, Region, Relayout,
+    Root, Segment, Shift, Step, Style, Work,
 };
 use wafersim_spec::wafer::RateSet;
 use wafersim_spec::{DataType, Wafer};
@@ -82,7 +82,7 @@ fn action(draw: &Draw, program: &mut Program, region: Region) -> Action {
             axis,
             hops: draw.b,
             wavelets: draw.words,
-            joining: Joining::default(),
+            others: Vec::new(),
             farthest: End::First,
             source: payload,
             target: payload,

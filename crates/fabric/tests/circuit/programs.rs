@@ -3,10 +3,12 @@
 use wafersim_answer::validate::Measurement;
 use wafersim_kernels::feed_forward::ExpertLoad;
 use wafersim_kernels::gemm::{self, Broadcast};
-use wafersim_kernels::{ExpertShape, Groups, KvShape, LayerShape, Options, decode_layer, gemv, prefill_layer};
+use wafersim_kernels::{
+    ExpertShape, Groups, KvShape, LayerShape, Options, Scope, decode_layer_for, gemv, prefill_layer_for,
+};
 use wafersim_program::{Action, Axis, Multicast, Node, Program, Region, Style};
 use wafersim_spec::DataType;
-use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Layer, Moe, Reach};
+use wafersim_spec::model::{Attention, FeedForward, Gating, GroupedAttention, Layer, Moe, Reach, Selection};
 
 /// One message over `hops`.
 pub fn message(hops: u64, words: u64) -> Program {
@@ -54,8 +56,16 @@ pub fn published_layer(hidden: u64, width: u64) -> Layer {
 /// A layer of many experts; `width` is that of one expert.
 pub fn expert_layer(hidden: u64, experts: u64, top_k: u64, width: u64) -> Layer {
     let dense = published_layer(hidden, width);
-    let moe =
-        Moe { experts, top_k, width, shared_width: 0, expert_bias: false, router_bias: false, normalise_top_k: true };
+    let moe = Moe {
+        experts,
+        top_k,
+        width,
+        shared_width: 0,
+        expert_bias: false,
+        router_bias: false,
+        selection: Selection::softmax(true),
+        gating: Gating::Silu,
+    };
     Layer { feed_forward: FeedForward::Moe(moe), ..dense }
 }
 
@@ -80,9 +90,9 @@ pub fn layer(
         context: tokens.1,
         key_block: u64::MAX,
         load,
-        options: Options { groups, layer_only: true, ..Options::PUBLISHED },
+        options: Options { groups, ..Options::PUBLISHED },
     };
-    if decode { decode_layer(&shape) } else { prefill_layer(&shape) }
+    if decode { decode_layer_for(&shape, Scope::Measured) } else { prefill_layer_for(&shape, Scope::Measured) }
 }
 
 /// Load of a dense layer.

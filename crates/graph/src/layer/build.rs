@@ -234,12 +234,13 @@ impl Builder {
         let gate = self.tensor(names.tensors[0], ACTIVATION, &[rows.as_slice(), &[width]].concat());
         let up = self.tensor(names.tensors[1], ACTIVATION, &[rows.as_slice(), &[width]].concat());
         let output = self.tensor(names.tensors[2], ACTIVATION, &[token, hidden]);
-        let gate_up = Operation::GateUp { network: kind, interleaved: false, concatenated: false };
+        let gate_up =
+            Operation::GateUp { network: kind, interleaved: false, concatenated: false, shared_beside: false };
         let with_choice = |ids: &[TensorId]| [ids, choice.as_slice()].concat();
         self.push(names.operators[0], gate_up, &with_choice(&[normed, gate_weight, up_weight]), &[gate, up]);
         let activation = Operation::Activation { network: kind };
         self.push(names.operators[1], activation, &with_choice(&[gate, up]), &[gate]);
-        let down = Operation::Down { network: kind, concatenated: false };
+        let down = Operation::Down { network: kind, concatenated: false, shared_beside: false };
         self.push(names.operators[2], down, &with_choice(&[gate, down_weight]), &[output]);
         output
     }

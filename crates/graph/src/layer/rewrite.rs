@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use wafersim_spec::error::nearest_name;
+use wafersim_spec::model::Role;
 
 use super::{Dim, LayerGraph, LayerOperator, NetworkKind, Operation, Tensor, TensorId, TensorKind};
 
@@ -32,13 +33,16 @@ pub enum Rewrite {
     InterleavedGateUp,
     /// The chosen experts' tiles in one operation a row.
     ConcatenatedExperts,
+    /// The shared expert's products go beside those of the routed experts: one reduction carries both, one sum adds both to the
+    /// stream. Where experts lie in rectangles, only the last reduction and the sum are shared.
+    SharedExpertBeside,
     /// Reductions read accumulators where the product left them.
     AccumulatorsInPlace,
 }
 
 impl Rewrite {
     /// All rewrites, in the order in which they are listed and written.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::FusedNorms,
         Self::RidingHeadNorm,
         Self::OnlineSoftmax,
@@ -48,6 +52,7 @@ impl Rewrite {
         Self::SinglePassTopK,
         Self::InterleavedGateUp,
         Self::ConcatenatedExperts,
+        Self::SharedExpertBeside,
         Self::AccumulatorsInPlace,
     ];
 
@@ -63,6 +68,7 @@ impl Rewrite {
             Self::SinglePassTopK => "single_pass_top_k",
             Self::InterleavedGateUp => "interleaved_gate_up",
             Self::ConcatenatedExperts => "concatenated_experts",
+            Self::SharedExpertBeside => "shared_expert_beside",
             Self::AccumulatorsInPlace => "accumulators_in_place",
         }
     }
@@ -79,6 +85,7 @@ impl Rewrite {
             Self::SinglePassTopK => "the selection passes over the scores once",
             Self::InterleavedGateUp => "gate and up interleaved: one operation of twice the length",
             Self::ConcatenatedExperts => "the chosen experts' tiles in one operation a row",
+            Self::SharedExpertBeside => "the shared expert's sums go with those of the routed experts",
             Self::AccumulatorsInPlace => "reductions read accumulators where the product left them",
         }
     }
@@ -90,13 +97,16 @@ impl Rewrite {
             Self::RidingHeadNorm => "one element for each head of a column and token more in the payload",
             Self::OnlineSoftmax => "one element for each query head and token more in the payload",
             Self::DividedSoftmax => "the softmax works on a part of the scores; they are still gathered for scores x V",
-            Self::EarlyRouter => "one more matrix, router x output projection, in the type of small weights",
+            Self::EarlyRouter => {
+                "one more matrix, router x output projection, in the type of small weights; the router with a gain"
+            }
             Self::SingleChoice => {
                 "only the chosen numbers and weights instead of all scores, but where the choice is made"
             }
             Self::SinglePassTopK => "a list of the best scores so far",
             Self::InterleavedGateUp => "none",
             Self::ConcatenatedExperts => "converted tiles of all chosen experts at once",
+            Self::SharedExpertBeside => "gate and up of the shared expert beside those of the routed ones",
             Self::AccumulatorsInPlace => "one buffer of a product's outputs less",
         }
     }
@@ -108,7 +118,8 @@ impl Rewrite {
             | Self::RidingHeadNorm
             | Self::OnlineSoftmax
             | Self::DividedSoftmax
-            | Self::EarlyRouter => true,
+            | Self::EarlyRouter
+            | Self::SharedExpertBeside => true,
             Self::SingleChoice
             | Self::SinglePassTopK
             | Self::InterleavedGateUp
@@ -225,11 +236,12 @@ impl LayerGraph {
             self.accumulators_in_place = true;
             return;
         }
-        if rewrite == Rewrite::RidingHeadNorm {
-            self.ride_head_norm();
-            return;
+        match rewrite {
+            Rewrite::EarlyRouter => return self.early_router(),
+            Rewrite::SharedExpertBeside => return self.shared_expert_beside(),
+            Rewrite::RidingHeadNorm => return self.ride_head_norm(),
+            _ => {}
         }
-        let has_router = self.operator("router").is_some();
         // A norm rides only where a product follows it: not a norm of the stream itself, nor one of what is cached.
         let rides = |name: &str| matches!(name, "attention.norm" | "feed_forward.norm" | "attention.query_norm");
         for operator in &mut self.operators {
@@ -238,18 +250,87 @@ impl LayerGraph {
                 (Rewrite::OnlineSoftmax, Operation::Softmax(form)) => form.sum_rides = true,
                 (Rewrite::OnlineSoftmax, Operation::Values { sum_rides }) => *sum_rides = true,
                 (Rewrite::DividedSoftmax, Operation::Softmax(form)) => form.divided = true,
-                (Rewrite::EarlyRouter, Operation::Output { logits_beside }) => *logits_beside = has_router,
-                (Rewrite::EarlyRouter, Operation::Router { early }) => *early = true,
                 (Rewrite::SingleChoice, Operation::Choose(form)) => form.single_choice = true,
                 (Rewrite::SinglePassTopK, Operation::Choose(form)) => form.single_pass = true,
                 (Rewrite::InterleavedGateUp, Operation::GateUp { interleaved, .. }) => *interleaved = true,
                 (Rewrite::ConcatenatedExperts, Operation::GateUp { network, concatenated, .. })
-                | (Rewrite::ConcatenatedExperts, Operation::Down { network, concatenated }) => {
+                | (Rewrite::ConcatenatedExperts, Operation::Down { network, concatenated, .. }) => {
                     *concatenated = *network == NetworkKind::Experts;
                 }
                 _ => {}
             }
         }
+    }
+
+    /// Router logits from the stream before attention and from what attention adds to it: Wr (x + Wo a) = Wr x + (Wr Wo) a,
+    /// each with the gain of the norm between; the norm's scale follows.
+    fn early_router(&mut self) {
+        let router = self.operators.iter().position(|operator| matches!(operator.operation, Operation::Router { .. }));
+        let products = self.operators.iter().position(|operator| matches!(operator.operation, Operation::Products));
+        let output = self.operators.iter().position(|operator| matches!(operator.operation, Operation::Output { .. }));
+        let stream = self.tensors().find(|(_, tensor)| tensor.kind == TensorKind::Stream).map(|(id, _)| id);
+        let (Some(router), Some(products), Some(output), Some(stream)) = (router, products, output, stream) else {
+            return;
+        };
+        let (reads, logits) = (self.operators[router].reads.clone(), self.operators[router].writes.clone());
+        let (Some(weight), Some(&logits)) = (reads.get(1).copied(), logits.first()) else { return };
+        let projection = self.weights(&self.operators[output]).next().map(|matrix| matrix.extents.clone());
+        let (Some(mut extents), Some(early)) = (projection, self.tensor(logits).cloned()) else { return };
+        extents.pop();
+        extents.extend(early.extents.last().copied());
+        let early = self.add(Tensor { name: "router.early_scores", ..early });
+        let kind = TensorKind::Formed { outer: Role::Router, inner: Role::Output };
+        let formed = self.add(Tensor { name: "router.output_weight", extents, kind });
+        self.operators[products].reads.extend([stream, weight]);
+        self.operators[products].writes.push(early);
+        self.operators[output].operation = Operation::Output { logits_beside: true };
+        self.operators[output].reads.extend([formed, early]);
+        self.operators[output].writes.push(logits);
+        self.operators[router].operation = Operation::Router { early: true };
+        // The normed vector's scale is what the router still needs.
+        self.operators[router].reads = vec![logits, reads[0]];
+    }
+
+    /// The shared expert's operators into those of the routed experts.
+    fn shared_expert_beside(&mut self) {
+        let shared = |operation: &Operation| match operation {
+            Operation::GateUp { network, .. } | Operation::Activation { network } | Operation::Down { network, .. } => {
+                *network == NetworkKind::Shared
+            }
+            _ => false,
+        };
+        if !self.operators.iter().any(|operator| shared(&operator.operation)) {
+            return;
+        }
+        let (beside, mut kept): (Vec<LayerOperator>, Vec<LayerOperator>) =
+            std::mem::take(&mut self.operators).into_iter().partition(|operator| shared(&operator.operation));
+        kept.retain(|operator| operator.name != "shared_expert.residual");
+        let [gate_up, activation, down] = beside.as_slice() else { return };
+        for operator in &mut kept {
+            let joined = match &mut operator.operation {
+                Operation::GateUp { shared_beside, .. } => {
+                    *shared_beside = true;
+                    gate_up
+                }
+                Operation::Down { shared_beside, .. } => {
+                    *shared_beside = true;
+                    down
+                }
+                _ => continue,
+            };
+            operator.reads.extend(&joined.reads);
+            if matches!(joined.operation, Operation::GateUp { .. }) {
+                operator.writes.extend(&joined.writes);
+            }
+        }
+        let after = kept.iter().position(|operator| matches!(operator.operation, Operation::Activation { .. }));
+        kept.insert(after.map_or(kept.len(), |at| at + 1), activation.clone());
+        self.operators = kept;
+    }
+
+    fn add(&mut self, tensor: Tensor) -> TensorId {
+        self.tensors.push(tensor);
+        TensorId(self.tensors.len() as u32 - 1)
     }
 
     /// The norms of heads leave their sums of squares, which the scores take with them, and what scales comes after these.

@@ -13,11 +13,19 @@ use crate::exact::{CacheLayout, Exact, ExactError, HeadBlocks, check, first, tab
 use crate::feed_forward::{self, Cluster, ExpertLoad, Network, NetworkSize};
 use crate::gemv::{Product, local_product};
 use crate::norm::{closed_rms_norm, fused_elements, head_norm, rms_norm, rms_norm_to, rope, rope_of};
+use crate::options::Scope;
 use crate::overlap::hide_conversions;
 
 /// The program of a layer for a decoding micro-batch.
 pub fn decode_layer(shape: &LayerShape<'_>) -> Program {
-    write(Kernel::new("decode layer", shape.region, shape.precision, shape.options), shape)
+    decode_layer_for(shape, Scope::Model)
+}
+
+/// The same for a model, or as it was measured.
+pub fn decode_layer_for(shape: &LayerShape<'_>, scope: Scope) -> Program {
+    let mut kernel = Kernel::new("decode layer", shape.region, shape.precision, shape.options);
+    kernel.scope = scope;
+    write(kernel, shape)
 }
 
 /// The same as an exact program, for one token. `shape.context` counts the token itself: it sees itself in the cache. The
@@ -169,7 +177,7 @@ fn meant(
 }
 
 fn append(kernel: &mut Kernel, elements: u64) {
-    if !kernel.options.layer_only {
+    if kernel.scope == Scope::Model {
         let nodes = attention::append(kernel, elements);
         kernel.program.push("attention.kv_append", nodes);
     }

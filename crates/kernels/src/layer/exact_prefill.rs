@@ -8,7 +8,7 @@
 use wafersim_program::formula::Causal;
 use wafersim_program::formula::along;
 use wafersim_program::{
-    Action, Axis, BufferId, Compute, Dimension, End, Field, Formula, Joining, Math, Node, Operand, Operation, Program,
+    Action, Axis, BufferId, Compute, Dimension, End, Field, Formula, Math, Node, Operand, Operation, Program,
     ReduceOperator, Region, Relayout, Ring, Spread, Step, collective,
 };
 use wafersim_spec::Precision;
@@ -103,7 +103,7 @@ fn relayout(kernel: &mut Kernel, axis: Axis, source: BufferId, target: BufferId)
         axis,
         hops,
         wavelets,
-        joining: Joining::default(),
+        others: Vec::new(),
         farthest: End::First,
         source,
         target,
@@ -285,7 +285,7 @@ fn softmax(
         let mut work = vec![kernel.work(Operation::ScalarReduce, scores_here, vectors)];
         if math == Math::ExpAndSum {
             work.push(kernel.work(Operation::Multiply, scores_here, vectors.saturating_mul(4)));
-            work.push(kernel.work(Operation::Exponential, scores_here, vectors));
+            work.push(kernel.exponential(scores_here, vectors));
         }
         let node = kernel.compute(math, &[scores], statistic, work);
         nodes.push(kernel.means(node, || match math {
@@ -326,7 +326,13 @@ fn dense(
     let elements = wide.m.saturating_mul(wide.n);
     let work = vec![kernel.work(Operation::Silu, elements, 1), kernel.work(Operation::Multiply, elements, 2)];
     let node = kernel.compute(Math::GatedActivation, &[gate.buffer, up.buffer], gate.buffer, work);
-    let activation = vec![kernel.means(node, || Formula::GatedActivation { gate, up, weights: None })];
+    let activation = vec![kernel.means(node, || Formula::GatedActivation {
+        gate,
+        up,
+        gating: wafersim_spec::model::Gating::Silu,
+        weights: None,
+        weighs_input: false,
+    })];
     kernel.program.push("feed_forward.activation", activation);
     let narrow = Tile::new(region.columns, region.rows, tokens, width, hidden);
     let (mut nodes, a) = exact_aligned(kernel, narrow, gate, width);

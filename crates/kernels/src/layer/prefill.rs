@@ -9,10 +9,17 @@ use crate::context::Kernel;
 use crate::feed_forward::{self, Cluster, Network, NetworkSize};
 use crate::gemm::{self, Tile};
 use crate::norm::rope;
+use crate::options::Scope;
 
 /// The program of a layer for a chunk of a prompt. `context` tokens lie before the chunk.
 pub fn prefill_layer(shape: &LayerShape<'_>) -> Program {
+    prefill_layer_for(shape, Scope::Model)
+}
+
+/// The same for a model, or as it was measured.
+pub fn prefill_layer_for(shape: &LayerShape<'_>, scope: Scope) -> Program {
     let mut kernel = Kernel::new("prefill layer", shape.region, shape.precision, shape.options);
+    kernel.scope = scope;
     let region = shape.region;
     let tokens = shape.tokens.max(1);
     let rows_of_tokens = region.share(Axis::Y, tokens);

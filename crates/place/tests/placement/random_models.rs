@@ -3,7 +3,9 @@
 use crate::invariants::{check_by_enumeration, placed};
 use proptest::prelude::*;
 use wafersim_place::{Fill, KvLayoutChoice, Machine, PlaceError, Request, place};
-use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, LatentAttention, Layer, Moe, Reach};
+use wafersim_spec::model::{
+    Attention, FeedForward, Gating, GroupedAttention, LatentAttention, Layer, Moe, Reach, Selection,
+};
 use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
 use wafersim_spec::{Bytes, DataType, Model, Precision};
 
@@ -38,7 +40,16 @@ fn any_feed_forward() -> impl Strategy<Value = FeedForward> {
     let moe = (1_u64..12, 1_u64..4, 1_u64..12, 0_u64..9, any::<bool>(), any::<bool>());
     let moe = moe.prop_map(|(experts, top_k, width, shared_width, expert_bias, router_bias)| {
         let top_k = top_k.min(experts);
-        FeedForward::Moe(Moe { experts, top_k, width, shared_width, expert_bias, router_bias, normalise_top_k: true })
+        FeedForward::Moe(Moe {
+            experts,
+            top_k,
+            width,
+            shared_width,
+            expert_bias,
+            router_bias,
+            selection: Selection::softmax(true),
+            gating: Gating::Silu,
+        })
     });
     prop_oneof![dense, moe]
 }

@@ -1,10 +1,11 @@
 //! How the answer moves with what is not known.
 
 use wafersim_answer::{Answer, Uncertainty};
+use wafersim_spec::Bytes;
 use wafersim_spec::wafer::{DECLARATIONS, Evidence};
 
 use crate::grid::{Grid, Side};
-use crate::number::figure;
+use crate::number::{figure, plural, users, whole};
 use crate::paragraph::{heading, labelled, wrapped};
 
 /// Parameters that are listed.
@@ -19,6 +20,7 @@ pub(super) fn text(answer: &Answer) -> String {
         format!("{} GHz: {} tok/s ({reached})", point.ghz, figure(point.tokens_per_second_per_user))
     });
     text.push_str(&labelled("clock", &points.collect::<Vec<_>>().join("; ")));
+    text.push_str(&labelled("memory", &memory(answer, ranges)));
     if ranges.parameters.is_empty() {
         return text;
     }
@@ -63,6 +65,27 @@ fn range(answer: &Answer, ranges: &Uncertainty) -> String {
         "{} to {} tok/s each user, with every uncertain parameter at its slow or at its fast end; {safe}",
         figure(speeds.low),
         figure(speeds.high)
+    )
+}
+
+/// What wafers and users are with the least and with the most memory free.
+fn memory(answer: &Answer, ranges: &Uncertainty) -> String {
+    let free = ranges.free_memory;
+    if free.low >= free.high {
+        return format!("{} bytes of a PE are free for data", whole(free.low.0));
+    }
+    let end = |free: Bytes, fewest: Option<u32>, held: u64| {
+        let fewest = fewest.map_or_else(
+            || "no number of wafers is enough".into(),
+            |fewest| format!("at least {}", plural(u64::from(fewest), "wafer")),
+        );
+        let here = whole(u64::from(answer.wafers));
+        format!("with {} bytes of a PE free {fewest}, and {here} hold {} users", whole(free.0), users(held))
+    };
+    format!(
+        "{}; {}",
+        end(free.low, ranges.wafers.high, ranges.max_users.low),
+        end(free.high, ranges.wafers.low, ranges.max_users.high)
     )
 }
 

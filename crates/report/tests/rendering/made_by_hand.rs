@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use wafersim_answer::plan::{Plan, PlanRow};
 use wafersim_answer::validate::{Group, Prediction, Skipped, Validation};
 use wafersim_answer::{
-    Answer, BreakdownRow, ClockPoint, Influence, KnownError, MemoryBytes, ProfileAnswer, Question, Range, Uncertainty,
-    Verdict, WorstPe, answer_without_ranges,
+    Answer, BreakdownRow, ClockPoint, Ends, Influence, KnownError, MemoryBytes, ProfileAnswer, Question, Range,
+    Uncertainty, Verdict, WorstPe, answer_without_ranges,
 };
 use wafersim_place::{ByteCounts, Rectangle};
 use wafersim_spec::scenario::{ExpertPlacement, Profile, WaferCount};
@@ -119,6 +119,10 @@ pub fn answer() -> Answer {
     answer.uncertainty = Some(Uncertainty {
         tokens_per_second_per_user: Range { low: 400.0, high: 620.0 },
         clock: vec![point(0.85), point(1.1)],
+        free_memory: Ends { low: Bytes(36_864), high: Bytes(44_976) },
+        wafers: Ends { low: Some(15), high: Some(20) },
+        max_users: Ends { low: 0, high: 60 },
+        spare: Ends { low: None, high: Some(Bytes(5000)) },
         parameters: vec![
             influence("link.latency", Evidence::Guess, 2.0, 20.0, 500.0, 560.5),
             influence("fabric.hop_latency", Evidence::Silicon, 2.0, 2.5, 540.0, 550.0),

@@ -13,7 +13,7 @@ mod qwen;
 use serde_json::Value;
 
 use self::fields::Fields;
-use super::{FeedForward, GroupedAttention, Layer, Model, Moe, Reach};
+use super::{FeedForward, Gating, GroupedAttention, Layer, Model, Moe, Reach, Selection};
 use crate::error::SpecError;
 
 /// Largest width (hidden, feed-forward, low rank). The largest public one is 53,248.
@@ -216,7 +216,8 @@ fn routed_experts(fields: &Fields<'_>, keys: &MoeKeys) -> Result<Moe, SpecError>
         shared_width: 0,
         expert_bias: false,
         router_bias: false,
-        normalise_top_k: true,
+        selection: Selection::softmax(true),
+        gating: Gating::Silu,
     })
 }
 

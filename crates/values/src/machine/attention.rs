@@ -189,7 +189,7 @@ fn sinks_here<'a>(context: &Context<'a>, pe: &PeState, sinks: Option<Sinks>) -> 
     if place.1 > 0 || sinks.columns.of(place) != Some(0) {
         return Ok(None);
     }
-    context.tiles.vector(context.name(Role::Sinks, 0), false).map(Some)
+    context.tiles.vector(&super::weights::TileName::plain(context.name(Role::Sinks, 0)), false).map(Some)
 }
 
 /// Largest score of each head.

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use wafersim_program::{Axis, BufferId, Chosen, Formula, Operand, Pair, Place, WeightId};
+use wafersim_program::{Axis, BufferId, Chosen, Formula, Operand, Pair, Place, Weight, WeightId};
 use wafersim_spec::model::Role;
 
 use super::attention::{self, Softmax};
+use super::experts;
 use super::norm;
 use super::prepared::Prepared;
 use super::ring;
 use super::rounding::Rounding;
+use super::router;
 use super::state::{PeState, Tile};
-use super::weights::Tiles;
+use super::weights::{TileName, Tiles};
 use crate::checkpoint::WeightName;
 
 /// What a processing element knows beside its memory: the program, the weights in place, and which layer it works for.
@@ -47,6 +49,12 @@ impl Context<'_> {
         field.inner.last().map(|last| last.size as u32).ok_or_else(|| format!("'{}' has no dimension", field.name))
     }
 
+    /// The name of a tile of this layer.
+    pub fn tile_name(&self, declared: &Weight, copy: u64) -> TileName {
+        let name = self.name(declared.role, copy);
+        TileName { name, behind: declared.behind.clone(), stored: declared.stored }
+    }
+
     /// The name of a weight of this layer.
     pub const fn name(&self, role: Role, copy: u64) -> WeightName {
         match role {
@@ -73,6 +81,8 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
         Formula::Rescale { operands, sums, width, epsilon } => {
             norm::rescale(context, pe, operands, *sums, (*width, *epsilon))
         }
+        Formula::NormScale { sums, width, epsilon } => norm::norm_scale(context, pe, *sums, (*width, *epsilon)),
+        Formula::Times { operands, factors } => norm::times(context, pe, operands, *factors),
         Formula::Rope { x, head_dim, rotary, position, users } => {
             let [head_dim, rotary, position, users] = [*head_dim, *rotary, *position, *users];
             let rotation = attention::Rotation { head_dim, rotary, position, users };
@@ -110,11 +120,19 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
         }
         Formula::Convert { .. } | Formula::ConvertCache => Ok(()),
         Formula::Normalise { scores, statistic } => attention::normalise(context, pe, *scores, *statistic),
-        Formula::GatedActivation { gate, up, weights } => gated(context, pe, *gate, *up, weights.as_ref()),
-        Formula::Add { x, y } => add(context, pe, *x, *y),
-        Formula::TopK { scores, experts, weights, top_k, normalise } => {
-            top_k_of(context, pe, *scores, (*experts, *weights), (*top_k, *normalise))
+        Formula::Bias { y, role, chosen } => experts::bias(context, pe, (*y, *role), chosen.as_ref()),
+        Formula::GatedActivation { gate, up, gating, weights, weighs_input } => {
+            let weights = weights.as_ref().map(|(operand, pairs)| (*operand, pairs.as_slice()));
+            experts::gated(context, pe, (*gate, *up), *gating, (weights, *weighs_input))
         }
+        Formula::Add { x, y } => add(context, pe, *x, *y),
+        Formula::AddHeld { x, y } => add_held(context, pe, *x, *y),
+        Formula::Score { logits, scores, corrected } => router::score(context, pe, *logits, (*scores, *corrected)),
+        Formula::Choose { keys, values, experts, chosen, top_k, groups, kept_groups } => {
+            let groups = router::Groups { groups: *groups, kept: *kept_groups };
+            router::choose(context, pe, (*keys, *values), (*experts, *chosen), (*top_k, groups))
+        }
+        Formula::Weigh { weights, all, selection } => router::weigh(context, pe, (*weights, *all), selection),
         Formula::Lookup { rows, tokens, table } => {
             let region = context.prepared.program.region;
             let place: Place = (pe.column - region.x, pe.row - region.y);
@@ -183,7 +201,7 @@ fn select(source: &Tile, mut target: Tile) -> Result<Tile, String> {
 }
 
 /// The expert of a pair.
-fn expert_of(pe: &PeState, experts: Operand, pair: &Pair) -> Result<u64, String> {
+pub(super) fn expert_of(pe: &PeState, experts: Operand, pair: &Pair) -> Result<u64, String> {
     let chosen = pe.tile(experts)?.row(pair.token as usize).get(pair.slot as usize).copied();
     chosen.map(|expert| expert as u64).ok_or_else(|| format!("token {} has no choice {}", pair.token, pair.slot))
 }
@@ -205,31 +223,19 @@ fn product(
         return Err("the outputs of a weight are not those of its product".into());
     }
     let rounding = context.rounding(y.buffer);
-    if let Some(axis) = bias {
-        let first = match axis {
-            Axis::X => pe.column == declared.region.x,
-            Axis::Y => pe.row == declared.region.y,
-        };
-        if first {
-            let bias = context.tiles.vector(context.name(declared.role, declared.copy), true)?;
-            let inner = Arc::clone(&result.inner);
-            for row in 0..result.rows.len() {
-                for (value, element) in result.row_mut(row).iter_mut().zip(inner.iter()) {
-                    *value = rounding.round(bias.get(*element as usize).copied().unwrap_or(f32::NAN));
-                }
-            }
-        }
+    let is_first = |axis: Axis| match axis {
+        Axis::X => pe.column == declared.region.x,
+        Axis::Y => pe.row == declared.region.y,
+    };
+    if bias.is_some_and(is_first) {
+        let name = context.tile_name(declared, declared.copy);
+        experts::add_bias(context, pe, &mut result, (&name, chosen), rounding)?;
     }
     let source = pe.tile(x)?;
     let columns = places(&source.inner, &held.0)?;
     let mut multiply = |copy: u64, from: usize, to: usize| -> Result<(), String> {
-        let tile = context.tiles.tile(context.name(declared.role, copy), index, held)?;
-        let input = source.row(from);
-        for (row, column) in tile.rows().into_iter().zip(&columns) {
-            let value = input.get(*column).copied().unwrap_or(0.0);
-            let row = row.to_slice().unwrap_or(&[]);
-            rounding.accumulate(result.row_mut(to), value, row);
-        }
+        let tile = context.tiles.tile(&context.tile_name(declared, copy), index, held)?;
+        tile.multiply(rounding, (source.row(from), &columns), result.row_mut(to));
         Ok(())
     };
     match chosen {
@@ -249,44 +255,6 @@ fn product(
     Ok(())
 }
 
-fn gated(
-    context: &Context<'_>,
-    pe: &mut PeState,
-    gate: Operand,
-    up: Operand,
-    weights: Option<&(Operand, Vec<Pair>)>,
-) -> Result<(), String> {
-    // Processing elements outside an expert's rectangle hold none of it.
-    if context.prepared.held(gate, context.index(pe)).is_none() {
-        return Ok(());
-    }
-    let rounding = context.rounding(gate.buffer);
-    let up = pe.tile(up)?.clone();
-    let mut factors = vec![1.0; up.rows.len()];
-    if let Some((operand, pairs)) = weights {
-        let tile = pe.tile(*operand)?;
-        for (factor, pair) in factors.iter_mut().zip(pairs) {
-            let weight = tile.row(pair.token as usize).get(pair.slot as usize).copied();
-            *factor = weight.ok_or_else(|| format!("token {} has no weight {}", pair.token, pair.slot))?;
-        }
-    }
-    let weighted = weights.is_some();
-    let gate = pe.tile_mut(gate)?;
-    if !gate.is_like(&up.rows, &up.inner) {
-        return Err("gate and up hold different elements".into());
-    }
-    for (row, factor) in factors.into_iter().enumerate() {
-        for (gate, up) in gate.row_mut(row).iter_mut().zip(up.row(row)) {
-            let silu = rounding.round(*gate / (1.0 + (-*gate).exp()));
-            *gate = rounding.round(silu * up);
-            if weighted {
-                *gate = rounding.round(*gate * factor);
-            }
-        }
-    }
-    Ok(())
-}
-
 fn add(context: &Context<'_>, pe: &mut PeState, x: Operand, y: Operand) -> Result<(), String> {
     let rounding = context.rounding(x.buffer);
     let y = pe.tile(y)?.clone();
@@ -298,37 +266,22 @@ fn add(context: &Context<'_>, pe: &mut PeState, x: Operand, y: Operand) -> Resul
     Ok(())
 }
 
-fn top_k_of(
-    context: &Context<'_>,
-    pe: &mut PeState,
-    scores: Operand,
-    (experts, weights): (Operand, Operand),
-    (top_k, normalise): (u64, bool),
-) -> Result<(), String> {
-    let index = context.index(pe);
-    let rounding = context.rounding(weights.buffer);
-    let source = pe.tile(scores)?;
-    let mut numbers = context.prepared.fresh(experts, index, 0.0)?;
-    let mut shares = context.prepared.fresh(weights, index, 0.0)?;
-    let by_number = places(&source.inner, &(0..source.inner.len() as u32).collect::<Vec<_>>())?;
-    for row in 0..source.rows.len() {
-        let scores: Vec<f32> =
-            by_number.iter().map(|place| source.row(row).get(*place).copied().unwrap_or(f32::NAN)).collect();
-        let mut order: Vec<usize> = (0..scores.len()).collect();
-        order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b)));
-        let most = order.first().map_or(0.0, |first| scores[*first]);
-        let exponential = |score: &f32| rounding.round((*score - most).exp());
-        let counted = if normalise { top_k as usize } else { order.len() };
-        let sum = order.iter().take(counted).fold(0.0, |sum, at| rounding.round(sum + exponential(&scores[*at])));
-        for (slot, at) in order.into_iter().take(top_k as usize).enumerate() {
-            if let (Some(number), Some(share)) = (numbers.row_mut(row).get_mut(slot), shares.row_mut(row).get_mut(slot))
-            {
-                (*number, *share) = (at as f32, rounding.round(exponential(&scores[at]) / sum));
+/// `x += y` for the elements that both hold.
+fn add_held(context: &Context<'_>, pe: &mut PeState, x: Operand, y: Operand) -> Result<(), String> {
+    let rounding = context.rounding(x.buffer);
+    let y = pe.tile(y)?.clone();
+    let x = pe.tile_mut(x)?;
+    if x.rows != y.rows {
+        return Err("two operands of a sum hold different rows".into());
+    }
+    let inner = Arc::clone(&x.inner);
+    for row in 0..x.rows.len() {
+        for (value, element) in x.row_mut(row).iter_mut().zip(inner.iter()) {
+            if let Some(at) = y.inner.iter().position(|held| held == element) {
+                *value = rounding.round(*value + y.row(row).get(at).copied().unwrap_or(0.0));
             }
         }
     }
-    pe.put(experts, numbers);
-    pe.put(weights, shares);
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use wafersim_spec::model::Role;
 
 use super::compute::{Context, places};
 use super::state::{PeState, Tile};
+use super::weights::TileName;
 
 /// For each element, where the sum of its group lies.
 fn groups(inner: &[u32], sums: &Tile, width: u64) -> Result<Vec<usize>, String> {
@@ -51,7 +52,7 @@ pub(super) fn rms_scale(
     (width, epsilon): (u64, f64),
 ) -> Result<(), String> {
     let rounding = context.rounding(y.buffer);
-    let gain = context.tiles.vector(context.name(role, copy), false)?;
+    let gain = context.tiles.vector(&TileName::plain(context.name(role, copy)), false)?;
     let sums = pe.tile(sums)?;
     let mut result = pe.tile(x)?.clone();
     let groups = groups(&result.inner, sums, width)?;
@@ -81,7 +82,7 @@ pub(super) fn gain(
     width: u64,
 ) -> Result<(), String> {
     let rounding = context.rounding(y.buffer);
-    let gain = context.tiles.vector(context.name(role, copy), false)?;
+    let gain = context.tiles.vector(&TileName::plain(context.name(role, copy)), false)?;
     let mut result = pe.tile(x)?.clone();
     let inner = Arc::clone(&result.inner);
     for row in 0..result.rows.len() {
@@ -110,7 +111,7 @@ pub(super) fn rescale(
     };
     for Rescaled { operand, bias } in operands {
         let rounding = context.rounding(operand.buffer);
-        let bias = bias.map(|role| context.tiles.vector(context.name(role, 0), true)).transpose()?;
+        let bias = bias.map(|role| context.tiles.vector(&TileName::plain(context.name(role, 0)), true)).transpose()?;
         let tile = pe.tile_mut(*operand)?;
         let inner = Arc::clone(&tile.inner);
         for (row, scale) in scales.iter().enumerate() {
@@ -120,6 +121,38 @@ pub(super) fn rescale(
                     *value = rounding.round(*value + bias.get(*element as usize).copied().unwrap_or(f32::NAN));
                 }
             }
+        }
+    }
+    Ok(())
+}
+
+/// The scale of a norm in place of its sums of squares.
+pub(super) fn norm_scale(
+    context: &Context<'_>,
+    pe: &mut PeState,
+    sums: Operand,
+    (width, epsilon): (u64, f64),
+) -> Result<(), String> {
+    let rounding = context.rounding(sums.buffer);
+    let tile = pe.tile_mut(sums)?;
+    tile.values.iter_mut().for_each(|sum| *sum = rounding.round(scale(*sum, width, epsilon)));
+    Ok(())
+}
+
+/// `x *= factor` for some operands, row by row.
+pub(super) fn times(
+    context: &Context<'_>,
+    pe: &mut PeState,
+    operands: &[Operand],
+    factors: Operand,
+) -> Result<(), String> {
+    let factors = pe.tile(factors)?.clone();
+    for operand in operands {
+        let rounding = context.rounding(operand.buffer);
+        let tile = pe.tile_mut(*operand)?;
+        for row in 0..tile.rows.len() {
+            let factor = factors.row(row).first().copied().unwrap_or(f32::NAN);
+            tile.row_mut(row).iter_mut().for_each(|value| *value = rounding.round(*value * factor));
         }
     }
     Ok(())

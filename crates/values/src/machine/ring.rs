@@ -16,6 +16,7 @@ use super::prepared::Prepared;
 use super::rounding::Rounding;
 use super::state::{PeState, Tile};
 use super::transfer::{Arrival, incoming};
+use super::weights::TileName;
 
 /// The dimension of a field that a ring along an axis shares out: whether it is the rows, the ring, and the whole size.
 fn ring_of(field: &Field, axis: Axis) -> Option<(bool, Ring, u64)> {
@@ -75,7 +76,7 @@ pub(super) fn tile_product(
         Err(_) => {
             let mut fresh = prepared.fresh(c, context.index(pe), 0.0)?;
             if let Some(role) = bias {
-                let bias = context.tiles.vector(context.name(role, 0), true)?;
+                let bias = context.tiles.vector(&TileName::plain(context.name(role, 0)), true)?;
                 let inner = Arc::clone(&fresh.inner);
                 for row in 0..fresh.rows.len() {
                     for (value, element) in fresh.row_mut(row).iter_mut().zip(inner.iter()) {

@@ -1,7 +1,7 @@
 //! Running a program: its nodes in order, over all processing elements of the region.
 
 use rayon::prelude::*;
-use wafersim_program::{Action, Formula, Node, Operand, Root, Step};
+use wafersim_program::{Action, Chosen, Formula, Node, Operand, Region, Root, Step, WeightId};
 use wafersim_spec::model::Role;
 
 use super::compute::{Context, compute_at};
@@ -9,7 +9,7 @@ use super::prepared::Prepared;
 use super::ring;
 use super::state::{PeState, Tile};
 use super::transfer::transfer;
-use super::weights::Tiles;
+use super::weights::{TileName, Tiles};
 use crate::checkpoint::WeightName;
 use crate::error::ValuesError;
 
@@ -203,59 +203,75 @@ impl Running<'_, '_> {
 
     /// Weights that a formula needs and that are not in place yet.
     fn bring_weights(&mut self, formula: &Formula) -> Result<(), Problem> {
-        let name = |role, copy| {
-            Context { prepared: self.prepared, tiles: self.tiles, layer: self.layer, round: 0 }.name(role, copy)
-        };
+        let plain = |role, copy| TileName::plain(self.context().name(role, copy));
         match formula {
-            Formula::Product { weight, chosen, bias, .. } => {
-                let Some(declared) = self.prepared.program.weights.get(weight.0 as usize) else { return Ok(()) };
-                let mut copies = vec![declared.copy];
-                if let Some(chosen) = chosen {
-                    let inside = |pe: &&PeState| {
-                        pe.column >= declared.region.x
-                            && pe.row >= declared.region.y
-                            && pe.column < declared.region.x + declared.region.columns
-                            && pe.row < declared.region.y + declared.region.rows
-                    };
-                    let choice = self.machine.pes.iter().find(inside).and_then(|pe| pe.tile(chosen.experts).ok());
-                    let choice = choice.ok_or_else(|| Problem::Program("nobody has chosen the experts".into()))?;
-                    let of = |pair: &wafersim_program::Pair| {
-                        choice.row(pair.token as usize).get(pair.slot as usize).map(|expert| *expert as u64)
-                    };
-                    copies = chosen.pairs.iter().filter_map(of).collect();
-                    copies.sort_unstable();
-                    copies.dedup();
-                }
-                let names: Vec<WeightName> = copies.into_iter().map(|copy| name(declared.role, copy)).collect();
-                let bias = bias.map(|_| name(declared.role, declared.copy));
+            Formula::Product { weight, y, chosen, bias, .. } => {
+                let computed = self.context().rounding(y.buffer);
+                let names = self.names(*weight, chosen.as_ref())?;
                 let wanted: Vec<_> =
                     (0..self.machine.pes.len()).map(|pe| self.prepared.weight(*weight, pe).cloned()).collect();
                 for name in names {
-                    self.tiles.cut(name, &wanted).map_err(Problem::Values)?;
-                }
-                if let Some(name) = bias {
-                    self.tiles.read_vector(name, true).map_err(Problem::Values)?;
+                    self.tiles.cut(&name, &wanted, computed).map_err(Problem::Values)?;
+                    if bias.is_some() {
+                        self.tiles.read_vector(&name, true).map_err(Problem::Values)?;
+                    }
                 }
                 Ok(())
             }
+            Formula::Bias { role, chosen, .. } => {
+                let name = plain(*role, 0);
+                let names = self.copies(name, self.prepared.program.region, chosen.as_ref())?;
+                names.iter().try_for_each(|name| self.tiles.read_vector(name, true)).map_err(Problem::Values)
+            }
+            Formula::Score { corrected: Some(_), .. } => {
+                let name = plain(Role::Router, 0);
+                self.tiles.read_vector(&name, true).map_err(Problem::Values)
+            }
             Formula::Rescale { operands, .. } => {
                 let biases = operands.iter().filter_map(|scaled| scaled.bias);
-                let names: Vec<WeightName> = biases.map(|role| name(role, 0)).collect();
-                names.into_iter().try_for_each(|name| self.tiles.read_vector(name, true)).map_err(Problem::Values)
+                let names: Vec<TileName> = biases.map(|role| plain(role, 0)).collect();
+                names.iter().try_for_each(|name| self.tiles.read_vector(name, true)).map_err(Problem::Values)
             }
             Formula::TileProduct { bias: Some(role), .. } => {
-                let name = name(*role, 0);
-                self.tiles.read_vector(name, true).map_err(Problem::Values)
+                let name = plain(*role, 0);
+                self.tiles.read_vector(&name, true).map_err(Problem::Values)
             }
             Formula::Maximum { sinks: Some(_), .. } => {
-                let name = name(Role::Sinks, 0);
-                self.tiles.read_vector(name, false).map_err(Problem::Values)
+                let name = plain(Role::Sinks, 0);
+                self.tiles.read_vector(&name, false).map_err(Problem::Values)
             }
             Formula::RmsScale { gain: (role, copy), .. } | Formula::Gain { gain: (role, copy), .. } => {
-                let name = name(*role, *copy);
-                self.tiles.read_vector(name, false).map_err(Problem::Values)
+                let name = plain(*role, *copy);
+                self.tiles.read_vector(&name, false).map_err(Problem::Values)
             }
             _ => Ok(()),
         }
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context { prepared: self.prepared, tiles: self.tiles, layer: self.layer, round: self.round }
+    }
+
+    /// The tiles that a product uses.
+    fn names(&self, weight: WeightId, chosen: Option<&Chosen>) -> Result<Vec<TileName>, Problem> {
+        let Some(declared) = self.prepared.program.weights.get(weight.0 as usize) else { return Ok(Vec::new()) };
+        let name = self.context().tile_name(declared, declared.copy);
+        self.copies(name, declared.region, chosen)
+    }
+
+    /// A weight, or those of the experts that the places of a region have chosen.
+    fn copies(&self, name: TileName, region: Region, chosen: Option<&Chosen>) -> Result<Vec<TileName>, Problem> {
+        let Some(chosen) = chosen else { return Ok(vec![name]) };
+        let inside = |pe: &&PeState| region.seen(pe.column, pe.row).is_some();
+        let choice = self.machine.pes.iter().find(inside).and_then(|pe| pe.tile(chosen.experts).ok());
+        let choice = choice.ok_or_else(|| Problem::Program("nobody has chosen the experts".into()))?;
+        let of = |pair: &wafersim_program::Pair| {
+            choice.row(pair.token as usize).get(pair.slot as usize).map(|expert| *expert as u64)
+        };
+        let mut copies: Vec<u64> = chosen.pairs.iter().filter_map(of).collect();
+        copies.sort_unstable();
+        copies.dedup();
+        let of_copy = |copy| TileName { name: WeightName { copy, ..name.name }, ..name.clone() };
+        Ok(copies.into_iter().map(of_copy).collect())
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use wafersim_program::{Action, Axis, BufferId, Operand, ReduceOperator, Relayout, Step};
+use wafersim_program::{Action, Axis, Broadcast, BufferId, Operand, ReduceOperator, Relayout, Step};
 
 use super::pieces;
 use super::prepared::Prepared;
@@ -91,6 +91,7 @@ pub fn transfer(prepared: &Prepared, pes: &mut [PeState], step: &Step) -> Result
     let (payload, arrival) = match &step.action {
         Action::ChainReduce(chain) => (chain.payload, Arrival::Combine(chain.operator)),
         Action::Multicast(cast) => (cast.payload, Arrival::Store),
+        Action::Broadcast(cast) => return broadcast(prepared, pes, step, cast),
         Action::ReduceScatter(_) | Action::AllGather(_) => return pieces::transfer(prepared, pes, step),
         Action::Shift(shift) => return shift_all(prepared, pes, step, shift.payload),
         Action::Relayout(moved) => return relayout(prepared, pes, step, moved),
@@ -110,6 +111,18 @@ pub fn transfer(prepared: &Prepared, pes: &mut [PeState], step: &Step) -> Result
         result?;
     }
     Ok(())
+}
+
+/// One sends, all others of the region store it.
+fn broadcast(prepared: &Prepared, pes: &mut [PeState], step: &Step, cast: &Broadcast) -> Result<(), String> {
+    let region = step.region;
+    let from = prepared.index(region.x + cast.column, region.y + cast.row);
+    let words = pes.get(from).map(|pe| outgoing(pe, cast.payload)).ok_or("a broadcast begins outside its region")?;
+    let columns = region.x..region.x + region.columns;
+    let rows = region.y..region.y + region.rows;
+    let others = pes.par_iter_mut().enumerate().filter(|(index, _)| *index != from);
+    let others = others.filter(|(_, pe)| columns.contains(&pe.column) && rows.contains(&pe.row));
+    others.map(|(_, pe)| incoming(prepared, pe, cast.payload, &words, Arrival::Store)).collect()
 }
 
 /// All send at the same time; who receives nothing is left with nothing.
@@ -182,16 +195,19 @@ fn relayout_line(
         })
         .collect();
     let mut collected = Vec::new();
-    for target_field in 0..prepared.fields_of(moved.target) {
+    let layout = |buffer: BufferId| prepared.program.buffer_of(buffer).layout.as_ref();
+    let (Some(from), Some(to)) = (layout(moved.source), layout(moved.target)) else {
+        return Err("a relayout between buffers without layouts".into());
+    };
+    for (target_field, field) in (0u32..).zip(&to.fields) {
         let target = Operand::new(moved.target, target_field);
-        let name = &prepared.field(target)?.name;
-        let source = (0..prepared.fields_of(moved.source)).map(|field| Operand::new(moved.source, field));
-        let mut source = source.filter(|source| prepared.field(*source).is_ok_and(|field| field.name == *name));
-        let Some(source) = source.next() else {
+        let sources = moved.sources(from, to, target_field as usize);
+        if sources.is_empty() {
             let names = [moved.source, moved.target].map(|buffer| &prepared.program.buffer_of(buffer).name);
-            return Err(format!("'{}' has no field '{name}' for '{}'", names[0], names[1]));
-        };
-        let held = held_on_line(pes, &members, source);
+            return Err(format!("'{}' has no field '{}' for '{}'", names[0], field.name, names[1]));
+        }
+        let sources: Vec<Operand> = sources.iter().map(|(number, _)| Operand::new(moved.source, *number)).collect();
+        let held = held_on_line(pes, &members, &sources);
         for (index, member) in (0u64..).zip(&members) {
             let Some(pe) = pes.get(*member) else { continue };
             if let Some(tile) = gather(prepared, pe, (index, *member), &held, (moved, target))? {
@@ -232,15 +248,10 @@ fn gather(
         let several = owners.clone().any(|held| held.0.2 > 0);
         let copies = owners.filter(|held| held.0.2 == if several { key.2 } else { 0 });
         let nearest = copies.clone().min_by_key(|held| (held.1.abs_diff(index), held.1));
-        let Some(nearest) = nearest.filter(|held| held.1.abs_diff(index) <= moved.reach()) else {
+        let Some(nearest) = nearest else {
             return Err(format!(
-                "column {}, row {} wants element {} of row {} for '{}', which nobody on its line holds within {} hops",
-                pe.column,
-                pe.row,
-                key.1,
-                key.0,
-                buffer.name,
-                moved.reach()
+                "column {}, row {} wants element {} of row {} for '{}', which nobody on its line holds",
+                pe.column, pe.row, key.1, key.0, buffer.name
             ));
         };
         if copies.into_iter().any(|held| held.2.to_bits() != nearest.2.to_bits()) {
@@ -260,13 +271,15 @@ fn keys(rows: &[u32], inner: &[u32]) -> impl Iterator<Item = Key> {
     })
 }
 
-/// What the members of a line hold of a field, ordered by element and then by place.
-fn held_on_line(pes: &[PeState], members: &[usize], source: Operand) -> Vec<Held> {
+/// What the members of a line hold of some fields, ordered by element and then by place.
+fn held_on_line(pes: &[PeState], members: &[usize], sources: &[Operand]) -> Vec<Held> {
     let mut held = Vec::new();
-    for (index, member) in (0u64..).zip(members) {
-        let Some(Ok(tile)) = pes.get(*member).map(|pe| pe.tile(source)) else { continue };
-        held.extend(keys(&tile.rows, &tile.inner).zip(&tile.values).map(|(key, value)| (key, index, *value)));
+    for source in sources {
+        for (index, member) in (0u64..).zip(members) {
+            let Some(Ok(tile)) = pes.get(*member).map(|pe| pe.tile(*source)) else { continue };
+            held.extend(keys(&tile.rows, &tile.inner).zip(&tile.values).map(|(key, value)| (key, index, *value)));
+        }
     }
-    held.sort_unstable_by_key(|held| (held.0, held.1));
+    held.sort_by_key(|held| (held.0, held.1));
     held
 }

@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use wafersim_mapping::LayerMapping;
-use wafersim_spec::model::Role;
+use wafersim_spec::model::{Layer, Role};
 use wafersim_spec::{DataType, Model, Precision};
 use wafersim_values::checkpoint::WeightName;
 use wafersim_values::{
@@ -89,7 +89,11 @@ pub fn setup_on(model: &Model, grid: Grid) -> Setup {
 
 /// The tensors of a config with random values: gains about 1, matrices that keep the size of what goes through them.
 pub fn tensors(config: &str, seed: u64) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
-    let model = Model::from_config_json(config, "config.json").unwrap();
+    tensors_of(&Model::from_config_json(config, "config.json").unwrap(), seed)
+}
+
+/// The tensors of a model.
+pub fn tensors_of(model: &Model, seed: u64) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut all = BTreeMap::new();
     let mut add = |name: String, shape: Vec<usize>, middle: f32, spread: f32| {
@@ -101,16 +105,16 @@ pub fn tensors(config: &str, seed: u64) -> BTreeMap<String, (Vec<usize>, Vec<f32
         for tensor in layer.tensors(model.hidden) {
             for copy in 0..tensor.copies {
                 let weight = WeightName { layer: index, role: tensor.role, copy };
-                let name = weight.tensor(false);
+                let name = weight.tensor_of(model);
                 let (inputs, outputs) = (tensor.inputs as usize, tensor.outputs as usize);
                 if weight.is_gain() {
-                    add(format!("{name}.weight"), vec![outputs], 1.0, 0.4);
+                    add(name, vec![outputs], 1.0, 0.4);
                 } else {
                     let spread = if tensor.role == Role::Router { 3.0 } else { 1.7 };
-                    add(format!("{name}.weight"), vec![outputs, inputs], 0.0, spread / (inputs as f32).sqrt());
+                    add(name, vec![outputs, inputs], 0.0, spread / (inputs as f32).sqrt());
                 }
                 if tensor.bias {
-                    add(format!("{name}.bias"), vec![outputs], 0.0, 0.5);
+                    add(weight.bias_of(model), vec![outputs], 0.0, 0.5);
                 }
             }
         }
@@ -142,4 +146,13 @@ pub fn file(tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>) -> Vec<u8> {
 pub fn checkpoint(config: &str, seed: u64) -> Checkpoint {
     let tensors = Tensors::read(vec![("model.safetensors".into(), file(&tensors(config, seed)))]).unwrap();
     Checkpoint::new(config, "config.json", tensors).unwrap()
+}
+
+/// A checkpoint with random weights of a model that a config describes up to some changes: parts of other families.
+pub fn checkpoint_with(config: &str, seed: u64, change: impl Fn(&mut Layer)) -> Checkpoint {
+    let mut model = Model::from_config_json(config, "config.json").unwrap();
+    model.layers.iter_mut().for_each(change);
+    let tensors = Tensors::read(vec![("model.safetensors".into(), file(&tensors_of(&model, seed)))]).unwrap();
+    let rotary = checkpoint(config, seed).rotary;
+    Checkpoint::of(model, rotary, tensors).unwrap()
 }

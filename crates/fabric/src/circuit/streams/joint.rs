@@ -73,6 +73,7 @@ impl Mesh {
         })?;
         for part in parts {
             match part {
+                Part::Carry(lines) if lines.spread.is_some() => return Err(Contended),
                 Part::Carry(lines) => {
                     self.in_blocks(at, lines, timing, works, |times, number, count| {
                         times.beside(number, count, joint)

@@ -60,7 +60,9 @@ fn only_axis<'a>(parts: impl Iterator<Item = &'a Part>) -> Option<Axis> {
     for part in parts {
         match part {
             Part::Busy { .. } => {}
-            Part::Carry(lines) if axis.is_none_or(|axis| axis == lines.axis) => axis = Some(lines.axis),
+            Part::Carry(lines) if lines.spread.is_none() && axis.is_none_or(|axis| axis == lines.axis) => {
+                axis = Some(lines.axis)
+            }
             Part::Carry(_) | Part::Meet { .. } => return None,
         }
     }
@@ -132,7 +134,7 @@ impl Mesh {
     }
 
     /// The links of a direction's axis, and the index of a place there.
-    fn links(&self, direction: usize, x: u32, y: u32) -> (&super::Links, usize) {
+    pub(super) fn links(&self, direction: usize, x: u32, y: u32) -> (&super::Links, usize) {
         let (x, y) = (x as usize, y as usize);
         let own = if direction < 2 { y * self.columns + x } else { x * self.rows + y };
         (&self.along[direction >> 1], own)

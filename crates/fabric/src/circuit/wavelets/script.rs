@@ -20,6 +20,8 @@ pub(super) struct Flow {
     pub(super) color: u16,
     /// Whether its lines go along y.
     pub(super) vertical: bool,
+    /// Of a broadcast: the first and the last row that it reaches.
+    across: Option<(u32, u32)>,
     pub(super) copies: bool,
     /// First and last column (or row) that it reaches.
     pub(super) low: u32,
@@ -46,6 +48,14 @@ impl Flow {
         let up = (from_core || upwards) && position < self.high;
         let down = (from_core || !upwards) && position > self.low;
         let links = u8::from(up) | u8::from(down) << 1;
+        if let Some((first, last)) = self.across {
+            // On along the sender's row, and from there, up and down, on along the columns.
+            let in_column = !from_core && travels >= 2;
+            let south = (!in_column || travels == 2) && y < last;
+            let north = (!in_column || travels == 3) && y > first;
+            let along = if in_column { 0 } else { links };
+            return along | u8::from(south) << 2 | u8::from(north) << 3 | u8::from(!from_core) << 4;
+        }
         let core = !from_core && (self.copies || links == 0);
         links << shift | u8::from(core) << 4
     }
@@ -118,6 +128,7 @@ impl<'a> Script<'a> {
                     turn,
                     color: stream.color,
                     vertical,
+                    across: lines.spread.map(|_| (lines.area.y, lines.area.y + lines.area.rows - 1)),
                     copies: stream.copies,
                     low: base + stream.low,
                     high: base + stream.high,
@@ -126,13 +137,14 @@ impl<'a> Script<'a> {
                     lead: stream.lead,
                     launch: lines.launch,
                     combine: lines.combine,
-                    receivers: stream.receivers(),
+                    receivers: lines.receivers(stream),
                 });
                 let alike = |through: &Through| through.color == stream.color && through.turn == turn;
                 let of_color = self.through[stage][first..].iter().position(alike);
                 let index = of_color.map_or_else(
                     || {
-                        let (color, area, counts) = (stream.color, lines.area, vec![0; lines.length()]);
+                        let (color, area, counts) =
+                            (stream.color, lines.area, vec![0; lines.area.along(lines.axis) as usize]);
                         self.through[stage].push(Through { color, turn, area, vertical, counts });
                         self.through[stage].len() - 1
                     },
@@ -157,7 +169,7 @@ impl<'a> Script<'a> {
             if !lines.area.contains(x, y) {
                 continue;
             }
-            let operations = lines.operations(lines.position(x, y) as usize);
+            let operations = lines.operations_at(x, y);
             match operations.get(index) {
                 Some(Operation::Send { stream }) => return Some((NONE, first + stream, 0)),
                 Some(Operation::Take { stream, gap }) => return Some((first + stream, NONE, *gap)),

@@ -3,7 +3,7 @@
 //! Both have four norms per layer, before and after the attention and the mixture, and capped attention logits (no
 //! parameters).
 
-use super::super::{Attention, FeedForward, Layer, Moe};
+use super::super::{Attention, FeedForward, Layer, Moe, Selection};
 use super::{Fields, HeadDim, LARGEST_WIDTH, MoeKeys, Trunk, grouped_attention, routed_experts};
 use crate::error::SpecError;
 
@@ -24,10 +24,10 @@ pub(super) fn grok_2(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, S
 }
 
 fn layers(fields: &Fields<'_>, trunk: &Trunk, moe: Moe) -> Result<Vec<Layer>, SpecError> {
-    let normalise_top_k = fields.flag_or("norm_topk_prob", false)?;
+    let selection = Selection::softmax(fields.flag_or("norm_topk_prob", false)?);
     let layer = Layer {
         attention: Attention::Grouped(grouped_attention(fields, trunk, HeadDim::OrHiddenByHeads)?),
-        feed_forward: FeedForward::Moe(Moe { normalise_top_k, ..moe }),
+        feed_forward: FeedForward::Moe(Moe { selection, ..moe }),
         norms: 4,
     };
     Ok(vec![layer; trunk.layers as usize])

@@ -1,6 +1,6 @@
 //! Llama 2, Llama 3 and Code Llama (`modeling_llama.py`), and Llama 4 (`modeling_llama4.py`).
 
-use super::super::{Attention, FeedForward, GroupedAttention, Layer, Moe, Reach};
+use super::super::{Attention, FeedForward, GroupedAttention, Layer, Moe, Reach, Scoring, Selection};
 use super::{Fields, HeadDim, LARGEST_WIDTH, MOST_LAYERS, MOST_POSITIONS, MoeKeys, Trunk};
 use super::{dense, grouped_attention, layer_types, named_layers, routed_experts};
 use crate::error::SpecError;
@@ -31,8 +31,9 @@ pub(super) fn llama4(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, S
     let keys = MoeKeys { experts: "num_local_experts", width: "intermediate_size" };
     let moe = routed_experts(fields, &keys)?;
     let shared = fields.optional_whole("shared_expert_intermediate_size", 1..=LARGEST_WIDTH)?;
-    // The weight of the one expert is a sigmoid, not normalised.
-    let moe = Moe { shared_width: shared.unwrap_or(moe.width), normalise_top_k: false, ..moe };
+    // The weight of a chosen expert is the sigmoid of its logit and multiplies what the expert reads.
+    let selection = Selection { scoring: Scoring::Sigmoid, weighs_input: true, ..Selection::softmax(false) };
+    let moe = Moe { shared_width: shared.unwrap_or(moe.width), selection, ..moe };
 
     let is_moe = moe_layers(fields, trunk)?;
     let dense = if is_moe.contains(&false) { Some(dense(fields, "intermediate_size_mlp")?) } else { None };

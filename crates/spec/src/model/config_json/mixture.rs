@@ -4,7 +4,10 @@
 //! The layers for multi-token prediction (`num_nextn_predict_layers`) are a draft model beside the model and are not
 //! read.
 
-use super::super::{Attention, FeedForward, GroupedAttention, LatentAttention, Layer, Moe, Reach};
+use super::super::{
+    Attention, FeedForward, Gating, GroupedAttention, LatentAttention, Layer, Moe, Reach, Scoring, Selection,
+};
+use super::fields::shortened;
 use super::{Fields, HeadDim, LARGEST_HEAD, LARGEST_WIDTH, MOST_EXPERTS, MOST_LAYERS, MOST_POSITIONS, MoeKeys, Trunk};
 use super::{dense, grouped_attention, layer_types, routed_experts};
 use crate::error::SpecError;
@@ -27,7 +30,10 @@ pub(super) fn gpt_oss(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, 
     let attention = grouped_attention(fields, trunk, HeadDim::Given)?;
     let attention = GroupedAttention { qkv_bias: bias, output_bias: bias, sinks: true, ..attention };
     let keys = MoeKeys { experts: "num_local_experts", width: "intermediate_size" };
-    let moe = Moe { expert_bias: true, router_bias: true, ..routed_experts(fields, &keys)? };
+    // The factor in the sigmoid stands in no config.json.
+    let limit = fields.optional_real("swiglu_limit", 0.0..=1e6)?.unwrap_or(7.0);
+    let gating = Gating::Clamped { alpha: 1.702, limit };
+    let moe = Moe { expert_bias: true, router_bias: true, gating, ..routed_experts(fields, &keys)? };
 
     let is_full: Vec<bool> = match layer_types(fields, trunk, &["full_attention", "sliding_attention"])? {
         Some(types) => types.iter().map(|name| *name == "full_attention").collect(),
@@ -58,7 +64,8 @@ pub(super) fn glm4_moe(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>,
         rotary_dim: (attention.head_dim as f64 * rotated) as u64,
         ..attention
     });
-    let moe = Moe { router_bias: true, ..moe_with_shared_experts(fields)? };
+    let one = Selected { groups: 1, kept_groups: 1, scale: 1.0, corrected: true };
+    let moe = moe_with_shared_experts(fields, one)?;
     let first = fields.whole("first_k_dense_replace", 0..=trunk.layers)?;
     dense_then_sparse(fields, trunk, &attention, moe, |layer| layer >= first)
 }
@@ -78,18 +85,60 @@ pub(super) fn deepseek_v3(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Laye
     });
     // The selection correction belongs to the method "noaux_tc", the family's default.
     let method = fields.optional_text("topk_method", "the name of a method, for example noaux_tc")?;
-    let moe = Moe { router_bias: matches!(method, None | Some("noaux_tc")), ..moe_with_shared_experts(fields)? };
+    let corrected = matches!(method, None | Some("noaux_tc"));
+    let selected = Selected { groups: 8, kept_groups: 4, scale: 2.5, corrected };
+    let moe = moe_with_shared_experts(fields, selected)?;
     let first = fields.whole("first_k_dense_replace", 0..=trunk.layers)?;
     let step = fields.optional_whole("moe_layer_freq", 1..=MOST_LAYERS)?.unwrap_or(1);
     dense_then_sparse(fields, trunk, &attention, moe, |layer| layer >= first && layer % step == 0)
 }
 
-fn moe_with_shared_experts(fields: &Fields<'_>) -> Result<Moe, SpecError> {
+/// How a family selects experts where its file does not say.
+struct Selected {
+    groups: u64,
+    kept_groups: u64,
+    scale: f64,
+    /// Whether the router's bias corrects the scores that are compared. Not in the file.
+    corrected: bool,
+}
+
+fn moe_with_shared_experts(fields: &Fields<'_>, default: Selected) -> Result<Moe, SpecError> {
     let keys = MoeKeys { experts: "n_routed_experts", width: "moe_intermediate_size" };
     let moe = routed_experts(fields, &keys)?;
     let shared = fields.optional_whole("n_shared_experts", 0..=MOST_EXPERTS)?.unwrap_or(0);
-    let normalise_top_k = fields.flag_or("norm_topk_prob", true)?;
-    Ok(Moe { shared_width: shared * moe.width, normalise_top_k, ..moe })
+    let selection = Selection {
+        scoring: scoring(fields)?,
+        corrected: default.corrected,
+        scale: fields.optional_real("routed_scaling_factor", 0.0..=1e6)?.unwrap_or(default.scale),
+        ..Selection::softmax(fields.flag_or("norm_topk_prob", true)?)
+    };
+    let selection = groups(fields, &moe, selection, &default)?;
+    Ok(Moe { shared_width: shared * moe.width, router_bias: default.corrected, selection, ..moe })
+}
+
+fn scoring(fields: &Fields<'_>) -> Result<Scoring, SpecError> {
+    let allowed = "sigmoid or softmax";
+    match fields.optional_text("scoring_func", allowed)? {
+        None | Some("sigmoid") => Ok(Scoring::Sigmoid),
+        Some("softmax") => Ok(Scoring::Softmax),
+        Some(other) => Err(fields.wrong("scoring_func", format!("is '{}'", shortened(other)), allowed.into())),
+    }
+}
+
+/// Groups of experts of at least two each, of which enough are kept to choose from.
+fn groups(fields: &Fields<'_>, moe: &Moe, selection: Selection, default: &Selected) -> Result<Selection, SpecError> {
+    let given = fields.optional_whole("n_group", 1..=moe.experts)?;
+    // The family's default is made for its own number of experts.
+    let fits = |groups: u64| moe.experts.is_multiple_of(groups) && (groups == 1 || moe.experts / groups >= 2);
+    let groups = given.unwrap_or(if fits(default.groups) { default.groups } else { 1 });
+    if !fits(groups) {
+        let allowed =
+            format!("a divisor of n_routed_experts = {} that leaves two experts in a group, or 1", moe.experts);
+        return Err(fields.wrong("n_group", format!("is {groups}"), allowed));
+    }
+    let least = moe.top_k.div_ceil(moe.experts / groups);
+    let kept = fields.optional_whole("topk_group", least..=groups)?;
+    Ok(Selection { groups, kept_groups: kept.unwrap_or(default.kept_groups.clamp(least, groups)), ..selection })
 }
 
 fn dense_then_sparse(

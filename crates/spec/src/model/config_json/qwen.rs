@@ -2,7 +2,7 @@
 //!
 //! Qwen2 has biases on q, k and v whatever the file says; Qwen3 has q and k norms instead.
 
-use super::super::{Attention, FeedForward, GroupedAttention, Layer, Reach};
+use super::super::{Attention, FeedForward, GroupedAttention, Layer, Reach, Selection};
 use super::{Fields, HeadDim, MOST_LAYERS, MOST_POSITIONS, MoeKeys, Trunk};
 use super::{dense, grouped_attention, layer_types, named_layers, routed_experts};
 use crate::error::SpecError;
@@ -21,7 +21,7 @@ pub(super) fn qwen3(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, Sp
 pub(super) fn qwen3_moe(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
     let keys = MoeKeys { experts: "num_experts", width: "moe_intermediate_size" };
     let mut moe = routed_experts(fields, &keys)?;
-    moe.normalise_top_k = fields.flag_or("norm_topk_prob", false)?;
+    moe.selection = Selection::softmax(fields.flag_or("norm_topk_prob", false)?);
     // Some files carry this key of Qwen2-MoE, always 0: this family has no shared expert.
     fields.optional_whole("shared_expert_intermediate_size", 0..=0)?;
 

@@ -1,0 +1,437 @@
+//! Colors as the machine has them: a router holds one route of a color at a time, and has a fixed number of colors.
+//!
+//! A program names colors freely. Over its whole text each router is asked for a set of pairs (color, route); two names may be one
+//! physical color where they do not meet, or meet with the same route. [`count`] says how many pairs the busiest router has, gives
+//! the names physical colors greedily, and lists where a color has another route in a later step, which the program must
+//! change and pay for. Lines of a step are alike, so routers fall into few classes by column and row: a wafer takes milliseconds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use wafersim_program::Axis;
+
+use super::lowered::{Lowered, Part};
+use super::route::{Area, Direction, Lines, Stream};
+
+/// Input and outputs of a color in a router: the input in the upper bits, the outputs as bits.
+type Route = u16;
+
+/// The core among the ports of a router, after the directions.
+const CORE: u16 = 4;
+
+/// The router with the most pairs of color and route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Busiest {
+    /// Column on the wafer of the first such router.
+    pub column: u64,
+    /// Row.
+    pub row: u64,
+    /// Pairs of color and route in it, over the whole program.
+    pub pairs: u32,
+    /// Names of colors in it.
+    pub names: u32,
+}
+
+/// A color that has another route in a later step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rerouted {
+    /// The color's name: its index among those that the program uses.
+    pub name: u16,
+    /// The operator of the later step.
+    pub operator: String,
+    /// Place of the later step in the schedule, where it first runs.
+    pub at: u32,
+    /// In how many routers.
+    pub routers: u64,
+    /// Column on the wafer of the first of them.
+    pub column: u64,
+    /// Row.
+    pub row: u64,
+}
+
+/// The colors of a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColorUse {
+    /// Names that its steps use.
+    pub names: u32,
+    /// The router with the most pairs of color and route.
+    pub busiest: Busiest,
+    /// Physical colors that suffice, as a greedy choice finds: names that meet in a router with different routes, or in one step
+    /// on the same processing elements, differ.
+    pub physical: u32,
+    /// The physical color of each name.
+    pub given: Vec<u16>,
+    /// Route changes, in the order of the steps that need them. Streams of one step that take turns on a color are none:
+    /// switch positions do that.
+    pub rerouted: Vec<Rerouted>,
+}
+
+impl ColorUse {
+    /// The same program on the physical colors that its names were given.
+    #[must_use]
+    pub fn renamed(&self, mut lowered: Lowered) -> Lowered {
+        for part in lowered.stages.iter_mut().flat_map(|stage| &mut stage.parts) {
+            let Part::Carry(lines) = part else { continue };
+            for stream in &mut lines.streams {
+                stream.color = self.given.get(usize::from(stream.color)).copied().unwrap_or(0);
+            }
+        }
+        Lowered { colors: self.physical, ..lowered }
+    }
+}
+
+/// Counts the colors of a lowered program, whose colors are names ([`super::lower_names`]).
+pub fn count(lowered: &Lowered) -> ColorUse {
+    let uses = Uses::new(lowered);
+    let classes = uses.classes(lowered);
+    let names = uses.names();
+    let mut differ = Conflicts::new(lowered.colors as usize);
+    for (one, other) in uses.in_one_step() {
+        differ.add(one, other);
+    }
+    let mut busiest = Busiest::default();
+    let mut known = BTreeSet::new();
+    let mut rerouted: BTreeMap<(u32, u16), Rerouted> = BTreeMap::new();
+    for class in &classes {
+        let by_name = uses.by_name(&class.held);
+        let pairs: u32 = by_name.values().map(|routes| routes.len() as u32).sum();
+        if pairs > busiest.pairs {
+            let (column, row) = class.first;
+            busiest = Busiest { column, row, pairs, names: by_name.len() as u32 };
+        }
+        // Where each color has one route, none changes.
+        let changes = if pairs > by_name.len() as u32 { uses.changes(&class.held) } else { Vec::new() };
+        for (at, name) in changes {
+            let (column, row) = class.first;
+            let change = Rerouted { name, operator: operator(lowered, at), at, routers: 0, column, row };
+            let known = rerouted.entry((at, name)).or_insert(change);
+            known.routers += class.routers;
+            if (row, column) < (known.row, known.column) {
+                (known.column, known.row) = (column, row);
+            }
+        }
+        if known.contains(&by_name) {
+            continue;
+        }
+        for (index, (one, routes)) in by_name.iter().enumerate() {
+            for (other, others) in by_name.iter().skip(index + 1) {
+                if routes.len() > 1 || routes != others {
+                    differ.add(*one, *other);
+                }
+            }
+        }
+        known.insert(by_name);
+    }
+    let given = differ.given(&names);
+    let physical = names.iter().filter_map(|name| given.get(usize::from(*name))).max().map_or(0, |most| most + 1);
+    let rerouted = rerouted.into_values().collect();
+    ColorUse { names: names.len() as u32, busiest, physical: u32::from(physical), given, rerouted }
+}
+
+fn operator(lowered: &Lowered, at: u32) -> String {
+    let stage = lowered.stage(at as usize);
+    let name = stage.and_then(|stage| lowered.operators.get(stage.operator as usize));
+    name.map_or_else(String::new, |name| name.clone().into_owned())
+}
+
+/// Streams along the lines of an area, as routes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Shape {
+    /// First column and row, columns and rows.
+    area: [u32; 4],
+    vertical: bool,
+    /// For each place of a line, which set of pairs the routers there hold.
+    sets: Vec<u32>,
+}
+
+impl Shape {
+    fn area(&self) -> Area {
+        let [x, y, columns, rows] = self.area;
+        Area { x, y, columns, rows }
+    }
+}
+
+struct Uses {
+    shapes: Vec<Shape>,
+    /// Steps by their place in the schedule, where they first run, and which shapes they have.
+    steps: Vec<(u32, u32)>,
+    /// Sets of pairs: color and route.
+    sets: Vec<Vec<(u16, Route)>>,
+}
+
+/// What the routers of a column, or of a row, hold: shapes, and of those whose lines cross it there the set.
+type Held = Vec<(u32, u32)>;
+
+/// Routers that hold the same.
+struct Class {
+    held: Held,
+    routers: u64,
+    /// Column and row on the wafer of the first of them.
+    first: (u64, u64),
+}
+
+/// Numbers for what comes again.
+struct Numbers<T>(BTreeMap<T, u32>);
+
+impl<T: Ord + Clone> Numbers<T> {
+    fn of(&mut self, thing: T) -> u32 {
+        let next = self.0.len() as u32;
+        *self.0.entry(thing).or_insert(next)
+    }
+
+    fn into_things(self) -> Vec<T> {
+        let mut things: Vec<(u32, T)> = self.0.into_iter().map(|(thing, number)| (number, thing)).collect();
+        things.sort_unstable_by_key(|(number, _)| *number);
+        things.into_iter().map(|(_, thing)| thing).collect()
+    }
+}
+
+impl Uses {
+    fn new(lowered: &Lowered) -> Self {
+        let (mut shapes, mut sets) = (Numbers(BTreeMap::new()), Numbers(BTreeMap::new()));
+        let mut steps = Vec::new();
+        let mut seen = BTreeSet::new();
+        for (at, index) in (0u32..).zip(&lowered.schedule).filter(|(_, index)| seen.insert(**index)) {
+            for part in lowered.stages.get(*index as usize).into_iter().flat_map(|stage| &stage.parts) {
+                let Part::Carry(lines) = part else { continue };
+                for (area, axis, places) in straight(lines) {
+                    let number = |mut pairs: Vec<(u16, Route)>| {
+                        pairs.sort_unstable();
+                        pairs.dedup();
+                        sets.of(pairs)
+                    };
+                    let sets = places.into_iter().map(number).collect();
+                    let Area { x, y, columns, rows } = area;
+                    let shape = Shape { area: [x, y, columns, rows], vertical: axis == Axis::Y, sets };
+                    steps.push((at, shapes.of(shape)));
+                }
+            }
+        }
+        Self { shapes: shapes.into_things(), steps, sets: sets.into_things() }
+    }
+
+    fn names_of(&self, shape: &Shape) -> BTreeSet<u16> {
+        let sets = shape.sets.iter().filter_map(|set| self.sets.get(*set as usize));
+        sets.flatten().map(|(color, _)| *color).collect()
+    }
+
+    /// Names in order.
+    fn names(&self) -> Vec<u16> {
+        self.shapes.iter().flat_map(|shape| self.names_of(shape)).collect::<BTreeSet<u16>>().into_iter().collect()
+    }
+
+    /// Names that one step uses on processing elements that its parts share.
+    fn in_one_step(&self) -> BTreeSet<(u16, u16)> {
+        let names: Vec<BTreeSet<u16>> = self.shapes.iter().map(|shape| self.names_of(shape)).collect();
+        let mut pairs = BTreeSet::new();
+        let mut known: BTreeSet<(&BTreeSet<u16>, &BTreeSet<u16>)> = BTreeSet::new();
+        for step in self.steps.chunk_by(|one, other| one.0 == other.0) {
+            for (index, (_, one)) in step.iter().enumerate() {
+                for (_, other) in step.iter().skip(index) {
+                    let shape = |number: &u32| self.shapes.get(*number as usize).map(Shape::area);
+                    let (Some(here), Some(there)) = (shape(one), shape(other)) else { continue };
+                    let (Some(these), Some(those)) = (names.get(*one as usize), names.get(*other as usize)) else {
+                        continue;
+                    };
+                    if known.contains(&(these, those)) || !here.overlaps(&there) {
+                        continue;
+                    }
+                    known.insert((these, those));
+                    for one in these {
+                        pairs.extend(those.iter().filter(|other| one != *other).map(|other| (*one, *other)));
+                    }
+                }
+            }
+        }
+        pairs
+    }
+
+    /// Columns (or rows) that hold the same: what they hold, how many, the first.
+    fn alike(&self, length: u32, axis: Axis) -> Vec<(Held, u64, u32)> {
+        let mut held: Vec<Held> = vec![Vec::new(); length as usize];
+        for (index, shape) in (0u32..).zip(&self.shapes) {
+            let area = shape.area();
+            let first = if axis == Axis::X { area.x } else { area.y };
+            let along = shape.vertical == (axis == Axis::Y);
+            for offset in 0..area.along(axis) {
+                let set = if along { shape.sets.get(offset as usize).copied() } else { Some(u32::MAX) };
+                if let (Some(place), Some(set)) = (held.get_mut((first + offset) as usize), set) {
+                    place.push((index, set));
+                }
+            }
+        }
+        let mut groups: BTreeMap<Held, (u64, u32)> = BTreeMap::new();
+        for (position, held) in (0u32..).zip(held) {
+            groups.entry(held).or_insert((0, position)).0 += 1;
+        }
+        let mut groups: Vec<(Held, u64, u32)> =
+            groups.into_iter().map(|(held, (count, first))| (held, count, first)).collect();
+        groups.sort_by_key(|(_, _, first)| *first);
+        groups
+    }
+
+    /// Routers that hold the same, those of the first rows first.
+    fn classes(&self, lowered: &Lowered) -> Vec<Class> {
+        let columns = self.alike(lowered.columns, Axis::X);
+        let rows = self.alike(lowered.rows, Axis::Y);
+        let mut classes: BTreeMap<Held, Class> = BTreeMap::new();
+        for (of_row, row_count, row) in &rows {
+            for (of_column, column_count, column) in &columns {
+                let held = both(of_column, of_row);
+                if held.is_empty() {
+                    continue;
+                }
+                let first = (lowered.origin.0 + u64::from(*column), lowered.origin.1 + u64::from(*row));
+                let class = classes.entry(held.clone()).or_insert(Class { held, routers: 0, first });
+                class.routers += row_count * column_count;
+            }
+        }
+        let mut classes: Vec<Class> = classes.into_values().collect();
+        classes.sort_by_key(|class| (class.first.1, class.first.0));
+        classes
+    }
+
+    /// For each color in a router, its routes.
+    fn by_name(&self, held: &Held) -> BTreeMap<u16, Vec<Route>> {
+        let sets: BTreeSet<u32> = held.iter().map(|(_, set)| *set).collect();
+        let mut by_name: BTreeMap<u16, Vec<Route>> = BTreeMap::new();
+        for (color, route) in sets.iter().filter_map(|set| self.sets.get(*set as usize)).flatten() {
+            let routes = by_name.entry(*color).or_default();
+            if let Err(place) = routes.binary_search(route) {
+                routes.insert(place, *route);
+            }
+        }
+        by_name
+    }
+
+    /// Steps that find another route of a color in a router than the last step has left.
+    fn changes(&self, held: &Held) -> Vec<(u32, u16)> {
+        let mut left: BTreeMap<u16, (u32, Vec<Route>)> = BTreeMap::new();
+        let mut changes = Vec::new();
+        for (at, shape) in &self.steps {
+            let Ok(place) = held.binary_search_by_key(shape, |(shape, _)| *shape) else { continue };
+            let set = held.get(place).and_then(|(_, set)| self.sets.get(*set as usize));
+            for pairs in set.map_or(&[][..], Vec::as_slice).chunk_by(|one, other| one.0 == other.0) {
+                let Some((color, _)) = pairs.first() else { continue };
+                let routes: Vec<Route> = pairs.iter().map(|(_, route)| *route).collect();
+                let known = left.insert(*color, (*at, routes.clone()));
+                if known.is_some_and(|(before, known)| before != *at && known != routes) {
+                    changes.push((*at, *color));
+                }
+            }
+        }
+        changes
+    }
+}
+
+/// Pairs of color and route for each place of a line of an area.
+type Along = (Area, Axis, Vec<Vec<(u16, Route)>>);
+
+/// The pairs of a part along lines that are alike. A broadcast goes along the sender's row, whose routers turn it into all columns;
+/// above and below, the columns are alike.
+fn straight(lines: &Lines) -> Vec<Along> {
+    let Some(row) = lines.spread else {
+        let mut places = vec![Vec::new(); lines.length()];
+        for stream in &lines.streams {
+            for position in stream.low..=stream.high {
+                if let Some(pairs) = places.get_mut(position as usize) {
+                    pairs.push((stream.color, route(stream, lines.axis, position)));
+                }
+            }
+        }
+        return vec![(lines.area, lines.axis, places)];
+    };
+    let (Some(along), Area { x, y, columns, rows }) = (lines.streams.first(), lines.area) else { return Vec::new() };
+    let down = Stream { source: row, low: 0, high: rows - 1, ..*along };
+    let turn = route(&down, Axis::Y, row) & ((1 << CORE) - 1);
+    let through = |position: u32| vec![(along.color, route(along, Axis::X, position) | turn)];
+    let column = |position: u32| vec![(along.color, route(&down, Axis::Y, position))];
+    let parts = [
+        (Area { x, y: y + row, columns, rows: 1 }, Axis::X, (0..columns).map(through).collect()),
+        (Area { x, y, columns, rows: row }, Axis::Y, (0..row).map(column).collect()),
+        (Area { x, y: y + row + 1, columns, rows: rows - row - 1 }, Axis::Y, (row + 1..rows).map(column).collect()),
+    ];
+    parts.into_iter().filter(|(area, ..)| area.rows > 0).collect()
+}
+
+/// What a router holds of what its column and its row do: the parts that both lie in.
+fn both(of_column: &Held, of_row: &Held) -> Held {
+    let (mut column, mut row) = (of_column.iter().peekable(), of_row.iter().peekable());
+    let mut held = Vec::new();
+    while let (Some(one), Some(other)) = (column.peek(), row.peek()) {
+        match one.0.cmp(&other.0) {
+            std::cmp::Ordering::Less => {
+                column.next();
+            }
+            std::cmp::Ordering::Greater => {
+                row.next();
+            }
+            std::cmp::Ordering::Equal => {
+                held.push((one.0, one.1.min(other.1)));
+                column.next();
+                row.next();
+            }
+        }
+    }
+    held
+}
+
+/// The route of a stream in the router at a position of its line.
+fn route(stream: &Stream, axis: Axis, position: u32) -> Route {
+    let port = |up: bool| Direction::along(axis, up) as u16;
+    // What travels up comes in from below.
+    let input = match position.cmp(&stream.source) {
+        std::cmp::Ordering::Equal => CORE,
+        std::cmp::Ordering::Greater => port(false),
+        std::cmp::Ordering::Less => port(true),
+    };
+    let up = position >= stream.source && position < stream.high;
+    let down = position <= stream.source && position > stream.low;
+    let bit = |set: bool, port: u16| u16::from(set) << port;
+    input << 8 | bit(up, port(true)) | bit(down, port(false)) | bit(stream.delivers_at(position), CORE)
+}
+
+/// Which names must differ.
+struct Conflicts {
+    names: usize,
+    differ: Vec<bool>,
+}
+
+impl Conflicts {
+    fn new(names: usize) -> Self {
+        Self { names, differ: vec![false; names * names] }
+    }
+
+    fn add(&mut self, one: u16, other: u16) {
+        for (one, other) in [(one, other), (other, one)] {
+            if let Some(place) = self.differ.get_mut(usize::from(one) * self.names + usize::from(other)) {
+                *place = true;
+            }
+        }
+    }
+
+    fn of(&self, name: u16) -> impl Iterator<Item = usize> + '_ {
+        let row = self.differ.get(usize::from(name) * self.names..(usize::from(name) + 1) * self.names);
+        row.unwrap_or(&[]).iter().enumerate().filter(|(_, differ)| **differ).map(|(other, _)| other)
+    }
+
+    /// A physical color for each name: the one with the fewest colors left first, of those the one that meets most others, of
+    /// those the first. Names that are not used get 0.
+    fn given(&self, names: &[u16]) -> Vec<u16> {
+        let mut given: Vec<Option<u16>> = vec![None; self.names];
+        let mut left: Vec<u16> = names.to_vec();
+        while !left.is_empty() {
+            let taken = |name: u16| -> BTreeSet<u16> {
+                self.of(name).filter_map(|other| given.get(other).copied().flatten()).collect()
+            };
+            let rank = |name: u16| (taken(name).len(), self.of(name).count(), std::cmp::Reverse(name));
+            let Some((at, name)) = left.iter().copied().enumerate().max_by_key(|(_, name)| rank(*name)) else { break };
+            let taken = taken(name);
+            let free = (0..).find(|color| !taken.contains(color));
+            if let Some(place) = given.get_mut(usize::from(name)) {
+                *place = free;
+            }
+            left.swap_remove(at);
+        }
+        given.into_iter().map(|color| color.unwrap_or(0)).collect()
+    }
+}

@@ -1,0 +1,164 @@
+//! Routers, experts, shared experts and their rewrites, spread and in rectangles, against the equations in 64 bit.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+mod common;
+
+use common::{TINY, checkpoint, checkpoint_with, outside, under};
+use proptest::prelude::*;
+use wafersim_mapping::{ExpertMapping, KvMapping, LayerMapping, Overlap, Rewrite, Rewrites, Routes};
+use wafersim_spec::model::{FeedForward, Gating, Layer, Moe, Scoring, Selection};
+use wafersim_values::{Checkpoint, Prefill};
+
+/// Rewrites of routers and networks.
+const REWRITES: [Rewrite; 8] = [
+    Rewrite::FusedNorms,
+    Rewrite::EarlyRouter,
+    Rewrite::SingleChoice,
+    Rewrite::SinglePassTopK,
+    Rewrite::InterleavedGateUp,
+    Rewrite::ConcatenatedExperts,
+    Rewrite::SharedExpertBeside,
+    Rewrite::AccumulatorsInPlace,
+];
+
+fn mapping(columns: u64, rows: u64) -> LayerMapping {
+    let kv = KvMapping { columns_per_head: 2, dimension_split: 2, sequence_split: 1, ..KvMapping::published(1) };
+    LayerMapping { kv, ..LayerMapping::published(columns, rows) }
+}
+
+fn cells(across: u64, down: u64, homes: Vec<Vec<u16>>) -> Option<ExpertMapping> {
+    Some(ExpertMapping { across, down, homes, ..ExpertMapping::SPREAD })
+}
+
+/// Homes of six experts in cells, in the ways of the strategies.
+fn clusterings() -> Vec<(&'static str, Option<ExpertMapping>)> {
+    vec![
+        ("spread", None),
+        ("clustered", cells(3, 2, Vec::new())),
+        ("one row of rectangles", cells(4, 1, Vec::new())),
+        ("one column of rectangles", cells(1, 4, Vec::new())),
+        ("linear", cells(2, 1, vec![vec![0], vec![0], vec![0], vec![1], vec![1], vec![1]])),
+        ("round robin, two in a rectangle", cells(1, 3, Vec::new())),
+        ("replicated", cells(2, 2, vec![vec![0, 3], vec![1], vec![2, 1], vec![3], vec![0], vec![2]])),
+        ("all in one of four", cells(2, 2, vec![vec![2]; 6])),
+    ]
+}
+
+/// What the router and the experts of different families are like.
+fn families() -> Vec<(&'static str, Checkpoint)> {
+    let moe = |change: fn(&mut Moe)| {
+        move |layer: &mut Layer| {
+            if let FeedForward::Moe(moe) = &mut layer.feed_forward {
+                change(moe);
+            }
+        }
+    };
+    let with = |change: fn(&mut Moe)| checkpoint_with(TINY, 11, moe(change));
+    vec![
+        ("Qwen3", checkpoint(TINY, 11)),
+        ("not normalised", with(|moe| moe.selection = Selection::softmax(false))),
+        (
+            "GLM",
+            with(|moe| {
+                moe.shared_width = 10;
+                moe.router_bias = true;
+                moe.selection =
+                    Selection { scoring: Scoring::Sigmoid, corrected: true, scale: 2.5, ..Selection::softmax(true) };
+            }),
+        ),
+        (
+            "DeepSeek",
+            with(|moe| {
+                moe.shared_width = 7;
+                moe.router_bias = true;
+                moe.selection = Selection {
+                    scoring: Scoring::Sigmoid,
+                    corrected: true,
+                    scale: 2.5,
+                    groups: 3,
+                    kept_groups: 2,
+                    ..Selection::softmax(true)
+                };
+            }),
+        ),
+        (
+            "Llama 4",
+            with(|moe| {
+                moe.top_k = 1;
+                moe.shared_width = 12;
+                moe.selection =
+                    Selection { scoring: Scoring::Sigmoid, weighs_input: true, ..Selection::softmax(false) };
+            }),
+        ),
+        (
+            "gpt-oss",
+            with(|moe| {
+                (moe.expert_bias, moe.router_bias) = (true, true);
+                moe.gating = Gating::Clamped { alpha: 1.702, limit: 0.7 };
+            }),
+        ),
+    ]
+}
+
+/// Two tokens and three steps, which must be the model's.
+fn check(what: &str, checkpoint: &Checkpoint, mapping: &LayerMapping) -> Result<(), String> {
+    let comparison = under(checkpoint, mapping, Prefill::Tokens, 2).map_err(|error| format!("{what}: {error}"))?;
+    if comparison.is_within() { Ok(()) } else { Err(format!("{what}: {}", outside(&comparison))) }
+}
+
+#[test]
+fn every_selection_is_the_model_s() {
+    for (name, checkpoint) in families() {
+        for (how, experts) in clusterings() {
+            let mapping = LayerMapping { experts, ..mapping(7, 5) };
+            check(&format!("{name}, {how}"), &checkpoint, &mapping).unwrap();
+        }
+    }
+}
+
+#[test]
+fn every_rewrite_alone_is_the_model_s() {
+    for (name, checkpoint) in families() {
+        for rewrite in REWRITES {
+            for (how, experts) in clusterings().into_iter().take(2) {
+                let rewrites = Rewrites::from_iter([rewrite]);
+                let mapping = LayerMapping { experts, rewrites, ..mapping(7, 5) };
+                check(&format!("{name}, {how}, {rewrite}"), &checkpoint, &mapping).unwrap();
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// Any rewrites together, on grids that nothing divides, for every family and clustering.
+    #[test]
+    fn any_rewrites_together_are_the_model_s(
+        family in 0..families().len(),
+        clustering in 0..clusterings().len(),
+        chosen in 0u32..256,
+        columns in 4u64..14,
+        rows in 4u64..14,
+        sequence in 1u64..3,
+        (conversion, independent, fixed) in any::<(bool, bool, bool)>(),
+    ) {
+        let (name, checkpoint) = families().swap_remove(family);
+        let (how, experts) = clusterings().swap_remove(clustering);
+        let among = REWRITES.into_iter().zip(0..).filter(|(_, bit)| chosen >> bit & 1 == 1);
+        let rewrites: Rewrites = among.map(|(rewrite, _)| rewrite).collect();
+        let (columns_per_head, dimension_split) = (columns / 2, columns / 2 / sequence);
+        let kv = KvMapping {
+            columns_per_head,
+            dimension_split,
+            sequence_split: sequence,
+            ..KvMapping::published(1)
+        };
+        let overlap = Overlap { conversion, independent };
+        let routes = if fixed { Routes::Static } else { Routes::Changed };
+        let mapping = LayerMapping { experts, rewrites, kv, overlap, routes, ..mapping(columns, rows) };
+        let what = format!("{name}, {how}, {:?}", rewrites.iter().collect::<Vec<_>>());
+        check(&what, &checkpoint, &mapping).map_err(TestCaseError::fail)?;
+    }
+}
