@@ -180,7 +180,7 @@ proptest! {
         let line = (count * segments * stride).saturating_sub(cut).max(2);
         let region = oblong(axis, line, rows);
         let (mut program, source) = partials(region, width, data_type);
-        let digit = Digit { axis, modulus: count * stride, limit: count * stride, stride, parts: count };
+        let digit = Digit { axis, first: 0, modulus: count * stride, limit: count * stride, stride, parts: count };
         let piece = shared(&mut program, width, data_type, digit);
         let operator = if maximum { ReduceOperator::Max } else { ReduceOperator::Add };
         let segment = Segment { axis, count, stride, words: ring_words(4), source, target: piece };

@@ -38,7 +38,7 @@ pub fn step(step: &Step, program: &Program, rates: &Rates) -> Cost {
         }
         Action::Multicast(cast) => multicast(cast, program, rates),
         Action::Broadcast(cast) => broadcast(cast, step.region, program, rates),
-        Action::ReduceScatter(_) | Action::AllGather(_) => pieces(step, program, rates),
+        Action::ReduceScatter(_) | Action::AllGather(_) => pieces_beside(step, 1, program, rates),
         Action::Shift(moved) => shift(moved, program, rates),
         Action::Relayout(moved) => relayout(moved, rates),
         Action::Compute(compute) => self::compute(compute, rates),
@@ -101,7 +101,9 @@ fn chain_reduce(chain: &ChainReduce, line: u64, program: &Program, rates: &Rates
 ///
 /// Multicasts of neighbouring owners follow one another: who passes one on takes it as well, and takes the first owner's first. So
 /// the last owner's goes down the line when the first one's has come up to it.
-fn pieces(step: &Step, program: &Program, rates: &Rates) -> Cost {
+///
+/// Where as many rings run `beside` each other, members of one between those of the others, each link carries the words of all.
+pub fn pieces_beside(step: &Step, beside: u64, program: &Program, rates: &Rates) -> Cost {
     let Some((pieces, purpose)) = step.action.pieces() else { return Cost::ZERO };
     let segments = pieces.segments(step.region.along(pieces.axis), purpose);
     // The first one is never cut short.
@@ -120,7 +122,7 @@ fn pieces(step: &Step, program: &Program, rates: &Rates) -> Cost {
     match (pieces.owners, purpose) {
         (Owners::All { words: most }, _) => {
             let words = buffer.wavelets().max(1);
-            let turn = |words: u64| Cost::of(Cause::Payload, words as f64 * rates.wavelet);
+            let turn = |words: u64| Cost::of(Cause::Payload, (beside * words) as f64 * rates.wavelet);
             let last = Cost::of(Cause::Stages, combine) + Cost::of(Cause::Payload, -rates.wavelet);
             launch + ring(parties.members.len(), [words, words.div_ceil(most.max(1))], turn, &way) + last
         }

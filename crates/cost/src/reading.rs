@@ -123,7 +123,13 @@ pub(crate) fn follow(node: &Node, program: &Program, rates: &Rates, core: &mut C
         Node::Operator { body, .. } | Node::Sequence(body) => in_order(body, program, rates, core),
         Node::Parallel(branches) => {
             *core = Core::Waited;
-            let alone = |branch| cost_node(branch, program, rates);
+            // Rings beside each other share their links.
+            let ring = |node: &Node| matches!(node, Node::Step(step) if step.action.pieces().is_some());
+            let beside = if branches.iter().all(ring) { branches.len() as u64 } else { 1 };
+            let alone = |branch: &Node| match branch {
+                Node::Step(step) if beside > 1 => formula::pieces_beside(step, beside, program, rates),
+                branch => cost_node(branch, program, rates),
+            };
             branches.iter().map(alone).fold(Cost::ZERO, Cost::longer)
         }
         Node::Systolic { times, compute, transfers, after } => {

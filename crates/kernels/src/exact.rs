@@ -197,13 +197,20 @@ impl CacheLayout {
         let limit = split * self.kv.sequence_split.max(1);
         // With a sequence split the dimension split is 1: every column is the only one of its kind.
         let stride = if split == 1 { self.kv.columns_per_head.max(1) } else { 1 };
-        Digit { axis: Axis::X, modulus: self.kv.columns_per_head, limit, stride, parts: split }
+        Digit { axis: Axis::X, first: 0, modulus: self.kv.columns_per_head, limit, stride, parts: split }
     }
 
     /// Groups of columns that share the sequence.
     pub fn groups(&self) -> Digit {
         let (split, groups) = (self.kv.dimension_split.max(1), self.kv.sequence_split.max(1));
-        Digit { axis: Axis::X, modulus: self.kv.columns_per_head, limit: split * groups, stride: split, parts: groups }
+        Digit {
+            axis: Axis::X,
+            first: 0,
+            modulus: self.kv.columns_per_head,
+            limit: split * groups,
+            stride: split,
+            parts: groups,
+        }
     }
 
     fn dims(&self) -> Dimension {

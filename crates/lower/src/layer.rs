@@ -34,6 +34,9 @@ pub fn decode_layer(request: &LayerRequest<'_>) -> Result<Program, LowerError> {
     for index in 0..graph.operators().len() {
         walk.operator(index)?;
     }
+    if let Some(refused) = walk.writer.refused {
+        return Err(refused);
+    }
     let mut program = walk.writer.program;
     if request.mapping.overlap.independent {
         program.order = Order::Own;
@@ -160,6 +163,10 @@ impl<'a> Walk<'a> {
                 let Some(made) = self.result else { return Err(nothing("attention without a softmax")) };
                 let nodes = self.writer.values(&attending, scored, made);
                 self.writer.program.push(name, nodes);
+                let nodes = self.writer.forget(attending.lies, attending.cache);
+                if !nodes.is_empty() {
+                    self.writer.program.push("attention.kv_forget", nodes);
+                }
             }
             Operation::Output { .. } => self.output(index)?,
             Operation::Residual => {

@@ -115,12 +115,7 @@ impl KvLies {
 
     /// The oldest token that a query at the end of `tokens` tokens sees.
     pub const fn oldest(&self, tokens: u64) -> u64 {
-        match self.reach {
-            Reach::Full => 0,
-            Reach::Window(limit) => tokens.saturating_sub(limit),
-            Reach::Chunk(0) => tokens.saturating_sub(1),
-            Reach::Chunk(limit) => tokens.saturating_sub(1) / limit * limit,
-        }
+        self.reach.oldest(tokens)
     }
 
     fn kv_head(&self) -> Dimension {
@@ -130,19 +125,19 @@ impl KvLies {
     /// The query heads of a KV head, over the copies.
     fn queries(&self) -> Dimension {
         let (pitch, stride) = (self.pitch(), self.of_copy());
-        let digit = Digit { axis: Axis::X, modulus: pitch, limit: pitch, stride, parts: self.copies };
+        let digit = Digit { axis: Axis::X, first: 0, modulus: pitch, limit: pitch, stride, parts: self.copies };
         Dimension::split(self.group, digit)
     }
 
     /// Columns that share the width of a head.
     pub fn dims_digit(&self) -> Digit {
         let across = self.of_copy();
-        Digit { axis: Axis::X, modulus: across, limit: across, stride: self.groups, parts: self.dims }
+        Digit { axis: Axis::X, first: 0, modulus: across, limit: across, stride: self.groups, parts: self.dims }
     }
 
     /// Groups of columns that share the sequence.
     pub fn groups_digit(&self) -> Digit {
-        Digit { axis: Axis::X, modulus: self.groups, limit: self.groups, stride: 1, parts: self.groups }
+        Digit { axis: Axis::X, first: 0, modulus: self.groups, limit: self.groups, stride: 1, parts: self.groups }
     }
 
     /// All columns of a copy.

@@ -186,6 +186,16 @@ pub enum LowerError {
         /// What would be allowed.
         allowed: &'static str,
     },
+    /// A reduction that its line does not have.
+    #[error("the reduction of '{operator}' over {length} members: {problem}")]
+    Reduction {
+        /// The operator.
+        operator: String,
+        /// Members of the line.
+        length: u64,
+        /// What is wrong, and what would do.
+        problem: String,
+    },
     /// No token, more tokens than are seen, or not as many for each user.
     #[error(
         "{tokens} tokens of {users} users that see {context}: allowed are 1 to as many as are seen, the same for each user"

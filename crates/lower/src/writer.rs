@@ -5,16 +5,16 @@ use std::borrow::Cow;
 use wafersim_graph::LayerGraph;
 use wafersim_graph::layer::{self, LayerOperator};
 use wafersim_mapping::{LayerMapping, LineKind, Reduction, Routes};
-use wafersim_program::collective::Segment;
+use wafersim_program::collective::{Along, Level, Neighbours, RootPlaces, Segment, SplitRoots, Tree, TreeError};
 use wafersim_program::pieces::ring_words;
 use wafersim_program::{
     Action, Axis, BufferId, Compute, Digit, Dimension, Field, Formula, Layout, Math, Node, Operand, Operation, Program,
-    ReduceOperator, Region, Step, Weight, WeightId, Work, collective,
+    ReduceOperator, Region, Root, Step, Weight, WeightId, Work, collective,
 };
 use wafersim_spec::DataType;
 use wafersim_spec::model::Role;
 
-use crate::request::{LayerRequest, Scope};
+use crate::request::{LayerRequest, LowerError, Scope};
 
 /// The lines of the program's region on which a reduction runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,11 +36,13 @@ pub(crate) struct Writer<'a> {
     pub program: Program,
     /// What is asked.
     pub request: &'a LayerRequest<'a>,
+    /// Why the program cannot be written, where that was found on the way.
+    pub refused: Option<LowerError>,
 }
 
 impl<'a> Writer<'a> {
     pub fn new(name: &'static str, request: &'a LayerRequest<'a>) -> Self {
-        Self { program: Program::new(name, request.mapping.whole()), request }
+        Self { program: Program::new(name, request.mapping.whole()), request, refused: None }
     }
 
     pub fn mapping(&self) -> &'a LayerMapping {
@@ -123,15 +125,92 @@ impl<'a> Writer<'a> {
         combine: ReduceOperator,
     ) -> Vec<Node> {
         let reduction = self.mapping().reduction(operator, line);
-        match on {
-            Lines::Whole(axis) => {
-                let groups = two_level_groups(reduction, self.region().along(axis));
-                collective::all_reduce(&mut self.program, axis, groups, payload, combine)
+        let (axis, count, stride) = match on {
+            Lines::Whole(axis) => (axis, self.region().along(axis), 1),
+            Lines::Segments { count, stride } => (Axis::X, count, stride),
+        };
+        if count <= 1 {
+            return Vec::new();
+        }
+        let along = Along { axis, payload, operator: combine };
+        let tree = match reduction {
+            Reduction::Tree(tree) => tree_over(tree, count),
+            Reduction::Chain { root } => chain_over(*root, count),
+            Reduction::ReduceScatter => return self.in_pieces(count, stride, along),
+            Reduction::SplitRoots { roots, tree } => {
+                let tree = tree_over(tree, count);
+                match (on, tree) {
+                    (Lines::Whole(_), Ok(tree)) => return self.split_roots(&tree, *roots, along),
+                    (Lines::Whole(_), tree) => tree,
+                    (Lines::Segments { .. }, _) => {
+                        self.refuse(operator, count, "split roots are written for whole lines alone".into());
+                        return Vec::new();
+                    }
+                }
             }
-            Lines::Segments { count, stride } => {
-                collective::segment_all_reduce(&mut self.program, Axis::X, count, stride, payload, combine)
+        };
+        let tree = match tree {
+            Ok(tree) => tree,
+            Err(problem) => {
+                self.refuse(operator, count, problem.to_string());
+                return Vec::new();
+            }
+        };
+        match on {
+            Lines::Segments { .. } => collective::segment_tree_all_reduce(&mut self.program, &tree, stride, along),
+            Lines::Whole(_) => {
+                let region = self.region();
+                let mut nodes = collective::tree_reduce(&mut self.program, region, &tree, along);
+                nodes.push(collective::multicast(&mut self.program, axis, tree.root(0), payload));
+                nodes
             }
         }
+    }
+
+    /// Remembers why the program is not written; the first reason counts.
+    fn refuse(&mut self, operator: &str, length: u64, problem: String) {
+        let refused = LowerError::Reduction { operator: operator.to_owned(), length, problem };
+        self.refused.get_or_insert(refused);
+    }
+
+    /// Every member of a line, or of its segments, sums a piece of a payload; then all gather the pieces.
+    fn in_pieces(&mut self, count: u64, stride: u64, along: Along) -> Vec<Node> {
+        let block = count.saturating_mul(stride);
+        let digit = Digit { axis: along.axis, first: 0, modulus: block, limit: block, stride, parts: count };
+        let pieces = self.pieces_of(along.payload, &[digit]);
+        let (region, words) = (self.region(), ring_words(self.request.queue));
+        let Along { axis, payload, operator } = along;
+        let scatter = Segment { axis, count, stride, words, source: payload, target: pieces };
+        let gather = Segment { source: pieces, target: payload, ..scatter };
+        let mut nodes = collective::reduce_scatter(&mut self.program, region, scatter, operator);
+        nodes.extend(collective::all_gather(&mut self.program, region, gather));
+        nodes
+    }
+
+    /// A tree whose neighbouring roots sum a piece each, and multicast it.
+    fn split_roots(&mut self, tree: &Tree, roots: u64, along: Along) -> Vec<Node> {
+        let RootPlaces { first, stride, count } = tree.split_places(roots);
+        let Along { axis, payload, .. } = along;
+        let (region, limit) = (self.region(), count.saturating_mul(stride));
+        // Of the places between two roots only the root itself has something.
+        let part = Digit { axis, first, modulus: u64::MAX, limit, stride, parts: count };
+        let root = Digit { axis, first, modulus: stride, limit: 1, stride: 1, parts: 1 };
+        let target = self.pieces_of(payload, &[part, root]);
+        let split = SplitRoots { roots: count, target };
+        let mut nodes = collective::split_reduce(&mut self.program, region, tree, along, split);
+        let owners = Neighbours { axis, first, stride, count, source: target, target: payload };
+        nodes.push(collective::gather(&mut self.program, region, owners));
+        nodes
+    }
+
+    /// A buffer for the pieces of a payload that some digits share out.
+    fn pieces_of(&mut self, payload: BufferId, digits: &[Digit]) -> BufferId {
+        let buffer = self.program.buffer_of(payload);
+        let (data_type, layout) = (buffer.data_type, buffer.layout.clone());
+        let share = |field: Field| digits.iter().fold(field, |field, digit| field.shared(*digit));
+        let region = layout.as_ref().map_or(self.program.region, |layout| layout.region);
+        let fields = layout.map_or_else(Vec::new, |layout| layout.fields.into_iter().map(share).collect());
+        self.program.laid_buffer("reduction.piece", data_type, Layout { region, fields })
     }
 
     /// A payload in pieces that go round segments of the columns.
@@ -174,15 +253,34 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Groups of a reduction of two levels.
-fn two_level_groups(reduction: &Reduction, length: u64) -> u64 {
-    match reduction {
-        Reduction::Tree(tree) | Reduction::SplitRoots { tree, .. } => {
-            let sizes = tree.sizes(length);
-            sizes.get(1..).map_or(1, |upper| upper.iter().product::<u64>().max(1))
-        }
-        Reduction::Chain { .. } | Reduction::ReduceScatter => 1,
+/// The tree of a mapping over a line. One that is the published tree is written as that one.
+fn tree_over(tree: &wafersim_mapping::Tree, length: u64) -> Result<Tree, TreeError> {
+    let (sizes, root) = (tree.sizes(length), tree.root(length));
+    let published = Tree::two_level(length, sizes.iter().skip(1).product::<u64>().max(1));
+    let members = published.levels().iter().map(|level| level.members).filter(|members| *members > 1);
+    if members.eq(sizes.iter().copied()) && published.root(0) == root {
+        return Ok(published);
     }
+    if tree.root == wafersim_mapping::Root::Middle {
+        return Tree::of_sizes(length, &sizes);
+    }
+    let mut stride = 1;
+    let levels = sizes.iter().map(|members| {
+        let level = Level { members: *members, root: Root::At(root / stride % members) };
+        stride *= members;
+        level
+    });
+    Tree::new(length, levels.collect())
+}
+
+/// A single chain to a root.
+fn chain_over(root: wafersim_mapping::Root, length: u64) -> Result<Tree, TreeError> {
+    let root = match root {
+        wafersim_mapping::Root::Middle => Root::Middle,
+        wafersim_mapping::Root::Index(index) if index == length / 2 => Root::Middle,
+        wafersim_mapping::Root::Index(index) => Root::At(index.min(length.saturating_sub(1))),
+    };
+    Tree::new(length, vec![Level { members: length, root }])
 }
 
 /// A dimension shared out evenly along a whole axis of a region.

@@ -63,8 +63,10 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("attention.head_scale", None),
     operator("attention.softmax", Some(LineKind::Y)),
     operator("attention.values", Some(LineKind::Y)),
+    operator("attention.kv_forget", None),
     operator("attention.absorbed_value", Some(LineKind::Y)),
     operator("attention.output", Some(LineKind::X)),
+    operator("attention.output_norm", Some(LineKind::Y)),
     operator("feed_forward.norm", Some(LineKind::Y)),
     operator("feed_forward.gate_up", Some(LineKind::Y)),
     operator("feed_forward.activation", None),
@@ -78,7 +80,7 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("shared_expert.gate_up", Some(LineKind::Y)),
     operator("shared_expert.activation", None),
     operator("shared_expert.down", Some(LineKind::X)),
-    operator("output.norm", Some(LineKind::Y)),
+    operator("feed_forward.output_norm", Some(LineKind::Y)),
 ];
 
 /// The operator with a name.

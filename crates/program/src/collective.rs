@@ -286,6 +286,30 @@ pub struct SplitRoots {
     pub target: BufferId,
 }
 
+/// Where the roots of a split reduction stand along their line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RootPlaces {
+    /// Place of the first.
+    pub first: u64,
+    /// Hops to the next.
+    pub stride: u64,
+    /// How many.
+    pub count: u64,
+}
+
+impl Tree {
+    /// The places of `roots` neighbouring roots of the last level; at most as many as it has members.
+    pub fn split_places(&self, roots: u64) -> RootPlaces {
+        let Some((top, last)) = self.levels.iter().enumerate().next_back() else {
+            return RootPlaces { first: 0, stride: 1, count: 1 };
+        };
+        let count = roots.clamp(1, last.members.max(1));
+        let split = SplitRoots { roots: count, target: BufferId(0) };
+        let stride = self.stride(top);
+        RootPlaces { first: self.offset(top) + split.first(last) * stride, stride, count }
+    }
+}
+
 impl SplitRoots {
     /// Index of the first root among the members of the last level.
     fn first(&self, level: &Level) -> u64 {
@@ -322,7 +346,8 @@ pub struct Segment {
     pub axis: Axis,
     /// Members of a segment.
     pub count: u64,
-    /// Hops between them. Where it is more than one, others lie between them with segments of their own: these run in turn.
+    /// Hops between them. Where it is more than one, others lie between them with segments of their own: some run at the same
+    /// time ([`RINGS_BESIDE`]), the others follow.
     pub stride: u64,
     /// Wavelets of a piece that go round at a time: [`crate::pieces::ring_words`] of the machine.
     pub words: u64,
@@ -332,37 +357,53 @@ pub struct Segment {
     pub target: BufferId,
 }
 
+/// Rings whose members lie between each other's that run at the same time. They share the links and need colors of their own,
+/// three each, which static routes would need in any case: a router on the way of two of them has two routes.
+pub const RINGS_BESIDE: u64 = 4;
+
 impl Segment {
-    /// Its pieces go round on the colors of the first level's chains upwards, and back on one beside that of multicasts.
-    fn pieces(&self, first: u64, colors: &Colors) -> Pieces {
+    /// Its rings, some beside each other. The first goes round on the colors of the first level's chains upwards, and back on one
+    /// beside that of multicasts.
+    fn rings(&self, program: &mut Program, region: Region, action: impl Fn(Pieces) -> Action) -> Vec<Node> {
+        let own = colors(program, self.axis);
         let of = |colors: &[Color], range: std::ops::Range<usize>| colors.get(range).unwrap_or(&[]).to_vec();
-        Pieces {
-            axis: self.axis,
-            count: self.count,
-            stride: self.stride.max(1),
-            offset: first,
-            owners: Owners::All { words: self.words },
-            source: self.source,
-            target: self.target,
-            colors: [of(&colors.groups, 0..2), of(&colors.multicast, 1..2)].concat(),
+        let own = [of(&own.groups, 0..2), of(&own.multicast, 1..2)].concat();
+        let (stride, beside) = (self.stride.max(1), self.stride.clamp(1, RINGS_BESIDE));
+        let more = match beside {
+            1 => Vec::new(),
+            _ => more_colors(program, ColorPurpose::Rings(self.axis), 3 * (beside - 1) as u32),
+        };
+        let sets: Vec<Vec<Color>> = std::iter::once(own).chain(more.chunks(3).map(<[Color]>::to_vec)).collect();
+        let ring = |(offset, colors): (u64, &Vec<Color>)| {
+            let pieces = Pieces {
+                axis: self.axis,
+                count: self.count,
+                stride,
+                offset,
+                owners: Owners::All { words: self.words },
+                source: self.source,
+                target: self.target,
+                colors: colors.clone(),
+            };
+            Node::Step(Step { region, action: action(pieces) })
+        };
+        let mut nodes = Vec::new();
+        for first in (0..stride).step_by(beside as usize) {
+            let mut rings: Vec<Node> = (first..stride).zip(&sets).map(ring).collect();
+            nodes.push(if rings.len() > 1 { Node::Parallel(rings) } else { rings.remove(0) });
         }
+        nodes
     }
 }
 
 /// Each member of a segment ends with its piece of the reduced payload.
 pub fn reduce_scatter(program: &mut Program, region: Region, segment: Segment, operator: ReduceOperator) -> Vec<Node> {
-    let colors = colors(program, segment.axis);
-    let pieces = (0..segment.stride.max(1)).map(|first| segment.pieces(first, &colors));
-    let actions = pieces.map(|pieces| Action::ReduceScatter(ReduceScatter { pieces, operator }));
-    actions.map(|action| Node::Step(Step { region, action })).collect()
+    segment.rings(program, region, |pieces| Action::ReduceScatter(ReduceScatter { pieces, operator }))
 }
 
 /// Each member of a segment begins with a piece, and ends with all of its segment.
 pub fn all_gather(program: &mut Program, region: Region, segment: Segment) -> Vec<Node> {
-    let colors = colors(program, segment.axis);
-    let pieces = (0..segment.stride.max(1)).map(|first| segment.pieces(first, &colors));
-    let actions = pieces.map(|pieces| Action::AllGather(AllGather { pieces }));
-    actions.map(|action| Node::Step(Step { region, action })).collect()
+    segment.rings(program, region, |pieces| Action::AllGather(AllGather { pieces }))
 }
 
 /// Neighbouring owners of pieces on each line, which all members of the line get.
@@ -461,19 +502,28 @@ pub fn segment_all_reduce(
         return Vec::new();
     }
     let tree = Tree::two_level(segment, default_groups(segment));
-    let colors = colors(program, axis);
+    segment_tree_all_reduce(program, &tree, stride, Along { axis, payload, operator })
+}
+
+/// The same by a tree over the members of a segment.
+pub fn segment_tree_all_reduce(program: &mut Program, tree: &Tree, stride: u64, along: Along) -> Vec<Node> {
+    let (segment, stride) = (tree.line(), stride.max(1));
+    if segment <= 1 {
+        return Vec::new();
+    }
+    let colors = colors_of_levels(program, along.axis, tree.levels.len());
     let mut steps = Vec::new();
-    for first in 0..stride.max(1) {
+    for first in 0..stride {
         let within = step::Segment { length: segment * stride, last: (segment - 1) * stride + first };
-        let chains = tree.chains(&Along { axis, payload, operator }, (stride, first, within), &colors);
+        let chains = tree.chains(&along, (stride, first, within), &colors);
         steps.extend(chains.into_iter().map(|chain| program.step(Action::ChainReduce(chain))));
         steps.push(program.step(Action::Multicast(Multicast {
-            axis,
+            axis: along.axis,
             from: tree.root(0) * stride + first,
             span: segment * stride,
             stride,
             style: Style::Streaming,
-            payload,
+            payload: along.payload,
             colors: colors.multicast.clone(),
         })));
     }

@@ -108,23 +108,16 @@ pub struct Causal {
 impl Causal {
     /// Whether the query of a row sees a token.
     pub const fn sees(&self, row: u64, token: u64) -> bool {
-        let position = self.position.saturating_add(row / if self.users == 0 { 1 } else { self.users });
-        if token > position {
-            return false;
-        }
-        match self.reach {
-            Reach::Full => true,
-            Reach::Window(limit) => position - token < limit,
-            Reach::Chunk(0) => position == token,
-            Reach::Chunk(limit) => position / limit == token / limit,
-        }
+        let users = if self.users == 0 { 1 } else { self.users };
+        let position = self.position.saturating_add(row / users);
+        token <= position && token >= self.reach.oldest(position.saturating_add(1))
     }
 }
 
 /// Learned sink logits: one a head that joins its softmax and has no value.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Sinks {
-    /// Columns that share the scores of a head: the logit joins in the first part, in row 0 of the program's region.
+    /// Columns that share the scores of a head: the logit joins in the first part, in the first row of those that hold its statistic.
     pub columns: Digit,
     /// Logits are divided by it before they join: scores are multiplied with it later.
     pub scale: f64,

@@ -15,12 +15,14 @@ use crate::region::{Axis, Region};
 /// A place of a region, counted from its north-west corner: column and row.
 pub type Place = (u64, u64);
 
-/// Which part of a line a coordinate belongs to: `((coordinate mod modulus) / stride)`, where `coordinate mod modulus` is
-/// below `limit`; the other places belong to no part.
+/// Which part of a line a coordinate belongs to: with `n = (coordinate - first) mod modulus`, part `n / stride` where `n` is below
+/// `limit`; the other places belong to no part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Digit {
     /// The axis of the coordinate.
     pub axis: Axis,
+    /// Where the first block begins.
+    pub first: u64,
     /// Length of a block of the line; at least 1.
     pub modulus: u64,
     /// Places of a block that take part.
@@ -34,17 +36,17 @@ pub struct Digit {
 impl Digit {
     /// One part for each place of a line.
     pub const fn line(axis: Axis, length: u64) -> Self {
-        Self { axis, modulus: length, limit: length, stride: 1, parts: length }
+        Self { axis, first: 0, modulus: length, limit: length, stride: 1, parts: length }
     }
 
     /// `parts` blocks of `width` neighbouring places; what follows them belongs to none.
     pub const fn blocks(axis: Axis, width: u64, parts: u64) -> Self {
-        Self { axis, modulus: u64::MAX, limit: u64::MAX, stride: width, parts }
+        Self { axis, first: 0, modulus: u64::MAX, limit: u64::MAX, stride: width, parts }
     }
 
     /// One part for each of the `width` places of a block.
     pub const fn inside(axis: Axis, width: u64) -> Self {
-        Self { axis, modulus: width, limit: width, stride: 1, parts: width }
+        Self { axis, first: 0, modulus: width, limit: width, stride: 1, parts: width }
     }
 
     /// The part of a place.
@@ -53,7 +55,8 @@ impl Digit {
             Axis::X => place.0,
             Axis::Y => place.1,
         };
-        let inner = if self.modulus == 0 { coordinate } else { coordinate % self.modulus };
+        let Some(inner) = coordinate.checked_sub(self.first) else { return None };
+        let inner = if self.modulus == 0 { inner } else { inner % self.modulus };
         match inner.checked_div(self.stride) {
             Some(number) if inner < self.limit && number < self.parts => Some(number),
             _ => None,
@@ -328,7 +331,7 @@ impl Spread {
             Self::LevelledRows { rows, groups } => {
                 let groups = (*groups).max(1);
                 let group = |number: u64| {
-                    let one = Digit { axis: Axis::X, modulus: 0, limit: u64::MAX, stride: 1, parts: groups };
+                    let one = Digit { axis: Axis::X, first: 0, modulus: 0, limit: u64::MAX, stride: 1, parts: groups };
                     levelled(size, *rows, &one, (number, place.1))
                 };
                 let mut tokens: Vec<u64> = (0..groups).flat_map(group).collect();

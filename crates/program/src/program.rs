@@ -69,6 +69,8 @@ pub enum ColorPurpose {
     Level(Axis, u32),
     /// Owners along an axis that send their pieces by multicast, one color each.
     Owners(Axis),
+    /// Rings along an axis whose members lie between those of others.
+    Rings(Axis),
     /// Broadcasts.
     Broadcast,
 }

@@ -68,6 +68,18 @@ impl Reach {
             Self::Window(limit) | Self::Chunk(limit) => context.min(limit),
         }
     }
+
+    /// The oldest of `tokens` tokens that the last one sees.
+    pub const fn oldest(self, tokens: u64) -> u64 {
+        match self {
+            Self::Full => 0,
+            Self::Window(limit) => tokens.saturating_sub(limit),
+            Self::Chunk(limit) => {
+                let limit = if limit == 0 { 1 } else { limit };
+                tokens.saturating_sub(1) / limit * limit
+            }
+        }
+    }
 }
 
 /// The attention of a layer.

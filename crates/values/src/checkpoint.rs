@@ -40,14 +40,21 @@ impl WeightName {
         Self { layer, role, copy: 0 }
     }
 
-    /// Whether it is a gain of a norm: a vector.
-    pub const fn is_gain(self) -> bool {
-        matches!(self.role, Role::AttentionNorm | Role::AttentionInnerNorm | Role::FeedForwardNorm | Role::FinalNorm)
+    /// Whether it is a vector: a gain of a norm, or sink logits.
+    pub const fn is_vector(self) -> bool {
+        match self.role {
+            Role::AttentionNorm | Role::AttentionInnerNorm | Role::FeedForwardNorm | Role::FinalNorm | Role::Sinks => {
+                true
+            }
+            _ => false,
+        }
     }
 
     /// The name of its tensor in Hugging Face checkpoints of a model.
     pub fn tensor_of(self, model: &Model) -> String {
-        format!("{}.weight", self.path(&model.family, model.tied_embeddings))
+        let path = self.path(&model.family, model.tied_embeddings);
+        // A parameter of the attention itself (gpt-oss).
+        if self.role == Role::Sinks { path } else { format!("{path}.weight") }
     }
 
     /// The name of its bias.
@@ -86,7 +93,10 @@ impl WeightName {
             Role::AttentionInnerNorm if copy == 0 => in_layer("self_attn.q_norm"),
             Role::AttentionInnerNorm => in_layer("self_attn.k_norm"),
             Role::Output => in_layer("self_attn.o_proj"),
-            Role::FeedForwardNorm => in_layer("post_attention_layernorm"),
+            Role::FeedForwardNorm if copy == 0 => in_layer("post_attention_layernorm"),
+            Role::FeedForwardNorm if copy == 1 => in_layer("post_attn_norm"),
+            Role::FeedForwardNorm => in_layer("post_moe_norm"),
+            Role::Sinks => in_layer("self_attn.sinks"),
             Role::Router => in_layer("mlp.gate"),
             Role::Gate => in_layer("mlp.gate_proj"),
             Role::Up => in_layer("mlp.up_proj"),
@@ -116,8 +126,10 @@ impl Checkpoint {
                 hint: format!("allowed are {}", FAMILIES.join(", ")),
             });
         }
-        let head_dim = grouped(&model, 0)?.head_dim;
-        let rotary = Rotary::new(config, file, model.rope_theta, head_dim)?;
+        // Layers without rotation have none to differ in.
+        let rotated = (0..model.layers.len()).map(|layer| grouped(&model, layer).map(|grouped| grouped.rotary_dim));
+        let rotated = rotated.collect::<Result<Vec<u64>, _>>()?.into_iter().max().unwrap_or(0);
+        let rotary = Rotary::new(config, file, model.rope_theta, rotated)?;
         Self::of(model, rotary, tensors)
     }
 
@@ -162,9 +174,12 @@ impl Checkpoint {
         let model = &self.model;
         for (index, layer) in model.layers.iter().enumerate() {
             let attention = grouped(model, index)?;
-            if !attention.head_dim.is_multiple_of(2) {
+            if !attention.head_dim.is_multiple_of(2) || !attention.rotary_dim.is_multiple_of(2) {
                 return Err(ValuesError::Unsupported {
-                    what: format!("a head of {} dimensions", attention.head_dim),
+                    what: format!(
+                        "a head of {} dimensions, {} of them rotated",
+                        attention.head_dim, attention.rotary_dim
+                    ),
                     hint: "rotary embeddings need an even number".into(),
                 });
             }
@@ -188,7 +203,7 @@ impl Checkpoint {
 
     fn check_shape(&self, name: WeightName, inputs: u64, outputs: u64, bias: bool) -> Result<(), ValuesError> {
         // A matrix may have a single input; a gain is a vector by its role.
-        let is_vector = name.is_gain();
+        let is_vector = name.is_vector();
         let shape = if is_vector { vec![outputs as usize] } else { vec![outputs as usize, inputs as usize] };
         self.expect(&name.tensor_of(&self.model), &shape)?;
         if bias {
@@ -244,33 +259,51 @@ impl Checkpoint {
     }
 }
 
-/// The attention of a layer, which must be grouped and see everything in reach.
+/// The attention of a layer, which must be grouped.
 ///
 /// # Errors
 /// Where it is another one.
 pub fn grouped(model: &Model, layer: usize) -> Result<&GroupedAttention, ValuesError> {
     let refuse = |what: &str| ValuesError::Unsupported {
         what: format!("layer {layer}: {what}"),
-        hint: "allowed is grouped attention with whole rotary embeddings".into(),
+        hint: "allowed is grouped attention".into(),
     };
     match model.layers.get(layer).map(|layer| &layer.attention) {
-        Some(Attention::Grouped(grouped)) if !grouped.sinks && grouped.rotary_dim == grouped.head_dim => Ok(grouped),
+        Some(Attention::Grouped(grouped)) => Ok(grouped),
         Some(_) => Err(refuse("its attention")),
         None => Err(refuse("there is none; it")),
     }
+}
+
+/// Whether the programs of prefill compute a layer: they have no sinks, rotate whole heads and norm no branches.
+///
+/// # Errors
+/// Where one has such a part.
+pub fn check_prefill(model: &Model, tokens: u64) -> Result<(), ValuesError> {
+    for (index, layer) in model.layers.iter().enumerate() {
+        let grouped = grouped(model, index)?;
+        if grouped.sinks || grouped.rotary_dim != grouped.head_dim || layer.norms > 2 {
+            return Err(ValuesError::Unsupported {
+                what: format!("layer {index} in the programs of prefill"),
+                hint: "allowed is whole rotary embedding, no sinks and two norms; decode programs have no such limit"
+                    .into(),
+            });
+        }
+    }
+    check_reach(model, tokens)
 }
 
 /// Whether all of `tokens` tokens are seen by the last one in every layer.
 ///
 /// # Errors
 /// Where a window is shorter.
-pub fn check_reach(model: &Model, tokens: u64) -> Result<(), ValuesError> {
+fn check_reach(model: &Model, tokens: u64) -> Result<(), ValuesError> {
     for (index, layer) in model.layers.iter().enumerate() {
         let reach = layer.attention.reach();
         if let (Reach::Window(limit) | Reach::Chunk(limit), true) = (reach, reach.visible(tokens) < tokens) {
             return Err(ValuesError::Unsupported {
                 what: format!("layer {index} with a window of {limit} tokens and {tokens} tokens"),
-                hint: "take fewer tokens".into(),
+                hint: "take fewer tokens in the programs of prefill".into(),
             });
         }
     }

@@ -19,7 +19,7 @@ use wafersim_program::{Action, BufferId, Formula, Operand, Program, Region};
 use wafersim_spec::Precision;
 use wafersim_spec::model::{FeedForward, Layer};
 
-use crate::checkpoint::{Checkpoint, grouped};
+use crate::checkpoint::{Checkpoint, check_prefill, grouped};
 use crate::error::ValuesError;
 use crate::machine::{Machine, Prepared, Tile, Tiles, execute};
 use crate::plain::check_prompt;
@@ -148,9 +148,9 @@ fn run_of<'a>(
     mut progress: impl FnMut(u64, u64),
     observer: Option<&'a mut Observer<'a>>,
 ) -> Result<Record, ValuesError> {
-    check_prompt(checkpoint, prompt, steps)?;
+    check_prompt(checkpoint, prompt)?;
     if let Some(follow) = follow {
-        check_prompt(checkpoint, &[prompt, follow].concat(), 0)?;
+        check_prompt(checkpoint, &[prompt, follow].concat())?;
     }
     let mut placed = Placed::new(checkpoint, setup, observer)?;
     let mut records = [Record { prompt: prompt.to_vec(), ..Record::default() }];
@@ -195,7 +195,7 @@ pub fn run_users(
 ) -> Result<Vec<Record>, ValuesError> {
     let length = prompts.first().map_or(0, Vec::len);
     for prompt in prompts {
-        check_prompt(checkpoint, prompt, steps)?;
+        check_prompt(checkpoint, prompt)?;
         if prompt.len() != length {
             return Err(ValuesError::Prompt("is not as long as those of the other users".into()));
         }
@@ -378,6 +378,7 @@ impl<'a> Placed<'a> {
     fn chunk(&mut self, prompt: &[u64], records: &mut [Record]) -> Result<u64, ValuesError> {
         let model = &self.checkpoint.model;
         let tokens = prompt.len() as u64;
+        check_prefill(model, tokens)?;
         let program = prefill_embedding(&self.ends, prompt);
         let (prepared, machine) = self.whole(program, 0, Vec::new())?;
         let tap = Tap { prepared: &prepared, machine: &machine };
@@ -588,20 +589,24 @@ impl<'a> Placed<'a> {
         for (layer, cache) in self.caches.iter().enumerate() {
             let attention = grouped(&self.checkpoint.model, layer)?;
             let (heads, width) = (attention.kv_heads as usize, attention.head_dim as usize);
+            // What no query will see again is not kept.
+            let oldest = attention.reach.oldest(tokens as u64) as usize;
+            let kept = tokens - oldest;
             for (field, kind) in ["k_cache", "v_cache"].into_iter().enumerate() {
                 let name = format!("prefill.layer{layer}.{kind}");
                 for record in records.iter_mut() {
-                    let values = vec![f64::NAN; heads * tokens * width];
-                    record.tensors.insert(name.clone(), Recorded { shape: vec![heads, tokens, width], values });
+                    let values = vec![f64::NAN; heads * kept * width];
+                    record.tensors.insert(name.clone(), Recorded { shape: vec![heads, kept, width], values });
                 }
                 for tile in cache.iter().filter_map(|tiles| tiles.get(field)) {
                     for (row, number) in tile.rows.iter().enumerate() {
                         let (token, user) = (*number as usize / users, *number as usize % users);
+                        let Some(token) = token.checked_sub(oldest) else { continue };
                         let known = records.get_mut(user).and_then(|record| record.tensors.get_mut(&name));
                         let Some(recorded) = known else { continue };
                         for (value, element) in tile.row(row).iter().zip(tile.inner.iter()) {
                             let (head, dim) = (*element as usize / width, *element as usize % width);
-                            if let Some(place) = recorded.values.get_mut((head * tokens + token) * width + dim) {
+                            if let Some(place) = recorded.values.get_mut((head * kept + token) * width + dim) {
                                 *place = f64::from(*value);
                             }
                         }

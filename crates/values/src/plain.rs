@@ -4,9 +4,9 @@
 //! Sources of the equations: Attention Is All You Need (softmax attention), RoFormer (rotary embedding, pairs `i` and
 //! `i + d / 2`), RMSNorm (arXiv 1910.07467), GLU Variants (SwiGLU), and the Qwen3 and Llama 3 reports for their order.
 
-use wafersim_spec::model::{FeedForward, Gating, Moe, Role, Scoring};
+use wafersim_spec::model::{FeedForward, Gating, Moe, Reach, Role, Scoring};
 
-use crate::checkpoint::{Checkpoint, WeightName, check_reach, grouped};
+use crate::checkpoint::{Checkpoint, WeightName, grouped};
 use crate::error::ValuesError;
 use crate::record::{Record, Recorded};
 use crate::tensors::Tensor;
@@ -17,9 +17,9 @@ type Cache = (Vec<Vec<f64>>, Vec<Vec<f64>>);
 /// Runs the prompt, then `steps` greedy decode steps.
 ///
 /// # Errors
-/// Where the prompt is empty, holds a token that the vocabulary has not, or is longer than a window.
+/// Where the prompt is empty, or holds a token that the vocabulary has not.
 pub fn run(checkpoint: &Checkpoint, prompt: &[u64], steps: u64) -> Result<Record, ValuesError> {
-    check_prompt(checkpoint, prompt, steps)?;
+    check_prompt(checkpoint, prompt)?;
     let model = &checkpoint.model;
     let mut caches: Vec<Cache> = vec![Cache::default(); model.layers.len()];
     let mut record = Record { prompt: prompt.to_vec(), ..Record::default() };
@@ -31,6 +31,7 @@ pub fn run(checkpoint: &Checkpoint, prompt: &[u64], steps: u64) -> Result<Record
         let attention = grouped(model, index)?;
         for (kind, rows) in [("k_cache", keys), ("v_cache", values)] {
             let (heads, width) = (attention.kv_heads as usize, attention.head_dim as usize);
+            let rows = &rows[oldest(attention.reach, rows.len())..];
             let by_head =
                 (0..heads).flat_map(|head| rows.iter().map(move |row| &row[head * width..(head + 1) * width]));
             let values = by_head.flatten().copied().collect();
@@ -45,11 +46,20 @@ pub fn run(checkpoint: &Checkpoint, prompt: &[u64], steps: u64) -> Result<Record
     Ok(record)
 }
 
+/// The oldest of so many tokens that the last one sees.
+const fn oldest(reach: Reach, tokens: usize) -> usize {
+    match reach {
+        Reach::Full => 0,
+        Reach::Window(limit) => tokens.saturating_sub(limit as usize),
+        Reach::Chunk(limit) => tokens.saturating_sub(1) / limit as usize * limit as usize,
+    }
+}
+
 /// Whether a prompt can be run.
 ///
 /// # Errors
 /// As [`run`].
-pub fn check_prompt(checkpoint: &Checkpoint, prompt: &[u64], steps: u64) -> Result<(), ValuesError> {
+pub fn check_prompt(checkpoint: &Checkpoint, prompt: &[u64]) -> Result<(), ValuesError> {
     if prompt.is_empty() {
         return Err(ValuesError::Prompt("is empty; it needs a token at least".into()));
     }
@@ -57,7 +67,7 @@ pub fn check_prompt(checkpoint: &Checkpoint, prompt: &[u64], steps: u64) -> Resu
     if let Some(token) = prompt.iter().find(|token| **token >= vocabulary) {
         return Err(ValuesError::Prompt(format!("holds token {token}; allowed is 0 to {}", vocabulary - 1)));
     }
-    check_reach(&checkpoint.model, (prompt.len() as u64).saturating_add(steps))
+    Ok(())
 }
 
 fn step(
@@ -76,7 +86,10 @@ fn step(
         let mut note =
             |kind: &str, row: &[f64]| record.push_row(format!("{phase}.layer{index}.{kind}"), row.iter().copied());
         let normed = rms(checkpoint, &x, WeightName::new(index, Role::AttentionNorm))?;
-        let attended = attend(checkpoint, index, &normed, cache)?;
+        let mut attended = attend(checkpoint, index, &normed, cache)?;
+        if model.layers[index].norms > 2 {
+            attended = rms(checkpoint, &attended, further_norm(index, 1))?;
+        }
         note("attn_out", &attended);
         add(&mut x, &attended);
         let normed = rms(checkpoint, &x, WeightName::new(index, Role::FeedForwardNorm))?;
@@ -94,6 +107,7 @@ fn step(
                 mixture(checkpoint, index, moe, (&normed, &choice))?
             }
         };
+        let out = if model.layers[index].norms > 3 { rms(checkpoint, &out, further_norm(index, 2))? } else { out };
         note("moe_out", &out);
         add(&mut x, &out);
         note("out", &x);
@@ -104,6 +118,11 @@ fn step(
     record.push_row(format!("{phase}.final_norm"), last);
     record.push_row(format!("{phase}.logits"), logits);
     Ok(best)
+}
+
+/// A norm of what a branch adds to the stream (Grok): 1 of attention, 2 of the network.
+const fn further_norm(layer: usize, copy: u64) -> WeightName {
+    WeightName { layer, role: Role::FeedForwardNorm, copy }
 }
 
 fn add(x: &mut [f64], y: &[f64]) {
@@ -144,12 +163,14 @@ fn attend(checkpoint: &Checkpoint, layer: usize, x: &[f64], cache: &mut Cache) -
         for head in vector.chunks(width) {
             let name = WeightName { layer, role: Role::AttentionInnerNorm, copy };
             let head = if attention.qk_norm { rms(checkpoint, head, name)? } else { head.to_vec() };
-            let half = width / 2;
-            for index in 0..width {
+            // Only the leading dimensions are rotated (GLM, NoPE layers of Llama 4).
+            let (rotary, half) = (attention.rotary_dim as usize, attention.rotary_dim as usize / 2);
+            for index in 0..rotary {
                 let angle = position * checkpoint.rotary.frequencies[index % half];
                 let partner = if index < half { -head[index + half] } else { head[index - half] };
                 heads.push(head[index] * angle.cos() + partner * angle.sin());
             }
+            heads.extend(&head[rotary..]);
         }
         Ok(heads)
     };
@@ -162,6 +183,12 @@ fn attend(checkpoint: &Checkpoint, layer: usize, x: &[f64], cache: &mut Cache) -
         let place = head / group * width..(head / group + 1) * width;
         let dot = |row: &Vec<f64>| row[place.clone()].iter().zip(query).map(|(k, q)| k * q).sum::<f64>();
         let mut weights: Vec<f64> = cache.0.iter().map(|row| dot(row) / (width as f64).sqrt()).collect();
+        let hidden = oldest(attention.reach, weights.len());
+        weights.iter_mut().take(hidden).for_each(|x| *x = f64::NEG_INFINITY);
+        // A sink is a logit more that has no value.
+        if attention.sinks {
+            weights.push(checkpoint.weight(WeightName::new(layer, Role::Sinks))?.at(head));
+        }
         softmax(&mut weights);
         for index in place {
             result.push(cache.1.iter().zip(&weights).map(|(row, weight)| row[index] * weight).sum());

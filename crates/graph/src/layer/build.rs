@@ -35,6 +35,8 @@ struct Builder {
     load: LayerLoad,
 }
 
+const FEED_FORWARD_OUTPUT_NORM: &str = "feed_forward.output_norm";
+
 const ACTIVATION: TensorKind = TensorKind::Activation;
 
 impl Builder {
@@ -70,6 +72,7 @@ impl Builder {
             Attention::Grouped(grouped) => self.grouped(grouped, normed),
             Attention::Latent(latent) => self.latent(latent, normed),
         };
+        self.output_norm("attention.output_norm", layer, 1, projected);
         self.push("attention.residual", Operation::Residual, &[stream, projected], &[stream]);
 
         let gain = self.vector("feed_forward.norm_gain", Role::FeedForwardNorm, 0, &[hidden]);
@@ -79,14 +82,23 @@ impl Builder {
             FeedForward::Dense { width, bias } => {
                 let parts = Network { kind: NetworkKind::Dense, width: *width, bias: *bias, choice: None };
                 let output = self.network(parts, normed);
+                self.output_norm(FEED_FORWARD_OUTPUT_NORM, layer, 2, output);
                 self.push("feed_forward.residual", Operation::Residual, &[stream, output], &[stream]);
             }
-            FeedForward::Moe(moe) => self.experts(moe, stream, normed),
+            FeedForward::Moe(moe) => self.experts(layer, moe, stream, normed),
         }
-        for copy in 1..layer.norms.saturating_sub(1) {
-            let gain = self.vector("output.norm_gain", Role::FeedForwardNorm, copy, &[hidden]);
-            self.push("output.norm", Operation::Norm { riding: false }, &[stream, gain], &[stream]);
+    }
+
+    /// Layers with more than two norms have one of what a branch adds to the stream, before it is added: the third after
+    /// attention, the fourth after the network (Grok-1's `model.py`: `h_attn = layer_norm(h_attn)`, `h_dense = layer_norm(h_dense)`;
+    /// `post_attn_norm` and `post_moe_norm` in checkpoints of Grok-2).
+    fn output_norm(&mut self, name: &'static str, layer: &Layer, copy: u64, branch: TensorId) {
+        if layer.norms <= 1 + copy {
+            return;
         }
+        let hidden = (Dim::Hidden, self.hidden);
+        let gain = self.vector("output.norm_gain", Role::FeedForwardNorm, copy, &[hidden]);
+        self.push(name, Operation::Norm { riding: false }, &[branch, gain], &[branch]);
     }
 
     fn grouped(&mut self, grouped: &GroupedAttention, normed: TensorId) -> TensorId {
@@ -189,7 +201,7 @@ impl Builder {
         projected
     }
 
-    fn experts(&mut self, moe: &Moe, stream: TensorId, normed: TensorId) {
+    fn experts(&mut self, layer: &Layer, moe: &Moe, stream: TensorId, normed: TensorId) {
         let token = (Dim::Token, self.load.tokens);
         let (hidden, experts) = ((Dim::Hidden, self.hidden), (Dim::Expert, moe.experts));
         let router = self.weight("router.weight", Role::Router, moe.router_bias, &[hidden, experts]);
@@ -205,11 +217,20 @@ impl Builder {
             choice: Some((choice, moe.experts)),
         };
         let output = self.network(routed, normed);
-        self.push("experts.residual", Operation::Residual, &[stream, output], &[stream]);
+        // A norm of what all of them add needs their sum.
+        let sums = layer.norms > 3;
+        let branch = if sums { output } else { stream };
+        if !sums {
+            self.push("experts.residual", Operation::Residual, &[stream, output], &[stream]);
+        }
         if moe.shared_width > 0 {
             let shared = Network { kind: NetworkKind::Shared, width: moe.shared_width, bias: false, choice: None };
             let output = self.network(shared, normed);
-            self.push("shared_expert.residual", Operation::Residual, &[stream, output], &[stream]);
+            self.push("shared_expert.residual", Operation::Residual, &[branch, output], &[branch]);
+        }
+        if sums {
+            self.output_norm(FEED_FORWARD_OUTPUT_NORM, layer, 2, output);
+            self.push("experts.residual", Operation::Residual, &[stream, output], &[stream]);
         }
     }
 

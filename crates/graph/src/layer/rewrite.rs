@@ -264,7 +264,12 @@ impl LayerGraph {
 
     /// Router logits from the stream before attention and from what attention adds to it: Wr (x + Wo a) = Wr x + (Wr Wo) a,
     /// each with the gain of the norm between; the norm's scale follows.
+    ///
+    /// Not where what attention adds is normed by itself.
     fn early_router(&mut self) {
+        if self.operator("attention.output_norm").is_some() {
+            return;
+        }
         let router = self.operators.iter().position(|operator| matches!(operator.operation, Operation::Router { .. }));
         let products = self.operators.iter().position(|operator| matches!(operator.operation, Operation::Products));
         let output = self.operators.iter().position(|operator| matches!(operator.operation, Operation::Output { .. }));

@@ -181,15 +181,18 @@ pub(super) struct Softmax {
     pub sinks: Option<Sinks>,
 }
 
-/// The sink logits, where they join here.
-fn sinks_here<'a>(context: &Context<'a>, pe: &PeState, sinks: Option<Sinks>) -> Result<Option<&'a [f32]>, String> {
-    let Some(sinks) = sinks else { return Ok(None) };
-    let region = context.prepared.program.region;
-    let place = (pe.column.saturating_sub(region.x), pe.row.saturating_sub(region.y));
-    if place.1 > 0 || sinks.columns.of(place) != Some(0) {
+/// The sink logits, where they join here: in the first row of those that hold the statistic.
+fn sinks_here<'a>(context: &Context<'a>, pe: &PeState, of: Softmax) -> Result<Option<&'a [f32]>, String> {
+    let (Some(sinks), Some(layout)) = (of.sinks, &context.prepared.program.buffer_of(of.statistic.buffer).layout)
+    else {
         return Ok(None);
+    };
+    match layout.place(pe.column, pe.row) {
+        Some(place) if place.1 == 0 && sinks.columns.of(place) == Some(0) => {
+            context.tiles.vector(&super::weights::TileName::plain(context.name(Role::Sinks, 0)), false).map(Some)
+        }
+        _ => Ok(None),
     }
-    context.tiles.vector(&super::weights::TileName::plain(context.name(Role::Sinks, 0)), false).map(Some)
 }
 
 /// Largest score of each head.
@@ -198,7 +201,7 @@ pub(super) fn maximum(context: &Context<'_>, pe: &mut PeState, of: Softmax) -> R
     let rounding = context.rounding(scores.buffer);
     let tokens = context.last_size(scores)?.max(1);
     let mut result = context.prepared.fresh(statistic, context.index(pe), f32::NEG_INFINITY)?;
-    if let (Some(logits), Some(sinks)) = (sinks_here(context, pe, sinks)?, sinks) {
+    if let (Some(logits), Some(sinks)) = (sinks_here(context, pe, of)?, sinks) {
         let inner = Arc::clone(&result.inner);
         for row in 0..result.rows.len() {
             for (value, head) in result.row_mut(row).iter_mut().zip(inner.iter()) {
@@ -241,7 +244,7 @@ pub(super) fn exp_and_sum(
     let mut sums = Tile { values: vec![0.0; most.values.len()], ..most.clone() };
     let exponential =
         |value: f32, most: f32| rounding.round(rounding.round(rounding.round(value - most) * factor).exp());
-    if let (Some(logits), Some(sinks)) = (sinks_here(context, pe, sinks)?, sinks) {
+    if let (Some(logits), Some(sinks)) = (sinks_here(context, pe, of)?, sinks) {
         for row in 0..sums.rows.len() {
             for ((sum, most), head) in sums.row_mut(row).iter_mut().zip(most.row(row)).zip(most.inner.iter()) {
                 let logit = logits.get(*head as usize).copied().unwrap_or(f32::NAN);

@@ -107,7 +107,7 @@ pub fn tensors_of(model: &Model, seed: u64) -> BTreeMap<String, (Vec<usize>, Vec
                 let weight = WeightName { layer: index, role: tensor.role, copy };
                 let name = weight.tensor_of(model);
                 let (inputs, outputs) = (tensor.inputs as usize, tensor.outputs as usize);
-                if weight.is_gain() {
+                if weight.is_vector() {
                     add(name, vec![outputs], 1.0, 0.4);
                 } else {
                     let spread = if tensor.role == Role::Router { 3.0 } else { 1.7 };
