@@ -60,7 +60,11 @@ impl Writer<'_> {
             // All at once where nothing moves.
             let next = if lies.order == RowOrder::Dealt { end } else { number + 1 };
             // The first of the new tokens still sees its oldest one when the last has come.
-            let name = if next == end { "kv.cache" } else { "kv.between" };
+            let name = match next == end {
+                true if lies.oldest(token + 1) == lies.oldest(end) => "kv.cache",
+                true => "kv.seen",
+                false => "kv.between",
+            };
             let after = self.declare_typed(name, stored, fields(lies, next, lies.oldest(token + 1)));
             let one = vec![lies.new_keys(lies.users), lies.new_values(lies.users)];
             let elements = one.iter().map(Field::most).sum();
@@ -87,6 +91,39 @@ impl Writer<'_> {
             (before, number) = (after, next);
         }
         (nodes, Cache { keys: first(before), values: Operand::new(before, 1) })
+    }
+
+    /// After a draft, the cache keeps what its first token has seen and no later one will: what is left is levelled again where
+    /// rows are, and stays where tokens are dealt.
+    pub fn forget(&mut self, lies: KvLies, cache: Cache) -> Vec<Node> {
+        let (context, consecutive) = (self.request.context, self.request.consecutive());
+        let oldest = lies.oldest(context);
+        let forgotten = oldest - lies.oldest(context + 1 - consecutive);
+        if forgotten == 0 {
+            return Vec::new();
+        }
+        let stored = self.request.precision.kv_cache;
+        let kept = self.declare_typed("kv.cache", stored, fields(lies, context, oldest));
+        match lies.order {
+            RowOrder::Level => {
+                // An entry moves on by as many rows as hold what was forgotten before it.
+                let each = (context - oldest) / lies.groups / lies.rows;
+                let places = forgotten.div_ceil(lies.groups);
+                let hops = places.checked_div(each).map_or(lies.rows - 1, |rows| (rows + 1).min(lies.rows - 1));
+                let one = lies.new_keys(lies.users).most() + lies.new_values(lies.users).most();
+                let way = Way::Through { hops, elements: one.saturating_mul(places) };
+                vec![self.relayout(Axis::Y, cache.keys.buffer, kept, way)]
+            }
+            RowOrder::Dealt => [cache.keys, cache.values]
+                .into_iter()
+                .zip(0..)
+                .map(|(source, field)| {
+                    let target = Operand::new(kept, field);
+                    let formula = Formula::Select { source, target };
+                    self.compute(Math::Copy, &[source.buffer], kept, Vec::new(), formula)
+                })
+                .collect(),
+        }
     }
 
     /// The cache as it lies, without an append.

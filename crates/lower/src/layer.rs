@@ -164,6 +164,10 @@ impl<'a> Walk<'a> {
                 let Some(made) = self.result else { return Err(nothing("attention without a softmax")) };
                 let nodes = self.writer.values(&attending, scored, made);
                 self.writer.program.push(name, nodes);
+                let nodes = self.writer.forget(attending.lies, attending.cache);
+                if !nodes.is_empty() {
+                    self.writer.program.push("attention.kv_forget", nodes);
+                }
             }
             Operation::Output { .. } => self.output(index)?,
             Operation::Residual => {

@@ -80,6 +80,7 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("attention.head_scale", None),
     operator("attention.softmax", Some(LineKind::Y)),
     operator("attention.values", Some(LineKind::Y)),
+    operator("attention.kv_forget", None),
     operator("attention.absorbed_value", Some(LineKind::Y)),
     operator("attention.output", Some(LineKind::X)),
     operator("attention.output_norm", Some(LineKind::Y)),

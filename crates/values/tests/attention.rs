@@ -38,7 +38,9 @@ fn holds(what: &str, checkpoint: &Checkpoint) {
                 let published = LayerMapping::published(columns, rows);
                 let mapping = LayerMapping { kv: kv(dims, groups, copies, append), rewrites, ..published };
                 let what = format!("{what}, {columns} x {rows}, {splits:?}, {append:?}, {rewrites:?}");
-                assert_as(Prefill::Tokens, &what, checkpoint, &mapping);
+                for prefill in [Prefill::Tokens, Prefill::Drafts(3)] {
+                    assert_as(prefill, &what, checkpoint, &mapping);
+                }
             }
         }
     }
