@@ -67,7 +67,6 @@ const CASES: &[Case] = &[
             "rewrites = [\"concatenated_experts\"]",
             "rewrites = [\"accumulators_in_place\"]",
             "routes = \"static\"",
-            "overlap = { independent = true }",
             "micro_batch = 2",
             "division = { slots = 20 }",
             "division = { columns = 100 }",
@@ -121,7 +120,6 @@ const CASES: &[Case] = &[
             "reductions = { operators.\"experts.combine\" = { kind = \"chain\" } }",
             "reductions = { operators.\"experts.gate_up\" = { kind = \"tree\", root = 0 } }",
             "reductions = { parts = { kind = \"tree\", groups = 4 } }",
-            "overlap = { independent = true }",
         ],
     },
     Case {

@@ -2,7 +2,7 @@
 //!
 //! Weights that are stored in 8 or 4 bit are converted before they are multiplied. Which weights those are is known before
 //! the vector arrives, except for routed experts, whose gate and up matrices wait for the router's choice. A core is free
-//! while a reduction or a multicast runs in a microthread (hardware.md, section 3), so the conversion can run then.
+//! while a reduction or a multicast runs in a microthread (sources.md#wse-3-characterisation-notes), so the conversion can run then.
 
 use wafersim_program::{Action, Math, Node, Program};
 

@@ -166,16 +166,6 @@ impl LayerRequest<'_> {
         if tokens == 0 || users == 0 || !tokens.is_multiple_of(users) || context < tokens / users {
             return Err(LowerError::Tokens { tokens, users, context });
         }
-        let of = &self.mapping.reductions;
-        let unknown = [&of.x, &of.y].into_iter().chain(of.operators.values()).find_map(|reduction| match reduction {
-            Reduction::Tree(_) | Reduction::Chain { .. } => None,
-            Reduction::ReduceScatter => Some("reduce_scatter"),
-            Reduction::SplitRoots { .. } => Some("split_roots"),
-        });
-        if let Some(unknown) = unknown {
-            let what = format!("a reduction of kind \"{unknown}\"");
-            return Err(LowerError::Unknown { what, part: "the lines of a layer", allowed: "tree and chain" });
-        }
         Ok(())
     }
 }
