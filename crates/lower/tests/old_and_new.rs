@@ -349,9 +349,9 @@ fn experts_in_rectangles() {
             };
             println!("{across} x {down}, {name}: {:.0} -> {:.0}", of(&old), of(&new));
             // The old writer counts the activation with gate and up. It scales a tile once, where true tiles have a scale for each
-            // row of blocks, and counts no copy out of the accumulators: 1.6 %.
+            // row of blocks, and counts no copy out of the accumulators: up to 2.9 %.
             if name == "experts.down" {
-                assert!((of(&old) / of(&new) - 1.0).abs() < 0.02, "{name}: {} {}", of(&old), of(&new));
+                assert!((of(&old) / of(&new) - 1.0).abs() < 0.03, "{name}: {} {}", of(&old), of(&new));
             }
         }
     }
