@@ -329,7 +329,7 @@ mod tests {
     #[test]
     fn the_cache_of_a_token_has_block_scales_per_layer() {
         let model = Model::builtin("qwen3-coder-480b-a35b").unwrap();
-        let fp8 = Precision { kv_cache: crate::DataType::Fp8, ..Precision::default() };
+        let fp8 = Precision { kv_cache: DataType::Fp8, ..Precision::default() };
         assert_eq!(model.kv_bytes_per_token(&fp8), Bytes(62 * (2048 + 4)));
     }
 }
