@@ -125,6 +125,7 @@ fn layer(row: &Measurement, wafer: &Wafer, tokens: u64, decode: bool) -> Result<
             output_bias: false,
             qk_norm: false,
             sinks: false,
+            output_gate: false,
             rotary_dim: head_dim,
             reach: Reach::Full,
         }),
