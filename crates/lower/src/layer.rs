@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use wafersim_graph::layer::{ChoiceForm, NetworkKind, Operation, TensorId};
-use wafersim_graph::{LayerGraph, LayerLoad};
+use wafersim_graph::{LayerGraph, LayerGraphs, LayerLoad};
 use wafersim_mapping::LineKind;
 use wafersim_program::{
     Action, Axis, BufferId, Dimension, Field, Formula, Node, Operand, Order, Program, Rescaled, Step,
@@ -27,11 +27,19 @@ use crate::writer::{Lines, Writer, first, roles, table};
 /// # Errors
 /// Where the mapping does not fit the layer, or decides what the writer does not know.
 pub fn decode_layer(request: &LayerRequest<'_>) -> Result<Program, LowerError> {
+    decode_layer_with(request, &mut LayerGraphs::default())
+}
+
+/// The same where layers are written again and again: the graphs of one layer under each set of rewrites are kept.
+///
+/// # Errors
+/// As [`decode_layer`].
+pub fn decode_layer_with(request: &LayerRequest<'_>, graphs: &mut LayerGraphs) -> Result<Program, LowerError> {
     let load = LayerLoad { tokens: request.tokens, context: request.context };
     request.check()?;
     request.check_rectangles()?;
-    let graph = LayerGraph::new(request.layer, request.hidden, load).rewritten(request.mapping.rewrites);
-    let mut walk = Walk::new(request, &graph)?;
+    let graph = graphs.of(request.layer, request.hidden, load, request.mapping.rewrites);
+    let mut walk = Walk::new(request, graph)?;
     for index in 0..graph.operators().len() {
         walk.operator(index)?;
     }
@@ -560,8 +568,9 @@ impl<'a> Walk<'a> {
     }
 
     fn activation(&mut self, name: &'static str, kind: NetworkKind) -> Result<(), LowerError> {
-        let nodes = match &self.clusters {
-            Some(clusters) if self.in_rectangles(kind) => clusters.part(1),
+        let in_rectangles = self.in_rectangles(kind);
+        let nodes = match &mut self.clusters {
+            Some(clusters) if in_rectangles => clusters.part(1),
             _ => {
                 let made = self.gate(kind)?;
                 let network = self.network(kind, made.gate)?;
@@ -590,7 +599,7 @@ impl<'a> Walk<'a> {
                 let (nodes, output) = self.writer.down(operator.name, &networks, form);
                 (operator.name, nodes, output)
             }
-            Some(clusters) => {
+            Some(mut clusters) => {
                 self.writer.program.push(operator.name, clusters.part(2));
                 let mut also = None;
                 if !networks.is_empty() {

@@ -107,13 +107,13 @@ fn blocks_touched(field: &Field, block: u64) -> u64 {
 
 impl Writer<'_> {
     fn tile_size(&self, product: &Product) -> TileSize {
-        let outputs = self.field(product.y);
+        let outputs = self.laid(product.y);
         let (along, across) = self.stored(product.role).scale_tile().unwrap_or((u64::MAX, u64::MAX));
         TileSize {
             inputs: product.inputs.most_inner(),
             outputs: outputs.most_inner(),
             input_blocks: blocks_touched(&product.inputs, along),
-            output_blocks: if across == 1 { 1 } else { blocks_touched(&outputs, across) },
+            output_blocks: if across == 1 { 1 } else { blocks_touched(outputs, across) },
         }
     }
 
@@ -145,7 +145,8 @@ impl Writer<'_> {
         let weight = self.program.weight(Weight { behind: product.behind.clone(), stored, ..declared });
         let scaled = |wanted: Scaling| scaling.filter(|(scaling, _)| *scaling == wanted).map(|(_, work)| work);
         let mut nodes = self.conversion(&product, weight, size, scaled(Scaling::Elements));
-        let mut work = vec![self.work(Operation::Setup, 1, product.vectors.min(1))];
+        let mut work = Vec::with_capacity(4);
+        work.push(self.work(Operation::Setup, 1, product.vectors.min(1)));
         match product.concatenated {
             Some(Concatenated::Outputs) => {
                 let rows = product.pairs_of_rows().into_iter();
