@@ -5,12 +5,12 @@ mod latent;
 use std::collections::BTreeMap;
 
 use wafersim_graph::layer::{ChoiceForm, NetworkKind, Operation, TensorId};
-use wafersim_graph::{LayerGraph, LayerLoad};
+use wafersim_graph::{LayerGraph, LayerGraphs, LayerLoad};
 use wafersim_mapping::LineKind;
 use wafersim_program::{
     Action, Axis, BufferId, Dimension, Field, Formula, Node, Operand, Order, Program, Rescaled, Step,
 };
-use wafersim_spec::model::{Attention, FeedForward, Gating, GroupedAttention, LatentAttention, Moe, Reach, Role};
+use wafersim_spec::model::{Attention, FeedForward, Gating, GroupedAttention, LatentAttention, LinearAttention, Moe, Reach, Role};
 
 use crate::attention::{Attending, Made, Queries, Scored};
 use crate::cache::NewTokens;
@@ -29,11 +29,19 @@ use crate::writer::{Lines, Writer, first, roles, table};
 /// # Errors
 /// Where the mapping does not fit the layer, or decides what the writer does not know.
 pub fn decode_layer(request: &LayerRequest<'_>) -> Result<Program, LowerError> {
+    decode_layer_with(request, &mut LayerGraphs::default())
+}
+
+/// The same where layers are written again and again: the graphs of one layer under each set of rewrites are kept.
+///
+/// # Errors
+/// As [`decode_layer`].
+pub fn decode_layer_with(request: &LayerRequest<'_>, graphs: &mut LayerGraphs) -> Result<Program, LowerError> {
     let load = LayerLoad { tokens: request.tokens, context: request.context };
     request.check()?;
     request.check_rectangles()?;
-    let graph = LayerGraph::new(request.layer, request.hidden, load).rewritten(request.mapping.rewrites);
-    let mut walk = Walk::new(request, &graph)?;
+    let graph = graphs.of(request.layer, request.hidden, load, request.mapping.rewrites);
+    let mut walk = Walk::new(request, graph)?;
     for index in 0..graph.operators().len() {
         walk.operator(index)?;
     }
@@ -590,8 +598,9 @@ impl<'a> Walk<'a> {
     }
 
     fn activation(&mut self, name: &'static str, kind: NetworkKind) -> Result<(), LowerError> {
-        let nodes = match &self.clusters {
-            Some(clusters) if self.in_rectangles(kind) => clusters.part(1),
+        let in_rectangles = self.in_rectangles(kind);
+        let nodes = match &mut self.clusters {
+            Some(clusters) if in_rectangles => clusters.part(1),
             _ => {
                 let made = self.gate(kind)?;
                 let network = self.network(kind, made.gate)?;
@@ -620,7 +629,7 @@ impl<'a> Walk<'a> {
                 let (nodes, output) = self.writer.down(operator.name, &networks, form);
                 (operator.name, nodes, output)
             }
-            Some(clusters) => {
+            Some(mut clusters) => {
                 self.writer.program.push(operator.name, clusters.part(2));
                 let mut also = None;
                 if !networks.is_empty() {
@@ -661,7 +670,22 @@ fn kv_lies(request: &LayerRequest<'_>) -> KvLies {
     match &request.layer.attention {
         Attention::Grouped(grouped) => grouped_lies(request, grouped),
         Attention::Latent(latent) => latent_lies(request, latent),
+        Attention::Linear(linear) => linear_lies(request, linear),
     }
+}
+
+/// A state has no tokens: where its heads lie is all there is to say.
+fn linear_lies(request: &LayerRequest<'_>, linear: &LinearAttention) -> KvLies {
+    let sizes = HeadSizes {
+        kv_heads: linear.value_heads,
+        group: 1,
+        key_dim: linear.key_dim,
+        value_dim: linear.value_dim,
+        rotary: 0,
+        beside: 0,
+        reach: Reach::Full,
+    };
+    KvLies::new(&request.mapping.kv, sizes, request.mapping.region.rows)
 }
 
 /// A latent is what keys and values are made of for all heads: one KV head.
