@@ -108,6 +108,7 @@
 //! ```
 
 pub use wafersim_answer as answer;
+pub use wafersim_bound as bound;
 pub use wafersim_carried as carried;
 pub use wafersim_check as check;
 pub use wafersim_cost as cost;
