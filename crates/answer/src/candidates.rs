@@ -3,6 +3,7 @@
 
 use wafersim_mapping::Mapped;
 use wafersim_place::{Placement, UNLIMITED};
+use wafersim_spec::model::Attention;
 use wafersim_spec::scenario::{Profile, WaferCount};
 
 use crate::chosen::{Chosen, Kernels};
@@ -48,6 +49,7 @@ pub struct Candidates {
 /// given than the fewest, divisions that leave some of them idle are tried too: regions that are larger than need be make
 /// longer ways. A draft model takes slots that the model leaves, or further wafers where their number is free.
 pub fn candidates(question: &Question, profile: Profile) -> Result<Candidates, AnswerError> {
+    check_kernels(question)?;
     let chosen = Chosen::new(question, profile);
     let drafts = Drafts::new(question, profile);
     let mut found: Option<(Vec<Way>, u32)> = None;
@@ -66,6 +68,13 @@ pub fn candidates(question: &Question, profile: Profile) -> Result<Candidates, A
     };
     let max_users = most_users(&chosen, question, wafers, &ways[0], &drafts);
     Ok(Candidates { ways, wafers, max_users })
+}
+
+/// Whether the older writers, whose programs answer, have every layer.
+pub(crate) fn check_kernels(question: &Question) -> Result<(), AnswerError> {
+    let model = &question.model;
+    let linear = model.layers.iter().position(|layer| matches!(layer.attention, Attention::Linear(_)));
+    linear.map_or(Ok(()), |layer| Err(AnswerError::NoKernel { model: model.name.clone(), layer }))
 }
 
 /// All ways with one way of verifying, and their wafers.

@@ -27,6 +27,16 @@ pub enum AnswerError {
         /// Why not.
         error: LowerError,
     },
+    /// A layer that the published kernels, and the steps beside them, do not have.
+    #[error(
+        "layer {layer} of '{model}' is linear attention, whose state the kernels that answer do not have; allowed are models with attention in every layer, for example qwen3-coder-30b-a3b"
+    )]
+    NoKernel {
+        /// Name of the model.
+        model: String,
+        /// Number of the first such layer.
+        layer: usize,
+    },
     /// A profile that works by no mapping.
     #[error(
         "profile '{profile}' works by steps beside the published kernels, which are no mapping; allowed: a mapping for it, or profile published"

@@ -18,7 +18,7 @@ use wafersim_spec::model::{FeedForward, Reach};
 use wafersim_spec::scenario::WaferCount;
 use wafersim_spec::{Bytes, Cycles, Hertz};
 
-use crate::candidates::{Drafting, Way, candidates, way, with_room_for_draft};
+use crate::candidates::{Drafting, Way, candidates, check_kernels, way, with_room_for_draft};
 use crate::chosen::{Chosen, Kernels};
 use crate::decode::{DecodePrograms, DecodeTiming, DraftTime};
 use crate::draft::{Drafts, wafers_used};
@@ -180,7 +180,10 @@ impl Pipeline {
         let reading = LayerReading::new(&question, profile);
         let ways = match micro_batch {
             None => candidates(&question, profile)?.ways,
-            Some(size) => given(&question, size.clamp(1, question.scenario.users))?,
+            Some(size) => {
+                check_kernels(&question)?;
+                given(&question, size.clamp(1, question.scenario.users))?
+            }
         };
         let timed = ways.into_iter().map(|way| {
             let programs = DecodePrograms::new(&question, &way);

@@ -182,6 +182,12 @@ impl<'a> Walk<'a> {
                 }
             }
             Operation::PerHead => return Err(nothing("latent attention")),
+            Operation::OutputGate => return Err(nothing("a gate behind attention")),
+            Operation::Convolution
+            | Operation::StateGates
+            | Operation::UnitNorm
+            | Operation::DeltaRule
+            | Operation::GatedNorm => return Err(nothing("linear attention")),
             Operation::Router { early } => self.router(name, *early, reads)?,
             Operation::Choose(form) => self.choose(*form, reads)?,
             Operation::GateUp { network, shared_beside, .. } => self.gate_up(index, *network, *shared_beside)?,
@@ -254,6 +260,7 @@ impl<'a> Walk<'a> {
         match &self.writer.request.layer.attention {
             Attention::Grouped(grouped) => Ok(grouped),
             Attention::Latent(_) => Err(nothing("latent attention")),
+            Attention::Linear(_) => Err(nothing("linear attention")),
         }
     }
 
@@ -489,6 +496,9 @@ impl<'a> Walk<'a> {
         match (kind, &request.layer.feed_forward) {
             (NetworkKind::Dense, FeedForward::Dense { width, bias }) => {
                 Ok(plain([Role::Gate, Role::Up, Role::Down], *width, *bias))
+            }
+            (NetworkKind::Shared, FeedForward::Moe(moe)) if moe.shared_gate => {
+                Err(nothing("a gate of the shared expert"))
             }
             (NetworkKind::Shared, FeedForward::Moe(moe)) => {
                 Ok(plain([Role::SharedGate, Role::SharedUp, Role::SharedDown], moe.shared_width, false))

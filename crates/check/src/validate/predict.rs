@@ -124,6 +124,7 @@ fn layer(row: &Measurement, tokens: u64, decode: bool) -> Result<Program, String
             output_bias: false,
             qk_norm: false,
             sinks: false,
+            output_gate: false,
             rotary_dim: head_dim,
             reach: Reach::Full,
         }),
