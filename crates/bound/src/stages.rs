@@ -28,7 +28,8 @@ use crate::Load;
 pub enum Products {
     /// Projections of the layer's input, scores, values: attention without its output projection.
     Attention,
-    /// Scores and values, and what makes heads of a compressed query: attention without what reads the layer's input.
+    /// Scores and values or products with a state, and what makes heads of a compressed query: attention without what reads
+    /// the layer's input.
     Heads,
     /// The compression of the layer's input to a query of all heads.
     Compression,
@@ -44,8 +45,8 @@ impl Products {
     /// In words.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Attention => "projections, scores, values",
-            Self::Heads => "scores, values",
+            Self::Attention => "projections, heads",
+            Self::Heads => "heads",
             Self::Compression => "compression of the query",
             Self::GateUp => "gate, up",
             Self::Network => "gate, up, down",
@@ -87,7 +88,7 @@ impl Count {
 struct Parts {
     /// Products with the layer's input.
     reads_input: Count,
-    /// Products of the heads: scores, values, and products with compressed vectors.
+    /// Products of the heads: scores, values, products with compressed vectors or with a state.
     heads: Count,
     gate_up: Count,
     down: Count,
@@ -118,10 +119,15 @@ impl Parts {
                     parts.gate_up = parts.gate_up.and(count);
                 }
                 Role::Down | Role::SharedDown | Role::ExpertDown => parts.down = parts.down.and(count),
-                // Left out: see above.
-                Role::Output | Role::Router => {}
-                // What remains are the projections of the layer's input, and vectors without products.
-                _ => parts.reads_input = parts.reads_input.and(count),
+                Role::Query
+                | Role::Key
+                | Role::Value
+                | Role::KvDown
+                | Role::OutputGate
+                | Role::WriteStrength
+                | Role::Decay => parts.reads_input = parts.reads_input.and(count),
+                // Left out: see above. A convolution has products with earlier tokens, which wait for nothing.
+                _ => {}
             }
         }
         parts
@@ -160,22 +166,28 @@ fn active(tensor: &Tensor, precision: &Precision) -> Count {
 /// [`remembered`].
 fn cached(attention: &Attention, load: &Load) -> Count {
     let seen = attention.reach().visible(load.context);
-    let of_one = match attention {
-        Attention::Grouped(grouped) => grouped.heads.saturating_mul(grouped.head_dim).saturating_mul(2),
+    let macs = match attention {
+        Attention::Grouped(grouped) => {
+            grouped.heads.saturating_mul(grouped.head_dim).saturating_mul(2).saturating_mul(seen)
+        }
         Attention::Latent(latent) => {
             // Keys and values of all heads, or the latent for all heads: whichever takes less, wherever it is kept.
             let expanded = latent.nope_dim + latent.rope_dim + latent.value_dim;
             let absorbed = latent.kv_rank + latent.rope_dim + latent.kv_rank;
-            latent.heads.saturating_mul(expanded.min(absorbed))
+            latent.heads.saturating_mul(expanded.min(absorbed)).saturating_mul(seen)
         }
+        // The state times the key and times the query. What the token adds to the state may follow later: the result needs
+        // only the product of key and query for it.
+        Attention::Linear(linear) => linear.state_elements().saturating_mul(2),
     };
-    Count { macs: of_one.saturating_mul(seen), bytes: remembered(attention, load) }
+    Count { macs, bytes: remembered(attention, load) }
 }
 
 /// Bytes that one user's earlier tokens take in a layer.
 fn remembered(attention: &Attention, load: &Load) -> Bytes {
     let seen = attention.reach().visible(load.context);
-    load.precision.kv_cache.storage(attention.kv_width().saturating_mul(seen))
+    let cache = load.precision.kv_cache.storage(attention.kv_width().saturating_mul(seen));
+    cache + attention.state_bytes(load.precision.activations)
 }
 
 /// The chain of stages of one token, from the first layer to the LM head, that takes longest; `cycles` says how long a stage

@@ -14,6 +14,7 @@ const MODELS: &[&str] = &[
     "deepseek-v3",
     "glm-4.6",
     "grok-2",
+    "qwen3-coder-next",
 ];
 
 fn load(context: u64, users: u64, wafers: Option<u32>) -> Load {

@@ -113,6 +113,27 @@ fn latent(all: &mut Products, layer: usize, input: &[Needs]) -> Vec<Needs> {
     results.collect()
 }
 
+/// The gated delta rule: what the state says of the key is taken from the value before it is written; the result reads the
+/// old state, and what is written through the product of key and query.
+fn linear(all: &mut Products, layer: usize, input: &[Needs]) -> Vec<Needs> {
+    let project = |all: &mut Products, name: &str| all.matrix(&format!("{layer}.{name}"), input, HEADS * HEAD_DIM);
+    let (query, key, value) = (project(all, "q"), project(all, "k"), project(all, "v"));
+    let gate = project(all, "gate_of_output");
+    let strength = all.matrix(&format!("{layer}.strength"), input, HEADS);
+    let mut results = Vec::new();
+    for head in 0..HEADS {
+        let of = |vector: &[Needs]| vector[head * HEAD_DIM..][..HEAD_DIM].to_vec();
+        let (query, key, value, gate) = (of(&query), of(&key), of(&value), of(&gate));
+        let said = all.matrix(&format!("{layer}.state"), &key, HEAD_DIM);
+        let read = all.matrix(&format!("{layer}.state"), &query, HEAD_DIM);
+        let terms: Vec<Needs> = (0..HEAD_DIM).map(|dim| union(&[&query[dim], &key[dim]])).collect();
+        let both = union(&terms.iter().collect::<Vec<_>>());
+        let of_dim = |dim: usize| union(&[&read[dim], &said[dim], &value[dim], &gate[dim], &strength[head], &both]);
+        results.extend((0..HEAD_DIM).map(of_dim));
+    }
+    results
+}
+
 type Attention = fn(&mut Products, usize, &[Needs]) -> Vec<Needs>;
 
 /// Two layers and the LM head, and the first products of the next token, as layer 2.
@@ -172,8 +193,21 @@ fn stages_of_latent_attention_wait_for_all_of_the_one_before() {
 }
 
 #[test]
+fn stages_of_linear_attention_wait_for_all_of_the_one_before() {
+    let all = model(linear);
+    let attention = |layer| set(layer, &["q", "k", "v", "gate_of_output", "strength", "state"]);
+    let network = |layer| set(layer, &["gate", "up", "down"]);
+    for layer in 0..2 {
+        assert!(all.all_wait(&attention(layer), &network(layer)));
+    }
+    assert!(all.all_wait(&set(0, &["gate", "up"]), &attention(1)));
+    assert!(all.all_wait(&network(0), &set(1, &["state"])));
+    assert!(!all.all_wait(&network(0), &attention(1)));
+}
+
+#[test]
 fn the_lm_head_and_the_next_token_wait_for_all() {
-    for attention in [grouped as Attention, latent] {
+    for attention in [grouped as Attention, latent, linear] {
         let all = model(attention);
         let head = Set(vec!["head".into()]);
         assert!(all.all_wait(&set(1, &["gate", "up"]), &head));
