@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wafersim_mapping::{ExpertMapping, LayerMapping, Reduction};
+use wafersim_mapping::{ExpertMapping, LayerMapping};
 use wafersim_spec::Precision;
 use wafersim_spec::model::Layer;
 
