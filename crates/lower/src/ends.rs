@@ -41,6 +41,7 @@ const NO_LAYER: Layer = Layer {
         output_bias: false,
         qk_norm: false,
         sinks: false,
+        output_gate: false,
         rotary_dim: 0,
         reach: Reach::Full,
     }),

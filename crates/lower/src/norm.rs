@@ -54,11 +54,23 @@ pub(crate) struct Riding {
 impl Writer<'_> {
     /// RMSNorm by itself: a sum of squares, an all-reduce of it, a scale.
     pub fn norm(&mut self, norm: NormOf) -> Vec<Node> {
+        let lines = (norm.line, Lines::Whole(norm.axis));
+        self.norm_over(norm, lines)
+    }
+
+    /// The same of vectors that each copy of a block has over its columns.
+    pub fn norm_of_copies(&mut self, norm: NormOf, lies: KvLies) -> Vec<Node> {
+        let lines = (LineKind::Head, Lines::Segments { count: lies.of_copy(), stride: 1 });
+        let region = lies.in_use(self.region());
+        self.within(region, |writer| writer.norm_over(norm, lines))
+    }
+
+    fn norm_over(&mut self, norm: NormOf, (line, lines): (LineKind, Lines)) -> Vec<Node> {
         let field = self.laid(norm.x);
         let (width, vectors, elements) = (field.row_size(), field.rows.most(), field.most_inner());
         let sums = self.declare("norm.sums", vec![everywhere("sums", vectors, 1)]);
         let mut nodes = vec![self.sum_of_squares(norm.x, first(sums), width)];
-        nodes.extend(self.reduce(norm.operator, norm.line, Lines::Whole(norm.axis), sums));
+        nodes.extend(self.reduce(norm.operator, line, lines, sums));
         let work = vec![
             self.work(Operation::Divide, 1, vectors),
             self.work(Operation::SquareRoot, 1, vectors),

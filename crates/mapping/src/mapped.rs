@@ -141,12 +141,18 @@ impl<'a> Mapper<'a> {
         self
     }
 
-    /// Every decision of the layers of each layout of a placement, and what concerns its tables: for placements that were made
-    /// elsewhere, such as that of a draft model.
+    /// A placement that was made elsewhere, such as that of a draft model, with every decision of its layers: single tokens go
+    /// through.
     ///
     /// # Errors
     /// Where a decision cannot be kept.
-    pub fn decisions(&self, placement: &Placement) -> Result<(Vec<LayerMapping>, Vec<LayerMapping>), MappingError> {
+    pub fn on(&self, placement: Placement) -> Result<Mapped, MappingError> {
+        let (layers, tables) = self.decisions(&placement)?;
+        Ok(Mapped { placement, layers, tables, micro_batch: 1, draft: self.recipe.draft, all_wide: false })
+    }
+
+    /// Every decision of the layers of each layout of a placement, and what concerns its tables.
+    fn decisions(&self, placement: &Placement) -> Result<(Vec<LayerMapping>, Vec<LayerMapping>), MappingError> {
         let layers = placement.layouts.iter().map(|layout| self.layer(layout, placement));
         let tables = placement.tables.iter().map(|table| table_mapping(self.recipe, table));
         Ok((layers.collect::<Result<_, _>>()?, tables.collect()))
