@@ -341,7 +341,7 @@ impl Placement {
             .layouts
             .iter()
             .map(|layout| {
-                layout.kv.shape.cached_bytes(&self.settings.kv_load()) * layout.kv.head_copies * layout.layers
+                layout.kv.held_bytes(&self.settings.kv_load()) * layout.layers
             })
             .sum();
         for (slot, ledger) in self.slots.iter().zip(&slots) {
