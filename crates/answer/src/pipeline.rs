@@ -463,7 +463,7 @@ fn given(question: &Question, size: u64) -> Result<Vec<Way>, AnswerError> {
     let profile = question.scenario.profile;
     let mut asked = question.scenario.wafers;
     for source in Source::of(question, profile).iter().copied() {
-        let (drafts, chosen) = (Drafts::new(question, source, profile), Chosen::new(question, source)?);
+        let (drafts, chosen) = (Drafts::new(question, source), Chosen::new(question, source)?);
         for verified in chosen.verified().iter().copied() {
             let (first, wafers) = match with_room_for_draft(&chosen, verified, size, asked, &drafts) {
                 Ok(found) => found,

@@ -349,12 +349,37 @@ pub fn answer_without_ranges(question: &Question) -> Result<Answer, AnswerError>
     base_answer(question, Profile::ALL, &mut closed_form).map(|(answer, _)| answer)
 }
 
-/// The same for the scenario's profile alone: what a plan asks for each point.
+/// The same for the scenario's profile alone.
 ///
 /// # Errors
 /// As [`answer`].
 pub fn answer_one_profile(question: &Question) -> Result<Answer, AnswerError> {
     base_answer(question, &[question.scenario.profile], &mut closed_form).map(|(answer, _)| answer)
+}
+
+/// What a plan asks of a point under one profile.
+pub(crate) struct PlannedProfile {
+    pub(crate) figures: ProfileAnswer,
+    pub(crate) wafers: u32,
+    pub(crate) max_users: u64,
+}
+
+/// A point under several profiles, in their order.
+///
+/// # Errors
+/// As [`answer`].
+pub(crate) fn planned(question: &Question, asked: &[Profile]) -> Result<Vec<PlannedProfile>, AnswerError> {
+    let mut found = BTreeMap::new();
+    // The published profile comes first where mappings are shared.
+    let mut order = asked.to_vec();
+    order.sort_unstable();
+    order.dedup();
+    read_profiles(question, &order, &mut closed_form, &mut |of| {
+        let OfProfile { profile, figures, wafers, max_users, .. } = of;
+        found.insert(profile, (figures, wafers, max_users));
+    })?;
+    let planned = asked.iter().filter_map(|profile| found.get(profile).cloned());
+    Ok(planned.map(|(figures, wafers, max_users)| PlannedProfile { figures, wafers, max_users }).collect())
 }
 
 /// What was read in closed form for the scenario's profile, for another reading to replace.
@@ -380,19 +405,37 @@ fn closed_form(_: &mut Read<'_>) -> Result<(), AnswerError> {
     Ok(())
 }
 
-/// Answers in closed form; `replace` may then put other times in place of those of the scenario's profile.
-pub(crate) fn base_answer(
+/// What was found for a profile.
+pub(crate) struct OfProfile<'a> {
+    /// The profile.
+    pub(crate) profile: Profile,
+    /// The fastest way.
+    pub(crate) way: &'a Way,
+    /// Its times, as they were replaced.
+    pub(crate) timing: DecodeTiming,
+    /// What they come to.
+    pub(crate) figures: ProfileAnswer,
+    /// Mean time between a user's tokens in closed form, in seconds.
+    pub(crate) closed_form: f64,
+    /// Wafers that were asked for, or the fewest.
+    pub(crate) wafers: u32,
+    /// Users that they hold by any mapping of the profile.
+    pub(crate) max_users: u64,
+}
+
+/// Reads several profiles in closed form; `replace` may put other times in place of those of the scenario's profile. `keep` gets
+/// each profile. Ways by one mapping are placed and written once.
+pub(crate) fn read_profiles(
     question: &Question,
     asked: &[Profile],
     replace: &mut dyn FnMut(&mut Read<'_>) -> Result<(), AnswerError>,
-) -> Result<(Answer, Way), AnswerError> {
-    let scenario = &question.scenario;
-    let mut profiles = BTreeMap::new();
-    let mut chosen = None;
+    keep: &mut dyn FnMut(OfProfile<'_>),
+) -> Result<(), AnswerError> {
     for asked in by_mapping(question, asked) {
         // What is hypothetical comes last, and needs most.
         let Some(most) = asked.last() else { continue };
         let found = candidates(question, *most)?;
+        let wafers = found.first().map_or(0, |candidates| candidates.wafers);
         let written: Vec<Worked<'_>> = found.iter().map(|candidates| Worked::new(question, candidates)).collect();
         for &profile in asked {
             let reading = LayerReading::new(question, profile);
@@ -413,18 +456,33 @@ pub(crate) fn base_answer(
                 timing,
                 first_token: prompt.time,
             };
-            if profile == scenario.profile {
+            if profile == question.scenario.profile {
                 replace(&mut read)?;
             }
             let figures = profile_answer(question, &read)?;
-            if profile == scenario.profile {
-                let wafers = found.first().map_or(0, |candidates| candidates.wafers);
-                let max_users = here().map(|worked| worked.candidates.max_users).max().unwrap_or(0);
-                chosen = Some((way.clone(), read.timing, figures.clone(), closed_form, wafers, max_users));
-            }
-            profiles.insert(profile, figures);
+            let max_users = here().map(|worked| worked.candidates.max_users).max().unwrap_or(0);
+            keep(OfProfile { profile, way, timing: read.timing, figures, closed_form, wafers, max_users });
         }
     }
+    Ok(())
+}
+
+/// Answers in closed form; `replace` may then put other times in place of those of the scenario's profile.
+pub(crate) fn base_answer(
+    question: &Question,
+    asked: &[Profile],
+    replace: &mut dyn FnMut(&mut Read<'_>) -> Result<(), AnswerError>,
+) -> Result<(Answer, Way), AnswerError> {
+    let scenario = &question.scenario;
+    let mut profiles = BTreeMap::new();
+    let mut chosen = None;
+    read_profiles(question, asked, replace, &mut |found| {
+        profiles.insert(found.profile, found.figures.clone());
+        if found.profile == scenario.profile {
+            let OfProfile { way, timing, figures, closed_form, wafers, max_users, .. } = found;
+            chosen = Some((way.clone(), timing, figures, closed_form, wafers, max_users));
+        }
+    })?;
     // The scenario's profile is one of those asked for.
     let Some((way, timing, figures, closed_form, wafers, max_users)) = chosen else {
         return Err(AnswerError::NotANumber { what: "the profile", value: scenario.profile.to_string() });

@@ -55,13 +55,18 @@ pub(super) fn shared_color(parts: &[Part]) -> Option<u16> {
             places.entry(color).or_default().entry(columns).or_default().push(lines.area);
         }
     }
-    let shared = places.iter_mut().find(|(_, by_columns)| {
-        by_columns.values_mut().any(|areas| {
+    for (color, by_columns) in &mut places {
+        for areas in by_columns.values_mut() {
             areas.sort_unstable_by_key(|area| area.y);
-            areas.windows(2).any(|pair| pair[0].overlaps(&pair[1]))
-        }) || do_meet(by_columns)
-    });
-    shared.map(|(color, _)| *color)
+            if areas.windows(2).any(|pair| pair[0].overlaps(&pair[1])) {
+                return Some(*color);
+            }
+        }
+        if do_meet(by_columns) {
+            return Some(*color);
+        }
+    }
+    None
 }
 
 /// Whether places with other columns overlap.
