@@ -152,7 +152,13 @@ fn multiply_accumulates_are_those_of_the_sizes() {
         let queries = latent.query_rank.map_or(512 * query, |rank| 512 * rank + rank * query);
         let values = heads * latent.value_dim;
         let absorbed = latent.kv_rank * heads * (latent.nope_dim + latent.value_dim);
-        for (region, splits) in [([32, 32], [32, 1, 1]), ([32, 32], [8, 1, 4]), ([32, 16], [4, 2, 4]), ([16, 32], [8, 2, 1]), ([8, 8], [2, 2, 2])] {
+        for (region, splits) in [
+            ([32, 32], [32, 1, 1]),
+            ([32, 32], [8, 1, 4]),
+            ([32, 16], [4, 2, 4]),
+            ([16, 32], [8, 2, 1]),
+            ([8, 8], [2, 2, 2]),
+        ] {
             // Each copy of the cache makes its new entries itself.
             let weights = queries + splits[2] * 512 * cached + absorbed + values * 512 + 3 * 512 * 1024;
             for (rewrites, tokens) in [(Rewrites::NONE, 1), (ours(), 2)] {

@@ -10,7 +10,8 @@
 use wafersim_graph::layer::TensorId;
 use wafersim_mapping::LineKind;
 use wafersim_program::{
-    Axis, BufferId, Digit, Dimension, Field, Formula, HeadPart, Math, Node, Operand, Operation, Part, Rescaled, collective,
+    Axis, BufferId, Digit, Dimension, Field, Formula, HeadPart, Math, Node, Operand, Operation, Part, Rescaled,
+    collective,
 };
 use wafersim_spec::model::{Attention, LatentAttention, Role};
 
@@ -192,8 +193,7 @@ impl<'a> Walk<'a> {
         // Matrices, each with the fields that its parts make.
         let (mut fields, mut matrices) = match latent.query_rank {
             Some(rank) if from_stream => {
-                let compressed =
-                    Field::new("compressed", Dimension::whole(tokens), vec![along(rank, Axis::X, region)]);
+                let compressed = Field::new("compressed", Dimension::whole(tokens), vec![along(rank, Axis::X, region)]);
                 (vec![compressed], vec![vec![(Role::QueryDown, Part::Whole)]])
             }
             Some(_) => (queries.to_vec(), vec![of_queries(Role::QueryUp).to_vec()]),
@@ -297,7 +297,12 @@ impl<'a> Walk<'a> {
     }
 
     /// A norm over vectors along x, in place: of compressed queries, or of new latents. Of latents that ride only the gain.
-    pub(super) fn latent_norm(&mut self, name: &'static str, riding: bool, reads: &[TensorId]) -> Result<(), LowerError> {
+    pub(super) fn latent_norm(
+        &mut self,
+        name: &'static str,
+        riding: bool,
+        reads: &[TensorId],
+    ) -> Result<(), LowerError> {
         let x = self.operand(reads.first())?;
         let copy = u64::from(name == "attention.latent_norm" && self.latent()?.query_rank.is_some());
         let gain = (Role::AttentionInnerNorm, copy);
@@ -344,7 +349,8 @@ impl<'a> Walk<'a> {
             return Err(nothing("values of heads without attention"));
         };
         let result = lies.heads("result", tokens, Dimension::whole(latent.value_dim));
-        let result = first(self.writer.declare("attention.head_result", vec![result.shared(Digit::line(Axis::Y, rows))]));
+        let result =
+            first(self.writer.declare("attention.head_result", vec![result.shared(Digit::line(Axis::Y, rows))]));
         let product = Product::plain(&self.writer, Role::KvUp, mixed, result);
         let inputs = lies.shared_latents("result", tokens);
         let mut nodes = self.writer.product(Product { part: parts.absorbed_value, inputs, ..product }, in_place);
