@@ -184,7 +184,9 @@ impl<'a> Walk<'a> {
                     Operation::Softmax(form) => form.divided,
                     _ => false,
                 });
-                let rotary = reads.get(2).map(|rotary| self.operand(Some(rotary))).transpose()?;
+                // What queries of heads read third are sums of squares that ride.
+                let rotary = reads.get(2).filter(|_| self.latent().is_ok());
+                let rotary = rotary.map(|rotary| self.operand(Some(rotary))).transpose()?;
                 let queries = Queries { query, rotary, squares: self.squares };
                 let (nodes, scored) = self.writer.scores(&attending, queries, divided);
                 self.scored = Some(scored);
@@ -324,7 +326,8 @@ impl<'a> Walk<'a> {
             self.products_inside(index, KEY_VALUE, rectangle, 1..3)?;
         }
         if let Some(rectangle) = self.own(operator.name) {
-            return self.products_inside(index, operator.name, rectangle, 0..if beside.is_some() { 1 } else { 3 });
+            self.products_inside(index, operator.name, rectangle, 0..if beside.is_some() { 1 } else { 3 })?;
+            return if beside.is_some() { self.joined(index) } else { Ok(()) };
         }
         let x = self.operand(operator.reads.first())?;
         let riding = self.riding.take();
@@ -358,7 +361,7 @@ impl<'a> Walk<'a> {
             self.at.insert(*id, *operand);
         }
         self.writer.program.push(operator.name, nodes);
-        Ok(())
+        if beside.is_some() { self.joined(index) } else { Ok(()) }
     }
 
     /// The field of the router's logits that are made beside some tensors, where they are among them.

@@ -189,6 +189,28 @@ impl Walk<'_> {
         Ok(())
     }
 
+    /// Queries, keys and values that were made apart, in one buffer where columns share out the sequence: they go round together.
+    pub(super) fn joined(&mut self, index: usize) -> Result<(), LowerError> {
+        if super::grouped_lies(self.writer.request, self.grouped()?).groups == 1 {
+            return Ok(());
+        }
+        let operator = &self.graph.operators()[index];
+        let ids = operator.writes.get(..3).unwrap_or_default();
+        let sources = ids.iter().map(|id| self.operand(Some(id))).collect::<Result<Vec<_>, _>>()?;
+        let fields = sources.iter().map(|source| self.writer.field(*source)).collect();
+        let target = self.writer.declare("attention.joined", fields);
+        let mut nodes = Vec::new();
+        for ((id, source), field) in ids.iter().zip(sources).zip(0u32..) {
+            let (writer, target) = (&self.writer, Operand::new(target, field));
+            let work = vec![writer.work(Work::Copy, writer.most(target), 1)];
+            let formula = Formula::Load { source, target };
+            nodes.push(writer.compute(Math::Copy, &[source.buffer], target.buffer, work, formula));
+            self.at.insert(*id, target);
+        }
+        self.writer.program.push(operator.name, nodes);
+        Ok(())
+    }
+
     /// The shared expert in a rectangle of its own does not wait for the router: it is written before it.
     pub(super) fn shared_first(&mut self) -> Result<(), LowerError> {
         if self.own_network(NetworkKind::Shared).is_none() {
