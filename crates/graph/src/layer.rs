@@ -7,12 +7,14 @@
 //! Nothing here knows a wafer, a layout or a clock.
 
 mod build;
+mod kept;
 mod rewrite;
 
 use serde::Serialize;
 use wafersim_spec::model::{Reach, Role};
 
 pub use build::LayerLoad;
+pub use kept::LayerGraphs;
 pub use rewrite::{Rewrite, RewriteError, Rewrites};
 
 /// A named dimension of a tensor.
@@ -39,6 +41,10 @@ pub enum Dim {
     Width,
     /// Width of a compressed vector (latent attention).
     Rank,
+    /// Tokens that a convolution reaches over.
+    Tap,
+    /// Channels of a convolution.
+    Channel,
 }
 
 /// A dimension with its size.
@@ -67,6 +73,8 @@ pub enum TensorKind {
     Statistic,
     /// Keys and values, or latents, of the tokens seen so far.
     Cache,
+    /// What a user keeps whatever the context: states of linear attention, last inputs of its convolution.
+    State,
     /// Numbers of experts and their weights.
     Choice,
     /// A matrix at rest.
@@ -197,6 +205,20 @@ pub enum Operation {
     },
     /// Products of each head's vector with a matrix of that head (latent attention, absorbed form).
     PerHead,
+    /// The result of attention times the sigmoid of a projection.
+    OutputGate,
+    /// Causal convolution of each channel over the last tokens, and SiLU (linear attention).
+    Convolution,
+    /// From two numbers for each head to how strongly a token is written, `sigmoid(b)`, and how much of the state stays,
+    /// `exp(-exp(rate) softplus(a))`.
+    StateGates,
+    /// Queries and keys of each head to length 1; queries times `1 / sqrt(key_dim)`.
+    UnitNorm,
+    /// For one token of a user after the other: the state decays, is read by the key; what is missing to the value is written with
+    /// the key; the query reads the result.
+    DeltaRule,
+    /// RMSNorm of each head's result, times SiLU of a projection.
+    GatedNorm,
     /// Adds branches to the residual stream.
     Residual,
     /// Router logits.

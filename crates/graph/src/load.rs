@@ -48,6 +48,14 @@ impl Load {
         }
     }
 
+    /// Sequences that the tokens belong to.
+    pub const fn users(&self) -> u64 {
+        match self.phase {
+            Phase::Decode => self.tokens,
+            Phase::Prefill => 1,
+        }
+    }
+
     /// What the queries of a layer with that reach look at. Counts that leave 64 bits are `u64::MAX`.
     pub fn attended(&self, reach: Reach) -> Attended {
         match self.phase {

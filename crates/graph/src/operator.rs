@@ -74,6 +74,18 @@ pub enum OperatorKind {
     Softmax,
     /// Softmax weights times every visible value.
     AttentionValues,
+    /// What attention makes, times the sigmoid of a projection.
+    OutputGate,
+    /// Causal convolution of each channel over the last tokens, and SiLU (linear attention).
+    Convolution,
+    /// How strongly a token is written and how much of the state decays, from two numbers for each head.
+    StateGates,
+    /// Queries or keys of each head to length 1.
+    UnitNorm,
+    /// Decay of the state, what the key reads of it, what is written, what the query reads.
+    DeltaRule,
+    /// RMSNorm of each head's result, times SiLU of a projection.
+    GatedNorm,
     /// The activation of the gate times up, of a dense feed-forward network.
     GatedActivation,
     /// Router logits of all experts.
@@ -160,9 +172,9 @@ pub struct Operator {
     /// Weights that are read, each once per pass. Of the routed experts, those of the expected number of distinct
     /// ones ([`expected_distinct_experts`](crate::expected_distinct_experts)), dealt out over the slots.
     pub weight_bytes_read: Bytes,
-    /// KV cache that is read. MLA's latents are read twice: as keys and as values.
+    /// KV cache that is read. MLA's latents are read twice: as keys and as values. States of linear attention, of each user once.
     pub cache_bytes_read: Bytes,
-    /// KV cache that is written.
+    /// KV cache, or states, that are written.
     pub bytes_written: Bytes,
 }
 
@@ -217,6 +229,15 @@ pub mod elementwise {
     pub const GATED_ACTIVATION: u64 = 5;
     /// A routed expert's output: product with its weight, sum.
     pub const COMBINE: u64 = 2;
+    /// Sigmoid (negate, exponential, sum, quotient) and the product with it.
+    pub const SIGMOID_GATE: u64 = 5;
+    /// SiLU.
+    pub const SILU: u64 = 4;
+    /// A head's gates: sigmoid; sum with the bias's time step, softplus (exponential, sum, logarithm), exponential of the rate,
+    /// product, exponential.
+    pub const STATE_GATES: u64 = 4 + 7;
+    /// Norm to length 1: square, sum, scale.
+    pub const UNIT_NORM: u64 = 3;
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 mod common;
 
 use common::MODELS;
-use wafersim_graph::{GraphError, Load, OperatorGraph, expected_distinct_experts};
+use wafersim_graph::{GraphError, Load, OperatorGraph, Phase, expected_distinct_experts};
 use wafersim_spec::model::{Attention, FeedForward, Reach, Role};
 use wafersim_spec::{Bytes, DataType, Model, Precision};
 
@@ -25,7 +25,8 @@ fn weight_macs(model: &Model) -> u64 {
         macs += match &layer.attention {
             Attention::Grouped(a) => {
                 let (q, kv) = (a.heads * a.head_dim, a.kv_heads * a.head_dim);
-                hidden * q + hidden * kv + hidden * kv + q * hidden
+                let gate = if a.output_gate { hidden * q } else { 0 };
+                hidden * q + hidden * kv + hidden * kv + gate + q * hidden
             }
             Attention::Latent(a) => {
                 let query = a.heads * (a.nope_dim + a.rope_dim);
@@ -33,10 +34,21 @@ fn weight_macs(model: &Model) -> u64 {
                 let absorbed = a.heads * a.nope_dim * a.kv_rank + a.heads * a.kv_rank * a.value_dim;
                 query + hidden * (a.kv_rank + a.rope_dim) + absorbed + a.heads * a.value_dim * hidden
             }
+            Attention::Linear(a) => {
+                let (keys, values) = (a.key_heads * a.key_dim, a.value_heads * a.value_dim);
+                // in_proj_qkvz, in_proj_ba, conv1d, out_proj.
+                hidden * (2 * keys + 2 * values)
+                    + hidden * 2 * a.value_heads
+                    + (2 * keys + values) * a.kernel
+                    + values * hidden
+            }
         };
         macs += match &layer.feed_forward {
             FeedForward::Dense { width, .. } => 3 * hidden * width,
-            FeedForward::Moe(moe) => hidden * moe.experts + 3 * hidden * (moe.top_k * moe.width + moe.shared_width),
+            FeedForward::Moe(moe) => {
+                let gate = if moe.shared_gate { hidden } else { 0 };
+                hidden * moe.experts + 3 * hidden * (moe.top_k * moe.width + moe.shared_width) + gate
+            }
         };
     }
     macs
@@ -53,6 +65,8 @@ fn cache_macs(model: &Model, context: u64) -> u64 {
             2 * a.heads * a.head_dim * visible
         }
         Attention::Latent(a) => a.heads * ((a.kv_rank + a.rope_dim) + a.kv_rank) * context,
+        // Read by the key, written, read by the query.
+        Attention::Linear(a) => 3 * a.value_heads * a.key_dim * a.value_dim,
     };
     model.layers.iter().map(|layer| of_layer(&layer.attention)).sum()
 }
@@ -147,6 +161,11 @@ fn one_token_reads_the_active_weights_and_its_cache() {
             .map(|layer| match &layer.attention {
                 Attention::Grouped(a) => 2 * a.kv_heads * a.head_dim * a.reach.visible(1000),
                 Attention::Latent(a) => (a.kv_rank + a.rope_dim + a.kv_rank) * 1000,
+                // A state in 32 bit counts twice.
+                Attention::Linear(a) => {
+                    let channels = 2 * a.key_heads * a.key_dim + a.value_heads * a.value_dim;
+                    2 * a.value_heads * a.key_dim * a.value_dim + (a.kernel - 1) * channels
+                }
             })
             .sum();
         assert_eq!(graph.cache_bytes_read(), Bytes(2 * cached), "{}", model.name);
@@ -160,7 +179,10 @@ fn appended_bytes_are_those_of_the_cache_in_every_precision() {
             let precision = Precision { kv_cache, ..Precision::default() };
             for load in [Load::decode(3, 10), Load::prefill(3, 10)] {
                 let graph = OperatorGraph::of_model(model, load, &precision).unwrap();
-                assert_eq!(graph.bytes_written(), model.kv_bytes_per_token(&precision) * 3, "{}", model.name);
+                let users = if load.phase == Phase::Decode { 3 } else { 1 };
+                let expected =
+                    model.kv_bytes_per_token(&precision) * 3 + model.state_bytes_per_user(&precision) * users;
+                assert_eq!(graph.bytes_written(), expected, "{}", model.name);
             }
         }
     }

@@ -43,7 +43,9 @@ proptest! {
     fn products_have_matching_shapes(model in model(), load in load()) {
         for (_, operator) in graph(model, load).operators() {
             let Some(matrix) = operator.matrix else {
-                prop_assert_eq!(operator.macs, 0, "{}", operator.name);
+                // Each channel of a convolution has taps of its own.
+                let taps = if operator.kind == OperatorKind::Convolution { operator.parameters * load.tokens } else { 0 };
+                prop_assert_eq!(operator.macs, taps, "{}", operator.name);
                 continue;
             };
             prop_assert_eq!(operator.input.columns, matrix.rows, "{}", operator.name);
@@ -52,7 +54,10 @@ proptest! {
             let full = operator.input.rows * matrix.elements();
             let causal = matches!(operator.kind, OperatorKind::AttentionScores | OperatorKind::AttentionValues)
                 && load.phase == Phase::Prefill;
-            if causal {
+            if operator.kind == OperatorKind::DeltaRule {
+                // Read by the key, written, read by the query.
+                prop_assert_eq!(operator.macs, 3 * full, "{}", operator.name);
+            } else if causal {
                 prop_assert!(operator.macs <= full && operator.macs > 0, "{}", operator.name);
             } else {
                 prop_assert_eq!(operator.macs, full, "{}", operator.name);

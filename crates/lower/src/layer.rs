@@ -5,12 +5,14 @@ mod latent;
 use std::collections::BTreeMap;
 
 use wafersim_graph::layer::{ChoiceForm, NetworkKind, Operation, TensorId};
-use wafersim_graph::{LayerGraph, LayerLoad};
+use wafersim_graph::{LayerGraph, LayerGraphs, LayerLoad};
 use wafersim_mapping::LineKind;
 use wafersim_program::{
     Action, Axis, BufferId, Dimension, Field, Formula, Node, Operand, Order, Program, Rescaled, Step,
 };
-use wafersim_spec::model::{Attention, FeedForward, Gating, GroupedAttention, LatentAttention, Moe, Reach, Role};
+use wafersim_spec::model::{
+    Attention, FeedForward, Gating, GroupedAttention, LatentAttention, LinearAttention, Moe, Reach, Role,
+};
 
 use crate::attention::{Attending, Made, Queries, Scored};
 use crate::cache::NewTokens;
@@ -29,11 +31,19 @@ use crate::writer::{Lines, Writer, first, roles, table};
 /// # Errors
 /// Where the mapping does not fit the layer, or decides what the writer does not know.
 pub fn decode_layer(request: &LayerRequest<'_>) -> Result<Program, LowerError> {
+    decode_layer_with(request, &mut LayerGraphs::default())
+}
+
+/// The same where layers are written again and again: the graphs of one layer under each set of rewrites are kept.
+///
+/// # Errors
+/// As [`decode_layer`].
+pub fn decode_layer_with(request: &LayerRequest<'_>, graphs: &mut LayerGraphs) -> Result<Program, LowerError> {
     let load = LayerLoad { tokens: request.tokens, context: request.context };
     request.check()?;
     request.check_rectangles()?;
-    let graph = LayerGraph::new(request.layer, request.hidden, load).rewritten(request.mapping.rewrites);
-    let mut walk = Walk::new(request, &graph)?;
+    let graph = graphs.of(request.layer, request.hidden, load, request.mapping.rewrites);
+    let mut walk = Walk::new(request, graph)?;
     for index in 0..graph.operators().len() {
         walk.operator(index)?;
     }
@@ -193,6 +203,12 @@ impl<'a> Walk<'a> {
                 }
             }
             Operation::PerHead => self.per_head(name, reads, writes)?,
+            Operation::OutputGate => return Err(nothing("a gate behind attention")),
+            Operation::Convolution
+            | Operation::StateGates
+            | Operation::UnitNorm
+            | Operation::DeltaRule
+            | Operation::GatedNorm => return Err(nothing("linear attention")),
             Operation::Router { early } => self.router(name, *early, reads)?,
             Operation::Choose(form) => self.choose(*form, reads)?,
             Operation::GateUp { network, shared_beside, .. } => self.gate_up(index, *network, *shared_beside)?,
@@ -265,6 +281,7 @@ impl<'a> Walk<'a> {
         match &self.writer.request.layer.attention {
             Attention::Grouped(grouped) => Ok(grouped),
             Attention::Latent(_) => Err(nothing("latent attention")),
+            Attention::Linear(_) => Err(nothing("linear attention")),
         }
     }
 
@@ -510,6 +527,9 @@ impl<'a> Walk<'a> {
             (NetworkKind::Dense, FeedForward::Dense { width, bias }) => {
                 Ok(plain([Role::Gate, Role::Up, Role::Down], *width, *bias))
             }
+            (NetworkKind::Shared, FeedForward::Moe(moe)) if moe.shared_gate => {
+                Err(nothing("a gate of the shared expert"))
+            }
             (NetworkKind::Shared, FeedForward::Moe(moe)) => {
                 Ok(plain([Role::SharedGate, Role::SharedUp, Role::SharedDown], moe.shared_width, false))
             }
@@ -580,8 +600,9 @@ impl<'a> Walk<'a> {
     }
 
     fn activation(&mut self, name: &'static str, kind: NetworkKind) -> Result<(), LowerError> {
-        let nodes = match &self.clusters {
-            Some(clusters) if self.in_rectangles(kind) => clusters.part(1),
+        let in_rectangles = self.in_rectangles(kind);
+        let nodes = match &mut self.clusters {
+            Some(clusters) if in_rectangles => clusters.part(1),
             _ => {
                 let made = self.gate(kind)?;
                 let network = self.network(kind, made.gate)?;
@@ -610,7 +631,7 @@ impl<'a> Walk<'a> {
                 let (nodes, output) = self.writer.down(operator.name, &networks, form);
                 (operator.name, nodes, output)
             }
-            Some(clusters) => {
+            Some(mut clusters) => {
                 self.writer.program.push(operator.name, clusters.part(2));
                 let mut also = None;
                 if !networks.is_empty() {
@@ -651,7 +672,21 @@ pub(crate) fn kv_lies(request: &LayerRequest<'_>) -> KvLies {
     match &request.layer.attention {
         Attention::Grouped(grouped) => grouped_lies(request, grouped),
         Attention::Latent(latent) => latent_lies(request, latent),
+        Attention::Linear(linear) => linear_lies(request, linear),
     }
+}
+
+/// A state has no tokens: where its heads lie is all there is to say.
+fn linear_lies(request: &LayerRequest<'_>, linear: &LinearAttention) -> KvLies {
+    let sizes = HeadSizes {
+        kv_heads: linear.value_heads,
+        group: 1,
+        key_dim: linear.key_dim,
+        value_dim: linear.value_dim,
+        contents: Contents::Heads { rotary: 0 },
+        reach: Reach::Full,
+    };
+    KvLies::new(&request.mapping.kv, sizes, request.mapping.region.rows)
 }
 
 /// A latent is what keys and values are made of for all heads: one KV head.

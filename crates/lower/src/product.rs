@@ -115,7 +115,7 @@ fn blocks_touched(field: &Field, block: u64) -> u64 {
 
 impl Writer<'_> {
     fn tile_size(&self, product: &Product) -> TileSize {
-        let outputs = self.field(product.y);
+        let outputs = self.laid(product.y);
         let (along, across) = self.stored(product.role).scale_tile().unwrap_or((u64::MAX, u64::MAX));
         let (along, across) =
             if matches!(product.part, Part::OfHeadsTurned { .. }) { (across, along) } else { (along, across) };
@@ -123,7 +123,7 @@ impl Writer<'_> {
             inputs: product.inputs.most_inner(),
             outputs: outputs.most_inner(),
             input_blocks: blocks_touched(&product.inputs, along),
-            output_blocks: if across == 1 { 1 } else { blocks_touched(&outputs, across) },
+            output_blocks: if across == 1 { 1 } else { blocks_touched(outputs, across) },
             heads: 1,
             accumulators: outputs.most_inner(),
         };
@@ -134,13 +134,13 @@ impl Writer<'_> {
             Part::OfHeads { part, .. } => {
                 let of_head = last(&product.inputs);
                 let inputs = of_head.most();
-                let heads = blocks_touched(&outputs, part.size).max(1);
+                let heads = blocks_touched(outputs, part.size).max(1);
                 let input_blocks = blocks_touched(&Field::new("", Dimension::whole(1), vec![of_head]), along);
                 TileSize { inputs, input_blocks, heads, ..size }
             }
             // The inputs here are those of a few heads; their outputs lie here for all heads, and are zero for the others.
             Part::OfHeadsTurned { .. } => {
-                let of_head = last(&outputs);
+                let of_head = last(outputs);
                 let outputs = of_head.most();
                 let field = Field::new("", Dimension::whole(1), vec![of_head]);
                 let output_blocks = if across == 1 { 1 } else { blocks_touched(&field, across) };
@@ -178,7 +178,8 @@ impl Writer<'_> {
         let weight = self.program.weight(Weight { behind, stored, part, ..declared });
         let scaled = |wanted: Scaling| scaling.filter(|(scaling, _)| *scaling == wanted).map(|(_, work)| work);
         let mut nodes = self.conversion(&product, weight, size, scaled(Scaling::Elements));
-        let mut work = vec![self.work(Operation::Setup, 1, product.vectors.min(1))];
+        let mut work = Vec::with_capacity(4);
+        work.push(self.work(Operation::Setup, 1, product.vectors.min(1)));
         match product.concatenated {
             Some(Concatenated::Outputs) => {
                 let rows = product.pairs_of_rows().into_iter();

@@ -86,20 +86,29 @@ fn inside(area: &Area, region: RegionSize) -> Region {
 /// The operator that reads the matrices of a role.
 const fn operator_of(role: Role) -> Option<&'static str> {
     match role {
-        Role::Query | Role::Key | Role::Value | Role::QueryDown | Role::KvDown => Some("attention.query_key_value"),
+        Role::Query
+        | Role::Key
+        | Role::Value
+        | Role::OutputGate
+        | Role::WriteStrength
+        | Role::Decay
+        | Role::QueryDown
+        | Role::KvDown => Some("attention.query_key_value"),
         Role::QueryUp => Some("attention.query_up"),
         Role::KvUp => Some("attention.absorbed_key"),
         Role::Output => Some("attention.output"),
         Role::Router => Some("router"),
         Role::Gate | Role::Up => Some("feed_forward.gate_up"),
         Role::Down => Some("feed_forward.down"),
-        Role::SharedGate | Role::SharedUp => Some("shared_expert.gate_up"),
+        Role::SharedGate | Role::SharedUp | Role::SharedOutputGate => Some("shared_expert.gate_up"),
         Role::SharedDown => Some("shared_expert.down"),
         Role::ExpertGate | Role::ExpertUp => Some("experts.gate_up"),
         Role::ExpertDown => Some("experts.down"),
         Role::Embedding
         | Role::AttentionNorm
         | Role::AttentionInnerNorm
+        | Role::Convolution
+        | Role::DecayRate
         | Role::Sinks
         | Role::FeedForwardNorm
         | Role::FinalNorm

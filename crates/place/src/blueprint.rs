@@ -61,7 +61,8 @@ impl<'a> LayerBlueprint<'a> {
 
     fn push_vector(&mut self, tensor: &Tensor, data_type: DataType) {
         let (role, length, copies) = (tensor.role, tensor.outputs, tensor.copies);
-        let vector = |axis, covered, copies| VectorShape { role, length, copies, axis, covered, data_type };
+        let vector =
+            |axis, covered, copies| VectorShape { role, length, copies, bytes: None, axis, covered, data_type };
         match (role, &self.layer.attention) {
             // One gain vector of a head's width serves all query heads, another all key heads.
             (Role::AttentionInnerNorm, Attention::Grouped(grouped)) => {
@@ -71,7 +72,35 @@ impl<'a> LayerBlueprint<'a> {
             (Role::AttentionInnerNorm, Attention::Latent(_)) => {
                 self.vectors.push(vector(VectorAxis::AlongX, length, copies));
             }
-            (Role::Sinks, attention) => {
+            (Role::AttentionInnerNorm, Attention::Linear(linear)) => {
+                self.vectors.push(vector(VectorAxis::AlongX, linear.value_width(), copies));
+            }
+            // A few numbers for each head, in every column of the head's block.
+            (Role::WriteStrength | Role::Decay, attention) => {
+                let heads = KvContents::new(attention).kv_heads;
+                let bytes = Some(data_type.storage(tensor.inputs * length));
+                let each = vector(VectorAxis::AlongYInBlocks, heads, length);
+                self.vectors.push(VectorShape { length: tensor.inputs, bytes, ..each });
+                if tensor.bias {
+                    self.vectors.push(vector(VectorAxis::PerBlock, heads, copies));
+                }
+            }
+            // Taps lie with their channels: of queries and keys over the columns, of values over the rows of their block.
+            (Role::Convolution, Attention::Linear(linear)) => {
+                let (taps, keys) = (tensor.inputs, 2 * linear.key_width());
+                let of_keys = data_type.storage(keys * taps);
+                let rest = data_type.storage(length * taps).saturating_sub(of_keys);
+                let each = vector(VectorAxis::AlongX, keys, taps);
+                self.vectors.push(VectorShape { length: keys, bytes: Some(of_keys), ..each });
+                let values = linear.group() * linear.value_dim;
+                let each = vector(VectorAxis::AlongYInBlocks, linear.key_heads, taps * linear.key_heads);
+                self.vectors.push(VectorShape { length: values, bytes: Some(rest), ..each });
+            }
+            (Role::SharedOutputGate, _) => {
+                let each = vector(VectorAxis::AlongY, tensor.inputs, copies);
+                self.vectors.push(VectorShape { length: tensor.inputs, ..each });
+            }
+            (Role::Sinks | Role::DecayRate, attention) => {
                 self.vectors.push(vector(VectorAxis::PerBlock, KvContents::new(attention).kv_heads, copies))
             }
             _ => self.vectors.push(vector(VectorAxis::AlongY, length, copies)),
@@ -219,6 +248,7 @@ impl TableBlueprint {
             length: self.hidden,
             copies: 1,
             axis: VectorAxis::AlongY,
+            bytes: None,
             covered: self.hidden,
             data_type: self.small_weights,
         })
@@ -269,7 +299,7 @@ impl TableBlueprint {
     }
 }
 
-/// Which dimension of a matrix lies along which axis; `None` for vectors. `hidden` always lies along y.
+/// Which dimension of a matrix lies along which axis; `None` for vectors and what is held like them. `hidden` always lies along y.
 ///
 /// Products from `hidden` are reduced along y and leave their outputs along x; those back to `hidden` are reduced along
 /// x (sources.md#waferllm). The LM head takes `hidden` where the last layer left it, along y.
@@ -280,6 +310,7 @@ const fn orientation(role: Role) -> Option<Orientation> {
         Role::Query
         | Role::Key
         | Role::Value
+        | Role::OutputGate
         | Role::QueryDown
         | Role::KvDown
         | Role::Router
@@ -297,7 +328,16 @@ const fn orientation(role: Role) -> Option<Orientation> {
         | Role::SharedDown
         | Role::ExpertDown
         | Role::Embedding => Some(Orientation::InputsAlongX),
-        Role::AttentionNorm | Role::AttentionInnerNorm | Role::Sinks | Role::FeedForwardNorm | Role::FinalNorm => None,
+        Role::AttentionNorm
+        | Role::AttentionInnerNorm
+        | Role::WriteStrength
+        | Role::Decay
+        | Role::Convolution
+        | Role::DecayRate
+        | Role::SharedOutputGate
+        | Role::Sinks
+        | Role::FeedForwardNorm
+        | Role::FinalNorm => None,
     }
 }
 

@@ -4,6 +4,11 @@
 //! width and `sequence_split` groups of columns share the sequence, besides all rows. Rows are levelled by shifting old
 //! entries up (sources.md#waferllm), so the tokens of all users lie evenly over all rows: keys that are
 //! only appended fill one row first, and hold fewer tokens by a factor of the number of rows.
+//!
+//! A layer of linear attention has a state in place of a cache. Its blocks are those of the key heads; `dimension_split` columns of
+//! a block share a head's keys, `sequence_split` groups of them and the rows the values of all heads of the block. The last inputs
+//! of its convolution lie where they are made: those of queries and keys shared out over the columns of a block, in every row;
+//! those of values with the state, in all columns that share its keys. (`lower` has the same layout.)
 
 use serde::Serialize;
 use wafersim_spec::model::{Attention, Reach};
@@ -53,6 +58,17 @@ pub struct KvContents {
     pub queries_per_head: u64,
     /// How far back the layer looks.
     pub reach: Reach,
+    /// What is kept of each user whatever the context; linear attention alone.
+    pub state: Option<StateContents>,
+}
+
+/// What a layer of linear attention keeps of a user, beside the numbers of heads and widths of [`KvContents`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct StateContents {
+    /// Width of a head's value. A state has `head_dim` x `value_dim` elements in fp32.
+    pub value_dim: u64,
+    /// Tokens that the convolution reads again: one less than it reaches over.
+    pub tail: u64,
 }
 
 impl KvContents {
@@ -61,9 +77,16 @@ impl KvContents {
         let (kv_heads, head_dim, vectors) = match attention {
             Attention::Grouped(grouped) => (grouped.kv_heads, grouped.head_dim, 2),
             Attention::Latent(latent) => (1, latent.kv_rank.saturating_add(latent.rope_dim), 1),
+            Attention::Linear(linear) => (linear.key_heads, linear.key_dim, 0),
+        };
+        let state = match attention {
+            Attention::Linear(linear) => {
+                Some(StateContents { value_dim: linear.value_dim, tail: linear.kernel.saturating_sub(1) })
+            }
+            Attention::Grouped(_) | Attention::Latent(_) => None,
         };
         let queries_per_head = divide_up(attention.query_heads(), kv_heads);
-        Self { kv_heads, head_dim, vectors, queries_per_head, reach: attention.reach() }
+        Self { kv_heads, head_dim, vectors, queries_per_head, reach: attention.reach(), state }
     }
 
     /// Elements that one token adds.
@@ -71,10 +94,22 @@ impl KvContents {
         self.vectors.saturating_mul(self.kv_heads).saturating_mul(self.head_dim)
     }
 
-    /// Bytes of all cached tokens of a layer, without rounding to processing elements.
+    /// Bytes of all cached tokens of a layer, or of the states of all users, without rounding to processing elements and
+    /// without copies.
     pub fn cached_bytes(&self, load: &KvLoad) -> Bytes {
+        if let Some(state) = self.state {
+            let values = self.kv_heads.saturating_mul(self.values_per_head(state));
+            let channels = values.saturating_add(2 * self.kv_heads.saturating_mul(self.head_dim));
+            let tail = load.activations.storage(channels.saturating_mul(state.tail));
+            return (DataType::Fp32.storage(values.saturating_mul(self.head_dim)) + tail) * load.users;
+        }
         let tokens = load.users.saturating_mul(self.reach.visible(load.context));
         load.cache.storage(self.elements_per_token().saturating_mul(tokens))
+    }
+
+    /// Width of the values of all heads that share a key head.
+    const fn values_per_head(&self, state: StateContents) -> u64 {
+        self.queries_per_head.saturating_mul(state.value_dim)
     }
 }
 
@@ -177,7 +212,8 @@ impl KvLayout {
             heads_per_block.of(shape.kv_heads).map_or(fewest, |heads| heads.clamp(fewest, shape.kv_heads.max(fewest)));
         let blocks = divide_up(shape.kv_heads, heads_per_block);
         let columns_per_head = (columns / blocks.max(1)).max(1);
-        let most_copies = shape.queries_per_head.min(columns_per_head).max(1);
+        // A state is there once: its heads have queries of their own.
+        let most_copies = if shape.state.is_some() { 1 } else { shape.queries_per_head.min(columns_per_head).max(1) };
         let head_copies = head_copies.of(shape.queries_per_head).map_or(1, |copies| copies.clamp(1, most_copies));
         Self {
             shape,
@@ -226,8 +262,42 @@ impl KvLayout {
         self.shape.vectors.saturating_mul(self.dimensions_per_pe()).saturating_mul(self.heads_per_block)
     }
 
-    /// Bytes of cache in the worst processing element.
+    /// Values of a block's head for which a processing element holds states at most; 0 where there are none.
+    pub fn state_values_per_pe(&self) -> u64 {
+        let values = |state| divide_up(divide_up(self.shape.values_per_head(state), self.sequence_split), self.rows);
+        self.shape.state.map_or(0, values)
+    }
+
+    /// Elements of states in the worst processing element, of one user.
+    fn state_elements_per_pe(&self) -> u64 {
+        self.state_values_per_pe().saturating_mul(self.dimensions_per_pe()).saturating_mul(self.heads_per_block)
+    }
+
+    /// Elements of a convolution's last inputs in the worst processing element, of one user.
+    fn tail_elements_per_pe(&self) -> u64 {
+        let Some(state) = self.shape.state else { return 0 };
+        let keys = divide_up(self.dimensions_per_pe(), self.sequence_split);
+        let channels = self.state_values_per_pe().saturating_add(2 * keys);
+        state.tail.saturating_mul(channels).saturating_mul(self.heads_per_block)
+    }
+
+    /// Bytes of cache, or of states, over all processing elements, copies included and without rounding.
+    pub fn held_bytes(&self, load: &KvLoad) -> Bytes {
+        let contents = &self.shape;
+        let Some(state) = contents.state else { return contents.cached_bytes(load) * self.head_copies };
+        let values = contents.kv_heads.saturating_mul(contents.values_per_head(state));
+        let keys = contents.kv_heads.saturating_mul(contents.head_dim);
+        let copies = values.saturating_mul(self.dimension_split).saturating_add((2 * keys).saturating_mul(self.rows));
+        let tail = load.activations.storage(copies.saturating_mul(state.tail));
+        (DataType::Fp32.storage(values.saturating_mul(contents.head_dim)) + tail) * load.users
+    }
+
+    /// Bytes of cache, or of states, in the worst processing element.
     pub fn cache_bytes(&self, load: &KvLoad) -> Bytes {
+        if self.shape.state.is_some() {
+            let state = DataType::Fp32.storage(self.state_elements_per_pe());
+            return (state + load.activations.storage(self.tail_elements_per_pe())) * load.users;
+        }
         let tokens = self.tokens_per_pe(load.users, load.context);
         load.cache.storage(self.elements_per_token_and_pe().saturating_mul(tokens))
     }
@@ -264,7 +334,7 @@ mod tests {
     }
 
     fn grouped(kv_heads: u64, head_dim: u64, queries_per_head: u64) -> KvContents {
-        KvContents { kv_heads, head_dim, vectors: 2, queries_per_head, reach: Reach::Full }
+        KvContents { kv_heads, head_dim, vectors: 2, queries_per_head, reach: Reach::Full, state: None }
     }
 
     #[test]
@@ -287,11 +357,7 @@ mod tests {
             (grouped(8, 128, 12), (755, 234), load(50, 8192)),
             (grouped(40, 128, 1), (125, 195), load(3, 4096)),
             (grouped(8, 64, 8), (5, 7), load(1, 100)),
-            (
-                KvContents { kv_heads: 1, head_dim: 576, vectors: 1, queries_per_head: 128, reach: Reach::Full },
-                (755, 390),
-                load(1, 32_768),
-            ),
+            (KvContents { vectors: 1, ..grouped(1, 576, 128) }, (755, 390), load(1, 32_768)),
         ] {
             let best = bytes(&choose(shape, region, &load, KvLayoutChoice::Balanced), &load);
             for split in (0..8).map(|power| 1 << power).chain([3, 9, 72, 144, 192, 288, 576, u64::MAX]) {
@@ -315,6 +381,27 @@ mod tests {
         let layout = KvLayout::with_dimension_split(shape, (80, 16), 1);
         assert_eq!(layout.tokens_per_pe(4, 1_000_000), 4); // 512 tokens over 160 places
         assert_eq!(layout.tokens_per_pe(4, 100), 400_u64.div_ceil(160));
+    }
+
+    /// Qwen3-Next: 16 key heads of 128, two value heads of 128 each; on 360 x 234 blocks of 22 columns: 256 values of a block over
+    /// 234 rows, 128 keys over 22 columns.
+    #[test]
+    fn a_state_does_not_grow_with_the_context() {
+        let state = Some(StateContents { value_dim: 128, tail: 3 });
+        let shape = KvContents { vectors: 0, state, ..grouped(16, 128, 2) };
+        let layout = choose(shape, (360, 234), &load(3, 1), KvLayoutChoice::WholeBlock);
+        assert_eq!((layout.blocks, layout.dimension_split, layout.sequence_split), (16, 22, 1));
+        for context in [1, 1_000_000] {
+            let load = load(3, context);
+            assert_eq!(layout.cache_bytes(&load), Bytes(3 * (4 * 2 * 6 + 2 * 3 * (2 + 2 * 6))));
+            assert_eq!(shape.cached_bytes(&load), Bytes(3 * (4 * 32 * 128 * 128 + 2 * 3 * 8192)));
+            let copies = 2 * 3 * (4096 * 22 + 4096 * 234);
+            assert_eq!(layout.held_bytes(&load), Bytes(3 * (4 * 32 * 128 * 128 + copies)));
+        }
+        // Fewer rows: two groups of columns share the values, and 16 keys are in each of 8 columns.
+        let layout = KvLayout::with_dimension_split(shape, (256, 128), 8);
+        assert_eq!((layout.sequence_split, layout.head_copies), (2, 1));
+        assert_eq!(layout.cache_bytes(&load(1, 9)), Bytes(4 * 16 + 2 * 3 * (1 + 2 * 8)));
     }
 
     #[test]

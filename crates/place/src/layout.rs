@@ -261,7 +261,7 @@ fn matrix_entry(entry: TensorEntry, matrix: &PlacedMatrix, pes: u64) -> TensorEn
 }
 
 fn vector_entry(entry: TensorEntry, vector: &PlacedVector, pes: u64) -> TensorEntry {
-    let (tensor, held) = (vector.tensor_bytes(), vector.held_bytes());
+    let (tensor, held) = (vector.bytes, vector.held_bytes());
     TensorEntry {
         copies: vector.copies,
         bytes: tensor,

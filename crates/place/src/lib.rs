@@ -63,7 +63,7 @@ pub use choices::{Division, ExpertChoice, LayerChoices, Roles, SlotChoice, wide_
 pub use error::PlaceError;
 pub use experts::ExpertLayout;
 pub use item::{Item, TablePart};
-pub use kv_cache::{KvContents, KvLayout, KvLayoutChoice, KvLoad, KvSizes};
+pub use kv_cache::{KvContents, KvLayout, KvLayoutChoice, KvLoad, KvSizes, StateContents};
 pub use layout::{LayerLayout, TableLayout};
 pub use ledger::{ByteCounts, Ledger, SlotLedger, TensorEntry};
 pub use machine::Machine;

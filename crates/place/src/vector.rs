@@ -17,6 +17,9 @@ pub enum VectorAxis {
     AlongY,
     /// Every processing element holds `held` elements of its block of columns (sink logits of the block's heads).
     PerBlock,
+    /// Each of the vectors over the rows; every column of a block of columns holds the block's share of the vectors (matrices
+    /// that make a few numbers for each head).
+    AlongYInBlocks,
 }
 
 /// A vector at its place in a region.
@@ -28,10 +31,14 @@ pub struct PlacedVector {
     pub length: u64,
     /// Vectors of this shape with different values.
     pub copies: u64,
+    /// Bytes of the vectors themselves.
+    pub bytes: Bytes,
     /// Along which axis it lies.
     pub axis: VectorAxis,
     /// Elements of the activations along that axis: more than `length` where a gain of one head serves all heads.
     pub covered: u64,
+    /// Vectors that one processing element holds at most.
+    pub copies_held: u64,
     /// Elements that one processing element holds at most, of one copy.
     pub held: u64,
     /// Number format.
@@ -48,19 +55,15 @@ impl PlacedVector {
         let elements = match self.axis {
             VectorAxis::AlongX => Split::new(self.covered, self.columns).size_at(column),
             VectorAxis::AlongY => Split::new(self.covered, self.rows).size_at(row),
+            VectorAxis::AlongYInBlocks => Split::new(self.length, self.rows).size_at(row),
             VectorAxis::PerBlock => self.held,
         };
-        self.data_type.storage(elements.min(self.length)) * self.copies
+        self.data_type.storage(elements.min(self.length)) * self.copies_held
     }
 
     /// Bytes of the processing element that holds most.
     pub fn worst_bytes(&self) -> Bytes {
-        self.data_type.storage(self.held) * self.copies
-    }
-
-    /// Bytes of the vectors themselves.
-    pub fn tensor_bytes(&self) -> Bytes {
-        self.data_type.storage(self.length) * self.copies
+        self.data_type.storage(self.held) * self.copies_held
     }
 
     /// Bytes over all processing elements.
@@ -68,11 +71,12 @@ impl PlacedVector {
         let (line, other) = match self.axis {
             VectorAxis::AlongX => (Split::new(self.covered, self.columns), self.rows),
             VectorAxis::AlongY => (Split::new(self.covered, self.rows), self.columns),
+            VectorAxis::AlongYInBlocks => (Split::new(self.length, self.rows), self.columns),
             VectorAxis::PerBlock => return self.worst_bytes() * self.columns.saturating_mul(self.rows),
         };
         let (few, many) = (line.quotient(), line.quotient() + 1);
         let storage = |elements: u64| self.data_type.storage(elements.min(self.length));
-        (storage(many) * line.remainder() + storage(few) * (line.parts() - line.remainder())) * other * self.copies
+        (storage(many) * line.remainder() + storage(few) * (line.parts() - line.remainder())) * other * self.copies_held
     }
 }
 
@@ -82,8 +86,10 @@ pub(crate) struct VectorShape {
     pub role: Role,
     pub length: u64,
     pub copies: u64,
+    /// Bytes of all of them, where their tensor is not stored vector by vector.
+    pub bytes: Option<Bytes>,
     pub axis: VectorAxis,
-    /// As [`PlacedVector::covered`]; for [`VectorAxis::PerBlock`] the number of blocks if there are columns enough.
+    /// As [`PlacedVector::covered`]; for those of blocks the number of blocks if there are columns enough.
     pub covered: u64,
     pub data_type: DataType,
 }
@@ -93,14 +99,21 @@ impl VectorShape {
         let held = match self.axis {
             VectorAxis::AlongX => Split::new(self.covered, columns).largest(),
             VectorAxis::AlongY => Split::new(self.covered, rows).largest(),
+            VectorAxis::AlongYInBlocks => Split::new(self.length, rows).largest(),
             VectorAxis::PerBlock => Split::new(self.length, self.covered.min(columns)).largest(),
+        };
+        let copies_held = match self.axis {
+            VectorAxis::AlongYInBlocks => Split::new(self.copies, self.covered.min(columns)).largest(),
+            _ => self.copies,
         };
         PlacedVector {
             role: self.role,
             length: self.length,
             copies: self.copies,
+            bytes: self.bytes.unwrap_or_else(|| self.data_type.storage(self.length) * self.copies),
             axis: self.axis,
             covered: self.covered,
+            copies_held,
             held: held.min(self.length),
             data_type: self.data_type,
             columns,
@@ -123,7 +136,7 @@ mod tests {
             data_type in proptest::sample::select(DataType::ALL.to_vec()),
         ) {
             let covered = if axis == VectorAxis::PerBlock { length.div_ceil(repeats) } else { length * repeats };
-            let vector = VectorShape { role: Role::Sinks, length, copies, axis, covered, data_type }.placed(columns, rows);
+            let vector = VectorShape { role: Role::Sinks, length, copies, bytes: None, axis, covered, data_type }.placed(columns, rows);
             let mut sum = 0;
             for row in 0..rows {
                 for column in 0..columns {
@@ -132,7 +145,7 @@ mod tests {
                 }
             }
             prop_assert_eq!(sum, vector.held_bytes().0);
-            prop_assert!(sum >= vector.tensor_bytes().0);
+            prop_assert!(sum >= vector.bytes.0);
         }
     }
 }

@@ -63,16 +63,27 @@ pub(crate) fn decode(
 }
 
 fn attention_half(attention: &Attention, kv: &KvLayout, columns: u64, rows: u64, context: u64) -> Half {
-    let scores = kv.query_heads_per_pe().saturating_mul(kv.tokens_of_one_user(context));
+    let is_linear = matches!(attention, Attention::Linear(_));
+    let scores = if is_linear { 0 } else { kv.query_heads_per_pe().saturating_mul(kv.tokens_of_one_user(context)) };
     let queries = kv.query_elements_per_pe();
     match attention {
         Attention::Grouped(grouped) => {
             let query = divide_up(grouped.heads * grouped.head_dim, columns);
             let key_and_value = 2 * divide_up(grouped.kv_heads * grouped.head_dim, columns);
+            let gate = if grouped.output_gate { query } else { 0 };
             Half {
-                held: sum([query.max(queries), key_and_value, scores]),
-                payload: (query + key_and_value).max(scores).max(queries),
+                held: sum([query.max(queries), key_and_value, gate, scores]),
+                payload: (query + key_and_value + gate).max(scores).max(queries),
             }
+        }
+        Attention::Linear(linear) => {
+            let keys = divide_up(linear.key_width(), columns);
+            let values = divide_up(linear.value_width(), columns);
+            let heads = kv.query_heads_per_pe();
+            // What a row reads of the state, in 32 bit: by the key, by the query; and the row's values.
+            let here = kv.state_values_per_pe().saturating_mul(kv.heads_per_block);
+            let made = sum([2 * keys, 2 * values, 2 * heads]);
+            Half { held: sum([made, 5 * here, values]), payload: made.max(2 * here) }
         }
         Attention::Latent(latent) => {
             let compressed = latent.query_rank.map_or(0, |rank| divide_up(rank, columns));
@@ -130,6 +141,8 @@ pub(crate) fn prefill(layer: &Layer, hidden: u64, columns: u64, rows: u64, conte
             (grouped.heads * grouped.head_dim, grouped.kv_heads, divide_up(grouped.heads, grouped.kv_heads))
         }
         Attention::Latent(latent) => (latent.heads * (latent.nope_dim + latent.rope_dim), 1, latent.heads),
+        // No scores.
+        Attention::Linear(linear) => (2 * (linear.key_width() + linear.value_width()), 1, 0),
     };
     let feed_forward = match &layer.feed_forward {
         FeedForward::Dense { width, .. } => *width,

@@ -39,6 +39,8 @@ pub struct Model {
     pub norm_epsilon: f64,
     /// Base of the rotary embedding (used by the numeric reading only).
     pub rope_theta: f64,
+    /// Whether checkpoints hold the gains of norms less one: `x * (1 + gain)` (Qwen3-Next; used by the numeric reading only).
+    pub centred_gains: bool,
 }
 
 /// One transformer layer.
@@ -104,6 +106,8 @@ pub enum Attention {
     Grouped(GroupedAttention),
     /// Multi-head latent attention (DeepSeek-V3).
     Latent(LatentAttention),
+    /// Gated linear attention (Qwen3-Next): a state instead of a cache.
+    Linear(LinearAttention),
 }
 
 /// Multi-head, grouped-query or multi-query attention.
@@ -123,6 +127,8 @@ pub struct GroupedAttention {
     pub qk_norm: bool,
     /// One learned sink logit per head (gpt-oss).
     pub sinks: bool,
+    /// Whether the result is multiplied with the sigmoid of a further projection, as wide as the queries (Qwen3-Next).
+    pub output_gate: bool,
     /// Leading dimensions of a head that are rotated (all of them, half in GLM; 0 in Llama 4's NoPE layers).
     pub rotary_dim: u64,
     /// How far back the layer looks.
@@ -144,6 +150,56 @@ pub struct LatentAttention {
     pub rope_dim: u64,
     /// Width of a head's value.
     pub value_dim: u64,
+}
+
+/// Gated linear attention with the delta rule (Gated Delta Networks, arXiv 2412.06464, as in Qwen3-Next).
+///
+/// Of the tokens seen so far a user keeps, for each value head, a matrix of `key_dim` x `value_dim`, and the last inputs of a
+/// short convolution. Neither grows with the context.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LinearAttention {
+    /// Heads with queries and keys of their own.
+    pub key_heads: u64,
+    /// Heads with values and a state of their own; a multiple of `key_heads`, which neighbours share.
+    pub value_heads: u64,
+    /// Width of a head's query and key.
+    pub key_dim: u64,
+    /// Width of a head's value.
+    pub value_dim: u64,
+    /// Tokens that the causal convolution of queries, keys and values reaches over, the new one included.
+    pub kernel: u64,
+}
+
+impl LinearAttention {
+    /// Width of all queries, or of all keys.
+    pub const fn key_width(&self) -> u64 {
+        self.key_heads * self.key_dim
+    }
+
+    /// Width of all values.
+    pub const fn value_width(&self) -> u64 {
+        self.value_heads * self.value_dim
+    }
+
+    /// Channels of the convolution: queries, keys and values.
+    pub const fn channels(&self) -> u64 {
+        2 * self.key_width() + self.value_width()
+    }
+
+    /// Value heads that share a key head.
+    pub const fn group(&self) -> u64 {
+        if self.key_heads == 0 { 0 } else { self.value_heads / self.key_heads }
+    }
+
+    /// Elements of the states of all heads.
+    pub const fn state_elements(&self) -> u64 {
+        self.value_width() * self.key_dim
+    }
+
+    /// Elements of the convolution's last inputs. The implementation keeps one token more than is read again.
+    pub const fn tail_elements(&self) -> u64 {
+        self.kernel.saturating_sub(1) * self.channels()
+    }
 }
 
 /// What follows the attention.
@@ -173,6 +229,8 @@ pub struct Moe {
     /// Inner width of the dense network that every token uses beside the routed experts (shared experts of GLM,
     /// DeepSeek and Llama 4 added up; Grok-2's residual MLP). 0 where there is none.
     pub shared_width: u64,
+    /// Whether the sigmoid of one more product multiplies what the shared expert makes (Qwen2-MoE, Qwen3-Next).
+    pub shared_gate: bool,
     /// Biases on the routed experts' matrices (gpt-oss).
     pub expert_bias: bool,
     /// A bias per expert in the router: of its logits (gpt-oss), or of the scores that are compared
@@ -265,6 +323,16 @@ pub enum Role {
     Key,
     /// Value projection.
     Value,
+    /// Projection whose sigmoid (of grouped attention) or SiLU (of linear attention) multiplies what attention makes.
+    OutputGate,
+    /// Linear attention: how strongly a token is written into the state, a number for each head.
+    WriteStrength,
+    /// Linear attention: how much of the state decays, a number for each head; its bias is that of the time step.
+    Decay,
+    /// Linear attention: causal convolution of each channel of queries, keys and values.
+    Convolution,
+    /// Linear attention: the logarithm of each head's rate of decay.
+    DecayRate,
     /// MLA: hidden to compressed query.
     QueryDown,
     /// MLA: compressed query to heads.
@@ -295,6 +363,8 @@ pub enum Role {
     SharedUp,
     /// Down projection of the shared expert.
     SharedDown,
+    /// The product whose sigmoid multiplies what the shared expert makes.
+    SharedOutputGate,
     /// Gate projection of a routed expert.
     ExpertGate,
     /// Up projection of a routed expert.
@@ -309,12 +379,17 @@ pub enum Role {
 
 impl Role {
     /// All roles, in the order of use.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 31] = [
         Self::Embedding,
         Self::AttentionNorm,
         Self::Query,
         Self::Key,
         Self::Value,
+        Self::OutputGate,
+        Self::WriteStrength,
+        Self::Decay,
+        Self::Convolution,
+        Self::DecayRate,
         Self::QueryDown,
         Self::QueryUp,
         Self::KvDown,
@@ -330,6 +405,7 @@ impl Role {
         Self::SharedGate,
         Self::SharedUp,
         Self::SharedDown,
+        Self::SharedOutputGate,
         Self::ExpertGate,
         Self::ExpertUp,
         Self::ExpertDown,
@@ -345,6 +421,11 @@ impl Role {
             Self::Query => "query",
             Self::Key => "key",
             Self::Value => "value",
+            Self::OutputGate => "output_gate",
+            Self::WriteStrength => "write_strength",
+            Self::Decay => "decay",
+            Self::Convolution => "convolution",
+            Self::DecayRate => "decay_rate",
             Self::QueryDown => "query_down",
             Self::QueryUp => "query_up",
             Self::KvDown => "kv_down",
@@ -360,6 +441,7 @@ impl Role {
             Self::SharedGate => "shared_gate",
             Self::SharedUp => "shared_up",
             Self::SharedDown => "shared_down",
+            Self::SharedOutputGate => "shared_output_gate",
             Self::ExpertGate => "expert_gate",
             Self::ExpertUp => "expert_up",
             Self::ExpertDown => "expert_down",
@@ -369,7 +451,8 @@ impl Role {
     }
 }
 
-/// The shape of a weight tensor: `y[outputs] = x[inputs] W (+ bias)`, in `copies` copies (one per expert).
+/// The shape of a weight tensor: `y[outputs] = x[inputs] W (+ bias)`, in `copies` copies (one per expert). Of a convolution
+/// the inputs are the tokens that it reaches over, and each output has its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Tensor {
     /// What it does.

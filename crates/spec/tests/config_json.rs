@@ -24,7 +24,7 @@ fn changed(name: &str, changes: &[(&str, Value)]) -> Result<Model, SpecError> {
 fn grouped(layer: &Layer) -> &GroupedAttention {
     match &layer.attention {
         Attention::Grouped(grouped) => grouped,
-        Attention::Latent(_) => panic!("latent attention"),
+        Attention::Latent(_) | Attention::Linear(_) => panic!("not grouped"),
     }
 }
 

@@ -3,10 +3,7 @@
 
 use serde_json::Value;
 use wafersim_spec::model::{Attention, FeedForward, Layer, Role, builtin};
-use wafersim_spec::{DataType, Model, Precision, SpecError};
-
-/// Models with linear attention, which is not modelled.
-const HYBRID: [&str; 2] = ["qwen3-next-80b-a3b", "qwen3-coder-next"];
+use wafersim_spec::{DataType, Model, Precision};
 
 fn expected() -> serde_json::Map<String, Value> {
     serde_json::from_str(include_str!("data/parameter_counts.json")).expect("the copied file is JSON")
@@ -36,10 +33,7 @@ fn every_built_in_model_is_counted_and_every_count_has_its_model() {
 #[test]
 fn counts_agree_to_the_last_digit() {
     for (name, counts) in expected() {
-        let model = match Model::builtin(&name) {
-            Err(SpecError::Unsupported { .. }) if HYBRID.contains(&name.as_str()) => continue,
-            other => other.unwrap(),
-        };
+        let model = Model::builtin(&name).unwrap();
         let count = model.parameters();
         let bf16 = Precision { kv_cache: DataType::Bf16, ..Precision::default() };
         let last = model.layers.last().unwrap();
@@ -69,17 +63,23 @@ fn counts_agree_to_the_last_digit() {
 }
 
 #[test]
-fn hybrid_models_are_refused_with_a_reason() {
-    for name in HYBRID {
-        let message = Model::builtin(name).unwrap_err().to_string();
-        assert!(message.starts_with(name) && message.contains("linear attention"), "{message}");
+fn three_of_four_layers_of_qwen3_next_are_linear() {
+    for name in ["qwen3-next-80b-a3b", "qwen3-coder-next"] {
+        let model = Model::builtin(name).unwrap();
+        for (index, layer) in model.layers.iter().enumerate() {
+            let is_linear = matches!(layer.attention, Attention::Linear(_));
+            assert_eq!(is_linear, index % 4 != 3, "{name}: {index}");
+        }
+        // A quarter of each head is rotated.
+        let Attention::Grouped(full) = &model.layers[3].attention else { panic!("{name}") };
+        assert_eq!((full.rotary_dim, full.output_gate), (64, true));
     }
 }
 
 #[test]
 fn published_sizes_are_near() {
     for (name, counts) in expected() {
-        let Ok(model) = Model::builtin(&name) else { continue };
+        let model = Model::builtin(&name).unwrap();
         let published = counts["published_total"].as_f64().unwrap();
         let ratio = model.parameters().total as f64 / published;
         assert!((0.98..=1.02).contains(&ratio), "{name}: {ratio}");
@@ -109,7 +109,7 @@ fn mixtures_have_experts_where_the_families_put_them() {
 #[test]
 fn only_deepseek_is_latent() {
     for name in builtin::names() {
-        let Ok(model) = Model::builtin(name) else { continue };
+        let model = Model::builtin(name).unwrap();
         let latent = model.layers.iter().any(|layer| matches!(layer.attention, Attention::Latent(_)));
         assert_eq!(latent, name == "deepseek-v3", "{name}");
     }

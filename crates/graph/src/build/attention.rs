@@ -1,9 +1,10 @@
-//! Attention: grouped-query (Ainslie et al. 2023) and latent (DeepSeek-V2 paper, section 2.1, in the absorbed form).
+//! Attention: grouped-query (Ainslie et al. 2023), latent (DeepSeek-V2 paper, section 2.1, in the absorbed form) and linear (Gated
+//! Delta Networks, arXiv 2412.06464).
 //!
 //! q, k and v have no path between each other, and scores do not wait for v: it is appended beside k.
 
-use wafersim_spec::Bytes;
-use wafersim_spec::model::{Attention, GroupedAttention, LatentAttention, Reach, Role, Tensor};
+use wafersim_spec::model::{Attention, GroupedAttention, LatentAttention, LinearAttention, Reach, Role, Tensor};
+use wafersim_spec::{Bytes, DataType};
 
 use super::shelf::Shelf;
 use super::{Builder, Tap, Weights, hold, product};
@@ -35,6 +36,7 @@ impl Builder<'_> {
         let mixed = match attention {
             Attention::Grouped(grouped) => self.grouped(grouped, shelf, normed)?,
             Attention::Latent(latent) => self.latent(latent, shelf, normed)?,
+            Attention::Linear(linear) => self.linear(linear, shelf, normed)?,
         };
         self.take_projection("attention.output", Role::Output, shelf, mixed)
     }
@@ -61,7 +63,73 @@ impl Builder<'_> {
         let (reach, key_width, value_width) = (attention.reach, head_dim, head_dim);
         let core = Core { heads, reach, key_width, value_width, key_bytes, value_bytes };
         let sinks = if attention.sinks { Some(shelf.take(Role::Sinks)?) } else { None };
-        Ok(self.core(&core, sinks, &[query, keys], values))
+        let gate = if attention.output_gate {
+            Some(self.take_projection("attention.output_gate_projection", Role::OutputGate, shelf, normed)?)
+        } else {
+            None
+        };
+        let mixed = self.core(&core, sinks, &[query, keys], values);
+        let Some(gate) = gate else { return Ok(mixed) };
+        let shape = Shape::new(product([self.load.tokens, heads]), head_dim);
+        let mut gated = Operator::new(self.name("attention.output_gate"), OperatorKind::OutputGate, shape, shape);
+        gated.elementwise = product([elementwise::SIGMOID_GATE, shape.elements()]);
+        Ok(self.add(gated, &[mixed, gate]))
+    }
+
+    /// The gated delta rule. Of a user's tokens that go through together each reads what the one before has left, so that
+    /// the state is read and written once.
+    fn linear(&mut self, linear: &LinearAttention, shelf: &mut Shelf, normed: Tap) -> Result<Tap, GraphError> {
+        let tokens = self.load.tokens;
+        let query = self.take_projection("attention.query", Role::Query, shelf, normed)?;
+        let key = self.take_projection("attention.key", Role::Key, shelf, normed)?;
+        let value = self.take_projection("attention.value", Role::Value, shelf, normed)?;
+        let gate = self.take_projection("attention.output_gate_projection", Role::OutputGate, shelf, normed)?;
+        let strength = self.take_projection("attention.write_strength", Role::WriteStrength, shelf, normed)?;
+        let decay = self.take_projection("attention.decay", Role::Decay, shelf, normed)?;
+
+        let users = self.load.users();
+        let shape = Shape::new(tokens, linear.channels());
+        let mut convolution =
+            Operator::new(self.name("attention.convolution"), OperatorKind::Convolution, shape, shape);
+        let taps = shelf.take(Role::Convolution)?;
+        convolution.macs = product([tokens, taps.macs()]);
+        convolution.elementwise = product([elementwise::SILU, shape.elements()]);
+        hold(&mut convolution, Weights::whole(&taps, self.precision));
+        let tail = self.precision.activations.storage(linear.tail_elements()) * users;
+        (convolution.cache_bytes_read, convolution.bytes_written) = (tail, tail);
+        let convolved = self.add(convolution, &[query, key, value]);
+
+        let numbers = Shape::new(tokens, linear.value_heads);
+        let mut gates = Operator::new(self.name("attention.state_gates"), OperatorKind::StateGates, numbers, numbers);
+        gates.elementwise = product([elementwise::STATE_GATES, numbers.elements()]);
+        hold(&mut gates, Weights::whole(&shelf.take(Role::DecayRate)?, self.precision));
+        let gates = self.add(gates, &[strength, decay]);
+
+        let heads = Shape::new(product([tokens, linear.key_heads]), linear.key_dim);
+        let queries_and_keys = convolved.part(product([2, heads.elements()]));
+        let both = Shape::new(product([2, heads.rows]), linear.key_dim);
+        let mut unit = Operator::new(self.name("attention.unit_norm"), OperatorKind::UnitNorm, both, both);
+        unit.elementwise = product([elementwise::UNIT_NORM, both.elements()]);
+        let unit = self.add(unit, &[queries_and_keys]);
+
+        let results = Shape::new(product([tokens, linear.value_heads]), linear.value_dim);
+        let keys = Shape::new(results.rows, linear.key_dim);
+        let mut rule = Operator::new(self.name("attention.delta_rule"), OperatorKind::DeltaRule, keys, results);
+        rule.matrix = Some(Shape::new(linear.key_dim, linear.value_dim));
+        // Read by the key, written, read by the query.
+        rule.macs = product([3, tokens, linear.state_elements()]);
+        // Decay; what is missing, times its strength.
+        rule.elementwise = product([tokens, linear.state_elements()]).saturating_add(product([2, results.elements()]));
+        let state = DataType::Fp32.storage(linear.state_elements()) * users;
+        (rule.cache_bytes_read, rule.bytes_written) = (state, state);
+        let values = convolved.part(results.elements());
+        let result = self.add(rule, &[unit, values, gates]);
+
+        let mut norm = Operator::new(self.name("attention.gated_norm"), OperatorKind::GatedNorm, results, results);
+        let each = elementwise::RMS_NORM + elementwise::GATED_ACTIVATION;
+        norm.elementwise = product([each, results.elements()]);
+        hold(&mut norm, Weights::whole(&shelf.take(Role::AttentionInnerNorm)?, self.precision));
+        Ok(self.add(norm, &[result, gate]))
     }
 
     fn latent(&mut self, attention: &LatentAttention, shelf: &mut Shelf, normed: Tap) -> Result<Tap, GraphError> {

@@ -110,7 +110,17 @@ impl Builder<'_> {
     fn shared_expert(&mut self, shelf: &mut Shelf, normed: Tap) -> Result<Tap, GraphError> {
         let kinds = STAGES.map(OperatorKind::SharedExpert);
         let tensors = [shelf.take(Role::SharedGate)?, shelf.take(Role::SharedUp)?, shelf.take(Role::SharedDown)?];
-        Ok(self.gated(&Gated { paths: SHARED_PATHS, kinds, tensors }, None, normed))
+        let output = self.gated(&Gated { paths: SHARED_PATHS, kinds, tensors }, None, normed);
+        if shelf.count(Role::SharedOutputGate) == 0 {
+            return Ok(output);
+        }
+        let path = "feed_forward.shared_expert.output_gate_logit";
+        let logit = self.take_projection(path, Role::SharedOutputGate, shelf, normed)?;
+        let shape = Shape::new(self.load.tokens, self.hidden);
+        let name = self.name("feed_forward.shared_expert.output_gate");
+        let mut gated = Operator::new(name, OperatorKind::OutputGate, shape, shape);
+        gated.elementwise = product([elementwise::SIGMOID_GATE, self.load.tokens]).saturating_add(shape.elements());
+        Ok(self.add(gated, &[output, logit]))
     }
 
     /// Gate and up side by side, activation, down.

@@ -66,7 +66,8 @@ const fn color(kind: OperatorKind) -> &'static str {
         OperatorKind::KvAppend
         | OperatorKind::AttentionScores
         | OperatorKind::Softmax
-        | OperatorKind::AttentionValues => "#d9ead3",
+        | OperatorKind::AttentionValues
+        | OperatorKind::DeltaRule => "#d9ead3",
         _ => "#eeeeee",
     }
 }

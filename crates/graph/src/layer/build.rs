@@ -1,6 +1,8 @@
 //! A layer written out, without any rewrite: the only place that says what a transformer layer is made of.
 
-use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, LatentAttention, Layer, Moe, Role};
+use wafersim_spec::model::{
+    Attention, FeedForward, GroupedAttention, LatentAttention, Layer, LinearAttention, Moe, Role,
+};
 
 use super::{
     ChoiceForm, Dim, Extent, LayerGraph, LayerOperator, NetworkKind, Operation, SoftmaxForm, Tensor, TensorId,
@@ -71,6 +73,7 @@ impl Builder {
         let projected = match &layer.attention {
             Attention::Grouped(grouped) => self.grouped(grouped, normed),
             Attention::Latent(latent) => self.latent(latent, normed),
+            Attention::Linear(linear) => self.linear(linear, normed),
         };
         self.output_norm("attention.output_norm", layer, 1, projected);
         self.push("attention.residual", Operation::Residual, &[stream, projected], &[stream]);
@@ -80,7 +83,8 @@ impl Builder {
         self.push("feed_forward.norm", Operation::Norm { riding: false }, &[stream, gain], &[normed]);
         match &layer.feed_forward {
             FeedForward::Dense { width, bias } => {
-                let parts = Network { kind: NetworkKind::Dense, width: *width, bias: *bias, choice: None };
+                let (kind, width, bias) = (NetworkKind::Dense, *width, *bias);
+                let parts = Network { kind, width, bias, choice: None, output_gate: false };
                 let output = self.network(parts, normed);
                 self.output_norm(FEED_FORWARD_OUTPUT_NORM, layer, 2, output);
                 self.push("feed_forward.residual", Operation::Residual, &[stream, output], &[stream]);
@@ -107,6 +111,9 @@ impl Builder {
         let (heads, kv_heads) = ((Dim::Head, grouped.heads), (Dim::KvHead, grouped.kv_heads));
         let width = (Dim::HeadDim, grouped.head_dim);
         let bias = grouped.qkv_bias;
+        let gate_weight = grouped
+            .output_gate
+            .then(|| self.weight("attention.output_gate_weight", Role::OutputGate, bias, &[hidden, heads, width]));
         let matrices = [
             self.weight("attention.query_weight", Role::Query, bias, &[hidden, heads, width]),
             self.weight("attention.key_weight", Role::Key, bias, &[hidden, kv_heads, width]),
@@ -115,9 +122,15 @@ impl Builder {
         let query = self.tensor("attention.query", ACTIVATION, &[token, heads, width]);
         let key = self.tensor("attention.key", ACTIVATION, &[token, kv_heads, width]);
         let value = self.tensor("attention.value", ACTIVATION, &[token, kv_heads, width]);
+        let gate = gate_weight
+            .map(|weight| (weight, self.tensor("attention.output_gate", ACTIVATION, &[token, heads, width])));
         let [wq, wk, wv] = matrices;
-        let name = "attention.query_key_value";
-        self.push(name, Operation::Products, &[normed, wq, wk, wv], &[query, key, value]);
+        let (mut reads, mut writes) = (vec![normed, wq, wk, wv], vec![query, key, value]);
+        if let Some((weight, gate)) = gate {
+            reads.push(weight);
+            writes.push(gate);
+        }
+        self.push("attention.query_key_value", Operation::Products, &reads, &writes);
         if grouped.qk_norm {
             let gains = [("attention.query_gain", 0), ("attention.key_gain", 1)]
                 .map(|(name, copy)| self.vector(name, Role::AttentionInnerNorm, copy, &[width]));
@@ -143,6 +156,9 @@ impl Builder {
         self.push("attention.softmax", SOFTMAX, &reads, &[scores]);
         let result = self.tensor("attention.result", ACTIVATION, &[token, heads, width]);
         self.push("attention.values", Operation::Values { sum_rides: false }, &[scores, values], &[result]);
+        if let Some((_, gate)) = gate {
+            self.push("attention.output_gate", Operation::OutputGate, &[result, gate], &[result]);
+        }
         let wo = self.weight("attention.output_weight", Role::Output, grouped.output_bias, &[heads, width, hidden]);
         let projected = self.tensor("attention.projected", ACTIVATION, &[token, hidden]);
         self.push("attention.output", Operation::Output { logits_beside: false }, &[result, wo], &[projected]);
@@ -215,6 +231,57 @@ impl Builder {
         projected
     }
 
+    /// The gated delta rule (`Qwen3NextGatedDeltaNet` of `transformers`).
+    fn linear(&mut self, linear: &LinearAttention, normed: TensorId) -> TensorId {
+        let token = (Dim::Token, self.load.tokens);
+        let hidden = (Dim::Hidden, self.hidden);
+        let (heads, key_heads) = ((Dim::Head, linear.value_heads), (Dim::KvHead, linear.key_heads));
+        let (key_dim, value_dim) = ((Dim::HeadDim, linear.key_dim), (Dim::HeadDim, linear.value_dim));
+        let mut made = |names: [&'static str; 2], role: Role, bias: bool, inner: &[(Dim, u64)]| {
+            let weight = self.weight(names[0], role, bias, &[&[hidden], inner].concat());
+            (weight, self.tensor(names[1], ACTIVATION, &[&[token], inner].concat()))
+        };
+        let query = made(["attention.query_weight", "attention.query"], Role::Query, false, &[key_heads, key_dim]);
+        let key = made(["attention.key_weight", "attention.key"], Role::Key, false, &[key_heads, key_dim]);
+        let value = made(["attention.value_weight", "attention.value"], Role::Value, false, &[heads, value_dim]);
+        let names = ["attention.output_gate_weight", "attention.output_gate"];
+        let gate = made(names, Role::OutputGate, false, &[heads, value_dim]);
+        let names = ["attention.write_strength_weight", "attention.write_strength"];
+        let strength = made(names, Role::WriteStrength, false, &[heads]);
+        let decay = made(["attention.decay_weight", "attention.decay"], Role::Decay, true, &[heads]);
+        let all = [query, key, value, gate, strength, decay];
+        let (weights, tensors): (Vec<TensorId>, Vec<TensorId>) = all.into_iter().unzip();
+        self.push(
+            "attention.query_key_value",
+            Operation::Products,
+            &[&[normed], weights.as_slice()].concat(),
+            &tensors,
+        );
+        let [(_, query), (_, key), (_, value), (_, gate), (_, strength), (_, decay)] = all;
+
+        let channels = (Dim::Channel, linear.channels());
+        let extents = [(Dim::Tap, linear.kernel), channels];
+        let weight = self.weight("attention.convolution_weight", Role::Convolution, false, &extents);
+        let extents = [(Dim::Tap, linear.kernel.saturating_sub(1)), token, channels];
+        let tail = self.tensor("attention.tail", TensorKind::State, &extents);
+        let convolved = [query, key, value, tail];
+        let reads = [query, key, value, weight, tail];
+        self.push("attention.convolution", Operation::Convolution, &reads, &convolved);
+        let rate = self.vector("attention.decay_rate", Role::DecayRate, 0, &[heads]);
+        self.push("attention.state_gates", Operation::StateGates, &[strength, decay, rate], &[strength, decay]);
+        self.push("attention.unit_norm", Operation::UnitNorm, &[query, key], &[query, key]);
+        let state = self.tensor("attention.state", TensorKind::State, &[token, heads, value_dim, key_dim]);
+        let result = self.tensor("attention.result", ACTIVATION, &[token, heads, value_dim]);
+        let reads = [query, key, value, strength, decay, state];
+        self.push("attention.delta_rule", Operation::DeltaRule, &reads, &[state, result]);
+        let gain = self.vector("attention.result_gain", Role::AttentionInnerNorm, 0, &[value_dim]);
+        self.push("attention.gated_norm", Operation::GatedNorm, &[result, gate, gain], &[result]);
+        let wo = self.weight("attention.output_weight", Role::Output, false, &[heads, value_dim, hidden]);
+        let projected = self.tensor("attention.projected", ACTIVATION, &[token, hidden]);
+        self.push("attention.output", Operation::Output { logits_beside: false }, &[result, wo], &[projected]);
+        projected
+    }
+
     fn experts(&mut self, layer: &Layer, moe: &Moe, stream: TensorId, normed: TensorId) {
         let token = (Dim::Token, self.load.tokens);
         let (hidden, experts) = ((Dim::Hidden, self.hidden), (Dim::Expert, moe.experts));
@@ -229,6 +296,7 @@ impl Builder {
             width: moe.width,
             bias: moe.expert_bias,
             choice: Some((choice, moe.experts)),
+            output_gate: false,
         };
         let output = self.network(routed, normed);
         // A norm of what all of them add needs their sum.
@@ -238,7 +306,8 @@ impl Builder {
             self.push("experts.residual", Operation::Residual, &[stream, output], &[stream]);
         }
         if moe.shared_width > 0 {
-            let shared = Network { kind: NetworkKind::Shared, width: moe.shared_width, bias: false, choice: None };
+            let (kind, width, output_gate) = (NetworkKind::Shared, moe.shared_width, moe.shared_gate);
+            let shared = Network { kind, width, bias: false, choice: None, output_gate };
             let output = self.network(shared, normed);
             self.push("shared_expert.residual", Operation::Residual, &[branch, output], &[branch]);
         }
@@ -249,7 +318,7 @@ impl Builder {
     }
 
     fn network(&mut self, network: Network, normed: TensorId) -> TensorId {
-        let Network { kind, width, bias, choice } = network;
+        let Network { kind, width, bias, choice, output_gate } = network;
         let token = (Dim::Token, self.load.tokens);
         let (hidden, width) = ((Dim::Hidden, self.hidden), (Dim::Width, width));
         let copies = choice.map_or(1, |(_, experts)| experts);
@@ -272,9 +341,22 @@ impl Builder {
         let gate_up =
             Operation::GateUp { network: kind, interleaved: false, concatenated: false, shared_beside: false };
         let with_choice = |ids: &[TensorId]| [ids, choice.as_slice()].concat();
-        self.push(names.operators[0], gate_up, &with_choice(&[normed, gate_weight, up_weight]), &[gate, up]);
+        // One number for each token, whose sigmoid multiplies the inner vector: down is linear, so that it could as well be what
+        // down makes.
+        let extents = [hidden, (Dim::Width, 1)];
+        let switch = output_gate.then(|| {
+            let weight = self.weight("shared_expert.output_gate_weight", Role::SharedOutputGate, false, &extents);
+            (weight, self.tensor("shared_expert.output_gate", TensorKind::Statistic, &[token]))
+        });
+        let mut reads = vec![normed, gate_weight, up_weight];
+        let mut writes = vec![gate, up];
+        if let Some((weight, number)) = switch {
+            reads.push(weight);
+            writes.push(number);
+        }
+        self.push(names.operators[0], gate_up, &with_choice(&reads), &writes);
         let activation = Operation::Activation { network: kind };
-        self.push(names.operators[1], activation, &with_choice(&[gate, up]), &[gate]);
+        self.push(names.operators[1], activation, &with_choice(&writes), &[gate]);
         let down = Operation::Down { network: kind, concatenated: false, shared_beside: false };
         self.push(names.operators[2], down, &with_choice(&[gate, down_weight]), &[output]);
         output
@@ -289,6 +371,8 @@ struct Network {
     bias: bool,
     /// The choice, and of how many experts.
     choice: Option<(TensorId, u64)>,
+    /// Whether the sigmoid of a product multiplies what it makes.
+    output_gate: bool,
 }
 
 /// Names of a network's operators, tensors and weights, and the roles of its matrices.

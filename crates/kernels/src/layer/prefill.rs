@@ -48,6 +48,8 @@ pub fn prefill_layer_for(shape: &LayerShape<'_>, scope: Scope) -> Program {
             prefill_core(&mut kernel, shape, heads, tokens, visible);
             prefill_aligned(&mut kernel, "attention.output", tokens, query, shape.hidden);
         }
+        // As in decode.
+        Attention::Linear(_) => {}
         Attention::Latent(latent) => {
             let query = latent.heads.saturating_mul(latent.nope_dim + latent.rope_dim);
             let rank = latent.query_rank.unwrap_or(shape.hidden);

@@ -165,6 +165,7 @@ impl<'a> Walk<'a> {
         match &self.writer.request.layer.attention {
             Attention::Latent(latent) => Ok(latent),
             Attention::Grouped(_) => Err(nothing("grouped attention")),
+            Attention::Linear(_) => Err(nothing("linear attention")),
         }
     }
 

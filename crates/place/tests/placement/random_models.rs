@@ -4,16 +4,16 @@ use crate::invariants::{check_by_enumeration, placed};
 use proptest::prelude::*;
 use wafersim_place::{Fill, KvLayoutChoice, Machine, PlaceError, Request, place};
 use wafersim_spec::model::{
-    Attention, FeedForward, Gating, GroupedAttention, LatentAttention, Layer, Moe, Reach, Selection,
+    Attention, FeedForward, Gating, GroupedAttention, LatentAttention, Layer, LinearAttention, Moe, Reach, Selection,
 };
 use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
 use wafersim_spec::{Bytes, DataType, Model, Precision};
 
 fn any_attention() -> impl Strategy<Value = Attention> {
     let reach = prop_oneof![Just(Reach::Full), (1_u64..9).prop_map(Reach::Window), (1_u64..9).prop_map(Reach::Chunk)];
-    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     let grouped = (1_u64..4, 1_u64..4, 1_u64..9, flags, reach).prop_map(|(kv_heads, group, head_dim, flags, reach)| {
-        let (qkv_bias, output_bias, qk_norm, sinks) = flags;
+        let (qkv_bias, output_bias, qk_norm, sinks, output_gate) = flags;
         let heads = kv_heads * group;
         let rotary_dim = 0;
         Attention::Grouped(GroupedAttention {
@@ -24,6 +24,7 @@ fn any_attention() -> impl Strategy<Value = Attention> {
             output_bias,
             qk_norm,
             sinks,
+            output_gate,
             rotary_dim,
             reach,
         })
@@ -32,19 +33,25 @@ fn any_attention() -> impl Strategy<Value = Attention> {
     let latent = latent.prop_map(|(heads, query_rank, kv_rank, nope_dim, rope_dim, value_dim)| {
         Attention::Latent(LatentAttention { heads, query_rank, kv_rank, nope_dim, rope_dim, value_dim })
     });
-    prop_oneof![3 => grouped, 1 => latent]
+    let linear = (1_u64..5, 1_u64..4, 1_u64..9, 1_u64..9, 1_u64..5);
+    let linear = linear.prop_map(|(key_heads, group, key_dim, value_dim, kernel)| {
+        let value_heads = key_heads * group;
+        Attention::Linear(LinearAttention { key_heads, value_heads, key_dim, value_dim, kernel })
+    });
+    prop_oneof![3 => grouped, 1 => latent, 1 => linear]
 }
 
 fn any_feed_forward() -> impl Strategy<Value = FeedForward> {
     let dense = (1_u64..30, any::<bool>()).prop_map(|(width, bias)| FeedForward::Dense { width, bias });
-    let moe = (1_u64..12, 1_u64..4, 1_u64..12, 0_u64..9, any::<bool>(), any::<bool>());
-    let moe = moe.prop_map(|(experts, top_k, width, shared_width, expert_bias, router_bias)| {
+    let moe = (1_u64..12, 1_u64..4, 1_u64..12, 0_u64..9, any::<bool>(), any::<bool>(), any::<bool>());
+    let moe = moe.prop_map(|(experts, top_k, width, shared_width, shared_gate, expert_bias, router_bias)| {
         let top_k = top_k.min(experts);
         FeedForward::Moe(Moe {
             experts,
             top_k,
             width,
             shared_width,
+            shared_gate,
             expert_bias,
             router_bias,
             selection: Selection::softmax(true),
@@ -74,6 +81,7 @@ fn any_model() -> impl Strategy<Value = Model> {
         next_token_layers: 0,
         norm_epsilon: 1e-6,
         rope_theta: 1e4,
+        centred_gains: false,
     })
 }
 

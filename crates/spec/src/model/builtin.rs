@@ -34,8 +34,7 @@ pub(super) const CONFIGS: &[(&str, &str)] = &[
     ("qwen3-next-80b-a3b", include_str!("../../../../models/llm/qwen3-next-80b-a3b.json")),
 ];
 
-/// The names of the built-in models. Those of a family that is not modelled (`qwen3_next`) are listed too: asking for
-/// one says why it is refused.
+/// The names of the built-in models.
 pub fn names() -> impl Iterator<Item = &'static str> {
     CONFIGS.iter().map(|(name, _)| *name)
 }

@@ -40,10 +40,12 @@ struct Family {
     read_layers: ReadLayers,
     /// What `tie_word_embeddings` is where the file does not say.
     tied_by_default: bool,
+    /// Whether checkpoints hold the gains of norms less one.
+    centred_gains: bool,
 }
 
 const fn family(model_type: &'static str, read_layers: ReadLayers) -> Family {
-    Family { model_type, read_layers, tied_by_default: false }
+    Family { model_type, read_layers, tied_by_default: false, centred_gains: false }
 }
 
 const FAMILIES: &[Family] = &[
@@ -57,7 +59,9 @@ const FAMILIES: &[Family] = &[
     family("mixtral", mixture::mixtral),
     family("qwen2", qwen::qwen2),
     family("qwen3", qwen::qwen3),
+    family("qwen2_moe", qwen::qwen2_moe),
     family("qwen3_moe", qwen::qwen3_moe),
+    Family { centred_gains: true, ..family("qwen3_next", qwen::qwen3_next) },
 ];
 
 /// What every layer is attached to.
@@ -104,6 +108,7 @@ pub(super) fn parse(text: &str, file: &str) -> Result<Model, SpecError> {
         next_token_layers: fields.optional_whole("num_nextn_predict_layers", 0..=MOST_LAYERS)?.unwrap_or(0),
         norm_epsilon: fields.real("rms_norm_eps", 0.0..=1.0)?,
         rope_theta: rope_theta(&fields)?,
+        centred_gains: family.centred_gains,
     };
     check_size(&model, file)?;
     Ok(model)
@@ -115,14 +120,7 @@ fn supported() -> String {
 }
 
 fn refused_family(file: &str, model_type: &str) -> SpecError {
-    let hint = if model_type == "qwen3_next" {
-        "three of four of its layers are linear attention (Gated DeltaNet), which keep a state instead of a KV cache; \
-         there is no kernel for that here; ask for a model with attention in every layer, for example \
-         qwen3-coder-30b-a3b"
-            .to_owned()
-    } else {
-        format!("supported is {}", supported())
-    };
+    let hint = format!("supported is {}", supported());
     SpecError::Unsupported { file: file.into(), what: format!("model_type '{}'", fields::shortened(model_type)), hint }
 }
 
@@ -196,6 +194,7 @@ fn grouped_attention(fields: &Fields<'_>, trunk: &Trunk, rule: HeadDim) -> Resul
         output_bias: false,
         qk_norm: false,
         sinks: false,
+        output_gate: false,
         rotary_dim: head_dim,
         reach: Reach::Full,
     })
@@ -215,6 +214,7 @@ fn routed_experts(fields: &Fields<'_>, keys: &MoeKeys) -> Result<Moe, SpecError>
         top_k: fields.whole("num_experts_per_tok", 1..=experts)?,
         width: fields.whole(keys.width, 1..=LARGEST_WIDTH)?,
         shared_width: 0,
+        shared_gate: false,
         expert_bias: false,
         router_bias: false,
         selection: Selection::softmax(true),

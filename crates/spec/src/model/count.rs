@@ -3,9 +3,10 @@
 //! Held to `tests/data/parameter_counts.json` to the last digit for every built-in model.
 
 use super::{
-    Attention, FeedForward, GroupedAttention, LatentAttention, Layer, Model, Moe, ParameterCount, Reach, Role, Tensor,
+    Attention, FeedForward, GroupedAttention, LatentAttention, Layer, LinearAttention, Model, Moe, ParameterCount,
+    Reach, Role, Tensor,
 };
-use crate::data_type::{Precision, TensorClass};
+use crate::data_type::{DataType, Precision, TensorClass};
 use crate::units::Bytes;
 
 impl Tensor {
@@ -17,6 +18,11 @@ impl Tensor {
     /// A vector that every token uses.
     fn vector(role: Role, outputs: u64) -> Self {
         Self { role, inputs: 1, outputs, bias: false, copies: 1, active: 1, class: TensorClass::SmallWeights }
+    }
+
+    /// The same with a class.
+    fn small(self) -> Self {
+        Self { class: TensorClass::SmallWeights, ..self }
     }
 
     fn with_bias(self, bias: bool) -> Self {
@@ -35,6 +41,18 @@ impl Attention {
         match self {
             Self::Grouped(grouped) => 2 * grouped.kv_heads * grouped.head_dim,
             Self::Latent(latent) => latent.kv_rank + latent.rope_dim,
+            Self::Linear(_) => 0,
+        }
+    }
+
+    /// Bytes that a user keeps in this layer whatever the context: states in fp32, as the family's implementation has them,
+    /// and the convolution's last inputs as activations.
+    pub fn state_bytes(&self, activations: DataType) -> Bytes {
+        match self {
+            Self::Grouped(_) | Self::Latent(_) => Bytes::ZERO,
+            Self::Linear(linear) => {
+                DataType::Fp32.storage(linear.state_elements()) + activations.storage(linear.tail_elements())
+            }
         }
     }
 
@@ -42,15 +60,16 @@ impl Attention {
     pub fn reach(&self) -> Reach {
         match self {
             Self::Grouped(grouped) => grouped.reach,
-            Self::Latent(_) => Reach::Full,
+            Self::Latent(_) | Self::Linear(_) => Reach::Full,
         }
     }
 
-    /// Query heads.
+    /// Query heads; of linear attention those with a state.
     pub fn query_heads(&self) -> u64 {
         match self {
             Self::Grouped(grouped) => grouped.heads,
             Self::Latent(latent) => latent.heads,
+            Self::Linear(linear) => linear.value_heads,
         }
     }
 
@@ -59,6 +78,7 @@ impl Attention {
         match self {
             Self::Grouped(grouped) => grouped_tensors(grouped, hidden),
             Self::Latent(latent) => latent_tensors(latent, hidden),
+            Self::Linear(linear) => linear_tensors(linear, hidden),
         }
     }
 }
@@ -71,6 +91,9 @@ fn grouped_tensors(attention: &GroupedAttention, hidden: u64) -> Vec<Tensor> {
         Tensor::matrix(Role::Key, hidden, kv_width).with_bias(attention.qkv_bias),
         Tensor::matrix(Role::Value, hidden, kv_width).with_bias(attention.qkv_bias),
     ];
+    if attention.output_gate {
+        tensors.push(Tensor::matrix(Role::OutputGate, hidden, query_width).with_bias(attention.qkv_bias));
+    }
     if attention.qk_norm {
         // One gain vector for all query heads and one for all key heads.
         tensors.push(Tensor::vector(Role::AttentionInnerNorm, attention.head_dim).with_copies(2, 2));
@@ -102,6 +125,24 @@ fn latent_tensors(attention: &LatentAttention, hidden: u64) -> Vec<Tensor> {
     tensors
 }
 
+fn linear_tensors(attention: &LinearAttention, hidden: u64) -> Vec<Tensor> {
+    let (keys, values) = (attention.key_width(), attention.value_width());
+    vec![
+        Tensor::matrix(Role::Query, hidden, keys),
+        Tensor::matrix(Role::Key, hidden, keys),
+        Tensor::matrix(Role::Value, hidden, values),
+        Tensor::matrix(Role::OutputGate, hidden, values),
+        // A few numbers for each head, which quantised checkpoints keep in 16 bit, like the router.
+        Tensor::matrix(Role::WriteStrength, hidden, attention.value_heads).small(),
+        Tensor::matrix(Role::Decay, hidden, attention.value_heads).with_bias(true).small(),
+        Tensor::matrix(Role::Convolution, attention.kernel, attention.channels()).small(),
+        Tensor::vector(Role::DecayRate, attention.value_heads),
+        // One gain vector for all heads.
+        Tensor::vector(Role::AttentionInnerNorm, attention.value_dim),
+        Tensor::matrix(Role::Output, values, hidden),
+    ]
+}
+
 impl FeedForward {
     /// The weights of the feed-forward part, in order of use, without the layer's own norms.
     pub fn tensors(&self, hidden: u64) -> Vec<Tensor> {
@@ -120,9 +161,12 @@ fn gated(hidden: u64, width: u64, [gate, up, down]: [Role; 3]) -> [Tensor; 3] {
 
 fn moe_tensors(moe: &Moe, hidden: u64) -> Vec<Tensor> {
     let router = Tensor::matrix(Role::Router, hidden, moe.experts).with_bias(moe.router_bias);
-    let mut tensors = vec![Tensor { class: TensorClass::SmallWeights, ..router }];
+    let mut tensors = vec![router.small()];
     if moe.shared_width > 0 {
         tensors.extend(gated(hidden, moe.shared_width, [Role::SharedGate, Role::SharedUp, Role::SharedDown]));
+        if moe.shared_gate {
+            tensors.push(Tensor::matrix(Role::SharedOutputGate, hidden, 1).small());
+        }
     }
     tensors.extend(
         gated(hidden, moe.width, [Role::ExpertGate, Role::ExpertUp, Role::ExpertDown])
@@ -175,6 +219,11 @@ impl Model {
             }
         }
         count
+    }
+
+    /// Bytes that a user keeps whatever the context, over all layers: the states of linear attention.
+    pub fn state_bytes_per_user(&self, precision: &Precision) -> Bytes {
+        self.layers.iter().map(|layer| layer.attention.state_bytes(precision.activations)).sum()
     }
 
     /// Elements that one token adds to the KV cache, over all layers.
@@ -230,11 +279,12 @@ mod tests {
     }
 
     #[test]
-    fn small_weights_are_the_vectors_and_the_router() {
+    fn small_weights_are_vectors_routers_and_what_makes_a_few_numbers() {
         for model in known_models() {
             for tensor in model.layers.iter().flat_map(|layer| layer.tensors(model.hidden)).chain(model.outer_tensors())
             {
-                let is_small = tensor.inputs == 1 || tensor.role == Role::Router;
+                let few = [Role::Router, Role::WriteStrength, Role::Decay, Role::Convolution, Role::SharedOutputGate];
+                let is_small = tensor.inputs == 1 || few.contains(&tensor.role);
                 assert_eq!(tensor.class == TensorClass::SmallWeights, is_small, "{}: {tensor:?}", model.name);
             }
         }
@@ -251,11 +301,29 @@ mod tests {
         }
     }
 
+    /// `Qwen3NextGatedDeltaNet`: in_proj_qkvz 2048 x 12,288, in_proj_ba 2048 x 64, conv1d 8192 x 4, dt_bias and A_log of 32,
+    /// norm of 128, out_proj 4096 x 2048; the state 32 x 128 x 128 in fp32, three tokens of 8192 channels in 16 bit.
+    #[test]
+    fn a_layer_of_qwen3_next_has_the_parts_of_its_implementation() {
+        let model = Model::builtin("qwen3-next-80b-a3b").unwrap();
+        let of = |layer: usize| -> u64 {
+            model.layers[layer].attention.tensors(model.hidden).iter().map(Tensor::parameters).sum()
+        };
+        assert_eq!(of(0), 25_165_824 + 131_072 + 32_768 + 2 * 32 + 128 + 8_388_608);
+        // Every fourth layer: q and its gate 2048 x 8192, k and v 2048 x 512, o 4096 x 2048, two gains of 256.
+        assert_eq!(of(3), 16_777_216 + 2 * 1_048_576 + 8_388_608 + 512);
+        let precision = Precision::default();
+        assert_eq!(model.layers[0].attention.state_bytes(precision.activations), Bytes(2_097_152 + 49_152));
+        assert_eq!(model.state_bytes_per_user(&precision), Bytes(36 * 2_146_304));
+        // 12 layers x 2 x 2 heads x 256.
+        assert_eq!(model.kv_elements_per_token(), 12_288);
+    }
+
     /// A cache in fp8 pays one scale of 4 bytes per 16,384 elements begun, in each layer.
     #[test]
     fn the_cache_of_a_token_has_block_scales_per_layer() {
         let model = Model::builtin("qwen3-coder-480b-a35b").unwrap();
-        let fp8 = Precision { kv_cache: crate::DataType::Fp8, ..Precision::default() };
+        let fp8 = Precision { kv_cache: DataType::Fp8, ..Precision::default() };
         assert_eq!(model.kv_bytes_per_token(&fp8), Bytes(62 * (2048 + 4)));
     }
 }

@@ -1,7 +1,7 @@
 //! Running a program: its nodes in order, over all processing elements of the region.
 
 use rayon::prelude::*;
-use wafersim_program::{Action, Chosen, Formula, Node, Operand, Region, Resident, Root, Step, WeightId};
+use wafersim_program::{Action, BufferId, Chosen, Formula, Node, Operand, Region, Resident, Root, Step, WeightId};
 use wafersim_spec::model::Role;
 
 use super::compute::{Context, compute_at};
@@ -86,7 +86,7 @@ pub fn execute(
     operators: std::ops::Range<usize>,
 ) -> Result<(), ValuesError> {
     if operators.start == 0 {
-        residents(prepared, machine, tiles, layer)?;
+        residents(prepared, machine, tiles, layer, BufferId(0))?;
     }
     let body = prepared.program.body.iter().take(operators.end).skip(operators.start);
     for node in body {
@@ -105,7 +105,7 @@ pub fn execute(
     Ok(())
 }
 
-/// Puts matrices that the program will move into their buffers.
+/// Puts matrices that the program will move into their buffers, those from `first` on.
 ///
 /// # Errors
 /// Where there is no such matrix.
@@ -114,8 +114,10 @@ pub fn residents(
     machine: &mut MeshState,
     tiles: &Tiles<'_>,
     layer: usize,
+    first: BufferId,
 ) -> Result<(), ValuesError> {
-    for Resident { buffer, role, part } in prepared.program.residents.iter().copied() {
+    let residents = prepared.program.residents.iter().filter(|resident| resident.buffer.0 >= first.0);
+    for Resident { buffer, role, part } in residents.copied() {
         let operand = Operand::new(buffer, 0);
         let name = Context { prepared, tiles, layer, round: 0 }.name(role, 0);
         let checkpoint = tiles.checkpoint();

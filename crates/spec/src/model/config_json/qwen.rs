@@ -1,9 +1,11 @@
-//! Qwen2, Qwen3 and Qwen3-MoE (`modeling_qwen2.py`, `modeling_qwen3.py`, `modeling_qwen3_moe.py`).
+//! Qwen2, Qwen2-MoE, Qwen3, Qwen3-MoE and Qwen3-Next (`modeling_qwen2.py`, `modeling_qwen2_moe.py`, `modeling_qwen3.py`,
+//! `modeling_qwen3_moe.py`, `modeling_qwen3_next.py`).
 //!
-//! Qwen2 has biases on q, k and v whatever the file says; Qwen3 has q and k norms instead.
+//! Qwen2 has biases on q, k and v whatever the file says; Qwen3 has q and k norms instead. Qwen3-Next has linear attention in
+//! most layers, and a gate behind the attention of the others.
 
-use super::super::{Attention, FeedForward, GroupedAttention, Layer, Reach, Selection};
-use super::{Fields, HeadDim, MOST_LAYERS, MOST_POSITIONS, MoeKeys, Trunk};
+use super::super::{Attention, FeedForward, GroupedAttention, Layer, LinearAttention, Moe, Reach, Selection};
+use super::{Fields, HeadDim, LARGEST_HEAD, LARGEST_WIDTH, MOST_LAYERS, MOST_POSITIONS, MoeKeys, Trunk};
 use super::{dense, grouped_attention, layer_types, named_layers, routed_experts};
 use crate::error::SpecError;
 
@@ -18,13 +20,89 @@ pub(super) fn qwen3(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, Sp
     layers(fields, trunk, &qwen3_attention(fields, trunk)?, |_| feed_forward.clone())
 }
 
+pub(super) fn qwen2_moe(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
+    let shared_width = fields.whole("shared_expert_intermediate_size", 1..=LARGEST_WIDTH)?;
+    let moe = Moe { shared_width, shared_gate: true, ..moe(fields, false)? };
+    let feed_forward = sparse(fields, trunk, moe)?;
+    let attention = grouped_attention(fields, trunk, HeadDim::OrHiddenByHeads)?;
+    let attention = GroupedAttention { qkv_bias: fields.flag_or("qkv_bias", true)?, ..attention };
+    layers(fields, trunk, &attention, |layer| feed_forward[layer].clone())
+}
+
 pub(super) fn qwen3_moe(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
-    let keys = MoeKeys { experts: "num_experts", width: "moe_intermediate_size" };
-    let mut moe = routed_experts(fields, &keys)?;
-    moe.selection = Selection::softmax(fields.flag_or("norm_topk_prob", false)?);
+    let moe = moe(fields, false)?;
     // Some files carry this key of Qwen2-MoE, always 0: this family has no shared expert.
     fields.optional_whole("shared_expert_intermediate_size", 0..=0)?;
+    let feed_forward = sparse(fields, trunk, moe)?;
+    let attention = qwen3_attention(fields, trunk)?;
+    layers(fields, trunk, &attention, |layer| feed_forward[layer].clone())
+}
 
+/// Linear attention, and in every fourth layer attention whose queries bring a gate.
+pub(super) fn qwen3_next(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
+    let shared_width = fields.optional_whole("shared_expert_intermediate_size", 0..=LARGEST_WIDTH)?.unwrap_or(0);
+    let moe = Moe { shared_width, shared_gate: shared_width > 0, ..moe(fields, true)? };
+    let feed_forward = sparse(fields, trunk, moe)?;
+    let attention = qwen3_attention(fields, trunk)?;
+    let rotated = partial_rotary(fields)?.unwrap_or(0.25);
+    let rotary_dim = (attention.head_dim as f64 * rotated) as u64;
+    let full = Attention::Grouped(GroupedAttention { output_gate: true, rotary_dim, ..attention });
+    let linear = Attention::Linear(linear_attention(fields)?);
+    let is_full: Vec<bool> = match layer_types(fields, trunk, &["full_attention", "linear_attention"])? {
+        Some(types) => types.iter().map(|name| *name == "full_attention").collect(),
+        None => {
+            let interval = fields.optional_whole("full_attention_interval", 1..=MOST_LAYERS)?.unwrap_or(4);
+            (1..=trunk.layers).map(|layer| layer % interval == 0).collect()
+        }
+    };
+    let attentions = is_full.into_iter().map(|is_full| if is_full { full.clone() } else { linear.clone() });
+    let layer = |(attention, feed_forward)| Layer { attention, feed_forward, norms: 2 };
+    Ok(attentions.zip(feed_forward).map(layer).collect())
+}
+
+fn linear_attention(fields: &Fields<'_>) -> Result<LinearAttention, SpecError> {
+    let key_heads = fields.whole("linear_num_key_heads", 1..=LARGEST_HEAD)?;
+    let value_heads = fields.whole("linear_num_value_heads", 1..=LARGEST_HEAD)?;
+    if value_heads % key_heads != 0 {
+        return Err(fields.wrong(
+            "linear_num_value_heads",
+            format!("is {value_heads}"),
+            format!("a multiple of linear_num_key_heads = {key_heads}"),
+        ));
+    }
+    // A state has heads x key_dim x value_dim elements.
+    const LARGEST_STATE_SIDE: u64 = 1 << 12;
+    /// Longest convolution, in tokens.
+    const LONGEST_KERNEL: u64 = 1 << 10;
+    Ok(LinearAttention {
+        key_heads,
+        value_heads,
+        key_dim: fields.whole("linear_key_head_dim", 1..=LARGEST_STATE_SIDE)?,
+        value_dim: fields.whole("linear_value_head_dim", 1..=LARGEST_STATE_SIDE)?,
+        kernel: fields.whole("linear_conv_kernel_dim", 1..=LONGEST_KERNEL)?,
+    })
+}
+
+/// The part of a head that is rotated; newer files keep it with the rotary parameters.
+fn partial_rotary(fields: &Fields<'_>) -> Result<Option<f64>, SpecError> {
+    const KEY: &str = "partial_rotary_factor";
+    match fields.optional_real(KEY, 0.0..=1.0)? {
+        None if fields.is_given("rope_parameters") => {
+            fields.object("rope_parameters", "rope_parameters.")?.optional_real(KEY, 0.0..=1.0)
+        }
+        factor => Ok(factor),
+    }
+}
+
+/// Routed experts by the names of these families. `normalise`: whether weights are divided by their sum where the file does not say.
+fn moe(fields: &Fields<'_>, normalise: bool) -> Result<Moe, SpecError> {
+    let keys = MoeKeys { experts: "num_experts", width: "moe_intermediate_size" };
+    let moe = routed_experts(fields, &keys)?;
+    Ok(Moe { selection: Selection::softmax(fields.flag_or("norm_topk_prob", normalise)?), ..moe })
+}
+
+/// The network of each layer: experts, or a dense one where the file says so.
+fn sparse(fields: &Fields<'_>, trunk: &Trunk, moe: Moe) -> Result<Vec<FeedForward>, SpecError> {
     let step = fields.optional_whole("decoder_sparse_step", 1..=MOST_LAYERS)?.unwrap_or(1);
     let mut is_dense =
         named_layers(trunk, &fields.wholes("mlp_only_layers", 0..=trunk.layers - 1)?.unwrap_or_default());
@@ -33,11 +111,11 @@ pub(super) fn qwen3_moe(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>
     }
     let sparse = FeedForward::Moe(moe);
     let dense = if is_dense.contains(&true) { Some(dense(fields, "intermediate_size")?) } else { None };
-    let attention = qwen3_attention(fields, trunk)?;
-    layers(fields, trunk, &attention, |layer| match &dense {
-        Some(dense) if is_dense[layer] => dense.clone(),
+    let of = |is_dense: bool| match &dense {
+        Some(dense) if is_dense => dense.clone(),
         _ => sparse.clone(),
-    })
+    };
+    Ok(is_dense.into_iter().map(of).collect())
 }
 
 fn qwen3_attention(fields: &Fields<'_>, trunk: &Trunk) -> Result<GroupedAttention, SpecError> {
