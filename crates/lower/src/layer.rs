@@ -20,7 +20,7 @@ use wafersim_spec::model::{
 use crate::attention::{Attending, Made, Queries, Scored};
 use crate::cache::NewTokens;
 use crate::clustered::Clusters;
-use crate::lies::{HeadSizes, KvLies};
+use crate::lies::{Contents, HeadSizes, KvLies};
 use crate::network::{GateUp, Network, NetworkForm, Waiting, all_pairs};
 use crate::norm::{NormOf, Riding, riding_sums};
 use crate::product::Product;
@@ -727,7 +727,7 @@ pub(crate) fn nothing(part: &'static str) -> LowerError {
 }
 
 /// Where a layer's cache lies.
-fn kv_lies(request: &LayerRequest<'_>) -> KvLies {
+pub(crate) fn kv_lies(request: &LayerRequest<'_>) -> KvLies {
     match &request.layer.attention {
         Attention::Grouped(grouped) => grouped_lies(request, grouped),
         Attention::Latent(latent) => latent_lies(request, latent),
@@ -742,8 +742,7 @@ fn linear_lies(request: &LayerRequest<'_>, linear: &LinearAttention) -> KvLies {
         group: 1,
         key_dim: linear.key_dim,
         value_dim: linear.value_dim,
-        rotary: 0,
-        beside: 0,
+        contents: Contents::Heads { rotary: 0 },
         reach: Reach::Full,
     };
     KvLies::new(&request.mapping.kv, sizes, request.mapping.region.rows)
@@ -756,8 +755,7 @@ pub(crate) fn latent_lies(request: &LayerRequest<'_>, latent: &LatentAttention) 
         group: latent.heads,
         key_dim: latent.kv_rank,
         value_dim: latent.kv_rank,
-        rotary: 0,
-        beside: latent.rope_dim,
+        contents: Contents::Latents { rotary: latent.rope_dim },
         reach: Reach::Full,
     };
     let lies = KvLies::new(&request.mapping.kv, sizes, request.mapping.region.rows);
@@ -770,8 +768,7 @@ pub(crate) fn grouped_lies(request: &LayerRequest<'_>, grouped: &GroupedAttentio
         group: grouped.heads / grouped.kv_heads.max(1),
         key_dim: grouped.head_dim,
         value_dim: grouped.head_dim,
-        rotary: grouped.rotary_dim,
-        beside: 0,
+        contents: Contents::Heads { rotary: grouped.rotary_dim },
         reach: grouped.reach,
     };
     let lies = KvLies::new(&request.mapping.kv, sizes, request.mapping.region.rows);

@@ -4,6 +4,7 @@
 //! same product. Experts have too few tokens each to fill the rows of a region, so tokens go through them as in decode, weights
 //! in place, spread or in rectangles: they are turned to widths along y and back.
 
+mod latent;
 mod own;
 
 use wafersim_graph::layer::ChoiceForm;
@@ -31,20 +32,23 @@ const SOFTMAX_OPERATIONS: u64 = 4;
 const NORM_OPERATIONS: u64 = 4;
 
 /// The program of a layer for a chunk of `request.tokens` tokens of a prompt; `request.context` counts the tokens that the last
-/// of them sees, itself included. Its input and output is the buffer `residual`; keys and values of the chunk are left in
-/// `attention.key` and `attention.value`. A chunk with others before it reads their keys block by block and has no numbers.
+/// of them sees, itself included. Its input and output is the buffer `residual`; keys and values of the chunk (or latents and rotary
+/// keys) are left in the buffers of [`handed_over`]. A chunk with others before it reads their keys block by block and has no numbers.
 ///
 /// # Errors
 /// Where the mapping does not fit the layer, or the layer has a part that is not written for prefill.
 pub fn prefill_layer(request: &LayerRequest<'_>, key_block: u64) -> Result<Program, LowerError> {
     let load = LayerLoad { tokens: request.tokens, context: request.context };
     request.check()?;
-    let Attention::Grouped(grouped) = &request.layer.attention else { return Err(nothing("latent attention")) };
     let graph = LayerGraph::new(request.layer, request.hidden, load).rewritten(request.mapping.rewrites);
     let mut chunk = Chunk { writer: Writer::new("prefill layer", request), graph: &graph, key_block };
     let x = chunk.stream("residual", "residual");
     let normed = chunk.norm(x, (Role::AttentionNorm, 0), "attention.norm", "attention.normed");
-    chunk.attention(grouped, x, normed)?;
+    match &request.layer.attention {
+        Attention::Grouped(grouped) => chunk.attention(grouped, x, normed)?,
+        Attention::Latent(latent) => chunk.latent(latent, x, normed),
+        Attention::Linear(_) => return Err(nothing("linear attention")),
+    }
     let normed = chunk.norm(x, (Role::FeedForwardNorm, 0), "feed_forward.norm", "feed_forward.normed");
     match &request.layer.feed_forward {
         FeedForward::Dense { width, bias } => chunk.dense(&DENSE, Gated { width: *width, bias: *bias }, x, normed),
@@ -56,20 +60,36 @@ pub fn prefill_layer(request: &LayerRequest<'_>, key_block: u64) -> Result<Progr
     }
 }
 
-/// Keys and values from where a chunk of a prompt has left them (`attention.key` and `attention.value`) to where decode wants
-/// them: `kv.keys` and `kv.values`.
+/// Buffers in which a chunk of a prompt leaves what is cached.
+pub const fn handed_over(attention: &Attention) -> [&'static str; 2] {
+    match attention {
+        Attention::Grouped(_) | Attention::Linear(_) => ["attention.key", "attention.value"],
+        Attention::Latent(_) => ["attention.latent", "attention.rotary_key"],
+    }
+}
+
+/// What is cached from where a chunk of a prompt has left it ([`handed_over`]) to where decode wants it: `kv.keys` and
+/// `kv.values` (latents and rotary keys).
 ///
 /// # Errors
-/// Where the KV layout does not fit its region, or attention is not grouped.
+/// Where the KV layout does not fit its region.
 pub fn cache_handover(request: &LayerRequest<'_>) -> Result<Program, LowerError> {
-    let Attention::Grouped(grouped) = &request.layer.attention else { return Err(nothing("latent attention")) };
-    let (lies, from) = (grouped_lies(request, grouped), whole_width(request, grouped));
     let mut writer = Writer::new("cache handover", request);
-    crate::layer::check_columns(&lies, writer.region().columns)?;
-    let rows = Rings::new(writer.region()).rows(request.tokens);
-    let values = values(writer.region(), &from, from.new_values(request.tokens));
-    let made = [from.new_keys(request.tokens), values];
-    let nodes = writer.hand_over(lies, made.map(|field| Field { rows: rows.clone(), ..field }), request.tokens);
+    let (region, tokens) = (writer.region(), request.tokens);
+    let lies = crate::layer::kv_lies(request);
+    crate::layer::check_columns(&lies, region.columns)?;
+    let made = match &request.layer.attention {
+        Attention::Grouped(grouped) => {
+            let from = whole_width(request, grouped);
+            [from.new_keys(tokens), values(region, &from, from.new_values(tokens))]
+        }
+        Attention::Latent(latent) => latent::entry(region, latent, tokens),
+        Attention::Linear(_) => return Err(nothing("linear attention")),
+    };
+    let rows = Rings::new(region).rows(tokens);
+    let [one, other] = made.map(|field| Field { rows: rows.clone(), ..field });
+    let [name, other_name] = handed_over(&request.layer.attention);
+    let nodes = writer.hand_over(lies, [(name, one), (other_name, other)], tokens);
     writer.program.push("handover", nodes);
     Ok(writer.program)
 }
@@ -133,19 +153,27 @@ impl Chunk<'_> {
     fn norm(&mut self, x: Operand, gain: (Role, u64), operator: &'static str, name: &'static str) -> Operand {
         let own = self.own(operator);
         let (mut nodes, x) = self.enter(x, own);
-        let (body, y) = self.within(own.unwrap_or(self.writer.region()), |chunk| chunk.norm_here(x, gain, name));
+        let (body, y) = self.within(own.unwrap_or(self.writer.region()), |chunk| {
+            let y = chunk.stream(name, "normed");
+            (chunk.norm_nodes(x, y, gain), y)
+        });
         let (left, y) = self.leave_to_stream(y, own, "left");
         nodes.extend(body.into_iter().chain(left));
         self.writer.program.push(operator, nodes);
         y
     }
 
+    /// The same to where its result lies like its input.
+    fn norm_to(&mut self, x: Operand, y: Operand, gain: (Role, u64), operator: &'static str) {
+        let nodes = self.norm_nodes(x, y, gain);
+        self.writer.program.push(operator, nodes);
+    }
+
     /// RMSNorm: a plain chain all-reduce along x of one sum for each row of tokens.
-    fn norm_here(&mut self, x: Operand, gain: (Role, u64), name: &'static str) -> (Vec<Node>, Operand) {
+    fn norm_nodes(&mut self, x: Operand, y: Operand, gain: (Role, u64)) -> Vec<Node> {
         let field = self.writer.field(x);
         let (vectors, elements, width) = (field.rows.most(), field.most_inner(), field.row_size());
         let sums = self.writer.declare("norm.sums", vec![Field::new("sums", field.rows, vec![Dimension::whole(1)])]);
-        let y = self.stream(name, "normed");
         let mut nodes = vec![self.writer.sum_of_squares(x, first(sums), width)];
         let columns = self.writer.region().columns;
         let program = &mut self.writer.program;
@@ -158,7 +186,7 @@ impl Chunk<'_> {
         let epsilon = self.writer.request.norm_epsilon;
         let formula = Formula::RmsScale { x, sums: first(sums), gain, y, width, epsilon };
         nodes.push(self.writer.compute(Math::RmsScale, &[x.buffer, sums], y.buffer, work, formula));
-        (nodes, y)
+        nodes
     }
 
     fn attention(&mut self, grouped: &GroupedAttention, x: Operand, normed: Operand) -> Result<(), LowerError> {
@@ -199,13 +227,20 @@ impl Chunk<'_> {
         }
         let visible = grouped.reach.visible(request.context);
         let result = self.core(&lies, [query, key, value], visible);
-
         let inner = grouped.heads.saturating_mul(head_dim);
+        self.output(&lies, (result, inner), grouped.output_bias, x);
+        Ok(())
+    }
+
+    /// The output projection of what attention has made, `inner` wide.
+    fn output(&mut self, lies: &KvLies, (result, inner): (Operand, u64), bias: bool, x: Operand) {
+        let region = self.writer.region();
         let rings = self.rings();
+        let rows = rings.rows(self.tokens());
         let wanted = Field::new("result", rows, vec![rings.inner(inner, false)]);
         let gathered = first(self.writer.declare("attention.gathered", vec![wanted]));
         // In the order of the next ring, from other columns where they do not lie there already.
-        let mut nodes = vec![if in_order_of_ring(region, &lies) {
+        let mut nodes = vec![if in_order_of_ring(region, lies) {
             let formula = Formula::Select { source: result, target: gathered };
             self.writer.compute(Math::Copy, &[result.buffer], gathered.buffer, Vec::new(), formula)
         } else {
@@ -216,10 +251,16 @@ impl Chunk<'_> {
         let (align, a) = self.writer.aligned(gathered);
         nodes.extend(align);
         let output = self.stream("attention.projected", "normed");
-        nodes.extend(self.writer.matrix_product(a, Matrix { role: Role::Output, bias: grouped.output_bias }, output));
+        nodes.extend(self.writer.matrix_product(a, Matrix::new(Role::Output, bias), output));
         nodes.push(self.writer.residual(x, output));
         self.writer.program.push("attention.output", nodes);
-        Ok(())
+    }
+
+    /// Blocks of keys in which a chunk reads what it sees: how many, and tokens of one.
+    fn key_blocks(&self, visible: u64) -> (u64, u64) {
+        let alone = visible == self.tokens();
+        let blocks = if alone { 1 } else { visible.div_ceil(self.key_block.max(1)).max(1) };
+        (blocks, visible.div_ceil(blocks))
     }
 
     /// Products of one input, in a rectangle where the part has one.
@@ -236,7 +277,7 @@ impl Chunk<'_> {
         nodes.extend(align);
         let mut made = Vec::new();
         for (name, role, field) in outputs {
-            let matrix = Matrix { role, bias: grouped.qkv_bias };
+            let matrix = Matrix::new(role, grouped.qkv_bias);
             let Some(rectangle) = own else {
                 let c = first(self.writer.declare(name, vec![field]));
                 nodes.extend(self.writer.matrix_product(a, matrix, c));
@@ -261,16 +302,11 @@ impl Chunk<'_> {
     /// Scores, softmax and weighted values of a chunk.
     fn core(&mut self, lies: &KvLies, [query, key, value]: [Operand; 3], visible: u64) -> Operand {
         let (region, tokens, columns) = (self.writer.region(), self.tokens(), lies.pitch());
-        let alone = visible == tokens;
-        let blocks = if alone { 1 } else { visible.div_ceil(self.key_block.max(1)).max(1) };
-        let seen = visible.div_ceil(blocks);
+        let (blocks, seen) = self.key_blocks(visible);
         let rows = self.rings().rows(tokens);
         let with_rows = |field: Field| Field { rows: rows.clone(), ..field };
         let (group, head_dim) = (lies.group, lies.key_dim);
-        let repeated = |nodes: Vec<Node>| match blocks {
-            1 => nodes,
-            times => vec![Node::Repeat { times, body: Box::new(Node::Sequence(nodes)) }],
-        };
+        let repeated = |nodes: Vec<Node>| repeated(blocks, nodes);
 
         // Scores: keys pass by along y, sums end in a place that moves on along x.
         let keys = self.writer.declare("gemm.b", vec![with_rows(lies.new_keys(seen))]);
@@ -330,8 +366,8 @@ impl Chunk<'_> {
         let result =
             self.writer.declare("attention.result", vec![with_rows(values(region, lies, lies.result(tokens)))]);
         let (scores, values_at, output) = (first(weights), first(moved), first(result));
-        let formula = Formula::PassingValues { scores, values: values_at, output, group, head_dim };
-        let tile = Tile::new(block, Sizes { m: stacked, k: seen, n: head_dim });
+        let formula = Formula::PassingValues { scores, values: values_at, output, group, head_dim: lies.value_dim };
+        let tile = Tile::new(block, Sizes { m: stacked, k: seen, n: lies.value_dim });
         let operands = TileOperands { a: weights, b: moved, c: result };
         let width = ColumnBlocks { blocks: lies.blocks, width: columns };
         nodes.extend(self.writer.cannon(tile, operands, width, formula));
@@ -393,7 +429,7 @@ impl Chunk<'_> {
         let inner = |name: &'static str| Field::new(name, rings.rows(tokens), vec![rings.inner(gated.width, false)]);
         let [gate, up] = ["gate", "up"].map(|name| first(self.writer.declare("feed_forward.inner", vec![inner(name)])));
         for (role, c) in [(names.roles[0], gate), (names.roles[1], up)] {
-            nodes.extend(self.writer.matrix_product(a, Matrix { role, bias: gated.bias }, c));
+            nodes.extend(self.writer.matrix_product(a, Matrix::new(role, gated.bias), c));
         }
         self.writer.program.push(names.operators[0], nodes);
         let elements = self.writer.most(gate);
@@ -409,7 +445,7 @@ impl Chunk<'_> {
         self.writer.program.push(names.operators[1], vec![node]);
         let (mut nodes, a) = self.writer.aligned(gate);
         let output = self.stream(names.output, "normed");
-        nodes.extend(self.writer.matrix_product(a, Matrix { role: names.roles[2], bias: gated.bias }, output));
+        nodes.extend(self.writer.matrix_product(a, Matrix::new(names.roles[2], gated.bias), output));
         (nodes, output)
     }
 
@@ -488,7 +524,7 @@ impl Chunk<'_> {
         let field = Field::new("scores", self.rings().rows(tokens), vec![along(moe.experts, Axis::X, region)]);
         let scores = self.writer.declare("router.scores", vec![field]);
         let bias = moe.router_bias && !moe.selection.corrected;
-        nodes.extend(self.writer.matrix_product(a, Matrix { role: Role::Router, bias }, first(scores)));
+        nodes.extend(self.writer.matrix_product(a, Matrix::new(Role::Router, bias), first(scores)));
         let single_pass = self.writer.mapping().has(Rewrite::SinglePassTopK);
         let form = ChoiceForm { single_pass, single_choice: false };
         let logits = Logits { at: first(scores), axis: Axis::X, line: None, scale: None };
@@ -575,6 +611,14 @@ impl Chunk<'_> {
     fn turn(&mut self, source: Operand, target: BufferId) -> Vec<Node> {
         let (region, tokens, width) = (self.writer.region(), self.tokens(), self.hidden());
         turn(&mut self.writer, source, target, Turned { tokens, width, region })
+    }
+}
+
+/// Nodes that run so many times.
+fn repeated(times: u64, nodes: Vec<Node>) -> Vec<Node> {
+    match times {
+        1 => nodes,
+        times => vec![Node::Repeat { times, body: Box::new(Node::Sequence(nodes)) }],
     }
 }
 

@@ -10,7 +10,7 @@ use wafersim_program::collective::{Along, Level, Neighbours, RootPlaces, Sharing
 use wafersim_program::pieces::ring_words;
 use wafersim_program::{
     Action, Axis, BufferId, Compute, Digit, Dimension, Field, Formula, Layout, Math, Node, Operand, Operation, Program,
-    ReduceOperator, Region, Root, Step, Weight, WeightId, Work, collective,
+    ReduceOperator, Region, Root, Step, Work, collective,
 };
 use wafersim_spec::DataType;
 use wafersim_spec::model::Role;
@@ -122,12 +122,6 @@ impl<'a> Writer<'a> {
     pub fn compute(&self, math: Math, reads: &[BufferId], writes: BufferId, work: Vec<Work>, formula: Formula) -> Node {
         let compute = Compute { math, reads: reads.to_vec(), writes, work, formula: Some(formula) };
         Node::Step(Step { region: self.region(), action: Action::Compute(compute) })
-    }
-
-    /// A weight between two fields on the region.
-    pub fn weight(&mut self, role: Role, inputs: Field, outputs: Field) -> WeightId {
-        let region = self.region();
-        self.program.weight(Weight::new(role, region, inputs, outputs))
     }
 
     /// The reduction that the mapping wants of an operator along a kind of line, and its result in every member.
