@@ -14,6 +14,7 @@ use crate::attention::{Attending, Made, Scored};
 use crate::cache::NewTokens;
 use crate::clustered::Clusters;
 use crate::lies::{HeadSizes, KvLies};
+use crate::linear::{Remembering, StateLies};
 use crate::network::{GateUp, Network, NetworkForm, Waiting, all_pairs};
 use crate::norm::{NormOf, Riding, riding_sums};
 use crate::product::Product;
@@ -63,6 +64,10 @@ struct Walk<'a> {
     attending: Option<Attending>,
     scored: Option<Scored>,
     result: Option<Made>,
+    /// What the output projection reads, and which elements of it a place multiplies.
+    mixed: Option<(Operand, Field)>,
+    /// Linear attention on its way.
+    remembering: Option<Remembering>,
     /// Sums of squares of queries and keys, where the norms of heads ride.
     squares: Option<[Operand; 2]>,
     /// Sums of squares of the last norm that did not ride.
@@ -86,6 +91,13 @@ impl<'a> Walk<'a> {
         if let Attention::Grouped(grouped) = &request.layer.attention {
             check_columns(&grouped_lies(request, grouped), region.columns)?;
         }
+        if let Attention::Linear(linear) = &request.layer.attention {
+            let lies = StateLies::new(request, linear);
+            let (wanted, blocks, columns) = (lies.columns(), lies.blocks(), region.columns);
+            if wanted > columns {
+                return Err(LowerError::KvColumns { wanted, blocks, columns });
+            }
+        }
         let x = writer.declare("residual", vec![table("residual", request.tokens, request.hidden, Axis::Y, region)]);
         let stream = graph.tensors().find(|(_, tensor)| tensor.name == "residual").map(|(id, _)| id);
         Ok(Self {
@@ -96,6 +108,8 @@ impl<'a> Walk<'a> {
             attending: None,
             scored: None,
             result: None,
+            mixed: None,
+            remembering: None,
             norm_sums: None,
             early: None,
             logits: None,
@@ -163,6 +177,7 @@ impl<'a> Walk<'a> {
                 let (attending, scored) = (self.attending()?, self.scored()?);
                 let Some(made) = self.result else { return Err(nothing("attention without a softmax")) };
                 let nodes = self.writer.values(&attending, scored, made);
+                self.mixed = Some((made.result, attending.lies.projected(attending.tokens)));
                 self.writer.program.push(name, nodes);
                 let nodes = self.writer.forget(attending.lies, attending.cache);
                 if !nodes.is_empty() {
@@ -182,12 +197,37 @@ impl<'a> Walk<'a> {
                 }
             }
             Operation::PerHead => return Err(nothing("latent attention")),
-            Operation::OutputGate => return Err(nothing("a gate behind attention")),
-            Operation::Convolution
-            | Operation::StateGates
-            | Operation::UnitNorm
-            | Operation::DeltaRule
-            | Operation::GatedNorm => return Err(nothing("linear attention")),
+            Operation::OutputGate => {
+                let gate = self.operand(reads.get(1))?;
+                let Some((result, _)) = self.mixed.take() else { return Err(nothing("a gate without attention")) };
+                let (node, gated) = self.writer.output_gate(result, gate);
+                self.mixed = Some((gated, self.writer.field(gated)));
+                self.writer.program.push(name, vec![node]);
+            }
+            Operation::Convolution => {
+                let (nodes, of) = self.writer.convolution(self.remembering()?);
+                self.remembering = Some(of);
+                self.writer.program.push(name, nodes);
+            }
+            Operation::StateGates => {
+                let node = self.writer.state_gates(self.remembering()?);
+                self.writer.program.push(name, vec![node]);
+            }
+            Operation::UnitNorm => {
+                let (nodes, of) = self.writer.unit_norm(self.remembering()?);
+                self.remembering = Some(of);
+                self.writer.program.push(name, nodes);
+            }
+            Operation::DeltaRule => {
+                let (nodes, result) = self.writer.delta_rule(self.remembering()?);
+                self.mixed = Some((result, self.writer.field(result)));
+                self.writer.push_with_route_changes(name, nodes);
+            }
+            Operation::GatedNorm => {
+                let Some((result, _)) = self.mixed else { return Err(nothing("a norm without attention")) };
+                let nodes = self.writer.gated_norm(self.remembering()?, result);
+                self.writer.program.push(name, nodes);
+            }
             Operation::Router { early } => self.router(name, *early, reads)?,
             Operation::Choose(form) => self.choose(*form, reads)?,
             Operation::GateUp { network, shared_beside, .. } => self.gate_up(index, *network, *shared_beside)?,
@@ -206,6 +246,10 @@ impl<'a> Walk<'a> {
 
     fn attending(&self) -> Result<Attending, LowerError> {
         self.attending.ok_or_else(|| nothing("attention without a cache"))
+    }
+
+    fn remembering(&self) -> Result<Remembering, LowerError> {
+        self.remembering.ok_or_else(|| nothing("linear attention without queries, keys and values"))
     }
 
     fn scored(&self) -> Result<Scored, LowerError> {
@@ -297,6 +341,13 @@ impl<'a> Walk<'a> {
         for (id, operand) in operator.writes.iter().zip(&operands) {
             self.at.insert(*id, *operand);
         }
+        if let (Attention::Linear(linear), [query, key, value, gate, strength, decay]) =
+            (&self.writer.request.layer.attention, operands.as_slice())
+        {
+            let lies = StateLies::new(self.writer.request, linear);
+            let [query, key, value, gate, strength, decay] = [*query, *key, *value, *gate, *strength, *decay];
+            self.remembering = Some(Remembering { lies, query, key, value, gate, strength, decay });
+        }
         self.writer.program.push(operator.name, nodes);
         Ok(())
     }
@@ -312,10 +363,15 @@ impl<'a> Walk<'a> {
     /// Where q, k and v are made: where their keys and values lie.
     fn head_fields(&self, made: &[TensorId]) -> Result<Vec<Field>, LowerError> {
         let request = self.writer.request;
+        if let Attention::Linear(linear) = &request.layer.attention {
+            let lies = StateLies::new(request, linear);
+            return Ok(self.graph.of(made).map(|tensor| lies.made(tensor.name, request.tokens)).collect());
+        }
         let lies = grouped_lies(request, self.grouped()?);
         let field = |name: &str| match name {
             "attention.query" => lies.made(lies.query(request.tokens)),
             "attention.key" => lies.made(lies.new_keys(request.tokens)),
+            "attention.output_gate" => Field { name: "gate".into(), ..lies.projected(request.tokens) },
             _ => lies.made(lies.new_values(request.tokens)),
         };
         Ok(self.graph.of(made).map(|tensor| field(tensor.name)).collect())
@@ -391,7 +447,7 @@ impl<'a> Walk<'a> {
 
     fn output(&mut self, index: usize) -> Result<(), LowerError> {
         let operator = &self.graph.operators()[index];
-        let (attending, Some(Made { result, .. })) = (self.attending()?, self.result) else {
+        let Some((result, inputs)) = self.mixed.take() else {
             return Err(nothing("an output projection without attention"));
         };
         let request = self.writer.request;
@@ -407,7 +463,6 @@ impl<'a> Walk<'a> {
             return Err(nothing("an output projection without a matrix"));
         };
         let product = Product::plain(&self.writer, role, result, first(output)).with_bias(bias, Axis::X);
-        let inputs = attending.lies.projected(request.tokens);
         let in_place = self.graph.accumulators_in_place;
         let mut body = self.writer.product(Product { inputs: inputs.clone(), ..product }, in_place);
         if let Some((early, _)) = early {
@@ -491,17 +546,29 @@ impl<'a> Walk<'a> {
         let (hidden, inputs, rows) = (request.hidden, self.writer.field(x), Dimension::whole(tokens));
         let plain = |roles: [Role; 3], width: u64, bias: bool| {
             let (chosen, gating) = (None, Gating::Silu);
-            Network { roles, bias, width, hidden, x, inputs, chosen, tiles: 1, rows, gating, weighs_input: false }
+            Network {
+                roles,
+                bias,
+                width,
+                hidden,
+                x,
+                inputs,
+                chosen,
+                tiles: 1,
+                rows,
+                gating,
+                weighs_input: false,
+                output_gate: None,
+            }
         };
         match (kind, &request.layer.feed_forward) {
             (NetworkKind::Dense, FeedForward::Dense { width, bias }) => {
                 Ok(plain([Role::Gate, Role::Up, Role::Down], *width, *bias))
             }
-            (NetworkKind::Shared, FeedForward::Moe(moe)) if moe.shared_gate => {
-                Err(nothing("a gate of the shared expert"))
-            }
             (NetworkKind::Shared, FeedForward::Moe(moe)) => {
-                Ok(plain([Role::SharedGate, Role::SharedUp, Role::SharedDown], moe.shared_width, false))
+                let output_gate = moe.shared_gate.then_some(Role::SharedOutputGate);
+                let shared = plain([Role::SharedGate, Role::SharedUp, Role::SharedDown], moe.shared_width, false);
+                Ok(Network { output_gate, ..shared })
             }
             (NetworkKind::Experts, FeedForward::Moe(moe)) => {
                 let Some(choice) = self.choice else { return Err(nothing("experts that nobody has chosen")) };
@@ -575,7 +642,9 @@ impl<'a> Walk<'a> {
             _ => {
                 let made = self.gate(kind)?;
                 let network = self.network(kind, made.gate)?;
-                vec![self.writer.gated_activation(&network, made)]
+                let mut nodes = vec![self.writer.gated_activation(&network, made)];
+                nodes.extend(self.writer.gate_of_output(made));
+                nodes
             }
         };
         self.writer.program.push(name, nodes);

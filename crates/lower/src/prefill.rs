@@ -38,7 +38,10 @@ pub fn prefill_layer(request: &LayerRequest<'_>, key_block: u64) -> Result<Progr
     let load = LayerLoad { tokens: request.tokens, context: request.context };
     request.check()?;
     request.check_rectangles()?;
-    let Attention::Grouped(grouped) = &request.layer.attention else { return Err(nothing("latent attention")) };
+    let grouped = grouped(request)?;
+    if grouped.output_gate {
+        return Err(nothing("a gate behind attention in a chunk of a prompt"));
+    }
     let graph = LayerGraph::new(request.layer, request.hidden, load).rewritten(request.mapping.rewrites);
     let mut chunk = Chunk { writer: Writer::new("prefill layer", request), graph: &graph, key_block };
     let x = chunk.stream("residual", "residual");
@@ -58,7 +61,7 @@ pub fn prefill_layer(request: &LayerRequest<'_>, key_block: u64) -> Result<Progr
 /// # Errors
 /// Where the KV layout does not fit its region, or attention is not grouped.
 pub fn cache_handover(request: &LayerRequest<'_>) -> Result<Program, LowerError> {
-    let Attention::Grouped(grouped) = &request.layer.attention else { return Err(nothing("latent attention")) };
+    let grouped = grouped(request)?;
     let (lies, from) = (grouped_lies(request, grouped), whole_width(request, grouped));
     let mut writer = Writer::new("cache handover", request);
     crate::layer::check_columns(&lies, writer.region().columns)?;
@@ -68,6 +71,14 @@ pub fn cache_handover(request: &LayerRequest<'_>) -> Result<Program, LowerError>
     let nodes = writer.hand_over(lies, made.map(|field| Field { rows: rows.clone(), ..field }), request.tokens);
     writer.program.push("handover", nodes);
     Ok(writer.program)
+}
+
+fn grouped<'a>(request: &LayerRequest<'a>) -> Result<&'a GroupedAttention, LowerError> {
+    match &request.layer.attention {
+        Attention::Grouped(grouped) => Ok(grouped),
+        Attention::Latent(_) => Err(nothing("latent attention in a chunk of a prompt")),
+        Attention::Linear(_) => Err(nothing("linear attention in a chunk of a prompt")),
+    }
 }
 
 /// Names and roles of a gated network.
@@ -382,6 +393,7 @@ impl Chunk<'_> {
             rows: Dimension::whole(tokens),
             gating: moe.gating,
             weighs_input: moe.selection.weighs_input,
+            output_gate: None,
         };
         let form = NetworkForm {
             interleaved: self.writer.mapping().has(Rewrite::InterleavedGateUp),
@@ -403,6 +415,9 @@ impl Chunk<'_> {
         let mut combine = vec![self.writer.relayout(Axis::Y, output, back, way)];
         combine.push(self.writer.residual(x, first(back)));
         self.writer.program.push("experts.combine", combine);
+        if moe.shared_gate {
+            return Err(nothing("a gate of the shared expert in a chunk of a prompt"));
+        }
         if moe.shared_width > 0 {
             self.dense(&SHARED, Gated { width: moe.shared_width, bias: false }, x, normed);
         }

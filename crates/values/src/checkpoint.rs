@@ -9,9 +9,11 @@ use crate::error::ValuesError;
 use crate::machine::{Blocks, Rounding};
 use crate::rotary::Rotary;
 use crate::tensors::{Tensor, Tensors};
+use crate::unpacked::unpacked;
 
 /// Families whose equations are written here.
-const FAMILIES: [&str; 6] = ["glm4_moe", "llama", "mixtral", "qwen2", "qwen3", "qwen3_moe"];
+const FAMILIES: [&str; 8] =
+    ["glm4_moe", "llama", "mixtral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "qwen3_next"];
 
 /// A model, its weights and its rotary frequencies. Every tensor that the layers want is there with its shape.
 #[derive(Debug, Clone)]
@@ -43,32 +45,45 @@ impl WeightName {
     /// Whether it is a vector: a gain of a norm, or sink logits.
     pub const fn is_vector(self) -> bool {
         match self.role {
-            Role::AttentionNorm | Role::AttentionInnerNorm | Role::FeedForwardNorm | Role::FinalNorm | Role::Sinks => {
-                true
-            }
+            Role::AttentionNorm
+            | Role::AttentionInnerNorm
+            | Role::DecayRate
+            | Role::FeedForwardNorm
+            | Role::FinalNorm
+            | Role::Sinks => true,
             _ => false,
         }
     }
 
     /// The name of its tensor in Hugging Face checkpoints of a model.
     pub fn tensor_of(self, model: &Model) -> String {
-        let path = self.path(&model.family, model.tied_embeddings);
-        // A parameter of the attention itself (gpt-oss).
-        if self.role == Role::Sinks { path } else { format!("{path}.weight") }
+        let path = self.path(model, model.tied_embeddings);
+        // Parameters of the attention itself (gpt-oss, Qwen3-Next).
+        if matches!(self.role, Role::Sinks | Role::DecayRate) { path } else { format!("{path}.weight") }
     }
 
     /// The name of its bias.
     pub fn bias_of(self, model: &Model) -> String {
-        let path = self.path(&model.family, false);
+        let path = self.path(model, false);
         match (self.role, model.family.as_str()) {
+            (Role::Decay, _) => format!("model.layers.{}.linear_attn.dt_bias", self.layer),
             (Role::Router, "glm4_moe" | "deepseek_v3") => format!("{path}.e_score_correction_bias"),
             _ => format!("{path}.bias"),
         }
     }
 
-    fn path(self, family: &str, tied: bool) -> String {
+    fn path(self, model: &Model, tied: bool) -> String {
         let Self { layer, role, copy } = self;
+        let attention = model.layers.get(layer).map(|layer| &layer.attention);
+        if let (Some(Attention::Linear(_)), Some(name)) = (attention, linear_name(role)) {
+            return format!("model.layers.{layer}.linear_attn.{name}");
+        }
+        let family = model.family.as_str();
+        let has_one_shared_expert = matches!(family, "qwen2_moe" | "qwen3_next");
         match (family, role) {
+            (_, Role::SharedGate) if has_one_shared_expert => format!("model.layers.{layer}.mlp.shared_expert.gate_proj"),
+            (_, Role::SharedUp) if has_one_shared_expert => format!("model.layers.{layer}.mlp.shared_expert.up_proj"),
+            (_, Role::SharedDown) if has_one_shared_expert => format!("model.layers.{layer}.mlp.shared_expert.down_proj"),
             ("mixtral", Role::Router) => format!("model.layers.{layer}.block_sparse_moe.gate"),
             ("mixtral", Role::ExpertGate) => format!("model.layers.{layer}.block_sparse_moe.experts.{copy}.w1"),
             ("mixtral", Role::ExpertUp) => format!("model.layers.{layer}.block_sparse_moe.experts.{copy}.w3"),
@@ -90,6 +105,7 @@ impl WeightName {
             Role::Query => in_layer("self_attn.q_proj"),
             Role::Key => in_layer("self_attn.k_proj"),
             Role::Value => in_layer("self_attn.v_proj"),
+            Role::OutputGate => in_layer("self_attn.gate_proj"),
             Role::AttentionInnerNorm if copy == 0 => in_layer("self_attn.q_norm"),
             Role::AttentionInnerNorm => in_layer("self_attn.k_norm"),
             Role::Output => in_layer("self_attn.o_proj"),
@@ -107,8 +123,27 @@ impl WeightName {
             Role::SharedGate => in_layer("mlp.shared_experts.gate_proj"),
             Role::SharedUp => in_layer("mlp.shared_experts.up_proj"),
             Role::SharedDown => in_layer("mlp.shared_experts.down_proj"),
+            Role::SharedOutputGate => in_layer("mlp.shared_expert_gate"),
             other => in_layer(&format!("{other:?}")),
         }
+    }
+}
+
+/// The name of a tensor of linear attention in its module, as it is called once it has been taken apart
+/// ([`crate::unpacked`]).
+const fn linear_name(role: Role) -> Option<&'static str> {
+    match role {
+        Role::Query => Some("in_proj_q"),
+        Role::Key => Some("in_proj_k"),
+        Role::Value => Some("in_proj_v"),
+        Role::OutputGate => Some("in_proj_z"),
+        Role::WriteStrength => Some("in_proj_b"),
+        Role::Decay => Some("in_proj_a"),
+        Role::Convolution => Some("conv1d"),
+        Role::DecayRate => Some("A_log"),
+        Role::AttentionInnerNorm => Some("norm"),
+        Role::Output => Some("out_proj"),
+        _ => None,
     }
 }
 
@@ -127,9 +162,12 @@ impl Checkpoint {
             });
         }
         // Layers without rotation have none to differ in.
-        let rotated = (0..model.layers.len()).map(|layer| grouped(&model, layer).map(|grouped| grouped.rotary_dim));
-        let rotated = rotated.collect::<Result<Vec<u64>, _>>()?.into_iter().max().unwrap_or(0);
-        let rotary = Rotary::new(config, file, model.rope_theta, rotated)?;
+        let rotated = model.layers.iter().filter_map(|layer| match &layer.attention {
+            Attention::Grouped(grouped) => Some(grouped.rotary_dim),
+            Attention::Latent(_) | Attention::Linear(_) => None,
+        });
+        let rotary = Rotary::new(config, file, model.rope_theta, rotated.max().unwrap_or(0))?;
+        let tensors = unpacked(&model, tensors)?;
         Self::of(model, rotary, tensors)
     }
 
@@ -182,8 +220,9 @@ impl Checkpoint {
     fn check(&self) -> Result<(), ValuesError> {
         let model = &self.model;
         for (index, layer) in model.layers.iter().enumerate() {
-            let attention = grouped(model, index)?;
-            if !attention.head_dim.is_multiple_of(2) || !attention.rotary_dim.is_multiple_of(2) {
+            if let Attention::Grouped(attention) = &layer.attention
+                && (!attention.head_dim.is_multiple_of(2) || !attention.rotary_dim.is_multiple_of(2))
+            {
                 return Err(ValuesError::Unsupported {
                     what: format!(
                         "a head of {} dimensions, {} of them rotated",
@@ -191,6 +230,9 @@ impl Checkpoint {
                     ),
                     hint: "rotary embeddings need an even number".into(),
                 });
+            }
+            if matches!(layer.attention, Attention::Latent(_)) {
+                grouped(model, index)?;
             }
             for tensor in layer.tensors(model.hidden) {
                 for copy in 0..tensor.copies {
@@ -284,14 +326,15 @@ pub fn grouped(model: &Model, layer: usize) -> Result<&GroupedAttention, ValuesE
     }
 }
 
-/// Whether the programs of prefill compute a layer: they have no sinks, rotate whole heads and norm no branches.
+/// Whether the programs of prefill compute a layer: they have no sinks, no gate and no state, rotate whole heads and norm no
+/// branches.
 ///
 /// # Errors
 /// Where one has such a part.
 pub fn check_prefill(model: &Model, tokens: u64) -> Result<(), ValuesError> {
     for (index, layer) in model.layers.iter().enumerate() {
         let grouped = grouped(model, index)?;
-        if grouped.sinks || grouped.rotary_dim != grouped.head_dim || layer.norms > 2 {
+        if grouped.sinks || grouped.output_gate || grouped.rotary_dim != grouped.head_dim || layer.norms > 2 {
             return Err(ValuesError::Unsupported {
                 what: format!("layer {index} in the programs of prefill"),
                 hint: "allowed is whole rotary embedding, no sinks and two norms; decode programs have no such limit"

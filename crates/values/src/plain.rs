@@ -4,7 +4,9 @@
 //! Sources of the equations: Attention Is All You Need (softmax attention), RoFormer (rotary embedding, pairs `i` and
 //! `i + d / 2`), RMSNorm (arXiv 1910.07467), GLU Variants (SwiGLU), and the Qwen3 and Llama 3 reports for their order.
 
-use wafersim_spec::model::{FeedForward, Gating, Moe, Reach, Role, Scoring};
+mod linear;
+
+use wafersim_spec::model::{Attention, FeedForward, Gating, Moe, Reach, Role, Scoring};
 
 use crate::checkpoint::{Checkpoint, WeightName, grouped};
 use crate::error::ValuesError;
@@ -14,6 +16,13 @@ use crate::tensors::Tensor;
 /// Keys and values of a layer: one vector of all KV heads for each token.
 type Cache = (Vec<Vec<f64>>, Vec<Vec<f64>>);
 
+/// What a layer keeps of the tokens that it has seen.
+#[derive(Debug, Clone)]
+enum Kept {
+    Cache(Cache),
+    State(linear::Memory),
+}
+
 /// Runs the prompt, then `steps` greedy decode steps.
 ///
 /// # Errors
@@ -21,13 +30,26 @@ type Cache = (Vec<Vec<f64>>, Vec<Vec<f64>>);
 pub fn run(checkpoint: &Checkpoint, prompt: &[u64], steps: u64) -> Result<Record, ValuesError> {
     check_prompt(checkpoint, prompt)?;
     let model = &checkpoint.model;
-    let mut caches: Vec<Cache> = vec![Cache::default(); model.layers.len()];
+    let nothing = |attention: &Attention| match attention {
+        Attention::Linear(_) => Kept::State(linear::Memory::default()),
+        Attention::Grouped(_) | Attention::Latent(_) => Kept::Cache(Cache::default()),
+    };
+    let mut caches: Vec<Kept> = model.layers.iter().map(|layer| nothing(&layer.attention)).collect();
     let mut record = Record { prompt: prompt.to_vec(), ..Record::default() };
     let mut next = 0;
     for token in prompt {
         next = step(checkpoint, &mut caches, *token, "prefill", &mut record)?;
     }
-    for (index, (keys, values)) in caches.iter().enumerate() {
+    for (index, kept) in caches.iter().enumerate() {
+        let (keys, values) = match kept {
+            Kept::Cache(cache) => cache,
+            Kept::State(memory) => {
+                let shape = vec![memory.state.len()];
+                let recorded = Recorded { shape, values: memory.state.clone() };
+                record.tensors.insert(format!("prefill.layer{index}.state"), recorded);
+                continue;
+            }
+        };
         let attention = grouped(model, index)?;
         for (kind, rows) in [("k_cache", keys), ("v_cache", values)] {
             let (heads, width) = (attention.kv_heads as usize, attention.head_dim as usize);
@@ -72,7 +94,7 @@ pub fn check_prompt(checkpoint: &Checkpoint, prompt: &[u64]) -> Result<(), Value
 
 fn step(
     checkpoint: &Checkpoint,
-    caches: &mut [Cache],
+    caches: &mut [Kept],
     token: u64,
     phase: &str,
     record: &mut Record,
@@ -86,7 +108,13 @@ fn step(
         let mut note =
             |kind: &str, row: &[f64]| record.push_row(format!("{phase}.layer{index}.{kind}"), row.iter().copied());
         let normed = rms(checkpoint, &x, WeightName::new(index, Role::AttentionNorm))?;
-        let mut attended = attend(checkpoint, index, &normed, cache)?;
+        let mut attended = match (&model.layers[index].attention, cache) {
+            (Attention::Linear(linear), Kept::State(memory)) => {
+                linear::attend(checkpoint, index, linear, (&normed, memory))?
+            }
+            (_, Kept::Cache(cache)) => attend(checkpoint, index, &normed, cache)?,
+            (_, Kept::State(_)) => return Err(ValuesError::Prompt("has a state where there is a cache".into())),
+        };
         if model.layers[index].norms > 2 {
             attended = rms(checkpoint, &attended, further_norm(index, 1))?;
         }
@@ -194,6 +222,10 @@ fn attend(checkpoint: &Checkpoint, layer: usize, x: &[f64], cache: &mut Cache) -
             result.push(cache.1.iter().zip(&weights).map(|(row, weight)| row[index] * weight).sum());
         }
     }
+    if attention.output_gate {
+        let gate = named(Role::OutputGate)?;
+        result.iter_mut().zip(gate).for_each(|(x, gate)| *x /= 1.0 + (-gate).exp());
+    }
     projection(checkpoint, WeightName::new(layer, Role::Output), attention.output_bias, &result)
 }
 
@@ -268,7 +300,13 @@ fn mixture(
     }
     if moe.shared_width > 0 {
         let matrices = [Role::SharedGate, Role::SharedUp, Role::SharedDown].map(|role| WeightName::new(layer, role));
-        add(&mut sum, &network(checkpoint, matrices, x, (false, Gating::Silu))?);
+        let mut shared = network(checkpoint, matrices, x, (false, Gating::Silu))?;
+        if moe.shared_gate {
+            let gate = product(checkpoint.weight(WeightName::new(layer, Role::SharedOutputGate))?, x);
+            let factor = gate.first().map_or(1.0, |gate| 1.0 / (1.0 + (-gate).exp()));
+            shared.iter_mut().for_each(|x| *x *= factor);
+        }
+        add(&mut sum, &shared);
     }
     Ok(sum)
 }
