@@ -126,7 +126,7 @@ pub fn carry(
         return Err(CarriedError::TooLarge { elements, steps, largest: MOST_VISITS });
     }
     let mut machine = before.clone();
-    residents(prepared, &mut machine, tiles, layer)?;
+    residents(prepared, &mut machine, tiles, layer, BufferId(0))?;
     lay_empty(prepared, &mut machine);
     let mut carrying = Carrying::new(prepared, &lowered, (tiles, layer), machine);
     let outcome = circuit::run_carrying(&lowered, &mut carrying, |_| ())?;

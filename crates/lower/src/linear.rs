@@ -18,7 +18,7 @@ use wafersim_spec::DataType;
 use wafersim_spec::model::{LinearAttention, Role};
 
 use crate::relayout::Way;
-use crate::request::LayerRequest;
+use crate::request::{LayerRequest, LowerError};
 use crate::writer::{Lines, Writer, first};
 
 /// States, and what is read of them, as the family's implementation has them.
@@ -71,13 +71,17 @@ impl StateLies {
     }
 
     /// Columns of all blocks.
-    pub const fn columns(&self) -> u64 {
+    const fn columns(&self) -> u64 {
         self.blocks.saturating_mul(self.pitch())
     }
 
-    /// How many blocks there are.
-    pub const fn blocks(&self) -> u64 {
-        self.blocks
+    /// Whether a region has as many columns.
+    pub const fn check(&self, columns: u64) -> Result<(), LowerError> {
+        let wanted = self.columns();
+        if wanted > columns {
+            return Err(LowerError::KvColumns { wanted, blocks: self.blocks, columns });
+        }
+        Ok(())
     }
 
     /// The columns in use of a region.

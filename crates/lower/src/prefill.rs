@@ -1,8 +1,8 @@
 //! A layer for a chunk of a prompt: tokens along y, widths along x, products by MeshGEMM (WaferLLM, OSDI 2025, prefill).
 //!
 //! Heads that share a block of columns go through attention together; the query heads of a KV head are further rows of the
-//! same product. Spread experts have too few tokens each to fill the rows of the region, so tokens go through them as in
-//! decode, weights in place: they are turned to widths along y and back.
+//! same product. Experts have too few tokens each to fill the rows of a region, so tokens go through them as in decode, weights
+//! in place, spread or in rectangles: they are turned to widths along y and back.
 
 use wafersim_graph::layer::ChoiceForm;
 use wafersim_graph::{LayerGraph, LayerLoad, Rewrite};
@@ -52,7 +52,10 @@ pub fn prefill_layer(request: &LayerRequest<'_>, key_block: u64) -> Result<Progr
         FeedForward::Dense { width, bias } => chunk.dense(&DENSE, Gated { width: *width, bias: *bias }, x, normed),
         FeedForward::Moe(moe) => chunk.experts(moe, x, normed)?,
     }
-    Ok(chunk.writer.program)
+    match chunk.writer.refused {
+        Some(refused) => Err(refused),
+        None => Ok(chunk.writer.program),
+    }
 }
 
 /// Keys and values from where a chunk of a prompt has left them (`attention.key` and `attention.value`) to where decode wants
@@ -356,9 +359,6 @@ impl Chunk<'_> {
 
     fn experts(&mut self, moe: &Moe, x: Operand, normed: Operand) -> Result<(), LowerError> {
         let (region, tokens, hidden) = (self.writer.region(), self.tokens(), self.hidden());
-        if self.writer.mapping().experts.as_ref().is_some_and(|experts| !experts.is_spread()) {
-            return Err(nothing("experts in rectangles, in prefill"));
-        }
         check_selection(&moe.selection)?;
         let (mut nodes, a) = self.writer.aligned(normed);
         let field = Field::new("scores", self.rings().rows(tokens), vec![along(moe.experts, Axis::X, region)]);
@@ -380,39 +380,20 @@ impl Chunk<'_> {
         let mut dispatch = vec![self.writer.relayout(Axis::Y, choice.buffer, known, way)];
         let turned = self.writer.declare("experts.turned", vec![table("normed", tokens, hidden, Axis::Y, region)]);
         dispatch.extend(self.turn(normed, turned));
-        self.writer.program.push("experts.dispatch", dispatch);
-        let network = Network {
-            roles: crate::layer::EXPERT_ROLES,
-            bias: moe.expert_bias,
-            width: moe.width,
-            hidden,
-            x: first(turned),
-            inputs: self.writer.field(first(turned)),
-            chosen: Some((Choice { buffer: known, waits: false }, all_pairs(tokens, moe.top_k))),
-            tiles: self.writer.expert_load().distinct,
-            rows: Dimension::whole(tokens),
-            gating: moe.gating,
-            weighs_input: moe.selection.weighs_input,
-            output_gate: None,
+        let (known, x_of_experts) = (Choice { buffer: known, waits: false }, first(turned));
+        let in_rectangles = self.writer.mapping().experts.as_ref().is_some_and(|experts| !experts.is_spread());
+        let (mut combine, output) = if in_rectangles {
+            self.in_rectangles(moe, x_of_experts, known, dispatch)?
+        } else {
+            self.writer.program.push("experts.dispatch", dispatch);
+            (Vec::new(), self.spread(moe, x_of_experts, known)?)
         };
-        let form = NetworkForm {
-            interleaved: self.writer.mapping().has(Rewrite::InterleavedGateUp),
-            concatenated: self.writer.mapping().has(Rewrite::ConcatenatedExperts),
-            accumulators_in_place: self.graph.accumulators_in_place,
-        };
-        let (nodes, made) = self.writer.gate_up("experts.gate_up", std::slice::from_ref(&network), form, None);
-        self.writer.program.push("experts.gate_up", nodes);
-        let Some(made) = made.first().copied() else { return Err(nothing("experts without a gate")) };
-        let node = self.writer.gated_activation(&network, made);
-        self.writer.program.push("experts.activation", vec![node]);
-        let (nodes, output) = self.writer.down("experts.down", &[(network, made.gate)], form);
-        self.writer.push_with_route_changes("experts.down", nodes);
         let rings = self.rings();
         let field = Field::new("output", rings.rows(tokens), vec![rings.inner(hidden, false)]);
         let back = self.writer.declare("experts.returned", vec![field]);
         let crossing = self.writer.program.buffer_of(back).elements.saturating_mul(region.rows).div_ceil(2);
         let way = Way::Through { hops: region.rows, elements: crossing };
-        let mut combine = vec![self.writer.relayout(Axis::Y, output, back, way)];
+        combine.push(self.writer.relayout(Axis::Y, output, back, way));
         combine.push(self.writer.residual(x, first(back)));
         self.writer.program.push("experts.combine", combine);
         if moe.shared_gate {
@@ -422,6 +403,62 @@ impl Chunk<'_> {
             self.dense(&SHARED, Gated { width: moe.shared_width, bias: false }, x, normed);
         }
         Ok(())
+    }
+
+    fn form(&self) -> NetworkForm {
+        NetworkForm {
+            interleaved: self.writer.mapping().has(Rewrite::InterleavedGateUp),
+            concatenated: self.writer.mapping().has(Rewrite::ConcatenatedExperts),
+            accumulators_in_place: self.graph.accumulators_in_place,
+        }
+    }
+
+    /// Experts over the whole region, as in decode. Returns their outputs, summed, along y.
+    fn spread(&mut self, moe: &Moe, x: Operand, choice: Choice) -> Result<BufferId, LowerError> {
+        let tokens = self.tokens();
+        let network = Network {
+            roles: crate::layer::EXPERT_ROLES,
+            bias: moe.expert_bias,
+            width: moe.width,
+            hidden: self.hidden(),
+            x,
+            inputs: self.writer.field(x),
+            chosen: Some((choice, all_pairs(tokens, moe.top_k))),
+            tiles: self.writer.expert_load().distinct,
+            rows: Dimension::whole(tokens),
+            gating: moe.gating,
+            weighs_input: moe.selection.weighs_input,
+            output_gate: None,
+        };
+        let form = self.form();
+        let (nodes, made) = self.writer.gate_up("experts.gate_up", std::slice::from_ref(&network), form, None);
+        self.writer.program.push("experts.gate_up", nodes);
+        let Some(made) = made.first().copied() else { return Err(nothing("experts without a gate")) };
+        let node = self.writer.gated_activation(&network, made);
+        self.writer.program.push("experts.activation", vec![node]);
+        let (nodes, output) = self.writer.down("experts.down", &[(network, made.gate)], form);
+        self.writer.push_with_route_changes("experts.down", nodes);
+        Ok(output)
+    }
+
+    /// Experts in rectangles, as in decode: every rectangle fetches the tokens that chose its experts. Returns the way back,
+    /// not pushed yet, and the outputs, summed, along y.
+    fn in_rectangles(
+        &mut self,
+        moe: &Moe,
+        x: Operand,
+        choice: Choice,
+        mut dispatch: Vec<Node>,
+    ) -> Result<(Vec<Node>, BufferId), LowerError> {
+        let form = self.form();
+        let (nodes, mut clusters) = self.writer.dispatch(moe, x, choice)?;
+        dispatch.extend(nodes);
+        self.writer.program.push("experts.dispatch", dispatch);
+        self.writer.experts_in_cells(&mut clusters, form);
+        for (part, name) in ["experts.gate_up", "experts.activation", "experts.down"].into_iter().enumerate() {
+            self.writer.program.push(name, clusters.part(part));
+        }
+        Ok(self.writer.combine(&clusters, None))
     }
 
     /// From tokens along y and widths along x to widths along y, everything else everywhere: half of each column's elements

@@ -6,7 +6,7 @@
 
 use wafersim_cost::{ProgramCost, Rates, View, cost, formula};
 use wafersim_fabric::circuit::{self, Outcome};
-use wafersim_lower::{ExpertLoad, LayerRequest, LowerError, Routed, Scope, decode_layer};
+use wafersim_lower::{ExpertLoad, LayerRequest, LowerError, Routed, Scope, decode_layer, prefill_layer};
 use wafersim_mapping::{ExpertMapping, KvMapping, LayerMapping, Rewrite, Rewrites, Routes};
 use wafersim_program::{Action, Axis, Formula, Program, movement};
 use wafersim_spec::model::{
@@ -165,6 +165,35 @@ fn rectangles_agree_with_the_fabric() {
             for routed in [Routed::Expected(load), Routed::Chosen(chosen)] {
                 let what = format!("{columns} x {rows} in {across} x {down}, {} rewrites, {routed:?}", rewrites.len());
                 let program = decode_layer(&request(&layer, &mapping, DataType::Fp16, routed)).unwrap();
+                worst = worst.max(compare(&what, &program).abs());
+            }
+        }
+    }
+    assert!(worst < LIMIT, "{worst}");
+}
+
+/// Rectangles in prefill: tokens along y, turned, fetched and sent back.
+#[test]
+fn rectangles_of_a_prompt_agree_with_the_fabric() {
+    let layer = layer(0, Selection::softmax(true));
+    let mut worst: f64 = 0.0;
+    let tokens = 16;
+    for (columns, rows, across, down) in [(16, 12, 4, 3), (13, 14, 1, 4)] {
+        for rewrites in [&[][..], &[Rewrite::InterleavedGateUp, Rewrite::ConcatenatedExperts]] {
+            let mut mapping =
+                LayerMapping { experts: cells(across, down), ..mapping(columns, rows, rewrites.iter().copied()) };
+            mapping.kv = KvMapping { columns_per_head: columns / 2, dimension_split: columns / 2, ..mapping.kv };
+            let chosen: Vec<Vec<u64>> =
+                (0..tokens).map(|token| (0..4).map(|slot| (token * 7 + slot * 11) % 48).collect()).collect();
+            let load = ExpertLoad::counted(&chosen, mapping.experts.as_ref().unwrap());
+            for routed in [Routed::Expected(load), Routed::Chosen(chosen)] {
+                let what = format!(
+                    "prompt, {columns} x {rows} in {across} x {down}, {} rewrites, {}",
+                    rewrites.len(),
+                    matches!(routed, Routed::Chosen(_))
+                );
+                let request = LayerRequest { tokens, users: 1, ..request(&layer, &mapping, DataType::Fp16, routed) };
+                let program = prefill_layer(&LayerRequest { context: tokens, ..request }, u64::MAX).unwrap();
                 worst = worst.max(compare(&what, &program).abs());
             }
         }

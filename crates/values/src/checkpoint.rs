@@ -1,6 +1,7 @@
 //! A model with its weights: a Hugging Face `config.json` and the tensors that it wants, checked once.
 
 use ndarray::Array2;
+use wafersim_program::Part;
 use wafersim_spec::data_type::TensorClass;
 use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Reach, Role};
 use wafersim_spec::{DataType, Model};
@@ -12,8 +13,8 @@ use crate::tensors::{Tensor, Tensors};
 use crate::unpacked::unpacked;
 
 /// Families whose equations are written here.
-const FAMILIES: [&str; 8] =
-    ["glm4_moe", "llama", "mixtral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "qwen3_next"];
+const FAMILIES: [&str; 9] =
+    ["deepseek_v3", "glm4_moe", "llama", "mixtral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "qwen3_next"];
 
 /// A model, its weights and its rotary frequencies. Every tensor that the layers want is there with its shape.
 #[derive(Debug, Clone)]
@@ -57,7 +58,14 @@ impl WeightName {
 
     /// The name of its tensor in Hugging Face checkpoints of a model.
     pub fn tensor_of(self, model: &Model) -> String {
-        let path = self.path(model, model.tied_embeddings);
+        let path = match model.layers.get(self.layer).map(|layer| &layer.attention) {
+            Some(Attention::Latent(latent)) if self.role == Role::AttentionInnerNorm => {
+                let of_query = self.copy == 0 && latent.query_rank.is_some();
+                let name = if of_query { "q_a_layernorm" } else { "kv_a_layernorm" };
+                format!("model.layers.{}.self_attn.{name}", self.layer)
+            }
+            _ => self.path(model, model.tied_embeddings),
+        };
         // Parameters of the attention itself (gpt-oss, Qwen3-Next).
         if matches!(self.role, Role::Sinks | Role::DecayRate) { path } else { format!("{path}.weight") }
     }
@@ -108,6 +116,13 @@ impl WeightName {
             Role::OutputGate => in_layer("self_attn.gate_proj"),
             Role::AttentionInnerNorm if copy == 0 => in_layer("self_attn.q_norm"),
             Role::AttentionInnerNorm => in_layer("self_attn.k_norm"),
+            Role::WriteStrength | Role::Decay | Role::Convolution | Role::DecayRate => {
+                in_layer(&format!("linear_attn.{}", linear_name(role).unwrap_or_default()))
+            }
+            Role::QueryDown => in_layer("self_attn.q_a_proj"),
+            Role::QueryUp => in_layer("self_attn.q_b_proj"),
+            Role::KvDown => in_layer("self_attn.kv_a_proj_with_mqa"),
+            Role::KvUp => in_layer("self_attn.kv_b_proj"),
             Role::Output => in_layer("self_attn.o_proj"),
             Role::FeedForwardNorm if copy == 0 => in_layer("post_attention_layernorm"),
             Role::FeedForwardNorm if copy == 1 => in_layer("post_attn_norm"),
@@ -120,11 +135,10 @@ impl WeightName {
             Role::ExpertGate => in_layer(&format!("mlp.experts.{copy}.gate_proj")),
             Role::ExpertUp => in_layer(&format!("mlp.experts.{copy}.up_proj")),
             Role::ExpertDown => in_layer(&format!("mlp.experts.{copy}.down_proj")),
+            Role::SharedOutputGate => in_layer("mlp.shared_expert_gate"),
             Role::SharedGate => in_layer("mlp.shared_experts.gate_proj"),
             Role::SharedUp => in_layer("mlp.shared_experts.up_proj"),
             Role::SharedDown => in_layer("mlp.shared_experts.down_proj"),
-            Role::SharedOutputGate => in_layer("mlp.shared_expert_gate"),
-            other => in_layer(&format!("{other:?}")),
         }
     }
 }
@@ -162,11 +176,8 @@ impl Checkpoint {
             });
         }
         // Layers without rotation have none to differ in.
-        let rotated = model.layers.iter().filter_map(|layer| match &layer.attention {
-            Attention::Grouped(grouped) => Some(grouped.rotary_dim),
-            Attention::Latent(_) | Attention::Linear(_) => None,
-        });
-        let rotary = Rotary::new(config, file, model.rope_theta, rotated.max().unwrap_or(0))?;
+        let rotated = model.layers.iter().map(|layer| rotated(&layer.attention)).max().unwrap_or(0);
+        let rotary = Rotary::new(config, file, model.rope_theta, rotated)?;
         let tensors = unpacked(&model, tensors)?;
         Self::of(model, rotary, tensors)
     }
@@ -189,11 +200,9 @@ impl Checkpoint {
     pub fn stored_in(&self, data_type: DataType) -> Result<Self, ValuesError> {
         let mut stored = self.clone();
         let mut names = vec![WeightName::new(0, Role::LmHead)];
-        for (index, layer) in self.model.layers.iter().enumerate() {
-            let tensors = layer.tensors(self.model.hidden).into_iter();
-            for tensor in tensors.filter(|tensor| tensor.class == TensorClass::Weights) {
-                names.extend((0..tensor.copies).map(|copy| WeightName { layer: index, role: tensor.role, copy }));
-            }
+        for layer in 0..self.model.layers.len() {
+            let tensors = weights_of(&self.model, layer).into_iter();
+            names.extend(tensors.filter(|(_, tensor)| tensor.class == TensorClass::Weights).map(|(name, _)| name));
         }
         let put = |stored: &mut Self, name: WeightName, shape: &[usize], values: Vec<f32>| {
             let bytes = values.into_iter().flat_map(f32::to_le_bytes).collect();
@@ -220,25 +229,19 @@ impl Checkpoint {
     fn check(&self) -> Result<(), ValuesError> {
         let model = &self.model;
         for (index, layer) in model.layers.iter().enumerate() {
-            if let Attention::Grouped(attention) = &layer.attention
-                && (!attention.head_dim.is_multiple_of(2) || !attention.rotary_dim.is_multiple_of(2))
-            {
+            let (rotated, width) = match &layer.attention {
+                Attention::Grouped(grouped) => (grouped.rotary_dim, grouped.head_dim),
+                Attention::Latent(latent) => (latent.rope_dim, latent.rope_dim),
+                Attention::Linear(_) => (0, 0),
+            };
+            if !width.is_multiple_of(2) || !rotated.is_multiple_of(2) {
                 return Err(ValuesError::Unsupported {
-                    what: format!(
-                        "a head of {} dimensions, {} of them rotated",
-                        attention.head_dim, attention.rotary_dim
-                    ),
+                    what: format!("a head of {width} dimensions, {rotated} of them rotated"),
                     hint: "rotary embeddings need an even number".into(),
                 });
             }
-            if matches!(layer.attention, Attention::Latent(_)) {
-                grouped(model, index)?;
-            }
-            for tensor in layer.tensors(model.hidden) {
-                for copy in 0..tensor.copies {
-                    let name = WeightName { layer: index, role: tensor.role, copy };
-                    self.check_shape(name, tensor.inputs, tensor.outputs, tensor.bias)?;
-                }
+            for (name, tensor) in weights_of(model, index) {
+                self.check_shape(name, tensor.inputs, tensor.outputs, tensor.bias)?;
             }
         }
         for tensor in model.outer_tensors() {
@@ -296,17 +299,56 @@ impl Checkpoint {
         self.tensors.get(&name).ok_or_else(missing)
     }
 
-    /// A tile of a weight: `[inputs, outputs]`.
+    /// A tile of a part of a weight: `[inputs, outputs]`.
     ///
     /// # Errors
     /// Where there is no such weight.
-    pub fn tile(&self, name: WeightName, inputs: &[u32], outputs: &[u32]) -> Result<Array2<f32>, ValuesError> {
+    pub fn tile(
+        &self,
+        name: WeightName,
+        part: Part,
+        (inputs, outputs): (&[u32], &[u32]),
+    ) -> Result<Array2<f32>, ValuesError> {
         let tensor = self.weight(name)?;
         let width = tensor.shape.get(1).copied().unwrap_or(1);
-        let at = |(input, output): (usize, usize)| tensor.at(output * width + input) as f32;
+        let at = |(input, output): (u64, u64)| tensor.at(output as usize * width + input as usize) as f32;
         Ok(Array2::from_shape_fn((inputs.len(), outputs.len()), |(row, column)| {
-            at((inputs[row] as usize, outputs[column] as usize))
+            part.at(u64::from(inputs[row]), u64::from(outputs[column])).map_or(0.0, at)
         }))
+    }
+}
+
+/// The weights of a layer by their names, several of one role numbered.
+pub fn weights_of(model: &Model, layer: usize) -> Vec<(WeightName, wafersim_spec::model::Tensor)> {
+    let tensors = model.layers.get(layer).map_or_else(Vec::new, |layer| layer.tensors(model.hidden));
+    let mut all: Vec<(WeightName, wafersim_spec::model::Tensor)> = Vec::new();
+    for tensor in tensors {
+        let before = all.iter().filter(|(name, _)| name.role == tensor.role).count() as u64;
+        let names = (0..tensor.copies).map(|copy| WeightName { layer, role: tensor.role, copy: before + copy });
+        all.extend(names.map(|name| (name, tensor.clone())));
+    }
+    all
+}
+
+/// Dimensions that are rotated.
+const fn rotated(attention: &Attention) -> u64 {
+    match attention {
+        Attention::Grouped(grouped) => grouped.rotary_dim,
+        Attention::Latent(latent) => latent.rope_dim,
+        Attention::Linear(_) => 0,
+    }
+}
+
+/// What the cache of a layer holds of a token: names in records, heads, and width of a head.
+pub fn cached(attention: &Attention) -> [(&'static str, usize, usize); 2] {
+    match attention {
+        Attention::Grouped(grouped) => {
+            ["k_cache", "v_cache"].map(|name| (name, grouped.kv_heads as usize, grouped.head_dim as usize))
+        }
+        Attention::Latent(latent) => {
+            [("latent_cache", 1, latent.kv_rank as usize), ("rotary_cache", 1, latent.rope_dim as usize)]
+        }
+        Attention::Linear(_) => ["k_cache", "v_cache"].map(|name| (name, 0, 0)),
     }
 }
 

@@ -1,7 +1,6 @@
 //! What goes wrong: a wrong file, a model that is not computed, a program that does not say what its numbers should be.
 
 use thiserror::Error;
-use wafersim_kernels::ExactError;
 use wafersim_lower::LowerError;
 use wafersim_spec::SpecError;
 
@@ -38,9 +37,6 @@ pub enum ValuesError {
     /// The prompt is wrong.
     #[error("the prompt {0}")]
     Prompt(String),
-    /// There is no exact program.
-    #[error(transparent)]
-    Exact(#[from] ExactError),
     /// A layer cannot be written as its mapping says.
     #[error(transparent)]
     Lower(#[from] LowerError),

@@ -2,26 +2,24 @@
 //!
 //! Each layer has a region of the grid's size to itself, as on a wafer; between two programs the residual stream goes from the
 //! last region to the next as it lies. A prompt goes through the programs of prefill as one chunk, or through those of decode
-//! token by token. Decode layers are written as their mappings say; prefill has the published programs.
+//! token by token. Layers are written as their mappings say.
 
 use std::collections::BTreeMap;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use wafersim_kernels::{Exact, ExpertShape, KvShape, LayerShape, Options, exact_prefill_layer, feed_forward};
 use wafersim_lower::{
     EndRequest, ExpertLoad, LayerRequest, Routed, Scope, cache_handover, decode_layer, embedding, lm_head,
     prefill_embedding, prefill_layer, turn_to_head,
 };
-use wafersim_mapping::{LayerMapping, RegionSize, Rewrite, Routes};
-use wafersim_place::CellGrid;
-use wafersim_program::{Action, BufferId, Formula, Operand, Program, Region};
+use wafersim_mapping::{LayerMapping, Rewrite};
+use wafersim_program::{Action, BufferId, Formula, Operand, Program};
 use wafersim_spec::Precision;
 use wafersim_spec::model::{Attention, FeedForward, Layer};
 
-use crate::checkpoint::{Checkpoint, check_prefill, grouped};
+use crate::checkpoint::{Checkpoint, cached, check_prefill};
 use crate::error::ValuesError;
-use crate::machine::{MeshState, Prepared, Tile, Tiles, execute};
+use crate::machine::{MeshState, Prepared, Tile, Tiles, execute, residents};
 use crate::plain::check_prompt;
 use crate::record::{Record, Recorded};
 
@@ -37,15 +35,15 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// The mapping of each layer and the size of their regions.
-    fn of_layers(&self, layers: usize) -> Result<(Vec<&LayerMapping>, RegionSize), ValuesError> {
+    /// The mapping of each layer, all on regions of one size.
+    fn of_layers(&self, layers: usize) -> Result<Vec<&LayerMapping>, ValuesError> {
         let all: Vec<&LayerMapping> = match self.mappings.as_slice() {
             [one] => vec![one; layers],
             each => each.iter().collect(),
         };
         let sizes = all.iter().map(|mapping| mapping.region);
         match all.first().map(|mapping| mapping.region) {
-            Some(region) if all.len() == layers && sizes.into_iter().all(|size| size == region) => Ok((all, region)),
+            Some(region) if all.len() == layers && sizes.into_iter().all(|size| size == region) => Ok(all),
             _ => Err(ValuesError::Mappings { layers, mappings: self.mappings.len() }),
         }
     }
@@ -223,10 +221,10 @@ struct Placed<'a> {
     checkpoint: &'a Checkpoint,
     setup: &'a Setup,
     mappings: Vec<&'a LayerMapping>,
-    region: Region,
     ends: EndRequest<'a>,
     tiles: Tiles<'a>,
-    cells: Vec<Vec<Region>>,
+    /// Layers whose experts lie in rectangles.
+    clustered: Vec<bool>,
     caches: Vec<Cache>,
     /// LM heads by the number of tokens.
     heads: BTreeMap<u64, Prepared>,
@@ -243,21 +241,10 @@ struct Last<'a> {
     prepared: Prepared,
 }
 
-/// The rectangles of experts that do not lie over the whole region.
-fn cells(mapping: &LayerMapping, layer: &Layer) -> Vec<Region> {
-    let experts = mapping.experts.as_ref().filter(|experts| !experts.is_spread());
-    let (FeedForward::Moe(_), Some(experts)) = (&layer.feed_forward, experts) else { return Vec::new() };
-    let grid = CellGrid::new(mapping.region.columns, mapping.region.rows, experts.across, experts.down);
-    let region = |cell: u64| {
-        let rectangle = grid.rectangle(cell);
-        Region::new(rectangle.x, rectangle.y, rectangle.columns, rectangle.rows)
-    };
-    (0..grid.cells()).map(region).collect()
-}
-
-/// Programs of experts in rectangles, which mappings do not reach.
-const fn options(mapping: &LayerMapping) -> Options {
-    Options { static_routes: matches!(mapping.routes, Routes::Static), ..Options::PUBLISHED }
+/// Whether a layer's experts lie in rectangles, whose programs wait for the choice.
+fn in_rectangles(mapping: &LayerMapping, layer: &Layer) -> bool {
+    matches!(layer.feed_forward, FeedForward::Moe(_))
+        && mapping.experts.as_ref().is_some_and(|experts| !experts.is_spread())
 }
 
 impl<'a> Placed<'a> {
@@ -267,8 +254,7 @@ impl<'a> Placed<'a> {
         observer: Option<&'a mut Observer<'a>>,
     ) -> Result<Self, ValuesError> {
         let model = &checkpoint.model;
-        let (mappings, size) = setup.of_layers(model.layers.len())?;
-        let region = Region::new(0, 0, size.columns, size.rows);
+        let mappings = setup.of_layers(model.layers.len())?;
         let ends = EndRequest {
             hidden: model.hidden,
             vocabulary: model.vocabulary,
@@ -276,15 +262,15 @@ impl<'a> Placed<'a> {
             mapping: mappings.first().ok_or(ValuesError::Mappings { layers: 0, mappings: 0 })?,
             precision: setup.precision,
         };
-        let cells = mappings.iter().zip(&model.layers).map(|(mapping, layer)| cells(mapping, layer)).collect();
+        let clustered = mappings.iter().zip(&model.layers);
+        let clustered = clustered.map(|(mapping, layer)| in_rectangles(mapping, layer)).collect();
         Ok(Self {
             checkpoint,
             setup,
             mappings,
-            region,
             ends,
             tiles: Tiles::new(checkpoint, setup.precision.weights, setup.precision.small_weights),
-            cells,
+            clustered,
             caches: vec![Vec::new(); model.layers.len()],
             heads: BTreeMap::new(),
             last: None,
@@ -305,10 +291,6 @@ impl<'a> Placed<'a> {
         tokens: u64,
         chosen: Option<Vec<Vec<u64>>>,
     ) -> Result<Program, ValuesError> {
-        if !self.cells[layer].is_empty() {
-            let exact = self.exact(layer, chosen.unwrap_or_default());
-            return Ok(exact_prefill_layer(&self.shape(layer, tokens, 0), &exact)?);
-        }
         Ok(prefill_layer(&self.request(layer, Step { tokens, users: 1, position: 0 }, chosen), u64::MAX)?)
     }
 
@@ -332,35 +314,6 @@ impl<'a> Placed<'a> {
             scope: Scope::Model,
             queue: 4,
         }
-    }
-
-    /// The shape of a layer for `tokens` tokens, the last of which sees `context` tokens before the first.
-    fn shape(&self, layer: usize, tokens: u64, context: u64) -> LayerShape<'a> {
-        let first = self.cells[layer].first().copied();
-        let kv = self.mappings[layer].kv;
-        LayerShape {
-            layer: &self.checkpoint.model.layers[layer],
-            hidden: self.checkpoint.model.hidden,
-            region: self.region,
-            kv: KvShape {
-                heads_per_block: kv.heads_per_block,
-                columns_per_head: kv.columns_per_head,
-                dimension_split: kv.dimension_split,
-                sequence_split: kv.sequence_split,
-            },
-            experts: first
-                .map_or(ExpertShape::Spread, |cell| ExpertShape::Clustered { columns: cell.columns, rows: cell.rows }),
-            precision: self.setup.precision,
-            tokens,
-            context,
-            key_block: u64::MAX,
-            load: feed_forward::ExpertLoad { pairs: 1, distinct: 1, busiest: 1 },
-            options: options(self.mappings[layer]),
-        }
-    }
-
-    fn exact(&self, layer: usize, chosen: Vec<Vec<u64>>) -> Exact {
-        Exact { norm_epsilon: self.checkpoint.model.norm_epsilon, cells: self.cells[layer].clone(), chosen }
     }
 
     /// The processing elements as they are, where somebody will want to compare.
@@ -433,7 +386,7 @@ impl<'a> Placed<'a> {
         records: &mut [Record],
     ) -> Result<Vec<Vec<Tile>>, ValuesError> {
         let program = self.prefill_program(layer, tokens, None)?;
-        let (prepared, machine) = if self.cells[layer].is_empty() {
+        let (prepared, machine) = if !self.clustered[layer] {
             self.whole(program, layer, vec![("residual", stream)])?
         } else {
             let before = Prepared::new(program);
@@ -490,7 +443,7 @@ impl<'a> Placed<'a> {
         phase: &str,
         records: &mut [Record],
     ) -> Result<Vec<Vec<Tile>>, ValuesError> {
-        let clustered = !self.cells[layer].is_empty();
+        let clustered = self.clustered[layer];
         let (description, mapping) = (&self.checkpoint.model.layers[layer], self.mappings[layer]);
         let alike =
             |last: &Last<'_>| !clustered && last.step == step && last.layer == description && last.mapping == mapping;
@@ -561,8 +514,11 @@ impl<'a> Placed<'a> {
             return Err(bug(&after, "the choice of experts changes what comes before it".into()));
         }
         for pe in untouched.iter_mut().chain([&mut *machine]).flat_map(|machine| &mut machine.pes) {
+            // What comes after the choice is another program's.
+            pe.buffers.truncate(known + 1);
             pe.buffers.resize(after.program.buffers.len(), Vec::new());
         }
+        residents(&after, machine, &self.tiles, layer, BufferId(known as u32 + 1))?;
         execute(&after, machine, &mut self.tiles, layer, router + 1..usize::MAX)?;
         self.observe(&after, untouched, machine, layer);
         Ok(after)
@@ -572,17 +528,16 @@ impl<'a> Placed<'a> {
     fn record_caches(&self, tokens: u64, records: &mut [Record]) -> Result<(), ValuesError> {
         let users = records.len().max(1);
         for (layer, cache) in self.caches.iter().enumerate() {
-            if let Attention::Linear(linear) = &self.checkpoint.model.layers[layer].attention {
+            let Some(description) = self.checkpoint.model.layers.get(layer) else { continue };
+            if let Attention::Linear(linear) = &description.attention {
                 let elements = linear.state_elements() as usize;
                 record_states(&format!("prefill.layer{layer}.state"), elements, cache, records);
                 continue;
             }
-            let attention = grouped(&self.checkpoint.model, layer)?;
-            let (heads, width) = (attention.kv_heads as usize, attention.head_dim as usize);
             // What no query will see again is not kept.
-            let oldest = attention.reach.oldest(tokens) as usize;
+            let oldest = description.attention.reach().oldest(tokens) as usize;
             let kept = tokens as usize - oldest;
-            for (field, kind) in ["k_cache", "v_cache"].into_iter().enumerate() {
+            for (field, (kind, heads, width)) in cached(&description.attention).into_iter().enumerate() {
                 let name = format!("prefill.layer{layer}.{kind}");
                 for record in records.iter_mut() {
                     let values = vec![f64::NAN; heads * kept * width];

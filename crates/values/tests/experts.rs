@@ -120,6 +120,20 @@ fn every_selection_is_the_model_s() {
     }
 }
 
+/// A prompt as one chunk: tokens go to the experts as in decode, those of a rectangle fetch who chose them.
+#[test]
+fn a_prompt_s_experts_are_the_model_s() {
+    for (name, checkpoint) in families() {
+        for (how, experts) in clusterings() {
+            for (rewrites, columns, rows) in [(Rewrites::NONE, 7, 5), (Rewrites::from_iter(REWRITES), 5, 8)] {
+                let mapping = LayerMapping { experts: experts.clone(), rewrites, ..mapping(columns, rows) };
+                let comparison = under(&checkpoint, &mapping, Prefill::Chunk, 9).unwrap();
+                assert!(comparison.is_within(), "{name}, {how}, {rewrites:?}: {}", outside(&comparison));
+            }
+        }
+    }
+}
+
 #[test]
 fn every_rewrite_alone_is_the_model_s() {
     for (name, checkpoint) in families() {

@@ -17,6 +17,7 @@
 //! | [`kernels`] | the kernels: functions that return programs |
 //! | [`cost`] | programs read in closed form: cycles by cause |
 //! | [`answer`] | verdicts, plans |
+//! | [`bound`] | what no mapping beats |
 //! | [`check`] | predictions against measurements, closed form against fabric |
 //! | [`fabric`] | programs wavelet by wavelet; packet traffic |
 //! | [`report`] | answers as text, Markdown, CSV, JSON, pictures, timelines |
@@ -108,6 +109,7 @@
 //! ```
 
 pub use wafersim_answer as answer;
+pub use wafersim_bound as bound;
 pub use wafersim_carried as carried;
 pub use wafersim_check as check;
 pub use wafersim_cost as cost;

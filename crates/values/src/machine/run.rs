@@ -1,7 +1,7 @@
 //! Running a program: its nodes in order, over all processing elements of the region.
 
 use rayon::prelude::*;
-use wafersim_program::{Action, Chosen, Formula, Node, Operand, Region, Root, Step, WeightId};
+use wafersim_program::{Action, BufferId, Chosen, Formula, Node, Operand, Part, Region, Root, Step, WeightId};
 use wafersim_spec::model::Role;
 
 use super::compute::{Context, compute_at};
@@ -86,7 +86,7 @@ pub fn execute(
     operators: std::ops::Range<usize>,
 ) -> Result<(), ValuesError> {
     if operators.start == 0 {
-        residents(prepared, machine, tiles, layer)?;
+        residents(prepared, machine, tiles, layer, BufferId(0))?;
     }
     let body = prepared.program.body.iter().take(operators.end).skip(operators.start);
     for node in body {
@@ -105,7 +105,7 @@ pub fn execute(
     Ok(())
 }
 
-/// Puts matrices that the program will move into their buffers.
+/// Puts matrices that the program will move into their buffers, those from `first` on.
 ///
 /// # Errors
 /// Where there is no such matrix.
@@ -114,14 +114,15 @@ pub fn residents(
     machine: &mut MeshState,
     tiles: &Tiles<'_>,
     layer: usize,
+    first: BufferId,
 ) -> Result<(), ValuesError> {
-    for (buffer, role) in &prepared.program.residents {
+    for (buffer, role) in prepared.program.residents.iter().filter(|(buffer, _)| buffer.0 >= first.0) {
         let operand = Operand::new(*buffer, 0);
         let name = Context { prepared, tiles, layer, round: 0 }.name(*role, 0);
         let checkpoint = tiles.checkpoint();
         machine.pes.par_iter_mut().enumerate().try_for_each(|(index, pe)| {
             let Some((rows, inner)) = prepared.held(operand, index) else { return Ok(()) };
-            let values = checkpoint.tile(name, rows, inner)?.into_raw_vec_and_offset().0;
+            let values = checkpoint.tile(name, Part::Whole, (rows, inner))?.into_raw_vec_and_offset().0;
             let values = ring::rounded(prepared, *buffer, values);
             pe.put(operand, Tile { rows: rows.clone(), inner: inner.clone(), values });
             Ok::<(), ValuesError>(())
