@@ -248,6 +248,7 @@ impl Writer<'_> {
             rows: cell.rows(tokens),
             gating: moe.gating,
             weighs_input: moe.selection.weighs_input,
+            output_gate: None,
         };
         let networks = (0u32..).zip(&cells).map(|(field, cell)| (cell.region, network((field, cell)))).collect();
         let fields = cells.iter().map(|cell| cell.field("output", (tokens, hidden), true)).collect();

@@ -13,14 +13,13 @@ use wafersim_mapping::LineKind;
 use wafersim_program::{
     Action, Axis, BufferId, Dimension, Field, Formula, Node, Operand, Order, Program, Rescaled, Step,
 };
-use wafersim_spec::model::{
-    Attention, FeedForward, Gating, GroupedAttention, LatentAttention, LinearAttention, Moe, Reach, Role,
-};
+use wafersim_spec::model::{Attention, FeedForward, Gating, GroupedAttention, LatentAttention, Moe, Reach, Role};
 
 use crate::attention::{Attending, Made, Queries, Scored};
 use crate::cache::NewTokens;
 use crate::clustered::Clusters;
 use crate::lies::{Contents, HeadSizes, KvLies};
+use crate::linear::{Remembering, StateLies};
 use crate::network::{GateUp, Network, NetworkForm, Waiting, all_pairs};
 use crate::norm::{NormOf, Riding, riding_sums};
 use crate::product::Product;
@@ -79,6 +78,10 @@ struct Walk<'a> {
     attending: Option<Attending>,
     scored: Option<Scored>,
     result: Option<Made>,
+    /// What the output projection reads, and which elements of it a place multiplies.
+    mixed: Option<(Operand, Field)>,
+    /// Linear attention on its way.
+    remembering: Option<Remembering>,
     /// Sums of squares of queries and keys, where the norms of heads ride.
     squares: Option<[Operand; 2]>,
     /// Sums of squares of the last norm that did not ride.
@@ -114,7 +117,11 @@ impl<'a> Walk<'a> {
     fn new(request: &'a LayerRequest<'a>, graph: &'a LayerGraph) -> Result<Self, LowerError> {
         let mut writer = Writer::new("decode layer", request);
         let region = writer.region();
-        check_columns(&kv_lies(request), region.columns)?;
+        match &request.layer.attention {
+            Attention::Grouped(grouped) => check_columns(&grouped_lies(request, grouped), region.columns)?,
+            Attention::Latent(latent) => check_columns(&latent_lies(request, latent), region.columns)?,
+            Attention::Linear(linear) => StateLies::new(request, linear).check(region.columns)?,
+        }
         let x = writer.declare("residual", vec![table("residual", request.tokens, request.hidden, Axis::Y, region)]);
         let stream = graph.tensors().find(|(_, tensor)| tensor.name == "residual").map(|(id, _)| id);
         Ok(Self {
@@ -126,6 +133,8 @@ impl<'a> Walk<'a> {
             attending: None,
             scored: None,
             result: None,
+            mixed: None,
+            remembering: None,
             norm_sums: None,
             early: None,
             logits: None,
@@ -210,6 +219,7 @@ impl<'a> Walk<'a> {
                 let (attending, scored) = (self.attending()?, self.scored()?);
                 let Some(made) = self.result else { return Err(nothing("attention without a softmax")) };
                 let nodes = self.writer.values(&attending, scored, made);
+                self.mixed = Some((made.result, attending.lies.projected(attending.tokens)));
                 self.writer.program.push(name, nodes);
                 let nodes = self.writer.forget(attending.lies, attending.cache);
                 if !nodes.is_empty() {
@@ -232,12 +242,37 @@ impl<'a> Walk<'a> {
                 }
             }
             Operation::PerHead => self.per_head(name, reads, writes)?,
-            Operation::OutputGate => return Err(nothing("a gate behind attention")),
-            Operation::Convolution
-            | Operation::StateGates
-            | Operation::UnitNorm
-            | Operation::DeltaRule
-            | Operation::GatedNorm => return Err(nothing("linear attention")),
+            Operation::OutputGate => {
+                let gate = self.operand(reads.get(1))?;
+                let Some((result, _)) = self.mixed.take() else { return Err(nothing("a gate without attention")) };
+                let (node, gated) = self.writer.output_gate(result, gate);
+                self.mixed = Some((gated, self.writer.field(gated)));
+                self.writer.program.push(name, vec![node]);
+            }
+            Operation::Convolution => {
+                let (nodes, of) = self.writer.convolution(self.remembering()?);
+                self.remembering = Some(of);
+                self.writer.program.push(name, nodes);
+            }
+            Operation::StateGates => {
+                let node = self.writer.state_gates(self.remembering()?);
+                self.writer.program.push(name, vec![node]);
+            }
+            Operation::UnitNorm => {
+                let (nodes, of) = self.writer.unit_norm(self.remembering()?);
+                self.remembering = Some(of);
+                self.writer.program.push(name, nodes);
+            }
+            Operation::DeltaRule => {
+                let (nodes, result) = self.writer.delta_rule(self.remembering()?);
+                self.mixed = Some((result, self.writer.field(result)));
+                self.writer.push_with_route_changes(name, nodes);
+            }
+            Operation::GatedNorm => {
+                let Some((result, _)) = self.mixed else { return Err(nothing("a norm without attention")) };
+                let nodes = self.writer.gated_norm(self.remembering()?, result);
+                self.writer.program.push(name, nodes);
+            }
             Operation::Router { early } => self.router(name, *early, reads)?,
             Operation::Choose(form) => self.choose(*form, reads)?,
             Operation::GateUp { network, shared_beside, .. } => self.gate_up(index, *network, *shared_beside)?,
@@ -256,6 +291,10 @@ impl<'a> Walk<'a> {
 
     fn attending(&self) -> Result<Attending, LowerError> {
         self.attending.ok_or_else(|| nothing("attention without a cache"))
+    }
+
+    fn remembering(&self) -> Result<Remembering, LowerError> {
+        self.remembering.ok_or_else(|| nothing("linear attention without queries, keys and values"))
     }
 
     fn scored(&self) -> Result<Scored, LowerError> {
@@ -360,6 +399,13 @@ impl<'a> Walk<'a> {
         for (id, operand) in operator.writes.iter().zip(&operands) {
             self.at.insert(*id, *operand);
         }
+        if let (Attention::Linear(linear), [query, key, value, gate, strength, decay]) =
+            (&self.writer.request.layer.attention, operands.as_slice())
+        {
+            let lies = StateLies::new(self.writer.request, linear);
+            let [query, key, value, gate, strength, decay] = [*query, *key, *value, *gate, *strength, *decay];
+            self.remembering = Some(Remembering { lies, query, key, value, gate, strength, decay });
+        }
         self.writer.program.push(operator.name, nodes);
         if beside.is_some() { self.joined(index) } else { Ok(()) }
     }
@@ -375,10 +421,15 @@ impl<'a> Walk<'a> {
     /// Where q, k and v are made: where their keys and values lie.
     fn head_fields(&self, made: &[TensorId]) -> Result<Vec<Field>, LowerError> {
         let request = self.writer.request;
+        if let Attention::Linear(linear) = &request.layer.attention {
+            let lies = StateLies::new(request, linear);
+            return Ok(self.graph.of(made).map(|tensor| lies.made(tensor.name, request.tokens)).collect());
+        }
         let lies = grouped_lies(request, self.grouped()?);
         let field = |name: &str| match name {
             "attention.query" => lies.made(lies.query(request.tokens)),
             "attention.key" => lies.made(lies.new_keys(request.tokens)),
+            "attention.output_gate" => Field { name: "gate".into(), ..lies.projected(request.tokens) },
             _ => lies.made(lies.new_values(request.tokens)),
         };
         Ok(self.graph.of(made).map(|tensor| field(tensor.name)).collect())
@@ -455,7 +506,7 @@ impl<'a> Walk<'a> {
 
     fn output(&mut self, index: usize) -> Result<(), LowerError> {
         let operator = &self.graph.operators()[index];
-        let (attending, Some(Made { result, .. })) = (self.attending()?, self.result) else {
+        let Some((result, inputs)) = self.mixed.take() else {
             return Err(nothing("an output projection without attention"));
         };
         let request = self.writer.request;
@@ -473,11 +524,11 @@ impl<'a> Walk<'a> {
         let mut body = Vec::new();
         let (result, inputs) = match self.latent() {
             Ok(latent) => {
-                let (nodes, turned) = self.writer.turned_result(attending.lies, latent, result);
+                let (nodes, turned) = self.writer.turned_result(self.attending()?.lies, latent, result);
                 body.push(nodes);
                 (turned, self.writer.field(turned))
             }
-            Err(_) => (result, attending.lies.projected(request.tokens)),
+            Err(_) => (result, inputs),
         };
         let product = Product::plain(&self.writer, role, result, first(output)).with_bias(bias, Axis::X);
         let in_place = self.graph.accumulators_in_place;
@@ -573,17 +624,29 @@ impl<'a> Walk<'a> {
         let (hidden, inputs, rows) = (request.hidden, self.writer.field(x), Dimension::whole(tokens));
         let plain = |roles: [Role; 3], width: u64, bias: bool| {
             let (chosen, gating) = (None, Gating::Silu);
-            Network { roles, bias, width, hidden, x, inputs, chosen, tiles: 1, rows, gating, weighs_input: false }
+            Network {
+                roles,
+                bias,
+                width,
+                hidden,
+                x,
+                inputs,
+                chosen,
+                tiles: 1,
+                rows,
+                gating,
+                weighs_input: false,
+                output_gate: None,
+            }
         };
         match (kind, &request.layer.feed_forward) {
             (NetworkKind::Dense, FeedForward::Dense { width, bias }) => {
                 Ok(plain([Role::Gate, Role::Up, Role::Down], *width, *bias))
             }
-            (NetworkKind::Shared, FeedForward::Moe(moe)) if moe.shared_gate => {
-                Err(nothing("a gate of the shared expert"))
-            }
             (NetworkKind::Shared, FeedForward::Moe(moe)) => {
-                Ok(plain([Role::SharedGate, Role::SharedUp, Role::SharedDown], moe.shared_width, false))
+                let output_gate = moe.shared_gate.then_some(Role::SharedOutputGate);
+                let shared = plain([Role::SharedGate, Role::SharedUp, Role::SharedDown], moe.shared_width, false);
+                Ok(Network { output_gate, ..shared })
             }
             (NetworkKind::Experts, FeedForward::Moe(moe)) => {
                 let Some(choice) = self.choice else { return Err(nothing("experts that nobody has chosen")) };
@@ -662,7 +725,11 @@ impl<'a> Walk<'a> {
                 let made = self.gate(kind)?;
                 let network = self.network(kind, made.gate)?;
                 let at = self.own_network(kind).unwrap_or(self.writer.region());
-                vec![self.writer.within(at, |writer| writer.gated_activation(&network, made))]
+                self.writer.within(at, |writer| {
+                    let mut nodes = vec![writer.gated_activation(&network, made)];
+                    nodes.extend(writer.gate_of_output(made));
+                    nodes
+                })
             }
         };
         self.writer.program.push(name, nodes);
@@ -724,28 +791,6 @@ fn sums_of(nodes: &[Node]) -> Option<Operand> {
 /// An operator that the writer has no words for, or not in this place.
 pub(crate) fn nothing(part: &'static str) -> LowerError {
     LowerError::Unknown { what: "a program".into(), part, allowed: "the layers of limits.md" }
-}
-
-/// Where a layer's cache lies.
-pub(crate) fn kv_lies(request: &LayerRequest<'_>) -> KvLies {
-    match &request.layer.attention {
-        Attention::Grouped(grouped) => grouped_lies(request, grouped),
-        Attention::Latent(latent) => latent_lies(request, latent),
-        Attention::Linear(linear) => linear_lies(request, linear),
-    }
-}
-
-/// A state has no tokens: where its heads lie is all there is to say.
-fn linear_lies(request: &LayerRequest<'_>, linear: &LinearAttention) -> KvLies {
-    let sizes = HeadSizes {
-        kv_heads: linear.value_heads,
-        group: 1,
-        key_dim: linear.key_dim,
-        value_dim: linear.value_dim,
-        contents: Contents::Heads { rotary: 0 },
-        reach: Reach::Full,
-    };
-    KvLies::new(&request.mapping.kv, sizes, request.mapping.region.rows)
 }
 
 /// A latent is what keys and values are made of for all heads: one KV head.

@@ -17,7 +17,7 @@ use wafersim_program::{
 use wafersim_spec::model::{Attention, FeedForward, Gating, GroupedAttention, Moe, Role};
 
 use crate::gemm::{ColumnBlocks, Matrix, Rings, Sizes, Tile, TileOperands, Transposed};
-use crate::layer::{KEY_VALUE, grouped_lies, nothing};
+use crate::layer::{KEY_VALUE, grouped_lies, latent_lies, nothing};
 use crate::lies::KvLies;
 use crate::network::{Network, NetworkForm, all_pairs};
 use crate::relayout::Way;
@@ -45,9 +45,12 @@ pub fn prefill_layer(request: &LayerRequest<'_>, key_block: u64) -> Result<Progr
     let x = chunk.stream("residual", "residual");
     let normed = chunk.norm(x, (Role::AttentionNorm, 0), "attention.norm", "attention.normed");
     match &request.layer.attention {
+        Attention::Grouped(grouped) if grouped.output_gate => {
+            return Err(nothing("a gate behind attention in a chunk of a prompt"));
+        }
         Attention::Grouped(grouped) => chunk.attention(grouped, x, normed)?,
         Attention::Latent(latent) => chunk.latent(latent, x, normed),
-        Attention::Linear(_) => return Err(nothing("linear attention")),
+        Attention::Linear(_) => return Err(nothing("linear attention in a chunk of a prompt")),
     }
     let normed = chunk.norm(x, (Role::FeedForwardNorm, 0), "feed_forward.norm", "feed_forward.normed");
     match &request.layer.feed_forward {
@@ -76,16 +79,16 @@ pub const fn handed_over(attention: &Attention) -> [&'static str; 2] {
 pub fn cache_handover(request: &LayerRequest<'_>) -> Result<Program, LowerError> {
     let mut writer = Writer::new("cache handover", request);
     let (region, tokens) = (writer.region(), request.tokens);
-    let lies = crate::layer::kv_lies(request);
-    crate::layer::check_columns(&lies, region.columns)?;
-    let made = match &request.layer.attention {
+    let (lies, made) = match &request.layer.attention {
         Attention::Grouped(grouped) => {
             let from = whole_width(request, grouped);
-            [from.new_keys(tokens), values(region, &from, from.new_values(tokens))]
+            let made = [from.new_keys(tokens), values(region, &from, from.new_values(tokens))];
+            (grouped_lies(request, grouped), made)
         }
-        Attention::Latent(latent) => latent::entry(region, latent, tokens),
-        Attention::Linear(_) => return Err(nothing("linear attention")),
+        Attention::Latent(latent) => (latent_lies(request, latent), latent::entry(region, latent, tokens)),
+        Attention::Linear(_) => return Err(nothing("linear attention in a chunk of a prompt")),
     };
+    crate::layer::check_columns(&lies, region.columns)?;
     let rows = Rings::new(region).rows(tokens);
     let [one, other] = made.map(|field| Field { rows: rows.clone(), ..field });
     let [name, other_name] = handed_over(&request.layer.attention);
@@ -452,6 +455,9 @@ impl Chunk<'_> {
     fn experts(&mut self, moe: &Moe, x: Operand, normed: Operand) -> Result<(), LowerError> {
         let (region, tokens) = (self.writer.region(), self.tokens());
         check_selection(&moe.selection)?;
+        if moe.shared_gate {
+            return Err(nothing("a gate of the shared expert in a chunk of a prompt"));
+        }
         let own = self.own("router");
         let (mut nodes, here) = self.enter(normed, own);
         let at = own.unwrap_or(region);
@@ -574,6 +580,7 @@ impl Chunk<'_> {
             rows: Dimension::whole(tokens),
             gating: moe.gating,
             weighs_input: moe.selection.weighs_input,
+            output_gate: None,
         };
         let form = self.form();
         let (nodes, made) = self.writer.gate_up("experts.gate_up", std::slice::from_ref(&network), form, None);

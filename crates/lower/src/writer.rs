@@ -280,7 +280,9 @@ impl<'a> Writer<'a> {
     pub fn stored(&self, role: Role) -> DataType {
         match role {
             // A small weight: stored in 16 bit, never converted.
-            Role::Router => self.request.precision.small_weights,
+            Role::Router | Role::WriteStrength | Role::Decay | Role::SharedOutputGate => {
+                self.request.precision.small_weights
+            }
             _ => self.mapping().stored(role, &self.request.precision),
         }
     }
