@@ -573,9 +573,7 @@ pub(crate) fn fastest<'a>(question: &Question, mut timed: Vec<Timed<'a>>) -> Res
 fn by_mapping<'p>(question: &Question, asked: &'p [Profile]) -> Vec<&'p [Profile]> {
     match question.mapping {
         None => vec![asked],
-        Some(_) => {
-            asked.chunk_by(|one, other| Source::of(question, *one) == Source::of(question, *other)).collect()
-        }
+        Some(_) => asked.chunk_by(|one, other| Source::of(question, *one) == Source::of(question, *other)).collect(),
     }
 }
 

@@ -166,7 +166,7 @@ impl<'a> Row<'a> {
     fn new(measured: &'a Measurement, wafers: &'a BTreeMap<String, Wafer>) -> Option<Self> {
         let wafer = wafers.get(&measured.device)?;
         let predicted = predict(measured, wafer).ok()?;
-        Some(Self { measured, wafer, program: measured_program(measured).ok(), predicted })
+        Some(Self { measured, wafer, program: measured_program(measured, wafer).ok(), predicted })
     }
 
     /// The relative error with other constants.

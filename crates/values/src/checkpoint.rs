@@ -100,6 +100,11 @@ impl WeightName {
             Role::Value => in_layer("self_attn.v_proj"),
             Role::AttentionInnerNorm if copy == 0 => in_layer("self_attn.q_norm"),
             Role::AttentionInnerNorm => in_layer("self_attn.k_norm"),
+            Role::OutputGate => in_layer("linear_attn.in_proj_z"),
+            Role::WriteStrength => in_layer("linear_attn.in_proj_b"),
+            Role::Decay => in_layer("linear_attn.in_proj_a"),
+            Role::Convolution => in_layer("linear_attn.conv1d"),
+            Role::DecayRate => in_layer("linear_attn.A_log"),
             Role::QueryDown => in_layer("self_attn.q_a_proj"),
             Role::QueryUp => in_layer("self_attn.q_b_proj"),
             Role::KvDown => in_layer("self_attn.kv_a_proj_with_mqa"),
@@ -116,6 +121,7 @@ impl WeightName {
             Role::ExpertGate => in_layer(&format!("mlp.experts.{copy}.gate_proj")),
             Role::ExpertUp => in_layer(&format!("mlp.experts.{copy}.up_proj")),
             Role::ExpertDown => in_layer(&format!("mlp.experts.{copy}.down_proj")),
+            Role::SharedOutputGate => in_layer("mlp.shared_expert_gate"),
             Role::SharedGate => in_layer("mlp.shared_experts.gate_proj"),
             Role::SharedUp => in_layer("mlp.shared_experts.up_proj"),
             Role::SharedDown => in_layer("mlp.shared_experts.down_proj"),
@@ -193,6 +199,7 @@ impl Checkpoint {
             let (rotated, width) = match &layer.attention {
                 Attention::Grouped(grouped) => (grouped.rotary_dim, grouped.head_dim),
                 Attention::Latent(latent) => (latent.rope_dim, latent.rope_dim),
+                Attention::Linear(_) => return Err(linear_attention()),
             };
             if !width.is_multiple_of(2) || !rotated.is_multiple_of(2) {
                 return Err(ValuesError::Unsupported {
@@ -295,7 +302,13 @@ const fn rotated(attention: &Attention) -> u64 {
     match attention {
         Attention::Grouped(grouped) => grouped.rotary_dim,
         Attention::Latent(latent) => latent.rope_dim,
+        Attention::Linear(_) => 0,
     }
+}
+
+/// Why a model with linear attention is not computed.
+pub fn linear_attention() -> ValuesError {
+    ValuesError::Unsupported { what: "linear attention".into(), hint: "grouped and latent attention are".into() }
 }
 
 /// What the cache of a layer holds of a token: names in records, heads, and width of a head.
@@ -307,6 +320,7 @@ pub fn cached(attention: &Attention) -> [(&'static str, usize, usize); 2] {
         Attention::Latent(latent) => {
             [("latent_cache", 1, latent.kv_rank as usize), ("rotary_cache", 1, latent.rope_dim as usize)]
         }
+        Attention::Linear(_) => ["k_cache", "v_cache"].map(|name| (name, 0, 0)),
     }
 }
 

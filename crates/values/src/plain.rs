@@ -8,7 +8,7 @@ use wafersim_spec::model::{
     Attention, FeedForward, Gating, GroupedAttention, LatentAttention, Moe, Reach, Role, Scoring,
 };
 
-use crate::checkpoint::{Checkpoint, WeightName, cached};
+use crate::checkpoint::{Checkpoint, WeightName, cached, linear_attention};
 use crate::error::ValuesError;
 use crate::record::{Record, Recorded};
 use crate::tensors::Tensor;
@@ -90,6 +90,7 @@ fn step(
         let mut attended = match &model.layers[index].attention {
             Attention::Grouped(grouped) => attend(checkpoint, (index, grouped), &normed, cache)?,
             Attention::Latent(latent) => attend_latent(checkpoint, (index, latent), &normed, cache)?,
+            Attention::Linear(_) => return Err(linear_attention()),
         };
         if model.layers[index].norms > 2 {
             attended = rms(checkpoint, &attended, further_norm(index, 1))?;
