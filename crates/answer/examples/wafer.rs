@@ -5,50 +5,52 @@
 
 use std::time::Instant;
 
+use wafersim_answer::Question;
 use wafersim_answer::expert_load::expert_load;
 use wafersim_cost::{Rates, View, formula};
 use wafersim_fabric::circuit::{self, Lowered};
-use wafersim_kernels::feed_forward::ExpertLoad;
-use wafersim_kernels::{ExpertShape, KvShape, LayerShape, Options, decode_layer};
-use wafersim_place::{Item, LayerLayout, Machine, PREFILL_KEY_BLOCK, Request, place};
-use wafersim_program::Region;
+use wafersim_lower::{ExpertLoad, LayerRequest, Routed, Scope, decode_layer};
+use wafersim_mapping::{LayerMapping, Mapper, Recipe};
+use wafersim_place::{Item, LayerLayout};
+use wafersim_spec::Scenario;
 use wafersim_spec::model::FeedForward;
-use wafersim_spec::wafer::RateSet;
-use wafersim_spec::{Model, Scenario, Wafer};
+use wafersim_spec::scenario::Verification;
+use wafersim_spec::wafer::{Key, RateSet};
 
-fn lowered(layout: &LayerLayout, scenario: &Scenario, wafer: &Wafer) -> Result<Lowered, Box<dyn std::error::Error>> {
+fn lowered(
+    question: &Question,
+    layout: &LayerLayout,
+    mapping: &LayerMapping,
+) -> Result<Lowered, Box<dyn std::error::Error>> {
+    let Question { scenario, model, wafer, .. } = question;
     let load = match &layout.layer.feed_forward {
-        FeedForward::Dense { .. } => ExpertLoad { pairs: 1, distinct: 1, busiest: 1 },
+        FeedForward::Dense { .. } => ExpertLoad::spread(1, 1),
         FeedForward::Moe(moe) => expert_load(moe, 1, scenario.routing),
     };
-    let program = decode_layer(&LayerShape {
+    let program = decode_layer(&LayerRequest {
         layer: &layout.layer,
         hidden: layout.hidden,
-        region: Region::new(0, 0, layout.columns, layout.rows),
-        kv: KvShape {
-            heads_per_block: layout.kv.heads_per_block,
-            columns_per_head: layout.kv.columns_per_head,
-            dimension_split: layout.kv.dimension_split,
-            sequence_split: layout.kv.sequence_split,
-        },
-        experts: ExpertShape::Spread,
+        norm_epsilon: model.norm_epsilon,
+        mapping,
         precision: scenario.precision,
         tokens: 1,
+        users: 1,
         context: scenario.context,
-        key_block: PREFILL_KEY_BLOCK,
-        load,
-        options: Options::PUBLISHED,
-    });
+        routed: Routed::Expected(load),
+        scope: Scope::Model,
+        queue: wafer.figure(Key::InputQueue).value as u64,
+    })?;
     let rates = Rates::new(wafer, RateSet::Silicon, View::Achieved);
     Ok(circuit::lower(&program, wafer, RateSet::Silicon, &|work| formula::work(work, &rates))?)
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let (model, wafer) = (Model::builtin("qwen3-coder-480b-a35b")?, Wafer::builtin("wse3")?);
-    let scenario = Scenario::default();
-    let request = Request { context: scenario.context, ..Request::new(&model, Machine::from(&wafer)) };
+    let question = Question::load(Scenario::default())?;
     // A wafer in the middle of the pipeline: a layer in every slot, no table.
-    let placement = place(&request)?;
+    let recipe = Recipe::published();
+    let mapper = Mapper::new(&recipe, question.inputs());
+    let mapped = mapper.smallest(question.scenario.wafers, Verification::Faster, 1)?;
+    let placement = &mapped.placement;
     let mut programs = Vec::new();
     for slot in placement.slots.iter().filter(|slot| slot.wafer == 1) {
         let region = slot.region;
@@ -57,10 +59,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             _ => None,
         });
         for layer in layers {
-            let layout = placement.layout_index(layer as usize).and_then(|index| placement.layouts.get(index));
-            let Some(layout) = layout else { continue };
+            let Some(index) = placement.layout_index(layer as usize) else { continue };
             println!("layer {layer}: {} x {} from column {}, row {}", region.columns, region.rows, region.x, region.y);
-            programs.push(lowered(layout, &scenario, &wafer)?.placed_at(region.x, region.y));
+            let lowered = lowered(&question, &placement.layouts[index], &mapped.layers[index])?;
+            programs.push(lowered.placed_at(region.x, region.y));
         }
     }
     let began = Instant::now();

@@ -2,11 +2,10 @@
 //! mapping leaves.
 
 use wafersim_mapping::Mapped;
-use wafersim_place::{Placement, UNLIMITED};
-use wafersim_spec::model::Attention;
+use wafersim_place::UNLIMITED;
 use wafersim_spec::scenario::{Profile, WaferCount};
 
-use crate::chosen::{Chosen, Kernels};
+use crate::chosen::{Chosen, Source};
 use crate::decode::Verified;
 use crate::draft::Drafts;
 use crate::error::AnswerError;
@@ -15,27 +14,22 @@ use crate::question::Question;
 /// A way of working.
 #[derive(Debug, Clone)]
 pub struct Way {
+    /// Where its mapping comes from.
+    pub source: Source,
+    /// The name of that mapping.
+    pub mapping: String,
     /// Where the model lies, and every decision of its layers.
     pub mapped: Mapped,
-    /// Which kernels it runs.
-    pub kernels: Kernels,
-    /// Where its draft model lies, if it has one.
-    pub draft: Option<Drafting>,
+    /// Where its draft model lies, if it has one, and every decision of its layers.
+    pub draft: Option<Mapped>,
     /// How drafts are verified; nothing without speculation.
     pub verified: Option<Verified>,
 }
 
-/// A draft model beside the model.
-#[derive(Debug, Clone)]
-pub struct Drafting {
-    /// Where it lies.
-    pub placement: Placement,
-    /// Which kernels it runs.
-    pub kernels: Kernels,
-}
-
-/// The ways worth comparing.
+/// The ways worth comparing by one mapping.
 pub struct Candidates {
+    /// Where the mapping comes from.
+    pub source: Source,
     /// The first is for micro-batches of one user, in the layout of fewest bytes. There is at least one.
     pub ways: Vec<Way>,
     /// Wafers that were asked for, or the fewest.
@@ -44,19 +38,41 @@ pub struct Candidates {
     pub max_users: u64,
 }
 
-/// Places the model for one user's pass in the smallest layout on the wafers of the scenario; then in all ways that the
-/// mapping of the profile leaves, as far as they fit, for each way in which drafts may be verified. Where more wafers are
-/// given than the fewest, divisions that leave some of them idle are tried too: regions that are larger than need be make
-/// longer ways. A draft model takes slots that the model leaves, or further wafers where their number is free.
-pub fn candidates(question: &Question, profile: Profile) -> Result<Candidates, AnswerError> {
-    check_kernels(question)?;
-    let chosen = Chosen::new(question, profile);
-    let drafts = Drafts::new(question, profile);
+/// The ways by all mappings of a profile. Those after the first work on the wafers that the first has found, where they fit
+/// there.
+///
+/// # Errors
+/// Where the model does not fit by the first.
+pub fn candidates(question: &Question, profile: Profile) -> Result<Vec<Candidates>, AnswerError> {
+    let mut found: Vec<Candidates> = Vec::new();
+    for source in Source::of(question, profile) {
+        let known = found.first().map(|known| WaferCount::Exactly(known.wafers));
+        match of_source(question, profile, *source, known.unwrap_or(question.scenario.wafers)) {
+            Ok(candidates) => found.push(candidates),
+            Err(error) if found.is_empty() => return Err(error),
+            Err(_) => {}
+        }
+    }
+    Ok(found)
+}
+
+/// Places the model for one user's pass in the smallest layout on the wafers that are asked for; then in all ways that the
+/// mapping leaves, as far as they fit, for each way in which drafts may be verified. Where more wafers are given than the
+/// fewest, divisions that leave some of them idle are tried too: regions that are larger than need be make longer ways. A
+/// draft model takes slots that the model leaves, or further wafers where their number is free.
+fn of_source(
+    question: &Question,
+    profile: Profile,
+    source: Source,
+    wafers: WaferCount,
+) -> Result<Candidates, AnswerError> {
+    let chosen = Chosen::new(question, source)?;
+    let drafts = Drafts::new(question, source, profile);
     let mut found: Option<(Vec<Way>, u32)> = None;
     let mut refused = None;
     for verified in chosen.verified() {
         // The second way of verifying works on the wafers that the first has found.
-        let asked = found.as_ref().map_or(question.scenario.wafers, |(_, wafers)| WaferCount::Exactly(*wafers));
+        let asked = found.as_ref().map_or(wafers, |(_, wafers)| WaferCount::Exactly(*wafers));
         match (ways_to_verify(&chosen, *verified, asked, &drafts), &mut found) {
             (Ok(first), None) => found = Some(first),
             (Ok((more, _)), Some((ways, _))) => ways.extend(more),
@@ -67,14 +83,7 @@ pub fn candidates(question: &Question, profile: Profile) -> Result<Candidates, A
         return Err(refused.unwrap_or(AnswerError::NotANumber { what: "the placement", value: "nothing".into() }));
     };
     let max_users = most_users(&chosen, question, wafers, &ways[0], &drafts);
-    Ok(Candidates { ways, wafers, max_users })
-}
-
-/// Whether the older writers, whose programs answer, have every layer.
-pub(crate) fn check_kernels(question: &Question) -> Result<(), AnswerError> {
-    let model = &question.model;
-    let linear = model.layers.iter().position(|layer| matches!(layer.attention, Attention::Linear(_)));
-    linear.map_or(Ok(()), |layer| Err(AnswerError::NoKernel { model: model.name.clone(), layer }))
+    Ok(Candidates { source, ways, wafers, max_users })
 }
 
 /// All ways with one way of verifying, and their wafers.
@@ -98,7 +107,8 @@ pub(crate) fn way(
     drafts: &Drafts<'_>,
 ) -> Option<Way> {
     let draft = drafts.beside(&mapped.placement, wafers)?;
-    Some(Way { kernels: chosen.kernels(&mapped), mapped, draft, verified })
+    let (source, mapping) = (chosen.source(), chosen.name().to_owned());
+    Some(Way { source, mapping, mapped, draft, verified })
 }
 
 /// The layout of fewest bytes for passes of so many users, with the wafers that it and a draft model beside it take.

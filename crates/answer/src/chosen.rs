@@ -1,72 +1,65 @@
-//! By which mapping a profile works. `published` works by WaferLLM's. `best` and `ideal` work by the one that was given; where
-//! none was, by the steps that are written beside the published kernels, layer by layer where they are faster.
+//! By which mappings a profile works: the one place that says so.
+//!
+//! `published` works by WaferLLM's. `best` and `ideal` work by the one that was given. Where none was, they work by the best
+//! that is known: the recipe `best`, or the published one where that is faster. A search for mappings would be one source more.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
-use wafersim_mapping::{LayerMapping, Mapped, Mapper, Mapping, MappingError, Recipe, Resolved};
+use wafersim_mapping::{Mapped, Mapper, Mapping, MappingError, Recipe, Resolved};
 use wafersim_place::Placement;
 use wafersim_spec::scenario::{Profile, Verification, WaferCount};
 
 use crate::decode::Verified;
 use crate::error::AnswerError;
 use crate::question::Question;
-use crate::written::is_hypothetical;
 
-/// Which kernels a placement runs.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Kernels {
-    /// The published ones.
+/// Where a mapping comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// WaferLLM's.
     Published,
-    /// Those, and beside them the hypothetical steps: the faster counts.
-    Steps,
-    /// Those of a mapping.
-    Mapped {
-        /// By layout of the placement.
-        layers: Arc<[LayerMapping]>,
-        /// By table of the placement.
-        tables: Arc<[LayerMapping]>,
-    },
+    /// Every rewrite that is known.
+    Best,
+    /// Given with the question.
+    Given,
 }
 
-impl Kernels {
-    /// Those of a layout: its mapping, where there is one.
-    pub fn of_layout(&self, layout: usize) -> OfLayout<'_> {
-        match self {
-            Self::Published => OfLayout::Published,
-            Self::Steps => OfLayout::Steps,
-            Self::Mapped { layers, .. } => layers.get(layout).map_or(OfLayout::Published, OfLayout::Mapped),
+impl Source {
+    /// Those by which a profile works; of equally fast ones the first counts.
+    pub const fn of(question: &Question, profile: Profile) -> &'static [Self] {
+        match (profile, &question.mapping) {
+            (Profile::Published, _) => &[Self::Published],
+            (Profile::Best | Profile::Ideal, Some(_)) => &[Self::Given],
+            (Profile::Best | Profile::Ideal, None) => &[Self::Published, Self::Best],
         }
+    }
+
+    /// The one that says most of a profile: for who compares something else than mappings.
+    pub fn main(question: &Question, profile: Profile) -> Self {
+        Self::of(question, profile).last().copied().unwrap_or(Self::Published)
     }
 }
 
-/// Which kernels the layers of a layout run.
-#[derive(Debug, Clone, Copy)]
-pub enum OfLayout<'a> {
-    /// The published ones.
-    Published,
-    /// Those, and the hypothetical steps.
-    Steps,
-    /// Those of a mapping.
-    Mapped(&'a LayerMapping),
-}
-
-/// The mapping of a profile.
+/// A mapping for a question.
 pub struct Chosen<'a> {
     question: &'a Question,
+    source: Source,
     recipe: Cow<'a, Recipe>,
     resolved: Option<&'a Resolved>,
-    /// Whether its decisions are those that programs are written by.
-    is_given: bool,
-    is_hypothetical: bool,
 }
 
 impl<'a> Chosen<'a> {
-    /// The mapping of a profile.
-    pub fn new(question: &'a Question, profile: Profile) -> Self {
-        let is_hypothetical = is_hypothetical(profile);
-        let given = question.mapping.as_ref().filter(|_| is_hypothetical);
-        let mut recipe = given.map_or_else(|| Cow::Owned(Recipe::published()), |given| Cow::Borrowed(given.recipe()));
+    /// The mapping of a source.
+    ///
+    /// # Errors
+    /// Where a recipe that is built in cannot be read.
+    pub fn new(question: &'a Question, source: Source) -> Result<Self, AnswerError> {
+        let given = question.mapping.as_ref().filter(|_| source == Source::Given);
+        let mut recipe = match (given, source) {
+            (Some(given), _) => Cow::Borrowed(given.recipe()),
+            (None, Source::Best) => Cow::Owned(Recipe::builtin("best")?),
+            (None, _) => Cow::Owned(Recipe::published()),
+        };
         let scenario = &question.scenario;
         if given.is_none() || !scenario.default_placement {
             recipe.to_mut().pin_experts(scenario.placement);
@@ -75,12 +68,27 @@ impl<'a> Chosen<'a> {
             Some(Mapping::Resolved(resolved)) => Some(&**resolved),
             _ => None,
         };
-        Self { question, recipe, resolved, is_given: given.is_some(), is_hypothetical }
+        Ok(Self { question, source, recipe, resolved })
     }
 
     /// The same with its recipe, where its numbers are fixed: for another machine.
     pub fn open(self) -> Self {
         Self { resolved: None, ..self }
+    }
+
+    /// Where it comes from.
+    pub const fn source(&self) -> Source {
+        self.source
+    }
+
+    /// The name of the mapping.
+    pub fn name(&self) -> &str {
+        self.resolved.map_or(&self.recipe.name, |resolved| &resolved.name)
+    }
+
+    /// The recipe.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
     }
 
     /// A mapping of its with every number.
@@ -162,6 +170,11 @@ impl<'a> Chosen<'a> {
         if self.resolved.is_some() { vec![first] } else { self.mapper().splits(first) }
     }
 
+    /// A mapping and the same in slots of other shapes and in other KV layouts.
+    pub fn shapes(&self, first: Mapped) -> Vec<Mapped> {
+        if self.resolved.is_some() { vec![first] } else { self.mapper().shapes(first) }
+    }
+
     /// The ways of working that begin with a mapping; where the number of wafers is given, on fewer of them too.
     pub fn ways(&self, first: Mapped) -> Vec<Mapped> {
         if self.resolved.is_some() {
@@ -186,27 +199,12 @@ impl<'a> Chosen<'a> {
         self.resolved.is_some()
     }
 
-    /// The kernels of a mapping of its.
-    pub fn kernels(&self, mapped: &Mapped) -> Kernels {
-        match (self.is_given, self.is_hypothetical) {
-            (true, _) => {
-                Kernels::Mapped { layers: mapped.layers.as_slice().into(), tables: mapped.tables.as_slice().into() }
-            }
-            (false, true) => Kernels::Steps,
-            (false, false) => Kernels::Published,
-        }
-    }
-
-    /// The kernels of a placement that was made elsewhere: its recipe's decisions.
+    /// A placement that was made elsewhere with the decisions of its recipe.
     ///
     /// # Errors
     /// Where a decision cannot be kept on it.
-    pub fn kernels_on(&self, placement: &Placement) -> Result<Kernels, AnswerError> {
-        if !self.is_given {
-            return Ok(if self.is_hypothetical { Kernels::Steps } else { Kernels::Published });
-        }
-        let (layers, tables) = self.mapper().decisions(placement)?;
-        Ok(Kernels::Mapped { layers: layers.into(), tables: tables.into() })
+    pub fn on(&self, placement: Placement) -> Result<Mapped, AnswerError> {
+        Ok(self.mapper().on(placement)?)
     }
 }
 

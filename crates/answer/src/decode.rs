@@ -25,7 +25,7 @@ use wafersim_spec::Cycles;
 use wafersim_spec::scenario::Verification;
 use wafersim_spec::wafer::{Key, RateSet};
 
-use crate::candidates::{Drafting, Way};
+use crate::candidates::Way;
 use crate::error::AnswerError;
 use crate::question::Question;
 use crate::stage::{LayerReading, StageTimes};
@@ -143,16 +143,16 @@ impl DecodePrograms {
         let micro_batch = way.mapped.micro_batch.clamp(1, scenario.users);
         let write = |tokens: u64, users: u64| {
             let flow = Flow::Decode { tokens, users, context: scenario.context };
-            Written::new(question, &way.mapped.placement, flow, &way.kernels)
+            Written::new(question, &way.mapped, flow)
         };
         let tokens = micro_batch.saturating_mul(question.tokens_per_pass(way.verified));
         let needs_single = way.verified.is_some() && scenario.speculation.cost().is_some() && tokens > 1;
         let draft = way.draft.as_ref().filter(|_| scenario.speculation.cost().is_none());
-        let draft = draft.and_then(|Drafting { placement, kernels }| {
+        let draft = draft.and_then(|mapped| {
             let question = question.of_draft()?;
             let flow = Flow::Decode { tokens: 1, users: 1, context: scenario.context };
-            let pass = Written::new(&question, placement, flow, kernels);
-            Some(DraftPrograms { question, placement: placement.clone(), pass })
+            let pass = Written::new(&question, mapped, flow);
+            Some(DraftPrograms { question, placement: mapped.placement.clone(), pass })
         });
         Self {
             micro_batch,
@@ -169,10 +169,10 @@ impl DecodePrograms {
     ///
     /// # Errors
     /// Where a layer could not be written as its mapping says.
-    pub(crate) fn check(&self, question: &Question) -> Result<(), AnswerError> {
+    pub(crate) fn check(&self, mapping: &str) -> Result<(), AnswerError> {
         let draft = self.draft.as_ref().map(|draft| &draft.pass);
         let mut all = std::iter::once(&self.pass).chain(self.single.as_ref()).chain(draft);
-        all.try_for_each(|written| written.check(question))
+        all.try_for_each(|written| written.check(mapping))
     }
 }
 
@@ -184,13 +184,11 @@ impl DecodePrograms {
     /// Where a router has not, with the router and the number.
     pub(crate) fn fit_in_routers(&self, question: &Question) -> Result<(), AnswerError> {
         let available = question.wafer.figure(Key::Colors).value as u32;
-        self.pass.layouts.iter().enumerate().try_for_each(|(layout, written)| {
-            let both = std::iter::once(&written.published).chain(&written.best);
-            both.filter(|program| program.color_count() > available).try_for_each(|program| {
-                let lowered = circuit::lower(program, &question.wafer, RateSet::Silicon, &|_| 0.0);
-                let what = format!("a layer of layout {layout}");
-                lowered.map(|_| ()).map_err(|reason| AnswerError::Fabric { what, reason })
-            })
+        let layouts = self.pass.layouts.iter().enumerate();
+        layouts.filter(|(_, program)| program.color_count() > available).try_for_each(|(layout, program)| {
+            let lowered = circuit::lower(program, &question.wafer, RateSet::Silicon, &|_| 0.0);
+            let what = format!("a layer of layout {layout}");
+            lowered.map(|_| ()).map_err(|reason| AnswerError::Fabric { what, reason })
         })
     }
 }

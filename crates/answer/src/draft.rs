@@ -6,11 +6,11 @@
 
 use std::cell::RefCell;
 
+use wafersim_mapping::Mapped;
 use wafersim_place::{Arrangement, Fill, KvLayoutChoice, Placement, Request, SlotRange, place_within};
 use wafersim_spec::scenario::{Profile, WaferCount};
 
-use crate::candidates::Drafting;
-use crate::chosen::Chosen;
+use crate::chosen::{Chosen, Source};
 use crate::decode::DraftTime;
 use crate::error::AnswerError;
 use crate::question::Question;
@@ -21,16 +21,16 @@ use crate::written::{Flow, Written};
 pub struct Drafts<'a> {
     asked: &'a Question,
     draft: Option<Question>,
-    profile: Profile,
+    source: Source,
     reading: LayerReading,
-    known: RefCell<Vec<(SlotRange, Option<Drafting>)>>,
+    known: RefCell<Vec<(SlotRange, Option<Mapped>)>>,
 }
 
 impl<'a> Drafts<'a> {
-    /// None is placed yet.
-    pub fn new(asked: &'a Question, profile: Profile) -> Self {
-        let reading = LayerReading::new(asked, asked.scenario.profile);
-        Self { asked, draft: asked.of_draft(), profile, reading, known: RefCell::default() }
+    /// None is placed yet. The draft model works by the same mapping as the model.
+    pub fn new(asked: &'a Question, source: Source, profile: Profile) -> Self {
+        let reading = LayerReading::new(asked, profile);
+        Self { asked, draft: asked.of_draft(), source, reading, known: RefCell::default() }
     }
 
     /// Users of the question.
@@ -45,7 +45,7 @@ impl<'a> Drafts<'a> {
 
     /// Where the draft model lies when the model lies so, on at most `wafers` wafers: nothing where it does not fit, and no
     /// placement where there is no draft model.
-    pub fn beside(&self, model: &Placement, wafers: u32) -> Option<Option<Drafting>> {
+    pub fn beside(&self, model: &Placement, wafers: u32) -> Option<Option<Mapped>> {
         let Some(draft) = &self.draft else { return Some(None) };
         let free = free_slots(model, wafers)?;
         if let Some((_, known)) = self.known.borrow().iter().find(|(known, _)| *known == free) {
@@ -98,29 +98,29 @@ impl<'a> Drafts<'a> {
     }
 
     /// The fastest way to lie in these slots.
-    fn fastest(&self, draft: &Question, free: SlotRange) -> Option<Drafting> {
+    fn fastest(&self, draft: &Question, free: SlotRange) -> Option<Mapped> {
         let usual = request(draft, draft.scenario.users);
         let fewest = fewest_slots(&usual, free)?;
-        let chosen = Chosen::new(draft, self.profile).open();
-        let mut best: Option<(f64, f64, Drafting)> = None;
+        let chosen = Chosen::new(draft, self.source).ok()?.open();
+        let mut best: Option<(f64, f64, Mapped)> = None;
         for count in [fewest, free.count.min(most_slots(draft))] {
             for fill in [Fill::Slot, Fill::Tight] {
                 let request = Request { fill, ..usual.clone() };
                 let Some(placement) = place_within(&request, SlotRange { count, ..free }) else { continue };
                 let flow = Flow::Decode { tokens: 1, users: 1, context: draft.scenario.context };
-                let Ok(kernels) = chosen.kernels_on(&placement) else { continue };
-                let pass = Written::new(draft, &placement, flow, &kernels);
-                let pass = StageTimes::read(draft, &placement, &pass, &self.reading);
+                let Ok(mapped) = chosen.on(placement) else { continue };
+                let pass = Written::new(draft, &mapped, flow);
+                let pass = StageTimes::read(draft, &mapped.placement, &pass, &self.reading);
                 let time = DraftTime::by_model(self.asked, &pass);
                 let period = time.latency.max(time.occupancy * self.asked.scenario.users as f64).0;
                 let is_better =
-                    |(least, latency, _): &(f64, f64, Drafting)| (period, time.latency.0) < (*least, *latency);
+                    |(least, latency, _): &(f64, f64, Mapped)| (period, time.latency.0) < (*least, *latency);
                 if best.as_ref().is_none_or(is_better) {
-                    best = Some((period, time.latency.0, Drafting { placement, kernels }));
+                    best = Some((period, time.latency.0, mapped));
                 }
             }
         }
-        best.map(|(_, _, drafting)| drafting)
+        best.map(|(_, _, mapped)| mapped)
     }
 }
 

@@ -27,24 +27,6 @@ pub enum AnswerError {
         /// Why not.
         error: LowerError,
     },
-    /// A layer that the published kernels, and the steps beside them, do not have.
-    #[error(
-        "layer {layer} of '{model}' is linear attention, whose state the kernels that answer do not have; allowed are models with attention in every layer, for example qwen3-coder-30b-a3b"
-    )]
-    NoKernel {
-        /// Name of the model.
-        model: String,
-        /// Number of the first such layer.
-        layer: usize,
-    },
-    /// A profile that works by no mapping.
-    #[error(
-        "profile '{profile}' works by steps beside the published kernels, which are no mapping; allowed: a mapping for it, or profile published"
-    )]
-    NoMapping {
-        /// The profile.
-        profile: String,
-    },
     /// The model can be placed, but its draft model not beside it.
     #[error(
         "{wafers} wafer(s) do not hold '{model}' and its draft model '{draft}': {needed} would do (or fewer users, a shorter context, another speculation.draft_model)"
@@ -68,18 +50,6 @@ pub enum AnswerError {
         model: String,
         /// Name of its draft model.
         draft: String,
-    },
-    /// The kernels need more colors than a router has.
-    #[error(
-        "the kernels use {needed} colors and a router of wafer '{wafer}' has {available} (fabric.colors): allowed are wafers with at least {needed}"
-    )]
-    TooFewColors {
-        /// Name of the wafer.
-        wafer: String,
-        /// Colors of the program that uses most.
-        needed: u32,
-        /// Colors of a router.
-        available: u32,
     },
     /// A demand on experts is of another model.
     #[error(

@@ -5,7 +5,7 @@
 //! where the busiest of 128 experts takes 9.9 times the mean (the exponent alone gives 9.9 as well). Tokens are
 //! independent in both; stickiness between neighbouring tokens of one user is left out.
 
-use wafersim_kernels::feed_forward::ExpertLoad;
+use wafersim_lower::{ExpertLoad, PlaceLoad};
 use wafersim_mapping::dealing::ZIPF_EXPONENT;
 use wafersim_spec::model::Moe;
 use wafersim_spec::scenario::RoutingModel;
@@ -116,13 +116,15 @@ fn normal_cumulative(x: f64) -> f64 {
     1.0 / (1.0 + (-1.5976 * x - 0.070_56 * x.powi(3)).exp())
 }
 
-/// The expected load of a layer's experts for a micro-batch, rounded up to whole experts and tokens.
+/// The expected load of a layer's experts for a micro-batch, rounded up to whole experts and tokens. The busiest place has one
+/// expert.
 pub fn expert_load(moe: &Moe, tokens: u64, routing: RoutingModel) -> ExpertLoad {
     let probabilities = use_probabilities(moe.experts, moe.top_k, routing);
     let pairs = tokens.saturating_mul(moe.top_k);
     let distinct = (distinct_experts(&probabilities, tokens).ceil() as u64).clamp(moe.top_k.min(pairs), moe.experts);
     let busiest = (busiest_expert(&probabilities, tokens).ceil() as u64).clamp(1, tokens.max(1));
-    ExpertLoad { pairs, distinct: distinct.min(pairs.max(1)), busiest }
+    let busiest = PlaceLoad { pairs: busiest, distinct: 1, tokens: busiest };
+    ExpertLoad { pairs, distinct: distinct.min(pairs.max(1)), busiest, column: busiest }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use wafersim_mapping::experts::Dealt;
-use wafersim_mapping::{Experts, MappingError, Recipe, Resolved};
+use wafersim_mapping::{Experts, MappingError, Resolved};
 use wafersim_place::experts::annealed::Annealing;
 use wafersim_place::experts::assignment::Assignment;
 use wafersim_place::experts::demand::Demand;
@@ -26,14 +26,10 @@ pub use compare::compare;
 /// strategy has dealt them.
 ///
 /// # Errors
-/// Where the profile works by no mapping, layers are divided into different rectangles, or it does not fit.
+/// Where layers are divided into different rectangles, or it does not fit.
 pub fn resolved_mapping(question: &Question, outcome: &StrategyOutcome) -> Result<Resolved, AnswerError> {
-    let profile = question.scenario.profile;
-    let mut recipe = match (&question.mapping, is_hypothetical(profile)) {
-        (Some(mapping), true) => mapping.recipe().clone(),
-        (None, true) => return Err(AnswerError::NoMapping { profile: profile.to_string() }),
-        (_, false) => Recipe::published(),
-    };
+    let chosen = Chosen::new(question, Source::main(question, question.scenario.profile))?;
+    let mut recipe = chosen.recipe().clone();
     let geometry = &outcome.geometry;
     let mut grids = geometry.rooms.values().map(|room| (room.grid.across, room.grid.down));
     let Some((across, down)) = grids.next() else {
@@ -58,9 +54,9 @@ pub fn resolved_mapping(question: &Question, outcome: &StrategyOutcome) -> Resul
     Ok(wafersim_mapping::resolve(&recipe, inputs)?)
 }
 
+use crate::chosen::{Chosen, Source};
 use crate::error::AnswerError;
 use crate::question::Question;
-use crate::written::is_hypothetical;
 
 /// What to compare.
 #[derive(Debug, Clone)]

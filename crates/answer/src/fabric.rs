@@ -110,7 +110,7 @@ pub fn answer_on_fabric(
         return Err(AnswerError::NoFabricProfile { profile: question.scenario.profile.to_string() });
     };
     answer.provenance.fidelity = "fabric";
-    Ok(FabricAnswer { answer: with_ranges(question, answer, &way), reading, runs })
+    Ok(FabricAnswer { answer: with_ranges(question, answer, &way)?, reading, runs })
 }
 
 /// Runs the layers and puts their times in place of the closed form's.
@@ -176,8 +176,8 @@ fn passes(
         let others = (0..placement.layouts.len()).filter(|layout| asked.iter().all(|place| place.layout != *layout));
         let others = others.filter_map(|layout| first_of(placement, layout));
         for place in asked.iter().copied().chain(others) {
-            let Some(variants) = written.layouts.get(place.layout) else { continue };
-            let (program, closed) = reading.fastest_program(variants);
+            let Some(program) = written.layouts.get(place.layout) else { continue };
+            let closed = reading.read(program);
             tasks.push(Task { place, flow: written.flow, program, closed, is_shown: !asked.is_empty(), pass });
         }
     }

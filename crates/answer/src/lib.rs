@@ -1,7 +1,7 @@
 //! The question and its answer.
 //!
 //! [`Question`] is a checked scenario with its model and wafer loaded; [`answer`] places the model, writes the programs of
-//! its layers, reads them in closed form under three profiles and says what follows. [`plan`] does so for a table of
+//! its layers as a mapping says, reads them in closed form under three profiles and says what follows. [`plan`] does so for a table of
 //! points.
 //!
 //! This crate computes; it prints nothing and writes no files.
@@ -26,6 +26,7 @@ mod uncertainty;
 mod written;
 
 pub use bound::no_mapping_beats;
+pub use chosen::Source;
 pub use decode::{DecodeTiming, DraftTime, Pace, Verified};
 pub use error::AnswerError;
 pub use pipeline::Pipeline;

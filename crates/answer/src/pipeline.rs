@@ -11,22 +11,22 @@
 
 use serde::Serialize;
 use wafersim_cost::ProgramCost;
-use wafersim_kernels::feed_forward::ExpertLoad;
+use wafersim_lower::ExpertLoad;
 use wafersim_mapping::{Mapped, Resolved};
 use wafersim_place::{Item, Placement};
 use wafersim_spec::model::{FeedForward, Reach};
 use wafersim_spec::scenario::WaferCount;
 use wafersim_spec::{Bytes, Cycles, Hertz};
 
-use crate::candidates::{Drafting, Way, candidates, check_kernels, way, with_room_for_draft};
-use crate::chosen::{Chosen, Kernels};
-use crate::decode::{DecodePrograms, DecodeTiming, DraftTime};
+use crate::candidates::{Way, candidates, way, with_room_for_draft};
+use crate::chosen::{Chosen, Source};
+use crate::decode::{DecodeTiming, DraftTime};
 use crate::draft::{Drafts, wafers_used};
 use crate::error::AnswerError;
 use crate::prefill::PromptPrograms;
 use crate::provenance::Provenance;
 use crate::question::Question;
-use crate::run::check_colors;
+use crate::run::{Timed, fastest};
 use crate::stage::{LayerReading, StageTimes, return_hop, slot_hop};
 use crate::written::{Flow, Written};
 
@@ -152,9 +152,8 @@ pub struct Routed {
 #[derive(Debug, Clone)]
 pub struct Pipeline {
     question: Question,
+    source: Source,
     mapped: Mapped,
-    placement: Placement,
-    kernels: Kernels,
     reading: LayerReading,
     stations: Vec<Station>,
     timing: DecodeTiming,
@@ -165,8 +164,7 @@ pub struct Pipeline {
 #[derive(Debug, Clone)]
 struct Drafter {
     question: Question,
-    placement: Placement,
-    kernels: Kernels,
+    mapped: Mapped,
 }
 
 impl Pipeline {
@@ -179,31 +177,17 @@ impl Pipeline {
         let profile = question.scenario.profile;
         let reading = LayerReading::new(&question, profile);
         let ways = match micro_batch {
-            None => candidates(&question, profile)?.ways,
-            Some(size) => {
-                check_kernels(&question)?;
-                given(&question, size.clamp(1, question.scenario.users))?
-            }
+            None => candidates(&question, profile)?.into_iter().flat_map(|found| found.ways).collect(),
+            Some(size) => given(&question, size.clamp(1, question.scenario.users))?,
         };
-        let timed = ways.into_iter().map(|way| {
-            let programs = DecodePrograms::new(&question, &way);
-            let timing = DecodeTiming::new(&question, &way.mapped.placement, &programs, &reading);
-            (way, programs, timing)
-        });
-        // The first of the fastest, as in an answer; there is at least one way.
-        let fastest = timed.reduce(|best, way| if way.2.period.0 < best.2.period.0 { way } else { best });
-        let Some((Way { mapped, kernels, draft, .. }, programs, timing)) = fastest else {
-            return Err(AnswerError::NotANumber { what: "the placement", value: "nothing".into() });
-        };
-        let placement = mapped.placement.clone();
-        let prompt = PromptPrograms::new(&question, &placement, &kernels);
-        programs.check(&question)?;
-        prompt.check_all(&question)?;
-        check_colors(&question, &kernels, &programs, timing.times.colors)?;
-        let stations = stations(&placement);
+        let timed = ways.iter().map(|way| Timed::new(&question, way, &reading)).collect();
+        let Timed { way, timing, .. } = fastest(&question, timed)?;
+        let Way { source, mapping, mapped, draft, .. } = way.clone();
+        PromptPrograms::new(&question, &mapped).check_all(&mapping)?;
+        let stations = stations(&mapped.placement);
         let draft = question.of_draft().zip(draft);
-        let draft = draft.map(|(question, Drafting { placement, kernels })| Drafter { question, placement, kernels });
-        Ok(Self { question, mapped, placement, kernels, reading, stations, timing, draft })
+        let draft = draft.map(|(question, mapped)| Drafter { question, mapped });
+        Ok(Self { question, source, mapped, reading, stations, timing, draft })
     }
 
     /// The question.
@@ -219,13 +203,9 @@ impl Pipeline {
     /// The mapping that it works by, with every number.
     ///
     /// # Errors
-    /// Where the profile works by no mapping.
+    /// Where a recipe that is built in cannot be read.
     pub fn resolved_mapping(&self) -> Result<Resolved, AnswerError> {
-        let profile = self.question.scenario.profile;
-        if self.kernels == Kernels::Steps {
-            return Err(AnswerError::NoMapping { profile: profile.to_string() });
-        }
-        Ok(Chosen::new(&self.question, profile).resolved(&self.mapped))
+        Ok(Chosen::new(&self.question, self.source)?.resolved(&self.mapped))
     }
 
     /// The placement with every decision of its layers.
@@ -235,12 +215,12 @@ impl Pipeline {
 
     /// The placement.
     pub const fn placement(&self) -> &Placement {
-        &self.placement
+        &self.mapped.placement
     }
 
     /// Wafers up to the last one that holds something, a draft model included.
     pub fn wafers_used(&self) -> u32 {
-        wafers_used(&self.placement, self.draft.as_ref().map(|draft| &draft.placement))
+        wafers_used(self.placement(), self.draft.as_ref().map(|draft| &draft.mapped.placement))
     }
 
     /// Users whose tokens may go through together: the micro-batch that the placement has buffers for.
@@ -311,10 +291,11 @@ impl Pipeline {
     pub fn draft(&self, context: u64) -> DraftTime {
         match (&self.draft, self.question.scenario.speculation.cost()) {
             _ if self.timing.verified.is_none() => DraftTime::default(),
-            (Some(Drafter { question, placement, kernels }), None) => {
+            (Some(Drafter { question, mapped }), None) => {
                 let flow = Flow::Decode { tokens: 1, users: 1, context };
-                let written = Written::new(question, placement, flow, kernels);
-                DraftTime::by_model(&self.question, &StageTimes::read(question, placement, &written, &self.reading))
+                let written = Written::new(question, mapped, flow);
+                let pass = StageTimes::read(question, &mapped.placement, &written, &self.reading);
+                DraftTime::by_model(&self.question, &pass)
             }
             (_, cost) => DraftTime::by_cost(&self.question, cost.unwrap_or(0.0), self.latency(context)),
         }
@@ -335,7 +316,7 @@ impl Pipeline {
     /// a layer's region, and only the fullest place counts.
     pub fn context_steps(&self, longest: u64) -> Vec<u64> {
         let mut steps = vec![1];
-        for layout in &self.placement.layouts {
+        for layout in &self.placement().layouts {
             let places = layout.kv.token_places().max(1);
             let reach = layout.kv.shape.reach.visible(longest);
             steps.extend(
@@ -349,26 +330,27 @@ impl Pipeline {
 
     /// The largest chunk of a prompt that fits, in tokens.
     pub fn largest_chunk(&self) -> u64 {
-        self.placement.prefill_chunk_tokens()
+        self.placement().prefill_chunk_tokens()
     }
 
     /// The time to first token of the closed form, for the scenario's prompt.
     pub fn closed_form_first_token(&self) -> Cycles {
-        let programs = PromptPrograms::new(&self.question, &self.placement, &self.kernels);
-        programs.time(&self.question, &self.placement, &self.reading)
+        let programs = PromptPrograms::new(&self.question, &self.mapped);
+        programs.time(&self.question, self.placement(), &self.reading)
     }
 
     /// The closed form of one pass on this placement.
     pub fn closed_form(&self, tokens: u64, context: u64) -> StageTimes {
         let flow = self.decoding(tokens, context);
-        let written = Written::new(&self.question, &self.placement, flow, &self.kernels);
-        StageTimes::read(&self.question, &self.placement, &written, &self.reading)
+        let written = Written::new(&self.question, &self.mapped, flow);
+        StageTimes::read(&self.question, self.placement(), &written, &self.reading)
     }
 
     /// Room for keys and values, those of a draft model included.
     pub fn kv_room(&self) -> KvRoom {
-        let placements = || std::iter::once(&self.placement).chain(self.draft.as_ref().map(|draft| &draft.placement));
-        let cache = self.placement.settings.precision.kv_cache;
+        let placements =
+            || std::iter::once(self.placement()).chain(self.draft.as_ref().map(|draft| &draft.mapped.placement));
+        let cache = self.placement().settings.precision.kv_cache;
         let mut reaches = Vec::new();
         let mut bytes_per_token = Bytes::ZERO;
         let mut slots: Vec<SlotRoom> = Vec::new();
@@ -401,10 +383,10 @@ impl Pipeline {
 
     /// The routed experts of each layer of a slot that has such.
     pub fn routed(&self, slot: usize) -> Vec<Routed> {
-        let items = self.placement.slots.get(slot).map_or(&[][..], |slot| &slot.items);
+        let items = self.placement().slots.get(slot).map_or(&[][..], |slot| &slot.items);
         let routed = items.iter().filter_map(|item| {
             let Item::Layer(layer) = item else { return None };
-            let layout = self.placement.layer(*layer as usize)?;
+            let layout = self.placement().layer(*layer as usize)?;
             let (FeedForward::Moe(moe), Some(placed)) = (&layout.layer.feed_forward, &layout.experts) else {
                 return None;
             };
@@ -420,12 +402,12 @@ impl Pipeline {
     }
 
     fn pass(&self, flow: Flow, experts: Option<ExpertLoad>) -> PassTimes {
-        let (question, placement, reading) = (&self.question, &self.placement, &self.reading);
-        let written = Written::with_experts(question, placement, flow, &self.kernels, experts);
+        let (question, placement, reading) = (&self.question, self.placement(), &self.reading);
+        let written = Written::with_experts(question, &self.mapped, flow, experts);
         let tokens = flow.tokens();
         let total = |cost: ProgramCost| cost.total().0;
-        let layouts: Vec<f64> = written.layouts.iter().map(|program| total(reading.fastest(program))).collect();
-        let tables: Vec<f64> = written.tables.iter().map(|program| total(reading.fastest(program))).collect();
+        let layouts: Vec<f64> = written.layouts.iter().map(|program| total(reading.read(program))).collect();
+        let tables: Vec<f64> = written.tables.iter().map(|program| total(reading.read(program))).collect();
         // Only the first part of each table counts on the way of a token.
         let first = |is_head: bool| placement.tables.iter().position(|table| table.is_head == is_head);
         let counted = [first(false), first(true)];
@@ -476,22 +458,25 @@ impl Pipeline {
     }
 }
 
+/// The ways for a micro-batch that was given, by all mappings of the profile.
 fn given(question: &Question, size: u64) -> Result<Vec<Way>, AnswerError> {
     let (mut ways, mut refused) = (Vec::new(), None);
     let profile = question.scenario.profile;
-    let (drafts, chosen) = (Drafts::new(question, profile), Chosen::new(question, profile));
     let mut asked = question.scenario.wafers;
-    for verified in chosen.verified().iter().copied() {
-        let (first, wafers) = match with_room_for_draft(&chosen, verified, size, asked, &drafts) {
-            Ok(found) => found,
-            Err(error) => {
-                refused = refused.or(Some(error));
-                continue;
-            }
-        };
-        asked = WaferCount::Exactly(wafers);
-        let placed = chosen.splits(first).into_iter();
-        ways.extend(placed.filter_map(|mapped| way(&chosen, verified, mapped, wafers, &drafts)));
+    for source in Source::of(question, profile).iter().copied() {
+        let (drafts, chosen) = (Drafts::new(question, source, profile), Chosen::new(question, source)?);
+        for verified in chosen.verified().iter().copied() {
+            let (first, wafers) = match with_room_for_draft(&chosen, verified, size, asked, &drafts) {
+                Ok(found) => found,
+                Err(error) => {
+                    refused = refused.or(Some(error));
+                    continue;
+                }
+            };
+            asked = WaferCount::Exactly(wafers);
+            let placed = chosen.splits(first).into_iter();
+            ways.extend(placed.filter_map(|mapped| way(&chosen, verified, mapped, wafers, &drafts)));
+        }
     }
     match refused {
         Some(error) if ways.is_empty() => Err(error),

@@ -8,10 +8,10 @@
 //! every chunk before it. Attention grows with the tokens before a chunk; between the first and the last chunk the
 //! stage's time is taken as their mean (attention is linear in the context up to rounding of tiles).
 
+use wafersim_mapping::Mapped;
 use wafersim_place::Placement;
 use wafersim_spec::Cycles;
 
-use crate::chosen::Kernels;
 use crate::error::AnswerError;
 use crate::question::Question;
 use crate::stage::{LayerReading, StageTimes};
@@ -29,9 +29,9 @@ pub(crate) struct Pieces {
 }
 
 impl Pieces {
-    fn check(&self, question: &Question) -> Result<(), AnswerError> {
+    fn check(&self, mapping: &str) -> Result<(), AnswerError> {
         let mut all = std::iter::once(&self.last).chain(self.first.as_ref());
-        all.try_for_each(|written| written.check(question))
+        all.try_for_each(|written| written.check(mapping))
     }
 
     fn read(&self, question: &Question, placement: &Placement, reading: &LayerReading) -> Cycles {
@@ -56,16 +56,16 @@ pub struct PromptPrograms {
 impl PromptPrograms {
     /// Writes them: streaming, and chunks of powers of four below the largest that fits. Large chunks use the processing
     /// elements better, small ones fill the pipeline sooner.
-    pub fn new(question: &Question, placement: &Placement, kernels: &Kernels) -> Self {
+    pub fn new(question: &Question, mapped: &Mapped) -> Self {
         let prompt = question.scenario.prompt.max(1);
         let pieces = |count: u64, first: Flow, last: Flow| Pieces {
             count,
-            first: (count > 1).then(|| Written::new(question, placement, first, kernels)),
-            last: Written::new(question, placement, last, kernels),
+            first: (count > 1).then(|| Written::new(question, mapped, first)),
+            last: Written::new(question, mapped, last),
         };
         let one = |context| Flow::Decode { tokens: 1, users: 1, context };
         let mut ways = vec![pieces(prompt, one(1), one(prompt))];
-        let mut chunk = placement.prefill_chunk_tokens().clamp(1, prompt.next_power_of_two());
+        let mut chunk = mapped.placement.prefill_chunk_tokens().clamp(1, prompt.next_power_of_two());
         loop {
             let tokens = chunk.min(prompt);
             let of = |before| Flow::Prefill { tokens, before };
@@ -81,8 +81,8 @@ impl PromptPrograms {
     ///
     /// # Errors
     /// Where a layer could not be written as its mapping says, whatever the way.
-    pub(crate) fn check(&self, question: &Question) -> Result<(), AnswerError> {
-        let refused = self.ways.iter().map(|pieces| pieces.check(question));
+    pub(crate) fn check(&self, mapping: &str) -> Result<(), AnswerError> {
+        let refused = self.ways.iter().map(|pieces| pieces.check(mapping));
         refused.reduce(Result::or).unwrap_or(Ok(()))
     }
 
@@ -90,8 +90,8 @@ impl PromptPrograms {
     ///
     /// # Errors
     /// Where a layer could not be written as its mapping says.
-    pub(crate) fn check_all(&self, question: &Question) -> Result<(), AnswerError> {
-        self.ways.iter().try_for_each(|pieces| pieces.check(question))
+    pub(crate) fn check_all(&self, mapping: &str) -> Result<(), AnswerError> {
+        self.ways.iter().try_for_each(|pieces| pieces.check(mapping))
     }
 
     /// Time from the start of the prefill to the end of the prompt's last piece; the fastest way counts.

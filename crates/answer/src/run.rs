@@ -1,5 +1,6 @@
 //! One question answered: place, read under three profiles, judge.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -13,8 +14,8 @@ use wafersim_spec::scenario::{ExpertPlacement, Profile, RoutingModel, Speculatio
 use wafersim_spec::wafer::Key;
 use wafersim_spec::{Bytes, Cycles, Model, Precision};
 
-use crate::candidates::{Way, candidates};
-use crate::chosen::{Chosen, Kernels};
+use crate::candidates::{Candidates, Way, candidates};
+use crate::chosen::{Chosen, Source};
 use crate::decode::{DecodePrograms, DecodeTiming, Pace, Verified};
 use crate::draft::wafers_used;
 use crate::error::AnswerError;
@@ -23,7 +24,6 @@ use crate::provenance::Provenance;
 use crate::question::Question;
 use crate::stage::LayerReading;
 use crate::uncertainty::{Uncertainty, uncertainty};
-use crate::written::is_hypothetical;
 
 /// The answer. Field names are those of `simctl run --format json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -311,7 +311,7 @@ pub struct LoadAsRun {
 /// Where the model does not fit, or parameters are so extreme that times are no numbers.
 pub fn answer(question: &Question) -> Result<Answer, AnswerError> {
     let (answer, way) = base_answer(question, Profile::ALL, &mut closed_form)?;
-    Ok(with_ranges(question, answer, &way))
+    with_ranges(question, answer, &way)
 }
 
 /// The placement that an answer rests on: the one that is fastest for the scenario's profile.
@@ -325,24 +325,20 @@ pub fn chosen_placement(question: &Question) -> Result<Placement, AnswerError> {
 /// The mapping that an answer rests on, with every number: the way of working that is fastest for the scenario's profile.
 ///
 /// # Errors
-/// As [`answer`], and where the profile works by no mapping: a hypothetical one for which none was given.
+/// As [`answer`].
 pub fn resolved_mapping(question: &Question) -> Result<Resolved, AnswerError> {
-    let profile = question.scenario.profile;
-    if is_hypothetical(profile) && question.mapping.is_none() {
-        return Err(AnswerError::NoMapping { profile: profile.to_string() });
-    }
-    let (_, way) = base_answer(question, &[profile], &mut closed_form)?;
-    Ok(Chosen::new(question, profile).resolved(&way.mapped))
+    let (_, way) = base_answer(question, &[question.scenario.profile], &mut closed_form)?;
+    Ok(Chosen::new(question, way.source)?.resolved(&way.mapped))
 }
 
 /// An answer with the ranges and the known errors, both in closed form.
-pub(crate) fn with_ranges(question: &Question, mut answer: Answer, way: &Way) -> Answer {
-    let ranges = uncertainty(question, way, answer.wafers);
+pub(crate) fn with_ranges(question: &Question, mut answer: Answer, way: &Way) -> Result<Answer, AnswerError> {
+    let ranges = uncertainty(question, way, answer.wafers)?;
     answer.verdict.depends_on_clock =
         ranges.clock.iter().any(|point| point.reaches_target != answer.verdict.state.is_reached());
     answer.uncertainty = Some(ranges);
     answer.provenance = answer.provenance.with_known_errors(question);
-    answer
+    Ok(answer)
 }
 
 /// The same without ranges and known errors: what sweeps use. `depends_on_clock` is false then, unasked.
@@ -396,39 +392,34 @@ pub(crate) fn base_answer(
     for asked in by_mapping(question, asked) {
         // What is hypothetical comes last, and needs most.
         let Some(most) = asked.last() else { continue };
-        let candidates = candidates(question, *most)?;
-        let written: Vec<DecodePrograms> =
-            candidates.ways.iter().map(|way| DecodePrograms::new(question, way)).collect();
-        // The first way always exists.
-        let first = &candidates.ways[0];
-        let prompt = PromptPrograms::new(question, &first.mapped.placement, &first.kernels);
+        let found = candidates(question, *most)?;
+        let written: Vec<Worked<'_>> = found.iter().map(|candidates| Worked::new(question, candidates)).collect();
         for &profile in asked {
             let reading = LayerReading::new(question, profile);
-            let timed = candidates.ways.iter().zip(&written).map(|(way, programs)| {
-                (way, programs, DecodeTiming::new(question, &way.mapped.placement, programs, &reading))
-            });
-            // The first of the fastest.
-            let fastest = timed.reduce(|best, way| if way.2.period.0 < best.2.period.0 { way } else { best });
-            let Some((way, programs, timing)) = fastest else { continue };
-            programs.check(question)?;
-            prompt.check(question)?;
-            check_colors(question, &way.kernels, programs, timing.times.colors)?;
+            let allowed = Source::of(question, profile);
+            let here = || written.iter().filter(|worked| allowed.contains(&worked.candidates.source));
+            let timed = here().flat_map(|worked| worked.timed(question, &reading)).collect();
+            let Timed { way, programs, timing } = fastest(question, timed)?;
+            let prompts = here().map(|worked| worked.prompt(question, &reading));
+            let Some(prompt) = prompts.reduce(Prompt::faster) else { continue };
+            prompt.programs.check(&prompt.way.mapping)?;
             let closed_form = timing.seconds_per_token(question);
             let mut read = Read {
                 placement: &way.mapped.placement,
-                programs,
-                prompt_placement: &first.mapped.placement,
-                prompt_programs: &prompt,
+                programs: &programs,
+                prompt_placement: &prompt.way.mapped.placement,
+                prompt_programs: prompt.programs,
                 reading: &reading,
                 timing,
-                first_token: prompt.time(question, &first.mapped.placement, &reading),
+                first_token: prompt.time,
             };
             if profile == scenario.profile {
                 replace(&mut read)?;
             }
             let figures = profile_answer(question, &read)?;
             if profile == scenario.profile {
-                let (wafers, max_users) = (candidates.wafers, candidates.max_users);
+                let wafers = found.first().map_or(0, |candidates| candidates.wafers);
+                let max_users = here().map(|worked| worked.candidates.max_users).max().unwrap_or(0);
                 chosen = Some((way.clone(), read.timing, figures.clone(), closed_form, wafers, max_users));
             }
             profiles.insert(profile, figures);
@@ -495,11 +486,94 @@ pub(crate) fn base_answer(
     Ok((answer, way))
 }
 
-/// Profiles that work by the same mapping, the published one before others.
+/// The programs of all ways by one mapping, and of the prompt in its first way, which there always is.
+struct Worked<'a> {
+    candidates: &'a Candidates,
+    programs: Vec<DecodePrograms>,
+    prompt: PromptPrograms,
+}
+
+impl<'a> Worked<'a> {
+    fn new(question: &Question, candidates: &'a Candidates) -> Self {
+        let programs = candidates.ways.iter().map(|way| DecodePrograms::new(question, way)).collect();
+        Self { candidates, programs, prompt: PromptPrograms::new(question, &candidates.ways[0].mapped) }
+    }
+
+    fn timed<'b>(&'b self, question: &'b Question, reading: &'b LayerReading) -> impl Iterator<Item = Timed<'b>> {
+        let ways = self.candidates.ways.iter().zip(&self.programs);
+        ways.map(|(way, programs)| Timed::of(question, way, Cow::Borrowed(programs), reading))
+    }
+
+    fn prompt<'b>(&'b self, question: &Question, reading: &LayerReading) -> Prompt<'b> {
+        let way = &self.candidates.ways[0];
+        Prompt { way, programs: &self.prompt, time: self.prompt.time(question, &way.mapped.placement, reading) }
+    }
+}
+
+/// A prompt by one mapping.
+struct Prompt<'a> {
+    way: &'a Way,
+    programs: &'a PromptPrograms,
+    time: Cycles,
+}
+
+impl Prompt<'_> {
+    /// The faster of two, the first where they are equal.
+    fn faster(self, other: Self) -> Self {
+        if other.time.0 < self.time.0 { other } else { self }
+    }
+}
+
+/// A way of working with what it takes.
+pub(crate) struct Timed<'a> {
+    /// The way.
+    pub(crate) way: &'a Way,
+    /// Its programs.
+    pub(crate) programs: Cow<'a, DecodePrograms>,
+    /// Decoding.
+    pub(crate) timing: DecodeTiming,
+}
+
+impl<'a> Timed<'a> {
+    /// Writes and reads the programs of a way.
+    pub(crate) fn new(question: &Question, way: &'a Way, reading: &LayerReading) -> Self {
+        Self::of(question, way, Cow::Owned(DecodePrograms::new(question, way)), reading)
+    }
+
+    fn of(question: &Question, way: &'a Way, programs: Cow<'a, DecodePrograms>, reading: &LayerReading) -> Self {
+        let timing = DecodeTiming::new(question, &way.mapped.placement, &programs, reading);
+        Self { way, programs, timing }
+    }
+
+    /// Whether all of it could be written, and every router has the colors that it needs: pairs of color and route over the
+    /// whole program, with names renamed where they do not meet.
+    fn check(&self, question: &Question) -> Result<(), AnswerError> {
+        self.programs.check(&self.way.mapping)?;
+        self.programs.fit_in_routers(question)
+    }
+}
+
+/// The fastest way that can be written and fits the routers, the first of them on a tie.
+///
+/// # Errors
+/// Where there is none: why the fastest does not.
+pub(crate) fn fastest<'a>(question: &Question, mut timed: Vec<Timed<'a>>) -> Result<Timed<'a>, AnswerError> {
+    timed.sort_by(|one, other| one.timing.period.0.total_cmp(&other.timing.period.0));
+    let mut refused = None;
+    for way in timed {
+        match way.check(question) {
+            Ok(()) => return Ok(way),
+            Err(error) => refused = refused.or(Some(error)),
+        }
+    }
+    Err(refused.unwrap_or(AnswerError::NotANumber { what: "the placement", value: "nothing".into() }))
+}
+
+/// Profiles that are answered together: all, or those that work by a mapping that was given by themselves.
 fn by_mapping<'p>(question: &Question, asked: &'p [Profile]) -> Vec<&'p [Profile]> {
     match question.mapping {
         None => vec![asked],
-        Some(_) => asked.chunk_by(|one, other| is_hypothetical(*one) == is_hypothetical(*other)).collect(),
+        Some(_) => asked.chunk_by(|one, other| Source::of(question, *one) == Source::of(question, *other)).collect(),
     }
 }
 
@@ -508,30 +582,10 @@ fn plain_seconds(question: &Question, wafers: u32) -> Result<f64, AnswerError> {
     let plain = question.without_draft(wafers);
     let profile = plain.scenario.profile;
     let reading = LayerReading::new(&plain, profile);
-    let seconds = candidates(&plain, profile)?.ways.into_iter().map(|way| {
-        let programs = DecodePrograms::new(&plain, &way);
-        DecodeTiming::new(&plain, &way.mapped.placement, &programs, &reading).seconds_per_token(&plain)
-    });
-    Ok(seconds.fold(f64::INFINITY, f64::min))
-}
-
-/// Whether a router has the colors that a pass needs. Programs with more names than a router has colors are counted router by
-/// router, and their names given the colors that there are.
-pub(crate) fn check_colors(
-    question: &Question,
-    kernels: &Kernels,
-    programs: &DecodePrograms,
-    needed: u32,
-) -> Result<(), AnswerError> {
-    let available = question.wafer.figure(Key::Colors).value as u32;
-    if needed <= available {
-        return Ok(());
-    }
-    let fit = programs.fit_in_routers(question);
-    if fit.is_ok() || matches!(kernels, Kernels::Mapped { .. }) {
-        return fit;
-    }
-    Err(AnswerError::TooFewColors { wafer: question.wafer.name.clone(), needed, available })
+    let found = candidates(&plain, profile)?;
+    let ways = found.iter().flat_map(|candidates| &candidates.ways);
+    let timed = ways.map(|way| Timed::new(&plain, way, &reading)).collect();
+    Ok(fastest(&plain, timed)?.timing.seconds_per_token(&plain))
 }
 
 fn profile_answer(question: &Question, read: &Read<'_>) -> Result<ProfileAnswer, AnswerError> {

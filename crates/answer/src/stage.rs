@@ -10,15 +10,13 @@ use wafersim_spec::wafer::{Key, RateSet};
 use wafersim_spec::{Cycles, Hertz};
 
 use crate::question::Question;
-use crate::written::{Flow, Variants, Written, is_hypothetical};
+use crate::written::{Flow, Written};
 
-/// How a wafer's kernels are read: the rates, and the programs among which the fastest counts.
+/// How programs are read: the rates of the machine as a profile sees it, and what lies between its wafers.
 #[derive(Debug, Clone)]
 pub struct LayerReading {
     /// Rates of the machine as the profile sees it.
     pub rates: Rates,
-    /// Whether hypothetical kernels count, with the published ones to fall back on.
-    pub hypothetical: bool,
     clock: Hertz,
     link_latency_us: f64,
     link_gigabytes: f64,
@@ -31,27 +29,15 @@ impl LayerReading {
         let value = |key| question.wafer.value(key, RateSet::Silicon);
         Self {
             rates: Rates::new(&question.wafer, RateSet::Silicon, view),
-            hypothetical: is_hypothetical(profile),
             clock: question.clock(),
             link_latency_us: value(Key::LinkLatency),
             link_gigabytes: value(Key::LinkBandwidth),
         }
     }
 
-    /// The fastest variant of a program that the profile may use, with its cost; the published one on a tie.
-    pub(crate) fn fastest_program<'a>(&self, variants: &'a Variants) -> (&'a Program, ProgramCost) {
-        let published = cost(&variants.published, &self.rates);
-        match &variants.best {
-            Some(program) if self.hypothetical => {
-                let best = cost(program, &self.rates);
-                if best.total().0 < published.total().0 { (program, best) } else { (&variants.published, published) }
-            }
-            _ => (&variants.published, published),
-        }
-    }
-
-    pub(crate) fn fastest(&self, variants: &Variants) -> ProgramCost {
-        self.fastest_program(variants).1
+    /// What a program takes.
+    pub(crate) fn read(&self, program: &Program) -> ProgramCost {
+        cost(program, &self.rates)
     }
 
     /// One way over a link between neighbouring wafers, with `bytes` of activations.
@@ -81,7 +67,7 @@ pub struct StageTimes {
 impl StageTimes {
     /// Reads the programs of a placement.
     pub fn read(question: &Question, placement: &Placement, written: &Written, reading: &LayerReading) -> Self {
-        let layouts: Vec<ProgramCost> = written.layouts.iter().map(|program| reading.fastest(program)).collect();
+        let layouts: Vec<ProgramCost> = written.layouts.iter().map(|program| reading.read(program)).collect();
         Self::assemble(question, placement, written, reading, &layouts)
     }
 
@@ -108,7 +94,7 @@ impl StageTimes {
             .tables
             .iter()
             .zip(&written.tables)
-            .map(|(table, program)| (table, reading.fastest(program)))
+            .map(|(table, program)| (table, reading.read(program)))
             .collect();
         if let Some((_, part)) = tables.iter().find(|(table, _)| !table.is_head) {
             times.add(part, 1);

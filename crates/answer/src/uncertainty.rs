@@ -16,6 +16,7 @@ use crate::candidates::{Way, most_users, way, with_room_for_draft};
 use crate::chosen::Chosen;
 use crate::decode::{DecodePrograms, DecodeTiming};
 use crate::draft::Drafts;
+use crate::error::AnswerError;
 use crate::question::Question;
 use crate::stage::LayerReading;
 
@@ -94,7 +95,7 @@ struct Fixed<'a> {
 }
 
 /// `wafers`: those of the answer.
-pub(crate) fn uncertainty(question: &Question, way: &Way, wafers: u32) -> Uncertainty {
+pub(crate) fn uncertainty(question: &Question, way: &Way, wafers: u32) -> Result<Uncertainty, AnswerError> {
     let profile = question.scenario.profile;
     let programs = DecodePrograms::new(question, way);
     let placed = Fixed { placement: &way.mapped.placement, programs: &programs };
@@ -130,8 +131,8 @@ pub(crate) fn uncertainty(question: &Question, way: &Way, wafers: u32) -> Uncert
     let at_ends = |values: &[(&Declaration, f64)]| speed(&changed(question, values), placed, profile);
     let range = Range { low: at_ends(&slow).min(base), high: at_ends(&fast).max(base) };
     let (least, most) =
-        (room_at(question, way, wafers, |free| free.low), room_at(question, way, wafers, |free| free.high));
-    Uncertainty {
+        (room_at(question, way, wafers, |free| free.low)?, room_at(question, way, wafers, |free| free.high)?);
+    Ok(Uncertainty {
         tokens_per_second_per_user: range,
         clock: clock_points(question, placed, profile),
         parameters,
@@ -139,7 +140,7 @@ pub(crate) fn uncertainty(question: &Question, way: &Way, wafers: u32) -> Uncert
         wafers: Ends { low: most.fewest, high: least.fewest },
         max_users: Ends { low: Some(least.max_users), high: Some(most.max_users) },
         spare: Ends { low: least.spare, high: most.spare },
-    }
+    })
 }
 
 /// What the model takes at one end of the memory that is free.
@@ -151,25 +152,25 @@ struct Room {
 }
 
 /// Places anew, with the memory at one end, for drafts that are verified as in a known way.
-fn room_at(question: &Question, known: &Way, wafers: u32, end: impl Fn(&Figure) -> f64) -> Room {
+fn room_at(question: &Question, known: &Way, wafers: u32, end: impl Fn(&Figure) -> f64) -> Result<Room, AnswerError> {
     let declared = &DECLARATIONS[Key::FreeBytes as usize];
     let free = end(question.wafer.figure(Key::FreeBytes)).min(question.wafer.figure(Key::MemoryBytes).value);
     let question = changed(question, &[(declared, free)]);
-    let profile = question.scenario.profile;
+    let drafts = Drafts::new(&question, known.source, question.scenario.profile);
     // Another memory is another machine: a mapping with every number is opened.
-    let (drafts, chosen) = (Drafts::new(&question, profile), Chosen::new(&question, profile).open());
+    let chosen = Chosen::new(&question, known.source)?.open();
     let placed = |wafers: WaferCount| with_room_for_draft(&chosen, known.verified, 1, wafers, &drafts).ok();
     let here = placed(WaferCount::Exactly(wafers)).map(|(mapped, _)| mapped);
     let users = |mapped: &Mapped| {
         let way = way(&chosen, known.verified, mapped.clone(), wafers, &drafts);
         way.map_or(0, |way| most_users(&chosen, &question, wafers, &way, &drafts))
     };
-    Room {
+    Ok(Room {
         free: question.wafer.free_bytes(),
         fewest: placed(WaferCount::Auto).map(|(_, wafers)| wafers),
         max_users: here.as_ref().map_or(0, users),
         spare: here.map(|mapped| mapped.placement.ledger.worst.spare),
-    }
+    })
 }
 
 /// Sizes and memory are not varied here.

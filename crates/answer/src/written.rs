@@ -1,19 +1,15 @@
-//! The programs of a placement, written once for all readings of it.
-//!
-//! Layers of one layout share a program. Two variants are written: the published kernels, and, where a hypothetical profile
-//! is asked for, the best that are known. Where a mapping is given there is one: as the mapping says.
+//! The programs of a placement as its mapping says, written once for all readings of it. Layers of one layout share a program.
 
-pub mod mapped;
+mod older;
 
-use wafersim_kernels::feed_forward::ExpertLoad;
-use wafersim_kernels::{ExpertShape, KvShape, LayerShape, Options, decode_layer, head, prefill_layer};
-use wafersim_lower::LowerError;
-use wafersim_place::{ExpertLayout, LayerLayout, PREFILL_KEY_BLOCK, Placement, TableLayout};
-use wafersim_program::{Program, Region};
+use wafersim_lower::{EndRequest, ExpertLoad, LayerRequest, LowerError, PlaceLoad, Routed, Scope};
+use wafersim_mapping::{LayerMapping, Mapped, dealing};
+use wafersim_place::{LayerLayout, PREFILL_KEY_BLOCK, TableLayout};
+use wafersim_program::Program;
+use wafersim_spec::Precision;
 use wafersim_spec::model::FeedForward;
-use wafersim_spec::scenario::{Profile, RoutingModel};
+use wafersim_spec::wafer::Key;
 
-use crate::chosen::Kernels;
 use crate::error::AnswerError;
 use crate::expert_load::expert_load;
 use crate::question::Question;
@@ -48,74 +44,50 @@ impl Flow {
     }
 }
 
-/// The same program in both kinds of kernels.
-#[derive(Debug, Clone)]
-pub struct Variants {
-    /// With the published kernels, or as a mapping says.
-    pub published: Program,
-    /// With the hypothetical improvements, where a profile wants them.
-    pub best: Option<Program>,
-}
-
 /// The programs of a placement for what flows through it.
 #[derive(Debug, Clone)]
 pub struct Written {
     /// What flows.
     pub flow: Flow,
     /// By layout of the placement.
-    pub layouts: Vec<Variants>,
+    pub layouts: Vec<Program>,
     /// By table of the placement.
-    pub tables: Vec<Variants>,
+    pub tables: Vec<Program>,
     /// Why a layer could not be written as its mapping says; then nothing here counts.
     refused: Option<LowerError>,
 }
 
-/// Whether a profile assumes kernels that nobody has published.
-pub fn is_hypothetical(profile: Profile) -> bool {
-    profile != Profile::Published
-}
-
 impl Written {
     /// Writes the programs of a placement.
-    pub fn new(question: &Question, placement: &Placement, flow: Flow, kernels: &Kernels) -> Self {
-        Self::with_experts(question, placement, flow, kernels, None)
+    pub fn new(question: &Question, mapped: &Mapped, flow: Flow) -> Self {
+        Self::with_experts(question, mapped, flow, None)
     }
 
     /// The same, with a given load of the routed experts in place of the expected one.
-    pub fn with_experts(
-        question: &Question,
-        placement: &Placement,
-        flow: Flow,
-        kernels: &Kernels,
-        experts: Option<ExpertLoad>,
-    ) -> Self {
-        let both = match kernels {
-            Kernels::Published => false,
-            Kernels::Steps => true,
-            Kernels::Mapped { layers, tables } => {
-                return mapped::written(question, placement, mapped::Mappings { layers, tables }, flow, experts);
-            }
-        };
-        let variants = |write: &dyn Fn(Options) -> Program| Variants {
-            published: write(Options::PUBLISHED),
-            best: both.then(|| write(Options::OPTIMISED)),
-        };
-        Self {
-            flow,
-            layouts: placement.layouts.iter().map(|layout| variants(&layer(question, layout, flow, experts))).collect(),
-            tables: placement.tables.iter().map(|placed| variants(&table(question, placed, flow))).collect(),
-            refused: None,
-        }
+    pub fn with_experts(question: &Question, mapped: &Mapped, flow: Flow, experts: Option<ExpertLoad>) -> Self {
+        let placement = &mapped.placement;
+        let mut refused = None;
+        let layers = placement.layouts.iter().zip(&mapped.layers).map(|(layout, mapping)| {
+            let given = experts.filter(|_| layout.experts.is_some());
+            let load = given.unwrap_or_else(|| expected_load(question, layout, mapping, flow.tokens()));
+            layer(question, layout, mapping, flow, load).unwrap_or_else(|error| {
+                refused.get_or_insert(error);
+                Program::new("refused", mapping.whole())
+            })
+        });
+        let layouts = layers.collect();
+        let tables = placement.tables.iter().zip(&mapped.tables);
+        let tables = tables.map(|(placed, mapping)| table(question, placed, mapping, flow)).collect();
+        Self { flow, layouts, tables, refused }
     }
 
     /// Whether everything could be written.
     ///
     /// # Errors
-    /// Where a layer could not be written as its mapping says.
-    pub fn check(&self, question: &Question) -> Result<(), AnswerError> {
-        let mapping = || question.mapping.as_ref().map_or_else(String::new, |mapping| mapping.name().to_owned());
+    /// Where a layer could not be written as its mapping says; `mapping` is its name.
+    pub fn check(&self, mapping: &str) -> Result<(), AnswerError> {
         match &self.refused {
-            Some(error) => Err(AnswerError::Lower { mapping: mapping(), error: error.clone() }),
+            Some(error) => Err(AnswerError::Lower { mapping: mapping.to_owned(), error: error.clone() }),
             None => Ok(()),
         }
     }
@@ -126,89 +98,77 @@ impl Written {
     }
 }
 
-fn region(columns: u64, rows: u64) -> Region {
-    Region::new(0, 0, columns, rows)
-}
-
-fn expert_shape(experts: Option<&ExpertLayout>) -> ExpertShape {
-    match experts {
-        Some(layout) if layout.grid.cells() > 1 => {
-            let cell = layout.rectangle(0);
-            ExpertShape::Clustered { columns: cell.columns, rows: cell.rows }
-        }
-        _ => ExpertShape::Spread,
-    }
-}
-
-fn layer_load(layout: &LayerLayout, tokens: u64, routing: RoutingModel) -> ExpertLoad {
-    match &layout.layer.feed_forward {
-        FeedForward::Dense { .. } => ExpertLoad { pairs: tokens, distinct: 1, busiest: tokens },
-        FeedForward::Moe(moe) => {
-            let mut load = expert_load(moe, tokens, routing);
-            // Experts that share a rectangle work one after the other.
-            if let Some(experts) = layout.experts.as_ref().filter(|experts| experts.most_in_a_cell() > 1) {
-                load.busiest = load.busiest.saturating_mul(experts.most_in_a_cell()).min(load.pairs);
-            }
-            load
-        }
-    }
-}
-
-/// Writes one layer in its region.
-fn layer<'a>(
-    question: &'a Question,
-    layout: &'a LayerLayout,
+/// A layer under a load of its experts.
+pub fn layer(
+    question: &Question,
+    layout: &LayerLayout,
+    mapping: &LayerMapping,
     flow: Flow,
-    experts: Option<ExpertLoad>,
-) -> impl Fn(Options) -> Program + 'a {
-    let scenario = &question.scenario;
-    let (tokens, context) = match flow {
-        Flow::Decode { tokens, context, .. } => (tokens, context),
-        Flow::Prefill { tokens, before } => (tokens, before),
+    load: ExpertLoad,
+) -> Result<Program, LowerError> {
+    let (tokens, users, context) = match flow {
+        Flow::Decode { tokens, users, context } => (tokens, users, context.max(tokens / users.max(1))),
+        Flow::Prefill { tokens, before } => (tokens, 1, before.saturating_add(tokens)),
     };
-    let kv = KvShape {
-        heads_per_block: layout.kv.heads_per_block,
-        columns_per_head: layout.kv.columns_per_head,
-        dimension_split: layout.kv.dimension_split,
-        sequence_split: layout.kv.sequence_split,
+    let request = LayerRequest {
+        layer: &layout.layer,
+        hidden: layout.hidden,
+        norm_epsilon: question.model.norm_epsilon,
+        mapping,
+        precision: question.scenario.precision,
+        tokens,
+        users,
+        context,
+        routed: Routed::Expected(load),
+        scope: Scope::Model,
+        queue: question.wafer.figure(Key::InputQueue).value as u64,
     };
-    let expected = || layer_load(layout, tokens, scenario.routing);
-    let load = experts.filter(|_| layout.experts.is_some()).unwrap_or_else(expected);
-    move |options| {
-        let shape = LayerShape {
-            layer: &layout.layer,
-            hidden: layout.hidden,
-            region: region(layout.columns, layout.rows),
-            kv,
-            experts: expert_shape(layout.experts.as_ref()),
-            precision: scenario.precision,
-            tokens,
-            context,
-            key_block: PREFILL_KEY_BLOCK,
-            load,
-            options,
-        };
-        match flow {
-            Flow::Decode { .. } => decode_layer(&shape),
-            Flow::Prefill { .. } => prefill_layer(&shape),
-        }
+    match flow {
+        _ if older::is_needed(&request) => Ok(older::layer(&request, flow, load)),
+        Flow::Decode { .. } => wafersim_lower::decode_layer(&request),
+        Flow::Prefill { .. } => wafersim_lower::prefill_layer(&request, PREFILL_KEY_BLOCK),
+    }
+}
+
+/// The expected load of the experts; of experts in rectangles that of batches that are drawn from the routing of the scenario.
+fn expected_load(question: &Question, layout: &LayerLayout, mapping: &LayerMapping, tokens: u64) -> ExpertLoad {
+    let FeedForward::Moe(moe) = &layout.layer.feed_forward else { return ExpertLoad::spread(tokens, 1) };
+    let routing = question.scenario.routing;
+    let expected = expert_load(moe, tokens, routing);
+    let Some(experts) = mapping.experts.as_ref().filter(|experts| !experts.is_spread()) else { return expected };
+    let drawn = dealing::draw(moe, tokens, routing);
+    let mut sums = [0_u64; 6];
+    for chosen in &drawn {
+        let counted = ExpertLoad::counted(chosen, experts);
+        let (busiest, column) = (counted.busiest, counted.column);
+        let parts = [busiest.pairs, busiest.distinct, busiest.tokens, column.pairs, column.distinct, column.tokens];
+        sums.iter_mut().zip(parts).for_each(|(sum, part)| *sum += part);
+    }
+    let [pairs, distinct, tokens, of_column @ ..] = sums.map(|sum| sum.div_ceil(drawn.len().max(1) as u64).max(1));
+    let [column_pairs, column_distinct, column_tokens] = of_column;
+    ExpertLoad {
+        busiest: PlaceLoad { pairs, distinct, tokens },
+        column: PlaceLoad { pairs: column_pairs, distinct: column_distinct, tokens: column_tokens },
+        ..expected
     }
 }
 
 /// Lookup, or final norm, logits and sampling. Logits are wanted for every decoding token, and for the last token of a
 /// prompt only.
-fn table<'a>(question: &'a Question, table: &'a TableLayout, flow: Flow) -> impl Fn(Options) -> Program + 'a {
-    let (here, hidden) = (region(table.columns, table.rows), question.model.hidden);
-    let precision = question.scenario.precision;
-    let rows = match flow {
-        Flow::Decode { tokens, .. } => tokens,
-        Flow::Prefill { .. } => 1,
+fn table(question: &Question, table: &TableLayout, mapping: &LayerMapping, flow: Flow) -> Program {
+    let precision = Precision { weights: table.matrix.data_type, ..question.scenario.precision };
+    let request = EndRequest {
+        hidden: question.model.hidden,
+        vocabulary: table.part.entries,
+        norm_epsilon: question.model.norm_epsilon,
+        mapping,
+        precision,
     };
-    move |options| {
-        if table.is_head {
-            head::lm_head(here, hidden, table.part.entries, rows, precision, options)
-        } else {
-            head::embedding(here, hidden, flow.tokens(), precision, options)
-        }
+    let any = |tokens: u64| vec![0; usize::try_from(tokens).unwrap_or(usize::MAX).max(1)];
+    match (table.is_head, flow) {
+        (true, Flow::Decode { tokens, .. }) => wafersim_lower::lm_head(&request, tokens.max(1)),
+        (true, Flow::Prefill { .. }) => wafersim_lower::lm_head(&request, 1),
+        (false, Flow::Decode { tokens, .. }) => wafersim_lower::embedding(&request, &any(tokens)),
+        (false, Flow::Prefill { tokens, .. }) => wafersim_lower::prefill_embedding(&request, &any(tokens)),
     }
 }

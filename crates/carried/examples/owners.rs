@@ -6,11 +6,10 @@
 
 use wafersim_cost::{Rates, View, cost, formula};
 use wafersim_fabric::circuit;
-use wafersim_kernels::feed_forward::ExpertLoad;
-use wafersim_kernels::{
-    Exact, ExpertShape, KvShape, LayerShape, Options, exact_decode_layer, exact_prefill_layer, gemv,
-};
-use wafersim_program::{Action, Program, Region, movement};
+use wafersim_kernels::gemv;
+use wafersim_lower::{ExpertLoad, LayerRequest, Routed, Scope, decode_layer, prefill_layer};
+use wafersim_mapping::{KvMapping, LayerMapping};
+use wafersim_program::{Action, Program, movement};
 use wafersim_spec::model::{Attention, FeedForward};
 use wafersim_spec::wafer::RateSet;
 use wafersim_spec::{Model, Wafer};
@@ -39,22 +38,22 @@ fn main() {
         let columns_per_head = (columns / grouped.kv_heads).max(1);
         let top_k = if let FeedForward::Moe(moe) = &layer.feed_forward { moe.top_k } else { 1 };
         let prefill = tokens > 1;
-        let shape = LayerShape {
+        let kv = KvMapping::published(columns_per_head);
+        let mapping = LayerMapping { kv, ..LayerMapping::published(columns, rows) };
+        let request = LayerRequest {
             layer: &layer,
             hidden: model.hidden,
-            region: Region::new(0, 0, columns, rows),
-            kv: KvShape { heads_per_block: 1, columns_per_head, dimension_split: columns_per_head, sequence_split: 1 },
-            experts: ExpertShape::Spread,
+            norm_epsilon: model.norm_epsilon,
+            mapping: &mapping,
             precision: gemv::fp16(),
             tokens,
-            context: if prefill { 0 } else { 1024 },
-            key_block: u64::MAX,
-            load: ExpertLoad { pairs: top_k, distinct: top_k, busiest: 1 },
-            options: Options::PUBLISHED,
+            users: 1,
+            context: if prefill { tokens } else { 1024 },
+            routed: Routed::Expected(ExpertLoad::spread(top_k, top_k)),
+            scope: Scope::Model,
+            queue: 4,
         };
-        let exact = Exact::new(1e-6);
-        let program =
-            if prefill { exact_prefill_layer(&shape, &exact) } else { exact_decode_layer(&shape, &exact) }.unwrap();
+        let program = if prefill { prefill_layer(&request, u64::MAX) } else { decode_layer(&request) }.unwrap();
         let mut bare = program.clone();
         for buffer in &mut bare.buffers {
             buffer.layout = None;

@@ -27,9 +27,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         if !chosen {
             continue;
         }
-        let Ok(MeasuredProgram { program, rounds }) = measured_program(&row) else { continue };
-        let divisor = rounds as f64;
         let wafer = Wafer::builtin(&row.device)?;
+        let Ok(MeasuredProgram { program, rounds }) = measured_program(&row, &wafer) else { continue };
+        let divisor = rounds as f64;
         let rates = Rates::new(&wafer, row.rate_set(), View::Achieved);
         let closed = cost(&program, &rates).total().0 / divisor;
         let began = Instant::now();

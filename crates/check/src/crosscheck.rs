@@ -63,8 +63,8 @@ pub struct Cases {
     pub grids: Vec<Grid>,
     /// How far kernels go that take as many rounds as the grid has columns.
     pub extent: Extent,
-    /// The mapping that layers are written by; nothing for the published kernels.
-    pub mapping: Option<Recipe>,
+    /// The mapping that layers are written by.
+    pub mapping: Recipe,
 }
 
 /// A kernel on a grid of a device, both ways.
@@ -144,7 +144,7 @@ pub fn crosscheck(cases: &Cases, done: impl Fn() + Sync) -> Crosscheck {
         .par_iter()
         .with_max_len(1)
         .map(|(wafer, kernel, grid)| {
-            let row = check(wafer, *kernel, *grid, cases.mapping.as_ref());
+            let row = check(wafer, *kernel, *grid, &cases.mapping);
             done();
             row
         })
@@ -160,29 +160,25 @@ pub fn crosscheck(cases: &Cases, done: impl Fn() + Sync) -> Crosscheck {
     found
 }
 
-fn check(wafer: &Wafer, kernel: CheckedKernel, grid: Grid, mapping: Option<&Recipe>) -> CheckedCase {
+fn check(wafer: &Wafer, kernel: CheckedKernel, grid: Grid, mapping: &Recipe) -> CheckedCase {
     let rates = Rates::new(wafer, RateSet::Silicon, View::Achieved);
-    let mapped = mapping.and_then(|recipe| kernel.layer(grid).map(|layer| layer.program(wafer, recipe)));
-    let (program, refused) = match mapped {
-        Some(Ok(program)) => (program, None),
-        Some(Err(problem)) => (kernel.program(grid), Some(problem)),
-        None => (kernel.program(grid), None),
-    };
-    let closed = cost(&program, &rates).total().0;
     let mut row = CheckedCase {
         wafer: wafer.name.clone(),
         kernel: kernel.name(),
         grid,
-        closed_form_cycles: closed,
+        closed_form_cycles: 0.0,
         cycles: None,
         deviation_percent: None,
         wavelet_hops: None,
         engine: None,
         problem: None,
     };
-    if refused.is_some() {
-        return CheckedCase { closed_form_cycles: 0.0, problem: refused, ..row };
-    }
+    let program = match kernel.program(grid, wafer, mapping) {
+        Ok(program) => program,
+        Err(problem) => return CheckedCase { problem: Some(problem), ..row },
+    };
+    let closed = cost(&program, &rates).total().0;
+    row.closed_form_cycles = closed;
     let lowered = circuit::lower(&program, wafer, RateSet::Silicon, &|work| formula::work(work, &rates));
     match lowered.and_then(|lowered| circuit::run(&lowered, |_| ())) {
         Ok(outcome) => {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use wafersim_check::crosscheck::{Cases, CheckedKernel, Extent, Grid, crosscheck};
+use wafersim_mapping::Recipe;
 use wafersim_spec::Wafer;
 
 #[test]
@@ -13,7 +14,7 @@ fn a_cross_check_keeps_the_order_that_was_asked_for() {
         kernels: vec![CheckedKernel::Multicast, CheckedKernel::MeshGemm],
         grids: vec![grid(24, 9), grid(8, 8), grid(700, 700)],
         extent: Extent::Short,
-        mapping: None,
+        mapping: Recipe::published(),
     };
     let found = crosscheck(&cases, || ());
     let names: Vec<String> =
@@ -38,7 +39,7 @@ fn a_case_that_cannot_run_is_a_row_that_says_why() {
         kernels: vec![CheckedKernel::AllReduce],
         grids: vec![Grid { columns: 8, rows: 8 }],
         extent: Extent::Full,
-        mapping: None,
+        mapping: Recipe::published(),
     };
     let found = crosscheck(&cases, || ());
     assert!(found.cases[0].problem.as_ref().is_some_and(|why| why.contains("colors")), "{:?}", found.cases[0]);
@@ -56,7 +57,7 @@ fn closed_form_and_fabric_agree_on_every_kernel() {
         kernels: CheckedKernel::ALL.to_vec(),
         grids: vec![grid(8, 8), grid(24, 9), grid(20, 48), grid(64, 64)],
         extent: Extent::Full,
-        mapping: None,
+        mapping: Recipe::published(),
     };
     let large = Cases { wafers: wafers(), grids: vec![grid(360, 180)], extent: Extent::Short, ..small.clone() };
     for cases in [small, large] {

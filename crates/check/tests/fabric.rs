@@ -40,7 +40,7 @@ fn errors(kernel: &str, device: &str, largest_grid: u64) -> Vec<f64> {
     let wafer = Wafer::builtin(device).unwrap();
     let rows = rows(kernel).into_iter().filter(|row| row.device == device && row.grid_x <= largest_grid);
     rows.map(|row| {
-        let measured = measured_program(&row).unwrap();
+        let measured = measured_program(&row, &wafer).unwrap();
         fabric(&measured.program, &wafer, row.rate_set()) / measured.rounds as f64 / row.value - 1.0
     })
     .collect()

@@ -105,9 +105,12 @@ fn chain_reduce(chain: &ChainReduce, line: u64, program: &Program, rates: &Rates
 /// Where as many rings run `beside` each other, members of one between those of the others, each link carries the words of all.
 pub fn pieces_beside(step: &Step, beside: u64, program: &Program, rates: &Rates) -> Cost {
     let Some((pieces, purpose)) = step.action.pieces() else { return Cost::ZERO };
-    let segments = pieces.segments(step.region.along(pieces.axis), purpose);
-    // The first one is never cut short.
-    let Some(parties) = segments.first().filter(|parties| parties.members.len() > 1) else { return Cost::ZERO };
+    let line = step.region.along(pieces.axis);
+    // The first segment is never cut short.
+    let parties = pieces.segment(0, line, purpose);
+    if line == 0 || parties.members.len() <= 1 {
+        return Cost::ZERO;
+    }
     let (buffer, combine) = match purpose {
         Purpose::Reduce => {
             (program.buffer_of(pieces.target), rates.combine_of(program.buffer_of(pieces.target).data_type))
@@ -128,7 +131,7 @@ pub fn pieces_beside(step: &Step, beside: u64, program: &Program, rates: &Rates)
         }
         (Owners::Neighbours { .. }, Purpose::Reduce) => {
             let last = Cost::of(Cause::Stages, combine) + Cost::of(Cause::Payload, -rates.wavelet);
-            launch + converging(parties, &way, rates.ramp_in + combine + rates.map_issue) + last
+            launch + converging(&parties, &way, rates.ramp_in + combine + rates.map_issue) + last
         }
         (Owners::Neighbours { .. }, Purpose::Gather) => {
             let place = |at: Option<&u64>| at.copied().unwrap_or(0);

@@ -110,16 +110,7 @@ fn in_order(nodes: &[Node], program: &Program, rates: &Rates, core: &mut Core) -
 /// Reads a node after what the core did before, and says what it did last.
 pub(crate) fn follow(node: &Node, program: &Program, rates: &Rates, core: &mut Core) -> Cost {
     match node {
-        Node::Step(step) => {
-            let cost = formula::step(step, program, rates);
-            if cost == Cost::ZERO {
-                return cost;
-            }
-            let own_work = matches!(step.action, Action::Compute(_) | Action::RouteChange(_));
-            let before = std::mem::replace(core, if own_work { Core::Worked } else { Core::Waited });
-            let moves = !own_work && !matches!(step.action, Action::Synchronise(_));
-            if moves && before == Core::Worked { cost + formula::set_up_after_work(rates) } else { cost }
-        }
+        Node::Step(step) => follow_step(step, program, rates, core),
         Node::Operator { body, .. } | Node::Sequence(body) => in_order(body, program, rates, core),
         Node::Parallel(branches) => {
             *core = Core::Waited;
@@ -138,8 +129,7 @@ pub(crate) fn follow(node: &Node, program: &Program, rates: &Rates, core: &mut C
                 .map(|transfer| formula::occupancy(transfer, program, rates))
                 .fold(cost_node(compute, program, rates), Cost::longer);
             *core = Core::Waited;
-            let close = |step: &Step| follow(&Node::Step(step.clone()), program, rates, core);
-            let closing: Cost = after.iter().map(close).sum();
+            let closing: Cost = after.iter().map(|step| follow_step(step, program, rates, core)).sum();
             (busy + closing) * *times as f64
         }
         Node::Repeat { times: 0, .. } => Cost::ZERO,
@@ -149,4 +139,16 @@ pub(crate) fn follow(node: &Node, program: &Program, rates: &Rates, core: &mut C
             first + again * (*times - 1) as f64
         }
     }
+}
+
+/// The same of a step.
+fn follow_step(step: &Step, program: &Program, rates: &Rates, core: &mut Core) -> Cost {
+    let cost = formula::step(step, program, rates);
+    if cost == Cost::ZERO {
+        return cost;
+    }
+    let own_work = matches!(step.action, Action::Compute(_) | Action::RouteChange(_));
+    let before = std::mem::replace(core, if own_work { Core::Worked } else { Core::Waited });
+    let moves = !own_work && !matches!(step.action, Action::Synchronise(_));
+    if moves && before == Core::Worked { cost + formula::set_up_after_work(rates) } else { cost }
 }

@@ -14,7 +14,6 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rayon::ThreadPoolBuilder;
 use wafersim_cost::{Rates, View, formula};
 use wafersim_fabric::circuit::{self, Lowered};
-use wafersim_kernels::Groups;
 use wafersim_program::Program;
 use wafersim_spec::Wafer;
 use wafersim_spec::wafer::RateSet;
@@ -30,8 +29,7 @@ fn circuit_mode(criterion: &mut Criterion) {
     group.sample_size(10);
     let hidden = 7 * 660;
     let dense = programs::published_layer(hidden, 3 * hidden);
-    let groups = Groups::SquareRoot;
-    let decode = programs::layer(&dense, hidden, (660, 660), (1, hidden), programs::DENSE, groups, true);
+    let Ok(decode) = programs::OnGrid::new(&dense, hidden, (660, 660), hidden).decode() else { return };
     for (name, program, threads) in [
         ("decode layer 660 x 660, one thread", decode.clone(), 1),
         ("decode layer 660 x 660, two threads", decode, 2),

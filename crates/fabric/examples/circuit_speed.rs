@@ -11,16 +11,15 @@ use std::time::Instant;
 
 use wafersim_cost::{Rates, View, formula};
 use wafersim_fabric::circuit;
-use wafersim_kernels::Groups;
+use wafersim_lower::LowerError;
 use wafersim_program::Program;
 use wafersim_spec::Wafer;
 use wafersim_spec::wafer::RateSet;
 
-fn decode(columns: u64, rows: u64) -> Program {
+fn decode(columns: u64, rows: u64) -> Result<Program, LowerError> {
     let hidden = 7 * columns.max(rows);
     let dense = programs::published_layer(hidden, 3 * hidden);
-    let (groups, tokens) = (Groups::SquareRoot, (1, hidden));
-    programs::layer(&dense, hidden, (columns, rows), tokens, programs::DENSE, groups, true)
+    programs::OnGrid::new(&dense, hidden, (columns, rows), hidden).decode()
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -50,7 +49,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         let program = match name {
             "rows" | "both" => programs::all_gather(columns, rows, name == "both"),
-            _ => decode(columns, rows),
+            _ => decode(columns, rows)?,
         };
         let (began, cpu) = (Instant::now(), cpu_seconds());
         let lowered = circuit::lower(&program, &wafer, RateSet::Silicon, &|work| formula::work(work, &rates))?;

@@ -7,12 +7,14 @@
 //! Nothing here knows a wafer, a layout or a clock.
 
 mod build;
+mod kept;
 mod rewrite;
 
 use serde::Serialize;
 use wafersim_spec::model::{Reach, Role};
 
 pub use build::LayerLoad;
+pub use kept::LayerGraphs;
 pub use rewrite::{Rewrite, RewriteError, Rewrites};
 
 /// A named dimension of a tensor.

@@ -54,7 +54,7 @@ pub mod operator_graph;
 pub mod routing;
 
 pub use error::GraphError;
-pub use layer::{LayerGraph, LayerLoad, Rewrite, Rewrites};
+pub use layer::{LayerGraph, LayerGraphs, LayerLoad, Rewrite, Rewrites};
 pub use load::{Load, Phase};
 pub use operator::{ExpertStage, Flow, Operator, OperatorKind, OperatorName, Shape};
 pub use operator_graph::{OperatorGraph, OperatorId};

@@ -5,6 +5,7 @@
 //! its own, and the reduction along x stays inside the block. `dimension_split` columns of a block share the head's
 //! dimensions; `sequence_split` such sub-blocks share the sequence beside the rows (1 is the published layout).
 
+use wafersim_program::formula::ScorePart;
 use wafersim_program::{
     Action, Axis, BufferId, End, Field, Formula, Math, Node, Operand, Operation, ReduceOperator, Relayout, Work,
     collective,
@@ -91,11 +92,9 @@ pub fn decode(
     let (group, head_dim) = (heads.queries_per_kv, heads.key_dim);
     score_nodes.extend(kernel.last_means(product, || Formula::Scores {
         users: 1,
-        query,
-        keys: Operand::new(cache, 0),
+        parts: vec![ScorePart { query, keys: Operand::new(cache, 0), head_dim }],
         scores: first(scores),
         group,
-        head_dim,
     }));
     let (segment, stride) = (kv.dimension_split.max(1), kv.sequence_split.max(1));
     score_nodes.extend(block_all_reduce(kernel, kv, segment, stride, scores, ReduceOperator::Add, reads));

@@ -4,7 +4,7 @@
 
 use wafersim_graph::layer::SoftmaxForm;
 use wafersim_mapping::LineKind;
-use wafersim_program::formula::{Causal, Sinks};
+use wafersim_program::formula::{Causal, ScorePart, Sinks};
 use wafersim_program::{
     Axis, BufferId, Dimension, Field, Formula, Math, Node, Operand, Operation, ReduceOperator, Spread, collective,
 };
@@ -32,7 +32,18 @@ pub(crate) struct Attending {
     /// All tokens of the sequence, new ones included.
     pub context: u64,
     pub sinks: bool,
+    /// Width of a key as it is without absorption, which scales scores.
+    pub score_width: u64,
     pub accumulators_in_place: bool,
+}
+
+/// Queries in the columns whose keys they meet: of keys, or of latents and of the rotary keys beside them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Queries {
+    pub query: Operand,
+    pub rotary: Option<Operand>,
+    /// Sums of squares of queries and keys that ride along.
+    pub squares: Option<[Operand; 2]>,
 }
 
 /// Scores and what came with them.
@@ -57,7 +68,7 @@ pub(crate) struct Made {
 impl Attending {
     /// What scores are multiplied with before the softmax.
     pub fn score_scale(&self) -> f64 {
-        1.0 / (self.lies.key_dim as f64).sqrt()
+        1.0 / (self.score_width as f64).sqrt()
     }
 
     /// The oldest token that any of the new ones sees.
@@ -105,31 +116,24 @@ impl Writer<'_> {
     }
 
     /// Query times keys, reduced over the columns that share a head's width; where the softmax is `divided`, each of them is
-    /// left with a part of the scores. `squares`: sums of squares that ride along.
-    pub fn scores(
-        &mut self,
-        attending: &Attending,
-        query: Operand,
-        squares: Option<[Operand; 2]>,
-        divided: bool,
-    ) -> (Vec<Node>, Scored) {
+    /// left with a part of the scores.
+    pub fn scores(&mut self, attending: &Attending, queries: Queries, divided: bool) -> (Vec<Node>, Scored) {
         let lies = attending.lies;
+        let Queries { query, rotary, squares } = queries;
         let divided = divided && lies.dims > 1;
         let mut fields = vec![attending.scores()];
         if let Some(squares) = squares {
             fields.extend(self.summed_squares(lies, squares, divided, false));
         }
         let scores = self.declare("attention.scores", fields);
-        let sizes = Sizes::new(attending, lies.new_keys(1));
+        let mut sizes = Sizes::new(attending, lies.new_keys(1));
+        let mut parts = vec![ScorePart { query, keys: attending.cache.keys, head_dim: lies.key_dim }];
+        if let (Some(query), Some(keys)) = (rotary, attending.cache.rotary) {
+            parts.push(ScorePart { query, keys, head_dim: lies.beside });
+            sizes.dims += lies.rotated_width().most();
+        }
         let mut nodes = self.cache_conversion(sizes.dims.saturating_mul(sizes.seen).saturating_mul(sizes.kv_heads));
-        let formula = Formula::Scores {
-            query,
-            keys: attending.cache.keys,
-            scores: first(scores),
-            group: lies.group,
-            head_dim: lies.key_dim,
-            users: lies.users,
-        };
+        let formula = Formula::Scores { parts, scores: first(scores), group: lies.group, users: lies.users };
         let shape = Shape { outputs: sizes.seen, inputs: sizes.dims, vectors: sizes.heads };
         nodes.push(self.cache_product(shape, (query.buffer, scores), attending.accumulators_in_place, formula));
         for (x, field) in squares.into_iter().flatten().zip(1..) {
@@ -309,7 +313,7 @@ impl Writer<'_> {
         let lies = attending.lies;
         let Made { result, sums } = made;
         let scores = scored.scores;
-        let sizes = Sizes::new(attending, lies.new_values(1));
+        let sizes = Sizes::new(attending, lies.result(1));
         let mut nodes = self.cache_conversion(sizes.dims.saturating_mul(sizes.seen).saturating_mul(sizes.kv_heads));
         let formula = Formula::WeightedValues {
             scores,

@@ -7,7 +7,7 @@ use wafersim_program::{
 
 use crate::lies::KvLies;
 use crate::relayout::Way;
-use crate::writer::{Writer, first};
+use crate::writer::Writer;
 
 /// A cache after an append.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +16,19 @@ pub(crate) struct Cache {
     pub keys: Operand,
     /// Values (or the same latents).
     pub values: Operand,
+    /// Rotary keys beside latents.
+    pub rotary: Option<Operand>,
+}
+
+impl Cache {
+    fn new(lies: KvLies, buffer: BufferId) -> Self {
+        let [one, other] = [0, 1].map(|field| Operand::new(buffer, field));
+        if lies.is_latent() {
+            Self { keys: one, values: one, rotary: Some(other) }
+        } else {
+            Self { keys: one, values: other, rotary: None }
+        }
+    }
 }
 
 /// Queries, keys and values of new tokens, or where they lie.
@@ -49,9 +62,9 @@ impl Writer<'_> {
         (nodes, NewTokens { query: at(0), key: at(1), value: at(2), squares })
     }
 
-    /// The append of new tokens, the first of which becomes number `token` of each user's cache. Where rows are levelled, an entry of
+    /// The append of new tokens (keys and values, or latents and rotary keys), the first of which becomes number `token` of each user's cache. Where rows are levelled, an entry of
     /// each row moves on for each of them; where tokens are dealt to the rows, nothing moves.
-    pub fn append(&mut self, lies: KvLies, new: NewTokens, token: u64) -> (Vec<Node>, Cache) {
+    pub fn append(&mut self, lies: KvLies, new: [Operand; 2], token: u64) -> (Vec<Node>, Cache) {
         let stored = self.request.precision.kv_cache;
         let mut nodes = Vec::new();
         let (mut number, end) = (token, token + self.request.consecutive());
@@ -72,7 +85,7 @@ impl Writer<'_> {
                 let work = vec![writer.work(Operation::Copy, elements, count)];
                 writer.compute(Math::KvAppend, reads, writes, work, formula)
             };
-            let mut reads = vec![before, new.key.buffer];
+            let mut reads = vec![before, new[0].buffer];
             let mut entry = None;
             if lies.order == RowOrder::Level {
                 // One entry of a row for each user, whichever token it is.
@@ -86,11 +99,11 @@ impl Writer<'_> {
             }
             // A place takes in at most so many of the new tokens.
             let entering = (next - number).div_ceil(lies.groups).div_ceil(lies.rows);
-            let enter = Formula::Enter { before, entry, new: [new.key, new.value], after, row: token * lies.users };
+            let enter = Formula::Enter { before, entry, new, after, row: token * lies.users };
             nodes.push(copy(self, &reads, after, entering, enter));
             (before, number) = (after, next);
         }
-        (nodes, Cache { keys: first(before), values: Operand::new(before, 1) })
+        (nodes, Cache::new(lies, before))
     }
 
     /// After a draft, the cache keeps what its first token has seen and no later one will: what is left is levelled again where
@@ -114,11 +127,9 @@ impl Writer<'_> {
                 let way = Way::Through { hops, elements: one.saturating_mul(places) };
                 vec![self.relayout(Axis::Y, cache.keys.buffer, kept, way)]
             }
-            RowOrder::Dealt => [cache.keys, cache.values]
-                .into_iter()
-                .zip(0..)
-                .map(|(source, field)| {
-                    let target = Operand::new(kept, field);
+            RowOrder::Dealt => (0..2)
+                .map(|field| {
+                    let [source, target] = [cache.keys.buffer, kept].map(|buffer| Operand::new(buffer, field));
                     let formula = Formula::Select { source, target };
                     self.compute(Math::Copy, &[source.buffer], kept, Vec::new(), formula)
                 })
@@ -130,7 +141,7 @@ impl Writer<'_> {
     pub fn resting_cache(&mut self, lies: KvLies, tokens: u64) -> Cache {
         let stored = self.request.precision.kv_cache;
         let cache = self.declare_typed("kv.cache", stored, fields(lies, tokens, lies.oldest(tokens)));
-        Cache { keys: first(cache), values: Operand::new(cache, 1) }
+        Cache::new(lies, cache)
     }
 
     /// The keys and values that a prompt has left behind, first to their rows, then to their columns.

@@ -49,10 +49,11 @@ pub(crate) struct Clusters {
 }
 
 impl Clusters {
-    /// One of the three parts, of all rectangles at the same time.
-    pub fn part(&self, part: usize) -> Vec<Node> {
-        let of_one = |parts: &[Vec<Node>; 3]| Node::Sequence(parts.get(part).cloned().unwrap_or_default());
-        vec![Node::Parallel(self.parts.iter().map(of_one).collect())]
+    /// One of the three parts, of all rectangles at the same time. It is given away.
+    pub fn part(&mut self, part: usize) -> Vec<Node> {
+        let of_one =
+            |parts: &mut [Vec<Node>; 3]| Node::Sequence(parts.get_mut(part).map(std::mem::take).unwrap_or_default());
+        vec![Node::Parallel(self.parts.iter_mut().map(of_one).collect())]
     }
 }
 
@@ -228,7 +229,7 @@ impl Writer<'_> {
         };
         let (tokens, hidden, whole) = (request.tokens, request.hidden, self.region());
         let cells = cells(experts, &request.routed, tokens, (moe, whole))?;
-        let name = if self.field(x).name == "normed" { "normed" } else { "x" };
+        let name = if self.laid(x).name == "normed" { "normed" } else { "x" };
         let fields = |shared: bool| cells.iter().map(|cell| cell.field(name, (tokens, hidden), shared)).collect();
         let fetched = self.declare("expert.fetched", fields(true));
         let arrived = self.declare("expert.input", fields(false));

@@ -163,7 +163,7 @@ pub fn lm_head(request: &EndRequest<'_>, tokens: u64) -> Program {
     writer.program.push("lm_head", nodes);
 
     let best = writer.declare("sampling.best", vec![everywhere("best", tokens, 2)]);
-    let scan = writer.work(Operation::ScalarReduce, writer.field(first(logits)).most_inner(), tokens);
+    let scan = writer.work(Operation::ScalarReduce, writer.laid(first(logits)).most_inner(), tokens);
     let formula = Formula::ArgMax { scores: first(logits), best: first(best) };
     let mut nodes = vec![writer.compute(Math::ArgMax, &[logits], best, vec![scan], formula)];
     nodes.extend(writer.reduce_by("sampling", LineKind::X, Lines::Whole(Axis::X), best, ReduceOperator::ArgMax));

@@ -1,16 +1,20 @@
 //! The walk over a layer's operators. What an operator leaves for those after it is kept by tensor.
 
+mod latent;
+
 use std::collections::BTreeMap;
 
 use wafersim_graph::layer::{ChoiceForm, NetworkKind, Operation, TensorId};
-use wafersim_graph::{LayerGraph, LayerLoad};
+use wafersim_graph::{LayerGraph, LayerGraphs, LayerLoad};
 use wafersim_mapping::LineKind;
 use wafersim_program::{
     Action, Axis, BufferId, Dimension, Field, Formula, Node, Operand, Order, Program, Rescaled, Step,
 };
-use wafersim_spec::model::{Attention, FeedForward, Gating, GroupedAttention, Moe, Role};
+use wafersim_spec::model::{
+    Attention, FeedForward, Gating, GroupedAttention, LatentAttention, LinearAttention, Moe, Reach, Role,
+};
 
-use crate::attention::{Attending, Made, Scored};
+use crate::attention::{Attending, Made, Queries, Scored};
 use crate::cache::NewTokens;
 use crate::clustered::Clusters;
 use crate::lies::{HeadSizes, KvLies};
@@ -27,11 +31,19 @@ use crate::writer::{Lines, Writer, first, roles, table};
 /// # Errors
 /// Where the mapping does not fit the layer, or decides what the writer does not know.
 pub fn decode_layer(request: &LayerRequest<'_>) -> Result<Program, LowerError> {
+    decode_layer_with(request, &mut LayerGraphs::default())
+}
+
+/// The same where layers are written again and again: the graphs of one layer under each set of rewrites are kept.
+///
+/// # Errors
+/// As [`decode_layer`].
+pub fn decode_layer_with(request: &LayerRequest<'_>, graphs: &mut LayerGraphs) -> Result<Program, LowerError> {
     let load = LayerLoad { tokens: request.tokens, context: request.context };
     request.check()?;
     request.check_rectangles()?;
-    let graph = LayerGraph::new(request.layer, request.hidden, load).rewritten(request.mapping.rewrites);
-    let mut walk = Walk::new(request, &graph)?;
+    let graph = graphs.of(request.layer, request.hidden, load, request.mapping.rewrites);
+    let mut walk = Walk::new(request, graph)?;
     for index in 0..graph.operators().len() {
         walk.operator(index)?;
     }
@@ -60,6 +72,8 @@ struct Walk<'a> {
     /// Where tensors lie.
     at: BTreeMap<TensorId, Operand>,
     riding: Option<Riding>,
+    /// The norm of new latents, where it rides with the product that makes queries.
+    latent_riding: Option<Riding>,
     attending: Option<Attending>,
     scored: Option<Scored>,
     result: Option<Made>,
@@ -83,9 +97,7 @@ impl<'a> Walk<'a> {
     fn new(request: &'a LayerRequest<'a>, graph: &'a LayerGraph) -> Result<Self, LowerError> {
         let mut writer = Writer::new("decode layer", request);
         let region = writer.region();
-        if let Attention::Grouped(grouped) = &request.layer.attention {
-            check_columns(&grouped_lies(request, grouped), region.columns)?;
-        }
+        check_columns(&kv_lies(request), region.columns)?;
         let x = writer.declare("residual", vec![table("residual", request.tokens, request.hidden, Axis::Y, region)]);
         let stream = graph.tensors().find(|(_, tensor)| tensor.name == "residual").map(|(id, _)| id);
         Ok(Self {
@@ -93,6 +105,7 @@ impl<'a> Walk<'a> {
             graph,
             at: stream.map(|stream| (stream, first(x))).into_iter().collect(),
             riding: None,
+            latent_riding: None,
             attending: None,
             scored: None,
             result: None,
@@ -123,7 +136,12 @@ impl<'a> Walk<'a> {
             self.close();
         }
         match &operator.operation {
-            Operation::Norm { riding } => self.norm(name, *riding, reads, writes)?,
+            Operation::Norm { riding } => match name {
+                "attention.query_norm" if *riding => self.query_norm(name, reads)?,
+                "attention.query_norm" | "attention.latent_norm" => self.latent_norm(name, *riding, reads)?,
+                _ => self.norm(name, *riding, reads, writes)?,
+            },
+            Operation::Products if self.latent().is_ok() => self.latent_products(index)?,
             Operation::Products => self.products(index)?,
             Operation::HeadNorm { riding } => self.head_norm(name, *riding, reads)?,
             Operation::Rope { rotary } => {
@@ -133,6 +151,7 @@ impl<'a> Walk<'a> {
                     .collect::<Result<Vec<_>, _>>()?;
                 self.writer.program.push(name, nodes);
             }
+            Operation::Append if self.latent().is_ok() => self.latent_append(name, reads)?,
             Operation::Append => self.append(name)?,
             Operation::Scores { .. } => {
                 let query = self.operand(reads.first())?;
@@ -141,7 +160,9 @@ impl<'a> Walk<'a> {
                     Operation::Softmax(form) => form.divided,
                     _ => false,
                 });
-                let (nodes, scored) = self.writer.scores(&attending, query, self.squares, divided);
+                let rotary = reads.get(2).map(|rotary| self.operand(Some(rotary))).transpose()?;
+                let queries = Queries { query, rotary, squares: self.squares };
+                let (nodes, scored) = self.writer.scores(&attending, queries, divided);
                 self.scored = Some(scored);
                 self.writer.push_with_route_changes(name, nodes);
             }
@@ -181,7 +202,7 @@ impl<'a> Walk<'a> {
                     None => self.writer.program.push(name, vec![sum]),
                 }
             }
-            Operation::PerHead => return Err(nothing("latent attention")),
+            Operation::PerHead => self.per_head(name, reads, writes)?,
             Operation::OutputGate => return Err(nothing("a gate behind attention")),
             Operation::Convolution
             | Operation::StateGates
@@ -369,7 +390,7 @@ impl<'a> Walk<'a> {
         let cache = match request.scope {
             Scope::Measured => self.writer.resting_cache(lies, request.context),
             Scope::Model => {
-                let (append, cache) = self.writer.append(lies, new, request.position());
+                let (append, cache) = self.writer.append(lies, [new.key, new.value], request.position());
                 nodes.extend(append);
                 cache
             }
@@ -384,6 +405,7 @@ impl<'a> Walk<'a> {
             consecutive: request.consecutive(),
             context: request.context,
             sinks: grouped.sinks,
+            score_width: grouped.head_dim,
             accumulators_in_place: self.graph.accumulators_in_place,
         });
         Ok(())
@@ -406,10 +428,18 @@ impl<'a> Walk<'a> {
         let Some((role, bias)) = roles(self.graph, operator).first().copied() else {
             return Err(nothing("an output projection without a matrix"));
         };
+        let mut body = Vec::new();
+        let (result, inputs) = match self.latent() {
+            Ok(latent) => {
+                let (nodes, turned) = self.writer.turned_result(attending.lies, latent, result);
+                body.push(nodes);
+                (turned, self.writer.field(turned))
+            }
+            Err(_) => (result, attending.lies.projected(request.tokens)),
+        };
         let product = Product::plain(&self.writer, role, result, first(output)).with_bias(bias, Axis::X);
-        let inputs = attending.lies.projected(request.tokens);
         let in_place = self.graph.accumulators_in_place;
-        let mut body = self.writer.product(Product { inputs: inputs.clone(), ..product }, in_place);
+        body.extend(self.writer.product(Product { inputs: inputs.clone(), ..product }, in_place));
         if let Some((early, _)) = early {
             let logits = Operand::new(output, 1);
             let added = (early, logits);
@@ -570,8 +600,9 @@ impl<'a> Walk<'a> {
     }
 
     fn activation(&mut self, name: &'static str, kind: NetworkKind) -> Result<(), LowerError> {
-        let nodes = match &self.clusters {
-            Some(clusters) if self.in_rectangles(kind) => clusters.part(1),
+        let in_rectangles = self.in_rectangles(kind);
+        let nodes = match &mut self.clusters {
+            Some(clusters) if in_rectangles => clusters.part(1),
             _ => {
                 let made = self.gate(kind)?;
                 let network = self.network(kind, made.gate)?;
@@ -600,7 +631,7 @@ impl<'a> Walk<'a> {
                 let (nodes, output) = self.writer.down(operator.name, &networks, form);
                 (operator.name, nodes, output)
             }
-            Some(clusters) => {
+            Some(mut clusters) => {
                 self.writer.program.push(operator.name, clusters.part(2));
                 let mut also = None;
                 if !networks.is_empty() {
@@ -636,6 +667,44 @@ pub(crate) fn nothing(part: &'static str) -> LowerError {
     LowerError::Unknown { what: "a program".into(), part, allowed: "the layers of limits.md" }
 }
 
+/// Where a layer's cache lies.
+fn kv_lies(request: &LayerRequest<'_>) -> KvLies {
+    match &request.layer.attention {
+        Attention::Grouped(grouped) => grouped_lies(request, grouped),
+        Attention::Latent(latent) => latent_lies(request, latent),
+        Attention::Linear(linear) => linear_lies(request, linear),
+    }
+}
+
+/// A state has no tokens: where its heads lie is all there is to say.
+fn linear_lies(request: &LayerRequest<'_>, linear: &LinearAttention) -> KvLies {
+    let sizes = HeadSizes {
+        kv_heads: linear.value_heads,
+        group: 1,
+        key_dim: linear.key_dim,
+        value_dim: linear.value_dim,
+        rotary: 0,
+        beside: 0,
+        reach: Reach::Full,
+    };
+    KvLies::new(&request.mapping.kv, sizes, request.mapping.region.rows)
+}
+
+/// A latent is what keys and values are made of for all heads: one KV head.
+pub(crate) fn latent_lies(request: &LayerRequest<'_>, latent: &LatentAttention) -> KvLies {
+    let sizes = HeadSizes {
+        kv_heads: 1,
+        group: latent.heads,
+        key_dim: latent.kv_rank,
+        value_dim: latent.kv_rank,
+        rotary: 0,
+        beside: latent.rope_dim,
+        reach: Reach::Full,
+    };
+    let lies = KvLies::new(&request.mapping.kv, sizes, request.mapping.region.rows);
+    KvLies { users: request.users.max(1), ..lies }
+}
+
 pub(crate) fn grouped_lies(request: &LayerRequest<'_>, grouped: &GroupedAttention) -> KvLies {
     let sizes = HeadSizes {
         kv_heads: grouped.kv_heads,
@@ -643,6 +712,7 @@ pub(crate) fn grouped_lies(request: &LayerRequest<'_>, grouped: &GroupedAttentio
         key_dim: grouped.head_dim,
         value_dim: grouped.head_dim,
         rotary: grouped.rotary_dim,
+        beside: 0,
         reach: grouped.reach,
     };
     let lies = KvLies::new(&request.mapping.kv, sizes, request.mapping.region.rows);

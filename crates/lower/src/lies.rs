@@ -5,6 +5,9 @@
 //! heads. (Neighbours share the sequence: two of three reductions of a layer's attention run over them, and reductions of
 //! members that are not neighbours run in turn.) Columns that are left over at the end of the region hold nothing.
 //!
+//! Of latent attention there is one KV head, whose keys are latents and rotary keys beside them; its values are the latents. The
+//! query heads lie over the copies.
+//!
 //! Queries, keys and values are made in the block that wants them, each column of the groups that share a sequence a part of
 //! what all of them want: they have to go no farther than that group is wide.
 
@@ -34,6 +37,8 @@ pub struct KvLies {
     pub value_dim: u64,
     /// Leading dimensions of a key that are rotated, in pairs.
     pub rotary: u64,
+    /// Width of the rotary key that lies beside a latent; 0 where keys and values are cached.
+    pub beside: u64,
     /// Rows of the region.
     pub rows: u64,
     /// Blocks of columns.
@@ -65,6 +70,8 @@ pub(crate) struct HeadSizes {
     pub value_dim: u64,
     /// Leading dimensions of a key that are rotated.
     pub rotary: u64,
+    /// Width of the rotary key that lies beside a latent.
+    pub beside: u64,
     /// How far back the layer looks.
     pub reach: Reach,
 }
@@ -78,6 +85,7 @@ impl KvLies {
             key_dim: heads.key_dim,
             value_dim: heads.value_dim,
             rotary: heads.rotary,
+            beside: heads.beside,
             rows,
             blocks: heads.kv_heads.div_ceil(kv.heads_per_block.max(1)).max(1),
             dims: kv.dimension_split.max(1),
@@ -124,9 +132,13 @@ impl KvLies {
 
     /// The query heads of a KV head, over the copies.
     fn queries(&self) -> Dimension {
+        Dimension::split(self.group, self.copies_digit())
+    }
+
+    /// Copies of a block.
+    pub fn copies_digit(&self) -> Digit {
         let (pitch, stride) = (self.pitch(), self.of_copy());
-        let digit = Digit { axis: Axis::X, first: 0, modulus: pitch, limit: pitch, stride, parts: self.copies };
-        Dimension::split(self.group, digit)
+        Digit { axis: Axis::X, first: 0, modulus: pitch, limit: pitch, stride, parts: self.copies }
     }
 
     /// Columns that share the width of a head.
@@ -145,8 +157,16 @@ impl KvLies {
         Digit::inside(Axis::X, self.of_copy())
     }
 
+    /// Whether latents are cached, and rotary keys beside them.
+    pub const fn is_latent(&self) -> bool {
+        self.beside > 0
+    }
+
     fn key_width(&self) -> Dimension {
         let digit = self.dims_digit();
+        if self.is_latent() {
+            return Dimension::split(self.key_dim, digit);
+        }
         let spread = if self.rotary == 0 || self.rotary >= self.key_dim {
             Spread::Pairs(digit)
         } else {
@@ -156,7 +176,24 @@ impl KvLies {
     }
 
     fn value_width(&self) -> Dimension {
+        if self.is_latent() {
+            return self.key_width();
+        }
         Dimension { size: self.value_dim, spread: Spread::Pairs(self.dims_digit()) }
+    }
+
+    /// A rotated part of this width beside a latent.
+    pub fn rotated_width(&self) -> Dimension {
+        Dimension { size: self.beside, spread: Spread::Pairs(self.dims_digit()) }
+    }
+
+    /// What is cached of a token: names and widths of keys and values, or of latents and rotary keys.
+    fn cached_widths(&self) -> [(&'static str, Dimension); 2] {
+        if self.is_latent() {
+            [("latent", self.key_width()), ("rotary_key", self.rotated_width())]
+        } else {
+            [("k", self.key_width()), ("v", self.value_width())]
+        }
     }
 
     /// Where the tokens from `first` on of one user lie.
@@ -174,29 +211,47 @@ impl KvLies {
         Dimension { size: tokens.saturating_mul(self.users), spread: Spread::Cached(cached) }
     }
 
-    /// Keys of the tokens from `first` on of `tokens` of each user.
+    /// Keys of the tokens from `first` on of `tokens` of each user, or latents.
     pub fn keys(&self, tokens: u64, first: u64) -> Field {
-        Field::new("k", self.cached_of_all(tokens, first), vec![self.kv_head(), self.key_width()])
+        let [(name, width), _] = self.cached_widths();
+        Field::new(name, self.cached_of_all(tokens, first), vec![self.kv_head(), width])
     }
 
-    /// Values of the tokens from `first` on of `tokens` of each user.
+    /// Values of the tokens from `first` on of `tokens` of each user, or rotary keys.
     pub fn values(&self, tokens: u64, first: u64) -> Field {
-        Field::new("v", self.cached_of_all(tokens, first), vec![self.kv_head(), self.value_width()])
+        let [_, (name, width)] = self.cached_widths();
+        Field::new(name, self.cached_of_all(tokens, first), vec![self.kv_head(), width])
     }
 
-    /// Keys of new tokens, in every column that holds their part of a head.
+    /// Keys of new tokens, or latents, in every column that holds their part of a head.
     pub fn new_keys(&self, tokens: u64) -> Field {
-        Field::new("k", Dimension::whole(tokens), vec![self.kv_head(), self.key_width()])
+        let [(name, width), _] = self.cached_widths();
+        Field::new(name, Dimension::whole(tokens), vec![self.kv_head(), width])
     }
 
-    /// Values of new tokens, likewise.
+    /// Values of new tokens, or rotary keys, likewise.
     pub fn new_values(&self, tokens: u64) -> Field {
-        Field::new("v", Dimension::whole(tokens), vec![self.kv_head(), self.value_width()])
+        let [_, (name, width)] = self.cached_widths();
+        Field::new(name, Dimension::whole(tokens), vec![self.kv_head(), width])
+    }
+
+    /// Vectors of all query heads, over the copies: `width` of each.
+    pub fn heads(&self, name: &'static str, tokens: u64, width: Dimension) -> Field {
+        Field::new(name, Dimension::whole(tokens), vec![self.kv_head(), self.queries(), width])
+    }
+
+    /// A latent of each query head, each of the columns that share a sequence with a part of what lies here of it.
+    pub fn shared_latents(&self, name: &'static str, tokens: u64) -> Field {
+        let spread = match self.groups {
+            1 => self.key_width().spread,
+            _ => Spread::Shared { spread: Box::new(self.key_width().spread), digit: self.groups_digit() },
+        };
+        self.heads(name, tokens, Dimension { size: self.key_dim, spread })
     }
 
     /// Queries in the columns whose keys they meet.
     pub fn query(&self, tokens: u64) -> Field {
-        Field::new("q", Dimension::whole(tokens), vec![self.kv_head(), self.queries(), self.key_width()])
+        self.heads("q", tokens, self.key_width())
     }
 
     /// What is made of a field: each of the columns that share a sequence a part of what all of them want.
@@ -206,7 +261,7 @@ impl KvLies {
 
     /// What attention makes of the values, in the columns that hold them.
     pub fn result(&self, tokens: u64) -> Field {
-        Field::new("result", Dimension::whole(tokens), vec![self.kv_head(), self.queries(), self.value_width()])
+        self.heads("result", tokens, self.value_width())
     }
 
     /// Scores against the tokens from `first` on of `cached`.

@@ -6,7 +6,7 @@
 
 use wafersim_mapping::LineKind;
 use wafersim_program::{
-    Axis, BufferId, Chosen, Dimension, Field, Formula, Math, Node, Operand, Operation, Pair, Rescaled, Work,
+    Axis, BufferId, Chosen, Dimension, Field, Formula, Math, Node, Operand, Operation, Pair, Part, Rescaled, Work,
 };
 use wafersim_spec::model::{Gating, Moe, Role};
 
@@ -194,6 +194,7 @@ impl Writer<'_> {
                 vectors: network.vectors(),
                 tiles: network.tiles,
                 concatenated,
+                part: Part::Whole,
             };
             nodes.extend(self.product(product, form.accumulators_in_place));
         }
@@ -264,6 +265,7 @@ impl Writer<'_> {
                 vectors: network.vectors(),
                 tiles: network.tiles,
                 concatenated: concatenated.then_some(Concatenated::Inputs),
+                part: Part::Whole,
             };
             nodes.extend(self.product(product, form.accumulators_in_place));
             outputs.push(output);

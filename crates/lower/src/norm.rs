@@ -54,11 +54,23 @@ pub(crate) struct Riding {
 impl Writer<'_> {
     /// RMSNorm by itself: a sum of squares, an all-reduce of it, a scale.
     pub fn norm(&mut self, norm: NormOf) -> Vec<Node> {
-        let field = self.field(norm.x);
+        let lines = (norm.line, Lines::Whole(norm.axis));
+        self.norm_over(norm, lines)
+    }
+
+    /// The same of vectors that each copy of a block has over its columns.
+    pub fn norm_of_copies(&mut self, norm: NormOf, lies: KvLies) -> Vec<Node> {
+        let lines = (LineKind::Head, Lines::Segments { count: lies.of_copy(), stride: 1 });
+        let region = lies.in_use(self.region());
+        self.within(region, |writer| writer.norm_over(norm, lines))
+    }
+
+    fn norm_over(&mut self, norm: NormOf, (line, lines): (LineKind, Lines)) -> Vec<Node> {
+        let field = self.laid(norm.x);
         let (width, vectors, elements) = (field.row_size(), field.rows.most(), field.most_inner());
         let sums = self.declare("norm.sums", vec![everywhere("sums", vectors, 1)]);
         let mut nodes = vec![self.sum_of_squares(norm.x, first(sums), width)];
-        nodes.extend(self.reduce(norm.operator, norm.line, Lines::Whole(norm.axis), sums));
+        nodes.extend(self.reduce(norm.operator, line, lines, sums));
         let work = vec![
             self.work(Operation::Divide, 1, vectors),
             self.work(Operation::SquareRoot, 1, vectors),
@@ -78,7 +90,7 @@ impl Writer<'_> {
 
     /// The gain alone: the sum of squares rides with the product that follows.
     pub fn gain(&mut self, norm: NormOf) -> (Vec<Node>, Riding) {
-        let width = self.field(norm.x).row_size();
+        let width = self.laid(norm.x).row_size();
         let work = vec![self.work(Operation::Multiply, self.most(norm.x), 1)];
         let formula = Formula::Gain { x: norm.x, gain: norm.gain, y: norm.y, width };
         let node = self.compute(Math::RmsScale, &[norm.x.buffer], norm.y.buffer, work, formula);
@@ -87,7 +99,7 @@ impl Writer<'_> {
 
     /// The sum of squares of what lies here.
     pub fn sum_of_squares(&self, x: Operand, sums: Operand, width: u64) -> Node {
-        let field = self.field(x);
+        let field = self.laid(x);
         let work = vec![self.work(Operation::ScalarReduce, field.most_inner(), field.rows.most())];
         let formula = Formula::SumOfSquares { x, sums, width };
         self.compute(Math::SumOfSquares, &[x.buffer], sums.buffer, work, formula)
@@ -95,7 +107,7 @@ impl Writer<'_> {
 
     /// Scales what was made from an input whose norm rode along.
     pub fn rescale(&self, riding: Riding, sums: Operand, operands: Vec<Rescaled>) -> Node {
-        let vectors = self.field(sums).rows.most();
+        let vectors = self.laid(sums).rows.most();
         let elements: u64 = operands.iter().map(|scaled| self.most(scaled.operand)).sum();
         let mut work = vec![
             self.work(Operation::Divide, 1, vectors),
@@ -115,7 +127,7 @@ impl Writer<'_> {
 
     /// The scale of a norm in place of its sums of squares.
     pub fn norm_scale(&self, riding: Riding, sums: Operand) -> Node {
-        let vectors = self.field(sums).rows.most();
+        let vectors = self.laid(sums).rows.most();
         let work = vec![self.work(Operation::Divide, 1, vectors), self.work(Operation::SquareRoot, 1, vectors)];
         let (width, epsilon) = (riding.width, self.request.norm_epsilon);
         let formula = Formula::NormScale { sums, width, epsilon };
@@ -133,10 +145,10 @@ impl Writer<'_> {
 
     /// RMSNorm of the heads of q (`copy` 0) or k (`copy` 1), in place.
     pub fn head_norm(&mut self, lies: KvLies, x: Operand, copy: u64) -> Vec<Node> {
-        let field = self.field(x);
+        let field = self.laid(x);
         let (width, tokens, elements) = (lies.key_dim, field.rows.most(), field.most());
         let sums = if copy == 0 { lies.statistic("sums", tokens) } else { lies.key_statistic("sums", tokens) };
-        let sums = Field { rows: field.rows, ..sums };
+        let sums = Field { rows: field.rows.clone(), ..sums };
         let heads_here = sums.most();
         let sums = self.declare("head_norm.sums", vec![sums]);
         let work = vec![self.work(Operation::ScalarReduce, elements, 1)];
@@ -211,8 +223,8 @@ impl Writer<'_> {
         let of_field = |field: &Field, dimensions: usize| -> u64 {
             field.rows.most() * field.inner.iter().take(dimensions).map(Dimension::most).product::<u64>()
         };
-        let heads = of_field(&self.field(query_sums), 2);
-        let roots = heads + of_field(&self.field(key_sums), 1);
+        let heads = of_field(self.laid(query_sums), 2);
+        let roots = heads + of_field(self.laid(key_sums), 1);
         let scores_here = self.most(scored.scores);
         let each = self.request.consecutive().div_ceil(lies.groups).div_ceil(lies.rows);
         let new_keys = lies.new_keys(each.saturating_mul(lies.users)).most();
@@ -239,7 +251,7 @@ impl Writer<'_> {
 
     /// Rotary embedding of the leading `rotary` dimensions of each head, in place.
     pub fn rope(&self, graph: &LayerGraph, x: Operand, rotary: u64) -> Node {
-        let field = self.field(x);
+        let field = self.laid(x);
         let head_dim = field.inner.last().map_or(0, |dimension| dimension.size);
         let elements = field.most().saturating_mul(rotary).div_ceil(head_dim.max(1));
         let operations = if graph.accumulators_in_place { LEAN_ROPE_OPERATIONS } else { ROPE_OPERATIONS };

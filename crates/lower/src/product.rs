@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use wafersim_program::{
-    Action, Axis, Chosen, Compute, Dimension, Factor, Field, Formula, Math, Node, Operand, Operation, Rescaled,
+    Action, Axis, Chosen, Compute, Dimension, Factor, Field, Formula, Math, Node, Operand, Operation, Part, Rescaled,
     Scaling, Spread, Step, Stored, Weight, WeightId, Work,
 };
 use wafersim_spec::model::Role;
@@ -42,6 +42,8 @@ pub(crate) struct Product {
     pub tiles: u64,
     /// Whether the tiles of all pairs lie side by side, each row of which is one operation.
     pub concatenated: Option<Concatenated>,
+    /// Which part of the matrix it is.
+    pub part: Part,
 }
 
 /// Tiles side by side, in the order of their pairs.
@@ -58,8 +60,8 @@ impl Product {
     pub fn plain(writer: &Writer<'_>, role: Role, x: Operand, y: Operand) -> Self {
         let inputs = writer.field(x);
         let vectors = inputs.rows.most();
-        let (behind, bias, chosen, concatenated) = (Vec::new(), None, None, None);
-        Self { role, behind, x, inputs, y, bias, chosen, vectors, tiles: 1, concatenated }
+        let (behind, bias, chosen, concatenated, part) = (Vec::new(), None, None, None, Part::Whole);
+        Self { role, behind, x, inputs, y, bias, chosen, vectors, tiles: 1, concatenated, part }
     }
 
     /// With a bias that starts along an axis, where there is one.
@@ -85,6 +87,10 @@ struct TileSize {
     outputs: u64,
     input_blocks: u64,
     output_blocks: u64,
+    /// Heads that share out the outputs, each with inputs of its own.
+    heads: u64,
+    /// Sums that are made here, or stay zero.
+    accumulators: u64,
 }
 
 /// Blocks of `block` neighbours that the part of a dimension touches which touches most. Blocks begin with the dimension, not
@@ -96,6 +102,8 @@ fn blocks_touched(field: &Field, block: u64) -> u64 {
     }
     let split = match (field.inner.as_slice(), field.shares.as_slice()) {
         ([Dimension { size, spread: Spread::Split(digit) }], []) => Some((*size, digit.parts.max(1))),
+        // Neighbours of a list that is as long in all places.
+        (inner, [digit]) => Some((inner.iter().map(Dimension::most).product(), digit.parts.max(1))),
         _ => None,
     };
     let Some((size, parts)) = split else { return (most - 2) / block + 2 };
@@ -107,13 +115,37 @@ fn blocks_touched(field: &Field, block: u64) -> u64 {
 
 impl Writer<'_> {
     fn tile_size(&self, product: &Product) -> TileSize {
-        let outputs = self.field(product.y);
+        let outputs = self.laid(product.y);
         let (along, across) = self.stored(product.role).scale_tile().unwrap_or((u64::MAX, u64::MAX));
-        TileSize {
+        let (along, across) =
+            if matches!(product.part, Part::OfHeadsTurned { .. }) { (across, along) } else { (along, across) };
+        let size = TileSize {
             inputs: product.inputs.most_inner(),
             outputs: outputs.most_inner(),
             input_blocks: blocks_touched(&product.inputs, along),
-            output_blocks: if across == 1 { 1 } else { blocks_touched(&outputs, across) },
+            output_blocks: if across == 1 { 1 } else { blocks_touched(outputs, across) },
+            heads: 1,
+            accumulators: outputs.most_inner(),
+        };
+        let last = |field: &Field| field.inner.last().cloned().unwrap_or(Dimension::whole(0));
+        match product.part {
+            Part::Whole | Part::Outputs(_) | Part::Rotated(_) => size,
+            // The outputs here are those of a few heads, each with inputs of its own.
+            Part::OfHeads { part, .. } => {
+                let of_head = last(&product.inputs);
+                let inputs = of_head.most();
+                let heads = blocks_touched(outputs, part.size).max(1);
+                let input_blocks = blocks_touched(&Field::new("", Dimension::whole(1), vec![of_head]), along);
+                TileSize { inputs, input_blocks, heads, ..size }
+            }
+            // The inputs here are those of a few heads; their outputs lie here for all heads, and are zero for the others.
+            Part::OfHeadsTurned { .. } => {
+                let of_head = last(outputs);
+                let outputs = of_head.most();
+                let field = Field::new("", Dimension::whole(1), vec![of_head]);
+                let output_blocks = if across == 1 { 1 } else { blocks_touched(&field, across) };
+                TileSize { outputs, output_blocks, ..size }
+            }
         }
     }
 
@@ -142,10 +174,12 @@ impl Writer<'_> {
         let stored = Some(Stored { data_type, scaling: scaling.map_or(Scaling::Nothing, |(scaling, _)| scaling) });
         let region = self.region();
         let declared = Weight::new(product.role, region, product.inputs.clone(), self.field(product.y));
-        let weight = self.program.weight(Weight { behind: product.behind.clone(), stored, ..declared });
+        let (behind, part) = (product.behind.clone(), product.part);
+        let weight = self.program.weight(Weight { behind, stored, part, ..declared });
         let scaled = |wanted: Scaling| scaling.filter(|(scaling, _)| *scaling == wanted).map(|(_, work)| work);
         let mut nodes = self.conversion(&product, weight, size, scaled(Scaling::Elements));
-        let mut work = vec![self.work(Operation::Setup, 1, product.vectors.min(1))];
+        let mut work = Vec::with_capacity(4);
+        work.push(self.work(Operation::Setup, 1, product.vectors.min(1)));
         match product.concatenated {
             Some(Concatenated::Outputs) => {
                 let rows = product.pairs_of_rows().into_iter();
@@ -154,12 +188,17 @@ impl Writer<'_> {
                 }));
             }
             Some(Concatenated::Inputs) | None => {
-                work.push(self.work(Operation::MappedFma, outputs, inputs.saturating_mul(product.vectors)));
+                let times = inputs.saturating_mul(product.vectors).saturating_mul(size.heads);
+                work.push(self.work(Operation::MappedFma, outputs.div_ceil(size.heads), times));
             }
         }
         work.extend(scaled(Scaling::Sums));
+        let accumulators = size.accumulators.saturating_mul(product.vectors);
         if !accumulators_in_place {
-            work.push(self.work(Operation::Add, outputs.saturating_mul(product.vectors), ACCUMULATOR_OPERATIONS));
+            work.push(self.work(Operation::Add, accumulators, ACCUMULATOR_OPERATIONS));
+        } else if size.accumulators > outputs {
+            // Those of other heads are zero.
+            work.push(self.work(Operation::Copy, accumulators, 1));
         }
         work.extend(self.bias_work(&product, outputs, accumulators_in_place));
         let Product { x, y, chosen, bias, .. } = product;

@@ -205,7 +205,7 @@ impl Writer<'_> {
                 nodes
             }
             (None, Some(sums)) => {
-                let riding = Riding { x, width: self.field(x).row_size() };
+                let riding = Riding { x, width: self.laid(x).row_size() };
                 vec![self.rescale(riding, sums, vec![logits])]
             }
             (None, None) => Vec::new(),
@@ -224,7 +224,7 @@ impl Writer<'_> {
         x: Operand,
     ) -> (Vec<Node>, Choice) {
         // In prefill every row of the region chooses for its own tokens.
-        let rows = self.field(logits.at).rows;
+        let rows = self.laid(logits.at).rows.clone();
         let (whole, line) = (self.region(), self.line_of(logits));
         let (mut nodes, compared) = self.within(line, |writer| writer.compared_scores(moe, logits, whole));
         let table = |name: &'static str, width: u64| Field::new(name, rows.clone(), vec![Dimension::whole(width)]);
@@ -294,7 +294,7 @@ impl Writer<'_> {
 
     /// The choice where all scores lie.
     fn best(&mut self, moe: &Moe, all: BufferId, choice: Choice, form: ChoiceForm) -> Vec<Node> {
-        let (selection, tokens) = (moe.selection, self.field(first(all)).rows.most());
+        let (selection, tokens) = (moe.selection, self.laid(first(all)).rows.most());
         let mut passes = Vec::new();
         let mut candidates = moe.experts;
         if selection.groups > 1 {
@@ -329,7 +329,7 @@ impl Writer<'_> {
     /// From what was kept of the chosen to their weights.
     pub fn weigh(&self, moe: &Moe, choice: Choice, all: Option<BufferId>) -> Node {
         let (selection, top_k) = (moe.selection, moe.top_k);
-        let tokens = self.field(choice.weights()).rows.most();
+        let tokens = self.laid(choice.weights()).rows.most();
         let chosen = top_k.saturating_mul(tokens);
         let all = all.filter(|_| !selection.weighs_chosen_alone());
         let mut work = Vec::new();

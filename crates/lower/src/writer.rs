@@ -1,6 +1,7 @@
 //! A program being written: buffers with layouts, steps with formulas, reductions as the mapping wants them.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use wafersim_graph::LayerGraph;
 use wafersim_graph::layer::{self, LayerOperator};
@@ -38,11 +39,24 @@ pub(crate) struct Writer<'a> {
     pub request: &'a LayerRequest<'a>,
     /// Why the program cannot be written, where that was found on the way.
     pub refused: Option<LowerError>,
+    /// Trees that have been made: the mapping's, the length of the line, and the program's.
+    trees: Vec<KnownTree<'a>>,
+}
+
+/// A tree of a mapping over a line of a length.
+struct KnownTree<'a> {
+    of: &'a wafersim_mapping::Tree,
+    length: u64,
+    tree: Rc<Tree>,
 }
 
 impl<'a> Writer<'a> {
     pub fn new(name: &'static str, request: &'a LayerRequest<'a>) -> Self {
-        Self { program: Program::new(name, request.mapping.whole()), request, refused: None }
+        let mut program = Program::new(name, request.mapping.whole());
+        // About what a layer has.
+        program.buffers.reserve(32);
+        program.body.reserve(24);
+        Self { program, request, refused: None, trees: Vec::new() }
     }
 
     pub fn mapping(&self) -> &'a LayerMapping {
@@ -81,16 +95,22 @@ impl<'a> Writer<'a> {
         self.program.laid_buffer(name, data_type, layout)
     }
 
-    /// The declared layout of an operand.
-    pub fn field(&self, operand: Operand) -> Field {
+    /// How an operand lies.
+    pub fn laid(&self, operand: Operand) -> &Field {
+        static NOTHING: Field =
+            Field { name: Cow::Borrowed(""), rows: Dimension::whole(0), inner: Vec::new(), shares: Vec::new() };
         let layout = self.program.buffer_of(operand.buffer).layout.as_ref();
-        let field = layout.and_then(|layout| layout.fields.get(operand.field as usize)).cloned();
-        field.unwrap_or_else(|| Field::new("", Dimension::whole(0), Vec::new()))
+        layout.and_then(|layout| layout.fields.get(operand.field as usize)).unwrap_or(&NOTHING)
+    }
+
+    /// A field like that of an operand, for another buffer.
+    pub fn field(&self, operand: Operand) -> Field {
+        self.laid(operand).clone()
     }
 
     /// Elements of an operand in the fullest processing element.
     pub fn most(&self, operand: Operand) -> u64 {
-        self.field(operand).most()
+        self.laid(operand).most()
     }
 
     /// Work in the precision of activations.
@@ -134,15 +154,15 @@ impl<'a> Writer<'a> {
         }
         let along = Along { axis, payload, operator: combine };
         let tree = match reduction {
-            Reduction::Tree(tree) => tree_over(tree, count),
+            Reduction::Tree(tree) => self.tree(tree, count),
             // A largest element and its number stay together.
             Reduction::ReduceScatter | Reduction::SplitRoots { .. } if combine == ReduceOperator::ArgMax => {
-                tree_over(&wafersim_mapping::Tree::PUBLISHED, count)
+                tree_over(&wafersim_mapping::Tree::PUBLISHED, count).map(Rc::new)
             }
-            Reduction::Chain { root } => chain_over(*root, count),
+            Reduction::Chain { root } => chain_over(*root, count).map(Rc::new),
             Reduction::ReduceScatter => return self.in_pieces(count, stride, along),
             Reduction::SplitRoots { roots, tree } => {
-                let tree = tree_over(tree, count);
+                let tree = self.tree(tree, count);
                 match (on, tree) {
                     (Lines::Whole(_), Ok(tree)) => return self.split_roots(&tree, *roots, along),
                     (Lines::Whole(_), tree) => tree,
@@ -169,6 +189,17 @@ impl<'a> Writer<'a> {
                 nodes
             }
         }
+    }
+
+    /// The tree of the mapping over a line.
+    fn tree(&mut self, of: &'a wafersim_mapping::Tree, length: u64) -> Result<Rc<Tree>, TreeError> {
+        let is_it = |known: &&KnownTree<'_>| std::ptr::eq(known.of, of) && known.length == length;
+        if let Some(known) = self.trees.iter().find(is_it) {
+            return Ok(Rc::clone(&known.tree));
+        }
+        let tree = Rc::new(tree_over(of, length)?);
+        self.trees.push(KnownTree { of, length, tree: Rc::clone(&tree) });
+        Ok(tree)
     }
 
     /// Remembers why the program is not written; the first reason counts.
@@ -222,20 +253,19 @@ impl<'a> Writer<'a> {
         Sharing { axis: Axis::X, count, stride, words: ring_words(self.request.queue), source, target }
     }
 
-    /// A route change, where routes change while the layer runs.
-    pub fn route_change(&self) -> Vec<Node> {
-        match self.mapping().routes {
-            Routes::Static => Vec::new(),
-            Routes::Changed => vec![self.program.route_change(1)],
-        }
-    }
-
     /// Appends an operator between two route changes: the published WSE-3 kernel changes its routes when the axis of its
     /// reductions changes, six times a layer.
     pub fn push_with_route_changes(&mut self, name: impl Into<Cow<'static, str>>, body: Vec<Node>) {
-        let mut nodes = self.route_change();
-        nodes.extend(body);
-        nodes.extend(self.route_change());
+        let nodes = match self.mapping().routes {
+            Routes::Static => body,
+            Routes::Changed => {
+                let mut nodes = Vec::with_capacity(body.len() + 2);
+                nodes.push(self.program.route_change(1));
+                nodes.extend(body);
+                nodes.push(self.program.route_change(1));
+                nodes
+            }
+        };
         self.program.push(name, nodes);
     }
 

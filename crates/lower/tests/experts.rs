@@ -177,8 +177,8 @@ fn rectangles_agree_with_the_fabric() {
 fn rectangles_of_a_prompt_agree_with_the_fabric() {
     let layer = layer(0, Selection::softmax(true));
     let mut worst: f64 = 0.0;
-    let tokens = 40;
-    for (columns, rows, across, down) in [(48, 32, 8, 6), (35, 23, 5, 3), (40, 24, 1, 6), (40, 24, 10, 1)] {
+    let tokens = 16;
+    for (columns, rows, across, down) in [(16, 12, 4, 3), (13, 14, 1, 4)] {
         for rewrites in [&[][..], &[Rewrite::InterleavedGateUp, Rewrite::ConcatenatedExperts]] {
             let mut mapping =
                 LayerMapping { experts: cells(across, down), ..mapping(columns, rows, rewrites.iter().copied()) };
@@ -188,7 +188,7 @@ fn rectangles_of_a_prompt_agree_with_the_fabric() {
             let load = ExpertLoad::counted(&chosen, mapping.experts.as_ref().unwrap());
             for routed in [Routed::Expected(load), Routed::Chosen(chosen)] {
                 let what = format!(
-                    "{columns} x {rows} in {across} x {down}, {} rewrites, {}",
+                    "prompt, {columns} x {rows} in {across} x {down}, {} rewrites, {}",
                     rewrites.len(),
                     matches!(routed, Routed::Chosen(_))
                 );

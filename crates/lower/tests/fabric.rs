@@ -27,6 +27,7 @@ fn layer(reach: Reach, sinks: bool) -> Layer {
             output_bias: false,
             qk_norm: true,
             sinks,
+            output_gate: false,
             rotary_dim: 64,
             reach,
         }),

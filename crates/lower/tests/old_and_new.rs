@@ -358,3 +358,33 @@ fn experts_in_rectangles() {
         }
     }
 }
+
+/// DeepSeek-V3's attention. The old writer reduces the absorbed queries of one head where every row wants those of all, leaves
+/// out all turns, and shares the width of latents among columns that share a sequence as well.
+#[test]
+fn latent_attention() {
+    let model = Model::builtin("deepseek-v3").unwrap();
+    for (layer, region, splits, context) in [
+        (0, (755, 390), [144, 5, 1], 32768),
+        (0, (755, 390), [755, 1, 1], 32768),
+        (0, (755, 390), [64, 11, 1], 32768),
+        (0, (755, 390), [8, 11, 8], 32768),
+        (0, (755, 390), [16, 11, 4], 32768),
+        (0, (755, 390), [64, 1, 11], 32768),
+        (0, (755, 390), [16, 1, 47], 4096),
+    ] {
+        let [dimension_split, sequence_split, head_copies] = splits;
+        let kv = KvMapping { dimension_split, sequence_split, head_copies, ..KvMapping::published(755) };
+        let case = Case {
+            name: format!("deepseek-v3 {splits:?} at {context}"),
+            layer: &model.layers[layer],
+            hidden: model.hidden,
+            region,
+            kv,
+            precision: Precision::default(),
+            context,
+            scope: Scope::Model,
+        };
+        compare(&case);
+    }
+}

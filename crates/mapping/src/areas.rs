@@ -86,10 +86,15 @@ fn inside(area: &Area, region: RegionSize) -> Region {
 /// The operator that reads the matrices of a role.
 const fn operator_of(role: Role) -> Option<&'static str> {
     match role {
-        Role::Query | Role::Key | Role::Value | Role::OutputGate | Role::WriteStrength | Role::Decay => Some("attention.query_key_value"),
-        Role::QueryDown => Some("attention.query_down"),
+        Role::Query
+        | Role::Key
+        | Role::Value
+        | Role::OutputGate
+        | Role::WriteStrength
+        | Role::Decay
+        | Role::QueryDown
+        | Role::KvDown => Some("attention.query_key_value"),
         Role::QueryUp => Some("attention.query_up"),
-        Role::KvDown => Some("attention.kv_down"),
         Role::KvUp => Some("attention.absorbed_key"),
         Role::Output => Some("attention.output"),
         Role::Router => Some("router"),

@@ -63,7 +63,7 @@ pub use experts::{ExpertMapping, Experts};
 pub use inputs::{Inputs, Load};
 pub use kv::{Append, KvMapping};
 pub use layer::{LayerMapping, Overlap, RegionSize, Routes};
-pub use mapped::{Mapped, Mapper, candidate_micro_batches, on_region};
+pub use mapped::{LayerPlace, Mapped, Mapper, candidate_micro_batches, on_region};
 pub use operator::{LineKind, OPERATORS, OperatorInfo};
 pub use random::{random_recipe, random_recipe_for};
 pub use recipe::KvRecipe;

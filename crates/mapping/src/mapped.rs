@@ -98,6 +98,33 @@ pub fn on_region(recipe: &Recipe, inputs: Inputs<'_>, region: RegionSize) -> Res
     Ok((0..placement.layers()).filter_map(of_layer).collect())
 }
 
+/// Where a layer lies, as placement says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerPlace {
+    /// Its region.
+    pub region: RegionSize,
+    /// Where keys and values lie.
+    pub kv: KvMapping,
+    /// Where the routed experts live; absent in a dense layer.
+    pub experts: Option<ExpertMapping>,
+    /// How the matrices of each role are stored where that is not as in the checkpoint.
+    pub stored: BTreeMap<Role, DataType>,
+}
+
+impl LayerMapping {
+    /// Every decision of a recipe for a layer that lies so: all that a recipe says beside what placement has done with it.
+    ///
+    /// # Errors
+    /// Where a rectangle of the recipe cannot be kept.
+    pub fn resolved(recipe: &Recipe, layer: &Layer, placed: LayerPlace) -> Result<Self, MappingError> {
+        let LayerPlace { region, kv, experts, stored } = placed;
+        let rectangles = areas::resolved(recipe, layer, region)?;
+        let reductions = Reductions::resolved(&recipe.reductions, region, &kv, &rectangles);
+        let Recipe { rewrites, routes, overlap, .. } = *recipe;
+        Ok(Self { region, rewrites, routes, overlap, kv, experts, reductions, rectangles, stored })
+    }
+}
+
 impl<'a> Mapper<'a> {
     /// Takes a recipe and what it is for.
     pub fn new(recipe: &'a Recipe, inputs: Inputs<'a>) -> Self {
@@ -114,12 +141,18 @@ impl<'a> Mapper<'a> {
         self
     }
 
-    /// Every decision of the layers of each layout of a placement, and what concerns its tables: for placements that were made
-    /// elsewhere, such as that of a draft model.
+    /// A placement that was made elsewhere, such as that of a draft model, with every decision of its layers: single tokens go
+    /// through.
     ///
     /// # Errors
     /// Where a decision cannot be kept.
-    pub fn decisions(&self, placement: &Placement) -> Result<(Vec<LayerMapping>, Vec<LayerMapping>), MappingError> {
+    pub fn on(&self, placement: Placement) -> Result<Mapped, MappingError> {
+        let (layers, tables) = self.decisions(&placement)?;
+        Ok(Mapped { placement, layers, tables, micro_batch: 1, draft: self.recipe.draft, all_wide: false })
+    }
+
+    /// Every decision of the layers of each layout of a placement, and what concerns its tables.
+    fn decisions(&self, placement: &Placement) -> Result<(Vec<LayerMapping>, Vec<LayerMapping>), MappingError> {
         let layers = placement.layouts.iter().map(|layout| self.layer(layout, placement));
         let tables = placement.tables.iter().map(|table| table_mapping(self.recipe, table));
         Ok((layers.collect::<Result<_, _>>()?, tables.collect()))
@@ -378,20 +411,8 @@ impl<'a> Mapper<'a> {
             head_copies: layout.kv.head_copies,
             append: recipe.kv.append,
         };
-        let rectangles = areas::resolved(recipe, &layout.layer, region)?;
-        let reductions = Reductions::resolved(&recipe.reductions, region, &kv, &rectangles);
-        let stored = stored(layout, &load.precision);
-        Ok(LayerMapping {
-            region,
-            rewrites: recipe.rewrites,
-            routes: recipe.routes,
-            overlap: recipe.overlap,
-            kv,
-            experts: self.experts(layout, placement),
-            reductions,
-            rectangles,
-            stored,
-        })
+        let (experts, stored) = (self.experts(layout, placement), stored(layout, &load.precision));
+        LayerMapping::resolved(recipe, &layout.layer, LayerPlace { region, kv, experts, stored })
     }
 
     fn experts(&self, layout: &LayerLayout, placement: &Placement) -> Option<ExpertMapping> {

@@ -241,6 +241,9 @@ impl Reductions {
 
     /// The reduction of an operator along a line.
     pub fn of(&self, operator: &str, line: LineKind) -> &Reduction {
+        if self.operators.is_empty() {
+            return self.along(line);
+        }
         let own = operator_named(operator).and_then(|operator| operator.line);
         // A product may read along either axis of its rectangle, or of that of its experts.
         let is_own = own.is_some_and(|own| own == line || own.is_whole() && line.is_of_rectangle());

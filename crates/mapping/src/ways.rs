@@ -45,6 +45,17 @@ impl Mapper<'_> {
     /// A mapping in the layout of fewest bytes, and the other ways of working on slots of the same number: in other shapes,
     /// with other KV layouts, for other micro-batches.
     pub fn ways(&self, first: Mapped) -> Vec<Mapped> {
+        let sizes = self.micro_batches(first.placement.slots.len() as u64, first.draft);
+        self.in_shapes(first, &sizes)
+    }
+
+    /// A mapping, and the same for as many users in slots of other shapes and with other KV layouts.
+    pub fn shapes(&self, first: Mapped) -> Vec<Mapped> {
+        let sizes = [first.micro_batch];
+        self.in_shapes(first, &sizes)
+    }
+
+    fn in_shapes(&self, first: Mapped, sizes: &[u64]) -> Vec<Mapped> {
         let placement = &first.placement;
         let (same, chosen, draft) = (WaferCount::Exactly(placement.wafers), placement.arrangement, first.draft);
         let mut shapes: Vec<Arrangement> = Arrangement::of_slots(placement.slots_per_wafer, &self.machine).collect();
@@ -53,7 +64,6 @@ impl Mapper<'_> {
             (*shape != chosen, columns + rows)
         });
         shapes.truncate(MOST_SHAPES);
-        let sizes = self.micro_batches(placement.slots.len() as u64, draft);
         let splits: Vec<Option<Size>> = if self.recipe.kv.dimension_split == Size::Auto {
             std::iter::once(None).chain(DIMENSION_SPLITS.map(Some)).collect()
         } else {
@@ -62,7 +72,7 @@ impl Mapper<'_> {
         let all_wide = first.all_wide;
         let mut ways = vec![first];
         for shape in shapes {
-            for &micro_batch in &sizes {
+            for &micro_batch in sizes {
                 for &dimension_split in &splits {
                     if (shape, micro_batch, dimension_split) == (chosen, ways[0].micro_batch, None) {
                         // The first one.

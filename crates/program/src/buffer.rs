@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use serde::Serialize;
-use wafersim_spec::DataType;
+use wafersim_spec::{Bytes, DataType};
 
 use crate::layout::Layout;
 
@@ -35,5 +35,10 @@ impl Buffer {
     /// Wavelets that carry the buffer of the fullest processing element.
     pub fn wavelets(&self) -> u64 {
         self.data_type.wavelets(self.elements)
+    }
+
+    /// Bytes in the fullest processing element.
+    pub fn bytes(&self) -> Bytes {
+        self.data_type.storage(self.elements)
     }
 }

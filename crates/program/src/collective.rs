@@ -17,18 +17,34 @@ use crate::step::{Action, Broadcast, ChainReduce, Multicast, ReduceOperator, Roo
 /// Colors of a reduction along one axis: reused by all reductions along it, since they never run at the same time.
 #[derive(Debug, Clone)]
 struct Colors {
-    groups: Vec<Color>,
-    roots: Vec<Color>,
+    /// Four of the groups, four of their roots, two of multicasts, one after the other.
+    first: u32,
     /// Four for each level beyond the second.
     deeper: Vec<Vec<Color>>,
-    multicast: Vec<Color>,
+}
+
+/// Colors one after the other.
+fn range(first: u32, count: u32) -> Vec<Color> {
+    (first..first + count).map(Color).collect()
 }
 
 impl Colors {
+    fn groups(&self) -> Vec<Color> {
+        range(self.first, 4)
+    }
+
+    fn roots(&self) -> Vec<Color> {
+        range(self.first + 4, 4)
+    }
+
+    fn multicast(&self) -> Vec<Color> {
+        range(self.first + 8, 2)
+    }
+
     fn level(&self, level: usize) -> Vec<Color> {
         match level {
-            0 => self.groups.clone(),
-            1 => self.roots.clone(),
+            0 => self.groups(),
+            1 => self.roots(),
             more => self.deeper.get(more - 2).cloned().unwrap_or_default(),
         }
     }
@@ -37,14 +53,7 @@ impl Colors {
 /// Both axes need 4 + 4 + 2 colors each: 20 in all, as the published decode kernel for WSE-2 holds them.
 fn colors(program: &mut Program, axis: Axis) -> Colors {
     named(program, 20);
-    let first = if axis == Axis::X { 0 } else { 10 };
-    let range = |from: u32, to: u32| (from..to).map(Color).collect();
-    Colors {
-        groups: range(first, first + 4),
-        roots: range(first + 4, first + 8),
-        deeper: Vec::new(),
-        multicast: range(first + 8, first + 10),
-    }
+    Colors { first: if axis == Axis::X { 0 } else { 10 }, deeper: Vec::new() }
 }
 
 /// Names of the colors of two levels along both axes, and of transits ([`transit_colors`]); other purposes come behind them.
@@ -68,7 +77,7 @@ fn more_colors(program: &mut Program, purpose: ColorPurpose, count: u32) -> Vec<
 fn named(program: &mut Program, end: u32) {
     let known = program.color_count();
     if known < end {
-        program.new_colors(end - known);
+        program.name_colors(end - known);
     }
 }
 
@@ -76,7 +85,7 @@ fn named(program: &mut Program, end: u32) {
 pub fn transit_colors(program: &mut Program, axis: Axis) -> Vec<Color> {
     let first = if axis == Axis::X { 20 } else { 22 };
     named(program, first + 2);
-    (first..first + 2).map(Color).collect()
+    range(first, 2)
 }
 
 /// The group count for a line of `length`: the one with the shortest critical path, which is near `sqrt(length)`
@@ -385,8 +394,9 @@ impl Sharing {
     /// Its rings, some beside each other: two colors for the way round, in turn, and one for the way back.
     fn rings(&self, program: &mut Program, region: Region, action: impl Fn(Pieces) -> Action) -> Vec<Node> {
         let (own, transit) = (colors(program, self.axis), transit_colors(program, self.axis));
-        let back = own.multicast.iter().rev().chain(&transit);
-        let ways = own.groups.chunks(2).chain(own.roots.chunks(2));
+        let (groups, roots, multicast) = (own.groups(), own.roots(), own.multicast());
+        let back = multicast.iter().rev().chain(&transit);
+        let ways = groups.chunks(2).chain(roots.chunks(2));
         let sets: Vec<Vec<Color>> = ways.zip(back).map(|(way, back)| [way, &[*back]].concat()).collect();
         let (stride, beside) = (self.stride.max(1), self.stride.clamp(1, RINGS_BESIDE));
         let ring = |(offset, colors): (u64, &Vec<Color>)| {
@@ -442,7 +452,7 @@ pub struct Neighbours {
 pub fn gather(program: &mut Program, region: Region, owners: Neighbours) -> Node {
     let stride = owners.stride.max(1);
     // One color for each owner, two of them those of multicasts.
-    let mut colors = colors(program, owners.axis).multicast;
+    let mut colors = colors(program, owners.axis).multicast();
     let more = owners.count.min(region.along(owners.axis)).saturating_sub(colors.len() as u64);
     if more > 0 {
         colors.extend(more_colors(program, ColorPurpose::Owners(owners.axis), more as u32));
@@ -497,7 +507,7 @@ pub fn broadcast(program: &mut Program, region: Region, (column, row): Place, pa
 
 /// Sends `payload` from the member at index `from` to the whole line.
 pub fn multicast(program: &mut Program, axis: Axis, from: u64, payload: BufferId) -> Node {
-    let colors = colors(program, axis).multicast;
+    let colors = colors(program, axis).multicast();
     let span = program.region.along(axis);
     program.step(Action::Multicast(Multicast { axis, from, span, stride: 1, style: Style::Streaming, payload, colors }))
 }
@@ -539,7 +549,7 @@ pub fn segment_tree_all_reduce(program: &mut Program, tree: &Tree, stride: u64, 
             stride,
             style: Style::Streaming,
             payload: along.payload,
-            colors: colors.multicast.clone(),
+            colors: colors.multicast(),
         })));
     }
     steps
@@ -562,7 +572,7 @@ pub fn library_all_reduce(program: &mut Program, axis: Axis, payload: BufferId, 
         operator,
         style: Style::Library,
         payload,
-        colors: colors.groups,
+        colors: colors.groups(),
     });
     let broadcast = Action::Multicast(Multicast {
         axis,
@@ -571,7 +581,7 @@ pub fn library_all_reduce(program: &mut Program, axis: Axis, payload: BufferId, 
         stride: 1,
         style: Style::Library,
         payload,
-        colors: colors.multicast,
+        colors: colors.multicast(),
     });
     vec![program.step(reduce), program.step(broadcast)]
 }
@@ -599,7 +609,7 @@ pub fn chain_all_reduce(
         operator,
         style: Style::Streaming,
         payload,
-        colors: colors.groups,
+        colors: colors.groups(),
     });
     let cast = Multicast {
         axis,
@@ -608,7 +618,7 @@ pub fn chain_all_reduce(
         stride: 1,
         style: Style::Streaming,
         payload,
-        colors: colors.multicast,
+        colors: colors.multicast(),
     };
     vec![program.step(reduce), program.step(Action::Multicast(cast))]
 }

@@ -50,6 +50,77 @@ pub struct Weight {
     pub behind: Vec<Factor>,
     /// How the tile is stored; where that is not said, as the weights of the model are in all.
     pub stored: Option<Stored>,
+    /// Which part of the matrix it is.
+    pub part: Part,
+}
+
+/// The part of a matrix that is a weight of its own, or what is made of the parts that its heads have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// All of it.
+    #[default]
+    Whole,
+    /// Of each head some of the outputs: output `o` is `o mod size` of those of head `o / size`.
+    Outputs(HeadPart),
+    /// The same, which a rotary embedding combines in pairs: `(2 i, 2 i + 1)` in the matrix, `(i, i + size / 2)` here.
+    Rotated(HeadPart),
+    /// A matrix for each head, from all inputs to its outputs: input `i` is `i mod inputs` of the vector of head `i / inputs`, output
+    /// `o` as in `Outputs`. Between heads there is nothing.
+    OfHeads {
+        /// The outputs.
+        part: HeadPart,
+        /// Inputs of the matrix.
+        inputs: u64,
+    },
+    /// The same turned round: from the outputs of the matrix to its inputs.
+    OfHeadsTurned {
+        /// The outputs.
+        part: HeadPart,
+        /// Inputs of the matrix.
+        inputs: u64,
+    },
+}
+
+/// Some of the outputs that each head has in a matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct HeadPart {
+    /// Outputs of a head.
+    pub width: u64,
+    /// The first of the part.
+    pub first: u64,
+    /// How many.
+    pub size: u64,
+}
+
+impl HeadPart {
+    /// The output of the matrix, and the head that it belongs to.
+    const fn of(self, output: u64) -> (u64, u64) {
+        match (output.checked_div(self.size), output.checked_rem(self.size)) {
+            (Some(head), Some(number)) => (head * self.width + self.first + number, head),
+            _ => (self.first, 0),
+        }
+    }
+}
+
+impl Part {
+    /// Input and output of the matrix that stand at an input and an output of the weight; nothing where there is none.
+    pub const fn at(self, input: u64, output: u64) -> Option<(u64, u64)> {
+        match self {
+            Self::Whole => Some((input, output)),
+            Self::Outputs(part) => Some((input, part.of(output).0)),
+            Self::Rotated(part) => {
+                let (half, number) = (part.size / 2, if part.size == 0 { 0 } else { output % part.size });
+                let turned = if number < half { 2 * number } else { 2 * (number - half) + 1 };
+                Some((input, part.of(output - number + turned).0))
+            }
+            Self::OfHeads { part, inputs } => {
+                let ((row, head), all) = (part.of(output), if inputs == 0 { 1 } else { inputs });
+                if input / all == head { Some((input % all, row)) } else { None }
+            }
+            Self::OfHeadsTurned { part, inputs } => Self::OfHeads { part, inputs }.at(output, input),
+        }
+    }
 }
 
 /// What an input goes through before a matrix.
@@ -122,6 +193,17 @@ pub struct Sinks {
     pub columns: Digit,
     /// Logits are divided by it before they join: scores are multiplied with it later.
     pub scale: f64,
+}
+
+/// A part of the width of queries and keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ScorePart {
+    /// Queries: a row a token, elements `head x dimension`.
+    pub query: Operand,
+    /// Keys: a row a cached token, elements `KV head x dimension`.
+    pub keys: Operand,
+    /// Its width.
+    pub head_dim: u64,
 }
 
 /// An operand of a product whose norm comes afterwards.
@@ -340,18 +422,14 @@ pub enum Formula {
         /// Rows of one position: row `r` is `r / users` tokens later.
         users: u64,
     },
-    /// `scores[h, t] = sum over the dimensions here of q[h, d] k[t, h / group, d]`.
+    /// `scores[h, t] = sum over the dimensions here of q[h, d] k[t, h / group, d]`, for all parts of queries and keys.
     Scores {
-        /// Queries: a row a token, elements `head x dimension`.
-        query: Operand,
-        /// Keys: a row a cached token, elements `KV head x dimension`.
-        keys: Operand,
+        /// Queries and keys: one part, or the latent and the rotated one.
+        parts: Vec<ScorePart>,
         /// Scores: elements `head x cached token`.
         scores: Operand,
         /// Query heads that share a KV head.
         group: u64,
-        /// Width of a head.
-        head_dim: u64,
         /// Users, each with a cache of its own: row `r` is of user `r mod users`, row `t users + u` of the keys is token `t` of
         /// user `u`.
         users: u64,
@@ -527,7 +605,7 @@ pub enum Formula {
 impl Weight {
     /// A matrix on a region, its inputs and outputs as in the operands of its product.
     pub const fn new(role: Role, region: Region, inputs: Field, outputs: Field) -> Self {
-        Self { role, copy: 0, region, inputs, outputs, behind: Vec::new(), stored: None }
+        Self { role, copy: 0, region, inputs, outputs, behind: Vec::new(), stored: None, part: Part::Whole }
     }
 }
 

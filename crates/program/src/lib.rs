@@ -32,7 +32,9 @@ pub mod transfer;
 pub mod work;
 
 pub use buffer::{Buffer, BufferId, Color};
-pub use formula::{Chosen, Factor, Formula, Operand, Pair, Rescaled, Scaling, Stored, Weight, WeightId};
+pub use formula::{
+    Chosen, Factor, Formula, HeadPart, Operand, Pair, Part, Rescaled, Scaling, ScorePart, Stored, Weight, WeightId,
+};
 pub use layout::{Cached, Digit, Dimension, Field, Layout, Place, Ring, RowOrder, Spread};
 pub use memory::Peak;
 pub use movement::{Element, LinesAlike, Movement, Piece, Wanted, movement, movements};

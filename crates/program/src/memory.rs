@@ -5,6 +5,8 @@
 //! into its target, both of which are buffers: there is no hidden copy (one fabric-to-fabric operation receives, combines
 //! and sends, WaferLLM, OSDI 2025), so nothing else is counted.
 
+use std::borrow::Cow;
+
 use wafersim_spec::Bytes;
 
 use crate::buffer::BufferId;
@@ -18,78 +20,92 @@ pub struct Peak {
     /// Bytes of the buffers that are there.
     pub bytes: Bytes,
     /// The operator that is at work.
-    pub operator: String,
+    pub operator: Cow<'static, str>,
     /// The buffers that are there, with their bytes, largest first.
     pub buffers: Vec<(BufferId, Bytes)>,
 }
 
 impl Step {
-    /// The buffers that a step names.
-    pub fn buffers(&self) -> Vec<BufferId> {
+    /// Calls `each` for every buffer that a step names.
+    pub fn each_buffer(&self, mut each: impl FnMut(BufferId)) {
         match &self.action {
-            Action::ChainReduce(chain) => vec![chain.payload],
-            Action::Multicast(cast) => vec![cast.payload],
-            Action::Broadcast(cast) => vec![cast.payload],
-            Action::Shift(shift) => vec![shift.payload],
-            Action::Relayout(moved) => vec![moved.source, moved.target],
-            Action::Compute(compute) => {
-                let mut named = compute.reads.clone();
-                named.push(compute.writes);
-                named
-            }
+            Action::ChainReduce(chain) => each(chain.payload),
+            Action::Multicast(cast) => each(cast.payload),
+            Action::Broadcast(cast) => each(cast.payload),
+            Action::Shift(shift) => each(shift.payload),
+            Action::Relayout(moved) => [moved.source, moved.target].into_iter().for_each(each),
+            Action::Compute(compute) => compute.reads.iter().copied().chain([compute.writes]).for_each(each),
             Action::ReduceScatter(ReduceScatter { pieces, .. }) | Action::AllGather(AllGather { pieces }) => {
-                vec![pieces.source, pieces.target]
+                [pieces.source, pieces.target].into_iter().for_each(each);
             }
-            Action::RouteChange(_) | Action::Synchronise(_) => Vec::new(),
+            Action::RouteChange(_) | Action::Synchronise(_) => {}
         }
     }
+}
+
+/// The first and the last step that name a buffer.
+#[derive(Debug, Clone, Copy)]
+struct Life {
+    first: usize,
+    last: usize,
 }
 
 impl Program {
     /// Bytes of a buffer in the fullest processing element.
     pub fn bytes_of(&self, buffer: BufferId) -> Bytes {
-        let buffer = self.buffer_of(buffer);
-        buffer.data_type.storage(buffer.elements)
+        self.buffer_of(buffer).bytes()
     }
 
     /// The moment at which the program keeps most beside the buffers whose names `elsewhere` accepts, which somebody else
     /// counts (the KV cache). Buffers that `always` accepts are there from start to end.
     pub fn peak(&self, elsewhere: impl Fn(&str) -> bool, always: impl Fn(&str) -> bool) -> Peak {
-        let mut steps: Vec<(usize, Vec<BufferId>)> = Vec::new();
-        for (operator, node) in self.body.iter().enumerate() {
-            node.visit(1, &mut |step, _| steps.push((operator, step.buffers())));
+        let mut lives: Vec<Option<Life>> = vec![None; self.buffers.len()];
+        // Of each operator the first step behind it.
+        let mut ends = Vec::with_capacity(self.body.len());
+        let mut steps = 0;
+        for node in &self.body {
+            node.visit(1, &mut |step, _| {
+                step.each_buffer(|id| {
+                    if let Some(life) = lives.get_mut(id.0 as usize) {
+                        *life = Some(Life { first: life.map_or(steps, |life| life.first), last: steps });
+                    }
+                });
+                steps += 1;
+            });
+            ends.push(steps);
         }
-        let last = steps.len().saturating_sub(1);
-        let mut lives: Vec<Option<(usize, usize)>> = vec![None; self.buffers.len()];
-        for (index, (_, named)) in steps.iter().enumerate() {
-            for buffer in named {
-                if let Some(life) = lives.get_mut(buffer.0 as usize) {
-                    *life = Some(life.map_or((index, index), |(first, _)| (first, index)));
-                }
-            }
-        }
+        // What comes with each step, and what has gone when it begins.
+        let mut changes = vec![(0u128, 0u128); steps + 1];
         for (life, buffer) in lives.iter_mut().zip(&self.buffers) {
             if elsewhere(&buffer.name) {
                 *life = None;
-            } else if always(&buffer.name) {
-                *life = Some((0, last));
+            } else if always(&buffer.name) && steps > 0 {
+                *life = Some(Life { first: 0, last: steps - 1 });
+            }
+            if let Some(Life { first, last }) = *life {
+                let bytes = u128::from(buffer.bytes().0);
+                changes[first].0 += bytes;
+                changes[last + 1].1 += bytes;
             }
         }
-        let held = |index: usize| {
-            let here = move |life: &Option<(usize, usize)>| life.is_some_and(|(from, to)| from <= index && index <= to);
-            (0u32..).zip(&lives).filter(move |(_, life)| here(life)).map(|(id, _)| BufferId(id))
-        };
-        let bytes_at = |index: usize| held(index).map(|id| self.bytes_of(id)).sum::<Bytes>();
-        // The first of equal moments.
-        let most = (0..steps.len()).max_by(|a, b| bytes_at(*a).cmp(&bytes_at(*b)).then(b.cmp(a)));
-        let Some(most) = most else { return Peak { bytes: Bytes::ZERO, operator: String::new(), buffers: Vec::new() } };
-        let mut buffers: Vec<(BufferId, Bytes)> = held(most).map(|id| (id, self.bytes_of(id))).collect();
-        buffers.sort_by_key(|(id, bytes)| (std::cmp::Reverse(*bytes), *id));
-        let operator = match self.body.get(steps[most].0) {
-            Some(Node::Operator { name, .. }) => name.to_string(),
+        let (mut held, mut most, mut moment) = (0, 0, None);
+        for (step, (come, gone)) in changes.into_iter().take(steps).enumerate() {
+            held = held + come - gone;
+            // The first of equal moments.
+            if held > most || moment.is_none() {
+                (most, moment) = (held, Some(step));
+            }
+        }
+        let Some(moment) = moment else { return Peak { bytes: Bytes::ZERO, operator: "".into(), buffers: Vec::new() } };
+        let here = |life: &Option<Life>| life.is_some_and(|life| life.first <= moment && moment <= life.last);
+        let held = (0u32..).zip(&lives).filter(|(_, life)| here(life)).map(|(id, _)| BufferId(id));
+        let mut buffers: Vec<(BufferId, Bytes)> = held.map(|id| (id, self.bytes_of(id))).collect();
+        buffers.sort_unstable_by_key(|(id, bytes)| (std::cmp::Reverse(*bytes), *id));
+        let operator = match self.body.get(ends.partition_point(|end| *end <= moment)) {
+            Some(Node::Operator { name, .. }) => name.clone(),
             _ => "other".into(),
         };
-        Peak { bytes: bytes_at(most), operator, buffers }
+        Peak { bytes: Bytes(u64::try_from(most).unwrap_or(u64::MAX)), operator, buffers }
     }
 }
 
@@ -113,9 +129,9 @@ mod tests {
             program.push(name, vec![node]);
         }
         let peak = program.peak(|name| name.starts_with("kv."), |name| name == "residual");
-        assert_eq!((peak.bytes, peak.operator.as_str()), (Bytes(2 * (1 + 100 + 30)), "three"));
+        assert_eq!((peak.bytes, &*peak.operator), (Bytes(2 * (1 + 100 + 30)), "three"));
         assert_eq!(peak.buffers, [(b, Bytes(200)), (c, Bytes(60)), (residual, Bytes(2))]);
         let everything = program.peak(|_| false, |_| false);
-        assert_eq!((everything.bytes, everything.operator.as_str()), (Bytes(2 * (1 + 1000 + 30)), "four"));
+        assert_eq!((everything.bytes, &*everything.operator), (Bytes(2 * (1 + 1000 + 30)), "four"));
     }
 }

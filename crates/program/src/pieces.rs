@@ -128,32 +128,36 @@ impl Flow {
 }
 
 impl Pieces {
+    /// From the start of a segment to that of the next, in hops.
+    fn period(&self) -> u64 {
+        self.count.max(1).saturating_mul(self.stride.max(1))
+    }
+
     /// The segments of a line.
     pub fn segments(&self, line: u64, purpose: Purpose) -> Vec<Parties> {
-        let (count, stride) = (self.count.max(1), self.stride.max(1));
-        let period = count.saturating_mul(stride);
-        let parties = |start: u64| {
-            let places = (0..count).map(|member| start + self.offset + member * stride);
-            let mut members: Vec<u64> = places.take_while(|place| *place < line).collect();
-            // The root of a group that the end of the line cuts short before it is its last member, as in chains.
-            let is_short = (members.len() as u64) < count && start + (members.len() as u64) * stride < line;
-            if is_short && matches!(self.owners, Owners::Neighbours { .. }) && purpose == Purpose::Reduce {
-                members.push(line - 1);
-            }
-            let owners = match self.owners {
-                Owners::All { .. } => return Parties { owners: members.clone(), members },
-                Owners::Neighbours { first, count } => {
-                    members.iter().skip(first as usize).take(count as usize).copied()
-                }
-            };
-            match purpose {
-                Purpose::Reduce => Parties { owners: owners.collect(), members },
-                Purpose::Gather => {
-                    Parties { owners: owners.collect(), members: (start..line.min(start + period)).collect() }
-                }
-            }
+        (0..line.div_ceil(self.period())).map(|segment| self.segment(segment, line, purpose)).collect()
+    }
+
+    /// A segment of a line by its number. The first one is never cut short where another follows.
+    pub fn segment(&self, number: u64, line: u64, purpose: Purpose) -> Parties {
+        let (count, stride, start) = (self.count.max(1), self.stride.max(1), number * self.period());
+        let places = (0..count).map(|member| start + self.offset + member * stride);
+        let mut members: Vec<u64> = places.take_while(|place| *place < line).collect();
+        // The root of a group that the end of the line cuts short before it is its last member, as in chains.
+        let is_short = (members.len() as u64) < count && start + (members.len() as u64) * stride < line;
+        if is_short && matches!(self.owners, Owners::Neighbours { .. }) && purpose == Purpose::Reduce {
+            members.push(line - 1);
+        }
+        let owners = match self.owners {
+            Owners::All { .. } => return Parties { owners: members.clone(), members },
+            Owners::Neighbours { first, count } => members.iter().skip(first as usize).take(count as usize).copied(),
         };
-        (0..line.div_ceil(period)).map(|segment| parties(segment * period)).collect()
+        match purpose {
+            Purpose::Reduce => Parties { owners: owners.collect(), members },
+            Purpose::Gather => {
+                Parties { owners: owners.collect(), members: (start..line.min(start + self.period())).collect() }
+            }
+        }
     }
 
     fn color(&self, index: usize) -> Color {

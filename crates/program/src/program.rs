@@ -149,8 +149,13 @@ impl Program {
     /// time, so a program asks for each purpose once ([`crate::collective`] does).
     pub fn new_colors(&mut self, count: u32) -> Vec<Color> {
         let first = self.colors;
-        self.colors += count;
+        self.name_colors(count);
         (first..self.colors).map(Color).collect()
+    }
+
+    /// The same without a list of them.
+    pub(crate) const fn name_colors(&mut self, count: u32) {
+        self.colors += count;
     }
 
     /// `count` colors of a purpose: the same ones whenever a step asks for them.

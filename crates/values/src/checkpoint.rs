@@ -1,6 +1,7 @@
 //! A model with its weights: a Hugging Face `config.json` and the tensors that it wants, checked once.
 
 use ndarray::Array2;
+use wafersim_program::Part;
 use wafersim_spec::data_type::TensorClass;
 use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Reach, Role};
 use wafersim_spec::{DataType, Model};
@@ -11,7 +12,7 @@ use crate::rotary::Rotary;
 use crate::tensors::{Tensor, Tensors};
 
 /// Families whose equations are written here.
-const FAMILIES: [&str; 6] = ["glm4_moe", "llama", "mixtral", "qwen2", "qwen3", "qwen3_moe"];
+const FAMILIES: [&str; 7] = ["deepseek_v3", "glm4_moe", "llama", "mixtral", "qwen2", "qwen3", "qwen3_moe"];
 
 /// A model, its weights and its rotary frequencies. Every tensor that the layers want is there with its shape.
 #[derive(Debug, Clone)]
@@ -52,7 +53,14 @@ impl WeightName {
 
     /// The name of its tensor in Hugging Face checkpoints of a model.
     pub fn tensor_of(self, model: &Model) -> String {
-        let path = self.path(&model.family, model.tied_embeddings);
+        let path = match model.layers.get(self.layer).map(|layer| &layer.attention) {
+            Some(Attention::Latent(latent)) if self.role == Role::AttentionInnerNorm => {
+                let of_query = self.copy == 0 && latent.query_rank.is_some();
+                let name = if of_query { "q_a_layernorm" } else { "kv_a_layernorm" };
+                format!("model.layers.{}.self_attn.{name}", self.layer)
+            }
+            _ => self.path(&model.family, model.tied_embeddings),
+        };
         // A parameter of the attention itself (gpt-oss).
         if self.role == Role::Sinks { path } else { format!("{path}.weight") }
     }
@@ -92,6 +100,15 @@ impl WeightName {
             Role::Value => in_layer("self_attn.v_proj"),
             Role::AttentionInnerNorm if copy == 0 => in_layer("self_attn.q_norm"),
             Role::AttentionInnerNorm => in_layer("self_attn.k_norm"),
+            Role::OutputGate => in_layer("linear_attn.in_proj_z"),
+            Role::WriteStrength => in_layer("linear_attn.in_proj_b"),
+            Role::Decay => in_layer("linear_attn.in_proj_a"),
+            Role::Convolution => in_layer("linear_attn.conv1d"),
+            Role::DecayRate => in_layer("linear_attn.A_log"),
+            Role::QueryDown => in_layer("self_attn.q_a_proj"),
+            Role::QueryUp => in_layer("self_attn.q_b_proj"),
+            Role::KvDown => in_layer("self_attn.kv_a_proj_with_mqa"),
+            Role::KvUp => in_layer("self_attn.kv_b_proj"),
             Role::Output => in_layer("self_attn.o_proj"),
             Role::FeedForwardNorm if copy == 0 => in_layer("post_attention_layernorm"),
             Role::FeedForwardNorm if copy == 1 => in_layer("post_attn_norm"),
@@ -104,10 +121,10 @@ impl WeightName {
             Role::ExpertGate => in_layer(&format!("mlp.experts.{copy}.gate_proj")),
             Role::ExpertUp => in_layer(&format!("mlp.experts.{copy}.up_proj")),
             Role::ExpertDown => in_layer(&format!("mlp.experts.{copy}.down_proj")),
+            Role::SharedOutputGate => in_layer("mlp.shared_expert_gate"),
             Role::SharedGate => in_layer("mlp.shared_experts.gate_proj"),
             Role::SharedUp => in_layer("mlp.shared_experts.up_proj"),
             Role::SharedDown => in_layer("mlp.shared_experts.down_proj"),
-            other => in_layer(&format!("{other:?}")),
         }
     }
 }
@@ -127,8 +144,7 @@ impl Checkpoint {
             });
         }
         // Layers without rotation have none to differ in.
-        let rotated = (0..model.layers.len()).map(|layer| grouped(&model, layer).map(|grouped| grouped.rotary_dim));
-        let rotated = rotated.collect::<Result<Vec<u64>, _>>()?.into_iter().max().unwrap_or(0);
+        let rotated = model.layers.iter().map(|layer| rotated(&layer.attention)).max().unwrap_or(0);
         let rotary = Rotary::new(config, file, model.rope_theta, rotated)?;
         Self::of(model, rotary, tensors)
     }
@@ -151,11 +167,9 @@ impl Checkpoint {
     pub fn stored_in(&self, data_type: DataType) -> Result<Self, ValuesError> {
         let mut stored = self.clone();
         let mut names = vec![WeightName::new(0, Role::LmHead)];
-        for (index, layer) in self.model.layers.iter().enumerate() {
-            let tensors = layer.tensors(self.model.hidden).into_iter();
-            for tensor in tensors.filter(|tensor| tensor.class == TensorClass::Weights) {
-                names.extend((0..tensor.copies).map(|copy| WeightName { layer: index, role: tensor.role, copy }));
-            }
+        for layer in 0..self.model.layers.len() {
+            let tensors = weights_of(&self.model, layer).into_iter();
+            names.extend(tensors.filter(|(_, tensor)| tensor.class == TensorClass::Weights).map(|(name, _)| name));
         }
         let put = |stored: &mut Self, name: WeightName, shape: &[usize], values: Vec<f32>| {
             let bytes = values.into_iter().flat_map(f32::to_le_bytes).collect();
@@ -182,21 +196,19 @@ impl Checkpoint {
     fn check(&self) -> Result<(), ValuesError> {
         let model = &self.model;
         for (index, layer) in model.layers.iter().enumerate() {
-            let attention = grouped(model, index)?;
-            if !attention.head_dim.is_multiple_of(2) || !attention.rotary_dim.is_multiple_of(2) {
+            let (rotated, width) = match &layer.attention {
+                Attention::Grouped(grouped) => (grouped.rotary_dim, grouped.head_dim),
+                Attention::Latent(latent) => (latent.rope_dim, latent.rope_dim),
+                Attention::Linear(_) => return Err(linear_attention()),
+            };
+            if !width.is_multiple_of(2) || !rotated.is_multiple_of(2) {
                 return Err(ValuesError::Unsupported {
-                    what: format!(
-                        "a head of {} dimensions, {} of them rotated",
-                        attention.head_dim, attention.rotary_dim
-                    ),
+                    what: format!("a head of {width} dimensions, {rotated} of them rotated"),
                     hint: "rotary embeddings need an even number".into(),
                 });
             }
-            for tensor in layer.tensors(model.hidden) {
-                for copy in 0..tensor.copies {
-                    let name = WeightName { layer: index, role: tensor.role, copy };
-                    self.check_shape(name, tensor.inputs, tensor.outputs, tensor.bias)?;
-                }
+            for (name, tensor) in weights_of(model, index) {
+                self.check_shape(name, tensor.inputs, tensor.outputs, tensor.bias)?;
             }
         }
         for tensor in model.outer_tensors() {
@@ -254,17 +266,61 @@ impl Checkpoint {
         self.tensors.get(&name).ok_or_else(missing)
     }
 
-    /// A tile of a weight: `[inputs, outputs]`.
+    /// A tile of a part of a weight: `[inputs, outputs]`.
     ///
     /// # Errors
     /// Where there is no such weight.
-    pub fn tile(&self, name: WeightName, inputs: &[u32], outputs: &[u32]) -> Result<Array2<f32>, ValuesError> {
+    pub fn tile(
+        &self,
+        name: WeightName,
+        part: Part,
+        (inputs, outputs): (&[u32], &[u32]),
+    ) -> Result<Array2<f32>, ValuesError> {
         let tensor = self.weight(name)?;
         let width = tensor.shape.get(1).copied().unwrap_or(1);
-        let at = |(input, output): (usize, usize)| tensor.at(output * width + input) as f32;
+        let at = |(input, output): (u64, u64)| tensor.at(output as usize * width + input as usize) as f32;
         Ok(Array2::from_shape_fn((inputs.len(), outputs.len()), |(row, column)| {
-            at((inputs[row] as usize, outputs[column] as usize))
+            part.at(u64::from(inputs[row]), u64::from(outputs[column])).map_or(0.0, at)
         }))
+    }
+}
+
+/// The weights of a layer by their names, several of one role numbered.
+pub fn weights_of(model: &Model, layer: usize) -> Vec<(WeightName, wafersim_spec::model::Tensor)> {
+    let tensors = model.layers.get(layer).map_or_else(Vec::new, |layer| layer.tensors(model.hidden));
+    let mut all: Vec<(WeightName, wafersim_spec::model::Tensor)> = Vec::new();
+    for tensor in tensors {
+        let before = all.iter().filter(|(name, _)| name.role == tensor.role).count() as u64;
+        let names = (0..tensor.copies).map(|copy| WeightName { layer, role: tensor.role, copy: before + copy });
+        all.extend(names.map(|name| (name, tensor.clone())));
+    }
+    all
+}
+
+/// Dimensions that are rotated.
+const fn rotated(attention: &Attention) -> u64 {
+    match attention {
+        Attention::Grouped(grouped) => grouped.rotary_dim,
+        Attention::Latent(latent) => latent.rope_dim,
+        Attention::Linear(_) => 0,
+    }
+}
+
+/// Why a model with linear attention is not computed.
+pub fn linear_attention() -> ValuesError {
+    ValuesError::Unsupported { what: "linear attention".into(), hint: "grouped and latent attention are".into() }
+}
+
+/// What the cache of a layer holds of a token: names in records, heads, and width of a head.
+pub fn cached(attention: &Attention) -> [(&'static str, usize, usize); 2] {
+    match attention {
+        Attention::Grouped(grouped) => {
+            ["k_cache", "v_cache"].map(|name| (name, grouped.kv_heads as usize, grouped.head_dim as usize))
+        }
+        Attention::Latent(latent) => {
+            [("latent_cache", 1, latent.kv_rank as usize), ("rotary_cache", 1, latent.rope_dim as usize)]
+        }
+        Attention::Linear(_) => ["k_cache", "v_cache"].map(|name| (name, 0, 0)),
     }
 }
 

@@ -17,7 +17,7 @@ use wafersim_program::{Action, BufferId, Formula, Operand, Program};
 use wafersim_spec::Precision;
 use wafersim_spec::model::{FeedForward, Layer};
 
-use crate::checkpoint::{Checkpoint, check_prefill, grouped};
+use crate::checkpoint::{Checkpoint, cached, check_prefill};
 use crate::error::ValuesError;
 use crate::machine::{MeshState, Prepared, Tile, Tiles, execute, residents};
 use crate::plain::check_prompt;
@@ -520,12 +520,11 @@ impl<'a> Placed<'a> {
     fn record_caches(&self, tokens: u64, records: &mut [Record]) -> Result<(), ValuesError> {
         let users = records.len().max(1);
         for (layer, cache) in self.caches.iter().enumerate() {
-            let attention = grouped(&self.checkpoint.model, layer)?;
-            let (heads, width) = (attention.kv_heads as usize, attention.head_dim as usize);
+            let Some(description) = self.checkpoint.model.layers.get(layer) else { continue };
             // What no query will see again is not kept.
-            let oldest = attention.reach.oldest(tokens) as usize;
+            let oldest = description.attention.reach().oldest(tokens) as usize;
             let kept = tokens as usize - oldest;
-            for (field, kind) in ["k_cache", "v_cache"].into_iter().enumerate() {
+            for (field, (kind, heads, width)) in cached(&description.attention).into_iter().enumerate() {
                 let name = format!("prefill.layer{layer}.{kind}");
                 for record in records.iter_mut() {
                     let values = vec![f64::NAN; heads * kept * width];

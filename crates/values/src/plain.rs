@@ -4,14 +4,16 @@
 //! Sources of the equations: Attention Is All You Need (softmax attention), RoFormer (rotary embedding, pairs `i` and
 //! `i + d / 2`), RMSNorm (arXiv 1910.07467), GLU Variants (SwiGLU), and the Qwen3 and Llama 3 reports for their order.
 
-use wafersim_spec::model::{FeedForward, Gating, Moe, Reach, Role, Scoring};
+use wafersim_spec::model::{
+    Attention, FeedForward, Gating, GroupedAttention, LatentAttention, Moe, Reach, Role, Scoring,
+};
 
-use crate::checkpoint::{Checkpoint, WeightName, grouped};
+use crate::checkpoint::{Checkpoint, WeightName, cached, linear_attention};
 use crate::error::ValuesError;
 use crate::record::{Record, Recorded};
 use crate::tensors::Tensor;
 
-/// Keys and values of a layer: one vector of all KV heads for each token.
+/// Keys and values of a layer: one vector of all KV heads for each token; or latents and rotary keys.
 type Cache = (Vec<Vec<f64>>, Vec<Vec<f64>>);
 
 /// Runs the prompt, then `steps` greedy decode steps.
@@ -28,10 +30,9 @@ pub fn run(checkpoint: &Checkpoint, prompt: &[u64], steps: u64) -> Result<Record
         next = step(checkpoint, &mut caches, *token, "prefill", &mut record)?;
     }
     for (index, (keys, values)) in caches.iter().enumerate() {
-        let attention = grouped(model, index)?;
-        for (kind, rows) in [("k_cache", keys), ("v_cache", values)] {
-            let (heads, width) = (attention.kv_heads as usize, attention.head_dim as usize);
-            let rows = &rows[oldest(attention.reach, rows.len())..];
+        let Some(layer) = model.layers.get(index) else { continue };
+        for ((kind, heads, width), rows) in cached(&layer.attention).into_iter().zip([keys, values]) {
+            let rows = &rows[oldest(layer.attention.reach(), rows.len())..];
             let by_head =
                 (0..heads).flat_map(|head| rows.iter().map(move |row| &row[head * width..(head + 1) * width]));
             let values = by_head.flatten().copied().collect();
@@ -86,7 +87,11 @@ fn step(
         let mut note =
             |kind: &str, row: &[f64]| record.push_row(format!("{phase}.layer{index}.{kind}"), row.iter().copied());
         let normed = rms(checkpoint, &x, WeightName::new(index, Role::AttentionNorm))?;
-        let mut attended = attend(checkpoint, index, &normed, cache)?;
+        let mut attended = match &model.layers[index].attention {
+            Attention::Grouped(grouped) => attend(checkpoint, (index, grouped), &normed, cache)?,
+            Attention::Latent(latent) => attend_latent(checkpoint, (index, latent), &normed, cache)?,
+            Attention::Linear(_) => return Err(linear_attention()),
+        };
         if model.layers[index].norms > 2 {
             attended = rms(checkpoint, &attended, further_norm(index, 1))?;
         }
@@ -152,8 +157,65 @@ fn rms(checkpoint: &Checkpoint, x: &[f64], name: WeightName) -> Result<Vec<f64>,
     Ok(x.iter().enumerate().map(|(index, x)| x / scale * gain.at(index)).collect())
 }
 
-fn attend(checkpoint: &Checkpoint, layer: usize, x: &[f64], cache: &mut Cache) -> Result<Vec<f64>, ValuesError> {
-    let attention = grouped(&checkpoint.model, layer)?;
+/// Latent attention as the modeling file of DeepSeek-V3 has it (DeepSeek-V2, section 2.1, equations 9 to 19): keys and values of
+/// every head made of the latents of all tokens, nothing absorbed. Of what is cached, rotated keys and latents with their norm.
+fn attend_latent(
+    checkpoint: &Checkpoint,
+    (layer, attention): (usize, &LatentAttention),
+    x: &[f64],
+    cache: &mut Cache,
+) -> Result<Vec<f64>, ValuesError> {
+    let name = |role: Role, copy: u64| WeightName { layer, role, copy };
+    let matrix = |role: Role| checkpoint.weight(name(role, 0));
+    let [rank, nope, rope, value] =
+        [attention.kv_rank, attention.nope_dim, attention.rope_dim, attention.value_dim].map(|size| size as usize);
+    let position = cache.0.len() as f64;
+    // The modeling file takes the pairs (2 i, 2 i + 1) apart, then rotates (i, i + half).
+    let rotated = |vector: &[f64]| -> Vec<f64> {
+        let half = vector.len() / 2;
+        let apart: Vec<f64> =
+            (0..2 * half).map(|i| vector[if i < half { 2 * i } else { 2 * (i - half) + 1 }]).collect();
+        let turned = |i: usize| {
+            let angle = position * checkpoint.rotary.frequencies[i % half];
+            let partner = if i < half { -apart[i + half] } else { apart[i - half] };
+            apart[i] * angle.cos() + partner * angle.sin()
+        };
+        (0..2 * half).map(turned).collect()
+    };
+    let query = match attention.query_rank {
+        Some(_) => {
+            let compressed = rms(checkpoint, &product(matrix(Role::QueryDown)?, x), name(Role::AttentionInnerNorm, 0))?;
+            product(matrix(Role::QueryUp)?, &compressed)
+        }
+        None => product(matrix(Role::Query)?, x),
+    };
+    let entry = product(matrix(Role::KvDown)?, x);
+    let copy = u64::from(attention.query_rank.is_some());
+    cache.0.push(rms(checkpoint, &entry[..rank], name(Role::AttentionInnerNorm, copy))?);
+    cache.1.push(rotated(&entry[rank..]));
+    let made: Vec<Vec<f64>> =
+        cache.0.iter().map(|latent| Ok(product(matrix(Role::KvUp)?, latent))).collect::<Result<_, ValuesError>>()?;
+    let mut result = Vec::new();
+    for (head, query) in query.chunks(nope + rope).enumerate() {
+        let (of_query, rotary) = (&query[..nope], rotated(&query[nope..]));
+        let first = head * (nope + value);
+        let dot = |one: &[f64], other: &[f64]| one.iter().zip(other).map(|(one, other)| one * other).sum::<f64>();
+        let score = |(made, key): (&Vec<f64>, &Vec<f64>)| dot(of_query, &made[first..first + nope]) + dot(&rotary, key);
+        let scale = ((nope + rope) as f64).sqrt();
+        let mut weights: Vec<f64> = made.iter().zip(&cache.1).map(|pair| score(pair) / scale).collect();
+        softmax(&mut weights);
+        let of_value = |index: usize| made.iter().zip(&weights).map(|(row, weight)| row[index] * weight).sum();
+        result.extend((first + nope..first + nope + value).map(of_value).collect::<Vec<f64>>());
+    }
+    Ok(product(matrix(Role::Output)?, &result))
+}
+
+fn attend(
+    checkpoint: &Checkpoint,
+    (layer, attention): (usize, &GroupedAttention),
+    x: &[f64],
+    cache: &mut Cache,
+) -> Result<Vec<f64>, ValuesError> {
     let width = attention.head_dim as usize;
     let position = cache.0.len() as f64;
     let named = |role: Role| projection(checkpoint, WeightName::new(layer, role), attention.qkv_bias, x);

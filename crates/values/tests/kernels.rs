@@ -44,7 +44,7 @@ fn result_of(
 
 fn whole(checkpoint: &Checkpoint, k: u64, n: u64) -> Array2<f32> {
     let (rows, columns): (Vec<u32>, Vec<u32>) = ((0..k as u32).collect(), (0..n as u32).collect());
-    checkpoint.tile(WeightName::new(0, Role::Gate), &rows, &columns).unwrap()
+    checkpoint.tile(WeightName::new(0, Role::Gate), wafersim_program::Part::Whole, (&rows, &columns)).unwrap()
 }
 
 fn random(m: u64, k: u64, seed: u64) -> Array2<f32> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use wafersim::check::crosscheck::{Cases, CheckedKernel, Extent, Grid, crosscheck};
-use wafersim::mapping::Mapping;
+use wafersim::mapping::{Mapping, Recipe};
 use wafersim::report;
 use wafersim::spec::Wafer;
 
@@ -36,8 +36,8 @@ pub struct CrosscheckFlags {
     /// Grids as columns x rows, each side up to 4096 [default: 8x8 to 720x720, square and oblong].
     #[arg(long, value_name = "CxR", value_delimiter = ',')]
     grids: Vec<String>,
-    /// Recipe that layers are written by, the kernels decode_* and prefill*: a built-in one (see `simctl mappings`), or path
-    /// of a file [default: the published kernels].
+    /// Recipe that layers and their parts are written by: a built-in one (see `simctl mappings`), or path of a file
+    /// [default: published].
     #[arg(long, value_name = "NAME|FILE")]
     mapping: Option<String>,
     /// Run products of matrices and prefill layers on large grids too: several minutes.
@@ -87,8 +87,8 @@ fn cases(flags: &CrosscheckFlags) -> Result<Cases, Failure> {
         }
     }
     let mapping = match flags.mapping.as_deref().map(Mapping::from_name_or_path).transpose()? {
-        None => None,
-        Some(Mapping::Recipe(recipe)) => Some(*recipe),
+        None => Recipe::published(),
+        Some(Mapping::Recipe(recipe)) => *recipe,
         Some(Mapping::Resolved(resolved)) => {
             return Err(Failure::Flag {
                 flag: "--mapping".into(),

@@ -4,36 +4,31 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use rayon::prelude::*;
+use wafersim_mapping::Mapped;
 use wafersim_place::experts::annealed::anneal;
 use wafersim_place::experts::assignment::Assignment;
 use wafersim_place::experts::demand::{Demand, PlaceLoad, Price};
 use wafersim_place::experts::room::{Room, room, shapes};
 use wafersim_place::experts::strategies::{STRATEGIES, Strategy, Task};
-use wafersim_place::{Arrangement, Item, KvLayoutChoice, Machine, Placement, Request, place};
+use wafersim_place::{Item, Placement};
 use wafersim_spec::model::FeedForward;
 use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
 use wafersim_spec::{Bytes, Cycles};
 
 use super::price::{LayerPrice, Reader};
 use super::{Comparison, Geometry, HeldRegion, NAMES, StrategyOutcome};
-use crate::chosen::{Chosen, Kernels};
+use crate::chosen::{Chosen, Source};
 use crate::error::AnswerError;
 use crate::question::Question;
 use crate::stage::{LayerReading, StageTimes};
-use crate::written::{Flow, Written, is_hypothetical};
+use crate::written::{Flow, Written};
 
-/// Shapes of slots that are tried.
-const MOST_SHAPES: usize = 3;
-/// Columns of a block that may share a head's dimensions, beside the layout of fewest bytes.
-const DIMENSION_SPLITS: [u64; 4] = [2, 4, 8, 16];
 /// How many times as many rectangles as a single copy of each expert needs are tried for copies.
 const MORE_RECTANGLES: [f64; 5] = [1.0, 1.125, 1.25, 1.5, 2.0];
 
 /// A placement with what it takes besides layers with experts.
 struct Way<'a> {
-    placement: Placement,
-    /// Which kernels it runs.
-    kernels: Kernels,
+    mapped: Mapped,
     reading: &'a LayerReading,
     /// Cycles.
     rest: f64,
@@ -115,59 +110,30 @@ fn check(question: &Question, comparison: &Comparison<'_>) -> Result<(), AnswerE
     })
 }
 
-/// The placements worth trying: few shapes of slots, each with the KV layout that is fastest.
+/// The ways worth trying, for spread experts and for clustered ones: in each division the fastest. All strategies work on the
+/// same wafers: as many as the one needs that needs most.
 fn ways<'a>(question: &Question, batch: u64, reading: &'a LayerReading) -> Result<Vec<Way<'a>>, AnswerError> {
-    let mut asked = question.clone();
+    let source = Source::main(question, question.scenario.profile);
+    let kinds = [ExpertPlacement::Spread, ExpertPlacement::Clustered];
+    let asked = kinds.map(|experts| {
+        let mut asked = question.clone();
+        (asked.scenario.placement, asked.scenario.default_placement) = (experts, false);
+        asked
+    });
+    let users = question.scenario.users;
     let mut wafers = 0;
-    // All strategies on the same wafers: as many as the one needs that needs most.
-    for experts in [ExpertPlacement::Spread, ExpertPlacement::Clustered] {
-        asked.scenario.placement = experts;
-        asked.scenario.default_placement = false;
-        let chosen = Chosen::new(&asked, asked.scenario.profile);
-        let users = question.scenario.users;
-        let placement = chosen.smallest(question.scenario.wafers, None, batch, users)?.placement;
-        wafers = wafers.max(placement.wafers);
+    for asked in &asked {
+        let first = Chosen::new(asked, source)?.smallest(question.scenario.wafers, None, batch, users)?;
+        wafers = wafers.max(first.placement.wafers);
     }
-    let wafers = WaferCount::Exactly(wafers);
-    if question.mapping.is_some() {
-        return mapped_ways(&asked, wafers, batch, reading);
-    }
-    // Slots that suit spread experts, and those that suit clustered ones where they are others.
-    let mut shapes: Vec<Arrangement> = Vec::new();
-    for experts in [ExpertPlacement::Spread, ExpertPlacement::Clustered] {
-        asked.scenario.placement = experts;
-        let more = slot_shapes(&asked, wafers, batch)?;
-        shapes.extend(more.into_iter().filter(|shape| !shapes.contains(shape)).collect::<Vec<_>>());
-    }
-    let mut ways = Vec::new();
-    for shape in shapes {
-        // Layers are packed into slots by what they need, and that differs.
-        for experts in [ExpertPlacement::Spread, ExpertPlacement::Clustered] {
-            asked.scenario.placement = experts;
-            ways.extend(fastest_cache(&asked, wafers, batch, shape, reading));
-        }
-    }
-    Ok(ways)
-}
-
-/// The ways that a mapping leaves for spread experts and for clustered ones: the fastest in each division.
-fn mapped_ways<'a>(
-    asked: &Question,
-    wafers: WaferCount,
-    batch: u64,
-    reading: &'a LayerReading,
-) -> Result<Vec<Way<'a>>, AnswerError> {
-    let mut asked = asked.clone();
     let mut fastest: Vec<(f64, Way<'a>)> = Vec::new();
-    for experts in [ExpertPlacement::Spread, ExpertPlacement::Clustered] {
-        asked.scenario.placement = experts;
-        let chosen = Chosen::new(&asked, asked.scenario.profile);
-        let first = chosen.smallest(wafers, None, batch, asked.scenario.users)?;
-        for mapped in chosen.splits(first) {
-            let kernels = chosen.kernels(&mapped);
-            let (whole, way) = timed(&asked, mapped.placement, kernels, batch, reading)?;
+    for asked in &asked {
+        let chosen = Chosen::new(asked, source)?;
+        let first = chosen.smallest(WaferCount::Exactly(wafers), None, batch, users)?;
+        for mapped in chosen.shapes(first) {
+            let (whole, way) = timed(asked, chosen.name(), mapped, batch, reading)?;
             let same = |known: &(f64, Way<'a>)| {
-                let (one, other) = (&known.1.placement, &way.placement);
+                let (one, other) = (&known.1.mapped.placement, &way.mapped.placement);
                 (one.settings.experts, one.arrangement) == (other.settings.experts, other.arrangement)
             };
             match fastest.iter_mut().find(|known| same(known)) {
@@ -180,57 +146,22 @@ fn mapped_ways<'a>(
     Ok(fastest.into_iter().map(|(_, way)| way).collect())
 }
 
-/// A placement with its time, and what it takes besides layers with experts.
+/// A mapping with its time, and what it takes besides layers with experts.
 fn timed<'a>(
     asked: &Question,
-    placement: Placement,
-    kernels: Kernels,
+    mapping: &str,
+    mapped: Mapped,
     batch: u64,
     reading: &'a LayerReading,
 ) -> Result<(f64, Way<'a>), AnswerError> {
     let flow = Flow::Decode { tokens: batch, users: batch, context: asked.scenario.context };
-    let written = Written::new(asked, &placement, flow, &kernels);
-    written.check(asked)?;
-    let whole = StageTimes::read(asked, &placement, &written, reading).latency.total().0;
-    let experts: f64 = written
-        .layouts
-        .iter()
-        .zip(&placement.layouts)
-        .filter(|(_, layout)| layout.experts.is_some())
-        .map(|(program, layout)| reading.fastest(program).total().0 * layout.layers as f64)
-        .sum();
-    Ok((whole, Way { placement, kernels, reading, rest: whole - experts }))
-}
-
-/// Shapes of slots worth trying: that of the first placement, then the shortest ways.
-fn slot_shapes(asked: &Question, wafers: WaferCount, batch: u64) -> Result<Vec<Arrangement>, AnswerError> {
-    let first = place(&asked.request(wafers, batch, KvLayoutChoice::Balanced))?;
-    let machine = Machine::from(&asked.wafer);
-    let mut shapes: Vec<Arrangement> = Arrangement::of_slots(first.slots_per_wafer, &machine).collect();
-    shapes.sort_by_key(|shape| {
-        let (columns, rows) = shape.slot_size(&machine);
-        (*shape != first.arrangement, columns + rows)
-    });
-    shapes.truncate(MOST_SHAPES);
-    Ok(shapes)
-}
-
-/// A placement in slots of a shape, with the KV layout that is fastest of those that fit.
-fn fastest_cache<'a>(
-    asked: &Question,
-    wafers: WaferCount,
-    batch: u64,
-    shape: Arrangement,
-    reading: &'a LayerReading,
-) -> Option<Way<'a>> {
-    let layouts = [KvLayoutChoice::Balanced].into_iter().chain(DIMENSION_SPLITS.map(KvLayoutChoice::DimensionSplit));
-    let placed = layouts.filter_map(|kv_layout| {
-        let request = asked.request(wafers, batch, kv_layout);
-        place(&Request { arrangement: Some(shape), ..request }).ok()
-    });
-    let kernels = if is_hypothetical(asked.scenario.profile) { Kernels::Steps } else { Kernels::Published };
-    let timed = placed.filter_map(|placement| timed(asked, placement, kernels.clone(), batch, reading).ok());
-    timed.reduce(|best, way| if way.0 < best.0 { way } else { best }).map(|(_, way)| way)
+    let written = Written::new(asked, &mapped, flow);
+    written.check(mapping)?;
+    let whole = StageTimes::read(asked, &mapped.placement, &written, reading).latency.total().0;
+    let layouts = written.layouts.iter().zip(&mapped.placement.layouts);
+    let experts = layouts.filter(|(_, layout)| layout.experts.is_some());
+    let experts: f64 = experts.map(|(program, layout)| reading.read(program).total().0 * layout.layers as f64).sum();
+    Ok((whole, Way { mapped, reading, rest: whole - experts }))
 }
 
 fn moe_layers(placement: &Placement) -> Vec<MoeLayer> {
@@ -287,7 +218,7 @@ fn best_of(
         .filter_map(|&(way, cells, copies)| {
             let rooms = rooms(question, comparison, &ways[way], cells, copies)?;
             let prices = prices(question, comparison, &ways[way], &rooms);
-            let layers = moe_layers(&ways[way].placement);
+            let layers = moe_layers(&ways[way].mapped.placement);
             let mut learned = ways[way].rest;
             let mut assignments = Vec::with_capacity(layers.len());
             for (layer, demand) in layers.iter().zip(comparison.past) {
@@ -321,13 +252,13 @@ fn rooms(
     cells: u64,
     copies: u64,
 ) -> Option<BTreeMap<usize, Room>> {
-    let placement = &way.placement;
+    let placement = &way.mapped.placement;
     let pairs = comparison.past.first().map_or(1, Demand::pairs) as u64;
     let typical = (3 * pairs).div_ceil(2 * cells.max(1));
     let mut rooms = BTreeMap::new();
     for (index, layout) in placement.layouts.iter().enumerate().filter(|(_, layout)| layout.experts.is_some()) {
-        let kernels = way.kernels.of_layout(index);
-        let reader = Reader { question, layout, reading: way.reading, kernels, batch: comparison.batch };
+        let mapping = way.mapped.layers.get(index)?;
+        let reader = Reader { question, layout, reading: way.reading, mapping, batch: comparison.batch };
         let fits = shapes(layout.columns, layout.rows, cells)
             .into_iter()
             .filter_map(|shape| room(layout, &placement.settings, shape, cells, copies))
@@ -346,9 +277,9 @@ fn prices(
     rooms: &BTreeMap<usize, Room>,
 ) -> BTreeMap<usize, LayerPrice> {
     let read = |(&index, room): (&usize, &Room)| {
-        let layout = way.placement.layouts.get(index)?;
-        let kernels = way.kernels.of_layout(index);
-        let reader = Reader { question, layout, reading: way.reading, kernels, batch: comparison.batch };
+        let layout = way.mapped.placement.layouts.get(index)?;
+        let mapping = way.mapped.layers.get(index)?;
+        let reader = Reader { question, layout, reading: way.reading, mapping, batch: comparison.batch };
         Some((index, reader.clustered(room, top_k(comparison))))
     };
     rooms.iter().filter_map(read).collect()
@@ -365,7 +296,7 @@ fn annealed(question: &Question, comparison: &Comparison<'_>, ways: &[Way<'_>], 
         )?;
     let way = &ways[start.way];
     let prices = prices(question, comparison, way, &start.rooms);
-    let assignments = moe_layers(&way.placement)
+    let assignments = moe_layers(&way.mapped.placement)
         .par_iter()
         .zip(comparison.past)
         .zip(&start.assignments)
@@ -396,7 +327,7 @@ fn judged(
     deal: Deal,
 ) -> Trial {
     let Deal { way, rooms, prices, assignments, .. } = deal;
-    let placement = &ways[way].placement;
+    let placement = &ways[way].mapped.placement;
     let layers = moe_layers(placement);
     let mean = |demands: &[Demand]| {
         let mut sums = [0.0; 5];
@@ -431,7 +362,7 @@ fn judged(
 
 /// Spread experts: all pairs in one place, and a price by distinct experts.
 fn spread(question: &Question, comparison: &Comparison<'_>, ways: &[Way<'_>], way: usize) -> Option<Trial> {
-    let placement = &ways[way].placement;
+    let placement = &ways[way].mapped.placement;
     if placement.settings.experts != ExpertPlacement::Spread {
         // There is another way in the same slots for them, where they fit.
         return None;
@@ -441,8 +372,8 @@ fn spread(question: &Question, comparison: &Comparison<'_>, ways: &[Way<'_>], wa
     for layer in &layers {
         if let Entry::Vacant(unread) = prices.entry(layer.layout) {
             let layout = placement.layouts.get(layer.layout)?;
-            let kernels = ways[way].kernels.of_layout(layer.layout);
-            let reader = Reader { question, layout, reading: ways[way].reading, kernels, batch: comparison.batch };
+            let mapping = ways[way].mapped.layers.get(layer.layout)?;
+            let reader = Reader { question, layout, reading: ways[way].reading, mapping, batch: comparison.batch };
             let experts = reader.moe()?.experts;
             let most = experts.min(comparison.batch.saturating_mul(top_k(comparison)));
             unread.insert(reader.spread(top_k(comparison), most));
@@ -536,10 +467,10 @@ impl Figures {
             experts_in_a_rectangle: self.experts_in_a_rectangle,
             rectangle: self.rectangle,
             copies: self.copies,
-            idle_bytes: idle_bytes(&way.placement, self.copies * layers),
+            idle_bytes: idle_bytes(&way.mapped.placement, self.copies * layers),
             idle_pes: self.idle_pes,
             colors: self.colors,
-            geometry: geometry(&way.placement, rooms, homes),
+            geometry: geometry(&way.mapped.placement, rooms, homes),
         }
     }
 }

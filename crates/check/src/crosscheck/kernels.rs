@@ -4,16 +4,14 @@
 //! vectors and decode layers, 4 x 4 tiles for products of matrices, 2 elements and one token a row for prefill. Experts are 64
 //! of which 4 are chosen; clustered ones lie in rectangles of an eighth of each side.
 
-use wafersim_kernels::feed_forward::{self, Cluster, ExpertLoad, NetworkSize};
 use wafersim_kernels::gemm::{self, Broadcast};
-use wafersim_kernels::{
-    ExpertShape, Kernel, KvShape, LayerShape, Options, attention, decode_layer, gemv, norm, prefill_layer,
-};
+use wafersim_kernels::{Options, gemv};
+use wafersim_mapping::Recipe;
 use wafersim_program::collective::{self, Along, Sharing, SplitRoots, Tree};
 use wafersim_program::pieces::ring_words;
-use wafersim_program::{Axis, Operand, Program, ReduceOperator, Region, Root, Stagger};
-use wafersim_spec::DataType;
+use wafersim_program::{Axis, Node, Program, ReduceOperator, Region, Root, Stagger};
 use wafersim_spec::model::{Attention, FeedForward, Gating, GroupedAttention, Layer, Moe, Reach, Selection};
+use wafersim_spec::{DataType, Wafer};
 
 use super::Grid;
 use super::mapped::CheckedLayer;
@@ -165,24 +163,47 @@ impl CheckedKernel {
         }
     }
 
-    /// The layer that it is on a grid, if it is one.
-    pub(super) fn layer(self, grid: Grid) -> Option<CheckedLayer> {
+    /// The layer that it is on a grid, or of which it is a part.
+    fn layer(self, grid: Grid) -> Option<CheckedLayer> {
         let hidden = SHARE * grid.columns.max(grid.rows);
         let width = expert_width(grid);
         let decode = |layer, clustered| CheckedLayer { layer, hidden, grid, prefill: false, clustered };
         let prefill = |layer, hidden| CheckedLayer { layer, hidden, grid, prefill: true, clustered: false };
         Some(match self {
-            Self::DecodeDense => decode(dense(hidden, 3 * hidden), false),
-            Self::DecodeSpread => decode(experts(hidden, width), false),
-            Self::DecodeClustered => decode(experts(hidden, width), true),
+            Self::DecodeDense | Self::RmsNorm | Self::Attention => decode(dense(hidden, 3 * hidden), false),
+            Self::DecodeSpread | Self::Router => decode(experts(hidden, width), false),
+            Self::DecodeClustered | Self::DispatchCombine => decode(experts(hidden, width), true),
             Self::Prefill => prefill(dense(2 * grid.columns, 2 * grid.columns), 2 * grid.columns),
             Self::PrefillSpread => prefill(experts(2 * grid.columns, grid.columns), 2 * grid.columns),
             _ => return None,
         })
     }
 
-    /// Its program on a grid.
-    pub fn program(self, grid: Grid) -> Program {
+    /// Beginnings of the names of the operators that it has of its layer.
+    const fn parts(self) -> &'static [&'static str] {
+        match self {
+            Self::RmsNorm => &["attention.norm"],
+            Self::Attention => &["attention.scores", "attention.softmax", "attention.values"],
+            Self::Router => &["router"],
+            Self::DispatchCombine => &["experts."],
+            _ => &[""],
+        }
+    }
+
+    /// Its program on a grid; layers and their parts as a recipe says.
+    ///
+    /// # Errors
+    /// Where a layer cannot be written so: why, in words.
+    pub fn program(self, grid: Grid, wafer: &Wafer, recipe: &Recipe) -> Result<Program, String> {
+        let Some(layer) = self.layer(grid) else { return Ok(self.by_itself(grid)) };
+        let mut program = layer.program(wafer, recipe)?;
+        let is_part = |name: &str| self.parts().iter().any(|part| name.starts_with(part));
+        program.body.retain(|node| !matches!(node, Node::Operator { name, .. } if !is_part(name)));
+        Ok(program)
+    }
+
+    /// The program of what is no part of a layer.
+    fn by_itself(self, grid: Grid) -> Program {
         let Grid { columns, rows } = grid;
         let region = Region::new(0, 0, columns, rows);
         let hidden = SHARE * columns.max(rows);
@@ -198,7 +219,7 @@ impl CheckedKernel {
             Self::AllReduce => {
                 let mut program = Program::new("all-reduce", region);
                 let payload = program.buffer("payload", 24, DataType::Fp16);
-                let groups = options.groups.on(columns);
+                let groups = collective::default_groups(columns);
                 let nodes = collective::all_reduce(&mut program, Axis::X, groups, payload, ReduceOperator::Add);
                 program.push("all-reduce", nodes);
                 program
@@ -219,64 +240,17 @@ impl CheckedKernel {
                 program.push("broadcast", vec![node]);
                 program
             }
-            Self::RmsNorm => written(self, region, |kernel| {
-                let x = kernel.buffer("x", SHARE);
-                let nodes = norm::rms_norm(kernel, Axis::Y, SHARE, 1, x);
-                kernel.program.push("norm", nodes);
-            }),
-            Self::Attention => written(self, region, |kernel| {
-                let reads = attention::Reads { query: Operand::new(kernel.buffer("query", SHARE), 0), cache: None };
-                let heads = attention::Heads { queries_per_kv: 1, key_dim: hidden, value_dim: hidden };
-                let (parts, _) =
-                    attention::decode(kernel, heads, KvShape::published(columns), 1, CACHED_PER_ROW * rows, reads);
-                for (name, part) in ["scores", "softmax", "values"].into_iter().zip(parts) {
-                    kernel.program.push(name, part);
-                }
-            }),
-            Self::Router => written(self, region, |kernel| {
-                let x = kernel.buffer("x", SHARE);
-                let (nodes, _) = feed_forward::router(kernel, hidden, &mixture(expert_width(grid)), 1, x);
-                kernel.program.push("router", nodes);
-            }),
-            Self::DispatchCombine => written(self, region, |kernel| {
-                let x = kernel.buffer("x", SHARE);
-                let (columns, rows) = rectangle(grid);
-                let size = NetworkSize { hidden, width: expert_width(grid), vectors: 1 };
-                let parts = feed_forward::clustered(kernel, size, Cluster { columns, rows }, LOAD, x);
-                for (name, part) in ["dispatch", "gate_up", "down", "combine"].into_iter().zip(parts) {
-                    kernel.program.push(name, part);
-                }
-            }),
-            Self::DecodeDense => decode_layer(&shape(grid, &dense(hidden, 3 * hidden), hidden, ExpertShape::Spread)),
-            Self::DecodeSpread => {
-                decode_layer(&shape(grid, &experts(hidden, expert_width(grid)), hidden, ExpertShape::Spread))
-            }
-            Self::DecodeClustered => {
-                let (columns, rows) = rectangle(grid);
-                let layer = experts(hidden, expert_width(grid));
-                decode_layer(&shape(grid, &layer, hidden, ExpertShape::Clustered { columns, rows }))
-            }
-            Self::Prefill => {
-                let hidden = 2 * columns;
-                prefill_layer(&chunk(shape(grid, &dense(hidden, hidden), hidden, ExpertShape::Spread)))
-            }
-            Self::PrefillSpread => {
-                let hidden = 2 * columns;
-                let layer = experts(hidden, columns);
-                let load = ExpertLoad { pairs: rows * TOP_K, distinct: EXPERTS.min(rows * TOP_K), busiest: TOP_K };
-                prefill_layer(&LayerShape { load, ..chunk(shape(grid, &layer, hidden, ExpertShape::Spread)) })
-            }
+            Self::RmsNorm
+            | Self::Attention
+            | Self::Router
+            | Self::DispatchCombine
+            | Self::DecodeDense
+            | Self::DecodeSpread
+            | Self::DecodeClustered
+            | Self::Prefill
+            | Self::PrefillSpread => Program::new(self.name(), region),
         }
     }
-}
-
-/// One token through four experts.
-const LOAD: ExpertLoad = ExpertLoad { pairs: TOP_K, distinct: TOP_K, busiest: 1 };
-
-fn written(name: CheckedKernel, region: Region, write: impl FnOnce(&mut Kernel)) -> Program {
-    let mut kernel = Kernel::new(name.name(), region, gemv::fp16(), Options::PUBLISHED);
-    write(&mut kernel);
-    kernel.program
 }
 
 /// Reductions to the roots of a tree along x.
@@ -336,11 +310,6 @@ fn pieces(kernel: CheckedKernel, region: Region) -> Program {
     program
 }
 
-/// The rectangle of an expert.
-fn rectangle(grid: Grid) -> (u64, u64) {
-    (grid.columns.div_ceil(8), grid.rows.div_ceil(8))
-}
-
 fn expert_width(grid: Grid) -> u64 {
     grid.columns
 }
@@ -383,28 +352,6 @@ const fn mixture(width: u64) -> Moe {
     }
 }
 
-/// One decoding token.
-fn shape(grid: Grid, layer: &Layer, hidden: u64, experts: ExpertShape) -> LayerShape<'_> {
-    LayerShape {
-        layer,
-        hidden,
-        region: Region::new(0, 0, grid.columns, grid.rows),
-        kv: KvShape::published(grid.columns),
-        experts,
-        precision: gemv::fp16(),
-        tokens: 1,
-        context: CACHED_PER_ROW * grid.rows,
-        key_block: u64::MAX,
-        load: LOAD,
-        options: Options::PUBLISHED,
-    }
-}
-
-/// A prompt with one token for each row.
-fn chunk(shape: LayerShape<'_>) -> LayerShape<'_> {
-    LayerShape { tokens: shape.region.rows, context: 0, ..shape }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -421,8 +368,9 @@ mod tests {
     #[test]
     fn every_kernel_is_a_program_of_its_region() {
         let grid = Grid { columns: 9, rows: 7 };
+        let (wafer, recipe) = (Wafer::builtin("wse3").unwrap(), Recipe::published());
         for kernel in CheckedKernel::ALL {
-            let program = kernel.program(grid);
+            let program = kernel.program(grid, &wafer, &recipe).unwrap();
             assert!(program.steps().count() > 0, "{}", kernel.name());
             assert!(program.steps().all(|step| step.region.columns <= 9 && step.region.rows <= 7), "{}", kernel.name());
         }

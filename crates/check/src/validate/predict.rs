@@ -1,13 +1,14 @@
 //! The program that each measured kernel is, and its closed-form reading.
 
 use wafersim_cost::{Rates, View, cost, formula};
-use wafersim_kernels::feed_forward::ExpertLoad;
 use wafersim_kernels::gemm::{self, Broadcast};
-use wafersim_kernels::{
-    ExpertShape, Groups, KvShape, LayerShape, Options, Scope, decode_layer_for, gemv, prefill_layer_for,
-};
+use wafersim_kernels::{Groups, Options, gemv};
+use wafersim_lower::{ExpertLoad, LayerRequest, Routed, Scope};
+use wafersim_mapping::reduction;
+use wafersim_mapping::{KvMapping, LayerMapping, Reduction, Reductions, Tree};
 use wafersim_program::{Axis, Operation, Program, Region, Work, collective};
 use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Layer, Reach};
+use wafersim_spec::wafer::Key;
 use wafersim_spec::{DataType, Wafer};
 
 use crate::measurements::Measurement;
@@ -40,7 +41,7 @@ pub fn predict(row: &Measurement, wafer: &Wafer) -> Result<f64, String> {
             formula::vector_completion(operation(row)?, data_type(row)?, whole(row, "len")?, &rates)
         }
         _ => {
-            let measured = measured_program(row)?;
+            let measured = measured_program(row, wafer)?;
             cost(&measured.program, &rates).total().0 / measured.rounds as f64
         }
     };
@@ -55,7 +56,7 @@ pub fn predict(row: &Measurement, wafer: &Wafer) -> Result<f64, String> {
 ///
 /// # Errors
 /// Where the kernel, metric or a parameter is not known: why, in words.
-pub fn measured_program(row: &Measurement) -> Result<MeasuredProgram, String> {
+pub fn measured_program(row: &Measurement, wafer: &Wafer) -> Result<MeasuredProgram, String> {
     let region = Region::new(0, 0, row.grid_x, row.grid_y);
     let mut rounds = 1;
     let program = match (row.kernel.as_str(), row.metric.as_str()) {
@@ -89,8 +90,8 @@ pub fn measured_program(row: &Measurement) -> Result<MeasuredProgram, String> {
             let (m, k, n) = (whole(row, "m")?, whole(row, "k")?, whole(row, "n")?);
             gemm::summa(region, m, k, n, broadcast, Options::PUBLISHED)
         }
-        ("decode_layer", "cycles_per_layer") => layer(row, whole(row, "kv_length")?, true)?,
-        ("prefill_layer", "cycles_per_layer") => layer(row, whole(row, "tokens")?, false)?,
+        ("decode_layer", "cycles_per_layer") => layer(row, wafer, whole(row, "kv_length")?, true)?,
+        ("prefill_layer", "cycles_per_layer") => layer(row, wafer, whole(row, "tokens")?, false)?,
         (kernel, metric) => return Err(format!("no model of kernel '{kernel}' with metric '{metric}'")),
     };
     Ok(MeasuredProgram { program, rounds })
@@ -106,7 +107,7 @@ fn message(hops: u64, words: u64) -> Program {
 }
 
 /// The published layer as it ran: the same kernels as for any model, less what its source leaves unfinished, with the heads of the row and fp16 throughout.
-fn layer(row: &Measurement, tokens: u64, decode: bool) -> Result<Program, String> {
+fn layer(row: &Measurement, wafer: &Wafer, tokens: u64, decode: bool) -> Result<Program, String> {
     fp16_only(row)?;
     let hidden = whole(row, "hidden")?;
     let heads = optional(row, "heads")?.unwrap_or(1);
@@ -131,21 +132,33 @@ fn layer(row: &Measurement, tokens: u64, decode: bool) -> Result<Program, String
         feed_forward: FeedForward::Dense { width: whole(row, "ffn")?, bias: false },
         norms: 2,
     };
-    let columns_per_head = (row.grid_x / kv_heads).max(1);
-    let shape = LayerShape {
+    let kv = KvMapping {
+        heads_per_block: kv_heads.div_ceil(row.grid_x),
+        ..KvMapping::published((row.grid_x / kv_heads).max(1))
+    };
+    let groups = match groups(row)? {
+        Groups::SquareRoot => reduction::Groups::SquareRoot,
+        Groups::Count(count) => reduction::Groups::Count(count),
+    };
+    let reduction = Reduction::Tree(Tree { groups, ..Tree::PUBLISHED });
+    let reductions = Reductions::all(&reduction);
+    let mapping = LayerMapping { kv, reductions, ..LayerMapping::published(row.grid_x, row.grid_y) };
+    let request = LayerRequest {
         layer: &layer,
         hidden,
-        region: Region::new(0, 0, row.grid_x, row.grid_y),
-        kv: KvShape { heads_per_block: kv_heads.div_ceil(row.grid_x), ..KvShape::published(columns_per_head) },
-        experts: ExpertShape::Spread,
+        norm_epsilon: 1e-5,
+        mapping: &mapping,
         precision: gemv::fp16(),
         tokens: if decode { 1 } else { tokens },
-        context: if decode { tokens } else { 0 },
-        key_block: u64::MAX,
-        load: ExpertLoad { pairs: 1, distinct: 1, busiest: 1 },
-        options: Options { groups: groups(row)?, ..Options::PUBLISHED },
+        users: 1,
+        context: tokens,
+        routed: Routed::Expected(ExpertLoad::spread(1, 1)),
+        scope: Scope::Measured,
+        queue: wafer.figure(Key::InputQueue).value as u64,
     };
-    Ok(if decode { decode_layer_for(&shape, Scope::Measured) } else { prefill_layer_for(&shape, Scope::Measured) })
+    let program =
+        if decode { wafersim_lower::decode_layer(&request) } else { wafersim_lower::prefill_layer(&request, u64::MAX) };
+    program.map_err(|error| error.to_string())
 }
 
 fn text<'a>(row: &'a Measurement, key: &str) -> Result<&'a str, String> {

@@ -6,7 +6,7 @@ use wafersim_program::{Action, Axis, Color, Multicast, Node, Program, ReduceOper
 use wafersim_spec::wafer::RateSet;
 use wafersim_spec::{DataType, Wafer};
 
-use crate::programs::{DENSE, layer, published_layer};
+use crate::programs::{OnGrid, published_layer};
 
 fn counted(program: &Program) -> ColorUse {
     let wafer = Wafer::builtin("wse3").unwrap();
@@ -113,7 +113,7 @@ fn trees_fit_by_router_where_their_names_would_not() {
 #[test]
 fn a_published_layer_is_counted() {
     let dense = published_layer(4096, 14336);
-    let program = layer(&dense, 4096, (360, 360), (1, 4096), DENSE, wafersim_kernels::Groups::SquareRoot, true);
+    let program = OnGrid::new(&dense, 4096, (360, 360), 4096).decode().unwrap();
     let used = counted(&program);
     assert_eq!((used.names, used.physical, used.busiest.pairs), (18, 18, 10));
     assert_eq!(used.rerouted, []);

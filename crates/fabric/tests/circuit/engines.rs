@@ -2,8 +2,7 @@
 
 use wafersim_cost::{Rates, View, formula};
 use wafersim_fabric::circuit::{self, Engine, Outcome};
-use wafersim_kernels::feed_forward::ExpertLoad;
-use wafersim_kernels::{ExpertShape, KvShape, LayerShape, Options, decode_layer, gemv};
+use wafersim_mapping::KvMapping;
 use wafersim_program::{Action, Axis, Compute, Math, Multicast, Node, Program, Region, Step, Style, Work};
 use wafersim_spec::model::Attention;
 use wafersim_spec::wafer::RateSet;
@@ -93,19 +92,8 @@ fn a_layer_of_many_heads_is_the_same_in_windows() {
         (attention.heads, attention.kv_heads, attention.head_dim, attention.rotary_dim) = (8, 4, 20, 20);
         attention.qk_norm = true;
     }
-    let shape = LayerShape {
-        layer: &layer,
-        hidden,
-        region: Region::new(0, 0, 37, 15),
-        kv: KvShape { heads_per_block: 1, columns_per_head: 9, dimension_split: 3, sequence_split: 3 },
-        experts: ExpertShape::Spread,
-        precision: gemv::fp16(),
-        tokens: 1,
-        context: 300,
-        key_block: u64::MAX,
-        load: ExpertLoad { pairs: 4, distinct: 4, busiest: 1 },
-        options: Options::PUBLISHED,
-    };
-    let outcome = both(&decode_layer(&shape), &Wafer::builtin("wse3").unwrap(), RateSet::Silicon);
+    let kv = KvMapping { dimension_split: 3, sequence_split: 3, ..KvMapping::published(9) };
+    let written = programs::OnGrid { kv, pairs: 4, ..programs::OnGrid::new(&layer, hidden, (37, 15), 300) };
+    let outcome = both(&written.decode().unwrap(), &Wafer::builtin("wse3").unwrap(), RateSet::Silicon);
     assert_eq!(outcome.engine, Engine::Mixed);
 }

@@ -1,10 +1,9 @@
 //! Programs for tests and examples: the kernels of the library on a grid, a message, a contended all-gather. Owns no physics.
 
-use wafersim_kernels::feed_forward::ExpertLoad;
 use wafersim_kernels::gemm::{self, Broadcast};
-use wafersim_kernels::{
-    ExpertShape, Groups, KvShape, LayerShape, Options, Scope, decode_layer_for, gemv, prefill_layer_for,
-};
+use wafersim_kernels::{Options, gemv};
+use wafersim_lower::{ExpertLoad, LayerRequest, LowerError, Routed, Scope, decode_layer, prefill_layer};
+use wafersim_mapping::{KvMapping, LayerMapping};
 use wafersim_program::{Action, Axis, Multicast, Node, Program, Region, Style};
 use wafersim_spec::DataType;
 use wafersim_spec::model::{Attention, FeedForward, Gating, GroupedAttention, Layer, Moe, Reach, Selection};
@@ -58,34 +57,61 @@ pub fn expert_layer(hidden: u64, experts: u64, top_k: u64, width: u64) -> Layer 
     Layer { feed_forward: FeedForward::Moe(moe), ..dense }
 }
 
-/// A layer program over a region.
-pub fn layer(
-    layer: &Layer,
-    hidden: u64,
-    (columns, rows): (u64, u64),
-    tokens: (u64, u64),
-    load: ExpertLoad,
-    groups: Groups,
-    decode: bool,
-) -> Program {
-    let shape = LayerShape {
-        layer,
-        hidden,
-        region: Region::new(0, 0, columns, rows),
-        kv: KvShape::published(columns),
-        experts: ExpertShape::Spread,
-        precision: gemv::fp16(),
-        tokens: tokens.0,
-        context: tokens.1,
-        key_block: u64::MAX,
-        load,
-        options: Options { groups, ..Options::PUBLISHED },
-    };
-    if decode { decode_layer_for(&shape, Scope::Measured) } else { prefill_layer_for(&shape, Scope::Measured) }
+/// A layer on a grid as published, in 16 bit.
+pub struct OnGrid<'a> {
+    /// The layer.
+    pub layer: &'a Layer,
+    /// Width of the residual stream.
+    pub hidden: u64,
+    /// Columns and rows.
+    pub grid: (u64, u64),
+    /// Where keys and values lie.
+    pub kv: KvMapping,
+    /// Tokens that the last one sees, itself included.
+    pub context: u64,
+    /// Token-expert pairs.
+    pub pairs: u64,
 }
 
-/// Load of a dense layer.
-pub const DENSE: ExpertLoad = ExpertLoad { pairs: 1, distinct: 1, busiest: 1 };
+impl<'a> OnGrid<'a> {
+    /// One head over all columns, one expert.
+    pub fn new(layer: &'a Layer, hidden: u64, grid: (u64, u64), context: u64) -> Self {
+        Self { layer, hidden, grid, kv: KvMapping::published(grid.0), context, pairs: 1 }
+    }
+
+    /// The decode layer that was measured.
+    pub fn decode(&self) -> Result<Program, LowerError> {
+        self.written(1, |request| decode_layer(request))
+    }
+
+    /// The same for a prompt of `context` tokens.
+    pub fn prefill(&self) -> Result<Program, LowerError> {
+        self.written(self.context, |request| prefill_layer(request, u64::MAX))
+    }
+
+    fn written(
+        &self,
+        tokens: u64,
+        write: impl Fn(&LayerRequest<'_>) -> Result<Program, LowerError>,
+    ) -> Result<Program, LowerError> {
+        let (columns, rows) = self.grid;
+        let mapping = LayerMapping { kv: self.kv, ..LayerMapping::published(columns, rows) };
+        let pairs = self.pairs * tokens;
+        write(&LayerRequest {
+            layer: self.layer,
+            hidden: self.hidden,
+            norm_epsilon: 1e-6,
+            mapping: &mapping,
+            precision: gemv::fp16(),
+            tokens,
+            users: 1,
+            context: self.context,
+            routed: Routed::Expected(ExpertLoad::spread(pairs, pairs)),
+            scope: Scope::Measured,
+            queue: 2,
+        })
+    }
+}
 
 /// Four members of each line send to all of it at once, over four colors: every link is wanted by several of them. With
 /// `both` the same along columns at the same time, in colors of its own.
@@ -113,15 +139,18 @@ pub fn library(columns: u64, rows: u64) -> Vec<(&'static str, Program)> {
     let options = Options::PUBLISHED;
     let dense = published_layer(hidden, 3 * hidden);
     let experts = expert_layer(hidden, 64, 4, columns);
-    let load = ExpertLoad { pairs: 4, distinct: 4, busiest: 1 };
     let small = published_layer(2 * columns, 2 * columns);
-    let (size, groups) = ((columns, rows), Groups::SquareRoot);
+    let size = (columns, rows);
+    let dense = OnGrid::new(&dense, hidden, size, 64).decode();
+    let experts = OnGrid { pairs: 4, ..OnGrid::new(&experts, hidden, size, 64) }.decode();
+    let prefill = OnGrid::new(&small, 2 * columns, size, rows).prefill();
+    let layers = [("decode layer, dense", dense), ("decode layer, experts", experts), ("prefill layer", prefill)];
     let mut reduce = Program::new("all-reduce", region);
     let payload = reduce.buffer("payload", 24, DataType::Fp16);
     let nodes = wafersim_program::collective::all_reduce(
         &mut reduce,
         Axis::X,
-        groups.on(columns),
+        wafersim_program::collective::default_groups(columns),
         payload,
         wafersim_program::ReduceOperator::Add,
     );
@@ -130,7 +159,7 @@ pub fn library(columns: u64, rows: u64) -> Vec<(&'static str, Program)> {
     let payload = cast.buffer("payload", 24, DataType::Fp16);
     let node = wafersim_program::collective::multicast(&mut cast, Axis::Y, 0, payload);
     cast.push("multicast", vec![node]);
-    vec![
+    let mut library = vec![
         ("MeshGEMV along y", gemv::mesh_gemv(region, hidden, hidden, Axis::Y, options)),
         ("MeshGEMV along x", gemv::mesh_gemv(region, hidden, hidden, Axis::X, options)),
         ("chain GEMV", gemv::chain_gemv(region, hidden, hidden, Axis::Y)),
@@ -139,8 +168,8 @@ pub fn library(columns: u64, rows: u64) -> Vec<(&'static str, Program)> {
         ("SUMMA (library)", gemm::summa(region, 4 * rows, 4 * columns, 4 * columns, Broadcast::Library, options)),
         ("all-reduce", reduce),
         ("multicast", cast),
-        ("decode layer, dense", layer(&dense, hidden, size, (1, 64), DENSE, groups, true)),
-        ("decode layer, experts", layer(&experts, hidden, size, (1, 64), load, groups, true)),
-        ("prefill layer", layer(&small, 2 * columns, size, (rows, 0), DENSE, groups, false)),
-    ]
+    ];
+    // Sizes of a library suit their grids.
+    library.extend(layers.into_iter().filter_map(|(name, program)| Some((name, program.ok()?))));
+    library
 }

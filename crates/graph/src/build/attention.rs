@@ -119,8 +119,7 @@ impl Builder<'_> {
         // Read by the key, written, read by the query.
         rule.macs = product([3, tokens, linear.state_elements()]);
         // Decay; what is missing, times its strength.
-        rule.elementwise =
-            product([tokens, linear.state_elements()]).saturating_add(product([2, results.elements()]));
+        rule.elementwise = product([tokens, linear.state_elements()]).saturating_add(product([2, results.elements()]));
         let state = DataType::Fp32.storage(linear.state_elements()) * users;
         (rule.cache_bytes_read, rule.bytes_written) = (state, state);
         let values = convolved.part(results.elements());

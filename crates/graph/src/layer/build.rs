@@ -111,9 +111,9 @@ impl Builder {
         let (heads, kv_heads) = ((Dim::Head, grouped.heads), (Dim::KvHead, grouped.kv_heads));
         let width = (Dim::HeadDim, grouped.head_dim);
         let bias = grouped.qkv_bias;
-        let gate_weight = grouped.output_gate.then(|| {
-            self.weight("attention.output_gate_weight", Role::OutputGate, bias, &[hidden, heads, width])
-        });
+        let gate_weight = grouped
+            .output_gate
+            .then(|| self.weight("attention.output_gate_weight", Role::OutputGate, bias, &[hidden, heads, width]));
         let matrices = [
             self.weight("attention.query_weight", Role::Query, bias, &[hidden, heads, width]),
             self.weight("attention.key_weight", Role::Key, bias, &[hidden, kv_heads, width]),
@@ -122,8 +122,8 @@ impl Builder {
         let query = self.tensor("attention.query", ACTIVATION, &[token, heads, width]);
         let key = self.tensor("attention.key", ACTIVATION, &[token, kv_heads, width]);
         let value = self.tensor("attention.value", ACTIVATION, &[token, kv_heads, width]);
-        let gate =
-            gate_weight.map(|weight| (weight, self.tensor("attention.output_gate", ACTIVATION, &[token, heads, width])));
+        let gate = gate_weight
+            .map(|weight| (weight, self.tensor("attention.output_gate", ACTIVATION, &[token, heads, width])));
         let [wq, wk, wv] = matrices;
         let (mut reads, mut writes) = (vec![normed, wq, wk, wv], vec![query, key, value]);
         if let Some((weight, gate)) = gate {
@@ -166,45 +166,59 @@ impl Builder {
     }
 
     /// MLA in the absorbed form: the cache holds one latent for all heads, queries are brought into its space and results
-    /// out of it (DeepSeek-V2, section 2.1.2).
+    /// out of it (DeepSeek-V2, section 2.1.2). Queries and keys are in two parts, one that is compressed and one that is rotated.
     fn latent(&mut self, latent: &LatentAttention, normed: TensorId) -> TensorId {
         let token = (Dim::Token, self.load.tokens);
         let (hidden, heads) = ((Dim::Hidden, self.hidden), (Dim::Head, latent.heads));
         let query_width = (Dim::HeadDim, latent.nope_dim + latent.rope_dim);
-        let query = self.tensor("attention.query", ACTIVATION, &[token, heads, query_width]);
-        if let Some(rank) = latent.query_rank {
+        let (nope, rope) = ((Dim::HeadDim, latent.nope_dim), (Dim::HeadDim, latent.rope_dim));
+        let rank = (Dim::Rank, latent.kv_rank);
+        let queries = [("attention.query", nope), ("attention.rotary_query", rope)]
+            .map(|(name, width)| self.tensor(name, ACTIVATION, &[token, heads, width]));
+        let entry = [("attention.latent", rank), ("attention.rotary_key", rope)]
+            .map(|(name, width)| self.tensor(name, ACTIVATION, &[token, width]));
+        let compressed = latent.query_rank.map(|rank| {
             let rank = (Dim::Rank, rank);
             let down = self.weight("attention.query_down_weight", Role::QueryDown, false, &[hidden, rank]);
-            let compressed = self.tensor("attention.compressed", ACTIVATION, &[token, rank]);
-            self.push("attention.query_down", Operation::Products, &[normed, down], &[compressed]);
-            let gain = self.vector("attention.query_gain", Role::AttentionInnerNorm, 0, &[rank]);
-            let norm = Operation::Norm { riding: false };
-            self.push("attention.query_norm", norm, &[compressed, gain], &[compressed]);
-            let up = self.weight("attention.query_up_weight", Role::QueryUp, false, &[rank, heads, query_width]);
-            self.push("attention.query_up", Operation::Products, &[compressed, up], &[query]);
-        } else {
-            let direct = self.weight("attention.query_weight", Role::Query, false, &[hidden, heads, query_width]);
-            self.push("attention.query_up", Operation::Products, &[normed, direct], &[query]);
-        }
+            (rank, down, self.tensor("attention.compressed", ACTIVATION, &[token, rank]))
+        });
+        let (first, mut made) = match compressed {
+            Some((_, down, compressed)) => (down, vec![compressed]),
+            None => {
+                let direct = self.weight("attention.query_weight", Role::Query, false, &[hidden, heads, query_width]);
+                (direct, queries.to_vec())
+            }
+        };
         let cached_width = (Dim::Rank, latent.kv_rank + latent.rope_dim);
         let down = self.weight("attention.kv_down_weight", Role::KvDown, false, &[hidden, cached_width]);
-        let entry = self.tensor("attention.latent", ACTIVATION, &[token, cached_width]);
-        self.push("attention.kv_down", Operation::Products, &[normed, down], &[entry]);
-        let rank = (Dim::Rank, latent.kv_rank);
-        let copy = u64::from(latent.query_rank.is_some());
+        made.extend(entry);
+        self.push("attention.query_key_value", Operation::Products, &[normed, first, down], &made);
+        let norm = Operation::Norm { riding: false };
+        if let Some((rank, _, compressed)) = compressed {
+            let gain = self.vector("attention.query_gain", Role::AttentionInnerNorm, 0, &[rank]);
+            self.push("attention.query_norm", norm.clone(), &[compressed, gain], &[compressed]);
+        }
+        let copy = u64::from(compressed.is_some());
         let gain = self.vector("attention.latent_gain", Role::AttentionInnerNorm, copy, &[rank]);
-        self.push("attention.latent_norm", Operation::Norm { riding: false }, &[entry, gain], &[entry]);
-        self.push("attention.rope", Operation::Rope { rotary: latent.rope_dim }, &[query, entry], &[query, entry]);
+        self.push("attention.latent_norm", norm, &[entry[0], gain], &[entry[0]]);
+        if let Some((rank, _, compressed)) = compressed {
+            let up = self.weight("attention.query_up_weight", Role::QueryUp, false, &[rank, heads, query_width]);
+            self.push("attention.query_up", Operation::Products, &[compressed, up], &queries);
+        }
+        let rotated = [queries[1], entry[1]];
+        self.push("attention.rope", Operation::Rope { rotary: latent.rope_dim }, &rotated, &rotated);
         let both = (Dim::HeadDim, latent.nope_dim + latent.value_dim);
         let up = self.weight("attention.kv_up_weight", Role::KvUp, false, &[rank, heads, both]);
-        let absorbed = self.tensor("attention.absorbed", ACTIVATION, &[token, heads, cached_width]);
-        self.push("attention.absorbed_key", Operation::PerHead, &[query, up], &[absorbed]);
+        let absorbed = self.tensor("attention.absorbed", ACTIVATION, &[token, heads, rank]);
+        self.push("attention.absorbed_key", Operation::PerHead, &[queries[0], up], &[absorbed]);
         let cached = (Dim::Cached, self.load.context);
-        let latents = self.tensor("attention.latents", TensorKind::Cache, &[cached, cached_width]);
-        self.push("attention.kv_append", Operation::Append, &[entry, latents], &[latents]);
+        let latents = self.tensor("attention.latents", TensorKind::Cache, &[cached, rank]);
+        let keys = self.tensor("attention.rotary_keys", TensorKind::Cache, &[cached, rope]);
+        self.push("attention.kv_append", Operation::Append, &[entry[0], entry[1], latents, keys], &[latents, keys]);
         let scores = self.tensor("attention.scores", ACTIVATION, &[token, heads, cached]);
         let reach = wafersim_spec::model::Reach::Full;
-        self.push("attention.scores", Operation::Scores { reach }, &[absorbed, latents], &[scores]);
+        let reads = [absorbed, latents, queries[1], keys];
+        self.push("attention.scores", Operation::Scores { reach }, &reads, &[scores]);
         self.push("attention.softmax", SOFTMAX, &[scores], &[scores]);
         let mixed = self.tensor("attention.mixed", ACTIVATION, &[token, heads, rank]);
         self.push("attention.values", Operation::Values { sum_rides: false }, &[scores, latents], &[mixed]);
@@ -237,7 +251,12 @@ impl Builder {
         let decay = made(["attention.decay_weight", "attention.decay"], Role::Decay, true, &[heads]);
         let all = [query, key, value, gate, strength, decay];
         let (weights, tensors): (Vec<TensorId>, Vec<TensorId>) = all.into_iter().unzip();
-        self.push("attention.query_key_value", Operation::Products, &[&[normed], weights.as_slice()].concat(), &tensors);
+        self.push(
+            "attention.query_key_value",
+            Operation::Products,
+            &[&[normed], weights.as_slice()].concat(),
+            &tensors,
+        );
         let [(_, query), (_, key), (_, value), (_, gate), (_, strength), (_, decay)] = all;
 
         let channels = (Dim::Channel, linear.channels());

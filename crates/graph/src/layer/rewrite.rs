@@ -242,8 +242,14 @@ impl LayerGraph {
             Rewrite::RidingHeadNorm => return self.ride_head_norm(),
             _ => {}
         }
-        // A norm rides only where a product follows it: not a norm of the stream itself, nor one of what is cached.
-        let rides = |name: &str| matches!(name, "attention.norm" | "feed_forward.norm" | "attention.query_norm");
+        // A norm rides only where a product follows it: not a norm of the stream itself. That of a latent, which is cached, rides
+        // where queries are compressed: their product follows as well.
+        let compressed = self.operator("attention.query_norm").is_some();
+        let rides = |name: &str| match name {
+            "attention.norm" | "feed_forward.norm" | "attention.query_norm" => true,
+            "attention.latent_norm" => compressed,
+            _ => false,
+        };
         for operator in &mut self.operators {
             match (rewrite, &mut operator.operation) {
                 (Rewrite::FusedNorms, Operation::Norm { riding }) if rides(operator.name) => *riding = true,

@@ -7,7 +7,7 @@
 use rustc_hash::FxHashMap;
 use wafersim_answer::Pipeline;
 use wafersim_answer::pipeline::{Routed, Station};
-use wafersim_kernels::feed_forward::ExpertLoad;
+use wafersim_lower::{ExpertLoad, PlaceLoad};
 
 use super::{ExpertDelay, ExpertSource, RoutedLayer};
 use crate::time::Time;
@@ -63,7 +63,7 @@ impl<'a> ExpertTimes<'a> {
         let each = usize::try_from(routed.rectangle.unwrap_or(1)).unwrap_or(1).max(1);
         let busiest = self.counts.chunks(each).map(|cell| cell.iter().sum::<u32>()).max().unwrap_or(0);
         let pairs = u64::from(tokens).saturating_mul(users.len() as u64).saturating_mul(routed.top_k);
-        ExpertLoad { pairs, distinct: distinct.max(1), busiest: u64::from(busiest).max(1) }
+        ExpertLoad { distinct: distinct.max(1), ..in_rectangle(pairs, u64::from(busiest).max(1)) }
     }
 
     /// What one layer of a station takes longer than expected with a load of which `decides` counts.
@@ -85,6 +85,12 @@ impl<'a> ExpertTimes<'a> {
     }
 }
 
+/// So many of all pairs in the busiest rectangle.
+fn in_rectangle(pairs: u64, busiest: u64) -> ExpertLoad {
+    let place = PlaceLoad { pairs: busiest, distinct: 1, tokens: busiest };
+    ExpertLoad { busiest: place, column: place, ..ExpertLoad::spread(pairs, 1) }
+}
+
 impl ExpertDelay for ExpertTimes<'_> {
     fn draw(&mut self, users: &[u32], each: u32, longer: &mut Vec<i64>) -> Time {
         let tokens = u32::try_from(users.len()).unwrap_or(u32::MAX).saturating_mul(each);
@@ -99,7 +105,11 @@ impl ExpertDelay for ExpertTimes<'_> {
                 let (decides, least, best) = match routed.rectangle {
                     Some(_) => {
                         let least = load.pairs.div_ceil(routed.experts.max(1)).max(1);
-                        (load.busiest, least, ExpertLoad { busiest: least, ..load })
+                        (
+                            load.busiest.pairs,
+                            least,
+                            ExpertLoad { distinct: load.distinct, ..in_rectangle(load.pairs, least) },
+                        )
                     }
                     None => {
                         let least = routed.top_k.min(load.pairs).max(1);

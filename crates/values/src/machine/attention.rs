@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wafersim_program::formula::{Causal, Sinks};
+use wafersim_program::formula::{Causal, ScorePart, Sinks};
 use wafersim_program::{BufferId, Operand, Spread};
 use wafersim_spec::model::Role;
 
@@ -83,16 +83,30 @@ fn of_user(rows: &[Vec<usize>], row: u32) -> Result<&[usize], String> {
     user.map(Vec::as_slice).ok_or_else(|| "a row belongs to no user".into())
 }
 
-/// `scores[h, t] = sum of q[h, d] k[t, h / group, d]` over the dimensions here.
+/// `scores[h, t] = sum of q[h, d] k[t, h / group, d]` over the dimensions here, part by part.
 pub(super) fn scores(
     context: &Context<'_>,
     pe: &mut PeState,
-    (query, keys, scores): (Operand, Operand, Operand),
-    (group, head_dim, users): (u64, u64, u64),
+    (parts, scores): (&[ScorePart], Operand),
+    (group, users): (u64, u64),
+) -> Result<(), String> {
+    let mut result = context.prepared.fresh(scores, context.index(pe), 0.0)?;
+    for part in parts {
+        add_scores(context, pe, *part, (&mut result, scores), (group, users))?;
+    }
+    pe.put(scores, result);
+    Ok(())
+}
+
+fn add_scores(
+    context: &Context<'_>,
+    pe: &PeState,
+    ScorePart { query, keys, head_dim }: ScorePart,
+    (result, scores): (&mut Tile, Operand),
+    (group, users): (u64, u64),
 ) -> Result<(), String> {
     let rounding = context.rounding(scores.buffer);
     let tokens = context.last_size(scores)?;
-    let mut result = context.prepared.fresh(scores, context.index(pe), 0.0)?;
     let (query, keys) = (pe.tile(query)?, pe.tile(keys)?);
     let (head_dim, group) = (head_dim as u32, (group as u32).max(1));
     let heads = by_quotient(&query.inner, head_dim);
@@ -107,15 +121,13 @@ pub(super) fn scores(
             let (queries, rows) = (query.row(row), of_user(&of_users, query.rows[row])?);
             for (at, key) in at.iter().zip(rows) {
                 let key = keys.row(*key);
-                let mut sum = 0.0;
+                let sum = &mut result.row_mut(row)[*at];
                 for (dim, column) in dims.iter().zip(&columns) {
-                    sum = rounding.round(sum + queries[*dim] * key[*column]);
+                    *sum = rounding.round(*sum + queries[*dim] * key[*column]);
                 }
-                result.row_mut(row)[*at] = sum;
             }
         }
     }
-    pe.put(scores, result);
     Ok(())
 }
 

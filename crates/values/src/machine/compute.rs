@@ -52,7 +52,7 @@ impl Context<'_> {
     /// The name of a tile of this layer.
     pub fn tile_name(&self, declared: &Weight, copy: u64) -> TileName {
         let name = self.name(declared.role, copy);
-        TileName { name, behind: declared.behind.clone(), stored: declared.stored }
+        TileName { name, behind: declared.behind.clone(), stored: declared.stored, part: declared.part }
     }
 
     /// The name of a weight of this layer.
@@ -104,8 +104,8 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
             };
             attention::head_scale(context, pe, of)
         }
-        Formula::Scores { query, keys, scores, group, head_dim, users } => {
-            attention::scores(context, pe, (*query, *keys, *scores), (*group, *head_dim, *users))
+        Formula::Scores { parts, scores, group, users } => {
+            attention::scores(context, pe, (parts, *scores), (*group, *users))
         }
         Formula::WeightedValues { scores, values, output, group, head_dim, users } => {
             attention::weighted_values(context, pe, (*scores, *values, *output), (*group, *head_dim, *users))

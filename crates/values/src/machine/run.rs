@@ -1,7 +1,7 @@
 //! Running a program: its nodes in order, over all processing elements of the region.
 
 use rayon::prelude::*;
-use wafersim_program::{Action, BufferId, Chosen, Formula, Node, Operand, Region, Root, Step, WeightId};
+use wafersim_program::{Action, BufferId, Chosen, Formula, Node, Operand, Part, Region, Root, Step, WeightId};
 use wafersim_spec::model::Role;
 
 use super::compute::{Context, compute_at};
@@ -122,7 +122,7 @@ pub fn residents(
         let checkpoint = tiles.checkpoint();
         machine.pes.par_iter_mut().enumerate().try_for_each(|(index, pe)| {
             let Some((rows, inner)) = prepared.held(operand, index) else { return Ok(()) };
-            let values = checkpoint.tile(name, rows, inner)?.into_raw_vec_and_offset().0;
+            let values = checkpoint.tile(name, Part::Whole, (rows, inner))?.into_raw_vec_and_offset().0;
             let values = ring::rounded(prepared, *buffer, values);
             pe.put(operand, Tile { rows: rows.clone(), inner: inner.clone(), values });
             Ok::<(), ValuesError>(())

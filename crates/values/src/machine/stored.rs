@@ -72,6 +72,11 @@ impl Blocks {
         input / self.size.0
     }
 
+    /// The block of an output, among those along the outputs.
+    pub const fn block_of_output(&self, output: usize) -> usize {
+        output / self.size.1
+    }
+
     /// The element that is stored for a value, as conversion leaves it.
     pub fn element(&self, input: usize, output: usize, value: f32) -> f32 {
         let scaled = value / self.true_scale(input, output);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ndarray::Array2;
 use rayon::prelude::*;
-use wafersim_program::{Factor, Scaling, Stored};
+use wafersim_program::{Factor, Part, Scaling, Stored};
 use wafersim_spec::DataType;
 use wafersim_spec::model::Role;
 
@@ -25,12 +25,14 @@ pub struct TileName {
     pub behind: Vec<Factor>,
     /// How it is stored, where the program says so.
     pub stored: Option<Stored>,
+    /// Which part of the weight it is.
+    pub part: Part,
 }
 
 impl TileName {
     /// A weight of the checkpoint as it is.
     pub const fn plain(name: WeightName) -> Self {
-        Self { name, behind: Vec::new(), stored: None }
+        Self { name, behind: Vec::new(), stored: None, part: Part::Whole }
     }
 }
 
@@ -138,10 +140,10 @@ impl<'a> Tiles<'a> {
             let (None, Some((inputs, outputs))) = (&cut, wanted) else { return Ok(()) };
             let mut values = match &formed {
                 Some(formed) => formed.tile(inputs, outputs),
-                None => checkpoint.tile(name.name, inputs, outputs)?,
+                None => checkpoint.tile(name.name, name.part, (inputs, outputs))?,
             };
             let scaled = match &blocks {
-                Some(blocks) => stored_tile(blocks, scaling, &mut values, (inputs, outputs)),
+                Some(blocks) => stored_tile((blocks, name.part), scaling, &mut values, (inputs, outputs)),
                 None => Vec::new(),
             };
             // Converted elements are exact in 16 bit; those that were scaled, and all others, are rounded.
@@ -284,14 +286,17 @@ impl Formed {
 
 /// Puts what is stored in place of a tile's values. Where sums are scaled, the rows of each block with its scales.
 fn stored_tile(
-    blocks: &Blocks,
+    (blocks, part): (&Blocks, Part),
     scaling: Scaling,
     values: &mut Array2<f32>,
     (inputs, outputs): (&Numbers, &Numbers),
 ) -> Vec<Block> {
-    let at = |row: usize, column: usize| (inputs[row] as usize, outputs[column] as usize);
+    let at = |row: usize, column: usize| {
+        let place = part.at(u64::from(inputs[row]), u64::from(outputs[column]));
+        place.map(|(input, output)| (input as usize, output as usize))
+    };
     for ((row, column), value) in values.indexed_iter_mut() {
-        let (input, output) = at(row, column);
+        let Some((input, output)) = at(row, column) else { continue };
         *value = blocks.element(input, output, *value);
         if scaling == Scaling::Elements {
             *value *= blocks.scale(input, output);
@@ -302,13 +307,24 @@ fn stored_tile(
     }
     let mut found: Vec<(usize, Block)> = Vec::new();
     for row in 0..inputs.len() {
-        let block = blocks.block_of(inputs[row] as usize);
-        match found.iter_mut().find(|(known, _)| *known == block) {
-            Some((_, known)) => known.rows.push(row),
+        let Some((input, output)) = (0..outputs.len()).find_map(|column| at(row, column)) else { continue };
+        let block = match part {
+            Part::OfHeadsTurned { .. } => blocks.block_of_output(output),
+            _ => blocks.block_of(input),
+        };
+        let number = match found.iter().position(|(known, _)| *known == block) {
+            Some(number) => number,
             None => {
-                let scales = (0..outputs.len()).map(|column| at(row, column));
-                let scales = scales.map(|(input, output)| blocks.scale(input, output)).collect();
-                found.push((block, Block { rows: vec![row], scales }));
+                found.push((block, Block { rows: Vec::new(), scales: vec![0.0; outputs.len()] }));
+                found.len() - 1
+            }
+        };
+        let Some((_, known)) = found.get_mut(number) else { continue };
+        known.rows.push(row);
+        // Between heads there is nothing: the scales of an output are those of the rows of its head.
+        for (column, scale) in known.scales.iter_mut().enumerate() {
+            if let Some((input, output)) = at(row, column) {
+                *scale = blocks.scale(input, output);
             }
         }
     }

@@ -10,7 +10,7 @@ use safetensors::tensor::{Dtype, TensorView, serialize};
 use wafersim_mapping::LayerMapping;
 use wafersim_spec::model::{Layer, Role};
 use wafersim_spec::{DataType, Model, Precision};
-use wafersim_values::checkpoint::WeightName;
+use wafersim_values::checkpoint::weights_of;
 use wafersim_values::{
     Checkpoint, Comparison, Grid, Prefill, Setup, Tensors, Tolerance, compare, plain, random_prompt, run,
 };
@@ -101,21 +101,18 @@ pub fn tensors_of(model: &Model, seed: u64) -> BTreeMap<String, (Vec<usize>, Vec
         let values = (0..count).map(|_| middle + spread * random.random_range(-1.0f32..1.0)).collect();
         all.insert(name, (shape, values));
     };
-    for (index, layer) in model.layers.iter().enumerate() {
-        for tensor in layer.tensors(model.hidden) {
-            for copy in 0..tensor.copies {
-                let weight = WeightName { layer: index, role: tensor.role, copy };
-                let name = weight.tensor_of(model);
-                let (inputs, outputs) = (tensor.inputs as usize, tensor.outputs as usize);
-                if weight.is_vector() {
-                    add(name, vec![outputs], 1.0, 0.4);
-                } else {
-                    let spread = if tensor.role == Role::Router { 3.0 } else { 1.7 };
-                    add(name, vec![outputs, inputs], 0.0, spread / (inputs as f32).sqrt());
-                }
-                if tensor.bias {
-                    add(weight.bias_of(model), vec![outputs], 0.0, 0.5);
-                }
+    for layer in 0..model.layers.len() {
+        for (weight, tensor) in weights_of(model, layer) {
+            let name = weight.tensor_of(model);
+            let (inputs, outputs) = (tensor.inputs as usize, tensor.outputs as usize);
+            if weight.is_vector() {
+                add(name, vec![outputs], 1.0, 0.4);
+            } else {
+                let spread = if tensor.role == Role::Router { 3.0 } else { 1.7 };
+                add(name, vec![outputs, inputs], 0.0, spread / (inputs as f32).sqrt());
+            }
+            if tensor.bias {
+                add(weight.bias_of(model), vec![outputs], 0.0, 0.5);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::queue::Wavelet;
 use super::script::NONE;
-use super::{Mesh, NEVER};
+use super::{Mesh, NEVER, Share};
 use crate::circuit::contents::Contents;
 use crate::circuit::error::CircuitError;
 use crate::circuit::lowered::Part;
@@ -28,10 +28,16 @@ impl<C: Contents> Mesh<'_, C> {
             }
             at += 1;
         };
+        let axis = self.script.axis_of(at, (x, y));
+        if let Some(share) = self.share.filter(|share| axis.is_some_and(|axis| axis != share.axis)) {
+            return self.pass_over(place, at, &share);
+        }
         self.contents.enter((x, y), at);
+        let counted = axis.is_some() || self.share.is_none_or(|share| share.counts_others);
         let element = &mut self.elements[place];
         element.at = at;
         element.inside = true;
+        element.counted = counted;
         element.start = start;
         element.end = 0;
         element.first = NEVER;
@@ -42,6 +48,9 @@ impl<C: Contents> Mesh<'_, C> {
                 Part::Busy { area, time } if area.contains(x, y) => {
                     let from = element.core;
                     element.core += time;
+                    if !counted {
+                        continue;
+                    }
                     self.maps.busy[place] += time;
                     if let Some(sheet) = &mut self.sheet {
                         sheet.spread(Sum::Busy, from, from + time, *time);
@@ -56,11 +65,28 @@ impl<C: Contents> Mesh<'_, C> {
                 _ => {}
             }
         }
-        element.fabric = self.script.operation(at, (x, y), 0).is_some();
+        element.fabric = axis.is_some();
         if element.fabric {
             self.begin_send(place, start);
             self.begin_take(place, start);
         }
+        true
+    }
+
+    /// A step along the other axis, which is not run here: the core comes back when it is through with it.
+    fn pass_over(&mut self, place: usize, at: u32, share: &Share<'_>) -> bool {
+        let step = share.others.get((at - self.script.begin) as usize).copied().flatten();
+        let end = step.and_then(|step| share.ends.get(place * share.others_steps + step as usize)).copied();
+        // Earlier than now only as long as what is known of the other axis is not right yet.
+        let end = end.map_or(NEVER, |end| end.max(self.now));
+        let element = &mut self.elements[place];
+        element.at = at;
+        element.core = end;
+        if end == NEVER {
+            return false;
+        }
+        element.at += 1;
+        self.wake(place, end);
         true
     }
 
@@ -249,7 +275,7 @@ impl<C: Contents> Mesh<'_, C> {
         };
         self.contents.leave(element_place, at);
         let element = &mut self.elements[place];
-        if let Some(sheet) = &mut self.sheet {
+        if let Some(sheet) = self.sheet.as_mut().filter(|_| element.counted) {
             let worked = if meeting { element.start } else { element.core };
             let first = if meeting { element.heard } else { element.first };
             let place = element.y * self.lowered.columns + element.x;
@@ -257,8 +283,16 @@ impl<C: Contents> Mesh<'_, C> {
         }
         element.inside = false;
         element.core = core;
-        if let Some(done) = self.done.get_mut((at - self.script.begin) as usize) {
+        let step = (at - self.script.begin) as usize;
+        if let Some(done) = self.done.get_mut(step).filter(|_| element.counted) {
             *done = (*done).max(core);
+        }
+        if element.fabric
+            && let Some(share) = self.share
+            && let Some(own) = share.own.get(step).copied().flatten()
+            && let Some(end) = self.ends.get_mut(place * share.own_steps + own as usize)
+        {
+            *end = core;
         }
         element.at += 1;
         self.wake(place, core);

@@ -180,6 +180,17 @@ impl<'a> Script<'a> {
         None
     }
 
+    /// The axis along which a place sends or takes in a step; nothing where it does neither.
+    pub(super) fn axis_of(&self, at: u32, (x, y): (u32, u32)) -> Option<Axis> {
+        let parts = self.stage(at).map_or(&[][..], |stage| &stage.parts);
+        parts.iter().find_map(|part| match part {
+            Part::Carry(lines) if lines.area.contains(x, y) && !lines.operations_at(x, y).is_empty() => {
+                Some(lines.axis)
+            }
+            _ => None,
+        })
+    }
+
     /// The use of a color from the `index`-th on that concerns a router: its index, the place in the schedule with the turn,
     /// and how many wavelets it sends through.
     pub(super) fn next_use(&self, color: u16, mut index: u32, (x, y): (u32, u32)) -> (u32, (u32, u32), u64) {

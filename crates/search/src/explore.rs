@@ -1,0 +1,251 @@
+//! From a start to the best found.
+//!
+//! Divisions first, each with the start's other decisions and the layouts of the cache that the start would take; the best few
+//! are refined: one decision after the other takes its best value while the others stay, round and round until nothing
+//! moves. Then from other starts: the best found with some decisions drawn anew. What is first of equals wins.
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+use wafersim_mapping::Mapped;
+
+use crate::space::{Decision, Point, Space};
+
+/// How much a search may try, counted in mappings judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Effort {
+    /// What an answer can wait for.
+    #[default]
+    Quick,
+    /// A few times that.
+    Normal,
+    /// As long as it takes.
+    Thorough,
+}
+
+impl Effort {
+    /// Mappings that are judged, at most.
+    pub const fn evaluations(self) -> u64 {
+        match self {
+            Self::Quick => 2_500,
+            Self::Normal => 12_000,
+            Self::Thorough => 150_000,
+        }
+    }
+
+    /// Divisions that are refined.
+    const fn divisions(self) -> usize {
+        match self {
+            Self::Quick => 2,
+            Self::Normal => 4,
+            Self::Thorough => 10,
+        }
+    }
+
+    /// Further starts.
+    const fn restarts(self) -> u64 {
+        match self {
+            Self::Quick => 0,
+            Self::Normal => 2,
+            Self::Thorough => 24,
+        }
+    }
+}
+
+/// What a judge says of a mapping.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Judged {
+    /// What is to be small: the time that was asked for.
+    pub time: f64,
+    /// What decides between mappings of the same time (the other times of an answer).
+    pub tie: f64,
+}
+
+/// Who says how good mappings are.
+pub trait Judge: Sync {
+    /// How long a mapping takes; nothing where it cannot be written, or does not fit the memory.
+    fn judge(&self, mapped: &Mapped) -> Option<Judged>;
+    /// Whether routers have colors enough for it. Asked of what would be the best alone.
+    fn fits_in_routers(&self, mapped: &Mapped) -> bool;
+}
+
+/// A search.
+#[derive(Debug, Clone)]
+pub struct Search<'a> {
+    /// What may be decided.
+    pub space: Space<'a>,
+    /// How much is tried.
+    pub effort: Effort,
+    /// Seed of further starts.
+    pub seed: u64,
+}
+
+/// A mapping that was found.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The point.
+    pub point: Point,
+    /// With every number.
+    pub mapped: Mapped,
+    /// What the judge said.
+    pub judged: Judged,
+    /// Mappings that were judged.
+    pub evaluations: u64,
+}
+
+struct Walk<'w, 'a> {
+    search: &'w Search<'a>,
+    judge: &'w dyn Judge,
+    left: u64,
+}
+
+/// A point that was judged.
+#[derive(Clone)]
+struct Here {
+    point: Point,
+    mapped: Mapped,
+    judged: Judged,
+}
+
+impl Here {
+    fn is_better(&self, other: &Self) -> bool {
+        let (one, other) = (self.judged, other.judged);
+        // Below a part in 10^9 is rounding.
+        let least = other.time * (1.0 - 1e-9);
+        one.time < least || (one.time < other.time * (1.0 + 1e-9) && one.tie < other.tie * (1.0 - 1e-9))
+    }
+}
+
+/// The best mapping found from a start, if any fits.
+pub fn explore(search: &Search<'_>, start: Point, judge: &dyn Judge) -> Option<Found> {
+    let mut walk = Walk { search, judge, left: search.effort.evaluations() };
+    let divisions = walk.divisions(start);
+    let mut best: Option<Here> = None;
+    for (index, division) in divisions.into_iter().enumerate() {
+        // Each division has its part of what is left.
+        let share = walk.left / (search.effort.divisions().saturating_sub(index).max(1) as u64);
+        let refined = walk.refined(division, share.max(1));
+        if best.as_ref().is_none_or(|best| refined.is_better(best)) {
+            best = Some(refined);
+        }
+    }
+    let mut best = best?;
+    for restart in 0..search.effort.restarts() {
+        let Some(start) = walk.elsewhere(&best, restart) else { continue };
+        let share = walk.left / (search.effort.restarts() - restart);
+        let refined = walk.refined(start, share);
+        if refined.is_better(&best) {
+            best = refined;
+        }
+    }
+    let Here { point, mapped, judged } = best;
+    Some(Found { point, mapped, judged, evaluations: search.effort.evaluations() - walk.left })
+}
+
+impl Walk<'_, '_> {
+    /// Judges points, in their order; what does not fit is left out.
+    fn judged(&mut self, mut points: Vec<Point>) -> Vec<Here> {
+        points.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+        self.left -= points.len() as u64;
+        let judge = self.judge;
+        let inputs = self.search.space.inputs;
+        let all: Vec<Option<Here>> = points
+            .into_par_iter()
+            .map(|point| {
+                let mapped = point.mapped(inputs)?;
+                let judged = judge.judge(&mapped)?;
+                judged.time.is_finite().then_some(Here { point, mapped, judged })
+            })
+            .collect();
+        all.into_iter().flatten().collect()
+    }
+
+    /// The best divisions, each with its best layout of the cache among a few.
+    fn divisions(&mut self, start: Point) -> Vec<Here> {
+        let points = self.search.space.divisions(&start);
+        let mut all = self.judged(points);
+        if all.is_empty() {
+            // As placement divides, where none of these fits.
+            all = self.judged(vec![start]);
+        }
+        all.sort_by(|one, other| one.judged.time.total_cmp(&other.judged.time));
+        // Regions of the same size are the same division.
+        let mut kept: Vec<Here> = Vec::new();
+        let region = |here: &Here| here.mapped.layers.first().map(|layer| layer.region);
+        for here in all {
+            let fits = || self.judge.fits_in_routers(&here.mapped);
+            let is_new = kept.iter().all(|known| region(known) != region(&here));
+            if is_new && kept.len() < self.search.effort.divisions() && fits() {
+                kept.push(here);
+            }
+        }
+        kept
+    }
+
+    /// A point whose decisions have each been given their best value while the others stayed.
+    fn refined(&mut self, mut here: Here, evaluations: u64) -> Here {
+        let end = self.left.saturating_sub(evaluations);
+        let decisions = self.search.space.decisions();
+        // The decision that moved last: when its turn comes again and nothing has moved, all have been tried.
+        let mut moved: Option<Decision> = None;
+        loop {
+            let mut has_moved = false;
+            for decision in &decisions {
+                if moved == Some(*decision) && !has_moved {
+                    return here;
+                }
+                if self.left <= end {
+                    return here;
+                }
+                let points = self.search.space.values(*decision, &here.point, &here.mapped);
+                let mut all = self.judged(points);
+                all.retain(|other| other.is_better(&here));
+                all.sort_by(|one, other| one.judged.time.total_cmp(&other.judged.time));
+                if let Some(better) = all.into_iter().find(|other| self.judge.fits_in_routers(&other.mapped)) {
+                    here = better;
+                    moved = Some(*decision);
+                    has_moved = true;
+                }
+            }
+            if !has_moved {
+                return here;
+            }
+        }
+    }
+
+    /// Another start: some decisions of the best drawn anew.
+    fn elsewhere(&mut self, best: &Here, restart: u64) -> Option<Here> {
+        const REDRAWN: usize = 3;
+        const TRIES: u64 = 20;
+        let mut random = ChaCha8Rng::seed_from_u64(self.search.seed);
+        random.set_stream(restart);
+        let mut decisions = self.search.space.decisions();
+        if !self.search.space.pins.has(Decision::Division) {
+            decisions.push(Decision::Division);
+        }
+        let mut here = best.clone();
+        let mut changed = 0;
+        for _ in 0..TRIES {
+            if changed == REDRAWN || decisions.is_empty() || self.left == 0 {
+                break;
+            }
+            let decision = decisions[below(&mut random, decisions.len())];
+            let mut points = self.search.space.values(decision, &here.point, &here.mapped);
+            if points.is_empty() {
+                continue;
+            }
+            let drawn = points.swap_remove(below(&mut random, points.len()));
+            if let Some(other) = self.judged(vec![drawn]).pop()
+                && self.judge.fits_in_routers(&other.mapped)
+            {
+                here = other;
+                changed += 1;
+            }
+        }
+        (changed > 0).then_some(here)
+    }
+}
+
+fn below(random: &mut ChaCha8Rng, count: usize) -> usize {
+    ((u64::from(random.next_u32()) * count as u64) >> 32) as usize
+}

@@ -1,0 +1,409 @@
+//! The space: decisions, and the values that each may take where some others are made.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use wafersim_mapping::{
+    Append, Inputs, KvRecipe, Mapped, Mapper, OPERATORS, Overlap, Recipe, Reduction, Rewrite, Routes, Stored,
+    Verification, Width,
+};
+use wafersim_place::{Arrangement, Fill};
+use wafersim_spec::Size;
+use wafersim_spec::model::Attention;
+use wafersim_spec::scenario::WaferCount;
+
+use crate::trees;
+
+/// A mapping as the search sees it: a recipe on so many wafers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Point {
+    /// The recipe.
+    pub recipe: Recipe,
+    /// Wafers that it takes.
+    pub wafers: u32,
+    /// Users whose tokens go through together.
+    pub micro_batch: u64,
+    /// How a draft is verified.
+    pub draft: Verification,
+}
+
+impl Point {
+    /// The mapping with every number, if it fits.
+    pub fn mapped(&self, inputs: Inputs<'_>) -> Option<Mapped> {
+        let count = WaferCount::Exactly(self.wafers);
+        Mapper::new(&self.recipe, inputs).smallest(count, self.draft, self.micro_batch).ok()
+    }
+}
+
+/// A decision that the search makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Decision {
+    /// How the wafers are divided, and how many of them are used.
+    Division,
+    /// Users whose tokens go through together.
+    MicroBatch,
+    /// How a draft is verified.
+    Draft,
+    /// How keys and values lie.
+    Kv,
+    /// Where new tokens go.
+    Append,
+    /// Sums along rows.
+    X,
+    /// Sums along columns.
+    Y,
+    /// Sums along parts of lines.
+    Parts,
+    /// Sums of an operator, by its index in [`OPERATORS`].
+    Operator(usize),
+    /// A rewrite.
+    Rewrite(Rewrite),
+    /// Whether routes change.
+    Routes,
+    /// Whether conversions run beside transfers.
+    Conversion,
+    /// Whether independent operators run at the same time.
+    Independent,
+    /// What is stored wide.
+    Stored,
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::Division => "division",
+            Self::MicroBatch => "micro_batch",
+            Self::Draft => "draft",
+            Self::Kv => "kv",
+            Self::Append => "kv.append",
+            Self::X => "reductions.x",
+            Self::Y => "reductions.y",
+            Self::Parts => "reductions.parts",
+            Self::Operator(index) => {
+                let name = OPERATORS.get(*index).map_or("", |operator| operator.name);
+                return formatter.pad(&format!("reductions.operators.{name}"));
+            }
+            Self::Rewrite(rewrite) => return formatter.pad(&format!("rewrites.{rewrite}")),
+            Self::Routes => "routes",
+            Self::Conversion => "overlap.conversion",
+            Self::Independent => "overlap.independent",
+            Self::Stored => "stored",
+        };
+        formatter.pad(name)
+    }
+}
+
+/// What a partial mapping fixes: the decisions that its file names.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Pins(BTreeSet<String>);
+
+impl Pins {
+    /// The decisions that the text of a recipe names.
+    pub fn of(text: &str) -> Self {
+        let mut paths = BTreeSet::new();
+        if let Ok(table) = text.parse::<toml::Table>() {
+            collect("", &table, &mut paths);
+        }
+        Self(paths)
+    }
+
+    /// Whether a decision is fixed: where it is named, or a part of it, or a table that it is in.
+    pub fn has(&self, decision: Decision) -> bool {
+        let name = decision.to_string();
+        let inside = |path: &str, of: &str| path == of || path.starts_with(&format!("{of}."));
+        match decision {
+            // All rewrites stand in one list.
+            Decision::Rewrite(_) => self.0.contains("rewrites"),
+            // The rest of the table is a decision of its own.
+            Decision::Kv => self.0.iter().any(|path| inside(path, "kv") && path != "kv.append"),
+            _ => self.0.iter().any(|path| inside(path, &name)),
+        }
+    }
+}
+
+fn collect(before: &str, table: &toml::Table, paths: &mut BTreeSet<String>) {
+    for (key, value) in table {
+        let path = if before.is_empty() { key.clone() } else { format!("{before}.{key}") };
+        match value {
+            // A reduction is one decision; so is a table of the division.
+            toml::Value::Table(inner) if !inner.contains_key("kind") && !inner.is_empty() => {
+                collect(&path, inner, paths);
+            }
+            _ => {
+                paths.insert(path);
+            }
+        }
+    }
+}
+
+/// What may be decided for some inputs.
+#[derive(Debug, Clone)]
+pub struct Space<'a> {
+    /// Model, wafer and load; the number of wafers is the most that may be used.
+    pub inputs: Inputs<'a>,
+    /// The most wafers.
+    pub wafers: u32,
+    /// What is fixed.
+    pub pins: Pins,
+}
+
+impl Space<'_> {
+    /// All decisions that are left, in the order in which they are refined: what moves most first.
+    pub fn decisions(&self) -> Vec<Decision> {
+        let operators = OPERATORS.iter().enumerate();
+        let whole = operators.filter(|(_, operator)| operator.line.is_some_and(wafersim_mapping::LineKind::is_whole));
+        let mut all = vec![Decision::Kv, Decision::Y, Decision::X, Decision::Parts, Decision::Stored];
+        all.extend(whole.map(|(index, _)| Decision::Operator(index)));
+        all.extend(Rewrite::ALL.map(Decision::Rewrite));
+        all.extend([Decision::MicroBatch, Decision::Draft, Decision::Routes, Decision::Conversion]);
+        all.extend([Decision::Independent, Decision::Append]);
+        all.retain(|decision| !self.pins.has(*decision));
+        all
+    }
+
+    /// Every division of the wafers that may be worth a look: slots in every shape that items or shared slots fill, on all wafers
+    /// and on as few as have as many slots.
+    pub fn divisions(&self, start: &Point) -> Vec<Point> {
+        if self.pins.has(Decision::Division) {
+            return vec![start.clone()];
+        }
+        let machine = self.inputs.machine();
+        let layers = self.inputs.model.layers.len() as u64;
+        let mut points = Vec::new();
+        let most = layers.saturating_add(2).div_ceil(u64::from(self.wafers.max(1))).saturating_mul(2).max(8);
+        for slots in 1..=most {
+            for arrangement in Arrangement::of_slots(slots, &machine) {
+                let (columns, rows) = arrangement.slot_size(&machine);
+                // Long and thin: no reduction is shorter for it.
+                if columns > rows.saturating_mul(8) || rows > columns.saturating_mul(8) {
+                    continue;
+                }
+                let mut point = start.clone();
+                let division = &mut point.recipe.division;
+                (division.columns, division.rows) =
+                    (Size::Divisor(arrangement.across), Size::Divisor(arrangement.down));
+                division.slots = Size::Exactly(slots);
+                division.layers_per_slot = Size::Auto;
+                points.push(point.clone());
+                let all_slots = slots.saturating_mul(u64::from(self.wafers.max(1)));
+                let together = layers.div_ceil(all_slots);
+                for layers_per_slot in [together, together + 1] {
+                    if layers_per_slot > 1 {
+                        let mut shared = point.clone();
+                        shared.recipe.division.layers_per_slot = Size::Exactly(layers_per_slot);
+                        points.push(shared);
+                    }
+                }
+            }
+        }
+        points
+    }
+
+    /// Other values of a decision at a point, whose mapping is `at`.
+    pub fn values(&self, decision: Decision, point: &Point, at: &Mapped) -> Vec<Point> {
+        let Some(layout) = at.layers.first() else { return Vec::new() };
+        let (columns, rows) = (layout.region.columns, layout.region.rows);
+        let usual = &point.recipe.reductions;
+        let mut values: Vec<Point> = Vec::new();
+        let mut add = |change: &dyn Fn(&mut Recipe)| {
+            let mut changed = point.clone();
+            change(&mut changed.recipe);
+            if changed != *point {
+                values.push(changed);
+            }
+        };
+        match decision {
+            Decision::Division => return self.divisions(point),
+            Decision::MicroBatch => {
+                let (users, stages) = (self.inputs.load.users, at.placement.slots.len() as u64);
+                let passes = if point.draft == Verification::Stream { self.inputs.load.tokens_per_step } else { 1 };
+                let sizes = wafersim_mapping::candidate_micro_batches(users, passes, stages);
+                return sizes.into_iter().map(|micro_batch| Point { micro_batch, ..point.clone() }).collect();
+            }
+            Decision::Draft if self.inputs.load.tokens_per_step > 1 => {
+                let ways = [Verification::Stream, Verification::MicroBatch];
+                return ways.map(|draft| Point { draft, ..point.clone() }).to_vec();
+            }
+            Decision::Draft => {}
+            Decision::Kv => {
+                for kv in self.kv_layouts(columns, &point.recipe.kv) {
+                    add(&|recipe| recipe.kv = kv);
+                }
+            }
+            Decision::Append => {
+                for append in [Append::Shifted, Append::RoundRobin] {
+                    add(&|recipe| recipe.kv.append = append);
+                }
+            }
+            Decision::X => {
+                for tree in trees::trees(columns) {
+                    add(&|recipe| recipe.reductions.x = tree.clone());
+                }
+            }
+            Decision::Y => {
+                for tree in trees::trees(rows) {
+                    add(&|recipe| recipe.reductions.y = tree.clone());
+                }
+            }
+            Decision::Parts => {
+                for reduction in trees::of_parts() {
+                    add(&|recipe| recipe.reductions.parts = reduction.clone());
+                }
+            }
+            Decision::Operator(index) => {
+                let Some(operator) = OPERATORS.get(index) else { return Vec::new() };
+                let along_x = operator.line == Some(wafersim_mapping::LineKind::X);
+                let line = if along_x { &usual.x } else { &usual.y };
+                add(&|recipe| {
+                    recipe.reductions.operators.remove(operator.name);
+                });
+                for reduction in trees::split_roots(line) {
+                    add(&|recipe| {
+                        recipe.reductions.operators.insert(operator.name.into(), reduction.clone());
+                    });
+                }
+            }
+            Decision::Rewrite(rewrite) => add(&|recipe| {
+                let has = recipe.rewrites.has(rewrite);
+                let kept = Rewrite::ALL
+                    .into_iter()
+                    .filter(|other| if *other == rewrite { !has } else { recipe.rewrites.has(*other) });
+                recipe.rewrites = kept.collect();
+            }),
+            Decision::Routes => {
+                for routes in [Routes::Static, Routes::Changed] {
+                    add(&|recipe| recipe.routes = routes);
+                }
+            }
+            Decision::Conversion => add(&|recipe| recipe.overlap.conversion = !recipe.overlap.conversion),
+            Decision::Independent => add(&|recipe| recipe.overlap.independent = !recipe.overlap.independent),
+            Decision::Stored => {
+                for width in [Width::Checkpoint, Width::Fit, Width::Wide] {
+                    add(&|recipe| recipe.stored = Stored { default: width, ..Stored::default() });
+                }
+            }
+        }
+        values
+    }
+
+    /// Layouts of the cache on a region of so many columns.
+    fn kv_layouts(&self, columns: u64, now: &KvRecipe) -> Vec<KvRecipe> {
+        let mut heads: BTreeSet<(u64, u64, u64)> = BTreeSet::new();
+        for layer in &self.inputs.model.layers {
+            heads.extend(match &layer.attention {
+                Attention::Grouped(grouped) => {
+                    Some((grouped.kv_heads, grouped.heads / grouped.kv_heads.max(1), grouped.head_dim))
+                }
+                Attention::Latent(latent) => Some((1, latent.heads, latent.kv_rank + latent.rope_dim)),
+                // A state in place of a cache.
+                Attention::Linear(_) => None,
+            });
+        }
+        // Layers that differ in their heads share a recipe: sizes that hold for the first may not for others.
+        let Some((kv_heads, group, width)) = heads.first().copied() else { return Vec::new() };
+        let of_head = columns / kv_heads.max(1);
+        let mut layouts = Vec::new();
+        for copies in (1..=group).filter(|copies| group.is_multiple_of(*copies) && *copies <= of_head) {
+            let of_copy = of_head / copies;
+            for split in DIMENSION_SPLITS.into_iter().filter(|split| *split <= of_copy.min(width)) {
+                let most = of_copy / split;
+                let mut groups = vec![most, most.saturating_sub(1), most.div_ceil(2), 1];
+                groups.retain(|groups| *groups > 0);
+                groups.dedup();
+                for sequence in groups {
+                    layouts.push(KvRecipe {
+                        heads_per_block: Size::Auto,
+                        head_copies: Size::Exactly(copies),
+                        dimension_split: Size::Exactly(split),
+                        sequence_split: Size::Exactly(sequence),
+                        append: now.append,
+                    });
+                }
+            }
+        }
+        layouts
+    }
+}
+
+/// Columns that may share a head's width.
+const DIMENSION_SPLITS: [u64; 22] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 18, 20, 24, 28, 32, 48, 64];
+
+impl Decision {
+    /// The decision as WaferLLM published it, in place of that of a recipe.
+    pub fn published(self, recipe: &Recipe) -> Recipe {
+        let (mut changed, published) = (recipe.clone(), Recipe::default());
+        match self {
+            Self::Division => changed.division = published.division,
+            Self::MicroBatch | Self::Draft => {}
+            Self::Kv => changed.kv = KvRecipe { append: recipe.kv.append, ..published.kv },
+            Self::Append => changed.kv.append = published.kv.append,
+            Self::X => changed.reductions.x = Reduction::PUBLISHED,
+            Self::Y => changed.reductions.y = Reduction::PUBLISHED,
+            Self::Parts => changed.reductions.parts = Reduction::PUBLISHED,
+            Self::Operator(index) => {
+                let name = OPERATORS.get(index).map_or("", |operator| operator.name);
+                changed.reductions.operators.remove(name);
+            }
+            Self::Rewrite(rewrite) => {
+                changed.rewrites =
+                    Rewrite::ALL.into_iter().filter(|other| *other != rewrite && recipe.rewrites.has(*other)).collect();
+            }
+            Self::Routes => changed.routes = published.routes,
+            Self::Conversion => changed.overlap = Overlap { conversion: false, ..recipe.overlap },
+            Self::Independent => changed.overlap = Overlap { independent: false, ..recipe.overlap },
+            Self::Stored => changed.stored = published.stored,
+        }
+        changed
+    }
+}
+
+/// The recipe that a search begins with: every rewrite, static routes, overlap.
+pub fn start() -> Recipe {
+    Recipe {
+        name: "found".into(),
+        about: "The best mapping found for one question.".into(),
+        source: "search".into(),
+        rewrites: Rewrite::ALL.into_iter().collect(),
+        routes: Routes::Static,
+        overlap: Overlap { conversion: true, independent: true },
+        kv: KvRecipe { append: Append::RoundRobin, ..KvRecipe::default() },
+        stored: Stored { default: Width::Fit, ..Stored::default() },
+        division: wafersim_mapping::recipe::DivisionRecipe { fill: Fill::default(), ..Default::default() },
+        ..Recipe::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partial_mapping_pins_what_it_names() {
+        let pins = Pins::of(
+            "routes = \"static\"\n[kv]\nhead_copies = 4\n[reductions]\nx = { kind = \"chain\" }\n\
+             [reductions.operators]\n\"attention.output\" = { kind = \"reduce_scatter\" }\n",
+        );
+        let output = OPERATORS.iter().position(|operator| operator.name == "attention.output").unwrap();
+        for pinned in [Decision::Routes, Decision::Kv, Decision::X, Decision::Operator(output)] {
+            assert!(pins.has(pinned), "{pinned}");
+        }
+        for open in [Decision::Append, Decision::Y, Decision::Division, Decision::Rewrite(Rewrite::FusedNorms)] {
+            assert!(!pins.has(open), "{open}");
+        }
+        assert!(!Pins::default().has(Decision::Kv));
+    }
+
+    #[test]
+    fn setting_every_decision_back_gives_the_published_recipe() {
+        let mut recipe = start();
+        for rewrite in Rewrite::ALL {
+            recipe = Decision::Rewrite(rewrite).published(&recipe);
+        }
+        use Decision::{Append, Conversion, Division, Independent, Kv, Parts, Routes, Stored, X, Y};
+        for decision in [Division, Kv, Append, X, Y, Parts, Routes, Conversion, Independent, Stored] {
+            recipe = decision.published(&recipe);
+        }
+        let named = Recipe { name: recipe.name.clone(), about: recipe.about.clone(), ..Recipe::default() };
+        assert_eq!(recipe, Recipe { source: recipe.source.clone(), ..named });
+    }
+}
