@@ -25,7 +25,7 @@ mod stage;
 mod uncertainty;
 mod written;
 
-pub use bound::no_mapping_beats;
+pub use bound::{Profiles, Unbeaten, no_mapping_beats};
 pub use chosen::Source;
 pub use decode::{DecodeTiming, DraftTime, Pace, Verified};
 pub use error::AnswerError;
