@@ -3,6 +3,7 @@
 pub mod completions;
 pub mod crosscheck;
 pub mod graph;
+pub mod map;
 pub mod mappings;
 pub mod models;
 pub mod place;
@@ -32,6 +33,7 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Place(flags) => place::execute(&flags),
         Command::Routing(flags) => routing::execute(&flags),
         Command::Graph(flags) => graph::execute(&flags),
+        Command::Map(flags) => map::execute(&flags),
         Command::Mappings(flags) => mappings::execute(&flags),
         Command::Models(flags) => models::execute(&flags),
         Command::Wafers(flags) => wafers::execute(&flags),

@@ -290,12 +290,16 @@ impl Space<'_> {
     fn kv_layouts(&self, columns: u64, now: &KvRecipe) -> Vec<KvRecipe> {
         let mut heads: BTreeSet<(u64, u64, u64)> = BTreeSet::new();
         for layer in &self.inputs.model.layers {
-            heads.insert(match &layer.attention {
+            match &layer.attention {
                 Attention::Grouped(grouped) => {
-                    (grouped.kv_heads, grouped.heads / grouped.kv_heads.max(1), grouped.head_dim)
+                    heads.insert((grouped.kv_heads, grouped.heads / grouped.kv_heads.max(1), grouped.head_dim));
                 }
-                Attention::Latent(latent) => (1, latent.heads, latent.kv_rank + latent.rope_dim),
-            });
+                Attention::Latent(latent) => {
+                    heads.insert((1, latent.heads, latent.kv_rank + latent.rope_dim));
+                }
+                // No keys and values.
+                Attention::Linear(_) => {}
+            }
         }
         // Layers that differ in their heads share a recipe: sizes that hold for the first may not for others.
         let Some((kv_heads, group, width)) = heads.first().copied() else { return Vec::new() };
