@@ -6,6 +6,7 @@ use crate::commands::bound::BoundFlags;
 use crate::commands::completions::CompletionsFlags;
 use crate::commands::crosscheck::CrosscheckFlags;
 use crate::commands::graph::GraphFlags;
+use crate::commands::map::MapFlags;
 use crate::commands::mappings::MappingsFlags;
 use crate::commands::models::ModelsFlags;
 use crate::commands::place::PlaceFlags;
@@ -60,6 +61,8 @@ pub enum Command {
     Routing(RoutingFlags),
     /// Write the model's operators, with shapes and dependencies, as DOT or JSON.
     Graph(GraphFlags),
+    /// Look for the best mapping of a question: speed against wafers, and what each decision gives.
+    Map(MapFlags),
     /// List the built-in mappings, or show and check one by name or file.
     Mappings(MappingsFlags),
     /// List the built-in models, or show those that are named.

@@ -4,6 +4,7 @@ pub mod bound;
 pub mod completions;
 pub mod crosscheck;
 pub mod graph;
+pub mod map;
 pub mod mappings;
 pub mod models;
 pub mod place;
@@ -34,6 +35,7 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Place(flags) => place::execute(&flags),
         Command::Routing(flags) => routing::execute(&flags),
         Command::Graph(flags) => graph::execute(&flags),
+        Command::Map(flags) => map::execute(&flags),
         Command::Mappings(flags) => mappings::execute(&flags),
         Command::Models(flags) => models::execute(&flags),
         Command::Wafers(flags) => wafers::execute(&flags),
