@@ -348,7 +348,8 @@ impl Pipeline {
 
     /// Room for keys and values, those of a draft model included.
     pub fn kv_room(&self) -> KvRoom {
-        let placements = || std::iter::once(self.placement()).chain(self.draft.as_ref().map(|draft| &draft.mapped.placement));
+        let placements =
+            || std::iter::once(self.placement()).chain(self.draft.as_ref().map(|draft| &draft.mapped.placement));
         let cache = self.placement().settings.precision.kv_cache;
         let mut reaches = Vec::new();
         let mut bytes_per_token = Bytes::ZERO;

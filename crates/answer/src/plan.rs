@@ -2,10 +2,12 @@
 
 use rayon::prelude::*;
 use serde::Serialize;
+use wafersim_bound::Bound;
 use wafersim_mapping::MappingError;
 use wafersim_spec::scenario::{ExpertPlacement, Profile, WaferCount};
 use wafersim_spec::{DataType, Scenario};
 
+use crate::bound::no_mapping_beats;
 use crate::error::AnswerError;
 use crate::question::Question;
 use crate::run::{PlannedProfile, planned};
@@ -124,6 +126,10 @@ pub struct PlanRow {
     pub users_at_full_speed: Option<u64>,
     /// Users that the wafers hold at this context in any arrangement.
     pub max_users: Option<u64>,
+    /// Tokens per second of each user that no mapping beats.
+    pub no_mapping_beats: Option<f64>,
+    /// The same at the multiply rate that was measured.
+    pub no_mapping_beats_at_measured_rate: Option<f64>,
     /// Whether the target is reached.
     pub reaches_target: bool,
     /// What binds, or why it does not fit.
@@ -178,12 +184,13 @@ pub fn plan(base: &Question, axes: &Axes, done: impl Fn() + Sync) -> Result<Plan
 
 /// The rows of a point, one for each profile.
 fn rows(question: &Question, profiles: &[Profile]) -> Result<Vec<PlanRow>, AnswerError> {
+    let bound = no_mapping_beats(question);
     // Where a draft model lies is chosen for the scenario's profile.
     if question.draft.is_none()
         && let Ok(found) = planned(question, profiles)
         && found.len() == profiles.len()
     {
-        let rows = profiles.iter().zip(found).map(|(profile, found)| fitting(empty(question, *profile), found));
+        let rows = profiles.iter().zip(found).map(|(profile, found)| fitting(empty(question, *profile), &bound, found));
         return Ok(rows.collect());
     }
     // Some profile has no answer: each by itself says why.
@@ -191,7 +198,7 @@ fn rows(question: &Question, profiles: &[Profile]) -> Result<Vec<PlanRow>, Answe
         let row = empty(question, *profile);
         let scenario = Scenario { profile: *profile, ..question.scenario.clone() };
         match planned(&Question { scenario, ..question.clone() }, &[*profile]).map(|mut found| found.pop()) {
-            Ok(Some(found)) => Ok(fitting(row, found)),
+            Ok(Some(found)) => Ok(fitting(row, &bound, found)),
             Ok(None) => Ok(row),
             Err(error) => refused(row, error),
         }
@@ -217,12 +224,16 @@ fn empty(question: &Question, profile: Profile) -> PlanRow {
         time_to_first_token_ms: None,
         users_at_full_speed: None,
         max_users: None,
+        no_mapping_beats: None,
+        no_mapping_beats_at_measured_rate: None,
         reaches_target: false,
         limit: String::new(),
     }
 }
 
-fn fitting(row: PlanRow, PlannedProfile { figures, wafers, max_users }: PlannedProfile) -> PlanRow {
+fn fitting(row: PlanRow, bound: &Bound, found: PlannedProfile) -> PlanRow {
+    let PlannedProfile { figures, wafers, max_users } = found;
+    let unbeaten = |limit: &wafersim_bound::Limit| Some(limit.tokens_per_second_per_user);
     PlanRow {
         fits: true,
         wafers: Some(wafers),
@@ -232,6 +243,8 @@ fn fitting(row: PlanRow, PlannedProfile { figures, wafers, max_users }: PlannedP
         time_to_first_token_ms: Some(figures.time_to_first_token_ms),
         users_at_full_speed: Some(figures.users_at_full_speed),
         max_users: Some(max_users),
+        no_mapping_beats: unbeaten(&bound.no_mapping_beats),
+        no_mapping_beats_at_measured_rate: unbeaten(&bound.no_mapping_beats_at_measured_rate),
         reaches_target: figures.reaches_target,
         limit: figures.limit.to_string(),
         ..row

@@ -6,8 +6,8 @@
 //! SUMMA broadcasts one tile of A and one of B along the lines in every step instead.
 
 use wafersim_program::{
-    Action, Axis, BufferId, Dimension, Field, Formula, Math, Multicast, Node, Operand, Operation, Program, Region,
-    Ring, RouteChange, Shift, Spread, Step, Style,
+    Action, Axis, BufferId, Dimension, Field, Formula, Math, Multicast, Node, Operand, Operation, Part, Program, Region,
+    Resident, Ring, RouteChange, Shift, Spread, Step, Style,
 };
 use wafersim_spec::Precision;
 use wafersim_spec::model::Role;
@@ -150,7 +150,7 @@ pub fn exact_mesh_gemm(gemm: &Gemm, role: Role, precision: Precision) -> Program
     let inner = kernel.field(c).inner;
     let skewed = Field::new("b", rings.skewed_rows(gemm.k), inner);
     let b = kernel.laid_buffer("gemm.b", precision.weights, skewed);
-    kernel.program.residents.push((b.buffer, role));
+    kernel.program.residents.push(Resident { buffer: b.buffer, role, part: Part::Whole });
     let tiles = Tiles { a: a.buffer, b: b.buffer, c: c.buffer };
     let nodes = cannon(&mut kernel, tile, tiles, || Formula::TileProduct { a, b, c, bias: None });
     kernel.program.push("steps", nodes);

@@ -265,9 +265,9 @@ impl Space<'_> {
             }
             Decision::Rewrite(rewrite) => add(&|recipe| {
                 let has = recipe.rewrites.has(rewrite);
-                let kept = Rewrite::ALL.into_iter().filter(|other| {
-                    if *other == rewrite { !has } else { recipe.rewrites.has(*other) }
-                });
+                let kept = Rewrite::ALL
+                    .into_iter()
+                    .filter(|other| if *other == rewrite { !has } else { recipe.rewrites.has(*other) });
                 recipe.rewrites = kept.collect();
             }),
             Decision::Routes => {
@@ -290,11 +290,13 @@ impl Space<'_> {
     fn kv_layouts(&self, columns: u64, now: &KvRecipe) -> Vec<KvRecipe> {
         let mut heads: BTreeSet<(u64, u64, u64)> = BTreeSet::new();
         for layer in &self.inputs.model.layers {
-            heads.insert(match &layer.attention {
+            heads.extend(match &layer.attention {
                 Attention::Grouped(grouped) => {
-                    (grouped.kv_heads, grouped.heads / grouped.kv_heads.max(1), grouped.head_dim)
+                    Some((grouped.kv_heads, grouped.heads / grouped.kv_heads.max(1), grouped.head_dim))
                 }
-                Attention::Latent(latent) => (1, latent.heads, latent.kv_rank + latent.rope_dim),
+                Attention::Latent(latent) => Some((1, latent.heads, latent.kv_rank + latent.rope_dim)),
+                // A state in place of a cache.
+                Attention::Linear(_) => None,
             });
         }
         // Layers that differ in their heads share a recipe: sizes that hold for the first may not for others.

@@ -160,11 +160,8 @@ fn layer(row: &Measurement, wafer: &Wafer, tokens: u64, decode: bool) -> Result<
         scope: Scope::Measured,
         queue: wafer.figure(Key::InputQueue).value as u64,
     };
-    let program = if decode {
-        wafersim_lower::decode_layer(&request)
-    } else {
-        wafersim_lower::prefill_layer(&request, u64::MAX)
-    };
+    let program =
+        if decode { wafersim_lower::decode_layer(&request) } else { wafersim_lower::prefill_layer(&request, u64::MAX) };
     program.map_err(|error| error.to_string())
 }
 

@@ -55,18 +55,13 @@ pub(super) fn shared_color(parts: &[Part]) -> Option<u16> {
             places.entry(color).or_default().entry(columns).or_default().push(lines.area);
         }
     }
-    for (color, by_columns) in &mut places {
-        for areas in by_columns.values_mut() {
+    places.iter_mut().find_map(|(color, by_columns)| {
+        let is_shared = by_columns.values_mut().any(|areas| {
             areas.sort_unstable_by_key(|area| area.y);
-            if areas.windows(2).any(|pair| pair[0].overlaps(&pair[1])) {
-                return Some(*color);
-            }
-        }
-        if do_meet(by_columns) {
-            return Some(*color);
-        }
-    }
-    None
+            areas.windows(2).any(|pair| pair[0].overlaps(&pair[1]))
+        }) || do_meet(by_columns);
+        is_shared.then_some(*color)
+    })
 }
 
 /// Whether places with other columns overlap.

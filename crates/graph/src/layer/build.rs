@@ -111,9 +111,9 @@ impl Builder {
         let (heads, kv_heads) = ((Dim::Head, grouped.heads), (Dim::KvHead, grouped.kv_heads));
         let width = (Dim::HeadDim, grouped.head_dim);
         let bias = grouped.qkv_bias;
-        let gate_weight = grouped.output_gate.then(|| {
-            self.weight("attention.output_gate_weight", Role::OutputGate, bias, &[hidden, heads, width])
-        });
+        let gate_weight = grouped
+            .output_gate
+            .then(|| self.weight("attention.output_gate_weight", Role::OutputGate, bias, &[hidden, heads, width]));
         let matrices = [
             self.weight("attention.query_weight", Role::Query, bias, &[hidden, heads, width]),
             self.weight("attention.key_weight", Role::Key, bias, &[hidden, kv_heads, width]),
@@ -122,8 +122,8 @@ impl Builder {
         let query = self.tensor("attention.query", ACTIVATION, &[token, heads, width]);
         let key = self.tensor("attention.key", ACTIVATION, &[token, kv_heads, width]);
         let value = self.tensor("attention.value", ACTIVATION, &[token, kv_heads, width]);
-        let gate =
-            gate_weight.map(|weight| (weight, self.tensor("attention.output_gate", ACTIVATION, &[token, heads, width])));
+        let gate = gate_weight
+            .map(|weight| (weight, self.tensor("attention.output_gate", ACTIVATION, &[token, heads, width])));
         let [wq, wk, wv] = matrices;
         let (mut reads, mut writes) = (vec![normed, wq, wk, wv], vec![query, key, value]);
         if let Some((weight, gate)) = gate {
@@ -251,7 +251,12 @@ impl Builder {
         let decay = made(["attention.decay_weight", "attention.decay"], Role::Decay, true, &[heads]);
         let all = [query, key, value, gate, strength, decay];
         let (weights, tensors): (Vec<TensorId>, Vec<TensorId>) = all.into_iter().unzip();
-        self.push("attention.query_key_value", Operation::Products, &[&[normed], weights.as_slice()].concat(), &tensors);
+        self.push(
+            "attention.query_key_value",
+            Operation::Products,
+            &[&[normed], weights.as_slice()].concat(),
+            &tensors,
+        );
         let [(_, query), (_, key), (_, value), (_, gate), (_, strength), (_, decay)] = all;
 
         let channels = (Dim::Channel, linear.channels());

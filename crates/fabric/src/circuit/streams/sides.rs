@@ -195,7 +195,12 @@ impl<'a> Sides<'a> {
         // Which parts reach it, and whether its cores have something to do in those along the other axis.
         inputs.extend(self.stages.iter().flat_map(|stage| &stage.parts).map(|part| match carried(part) {
             _ if !part.area().overlaps(&line) => 0,
-            Some(lines) if lines.axis != side.axis && lines.operations_at(line.x.max(lines.area.x), line.y.max(lines.area.y)).is_empty() => 1,
+            Some(lines)
+                if lines.axis != side.axis
+                    && lines.operations_at(line.x.max(lines.area.x), line.y.max(lines.area.y)).is_empty() =>
+            {
+                1
+            }
             _ => 2,
         }));
         inputs.extend(side.places(number).map(|place| ready(place) - earliest));
@@ -239,8 +244,7 @@ impl<'a> Sides<'a> {
             };
             of_line.push((like, earliest));
         }
-        let new: Vec<usize> =
-            unlike.iter().filter(|(_, known)| known.is_none()).map(|(number, _)| *number).collect();
+        let new: Vec<usize> = unlike.iter().filter(|(_, known)| known.is_none()).map(|(number, _)| *number).collect();
         let same = new.is_empty() && of_line.len() == side.of_line.len() && {
             let as_before = |&(like, _): &(usize, Tick)| unlike[like].1;
             of_line.iter().zip(&side.of_line).all(|(now, then)| as_before(now) == Some(then.0))

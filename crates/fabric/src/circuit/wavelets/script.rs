@@ -184,7 +184,9 @@ impl<'a> Script<'a> {
     pub(super) fn axis_of(&self, at: u32, (x, y): (u32, u32)) -> Option<Axis> {
         let parts = self.stage(at).map_or(&[][..], |stage| &stage.parts);
         parts.iter().find_map(|part| match part {
-            Part::Carry(lines) if lines.area.contains(x, y) && !lines.operations_at(x, y).is_empty() => Some(lines.axis),
+            Part::Carry(lines) if lines.area.contains(x, y) && !lines.operations_at(x, y).is_empty() => {
+                Some(lines.axis)
+            }
             _ => None,
         })
     }
