@@ -26,7 +26,7 @@ use crate::error::AnswerError;
 use crate::prefill::PromptPrograms;
 use crate::provenance::Provenance;
 use crate::question::Question;
-use crate::run::{Timed, fastest};
+use crate::read::{Timed, fastest};
 use crate::stage::{LayerReading, StageTimes, return_hop, slot_hop};
 use crate::written::{Flow, Written};
 

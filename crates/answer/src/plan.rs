@@ -10,7 +10,7 @@ use wafersim_spec::{DataType, Scenario};
 use crate::bound::no_mapping_beats;
 use crate::error::AnswerError;
 use crate::question::Question;
-use crate::run::{PlannedProfile, planned};
+use crate::read::{PlannedProfile, planned};
 
 /// What varies. Every list holds at least one value; the points are their product, the last list fastest.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -171,7 +171,8 @@ pub fn plan(base: &Question, axes: &Axes, done: impl Fn() + Sync) -> Result<Plan
     // In the order of the axes, profiles go round slower than what comes after them.
     let inner = axes.contexts.len().saturating_mul(axes.users.len()).max(1);
     let rows = together.chunks(inner).flat_map(|points| {
-        (0..axes.profiles.len()).flat_map(move |profile| points.iter().filter_map(move |rows| rows.get(profile)).cloned())
+        (0..axes.profiles.len())
+            .flat_map(move |profile| points.iter().filter_map(move |rows| rows.get(profile)).cloned())
     });
     Ok(Plan {
         model: base.model.name.clone(),

@@ -6,8 +6,8 @@
 //! SUMMA broadcasts one tile of A and one of B along the lines in every step instead.
 
 use wafersim_program::{
-    Action, Axis, BufferId, Dimension, Field, Formula, Math, Multicast, Node, Operand, Operation, Part, Program, Region,
-    Resident, Ring, RouteChange, Shift, Spread, Step, Style,
+    Action, Axis, BufferId, Dimension, Field, Formula, Math, Multicast, Node, Operand, Operation, Part, Program,
+    Region, Resident, Ring, RouteChange, Shift, Spread, Step, Style,
 };
 use wafersim_spec::Precision;
 use wafersim_spec::model::Role;
@@ -137,9 +137,8 @@ pub fn exact_mesh_gemm(gemm: &Gemm, role: Role, precision: Precision) -> Program
     let mut kernel = Kernel::exact("MeshGEMM", gemm.region, precision);
     let (rings, tile) = (Rings::new(gemm.region), Tile::of(gemm));
     let numbers = precision.activations;
-    let field = |name: &'static str, width, rotated| {
-        Field::new(name, rings.rows(gemm.m), vec![rings.inner(width, rotated)])
-    };
+    let field =
+        |name: &'static str, width, rotated| Field::new(name, rings.rows(gemm.m), vec![rings.inner(width, rotated)]);
     let source = kernel.laid_buffer("gemm.input", numbers, field("a", gemm.k, false));
     let c = kernel.laid_buffer("gemm.result", numbers, field("c", gemm.n, false));
     let a = kernel.laid_buffer("gemm.a", numbers, field("a", gemm.k, true));

@@ -97,8 +97,7 @@ impl Reader<'_> {
     /// So many pairs, of `distinct` experts, in the costliest rectangle of all pairs of the batch.
     fn in_rectangle(&self, all: Pairs, pairs: u64, distinct: u64) -> ExpertLoad {
         let busiest = PlaceLoad { pairs, distinct, tokens: pairs.min(self.batch) };
-        let load =
-            ExpertLoad { pairs: self.batch.saturating_mul(all.of_a_token), distinct, busiest, column: busiest };
+        let load = ExpertLoad { pairs: self.batch.saturating_mul(all.of_a_token), distinct, busiest, column: busiest };
         written::beside(load, all.column)
     }
 

@@ -1,9 +1,9 @@
 //! The program that each measured kernel is, and its closed-form reading.
 
 use wafersim_cost::{Rates, View, cost, formula};
+use wafersim_kernels::Groups;
 use wafersim_kernels::gemm::{self, Broadcast, Gemm};
 use wafersim_kernels::gemv::{self, Gemv};
-use wafersim_kernels::Groups;
 use wafersim_lower::{ExpertLoad, LayerRequest, Routed, Scope};
 use wafersim_mapping::reduction;
 use wafersim_mapping::{KvMapping, LayerMapping, Reduction, Reductions, Tree};
