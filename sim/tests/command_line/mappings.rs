@@ -62,7 +62,8 @@ fn a_saved_mapping_gives_the_same_answer() {
     // The mapping is that of `best` and `ideal`; `published` stays.
     let plain = simctl(&format!("run {SMALL} --profile best --format json")).json();
     assert_eq!(plain["profiles"]["published"], first["profiles"]["published"]);
-    assert_ne!(plain["profiles"]["best"], first["profiles"]["best"]);
+    assert_eq!(plain["profiles"]["best"], first["profiles"]["best"], "the best that is known is this recipe here");
+    assert_ne!(run("static-routes")["profiles"]["best"], first["profiles"]["best"]);
     assert_eq!(first["provenance"]["mapping"], "best");
 }
 
@@ -112,7 +113,6 @@ fn wrong_mappings_are_refused() {
     refused(&format!("run {SMALL} --mapping {text}"), &["10 x 10"]);
     let text = with("[rectangles]\nrouter = { x = 2000, columns = 9 }");
     refused(&format!("run --model qwen3-30b-a3b --wafers 4 --mapping {text}"), &["rectangles.\"router\"", "2000"]);
-    refused("run --mapping deep-trees", &["26", "24"]);
 }
 
 #[test]

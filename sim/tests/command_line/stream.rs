@@ -255,8 +255,8 @@ fn pictures_show_latencies_and_of_a_sweep_the_frontier() {
     assert!(sweep == draw("again", "4", swept), "same bytes for any number of threads");
 }
 
-/// Small enough for a test that draws experts: 48 layers of 128.
-const EXPERTS: &str = "[machine]\nmodel = \"qwen3-30b-a3b\"\ncontext = 1024\nusers = 8\n\
+/// Small enough for a test that draws experts: 48 layers of 128, whose weights are converted.
+const EXPERTS: &str = "[machine]\nmodel = \"qwen3-30b-a3b\"\ncontext = 1024\nusers = 8\nprofile = \"published\"\n\
                        [service]\nprefill = false\nmicro_batch = 2\n\
                        [load]\nusers = 8\nprompt = { median = 300 }\noutput = { median = 20 }\n\
                        [run]\nwindow = 0.1\n";
