@@ -5,6 +5,7 @@
 //! in place, spread or in rectangles: they are turned to widths along y and back.
 
 mod latent;
+mod own;
 
 use wafersim_graph::layer::ChoiceForm;
 use wafersim_graph::{LayerGraph, LayerLoad, Rewrite};
@@ -16,12 +17,12 @@ use wafersim_program::{
 use wafersim_spec::model::{Attention, FeedForward, Gating, GroupedAttention, Moe, Role};
 
 use crate::gemm::{ColumnBlocks, Matrix, Rings, Sizes, Tile, TileOperands, Transposed};
-use crate::layer::{grouped_lies, nothing};
+use crate::layer::{KEY_VALUE, grouped_lies, latent_lies, nothing};
 use crate::lies::KvLies;
 use crate::network::{Network, NetworkForm, all_pairs};
 use crate::relayout::Way;
 use crate::request::{LayerRequest, LowerError, Scope};
-use crate::router::{Choice, Logits, check_selection};
+use crate::router::{Choice, ChoiceOf, Logits, check_selection};
 use crate::writer::{Writer, along, everywhere, first, table};
 
 /// Vector operations of a softmax over its scores beside exponentials and scalar reductions, in prefill.
@@ -39,15 +40,17 @@ const NORM_OPERATIONS: u64 = 4;
 pub fn prefill_layer(request: &LayerRequest<'_>, key_block: u64) -> Result<Program, LowerError> {
     let load = LayerLoad { tokens: request.tokens, context: request.context };
     request.check()?;
-    request.check_rectangles()?;
     let graph = LayerGraph::new(request.layer, request.hidden, load).rewritten(request.mapping.rewrites);
     let mut chunk = Chunk { writer: Writer::new("prefill layer", request), graph: &graph, key_block };
     let x = chunk.stream("residual", "residual");
     let normed = chunk.norm(x, (Role::AttentionNorm, 0), "attention.norm", "attention.normed");
     match &request.layer.attention {
+        Attention::Grouped(grouped) if grouped.output_gate => {
+            return Err(nothing("a gate behind attention in a chunk of a prompt"));
+        }
         Attention::Grouped(grouped) => chunk.attention(grouped, x, normed)?,
         Attention::Latent(latent) => chunk.latent(latent, x, normed),
-        Attention::Linear(_) => return Err(nothing("linear attention")),
+        Attention::Linear(_) => return Err(nothing("linear attention in a chunk of a prompt")),
     }
     let normed = chunk.norm(x, (Role::FeedForwardNorm, 0), "feed_forward.norm", "feed_forward.normed");
     match &request.layer.feed_forward {
@@ -76,16 +79,16 @@ pub const fn handed_over(attention: &Attention) -> [&'static str; 2] {
 pub fn cache_handover(request: &LayerRequest<'_>) -> Result<Program, LowerError> {
     let mut writer = Writer::new("cache handover", request);
     let (region, tokens) = (writer.region(), request.tokens);
-    let lies = crate::layer::kv_lies(request);
-    crate::layer::check_columns(&lies, region.columns)?;
-    let made = match &request.layer.attention {
+    let (lies, made) = match &request.layer.attention {
         Attention::Grouped(grouped) => {
             let from = whole_width(request, grouped);
-            [from.new_keys(tokens), values(region, &from, from.new_values(tokens))]
+            let made = [from.new_keys(tokens), values(region, &from, from.new_values(tokens))];
+            (grouped_lies(request, grouped), made)
         }
-        Attention::Latent(latent) => latent::entry(region, latent, tokens),
-        Attention::Linear(_) => return Err(nothing("linear attention")),
+        Attention::Latent(latent) => (latent_lies(request, latent), latent::entry(region, latent, tokens)),
+        Attention::Linear(_) => return Err(nothing("linear attention in a chunk of a prompt")),
     };
+    crate::layer::check_columns(&lies, region.columns)?;
     let rows = Rings::new(region).rows(tokens);
     let [one, other] = made.map(|field| Field { rows: rows.clone(), ..field });
     let [name, other_name] = handed_over(&request.layer.attention);
@@ -96,18 +99,21 @@ pub fn cache_handover(request: &LayerRequest<'_>) -> Result<Program, LowerError>
 
 /// Names and roles of a gated network.
 struct Names {
+    part: &'static str,
     operators: [&'static str; 3],
     roles: [Role; 3],
     output: &'static str,
 }
 
 const DENSE: Names = Names {
+    part: "feed_forward",
     operators: ["feed_forward.gate_up", "feed_forward.activation", "feed_forward.down"],
     roles: [Role::Gate, Role::Up, Role::Down],
     output: "feed_forward.output",
 };
 
 const SHARED: Names = Names {
+    part: "shared_expert",
     operators: ["shared_expert.gate_up", "shared_expert.activation", "shared_expert.down"],
     roles: [Role::SharedGate, Role::SharedUp, Role::SharedDown],
     output: "shared_expert.output",
@@ -146,15 +152,28 @@ impl Chunk<'_> {
         first(self.writer.declare(name, vec![field]))
     }
 
-    /// RMSNorm: a plain chain all-reduce along x of one sum for each row of tokens.
+    /// RMSNorm, where its part of the mapping says.
     fn norm(&mut self, x: Operand, gain: (Role, u64), operator: &'static str, name: &'static str) -> Operand {
-        let y = self.stream(name, "normed");
-        self.norm_to(x, y, gain, operator);
+        let own = self.own(operator);
+        let (mut nodes, x) = self.enter(x, own);
+        let (body, y) = self.within(own.unwrap_or(self.writer.region()), |chunk| {
+            let y = chunk.stream(name, "normed");
+            (chunk.norm_nodes(x, y, gain), y)
+        });
+        let (left, y) = self.leave_to_stream(y, own, "left");
+        nodes.extend(body.into_iter().chain(left));
+        self.writer.program.push(operator, nodes);
         y
     }
 
     /// The same to where its result lies like its input.
     fn norm_to(&mut self, x: Operand, y: Operand, gain: (Role, u64), operator: &'static str) {
+        let nodes = self.norm_nodes(x, y, gain);
+        self.writer.program.push(operator, nodes);
+    }
+
+    /// RMSNorm: a plain chain all-reduce along x of one sum for each row of tokens.
+    fn norm_nodes(&mut self, x: Operand, y: Operand, gain: (Role, u64)) -> Vec<Node> {
         let field = self.writer.field(x);
         let (vectors, elements, width) = (field.rows.most(), field.most_inner(), field.row_size());
         let sums = self.writer.declare("norm.sums", vec![Field::new("sums", field.rows, vec![Dimension::whole(1)])]);
@@ -170,7 +189,7 @@ impl Chunk<'_> {
         let epsilon = self.writer.request.norm_epsilon;
         let formula = Formula::RmsScale { x, sums: first(sums), gain, y, width, epsilon };
         nodes.push(self.writer.compute(Math::RmsScale, &[x.buffer, sums], y.buffer, work, formula));
-        self.writer.program.push(operator, nodes);
+        nodes
     }
 
     fn attention(&mut self, grouped: &GroupedAttention, x: Operand, normed: Operand) -> Result<(), LowerError> {
@@ -186,15 +205,20 @@ impl Chunk<'_> {
             ("attention.key", Role::Key, with_rows(lies.new_keys(tokens))),
             ("attention.value", Role::Value, with_rows(values(region, &lies, lies.new_values(tokens)))),
         ];
-        let (mut nodes, a) = self.writer.aligned(normed);
+        let [together, beside] = ["attention.query_key_value", KEY_VALUE].map(|part| self.own(part));
+        let [query, others @ ..] = outputs;
         let mut made = Vec::new();
-        for (name, role, field) in outputs {
-            let c = first(self.writer.declare(name, vec![field]));
-            nodes.extend(self.writer.matrix_product(a, Matrix::new(role, grouped.qkv_bias), c));
-            made.push(c);
+        match beside {
+            None => {
+                let all = [query].into_iter().chain(others).collect();
+                made.extend(self.products(("attention.query_key_value", together), grouped, normed, all));
+            }
+            Some(_) => {
+                made.extend(self.products(("attention.query_key_value", together), grouped, normed, vec![query]));
+                made.extend(self.products((KEY_VALUE, beside), grouped, normed, others.to_vec()));
+            }
         }
-        self.writer.program.push("attention.query_key_value", nodes);
-        let [query, key, value] = [made[0], made[1], made[2]];
+        let [query, key, value] = made[..] else { return Err(nothing("attention without queries, keys and values")) };
         if grouped.qk_norm {
             let mut nodes = self.writer.head_norm(lies, query, 0);
             nodes.extend(self.writer.head_norm(lies, key, 1));
@@ -240,6 +264,42 @@ impl Chunk<'_> {
         let alone = visible == self.tokens();
         let blocks = if alone { 1 } else { visible.div_ceil(self.key_block.max(1)).max(1) };
         (blocks, visible.div_ceil(blocks))
+    }
+
+    /// Products of one input, in a rectangle where the part has one.
+    fn products(
+        &mut self,
+        (operator, own): (&'static str, Option<Region>),
+        grouped: &GroupedAttention,
+        normed: Operand,
+        outputs: Vec<(&'static str, Role, Field)>,
+    ) -> Vec<Operand> {
+        let (mut nodes, here) = self.enter(normed, own);
+        let at = own.unwrap_or(self.writer.region());
+        let (align, a) = self.within(at, |chunk| chunk.writer.aligned(here));
+        nodes.extend(align);
+        let mut made = Vec::new();
+        for (name, role, field) in outputs {
+            let matrix = Matrix::new(role, grouped.qkv_bias);
+            let Some(rectangle) = own else {
+                let c = first(self.writer.declare(name, vec![field]));
+                nodes.extend(self.writer.matrix_product(a, matrix, c));
+                made.push(c);
+                continue;
+            };
+            let inside = vec![along(field.row_size(), Axis::X, rectangle)];
+            let inside = Field::new(field.name.clone(), Rings::new(rectangle).rows(field.rows.size), inside);
+            let c = self.within(rectangle, |chunk| {
+                let c = first(chunk.writer.declare("products.inside", vec![inside]));
+                nodes.extend(chunk.writer.matrix_product(a, matrix, c));
+                c
+            });
+            let (left, out) = self.leave(c, rectangle, (name, field.inner));
+            nodes.extend(left);
+            made.push(out);
+        }
+        self.writer.program.push(operator, nodes);
+        made
     }
 
     /// Scores, softmax and weighted values of a chunk.
@@ -354,8 +414,21 @@ impl Chunk<'_> {
     }
 
     fn dense(&mut self, names: &Names, gated: Gated, x: Operand, normed: Operand) {
+        let own = self.own(names.part);
+        let (entered, here) = self.enter(normed, own);
+        let at = own.unwrap_or(self.writer.region());
+        let (mut nodes, output) = self.within(at, |chunk| chunk.network(names, gated, here, entered));
+        let (left, output) = self.leave_to_stream(output, own, "left");
+        nodes.extend(left);
+        nodes.push(self.writer.residual(x, output));
+        self.writer.program.push(names.operators[2], nodes);
+    }
+
+    /// A gated network; its last operator is not pushed yet.
+    fn network(&mut self, names: &Names, gated: Gated, normed: Operand, mut nodes: Vec<Node>) -> (Vec<Node>, Operand) {
         let (tokens, rings) = (self.tokens(), self.rings());
-        let (mut nodes, a) = self.writer.aligned(normed);
+        let (align, a) = self.writer.aligned(normed);
+        nodes.extend(align);
         let inner = |name: &'static str| Field::new(name, rings.rows(tokens), vec![rings.inner(gated.width, false)]);
         let [gate, up] = ["gate", "up"].map(|name| first(self.writer.declare("feed_forward.inner", vec![inner(name)])));
         for (role, c) in [(names.roles[0], gate), (names.roles[1], up)] {
@@ -376,13 +449,83 @@ impl Chunk<'_> {
         let (mut nodes, a) = self.writer.aligned(gate);
         let output = self.stream(names.output, "normed");
         nodes.extend(self.writer.matrix_product(a, Matrix::new(names.roles[2], gated.bias), output));
-        nodes.push(self.writer.residual(x, output));
-        self.writer.program.push(names.operators[2], nodes);
+        (nodes, output)
     }
 
     fn experts(&mut self, moe: &Moe, x: Operand, normed: Operand) -> Result<(), LowerError> {
-        let (region, tokens, hidden) = (self.writer.region(), self.tokens(), self.hidden());
+        let (region, tokens) = (self.writer.region(), self.tokens());
         check_selection(&moe.selection)?;
+        if moe.shared_gate {
+            return Err(nothing("a gate of the shared expert in a chunk of a prompt"));
+        }
+        let own = self.own("router");
+        let (mut nodes, here) = self.enter(normed, own);
+        let at = own.unwrap_or(region);
+        let (routed, choice) = self.within(at, |chunk| chunk.router(moe, here));
+        nodes.extend(routed);
+        self.writer.program.push("router", nodes);
+
+        // Every row has chosen for its own tokens; all rows work on all of them.
+        let known = vec![everywhere("experts", tokens, moe.top_k), everywhere("weights", tokens, moe.top_k)];
+        let known = self.writer.declare("router.known", known);
+        let numbers = tokens.saturating_mul(moe.top_k).saturating_mul(2);
+        let mut dispatch = match own {
+            None => {
+                let way = Way::Through { hops: region.rows, elements: numbers };
+                vec![self.writer.relayout(Axis::Y, choice.buffer, known, way)]
+            }
+            Some(own) => {
+                let columns = Region::new(own.x, region.y, own.columns, region.rows);
+                let along_columns = self.writer.counted_relayout(Axis::Y, columns, [choice.buffer, known]);
+                let across = collective::multicast(&mut self.writer.program, Axis::X, own.x - region.x, known);
+                vec![along_columns, across]
+            }
+        };
+        let known = Choice { buffer: known, waits: false };
+        if let Some(own) = self.own("experts") {
+            let (entered, here) = self.enter(normed, Some(own));
+            dispatch.extend(entered);
+            let back = self.within(own, |chunk| -> Result<Operand, LowerError> {
+                let (turned, nodes) = chunk.turned(here);
+                dispatch.extend(nodes);
+                chunk.writer.program.push("experts.dispatch", dispatch);
+                let output = chunk.spread(moe, turned, known)?;
+                let (node, back) = chunk.turned_back(output);
+                chunk.writer.program.push("experts.combine", vec![node]);
+                Ok(back)
+            })?;
+            let (mut combine, back) = self.leave_to_stream(back, Some(own), "left");
+            combine.push(self.writer.residual(x, back));
+            self.writer.program.push("experts.combine", combine);
+            self.shared(moe, x, normed);
+            return Ok(());
+        }
+        let (x_of_experts, turn) = self.turned(normed);
+        dispatch.extend(turn);
+        let in_rectangles = self.writer.mapping().experts.as_ref().is_some_and(|experts| !experts.is_spread());
+        let (mut combine, output) = if in_rectangles {
+            self.in_rectangles(moe, x_of_experts, known, dispatch)?
+        } else {
+            self.writer.program.push("experts.dispatch", dispatch);
+            (Vec::new(), self.spread(moe, x_of_experts, known)?)
+        };
+        let (node, back) = self.turned_back(output);
+        combine.push(node);
+        combine.push(self.writer.residual(x, back));
+        self.writer.program.push("experts.combine", combine);
+        self.shared(moe, x, normed);
+        Ok(())
+    }
+
+    fn shared(&mut self, moe: &Moe, x: Operand, normed: Operand) {
+        if moe.shared_width > 0 {
+            self.dense(&SHARED, Gated { width: moe.shared_width, bias: false }, x, normed);
+        }
+    }
+
+    /// Logits and the choice of each row of the region for its own tokens.
+    fn router(&mut self, moe: &Moe, normed: Operand) -> (Vec<Node>, Choice) {
+        let (region, tokens) = (self.writer.region(), self.tokens());
         let (mut nodes, a) = self.writer.aligned(normed);
         let field = Field::new("scores", self.rings().rows(tokens), vec![along(moe.experts, Axis::X, region)]);
         let scores = self.writer.declare("router.scores", vec![field]);
@@ -391,38 +534,27 @@ impl Chunk<'_> {
         let single_pass = self.writer.mapping().has(Rewrite::SinglePassTopK);
         let form = ChoiceForm { single_pass, single_choice: false };
         let logits = Logits { at: first(scores), axis: Axis::X, line: None, scale: None };
-        let (select, choice) = self.writer.choose(moe, logits, (form, false), normed);
+        let (select, choice) = self.writer.choose(moe, logits, ChoiceOf { form, waits: false, known: region }, normed);
         nodes.extend(select);
-        self.writer.program.push("router", nodes);
+        (nodes, choice)
+    }
 
-        // Every row has chosen for its own tokens; all rows work on all of them.
-        let known = vec![everywhere("experts", tokens, moe.top_k), everywhere("weights", tokens, moe.top_k)];
-        let known = self.writer.declare("router.known", known);
-        let numbers = tokens.saturating_mul(moe.top_k).saturating_mul(2);
-        let way = Way::Through { hops: region.rows, elements: numbers };
-        let mut dispatch = vec![self.writer.relayout(Axis::Y, choice.buffer, known, way)];
+    /// What experts read: widths along y, all tokens everywhere.
+    fn turned(&mut self, normed: Operand) -> (Operand, Vec<Node>) {
+        let (region, tokens, hidden) = (self.writer.region(), self.tokens(), self.hidden());
         let turned = self.writer.declare("experts.turned", vec![table("normed", tokens, hidden, Axis::Y, region)]);
-        dispatch.extend(self.turn(normed, turned));
-        let (known, x_of_experts) = (Choice { buffer: known, waits: false }, first(turned));
-        let in_rectangles = self.writer.mapping().experts.as_ref().is_some_and(|experts| !experts.is_spread());
-        let (mut combine, output) = if in_rectangles {
-            self.in_rectangles(moe, x_of_experts, known, dispatch)?
-        } else {
-            self.writer.program.push("experts.dispatch", dispatch);
-            (Vec::new(), self.spread(moe, x_of_experts, known)?)
-        };
-        let rings = self.rings();
-        let field = Field::new("output", rings.rows(tokens), vec![rings.inner(hidden, false)]);
+        let nodes = self.turn(normed, turned);
+        (first(turned), nodes)
+    }
+
+    /// What they make, back in the layout of the stream.
+    fn turned_back(&mut self, output: BufferId) -> (Node, Operand) {
+        let (rings, rows) = (self.rings(), self.writer.region().rows);
+        let field = Field::new("output", rings.rows(self.tokens()), vec![rings.inner(self.hidden(), false)]);
         let back = self.writer.declare("experts.returned", vec![field]);
-        let crossing = self.writer.program.buffer_of(back).elements.saturating_mul(region.rows).div_ceil(2);
-        let way = Way::Through { hops: region.rows, elements: crossing };
-        combine.push(self.writer.relayout(Axis::Y, output, back, way));
-        combine.push(self.writer.residual(x, first(back)));
-        self.writer.program.push("experts.combine", combine);
-        if moe.shared_width > 0 {
-            self.dense(&SHARED, Gated { width: moe.shared_width, bias: false }, x, normed);
-        }
-        Ok(())
+        let crossing = self.writer.program.buffer_of(back).elements.saturating_mul(rows).div_ceil(2);
+        let way = Way::Through { hops: rows, elements: crossing };
+        (self.writer.relayout(Axis::Y, output, back, way), first(back))
     }
 
     fn form(&self) -> NetworkForm {
@@ -448,6 +580,7 @@ impl Chunk<'_> {
             rows: Dimension::whole(tokens),
             gating: moe.gating,
             weighs_input: moe.selection.weighs_input,
+            output_gate: None,
         };
         let form = self.form();
         let (nodes, made) = self.writer.gate_up("experts.gate_up", std::slice::from_ref(&network), form, None);

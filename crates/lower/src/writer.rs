@@ -250,7 +250,13 @@ impl<'a> Writer<'a> {
     /// Appends an operator between two route changes: the published WSE-3 kernel changes its routes when the axis of its
     /// reductions changes, six times a layer.
     pub fn push_with_route_changes(&mut self, name: impl Into<Cow<'static, str>>, body: Vec<Node>) {
-        let nodes = match self.mapping().routes {
+        let nodes = self.between_route_changes(body);
+        self.program.push(name, nodes);
+    }
+
+    /// Nodes between two route changes of the region, where routes change while the layer runs.
+    pub fn between_route_changes(&self, body: Vec<Node>) -> Vec<Node> {
+        match self.mapping().routes {
             Routes::Static => body,
             Routes::Changed => {
                 let mut nodes = Vec::with_capacity(body.len() + 2);
@@ -259,8 +265,7 @@ impl<'a> Writer<'a> {
                 nodes.push(self.program.route_change(1));
                 nodes
             }
-        };
-        self.program.push(name, nodes);
+        }
     }
 
     /// The exponential of a softmax. Measured layers stop after two squarings (kernels of WaferLLM, 2025).
@@ -275,7 +280,9 @@ impl<'a> Writer<'a> {
     pub fn stored(&self, role: Role) -> DataType {
         match role {
             // A small weight: stored in 16 bit, never converted.
-            Role::Router => self.request.precision.small_weights,
+            Role::Router | Role::WriteStrength | Role::Decay | Role::SharedOutputGate => {
+                self.request.precision.small_weights
+            }
             _ => self.mapping().stored(role, &self.request.precision),
         }
     }

@@ -212,6 +212,17 @@ pub struct Sinks {
     pub scale: f64,
 }
 
+/// Sizes of the heads of linear attention: `group` neighbouring value heads share a key head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct StateHeads {
+    /// Value heads of a key head.
+    pub group: u64,
+    /// Width of a key.
+    pub key_dim: u64,
+    /// Width of a value.
+    pub value_dim: u64,
+}
+
 /// A part of the width of queries and keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ScorePart {
@@ -581,6 +592,120 @@ pub enum Formula {
         all: Option<Operand>,
         /// How.
         selection: Selection,
+    },
+    /// `y = x sigmoid(gate)` for the elements of `y`.
+    OutputGate {
+        /// What is gated.
+        x: Operand,
+        /// The gate, laid out as `y`.
+        gate: Operand,
+        /// Result.
+        y: Operand,
+    },
+    /// `x *= sigmoid(number)`, row by row.
+    RowGate {
+        /// What is gated, in place.
+        x: Operand,
+        /// One number a row.
+        numbers: Operand,
+    },
+    /// `y[t, c] = silu(sum over taps of w[c, tap] x[t - kernel + 1 + tap, c])`, where the tokens before the first are those of the
+    /// tail; then the tail is the last ones. Row `r` is token `r / users` of user `r mod users`.
+    Convolve {
+        /// Inputs.
+        x: Operand,
+        /// Result; may be the inputs.
+        y: Operand,
+        /// Inputs of the tokens before, the oldest first.
+        tail: Operand,
+        /// The channel of element 0 among those of the weight.
+        channel: u64,
+        /// Tokens of the tail: one less than the convolution reaches over.
+        tail_tokens: u64,
+        /// Users.
+        users: u64,
+    },
+    /// `strength = sigmoid(strength)`, `decay = exp(-exp(rate) softplus(decay))`, in place.
+    StateGates {
+        /// How strongly a token is written: a number for each head.
+        strength: Operand,
+        /// How much of the state stays: likewise.
+        decay: Operand,
+    },
+    /// `x[e] *= scale / sqrt(sums[e / width] + epsilon)`: vectors to length `scale`.
+    UnitScale {
+        /// What is scaled, in place.
+        x: Operand,
+        /// Sums of squares.
+        sums: Operand,
+        /// Elements of a whole vector.
+        width: u64,
+        /// Added to the sum of squares.
+        epsilon: f64,
+        /// Length of the result.
+        scale: f64,
+    },
+    /// `S[v, k] *= decay`, then `recalled[v] = sum over the keys here of S[v, k] key[k]`, for the token of the round that is
+    /// running: row `round users + u` of decays and keys, row `u` of states and of what is recalled.
+    Recall {
+        /// States; elements `head x value x key`.
+        state: Operand,
+        /// How much stays.
+        decay: Operand,
+        /// Keys; elements `key head x key`.
+        key: Operand,
+        /// What the key reads: elements `head x value`.
+        recalled: Operand,
+        /// Sizes.
+        heads: StateHeads,
+        /// Users.
+        users: u64,
+    },
+    /// `S[v, k] += strength (value[v] - recalled[v]) key[k]`, then `read[v] = sum over the keys here of S[v, k] query[k]`, for the
+    /// token of the round as in `Recall`.
+    Write {
+        /// States.
+        state: Operand,
+        /// What the key has read.
+        recalled: Operand,
+        /// Values; elements `head x value`.
+        value: Operand,
+        /// How strongly the token is written.
+        strength: Operand,
+        /// Keys.
+        key: Operand,
+        /// Queries.
+        query: Operand,
+        /// What the query reads.
+        read: Operand,
+        /// Sizes.
+        heads: StateHeads,
+        /// Users.
+        users: u64,
+    },
+    /// Row `u` of the source becomes row `round users + u` of the target.
+    KeepRows {
+        /// Source: a row for each user.
+        source: Operand,
+        /// Target: a row for each token.
+        target: Operand,
+        /// Users.
+        users: u64,
+    },
+    /// `x[e] = x[e] / sqrt(sums[e / width] / width + epsilon) * gain[e mod width] * silu(gate[e])`.
+    GatedNorm {
+        /// What is normed, in place.
+        x: Operand,
+        /// Sums of squares.
+        sums: Operand,
+        /// The gain, and which of several with one role.
+        gain: (Role, u64),
+        /// The gate, laid out as `x`.
+        gate: Operand,
+        /// Elements of a whole vector.
+        width: u64,
+        /// Added to the mean square.
+        epsilon: f64,
     },
     /// Rows of the embedding table in the places that hold them, zeros in the others.
     Lookup {

@@ -7,6 +7,7 @@ use wafersim_spec::model::Role;
 
 use super::attention::{self, Softmax};
 use super::experts;
+use super::linear;
 use super::norm;
 use super::prepared::Prepared;
 use super::ring;
@@ -124,6 +125,36 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
         Formula::GatedActivation { gate, up, gating, weights, weighs_input } => {
             let weights = weights.as_ref().map(|(operand, pairs)| (*operand, pairs.as_slice()));
             experts::gated(context, pe, (*gate, *up), *gating, (weights, *weighs_input))
+        }
+        Formula::OutputGate { x, gate, y } => linear::output_gate(context, pe, [*x, *gate, *y]),
+        Formula::RowGate { x, numbers } => linear::row_gate(context, pe, *x, *numbers),
+        Formula::Convolve { x, y, tail, channel, tail_tokens, users } => {
+            let [channel, tokens, users] = [*channel, *tail_tokens, *users];
+            let of = linear::Convolution { x: *x, y: *y, tail: *tail, channel, tokens, users };
+            linear::convolve(context, pe, of)
+        }
+        Formula::StateGates { strength, decay } => linear::state_gates(context, pe, *strength, *decay),
+        Formula::UnitScale { x, sums, width, epsilon, scale } => {
+            linear::unit_scale(context, pe, (*x, *sums), *width, (*epsilon, *scale))
+        }
+        Formula::Recall { state, decay, key, recalled, heads, users } => {
+            linear::recall(context, pe, [*state, *decay, *key, *recalled], (*heads, *users))
+        }
+        Formula::Write { state, recalled, value, strength, key, query, read, heads, users } => {
+            let of = linear::Writing {
+                state: *state,
+                recalled: *recalled,
+                value: *value,
+                strength: *strength,
+                key: *key,
+                query: *query,
+                read: *read,
+            };
+            linear::write(context, pe, of, (*heads, *users))
+        }
+        Formula::KeepRows { source, target, users } => linear::keep_rows(context, pe, *source, *target, *users),
+        Formula::GatedNorm { x, sums, gain, gate, width, epsilon } => {
+            linear::gated_norm(context, pe, [*x, *sums, *gate], *gain, (*width, *epsilon))
         }
         Formula::Add { x, y } => add(context, pe, *x, *y),
         Formula::AddHeld { x, y } => add_held(context, pe, *x, *y),

@@ -242,7 +242,17 @@ impl Running<'_, '_> {
                 let name = plain(Role::Sinks, 0);
                 self.tiles.read_vector(&name, false).map_err(Problem::Values)
             }
-            Formula::RmsScale { gain: (role, copy), .. } | Formula::Gain { gain: (role, copy), .. } => {
+            Formula::Convolve { .. } => {
+                let name = plain(Role::Convolution, 0);
+                self.tiles.read_vector(&name, false).map_err(Problem::Values)
+            }
+            Formula::StateGates { .. } => {
+                let name = plain(Role::DecayRate, 0);
+                self.tiles.read_vector(&name, false).map_err(Problem::Values)
+            }
+            Formula::RmsScale { gain: (role, copy), .. }
+            | Formula::Gain { gain: (role, copy), .. }
+            | Formula::GatedNorm { gain: (role, copy), .. } => {
                 let name = plain(*role, *copy);
                 self.tiles.read_vector(&name, false).map_err(Problem::Values)
             }
