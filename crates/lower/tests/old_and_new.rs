@@ -359,8 +359,11 @@ fn experts_in_rectangles() {
     }
 }
 
-/// DeepSeek-V3's attention. The old writer reduces the absorbed queries of one head where every row wants those of all, leaves
-/// out all turns, and shares the width of latents among columns that share a sequence as well.
+/// DeepSeek-V3's attention. The old writer has one operator for all products and norms before attention. It reduces the absorbed
+/// queries of one head, where every row wants those of all (`absorbed_key`), and leaves out all turns (`query_up`, `absorbed_key`,
+/// `output`). Queries go to the groups that share a sequence in a relayout over the columns of the block, which is part of its
+/// `scores`, where a ring takes them here (`kv_append`). Its softmax divides once, not once for each head. It knows no copies:
+/// with these it works as without.
 #[test]
 fn latent_attention() {
     let model = Model::builtin("deepseek-v3").unwrap();
@@ -371,6 +374,8 @@ fn latent_attention() {
         (0, (755, 390), [8, 11, 8], 32768),
         (0, (755, 390), [16, 11, 4], 32768),
         (0, (755, 390), [64, 1, 11], 32768),
+        (0, (755, 390), [8, 5, 16], 32768),
+        (0, (755, 390), [4, 5, 32], 32768),
         (0, (755, 390), [16, 1, 47], 4096),
     ] {
         let [dimension_split, sequence_split, head_copies] = splits;
