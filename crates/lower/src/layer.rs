@@ -10,9 +10,7 @@ use wafersim_mapping::LineKind;
 use wafersim_program::{
     Action, Axis, BufferId, Dimension, Field, Formula, Node, Operand, Order, Program, Rescaled, Step,
 };
-use wafersim_spec::model::{
-    Attention, FeedForward, Gating, GroupedAttention, LatentAttention, Moe, Reach, Role,
-};
+use wafersim_spec::model::{Attention, FeedForward, Gating, GroupedAttention, LatentAttention, Moe, Reach, Role};
 
 use crate::attention::{Attending, Made, Queries, Scored};
 use crate::cache::NewTokens;

@@ -212,7 +212,8 @@ impl Writer<'_> {
                 self.work(Operation::Silu, elements, 1),
                 self.work(Operation::Copy, here, 1),
             ];
-            let formula = Formula::Convolve { x, y, tail: Operand::new(tail, field), channel, tail_tokens: lies.tail, users };
+            let formula =
+                Formula::Convolve { x, y, tail: Operand::new(tail, field), channel, tail_tokens: lies.tail, users };
             nodes.push(self.compute(Math::Convolution, &[x.buffer, tail], y.buffer, work, formula));
         }
         (nodes, Remembering { query: first(convolved), key: Operand::new(convolved, 1), value: first(rows), ..of })
@@ -289,7 +290,8 @@ impl Writer<'_> {
         let inner = vec![lies.head(), lies.row_values(), lies.keys()];
         let whole = Field::new("state", Dimension::whole(users), inner);
         let state = self.declare_typed("state", STATE, vec![whole]);
-        let recalled = self.declare_typed("attention.recalled", STATE, vec![lies.field("read", users, lies.row_values())]);
+        let recalled =
+            self.declare_typed("attention.recalled", STATE, vec![lies.field("read", users, lies.row_values())]);
         let read = self.declare_typed("attention.read", STATE, vec![lies.field("read", users, lies.row_values())]);
         let kept = self.declare("attention.row_result", vec![lies.field("result", tokens, lies.row_values())]);
         let result = self.declare("attention.result", vec![lies.field("result", tokens, lies.column_values())]);
@@ -312,7 +314,8 @@ impl Writer<'_> {
         let Remembering { query, key, value, strength, decay, .. } = of;
         let heads = lies.heads();
         let formula = Formula::Recall { state: state_at, decay, key, recalled: recalled_at, heads, users };
-        let mut body = vec![self.compute(Math::DeltaRule, &[state, decay.buffer, key.buffer], recalled, recall, formula)];
+        let mut body =
+            vec![self.compute(Math::DeltaRule, &[state, decay.buffer, key.buffer], recalled, recall, formula)];
         body.extend(self.over_block("attention.delta_rule", LineKind::Width, lies.dims, lies, recalled));
         let formula = Formula::Write {
             state: state_at,

@@ -132,7 +132,8 @@ impl Writer<'_> {
             made.push(GateUp { gate, up, output_gate: output_gate.map(|(_, numbers)| numbers) });
             if let Some((role, numbers)) = output_gate {
                 // Every column makes it for itself: one output for each of its inputs.
-                let product = Product { inputs: network.inputs.clone(), ..Product::plain(self, role, network.x, numbers) };
+                let product =
+                    Product { inputs: network.inputs.clone(), ..Product::plain(self, role, network.x, numbers) };
                 nodes.extend(self.product(product, form.accumulators_in_place));
             }
             let both = [(network.roles[0], gate), (network.roles[1], up)];

@@ -89,9 +89,13 @@ impl WeightName {
         let family = model.family.as_str();
         let has_one_shared_expert = matches!(family, "qwen2_moe" | "qwen3_next");
         match (family, role) {
-            (_, Role::SharedGate) if has_one_shared_expert => format!("model.layers.{layer}.mlp.shared_expert.gate_proj"),
+            (_, Role::SharedGate) if has_one_shared_expert => {
+                format!("model.layers.{layer}.mlp.shared_expert.gate_proj")
+            }
             (_, Role::SharedUp) if has_one_shared_expert => format!("model.layers.{layer}.mlp.shared_expert.up_proj"),
-            (_, Role::SharedDown) if has_one_shared_expert => format!("model.layers.{layer}.mlp.shared_expert.down_proj"),
+            (_, Role::SharedDown) if has_one_shared_expert => {
+                format!("model.layers.{layer}.mlp.shared_expert.down_proj")
+            }
             ("mixtral", Role::Router) => format!("model.layers.{layer}.block_sparse_moe.gate"),
             ("mixtral", Role::ExpertGate) => format!("model.layers.{layer}.block_sparse_moe.experts.{copy}.w1"),
             ("mixtral", Role::ExpertUp) => format!("model.layers.{layer}.block_sparse_moe.experts.{copy}.w3"),

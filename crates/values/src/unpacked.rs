@@ -52,20 +52,11 @@ pub(crate) fn unpacked(model: &Model, mut tensors: Tensors) -> Result<Tensors, V
     Ok(tensors)
 }
 
-fn of_linear(
-    model: &Model,
-    layer: usize,
-    linear: &LinearAttention,
-    tensors: &mut Tensors,
-) -> Result<(), ValuesError> {
+fn of_linear(model: &Model, layer: usize, linear: &LinearAttention, tensors: &mut Tensors) -> Result<(), ValuesError> {
     let path = |name: &str| format!("model.layers.{layer}.linear_attn.{name}.weight");
     let values = linear.group() * linear.value_dim;
-    let parts = [
-        (Role::Query, linear.key_dim),
-        (Role::Key, linear.key_dim),
-        (Role::Value, values),
-        (Role::OutputGate, values),
-    ];
+    let parts =
+        [(Role::Query, linear.key_dim), (Role::Key, linear.key_dim), (Role::Value, values), (Role::OutputGate, values)];
     split(model, layer, tensors, (&path("in_proj_qkvz"), &parts))?;
     let parts = [(Role::WriteStrength, linear.group()), (Role::Decay, linear.group())];
     split(model, layer, tensors, (&path("in_proj_ba"), &parts))?;
@@ -80,12 +71,7 @@ fn of_linear(
     Ok(())
 }
 
-fn of_gated(
-    model: &Model,
-    layer: usize,
-    grouped: &GroupedAttention,
-    tensors: &mut Tensors,
-) -> Result<(), ValuesError> {
+fn of_gated(model: &Model, layer: usize, grouped: &GroupedAttention, tensors: &mut Tensors) -> Result<(), ValuesError> {
     let name = WeightName::new(layer, Role::Query).tensor_of(model);
     let rows = 2 * grouped.heads * grouped.head_dim;
     if tensors.get(&name).is_none_or(|both| both.shape.first() != Some(&(rows as usize))) {
@@ -114,7 +100,8 @@ fn split(
     let mut first = 0;
     for (role, size) in parts {
         let size = *size as usize;
-        let of_head = |head: usize| (head * each as usize + first) * width..(head * each as usize + first + size) * width;
+        let of_head =
+            |head: usize| (head * each as usize + first) * width..(head * each as usize + first + size) * width;
         let part: Vec<f32> = (0..rows / each as usize)
             .flat_map(|head| values.get(of_head(head)).unwrap_or(&[]).iter().map(|value| *value as f32))
             .collect();

@@ -24,11 +24,7 @@ fn softplus(x: f32) -> f32 {
 }
 
 /// `y = x sigmoid(gate)` for the elements of `y`.
-pub(super) fn output_gate(
-    context: &Context<'_>,
-    pe: &mut PeState,
-    [x, gate, y]: [Operand; 3],
-) -> Result<(), String> {
+pub(super) fn output_gate(context: &Context<'_>, pe: &mut PeState, [x, gate, y]: [Operand; 3]) -> Result<(), String> {
     let rounding = context.rounding(y.buffer);
     let mut result = context.prepared.fresh(y, context.index(pe), 0.0)?;
     let (source, gate) = (pe.tile(x)?, pe.tile(gate)?);
