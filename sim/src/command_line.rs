@@ -2,9 +2,11 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::commands::bound::BoundFlags;
 use crate::commands::completions::CompletionsFlags;
 use crate::commands::crosscheck::CrosscheckFlags;
 use crate::commands::graph::GraphFlags;
+use crate::commands::map::MapFlags;
 use crate::commands::mappings::MappingsFlags;
 use crate::commands::models::ModelsFlags;
 use crate::commands::place::PlaceFlags;
@@ -37,6 +39,8 @@ pub enum Command {
     ///
     /// Without arguments: Qwen3-Coder-480B on WSE-3, one user, 32k context, 2000 tok/s.
     Run(RunFlags),
+    /// What no mapping of this model on this wafer beats, with every term.
+    Bound(BoundFlags),
     /// Answer a table of questions: users x context x wafers x precisions x profiles x placements.
     Plan(PlanFlags),
     /// Run a load against a machine: users, queues, speeds, and where the time goes.
@@ -57,6 +61,8 @@ pub enum Command {
     Routing(RoutingFlags),
     /// Write the model's operators, with shapes and dependencies, as DOT or JSON.
     Graph(GraphFlags),
+    /// Look for the best mapping of a question: speed against wafers, and what each decision gives.
+    Map(MapFlags),
     /// List the built-in mappings, or show and check one by name or file.
     Mappings(MappingsFlags),
     /// List the built-in models, or show those that are named.

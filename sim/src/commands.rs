@@ -1,8 +1,10 @@
 //! The subcommands, one file each: flags in, text out.
 
+pub mod bound;
 pub mod completions;
 pub mod crosscheck;
 pub mod graph;
+pub mod map;
 pub mod mappings;
 pub mod models;
 pub mod place;
@@ -23,6 +25,7 @@ use crate::failure::Failure;
 pub fn execute(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run(flags) => run::execute(&flags),
+        Command::Bound(flags) => bound::execute(&flags),
         Command::Plan(flags) => plan::execute(&flags),
         Command::Stream(flags) => stream::execute(&flags),
         Command::Validate(flags) => validate::execute(&flags),
@@ -32,6 +35,7 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Place(flags) => place::execute(&flags),
         Command::Routing(flags) => routing::execute(&flags),
         Command::Graph(flags) => graph::execute(&flags),
+        Command::Map(flags) => map::execute(&flags),
         Command::Mappings(flags) => mappings::execute(&flags),
         Command::Models(flags) => models::execute(&flags),
         Command::Wafers(flags) => wafers::execute(&flags),

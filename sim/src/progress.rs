@@ -43,6 +43,28 @@ impl Cycles {
     }
 }
 
+/// The progress of a search: a line every two seconds.
+#[derive(Debug)]
+pub struct Tries(Mutex<Instant>);
+
+impl Tries {
+    /// Starts the clock.
+    pub fn start() -> Self {
+        Self(Mutex::new(Instant::now()))
+    }
+
+    /// So many mappings have been tried.
+    pub fn at(&self, count: u64) {
+        // Who finds it taken has nothing new to say.
+        if let Ok(mut last) = self.0.try_lock()
+            && last.elapsed() >= LONG
+        {
+            *last = Instant::now();
+            say(&format!("{} mappings tried", whole(count)));
+        }
+    }
+}
+
 /// The progress of several runs on the fabric side by side: a line every two seconds with simulated cycles, steps, and what
 /// is left at the speed so far.
 #[derive(Debug)]

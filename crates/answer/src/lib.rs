@@ -6,6 +6,7 @@
 //!
 //! This crate computes; it prints nothing and writes no files.
 
+mod bound;
 mod candidates;
 mod chosen;
 mod decode;
@@ -14,6 +15,7 @@ mod error;
 pub mod expert_load;
 pub mod experts;
 pub mod fabric;
+pub mod map;
 pub mod pipeline;
 pub mod plan;
 mod prefill;
@@ -24,6 +26,7 @@ mod stage;
 mod uncertainty;
 mod written;
 
+pub use bound::{Profiles, Unbeaten, no_mapping_beats};
 pub use chosen::Source;
 pub use decode::{DecodeTiming, DraftTime, Pace, Verified};
 pub use error::AnswerError;

@@ -124,6 +124,10 @@ pub struct PlanRow {
     pub users_at_full_speed: Option<u64>,
     /// Users that the wafers hold at this context in any arrangement.
     pub max_users: Option<u64>,
+    /// Tokens per second of each user that no mapping beats.
+    pub no_mapping_beats: Option<f64>,
+    /// The same at the multiply rate that was measured.
+    pub no_mapping_beats_at_measured_rate: Option<f64>,
     /// Whether the target is reached.
     pub reaches_target: bool,
     /// What binds, or why it does not fit.
@@ -187,6 +191,8 @@ fn row(question: &Question) -> Result<PlanRow, AnswerError> {
         time_to_first_token_ms: None,
         users_at_full_speed: None,
         max_users: None,
+        no_mapping_beats: None,
+        no_mapping_beats_at_measured_rate: None,
         reaches_target: false,
         limit: String::new(),
     };
@@ -200,6 +206,10 @@ fn row(question: &Question) -> Result<PlanRow, AnswerError> {
             row.time_to_first_token_ms = Some(answer.time_to_first_token_ms);
             row.users_at_full_speed = Some(answer.users_at_full_speed);
             row.max_users = Some(answer.max_users);
+            let profiles = &answer.profiles;
+            row.no_mapping_beats = Some(profiles.no_mapping_beats.tokens_per_second_per_user);
+            row.no_mapping_beats_at_measured_rate =
+                Some(profiles.no_mapping_beats_at_measured_rate.tokens_per_second_per_user);
             row.reaches_target = answer.verdict.state.is_reached();
             row.limit = answer.verdict.limit.to_string();
         }

@@ -14,6 +14,7 @@ use wafersim_spec::scenario::{ExpertPlacement, Profile, RoutingModel, Speculatio
 use wafersim_spec::wafer::Key;
 use wafersim_spec::{Bytes, Cycles, Model, Precision};
 
+use crate::bound::Profiles;
 use crate::candidates::{Candidates, Way, candidates};
 use crate::chosen::{Chosen, Source};
 use crate::decode::{DecodePrograms, DecodeTiming, Pace, Verified};
@@ -59,8 +60,8 @@ pub struct Answer {
     pub max_users: u64,
     /// Whether the target is reached.
     pub verdict: Verdict,
-    /// All three profiles side by side.
-    pub profiles: BTreeMap<Profile, ProfileAnswer>,
+    /// All three profiles side by side, and what no mapping beats.
+    pub profiles: Profiles,
     /// One token's way through the machine, by operator. Shares add up to 1.
     pub breakdown: Vec<BreakdownRow>,
     /// What lives in the memory of the processing elements.
@@ -81,6 +82,8 @@ pub enum State {
     Reached,
     /// They do not. Whether other programs would is not known.
     NotFound,
+    /// No mapping does: it is more than no mapping beats.
+    Excluded,
 }
 
 impl State {
@@ -430,8 +433,9 @@ pub(crate) fn base_answer(
         return Err(AnswerError::NotANumber { what: "the profile", value: scenario.profile.to_string() });
     };
     let clock = question.wafer.figure(Key::ClockGigahertz);
+    let profiles = Profiles::new(question, profiles);
     let verdict = Verdict {
-        state: if figures.reaches_target { State::Reached } else { State::NotFound },
+        state: profiles.state(figures.reaches_target),
         target: scenario.target,
         margin: figures.tokens_per_second_per_user / scenario.target - 1.0,
         limit: figures.limit.clone(),

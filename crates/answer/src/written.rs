@@ -124,7 +124,7 @@ pub fn layer(
         queue: question.wafer.figure(Key::InputQueue).value as u64,
     };
     match flow {
-        _ if older::is_needed(&request) => Ok(older::layer(&request, flow, load)),
+        _ if older::is_needed(&request, flow) => Ok(older::layer(&request, flow, load)),
         Flow::Decode { .. } => wafersim_lower::decode_layer(&request),
         Flow::Prefill { .. } => wafersim_lower::prefill_layer(&request, PREFILL_KEY_BLOCK),
     }

@@ -6,8 +6,8 @@
 //! SUMMA broadcasts one tile of A and one of B along the lines in every step instead.
 
 use wafersim_program::{
-    Action, Axis, BufferId, ChainReduce, Dimension, Field, Formula, Math, Multicast, Node, Operand, Operation, Program,
-    ReduceOperator, Region, Ring, Root, RouteChange, Segment, Shift, Spread, Step, Style,
+    Action, Axis, BufferId, ChainReduce, Dimension, Field, Formula, Math, Multicast, Node, Operand, Operation, Part,
+    Program, ReduceOperator, Region, Resident, Ring, Root, RouteChange, Segment, Shift, Spread, Step, Style,
 };
 use wafersim_spec::Precision;
 use wafersim_spec::model::Role;
@@ -249,7 +249,7 @@ pub(crate) fn exact_cannon(
     let inner = kernel.field(c).inner;
     let b = kernel
         .declare_typed("gemm.b", 0, kernel.precision.weights, || vec![Field::new("b", rings.skewed_rows(k), inner)]);
-    kernel.program.residents.push((b, role));
+    kernel.program.residents.push(Resident { buffer: b, role, part: Part::Whole });
     let formula = Formula::TileProduct { a, b: first(b), c, bias: bias.then_some(role) };
     cannon_of(kernel, tile, (a.buffer, b, c.buffer), (1, region.columns), Some(formula))
 }

@@ -1,8 +1,11 @@
 //! The walk over a layer's operators. What an operator leaves for those after it is kept by tensor.
 
 mod latent;
+mod own;
 
-use std::collections::BTreeMap;
+pub(crate) use own::KEY_VALUE;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use wafersim_graph::layer::{ChoiceForm, NetworkKind, Operation, TensorId};
 use wafersim_graph::{LayerGraph, LayerGraphs, LayerLoad};
@@ -15,13 +18,13 @@ use wafersim_spec::model::{Attention, FeedForward, Gating, GroupedAttention, Lat
 use crate::attention::{Attending, Made, Queries, Scored};
 use crate::cache::NewTokens;
 use crate::clustered::Clusters;
-use crate::lies::{HeadSizes, KvLies};
+use crate::lies::{Contents, HeadSizes, KvLies};
 use crate::linear::{Remembering, StateLies};
 use crate::network::{GateUp, Network, NetworkForm, Waiting, all_pairs};
 use crate::norm::{NormOf, Riding, riding_sums};
 use crate::product::Product;
 use crate::request::{LayerRequest, LowerError, Scope};
-use crate::router::{Choice, Logits, can_wait, check_selection};
+use crate::router::{Choice, ChoiceOf, Logits, can_wait, check_selection};
 use crate::writer::{Lines, Writer, first, roles, table};
 
 /// The program of a layer for a decoding micro-batch. Its inputs are the buffers `residual` and `kv.before`, its outputs
@@ -40,7 +43,6 @@ pub fn decode_layer(request: &LayerRequest<'_>) -> Result<Program, LowerError> {
 pub fn decode_layer_with(request: &LayerRequest<'_>, graphs: &mut LayerGraphs) -> Result<Program, LowerError> {
     let load = LayerLoad { tokens: request.tokens, context: request.context };
     request.check()?;
-    request.check_rectangles()?;
     let graph = graphs.of(request.layer, request.hidden, load, request.mapping.rewrites);
     let mut walk = Walk::new(request, graph)?;
     for index in 0..graph.operators().len() {
@@ -91,6 +93,21 @@ struct Walk<'a> {
     gates: BTreeMap<NetworkKind, GateUp>,
     clusters: Option<Clusters>,
     open: Option<Open>,
+    /// What lies in rectangles of parts.
+    inside: Vec<own::Inside>,
+    /// What parts have made in their rectangles, and nobody has wanted elsewhere yet.
+    leaving: Vec<own::Leaving>,
+    /// Operators that have been written before their turn.
+    done: BTreeSet<usize>,
+}
+
+/// A norm in a rectangle.
+struct NormInside<'a> {
+    name: &'static str,
+    gain: (Role, u64),
+    normed_name: &'static str,
+    reads: &'a [TensorId],
+    writes: &'a [TensorId],
 }
 
 /// Roles of the routed experts' matrices.
@@ -126,6 +143,9 @@ impl<'a> Walk<'a> {
             gates: BTreeMap::new(),
             clusters: None,
             open: None,
+            inside: Vec::new(),
+            leaving: Vec::new(),
+            done: BTreeSet::new(),
         })
     }
 
@@ -138,12 +158,16 @@ impl<'a> Walk<'a> {
     }
 
     fn operator(&mut self, index: usize) -> Result<(), LowerError> {
+        if self.done.contains(&index) {
+            return Ok(());
+        }
         let graph = self.graph;
         let operator = &graph.operators()[index];
         let (name, reads, writes) = (operator.name, &operator.reads, &operator.writes);
         if !matches!(operator.operation, Operation::Residual | Operation::Choose(_)) {
             self.close();
         }
+        self.settle(index);
         match &operator.operation {
             Operation::Norm { riding } => match name {
                 "attention.query_norm" if *riding => self.query_norm(name, reads)?,
@@ -169,7 +193,9 @@ impl<'a> Walk<'a> {
                     Operation::Softmax(form) => form.divided,
                     _ => false,
                 });
-                let rotary = reads.get(2).map(|rotary| self.operand(Some(rotary))).transpose()?;
+                // What queries of heads read third are sums of squares that ride.
+                let rotary = reads.get(2).filter(|_| self.latent().is_ok());
+                let rotary = rotary.map(|rotary| self.operand(Some(rotary))).transpose()?;
                 let queries = Queries { query, rotary, squares: self.squares };
                 let (nodes, scored) = self.writer.scores(&attending, queries, divided);
                 self.scored = Some(scored);
@@ -209,7 +235,10 @@ impl<'a> Walk<'a> {
                         body.push(sum);
                         self.writer.push_with_route_changes(name, body);
                     }
-                    None => self.writer.program.push(name, vec![sum]),
+                    None => {
+                        let made = graph.operators().iter().find(|made| made.writes.first() == reads.get(1));
+                        self.writer.push_with_route_changes(made.map_or(name, |made| made.name), vec![sum]);
+                    }
                 }
             }
             Operation::PerHead => self.per_head(name, reads, writes)?,
@@ -293,6 +322,10 @@ impl<'a> Walk<'a> {
         });
         let gain = gain.unwrap_or((Role::AttentionNorm, 0));
         let normed_name = writes.first().and_then(|id| self.graph.tensor(*id)).map_or("normed", |tensor| tensor.name);
+        if let Some(rectangle) = self.own(name) {
+            return self.norm_inside(rectangle, NormInside { name, gain, normed_name, reads, writes });
+        }
+        let riding = riding && self.may_ride(name, writes.first());
         let y = if reads.first() == writes.first() {
             x
         } else {
@@ -327,9 +360,18 @@ impl<'a> Walk<'a> {
     /// Products of one input whose sums one reduction carries: q, k and v.
     fn products(&mut self, index: usize) -> Result<(), LowerError> {
         let operator = &self.graph.operators()[index];
+        let beside = self.own(KEY_VALUE);
+        if let Some(rectangle) = beside {
+            self.products_inside(index, KEY_VALUE, rectangle, 1..3)?;
+        }
+        if let Some(rectangle) = self.own(operator.name) {
+            self.products_inside(index, operator.name, rectangle, 0..if beside.is_some() { 1 } else { 3 })?;
+            return if beside.is_some() { self.joined(index) } else { Ok(()) };
+        }
         let x = self.operand(operator.reads.first())?;
         let riding = self.riding.take();
-        let heads = operator.writes.len() - usize::from(self.early_logits(&operator.writes).is_some());
+        let all = operator.writes.len() - usize::from(self.early_logits(&operator.writes).is_some());
+        let heads = if beside.is_some() { 1 } else { all };
         let mut fields = self.head_fields(&operator.writes[..heads])?;
         let count = fields.len();
         fields.extend(riding.map(|_| riding_sums(self.writer.request.tokens)));
@@ -365,7 +407,7 @@ impl<'a> Walk<'a> {
             self.remembering = Some(Remembering { lies, query, key, value, gate, strength, decay });
         }
         self.writer.program.push(operator.name, nodes);
-        Ok(())
+        if beside.is_some() { self.joined(index) } else { Ok(()) }
     }
 
     /// The field of the router's logits that are made beside some tensors, where they are among them.
@@ -523,6 +565,7 @@ impl<'a> Walk<'a> {
     fn router(&mut self, name: &'static str, early: bool, reads: &[TensorId]) -> Result<(), LowerError> {
         let moe = self.moe()?;
         check_selection(&moe.selection)?;
+        self.shared_first()?;
         let form = self.choice_form();
         let mut body = Vec::new();
         if early {
@@ -536,6 +579,12 @@ impl<'a> Walk<'a> {
             }
             let line = form.single_choice.then(|| self.writer.region().columns / 2);
             self.logits = Some(Logits { line, ..logits });
+        } else if let Some(rectangle) = self.own(name) {
+            let x = self.inside(reads.first(), rectangle, &mut body)?;
+            let how = (self.graph.accumulators_in_place, form.single_choice);
+            let (nodes, logits) = self.writer.within(rectangle, |writer| writer.router(moe, x, None, how));
+            body.extend(nodes);
+            self.logits = Some(logits);
         } else {
             let x = self.operand(reads.first())?;
             let riding = self.riding.take();
@@ -556,7 +605,10 @@ impl<'a> Walk<'a> {
         let x = router.and_then(|router| router.reads.iter().find(|id| !reads.contains(id)));
         let x = self.operand(x)?;
         let waits = self.riding.is_some();
-        let (nodes, choice) = self.writer.choose(moe, logits, (form, waits), x);
+        let made = self.own("router").unwrap_or(self.writer.region());
+        let known = self.choice_known(made);
+        let (nodes, choice) =
+            self.writer.within(made, |writer| writer.choose(moe, logits, ChoiceOf { form, waits, known }, x));
         self.choice = Some(choice);
         if let Some(open) = &mut self.open {
             open.body.extend(nodes);
@@ -611,6 +663,9 @@ impl<'a> Walk<'a> {
     }
 
     fn gate_up(&mut self, index: usize, kind: NetworkKind, shared_beside: bool) -> Result<(), LowerError> {
+        if let Some(rectangle) = self.own_network(kind) {
+            return self.gate_up_inside(index, kind, rectangle);
+        }
         let operator = &self.graph.operators()[index];
         let form = self.form(index);
         let x = self.operand(operator.reads.first())?;
@@ -669,9 +724,12 @@ impl<'a> Walk<'a> {
             _ => {
                 let made = self.gate(kind)?;
                 let network = self.network(kind, made.gate)?;
-                let mut nodes = vec![self.writer.gated_activation(&network, made)];
-                nodes.extend(self.writer.gate_of_output(made));
-                nodes
+                let at = self.own_network(kind).unwrap_or(self.writer.region());
+                self.writer.within(at, |writer| {
+                    let mut nodes = vec![writer.gated_activation(&network, made)];
+                    nodes.extend(writer.gate_of_output(made));
+                    nodes
+                })
             }
         };
         self.writer.program.push(name, nodes);
@@ -679,6 +737,9 @@ impl<'a> Walk<'a> {
     }
 
     fn down(&mut self, index: usize, kind: NetworkKind, shared_beside: bool) -> Result<(), LowerError> {
+        if let Some(rectangle) = self.own_network(kind) {
+            return self.down_inside(index, kind, rectangle);
+        }
         let operator = &self.graph.operators()[index];
         let form = self.form(index);
         let clusters = self.clusters.take().filter(|_| self.in_rectangles(kind));
@@ -739,8 +800,7 @@ pub(crate) fn latent_lies(request: &LayerRequest<'_>, latent: &LatentAttention) 
         group: latent.heads,
         key_dim: latent.kv_rank,
         value_dim: latent.kv_rank,
-        rotary: 0,
-        beside: latent.rope_dim,
+        contents: Contents::Latents { rotary: latent.rope_dim },
         reach: Reach::Full,
     };
     let lies = KvLies::new(&request.mapping.kv, sizes, request.mapping.region.rows);
@@ -753,8 +813,7 @@ pub(crate) fn grouped_lies(request: &LayerRequest<'_>, grouped: &GroupedAttentio
         group: grouped.heads / grouped.kv_heads.max(1),
         key_dim: grouped.head_dim,
         value_dim: grouped.head_dim,
-        rotary: grouped.rotary_dim,
-        beside: 0,
+        contents: Contents::Heads { rotary: grouped.rotary_dim },
         reach: grouped.reach,
     };
     let lies = KvLies::new(&request.mapping.kv, sizes, request.mapping.region.rows);

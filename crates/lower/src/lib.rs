@@ -40,6 +40,6 @@ mod writer;
 
 pub use ends::{EndRequest, embedding, lm_head, prefill_embedding, turn_to_head};
 pub use layer::{decode_layer, decode_layer_with};
-pub use lies::KvLies;
-pub use prefill::{cache_handover, prefill_layer};
+pub use lies::{Contents, KvLies};
+pub use prefill::{cache_handover, handed_over, prefill_layer};
 pub use request::{ExpertLoad, LayerRequest, LowerError, PlaceLoad, Routed, Scope};

@@ -118,7 +118,8 @@ impl LayerMapping {
     /// Where a rectangle of the recipe cannot be kept.
     pub fn resolved(recipe: &Recipe, layer: &Layer, placed: LayerPlace) -> Result<Self, MappingError> {
         let LayerPlace { region, kv, experts, stored } = placed;
-        let rectangles = areas::resolved(recipe, layer, region)?;
+        let is_spread = experts.as_ref().is_none_or(ExpertMapping::is_spread);
+        let rectangles = areas::resolved(recipe, layer, region, is_spread)?;
         let reductions = Reductions::resolved(&recipe.reductions, region, &kv, &rectangles);
         let Recipe { rewrites, routes, overlap, .. } = *recipe;
         Ok(Self { region, rewrites, routes, overlap, kv, experts, reductions, rectangles, stored })

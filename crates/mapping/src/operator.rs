@@ -67,6 +67,8 @@ const fn operator(name: &'static str, line: Option<LineKind>) -> OperatorInfo {
 pub const OPERATORS: &[OperatorInfo] = &[
     operator("attention.norm", Some(LineKind::Y)),
     operator("attention.query_key_value", Some(LineKind::Y)),
+    // Keys and values, where they are made in a rectangle of their own.
+    operator("attention.key_value", Some(LineKind::Y)),
     operator("attention.head_norm", Some(LineKind::Head)),
     operator("attention.query_norm", Some(LineKind::X)),
     operator("attention.latent_norm", Some(LineKind::X)),

@@ -73,7 +73,14 @@ pub enum Part {
         /// Inputs of the matrix.
         inputs: u64,
     },
-    /// The same turned round: from the outputs of the matrix to its inputs.
+    /// All outputs of each head, `width` of them, the last `rotated` first, and these in pairs as in `Rotated`.
+    RotatedFirst {
+        /// Outputs of a head.
+        width: u64,
+        /// How many are rotated.
+        rotated: u64,
+    },
+    /// The matrices of `OfHeads` turned round: from the outputs of the matrix to its inputs.
     OfHeadsTurned {
         /// The outputs.
         part: HeadPart,
@@ -113,6 +120,16 @@ impl Part {
                 let (half, number) = (part.size / 2, if part.size == 0 { 0 } else { output % part.size });
                 let turned = if number < half { 2 * number } else { 2 * (number - half) + 1 };
                 Some((input, part.of(output - number + turned).0))
+            }
+            Self::RotatedFirst { width, rotated } => {
+                let number = if width == 0 { 0 } else { output % width };
+                if number < rotated {
+                    let part = HeadPart { width, first: width - rotated, size: rotated };
+                    let head = if width == 0 { 0 } else { output / width };
+                    Self::Rotated(part).at(input, head * rotated + number)
+                } else {
+                    Some((input, output - rotated))
+                }
             }
             Self::OfHeads { part, inputs } => {
                 let ((row, head), all) = (part.of(output), if inputs == 0 { 1 } else { inputs });
@@ -320,6 +337,16 @@ pub enum Formula {
         source: Operand,
         /// Target.
         target: Operand,
+    },
+    /// `y[h, d] = first[d]` where `d` is below the width of `first`, else `behind[h, d - width]`: what all heads have before what each
+    /// has of its own.
+    Join {
+        /// What all heads have.
+        first: Operand,
+        /// What each head has.
+        behind: Operand,
+        /// Both.
+        y: Operand,
     },
     /// `sums[e / width] = sum of x[e]^2` over the elements that lie here.
     SumOfSquares {

@@ -379,8 +379,14 @@ pub fn grouped(model: &Model, layer: usize) -> Result<&GroupedAttention, ValuesE
 /// Where one has such a part.
 pub fn check_prefill(model: &Model, tokens: u64) -> Result<(), ValuesError> {
     for (index, layer) in model.layers.iter().enumerate() {
-        let grouped = grouped(model, index)?;
-        if grouped.sinks || grouped.output_gate || grouped.rotary_dim != grouped.head_dim || layer.norms > 2 {
+        let beyond = match &layer.attention {
+            Attention::Grouped(grouped) => {
+                grouped.sinks || grouped.output_gate || grouped.rotary_dim != grouped.head_dim
+            }
+            Attention::Latent(_) => false,
+            Attention::Linear(_) => true,
+        };
+        if beyond || layer.norms > 2 {
             return Err(ValuesError::Unsupported {
                 what: format!("layer {index} in the programs of prefill"),
                 hint: "allowed is whole rotary embedding, no sinks and two norms; decode programs have no such limit"

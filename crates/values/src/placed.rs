@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use wafersim_lower::{
-    EndRequest, ExpertLoad, LayerRequest, Routed, Scope, cache_handover, decode_layer, embedding, lm_head,
+    EndRequest, ExpertLoad, LayerRequest, Routed, Scope, cache_handover, decode_layer, embedding, handed_over, lm_head,
     prefill_embedding, prefill_layer, turn_to_head,
 };
 use wafersim_mapping::{LayerMapping, Rewrite};
@@ -400,7 +400,8 @@ impl<'a> Placed<'a> {
         tap.layer(records, &format!("prefill.layer{layer}"), &self.checkpoint.model.layers[layer])?;
         let stream = tap.tiles("residual")?;
 
-        let inputs = ["attention.key", "attention.value"].map(|name| tap.tiles(name).map(|tiles| (name, tiles)));
+        let names = handed_over(&self.checkpoint.model.layers[layer].attention);
+        let inputs = names.map(|name| tap.tiles(name).map(|tiles| (name, tiles)));
         let inputs = inputs.into_iter().collect::<Result<Vec<_>, _>>()?;
         let program = cache_handover(&self.request(layer, Step { tokens, users: 1, position: 0 }, None))?;
         let (prepared, machine) = self.whole(program, layer, inputs)?;

@@ -16,7 +16,8 @@
 //! | [`program`] | the dataflow language that kernels are written in |
 //! | [`kernels`] | the kernels: functions that return programs |
 //! | [`cost`] | programs read in closed form: cycles by cause |
-//! | [`answer`] | verdicts, plans |
+//! | [`search`] | the space of mappings and its exploration |
+//! | [`answer`] | verdicts, plans, the best mapping found |
 //! | [`bound`] | what no mapping beats |
 //! | [`check`] | predictions against measurements, closed form against fabric |
 //! | [`fabric`] | programs wavelet by wavelet; packet traffic |
@@ -122,6 +123,7 @@ pub use wafersim_place as place;
 pub use wafersim_program as program;
 pub use wafersim_report as report;
 pub use wafersim_routing as routing;
+pub use wafersim_search as search;
 pub use wafersim_spec as spec;
 pub use wafersim_stream as stream;
 pub use wafersim_timeline as timeline;

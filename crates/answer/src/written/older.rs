@@ -1,5 +1,5 @@
-//! TEMPORARY: the older writer behind the one kind of layer that the one writer does not have yet: latent attention. With it this
-//! file goes.
+//! TEMPORARY: the older writer behind the one kind of layer that the one writer does not have yet: latent attention in prefill.
+//! With it this file goes.
 
 use wafersim_kernels::feed_forward::ExpertLoad as OlderLoad;
 use wafersim_kernels::{ExpertShape, KvShape, LayerShape, Options, decode_layer, prefill_layer};
@@ -11,8 +11,8 @@ use wafersim_spec::model::Attention;
 use super::Flow;
 
 /// Whether a layer is of such a kind.
-pub const fn is_needed(request: &LayerRequest<'_>) -> bool {
-    matches!(request.layer.attention, Attention::Latent(_))
+pub const fn is_needed(request: &LayerRequest<'_>, flow: Flow) -> bool {
+    matches!((&request.layer.attention, flow), (Attention::Latent(_), Flow::Prefill { .. }))
 }
 
 /// Such a layer: as published where the mapping has no rewrites, else with all that the older writer knows.

@@ -1,0 +1,182 @@
+//! The best mapping found for a question: the search proposes, the closed form judges.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+use wafersim_mapping::{Mapped, Recipe, Resolved, Verification};
+use wafersim_place::Item;
+use wafersim_search::{Ablated, Decision, Effort, Found, Judge, Judged, Pins, Point, Search, Space, ablate, explore};
+use wafersim_spec::scenario::{Profile, WaferCount};
+
+use crate::candidates::Way;
+use crate::chosen::Source;
+use crate::decode::{DecodePrograms, DecodeTiming, Verified};
+use crate::error::AnswerError;
+use crate::question::Question;
+use crate::stage::LayerReading;
+
+/// How to search.
+#[derive(Debug, Clone, Default)]
+pub struct How {
+    /// How much is tried.
+    pub effort: Effort,
+    /// Seed of further starts.
+    pub seed: u64,
+    /// What a partial mapping fixes: its recipe, and the decisions that it names.
+    pub pinned: Option<(Recipe, Pins)>,
+}
+
+/// What was found on so many wafers.
+#[derive(Debug, Clone)]
+pub struct FoundOn {
+    /// Wafers that could be used.
+    pub wafers: u32,
+    /// Tokens a second for each user.
+    pub tokens_per_second_per_user: f64,
+    /// For all.
+    pub tokens_per_second_total: f64,
+    /// What one pass takes.
+    pub timing: DecodeTiming,
+    /// The mapping with every number.
+    pub resolved: Resolved,
+    /// The mapping as the search has it.
+    pub found: Found,
+}
+
+/// What a decision gives.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Gain {
+    /// The decision.
+    pub decision: String,
+    /// Tokens a second for each user where it is as published and the others as found; nothing where that does not fit.
+    pub tokens_per_second_per_user: Option<f64>,
+}
+
+/// The closed form as a judge.
+struct ClosedForm<'a> {
+    question: &'a Question,
+    reading: LayerReading,
+    judged: AtomicU64,
+    progress: &'a (dyn Fn(u64) + Sync),
+}
+
+impl<'a> ClosedForm<'a> {
+    fn new(question: &'a Question, progress: &'a (dyn Fn(u64) + Sync)) -> Self {
+        let reading = LayerReading::new(question, Profile::Best);
+        Self { question, reading, judged: AtomicU64::new(0), progress }
+    }
+
+    fn way(&self, mapped: &Mapped) -> Way {
+        let verified = (self.question.inputs().load.tokens_per_step > 1).then(|| match mapped.draft {
+            Verification::MicroBatch => Verified::MicroBatch,
+            Verification::Stream | Verification::Faster => Verified::Stream,
+        });
+        Way { source: Source::Given, mapping: "found".into(), mapped: mapped.clone(), draft: None, verified }
+    }
+
+    fn timing(&self, mapped: &Mapped) -> Option<DecodeTiming> {
+        let way = self.way(mapped);
+        let programs = DecodePrograms::new(self.question, &way);
+        programs.check("found").ok()?;
+        if !fits(mapped, &programs) {
+            return None;
+        }
+        Some(DecodeTiming::new(self.question, &mapped.placement, &programs, &self.reading))
+    }
+}
+
+/// Whether what the programs keep fits beside weights and cache in every slot: buffers as the programs name them, not the rule
+/// by which placement reserves for them.
+fn fits(mapped: &Mapped, programs: &DecodePrograms) -> bool {
+    let placement = &mapped.placement;
+    let of_layout = |program: &wafersim_program::Program| {
+        program.peak(|name| name.starts_with("kv."), |name| name == "residual").bytes
+    };
+    let peaks: Vec<_> = programs.pass.layouts.iter().map(of_layout).collect();
+    placement.slots.iter().zip(&placement.ledger.slots).all(|(slot, ledger)| {
+        let layouts = slot.items.iter().filter_map(|item| match item {
+            Item::Layer(layer) => placement.layout_index(*layer as usize),
+            Item::Embedding(_) | Item::LmHead(_) => None,
+        });
+        let peak = layouts.filter_map(|layout| peaks.get(layout)).max().copied().unwrap_or_default();
+        let held = ledger.worst_pe.lasting() + ledger.worst_pe.code_and_runtime;
+        held + peak <= placement.ledger.limit
+    })
+}
+
+impl Judge for ClosedForm<'_> {
+    fn judge(&self, mapped: &Mapped) -> Option<Judged> {
+        (self.progress)(self.judged.fetch_add(1, Ordering::Relaxed) + 1);
+        let timing = self.timing(mapped)?;
+        Some(Judged { time: timing.seconds_per_token(self.question), tie: timing.times.slowest.0 })
+    }
+
+    fn fits_in_routers(&self, mapped: &Mapped) -> bool {
+        DecodePrograms::new(self.question, &self.way(mapped)).fit_in_routers(self.question).is_ok()
+    }
+}
+
+/// The best mapping found on at most so many wafers. A draft model that is named is left out: its wafers are others.
+///
+/// # Errors
+/// Where the model does not fit.
+pub fn map_on(
+    question: &Question,
+    wafers: u32,
+    how: &How,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<FoundOn, AnswerError> {
+    let judge = ClosedForm::new(question, progress);
+    let space = space(question, wafers, how);
+    let search = Search { space, effort: how.effort, seed: how.seed };
+    let recipe = how.pinned.as_ref().map_or_else(|| start(question), |(recipe, _)| recipe.clone());
+    let draft = if question.inputs().load.tokens_per_step > 1 { Verification::Stream } else { recipe.draft };
+    let point = Point { recipe, wafers, micro_batch: 1, draft };
+    let Some(found) = explore(&search, point.clone(), &judge) else {
+        // Why not, in the words of placement.
+        let inputs = question.inputs();
+        let count = WaferCount::Exactly(wafers);
+        wafersim_mapping::Mapper::new(&point.recipe, inputs).smallest(count, draft, 1)?;
+        return Err(AnswerError::NotANumber { what: "the mapping", value: "nothing".into() });
+    };
+    let Some(timing) = judge.timing(&found.mapped) else {
+        return Err(AnswerError::NotANumber { what: "the mapping", value: "nothing".into() });
+    };
+    let mut asked = question.inputs();
+    asked.load.wafers = WaferCount::Exactly(found.mapped.placement.wafers);
+    let resolved = Resolved::new(&found.mapped, &found.point.recipe, asked);
+    let per_user = 1.0 / timing.seconds_per_token(question);
+    Ok(FoundOn {
+        wafers,
+        tokens_per_second_per_user: per_user,
+        tokens_per_second_total: per_user * question.scenario.users as f64,
+        timing,
+        resolved,
+        found,
+    })
+}
+
+/// What each decision of a found mapping gives.
+pub fn gains(question: &Question, found: &FoundOn, how: &How) -> Vec<Gain> {
+    let judge = ClosedForm::new(question, &|_| ());
+    let space = space(question, found.wafers, how);
+    let gain = |Ablated { decision, time }: Ablated| Gain {
+        decision: decision.to_string(),
+        tokens_per_second_per_user: time.map(|time| 1.0 / time),
+    };
+    // The division alone would only say that something else is chosen by bytes.
+    let all = ablate(&space, &found.found, &judge).into_iter();
+    all.filter(|ablated| ablated.decision != Decision::Division || ablated.time.is_some()).map(gain).collect()
+}
+
+fn space<'a>(question: &'a Question, wafers: u32, how: &How) -> Space<'a> {
+    let pins = how.pinned.as_ref().map_or_else(Pins::default, |(_, pins)| pins.clone());
+    Space { inputs: question.inputs(), wafers, pins }
+}
+
+/// The recipe that a search begins with: everything that is known to help, experts as the scenario has them.
+fn start(question: &Question) -> Recipe {
+    let mut recipe = wafersim_search::space::start();
+    recipe.pin_experts(question.scenario.placement);
+    recipe
+}

@@ -1,0 +1,190 @@
+//! `simctl map`: looks for the best mapping of a question, and says what its decisions give.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use wafersim::answer::map::{FoundOn, Gain, How, gains, map_on};
+use wafersim::answer::{AnswerError, Question};
+use wafersim::mapping::Recipe;
+use wafersim::search::{Effort, Pins};
+use wafersim::spec::scenario::WaferCount;
+
+use crate::choice::{self, ObjectFormat};
+use crate::failure::Failure;
+use crate::output::Destination;
+use crate::progress::Tries;
+use crate::scenario_flags::ScenarioFlags;
+
+/// How much is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EffortFlag {
+    /// Up to 2,500 mappings.
+    Quick,
+    /// Up to 12,000.
+    Normal,
+    /// Up to 150,000.
+    Thorough,
+}
+
+/// Flags of `map`.
+#[derive(Debug, Args)]
+pub struct MapFlags {
+    #[command(flatten)]
+    scenario: ScenarioFlags,
+    /// Wafers to use: a number, or `auto` for the fewest that suffice and a few more.
+    #[arg(long, value_name = "auto|N", allow_negative_numbers = true)]
+    wafers: Option<String>,
+    /// Users served at the same time.
+    #[arg(long, value_name = "USERS", allow_negative_numbers = true)]
+    users: Option<String>,
+    /// Tokens in each user's KV cache (32k is 32768).
+    #[arg(long, value_name = "TOKENS", allow_negative_numbers = true)]
+    context: Option<String>,
+    /// Data type of weights.
+    #[arg(long, value_name = "TYPE", value_parser = choice::data_types())]
+    weights: Option<String>,
+    /// Data type of the KV cache.
+    #[arg(long, value_name = "TYPE", value_parser = choice::data_types())]
+    kv: Option<String>,
+    /// How much is tried, counted in mappings.
+    #[arg(long, value_enum, default_value_t = EffortFlag::Quick)]
+    search: EffortFlag,
+    /// Seed of further starts.
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    seed: u64,
+    /// File of a recipe whose decisions stay as they are: those that it names; all others are searched.
+    #[arg(long, value_name = "FILE")]
+    pin: Option<PathBuf>,
+    /// File for the mapping that was found, with every number.
+    #[arg(long, value_name = "FILE")]
+    save_mapping: Option<PathBuf>,
+    /// How to write it.
+    #[arg(long, value_enum, default_value_t = ObjectFormat::Text)]
+    format: ObjectFormat,
+}
+
+/// More wafers than the fewest that are looked at where their number is left open.
+const FURTHER_WAFERS: u32 = 3;
+
+/// Looks for the best mapping.
+pub fn execute(flags: &MapFlags) -> Result<(), Failure> {
+    let saved = flags.save_mapping.as_deref();
+    let saved = saved.map(|path| Destination::open_for("--save-mapping", path)).transpose()?;
+    let mut layers = flags.scenario.layers()?;
+    for (flag, path, value) in [
+        ("--wafers", "wafers", &flags.wafers),
+        ("--users", "users", &flags.users),
+        ("--context", "context", &flags.context),
+        ("--weights", "precision.weights", &flags.weights),
+        ("--kv", "precision.kv_cache", &flags.kv),
+    ] {
+        layers.flag(flag, path, value.as_deref())?;
+    }
+    let question = Question::load(layers.check()?)?;
+    let how = how(flags)?;
+    let progress = Tries::start();
+    let judged = |count: u64| progress.at(count);
+    let counts = match question.scenario.wafers {
+        WaferCount::Exactly(wafers) => vec![wafers],
+        WaferCount::Auto => {
+            let fewest = wafersim::answer::chosen_placement(&question)?.wafers;
+            (fewest..=fewest.saturating_add(FURTHER_WAFERS)).collect()
+        }
+    };
+    let found: Result<Vec<FoundOn>, AnswerError> =
+        counts.into_iter().map(|wafers| map_on(&question, wafers, &how, &judged)).collect();
+    let found = found?;
+    // The first of the fastest: a few wafers more are not worth a rounding.
+    let faster = |best: usize, at: usize| {
+        let speed = |at: usize| found.get(at).map_or(0.0, |found| found.tokens_per_second_per_user);
+        if speed(at) > speed(best) * (1.0 + 1e-9) { at } else { best }
+    };
+    let best = (0..found.len()).fold(0, faster);
+    let Some(best) = found.get(best) else { return Ok(()) };
+    let gains = gains(&question, best, &how);
+    let text = match flags.format {
+        ObjectFormat::Text => text(&question, &found, best, &gains),
+        ObjectFormat::Json => json(&question, &found, best, &gains),
+    };
+    if let Some(file) = saved {
+        file.write(&best.resolved.to_toml())?;
+    }
+    Destination::Stdout.write(&text)
+}
+
+fn how(flags: &MapFlags) -> Result<How, Failure> {
+    let effort = match flags.search {
+        EffortFlag::Quick => Effort::Quick,
+        EffortFlag::Normal => Effort::Normal,
+        EffortFlag::Thorough => Effort::Thorough,
+    };
+    let pinned = flags.pin.as_deref().map(|path| {
+        let recipe = Recipe::read(path)?;
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        Ok::<_, Failure>((recipe, Pins::of(&text)))
+    });
+    Ok(How { effort, seed: flags.seed, pinned: pinned.transpose()? })
+}
+
+fn text(question: &Question, found: &[FoundOn], best: &FoundOn, gains: &[Gain]) -> String {
+    let scenario = &question.scenario;
+    let mut text = format!(
+        "Best mapping found for {} on {}: {} user(s), {} tokens of context\n\n  wafers   tok/s per user   total   mappings tried\n",
+        question.model.name, question.wafer.name, scenario.users, scenario.context
+    );
+    for one in found {
+        text += &format!(
+            "  {:>6}   {:>14.1}   {:>5.0}   {}\n",
+            one.wafers, one.tokens_per_second_per_user, one.tokens_per_second_total, one.found.evaluations
+        );
+    }
+    let clock = question.clock();
+    text += &format!("\nOne pass on {} wafer(s), by operator\n", best.wafers);
+    for operator in &best.timing.times.operators {
+        let of = |cause| operator.cost.cause(cause).microseconds(clock);
+        text += &format!(
+            "  {:<28}{:>8.1} us: compute {:.1}, hops {:.1}, payload {:.1}, stages {:.1}\n",
+            operator.name,
+            operator.cost.total().microseconds(clock),
+            of(wafersim::cost::Cause::Compute),
+            of(wafersim::cost::Cause::Hops),
+            of(wafersim::cost::Cause::Payload),
+            of(wafersim::cost::Cause::Stages),
+        );
+    }
+    text += &format!(
+        "\nWhat each decision gives: tok/s per user with it as published, of {:.1}\n",
+        best.tokens_per_second_per_user
+    );
+    for gain in gains {
+        let speed = gain.tokens_per_second_per_user;
+        let speed = speed.map_or_else(|| "does not fit".into(), |speed| format!("{speed:.1}"));
+        text += &format!("  {:<44}{speed}\n", gain.decision);
+    }
+    text + "\nThe mapping, as a recipe\n\n" + &best.found.point.recipe.to_toml()
+}
+
+fn json(question: &Question, found: &[FoundOn], best: &FoundOn, gains: &[Gain]) -> String {
+    let frontier: Vec<serde_json::Value> = found
+        .iter()
+        .map(|one| {
+            serde_json::json!({
+                "wafers": one.wafers,
+                "tokens_per_second_per_user": one.tokens_per_second_per_user,
+                "tokens_per_second_total": one.tokens_per_second_total,
+                "latency_us": one.timing.times.latency.total().microseconds(question.clock()),
+                "slowest_stage_us": one.timing.times.slowest.microseconds(question.clock()),
+                "evaluations": one.found.evaluations,
+            })
+        })
+        .collect();
+    let value = serde_json::json!({
+        "model": question.model.name,
+        "wafer": question.wafer.name,
+        "users": question.scenario.users,
+        "context": question.scenario.context,
+        "frontier": frontier,
+        "best": { "wafers": best.wafers, "recipe": best.found.point.recipe, "gains": gains },
+    });
+    format!("{value:#}\n")
+}
