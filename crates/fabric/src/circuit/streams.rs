@@ -226,9 +226,12 @@ pub(super) fn run(
                 Contended::Stuck => at.saturating_sub(end - at),
             };
             // A window is never cut: what meets one becomes part of it.
-            begin = windows.iter().rev().fold(begin, |begin, window| {
-                if window.end > begin { begin.min(window.start) } else { begin }
-            });
+            begin = windows.iter().rev().fold(
+                begin,
+                |begin, window| {
+                    if window.end > begin { begin.min(window.start) } else { begin }
+                },
+            );
             attempts += 1;
             if begin == at && steps.is_some() || end - begin > MOST_STEPS || attempts > MOST_ATTEMPTS {
                 return Err(CannotTell);
