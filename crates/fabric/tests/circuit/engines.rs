@@ -102,6 +102,7 @@ fn a_layer_of_many_heads_is_the_same_in_windows() {
 #[test]
 fn rows_and_columns_that_contend_at_once_are_the_same() {
     for (columns, rows) in [(24, 20), (9, 31)] {
+        both(&programs::unlike_all_gather(columns, rows), &Wafer::builtin("wse3").unwrap(), RateSet::Silicon);
         let mut program = programs::all_gather(columns, rows, true);
         both(&program, &Wafer::builtin("wse3").unwrap(), RateSet::Silicon);
         let region = Region::new(0, 0, columns, rows);
@@ -114,7 +115,8 @@ fn rows_and_columns_that_contend_at_once_are_the_same() {
         };
         let mut casts = Vec::new();
         for round in 0..3 {
-            casts.push(Node::Parallel((0..3).map(|index| cast(Axis::X, (index + round) % 7, index as usize)).collect()));
+            casts
+                .push(Node::Parallel((0..3).map(|index| cast(Axis::X, (index + round) % 7, index as usize)).collect()));
             casts.push(Node::Parallel((0..2).map(|index| cast(Axis::Y, 5 * index, 4 + index as usize)).collect()));
             casts.push(cast(Axis::X, 3, 3));
         }

@@ -9,6 +9,8 @@
 //!
 //! Of lines in which the same happens (the same parts, the same moments but for a common delay) one is run.
 
+use std::collections::BTreeMap;
+
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use wafersim_program::Axis;
@@ -101,6 +103,26 @@ fn carried(part: &Part) -> Option<&Lines> {
     if let Part::Carry(lines) = part { Some(lines) } else { None }
 }
 
+/// Whether a router has a color along both axes.
+fn color_along_both(stages: &[&Stage]) -> bool {
+    // Routers that streams of a color pass, in rectangles: along x, along y.
+    let mut passed: BTreeMap<u16, [Vec<Area>; 2]> = BTreeMap::new();
+    for lines in stages.iter().flat_map(|stage| &stage.parts).filter_map(carried) {
+        for stream in &lines.streams {
+            let (first, count) = (stream.low, stream.high - stream.low + 1);
+            let area = match lines.axis {
+                Axis::X => Area { x: lines.area.x + first, columns: count, ..lines.area },
+                Axis::Y => Area { y: lines.area.y + first, rows: count, ..lines.area },
+            };
+            let known = &mut passed.entry(stream.color).or_default()[usize::from(lines.axis == Axis::Y)];
+            if known.last() != Some(&area) {
+                known.push(area);
+            }
+        }
+    }
+    passed.into_values().any(|[rows, columns]| rows.iter().any(|row| columns.iter().any(|column| row.overlaps(column))))
+}
+
 /// What is to be noted along an axis.
 fn notes(stages: &[&Stage], axis: Axis) -> Notes {
     let mut notes = Notes::default();
@@ -123,7 +145,8 @@ fn notes(stages: &[&Stage], axis: Axis) -> Notes {
 }
 
 impl<'a> Sides<'a> {
-    /// Nothing where cores wait for neighbours or take part in a broadcast over both axes, or where a color is used along both.
+    /// Nothing where cores wait for neighbours or take part in a broadcast over both axes, or where a router has a
+    /// color along both.
     pub(super) fn new(
         mesh: &'a Mesh,
         script: &'a Script<'a>,
@@ -131,19 +154,15 @@ impl<'a> Sides<'a> {
         area: Area,
     ) -> Option<Self> {
         let stages: Vec<&Stage> = stages.collect();
-        let mut colors: FxHashMap<u16, Axis> = FxHashMap::default();
-        for stage in &stages {
-            for part in &stage.parts {
-                let lines = match part {
-                    Part::Busy { .. } => continue,
-                    Part::Meet { .. } => return None,
-                    Part::Carry(lines) if lines.spread.is_some() => return None,
-                    Part::Carry(lines) => lines,
-                };
-                if lines.streams.iter().any(|stream| *colors.entry(stream.color).or_insert(lines.axis) != lines.axis) {
-                    return None;
-                }
+        for part in stages.iter().flat_map(|stage| &stage.parts) {
+            match part {
+                Part::Meet { .. } => return None,
+                Part::Carry(lines) if lines.spread.is_some() => return None,
+                Part::Busy { .. } | Part::Carry(_) => {}
             }
+        }
+        if color_along_both(&stages) {
+            return None;
         }
         // Those that come first in the program first; steps without transfers are counted by them.
         let first = stages.iter().flat_map(|stage| &stage.parts).find_map(carried).map_or(Axis::X, |lines| lines.axis);
