@@ -26,7 +26,7 @@ use crate::error::AnswerError;
 use crate::prefill::PromptPrograms;
 use crate::provenance::Provenance;
 use crate::question::Question;
-use crate::run::{Timed, fastest};
+use crate::read::{Timed, fastest};
 use crate::stage::{LayerReading, StageTimes, return_hop, slot_hop};
 use crate::written::{Flow, Written};
 
@@ -472,7 +472,7 @@ fn given(question: &Question, size: u64) -> Result<Vec<Way>, AnswerError> {
     let profile = question.scenario.profile;
     let mut asked = question.scenario.wafers;
     for source in Source::of(question, profile).iter().copied() {
-        let (drafts, chosen) = (Drafts::new(question, source, profile), Chosen::new(question, source)?);
+        let (drafts, chosen) = (Drafts::new(question, source), Chosen::new(question, source)?);
         for verified in chosen.verified().iter().copied() {
             let (first, wafers) = match with_room_for_draft(&chosen, verified, size, asked, &drafts) {
                 Ok(found) => found,
