@@ -21,6 +21,7 @@ pub mod plan;
 mod prefill;
 mod provenance;
 mod question;
+mod read;
 mod run;
 mod stage;
 mod uncertainty;

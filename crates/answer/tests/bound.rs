@@ -75,7 +75,7 @@ fn no_mapping_drawn_at_random_beats_the_bound() {
         let (model, context) = cases[seed as usize % cases.len()];
         let asked = question(model, context, |scenario| scenario.wafers = WaferCount::Exactly(6));
         let Some(recipe) = random_recipe_for(seed, asked.inputs()) else { continue };
-        let asked = asked.with_mapping(Some(Mapping::Recipe(recipe)));
+        let asked = asked.with_mapping(Some(Mapping::Recipe(Box::new(recipe))));
         // What a recipe demands may not fit the routers.
         let Ok(answer) = answer_without_ranges(&asked) else { continue };
         held(&format!("{model}, random mapping {seed}"), &answer);

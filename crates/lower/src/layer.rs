@@ -258,13 +258,15 @@ impl<'a> Walk<'a> {
                 let node = self.writer.state_gates(self.remembering()?);
                 self.writer.program.push(name, vec![node]);
             }
-            Operation::UnitNorm => {
-                let (nodes, of) = self.writer.unit_norm(self.remembering()?);
+            Operation::UnitNorm { riding } => {
+                let (nodes, of) = self.writer.unit_norm(self.remembering()?, *riding);
                 self.remembering = Some(of);
-                self.writer.program.push(name, nodes);
+                if !nodes.is_empty() {
+                    self.writer.program.push(name, nodes);
+                }
             }
-            Operation::DeltaRule => {
-                let (nodes, result) = self.writer.delta_rule(self.remembering()?);
+            Operation::DeltaRule { single_read } => {
+                let (nodes, result) = self.writer.delta_rule(self.remembering()?, *single_read);
                 self.mixed = Some((result, self.writer.field(result)));
                 self.writer.push_with_route_changes(name, nodes);
             }
