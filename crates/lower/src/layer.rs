@@ -18,7 +18,7 @@ use crate::clustered::Clusters;
 use crate::lies::{HeadSizes, KvLies};
 use crate::network::{GateUp, Network, NetworkForm, Waiting, all_pairs};
 use crate::norm::{NormOf, Riding, riding_sums};
-use crate::product::Product;
+use crate::product::{Product, interleave};
 use crate::request::{LayerRequest, LowerError, Scope};
 use crate::router::{Choice, Logits, can_wait, check_selection};
 use crate::writer::{Lines, Writer, first, roles, table};
@@ -51,6 +51,9 @@ pub fn decode_layer_with(request: &LayerRequest<'_>, graphs: &mut LayerGraphs) -
     let mut program = walk.writer.program;
     if request.mapping.overlap.independent {
         program.order = Order::Own;
+    }
+    if walk.choice_beside {
+        crate::overlap::hide_choice(&mut program);
     }
     if request.mapping.overlap.conversion {
         crate::overlap::hide_conversions(&mut program);
@@ -86,6 +89,8 @@ struct Walk<'a> {
     gates: BTreeMap<NetworkKind, GateUp>,
     clusters: Option<Clusters>,
     open: Option<Open>,
+    /// Whether the choice may be made while the stream is on its way.
+    choice_beside: bool,
 }
 
 /// Roles of the routed experts' matrices.
@@ -115,6 +120,7 @@ impl<'a> Walk<'a> {
             gates: BTreeMap::new(),
             clusters: None,
             open: None,
+            choice_beside: false,
         })
     }
 
@@ -158,7 +164,8 @@ impl<'a> Walk<'a> {
                     Operation::Softmax(form) => form.divided,
                     _ => false,
                 });
-                let rotary = reads.get(2).map(|rotary| self.operand(Some(rotary))).transpose()?;
+                let rotary = reads.get(2).filter(|_| self.latent().is_ok());
+                let rotary = rotary.map(|rotary| self.operand(Some(rotary))).transpose()?;
                 let queries = Queries { query, rotary, squares: self.squares };
                 let (nodes, scored) = self.writer.scores(&attending, queries, divided);
                 self.scored = Some(scored);
@@ -306,11 +313,13 @@ impl<'a> Walk<'a> {
         let operands: Vec<Operand> = (0..count as u32).map(|field| Operand::new(made, field)).collect();
         // A bias is not normed: where a norm rides, it comes after that.
         let mut scaled = Vec::new();
+        let mut products = Vec::new();
         for ((role, bias), y) in roles(self.graph, operator).into_iter().zip(&operands) {
             let product = Product::plain(&self.writer, role, x, *y).with_bias(bias && riding.is_none(), Axis::Y);
             scaled.push(Rescaled { operand: *y, bias: bias.then_some(role) });
-            nodes.extend(self.writer.product(product, self.graph.accumulators_in_place));
+            products.extend(self.writer.product(product, self.graph.accumulators_in_place));
         }
+        nodes.extend(if self.graph.interleaved_products { interleave(products) } else { products });
         nodes.extend(self.writer.reduce(operator.name, LineKind::Y, Lines::Whole(Axis::Y), made));
         nodes.extend(self.writer.scale(riding, sums, scaled));
         for (id, operand) in operator.writes.iter().zip(&operands) {
@@ -481,7 +490,11 @@ impl<'a> Walk<'a> {
             if self.riding.is_none() {
                 body.extend(self.writer.scale_early(moe, logits.at, (x, riding), self.norm_sums));
             }
-            let line = form.single_choice.then(|| self.writer.region().columns / 2);
+            // Where nothing is added to the logits, their sums are complete in the line of the roots before all others have them.
+            let root = crate::overlap::last_root(&self.writer.program, Axis::X);
+            let root = root.filter(|_| self.graph.choice_beside_stream && body.is_empty());
+            self.choice_beside = root.is_some() && form.single_choice;
+            let line = form.single_choice.then(|| root.unwrap_or(self.writer.region().columns / 2));
             self.logits = Some(Logits { line, ..logits });
         } else {
             let x = self.operand(reads.first())?;
@@ -604,7 +617,14 @@ impl<'a> Walk<'a> {
             _ => {
                 let made = self.gate(kind)?;
                 let network = self.network(kind, made.gate)?;
-                vec![self.writer.gated_activation(&network, made)]
+                match self.writer.activation_sharing(made).filter(|_| self.graph.divided_activation) {
+                    Some(rows) => {
+                        let (nodes, inner) = self.writer.divided_activation(&network, made, rows);
+                        self.gates.insert(kind, GateUp { gate: inner, ..made });
+                        nodes
+                    }
+                    None => vec![self.writer.gated_activation(&network, made)],
+                }
             }
         };
         self.writer.program.push(name, nodes);
