@@ -13,7 +13,8 @@ use wafersim_answer::{Question, answer, answer_without_ranges};
 use wafersim_check::measurements::{BUILTIN_MEASUREMENTS, read_table};
 use wafersim_check::validate::validate;
 use wafersim_cost::{Rates, View, cost};
-use wafersim_kernels::{Options, gemv};
+use wafersim_kernels::Groups;
+use wafersim_kernels::gemv::{Gemv, mesh_gemv};
 use wafersim_place::{Machine, Request, place};
 use wafersim_program::{Axis, Region};
 use wafersim_spec::scenario::{Profile, WaferCount};
@@ -45,7 +46,8 @@ fn points(criterion: &mut Criterion) {
     group.bench_function("one MeshGEMV, written and read", |bench| {
         bench.iter(|| {
             let region = Region::new(0, 0, 660, 660);
-            cost(&gemv::mesh_gemv(region, 4620, 4620, Axis::Y, Options::PUBLISHED), black_box(&rates))
+            let gemv = Gemv::fp16(region, 4620, 4620, Axis::Y);
+            cost(&mesh_gemv(&gemv, Groups::SquareRoot), black_box(&rates))
         });
     });
     group.finish();

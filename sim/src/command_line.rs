@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::commands::bound::BoundFlags;
 use crate::commands::completions::CompletionsFlags;
 use crate::commands::crosscheck::CrosscheckFlags;
 use crate::commands::graph::GraphFlags;
@@ -38,6 +39,8 @@ pub enum Command {
     ///
     /// Without arguments: Qwen3-Coder-480B on WSE-3, one user, 32k context, 2000 tok/s.
     Run(RunFlags),
+    /// What no mapping of this model on this wafer beats, with every term.
+    Bound(BoundFlags),
     /// Answer a table of questions: users x context x wafers x precisions x profiles x placements.
     Plan(PlanFlags),
     /// Run a load against a machine: users, queues, speeds, and where the time goes.

@@ -1,5 +1,6 @@
 //! The subcommands, one file each: flags in, text out.
 
+pub mod bound;
 pub mod completions;
 pub mod crosscheck;
 pub mod graph;
@@ -24,6 +25,7 @@ use crate::failure::Failure;
 pub fn execute(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run(flags) => run::execute(&flags),
+        Command::Bound(flags) => bound::execute(&flags),
         Command::Plan(flags) => plan::execute(&flags),
         Command::Stream(flags) => stream::execute(&flags),
         Command::Validate(flags) => validate::execute(&flags),

@@ -12,10 +12,10 @@ use wafersim_fabric::circuit::{self, Lowered};
 use wafersim_lower::{ExpertLoad, LayerRequest, Routed, Scope, decode_layer};
 use wafersim_mapping::{LayerMapping, Mapper, Recipe};
 use wafersim_place::{Item, LayerLayout};
+use wafersim_spec::Scenario;
 use wafersim_spec::model::FeedForward;
 use wafersim_spec::scenario::Verification;
 use wafersim_spec::wafer::{Key, RateSet};
-use wafersim_spec::Scenario;
 
 fn lowered(
     question: &Question,

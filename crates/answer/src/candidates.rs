@@ -47,7 +47,7 @@ pub fn candidates(question: &Question, profile: Profile) -> Result<Vec<Candidate
     let mut found: Vec<Candidates> = Vec::new();
     for source in Source::of(question, profile) {
         let known = found.first().map(|known| WaferCount::Exactly(known.wafers));
-        match of_source(question, profile, *source, known.unwrap_or(question.scenario.wafers)) {
+        match of_source(question, *source, known.unwrap_or(question.scenario.wafers)) {
             Ok(candidates) => found.push(candidates),
             Err(error) if found.is_empty() => return Err(error),
             Err(_) => {}
@@ -60,14 +60,9 @@ pub fn candidates(question: &Question, profile: Profile) -> Result<Vec<Candidate
 /// mapping leaves, as far as they fit, for each way in which drafts may be verified. Where more wafers are given than the
 /// fewest, divisions that leave some of them idle are tried too: regions that are larger than need be make longer ways. A
 /// draft model takes slots that the model leaves, or further wafers where their number is free.
-fn of_source(
-    question: &Question,
-    profile: Profile,
-    source: Source,
-    wafers: WaferCount,
-) -> Result<Candidates, AnswerError> {
+fn of_source(question: &Question, source: Source, wafers: WaferCount) -> Result<Candidates, AnswerError> {
     let chosen = Chosen::new(question, source)?;
-    let drafts = Drafts::new(question, source, profile);
+    let drafts = Drafts::new(question, source);
     let mut found: Option<(Vec<Way>, u32)> = None;
     let mut refused = None;
     for verified in chosen.verified() {

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 
 use wafersim_mapping::Mapped;
 use wafersim_place::{Arrangement, Fill, KvLayoutChoice, Placement, Request, SlotRange, place_within};
-use wafersim_spec::scenario::{Profile, WaferCount};
+use wafersim_spec::scenario::WaferCount;
 
 use crate::chosen::{Chosen, Source};
 use crate::decode::DraftTime;
@@ -28,8 +28,8 @@ pub struct Drafts<'a> {
 
 impl<'a> Drafts<'a> {
     /// None is placed yet. The draft model works by the same mapping as the model.
-    pub fn new(asked: &'a Question, source: Source, profile: Profile) -> Self {
-        let reading = LayerReading::new(asked, profile);
+    pub fn new(asked: &'a Question, source: Source) -> Self {
+        let reading = LayerReading::new(asked, asked.scenario.profile);
         Self { asked, draft: asked.of_draft(), source, reading, known: RefCell::default() }
     }
 

@@ -6,6 +6,7 @@
 //!
 //! This crate computes; it prints nothing and writes no files.
 
+mod bound;
 mod candidates;
 mod chosen;
 mod decode;
@@ -20,11 +21,13 @@ pub mod plan;
 mod prefill;
 mod provenance;
 mod question;
+mod read;
 mod run;
 mod stage;
 mod uncertainty;
 mod written;
 
+pub use bound::{Profiles, Unbeaten, no_mapping_beats};
 pub use chosen::Source;
 pub use decode::{DecodeTiming, DraftTime, Pace, Verified};
 pub use error::AnswerError;

@@ -26,7 +26,7 @@ use crate::error::AnswerError;
 use crate::prefill::PromptPrograms;
 use crate::provenance::Provenance;
 use crate::question::Question;
-use crate::run::{Timed, fastest};
+use crate::read::{Timed, fastest};
 use crate::stage::{LayerReading, StageTimes, return_hop, slot_hop};
 use crate::written::{Flow, Written};
 
@@ -316,7 +316,8 @@ impl Pipeline {
     /// a layer's region, and only the fullest place counts.
     pub fn context_steps(&self, longest: u64) -> Vec<u64> {
         let mut steps = vec![1];
-        for layout in &self.placement().layouts {
+        // The time of a layer with a state does not depend on the context.
+        for layout in self.placement().layouts.iter().filter(|layout| layout.kv.shape.state.is_none()) {
             let places = layout.kv.token_places().max(1);
             let reach = layout.kv.shape.reach.visible(longest);
             steps.extend(
@@ -348,7 +349,8 @@ impl Pipeline {
 
     /// Room for keys and values, those of a draft model included.
     pub fn kv_room(&self) -> KvRoom {
-        let placements = || std::iter::once(self.placement()).chain(self.draft.as_ref().map(|draft| &draft.mapped.placement));
+        let placements =
+            || std::iter::once(self.placement()).chain(self.draft.as_ref().map(|draft| &draft.mapped.placement));
         let cache = self.placement().settings.precision.kv_cache;
         let mut reaches = Vec::new();
         let mut bytes_per_token = Bytes::ZERO;
@@ -358,10 +360,16 @@ impl Pipeline {
         });
         for (placement, slot, ledger) in placed {
             let mut layers = Vec::new();
+            let mut states = Bytes::ZERO;
             for item in &slot.items {
                 let Item::Layer(layer) = item else { continue };
                 let Some(layout) = placement.layer(*layer as usize) else { continue };
                 let kv = &layout.kv;
+                if kv.shape.state.is_some() {
+                    // Those of the scenario's users have their room; they take none for a token.
+                    states += kv.cache_bytes(&placement.settings.kv_load());
+                    continue;
+                }
                 let reach = reaches.iter().position(|known| *known == kv.shape.reach).unwrap_or_else(|| {
                     reaches.push(kv.shape.reach);
                     reaches.len() - 1
@@ -372,7 +380,8 @@ impl Pipeline {
                 let bytes = cache.storage(kv.elements_per_token_and_pe());
                 layers.push(LayerRoom { reach, bytes, places: kv.token_places() });
             }
-            let room = SlotRoom { room: ledger.spare + ledger.worst_pe.kv_cache, layers };
+            let room = (ledger.spare + ledger.worst_pe.kv_cache).saturating_sub(states);
+            let room = SlotRoom { room, layers };
             if !room.layers.is_empty() && !slots.contains(&room) {
                 slots.push(room);
             }
@@ -463,7 +472,7 @@ fn given(question: &Question, size: u64) -> Result<Vec<Way>, AnswerError> {
     let profile = question.scenario.profile;
     let mut asked = question.scenario.wafers;
     for source in Source::of(question, profile).iter().copied() {
-        let (drafts, chosen) = (Drafts::new(question, source, profile), Chosen::new(question, source)?);
+        let (drafts, chosen) = (Drafts::new(question, source), Chosen::new(question, source)?);
         for verified in chosen.verified().iter().copied() {
             let (first, wafers) = match with_room_for_draft(&chosen, verified, size, asked, &drafts) {
                 Ok(found) => found,

@@ -2,13 +2,15 @@
 
 use rayon::prelude::*;
 use serde::Serialize;
+use wafersim_bound::Bound;
 use wafersim_mapping::MappingError;
 use wafersim_spec::scenario::{ExpertPlacement, Profile, WaferCount};
 use wafersim_spec::{DataType, Scenario};
 
+use crate::bound::no_mapping_beats;
 use crate::error::AnswerError;
 use crate::question::Question;
-use crate::run::answer_one_profile;
+use crate::read::{PlannedProfile, planned};
 
 /// What varies. Every list holds at least one value; the points are their product, the last list fastest.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -124,6 +126,10 @@ pub struct PlanRow {
     pub users_at_full_speed: Option<u64>,
     /// Users that the wafers hold at this context in any arrangement.
     pub max_users: Option<u64>,
+    /// Tokens per second of each user that no mapping beats.
+    pub no_mapping_beats: Option<f64>,
+    /// The same at the multiply rate that was measured.
+    pub no_mapping_beats_at_measured_rate: Option<f64>,
     /// Whether the target is reached.
     pub reaches_target: bool,
     /// What binds, or why it does not fit.
@@ -151,34 +157,66 @@ pub struct Plan {
 /// # Errors
 /// Where a point is no question at all (a context beyond the model, a wrong wafer parameter).
 pub fn plan(base: &Question, axes: &Axes, done: impl Fn() + Sync) -> Result<Plan, AnswerError> {
-    let rows: Result<Vec<PlanRow>, AnswerError> = axes
-        .scenarios(&base.scenario)
+    // Points that differ in their profile alone are placed and written once.
+    let first = axes.profiles.first().copied().into_iter().collect();
+    let points = Axes { profiles: first, ..axes.clone() }.scenarios(&base.scenario);
+    let together: Vec<Vec<PlanRow>> = points
         .into_par_iter()
         .map(|scenario| {
-            let row = base.asking(scenario).and_then(|question| row(&question));
-            done();
-            row
+            let rows = base.asking(scenario).and_then(|question| rows(&question, &axes.profiles));
+            axes.profiles.iter().for_each(|_| done());
+            rows
         })
-        .collect();
+        .collect::<Result<_, AnswerError>>()?;
+    // In the order of the axes, profiles go round slower than what comes after them.
+    let inner = axes.contexts.len().saturating_mul(axes.users.len()).max(1);
+    let rows = together.chunks(inner).flat_map(|points| {
+        (0..axes.profiles.len())
+            .flat_map(move |profile| points.iter().filter_map(move |rows| rows.get(profile)).cloned())
+    });
     Ok(Plan {
         model: base.model.name.clone(),
         wafer: base.wafer.name.clone(),
         target: base.scenario.target,
         clock_ghz: base.clock().gigahertz(),
-        rows: rows?,
+        rows: rows.collect(),
     })
 }
 
-fn row(question: &Question) -> Result<PlanRow, AnswerError> {
+/// The rows of a point, one for each profile.
+fn rows(question: &Question, profiles: &[Profile]) -> Result<Vec<PlanRow>, AnswerError> {
+    let bound = no_mapping_beats(question);
+    // Where a draft model lies is chosen for the scenario's profile.
+    if question.draft.is_none()
+        && let Ok(found) = planned(question, profiles)
+        && found.len() == profiles.len()
+    {
+        let rows = profiles.iter().zip(found).map(|(profile, found)| fitting(empty(question, *profile), &bound, found));
+        return Ok(rows.collect());
+    }
+    // Some profile has no answer: each by itself says why.
+    let each = profiles.iter().map(|profile| {
+        let row = empty(question, *profile);
+        let scenario = Scenario { profile: *profile, ..question.scenario.clone() };
+        match planned(&Question { scenario, ..question.clone() }, &[*profile]).map(|mut found| found.pop()) {
+            Ok(Some(found)) => Ok(fitting(row, &bound, found)),
+            Ok(None) => Ok(row),
+            Err(error) => refused(row, error),
+        }
+    });
+    each.collect()
+}
+
+fn empty(question: &Question, profile: Profile) -> PlanRow {
     let scenario = &question.scenario;
-    let mut row = PlanRow {
+    PlanRow {
         users: scenario.users,
         context: scenario.context,
         wafers_asked: scenario.wafers,
         placement: scenario.placement,
         weights: scenario.precision.weights,
         kv_cache: scenario.precision.kv_cache,
-        profile: scenario.profile,
+        profile,
         fits: false,
         wafers: None,
         tokens_per_second_per_user: None,
@@ -187,38 +225,43 @@ fn row(question: &Question) -> Result<PlanRow, AnswerError> {
         time_to_first_token_ms: None,
         users_at_full_speed: None,
         max_users: None,
+        no_mapping_beats: None,
+        no_mapping_beats_at_measured_rate: None,
         reaches_target: false,
         limit: String::new(),
-    };
-    match answer_one_profile(question) {
-        Ok(answer) => {
-            row.fits = true;
-            row.wafers = Some(answer.wafers);
-            row.tokens_per_second_per_user = Some(answer.tokens_per_second_per_user);
-            row.tokens_per_second_total = Some(answer.tokens_per_second_total);
-            row.time_per_output_token_us = Some(answer.time_per_output_token_us);
-            row.time_to_first_token_ms = Some(answer.time_to_first_token_ms);
-            row.users_at_full_speed = Some(answer.users_at_full_speed);
-            row.max_users = Some(answer.max_users);
-            row.reaches_target = answer.verdict.state.is_reached();
-            row.limit = answer.verdict.limit.to_string();
-        }
-        Err(AnswerError::Place(error)) => {
-            if let wafersim_place::PlaceError::DoesNotFit { needed_wafers, .. } = &error {
-                row.wafers = Some(*needed_wafers);
-            }
-            row.limit = error.to_string();
-        }
-        Err(error @ (AnswerError::DraftDoesNotFit { .. } | AnswerError::DraftInNoSlot { .. })) => {
-            if let AnswerError::DraftDoesNotFit { needed, .. } = &error {
-                row.wafers = Some(*needed);
-            }
-            row.limit = error.to_string();
-        }
-        Err(error @ (AnswerError::Lower { .. } | AnswerError::Mapping(MappingError::Decision { .. }))) => {
-            row.limit = error.to_string();
-        }
-        Err(error) => return Err(error),
     }
-    Ok(row)
+}
+
+fn fitting(row: PlanRow, bound: &Bound, found: PlannedProfile) -> PlanRow {
+    let PlannedProfile { figures, wafers, max_users } = found;
+    let unbeaten = |limit: &wafersim_bound::Limit| Some(limit.tokens_per_second_per_user);
+    PlanRow {
+        fits: true,
+        wafers: Some(wafers),
+        tokens_per_second_per_user: Some(figures.tokens_per_second_per_user),
+        tokens_per_second_total: Some(figures.tokens_per_second_total),
+        time_per_output_token_us: Some(figures.time_per_output_token_us),
+        time_to_first_token_ms: Some(figures.time_to_first_token_ms),
+        users_at_full_speed: Some(figures.users_at_full_speed),
+        max_users: Some(max_users),
+        no_mapping_beats: unbeaten(&bound.no_mapping_beats),
+        no_mapping_beats_at_measured_rate: unbeaten(&bound.no_mapping_beats_at_measured_rate),
+        reaches_target: figures.reaches_target,
+        limit: figures.limit.to_string(),
+        ..row
+    }
+}
+
+/// A row that says why it has no figures.
+fn refused(row: PlanRow, error: AnswerError) -> Result<PlanRow, AnswerError> {
+    let wafers = match &error {
+        AnswerError::Place(wafersim_place::PlaceError::DoesNotFit { needed_wafers, .. }) => Some(*needed_wafers),
+        AnswerError::DraftDoesNotFit { needed, .. } => Some(*needed),
+        AnswerError::Place(_)
+        | AnswerError::DraftInNoSlot { .. }
+        | AnswerError::Lower { .. }
+        | AnswerError::Mapping(MappingError::Decision { .. }) => None,
+        _ => return Err(error),
+    };
+    Ok(PlanRow { wafers, limit: error.to_string(), ..row })
 }

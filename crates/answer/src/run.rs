@@ -1,6 +1,5 @@
 //! One question answered: place, read under three profiles, judge.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -12,16 +11,17 @@ use wafersim_spec::Region;
 use wafersim_spec::model::ParameterCount;
 use wafersim_spec::scenario::{ExpertPlacement, Profile, RoutingModel, Speculation};
 use wafersim_spec::wafer::Key;
-use wafersim_spec::{Bytes, Cycles, Model, Precision};
+use wafersim_spec::{Bytes, Model, Precision};
 
-use crate::candidates::{Candidates, Way, candidates};
-use crate::chosen::{Chosen, Source};
-use crate::decode::{DecodePrograms, DecodeTiming, Pace, Verified};
+use crate::bound::Profiles;
+use crate::candidates::{Way, candidates};
+use crate::chosen::Chosen;
+use crate::decode::{DecodeTiming, Pace, Verified};
 use crate::draft::wafers_used;
 use crate::error::AnswerError;
-use crate::prefill::PromptPrograms;
 use crate::provenance::Provenance;
 use crate::question::Question;
+use crate::read::{OfProfile, Read, Timed, closed_form, fastest, read_profiles};
 use crate::stage::LayerReading;
 use crate::uncertainty::{Uncertainty, uncertainty};
 
@@ -59,8 +59,8 @@ pub struct Answer {
     pub max_users: u64,
     /// Whether the target is reached.
     pub verdict: Verdict,
-    /// All three profiles side by side.
-    pub profiles: BTreeMap<Profile, ProfileAnswer>,
+    /// All three profiles side by side, and what no mapping beats.
+    pub profiles: Profiles,
     /// One token's way through the machine, by operator. Shares add up to 1.
     pub breakdown: Vec<BreakdownRow>,
     /// What lives in the memory of the processing elements.
@@ -81,6 +81,8 @@ pub enum State {
     Reached,
     /// They do not. Whether other programs would is not known.
     NotFound,
+    /// No mapping does: it is more than no mapping beats.
+    Excluded,
 }
 
 impl State {
@@ -349,35 +351,12 @@ pub fn answer_without_ranges(question: &Question) -> Result<Answer, AnswerError>
     base_answer(question, Profile::ALL, &mut closed_form).map(|(answer, _)| answer)
 }
 
-/// The same for the scenario's profile alone: what a plan asks for each point.
+/// The same for the scenario's profile alone.
 ///
 /// # Errors
 /// As [`answer`].
 pub fn answer_one_profile(question: &Question) -> Result<Answer, AnswerError> {
     base_answer(question, &[question.scenario.profile], &mut closed_form).map(|(answer, _)| answer)
-}
-
-/// What was read in closed form for the scenario's profile, for another reading to replace.
-pub(crate) struct Read<'a> {
-    /// The placement that is fastest for the profile.
-    pub(crate) placement: &'a Placement,
-    /// Its programs.
-    pub(crate) programs: &'a DecodePrograms,
-    /// The placement that the prompt is read on.
-    pub(crate) prompt_placement: &'a Placement,
-    /// The programs of the prompt.
-    pub(crate) prompt_programs: &'a PromptPrograms,
-    /// How they were read.
-    pub(crate) reading: &'a LayerReading,
-    /// Decoding.
-    pub(crate) timing: DecodeTiming,
-    /// Time to first token.
-    pub(crate) first_token: Cycles,
-}
-
-/// Replaces nothing.
-fn closed_form(_: &mut Read<'_>) -> Result<(), AnswerError> {
-    Ok(())
 }
 
 /// Answers in closed form; `replace` may then put other times in place of those of the scenario's profile.
@@ -389,49 +368,21 @@ pub(crate) fn base_answer(
     let scenario = &question.scenario;
     let mut profiles = BTreeMap::new();
     let mut chosen = None;
-    for asked in by_mapping(question, asked) {
-        // What is hypothetical comes last, and needs most.
-        let Some(most) = asked.last() else { continue };
-        let found = candidates(question, *most)?;
-        let written: Vec<Worked<'_>> = found.iter().map(|candidates| Worked::new(question, candidates)).collect();
-        for &profile in asked {
-            let reading = LayerReading::new(question, profile);
-            let allowed = Source::of(question, profile);
-            let here = || written.iter().filter(|worked| allowed.contains(&worked.candidates.source));
-            let timed = here().flat_map(|worked| worked.timed(question, &reading)).collect();
-            let Timed { way, programs, timing } = fastest(question, timed)?;
-            let prompts = here().map(|worked| worked.prompt(question, &reading));
-            let Some(prompt) = prompts.reduce(Prompt::faster) else { continue };
-            prompt.programs.check(&prompt.way.mapping)?;
-            let closed_form = timing.seconds_per_token(question);
-            let mut read = Read {
-                placement: &way.mapped.placement,
-                programs: &programs,
-                prompt_placement: &prompt.way.mapped.placement,
-                prompt_programs: prompt.programs,
-                reading: &reading,
-                timing,
-                first_token: prompt.time,
-            };
-            if profile == scenario.profile {
-                replace(&mut read)?;
-            }
-            let figures = profile_answer(question, &read)?;
-            if profile == scenario.profile {
-                let wafers = found.first().map_or(0, |candidates| candidates.wafers);
-                let max_users = here().map(|worked| worked.candidates.max_users).max().unwrap_or(0);
-                chosen = Some((way.clone(), read.timing, figures.clone(), closed_form, wafers, max_users));
-            }
-            profiles.insert(profile, figures);
+    read_profiles(question, asked, replace, &mut |found| {
+        profiles.insert(found.profile, found.figures.clone());
+        if found.profile == scenario.profile {
+            let OfProfile { way, timing, figures, closed_form, wafers, max_users, .. } = found;
+            chosen = Some((way.clone(), timing, figures, closed_form, wafers, max_users));
         }
-    }
+    })?;
     // The scenario's profile is one of those asked for.
     let Some((way, timing, figures, closed_form, wafers, max_users)) = chosen else {
         return Err(AnswerError::NotANumber { what: "the profile", value: scenario.profile.to_string() });
     };
     let clock = question.wafer.figure(Key::ClockGigahertz);
+    let profiles = Profiles::new(question, profiles);
     let verdict = Verdict {
-        state: if figures.reaches_target { State::Reached } else { State::NotFound },
+        state: profiles.state(figures.reaches_target),
         target: scenario.target,
         margin: figures.tokens_per_second_per_user / scenario.target - 1.0,
         limit: figures.limit.clone(),
@@ -486,99 +437,6 @@ pub(crate) fn base_answer(
     Ok((answer, way))
 }
 
-/// The programs of all ways by one mapping, and of the prompt in its first way, which there always is.
-struct Worked<'a> {
-    candidates: &'a Candidates,
-    programs: Vec<DecodePrograms>,
-    prompt: PromptPrograms,
-}
-
-impl<'a> Worked<'a> {
-    fn new(question: &Question, candidates: &'a Candidates) -> Self {
-        let programs = candidates.ways.iter().map(|way| DecodePrograms::new(question, way)).collect();
-        Self { candidates, programs, prompt: PromptPrograms::new(question, &candidates.ways[0].mapped) }
-    }
-
-    fn timed<'b>(&'b self, question: &'b Question, reading: &'b LayerReading) -> impl Iterator<Item = Timed<'b>> {
-        let ways = self.candidates.ways.iter().zip(&self.programs);
-        ways.map(|(way, programs)| Timed::of(question, way, Cow::Borrowed(programs), reading))
-    }
-
-    fn prompt<'b>(&'b self, question: &Question, reading: &LayerReading) -> Prompt<'b> {
-        let way = &self.candidates.ways[0];
-        Prompt { way, programs: &self.prompt, time: self.prompt.time(question, &way.mapped.placement, reading) }
-    }
-}
-
-/// A prompt by one mapping.
-struct Prompt<'a> {
-    way: &'a Way,
-    programs: &'a PromptPrograms,
-    time: Cycles,
-}
-
-impl Prompt<'_> {
-    /// The faster of two, the first where they are equal.
-    fn faster(self, other: Self) -> Self {
-        if other.time.0 < self.time.0 { other } else { self }
-    }
-}
-
-/// A way of working with what it takes.
-pub(crate) struct Timed<'a> {
-    /// The way.
-    pub(crate) way: &'a Way,
-    /// Its programs.
-    pub(crate) programs: Cow<'a, DecodePrograms>,
-    /// Decoding.
-    pub(crate) timing: DecodeTiming,
-}
-
-impl<'a> Timed<'a> {
-    /// Writes and reads the programs of a way.
-    pub(crate) fn new(question: &Question, way: &'a Way, reading: &LayerReading) -> Self {
-        Self::of(question, way, Cow::Owned(DecodePrograms::new(question, way)), reading)
-    }
-
-    fn of(question: &Question, way: &'a Way, programs: Cow<'a, DecodePrograms>, reading: &LayerReading) -> Self {
-        let timing = DecodeTiming::new(question, &way.mapped.placement, &programs, reading);
-        Self { way, programs, timing }
-    }
-
-    /// Whether all of it could be written, and every router has the colors that it needs: pairs of color and route over the
-    /// whole program, with names renamed where they do not meet.
-    fn check(&self, question: &Question) -> Result<(), AnswerError> {
-        self.programs.check(&self.way.mapping)?;
-        self.programs.fit_in_routers(question)
-    }
-}
-
-/// The fastest way that can be written and fits the routers, the first of them on a tie.
-///
-/// # Errors
-/// Where there is none: why the fastest does not.
-pub(crate) fn fastest<'a>(question: &Question, mut timed: Vec<Timed<'a>>) -> Result<Timed<'a>, AnswerError> {
-    timed.sort_by(|one, other| one.timing.period.0.total_cmp(&other.timing.period.0));
-    let mut refused = None;
-    for way in timed {
-        match way.check(question) {
-            Ok(()) => return Ok(way),
-            Err(error) => refused = refused.or(Some(error)),
-        }
-    }
-    Err(refused.unwrap_or(AnswerError::NotANumber { what: "the placement", value: "nothing".into() }))
-}
-
-/// Profiles that are answered together: all, or those that work by a mapping that was given by themselves.
-fn by_mapping<'p>(question: &Question, asked: &'p [Profile]) -> Vec<&'p [Profile]> {
-    match question.mapping {
-        None => vec![asked],
-        Some(_) => {
-            asked.chunk_by(|one, other| Source::of(question, *one) == Source::of(question, *other)).collect()
-        }
-    }
-}
-
 /// Time of a token without speculation on so many wafers, under the scenario's profile, in closed form.
 fn plain_seconds(question: &Question, wafers: u32) -> Result<f64, AnswerError> {
     let plain = question.without_draft(wafers);
@@ -590,7 +448,8 @@ fn plain_seconds(question: &Question, wafers: u32) -> Result<f64, AnswerError> {
     Ok(fastest(&plain, timed)?.timing.seconds_per_token(&plain))
 }
 
-fn profile_answer(question: &Question, read: &Read<'_>) -> Result<ProfileAnswer, AnswerError> {
+/// The figures of a profile.
+pub(crate) fn profile_answer(question: &Question, read: &Read<'_>) -> Result<ProfileAnswer, AnswerError> {
     let (clock, timing) = (question.clock(), &read.timing);
     let seconds = timing.seconds_per_token(question);
     let first_token = read.first_token.seconds(clock);

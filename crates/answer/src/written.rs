@@ -1,7 +1,5 @@
 //! The programs of a placement as its mapping says, written once for all readings of it. Layers of one layout share a program.
 
-mod older;
-
 use wafersim_lower::{EndRequest, ExpertLoad, LayerRequest, LowerError, PlaceLoad, Routed, Scope};
 use wafersim_mapping::{LayerMapping, Mapped, dealing};
 use wafersim_place::{LayerLayout, PREFILL_KEY_BLOCK, TableLayout};
@@ -68,8 +66,9 @@ impl Written {
         let placement = &mapped.placement;
         let mut refused = None;
         let layers = placement.layouts.iter().zip(&mapped.layers).map(|(layout, mapping)| {
+            let expected = expected_load(question, layout, mapping, flow.tokens());
             let given = experts.filter(|_| layout.experts.is_some());
-            let load = given.unwrap_or_else(|| expected_load(question, layout, mapping, flow.tokens()));
+            let load = given.map_or(expected, |given| beside(given, expected.column));
             layer(question, layout, mapping, flow, load).unwrap_or_else(|error| {
                 refused.get_or_insert(error);
                 Program::new("refused", mapping.whole())
@@ -124,14 +123,23 @@ pub fn layer(
         queue: question.wafer.figure(Key::InputQueue).value as u64,
     };
     match flow {
-        _ if older::is_needed(&request) => Ok(older::layer(&request, flow, load)),
         Flow::Decode { .. } => wafersim_lower::decode_layer(&request),
         Flow::Prefill { .. } => wafersim_lower::prefill_layer(&request, PREFILL_KEY_BLOCK),
     }
 }
 
+/// A load whose busiest column of rectangles has what is expected of one, and at least what is given.
+pub fn beside(load: ExpertLoad, expected: PlaceLoad) -> ExpertLoad {
+    let column = PlaceLoad {
+        pairs: load.column.pairs.max(expected.pairs),
+        distinct: load.column.distinct.max(expected.distinct),
+        tokens: load.column.tokens.max(expected.tokens),
+    };
+    ExpertLoad { column, ..load }
+}
+
 /// The expected load of the experts; of experts in rectangles that of batches that are drawn from the routing of the scenario.
-fn expected_load(question: &Question, layout: &LayerLayout, mapping: &LayerMapping, tokens: u64) -> ExpertLoad {
+pub fn expected_load(question: &Question, layout: &LayerLayout, mapping: &LayerMapping, tokens: u64) -> ExpertLoad {
     let FeedForward::Moe(moe) = &layout.layer.feed_forward else { return ExpertLoad::spread(tokens, 1) };
     let routing = question.scenario.routing;
     let expected = expert_load(moe, tokens, routing);

@@ -134,14 +134,17 @@ proptest! {
 #[test]
 fn every_built_in_model_has_an_answer_on_wse3() {
     for name in wafersim_spec::model::builtin::names() {
-        let Ok(model) = Model::builtin(name) else {
-            assert!(name.contains("next"), "{name}");
-            continue;
-        };
+        let model = Model::builtin(name).unwrap();
         let context = model.max_positions.min(4096);
         let scenario = Scenario { context, prompt: context, ..Scenario::default() };
         let question = Question::new(scenario, model, Wafer::builtin("wse3").unwrap()).unwrap();
-        let answer = answer_without_ranges(&question).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let answer = match answer_without_ranges(&question) {
+            Ok(answer) => answer,
+            Err(error) => {
+                assert!(name.contains("next") && error.to_string().contains("linear attention"), "{name}: {error}");
+                continue;
+            }
+        };
         assert!(answer.tokens_per_second_per_user > 10.0 && answer.tokens_per_second_per_user < 20_000.0, "{name}");
     }
 }

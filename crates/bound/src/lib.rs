@@ -55,6 +55,8 @@ pub struct Bound {
     pub no_mapping_beats: Limit,
     /// At the rate that was measured.
     pub no_mapping_beats_at_measured_rate: Limit,
+    /// What it rests on: [`ASSUMPTIONS`].
+    pub assumptions: &'static [&'static str],
 }
 
 /// The bound at one rate.
@@ -115,6 +117,7 @@ pub fn bound(model: &Model, wafer: &Wafer, load: &Load) -> Bound {
         fewest_wafers,
         no_mapping_beats: at(peak),
         no_mapping_beats_at_measured_rate: at(measured),
+        assumptions: ASSUMPTIONS,
     }
 }
 
@@ -143,12 +146,13 @@ fn limit(model: &Model, wafer: &Wafer, load: &Load, fewest_wafers: u32, mesh: Me
             None => terms.push(Term { stage: *stage, times: 1, pes: pes_of(stage), shortest: shortest(stage) }),
         }
     }
-    let cycles: Vec<f64> = chain.iter().map(|stage| shortest(stage).cycles).collect();
+    let each: Vec<Shortest> = chain.iter().map(shortest).collect();
     let microseconds = |cycles: f64| cycles / load.clock.0 * 1e6;
     let link_us = wafer.value(Key::LinkLatency, RateSet::Silicon);
     let link = link_us * 1e-6 * load.clock.0;
-    let crossing = crossing(&cycles, link, fewest_wafers, load.wafers);
-    let stages: f64 = cycles.iter().sum();
+    let open_ends: Vec<f64> = each.iter().map(|stage| stage.open_end_saves).collect();
+    let crossing = crossing(&open_ends, link, fewest_wafers, load.wafers);
+    let stages: f64 = each.iter().map(|stage| stage.cycles).sum();
     let pass_us = microseconds((stages - crossing.given_away).max(0.0)) + f64::from(crossing.links) * link_us;
     let macs = stages::all_macs(model, load) as f64 * load.users as f64 * load.tokens as f64;
     let work = |wafers: u32| macs / (mesh.macs_per_cycle * mesh.pes as f64 * f64::from(wafers.max(1)));
@@ -178,6 +182,6 @@ pub const ASSUMPTIONS: &[&str] = &[
     "weights and cached keys and values are computed with where they lie; no layer is skipped",
     "a value moves one processing element in the time of a hop; nothing but hops, multiply-accumulates and links takes time",
     "a token goes over as many links as wafers are needed for the weights and its user's cache, and is not sent to and fro; at each of them \
-     half of two stages is given away, since coordinates begin anew",
+     at most half of the stages before and after is given away, since coordinates begin anew",
     "the tokens of a draft follow each other through the model and hold up nobody; a draft itself costs nothing",
 ];

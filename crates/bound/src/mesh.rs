@@ -52,6 +52,9 @@ pub struct Shortest {
     pub distance_cycles: f64,
     /// The larger of the two.
     pub binds: Binds,
+    /// Of these cycles, those that one end may save which is open, or at which the stage lies on two wafers: half of its
+    /// work then takes half of its time, and so does the way among half of its elements.
+    pub open_end_saves: f64,
 }
 
 impl Mesh {
@@ -60,7 +63,9 @@ impl Mesh {
         let work_cycles = self.cycles_for_work(demand.macs as f64 / self.macs_per_cycle);
         let distance_cycles = self.cycles_for_pes(demand.pes);
         let binds = if distance_cycles > work_cycles { Binds::Distance } else { Binds::Work };
-        Shortest { cycles: work_cycles.max(distance_cycles), work_cycles, distance_cycles, binds }
+        let cycles = work_cycles.max(distance_cycles);
+        let open_end = (work_cycles / 2.0).max(self.cycles_for_pes(demand.pes.div_ceil(2)) / 2.0);
+        Shortest { cycles, work_cycles, distance_cycles, binds, open_end_saves: cycles - open_end }
     }
 
     /// Cycles of work that all elements together can do in a stage of `cycles`: the sum over time of those that can be
@@ -94,7 +99,7 @@ impl Mesh {
     }
 
     /// The inverse of [`Mesh::pes_in`].
-    pub fn cycles_for_pes(&self, pes: u64) -> f64 {
+    fn cycles_for_pes(&self, pes: u64) -> f64 {
         self.hop.max(0.0) * ((2.0 * pes.max(1) as f64 - 1.0).sqrt() - 1.0)
     }
 
@@ -198,6 +203,7 @@ mod tests {
         // A stage of which one end is open does half of what a closed one of twice the time does.
         let open = WSE3.cycles_for_work(2.0 * demand.macs as f64 / 8.0) / 2.0;
         assert!((open / expected - 0.63).abs() < 0.002, "{open}");
+        assert_eq!(WSE3.shortest(demand).open_end_saves, WSE3.shortest(demand).cycles / 2.0);
     }
 
     #[test]
@@ -206,6 +212,7 @@ mod tests {
         let shortest = WSE3.shortest(all);
         assert_eq!(shortest.binds, Binds::Distance);
         assert!((shortest.cycles - 2.0 * ((2.0 * 167_915.0_f64 - 1.0).sqrt() - 1.0)).abs() < 1e-9);
+        assert!((shortest.open_end_saves / shortest.cycles - 0.646).abs() < 0.001);
         assert_eq!(WSE3.pes_in(shortest.cycles).round() as u64, 167_915);
     }
 }

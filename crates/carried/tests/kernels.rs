@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use common::{Case, data_types, matrix, precision, with_device};
 use proptest::prelude::*;
 use wafersim_fabric::circuit::{Direction, Lowered, Part};
-use wafersim_kernels::{Options, gemm, gemv};
+use wafersim_kernels::Groups;
+use wafersim_kernels::gemm::{Gemm, exact_mesh_gemm};
+use wafersim_kernels::gemv::{Gemv, chain_gemv, mesh_gemv};
 use wafersim_program::{
     Action, Axis, BufferId, Dimension, End, Field, Layout, Multicast, Program, ReduceOperator, Region, Relayout, Shift,
     Spread, Style, collective, formula::along, movement,
@@ -20,7 +22,8 @@ use wafersim_spec::model::Role;
 
 fn gemv_case(grid: (u64, u64), (k, n): (u64, u64), axis: Axis, library: bool, data_type: DataType, seed: u64) -> Case {
     let region = Region::new(0, 0, grid.0, grid.1);
-    let program = gemv::exact_gemv(region, (k, n), axis, (Role::Gate, precision(data_type)), library);
+    let gemv = Gemv { precision: precision(data_type), ..Gemv::fp16(region, k, n, axis) };
+    let program = if library { chain_gemv(&gemv) } else { mesh_gemv(&gemv, Groups::SquareRoot) };
     Case::new(program, "x", data_type, matrix(k, n, seed), seed)
 }
 
@@ -113,7 +116,7 @@ proptest! {
         data_type in data_types(), seed in 0u64..100,
     ) {
         let region = Region::new(0, 0, columns, rows);
-        let program = gemm::exact_mesh_gemm(region, (m, k, n), Role::Gate, precision(data_type), Options::PUBLISHED);
+        let program = exact_mesh_gemm(&Gemm { region, m, k, n }, Role::Gate, precision(data_type));
         let agreement = Case::new(program, "gemm.input", data_type, matrix(k, n, seed), seed).agreement()?;
         prop_assert!(agreement.is_whole(), "{:#?}", agreement.first);
     }
@@ -152,7 +155,7 @@ proptest! {
 fn cases() -> BTreeMap<&'static str, Case> {
     let region = Region::new(0, 0, 5, 4);
     let precision = precision(DataType::Fp32);
-    let gemm = gemm::exact_mesh_gemm(region, (9, 20, 9), Role::Gate, precision, Options::PUBLISHED);
+    let gemm = exact_mesh_gemm(&Gemm { region, m: 9, k: 20, n: 9 }, Role::Gate, precision);
     BTreeMap::from([
         ("gemv", gemv_case((5, 4), (20, 15), Axis::Y, false, DataType::Fp32, 1)),
         ("gemm", Case::new(gemm, "gemm.input", DataType::Fp32, matrix(20, 9, 2), 3)),

@@ -91,7 +91,7 @@ fn run_planned(
     check(lowered)?;
     match streams::run(lowered, plan.as_ref(), &mut progress) {
         Ok(outcome) => Ok(outcome),
-        Err(streams::Contended) => wavelets::run(lowered, plan.as_ref(), (), &mut progress),
+        Err(streams::CannotTell) => wavelets::run(lowered, plan.as_ref(), (), &mut progress),
     }
 }
 

@@ -3,8 +3,8 @@
 //! An operator can only be added after the operators that it takes from, so the graph has no cycles and its indices are
 //! a topological order. Every tensor of the model ends up in exactly one operator (an expert's: dealt out over slots).
 
-mod attention;
-mod feed_forward;
+mod experts;
+mod layer;
 mod shelf;
 
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -187,35 +187,6 @@ impl<'a> Builder<'a> {
         self.add(operator, &[])
     }
 
-    fn layer(&mut self, index: usize, layer: &Layer, stream: Tap) -> Result<Tap, GraphError> {
-        self.layer = Some(index);
-        let mut shelf = Shelf::new(Some(index), layer.tensors(self.hidden));
-        let gain = shelf.take(Role::AttentionNorm)?;
-        let normed = self.norm("attention.norm", OperatorKind::RmsNorm, &gain, self.load.tokens, stream);
-        let mut branch = self.attention(&layer.attention, &mut shelf, normed)?;
-        // Sandwich norms (Grok): further gains lie behind the attention and behind the feed-forward network.
-        if shelf.count(Role::FeedForwardNorm) > 1 {
-            branch = self.feed_forward_norm("attention.post_norm", &mut shelf, branch)?;
-        }
-        let stream = self.residual("attention.residual", stream, branch);
-
-        let mut normed = stream;
-        if shelf.count(Role::FeedForwardNorm) > 0 {
-            normed = self.feed_forward_norm("feed_forward.norm", &mut shelf, stream)?;
-        }
-        let mut branch = self.feed_forward(&layer.feed_forward, &mut shelf, normed)?;
-        if shelf.count(Role::FeedForwardNorm) > 0 {
-            branch = self.feed_forward_norm("feed_forward.post_norm", &mut shelf, branch)?;
-        }
-        shelf.finish()?;
-        Ok(self.residual("feed_forward.residual", stream, branch))
-    }
-
-    fn feed_forward_norm(&mut self, path: &'static str, shelf: &mut Shelf, source: Tap) -> Result<Tap, GraphError> {
-        let gain = shelf.take(Role::FeedForwardNorm)?;
-        Ok(self.norm(path, OperatorKind::RmsNorm, &gain, self.load.tokens, source))
-    }
-
     /// A norm of `rows` rows as wide as its gain.
     fn norm(&mut self, path: &'static str, kind: OperatorKind, gain: &Tensor, rows: u64, source: Tap) -> Tap {
         let shape = Shape::new(rows, gain.outputs);
@@ -256,13 +227,6 @@ impl<'a> Builder<'a> {
         let weights = Weights::whole(&tensor, self.precision);
         let (name, kind) = (self.name(path), OperatorKind::Projection(role));
         Ok(self.projection(name, kind, &tensor, weights, self.load.tokens, source))
-    }
-
-    fn residual(&mut self, path: &'static str, stream: Tap, branch: Tap) -> Tap {
-        let shape = Shape::new(self.load.tokens, self.hidden);
-        let mut operator = Operator::new(self.name(path), OperatorKind::ResidualAdd, shape, shape);
-        operator.elementwise = shape.elements();
-        self.add(operator, &[stream, branch])
     }
 }
 

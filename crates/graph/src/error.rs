@@ -49,4 +49,12 @@ pub enum GraphError {
         /// "missed" or "not used".
         problem: &'static str,
     },
+    /// The description of a layer has an operator before what it reads.
+    #[error("a bug in wafersim: layer {layer:?}: nothing has made what '{operator}' reads; please report it")]
+    NothingRead {
+        /// The layer, from 0.
+        layer: Option<usize>,
+        /// The operator.
+        operator: &'static str,
+    },
 }

@@ -5,7 +5,7 @@
 mod common;
 
 use common::MODELS;
-use wafersim_graph::{GraphError, Load, Phase, OperatorGraph, expected_distinct_experts};
+use wafersim_graph::{GraphError, Load, OperatorGraph, Phase, expected_distinct_experts};
 use wafersim_spec::model::{Attention, FeedForward, Reach, Role};
 use wafersim_spec::{Bytes, DataType, Model, Precision};
 
@@ -180,7 +180,8 @@ fn appended_bytes_are_those_of_the_cache_in_every_precision() {
             for load in [Load::decode(3, 10), Load::prefill(3, 10)] {
                 let graph = OperatorGraph::of_model(model, load, &precision).unwrap();
                 let users = if load.phase == Phase::Decode { 3 } else { 1 };
-                let expected = model.kv_bytes_per_token(&precision) * 3 + model.state_bytes_per_user(&precision) * users;
+                let expected =
+                    model.kv_bytes_per_token(&precision) * 3 + model.state_bytes_per_user(&precision) * users;
                 assert_eq!(graph.bytes_written(), expected, "{}", model.name);
             }
         }

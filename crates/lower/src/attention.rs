@@ -129,7 +129,7 @@ impl Writer<'_> {
         let mut sizes = Sizes::new(attending, lies.new_keys(1));
         let mut parts = vec![ScorePart { query, keys: attending.cache.keys, head_dim: lies.key_dim }];
         if let (Some(query), Some(keys)) = (rotary, attending.cache.rotary) {
-            parts.push(ScorePart { query, keys, head_dim: lies.beside });
+            parts.push(ScorePart { query, keys, head_dim: lies.rotary() });
             sizes.dims += lies.rotated_width().most();
         }
         let mut nodes = self.cache_conversion(sizes.dims.saturating_mul(sizes.seen).saturating_mul(sizes.kv_heads));

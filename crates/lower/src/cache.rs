@@ -144,29 +144,28 @@ impl Writer<'_> {
         Cache::new(lies, cache)
     }
 
-    /// The keys and values that a prompt has left behind, first to their rows, then to their columns.
-    pub fn hand_over(&mut self, lies: KvLies, made: [Field; 2], tokens: u64) -> Vec<Node> {
+    /// The keys and values that a prompt has left behind in buffers of these names, first to their rows, then to their columns.
+    pub fn hand_over(&mut self, lies: KvLies, made: [(&'static str, Field); 2], tokens: u64) -> Vec<Node> {
         let stored = self.request.precision.kv_cache;
         let oldest = lies.oldest(tokens);
         let level = Spread::CachedRows(lies.cached_tokens(oldest));
         let wanted = [lies.keys(tokens, oldest), lies.values(tokens, oldest)];
-        let tensors = ["attention.key", "attention.value"].into_iter().zip(["kv.keys", "kv.values"]);
         let sources: Vec<BufferId> =
-            tensors.clone().zip(&made).map(|((name, _), field)| self.declare(name, vec![field.clone()])).collect();
+            made.iter().map(|(name, field)| self.declare(*name, vec![field.clone()])).collect();
         let whole_axis = |writer: &Self, axis: Axis, target: BufferId| Way::Through {
             hops: writer.region().along(axis) - 1,
             elements: writer.program.buffer_of(target).elements,
         };
         let mut nodes = Vec::new();
         let mut levelled = Vec::new();
-        for (source, field) in sources.into_iter().zip(made) {
+        for (source, (_, field)) in sources.into_iter().zip(made) {
             let rows = Dimension { size: tokens, spread: level.clone() };
             let target = self.declare("kv.levelled", vec![Field { rows, ..field }]);
             let way = whole_axis(self, Axis::Y, target);
             nodes.push(self.relayout(Axis::Y, source, target, way));
             levelled.push(target);
         }
-        for ((source, (_, name)), field) in levelled.into_iter().zip(tensors).zip(wanted) {
+        for ((source, name), field) in levelled.into_iter().zip(["kv.keys", "kv.values"]).zip(wanted) {
             let target = self.declare_typed(name, stored, vec![field]);
             let way = whole_axis(self, Axis::X, target);
             nodes.push(self.relayout(Axis::X, source, target, way));

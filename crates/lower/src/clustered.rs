@@ -58,16 +58,16 @@ impl Clusters {
 }
 
 /// Wavelets that the places of a line let pass or take: a place takes in one after the other what comes from both sides.
-struct Passing {
+pub(crate) struct Passing {
     changes: Vec<i64>,
 }
 
 impl Passing {
-    fn new(length: u64) -> Self {
+    pub fn new(length: u64) -> Self {
         Self { changes: vec![0; length as usize + 1] }
     }
 
-    fn send(&mut self, from: u64, to: u64, wavelets: u64) {
+    pub fn send(&mut self, from: u64, to: u64, wavelets: u64) {
         let (low, high) = (from.min(to) as usize, from.max(to) as usize);
         if let Some(change) = self.changes.get_mut(low) {
             *change += wavelets as i64;
@@ -78,7 +78,7 @@ impl Passing {
     }
 
     /// Those of the busiest place.
-    fn busiest(&self) -> u64 {
+    pub fn busiest(&self) -> u64 {
         let sums = self.changes.iter().scan(0i64, |sum, change| {
             *sum += change;
             Some(*sum)
@@ -248,6 +248,7 @@ impl Writer<'_> {
             rows: cell.rows(tokens),
             gating: moe.gating,
             weighs_input: moe.selection.weighs_input,
+            output_gate: None,
         };
         let networks = (0u32..).zip(&cells).map(|(field, cell)| (cell.region, network((field, cell)))).collect();
         let fields = cells.iter().map(|cell| cell.field("output", (tokens, hidden), true)).collect();

@@ -6,8 +6,8 @@
 
 use wafersim_mapping::Routes;
 use wafersim_program::{
-    Action, Axis, BufferId, ChainReduce, Color, Dimension, Field, Formula, Math, Node, Operand, Operation,
-    ReduceOperator, Region, Ring, Root, RouteChange, Segment, Shift, Spread, Step, Style,
+    Action, Axis, BufferId, ChainReduce, Color, Dimension, Field, Formula, Math, Node, Operand, Operation, Part,
+    ReduceOperator, Region, Resident, Ring, Root, RouteChange, Segment, Shift, Spread, Step, Style, Weight,
 };
 use wafersim_spec::model::Role;
 
@@ -70,6 +70,14 @@ pub(crate) struct ColumnBlocks {
 pub(crate) struct Matrix {
     pub role: Role,
     pub bias: bool,
+    pub part: Part,
+}
+
+impl Matrix {
+    /// A whole matrix.
+    pub const fn new(role: Role, bias: bool) -> Self {
+        Self { role, bias, part: Part::Whole }
+    }
 }
 
 /// The rings of a product on a region: tokens and skewed weights along y, widths along x.
@@ -168,8 +176,10 @@ impl Writer<'_> {
         let stored = self.stored(matrix.role);
         let skewed = Field::new("b", rings.skewed_rows(k), result.inner.clone());
         let b = self.declare_typed("gemm.b", stored, vec![skewed.clone()]);
-        self.program.residents.push((b, matrix.role));
-        let weight = self.weight(matrix.role, Field::new("", Dimension::whole(0), vec![skewed.rows]), result);
+        self.program.residents.push(Resident { buffer: b, role: matrix.role, part: matrix.part });
+        let inputs = Field::new("", Dimension::whole(0), vec![skewed.rows]);
+        let declared = Weight::new(matrix.role, region, inputs, result);
+        let weight = self.program.weight(Weight { part: matrix.part, ..declared });
         let tile = (sizes.k.div_ceil(region.rows), sizes.n.div_ceil(region.columns));
         let mut nodes = self.whole_conversion(matrix.role, weight, tile);
         let formula = Formula::TileProduct { a, b: first(b), c, bias: matrix.bias.then_some(matrix.role) };

@@ -1,8 +1,11 @@
 //! The walk over a layer's operators. What an operator leaves for those after it is kept by tensor.
 
 mod latent;
+mod own;
 
-use std::collections::BTreeMap;
+pub(crate) use own::KEY_VALUE;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use wafersim_graph::layer::{ChoiceForm, NetworkKind, Operation, TensorId};
 use wafersim_graph::{LayerGraph, LayerGraphs, LayerLoad};
@@ -10,17 +13,18 @@ use wafersim_mapping::LineKind;
 use wafersim_program::{
     Action, Axis, BufferId, Dimension, Field, Formula, Node, Operand, Order, Program, Rescaled, Step,
 };
-use wafersim_spec::model::{Attention, FeedForward, Gating, GroupedAttention, LatentAttention, LinearAttention, Moe, Reach, Role};
+use wafersim_spec::model::{Attention, FeedForward, Gating, GroupedAttention, LatentAttention, Moe, Reach, Role};
 
 use crate::attention::{Attending, Made, Queries, Scored};
 use crate::cache::NewTokens;
 use crate::clustered::Clusters;
-use crate::lies::{HeadSizes, KvLies};
+use crate::lies::{Contents, HeadSizes, KvLies};
+use crate::linear::{Remembering, StateLies};
 use crate::network::{GateUp, Network, NetworkForm, Waiting, all_pairs};
 use crate::norm::{NormOf, Riding, riding_sums};
 use crate::product::{Product, interleave};
 use crate::request::{LayerRequest, LowerError, Scope};
-use crate::router::{Choice, Logits, can_wait, check_selection};
+use crate::router::{Choice, ChoiceOf, Logits, can_wait, check_selection};
 use crate::writer::{Lines, Writer, first, roles, table};
 
 /// The program of a layer for a decoding micro-batch. Its inputs are the buffers `residual` and `kv.before`, its outputs
@@ -39,7 +43,6 @@ pub fn decode_layer(request: &LayerRequest<'_>) -> Result<Program, LowerError> {
 pub fn decode_layer_with(request: &LayerRequest<'_>, graphs: &mut LayerGraphs) -> Result<Program, LowerError> {
     let load = LayerLoad { tokens: request.tokens, context: request.context };
     request.check()?;
-    request.check_rectangles()?;
     let graph = graphs.of(request.layer, request.hidden, load, request.mapping.rewrites);
     let mut walk = Walk::new(request, graph)?;
     for index in 0..graph.operators().len() {
@@ -78,6 +81,10 @@ struct Walk<'a> {
     attending: Option<Attending>,
     scored: Option<Scored>,
     result: Option<Made>,
+    /// What the output projection reads, and which elements of it a place multiplies.
+    mixed: Option<(Operand, Field)>,
+    /// Linear attention on its way.
+    remembering: Option<Remembering>,
     /// Sums of squares of queries and keys, where the norms of heads ride.
     squares: Option<[Operand; 2]>,
     /// Sums of squares of the last norm that did not ride.
@@ -91,6 +98,21 @@ struct Walk<'a> {
     open: Option<Open>,
     /// Whether the choice may be made while the stream is on its way.
     choice_beside: bool,
+    /// What lies in rectangles of parts.
+    inside: Vec<own::Inside>,
+    /// What parts have made in their rectangles, and nobody has wanted elsewhere yet.
+    leaving: Vec<own::Leaving>,
+    /// Operators that have been written before their turn.
+    done: BTreeSet<usize>,
+}
+
+/// A norm in a rectangle.
+struct NormInside<'a> {
+    name: &'static str,
+    gain: (Role, u64),
+    normed_name: &'static str,
+    reads: &'a [TensorId],
+    writes: &'a [TensorId],
 }
 
 /// Roles of the routed experts' matrices.
@@ -100,7 +122,11 @@ impl<'a> Walk<'a> {
     fn new(request: &'a LayerRequest<'a>, graph: &'a LayerGraph) -> Result<Self, LowerError> {
         let mut writer = Writer::new("decode layer", request);
         let region = writer.region();
-        check_columns(&kv_lies(request), region.columns)?;
+        match &request.layer.attention {
+            Attention::Grouped(grouped) => check_columns(&grouped_lies(request, grouped), region.columns)?,
+            Attention::Latent(latent) => check_columns(&latent_lies(request, latent), region.columns)?,
+            Attention::Linear(linear) => StateLies::new(request, linear).check(region.columns)?,
+        }
         let x = writer.declare("residual", vec![table("residual", request.tokens, request.hidden, Axis::Y, region)]);
         let stream = graph.tensors().find(|(_, tensor)| tensor.name == "residual").map(|(id, _)| id);
         Ok(Self {
@@ -112,6 +138,8 @@ impl<'a> Walk<'a> {
             attending: None,
             scored: None,
             result: None,
+            mixed: None,
+            remembering: None,
             norm_sums: None,
             early: None,
             logits: None,
@@ -121,6 +149,9 @@ impl<'a> Walk<'a> {
             clusters: None,
             open: None,
             choice_beside: false,
+            inside: Vec::new(),
+            leaving: Vec::new(),
+            done: BTreeSet::new(),
         })
     }
 
@@ -133,12 +164,16 @@ impl<'a> Walk<'a> {
     }
 
     fn operator(&mut self, index: usize) -> Result<(), LowerError> {
+        if self.done.contains(&index) {
+            return Ok(());
+        }
         let graph = self.graph;
         let operator = &graph.operators()[index];
         let (name, reads, writes) = (operator.name, &operator.reads, &operator.writes);
         if !matches!(operator.operation, Operation::Residual | Operation::Choose(_)) {
             self.close();
         }
+        self.settle(index);
         match &operator.operation {
             Operation::Norm { riding } => match name {
                 "attention.query_norm" if *riding => self.query_norm(name, reads)?,
@@ -164,6 +199,7 @@ impl<'a> Walk<'a> {
                     Operation::Softmax(form) => form.divided,
                     _ => false,
                 });
+                // What queries of heads read third are sums of squares that ride.
                 let rotary = reads.get(2).filter(|_| self.latent().is_ok());
                 let rotary = rotary.map(|rotary| self.operand(Some(rotary))).transpose()?;
                 let queries = Queries { query, rotary, squares: self.squares };
@@ -189,6 +225,7 @@ impl<'a> Walk<'a> {
                 let (attending, scored) = (self.attending()?, self.scored()?);
                 let Some(made) = self.result else { return Err(nothing("attention without a softmax")) };
                 let nodes = self.writer.values(&attending, scored, made);
+                self.mixed = Some((made.result, attending.lies.projected(attending.tokens)));
                 self.writer.program.push(name, nodes);
                 let nodes = self.writer.forget(attending.lies, attending.cache);
                 if !nodes.is_empty() {
@@ -204,16 +241,46 @@ impl<'a> Walk<'a> {
                         body.push(sum);
                         self.writer.push_with_route_changes(name, body);
                     }
-                    None => self.writer.program.push(name, vec![sum]),
+                    None => {
+                        let made = graph.operators().iter().find(|made| made.writes.first() == reads.get(1));
+                        self.writer.push_with_route_changes(made.map_or(name, |made| made.name), vec![sum]);
+                    }
                 }
             }
             Operation::PerHead => self.per_head(name, reads, writes)?,
-            Operation::OutputGate => return Err(nothing("a gate behind attention")),
-            Operation::Convolution
-            | Operation::StateGates
-            | Operation::UnitNorm
-            | Operation::DeltaRule
-            | Operation::GatedNorm => return Err(nothing("linear attention")),
+            Operation::OutputGate => {
+                let gate = self.operand(reads.get(1))?;
+                let Some((result, _)) = self.mixed.take() else { return Err(nothing("a gate without attention")) };
+                let (node, gated) = self.writer.output_gate(result, gate);
+                self.mixed = Some((gated, self.writer.field(gated)));
+                self.writer.program.push(name, vec![node]);
+            }
+            Operation::Convolution => {
+                let (nodes, of) = self.writer.convolution(self.remembering()?);
+                self.remembering = Some(of);
+                self.writer.program.push(name, nodes);
+            }
+            Operation::StateGates => {
+                let node = self.writer.state_gates(self.remembering()?);
+                self.writer.program.push(name, vec![node]);
+            }
+            Operation::UnitNorm { riding } => {
+                let (nodes, of) = self.writer.unit_norm(self.remembering()?, *riding);
+                self.remembering = Some(of);
+                if !nodes.is_empty() {
+                    self.writer.program.push(name, nodes);
+                }
+            }
+            Operation::DeltaRule { single_read } => {
+                let (nodes, result) = self.writer.delta_rule(self.remembering()?, *single_read);
+                self.mixed = Some((result, self.writer.field(result)));
+                self.writer.push_with_route_changes(name, nodes);
+            }
+            Operation::GatedNorm => {
+                let Some((result, _)) = self.mixed else { return Err(nothing("a norm without attention")) };
+                let nodes = self.writer.gated_norm(self.remembering()?, result);
+                self.writer.program.push(name, nodes);
+            }
             Operation::Router { early } => self.router(name, *early, reads)?,
             Operation::Choose(form) => self.choose(*form, reads)?,
             Operation::GateUp { network, shared_beside, .. } => self.gate_up(index, *network, *shared_beside)?,
@@ -232,6 +299,10 @@ impl<'a> Walk<'a> {
 
     fn attending(&self) -> Result<Attending, LowerError> {
         self.attending.ok_or_else(|| nothing("attention without a cache"))
+    }
+
+    fn remembering(&self) -> Result<Remembering, LowerError> {
+        self.remembering.ok_or_else(|| nothing("linear attention without queries, keys and values"))
     }
 
     fn scored(&self) -> Result<Scored, LowerError> {
@@ -259,6 +330,10 @@ impl<'a> Walk<'a> {
         });
         let gain = gain.unwrap_or((Role::AttentionNorm, 0));
         let normed_name = writes.first().and_then(|id| self.graph.tensor(*id)).map_or("normed", |tensor| tensor.name);
+        if let Some(rectangle) = self.own(name) {
+            return self.norm_inside(rectangle, NormInside { name, gain, normed_name, reads, writes });
+        }
+        let riding = riding && self.may_ride(name, writes.first());
         let y = if reads.first() == writes.first() {
             x
         } else {
@@ -293,9 +368,18 @@ impl<'a> Walk<'a> {
     /// Products of one input whose sums one reduction carries: q, k and v.
     fn products(&mut self, index: usize) -> Result<(), LowerError> {
         let operator = &self.graph.operators()[index];
+        let beside = self.own(KEY_VALUE);
+        if let Some(rectangle) = beside {
+            self.products_inside(index, KEY_VALUE, rectangle, 1..3)?;
+        }
+        if let Some(rectangle) = self.own(operator.name) {
+            self.products_inside(index, operator.name, rectangle, 0..if beside.is_some() { 1 } else { 3 })?;
+            return if beside.is_some() { self.joined(index) } else { Ok(()) };
+        }
         let x = self.operand(operator.reads.first())?;
         let riding = self.riding.take();
-        let heads = operator.writes.len() - usize::from(self.early_logits(&operator.writes).is_some());
+        let all = operator.writes.len() - usize::from(self.early_logits(&operator.writes).is_some());
+        let heads = if beside.is_some() { 1 } else { all };
         let mut fields = self.head_fields(&operator.writes[..heads])?;
         let count = fields.len();
         fields.extend(riding.map(|_| riding_sums(self.writer.request.tokens)));
@@ -325,8 +409,15 @@ impl<'a> Walk<'a> {
         for (id, operand) in operator.writes.iter().zip(&operands) {
             self.at.insert(*id, *operand);
         }
+        if let (Attention::Linear(linear), [query, key, value, gate, strength, decay]) =
+            (&self.writer.request.layer.attention, operands.as_slice())
+        {
+            let lies = StateLies::new(self.writer.request, linear);
+            let [query, key, value, gate, strength, decay] = [*query, *key, *value, *gate, *strength, *decay];
+            self.remembering = Some(Remembering { lies, query, key, value, gate, strength, decay });
+        }
         self.writer.program.push(operator.name, nodes);
-        Ok(())
+        if beside.is_some() { self.joined(index) } else { Ok(()) }
     }
 
     /// The field of the router's logits that are made beside some tensors, where they are among them.
@@ -340,10 +431,15 @@ impl<'a> Walk<'a> {
     /// Where q, k and v are made: where their keys and values lie.
     fn head_fields(&self, made: &[TensorId]) -> Result<Vec<Field>, LowerError> {
         let request = self.writer.request;
+        if let Attention::Linear(linear) = &request.layer.attention {
+            let lies = StateLies::new(request, linear);
+            return Ok(self.graph.of(made).map(|tensor| lies.made(tensor.name, request.tokens)).collect());
+        }
         let lies = grouped_lies(request, self.grouped()?);
         let field = |name: &str| match name {
             "attention.query" => lies.made(lies.query(request.tokens)),
             "attention.key" => lies.made(lies.new_keys(request.tokens)),
+            "attention.output_gate" => Field { name: "gate".into(), ..lies.projected(request.tokens) },
             _ => lies.made(lies.new_values(request.tokens)),
         };
         Ok(self.graph.of(made).map(|tensor| field(tensor.name)).collect())
@@ -420,7 +516,7 @@ impl<'a> Walk<'a> {
 
     fn output(&mut self, index: usize) -> Result<(), LowerError> {
         let operator = &self.graph.operators()[index];
-        let (attending, Some(Made { result, .. })) = (self.attending()?, self.result) else {
+        let Some((result, inputs)) = self.mixed.take() else {
             return Err(nothing("an output projection without attention"));
         };
         let request = self.writer.request;
@@ -438,11 +534,11 @@ impl<'a> Walk<'a> {
         let mut body = Vec::new();
         let (result, inputs) = match self.latent() {
             Ok(latent) => {
-                let (nodes, turned) = self.writer.turned_result(attending.lies, latent, result);
+                let (nodes, turned) = self.writer.turned_result(self.attending()?.lies, latent, result);
                 body.push(nodes);
                 (turned, self.writer.field(turned))
             }
-            Err(_) => (result, attending.lies.projected(request.tokens)),
+            Err(_) => (result, inputs),
         };
         let product = Product::plain(&self.writer, role, result, first(output)).with_bias(bias, Axis::X);
         let in_place = self.graph.accumulators_in_place;
@@ -479,6 +575,7 @@ impl<'a> Walk<'a> {
     fn router(&mut self, name: &'static str, early: bool, reads: &[TensorId]) -> Result<(), LowerError> {
         let moe = self.moe()?;
         check_selection(&moe.selection)?;
+        self.shared_first()?;
         let form = self.choice_form();
         let mut body = Vec::new();
         if early {
@@ -496,6 +593,12 @@ impl<'a> Walk<'a> {
             self.choice_beside = root.is_some() && form.single_choice;
             let line = form.single_choice.then(|| root.unwrap_or(self.writer.region().columns / 2));
             self.logits = Some(Logits { line, ..logits });
+        } else if let Some(rectangle) = self.own(name) {
+            let x = self.inside(reads.first(), rectangle, &mut body)?;
+            let how = (self.graph.accumulators_in_place, form.single_choice);
+            let (nodes, logits) = self.writer.within(rectangle, |writer| writer.router(moe, x, None, how));
+            body.extend(nodes);
+            self.logits = Some(logits);
         } else {
             let x = self.operand(reads.first())?;
             let riding = self.riding.take();
@@ -516,7 +619,10 @@ impl<'a> Walk<'a> {
         let x = router.and_then(|router| router.reads.iter().find(|id| !reads.contains(id)));
         let x = self.operand(x)?;
         let waits = self.riding.is_some();
-        let (nodes, choice) = self.writer.choose(moe, logits, (form, waits), x);
+        let made = self.own("router").unwrap_or(self.writer.region());
+        let known = self.choice_known(made);
+        let (nodes, choice) =
+            self.writer.within(made, |writer| writer.choose(moe, logits, ChoiceOf { form, waits, known }, x));
         self.choice = Some(choice);
         if let Some(open) = &mut self.open {
             open.body.extend(nodes);
@@ -532,17 +638,29 @@ impl<'a> Walk<'a> {
         let (hidden, inputs, rows) = (request.hidden, self.writer.field(x), Dimension::whole(tokens));
         let plain = |roles: [Role; 3], width: u64, bias: bool| {
             let (chosen, gating) = (None, Gating::Silu);
-            Network { roles, bias, width, hidden, x, inputs, chosen, tiles: 1, rows, gating, weighs_input: false }
+            Network {
+                roles,
+                bias,
+                width,
+                hidden,
+                x,
+                inputs,
+                chosen,
+                tiles: 1,
+                rows,
+                gating,
+                weighs_input: false,
+                output_gate: None,
+            }
         };
         match (kind, &request.layer.feed_forward) {
             (NetworkKind::Dense, FeedForward::Dense { width, bias }) => {
                 Ok(plain([Role::Gate, Role::Up, Role::Down], *width, *bias))
             }
-            (NetworkKind::Shared, FeedForward::Moe(moe)) if moe.shared_gate => {
-                Err(nothing("a gate of the shared expert"))
-            }
             (NetworkKind::Shared, FeedForward::Moe(moe)) => {
-                Ok(plain([Role::SharedGate, Role::SharedUp, Role::SharedDown], moe.shared_width, false))
+                let output_gate = moe.shared_gate.then_some(Role::SharedOutputGate);
+                let shared = plain([Role::SharedGate, Role::SharedUp, Role::SharedDown], moe.shared_width, false);
+                Ok(Network { output_gate, ..shared })
             }
             (NetworkKind::Experts, FeedForward::Moe(moe)) => {
                 let Some(choice) = self.choice else { return Err(nothing("experts that nobody has chosen")) };
@@ -559,6 +677,9 @@ impl<'a> Walk<'a> {
     }
 
     fn gate_up(&mut self, index: usize, kind: NetworkKind, shared_beside: bool) -> Result<(), LowerError> {
+        if let Some(rectangle) = self.own_network(kind) {
+            return self.gate_up_inside(index, kind, rectangle);
+        }
         let operator = &self.graph.operators()[index];
         let form = self.form(index);
         let x = self.operand(operator.reads.first())?;
@@ -617,14 +738,19 @@ impl<'a> Walk<'a> {
             _ => {
                 let made = self.gate(kind)?;
                 let network = self.network(kind, made.gate)?;
-                match self.writer.activation_sharing(made).filter(|_| self.graph.divided_activation) {
-                    Some(rows) => {
-                        let (nodes, inner) = self.writer.divided_activation(&network, made, rows);
-                        self.gates.insert(kind, GateUp { gate: inner, ..made });
-                        nodes
-                    }
-                    None => vec![self.writer.gated_activation(&network, made)],
-                }
+                let at = self.own_network(kind).unwrap_or(self.writer.region());
+                let divided = self.graph.divided_activation;
+                let (nodes, inner) = self.writer.within(at, |writer| {
+                    let sharing = writer.activation_sharing(made).filter(|_| divided);
+                    let (mut nodes, inner) = match sharing {
+                        Some(rows) => writer.divided_activation(&network, made, rows),
+                        None => (vec![writer.gated_activation(&network, made)], made.gate),
+                    };
+                    nodes.extend(writer.gate_of_output(GateUp { gate: inner, ..made }));
+                    (nodes, inner)
+                });
+                self.gates.insert(kind, GateUp { gate: inner, ..made });
+                nodes
             }
         };
         self.writer.program.push(name, nodes);
@@ -632,6 +758,9 @@ impl<'a> Walk<'a> {
     }
 
     fn down(&mut self, index: usize, kind: NetworkKind, shared_beside: bool) -> Result<(), LowerError> {
+        if let Some(rectangle) = self.own_network(kind) {
+            return self.down_inside(index, kind, rectangle);
+        }
         let operator = &self.graph.operators()[index];
         let form = self.form(index);
         let clusters = self.clusters.take().filter(|_| self.in_rectangles(kind));
@@ -685,29 +814,6 @@ pub(crate) fn nothing(part: &'static str) -> LowerError {
     LowerError::Unknown { what: "a program".into(), part, allowed: "the layers of limits.md" }
 }
 
-/// Where a layer's cache lies.
-fn kv_lies(request: &LayerRequest<'_>) -> KvLies {
-    match &request.layer.attention {
-        Attention::Grouped(grouped) => grouped_lies(request, grouped),
-        Attention::Latent(latent) => latent_lies(request, latent),
-        Attention::Linear(linear) => linear_lies(request, linear),
-    }
-}
-
-/// A state has no tokens: where its heads lie is all there is to say.
-fn linear_lies(request: &LayerRequest<'_>, linear: &LinearAttention) -> KvLies {
-    let sizes = HeadSizes {
-        kv_heads: linear.value_heads,
-        group: 1,
-        key_dim: linear.key_dim,
-        value_dim: linear.value_dim,
-        rotary: 0,
-        beside: 0,
-        reach: Reach::Full,
-    };
-    KvLies::new(&request.mapping.kv, sizes, request.mapping.region.rows)
-}
-
 /// A latent is what keys and values are made of for all heads: one KV head.
 pub(crate) fn latent_lies(request: &LayerRequest<'_>, latent: &LatentAttention) -> KvLies {
     let sizes = HeadSizes {
@@ -715,8 +821,7 @@ pub(crate) fn latent_lies(request: &LayerRequest<'_>, latent: &LatentAttention) 
         group: latent.heads,
         key_dim: latent.kv_rank,
         value_dim: latent.kv_rank,
-        rotary: 0,
-        beside: latent.rope_dim,
+        contents: Contents::Latents { rotary: latent.rope_dim },
         reach: Reach::Full,
     };
     let lies = KvLies::new(&request.mapping.kv, sizes, request.mapping.region.rows);
@@ -729,8 +834,7 @@ pub(crate) fn grouped_lies(request: &LayerRequest<'_>, grouped: &GroupedAttentio
         group: grouped.heads / grouped.kv_heads.max(1),
         key_dim: grouped.head_dim,
         value_dim: grouped.head_dim,
-        rotary: grouped.rotary_dim,
-        beside: 0,
+        contents: Contents::Heads { rotary: grouped.rotary_dim },
         reach: grouped.reach,
     };
     let lies = KvLies::new(&request.mapping.kv, sizes, request.mapping.region.rows);

@@ -12,6 +12,7 @@
 //! | `lies` | where heads, caches, widths lie | KV blocks: ours; one head over all columns: WaferLLM |
 //! | `relayout` | hops and wavelets of a movement between layouts | ours |
 //! | `norm`, `product`, `attention`, `cache`, `router`, `network`, `clustered` | the operators | WaferLLM (OSDI 2025); grouped heads and experts are ours |
+//! | `linear` | gated linear attention, the gate behind attention | ours; equations of Qwen3-Next |
 //! | `overlap` | conversions beside transfers | ours |
 //! | `layer` | the walk over the operators | |
 //! | `gemm`, `prefill` | matrix products, a layer for a chunk of a prompt, and what its cache becomes | WaferLLM (OSDI 2025) |
@@ -26,6 +27,7 @@ mod ends;
 mod gemm;
 mod layer;
 mod lies;
+mod linear;
 mod network;
 mod norm;
 mod overlap;
@@ -38,6 +40,6 @@ mod writer;
 
 pub use ends::{EndRequest, embedding, lm_head, prefill_embedding, turn_to_head};
 pub use layer::{decode_layer, decode_layer_with};
-pub use lies::KvLies;
-pub use prefill::{cache_handover, prefill_layer};
+pub use lies::{Contents, KvLies};
+pub use prefill::{cache_handover, handed_over, prefill_layer};
 pub use request::{ExpertLoad, LayerRequest, LowerError, PlaceLoad, Routed, Scope};

@@ -35,10 +35,8 @@ pub struct KvLies {
     pub key_dim: u64,
     /// Width of a value.
     pub value_dim: u64,
-    /// Leading dimensions of a key that are rotated, in pairs.
-    pub rotary: u64,
-    /// Width of the rotary key that lies beside a latent; 0 where keys and values are cached.
-    pub beside: u64,
+    /// What keys and values are.
+    pub contents: Contents,
     /// Rows of the region.
     pub rows: u64,
     /// Blocks of columns.
@@ -68,12 +66,30 @@ pub(crate) struct HeadSizes {
     pub key_dim: u64,
     /// Width of a value.
     pub value_dim: u64,
-    /// Leading dimensions of a key that are rotated.
-    pub rotary: u64,
-    /// Width of the rotary key that lies beside a latent.
-    pub beside: u64,
+    /// What keys and values are.
+    pub contents: Contents,
     /// How far back the layer looks.
     pub reach: Reach,
+}
+
+/// What keys and values are, with the dimensions that a rotary embedding combines in pairs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contents {
+    /// Vectors of each head, the leading dimensions of keys rotated.
+    Heads {
+        /// How many.
+        rotary: u64,
+    },
+    /// Latents, with a rotary key beside each; values are the same latents.
+    Latents {
+        /// Width of the rotary key.
+        rotary: u64,
+    },
+    /// Keys and values of each head that were made from latents: the rotated dimensions first.
+    Expanded {
+        /// How many.
+        rotary: u64,
+    },
 }
 
 impl KvLies {
@@ -84,8 +100,7 @@ impl KvLies {
             group: heads.group,
             key_dim: heads.key_dim,
             value_dim: heads.value_dim,
-            rotary: heads.rotary,
-            beside: heads.beside,
+            contents: heads.contents,
             rows,
             blocks: heads.kv_heads.div_ceil(kv.heads_per_block.max(1)).max(1),
             dims: kv.dimension_split.max(1),
@@ -159,32 +174,48 @@ impl KvLies {
 
     /// Whether latents are cached, and rotary keys beside them.
     pub const fn is_latent(&self) -> bool {
-        self.beside > 0
+        matches!(self.contents, Contents::Latents { .. })
+    }
+
+    /// Dimensions that are rotated.
+    pub const fn rotary(&self) -> u64 {
+        match self.contents {
+            Contents::Heads { rotary } | Contents::Latents { rotary } | Contents::Expanded { rotary } => rotary,
+        }
     }
 
     fn key_width(&self) -> Dimension {
         let digit = self.dims_digit();
-        if self.is_latent() {
-            return Dimension::split(self.key_dim, digit);
-        }
-        let spread = if self.rotary == 0 || self.rotary >= self.key_dim {
-            Spread::Pairs(digit)
-        } else {
-            Spread::LeadingPairs { digit, leading: self.rotary }
+        let spread = match self.contents {
+            Contents::Heads { rotary } if rotary == 0 || rotary >= self.key_dim => Spread::Pairs(digit),
+            Contents::Heads { rotary } => Spread::LeadingPairs { digit, leading: rotary },
+            Contents::Latents { .. } => Spread::Split(digit),
+            Contents::Expanded { rotary } => Spread::Beside {
+                size: rotary,
+                first: Box::new(Spread::Pairs(digit)),
+                behind: Box::new(Spread::Split(digit)),
+            },
         };
         Dimension { size: self.key_dim, spread }
     }
 
     fn value_width(&self) -> Dimension {
-        if self.is_latent() {
-            return self.key_width();
-        }
-        Dimension { size: self.value_dim, spread: Spread::Pairs(self.dims_digit()) }
+        let digit = self.dims_digit();
+        let spread = match self.contents {
+            Contents::Heads { .. } => Spread::Pairs(digit),
+            Contents::Latents { .. } | Contents::Expanded { .. } => Spread::Split(digit),
+        };
+        Dimension { size: self.value_dim, spread }
     }
 
-    /// A rotated part of this width beside a latent.
+    /// The rotated part of a key alone.
     pub fn rotated_width(&self) -> Dimension {
-        Dimension { size: self.beside, spread: Spread::Pairs(self.dims_digit()) }
+        Dimension { size: self.rotary(), spread: Spread::Pairs(self.dims_digit()) }
+    }
+
+    /// A vector of each KV head that lies evenly over the columns that share a head's width.
+    pub fn of_kv_heads(&self, name: &'static str, tokens: u64, size: u64) -> Field {
+        Field::new(name, Dimension::whole(tokens), vec![self.kv_head(), Dimension::split(size, self.dims_digit())])
     }
 
     /// What is cached of a token: names and widths of keys and values, or of latents and rotary keys.

@@ -16,7 +16,7 @@ use crate::norm::{Riding, riding_sums};
 use crate::product::{Concatenated, Product, interleave};
 use crate::request::{ExpertLoad, Routed, Scope};
 use crate::router::Choice;
-use crate::writer::{Lines, Writer, along, first, table};
+use crate::writer::{Lines, Writer, along, everywhere, first, table};
 
 /// Rows that share out an activation, at most: parts go round one hop at a time.
 const MOST_SHARING_ROWS: u64 = 16;
@@ -43,6 +43,8 @@ pub(crate) struct Network {
     pub gating: Gating,
     /// Whether the router's weights multiply the input.
     pub weighs_input: bool,
+    /// The product whose sigmoid multiplies what the network makes, where there is one (the shared expert of some families).
+    pub output_gate: Option<Role>,
 }
 
 /// Gate and up of a network.
@@ -50,6 +52,8 @@ pub(crate) struct Network {
 pub(crate) struct GateUp {
     pub gate: Operand,
     pub up: Operand,
+    /// A number for each token, whose sigmoid multiplies what the network makes.
+    pub output_gate: Option<Operand>,
 }
 
 /// In which form gate, up and down are computed.
@@ -117,6 +121,9 @@ impl Writer<'_> {
         }
         let rows = networks.first().map_or(0, |network| network.rows.most());
         let riding = waiting.map(|waiting| waiting.riding);
+        let gates_field = fields.len() as u32;
+        let gated = networks.iter().filter(|network| network.output_gate.is_some()).count();
+        fields.extend((0..gated).map(|_| everywhere("output gate", rows, 1)));
         let sums_field = fields.len() as u32;
         fields.extend(riding.map(|_| riding_sums(rows)));
         let payload = self.declare("feed_forward.gate_up", fields);
@@ -125,7 +132,15 @@ impl Writer<'_> {
         let mut made = Vec::new();
         for (network, at) in networks.iter().zip((0u32..).step_by(2)) {
             let (gate, up) = (Operand::new(payload, at), Operand::new(payload, at + 1));
-            made.push(GateUp { gate, up });
+            let before = made.iter().filter(|made: &&GateUp| made.output_gate.is_some()).count() as u32;
+            let output_gate = network.output_gate.map(|role| (role, Operand::new(payload, gates_field + before)));
+            made.push(GateUp { gate, up, output_gate: output_gate.map(|(_, numbers)| numbers) });
+            if let Some((role, numbers)) = output_gate {
+                // Every column makes it for itself: one output for each of its inputs.
+                let product =
+                    Product { inputs: network.inputs.clone(), ..Product::plain(self, role, network.x, numbers) };
+                nodes.extend(self.product(product, form.accumulators_in_place));
+            }
             let both = [(network.roles[0], gate), (network.roles[1], up)];
             nodes.extend(self.both_products(network, both, form, riding.is_some()));
         }
@@ -150,13 +165,15 @@ impl Writer<'_> {
             for (network, made) in networks.iter().zip(made) {
                 let late = |(role, operand)| Rescaled { operand, bias: network.bias.then_some(role) };
                 scaled.extend([(network.roles[0], made.gate), (network.roles[1], made.up)].map(late));
+                scaled.extend(made.output_gate.map(|operand| Rescaled { operand, bias: None }));
             }
             return vec![self.rescale(riding, sums, scaled)];
         }
         let mut nodes = vec![self.norm_scale(riding, sums)];
         let mut by_token: Vec<Operand> = x.into_iter().collect();
         by_token.extend(choice.map(|(choice, _)| choice.weights()));
-        for (network, GateUp { gate, up }) in networks.iter().zip(made) {
+        by_token.extend(made.iter().filter_map(|made| made.output_gate));
+        for (network, GateUp { gate, up, .. }) in networks.iter().zip(made) {
             let Some((_, pairs)) = &network.chosen else {
                 by_token.extend([*gate, *up]);
                 continue;
@@ -207,6 +224,19 @@ impl Writer<'_> {
         if form.interleaved { interleave(nodes) } else { nodes }
     }
 
+    /// The inner vector times the sigmoid of the network's own gate. Down is linear, so that this is what multiplies what it makes.
+    pub fn gate_of_output(&self, made: GateUp) -> Option<Node> {
+        let numbers = made.output_gate?;
+        let (tokens, elements) = (self.most(numbers), self.most(made.gate));
+        let work = vec![
+            self.work(Operation::Exponential, tokens, 1),
+            self.work(Operation::Divide, tokens, 1),
+            self.work(Operation::Multiply, elements.div_ceil(tokens.max(1)), tokens),
+        ];
+        let formula = Formula::RowGate { x: made.gate, numbers };
+        Some(self.compute(Math::GatedActivation, &[made.gate.buffer], made.gate.buffer, work, formula))
+    }
+
     /// What the gating makes of gate and up, times the router's weight for experts, in place of gate.
     pub fn gated_activation(&self, network: &Network, made: GateUp) -> Node {
         let elements = self.most(made.gate);
@@ -238,7 +268,7 @@ impl Writer<'_> {
     pub fn divided_activation(&mut self, network: &Network, made: GateUp, rows: u64) -> (Vec<Node>, Operand) {
         let share = Digit::inside(Axis::Y, rows);
         let mut nodes = Vec::new();
-        let mut parts = [made.gate, made.up].map(|operand| {
+        let parts = [made.gate, made.up].map(|operand| {
             let field = self.field(operand);
             let part = first(self.declare("feed_forward.part", vec![field.shared(share)]));
             let work = vec![self.work(Operation::Copy, self.most(part), 1)];
@@ -246,8 +276,8 @@ impl Writer<'_> {
             nodes.push(self.compute(Math::Copy, &[operand.buffer], part.buffer, work, formula));
             part
         });
-        let [gate, up] = &mut parts;
-        nodes.push(self.gated_activation(network, GateUp { gate: *gate, up: *up }));
+        let [gate, up] = parts;
+        nodes.push(self.gated_activation(network, GateUp { gate, up, ..made }));
         let field = self.field(made.gate);
         let whole = self.declare("feed_forward.inner", vec![field]);
         let sharing = Sharing {

@@ -4,6 +4,9 @@
 //! same product. Experts have too few tokens each to fill the rows of a region, so tokens go through them as in decode, weights
 //! in place, spread or in rectangles: they are turned to widths along y and back.
 
+mod latent;
+mod own;
+
 use wafersim_graph::layer::ChoiceForm;
 use wafersim_graph::{LayerGraph, LayerLoad, Rewrite};
 use wafersim_program::formula::Causal;
@@ -14,12 +17,12 @@ use wafersim_program::{
 use wafersim_spec::model::{Attention, FeedForward, Gating, GroupedAttention, Moe, Role};
 
 use crate::gemm::{ColumnBlocks, Matrix, Rings, Sizes, Tile, TileOperands, Transposed};
-use crate::layer::{grouped_lies, nothing};
+use crate::layer::{KEY_VALUE, grouped_lies, latent_lies, nothing};
 use crate::lies::KvLies;
 use crate::network::{Network, NetworkForm, all_pairs};
 use crate::relayout::Way;
 use crate::request::{LayerRequest, LowerError, Scope};
-use crate::router::{Choice, Logits, check_selection};
+use crate::router::{Choice, ChoiceOf, Logits, check_selection};
 use crate::writer::{Writer, along, everywhere, first, table};
 
 /// Vector operations of a softmax over its scores beside exponentials and scalar reductions, in prefill.
@@ -29,21 +32,26 @@ const SOFTMAX_OPERATIONS: u64 = 4;
 const NORM_OPERATIONS: u64 = 4;
 
 /// The program of a layer for a chunk of `request.tokens` tokens of a prompt; `request.context` counts the tokens that the last
-/// of them sees, itself included. Its input and output is the buffer `residual`; keys and values of the chunk are left in
-/// `attention.key` and `attention.value`. A chunk with others before it reads their keys block by block and has no numbers.
+/// of them sees, itself included. Its input and output is the buffer `residual`; keys and values of the chunk (or latents and rotary
+/// keys) are left in the buffers of [`handed_over`]. A chunk with others before it reads their keys block by block and has no numbers.
 ///
 /// # Errors
 /// Where the mapping does not fit the layer, or the layer has a part that is not written for prefill.
 pub fn prefill_layer(request: &LayerRequest<'_>, key_block: u64) -> Result<Program, LowerError> {
     let load = LayerLoad { tokens: request.tokens, context: request.context };
     request.check()?;
-    request.check_rectangles()?;
-    let Attention::Grouped(grouped) = &request.layer.attention else { return Err(nothing("latent attention")) };
     let graph = LayerGraph::new(request.layer, request.hidden, load).rewritten(request.mapping.rewrites);
     let mut chunk = Chunk { writer: Writer::new("prefill layer", request), graph: &graph, key_block };
     let x = chunk.stream("residual", "residual");
     let normed = chunk.norm(x, (Role::AttentionNorm, 0), "attention.norm", "attention.normed");
-    chunk.attention(grouped, x, normed)?;
+    match &request.layer.attention {
+        Attention::Grouped(grouped) if grouped.output_gate => {
+            return Err(nothing("a gate behind attention in a chunk of a prompt"));
+        }
+        Attention::Grouped(grouped) => chunk.attention(grouped, x, normed)?,
+        Attention::Latent(latent) => chunk.latent(latent, x, normed),
+        Attention::Linear(_) => return Err(nothing("linear attention in a chunk of a prompt")),
+    }
     let normed = chunk.norm(x, (Role::FeedForwardNorm, 0), "feed_forward.norm", "feed_forward.normed");
     match &request.layer.feed_forward {
         FeedForward::Dense { width, bias } => chunk.dense(&DENSE, Gated { width: *width, bias: *bias }, x, normed),
@@ -55,38 +63,57 @@ pub fn prefill_layer(request: &LayerRequest<'_>, key_block: u64) -> Result<Progr
     }
 }
 
-/// Keys and values from where a chunk of a prompt has left them (`attention.key` and `attention.value`) to where decode wants
-/// them: `kv.keys` and `kv.values`.
+/// Buffers in which a chunk of a prompt leaves what is cached.
+pub const fn handed_over(attention: &Attention) -> [&'static str; 2] {
+    match attention {
+        Attention::Grouped(_) | Attention::Linear(_) => ["attention.key", "attention.value"],
+        Attention::Latent(_) => ["attention.latent", "attention.rotary_key"],
+    }
+}
+
+/// What is cached from where a chunk of a prompt has left it ([`handed_over`]) to where decode wants it: `kv.keys` and
+/// `kv.values` (latents and rotary keys).
 ///
 /// # Errors
-/// Where the KV layout does not fit its region, or attention is not grouped.
+/// Where the KV layout does not fit its region.
 pub fn cache_handover(request: &LayerRequest<'_>) -> Result<Program, LowerError> {
-    let Attention::Grouped(grouped) = &request.layer.attention else { return Err(nothing("latent attention")) };
-    let (lies, from) = (grouped_lies(request, grouped), whole_width(request, grouped));
     let mut writer = Writer::new("cache handover", request);
-    crate::layer::check_columns(&lies, writer.region().columns)?;
-    let rows = Rings::new(writer.region()).rows(request.tokens);
-    let values = values(writer.region(), &from, from.new_values(request.tokens));
-    let made = [from.new_keys(request.tokens), values];
-    let nodes = writer.hand_over(lies, made.map(|field| Field { rows: rows.clone(), ..field }), request.tokens);
+    let (region, tokens) = (writer.region(), request.tokens);
+    let (lies, made) = match &request.layer.attention {
+        Attention::Grouped(grouped) => {
+            let from = whole_width(request, grouped);
+            let made = [from.new_keys(tokens), values(region, &from, from.new_values(tokens))];
+            (grouped_lies(request, grouped), made)
+        }
+        Attention::Latent(latent) => (latent_lies(request, latent), latent::entry(region, latent, tokens)),
+        Attention::Linear(_) => return Err(nothing("linear attention in a chunk of a prompt")),
+    };
+    crate::layer::check_columns(&lies, region.columns)?;
+    let rows = Rings::new(region).rows(tokens);
+    let [one, other] = made.map(|field| Field { rows: rows.clone(), ..field });
+    let [name, other_name] = handed_over(&request.layer.attention);
+    let nodes = writer.hand_over(lies, [(name, one), (other_name, other)], tokens);
     writer.program.push("handover", nodes);
     Ok(writer.program)
 }
 
 /// Names and roles of a gated network.
 struct Names {
+    part: &'static str,
     operators: [&'static str; 3],
     roles: [Role; 3],
     output: &'static str,
 }
 
 const DENSE: Names = Names {
+    part: "feed_forward",
     operators: ["feed_forward.gate_up", "feed_forward.activation", "feed_forward.down"],
     roles: [Role::Gate, Role::Up, Role::Down],
     output: "feed_forward.output",
 };
 
 const SHARED: Names = Names {
+    part: "shared_expert",
     operators: ["shared_expert.gate_up", "shared_expert.activation", "shared_expert.down"],
     roles: [Role::SharedGate, Role::SharedUp, Role::SharedDown],
     output: "shared_expert.output",
@@ -125,12 +152,31 @@ impl Chunk<'_> {
         first(self.writer.declare(name, vec![field]))
     }
 
-    /// RMSNorm: a plain chain all-reduce along x of one sum for each row of tokens.
+    /// RMSNorm, where its part of the mapping says.
     fn norm(&mut self, x: Operand, gain: (Role, u64), operator: &'static str, name: &'static str) -> Operand {
+        let own = self.own(operator);
+        let (mut nodes, x) = self.enter(x, own);
+        let (body, y) = self.within(own.unwrap_or(self.writer.region()), |chunk| {
+            let y = chunk.stream(name, "normed");
+            (chunk.norm_nodes(x, y, gain), y)
+        });
+        let (left, y) = self.leave_to_stream(y, own, "left");
+        nodes.extend(body.into_iter().chain(left));
+        self.writer.program.push(operator, nodes);
+        y
+    }
+
+    /// The same to where its result lies like its input.
+    fn norm_to(&mut self, x: Operand, y: Operand, gain: (Role, u64), operator: &'static str) {
+        let nodes = self.norm_nodes(x, y, gain);
+        self.writer.program.push(operator, nodes);
+    }
+
+    /// RMSNorm: a plain chain all-reduce along x of one sum for each row of tokens.
+    fn norm_nodes(&mut self, x: Operand, y: Operand, gain: (Role, u64)) -> Vec<Node> {
         let field = self.writer.field(x);
         let (vectors, elements, width) = (field.rows.most(), field.most_inner(), field.row_size());
         let sums = self.writer.declare("norm.sums", vec![Field::new("sums", field.rows, vec![Dimension::whole(1)])]);
-        let y = self.stream(name, "normed");
         let mut nodes = vec![self.writer.sum_of_squares(x, first(sums), width)];
         let columns = self.writer.region().columns;
         let program = &mut self.writer.program;
@@ -143,8 +189,7 @@ impl Chunk<'_> {
         let epsilon = self.writer.request.norm_epsilon;
         let formula = Formula::RmsScale { x, sums: first(sums), gain, y, width, epsilon };
         nodes.push(self.writer.compute(Math::RmsScale, &[x.buffer, sums], y.buffer, work, formula));
-        self.writer.program.push(operator, nodes);
-        y
+        nodes
     }
 
     fn attention(&mut self, grouped: &GroupedAttention, x: Operand, normed: Operand) -> Result<(), LowerError> {
@@ -160,15 +205,20 @@ impl Chunk<'_> {
             ("attention.key", Role::Key, with_rows(lies.new_keys(tokens))),
             ("attention.value", Role::Value, with_rows(values(region, &lies, lies.new_values(tokens)))),
         ];
-        let (mut nodes, a) = self.writer.aligned(normed);
+        let [together, beside] = ["attention.query_key_value", KEY_VALUE].map(|part| self.own(part));
+        let [query, others @ ..] = outputs;
         let mut made = Vec::new();
-        for (name, role, field) in outputs {
-            let c = first(self.writer.declare(name, vec![field]));
-            nodes.extend(self.writer.matrix_product(a, Matrix { role, bias: grouped.qkv_bias }, c));
-            made.push(c);
+        match beside {
+            None => {
+                let all = [query].into_iter().chain(others).collect();
+                made.extend(self.products(("attention.query_key_value", together), grouped, normed, all));
+            }
+            Some(_) => {
+                made.extend(self.products(("attention.query_key_value", together), grouped, normed, vec![query]));
+                made.extend(self.products((KEY_VALUE, beside), grouped, normed, others.to_vec()));
+            }
         }
-        self.writer.program.push("attention.query_key_value", nodes);
-        let [query, key, value] = [made[0], made[1], made[2]];
+        let [query, key, value] = made[..] else { return Err(nothing("attention without queries, keys and values")) };
         if grouped.qk_norm {
             let mut nodes = self.writer.head_norm(lies, query, 0);
             nodes.extend(self.writer.head_norm(lies, key, 1));
@@ -180,13 +230,20 @@ impl Chunk<'_> {
         }
         let visible = grouped.reach.visible(request.context);
         let result = self.core(&lies, [query, key, value], visible);
-
         let inner = grouped.heads.saturating_mul(head_dim);
+        self.output(&lies, (result, inner), grouped.output_bias, x);
+        Ok(())
+    }
+
+    /// The output projection of what attention has made, `inner` wide.
+    fn output(&mut self, lies: &KvLies, (result, inner): (Operand, u64), bias: bool, x: Operand) {
+        let region = self.writer.region();
         let rings = self.rings();
+        let rows = rings.rows(self.tokens());
         let wanted = Field::new("result", rows, vec![rings.inner(inner, false)]);
         let gathered = first(self.writer.declare("attention.gathered", vec![wanted]));
         // In the order of the next ring, from other columns where they do not lie there already.
-        let mut nodes = vec![if in_order_of_ring(region, &lies) {
+        let mut nodes = vec![if in_order_of_ring(region, lies) {
             let formula = Formula::Select { source: result, target: gathered };
             self.writer.compute(Math::Copy, &[result.buffer], gathered.buffer, Vec::new(), formula)
         } else {
@@ -197,25 +254,62 @@ impl Chunk<'_> {
         let (align, a) = self.writer.aligned(gathered);
         nodes.extend(align);
         let output = self.stream("attention.projected", "normed");
-        nodes.extend(self.writer.matrix_product(a, Matrix { role: Role::Output, bias: grouped.output_bias }, output));
+        nodes.extend(self.writer.matrix_product(a, Matrix::new(Role::Output, bias), output));
         nodes.push(self.writer.residual(x, output));
         self.writer.program.push("attention.output", nodes);
-        Ok(())
+    }
+
+    /// Blocks of keys in which a chunk reads what it sees: how many, and tokens of one.
+    fn key_blocks(&self, visible: u64) -> (u64, u64) {
+        let alone = visible == self.tokens();
+        let blocks = if alone { 1 } else { visible.div_ceil(self.key_block.max(1)).max(1) };
+        (blocks, visible.div_ceil(blocks))
+    }
+
+    /// Products of one input, in a rectangle where the part has one.
+    fn products(
+        &mut self,
+        (operator, own): (&'static str, Option<Region>),
+        grouped: &GroupedAttention,
+        normed: Operand,
+        outputs: Vec<(&'static str, Role, Field)>,
+    ) -> Vec<Operand> {
+        let (mut nodes, here) = self.enter(normed, own);
+        let at = own.unwrap_or(self.writer.region());
+        let (align, a) = self.within(at, |chunk| chunk.writer.aligned(here));
+        nodes.extend(align);
+        let mut made = Vec::new();
+        for (name, role, field) in outputs {
+            let matrix = Matrix::new(role, grouped.qkv_bias);
+            let Some(rectangle) = own else {
+                let c = first(self.writer.declare(name, vec![field]));
+                nodes.extend(self.writer.matrix_product(a, matrix, c));
+                made.push(c);
+                continue;
+            };
+            let inside = vec![along(field.row_size(), Axis::X, rectangle)];
+            let inside = Field::new(field.name.clone(), Rings::new(rectangle).rows(field.rows.size), inside);
+            let c = self.within(rectangle, |chunk| {
+                let c = first(chunk.writer.declare("products.inside", vec![inside]));
+                nodes.extend(chunk.writer.matrix_product(a, matrix, c));
+                c
+            });
+            let (left, out) = self.leave(c, rectangle, (name, field.inner));
+            nodes.extend(left);
+            made.push(out);
+        }
+        self.writer.program.push(operator, nodes);
+        made
     }
 
     /// Scores, softmax and weighted values of a chunk.
     fn core(&mut self, lies: &KvLies, [query, key, value]: [Operand; 3], visible: u64) -> Operand {
         let (region, tokens, columns) = (self.writer.region(), self.tokens(), lies.pitch());
-        let alone = visible == tokens;
-        let blocks = if alone { 1 } else { visible.div_ceil(self.key_block.max(1)).max(1) };
-        let seen = visible.div_ceil(blocks);
+        let (blocks, seen) = self.key_blocks(visible);
         let rows = self.rings().rows(tokens);
         let with_rows = |field: Field| Field { rows: rows.clone(), ..field };
         let (group, head_dim) = (lies.group, lies.key_dim);
-        let repeated = |nodes: Vec<Node>| match blocks {
-            1 => nodes,
-            times => vec![Node::Repeat { times, body: Box::new(Node::Sequence(nodes)) }],
-        };
+        let repeated = |nodes: Vec<Node>| repeated(blocks, nodes);
 
         // Scores: keys pass by along y, sums end in a place that moves on along x.
         let keys = self.writer.declare("gemm.b", vec![with_rows(lies.new_keys(seen))]);
@@ -275,8 +369,8 @@ impl Chunk<'_> {
         let result =
             self.writer.declare("attention.result", vec![with_rows(values(region, lies, lies.result(tokens)))]);
         let (scores, values_at, output) = (first(weights), first(moved), first(result));
-        let formula = Formula::PassingValues { scores, values: values_at, output, group, head_dim };
-        let tile = Tile::new(block, Sizes { m: stacked, k: seen, n: head_dim });
+        let formula = Formula::PassingValues { scores, values: values_at, output, group, head_dim: lies.value_dim };
+        let tile = Tile::new(block, Sizes { m: stacked, k: seen, n: lies.value_dim });
         let operands = TileOperands { a: weights, b: moved, c: result };
         let width = ColumnBlocks { blocks: lies.blocks, width: columns };
         nodes.extend(self.writer.cannon(tile, operands, width, formula));
@@ -320,12 +414,25 @@ impl Chunk<'_> {
     }
 
     fn dense(&mut self, names: &Names, gated: Gated, x: Operand, normed: Operand) {
+        let own = self.own(names.part);
+        let (entered, here) = self.enter(normed, own);
+        let at = own.unwrap_or(self.writer.region());
+        let (mut nodes, output) = self.within(at, |chunk| chunk.network(names, gated, here, entered));
+        let (left, output) = self.leave_to_stream(output, own, "left");
+        nodes.extend(left);
+        nodes.push(self.writer.residual(x, output));
+        self.writer.program.push(names.operators[2], nodes);
+    }
+
+    /// A gated network; its last operator is not pushed yet.
+    fn network(&mut self, names: &Names, gated: Gated, normed: Operand, mut nodes: Vec<Node>) -> (Vec<Node>, Operand) {
         let (tokens, rings) = (self.tokens(), self.rings());
-        let (mut nodes, a) = self.writer.aligned(normed);
+        let (align, a) = self.writer.aligned(normed);
+        nodes.extend(align);
         let inner = |name: &'static str| Field::new(name, rings.rows(tokens), vec![rings.inner(gated.width, false)]);
         let [gate, up] = ["gate", "up"].map(|name| first(self.writer.declare("feed_forward.inner", vec![inner(name)])));
         for (role, c) in [(names.roles[0], gate), (names.roles[1], up)] {
-            nodes.extend(self.writer.matrix_product(a, Matrix { role, bias: gated.bias }, c));
+            nodes.extend(self.writer.matrix_product(a, Matrix::new(role, gated.bias), c));
         }
         self.writer.program.push(names.operators[0], nodes);
         let elements = self.writer.most(gate);
@@ -341,35 +448,60 @@ impl Chunk<'_> {
         self.writer.program.push(names.operators[1], vec![node]);
         let (mut nodes, a) = self.writer.aligned(gate);
         let output = self.stream(names.output, "normed");
-        nodes.extend(self.writer.matrix_product(a, Matrix { role: names.roles[2], bias: gated.bias }, output));
-        nodes.push(self.writer.residual(x, output));
-        self.writer.program.push(names.operators[2], nodes);
+        nodes.extend(self.writer.matrix_product(a, Matrix::new(names.roles[2], gated.bias), output));
+        (nodes, output)
     }
 
     fn experts(&mut self, moe: &Moe, x: Operand, normed: Operand) -> Result<(), LowerError> {
-        let (region, tokens, hidden) = (self.writer.region(), self.tokens(), self.hidden());
+        let (region, tokens) = (self.writer.region(), self.tokens());
         check_selection(&moe.selection)?;
-        let (mut nodes, a) = self.writer.aligned(normed);
-        let field = Field::new("scores", self.rings().rows(tokens), vec![along(moe.experts, Axis::X, region)]);
-        let scores = self.writer.declare("router.scores", vec![field]);
-        let bias = moe.router_bias && !moe.selection.corrected;
-        nodes.extend(self.writer.matrix_product(a, Matrix { role: Role::Router, bias }, first(scores)));
-        let single_pass = self.writer.mapping().has(Rewrite::SinglePassTopK);
-        let form = ChoiceForm { single_pass, single_choice: false };
-        let logits = Logits { at: first(scores), axis: Axis::X, line: None, scale: None };
-        let (select, choice) = self.writer.choose(moe, logits, (form, false), normed);
-        nodes.extend(select);
+        if moe.shared_gate {
+            return Err(nothing("a gate of the shared expert in a chunk of a prompt"));
+        }
+        let own = self.own("router");
+        let (mut nodes, here) = self.enter(normed, own);
+        let at = own.unwrap_or(region);
+        let (routed, choice) = self.within(at, |chunk| chunk.router(moe, here));
+        nodes.extend(routed);
         self.writer.program.push("router", nodes);
 
         // Every row has chosen for its own tokens; all rows work on all of them.
         let known = vec![everywhere("experts", tokens, moe.top_k), everywhere("weights", tokens, moe.top_k)];
         let known = self.writer.declare("router.known", known);
         let numbers = tokens.saturating_mul(moe.top_k).saturating_mul(2);
-        let way = Way::Through { hops: region.rows, elements: numbers };
-        let mut dispatch = vec![self.writer.relayout(Axis::Y, choice.buffer, known, way)];
-        let turned = self.writer.declare("experts.turned", vec![table("normed", tokens, hidden, Axis::Y, region)]);
-        dispatch.extend(self.turn(normed, turned));
-        let (known, x_of_experts) = (Choice { buffer: known, waits: false }, first(turned));
+        let mut dispatch = match own {
+            None => {
+                let way = Way::Through { hops: region.rows, elements: numbers };
+                vec![self.writer.relayout(Axis::Y, choice.buffer, known, way)]
+            }
+            Some(own) => {
+                let columns = Region::new(own.x, region.y, own.columns, region.rows);
+                let along_columns = self.writer.counted_relayout(Axis::Y, columns, [choice.buffer, known]);
+                let across = collective::multicast(&mut self.writer.program, Axis::X, own.x - region.x, known);
+                vec![along_columns, across]
+            }
+        };
+        let known = Choice { buffer: known, waits: false };
+        if let Some(own) = self.own("experts") {
+            let (entered, here) = self.enter(normed, Some(own));
+            dispatch.extend(entered);
+            let back = self.within(own, |chunk| -> Result<Operand, LowerError> {
+                let (turned, nodes) = chunk.turned(here);
+                dispatch.extend(nodes);
+                chunk.writer.program.push("experts.dispatch", dispatch);
+                let output = chunk.spread(moe, turned, known)?;
+                let (node, back) = chunk.turned_back(output);
+                chunk.writer.program.push("experts.combine", vec![node]);
+                Ok(back)
+            })?;
+            let (mut combine, back) = self.leave_to_stream(back, Some(own), "left");
+            combine.push(self.writer.residual(x, back));
+            self.writer.program.push("experts.combine", combine);
+            self.shared(moe, x, normed);
+            return Ok(());
+        }
+        let (x_of_experts, turn) = self.turned(normed);
+        dispatch.extend(turn);
         let in_rectangles = self.writer.mapping().experts.as_ref().is_some_and(|experts| !experts.is_spread());
         let (mut combine, output) = if in_rectangles {
             self.in_rectangles(moe, x_of_experts, known, dispatch)?
@@ -377,18 +509,52 @@ impl Chunk<'_> {
             self.writer.program.push("experts.dispatch", dispatch);
             (Vec::new(), self.spread(moe, x_of_experts, known)?)
         };
-        let rings = self.rings();
-        let field = Field::new("output", rings.rows(tokens), vec![rings.inner(hidden, false)]);
-        let back = self.writer.declare("experts.returned", vec![field]);
-        let crossing = self.writer.program.buffer_of(back).elements.saturating_mul(region.rows).div_ceil(2);
-        let way = Way::Through { hops: region.rows, elements: crossing };
-        combine.push(self.writer.relayout(Axis::Y, output, back, way));
-        combine.push(self.writer.residual(x, first(back)));
+        let (node, back) = self.turned_back(output);
+        combine.push(node);
+        combine.push(self.writer.residual(x, back));
         self.writer.program.push("experts.combine", combine);
+        self.shared(moe, x, normed);
+        Ok(())
+    }
+
+    fn shared(&mut self, moe: &Moe, x: Operand, normed: Operand) {
         if moe.shared_width > 0 {
             self.dense(&SHARED, Gated { width: moe.shared_width, bias: false }, x, normed);
         }
-        Ok(())
+    }
+
+    /// Logits and the choice of each row of the region for its own tokens.
+    fn router(&mut self, moe: &Moe, normed: Operand) -> (Vec<Node>, Choice) {
+        let (region, tokens) = (self.writer.region(), self.tokens());
+        let (mut nodes, a) = self.writer.aligned(normed);
+        let field = Field::new("scores", self.rings().rows(tokens), vec![along(moe.experts, Axis::X, region)]);
+        let scores = self.writer.declare("router.scores", vec![field]);
+        let bias = moe.router_bias && !moe.selection.corrected;
+        nodes.extend(self.writer.matrix_product(a, Matrix::new(Role::Router, bias), first(scores)));
+        let single_pass = self.writer.mapping().has(Rewrite::SinglePassTopK);
+        let form = ChoiceForm { single_pass, single_choice: false };
+        let logits = Logits { at: first(scores), axis: Axis::X, line: None, scale: None };
+        let (select, choice) = self.writer.choose(moe, logits, ChoiceOf { form, waits: false, known: region }, normed);
+        nodes.extend(select);
+        (nodes, choice)
+    }
+
+    /// What experts read: widths along y, all tokens everywhere.
+    fn turned(&mut self, normed: Operand) -> (Operand, Vec<Node>) {
+        let (region, tokens, hidden) = (self.writer.region(), self.tokens(), self.hidden());
+        let turned = self.writer.declare("experts.turned", vec![table("normed", tokens, hidden, Axis::Y, region)]);
+        let nodes = self.turn(normed, turned);
+        (first(turned), nodes)
+    }
+
+    /// What they make, back in the layout of the stream.
+    fn turned_back(&mut self, output: BufferId) -> (Node, Operand) {
+        let (rings, rows) = (self.rings(), self.writer.region().rows);
+        let field = Field::new("output", rings.rows(self.tokens()), vec![rings.inner(self.hidden(), false)]);
+        let back = self.writer.declare("experts.returned", vec![field]);
+        let crossing = self.writer.program.buffer_of(back).elements.saturating_mul(rows).div_ceil(2);
+        let way = Way::Through { hops: rows, elements: crossing };
+        (self.writer.relayout(Axis::Y, output, back, way), first(back))
     }
 
     fn form(&self) -> NetworkForm {
@@ -414,6 +580,7 @@ impl Chunk<'_> {
             rows: Dimension::whole(tokens),
             gating: moe.gating,
             weighs_input: moe.selection.weighs_input,
+            output_gate: None,
         };
         let form = self.form();
         let (nodes, made) = self.writer.gate_up("experts.gate_up", std::slice::from_ref(&network), form, None);
@@ -451,6 +618,14 @@ impl Chunk<'_> {
     fn turn(&mut self, source: Operand, target: BufferId) -> Vec<Node> {
         let (region, tokens, width) = (self.writer.region(), self.tokens(), self.hidden());
         turn(&mut self.writer, source, target, Turned { tokens, width, region })
+    }
+}
+
+/// Nodes that run so many times.
+fn repeated(times: u64, nodes: Vec<Node>) -> Vec<Node> {
+    match times {
+        1 => nodes,
+        times => vec![Node::Repeat { times, body: Box::new(Node::Sequence(nodes)) }],
     }
 }
 

@@ -129,7 +129,7 @@ impl Writer<'_> {
         };
         let last = |field: &Field| field.inner.last().cloned().unwrap_or(Dimension::whole(0));
         match product.part {
-            Part::Whole | Part::Outputs(_) | Part::Rotated(_) => size,
+            Part::Whole | Part::Outputs(_) | Part::Rotated(_) | Part::RotatedFirst { .. } => size,
             // The outputs here are those of a few heads, each with inputs of its own.
             Part::OfHeads { part, .. } => {
                 let of_head = last(&product.inputs);

@@ -4,8 +4,9 @@
 //! relayout a few numbers count: hops and wavelets on its critical path. Here they are in closed form for the shapes of
 //! movement that layers have; tests hold them to the enumerated movement and to the fabric.
 
-use wafersim_program::{Action, Axis, BufferId, Color, End, Node, Path, Relayout, collective};
+use wafersim_program::{Action, Axis, BufferId, Color, End, Node, Path, Relayout, collective, movement};
 
+use crate::clustered::Passing;
 use crate::writer::Writer;
 
 /// The shape of a movement along a line.
@@ -108,6 +109,24 @@ impl Writer<'_> {
     pub fn adding(&mut self, axis: Axis, source: BufferId, target: BufferId, way: Way) -> Node {
         let moved = self.moved(axis, [source, target], way);
         self.program.step(Action::Relayout(Relayout { accumulate: true, ..moved }))
+    }
+
+    /// The way between two layouts along the first line of the region: the farthest piece, and the busiest place.
+    pub fn counted_way(&self, axis: Axis, buffers: [BufferId; 2]) -> Way {
+        let region = self.region();
+        let moved = relayout(axis, Vec::new(), buffers, Vec::new());
+        let pieces = match movement(&self.program, region, &moved, 0) {
+            Some(Ok(movement)) => movement.pieces,
+            // Whoever computes with it says what is missing.
+            Some(Err(_)) | None => Vec::new(),
+        };
+        let data_type = self.program.buffer_of(buffers[0]).data_type;
+        let mut places = Passing::new(region.along(axis));
+        for piece in &pieces {
+            places.send(piece.from, piece.to, data_type.wavelets(piece.elements.len() as u64));
+        }
+        let hops = pieces.iter().map(|piece| piece.from.abs_diff(piece.to)).max().unwrap_or(0);
+        Way::Pieces { hops, wavelets: places.busiest() }
     }
 
     fn moved(&mut self, axis: Axis, buffers: [BufferId; 2], way: Way) -> Relayout {

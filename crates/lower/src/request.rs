@@ -148,13 +148,6 @@ impl LayerRequest<'_> {
         }
     }
 
-    /// Whether every operator works on the whole region.
-    pub(crate) fn check_rectangles(&self) -> Result<(), LowerError> {
-        let Some(operator) = self.mapping.rectangles.keys().next() else { return Ok(()) };
-        let what = format!("a rectangle of its own for '{operator}'");
-        Err(LowerError::Unknown { what, part: "a layer", allowed: "none, operators work on the whole region" })
-    }
-
     /// Number of the first new token of each user.
     pub const fn position(&self) -> u64 {
         self.context.saturating_sub(self.consecutive())

@@ -54,6 +54,16 @@ impl Choice {
     }
 }
 
+/// How experts are chosen.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ChoiceOf {
+    pub form: ChoiceForm,
+    /// Whether the weights are weighed later.
+    pub waits: bool,
+    /// Where the choice will be known: the region at work, or one that holds it.
+    pub known: Region,
+}
+
 /// Whether experts can be chosen, and weighed later, by logits that lack the scale of a norm.
 pub(crate) const fn can_wait(moe: &Moe) -> bool {
     moe.selection.follows_logits() && moe.selection.weighs_chosen_alone() && !moe.router_bias
@@ -123,7 +133,7 @@ impl Writer<'_> {
 
     /// Takes the multicast off a reduction along whole lines; returns the index of the member that has the sum. Where there is
     /// none, every member has it: the middle one is taken.
-    fn stay_at_root(&self, nodes: &mut Vec<Node>, axis: Axis) -> u64 {
+    pub fn stay_at_root(&self, nodes: &mut Vec<Node>, axis: Axis) -> u64 {
         let middle = self.region().along(axis) / 2;
         match nodes.last() {
             Some(Node::Step(Step { action: Action::Multicast(Multicast { from, .. }), .. })) => {
@@ -220,7 +230,7 @@ impl Writer<'_> {
         &mut self,
         moe: &Moe,
         logits: Logits,
-        (form, waits): (ChoiceForm, bool),
+        ChoiceOf { form, waits, known }: ChoiceOf,
         x: Operand,
     ) -> (Vec<Node>, Choice) {
         // In prefill every row of the region chooses for its own tokens.
@@ -239,8 +249,13 @@ impl Writer<'_> {
             let all = self.declare(name, fields);
             let way = self.gather_way(logits.axis, moe, (None, tokens));
             nodes.push(self.relayout(logits.axis, compared, all, way));
-            let choice = Choice { buffer: self.declare("router.choice", chosen), waits };
+            let choice = self.within(known, |writer| writer.declare("router.choice", chosen));
+            let choice = Choice { buffer: choice, waits };
             nodes.extend(self.best(moe, all, choice, form));
+            if known != whole {
+                let from = (whole.x - known.x + whole.columns / 2, whole.y - known.y + whole.rows / 2);
+                nodes.push(collective::broadcast(&mut self.program, known, from, choice.buffer));
+            }
             return (nodes, choice);
         }
         // All scores pass one place wherever it lies, so that the middle is best: from there the choice is soonest everywhere.
@@ -252,7 +267,8 @@ impl Writer<'_> {
         let all = self.within(place, |writer| writer.declare(name, fields));
         let way = self.gather_way(logits.axis, moe, (Some(at), tokens));
         nodes.push(self.within(line, |writer| writer.relayout(logits.axis, compared, all, way)));
-        let choice = Choice { buffer: self.declare("router.choice", chosen), waits };
+        let choice = self.within(known, |writer| writer.declare("router.choice", chosen));
+        let choice = Choice { buffer: choice, waits };
         nodes.extend(self.within(place, |writer| {
             let mut nodes = writer.best(moe, all, choice, form);
             nodes.extend(logits.scale.map(|scale| {
@@ -262,11 +278,8 @@ impl Writer<'_> {
             }));
             nodes
         }));
-        let from = match logits.axis {
-            Axis::X => (at, logits.line.unwrap_or(0)),
-            Axis::Y => (logits.line.unwrap_or(0), at),
-        };
-        nodes.push(collective::broadcast(&mut self.program, whole, from, choice.buffer));
+        let from = (place.x - known.x, place.y - known.y);
+        nodes.push(collective::broadcast(&mut self.program, known, from, choice.buffer));
         nodes.extend(logits.scale.map(|_| self.times(vec![x], choice.scale(), None)));
         (nodes, choice)
     }

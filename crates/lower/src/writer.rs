@@ -10,7 +10,7 @@ use wafersim_program::collective::{Along, Level, Neighbours, RootPlaces, Sharing
 use wafersim_program::pieces::ring_words;
 use wafersim_program::{
     Action, Axis, BufferId, Compute, Digit, Dimension, Field, Formula, Layout, Math, Node, Operand, Operation, Program,
-    ReduceOperator, Region, Root, Step, Weight, WeightId, Work, collective,
+    ReduceOperator, Region, Root, Step, Work, collective,
 };
 use wafersim_spec::DataType;
 use wafersim_spec::model::Role;
@@ -122,12 +122,6 @@ impl<'a> Writer<'a> {
     pub fn compute(&self, math: Math, reads: &[BufferId], writes: BufferId, work: Vec<Work>, formula: Formula) -> Node {
         let compute = Compute { math, reads: reads.to_vec(), writes, work, formula: Some(formula) };
         Node::Step(Step { region: self.region(), action: Action::Compute(compute) })
-    }
-
-    /// A weight between two fields on the region.
-    pub fn weight(&mut self, role: Role, inputs: Field, outputs: Field) -> WeightId {
-        let region = self.region();
-        self.program.weight(Weight::new(role, region, inputs, outputs))
     }
 
     /// The reduction that the mapping wants of an operator along a kind of line, and its result in every member.
@@ -256,7 +250,13 @@ impl<'a> Writer<'a> {
     /// Appends an operator between two route changes: the published WSE-3 kernel changes its routes when the axis of its
     /// reductions changes, six times a layer.
     pub fn push_with_route_changes(&mut self, name: impl Into<Cow<'static, str>>, body: Vec<Node>) {
-        let nodes = match self.mapping().routes {
+        let nodes = self.between_route_changes(body);
+        self.program.push(name, nodes);
+    }
+
+    /// Nodes between two route changes of the region, where routes change while the layer runs.
+    pub fn between_route_changes(&self, body: Vec<Node>) -> Vec<Node> {
+        match self.mapping().routes {
             Routes::Static => body,
             Routes::Changed => {
                 let mut nodes = Vec::with_capacity(body.len() + 2);
@@ -265,8 +265,7 @@ impl<'a> Writer<'a> {
                 nodes.push(self.program.route_change(1));
                 nodes
             }
-        };
-        self.program.push(name, nodes);
+        }
     }
 
     /// The exponential of a softmax. Measured layers stop after two squarings (kernels of WaferLLM, 2025).
@@ -281,7 +280,9 @@ impl<'a> Writer<'a> {
     pub fn stored(&self, role: Role) -> DataType {
         match role {
             // A small weight: stored in 16 bit, never converted.
-            Role::Router => self.request.precision.small_weights,
+            Role::Router | Role::WriteStrength | Role::Decay | Role::SharedOutputGate => {
+                self.request.precision.small_weights
+            }
             _ => self.mapping().stored(role, &self.request.precision),
         }
     }

@@ -8,7 +8,7 @@ use wafersim_cost::{ProgramCost, Rates, View, cost, formula};
 use wafersim_fabric::circuit::{self, Outcome};
 use wafersim_lower::{ExpertLoad, LayerRequest, LowerError, Routed, Scope, decode_layer, prefill_layer};
 use wafersim_mapping::{ExpertMapping, KvMapping, LayerMapping, Rewrite, Rewrites, Routes};
-use wafersim_program::{Action, Axis, Formula, Program, movement};
+use wafersim_program::{Action, Axis, Formula, Program, Region, movement};
 use wafersim_spec::model::{
     Attention, FeedForward, Gating, GroupedAttention, Layer, Moe, Reach, Role, Scoring, Selection,
 };
@@ -196,6 +196,43 @@ fn rectangles_of_a_prompt_agree_with_the_fabric() {
                 );
                 let request = LayerRequest { tokens, users: 1, ..request(&layer, &mapping, DataType::Fp16, routed) };
                 let program = prefill_layer(&LayerRequest { context: tokens, ..request }, u64::MAX).unwrap();
+                worst = worst.max(compare(&what, &program).abs());
+            }
+        }
+    }
+    assert!(worst < LIMIT, "{worst}");
+}
+
+/// The shared expert beside the routed ones, keys and values beside queries, the router in a corner: in order and each
+/// processing element in its own.
+#[test]
+fn parts_in_rectangles_agree_with_the_fabric() {
+    let layer = layer(192, glm());
+    let mut worst: f64 = 0.0;
+    let of = |parts: &[(&str, Region)]| parts.iter().map(|(part, region)| ((*part).to_owned(), *region)).collect();
+    let (left, right) = (Region::new(0, 0, 28, 24), Region::new(28, 0, 8, 24));
+    for (what, rectangles) in [
+        ("whole", of(&[])),
+        ("shared beside", of(&[("experts", left), ("router", left), ("shared_expert", right)])),
+        ("key and value beside", of(&[("attention.query_key_value", left), ("attention.key_value", right)])),
+        (
+            "corners",
+            of(&[
+                ("router", Region::new(0, 0, 20, 10)),
+                ("shared_expert", Region::new(20, 12, 16, 12)),
+                ("attention.key_value", Region::new(3, 2, 9, 20)),
+                ("feed_forward.norm", Region::new(5, 5, 12, 12)),
+            ]),
+        ),
+    ] {
+        for rewrites in [&[][..], &[Rewrite::SingleChoice, Rewrite::InterleavedGateUp][..]] {
+            for independent in [false, true] {
+                let mut mapping = mapping(36, 24, rewrites.iter().copied());
+                mapping.rectangles.clone_from(&rectangles);
+                mapping.routes = Routes::Static;
+                mapping.overlap.independent = independent;
+                let program = decode_layer(&request(&layer, &mapping, DataType::Fp16, one_token())).unwrap();
+                let what = format!("{what}, {} rewrites, independent {independent}", rewrites.len());
                 worst = worst.max(compare(&what, &program).abs());
             }
         }

@@ -1,11 +1,11 @@
-//! Rectangles of operators: from shares to numbers, whether they lie inside, and what they take of the memory.
+//! Rectangles of parts of a layer: from shares to numbers, whether they lie inside, and what they take of the memory.
 
 use std::collections::BTreeMap;
 
-use wafersim_graph::layer::{LayerGraph, LayerLoad};
+use wafersim_graph::layer::{LayerGraph, LayerLoad, Rewrite, Rewrites};
 use wafersim_place::{Item, LayerLayout, PlacedMatrix, most_elements};
 use wafersim_program::Region;
-use wafersim_spec::model::{FeedForward, Layer, Role};
+use wafersim_spec::model::{Attention, FeedForward, Layer, Role};
 use wafersim_spec::{Bytes, Size};
 
 use crate::error::MappingError;
@@ -14,17 +14,58 @@ use crate::mapped::Mapped;
 use crate::operator::OPERATORS;
 use crate::recipe::{Area, Recipe};
 
+/// A part of a layer that may work in a rectangle of its own: its name in a mapping, and its operators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Its name: that of its operator, or what its operators' names begin with.
+    pub name: &'static str,
+    /// Its operators.
+    pub operators: &'static [&'static str],
+}
+
+/// Keys and values, where they are made beside the queries.
+const KEY_VALUE: &str = "attention.key_value";
+
+/// The routed experts, where they are spread over the rectangle.
+const EXPERTS: &str = "experts";
+
+/// Parts that may have a rectangle of their own. All others work where the cache, its heads or the whole stream lie; where
+/// experts in rectangles lie is said in `[experts]`.
+pub const PARTS: &[Part] = &[
+    Part { name: "attention.norm", operators: &["attention.norm"] },
+    Part { name: "attention.query_key_value", operators: &["attention.query_key_value"] },
+    Part { name: KEY_VALUE, operators: &[KEY_VALUE] },
+    Part { name: "feed_forward.norm", operators: &["feed_forward.norm"] },
+    Part { name: "feed_forward", operators: &["feed_forward.gate_up", "feed_forward.activation", "feed_forward.down"] },
+    Part { name: "router", operators: &["router"] },
+    Part { name: EXPERTS, operators: &["experts.gate_up", "experts.activation", "experts.down"] },
+    Part {
+        name: "shared_expert",
+        operators: &["shared_expert.gate_up", "shared_expert.activation", "shared_expert.down"],
+    },
+];
+
+/// The part with a name.
+pub fn part_named(name: &str) -> Option<&'static Part> {
+    PARTS.iter().find(|part| part.name == name)
+}
+
+/// The rectangle of an operator among those of parts.
+pub(crate) fn rectangle_of<'r, R>(rectangles: &'r BTreeMap<String, R>, operator: &str) -> Option<&'r R> {
+    let part = PARTS.iter().find(|part| part.operators.contains(&operator))?;
+    rectangles.get(part.name)
+}
+
 /// The operators of a layer that a mapping may name.
 pub fn operators_of(layer: &Layer) -> Vec<&'static str> {
     let graph = LayerGraph::new(layer, 1, LayerLoad { tokens: 1, context: 1 });
     let has_experts = matches!(layer.feed_forward, FeedForward::Moe(_));
+    let is_grouped = matches!(layer.attention, Attention::Grouped(_));
     let names = OPERATORS.iter().map(|operator| operator.name);
     let moves = |name: &str| has_experts && matches!(name, "experts.dispatch" | "experts.combine");
-    names.filter(|name| graph.operator(name).is_some() || moves(name)).collect()
+    let beside = |name: &str| is_grouped && name == KEY_VALUE;
+    names.filter(|name| graph.operator(name).is_some() || moves(name) || beside(name)).collect()
 }
-
-/// Operators that work on the cache where it lies: they share a rectangle, or have none.
-const ON_THE_CACHE: [&str; 4] = ["attention.kv_append", "attention.scores", "attention.softmax", "attention.values"];
 
 /// Operators of routed experts: where they work is for the rectangles of the experts to say.
 const OF_EXPERTS: [&str; 5] =
@@ -35,40 +76,53 @@ pub(crate) fn is_of_experts(operator: &str) -> bool {
     OF_EXPERTS.contains(&operator)
 }
 
-/// Whether a rectangle may be given to an operator.
-pub(crate) fn may_have_its_own(operator: &str) -> bool {
-    !ON_THE_CACHE.contains(&operator) && !is_of_experts(operator)
+/// Why a part of a layer cannot have a rectangle of its own under the other decisions, where it cannot: what would be allowed.
+pub(crate) fn refused(part: &str, layer: &Layer, rewrites: Rewrites, is_spread: bool) -> Option<&'static str> {
+    let has = |rewrite| rewrites.has(rewrite);
+    match part {
+        EXPERTS if !is_spread => Some("none: experts in rectangles lie where [experts] says; or spread experts"),
+        "shared_expert" | EXPERTS if has(Rewrite::SharedExpertBeside) => {
+            Some("none with shared_expert_beside, which has both in one product; or not that rewrite")
+        }
+        "router" | "attention.query_key_value" | "feed_forward.norm" if has(Rewrite::EarlyRouter) => {
+            Some("none with early_router, whose logits ride with attention; or not that rewrite")
+        }
+        "attention.query_key_value" if !matches!(layer.attention, Attention::Grouped(_)) => {
+            Some("none: only queries, keys and values of grouped heads have one")
+        }
+        _ => None,
+    }
 }
 
-/// The rectangles of the operators that a layer has, in its region.
+/// The rectangles of the parts that a layer has, in its region. `is_spread`: whether its experts are.
 pub(crate) fn resolved(
     recipe: &Recipe,
     layer: &Layer,
     region: RegionSize,
+    is_spread: bool,
 ) -> Result<BTreeMap<String, Region>, MappingError> {
     if recipe.rectangles.is_empty() {
         return Ok(BTreeMap::new());
     }
     let operators = operators_of(layer);
-    let refuse = |operator: &str, value: String, allowed: String| {
-        let (mapping, field) = (recipe.name.clone(), format!("rectangles.\"{operator}\""));
+    let refuse = |part: &str, value: String, allowed: String| {
+        let (mapping, field) = (recipe.name.clone(), format!("rectangles.\"{part}\""));
         Err(MappingError::Decision { mapping, field, value, allowed })
     };
     let mut rectangles = BTreeMap::new();
-    for (operator, area) in recipe.rectangles.iter().filter(|(name, _)| operators.contains(&name.as_str())) {
-        if !may_have_its_own(operator) {
-            let why =
-                "the rectangles of the experts ([experts]) and the layout of the cache ([kv]) say where these work";
-            return refuse(operator, "given".into(), format!("none: {why}"));
+    let of_layer = |name: &str| part_named(name).is_some_and(|part| operators.contains(&part.operators[0]));
+    for (part, area) in recipe.rectangles.iter().filter(|(name, _)| of_layer(name)) {
+        if let Some(allowed) = refused(part, layer, recipe.rewrites, is_spread) {
+            return refuse(part, "given".into(), allowed.into());
         }
         let rectangle = inside(area, region);
         let fits = |from: u64, size: u64, whole: u64| from.saturating_add(size) <= whole && size > 0;
         if !fits(rectangle.x, rectangle.columns, region.columns) || !fits(rectangle.y, rectangle.rows, region.rows) {
             let Region { x, y, columns, rows } = rectangle;
             let value = format!("{columns} x {rows} at ({x}, {y})");
-            return refuse(operator, value, format!("a rectangle in a region of {} x {}", region.columns, region.rows));
+            return refuse(part, value, format!("a rectangle in a region of {} x {}", region.columns, region.rows));
         }
-        rectangles.insert(operator.clone(), rectangle);
+        rectangles.insert(part.clone(), rectangle);
     }
     Ok(rectangles)
 }
@@ -116,6 +170,14 @@ const fn operator_of(role: Role) -> Option<&'static str> {
     }
 }
 
+/// The same where keys and values may be made by themselves.
+fn operator_in(rectangles: &BTreeMap<String, Region>, role: Role) -> Option<&'static str> {
+    match role {
+        Role::Key | Role::Value if rectangles.contains_key(KEY_VALUE) => Some(KEY_VALUE),
+        other => operator_of(other),
+    }
+}
+
 /// Bytes of a matrix in the worst processing element of a rectangle.
 fn bytes_in(matrix: &PlacedMatrix, columns: u64, rows: u64) -> Bytes {
     let (x, y) = matrix.orientation.along(matrix.inputs, matrix.outputs);
@@ -127,7 +189,7 @@ fn more_bytes(layout: &LayerLayout, rectangles: &BTreeMap<String, Region>) -> By
     let moved: Vec<(Region, &PlacedMatrix)> = layout
         .matrices
         .iter()
-        .filter_map(|matrix| Some((*rectangles.get(operator_of(matrix.role)?)?, matrix)))
+        .filter_map(|matrix| Some((*rectangle_of(rectangles, operator_in(rectangles, matrix.role)?)?, matrix)))
         .collect();
     let before: Bytes = moved.iter().map(|(_, matrix)| bytes_in(matrix, layout.columns, layout.rows)).sum();
     // The worst processing element of each piece that the rectangles' edges cut out.

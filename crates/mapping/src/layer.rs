@@ -71,7 +71,7 @@ pub struct LayerMapping {
     pub experts: Option<ExpertMapping>,
     /// How sums travel.
     pub reductions: Reductions,
-    /// Rectangles of operators, seen from the corner of the region; absent: the whole region.
+    /// Rectangles of parts of the layer, seen from the corner of the region; absent: the whole region.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rectangles: BTreeMap<String, Region>,
     /// How the matrices of each role are stored where that is not as in the checkpoint.
@@ -108,9 +108,9 @@ impl LayerMapping {
         Region::new(0, 0, self.region.columns, self.region.rows)
     }
 
-    /// The rectangle of an operator, seen from the corner of the region.
-    pub fn rectangle(&self, operator: &str) -> Region {
-        self.rectangles.get(operator).copied().unwrap_or_else(|| self.whole())
+    /// The rectangle of a part of the layer (see [`crate::PARTS`]), seen from the corner of the region, where it is not all of it.
+    pub fn rectangle(&self, part: &str) -> Option<Region> {
+        self.rectangles.get(part).copied().filter(|rectangle| *rectangle != self.whole())
     }
 
     /// The reduction of an operator along a line.

@@ -57,6 +57,7 @@ pub mod resolved;
 mod text;
 mod ways;
 
+pub use areas::{PARTS, Part};
 pub use choice::Mapping;
 pub use error::{Difference, MappingError};
 pub use experts::{ExpertMapping, Experts};

@@ -10,6 +10,7 @@ use wafersim_place::{Fill, SlotOrder};
 use wafersim_spec::Size;
 use wafersim_spec::scenario::ExpertPlacement;
 
+use crate::areas::PARTS;
 use crate::builtin;
 use crate::experts::{Experts, makes_copies};
 use crate::inputs::Inputs;
@@ -224,11 +225,7 @@ impl Draw {
     }
 
     fn rectangles(&mut self) -> BTreeMap<String, Area> {
-        let allowed: Vec<&str> = OPERATORS
-            .iter()
-            .map(|operator| operator.name)
-            .filter(|name| crate::areas::may_have_its_own(name))
-            .collect();
+        let allowed: Vec<&str> = PARTS.iter().map(|part| part.name).collect();
         let count = self.below(5).saturating_sub(2);
         (0..count).map(|_| (self.of(&allowed).to_owned(), self.area())).collect()
     }

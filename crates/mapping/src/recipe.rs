@@ -12,6 +12,7 @@ use wafersim_spec::error::nearest_name;
 use wafersim_spec::model::Role;
 use wafersim_spec::{Size, SpecError};
 
+use crate::areas::PARTS;
 use crate::error::MappingError;
 use crate::experts::{Dealt, Experts};
 use crate::kv::Append;
@@ -52,8 +53,8 @@ pub struct Recipe {
     pub experts: Experts,
     /// How matrices are stored that the checkpoint has narrow.
     pub stored: Stored,
-    /// Rectangles of operators; absent: the whole region.
-    #[serde(deserialize_with = "of_operators", skip_serializing_if = "BTreeMap::is_empty")]
+    /// Rectangles of parts of a layer; absent: the whole region.
+    #[serde(deserialize_with = "of_parts", skip_serializing_if = "BTreeMap::is_empty")]
     pub rectangles: BTreeMap<String, Area>,
 }
 
@@ -220,43 +221,37 @@ pub struct Area {
 }
 
 /// A table by operator; names of no operator are refused, as are reductions of what reduces nothing.
-fn of_operators<'de, D: Deserializer<'de>, T: Deserialize<'de> + OfOperator>(
-    deserializer: D,
-) -> Result<BTreeMap<String, T>, D::Error> {
-    let table = BTreeMap::<String, T>::deserialize(deserializer)?;
+fn of_operators<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Reduction>, D::Error> {
+    let table = BTreeMap::<String, Reduction>::deserialize(deserializer)?;
+    let with_line: Vec<&str> =
+        OPERATORS.iter().filter(|operator| operator.line.is_some()).map(|operator| operator.name).collect();
     for name in table.keys() {
-        let refuse = |problem: String| {
-            let allowed: Vec<&str> = OPERATORS
-                .iter()
-                .filter(|operator| !T::NEEDS_A_LINE || operator.line.is_some())
-                .map(|operator| operator.name)
-                .collect();
-            Err(D::Error::custom(format!("{problem}; allowed: {}", allowed.join(", "))))
-        };
-        let Some(operator) = operator_named(name) else {
-            let nearest = nearest_name(name, OPERATORS.iter().map(|operator| operator.name));
-            let hint = nearest.map(|name| format!(" (did you mean '{name}'?)")).unwrap_or_default();
-            return refuse(format!("'{name}' is no operator{hint}"));
-        };
-        if T::NEEDS_A_LINE && operator.line.is_none() {
-            return refuse(format!("'{name}' reduces nothing"));
+        match operator_named(name) {
+            None => return Err(D::Error::custom(unknown_name(name, "operator", &with_line))),
+            Some(operator) if operator.line.is_none() => {
+                let allowed = with_line.join(", ");
+                return Err(D::Error::custom(format!("'{name}' reduces nothing; allowed: {allowed}")));
+            }
+            Some(_) => {}
         }
     }
     Ok(table)
 }
 
-/// What may be said of an operator.
-trait OfOperator {
-    /// Whether it says how sums travel.
-    const NEEDS_A_LINE: bool;
+/// A table by part of a layer; names of no part are refused.
+fn of_parts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Area>, D::Error> {
+    let table = BTreeMap::<String, Area>::deserialize(deserializer)?;
+    let names: Vec<&str> = PARTS.iter().map(|part| part.name).collect();
+    match table.keys().find(|name| !names.contains(&name.as_str())) {
+        Some(name) => Err(D::Error::custom(unknown_name(name, "part that has rectangles", &names))),
+        None => Ok(table),
+    }
 }
 
-impl OfOperator for Reduction {
-    const NEEDS_A_LINE: bool = true;
-}
-
-impl OfOperator for Area {
-    const NEEDS_A_LINE: bool = false;
+fn unknown_name(name: &str, what: &str, allowed: &[&str]) -> String {
+    let nearest = nearest_name(name, allowed.iter().copied());
+    let hint = nearest.map(|name| format!(" (did you mean '{name}'?)")).unwrap_or_default();
+    format!("'{name}' is no {what}{hint}; allowed: {}", allowed.join(", "))
 }
 
 /// A table by role; roles whose matrices are never narrow are refused.

@@ -192,7 +192,8 @@ impl Reductions {
     ) -> Self {
         let mut operators: BTreeMap<String, Reduction> = BTreeMap::new();
         for operator in OPERATORS {
-            let (own, rectangle) = (recipe.operators.get(operator.name), rectangles.get(operator.name));
+            let (own, rectangle) =
+                (recipe.operators.get(operator.name), areas::rectangle_of(rectangles, operator.name));
             if own.is_none() && rectangle.is_none() {
                 continue;
             }

@@ -20,7 +20,7 @@ use wafersim_spec::{DataType, Size};
 
 use crate::areas;
 use crate::error::{Difference, MappingError};
-use crate::experts::fullest;
+use crate::experts::{ExpertMapping, fullest};
 use crate::inputs::Inputs;
 use crate::kv::KvMapping;
 use crate::layer::{LayerMapping, RegionSize};
@@ -338,15 +338,20 @@ impl Resolved {
         let refuse =
             |field: &str, problem: String| Err(self.contradiction(format!("kinds[{index}].mapping.{field}"), problem));
         let region = mapping.region;
-        for (operator, rectangle) in &mapping.rectangles {
+        for (part, rectangle) in &mapping.rectangles {
             let fits = |from: u64, size: u64, whole: u64| size > 0 && from.saturating_add(size) <= whole;
             if !fits(rectangle.x, rectangle.columns, region.columns) || !fits(rectangle.y, rectangle.rows, region.rows)
             {
                 let problem = format!("leaves the region of {} x {}", region.columns, region.rows);
-                return refuse(&format!("rectangles.\"{operator}\""), problem);
+                return refuse(&format!("rectangles.\"{part}\""), problem);
             }
-            if !areas::operators_of(layer).contains(&operator.as_str()) {
-                return refuse(&format!("rectangles.\"{operator}\""), "is no operator of these layers".into());
+            let of_layer = areas::operators_of(layer);
+            if areas::part_named(part).is_none_or(|part| !of_layer.contains(&part.operators[0])) {
+                return refuse(&format!("rectangles.\"{part}\""), "is no part of these layers".into());
+            }
+            let is_spread = mapping.experts.as_ref().is_none_or(ExpertMapping::is_spread);
+            if let Some(allowed) = areas::refused(part, layer, mapping.rewrites, is_spread) {
+                return refuse(&format!("rectangles.\"{part}\""), format!("is given; allowed: {allowed}"));
             }
         }
         if let Some(unknown) = mapping.reductions.operators.keys().find(|operator| operator_named(operator).is_none()) {

@@ -61,7 +61,8 @@ impl<'a> LayerBlueprint<'a> {
 
     fn push_vector(&mut self, tensor: &Tensor, data_type: DataType) {
         let (role, length, copies) = (tensor.role, tensor.outputs, tensor.copies);
-        let vector = |axis, covered, copies| VectorShape { role, length, copies, bytes: None, axis, covered, data_type };
+        let vector =
+            |axis, covered, copies| VectorShape { role, length, copies, bytes: None, axis, covered, data_type };
         match (role, &self.layer.attention) {
             // One gain vector of a head's width serves all query heads, another all key heads.
             (Role::AttentionInnerNorm, Attention::Grouped(grouped)) => {

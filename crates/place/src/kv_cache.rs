@@ -357,11 +357,7 @@ mod tests {
             (grouped(8, 128, 12), (755, 234), load(50, 8192)),
             (grouped(40, 128, 1), (125, 195), load(3, 4096)),
             (grouped(8, 64, 8), (5, 7), load(1, 100)),
-            (
-                KvContents { vectors: 1, ..grouped(1, 576, 128) },
-                (755, 390),
-                load(1, 32_768),
-            ),
+            (KvContents { vectors: 1, ..grouped(1, 576, 128) }, (755, 390), load(1, 32_768)),
         ] {
             let best = bytes(&choose(shape, region, &load, KvLayoutChoice::Balanced), &load);
             for split in (0..8).map(|power| 1 << power).chain([3, 9, 72, 144, 192, 288, 576, u64::MAX]) {

@@ -340,13 +340,8 @@ impl Placement {
             totals.weights += entry.bytes * entry.layers;
             totals.replicated += entry.replicated * entry.layers;
         }
-        totals.kv_cache = self
-            .layouts
-            .iter()
-            .map(|layout| {
-                layout.kv.held_bytes(&self.settings.kv_load()) * layout.layers
-            })
-            .sum();
+        totals.kv_cache =
+            self.layouts.iter().map(|layout| layout.kv.held_bytes(&self.settings.kv_load()) * layout.layers).sum();
         for (slot, ledger) in self.slots.iter().zip(&slots) {
             totals.activations += ledger.worst_pe.activations * slot.region.elements();
             totals.receive_buffers += ledger.worst_pe.receive_buffers * slot.region.elements();

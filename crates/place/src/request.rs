@@ -66,7 +66,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    pub(crate) const fn kv_load(&self) -> KvLoad {
+    /// The load on caches.
+    pub const fn kv_load(&self) -> KvLoad {
         KvLoad {
             users: self.users,
             context: self.context,

@@ -73,7 +73,14 @@ pub enum Part {
         /// Inputs of the matrix.
         inputs: u64,
     },
-    /// The same turned round: from the outputs of the matrix to its inputs.
+    /// All outputs of each head, `width` of them, the last `rotated` first, and these in pairs as in `Rotated`.
+    RotatedFirst {
+        /// Outputs of a head.
+        width: u64,
+        /// How many are rotated.
+        rotated: u64,
+    },
+    /// The matrices of `OfHeads` turned round: from the outputs of the matrix to its inputs.
     OfHeadsTurned {
         /// The outputs.
         part: HeadPart,
@@ -113,6 +120,16 @@ impl Part {
                 let (half, number) = (part.size / 2, if part.size == 0 { 0 } else { output % part.size });
                 let turned = if number < half { 2 * number } else { 2 * (number - half) + 1 };
                 Some((input, part.of(output - number + turned).0))
+            }
+            Self::RotatedFirst { width, rotated } => {
+                let number = if width == 0 { 0 } else { output % width };
+                if number < rotated {
+                    let part = HeadPart { width, first: width - rotated, size: rotated };
+                    let head = if width == 0 { 0 } else { output / width };
+                    Self::Rotated(part).at(input, head * rotated + number)
+                } else {
+                    Some((input, output - rotated))
+                }
             }
             Self::OfHeads { part, inputs } => {
                 let ((row, head), all) = (part.of(output), if inputs == 0 { 1 } else { inputs });
@@ -195,6 +212,17 @@ pub struct Sinks {
     pub scale: f64,
 }
 
+/// Sizes of the heads of linear attention: `group` neighbouring value heads share a key head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct StateHeads {
+    /// Value heads of a key head.
+    pub group: u64,
+    /// Width of a key.
+    pub key_dim: u64,
+    /// Width of a value.
+    pub value_dim: u64,
+}
+
 /// A part of the width of queries and keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ScorePart {
@@ -204,6 +232,27 @@ pub struct ScorePart {
     pub keys: Operand,
     /// Its width.
     pub head_dim: u64,
+}
+
+/// What a query reads beside the key, before the token of the key is written. Queries and keys are as they were made; their
+/// lengths are known when sums have been added up.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct StateSums {
+    /// Queries.
+    pub query: Operand,
+    /// What they read; after the write what they would have read of the state that is left.
+    pub read: Operand,
+    /// For each key head the sums of squares of the query and of the key, and the sum of their products.
+    pub sums: Operand,
+    /// Added to sums of squares.
+    pub epsilon: f64,
+    /// Length that queries are brought to; keys are brought to 1.
+    pub scale: f64,
+}
+
+impl StateSums {
+    /// Sums of a key head.
+    pub const COUNT: u64 = 3;
 }
 
 /// An operand of a product whose norm comes afterwards.
@@ -309,6 +358,16 @@ pub enum Formula {
         source: Operand,
         /// Target.
         target: Operand,
+    },
+    /// `y[h, d] = first[d]` where `d` is below the width of `first`, else `behind[h, d - width]`: what all heads have before what each
+    /// has of its own.
+    Join {
+        /// What all heads have.
+        first: Operand,
+        /// What each head has.
+        behind: Operand,
+        /// Both.
+        y: Operand,
     },
     /// `sums[e / width] = sum of x[e]^2` over the elements that lie here.
     SumOfSquares {
@@ -554,6 +613,124 @@ pub enum Formula {
         all: Option<Operand>,
         /// How.
         selection: Selection,
+    },
+    /// `y = x sigmoid(gate)` for the elements of `y`.
+    OutputGate {
+        /// What is gated.
+        x: Operand,
+        /// The gate, laid out as `y`.
+        gate: Operand,
+        /// Result.
+        y: Operand,
+    },
+    /// `x *= sigmoid(number)`, row by row.
+    RowGate {
+        /// What is gated, in place.
+        x: Operand,
+        /// One number a row.
+        numbers: Operand,
+    },
+    /// `y[t, c] = silu(sum over taps of w[c, tap] x[t - kernel + 1 + tap, c])`, where the tokens before the first are those of the
+    /// tail; then the tail is the last ones. Row `r` is token `r / users` of user `r mod users`.
+    Convolve {
+        /// Inputs.
+        x: Operand,
+        /// Result; may be the inputs.
+        y: Operand,
+        /// Inputs of the tokens before, the oldest first.
+        tail: Operand,
+        /// The channel of element 0 among those of the weight.
+        channel: u64,
+        /// Tokens of the tail: one less than the convolution reaches over.
+        tail_tokens: u64,
+        /// Users.
+        users: u64,
+    },
+    /// `strength = sigmoid(strength)`, `decay = exp(-exp(rate) softplus(decay))`, in place.
+    StateGates {
+        /// How strongly a token is written: a number for each head.
+        strength: Operand,
+        /// How much of the state stays: likewise.
+        decay: Operand,
+    },
+    /// `x[e] *= scale / sqrt(sums[e / width] + epsilon)`: vectors to length `scale`.
+    UnitScale {
+        /// What is scaled, in place.
+        x: Operand,
+        /// Sums of squares.
+        sums: Operand,
+        /// Elements of a whole vector.
+        width: u64,
+        /// Added to the sum of squares.
+        epsilon: f64,
+        /// Length of the result.
+        scale: f64,
+    },
+    /// `S[v, k] *= decay`, then `recalled[v] = sum over the keys here of S[v, k] key[k]`, for the token of the round that is
+    /// running: row `round users + u` of decays and keys, row `u` of states and of what is recalled.
+    Recall {
+        /// States; elements `head x value x key`.
+        state: Operand,
+        /// How much stays.
+        decay: Operand,
+        /// Keys; elements `key head x key`.
+        key: Operand,
+        /// What the key reads: elements `head x value`.
+        recalled: Operand,
+        /// Where the query reads as well.
+        ahead: Option<StateSums>,
+        /// Sizes.
+        heads: StateHeads,
+        /// Users.
+        users: u64,
+    },
+    /// `S[v, k] += strength (value[v] - recalled[v]) key[k]`, then `read[v] = sum over the keys here of S[v, k] query[k]`, for the
+    /// token of the round as in `Recall`.
+    Write {
+        /// States.
+        state: Operand,
+        /// What the key has read.
+        recalled: Operand,
+        /// Values; elements `head x value`.
+        value: Operand,
+        /// How strongly the token is written.
+        strength: Operand,
+        /// Keys.
+        key: Operand,
+        /// Queries.
+        query: Operand,
+        /// What the query reads.
+        read: Operand,
+        /// Where it has read before.
+        ahead: Option<StateSums>,
+        /// Sizes.
+        heads: StateHeads,
+        /// Users.
+        users: u64,
+    },
+    /// Row `u` of the source becomes row `round users + u` of the target.
+    KeepRows {
+        /// Source: a row for each user.
+        source: Operand,
+        /// Target: a row for each token.
+        target: Operand,
+        /// Users.
+        users: u64,
+    },
+    /// `x[e] = x[e] / sqrt(sums[e / width] / width + epsilon) * gain[e mod width] * silu(gate[e])`.
+    GatedNorm {
+        /// What is normed, in place.
+        x: Operand,
+        /// Sums of squares.
+        sums: Operand,
+        /// The gain, and which of several with one role.
+        gain: (Role, u64),
+        /// The gate, laid out as `x`.
+        gate: Operand,
+        /// Elements of a whole vector.
+        width: u64,
+        /// Added to the mean square.
+        epsilon: f64,
     },
     /// Rows of the embedding table in the places that hold them, zeros in the others.
     Lookup {

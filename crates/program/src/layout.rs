@@ -110,6 +110,15 @@ pub enum Spread {
     Cached(Cached),
     /// The same tokens for all groups of columns together: what a row of the region holds of such a cache.
     CachedRows(Cached),
+    /// Two dimensions one after the other: the first `size` elements as one spread says, those behind them as another.
+    Beside {
+        /// Elements of the first.
+        size: u64,
+        /// How they lie.
+        first: Box<Spread>,
+        /// How those behind them lie.
+        behind: Box<Spread>,
+    },
     /// What lies in all of several spreads.
     Meet(Vec<Spread>),
     /// As a spread says on a rectangle of the region, whose places are counted from its own corner; nothing outside.
@@ -347,6 +356,12 @@ impl Spread {
                 tokens.sort_unstable();
                 tokens
             }
+            Self::Beside { size: leading, first, behind } => {
+                let mut indices = first.indices(*leading, place);
+                let rest = behind.indices(size.saturating_sub(*leading), place);
+                indices.extend(rest.into_iter().map(|index| index + leading));
+                indices
+            }
             Self::Meet(spreads) => {
                 let mut spreads = spreads.iter().map(|spread| spread.indices(size, place));
                 let first = spreads.next().unwrap_or_default();
@@ -391,6 +406,9 @@ impl Spread {
             }
             Self::Cached(cached) => cached.most(size),
             Self::CachedRows(cached) => cached.most(size).saturating_mul(cached.groups.parts.max(1)),
+            Self::Beside { size: leading, first, behind } => {
+                first.most(*leading).saturating_add(behind.most(size.saturating_sub(*leading)))
+            }
             Self::Meet(spreads) => spreads.iter().map(|spread| spread.most(size)).min().unwrap_or(0),
             Self::Within { spread, .. } => spread.most(size),
             Self::Shared { spread, digit } => spread.most(size).div_ceil(digit.parts.max(1)),
@@ -428,6 +446,7 @@ impl Spread {
                 axis == Axis::Y || groups.axis == axis && groups.parts > 1
             }
             Self::LevelledRows { .. } | Self::CachedRows(_) => axis == Axis::Y,
+            Self::Beside { first, behind, .. } => first.differs_along(axis) || behind.differs_along(axis),
             Self::Meet(spreads) => spreads.iter().any(|spread| spread.differs_along(axis)),
             // A rectangle begins and ends.
             Self::Within { .. } => true,

@@ -39,7 +39,7 @@ pub use layout::{Cached, Digit, Dimension, Field, Layout, Place, Ring, RowOrder,
 pub use memory::Peak;
 pub use movement::{Element, LinesAlike, Movement, Piece, Wanted, movement, movements};
 pub use pieces::{AllGather, Flow, Owners, Parties, Pieces, Purpose, ReduceScatter, Share, shares};
-pub use program::{ColorPurpose, Node, Order, Program};
+pub use program::{ColorPurpose, Node, Order, Program, Resident};
 pub use step::{
     Action, Broadcast, ChainReduce, Compute, End, Multicast, Path, ReduceOperator, Relayout, Root, RouteChange,
     Segment, Shift, Stagger, Step, Style, Synchronise,

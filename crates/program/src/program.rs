@@ -7,7 +7,7 @@ use wafersim_spec::DataType;
 use wafersim_spec::model::Role;
 
 use crate::buffer::{Buffer, BufferId, Color};
-use crate::formula::{Weight, WeightId};
+use crate::formula::{Part, Weight, WeightId};
 use crate::layout::Layout;
 use crate::region::{Axis, Region};
 use crate::step::{Action, Compute, RouteChange, Step, Synchronise};
@@ -73,6 +73,17 @@ pub enum ColorPurpose {
     Broadcast,
 }
 
+/// A matrix, or a part of one, in a buffer that a program moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Resident {
+    /// The buffer.
+    pub buffer: BufferId,
+    /// Whose matrix.
+    pub role: Role,
+    /// Which part of it.
+    pub part: Part,
+}
+
 /// A program over a region.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Program {
@@ -85,7 +96,7 @@ pub struct Program {
     /// Weights, by [`WeightId`]; none in programs that are written for their cost alone.
     pub weights: Vec<Weight>,
     /// Buffers that hold a matrix when the program starts, since it will be moved: the first field is the weight of a role.
-    pub residents: Vec<(BufferId, Role)>,
+    pub residents: Vec<Resident>,
     /// In which order its steps run.
     pub order: Order,
     /// Number of colors used so far.

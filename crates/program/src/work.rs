@@ -42,6 +42,12 @@ pub enum Math {
     ArgMax,
     /// Append one token's keys and values to the cache and level the rows.
     KvAppend,
+    /// Causal convolution of channels, and SiLU.
+    Convolution,
+    /// Strength and decay of a state's update.
+    StateGates,
+    /// A part of the gated delta rule: decay and read, or write and read.
+    DeltaRule,
     /// Stored format to arithmetic format.
     Dequantise,
 }

@@ -7,6 +7,7 @@
 //! | module | renders |
 //! |---|---|
 //! | [`answer`] | the verdict and what it rests on |
+//! | [`bound`] | what no mapping beats, term by term |
 //! | [`plan`] | the capacity-planning table |
 //! | [`validation`] | predicted against measured |
 //! | [`values`] | a placed run against a reference |
@@ -22,6 +23,7 @@
 //! | [`number`] | figures for people |
 
 pub mod answer;
+pub mod bound;
 pub mod crosscheck;
 mod error;
 pub mod fabric;

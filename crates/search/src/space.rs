@@ -275,9 +275,9 @@ impl Space<'_> {
             }
             Decision::Rewrite(rewrite) => add(&|recipe| {
                 let has = recipe.rewrites.has(rewrite);
-                let kept = Rewrite::ALL.into_iter().filter(|other| {
-                    if *other == rewrite { !has } else { recipe.rewrites.has(*other) }
-                });
+                let kept = Rewrite::ALL
+                    .into_iter()
+                    .filter(|other| if *other == rewrite { !has } else { recipe.rewrites.has(*other) });
                 recipe.rewrites = kept.collect();
             }),
             Decision::Routes => {
@@ -300,16 +300,14 @@ impl Space<'_> {
     fn kv_layouts(&self, columns: u64, now: &KvRecipe) -> Vec<KvRecipe> {
         let mut heads: BTreeSet<(u64, u64, u64)> = BTreeSet::new();
         for layer in &self.inputs.model.layers {
-            match &layer.attention {
+            heads.extend(match &layer.attention {
                 Attention::Grouped(grouped) => {
-                    heads.insert((grouped.kv_heads, grouped.heads / grouped.kv_heads.max(1), grouped.head_dim));
+                    Some((grouped.kv_heads, grouped.heads / grouped.kv_heads.max(1), grouped.head_dim))
                 }
-                Attention::Latent(latent) => {
-                    heads.insert((1, latent.heads, latent.kv_rank + latent.rope_dim));
-                }
-                // No keys and values.
-                Attention::Linear(_) => {}
-            }
+                Attention::Latent(latent) => Some((1, latent.heads, latent.kv_rank + latent.rope_dim)),
+                // A state in place of a cache.
+                Attention::Linear(_) => None,
+            });
         }
         // Layers that differ in their heads share a recipe: sizes that hold for the first may not for others.
         let Some((kv_heads, group, width)) = heads.first().copied() else { return Vec::new() };

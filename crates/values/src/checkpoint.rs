@@ -10,9 +10,11 @@ use crate::error::ValuesError;
 use crate::machine::{Blocks, Rounding};
 use crate::rotary::Rotary;
 use crate::tensors::{Tensor, Tensors};
+use crate::unpacked::unpacked;
 
 /// Families whose equations are written here.
-const FAMILIES: [&str; 7] = ["deepseek_v3", "glm4_moe", "llama", "mixtral", "qwen2", "qwen3", "qwen3_moe"];
+const FAMILIES: [&str; 9] =
+    ["deepseek_v3", "glm4_moe", "llama", "mixtral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "qwen3_next"];
 
 /// A model, its weights and its rotary frequencies. Every tensor that the layers want is there with its shape.
 #[derive(Debug, Clone)]
@@ -44,9 +46,12 @@ impl WeightName {
     /// Whether it is a vector: a gain of a norm, or sink logits.
     pub const fn is_vector(self) -> bool {
         match self.role {
-            Role::AttentionNorm | Role::AttentionInnerNorm | Role::FeedForwardNorm | Role::FinalNorm | Role::Sinks => {
-                true
-            }
+            Role::AttentionNorm
+            | Role::AttentionInnerNorm
+            | Role::DecayRate
+            | Role::FeedForwardNorm
+            | Role::FinalNorm
+            | Role::Sinks => true,
             _ => false,
         }
     }
@@ -59,24 +64,38 @@ impl WeightName {
                 let name = if of_query { "q_a_layernorm" } else { "kv_a_layernorm" };
                 format!("model.layers.{}.self_attn.{name}", self.layer)
             }
-            _ => self.path(&model.family, model.tied_embeddings),
+            _ => self.path(model, model.tied_embeddings),
         };
-        // A parameter of the attention itself (gpt-oss).
-        if self.role == Role::Sinks { path } else { format!("{path}.weight") }
+        // Parameters of the attention itself (gpt-oss, Qwen3-Next).
+        if matches!(self.role, Role::Sinks | Role::DecayRate) { path } else { format!("{path}.weight") }
     }
 
     /// The name of its bias.
     pub fn bias_of(self, model: &Model) -> String {
-        let path = self.path(&model.family, false);
+        let path = self.path(model, false);
         match (self.role, model.family.as_str()) {
+            (Role::Decay, _) => format!("model.layers.{}.linear_attn.dt_bias", self.layer),
             (Role::Router, "glm4_moe" | "deepseek_v3") => format!("{path}.e_score_correction_bias"),
             _ => format!("{path}.bias"),
         }
     }
 
-    fn path(self, family: &str, tied: bool) -> String {
+    fn path(self, model: &Model, tied: bool) -> String {
         let Self { layer, role, copy } = self;
+        let attention = model.layers.get(layer).map(|layer| &layer.attention);
+        if let (Some(Attention::Linear(_)), Some(name)) = (attention, linear_name(role)) {
+            return format!("model.layers.{layer}.linear_attn.{name}");
+        }
+        let family = model.family.as_str();
+        let has_one_shared_expert = matches!(family, "qwen2_moe" | "qwen3_next");
         match (family, role) {
+            (_, Role::SharedGate) if has_one_shared_expert => {
+                format!("model.layers.{layer}.mlp.shared_expert.gate_proj")
+            }
+            (_, Role::SharedUp) if has_one_shared_expert => format!("model.layers.{layer}.mlp.shared_expert.up_proj"),
+            (_, Role::SharedDown) if has_one_shared_expert => {
+                format!("model.layers.{layer}.mlp.shared_expert.down_proj")
+            }
             ("mixtral", Role::Router) => format!("model.layers.{layer}.block_sparse_moe.gate"),
             ("mixtral", Role::ExpertGate) => format!("model.layers.{layer}.block_sparse_moe.experts.{copy}.w1"),
             ("mixtral", Role::ExpertUp) => format!("model.layers.{layer}.block_sparse_moe.experts.{copy}.w3"),
@@ -98,13 +117,12 @@ impl WeightName {
             Role::Query => in_layer("self_attn.q_proj"),
             Role::Key => in_layer("self_attn.k_proj"),
             Role::Value => in_layer("self_attn.v_proj"),
+            Role::OutputGate => in_layer("self_attn.gate_proj"),
             Role::AttentionInnerNorm if copy == 0 => in_layer("self_attn.q_norm"),
             Role::AttentionInnerNorm => in_layer("self_attn.k_norm"),
-            Role::OutputGate => in_layer("linear_attn.in_proj_z"),
-            Role::WriteStrength => in_layer("linear_attn.in_proj_b"),
-            Role::Decay => in_layer("linear_attn.in_proj_a"),
-            Role::Convolution => in_layer("linear_attn.conv1d"),
-            Role::DecayRate => in_layer("linear_attn.A_log"),
+            Role::WriteStrength | Role::Decay | Role::Convolution | Role::DecayRate => {
+                in_layer(&format!("linear_attn.{}", linear_name(role).unwrap_or_default()))
+            }
             Role::QueryDown => in_layer("self_attn.q_a_proj"),
             Role::QueryUp => in_layer("self_attn.q_b_proj"),
             Role::KvDown => in_layer("self_attn.kv_a_proj_with_mqa"),
@@ -129,6 +147,24 @@ impl WeightName {
     }
 }
 
+/// The name of a tensor of linear attention in its module, as it is called once it has been taken apart
+/// ([`crate::unpacked`]).
+const fn linear_name(role: Role) -> Option<&'static str> {
+    match role {
+        Role::Query => Some("in_proj_q"),
+        Role::Key => Some("in_proj_k"),
+        Role::Value => Some("in_proj_v"),
+        Role::OutputGate => Some("in_proj_z"),
+        Role::WriteStrength => Some("in_proj_b"),
+        Role::Decay => Some("in_proj_a"),
+        Role::Convolution => Some("conv1d"),
+        Role::DecayRate => Some("A_log"),
+        Role::AttentionInnerNorm => Some("norm"),
+        Role::Output => Some("out_proj"),
+        _ => None,
+    }
+}
+
 impl Checkpoint {
     /// The model of a config's text with its tensors. `file` is the config's name in messages.
     ///
@@ -146,6 +182,7 @@ impl Checkpoint {
         // Layers without rotation have none to differ in.
         let rotated = model.layers.iter().map(|layer| rotated(&layer.attention)).max().unwrap_or(0);
         let rotary = Rotary::new(config, file, model.rope_theta, rotated)?;
+        let tensors = unpacked(&model, tensors)?;
         Self::of(model, rotary, tensors)
     }
 
@@ -199,7 +236,7 @@ impl Checkpoint {
             let (rotated, width) = match &layer.attention {
                 Attention::Grouped(grouped) => (grouped.rotary_dim, grouped.head_dim),
                 Attention::Latent(latent) => (latent.rope_dim, latent.rope_dim),
-                Attention::Linear(_) => return Err(linear_attention()),
+                Attention::Linear(_) => (0, 0),
             };
             if !width.is_multiple_of(2) || !rotated.is_multiple_of(2) {
                 return Err(ValuesError::Unsupported {
@@ -306,11 +343,6 @@ const fn rotated(attention: &Attention) -> u64 {
     }
 }
 
-/// Why a model with linear attention is not computed.
-pub fn linear_attention() -> ValuesError {
-    ValuesError::Unsupported { what: "linear attention".into(), hint: "grouped and latent attention are".into() }
-}
-
 /// What the cache of a layer holds of a token: names in records, heads, and width of a head.
 pub fn cached(attention: &Attention) -> [(&'static str, usize, usize); 2] {
     match attention {
@@ -340,14 +372,21 @@ pub fn grouped(model: &Model, layer: usize) -> Result<&GroupedAttention, ValuesE
     }
 }
 
-/// Whether the programs of prefill compute a layer: they have no sinks, rotate whole heads and norm no branches.
+/// Whether the programs of prefill compute a layer: they have no sinks, no gate and no state, rotate whole heads and norm no
+/// branches.
 ///
 /// # Errors
 /// Where one has such a part.
 pub fn check_prefill(model: &Model, tokens: u64) -> Result<(), ValuesError> {
     for (index, layer) in model.layers.iter().enumerate() {
-        let grouped = grouped(model, index)?;
-        if grouped.sinks || grouped.rotary_dim != grouped.head_dim || layer.norms > 2 {
+        let beyond = match &layer.attention {
+            Attention::Grouped(grouped) => {
+                grouped.sinks || grouped.output_gate || grouped.rotary_dim != grouped.head_dim
+            }
+            Attention::Latent(_) => false,
+            Attention::Linear(_) => true,
+        };
+        if beyond || layer.norms > 2 {
             return Err(ValuesError::Unsupported {
                 what: format!("layer {index} in the programs of prefill"),
                 hint: "allowed is whole rotary embedding, no sinks and two norms; decode programs have no such limit"

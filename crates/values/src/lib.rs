@@ -22,6 +22,7 @@ pub mod plain;
 pub mod record;
 pub mod rotary;
 pub mod tensors;
+mod unpacked;
 
 pub use checkpoint::Checkpoint;
 pub use compare::{Comparison, Deviation, Tolerance, compare};

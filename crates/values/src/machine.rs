@@ -14,6 +14,7 @@
 mod attention;
 mod compute;
 mod experts;
+mod linear;
 mod norm;
 mod pieces;
 mod prepared;

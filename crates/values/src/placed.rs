@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use wafersim_lower::{
-    EndRequest, ExpertLoad, LayerRequest, Routed, Scope, cache_handover, decode_layer, embedding, lm_head,
+    EndRequest, ExpertLoad, LayerRequest, Routed, Scope, cache_handover, decode_layer, embedding, handed_over, lm_head,
     prefill_embedding, prefill_layer, turn_to_head,
 };
 use wafersim_mapping::{LayerMapping, Rewrite};
 use wafersim_program::{Action, BufferId, Formula, Operand, Program};
 use wafersim_spec::Precision;
-use wafersim_spec::model::{FeedForward, Layer};
+use wafersim_spec::model::{Attention, FeedForward, Layer};
 
 use crate::checkpoint::{Checkpoint, cached, check_prefill};
 use crate::error::ValuesError;
@@ -400,7 +400,8 @@ impl<'a> Placed<'a> {
         tap.layer(records, &format!("prefill.layer{layer}"), &self.checkpoint.model.layers[layer])?;
         let stream = tap.tiles("residual")?;
 
-        let inputs = ["attention.key", "attention.value"].map(|name| tap.tiles(name).map(|tiles| (name, tiles)));
+        let names = handed_over(&self.checkpoint.model.layers[layer].attention);
+        let inputs = names.map(|name| tap.tiles(name).map(|tiles| (name, tiles)));
         let inputs = inputs.into_iter().collect::<Result<Vec<_>, _>>()?;
         let program = cache_handover(&self.request(layer, Step { tokens, users: 1, position: 0 }, None))?;
         let (prepared, machine) = self.whole(program, layer, inputs)?;
@@ -454,7 +455,10 @@ impl<'a> Placed<'a> {
         let mut machine = MeshState::new(&prepared);
         fill(&prepared, &mut machine, "residual", stream)?;
         let cache = std::mem::take(&mut self.caches[layer]);
-        if step.position == 0 {
+        let keeps_state = matches!(description.attention, Attention::Linear(_));
+        if keeps_state {
+            remember(&prepared, &mut machine, (step.position > 0).then_some(cache))?;
+        } else if step.position == 0 {
             for field in 0..2 {
                 let before = Operand::new(buffer(&prepared, "kv.before")?, field);
                 machine.scatter(&prepared, before, &[]).map_err(|problem| bug(&prepared, problem))?;
@@ -474,7 +478,12 @@ impl<'a> Placed<'a> {
         let tap = Tap { prepared: &prepared, machine: &machine };
         tap.layer(records, &format!("{phase}.layer{layer}"), description)?;
         let stream = tap.tiles("residual")?;
-        self.caches[layer] = tap.tiles("kv.cache")?;
+        self.caches[layer] = if keeps_state {
+            let (state, tail) = (tap.tiles("state")?, tap.tiles("tail")?);
+            state.into_iter().zip(tail).map(|(state, tail)| [state, tail].concat()).collect()
+        } else {
+            tap.tiles("kv.cache")?
+        };
         self.last = Some(Last { layer: description, mapping, step, prepared });
         Ok(stream)
     }
@@ -521,6 +530,11 @@ impl<'a> Placed<'a> {
         let users = records.len().max(1);
         for (layer, cache) in self.caches.iter().enumerate() {
             let Some(description) = self.checkpoint.model.layers.get(layer) else { continue };
+            if let Attention::Linear(linear) = &description.attention {
+                let elements = linear.state_elements() as usize;
+                record_states(&format!("prefill.layer{layer}.state"), elements, cache, records);
+                continue;
+            }
             // What no query will see again is not kept.
             let oldest = description.attention.reach().oldest(tokens) as usize;
             let kept = tokens as usize - oldest;
@@ -546,6 +560,51 @@ impl<'a> Placed<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// Puts states and the last inputs of convolutions where a program has them, or zeros where there are none yet.
+fn remember(prepared: &Prepared, machine: &mut MeshState, kept: Option<Cache>) -> Result<(), ValuesError> {
+    let Some(kept) = kept else {
+        for name in ["state", "tail"] {
+            let id = buffer(prepared, name)?;
+            for field in 0..prepared.fields_of(id) {
+                let operand = Operand::new(id, field);
+                for (index, pe) in machine.pes.iter_mut().enumerate() {
+                    if prepared.held(operand, index).is_some() {
+                        let zeros = prepared.fresh(operand, index, 0.0).map_err(|problem| bug(prepared, problem))?;
+                        pe.put(operand, zeros);
+                    }
+                }
+            }
+        }
+        return Ok(());
+    };
+    let parts = kept.into_iter().map(|mut tiles| {
+        let tail = tiles.split_off(1.min(tiles.len()));
+        (tiles, tail)
+    });
+    let (states, tails): (Vec<Vec<Tile>>, Vec<Vec<Tile>>) = parts.unzip();
+    fill(prepared, machine, "state", states)?;
+    fill(prepared, machine, "tail", tails)
+}
+
+/// Records the states of a layer, a row of them for each user.
+fn record_states(name: &str, elements: usize, cache: &Cache, records: &mut [Record]) {
+    for record in records.iter_mut() {
+        let values = vec![f64::NAN; elements];
+        record.tensors.insert(name.to_owned(), Recorded { shape: vec![elements], values });
+    }
+    for tile in cache.iter().filter_map(|tiles| tiles.first()) {
+        for (row, user) in tile.rows.iter().enumerate() {
+            let known = records.get_mut(*user as usize).and_then(|record| record.tensors.get_mut(name));
+            let Some(recorded) = known else { continue };
+            for (value, element) in tile.row(row).iter().zip(tile.inner.iter()) {
+                if let Some(place) = recorded.values.get_mut(*element as usize) {
+                    *place = f64::from(*value);
+                }
+            }
+        }
     }
 }
 

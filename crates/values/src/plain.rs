@@ -4,17 +4,26 @@
 //! Sources of the equations: Attention Is All You Need (softmax attention), RoFormer (rotary embedding, pairs `i` and
 //! `i + d / 2`), RMSNorm (arXiv 1910.07467), GLU Variants (SwiGLU), and the Qwen3 and Llama 3 reports for their order.
 
+mod linear;
+
 use wafersim_spec::model::{
     Attention, FeedForward, Gating, GroupedAttention, LatentAttention, Moe, Reach, Role, Scoring,
 };
 
-use crate::checkpoint::{Checkpoint, WeightName, cached, linear_attention};
+use crate::checkpoint::{Checkpoint, WeightName, cached};
 use crate::error::ValuesError;
 use crate::record::{Record, Recorded};
 use crate::tensors::Tensor;
 
 /// Keys and values of a layer: one vector of all KV heads for each token; or latents and rotary keys.
 type Cache = (Vec<Vec<f64>>, Vec<Vec<f64>>);
+
+/// What a layer keeps of the tokens that it has seen.
+#[derive(Debug, Clone)]
+enum Kept {
+    Cache(Cache),
+    State(linear::Memory),
+}
 
 /// Runs the prompt, then `steps` greedy decode steps.
 ///
@@ -23,14 +32,27 @@ type Cache = (Vec<Vec<f64>>, Vec<Vec<f64>>);
 pub fn run(checkpoint: &Checkpoint, prompt: &[u64], steps: u64) -> Result<Record, ValuesError> {
     check_prompt(checkpoint, prompt)?;
     let model = &checkpoint.model;
-    let mut caches: Vec<Cache> = vec![Cache::default(); model.layers.len()];
+    let nothing = |attention: &Attention| match attention {
+        Attention::Linear(_) => Kept::State(linear::Memory::default()),
+        Attention::Grouped(_) | Attention::Latent(_) => Kept::Cache(Cache::default()),
+    };
+    let mut caches: Vec<Kept> = model.layers.iter().map(|layer| nothing(&layer.attention)).collect();
     let mut record = Record { prompt: prompt.to_vec(), ..Record::default() };
     let mut next = 0;
     for token in prompt {
         next = step(checkpoint, &mut caches, *token, "prefill", &mut record)?;
     }
-    for (index, (keys, values)) in caches.iter().enumerate() {
+    for (index, kept) in caches.iter().enumerate() {
         let Some(layer) = model.layers.get(index) else { continue };
+        let (keys, values) = match kept {
+            Kept::Cache(cache) => cache,
+            Kept::State(memory) => {
+                let shape = vec![memory.state.len()];
+                let recorded = Recorded { shape, values: memory.state.clone() };
+                record.tensors.insert(format!("prefill.layer{index}.state"), recorded);
+                continue;
+            }
+        };
         for ((kind, heads, width), rows) in cached(&layer.attention).into_iter().zip([keys, values]) {
             let rows = &rows[oldest(layer.attention.reach(), rows.len())..];
             let by_head =
@@ -73,7 +95,7 @@ pub fn check_prompt(checkpoint: &Checkpoint, prompt: &[u64]) -> Result<(), Value
 
 fn step(
     checkpoint: &Checkpoint,
-    caches: &mut [Cache],
+    caches: &mut [Kept],
     token: u64,
     phase: &str,
     record: &mut Record,
@@ -87,10 +109,15 @@ fn step(
         let mut note =
             |kind: &str, row: &[f64]| record.push_row(format!("{phase}.layer{index}.{kind}"), row.iter().copied());
         let normed = rms(checkpoint, &x, WeightName::new(index, Role::AttentionNorm))?;
-        let mut attended = match &model.layers[index].attention {
-            Attention::Grouped(grouped) => attend(checkpoint, (index, grouped), &normed, cache)?,
-            Attention::Latent(latent) => attend_latent(checkpoint, (index, latent), &normed, cache)?,
-            Attention::Linear(_) => return Err(linear_attention()),
+        let mut attended = match (&model.layers[index].attention, cache) {
+            (Attention::Grouped(grouped), Kept::Cache(cache)) => attend(checkpoint, (index, grouped), &normed, cache)?,
+            (Attention::Latent(latent), Kept::Cache(cache)) => {
+                attend_latent(checkpoint, (index, latent), &normed, cache)?
+            }
+            (Attention::Linear(linear), Kept::State(memory)) => {
+                linear::attend(checkpoint, index, linear, (&normed, memory))?
+            }
+            _ => return Err(ValuesError::Prompt("meets a layer that keeps something else".into())),
         };
         if model.layers[index].norms > 2 {
             attended = rms(checkpoint, &attended, further_norm(index, 1))?;
@@ -256,6 +283,10 @@ fn attend(
             result.push(cache.1.iter().zip(&weights).map(|(row, weight)| row[index] * weight).sum());
         }
     }
+    if attention.output_gate {
+        let gate = named(Role::OutputGate)?;
+        result.iter_mut().zip(gate).for_each(|(x, gate)| *x /= 1.0 + (-gate).exp());
+    }
     projection(checkpoint, WeightName::new(layer, Role::Output), attention.output_bias, &result)
 }
 
@@ -330,7 +361,13 @@ fn mixture(
     }
     if moe.shared_width > 0 {
         let matrices = [Role::SharedGate, Role::SharedUp, Role::SharedDown].map(|role| WeightName::new(layer, role));
-        add(&mut sum, &network(checkpoint, matrices, x, (false, Gating::Silu))?);
+        let mut shared = network(checkpoint, matrices, x, (false, Gating::Silu))?;
+        if moe.shared_gate {
+            let gate = product(checkpoint.weight(WeightName::new(layer, Role::SharedOutputGate))?, x);
+            let factor = gate.first().map_or(1.0, |gate| 1.0 / (1.0 + (-gate).exp()));
+            shared.iter_mut().for_each(|x| *x *= factor);
+        }
+        add(&mut sum, &shared);
     }
     Ok(sum)
 }

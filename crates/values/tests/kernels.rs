@@ -7,7 +7,9 @@ mod common;
 use common::{checkpoint, precision};
 use ndarray::Array2;
 use proptest::prelude::*;
-use wafersim_kernels::{Options, gemm, gemv};
+use wafersim_kernels::Groups;
+use wafersim_kernels::gemm::{Gemm, exact_mesh_gemm};
+use wafersim_kernels::gemv::{Gemv, chain_gemv, mesh_gemv};
 use wafersim_program::{Action, Axis, Node, Operand, Program, Region};
 use wafersim_spec::DataType;
 use wafersim_spec::model::Role;
@@ -69,8 +71,8 @@ proptest! {
         let (checkpoint, x) = (matrix(k, n, seed), random(1, k, seed));
         let axis = if along_x { Axis::X } else { Axis::Y };
         let region = Region::new(0, 0, columns, rows);
-        let what = (Role::Gate, precision(DataType::Fp32));
-        let program = gemv::exact_gemv(region, (k, n), axis, what, library);
+        let gemv = Gemv { precision: precision(DataType::Fp32), ..Gemv::fp16(region, k, n, axis) };
+        let program = if library { chain_gemv(&gemv) } else { mesh_gemv(&gemv, Groups::SquareRoot) };
         let result = result_of(program, &checkpoint, ("x", "y"), &x, DataType::Fp32).map_err(TestCaseError::fail)?;
         prop_assert!(largest_difference(&result, &x.dot(&whole(&checkpoint, k, n))) < 1e-5);
     }
@@ -82,7 +84,7 @@ proptest! {
         let (checkpoint, a) = (matrix(k, n, seed), random(m, k, seed));
         let region = Region::new(0, 0, columns, rows);
         let precision = precision(DataType::Fp32);
-        let program = gemm::exact_mesh_gemm(region, (m, k, n), Role::Gate, precision, Options::PUBLISHED);
+        let program = exact_mesh_gemm(&Gemm { region, m, k, n }, Role::Gate, precision);
         let names = ("gemm.input", "gemm.result");
         let result = result_of(program, &checkpoint, names, &a, DataType::Fp32).map_err(TestCaseError::fail)?;
         prop_assert!(largest_difference(&result, &a.dot(&whole(&checkpoint, k, n))) < 1e-5);
@@ -98,8 +100,8 @@ fn mixed_sums_are_nearer_than_narrow_ones() {
     let weight = whole(&checkpoint, k, n).mapv(|value| half::f16::from_f32(value).to_f32());
     let exact = x.dot(&weight);
     let error = |library: bool| {
-        let what = (Role::Gate, precision(DataType::Fp16));
-        let program = gemv::exact_gemv(Region::new(0, 0, 4, 6), (k, n), Axis::Y, what, library);
+        let gemv = Gemv { precision: precision(DataType::Fp16), ..Gemv::fp16(Region::new(0, 0, 4, 6), k, n, Axis::Y) };
+        let program = if library { chain_gemv(&gemv) } else { mesh_gemv(&gemv, Groups::SquareRoot) };
         let result = result_of(program, &checkpoint, ("x", "y"), &x, DataType::Fp16).unwrap();
         largest_difference(&result, &exact)
     };
@@ -114,7 +116,7 @@ fn a_missing_transfer_does_not_pass() {
     let (checkpoint, a) = (matrix(k, n, 1), random(24, k, 1));
     let region = Region::new(0, 0, 5, 6);
     let precision = precision(DataType::Fp32);
-    let whole_program = || gemm::exact_mesh_gemm(region, (24, k, n), Role::Gate, precision, Options::PUBLISHED);
+    let whole_program = || exact_mesh_gemm(&Gemm { region, m: 24, k, n }, Role::Gate, precision);
     let names = ("gemm.input", "gemm.result");
     let run = |program: Program| result_of(program, &checkpoint, names, &a, DataType::Fp32);
     assert!(run(whole_program()).is_ok());
@@ -131,9 +133,8 @@ fn a_missing_transfer_does_not_pass() {
     }
     assert!(run(one_shift).unwrap_err().contains("meets piece"));
 
-    let what = (Role::Gate, precision);
     let vector = random(1, k, 1);
-    let product = || gemv::exact_gemv(region, (k, n), Axis::Y, what, false);
+    let product = || mesh_gemv(&Gemv { precision, ..Gemv::fp16(region, k, n, Axis::Y) }, Groups::SquareRoot);
     let steps = product().steps().count();
     for left_out in 1..steps {
         let mut program = product();

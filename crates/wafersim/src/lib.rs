@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! config.json ─┐
-//! wafer.toml  ─┼─> spec ─> graph ─> place ─> program, kernels ─> cost ─> answer ─> report
+//! wafer.toml  ─┼─> spec ─> graph, place ─> mapping ─> lower ─> program ─> cost ─> answer ─> report
 //! scenario    ─┘
 //! ```
 //!
@@ -14,7 +14,9 @@
 //! | [`graph`] | the transformer as a graph of operators with shapes, parameters, multiply-accumulates |
 //! | [`place`] | where every byte lives, and how many wafers that takes |
 //! | [`program`] | the dataflow language that kernels are written in |
-//! | [`kernels`] | the kernels: functions that return programs |
+//! | [`mapping`] | who does which part where, as data: recipes and resolved mappings |
+//! | [`lower`] | the one writer: a layer and its mapping as a program |
+//! | [`kernels`] | single kernels that were measured by themselves |
 //! | [`cost`] | programs read in closed form: cycles by cause |
 //! | [`search`] | the space of mappings and its exploration |
 //! | [`answer`] | verdicts, plans, the best mapping found |
@@ -40,7 +42,7 @@
 //! let scenario = Scenario { users: 1, context: 32_768, prompt: 32_768, target: 2000.0, ..Scenario::default() };
 //! let question = Question::new(scenario, model, wafer)?;
 //!
-//! let answer = answer(&question)?; // places the model, writes its kernels' programs, reads them in closed form
+//! let answer = answer(&question)?; // places the model, writes its layers' programs, reads them in closed form
 //!
 //! println!("{}", wafersim::report::answer::verdict(&answer, &question.wafer));
 //! assert!(answer.wafers >= 12, "480 GB of weights do not fit 11 wafers of 40 GiB");
@@ -117,6 +119,7 @@ pub use wafersim_cost as cost;
 pub use wafersim_fabric as fabric;
 pub use wafersim_graph as graph;
 pub use wafersim_kernels as kernels;
+pub use wafersim_lower as lower;
 pub use wafersim_mapping as mapping;
 pub use wafersim_picture as picture;
 pub use wafersim_place as place;

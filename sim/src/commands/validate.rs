@@ -1,9 +1,10 @@
-//! `simctl validate`: predicted against measured.
+//! `simctl validate`: predicted against measured, and each group without the constants that it gave.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use wafersim::check::leave_out::leave_out;
 use wafersim::check::measurements::{BUILTIN_MEASUREMENTS, read_table};
 use wafersim::check::validate::validate;
 use wafersim::report;
@@ -37,6 +38,9 @@ pub struct ValidateFlags {
     /// of the file without `.toml`, or the one before `=`.
     #[arg(long = "wafer", value_name = "[DEVICE=]NAME|PATH")]
     wafers: Vec<String>,
+    /// Predict each group of rows with constants that are fitted without it.
+    #[arg(long)]
+    leave_out: bool,
     /// How to write the result.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -53,6 +57,14 @@ pub fn execute(flags: &ValidateFlags) -> Result<(), Failure> {
         Some(path) => read_table(&read_table_text(path)?, &path.display().to_string())?,
         None => read_table(BUILTIN_MEASUREMENTS, "built-in measurements")?,
     };
+    if flags.leave_out {
+        let left_out = leave_out(&measurements, &wafers);
+        return destination.write(&match flags.format {
+            Format::Text => report::validation::leave_out_text(&left_out),
+            Format::Markdown => report::validation::leave_out_markdown(&left_out),
+            Format::Json => report::validation::leave_out_json(&left_out)?,
+        });
+    }
     let validation = validate(&measurements, &wafers);
     let text = match flags.format {
         Format::Text => report::validation::text(&validation),

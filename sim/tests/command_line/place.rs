@@ -23,7 +23,7 @@ fn one_token_agrees_with_run() {
         let name = outcome["strategy"].as_str().unwrap();
         let run = simctl(&format!("run --wafers 16 --placement {name} --format json")).json();
         let expected = run["time_per_output_token_us"].as_f64().unwrap();
-        assert!((time(outcome) / expected - 1.0).abs() < 3e-3, "{name}: {} against {expected}", time(outcome));
+        assert!((time(outcome) / expected - 1.0).abs() < 1e-6, "{name}: {} against {expected}", time(outcome));
     }
     assert_eq!(found.len(), 2);
 }

@@ -47,3 +47,28 @@ fn the_other_formats_are_for_people() {
     let markdown = simctl("validate --format markdown").data();
     assert!(markdown.contains("| kernel | machine | measured on |"), "{markdown}");
 }
+
+/// No constant is changed by a row that it is judged on.
+#[test]
+fn groups_are_predicted_without_the_constants_that_they_gave() {
+    let json = simctl("validate --leave-out --format json").json();
+    let groups = json["groups"].as_array().unwrap();
+    let named = |group: &serde_json::Value| group["only_themselves"].as_array().map_or(0, Vec::len) as u64;
+    let rows: u64 = groups.iter().map(|group| group["rows"].as_u64().unwrap() + named(group)).sum();
+    assert_eq!(rows, 111);
+    let of = |kernel: &str, device: &str| {
+        groups.iter().find(|group| group["kernel"] == kernel && group["device"] == device).unwrap()
+    };
+    // Nothing was taken from whole layers.
+    let layer = of("decode_layer", "wse3");
+    assert!(layer["constants"].as_array().unwrap().is_empty());
+    assert_eq!(layer["mape_percent"], layer["held_out_percent"]);
+    // What the messages gave, other rows know nearly as well.
+    let message = of("message", "wse3");
+    assert!(message["others"].as_u64().unwrap() > 20 && message["row_by_row"] == false, "{message}");
+    assert!(message["held_out_percent"].as_f64().is_some_and(|error| error < 12.0), "{message}");
+    // Only chain_gemv knows the library's reduction.
+    assert_eq!(of("chain_gemv", "wse3")["row_by_row"], true);
+    let text = simctl("validate --leave-out").data();
+    assert!(text.contains("Constants found again") && text.contains("software.library_reduce"), "{text}");
+}

@@ -65,7 +65,6 @@ fn flags() {
         ("run --draft-length 65", &["--draft-length", "'65'", "0 to 64"]),
         ("run --target 0", &["--target", "'0'"]),
         ("run --model qwen3-codr-480b-a35b", &["qwen3-codr-480b-a35b", "did you mean 'qwen3-coder-480b-a35b'?"]),
-        ("run --model qwen3-coder-next", &["layer 0", "linear attention"]),
         ("run --wafer wse33", &["wse33", "did you mean 'wse3'?"]),
         ("run --wafers 2", &["2 wafer(s) do not hold the model", "bytes a processing element", "wafers would do"]),
         ("run --users 1000000", &["no number of wafers would do"]),

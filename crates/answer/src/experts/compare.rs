@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use rayon::prelude::*;
+use wafersim_mapping::Mapped;
 use wafersim_place::experts::annealed::anneal;
 use wafersim_place::experts::assignment::Assignment;
 use wafersim_place::experts::demand::{Demand, PlaceLoad, Price};
 use wafersim_place::experts::room::{Room, room, shapes};
 use wafersim_place::experts::strategies::{STRATEGIES, Strategy, Task};
-use wafersim_mapping::Mapped;
 use wafersim_place::{Item, Placement};
 use wafersim_spec::model::FeedForward;
 use wafersim_spec::scenario::{ExpertPlacement, WaferCount};

@@ -34,6 +34,15 @@ pub struct Reader<'a> {
     pub batch: u64,
 }
 
+/// The pairs of a batch beside those of the costliest rectangle.
+#[derive(Debug, Clone, Copy)]
+struct Pairs {
+    /// Experts of a token.
+    of_a_token: u64,
+    /// What the busiest column of rectangles gets.
+    column: PlaceLoad,
+}
+
 /// Times of a layer, in cycles, by the load of the costliest rectangle.
 #[derive(Debug, Clone)]
 pub struct LayerPrice {
@@ -59,11 +68,7 @@ impl Reader<'_> {
     /// The layer as its mapping says, with its experts in the rectangles of a grid or spread. What cannot be written takes for
     /// ever: the way has been written once.
     fn layer(&self, grid: Option<&CellGrid>, load: ExpertLoad) -> ProgramCost {
-        let experts = self.layout.experts.as_ref().map_or(0, |experts| experts.experts);
-        let cells = grid.map(|grid| (grid.across, grid.down, grid.most_copies_in_a_cell(experts)));
-        let (across, down, room) = cells.unwrap_or((1, 1, experts));
-        let experts = ExpertMapping { strategy: None, across, down, room, homes: Vec::new() };
-        let mapping = LayerMapping { experts: Some(experts), ..self.mapping.clone() };
+        let mapping = self.mapping_on(grid);
         let flow = Flow::Decode { tokens: self.batch, users: self.batch, context: self.question.scenario.context };
         match written::layer(self.question, self.layout, &mapping, flow, load) {
             Ok(program) => self.reading.read(&program),
@@ -75,10 +80,25 @@ impl Reader<'_> {
         }
     }
 
+    /// The mapping of the layer with its experts in the rectangles of a grid, or spread.
+    fn mapping_on(&self, grid: Option<&CellGrid>) -> LayerMapping {
+        let experts = self.layout.experts.as_ref().map_or(0, |experts| experts.experts);
+        let cells = grid.map(|grid| (grid.across, grid.down, grid.most_copies_in_a_cell(experts)));
+        let (across, down, room) = cells.unwrap_or((1, 1, experts));
+        let experts = ExpertMapping { strategy: None, across, down, room, homes: Vec::new() };
+        LayerMapping { experts: Some(experts), ..self.mapping.clone() }
+    }
+
+    /// What the busiest column of rectangles of a grid is expected to get.
+    fn column(&self, grid: &CellGrid) -> PlaceLoad {
+        written::expected_load(self.question, self.layout, &self.mapping_on(Some(grid)), self.batch).column
+    }
+
     /// So many pairs, of `distinct` experts, in the costliest rectangle of all pairs of the batch.
-    fn in_rectangle(&self, top_k: u64, pairs: u64, distinct: u64) -> ExpertLoad {
+    fn in_rectangle(&self, all: Pairs, pairs: u64, distinct: u64) -> ExpertLoad {
         let busiest = PlaceLoad { pairs, distinct, tokens: pairs.min(self.batch) };
-        ExpertLoad { pairs: self.batch.saturating_mul(top_k), distinct, busiest, column: busiest }
+        let load = ExpertLoad { pairs: self.batch.saturating_mul(all.of_a_token), distinct, busiest, column: busiest };
+        written::beside(load, all.column)
     }
 
     /// Times with spread experts, by distinct experts: a price of one place that gets all pairs.
@@ -90,21 +110,23 @@ impl Reader<'_> {
     /// Times with experts in the rectangles of a room, by pairs and distinct experts of the costliest one.
     pub fn clustered(&self, room: &Room, top_k: u64) -> LayerPrice {
         let most = self.batch.saturating_mul(top_k.min(room.copies_in_a_cell));
-        let load = |pairs| self.in_rectangle(top_k, pairs, 1);
+        let all = Pairs { of_a_token: top_k, column: self.column(&room.grid) };
+        let load = |pairs| self.in_rectangle(all, pairs, 1);
         let conversions = (1..=room.copies_in_a_cell.min(EXACT_DISTINCT))
-            .map(|distinct| self.conversions(&room.grid, top_k, distinct))
+            .map(|distinct| self.conversions(&room.grid, all, distinct))
             .collect();
         self.price(most, |pairs| self.layer(Some(&room.grid), load(pairs)), Some(conversions))
     }
 
     /// Cycles of the layer with so many pairs, of one expert, in the costliest rectangle of a room.
     pub fn with_busiest(&self, room: &Room, top_k: u64, busiest: u64) -> f64 {
-        self.layer(Some(&room.grid), self.in_rectangle(top_k, busiest.max(1), 1)).total().0
+        let all = Pairs { of_a_token: top_k, column: self.column(&room.grid) };
+        self.layer(Some(&room.grid), self.in_rectangle(all, busiest.max(1), 1)).total().0
     }
 
     /// What `distinct` experts in one rectangle take beyond one, for as many pairs.
-    fn conversions(&self, grid: &CellGrid, top_k: u64, distinct: u64) -> f64 {
-        let time = |of| self.layer(Some(grid), self.in_rectangle(top_k, distinct, of)).total().0;
+    fn conversions(&self, grid: &CellGrid, all: Pairs, distinct: u64) -> f64 {
+        let time = |of| self.layer(Some(grid), self.in_rectangle(all, distinct, of)).total().0;
         (time(distinct) - time(1)).max(0.0)
     }
 

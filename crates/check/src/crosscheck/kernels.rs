@@ -4,8 +4,9 @@
 //! vectors and decode layers, 4 x 4 tiles for products of matrices, 2 elements and one token a row for prefill. Experts are 64
 //! of which 4 are chosen; clustered ones lie in rectangles of an eighth of each side.
 
-use wafersim_kernels::gemm::{self, Broadcast};
-use wafersim_kernels::{Options, gemv};
+use wafersim_kernels::Groups;
+use wafersim_kernels::gemm::{self, Broadcast, Gemm};
+use wafersim_kernels::gemv::{self, Gemv};
 use wafersim_mapping::Recipe;
 use wafersim_program::collective::{self, Along, Sharing, SplitRoots, Tree};
 use wafersim_program::pieces::ring_words;
@@ -207,15 +208,15 @@ impl CheckedKernel {
         let Grid { columns, rows } = grid;
         let region = Region::new(0, 0, columns, rows);
         let hidden = SHARE * columns.max(rows);
-        let options = Options::PUBLISHED;
-        let (m, n) = (TILE * rows, TILE * columns);
+        let vector = |axis| Gemv::fp16(region, hidden, hidden, axis);
+        let product = Gemm { region, m: TILE * rows, k: TILE * columns, n: TILE * columns };
         match self {
-            Self::MeshGemvY => gemv::mesh_gemv(region, hidden, hidden, Axis::Y, options),
-            Self::MeshGemvX => gemv::mesh_gemv(region, hidden, hidden, Axis::X, options),
-            Self::ChainGemv => gemv::chain_gemv(region, hidden, hidden, Axis::Y),
-            Self::MeshGemm => gemm::mesh_gemm(region, m, n, n, true, options),
-            Self::Summa => gemm::summa(region, m, n, n, Broadcast::Asynchronous, options),
-            Self::SummaLibrary => gemm::summa(region, m, n, n, Broadcast::Library, options),
+            Self::MeshGemvY => gemv::mesh_gemv(&vector(Axis::Y), Groups::SquareRoot),
+            Self::MeshGemvX => gemv::mesh_gemv(&vector(Axis::X), Groups::SquareRoot),
+            Self::ChainGemv => gemv::chain_gemv(&vector(Axis::Y)),
+            Self::MeshGemm => gemm::mesh_gemm(&product, true),
+            Self::Summa => gemm::summa(&product, Broadcast::Asynchronous),
+            Self::SummaLibrary => gemm::summa(&product, Broadcast::Library),
             Self::AllReduce => {
                 let mut program = Program::new("all-reduce", region);
                 let payload = program.buffer("payload", 24, DataType::Fp16);

@@ -1,8 +1,9 @@
 //! The program that each measured kernel is, and its closed-form reading.
 
 use wafersim_cost::{Rates, View, cost, formula};
-use wafersim_kernels::gemm::{self, Broadcast};
-use wafersim_kernels::{Groups, Options, gemv};
+use wafersim_kernels::Groups;
+use wafersim_kernels::gemm::{self, Broadcast, Gemm};
+use wafersim_kernels::gemv::{self, Gemv};
 use wafersim_lower::{ExpertLoad, LayerRequest, Routed, Scope};
 use wafersim_mapping::reduction;
 use wafersim_mapping::{KvMapping, LayerMapping, Reduction, Reductions, Tree};
@@ -64,21 +65,19 @@ pub fn measured_program(row: &Measurement, wafer: &Wafer) -> Result<MeasuredProg
         ("pe_gemv", "cycles") => gemv::local_gemv(whole(row, "rows")?, whole(row, "cols")?, data_type(row)?),
         ("mesh_gemv", "cycles") => {
             fp16_only(row)?;
-            let options = Options { groups: groups(row)?, ..Options::PUBLISHED };
-            gemv::mesh_gemv(region, whole(row, "rows")?, whole(row, "cols")?, Axis::Y, options)
+            gemv::mesh_gemv(&Gemv::fp16(region, whole(row, "rows")?, whole(row, "cols")?, Axis::Y), groups(row)?)
         }
         ("chain_gemv", "cycles") => {
             fp16_only(row)?;
-            gemv::chain_gemv(region, whole(row, "rows")?, whole(row, "cols")?, Axis::Y)
+            gemv::chain_gemv(&Gemv::fp16(region, whole(row, "rows")?, whole(row, "cols")?, Axis::Y))
         }
         ("mesh_gemm", metric @ ("cycles" | "cycles_per_step")) => {
             fp16_only(row)?;
-            let (m, k, n) = (whole(row, "m")?, whole(row, "k")?, whole(row, "n")?);
             let aligned = metric == "cycles";
             if !aligned {
                 rounds = row.grid_x.max(row.grid_y);
             }
-            gemm::mesh_gemm(region, m, k, n, aligned, Options::PUBLISHED)
+            gemm::mesh_gemm(&product(row)?, aligned)
         }
         ("summa_gemm", "cycles") => {
             fp16_only(row)?;
@@ -87,14 +86,19 @@ pub fn measured_program(row: &Measurement, wafer: &Wafer) -> Result<MeasuredProg
                 "sdk-collectives" => Broadcast::Library,
                 other => return Err(format!("broadcast '{other}' is not known (async, sdk-collectives)")),
             };
-            let (m, k, n) = (whole(row, "m")?, whole(row, "k")?, whole(row, "n")?);
-            gemm::summa(region, m, k, n, broadcast, Options::PUBLISHED)
+            gemm::summa(&product(row)?, broadcast)
         }
         ("decode_layer", "cycles_per_layer") => layer(row, wafer, whole(row, "kv_length")?, true)?,
         ("prefill_layer", "cycles_per_layer") => layer(row, wafer, whole(row, "tokens")?, false)?,
         (kernel, metric) => return Err(format!("no model of kernel '{kernel}' with metric '{metric}'")),
     };
     Ok(MeasuredProgram { program, rounds })
+}
+
+/// The matrix product of a row.
+fn product(row: &Measurement) -> Result<Gemm, String> {
+    let region = Region::new(0, 0, row.grid_x, row.grid_y);
+    Ok(Gemm { region, m: whole(row, "m")?, k: whole(row, "k")?, n: whole(row, "n")? })
 }
 
 /// One message of 32-bit words over a number of hops.
@@ -156,11 +160,8 @@ fn layer(row: &Measurement, wafer: &Wafer, tokens: u64, decode: bool) -> Result<
         scope: Scope::Measured,
         queue: wafer.figure(Key::InputQueue).value as u64,
     };
-    let program = if decode {
-        wafersim_lower::decode_layer(&request)
-    } else {
-        wafersim_lower::prefill_layer(&request, u64::MAX)
-    };
+    let program =
+        if decode { wafersim_lower::decode_layer(&request) } else { wafersim_lower::prefill_layer(&request, u64::MAX) };
     program.map_err(|error| error.to_string())
 }
 

@@ -1,9 +1,9 @@
 //! What the routers of a machine cannot do: merge two sources on one color, or hold two routes of it at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::lowered::Part;
-use super::route::{Lines, Stream};
+use super::route::{Area, Lines, Stream};
 
 /// A router in which a color has two sources (or two routes): color and position along the line.
 pub(super) fn meeting_of_sources(lines: &Lines) -> Option<(u16, u32)> {
@@ -45,18 +45,35 @@ fn route(stream: &Stream, position: u32) -> u8 {
 
 /// A color that two parts use at the same time on the same places.
 pub(super) fn shared_color(parts: &[Part]) -> Option<u16> {
-    for (index, part) in parts.iter().enumerate() {
+    // Places by color, and by the columns that they have: of places with the same columns neighbours by row tell.
+    let mut places: BTreeMap<u16, BTreeMap<(u32, u32), Vec<Area>>> = BTreeMap::new();
+    for part in parts {
         let Part::Carry(lines) = part else { continue };
-        for other in &parts[index + 1..] {
-            let Part::Carry(others) = other else { continue };
-            if !lines.area.overlaps(&others.area) {
-                continue;
-            }
-            let shared = lines.streams.iter().find(|one| others.streams.iter().any(|two| one.color == two.color));
-            if let Some(stream) = shared {
-                return Some(stream.color);
-            }
+        let colors: BTreeSet<u16> = lines.streams.iter().map(|stream| stream.color).collect();
+        for color in colors {
+            let columns = (lines.area.x, lines.area.columns);
+            places.entry(color).or_default().entry(columns).or_default().push(lines.area);
         }
     }
-    None
+    places.iter_mut().find_map(|(color, by_columns)| {
+        let is_shared = by_columns.values_mut().any(|areas| {
+            areas.sort_unstable_by_key(|area| area.y);
+            areas.windows(2).any(|pair| pair[0].overlaps(&pair[1]))
+        }) || do_meet(by_columns);
+        is_shared.then_some(*color)
+    })
+}
+
+/// Whether places with other columns overlap.
+fn do_meet(by_columns: &BTreeMap<(u32, u32), Vec<Area>>) -> bool {
+    // In order of their first columns: what ends before a place begins is of no matter to those after it either.
+    let mut open: Vec<(u32, &Vec<Area>)> = Vec::new();
+    for ((x, columns), areas) in by_columns {
+        open.retain(|(end, _)| end > x);
+        if open.iter().any(|(_, others)| others.iter().any(|one| areas.iter().any(|two| one.overlaps(two)))) {
+            return true;
+        }
+        open.push((x + columns, areas));
+    }
+    false
 }

@@ -16,16 +16,19 @@
 //! same bytes.
 
 mod broadcast;
+mod contention;
 mod joint;
 mod line;
 mod passed;
 mod places;
+mod sides;
 mod window;
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
+use self::contention::{Contended, Contention};
 use self::joint::Joint;
 use self::passed::Passed;
 use super::cells::{Counts, Depths, Ticks};
@@ -35,17 +38,18 @@ use super::recorder::{Plan, Sheet};
 use super::route::Lines;
 use super::timing::{TICKS_PER_CYCLE, Tick, Timing};
 
-/// Streams want the same link, color or core at the same time: that needs arbitration, wavelet by wavelet.
+/// The program is to be run wavelet by wavelet from beginning to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Contended;
+pub(super) struct CannotTell;
 
 /// Places of a stage from which on it is worth the threads' meeting.
 const WORTH_THREADS: usize = 1 << 13;
 /// Steps that are run together wavelet by wavelet, and attempts to find those that contend, before the whole program is.
 const MOST_STEPS: usize = 64;
 const MOST_ATTEMPTS: usize = 256;
-/// Steps before one that contends which are taken together with it at first.
-const MOST_BEFORE: usize = 4;
+/// States that are kept to go back to at most, and the bytes that they may take beyond the last one.
+const MOST_KEPT: usize = 4;
+const MUCH: usize = 5 << 27;
 
 /// Times of the processing elements and links along one axis. Arrays for the y axis lie column after column, so that every
 /// line is a contiguous piece.
@@ -160,14 +164,32 @@ struct State {
     latest: Tick,
 }
 
-/// Steps that contend, wherever the schedule holds them one after the other: they are run wavelet by wavelet.
-#[derive(Default)]
-struct Contention(Vec<Vec<u32>>);
+/// States to go back to, in the order of the schedule.
+struct Kept {
+    states: Vec<State>,
+    most: usize,
+}
 
-impl Contention {
-    /// How many steps from a place of the schedule on are to be run wavelet by wavelet; nothing where none.
-    fn steps(&self, schedule: &[u32]) -> Option<usize> {
-        self.0.iter().filter(|known| schedule.starts_with(known)).map(Vec::len).max()
+impl Kept {
+    fn new(lowered: &Lowered) -> Self {
+        let bytes = lowered.elements() * bytes_per_element(lowered.colors);
+        Self { states: Vec::new(), most: (MUCH / bytes.max(1)).clamp(1, MOST_KEPT) }
+    }
+
+    fn keep(&mut self, state: &State) {
+        if self.states.last().is_some_and(|last| last.done.len() >= state.done.len()) {
+            return;
+        }
+        if self.states.len() >= self.most {
+            self.states.remove(0);
+        }
+        self.states.push(state.clone());
+    }
+
+    /// The last one from which a place of the schedule is still to come.
+    fn before(&mut self, at: usize) -> Option<State> {
+        self.states.retain(|state| state.done.len() <= at);
+        self.states.last().cloned()
     }
 }
 
@@ -177,71 +199,61 @@ pub(super) fn run(
     lowered: &Lowered,
     plan: Option<&Plan>,
     mut progress: impl FnMut(Progress),
-) -> Result<Outcome, Contended> {
+) -> Result<Outcome, CannotTell> {
     let schedule = &lowered.schedule;
     let new = || State::new(lowered, plan);
     let mut contention = Contention::default();
     let mut state = new();
-    // After the last steps that contended: from where it goes on when others are found to.
-    let mut saved: Option<State> = None;
-    let mut last: Option<Range<usize>> = None;
+    let mut kept = Kept::new(lowered);
+    // What has been run wavelet by wavelet on the way to the present state.
+    let mut windows: Vec<Range<usize>> = Vec::new();
     let mut attempts = 0;
     while state.done.len() < schedule.len() {
         let at = state.done.len();
         let steps = contention.steps(&schedule[at..]);
         let result = match steps {
-            Some(steps) => state.window(lowered, at, steps),
+            Some(steps) => {
+                kept.keep(&state);
+                state.window(lowered, at, steps, &mut progress)
+            }
             None => state.step(lowered, plan, at),
         };
-        if result.is_err() {
-            let (mut begin, end) = match steps {
-                None => (same_lines_before(lowered, at), at + 1),
-                Some(steps) => (at.saturating_sub(steps), at + steps),
+        if let Err(contended) = result {
+            let end = at + steps.unwrap_or(1);
+            let mut begin = match contended {
+                Contended::Here => at,
+                Contended::Earlier(met) => met.since(lowered, at, steps.is_none()),
+                Contended::Stuck => at.saturating_sub(end - at),
             };
             // A window is never cut: what meets one becomes part of it.
-            if let Some(window) = last.as_ref().filter(|window| window.end > begin) {
-                begin = begin.min(window.start);
-            }
+            begin = windows.iter().rev().fold(
+                begin,
+                |begin, window| {
+                    if window.end > begin { begin.min(window.start) } else { begin }
+                },
+            );
             attempts += 1;
             if begin == at && steps.is_some() || end - begin > MOST_STEPS || attempts > MOST_ATTEMPTS {
-                return Err(Contended);
+                return Err(CannotTell);
             }
-            last = None;
-            contention.0.push(schedule[begin..end].to_vec());
-            saved = saved.filter(|saved| saved.done.len() <= begin);
-            state = saved.clone().unwrap_or_else(new);
+            contention.add(&schedule[begin..end]);
+            // What the attempt has written is thrown away.
+            state = kept.before(begin).unwrap_or_else(new);
+            windows.retain(|window| window.end <= state.done.len());
             continue;
         }
         if let Some(steps) = steps {
-            saved = Some(state.clone());
-            last = Some(at..at + steps);
+            kept.keep(&state);
+            windows.push(at..at + steps);
         }
         if state.latest / TICKS_PER_CYCLE >= Tick::from(u32::MAX) {
             // Beyond what `Passed` can hold.
-            return Err(Contended);
+            return Err(CannotTell);
         }
-        progress(Progress {
-            cycles: super::timing::cycles(state.latest),
-            steps: state.done.len() as u64,
-            all_steps: schedule.len() as u64,
-        });
+        progress(state.progress(lowered));
     }
-    let engine = if contention.0.is_empty() { Engine::Streams } else { Engine::Mixed };
+    let engine = if contention.is_empty() { Engine::Streams } else { Engine::Mixed };
     Ok(state.outcome(lowered, engine))
-}
-
-/// From where on transfers along the same lines follow one another without a step between them: collectives are written so,
-/// and where one of their steps contends, it is with the one before.
-fn same_lines_before(lowered: &Lowered, at: usize) -> usize {
-    let axis = |at: usize| match lowered.stage(at).map(|stage| stage.parts.as_slice()) {
-        Some([Part::Carry(lines)]) if lines.spread.is_none() => Some(lines.axis),
-        _ => None,
-    };
-    let mut begin = at;
-    while begin > 0 && at - begin < MOST_BEFORE && axis(at).is_some() && axis(begin - 1) == axis(at) {
-        begin -= 1;
-    }
-    begin
 }
 
 impl State {
@@ -265,7 +277,7 @@ impl State {
 
     /// The step at a place of the schedule, as streams.
     fn step(&mut self, lowered: &Lowered, plan: Option<&Plan>, at: usize) -> Result<(), Contended> {
-        let Some(stage) = lowered.stage(at) else { return Err(Contended) };
+        let Some(stage) = lowered.stage(at) else { return Err(Contended::Here) };
         let (place, mesh, works) = (at as u32, &self.mesh, &mut self.works);
         let finished = match stage.parts.as_slice() {
             [Part::Busy { area, time }] => mesh.busy(place, area, *time, works),
@@ -282,6 +294,14 @@ impl State {
         self.works[0].tally.events += 1;
         self.through(finished);
         Ok(())
+    }
+
+    fn progress(&self, lowered: &Lowered) -> Progress {
+        Progress {
+            cycles: super::timing::cycles(self.latest),
+            steps: self.done.len() as u64,
+            all_steps: lowered.schedule.len() as u64,
+        }
     }
 
     fn through(&mut self, finished: Tick) {
@@ -317,7 +337,9 @@ fn in_pieces(
     }
     let piece =
         |(index, work): (usize, &mut Workspace)| each(work, index * count / pieces..(index + 1) * count / pieces);
-    works.par_iter_mut().enumerate().map(piece).try_reduce(|| 0, |one, two| Ok(one.max(two)))
+    // Of several that contend, the first: which one it is decides what is run together.
+    let results: Vec<Result<Tick, Contended>> = works.par_iter_mut().enumerate().map(piece).collect();
+    results.into_iter().try_fold(0, |latest, result| Ok(latest.max(result?)))
 }
 
 impl Mesh {

@@ -22,6 +22,8 @@ mod wheel;
 
 pub(super) use self::script::Script;
 
+use wafersim_program::Axis;
+
 use self::queue::Queue;
 use self::script::NONE;
 use self::switches::Switches;
@@ -32,7 +34,7 @@ use super::lowered::Lowered;
 use super::outcome::{Engine, Maps, Outcome, Progress, Tally};
 use super::recorder::{Plan, Sheet};
 use super::route::Area;
-use super::timing::{Tick, cycles};
+use super::timing::{Tick, cycles, ticks};
 
 /// How many of those that wait a deadlock names.
 const NAMED: usize = 16;
@@ -52,6 +54,12 @@ struct Element {
     inside: bool,
     /// Whether the stage holds fabric operations for it.
     fabric: bool,
+    /// Whether what it does in the stage is counted here.
+    counted: bool,
+    /// Whether the stage holds fabric operations along both axes for it, of which one is run.
+    mixed: bool,
+    /// How many operations of that axis are missing.
+    own_left: u16,
     /// In a meeting: how many are missing.
     missing: u8,
     /// Index of its present operation that sends, and of that which takes, among those of the stage.
@@ -100,6 +108,9 @@ impl Element {
             at: 0,
             inside: false,
             fabric: false,
+            counted: true,
+            mixed: false,
+            own_left: 0,
             missing: 0,
             sending: 0,
             taking: 0,
@@ -157,39 +168,74 @@ struct Mesh<'a, C: Contents> {
     done: Vec<Tick>,
     /// Kept for a window only.
     arrivals: Option<Vec<Arrival>>,
+    /// What is run, where it is not all, and what is noted of it.
+    share: Option<Share<'a>>,
+    noted: Vec<Tick>,
     sheet: Option<Sheet>,
     contents: C,
     now: Tick,
 }
 
+/// What is run of a window, where it is not all: the streams along one axis. Fabric operations of a core along the other one
+/// are passed over; that they end is known, or the core waits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Share<'a> {
+    pub(super) axis: Axis,
+    pub(super) own: &'a Notes,
+    /// Those of the other axis, and what is noted of it: by place.
+    pub(super) others: &'a Notes,
+    pub(super) noted: &'a [Tick],
+    /// Whether steps without fabric operations are counted.
+    pub(super) counts_others: bool,
+}
+
+/// What is noted of the streams along an axis, for each place: of each step that holds some, when the core is through with it
+/// (of a core that has operations along both axes: when it is through with its operations along this one); of each step
+/// that has operations along both, its first wavelet, and when the core goes on to its next operation after each. Never where
+/// it is not known.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Notes {
+    /// For each step of the window: where its end is noted.
+    pub(super) ends: Vec<Option<u32>>,
+    /// Where its first wavelet is noted, and after it its operations.
+    pub(super) operations: Vec<Option<u32>>,
+    /// How many there are.
+    pub(super) count: usize,
+}
+
+impl Notes {
+    fn end(&self, place: usize, step: usize) -> Option<usize> {
+        self.ends.get(step).copied().flatten().map(|index| place * self.count + index as usize)
+    }
+
+    fn first(&self, place: usize, step: usize) -> Option<usize> {
+        self.operations.get(step).copied().flatten().map(|index| place * self.count + index as usize)
+    }
+
+    fn operation(&self, place: usize, step: usize, operation: u16) -> Option<usize> {
+        let index = self.first(place, step)? + 1 + usize::from(operation);
+        (index < (place + 1) * self.count).then_some(index)
+    }
+}
+
 /// What a window has come to.
 pub(super) struct Ran {
-    elements: Vec<Element>,
-    switches: Switches,
-    /// Of the places of the window, row after row.
+    /// Whether all cores have come to its end.
+    pub(super) complete: bool,
+    /// By place of the window, row after row: when its core is ready for what comes next.
+    pub(super) ready: Vec<Tick>,
+    /// When its links are free; 0 where nothing has crossed them.
+    pub(super) free: Vec<[Tick; 4]>,
+    /// The places and colors that have been passed, and when the last wavelets did.
+    pub(super) passed: Vec<(u32, u16, Tick)>,
     pub(super) maps: Maps,
     pub(super) tally: Tally,
     /// For each step of the stretch, when the last core was through.
     pub(super) done: Vec<Tick>,
+    /// Of a [`Share`]: by place, as its own notes say.
+    pub(super) noted: Vec<Tick>,
     pub(super) arrivals: Vec<Arrival>,
     pub(super) sheet: Option<Sheet>,
-}
-
-impl Ran {
-    /// When a core is ready for what comes next.
-    pub(super) fn ready(&self, place: usize) -> Tick {
-        self.elements[place].core
-    }
-
-    /// When the links of a router are free; 0 where nothing has crossed them.
-    pub(super) fn free(&self, place: usize) -> [Tick; 4] {
-        self.elements[place].free
-    }
-
-    /// The colors that have passed a router, and when their last wavelets did.
-    pub(super) fn passed(&self, place: usize) -> impl Iterator<Item = (u16, Tick)> {
-        self.switches.of(place).filter(|switch| switch.passed > 0).map(|switch| (switch.color, switch.passed))
-    }
 }
 
 /// Runs a lowered program wavelet by wavelet; its wavelets carry `contents`.
@@ -203,6 +249,9 @@ pub(super) fn run(
     let area = Area { x: 0, y: 0, columns: lowered.columns, rows: lowered.rows };
     let mut mesh = Mesh::new(&script, area, |_, _| 0, plan.map(Plan::sheet), contents);
     mesh.run(&mut progress)?;
+    if !mesh.is_complete() {
+        return Err(CircuitError::Deadlock(Box::new(mesh.deadlock())));
+    }
     Ok(Outcome::new(lowered, &mesh.done, mesh.tally, mesh.maps, Engine::Wavelets).with_timeline(lowered, mesh.sheet))
 }
 
@@ -212,16 +261,29 @@ pub(super) fn run_window(
     area: Area,
     ready: impl Fn(u32, u32) -> Tick,
     sheet: Option<Sheet>,
+    share: Option<Share<'_>>,
+    say: &mut impl FnMut(Tick),
 ) -> Result<Ran, CircuitError> {
     let mut mesh = Mesh::new(script, area, ready, sheet, ());
     mesh.arrivals = Some(Vec::new());
-    mesh.run(&mut |_| ())?;
+    if let Some(share) = share {
+        mesh.noted = vec![NEVER; mesh.elements.len() * share.own.count];
+        mesh.share = Some(share);
+    }
+    mesh.run(&mut |progress: Progress| say(ticks(progress.cycles.0)))?;
+    let passed = |place: usize| {
+        let switches = mesh.switches.of(place).filter(|switch| switch.passed > 0);
+        switches.map(move |switch| (place as u32, switch.color, switch.passed))
+    };
     Ok(Ran {
-        elements: mesh.elements,
-        switches: mesh.switches,
+        complete: mesh.is_complete(),
+        ready: mesh.elements.iter().map(|element| element.core).collect(),
+        free: mesh.elements.iter().map(|element| element.free).collect(),
+        passed: (0..mesh.elements.len()).flat_map(passed).collect(),
         maps: mesh.maps,
         tally: mesh.tally,
         done: mesh.done,
+        noted: mesh.noted,
         arrivals: mesh.arrivals.unwrap_or_default(),
         sheet: mesh.sheet,
     })
@@ -254,6 +316,8 @@ impl<'a, C: Contents> Mesh<'a, C> {
             tally: Tally::default(),
             done: vec![0; script.end.saturating_sub(script.begin) as usize],
             arrivals: None,
+            share: None,
+            noted: Vec::new(),
             sheet,
             contents,
             now: 0,
@@ -292,12 +356,13 @@ impl<'a, C: Contents> Mesh<'a, C> {
                 });
             }
         }
-        self.check_conservation()?;
+        self.check_conservation()
+    }
+
+    /// Whether all cores have come to the end, and all wavelets to a core.
+    fn is_complete(&self) -> bool {
         let through = |element: &Element| !element.inside && element.at >= self.script.end;
-        if !self.elements.iter().all(through) || self.in_flight() > 0 {
-            return Err(CircuitError::Deadlock(Box::new(self.deadlock())));
-        }
-        Ok(())
+        self.elements.iter().all(through) && self.in_flight() == 0
     }
 
     fn neighbour(&self, place: usize, direction: usize) -> usize {

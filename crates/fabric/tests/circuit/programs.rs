@@ -1,10 +1,11 @@
 //! Programs for tests and examples: the kernels of the library on a grid, a message, a contended all-gather. Owns no physics.
 
-use wafersim_kernels::gemm::{self, Broadcast};
-use wafersim_kernels::{Options, gemv};
+use wafersim_kernels::Groups;
+use wafersim_kernels::gemm::{self, Broadcast, Gemm};
+use wafersim_kernels::gemv::{self, Gemv};
 use wafersim_lower::{ExpertLoad, LayerRequest, LowerError, Routed, Scope, decode_layer, prefill_layer};
 use wafersim_mapping::{KvMapping, LayerMapping};
-use wafersim_program::{Action, Axis, Multicast, Node, Program, Region, Style};
+use wafersim_program::{Action, Axis, Compute, Math, Multicast, Node, Operation, Program, Region, Step, Style, Work};
 use wafersim_spec::DataType;
 use wafersim_spec::model::{Attention, FeedForward, Gating, GroupedAttention, Layer, Moe, Reach, Selection};
 
@@ -132,11 +133,32 @@ pub fn all_gather(columns: u64, rows: u64, both: bool) -> Program {
     program
 }
 
+/// The same along both axes after work on 64 rectangles that lie across one another: no two lines are alike.
+pub fn unlike_all_gather(columns: u64, rows: u64) -> Program {
+    let mut program = all_gather(columns, rows, true);
+    let payload = program.buffer("work", 1, DataType::Fp32);
+    let mut number = 12_345u64;
+    let mut draw = |below: u64| {
+        number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (number >> 33) % below
+    };
+    let work = (0..64).map(|_| {
+        let (x, y) = (draw(columns), draw(rows));
+        let region = Region::new(x, y, 1 + draw(columns - x), 1 + draw(rows - y));
+        let work = vec![Work::new(Operation::Add, DataType::Fp16, 1 + draw(300), 1)];
+        let compute = Compute { math: Math::Add, reads: vec![payload], writes: payload, work, formula: None };
+        Node::Step(Step { region, action: Action::Compute(compute) })
+    });
+    program.body.insert(0, Node::Operator { name: "work".into(), body: work.collect() });
+    program
+}
+
 /// The kernels of the library on a grid, by name.
 pub fn library(columns: u64, rows: u64) -> Vec<(&'static str, Program)> {
     let region = Region::new(0, 0, columns, rows);
     let hidden = 12 * columns.max(rows);
-    let options = Options::PUBLISHED;
+    let vector = |axis| Gemv::fp16(region, hidden, hidden, axis);
+    let product = Gemm { region, m: 4 * rows, k: 4 * columns, n: 4 * columns };
     let dense = published_layer(hidden, 3 * hidden);
     let experts = expert_layer(hidden, 64, 4, columns);
     let small = published_layer(2 * columns, 2 * columns);
@@ -160,12 +182,12 @@ pub fn library(columns: u64, rows: u64) -> Vec<(&'static str, Program)> {
     let node = wafersim_program::collective::multicast(&mut cast, Axis::Y, 0, payload);
     cast.push("multicast", vec![node]);
     let mut library = vec![
-        ("MeshGEMV along y", gemv::mesh_gemv(region, hidden, hidden, Axis::Y, options)),
-        ("MeshGEMV along x", gemv::mesh_gemv(region, hidden, hidden, Axis::X, options)),
-        ("chain GEMV", gemv::chain_gemv(region, hidden, hidden, Axis::Y)),
-        ("MeshGEMM", gemm::mesh_gemm(region, 4 * rows, 4 * columns, 4 * columns, true, options)),
-        ("SUMMA", gemm::summa(region, 4 * rows, 4 * columns, 4 * columns, Broadcast::Asynchronous, options)),
-        ("SUMMA (library)", gemm::summa(region, 4 * rows, 4 * columns, 4 * columns, Broadcast::Library, options)),
+        ("MeshGEMV along y", gemv::mesh_gemv(&vector(Axis::Y), Groups::SquareRoot)),
+        ("MeshGEMV along x", gemv::mesh_gemv(&vector(Axis::X), Groups::SquareRoot)),
+        ("chain GEMV", gemv::chain_gemv(&vector(Axis::Y))),
+        ("MeshGEMM", gemm::mesh_gemm(&product, true)),
+        ("SUMMA", gemm::summa(&product, Broadcast::Asynchronous)),
+        ("SUMMA (library)", gemm::summa(&product, Broadcast::Library)),
         ("all-reduce", reduce),
         ("multicast", cast),
     ];

@@ -118,9 +118,9 @@ impl Builder {
         let (heads, kv_heads) = ((Dim::Head, grouped.heads), (Dim::KvHead, grouped.kv_heads));
         let width = (Dim::HeadDim, grouped.head_dim);
         let bias = grouped.qkv_bias;
-        let gate_weight = grouped.output_gate.then(|| {
-            self.weight("attention.output_gate_weight", Role::OutputGate, bias, &[hidden, heads, width])
-        });
+        let gate_weight = grouped
+            .output_gate
+            .then(|| self.weight("attention.output_gate_weight", Role::OutputGate, bias, &[hidden, heads, width]));
         let matrices = [
             self.weight("attention.query_weight", Role::Query, bias, &[hidden, heads, width]),
             self.weight("attention.key_weight", Role::Key, bias, &[hidden, kv_heads, width]),
@@ -129,8 +129,8 @@ impl Builder {
         let query = self.tensor("attention.query", ACTIVATION, &[token, heads, width]);
         let key = self.tensor("attention.key", ACTIVATION, &[token, kv_heads, width]);
         let value = self.tensor("attention.value", ACTIVATION, &[token, kv_heads, width]);
-        let gate =
-            gate_weight.map(|weight| (weight, self.tensor("attention.output_gate", ACTIVATION, &[token, heads, width])));
+        let gate = gate_weight
+            .map(|weight| (weight, self.tensor("attention.output_gate", ACTIVATION, &[token, heads, width])));
         let [wq, wk, wv] = matrices;
         let (mut reads, mut writes) = (vec![normed, wq, wk, wv], vec![query, key, value]);
         if let Some((weight, gate)) = gate {
@@ -258,7 +258,12 @@ impl Builder {
         let decay = made(["attention.decay_weight", "attention.decay"], Role::Decay, true, &[heads]);
         let all = [query, key, value, gate, strength, decay];
         let (weights, tensors): (Vec<TensorId>, Vec<TensorId>) = all.into_iter().unzip();
-        self.push("attention.query_key_value", Operation::Products, &[&[normed], weights.as_slice()].concat(), &tensors);
+        self.push(
+            "attention.query_key_value",
+            Operation::Products,
+            &[&[normed], weights.as_slice()].concat(),
+            &tensors,
+        );
         let [(_, query), (_, key), (_, value), (_, gate), (_, strength), (_, decay)] = all;
 
         let channels = (Dim::Channel, linear.channels());
@@ -271,11 +276,12 @@ impl Builder {
         self.push("attention.convolution", Operation::Convolution, &reads, &convolved);
         let rate = self.vector("attention.decay_rate", Role::DecayRate, 0, &[heads]);
         self.push("attention.state_gates", Operation::StateGates, &[strength, decay, rate], &[strength, decay]);
-        self.push("attention.unit_norm", Operation::UnitNorm, &[query, key], &[query, key]);
+        self.push("attention.unit_norm", Operation::UnitNorm { riding: false }, &[query, key], &[query, key]);
         let state = self.tensor("attention.state", TensorKind::State, &[token, heads, value_dim, key_dim]);
         let result = self.tensor("attention.result", ACTIVATION, &[token, heads, value_dim]);
         let reads = [query, key, value, strength, decay, state];
-        self.push("attention.delta_rule", Operation::DeltaRule, &reads, &[state, result]);
+        let rule = Operation::DeltaRule { single_read: false };
+        self.push("attention.delta_rule", rule, &reads, &[state, result]);
         let gain = self.vector("attention.result_gain", Role::AttentionInnerNorm, 0, &[value_dim]);
         self.push("attention.gated_norm", Operation::GatedNorm, &[result, gate, gain], &[result]);
         let wo = self.weight("attention.output_weight", Role::Output, false, &[heads, value_dim, hidden]);

@@ -16,7 +16,8 @@ use super::{Dim, LayerGraph, LayerOperator, NetworkKind, Operation, Tensor, Tens
 pub enum Rewrite {
     /// RMSNorm into the product that follows: its sum of squares rides with the product's reduction.
     FusedNorms,
-    /// QK-norm's sums of squares ride with the reduction of the scores.
+    /// QK-norm's sums of squares ride with the reduction of the scores. In linear attention those of queries and keys ride with what
+    /// both read of the state, in one reduction.
     RidingHeadNorm,
     /// The sum of the softmax's exponentials rides with the reduction of scores x V, which are divided afterwards. Its maximum
     /// does not: rescaling would cost every member of every chain an exponential for each head.
@@ -259,7 +260,7 @@ impl LayerGraph {
             Rewrite::ChoiceBesideStream => return self.choice_beside_stream = true,
             Rewrite::EarlyRouter => return self.early_router(),
             Rewrite::SharedExpertBeside => return self.shared_expert_beside(),
-            Rewrite::RidingHeadNorm => return self.ride_head_norm(),
+            Rewrite::RidingHeadNorm => self.ride_head_norm(),
             _ => {}
         }
         // A norm rides only where a product follows it: not a norm of the stream itself. That of a latent, which is cached, rides
@@ -275,6 +276,8 @@ impl LayerGraph {
                 (Rewrite::FusedNorms, Operation::Norm { riding }) if rides(operator.name) => *riding = true,
                 (Rewrite::OnlineSoftmax, Operation::Softmax(form)) => form.sum_rides = true,
                 (Rewrite::OnlineSoftmax, Operation::Values { sum_rides }) => *sum_rides = true,
+                (Rewrite::RidingHeadNorm, Operation::UnitNorm { riding }) => *riding = true,
+                (Rewrite::RidingHeadNorm, Operation::DeltaRule { single_read }) => *single_read = true,
                 (Rewrite::DividedSoftmax, Operation::Softmax(form)) => form.divided = true,
                 (Rewrite::SingleChoice, Operation::Choose(form)) => form.single_choice = true,
                 (Rewrite::SinglePassTopK, Operation::Choose(form)) => form.single_pass = true,

@@ -83,7 +83,8 @@ fn more_wafers_never_hold_fewer_users() {
             let users = placement.max_users(4096);
             // Of a state a place has a few elements: where it has one value in place of two, it holds up to twice as many users, and
             // a larger region with fewer rows may be on the other side of that step.
-            let tolerated = if model.state_bytes_per_user(&placement.settings.precision) > Bytes::ZERO { 30 } else { 0 };
+            let tolerated =
+                if model.state_bytes_per_user(&placement.settings.precision) > Bytes::ZERO { 30 } else { 0 };
             assert!(users * 100 >= before * (100 - tolerated), "{} on {wafers}: {users} after {before}", model.name);
             before = users;
         }

@@ -4,7 +4,7 @@ use crate::invariants::{check_by_enumeration, placed};
 use proptest::prelude::*;
 use wafersim_place::{Fill, KvLayoutChoice, Machine, PlaceError, Request, place};
 use wafersim_spec::model::{
-    Attention, FeedForward, Gating, GroupedAttention, LatentAttention, LinearAttention, Layer, Moe, Reach, Selection,
+    Attention, FeedForward, Gating, GroupedAttention, LatentAttention, Layer, LinearAttention, Moe, Reach, Selection,
 };
 use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
 use wafersim_spec::{Bytes, DataType, Model, Precision};

@@ -1,5 +1,5 @@
-//! The verdict: reached or not found, with which programs, by what margin; what the published and the best known programs
-//! give; what binds, at which clock and whether that matters; and what ideal hardware would give.
+//! The verdict: reached, not found or excluded, with which programs, by what margin; what the published and the best known programs
+//! give; what binds, at which clock and whether that matters; what ideal hardware would give, and what no mapping beats.
 
 use wafersim_answer::{Answer, ClockPoint, State};
 use wafersim_spec::Wafer;
@@ -11,28 +11,31 @@ use crate::paragraph::wrapped;
 
 pub(super) fn text(answer: &Answer, wafer: &Wafer) -> String {
     let verdict = &answer.verdict;
-    let word = match verdict.state {
-        State::Reached => "REACHED",
-        State::NotFound => "NOT FOUND",
-    };
     let users = match answer.users {
         1 => "its one user".to_owned(),
         users => format!("each of {} users", whole(users)),
     };
-    let sentence = format!(
-        "{word}: {programs}, {model} on {wafers} gives {users} {speed} tok/s, {margin} of {target}{others}. It is \
-         limited by {limit}; {clock}.",
-        programs = programs(answer.profile),
+    let programs = programs(answer.profile);
+    let gives = format!(
+        "{model} on {wafers} gives {users} {speed} tok/s",
         model = answer.model,
         wafers = plural(u64::from(answer.wafers), &format!("{} wafer", answer.wafer)),
         speed = figure(answer.tokens_per_second_per_user),
-        margin = margin(verdict.margin),
-        target = figure_of_target(verdict.target),
-        others = others(answer),
-        limit = verdict.limit,
-        clock = clock(answer, wafer),
     );
-    wrapped("", &sentence) + &wrapped("", &ideal(answer))
+    let target = figure_of_target(verdict.target);
+    let (margin, others) = (margin(verdict.margin), others(answer));
+    let unbeaten = figure(answer.profiles.no_mapping_beats.tokens_per_second_per_user);
+    let found = match verdict.state {
+        State::Reached => format!("REACHED: {programs}, {gives}, {margin} of {target}{others}"),
+        State::NotFound => format!(
+            "NOT FOUND: {programs}, {gives}, {margin} of {target}{others}; what is below {unbeaten} tok/s is not excluded"
+        ),
+        State::Excluded => format!(
+            "EXCLUDED: no mapping beats {unbeaten} tok/s, and the target is {target}; {programs}, {gives}{others}"
+        ),
+    };
+    let limited = format!("It is limited by {}; {}.", verdict.limit, clock(answer, wafer));
+    wrapped("", &format!("{found}. {limited}")) + &wrapped("", &bounds(answer))
 }
 
 /// The profile with what it assumes.
@@ -105,15 +108,19 @@ fn others(answer: &Answer) -> String {
     said.collect()
 }
 
-/// What the same programs would give on ideal hardware, where that was asked for and is not the answer itself.
-fn ideal(answer: &Answer) -> String {
-    let said = answer.profiles.get(&Profile::Ideal).filter(|_| answer.profile != Profile::Ideal);
-    said.map_or_else(String::new, |said| {
-        format!(
-            "On ideal hardware these programs would give {} tok/s; that is no bound: other programs may be faster.",
-            figure(said.tokens_per_second_per_user)
-        )
-    })
+/// What the same programs would give on ideal hardware, where that was asked for and is not the answer itself; and what
+/// nothing beats.
+fn bounds(answer: &Answer) -> String {
+    let profiles = &answer.profiles;
+    let said = profiles.get(&Profile::Ideal).filter(|_| answer.profile != Profile::Ideal);
+    let ideal = said.map_or_else(String::new, |said| {
+        format!("On ideal hardware these programs would give {} tok/s. ", figure(said.tokens_per_second_per_user))
+    });
+    format!(
+        "{ideal}No mapping at all beats {} tok/s, or {} at the multiply rate that was measured (simctl bound).",
+        figure(profiles.no_mapping_beats.tokens_per_second_per_user),
+        figure(profiles.no_mapping_beats_at_measured_rate.tokens_per_second_per_user)
+    )
 }
 
 #[cfg(test)]

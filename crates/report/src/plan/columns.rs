@@ -8,13 +8,13 @@ use crate::grid::Side;
 use crate::number::{NOTHING, duration, figure, users, whole};
 
 /// Columns that are left out where the table would be too wide, in this order.
-pub(super) const DISPENSABLE: [&str; 5] = ["per token", "first", "holds", "at full", "limit"];
+pub(super) const DISPENSABLE: [&str; 6] = ["at most", "per token", "first", "holds", "at full", "limit"];
 
 /// Longest text of what limits a point in the table; CSV and JSON have it whole.
 const LONGEST_LIMIT: usize = 24;
 
 /// What the short titles mean.
-const LEGEND: &str = "context: tokens in each user's KV cache and of the prompt; tok/s: each user's; in all: of \
+const LEGEND: &str = "context: tokens in each user's KV cache and of the prompt; tok/s: each user's; at most: what no mapping beats; in all: of \
     all users together; per token: time per output token; first: time to the first token of a prompt on an idle \
     machine; at full: users whom this arrangement serves without slowing any; holds: users whose KV cache the wafers hold \
     in any arrangement; target: whether each user's tok/s reach it; limit: what takes \
@@ -74,6 +74,7 @@ impl Columns {
         let first = [("context", Side::Right), ("users", Side::Right), ("wafers", Side::Right), ("tok/s", Side::Right)];
         let runs: &[_] = if with_runs { &[("p5", Side::Right), ("p50", Side::Right)] } else { &[] };
         let rest = [
+            ("at most", Side::Right),
             ("in all", Side::Right),
             ("per token", Side::Right),
             ("first", Side::Right),
@@ -101,6 +102,7 @@ impl Columns {
             cells.push(or_nothing(run.map(|run| figure(run.user_speed.p50))));
         }
         cells.extend([
+            or_nothing(row.no_mapping_beats.map(figure)),
             or_nothing(row.tokens_per_second_total.map(figure)),
             seconds(row.time_per_output_token_us, 1e-6),
             seconds(row.time_to_first_token_ms, 1e-3),

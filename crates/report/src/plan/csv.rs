@@ -31,6 +31,8 @@ const FIELDS: &[Field] = &[
     ("time_to_first_token_ms", |_, row| optional(row.time_to_first_token_ms)),
     ("users_at_full_speed", |_, row| optional(row.users_at_full_speed)),
     ("max_users", |_, row| optional(row.max_users)),
+    ("no_mapping_beats", |_, row| optional(row.no_mapping_beats)),
+    ("no_mapping_beats_at_measured_rate", |_, row| optional(row.no_mapping_beats_at_measured_rate)),
     ("reaches_target", |_, row| row.reaches_target.to_string()),
     ("limit", |_, row| row.limit.clone()),
 ];

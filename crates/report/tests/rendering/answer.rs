@@ -42,8 +42,20 @@ fn the_verdict_says_what_the_other_profiles_give() {
     };
     let published = verdict(&|_| {});
     assert!(published.starts_with("NOT FOUND: with the published programs (profile published), "), "{published}");
-    assert!(published.contains("72 % below the target of 2,000; best gives 801.0 tok/s. It is"), "{published}");
-    assert!(published.contains("On ideal hardware these programs would give 2,150 tok/s; that is no bound"));
+    assert!(
+        published.contains("72 % below the target of 2,000; best gives 801.0 tok/s; what is below 6,000 tok/s is"),
+        "{published}"
+    );
+    assert!(
+        published.contains("On ideal hardware these programs would give 2,150 tok/s. No mapping at all beats 6,000")
+    );
+    let excluded = verdict(&|asked| {
+        asked.verdict.state = State::Excluded;
+        asked.verdict.target = 7000.0;
+    });
+    assert!(
+        excluded.starts_with("EXCLUDED: no mapping beats 6,000 tok/s, and the target is 7,000; with the published")
+    );
     let reached = verdict(&|asked| {
         asked.profile = Profile::Best;
         asked.verdict.state = State::Reached;
@@ -86,6 +98,8 @@ fn the_json_has_the_promised_keys() {
         "/profiles/published/tokens_per_second_per_user",
         "/profiles/best/tokens_per_second_per_user",
         "/profiles/ideal/tokens_per_second_per_user",
+        "/profiles/no_mapping_beats/tokens_per_second_per_user",
+        "/profiles/no_mapping_beats_at_measured_rate/tokens_per_second_per_user",
         "/breakdown/0/operator",
         "/breakdown/0/cycles",
         "/breakdown/0/share",

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use wafersim_answer::plan::{Plan, PlanRow};
 use wafersim_answer::{
     Answer, BreakdownRow, ClockPoint, Ends, Influence, KnownError, Limit, MemoryBytes, ProfileAnswer, Question, Range,
-    State, Uncertainty, Verdict, Verified, WorstPe, answer_without_ranges,
+    State, Unbeaten, Uncertainty, Verdict, Verified, WorstPe, answer_without_ranges,
 };
 use wafersim_check::validate::{Group, Prediction, Skipped, Validation};
 use wafersim_cost::Cause;
@@ -37,6 +37,16 @@ fn profile(speed: f64) -> ProfileAnswer {
     }
 }
 
+fn unbeaten(speed: f64) -> Unbeaten {
+    Unbeaten {
+        tokens_per_second_per_user: speed,
+        tokens_per_second_total: speed * 8.0,
+        time_per_output_token_us: 1e6 / speed,
+        latency_us: 1e6 / speed,
+        reaches_target: speed >= 2000.0,
+    }
+}
+
 fn row(operator: &str, cycles: f64) -> BreakdownRow {
     BreakdownRow {
         operator: operator.into(),
@@ -65,11 +75,13 @@ pub fn answer() -> Answer {
     answer.time_to_first_token_ms = 4500.0;
     answer.users_at_full_speed = 11;
     answer.max_users = 12;
-    answer.profiles = BTreeMap::from([
+    answer.profiles.programs = BTreeMap::from([
         (Profile::Published, profile(550.0)),
         (Profile::Best, profile(801.0)),
         (Profile::Ideal, profile(2150.0)),
     ]);
+    answer.profiles.no_mapping_beats = unbeaten(6000.0);
+    answer.profiles.no_mapping_beats_at_measured_rate = unbeaten(4000.0);
     answer.verdict = Verdict {
         target: 2000.0,
         state: State::NotFound,
@@ -161,6 +173,8 @@ pub fn plan() -> Plan {
         time_to_first_token_ms: speed.map(|_| 2777.0),
         users_at_full_speed: speed.map(|_| 29),
         max_users: speed.map(|_| 52),
+        no_mapping_beats: speed.map(|_| 6000.0),
+        no_mapping_beats_at_measured_rate: speed.map(|_| 4000.0),
         reaches_target: speed.is_some_and(|speed| speed >= 2000.0),
         limit: limit.into(),
     };

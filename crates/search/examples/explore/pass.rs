@@ -38,12 +38,7 @@ pub struct Pass {
 
 impl Pass {
     /// A pass through a placement whose layouts and tables take so long.
-    pub fn new(
-        placement: &Placement,
-        layouts: &[ProgramCost],
-        tables: &[ProgramCost],
-        between: Between<'_>,
-    ) -> Self {
+    pub fn new(placement: &Placement, layouts: &[ProgramCost], tables: &[ProgramCost], between: Between<'_>) -> Self {
         let mut pass = Self {
             latency: Cost::ZERO,
             slowest: Cycles::ZERO,

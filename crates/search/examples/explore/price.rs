@@ -33,11 +33,18 @@ pub struct Priced {
 impl Judge for Pricer<'_> {
     fn judge(&self, mapped: &Mapped) -> Option<Judged> {
         let priced = self.price(mapped).ok()?;
-        if !self.fits_memory(mapped) { return None; }
+        if !self.fits_memory(mapped) {
+            return None;
+        }
         Some(Judged { time: priced.pass.latency.total().0, tie: priced.pass.slowest.0 })
     }
     fn fits_in_routers(&self, mapped: &Mapped) -> bool {
-        mapped.placement.layouts.iter().zip(&mapped.layers).all(|(layout, mapping)| self.colors(layout, mapping).is_some_and(|c| c <= 24))
+        mapped
+            .placement
+            .layouts
+            .iter()
+            .zip(&mapped.layers)
+            .all(|(layout, mapping)| self.colors(layout, mapping).is_some_and(|c| c <= 24))
     }
 }
 
@@ -45,8 +52,11 @@ impl Pricer<'_> {
     /// Physical colors of a layer.
     pub fn colors(&self, layout: &wafersim_place::LayerLayout, mapping: &LayerMapping) -> Option<u32> {
         let program = self.program(&layout.layer, mapping).ok()?;
-        if program.color_count() <= 24 { return Some(program.color_count()); }
-        let lowered = wafersim_fabric::circuit::lower_names(&program, self.inputs.wafer, RateSet::Silicon, &|_| 0.0).ok()?;
+        if program.color_count() <= 24 {
+            return Some(program.color_count());
+        }
+        let lowered =
+            wafersim_fabric::circuit::lower_names(&program, self.inputs.wafer, RateSet::Silicon, &|_| 0.0).ok()?;
         Some(wafersim_fabric::circuit::colors::count(&lowered).physical)
     }
     /// Colors of a layer in words.
@@ -58,7 +68,13 @@ impl Pricer<'_> {
             Ok(lowered) => {
                 let took = at.elapsed();
                 let count = wafersim_fabric::circuit::colors::count(&lowered);
-                format!("lower_names {took:?} names {} busiest {:?} physical {} rerouted {}", count.names, count.busiest, count.physical, count.rerouted.len())
+                format!(
+                    "lower_names {took:?} names {} busiest {:?} physical {} rerouted {}",
+                    count.names,
+                    count.busiest,
+                    count.physical,
+                    count.rerouted.len()
+                )
             }
         }
     }
@@ -69,10 +85,16 @@ impl Pricer<'_> {
         mapped.placement.slots.iter().enumerate().all(|(index, slot)| {
             let Some(ledger) = mapped.placement.ledger.slots.get(index) else { return true };
             let lasting = ledger.worst_pe.lasting().0 + ledger.worst_pe.code_and_runtime.0;
-            let peak = slot.items.iter().filter_map(|item| match item {
-                wafersim_place::Item::Layer(layer) => mapped.placement.layout_index(*layer as usize),
-                _ => None,
-            }).map(|layout| peaks[layout]).max().unwrap_or(0);
+            let peak = slot
+                .items
+                .iter()
+                .filter_map(|item| match item {
+                    wafersim_place::Item::Layer(layer) => mapped.placement.layout_index(*layer as usize),
+                    _ => None,
+                })
+                .map(|layout| peaks[layout])
+                .max()
+                .unwrap_or(0);
             lasting + peak <= limit
         })
     }

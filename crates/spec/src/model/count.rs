@@ -3,8 +3,8 @@
 //! Held to `tests/data/parameter_counts.json` to the last digit for every built-in model.
 
 use super::{
-    Attention, FeedForward, GroupedAttention, LatentAttention, Layer, LinearAttention, Model, Moe, ParameterCount, Reach,
-    Role, Tensor,
+    Attention, FeedForward, GroupedAttention, LatentAttention, Layer, LinearAttention, Model, Moe, ParameterCount,
+    Reach, Role, Tensor,
 };
 use crate::data_type::{DataType, Precision, TensorClass};
 use crate::units::Bytes;
@@ -283,13 +283,7 @@ mod tests {
         for model in known_models() {
             for tensor in model.layers.iter().flat_map(|layer| layer.tensors(model.hidden)).chain(model.outer_tensors())
             {
-                let few = [
-                    Role::Router,
-                    Role::WriteStrength,
-                    Role::Decay,
-                    Role::Convolution,
-                    Role::SharedOutputGate,
-                ];
+                let few = [Role::Router, Role::WriteStrength, Role::Decay, Role::Convolution, Role::SharedOutputGate];
                 let is_small = tensor.inputs == 1 || few.contains(&tensor.role);
                 assert_eq!(tensor.class == TensorClass::SmallWeights, is_small, "{}: {tensor:?}", model.name);
             }

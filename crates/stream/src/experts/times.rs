@@ -105,7 +105,11 @@ impl ExpertDelay for ExpertTimes<'_> {
                 let (decides, least, best) = match routed.rectangle {
                     Some(_) => {
                         let least = load.pairs.div_ceil(routed.experts.max(1)).max(1);
-                        (load.busiest.pairs, least, ExpertLoad { distinct: load.distinct, ..in_rectangle(load.pairs, least) })
+                        (
+                            load.busiest.pairs,
+                            least,
+                            ExpertLoad { distinct: load.distinct, ..in_rectangle(load.pairs, least) },
+                        )
                     }
                     None => {
                         let least = routed.top_k.min(load.pairs).max(1);

@@ -7,6 +7,7 @@ use wafersim_spec::model::Role;
 
 use super::attention::{self, Softmax};
 use super::experts;
+use super::linear;
 use super::norm;
 use super::prepared::Prepared;
 use super::ring;
@@ -125,6 +126,37 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
             let weights = weights.as_ref().map(|(operand, pairs)| (*operand, pairs.as_slice()));
             experts::gated(context, pe, (*gate, *up), *gating, (weights, *weighs_input))
         }
+        Formula::OutputGate { x, gate, y } => linear::output_gate(context, pe, [*x, *gate, *y]),
+        Formula::RowGate { x, numbers } => linear::row_gate(context, pe, *x, *numbers),
+        Formula::Convolve { x, y, tail, channel, tail_tokens, users } => {
+            let [channel, tokens, users] = [*channel, *tail_tokens, *users];
+            let of = linear::Convolution { x: *x, y: *y, tail: *tail, channel, tokens, users };
+            linear::convolve(context, pe, of)
+        }
+        Formula::StateGates { strength, decay } => linear::state_gates(context, pe, *strength, *decay),
+        Formula::UnitScale { x, sums, width, epsilon, scale } => {
+            linear::unit_scale(context, pe, (*x, *sums), *width, (*epsilon, *scale))
+        }
+        Formula::Recall { state, decay, key, recalled, ahead, heads, users } => {
+            linear::recall(context, pe, [*state, *decay, *key, *recalled], *ahead, (*heads, *users))
+        }
+        Formula::Write { state, recalled, value, strength, key, query, read, ahead, heads, users } => {
+            let of = linear::Writing {
+                state: *state,
+                recalled: *recalled,
+                value: *value,
+                strength: *strength,
+                key: *key,
+                query: *query,
+                read: *read,
+                ahead: *ahead,
+            };
+            linear::write(context, pe, of, (*heads, *users))
+        }
+        Formula::KeepRows { source, target, users } => linear::keep_rows(context, pe, *source, *target, *users),
+        Formula::GatedNorm { x, sums, gain, gate, width, epsilon } => {
+            linear::gated_norm(context, pe, [*x, *sums, *gate], *gain, (*width, *epsilon))
+        }
         Formula::Add { x, y } => add(context, pe, *x, *y),
         Formula::AddHeld { x, y } => add_held(context, pe, *x, *y),
         Formula::Score { logits, scores, corrected } => router::score(context, pe, *logits, (*scores, *corrected)),
@@ -161,6 +193,7 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
             ring::passing_values(context, pe, (*scores, *values, *output), (*group, *head_dim))
         }
         Formula::Load { source, target } => ring::load(context, pe, *source, *target),
+        Formula::Join { first, behind, y } => join(context, pe, (*first, *behind), *y),
         Formula::Select { source, target } => {
             let tile = select(pe.tile(*source)?, context.prepared.fresh(*target, context.index(pe), 0.0)?)?;
             pe.put(*target, tile);
@@ -198,6 +231,34 @@ fn select(source: &Tile, mut target: Tile) -> Result<Tile, String> {
         }
     }
     Ok(target)
+}
+
+/// What all heads have, before what each has of its own.
+fn join(
+    context: &Context<'_>,
+    pe: &mut PeState,
+    (first, behind): (Operand, Operand),
+    y: Operand,
+) -> Result<(), String> {
+    let mut result = context.prepared.fresh(y, context.index(pe), 0.0)?;
+    let (width, leading, own) = (context.last_size(y)?, context.last_size(first)?, context.last_size(behind)?);
+    let (first, behind) = (pe.tile(first)?, pe.tile(behind)?);
+    let inner = Arc::clone(&result.inner);
+    let (head, number) = (|element: &u32| element / width.max(1), |element: &u32| element % width.max(1));
+    let of = |wanted: bool| inner.iter().filter(move |element| (number(element) < leading) == wanted);
+    let places_of_first = places(&first.inner, &of(true).map(number).collect::<Vec<_>>())?;
+    let own = |element: &u32| head(element) * own + number(element) - leading;
+    let places_of_behind = places(&behind.inner, &of(false).map(own).collect::<Vec<_>>())?;
+    for row in 0..result.rows.len() {
+        let (mut of_first, mut of_behind) = (places_of_first.iter(), places_of_behind.iter());
+        for (value, element) in result.row_mut(row).iter_mut().zip(inner.iter()) {
+            let is_first = number(element) < leading;
+            let (tile, place) = if is_first { (first, of_first.next()) } else { (behind, of_behind.next()) };
+            *value = place.and_then(|place| tile.row(row).get(*place)).copied().unwrap_or(f32::NAN);
+        }
+    }
+    pe.put(y, result);
+    Ok(())
 }
 
 /// The expert of a pair.

@@ -1,7 +1,7 @@
 //! Running a program: its nodes in order, over all processing elements of the region.
 
 use rayon::prelude::*;
-use wafersim_program::{Action, BufferId, Chosen, Formula, Node, Operand, Part, Region, Root, Step, WeightId};
+use wafersim_program::{Action, BufferId, Chosen, Formula, Node, Operand, Region, Resident, Root, Step, WeightId};
 use wafersim_spec::model::Role;
 
 use super::compute::{Context, compute_at};
@@ -116,14 +116,15 @@ pub fn residents(
     layer: usize,
     first: BufferId,
 ) -> Result<(), ValuesError> {
-    for (buffer, role) in prepared.program.residents.iter().filter(|(buffer, _)| buffer.0 >= first.0) {
-        let operand = Operand::new(*buffer, 0);
-        let name = Context { prepared, tiles, layer, round: 0 }.name(*role, 0);
+    let residents = prepared.program.residents.iter().filter(|resident| resident.buffer.0 >= first.0);
+    for Resident { buffer, role, part } in residents.copied() {
+        let operand = Operand::new(buffer, 0);
+        let name = Context { prepared, tiles, layer, round: 0 }.name(role, 0);
         let checkpoint = tiles.checkpoint();
         machine.pes.par_iter_mut().enumerate().try_for_each(|(index, pe)| {
             let Some((rows, inner)) = prepared.held(operand, index) else { return Ok(()) };
-            let values = checkpoint.tile(name, Part::Whole, (rows, inner))?.into_raw_vec_and_offset().0;
-            let values = ring::rounded(prepared, *buffer, values);
+            let values = checkpoint.tile(name, part, (rows, inner))?.into_raw_vec_and_offset().0;
+            let values = ring::rounded(prepared, buffer, values);
             pe.put(operand, Tile { rows: rows.clone(), inner: inner.clone(), values });
             Ok::<(), ValuesError>(())
         })?;
@@ -241,7 +242,17 @@ impl Running<'_, '_> {
                 let name = plain(Role::Sinks, 0);
                 self.tiles.read_vector(&name, false).map_err(Problem::Values)
             }
-            Formula::RmsScale { gain: (role, copy), .. } | Formula::Gain { gain: (role, copy), .. } => {
+            Formula::Convolve { .. } => {
+                let name = plain(Role::Convolution, 0);
+                self.tiles.read_vector(&name, false).map_err(Problem::Values)
+            }
+            Formula::StateGates { .. } => {
+                let name = plain(Role::DecayRate, 0);
+                self.tiles.read_vector(&name, false).map_err(Problem::Values)
+            }
+            Formula::RmsScale { gain: (role, copy), .. }
+            | Formula::Gain { gain: (role, copy), .. }
+            | Formula::GatedNorm { gain: (role, copy), .. } => {
                 let name = plain(*role, *copy);
                 self.tiles.read_vector(&name, false).map_err(Problem::Values)
             }

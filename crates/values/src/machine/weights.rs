@@ -132,7 +132,7 @@ impl<'a> Tiles<'a> {
         let rounding = match (name.stored, name.name.role) {
             (Some(stored), _) if scaling == Scaling::Nothing => Rounding::of(stored.data_type),
             (Some(_), _) => computed,
-            (None, Role::Router) => self.vectors_rounding,
+            (None, Role::Router | Role::WriteStrength | Role::Decay | Role::SharedOutputGate) => self.vectors_rounding,
             (None, _) => self.rounding,
         };
         let checkpoint = self.checkpoint;

@@ -15,9 +15,9 @@ impl Mesh {
         timing: &Timing,
         works: &mut [Workspace],
     ) -> Result<Tick, Contended> {
-        let (Some(row), Some(stream)) = (lines.spread, lines.streams.first()) else { return Err(Contended) };
+        let (Some(row), Some(stream)) = (lines.spread, lines.streams.first()) else { return Err(Contended::Here) };
         if !timing.queues_cover_hops() && stream.wavelets > timing.queue {
-            return Err(Contended);
+            return Err(Contended::Here);
         }
         let (area, columns) = (lines.area, self.columns);
         let place = |x: u32, y: u32| (area.y + y) as usize * columns + (area.x + x) as usize;
@@ -46,13 +46,13 @@ impl Mesh {
             for (x, y) in range.flat_map(all) {
                 let (here, lands) = (place(x, y), lands(x, y));
                 if here != source && self.ready.get(here) + lines.launch > lands {
-                    return Err(Contended);
+                    return Err(Contended::Here);
                 }
                 self.passed.at_place(stream.color, (area.x + x, area.y + y), lands)?;
                 for direction in (0..4).filter(|direction| out(x, y)[*direction]) {
                     let (links, own) = self.links(direction, area.x + x, area.y + y);
                     if lands < links.free[direction & 1].get(own) {
-                        return Err(Contended);
+                        return Err(Contended::on_link(direction, (area.x + x, area.y + y)));
                     }
                 }
             }

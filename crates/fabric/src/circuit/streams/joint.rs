@@ -73,14 +73,14 @@ impl Mesh {
         })?;
         for part in parts {
             match part {
-                Part::Carry(lines) if lines.spread.is_some() => return Err(Contended),
+                Part::Carry(lines) if lines.spread.is_some() => return Err(Contended::Here),
                 Part::Carry(lines) => {
                     self.in_blocks(at, lines, timing, works, |times, number, count| {
                         times.beside(number, count, joint)
                     })?;
                 }
                 Part::Busy { .. } => {}
-                Part::Meet { .. } => return Err(Contended),
+                Part::Meet { .. } => return Err(Contended::Here),
             }
         }
         in_pieces(works, rows, rows * width, |work, range| {

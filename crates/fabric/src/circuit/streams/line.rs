@@ -22,7 +22,7 @@ pub(super) fn across(lines: &Lines) -> (u32, u32) {
 pub(super) fn check(lines: &Lines, timing: &Timing) -> Result<(), Contended> {
     let most = lines.streams.iter().map(|stream| stream.wavelets).max().unwrap_or(0);
     let deep = timing.queues_cover_hops() || most <= timing.queue;
-    if lines.ordered && deep { Ok(()) } else { Err(Contended) }
+    if lines.ordered && deep { Ok(()) } else { Err(Contended::Here) }
 }
 
 impl Times<'_> {
@@ -142,7 +142,7 @@ impl Times<'_> {
             let at_core = match operation {
                 Some(Operation::Send { .. }) => {
                     if !self.work.points.is_empty() {
-                        return Err(Contended);
+                        return Err(Contended::Here);
                     }
                     let first = line.sends[source].max(line.start[source] + launch) + stream.lead;
                     self.work.points.push(Point {
@@ -155,13 +155,13 @@ impl Times<'_> {
                     first + self.timing.ramp_out
                 }
                 Some(Operation::Forward { .. }) => {
-                    let Some(taken) = self.work.points.last() else { return Err(Contended) };
+                    let Some(taken) = self.work.points.last() else { return Err(Contended::Here) };
                     if taken.position != stream.source || !matches!(taken.what, Leaves::Forwarded) {
-                        return Err(Contended);
+                        return Err(Contended::Here);
                     }
                     taken.first + self.timing.ramp_in + self.lines.combine + self.timing.ramp_out
                 }
-                _ => return Err(Contended),
+                _ => return Err(Contended::Here),
             };
             // Two directions: up is walked first, down is a list of its own that must not hold the sender up.
             let (up, down) = (stream.high > stream.source, stream.low < stream.source);
@@ -172,7 +172,7 @@ impl Times<'_> {
             };
             for (wanted, direction) in [(up, 0), (down, 1)] {
                 if wanted && at_core < links.free[direction].get(base + source) {
-                    return Err(Contended);
+                    return Err(self.on_link(direction, stream.source, at));
                 }
             }
             passed.at(stream.color, stream.source, at, at_core)?;
@@ -195,7 +195,7 @@ impl Times<'_> {
                     let n = stream.wavelets;
                     if waited.is_some() && self.last_at(fork - 1, n, stream.period) > at_core + (n - 1) * stream.period
                     {
-                        return Err(Contended);
+                        return Err(Contended::Here);
                     }
                     self.finish(fork, waited, line, at, index);
                     self.work.points.truncate(fork);
@@ -209,7 +209,7 @@ impl Times<'_> {
             self.work.points.clear();
             waited = None;
         }
-        if self.work.points.is_empty() { Ok(()) } else { Err(Contended) }
+        if self.work.points.is_empty() { Ok(()) } else { Err(Contended::Here) }
     }
 
     /// The first wavelet's way from the sender's router in one direction.
@@ -261,11 +261,17 @@ impl Times<'_> {
                 }
             }
             if !last && landed < links.free[direction].get(base + place) {
-                return Err(Contended);
+                return Err(self.on_link(direction, position, at));
             }
             self.work.points.push(Point { first, depth: self.timing.queue, position, color: stream.color, what });
         }
         Ok(())
+    }
+
+    /// The link of a position, upwards (0) or downwards (1), is still in use.
+    fn on_link(&self, direction: usize, position: u32, at: &LineAddress) -> Contended {
+        let first = if self.lines.axis == Axis::X { 0 } else { 2 };
+        Contended::on_link(first + direction, at.place(position, self.mesh.columns, self.mesh.rows))
     }
 
     /// When the last of `n` wavelets leaves a point.

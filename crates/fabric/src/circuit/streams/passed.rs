@@ -76,17 +76,18 @@ impl Passed {
 
     /// Whether the color's last stream through a router is through at `moment`.
     pub(super) fn at(&self, color: u16, position: u32, at: &LineAddress, moment: Tick) -> Result<(), Contended> {
-        self.through(self.index(color, position, at), moment)
+        let contended = || Contended::on_color(color, at.place(position, self.columns, self.rows));
+        self.through(self.index(color, position, at), moment).then_some(()).ok_or_else(contended)
     }
 
     /// The same for a place.
     pub(super) fn at_place(&self, color: u16, place: (u32, u32), moment: Tick) -> Result<(), Contended> {
-        self.through(self.index_of(color, place), moment)
+        self.through(self.index_of(color, place), moment).then_some(()).ok_or(Contended::on_color(color, place))
     }
 
-    fn through(&self, index: usize, moment: Tick) -> Result<(), Contended> {
+    fn through(&self, index: usize, moment: Tick) -> bool {
         let last = Tick::from(self.cycles.get(index)) * TICKS_PER_CYCLE;
-        if last > 0 && moment < last + self.slack { Err(Contended) } else { Ok(()) }
+        last == 0 || moment >= last + self.slack
     }
 }
 
@@ -96,4 +97,16 @@ pub(super) struct LineAddress {
     pub(super) own: usize,
     pub(super) row: usize,
     pub(super) step: usize,
+}
+
+impl LineAddress {
+    /// Column and row of a position on a mesh of so many columns and rows.
+    pub(super) const fn place(&self, position: u32, columns: usize, rows: usize) -> (u32, u32) {
+        let own = self.own + position as usize;
+        if self.horizontal {
+            ((own % columns) as u32, (own / columns) as u32)
+        } else {
+            ((own / rows) as u32, (own % rows) as u32)
+        }
+    }
 }

@@ -180,6 +180,20 @@ impl<'a> Script<'a> {
         None
     }
 
+    /// How many operations a place has in a step, along x and along y.
+    pub(super) fn operations_along(&self, at: u32, (x, y): (u32, u32)) -> [u16; 2] {
+        let parts = self.stage(at).map_or(&[][..], |stage| &stage.parts);
+        let mut along = [0u16; 2];
+        for part in parts {
+            let Part::Carry(lines) = part else { continue };
+            if lines.area.contains(x, y) {
+                let count = &mut along[usize::from(lines.axis == Axis::Y)];
+                *count = count.saturating_add(lines.operations_at(x, y).len().min(usize::from(u16::MAX)) as u16);
+            }
+        }
+        along
+    }
+
     /// The use of a color from the `index`-th on that concerns a router: its index, the place in the schedule with the turn,
     /// and how many wavelets it sends through.
     pub(super) fn next_use(&self, color: u16, mut index: u32, (x, y): (u32, u32)) -> (u32, (u32, u32), u64) {

@@ -1,0 +1,218 @@
+//! Reading profiles: the ways by their mappings, written once, the fastest that fits the routers, and the prompt.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use wafersim_place::Placement;
+use wafersim_spec::Cycles;
+use wafersim_spec::scenario::Profile;
+
+use crate::candidates::{Candidates, Way, candidates};
+use crate::chosen::Source;
+use crate::decode::{DecodePrograms, DecodeTiming};
+use crate::error::AnswerError;
+use crate::prefill::PromptPrograms;
+use crate::question::Question;
+use crate::run::{ProfileAnswer, profile_answer};
+use crate::stage::LayerReading;
+
+/// What was read in closed form for the scenario's profile, for another reading to replace.
+pub(crate) struct Read<'a> {
+    /// The placement that is fastest for the profile.
+    pub(crate) placement: &'a Placement,
+    /// Its programs.
+    pub(crate) programs: &'a DecodePrograms,
+    /// The placement that the prompt is read on.
+    pub(crate) prompt_placement: &'a Placement,
+    /// The programs of the prompt.
+    pub(crate) prompt_programs: &'a PromptPrograms,
+    /// How they were read.
+    pub(crate) reading: &'a LayerReading,
+    /// Decoding.
+    pub(crate) timing: DecodeTiming,
+    /// Time to first token.
+    pub(crate) first_token: Cycles,
+}
+
+/// Replaces nothing.
+pub(crate) fn closed_form(_: &mut Read<'_>) -> Result<(), AnswerError> {
+    Ok(())
+}
+
+/// What was found for a profile.
+pub(crate) struct OfProfile<'a> {
+    /// The profile.
+    pub(crate) profile: Profile,
+    /// The fastest way.
+    pub(crate) way: &'a Way,
+    /// Its times, as they were replaced.
+    pub(crate) timing: DecodeTiming,
+    /// What they come to.
+    pub(crate) figures: ProfileAnswer,
+    /// Mean time between a user's tokens in closed form, in seconds.
+    pub(crate) closed_form: f64,
+    /// Wafers that were asked for, or the fewest.
+    pub(crate) wafers: u32,
+    /// Users that they hold by any mapping of the profile.
+    pub(crate) max_users: u64,
+}
+
+/// Reads several profiles in closed form; `replace` may put other times in place of those of the scenario's profile. `keep` gets
+/// each profile. Ways by one mapping are placed and written once.
+pub(crate) fn read_profiles(
+    question: &Question,
+    asked: &[Profile],
+    replace: &mut dyn FnMut(&mut Read<'_>) -> Result<(), AnswerError>,
+    keep: &mut dyn FnMut(OfProfile<'_>),
+) -> Result<(), AnswerError> {
+    for asked in by_mapping(question, asked) {
+        // What is hypothetical comes last, and needs most.
+        let Some(most) = asked.last() else { continue };
+        let found = candidates(question, *most)?;
+        let wafers = found.first().map_or(0, |candidates| candidates.wafers);
+        let written: Vec<Worked<'_>> = found.iter().map(|candidates| Worked::new(question, candidates)).collect();
+        for &profile in asked {
+            let reading = LayerReading::new(question, profile);
+            let allowed = Source::of(question, profile);
+            let here = || written.iter().filter(|worked| allowed.contains(&worked.candidates.source));
+            let timed = here().flat_map(|worked| worked.timed(question, &reading)).collect();
+            let Timed { way, programs, timing } = fastest(question, timed)?;
+            let prompts = here().map(|worked| worked.prompt(question, &reading));
+            let Some(prompt) = prompts.reduce(Prompt::faster) else { continue };
+            prompt.programs.check(&prompt.way.mapping)?;
+            let closed_form = timing.seconds_per_token(question);
+            let mut read = Read {
+                placement: &way.mapped.placement,
+                programs: &programs,
+                prompt_placement: &prompt.way.mapped.placement,
+                prompt_programs: prompt.programs,
+                reading: &reading,
+                timing,
+                first_token: prompt.time,
+            };
+            if profile == question.scenario.profile {
+                replace(&mut read)?;
+            }
+            let figures = profile_answer(question, &read)?;
+            let max_users = here().map(|worked| worked.candidates.max_users).max().unwrap_or(0);
+            keep(OfProfile { profile, way, timing: read.timing, figures, closed_form, wafers, max_users });
+        }
+    }
+    Ok(())
+}
+
+/// The programs of all ways by one mapping, and of the prompt in its first way, which there always is.
+struct Worked<'a> {
+    candidates: &'a Candidates,
+    programs: Vec<DecodePrograms>,
+    prompt: PromptPrograms,
+}
+
+impl<'a> Worked<'a> {
+    fn new(question: &Question, candidates: &'a Candidates) -> Self {
+        let programs = candidates.ways.iter().map(|way| DecodePrograms::new(question, way)).collect();
+        Self { candidates, programs, prompt: PromptPrograms::new(question, &candidates.ways[0].mapped) }
+    }
+
+    fn timed<'b>(&'b self, question: &'b Question, reading: &'b LayerReading) -> impl Iterator<Item = Timed<'b>> {
+        let ways = self.candidates.ways.iter().zip(&self.programs);
+        ways.map(|(way, programs)| Timed::of(question, way, Cow::Borrowed(programs), reading))
+    }
+
+    fn prompt<'b>(&'b self, question: &Question, reading: &LayerReading) -> Prompt<'b> {
+        let way = &self.candidates.ways[0];
+        Prompt { way, programs: &self.prompt, time: self.prompt.time(question, &way.mapped.placement, reading) }
+    }
+}
+
+/// A prompt by one mapping.
+struct Prompt<'a> {
+    way: &'a Way,
+    programs: &'a PromptPrograms,
+    time: Cycles,
+}
+
+impl Prompt<'_> {
+    /// The faster of two, the first where they are equal.
+    fn faster(self, other: Self) -> Self {
+        if other.time.0 < self.time.0 { other } else { self }
+    }
+}
+
+/// A way of working with what it takes.
+pub(crate) struct Timed<'a> {
+    /// The way.
+    pub(crate) way: &'a Way,
+    /// Its programs.
+    pub(crate) programs: Cow<'a, DecodePrograms>,
+    /// Decoding.
+    pub(crate) timing: DecodeTiming,
+}
+
+impl<'a> Timed<'a> {
+    /// Writes and reads the programs of a way.
+    pub(crate) fn new(question: &Question, way: &'a Way, reading: &LayerReading) -> Self {
+        Self::of(question, way, Cow::Owned(DecodePrograms::new(question, way)), reading)
+    }
+
+    fn of(question: &Question, way: &'a Way, programs: Cow<'a, DecodePrograms>, reading: &LayerReading) -> Self {
+        let timing = DecodeTiming::new(question, &way.mapped.placement, &programs, reading);
+        Self { way, programs, timing }
+    }
+
+    /// Whether all of it could be written, and every router has the colors that it needs: pairs of color and route over the
+    /// whole program, with names renamed where they do not meet.
+    fn check(&self, question: &Question) -> Result<(), AnswerError> {
+        self.programs.check(&self.way.mapping)?;
+        self.programs.fit_in_routers(question)
+    }
+}
+
+/// The fastest way that can be written and fits the routers, the first of them on a tie.
+///
+/// # Errors
+/// Where there is none: why the fastest does not.
+pub(crate) fn fastest<'a>(question: &Question, mut timed: Vec<Timed<'a>>) -> Result<Timed<'a>, AnswerError> {
+    timed.sort_by(|one, other| one.timing.period.0.total_cmp(&other.timing.period.0));
+    let mut refused = None;
+    for way in timed {
+        match way.check(question) {
+            Ok(()) => return Ok(way),
+            Err(error) => refused = refused.or(Some(error)),
+        }
+    }
+    Err(refused.unwrap_or(AnswerError::NotANumber { what: "the placement", value: "nothing".into() }))
+}
+
+/// Profiles that are answered together: all, or those that work by a mapping that was given by themselves.
+fn by_mapping<'p>(question: &Question, asked: &'p [Profile]) -> Vec<&'p [Profile]> {
+    match question.mapping {
+        None => vec![asked],
+        Some(_) => asked.chunk_by(|one, other| Source::of(question, *one) == Source::of(question, *other)).collect(),
+    }
+}
+
+/// What a plan asks of a point under one profile.
+pub(crate) struct PlannedProfile {
+    pub(crate) figures: ProfileAnswer,
+    pub(crate) wafers: u32,
+    pub(crate) max_users: u64,
+}
+
+/// A point under several profiles, in their order.
+///
+/// # Errors
+/// As [`answer`].
+pub(crate) fn planned(question: &Question, asked: &[Profile]) -> Result<Vec<PlannedProfile>, AnswerError> {
+    let mut found = BTreeMap::new();
+    // The published profile comes first where mappings are shared.
+    let mut order = asked.to_vec();
+    order.sort_unstable();
+    order.dedup();
+    read_profiles(question, &order, &mut closed_form, &mut |of| {
+        let OfProfile { profile, figures, wafers, max_users, .. } = of;
+        found.insert(profile, (figures, wafers, max_users));
+    })?;
+    let planned = asked.iter().filter_map(|profile| found.get(profile).cloned());
+    Ok(planned.map(|(figures, wafers, max_users)| PlannedProfile { figures, wafers, max_users }).collect())
+}
