@@ -284,6 +284,12 @@ pub struct LayerGraph {
     operators: Vec<LayerOperator>,
     /// Whether products read their accumulators in place, without zeroing and copying around them.
     pub accumulators_in_place: bool,
+    /// Whether the products of one input are interleaved.
+    pub interleaved_products: bool,
+    /// Whether neighbouring rows share out an activation.
+    pub divided_activation: bool,
+    /// Whether experts are chosen while the stream is on its way.
+    pub choice_beside_stream: bool,
 }
 
 impl LayerGraph {

@@ -18,7 +18,7 @@ use wafersim_spec::{DataType, Model, Precision, Wafer};
 /// How far closed form and fabric may be apart.
 const LIMIT: f64 = 0.03;
 
-const OURS: [Rewrite; 8] = [
+const OURS: [Rewrite; 10] = [
     Rewrite::FusedNorms,
     Rewrite::EarlyRouter,
     Rewrite::SingleChoice,
@@ -27,6 +27,8 @@ const OURS: [Rewrite; 8] = [
     Rewrite::ConcatenatedExperts,
     Rewrite::SharedExpertBeside,
     Rewrite::AccumulatorsInPlace,
+    Rewrite::DividedActivation,
+    Rewrite::ChoiceBesideStream,
 ];
 
 fn layer(shared_width: u64, selection: Selection) -> Layer {

@@ -50,6 +50,8 @@ fn ours() -> Rewrites {
         Rewrite::DividedSoftmax,
         Rewrite::InterleavedGateUp,
         Rewrite::AccumulatorsInPlace,
+        Rewrite::InterleavedQueryKeyValue,
+        Rewrite::DividedActivation,
     ])
 }
 

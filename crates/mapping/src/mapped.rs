@@ -294,6 +294,7 @@ impl<'a> Mapper<'a> {
                 Experts::File { .. } => ExpertPlacement::Clustered,
             },
             fill: division.fill,
+            order: division.order,
             kv_layout: self.kv_choice(way),
             arrangement: way.arrangement,
             division: Division {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use toml::Value;
-use wafersim_place::Fill;
+use wafersim_place::{Fill, SlotOrder};
 use wafersim_spec::Size;
 use wafersim_spec::scenario::ExpertPlacement;
 
@@ -137,7 +137,8 @@ impl Draw {
 
     fn division(&mut self) -> DivisionRecipe {
         let fill = self.of(&[Fill::Slot, Fill::Slot, Fill::Tight]);
-        let open = DivisionRecipe { fill, ..DivisionRecipe::default() };
+        let order = self.of(&[SlotOrder::Same, SlotOrder::Turning]);
+        let open = DivisionRecipe { fill, order, ..DivisionRecipe::default() };
         // More than one of them seldom go together.
         match self.below(6) {
             0 => DivisionRecipe { slots: self.size(8), ..open },

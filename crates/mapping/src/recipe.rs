@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
-use wafersim_place::Fill;
+use wafersim_place::{Fill, SlotOrder};
 use wafersim_spec::error::nearest_name;
 use wafersim_spec::model::Role;
 use wafersim_spec::{Size, SpecError};
@@ -73,6 +73,8 @@ pub struct DivisionRecipe {
     pub layers_per_slot: Size,
     /// How much of a slot its layers take.
     pub fill: Fill,
+    /// In which order the slots of a wafer follow each other.
+    pub order: SlotOrder,
 }
 
 /// How sums travel.

@@ -22,7 +22,14 @@ impl LayerGraph {
     /// A layer of a model whose residual stream is `hidden` wide.
     pub fn new(layer: &Layer, hidden: u64, load: LayerLoad) -> Self {
         let mut builder = Builder {
-            graph: Self { tensors: Vec::new(), operators: Vec::new(), accumulators_in_place: false },
+            graph: Self {
+                tensors: Vec::new(),
+                operators: Vec::new(),
+                accumulators_in_place: false,
+                interleaved_products: false,
+                divided_activation: false,
+                choice_beside_stream: false,
+            },
             hidden,
             load,
         };

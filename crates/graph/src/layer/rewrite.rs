@@ -39,11 +39,17 @@ pub enum Rewrite {
     SharedExpertBeside,
     /// Reductions read accumulators where the product left them.
     AccumulatorsInPlace,
+    /// Query, key and value projections interleaved in memory: one operation of the length of all.
+    InterleavedQueryKeyValue,
+    /// Neighbouring rows, which hold the same of gate and up, share out the activation and pass their parts round.
+    DividedActivation,
+    /// The choice is made in the line where the logits end, while the stream is still on its way to all others.
+    ChoiceBesideStream,
 }
 
 impl Rewrite {
     /// All rewrites, in the order in which they are listed and written.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::FusedNorms,
         Self::RidingHeadNorm,
         Self::OnlineSoftmax,
@@ -55,6 +61,9 @@ impl Rewrite {
         Self::ConcatenatedExperts,
         Self::SharedExpertBeside,
         Self::AccumulatorsInPlace,
+        Self::InterleavedQueryKeyValue,
+        Self::DividedActivation,
+        Self::ChoiceBesideStream,
     ];
 
     /// The name in files.
@@ -71,6 +80,9 @@ impl Rewrite {
             Self::ConcatenatedExperts => "concatenated_experts",
             Self::SharedExpertBeside => "shared_expert_beside",
             Self::AccumulatorsInPlace => "accumulators_in_place",
+            Self::InterleavedQueryKeyValue => "interleaved_query_key_value",
+            Self::DividedActivation => "divided_activation",
+            Self::ChoiceBesideStream => "choice_beside_stream",
         }
     }
 
@@ -88,6 +100,9 @@ impl Rewrite {
             Self::ConcatenatedExperts => "the chosen experts' tiles in one operation a row",
             Self::SharedExpertBeside => "the shared expert's sums go with those of the routed experts",
             Self::AccumulatorsInPlace => "reductions read accumulators where the product left them",
+            Self::InterleavedQueryKeyValue => "query, key and value interleaved: one operation of the length of all",
+            Self::DividedActivation => "neighbouring rows share out the activation and pass their parts round",
+            Self::ChoiceBesideStream => "experts are chosen while the stream is on its way to all columns",
         }
     }
 
@@ -109,6 +124,8 @@ impl Rewrite {
             Self::ConcatenatedExperts => "converted tiles of all chosen experts at once",
             Self::SharedExpertBeside => "gate and up of the shared expert beside those of the routed ones",
             Self::AccumulatorsInPlace => "one buffer of a product's outputs less",
+            Self::InterleavedQueryKeyValue | Self::ChoiceBesideStream => "none",
+            Self::DividedActivation => "one buffer of inner elements more, and two of a part of them",
         }
     }
 
@@ -125,7 +142,10 @@ impl Rewrite {
             | Self::SinglePassTopK
             | Self::InterleavedGateUp
             | Self::ConcatenatedExperts
-            | Self::AccumulatorsInPlace => false,
+            | Self::AccumulatorsInPlace
+            | Self::InterleavedQueryKeyValue
+            | Self::DividedActivation
+            | Self::ChoiceBesideStream => false,
         }
     }
 }
@@ -233,11 +253,11 @@ impl LayerGraph {
     }
 
     fn rewrite(&mut self, rewrite: Rewrite) {
-        if rewrite == Rewrite::AccumulatorsInPlace {
-            self.accumulators_in_place = true;
-            return;
-        }
         match rewrite {
+            Rewrite::AccumulatorsInPlace => return self.accumulators_in_place = true,
+            Rewrite::InterleavedQueryKeyValue => return self.interleaved_products = true,
+            Rewrite::DividedActivation => return self.divided_activation = true,
+            Rewrite::ChoiceBesideStream => return self.choice_beside_stream = true,
             Rewrite::EarlyRouter => return self.early_router(),
             Rewrite::SharedExpertBeside => return self.shared_expert_beside(),
             Rewrite::RidingHeadNorm => self.ride_head_norm(),
