@@ -316,7 +316,8 @@ impl Pipeline {
     /// a layer's region, and only the fullest place counts.
     pub fn context_steps(&self, longest: u64) -> Vec<u64> {
         let mut steps = vec![1];
-        for layout in &self.placement().layouts {
+        // The time of a layer with a state does not depend on the context.
+        for layout in self.placement().layouts.iter().filter(|layout| layout.kv.shape.state.is_none()) {
             let places = layout.kv.token_places().max(1);
             let reach = layout.kv.shape.reach.visible(longest);
             steps.extend(
@@ -359,10 +360,16 @@ impl Pipeline {
         });
         for (placement, slot, ledger) in placed {
             let mut layers = Vec::new();
+            let mut states = Bytes::ZERO;
             for item in &slot.items {
                 let Item::Layer(layer) = item else { continue };
                 let Some(layout) = placement.layer(*layer as usize) else { continue };
                 let kv = &layout.kv;
+                if kv.shape.state.is_some() {
+                    // Those of the scenario's users have their room; they take none for a token.
+                    states += kv.cache_bytes(&placement.settings.kv_load());
+                    continue;
+                }
                 let reach = reaches.iter().position(|known| *known == kv.shape.reach).unwrap_or_else(|| {
                     reaches.push(kv.shape.reach);
                     reaches.len() - 1
@@ -373,7 +380,8 @@ impl Pipeline {
                 let bytes = cache.storage(kv.elements_per_token_and_pe());
                 layers.push(LayerRoom { reach, bytes, places: kv.token_places() });
             }
-            let room = SlotRoom { room: ledger.spare + ledger.worst_pe.kv_cache, layers };
+            let room = (ledger.spare + ledger.worst_pe.kv_cache).saturating_sub(states);
+            let room = SlotRoom { room, layers };
             if !room.layers.is_empty() && !slots.contains(&room) {
                 slots.push(room);
             }

@@ -66,6 +66,9 @@ const CASES: &[Case] = &[
             "rewrites = [\"interleaved_gate_up\"]",
             "rewrites = [\"concatenated_experts\"]",
             "rewrites = [\"accumulators_in_place\"]",
+            "rewrites = [\"interleaved_query_key_value\"]",
+            "rewrites = [\"divided_activation\"]",
+            "division = { order = \"turning\" }",
             "routes = \"static\"",
             "micro_batch = 2",
             "division = { slots = 20 }",
@@ -104,6 +107,11 @@ const CASES: &[Case] = &[
             "experts = { strategy = \"replicated\" }",
             "experts = { strategy = \"annealed\" }",
             "rectangles = { router = { columns = \"50%\" } }",
+            "rectangles = { \"attention.norm\" = { columns = \"50%\" } }",
+            "rectangles = { \"feed_forward.norm\" = { rows = \"50%\" } }",
+            "rectangles = { \"attention.query_key_value\" = { columns = \"80%\" } }",
+            "rectangles = { \"attention.key_value\" = { columns = \"50%\" } }",
+            "rectangles = { experts = { columns = \"90%\" } }",
         ],
     },
     Case {
@@ -128,6 +136,14 @@ const CASES: &[Case] = &[
         wafers: 2,
         base: "experts.strategy = \"replicated\"",
         changes: &["experts.spare = 2", "experts.spare = 4", "experts.sharing = 16"],
+    },
+    // The shared expert does not wait for the router where both have processing elements of their own.
+    Case {
+        model: "glm-4.5",
+        users: 1,
+        wafers: 14,
+        base: "rectangles = { router = { columns = \"50%\" }, shared_expert = { x = \"50%\", columns = \"50%\" } }",
+        changes: &["overlap = { independent = true }", "overlap = { conversion = true }"],
     },
     Case {
         model: "llama-3.1-8b",

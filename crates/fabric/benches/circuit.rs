@@ -1,7 +1,7 @@
 //! How many wavelet-hops a second circuit mode simulates: `cargo bench -p wafersim-fabric --bench circuit`.
 //!
 //! A decode layer on 660 x 660 as streams, with one thread and with two; an all-gather from eight places at once along
-//! rows and columns, of which every wavelet is moved for itself; and the same along rows alone, whose lines are all alike.
+//! rows and columns, run in turn; and the same along rows alone. Lines are alike in both: one of each kind is run.
 //! Elements are wavelets times links. Wall-clock time: `--example circuit_speed` shows CPU time beside it, and the line of
 //! cost against wavelet-hops.
 

@@ -212,11 +212,19 @@ pub enum Operation {
     /// From two numbers for each head to how strongly a token is written, `sigmoid(b)`, and how much of the state stays,
     /// `exp(-exp(rate) softplus(a))`.
     StateGates,
-    /// Queries and keys of each head to length 1; queries times `1 / sqrt(key_dim)`.
-    UnitNorm,
+    /// Queries and keys of each head to length 1; queries times `1 / sqrt(key_dim)`. `riding`: not here, the sums ride with what
+    /// is read of the state.
+    UnitNorm {
+        /// Whether the sums ride.
+        riding: bool,
+    },
     /// For one token of a user after the other: the state decays, is read by the key; what is missing to the value is written with
-    /// the key; the query reads the result.
-    DeltaRule,
+    /// the key; the query reads the result. `single_read`: the query reads beside the key, before the token is written, and gets its
+    /// share of the token afterwards: `q (S + k d) = q S + (q k) d`. One reduction carries both, and the sums of squares.
+    DeltaRule {
+        /// Whether key and query read together.
+        single_read: bool,
+    },
     /// RMSNorm of each head's result, times SiLU of a projection.
     GatedNorm,
     /// Adds branches to the residual stream.
@@ -276,6 +284,12 @@ pub struct LayerGraph {
     operators: Vec<LayerOperator>,
     /// Whether products read their accumulators in place, without zeroing and copying around them.
     pub accumulators_in_place: bool,
+    /// Whether the products of one input are interleaved.
+    pub interleaved_products: bool,
+    /// Whether neighbouring rows share out an activation.
+    pub divided_activation: bool,
+    /// Whether experts are chosen while the stream is on its way.
+    pub choice_beside_stream: bool,
 }
 
 impl LayerGraph {

@@ -22,7 +22,7 @@ use crate::lies::{Contents, HeadSizes, KvLies};
 use crate::linear::{Remembering, StateLies};
 use crate::network::{GateUp, Network, NetworkForm, Waiting, all_pairs};
 use crate::norm::{NormOf, Riding, riding_sums};
-use crate::product::Product;
+use crate::product::{Product, interleave};
 use crate::request::{LayerRequest, LowerError, Scope};
 use crate::router::{Choice, ChoiceOf, Logits, can_wait, check_selection};
 use crate::writer::{Lines, Writer, first, roles, table};
@@ -54,6 +54,9 @@ pub fn decode_layer_with(request: &LayerRequest<'_>, graphs: &mut LayerGraphs) -
     let mut program = walk.writer.program;
     if request.mapping.overlap.independent {
         program.order = Order::Own;
+    }
+    if walk.choice_beside {
+        crate::overlap::hide_choice(&mut program);
     }
     if request.mapping.overlap.conversion {
         crate::overlap::hide_conversions(&mut program);
@@ -93,6 +96,8 @@ struct Walk<'a> {
     gates: BTreeMap<NetworkKind, GateUp>,
     clusters: Option<Clusters>,
     open: Option<Open>,
+    /// Whether the choice may be made while the stream is on its way.
+    choice_beside: bool,
     /// What lies in rectangles of parts.
     inside: Vec<own::Inside>,
     /// What parts have made in their rectangles, and nobody has wanted elsewhere yet.
@@ -143,6 +148,7 @@ impl<'a> Walk<'a> {
             gates: BTreeMap::new(),
             clusters: None,
             open: None,
+            choice_beside: false,
             inside: Vec::new(),
             leaving: Vec::new(),
             done: BTreeSet::new(),
@@ -258,13 +264,15 @@ impl<'a> Walk<'a> {
                 let node = self.writer.state_gates(self.remembering()?);
                 self.writer.program.push(name, vec![node]);
             }
-            Operation::UnitNorm => {
-                let (nodes, of) = self.writer.unit_norm(self.remembering()?);
+            Operation::UnitNorm { riding } => {
+                let (nodes, of) = self.writer.unit_norm(self.remembering()?, *riding);
                 self.remembering = Some(of);
-                self.writer.program.push(name, nodes);
+                if !nodes.is_empty() {
+                    self.writer.program.push(name, nodes);
+                }
             }
-            Operation::DeltaRule => {
-                let (nodes, result) = self.writer.delta_rule(self.remembering()?);
+            Operation::DeltaRule { single_read } => {
+                let (nodes, result) = self.writer.delta_rule(self.remembering()?, *single_read);
                 self.mixed = Some((result, self.writer.field(result)));
                 self.writer.push_with_route_changes(name, nodes);
             }
@@ -284,8 +292,11 @@ impl<'a> Walk<'a> {
 
     /// Appends the operator that was waiting for what belongs to it.
     fn close(&mut self) {
-        if let Some(open) = self.open.take() {
-            self.writer.push_with_route_changes(open.name, open.body);
+        if let Some(Open { name, body }) = self.open.take() {
+            // Only those change their routes who work on it.
+            let at = self.own(name).unwrap_or(self.writer.region());
+            let nodes = self.writer.within(at, |writer| writer.between_route_changes(body));
+            self.writer.program.push(name, nodes);
         }
     }
 
@@ -389,11 +400,13 @@ impl<'a> Walk<'a> {
         let operands: Vec<Operand> = (0..count as u32).map(|field| Operand::new(made, field)).collect();
         // A bias is not normed: where a norm rides, it comes after that.
         let mut scaled = Vec::new();
+        let mut products = Vec::new();
         for ((role, bias), y) in roles(self.graph, operator).into_iter().zip(&operands) {
             let product = Product::plain(&self.writer, role, x, *y).with_bias(bias && riding.is_none(), Axis::Y);
             scaled.push(Rescaled { operand: *y, bias: bias.then_some(role) });
-            nodes.extend(self.writer.product(product, self.graph.accumulators_in_place));
+            products.extend(self.writer.product(product, self.graph.accumulators_in_place));
         }
+        nodes.extend(if self.graph.interleaved_products { interleave(products) } else { products });
         nodes.extend(self.writer.reduce(operator.name, LineKind::Y, Lines::Whole(Axis::Y), made));
         nodes.extend(self.writer.scale(riding, sums, scaled));
         for (id, operand) in operator.writes.iter().zip(&operands) {
@@ -577,7 +590,11 @@ impl<'a> Walk<'a> {
             if self.riding.is_none() {
                 body.extend(self.writer.scale_early(moe, logits.at, (x, riding), self.norm_sums));
             }
-            let line = form.single_choice.then(|| self.writer.region().columns / 2);
+            // Where nothing is added to the logits, their sums are complete in the line of the roots before all others have them.
+            let root = crate::overlap::last_root(&self.writer.program, Axis::X);
+            let root = root.filter(|_| self.graph.choice_beside_stream && body.is_empty());
+            self.choice_beside = root.is_some() && form.single_choice;
+            let line = form.single_choice.then(|| root.unwrap_or(self.writer.region().columns / 2));
             self.logits = Some(Logits { line, ..logits });
         } else if let Some(rectangle) = self.own(name) {
             let x = self.inside(reads.first(), rectangle, &mut body)?;
@@ -725,11 +742,18 @@ impl<'a> Walk<'a> {
                 let made = self.gate(kind)?;
                 let network = self.network(kind, made.gate)?;
                 let at = self.own_network(kind).unwrap_or(self.writer.region());
-                self.writer.within(at, |writer| {
-                    let mut nodes = vec![writer.gated_activation(&network, made)];
-                    nodes.extend(writer.gate_of_output(made));
-                    nodes
-                })
+                let divided = self.graph.divided_activation;
+                let (nodes, inner) = self.writer.within(at, |writer| {
+                    let sharing = writer.activation_sharing(made).filter(|_| divided);
+                    let (mut nodes, inner) = match sharing {
+                        Some(rows) => writer.divided_activation(&network, made, rows),
+                        None => (vec![writer.gated_activation(&network, made)], made.gate),
+                    };
+                    nodes.extend(writer.gate_of_output(GateUp { gate: inner, ..made }));
+                    (nodes, inner)
+                });
+                self.gates.insert(kind, GateUp { gate: inner, ..made });
+                nodes
             }
         };
         self.writer.program.push(name, nodes);

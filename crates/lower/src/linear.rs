@@ -10,7 +10,7 @@
 //! goes back to the columns along y.
 
 use wafersim_mapping::LineKind;
-use wafersim_program::formula::StateHeads;
+use wafersim_program::formula::{StateHeads, StateSums};
 use wafersim_program::{
     Axis, BufferId, Digit, Dimension, Field, Formula, Math, Node, Operand, Operation, Region, Spread, Work, collective,
 };
@@ -30,6 +30,10 @@ const GATE_EXPONENTIALS: u64 = 4;
 
 /// Vector operations of the gated norm beside SiLU: scale, gain, product with the gate.
 const GATED_NORM_OPERATIONS: u64 = 3;
+
+/// Vector operations over the values of a place after a single read: the scales of key and query, the difference, its strength,
+/// the query's share of what is written, and its sum.
+const SINGLE_READ_OPERATIONS: u64 = 6;
 
 /// Where the parts of a layer of linear attention lie.
 #[derive(Debug, Clone, Copy)]
@@ -87,6 +91,11 @@ impl StateLies {
     /// The columns in use of a region.
     const fn in_use(&self, region: Region) -> Region {
         Region::new(region.x, region.y, self.columns(), region.rows)
+    }
+
+    /// Length of a query: the factor of softmax attention is here as well.
+    fn query_scale(&self) -> f64 {
+        1.0 / (self.key_dim as f64).sqrt()
     }
 
     const fn heads(&self) -> StateHeads {
@@ -231,8 +240,23 @@ impl Writer<'_> {
         self.compute(Math::StateGates, &[of.decay.buffer], of.decay.buffer, work, formula)
     }
 
-    /// Queries and keys to length 1, and then to all groups of columns that share values.
-    pub fn unit_norm(&mut self, of: Remembering) -> (Vec<Node>, Remembering) {
+    /// Queries and keys to length 1, where their sums do not ride with what is read; then to all groups of columns that share
+    /// values.
+    pub fn unit_norm(&mut self, of: Remembering, riding: bool) -> (Vec<Node>, Remembering) {
+        let (lies, tokens) = (of.lies, self.request.tokens);
+        let mut nodes = if riding { Vec::new() } else { self.to_unit(of) };
+        if lies.groups == 1 {
+            return (nodes, of);
+        }
+        let wanted = vec![lies.field("q", tokens, lies.keys()), lies.field("k", tokens, lies.keys())];
+        let shared = self.declare("attention.shared", wanted);
+        let segment = self.segment(lies.groups, lies.dims, of.query.buffer, shared);
+        let region = lies.in_use(self.region());
+        nodes.extend(collective::all_gather(&mut self.program, region, segment));
+        (nodes, Remembering { query: first(shared), key: Operand::new(shared, 1), ..of })
+    }
+
+    fn to_unit(&mut self, of: Remembering) -> Vec<Node> {
         let (lies, tokens) = (of.lies, self.request.tokens);
         let names = ["query_squares", "key_squares"];
         let fields = names.map(|name| Field::new(name, Dimension::whole(tokens), vec![lies.head()])).to_vec();
@@ -245,9 +269,7 @@ impl Writer<'_> {
             nodes.push(self.compute(Math::SumOfSquares, &[x.buffer], sums, work, formula));
         }
         nodes.extend(self.over_block("attention.unit_norm", LineKind::Head, lies.pitch(), lies, sums));
-        // Scores have the factor of softmax attention here as well.
-        let scales = [1.0 / (lies.key_dim as f64).sqrt(), 1.0];
-        for ((x, scale), field) in both.into_iter().zip(scales).zip(0..) {
+        for ((x, scale), field) in both.into_iter().zip([lies.query_scale(), 1.0]).zip(0..) {
             let sums = Operand::new(sums, field);
             let heads = self.most(sums);
             let work = vec![
@@ -258,15 +280,7 @@ impl Writer<'_> {
             let formula = Formula::UnitScale { x, sums, width: lies.key_dim, epsilon: UNIT_EPSILON, scale };
             nodes.push(self.compute(Math::RmsScale, &[x.buffer, sums.buffer], x.buffer, work, formula));
         }
-        if lies.groups == 1 {
-            return (nodes, of);
-        }
-        let wanted = vec![lies.field("q", tokens, lies.keys()), lies.field("k", tokens, lies.keys())];
-        let shared = self.declare("attention.shared", wanted);
-        let segment = self.segment(lies.groups, lies.dims, of.query.buffer, shared);
-        let region = lies.in_use(self.region());
-        nodes.extend(collective::all_gather(&mut self.program, region, segment));
-        (nodes, Remembering { query: first(shared), key: Operand::new(shared, 1), ..of })
+        nodes
     }
 
     /// A reduction over the first `count` columns of each segment of as many.
@@ -285,24 +299,50 @@ impl Writer<'_> {
 
     /// The recurrence, for one token of each user after the other; then what was read goes to the columns where the output
     /// projection wants it.
-    pub fn delta_rule(&mut self, of: Remembering) -> (Vec<Node>, Operand) {
+    pub fn delta_rule(&mut self, of: Remembering, single_read: bool) -> (Vec<Node>, Operand) {
         let (lies, tokens, users) = (of.lies, self.request.tokens, self.request.users.max(1));
         let inner = vec![lies.head(), lies.row_values(), lies.keys()];
         let whole = Field::new("state", Dimension::whole(users), inner);
-        let state = self.declare_typed("state", STATE, vec![whole]);
+        let state = first(self.declare_typed("state", STATE, vec![whole]));
+        let kept = self.declare("attention.row_result", vec![lies.field("result", tokens, lies.row_values())]);
+        let result = self.declare("attention.result", vec![lies.field("result", tokens, lies.column_values())]);
+        let (mut body, read) = if single_read { self.single_read(of, state) } else { self.read_twice(of, state) };
+        let all_values = self.most(read);
+        let work = vec![self.work(Operation::Copy, all_values, 1)];
+        let formula = Formula::KeepRows { source: read, target: first(kept), users };
+        body.push(self.compute(Math::Copy, &[read.buffer], kept, work, formula));
+        let mut nodes = match self.request.consecutive() {
+            1 => body,
+            times => vec![Node::Repeat { times, body: Box::new(Node::Sequence(body)) }],
+        };
+
+        // A column's values lie in as many rows, or in fewer; the first columns of a block want those of the first rows.
+        let (wanted, held) = (lies.column_values().most().max(1), lies.row_values().most().max(1));
+        let elements = wanted.min(held).saturating_mul(lies.head().most()).saturating_mul(tokens);
+        let owners = wanted.div_ceil(held).min(lies.rows);
+        let way = Way::AllGather { owners, members: lies.rows, elements };
+        nodes.push(self.relayout(Axis::Y, kept, result, way));
+        (nodes, first(result))
+    }
+
+    /// A multiply-accumulate for each element of the states here. Values of a key head in one place share its keys: an operation
+    /// for each key, over them.
+    fn state_product(&self, lies: StateLies, operation: Operation) -> Work {
+        let users = self.request.users.max(1);
+        let keys = lies.keys().most().saturating_mul(lies.head().most()).saturating_mul(users);
+        self.state_work(operation, lies.row_values().most(), keys)
+    }
+
+    /// As the equations have it: the key reads, the token is written, the query reads.
+    fn read_twice(&mut self, of: Remembering, state: Operand) -> (Vec<Node>, Operand) {
+        let (lies, users) = (of.lies, self.request.users.max(1));
         let recalled =
             self.declare_typed("attention.recalled", STATE, vec![lies.field("read", users, lies.row_values())]);
         let read = self.declare_typed("attention.read", STATE, vec![lies.field("read", users, lies.row_values())]);
-        let kept = self.declare("attention.row_result", vec![lies.field("result", tokens, lies.row_values())]);
-        let result = self.declare("attention.result", vec![lies.field("result", tokens, lies.column_values())]);
-
-        // Values of a key head in one place share its keys: an operation for each key, over them.
-        let (values, heads) = (lies.row_values().most(), lies.head().most());
-        let keys = lies.keys().most().saturating_mul(heads).saturating_mul(users);
-        let all_values = values.saturating_mul(heads).saturating_mul(users);
-        let product = self.state_work(Operation::MappedFma, values, keys);
+        let product = self.state_product(lies, Operation::MappedFma);
         let setup = |count: u64| self.state_work(Operation::Setup, 1, count);
-        let recall = vec![self.state_work(Operation::Multiply, values, keys), setup(1), product];
+        let all_values = self.most(first(read));
+        let recall = vec![self.state_product(lies, Operation::Multiply), setup(1), product];
         let write = vec![
             self.state_work(Operation::Add, all_values, 1),
             self.state_work(Operation::Multiply, all_values, 1),
@@ -310,42 +350,60 @@ impl Writer<'_> {
             product,
             product,
         ];
-        let [state_at, recalled_at, read_at] = [state, recalled, read].map(first);
         let Remembering { query, key, value, strength, decay, .. } = of;
         let heads = lies.heads();
-        let formula = Formula::Recall { state: state_at, decay, key, recalled: recalled_at, heads, users };
-        let mut body =
-            vec![self.compute(Math::DeltaRule, &[state, decay.buffer, key.buffer], recalled, recall, formula)];
+        let formula = Formula::Recall { state, decay, key, recalled: first(recalled), ahead: None, heads, users };
+        let reads = [state.buffer, decay.buffer, key.buffer];
+        let mut body = vec![self.compute(Math::DeltaRule, &reads, recalled, recall, formula)];
         body.extend(self.over_block("attention.delta_rule", LineKind::Width, lies.dims, lies, recalled));
-        let formula = Formula::Write {
-            state: state_at,
-            recalled: recalled_at,
-            value,
-            strength,
-            key,
-            query,
-            read: read_at,
-            heads,
-            users,
-        };
-        let reads = [state, recalled, value.buffer, strength.buffer, key.buffer];
-        body.push(self.compute(Math::DeltaRule, &reads, read, write, formula));
-        body.extend(self.over_block("attention.delta_rule", LineKind::Width, lies.dims, lies, read));
-        let work = vec![self.work(Operation::Copy, all_values, 1)];
-        let formula = Formula::KeepRows { source: read_at, target: first(kept), users };
-        body.push(self.compute(Math::Copy, &[read], kept, work, formula));
-        let mut nodes = match self.request.consecutive() {
-            1 => body,
-            times => vec![Node::Repeat { times, body: Box::new(Node::Sequence(body)) }],
-        };
+        let (recalled, read) = (first(recalled), first(read));
+        let formula = Formula::Write { state, recalled, value, strength, key, query, read, ahead: None, heads, users };
+        let reads = [state.buffer, recalled.buffer, value.buffer, strength.buffer, key.buffer];
+        body.push(self.compute(Math::DeltaRule, &reads, read.buffer, write, formula));
+        body.extend(self.over_block("attention.delta_rule", LineKind::Width, lies.dims, lies, read.buffer));
+        (body, read)
+    }
 
-        // A column's values lie in as many rows, or in fewer; the first columns of a block want those of the first rows.
-        let (wanted, held) = (lies.column_values().most().max(1), values.max(1));
-        let elements = wanted.min(held).saturating_mul(lies.head().most()).saturating_mul(tokens);
-        let owners = wanted.div_ceil(held).min(lies.rows);
-        let way = Way::AllGather { owners, members: lies.rows, elements };
-        nodes.push(self.relayout(Axis::Y, kept, result, way));
-        (nodes, first(result))
+    /// Key and query read together, as they were made; with the sums of both squares and of their product.
+    fn single_read(&mut self, of: Remembering, state: Operand) -> (Vec<Node>, Operand) {
+        let (lies, users) = (of.lies, self.request.users.max(1));
+        let fields = vec![
+            lies.field("recalled", users, lies.row_values()),
+            lies.field("read", users, lies.row_values()),
+            lies.field("sums", users, Dimension::whole(StateSums::COUNT)),
+        ];
+        let payload = self.declare_typed("attention.read", STATE, fields);
+        let [recalled, read, sums] = [0, 1, 2].map(|field| Operand::new(payload, field));
+        let product = self.state_product(lies, Operation::MappedFma);
+        let keys = lies.keys().most().saturating_mul(users);
+        let (all_values, heads_here) = (self.most(read), lies.head().most().saturating_mul(users));
+        let recall = vec![
+            self.state_product(lies, Operation::Multiply),
+            self.state_work(Operation::Setup, 1, 2),
+            product,
+            product,
+            // Two squares and a product.
+            self.state_work(Operation::ScalarReduce, keys.saturating_mul(lies.head().most()), StateSums::COUNT),
+        ];
+        let write = vec![
+            self.state_work(Operation::Divide, 1, 2 * heads_here),
+            self.state_work(Operation::SquareRoot, 1, 2 * heads_here),
+            // Both scales, difference and strength, the query's share of the token.
+            self.state_work(Operation::Multiply, all_values, SINGLE_READ_OPERATIONS),
+            self.state_work(Operation::Setup, 1, 1),
+            product,
+        ];
+        let Remembering { query, key, value, strength, decay, .. } = of;
+        let (heads, scale) = (lies.heads(), lies.query_scale());
+        let ahead = Some(StateSums { query, read, sums, epsilon: UNIT_EPSILON, scale });
+        let formula = Formula::Recall { state, decay, key, recalled, ahead, heads, users };
+        let reads = [state.buffer, decay.buffer, key.buffer];
+        let mut body = vec![self.compute(Math::DeltaRule, &reads, payload, recall, formula)];
+        body.extend(self.over_block("attention.delta_rule", LineKind::Width, lies.dims, lies, payload));
+        let formula = Formula::Write { state, recalled, value, strength, key, query, read, ahead, heads, users };
+        let reads = [state.buffer, payload, value.buffer, strength.buffer, key.buffer];
+        body.push(self.compute(Math::DeltaRule, &reads, payload, write, formula));
+        (body, read)
     }
 
     /// RMSNorm of each head's result, times SiLU of the gate, in place.

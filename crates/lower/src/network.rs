@@ -5,8 +5,10 @@
 //! one reduction carries the sums of both.
 
 use wafersim_mapping::LineKind;
+use wafersim_program::collective::{self, Sharing};
+use wafersim_program::pieces::ring_words;
 use wafersim_program::{
-    Axis, BufferId, Chosen, Dimension, Field, Formula, Math, Node, Operand, Operation, Pair, Part, Rescaled, Work,
+    Axis, BufferId, Chosen, Digit, Dimension, Field, Formula, Math, Node, Operand, Operation, Pair, Part, Rescaled, Work,
 };
 use wafersim_spec::model::{Gating, Moe, Role};
 
@@ -15,6 +17,9 @@ use crate::product::{Concatenated, Product, interleave};
 use crate::request::{ExpertLoad, Routed, Scope};
 use crate::router::Choice;
 use crate::writer::{Lines, Writer, along, everywhere, first, table};
+
+/// Rows that share out an activation, at most: parts go round one hop at a time.
+const MOST_SHARING_ROWS: u64 = 16;
 
 /// A network while it is written.
 #[derive(Debug, Clone)]
@@ -248,6 +253,44 @@ impl Writer<'_> {
         let (gating, weighs_input) = (network.gating, network.weighs_input);
         let formula = Formula::GatedActivation { gate: made.gate, up: made.up, gating, weights, weighs_input };
         self.compute(Math::GatedActivation, &[made.gate.buffer], made.gate.buffer, work, formula)
+    }
+
+    /// Rows among which an activation is shared out: as many neighbours as divide the rows of the region, at most one for each
+    /// element of a vector. Nothing where there are no two of them.
+    pub fn activation_sharing(&self, made: GateUp) -> Option<u64> {
+        let (rows, elements) = (self.region().rows, self.laid(made.gate).most_inner());
+        let whole = |count: &u64| rows.is_multiple_of(*count) && *count <= elements;
+        (2..=MOST_SHARING_ROWS).filter(whole).max()
+    }
+
+    /// The same among neighbouring rows, each of which holds all of gate and up: each takes a part, then the parts go round.
+    /// Returns what all rows have then.
+    pub fn divided_activation(&mut self, network: &Network, made: GateUp, rows: u64) -> (Vec<Node>, Operand) {
+        let share = Digit::inside(Axis::Y, rows);
+        let mut nodes = Vec::new();
+        let parts = [made.gate, made.up].map(|operand| {
+            let field = self.field(operand);
+            let part = first(self.declare("feed_forward.part", vec![field.shared(share)]));
+            let work = vec![self.work(Operation::Copy, self.most(part), 1)];
+            let formula = Formula::Load { source: operand, target: part };
+            nodes.push(self.compute(Math::Copy, &[operand.buffer], part.buffer, work, formula));
+            part
+        });
+        let [gate, up] = parts;
+        nodes.push(self.gated_activation(network, GateUp { gate, up, ..made }));
+        let field = self.field(made.gate);
+        let whole = self.declare("feed_forward.inner", vec![field]);
+        let sharing = Sharing {
+            axis: Axis::Y,
+            count: rows,
+            stride: 1,
+            words: ring_words(self.request.queue),
+            source: gate.buffer,
+            target: whole,
+        };
+        let region = self.region();
+        nodes.extend(collective::all_gather(&mut self.program, region, sharing));
+        (nodes, first(whole))
     }
 
     /// Vector operations of a gating beyond those of `silu(gate) * up`.

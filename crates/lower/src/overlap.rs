@@ -4,7 +4,7 @@
 //! the vector arrives, except for routed experts, whose gate and up matrices wait for the router's choice. A core is free
 //! while a reduction or a multicast runs in a microthread (sources.md#wse-3-characterisation-notes), so the conversion can run then.
 
-use wafersim_program::{Action, Math, Node, Program};
+use wafersim_program::{Action, Axis, Math, Node, Program, Step};
 
 /// The operator whose weights are not known before the router has chosen.
 const WAITS_FOR_THE_ROUTER: &str = "experts.gate_up";
@@ -23,6 +23,51 @@ pub(crate) fn hide_conversions(program: &mut Program) {
         _ => None,
     });
     hide(bodies.collect());
+}
+
+/// The operator whose reduction carries the router's logits.
+const CARRIES_LOGITS: &str = "attention.output";
+
+/// The member of its line that a reduction along an axis ends at, where the last operator's last transfer is the multicast of a
+/// tree's result.
+pub(crate) fn last_root(program: &Program, axis: Axis) -> Option<u64> {
+    let Some(Node::Operator { name, body }) = program.body.iter().rev().find(|node| is_named(node, CARRIES_LOGITS)) else {
+        return None;
+    };
+    debug_assert_eq!(name, CARRIES_LOGITS);
+    body.iter().rev().find_map(|node| match node {
+        Node::Step(Step { action: Action::Multicast(cast), .. }) if cast.axis == axis => Some(cast.from),
+        _ => None,
+    })
+}
+
+fn is_named(node: &Node, wanted: &str) -> bool {
+    matches!(node, Node::Operator { name, .. } if name == wanted)
+}
+
+/// Moves the choice of experts, up to where it is broadcast, beside the multicast of the stream: it needs the logits alone, which
+/// end in the same line as the stream does.
+pub(crate) fn hide_choice(program: &mut Program) {
+    let at = |program: &Program, wanted: &str| program.body.iter().rposition(|node| is_named(node, wanted));
+    let (Some(output), Some(router)) = (at(program, CARRIES_LOGITS), at(program, "router")) else { return };
+    let is_cast = |node: &Node| {
+        matches!(node, Node::Step(Step { action: Action::Multicast(cast), .. }) if cast.axis == Axis::X)
+    };
+    let cast = match program.body.get(output) {
+        Some(Node::Operator { body, .. }) => body.iter().rposition(is_cast),
+        _ => None,
+    };
+    let Some(cast) = cast else { return };
+    let Some(Node::Operator { body, .. }) = program.body.get_mut(router) else { return };
+    let is_broadcast = |node: &Node| matches!(node, Node::Step(step) if matches!(step.action, Action::Broadcast(_)));
+    let Some(broadcast) = body.iter().position(is_broadcast) else { return };
+    let choice: Vec<Node> = body.drain(..broadcast).collect();
+    if let Some(Node::Operator { body, .. }) = program.body.get_mut(output)
+        && let Some(moved) = body.get_mut(cast)
+    {
+        let alone = std::mem::replace(moved, Node::Sequence(Vec::new()));
+        *moved = Node::Parallel(vec![alone, Node::Sequence(choice)]);
+    }
 }
 
 /// The same for operators that follow one another. What stands inside branches is left alone, and no conversion passes

@@ -270,31 +270,32 @@ impl Writer<'_> {
     }
 }
 
-/// Two products of one input whose tiles lie interleaved: the first does the work of both, in operations as long as both of
-/// theirs together, and the other has nothing left to do; likewise their conversions, which come before.
+/// Products of one input whose tiles lie interleaved: the first does the work of all, in operations as long as those of all
+/// together, and the others have nothing left to do; likewise their conversions, which come before.
 pub(crate) fn interleave(nodes: Vec<Node>) -> Vec<Node> {
     let is_conversion = |compute: &Compute| matches!(compute.formula, Some(Formula::Convert { .. }));
-    let (conversions, mut products): (Vec<Node>, Vec<Node>) =
+    let (conversions, products): (Vec<Node>, Vec<Node>) =
         nodes.into_iter().partition(|node| compute_of(node).is_some_and(is_conversion));
-    // Conversions change no number: one step stands for both.
-    let mut merged = both(conversions);
+    // Conversions change no number: one step stands for all.
+    let mut merged = all_in_first(conversions);
     merged.truncate(1);
-    products = both(products);
-    merged.extend(products);
+    merged.extend(all_in_first(products));
     merged
 }
 
-/// Moves the work of the second of two alike steps into the first.
-fn both(mut steps: Vec<Node>) -> Vec<Node> {
-    let [first, second] = steps.as_mut_slice() else { return steps };
-    if let (Some(first), Some(second)) = (compute_mut(first), compute_mut(second)) {
-        // Set-up is done once; all else is as often, and longer.
-        for (work, more) in first.work.iter_mut().zip(std::mem::take(&mut second.work)) {
-            if work.operation != Operation::Setup {
-                work.length = work.length.saturating_add(more.length);
+/// Moves the work of the others of some alike steps into the first.
+fn all_in_first(mut steps: Vec<Node>) -> Vec<Node> {
+    let Some((first, others)) = steps.split_first_mut() else { return steps };
+    for other in others {
+        if let (Some(first), Some(other)) = (compute_mut(first), compute_mut(other)) {
+            // Set-up is done once; all else is as often, and longer.
+            for (work, more) in first.work.iter_mut().zip(std::mem::take(&mut other.work)) {
+                if work.operation != Operation::Setup {
+                    work.length = work.length.saturating_add(more.length);
+                }
             }
+            first.reads.extend(&other.reads);
         }
-        first.reads.extend(&second.reads);
     }
     steps
 }

@@ -10,7 +10,7 @@ use wafersim_mapping::{
     Append, Groups, KvMapping, LayerMapping, Reduction, Reductions, Rewrite, Rewrites, Root, Routes, Tree,
 };
 use wafersim_program::Program;
-use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Layer, Reach};
+use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Layer, LinearAttention, Reach};
 use wafersim_spec::wafer::RateSet;
 use wafersim_spec::{DataType, Precision, Wafer};
 
@@ -50,6 +50,8 @@ fn ours() -> Rewrites {
         Rewrite::DividedSoftmax,
         Rewrite::InterleavedGateUp,
         Rewrite::AccumulatorsInPlace,
+        Rewrite::InterleavedQueryKeyValue,
+        Rewrite::DividedActivation,
     ])
 }
 
@@ -165,4 +167,31 @@ fn reductions() {
         let limit = if what == "split roots" { 0.05 } else { LIMIT };
         assert!(off.abs() < limit, "{what}: {:.1} %", off * 100.0);
     }
+}
+
+#[test]
+fn linear_attention() {
+    let linear = LinearAttention { key_heads: 4, value_heads: 8, key_dim: 32, value_dim: 32, kernel: 4 };
+    let layer = Layer { attention: Attention::Linear(linear), ..layer(Reach::Full, false) };
+    // Whole blocks, groups that share values, columns left over; fewer rows than values of a block, and more.
+    for (columns, rows, splits) in [(40, 24, [10, 1, 1]), (40, 24, [4, 2, 1]), (39, 30, [3, 3, 1]), (32, 80, [8, 1, 1])]
+    {
+        for rewrites in [Rewrites::NONE, ours()] {
+            let routes = if rewrites == Rewrites::NONE { Routes::Changed } else { Routes::Static };
+            let reductions = Reductions::all(&Reduction::PUBLISHED);
+            let published = LayerMapping::published(columns, rows);
+            let mapping = LayerMapping { kv: kv(splits), rewrites, routes, reductions, ..published };
+            agree(&format!("{columns} x {rows}, {splits:?}, {rewrites:?}"), &written(&layer, &mapping, 700));
+        }
+    }
+}
+
+#[test]
+fn a_gate_behind_attention() {
+    let Layer { attention: Attention::Grouped(grouped), .. } = layer(Reach::Full, false) else { panic!("grouped") };
+    let attention = Attention::Grouped(GroupedAttention { output_gate: true, rotary_dim: 16, ..grouped });
+    let layer = Layer { attention, ..layer(Reach::Full, false) };
+    let reductions = Reductions::all(&Reduction::PUBLISHED);
+    let mapping = LayerMapping { kv: kv([4, 4, 1]), reductions, ..LayerMapping::published(34, 24) };
+    agree("a gate", &written(&layer, &mapping, 700));
 }

@@ -6,12 +6,16 @@
 
 use wafersim_cost::{ProgramCost, Rates, View, cost, formula};
 use wafersim_fabric::circuit::{self, Outcome};
-use wafersim_lower::{ExpertLoad, LayerRequest, Routed, Scope, decode_layer, prefill_layer};
-use wafersim_mapping::{Append, KvMapping, LayerMapping, Reduction, Reductions, Rewrite, Rewrites, Routes};
+use wafersim_lower::{ExpertLoad, LayerRequest, PlaceLoad, Routed, Scope, decode_layer, prefill_layer};
+use wafersim_mapping::{
+    Append, Inputs, KvMapping, LayerMapping, Load as MappedLoad, Recipe, Reduction, Reductions, Rewrite, Rewrites,
+    Routes, builtin, resolve,
+};
 use wafersim_program::Program;
 use wafersim_spec::model::{Attention, FeedForward, LatentAttention, Layer};
+use wafersim_spec::scenario::{RoutingModel, WaferCount};
 use wafersim_spec::wafer::RateSet;
-use wafersim_spec::{DataType, Precision, Wafer};
+use wafersim_spec::{DataType, Model, Precision, Wafer};
 
 /// How far closed form and fabric may be apart.
 const LIMIT: f64 = 0.03;
@@ -194,6 +198,48 @@ fn chunks_of_prompts() {
             assert_eq!(program.macs_per_element() * region[0] * region[1], expected, "{region:?}, {query_rank:?}");
             if tokens == 16 {
                 agree(&format!("chunk, {region:?}, {query_rank:?}"), &program);
+            }
+        }
+    }
+}
+
+/// Every built-in recipe on DeepSeek-V3, alone and with the cache in eight copies: resolved, and each kind of layer written.
+#[test]
+fn built_in_recipes_write_deepseek_v3() {
+    let (model, wafer) = (Model::builtin("deepseek-v3").unwrap(), Wafer::builtin("wse3").unwrap());
+    let precision = Precision::default();
+    for name in builtin::names() {
+        for copies in [None, Some(8)] {
+            let mut recipe = Recipe::builtin(name).unwrap();
+            if let Some(copies) = copies {
+                recipe.kv.head_copies = wafersim_spec::Size::Exactly(copies);
+            }
+            let load = MappedLoad {
+                wafers: WaferCount::Auto,
+                users: 1,
+                context: 32_768,
+                tokens_per_step: 1,
+                precision,
+                routing: RoutingModel::Skewed,
+            };
+            let resolved = resolve(&recipe, Inputs { model: &model, wafer: &wafer, load }).unwrap();
+            assert_eq!(resolved.kinds.len(), 2, "{name}");
+            for kind in &resolved.kinds {
+                assert_eq!(kind.mapping.kv.head_copies, copies.unwrap_or(1), "{name}");
+                let layer = &model.layers[kind.layers[0].first as usize];
+                let one = PlaceLoad { pairs: 1, distinct: 1, tokens: 1 };
+                let experts = ExpertLoad { pairs: 8, distinct: 8, busiest: one, column: one };
+                let one = Load { tokens: 1, users: 1, context: load.context };
+                let request = LayerRequest {
+                    hidden: model.hidden,
+                    precision,
+                    routed: Routed::Expected(experts),
+                    ..request(layer, &kind.mapping, one)
+                };
+                let program = decode_layer(&request).unwrap_or_else(|error| panic!("{name}: {error}"));
+                println!("{name}, copies {copies:?}, {}: {} color names", kind.mapping.region, program.color_count());
+                let chunk = LayerRequest { tokens: 512, context: 512, ..request };
+                prefill_layer(&chunk, 8192).unwrap_or_else(|error| panic!("{name}: {error}"));
             }
         }
     }

@@ -42,6 +42,15 @@ pub struct Mapped {
     pub(crate) all_wide: bool,
 }
 
+/// One way to lay a cache on its columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CacheWay {
+    /// Columns that share the width of a head.
+    pub dimension_split: Size,
+    /// Copies, where the recipe leaves them.
+    pub head_copies: Option<Size>,
+}
+
 /// What is chosen beyond a recipe: one way among several that it leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Way {
@@ -53,8 +62,8 @@ pub(crate) struct Way {
     pub arrangement: Option<Arrangement>,
     /// Users whose tokens go through together.
     pub micro_batch: Option<u64>,
-    /// Columns that share the width of a head.
-    pub dimension_split: Option<Size>,
+    /// Where the cache lies.
+    pub cache: Option<CacheWay>,
     /// Whether all that may be stored wide is.
     pub all_wide: bool,
 }
@@ -62,7 +71,7 @@ pub(crate) struct Way {
 impl Way {
     /// On so many wafers, with a draft verified so; everything else as it comes.
     pub const fn on(wafers: WaferCount, draft: Verification) -> Self {
-        Self { wafers, draft, arrangement: None, micro_batch: None, dimension_split: None, all_wide: false }
+        Self { wafers, draft, arrangement: None, micro_batch: None, cache: None, all_wide: false }
     }
 }
 
@@ -285,6 +294,7 @@ impl<'a> Mapper<'a> {
                 Experts::File { .. } => ExpertPlacement::Clustered,
             },
             fill: division.fill,
+            order: division.order,
             kv_layout: self.kv_choice(way),
             arrangement: way.arrangement,
             division: Division {
@@ -302,8 +312,8 @@ impl<'a> Mapper<'a> {
         let kv = &self.recipe.kv;
         KvLayoutChoice::Given(KvSizes {
             heads_per_block: kv.heads_per_block,
-            head_copies: kv.head_copies,
-            dimension_split: way.dimension_split.unwrap_or(kv.dimension_split),
+            head_copies: way.cache.and_then(|cache| cache.head_copies).unwrap_or(kv.head_copies),
+            dimension_split: way.cache.map_or(kv.dimension_split, |cache| cache.dimension_split),
             sequence_split: kv.sequence_split,
         })
     }

@@ -11,7 +11,7 @@ use wafersim_graph::layer::Rewrites;
 use wafersim_place::experts::assignment::Assignment;
 use wafersim_place::{
     Arrangement, Division, ExpertChoice, Item, KvLayoutChoice, KvSizes, LayerChoices, LayerLayout, Placement, Request,
-    Slot, SlotChoice, TableLayout, TablePart, place,
+    Slot, SlotChoice, SlotOrder, TableLayout, TablePart, place,
 };
 use wafersim_program::Region;
 use wafersim_spec::model::{FeedForward, Layer, Role};
@@ -89,6 +89,9 @@ pub struct ResolvedDivision {
     pub rows: u64,
     /// Most layers that share a slot.
     pub layers_per_slot: u64,
+    /// In which order the slots of a wafer follow each other.
+    #[serde(default)]
+    pub order: SlotOrder,
 }
 
 /// Layers that are mapped alike.
@@ -183,6 +186,7 @@ impl Resolved {
                 columns,
                 rows,
                 layers_per_slot: most_layers(&slots),
+                order: placement.settings.order,
             },
             recipe: recipe.clone(),
             stored: tables.collect(),
@@ -289,6 +293,7 @@ impl Resolved {
             micro_batch: self.micro_batch.saturating_mul(together),
             wafers: WaferCount::Exactly(division.wafers),
             arrangement: Some(arrangement),
+            order: division.order,
             division: Division {
                 slots: Size::Auto,
                 columns: smaller(division.columns, slot.0),

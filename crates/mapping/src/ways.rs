@@ -3,16 +3,21 @@
 
 use wafersim_place::{Arrangement, Placement, Request, fits};
 use wafersim_spec::Size;
+use wafersim_spec::model::{Attention, Layer};
 use wafersim_spec::scenario::{Verification, WaferCount};
 
 use crate::error::MappingError;
-use crate::mapped::{Mapped, Mapper, Way};
+use crate::mapped::{CacheWay, Mapped, Mapper, Way};
 use crate::recipe::Width;
 
 /// Columns that may share a head's width, tried beside the layout of fewest bytes: few columns mean that the softmax is
 /// computed less often and scores travel less far, many mean less memory for queries.
 const DIMENSION_SPLITS: [Size; 6] =
     [Size::Exactly(1), Size::Exactly(2), Size::Exactly(4), Size::Exactly(8), Size::Exactly(16), Size::Share(10_000)];
+
+/// The same with copies for latents, which serve all query heads: with so many copies a place scores that part of the heads.
+/// (Columns, copies), fewest copies first.
+const LATENT_LAYOUTS: [(u64, u64); 6] = [(64, 4), (16, 4), (16, 8), (8, 8), (8, 16), (4, 32)];
 
 /// Most shapes of slots that are tried: the shortest ways first.
 const MOST_SHAPES: usize = 3;
@@ -31,15 +36,31 @@ impl Mapper<'_> {
 
     /// A mapping, and the same for as many users with the other KV layouts worth trying.
     pub fn splits(&self, first: Mapped) -> Vec<Mapped> {
-        let splits = if self.recipe.kv.dimension_split == Size::Auto { &DIMENSION_SPLITS[1..5] } else { &[] };
+        let splits = self.cache_ways(&DIMENSION_SPLITS[1..5]);
         let same = Way {
             micro_batch: Some(first.micro_batch),
             ..Way::on(WaferCount::Exactly(first.placement.wafers), first.draft)
         };
         // What does not fit is not considered.
-        let others = splits.iter().filter_map(|split| self.mapped(Way { dimension_split: Some(*split), ..same }).ok());
+        let others = splits.into_iter().filter_map(|cache| self.mapped(Way { cache: Some(cache), ..same }).ok());
         let others: Vec<Mapped> = others.collect();
         std::iter::once(first).chain(others).collect()
+    }
+
+    /// The ways to lay a cache that the recipe leaves: over so many columns, and of latents in copies.
+    fn cache_ways(&self, splits: &[Size]) -> Vec<CacheWay> {
+        let kv = &self.recipe.kv;
+        if kv.dimension_split != Size::Auto {
+            return Vec::new();
+        }
+        let alone = splits.iter().map(|split| CacheWay { dimension_split: *split, head_copies: None });
+        let is_latent = |layer: &Layer| matches!(layer.attention, Attention::Latent(_));
+        let latent = kv.head_copies == Size::Auto && self.inputs.model.layers.iter().all(is_latent);
+        let copied = LATENT_LAYOUTS.iter().filter(|_| latent).map(|(columns, copies)| CacheWay {
+            dimension_split: Size::Exactly(*columns),
+            head_copies: Some(Size::Exactly(*copies)),
+        });
+        alone.chain(copied).collect()
     }
 
     /// A mapping in the layout of fewest bytes, and the other ways of working on slots of the same number: in other shapes,
@@ -64,24 +85,21 @@ impl Mapper<'_> {
             (*shape != chosen, columns + rows)
         });
         shapes.truncate(MOST_SHAPES);
-        let splits: Vec<Option<Size>> = if self.recipe.kv.dimension_split == Size::Auto {
-            std::iter::once(None).chain(DIMENSION_SPLITS.map(Some)).collect()
-        } else {
-            vec![None]
-        };
+        let caches: Vec<Option<CacheWay>> =
+            std::iter::once(None).chain(self.cache_ways(&DIMENSION_SPLITS).into_iter().map(Some)).collect();
         let all_wide = first.all_wide;
         let mut ways = vec![first];
         for shape in shapes {
             for &micro_batch in sizes {
-                for &dimension_split in &splits {
-                    if (shape, micro_batch, dimension_split) == (chosen, ways[0].micro_batch, None) {
+                for &cache in &caches {
+                    if (shape, micro_batch, cache) == (chosen, ways[0].micro_batch, None) {
                         // The first one.
                         continue;
                     }
                     let other = Way {
                         arrangement: Some(shape),
                         micro_batch: Some(micro_batch),
-                        dimension_split,
+                        cache,
                         all_wide,
                         ..Way::on(same, draft)
                     };

@@ -69,7 +69,7 @@ pub use ledger::{ByteCounts, Ledger, SlotLedger, TensorEntry};
 pub use machine::Machine;
 pub use matrix::PlacedMatrix;
 pub use placement::{Placement, Slot, SlotRange, fits, place, place_within};
-pub use request::{Fill, Request, Settings};
+pub use request::{Fill, Request, Settings, SlotOrder};
 pub use split::{Piece, Split};
 pub use tiling::{MatrixTile, Orientation, Tiling, most_elements};
 pub use vector::{PlacedVector, VectorAxis};

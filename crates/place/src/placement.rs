@@ -13,7 +13,7 @@ use crate::evaluation::{Evaluation, ModelBlueprint};
 use crate::item::Item;
 use crate::layout::{LayerLayout, TableLayout};
 use crate::ledger::{ByteCounts, Ledger, SlotLedger};
-use crate::request::{Fill, Request, Settings};
+use crate::request::{Fill, Request, Settings, SlotOrder};
 use crate::search::{Found, Search};
 use wafersim_spec::Region;
 
@@ -195,7 +195,10 @@ impl Placement {
             let (items, after) = rest.split_at(size);
             rest = after;
             let number = at.first + index as u64;
-            let slot = arrangement.slot(number % slots_per_wafer, machine);
+            let place = number % slots_per_wafer;
+            let turned = settings.order == SlotOrder::Turning && !(number / slots_per_wafer).is_multiple_of(2);
+            let place = if turned { slots_per_wafer - 1 - place } else { place };
+            let slot = arrangement.slot(place, machine);
             let region = match (at.slots.get(index), settings.fill) {
                 (Some(chosen), _) => (chosen.columns.max(1), chosen.rows.max(1)),
                 (None, Fill::Slot) => evaluation.region,

@@ -24,6 +24,17 @@ pub enum Fill {
     Tight,
 }
 
+/// In which order the slots of a wafer follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SlotOrder {
+    /// The same on every wafer: from the last slot of a wafer the way to the first of the next goes back over all rows.
+    #[default]
+    Same,
+    /// Every second wafer the other way round, so that wafers meet at the same rows.
+    Turning,
+}
+
 /// Everything of the question but the model: what a placement is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Settings {
@@ -41,6 +52,8 @@ pub struct Settings {
     pub experts: ExpertPlacement,
     /// How much of a slot its items take.
     pub fill: Fill,
+    /// In which order slots follow each other.
+    pub order: SlotOrder,
     /// How the KV cache is laid out.
     pub kv_layout: KvLayoutChoice,
     /// The only division of a wafer to consider, where the caller chooses it by other means than bytes and ways.
@@ -53,7 +66,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    pub(crate) const fn kv_load(&self) -> KvLoad {
+    /// The load on caches.
+    pub const fn kv_load(&self) -> KvLoad {
         KvLoad {
             users: self.users,
             context: self.context,
@@ -85,6 +99,8 @@ pub struct Request<'a> {
     pub experts: ExpertPlacement,
     /// How much of a slot its items take.
     pub fill: Fill,
+    /// In which order slots follow each other.
+    pub order: SlotOrder,
     /// How the KV cache is laid out.
     pub kv_layout: KvLayoutChoice,
     /// The only division of a wafer to consider, where the caller chooses it by other means than bytes and ways.
@@ -114,6 +130,7 @@ impl<'a> Request<'a> {
             wafers: WaferCount::Auto,
             experts: ExpertPlacement::Spread,
             fill: Fill::Slot,
+            order: SlotOrder::Same,
             kv_layout: KvLayoutChoice::Balanced,
             arrangement: None,
             division: Division::default(),
@@ -172,6 +189,7 @@ impl<'a> Request<'a> {
             micro_batch: self.micro_batch,
             experts: self.experts,
             fill: self.fill,
+            order: self.order,
             kv_layout: self.kv_layout,
             arrangement: self.arrangement,
             division: self.division,

@@ -234,6 +234,27 @@ pub struct ScorePart {
     pub head_dim: u64,
 }
 
+/// What a query reads beside the key, before the token of the key is written. Queries and keys are as they were made; their
+/// lengths are known when sums have been added up.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct StateSums {
+    /// Queries.
+    pub query: Operand,
+    /// What they read; after the write what they would have read of the state that is left.
+    pub read: Operand,
+    /// For each key head the sums of squares of the query and of the key, and the sum of their products.
+    pub sums: Operand,
+    /// Added to sums of squares.
+    pub epsilon: f64,
+    /// Length that queries are brought to; keys are brought to 1.
+    pub scale: f64,
+}
+
+impl StateSums {
+    /// Sums of a key head.
+    pub const COUNT: u64 = 3;
+}
+
 /// An operand of a product whose norm comes afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Rescaled {
@@ -656,6 +677,8 @@ pub enum Formula {
         key: Operand,
         /// What the key reads: elements `head x value`.
         recalled: Operand,
+        /// Where the query reads as well.
+        ahead: Option<StateSums>,
         /// Sizes.
         heads: StateHeads,
         /// Users.
@@ -678,6 +701,8 @@ pub enum Formula {
         query: Operand,
         /// What the query reads.
         read: Operand,
+        /// Where it has read before.
+        ahead: Option<StateSums>,
         /// Sizes.
         heads: StateHeads,
         /// Users.

@@ -58,7 +58,7 @@ fn sums(bound: &Bound, limits: [(&str, &Limit); 2]) -> Grid {
         grid.row(std::iter::once(label).chain(limits.iter().map(|(_, limit)| cell(limit))));
     };
     let time = |microseconds: f64| duration(microseconds * 1e-6);
-    row("multiply-accumulates a cycle of a PE".into(), &|limit| figure(limit.mesh.macs_per_cycle));
+    row("MACs a cycle of a PE".into(), &|limit| figure(limit.mesh.macs_per_cycle));
     row("stages".into(), &|limit| time(limit.stages_us));
     row("links between wafers".into(), &|limit| match limit.links {
         0 => NOTHING.into(),
@@ -81,7 +81,7 @@ fn sums(bound: &Bound, limits: [(&str, &Limit); 2]) -> Grid {
 }
 
 fn stages(limit: &Limit) -> Grid {
-    let columns = ["times", "multiplications", "PEs", "cycles for them", "cycles for the way", "of all stages"];
+    let columns = ["times", "MACs", "PEs", "cycles: work", "cycles: way", "share"];
     let columns = columns.map(|title| (title, Side::Right));
     let mut grid = Grid::new(std::iter::once(("products", Side::Left)).chain(columns));
     let all: f64 = limit.terms.iter().map(|term| term.times as f64 * term.shortest.cycles).sum();

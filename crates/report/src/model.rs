@@ -107,6 +107,9 @@ struct Entry {
     parameters: Option<ParameterCount>,
     #[serde(skip_serializing_if = "Option::is_none")]
     kv_bytes_per_token: Option<Bytes>,
+    /// What a user keeps whatever the context; absent where that is nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state_bytes_per_user: Option<Bytes>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_positions: Option<u64>,
 }
@@ -114,6 +117,7 @@ struct Entry {
 impl Entry {
     fn of(name: String, model: &Model) -> Self {
         let experts = experts(model);
+        let states = model.state_bytes_per_user(&Precision::default());
         Self {
             name,
             refused: None,
@@ -125,6 +129,7 @@ impl Entry {
             experts_per_token: experts.map(|(_, used)| used),
             parameters: Some(model.parameters()),
             kv_bytes_per_token: Some(model.kv_bytes_per_token(&Precision::default())),
+            state_bytes_per_user: (states > Bytes::ZERO).then_some(states),
             max_positions: Some(model.max_positions),
         }
     }

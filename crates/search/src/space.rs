@@ -7,7 +7,8 @@ use wafersim_mapping::{
     Append, Inputs, KvRecipe, Mapped, Mapper, OPERATORS, Overlap, Recipe, Reduction, Rewrite, Routes, Stored,
     Verification, Width,
 };
-use wafersim_place::{Arrangement, Fill};
+use wafersim_mapping::recipe::DivisionRecipe;
+use wafersim_place::{Arrangement, SlotOrder};
 use wafersim_spec::Size;
 use wafersim_spec::model::Attention;
 use wafersim_spec::scenario::WaferCount;
@@ -40,6 +41,8 @@ impl Point {
 pub enum Decision {
     /// How the wafers are divided, and how many of them are used.
     Division,
+    /// In which order slots follow each other.
+    Order,
     /// Users whose tokens go through together.
     MicroBatch,
     /// How a draft is verified.
@@ -72,6 +75,7 @@ impl fmt::Display for Decision {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self {
             Self::Division => "division",
+            Self::Order => "division.order",
             Self::MicroBatch => "micro_batch",
             Self::Draft => "draft",
             Self::Kv => "kv",
@@ -116,6 +120,7 @@ impl Pins {
             Decision::Rewrite(_) => self.0.contains("rewrites"),
             // The rest of the table is a decision of its own.
             Decision::Kv => self.0.iter().any(|path| inside(path, "kv") && path != "kv.append"),
+            Decision::Division => self.0.iter().any(|path| inside(path, "division") && path != "division.order"),
             _ => self.0.iter().any(|path| inside(path, &name)),
         }
     }
@@ -155,7 +160,7 @@ impl Space<'_> {
         let mut all = vec![Decision::Kv, Decision::Y, Decision::X, Decision::Parts, Decision::Stored];
         all.extend(whole.map(|(index, _)| Decision::Operator(index)));
         all.extend(Rewrite::ALL.map(Decision::Rewrite));
-        all.extend([Decision::MicroBatch, Decision::Draft, Decision::Routes, Decision::Conversion]);
+        all.extend([Decision::Order, Decision::MicroBatch, Decision::Draft, Decision::Routes, Decision::Conversion]);
         all.extend([Decision::Independent, Decision::Append]);
         all.retain(|decision| !self.pins.has(*decision));
         all
@@ -233,6 +238,11 @@ impl Space<'_> {
             Decision::Append => {
                 for append in [Append::Shifted, Append::RoundRobin] {
                     add(&|recipe| recipe.kv.append = append);
+                }
+            }
+            Decision::Order => {
+                for order in [SlotOrder::Same, SlotOrder::Turning] {
+                    add(&|recipe| recipe.division.order = order);
                 }
             }
             Decision::X => {
@@ -333,7 +343,10 @@ impl Decision {
     pub fn published(self, recipe: &Recipe) -> Recipe {
         let (mut changed, published) = (recipe.clone(), Recipe::default());
         match self {
-            Self::Division => changed.division = published.division,
+            Self::Division => {
+                changed.division = DivisionRecipe { order: recipe.division.order, ..published.division };
+            }
+            Self::Order => changed.division.order = published.division.order,
             Self::MicroBatch | Self::Draft => {}
             Self::Kv => changed.kv = KvRecipe { append: recipe.kv.append, ..published.kv },
             Self::Append => changed.kv.append = published.kv.append,
@@ -368,7 +381,7 @@ pub fn start() -> Recipe {
         overlap: Overlap { conversion: true, independent: true },
         kv: KvRecipe { append: Append::RoundRobin, ..KvRecipe::default() },
         stored: Stored { default: Width::Fit, ..Stored::default() },
-        division: wafersim_mapping::recipe::DivisionRecipe { fill: Fill::default(), ..Default::default() },
+        division: DivisionRecipe { order: SlotOrder::Turning, ..DivisionRecipe::default() },
         ..Recipe::default()
     }
 }
@@ -399,8 +412,8 @@ mod tests {
         for rewrite in Rewrite::ALL {
             recipe = Decision::Rewrite(rewrite).published(&recipe);
         }
-        use Decision::{Append, Conversion, Division, Independent, Kv, Parts, Routes, Stored, X, Y};
-        for decision in [Division, Kv, Append, X, Y, Parts, Routes, Conversion, Independent, Stored] {
+        use Decision::{Append, Conversion, Division, Independent, Kv, Order, Parts, Routes, Stored, X, Y};
+        for decision in [Division, Order, Kv, Append, X, Y, Parts, Routes, Conversion, Independent, Stored] {
             recipe = decision.published(&recipe);
         }
         let named = Recipe { name: recipe.name.clone(), about: recipe.about.clone(), ..Recipe::default() };

@@ -14,7 +14,7 @@ use wafersim_spec::{DataType, Precision};
 use wafersim_values::{Checkpoint, Prefill, Record, Setup, Tolerance, compare, plain, random_prompt, run, run_users};
 
 /// Rewrites of routers and networks.
-const REWRITES: [Rewrite; 8] = [
+const REWRITES: [Rewrite; 10] = [
     Rewrite::FusedNorms,
     Rewrite::EarlyRouter,
     Rewrite::SingleChoice,
@@ -23,6 +23,8 @@ const REWRITES: [Rewrite; 8] = [
     Rewrite::ConcatenatedExperts,
     Rewrite::SharedExpertBeside,
     Rewrite::AccumulatorsInPlace,
+    Rewrite::DividedActivation,
+    Rewrite::ChoiceBesideStream,
 ];
 
 fn mapping(columns: u64, rows: u64) -> LayerMapping {

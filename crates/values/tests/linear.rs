@@ -13,8 +13,8 @@ use wafersim_values::{
     Checkpoint, Grid, Prefill, Setup, Tensors, Tolerance, compare, plain, random_prompt, run, run_users,
 };
 
-/// A small Qwen3-Next: two layers of linear attention, two with a gate behind attention; experts with a shared one.
-const TINY: &str = r#"{"model_type": "qwen3_next", "hidden_size": 24, "num_hidden_layers": 4,
+/// A small Qwen3-Next: a layer of linear attention, one with a gate behind attention; experts with a shared one.
+const TINY: &str = r#"{"model_type": "qwen3_next", "hidden_size": 24, "num_hidden_layers": 2,
     "full_attention_interval": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
     "partial_rotary_factor": 0.25, "rope_theta": 10000.0, "linear_num_key_heads": 2, "linear_num_value_heads": 4,
     "linear_key_head_dim": 8, "linear_value_head_dim": 6, "linear_conv_kernel_dim": 4, "intermediate_size": 20,
@@ -22,13 +22,26 @@ const TINY: &str = r#"{"model_type": "qwen3_next", "hidden_size": 24, "num_hidde
     "norm_topk_prob": true, "decoder_sparse_step": 1, "mlp_only_layers": [], "vocab_size": 41,
     "max_position_embeddings": 64, "rms_norm_eps": 1e-6, "tie_word_embeddings": false}"#;
 
+/// A checkpoint with random weights; gains that are stored less one lie about 0.
+fn tiny(seed: u64) -> Checkpoint {
+    let mut all = tensors(TINY, seed);
+    for (name, (_, values)) in &mut all {
+        let is_behind_the_state = name.ends_with("linear_attn.norm.weight");
+        if name.ends_with("norm.weight") && !is_behind_the_state {
+            values.iter_mut().for_each(|gain| *gain -= 1.0);
+        }
+    }
+    let tensors = Tensors::read(vec![("model.safetensors".into(), file(&all))]).unwrap();
+    Checkpoint::new(TINY, "config.json", tensors).unwrap()
+}
+
 fn grid(columns: u64, rows: u64, split: u64) -> Grid {
     Grid { kv: KvLayoutChoice::DimensionSplit(split), ..Grid::published(columns, rows) }
 }
 
 /// Every layer by its own mapping, in fp32.
 fn assert_on(grid: Grid, prefill: Prefill, tokens: u64) {
-    let checkpoint = checkpoint(TINY, 3);
+    let checkpoint = tiny(3);
     let mappings = grid.mappings(&checkpoint.model);
     let setup = Setup { mappings, prefill, precision: precision(DataType::Fp32) };
     let prompt = random_prompt(checkpoint.model.vocabulary, tokens, 7);
@@ -65,7 +78,7 @@ fn rewrites_change_nothing() {
 
 #[test]
 fn users_have_states_of_their_own() {
-    let checkpoint = checkpoint(TINY, 3);
+    let checkpoint = tiny(3);
     let mappings = Grid { rewrites: Rewrites::ALL, ..grid(8, 5, 2) }.mappings(&checkpoint.model);
     let setup = Setup { mappings, prefill: Prefill::Tokens, precision: precision(DataType::Fp32) };
     let prompts: Vec<Vec<u64>> = (0..3).map(|seed| random_prompt(41, 5, seed)).collect();
@@ -109,13 +122,13 @@ fn packed_tensors_are_the_same_model() {
         packed.insert(name, (vec![rows.len() / 24, 24], rows));
         taken.extend(parts.iter().map(|(part, _)| part.clone()));
     };
-    for layer in [0, 2] {
+    for layer in [0] {
         let name = |name: &str| format!("model.layers.{layer}.linear_attn.{name}.weight");
         let parts = [("in_proj_q", 8), ("in_proj_k", 8), ("in_proj_v", 12), ("in_proj_z", 12)];
         pack(name("in_proj_qkvz"), &parts.map(|(part, size)| (name(part), size)), 2);
         pack(name("in_proj_ba"), &[(name("in_proj_b"), 2), (name("in_proj_a"), 2)], 2);
     }
-    for layer in [1, 3] {
+    for layer in [1] {
         let name = |name: &str| format!("model.layers.{layer}.self_attn.{name}.weight");
         pack(name("q_proj"), &[(name("q_proj"), 8), (name("gate_proj"), 8)], 4);
     }

@@ -10,7 +10,7 @@ use wafersim_mapping::{Append, KvMapping, LayerMapping, Rewrite, Rewrites, Route
 use wafersim_values::{Prefill, Tolerance, compare, plain, random_prompt, run_users};
 
 /// Rewrites that decode layers are written with.
-const WRITTEN: [Rewrite; 7] = [
+const WRITTEN: [Rewrite; 9] = [
     Rewrite::FusedNorms,
     Rewrite::RidingHeadNorm,
     Rewrite::DividedSoftmax,
@@ -18,6 +18,8 @@ const WRITTEN: [Rewrite; 7] = [
     Rewrite::InterleavedGateUp,
     Rewrite::AccumulatorsInPlace,
     Rewrite::SinglePassTopK,
+    Rewrite::InterleavedQueryKeyValue,
+    Rewrite::DividedActivation,
 ];
 
 /// Splits of a KV head over columns: width, sequence, copies.

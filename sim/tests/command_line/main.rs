@@ -1,5 +1,6 @@
 //! `simctl` as a user meets it: what goes in, what comes out on stdout and stderr, and with which exit code.
 
+mod bound;
 mod crosscheck;
 mod fabric;
 mod mappings;
@@ -9,6 +10,7 @@ mod plan;
 mod reference;
 mod routing;
 mod run;
+mod saved_mappings;
 mod scenarios;
 mod stream;
 mod streams;

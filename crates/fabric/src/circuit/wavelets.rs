@@ -56,6 +56,10 @@ struct Element {
     fabric: bool,
     /// Whether what it does in the stage is counted here.
     counted: bool,
+    /// Whether the stage holds fabric operations along both axes for it, of which one is run.
+    mixed: bool,
+    /// How many operations of that axis are missing.
+    own_left: u16,
     /// In a meeting: how many are missing.
     missing: u8,
     /// Index of its present operation that sends, and of that which takes, among those of the stage.
@@ -105,6 +109,8 @@ impl Element {
             inside: false,
             fabric: false,
             counted: true,
+            mixed: false,
+            own_left: 0,
             missing: 0,
             sending: 0,
             taking: 0,
@@ -162,29 +168,54 @@ struct Mesh<'a, C: Contents> {
     done: Vec<Tick>,
     /// Kept for a window only.
     arrivals: Option<Vec<Arrival>>,
-    /// What is run, where it is not all, and when places are through with its steps.
+    /// What is run, where it is not all, and what is noted of it.
     share: Option<Share<'a>>,
-    ends: Vec<Tick>,
+    noted: Vec<Tick>,
     sheet: Option<Sheet>,
     contents: C,
     now: Tick,
 }
 
-/// What is run of a window, where it is not all: the streams along one axis. Steps that hold fabric operations of a core along
-/// the other one are passed over; that they end is known, or the core waits.
+/// What is run of a window, where it is not all: the streams along one axis. Fabric operations of a core along the other one
+/// are passed over; that they end is known, or the core waits.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Share<'a> {
     pub(super) axis: Axis,
-    /// For each step of the window, which one of those along the axis it is, and their number.
-    pub(super) own: &'a [Option<u32>],
-    pub(super) own_steps: usize,
-    /// The same along the other axis.
-    pub(super) others: &'a [Option<u32>],
-    pub(super) others_steps: usize,
-    /// When the core of a place is through with each of the others; never where that is not known.
-    pub(super) ends: &'a [Tick],
+    pub(super) own: &'a Notes,
+    /// Those of the other axis, and what is noted of it: by place.
+    pub(super) others: &'a Notes,
+    pub(super) noted: &'a [Tick],
     /// Whether steps without fabric operations are counted.
     pub(super) counts_others: bool,
+}
+
+/// What is noted of the streams along an axis, for each place: of each step that holds some, when the core is through with it
+/// (of a core that has operations along both axes: when it is through with its operations along this one); of each step
+/// that has operations along both, its first wavelet, and when the core goes on to its next operation after each. Never where
+/// it is not known.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Notes {
+    /// For each step of the window: where its end is noted.
+    pub(super) ends: Vec<Option<u32>>,
+    /// Where its first wavelet is noted, and after it its operations.
+    pub(super) operations: Vec<Option<u32>>,
+    /// How many there are.
+    pub(super) count: usize,
+}
+
+impl Notes {
+    fn end(&self, place: usize, step: usize) -> Option<usize> {
+        self.ends.get(step).copied().flatten().map(|index| place * self.count + index as usize)
+    }
+
+    fn first(&self, place: usize, step: usize) -> Option<usize> {
+        self.operations.get(step).copied().flatten().map(|index| place * self.count + index as usize)
+    }
+
+    fn operation(&self, place: usize, step: usize, operation: u16) -> Option<usize> {
+        let index = self.first(place, step)? + 1 + usize::from(operation);
+        (index < (place + 1) * self.count).then_some(index)
+    }
 }
 
 /// What a window has come to.
@@ -201,8 +232,8 @@ pub(super) struct Ran {
     pub(super) tally: Tally,
     /// For each step of the stretch, when the last core was through.
     pub(super) done: Vec<Tick>,
-    /// Of a [`Share`]: by place and step of its own, when the core was through; never where it was not.
-    pub(super) ends: Vec<Tick>,
+    /// Of a [`Share`]: by place, as its own notes say.
+    pub(super) noted: Vec<Tick>,
     pub(super) arrivals: Vec<Arrival>,
     pub(super) sheet: Option<Sheet>,
 }
@@ -236,7 +267,7 @@ pub(super) fn run_window(
     let mut mesh = Mesh::new(script, area, ready, sheet, ());
     mesh.arrivals = Some(Vec::new());
     if let Some(share) = share {
-        mesh.ends = vec![NEVER; mesh.elements.len() * share.own_steps];
+        mesh.noted = vec![NEVER; mesh.elements.len() * share.own.count];
         mesh.share = Some(share);
     }
     mesh.run(&mut |progress: Progress| say(ticks(progress.cycles.0)))?;
@@ -252,7 +283,7 @@ pub(super) fn run_window(
         maps: mesh.maps,
         tally: mesh.tally,
         done: mesh.done,
-        ends: mesh.ends,
+        noted: mesh.noted,
         arrivals: mesh.arrivals.unwrap_or_default(),
         sheet: mesh.sheet,
     })
@@ -286,7 +317,7 @@ impl<'a, C: Contents> Mesh<'a, C> {
             done: vec![0; script.end.saturating_sub(script.begin) as usize],
             arrivals: None,
             share: None,
-            ends: Vec::new(),
+            noted: Vec::new(),
             sheet,
             contents,
             now: 0,

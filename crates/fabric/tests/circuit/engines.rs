@@ -97,3 +97,31 @@ fn a_layer_of_many_heads_is_the_same_in_windows() {
     let outcome = both(&written.decode().unwrap(), &Wafer::builtin("wse3").unwrap(), RateSet::Silicon);
     assert_eq!(outcome.engine, Engine::Mixed);
 }
+
+/// Rows and columns that contend at the same time, in the same step and in steps one after the other: they are run in turn.
+#[test]
+fn rows_and_columns_that_contend_at_once_are_the_same() {
+    for (columns, rows) in [(24, 20), (9, 31)] {
+        both(&programs::unlike_all_gather(columns, rows), &Wafer::builtin("wse3").unwrap(), RateSet::Silicon);
+        let mut program = programs::all_gather(columns, rows, true);
+        both(&program, &Wafer::builtin("wse3").unwrap(), RateSet::Silicon);
+        let region = Region::new(0, 0, columns, rows);
+        let payload = program.buffer("piece", 30, DataType::Fp32);
+        let colors = program.new_colors(8);
+        let cast = |axis: Axis, from: u64, color: usize| {
+            let colors = vec![colors[color]];
+            let cast = Multicast { axis, from, span: 7, stride: 1, style: Style::Streaming, payload, colors };
+            Node::Step(Step { region, action: Action::Multicast(cast) })
+        };
+        let mut casts = Vec::new();
+        for round in 0..3 {
+            casts
+                .push(Node::Parallel((0..3).map(|index| cast(Axis::X, (index + round) % 7, index as usize)).collect()));
+            casts.push(Node::Parallel((0..2).map(|index| cast(Axis::Y, 5 * index, 4 + index as usize)).collect()));
+            casts.push(cast(Axis::X, 3, 3));
+        }
+        program.push("casts", casts);
+        let outcome = both(&program, &Wafer::builtin("wse3").unwrap(), RateSet::Silicon);
+        assert_eq!(outcome.engine, Engine::Mixed);
+    }
+}

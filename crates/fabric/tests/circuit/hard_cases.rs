@@ -50,10 +50,19 @@ fn draws() -> impl Strategy<Value = Vec<Draw>> {
     )
 }
 
-fn action(draw: &Draw, program: &mut Program, region: Region) -> Action {
+/// How a random program is put together.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    /// Steps in pairs, side by side.
+    together: bool,
+    /// Other colors along y than along x.
+    by_axis: bool,
+}
+
+fn action(draw: &Draw, program: &mut Program, region: Region, by_axis: bool) -> Action {
     let axis = if draw.axis { Axis::X } else { Axis::Y };
     let payload = program.buffer("payload", draw.words, DataType::Fp32);
-    let first = draw.colors * 4;
+    let first = draw.colors * 4 + if by_axis && !draw.axis { 12 } else { 0 };
     let colors: Vec<Color> = (first..first + 4).map(Color).collect();
     let style = if draw.b == 6 { Style::Library } else { Style::Streaming };
     let line = region.along(axis);
@@ -100,17 +109,17 @@ fn action(draw: &Draw, program: &mut Program, region: Region) -> Action {
     }
 }
 
-fn program(columns: u64, rows: u64, draws: &[Draw], together: bool) -> Program {
+fn program(columns: u64, rows: u64, draws: &[Draw], way: Way) -> Program {
     let mut program = Program::new("random", Region::new(0, 0, columns, rows));
-    let _ = program.new_colors(12);
+    let _ = program.new_colors(24);
     let mut nodes = Vec::new();
     for draw in draws {
         let (x, y) = (draw.at.0 % columns, draw.at.1 % rows);
         let region = Region::new(x, y, draw.at.2.min(columns - x), draw.at.3.min(rows - y));
-        let action = action(draw, &mut program, region);
+        let action = action(draw, &mut program, region, way.by_axis);
         nodes.push(Node::Step(Step { region, action }));
     }
-    let body = if together { nodes.chunks(2).map(|pair| Node::Parallel(pair.to_vec())).collect() } else { nodes };
+    let body = if way.together { nodes.chunks(2).map(|pair| Node::Parallel(pair.to_vec())).collect() } else { nodes };
     program.push("steps", body);
     program
 }
@@ -149,10 +158,10 @@ proptest! {
     fn random_programs_agree_with_the_slow_router(
         (columns, rows) in (1..8u64, 1..8u64),
         draws in draws(),
-        together in any::<bool>(),
+        (together, by_axis) in (any::<bool>(), any::<bool>()),
         (queue, hop, wavelet) in (1..6u32, 1..4u32, 8..11u32),
     ) {
-        check(&program(columns, rows, &draws, together), &machine(queue, hop, wavelet))?;
+        check(&program(columns, rows, &draws, Way { together, by_axis }), &machine(queue, hop, wavelet))?;
     }
 }
 
@@ -163,7 +172,8 @@ fn random_programs_meet_all_engines() {
     let (mut streams, mut mixed, mut wavelets, mut refused) = (0, 0, 0, 0);
     for case in 0..300 {
         let drawn = draws().new_tree(&mut runner).unwrap().current();
-        let program = program(1 + case % 7, 1 + case % 6, &drawn, case % 2 == 0);
+        let way = Way { together: case % 2 == 0, by_axis: case % 3 > 0 };
+        let program = program(1 + case % 7, 1 + case % 6, &drawn, way);
         match check(&program, &machine(1 + case as u32 % 5, 1 + case as u32 % 3, 8 + case as u32 % 3)).unwrap() {
             Some(Engine::Streams) => streams += 1,
             Some(Engine::Mixed) => mixed += 1,

@@ -5,7 +5,7 @@ use wafersim_kernels::gemm::{self, Broadcast, Gemm};
 use wafersim_kernels::gemv::{self, Gemv};
 use wafersim_lower::{ExpertLoad, LayerRequest, LowerError, Routed, Scope, decode_layer, prefill_layer};
 use wafersim_mapping::{KvMapping, LayerMapping};
-use wafersim_program::{Action, Axis, Multicast, Node, Program, Region, Style};
+use wafersim_program::{Action, Axis, Compute, Math, Multicast, Node, Operation, Program, Region, Step, Style, Work};
 use wafersim_spec::DataType;
 use wafersim_spec::model::{Attention, FeedForward, Gating, GroupedAttention, Layer, Moe, Reach, Selection};
 
@@ -130,6 +130,26 @@ pub fn all_gather(columns: u64, rows: u64, both: bool) -> Program {
         }
     }
     program.push("all-gather", vec![Node::Parallel(casts)]);
+    program
+}
+
+/// The same along both axes after work on 64 rectangles that lie across one another: no two lines are alike.
+pub fn unlike_all_gather(columns: u64, rows: u64) -> Program {
+    let mut program = all_gather(columns, rows, true);
+    let payload = program.buffer("work", 1, DataType::Fp32);
+    let mut number = 12_345u64;
+    let mut draw = |below: u64| {
+        number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (number >> 33) % below
+    };
+    let work = (0..64).map(|_| {
+        let (x, y) = (draw(columns), draw(rows));
+        let region = Region::new(x, y, 1 + draw(columns - x), 1 + draw(rows - y));
+        let work = vec![Work::new(Operation::Add, DataType::Fp16, 1 + draw(300), 1)];
+        let compute = Compute { math: Math::Add, reads: vec![payload], writes: payload, work, formula: None };
+        Node::Step(Step { region, action: Action::Compute(compute) })
+    });
+    program.body.insert(0, Node::Operator { name: "work".into(), body: work.collect() });
     program
 }
 

@@ -105,7 +105,7 @@ impl<'b> Walk<'b, '_> {
                 self.hold_read(operator, &mut gates)?;
                 self.one(operator, gates)
             }
-            Operation::UnitNorm => {
+            Operation::UnitNorm { .. } => {
                 let key = self.tensor(operator.writes.first());
                 let rows = product([operator.writes.len() as u64, self.tokens(), key.size(Dim::KvHead)]);
                 let shape = Shape::new(rows, key.size(Dim::HeadDim));
@@ -113,7 +113,7 @@ impl<'b> Walk<'b, '_> {
                 unit.elementwise = product([elementwise::UNIT_NORM, shape.elements()]);
                 self.one(operator, unit)
             }
-            Operation::DeltaRule => self.delta_rule(operator),
+            Operation::DeltaRule { .. } => self.delta_rule(operator),
             Operation::GatedNorm => {
                 let result = self.tensor(operator.writes.first());
                 let shape = Shape::new(product([self.tokens(), result.size(Dim::Head)]), result.size(Dim::HeadDim));

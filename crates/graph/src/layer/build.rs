@@ -22,7 +22,14 @@ impl LayerGraph {
     /// A layer of a model whose residual stream is `hidden` wide.
     pub fn new(layer: &Layer, hidden: u64, load: LayerLoad) -> Self {
         let mut builder = Builder {
-            graph: Self { tensors: Vec::new(), operators: Vec::new(), accumulators_in_place: false },
+            graph: Self {
+                tensors: Vec::new(),
+                operators: Vec::new(),
+                accumulators_in_place: false,
+                interleaved_products: false,
+                divided_activation: false,
+                choice_beside_stream: false,
+            },
             hidden,
             load,
         };
@@ -269,11 +276,12 @@ impl Builder {
         self.push("attention.convolution", Operation::Convolution, &reads, &convolved);
         let rate = self.vector("attention.decay_rate", Role::DecayRate, 0, &[heads]);
         self.push("attention.state_gates", Operation::StateGates, &[strength, decay, rate], &[strength, decay]);
-        self.push("attention.unit_norm", Operation::UnitNorm, &[query, key], &[query, key]);
+        self.push("attention.unit_norm", Operation::UnitNorm { riding: false }, &[query, key], &[query, key]);
         let state = self.tensor("attention.state", TensorKind::State, &[token, heads, value_dim, key_dim]);
         let result = self.tensor("attention.result", ACTIVATION, &[token, heads, value_dim]);
         let reads = [query, key, value, strength, decay, state];
-        self.push("attention.delta_rule", Operation::DeltaRule, &reads, &[state, result]);
+        let rule = Operation::DeltaRule { single_read: false };
+        self.push("attention.delta_rule", rule, &reads, &[state, result]);
         let gain = self.vector("attention.result_gain", Role::AttentionInnerNorm, 0, &[value_dim]);
         self.push("attention.gated_norm", Operation::GatedNorm, &[result, gate, gain], &[result]);
         let wo = self.weight("attention.output_weight", Role::Output, false, &[heads, value_dim, hidden]);

@@ -16,7 +16,8 @@ use super::{Dim, LayerGraph, LayerOperator, NetworkKind, Operation, Tensor, Tens
 pub enum Rewrite {
     /// RMSNorm into the product that follows: its sum of squares rides with the product's reduction.
     FusedNorms,
-    /// QK-norm's sums of squares ride with the reduction of the scores.
+    /// QK-norm's sums of squares ride with the reduction of the scores. In linear attention those of queries and keys ride with what
+    /// both read of the state, in one reduction.
     RidingHeadNorm,
     /// The sum of the softmax's exponentials rides with the reduction of scores x V, which are divided afterwards. Its maximum
     /// does not: rescaling would cost every member of every chain an exponential for each head.
@@ -38,11 +39,17 @@ pub enum Rewrite {
     SharedExpertBeside,
     /// Reductions read accumulators where the product left them.
     AccumulatorsInPlace,
+    /// Query, key and value projections interleaved in memory: one operation of the length of all.
+    InterleavedQueryKeyValue,
+    /// Neighbouring rows, which hold the same of gate and up, share out the activation and pass their parts round.
+    DividedActivation,
+    /// The choice is made in the line where the logits end, while the stream is still on its way to all others.
+    ChoiceBesideStream,
 }
 
 impl Rewrite {
     /// All rewrites, in the order in which they are listed and written.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::FusedNorms,
         Self::RidingHeadNorm,
         Self::OnlineSoftmax,
@@ -54,6 +61,9 @@ impl Rewrite {
         Self::ConcatenatedExperts,
         Self::SharedExpertBeside,
         Self::AccumulatorsInPlace,
+        Self::InterleavedQueryKeyValue,
+        Self::DividedActivation,
+        Self::ChoiceBesideStream,
     ];
 
     /// The name in files.
@@ -70,6 +80,9 @@ impl Rewrite {
             Self::ConcatenatedExperts => "concatenated_experts",
             Self::SharedExpertBeside => "shared_expert_beside",
             Self::AccumulatorsInPlace => "accumulators_in_place",
+            Self::InterleavedQueryKeyValue => "interleaved_query_key_value",
+            Self::DividedActivation => "divided_activation",
+            Self::ChoiceBesideStream => "choice_beside_stream",
         }
     }
 
@@ -87,6 +100,9 @@ impl Rewrite {
             Self::ConcatenatedExperts => "the chosen experts' tiles in one operation a row",
             Self::SharedExpertBeside => "the shared expert's sums go with those of the routed experts",
             Self::AccumulatorsInPlace => "reductions read accumulators where the product left them",
+            Self::InterleavedQueryKeyValue => "query, key and value interleaved: one operation of the length of all",
+            Self::DividedActivation => "neighbouring rows share out the activation and pass their parts round",
+            Self::ChoiceBesideStream => "experts are chosen while the stream is on its way to all columns",
         }
     }
 
@@ -108,6 +124,8 @@ impl Rewrite {
             Self::ConcatenatedExperts => "converted tiles of all chosen experts at once",
             Self::SharedExpertBeside => "gate and up of the shared expert beside those of the routed ones",
             Self::AccumulatorsInPlace => "one buffer of a product's outputs less",
+            Self::InterleavedQueryKeyValue | Self::ChoiceBesideStream => "none",
+            Self::DividedActivation => "one buffer of inner elements more, and two of a part of them",
         }
     }
 
@@ -124,7 +142,10 @@ impl Rewrite {
             | Self::SinglePassTopK
             | Self::InterleavedGateUp
             | Self::ConcatenatedExperts
-            | Self::AccumulatorsInPlace => false,
+            | Self::AccumulatorsInPlace
+            | Self::InterleavedQueryKeyValue
+            | Self::DividedActivation
+            | Self::ChoiceBesideStream => false,
         }
     }
 }
@@ -232,14 +253,14 @@ impl LayerGraph {
     }
 
     fn rewrite(&mut self, rewrite: Rewrite) {
-        if rewrite == Rewrite::AccumulatorsInPlace {
-            self.accumulators_in_place = true;
-            return;
-        }
         match rewrite {
+            Rewrite::AccumulatorsInPlace => return self.accumulators_in_place = true,
+            Rewrite::InterleavedQueryKeyValue => return self.interleaved_products = true,
+            Rewrite::DividedActivation => return self.divided_activation = true,
+            Rewrite::ChoiceBesideStream => return self.choice_beside_stream = true,
             Rewrite::EarlyRouter => return self.early_router(),
             Rewrite::SharedExpertBeside => return self.shared_expert_beside(),
-            Rewrite::RidingHeadNorm => return self.ride_head_norm(),
+            Rewrite::RidingHeadNorm => self.ride_head_norm(),
             _ => {}
         }
         // A norm rides only where a product follows it: not a norm of the stream itself. That of a latent, which is cached, rides
@@ -255,6 +276,8 @@ impl LayerGraph {
                 (Rewrite::FusedNorms, Operation::Norm { riding }) if rides(operator.name) => *riding = true,
                 (Rewrite::OnlineSoftmax, Operation::Softmax(form)) => form.sum_rides = true,
                 (Rewrite::OnlineSoftmax, Operation::Values { sum_rides }) => *sum_rides = true,
+                (Rewrite::RidingHeadNorm, Operation::UnitNorm { riding }) => *riding = true,
+                (Rewrite::RidingHeadNorm, Operation::DeltaRule { single_read }) => *single_read = true,
                 (Rewrite::DividedSoftmax, Operation::Softmax(form)) => form.divided = true,
                 (Rewrite::SingleChoice, Operation::Choose(form)) => form.single_choice = true,
                 (Rewrite::SinglePassTopK, Operation::Choose(form)) => form.single_pass = true,

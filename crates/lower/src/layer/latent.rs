@@ -362,7 +362,7 @@ impl<'a> Walk<'a> {
             let reduce = |writer: &mut Writer<'_>| writer.reduce(name, LineKind::Head, lines, result.buffer);
             self.writer.within(lies.in_use(region), reduce)
         });
-        self.result = Some(Made { result, sums: None });
+        self.mixed = Some((result, self.writer.field(result)));
         self.writer.program.push(name, nodes);
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! `INSTA_UPDATE=always cargo test -p wafersim-report`.
 
 mod answer;
+mod bound;
 mod made_by_hand;
 mod plan;
 mod reference;

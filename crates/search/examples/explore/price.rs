@@ -81,6 +81,7 @@ impl Pricer<'_> {
     /// What the programs keep fits.
     pub fn fits_memory(&self, mapped: &Mapped) -> bool {
         let limit = mapped.placement.ledger.limit.0;
+        let peaks: Vec<u64> = (0..mapped.placement.layouts.len()).map(|layout| self.peak(mapped, layout)).collect();
         mapped.placement.slots.iter().enumerate().all(|(index, slot)| {
             let Some(ledger) = mapped.placement.ledger.slots.get(index) else { return true };
             let lasting = ledger.worst_pe.lasting().0 + ledger.worst_pe.code_and_runtime.0;
@@ -91,7 +92,7 @@ impl Pricer<'_> {
                     wafersim_place::Item::Layer(layer) => mapped.placement.layout_index(*layer as usize),
                     _ => None,
                 })
-                .map(|layout| self.peak(mapped, layout))
+                .map(|layout| peaks[layout])
                 .max()
                 .unwrap_or(0);
             lasting + peak <= limit

@@ -137,10 +137,10 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
         Formula::UnitScale { x, sums, width, epsilon, scale } => {
             linear::unit_scale(context, pe, (*x, *sums), *width, (*epsilon, *scale))
         }
-        Formula::Recall { state, decay, key, recalled, heads, users } => {
-            linear::recall(context, pe, [*state, *decay, *key, *recalled], (*heads, *users))
+        Formula::Recall { state, decay, key, recalled, ahead, heads, users } => {
+            linear::recall(context, pe, [*state, *decay, *key, *recalled], *ahead, (*heads, *users))
         }
-        Formula::Write { state, recalled, value, strength, key, query, read, heads, users } => {
+        Formula::Write { state, recalled, value, strength, key, query, read, ahead, heads, users } => {
             let of = linear::Writing {
                 state: *state,
                 recalled: *recalled,
@@ -149,6 +149,7 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
                 key: *key,
                 query: *query,
                 read: *read,
+                ahead: *ahead,
             };
             linear::write(context, pe, of, (*heads, *users))
         }

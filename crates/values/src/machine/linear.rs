@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use wafersim_program::Operand;
-use wafersim_program::formula::StateHeads;
+use wafersim_program::formula::{StateHeads, StateSums};
 use wafersim_spec::model::Role;
 
 use super::compute::{Context, places};
@@ -177,16 +177,19 @@ const fn row_of(context: &Context<'_>, users: u64, user: usize) -> usize {
     (context.round * users) as usize + user
 }
 
-/// The state decays, and its key reads it.
+/// The state decays, and its key reads it; where the query reads ahead, it does too.
 pub(super) fn recall(
     context: &Context<'_>,
     pe: &mut PeState,
     [state, decay, key, recalled]: [Operand; 4],
+    ahead: Option<StateSums>,
     (heads, users): (StateHeads, u64),
 ) -> Result<(), String> {
     let rounding = context.rounding(state.buffer);
     let mut result = context.prepared.fresh(recalled, context.index(pe), 0.0)?;
     let (decays, keys) = (pe.tile(decay)?.clone(), pe.tile(key)?.clone());
+    let queries = ahead.map(|ahead| pe.tile(ahead.query).cloned()).transpose()?;
+    let mut read = result.clone();
     let tile = pe.tile_mut(state)?;
     let at = elements(tile, heads, &decays, &keys, &result)?;
     for user in 0..tile.rows.len() {
@@ -197,9 +200,33 @@ pub(super) fn recall(
             *value = rounding.round(*value * decays[at.heads[index]]);
             let sum = &mut sums[at.values[index]];
             *sum = rounding.round(*sum + *value * keys[at.keys[index]]);
+            if let Some(queries) = &queries {
+                let sum = &mut read.row_mut(user)[at.values[index]];
+                *sum = rounding.round(*sum + *value * queries.row(row)[at.keys[index]]);
+            }
         }
     }
     pe.put(recalled, result);
+    if let (Some(ahead), Some(queries)) = (ahead, queries) {
+        if queries.inner != keys.inner {
+            return Err("queries and keys of a state hold different elements".into());
+        }
+        let mut sums = context.prepared.fresh(ahead.sums, context.index(pe), 0.0)?;
+        let of_head = StateSums::COUNT as u32;
+        let head = |element: u32| element / (heads.key_dim as u32).max(1) * of_head;
+        let first = places(&sums.inner, &keys.inner.iter().map(|element| head(*element)).collect::<Vec<_>>())?;
+        for user in 0..sums.rows.len() {
+            let row = row_of(context, users, user);
+            for ((query, key), first) in queries.row(row).iter().zip(keys.row(row)).zip(&first) {
+                let products = [query * query, key * key, query * key];
+                for (sum, product) in sums.row_mut(user).iter_mut().skip(*first).zip(products) {
+                    *sum = rounding.round(*sum + product);
+                }
+            }
+        }
+        pe.put(ahead.read, read);
+        pe.put(ahead.sums, sums);
+    }
     Ok(())
 }
 
@@ -213,9 +240,11 @@ pub(super) struct Writing {
     pub key: Operand,
     pub query: Operand,
     pub read: Operand,
+    pub ahead: Option<StateSums>,
 }
 
-/// What is missing to the value is written with the key, and the query reads.
+/// What is missing to the value is written with the key, and the query reads; or gets its share of what was written, where it
+/// has read before.
 pub(super) fn write(
     context: &Context<'_>,
     pe: &mut PeState,
@@ -230,6 +259,8 @@ pub(super) fn write(
     if values.inner != result.inner || recalled.inner != result.inner || keys.inner != queries.inner {
         return Err("values, or keys and queries, of a state hold different elements".into());
     }
+    let of_value = value_heads(heads, &result, &strengths)?;
+    let before = of.ahead.map(|ahead| read_before(pe, ahead, heads, &result)).transpose()?;
     let tile = pe.tile_mut(of.state)?;
     let at = elements(tile, heads, &strengths, &keys, &result)?;
     for user in 0..tile.rows.len() {
@@ -237,16 +268,75 @@ pub(super) fn write(
         let (values, recalled, strengths) = (values.row(row), recalled.row(user), strengths.row(row));
         let (keys, queries) = (keys.row(row), queries.row(row));
         let sums = result.row_mut(user);
+        // What is written of each value, for keys as they are.
+        let mut written = Vec::with_capacity(values.len());
+        for (value, head) in of_value.iter().enumerate() {
+            let lengths = before.as_ref().map(|before| before.lengths(user, value));
+            let key_scale = lengths.map_or(1.0, |lengths| rounding.round(lengths.key));
+            let missing = rounding.round(values[value] - rounding.round(recalled[value] * key_scale));
+            let token = rounding.round(missing * strengths[*head]);
+            written.push(rounding.round(token * key_scale));
+            if let Some(lengths) = lengths {
+                let known = rounding.round(lengths.read * lengths.query);
+                let share = rounding.round(lengths.both * lengths.key * lengths.query);
+                sums[value] = rounding.round(known + rounding.round(share * token));
+            }
+        }
         for (index, state) in tile.row_mut(user).iter_mut().enumerate() {
             let value = at.values[index];
-            let missing = rounding.round(values[value] - recalled[value]);
-            let written = rounding.round(missing * strengths[at.heads[index]]);
-            *state = rounding.round(*state + keys[at.keys[index]] * written);
-            sums[value] = rounding.round(sums[value] + *state * queries[at.keys[index]]);
+            *state = rounding.round(*state + keys[at.keys[index]] * written[value]);
+            if before.is_none() {
+                sums[value] = rounding.round(sums[value] + *state * queries[at.keys[index]]);
+            }
         }
     }
     pe.put(of.read, result);
     Ok(())
+}
+
+/// For each value its head among the numbers of heads.
+fn value_heads(of: StateHeads, values: &Tile, heads: &Tile) -> Result<Vec<usize>, String> {
+    let value_dim = (of.value_dim as u32).max(1);
+    places(&heads.inner, &values.inner.iter().map(|value| value / value_dim).collect::<Vec<_>>())
+}
+
+/// What a query has read, and what is known of the lengths of query and key.
+#[derive(Debug, Clone, Copy)]
+struct Lengths {
+    read: f32,
+    /// What the query is multiplied with.
+    query: f32,
+    /// What the key is multiplied with.
+    key: f32,
+    /// The sum of their products as they are.
+    both: f32,
+}
+
+struct ReadBefore {
+    read: Tile,
+    sums: Tile,
+    /// For each value the first sum of its key head.
+    first: Vec<usize>,
+    epsilon: f32,
+    scale: f32,
+}
+
+impl ReadBefore {
+    fn lengths(&self, user: usize, value: usize) -> Lengths {
+        let sums = self.sums.row(user);
+        let sum = |number: usize| sums.get(self.first[value] + number).copied().unwrap_or(f32::NAN);
+        let scale = |number: usize, length: f32| length / (sum(number) + self.epsilon).sqrt();
+        let read = self.read.row(user).get(value).copied().unwrap_or(f32::NAN);
+        Lengths { read, query: scale(0, self.scale), key: scale(1, 1.0), both: sum(2) }
+    }
+}
+
+fn read_before(pe: &PeState, of: StateSums, heads: StateHeads, values: &Tile) -> Result<ReadBefore, String> {
+    let (read, sums) = (pe.tile(of.read)?.clone(), pe.tile(of.sums)?.clone());
+    let width = ((heads.group * heads.value_dim) as u32).max(1);
+    let wanted: Vec<u32> = values.inner.iter().map(|value| value / width * StateSums::COUNT as u32).collect();
+    let first = places(&sums.inner, &wanted)?;
+    Ok(ReadBefore { read, sums, first, epsilon: of.epsilon as f32, scale: of.scale as f32 })
 }
 
 /// The rows of a round into a table of all tokens.

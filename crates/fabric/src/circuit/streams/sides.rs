@@ -9,6 +9,8 @@
 //!
 //! Of lines in which the same happens (the same parts, the same moments but for a common delay) one is run.
 
+use std::collections::BTreeMap;
+
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use wafersim_program::Axis;
@@ -19,11 +21,13 @@ use crate::circuit::lowered::{Part, Stage};
 use crate::circuit::recorder::Sheet;
 use crate::circuit::route::{Area, Lines};
 use crate::circuit::timing::Tick;
-use crate::circuit::wavelets::{Ran, Script, Share, run_window};
+use crate::circuit::wavelets::{Notes, Ran, Script, Share, run_window};
 
 const NEVER: Tick = Tick::MAX;
 /// Turns of rows and columns for each step of a window, from which on nothing is expected of more.
 const TURNS: usize = 4;
+/// Moments that are noted at most: half a gigabyte.
+const MOST_NOTED: usize = 1 << 26;
 
 /// A line that has been run.
 struct Known {
@@ -38,12 +42,9 @@ struct Known {
 pub(super) struct Side {
     axis: Axis,
     area: Area,
-    /// For each step of the window, which of the side's steps it is.
-    steps: Vec<Option<u32>>,
-    /// How many are the side's.
-    own: usize,
-    /// When the core of a place of the area is through with each of them; never where that is not known.
-    ends: Vec<Tick>,
+    notes: Notes,
+    /// What is noted of each place of the area.
+    noted: Vec<Tick>,
     known: Vec<Known>,
     /// What was known of the lines, by what happened to them.
     by_inputs: FxHashMap<Vec<Tick>, usize>,
@@ -83,6 +84,10 @@ impl Side {
         (&known.ran, earliest as i64 - known.earliest as i64, known.first)
     }
 
+    fn of_place(&self, place: usize) -> &[Tick] {
+        &self.noted[place * self.notes.count..(place + 1) * self.notes.count]
+    }
+
     /// Places of a line, as indices of the area's places in rows.
     fn places(&self, number: usize) -> impl Iterator<Item = usize> + use<> {
         let columns = self.area.columns as usize;
@@ -98,9 +103,50 @@ fn carried(part: &Part) -> Option<&Lines> {
     if let Part::Carry(lines) = part { Some(lines) } else { None }
 }
 
+/// Whether a router has a color along both axes.
+fn color_along_both(stages: &[&Stage]) -> bool {
+    // Routers that streams of a color pass, in rectangles: along x, along y.
+    let mut passed: BTreeMap<u16, [Vec<Area>; 2]> = BTreeMap::new();
+    for lines in stages.iter().flat_map(|stage| &stage.parts).filter_map(carried) {
+        for stream in &lines.streams {
+            let (first, count) = (stream.low, stream.high - stream.low + 1);
+            let area = match lines.axis {
+                Axis::X => Area { x: lines.area.x + first, columns: count, ..lines.area },
+                Axis::Y => Area { y: lines.area.y + first, rows: count, ..lines.area },
+            };
+            let known = &mut passed.entry(stream.color).or_default()[usize::from(lines.axis == Axis::Y)];
+            if known.last() != Some(&area) {
+                known.push(area);
+            }
+        }
+    }
+    passed.into_values().any(|[rows, columns]| rows.iter().any(|row| columns.iter().any(|column| row.overlaps(column))))
+}
+
+/// What is to be noted along an axis.
+fn notes(stages: &[&Stage], axis: Axis) -> Notes {
+    let mut notes = Notes::default();
+    let mut count = 0;
+    let along = |stage: &Stage, axis: Axis| stage.parts.iter().filter_map(carried).any(|lines| lines.axis == axis);
+    for stage in stages {
+        let own = along(stage, axis);
+        notes.ends.push(own.then_some(count));
+        count += u32::from(own);
+        let both = own && along(stage, axis.across());
+        notes.operations.push(both.then_some(count));
+        if both {
+            let most =
+                |lines: &Lines| (0..lines.length()).map(|place| lines.operations(place).len()).max().unwrap_or(0);
+            count += 1 + stage.parts.iter().filter_map(carried).map(|lines| most(lines) as u32).sum::<u32>();
+        }
+    }
+    notes.count = count as usize;
+    notes
+}
+
 impl<'a> Sides<'a> {
-    /// Nothing where cores have transfers along both axes at once, wait for neighbours or take part in a broadcast over both
-    /// axes, or where a color is used along both.
+    /// Nothing where cores wait for neighbours or take part in a broadcast over both axes, or where a router has a
+    /// color along both.
     pub(super) fn new(
         mesh: &'a Mesh,
         script: &'a Script<'a>,
@@ -108,51 +154,36 @@ impl<'a> Sides<'a> {
         area: Area,
     ) -> Option<Self> {
         let stages: Vec<&Stage> = stages.collect();
-        let mut colors: FxHashMap<u16, Axis> = FxHashMap::default();
-        for stage in &stages {
-            for (index, part) in stage.parts.iter().enumerate() {
-                let lines = match part {
-                    Part::Busy { .. } => continue,
-                    Part::Meet { .. } => return None,
-                    Part::Carry(lines) if lines.spread.is_some() => return None,
-                    Part::Carry(lines) => lines,
-                };
-                let mut others = stage.parts[..index].iter().filter_map(carried);
-                if others.any(|other| other.axis != lines.axis && other.area.overlaps(&lines.area)) {
-                    return None;
-                }
-                if lines.streams.iter().any(|stream| *colors.entry(stream.color).or_insert(lines.axis) != lines.axis) {
-                    return None;
-                }
+        for part in stages.iter().flat_map(|stage| &stage.parts) {
+            match part {
+                Part::Meet { .. } => return None,
+                Part::Carry(lines) if lines.spread.is_some() => return None,
+                Part::Busy { .. } | Part::Carry(_) => {}
             }
+        }
+        if color_along_both(&stages) {
+            return None;
         }
         // Those that come first in the program first; steps without transfers are counted by them.
         let first = stages.iter().flat_map(|stage| &stage.parts).find_map(carried).map_or(Axis::X, |lines| lines.axis);
         let mut sides = Vec::new();
         for axis in [first, first.across()] {
-            let mut own = 0;
-            let number = |stage: &&Stage| {
-                let along = stage.parts.iter().filter_map(carried).any(|lines| lines.axis == axis);
-                own += u32::from(along);
-                along.then(|| own - 1)
-            };
-            let steps: Vec<Option<u32>> = stages.iter().map(number).collect();
-            if axis != first && own == 0 {
+            let notes = notes(&stages, axis);
+            if axis != first && notes.count == 0 {
                 continue;
             }
-            let places = area.columns as usize * area.rows as usize;
-            let mut side = Side {
+            let words = notes.count.checked_mul(area.columns as usize * area.rows as usize);
+            let words = words.filter(|words| *words <= MOST_NOTED)?;
+            let side = Side {
                 axis,
                 area,
-                steps,
-                own: own as usize,
-                ends: Vec::new(),
+                notes,
+                noted: vec![NEVER; words],
                 known: Vec::new(),
                 by_inputs: FxHashMap::default(),
                 of_line: Vec::new(),
                 counts_others: axis == first,
             };
-            side.ends = vec![NEVER; places * side.own];
             sides.push(side);
         }
         Some(Self { mesh, script, stages, sides })
@@ -162,7 +193,7 @@ impl<'a> Sides<'a> {
     pub(super) fn run(mut self, sheet: Option<&Sheet>, say: &mut impl FnMut(Tick)) -> Option<Self> {
         if self.sides.len() < 2 {
             // Nobody is waited for.
-            self.sides.iter_mut().for_each(|side| side.ends.clear());
+            self.sides.iter_mut().for_each(|side| side.noted.clear());
         }
         for _ in 0..TURNS * (self.stages.len() + 2) {
             let mut changed = false;
@@ -207,7 +238,7 @@ impl<'a> Sides<'a> {
         if let Some(others) = others {
             let after = |end: &Tick| if *end == NEVER { NEVER } else { end.wrapping_sub(earliest) };
             for place in side.places(number) {
-                inputs.extend(others.ends[place * others.own..(place + 1) * others.own].iter().map(after));
+                inputs.extend(others.of_place(place).iter().map(after));
             }
         }
         if recorded {
@@ -274,17 +305,17 @@ impl<'a> Sides<'a> {
             side.known.push(known.ok_or(Contended::Stuck)?);
         }
         (side.by_inputs, side.of_line) = (before, of_line);
-        if !side.ends.is_empty() {
-            let mut ends = std::mem::take(&mut side.ends);
+        if !side.noted.is_empty() {
+            let (mut all, count) = (std::mem::take(&mut side.noted), side.notes.count);
             for number in 0..side.count() {
                 let (ran, later, _) = side.of(number);
-                for (place, own) in side.places(number).zip(ran.ends.chunks(side.own.max(1))) {
+                for (place, own) in side.places(number).zip(ran.noted.chunks(count)) {
                     let then = |end: &Tick| if *end == NEVER { NEVER } else { end.saturating_add_signed(later) };
-                    let to = &mut ends[place * side.own..(place + 1) * side.own];
+                    let to = &mut all[place * count..(place + 1) * count];
                     to.iter_mut().zip(own.iter().map(then)).for_each(|(to, end)| *to = end);
                 }
             }
-            side.ends = ends;
+            side.noted = all;
         }
         Ok(true)
     }
@@ -298,19 +329,15 @@ impl<'a> Sides<'a> {
     ) -> Result<Known, Contended> {
         let (mesh, area) = (self.mesh, side.line(number));
         let at = |x: u32, y: u32| mesh.ready.get(y as usize * mesh.columns + x as usize);
-        let mut ends = Vec::new();
+        let (mut noted, none) = (Vec::new(), Notes::default());
         if let Some(others) = others {
-            for place in side.places(number) {
-                ends.extend_from_slice(&others.ends[place * others.own..(place + 1) * others.own]);
-            }
+            side.places(number).for_each(|place| noted.extend_from_slice(others.of_place(place)));
         }
         let share = Share {
             axis: side.axis,
-            own: &side.steps,
-            own_steps: side.own,
-            others: others.map_or(&[], |others| others.steps.as_slice()),
-            others_steps: others.map_or(0, |others| others.own),
-            ends: &ends,
+            own: &side.notes,
+            others: others.map_or(&none, |others| &others.notes),
+            noted: &noted,
             counts_others: side.counts_others,
         };
         let ran = run_window(self.script, area, at, sheet.map(Sheet::blank), Some(share), &mut |_| ());

@@ -1,5 +1,7 @@
 //! A core: its way through the program, its operations that send and that take, its meetings.
 
+use wafersim_program::Axis;
+
 use super::queue::Wavelet;
 use super::script::NONE;
 use super::{Mesh, NEVER, Share};
@@ -28,16 +30,23 @@ impl<C: Contents> Mesh<'_, C> {
             }
             at += 1;
         };
-        let axis = self.script.axis_of(at, (x, y));
-        if let Some(share) = self.share.filter(|share| axis.is_some_and(|axis| axis != share.axis)) {
+        let [along_x, along_y] = self.script.operations_along(at, (x, y));
+        let (own, others) = match self.share {
+            None => (along_x + along_y, 0),
+            Some(share) if share.axis == Axis::X => (along_x, along_y),
+            Some(_) => (along_y, along_x),
+        };
+        if let Some(share) = self.share.filter(|_| own == 0 && others > 0) {
             return self.pass_over(place, at, &share);
         }
         self.contents.enter((x, y), at);
-        let counted = axis.is_some() || self.share.is_none_or(|share| share.counts_others);
+        // What a core does beside transfers along both axes is counted with those that come first.
+        let others_count = self.share.is_none_or(|share| share.counts_others);
+        let counted = (own > 0 && others == 0) || others_count;
         let element = &mut self.elements[place];
         element.at = at;
         element.inside = true;
-        element.counted = counted;
+        (element.counted, element.mixed, element.own_left) = (counted, own > 0 && others > 0, own);
         element.start = start;
         element.end = 0;
         element.first = NEVER;
@@ -65,7 +74,7 @@ impl<C: Contents> Mesh<'_, C> {
                 _ => {}
             }
         }
-        element.fabric = axis.is_some();
+        element.fabric = own > 0;
         if element.fabric {
             self.begin_send(place, start);
             self.begin_take(place, start);
@@ -75,10 +84,9 @@ impl<C: Contents> Mesh<'_, C> {
 
     /// A step along the other axis, which is not run here: the core comes back when it is through with it.
     fn pass_over(&mut self, place: usize, at: u32, share: &Share<'_>) -> bool {
-        let step = share.others.get((at - self.script.begin) as usize).copied().flatten();
-        let end = step.and_then(|step| share.ends.get(place * share.others_steps + step as usize)).copied();
+        let end = share.others.end(place, (at - self.script.begin) as usize).and_then(|index| share.noted.get(index));
         // Earlier than now only as long as what is known of the other axis is not right yet.
-        let end = end.map_or(NEVER, |end| end.max(self.now));
+        let end = end.map_or(NEVER, |&end| end.max(self.now));
         let element = &mut self.elements[place];
         element.at = at;
         element.core = end;
@@ -138,16 +146,67 @@ impl<C: Contents> Mesh<'_, C> {
         self.wake(place, core.max(self.now));
     }
 
-    /// Makes the next operation that sends ready, from `earliest`.
-    pub(super) fn begin_send(&mut self, place: usize, earliest: Tick) {
+    /// Of an operation along the other axis, which is not run here: when the core goes on to the next one.
+    fn passed_over(&self, place: usize, (take, send, _): (u32, u32, Tick), operation: u16) -> Option<Tick> {
+        let share = self.share?;
+        let flow = self.script.flows.get(if take == NONE { send } else { take } as usize)?;
+        if flow.vertical == (share.axis == Axis::Y) {
+            return None;
+        }
+        let step = (self.elements[place].at - self.script.begin) as usize;
+        let index = share.others.operation(place, step, operation);
+        Some(index.and_then(|index| share.noted.get(index)).copied().unwrap_or(NEVER))
+    }
+
+    /// An operation is through: the core goes on to its next one at `next`.
+    pub(super) fn note(&mut self, place: usize, operation: u16, next: Tick) {
         let element = &mut self.elements[place];
-        element.send = NONE;
+        let Some(share) = self.share.filter(|_| element.mixed) else { return };
+        element.own_left = element.own_left.saturating_sub(1);
+        let index = share.own.operation(place, (element.at - self.script.begin) as usize, operation);
+        if let Some(noted) = index.and_then(|index| self.noted.get_mut(index)) {
+            *noted = next;
+        }
+    }
+
+    /// Whether the operations of a core that has some along both axes are through, those along the other one included: then with
+    /// their end. Notes the end of those that are run here.
+    fn are_both_through(&mut self, place: usize, at: u32) -> Option<()> {
+        let (element, share) = (&mut self.elements[place], self.share?);
+        if element.own_left > 0 || element.leaving > 0 {
+            return None;
+        }
+        let step = (at - self.script.begin) as usize;
+        *self.noted.get_mut(share.own.end(place, step)?)? = element.end;
+        *self.noted.get_mut(share.own.first(place, step)?)? = element.first;
+        let end = *share.noted.get(share.others.end(place, step)?)?;
+        if end == NEVER {
+            return None;
+        }
+        element.end = element.end.max(end);
+        element.first = element.first.min(*share.noted.get(share.others.first(place, step)?)?);
+        Some(())
+    }
+
+    /// Makes the next operation that sends ready, from `earliest`.
+    pub(super) fn begin_send(&mut self, place: usize, mut earliest: Tick) {
+        self.elements[place].send = NONE;
         loop {
+            let element = &self.elements[place];
             let found = self.script.operation(element.at, (element.x, element.y), element.sending.into());
-            let Some((take, send, _)) = found else {
+            let passed = found
+                .filter(|(_, send, _)| *send != NONE)
+                .and_then(|found| self.passed_over(place, found, element.sending));
+            let element = &mut self.elements[place];
+            let Some((take, send, _)) = found.filter(|_| passed != Some(NEVER)) else {
                 element.next_send = NEVER;
                 return;
             };
+            if let Some(end) = passed {
+                earliest = end;
+                element.sending += 1;
+                continue;
+            }
             match (take, send) {
                 (_, NONE) => element.sending += 1,
                 (NONE, flow) => {
@@ -170,15 +229,25 @@ impl<C: Contents> Mesh<'_, C> {
         }
     }
 
-    pub(super) fn begin_take(&mut self, place: usize, earliest: Tick) {
+    pub(super) fn begin_take(&mut self, place: usize, mut earliest: Tick) {
         let element = &mut self.elements[place];
         (element.take, element.onward) = (NONE, NONE);
         loop {
+            let element = &self.elements[place];
             let found = self.script.operation(element.at, (element.x, element.y), element.taking.into());
-            let Some((take, send, gap)) = found else {
+            let passed = found
+                .filter(|(take, _, _)| *take != NONE)
+                .and_then(|found| self.passed_over(place, found, element.taking));
+            let element = &mut self.elements[place];
+            let Some((take, send, gap)) = found.filter(|_| passed != Some(NEVER)) else {
                 element.next_take = NEVER;
                 return;
             };
+            if let Some(end) = passed {
+                earliest = end;
+                element.taking += 1;
+                continue;
+            }
             match (take, send) {
                 (NONE, _) => element.taking += 1,
                 (flow, NONE) => {
@@ -245,6 +314,7 @@ impl<C: Contents> Mesh<'_, C> {
         if left > 0 {
             self.wake(place, next);
         } else {
+            self.note(place, self.elements[place].sending, next);
             self.elements[place].sending += 1;
             self.begin_send(place, next);
         }
@@ -258,6 +328,10 @@ impl<C: Contents> Mesh<'_, C> {
             return false;
         }
         let (at, element_place) = (element.at, (element.x, element.y));
+        if element.mixed && self.are_both_through(place, at).is_none() {
+            return false;
+        }
+        let element = &self.elements[place];
         let stage = self.script.stage(at);
         let meeting = stage.is_some_and(|stage| matches!(stage.parts.first(), Some(Part::Meet { .. })));
         let core = if meeting {
@@ -288,11 +362,11 @@ impl<C: Contents> Mesh<'_, C> {
             *done = (*done).max(core);
         }
         if element.fabric
+            && !element.mixed
             && let Some(share) = self.share
-            && let Some(own) = share.own.get(step).copied().flatten()
-            && let Some(end) = self.ends.get_mut(place * share.own_steps + own as usize)
+            && let Some(noted) = share.own.end(place, step).and_then(|index| self.noted.get_mut(index))
         {
-            *end = core;
+            *noted = core;
         }
         element.at += 1;
         self.wake(place, core);

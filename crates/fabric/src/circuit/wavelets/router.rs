@@ -322,6 +322,7 @@ impl<C: Contents> Mesh<'_, C> {
         if left > 0 {
             return Ok(());
         }
+        self.note(place, self.elements[place].taking, next);
         let element = &mut self.elements[place];
         element.taking += 1;
         if forward.is_some() {

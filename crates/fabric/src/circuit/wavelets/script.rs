@@ -180,15 +180,18 @@ impl<'a> Script<'a> {
         None
     }
 
-    /// The axis along which a place sends or takes in a step; nothing where it does neither.
-    pub(super) fn axis_of(&self, at: u32, (x, y): (u32, u32)) -> Option<Axis> {
+    /// How many operations a place has in a step, along x and along y.
+    pub(super) fn operations_along(&self, at: u32, (x, y): (u32, u32)) -> [u16; 2] {
         let parts = self.stage(at).map_or(&[][..], |stage| &stage.parts);
-        parts.iter().find_map(|part| match part {
-            Part::Carry(lines) if lines.area.contains(x, y) && !lines.operations_at(x, y).is_empty() => {
-                Some(lines.axis)
+        let mut along = [0u16; 2];
+        for part in parts {
+            let Part::Carry(lines) = part else { continue };
+            if lines.area.contains(x, y) {
+                let count = &mut along[usize::from(lines.axis == Axis::Y)];
+                *count = count.saturating_add(lines.operations_at(x, y).len().min(usize::from(u16::MAX)) as u16);
             }
-            _ => None,
-        })
+        }
+        along
     }
 
     /// The use of a color from the `index`-th on that concerns a router: its index, the place in the schedule with the turn,
