@@ -107,6 +107,11 @@ const CASES: &[Case] = &[
             "experts = { strategy = \"replicated\" }",
             "experts = { strategy = \"annealed\" }",
             "rectangles = { router = { columns = \"50%\" } }",
+            "rectangles = { \"attention.norm\" = { columns = \"50%\" } }",
+            "rectangles = { \"feed_forward.norm\" = { rows = \"50%\" } }",
+            "rectangles = { \"attention.query_key_value\" = { columns = \"80%\" } }",
+            "rectangles = { \"attention.key_value\" = { columns = \"50%\" } }",
+            "rectangles = { experts = { columns = \"90%\" } }",
         ],
     },
     Case {
@@ -131,6 +136,14 @@ const CASES: &[Case] = &[
         wafers: 2,
         base: "experts.strategy = \"replicated\"",
         changes: &["experts.spare = 2", "experts.spare = 4", "experts.sharing = 16"],
+    },
+    // The shared expert does not wait for the router where both have processing elements of their own.
+    Case {
+        model: "glm-4.5",
+        users: 1,
+        wafers: 14,
+        base: "rectangles = { router = { columns = \"50%\" }, shared_expert = { x = \"50%\", columns = \"50%\" } }",
+        changes: &["overlap = { independent = true }", "overlap = { conversion = true }"],
     },
     Case {
         model: "llama-3.1-8b",

@@ -137,3 +137,16 @@ fn a_pipeline_works_by_the_mapping() {
     assert!(chunk > 0.0 && chunk.is_finite());
     assert_eq!(best.mapped().layers[0].rewrites, wafersim_mapping::Rewrites::ALL);
 }
+
+/// What is built in runs on the default question, for one user and for many: colors and memory suffice.
+#[test]
+fn every_built_in_recipe_answers_for_one_user_and_for_many() {
+    for (model, users) in [("qwen3-coder-480b-a35b", 1), ("qwen3-coder-480b-a35b", 32), ("glm-4.5", 1)] {
+        for name in builtin::names() {
+            let asked = question(model, |scenario| (scenario.users, scenario.context) = (users, 32768));
+            let answer = answer_without_ranges(&asked.with_mapping(recipe(name)));
+            let answer = answer.unwrap_or_else(|error| panic!("{name}, {model}, {users} users: {error}"));
+            println!("{model}, {users}, {name}: {}", answer.profiles[&Profile::Best].tokens_per_second_per_user);
+        }
+    }
+}

@@ -73,11 +73,9 @@ fn latent_attention_is_carried_bit_for_bit() {
     {
         let [dimension_split, sequence_split, head_copies] = splits;
         let kv = KvMapping { dimension_split, sequence_split, head_copies, ..KvMapping::published(columns) };
-        for (rewrites, prefill) in [
-            (Rewrites::NONE, Prefill::Tokens),
-            (Rewrites::ALL, Prefill::Drafts(2)),
-            (Rewrites::NONE, Prefill::Chunk),
-        ] {
+        for (rewrites, prefill) in
+            [(Rewrites::NONE, Prefill::Tokens), (Rewrites::ALL, Prefill::Drafts(2)), (Rewrites::NONE, Prefill::Chunk)]
+        {
             let data_type = [DataType::Fp32, DataType::Fp16, DataType::Bf16][number % 3];
             let mapping = LayerMapping { kv, rewrites, ..LayerMapping::published(columns, rows) };
             let setup = Setup { mappings: vec![mapping], prefill, precision: precision(data_type) };

@@ -7,7 +7,8 @@
 use wafersim_mapping::Routes;
 use wafersim_program::{
     Action, Axis, BufferId, ChainReduce, Color, Dimension, Field, Formula, Math, Node, Operand, Operation, Part,
-    ReduceOperator, Region, Resident, Ring, Root, RouteChange, Segment, Shift, Spread, Step, Style, Weight,
+    ReduceOperator, Region, Resident, Ring, Root, RouteChange, Scaling, Segment, Shift, Spread, Step, Stored, Style,
+    Weight,
 };
 use wafersim_spec::model::Role;
 
@@ -177,9 +178,12 @@ impl Writer<'_> {
         let skewed = Field::new("b", rings.skewed_rows(k), result.inner.clone());
         let b = self.declare_typed("gemm.b", stored, vec![skewed.clone()]);
         self.program.residents.push(Resident { buffer: b, role: matrix.role, part: matrix.part });
+        // Many vectors go through a tile: its elements are scaled while they are converted.
+        let scaling = if stored.scale_tile().is_some() { Scaling::Elements } else { Scaling::Nothing };
         let inputs = Field::new("", Dimension::whole(0), vec![skewed.rows]);
         let declared = Weight::new(matrix.role, region, inputs, result);
-        let weight = self.program.weight(Weight { part: matrix.part, ..declared });
+        let stored = Some(Stored { data_type: stored, scaling });
+        let weight = self.program.weight(Weight { stored, part: matrix.part, ..declared });
         let tile = (sizes.k.div_ceil(region.rows), sizes.n.div_ceil(region.columns));
         let mut nodes = self.whole_conversion(matrix.role, weight, tile);
         let formula = Formula::TileProduct { a, b: first(b), c, bias: matrix.bias.then_some(matrix.role) };

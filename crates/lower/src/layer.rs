@@ -292,8 +292,11 @@ impl<'a> Walk<'a> {
 
     /// Appends the operator that was waiting for what belongs to it.
     fn close(&mut self) {
-        if let Some(open) = self.open.take() {
-            self.writer.push_with_route_changes(open.name, open.body);
+        if let Some(Open { name, body }) = self.open.take() {
+            // Only those change their routes who work on it.
+            let at = self.own(name).unwrap_or(self.writer.region());
+            let nodes = self.writer.within(at, |writer| writer.between_route_changes(body));
+            self.writer.program.push(name, nodes);
         }
     }
 

@@ -233,7 +233,11 @@ fn parts_in_rectangles_agree_with_the_fabric() {
                 mapping.overlap.independent = independent;
                 let program = decode_layer(&request(&layer, &mapping, DataType::Fp16, one_token())).unwrap();
                 let what = format!("{what}, {} rewrites, independent {independent}", rewrites.len());
-                worst = worst.max(compare(&what, &program).abs());
+                let off = compare(&what, &program);
+                // The closed form adds up what the mapping does not overlap; the fabric holds no core back that has nothing to
+                // wait for.
+                let is_sum = !independent && !mapping.rectangles.is_empty();
+                worst = worst.max(if is_sum { -off } else { off.abs() });
             }
         }
     }

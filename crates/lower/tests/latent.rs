@@ -8,8 +8,8 @@ use wafersim_cost::{ProgramCost, Rates, View, cost, formula};
 use wafersim_fabric::circuit::{self, Outcome};
 use wafersim_lower::{ExpertLoad, LayerRequest, PlaceLoad, Routed, Scope, decode_layer, prefill_layer};
 use wafersim_mapping::{
-    Append, Inputs, KvMapping, LayerMapping, Load as MappedLoad, Recipe, Reduction, Reductions, Rewrite, Rewrites, Routes,
-    builtin, resolve,
+    Append, Inputs, KvMapping, LayerMapping, Load as MappedLoad, Recipe, Reduction, Reductions, Rewrite, Rewrites,
+    Routes, builtin, resolve,
 };
 use wafersim_program::Program;
 use wafersim_spec::model::{Attention, FeedForward, LatentAttention, Layer};

@@ -17,7 +17,7 @@ use crate::inputs::Inputs;
 use crate::kv::Append;
 use crate::layer::{Overlap, Routes};
 use crate::mapped::Mapper;
-use crate::operator::OPERATORS;
+use crate::operator::{LineKind, OPERATORS};
 use crate::recipe::{Area, DivisionRecipe, KvRecipe, Recipe, ReductionRecipes, Stored, Width};
 use crate::reduction::{Groups, Reduction, Root, Tree};
 use wafersim_graph::layer::Rewrite;
@@ -160,14 +160,27 @@ impl Draw {
     }
 
     fn reductions(&mut self) -> ReductionRecipes {
-        let with_line: Vec<&str> =
-            OPERATORS.iter().filter(|operator| operator.line.is_some()).map(|operator| operator.name).collect();
+        let with_line: Vec<(&str, LineKind)> =
+            OPERATORS.iter().filter_map(|operator| Some((operator.name, operator.line?))).collect();
         let count = self.below(3);
         ReductionRecipes {
             x: self.reduction(),
             y: self.reduction(),
-            parts: self.reduction(),
-            operators: (0..count).map(|_| (self.of(&with_line).to_owned(), self.reduction())).collect(),
+            parts: self.reduction_of_parts(),
+            operators: (0..count)
+                .map(|_| {
+                    let (name, line) = self.of(&with_line);
+                    (name.to_owned(), if line.is_whole() { self.reduction() } else { self.reduction_of_parts() })
+                })
+                .collect(),
+        }
+    }
+
+    /// One that parts of lines may have.
+    fn reduction_of_parts(&mut self) -> Reduction {
+        match self.reduction() {
+            Reduction::SplitRoots { tree, .. } => Reduction::Tree(tree),
+            other => other,
         }
     }
 

@@ -85,7 +85,8 @@ pub struct ReductionRecipes {
     pub x: Reduction,
     /// Along the columns of a region.
     pub y: Reduction,
-    /// Along parts of a line: the columns of a head, rectangles of experts.
+    /// Along parts of a line: the columns of a head, rectangles of experts. Split roots are for whole lines alone.
+    #[serde(deserialize_with = "of_parts_of_lines")]
     pub parts: Reduction,
     /// Of single operators, along their own line.
     #[serde(deserialize_with = "of_operators", skip_serializing_if = "BTreeMap::is_empty")]
@@ -232,10 +233,26 @@ fn of_operators<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<S
                 let allowed = with_line.join(", ");
                 return Err(D::Error::custom(format!("'{name}' reduces nothing; allowed: {allowed}")));
             }
-            Some(_) => {}
+            Some(operator) => {
+                let parts = operator.line.is_some_and(|line| !line.is_whole());
+                if let (true, Some(Reduction::SplitRoots { .. })) = (parts, table.get(name)) {
+                    return Err(D::Error::custom(format!("'{name}' {NO_SPLIT_ROOTS}")));
+                }
+            }
         }
     }
     Ok(table)
+}
+
+/// Why parts of lines have no split roots.
+const NO_SPLIT_ROOTS: &str =
+    "sums parts of a line, and split roots are for whole lines; allowed kinds: tree, chain, reduce_scatter";
+
+fn of_parts_of_lines<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Reduction, D::Error> {
+    match Reduction::deserialize(deserializer)? {
+        Reduction::SplitRoots { .. } => Err(D::Error::custom(format!("'parts' {NO_SPLIT_ROOTS}"))),
+        reduction => Ok(reduction),
+    }
 }
 
 /// A table by part of a layer; names of no part are refused.

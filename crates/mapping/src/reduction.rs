@@ -215,12 +215,17 @@ impl Reductions {
         }
         // The columns of a head are the whole line where there is one head: then the rule for whole lines holds.
         let part = |length: u64| if length >= region.columns { recipe.x.on(length) } else { recipe.parts.on(length) };
+        // One place holds a head's width then, and neighbours share the sequence: parts of a line with a stride of one.
+        let sequence = match (&recipe.x, kv.sequence_split) {
+            (Reduction::SplitRoots { .. }, _) => recipe.parts.on(kv.sequence_split),
+            (_, length) => part(length),
+        };
         Self {
             x: recipe.x.on(region.columns),
             y: recipe.y.on(region.rows),
             head: recipe.parts.clone(),
             width: part(kv.dimension_split),
-            sequence: part(kv.sequence_split),
+            sequence,
             cell_x: recipe.parts.clone(),
             cell_y: recipe.parts.clone(),
             operators,

@@ -10,6 +10,7 @@ mod plan;
 mod reference;
 mod routing;
 mod run;
+mod saved_mappings;
 mod scenarios;
 mod stream;
 mod streams;

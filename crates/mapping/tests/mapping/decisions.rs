@@ -37,7 +37,7 @@ fn each_decision_has_an_effect() {
         ("reductions.y.kind", "[reductions]\ny = { kind = \"chain\" }"),
         ("reductions.y.groups", "[reductions]\ny = { kind = \"tree\", groups = [3, 4] }"),
         ("reductions.y.root", "[reductions]\ny = { kind = \"tree\", root = 3 }"),
-        ("reductions.parts.kind", "[reductions]\nparts = { kind = \"split_roots\", roots = 2 }"),
+        ("reductions.parts.kind", "[reductions]\nparts = { kind = \"reduce_scatter\" }"),
         ("reductions.parts.groups", "[reductions]\nparts = { kind = \"tree\", groups = 1 }"),
         ("reductions.parts.root", "[reductions]\nparts = { kind = \"tree\", root = 0 }"),
         ("reductions.operators", "[reductions.operators]\n\"attention.output\" = { kind = \"reduce_scatter\" }"),

@@ -229,15 +229,16 @@ fn decisions_are_kept_or_refused_with_numbers() {
             &["rectangles is", "bytes more in the worst processing element", "has to spare"],
             refused(&|recipe| {
                 recipe.rectangles.insert(
-                    "attention.output".into(),
+                    "attention.query_key_value".into(),
                     wafersim_mapping::Area { columns: Size::Exactly(4), rows: Size::Exactly(4), ..Default::default() },
                 );
             }),
         ),
         (
-            &["rectangles.\"attention.scores\" is given: none"],
+            &["rectangles.\"attention.query_key_value\" is given: none with early_router"],
             refused(&|recipe| {
-                recipe.rectangles.insert("attention.scores".into(), wafersim_mapping::Area::default());
+                recipe.rewrites = wafersim_mapping::Rewrites::ALL;
+                recipe.rectangles.insert("attention.query_key_value".into(), wafersim_mapping::Area::default());
             }),
         ),
     ] {

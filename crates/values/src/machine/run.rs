@@ -1,15 +1,18 @@
 //! Running a program: its nodes in order, over all processing elements of the region.
 
 use rayon::prelude::*;
-use wafersim_program::{Action, BufferId, Chosen, Formula, Node, Operand, Region, Resident, Root, Step, WeightId};
+use wafersim_program::{
+    Action, BufferId, Chosen, Formula, Node, Operand, Program, Region, Resident, Root, Scaling, Step, WeightId,
+};
 use wafersim_spec::model::Role;
 
 use super::compute::{Context, compute_at};
 use super::prepared::Prepared;
 use super::ring;
 use super::state::{PeState, Tile};
+use super::stored::Blocks;
 use super::transfer::transfer;
-use super::weights::{TileName, Tiles};
+use super::weights::{TileName, Tiles, stored_tile};
 use crate::checkpoint::WeightName;
 use crate::error::ValuesError;
 
@@ -121,15 +124,40 @@ pub fn residents(
         let operand = Operand::new(buffer, 0);
         let name = Context { prepared, tiles, layer, round: 0 }.name(role, 0);
         let checkpoint = tiles.checkpoint();
+        let of_role = prepared.program.weights.iter().filter(|weight| weight.role == role);
+        let stored = of_role.filter_map(|weight| weight.stored).find(|stored| stored.scaling == Scaling::Elements);
+        let blocks = match stored {
+            Some(stored) => Blocks::of(checkpoint.weight(name)?, stored.data_type),
+            None => None,
+        };
         machine.pes.par_iter_mut().enumerate().try_for_each(|(index, pe)| {
             let Some((rows, inner)) = prepared.held(operand, index) else { return Ok(()) };
-            let values = checkpoint.tile(name, part, (rows, inner))?.into_raw_vec_and_offset().0;
-            let values = ring::rounded(prepared, buffer, values);
+            let mut values = checkpoint.tile(name, part, (rows, inner))?;
+            let values = match &blocks {
+                // Converted to what is computed in before any of it moves.
+                Some(blocks) => {
+                    stored_tile((blocks, part), Scaling::Elements, &mut values, (rows, inner));
+                    let computed = computed_with(&prepared.program, buffer).unwrap_or(buffer);
+                    ring::rounded(prepared, computed, values.into_raw_vec_and_offset().0)
+                }
+                None => ring::rounded(prepared, buffer, values.into_raw_vec_and_offset().0),
+            };
             pe.put(operand, Tile { rows: rows.clone(), inner: inner.clone(), values });
             Ok::<(), ValuesError>(())
         })?;
     }
     Ok(())
+}
+
+/// The buffer that the products of a moving matrix write.
+fn computed_with(program: &Program, matrix: BufferId) -> Option<BufferId> {
+    program.steps().find_map(|step| match &step.action {
+        Action::Compute(compute) => match &compute.formula {
+            Some(Formula::TileProduct { b, c, .. }) if b.buffer == matrix => Some(c.buffer),
+            _ => None,
+        },
+        _ => None,
+    })
 }
 
 enum Problem {

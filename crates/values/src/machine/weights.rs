@@ -48,7 +48,7 @@ pub struct Cut {
 
 /// Rows of a tile whose sums are multiplied with one scale for each output.
 #[derive(Debug, Clone)]
-struct Block {
+pub(super) struct Block {
     rows: Vec<usize>,
     scales: Vec<f32>,
 }
@@ -285,7 +285,7 @@ impl Formed {
 }
 
 /// Puts what is stored in place of a tile's values. Where sums are scaled, the rows of each block with its scales.
-fn stored_tile(
+pub(super) fn stored_tile(
     (blocks, part): (&Blocks, Part),
     scaling: Scaling,
     values: &mut Array2<f32>,
