@@ -6,9 +6,7 @@ use serde::Serialize;
 use wafersim_mapping::{Mapped, Recipe, Resolved, Verification};
 use wafersim_place::Item;
 use wafersim_search::{Ablated, Decision, Effort, Found, Judge, Judged, Pins, Point, Search, Space, ablate, explore};
-use wafersim_program::Program;
 use wafersim_spec::scenario::{Profile, WaferCount};
-use wafersim_spec::wafer::Key;
 
 use crate::candidates::Way;
 use crate::chosen::Source;
@@ -54,10 +52,6 @@ pub struct Gain {
     pub tokens_per_second_per_user: Option<f64>,
 }
 
-/// Names of colors more than a router has that renaming may still fit into it: it has saved four at most. What has more is passed
-/// over without being counted, which takes a hundred times as long as the closed form.
-const MOST_RENAMED: u32 = 5;
-
 /// The closed form as a judge.
 struct ClosedForm<'a> {
     question: &'a Question,
@@ -95,7 +89,7 @@ impl<'a> ClosedForm<'a> {
 /// by which placement reserves for them.
 fn fits(mapped: &Mapped, programs: &DecodePrograms) -> bool {
     let placement = &mapped.placement;
-    let of_layout = |program: &Program| {
+    let of_layout = |program: &wafersim_program::Program| {
         program.peak(|name| name.starts_with("kv."), |name| name == "residual").bytes
     };
     let peaks: Vec<_> = programs.pass.layouts.iter().map(of_layout).collect();
@@ -118,10 +112,7 @@ impl Judge for ClosedForm<'_> {
     }
 
     fn fits_in_routers(&self, mapped: &Mapped) -> bool {
-        let programs = DecodePrograms::new(self.question, &self.way(mapped));
-        let available = self.question.wafer.figure(Key::Colors).value as u32;
-        let hopeless = |program: &Program| program.color_count() > available.saturating_add(MOST_RENAMED);
-        !programs.pass.layouts.iter().any(hopeless) && programs.fit_in_routers(self.question).is_ok()
+        DecodePrograms::new(self.question, &self.way(mapped)).fit_in_routers(self.question).is_ok()
     }
 }
 
