@@ -345,7 +345,7 @@ fn each_rewrite_changes_what_it_is_about() {
         let mapping = LayerMapping { routes: Routes::Static, ..mapping(36, 24, []) };
         total(&decode_layer(&request(layer, &mapping, DataType::Fp8, one_token())).unwrap())
     };
-    for rewrite in OURS {
+    for rewrite in OURS.into_iter().filter(|rewrite| *rewrite != Rewrite::ChoiceBesideStream) {
         for layer in [&plain, &shared] {
             let (with, without) = (total(&written(layer, &[rewrite])), static_routes(layer));
             println!("{rewrite}: {without:.0} -> {with:.0}");
@@ -355,6 +355,10 @@ fn each_rewrite_changes_what_it_is_about() {
             assert!(if idle { with == without } else { with < without || may_lose }, "{rewrite}: {with} {without}");
         }
     }
+    // It needs logits that are complete at the end of a reduction.
+    let early = [Rewrite::FusedNorms, Rewrite::EarlyRouter, Rewrite::SingleChoice];
+    let beside = [early.as_slice(), &[Rewrite::ChoiceBesideStream]].concat();
+    assert!(total(&written(&plain, &beside)) < total(&written(&plain, &early)));
     let formed = |program: &Program| program.weights.iter().filter(|weight| !weight.behind.is_empty()).count();
     assert_eq!((formed(&written(&plain, &[])), formed(&written(&plain, &[Rewrite::EarlyRouter]))), (0, 2));
     let choosing = |program: &Program| {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use wafersim_mapping::{
-    Append, Inputs, KvRecipe, Mapped, Mapper, OPERATORS, Overlap, Recipe, Reduction, Rewrite, Routes, Stored,
+    Append, Inputs, KvRecipe, LayerMapping, Mapped, Mapper, OPERATORS, Overlap, Recipe, Reduction, Rewrite, Routes, Stored,
     Verification, Width,
 };
 use wafersim_mapping::recipe::DivisionRecipe;
@@ -41,6 +41,8 @@ impl Point {
 pub enum Decision {
     /// How the wafers are divided, and how many of them are used.
     Division,
+    /// How many columns and rows of a slot its region takes.
+    Region,
     /// In which order slots follow each other.
     Order,
     /// Users whose tokens go through together.
@@ -75,6 +77,7 @@ impl fmt::Display for Decision {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self {
             Self::Division => "division",
+            Self::Region => "division.region",
             Self::Order => "division.order",
             Self::MicroBatch => "micro_batch",
             Self::Draft => "draft",
@@ -120,6 +123,8 @@ impl Pins {
             Decision::Rewrite(_) => self.0.contains("rewrites"),
             // The rest of the table is a decision of its own.
             Decision::Kv => self.0.iter().any(|path| inside(path, "kv") && path != "kv.append"),
+            // Columns and rows say both.
+            Decision::Region => self.has(Decision::Division),
             Decision::Division => self.0.iter().any(|path| inside(path, "division") && path != "division.order"),
             _ => self.0.iter().any(|path| inside(path, &name)),
         }
@@ -157,7 +162,7 @@ impl Space<'_> {
     pub fn decisions(&self) -> Vec<Decision> {
         let operators = OPERATORS.iter().enumerate();
         let whole = operators.filter(|(_, operator)| operator.line.is_some_and(wafersim_mapping::LineKind::is_whole));
-        let mut all = vec![Decision::Kv, Decision::Y, Decision::X, Decision::Parts, Decision::Stored];
+        let mut all = vec![Decision::Kv, Decision::Region, Decision::Y, Decision::X, Decision::Parts, Decision::Stored];
         all.extend(whole.map(|(index, _)| Decision::Operator(index)));
         all.extend(Rewrite::ALL.map(Decision::Rewrite));
         all.extend([Decision::Order, Decision::MicroBatch, Decision::Draft, Decision::Routes, Decision::Conversion]);
@@ -240,6 +245,25 @@ impl Space<'_> {
                     add(&|recipe| recipe.kv.append = append);
                 }
             }
+            Decision::Region => {
+                for (columns, rows) in self.regions((columns, rows), at) {
+                    let resized = |recipe: &mut Recipe| {
+                        recipe.division.columns = Size::Exactly(columns);
+                        recipe.division.rows = Size::Exactly(rows);
+                    };
+                    add(&resized);
+                    // What another layout of the cache leaves may be what a smaller region lacks.
+                    if self.pins.has(Decision::Kv) {
+                        continue;
+                    }
+                    for kv in self.kv_layouts(columns, &point.recipe.kv).into_iter().filter(|kv| fills(kv, columns, layout)) {
+                        add(&|recipe| {
+                            resized(recipe);
+                            recipe.kv = kv;
+                        });
+                    }
+                }
+            }
             Decision::Order => {
                 for order in [SlotOrder::Same, SlotOrder::Turning] {
                     add(&|recipe| recipe.division.order = order);
@@ -296,6 +320,32 @@ impl Space<'_> {
         values
     }
 
+    /// Regions in a slot that are a little smaller than now: rows that leave each with as much of the stream as before or one
+    /// element more, and fewer columns. Ways are shorter; whether what lies there still fits, placement says.
+    fn regions(&self, (columns, rows): (u64, u64), at: &Mapped) -> Vec<(u64, u64)> {
+        let slot = at.placement.arrangement.slot_size(&self.inputs.machine());
+        let hidden = self.inputs.model.hidden;
+        let share = hidden.div_ceil(slot.1.max(1));
+        let mut all_rows: Vec<u64> = [share, share + 1].map(|share| hidden.div_ceil(share.max(1))).to_vec();
+        all_rows.push(rows);
+        let mut all_columns: Vec<u64> = (0..5).map(|step| slot.0 - slot.0 * step / 64).collect();
+        all_columns.push(columns);
+        let mut regions: Vec<(u64, u64)> = Vec::new();
+        for rows in all_rows.into_iter().filter(|rows| *rows <= slot.1) {
+            regions.extend(all_columns.iter().map(|columns| (*columns, rows)));
+        }
+        // A slot is what the wafer has for so many side by side and one below the other: smaller sizes must mean the same.
+        let machine = self.inputs.machine();
+        let arrangement = at.placement.arrangement;
+        let same = |(columns, rows): &(u64, u64)| {
+            (machine.columns / columns.max(&1), machine.rows / rows.max(&1)) == (arrangement.across, arrangement.down)
+        };
+        regions.retain(same);
+        regions.sort_unstable();
+        regions.dedup();
+        regions
+    }
+
     /// Layouts of the cache on a region of so many columns.
     fn kv_layouts(&self, columns: u64, now: &KvRecipe) -> Vec<KvRecipe> {
         let mut heads: BTreeSet<(u64, u64, u64)> = BTreeSet::new();
@@ -335,6 +385,17 @@ impl Space<'_> {
     }
 }
 
+/// Whether a layout of the cache leaves no more than a tenth of the columns unused.
+fn fills(kv: &KvRecipe, columns: u64, now: &LayerMapping) -> bool {
+    let of = |size: Size| match size {
+        Size::Exactly(number) => number,
+        _ => 1,
+    };
+    let blocks = (now.region.columns / now.kv.columns_per_head.max(1)).max(1);
+    let used = of(kv.head_copies) * of(kv.dimension_split) * of(kv.sequence_split);
+    used * 10 >= (columns / blocks) * 9
+}
+
 /// Columns that may share a head's width.
 const DIMENSION_SPLITS: [u64; 22] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 18, 20, 24, 28, 32, 48, 64];
 
@@ -343,6 +404,8 @@ impl Decision {
     pub fn published(self, recipe: &Recipe) -> Recipe {
         let (mut changed, published) = (recipe.clone(), Recipe::default());
         match self {
+            // All of the slot.
+            Self::Region => {}
             Self::Division => {
                 changed.division = DivisionRecipe { order: recipe.division.order, ..published.division };
             }

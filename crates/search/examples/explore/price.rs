@@ -52,6 +52,9 @@ impl Pricer<'_> {
     /// Physical colors of a layer.
     pub fn colors(&self, layout: &wafersim_place::LayerLayout, mapping: &LayerMapping) -> Option<u32> {
         let program = self.program(&layout.layer, mapping).ok()?;
+        if program.color_count() > 29 {
+            return None;
+        }
         if program.color_count() <= 24 {
             return Some(program.color_count());
         }
