@@ -4,7 +4,7 @@
 //! relayout a few numbers count: hops and wavelets on its critical path. Here they are in closed form for the shapes of
 //! movement that layers have; tests hold them to the enumerated movement and to the fabric.
 
-use wafersim_program::{Action, Axis, BufferId, Color, End, Node, Path, Relayout, collective, movement};
+use wafersim_program::{Action, Axis, BufferId, Color, End, Node, Path, Relayout, collective, pieces_along};
 
 use crate::clustered::Passing;
 use crate::writer::Writer;
@@ -115,8 +115,8 @@ impl Writer<'_> {
     pub fn counted_way(&self, axis: Axis, buffers: [BufferId; 2]) -> Way {
         let region = self.region();
         let moved = relayout(axis, Vec::new(), buffers, Vec::new());
-        let pieces = match movement(&self.program, region, &moved, 0) {
-            Some(Ok(movement)) => movement.pieces,
+        let pieces = match pieces_along(&self.program, region, &moved, 0) {
+            Some(Ok(pieces)) => pieces,
             // Whoever computes with it says what is missing.
             Some(Err(_)) | None => Vec::new(),
         };

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 #![allow(clippy::print_stdout, reason = "figures for whoever runs it")]
 
+mod common;
+
 use wafersim_cost::{ProgramCost, Rates, View, cost, formula};
 use wafersim_fabric::circuit::{self, Outcome};
 use wafersim_lower::{ExpertLoad, LayerRequest, Routed, Scope, decode_layer};
@@ -82,6 +84,7 @@ fn read(program: &Program) -> (ProgramCost, Outcome) {
 
 /// By how much the closed form of a program is above the fabric, and what differs most.
 fn above(what: &str, program: &Program) -> f64 {
+    common::lines_move_as_by_themselves(program);
     let (closed, fabric) = read(program);
     let (closed_total, run) = (closed.total().0, fabric.cycles.0);
     let off = closed_total / run - 1.0;

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 #![allow(clippy::print_stdout, reason = "figures for whoever runs it")]
 
+mod common;
+
 use wafersim_cost::{ProgramCost, Rates, View, cost, formula};
 use wafersim_fabric::circuit::{self, Outcome};
 use wafersim_lower::{ExpertLoad, LayerRequest, PlaceLoad, Routed, Scope, decode_layer, prefill_layer};
@@ -91,6 +93,7 @@ fn read(program: &Program) -> (ProgramCost, Outcome) {
 }
 
 fn agree(what: &str, program: &Program) {
+    common::lines_move_as_by_themselves(program);
     let (closed, fabric) = read(program);
     let (closed_total, run) = (closed.total().0, fabric.cycles.0);
     let off = closed_total / run - 1.0;

@@ -539,24 +539,45 @@ impl Field {
 
     /// What a place holds of each row: numbers in the whole row (row-major over the inner dimensions).
     pub fn inner_at(&self, place: Place) -> Vec<u64> {
-        let mut numbers = vec![0u64];
         // Pairs of the last dimension are shared out by their first halves.
         let pairs = self.paired();
+        let mut lists: Vec<(u64, Vec<u64>)> = Vec::with_capacity(self.inner.len());
         for (index, dimension) in self.inner.iter().enumerate() {
             let mut indices = dimension.spread.indices(dimension.size, place);
             if pairs.is_some() && index + 1 == self.inner.len() {
                 indices.truncate(indices.len() / 2);
             }
-            numbers = numbers
-                .iter()
-                .flat_map(|number| indices.iter().map(move |index| number * dimension.size + index))
-                .collect();
+            lists.push((dimension.size, indices));
         }
+        // Where in the list of all numbers those lie that are kept: most lists are far longer than what a place keeps of them.
+        let all: u64 = lists.iter().map(|(_, indices)| indices.len() as u64).product();
+        let mut kept: Option<Vec<u64>> = None;
         for digit in &self.shares {
             let Some(part) = digit.of(place) else { return Vec::new() };
-            let kept = even(numbers.len() as u64, digit.parts, part);
-            numbers = kept.into_iter().filter_map(|at| numbers.get(at as usize).copied()).collect();
+            let of = |length: u64| even(length, digit.parts, part);
+            kept = Some(match kept {
+                None => of(all),
+                Some(before) => {
+                    let places = of(before.len() as u64).into_iter();
+                    places.filter_map(|at| before.get(at as usize).copied()).collect()
+                }
+            });
         }
+        let number_at = |position: u64| {
+            let (mut number, mut stride, mut left) = (0, 1, position);
+            for (size, indices) in lists.iter().rev() {
+                let length = (indices.len() as u64).max(1);
+                number += indices.get((left % length) as usize).copied().unwrap_or(0) * stride;
+                (left, stride) = (left / length, stride * size);
+            }
+            number
+        };
+        let numbers: Vec<u64> = match kept {
+            Some(kept) => kept.into_iter().map(number_at).collect(),
+            None => lists.iter().fold(vec![0], |numbers, (size, indices)| {
+                numbers.iter().flat_map(|number| indices.iter().map(move |index| number * size + index)).collect()
+            }),
+        };
         let Some((size, leading)) = pairs else { return numbers };
         let partner = |number: u64| number + pair_distance(size, leading, number % size.max(1));
         numbers.into_iter().flat_map(|number| [number, partner(number)]).collect()

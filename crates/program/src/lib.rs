@@ -37,7 +37,7 @@ pub use formula::{
 };
 pub use layout::{Cached, Digit, Dimension, Field, Layout, Place, Ring, RowOrder, Spread};
 pub use memory::Peak;
-pub use movement::{Element, LinesAlike, Movement, Piece, Wanted, movement, movements};
+pub use movement::{Element, LinesAlike, Movement, Piece, Wanted, movement, movements, pieces_along};
 pub use pieces::{AllGather, Flow, Owners, Parties, Pieces, Purpose, ReduceScatter, Share, shares};
 pub use program::{ColorPurpose, Node, Order, Program, Resident};
 pub use step::{

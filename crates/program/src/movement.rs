@@ -101,8 +101,12 @@ pub(crate) type Key = (u64, u64);
 /// The keys of a field's elements in a place, in the order in which they lie.
 pub(crate) fn keys(field: &Field, place: Place) -> Vec<(Key, u32)> {
     let (rows, inner) = (field.rows_at(place), field.inner_at(place));
-    let mut before: BTreeMap<u64, u32> = BTreeMap::new();
     let mut keys = Vec::with_capacity(rows.len() * inner.len());
+    if rows.is_sorted_by(|one, two| one < two) {
+        keys.extend(rows.iter().flat_map(|row| inner.iter().map(move |element| ((*row, *element), 0))));
+        return keys;
+    }
+    let mut before: BTreeMap<u64, u32> = BTreeMap::new();
     for row in rows {
         let seen = before.entry(row).or_insert(0);
         keys.extend(inner.iter().map(|element| ((row, *element), *seen)));
@@ -141,17 +145,146 @@ pub fn movements(program: &Program, region: Region, moved: &Relayout) -> Option<
     let begins: Vec<u64> = begins.into_iter().filter(|line| *line < lines).collect();
     let ends = begins.iter().skip(1).copied().chain([lines]);
     let mut all: Vec<LinesAlike> = Vec::new();
+    let mut known_kinds: BTreeMap<Vec<usize>, Vec<Piece>> = BTreeMap::new();
     for (first, end) in begins.iter().copied().zip(ends) {
-        let pieces = match movement(program, region, moved, first)? {
-            Ok(movement) => movement.pieces,
-            Err(problem) => return Some(Err(problem)),
+        let kind = kind_of_line(moved, [source, target], region, first);
+        let pieces = match kind.as_ref().and_then(|kind| known_kinds.get(kind)) {
+            Some(known) => known.clone(),
+            None => match pieces_along(program, region, moved, first)? {
+                Ok(pieces) => pieces,
+                Err(problem) => return Some(Err(problem)),
+            },
         };
+        if let Some(kind) = kind {
+            known_kinds.entry(kind).or_insert_with(|| pieces.clone());
+        }
         match all.last_mut() {
             Some(known) if known.pieces == pieces => known.count += end - first,
             _ => all.push(LinesAlike { first, count: end - first, pieces }),
         }
     }
     Some(Ok(all))
+}
+
+/// What decides the pieces of a line where all its places have the same rows, in the source as in the target: whether the line is
+/// in each layout, and how many rows of each field it has. Nothing where lines differ in another way.
+fn kind_of_line(moved: &Relayout, layouts: [&Layout; 2], region: Region, line: u64) -> Option<Vec<usize>> {
+    let [source, target] = layouts;
+    let across = moved.axis.across();
+    let start = |region: Region| if across == Axis::X { region.x } else { region.y };
+    let same_lines = start(source.region) == start(target.region)
+        && source.region.along(across) == target.region.along(across);
+    let at = start(region) + line;
+    let is_in = |layout: &Layout| at >= start(layout.region) && at < start(layout.region) + layout.region.along(across);
+    let mut kind = vec![usize::from(is_in(source)), usize::from(is_in(target))];
+    for (index, field) in target.fields.iter().enumerate() {
+        for (_, from) in moved.sources(source, target, index) {
+            if !field.differs_along(across) && !from.differs_along(across) {
+                continue;
+            }
+            let rows = &field.rows.spread;
+            let by_rows_alone = |field: &Field| {
+                !field.inner.iter().any(|dimension| dimension.spread.differs_along(across))
+                    && !field.shares.iter().any(|digit| digit.axis == across)
+            };
+            let is_alike = same_lines
+                && field.rows == from.rows
+                && !rows.differs_along(moved.axis)
+                && by_rows_alone(field)
+                && by_rows_alone(from);
+            if !is_alike {
+                return None;
+            }
+            let (x, y) = match moved.axis {
+                Axis::X => (target.region.x, at),
+                Axis::Y => (at, target.region.y),
+            };
+            kind.push(target.place(x, y).map_or(0, |place| field.rows_at(place).len()));
+        }
+    }
+    Some(kind)
+}
+
+/// An element that a place of a line holds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Holds {
+    key: Key,
+    member: u64,
+    copy: u32,
+    element: Element,
+}
+
+/// What is sent along a line: [`Movement::pieces`] without the rest. Nothing where a buffer has no layout.
+///
+/// # Errors
+/// As [`movement`].
+pub fn pieces_along(program: &Program, region: Region, moved: &Relayout, line: u64) -> Option<Result<Vec<Piece>, String>> {
+    let layout = |buffer: BufferId| program.buffer_of(buffer).layout.as_ref();
+    let (source, target) = (layout(moved.source)?, layout(moved.target)?);
+    let length = region.along(moved.axis);
+    let at = |index: u64| match moved.axis {
+        Axis::X => (region.x + index, region.y + line),
+        Axis::Y => (region.x + line, region.y + index),
+    };
+    let mut sent: Vec<Sent> = Vec::new();
+    for (index, field) in target.fields.iter().enumerate() {
+        let mut held: Vec<Holds> = Vec::new();
+        let mut has_copies = false;
+        for (number_of_field, from) in moved.sources(source, target, index) {
+            for member in 0..length {
+                let (column, row) = at(member);
+                let Some(place) = source.place(column, row) else { continue };
+                for (number, (key, copy)) in (0u32..).zip(keys(from, place)) {
+                    has_copies |= copy > 0;
+                    let element = Element { field: number_of_field, number };
+                    held.push(Holds { key, member, copy, element });
+                }
+            }
+        }
+        held.sort_unstable();
+        for member in 0..length {
+            let (column, row) = at(member);
+            let Some(place) = target.place(column, row) else { continue };
+            for (key, copy) in keys(field, place) {
+                let first = held.partition_point(|known| known.key < key);
+                let of_key = held.get(first..).unwrap_or(&[]);
+                let owners = of_key.get(..of_key.partition_point(|known| known.key <= key)).unwrap_or(&[]);
+                let mut send = |from: u64, element: Element| {
+                    if from != member {
+                        sent.push(Sent { from, is_up: member > from, element, to: member });
+                    }
+                };
+                if moved.accumulate {
+                    owners.iter().for_each(|held| send(held.member, held.element));
+                    continue;
+                }
+                // A row that the source has once serves every row of that number.
+                let several = has_copies && owners.iter().any(|held| held.copy > 0);
+                let wanted = if several { copy } else { 0 };
+                let nearest = if has_copies {
+                    let copies = owners.iter().filter(|held| held.copy == wanted);
+                    copies.min_by_key(|held| (held.member.abs_diff(member), held.member))
+                } else {
+                    // The last one before the place, or the first one from it on: whichever is nearer, the former of two as near.
+                    let from_it = owners.partition_point(|held| held.member < member);
+                    let (before, behind) = (from_it.checked_sub(1).and_then(|at| owners.get(at)), owners.get(from_it));
+                    match (before, behind) {
+                        (Some(one), Some(two)) if one.member.abs_diff(member) <= two.member.abs_diff(member) => Some(one),
+                        (one, two) => two.or(one),
+                    }
+                };
+                match nearest {
+                    Some(held) => send(held.member, held.element),
+                    // The other way says what is missing.
+                    None => return movement(program, region, moved, line).map(|known| known.map(|known| known.pieces)),
+                }
+            }
+        }
+        if moved.sources(source, target, index).is_empty() {
+            return movement(program, region, moved, line).map(|known| known.map(|known| known.pieces));
+        }
+    }
+    Some(Ok(pieces(sent)))
 }
 
 /// The movement of a relayout along a line of its region; nothing where one of its buffers has no layout.
@@ -209,7 +342,7 @@ pub fn movement(program: &Program, region: Region, moved: &Relayout, line: u64) 
             }
         }
     }
-    Some(Ok(Movement { pieces: pieces(&wanted), wanted }))
+    Some(Ok(Movement { pieces: pieces(all_sent(&wanted)), wanted }))
 }
 
 fn owners_of(owners: &[(Key, Held)], copy: u32, member: u64, moved: &Relayout) -> Option<Vec<(u64, Element)>> {
@@ -226,25 +359,36 @@ fn owners_of(owners: &[(Key, Held)], copy: u32, member: u64, moved: &Relayout) -
     Some(vec![(nearest.member, nearest.element)])
 }
 
-fn pieces(wanted: &[Vec<Wanted>]) -> Vec<Piece> {
-    let mut sent: BTreeMap<(u64, bool), (u64, BTreeSet<Element>)> = BTreeMap::new();
-    for (member, wanted) in (0u64..).zip(wanted) {
-        for (from, element) in wanted.iter().flat_map(|wanted| &wanted.from) {
-            if *from == member {
-                continue;
-            }
-            let (farthest, elements) = sent.entry((*from, member > *from)).or_insert((*from, BTreeSet::new()));
-            if member.abs_diff(*from) > farthest.abs_diff(*from) {
-                *farthest = member;
-            }
-            elements.insert(*element);
-        }
-    }
-    let piece = |((from, _), (to, elements)): ((u64, bool), (u64, BTreeSet<Element>))| Piece {
-        from,
-        to,
-        elements: elements.into_iter().collect(),
+/// An element on its way along a line.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Sent {
+    from: u64,
+    is_up: bool,
+    element: Element,
+    to: u64,
+}
+
+fn all_sent(wanted: &[Vec<Wanted>]) -> Vec<Sent> {
+    let of_member = |(member, wanted): (u64, &Vec<Wanted>)| {
+        let from = wanted.iter().flat_map(|wanted| &wanted.from).filter(move |(from, _)| *from != member);
+        from.map(move |(from, element)| Sent { from: *from, is_up: member > *from, element: *element, to: member })
+            .collect::<Vec<_>>()
     };
-    let (up, down): (Vec<Piece>, Vec<Piece>) = sent.into_iter().map(piece).partition(|piece| piece.to > piece.from);
+    (0u64..).zip(wanted).flat_map(of_member).collect()
+}
+
+fn pieces(mut sent: Vec<Sent>) -> Vec<Piece> {
+    sent.sort_unstable();
+    let runs = sent.chunk_by(|one, two| (one.from, one.is_up) == (two.from, two.is_up));
+    let all: Vec<Piece> = runs
+        .filter_map(|run| {
+            let from = run.first()?.from;
+            let to = run.iter().map(|sent| sent.to).max_by_key(|to| to.abs_diff(from))?;
+            let mut elements: Vec<Element> = run.iter().map(|sent| sent.element).collect();
+            elements.dedup();
+            Some(Piece { from, to, elements })
+        })
+        .collect();
+    let (up, down): (Vec<Piece>, Vec<Piece>) = all.into_iter().partition(|piece| piece.to > piece.from);
     up.into_iter().rev().chain(down).collect()
 }
