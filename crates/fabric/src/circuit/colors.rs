@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rustc_hash::FxHashSet;
 use wafersim_program::Axis;
 
 use super::lowered::{Lowered, Part};
@@ -84,6 +85,15 @@ impl ColorUse {
 
 /// Counts the colors of a lowered program, whose colors are names ([`super::lower_names`]).
 pub fn count(lowered: &Lowered) -> ColorUse {
+    counted(lowered, true)
+}
+
+/// The same without the route changes, which take most of the time.
+pub(super) fn count_names(lowered: &Lowered) -> ColorUse {
+    counted(lowered, false)
+}
+
+fn counted(lowered: &Lowered, with_changes: bool) -> ColorUse {
     let uses = Uses::new(lowered);
     let names = uses.names();
     let mut differ = Conflicts::new(lowered.colors as usize);
@@ -92,11 +102,21 @@ pub fn count(lowered: &Lowered) -> ColorUse {
     }
     let mut busiest = Busiest::default();
     let mut known: BTreeSet<Vec<(u16, Route)>> = BTreeSet::new();
+    // Sets that have met in a router: such a router tells nothing new.
+    let mut met: FxHashSet<Vec<u32>> = FxHashSet::default();
     let mut rerouted: BTreeMap<(u32, u16), Rerouted> = BTreeMap::new();
     let (columns, rows) = (uses.alike(lowered.columns, Axis::X), uses.alike(lowered.rows, Axis::Y));
     for (of_row, row_count, row) in &rows {
         for (of_column, column_count, column) in &columns {
             let held = both(of_column, of_row);
+            if !with_changes {
+                let mut sets: Vec<u32> = held.iter().map(|(_, set)| *set).collect();
+                sets.sort_unstable();
+                sets.dedup();
+                if !met.insert(sets) {
+                    continue;
+                }
+            }
             let pairs = uses.pairs(&held);
             let (column, row) = (lowered.origin.0 + u64::from(*column), lowered.origin.1 + u64::from(*row));
             let of_name = || pairs.chunk_by(|one, other| one.0 == other.0);
@@ -105,7 +125,7 @@ pub fn count(lowered: &Lowered) -> ColorUse {
                 busiest = Busiest { column, row, pairs: count, names: here };
             }
             // Where each color has one route, none changes.
-            let changes = if count > here { uses.changes(&held) } else { Vec::new() };
+            let changes = if with_changes && count > here { uses.changes(&held) } else { Vec::new() };
             for (at, name) in changes {
                 let change = Rerouted { name, operator: operator(lowered, at), at, routers: 0, column, row };
                 rerouted.entry((at, name)).or_insert(change).routers += row_count * column_count;

@@ -50,7 +50,7 @@ pub fn lower(
     if lowered.colors <= available {
         return Ok(lowered);
     }
-    let used = colors::count(&lowered);
+    let used = colors::count_names(&lowered);
     if used.physical > available {
         let colors::Busiest { column, row, pairs, .. } = used.busiest;
         let (names, wanted) = (used.names, used.physical);
