@@ -76,8 +76,13 @@ fn question(case: &Case, profile: Profile) -> Option<Question> {
     Question::new(scenario, model, wafer).ok()
 }
 
+/// Few by default: an answer takes a second in a build for tests. `.ci/full` asks for more.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(8)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// `ideal` is never slower than `best`, nor that than `published`, in either time; and the figures fit together.
     #[test]
