@@ -188,7 +188,10 @@ impl LinearAttention {
 
     /// Value heads that share a key head.
     pub const fn group(&self) -> u64 {
-        if self.key_heads == 0 { 0 } else { self.value_heads / self.key_heads }
+        match self.value_heads.checked_div(self.key_heads) {
+            Some(each) => each,
+            None => 0,
+        }
     }
 
     /// Elements of the states of all heads.
