@@ -67,7 +67,7 @@ impl<'a> ClosedForm<'a> {
     }
 
     fn way(&self, mapped: &Mapped) -> Way {
-        let verified = (self.question.inputs().load.tokens_per_step > 1).then(|| match mapped.draft {
+        let verified = (self.question.inputs().load.tokens_per_step > 1).then_some(match mapped.draft {
             Verification::MicroBatch => Verified::MicroBatch,
             Verification::Stream | Verification::Faster => Verified::Stream,
         });

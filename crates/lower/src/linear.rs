@@ -244,7 +244,7 @@ impl Writer<'_> {
     /// values.
     pub fn unit_norm(&mut self, of: Remembering, riding: bool) -> (Vec<Node>, Remembering) {
         let (lies, tokens) = (of.lies, self.request.tokens);
-        let mut nodes = if riding { Vec::new() } else { self.to_unit(of) };
+        let mut nodes = if riding { Vec::new() } else { self.made_unit(of) };
         if lies.groups == 1 {
             return (nodes, of);
         }
@@ -256,7 +256,7 @@ impl Writer<'_> {
         (nodes, Remembering { query: first(shared), key: Operand::new(shared, 1), ..of })
     }
 
-    fn to_unit(&mut self, of: Remembering) -> Vec<Node> {
+    fn made_unit(&mut self, of: Remembering) -> Vec<Node> {
         let (lies, tokens) = (of.lies, self.request.tokens);
         let names = ["query_squares", "key_squares"];
         let fields = names.map(|name| Field::new(name, Dimension::whole(tokens), vec![lies.head()])).to_vec();

@@ -8,7 +8,8 @@ use wafersim_mapping::LineKind;
 use wafersim_program::collective::{self, Sharing};
 use wafersim_program::pieces::ring_words;
 use wafersim_program::{
-    Axis, BufferId, Chosen, Digit, Dimension, Field, Formula, Math, Node, Operand, Operation, Pair, Part, Rescaled, Work,
+    Axis, BufferId, Chosen, Digit, Dimension, Field, Formula, Math, Node, Operand, Operation, Pair, Part, Rescaled,
+    Work,
 };
 use wafersim_spec::model::{Gating, Moe, Role};
 

@@ -31,7 +31,8 @@ const CARRIES_LOGITS: &str = "attention.output";
 /// The member of its line that a reduction along an axis ends at, where the last operator's last transfer is the multicast of a
 /// tree's result.
 pub(crate) fn last_root(program: &Program, axis: Axis) -> Option<u64> {
-    let Some(Node::Operator { name, body }) = program.body.iter().rev().find(|node| is_named(node, CARRIES_LOGITS)) else {
+    let Some(Node::Operator { name, body }) = program.body.iter().rev().find(|node| is_named(node, CARRIES_LOGITS))
+    else {
         return None;
     };
     debug_assert_eq!(name, CARRIES_LOGITS);
@@ -50,9 +51,8 @@ fn is_named(node: &Node, wanted: &str) -> bool {
 pub(crate) fn hide_choice(program: &mut Program) {
     let at = |program: &Program, wanted: &str| program.body.iter().rposition(|node| is_named(node, wanted));
     let (Some(output), Some(router)) = (at(program, CARRIES_LOGITS), at(program, "router")) else { return };
-    let is_cast = |node: &Node| {
-        matches!(node, Node::Step(Step { action: Action::Multicast(cast), .. }) if cast.axis == Axis::X)
-    };
+    let is_cast =
+        |node: &Node| matches!(node, Node::Step(Step { action: Action::Multicast(cast), .. }) if cast.axis == Axis::X);
     let cast = match program.body.get(output) {
         Some(Node::Operator { body, .. }) => body.iter().rposition(is_cast),
         _ => None,

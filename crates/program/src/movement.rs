@@ -172,8 +172,8 @@ fn kind_of_line(moved: &Relayout, layouts: [&Layout; 2], region: Region, line: u
     let [source, target] = layouts;
     let across = moved.axis.across();
     let start = |region: Region| if across == Axis::X { region.x } else { region.y };
-    let same_lines = start(source.region) == start(target.region)
-        && source.region.along(across) == target.region.along(across);
+    let same_lines =
+        start(source.region) == start(target.region) && source.region.along(across) == target.region.along(across);
     let at = start(region) + line;
     let is_in = |layout: &Layout| at >= start(layout.region) && at < start(layout.region) + layout.region.along(across);
     let mut kind = vec![usize::from(is_in(source)), usize::from(is_in(target))];
@@ -218,7 +218,12 @@ struct Holds {
 ///
 /// # Errors
 /// As [`movement`].
-pub fn pieces_along(program: &Program, region: Region, moved: &Relayout, line: u64) -> Option<Result<Vec<Piece>, String>> {
+pub fn pieces_along(
+    program: &Program,
+    region: Region,
+    moved: &Relayout,
+    line: u64,
+) -> Option<Result<Vec<Piece>, String>> {
     let layout = |buffer: BufferId| program.buffer_of(buffer).layout.as_ref();
     let (source, target) = (layout(moved.source)?, layout(moved.target)?);
     let length = region.along(moved.axis);
@@ -269,7 +274,9 @@ pub fn pieces_along(program: &Program, region: Region, moved: &Relayout, line: u
                     let from_it = owners.partition_point(|held| held.member < member);
                     let (before, behind) = (from_it.checked_sub(1).and_then(|at| owners.get(at)), owners.get(from_it));
                     match (before, behind) {
-                        (Some(one), Some(two)) if one.member.abs_diff(member) <= two.member.abs_diff(member) => Some(one),
+                        (Some(one), Some(two)) if one.member.abs_diff(member) <= two.member.abs_diff(member) => {
+                            Some(one)
+                        }
                         (one, two) => two.or(one),
                     }
                 };

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use wafersim_mapping::{
-    Append, Inputs, KvRecipe, LayerMapping, Mapped, Mapper, OPERATORS, Overlap, Recipe, Reduction, Rewrite, Routes, Stored,
-    Verification, Width,
-};
 use wafersim_mapping::recipe::DivisionRecipe;
+use wafersim_mapping::{
+    Append, Inputs, KvRecipe, LayerMapping, Mapped, Mapper, OPERATORS, Overlap, Recipe, Reduction, Rewrite, Routes,
+    Stored, Verification, Width,
+};
 use wafersim_place::{Arrangement, SlotOrder};
 use wafersim_spec::Size;
 use wafersim_spec::model::Attention;
@@ -256,7 +256,9 @@ impl Space<'_> {
                     if self.pins.has(Decision::Kv) {
                         continue;
                     }
-                    for kv in self.kv_layouts(columns, &point.recipe.kv).into_iter().filter(|kv| fills(kv, columns, layout)) {
+                    for kv in
+                        self.kv_layouts(columns, &point.recipe.kv).into_iter().filter(|kv| fills(kv, columns, layout))
+                    {
                         add(&|recipe| {
                             resized(recipe);
                             recipe.kv = kv;

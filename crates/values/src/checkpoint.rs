@@ -45,15 +45,15 @@ impl WeightName {
 
     /// Whether it is a vector: a gain of a norm, or sink logits.
     pub const fn is_vector(self) -> bool {
-        match self.role {
+        matches!(
+            self.role,
             Role::AttentionNorm
-            | Role::AttentionInnerNorm
-            | Role::DecayRate
-            | Role::FeedForwardNorm
-            | Role::FinalNorm
-            | Role::Sinks => true,
-            _ => false,
-        }
+                | Role::AttentionInnerNorm
+                | Role::DecayRate
+                | Role::FeedForwardNorm
+                | Role::FinalNorm
+                | Role::Sinks
+        )
     }
 
     /// The name of its tensor in Hugging Face checkpoints of a model.
@@ -329,7 +329,7 @@ pub fn weights_of(model: &Model, layer: usize) -> Vec<(WeightName, wafersim_spec
     for tensor in tensors {
         let before = all.iter().filter(|(name, _)| name.role == tensor.role).count() as u64;
         let names = (0..tensor.copies).map(|copy| WeightName { layer, role: tensor.role, copy: before + copy });
-        all.extend(names.map(|name| (name, tensor.clone())));
+        all.extend(names.map(|name| (name, tensor)));
     }
     all
 }

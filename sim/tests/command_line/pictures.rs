@@ -24,8 +24,7 @@ fn the_ending_says_how_a_map_is_written() {
     let plain = simctl("run --model llama-3.1-8b --context 1k").data();
     assert_eq!(said.data(), plain, "the answer is the same");
     let svg = fs::read_to_string(&file).unwrap();
-    for part in
-        ["llama-3.1-8b on wse3", ">layer 31<", ">embedding", ">LM head", "dense layers", "belong to no region"]
+    for part in ["llama-3.1-8b on wse3", ">layer 31<", ">embedding", ">LM head", "dense layers", "belong to no region"]
     {
         assert!(svg.contains(part), "{part}");
     }

@@ -19,7 +19,7 @@ fn run(mapping: &str, to: PathBuf) -> (Value, String) {
     let arguments =
         format!("run {SMALL} --profile best --format json --mapping {mapping} --save-mapping {}", path(&to));
     let answer = simctl(&arguments).json();
-    (answer, fs::read_to_string(to).unwrap())
+    (answer, fs::read_to_string(to).expect("a saved mapping"))
 }
 
 /// What an answer says of decode under a mapping, and its verdict. On ideal hardware, and for prompts, a recipe may be resolved

@@ -82,7 +82,7 @@ impl<'a> OnGrid<'a> {
 
     /// The decode layer that was measured.
     pub fn decode(&self) -> Result<Program, LowerError> {
-        self.written(1, |request| decode_layer(request))
+        self.written(1, decode_layer)
     }
 
     /// The same for a prompt of `context` tokens.

@@ -104,7 +104,7 @@ impl Between<'_> {
         if from.wafer == to.wafer {
             return moved(here.x.abs_diff(there.x) + along_y, here);
         }
-        moved(self.to_edge(here) + 1, here) + moved(self.to_edge(there) + there.columns + along_y, there)
+        moved(self.edge_of(here) + 1, here) + moved(self.edge_of(there) + there.columns + along_y, there)
     }
 
     fn back(&self, placement: &Placement) -> Cost {
@@ -112,13 +112,13 @@ impl Between<'_> {
             (Some(last), Some(first)) if last.wafer != first.wafer => {
                 let (from, to) = (&last.region, &first.region);
                 let moved = |hops: u64| self.way(hops, self.tokens.saturating_mul(2));
-                moved(self.to_edge(from) + 1) + moved(self.to_edge(to) + to.columns + from.y.abs_diff(to.y))
+                moved(self.edge_of(from) + 1) + moved(self.edge_of(to) + to.columns + from.y.abs_diff(to.y))
             }
             _ => Cost::ZERO,
         }
     }
 
-    fn to_edge(&self, region: &Region) -> u64 {
+    fn edge_of(&self, region: &Region) -> u64 {
         region.x.min(self.wafer.columns().saturating_sub(region.x + region.columns))
     }
 
