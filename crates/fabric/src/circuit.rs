@@ -45,7 +45,7 @@ pub mod timing;
 mod together;
 mod wavelets;
 
-pub use colors::{Busiest, ColorUse, Rerouted};
+pub use colors::{Busiest, ColorUse, Given, Rerouted};
 pub use contents::{Contents, Core, StreamId};
 pub use error::{CircuitError, Deadlock, Waiter, Waiting, Wants};
 pub use lower::{WorkCycles, lower, lower_names};

@@ -34,7 +34,7 @@ const MOST_NAMES: u64 = 1024;
 pub type WorkCycles<'a> = &'a dyn Fn(&Work) -> f64;
 
 /// Lowers a program for a wafer. Its colors are those of the program in order, or, where it has more names than a router has
-/// colors, those that [`colors::count`] gives.
+/// colors, those that [`colors::given`] says.
 ///
 /// # Errors
 /// Where the program wants more colors than a router has, merges two sources on a color, reaches beyond the fabric, or is
@@ -50,13 +50,12 @@ pub fn lower(
     if lowered.colors <= available {
         return Ok(lowered);
     }
-    let used = colors::count_names(&lowered);
-    if used.physical > available {
-        let colors::Busiest { column, row, pairs, .. } = used.busiest;
-        let (names, wanted) = (used.names, used.physical);
-        return Err(CircuitError::Colors { names, wanted, available, pairs, column, row });
+    let given = colors::given(&lowered);
+    if given.physical > available {
+        let (names, wanted) = (given.names, given.physical);
+        return Err(CircuitError::Colors { names, wanted, available });
     }
-    Ok(used.renamed(lowered))
+    Ok(given.renamed(lowered))
 }
 
 /// Lowers a program whose colors stay names: as many as its steps use.
