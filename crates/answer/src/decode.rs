@@ -23,7 +23,7 @@ use wafersim_fabric::circuit;
 use wafersim_place::Placement;
 use wafersim_spec::Cycles;
 use wafersim_spec::scenario::Verification;
-use wafersim_spec::wafer::{Key, RateSet};
+use wafersim_spec::wafer::Key;
 
 use crate::candidates::Way;
 use crate::error::AnswerError;
@@ -186,9 +186,10 @@ impl DecodePrograms {
         let available = question.wafer.figure(Key::Colors).value as u32;
         let layouts = self.pass.layouts.iter().enumerate();
         layouts.filter(|(_, program)| program.color_count() > available).try_for_each(|(layout, program)| {
-            let lowered = circuit::lower(program, &question.wafer, RateSet::Silicon, &|_| 0.0);
-            let what = format!("a layer of layout {layout}");
-            lowered.map(|_| ()).map_err(|reason| AnswerError::Fabric { what, reason })
+            circuit::fits_in_routers(program, &question.wafer).map_err(|reason| {
+                let what = format!("a layer of layout {layout}");
+                AnswerError::Fabric { what, reason }
+            })
         })
     }
 }

@@ -10,11 +10,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use rustc_hash::FxHashSet;
 use wafersim_program::Axis;
 
+use super::lower::Detail;
 use super::lowered::{Lowered, Part};
 use super::route::{Area, Direction, Lines, Stream};
 
 /// Input and outputs of a color in a router: the input in the upper bits, the outputs as bits.
 type Route = u16;
+
+/// Some route that is not known: it differs from every other.
+const ANY: Route = Route::MAX;
 
 /// Parts that are remembered, to find those that go the same ways.
 const MOST_KNOWN: usize = 64;
@@ -92,7 +96,7 @@ impl Given {
 
 /// Counts the colors of a lowered program, whose colors are names ([`super::lower_names`]).
 pub fn count(lowered: &Lowered) -> ColorUse {
-    let uses = Uses::new(lowered);
+    let uses = Uses::new(lowered, Detail::Full);
     let mut busiest = Busiest::default();
     let mut rerouted: BTreeMap<(u32, u16), Rerouted> = BTreeMap::new();
     let (columns, rows) = (uses.alike(lowered.columns, Axis::X), uses.alike(lowered.rows, Axis::Y));
@@ -118,8 +122,8 @@ pub fn count(lowered: &Lowered) -> ColorUse {
 }
 
 /// Physical colors for the names of a lowered program.
-pub fn given(lowered: &Lowered) -> Given {
-    Uses::new(lowered).given(lowered.colors)
+pub(super) fn given(lowered: &Lowered, detail: Detail) -> Given {
+    Uses::new(lowered, detail).given(lowered.colors)
 }
 
 fn operator(lowered: &Lowered, at: u32) -> String {
@@ -189,7 +193,7 @@ impl<T: Ord + Clone> Numbers<T> {
 }
 
 impl Uses {
-    fn new(lowered: &Lowered) -> Self {
+    fn new(lowered: &Lowered, detail: Detail) -> Self {
         let (mut shapes, mut sets) = (Numbers(BTreeMap::new()), Numbers(BTreeMap::new()));
         let mut steps = Vec::new();
         let mut seen = BTreeSet::new();
@@ -204,7 +208,11 @@ impl Uses {
                 }
                 let mut numbers = Vec::new();
                 for (area, axis, places) in straight(lines) {
+                    let is_outline = detail == Detail::Outline && lines.switched;
                     let number = |mut pairs: Vec<(u16, Route)>| {
+                        if is_outline {
+                            pairs.iter_mut().for_each(|(_, route)| *route = ANY);
+                        }
                         pairs.sort_unstable();
                         pairs.dedup();
                         sets.of(pairs)
@@ -245,7 +253,8 @@ impl Uses {
             }
             let pairs = |set: u32| self.sets.get(set as usize).map_or(&[][..], Vec::as_slice);
             for (name, route) in pairs(one) {
-                let different = pairs(other).iter().filter(|(other, another)| name != other && route != another);
+                let different =
+                    pairs(other).iter().filter(|(other, another)| name != other && (route != another || *route == ANY));
                 different.for_each(|(other, _)| differ.add(*name, *other));
             }
         };
