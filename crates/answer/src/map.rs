@@ -53,7 +53,7 @@ pub struct Gain {
 }
 
 /// The closed form as a judge.
-struct ClosedForm<'a> {
+pub struct ClosedForm<'a> {
     question: &'a Question,
     reading: LayerReading,
     judged: AtomicU64,
@@ -61,7 +61,8 @@ struct ClosedForm<'a> {
 }
 
 impl<'a> ClosedForm<'a> {
-    fn new(question: &'a Question, progress: &'a (dyn Fn(u64) + Sync)) -> Self {
+    /// A judge for a question; `progress` hears how many mappings it has judged.
+    pub fn new(question: &'a Question, progress: &'a (dyn Fn(u64) + Sync)) -> Self {
         let reading = LayerReading::new(question, Profile::Best);
         Self { question, reading, judged: AtomicU64::new(0), progress }
     }
@@ -169,13 +170,14 @@ pub fn gains(question: &Question, found: &FoundOn, how: &How) -> Vec<Gain> {
     all.filter(|ablated| ablated.decision != Decision::Division || ablated.time.is_some()).map(gain).collect()
 }
 
-fn space<'a>(question: &'a Question, wafers: u32, how: &How) -> Space<'a> {
+/// What a search may decide on so many wafers.
+pub fn space<'a>(question: &'a Question, wafers: u32, how: &How) -> Space<'a> {
     let pins = how.pinned.as_ref().map_or_else(Pins::default, |(_, pins)| pins.clone());
     Space { inputs: question.inputs(), wafers, pins }
 }
 
 /// The recipe that a search begins with: everything that is known to help, experts as the scenario has them.
-fn start(question: &Question) -> Recipe {
+pub fn start(question: &Question) -> Recipe {
     let mut recipe = wafersim_search::space::start();
     recipe.pin_experts(question.scenario.placement);
     recipe
