@@ -8,12 +8,14 @@
 
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use wafersim_answer::Question;
 use wafersim_answer::map::{ClosedForm, How, space, start};
+use wafersim_mapping::Common;
 use wafersim_search::{Decision, Judge, Judged, Point, Space};
 use wafersim_spec::Scenario;
 use wafersim_spec::scenario::Verification;
@@ -28,6 +30,7 @@ struct Drawn {
 }
 
 fn draw(space: &Space<'_>, start: &Point, judge: &dyn Judge, count: usize, seed: u64) -> Drawn {
+    let common = Arc::new(Common::new(space.inputs.model));
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut below = |count: usize| ((u64::from(random.next_u32()) * count as u64) >> 32) as usize;
     let mut decisions = space.decisions();
@@ -37,13 +40,13 @@ fn draw(space: &Space<'_>, start: &Point, judge: &dyn Judge, count: usize, seed:
     while drawn.points.len() < count {
         let mut here = start.clone();
         for _ in 0..STEPS {
-            let Some(mapped) = here.mapped(space.inputs) else { break };
+            let Some(mapped) = here.mapped(space.inputs, &common) else { break };
             let mut values = space.values(decisions[below(decisions.len())], &here, &mapped);
             if values.is_empty() {
                 continue;
             }
             let other = values.swap_remove(below(values.len()));
-            let judged = other.mapped(space.inputs).and_then(|mapped| judge.judge(&mapped).map(|_| mapped));
+            let judged = other.mapped(space.inputs, &common).and_then(|mapped| judge.judge(&mapped).map(|_| mapped));
             match judged {
                 Some(mapped) => {
                     let is_new = known.insert(format!("{:?}", mapped.layers));
@@ -66,10 +69,11 @@ struct Clocked {
 }
 
 fn judge_all(points: &[Point], space: &Space<'_>, judge: &dyn Judge) -> Clocked {
+    let common = Arc::new(Common::new(space.inputs.model));
     let mut clocked = Clocked { resolving: Duration::ZERO, judging: Duration::ZERO, judged: Vec::new() };
     for point in points {
         let began = Instant::now();
-        let mapped = point.mapped(space.inputs);
+        let mapped = point.mapped(space.inputs, &common);
         let resolved = Instant::now();
         clocked.judged.push(mapped.as_ref().and_then(|mapped| judge.judge(mapped)));
         clocked.resolving += resolved - began;
