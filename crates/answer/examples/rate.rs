@@ -70,16 +70,35 @@ struct Clocked {
 
 fn judge_all(points: &[Point], space: &Space<'_>, judge: &dyn Judge) -> Clocked {
     let common = Arc::new(Common::new(space.inputs.model));
-    let mut clocked = Clocked { resolving: Duration::ZERO, judging: Duration::ZERO, judged: Vec::new() };
-    for point in points {
-        let began = Instant::now();
-        let mapped = point.mapped(space.inputs, &common);
-        let resolved = Instant::now();
-        clocked.judged.push(mapped.as_ref().and_then(|mapped| judge.judge(mapped)));
-        clocked.resolving += resolved - began;
-        clocked.judging += resolved.elapsed();
+    let began = Clock::now();
+    let mapped: Vec<_> = points.iter().map(|point| point.mapped(space.inputs, &common)).collect();
+    let resolving = began.elapsed();
+    let began = Clock::now();
+    let judged = mapped.iter().map(|mapped| mapped.as_ref().and_then(|mapped| judge.judge(mapped))).collect();
+    Clocked { resolving, judging: began.elapsed(), judged }
+}
+
+/// Time for which this thread has run, where the system tells; else time that passes.
+struct Clock {
+    ran: Option<Duration>,
+    at: Instant,
+}
+
+impl Clock {
+    fn now() -> Self {
+        Self { ran: ran(), at: Instant::now() }
     }
-    clocked
+
+    fn elapsed(&self) -> Duration {
+        let ran = self.ran.zip(ran()).and_then(|(before, after)| after.checked_sub(before));
+        ran.unwrap_or_else(|| self.at.elapsed())
+    }
+}
+
+/// Linux: nanoseconds on a core come first.
+fn ran() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -322,7 +322,8 @@ pub fn answer(question: &Question) -> Result<Answer, AnswerError> {
 /// # Errors
 /// As [`answer`].
 pub fn chosen_placement(question: &Question) -> Result<Placement, AnswerError> {
-    base_answer(question, &[question.scenario.profile], &mut closed_form).map(|(_, way)| Arc::unwrap_or_clone(way.mapped.placement))
+    base_answer(question, &[question.scenario.profile], &mut closed_form)
+        .map(|(_, way)| Arc::unwrap_or_clone(way.mapped.placement))
 }
 
 /// The mapping that an answer rests on, with every number: the way of working that is fastest for the scenario's profile.
