@@ -102,13 +102,13 @@ fn alike<T: PartialEq>(lines: impl Iterator<Item = T>) -> Vec<(u32, u32, T)> {
 /// passes on the way takes all words, and keeps those that it wants.
 fn relayout(moved: &Relayout, region: Region, colors: &[Color], context: &Context<'_>) -> Result<Vec<Part>, String> {
     let movements = movements(context.program, region, moved).unwrap_or_else(|| Ok(Vec::new()))?;
-    let all = movements.into_iter().map(|LinesAlike { first, count, pieces }| {
+    let all = movements.into_iter().map(|LinesAlike { first, count, sent }| {
         let context = only(context, moved.axis, first as u32, count as u32);
         let data_type = context.program.buffer_of(moved.source).data_type;
         let mut builder = Builder::new(&context, moved.axis);
         let mut begun = BTreeSet::new();
-        for piece in pieces {
-            let (source, to) = (piece.from as u32, piece.to as u32);
+        for sent in sent {
+            let (source, to) = (sent.from as u32, sent.to as u32);
             let color = colors.get(usize::from(to < source)).or(colors.first());
             let lead = if begun.insert(source) { context.timing.message() } else { 0 };
             let stream = builder.push(Stream {
@@ -117,7 +117,7 @@ fn relayout(moved: &Relayout, region: Region, colors: &[Color], context: &Contex
                 low: source.min(to),
                 high: source.max(to),
                 copies: true,
-                wavelets: data_type.wavelets(piece.elements.len() as u64),
+                wavelets: data_type.wavelets(sent.elements),
                 period: context.timing.wavelet,
                 lead,
             });
