@@ -18,8 +18,11 @@
 //! is a fraction of the model's pass of one token; or, where a draft model is named, k of its own passes, and its own
 //! pipeline is another limit, U k times its slowest stage.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use wafersim_fabric::circuit;
+use wafersim_mapping::Mapped;
 use wafersim_place::Placement;
 use wafersim_spec::Cycles;
 use wafersim_spec::scenario::Verification;
@@ -29,7 +32,7 @@ use crate::candidates::Way;
 use crate::error::AnswerError;
 use crate::question::Question;
 use crate::stage::{LayerReading, StageTimes};
-use crate::written::{Flow, Written};
+use crate::written::{Flow, Kept, Written};
 
 /// Decoding of all users.
 #[derive(Debug, Clone, PartialEq)]
@@ -132,35 +135,35 @@ pub struct DecodePrograms {
 #[derive(Debug, Clone)]
 struct DraftPrograms {
     question: Question,
-    placement: Placement,
+    placement: Arc<Placement>,
     pass: Written,
 }
 
 impl DecodePrograms {
     /// Writes the programs of a way of working.
     pub fn new(question: &Question, way: &Way) -> Self {
-        let scenario = &question.scenario;
-        let micro_batch = way.mapped.micro_batch.clamp(1, scenario.users);
-        let write = |tokens: u64, users: u64| {
-            let flow = Flow::Decode { tokens, users, context: scenario.context };
-            Written::new(question, &way.mapped, flow)
-        };
-        let tokens = micro_batch.saturating_mul(question.tokens_per_pass(way.verified));
-        let needs_single = way.verified.is_some() && scenario.speculation.cost().is_some() && tokens > 1;
-        let draft = way.draft.as_ref().filter(|_| scenario.speculation.cost().is_none());
+        let draft = way.draft.as_ref().filter(|_| question.scenario.speculation.cost().is_none());
         let draft = draft.and_then(|mapped| {
             let question = question.of_draft()?;
-            let flow = Flow::Decode { tokens: 1, users: 1, context: scenario.context };
+            let flow = Flow::Decode { tokens: 1, users: 1, context: question.scenario.context };
             let pass = Written::new(&question, mapped, flow);
-            Some(DraftPrograms { question, placement: mapped.placement.clone(), pass })
+            Some(DraftPrograms { question, placement: Arc::clone(&mapped.placement), pass })
         });
-        Self {
-            micro_batch,
-            verified: way.verified,
-            pass: write(tokens, micro_batch),
-            single: needs_single.then(|| write(1, 1)),
-            draft,
-        }
+        Self { draft, ..Self::alone(question, &way.mapped, way.verified, &mut Kept::default()) }
+    }
+
+    /// The same without a draft model, where mappings of one question are written again and again.
+    pub(crate) fn alone(question: &Question, mapped: &Mapped, verified: Option<Verified>, kept: &mut Kept) -> Self {
+        let scenario = &question.scenario;
+        let micro_batch = mapped.micro_batch.clamp(1, scenario.users);
+        let mut write = |tokens: u64, users: u64| {
+            let flow = Flow::Decode { tokens, users, context: scenario.context };
+            Written::with_kept(question, mapped, flow, None, kept)
+        };
+        let tokens = micro_batch.saturating_mul(question.tokens_per_pass(verified));
+        let needs_single = verified.is_some() && scenario.speculation.cost().is_some() && tokens > 1;
+        let pass = write(tokens, micro_batch);
+        Self { micro_batch, verified, pass, single: needs_single.then(|| write(1, 1)), draft: None }
     }
 }
 

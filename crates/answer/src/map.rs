@@ -1,6 +1,7 @@
 //! The best mapping found for a question: the search proposes, the closed form judges.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 use wafersim_mapping::{Mapped, Recipe, Resolved, Verification};
@@ -8,12 +9,11 @@ use wafersim_place::Item;
 use wafersim_search::{Ablated, Decision, Effort, Found, Judge, Judged, Pins, Point, Search, Space, ablate, explore};
 use wafersim_spec::scenario::{Profile, WaferCount};
 
-use crate::candidates::Way;
-use crate::chosen::Source;
 use crate::decode::{DecodePrograms, DecodeTiming, Verified};
 use crate::error::AnswerError;
 use crate::question::Question;
 use crate::stage::LayerReading;
+use crate::written::Kept;
 
 /// How to search.
 #[derive(Debug, Clone, Default)]
@@ -53,30 +53,36 @@ pub struct Gain {
 }
 
 /// The closed form as a judge.
-struct ClosedForm<'a> {
+pub struct ClosedForm<'a> {
     question: &'a Question,
     reading: LayerReading,
     judged: AtomicU64,
     progress: &'a (dyn Fn(u64) + Sync),
+    /// What was found for other mappings, one for each that is judged at the same time.
+    kept: Mutex<Vec<Kept>>,
 }
 
 impl<'a> ClosedForm<'a> {
-    fn new(question: &'a Question, progress: &'a (dyn Fn(u64) + Sync)) -> Self {
+    /// A judge for a question; `progress` hears how many mappings it has judged.
+    pub fn new(question: &'a Question, progress: &'a (dyn Fn(u64) + Sync)) -> Self {
         let reading = LayerReading::new(question, Profile::Best);
-        Self { question, reading, judged: AtomicU64::new(0), progress }
+        Self { question, reading, judged: AtomicU64::new(0), progress, kept: Mutex::default() }
     }
 
-    fn way(&self, mapped: &Mapped) -> Way {
+    fn programs(&self, mapped: &Mapped) -> DecodePrograms {
         let verified = (self.question.inputs().load.tokens_per_step > 1).then_some(match mapped.draft {
             Verification::MicroBatch => Verified::MicroBatch,
             Verification::Stream | Verification::Faster => Verified::Stream,
         });
-        Way { source: Source::Given, mapping: "found".into(), mapped: mapped.clone(), draft: None, verified }
+        let all = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = all().pop().unwrap_or_default();
+        let programs = DecodePrograms::alone(self.question, mapped, verified, &mut kept);
+        all().push(kept);
+        programs
     }
 
     fn timing(&self, mapped: &Mapped) -> Option<DecodeTiming> {
-        let way = self.way(mapped);
-        let programs = DecodePrograms::new(self.question, &way);
+        let programs = self.programs(mapped);
         programs.check("found").ok()?;
         if !fits(mapped, &programs) {
             return None;
@@ -112,7 +118,7 @@ impl Judge for ClosedForm<'_> {
     }
 
     fn fits_in_routers(&self, mapped: &Mapped) -> bool {
-        DecodePrograms::new(self.question, &self.way(mapped)).fit_in_routers(self.question).is_ok()
+        self.programs(mapped).fit_in_routers(self.question).is_ok()
     }
 }
 
@@ -169,13 +175,14 @@ pub fn gains(question: &Question, found: &FoundOn, how: &How) -> Vec<Gain> {
     all.filter(|ablated| ablated.decision != Decision::Division || ablated.time.is_some()).map(gain).collect()
 }
 
-fn space<'a>(question: &'a Question, wafers: u32, how: &How) -> Space<'a> {
+/// What a search may decide on so many wafers.
+pub fn space<'a>(question: &'a Question, wafers: u32, how: &How) -> Space<'a> {
     let pins = how.pinned.as_ref().map_or_else(Pins::default, |(_, pins)| pins.clone());
     Space { inputs: question.inputs(), wafers, pins }
 }
 
 /// The recipe that a search begins with: everything that is known to help, experts as the scenario has them.
-fn start(question: &Question) -> Recipe {
+pub fn start(question: &Question) -> Recipe {
     let mut recipe = wafersim_search::space::start();
     recipe.pin_experts(question.scenario.placement);
     recipe

@@ -10,6 +10,7 @@
 //! | [`mapped`] | from the one to the other: a placement with the decisions of each layer; all ways there are |
 //! | [`layer`] | every decision of one kind of layer with every number: what the kernel writer takes |
 //! | [`reduction`] | how sums travel along a line: trees, chains, scatters, roots |
+//! | `common` | what all recipes for one model have in common |
 //! | [`kv`], [`experts`], [`dealing`] | KV cache, routed experts and who deals them, drafts |
 //! | [`operator`], [`areas`] | the operators of a layer by name, their lines and rectangles |
 //! | [`builtin`], [`random`] | the recipes of `models/mapping`; random ones |
@@ -41,6 +42,7 @@
 pub mod areas;
 pub mod builtin;
 mod choice;
+mod common;
 pub mod dealing;
 pub mod error;
 pub mod experts;
@@ -59,6 +61,7 @@ mod ways;
 
 pub use areas::{PARTS, Part};
 pub use choice::Mapping;
+pub use common::Common;
 pub use error::{Difference, MappingError};
 pub use experts::{ExpertMapping, Experts};
 pub use inputs::{Inputs, Load};
