@@ -3,7 +3,7 @@
 
 use wafersim_mapping::Mapped;
 use wafersim_place::UNLIMITED;
-use wafersim_spec::scenario::{Profile, WaferCount};
+use wafersim_spec::scenario::{Profile, Verification, WaferCount};
 
 use crate::chosen::{Chosen, Source};
 use crate::decode::Verified;
@@ -24,6 +24,17 @@ pub struct Way {
     pub draft: Option<Mapped>,
     /// How drafts are verified; nothing without speculation.
     pub verified: Option<Verified>,
+}
+
+impl Way {
+    /// A mapping by itself, without the draft model.
+    pub fn alone(question: &Question, name: &str, mapped: Mapped) -> Self {
+        let verified = (question.inputs().load.tokens_per_step > 1).then_some(match mapped.draft {
+            Verification::MicroBatch => Verified::MicroBatch,
+            Verification::Stream | Verification::Faster => Verified::Stream,
+        });
+        Self { source: Source::Given, mapping: name.to_owned(), mapped, draft: None, verified }
+    }
 }
 
 /// The ways worth comparing by one mapping.

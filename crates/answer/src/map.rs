@@ -4,14 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 use wafersim_mapping::{Mapped, Recipe, Resolved, Verification};
-use wafersim_place::Item;
 use wafersim_search::{Ablated, Decision, Effort, Found, Judge, Judged, Pins, Point, Search, Space, ablate, explore};
 use wafersim_spec::scenario::{Profile, WaferCount};
 
 use crate::candidates::Way;
-use crate::chosen::Source;
-use crate::decode::{DecodePrograms, DecodeTiming, Verified};
+use crate::decode::{DecodePrograms, DecodeTiming};
 use crate::error::AnswerError;
+use crate::memory::fullest;
 use crate::question::Question;
 use crate::stage::LayerReading;
 
@@ -67,11 +66,7 @@ impl<'a> ClosedForm<'a> {
     }
 
     fn way(&self, mapped: &Mapped) -> Way {
-        let verified = (self.question.inputs().load.tokens_per_step > 1).then_some(match mapped.draft {
-            Verification::MicroBatch => Verified::MicroBatch,
-            Verification::Stream | Verification::Faster => Verified::Stream,
-        });
-        Way { source: Source::Given, mapping: "found".into(), mapped: mapped.clone(), draft: None, verified }
+        Way::alone(self.question, "found", mapped.clone())
     }
 
     fn timing(&self, mapped: &Mapped) -> Option<DecodeTiming> {
@@ -85,23 +80,9 @@ impl<'a> ClosedForm<'a> {
     }
 }
 
-/// Whether what the programs keep fits beside weights and cache in every slot: buffers as the programs name them, not the rule
-/// by which placement reserves for them.
+/// Whether what the programs keep fits beside weights and cache in every slot.
 fn fits(mapped: &Mapped, programs: &DecodePrograms) -> bool {
-    let placement = &mapped.placement;
-    let of_layout = |program: &wafersim_program::Program| {
-        program.peak(|name| name.starts_with("kv."), |name| name == "residual").bytes
-    };
-    let peaks: Vec<_> = programs.pass.layouts.iter().map(of_layout).collect();
-    placement.slots.iter().zip(&placement.ledger.slots).all(|(slot, ledger)| {
-        let layouts = slot.items.iter().filter_map(|item| match item {
-            Item::Layer(layer) => placement.layout_index(*layer as usize),
-            Item::Embedding(_) | Item::LmHead(_) => None,
-        });
-        let peak = layouts.filter_map(|layout| peaks.get(layout)).max().copied().unwrap_or_default();
-        let held = ledger.worst_pe.lasting() + ledger.worst_pe.code_and_runtime;
-        held + peak <= placement.ledger.limit
-    })
+    fullest(mapped, &programs.pass).iter().all(|fullest| fullest.sum() <= mapped.placement.ledger.limit)
 }
 
 impl Judge for ClosedForm<'_> {

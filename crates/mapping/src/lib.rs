@@ -12,6 +12,7 @@
 //! | [`reduction`] | how sums travel along a line: trees, chains, scatters, roots |
 //! | [`kv`], [`experts`], [`dealing`] | KV cache, routed experts and who deals them, drafts |
 //! | [`operator`], [`areas`] | the operators of a layer by name, their lines and rectangles |
+//! | [`certificate`] | what has been shown of a resolved mapping |
 //! | [`builtin`], [`random`] | the recipes of `models/mapping`; random ones |
 //! | [`inputs`], [`hash`], [`error`] | model, wafer and load; what they mean; what is wrong |
 //!
@@ -40,6 +41,7 @@
 
 pub mod areas;
 pub mod builtin;
+pub mod certificate;
 mod choice;
 pub mod dealing;
 pub mod error;
@@ -58,6 +60,7 @@ mod text;
 mod ways;
 
 pub use areas::{PARTS, Part};
+pub use certificate::{Certificate, CertificatePart, CertificateState, PartName, PartState};
 pub use choice::Mapping;
 pub use error::{Difference, MappingError};
 pub use experts::{ExpertMapping, Experts};
