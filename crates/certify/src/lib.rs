@@ -3,19 +3,24 @@
 //! | module | owns |
 //! |---|---|
 //! | [`limits`] | what each part may be at most |
-//! | [`parts`] | memory, colors and the fabric, of the mapping itself |
+//! | `parts` | memory, colors and the fabric, of the mapping itself |
+//! | `numbers`, `scaled`, `kept` | the same decisions on a small model: computed, shrunk, and what of them is the same |
 //!
 //! A certificate shows that a mapping is *possible*: that it fits, that its routes can be set, that every layer takes on the fabric
 //! what the closed form says, and that its decisions change nothing of the function. It shows nothing of tables, of ways between
 //! regions and of links between wafers, whose times stay in closed form.
 
+mod kept;
 pub mod limits;
+mod numbers;
 mod parts;
+mod scaled;
 
 use wafersim_answer::fabric::RunProgress;
-use wafersim_answer::{Opened, Question};
+use wafersim_answer::{AnswerError, Opened, Question};
 use wafersim_mapping::{Certificate, CertificatePart, PartName, PartState, Resolved};
 
+use kept::Kept;
 pub use limits::Limits;
 
 /// Mappings that are tried at most until one passes.
@@ -104,11 +109,47 @@ pub fn certify(question: &Question, resolved: &Resolved, limits: &Limits, progre
     parts.push(parts::colors(&opened, limits));
     begin(PartName::Fabric);
     parts.extend(parts::fabric(&opened, limits, progress));
-    Certificate::new(resolved.hash(), parts)
+    begin(PartName::Numbers);
+    let numbers = numbers::numbers(question, resolved, &opened);
+    parts.extend(numbers.parts);
+    let Kept { identical, scaled } = numbers.kept;
+    Certificate { identical, scaled, ..Certificate::new(resolved.hash(), parts) }
+}
+
+/// The part `numbers` by itself.
+///
+/// # Errors
+/// Where the mapping is of another question, or does not fit.
+pub fn numbers_alone(question: &Question, resolved: &Resolved) -> Result<Certificate, AnswerError> {
+    let opened = Opened::new(question, resolved)?;
+    let numbers = numbers::numbers(question, resolved, &opened);
+    let Kept { identical, scaled } = numbers.kept;
+    Ok(Certificate { identical, scaled, ..Certificate::new(resolved.hash(), numbers.parts) })
+}
+
+/// A count with commas between thousands.
+fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// A part that could not be run.
 fn failed(name: PartName, subject: &str, error: &impl ToString) -> CertificatePart {
     let (subject, says) = (subject.to_owned(), error.to_string());
     CertificatePart { name, state: PartState::Failed, subject, value: None, limit: None, unit: String::new(), says }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn counts_are_grouped() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(super::grouped), ["0", "999", "1,000", "1,234,567"]);
+    }
 }

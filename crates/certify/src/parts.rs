@@ -5,7 +5,7 @@ use wafersim_answer::fabric::LayerOnFabric;
 use wafersim_mapping::{CertificatePart, PartName, PartState};
 
 use crate::limits::Limits;
-use crate::{Progress, Step, failed};
+use crate::{Progress, Step, failed, grouped};
 
 /// A figure against what it may be at most.
 fn measured(name: PartName, subject: String, figure: Figure<'_>, says: String) -> CertificatePart {
@@ -28,7 +28,7 @@ pub fn memory(opened: &Opened<'_>, limits: &Limits) -> CertificatePart {
     let limit = limits.memory.unwrap_or_else(|| opened.memory_limit());
     let (program, operator) = opened.at_fullest(fullest.slot).unwrap_or_default();
     let wafer = opened.mapped().placement.slots.get(fullest.slot).map_or(0, |slot| slot.wafer);
-    let (held, working) = (fullest.held.0, fullest.working.0);
+    let (held, working) = (grouped(fullest.held.0), grouped(fullest.working.0));
     let says = format!(
         "{held} bytes of weights, cache and code, and {working} that the program of {program} keeps at once, in {operator}"
     );
@@ -42,7 +42,8 @@ pub fn colors(opened: &Opened<'_>, limits: &Limits) -> CertificatePart {
         Ok(all) => all,
         Err(error) => return failed(PartName::Colors, "the routers", &error),
     };
-    let Some(most) = all.into_iter().reduce(|most, one| if one.used.physical > most.used.physical { one } else { most })
+    let Some(most) =
+        all.into_iter().reduce(|most, one| if one.used.physical > most.used.physical { one } else { most })
     else {
         return failed(PartName::Colors, "the routers", &"there are none");
     };
@@ -55,7 +56,8 @@ pub fn colors(opened: &Opened<'_>, limits: &Limits) -> CertificatePart {
         used.busiest.pairs,
         most.programs.join(", ")
     );
-    let subject = format!("slot {} and {} alike", most.slot, most.slots.saturating_sub(1));
+    let alike = if most.slots > 1 { format!(" and {} alike", most.slots - 1) } else { String::new() };
+    let subject = format!("slot {}{alike}", most.slot);
     let figure = Figure { value: f64::from(used.physical), limit: f64::from(limits.colors), unit: "colors" };
     measured(PartName::Colors, subject, figure, says)
 }
@@ -76,8 +78,12 @@ pub fn fabric(opened: &Opened<'_>, limits: &Limits, progress: Progress<'_>) -> V
 fn of_layer(subject: String, layer: &LayerOnFabric, limits: &Limits) -> CertificatePart {
     let region = layer.region;
     let says = format!(
-        "{:.0} cycles on {} x {} processing elements, {:.0} in closed form, {} wavelet-hops",
-        layer.cycles, region.columns, region.rows, layer.closed_form_cycles, layer.wavelet_hops
+        "{} cycles on {} x {} processing elements, {} in closed form; {} wavelet-hops",
+        grouped(layer.cycles.round() as u64),
+        region.columns,
+        region.rows,
+        grouped(layer.closed_form_cycles.round() as u64),
+        grouped(layer.wavelet_hops)
     );
     // Four digits behind the point, so that files stay readable.
     let value = (layer.deviation_percent * 1e4).round() / 1e4;

@@ -9,7 +9,9 @@ use crate::paragraph::{heading, labelled, wrapped};
 pub(crate) fn state(certificate: &Certificate) -> String {
     match certificate.state {
         CertificateState::None => "none: the mapping of profile best is uncertified (simctl run --certify)".to_owned(),
-        CertificateState::Passed => "passed: memory, colors, fabric and numbers, for the mapping of profile best".into(),
+        CertificateState::Passed => {
+            "passed: memory, colors, fabric and numbers, for the mapping of profile best".into()
+        }
         CertificateState::Failed => {
             let names = certificate.failing().into_iter().map(PartName::name).collect::<Vec<_>>();
             format!("failed: {} of the mapping of profile best", names.join(", "))

@@ -114,8 +114,14 @@ impl Lowered {
         let Some(first) = programs.first() else { return Ok(None) };
         let left = programs.iter().map(|one| one.origin.0).min().unwrap_or(0);
         let top = programs.iter().map(|one| one.origin.1).min().unwrap_or(0);
-        let mut all =
-            Self { columns: 0, rows: 0, origin: (left, top), stages: Vec::new(), schedule: Vec::new(), ..first.clone() };
+        let mut all = Self {
+            columns: 0,
+            rows: 0,
+            origin: (left, top),
+            stages: Vec::new(),
+            schedule: Vec::new(),
+            ..first.clone()
+        };
         (all.rounds, all.operators, all.colors) = (Vec::new(), Vec::new(), 0);
         for one in programs {
             let by = |from: u64, to: u64| {
