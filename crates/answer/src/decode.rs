@@ -68,6 +68,14 @@ pub enum Verified {
 }
 
 impl Verified {
+    /// As a mapping by itself verifies the drafts of a question: token by token, unless it says otherwise.
+    pub(crate) fn of(question: &Question, mapped: &Mapped) -> Option<Self> {
+        (question.inputs().load.tokens_per_step > 1).then_some(match mapped.draft {
+            Verification::MicroBatch => Self::MicroBatch,
+            Verification::Stream | Verification::Faster => Self::Stream,
+        })
+    }
+
     /// The ways that a question allows; what is first wins a tie. One of nothing without speculation.
     pub(crate) fn allowed(question: &Question, asked: Verification) -> &'static [Option<Self>] {
         if question.scenario.speculation.draft_length == 0 {
