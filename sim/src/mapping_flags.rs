@@ -2,11 +2,38 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use wafersim::answer::Question;
 use wafersim::mapping::{Mapping, Resolved};
+use wafersim::search::Effort;
 
 use crate::failure::Failure;
 use crate::output::Destination;
+
+/// How much is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SearchFlag {
+    /// The recipes that are built in, and no others.
+    None,
+    /// All divisions of the wafers, and up to 1,500 mappings after that.
+    Quick,
+    /// Up to 12,000.
+    Normal,
+    /// Up to 150,000.
+    Thorough,
+}
+
+impl SearchFlag {
+    /// The effort; nothing where nothing is searched.
+    pub const fn effort(self) -> Option<Effort> {
+        match self {
+            Self::None => None,
+            Self::Quick => Some(Effort::Quick),
+            Self::Normal => Some(Effort::Normal),
+            Self::Thorough => Some(Effort::Thorough),
+        }
+    }
+}
 
 /// The mapping, where one is given, and the file to save it to.
 #[derive(Debug, Args)]
@@ -15,6 +42,9 @@ pub struct MappingFlags {
     /// resolved mapping.
     #[arg(long, value_name = "NAME|FILE")]
     mapping: Option<String>,
+    /// How much is tried to find a mapping of the profiles `best` and `ideal` where none is given.
+    #[arg(long, value_enum, default_value_t = SearchFlag::Quick)]
+    search: SearchFlag,
     /// File for the mapping that the answer rests on, with every number.
     #[arg(long, value_name = "FILE")]
     save_mapping: Option<PathBuf>,
@@ -24,6 +54,17 @@ impl MappingFlags {
     /// Reads the mapping.
     pub fn mapping(&self) -> Result<Option<Mapping>, Failure> {
         Ok(self.mapping.as_deref().map(Mapping::from_name_or_path).transpose()?)
+    }
+
+    /// The mapping, or how one is found.
+    pub fn wanted(&self) -> Result<Wanted, Failure> {
+        Ok(Wanted { mapping: self.mapping()?, search: self.search.effort() })
+    }
+
+    /// The question with what is said of its mapping.
+    pub fn ask(&self, question: Question) -> Result<Question, Failure> {
+        let Wanted { mapping, search } = self.wanted()?;
+        Ok(question.with_mapping(mapping).searching(search))
     }
 
     /// Whether one is given.
@@ -41,6 +82,15 @@ impl MappingFlags {
     pub const fn is_saved(&self) -> bool {
         self.save_mapping.is_some()
     }
+}
+
+/// The mapping of the profiles `best` and `ideal`.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// The one that is given.
+    pub mapping: Option<Mapping>,
+    /// How much is tried to find one where none is.
+    pub search: Option<Effort>,
 }
 
 /// The open file of `--save-mapping`, if there is one.

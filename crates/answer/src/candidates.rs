@@ -57,7 +57,12 @@ pub fn candidates(question: &Question, profile: Profile) -> Result<Vec<Candidate
     let mut found: Vec<Candidates> = Vec::new();
     for source in Source::of(question, profile) {
         let known = found.first().map(|known| WaferCount::Exactly(known.wafers));
-        match of_source(question, *source, known.unwrap_or(question.scenario.wafers)) {
+        let wafers = match (source, question.searched()) {
+            // It may take fewer than there are.
+            (Source::Found, Some(searched)) if question.draft.is_none() => WaferCount::Exactly(searched.wafers),
+            _ => known.unwrap_or_else(|| question.wafers()),
+        };
+        match of_source(question, *source, wafers) {
             Ok(candidates) => found.push(candidates),
             Err(error) if found.is_empty() => return Err(error),
             Err(_) => {}

@@ -1,7 +1,8 @@
 //! By which mappings a profile works: the one place that says so.
 //!
 //! `published` works by WaferLLM's. `best` and `ideal` work by the one that was given. Where none was, they work by the best
-//! that is known: the recipe `best`, or the published one where that is faster. A search for mappings would be one source more.
+//! that is known: the recipe `best`, the published one where that is faster, or what a search has found where one was asked for
+//! ([`crate::searched`]).
 
 use std::borrow::Cow;
 
@@ -20,23 +21,38 @@ pub enum Source {
     Published,
     /// Every rewrite that is known.
     Best,
+    /// Found by a search.
+    Found,
     /// Given with the question.
     Given,
 }
 
 impl Source {
     /// Those by which a profile works; of equally fast ones the first counts.
-    pub const fn of(question: &Question, profile: Profile) -> &'static [Self] {
+    pub fn of(question: &Question, profile: Profile) -> &'static [Self] {
         match (profile, &question.mapping) {
             (Profile::Published, _) => &[Self::Published],
             (Profile::Best | Profile::Ideal, Some(_)) => &[Self::Given],
+            (Profile::Best | Profile::Ideal, None) if question.searched().is_some() => {
+                &[Self::Published, Self::Best, Self::Found]
+            }
             (Profile::Best | Profile::Ideal, None) => &[Self::Published, Self::Best],
         }
     }
 
     /// The one that says most of a profile: for who compares something else than mappings.
     pub fn main(question: &Question, profile: Profile) -> Self {
-        Self::of(question, profile).last().copied().unwrap_or(Self::Published)
+        let mut all = Self::of(question, profile).iter().copied();
+        all.rfind(|source| *source != Self::Found).unwrap_or(Self::Published)
+    }
+
+    /// The same for another machine or model: what was found for one is not for another.
+    #[must_use]
+    pub const fn elsewhere(self) -> Self {
+        match self {
+            Self::Found => Self::Best,
+            other => other,
+        }
     }
 }
 
@@ -57,6 +73,10 @@ impl<'a> Chosen<'a> {
         let given = question.mapping.as_ref().filter(|_| source == Source::Given);
         let mut recipe = match (given, source) {
             (Some(given), _) => Cow::Borrowed(given.recipe()),
+            (None, Source::Found) => match question.searched() {
+                Some(searched) => Cow::Borrowed(&searched.recipe),
+                None => Cow::Owned(Recipe::builtin("best")?),
+            },
             (None, Source::Best) => Cow::Owned(Recipe::builtin("best")?),
             (None, _) => Cow::Owned(Recipe::published()),
         };
@@ -182,7 +202,7 @@ impl<'a> Chosen<'a> {
         }
         let mapper = self.mapper();
         let mut bases = vec![first];
-        if matches!(self.question.scenario.wafers, WaferCount::Exactly(_)) {
+        if matches!(self.question.wafers(), WaferCount::Exactly(_)) {
             bases.extend(mapper.on_fewer(bases[0].placement.wafers, bases[0].draft));
         }
         bases.extend(mapper.wider(&bases[0]));

@@ -101,7 +101,7 @@ impl<'a> Drafts<'a> {
     fn fastest(&self, draft: &Question, free: SlotRange) -> Option<Mapped> {
         let usual = request(draft, draft.scenario.users);
         let fewest = fewest_slots(&usual, free)?;
-        let chosen = Chosen::new(draft, self.source).ok()?.open();
+        let chosen = Chosen::new(draft, self.source.elsewhere()).ok()?.open();
         let mut best: Option<(f64, f64, Mapped)> = None;
         for count in [fewest, free.count.min(most_slots(draft))] {
             for fill in [Fill::Slot, Fill::Tight] {

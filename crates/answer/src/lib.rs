@@ -25,6 +25,7 @@ mod provenance;
 mod question;
 mod read;
 mod run;
+mod searched;
 mod stage;
 mod uncertainty;
 mod written;
@@ -43,5 +44,7 @@ pub use run::{
     Answer, BreakdownRow, DraftMemory, FullPipeline, Limit, LoadAsRun, Memory, MemoryBytes, ProfileAnswer, State,
     Verdict, WorstPe, answer, answer_one_profile, answer_without_ranges, chosen_placement, resolved_mapping,
 };
+pub use searched::{Considered, Searched, WORTH};
 pub use stage::{LayerReading, StageTimes};
 pub use uncertainty::{ClockPoint, Ends, Influence, Range, Uncertainty};
+pub use wafersim_search::Effort;

@@ -161,7 +161,7 @@ pub fn gains(question: &Question, found: &FoundOn, how: &How) -> Vec<Gain> {
 /// What a search may decide on so many wafers.
 pub fn space<'a>(question: &'a Question, wafers: u32, how: &How) -> Space<'a> {
     let pins = how.pinned.as_ref().map_or_else(Pins::default, |(_, pins)| pins.clone());
-    Space { inputs: question.inputs(), wafers, pins }
+    Space { inputs: question.inputs(), fewest: wafers, wafers, pins }
 }
 
 /// The recipe that a search begins with: everything that is known to help, experts as the scenario has them.

@@ -470,7 +470,7 @@ impl Pipeline {
 fn given(question: &Question, size: u64) -> Result<Vec<Way>, AnswerError> {
     let (mut ways, mut refused) = (Vec::new(), None);
     let profile = question.scenario.profile;
-    let mut asked = question.scenario.wafers;
+    let mut asked = question.wafers();
     for source in Source::of(question, profile).iter().copied() {
         let (drafts, chosen) = (Drafts::new(question, source), Chosen::new(question, source)?);
         for verified in chosen.verified().iter().copied() {

@@ -1,12 +1,16 @@
 //! A scenario with everything it names loaded.
 
+use std::sync::OnceLock;
+
 use wafersim_mapping::{Inputs, Load, Mapping};
 use wafersim_place::{KvLayoutChoice, Machine, Request};
+use wafersim_search::Effort;
 use wafersim_spec::scenario::{Speculation, WaferCount};
 use wafersim_spec::{Hertz, Model, Scenario, Wafer};
 
 use crate::decode::Verified;
 use crate::error::AnswerError;
+use crate::searched::Searched;
 
 /// A checked scenario with its model and wafer.
 #[derive(Debug, Clone)]
@@ -21,6 +25,10 @@ pub struct Question {
     pub draft: Option<Model>,
     /// The mapping of the profiles `best` and `ideal`, where one was given.
     pub mapping: Option<Mapping>,
+    /// How much is tried to find a better one, where none was given; nothing: the recipes that are built in.
+    pub search: Option<Effort>,
+    /// What was found, once it has been looked for.
+    pub(crate) searched: OnceLock<Option<Box<Searched>>>,
 }
 
 impl Question {
@@ -44,7 +52,7 @@ impl Question {
         scenario.check_against(&model)?;
         let draft = scenario.speculation.draft_model.as_deref().filter(|_| scenario.speculation.draft_length > 0);
         let draft = draft.map(|name| model.draft_model(name)).transpose()?;
-        Ok(Self { scenario, model, wafer, draft, mapping: None })
+        Ok(Self { scenario, model, wafer, draft, mapping: None, search: None, searched: OnceLock::new() })
     }
 
     /// The same with a mapping for the profiles `best` and `ideal`.
@@ -53,12 +61,36 @@ impl Question {
         Self { mapping, ..self }
     }
 
+    /// The same with a search for a better mapping than those that are built in, for the profiles `best` and `ideal`; it takes place
+    /// when the first answer needs it.
+    #[must_use]
+    pub fn searching(self, search: Option<Effort>) -> Self {
+        Self { search, searched: OnceLock::new(), ..self }
+    }
+
+    /// The best mapping found, where one is looked for and fits.
+    pub fn searched(&self) -> Option<&Searched> {
+        let effort = self.search.filter(|_| self.mapping.is_none())?;
+        self.searched.get_or_init(|| Searched::new(self, effort).map(Box::new)).as_deref()
+    }
+
+    /// The wafers to place on: as many as are asked for, or as the best mapping found takes.
+    pub(crate) fn wafers(&self) -> WaferCount {
+        match self.scenario.wafers {
+            WaferCount::Auto if self.draft.is_none() => {
+                self.searched().map_or(WaferCount::Auto, |searched| WaferCount::Exactly(searched.wafers))
+            }
+            asked => asked,
+        }
+    }
+
     /// Another scenario about the same model, wafer and mapping.
     ///
     /// # Errors
     /// As [`Question::new`].
     pub fn asking(&self, scenario: Scenario) -> Result<Self, AnswerError> {
-        Ok(Self::new(scenario, self.model.clone(), self.wafer.clone())?.with_mapping(self.mapping.clone()))
+        let other = Self::new(scenario, self.model.clone(), self.wafer.clone())?;
+        Ok(other.with_mapping(self.mapping.clone()).searching(self.search))
     }
 
     /// What a mapping is resolved for.
@@ -101,7 +133,8 @@ impl Question {
         let model = self.draft.clone()?;
         let speculation = Speculation::default();
         let scenario = Scenario { model: model.name.clone(), speculation, ..self.scenario.clone() };
-        Some(Self { scenario, model, wafer: self.wafer.clone(), draft: None, mapping: self.mapping.clone() })
+        let (wafer, mapping) = (self.wafer.clone(), self.mapping.clone());
+        Some(Self { scenario, model, wafer, draft: None, mapping, search: None, searched: OnceLock::new() })
     }
 
     /// The same question without speculation, on exactly so many wafers.
@@ -112,7 +145,9 @@ impl Question {
             ..self.scenario.clone()
         };
         let (model, wafer, mapping) = (self.model.clone(), self.wafer.clone(), self.mapping.clone());
-        Self { scenario, model, wafer, draft: None, mapping }
+        // What was found is found for drafts too.
+        let (search, searched) = (self.search, self.searched.clone());
+        Self { scenario, model, wafer, draft: None, mapping, search, searched }
     }
 
     /// The question to placement for micro-batches of so many tokens.

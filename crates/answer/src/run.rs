@@ -23,6 +23,7 @@ use crate::error::AnswerError;
 use crate::provenance::Provenance;
 use crate::question::Question;
 use crate::read::{OfProfile, Read, Timed, closed_form, fastest, read_profiles};
+use crate::searched::Considered;
 use crate::stage::LayerReading;
 use crate::uncertainty::{Uncertainty, uncertainty};
 
@@ -70,6 +71,9 @@ pub struct Answer {
     pub load: LoadAsRun,
     /// What has been shown of the mapping of profile `best`: nothing unless that was asked for.
     pub certificate: Certificate,
+    /// Where the number of wafers was left open and a mapping was looked for: speeds on the numbers that were compared.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub considered: Vec<Considered>,
     /// How the answer moves with what is not known; absent where ranges were not asked for.
     pub uncertainty: Option<Uncertainty>,
     /// Where the answer comes from.
@@ -439,6 +443,7 @@ pub(crate) fn base_answer(
             Some(Mapping::Resolved(resolved)) => resolved.certificate(),
             _ => Certificate::default(),
         },
+        considered: question.searched().map_or_else(Vec::new, |searched| searched.considered.clone()),
         uncertainty: None,
         provenance: Provenance::new(question),
     };

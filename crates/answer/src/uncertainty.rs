@@ -156,9 +156,10 @@ fn room_at(question: &Question, known: &Way, wafers: u32, end: impl Fn(&Figure) 
     let declared = &DECLARATIONS[Key::FreeBytes as usize];
     let free = end(question.wafer.figure(Key::FreeBytes)).min(question.wafer.figure(Key::MemoryBytes).value);
     let question = changed(question, &[(declared, free)]);
-    let drafts = Drafts::new(&question, known.source);
+    let source = known.source.elsewhere();
+    let drafts = Drafts::new(&question, source);
     // Another memory is another machine: a mapping with every number is opened.
-    let chosen = Chosen::new(&question, known.source)?.open();
+    let chosen = Chosen::new(&question, source)?.open();
     let placed = |wafers: WaferCount| with_room_for_draft(&chosen, known.verified, 1, wafers, &drafts).ok();
     let here = placed(WaferCount::Exactly(wafers)).map(|(mapped, _)| mapped);
     let users = |mapped: &Mapped| {

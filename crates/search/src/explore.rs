@@ -9,9 +9,9 @@ use std::sync::Arc;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
-use wafersim_mapping::{Common, Mapped};
+use wafersim_mapping::{Common, Mapped, Recipe};
 
-use crate::space::{Decision, Point, Space};
+use crate::space::{Decision, Point, Space, fills};
 
 /// How much a search may try, counted in mappings judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -26,10 +26,10 @@ pub enum Effort {
 }
 
 impl Effort {
-    /// Mappings that are judged, at most.
+    /// Mappings that are judged after the survey of divisions, at most.
     pub const fn evaluations(self) -> u64 {
         match self {
-            Self::Quick => 2_500,
+            Self::Quick => 1_500,
             Self::Normal => 12_000,
             Self::Thorough => 150_000,
         }
@@ -99,7 +99,10 @@ struct Walk<'w, 'a> {
     search: &'w Search<'a>,
     judge: &'w dyn Judge,
     common: Arc<Common<'a>>,
+    /// Mappings that may still be judged.
     left: u64,
+    /// Mappings that have been.
+    evaluations: u64,
 }
 
 /// A point that was judged.
@@ -121,13 +124,23 @@ impl Here {
 
 /// The best mapping found from a start, if any fits.
 pub fn explore(search: &Search<'_>, start: Point, judge: &dyn Judge) -> Option<Found> {
-    let mut walk = Walk {
-        search,
-        judge,
-        common: Arc::new(Common::new(search.space.inputs.model)),
-        left: search.effort.evaluations(),
-    };
-    let divisions = walk.divisions(start);
+    refine(search, &survey(search, start, judge), judge)
+}
+
+/// A look at all divisions, each with the start's other decisions and, where it is among the best for its number of wafers, the
+/// best layout of the cache; the fastest first.
+pub fn survey(search: &Search<'_>, start: Point, judge: &dyn Judge) -> Vec<Found> {
+    let mut walk = Walk::new(search, judge);
+    let all = walk.survey(start);
+    let evaluations = walk.evaluations;
+    all.into_iter().map(|Here { point, mapped, judged }| Found { point, mapped, judged, evaluations }).collect()
+}
+
+/// The best mapping found from what a survey has found on at most the wafers of the search.
+pub fn refine(search: &Search<'_>, surveyed: &[Found], judge: &dyn Judge) -> Option<Found> {
+    let mut walk = Walk::new(search, judge);
+    walk.evaluations = surveyed.first().map_or(0, |found| found.evaluations);
+    let divisions = walk.divisions(surveyed);
     let mut best: Option<Here> = None;
     for (index, division) in divisions.into_iter().enumerate() {
         // Each division has its part of what is left.
@@ -147,7 +160,14 @@ pub fn explore(search: &Search<'_>, start: Point, judge: &dyn Judge) -> Option<F
         }
     }
     let Here { point, mapped, judged } = best;
-    Some(Found { point, mapped, judged, evaluations: search.effort.evaluations() - walk.left })
+    Some(Found { point, mapped, judged, evaluations: walk.evaluations })
+}
+
+impl<'w, 'a> Walk<'w, 'a> {
+    fn new(search: &'w Search<'a>, judge: &'w dyn Judge) -> Self {
+        let common = Arc::new(Common::new(search.space.inputs.model));
+        Self { search, judge, common, left: search.effort.evaluations(), evaluations: 0 }
+    }
 }
 
 impl Walk<'_, '_> {
@@ -155,6 +175,12 @@ impl Walk<'_, '_> {
     fn judged(&mut self, mut points: Vec<Point>) -> Vec<Here> {
         points.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
         self.left -= points.len() as u64;
+        self.looked_at(points)
+    }
+
+    /// The same, whatever is left.
+    fn looked_at(&mut self, points: Vec<Point>) -> Vec<Here> {
+        self.evaluations += points.len() as u64;
         let judge = self.judge;
         let (inputs, common) = (self.search.space.inputs, &self.common);
         let all: Vec<Option<Here>> = points
@@ -168,23 +194,56 @@ impl Walk<'_, '_> {
         all.into_iter().flatten().collect()
     }
 
-    /// The best divisions, each with its best layout of the cache among a few.
-    fn divisions(&mut self, start: Point) -> Vec<Here> {
+    /// All divisions, and the best layouts of the cache for the best of them.
+    fn survey(&mut self, start: Point) -> Vec<Here> {
+        /// Divisions with the same number of wafers that are given other layouts of the cache.
+        const MOST_ALIKE: usize = 2;
+        /// How much slower than a mapping on no more wafers a division may be to be given others.
+        const SLOWER: f64 = 1.25;
         let points = self.search.space.divisions(&start);
-        let mut all = self.judged(points);
+        let mut all = self.looked_at(points);
         if all.is_empty() {
             // As placement divides, where none of these fits.
-            all = self.judged(vec![start]);
+            all = self.looked_at(vec![start]);
+        }
+        if !self.search.space.pins.has(Decision::Kv) {
+            all.sort_by(|one, other| {
+                let order = one.point.wafers.cmp(&other.point.wafers);
+                order.then(one.judged.time.total_cmp(&other.judged.time))
+            });
+            let mut points = Vec::new();
+            let mut fastest = f64::INFINITY;
+            for same in all.chunk_by(|one, other| one.point.wafers == other.point.wafers) {
+                fastest = same.first().map_or(fastest, |here| here.judged.time.min(fastest));
+                let worth = same.iter().take(MOST_ALIKE).filter(|here| here.judged.time <= fastest * SLOWER);
+                points.extend(worth.flat_map(|here| self.with_caches(here)));
+            }
+            let found = self.looked_at(points);
+            all.extend(found);
         }
         all.sort_by(|one, other| one.judged.time.total_cmp(&other.judged.time));
-        // Regions of the same size are the same division.
+        all
+    }
+
+    /// A point with the layouts of the cache that leave hardly a column of its region unused.
+    fn with_caches(&self, here: &Here) -> Vec<Point> {
+        let Some(layer) = here.mapped.layers.first() else { return Vec::new() };
+        let layouts = self.search.space.kv_layouts(layer.region.columns, &here.point.recipe.kv).into_iter();
+        let layouts = layouts.filter(|kv| fills(kv, layer.region.columns, layer));
+        let with = |kv| Point { recipe: Recipe { kv, ..here.point.recipe.clone() }, ..here.point.clone() };
+        layouts.map(with).collect()
+    }
+
+    /// The best of a survey, regions of the same size once.
+    fn divisions(&self, surveyed: &[Found]) -> Vec<Here> {
         let mut kept: Vec<Here> = Vec::new();
-        let region = |here: &Here| here.mapped.layers.first().map(|layer| layer.region);
-        for here in all {
-            let fits = || self.judge.fits_in_routers(&here.mapped);
-            let is_new = kept.iter().all(|known| region(known) != region(&here));
+        let region = |mapped: &Mapped| mapped.layers.first().map(|layer| layer.region);
+        for found in surveyed.iter().filter(|found| found.point.wafers <= self.search.space.wafers) {
+            let fits = || self.judge.fits_in_routers(&found.mapped);
+            let is_new = kept.iter().all(|known| region(&known.mapped) != region(&found.mapped));
             if is_new && kept.len() < self.search.effort.divisions() && fits() {
-                kept.push(here);
+                let Found { point, mapped, judged, .. } = found.clone();
+                kept.push(Here { point, mapped, judged });
             }
         }
         kept

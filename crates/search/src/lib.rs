@@ -35,5 +35,5 @@ pub mod space;
 pub mod trees;
 
 pub use ablate::{Ablated, ablate};
-pub use explore::{Effort, Found, Judge, Judged, Search, explore};
+pub use explore::{Effort, Found, Judge, Judged, Search, explore, refine, survey};
 pub use space::{Decision, Pins, Point, Space};

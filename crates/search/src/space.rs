@@ -1,6 +1,6 @@
 //! The space: decisions, and the values that each may take where some others are made.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -36,6 +36,15 @@ impl Point {
         let mapper = Mapper::one_of_many(&self.recipe, inputs, common);
         mapper.smallest(count, self.draft, self.micro_batch).ok()
     }
+}
+
+/// Slots of a wafer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Slots {
+    slots: u64,
+    /// Layers that share one; as it comes where there is no number.
+    layers: Option<u64>,
+    wafers: u32,
 }
 
 /// A decision that the search makes.
@@ -153,6 +162,8 @@ fn collect(before: &str, table: &toml::Table, paths: &mut BTreeSet<String>) {
 pub struct Space<'a> {
     /// Model, wafer and load; the number of wafers is the most that may be used.
     pub inputs: Inputs<'a>,
+    /// The fewest wafers that are looked at; none that hold the model are fewer.
+    pub fewest: u32,
     /// The most wafers.
     pub wafers: u32,
     /// What is fixed.
@@ -173,42 +184,54 @@ impl Space<'_> {
         all
     }
 
-    /// Every division of the wafers that may be worth a look: slots in every shape that items or shared slots fill, on all wafers
-    /// and on as few as have as many slots.
+    /// Every division that may be worth a look on any number of wafers: slots in every shape that items or shared slots fill, on
+    /// all wafers of that number and on as few as have as many slots.
     pub fn divisions(&self, start: &Point) -> Vec<Point> {
         if self.pins.has(Decision::Division) {
             return vec![start.clone()];
         }
         let machine = self.inputs.machine();
-        let layers = self.inputs.model.layers.len() as u64;
         let mut points = Vec::new();
-        let most = layers.saturating_add(2).div_ceil(u64::from(self.wafers.max(1))).saturating_mul(2).max(8);
-        for slots in 1..=most {
-            for arrangement in Arrangement::of_slots(slots, &machine) {
+        for way in self.slots() {
+            for arrangement in Arrangement::of_slots(way.slots, &machine) {
                 let (columns, rows) = arrangement.slot_size(&machine);
                 // Long and thin: no reduction is shorter for it.
                 if columns > rows.saturating_mul(8) || rows > columns.saturating_mul(8) {
                     continue;
                 }
-                let mut point = start.clone();
+                let mut point = Point { wafers: way.wafers, ..start.clone() };
                 let division = &mut point.recipe.division;
                 (division.columns, division.rows) =
                     (Size::Divisor(arrangement.across), Size::Divisor(arrangement.down));
-                division.slots = Size::Exactly(slots);
-                division.layers_per_slot = Size::Auto;
-                points.push(point.clone());
-                let all_slots = slots.saturating_mul(u64::from(self.wafers.max(1)));
-                let together = layers.div_ceil(all_slots);
-                for layers_per_slot in [together, together + 1] {
-                    if layers_per_slot > 1 {
-                        let mut shared = point.clone();
-                        shared.recipe.division.layers_per_slot = Size::Exactly(layers_per_slot);
-                        points.push(shared);
+                division.slots = Size::Exactly(way.slots);
+                division.layers_per_slot = way.layers.map_or(Size::Auto, Size::Exactly);
+                points.push(point);
+            }
+        }
+        points
+    }
+
+    /// How many slots a wafer may have, and how many layers share one; the same on more wafers once.
+    fn slots(&self) -> BTreeSet<Slots> {
+        let layers = self.inputs.model.layers.len() as u64;
+        // The same slots with the same layers on further wafers are one division; tables may need one wafer more.
+        let mut known: BTreeMap<(u64, u64, bool), u32> = BTreeMap::new();
+        let mut all = BTreeSet::new();
+        for wafers in self.fewest.max(1)..=self.wafers.max(1) {
+            let count = u64::from(wafers);
+            let most = layers.saturating_add(2).div_ceil(count).saturating_mul(2).max(8);
+            for slots in 1..=most {
+                let together = layers.div_ceil(slots.saturating_mul(count));
+                for (layers, as_it_comes) in [(together, true), (together, false), (together + 1, false)] {
+                    let seen = known.entry((slots, layers, as_it_comes)).or_insert(0);
+                    *seen += 1;
+                    if *seen <= 2 && (as_it_comes || layers > 1) {
+                        all.insert(Slots { slots, layers: (!as_it_comes).then_some(layers), wafers });
                     }
                 }
             }
         }
-        points
+        all
     }
 
     /// Other values of a decision at a point, whose mapping is `at`.
@@ -351,7 +374,7 @@ impl Space<'_> {
     }
 
     /// Layouts of the cache on a region of so many columns.
-    fn kv_layouts(&self, columns: u64, now: &KvRecipe) -> Vec<KvRecipe> {
+    pub(crate) fn kv_layouts(&self, columns: u64, now: &KvRecipe) -> Vec<KvRecipe> {
         let mut heads: BTreeSet<(u64, u64, u64)> = BTreeSet::new();
         for layer in &self.inputs.model.layers {
             heads.extend(match &layer.attention {
@@ -390,7 +413,7 @@ impl Space<'_> {
 }
 
 /// Whether a layout of the cache leaves no more than a tenth of the columns unused.
-fn fills(kv: &KvRecipe, columns: u64, now: &LayerMapping) -> bool {
+pub(crate) fn fills(kv: &KvRecipe, columns: u64, now: &LayerMapping) -> bool {
     let of = |size: Size| match size {
         Size::Exactly(number) => number,
         _ => 1,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use serde::Serialize;
-use wafersim_answer::{Pipeline, Provenance, Question, Verified};
+use wafersim_answer::{Effort, Pipeline, Provenance, Question, Verified};
 use wafersim_mapping::{Mapping, Resolved};
 use wafersim_routing::Trace;
 use wafersim_spec::model::Reach;
@@ -44,6 +44,8 @@ pub struct Files<'a> {
     pub routing: Option<(Arc<Trace>, &'a str)>,
     /// The mapping of the profiles `best` and `ideal`.
     pub mapping: Option<Mapping>,
+    /// How much is tried to find one where none is given; nothing: the recipes that are built in.
+    pub search: Option<Effort>,
 }
 
 /// What a run says of its machine.
@@ -103,7 +105,8 @@ impl Server {
     /// # Errors
     /// As [`Server::new`]; and where the routing trace is another model's.
     pub fn with_files(scenario: StreamScenario, files: Files<'_>) -> Result<Self, StreamError> {
-        let question = Question::load(scenario.machine.clone())?.with_mapping(files.mapping);
+        let question = Question::load(scenario.machine.clone())?;
+        let question = question.with_mapping(files.mapping).searching(files.search);
         let positions = question.model.max_positions.saturating_mul(CONTEXT_BEYOND_POSITIONS);
         let positions = u32::try_from(positions).unwrap_or(u32::MAX);
         let experts = ExpertChoice::new(&scenario, &question.model, files.routing)?;

@@ -2,29 +2,19 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use wafersim::answer::map::{FoundOn, Gain, How, gains, map_on};
 use wafersim::answer::{AnswerError, Question};
 use wafersim::mapping::Recipe;
-use wafersim::search::{Effort, Pins};
+use wafersim::search::Pins;
 use wafersim::spec::scenario::WaferCount;
 
 use crate::choice::{self, ObjectFormat};
 use crate::failure::Failure;
+use crate::mapping_flags::SearchFlag;
 use crate::output::Destination;
 use crate::progress::Tries;
 use crate::scenario_flags::ScenarioFlags;
-
-/// How much is tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum EffortFlag {
-    /// Up to 2,500 mappings.
-    Quick,
-    /// Up to 12,000.
-    Normal,
-    /// Up to 150,000.
-    Thorough,
-}
 
 /// Flags of `map`.
 #[derive(Debug, Args)]
@@ -47,8 +37,8 @@ pub struct MapFlags {
     #[arg(long, value_name = "TYPE", value_parser = choice::data_types())]
     kv: Option<String>,
     /// How much is tried, counted in mappings.
-    #[arg(long, value_enum, default_value_t = EffortFlag::Quick)]
-    search: EffortFlag,
+    #[arg(long, value_enum, default_value_t = SearchFlag::Quick)]
+    search: SearchFlag,
     /// Seed of further starts.
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     seed: u64,
@@ -113,10 +103,9 @@ pub fn execute(flags: &MapFlags) -> Result<(), Failure> {
 }
 
 fn how(flags: &MapFlags) -> Result<How, Failure> {
-    let effort = match flags.search {
-        EffortFlag::Quick => Effort::Quick,
-        EffortFlag::Normal => Effort::Normal,
-        EffortFlag::Thorough => Effort::Thorough,
+    let Some(effort) = flags.search.effort() else {
+        let allowed = "quick, normal, or thorough".into();
+        return Err(Failure::Flag { flag: "--search".into(), problem: "is none".into(), allowed });
     };
     let pinned = flags.pin.as_deref().map(|path| {
         let recipe = Recipe::read(path)?;

@@ -244,7 +244,7 @@ fn question(flags: &PlaceFlags, batch: u64) -> Result<Question, Failure> {
     ] {
         layers.flag(flag, path, value)?;
     }
-    Ok(Question::load(layers.check()?)?.with_mapping(flags.mapping.mapping()?))
+    flags.mapping.ask(Question::load(layers.check()?)?)
 }
 
 fn synthetic(question: &Question, seed: u64) -> Result<Trace, Failure> {

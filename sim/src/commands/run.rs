@@ -89,7 +89,7 @@ pub fn execute(flags: &RunFlags) -> Result<(), Failure> {
         layers.flag(flag, path, value.as_deref())?;
     }
     let saved = flags.mapping.open()?;
-    let question = Question::load(layers.check()?)?.with_mapping(flags.mapping.mapping()?);
+    let question = flags.mapping.ask(Question::load(layers.check()?)?)?;
     let (question, looked_at) = match flags.certify {
         true => certified(question).map(|(question, outcome)| (question, Some(outcome)))?,
         false => (question, None),

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use wafersim::mapping::Mapping;
 use wafersim::report;
 use wafersim::report::ReportError;
 use wafersim::report::number::{duration, whole};
@@ -19,7 +18,7 @@ use crate::commands::routing::read_trace;
 use crate::fabric_flags::{say_what_is_left_out, trace_limit};
 use crate::failure::Failure;
 use crate::input::read_table_text;
-use crate::mapping_flags::MappingFlags;
+use crate::mapping_flags::{MappingFlags, Wanted};
 use crate::output::{Destination, Folder, say};
 use crate::progress::{Progress, Seldom};
 
@@ -80,9 +79,9 @@ pub fn execute(flags: &StreamFlags) -> Result<(), Failure> {
     }
     let trace = trace(flags)?;
     let pictures = flags.pictures.as_deref().map(|folder| Folder::open_for("--pictures", folder)).transpose()?;
-    let (mapping, saved) = (flags.mapping.mapping()?, flags.mapping.open()?);
+    let (wanted, saved) = (flags.mapping.wanted()?, flags.mapping.open()?);
     let Some(swept) = &flags.sweep else {
-        let machine = machine(file.check(&source)?, mapping, &mut None)?;
+        let machine = machine(file.check(&source)?, wanted, &mut None)?;
         saved.write(|| Ok(machine.resolved_mapping()?))?;
         let point = alone(&machine, trace)?;
         draw(pictures.as_ref(), || report::stream_chart::of_run(&point))?;
@@ -104,7 +103,7 @@ pub fn execute(flags: &StreamFlags) -> Result<(), Failure> {
     let mut machines = Vec::with_capacity(values.len());
     for value in values {
         let scenario = file.with("--sweep", path, value)?.check(&source)?;
-        let made = machine(scenario, mapping.clone(), &mut read).map_err(|failure| {
+        let made = machine(scenario, wanted.clone(), &mut read).map_err(|failure| {
             let allowed = "values for which there is a machine".to_owned();
             wrong("--sweep", format!("{path}={value}: {failure}"), allowed)
         })?;
@@ -163,7 +162,7 @@ fn draw(folder: Option<&Folder>, charts: impl FnOnce() -> Result<Vec<ChartFile>,
 /// The machine of a scenario. `read` is the routing trace that was read last: points of a sweep share it.
 fn machine(
     scenario: StreamScenario,
-    mapping: Option<Mapping>,
+    Wanted { mapping, search }: Wanted,
     read: &mut Option<(String, Arc<Trace>)>,
 ) -> Result<Server, Failure> {
     let trace = match &scenario.load {
@@ -183,7 +182,7 @@ fn machine(
         _ => (String::new(), None),
     };
     let routing = routing.map(|trace| (trace, source.as_str()));
-    Ok(Server::with_files(scenario, Files { requests, routing, mapping })?)
+    Ok(Server::with_files(scenario, Files { requests, routing, mapping, search })?)
 }
 
 /// Files that the scenario names by a relative path are looked for in its folder first.

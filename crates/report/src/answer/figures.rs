@@ -1,6 +1,6 @@
 //! The figures that are asked for most, one a line.
 
-use wafersim_answer::{Answer, LoadAsRun, Verified};
+use wafersim_answer::{Answer, Considered, LoadAsRun, Verified};
 use wafersim_spec::Wafer;
 use wafersim_spec::scenario::Acceptance;
 
@@ -29,6 +29,9 @@ pub(super) fn text(answer: &Answer, wafer: &Wafer) -> String {
         ),
     );
     line("wafers", wafers_line(answer, wafer));
+    if let Some(words) = considered_line(answer) {
+        line("compared", words);
+    }
     line("users", users_line(answer));
     line("model", model_line(answer));
     line("pipeline", pipeline_line(answer));
@@ -44,6 +47,13 @@ fn wafers_line(answer: &Answer, wafer: &Wafer) -> String {
     let idle =
         if idle > 0 { format!("; {idle} of them idle, which is faster than longer ways") } else { String::new() };
     format!("{} x {}, {}{idle}", whole(u64::from(answer.wafers)), answer.wafer, wafer.title)
+}
+
+/// Speeds on the numbers of wafers that were compared.
+fn considered_line(answer: &Answer) -> Option<String> {
+    let one = |one: &Considered| format!("{}: {}", one.wafers, figure(one.tokens_per_second_per_user));
+    let all: Vec<String> = answer.considered.iter().map(one).collect();
+    (all.len() > 1).then(|| format!("tok/s, before the mapping was refined: {}", all.join(", ")))
 }
 
 /// What all users get, and what as many as fill the pipeline would get.

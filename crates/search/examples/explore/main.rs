@@ -124,7 +124,7 @@ fn main() {
             _ => Effort::Thorough,
         };
         let WaferCount::Exactly(wafers) = load.wafers else { return };
-        let space = Space { inputs, wafers, pins: Pins::default() };
+        let space = Space { inputs, fewest: wafers, wafers, pins: Pins::default() };
         let search = Search { space: space.clone(), effort, seed: 1 };
         let start = Point { recipe: space::start(), wafers, micro_batch: 1, draft: Verification::Faster };
         let began = Instant::now();
