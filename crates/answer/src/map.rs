@@ -8,6 +8,7 @@ use wafersim_mapping::{Mapped, Recipe, Resolved, Verification};
 use wafersim_search::{Ablated, Decision, Effort, Found, Judge, Judged, Pins, Point, Search, Space, ablate, explore};
 use wafersim_spec::scenario::{Profile, WaferCount};
 
+use crate::chosen::{Chosen, Source};
 use crate::decode::{DecodePrograms, DecodeTiming, Verified};
 use crate::error::AnswerError;
 use crate::memory::fullest;
@@ -158,10 +159,22 @@ pub fn gains(question: &Question, found: &FoundOn, how: &How) -> Vec<Gain> {
     all.filter(|ablated| ablated.decision != Decision::Division || ablated.time.is_some()).map(gain).collect()
 }
 
+/// The fewest wafers that hold the question's users, by the published mapping.
+///
+/// # Errors
+/// Where no number does.
+pub fn fewest(question: &Question) -> Result<u32, AnswerError> {
+    let chosen = Chosen::new(question, Source::Published)?;
+    let verified = chosen.verified().first().copied().flatten();
+    Ok(chosen.smallest(WaferCount::Auto, verified, 1, question.scenario.users)?.placement.wafers)
+}
+
 /// What a search may decide on so many wafers.
 pub fn space<'a>(question: &'a Question, wafers: u32, how: &How) -> Space<'a> {
     let pins = how.pinned.as_ref().map_or_else(Pins::default, |(_, pins)| pins.clone());
-    Space { inputs: question.inputs(), fewest: wafers, wafers, pins }
+    // What some of the wafers do faster is done on them.
+    let fewest = fewest(question).map_or(wafers, |fewest| fewest.min(wafers));
+    Space { inputs: question.inputs(), fewest, wafers, pins }
 }
 
 /// The recipe that a search begins with: everything that is known to help, experts as the scenario has them.

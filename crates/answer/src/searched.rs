@@ -9,8 +9,7 @@ use wafersim_mapping::{Recipe, Verification};
 use wafersim_search::{Effort, Found, Point, Search, Space, refine, survey};
 use wafersim_spec::scenario::{Verification as Asked, WaferCount};
 
-use crate::chosen::{Chosen, Source};
-use crate::map::{ClosedForm, start};
+use crate::map::{ClosedForm, fewest, start};
 use crate::question::Question;
 
 /// What more wafers must give to be taken.
@@ -47,17 +46,13 @@ impl Searched {
     /// Searches; nothing where no mapping was found that fits.
     pub(crate) fn new(question: &Question, effort: Effort) -> Option<Self> {
         let judge = ClosedForm::new(question, &|_| ());
-        let chosen = Chosen::new(question, Source::Published).ok()?;
         let is_open = question.draft.is_none() && question.scenario.wafers == WaferCount::Auto;
+        let fewest = fewest(question).ok()?;
+        // What some of the wafers do faster is done on them, where there are more.
         let (fewest, most) = match question.scenario.wafers {
-            WaferCount::Exactly(wafers) => (wafers, wafers),
-            WaferCount::Auto => {
-                let verified = chosen.verified().first().copied().flatten();
-                let smallest = chosen.smallest(WaferCount::Auto, verified, 1, question.scenario.users).ok()?;
-                let fewest = smallest.placement.wafers;
-                let further = if is_open { fewest.clamp(FURTHER.0, FURTHER.1) } else { 0 };
-                (fewest, fewest.saturating_add(further))
-            }
+            WaferCount::Exactly(wafers) => (fewest.min(wafers), wafers),
+            WaferCount::Auto if is_open => (fewest, fewest.saturating_add(fewest.clamp(FURTHER.0, FURTHER.1))),
+            WaferCount::Auto => (fewest, fewest),
         };
         let space = Space { inputs: question.inputs(), fewest, wafers: most, pins: Default::default() };
         let search = Search { space, effort, seed: 1 };
@@ -70,12 +65,12 @@ impl Searched {
         let point = Point { recipe, wafers: most, micro_batch: 1, draft };
         let surveyed = survey(&search, point, &judge);
         let considered = by_wafers(&surveyed);
-        let wafers = taken(&considered, question.scenario.target);
+        let wafers = if is_open { taken(&considered, question.scenario.target) } else { most };
         let space = Space { wafers, ..search.space.clone() };
         let found = refine(&Search { space, ..search }, &surveyed, &judge)?;
         // Which micro-batches, and how drafts are verified, is compared once more by whoever answers.
         let recipe = found.point.recipe;
-        let (wafers, mappings) = (if is_open { found.point.wafers } else { wafers }, found.evaluations);
+        let (wafers, mappings) = (found.point.wafers, found.evaluations);
         let considered = if is_open { considered } else { Vec::new() };
         Some(Self { recipe, wafers, mappings, considered, most })
     }

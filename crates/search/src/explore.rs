@@ -197,7 +197,7 @@ impl Walk<'_, '_> {
     /// All divisions, and the best layouts of the cache for the best of them.
     fn survey(&mut self, start: Point) -> Vec<Here> {
         /// Divisions with the same number of wafers that are given other layouts of the cache.
-        const MOST_ALIKE: usize = 2;
+        const MOST_ALIKE: usize = 3;
         /// How much slower than a mapping on no more wafers a division may be to be given others.
         const SLOWER: f64 = 1.25;
         let points = self.search.space.divisions(&start);

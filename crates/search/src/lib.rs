@@ -14,7 +14,7 @@
 //! # What was found, and what is missing
 //!
 //! Qwen3-Coder-480B in FP8 on WSE-3, one user, 16 wafers with 44,976 free bytes in a processing element, silicon rates, in closed form
-//! (`examples/explore`): 1,041 tok/s at 1k, 998 at 8k, 903 at 32k, 650 at 100k. Nothing here has been run on the fabric at
+//!: 1,041 tok/s at 1k, 998 at 8k, 903 at 32k, 650 at 100k. Nothing here has been run on the fabric at
 //! full size.
 //!
 //! A layer takes 17,124 cycles at 32k. Beside 142 us of links, ways between regions and tables, 1,000 tok/s take about

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use wafersim::answer::map::{FoundOn, Gain, How, gains, map_on};
+use wafersim::answer::map::{FoundOn, Gain, How, fewest, gains, map_on};
 use wafersim::answer::{AnswerError, Question};
 use wafersim::mapping::Recipe;
 use wafersim::search::Pins;
@@ -21,7 +21,7 @@ use crate::scenario_flags::ScenarioFlags;
 pub struct MapFlags {
     #[command(flatten)]
     scenario: ScenarioFlags,
-    /// Wafers to use: a number, or `auto` for the fewest that suffice and a few more.
+    /// Wafers to use: a number, or `auto` for all numbers at which the speed grows.
     #[arg(long, value_name = "auto|N", allow_negative_numbers = true)]
     wafers: Option<String>,
     /// Users served at the same time.
@@ -53,9 +53,6 @@ pub struct MapFlags {
     format: ObjectFormat,
 }
 
-/// More wafers than the fewest that are looked at where their number is left open.
-const FURTHER_WAFERS: u32 = 3;
-
 /// Looks for the best mapping.
 pub fn execute(flags: &MapFlags) -> Result<(), Failure> {
     let saved = flags.save_mapping.as_deref();
@@ -77,8 +74,13 @@ pub fn execute(flags: &MapFlags) -> Result<(), Failure> {
     let counts = match question.scenario.wafers {
         WaferCount::Exactly(wafers) => vec![wafers],
         WaferCount::Auto => {
-            let fewest = wafersim::answer::chosen_placement(&question)?.wafers;
-            (fewest..=fewest.saturating_add(FURTHER_WAFERS)).collect()
+            let searching = question.clone().searching(Some(how.effort));
+            match searching.searched() {
+                Some(searched) if !searched.considered.is_empty() => {
+                    searched.considered.iter().map(|one| one.wafers).collect()
+                }
+                _ => vec![fewest(&question)?],
+            }
         }
     };
     let found: Result<Vec<FoundOn>, AnswerError> =
