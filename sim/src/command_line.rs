@@ -21,7 +21,8 @@ use crate::commands::values::ValuesFlags;
 use crate::commands::wafers::WafersFlags;
 
 const AFTER_HELP: &str = "\
-Data goes to stdout, words to stderr. Exit codes: 0 done, 1 a bug or a failure while writing, 2 wrong input.";
+Data goes to stdout, words to stderr. Exit codes: 0 done, 1 a bug or a failure while writing, 2 wrong input, \
+3 no mapping passes its certificate (--certify).";
 
 /// LLM inference on wafer-scale machines: how fast, what limits it, how sure, and what it would take.
 #[derive(Debug, Parser)]

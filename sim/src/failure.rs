@@ -1,4 +1,4 @@
-//! Why the program stops: wrong input (exit code 2), or a bug or a failure while writing (exit code 1).
+//! Why the program stops: wrong input (exit code 2), a bug or a failure while writing (1), a certificate that fails (3).
 
 use thiserror::Error;
 use wafersim::answer::AnswerError;
@@ -40,6 +40,9 @@ pub enum Failure {
     /// A comparison has failed; the table says where.
     #[error("a tensor is out of its tolerance")]
     OutOfTolerance,
+    /// None of the mappings that were tried passes.
+    #[error("no mapping passes its certificate; profile best is answered by the published mapping")]
+    NotCertified,
     /// The run cannot be made.
     #[error(transparent)]
     Stream(#[from] StreamError),
@@ -109,7 +112,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// 2 for what the user can mend, 1 for what not.
+    /// 2 for what the user can mend, 1 for what not, 3 where no mapping passes its certificate.
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Write { .. }
@@ -121,6 +124,7 @@ impl Failure {
             | Self::Values(ValuesError::Program { .. })
             | Self::Graph(GraphError::TensorMismatch { .. })
             | Self::Traffic(TrafficError::Stuck { .. } | TrafficError::Conservation { .. }) => 1,
+            Self::NotCertified => 3,
             Self::Spec(_)
             | Self::Answer(_)
             | Self::Mapping(_)

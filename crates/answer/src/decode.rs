@@ -26,7 +26,7 @@ use wafersim_mapping::Mapped;
 use wafersim_place::Placement;
 use wafersim_spec::Cycles;
 use wafersim_spec::scenario::Verification;
-use wafersim_spec::wafer::{Key, RateSet};
+use wafersim_spec::wafer::Key;
 
 use crate::candidates::Way;
 use crate::error::AnswerError;
@@ -68,6 +68,14 @@ pub enum Verified {
 }
 
 impl Verified {
+    /// As a mapping by itself verifies the drafts of a question: token by token, unless it says otherwise.
+    pub(crate) fn of(question: &Question, mapped: &Mapped) -> Option<Self> {
+        (question.inputs().load.tokens_per_step > 1).then_some(match mapped.draft {
+            Verification::MicroBatch => Self::MicroBatch,
+            Verification::Stream | Verification::Faster => Self::Stream,
+        })
+    }
+
     /// The ways that a question allows; what is first wins a tie. One of nothing without speculation.
     pub(crate) fn allowed(question: &Question, asked: Verification) -> &'static [Option<Self>] {
         if question.scenario.speculation.draft_length == 0 {
@@ -189,9 +197,10 @@ impl DecodePrograms {
         let available = question.wafer.figure(Key::Colors).value as u32;
         let layouts = self.pass.layouts.iter().enumerate();
         layouts.filter(|(_, program)| program.color_count() > available).try_for_each(|(layout, program)| {
-            let lowered = circuit::lower(program, &question.wafer, RateSet::Silicon, &|_| 0.0);
-            let what = format!("a layer of layout {layout}");
-            lowered.map(|_| ()).map_err(|reason| AnswerError::Fabric { what, reason })
+            circuit::fits_in_routers(program, &question.wafer).map_err(|reason| {
+                let what = format!("a layer of layout {layout}");
+                AnswerError::Fabric { what, reason }
+            })
         })
     }
 }

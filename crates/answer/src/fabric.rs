@@ -205,6 +205,23 @@ fn passes(
     Ok((runs.into_iter().map(|(run, _)| run).collect(), times))
 }
 
+/// Runs the first layer of a layout on its region.
+pub(crate) fn run_first_of(
+    question: &Question,
+    (placement, layout): (&Placement, usize),
+    written: &Written,
+    reading: &LayerReading,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<LayerOnFabric, AnswerError> {
+    let nothing = || AnswerError::Layers { asked: 1, available: 0 };
+    let (Some(place), Some(program)) = (first_of(placement, layout), written.layouts.get(layout)) else {
+        return Err(nothing());
+    };
+    let closed = reading.read(program);
+    let task = Task { place, flow: written.flow, program, closed, is_shown: false, pass: 0 };
+    task.run(&question.wafer, &reading.rates, None, progress).map(|(run, _)| run.layer)
+}
+
 /// A layer and where it lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Place {

@@ -16,6 +16,8 @@ pub mod expert_load;
 pub mod experts;
 pub mod fabric;
 pub mod map;
+mod memory;
+pub mod opened;
 pub mod pipeline;
 pub mod plan;
 mod prefill;
@@ -31,9 +33,12 @@ pub use bound::{Profiles, Unbeaten, no_mapping_beats};
 pub use chosen::Source;
 pub use decode::{DecodeTiming, DraftTime, Pace, Verified};
 pub use error::AnswerError;
+pub use memory::Fullest;
+pub use opened::Opened;
 pub use pipeline::Pipeline;
 pub use provenance::{KnownError, Provenance};
 pub use question::Question;
+pub use read::best_mappings;
 pub use run::{
     Answer, BreakdownRow, DraftMemory, FullPipeline, Limit, LoadAsRun, Memory, MemoryBytes, ProfileAnswer, State,
     Verdict, WorstPe, answer, answer_one_profile, answer_without_ranges, chosen_placement, resolved_mapping,

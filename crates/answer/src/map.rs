@@ -5,12 +5,12 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 use wafersim_mapping::{Mapped, Recipe, Resolved, Verification};
-use wafersim_place::Item;
 use wafersim_search::{Ablated, Decision, Effort, Found, Judge, Judged, Pins, Point, Search, Space, ablate, explore};
 use wafersim_spec::scenario::{Profile, WaferCount};
 
 use crate::decode::{DecodePrograms, DecodeTiming, Verified};
 use crate::error::AnswerError;
+use crate::memory::fullest;
 use crate::question::Question;
 use crate::stage::LayerReading;
 use crate::written::Kept;
@@ -70,10 +70,7 @@ impl<'a> ClosedForm<'a> {
     }
 
     fn programs(&self, mapped: &Mapped) -> DecodePrograms {
-        let verified = (self.question.inputs().load.tokens_per_step > 1).then_some(match mapped.draft {
-            Verification::MicroBatch => Verified::MicroBatch,
-            Verification::Stream | Verification::Faster => Verified::Stream,
-        });
+        let verified = Verified::of(self.question, mapped);
         let all = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let mut kept = all().pop().unwrap_or_default();
         let programs = DecodePrograms::alone(self.question, mapped, verified, &mut kept);
@@ -91,23 +88,9 @@ impl<'a> ClosedForm<'a> {
     }
 }
 
-/// Whether what the programs keep fits beside weights and cache in every slot: buffers as the programs name them, not the rule
-/// by which placement reserves for them.
+/// Whether what the programs keep fits beside weights and cache in every slot.
 fn fits(mapped: &Mapped, programs: &DecodePrograms) -> bool {
-    let placement = &mapped.placement;
-    let of_layout = |program: &wafersim_program::Program| {
-        program.peak(|name| name.starts_with("kv."), |name| name == "residual").bytes
-    };
-    let peaks: Vec<_> = programs.pass.layouts.iter().map(of_layout).collect();
-    placement.slots.iter().zip(&placement.ledger.slots).all(|(slot, ledger)| {
-        let layouts = slot.items.iter().filter_map(|item| match item {
-            Item::Layer(layer) => placement.layout_index(*layer as usize),
-            Item::Embedding(_) | Item::LmHead(_) => None,
-        });
-        let peak = layouts.filter_map(|layout| peaks.get(layout)).max().copied().unwrap_or_default();
-        let held = ledger.worst_pe.lasting() + ledger.worst_pe.code_and_runtime;
-        held + peak <= placement.ledger.limit
-    })
+    fullest(mapped, &programs.pass).iter().all(|fullest| fullest.sum() <= mapped.placement.ledger.limit)
 }
 
 impl Judge for ClosedForm<'_> {

@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use wafersim_mapping::Resolved;
 use wafersim_place::Placement;
 use wafersim_spec::Cycles;
 use wafersim_spec::scenario::Profile;
 
 use crate::candidates::{Candidates, Way, candidates};
-use crate::chosen::Source;
+use crate::chosen::{Chosen, Source};
 use crate::decode::{DecodePrograms, DecodeTiming};
 use crate::error::AnswerError;
 use crate::prefill::PromptPrograms;
@@ -182,6 +183,26 @@ pub(crate) fn fastest<'a>(question: &Question, mut timed: Vec<Timed<'a>>) -> Res
         }
     }
     Err(refused.unwrap_or(AnswerError::NotANumber { what: "the placement", value: "nothing".into() }))
+}
+
+/// The mappings that profile `best` chooses among, each in its fastest way and with every number: the fastest first, no two alike.
+///
+/// # Errors
+/// Where the model does not fit by the first of them.
+pub fn best_mappings(question: &Question) -> Result<Vec<Resolved>, AnswerError> {
+    let reading = LayerReading::new(question, Profile::Best);
+    let mut found: Vec<(f64, Resolved)> = Vec::new();
+    for candidates in candidates(question, Profile::Best)? {
+        let timed = candidates.ways.iter().map(|way| Timed::new(question, way, &reading)).collect();
+        // A mapping of which no way can be written is none.
+        let Ok(Timed { way, timing, .. }) = fastest(question, timed) else { continue };
+        let resolved = Chosen::new(question, way.source)?.resolved(&way.mapped);
+        if found.iter().all(|(_, known)| known.kinds != resolved.kinds || known.slots != resolved.slots) {
+            found.push((timing.seconds_per_token(question), resolved));
+        }
+    }
+    found.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+    Ok(found.into_iter().map(|(_, resolved)| resolved).collect())
 }
 
 /// Profiles that are answered together: all, or those that work by a mapping that was given by themselves.

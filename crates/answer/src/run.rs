@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use wafersim_cost::{Cause, Cost};
-use wafersim_mapping::Resolved;
+use wafersim_mapping::{Certificate, Mapping, Resolved};
 use wafersim_place::{ByteCounts, Item, Placement};
 use wafersim_spec::Region;
 use wafersim_spec::model::ParameterCount;
@@ -68,6 +68,8 @@ pub struct Answer {
     pub memory: Memory,
     /// The load as it was run.
     pub load: LoadAsRun,
+    /// What has been shown of the mapping of profile `best`: nothing unless that was asked for.
+    pub certificate: Certificate,
     /// How the answer moves with what is not known; absent where ranges were not asked for.
     pub uncertainty: Option<Uncertainty>,
     /// Where the answer comes from.
@@ -432,6 +434,10 @@ pub(crate) fn base_answer(
             placement: scenario.placement,
             routing: scenario.routing,
             precision: scenario.precision,
+        },
+        certificate: match &question.mapping {
+            Some(Mapping::Resolved(resolved)) => resolved.certificate(),
+            _ => Certificate::default(),
         },
         uncertainty: None,
         provenance: Provenance::new(question),

@@ -207,24 +207,27 @@ fn more_bytes(layout: &LayerLayout, rectangles: &BTreeMap<String, Region>) -> By
     held.max().unwrap_or(Bytes::ZERO).saturating_sub(before)
 }
 
-/// Whether the matrices of operators in rectangles of their own fit beside everything else.
-pub(crate) fn check(mapped: &Mapped, recipe: &Recipe) -> Result<(), MappingError> {
-    if recipe.rectangles.is_empty() {
-        return Ok(());
-    }
-    let placement = &mapped.placement;
-    let more: Vec<Bytes> = placement
-        .layouts
-        .iter()
-        .zip(&mapped.layers)
-        .map(|(layout, mapping)| more_bytes(layout, &mapping.rectangles))
-        .collect();
-    for (slot, ledger) in placement.slots.iter().zip(&placement.ledger.slots) {
-        let of_layer = |item: &Item| match item {
+impl Mapped {
+    /// Bytes that rectangles add to the worst processing element of each slot; nothing where there are none.
+    pub fn rectangle_bytes(&self) -> Option<Vec<Bytes>> {
+        if self.layers.iter().all(|mapping| mapping.rectangles.is_empty()) {
+            return None;
+        }
+        let placement = &self.placement;
+        let layouts = placement.layouts.iter().zip(&self.layers);
+        let more: Vec<Bytes> = layouts.map(|(layout, mapping)| more_bytes(layout, &mapping.rectangles)).collect();
+        let of_item = |item: &Item| match item {
             Item::Layer(layer) => placement.layout_index(*layer as usize).and_then(|layout| more.get(layout)).copied(),
             Item::Embedding(_) | Item::LmHead(_) => None,
         };
-        let needed: Bytes = slot.items.iter().filter_map(of_layer).sum();
+        Some(placement.slots.iter().map(|slot| slot.items.iter().filter_map(of_item).sum()).collect())
+    }
+}
+
+/// Whether the matrices of operators in rectangles of their own fit beside everything else.
+pub(crate) fn check(mapped: &Mapped, recipe: &Recipe) -> Result<(), MappingError> {
+    let Some(more) = mapped.rectangle_bytes() else { return Ok(()) };
+    for (ledger, needed) in mapped.placement.ledger.slots.iter().zip(more) {
         if needed > ledger.spare {
             return Err(MappingError::Decision {
                 mapping: recipe.name.clone(),

@@ -9,7 +9,7 @@ use crate::resolved::Resolved;
 use crate::text;
 
 /// Either type of mapping.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Mapping {
     /// A recipe.
     Recipe(Box<Recipe>),

@@ -13,6 +13,7 @@
 //! | `common` | what all recipes for one model have in common |
 //! | [`kv`], [`experts`], [`dealing`] | KV cache, routed experts and who deals them, drafts |
 //! | [`operator`], [`areas`] | the operators of a layer by name, their lines and rectangles |
+//! | [`certificate`] | what has been shown of a resolved mapping |
 //! | [`builtin`], [`random`] | the recipes of `models/mapping`; random ones |
 //! | [`inputs`], [`hash`], [`error`] | model, wafer and load; what they mean; what is wrong |
 //!
@@ -41,6 +42,7 @@
 
 pub mod areas;
 pub mod builtin;
+pub mod certificate;
 mod choice;
 mod common;
 pub mod dealing;
@@ -60,6 +62,7 @@ mod text;
 mod ways;
 
 pub use areas::{PARTS, Part};
+pub use certificate::{Certificate, CertificatePart, CertificateState, PartName, PartState};
 pub use choice::Mapping;
 pub use common::Common;
 pub use error::{Difference, MappingError};

@@ -20,6 +20,7 @@ use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
 use wafersim_spec::{DataType, Size};
 
 use crate::areas;
+use crate::certificate::Certificate;
 use crate::error::{Difference, MappingError};
 use crate::experts::{ExpertMapping, fullest};
 use crate::inputs::Inputs;
@@ -32,7 +33,7 @@ use crate::text;
 use wafersim_spec::scenario::Verification;
 
 /// A mapping with every number.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Resolved {
     /// Name of the recipe.
@@ -54,6 +55,9 @@ pub struct Resolved {
     pub kinds: Vec<Kind>,
     /// The slots, in the order of the pipeline.
     pub slots: Vec<ResolvedSlot>,
+    /// What has been shown of it, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Certificate>,
 }
 
 /// What a mapping was resolved for: in words, and as hashes of what the words stand for.
@@ -193,6 +197,7 @@ impl Resolved {
             stored: tables.collect(),
             kinds: kinds.collect(),
             slots,
+            certificate: None,
         }
     }
 

@@ -12,6 +12,7 @@ mod verdict;
 use wafersim_answer::Answer;
 use wafersim_spec::Wafer;
 
+use crate::certificate;
 use crate::error::ReportError;
 use crate::json::pretty;
 
@@ -25,6 +26,7 @@ pub(crate) fn text_with(answer: &Answer, wafer: &Wafer, section: &str) -> String
     [
         verdict::text(answer, wafer),
         figures::text(answer, wafer),
+        certificate::section(&answer.certificate),
         section.to_owned(),
         profiles::text(answer),
         breakdown::text(answer),

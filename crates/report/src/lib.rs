@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`answer`] | the verdict and what it rests on |
 //! | [`bound`] | what no mapping beats, term by term |
+//! | [`certificate`] | what has been shown of a mapping |
 //! | [`plan`] | the capacity-planning table |
 //! | [`validation`] | predicted against measured |
 //! | [`values`] | a placed run against a reference |
@@ -24,6 +25,7 @@
 
 pub mod answer;
 pub mod bound;
+pub mod certificate;
 pub mod crosscheck;
 mod error;
 pub mod fabric;

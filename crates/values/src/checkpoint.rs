@@ -179,9 +179,7 @@ impl Checkpoint {
                 hint: format!("allowed are {}", FAMILIES.join(", ")),
             });
         }
-        // Layers without rotation have none to differ in.
-        let rotated = model.layers.iter().map(|layer| rotated(&layer.attention)).max().unwrap_or(0);
-        let rotary = Rotary::new(config, file, model.rope_theta, rotated)?;
+        let rotary = Rotary::new(config, file, model.rope_theta, most_rotated(&model))?;
         let tensors = unpacked(&model, tensors)?;
         Self::of(model, rotary, tensors)
     }
@@ -332,6 +330,11 @@ pub fn weights_of(model: &Model, layer: usize) -> Vec<(WeightName, wafersim_spec
         all.extend(names.map(|name| (name, tensor)));
     }
     all
+}
+
+/// Dimensions of a head that are rotated. Layers without rotation have none to differ in.
+pub(crate) fn most_rotated(model: &Model) -> u64 {
+    model.layers.iter().map(|layer| rotated(&layer.attention)).max().unwrap_or(0)
 }
 
 /// Dimensions that are rotated.

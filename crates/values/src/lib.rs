@@ -3,6 +3,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`tensors`], [`checkpoint`], [`rotary`] | a Hugging Face checkpoint: config, safetensors, what its layers want |
+//! | [`random`] | random weights; small models that are built as large ones |
 //! | [`plain`] | the model in 64-bit floating point from its equations, without any program |
 //! | [`machine`] | the interpreter: processing elements with memory, transfers and local mathematics |
 //! | [`grid`] | mappings of a model on a small grid |
@@ -19,6 +20,7 @@ pub mod grid;
 pub mod machine;
 pub mod placed;
 pub mod plain;
+pub mod random;
 pub mod record;
 pub mod rotary;
 pub mod tensors;

@@ -22,6 +22,7 @@
 //! | [`answer`] | verdicts, plans, the best mapping found |
 //! | [`bound`] | what no mapping beats |
 //! | [`check`] | predictions against measurements, closed form against fabric |
+//! | [`certify`] | what can be shown of a mapping |
 //! | [`fabric`] | programs wavelet by wavelet; packet traffic |
 //! | [`report`] | answers as text, Markdown, CSV, JSON, pictures, timelines |
 //! | [`picture`] | heat maps as PNG; wafer maps and charts as SVG and PNG |
@@ -114,6 +115,7 @@
 pub use wafersim_answer as answer;
 pub use wafersim_bound as bound;
 pub use wafersim_carried as carried;
+pub use wafersim_certify as certify;
 pub use wafersim_check as check;
 pub use wafersim_cost as cost;
 pub use wafersim_fabric as fabric;

@@ -105,6 +105,57 @@ impl Lowered {
 }
 
 impl Lowered {
+    /// Programs that follow each other on the same part of a wafer, as one. Their colors stay names of their own, each program's
+    /// after those before it; times are those of the first. Nothing without programs.
+    ///
+    /// # Errors
+    /// Where the rectangle around them is too large.
+    pub fn one_after_the_other(programs: &[Self]) -> Result<Option<Self>, CircuitError> {
+        let Some(first) = programs.first() else { return Ok(None) };
+        let left = programs.iter().map(|one| one.origin.0).min().unwrap_or(0);
+        let top = programs.iter().map(|one| one.origin.1).min().unwrap_or(0);
+        let mut all = Self {
+            columns: 0,
+            rows: 0,
+            origin: (left, top),
+            stages: Vec::new(),
+            schedule: Vec::new(),
+            ..first.clone()
+        };
+        (all.rounds, all.operators, all.colors) = (Vec::new(), Vec::new(), 0);
+        for one in programs {
+            let by = |from: u64, to: u64| {
+                u32::try_from(to - from).ok().filter(|by| *by <= 1 << 16).ok_or(CircuitError::TooLarge {
+                    what: "the distance of programs",
+                    value: to - from,
+                    largest: 1 << 16,
+                })
+            };
+            let (right, down) = (by(left, one.origin.0)?, by(top, one.origin.1)?);
+            (all.columns, all.rows) = (all.columns.max(right + one.columns), all.rows.max(down + one.rows));
+            let (stages, operators) = (all.stages.len() as u32, all.operators.len() as u32);
+            let moved = |area: &mut Area| (area.x, area.y) = (area.x + right, area.y + down);
+            for mut stage in one.stages.iter().cloned() {
+                stage.operator += operators;
+                for part in &mut stage.parts {
+                    match part {
+                        Part::Busy { area, .. } | Part::Meet { area, .. } => moved(area),
+                        Part::Carry(lines) => {
+                            moved(&mut lines.area);
+                            lines.streams.iter_mut().for_each(|stream| stream.color += all.colors as u16);
+                        }
+                    }
+                }
+                all.stages.push(stage);
+            }
+            all.schedule.extend(one.schedule.iter().map(|stage| stage + stages));
+            all.rounds.extend(&one.rounds);
+            all.operators.extend(one.operators.iter().cloned());
+            all.colors += one.colors;
+        }
+        Ok(Some(all))
+    }
+
     /// Whether every part lies on the mesh and every operation names streams of its own place: what the engines rely on.
     pub(super) fn check(&self) -> Result<(), CircuitError> {
         let wrong = |what: &str| Err(CircuitError::Malformed { what: what.into() });

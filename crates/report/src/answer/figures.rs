@@ -4,6 +4,7 @@ use wafersim_answer::{Answer, LoadAsRun, Verified};
 use wafersim_spec::Wafer;
 use wafersim_spec::scenario::Acceptance;
 
+use crate::certificate;
 use crate::number::{count, duration, figure, plural, users, whole};
 use crate::paragraph::{heading, labelled};
 
@@ -34,6 +35,7 @@ pub(super) fn text(answer: &Answer, wafer: &Wafer) -> String {
     if let Some(words) = speculation_line(&answer.load) {
         line("speculation", words);
     }
+    line("certificate", certificate::state(&answer.certificate));
     text
 }
 

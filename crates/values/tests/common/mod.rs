@@ -4,15 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use wafersim_mapping::LayerMapping;
-use wafersim_spec::model::{Layer, Role};
+use wafersim_spec::model::Layer;
 use wafersim_spec::{DataType, Model, Precision};
-use wafersim_values::checkpoint::weights_of;
 use wafersim_values::{
-    Checkpoint, Comparison, Grid, Prefill, Setup, Tensors, Tolerance, compare, plain, random_prompt, run,
+    Checkpoint, Comparison, Grid, Prefill, Setup, Tensors, Tolerance, compare, plain, random, random_prompt, run,
 };
 
 /// A small Qwen3-MoE: grouped heads, QK-norm, two layers of experts.
@@ -89,40 +86,7 @@ pub fn setup_on(model: &Model, grid: Grid) -> Setup {
 
 /// The tensors of a config with random values: gains about 1, matrices that keep the size of what goes through them.
 pub fn tensors(config: &str, seed: u64) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
-    tensors_of(&Model::from_config_json(config, "config.json").unwrap(), seed)
-}
-
-/// The tensors of a model.
-pub fn tensors_of(model: &Model, seed: u64) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let mut all = BTreeMap::new();
-    let mut add = |name: String, shape: Vec<usize>, middle: f32, spread: f32| {
-        let count = shape.iter().product();
-        let values = (0..count).map(|_| middle + spread * random.random_range(-1.0f32..1.0)).collect();
-        all.insert(name, (shape, values));
-    };
-    for layer in 0..model.layers.len() {
-        for (weight, tensor) in weights_of(model, layer) {
-            let name = weight.tensor_of(model);
-            let (inputs, outputs) = (tensor.inputs as usize, tensor.outputs as usize);
-            if weight.is_vector() {
-                add(name, vec![outputs], 1.0, 0.4);
-            } else {
-                let spread = if tensor.role == Role::Router { 3.0 } else { 1.7 };
-                add(name, vec![outputs, inputs], 0.0, spread / (inputs as f32).sqrt());
-            }
-            if tensor.bias {
-                add(weight.bias_of(model), vec![outputs], 0.0, 0.5);
-            }
-        }
-    }
-    let table = vec![model.vocabulary as usize, model.hidden as usize];
-    add("model.embed_tokens.weight".into(), table.clone(), 0.0, 1.0);
-    add("model.norm.weight".into(), vec![model.hidden as usize], 1.0, 0.4);
-    if !model.tied_embeddings {
-        add("lm_head.weight".into(), table, 0.0, 3.0 / (model.hidden as f32).sqrt());
-    }
-    all
+    random::tensors(&Model::from_config_json(config, "config.json").unwrap(), seed)
 }
 
 /// The bytes of a safetensors file.
@@ -149,7 +113,5 @@ pub fn checkpoint(config: &str, seed: u64) -> Checkpoint {
 pub fn checkpoint_with(config: &str, seed: u64, change: impl Fn(&mut Layer)) -> Checkpoint {
     let mut model = Model::from_config_json(config, "config.json").unwrap();
     model.layers.iter_mut().for_each(change);
-    let tensors = Tensors::read(vec![("model.safetensors".into(), file(&tensors_of(&model, seed)))]).unwrap();
-    let rotary = checkpoint(config, seed).rotary;
-    Checkpoint::of(model, rotary, tensors).unwrap()
+    Checkpoint::random(model, seed).unwrap()
 }

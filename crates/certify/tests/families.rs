@@ -1,0 +1,48 @@
+//! Every built-in recipe keeps the model's equations on a small model of every built-in model's family.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+#![allow(clippy::print_stdout, reason = "figures for whoever runs it")]
+
+use wafersim_answer::{Question, best_mappings};
+use wafersim_certify::numbers_alone;
+use wafersim_mapping::{Mapping, PartState, builtin};
+use wafersim_spec::{Model, Scenario, Wafer};
+
+/// One of each family and of each kind of attention and experts.
+const MODELS: [&str; 12] = [
+    "llama-3.1-8b",
+    "qwen2-72b",
+    "qwen3-8b",
+    "qwen3-30b-a3b",
+    "qwen3-next-80b-a3b",
+    "mixtral-8x7b",
+    "glm-4.5",
+    "deepseek-v3",
+    "gpt-oss-120b",
+    "grok-1",
+    "grok-2",
+    "llama-4-scout-17b-16e",
+];
+
+#[test]
+fn numbers_of_every_family_under_every_built_in_recipe() {
+    for model in MODELS {
+        for recipe in builtin::names() {
+            let mapping = Mapping::from_name_or_path(recipe).unwrap();
+            let scenario = Scenario { context: 2048, prompt: 2048, ..Scenario::default() };
+            let (model, wafer) = (Model::builtin(model).unwrap(), Wafer::builtin("wse3").unwrap());
+            let question = Question::new(scenario, model, wafer).unwrap().with_mapping(Some(mapping));
+            let name = format!("{} by {recipe}", question.model.name);
+            let Ok(found) = best_mappings(&question) else {
+                println!("{name}: does not fit");
+                continue;
+            };
+            let certificate = numbers_alone(&question, &found[0]).unwrap();
+            for part in certificate.parts {
+                println!("{name}: {} {:?} {}", part.subject, part.value, part.says);
+                assert_eq!(part.state, PartState::Passed, "{name}: {}: {}", part.subject, part.says);
+            }
+            println!("  same: {}\n  scaled: {}", certificate.identical.join("; "), certificate.scaled.join("; "));
+        }
+    }
+}
