@@ -60,7 +60,7 @@ impl Pricer<'_> {
         }
         let lowered =
             wafersim_fabric::circuit::lower_names(&program, self.inputs.wafer, RateSet::Silicon, &|_| 0.0).ok()?;
-        Some(wafersim_fabric::circuit::colors::count(&lowered).physical)
+        Some(wafersim_fabric::circuit::colors::count(&lowered).given.physical)
     }
     /// Colors of a layer in words.
     pub fn colors_of(&self, layout: &wafersim_place::LayerLayout, mapping: &LayerMapping) -> String {
@@ -73,9 +73,9 @@ impl Pricer<'_> {
                 let count = wafersim_fabric::circuit::colors::count(&lowered);
                 format!(
                     "lower_names {took:?} names {} busiest {:?} physical {} rerouted {}",
-                    count.names,
+                    count.given.names,
                     count.busiest,
-                    count.physical,
+                    count.given.physical,
                     count.rerouted.len()
                 )
             }
