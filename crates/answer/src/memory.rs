@@ -49,8 +49,8 @@ pub(crate) fn programs_of(placement: &Placement, slot: usize) -> (Vec<usize>, Ve
 /// The fullest processing element of each slot that holds something, in the order of the pipeline.
 pub(crate) fn fullest(mapped: &Mapped, written: &Written) -> Vec<Fullest> {
     let placement = &mapped.placement;
-    let of = |programs: &[Program]| programs.iter().map(|program| peak(program).bytes).collect::<Vec<Bytes>>();
-    let (layouts, tables) = (of(&written.layouts), of(&written.tables));
+    let layouts: Vec<Bytes> = written.layouts.iter().map(|program| peak(program).bytes).collect();
+    let tables: Vec<Bytes> = written.tables.iter().map(|program| peak(program).bytes).collect();
     let more = mapped.rectangle_bytes();
     let slots = placement.ledger.slots.iter().enumerate();
     slots

@@ -87,7 +87,7 @@ impl<'a> Opened<'a> {
         let of_tables = tables.iter().filter_map(|at| {
             let table = self.mapped.placement.tables.get(*at)?;
             let name = if table.is_head { "LM head" } else { "embedding" };
-            Some((name.to_owned(), pass.tables.get(*at)?))
+            Some((name.to_owned(), &**pass.tables.get(*at)?))
         });
         of_layers.chain(of_tables).collect()
     }

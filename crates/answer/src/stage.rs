@@ -1,6 +1,7 @@
 //! The stages of the pipeline: what each slot takes for a micro-batch, and what lies between slots and wafers.
 
 use std::borrow::Cow;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use wafersim_cost::{Cause, Cost, OperatorCost, ProgramCost, Rates, View, cost, formula};
 use wafersim_place::{Item, Placement, Slot, TableLayout};
@@ -20,7 +21,19 @@ pub struct LayerReading {
     clock: Hertz,
     link_latency_us: f64,
     link_gigabytes: f64,
+    /// What the programs that were read last take, oldest first, where they are shared.
+    shared: Arc<Mutex<Vec<SharedCost>>>,
 }
+
+/// A program that others have too, and what it takes.
+#[derive(Debug)]
+struct SharedCost {
+    program: Arc<Program>,
+    cost: Arc<ProgramCost>,
+}
+
+/// Costs of shared programs that are kept.
+const SHARED: usize = 8;
 
 impl LayerReading {
     /// The reading of a profile.
@@ -32,12 +45,29 @@ impl LayerReading {
             clock: question.clock(),
             link_latency_us: value(Key::LinkLatency),
             link_gigabytes: value(Key::LinkBandwidth),
+            shared: Arc::default(),
         }
     }
 
     /// What a program takes.
     pub(crate) fn read(&self, program: &Program) -> ProgramCost {
         cost(program, &self.rates)
+    }
+
+    /// The same of a program that may have been read before.
+    pub(crate) fn read_shared(&self, program: &Arc<Program>) -> Arc<ProgramCost> {
+        let shared = || self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_it = |known: &&SharedCost| Arc::ptr_eq(&known.program, program);
+        if let Some(known) = shared().iter().rev().find(is_it) {
+            return Arc::clone(&known.cost);
+        }
+        let cost = Arc::new(self.read(program));
+        let mut known = shared();
+        if known.len() >= SHARED {
+            known.remove(0);
+        }
+        known.push(SharedCost { program: Arc::clone(program), cost: Arc::clone(&cost) });
+        cost
     }
 
     /// One way over a link between neighbouring wafers, with `bytes` of activations.
@@ -81,7 +111,7 @@ impl StageTimes {
     ) -> Self {
         let (flow, tokens) = (written.flow, written.flow.tokens());
         let mut times = Self {
-            operators: Vec::new(),
+            operators: Vec::with_capacity(OPERATORS),
             latency: Cost::ZERO,
             slowest: Cycles::ZERO,
             slowest_name: String::new(),
@@ -90,11 +120,11 @@ impl StageTimes {
         };
         // Parts of a table work at the same time: a token is looked up in one of them, and each part of the LM head makes
         // its own logits. They count once on the way of a token, and each in its own stage.
-        let tables: Vec<(&TableLayout, ProgramCost)> = placement
+        let tables: Vec<(&TableLayout, Arc<ProgramCost>)> = placement
             .tables
             .iter()
             .zip(&written.tables)
-            .map(|(table, program)| (table, reading.read(program)))
+            .map(|(table, program)| (table, reading.read_shared(program)))
             .collect();
         if let Some((_, part)) = tables.iter().find(|(table, _)| !table.is_head) {
             times.add(part, 1);
@@ -114,6 +144,17 @@ impl StageTimes {
         let link = reading.link(bytes);
         let mut between = (Cost::ZERO, Cost::ZERO);
         let mut slowest_slot = None;
+        // Wafers repeat, so that slots lie to the next one as others do.
+        let mut known: Vec<(Neighbours, Cost)> = Vec::with_capacity(16);
+        let mut hop_between = |slot: &Slot, next: &Slot| {
+            let neighbours = Neighbours::of(slot, next);
+            if let Some((_, hop)) = known.iter().find(|(known, _)| *known == neighbours) {
+                return *hop;
+            }
+            let hop = slot_hop(question, slot, next, tokens, reading);
+            known.push((neighbours, hop));
+            hop
+        };
         for (index, slot) in placement.slots.iter().enumerate() {
             let layers = slot.items.iter().filter_map(|item| match item {
                 Item::Layer(layer) => placement.layout_index(*layer as usize).and_then(|at| totals.get(at)),
@@ -123,7 +164,7 @@ impl StageTimes {
             stage +=
                 tables.iter().filter(|(table, _)| table.slot == index).map(|(_, cost)| cost.total().0).sum::<f64>();
             if let Some(next) = placement.slots.get(index + 1) {
-                let hop = slot_hop(question, slot, next, tokens, reading);
+                let hop = hop_between(slot, next);
                 between.0 += hop;
                 stage += hop.total().0;
                 if slot.wafer != next.wafer {
@@ -160,6 +201,23 @@ impl StageTimes {
             Some(known) => known.cost += cost,
             None => self.operators.push(OperatorCost { name, cost }),
         }
+    }
+}
+
+/// About as many operators as a pass has.
+const OPERATORS: usize = 32;
+
+/// How a slot lies to the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Neighbours {
+    here: Region,
+    there: Region,
+    is_one_wafer: bool,
+}
+
+impl Neighbours {
+    fn of(slot: &Slot, next: &Slot) -> Self {
+        Self { here: slot.region, there: next.region, is_one_wafer: slot.wafer == next.wafer }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The programs of a placement as its mapping says, written once for all readings of it. Layers of one layout share a program.
 
+use std::sync::Arc;
+
 use wafersim_graph::LayerGraphs;
 use wafersim_lower::{EndRequest, ExpertLoad, LayerRequest, LowerError, PlaceLoad, Routed, Scope};
 use wafersim_mapping::{LayerMapping, Mapped, dealing};
@@ -49,6 +51,20 @@ pub struct Kept {
     graphs: LayerGraphs,
     /// The load of spread experts.
     loads: Vec<KeptLoad>,
+    /// The tables that were written last, oldest first: few decisions concern them.
+    tables: Vec<KeptTable>,
+}
+
+/// Tables that are kept.
+const TABLES: usize = 8;
+
+/// A table and what it was written for.
+#[derive(Debug)]
+struct KeptTable {
+    table: TableLayout,
+    mapping: LayerMapping,
+    flow: Flow,
+    program: Arc<Program>,
 }
 
 /// The load of spread experts for so many tokens.
@@ -81,6 +97,23 @@ impl Kept {
         self.loads.push(KeptLoad { experts: moe.experts, top_k: moe.top_k, tokens, load });
         load
     }
+
+    /// The program of a table.
+    fn table(&mut self, question: &Question, table: &TableLayout, mapping: &LayerMapping, flow: Flow) -> Arc<Program> {
+        let is_it = |kept: &&KeptTable| {
+            kept.flow == flow && kept.table == *table && wafersim_lower::is_same_for_ends(&kept.mapping, mapping)
+        };
+        if let Some(known) = self.tables.iter().rev().find(is_it) {
+            return Arc::clone(&known.program);
+        }
+        if self.tables.len() >= TABLES {
+            self.tables.remove(0);
+        }
+        let program = Arc::new(written_table(question, table, mapping, flow));
+        let (mapping, kept) = (mapping.clone(), Arc::clone(&program));
+        self.tables.push(KeptTable { table: *table, mapping, flow, program: kept });
+        program
+    }
 }
 
 /// The programs of a placement for what flows through it.
@@ -91,7 +124,7 @@ pub struct Written {
     /// By layout of the placement.
     pub layouts: Vec<Program>,
     /// By table of the placement.
-    pub tables: Vec<Program>,
+    pub tables: Vec<Arc<Program>>,
     /// Why a layer could not be written as its mapping says; then nothing here counts.
     refused: Option<LowerError>,
 }
@@ -128,7 +161,7 @@ impl Written {
         });
         let layouts = layers.collect();
         let tables = placement.tables.iter().zip(&mapped.tables);
-        let tables = tables.map(|(placed, mapping)| table(question, placed, mapping, flow)).collect();
+        let tables = tables.map(|(placed, mapping)| kept.table(question, placed, mapping, flow)).collect();
         Self { flow, layouts, tables, refused }
     }
 
@@ -216,7 +249,7 @@ pub fn expected_load(question: &Question, layout: &LayerLayout, mapping: &LayerM
 
 /// Lookup, or final norm, logits and sampling. Logits are wanted for every decoding token, and for the last token of a
 /// prompt only.
-fn table(question: &Question, table: &TableLayout, mapping: &LayerMapping, flow: Flow) -> Program {
+fn written_table(question: &Question, table: &TableLayout, mapping: &LayerMapping, flow: Flow) -> Program {
     let precision = Precision { weights: table.matrix.data_type, ..question.scenario.precision };
     let request = EndRequest {
         hidden: question.model.hidden,

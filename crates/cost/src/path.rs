@@ -48,7 +48,7 @@ impl Front {
 
 /// Reads a program as its longest path. The operators hold what lies on the path, so that they add up to the whole.
 pub(crate) fn longest_path(program: &Program, rates: &Rates) -> ProgramCost {
-    let mut names = OperatorCosts::default();
+    let mut names = OperatorCosts::with_capacity(program.body.len());
     let mut events: Vec<Event> = Vec::with_capacity(EVENTS_OF_AN_OPERATOR * program.body.len());
     let mut front = Front::default();
     for node in &program.body {

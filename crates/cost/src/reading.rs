@@ -42,10 +42,14 @@ impl ProgramCost {
 }
 
 /// Costs of operators, in the order of their first use.
-#[derive(Default)]
 pub(crate) struct OperatorCosts(Vec<OperatorCost>);
 
 impl OperatorCosts {
+    /// Of about so many operators.
+    pub fn with_capacity(operators: usize) -> Self {
+        Self(Vec::with_capacity(operators))
+    }
+
     /// The index of an operator by name.
     pub fn index(&mut self, name: Cow<'static, str>) -> usize {
         self.0.iter().position(|known| known.name == name).unwrap_or_else(|| {
@@ -72,7 +76,7 @@ pub fn cost(program: &Program, rates: &Rates) -> ProgramCost {
     if program.order == Order::Own {
         return longest_path(program, rates);
     }
-    let mut operators = OperatorCosts::default();
+    let mut operators = OperatorCosts::with_capacity(program.body.len());
     let mut core = Core::Waited;
     for node in &program.body {
         let (name, cost) = match node {

@@ -49,6 +49,18 @@ const NO_LAYER: Layer = Layer {
     norms: 0,
 };
 
+/// Whether two mappings say the same of the ends: programs of one are those of the other.
+pub fn is_same_for_ends(one: &LayerMapping, other: &LayerMapping) -> bool {
+    let alike = |rewrite: Rewrite| one.has(rewrite) == other.has(rewrite);
+    let (sums, others) = (&one.reductions, &other.reductions);
+    one.region == other.region
+        && one.routes == other.routes
+        && alike(Rewrite::FusedNorms)
+        && alike(Rewrite::AccumulatorsInPlace)
+        && (&sums.x, &sums.y, &sums.operators) == (&others.x, &others.y, &others.operators)
+        && one.stored == other.stored
+}
+
 impl<'a> EndRequest<'a> {
     fn of_writer(&self, tokens: u64) -> LayerRequest<'a> {
         LayerRequest {

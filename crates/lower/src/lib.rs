@@ -38,7 +38,7 @@ mod request;
 mod router;
 mod writer;
 
-pub use ends::{EndRequest, embedding, lm_head, prefill_embedding, turn_to_head};
+pub use ends::{EndRequest, embedding, is_same_for_ends, lm_head, prefill_embedding, turn_to_head};
 pub use layer::{decode_layer, decode_layer_with};
 pub use lies::{Contents, KvLies};
 pub use prefill::{cache_handover, handed_over, prefill_layer};

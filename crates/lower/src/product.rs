@@ -117,12 +117,18 @@ fn touched_by_runs(each: u64, parts: u64, block: u64) -> u64 {
     if each == 0 {
         return 0;
     }
-    // Runs begin at all multiples of the common divisor in a block, then so again; the latest beginning touches most.
-    let step = common_divisor(each, block);
-    if parts >= block / step {
-        return (block - step + each - 1) / block + 1;
+    // A run touches one block more than it fills where it begins so far behind the beginning of a block.
+    let (filled, behind) = ((each - 1) / block + 1, (each - 1) % block);
+    // Beginnings come again after some runs; all multiples of a number are among them then.
+    let least = common_divisor(each, block);
+    if behind < least {
+        return filled;
     }
-    (0..parts).map(|part| (each * (part + 1) - 1) / block - each * part / block + 1).max().unwrap_or(0)
+    if parts >= block / least {
+        return filled + 1;
+    }
+    let begins_so = |part: u64| each * part % block + behind >= block;
+    filled + u64::from((0..parts).any(begins_so))
 }
 
 const fn common_divisor(one: u64, other: u64) -> u64 {
@@ -186,18 +192,20 @@ impl Writer<'_> {
     }
 
     /// The local part of a product, with the conversion of stored weights and the work around the accumulators.
-    pub fn product(&mut self, product: Product, accumulators_in_place: bool) -> Vec<Node> {
+    pub fn product(&mut self, mut product: Product, accumulators_in_place: bool) -> Vec<Node> {
         let size = self.tile_size(&product);
         let TileSize { inputs, outputs, .. } = size;
         let scaling = self.scaling(&product, size);
         let data_type = self.stored(product.role);
         let stored = Some(Stored { data_type, scaling: scaling.map_or(Scaling::Nothing, |(scaling, _)| scaling) });
         let region = self.region();
-        let declared = Weight::new(product.role, region, product.inputs.clone(), self.field(product.y));
-        let (behind, part) = (product.behind.clone(), product.part);
+        let inputs_here = std::mem::replace(&mut product.inputs, Field::new("", Dimension::whole(0), Vec::new()));
+        let declared = Weight::new(product.role, region, inputs_here, self.field(product.y));
+        let (behind, part) = (std::mem::take(&mut product.behind), product.part);
         let weight = self.program.weight(Weight { behind, stored, part, ..declared });
         let scaled = |wanted: Scaling| scaling.filter(|(scaling, _)| *scaling == wanted).map(|(_, work)| work);
-        let mut nodes = self.conversion(&product, weight, size, scaled(Scaling::Elements));
+        let mut nodes = Vec::with_capacity(2);
+        nodes.extend(self.conversion(&product, weight, size, scaled(Scaling::Elements)));
         let mut work = Vec::with_capacity(4);
         work.push(self.work(Operation::Setup, 1, product.vectors.min(1)));
         match product.concatenated {
@@ -242,12 +250,18 @@ impl Writer<'_> {
 
     /// Conversion of tiles that are stored narrow to the format that is computed in. Tiles side by side are written so while
     /// they are converted; those that need no conversion are copied, and one that serves several pairs is there once for each.
-    fn conversion(&mut self, product: &Product, weight: WeightId, size: TileSize, scaled: Option<Work>) -> Vec<Node> {
+    fn conversion(
+        &mut self,
+        product: &Product,
+        weight: WeightId,
+        size: TileSize,
+        scaled: Option<Work>,
+    ) -> Option<Node> {
         let stored = self.stored(product.role);
         let elements = size.inputs.saturating_mul(size.outputs);
         let beside = product.concatenated.map(|_| product.vectors);
         if elements == 0 || product.tiles == 0 || (stored.is_arithmetic() && beside.is_none()) {
-            return Vec::new();
+            return None;
         }
         let room = elements.saturating_mul(beside.unwrap_or(1));
         let scratch = self.program.buffer("weights.converted", room, self.activations());
@@ -257,9 +271,9 @@ impl Writer<'_> {
         let (math, operation) =
             if stored.is_arithmetic() { (Math::Copy, Operation::Copy) } else { (Math::Dequantise, Operation::Convert) };
         let times = beside.unwrap_or(product.tiles);
-        let mut work = vec![self.work(operation, elements.saturating_add(scales), times)];
-        work.extend(scaled);
-        vec![self.compute(math, &[scratch], scratch, work, Formula::Convert { weight })]
+        let work =
+            std::iter::once(self.work(operation, elements.saturating_add(scales), times)).chain(scaled).collect();
+        Some(self.compute(math, &[scratch], scratch, work, Formula::Convert { weight }))
     }
 
     /// Conversion of a tile of `inputs` x `outputs` through which many vectors go: its elements are scaled.

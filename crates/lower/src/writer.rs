@@ -56,6 +56,7 @@ impl<'a> Writer<'a> {
         // About what a layer has.
         program.buffers.reserve(32);
         program.body.reserve(24);
+        program.weights.reserve(12);
         Self { program, request, refused: None, trees: Vec::new() }
     }
 

@@ -83,9 +83,14 @@ fn named(program: &mut Program, end: u32) {
 
 /// Colors of scatters and gathers along an axis: one for each direction, beside those of the reductions.
 pub fn transit_colors(program: &mut Program, axis: Axis) -> Vec<Color> {
+    range(transits(program, axis), 2)
+}
+
+/// The first of them.
+fn transits(program: &mut Program, axis: Axis) -> u32 {
     let first = if axis == Axis::X { 20 } else { 22 };
     named(program, first + 2);
-    range(first, 2)
+    first
 }
 
 /// The group count for a line of `length`: the one with the shortest critical path, which is near `sqrt(length)`
@@ -249,23 +254,26 @@ impl Tree {
     }
 
     /// Its chains in order.
-    fn chains(&self, along: &Along, members: Members, colors: &Colors) -> Vec<ChainReduce> {
+    fn chains<'t>(
+        &'t self,
+        along: &'t Along,
+        members: Members,
+        colors: &'t Colors,
+    ) -> impl Iterator<Item = ChainReduce> + 't {
         let Members { stride, first, segment } = members;
         let levels = self.levels.iter().enumerate().filter(|(_, level)| level.members > 1);
-        levels
-            .map(|(index, level)| ChainReduce {
-                axis: along.axis,
-                count: level.members,
-                stride: self.stride(index) * stride,
-                offset: self.offset(index) * stride + first,
-                segment,
-                root: level.root,
-                operator: along.operator,
-                style: Style::Streaming,
-                payload: along.payload,
-                colors: colors.level(index),
-            })
-            .collect()
+        levels.map(move |(index, level)| ChainReduce {
+            axis: along.axis,
+            count: level.members,
+            stride: self.stride(index) * stride,
+            offset: self.offset(index) * stride + first,
+            segment,
+            root: level.root,
+            operator: along.operator,
+            style: Style::Streaming,
+            payload: along.payload,
+            colors: colors.level(index),
+        })
     }
 }
 
@@ -299,8 +307,11 @@ pub struct Along {
 /// Reduces along the lines of a rectangle to the roots of a tree.
 pub fn tree_reduce(program: &mut Program, region: Region, tree: &Tree, along: Along) -> Vec<Node> {
     let colors = colors_of_levels(program, along.axis, tree.levels.len());
+    // Whoever reduces sends the sum back in one step more.
+    let mut nodes = Vec::with_capacity(tree.levels.len() + 1);
     let chains = tree.chains(&along, Members::LINE, &colors);
-    chains.into_iter().map(|chain| Node::Step(Step { region, action: Action::ChainReduce(chain) })).collect()
+    nodes.extend(chains.map(|chain| Node::Step(Step { region, action: Action::ChainReduce(chain) })));
+    nodes
 }
 
 /// Roots of a tree that share its result.
@@ -357,7 +368,9 @@ pub fn split_reduce(program: &mut Program, region: Region, tree: &Tree, along: A
     let colors = colors_of_levels(program, along.axis, tree.levels.len());
     let Some((top, last)) = tree.levels.iter().enumerate().next_back() else { return Vec::new() };
     let below = Tree { line: tree.line, levels: tree.levels[..top].to_vec() };
-    let chains = below.chains(&along, Members::LINE, &colors);
+    let mut nodes = Vec::with_capacity(tree.levels.len() + 1);
+    let step = |action: Action| Node::Step(Step { region, action });
+    nodes.extend(below.chains(&along, Members::LINE, &colors).map(|chain| step(Action::ChainReduce(chain))));
     let pieces = Pieces {
         axis: along.axis,
         count: last.members,
@@ -368,9 +381,8 @@ pub fn split_reduce(program: &mut Program, region: Region, tree: &Tree, along: A
         target: split.target,
         colors: colors.level(top),
     };
-    let split = Action::ReduceScatter(ReduceScatter { pieces, operator: along.operator });
-    let actions = chains.into_iter().map(Action::ChainReduce).chain(std::iter::once(split));
-    actions.map(|action| Node::Step(Step { region, action })).collect()
+    nodes.push(step(Action::ReduceScatter(ReduceScatter { pieces, operator: along.operator })));
+    nodes
 }
 
 /// A payload that the members of a segment share out.
@@ -398,13 +410,11 @@ pub const RINGS_BESIDE: u64 = 4;
 impl Sharing {
     /// Its rings, some beside each other: two colors for the way round, in turn, and one for the way back.
     fn rings(&self, program: &mut Program, region: Region, action: impl Fn(Pieces) -> Action) -> Vec<Node> {
-        let (own, transit) = (colors(program, self.axis), transit_colors(program, self.axis));
-        let (groups, roots, multicast) = (own.groups(), own.roots(), own.multicast());
-        let back = multicast.iter().rev().chain(&transit);
-        let ways = groups.chunks(2).chain(roots.chunks(2));
-        let sets: Vec<Vec<Color>> = ways.zip(back).map(|(way, back)| [way, &[*back]].concat()).collect();
+        let (first, transit) = (colors(program, self.axis).first, transits(program, self.axis));
+        // Ways by the colors of groups and roots; back by those of multicasts, then of transits.
+        let back = [first + 9, first + 8, transit, transit + 1];
         let (stride, beside) = (self.stride.max(1), self.stride.clamp(1, RINGS_BESIDE));
-        let ring = |(offset, colors): (u64, &Vec<Color>)| {
+        let ring = |(offset, (way, back)): (u64, (u32, u32))| {
             let pieces = Pieces {
                 axis: self.axis,
                 count: self.count,
@@ -413,13 +423,14 @@ impl Sharing {
                 owners: Owners::All { words: self.words },
                 source: self.source,
                 target: self.target,
-                colors: colors.clone(),
+                colors: vec![Color(way), Color(way + 1), Color(back)],
             };
             Node::Step(Step { region, action: action(pieces) })
         };
-        let mut nodes = Vec::new();
-        for first in (0..stride).step_by(beside as usize) {
-            let mut rings: Vec<Node> = (first..stride).zip(&sets).map(ring).collect();
+        let mut nodes = Vec::with_capacity(stride.div_ceil(beside) as usize);
+        for offset in (0..stride).step_by(beside as usize) {
+            let sets = (first..).step_by(2).zip(back);
+            let mut rings: Vec<Node> = (offset..stride).zip(sets).map(ring).collect();
             nodes.push(if rings.len() > 1 { Node::Parallel(rings) } else { rings.remove(0) });
         }
         nodes
@@ -542,11 +553,11 @@ pub fn segment_tree_all_reduce(program: &mut Program, tree: &Tree, stride: u64, 
         return Vec::new();
     }
     let colors = colors_of_levels(program, along.axis, tree.levels.len());
-    let mut steps = Vec::new();
+    let mut steps = Vec::with_capacity(stride as usize * (tree.levels.len() + 1));
     for first in 0..stride {
         let within = Segment { length: segment * stride, last: (segment - 1) * stride + first };
         let chains = tree.chains(&along, Members { stride, first, segment: within }, &colors);
-        steps.extend(chains.into_iter().map(|chain| program.step(Action::ChainReduce(chain))));
+        steps.extend(chains.map(|chain| program.step(Action::ChainReduce(chain))));
         steps.push(program.step(Action::Multicast(Multicast {
             axis: along.axis,
             from: tree.root(0) * stride + first,

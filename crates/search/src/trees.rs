@@ -71,7 +71,9 @@ mod tests {
                 assert!(collective::Tree::of_sizes(length, &sizes).is_ok(), "{length}: {sizes:?}");
             }
             let Reduction::Tree(first) = &trees[0] else { panic!() };
-            assert!(first.root(length).abs_diff(length / 2) <= length / 8 + 1, "{length}: {first:?}");
+            // The published tree of a few members ends in their last group, whose middle may be the last of all.
+            let off = if length < 8 { length / 2 } else { length / 8 + 1 };
+            assert!(first.root(length).abs_diff(length / 2) <= off, "{length}: {first:?}");
         }
     }
 }

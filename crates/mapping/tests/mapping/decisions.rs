@@ -31,6 +31,7 @@ fn each_decision_has_an_effect() {
         ("division.rows", "[division]\nrows = 200"),
         ("division.layers_per_slot", "[division]\nlayers_per_slot = 4"),
         ("division.fill", "[division]\nfill = \"tight\""),
+        ("division.order", "[division]\norder = \"turning\""),
         ("reductions.x.kind", "[reductions]\nx = { kind = \"reduce_scatter\" }"),
         ("reductions.x.groups", "[reductions]\nx = { kind = \"tree\", groups = 3 }"),
         ("reductions.x.root", "[reductions]\nx = { kind = \"tree\", root = 3 }"),

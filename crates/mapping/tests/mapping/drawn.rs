@@ -91,6 +91,7 @@ fn each_decision_takes_each_of_its_values() {
         ("routes", words(&["changed", "static"])),
         ("draft", words(&["faster", "micro_batch", "stream"])),
         ("division.fill", words(&["slot", "tight"])),
+        ("division.order", words(&["same", "turning"])),
         ("kv.append", words(&["shifted", "round_robin"])),
         ("experts.strategy", words(wafersim_spec::scenario::ExpertPlacement::NAMES)),
         ("experts.sharing", sizes.clone()),
