@@ -1,9 +1,11 @@
 //! Ways to place the model on the same wafers, among which each profile takes the one that is fastest for it: those that its
 //! mapping leaves.
 
+use std::sync::Arc;
+
 use wafersim_mapping::Mapped;
 use wafersim_place::UNLIMITED;
-use wafersim_spec::scenario::{Profile, Verification, WaferCount};
+use wafersim_spec::scenario::{Profile, WaferCount};
 
 use crate::chosen::{Chosen, Source};
 use crate::decode::Verified;
@@ -24,17 +26,6 @@ pub struct Way {
     pub draft: Option<Mapped>,
     /// How drafts are verified; nothing without speculation.
     pub verified: Option<Verified>,
-}
-
-impl Way {
-    /// A mapping by itself, without the draft model.
-    pub fn alone(question: &Question, name: &str, mapped: Mapped) -> Self {
-        let verified = (question.inputs().load.tokens_per_step > 1).then_some(match mapped.draft {
-            Verification::MicroBatch => Verified::MicroBatch,
-            Verification::Stream | Verification::Faster => Verified::Stream,
-        });
-        Self { source: Source::Given, mapping: name.to_owned(), mapped, draft: None, verified }
-    }
 }
 
 /// The ways worth comparing by one mapping.
@@ -136,8 +127,9 @@ pub(crate) fn with_room_for_draft(
     let fewer = (1..wafers).rev().map_while(|fewer| on(WaferCount::Exactly(fewer)).ok());
     let mut bases = std::iter::once(first).chain(fewer);
     let base = bases.find(|base| drafts.fit(&base.placement, wafers));
-    base.map(|base| (base, wafers))
-        .ok_or_else(|| drafts.refused(wafers, on(WaferCount::Auto).map(|mapped| mapped.placement)))
+    base.map(|base| (base, wafers)).ok_or_else(|| {
+        drafts.refused(wafers, on(WaferCount::Auto).map(|mapped| Arc::unwrap_or_clone(mapped.placement)))
+    })
 }
 
 /// Most users with the context of the scenario that so many wafers hold in any arrangement. Those of the scenario are known
@@ -163,7 +155,11 @@ pub(crate) fn most_users(
             return chosen.holds(users, wafers, verified);
         }
         let on = |wafers: u32| chosen.smallest(WaferCount::Exactly(wafers), verified, 1, users).ok();
-        drafts.hold(users, wafers, (1..=wafers).rev().map_while(on).map(|mapped| mapped.placement))
+        drafts.hold(
+            users,
+            wafers,
+            (1..=wafers).rev().map_while(on).map(|mapped| Arc::unwrap_or_clone(mapped.placement)),
+        )
     };
     let (mut low, mut high) = (least.max(1), least.max(1).saturating_mul(2));
     while high < UNLIMITED && fits(high) {

@@ -18,18 +18,21 @@
 //! is a fraction of the model's pass of one token; or, where a draft model is named, k of its own passes, and its own
 //! pipeline is another limit, U k times its slowest stage.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use wafersim_fabric::circuit;
+use wafersim_mapping::Mapped;
 use wafersim_place::Placement;
 use wafersim_spec::Cycles;
 use wafersim_spec::scenario::Verification;
-use wafersim_spec::wafer::{Key, RateSet};
+use wafersim_spec::wafer::Key;
 
 use crate::candidates::Way;
 use crate::error::AnswerError;
 use crate::question::Question;
 use crate::stage::{LayerReading, StageTimes};
-use crate::written::{Flow, Written};
+use crate::written::{Flow, Kept, Written};
 
 /// Decoding of all users.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,6 +68,14 @@ pub enum Verified {
 }
 
 impl Verified {
+    /// That of a mapping by itself; nothing without speculation.
+    pub(crate) fn of(question: &Question, mapped: &Mapped) -> Option<Self> {
+        (question.inputs().load.tokens_per_step > 1).then_some(match mapped.draft {
+            Verification::MicroBatch => Self::MicroBatch,
+            Verification::Stream | Verification::Faster => Self::Stream,
+        })
+    }
+
     /// The ways that a question allows; what is first wins a tie. One of nothing without speculation.
     pub(crate) fn allowed(question: &Question, asked: Verification) -> &'static [Option<Self>] {
         if question.scenario.speculation.draft_length == 0 {
@@ -132,35 +143,35 @@ pub struct DecodePrograms {
 #[derive(Debug, Clone)]
 struct DraftPrograms {
     question: Question,
-    placement: Placement,
+    placement: Arc<Placement>,
     pass: Written,
 }
 
 impl DecodePrograms {
     /// Writes the programs of a way of working.
     pub fn new(question: &Question, way: &Way) -> Self {
-        let scenario = &question.scenario;
-        let micro_batch = way.mapped.micro_batch.clamp(1, scenario.users);
-        let write = |tokens: u64, users: u64| {
-            let flow = Flow::Decode { tokens, users, context: scenario.context };
-            Written::new(question, &way.mapped, flow)
-        };
-        let tokens = micro_batch.saturating_mul(question.tokens_per_pass(way.verified));
-        let needs_single = way.verified.is_some() && scenario.speculation.cost().is_some() && tokens > 1;
-        let draft = way.draft.as_ref().filter(|_| scenario.speculation.cost().is_none());
+        let draft = way.draft.as_ref().filter(|_| question.scenario.speculation.cost().is_none());
         let draft = draft.and_then(|mapped| {
             let question = question.of_draft()?;
-            let flow = Flow::Decode { tokens: 1, users: 1, context: scenario.context };
+            let flow = Flow::Decode { tokens: 1, users: 1, context: question.scenario.context };
             let pass = Written::new(&question, mapped, flow);
-            Some(DraftPrograms { question, placement: mapped.placement.clone(), pass })
+            Some(DraftPrograms { question, placement: Arc::clone(&mapped.placement), pass })
         });
-        Self {
-            micro_batch,
-            verified: way.verified,
-            pass: write(tokens, micro_batch),
-            single: needs_single.then(|| write(1, 1)),
-            draft,
-        }
+        Self { draft, ..Self::alone(question, &way.mapped, way.verified, &mut Kept::default()) }
+    }
+
+    /// The same without a draft model, where mappings of one question are written again and again.
+    pub(crate) fn alone(question: &Question, mapped: &Mapped, verified: Option<Verified>, kept: &mut Kept) -> Self {
+        let scenario = &question.scenario;
+        let micro_batch = mapped.micro_batch.clamp(1, scenario.users);
+        let mut write = |tokens: u64, users: u64| {
+            let flow = Flow::Decode { tokens, users, context: scenario.context };
+            Written::with_kept(question, mapped, flow, None, kept)
+        };
+        let tokens = micro_batch.saturating_mul(question.tokens_per_pass(verified));
+        let needs_single = verified.is_some() && scenario.speculation.cost().is_some() && tokens > 1;
+        let pass = write(tokens, micro_batch);
+        Self { micro_batch, verified, pass, single: needs_single.then(|| write(1, 1)), draft: None }
     }
 }
 
@@ -186,9 +197,10 @@ impl DecodePrograms {
         let available = question.wafer.figure(Key::Colors).value as u32;
         let layouts = self.pass.layouts.iter().enumerate();
         layouts.filter(|(_, program)| program.color_count() > available).try_for_each(|(layout, program)| {
-            let lowered = circuit::lower(program, &question.wafer, RateSet::Silicon, &|_| 0.0);
-            let what = format!("a layer of layout {layout}");
-            lowered.map(|_| ()).map_err(|reason| AnswerError::Fabric { what, reason })
+            circuit::fits_in_routers(program, &question.wafer).map_err(|reason| {
+                let what = format!("a layer of layout {layout}");
+                AnswerError::Fabric { what, reason }
+            })
         })
     }
 }

@@ -1,18 +1,19 @@
 //! The best mapping found for a question: the search proposes, the closed form judges.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 use wafersim_mapping::{Mapped, Recipe, Resolved, Verification};
 use wafersim_search::{Ablated, Decision, Effort, Found, Judge, Judged, Pins, Point, Search, Space, ablate, explore};
 use wafersim_spec::scenario::{Profile, WaferCount};
 
-use crate::candidates::Way;
-use crate::decode::{DecodePrograms, DecodeTiming};
+use crate::decode::{DecodePrograms, DecodeTiming, Verified};
 use crate::error::AnswerError;
 use crate::memory::fullest;
 use crate::question::Question;
 use crate::stage::LayerReading;
+use crate::written::Kept;
 
 /// How to search.
 #[derive(Debug, Clone, Default)]
@@ -52,26 +53,33 @@ pub struct Gain {
 }
 
 /// The closed form as a judge.
-struct ClosedForm<'a> {
+pub struct ClosedForm<'a> {
     question: &'a Question,
     reading: LayerReading,
     judged: AtomicU64,
     progress: &'a (dyn Fn(u64) + Sync),
+    /// What was found for other mappings, one for each that is judged at the same time.
+    kept: Mutex<Vec<Kept>>,
 }
 
 impl<'a> ClosedForm<'a> {
-    fn new(question: &'a Question, progress: &'a (dyn Fn(u64) + Sync)) -> Self {
+    /// A judge for a question; `progress` hears how many mappings it has judged.
+    pub fn new(question: &'a Question, progress: &'a (dyn Fn(u64) + Sync)) -> Self {
         let reading = LayerReading::new(question, Profile::Best);
-        Self { question, reading, judged: AtomicU64::new(0), progress }
+        Self { question, reading, judged: AtomicU64::new(0), progress, kept: Mutex::default() }
     }
 
-    fn way(&self, mapped: &Mapped) -> Way {
-        Way::alone(self.question, "found", mapped.clone())
+    fn programs(&self, mapped: &Mapped) -> DecodePrograms {
+        let verified = Verified::of(self.question, mapped);
+        let all = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = all().pop().unwrap_or_default();
+        let programs = DecodePrograms::alone(self.question, mapped, verified, &mut kept);
+        all().push(kept);
+        programs
     }
 
     fn timing(&self, mapped: &Mapped) -> Option<DecodeTiming> {
-        let way = self.way(mapped);
-        let programs = DecodePrograms::new(self.question, &way);
+        let programs = self.programs(mapped);
         programs.check("found").ok()?;
         if !fits(mapped, &programs) {
             return None;
@@ -80,9 +88,10 @@ impl<'a> ClosedForm<'a> {
     }
 }
 
-/// Whether what the programs keep fits beside weights and cache in every slot.
+/// Whether what the programs of layers keep fits beside weights and cache in every slot. For those of tables placement reserves by
+/// its rule; what they keep is looked at in a certificate.
 fn fits(mapped: &Mapped, programs: &DecodePrograms) -> bool {
-    fullest(mapped, &programs.pass).iter().all(|fullest| fullest.sum() <= mapped.placement.ledger.limit)
+    fullest(mapped, &programs.pass.layouts, &[]).iter().all(|fullest| fullest.sum() <= mapped.placement.ledger.limit)
 }
 
 impl Judge for ClosedForm<'_> {
@@ -93,7 +102,7 @@ impl Judge for ClosedForm<'_> {
     }
 
     fn fits_in_routers(&self, mapped: &Mapped) -> bool {
-        DecodePrograms::new(self.question, &self.way(mapped)).fit_in_routers(self.question).is_ok()
+        self.programs(mapped).fit_in_routers(self.question).is_ok()
     }
 }
 
@@ -150,13 +159,14 @@ pub fn gains(question: &Question, found: &FoundOn, how: &How) -> Vec<Gain> {
     all.filter(|ablated| ablated.decision != Decision::Division || ablated.time.is_some()).map(gain).collect()
 }
 
-fn space<'a>(question: &'a Question, wafers: u32, how: &How) -> Space<'a> {
+/// What a search may decide on so many wafers.
+pub fn space<'a>(question: &'a Question, wafers: u32, how: &How) -> Space<'a> {
     let pins = how.pinned.as_ref().map_or_else(Pins::default, |(_, pins)| pins.clone());
     Space { inputs: question.inputs(), wafers, pins }
 }
 
 /// The recipe that a search begins with: everything that is known to help, experts as the scenario has them.
-fn start(question: &Question) -> Recipe {
+pub fn start(question: &Question) -> Recipe {
     let mut recipe = wafersim_search::space::start();
     recipe.pin_experts(question.scenario.placement);
     recipe

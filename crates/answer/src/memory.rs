@@ -7,8 +7,6 @@ use wafersim_place::{Item, Placement};
 use wafersim_program::{Peak, Program};
 use wafersim_spec::Bytes;
 
-use crate::written::Written;
-
 /// The fullest processing element of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fullest {
@@ -46,11 +44,11 @@ pub(crate) fn programs_of(placement: &Placement, slot: usize) -> (Vec<usize>, Ve
     (layouts, tables.map(|(table, _)| table).collect())
 }
 
-/// The fullest processing element of each slot that holds something, in the order of the pipeline.
-pub(crate) fn fullest(mapped: &Mapped, written: &Written) -> Vec<Fullest> {
+/// The fullest processing element of each slot, in the order of the pipeline, under programs of layers and of tables.
+pub(crate) fn fullest(mapped: &Mapped, layouts: &[Program], tables: &[Program]) -> Vec<Fullest> {
     let placement = &mapped.placement;
     let of = |programs: &[Program]| programs.iter().map(|program| peak(program).bytes).collect::<Vec<Bytes>>();
-    let (layouts, tables) = (of(&written.layouts), of(&written.tables));
+    let (layouts, tables) = (of(layouts), of(tables));
     let more = mapped.rectangle_bytes();
     let slots = placement.ledger.slots.iter().enumerate();
     slots

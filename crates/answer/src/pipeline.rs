@@ -214,13 +214,13 @@ impl Pipeline {
     }
 
     /// The placement.
-    pub const fn placement(&self) -> &Placement {
+    pub fn placement(&self) -> &Placement {
         &self.mapped.placement
     }
 
     /// Wafers up to the last one that holds something, a draft model included.
     pub fn wafers_used(&self) -> u32 {
-        wafers_used(self.placement(), self.draft.as_ref().map(|draft| &draft.mapped.placement))
+        wafers_used(self.placement(), self.draft.as_ref().map(|draft| &*draft.mapped.placement))
     }
 
     /// Users whose tokens may go through together: the micro-batch that the placement has buffers for.
@@ -350,7 +350,7 @@ impl Pipeline {
     /// Room for keys and values, those of a draft model included.
     pub fn kv_room(&self) -> KvRoom {
         let placements =
-            || std::iter::once(self.placement()).chain(self.draft.as_ref().map(|draft| &draft.mapped.placement));
+            || std::iter::once(self.placement()).chain(self.draft.as_ref().map(|draft| &*draft.mapped.placement));
         let cache = self.placement().settings.precision.kv_cache;
         let mut reaches = Vec::new();
         let mut bytes_per_token = Bytes::ZERO;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 use wafersim_cost::{Cause, Cost};
@@ -323,7 +324,8 @@ pub fn answer(question: &Question) -> Result<Answer, AnswerError> {
 /// # Errors
 /// As [`answer`].
 pub fn chosen_placement(question: &Question) -> Result<Placement, AnswerError> {
-    base_answer(question, &[question.scenario.profile], &mut closed_form).map(|(_, way)| way.mapped.placement)
+    base_answer(question, &[question.scenario.profile], &mut closed_form)
+        .map(|(_, way)| Arc::unwrap_or_clone(way.mapped.placement))
 }
 
 /// The mapping that an answer rests on, with every number: the way of working that is fastest for the scenario's profile.
@@ -414,7 +416,7 @@ pub(crate) fn base_answer(
         breakdown: breakdown(&timing),
         memory: memory(question, &way),
         load: LoadAsRun {
-            wafers_used: wafers_used(&way.mapped.placement, way.draft.as_ref().map(|draft| &draft.placement)),
+            wafers_used: wafers_used(&way.mapped.placement, way.draft.as_ref().map(|draft| &*draft.placement)),
             prompt: scenario.prompt,
             micro_batch: timing.micro_batch,
             in_flight: timing.in_flight,
@@ -540,7 +542,7 @@ fn breakdown(timing: &DecodeTiming) -> Vec<BreakdownRow> {
 
 fn memory(question: &Question, way: &Way) -> Memory {
     let placement = &way.mapped.placement;
-    let draft = question.draft.as_ref().zip(way.draft.as_ref().map(|draft| &draft.placement));
+    let draft = question.draft.as_ref().zip(way.draft.as_ref().map(|draft| &*draft.placement));
     let worst = &placement.ledger.worst;
     let bytes = worst.worst_pe;
     let slot = placement.slots.get(worst.slot);

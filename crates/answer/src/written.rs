@@ -1,5 +1,6 @@
 //! The programs of a placement as its mapping says, written once for all readings of it. Layers of one layout share a program.
 
+use wafersim_graph::LayerGraphs;
 use wafersim_lower::{EndRequest, ExpertLoad, LayerRequest, LowerError, PlaceLoad, Routed, Scope};
 use wafersim_mapping::{LayerMapping, Mapped, dealing};
 use wafersim_place::{LayerLayout, PREFILL_KEY_BLOCK, TableLayout};
@@ -42,6 +43,46 @@ impl Flow {
     }
 }
 
+/// What all mappings of one question have in common, found once for who writes many of them.
+#[derive(Debug, Default)]
+pub struct Kept {
+    graphs: LayerGraphs,
+    /// The load of spread experts.
+    loads: Vec<KeptLoad>,
+}
+
+/// The load of spread experts for so many tokens.
+#[derive(Debug)]
+struct KeptLoad {
+    experts: u64,
+    top_k: u64,
+    tokens: u64,
+    load: ExpertLoad,
+}
+
+impl Kept {
+    /// As [`expected_load`].
+    fn expected_load(
+        &mut self,
+        question: &Question,
+        layout: &LayerLayout,
+        mapping: &LayerMapping,
+        tokens: u64,
+    ) -> ExpertLoad {
+        let FeedForward::Moe(moe) = &layout.layer.feed_forward else { return ExpertLoad::spread(tokens, 1) };
+        if mapping.experts.as_ref().is_some_and(|experts| !experts.is_spread()) {
+            return expected_load(question, layout, mapping, tokens);
+        }
+        let is_it = |kept: &&KeptLoad| (kept.experts, kept.top_k, kept.tokens) == (moe.experts, moe.top_k, tokens);
+        if let Some(known) = self.loads.iter().find(is_it) {
+            return known.load;
+        }
+        let load = expert_load(moe, tokens, question.scenario.routing);
+        self.loads.push(KeptLoad { experts: moe.experts, top_k: moe.top_k, tokens, load });
+        load
+    }
+}
+
 /// The programs of a placement for what flows through it.
 #[derive(Debug, Clone)]
 pub struct Written {
@@ -63,13 +104,24 @@ impl Written {
 
     /// The same, with a given load of the routed experts in place of the expected one.
     pub fn with_experts(question: &Question, mapped: &Mapped, flow: Flow, experts: Option<ExpertLoad>) -> Self {
+        Self::with_kept(question, mapped, flow, experts, &mut Kept::default())
+    }
+
+    /// The same where mappings of one question are written again and again.
+    pub fn with_kept(
+        question: &Question,
+        mapped: &Mapped,
+        flow: Flow,
+        experts: Option<ExpertLoad>,
+        kept: &mut Kept,
+    ) -> Self {
         let placement = &mapped.placement;
         let mut refused = None;
         let layers = placement.layouts.iter().zip(&mapped.layers).map(|(layout, mapping)| {
-            let expected = expected_load(question, layout, mapping, flow.tokens());
+            let expected = kept.expected_load(question, layout, mapping, flow.tokens());
             let given = experts.filter(|_| layout.experts.is_some());
             let load = given.map_or(expected, |given| beside(given, expected.column));
-            layer(question, layout, mapping, flow, load).unwrap_or_else(|error| {
+            layer(question, layout, mapping, flow, load, &mut kept.graphs).unwrap_or_else(|error| {
                 refused.get_or_insert(error);
                 Program::new("refused", mapping.whole())
             })
@@ -104,6 +156,7 @@ pub fn layer(
     mapping: &LayerMapping,
     flow: Flow,
     load: ExpertLoad,
+    graphs: &mut LayerGraphs,
 ) -> Result<Program, LowerError> {
     let (tokens, users, context) = match flow {
         Flow::Decode { tokens, users, context } => (tokens, users, context.max(tokens / users.max(1))),
@@ -123,7 +176,7 @@ pub fn layer(
         queue: question.wafer.figure(Key::InputQueue).value as u64,
     };
     match flow {
-        Flow::Decode { .. } => wafersim_lower::decode_layer(&request),
+        Flow::Decode { .. } => wafersim_lower::decode_layer_with(&request, graphs),
         Flow::Prefill { .. } => wafersim_lower::prefill_layer(&request, PREFILL_KEY_BLOCK),
     }
 }

@@ -20,7 +20,7 @@
 //! | route change | changes route_change | sources.md#wse-3-characterisation-notes |
 
 use wafersim_program::{
-    Action, Broadcast, ChainReduce, Compute, Multicast, Operation, Owners, Parties, Path, Program, Purpose, Region,
+    Action, Broadcast, ChainReduce, Compute, Multicast, Operation, Owners, Path, Pieces, Program, Purpose, Region,
     Relayout, Root, Shift, Step, Style, Synchronise, Work,
 };
 use wafersim_spec::DataType;
@@ -106,9 +106,8 @@ fn chain_reduce(chain: &ChainReduce, line: u64, program: &Program, rates: &Rates
 pub fn pieces_beside(step: &Step, beside: u64, program: &Program, rates: &Rates) -> Cost {
     let Some((pieces, purpose)) = step.action.pieces() else { return Cost::ZERO };
     let line = step.region.along(pieces.axis);
-    // The first segment is never cut short.
-    let parties = pieces.segment(0, line, purpose);
-    if line == 0 || parties.members.len() <= 1 {
+    let parties = Parties::of(pieces, line, purpose);
+    if line == 0 || parties.reached <= 1 {
         return Cost::ZERO;
     }
     let (buffer, combine) = match purpose {
@@ -127,21 +126,57 @@ pub fn pieces_beside(step: &Step, beside: u64, program: &Program, rates: &Rates)
             let words = buffer.wavelets().max(1);
             let turn = |words: u64| Cost::of(Cause::Payload, (beside * words) as f64 * rates.wavelet);
             let last = Cost::of(Cause::Stages, combine) + Cost::of(Cause::Payload, -rates.wavelet);
-            launch + ring(parties.members.len(), [words, words.div_ceil(most.max(1))], turn, &way) + last
+            launch + ring(parties.members, [words, words.div_ceil(most.max(1))], turn, &way) + last
         }
         (Owners::Neighbours { .. }, Purpose::Reduce) => {
             let last = Cost::of(Cause::Stages, combine) + Cost::of(Cause::Payload, -rates.wavelet);
             launch + converging(&parties, &way, rates.ramp_in + combine + rates.map_issue) + last
         }
         (Owners::Neighbours { .. }, Purpose::Gather) => {
-            let place = |at: Option<&u64>| at.copied().unwrap_or(0);
-            let [low, high] = [parties.members.first(), parties.members.last()].map(place);
-            let [first, last] = [parties.owners.first(), parties.owners.last()].map(place);
-            let hops = (high - first).max(last - first + last - low);
+            let Parties { first, last, reached, .. } = parties;
+            let hops = (reached - 1 - first).max(last - first + last);
             launch
                 + Cost::of(Cause::Hops, hops as f64 * rates.hop)
-                + Cost::of(Cause::Payload, way.words * parties.owners.len() as f64 - rates.wavelet)
+                + Cost::of(Cause::Payload, way.words * parties.owners as f64 - rates.wavelet)
         }
+    }
+}
+
+/// What counts of the first segment of a line, which is never cut short where another follows.
+struct Parties {
+    /// Members.
+    members: u64,
+    /// Those of them that come before the first owner.
+    below: u64,
+    /// Members that own a piece.
+    owners: u64,
+    /// Places of the first and of the last owner.
+    first: u64,
+    last: u64,
+    /// Places that a piece is with at its beginning or at its end, counted from the start of the line for multicasts.
+    reached: u64,
+}
+
+impl Parties {
+    /// As `Pieces::segment` lists them.
+    fn of(pieces: &Pieces, line: u64, purpose: Purpose) -> Self {
+        let (count, stride) = (pieces.count.max(1), pieces.stride.max(1));
+        let full = line.saturating_sub(pieces.offset).div_ceil(stride).min(count);
+        let Owners::Neighbours { first, count: wanted } = pieces.owners else {
+            return Self { members: full, below: 0, owners: full, first: 0, last: 0, reached: full };
+        };
+        // The root of a group that the end of the line cuts short before it is its last member, as in chains.
+        let is_short = purpose == Purpose::Reduce && full < count && full * stride < line;
+        let members = full + u64::from(is_short);
+        let below = first.min(members);
+        let owners = wanted.min(members - below);
+        let place = |member: u64| if member < full { pieces.offset + member * stride } else { line - 1 };
+        let [first, last] = if owners == 0 { [0, 0] } else { [below, below + owners - 1].map(place) };
+        let reached = match purpose {
+            Purpose::Reduce => members,
+            Purpose::Gather => line.min(count.saturating_mul(stride)),
+        };
+        Self { members, below, owners, first, last, reached }
     }
 }
 
@@ -157,17 +192,17 @@ struct Way {
 
 impl Way {
     /// From the readiness of the first word in one member to that in another, so many members further on.
-    fn edges(&self, edges: usize) -> Cost {
+    fn edges(&self, edges: u64) -> Cost {
         Cost::of(Cause::Stages, edges as f64 * self.stage) + Cost::of(Cause::Hops, edges as f64 * self.hop)
     }
 
     /// The same from a member that sends from memory: its ramps are in the message.
-    fn edges_out_of_memory(&self, edges: usize) -> Option<Cost> {
+    fn edges_out_of_memory(&self, edges: u64) -> Option<Cost> {
         let forwards = Cost::of(Cause::Stages, -self.stage);
         (edges > 0).then(|| self.edges(edges) + forwards)
     }
 
-    fn pieces(&self, pieces: usize) -> Cost {
+    fn pieces(&self, pieces: u64) -> Cost {
         Cost::of(Cause::Payload, pieces as f64 * self.words)
     }
 }
@@ -178,7 +213,7 @@ impl Way {
 /// link needs for these words, or after the way to the next member, whichever is longer. What is passed first waits until the
 /// own words are sent. The way back from the last member to the first is long; it is passed once a turn, where the members do
 /// not keep so far behind one another as it needs.
-fn ring(members: usize, [words, turns]: [u64; 2], over_link: impl Fn(u64) -> Cost, way: &Way) -> Cost {
+fn ring(members: u64, [words, turns]: [u64; 2], over_link: impl Fn(u64) -> Cost, way: &Way) -> Cost {
     if members == 2 {
         // Both send and take at the same time.
         return Cost::of(Cause::Hops, way.hop) + over_link(words);
@@ -201,10 +236,11 @@ fn ring(members: usize, [words, turns]: [u64; 2], over_link: impl Fn(u64) -> Cos
 /// Chains from both ends of a segment to neighbouring owners, after the message: each owner first takes what comes from above,
 /// the pieces of those below it passed on, then what comes from below, its own piece first. `between` is what an owner waits
 /// between the two takes of its own piece.
-fn converging(Parties { owners, members }: &Parties, way: &Way, between: f64) -> Cost {
-    let count = owners.len();
-    let below = members.iter().filter(|member| owners.first().is_some_and(|first| *member < first)).count();
-    let above = members.len() - below - count;
+fn converging(parties: &Parties, way: &Way, between: f64) -> Cost {
+    let Parties { members, below, owners: count, .. } = *parties;
+    // Without owners nobody is before them.
+    let below = if count == 0 { 0 } else { below };
+    let above = members - below - count;
     let mut end = Cost::ZERO;
     let mut passes: Option<Cost> = None;
     for number in 0..count {

@@ -24,6 +24,9 @@ struct Event {
     core: Core,
 }
 
+/// About as many as an operator has.
+const EVENTS_OF_AN_OPERATOR: usize = 4;
+
 /// Which event each rectangle waits for; later entries lie over earlier ones.
 #[derive(Default)]
 struct Front {
@@ -46,22 +49,22 @@ impl Front {
 /// Reads a program as its longest path. The operators hold what lies on the path, so that they add up to the whole.
 pub(crate) fn longest_path(program: &Program, rates: &Rates) -> ProgramCost {
     let mut names = OperatorCosts::default();
-    let mut events: Vec<Event> = Vec::new();
+    let mut events: Vec<Event> = Vec::with_capacity(EVENTS_OF_AN_OPERATOR * program.body.len());
     let mut front = Front::default();
     for node in &program.body {
         let (operator, body) = match node {
             Node::Operator { name, body } => (names.index(name.clone()), body.as_slice()),
             other => (names.index("other".into()), std::slice::from_ref(other)),
         };
-        for node in flat(body) {
-            let Some(region) = node.region() else { continue };
+        each_flat(body, &mut |node| {
+            let Some(region) = node.region() else { return };
             let before = front.before(region, &events);
             let mut core = before.map_or(Core::Waited, |event| events[event].core);
             let own = follow(node, program, rates, &mut core);
             let start = before.map_or(0.0, |event| events[event].end);
             events.push(Event { operator, own, end: start + own.total().0, before, core });
             front.put(region, events.len() - 1);
-        }
+        });
     }
     let last = (0..events.len()).max_by(|a, b| events[*a].end.total_cmp(&events[*b].end).then(b.cmp(a)));
     let mut at = last;
@@ -72,14 +75,12 @@ pub(crate) fn longest_path(program: &Program, rates: &Rates) -> ProgramCost {
     names.finish(program.color_count())
 }
 
-/// The nodes of a body, sequences opened.
-fn flat(body: &[Node]) -> Vec<&Node> {
-    let mut nodes = Vec::with_capacity(body.len());
+/// Calls `each` for the nodes of a body, sequences opened.
+fn each_flat(body: &[Node], each: &mut impl FnMut(&Node)) {
     for node in body {
         match node {
-            Node::Sequence(inner) | Node::Operator { body: inner, .. } => nodes.extend(flat(inner)),
-            other => nodes.push(other),
+            Node::Sequence(inner) | Node::Operator { body: inner, .. } => each_flat(inner, each),
+            other => each(other),
         }
     }
-    nodes
 }

@@ -45,10 +45,10 @@ pub mod timing;
 mod together;
 mod wavelets;
 
-pub use colors::{Busiest, ColorUse, Rerouted};
+pub use colors::{Busiest, ColorUse, Given, Rerouted};
 pub use contents::{Contents, Core, StreamId};
 pub use error::{CircuitError, Deadlock, Waiter, Waiting, Wants};
-pub use lower::{WorkCycles, lower, lower_names};
+pub use lower::{WorkCycles, fits_in_routers, lower, lower_names};
 pub use lowered::{Lowered, Part, Stage};
 pub use outcome::{Engine, Maps, OperatorTime, Outcome, Progress, Tally};
 use recorder::Plan;

@@ -108,9 +108,29 @@ fn blocks_touched(field: &Field, block: u64) -> u64 {
     };
     let Some((size, parts)) = split else { return (most - 2) / block + 2 };
     let (each, rest) = (size / parts, size % parts);
-    // Beginnings of parts repeat after `block` parts. An element of the rest comes from the end of the dimension.
-    let touched = |part: u64| if each == 0 { 0 } else { (each * (part + 1) - 1) / block - each * part / block + 1 };
-    (0..parts.min(block)).map(touched).max().unwrap_or(0) + u64::from(rest > 0)
+    // An element of the rest comes from the end of the dimension.
+    touched_by_runs(each, parts, block) + u64::from(rest > 0)
+}
+
+/// Blocks of `block` neighbours that the run which touches most touches, of `parts` runs of `each` neighbours side by side.
+fn touched_by_runs(each: u64, parts: u64, block: u64) -> u64 {
+    if each == 0 {
+        return 0;
+    }
+    // Runs begin at all multiples of the common divisor in a block, then so again; the latest beginning touches most.
+    let step = common_divisor(each, block);
+    if parts >= block / step {
+        return (block - step + each - 1) / block + 1;
+    }
+    (0..parts).map(|part| (each * (part + 1) - 1) / block - each * part / block + 1).max().unwrap_or(0)
+}
+
+const fn common_divisor(one: u64, other: u64) -> u64 {
+    let (mut one, mut other) = (one, other);
+    while other > 0 {
+        (one, other) = (other, one % other);
+    }
+    one
 }
 
 impl Writer<'_> {
@@ -311,5 +331,21 @@ fn compute_mut(node: &mut Node) -> Option<&mut Compute> {
     match node {
         Node::Step(Step { action: Action::Compute(compute), .. }) => Some(compute),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_touch_as_many_blocks_as_their_ends_say() {
+        for block in [2u64, 3, 12, 32, 128] {
+            for (each, parts) in (0..70).flat_map(|each| [1u64, 2, 5, 31, 64, 755].map(|parts| (each, parts))) {
+                let touched = |part: u64| if each == 0 { 0 } else { (each * (part + 1) - 1) / block - each * part / block + 1 };
+                let most = (0..parts).map(touched).max().unwrap_or(0);
+                assert_eq!(touched_by_runs(each, parts, block), most, "{each} {parts} {block}");
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! relayout a few numbers count: hops and wavelets on its critical path. Here they are in closed form for the shapes of
 //! movement that layers have; tests hold them to the enumerated movement and to the fabric.
 
-use wafersim_program::{Action, Axis, BufferId, Color, End, Node, Path, Relayout, collective, pieces_along};
+use wafersim_program::{Action, Axis, BufferId, Color, End, Node, Path, Relayout, collective, sent_along};
 
 use crate::clustered::Passing;
 use crate::writer::Writer;
@@ -115,17 +115,17 @@ impl Writer<'_> {
     pub fn counted_way(&self, axis: Axis, buffers: [BufferId; 2]) -> Way {
         let region = self.region();
         let moved = relayout(axis, Vec::new(), buffers, Vec::new());
-        let pieces = match pieces_along(&self.program, region, &moved, 0) {
-            Some(Ok(pieces)) => pieces,
+        let sent = match sent_along(&self.program, region, &moved, 0) {
+            Some(Ok(sent)) => sent,
             // Whoever computes with it says what is missing.
             Some(Err(_)) | None => Vec::new(),
         };
         let data_type = self.program.buffer_of(buffers[0]).data_type;
         let mut places = Passing::new(region.along(axis));
-        for piece in &pieces {
-            places.send(piece.from, piece.to, data_type.wavelets(piece.elements.len() as u64));
+        for sent in &sent {
+            places.send(sent.from, sent.to, data_type.wavelets(sent.elements));
         }
-        let hops = pieces.iter().map(|piece| piece.from.abs_diff(piece.to)).max().unwrap_or(0);
+        let hops = sent.iter().map(|sent| sent.from.abs_diff(sent.to)).max().unwrap_or(0);
         Way::Pieces { hops, wavelets: places.busiest() }
     }
 

@@ -10,6 +10,7 @@
 //! | [`mapped`] | from the one to the other: a placement with the decisions of each layer; all ways there are |
 //! | [`layer`] | every decision of one kind of layer with every number: what the kernel writer takes |
 //! | [`reduction`] | how sums travel along a line: trees, chains, scatters, roots |
+//! | `common` | what all recipes for one model have in common |
 //! | [`kv`], [`experts`], [`dealing`] | KV cache, routed experts and who deals them, drafts |
 //! | [`operator`], [`areas`] | the operators of a layer by name, their lines and rectangles |
 //! | [`certificate`] | what has been shown of a resolved mapping |
@@ -43,6 +44,7 @@ pub mod areas;
 pub mod builtin;
 pub mod certificate;
 mod choice;
+mod common;
 pub mod dealing;
 pub mod error;
 pub mod experts;
@@ -62,6 +64,7 @@ mod ways;
 pub use areas::{PARTS, Part};
 pub use certificate::{Certificate, CertificatePart, CertificateState, PartName, PartState};
 pub use choice::Mapping;
+pub use common::Common;
 pub use error::{Difference, MappingError};
 pub use experts::{ExpertMapping, Experts};
 pub use inputs::{Inputs, Load};

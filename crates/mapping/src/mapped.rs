@@ -4,17 +4,19 @@
 //! it says is kept, or refused with numbers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use wafersim_place::experts::assignment::Assignment;
 use wafersim_place::{
-    Arrangement, Division, ExpertChoice, KvLayoutChoice, KvSizes, LayerChoices, LayerLayout, Machine, PlaceError,
-    Placement, Request, Roles, TableLayout, place, wide_type,
+    Arrangement, Divided, Division, ExpertChoice, KvLayoutChoice, KvSizes, LayerChoices, LayerLayout, Machine,
+    PlaceError, Placement, Request, Roles, TableLayout, wide_type,
 };
 use wafersim_spec::model::{FeedForward, Layer, Role};
 use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
-use wafersim_spec::{Bytes, DataType, Model, Precision, Size};
+use wafersim_spec::{Bytes, DataType, Precision, Size};
 
 use crate::areas;
+use crate::common::{Common, Decided};
 use crate::dealing::{deal, demand};
 use crate::error::MappingError;
 use crate::experts::{Dealt, ExpertMapping, Experts, fullest, makes_copies};
@@ -29,7 +31,7 @@ use wafersim_spec::scenario::Verification;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mapped {
     /// Where every byte lives.
-    pub placement: Placement,
+    pub placement: Arc<Placement>,
     /// Every decision of the layers of each layout of the placement, in its order.
     pub layers: Vec<LayerMapping>,
     /// What of the recipe concerns tables, for each table of the placement, in its order.
@@ -76,13 +78,16 @@ impl Way {
 }
 
 /// A recipe with its inputs: makes every way that the recipe leaves.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Mapper<'a> {
     pub(crate) recipe: &'a Recipe,
     pub(crate) inputs: Inputs<'a>,
     pub(crate) machine: Machine,
     /// Roles of the model's tensors.
     roles: Roles,
+    common: Arc<Common<'a>>,
+    /// Whether a refusal says what would do.
+    explained: bool,
 }
 
 /// Every decision of each layer of a model on a given region, whatever it takes of the memory: for who has no wafers to
@@ -138,15 +143,20 @@ impl LayerMapping {
 impl<'a> Mapper<'a> {
     /// Takes a recipe and what it is for.
     pub fn new(recipe: &'a Recipe, inputs: Inputs<'a>) -> Self {
+        Self { explained: true, ..Self::one_of_many(recipe, inputs, &Arc::new(Common::new(inputs.model))) }
+    }
+
+    /// The same where many recipes are tried for one model; refusals do not say what would do.
+    pub fn one_of_many(recipe: &'a Recipe, inputs: Inputs<'a>, common: &Arc<Common<'a>>) -> Self {
         let stored = &recipe.stored;
         let all_as_they_are = stored.default == Width::Checkpoint && stored.roles.is_empty();
-        let roles = if all_as_they_are { Roles::NONE } else { roles_of(inputs.model) };
-        Self { recipe, inputs, machine: inputs.machine(), roles }
+        let roles = if all_as_they_are { Roles::NONE } else { common.roles() };
+        Self { recipe, inputs, machine: inputs.machine(), roles, common: Arc::clone(common), explained: false }
     }
 
     /// The same recipe with so many users.
     #[must_use]
-    pub const fn with_users(mut self, users: u64) -> Self {
+    pub fn with_users(mut self, users: u64) -> Self {
         self.inputs.load.users = users;
         self
     }
@@ -158,6 +168,7 @@ impl<'a> Mapper<'a> {
     /// Where a decision cannot be kept.
     pub fn on(&self, placement: Placement) -> Result<Mapped, MappingError> {
         let (layers, tables) = self.decisions(&placement)?;
+        let placement = Arc::new(placement);
         Ok(Mapped { placement, layers, tables, micro_batch: 1, draft: self.recipe.draft, all_wide: false })
     }
 
@@ -215,19 +226,44 @@ impl<'a> Mapper<'a> {
             Some(size) => size,
             None => way.micro_batch.unwrap_or(1),
         };
-        let dealt = self.dealt()?;
-        let placed = |wide: Roles, way: Way| {
-            let choices = self.choices(way, wide, dealt.as_deref());
-            place(&Request { layers: &choices, ..self.request(way, wide, self.tokens(micro_batch, way.draft)) })
-        };
-        let must = self.roles(|width| width == Width::Wide);
-        let may = self.roles(|width| width != Width::Checkpoint);
-        let placement = if way.all_wide { placed(may, way)? } else { self.widened(must, may, way, &placed)? };
+        let placement = self.placement(way, self.tokens(micro_batch, way.draft))?;
         self.check(&placement)?;
         let (layers, tables) = self.decisions(&placement)?;
         let mapped = Mapped { placement, layers, tables, micro_batch, draft: way.draft, all_wide: way.all_wide };
         areas::check(&mapped, self.recipe)?;
         Ok(mapped)
+    }
+
+    /// Where every byte lives, where a slot works on so many tokens at once.
+    fn placement(&self, way: Way, tokens: u64) -> Result<Arc<Placement>, MappingError> {
+        let must = self.roles(|width| width == Width::Wide);
+        let may = self.roles(|width| width != Width::Checkpoint);
+        let settings = self.request(way, must, tokens).settings().ok();
+        let decided = match (settings, &self.recipe.experts) {
+            (Some(settings), Experts::Strategy { strategy, sharing, spare }) => {
+                let experts = (*strategy, *sharing, *spare);
+                Some(Decided { settings, wafers: way.wafers, may, all_wide: way.all_wide, experts })
+            }
+            _ => None,
+        };
+        if let Some(known) = decided.as_ref().and_then(|decided| self.common.known(decided)) {
+            return Ok(known);
+        }
+        let dealt = self.dealt()?;
+        let divided = |wide: Roles, way: Way, explained: bool| {
+            let choices = self.choices(way, wide, dealt.as_deref());
+            let request = Request { layers: &choices, explained, ..self.request(way, wide, tokens) };
+            Divided::new(&request, &self.common.kinds)
+        };
+        let divided = match way.all_wide {
+            true => divided(may, way, self.explained)?,
+            false => self.widened(must, may, way, &divided)?,
+        };
+        let placement = Arc::new(divided.placement());
+        if let Some(decided) = decided {
+            self.common.keep(decided, &placement);
+        }
+        Ok(placement)
     }
 
     /// The choices for each layer with no more stored wide than must be.
@@ -241,16 +277,17 @@ impl<'a> Mapper<'a> {
         self.request(way, self.roles(|width| width == Width::Wide), self.tokens(1, way.draft))
     }
 
-    /// The placement with as much stored wide as fits without another division.
+    /// The division with as much stored wide as fits without another one.
     fn widened(
         &self,
         must: Roles,
         may: Roles,
         way: Way,
-        placed: &impl Fn(Roles, Way) -> Result<Placement, PlaceError>,
-    ) -> Result<Placement, PlaceError> {
-        let narrow = placed(must, way)?;
-        let same = Way { wafers: WaferCount::Exactly(narrow.wafers), arrangement: Some(narrow.arrangement), ..way };
+        divided: &impl Fn(Roles, Way, bool) -> Result<Divided<'a>, PlaceError>,
+    ) -> Result<Divided<'a>, PlaceError> {
+        let narrow = divided(must, way, self.explained)?;
+        let wafers = WaferCount::Exactly(narrow.wafers());
+        let same = Way { wafers, arrangement: Some(narrow.arrangement()), ..way };
         // The first that fits: everything, then less and less of what is largest.
         let without = |left_out: &[Role]| -> Roles {
             may.iter().filter(|role| must.has(*role) || !left_out.contains(role)).collect()
@@ -263,8 +300,8 @@ impl<'a> Mapper<'a> {
                 continue;
             }
             tried.push(wide);
-            if let Ok(found) = placed(wide, same)
-                && groups(&found) == groups(&narrow)
+            if let Ok(found) = divided(wide, same, false)
+                && found.groups() == narrow.groups()
             {
                 return Ok(found);
             }
@@ -490,19 +527,6 @@ pub(crate) fn table_mapping(recipe: &Recipe, table: &TableLayout) -> LayerMappin
     }
 }
 
-/// Roles of the tensors of a model.
-fn roles_of(model: &Model) -> Roles {
-    let mut roles: Roles = model.outer_tensors().iter().map(|tensor| tensor.role).collect();
-    let mut known: Option<&Layer> = None;
-    for layer in &model.layers {
-        if known != Some(layer) {
-            roles = layer.tensors(model.hidden).iter().fold(roles, |roles, tensor| roles.with(tensor.role));
-            known = Some(layer);
-        }
-    }
-    roles
-}
-
 /// Formats of the matrices of a layout that are not stored as the checkpoint has them.
 fn stored(layout: &LayerLayout, precision: &Precision) -> BTreeMap<Role, DataType> {
     let wide = wide_type(precision);
@@ -511,11 +535,6 @@ fn stored(layout: &LayerLayout, precision: &Precision) -> BTreeMap<Role, DataTyp
         .filter(|matrix| matrix.data_type == wide && matrix.data_type != precision.weights)
         .map(|matrix| (matrix.role, matrix.data_type))
         .collect()
-}
-
-/// How many items each slot takes.
-fn groups(placement: &Placement) -> Vec<usize> {
-    placement.slots.iter().map(|slot| slot.items.len()).collect()
 }
 
 /// Micro-batch sizes worth trying on `stages` stages where a step has `passes` passes: single tokens while there are stages

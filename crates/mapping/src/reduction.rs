@@ -57,10 +57,11 @@ impl Tree {
     /// Levels of one member are left out; a line of one member has no level.
     pub fn sizes(&self, length: u64) -> Vec<u64> {
         let two_level = |groups: u64| {
-            let tree = collective::Tree::two_level(length, groups);
-            tree.levels().iter().map(|level| level.members).collect::<Vec<u64>>()
+            let mut sizes = collective::two_level_sizes(length, groups).to_vec();
+            sizes.retain(|size| *size > 1);
+            sizes
         };
-        let sizes = match &self.groups {
+        match &self.groups {
             Groups::SquareRoot => two_level(collective::default_groups(length)),
             Groups::Count(count) => two_level(*count),
             Groups::Sizes(sizes) => {
@@ -68,36 +69,43 @@ impl Tree {
                 let mut levels = Vec::with_capacity(sizes.len() + 1);
                 for size in sizes {
                     let size = (*size).clamp(1, left);
-                    levels.push(size);
+                    if size > 1 {
+                        levels.push(size);
+                    }
                     left = left.div_ceil(size);
                 }
-                levels.push(left);
+                if left > 1 {
+                    levels.push(left);
+                }
                 levels
             }
-        };
-        sizes.into_iter().filter(|size| *size > 1).collect()
+        }
     }
 
     /// The index of the root on a line of `length`.
     pub fn root(&self, length: u64) -> u64 {
-        let last = length.max(1) - 1;
         match self.root {
-            Root::Index(index) => index.min(last),
-            Root::Middle => {
-                let (root, _) = self
-                    .sizes(length)
-                    .into_iter()
-                    .fold((0, 1), |(root, stride), size| (root + size / 2 * stride, stride * size));
-                root.min(last)
-            }
+            Root::Index(index) => index.min(length.max(1) - 1),
+            Root::Middle => middle(&self.sizes(length), length),
         }
     }
 
     /// The same with every number for a line of `length`.
     #[must_use]
     pub fn on(&self, length: u64) -> Self {
-        Self { groups: Groups::Sizes(self.sizes(length)), root: Root::Index(self.root(length)) }
+        let sizes = self.sizes(length);
+        let root = match self.root {
+            Root::Index(index) => index.min(length.max(1) - 1),
+            Root::Middle => middle(&sizes, length),
+        };
+        Self { groups: Groups::Sizes(sizes), root: Root::Index(root) }
     }
+}
+
+/// The middle member of the middle group on every level of a line of `length`.
+fn middle(sizes: &[u64], length: u64) -> u64 {
+    let (root, _) = sizes.iter().fold((0, 1), |(root, stride), size| (root + size / 2 * stride, stride * size));
+    root.min(length.max(1) - 1)
 }
 
 /// How the sum of a line is formed, so that every member has it at the end.
@@ -191,7 +199,8 @@ impl Reductions {
         rectangles: &BTreeMap<String, Region>,
     ) -> Self {
         let mut operators: BTreeMap<String, Reduction> = BTreeMap::new();
-        for operator in OPERATORS {
+        let are_all_usual = recipe.operators.is_empty() && rectangles.is_empty();
+        for operator in OPERATORS.iter().filter(|_| !are_all_usual) {
             let (own, rectangle) =
                 (recipe.operators.get(operator.name), areas::rectangle_of(rectangles, operator.name));
             if own.is_none() && rectangle.is_none() {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -280,7 +281,7 @@ impl Resolved {
         let layers = placement.layouts.iter().map(mapping_of).collect::<Result<Vec<_>, _>>()?;
         let tables = placement.tables.iter().map(|table| table_mapping(&self.recipe, table)).collect();
         let mapped =
-            Mapped { placement, layers, tables, micro_batch: self.micro_batch, draft: self.draft, all_wide: false };
+            Mapped { placement: Arc::new(placement), layers, tables, micro_batch: self.micro_batch, draft: self.draft, all_wide: false };
         areas::check(&mapped, &self.recipe)?;
         Ok(mapped)
     }

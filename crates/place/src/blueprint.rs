@@ -1,12 +1,14 @@
 //! What a layer or a table needs, as a function of the region that it gets. Made once per kind of layer; asked for many
 //! regions by the search, in closed form.
 
+use std::sync::Arc;
+
 use wafersim_spec::model::{Attention, Layer, Role, Tensor};
 use wafersim_spec::{Bytes, DataType, Model, Precision};
 
 use crate::arithmetic::dealt;
 use crate::cells::CellGrid;
-use crate::choices::{LayerChoices, Roles, stored_type};
+use crate::choices::{ExpertChoice, LayerChoices, Roles, stored_type};
 use crate::experts::room::with_copies;
 use crate::experts::{ExpertMatrices, grid};
 use crate::item::TablePart;
@@ -24,31 +26,36 @@ use crate::working_memory::{self, WorkingElements};
 pub(crate) struct LayerBlueprint<'a> {
     pub layer: &'a Layer,
     pub hidden: u64,
+    pub weights: Arc<LayerWeights>,
+    pub choices: LayerChoices,
+}
+
+/// What a kind of layer keeps of weights, by how they are stored.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LayerWeights {
     pub matrices: Matrices,
     pub vectors: Vec<VectorShape>,
     /// Routed experts; 0 in a dense layer.
     pub experts: u64,
-    pub choices: LayerChoices,
 }
 
-impl<'a> LayerBlueprint<'a> {
-    pub fn new(layer: &'a Layer, hidden: u64, precision: &Precision, choices: LayerChoices) -> Self {
-        let (matrices, vectors) = (Matrices::default(), Vec::new());
-        let mut blueprint = Self { layer, hidden, matrices, vectors, experts: 0, choices };
+impl LayerWeights {
+    /// The weights of a layer, those of the roles in `wide` in 16 bit though the checkpoint has them narrower.
+    pub fn new(layer: &Layer, hidden: u64, precision: &Precision, wide: Roles) -> Self {
+        let mut weights = Self::default();
         for tensor in layer.tensors(hidden) {
-            blueprint.push(&tensor, precision);
+            let data_type = stored_type(tensor.role, precision.of(tensor.class), wide, precision);
+            match orientation(tensor.role) {
+                Some(orientation) => weights.push(&tensor, orientation, (data_type, precision.small_weights)),
+                None => weights.push_vector(&layer.attention, &tensor, data_type),
+            }
         }
-        blueprint
+        weights
     }
 
-    fn push(&mut self, tensor: &Tensor, precision: &Precision) {
-        let data_type = stored_type(tensor.role, precision.of(tensor.class), self.choices.wide, precision);
-        let Some(orientation) = orientation(tensor.role) else {
-            self.push_vector(tensor, data_type);
-            return;
-        };
+    fn push(&mut self, tensor: &Tensor, orientation: Orientation, (data_type, of_biases): (DataType, DataType)) {
         let shape = MatrixShape::new(tensor.role, (tensor.inputs, tensor.outputs), orientation, data_type);
-        let bias = MatrixShape::bias(tensor.role, tensor.outputs, orientation, precision.small_weights);
+        let bias = MatrixShape::bias(tensor.role, tensor.outputs, orientation, of_biases);
         for shape in [Some(shape), tensor.bias.then_some(bias)].into_iter().flatten() {
             if matches!(tensor.role, Role::ExpertGate | Role::ExpertUp | Role::ExpertDown) {
                 self.experts = tensor.copies;
@@ -59,11 +66,11 @@ impl<'a> LayerBlueprint<'a> {
         }
     }
 
-    fn push_vector(&mut self, tensor: &Tensor, data_type: DataType) {
+    fn push_vector(&mut self, attention: &Attention, tensor: &Tensor, data_type: DataType) {
         let (role, length, copies) = (tensor.role, tensor.outputs, tensor.copies);
         let vector =
             |axis, covered, copies| VectorShape { role, length, copies, bytes: None, axis, covered, data_type };
-        match (role, &self.layer.attention) {
+        match (role, attention) {
             // One gain vector of a head's width serves all query heads, another all key heads.
             (Role::AttentionInnerNorm, Attention::Grouped(grouped)) => {
                 self.vectors.push(vector(VectorAxis::AlongX, grouped.heads * grouped.head_dim, 1));
@@ -107,46 +114,52 @@ impl<'a> LayerBlueprint<'a> {
         }
     }
 
-    /// Bytes of matrices and of the KV cache, over all processing elements.
-    pub fn bytes(&self, settings: &Settings) -> u64 {
-        self.matrices.bytes().saturating_add(KvContents::new(&self.layer.attention).cached_bytes(&settings.kv_load()).0)
-    }
-
-    /// The cells of the experts: one for everything in a dense layer.
-    pub fn grid(&self, (columns, rows): (u64, u64)) -> CellGrid {
-        match self.experts {
-            0 => CellGrid::whole(columns, rows),
-            count => {
-                let experts = ExpertMatrices::new(count, self.layer.top_k(), &self.matrices);
-                grid(&self.choices.experts, &experts, columns, rows)
-            }
-        }
-    }
-
     /// Places for experts in each rectangle of a grid, where there are more than its share of the experts.
-    fn places(&self, grid: &CellGrid) -> Option<u64> {
+    fn places(&self, grid: &CellGrid, chosen: &ExpertChoice) -> Option<u64> {
         if self.experts == 0 || grid.cells() == 1 {
             return None;
         }
         let even = grid.most_copies_in_a_cell(self.experts);
-        let chosen = &self.choices.experts;
         Some(chosen.fullest.unwrap_or_else(|| even.saturating_add(chosen.spare))).filter(|places| *places != even)
     }
 
     /// Bytes of weights in the worst processing element.
-    pub fn weights(&self, grid: &CellGrid) -> ByteCounts {
+    pub fn worst(&self, grid: &CellGrid, chosen: &ExpertChoice) -> ByteCounts {
         let spread = self.matrices.worst_spread_bytes(grid.columns, grid.rows);
-        let copied = self.places(grid).and_then(|places| with_copies(&self.matrices, grid, places));
+        let copied = self.places(grid, chosen).and_then(|places| with_copies(&self.matrices, grid, places));
         let experts = copied.as_ref().unwrap_or(&self.matrices).worst_expert_bytes(grid);
         let vectors = self.vectors.iter().map(|vector| vector.placed(grid.columns, grid.rows).worst_bytes());
         let replicated = vectors.sum::<Bytes>() + self.matrices.worst_copied_scales(grid);
         ByteCounts { weights: Bytes(spread) + Bytes(experts), replicated, ..ByteCounts::default() }
     }
+}
+
+impl LayerBlueprint<'_> {
+    /// Bytes of matrices and of the KV cache, over all processing elements.
+    pub fn bytes(&self, settings: &Settings) -> u64 {
+        self.weights.matrices.bytes().saturating_add(KvContents::new(&self.layer.attention).cached_bytes(&settings.kv_load()).0)
+    }
+
+    /// The cells of the experts: one for everything in a dense layer.
+    pub fn grid(&self, (columns, rows): (u64, u64)) -> CellGrid {
+        match self.weights.experts {
+            0 => CellGrid::whole(columns, rows),
+            count => {
+                let experts = ExpertMatrices::new(count, self.layer.top_k(), &self.weights.matrices);
+                grid(&self.choices.experts, &experts, columns, rows)
+            }
+        }
+    }
+
+    /// Bytes of weights in the worst processing element.
+    pub fn worst_weights(&self, grid: &CellGrid) -> ByteCounts {
+        self.weights.worst(grid, &self.choices.experts)
+    }
 
     /// Bytes in the worst processing element of a region, code and runtime aside.
     pub fn load(&self, settings: &Settings, region: (u64, u64)) -> ByteCounts {
         let grid = self.grid(region);
-        in_use(self, self.weights(&grid), &grid, settings).1
+        in_use(self, self.worst_weights(&grid), &grid, settings).1
     }
 }
 

@@ -1,12 +1,11 @@
 //! A model as kinds of layers and tables, and what each of its items needs in a slot of some size: all that the search
 //! has to know. It chooses nothing.
 
-use wafersim_spec::Model;
-
 use crate::arrangement::Arrangement;
 use crate::blueprint::{LayerBlueprint, TableBlueprint};
 use crate::choices::LayerChoices;
 use crate::item::{Item, TablePart};
+use crate::kinds::Kinds;
 use crate::ledger::ByteCounts;
 use crate::packing::{Limit, Need, first_fit};
 use crate::request::Settings;
@@ -22,17 +21,24 @@ pub(crate) struct ModelBlueprint<'a> {
 }
 
 impl<'a> ModelBlueprint<'a> {
-    /// `choices` gives those of each layer.
-    pub fn new(model: &'a Model, settings: &Settings, choices: impl Fn(usize) -> LayerChoices) -> Self {
-        let precision = &settings.precision;
+    /// `choices` gives those of each layer. Layers of one kind with the same choices are of one kind here.
+    pub fn new(known: &Kinds<'a>, settings: &Settings, choices: impl Fn(usize) -> LayerChoices) -> Self {
+        let (model, precision) = (known.model(), &settings.precision);
         let mut kinds: Vec<LayerBlueprint<'a>> = Vec::new();
+        // The kind of the model's layers that each of these is of.
+        let mut of_model: Vec<usize> = Vec::new();
         let mut kind_of_layer = Vec::with_capacity(model.layers.len());
-        for (index, layer) in model.layers.iter().enumerate() {
+        for (index, of_layer) in known.of_layer().iter().enumerate() {
             let chosen = choices(index);
-            let known = kinds.iter().position(|kind| kind.choices == chosen && kind.layer == layer);
-            kind_of_layer.push(known.unwrap_or(kinds.len()));
-            if known.is_none() {
-                kinds.push(LayerBlueprint::new(layer, model.hidden, precision, chosen));
+            let is_same = |(kind, blueprint): (&usize, &LayerBlueprint<'_>)| {
+                kind == of_layer && blueprint.choices == chosen
+            };
+            let found = of_model.iter().zip(&kinds).position(is_same);
+            kind_of_layer.push(found.unwrap_or(kinds.len()));
+            if found.is_none() {
+                let (layer, weights) = known.layer(*of_layer, precision, chosen.wide);
+                kinds.push(LayerBlueprint { layer, hidden: model.hidden, weights, choices: chosen });
+                of_model.push(*of_layer);
             }
         }
         let embedding = TableBlueprint::embedding(model, precision, settings.wide);

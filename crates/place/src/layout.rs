@@ -5,7 +5,7 @@ use serde::Serialize;
 use wafersim_spec::model::{Layer, Role};
 use wafersim_spec::{Bytes, model::FeedForward};
 
-use crate::blueprint::{LayerBlueprint, TableBlueprint, Working, in_use};
+use crate::blueprint::{LayerBlueprint, LayerWeights, TableBlueprint, Working, in_use};
 use crate::choices::LayerChoices;
 use crate::experts::ExpertLayout;
 use crate::item::TablePart;
@@ -72,9 +72,9 @@ impl LayerLayout {
     ) -> Self {
         let grid = blueprint.grid(region);
         let (columns, rows) = region;
-        let matrices = &blueprint.matrices;
+        let LayerWeights { matrices, vectors, experts } = &*blueprint.weights;
         let spread = matrices.shapes.iter().filter(|shape| !shape.is_expert);
-        let weights = blueprint.weights(&grid);
+        let weights = blueprint.worst_weights(&grid);
         let (kv, worst_pe) = in_use(blueprint, weights, &grid, settings);
         Self {
             columns,
@@ -82,9 +82,9 @@ impl LayerLayout {
             layers: 0,
             first_layer,
             matrices: spread.map(|shape| matrices.placed(shape, &grid)).collect(),
-            vectors: blueprint.vectors.iter().map(|vector| vector.placed(columns, rows)).collect(),
-            experts: (blueprint.experts > 0)
-                .then(|| ExpertLayout::new(blueprint.choices.experts.placement, blueprint.experts, matrices, grid)),
+            vectors: vectors.iter().map(|vector| vector.placed(columns, rows)).collect(),
+            experts: (*experts > 0)
+                .then(|| ExpertLayout::new(blueprint.choices.experts.placement, *experts, matrices, grid)),
             kv,
             worst_pe,
             choices: blueprint.choices,

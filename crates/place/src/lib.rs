@@ -15,6 +15,7 @@
 //! | [`kv_cache`] | keys and values, and how many tokens they are |
 //! | `working_memory` | activations, receive buffers, prefill tiles |
 //! | [`choices`] | what the caller has chosen by other means than bytes |
+//! | [`kinds`] | what of a model is the same for every placement of it |
 //! | `blueprint`, `evaluation` | what a layer, a table, a model needs of a region |
 //! | `packing`, `interleaved`, `search` | items into slots; which arrangement is best |
 //! | [`layout`], [`placement`], [`ledger`], `capacity` | the answer |
@@ -42,6 +43,7 @@ mod evaluation;
 pub mod experts;
 mod interleaved;
 pub mod item;
+pub mod kinds;
 pub mod kv_cache;
 pub mod layout;
 pub mod ledger;
@@ -63,12 +65,13 @@ pub use choices::{Division, ExpertChoice, LayerChoices, Roles, SlotChoice, wide_
 pub use error::PlaceError;
 pub use experts::ExpertLayout;
 pub use item::{Item, TablePart};
+pub use kinds::Kinds;
 pub use kv_cache::{KvContents, KvLayout, KvLayoutChoice, KvLoad, KvSizes, StateContents};
 pub use layout::{LayerLayout, TableLayout};
 pub use ledger::{ByteCounts, Ledger, SlotLedger, TensorEntry};
 pub use machine::Machine;
 pub use matrix::PlacedMatrix;
-pub use placement::{Placement, Slot, SlotRange, fits, place, place_within};
+pub use placement::{Divided, Placement, Slot, SlotRange, fits, place, place_within};
 pub use request::{Fill, Request, Settings, SlotOrder};
 pub use split::{Piece, Split};
 pub use tiling::{MatrixTile, Orientation, Tiling, most_elements};

@@ -267,12 +267,16 @@ impl PlacedMatrix {
         if self.data_type.scale_tile().is_none() { Bytes::ZERO } else { (0..self.copies).map(held).sum() }
     }
 
-    /// The same over all processing elements. Takes time proportional to `copies`.
+    /// The same over all processing elements. Takes time proportional to the cells.
     pub fn copied_scales(&self) -> Bytes {
         if self.data_type.scale_tile().is_none() {
             return Bytes::ZERO;
         }
-        (0..self.copies).map(|copy| self.tile_kinds(copy).map(|(bytes, count)| bytes * count).sum::<Bytes>()).sum()
+        // Copies in one cell have tiles of the same sizes.
+        let cells = self.grid.cells();
+        let held = |cell: u64| self.copies / cells + u64::from(cell < self.copies % cells);
+        let of_a_copy = |cell: u64| self.tile_kinds(cell).map(|(bytes, count)| bytes * count).sum::<Bytes>();
+        (0..cells.min(self.copies)).map(|cell| of_a_copy(cell) * held(cell)).sum()
     }
 
     /// Bytes of copied block scales that no processing element exceeds.

@@ -11,6 +11,7 @@ use crate::choices::SlotChoice;
 use crate::error::{PlaceError, Short};
 use crate::evaluation::{Evaluation, ModelBlueprint};
 use crate::item::Item;
+use crate::kinds::Kinds;
 use crate::layout::{LayerLayout, TableLayout};
 use crate::ledger::{ByteCounts, Ledger, SlotLedger};
 use crate::request::{Fill, Request, Settings, SlotOrder};
@@ -66,17 +67,59 @@ pub struct Placement {
 /// # Errors
 /// Where the model does not fit, with what would do; see [`PlaceError`].
 pub fn place(request: &Request<'_>) -> Result<Placement, PlaceError> {
-    let settings = request.settings()?;
-    let blueprint = ModelBlueprint::new(request.model, &settings, |layer| request.choices(layer));
+    let kinds = Kinds::new(request.model);
     if !request.slots.is_empty() {
+        let settings = request.settings()?;
+        let blueprint = ModelBlueprint::new(&kinds, &settings, |layer| request.choices(layer));
         return as_chosen(request, &blueprint, settings);
     }
-    let search = Search::new(&blueprint, &settings);
-    let wafers = match request.wafers {
-        WaferCount::Exactly(wafers) => wafers,
-        WaferCount::Auto => search.fewest_wafers()?,
-    };
-    Ok(Placement::new(&blueprint, settings, search.on(wafers)?, At { first: 0, slots: &[] }))
+    Ok(Divided::new(request, &kinds)?.placement())
+}
+
+/// A model divided over wafers, before anything is placed: enough to compare divisions.
+#[derive(Debug)]
+pub struct Divided<'m> {
+    blueprint: ModelBlueprint<'m>,
+    settings: Settings,
+    found: Found,
+}
+
+impl<'m> Divided<'m> {
+    /// Divides the model of some kinds of layers, which is that of the request; slots that the caller has chosen are left out.
+    ///
+    /// # Errors
+    /// Where the model does not fit: with what would do, where the request wants that.
+    pub fn new(request: &Request<'_>, kinds: &Kinds<'m>) -> Result<Self, PlaceError> {
+        let settings = request.settings()?;
+        let blueprint = ModelBlueprint::new(kinds, &settings, |layer| request.choices(layer));
+        let search = Search::new(&blueprint, &settings);
+        let wafers = match request.wafers {
+            WaferCount::Exactly(wafers) => wafers,
+            WaferCount::Auto => search.fewest_wafers()?,
+        };
+        let found = if request.explained { search.on(wafers)? } else { search.plainly_on(wafers)? };
+        Ok(Self { blueprint, settings, found })
+    }
+
+    /// Wafers: the number asked for, or the fewest that suffice.
+    pub const fn wafers(&self) -> u32 {
+        self.found.wafers
+    }
+
+    /// How a wafer is divided into slots.
+    pub const fn arrangement(&self) -> Arrangement {
+        self.found.evaluation.arrangement
+    }
+
+    /// How many items each slot takes.
+    pub fn groups(&self) -> &[usize] {
+        &self.found.groups
+    }
+
+    /// Everything at its place.
+    pub fn placement(self) -> Placement {
+        Placement::new(&self.blueprint, self.settings, self.found, At { first: 0, slots: &[] })
+    }
 }
 
 /// The placement in slots that the caller has chosen, if everything fits.
@@ -147,7 +190,8 @@ pub struct SlotRange {
 pub fn place_within(request: &Request<'_>, slots: SlotRange) -> Option<Placement> {
     let mut settings = request.settings().ok()?;
     settings.arrangement = Some(slots.arrangement);
-    let blueprint = ModelBlueprint::new(request.model, &settings, |layer| request.choices(layer));
+    let kinds = Kinds::new(request.model);
+    let blueprint = ModelBlueprint::new(&kinds, &settings, |layer| request.choices(layer));
     let after = slots.first.saturating_add(slots.count);
     let wafers = narrow_wafers(divide_up(after, slots.arrangement.slots().max(1)));
     let found = Search::new(&blueprint, &settings).within(slots.count).found_on(wafers)?;
@@ -157,7 +201,8 @@ pub fn place_within(request: &Request<'_>, slots: SlotRange) -> Option<Placement
 /// Whether a model fits the wafers of a request: as [`place`], without looking for what would do where it does not.
 pub fn fits(request: &Request<'_>) -> bool {
     let Ok(settings) = request.settings() else { return false };
-    let blueprint = ModelBlueprint::new(request.model, &settings, |layer| request.choices(layer));
+    let kinds = Kinds::new(request.model);
+    let blueprint = ModelBlueprint::new(&kinds, &settings, |layer| request.choices(layer));
     let search = Search::new(&blueprint, &settings);
     match request.wafers {
         WaferCount::Exactly(wafers) => search.found_on(wafers).is_some(),

@@ -115,6 +115,8 @@ pub struct Request<'a> {
     /// What each slot holds and over which region, in place of a search and of `fill`; empty: by those. Takes an arrangement
     /// and a number of wafers.
     pub slots: &'a [SlotChoice],
+    /// Whether a refusal says what is lacking and what would do, which takes a search of its own.
+    pub explained: bool,
 }
 
 impl<'a> Request<'a> {
@@ -137,6 +139,7 @@ impl<'a> Request<'a> {
             wide: Roles::NONE,
             layers: &[],
             slots: &[],
+            explained: true,
         }
     }
 
@@ -147,7 +150,10 @@ impl<'a> Request<'a> {
     }
 
     /// The settings, checked.
-    pub(crate) fn settings(&self) -> Result<Settings, PlaceError> {
+    ///
+    /// # Errors
+    /// Where a number is not allowed.
+    pub fn settings(&self) -> Result<Settings, PlaceError> {
         let at_least_one = [
             ("users", self.users),
             ("context", self.context),

@@ -70,6 +70,11 @@ impl<'r, 'm> Search<'r, 'm> {
         Err(PlaceError::DoesNotFit { wafers, shortfall_bytes_per_pe: shortfall, needed_wafers, what })
     }
 
+    /// The same without looking for what would do.
+    pub fn plainly_on(&self, wafers: u32) -> Result<Found, PlaceError> {
+        self.found_on(wafers).ok_or_else(|| self.refused_division(None))
+    }
+
     /// The best arrangement on exactly `wafers` wafers, if there is one.
     pub fn found_on(&self, wafers: u32) -> Option<Found> {
         match self.layers_per_slot() {

@@ -94,6 +94,13 @@ pub fn default_groups(length: u64) -> u64 {
     ((length as f64).sqrt().round() as u64).max(1)
 }
 
+/// Members of the two levels of a line in `groups` groups, as published. Group counts outside `1..=line` are brought inside.
+pub fn two_level_sizes(line: u64, groups: u64) -> [u64; 2] {
+    let line = line.max(1);
+    let members = line.div_ceil(groups.clamp(1, line));
+    [members, line.div_ceil(members)]
+}
+
 /// A level of a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Level {
@@ -146,10 +153,8 @@ pub enum TreeError {
 impl Tree {
     /// Two levels in `groups` groups with middle roots, as published. Group counts outside `1..=line` are brought inside.
     pub fn two_level(line: u64, groups: u64) -> Self {
-        let line = line.max(1);
-        let members = line.div_ceil(groups.clamp(1, line));
-        let levels = [members, line.div_ceil(members)].map(|members| Level { members, root: Root::Middle });
-        Self { line, levels: levels.to_vec() }
+        let levels = two_level_sizes(line, groups).map(|members| Level { members, root: Root::Middle });
+        Self { line: line.max(1), levels: levels.to_vec() }
     }
 
     /// Levels from the groups of neighbours to the roots of roots.

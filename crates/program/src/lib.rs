@@ -27,6 +27,8 @@ pub mod memory;
 pub mod movement;
 pub mod pieces;
 pub mod program;
+pub mod runs;
+pub mod sent;
 pub mod step;
 pub mod transfer;
 pub mod work;
@@ -37,9 +39,11 @@ pub use formula::{
 };
 pub use layout::{Cached, Digit, Dimension, Field, Layout, Place, Ring, RowOrder, Spread};
 pub use memory::Peak;
-pub use movement::{Element, LinesAlike, Movement, Piece, Wanted, movement, movements, pieces_along};
+pub use movement::{Element, Movement, Piece, Wanted, movement};
 pub use pieces::{AllGather, Flow, Owners, Parties, Pieces, Purpose, ReduceScatter, Share, shares};
 pub use program::{ColorPurpose, Node, Order, Program, Resident};
+pub use runs::{Run, Runs};
+pub use sent::{LinesAlike, Sent, movements, sent_along};
 pub use step::{
     Action, Broadcast, ChainReduce, Compute, End, Multicast, Path, ReduceOperator, Relayout, Root, RouteChange,
     Segment, Shift, Stagger, Step, Style, Synchronise,

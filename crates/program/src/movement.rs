@@ -5,24 +5,13 @@
 //! that others above it want in one run up the line, and those that others below it want in one down; who passes on the way
 //! takes what it wants. Which elements these are is known before the program runs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::buffer::BufferId;
 use crate::layout::{Field, Layout, Place};
 use crate::program::Program;
 use crate::region::{Axis, Region};
 use crate::step::Relayout;
-
-/// Neighbouring lines of a region on which the same is sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LinesAlike {
-    /// Index of the first line.
-    pub first: u64,
-    /// How many.
-    pub count: u64,
-    /// What is sent along each, in the order of [`Movement::pieces`].
-    pub pieces: Vec<Piece>,
-}
 
 /// An element of a buffer in one place: the field, and its number among the field's elements there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -119,179 +108,6 @@ struct Held {
     copy: u32,
     member: u64,
     element: Element,
-}
-
-/// The movements of a relayout along all lines of its region; nothing where one of its buffers has no layout. Lines on which
-/// the layouts cannot differ are worked out once, and neighbours that move the same are put together.
-///
-/// # Errors
-/// As [`movement`].
-pub fn movements(program: &Program, region: Region, moved: &Relayout) -> Option<Result<Vec<LinesAlike>, String>> {
-    let across = moved.axis.across();
-    let lines = region.along(across);
-    let layouts = [moved.source, moved.target].map(|buffer| program.buffer_of(buffer).layout.as_ref());
-    let [Some(source), Some(target)] = layouts else { return None };
-    let start = |region: Region| if across == Axis::X { region.x } else { region.y };
-    // Lines where a layout begins or ends, or where it differs from line to line.
-    let mut begins: BTreeSet<u64> = BTreeSet::from([0]);
-    for layout in [source, target] {
-        let first = start(layout.region).saturating_sub(start(region));
-        let end = (start(layout.region) + layout.region.along(across)).saturating_sub(start(region));
-        begins.extend([first, end]);
-        if layout.fields.iter().any(|field| field.differs_along(across)) {
-            begins.extend(first..end.min(lines));
-        }
-    }
-    let begins: Vec<u64> = begins.into_iter().filter(|line| *line < lines).collect();
-    let ends = begins.iter().skip(1).copied().chain([lines]);
-    let mut all: Vec<LinesAlike> = Vec::new();
-    let mut known_kinds: BTreeMap<Vec<usize>, Vec<Piece>> = BTreeMap::new();
-    for (first, end) in begins.iter().copied().zip(ends) {
-        let kind = kind_of_line(moved, [source, target], region, first);
-        let pieces = match kind.as_ref().and_then(|kind| known_kinds.get(kind)) {
-            Some(known) => known.clone(),
-            None => match pieces_along(program, region, moved, first)? {
-                Ok(pieces) => pieces,
-                Err(problem) => return Some(Err(problem)),
-            },
-        };
-        if let Some(kind) = kind {
-            known_kinds.entry(kind).or_insert_with(|| pieces.clone());
-        }
-        match all.last_mut() {
-            Some(known) if known.pieces == pieces => known.count += end - first,
-            _ => all.push(LinesAlike { first, count: end - first, pieces }),
-        }
-    }
-    Some(Ok(all))
-}
-
-/// What decides the pieces of a line where all its places have the same rows, in the source as in the target: whether the line is
-/// in each layout, and how many rows of each field it has. Nothing where lines differ in another way.
-fn kind_of_line(moved: &Relayout, layouts: [&Layout; 2], region: Region, line: u64) -> Option<Vec<usize>> {
-    let [source, target] = layouts;
-    let across = moved.axis.across();
-    let start = |region: Region| if across == Axis::X { region.x } else { region.y };
-    let same_lines =
-        start(source.region) == start(target.region) && source.region.along(across) == target.region.along(across);
-    let at = start(region) + line;
-    let is_in = |layout: &Layout| at >= start(layout.region) && at < start(layout.region) + layout.region.along(across);
-    let mut kind = vec![usize::from(is_in(source)), usize::from(is_in(target))];
-    for (index, field) in target.fields.iter().enumerate() {
-        for (_, from) in moved.sources(source, target, index) {
-            if !field.differs_along(across) && !from.differs_along(across) {
-                continue;
-            }
-            let rows = &field.rows.spread;
-            let by_rows_alone = |field: &Field| {
-                !field.inner.iter().any(|dimension| dimension.spread.differs_along(across))
-                    && !field.shares.iter().any(|digit| digit.axis == across)
-            };
-            let is_alike = same_lines
-                && field.rows == from.rows
-                && !rows.differs_along(moved.axis)
-                && by_rows_alone(field)
-                && by_rows_alone(from);
-            if !is_alike {
-                return None;
-            }
-            let (x, y) = match moved.axis {
-                Axis::X => (target.region.x, at),
-                Axis::Y => (at, target.region.y),
-            };
-            kind.push(target.place(x, y).map_or(0, |place| field.rows_at(place).len()));
-        }
-    }
-    Some(kind)
-}
-
-/// An element that a place of a line holds.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Holds {
-    key: Key,
-    member: u64,
-    copy: u32,
-    element: Element,
-}
-
-/// What is sent along a line: [`Movement::pieces`] without the rest. Nothing where a buffer has no layout.
-///
-/// # Errors
-/// As [`movement`].
-pub fn pieces_along(
-    program: &Program,
-    region: Region,
-    moved: &Relayout,
-    line: u64,
-) -> Option<Result<Vec<Piece>, String>> {
-    let layout = |buffer: BufferId| program.buffer_of(buffer).layout.as_ref();
-    let (source, target) = (layout(moved.source)?, layout(moved.target)?);
-    let length = region.along(moved.axis);
-    let at = |index: u64| match moved.axis {
-        Axis::X => (region.x + index, region.y + line),
-        Axis::Y => (region.x + line, region.y + index),
-    };
-    let mut sent: Vec<Sent> = Vec::new();
-    for (index, field) in target.fields.iter().enumerate() {
-        let mut held: Vec<Holds> = Vec::new();
-        let mut has_copies = false;
-        for (number_of_field, from) in moved.sources(source, target, index) {
-            for member in 0..length {
-                let (column, row) = at(member);
-                let Some(place) = source.place(column, row) else { continue };
-                for (number, (key, copy)) in (0u32..).zip(keys(from, place)) {
-                    has_copies |= copy > 0;
-                    let element = Element { field: number_of_field, number };
-                    held.push(Holds { key, member, copy, element });
-                }
-            }
-        }
-        held.sort_unstable();
-        for member in 0..length {
-            let (column, row) = at(member);
-            let Some(place) = target.place(column, row) else { continue };
-            for (key, copy) in keys(field, place) {
-                let first = held.partition_point(|known| known.key < key);
-                let of_key = held.get(first..).unwrap_or(&[]);
-                let owners = of_key.get(..of_key.partition_point(|known| known.key <= key)).unwrap_or(&[]);
-                let mut send = |from: u64, element: Element| {
-                    if from != member {
-                        sent.push(Sent { from, is_up: member > from, element, to: member });
-                    }
-                };
-                if moved.accumulate {
-                    owners.iter().for_each(|held| send(held.member, held.element));
-                    continue;
-                }
-                // A row that the source has once serves every row of that number.
-                let several = has_copies && owners.iter().any(|held| held.copy > 0);
-                let wanted = if several { copy } else { 0 };
-                let nearest = if has_copies {
-                    let copies = owners.iter().filter(|held| held.copy == wanted);
-                    copies.min_by_key(|held| (held.member.abs_diff(member), held.member))
-                } else {
-                    // The last one before the place, or the first one from it on: whichever is nearer, the former of two as near.
-                    let from_it = owners.partition_point(|held| held.member < member);
-                    let (before, behind) = (from_it.checked_sub(1).and_then(|at| owners.get(at)), owners.get(from_it));
-                    match (before, behind) {
-                        (Some(one), Some(two)) if one.member.abs_diff(member) <= two.member.abs_diff(member) => {
-                            Some(one)
-                        }
-                        (one, two) => two.or(one),
-                    }
-                };
-                match nearest {
-                    Some(held) => send(held.member, held.element),
-                    // The other way says what is missing.
-                    None => return movement(program, region, moved, line).map(|known| known.map(|known| known.pieces)),
-                }
-            }
-        }
-        if moved.sources(source, target, index).is_empty() {
-            return movement(program, region, moved, line).map(|known| known.map(|known| known.pieces));
-        }
-    }
-    Some(Ok(pieces(sent)))
 }
 
 /// The movement of a relayout along a line of its region; nothing where one of its buffers has no layout.

@@ -1,6 +1,9 @@
 //! What each decision of a mapping gives: its time with that decision as published, the others as they are.
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
+use wafersim_mapping::Common;
 
 use crate::explore::{Found, Judge};
 use crate::space::{Decision, Point, Space};
@@ -23,10 +26,11 @@ pub fn ablate(space: &Space<'_>, found: &Found, judge: &dyn Judge) -> Vec<Ablate
         .map(|decision| (decision, Point { recipe: decision.published(&found.point.recipe), ..found.point.clone() }))
         .filter(|(_, point)| *point != found.point)
         .collect();
+    let common = Arc::new(Common::new(space.inputs.model));
     let mut all: Vec<Ablated> = points
         .into_par_iter()
         .map(|(decision, point)| {
-            let mapped = point.mapped(space.inputs);
+            let mapped = point.mapped(space.inputs, &common);
             let time = mapped.and_then(|mapped| judge.judge(&mapped)).map(|judged| judged.time);
             Ablated { decision, time }
         })

@@ -4,10 +4,12 @@
 //! are refined: one decision after the other takes its best value while the others stay, round and round until nothing
 //! moves. Then from other starts: the best found with some decisions drawn anew. What is first of equals wins.
 
+use std::sync::Arc;
+
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
-use wafersim_mapping::Mapped;
+use wafersim_mapping::{Common, Mapped};
 
 use crate::space::{Decision, Point, Space};
 
@@ -96,6 +98,7 @@ pub struct Found {
 struct Walk<'w, 'a> {
     search: &'w Search<'a>,
     judge: &'w dyn Judge,
+    common: Arc<Common<'a>>,
     left: u64,
 }
 
@@ -118,7 +121,7 @@ impl Here {
 
 /// The best mapping found from a start, if any fits.
 pub fn explore(search: &Search<'_>, start: Point, judge: &dyn Judge) -> Option<Found> {
-    let mut walk = Walk { search, judge, left: search.effort.evaluations() };
+    let mut walk = Walk { search, judge, common: Arc::new(Common::new(search.space.inputs.model)), left: search.effort.evaluations() };
     let divisions = walk.divisions(start);
     let mut best: Option<Here> = None;
     for (index, division) in divisions.into_iter().enumerate() {
@@ -148,11 +151,11 @@ impl Walk<'_, '_> {
         points.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
         self.left -= points.len() as u64;
         let judge = self.judge;
-        let inputs = self.search.space.inputs;
+        let (inputs, common) = (self.search.space.inputs, &self.common);
         let all: Vec<Option<Here>> = points
             .into_par_iter()
             .map(|point| {
-                let mapped = point.mapped(inputs)?;
+                let mapped = point.mapped(inputs, common)?;
                 let judged = judge.judge(&mapped)?;
                 judged.time.is_finite().then_some(Here { point, mapped, judged })
             })

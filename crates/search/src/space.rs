@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use wafersim_mapping::recipe::DivisionRecipe;
 use wafersim_mapping::{
-    Append, Inputs, KvRecipe, LayerMapping, Mapped, Mapper, OPERATORS, Overlap, Recipe, Reduction, Rewrite, Routes,
+    Append, Common, Inputs, KvRecipe, LayerMapping, Mapped, Mapper, OPERATORS, Overlap, Recipe, Reduction, Rewrite, Routes,
     Stored, Verification, Width,
 };
 use wafersim_place::{Arrangement, SlotOrder};
@@ -30,9 +31,10 @@ pub struct Point {
 
 impl Point {
     /// The mapping with every number, if it fits.
-    pub fn mapped(&self, inputs: Inputs<'_>) -> Option<Mapped> {
+    pub fn mapped<'a>(&'a self, inputs: Inputs<'a>, common: &Arc<Common<'a>>) -> Option<Mapped> {
         let count = WaferCount::Exactly(self.wafers);
-        Mapper::new(&self.recipe, inputs).smallest(count, self.draft, self.micro_batch).ok()
+        let mapper = Mapper::one_of_many(&self.recipe, inputs, common);
+        mapper.smallest(count, self.draft, self.micro_batch).ok()
     }
 }
 

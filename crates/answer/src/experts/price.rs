@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use wafersim_cost::{Cause, Cost, OperatorCost, ProgramCost};
+use wafersim_graph::LayerGraphs;
 use wafersim_lower::{ExpertLoad, PlaceLoad};
 use wafersim_mapping::{ExpertMapping, LayerMapping};
 use wafersim_place::experts::demand::Price;
@@ -70,7 +71,7 @@ impl Reader<'_> {
     fn layer(&self, grid: Option<&CellGrid>, load: ExpertLoad) -> ProgramCost {
         let mapping = self.mapping_on(grid);
         let flow = Flow::Decode { tokens: self.batch, users: self.batch, context: self.question.scenario.context };
-        match written::layer(self.question, self.layout, &mapping, flow, load) {
+        match written::layer(self.question, self.layout, &mapping, flow, load, &mut LayerGraphs::default()) {
             Ok(program) => self.reading.read(&program),
             Err(_) => {
                 let cost = Cost::of(Cause::Compute, f64::INFINITY);

@@ -3,18 +3,22 @@
 //! A program names colors freely. Over its whole text each router is asked for a set of pairs (color, route); two names may be one
 //! physical color where they do not meet, or meet with the same route. [`count`] says how many pairs the busiest router has, gives
 //! the names physical colors greedily, and lists where a color has another route in a later step, which the program must
-//! change and pay for. Lines of a step are alike, so routers fall into few classes by column and row: a wafer takes milliseconds.
+//! change and pay for. Lines of a step are alike, so routers fall into few classes by column and row.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::FxHashSet;
 use wafersim_program::Axis;
 
+use super::lower::Detail;
 use super::lowered::{Lowered, Part};
 use super::route::{Area, Direction, Lines, Stream};
 
 /// Input and outputs of a color in a router: the input in the upper bits, the outputs as bits.
 type Route = u16;
+
+/// Some route that is not known: it differs from every other.
+const ANY: Route = Route::MAX;
 
 /// Parts that are remembered, to find those that go the same ways.
 const MOST_KNOWN: usize = 64;
@@ -55,28 +59,35 @@ pub struct Rerouted {
 /// The colors of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ColorUse {
-    /// Names that its steps use.
-    pub names: u32,
+    /// The physical color of each name.
+    pub given: Given,
     /// The router with the most pairs of color and route.
     pub busiest: Busiest,
-    /// Physical colors that suffice, as a greedy choice finds: names that meet in a router with different routes, or in one step
-    /// on the same processing elements, differ.
-    pub physical: u32,
-    /// The physical color of each name.
-    pub given: Vec<u16>,
     /// Route changes, in the order of the steps that need them. Streams of one step that take turns on a color are none:
     /// switch positions do that.
     pub rerouted: Vec<Rerouted>,
 }
 
-impl ColorUse {
+/// Physical colors of the names of a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// Names that its steps use.
+    pub names: u32,
+    /// Physical colors that suffice, as a greedy choice finds: names that meet in a router with different routes, or in one step
+    /// on the same processing elements, differ.
+    pub physical: u32,
+    /// The physical color of each name.
+    pub colors: Vec<u16>,
+}
+
+impl Given {
     /// The same program on the physical colors that its names were given.
     #[must_use]
     pub fn renamed(&self, mut lowered: Lowered) -> Lowered {
         for part in lowered.stages.iter_mut().flat_map(|stage| &mut stage.parts) {
             let Part::Carry(lines) = part else { continue };
             for stream in &mut lines.streams {
-                stream.color = self.given.get(usize::from(stream.color)).copied().unwrap_or(0);
+                stream.color = self.colors.get(usize::from(stream.color)).copied().unwrap_or(0);
             }
         }
         Lowered { colors: self.physical, ..lowered }
@@ -85,69 +96,34 @@ impl ColorUse {
 
 /// Counts the colors of a lowered program, whose colors are names ([`super::lower_names`]).
 pub fn count(lowered: &Lowered) -> ColorUse {
-    counted(lowered, true)
-}
-
-/// The same without the route changes, which take most of the time.
-pub(super) fn count_names(lowered: &Lowered) -> ColorUse {
-    counted(lowered, false)
-}
-
-fn counted(lowered: &Lowered, with_changes: bool) -> ColorUse {
-    let uses = Uses::new(lowered);
-    let names = uses.names();
-    let mut differ = Conflicts::new(lowered.colors as usize);
-    for (one, other) in uses.in_one_step() {
-        differ.add(one, other);
-    }
+    let uses = Uses::new(lowered, Detail::Full);
     let mut busiest = Busiest::default();
-    let mut known: BTreeSet<Vec<(u16, Route)>> = BTreeSet::new();
-    // Sets that have met in a router: such a router tells nothing new.
-    let mut met: FxHashSet<Vec<u32>> = FxHashSet::default();
     let mut rerouted: BTreeMap<(u32, u16), Rerouted> = BTreeMap::new();
     let (columns, rows) = (uses.alike(lowered.columns, Axis::X), uses.alike(lowered.rows, Axis::Y));
     for (of_row, row_count, row) in &rows {
         for (of_column, column_count, column) in &columns {
             let held = both(of_column, of_row);
-            if !with_changes {
-                let mut sets: Vec<u32> = held.iter().map(|(_, set)| *set).collect();
-                sets.sort_unstable();
-                sets.dedup();
-                if !met.insert(sets) {
-                    continue;
-                }
-            }
             let pairs = uses.pairs(&held);
             let (column, row) = (lowered.origin.0 + u64::from(*column), lowered.origin.1 + u64::from(*row));
-            let of_name = || pairs.chunk_by(|one, other| one.0 == other.0);
-            let (count, here) = (pairs.len() as u32, of_name().count() as u32);
+            let here = pairs.chunk_by(|one, other| one.0 == other.0).count() as u32;
+            let count = pairs.len() as u32;
             if count > busiest.pairs {
                 busiest = Busiest { column, row, pairs: count, names: here };
             }
             // Where each color has one route, none changes.
-            let changes = if with_changes && count > here { uses.changes(&held) } else { Vec::new() };
+            let changes = if count > here { uses.changes(&held) } else { Vec::new() };
             for (at, name) in changes {
                 let change = Rerouted { name, operator: operator(lowered, at), at, routers: 0, column, row };
                 rerouted.entry((at, name)).or_insert(change).routers += row_count * column_count;
             }
-            if known.contains(&pairs) {
-                continue;
-            }
-            for (index, one) in of_name().enumerate() {
-                for other in of_name().skip(index + 1) {
-                    let same = matches!((one, other), ([(_, route)], [(_, another)]) if route == another);
-                    if let (false, [(one, _), ..], [(other, _), ..]) = (same, one, other) {
-                        differ.add(*one, *other);
-                    }
-                }
-            }
-            known.insert(pairs);
         }
     }
-    let given = differ.given(&names);
-    let physical = names.iter().filter_map(|name| given.get(usize::from(*name))).max().map_or(0, |most| most + 1);
-    let rerouted = rerouted.into_values().collect();
-    ColorUse { names: names.len() as u32, busiest, physical: u32::from(physical), given, rerouted }
+    ColorUse { given: uses.given(lowered.colors), busiest, rerouted: rerouted.into_values().collect() }
+}
+
+/// Physical colors for the names of a lowered program.
+pub(super) fn given(lowered: &Lowered, detail: Detail) -> Given {
+    Uses::new(lowered, detail).given(lowered.colors)
 }
 
 fn operator(lowered: &Lowered, at: u32) -> String {
@@ -170,6 +146,22 @@ impl Shape {
     fn area(&self) -> Area {
         let [x, y, columns, rows] = self.area;
         Area { x, y, columns, rows }
+    }
+
+    /// The places of its lines that lie in a part of its area: the first, and how many.
+    fn along(&self, part: &Area) -> (u32, u32) {
+        let [x, y, ..] = self.area;
+        if self.vertical { (part.y - y, part.rows) } else { (part.x - x, part.columns) }
+    }
+
+    /// The sets at these places, in their order or each once.
+    fn distinct(&self, (first, count): (u32, u32), in_order: bool) -> Vec<u32> {
+        let mut sets: Vec<u32> = self.sets.iter().skip(first as usize).take(count as usize).copied().collect();
+        if !in_order {
+            sets.sort_unstable();
+            sets.dedup();
+        }
+        sets
     }
 }
 
@@ -201,7 +193,7 @@ impl<T: Ord + Clone> Numbers<T> {
 }
 
 impl Uses {
-    fn new(lowered: &Lowered) -> Self {
+    fn new(lowered: &Lowered, detail: Detail) -> Self {
         let (mut shapes, mut sets) = (Numbers(BTreeMap::new()), Numbers(BTreeMap::new()));
         let mut steps = Vec::new();
         let mut seen = BTreeSet::new();
@@ -216,7 +208,11 @@ impl Uses {
                 }
                 let mut numbers = Vec::new();
                 for (area, axis, places) in straight(lines) {
+                    let is_outline = detail == Detail::Outline && lines.switched;
                     let number = |mut pairs: Vec<(u16, Route)>| {
+                        if is_outline {
+                            pairs.iter_mut().for_each(|(_, route)| *route = ANY);
+                        }
                         pairs.sort_unstable();
                         pairs.dedup();
                         sets.of(pairs)
@@ -233,6 +229,55 @@ impl Uses {
             }
         }
         Self { shapes: shapes.into_things(), steps, sets: sets.into_things() }
+    }
+
+    fn given(&self, most_names: u32) -> Given {
+        let names = self.names();
+        let mut differ = Conflicts::new(most_names as usize);
+        for (one, other) in self.in_one_step() {
+            differ.add(one, other);
+        }
+        self.meet(&mut differ);
+        let colors = differ.given(&names);
+        let physical = names.iter().filter_map(|name| colors.get(usize::from(*name))).max().map_or(0, |most| most + 1);
+        Given { names: names.len() as u32, physical: u32::from(physical), colors }
+    }
+
+    /// Names that meet in a router with different routes: where two shapes cross, every set along the one meets every set
+    /// along the other; where they lie along each other, those at the same place.
+    fn meet(&self, differ: &mut Conflicts) {
+        let mut met: FxHashSet<(u32, u32)> = FxHashSet::default();
+        let mut meet = |one: u32, other: u32| {
+            if !met.insert((one.min(other), one.max(other))) {
+                return;
+            }
+            let pairs = |set: u32| self.sets.get(set as usize).map_or(&[][..], Vec::as_slice);
+            for (name, route) in pairs(one) {
+                let different =
+                    pairs(other).iter().filter(|(other, another)| name != other && (route != another || *route == ANY));
+                different.for_each(|(other, _)| differ.add(*name, *other));
+            }
+        };
+        // Most shapes have the sets of another one.
+        let mut numbers = Numbers(BTreeMap::new());
+        let patterns: Vec<u32> = self.shapes.iter().map(|shape| numbers.of(shape.sets.as_slice())).collect();
+        let mut known: FxHashSet<[u32; 6]> = FxHashSet::default();
+        for (index, (one, pattern)) in self.shapes.iter().zip(&patterns).enumerate() {
+            for (other, another) in self.shapes.iter().zip(&patterns).skip(index) {
+                let Some(common) = one.area().common(&other.area()) else { continue };
+                let (here, there) = (one.along(&common), other.along(&common));
+                let is_along = u32::from(one.vertical == other.vertical);
+                let key = [*pattern, here.0, here.1, *another, there.0, there.1 << 1 | is_along];
+                if !known.insert(key) {
+                    continue;
+                }
+                let (these, those) = (one.distinct(here, is_along > 0), other.distinct(there, is_along > 0));
+                match is_along > 0 {
+                    true => these.iter().zip(&those).for_each(|(one, other)| meet(*one, *other)),
+                    false => these.iter().for_each(|one| those.iter().for_each(|other| meet(*one, *other))),
+                }
+            }
+        }
     }
 
     fn names_of(&self, shape: &Shape) -> BTreeSet<u16> {

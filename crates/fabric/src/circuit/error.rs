@@ -11,8 +11,8 @@ use super::route::Direction;
 pub enum CircuitError {
     /// More colors than a router has.
     #[error(
-        "the program's {names} color names need {wanted} colors, and a router has {available} (fabric.colors); the one of \
-         column {column}, row {row} holds {pairs} pairs of color and route: share routes between steps"
+        "the program's {names} color names need {wanted} colors, and a router has {available} (fabric.colors): share routes \
+         between steps"
     )]
     Colors {
         /// Names that the program's steps use.
@@ -21,12 +21,6 @@ pub enum CircuitError {
         wanted: u32,
         /// Colors of a router.
         available: u32,
-        /// Pairs of color and route in the router that has most of them.
-        pairs: u32,
-        /// Column of that router.
-        column: u64,
-        /// Row.
-        row: u64,
     },
     /// Two sources meet on one color in one router.
     #[error(

@@ -17,6 +17,7 @@ use wafersim_program::{
     Root, Shift, Stagger, Step, movements,
 };
 
+use super::lower::Detail;
 use super::lowered::Part;
 use super::pattern::{self, Builder, Context, along_one_line, chain_of, point_to_point, position};
 use super::route::{Area, Lines, Operation, Stream};
@@ -101,14 +102,17 @@ fn alike<T: PartialEq>(lines: impl Iterator<Item = T>) -> Vec<(u32, u32, T)> {
 /// Owners send in turn: the switch position of a color advances in each router when an owner's last wavelet has passed. Who
 /// passes on the way takes all words, and keeps those that it wants.
 fn relayout(moved: &Relayout, region: Region, colors: &[Color], context: &Context<'_>) -> Result<Vec<Part>, String> {
+    if context.detail == Detail::Outline {
+        return Ok(vec![part(outline(moved, colors, context))]);
+    }
     let movements = movements(context.program, region, moved).unwrap_or_else(|| Ok(Vec::new()))?;
-    let all = movements.into_iter().map(|LinesAlike { first, count, pieces }| {
+    let all = movements.into_iter().map(|LinesAlike { first, count, sent }| {
         let context = only(context, moved.axis, first as u32, count as u32);
         let data_type = context.program.buffer_of(moved.source).data_type;
         let mut builder = Builder::new(&context, moved.axis);
         let mut begun = BTreeSet::new();
-        for piece in pieces {
-            let (source, to) = (piece.from as u32, piece.to as u32);
+        for sent in sent {
+            let (source, to) = (sent.from as u32, sent.to as u32);
             let color = colors.get(usize::from(to < source)).or(colors.first());
             let lead = if begun.insert(source) { context.timing.message() } else { 0 };
             let stream = builder.push(Stream {
@@ -117,7 +121,7 @@ fn relayout(moved: &Relayout, region: Region, colors: &[Color], context: &Contex
                 low: source.min(to),
                 high: source.max(to),
                 copies: true,
-                wavelets: data_type.wavelets(piece.elements.len() as u64),
+                wavelets: data_type.wavelets(sent.elements),
                 period: context.timing.wavelet,
                 lead,
             });
@@ -134,6 +138,18 @@ fn relayout(moved: &Relayout, region: Region, colors: &[Color], context: &Contex
         part(lines)
     });
     Ok(all.collect())
+}
+
+/// The colors of a relayout from end to end, whoever sends.
+fn outline(moved: &Relayout, colors: &[Color], context: &Context<'_>) -> Lines {
+    let mut builder = Builder::new(context, moved.axis);
+    let last = context.area.along(moved.axis).saturating_sub(1);
+    for (color, (from, to)) in colors.iter().take(2).zip([(0, last), (last, 0)]) {
+        builder.push(point_to_point(from, to, (context.physical)(*color), 1, context.timing.wavelet));
+    }
+    let mut lines = builder.finish();
+    lines.switched = true;
+    lines
 }
 
 /// Each line has a root of its own; neighbouring lines with the same root are a part.

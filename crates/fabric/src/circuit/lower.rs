@@ -34,7 +34,7 @@ const MOST_NAMES: u64 = 1024;
 pub type WorkCycles<'a> = &'a dyn Fn(&Work) -> f64;
 
 /// Lowers a program for a wafer. Its colors are those of the program in order, or, where it has more names than a router has
-/// colors, those that [`colors::count`] gives.
+/// colors, those that [`colors::given`] says.
 ///
 /// # Errors
 /// Where the program wants more colors than a router has, merges two sources on a color, reaches beyond the fabric, or is
@@ -50,13 +50,27 @@ pub fn lower(
     if lowered.colors <= available {
         return Ok(lowered);
     }
-    let used = colors::count_names(&lowered);
-    if used.physical > available {
-        let colors::Busiest { column, row, pairs, .. } = used.busiest;
-        let (names, wanted) = (used.names, used.physical);
-        return Err(CircuitError::Colors { names, wanted, available, pairs, column, row });
+    let given = colors::given(&lowered, Detail::Full);
+    if given.physical > available {
+        let (names, wanted) = (given.names, given.physical);
+        return Err(CircuitError::Colors { names, wanted, available });
     }
-    Ok(used.renamed(lowered))
+    Ok(given.renamed(lowered))
+}
+
+/// Whether every router has colors enough for a program, as [`lower`] says it. Relayouts are first taken as if they went other
+/// ways than everything that they meet: who then has enough needs no more.
+///
+/// # Errors
+/// As [`lower`].
+pub fn fits_in_routers(program: &Program, wafer: &Wafer) -> Result<(), CircuitError> {
+    let no_time = |_: &Work| 0.0;
+    let outline = lowered(program, wafer, RateSet::Silicon, &no_time, Detail::Outline)?;
+    let available = outline.timing.colors;
+    if outline.colors <= available || colors::given(&outline, Detail::Outline).physical <= available {
+        return Ok(());
+    }
+    lower(program, wafer, RateSet::Silicon, &no_time).map(|_| ())
 }
 
 /// Lowers a program whose colors stay names: as many as its steps use.
@@ -68,6 +82,25 @@ pub fn lower_names(
     wafer: &Wafer,
     set: RateSet,
     work_cycles: WorkCycles<'_>,
+) -> Result<Lowered, CircuitError> {
+    lowered(program, wafer, set, work_cycles, Detail::Full)
+}
+
+/// How much of a program is lowered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Detail {
+    /// All of it.
+    Full,
+    /// Relayouts by the colors that they use and no more.
+    Outline,
+}
+
+fn lowered(
+    program: &Program,
+    wafer: &Wafer,
+    set: RateSet,
+    work_cycles: WorkCycles<'_>,
+    detail: Detail,
 ) -> Result<Lowered, CircuitError> {
     let timing = Timing::new(wafer, set);
     let mut steps: Vec<&Step> = program.steps().collect();
@@ -90,6 +123,7 @@ pub fn lower_names(
         program,
         timing,
         physical,
+        detail,
         fabric,
         origin,
         work_cycles,
@@ -154,6 +188,7 @@ struct Lowering<'a> {
     program: &'a Program,
     timing: Timing,
     physical: BTreeMap<Color, u16>,
+    detail: Detail,
     fabric: (u64, u64),
     origin: (u64, u64),
     work_cycles: WorkCycles<'a>,
@@ -378,7 +413,7 @@ impl Lowering<'_> {
             Action::Relayout(moved) => self.check_wavelets(moved.wavelets)?,
         }
         let physical = |color: Color| self.physical.get(&color).copied().unwrap_or(0);
-        let context = Context { program: self.program, timing, area, physical: &physical };
+        let context = Context { program: self.program, timing, area, physical: &physical, detail: self.detail };
         let colors = pattern::colors_of(step, self.program);
         let parts = match laid::parts(step, &colors, &context, (self.around.round, self.around.systolic)) {
             Some(Ok(parts)) => parts,

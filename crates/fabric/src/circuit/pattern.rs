@@ -8,6 +8,7 @@ use wafersim_program::{
 };
 
 use super::laid;
+use super::lower::Detail;
 use super::route::{Area, Lines, Operation, Stream};
 use super::timing::{Tick, Timing};
 
@@ -21,6 +22,8 @@ pub(super) struct Context<'a> {
     pub area: Area,
     /// Physical color of a color of the program.
     pub physical: &'a dyn Fn(Color) -> u16,
+    /// How much is wanted.
+    pub detail: Detail,
 }
 
 /// Colors of a step that names too few: a color per purpose, after those of the program.

@@ -72,6 +72,17 @@ impl Area {
             && other.y < self.y + self.rows
     }
 
+    /// The rectangle that two share, if any.
+    pub fn common(&self, other: &Self) -> Option<Self> {
+        if !self.overlaps(other) {
+            return None;
+        }
+        let (x, y) = (self.x.max(other.x), self.y.max(other.y));
+        let columns = (self.x + self.columns).min(other.x + other.columns) - x;
+        let rows = (self.y + self.rows).min(other.y + other.rows) - y;
+        Some(Self { x, y, columns, rows })
+    }
+
     /// Places along an axis.
     pub const fn along(&self, axis: Axis) -> u32 {
         match axis {

@@ -34,7 +34,7 @@ fn names_that_do_not_meet_share_a_color() {
         vec![multicast(program, left, Axis::X, 0, 0), multicast(program, right, Axis::X, 0, 1)]
     });
     let used = counted(&apart);
-    assert_eq!((used.names, used.physical, used.busiest.pairs), (2, 1, 1));
+    assert_eq!((used.given.names, used.given.physical, used.busiest.pairs), (2, 1, 1));
     assert!(used.rerouted.is_empty());
     // Along x and along y they meet everywhere: the first router where they do is the corner.
     let crossed = program(Region::new(2, 1, 4, 4), |program| {
@@ -42,7 +42,7 @@ fn names_that_do_not_meet_share_a_color() {
         vec![multicast(program, region, Axis::X, 0, 0), multicast(program, region, Axis::Y, 0, 1)]
     });
     let used = counted(&crossed);
-    assert_eq!((used.names, used.physical), (2, 2));
+    assert_eq!((used.given.names, used.given.physical), (2, 2));
     assert_eq!((used.busiest.pairs, used.busiest.column, used.busiest.row), (2, 2, 1));
 }
 
@@ -54,11 +54,11 @@ fn one_route_in_several_steps_is_one_color() {
     });
     let used = counted(&same);
     // Three pairs as the names stand, one when they are one color.
-    assert_eq!((used.names, used.physical, used.busiest.pairs), (3, 1, 3));
+    assert_eq!((used.given.names, used.given.physical, used.busiest.pairs), (3, 1, 3));
     let wafer = Wafer::builtin("wse3").unwrap();
     let lowered = circuit::lower_names(&same, &wafer, RateSet::Silicon, &|_| 0.0).unwrap();
     let cycles = circuit::run(&lowered, |_| ()).unwrap().cycles;
-    let renamed = used.renamed(lowered);
+    let renamed = used.given.renamed(lowered);
     assert_eq!((renamed.colors, colors::count(&renamed).busiest.pairs), (1, 1));
     assert_eq!(circuit::run(&renamed, |_| ()).unwrap().cycles, cycles);
 }
@@ -70,7 +70,7 @@ fn another_route_of_a_color_in_a_later_step_is_a_change() {
         vec![multicast(program, region, Axis::X, 0, 0), multicast(program, region, Axis::X, 5, 0)]
     });
     let used = counted(&moved);
-    assert_eq!((used.names, used.physical, used.busiest.pairs), (1, 1, 2));
+    assert_eq!((used.given.names, used.given.physical, used.busiest.pairs), (1, 1, 2));
     // Every router but none keeps its route: all turn round.
     assert_eq!(used.rerouted.len(), 1);
     assert_eq!((used.rerouted[0].name, used.rerouted[0].at, used.rerouted[0].routers), (0, 1, 18));
@@ -99,11 +99,11 @@ fn trees_fit_by_router_where_their_names_would_not() {
     });
     let used = counted(&both);
     // Chains of three members with the root between them use two colors of four.
-    assert_eq!(used.names, 22);
-    assert!(used.physical <= 22 && used.physical >= used.busiest.names, "{} colors", used.physical);
+    assert_eq!(used.given.names, 22);
+    assert!(used.given.physical <= 22 && used.given.physical >= used.busiest.names, "{} colors", used.given.physical);
     let wafer = Wafer::builtin("wse3").unwrap();
     let lowered = circuit::lower(&both, &wafer, RateSet::Silicon, &|_| 0.0).unwrap();
-    assert_eq!(lowered.colors, used.physical);
+    assert_eq!(lowered.colors, used.given.physical);
     let named = circuit::lower_names(&both, &wafer, RateSet::Silicon, &|_| 0.0).unwrap();
     assert_eq!(circuit::run(&lowered, |_| ()).unwrap().cycles, circuit::run(&named, |_| ()).unwrap().cycles);
 }
@@ -115,7 +115,7 @@ fn a_published_layer_is_counted() {
     let dense = published_layer(4096, 14336);
     let program = OnGrid::new(&dense, 4096, (360, 360), 4096).decode().unwrap();
     let used = counted(&program);
-    assert_eq!((used.names, used.physical, used.busiest.pairs), (18, 18, 10));
+    assert_eq!((used.given.names, used.given.physical, used.busiest.pairs), (18, 18, 10));
     assert_eq!(used.rerouted, []);
 }
 
@@ -129,7 +129,7 @@ fn a_broadcast_takes_one_color_everywhere() {
         vec![first.clone(), collective::broadcast(program, region, (3, 3), payload), first]
     });
     let used = counted(&cast);
-    assert_eq!((used.names, used.physical, used.busiest.pairs), (1, 1, 2));
+    assert_eq!((used.given.names, used.given.physical, used.busiest.pairs), (1, 1, 2));
     // The two senders' routers, there and back; columns are as they were.
     let routers: Vec<u64> = used.rerouted.iter().map(|change| change.routers).collect();
     assert_eq!(routers, [2, 2]);

@@ -1,4 +1,4 @@
-//! Graphs of one layer that have been made before. Who writes a layer again and again, as a search does, changes layouts far more
+//! Graphs of layers that have been made before. Who writes layers again and again, as a search does, changes layouts far more
 //! often than rewrites, and a graph knows no layout.
 
 use std::collections::BTreeMap;
@@ -7,29 +7,36 @@ use wafersim_spec::model::Layer;
 
 use super::{LayerGraph, LayerLoad, Rewrites};
 
-/// The graphs of a layer under a load, by their rewrites. Another layer or load begins anew.
+/// The most graphs of one layer that are kept; then they are made anew.
+const MOST: usize = 512;
+
+/// The graphs of some layers under some loads, by their rewrites.
 #[derive(Debug, Clone, Default)]
 pub struct LayerGraphs {
-    of: Option<Of>,
-    known: BTreeMap<Rewrites, LayerGraph>,
+    known: Vec<OfLayer>,
 }
 
-/// What graphs are of.
-#[derive(Debug, Clone, PartialEq)]
-struct Of {
+/// The graphs of a layer under a load.
+#[derive(Debug, Clone)]
+struct OfLayer {
     layer: Layer,
     hidden: u64,
     load: LayerLoad,
+    graphs: BTreeMap<Rewrites, LayerGraph>,
 }
 
 impl LayerGraphs {
     /// The graph of a layer under some rewrites.
     pub fn of(&mut self, layer: &Layer, hidden: u64, load: LayerLoad, rewrites: Rewrites) -> &LayerGraph {
-        let is_same = |of: &Of| of.hidden == hidden && of.load == load && of.layer == *layer;
-        if !self.of.as_ref().is_some_and(is_same) {
-            self.known.clear();
-            self.of = Some(Of { layer: layer.clone(), hidden, load });
+        let is_same = |of: &OfLayer| of.hidden == hidden && of.load == load && of.layer == *layer;
+        let at = self.known.iter().position(is_same).unwrap_or_else(|| {
+            self.known.push(OfLayer { layer: layer.clone(), hidden, load, graphs: BTreeMap::new() });
+            self.known.len() - 1
+        });
+        let graphs = &mut self.known[at].graphs;
+        if graphs.len() >= MOST && !graphs.contains_key(&rewrites) {
+            graphs.clear();
         }
-        self.known.entry(rewrites).or_insert_with(|| LayerGraph::new(layer, hidden, load).rewritten(rewrites))
+        graphs.entry(rewrites).or_insert_with(|| LayerGraph::new(layer, hidden, load).rewritten(rewrites))
     }
 }

@@ -1,12 +1,14 @@
 //! Rectangles for experts in a layer's region: the divisions there are, and what each takes with so many copies in
 //! each.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use wafersim_spec::Bytes;
 use wafersim_spec::scenario::ExpertPlacement;
 
 use crate::arithmetic::divide_up;
-use crate::blueprint::{LayerBlueprint, in_use};
+use crate::blueprint::{LayerBlueprint, LayerWeights, in_use};
 use crate::cells::CellGrid;
 use crate::choices::{ExpertChoice, LayerChoices};
 use crate::item::Item;
@@ -52,16 +54,18 @@ pub fn room(
     copies: u64,
 ) -> Option<Room> {
     let choices = LayerChoices { experts: ExpertChoice::from(ExpertPlacement::Clustered), ..layout.choices };
-    let mut blueprint = LayerBlueprint::new(&layout.layer, layout.hidden, &settings.precision, choices);
+    let (layer, hidden) = (&layout.layer, layout.hidden);
+    let held = LayerWeights::new(layer, hidden, &settings.precision, choices.wide);
     let grid = CellGrid::new(layout.columns, layout.rows, across, down);
-    if blueprint.experts == 0 || cells == 0 || copies == 0 || (grid.across, grid.down) != (across, down) {
+    if held.experts == 0 || cells == 0 || copies == 0 || (grid.across, grid.down) != (across, down) {
         return None;
     }
     if grid.cells() < cells {
         return None;
     }
-    blueprint.matrices = with_copies(&blueprint.matrices, &grid, copies)?;
-    let weights = blueprint.weights(&grid);
+    let held = LayerWeights { matrices: with_copies(&held.matrices, &grid, copies)?, ..held };
+    let weights = held.worst(&grid, &choices.experts);
+    let blueprint = LayerBlueprint { layer, hidden, weights: Arc::new(held), choices };
     let (_, worst) = in_use(&blueprint, weights, &grid, settings);
     let more = worst.sum().saturating_sub(layout.worst_pe.sum());
     Some(Room { grid, cells, copies_in_a_cell: copies, worst_pe: worst.sum(), more })
