@@ -43,14 +43,14 @@ pub fn colors(opened: &Opened<'_>, limits: &Limits) -> CertificatePart {
         Err(error) => return failed(PartName::Colors, "the routers", &error),
     };
     let Some(most) =
-        all.into_iter().reduce(|most, one| if one.used.physical > most.used.physical { one } else { most })
+        all.into_iter().reduce(|most, one| if one.used.given.physical > most.used.given.physical { one } else { most })
     else {
         return failed(PartName::Colors, "the routers", &"there are none");
     };
     let used = &most.used;
     let says = format!(
         "{} names of colors share them; the router of column {}, row {} has {} pairs of color and route; {}",
-        used.names,
+        used.given.names,
         used.busiest.column,
         used.busiest.row,
         used.busiest.pairs,
@@ -58,7 +58,7 @@ pub fn colors(opened: &Opened<'_>, limits: &Limits) -> CertificatePart {
     );
     let alike = if most.slots > 1 { format!(" and {} alike", most.slots - 1) } else { String::new() };
     let subject = format!("slot {}{alike}", most.slot);
-    let figure = Figure { value: f64::from(used.physical), limit: f64::from(limits.colors), unit: "colors" };
+    let figure = Figure { value: f64::from(used.given.physical), limit: f64::from(limits.colors), unit: "colors" };
     measured(PartName::Colors, subject, figure, says)
 }
 

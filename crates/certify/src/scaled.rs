@@ -10,6 +10,7 @@ use wafersim_mapping::{
     Area, Experts, Groups, KvMapping, KvRecipe, LayerMapping, LineKind, OPERATORS, Recipe, Reduction, RegionSize, Root,
     Stored, Tree, Width,
 };
+use wafersim_program::collective;
 use wafersim_spec::Size;
 use wafersim_spec::model::{Attention, FeedForward, Layer};
 use wafersim_spec::scenario::ExpertPlacement;
@@ -68,11 +69,34 @@ fn power(factor: u64, from: u64, to: u64) -> u64 {
     ((to as f64).powf(exponent).round() as u64).clamp(2, to)
 }
 
+/// Sizes near these that give a tree on a line: not every length has a member for the root of its last group.
+fn written(sizes: Vec<u64>, to: u64) -> Vec<u64> {
+    /// Sizes that are tried, as far from the wanted one.
+    const NEAR: [i64; 5] = [0, -1, 1, -2, 2];
+    let levels = |sizes: &[u64]| Tree { groups: Groups::Sizes(sizes.to_vec()), root: Root::Middle }.sizes(to);
+    let wanted = levels(&sizes).len();
+    let tries = NEAR.len().pow(sizes.len().min(4) as u32);
+    let near = |number: usize| -> Vec<u64> {
+        let mut left = number;
+        let mut moved = |size: &u64| {
+            let by = NEAR[left % NEAR.len()];
+            left /= NEAR.len();
+            size.saturating_add_signed(by).max(2)
+        };
+        sizes.iter().map(&mut moved).collect()
+    };
+    let fits = |sizes: &Vec<u64>| {
+        let all = levels(sizes);
+        all.len() == wanted && collective::Tree::of_sizes(to, &all).is_ok()
+    };
+    (0..tries).map(near).find(fits).unwrap_or(sizes)
+}
+
 fn tree(tree: &Tree, from: u64, to: u64) -> Tree {
     let groups = match &tree.groups {
         Groups::SquareRoot => Groups::SquareRoot,
         Groups::Count(count) => Groups::Count(power(*count, from, to)),
-        Groups::Sizes(sizes) => Groups::Sizes(sizes.iter().map(|size| power(*size, from, to)).collect()),
+        Groups::Sizes(sizes) => Groups::Sizes(written(sizes.iter().map(|size| power(*size, from, to)).collect(), to)),
     };
     let root = match tree.root {
         Root::Middle => Root::Middle,

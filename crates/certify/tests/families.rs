@@ -26,6 +26,7 @@ const MODELS: [&str; 12] = [
 
 #[test]
 fn numbers_of_every_family_under_every_built_in_recipe() {
+    let mut wrong = Vec::new();
     for model in MODELS {
         for recipe in builtin::names() {
             let mapping = Mapping::from_name_or_path(recipe).unwrap();
@@ -40,9 +41,12 @@ fn numbers_of_every_family_under_every_built_in_recipe() {
             let certificate = numbers_alone(&question, &found[0]).unwrap();
             for part in certificate.parts {
                 println!("{name}: {} {:?} {}", part.subject, part.value, part.says);
-                assert_eq!(part.state, PartState::Passed, "{name}: {}: {}", part.subject, part.says);
+                if part.state != PartState::Passed {
+                    wrong.push(format!("{name}: {}: {}", part.subject, part.says));
+                }
             }
             println!("  same: {}\n  scaled: {}", certificate.identical.join("; "), certificate.scaled.join("; "));
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
