@@ -38,8 +38,8 @@ pub struct Numbers {
 }
 
 /// Computes the decisions of a mapping on a small model.
-pub fn numbers(question: &Question, resolved: &Resolved, opened: &Opened<'_>) -> Numbers {
-    match Small::new(question, resolved, opened.mapped()) {
+pub fn numbers(question: &Question, resolved: &Resolved, opened: &Opened<'_>, tolerance: Tolerance) -> Numbers {
+    match Small::new(question, resolved, opened.mapped(), tolerance) {
         Ok(small) => Numbers { parts: small.parts(), kept: small.kept },
         Err(reason) => Numbers { parts: vec![not_possible("a small model", &reason)], ..Numbers::default() },
     }
@@ -63,6 +63,7 @@ struct Small {
     setup: Setup,
     mapped: How,
     kept: Kept,
+    tolerance: Tolerance,
 }
 
 /// How tokens go through at full size.
@@ -73,7 +74,7 @@ struct How {
 }
 
 impl Small {
-    fn new(question: &Question, resolved: &Resolved, mapped: &Mapped) -> Result<Self, String> {
+    fn new(question: &Question, resolved: &Resolved, mapped: &Mapped, tolerance: Tolerance) -> Result<Self, String> {
         let said = |error: ValuesError| error.to_string();
         let (model, kinds) = random::small(&question.model);
         let precision = Precision {
@@ -111,7 +112,7 @@ impl Small {
         let setup = Setup { mappings, prefill: Prefill::Tokens, precision };
         let tokens_per_step = question.inputs().load.tokens_per_step;
         let mapped = How { tokens_per_step, micro_batch: mapped.micro_batch, draft: mapped.draft };
-        Ok(Self { checkpoint, setup, mapped, kept })
+        Ok(Self { checkpoint, setup, mapped, kept, tolerance })
     }
 
     fn parts(&self) -> Vec<CertificatePart> {
@@ -136,7 +137,7 @@ impl Small {
             let wanted = plain::run(&self.checkpoint, &prompt, STEPS)?;
             let setup = Setup { prefill, ..self.setup.clone() };
             let placed = run(&self.checkpoint, &setup, &prompt, STEPS, None, |_, _| ())?;
-            Ok(vec![compare(&placed, &wanted, Tolerance::FP32)])
+            Ok(vec![compare(&placed, &wanted, self.tolerance)])
         };
         self.judged(subject, compared())
     }
@@ -149,7 +150,7 @@ impl Small {
             let placed = run_users(&self.checkpoint, &self.setup, &prompts, STEPS)?;
             let one = |(prompt, placed): (&Vec<u64>, _)| {
                 let wanted = plain::run(&self.checkpoint, prompt, STEPS)?;
-                Ok(compare(placed, &wanted, Tolerance::FP32))
+                Ok(compare(placed, &wanted, self.tolerance))
             };
             prompts.iter().zip(&placed).map(one).collect::<Result<Vec<_>, ValuesError>>()
         };
