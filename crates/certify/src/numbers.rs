@@ -76,7 +76,9 @@ struct How {
 impl Small {
     fn new(question: &Question, resolved: &Resolved, mapped: &Mapped, tolerance: Tolerance) -> Result<Self, String> {
         let said = |error: ValuesError| error.to_string();
-        let (model, kinds) = random::small(&question.model);
+        let (small, kinds) = random::small(&question.model);
+        // A table that is looked up in 16 bit and multiplied in 8 would be two in the equations.
+        let model = Model { tied_embeddings: false, ..small };
         let precision = Precision {
             weights: stored_in(question.scenario.precision.weights),
             small_weights: DataType::Fp32,
@@ -242,6 +244,6 @@ fn sizes(question: &Question, small: &Model) -> Vec<String> {
         format!("width of the stream: {} for {}", small.hidden, model.hidden),
         format!("context: {} tokens for {}", PROMPT + STEPS, scenario.context),
         format!("arithmetic: fp32 for {}; rotary frequencies without scaling", scenario.precision.activations),
-        "weights: random".to_owned(),
+        "weights: random; embedding and LM head: two tables".to_owned(),
     ]
 }

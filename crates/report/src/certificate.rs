@@ -77,7 +77,7 @@ mod tests {
         let certificate = Certificate::new("0".into(), vec![of(-0.51, 3.0, "%"), of(41_000.0, 42_000.0, "bytes")]);
         let text = text(&certificate);
         assert!(text.starts_with("  certificate          passed\n"), "{text}");
-        assert!(text.contains("fabric               passed, -0.51 of at most 3 %: 62 layers; words\n"), "{text}");
+        assert!(text.contains("fabric               passed, -0.5100 of at most 3 %: 62 layers; words\n"), "{text}");
         assert!(text.contains("41,000 of at most 42,000 bytes"), "{text}");
         assert!(state(&Certificate::default()).starts_with("none"));
     }
