@@ -22,8 +22,8 @@ use crate::scaled::{Pair, scaled, small_region};
 
 /// Tokens of the prompt, decode steps after it, and the seeds of weights and prompts: fixed, so that a certificate is the same
 /// wherever it is made.
-const PROMPT: u64 = 9;
-const STEPS: u64 = 3;
+const PROMPT: u64 = 7;
+const STEPS: u64 = 2;
 const SEED: u64 = 7;
 /// Users that go through together where the mapping has micro-batches.
 const USERS: u64 = 3;
