@@ -68,7 +68,7 @@ pub enum Verified {
 }
 
 impl Verified {
-    /// That of a mapping by itself; nothing without speculation.
+    /// As a mapping by itself verifies the drafts of a question: token by token, unless it says otherwise.
     pub(crate) fn of(question: &Question, mapped: &Mapped) -> Option<Self> {
         (question.inputs().load.tokens_per_step > 1).then_some(match mapped.draft {
             Verification::MicroBatch => Self::MicroBatch,

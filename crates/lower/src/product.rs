@@ -342,7 +342,8 @@ mod tests {
     fn runs_touch_as_many_blocks_as_their_ends_say() {
         for block in [2u64, 3, 12, 32, 128] {
             for (each, parts) in (0..70).flat_map(|each| [1u64, 2, 5, 31, 64, 755].map(|parts| (each, parts))) {
-                let touched = |part: u64| if each == 0 { 0 } else { (each * (part + 1) - 1) / block - each * part / block + 1 };
+                let touched =
+                    |part: u64| if each == 0 { 0 } else { (each * (part + 1) - 1) / block - each * part / block + 1 };
                 let most = (0..parts).map(touched).max().unwrap_or(0);
                 assert_eq!(touched_by_runs(each, parts, block), most, "{each} {parts} {block}");
             }

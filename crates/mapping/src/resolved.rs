@@ -280,8 +280,14 @@ impl Resolved {
         let mapping_of = |layout: &LayerLayout| self.mapping_of(layout, &kind_of_layer);
         let layers = placement.layouts.iter().map(mapping_of).collect::<Result<Vec<_>, _>>()?;
         let tables = placement.tables.iter().map(|table| table_mapping(&self.recipe, table)).collect();
-        let mapped =
-            Mapped { placement: Arc::new(placement), layers, tables, micro_batch: self.micro_batch, draft: self.draft, all_wide: false };
+        let mapped = Mapped {
+            placement: Arc::new(placement),
+            layers,
+            tables,
+            micro_batch: self.micro_batch,
+            draft: self.draft,
+            all_wide: false,
+        };
         areas::check(&mapped, &self.recipe)?;
         Ok(mapped)
     }

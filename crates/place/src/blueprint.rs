@@ -137,7 +137,10 @@ impl LayerWeights {
 impl LayerBlueprint<'_> {
     /// Bytes of matrices and of the KV cache, over all processing elements.
     pub fn bytes(&self, settings: &Settings) -> u64 {
-        self.weights.matrices.bytes().saturating_add(KvContents::new(&self.layer.attention).cached_bytes(&settings.kv_load()).0)
+        self.weights
+            .matrices
+            .bytes()
+            .saturating_add(KvContents::new(&self.layer.attention).cached_bytes(&settings.kv_load()).0)
     }
 
     /// The cells of the experts: one for everything in a dense layer.

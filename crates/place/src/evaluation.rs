@@ -30,9 +30,8 @@ impl<'a> ModelBlueprint<'a> {
         let mut kind_of_layer = Vec::with_capacity(model.layers.len());
         for (index, of_layer) in known.of_layer().iter().enumerate() {
             let chosen = choices(index);
-            let is_same = |(kind, blueprint): (&usize, &LayerBlueprint<'_>)| {
-                kind == of_layer && blueprint.choices == chosen
-            };
+            let is_same =
+                |(kind, blueprint): (&usize, &LayerBlueprint<'_>)| kind == of_layer && blueprint.choices == chosen;
             let found = of_model.iter().zip(&kinds).position(is_same);
             kind_of_layer.push(found.unwrap_or(kinds.len()));
             if found.is_none() {

@@ -121,7 +121,12 @@ impl Here {
 
 /// The best mapping found from a start, if any fits.
 pub fn explore(search: &Search<'_>, start: Point, judge: &dyn Judge) -> Option<Found> {
-    let mut walk = Walk { search, judge, common: Arc::new(Common::new(search.space.inputs.model)), left: search.effort.evaluations() };
+    let mut walk = Walk {
+        search,
+        judge,
+        common: Arc::new(Common::new(search.space.inputs.model)),
+        left: search.effort.evaluations(),
+    };
     let divisions = walk.divisions(start);
     let mut best: Option<Here> = None;
     for (index, division) in divisions.into_iter().enumerate() {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use wafersim_mapping::recipe::DivisionRecipe;
 use wafersim_mapping::{
-    Append, Common, Inputs, KvRecipe, LayerMapping, Mapped, Mapper, OPERATORS, Overlap, Recipe, Reduction, Rewrite, Routes,
-    Stored, Verification, Width,
+    Append, Common, Inputs, KvRecipe, LayerMapping, Mapped, Mapper, OPERATORS, Overlap, Recipe, Reduction, Rewrite,
+    Routes, Stored, Verification, Width,
 };
 use wafersim_place::{Arrangement, SlotOrder};
 use wafersim_spec::Size;
