@@ -41,7 +41,7 @@ pub enum Failure {
     #[error("a tensor is out of its tolerance")]
     OutOfTolerance,
     /// None of the mappings that were tried passes.
-    #[error("no mapping passes its certificate; profile best is answered by the published mapping")]
+    #[error("no mapping passes its certificate; as an answer, profile best falls back to the published mapping")]
     NotCertified,
     /// The run cannot be made.
     #[error(transparent)]

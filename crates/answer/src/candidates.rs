@@ -28,14 +28,6 @@ pub struct Way {
     pub verified: Option<Verified>,
 }
 
-impl Way {
-    /// A mapping by itself, without the draft model.
-    pub fn alone(question: &Question, name: &str, mapped: Mapped) -> Self {
-        let verified = Verified::of(question, &mapped);
-        Self { source: Source::Given, mapping: name.to_owned(), mapped, draft: None, verified }
-    }
-}
-
 /// The ways worth comparing by one mapping.
 pub struct Candidates {
     /// Where the mapping comes from.

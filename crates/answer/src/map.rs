@@ -89,9 +89,10 @@ impl<'a> ClosedForm<'a> {
     }
 }
 
-/// Whether what the programs keep fits beside weights and cache in every slot.
+/// Whether what the programs of layers keep fits beside weights and cache in every slot. For those of tables placement reserves by
+/// its rule; what they keep is looked at in a certificate.
 fn fits(mapped: &Mapped, programs: &DecodePrograms) -> bool {
-    fullest(mapped, &programs.pass).iter().all(|fullest| fullest.sum() <= mapped.placement.ledger.limit)
+    fullest(mapped, &programs.pass.layouts, &[]).iter().all(|fullest| fullest.sum() <= mapped.placement.ledger.limit)
 }
 
 impl Judge for ClosedForm<'_> {

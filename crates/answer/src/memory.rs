@@ -2,12 +2,12 @@
 //! holds, code, and the most that one of its programs keeps at once, buffer by buffer. Placement reserves for buffers by a
 //! rule, before there is a program.
 
+use std::sync::Arc;
+
 use wafersim_mapping::Mapped;
 use wafersim_place::{Item, Placement};
 use wafersim_program::{Peak, Program};
 use wafersim_spec::Bytes;
-
-use crate::written::Written;
 
 /// The fullest processing element of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,11 +46,11 @@ pub(crate) fn programs_of(placement: &Placement, slot: usize) -> (Vec<usize>, Ve
     (layouts, tables.map(|(table, _)| table).collect())
 }
 
-/// The fullest processing element of each slot that holds something, in the order of the pipeline.
-pub(crate) fn fullest(mapped: &Mapped, written: &Written) -> Vec<Fullest> {
+/// The fullest processing element of each slot, in the order of the pipeline, under programs of layers and of tables.
+pub(crate) fn fullest(mapped: &Mapped, layouts: &[Program], tables: &[Arc<Program>]) -> Vec<Fullest> {
     let placement = &mapped.placement;
-    let layouts: Vec<Bytes> = written.layouts.iter().map(|program| peak(program).bytes).collect();
-    let tables: Vec<Bytes> = written.tables.iter().map(|program| peak(program).bytes).collect();
+    let layouts: Vec<Bytes> = layouts.iter().map(|program| peak(program).bytes).collect();
+    let tables: Vec<Bytes> = tables.iter().map(|program| peak(program).bytes).collect();
     let more = mapped.rectangle_bytes();
     let slots = placement.ledger.slots.iter().enumerate();
     slots

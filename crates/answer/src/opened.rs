@@ -9,13 +9,13 @@ use wafersim_spec::Bytes;
 use wafersim_spec::scenario::{Profile, WaferCount};
 use wafersim_spec::wafer::RateSet;
 
-use crate::candidates::Way;
-use crate::decode::DecodePrograms;
+use crate::decode::{DecodePrograms, Verified};
 use crate::error::AnswerError;
 use crate::fabric::{LayerOnFabric, RunProgress, run_first_of};
 use crate::memory::{Fullest, fullest, peak, programs_of};
 use crate::question::Question;
 use crate::stage::LayerReading;
+use crate::written::Kept;
 
 /// A mapping with the programs of one pass. A draft model is left out: it works by a mapping of its own.
 pub struct Opened<'a> {
@@ -48,7 +48,8 @@ impl<'a> Opened<'a> {
         // Fewer than were asked for, where more would only make ways longer.
         inputs.load.wafers = WaferCount::Exactly(resolved.division.wafers);
         let mapped = resolved.mapped(inputs)?;
-        let programs = DecodePrograms::new(question, &Way::alone(question, &resolved.name, mapped.clone()));
+        let verified = Verified::of(question, &mapped);
+        let programs = DecodePrograms::alone(question, &mapped, verified, &mut Kept::default());
         programs.check(&resolved.name)?;
         Ok(Self { question, mapped, programs, reading: LayerReading::new(question, Profile::Best) })
     }
@@ -60,7 +61,8 @@ impl<'a> Opened<'a> {
 
     /// The fullest processing element of all slots, the first of equals.
     pub fn fullest(&self) -> Option<Fullest> {
-        let all = fullest(&self.mapped, &self.programs.pass).into_iter();
+        let pass = &self.programs.pass;
+        let all = fullest(&self.mapped, &pass.layouts, &pass.tables).into_iter();
         all.reduce(|most, one| if one.sum() > most.sum() { one } else { most })
     }
 

@@ -110,21 +110,29 @@ pub fn certify(question: &Question, resolved: &Resolved, limits: &Limits, progre
     begin(PartName::Fabric);
     parts.extend(parts::fabric(&opened, limits, progress));
     begin(PartName::Numbers);
-    let numbers = numbers::numbers(question, resolved, &opened);
-    parts.extend(numbers.parts);
-    let Kept { identical, scaled } = numbers.kept;
-    Certificate { identical, scaled, ..Certificate::new(resolved.hash(), parts) }
+    with_numbers(question, resolved, &opened, (limits, parts))
 }
 
 /// The part `numbers` by itself.
 ///
 /// # Errors
 /// Where the mapping is of another question, or does not fit.
-pub fn numbers_alone(question: &Question, resolved: &Resolved) -> Result<Certificate, AnswerError> {
+pub fn numbers_alone(question: &Question, resolved: &Resolved, limits: &Limits) -> Result<Certificate, AnswerError> {
     let opened = Opened::new(question, resolved)?;
-    let numbers = numbers::numbers(question, resolved, &opened);
+    Ok(with_numbers(question, resolved, &opened, (limits, Vec::new())))
+}
+
+/// Other parts, and the part `numbers`.
+fn with_numbers(
+    question: &Question,
+    resolved: &Resolved,
+    opened: &Opened<'_>,
+    (limits, mut parts): (&Limits, Vec<CertificatePart>),
+) -> Certificate {
+    let numbers = numbers::numbers(question, resolved, opened, limits.numbers);
+    parts.extend(numbers.parts);
     let Kept { identical, scaled } = numbers.kept;
-    Ok(Certificate { identical, scaled, ..Certificate::new(resolved.hash(), numbers.parts) })
+    Certificate { identical, scaled, ..Certificate::new(resolved.hash(), parts) }
 }
 
 /// A count with commas between thousands.

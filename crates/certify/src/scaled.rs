@@ -10,6 +10,7 @@ use wafersim_mapping::{
     Area, Experts, Groups, KvMapping, KvRecipe, LayerMapping, LineKind, OPERATORS, Recipe, Reduction, RegionSize, Root,
     Stored, Tree, Width,
 };
+use wafersim_program::collective;
 use wafersim_spec::Size;
 use wafersim_spec::model::{Attention, FeedForward, Layer};
 use wafersim_spec::scenario::ExpertPlacement;
@@ -44,7 +45,7 @@ pub fn scaled(recipe: &Recipe, pair: &Pair<'_>, to: RegionSize) -> Recipe {
         micro_batch: Size::Auto,
         division: Default::default(),
         reductions: reductions(&recipe.reductions, pair, to),
-        kv: kv(&recipe.kv, pair),
+        kv: kv(&recipe.kv, pair, to),
         experts: experts(&recipe.experts, pair),
         stored: stored(pair.mapping),
         rectangles: recipe.rectangles.iter().map(|(part, area)| (part.clone(), rectangle(area, from, to))).collect(),
@@ -68,11 +69,34 @@ fn power(factor: u64, from: u64, to: u64) -> u64 {
     ((to as f64).powf(exponent).round() as u64).clamp(2, to)
 }
 
+/// Sizes near these that give a tree on a line: not every length has a member for the root of its last group.
+fn written(sizes: Vec<u64>, to: u64) -> Vec<u64> {
+    /// Sizes that are tried, as far from the wanted one.
+    const NEAR: [i64; 5] = [0, -1, 1, -2, 2];
+    let levels = |sizes: &[u64]| Tree { groups: Groups::Sizes(sizes.to_vec()), root: Root::Middle }.sizes(to);
+    let wanted = levels(&sizes).len();
+    let tries = NEAR.len().pow(sizes.len().min(4) as u32);
+    let near = |number: usize| -> Vec<u64> {
+        let mut left = number;
+        let mut moved = |size: &u64| {
+            let by = NEAR[left % NEAR.len()];
+            left /= NEAR.len();
+            size.saturating_add_signed(by).max(2)
+        };
+        sizes.iter().map(&mut moved).collect()
+    };
+    let fits = |sizes: &Vec<u64>| {
+        let all = levels(sizes);
+        all.len() == wanted && collective::Tree::of_sizes(to, &all).is_ok()
+    };
+    (0..tries).map(near).find(fits).unwrap_or(sizes)
+}
+
 fn tree(tree: &Tree, from: u64, to: u64) -> Tree {
     let groups = match &tree.groups {
         Groups::SquareRoot => Groups::SquareRoot,
         Groups::Count(count) => Groups::Count(power(*count, from, to)),
-        Groups::Sizes(sizes) => Groups::Sizes(sizes.iter().map(|size| power(*size, from, to)).collect()),
+        Groups::Sizes(sizes) => Groups::Sizes(written(sizes.iter().map(|size| power(*size, from, to)).collect(), to)),
     };
     let root = match tree.root {
         Root::Middle => Root::Middle,
@@ -138,29 +162,29 @@ const fn queries_per_head(layer: &Layer) -> u64 {
 }
 
 /// One, all of something, or a part of it.
-fn size(number: u64, whole: u64) -> Size {
+fn size(number: u64, from: u64, to: u64) -> Size {
     match number {
-        0 | 1 => Size::Exactly(1),
-        all if all >= whole => Size::Share(10_000),
-        part => Size::Share(((part as f64 / whole.max(1) as f64 * 10_000.0).round() as u16).clamp(1, 10_000)),
+        all if all >= from && all > 1 => Size::Share(10_000),
+        part => Size::Exactly(share(part, from, to)),
     }
 }
 
-fn kv(recipe: &KvRecipe, pair: &Pair<'_>) -> KvRecipe {
+fn kv(recipe: &KvRecipe, pair: &Pair<'_>, to: RegionSize) -> KvRecipe {
     if matches!(pair.layer.attention, Attention::Linear(_)) {
         return *recipe;
     }
     let KvMapping { columns_per_head, dimension_split, sequence_split, head_copies, append, .. } = pair.mapping.kv;
     let of_copy = (columns_per_head / head_copies.max(1)).max(1);
-    let (from, to) = (queries_per_head(pair.layer), queries_per_head(pair.small));
+    let copies = share(head_copies, queries_per_head(pair.layer), queries_per_head(pair.small));
+    let now = (to.columns / kv_heads(pair.small).max(1) / copies.max(1)).max(1);
     // As much of the sequence as columns are left for: most splits, and what a number would say on no other region.
     let fills = (dimension_split + 1).saturating_mul(sequence_split) > of_copy
         || dimension_split.saturating_mul(sequence_split + 1) > of_copy;
     KvRecipe {
         heads_per_block: Size::Auto,
-        head_copies: Size::Exactly(share(head_copies, from, to)),
-        dimension_split: size(dimension_split, of_copy),
-        sequence_split: if sequence_split > 1 && fills { Size::Auto } else { size(sequence_split, of_copy) },
+        head_copies: Size::Exactly(copies),
+        dimension_split: size(dimension_split, of_copy, now),
+        sequence_split: if sequence_split > 1 && fills { Size::Auto } else { size(sequence_split, of_copy, now) },
         append,
     }
 }
@@ -216,7 +240,10 @@ mod tests {
         assert_eq!([share(1, 94, 12), share(3, 94, 12), share(94, 94, 12)], [1, 2, 12]);
         // Two levels of about the square root, in as many groups.
         assert_eq!([power(27, 755, 25), power(28, 755, 25), power(755, 755, 25), power(2, 755, 25)], [5, 5, 25, 2]);
-        assert_eq!([size(1, 94), size(94, 94)], [Size::Exactly(1), Size::Share(10_000)]);
+        assert_eq!(
+            [size(1, 94, 12), size(94, 94, 12), size(8, 94, 12)],
+            [Size::Exactly(1), Size::Share(10_000), Size::Exactly(2)]
+        );
     }
 
     #[test]

@@ -273,7 +273,7 @@ impl Writer<'_> {
             let field = self.field(operand);
             let part = first(self.declare("feed_forward.part", vec![field.shared(share)]));
             let work = vec![self.work(Operation::Copy, self.most(part), 1)];
-            let formula = Formula::Load { source: operand, target: part };
+            let formula = Formula::Select { source: operand, target: part };
             nodes.push(self.compute(Math::Copy, &[operand.buffer], part.buffer, work, formula));
             part
         });

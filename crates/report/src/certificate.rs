@@ -7,15 +7,15 @@ use crate::paragraph::{heading, labelled, wrapped};
 
 /// The state in a line, after its label.
 pub(crate) fn state(certificate: &Certificate) -> String {
+    let named = |names: Vec<PartName>| names.into_iter().map(PartName::name).collect::<Vec<_>>().join(", ");
     match certificate.state {
-        CertificateState::None => "none: the mapping of profile best is uncertified (simctl run --certify)".to_owned(),
+        CertificateState::None => "none: the mapping of profile best is uncertified (--certify)".to_owned(),
         CertificateState::Passed => {
-            "passed: memory, colors, fabric and numbers, for the mapping of profile best".into()
+            let mut names: Vec<PartName> = certificate.parts.iter().map(|part| part.name).collect();
+            names.dedup();
+            format!("passed: {} of the mapping of profile best", named(names))
         }
-        CertificateState::Failed => {
-            let names = certificate.failing().into_iter().map(PartName::name).collect::<Vec<_>>();
-            format!("failed: {} of the mapping of profile best", names.join(", "))
-        }
+        CertificateState::Failed => format!("failed: {}", named(certificate.failing())),
     }
 }
 
@@ -77,7 +77,7 @@ mod tests {
         let certificate = Certificate::new("0".into(), vec![of(-0.51, 3.0, "%"), of(41_000.0, 42_000.0, "bytes")]);
         let text = text(&certificate);
         assert!(text.starts_with("  certificate          passed\n"), "{text}");
-        assert!(text.contains("fabric               passed, -0.51 of at most 3 %: 62 layers; words\n"), "{text}");
+        assert!(text.contains("fabric               passed, -0.5100 of at most 3 %: 62 layers; words\n"), "{text}");
         assert!(text.contains("41,000 of at most 42,000 bytes"), "{text}");
         assert!(state(&Certificate::default()).starts_with("none"));
     }

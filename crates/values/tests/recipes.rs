@@ -8,7 +8,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{TINY, checkpoint, outside, precision};
+use common::{TINY, TINY_DENSE, checkpoint, outside, precision};
 use wafersim_mapping::{Inputs, LayerMapping, Load, Recipe, RegionSize, builtin, on_region, random_recipe};
 use wafersim_spec::scenario::{RoutingModel, WaferCount};
 use wafersim_spec::{DataType, Wafer};
@@ -52,14 +52,17 @@ const PREFILLS: [Prefill; 3] = [Prefill::Chunk, Prefill::Tokens, Prefill::Drafts
 
 #[test]
 fn every_built_in_recipe_is_the_model_s() {
-    let checkpoint = checkpoint(TINY, 3);
-    for name in builtin::names() {
-        let recipe = Recipe::builtin(name).unwrap();
-        for (columns, rows) in [(12, 8), (7, 5)] {
-            let mappings = mappings(&checkpoint, &recipe, RegionSize { columns, rows }).unwrap();
-            for prefill in PREFILLS {
-                let done = deviations(&checkpoint, mappings.clone(), prefill);
-                done.unwrap_or_else(|problem| panic!("{name} on {columns} x {rows}, {prefill:?}: {problem}"));
+    for (model, config) in [("experts", TINY), ("dense", TINY_DENSE)] {
+        let checkpoint = checkpoint(config, 3);
+        for name in builtin::names() {
+            let recipe = Recipe::builtin(name).unwrap();
+            for (columns, rows) in [(12, 8), (7, 5), (9, 20)] {
+                let mappings = mappings(&checkpoint, &recipe, RegionSize { columns, rows }).unwrap();
+                for prefill in PREFILLS {
+                    let done = deviations(&checkpoint, mappings.clone(), prefill);
+                    let what = || format!("{model}, {name} on {columns} x {rows}, {prefill:?}");
+                    done.unwrap_or_else(|problem| panic!("{}: {problem}", what()));
+                }
             }
         }
     }

@@ -4,11 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use wafersim::answer::map::{FoundOn, Gain, How, fewest, gains, map_on};
-use wafersim::answer::{AnswerError, Question};
-use wafersim::mapping::Recipe;
+use wafersim::answer::{AnswerError, Question, best_mappings};
+use wafersim::certify::{Outcome, Tried};
+use wafersim::mapping::{Certificate, Recipe, Resolved};
+use wafersim::report;
 use wafersim::search::Pins;
 use wafersim::spec::scenario::WaferCount;
 
+use crate::certify::looked_at;
 use crate::choice::{self, ObjectFormat};
 use crate::failure::Failure;
 use crate::mapping_flags::SearchFlag;
@@ -48,6 +51,10 @@ pub struct MapFlags {
     /// File for the mapping that was found, with every number.
     #[arg(long, value_name = "FILE")]
     save_mapping: Option<PathBuf>,
+    /// Look at the mapping that was found: memory, colors, every kind of layer on the fabric, numbers. If a part fails the next
+    /// best is tried, at most five; where none passes the exit code is 3.
+    #[arg(long)]
+    certify: bool,
     /// How to write it.
     #[arg(long, value_enum, default_value_t = ObjectFormat::Text)]
     format: ObjectFormat,
@@ -87,21 +94,41 @@ pub fn execute(flags: &MapFlags) -> Result<(), Failure> {
         counts.into_iter().map(|wafers| map_on(&question, wafers, &how, &judged)).collect();
     let found = found?;
     // The first of the fastest: a few wafers more are not worth a rounding.
-    let faster = |best: usize, at: usize| {
-        let speed = |at: usize| found.get(at).map_or(0.0, |found| found.tokens_per_second_per_user);
-        if speed(at) > speed(best) * (1.0 + 1e-9) { at } else { best }
+    let mut fastest: Vec<&FoundOn> = found.iter().collect();
+    let speed = |found: &FoundOn| (found.tokens_per_second_per_user * 1e6).round();
+    fastest.sort_by(|one, other| speed(other).total_cmp(&speed(one)));
+    let outcome = if flags.certify {
+        let candidates: Vec<Resolved> = fastest.iter().map(|found| found.resolved.clone()).collect();
+        Some(looked_at(&question, &[candidates, best_mappings(&question)?].concat()))
+    } else {
+        None
     };
-    let best = (0..found.len()).fold(0, faster);
-    let Some(best) = found.get(best) else { return Ok(()) };
+    let tried = outcome.as_ref().and_then(Outcome::of_answer);
+    let passed = outcome.as_ref().and_then(Outcome::passed).map_or(0, |(index, _)| index);
+    // Those after the found ones are built in: what was found is shown all the same.
+    let Some(best) = fastest.get(passed).or_else(|| fastest.first()) else { return Ok(()) };
     let gains = gains(&question, best, &how);
+    let certificate = tried.map_or_else(Certificate::default, |tried| tried.certificate.clone());
     let text = match flags.format {
-        ObjectFormat::Text => text(&question, &found, best, &gains),
-        ObjectFormat::Json => json(&question, &found, best, &gains),
+        ObjectFormat::Text => text(&question, &found, best, &gains) + "\n" + &said(&certificate, tried),
+        ObjectFormat::Json => json(&question, &found, (best, &gains), &certificate),
     };
     if let Some(file) = saved {
-        file.write(&best.resolved.to_toml())?;
+        file.write(&tried.map_or(&best.resolved, |tried| &tried.resolved).to_toml())?;
     }
-    Destination::Stdout.write(&text)
+    Destination::Stdout.write(&text)?;
+    match outcome {
+        Some(outcome) if outcome.passed().is_none() => Err(Failure::NotCertified),
+        _ => Ok(()),
+    }
+}
+
+/// The certificate, with the mapping that it is of.
+fn said(certificate: &Certificate, tried: Option<&Tried>) -> String {
+    let of = tried.map_or_else(String::new, |tried| {
+        format!("Certificate of mapping '{}' on {} wafer(s)\n", tried.resolved.name, tried.resolved.division.wafers)
+    });
+    of + &report::certificate::text(certificate)
 }
 
 fn how(flags: &MapFlags) -> Result<How, Failure> {
@@ -155,7 +182,12 @@ fn text(question: &Question, found: &[FoundOn], best: &FoundOn, gains: &[Gain]) 
     text + "\nThe mapping, as a recipe\n\n" + &best.found.point.recipe.to_toml()
 }
 
-fn json(question: &Question, found: &[FoundOn], best: &FoundOn, gains: &[Gain]) -> String {
+fn json(
+    question: &Question,
+    found: &[FoundOn],
+    (best, gains): (&FoundOn, &[Gain]),
+    certificate: &Certificate,
+) -> String {
     let frontier: Vec<serde_json::Value> = found
         .iter()
         .map(|one| {
@@ -176,6 +208,7 @@ fn json(question: &Question, found: &[FoundOn], best: &FoundOn, gains: &[Gain]) 
         "context": question.scenario.context,
         "frontier": frontier,
         "best": { "wafers": best.wafers, "recipe": best.found.point.recipe, "gains": gains },
+        "certificate": certificate,
     });
     format!("{value:#}\n")
 }

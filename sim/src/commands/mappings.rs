@@ -2,7 +2,8 @@
 
 use clap::{Args, ValueEnum};
 use wafersim::answer::Question;
-use wafersim::mapping::{Mapping, Rewrite, builtin, random_recipe_for, resolve};
+use wafersim::mapping::{Certificate, CertificateState, Mapping, Rewrite, builtin, random_recipe_for, resolve};
+use wafersim::report;
 
 use crate::choice;
 use crate::failure::Failure;
@@ -128,6 +129,12 @@ fn shown(mapping: &Mapping) -> String {
         let mark = if recipe.rewrites.has(rewrite) { "on " } else { "off" };
         text += &format!("    {mark} {:<22}{}\n", rewrite.name(), rewrite.meaning());
     }
+    if let Mapping::Resolved(resolved) = mapping {
+        let changed = resolved.certificate.is_some() && resolved.certificate().state == CertificateState::None;
+        text += "\n";
+        text += &report::certificate::text(&resolved.certificate());
+        text += if changed { "  The mapping was changed after it was certified.\n" } else { "" };
+    }
     text + "\n" + &mapping.to_toml()
 }
 
@@ -137,12 +144,17 @@ fn summary(mapping: &Mapping) -> serde_json::Value {
         Mapping::Recipe(_) => "recipe",
         Mapping::Resolved(_) => "resolved",
     };
+    let certificate = match mapping {
+        Mapping::Recipe(_) => Certificate::default(),
+        Mapping::Resolved(resolved) => resolved.certificate(),
+    };
     serde_json::json!({
         "name": mapping.name(),
         "kind": kind,
         "about": recipe.about,
         "source": recipe.source,
         "rewrites": recipe.rewrites,
+        "certificate": certificate,
         "toml": mapping.to_toml(),
     })
 }

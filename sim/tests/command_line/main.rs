@@ -1,6 +1,7 @@
 //! `simctl` as a user meets it: what goes in, what comes out on stdout and stderr, and with which exit code.
 
 mod bound;
+mod certify;
 mod crosscheck;
 mod fabric;
 mod mappings;
