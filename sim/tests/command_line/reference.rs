@@ -12,7 +12,7 @@ fn version_and_help() {
         assert!(help.contains(&format!("\n  {command} ")), "{command}");
         assert!(simctl(&format!("{command} --help")).data().contains("Usage: simctl"));
     }
-    assert!(help.contains("Exit codes: 0 done, 1 a bug or a failure while writing, 2 wrong input."));
+    assert!(help.contains("Exit codes: 0 done, 1 a bug or a failure while writing, 2 wrong input, 3 no"));
 }
 
 #[test]
