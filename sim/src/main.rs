@@ -5,6 +5,7 @@
 //! writing, 2 wrong input,
 //! 3 no mapping passes its certificate.
 
+mod cache;
 mod certify;
 mod choice;
 mod command_line;

@@ -7,6 +7,7 @@ use wafersim::answer::Question;
 use wafersim::mapping::{Mapping, Resolved};
 use wafersim::search::Effort;
 
+use crate::cache;
 use crate::failure::Failure;
 use crate::output::Destination;
 
@@ -45,6 +46,9 @@ pub struct MappingFlags {
     /// How much is tried to find a mapping of the profiles `best` and `ideal` where none is given.
     #[arg(long, value_enum, default_value_t = SearchFlag::Quick)]
     search: SearchFlag,
+    /// Neither reads nor writes the mappings that earlier searches have found.
+    #[arg(long)]
+    no_cache: bool,
     /// File for the mapping that the answer rests on, with every number.
     #[arg(long, value_name = "FILE")]
     save_mapping: Option<PathBuf>,
@@ -63,6 +67,13 @@ impl MappingFlags {
 
     /// The question with what is said of its mapping.
     pub fn ask(&self, question: Question) -> Result<Question, Failure> {
+        let question = self.ask_many(question)?;
+        let uses_cache = question.search.is_some() && question.mapping.is_none() && !self.no_cache;
+        Ok(if uses_cache { cache::searched(question) } else { question })
+    }
+
+    /// The same for a question that stands for many others, each with a search of its own.
+    pub fn ask_many(&self, question: Question) -> Result<Question, Failure> {
         let Wanted { mapping, search } = self.wanted()?;
         Ok(question.with_mapping(mapping).searching(search))
     }

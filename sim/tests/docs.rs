@@ -64,7 +64,9 @@ fn commands_print_what_the_pages_show() {
     let _alone = PAGES.lock().unwrap_or_else(PoisonError::into_inner);
     // Commands are written for the folder of the repository. The other tests here use absolute paths only.
     std::env::set_current_dir(root()).unwrap();
-    trycmd::TestCases::new().register_bin("simctl", Path::new(SIMCTL)).case("README.md").case("docs/src/*.md").run();
+    let cases = trycmd::TestCases::new();
+    cases.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR")).register_bin("simctl", Path::new(SIMCTL));
+    cases.case("README.md").case("docs/src/*.md").run();
 }
 
 #[test]
@@ -78,7 +80,9 @@ fn generated_tables_are_what_their_commands_print() {
         while let Some((before, after)) = rest.split_once(BEGIN) {
             let (command, after) = after.split_once(" -->\n").unwrap();
             let (_, after) = after.split_once(END).unwrap_or_else(|| panic!("{}: no end", page.display()));
-            let output = Command::new(SIMCTL).args(command.split(' ')).current_dir(root()).output().unwrap();
+            let mut run = Command::new(SIMCTL);
+            run.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR")).args(command.split(' ')).current_dir(root());
+            let output = run.output().unwrap();
             assert!(output.status.success(), "{}: simctl {command}", page.display());
             let printed = String::from_utf8(output.stdout).unwrap();
             fresh.push_str(&format!("{before}{BEGIN}{command} -->\n\n{}\n\n{END}", printed.trim_end()));

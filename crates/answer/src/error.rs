@@ -73,6 +73,17 @@ pub enum AnswerError {
         /// Its value.
         value: String,
     },
+    /// A search has found nothing.
+    #[error(
+        "no mapping of '{model}' on {wafers} wafer(s) was found that fits the memory beside what its programs keep while they run; \
+         allowed are more wafers, fewer users, a shorter context or smaller data types, or a longer search"
+    )]
+    NothingFound {
+        /// Name of the model.
+        model: String,
+        /// Wafers that were asked for.
+        wafers: u32,
+    },
     /// A program cannot be run on the fabric.
     #[error("{what} cannot be run on the fabric: {reason}")]
     Fabric {

@@ -128,10 +128,10 @@ pub fn map_on(
         let inputs = question.inputs();
         let count = WaferCount::Exactly(wafers);
         wafersim_mapping::Mapper::new(&point.recipe, inputs).smallest(count, draft, 1)?;
-        return Err(AnswerError::NotANumber { what: "the mapping", value: "nothing".into() });
+        return Err(AnswerError::NothingFound { model: question.model.name.clone(), wafers });
     };
     let Some(timing) = judge.timing(&found.mapped) else {
-        return Err(AnswerError::NotANumber { what: "the mapping", value: "nothing".into() });
+        return Err(AnswerError::NothingFound { model: question.model.name.clone(), wafers });
     };
     let mut asked = question.inputs();
     asked.load.wafers = WaferCount::Exactly(found.mapped.placement.wafers);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use wafersim_check::measurements::{BUILTIN_MEASUREMENTS, read_table};
 use wafersim_check::validate::validate;
-use wafersim_mapping::hash;
+use wafersim_search::Effort;
 use wafersim_spec::Wafer;
 use wafersim_spec::scenario::Profile;
 use wafersim_spec::wafer::RateSet;
@@ -30,7 +30,7 @@ pub struct KnownError {
 pub struct Provenance {
     /// Version of wafersim.
     pub version: &'static str,
-    /// FNV-1a hash (64 bit) of the scenario, the model, the wafer with all its figures, the draft model, and the mapping.
+    /// [`Question::input_hash`].
     pub input_hash: String,
     /// How the answer was found: `cost` is the closed form.
     pub fidelity: &'static str,
@@ -39,6 +39,9 @@ pub struct Provenance {
     /// Name of the mapping of the profiles `best` and `ideal`, where one was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mapping: Option<String>,
+    /// How much was tried to find one, where none was given; nothing: the recipes that are built in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search: Option<Effort>,
     /// Nothing in this answer is random.
     pub seed: Option<u64>,
     /// Which wafer's rates.
@@ -53,10 +56,11 @@ impl Provenance {
     pub(crate) fn new(question: &Question) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION"),
-            input_hash: input_hash(question),
+            input_hash: question.input_hash(),
             fidelity: "cost",
             profile: question.scenario.profile,
             mapping: question.mapping.as_ref().map(|mapping| mapping.name().to_owned()),
+            search: question.search.filter(|_| question.mapping.is_none()),
             seed: None,
             rate_set: RateSet::Silicon,
             known_errors: Vec::new(),
@@ -66,14 +70,6 @@ impl Provenance {
     /// Adds the errors of the model against silicon, for the wafer of the question.
     pub(crate) fn with_known_errors(self, question: &Question) -> Self {
         Self { known_errors: known_errors(&question.wafer), ..self }
-    }
-}
-
-fn input_hash(question: &Question) -> String {
-    let inputs = (&question.scenario, &question.model, &question.wafer, &question.draft);
-    match &question.mapping {
-        None => hash::of(&inputs),
-        Some(mapping) => hash::of(&(inputs, mapping.to_toml())),
     }
 }
 

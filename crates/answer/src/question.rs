@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use wafersim_mapping::{Inputs, Load, Mapping};
+use wafersim_mapping::{Inputs, Load, Mapping, hash};
 use wafersim_place::{KvLayoutChoice, Machine, Request};
 use wafersim_search::Effort;
 use wafersim_spec::scenario::{Speculation, WaferCount};
@@ -72,6 +72,23 @@ impl Question {
     pub fn searched(&self) -> Option<&Searched> {
         let effort = self.search.filter(|_| self.mapping.is_none())?;
         self.searched.get_or_init(|| Searched::new(self, effort).map(Box::new)).as_deref()
+    }
+
+    /// The same with what an earlier search for the same question has found.
+    #[must_use]
+    pub fn with_searched(self, searched: Option<Searched>) -> Self {
+        Self { searched: OnceLock::from(searched.map(Box::new)), ..self }
+    }
+
+    /// FNV-1a hash (64 bit) of the scenario, the model, the wafer with all its figures, the draft model, and the mapping or how much is
+    /// tried to find one.
+    pub fn input_hash(&self) -> String {
+        let inputs = (&self.scenario, &self.model, &self.wafer, &self.draft);
+        match (&self.mapping, self.search) {
+            (Some(mapping), _) => hash::of(&(inputs, mapping.to_toml())),
+            (None, Some(effort)) => hash::of(&(inputs, effort)),
+            (None, None) => hash::of(&inputs),
+        }
     }
 
     /// The wafers to place on: as many as are asked for, or as the best mapping found takes.

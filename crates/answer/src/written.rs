@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wafersim_graph::LayerGraphs;
 use wafersim_lower::{EndRequest, ExpertLoad, LayerRequest, LowerError, PlaceLoad, Routed, Scope};
-use wafersim_mapping::{LayerMapping, Mapped, dealing};
+use wafersim_mapping::{ExpertMapping, LayerMapping, Mapped, dealing};
 use wafersim_place::{LayerLayout, PREFILL_KEY_BLOCK, TableLayout};
 use wafersim_program::Program;
 use wafersim_spec::Precision;
@@ -49,13 +49,14 @@ impl Flow {
 #[derive(Debug, Default)]
 pub struct Kept {
     graphs: LayerGraphs,
-    /// The load of spread experts.
+    /// Loads of experts.
     loads: Vec<KeptLoad>,
     /// The tables that were written last, oldest first: few decisions concern them.
     tables: Vec<KeptTable>,
 }
 
-/// Tables that are kept.
+/// Loads, and tables, that are kept.
+const LOADS: usize = 16;
 const TABLES: usize = 8;
 
 /// A table and what it was written for.
@@ -67,12 +68,14 @@ struct KeptTable {
     program: Arc<Program>,
 }
 
-/// The load of spread experts for so many tokens.
+/// The load of experts for so many tokens.
 #[derive(Debug)]
 struct KeptLoad {
     experts: u64,
     top_k: u64,
     tokens: u64,
+    /// Where they live, unless they are spread.
+    places: Option<ExpertMapping>,
     load: ExpertLoad,
 }
 
@@ -86,15 +89,20 @@ impl Kept {
         tokens: u64,
     ) -> ExpertLoad {
         let FeedForward::Moe(moe) = &layout.layer.feed_forward else { return ExpertLoad::spread(tokens, 1) };
-        if mapping.experts.as_ref().is_some_and(|experts| !experts.is_spread()) {
-            return expected_load(question, layout, mapping, tokens);
-        }
-        let is_it = |kept: &&KeptLoad| (kept.experts, kept.top_k, kept.tokens) == (moe.experts, moe.top_k, tokens);
-        if let Some(known) = self.loads.iter().find(is_it) {
+        // Experts that are spread are alike, wherever.
+        let places = mapping.experts.as_ref().filter(|experts| !experts.is_spread());
+        let is_it = |kept: &&KeptLoad| {
+            (kept.experts, kept.top_k, kept.tokens) == (moe.experts, moe.top_k, tokens)
+                && kept.places.as_ref() == places
+        };
+        if let Some(known) = self.loads.iter().rev().find(is_it) {
             return known.load;
         }
-        let load = expert_load(moe, tokens, question.scenario.routing);
-        self.loads.push(KeptLoad { experts: moe.experts, top_k: moe.top_k, tokens, load });
+        if self.loads.len() >= LOADS {
+            self.loads.remove(0);
+        }
+        let load = expected_load(question, layout, mapping, tokens);
+        self.loads.push(KeptLoad { experts: moe.experts, top_k: moe.top_k, tokens, places: places.cloned(), load });
         load
     }
 

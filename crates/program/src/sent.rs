@@ -417,7 +417,8 @@ mod tests {
             for column in 0..length {
                 let mut runs: Vec<u64> = source.inner_runs((column, 0)).indices().collect();
                 let mut list = source.inner_at((column, 0));
-                (runs.sort_unstable(), list.sort_unstable());
+                runs.sort_unstable();
+                list.sort_unstable();
                 prop_assert_eq!(runs, list);
             }
             let mut program = Program::new("relayout", region);

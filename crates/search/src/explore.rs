@@ -9,12 +9,14 @@ use std::sync::Arc;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
+use serde::Serialize;
 use wafersim_mapping::{Common, Mapped, Recipe};
 
 use crate::space::{Decision, Point, Space, fills};
 
 /// How much a search may try, counted in mappings judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Effort {
     /// What an answer can wait for.
     #[default]

@@ -77,7 +77,7 @@ pub fn execute(flags: &PlanFlags) -> Result<(), Failure> {
             allowed: "a plan of one point".into(),
         });
     }
-    let base = flags.mapping.ask(Question::new(scenario.clone(), model, wafer)?)?;
+    let base = flags.mapping.ask_many(Question::new(scenario.clone(), model, wafer)?)?;
     say_what_is_ignored(&layers);
     let progress = Progress::start(axes.points() as u64);
     let table = plan(&base, &axes, || progress.advance()).inspect_err(|_| progress.clear())?;

@@ -22,7 +22,8 @@ pub fn simctl(arguments: &str) -> Said {
 /// The same, not yet started.
 pub fn command(arguments: &str) -> Command {
     let mut command = cargo_bin_cmd!("simctl");
-    command.args(arguments.split_whitespace());
+    // What was found is kept for the tests alone.
+    command.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR")).args(arguments.split_whitespace());
     command
 }
 
