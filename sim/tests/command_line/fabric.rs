@@ -8,7 +8,8 @@ use crate::surface::{Said, command, repository, said, simctl};
 /// A tiny model on 24 x 24 processing elements, which hold four slots of 12 x 12: milliseconds.
 fn tiny(more: &str) -> String {
     format!(
-        "run --model {} --context 64 --set wafer.fabric.usable_columns=24 --set wafer.fabric.usable_rows=24 {more}",
+        "run --model {} --context 64 --search none --set wafer.fabric.usable_columns=24 --set wafer.fabric.usable_rows=24 \
+         {more}",
         repository("sim/tests/data/tiny-qwen3-moe.json").display()
     )
 }

@@ -17,11 +17,11 @@ fn the_ending_says_how_a_map_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let ask = |name: &str, more: &str| {
         let file = folder.path().join(name);
-        let said = simctl(&format!("run --model llama-3.1-8b --context 1k {more} --wafer-map {}", file.display()));
+        let said = simctl(&format!("run --model llama-3.1-8b --context 1k --search none {more} --wafer-map {}", file.display()));
         (said, file)
     };
     let (said, file) = ask("map.svg", "");
-    let plain = simctl("run --model llama-3.1-8b --context 1k").data();
+    let plain = simctl("run --model llama-3.1-8b --context 1k --search none").data();
     assert_eq!(said.data(), plain, "the answer is the same");
     let svg = fs::read_to_string(&file).unwrap();
     for part in ["llama-3.1-8b on wse3", ">layer 31<", ">embedding", ">LM head", "dense layers", "belong to no region"]
