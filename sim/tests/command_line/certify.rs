@@ -9,8 +9,8 @@ use crate::surface::simctl;
 const SMALL: &str = "--model llama-3.1-8b --context 4k --wafers 1";
 
 fn names(answer: &Value) -> Vec<&str> {
-    let parts = answer["certificate"]["parts"].as_array().unwrap();
-    parts.iter().map(|part| part["name"].as_str().unwrap()).collect()
+    let parts = answer["certificate"]["parts"].as_array().expect("parts");
+    parts.iter().map(|part| part["name"].as_str().expect("a name")).collect()
 }
 
 #[test]

@@ -62,7 +62,10 @@ fn a_saved_mapping_gives_the_same_answer() {
     // The mapping is that of `best` and `ideal`; `published` stays.
     let plain = simctl(&format!("run {SMALL} --profile best --search none --format json")).json();
     assert_eq!(plain["profiles"]["published"], first["profiles"]["published"]);
-    assert_eq!(plain["profiles"]["best"], first["profiles"]["best"], "the best of those that are built in is this recipe here");
+    assert_eq!(
+        plain["profiles"]["best"], first["profiles"]["best"],
+        "the best of those that are built in is this recipe here"
+    );
     let found = simctl(&format!("run {SMALL} --profile best --format json")).json();
     assert!(speed(&found) >= speed(&first), "what is found is not slower");
     assert_ne!(run("static-routes")["profiles"]["best"], first["profiles"]["best"]);

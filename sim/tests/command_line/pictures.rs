@@ -17,7 +17,10 @@ fn the_ending_says_how_a_map_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let ask = |name: &str, more: &str| {
         let file = folder.path().join(name);
-        let said = simctl(&format!("run --model llama-3.1-8b --context 1k --search none {more} --wafer-map {}", file.display()));
+        let said = simctl(&format!(
+            "run --model llama-3.1-8b --context 1k --search none {more} --wafer-map {}",
+            file.display()
+        ));
         (said, file)
     };
     let (said, file) = ask("map.svg", "");

@@ -64,7 +64,12 @@ fn the_verdict_says_what_the_other_profiles_give() {
     assert!(reached.starts_with("REACHED: with the best programs known (profile best), "), "{reached}");
     assert!(reached.contains("; published gives 550.0 tok/s, which does not reach it."), "{reached}");
     let ideal = verdict(&|asked| asked.profile = Profile::Ideal);
-    assert!(ideal.contains("; best gives 801.0 tok/s; published gives 550.0 tok/s; what is below 6,000 tok/s is not excluded."), "{ideal}");
+    assert!(
+        ideal.contains(
+            "; best gives 801.0 tok/s; published gives 550.0 tok/s; what is below 6,000 tok/s is not excluded."
+        ),
+        "{ideal}"
+    );
     assert!(!ideal.contains("On ideal hardware these"), "{ideal}");
 }
 
