@@ -38,7 +38,7 @@ pub struct Answer {
     pub kv_bytes_per_token: Bytes,
     /// Name of the wafer.
     pub wafer: String,
-    /// Wafers used: the number asked for, or the fewest that suffice.
+    /// Wafers used: the number asked for, or those that `auto` takes (`Searched`).
     pub wafers: u32,
     /// Users served at the same time.
     pub users: u64,

@@ -24,7 +24,7 @@ use crate::wafer_map_flag::WaferMapFile;
 pub struct RunFlags {
     #[command(flatten)]
     scenario: ScenarioFlags,
-    /// Wafers to use: a number, or `auto` for the fewest that suffice.
+    /// Wafers to use: a number, or `auto` for the fewest that reach the target, or that more are not worth.
     #[arg(long, value_name = "auto|N", allow_negative_numbers = true)]
     wafers: Option<String>,
     /// Users served at the same time.

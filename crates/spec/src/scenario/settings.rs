@@ -53,7 +53,7 @@ macro_rules! settings {
 settings! {
     "model", Kind::Name, "Built-in model, or path of a config.json.";
     "wafer", Kind::Name, "Built-in wafer, or path of a wafer file.";
-    "wafers", Kind::Wafers, "Wafers to use; auto takes the fewest that suffice.";
+    "wafers", Kind::Wafers, "Wafers to use; auto takes the fewest that reach the target, or that more are not worth.";
     "users", Kind::Whole(1, MOST_USERS), "Users served at the same time, each with one token in flight.";
     "context", Kind::Whole(1, LONGEST_CONTEXT), "Tokens in each user's KV cache while decoding.";
     "prompt", Kind::Whole(1, LONGEST_CONTEXT), "Tokens of the prompt; the context where left out.";
