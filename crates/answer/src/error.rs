@@ -5,7 +5,7 @@ use wafersim_fabric::circuit::CircuitError;
 use wafersim_lower::LowerError;
 use wafersim_mapping::MappingError;
 use wafersim_place::PlaceError;
-use wafersim_spec::SpecError;
+use wafersim_spec::{Bytes, SpecError};
 
 /// Why a question has no answer.
 #[derive(Debug, Clone, PartialEq, Error)]
@@ -72,6 +72,21 @@ pub enum AnswerError {
         what: &'static str,
         /// Its value.
         value: String,
+    },
+    /// Programs keep more while they run than weights and cache leave.
+    #[error(
+        "mapping '{mapping}' needs {} bytes of {} in a processing element of slot {slot}, with what its programs keep while they run",
+        needed.0, limit.0
+    )]
+    ProgramsDoNotFit {
+        /// Name of the mapping.
+        mapping: String,
+        /// The fullest slot.
+        slot: usize,
+        /// Bytes that its fullest processing element needs.
+        needed: Bytes,
+        /// Bytes that it has.
+        limit: Bytes,
     },
     /// A search has found nothing.
     #[error(

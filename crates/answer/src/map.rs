@@ -11,7 +11,7 @@ use wafersim_spec::scenario::{Profile, WaferCount};
 use crate::chosen::{Chosen, Source};
 use crate::decode::{DecodePrograms, DecodeTiming, Verified};
 use crate::error::AnswerError;
-use crate::memory::fullest;
+use crate::memory::fits;
 use crate::question::Question;
 use crate::stage::LayerReading;
 use crate::written::Kept;
@@ -82,17 +82,11 @@ impl<'a> ClosedForm<'a> {
     fn timing(&self, mapped: &Mapped) -> Option<DecodeTiming> {
         let programs = self.programs(mapped);
         programs.check("found").ok()?;
-        if !fits(mapped, &programs) {
+        if fits(mapped, &programs.pass.layouts).is_err() {
             return None;
         }
         Some(DecodeTiming::new(self.question, &mapped.placement, &programs, &self.reading))
     }
-}
-
-/// Whether what the programs of layers keep fits beside weights and cache in every slot. For those of tables placement reserves by
-/// its rule; what they keep is looked at in a certificate.
-fn fits(mapped: &Mapped, programs: &DecodePrograms) -> bool {
-    fullest(mapped, &programs.pass.layouts, &[]).iter().all(|fullest| fullest.sum() <= mapped.placement.ledger.limit)
 }
 
 impl Judge for ClosedForm<'_> {

@@ -46,6 +46,19 @@ pub(crate) fn programs_of(placement: &Placement, slot: usize) -> (Vec<usize>, Ve
     (layouts, tables.map(|(table, _)| table).collect())
 }
 
+/// Whether what the programs of layers keep fits beside weights and cache in every slot. For those of tables placement reserves by
+/// its rule; what they keep is looked at in a certificate.
+///
+/// # Errors
+/// Where it does not: the fullest place.
+pub(crate) fn fits(mapped: &Mapped, layouts: &[Program]) -> Result<(), Fullest> {
+    let all = fullest(mapped, layouts, &[]).into_iter();
+    match all.reduce(|most, one| if one.sum() > most.sum() { one } else { most }) {
+        Some(fullest) if fullest.sum() > mapped.placement.ledger.limit => Err(fullest),
+        _ => Ok(()),
+    }
+}
+
 /// The fullest processing element of each slot, in the order of the pipeline, under programs of layers and of tables.
 pub(crate) fn fullest(mapped: &Mapped, layouts: &[Program], tables: &[Arc<Program>]) -> Vec<Fullest> {
     let placement = &mapped.placement;

@@ -12,6 +12,7 @@ use crate::candidates::{Candidates, Way, candidates};
 use crate::chosen::{Chosen, Source};
 use crate::decode::{DecodePrograms, DecodeTiming};
 use crate::error::AnswerError;
+use crate::memory::fits;
 use crate::prefill::PromptPrograms;
 use crate::question::Question;
 use crate::run::{ProfileAnswer, profile_answer};
@@ -162,9 +163,18 @@ impl<'a> Timed<'a> {
     }
 
     /// Whether all of it could be written, and every router has the colors that it needs: pairs of color and route over the
-    /// whole program, with names renamed where they do not meet.
+    /// whole program, with names renamed where they do not meet; and whether what the programs of `best` keep fits the memory. The published
+    /// mapping stays whatever it keeps, so that there is an answer, and one that was given is taken as it is.
     fn check(&self, question: &Question) -> Result<(), AnswerError> {
         self.programs.check(&self.way.mapping)?;
+        if matches!(self.way.source, Source::Best | Source::Found) {
+            fits(&self.way.mapped, &self.programs.pass.layouts).map_err(|fullest| AnswerError::ProgramsDoNotFit {
+                mapping: self.way.mapping.clone(),
+                slot: fullest.slot,
+                needed: fullest.sum(),
+                limit: self.way.mapped.placement.ledger.limit,
+            })?;
+        }
         self.programs.fit_in_routers(question)
     }
 }

@@ -205,8 +205,14 @@ impl Walk<'_, '_> {
         let points = self.search.space.divisions(&start);
         let mut all = self.looked_at(points);
         if all.is_empty() {
-            // As placement divides, where none of these fits.
-            all = self.looked_at(vec![start]);
+            // Nothing fits with all that helps: with what takes no memory. Refinement adds what there is room for.
+            let lean = self.search.space.lean(start);
+            let points = self.search.space.divisions(&lean);
+            all = self.looked_at(points);
+            if all.is_empty() {
+                // As placement divides.
+                all = self.looked_at(vec![lean]);
+            }
         }
         if !self.search.space.pins.has(Decision::Kv) {
             all.sort_by(|one, other| {

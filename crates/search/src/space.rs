@@ -211,6 +211,20 @@ impl Space<'_> {
         points
     }
 
+    /// A point without the decisions that take memory for time, but for those that are pinned.
+    pub(crate) fn lean(&self, mut point: Point) -> Point {
+        const TAKE_MEMORY: [Rewrite; 3] =
+            [Rewrite::ConcatenatedExperts, Rewrite::EarlyRouter, Rewrite::InterleavedGateUp];
+        let recipe = &mut point.recipe;
+        let stays = |rewrite: &Rewrite| !TAKE_MEMORY.contains(rewrite) || self.pins.has(Decision::Rewrite(*rewrite));
+        recipe.rewrites =
+            Rewrite::ALL.into_iter().filter(|rewrite| recipe.rewrites.has(*rewrite)).filter(stays).collect();
+        if !self.pins.has(Decision::Stored) {
+            recipe.stored = Stored { default: Width::Checkpoint, ..Stored::default() };
+        }
+        point
+    }
+
     /// How many slots a wafer may have, and how many layers share one; the same on more wafers once.
     fn slots(&self) -> BTreeSet<Slots> {
         let layers = self.inputs.model.layers.len() as u64;
