@@ -15,13 +15,13 @@ fn time(outcome: &serde_json::Value) -> f64 {
     outcome["time_per_output_token_us"].as_f64().expect("a time")
 }
 
-/// One user's spread and clustered experts take what `simctl run` says.
+/// One user's spread and clustered experts take what `simctl run` says of the same recipe.
 #[test]
 fn one_token_agrees_with_run() {
     let found = outcomes("--batch 1 --wafers 16 --strategies spread,clustered");
     for outcome in &found {
         let name = outcome["strategy"].as_str().unwrap();
-        let run = simctl(&format!("run --wafers 16 --placement {name} --search none --format json")).json();
+        let run = simctl(&format!("run --wafers 16 --placement {name} --mapping best --format json")).json();
         let expected = run["time_per_output_token_us"].as_f64().unwrap();
         assert!((time(outcome) / expected - 1.0).abs() < 1e-6, "{name}: {} against {expected}", time(outcome));
     }
