@@ -8,8 +8,8 @@
 //! |---|---|
 //! | [`space`] | decisions, the values that each may take, pins |
 //! | [`trees`] | reductions worth trying on a line of some length |
-//! | [`explore`] | from a start to the best found: divisions, then one decision after the other, then from other starts |
-//! | [`ablate`] | what each decision of a found mapping gives |
+//! | [`mod@explore`] | from a start to the best found: divisions, then one decision after the other, then from other starts |
+//! | [`mod@ablate`] | what each decision of a found mapping gives |
 //!
 //! # What was found, and what is missing
 //!

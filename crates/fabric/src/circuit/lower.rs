@@ -33,8 +33,8 @@ const MOST_NAMES: u64 = 1024;
 /// Cycles of one piece of vector work in a processing element.
 pub type WorkCycles<'a> = &'a dyn Fn(&Work) -> f64;
 
-/// Lowers a program for a wafer. Its colors are those of the program in order, or, where it has more names than a router has
-/// colors, those that [`colors::given`] says.
+/// Lowers a program for a wafer. Its colors are those of the program in order; where it has more names than a router has colors,
+/// names that do not meet share one.
 ///
 /// # Errors
 /// Where the program wants more colors than a router has, merges two sources on a color, reaches beyond the fabric, or is
