@@ -17,6 +17,7 @@ use wafersim_spec::{Bytes, Hertz, Model, Precision, Wafer};
 
 pub use boundaries::{Crossing, crossing};
 pub use mesh::{Binds, Demand, Mesh, Shortest};
+use stages::Chains;
 pub use stages::{Products, Stage};
 
 /// What is asked of the machine.
@@ -137,23 +138,33 @@ fn rates(wafer: &Wafer, precision: &Precision) -> (f64, f64) {
 fn limit(model: &Model, wafer: &Wafer, load: &Load, fewest_wafers: u32, mesh: Mesh) -> Limit {
     let room = wafer.free_bytes().0.max(1);
     let pes_of = |stage: &Stage| stage.bytes.0.div_ceil(room).clamp(1, mesh.pes);
-    let shortest = |stage: &Stage| mesh.shortest(Demand { macs: stage.macs, pes: pes_of(stage) });
-    let chain = stages::chain(model, load, |stage| shortest(stage).cycles);
-    let mut terms: Vec<Term> = Vec::new();
-    for stage in &chain {
-        match terms.iter_mut().find(|term| term.stage == *stage) {
-            Some(term) => term.times += 1,
-            None => terms.push(Term { stage: *stage, times: 1, pes: pes_of(stage), shortest: shortest(stage) }),
-        }
-    }
-    let each: Vec<Shortest> = chain.iter().map(shortest).collect();
     let microseconds = |cycles: f64| cycles / load.clock.0 * 1e6;
     let link_us = wafer.value(Key::LinkLatency, RateSet::Silicon);
     let link = link_us * 1e-6 * load.clock.0;
-    let open_ends: Vec<f64> = each.iter().map(|stage| stage.open_end_saves).collect();
-    let crossing = crossing(&open_ends, link, fewest_wafers, load.wafers);
-    let stages: f64 = each.iter().map(|stage| stage.cycles).sum();
-    let pass_us = microseconds((stages - crossing.given_away).max(0.0)) + f64::from(crossing.links) * link_us;
+
+    let Chains { stages, chains } = stages::chains(model, load);
+    let shortest: Vec<Shortest> =
+        stages.iter().map(|stage| mesh.shortest(Demand { macs: stage.macs, pes: pes_of(stage) })).collect();
+    // Every chain is a bound, and the largest holds.
+    let ways = chains.iter().map(|chain| {
+        let cycles: Vec<f64> = chain.iter().map(|stage| shortest[*stage].cycles).collect();
+        Way { chain, stages: cycles.iter().sum(), crossing: crossing(&cycles, link, fewest_wafers, load.wafers) }
+    });
+    let longest = ways.reduce(|one, other| if other.cycles(link) > one.cycles(link) { other } else { one });
+    let Way { chain, stages: in_stages, crossing } = longest.unwrap_or(Way {
+        chain: &[],
+        stages: 0.0,
+        crossing: Crossing { links: 0, given_away: 0.0 },
+    });
+    let mut terms: Vec<Term> = Vec::new();
+    for stage in chain {
+        let (stage, shortest) = (stages[*stage], shortest[*stage]);
+        match terms.iter_mut().find(|term| term.stage == stage) {
+            Some(term) => term.times += 1,
+            None => terms.push(Term { stage, times: 1, pes: pes_of(&stage), shortest }),
+        }
+    }
+    let pass_us = microseconds((in_stages - crossing.given_away).max(0.0)) + f64::from(crossing.links) * link_us;
     let macs = stages::all_macs(model, load) as f64 * load.users as f64 * load.tokens as f64;
     let work = |wafers: u32| macs / (mesh.macs_per_cycle * mesh.pes as f64 * f64::from(wafers.max(1)));
     let work_us = load.wafers.map_or(0.0, |wafers| microseconds(work(wafers.max(fewest_wafers))));
@@ -164,13 +175,29 @@ fn limit(model: &Model, wafer: &Wafer, load: &Load, fewest_wafers: u32, mesh: Me
         time_per_output_token_us,
         step_us,
         pass_us,
-        stages_us: microseconds(stages),
+        stages_us: microseconds(in_stages),
         links_us: f64::from(crossing.links) * link_us,
         given_away_us: microseconds(crossing.given_away),
         links: crossing.links,
         work_us,
         mesh,
         terms,
+    }
+}
+
+/// One chain of stages with the links that are best for it.
+#[derive(Debug, Clone, Copy)]
+struct Way<'a> {
+    /// Places among the stages.
+    chain: &'a [usize],
+    /// Cycles of all stages.
+    stages: f64,
+    crossing: Crossing,
+}
+
+impl Way<'_> {
+    fn cycles(&self, link: f64) -> f64 {
+        self.stages - self.crossing.given_away + f64::from(self.crossing.links) * link
     }
 }
 
@@ -181,7 +208,7 @@ pub const ASSUMPTIONS: &[&str] = &[
      left out",
     "weights and cached keys and values are computed with where they lie; no layer is skipped",
     "a value moves one processing element in the time of a hop; nothing but hops, multiply-accumulates and links takes time",
-    "a token goes over as many links as wafers are needed for the weights and its user's cache, and is not sent to and fro; at each of them \
-     at most half of the stages before and after is given away, since coordinates begin anew",
+    "a token goes over as many links as wafers are needed for the weights and its user's cache, and is not sent to and \
+     fro; at each of them at most half of the stages before and after is given away, since coordinates begin anew",
     "the tokens of a draft follow each other through the model and hold up nobody; a draft itself costs nothing",
 ];

@@ -37,11 +37,11 @@ pub struct Demand {
 pub enum Binds {
     /// Multiply-accumulates inside the light cones of both meetings.
     Work,
-    /// The way to the farthest of the processing elements that must take part.
+    /// The way to the farthest of half of the processing elements that must take part; the others may lie beyond a link.
     Distance,
 }
 
-/// How long a stage takes at least.
+/// How long a stage takes at least; at most half of it is saved by an end that is open, or by a link inside.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Shortest {
     /// Cycles: the larger of the two terms.
@@ -52,20 +52,16 @@ pub struct Shortest {
     pub distance_cycles: f64,
     /// The larger of the two.
     pub binds: Binds,
-    /// Of these cycles, those that one end may save which is open, or at which the stage lies on two wafers: half of its
-    /// work then takes half of its time, and so does the way among half of its elements.
-    pub open_end_saves: f64,
 }
 
 impl Mesh {
     /// Cycles that a stage takes at least between two meetings of everything.
     pub fn shortest(&self, demand: Demand) -> Shortest {
         let work_cycles = self.cycles_for_work(demand.macs as f64 / self.macs_per_cycle);
-        let distance_cycles = self.cycles_for_pes(demand.pes);
+        let distance_cycles = self.cycles_for_pes(demand.pes.div_ceil(2));
         let binds = if distance_cycles > work_cycles { Binds::Distance } else { Binds::Work };
         let cycles = work_cycles.max(distance_cycles);
-        let open_end = (work_cycles / 2.0).max(self.cycles_for_pes(demand.pes.div_ceil(2)) / 2.0);
-        Shortest { cycles, work_cycles, distance_cycles, binds, open_end_saves: cycles - open_end }
+        Shortest { cycles, work_cycles, distance_cycles, binds }
     }
 
     /// Cycles of work that all elements together can do in a stage of `cycles`: the sum over time of those that can be
@@ -203,16 +199,14 @@ mod tests {
         // A stage of which one end is open does half of what a closed one of twice the time does.
         let open = WSE3.cycles_for_work(2.0 * demand.macs as f64 / 8.0) / 2.0;
         assert!((open / expected - 0.63).abs() < 0.002, "{open}");
-        assert_eq!(WSE3.shortest(demand).open_end_saves, WSE3.shortest(demand).cycles / 2.0);
     }
 
     #[test]
     fn elements_that_must_take_part_must_be_reached() {
-        let all = Demand { macs: 1, pes: 167_915 };
+        let all = Demand { macs: 1, pes: 2 * 167_915 };
         let shortest = WSE3.shortest(all);
         assert_eq!(shortest.binds, Binds::Distance);
         assert!((shortest.cycles - 2.0 * ((2.0 * 167_915.0_f64 - 1.0).sqrt() - 1.0)).abs() < 1e-9);
-        assert!((shortest.open_end_saves / shortest.cycles - 0.646).abs() < 0.001);
         assert_eq!(WSE3.pes_in(shortest.cycles).round() as u64, 167_915);
     }
 }

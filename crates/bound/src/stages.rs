@@ -13,7 +13,7 @@
 //!
 //! So attention without its output projection and the network take turns, and between a layer and the next either down
 //! or q, k and v belongs to its stage, not both: a row of down may be followed at once by the column of q that reads what it
-//! makes. [`chain`] chooses for each edge what takes longer. Left out is what a rewrite forms away or what stands aside of
+//! makes. Each choice makes a chain, and every chain a bound; the largest of them holds. Left out is what a rewrite forms away or what stands aside of
 //! the chain: the router (its logits can be formed beside the output projection), gains, the output projection, embedding.
 
 use serde::Serialize;
@@ -133,16 +133,16 @@ impl Parts {
         parts
     }
 
-    /// The attention's stages: what may follow a network whose down belongs to its stage, or any.
-    fn attention(&self, after_down: bool) -> Vec<Vec<Stage>> {
-        if after_down {
-            return vec![vec![self.heads.stage(Products::Heads)]];
+    /// The attention's stages: after a network whose down belongs to its stage, or after any; with the compression of its
+    /// query as a stage of its own where it has one and that is wanted.
+    fn attention(&self, after_down: bool, compression_apart: bool) -> Vec<Stage> {
+        match self.compressed {
+            _ if after_down => vec![self.heads.stage(Products::Heads)],
+            Some((compression, heads)) if compression_apart => {
+                vec![compression.stage(Products::Compression), heads.stage(Products::Heads)]
+            }
+            _ => vec![self.reads_input.and(self.heads).stage(Products::Attention)],
         }
-        let mut ways = vec![vec![self.reads_input.and(self.heads).stage(Products::Attention)]];
-        if let Some((compression, heads)) = self.compressed {
-            ways.push(vec![compression.stage(Products::Compression), heads.stage(Products::Heads)]);
-        }
-        ways
     }
 
     fn network(&self, with_down: bool) -> Stage {
@@ -190,45 +190,77 @@ fn remembered(attention: &Attention, load: &Load) -> Bytes {
     cache + attention.state_bytes(load.precision.activations)
 }
 
-/// The chain of stages of one token, from the first layer to the LM head, that takes longest; `cycles` says how long a stage
-/// takes at least.
-pub(crate) fn chain(model: &Model, load: &Load, cycles: impl Fn(&Stage) -> f64) -> Vec<Stage> {
-    // The best chains so far: whose last stage is without down, and with it.
-    let mut best = [Some(Chain::default()), None];
-    for layer in &model.layers {
-        let parts = Parts::new(model, layer, load);
-        let attended = best.iter().enumerate().filter_map(|(after_down, before)| {
-            let before = before.as_ref()?;
-            let ways = parts.attention(after_down == 1).into_iter();
-            ways.map(|way| before.with(&way, &cycles)).reduce(Chain::longer)
-        });
-        // Whether down belongs to this stage is the next layer's matter: what came before is the same for both.
-        let attended = attended.reduce(Chain::longer).unwrap_or_default();
-        best = [false, true].map(|with_down| Some(attended.with(&[parts.network(with_down)], &cycles)));
+/// The chains of stages of one token, from the first layer to the LM head, that its products allow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Chains {
+    /// The stages that chains are made of, each once.
+    pub stages: Vec<Stage>,
+    /// Each chain as places in `stages`.
+    pub chains: Vec<Vec<usize>>,
+}
+
+/// Choices that are made apart from each other; further ones follow the last of these. Models have two to five.
+const MOST_CHOICES: usize = 6;
+
+/// Every chain in which layers that are alike, before layers that are alike, choose alike. Which chains there are follows from
+/// the model alone, never from what is asked of it.
+pub(crate) fn chains(model: &Model, load: &Load) -> Chains {
+    let mut kinds: Vec<&Layer> = Vec::new();
+    let layers: Vec<usize> = model
+        .layers
+        .iter()
+        .map(|layer| {
+            kinds.iter().position(|kind| *kind == layer).unwrap_or_else(|| {
+                kinds.push(layer);
+                kinds.len() - 1
+            })
+        })
+        .collect();
+    let parts: Vec<Parts> = kinds.iter().map(|layer| Parts::new(model, layer, load)).collect();
+    // What is chosen: for a pair of neighbours whether down belongs to the stage of the first, for a kind of attention whether
+    // the compression of its query stands apart.
+    let mut pairs: Vec<(usize, Option<usize>)> = Vec::new();
+    for (index, kind) in layers.iter().enumerate() {
+        let pair = (*kind, layers.get(index + 1).copied());
+        if !pairs.contains(&pair) {
+            pairs.push(pair);
+        }
     }
-    let [without, with] = best;
+    let compressed: Vec<usize> = (0..parts.len()).filter(|kind| parts[*kind].compressed.is_some()).collect();
+    let choices = (pairs.len() + compressed.len()).min(MOST_CHOICES);
     let head = active(&model.lm_head(), &load.precision).stage(Products::Head);
-    let ended = without.map(|chain| chain.with(&[head], &cycles));
-    ended.into_iter().chain(with).reduce(Chain::longer).map_or_else(Vec::new, |chain| chain.stages)
-}
 
-#[derive(Debug, Clone, Default)]
-struct Chain {
-    stages: Vec<Stage>,
-    cycles: f64,
-}
-
-impl Chain {
-    fn with(&self, stages: &[Stage], cycles: impl Fn(&Stage) -> f64) -> Self {
-        let mut chain = self.clone();
-        chain.cycles += stages.iter().map(cycles).sum::<f64>();
-        chain.stages.extend(stages);
-        chain
+    let mut found = Chains { stages: Vec::new(), chains: Vec::new() };
+    for chosen in 0..1_usize << choices {
+        let is_chosen = |choice: usize| chosen >> choice.min(choices - 1) & 1 == 1;
+        let place = |place: Option<usize>| place.is_some_and(is_chosen);
+        let mut chain = Vec::new();
+        let mut after_down = false;
+        for (index, kind) in layers.iter().enumerate() {
+            let apart = compressed.iter().position(|compressed| compressed == kind);
+            let attention = parts[*kind].attention(after_down, place(apart.map(|apart| pairs.len() + apart)));
+            let pair = (*kind, layers.get(index + 1).copied());
+            after_down = place(pairs.iter().position(|known| *known == pair));
+            chain.extend(attention);
+            chain.push(parts[*kind].network(after_down));
+        }
+        if !after_down {
+            chain.push(head);
+        }
+        let chain = chain.into_iter().map(|stage| found.place(stage)).collect();
+        if !found.chains.contains(&chain) {
+            found.chains.push(chain);
+        }
     }
+    found
+}
 
-    /// The first of two of the same length.
-    fn longer(self, other: Self) -> Self {
-        if other.cycles > self.cycles { other } else { self }
+impl Chains {
+    fn place(&mut self, stage: Stage) -> usize {
+        self.stages.iter().position(|known| *known == stage).unwrap_or_else(|| {
+            self.stages.push(stage);
+            self.stages.len() - 1
+        })
     }
 }
 

@@ -58,10 +58,10 @@ impl Machine {
             mesh.shortest(Demand { macs: (work * UNITS) as u64, pes: places(stage) })
         };
         let each: Vec<Shortest> = stages.iter().map(shortest).collect();
-        let open_ends: Vec<f64> = each.iter().map(|stage| stage.open_end_saves).collect();
+        let cycles: Vec<f64> = each.iter().map(|stage| stage.cycles).collect();
         let wafers: BTreeSet<u32> = stages.iter().flatten().map(|worker| worker.wafer).collect();
         let wafers = wafers.len() as u32;
-        let crossing = crossing(&open_ends, self.link, wafers, Some(wafers));
+        let crossing = crossing(&cycles, self.link, wafers, Some(wafers));
         let sum: f64 = each.iter().map(|stage| stage.cycles).sum();
         sum - crossing.given_away + f64::from(crossing.links) * self.link
     }
@@ -170,13 +170,14 @@ proptest! {
 #[test]
 fn light_cones_come_near() {
     let mut before = f64::INFINITY;
-    for radius in [4, 8, 16] {
+    for radius in [4, 8, 16, 24] {
         let stages = [cone(radius, 2.0, (0, 0)), cone(radius + 2, 2.0, (0, 0))];
         let machine = Machine { hop: 2.0, link: 1e9 };
         let ratio = machine.period(&stages) / machine.bound(&stages);
-        assert!((1.0..1.06).contains(&ratio) && ratio < before, "{radius}: {ratio}");
+        assert!((1.0..1.10).contains(&ratio) && ratio < before, "{radius}: {ratio}");
         before = ratio;
     }
+    assert!(before < 1.03, "{before}");
 }
 
 /// Half a cone at each end of a wafer: what is given away there is what a mapping may gain.
