@@ -1,7 +1,8 @@
 //! Token streaming: the event queue, the line, the engine, and an hour of a real trace.
 //!
-//! An *event* goes through the queue; a *visit* is a pass at a station, which the line works out without an event. At least 5
-//! million events a second on one core are wanted, and the hour of the Mooncake conversation trace in under 60 s.
+//! An *event* goes through the queue; a *visit* is a pass at a station, which the line works out without an event. At
+//! least 5 million events a second on one core are wanted, and the hour of the Mooncake conversation trace in under 60
+//! s.
 
 #![allow(missing_docs, reason = "criterion's macros write undocumented functions")]
 

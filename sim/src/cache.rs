@@ -1,8 +1,8 @@
 //! What a search has found, kept for the next run: in `$XDG_CACHE_HOME/wafersim`, or `~/.cache/wafersim`.
 //!
-//! A file's name is a hash of everything that the search depends on: the question, how much is tried, and the program itself (its
-//! version, and the size and time of its file). What cannot be read is searched anew, what cannot be written is not kept: nothing but
-//! time depends on the cache.
+//! A file's name is a hash of everything that the search depends on: the question, how much is tried, and the program
+//! itself (its version, and the size and time of its file). What cannot be read is searched anew, what cannot be
+//! written is not kept: nothing but time depends on the cache.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! Why the program stops: wrong input (exit code 2), a bug or a failure while writing (1), a certificate that fails (3).
+//! Why the program stops: wrong input (exit code 2), a bug or a failure while writing (1), a certificate that fails
+//! (3).
 
 use thiserror::Error;
 use wafersim::answer::AnswerError;

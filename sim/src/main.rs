@@ -2,8 +2,7 @@
 //!
 //! This program reads files, asks [`wafersim`] and writes what [`wafersim::report`] says; it computes nothing itself.
 //! Data goes to stdout (or the file of `--out`), words go to stderr. Exit codes: 0 done, 1 a bug or a failure while
-//! writing, 2 wrong input,
-//! 3 no mapping passes its certificate.
+//! writing, 2 wrong input, 3 no mapping passes its certificate.
 
 mod cache;
 mod certify;

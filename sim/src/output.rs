@@ -1,8 +1,8 @@
 //! The only module that prints and writes.
 //!
-//! The file of `--out` is opened before the work begins, so that a wrong path is known at once; it is written beside its
-//! place and moved there at the end, so that nobody ever sees half of it. What is no plain file (a pipe, `/dev/null`)
-//! is written to as it is. A reader of stdout who has seen enough is no failure.
+//! The file of `--out` is opened before the work begins, so that a wrong path is known at once; it is written beside
+//! its place and moved there at the end, so that nobody ever sees half of it. What is no plain file (a pipe,
+//! `/dev/null`) is written to as it is. A reader of stdout who has seen enough is no failure.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{BufWriter, ErrorKind, Seek, SeekFrom, Write};
@@ -136,8 +136,8 @@ impl Folder {
 }
 
 impl Destination {
-    /// Writes piece by piece what is too long for memory. All pieces wait in a file until the last is made: whatever goes
-    /// wrong before, nothing appears. A reader of stdout who has seen enough is no failure.
+    /// Writes piece by piece what is too long for memory. All pieces wait in a file until the last is made: whatever
+    /// goes wrong before, nothing appears. A reader of stdout who has seen enough is no failure.
     pub fn fill(self, pieces: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> Result<(), Failure> {
         let failed = |file: &Path, reason: String| Failure::Write { file: file.display().to_string(), reason };
         match self {

@@ -65,8 +65,8 @@ impl Tries {
     }
 }
 
-/// The progress of several runs on the fabric side by side: a line every two seconds with simulated cycles, steps, and what
-/// is left at the speed so far.
+/// The progress of several runs on the fabric side by side: a line every two seconds with simulated cycles, steps, and
+/// what is left at the speed so far.
 #[derive(Debug)]
 pub struct Runs {
     start: Instant,

@@ -43,7 +43,8 @@ pub struct ScenarioFlags {
     /// Speculative decoding: time to propose a token, as a fraction of the model's own time per token.
     #[arg(long, value_name = "0..1", allow_negative_numbers = true)]
     draft_cost: Option<String>,
-    /// Speculative decoding: the model that drafts, placed beside the model; `mtp` for the layers that the checkpoint brings.
+    /// Speculative decoding: the model that drafts, placed beside the model; `mtp` for the layers that the checkpoint
+    /// brings.
     #[arg(long, value_name = "NAME|PATH|mtp")]
     draft_model: Option<String>,
     /// Speculative decoding: how a draft is verified.

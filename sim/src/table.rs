@@ -21,8 +21,8 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// The text: columns two blanks apart, a rule below the titles, indented by two. Titles of two words stand in two lines
-    /// where the column is narrower.
+    /// The text: columns two blanks apart, a rule below the titles, indented by two. Titles of two words stand in two
+    /// lines where the column is narrower.
     pub fn text(&self) -> String {
         let Some((titles, rows)) = self.rows.split_first() else { return String::new() };
         let widest = |index: usize| {

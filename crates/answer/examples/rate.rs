@@ -1,8 +1,9 @@
-//! How many mappings a second one core judges, each another one: resolved, written, checked for memory and read in closed form, as
-//! the search does: `cargo run --release -p wafersim-answer --example rate`.
+//! How many mappings a second one core judges, each another one: resolved, written, checked for memory and read in
+//! closed form, as the search does: `cargo run --release -p wafersim-answer --example rate`.
 //!
-//! Mappings come from a walk at random through the space of the search. `points=N`: how many; `model=NAME`, `wafers=N`, `users=N`
-//! and `seed=N` ask something else. The digest is over all times: a change that only makes this faster leaves it as it is.
+//! Mappings come from a walk at random through the space of the search. `points=N`: how many; `model=NAME`, `wafers=N`,
+//! `users=N` and `seed=N` ask something else. The digest is over all times: a change that only makes this faster leaves
+//! it as it is.
 
 #![allow(clippy::print_stdout, reason = "an example prints")]
 

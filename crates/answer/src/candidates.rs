@@ -1,5 +1,5 @@
-//! Ways to place the model on the same wafers, among which each profile takes the one that is fastest for it: those that its
-//! mapping leaves.
+//! Ways to place the model on the same wafers, among which each profile takes the one that is fastest for it: those
+//! that its mapping leaves.
 
 use std::sync::Arc;
 
@@ -40,8 +40,8 @@ pub struct Candidates {
     pub max_users: u64,
 }
 
-/// The ways by all mappings of a profile. Those after the first work on the wafers that the first has found, where they fit
-/// there.
+/// The ways by all mappings of a profile. Those after the first work on the wafers that the first has found, where they
+/// fit there.
 ///
 /// # Errors
 /// Where the model does not fit by the first.
@@ -63,10 +63,10 @@ pub fn candidates(question: &Question, profile: Profile) -> Result<Vec<Candidate
     Ok(found)
 }
 
-/// Places the model for one user's pass in the smallest layout on the wafers that are asked for; then in all ways that the
-/// mapping leaves, as far as they fit, for each way in which drafts may be verified. Where more wafers are given than the
-/// fewest, divisions that leave some of them idle are tried too: regions that are larger than need be make longer ways. A
-/// draft model takes slots that the model leaves, or further wafers where their number is free.
+/// Places the model for one user's pass in the smallest layout on the wafers that are asked for; then in all ways that
+/// the mapping leaves, as far as they fit, for each way in which drafts may be verified. Where more wafers are given
+/// than the fewest, divisions that leave some of them idle are tried too: regions that are larger than need be make
+/// longer ways. A draft model takes slots that the model leaves, or further wafers where their number is free.
 fn of_source(question: &Question, source: Source, wafers: WaferCount) -> Result<Candidates, AnswerError> {
     let chosen = Chosen::new(question, source)?;
     let drafts = Drafts::new(question, source);
@@ -137,8 +137,8 @@ pub(crate) fn with_room_for_draft(
     })
 }
 
-/// Most users with the context of the scenario that so many wafers hold in any arrangement. Those of the scenario are known
-/// to fit, and as many as a way that is known.
+/// Most users with the context of the scenario that so many wafers hold in any arrangement. Those of the scenario are
+/// known to fit, and as many as a way that is known.
 pub(crate) fn most_users(
     chosen: &Chosen<'_>,
     question: &Question,

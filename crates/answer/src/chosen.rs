@@ -1,8 +1,8 @@
 //! By which mappings a profile works: the one place that says so.
 //!
-//! `published` works by WaferLLM's. `best` and `ideal` work by the one that was given. Where none was, they work by the best
-//! that is known: the recipe `best`, the published one where that is faster, or what a search has found where one was asked for
-//! ([`crate::searched`]).
+//! `published` works by WaferLLM's. `best` and `ideal` work by the one that was given. Where none was, they work by the
+//! best that is known: the recipe `best`, the published one where that is faster, or what a search has found where one
+//! was asked for ([`crate::searched`]).
 
 use std::borrow::Cow;
 

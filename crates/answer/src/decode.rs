@@ -1,22 +1,22 @@
 //! Decoding under load: micro-batches, the pipeline's fill, speculative decoding.
 //!
-//! With U users in micro-batches of b tokens, ceil(U / b) micro-batches are in flight. A token's period is the longer of
-//! one pass through the pipeline and of what the slowest stage needs for all micro-batches:
-//! TPOT = max(latency(b), ceil(U / b) slowest(b)).
+//! With U users in micro-batches of b tokens, ceil(U / b) micro-batches are in flight. A token's period is the longer
+//! of one pass through the pipeline and of what the slowest stage needs for all micro-batches: TPOT = max(latency(b),
+//! ceil(U / b) slowest(b)).
 //!
 //! Speculation: a draft of k tokens is proposed, then verified with the model's own token in one of two ways. As a
-//! *micro-batch*, the k + 1 tokens of each user go through in one pass of b (k + 1) tokens. As a *stream*, they follow each
-//! other, each in the time of the slowest stage: keys and values of those before are in every layer when a token arrives,
-//! as in a prompt. A step then takes latency(b) + k slowest(b), and fills k + 1 places of the pipeline:
+//! *micro-batch*, the k + 1 tokens of each user go through in one pass of b (k + 1) tokens. As a *stream*, they follow
+//! each other, each in the time of the slowest stage: keys and values of those before are in every layer when a token
+//! arrives, as in a prompt. A step then takes latency(b) + k slowest(b), and fills k + 1 places of the pipeline:
 //!
 //! | | step | full pipeline |
 //! |---|---|---|
 //! | micro-batch | latency(b (k + 1)) | ceil(U / b) slowest(b (k + 1)) |
 //! | stream | latency(b) + k slowest(b) | ceil(U / b) (k + 1) slowest(b) |
 //!
-//! The period is max(step + draft, full): a draft holds up its user, not the pipeline. A draft takes k times its cost, which
-//! is a fraction of the model's pass of one token; or, where a draft model is named, k of its own passes, and its own
-//! pipeline is another limit, U k times its slowest stage.
+//! The period is max(step + draft, full): a draft holds up its user, not the pipeline. A draft takes k times its cost,
+//! which is a fraction of the model's pass of one token; or, where a draft model is named, k of its own passes, and its
+//! own pipeline is another limit, U k times its slowest stage.
 
 use std::sync::Arc;
 
@@ -94,8 +94,8 @@ impl Verified {
 pub struct DraftTime {
     /// Until the last token is proposed.
     pub latency: Cycles,
-    /// For how long the draft model's slowest stage is busy with it; 0 where no draft model is named, and nothing is known
-    /// of where it runs.
+    /// For how long the draft model's slowest stage is busy with it; 0 where no draft model is named, and nothing is
+    /// known of where it runs.
     pub occupancy: Cycles,
 }
 
@@ -188,8 +188,8 @@ impl DecodePrograms {
 }
 
 impl DecodePrograms {
-    /// Whether every router has colors enough for the layers of a pass: pairs of color and route over the whole program, with
-    /// names renamed where they do not meet.
+    /// Whether every router has colors enough for the layers of a pass: pairs of color and route over the whole
+    /// program, with names renamed where they do not meet.
     ///
     /// # Errors
     /// Where a router has not, with the router and the number.
@@ -212,8 +212,8 @@ impl DecodeTiming {
         Self::assemble(question, programs, reading, read(&programs.pass), programs.single.as_ref().map(read))
     }
 
-    /// Puts the period together from a pass and, where a draft's cost needs it, a pass of one token. The draft model is read
-    /// in closed form.
+    /// Puts the period together from a pass and, where a draft's cost needs it, a pass of one token. The draft model is
+    /// read in closed form.
     pub(crate) fn assemble(
         question: &Question,
         programs: &DecodePrograms,

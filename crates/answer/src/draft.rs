@@ -43,8 +43,8 @@ impl<'a> Drafts<'a> {
         self.draft.is_none()
     }
 
-    /// Where the draft model lies when the model lies so, on at most `wafers` wafers: nothing where it does not fit, and no
-    /// placement where there is no draft model.
+    /// Where the draft model lies when the model lies so, on at most `wafers` wafers: nothing where it does not fit,
+    /// and no placement where there is no draft model.
     pub fn beside(&self, model: &Placement, wafers: u32) -> Option<Option<Mapped>> {
         let Some(draft) = &self.draft else { return Some(None) };
         let free = free_slots(model, wafers)?;
@@ -141,7 +141,8 @@ fn free_slots(model: &Placement, wafers: u32) -> Option<SlotRange> {
     (count > 0).then_some(SlotRange { arrangement, first, count })
 }
 
-/// More slots than a draft model has layers and parts of tables are of no use: twice as many, since a table may have many.
+/// More slots than a draft model has layers and parts of tables are of no use: twice as many, since a table may have
+/// many.
 fn most_slots(draft: &Question) -> u64 {
     (draft.model.layers.len() as u64 + 2).saturating_mul(2)
 }

@@ -1,9 +1,9 @@
 //! How many experts a micro-batch touches, and how busy the busiest is: expectations under a named routing model.
 //!
 //! *Uniform*: a token uses each expert with probability k / E; distinct experts of T tokens are E (1 - (1 - k/E)^T)
-//! (sources.md#expert-routing). *Skewed*: popularity falls with rank as r^-0.67, measured on Qwen3-30B-A3B with coding prompts,
-//! where the busiest of 128 experts takes 9.9 times the mean (the exponent alone gives 9.9 as well). Tokens are
-//! independent in both; stickiness between neighbouring tokens of one user is left out.
+//! (sources.md#expert-routing). *Skewed*: popularity falls with rank as r^-0.67, measured on Qwen3-30B-A3B with coding
+//! prompts, where the busiest of 128 experts takes 9.9 times the mean (the exponent alone gives 9.9 as well). Tokens
+//! are independent in both; stickiness between neighbouring tokens of one user is left out.
 
 use wafersim_lower::{ExpertLoad, PlaceLoad};
 use wafersim_mapping::dealing::ZIPF_EXPONENT;
@@ -41,8 +41,8 @@ pub fn distinct_experts(probabilities: &[f64], tokens: u64) -> f64 {
 /// Above so many tokens, binomials are taken as normal.
 const EXACT_UP_TO: u64 = 256;
 
-/// Expected number of tokens of the busiest expert among `tokens`: the integral over m of the probability that some expert
-/// has more than m, experts taken as independent binomials (as normal distributions for more than 256 tokens).
+/// Expected number of tokens of the busiest expert among `tokens`: the integral over m of the probability that some
+/// expert has more than m, experts taken as independent binomials (as normal distributions for more than 256 tokens).
 pub fn busiest_expert(probabilities: &[f64], tokens: u64) -> f64 {
     if probabilities.is_empty() || tokens <= 1 {
         return if probabilities.is_empty() { 0.0 } else { tokens as f64 };
@@ -85,7 +85,8 @@ fn multiply_by_cumulative(below: &mut [f64], probability: f64, tokens: u64) {
     }
 }
 
-/// The same with normal distributions, by the rectangle rule over twelve standard deviations of the most popular expert.
+/// The same with normal distributions, by the rectangle rule over twelve standard deviations of the most popular
+/// expert.
 fn normal_busiest(probabilities: &[f64], tokens: u64) -> f64 {
     const STEPS: u32 = 48;
     let tokens = tokens as f64;
@@ -116,8 +117,8 @@ fn normal_cumulative(x: f64) -> f64 {
     1.0 / (1.0 + (-1.5976 * x - 0.070_56 * x.powi(3)).exp())
 }
 
-/// The expected load of a layer's experts for a micro-batch, rounded up to whole experts and tokens. The busiest place has one
-/// expert.
+/// The expected load of a layer's experts for a micro-batch, rounded up to whole experts and tokens. The busiest place
+/// has one expert.
 pub fn expert_load(moe: &Moe, tokens: u64, routing: RoutingModel) -> ExpertLoad {
     let probabilities = use_probabilities(moe.experts, moe.top_k, routing);
     let pairs = tokens.saturating_mul(moe.top_k);

@@ -1,8 +1,10 @@
-//! Where the experts of each layer should live: strategies compared end to end, in time per output token under a demand.
+//! Where the experts of each layer should live: strategies compared end to end, in time per output token under a
+//! demand.
 //!
-//! A batch of tokens goes through the pipeline together, one batch in flight. Attention, tables, links and everything else
-//! take what the closed form says; each layer with experts takes the mean, over batches of the demand, of its closed form with
-//! the load of the costliest rectangle. Strategies learn from one part of a trace and are judged by another.
+//! A batch of tokens goes through the pipeline together, one batch in flight. Attention, tables, links and everything
+//! else take what the closed form says; each layer with experts takes the mean, over batches of the demand, of its
+//! closed form with the load of the costliest rectangle. Strategies learn from one part of a trace and are judged by
+//! another.
 
 mod compare;
 mod price;
@@ -22,8 +24,8 @@ use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
 
 pub use compare::compare;
 
-/// The mapping of a strategy with every number: the decisions by which its question works, with the experts dealt as the
-/// strategy has dealt them.
+/// The mapping of a strategy with every number: the decisions by which its question works, with the experts dealt as
+/// the strategy has dealt them.
 ///
 /// # Errors
 /// Where layers are divided into different rectangles, or it does not fit.
@@ -75,8 +77,8 @@ pub struct Comparison<'a> {
     pub annealing: Annealing,
 }
 
-/// Names of all strategies: two that need no demand, five that deal experts to rectangles, and the optimiser, which starts
-/// from the best of the others.
+/// Names of all strategies: two that need no demand, five that deal experts to rectangles, and the optimiser, which
+/// starts from the best of the others.
 pub const NAMES: [&str; 8] =
     ["spread", "clustered", "linear", "round-robin", "hybrid", "apart", "replicated", "annealed"];
 

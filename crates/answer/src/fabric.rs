@@ -1,9 +1,9 @@
 //! The answer with its layers run on the fabric, wavelet by wavelet, in place of the closed form.
 //!
-//! The closed form places the model and chooses the programs; then one layer of every layout runs on its true region, and
-//! the pipeline is put together as before with what these layers took. Embedding, LM head, ways between regions and wafers,
-//! ranges and the other profiles stay in closed form. The fabric knows operators and no causes: an operator's causes are the
-//! closed form's, scaled to what the operator took.
+//! The closed form places the model and chooses the programs; then one layer of every layout runs on its true region,
+//! and the pipeline is put together as before with what these layers took. Embedding, LM head, ways between regions and
+//! wafers, ranges and the other profiles stay in closed form. The fabric knows operators and no causes: an operator's
+//! causes are the closed form's, scaled to what the operator took.
 
 mod layer;
 mod maps;
@@ -91,8 +91,8 @@ pub struct FabricAnswer {
 /// Answers a question with the layers of the scenario's profile on the fabric. `progress` is called from any thread.
 ///
 /// # Errors
-/// As [`crate::answer`]; where the profile is `ideal`, whose ideal machine the fabric does not have; where more layers are
-/// asked for than the first wafer holds; where a program cannot be run.
+/// As [`crate::answer`]; where the profile is `ideal`, whose ideal machine the fabric does not have; where more layers
+/// are asked for than the first wafer holds; where a program cannot be run.
 pub fn answer_on_fabric(
     question: &Question,
     request: &FabricRequest,
@@ -160,8 +160,8 @@ fn replace(
     Ok((reading, runs))
 }
 
-/// Runs the layers of several kinds of pass: those asked for in the first, one of each layout in all. Gives the runs, and
-/// each pass put together.
+/// Runs the layers of several kinds of pass: those asked for in the first, one of each layout in all. Gives the runs,
+/// and each pass put together.
 fn passes(
     question: &Question,
     placement: &Placement,

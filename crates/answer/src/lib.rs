@@ -1,8 +1,8 @@
 //! The question and its answer.
 //!
-//! [`Question`] is a checked scenario with its model and wafer loaded; [`answer`] places the model, writes the programs of
-//! its layers as a mapping says, reads them in closed form under three profiles and says what follows. [`plan`] does so for a table of
-//! points.
+//! [`Question`] is a checked scenario with its model and wafer loaded; [`answer`] places the model, writes the programs
+//! of its layers as a mapping says, reads them in closed form under three profiles and says what follows. [`plan`] does
+//! so for a table of points.
 //!
 //! This crate computes; it prints nothing and writes no files.
 

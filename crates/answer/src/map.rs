@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::Serialize;
 use wafersim_mapping::{Mapped, Recipe, Resolved, Verification};
 use wafersim_search::{Ablated, Decision, Effort, Found, Judge, Judged, Pins, Point, Search, Space, ablate, explore};
-use wafersim_spec::scenario::{Profile, WaferCount};
+use wafersim_spec::scenario::{Profile, Verification as Asked, WaferCount};
 
 use crate::chosen::{Chosen, Source};
 use crate::decode::{DecodePrograms, DecodeTiming, Verified};
@@ -115,13 +115,12 @@ pub fn map_on(
     let space = space(question, wafers, how);
     let search = Search { space, effort: how.effort, seed: how.seed };
     let recipe = how.pinned.as_ref().map_or_else(|| start(question), |(recipe, _)| recipe.clone());
-    let draft = if question.inputs().load.tokens_per_step > 1 { Verification::Stream } else { recipe.draft };
-    let point = Point { recipe, wafers, micro_batch: 1, draft };
+    let point = first_point(question, recipe, wafers);
     let Some(found) = explore(&search, point.clone(), &judge) else {
         // Why not, in the words of placement.
         let inputs = question.inputs();
         let count = WaferCount::Exactly(wafers);
-        wafersim_mapping::Mapper::new(&point.recipe, inputs).smallest(count, draft, 1)?;
+        wafersim_mapping::Mapper::new(&point.recipe, inputs).smallest(count, point.draft, 1)?;
         return Err(AnswerError::NothingFound { model: question.model.name.clone(), wafers });
     };
     let Some(timing) = judge.timing(&found.mapped) else {
@@ -170,6 +169,17 @@ pub fn space<'a>(question: &'a Question, wafers: u32, how: &How) -> Space<'a> {
     // What some of the wafers do faster is done on them.
     let fewest = fewest(question).map_or(wafers, |fewest| fewest.min(wafers));
     Space { inputs: question.inputs(), fewest, wafers, pins }
+}
+
+/// Where a search begins: a recipe with all wafers, users one by one, and a draft as the scenario has it verified, as a
+/// stream where it leaves that open.
+pub(crate) fn first_point(question: &Question, recipe: Recipe, wafers: u32) -> Point {
+    let draft = match question.scenario.speculation.verification {
+        _ if question.inputs().load.tokens_per_step <= 1 => recipe.draft,
+        Asked::MicroBatch => Verification::MicroBatch,
+        Asked::Stream | Asked::Faster => Verification::Stream,
+    };
+    Point { recipe, wafers, micro_batch: 1, draft }
 }
 
 /// The recipe that a search begins with: everything that is known to help, experts as the scenario has them.

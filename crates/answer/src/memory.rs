@@ -1,6 +1,6 @@
-//! Bytes of the fullest processing element of each slot as the programs need them: weights and cache of everything that the slot
-//! holds, code, and the most that one of its programs keeps at once, buffer by buffer. Placement reserves for buffers by a
-//! rule, before there is a program.
+//! Bytes of the fullest processing element of each slot as the programs need them: weights and cache of everything that
+//! the slot holds, code, and the most that one of its programs keeps at once, buffer by buffer. Placement reserves for
+//! buffers by a rule, before there is a program.
 
 use std::sync::Arc;
 
@@ -46,8 +46,8 @@ pub(crate) fn programs_of(placement: &Placement, slot: usize) -> (Vec<usize>, Ve
     (layouts, tables.map(|(table, _)| table).collect())
 }
 
-/// Whether what the programs of layers keep fits beside weights and cache in every slot. For those of tables placement reserves by
-/// its rule; what they keep is looked at in a certificate.
+/// Whether what the programs of layers keep fits beside weights and cache in every slot. For those of tables placement
+/// reserves by its rule; what they keep is looked at in a certificate.
 ///
 /// # Errors
 /// Where it does not: the fullest place.

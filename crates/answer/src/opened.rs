@@ -1,5 +1,5 @@
-//! A mapping with every number, opened for who checks it: what its programs keep, the colors that they need, and its layers on
-//! the fabric beside the closed form. It judges nothing.
+//! A mapping with every number, opened for who checks it: what its programs keep, the colors that they need, and its
+//! layers on the fabric beside the closed form. It judges nothing.
 
 use rayon::prelude::*;
 use wafersim_fabric::circuit::{self, CircuitError, ColorUse, Lowered, Progress};
@@ -103,7 +103,8 @@ impl<'a> Opened<'a> {
         }
     }
 
-    /// Colors of every different set of programs that share a slot: in its routers the routes of all of them are set at once.
+    /// Colors of every different set of programs that share a slot: in its routers the routes of all of them are set at
+    /// once.
     ///
     /// # Errors
     /// Where a program has no static routes at all.
@@ -146,8 +147,8 @@ impl<'a> Opened<'a> {
         all.map(|all| circuit::colors::count(&all)).ok_or_else(nothing)
     }
 
-    /// A layer of each kind on its true region, wavelet by wavelet, with the closed form beside it; in the order of the kinds.
-    /// `progress` is called from any thread.
+    /// A layer of each kind on its true region, wavelet by wavelet, with the closed form beside it; in the order of the
+    /// kinds. `progress` is called from any thread.
     pub fn on_fabric(
         &self,
         progress: &(dyn Fn(RunProgress) + Sync),

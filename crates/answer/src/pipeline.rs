@@ -1,11 +1,13 @@
-//! A placement as a line of stations that passes go through: what a discrete-event engine above needs of the closed form.
+//! A placement as a line of stations that passes go through: what a discrete-event engine above needs of the closed
+//! form.
 //!
-//! A *station* is a slot or a link between wafers; it serves one pass after the other. A *pass* is a micro-batch of decoding
-//! tokens or a chunk of a prompt. Each station has two times for a pass: its *transit*, after which the pass is at the next
-//! station, and its *occupancy*, after which it takes the next pass. They differ where the closed form says so: parts
-//! of a table work at the same time, so a token does not wait for its second part, but the slot is busy with it; a link is
-//! busy while bytes enter it, and they arrive its latency later. The transits of a pass add up to the latency of
-//! [`crate::StageTimes`], and the largest occupancy of a slot is its slowest stage (`tests/pipeline.rs`).
+//! A *station* is a slot or a link between wafers; it serves one pass after the other. A *pass* is a micro-batch of
+//! decoding tokens or a chunk of a prompt. Each station has two times for a pass: its *transit*, after which the pass
+//! is at the next station, and its *occupancy*, after which it takes the next pass. They differ where the closed form
+//! says so: parts of a table work at the same time, so a token does not wait for its second part, but the slot is busy
+//! with it; a link is busy while bytes enter it, and they arrive its latency later. The transits of a pass add up to
+//! the latency of [`crate::StageTimes`], and the largest occupancy of a slot is its slowest stage
+//! (`tests/pipeline.rs`).
 //!
 //! This module owns no load, no queue and no clock.
 
@@ -168,8 +170,8 @@ struct Drafter {
 }
 
 impl Pipeline {
-    /// The placement that answers a question fastest under the scenario's profile, as `simctl run` takes it; or, where a
-    /// micro-batch is given, the fastest of the KV layouts for that micro-batch.
+    /// The placement that answers a question fastest under the scenario's profile, as `simctl run` takes it; or, where
+    /// a micro-batch is given, the fastest of the KV layouts for that micro-batch.
     ///
     /// # Errors
     /// Where the model does not fit, or its kernels need more colors than there are.
@@ -261,8 +263,8 @@ impl Pipeline {
         self.pass(Flow::Prefill { tokens: tokens.max(1), before }, None)
     }
 
-    /// The same chunk token by token through the decode kernels: a train of tokens that follow each other in the time of
-    /// the slowest slot. The context in the middle of the chunk counts.
+    /// The same chunk token by token through the decode kernels: a train of tokens that follow each other in the time
+    /// of the slowest slot. The context in the middle of the chunk counts.
     pub fn prefill_train(&self, tokens: u64, before: u64) -> PassTimes {
         let tokens = tokens.max(1);
         let one = self.pass(Flow::Decode { tokens: 1, users: 1, context: before + tokens.div_ceil(2) }, None);
@@ -312,8 +314,8 @@ impl Pipeline {
         self.decode(1, context, None).latency()
     }
 
-    /// Contexts at which the time of a decoding token changes, ascending, 1 first: tokens are shared out over the places of
-    /// a layer's region, and only the fullest place counts.
+    /// Contexts at which the time of a decoding token changes, ascending, 1 first: tokens are shared out over the
+    /// places of a layer's region, and only the fullest place counts.
     pub fn context_steps(&self, longest: u64) -> Vec<u64> {
         let mut steps = vec![1];
         // The time of a layer with a state does not depend on the context.

@@ -151,8 +151,8 @@ pub struct Plan {
     pub rows: Vec<PlanRow>,
 }
 
-/// Answers every point of a grid, in which the question's own scenario is the base. `done` is called once per point, from any thread. Points that do not fit are rows that
-/// say so; the order of the rows does not depend on threads.
+/// Answers every point of a grid, in which the question's own scenario is the base. `done` is called once per point,
+/// from any thread. Points that do not fit are rows that say so; the order of the rows does not depend on threads.
 ///
 /// # Errors
 /// Where a point is no question at all (a context beyond the model, a wrong wafer parameter).

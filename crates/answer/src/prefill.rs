@@ -1,11 +1,12 @@
 //! Time to first token: the prompt goes through the pipeline; the logits of its last token give the first output token.
 //!
-//! Two ways are compared, and the faster one counts. *Chunks*: tokens of a chunk go through together, by the prefill kernels.
-//! *Streaming*: the tokens of the prompt follow each other through the decode kernels, one per stage time; the keys and
-//! values of the tokens before are there when a token arrives, since they went the same way. Short prompts stream.
+//! Two ways are compared, and the faster one counts. *Chunks*: tokens of a chunk go through together, by the prefill
+//! kernels. *Streaming*: the tokens of the prompt follow each other through the decode kernels, one per stage time; the
+//! keys and values of the tokens before are there when a token arrives, since they went the same way. Short prompts
+//! stream.
 //!
-//! Chunks follow each other through the stages. The time is one pass of the last chunk, plus the slowest stage's time for
-//! every chunk before it. Attention grows with the tokens before a chunk; between the first and the last chunk the
+//! Chunks follow each other through the stages. The time is one pass of the last chunk, plus the slowest stage's time
+//! for every chunk before it. Attention grows with the tokens before a chunk; between the first and the last chunk the
 //! stage's time is taken as their mean (attention is linear in the context up to rounding of tiles).
 
 use wafersim_mapping::Mapped;
@@ -17,7 +18,8 @@ use crate::question::Question;
 use crate::stage::{LayerReading, StageTimes};
 use crate::written::{Flow, Written};
 
-/// Smallest chunk that is tried, in tokens, where larger ones fit: below it, the fixed steps of the systolic loops rule.
+/// Smallest chunk that is tried, in tokens, where larger ones fit: below it, the fixed steps of the systolic loops
+/// rule.
 const SMALLEST_CHUNK: u64 = 64;
 
 /// A way to work off the prompt: its last piece, and its first where there are several.
@@ -54,8 +56,8 @@ pub struct PromptPrograms {
 }
 
 impl PromptPrograms {
-    /// Writes them: streaming, and chunks of powers of four below the largest that fits. Large chunks use the processing
-    /// elements better, small ones fill the pipeline sooner.
+    /// Writes them: streaming, and chunks of powers of four below the largest that fits. Large chunks use the
+    /// processing elements better, small ones fill the pipeline sooner.
     pub fn new(question: &Question, mapped: &Mapped) -> Self {
         let prompt = question.scenario.prompt.max(1);
         let pieces = |count: u64, first: Flow, last: Flow| Pieces {

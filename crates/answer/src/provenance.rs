@@ -46,8 +46,8 @@ pub struct Provenance {
     pub seed: Option<u64>,
     /// Which wafer's rates.
     pub rate_set: RateSet,
-    /// Error against silicon of this wafer, by kernel; empty where nothing was measured on it. It holds for the measured
-    /// range and the profile `published` only.
+    /// Error against silicon of this wafer, by kernel; empty where nothing was measured on it. It holds for the
+    /// measured range and the profile `published` only.
     pub known_errors: Vec<KnownError>,
 }
 

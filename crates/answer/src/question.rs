@@ -61,8 +61,8 @@ impl Question {
         Self { mapping, ..self }
     }
 
-    /// The same with a search for a better mapping than those that are built in, for the profiles `best` and `ideal`; it takes place
-    /// when the first answer needs it.
+    /// The same with a search for a better mapping than those that are built in, for the profiles `best` and `ideal`;
+    /// it takes place when the first answer needs it.
     #[must_use]
     pub fn searching(self, search: Option<Effort>) -> Self {
         Self { search, searched: OnceLock::new(), ..self }
@@ -80,8 +80,8 @@ impl Question {
         Self { searched: OnceLock::from(searched.map(Box::new)), ..self }
     }
 
-    /// FNV-1a hash (64 bit) of the scenario, the model, the wafer with all its figures, the draft model, and the mapping or how much is
-    /// tried to find one.
+    /// FNV-1a hash (64 bit) of the scenario, the model, the wafer with all its figures, the draft model, and the
+    /// mapping or how much is tried to find one.
     pub fn input_hash(&self) -> String {
         let inputs = (&self.scenario, &self.model, &self.wafer, &self.draft);
         match (&self.mapping, self.search) {

@@ -59,8 +59,8 @@ pub(crate) struct OfProfile<'a> {
     pub(crate) max_users: u64,
 }
 
-/// Reads several profiles in closed form; `replace` may put other times in place of those of the scenario's profile. `keep` gets
-/// each profile. Ways by one mapping are placed and written once.
+/// Reads several profiles in closed form; `replace` may put other times in place of those of the scenario's profile.
+/// `keep` gets each profile. Ways by one mapping are placed and written once.
 pub(crate) fn read_profiles(
     question: &Question,
     asked: &[Profile],
@@ -162,9 +162,10 @@ impl<'a> Timed<'a> {
         Self { way, programs, timing }
     }
 
-    /// Whether all of it could be written, and every router has the colors that it needs: pairs of color and route over the
-    /// whole program, with names renamed where they do not meet; and whether what the programs of `best` keep fits the memory. The published
-    /// mapping stays whatever it keeps, so that there is an answer, and one that was given is taken as it is.
+    /// Whether all of it could be written, and every router has the colors that it needs: pairs of color and route over
+    /// the whole program, with names renamed where they do not meet; and whether what the programs of `best` keep fits
+    /// the memory. The published mapping stays whatever it keeps, so that there is an answer, and one that was given is
+    /// taken as it is.
     fn check(&self, question: &Question) -> Result<(), AnswerError> {
         self.programs.check(&self.way.mapping)?;
         if matches!(self.way.source, Source::Best | Source::Found) {
@@ -195,7 +196,8 @@ pub(crate) fn fastest<'a>(question: &Question, mut timed: Vec<Timed<'a>>) -> Res
     Err(refused.unwrap_or(AnswerError::NotANumber { what: "the placement", value: "nothing".into() }))
 }
 
-/// The mappings that profile `best` chooses among, each in its fastest way and with every number: the fastest first, no two alike.
+/// The mappings that profile `best` chooses among, each in its fastest way and with every number: the fastest first, no
+/// two alike.
 ///
 /// # Errors
 /// Where the model does not fit by the first of them.

@@ -54,8 +54,8 @@ pub struct Answer {
     pub time_per_output_token_us: f64,
     /// From the prompt's arrival at an idle machine to its first output token, in milliseconds.
     pub time_to_first_token_ms: f64,
-    /// Users whom the arrangement behind these figures serves without slowing any of them: their micro-batches in flight do
-    /// not wait for each other, and their KV cache fits. Those of the profile.
+    /// Users whom the arrangement behind these figures serves without slowing any of them: their micro-batches in
+    /// flight do not wait for each other, and their KV cache fits. Those of the profile.
     pub users_at_full_speed: u64,
     /// Users with this context whose KV cache the wafers hold in any arrangement, however slow.
     pub max_users: u64,
@@ -74,6 +74,9 @@ pub struct Answer {
     /// Where the number of wafers was left open and a mapping was looked for: speeds on the numbers that were compared.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub considered: Vec<Considered>,
+    /// The most wafers that were looked at for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub considered_up_to: Option<u32>,
     /// How the answer moves with what is not known; absent where ranges were not asked for.
     pub uncertainty: Option<Uncertainty>,
     /// Where the answer comes from.
@@ -173,11 +176,11 @@ pub struct ProfileAnswer {
     pub latency_us: f64,
     /// The slowest stage, in microseconds.
     pub slowest_stage_us: f64,
-    /// Users with whom the pipeline is full: as many micro-batches as one step takes times of the slowest stage, of which a
-    /// draft that is verified as a stream fills several.
+    /// Users with whom the pipeline is full: as many micro-batches as one step takes times of the slowest stage, of
+    /// which a draft that is verified as a stream fills several.
     pub full_pipeline_users: u64,
-    /// Output tokens per second of all users together when the pipeline is full: a step of a micro-batch in the times of the
-    /// slowest stage that it fills. Whether their KV caches fit is another question: see `max_users`.
+    /// Output tokens per second of all users together when the pipeline is full: a step of a micro-batch in the times
+    /// of the slowest stage that it fills. Whether their KV caches fit is another question: see `max_users`.
     pub full_pipeline_tokens_per_second: f64,
     /// Users whom this profile's arrangement serves without slowing any of them, their KV cache included.
     pub users_at_full_speed: u64,
@@ -302,8 +305,8 @@ pub struct LoadAsRun {
     /// What the draft of one user's step takes, in microseconds; nothing without speculation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub draft_time_us: Option<f64>,
-    /// Speed of a user over that without speculation on the same wafers, both in closed form: below 1 the draft costs more
-    /// than it gives. Nothing without speculation.
+    /// Speed of a user over that without speculation on the same wafers, both in closed form: below 1 the draft costs
+    /// more than it gives. Nothing without speculation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub draft_gain: Option<f64>,
     /// Where the experts live.
@@ -332,7 +335,8 @@ pub fn chosen_placement(question: &Question) -> Result<Placement, AnswerError> {
         .map(|(_, way)| Arc::unwrap_or_clone(way.mapped.placement))
 }
 
-/// The mapping that an answer rests on, with every number: the way of working that is fastest for the scenario's profile.
+/// The mapping that an answer rests on, with every number: the way of working that is fastest for the scenario's
+/// profile.
 ///
 /// # Errors
 /// As [`answer`].
@@ -444,6 +448,7 @@ pub(crate) fn base_answer(
             _ => Certificate::default(),
         },
         considered: question.searched().map_or_else(Vec::new, |searched| searched.considered.clone()),
+        considered_up_to: question.searched().filter(|found| !found.considered.is_empty()).map(|found| found.most),
         uncertainty: None,
         provenance: Provenance::new(question),
     };
@@ -489,8 +494,8 @@ pub(crate) fn profile_answer(question: &Question, read: &Read<'_>) -> Result<Pro
     })
 }
 
-/// Micro-batches that one pass has room for before one of them waits at the slowest stage, times their users; no more than
-/// the arrangement's KV cache holds.
+/// Micro-batches that one pass has room for before one of them waits at the slowest stage, times their users; no more
+/// than the arrangement's KV cache holds.
 fn users_at_full_speed(question: &Question, read: &Read<'_>) -> u64 {
     let timing = &read.timing;
     let room = timing.step().0 / timing.step_of_full_pipeline().0;
@@ -498,7 +503,8 @@ fn users_at_full_speed(question: &Question, read: &Read<'_>) -> u64 {
     users.min(read.placement.max_users(question.scenario.context))
 }
 
-/// What binds: the full pipeline, and the cause that takes most of a pass with the operator that takes most of that cause.
+/// What binds: the full pipeline, and the cause that takes most of a pass with the operator that takes most of that
+/// cause.
 fn limit(timing: &DecodeTiming) -> Limit {
     let latency = timing.times.latency;
     let cause = latency.largest();

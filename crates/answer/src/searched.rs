@@ -1,15 +1,16 @@
-//! The best mapping found for a question, as a recipe that answers work by; and how many wafers it takes where their number is
-//! left open.
+//! The best mapping found for a question, as a recipe that answers work by; and how many wafers it takes where their
+//! number is left open.
 //!
-//! Where wafers are free, the fewest whose best reaches the target are taken; where none do, the fewest that are at most 5 %
-//! slower than any more ([`WORTH`]). What is compared is the survey of divisions, before one of them is refined.
+//! Where wafers are free, the fewest whose best reaches the target are taken; where none do, the fewest that are at
+//! most 5 % slower than any more ([`WORTH`]). What is compared is the survey of divisions, before one of them is
+//! refined.
 
 use serde::Serialize;
-use wafersim_mapping::{Recipe, Verification};
-use wafersim_search::{Effort, Found, Point, Search, Space, refine, survey};
-use wafersim_spec::scenario::{Verification as Asked, WaferCount};
+use wafersim_mapping::Recipe;
+use wafersim_search::{Effort, Found, Search, Space, refine, survey};
+use wafersim_spec::scenario::WaferCount;
 
-use crate::map::{ClosedForm, fewest, start};
+use crate::map::{ClosedForm, fewest, first_point, start};
 use crate::question::Question;
 
 /// What more wafers must give to be taken.
@@ -56,14 +57,7 @@ impl Searched {
         };
         let space = Space { inputs: question.inputs(), fewest, wafers: most, pins: Default::default() };
         let search = Search { space, effort, seed: 1 };
-        let recipe = start(question);
-        let draft = match question.scenario.speculation.verification {
-            _ if question.inputs().load.tokens_per_step <= 1 => recipe.draft,
-            Asked::MicroBatch => Verification::MicroBatch,
-            Asked::Stream | Asked::Faster => Verification::Stream,
-        };
-        let point = Point { recipe, wafers: most, micro_batch: 1, draft };
-        let surveyed = survey(&search, point, &judge);
+        let surveyed = survey(&search, first_point(question, start(question), most), &judge);
         let considered = by_wafers(&surveyed);
         let wafers = if is_open { taken(&considered, question.scenario.target) } else { most };
         let space = Space { wafers, ..search.space.clone() };

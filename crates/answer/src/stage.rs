@@ -101,7 +101,8 @@ impl StageTimes {
         Self::assemble(question, placement, written, reading, &layouts)
     }
 
-    /// Puts a pass together from what a layer of each layout takes, however that was found; all else is read in closed form.
+    /// Puts a pass together from what a layer of each layout takes, however that was found; all else is read in closed
+    /// form.
     pub(crate) fn assemble(
         question: &Question,
         placement: &Placement,
@@ -118,8 +119,8 @@ impl StageTimes {
             stages: placement.slots.len() as u64,
             colors: layouts.iter().map(|cost| cost.colors).max().unwrap_or(0),
         };
-        // Parts of a table work at the same time: a token is looked up in one of them, and each part of the LM head makes
-        // its own logits. They count once on the way of a token, and each in its own stage.
+        // Parts of a table work at the same time: a token is looked up in one of them, and each part of the LM head
+        // makes its own logits. They count once on the way of a token, and each in its own stage.
         let tables: Vec<(&TableLayout, Arc<ProgramCost>)> = placement
             .tables
             .iter()
@@ -231,11 +232,12 @@ fn stage_name(index: usize, items: &[Item]) -> String {
 
 /// The way of the residual stream from one slot to the next: a scatter or gather along the way.
 ///
-/// The stream lies along y and every column of a region holds it, so that on one wafer the corner moves to the next corner.
-/// Between wafers it goes out through the nearer of the west and the east edge and in through the nearer one of the next
-/// wafer. It starts in the slot's column next to the edge, and has to reach the farthest column of the next slot and that
-/// slot's rows. A guess: nothing is published about where a link leaves the fabric. The columns kept for host copies lie at
-/// these edges; ports that put words on any row would save the way along y, ports on few rows would make it longer.
+/// The stream lies along y and every column of a region holds it, so that on one wafer the corner moves to the next
+/// corner. Between wafers it goes out through the nearer of the west and the east edge and in through the nearer one of
+/// the next wafer. It starts in the slot's column next to the edge, and has to reach the farthest column of the next
+/// slot and that slot's rows. A guess: nothing is published about where a link leaves the fabric. The columns kept for
+/// host copies lie at these edges; ports that put words on any row would save the way along y, ports on few rows would
+/// make it longer.
 pub(crate) fn slot_hop(question: &Question, from: &Slot, to: &Slot, tokens: u64, reading: &LayerReading) -> Cost {
     let (here, there) = (&from.region, &to.region);
     let along_y = here.y.abs_diff(there.y);

@@ -1,9 +1,9 @@
-//! How the answer moves with what is not known: every rate that has a range, the clock among them, and the memory that code
-//! and runtime leave free.
+//! How the answer moves with what is not known: every rate that has a range, the clock among them, and the memory that
+//! code and runtime leave free.
 //!
-//! One parameter at a time is set to its low and its high, all others stay; the combined range takes for each the end that
-//! slows or speeds the answer. The placement stays for that. What it would be with less or more memory free is asked by
-//! itself: it moves wafers, users and what is spare.
+//! One parameter at a time is set to its low and its high, all others stay; the combined range takes for each the end
+//! that slows or speeds the answer. The placement stays for that. What it would be with less or more memory free is
+//! asked by itself: it moves wafers, users and what is spare.
 
 use serde::Serialize;
 use wafersim_mapping::Mapped;
@@ -69,14 +69,16 @@ pub struct Uncertainty {
     /// The fewest wafers for the users and contexts asked for: `low` with the most memory free, `high` with the least;
     /// nothing where the model does not fit.
     pub wafers: Ends<u32>,
-    /// Users whose KV cache the wafers of the answer hold: `low` with the least memory free; 0 where the model does not fit.
+    /// Users whose KV cache the wafers of the answer hold: `low` with the least memory free; 0 where the model does not
+    /// fit.
     pub max_users: Ends<u64>,
     /// Memory to spare in the fullest processing element on the wafers of the answer, `low` with the least memory free;
     /// nothing where the model does not fit.
     pub spare: Ends<Bytes>,
 }
 
-/// What something is at the low and at the high end of what is not known; an end is absent where the model does not fit.
+/// What something is at the low and at the high end of what is not known; an end is absent where the model does not
+/// fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Ends<T> {
     /// The smaller end.

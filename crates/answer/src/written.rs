@@ -1,4 +1,5 @@
-//! The programs of a placement as its mapping says, written once for all readings of it. Layers of one layout share a program.
+//! The programs of a placement as its mapping says, written once for all readings of it. Layers of one layout share a
+//! program.
 
 use std::sync::Arc;
 
@@ -232,7 +233,8 @@ pub fn beside(load: ExpertLoad, expected: PlaceLoad) -> ExpertLoad {
     ExpertLoad { column, ..load }
 }
 
-/// The expected load of the experts; of experts in rectangles that of batches that are drawn from the routing of the scenario.
+/// The expected load of the experts; of experts in rectangles that of batches that are drawn from the routing of the
+/// scenario.
 pub fn expected_load(question: &Question, layout: &LayerLayout, mapping: &LayerMapping, tokens: u64) -> ExpertLoad {
     let FeedForward::Moe(moe) = &layout.layer.feed_forward else { return ExpertLoad::spread(tokens, 1) };
     let routing = question.scenario.routing;

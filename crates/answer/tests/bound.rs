@@ -1,5 +1,5 @@
-//! No mapping beats the bound: not the published one, not the best that is known, not on ideal hardware, not one drawn at
-//! random. Where one does, one of the two is wrong.
+//! No mapping beats the bound: not the published one, not the best that is known, not on ideal hardware, not one drawn
+//! at random. Where one does, one of the two is wrong.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 

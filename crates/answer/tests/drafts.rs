@@ -21,8 +21,8 @@ fn draft(draft_length: u32, acceptance: f64, verification: Verification) -> Spec
     Speculation { draft_length, acceptance: Acceptance::Constant(acceptance), verification, ..Speculation::default() }
 }
 
-/// A draft of 4 at 0.9 and the usual cost, one user at 32k: a step takes the pass, four times the slowest stage and a fifth of a
-/// pass for the draft, and gives (1 - 0.9^5) / (1 - 0.9) tokens.
+/// A draft of 4 at 0.9 and the usual cost, one user at 32k: a step takes the pass, four times the slowest stage and a
+/// fifth of a pass for the draft, and gives (1 - 0.9^5) / (1 - 0.9) tokens.
 #[test]
 fn a_draft_of_four_at_nine_of_ten_is_three_times_the_plain_speed() {
     let at = |speculation: Speculation| ask(|scenario| *scenario = Scenario { speculation, ..Scenario::default() });
@@ -36,13 +36,15 @@ fn a_draft_of_four_at_nine_of_ten_is_three_times_the_plain_speed() {
     let gain = streamed.tokens_per_second_per_user / plain.tokens_per_second_per_user;
     assert!((gain / streamed.load.draft_gain.unwrap() - 1.0).abs() < 1e-12);
     assert!((3.1..3.3).contains(&gain), "{gain}");
-    // As a micro-batch it is half of that at most: what five tokens keep does not fit beside the weights in every mapping.
+    // As a micro-batch it is half of that at most: what five tokens keep does not fit beside the weights in every
+    // mapping.
     let together = at(draft(4, 0.9, Verification::MicroBatch));
     assert_eq!(together.load.verification, Some(Verified::MicroBatch));
     assert!(together.load.draft_gain.unwrap() < gain / 2.0, "{:?}", together.load.draft_gain);
 }
 
-/// Under load each of the k + 1 tokens takes its place in the pipeline, and the draft holds up its user, not the pipeline.
+/// Under load each of the k + 1 tokens takes its place in the pipeline, and the draft holds up its user, not the
+/// pipeline.
 #[test]
 fn a_full_pipeline_gives_a_step_in_the_times_of_its_tokens() {
     for users in [8, 64, 200] {
@@ -61,8 +63,8 @@ fn a_full_pipeline_gives_a_step_in_the_times_of_its_tokens() {
     }
 }
 
-/// With twice the users than fill the pipeline, a draft that is verified token by token cannot give more than a token for
-/// each place that it takes: it costs more than it gives, and says so.
+/// With twice the users than fill the pipeline, a draft that is verified token by token cannot give more than a token
+/// for each place that it takes: it costs more than it gives, and says so.
 #[test]
 fn a_draft_can_cost_more_than_it_gives() {
     let full = ask(|scenario| {
@@ -133,7 +135,8 @@ proptest! {
     }
 }
 
-/// A draft model's bytes are placed: with them there are more wafers, or less free room, and its time is that of its passes.
+/// A draft model's bytes are placed: with them there are more wafers, or less free room, and its time is that of its
+/// passes.
 #[test]
 fn a_draft_model_takes_room_and_its_own_time() {
     let with = |model: Option<&str>, wafers| {

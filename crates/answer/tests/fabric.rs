@@ -76,8 +76,8 @@ fn the_prompt_can_run_instead() {
     assert_eq!(found.answer.time_per_output_token_us, closed.time_per_output_token_us);
     assert_ne!(found.answer.time_to_first_token_ms, closed.time_to_first_token_ms);
     let deviation = found.answer.time_to_first_token_ms / closed.time_to_first_token_ms - 1.0;
-    // On regions as small as these the closed form of a prompt under the best mapping is above the fabric (15 % was seen); why is
-    // not known yet.
+    // On regions as small as these the closed form of a prompt under the best mapping is above the fabric (15 % was
+    // seen); why is not known yet.
     assert!(deviation < 0.03 && deviation > -0.2, "{deviation}");
 }
 

@@ -148,8 +148,8 @@ fn every_built_in_model_has_an_answer_on_wse3() {
     }
 }
 
-/// A second way to the largest term: the multiply-accumulates of a token over all processing elements at the SIMD peak are
-/// a time that no profile can beat.
+/// A second way to the largest term: the multiply-accumulates of a token over all processing elements at the SIMD peak
+/// are a time that no profile can beat.
 #[test]
 fn no_profile_beats_the_peak_of_all_processing_elements() {
     for name in ["qwen3-coder-480b-a35b", "llama-3.1-8b", "deepseek-v3"] {

@@ -1,10 +1,10 @@
 //! What a token's way from wafer to wafer costs, and what is given away for it.
 //!
 //! Places on different wafers have no distance but the link. A stage that begins with what comes over a link may begin
-//! everywhere at once, and one that ends on a link may end everywhere at once; a stage may also lie on both sides of a link.
-//! Either saves at most half of the stage (docs/src/bound.md). So each link that a token goes over adds its time and takes
-//! half of the stage before and half of the stage after away; which stages these are is up to the mapping, and the bound
-//! lets it choose.
+//! everywhere at once, and one that ends on a link may end everywhere at once; a stage may also lie on both sides of a
+//! link. Either saves at most half of the stage (docs/src/bound.md). So each link that a token goes over adds its time
+//! and takes half of the stage before and half of the stage after away; which stages these are is up to the mapping,
+//! and the bound lets it choose.
 
 /// The links of a token.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -15,8 +15,8 @@ pub struct Crossing {
     pub given_away: f64,
 }
 
-/// The links that a token must go over at the least, through stages that follow each other in a circle, each with its cycles;
-/// and further links where they are quicker than what they save, on no more than `most` wafers.
+/// The links that a token must go over at the least, through stages that follow each other in a circle, each with its
+/// cycles; and further links where they are quicker than what they save, on no more than `most` wafers.
 pub fn crossing(stages: &[f64], link: f64, fewest_wafers: u32, most: Option<u32>) -> Crossing {
     let next = stages.iter().cycle().skip(1);
     let mut saved: Vec<f64> = stages.iter().zip(next).map(|(before, after)| (before + after) / 2.0).collect();

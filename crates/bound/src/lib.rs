@@ -1,11 +1,12 @@
 //! What no mapping beats: a lower bound on the time of a token, for any mapping of a model on wafers.
 //!
-//! It knows the model's products, the mesh, the links and the clock. It knows no programs, no placement and no mapping, and
-//! no crate that does. [`bound`] gives every term; [`mesh`] holds the geometry, `stages` the chain of products. The theorem,
-//! its proof and what it assumes stand in docs/src/bound.md; `tests/schedules.rs` lets random schedules try to beat it.
+//! It knows the model's products, the mesh, the links and the clock. It knows no programs, no placement and no mapping,
+//! and no crate that does. [`bound`] gives every term; [`mesh`] holds the geometry, `stages` the chain of products. The
+//! theorem, its proof and what it assumes stand in docs/src/bound.md; `tests/schedules.rs` lets random schedules try to
+//! beat it.
 //!
-//! Twice: at the peak rate of a processing element, which decides what is excluded, and at the rate that was measured for
-//! the operation that products of a token run in, which is what mappings that were found are compared with.
+//! Twice: at the peak rate of a processing element, which decides what is excluded, and at the rate that was measured
+//! for the operation that products of a token run in, which is what mappings that were found are compared with.
 
 mod boundaries;
 pub mod mesh;
@@ -69,7 +70,8 @@ pub struct Limit {
     pub time_per_output_token_us: f64,
     /// One step, at least, in microseconds: the longer of `pass_us` and `work_us`.
     pub step_us: f64,
-    /// One token's way through the model, at least, in microseconds: stages, links, less what is given away at boundaries.
+    /// One token's way through the model, at least, in microseconds: stages, links, less what is given away at
+    /// boundaries.
     pub pass_us: f64,
     /// All stages, in microseconds.
     pub stages_us: f64,
@@ -79,8 +81,8 @@ pub struct Limit {
     pub given_away_us: f64,
     /// Links that a token goes over.
     pub links: u32,
-    /// All products of all users' tokens of a step on all processing elements at once, in microseconds; 0 where the number of
-    /// wafers is free.
+    /// All products of all users' tokens of a step on all processing elements at once, in microseconds; 0 where the
+    /// number of wafers is free.
     pub work_us: f64,
     /// The mesh that the stages are on.
     pub mesh: Mesh,
@@ -122,8 +124,9 @@ pub fn bound(model: &Model, wafer: &Wafer, load: &Load) -> Bound {
     }
 }
 
-/// Multiply-accumulates a cycle of one processing element: at peak, and of the operation that products with one token run in
-/// (issued from a map) as measured. The peak is never less than a rate that the wafer file gives for any operation.
+/// Multiply-accumulates a cycle of one processing element: at peak, and of the operation that products with one token
+/// run in (issued from a map) as measured. The peak is never less than a rate that the wafer file gives for any
+/// operation.
 fn rates(wafer: &Wafer, precision: &Precision) -> (f64, f64) {
     let value = |key: Key| wafer.value(key, RateSet::Silicon);
     let (mapped, others) = if precision.activations.bits() > 16 {
@@ -151,11 +154,8 @@ fn limit(model: &Model, wafer: &Wafer, load: &Load, fewest_wafers: u32, mesh: Me
         Way { chain, stages: cycles.iter().sum(), crossing: crossing(&cycles, link, fewest_wafers, load.wafers) }
     });
     let longest = ways.reduce(|one, other| if other.cycles(link) > one.cycles(link) { other } else { one });
-    let Way { chain, stages: in_stages, crossing } = longest.unwrap_or(Way {
-        chain: &[],
-        stages: 0.0,
-        crossing: Crossing { links: 0, given_away: 0.0 },
-    });
+    let Way { chain, stages: in_stages, crossing } =
+        longest.unwrap_or(Way { chain: &[], stages: 0.0, crossing: Crossing { links: 0, given_away: 0.0 } });
     let mut terms: Vec<Term> = Vec::new();
     for stage in chain {
         let (stage, shortest) = (stages[*stage], shortest[*stage]);

@@ -1,13 +1,14 @@
 //! How fast products can be done in one place of a mesh between two moments at which everything meets.
 //!
-//! No model, no wafer file and no clock is known here: a mesh has a time for a hop, a number of processing elements, and
-//! a number of multiply-accumulates that each of them does a cycle at most. The proof stands in docs/src/bound.md; in short:
+//! No model, no wafer file and no clock is known here: a mesh has a time for a hop, a number of processing elements,
+//! and a number of multiply-accumulates that each of them does a cycle at most. The proof stands in docs/src/bound.md;
+//! in short:
 //!
-//! With u = x + y and v = x - y the distance of two elements is max(|du|, |dv|). Everything that happens after all of the
-//! stage before and before all of the stage after lies, in the plane of t and u, in a rectangle that is cut by lines of one
-//! hop in its time; it lasts `L` cycles, and t cycles after its beginning or before its end it is 2 t / hop wide. A box of
-//! w x w in u and v holds at most ((w + 1)^2 + 1) / 2 elements. So a stage of `L` cycles can do no more work than
-//! [`Mesh::work_in`] says, and can reach no more elements than [`Mesh::pes_in`] says.
+//! With u = x + y and v = x - y the distance of two elements is max(|du|, |dv|). Everything that happens after all of
+//! the stage before and before all of the stage after lies, in the plane of t and u, in a rectangle that is cut by
+//! lines of one hop in its time; it lasts `L` cycles, and t cycles after its beginning or before its end it is 2 t /
+//! hop wide. A box of w x w in u and v holds at most ((w + 1)^2 + 1) / 2 elements. So a stage of `L` cycles can do no
+//! more work than [`Mesh::work_in`] says, and can reach no more elements than [`Mesh::pes_in`] says.
 
 use serde::Serialize;
 
@@ -37,7 +38,8 @@ pub struct Demand {
 pub enum Binds {
     /// Multiply-accumulates inside the light cones of both meetings.
     Work,
-    /// The way to the farthest of half of the processing elements that must take part; the others may lie beyond a link.
+    /// The way to the farthest of half of the processing elements that must take part; the others may lie beyond a
+    /// link.
     Distance,
 }
 
@@ -114,7 +116,8 @@ impl Mesh {
         self.hop / 6.0 * hops * (hops * hops + 3.0 * hops + 3.0) + cycles / 2.0
     }
 
-    /// Newton's method from above: the function is convex and grows, so every step stays above the root and comes nearer.
+    /// Newton's method from above: the function is convex and grows, so every step stays above the root and comes
+    /// nearer.
     fn cycles_for_work_pinched(&self, work: f64) -> f64 {
         const MOST_STEPS: usize = 200;
         // Both are above the root: work_in(L) is at least L^3 / (6 hop^2), and at least L.

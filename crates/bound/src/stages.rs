@@ -1,20 +1,21 @@
 //! The products of a model as a chain of stages, each of which waits for all of the one before.
 //!
-//! Which sets of products do that follows from the mathematics of a layer alone. Each product is formed once, with complete
-//! elements of its vector:
+//! Which sets of products do that follows from the mathematics of a layer alone. Each product is formed once, with
+//! complete elements of its vector:
 //!
-//! * an element of q, k or v needs *one* element of the layer's input; a product of the scores needs a whole element of q,
-//!   and so *every* element of that input, and so every product of the network before, down included;
-//! * a product of gate or up needs one element of the stream after attention, and so all heads: every q, k and v product,
-//!   every score and every value. It does not need the whole output projection: only one row of it;
+//! * an element of q, k or v needs *one* element of the layer's input; a product of the scores needs a whole element of
+//!   q, and so *every* element of that input, and so every product of the network before, down included;
+//! * a product of gate or up needs one element of the stream after attention, and so all heads: every q, k and v
+//!   product, every score and every value. It does not need the whole output projection: only one row of it;
 //! * a product of down needs an element of gate and up, and so every element of the stream after attention;
 //! * a product of the LM head needs one element of the last stream: all of gate and up, one row of down;
 //! * the next token's first products need the token, and so every logit.
 //!
 //! So attention without its output projection and the network take turns, and between a layer and the next either down
-//! or q, k and v belongs to its stage, not both: a row of down may be followed at once by the column of q that reads what it
-//! makes. Each choice makes a chain, and every chain a bound; the largest of them holds. Left out is what a rewrite forms away or what stands aside of
-//! the chain: the router (its logits can be formed beside the output projection), gains, the output projection, embedding.
+//! or q, k and v belongs to its stage, not both: a row of down may be followed at once by the column of q that reads
+//! what it makes. Each choice makes a chain, and every chain a bound; the largest of them holds. Left out is what a
+//! rewrite forms away or what stands aside of the chain: the router (its logits can be formed beside the output
+//! projection), gains, the output projection, embedding.
 
 use serde::Serialize;
 use wafersim_spec::model::{Attention, Layer, Role, Tensor};
@@ -28,8 +29,8 @@ use crate::Load;
 pub enum Products {
     /// Projections of the layer's input, scores, values: attention without its output projection.
     Attention,
-    /// Scores and values or products with a state, and what makes heads of a compressed query: attention without what reads
-    /// the layer's input.
+    /// Scores and values or products with a state, and what makes heads of a compressed query: attention without what
+    /// reads the layer's input.
     Heads,
     /// The compression of the layer's input to a query of all heads.
     Compression,
@@ -133,8 +134,8 @@ impl Parts {
         parts
     }
 
-    /// The attention's stages: after a network whose down belongs to its stage, or after any; with the compression of its
-    /// query as a stage of its own where it has one and that is wanted.
+    /// The attention's stages: after a network whose down belongs to its stage, or after any; with the compression of
+    /// its query as a stage of its own where it has one and that is wanted.
     fn attention(&self, after_down: bool, compression_apart: bool) -> Vec<Stage> {
         match self.compressed {
             _ if after_down => vec![self.heads.stage(Products::Heads)],
@@ -176,8 +177,8 @@ fn cached(attention: &Attention, load: &Load) -> Count {
             let absorbed = latent.kv_rank + latent.rope_dim + latent.kv_rank;
             latent.heads.saturating_mul(expanded.min(absorbed)).saturating_mul(seen)
         }
-        // The state times the key and times the query. What the token adds to the state may follow later: the result needs
-        // only the product of key and query for it.
+        // The state times the key and times the query. What the token adds to the state may follow later: the result
+        // needs only the product of key and query for it.
         Attention::Linear(linear) => linear.state_elements().saturating_mul(2),
     };
     Count { macs, bytes: remembered(attention, load) }
@@ -202,8 +203,8 @@ pub(crate) struct Chains {
 /// Choices that are made apart from each other; further ones follow the last of these. Models have two to five.
 const MOST_CHOICES: usize = 6;
 
-/// Every chain in which layers that are alike, before layers that are alike, choose alike. Which chains there are follows from
-/// the model alone, never from what is asked of it.
+/// Every chain in which layers that are alike, before layers that are alike, choose alike. Which chains there are
+/// follows from the model alone, never from what is asked of it.
 pub(crate) fn chains(model: &Model, load: &Load) -> Chains {
     let mut kinds: Vec<&Layer> = Vec::new();
     let layers: Vec<usize> = model
@@ -217,8 +218,8 @@ pub(crate) fn chains(model: &Model, load: &Load) -> Chains {
         })
         .collect();
     let parts: Vec<Parts> = kinds.iter().map(|layer| Parts::new(model, layer, load)).collect();
-    // What is chosen: for a pair of neighbours whether down belongs to the stage of the first, for a kind of attention whether
-    // the compression of its query stands apart.
+    // What is chosen: for a pair of neighbours whether down belongs to the stage of the first, for a kind of attention
+    // whether the compression of its query stands apart.
     let mut pairs: Vec<(usize, Option<usize>)> = Vec::new();
     for (index, kind) in layers.iter().enumerate() {
         let pair = (*kind, layers.get(index + 1).copied());
@@ -274,9 +275,9 @@ pub(crate) fn all_macs(model: &Model, load: &Load) -> u64 {
     layers.fold(model.lm_head().macs(), u64::saturating_add)
 }
 
-/// Bytes that a token's way leads past: every matrix of a product, and what its user's earlier tokens take. Those of other
-/// users may lie elsewhere, with copies of the weights. The table of the embedding only where it is the LM head too: a token
-/// may arrive as its row.
+/// Bytes that a token's way leads past: every matrix of a product, and what its user's earlier tokens take. Those of
+/// other users may lie elsewhere, with copies of the weights. The table of the embedding only where it is the LM head
+/// too: a token may arrive as its row.
 pub(crate) fn held_bytes(model: &Model, load: &Load) -> Bytes {
     let weights: Bytes = model
         .layers

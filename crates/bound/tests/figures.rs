@@ -20,10 +20,10 @@ fn of(model: &str, load: &Load) -> Result<Bound, SpecError> {
     Ok(bound(&Model::builtin(model)?, &Wafer::builtin("wse3")?, load))
 }
 
-/// The default question by hand. 62 layers of width 6144, 96 heads of 128, 8 of 160 experts of width 2560; scores and values
-/// of 32,768 tokens. At 32k: first attention with q, k, v; then 61 times network with down and scores with values; gate and
-/// up of the last; the LM head. A stage of W products takes the cube root of 24 W / f, less two cycles (and less than a
-/// tenth of a cycle beside).
+/// The default question by hand. 62 layers of width 6144, 96 heads of 128, 8 of 160 experts of width 2560; scores and
+/// values of 32,768 tokens. At 32k: first attention with q, k, v; then 61 times network with down and scores with
+/// values; gate and up of the last; the LM head. A stage of W products takes the cube root of 24 W / f, less two cycles
+/// (and less than a tenth of a cycle beside).
 #[test]
 fn the_default_question_by_hand() {
     let found = of("qwen3-coder-480b-a35b", &load(32_768)).unwrap();
@@ -38,7 +38,8 @@ fn the_default_question_by_hand() {
             + 61.0 * (stage(3.0 * hidden * width) + stage(values))
             + stage(2.0 * hidden * width)
             + stage(151_936.0 * hidden);
-        // The longest neighbours: first attention and network, head and first attention (in a circle), then 12 of the rest.
+        // The longest neighbours: first attention and network, head and first attention (in a circle), then 12 of the
+        // rest.
         let (first, head) = (stage(projections + values), stage(151_936.0 * hidden));
         let network = stage(3.0 * hidden * width);
         let given_away = (first + network) / 2.0 + (head + first) / 2.0 + 12.0 * (network + stage(values)) / 2.0;
@@ -66,8 +67,8 @@ struct Public {
     tokens_per_second: f64,
 }
 
-/// Records of services on this machine (sources.md#production-systems), those among them that may have used drafts held to the
-/// bound without drafts. A bound below one of them would be wrong.
+/// Records of services on this machine (sources.md#production-systems), those among them that may have used drafts held
+/// to the bound without drafts. A bound below one of them would be wrong.
 #[test]
 fn public_speeds_lie_below() {
     let rows = [

@@ -1,6 +1,6 @@
-//! Which products wait for which: every scalar product of a small model with all that it needs, as freely as the mathematics
-//! allows (a norm's scale and a softmax's divisor may follow later, sums are formed in any order). The chains that the bound
-//! counts are held to it, and so is what it leaves out.
+//! Which products wait for which: every scalar product of a small model with all that it needs, as freely as the
+//! mathematics allows (a norm's scale and a softmax's divisor may follow later, sums are formed in any order). The
+//! chains that the bound counts are held to it, and so is what it leaves out.
 
 use std::collections::BTreeMap;
 
@@ -113,8 +113,8 @@ fn latent(all: &mut Products, layer: usize, input: &[Needs]) -> Vec<Needs> {
     results.collect()
 }
 
-/// The gated delta rule: what the state says of the key is taken from the value before it is written; the result reads the
-/// old state, and what is written through the product of key and query.
+/// The gated delta rule: what the state says of the key is taken from the value before it is written; the result reads
+/// the old state, and what is written through the product of key and query.
 fn linear(all: &mut Products, layer: usize, input: &[Needs]) -> Vec<Needs> {
     let project = |all: &mut Products, name: &str| all.matrix(&format!("{layer}.{name}"), input, HEADS * HEAD_DIM);
     let (query, key, value) = (project(all, "q"), project(all, "k"), project(all, "v"));

@@ -1,5 +1,5 @@
-//! Schedules against the theorem: every processing element of a stage begins when the last of what it waits for can have
-//! come to it, and works for as long as it is given. None may be quicker than the bound; good ones come near.
+//! Schedules against the theorem: every processing element of a stage begins when the last of what it waits for can
+//! have come to it, and works for as long as it is given. None may be quicker than the bound; good ones come near.
 
 use std::collections::BTreeSet;
 
@@ -195,10 +195,10 @@ fn open_ends_gain_less_than_is_given_away() {
     assert!(bound <= period && period < closed, "{bound} <= {period} < {closed}");
 }
 
-/// Why a layer's four sets of products are not two stages. Rows of down and the columns of q, k and v that read what they
-/// make lie together and take turns without waiting for anybody else, so do rows of the output projection and columns of
-/// gate and up: two meetings a layer. Attention whole and network whole, as two stages, would exclude this program; what the
-/// crate counts does not.
+/// Why a layer's four sets of products are not two stages. Rows of down and the columns of q, k and v that read what
+/// they make lie together and take turns without waiting for anybody else, so do rows of the output projection and
+/// columns of gate and up: two meetings a layer. Attention whole and network whole, as two stages, would exclude this
+/// program; what the crate counts does not.
 #[test]
 fn a_row_may_be_followed_by_the_column_that_reads_it() {
     let machine = Machine { hop: 2.0, link: 1e9 };

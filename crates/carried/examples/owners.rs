@@ -1,6 +1,6 @@
-//! What it takes that owners send: exact layers on the fabric of a WSE-3, lowered by their layouts and without them (then a
-//! relayout is one stream from one end, an alignment moves every line, a rotating chain moves sums by one place a round).
-//! `cargo run --release -p wafersim-carried --example owners`.
+//! What it takes that owners send: exact layers on the fabric of a WSE-3, lowered by their layouts and without them
+//! (then a relayout is one stream from one end, an alignment moves every line, a rotating chain moves sums by one place
+//! a round). `cargo run --release -p wafersim-carried --example owners`.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "an example writes to the terminal")]
 

@@ -1,5 +1,5 @@
-//! What cores do with words: for each word of the language, what lies ready when a core begins a step, what a word does that
-//! arrives, and what is put in its place when the last one has come.
+//! What cores do with words: for each word of the language, what lies ready when a core begins a step, what a word does
+//! that arrives, and what is put in its place when the last one has come.
 
 mod arrive;
 mod begin;
@@ -68,7 +68,8 @@ struct Here {
 }
 
 impl<'a> Carrying<'a> {
-    /// The contents of a lowered program, from what its processing elements hold before (matrices that it moves included).
+    /// The contents of a lowered program, from what its processing elements hold before (matrices that it moves
+    /// included).
     pub fn new(
         prepared: &'a Prepared,
         lowered: &'a Lowered,

@@ -1,9 +1,10 @@
-//! Where two readings of a program meet: the fabric moves its wavelets, and each carries the number that the numeric reading
-//! says. What lies in every processing element at the end must be the same, bit for bit.
+//! Where two readings of a program meet: the fabric moves its wavelets, and each carries the number that the numeric
+//! reading says. What lies in every processing element at the end must be the same, bit for bit.
 //!
-//! The fabric knows no numbers and the numeric reading no wavelets; this crate joins them. [`carry`] lowers a program, runs it
-//! wavelet by wavelet and gives a word to each; every core computes with [`wafersim_values::machine::compute_at`] when the
-//! fabric lets it begin, and with what has arrived by then. [`compare()`] holds the result to the numeric reading.
+//! The fabric knows no numbers and the numeric reading no wavelets; this crate joins them. [`carry`] lowers a program,
+//! runs it wavelet by wavelet and gives a word to each; every core computes with
+//! [`wafersim_values::machine::compute_at`] when the fabric lets it begin, and with what has arrived by then.
+//! [`compare()`] holds the result to the numeric reading.
 //!
 //! | file | owns |
 //! |---|---|
@@ -12,9 +13,9 @@
 //! | `core_state` | what a core holds while it is inside a step |
 //! | `compare` | two machines, bit for bit |
 //!
-//! Only numbers travel. Which elements they are is known before a program runs (its layouts say so), and their receiver looks
-//! it up with the sender: a word that arrives in the wrong place, out of order or not at all is a wrong number, not a
-//! message.
+//! Only numbers travel. Which elements they are is known before a program runs (its layouts say so), and their receiver
+//! looks it up with the sender: a word that arrives in the wrong place, out of order or not at all is a wrong number,
+//! not a message.
 
 mod compare;
 mod contents;
@@ -109,8 +110,8 @@ pub struct Carried {
     pub outcome: Outcome,
 }
 
-/// Runs a program from its start to its end, its numbers carried by wavelets. `before`: what the processing elements hold;
-/// `tiles`: all weights that it uses, as the numeric reading has left them.
+/// Runs a program from its start to its end, its numbers carried by wavelets. `before`: what the processing elements
+/// hold; `tiles`: all weights that it uses, as the numeric reading has left them.
 ///
 /// # Errors
 /// Where the fabric refuses the program, or a step does not find what it needs.
@@ -133,7 +134,8 @@ pub fn carry(
     Ok(Carried { machine: carrying.finish()?, outcome })
 }
 
-/// Where the layout of a buffer holds nothing, no word arrives, and steps that the whole region does find an empty tile.
+/// Where the layout of a buffer holds nothing, no word arrives, and steps that the whole region does find an empty
+/// tile.
 fn lay_empty(prepared: &Prepared, machine: &mut MeshState) {
     for (buffer, declared) in (0u32..).zip(&prepared.program.buffers) {
         let fields = declared.layout.as_ref().map_or(0, |layout| layout.fields.len() as u32);

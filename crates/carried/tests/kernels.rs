@@ -1,5 +1,5 @@
-//! Kernels by themselves, any shape on any grid: what wavelets have carried is what the numeric reading says, bit for bit. And
-//! faults are noticed: a bit that flips, wavelets that change places, a route that leads elsewhere.
+//! Kernels by themselves, any shape on any grid: what wavelets have carried is what the numeric reading says, bit for
+//! bit. And faults are noticed: a bit that flips, wavelets that change places, a route that leads elsewhere.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 

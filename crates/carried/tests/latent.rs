@@ -1,5 +1,5 @@
-//! A small model of the family of DeepSeek-V3, its numbers carried by wavelets: decode with heads over columns, drafts and a prompt
-//! in one chunk are the numeric reading, bit for bit.
+//! A small model of the family of DeepSeek-V3, its numbers carried by wavelets: decode with heads over columns, drafts
+//! and a prompt in one chunk are the numeric reading, bit for bit.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 

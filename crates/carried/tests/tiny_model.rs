@@ -1,5 +1,5 @@
-//! The tiny Qwen3-MoE, its numbers carried by wavelets: every buffer of every processing element after every program of a
-//! prompt and of decode steps is what the numeric reading says, bit for bit.
+//! The tiny Qwen3-MoE, its numbers carried by wavelets: every buffer of every processing element after every program of
+//! a prompt and of decode steps is what the numeric reading says, bit for bit.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 

@@ -1,5 +1,5 @@
-//! The collectives of trees, staggered roots, scatters and gathers: closed form against fabric, wavelets against the numeric
-//! reading bit for bit, and the numeric reading against a plain sum.
+//! The collectives of trees, staggered roots, scatters and gathers: closed form against fabric, wavelets against the
+//! numeric reading bit for bit, and the numeric reading against a plain sum.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
@@ -17,8 +17,8 @@ use wafersim_program::{
 use wafersim_spec::wafer::{Key, RateSet};
 use wafersim_spec::{DataType, Wafer};
 
-/// How far closed form and fabric may be apart: 5 %. Most are within 3 %, as the kernels of `simctl crosscheck`; rings of many
-/// members whose pieces take several turns were seen 4.3 % apart (docs/src/kernels.md).
+/// How far closed form and fabric may be apart: 5 %. Most are within 3 %, as the kernels of `simctl crosscheck`; rings
+/// of many members whose pieces take several turns were seen 4.3 % apart (docs/src/kernels.md).
 const LIMIT: f64 = 0.05;
 /// Cycles that a single short step may be apart, where 3 % of it are less.
 const FEW: f64 = 3.0;
@@ -156,8 +156,8 @@ proptest! {
         roots in prop::collection::vec(0u64..15, 6..7), middle in any::<bool>(), stagger in prop::option::of((0u64..5, 0u64..4)),
         width in 1u64..120, wide in any::<bool>(),
     ) {
-        // A group that is cut short begins the next level before the others, and its root lies nearer. Where the longest chain
-        // begins there, the closed form, which knows full groups, is too long.
+        // A group that is cut short begins the next level before the others, and its root lies nearer. Where the
+        // longest chain begins there, the closed form, which knows full groups, is too long.
         let product: u64 = sizes.iter().product();
         let line = (product * (2 + line % 8)).min(700 / product * product);
         let Some(tree) = tree(line, &sizes, if middle { &[] } else { &roots }, stagger) else { return Ok(()) };

@@ -1,4 +1,5 @@
-//! What of a mapping's decisions the small model has as well, and what is smaller there: found by looking at both, not promised.
+//! What of a mapping's decisions the small model has as well, and what is smaller there: found by looking at both, not
+//! promised.
 
 use wafersim_mapping::{LayerMapping, LineKind, OPERATORS, Reduction, RegionSize, Tree};
 use wafersim_spec::model::{Attention, FeedForward, Layer};

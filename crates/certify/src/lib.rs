@@ -6,9 +6,9 @@
 //! | `parts` | memory, colors and the fabric, of the mapping itself |
 //! | `numbers`, `scaled`, `kept` | the same decisions on a small model: computed, shrunk, and what of them is the same |
 //!
-//! A certificate shows that a mapping is *possible*: that it fits, that its routes can be set, that every layer takes on the fabric
-//! what the closed form says, and that its decisions change nothing of the function. It shows nothing of tables, of ways between
-//! regions and of links between wafers, whose times stay in closed form.
+//! A certificate shows that a mapping is *possible*: that it fits, that its routes can be set, that every layer takes
+//! on the fabric what the closed form says, and that its decisions change nothing of the function. It shows nothing of
+//! tables, of ways between regions and of links between wafers, whose times stay in closed form.
 
 mod kept;
 pub mod limits;

@@ -1,8 +1,8 @@
-//! The decisions of a mapping on a small model of the same family with random weights, computed with numbers as placed, against the
-//! model's equations in 64 bit.
+//! The decisions of a mapping on a small model of the same family with random weights, computed with numbers as placed,
+//! against the model's equations in 64 bit.
 //!
-//! Everything is computed in 32 bit, where a run differs from the equations by the order of its sums alone, so that the tolerance
-//! is tight; weights are stored in the question's format where that has block scales.
+//! Everything is computed in 32 bit, where a run differs from the equations by the order of its sums alone, so that the
+//! tolerance is tight; weights are stored in the question's format where that has block scales.
 
 use wafersim_answer::{Opened, Question};
 use wafersim_mapping::{
@@ -20,8 +20,8 @@ use wafersim_values::{
 use crate::kept::{Both, Kept};
 use crate::scaled::{Pair, scaled, small_region};
 
-/// Tokens of the prompt, decode steps after it, and the seeds of weights and prompts: fixed, so that a certificate is the same
-/// wherever it is made.
+/// Tokens of the prompt, decode steps after it, and the seeds of weights and prompts: fixed, so that a certificate is
+/// the same wherever it is made.
 const PROMPT: u64 = 7;
 const STEPS: u64 = 2;
 const SEED: u64 = 7;

@@ -1,7 +1,8 @@
-//! The decisions of a mapping for a region and a model that are smaller: what is one, all or a rule stays so, numbers shrink with
-//! what they are numbers of.
+//! The decisions of a mapping for a region and a model that are smaller: what is one, all or a rule stays so, numbers
+//! shrink with what they are numbers of.
 //!
-//! The sizes of a tree's groups shrink as powers: a tree of two levels about the root of a line stays one, and a chain a chain.
+//! The sizes of a tree's groups shrink as powers: a tree of two levels about the root of a line stays one, and a chain
+//! a chain.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +38,8 @@ pub fn small_region(region: RegionSize) -> RegionSize {
     RegionSize { columns: (columns as u64).min(region.columns), rows: (rows as u64).min(region.rows) }
 }
 
-/// The recipe for small layers on a region: the decisions of `pair`, which every kind of layer shares but for its splits.
+/// The recipe for small layers on a region: the decisions of `pair`, which every kind of layer shares but for its
+/// splits.
 pub fn scaled(recipe: &Recipe, pair: &Pair<'_>, to: RegionSize) -> Recipe {
     let from = pair.mapping.region;
     Recipe {

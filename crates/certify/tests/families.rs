@@ -1,5 +1,5 @@
-//! The recipe `best` keeps the model's equations on small models of several families; all built-in recipes do on every family with
-//! `WAFERSIM_FAMILIES=all`.
+//! The recipe `best` keeps the model's equations on small models of several families; all built-in recipes do on every
+//! family with `WAFERSIM_FAMILIES=all`.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 #![allow(clippy::print_stdout, reason = "figures for whoever runs it")]

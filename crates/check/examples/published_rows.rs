@@ -1,5 +1,5 @@
-//! The published rows, run on the fabric at their full grids: `cargo run --release -p wafersim-check --example published_rows
-//! [kernel ...]`. Prints measured, closed form, fabric, and what the run took.
+//! The published rows, run on the fabric at their full grids: `cargo run --release -p wafersim-check --example
+//! published_rows [kernel ...]`. Prints measured, closed form, fabric, and what the run took.
 
 #![allow(clippy::print_stdout, reason = "an example prints")]
 

@@ -1,7 +1,7 @@
 //! Closed form against fabric: a set of kernels on a set of grids, on machines as measured.
 //!
-//! A case is a kernel on a grid of a device. Both readings get the same program and the same times of vector work, so that what
-//! differs is what moves: ramps, hops, queues, who waits for whom.
+//! A case is a kernel on a grid of a device. Both readings get the same program and the same times of vector work, so
+//! that what differs is what moves: ramps, hops, queues, who waits for whom.
 
 mod kernels;
 mod mapped;
@@ -134,8 +134,8 @@ impl Cases {
     }
 }
 
-/// Runs all cases in parallel; `done` is called once per case, from any thread. The order of the rows does not depend on
-/// threads. A case that cannot be run is a row that says why.
+/// Runs all cases in parallel; `done` is called once per case, from any thread. The order of the rows does not depend
+/// on threads. A case that cannot be run is a row that says why.
 pub fn crosscheck(cases: &Cases, done: impl Fn() + Sync) -> Crosscheck {
     let all = cases.all();
     let asked: Vec<&(&Wafer, CheckedKernel, Grid)> =

@@ -1,9 +1,9 @@
 //! Leave one group out: each group of measured rows predicted with constants that know nothing of it.
 //!
-//! [`CONSTANTS`] says which constant of a wafer file was taken from which rows. A group's constants are found again by least
-//! squares over the relative errors of all other rows of the machine that they have an influence on. Where no other row
-//! knows a constant, each row of the group is predicted with a constant found from the rest of the group; where a row is the
-//! only one that knows its constant, it cannot be predicted without itself, and is named.
+//! [`CONSTANTS`] says which constant of a wafer file was taken from which rows. A group's constants are found again by
+//! least squares over the relative errors of all other rows of the machine that they have an influence on. Where no
+//! other row knows a constant, each row of the group is predicted with a constant found from the rest of the group;
+//! where a row is the only one that knows its constant, it cannot be predicted without itself, and is named.
 //!
 //! Nothing else is found again: counts of operations and rates that were published as such stay as they are.
 
@@ -313,7 +313,8 @@ impl<'a> Group<'a> {
         Some((held_out, errors))
     }
 
-    /// The group's constants by least squares over the relative errors of some rows; those that none of them knows stay.
+    /// The group's constants by least squares over the relative errors of some rows; those that none of them knows
+    /// stay.
     ///
     /// Levenberg's and Marquardt's method, from the middle between what the wafer file holds for possible.
     fn found(&self, from: &[usize]) -> Vec<f64> {

@@ -122,7 +122,8 @@ mod damaged_tables {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// A damaged table is an error, or rows that are predicted or skipped: never a panic, never a figure that is no number.
+        /// A damaged table is an error, or rows that are predicted or skipped: never a panic, never a figure that is no
+        /// number.
         #[test]
         fn damage_is_an_error_or_a_skipped_row(kind in 0usize..3, place in any::<usize>(), value in any::<u64>()) {
             let mut bytes = BUILTIN_MEASUREMENTS.as_bytes().to_vec();

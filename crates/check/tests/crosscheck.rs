@@ -46,8 +46,8 @@ fn a_case_that_cannot_run_is_a_row_that_says_why() {
     assert_eq!((found.cases[0].cycles, found.worst_percent, found.worst()), (None, None, None));
 }
 
-/// The claim of docs/src/crosscheck.md: every kernel, both wafers, square and oblong. The largest grids, where only products
-/// with few rounds run in time, are part of it.
+/// The claim of docs/src/crosscheck.md: every kernel, both wafers, square and oblong. The largest grids, where only
+/// products with few rounds run in time, are part of it.
 #[test]
 fn closed_form_and_fabric_agree_on_every_kernel() {
     let grid = |columns, rows| Grid { columns, rows };

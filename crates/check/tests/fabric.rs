@@ -66,8 +66,8 @@ fn a_stream_moves_at_the_rate_of_a_link() {
     }
 }
 
-/// Each member receives the whole payload before it sends it on. The benchmark's members do not start a task in between:
-/// their completion issues the prepared send, which takes the send's own two cycles.
+/// Each member receives the whole payload before it sends it on. The benchmark's members do not start a task in
+/// between: their completion issues the prepared send, which takes the send's own two cycles.
 #[test]
 fn relay_chains() {
     let mut wafer = Wafer::builtin("wse3").unwrap();
@@ -166,8 +166,8 @@ fn published_collectives_within_two_per_cent() {
         held(&format!("two-phase P {p} B {b}"), two_phase, model);
     }
     for (p, b) in [(8u64, 64u64), (16, 512), (64, 1024)] {
-        // A tree: in each level neighbours at twice the distance reduce in pairs. Held where the payload dominates: the model
-        // lets the ways of all levels pass behind it, where pairs that wait for one another add up P - 1 hops.
+        // A tree: in each level neighbours at twice the distance reduce in pairs. Held where the payload dominates: the
+        // model lets the ways of all levels pass behind it, where pairs that wait for one another add up P - 1 hops.
         let levels = p.ilog2();
         let tree = line(p, b, |program, payload| {
             (0..levels).map(|level| chain(program, payload, (2, 1 << level), 4 * (level % 2))).collect()

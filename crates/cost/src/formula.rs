@@ -1,4 +1,5 @@
-//! One formula per word of the language. `w` is the number of wavelets of the payload in the fullest processing element.
+//! One formula per word of the language. `w` is the number of wavelets of the payload in the fullest processing
+//! element.
 //!
 //! | word | cycles | source |
 //! |---|---|---|
@@ -99,10 +100,11 @@ fn chain_reduce(chain: &ChainReduce, line: u64, program: &Program, rates: &Rates
 
 /// Pieces of `w` wavelets on their way to, or from, their owners.
 ///
-/// Multicasts of neighbouring owners follow one another: who passes one on takes it as well, and takes the first owner's first. So
-/// the last owner's goes down the line when the first one's has come up to it.
+/// Multicasts of neighbouring owners follow one another: who passes one on takes it as well, and takes the first
+/// owner's first. So the last owner's goes down the line when the first one's has come up to it.
 ///
-/// Where as many rings run `beside` each other, members of one between those of the others, each link carries the words of all.
+/// Where as many rings run `beside` each other, members of one between those of the others, each link carries the words
+/// of all.
 pub fn pieces_beside(step: &Step, beside: u64, program: &Program, rates: &Rates) -> Cost {
     let Some((pieces, purpose)) = step.action.pieces() else { return Cost::ZERO };
     let line = step.region.along(pieces.axis);
@@ -209,10 +211,10 @@ impl Way {
 
 /// A ring of pieces of so many words in so many turns, after the message; `over_link` is the time of some words.
 ///
-/// In each turn a member sends the words of its first piece from memory and passes `members - 2` more on; each follows after what a
-/// link needs for these words, or after the way to the next member, whichever is longer. What is passed first waits until the
-/// own words are sent. The way back from the last member to the first is long; it is passed once a turn, where the members do
-/// not keep so far behind one another as it needs.
+/// In each turn a member sends the words of its first piece from memory and passes `members - 2` more on; each follows
+/// after what a link needs for these words, or after the way to the next member, whichever is longer. What is passed
+/// first waits until the own words are sent. The way back from the last member to the first is long; it is passed once
+/// a turn, where the members do not keep so far behind one another as it needs.
 fn ring(members: u64, [words, turns]: [u64; 2], over_link: impl Fn(u64) -> Cost, way: &Way) -> Cost {
     if members == 2 {
         // Both send and take at the same time.
@@ -233,9 +235,9 @@ fn ring(members: u64, [words, turns]: [u64; 2], over_link: impl Fn(u64) -> Cost,
     begin + turn(smaller) * (turns - 1 - more) as f64 + turn(larger) * more as f64 + over_link(larger)
 }
 
-/// Chains from both ends of a segment to neighbouring owners, after the message: each owner first takes what comes from above,
-/// the pieces of those below it passed on, then what comes from below, its own piece first. `between` is what an owner waits
-/// between the two takes of its own piece.
+/// Chains from both ends of a segment to neighbouring owners, after the message: each owner first takes what comes from
+/// above, the pieces of those below it passed on, then what comes from below, its own piece first. `between` is what an
+/// owner waits between the two takes of its own piece.
 fn converging(parties: &Parties, way: &Way, between: f64) -> Cost {
     let Parties { members, below, owners: count, .. } = *parties;
     // Without owners nobody is before them.
@@ -263,8 +265,9 @@ fn converging(parties: &Parties, way: &Way, between: f64) -> Cost {
     end
 }
 
-/// What a transfer takes more when the core has worked before it: its operation is set up in the running task, or by one
-/// that a completion activates, whichever is quicker. After another transfer that task is part of the message before.
+/// What a transfer takes more when the core has worked before it: its operation is set up in the running task, or by
+/// one that a completion activates, whichever is quicker. After another transfer that task is part of the message
+/// before.
 pub fn set_up_after_work(rates: &Rates) -> Cost {
     Cost::of(Cause::Stages, rates.setup.min(rates.completion + rates.task))
 }
@@ -302,9 +305,10 @@ fn shift(moved: &Shift, program: &Program, rates: &Rates) -> Cost {
 
 /// Cycles of a scatter or gather: its longest path.
 ///
-/// Along a line every owner sends its piece and then lets pass what comes from farther owners. So the piece of the farthest one
-/// is at a place after its hops, or after all wavelets of those before it, whichever is later; and a piece that goes on past
-/// others' targets (an all-gather, whose places take one direction after the other) has its way still to go.
+/// Along a line every owner sends its piece and then lets pass what comes from farther owners. So the piece of the
+/// farthest one is at a place after its hops, or after all wavelets of those before it, whichever is later; and a piece
+/// that goes on past others' targets (an all-gather, whose places take one direction after the other) has its way still
+/// to go.
 pub fn relayout(moved: &Relayout, rates: &Rates) -> Cost {
     let own = Path { hops: moved.hops, wavelets: moved.wavelets };
     let paths = std::iter::once(&own).chain(&moved.others).filter(|path| path.hops > 0);
@@ -327,8 +331,9 @@ fn compute(compute: &Compute, rates: &Rates) -> Cost {
 
 /// Cycles of vector work in one processing element.
 ///
-/// Mapped multiply-accumulate: max(issue, column + ceil(length / lanes) wave), sources.md#wse-3-characterisation-notes. Plain operations:
-/// set-up + length / rate. The fp32 sweep on WSE-2 (rows `pe_gemv_wse2_*`) is set-up + N (column + ceil(N / 4) wave).
+/// Mapped multiply-accumulate: max(issue, column + ceil(length / lanes) wave), sources.md#wse-3-characterisation-notes.
+/// Plain operations: set-up + length / rate. The fp32 sweep on WSE-2 (rows `pe_gemv_wse2_*`) is set-up + N (column +
+/// ceil(N / 4) wave).
 pub fn work(work: &Work, rates: &Rates) -> f64 {
     let (length, count) = (work.length as f64, work.count as f64);
     let wide = work.data_type.bits() > 16;

@@ -2,8 +2,8 @@
 //!
 //! A step begins when every processing element of its rectangle has finished what the program gave it before; steps on
 //! rectangles that do not meet run at the same time. Data moves between rectangles only in steps that cover both, so no
-//! other dependency is needed. The path is found event by event: for each step the event before it that ended last among
-//! those whose rectangles it meets. Where all steps cover the whole region, that is the sum of the steps.
+//! other dependency is needed. The path is found event by event: for each step the event before it that ended last
+//! among those whose rectangles it meets. Where all steps cover the whole region, that is the sum of the steps.
 
 use wafersim_program::{Node, Program, Region};
 

@@ -10,7 +10,8 @@ use wafersim_spec::{DataType, Wafer};
 pub enum View {
     /// What kernels achieve, from measurements: for the profiles `published` and `best`.
     Achieved,
-    /// Physics only: hops, wavelets, SIMD peak and SRAM bandwidth; software and set-up are free. For the profile `ideal`.
+    /// Physics only: hops, wavelets, SIMD peak and SRAM bandwidth; software and set-up are free. For the profile
+    /// `ideal`.
     Physics,
 }
 

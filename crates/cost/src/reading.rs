@@ -70,8 +70,8 @@ impl OperatorCosts {
     }
 }
 
-/// Reads a program in closed form: the time from its first operation to its last on the critical path. That is the sum of
-/// its steps, or its longest path where the program says that processing elements follow each their own order.
+/// Reads a program in closed form: the time from its first operation to its last on the critical path. That is the sum
+/// of its steps, or its longest path where the program says that processing elements follow each their own order.
 pub fn cost(program: &Program, rates: &Rates) -> ProgramCost {
     if program.order == Order::Own {
         return longest_path(program, rates);
@@ -92,8 +92,8 @@ pub fn cost(program: &Program, rates: &Rates) -> ProgramCost {
 /// Reads one node by itself.
 ///
 /// Parallel branches take as long as the longest. A systolic loop takes in each round the longer of its compute and of
-/// what its transfers occupy, plus what closes the round. A transfer that follows the core's own work takes its set-up in
-/// addition ([`formula::set_up_after_work`]).
+/// what its transfers occupy, plus what closes the round. A transfer that follows the core's own work takes its set-up
+/// in addition ([`formula::set_up_after_work`]).
 pub fn cost_node(node: &Node, program: &Program, rates: &Rates) -> Cost {
     follow(node, program, rates, &mut Core::Waited)
 }

@@ -255,8 +255,8 @@ mod longest_path {
     }
 
     proptest! {
-        /// The path is never longer than the sum, never shorter than the work of any processing element, and equals it where
-        /// every step covers the region.
+        /// The path is never longer than the sum, never shorter than the work of any processing element, and equals it
+        /// where every step covers the region.
         #[test]
         fn between_the_fullest_element_and_the_sum(
             steps in proptest::collection::vec((0u64..4, 0u64..4, 1u64..4, 1u64..4, 1u64..200), 1..20), whole: bool,

@@ -2,8 +2,8 @@
 //!
 //! A decode layer on 660 x 660 as streams, with one thread and with two; an all-gather from eight places at once along
 //! rows and columns, run in turn; and the same along rows alone. Lines are alike in both: one of each kind is run.
-//! Elements are wavelets times links. Wall-clock time: `--example circuit_speed` shows CPU time beside it, and the line of
-//! cost against wavelet-hops.
+//! Elements are wavelets times links. Wall-clock time: `--example circuit_speed` shows CPU time beside it, and the line
+//! of cost against wavelet-hops.
 
 #![allow(dead_code, reason = "shared files hold more than one needs")]
 

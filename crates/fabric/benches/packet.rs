@@ -2,8 +2,8 @@
 //!
 //! The measure of the row "32 x 32, uniform, queue 8, rate 0.05" of `tests/data/booksim2.csv`, where BookSim2 reaches
 //! 4.58e5 router-cycles per second of one core. Elements are routers x cycles, warm-up and drain included. Wall-clock
-//! time: on a shared machine `cargo run --release --example packet_speed` counts CPU time instead, as the measurement of
-//! BookSim2 did. On one core of a 2-core AMD EPYC it counts 5.5e7 to 7.4e7 (119 to 162 times BookSim2; 12 to 16 ns a
+//! time: on a shared machine `cargo run --release --example packet_speed` counts CPU time instead, as the measurement
+//! of BookSim2 did. On one core of a 2-core AMD EPYC it counts 5.5e7 to 7.4e7 (119 to 162 times BookSim2; 12 to 16 ns a
 //! hop), depending on what else the machine does.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

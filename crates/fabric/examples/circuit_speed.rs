@@ -1,6 +1,6 @@
-//! How fast circuit mode is: decode layers on growing grids up to the full wafer, as streams, and traffic that contends:
-//! `cargo run --release -p wafersim-fabric --example circuit_speed [name ...]`. Seconds are wall-clock and CPU time (on
-//! Linux, of all threads): other programs may share the cores.
+//! How fast circuit mode is: decode layers on growing grids up to the full wafer, as streams, and traffic that
+//! contends: `cargo run --release -p wafersim-fabric --example circuit_speed [name ...]`. Seconds are wall-clock and
+//! CPU time (on Linux, of all threads): other programs may share the cores.
 
 #![allow(clippy::print_stdout, dead_code, reason = "an example prints; shared files hold more than one needs")]
 

@@ -1,10 +1,10 @@
-//! The fabric reading of a program: every wavelet of a dataflow program through every router of the mesh, over static routes
-//! by color.
+//! The fabric reading of a program: every wavelet of a dataflow program through every router of the mesh, over static
+//! routes by color.
 //!
-//! Life cycle: a [`wafersim_program::Program`] is lowered ([`lower`]) to a [`Lowered`] program, which [`run`] runs to an
-//! [`Outcome`] or a [`CircuitError`]. [`route`] holds streams and operations, [`lowered`] the order in which each processing
-//! element follows the program, [`timing`] the machine's times in ticks. Two engines give the same result: one takes runs of
-//! wavelets that meet nobody as one (`streams`), the other moves them one by one (`wavelets`).
+//! Life cycle: a [`wafersim_program::Program`] is lowered ([`lower`]) to a [`Lowered`] program, which [`run`] runs to
+//! an [`Outcome`] or a [`CircuitError`]. [`route`] holds streams and operations, [`lowered`] the order in which each
+//! processing element follows the program, [`timing`] the machine's times in ticks. Two engines give the same result:
+//! one takes runs of wavelets that meet nobody as one (`streams`), the other moves them one by one (`wavelets`).
 //!
 //! Nothing here knows the closed form; the tests hold the two readings together.
 //!
@@ -66,7 +66,8 @@ const MOST_ELEMENTS: u64 = 4096 * 4096;
 /// [`Outcome::engine`] and [`Tally::events`].
 ///
 /// # Errors
-/// [`CircuitError::Deadlock`] where nothing can move; never for a program in the order of which every wavelet has a receiver.
+/// [`CircuitError::Deadlock`] where nothing can move; never for a program in the order of which every wavelet has a
+/// receiver.
 pub fn run(lowered: &Lowered, progress: impl FnMut(Progress)) -> Result<Outcome, CircuitError> {
     run_planned(lowered, None, progress)
 }

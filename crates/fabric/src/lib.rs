@@ -1,8 +1,8 @@
 //! The mesh, cycle by cycle.
 //!
-//! [`circuit`] is circuit mode: a program of `wafersim_program` lowered to static routes by color, and every wavelet of it
-//! through every router, with queues, arbitration and backpressure. It is the second reading of the same programs, which
-//! the closed form is compared with.
+//! [`circuit`] is circuit mode: a program of `wafersim_program` lowered to static routes by color, and every wavelet of
+//! it through every router, with queues, arbitration and backpressure. It is the second reading of the same programs,
+//! which the closed form is compared with.
 //!
 //! [`packet`] is packet mode: routers that forward single-flit packets by destination, for what static colors cannot
 //! express and for comparison with packet-switched simulators. It reproduces BookSim2's results, number by number.

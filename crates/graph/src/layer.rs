@@ -1,5 +1,5 @@
-//! One transformer layer, described once: operators over named dimensions, the tensors that they read and write, and the
-//! dependencies that follow. Placement, lowering, the numeric reference and the exports all read this description.
+//! One transformer layer, described once: operators over named dimensions, the tensors that they read and write, and
+//! the dependencies that follow. Placement, lowering, the numeric reference and the exports all read this description.
 //!
 //! A fusion is a [`Rewrite`] of the description: it changes operators, never what the layer computes. A layer without
 //! rewrites is the order of WaferLLM's layer (OSDI 2025).
@@ -165,18 +165,19 @@ pub enum Operation {
         /// Whether the sum rides.
         riding: bool,
     },
-    /// Products of one input with several matrices, whose partial sums one reduction carries together. Where the router's
-    /// logits begin here ([`Rewrite::EarlyRouter`]), the product of the stream with the router rides as well: the stream and
-    /// the router are the last that is read, the logits so far the last that is written.
+    /// Products of one input with several matrices, whose partial sums one reduction carries together. Where the
+    /// router's logits begin here ([`Rewrite::EarlyRouter`]), the product of the stream with the router rides as well:
+    /// the stream and the router are the last that is read, the logits so far the last that is written.
     Products,
-    /// RMSNorm of each head of q and of k. `riding`: only the gains are applied here, the sums ride with the reduction of the
-    /// scores, and the scale comes after them. Rotations and products are linear, so a scale for each head may wait; keys enter
-    /// the cache without it and get it there.
+    /// RMSNorm of each head of q and of k. `riding`: only the gains are applied here, the sums ride with the reduction
+    /// of the scores, and the scale comes after them. Rotations and products are linear, so a scale for each head may
+    /// wait; keys enter the cache without it and get it there.
     HeadNorm {
         /// Whether the sums ride.
         riding: bool,
     },
-    /// What is left of the norms of heads when their sums have come with the scores: scores and the new keys are scaled.
+    /// What is left of the norms of heads when their sums have come with the scores: scores and the new keys are
+    /// scaled.
     HeadScale,
     /// Rotary embedding of the leading `rotary` dimensions of each head.
     Rope {
@@ -197,8 +198,8 @@ pub enum Operation {
         /// Whether the sum of the exponentials rides along and divides the result.
         sum_rides: bool,
     },
-    /// Product back to the residual stream. `logits_beside`: what attention adds to the router's logits of the next network,
-    /// by the matrix Wr x Wo, rides with its reduction and is added to the logits so far.
+    /// Product back to the residual stream. `logits_beside`: what attention adds to the router's logits of the next
+    /// network, by the matrix Wr x Wo, rides with its reduction and is added to the logits so far.
     Output {
         /// Whether the router's logits are made beside it.
         logits_beside: bool,
@@ -209,18 +210,19 @@ pub enum Operation {
     OutputGate,
     /// Causal convolution of each channel over the last tokens, and SiLU (linear attention).
     Convolution,
-    /// From two numbers for each head to how strongly a token is written, `sigmoid(b)`, and how much of the state stays,
-    /// `exp(-exp(rate) softplus(a))`.
+    /// From two numbers for each head to how strongly a token is written, `sigmoid(b)`, and how much of the state
+    /// stays, `exp(-exp(rate) softplus(a))`.
     StateGates,
-    /// Queries and keys of each head to length 1; queries times `1 / sqrt(key_dim)`. `riding`: not here, the sums ride with what
-    /// is read of the state.
+    /// Queries and keys of each head to length 1; queries times `1 / sqrt(key_dim)`. `riding`: not here, the sums ride
+    /// with what is read of the state.
     UnitNorm {
         /// Whether the sums ride.
         riding: bool,
     },
-    /// For one token of a user after the other: the state decays, is read by the key; what is missing to the value is written with
-    /// the key; the query reads the result. `single_read`: the query reads beside the key, before the token is written, and gets its
-    /// share of the token afterwards: `q (S + k d) = q S + (q k) d`. One reduction carries both, and the sums of squares.
+    /// For one token of a user after the other: the state decays, is read by the key; what is missing to the value is
+    /// written with the key; the query reads the result. `single_read`: the query reads beside the key, before the
+    /// token is written, and gets its share of the token afterwards: `q (S + k d) = q S + (q k) d`. One reduction
+    /// carries both, and the sums of squares.
     DeltaRule {
         /// Whether key and query read together.
         single_read: bool,
@@ -244,8 +246,8 @@ pub enum Operation {
         interleaved: bool,
         /// The tiles of the chosen experts are worked on in one operation a row.
         concatenated: bool,
-        /// Gate and up of the shared expert are made beside, and one reduction carries all: its input and matrices are the last
-        /// that is read, gate and up the last that is written.
+        /// Gate and up of the shared expert are made beside, and one reduction carries all: its input and matrices are
+        /// the last that is read, gate and up the last that is written.
         shared_beside: bool,
     },
     /// `silu(gate) * up`, times the router's weight for experts.
@@ -259,7 +261,8 @@ pub enum Operation {
         network: NetworkKind,
         /// As in `GateUp`.
         concatenated: bool,
-        /// The shared expert's product is added before the reduction: its inner vector and matrix are the last that is read.
+        /// The shared expert's product is added before the reduction: its inner vector and matrix are the last that is
+        /// read.
         shared_beside: bool,
     },
 }

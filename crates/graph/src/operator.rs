@@ -172,7 +172,8 @@ pub struct Operator {
     /// Weights that are read, each once per pass. Of the routed experts, those of the expected number of distinct
     /// ones ([`expected_distinct_experts`](crate::expected_distinct_experts)), dealt out over the slots.
     pub weight_bytes_read: Bytes,
-    /// KV cache that is read. MLA's latents are read twice: as keys and as values. States of linear attention, of each user once.
+    /// KV cache that is read. MLA's latents are read twice: as keys and as values. States of linear attention, of each
+    /// user once.
     pub cache_bytes_read: Bytes,
     /// KV cache, or states, that are written.
     pub bytes_written: Bytes,
@@ -233,8 +234,8 @@ pub mod elementwise {
     pub const SIGMOID_GATE: u64 = 5;
     /// SiLU.
     pub const SILU: u64 = 4;
-    /// A head's gates: sigmoid; sum with the bias's time step, softplus (exponential, sum, logarithm), exponential of the rate,
-    /// product, exponential.
+    /// A head's gates: sigmoid; sum with the bias's time step, softplus (exponential, sum, logarithm), exponential of
+    /// the rate, product, exponential.
     pub const STATE_GATES: u64 = 4 + 7;
     /// Norm to length 1: square, sum, scale.
     pub const UNIT_NORM: u64 = 3;

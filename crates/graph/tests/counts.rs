@@ -120,8 +120,8 @@ fn known_models_by_hand() {
         ("deepseek-v3", deepseek, 61 * 128 * (512 + 64 + 512) * 131_072),
         // Llama-3.1-8B: 7,504,924,672 less 65 norms of 4096.
         ("llama-3.1-8b", 7_504_924_672 - 65 * 4096, 32 * 2 * 32 * 128 * 131_072),
-        // gpt-oss: every other of 36 layers sees 128 tokens. Less per layer two norms of 2880, 64 sinks, biases of q, k,
-        // v (5120), output (2880), router (128) and 4 experts (3 * 2880 each); less the final norm.
+        // gpt-oss: every other of 36 layers sees 128 tokens. Less per layer two norms of 2880, 64 sinks, biases of q,
+        // k, v (5120), output (2880), router (128) and 4 experts (3 * 2880 each); less the final norm.
         (
             "gpt-oss-120b",
             5_132_849_472 - 36 * (2 * 2880 + 64 + 5120 + 2880 + 128 + 4 * 3 * 2880) - 2880,

@@ -1,8 +1,8 @@
 //! Matrix-matrix products: `C[M, N] = A[M, K] B[K, N]` on a grid, M along y, N along x.
 //!
-//! MeshGEMM (WaferLLM, OSDI 2025) is Cannon's algorithm on lines folded by interleaving: P steps, in each the A tile moves
-//! along x and the B tile along y, double buffered, beside the local product. A's row r is first rotated by r positions in
-//! P / 2 shifts. On an oblong grid P is the longer side and the shorter lines hold several pieces of K.
+//! MeshGEMM (WaferLLM, OSDI 2025) is Cannon's algorithm on lines folded by interleaving: P steps, in each the A tile
+//! moves along x and the B tile along y, double buffered, beside the local product. A's row r is first rotated by r
+//! positions in P / 2 shifts. On an oblong grid P is the longer side and the shorter lines hold several pieces of K.
 //! SUMMA broadcasts one tile of A and one of B along the lines in every step instead.
 
 use wafersim_program::{
@@ -131,8 +131,8 @@ pub fn mesh_gemm(gemm: &Gemm, aligned: bool) -> Program {
     kernel.program
 }
 
-/// MeshGEMM as a program that can be executed: `gemm.input` times the matrix `role` of a checkpoint gives `gemm.result`. It
-/// loads its input before it rotates it.
+/// MeshGEMM as a program that can be executed: `gemm.input` times the matrix `role` of a checkpoint gives
+/// `gemm.result`. It loads its input before it rotates it.
 pub fn exact_mesh_gemm(gemm: &Gemm, role: Role, precision: Precision) -> Program {
     let mut kernel = Kernel::exact("MeshGEMM", gemm.region, precision);
     let (rings, tile) = (Rings::new(gemm.region), Tile::of(gemm));
@@ -232,8 +232,8 @@ pub fn summa(gemm: &Gemm, broadcast: Broadcast) -> Program {
     kernel.program
 }
 
-/// A library broadcast inside a loop of broadcasts: successive roots are neighbours and successive broadcasts follow each
-/// other down the line, so a round costs the caller its words and not the line's length.
+/// A library broadcast inside a loop of broadcasts: successive roots are neighbours and successive broadcasts follow
+/// each other down the line, so a round costs the caller its words and not the line's length.
 fn library_words_only(mut step: Step) -> Step {
     if let Action::Multicast(cast) = &mut step.action {
         cast.span = cast.span.min(2);

@@ -2,8 +2,8 @@
 //!
 //! W is tiled over the region; `x` is split along the reduction axis and replicated along the other. The local part is
 //! one mapped multiply-accumulate of length N / P for each of the K / P elements of `x`; then the partial sums are
-//! reduced along the reduction axis (WaferLLM, OSDI 2025, MeshGEMV). The vendor library's version reduces with one chain
-//! and sums in fp32. Buffers have layouts and steps their operands: these programs can be executed.
+//! reduced along the reduction axis (WaferLLM, OSDI 2025, MeshGEMV). The vendor library's version reduces with one
+//! chain and sums in fp32. Buffers have layouts and steps their operands: these programs can be executed.
 
 use serde::Serialize;
 use wafersim_program::collective::default_groups;

@@ -5,8 +5,8 @@
 //! | [`gemv`] | MeshGEMV with two-level all-reduce; the vendor library's chain GEMV | WaferLLM, OSDI 2025 |
 //! | [`gemm`] | MeshGEMM (Cannon on an interleaved ring), SUMMA | WaferLLM, OSDI 2025 |
 //!
-//! Layers of models are `wafersim-lower`'s, whose products are these with a mapping's decisions. Kernels know regions and tile
-//! sizes; they know no time and no wafer.
+//! Layers of models are `wafersim-lower`'s, whose products are these with a mapping's decisions. Kernels know regions
+//! and tile sizes; they know no time and no wafer.
 
 pub mod gemm;
 pub mod gemv;

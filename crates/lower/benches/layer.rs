@@ -1,7 +1,8 @@
-//! A layer resolved, written, checked for memory and read in closed form: the inner step of every search over mappings. All of it
-//! should take less than 50 us on one core.
+//! A layer resolved, written, checked for memory and read in closed form: the inner step of every search over mappings.
+//! All of it should take less than 50 us on one core.
 //!
-//! Each case goes round as many different mappings as there are splits of the KV columns, so that nothing is done twice.
+//! Each case goes round as many different mappings as there are splits of the KV columns, so that nothing is done
+//! twice.
 
 #![allow(missing_docs, reason = "criterion's macros write undocumented functions")]
 

@@ -1,6 +1,6 @@
-//! Decode attention over a cache that is spread over rows and column blocks (WaferLLM, OSDI 2025, section 4: scores reduced
-//! along x, softmax statistics and scores x V along y; there one head is as wide as the hidden size). Grouped heads, blocks
-//! of columns, copies and the rewrites are ours.
+//! Decode attention over a cache that is spread over rows and column blocks (WaferLLM, OSDI 2025, section 4: scores
+//! reduced along x, softmax statistics and scores x V along y; there one head is as wide as the hidden size). Grouped
+//! heads, blocks of columns, copies and the rewrites are ours.
 
 use wafersim_graph::layer::SoftmaxForm;
 use wafersim_mapping::LineKind;
@@ -13,8 +13,8 @@ use crate::cache::Cache;
 use crate::lies::KvLies;
 use crate::writer::{Lines, Writer, first};
 
-/// Vector operations of the softmax beside exponentials and scalar reductions, over the scores: (1552 - 1072 - 45 - 48 -
-/// 180 - 50) / (16 + 12 / 4) is about eight (per-operation run of the vendor's simulator, 12 scores).
+/// Vector operations of the softmax beside exponentials and scalar reductions, over the scores: (1552 - 1072 - 45 - 48
+/// - 180 - 50) / (16 + 12 / 4) is about eight (per-operation run of the vendor's simulator, 12 scores).
 const SOFTMAX_OPERATIONS: u64 = 8;
 
 /// Fewest that do the same in one pass: subtract the maximum, scale.
@@ -115,8 +115,8 @@ impl Writer<'_> {
         self.compute(Math::MatVec, &[x], y, work, formula)
     }
 
-    /// Query times keys, reduced over the columns that share a head's width; where the softmax is `divided`, each of them is
-    /// left with a part of the scores.
+    /// Query times keys, reduced over the columns that share a head's width; where the softmax is `divided`, each of
+    /// them is left with a part of the scores.
     pub fn scores(&mut self, attending: &Attending, queries: Queries, divided: bool) -> (Vec<Node>, Scored) {
         let lies = attending.lies;
         let Queries { query, rotary, squares } = queries;
@@ -159,8 +159,8 @@ impl Writer<'_> {
         (nodes, Scored { scores: first(buffer), squares, divided, scaled: false })
     }
 
-    /// Sums of squares as they ride with the scores. Where the scores are shared out, each of the columns that do gets one of
-    /// as many copies.
+    /// Sums of squares as they ride with the scores. Where the scores are shared out, each of the columns that do gets
+    /// one of as many copies.
     fn summed_squares(&self, lies: KvLies, squares: [Operand; 2], divided: bool, own: bool) -> [Field; 2] {
         squares.map(|operand| {
             let mut field = self.field(operand);
@@ -183,8 +183,8 @@ impl Writer<'_> {
         self.within(lies.in_use(region), |writer| writer.reduce(operator, LineKind::Width, lines, payload))
     }
 
-    /// A reduction over all places that hold scores of a head: the rows, and the groups of columns that share the sequence, or
-    /// all columns of a head where they share the scores out.
+    /// A reduction over all places that hold scores of a head: the rows, and the groups of columns that share the
+    /// sequence, or all columns of a head where they share the scores out.
     fn over_tokens(
         &mut self,
         operator: &str,
@@ -205,8 +205,8 @@ impl Writer<'_> {
         nodes
     }
 
-    /// The softmax over all tokens, in place. Where its sum rides with the values, the sums are left with the result and
-    /// nothing is divided yet. Scores that were shared out are with all columns of a head again when it ends.
+    /// The softmax over all tokens, in place. Where its sum rides with the values, the sums are left with the result
+    /// and nothing is divided yet. Scores that were shared out are with all columns of a head again when it ends.
     pub fn softmax(
         &mut self,
         attending: &Attending,

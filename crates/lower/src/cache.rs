@@ -62,8 +62,9 @@ impl Writer<'_> {
         (nodes, NewTokens { query: at(0), key: at(1), value: at(2), squares })
     }
 
-    /// The append of new tokens (keys and values, or latents and rotary keys), the first of which becomes number `token` of each user's cache. Where rows are levelled, an entry of
-    /// each row moves on for each of them; where tokens are dealt to the rows, nothing moves.
+    /// The append of new tokens (keys and values, or latents and rotary keys), the first of which becomes number
+    /// `token` of each user's cache. Where rows are levelled, an entry of each row moves on for each of them; where
+    /// tokens are dealt to the rows, nothing moves.
     pub fn append(&mut self, lies: KvLies, new: [Operand; 2], token: u64) -> (Vec<Node>, Cache) {
         let stored = self.request.precision.kv_cache;
         let mut nodes = Vec::new();
@@ -106,8 +107,8 @@ impl Writer<'_> {
         (nodes, Cache::new(lies, before))
     }
 
-    /// After a draft, the cache keeps what its first token has seen and no later one will: what is left is levelled again where
-    /// rows are, and stays where tokens are dealt.
+    /// After a draft, the cache keeps what its first token has seen and no later one will: what is left is levelled
+    /// again where rows are, and stays where tokens are dealt.
     pub fn forget(&mut self, lies: KvLies, cache: Cache) -> Vec<Node> {
         let (context, consecutive) = (self.request.context, self.request.consecutive());
         let oldest = lies.oldest(context);
@@ -144,7 +145,8 @@ impl Writer<'_> {
         Cache::new(lies, cache)
     }
 
-    /// The keys and values that a prompt has left behind in buffers of these names, first to their rows, then to their columns.
+    /// The keys and values that a prompt has left behind in buffers of these names, first to their rows, then to their
+    /// columns.
     pub fn hand_over(&mut self, lies: KvLies, made: [(&'static str, Field); 2], tokens: u64) -> Vec<Node> {
         let stored = self.request.precision.kv_cache;
         let oldest = lies.oldest(tokens);

@@ -1,10 +1,11 @@
 //! Experts in rectangles: dispatch, the network of each rectangle, combine. Ours: no published kernel has experts.
 //!
-//! All rectangles work at the same time; experts that share one work one after the other. A token lies along y, copied along x.
-//! Dispatch: every column of a rectangle fetches its share of the vector from the whole column of the region, whose owners
-//! send it once for all rectangles of that column; then each row of the rectangle passes the shares round along x. Combine is
-//! the way back: each column keeps its share of the outputs and sends it to those who hold that part of the stream, where
-//! they are added; then every row of the region is summed along x, since each column has the sum of its own experts.
+//! All rectangles work at the same time; experts that share one work one after the other. A token lies along y, copied
+//! along x. Dispatch: every column of a rectangle fetches its share of the vector from the whole column of the region,
+//! whose owners send it once for all rectangles of that column; then each row of the rectangle passes the shares round
+//! along x. Combine is the way back: each column keeps its share of the outputs and sends it to those who hold that
+//! part of the stream, where they are added; then every row of the region is summed along x, since each column has the
+//! sum of its own experts.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +34,8 @@ struct Cell {
     pairs: Vec<Pair>,
     /// Different experts among them.
     distinct: u64,
-    /// Whether its network is written. Of an expected load only the busiest rectangle is, beside what travels in its column.
+    /// Whether its network is written. Of an expected load only the busiest rectangle is, beside what travels in its
+    /// column.
     works: bool,
 }
 
@@ -57,7 +59,8 @@ impl Clusters {
     }
 }
 
-/// Wavelets that the places of a line let pass or take: a place takes in one after the other what comes from both sides.
+/// Wavelets that the places of a line let pass or take: a place takes in one after the other what comes from both
+/// sides.
 pub(crate) struct Passing {
     changes: Vec<i64>,
 }
@@ -184,7 +187,8 @@ fn cells(
             Ok(cells.iter().map(|(number, pairs)| listed(*number, pairs, true)).collect())
         }
         Routed::Expected(load) => {
-            // The last rectangle is among the smallest, and in a corner: it works longest and is farthest from its tokens.
+            // The last rectangle is among the smallest, and in a corner: it works longest and is farthest from its
+            // tokens.
             let last = grid.cells() - 1;
             let expected = expected_pairs(load.busiest, 0, tokens);
             let mut cells = vec![listed(last, &expected, true)];
@@ -256,7 +260,8 @@ impl Writer<'_> {
         Ok((nodes, Clusters { cells, networks, kept, parts: Vec::new() }))
     }
 
-    /// Gate and up, activation and down of every rectangle at work; each of its columns keeps its share of what comes out.
+    /// Gate and up, activation and down of every rectangle at work; each of its columns keeps its share of what comes
+    /// out.
     pub fn experts_in_cells(&mut self, clusters: &mut Clusters, form: NetworkForm) {
         let kept = clusters.kept;
         for ((field, (region, network)), cell) in (0u32..).zip(&clusters.networks).zip(&clusters.cells) {
@@ -283,8 +288,8 @@ impl Writer<'_> {
         [gate_up, activation, down]
     }
 
-    /// Outputs back to those who hold the stream, and the sum over the columns of rectangles. `beside`: partial sums along x
-    /// of another network, which go into the same reduction.
+    /// Outputs back to those who hold the stream, and the sum over the columns of rectangles. `beside`: partial sums
+    /// along x of another network, which go into the same reduction.
     pub fn combine(&mut self, clusters: &Clusters, also: Option<BufferId>) -> (Vec<Node>, BufferId) {
         let (tokens, hidden, whole) = (self.request.tokens, self.request.hidden, self.region());
         let result = self.declare("expert.output", vec![table("output", tokens, hidden, Axis::Y, whole)]);
@@ -295,8 +300,9 @@ impl Writer<'_> {
         (nodes, result)
     }
 
-    /// The way of vectors along the columns of the region to those that fetch them: an owner sends what rectangles above it want
-    /// in one piece, and what those below it want in another. Columns of rectangles are alike; the one with most decides.
+    /// The way of vectors along the columns of the region to those that fetch them: an owner sends what rectangles
+    /// above it want in one piece, and what those below it want in another. Columns of rectangles are alike; the one
+    /// with most decides.
     fn fetch_way(&self, cells: &[Cell], hidden: u64) -> Way {
         let whole = self.region();
         let mut columns: BTreeMap<u64, Vec<&Cell>> = BTreeMap::new();
@@ -361,8 +367,8 @@ impl Writer<'_> {
         Way::AllGather { owners: members, members, elements }
     }
 
-    /// The way back along the columns of the region: every place of a rectangle sends its share of each token's output, those
-    /// parts that go up in one piece, those that go down in another.
+    /// The way back along the columns of the region: every place of a rectangle sends its share of each token's output,
+    /// those parts that go up in one piece, those that go down in another.
     fn return_way(&self, cells: &[Cell], hidden: u64) -> Way {
         let whole = self.region();
         let mut columns: BTreeMap<u64, Passing> = BTreeMap::new();

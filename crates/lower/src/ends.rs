@@ -1,5 +1,5 @@
-//! The ends of a model: embedding lookup, final norm, LM head and sampling. Ours, of the parts of a layer; not part of the
-//! published layer rows.
+//! The ends of a model: embedding lookup, final norm, LM head and sampling. Ours, of the parts of a layer; not part of
+//! the published layer rows.
 
 use wafersim_mapping::{LayerMapping, LineKind, Rewrite};
 use wafersim_program::{
@@ -79,10 +79,10 @@ impl<'a> EndRequest<'a> {
     }
 }
 
-/// Rows of the embedding table: they are shared out over the columns, the width over the rows of the region. A single token's
-/// row is multicast by the column that holds it; of several tokens each column looks up what it holds, and the sum along x
-/// is the whole. Where no token is known, token 0 stands for it: its column is as far from the others as any. The output is the
-/// buffer `embedding.row`.
+/// Rows of the embedding table: they are shared out over the columns, the width over the rows of the region. A single
+/// token's row is multicast by the column that holds it; of several tokens each column looks up what it holds, and the
+/// sum along x is the whole. Where no token is known, token 0 stands for it: its column is as far from the others as
+/// any. The output is the buffer `embedding.row`.
 pub fn embedding(request: &EndRequest<'_>, tokens: &[u64]) -> Program {
     let inner = request.of_writer(tokens.len() as u64);
     let mut writer = Writer::new("embedding", &inner);
@@ -91,8 +91,8 @@ pub fn embedding(request: &EndRequest<'_>, tokens: &[u64]) -> Program {
     writer.program
 }
 
-/// The same for a prompt, whose tokens lie along y and widths along x in prefill (the buffer `residual`): each row of the region
-/// keeps its tokens.
+/// The same for a prompt, whose tokens lie along y and widths along x in prefill (the buffer `residual`): each row of
+/// the region keeps its tokens.
 pub fn prefill_embedding(request: &EndRequest<'_>, prompt: &[u64]) -> Program {
     let inner = request.of_writer(prompt.len() as u64);
     let mut writer = Writer::new("prefill embedding", &inner);
@@ -146,8 +146,8 @@ pub fn turn_to_head(request: &EndRequest<'_>, tokens: u64) -> Program {
     writer.program
 }
 
-/// Final norm, logits and the choice of the next token of each row of `head.x`. Greedy: the largest logit of each processing
-/// element, then a reduction of (value, index) along x. The outputs are `head.logits` and `sampling.best`.
+/// Final norm, logits and the choice of the next token of each row of `head.x`. Greedy: the largest logit of each
+/// processing element, then a reduction of (value, index) along x. The outputs are `head.logits` and `sampling.best`.
 pub fn lm_head(request: &EndRequest<'_>, tokens: u64) -> Program {
     let inner = request.of_writer(tokens);
     let mut writer = Writer::new("LM head", &inner);

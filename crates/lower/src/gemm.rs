@@ -1,8 +1,8 @@
 //! Matrix-matrix products of prefill: `C[M, N] = A[M, K] B[K, N]`, M along y, N along x.
 //!
-//! MeshGEMM (WaferLLM, OSDI 2025) is Cannon's algorithm on lines folded by interleaving: P steps, in each the A tile moves
-//! along x and the B tile along y, double buffered, beside the local product. A's row r is first rotated by r positions in
-//! P / 2 shifts. On an oblong grid P is the longer side and the shorter lines hold several pieces of K.
+//! MeshGEMM (WaferLLM, OSDI 2025) is Cannon's algorithm on lines folded by interleaving: P steps, in each the A tile
+//! moves along x and the B tile along y, double buffered, beside the local product. A's row r is first rotated by r
+//! positions in P / 2 shifts. On an oblong grid P is the longer side and the shorter lines hold several pieces of K.
 
 use wafersim_mapping::Routes;
 use wafersim_program::{
@@ -43,8 +43,8 @@ impl Tile {
         Self { m, k: sizes.k.div_ceil(steps), n, steps }
     }
 
-    /// Tiles of the transposed product on a grid: the rows of the right matrix lie along y like those of the left one and
-    /// pass by, one tile a step, while the inner dimension stays along x.
+    /// Tiles of the transposed product on a grid: the rows of the right matrix lie along y like those of the left one
+    /// and pass by, one tile a step, while the inner dimension stays along x.
     pub fn transposed(region: Region, sizes: Sizes) -> Self {
         let (columns, rows) = (region.columns.max(1), region.rows.max(1));
         Self { m: sizes.m.div_ceil(rows), k: sizes.k.div_ceil(columns), n: sizes.n.div_ceil(rows), steps: rows }
@@ -151,8 +151,8 @@ impl Writer<'_> {
         vec![Node::Systolic { times: tile.steps, compute: Box::new(compute), transfers, after }]
     }
 
-    /// Loads an operand and rotates it: each row of the region one way or the other, P / 2 shifts, until it lies as the next
-    /// product wants it. Returns the rotated one.
+    /// Loads an operand and rotates it: each row of the region one way or the other, P / 2 shifts, until it lies as the
+    /// next product wants it. Returns the rotated one.
     pub fn aligned(&mut self, source: Operand) -> (Vec<Node>, Operand) {
         let region = self.region();
         let field = self.field(source);
@@ -166,8 +166,8 @@ impl Writer<'_> {
         (nodes, first(a))
     }
 
-    /// Cannon's algorithm of an aligned operand with a matrix, whose tiles lie skewed beforehand and are converted first where
-    /// they are stored narrow.
+    /// Cannon's algorithm of an aligned operand with a matrix, whose tiles lie skewed beforehand and are converted
+    /// first where they are stored narrow.
     pub fn matrix_product(&mut self, a: Operand, matrix: Matrix, c: Operand) -> Vec<Node> {
         let region = self.region();
         let rings = Rings::new(region);
@@ -193,9 +193,9 @@ impl Writer<'_> {
         nodes
     }
 
-    /// The transposed product `S[M, N] = Q[M, K] K[N, K]^T` of prefill attention: in each step the right tile moves along y
-    /// and an `m` x `n` tile of partial sums is reduced along x to a root that moves on by one element; on machines that
-    /// change routes at run time the reduction's routes (as many as a layer's, 6) follow it.
+    /// The transposed product `S[M, N] = Q[M, K] K[N, K]^T` of prefill attention: in each step the right tile moves
+    /// along y and an `m` x `n` tile of partial sums is reduced along x to a root that moves on by one element; on
+    /// machines that change routes at run time the reduction's routes (as many as a layer's, 6) follow it.
     pub fn transposed(&mut self, tile: Tile, operands: TileOperands, meaning: Transposed) -> Vec<Node> {
         /// Route changes of one move of the root, the published count of one set of reduction routes on WSE-3.
         const ROUTES_OF_A_REDUCTION: u64 = 6;
@@ -224,8 +224,8 @@ impl Writer<'_> {
     }
 }
 
-/// What a transposed product means: its local product, the step that collects the sums where they end, and the columns of a
-/// block, over which sums go.
+/// What a transposed product means: its local product, the step that collects the sums where they end, and the columns
+/// of a block, over which sums go.
 #[derive(Debug, Clone)]
 pub(crate) struct Transposed {
     pub product: Formula,

@@ -27,8 +27,8 @@ use crate::request::{LayerRequest, LowerError, Scope};
 use crate::router::{Choice, ChoiceOf, Logits, can_wait, check_selection};
 use crate::writer::{Lines, Writer, first, roles, table};
 
-/// The program of a layer for a decoding micro-batch. Its inputs are the buffers `residual` and `kv.before`, its outputs
-/// `residual` and `kv.cache`.
+/// The program of a layer for a decoding micro-batch. Its inputs are the buffers `residual` and `kv.before`, its
+/// outputs `residual` and `kv.cache`.
 ///
 /// # Errors
 /// Where the mapping does not fit the layer, or decides what the writer does not know.
@@ -574,7 +574,8 @@ impl<'a> Walk<'a> {
         network == NetworkKind::Experts && experts.is_some_and(|experts| !experts.is_spread())
     }
 
-    /// Logits of all experts. Where they were made beside attention, they are left unscaled if the norm's sum can ride on.
+    /// Logits of all experts. Where they were made beside attention, they are left unscaled if the norm's sum can ride
+    /// on.
     fn router(&mut self, name: &'static str, early: bool, reads: &[TensorId]) -> Result<(), LowerError> {
         let moe = self.moe()?;
         check_selection(&moe.selection)?;
@@ -590,7 +591,8 @@ impl<'a> Walk<'a> {
             if self.riding.is_none() {
                 body.extend(self.writer.scale_early(moe, logits.at, (x, riding), self.norm_sums));
             }
-            // Where nothing is added to the logits, their sums are complete in the line of the roots before all others have them.
+            // Where nothing is added to the logits, their sums are complete in the line of the roots before all others
+            // have them.
             let root = crate::overlap::last_root(&self.writer.program, Axis::X);
             let root = root.filter(|_| self.graph.choice_beside_stream && body.is_empty());
             self.choice_beside = root.is_some() && form.single_choice;

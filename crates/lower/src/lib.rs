@@ -1,9 +1,9 @@
 //! A layer and its mapping, written as a program: `lower(layer, mapping) -> Program`.
 //!
-//! There is one writer. It walks the operators of a [`wafersim_graph::LayerGraph`] in order, each operator in a file of its
-//! own, and takes every decision from a [`wafersim_mapping::LayerMapping`]. Every buffer has a layout and every compute step
-//! names its operands, so the program that is added up is the one that runs on the fabric and the one whose numbers are
-//! checked. Where two layouts differ, a relayout stands between them, and takes its time.
+//! There is one writer. It walks the operators of a [`wafersim_graph::LayerGraph`] in order, each operator in a file of
+//! its own, and takes every decision from a [`wafersim_mapping::LayerMapping`]. Every buffer has a layout and every
+//! compute step names its operands, so the program that is added up is the one that runs on the fabric and the one
+//! whose numbers are checked. Where two layouts differ, a relayout stands between them, and takes its time.
 //!
 //! | file | writes | source |
 //! |---|---|---|

@@ -1,15 +1,16 @@
 //! Where heads and the KV cache lie on the columns and rows of a region.
 //!
-//! Columns are divided into blocks, one for each KV head (or several heads, where there are more heads than columns). In a
-//! block the columns go, fastest first: groups that share the sequence, parts of a head's width, copies that share the query
-//! heads. (Neighbours share the sequence: two of three reductions of a layer's attention run over them, and reductions of
-//! members that are not neighbours run in turn.) Columns that are left over at the end of the region hold nothing.
+//! Columns are divided into blocks, one for each KV head (or several heads, where there are more heads than columns).
+//! In a block the columns go, fastest first: groups that share the sequence, parts of a head's width, copies that share
+//! the query heads. (Neighbours share the sequence: two of three reductions of a layer's attention run over them, and
+//! reductions of members that are not neighbours run in turn.) Columns that are left over at the end of the region hold
+//! nothing.
 //!
-//! Of latent attention there is one KV head, whose keys are latents and rotary keys beside them; its values are the latents. The
-//! query heads lie over the copies.
+//! Of latent attention there is one KV head, whose keys are latents and rotary keys beside them; its values are the
+//! latents. The query heads lie over the copies.
 //!
-//! Queries, keys and values are made in the block that wants them, each column of the groups that share a sequence a part of
-//! what all of them want: they have to go no farther than that group is wide.
+//! Queries, keys and values are made in the block that wants them, each column of the groups that share a sequence a
+//! part of what all of them want: they have to go no farther than that group is wide.
 
 use wafersim_mapping::{Append, KvMapping};
 use wafersim_program::{Axis, Cached, Digit, Dimension, Field, Region, RowOrder, Spread};

@@ -3,11 +3,11 @@
 //!
 //! Nobody has published it on a wafer: layouts, order of reductions and counts of operations are ours.
 //!
-//! Columns are divided into blocks, one for each key head (or several heads). A block's columns are groups of neighbours: those of a
-//! group share the keys of its heads, groups and rows share the values of all value heads of the block. So what a key reads of the
-//! state is a sum over a few neighbouring columns, and every row works on values of its own. Queries and keys stay in the columns
-//! where their products leave them; values go to their rows along x (a row of a block takes one or two of them), and what is read
-//! goes back to the columns along y.
+//! Columns are divided into blocks, one for each key head (or several heads). A block's columns are groups of
+//! neighbours: those of a group share the keys of its heads, groups and rows share the values of all value heads of the
+//! block. So what a key reads of the state is a sum over a few neighbouring columns, and every row works on values of
+//! its own. Queries and keys stay in the columns where their products leave them; values go to their rows along x (a
+//! row of a block takes one or two of them), and what is read goes back to the columns along y.
 
 use wafersim_mapping::LineKind;
 use wafersim_program::formula::{StateHeads, StateSums};
@@ -24,15 +24,15 @@ use crate::writer::{Lines, Writer, first};
 /// States, and what is read of them, as the family's implementation has them.
 const STATE: DataType = DataType::Fp32;
 
-/// Exponentials of a head's gates: of the sigmoid, of the softplus and its logarithm (counted like an exponential), of the decay;
-/// that of the rate is taken before the program starts. A guess, since no kernel was timed; low: 3, high: 6.
+/// Exponentials of a head's gates: of the sigmoid, of the softplus and its logarithm (counted like an exponential), of
+/// the decay; that of the rate is taken before the program starts. A guess, since no kernel was timed; low: 3, high: 6.
 const GATE_EXPONENTIALS: u64 = 4;
 
 /// Vector operations of the gated norm beside SiLU: scale, gain, product with the gate.
 const GATED_NORM_OPERATIONS: u64 = 3;
 
-/// Vector operations over the values of a place after a single read: the scales of key and query, the difference, its strength,
-/// the query's share of what is written, and its sum.
+/// Vector operations over the values of a place after a single read: the scales of key and query, the difference, its
+/// strength, the query's share of what is written, and its sum.
 const SINGLE_READ_OPERATIONS: u64 = 6;
 
 /// Where the parts of a layer of linear attention lie.
@@ -186,8 +186,8 @@ impl Writer<'_> {
         Work::new(operation, STATE, length, count)
     }
 
-    /// Values to their rows, the convolution of queries, keys and values, and the inputs that it will read again. Leaves
-    /// queries and keys in a buffer of their own.
+    /// Values to their rows, the convolution of queries, keys and values, and the inputs that it will read again.
+    /// Leaves queries and keys in a buffer of their own.
     pub fn convolution(&mut self, of: Remembering) -> (Vec<Node>, Remembering) {
         let (lies, tokens, users) = (of.lies, self.request.tokens, self.request.users.max(1));
         let activations = self.activations();
@@ -240,8 +240,8 @@ impl Writer<'_> {
         self.compute(Math::StateGates, &[of.decay.buffer], of.decay.buffer, work, formula)
     }
 
-    /// Queries and keys to length 1, where their sums do not ride with what is read; then to all groups of columns that share
-    /// values.
+    /// Queries and keys to length 1, where their sums do not ride with what is read; then to all groups of columns that
+    /// share values.
     pub fn unit_norm(&mut self, of: Remembering, riding: bool) -> (Vec<Node>, Remembering) {
         let (lies, tokens) = (of.lies, self.request.tokens);
         let mut nodes = if riding { Vec::new() } else { self.made_unit(of) };
@@ -297,8 +297,8 @@ impl Writer<'_> {
         self.within(region, |writer| writer.reduce(operator, line, lines, payload))
     }
 
-    /// The recurrence, for one token of each user after the other; then what was read goes to the columns where the output
-    /// projection wants it.
+    /// The recurrence, for one token of each user after the other; then what was read goes to the columns where the
+    /// output projection wants it.
     pub fn delta_rule(&mut self, of: Remembering, single_read: bool) -> (Vec<Node>, Operand) {
         let (lies, tokens, users) = (of.lies, self.request.tokens, self.request.users.max(1));
         let inner = vec![lies.head(), lies.row_values(), lies.keys()];
@@ -316,7 +316,8 @@ impl Writer<'_> {
             times => vec![Node::Repeat { times, body: Box::new(Node::Sequence(body)) }],
         };
 
-        // A column's values lie in as many rows, or in fewer; the first columns of a block want those of the first rows.
+        // A column's values lie in as many rows, or in fewer; the first columns of a block want those of the first
+        // rows.
         let (wanted, held) = (lies.column_values().most().max(1), lies.row_values().most().max(1));
         let elements = wanted.min(held).saturating_mul(lies.head().most()).saturating_mul(tokens);
         let owners = wanted.div_ceil(held).min(lies.rows);
@@ -325,8 +326,8 @@ impl Writer<'_> {
         (nodes, first(result))
     }
 
-    /// A multiply-accumulate for each element of the states here. Values of a key head in one place share its keys: an operation
-    /// for each key, over them.
+    /// A multiply-accumulate for each element of the states here. Values of a key head in one place share its keys: an
+    /// operation for each key, over them.
     fn state_product(&self, lies: StateLies, operation: Operation) -> Work {
         let users = self.request.users.max(1);
         let keys = lies.keys().most().saturating_mul(lies.head().most()).saturating_mul(users);
@@ -427,7 +428,8 @@ impl Writer<'_> {
         nodes
     }
 
-    /// What grouped attention makes times the sigmoid of its gate, as far as a place multiplies it with the output projection.
+    /// What grouped attention makes times the sigmoid of its gate, as far as a place multiplies it with the output
+    /// projection.
     pub fn output_gate(&mut self, result: Operand, gate: Operand) -> (Node, Operand) {
         let gated = self.declare("attention.gated", vec![Field { name: "result".into(), ..self.field(gate) }]);
         let elements = self.most(gate);

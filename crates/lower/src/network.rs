@@ -1,8 +1,8 @@
 //! Gated networks: dense, shared, and experts, spread over the region or in a rectangle.
 //!
 //! Spread experts need no dispatch: every processing element holds a tile of every expert, and the sum over the chosen
-//! experts is taken before the one reduction that a dense network needs as well. The shared expert may go beside them: then
-//! one reduction carries the sums of both.
+//! experts is taken before the one reduction that a dense network needs as well. The shared expert may go beside them:
+//! then one reduction carries the sums of both.
 
 use wafersim_mapping::LineKind;
 use wafersim_program::collective::{self, Sharing};
@@ -34,8 +34,8 @@ pub(crate) struct Network {
     /// Input, and which of its elements a place of the region at work multiplies.
     pub x: Operand,
     pub inputs: Field,
-    /// For experts: the choice, and the pairs of tokens and experts in the order in which they are worked on. `from` and `to`
-    /// are rows of input and output.
+    /// For experts: the choice, and the pairs of tokens and experts in the order in which they are worked on. `from`
+    /// and `to` are rows of input and output.
     pub chosen: Option<(Choice, Vec<Pair>)>,
     /// Different tiles that vectors go through.
     pub tiles: u64,
@@ -44,7 +44,8 @@ pub(crate) struct Network {
     pub gating: Gating,
     /// Whether the router's weights multiply the input.
     pub weighs_input: bool,
-    /// The product whose sigmoid multiplies what the network makes, where there is one (the shared expert of some families).
+    /// The product whose sigmoid multiplies what the network makes, where there is one (the shared expert of some
+    /// families).
     pub output_gate: Option<Role>,
 }
 
@@ -221,11 +222,13 @@ impl Writer<'_> {
             };
             nodes.extend(self.product(product, form.accumulators_in_place));
         }
-        // Two products of one input whose tiles lie interleaved: one operation of twice the length does the work of both.
+        // Two products of one input whose tiles lie interleaved: one operation of twice the length does the work of
+        // both.
         if form.interleaved { interleave(nodes) } else { nodes }
     }
 
-    /// The inner vector times the sigmoid of the network's own gate. Down is linear, so that this is what multiplies what it makes.
+    /// The inner vector times the sigmoid of the network's own gate. Down is linear, so that this is what multiplies
+    /// what it makes.
     pub fn gate_of_output(&self, made: GateUp) -> Option<Node> {
         let numbers = made.output_gate?;
         let (tokens, elements) = (self.most(numbers), self.most(made.gate));
@@ -256,16 +259,16 @@ impl Writer<'_> {
         self.compute(Math::GatedActivation, &[made.gate.buffer], made.gate.buffer, work, formula)
     }
 
-    /// Rows among which an activation is shared out: as many neighbours as divide the rows of the region, at most one for each
-    /// element of a vector. Nothing where there are no two of them.
+    /// Rows among which an activation is shared out: as many neighbours as divide the rows of the region, at most one
+    /// for each element of a vector. Nothing where there are no two of them.
     pub fn activation_sharing(&self, made: GateUp) -> Option<u64> {
         let (rows, elements) = (self.region().rows, self.laid(made.gate).most_inner());
         let whole = |count: &u64| rows.is_multiple_of(*count) && *count <= elements;
         (2..=MOST_SHARING_ROWS).filter(whole).max()
     }
 
-    /// The same among neighbouring rows, each of which holds all of gate and up: each takes a part, then the parts go round.
-    /// Returns what all rows have then.
+    /// The same among neighbouring rows, each of which holds all of gate and up: each takes a part, then the parts go
+    /// round. Returns what all rows have then.
     pub fn divided_activation(&mut self, network: &Network, made: GateUp, rows: u64) -> (Vec<Node>, Operand) {
         let share = Digit::inside(Axis::Y, rows);
         let mut nodes = Vec::new();

@@ -26,9 +26,9 @@ const LEAN_ROPE_OPERATIONS: u64 = 6;
 /// Scale and gain of a head's norm.
 const HEAD_NORM_OPERATIONS: u64 = 2;
 
-/// Inverse square roots of several numbers at once: a first guess from the bits of the number (three operations) and two steps
-/// of Newton's method with four each, which reach half precision. One by one with scalar division and root they take ten
-/// times as long for a dozen heads. Ours; a count of operations, not measured.
+/// Inverse square roots of several numbers at once: a first guess from the bits of the number (three operations) and
+/// two steps of Newton's method with four each, which reach half precision. One by one with scalar division and root
+/// they take ten times as long for a dozen heads. Ours; a count of operations, not measured.
 const INVERSE_ROOT_OPERATIONS: u64 = 11;
 
 /// A norm over whole vectors: input, output, gain, and the axis that shares out the vector.
@@ -169,8 +169,8 @@ impl Writer<'_> {
         nodes
     }
 
-    /// Sums of squares of q and of k, one for each of the columns that share a sequence: those who `made` them hold one, who
-    /// has got them all.
+    /// Sums of squares of q and of k, one for each of the columns that share a sequence: those who `made` them hold
+    /// one, who has got them all.
     pub fn squares(&self, lies: KvLies, made: bool) -> [Field; 2] {
         let spread = if made { Spread::Split(lies.groups_digit()) } else { Spread::Whole };
         let part = Dimension { size: lies.groups, spread };
@@ -182,8 +182,8 @@ impl Writer<'_> {
         })
     }
 
-    /// The part of the norms of heads that comes before the scores: sums of squares of what lies here, and the gains. What
-    /// goes to other columns is put together in a buffer of its own.
+    /// The part of the norms of heads that comes before the scores: sums of squares of what lies here, and the gains.
+    /// What goes to other columns is put together in a buffer of its own.
     pub fn head_norm_rides(&mut self, lies: KvLies, new: NewTokens) -> (Vec<Node>, NewTokens) {
         let squares = self.squares(lies, true);
         let fields = [new.query, new.key, new.value].map(|operand| self.field(operand)).to_vec();
@@ -215,8 +215,8 @@ impl Writer<'_> {
         (nodes, target)
     }
 
-    /// The part that comes after the reduction that carried their sums: scores, and the new keys in the cache. The inverse
-    /// roots are computed for all heads of a place at once.
+    /// The part that comes after the reduction that carried their sums: scores, and the new keys in the cache. The
+    /// inverse roots are computed for all heads of a place at once.
     pub fn head_scale(&mut self, attending: &Attending, scored: &Scored) -> Vec<Node> {
         let Some([query_sums, key_sums]) = scored.squares else { return Vec::new() };
         let Attending { lies, cache, .. } = *attending;

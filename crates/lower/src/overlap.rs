@@ -1,8 +1,9 @@
 //! Conversion of stored weights beside the transfers before it. Ours.
 //!
-//! Weights that are stored in 8 or 4 bit are converted before they are multiplied. Which weights those are is known before
-//! the vector arrives, except for routed experts, whose gate and up matrices wait for the router's choice. A core is free
-//! while a reduction or a multicast runs in a microthread (sources.md#wse-3-characterisation-notes), so the conversion can run then.
+//! Weights that are stored in 8 or 4 bit are converted before they are multiplied. Which weights those are is known
+//! before the vector arrives, except for routed experts, whose gate and up matrices wait for the router's choice. A
+//! core is free while a reduction or a multicast runs in a microthread (sources.md#wse-3-characterisation-notes), so
+//! the conversion can run then.
 
 use wafersim_program::{Action, Axis, Math, Node, Program, Step};
 
@@ -15,8 +16,8 @@ pub(crate) struct Body<'a> {
     pub waits: bool,
 }
 
-/// Moves every conversion of a program beside the last transfer before it. A transfer hides one conversion; nothing else
-/// changes place.
+/// Moves every conversion of a program beside the last transfer before it. A transfer hides one conversion; nothing
+/// else changes place.
 pub(crate) fn hide_conversions(program: &mut Program) {
     let bodies = program.body.iter_mut().filter_map(|node| match node {
         Node::Operator { name, body } => Some(Body { waits: name == WAITS_FOR_THE_ROUTER, nodes: body }),
@@ -28,8 +29,8 @@ pub(crate) fn hide_conversions(program: &mut Program) {
 /// The operator whose reduction carries the router's logits.
 const CARRIES_LOGITS: &str = "attention.output";
 
-/// The member of its line that a reduction along an axis ends at, where the last operator's last transfer is the multicast of a
-/// tree's result.
+/// The member of its line that a reduction along an axis ends at, where the last operator's last transfer is the
+/// multicast of a tree's result.
 pub(crate) fn last_root(program: &Program, axis: Axis) -> Option<u64> {
     let Some(Node::Operator { name, body }) = program.body.iter().rev().find(|node| is_named(node, CARRIES_LOGITS))
     else {
@@ -46,8 +47,8 @@ fn is_named(node: &Node, wanted: &str) -> bool {
     matches!(node, Node::Operator { name, .. } if name == wanted)
 }
 
-/// Moves the choice of experts, up to where it is broadcast, beside the multicast of the stream: it needs the logits alone, which
-/// end in the same line as the stream does.
+/// Moves the choice of experts, up to where it is broadcast, beside the multicast of the stream: it needs the logits
+/// alone, which end in the same line as the stream does.
 pub(crate) fn hide_choice(program: &mut Program) {
     let at = |program: &Program, wanted: &str| program.body.iter().rposition(|node| is_named(node, wanted));
     let (Some(output), Some(router)) = (at(program, CARRIES_LOGITS), at(program, "router")) else { return };
@@ -140,8 +141,8 @@ mod tests {
             Node::Operator { body, .. } => body.len(),
             _ => 0,
         };
-        // The first has no transfer before it, the second moves, the third finds no free transfer, the fourth has to wait, the
-        // last stays behind the branches.
+        // The first has no transfer before it, the second moves, the third finds no free transfer, the fourth has to
+        // wait, the last stays behind the branches.
         assert_eq!([parts(0), parts(1), parts(2), parts(4)], [4, 1, 1, 2]);
         assert!(matches!(&program.body[0], Node::Operator { body, .. } if matches!(body[3], Node::Parallel(_))));
     }

@@ -1,8 +1,9 @@
-//! A layer for a chunk of a prompt: tokens along y, widths along x, products by MeshGEMM (WaferLLM, OSDI 2025, prefill).
+//! A layer for a chunk of a prompt: tokens along y, widths along x, products by MeshGEMM (WaferLLM, OSDI 2025,
+//! prefill).
 //!
-//! Heads that share a block of columns go through attention together; the query heads of a KV head are further rows of the
-//! same product. Experts have too few tokens each to fill the rows of a region, so tokens go through them as in decode, weights
-//! in place, spread or in rectangles: they are turned to widths along y and back.
+//! Heads that share a block of columns go through attention together; the query heads of a KV head are further rows of
+//! the same product. Experts have too few tokens each to fill the rows of a region, so tokens go through them as in
+//! decode, weights in place, spread or in rectangles: they are turned to widths along y and back.
 
 mod latent;
 mod own;
@@ -31,9 +32,10 @@ const SOFTMAX_OPERATIONS: u64 = 4;
 /// Vector operations of a norm over its elements in prefill.
 const NORM_OPERATIONS: u64 = 4;
 
-/// The program of a layer for a chunk of `request.tokens` tokens of a prompt; `request.context` counts the tokens that the last
-/// of them sees, itself included. Its input and output is the buffer `residual`; keys and values of the chunk (or latents and rotary
-/// keys) are left in the buffers of [`handed_over`]. A chunk with others before it reads their keys block by block and has no numbers.
+/// The program of a layer for a chunk of `request.tokens` tokens of a prompt; `request.context` counts the tokens that
+/// the last of them sees, itself included. Its input and output is the buffer `residual`; keys and values of the chunk
+/// (or latents and rotary keys) are left in the buffers of [`handed_over`]. A chunk with others before it reads their
+/// keys block by block and has no numbers.
 ///
 /// # Errors
 /// Where the mapping does not fit the layer, or the layer has a part that is not written for prefill.
@@ -593,8 +595,8 @@ impl Chunk<'_> {
         Ok(output)
     }
 
-    /// Experts in rectangles, as in decode: every rectangle fetches the tokens that chose its experts. Returns the way back,
-    /// not pushed yet, and the outputs, summed, along y.
+    /// Experts in rectangles, as in decode: every rectangle fetches the tokens that chose its experts. Returns the way
+    /// back, not pushed yet, and the outputs, summed, along y.
     fn in_rectangles(
         &mut self,
         moe: &Moe,
@@ -613,8 +615,9 @@ impl Chunk<'_> {
         Ok(self.writer.combine(&clusters, None))
     }
 
-    /// From tokens along y and widths along x to widths along y, everything else everywhere: half of each column's elements
-    /// cross its middle, then every row gathers along x what its processing elements hold. Fields keep their name.
+    /// From tokens along y and widths along x to widths along y, everything else everywhere: half of each column's
+    /// elements cross its middle, then every row gathers along x what its processing elements hold. Fields keep their
+    /// name.
     fn turn(&mut self, source: Operand, target: BufferId) -> Vec<Node> {
         let (region, tokens, width) = (self.writer.region(), self.tokens(), self.hidden());
         turn(&mut self.writer, source, target, Turned { tokens, width, region })
@@ -660,8 +663,8 @@ fn whole_width(request: &LayerRequest<'_>, grouped: &GroupedAttention) -> KvLies
     KvLies { dims, groups: 1, copies: 1, ..decode }
 }
 
-/// Whether a single head lies over all columns: then values, which no rotary embedding keeps in pairs, and results are made in
-/// the order in which the next product reads them.
+/// Whether a single head lies over all columns: then values, which no rotary embedding keeps in pairs, and results are
+/// made in the order in which the next product reads them.
 fn in_order_of_ring(region: Region, lies: &KvLies) -> bool {
     lies.kv_heads == 1 && lies.group == 1 && lies.pitch() == region.columns
 }

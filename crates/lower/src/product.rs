@@ -1,7 +1,7 @@
 //! Products with matrices at rest: `y[N] = x[K] W[K, N]`, K over one axis, N over the other.
 //!
-//! The local part is one mapped multiply-accumulate of the length of the outputs here for each of the inputs here; then the
-//! partial sums of all products of an operator are reduced together (WaferLLM, OSDI 2025, MeshGEMV).
+//! The local part is one mapped multiply-accumulate of the length of the outputs here for each of the inputs here; then
+//! the partial sums of all products of an operator are reduced together (WaferLLM, OSDI 2025, MeshGEMV).
 
 use std::collections::BTreeMap;
 
@@ -93,8 +93,8 @@ struct TileSize {
     accumulators: u64,
 }
 
-/// Blocks of `block` neighbours that the part of a dimension touches which touches most. Blocks begin with the dimension, not
-/// with the parts, so that a part smaller than a block may lie in two.
+/// Blocks of `block` neighbours that the part of a dimension touches which touches most. Blocks begin with the
+/// dimension, not with the parts, so that a part smaller than a block may lie in two.
 fn blocks_touched(field: &Field, block: u64) -> u64 {
     let most = field.most_inner();
     if block <= 1 || most <= 1 {
@@ -112,7 +112,8 @@ fn blocks_touched(field: &Field, block: u64) -> u64 {
     touched_by_runs(each, parts, block) + u64::from(rest > 0)
 }
 
-/// Blocks of `block` neighbours that the run which touches most touches, of `parts` runs of `each` neighbours side by side.
+/// Blocks of `block` neighbours that the run which touches most touches, of `parts` runs of `each` neighbours side by
+/// side.
 fn touched_by_runs(each: u64, parts: u64, block: u64) -> u64 {
     if each == 0 {
         return 0;
@@ -164,7 +165,8 @@ impl Writer<'_> {
                 let input_blocks = blocks_touched(&Field::new("", Dimension::whole(1), vec![of_head]), along);
                 TileSize { inputs, input_blocks, heads, ..size }
             }
-            // The inputs here are those of a few heads; their outputs lie here for all heads, and are zero for the others.
+            // The inputs here are those of a few heads; their outputs lie here for all heads, and are zero for the
+            // others.
             Part::OfHeadsTurned { .. } => {
                 let of_head = last(outputs);
                 let outputs = of_head.most();
@@ -177,10 +179,10 @@ impl Writer<'_> {
 
     /// What the block scales of a stored weight multiply, and how many operations over how many outputs that takes.
     ///
-    /// Inputs of a tile that lie in one block share the scale of each output, so that it can be taken out of their sum: one
-    /// mapped operation over the outputs for each block of inputs and each vector, as one more row of the product. Where more
-    /// vectors go through a tile than it has rows for that, its elements are scaled instead. Ours: no published kernel has
-    /// weights below 16 bit.
+    /// Inputs of a tile that lie in one block share the scale of each output, so that it can be taken out of their sum:
+    /// one mapped operation over the outputs for each block of inputs and each vector, as one more row of the product.
+    /// Where more vectors go through a tile than it has rows for that, its elements are scaled instead. Ours: no
+    /// published kernel has weights below 16 bit.
     fn scaling(&self, product: &Product, size: TileSize) -> Option<(Scaling, Work)> {
         self.stored(product.role).scale_tile()?;
         let sums = size.input_blocks.saturating_mul(product.vectors);
@@ -235,8 +237,8 @@ impl Writer<'_> {
         nodes
     }
 
-    /// Accumulators that start from a bias. A copy in place of zeros, which the work around accumulators holds where it is
-    /// done; biases with weights are multiplied and added, one for each pair.
+    /// Accumulators that start from a bias. A copy in place of zeros, which the work around accumulators holds where it
+    /// is done; biases with weights are multiplied and added, one for each pair.
     fn bias_work(&self, product: &Product, outputs: u64, in_place: bool) -> Option<Work> {
         product.bias?;
         match &product.chosen {
@@ -248,8 +250,9 @@ impl Writer<'_> {
         }
     }
 
-    /// Conversion of tiles that are stored narrow to the format that is computed in. Tiles side by side are written so while
-    /// they are converted; those that need no conversion are copied, and one that serves several pairs is there once for each.
+    /// Conversion of tiles that are stored narrow to the format that is computed in. Tiles side by side are written so
+    /// while they are converted; those that need no conversion are copied, and one that serves several pairs is there
+    /// once for each.
     fn conversion(
         &mut self,
         product: &Product,
@@ -304,8 +307,8 @@ impl Writer<'_> {
     }
 }
 
-/// Products of one input whose tiles lie interleaved: the first does the work of all, in operations as long as those of all
-/// together, and the others have nothing left to do; likewise their conversions, which come before.
+/// Products of one input whose tiles lie interleaved: the first does the work of all, in operations as long as those of
+/// all together, and the others have nothing left to do; likewise their conversions, which come before.
 pub(crate) fn interleave(nodes: Vec<Node>) -> Vec<Node> {
     let is_conversion = |compute: &Compute| matches!(compute.formula, Some(Formula::Convert { .. }));
     let (conversions, products): (Vec<Node>, Vec<Node>) =

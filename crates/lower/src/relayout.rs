@@ -1,8 +1,8 @@
 //! A movement between two layouts along the lines of a region, with what it takes.
 //!
-//! Which element goes from whom to whom follows from the two layouts ([`wafersim_program::movement()`]). For the time of a
-//! relayout a few numbers count: hops and wavelets on its critical path. Here they are in closed form for the shapes of
-//! movement that layers have; tests hold them to the enumerated movement and to the fabric.
+//! Which element goes from whom to whom follows from the two layouts ([`wafersim_program::movement()`]). For the time
+//! of a relayout a few numbers count: hops and wavelets on its critical path. Here they are in closed form for the
+//! shapes of movement that layers have; tests hold them to the enumerated movement and to the fabric.
 
 use wafersim_program::{Action, Axis, BufferId, Color, End, Node, Path, Relayout, collective, sent_along};
 
@@ -12,7 +12,8 @@ use crate::writer::Writer;
 /// The shape of a movement along a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// Pieces on ways of their own: the farthest way in hops, and the elements that the busiest place lets pass or takes.
+    /// Pieces on ways of their own: the farthest way in hops, and the elements that the busiest place lets pass or
+    /// takes.
     Through {
         /// Farthest way of any piece, in hops.
         hops: u64,
@@ -26,7 +27,8 @@ pub(crate) enum Way {
         /// Wavelets of the busiest place.
         wavelets: u64,
     },
-    /// Owners side by side, `elements` each, whose pieces one place takes: so many owners before it on the line and behind it.
+    /// Owners side by side, `elements` each, whose pieces one place takes: so many owners before it on the line and
+    /// behind it.
     Gather {
         /// Owners before it.
         before: u64,
@@ -49,11 +51,11 @@ pub(crate) enum Way {
 }
 
 impl Way {
-    /// The paths of which the longest counts, where `wavelets` says how many carry so many elements, and routers have queues of
-    /// `queue` words.
+    /// The paths of which the longest counts, where `wavelets` says how many carry so many elements, and routers have
+    /// queues of `queue` words.
     ///
-    /// A place takes what comes from before it, then what comes from behind; on each side the nearest owner's piece first
-    /// (`wafersim_fabric::circuit::laid`).
+    /// A place takes what comes from before it, then what comes from behind; on each side the nearest owner's piece
+    /// first (`wafersim_fabric::circuit::laid`).
     pub fn paths(self, queue: u64, wavelets: impl Fn(u64) -> u64) -> Vec<Path> {
         match self {
             Self::Through { hops, elements } => vec![Path { hops, wavelets: wavelets(elements) }],
@@ -61,7 +63,8 @@ impl Way {
             Self::Gather { before: 0, behind: 0, .. }
             | Self::AllGather { owners: 0, .. }
             | Self::AllGather { members: 0 | 1, .. } => vec![Path::default()],
-            // All pieces one after the other; the farthest from before, then those from behind; the farthest from behind.
+            // All pieces one after the other; the farthest from before, then those from behind; the farthest from
+            // behind.
             Self::Gather { before, behind, between, elements } => {
                 let piece = wavelets(elements);
                 let path = |hops: u64, pieces: u64| Path { hops, wavelets: piece.saturating_mul(pieces) };
@@ -70,7 +73,8 @@ impl Way {
             }
             Self::AllGather { owners, members, elements } => {
                 let piece = wavelets(elements);
-                // `joined` owners' pieces come before the last one, which may be the later by its way or by their wavelets.
+                // `joined` owners' pieces come before the last one, which may be the later by its way or by their
+                // wavelets.
                 let both = |hops: u64, joined: u64, waiting: u64| {
                     let far = Path { hops: hops + joined, wavelets: piece + waiting };
                     [far, Path { hops, wavelets: (joined + 1).saturating_mul(piece) + waiting }]
@@ -78,9 +82,9 @@ impl Way {
                 // The last place takes the first owner's piece last.
                 let others = owners.min(members - 1);
                 let onwards = both(members - others, others - 1, 0);
-                // The piece of the last owner, which sets off backwards when its neighbour has taken all from before, comes to
-                // the first place last. What of the pieces on their way back the queues do not hold has to wait for
-                // that moment as well; the last owner sends onwards first, where there is somebody.
+                // The piece of the last owner, which sets off backwards when its neighbour has taken all from before,
+                // comes to the first place last. What of the pieces on their way back the queues do not hold has to
+                // wait for that moment as well; the last owner sends onwards first, where there is somebody.
                 let behind = owners.saturating_sub(2);
                 let turns = if members > owners { owners - 1 } else { behind };
                 let back = both(owners - 1, behind, turns.saturating_mul(piece.saturating_sub(queue)));

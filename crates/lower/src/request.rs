@@ -12,8 +12,8 @@ pub enum Scope {
     /// All of it.
     #[default]
     Model,
-    /// What the published layer rows time: no KV append, SiLU over the elements of the residual stream, the exponential with
-    /// two squarings. For validation alone.
+    /// What the published layer rows time: no KV append, SiLU over the elements of the residual stream, the exponential
+    /// with two squarings. For validation alone.
     Measured,
 }
 
@@ -75,8 +75,8 @@ pub(crate) struct CellPair {
     pub expert: u64,
 }
 
-/// The pairs of a choice by rectangle. Of the pairs of an expert in several rectangles the i-th goes to its i-th home, round
-/// and round.
+/// The pairs of a choice by rectangle. Of the pairs of an expert in several rectangles the i-th goes to its i-th home,
+/// round and round.
 pub(crate) fn cells_of(chosen: &[Vec<u64>], experts: &ExpertMapping) -> BTreeMap<u64, Vec<CellPair>> {
     let mut before: BTreeMap<u64, usize> = BTreeMap::new();
     let mut cells: BTreeMap<u64, Vec<CellPair>> = BTreeMap::new();
@@ -104,8 +104,8 @@ fn place_load(pairs: &[CellPair]) -> PlaceLoad {
 /// What is known of the experts that tokens choose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Routed {
-    /// An expected load. Spread experts are chosen while the program runs; for experts in rectangles the busiest rectangle is
-    /// written.
+    /// An expected load. Spread experts are chosen while the program runs; for experts in rectangles the busiest
+    /// rectangle is written.
     Expected(ExpertLoad),
     /// The choice of each token: every rectangle that was chosen is written.
     Chosen(Vec<Vec<u64>>),
@@ -126,8 +126,9 @@ pub struct LayerRequest<'a> {
     pub precision: Precision,
     /// Tokens that go through together.
     pub tokens: u64,
-    /// Users that they belong to, each with a cache of its own: row `r` of a tensor is token `r / users` of user `r mod users`.
-    /// As many users as tokens are a micro-batch of decode; one user with several tokens is a draft, or a piece of a prompt.
+    /// Users that they belong to, each with a cache of its own: row `r` of a tensor is token `r / users` of user `r mod
+    /// users`. As many users as tokens are a micro-batch of decode; one user with several tokens is a draft, or a piece
+    /// of a prompt.
     pub users: u64,
     /// Tokens that the last token of each user sees in the cache, itself included; those before it see one less each.
     pub context: u64,

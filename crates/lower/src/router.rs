@@ -1,8 +1,9 @@
 //! The router: logits of all experts, the choice of the best, their weights.
 //!
-//! The published kernels (WaferLLM, OSDI 2025) have no router; everything here is ours. In the plain form logits come out of
-//! one product and one reduction, are gathered along the line that shares them out, and every processing element chooses
-//! alike. Rewrites change where logits are made and who chooses, never which experts are chosen of equal logits.
+//! The published kernels (WaferLLM, OSDI 2025) have no router; everything here is ours. In the plain form logits come
+//! out of one product and one reduction, are gathered along the line that shares them out, and every processing element
+//! chooses alike. Rewrites change where logits are made and who chooses, never which experts are chosen of equal
+//! logits.
 
 use wafersim_graph::layer::ChoiceForm;
 use wafersim_mapping::LineKind;
@@ -83,10 +84,11 @@ pub(crate) fn check_selection(selection: &Selection) -> Result<(), LowerError> {
 
 /// What one place does to find the `best` largest of `count`, for each row: (elements, times).
 ///
-/// Either a pass over all for each of them (the plainest way), or one pass that keeps the best so far. That pass compares each
-/// with the least of the best, and puts those that are larger among them: of elements in random order the i-th is one of the
-/// largest `best` with probability best / i, so that best (1 + 1 / (best + 1) + ... + 1 / count) are expected to be put in,
-/// each past half of the list, with a comparison and a move for every place. Low: `best` (falling elements), high: all (rising).
+/// Either a pass over all for each of them (the plainest way), or one pass that keeps the best so far. That pass
+/// compares each with the least of the best, and puts those that are larger among them: of elements in random order the
+/// i-th is one of the largest `best` with probability best / i, so that best (1 + 1 / (best + 1) + ... + 1 / count) are
+/// expected to be put in, each past half of the list, with a comparison and a move for every place. Low: `best`
+/// (falling elements), high: all (rising).
 fn selection_passes(count: u64, best: u64, single_pass: bool) -> Vec<(u64, u64)> {
     if !single_pass || best >= count {
         return vec![(count, best.min(count))];
@@ -97,8 +99,8 @@ fn selection_passes(count: u64, best: u64, single_pass: bool) -> Vec<(u64, u64)>
 }
 
 impl Writer<'_> {
-    /// Logits of all experts, along x. A norm that rides is applied to them and to the input, which the experts read; where
-    /// one place will choose, the sums stay on the line of their roots and the input is scaled later.
+    /// Logits of all experts, along x. A norm that rides is applied to them and to the input, which the experts read;
+    /// where one place will choose, the sums stay on the line of their roots and the input is scaled later.
     pub fn router(
         &mut self,
         moe: &Moe,
@@ -131,8 +133,8 @@ impl Writer<'_> {
         (nodes, logits)
     }
 
-    /// Takes the multicast off a reduction along whole lines; returns the index of the member that has the sum. Where there is
-    /// none, every member has it: the middle one is taken.
+    /// Takes the multicast off a reduction along whole lines; returns the index of the member that has the sum. Where
+    /// there is none, every member has it: the middle one is taken.
     pub fn stay_at_root(&self, nodes: &mut Vec<Node>, axis: Axis) -> u64 {
         let middle = self.region().along(axis) / 2;
         match nodes.last() {
@@ -168,16 +170,16 @@ impl Writer<'_> {
         }
     }
 
-    /// The first part of logits that are made beside attention: the router's product with the stream, which rides with the
-    /// reduction of the attention's first products.
+    /// The first part of logits that are made beside attention: the router's product with the stream, which rides with
+    /// the reduction of the attention's first products.
     pub fn logits_of_stream(&mut self, stream: Operand, y: Operand, in_place: bool) -> Vec<Node> {
         let product = Product { behind: vec![NORM_GAIN], ..Product::plain(self, Role::Router, stream, y) };
         self.product(product, in_place)
     }
 
-    /// The second part, from what attention makes of its result: Wr (g Wo) a, which rides with the reduction of the output
-    /// projection and begins with the first part. That lies in rows of columns: each expert's is added once along every row,
-    /// where the column that holds it meets the row that shares out its number.
+    /// The second part, from what attention makes of its result: Wr (g Wo) a, which rides with the reduction of the
+    /// output projection and begins with the first part. That lies in rows of columns: each expert's is added once
+    /// along every row, where the column that holds it meets the row that shares out its number.
     pub fn logits_of_attention(
         &mut self,
         (result, inputs): (Operand, Field),
@@ -194,8 +196,8 @@ impl Writer<'_> {
         nodes
     }
 
-    /// Logits that were made beside attention get the scale of the norm: from the sum that the norm has left, or from one that
-    /// was to ride and finds nothing to ride with.
+    /// Logits that were made beside attention get the scale of the norm: from the sum that the norm has left, or from
+    /// one that was to ride and finds nothing to ride with.
     pub fn scale_early(
         &mut self,
         moe: &Moe,
@@ -224,8 +226,9 @@ impl Writer<'_> {
 
     /// The best experts of each token and their weights, everywhere.
     ///
-    /// Where every place chooses, scores are gathered along the axis that shares them out. Where one does, they are gathered
-    /// in it alone, and numbers and weights are broadcast. `x`: what a norm's scale that came along is applied to.
+    /// Where every place chooses, scores are gathered along the axis that shares them out. Where one does, they are
+    /// gathered in it alone, and numbers and weights are broadcast. `x`: what a norm's scale that came along is applied
+    /// to.
     pub fn choose(
         &mut self,
         moe: &Moe,
@@ -258,7 +261,8 @@ impl Writer<'_> {
             }
             return (nodes, choice);
         }
-        // All scores pass one place wherever it lies, so that the middle is best: from there the choice is soonest everywhere.
+        // All scores pass one place wherever it lies, so that the middle is best: from there the choice is soonest
+        // everywhere.
         let at = whole.along(logits.axis) / 2;
         let place = match logits.axis {
             Axis::X => Region::new(whole.x + at, line.y, 1, 1),
@@ -284,8 +288,8 @@ impl Writer<'_> {
         (nodes, choice)
     }
 
-    /// Sigmoid scores of the experts here, and what is compared, where that is not the logits. Returns the buffer that holds
-    /// it. `whole`: the region of its layout.
+    /// Sigmoid scores of the experts here, and what is compared, where that is not the logits. Returns the buffer that
+    /// holds it. `whole`: the region of its layout.
     fn compared_scores(&mut self, moe: &Moe, logits: Logits, whole: Region) -> (Vec<Node>, BufferId) {
         let selection = &moe.selection;
         if selection.follows_logits() {

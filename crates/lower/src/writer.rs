@@ -248,8 +248,8 @@ impl<'a> Writer<'a> {
         Sharing { axis: Axis::X, count, stride, words: ring_words(self.request.queue), source, target }
     }
 
-    /// Appends an operator between two route changes: the published WSE-3 kernel changes its routes when the axis of its
-    /// reductions changes, six times a layer.
+    /// Appends an operator between two route changes: the published WSE-3 kernel changes its routes when the axis of
+    /// its reductions changes, six times a layer.
     pub fn push_with_route_changes(&mut self, name: impl Into<Cow<'static, str>>, body: Vec<Node>) {
         let nodes = self.between_route_changes(body);
         self.program.push(name, nodes);

@@ -1,5 +1,5 @@
-//! Routers and networks as programs: what rewrites do to them, the expected load beside a counted one, and the closed form
-//! beside the fabric.
+//! Routers and networks as programs: what rewrites do to them, the expected load beside a counted one, and the closed
+//! form beside the fabric.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 #![allow(clippy::print_stdout, reason = "figures for whoever runs it")]
@@ -234,8 +234,8 @@ fn parts_in_rectangles_agree_with_the_fabric() {
                 let program = decode_layer(&request(&layer, &mapping, DataType::Fp16, one_token())).unwrap();
                 let what = format!("{what}, {} rewrites, independent {independent}", rewrites.len());
                 let off = compare(&what, &program);
-                // The closed form adds up what the mapping does not overlap; the fabric holds no core back that has nothing to
-                // wait for.
+                // The closed form adds up what the mapping does not overlap; the fabric holds no core back that has
+                // nothing to wait for.
                 let is_sum = !independent && !mapping.rectangles.is_empty();
                 worst = worst.max(if is_sum { -off } else { off.abs() });
             }
@@ -244,8 +244,8 @@ fn parts_in_rectangles_agree_with_the_fabric() {
     assert!(worst < LIMIT, "{worst}");
 }
 
-/// An expected load costs what the choice costs that it was counted from, where the busiest rectangle lies in the corner that is
-/// written for an expected one; elsewhere the choice has shorter ways.
+/// An expected load costs what the choice costs that it was counted from, where the busiest rectangle lies in the
+/// corner that is written for an expected one; elsewhere the choice has shorter ways.
 #[test]
 fn an_expected_load_costs_what_the_counted_choice_costs() {
     let layer = layer(0, Selection::softmax(true));

@@ -165,8 +165,8 @@ fn reductions() {
         let mapping =
             LayerMapping { kv: kv([3, 3, 2]), rewrites: ours(), routes: Routes::Static, reductions, ..published };
         let off = above(what, &written(&layer, &mapping, 700));
-        // Roots side by side run in turn in the closed form. On the fabric each processing element follows its own order, and
-        // neighbours overlap in part.
+        // Roots side by side run in turn in the closed form. On the fabric each processing element follows its own
+        // order, and neighbours overlap in part.
         let limit = if what == "split roots" { 0.05 } else { LIMIT };
         assert!(off.abs() < limit, "{what}: {:.1} %", off * 100.0);
     }

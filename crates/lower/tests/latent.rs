@@ -1,5 +1,5 @@
-//! Latent attention: programs on the fabric take what the closed form says, and their multiply-accumulates are those of the
-//! model's sizes.
+//! Latent attention: programs on the fabric take what the closed form says, and their multiply-accumulates are those of
+//! the model's sizes.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 #![allow(clippy::print_stdout, reason = "figures for whoever runs it")]
@@ -151,7 +151,8 @@ fn queries_that_are_not_compressed_and_several_tokens() {
     }
 }
 
-/// On grids that every dimension divides, the work of one processing element times their number is the work of the layer.
+/// On grids that every dimension divides, the work of one processing element times their number is the work of the
+/// layer.
 #[test]
 fn multiply_accumulates_are_those_of_the_sizes() {
     for query_rank in [None, Some(256)] {
@@ -206,7 +207,8 @@ fn chunks_of_prompts() {
     }
 }
 
-/// Every built-in recipe on DeepSeek-V3, alone and with the cache in eight copies: resolved, and each kind of layer written.
+/// Every built-in recipe on DeepSeek-V3, alone and with the cache in eight copies: resolved, and each kind of layer
+/// written.
 #[test]
 fn built_in_recipes_write_deepseek_v3() {
     let (model, wafer) = (Model::builtin("deepseek-v3").unwrap(), Wafer::builtin("wse3").unwrap());

@@ -1,5 +1,5 @@
-//! The multiply-accumulates of the programs against the formulas of the model: on grids that every dimension divides, the
-//! work of one processing element times their number is the work of the layer, to the last product.
+//! The multiply-accumulates of the programs against the formulas of the model: on grids that every dimension divides,
+//! the work of one processing element times their number is the work of the layer, to the last product.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
@@ -160,7 +160,8 @@ fn fused_programs_hold_fewer_steps_and_no_route_changes() {
         let (as_published, fused) = (count(&published(32, 32)), count(&fused(32, 32)));
         assert!(fused.0 < as_published.0, "{fused:?} {as_published:?}");
         assert_eq!(fused.1, 0);
-        // Six in the published layer on WSE-3 (sources.md#wse-3-characterisation-notes); the router's gather along x adds two.
+        // Six in the published layer on WSE-3 (sources.md#wse-3-characterisation-notes); the router's gather along x
+        // adds two.
         let moe = matches!(layer.feed_forward, FeedForward::Moe(_));
         assert_eq!(as_published.1, if moe { 8 } else { 6 });
     }

@@ -29,8 +29,8 @@ const KEY_VALUE: &str = "attention.key_value";
 /// The routed experts, where they are spread over the rectangle.
 const EXPERTS: &str = "experts";
 
-/// Parts that may have a rectangle of their own. All others work where the cache, its heads or the whole stream lie; where
-/// experts in rectangles lie is said in `[experts]`.
+/// Parts that may have a rectangle of their own. All others work where the cache, its heads or the whole stream lie;
+/// where experts in rectangles lie is said in `[experts]`.
 pub const PARTS: &[Part] = &[
     Part { name: "attention.norm", operators: &["attention.norm"] },
     Part { name: "attention.query_key_value", operators: &["attention.query_key_value"] },
@@ -76,7 +76,8 @@ pub(crate) fn is_of_experts(operator: &str) -> bool {
     OF_EXPERTS.contains(&operator)
 }
 
-/// Why a part of a layer cannot have a rectangle of its own under the other decisions, where it cannot: what would be allowed.
+/// Why a part of a layer cannot have a rectangle of its own under the other decisions, where it cannot: what would be
+/// allowed.
 pub(crate) fn refused(part: &str, layer: &Layer, rewrites: Rewrites, is_spread: bool) -> Option<&'static str> {
     let has = |rewrite| rewrites.has(rewrite);
     match part {

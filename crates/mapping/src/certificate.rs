@@ -1,7 +1,7 @@
 //! What has been shown of a mapping, as plain data: stored beside it, printed with answers.
 //!
-//! It says what was found and against which limit; it finds nothing itself (`certify` does). A certificate names the mapping that it
-//! is of by a hash of its content: a mapping that was changed afterwards has none.
+//! It says what was found and against which limit; it finds nothing itself (`certify` does). A certificate names the
+//! mapping that it is of by a hash of its content: a mapping that was changed afterwards has none.
 
 use std::fmt;
 
@@ -92,10 +92,18 @@ pub struct Certificate {
     pub parts: Vec<CertificatePart>,
 }
 
+impl CertificatePart {
+    /// Whether it says so, and its figure does not say otherwise.
+    fn is_passed(&self) -> bool {
+        let is_within = |(value, limit): (f64, f64)| value.abs() <= limit;
+        self.state == PartState::Passed && self.value.zip(self.limit).is_none_or(is_within)
+    }
+}
+
 impl Certificate {
-    /// Of a mapping whose parts have been looked at: passed where all of them are.
+    /// Of a mapping whose parts have been looked at: passed where all of them are, with figures within their limits.
     pub fn new(mapping_hash: String, parts: Vec<CertificatePart>) -> Self {
-        let passed = !parts.is_empty() && parts.iter().all(|part| part.state == PartState::Passed);
+        let passed = !parts.is_empty() && parts.iter().all(CertificatePart::is_passed);
         let state = if passed { CertificateState::Passed } else { CertificateState::Failed };
         Self { state, mapping_hash, parts, ..Self::default() }
     }
@@ -108,7 +116,7 @@ impl Certificate {
     /// The parts that do not pass, by what they are about; each once.
     pub fn failing(&self) -> Vec<PartName> {
         let mut names: Vec<PartName> =
-            self.parts.iter().filter(|part| part.state != PartState::Passed).map(|part| part.name).collect();
+            self.parts.iter().filter(|part| !part.is_passed()).map(|part| part.name).collect();
         names.sort_unstable();
         names.dedup();
         names
@@ -121,10 +129,15 @@ impl Resolved {
         hash::of(&Self { certificate: None, ..self.clone() })
     }
 
-    /// What has been shown of it: nothing where its certificate is of another content.
+    /// What has been shown of it: nothing where its certificate is of another content. Whether it passes is what its
+    /// parts say, not what a file says of them.
     pub fn certificate(&self) -> Certificate {
         let known = self.certificate.as_ref().filter(|known| known.mapping_hash == self.hash());
-        known.cloned().unwrap_or_default()
+        known.map_or_else(Certificate::default, |known| Certificate {
+            identical: known.identical.clone(),
+            scaled: known.scaled.clone(),
+            ..Certificate::new(known.mapping_hash.clone(), known.parts.clone())
+        })
     }
 }
 
@@ -197,6 +210,10 @@ mod tests {
         assert_eq!(Certificate::default().state, CertificateState::None);
         assert_eq!(of(vec![]).state, CertificateState::Failed);
         assert!(of(vec![passed.clone(), passed.clone()]).is_passed());
+        for value in [-0.3, 0.3, f64::NAN, f64::INFINITY] {
+            let beyond = CertificatePart { value: Some(value), limit: Some(0.2), ..passed.clone() };
+            assert!(!of(vec![passed.clone(), beyond]).is_passed(), "{value}");
+        }
         for state in [PartState::Failed, PartState::NotPossible] {
             let failed = of(vec![passed.clone(), part(PartName::Colors, state), part(PartName::Colors, state)]);
             assert_eq!((failed.state, failed.failing()), (CertificateState::Failed, vec![PartName::Colors]));

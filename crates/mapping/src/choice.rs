@@ -18,7 +18,8 @@ pub enum Mapping {
 }
 
 impl Mapping {
-    /// A built-in recipe, or a file with a mapping of either type: what ends in `.toml` or holds a path separator is a file.
+    /// A built-in recipe, or a file with a mapping of either type: what ends in `.toml` or holds a path separator is a
+    /// file.
     ///
     /// # Errors
     /// Where no built-in has the name, or the file cannot be read or is no mapping.
@@ -43,7 +44,8 @@ impl Mapping {
         Ok(mapping)
     }
 
-    /// A mapping of either type from TOML text: with a table `resolved_for` it is a resolved one. `file` is named in errors.
+    /// A mapping of either type from TOML text: with a table `resolved_for` it is a resolved one. `file` is named in
+    /// errors.
     ///
     /// # Errors
     /// Where the text is no TOML, a field is unknown, or a value is not allowed.

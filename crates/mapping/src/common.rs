@@ -1,5 +1,6 @@
-//! What all recipes for one model have in common, found once for who resolves many of them: the kinds of its layers, the roles of
-//! its tensors, and the placements that were made last. Most decisions move no byte, so that neighbours in a search lie alike.
+//! What all recipes for one model have in common, found once for who resolves many of them: the kinds of its layers,
+//! the roles of its tensors, and the placements that were made last. Most decisions move no byte, so that neighbours in
+//! a search lie alike.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 

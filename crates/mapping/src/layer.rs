@@ -108,7 +108,8 @@ impl LayerMapping {
         Region::new(0, 0, self.region.columns, self.region.rows)
     }
 
-    /// The rectangle of a part of the layer (see [`crate::PARTS`]), seen from the corner of the region, where it is not all of it.
+    /// The rectangle of a part of the layer (see [`crate::PARTS`]), seen from the corner of the region, where it is not
+    /// all of it.
     pub fn rectangle(&self, part: &str) -> Option<Region> {
         self.rectangles.get(part).copied().filter(|rectangle| *rectangle != self.whole())
     }

@@ -126,7 +126,8 @@ pub struct LayerPlace {
 }
 
 impl LayerMapping {
-    /// Every decision of a recipe for a layer that lies so: all that a recipe says beside what placement has done with it.
+    /// Every decision of a recipe for a layer that lies so: all that a recipe says beside what placement has done with
+    /// it.
     ///
     /// # Errors
     /// Where a rectangle of the recipe cannot be kept.
@@ -161,8 +162,8 @@ impl<'a> Mapper<'a> {
         self
     }
 
-    /// A placement that was made elsewhere, such as that of a draft model, with every decision of its layers: single tokens go
-    /// through.
+    /// A placement that was made elsewhere, such as that of a draft model, with every decision of its layers: single
+    /// tokens go through.
     ///
     /// # Errors
     /// Where a decision cannot be kept.
@@ -537,9 +538,9 @@ fn stored(layout: &LayerLayout, precision: &Precision) -> BTreeMap<Role, DataTyp
         .collect()
 }
 
-/// Micro-batch sizes worth trying on `stages` stages where a step has `passes` passes: single tokens while there are stages
-/// for all; else as many micro-batches as stages take, and half as many. Passes of a stream may be single tokens in any case:
-/// two of one token are about as long as one of two.
+/// Micro-batch sizes worth trying on `stages` stages where a step has `passes` passes: single tokens while there are
+/// stages for all; else as many micro-batches as stages take, and half as many. Passes of a stream may be single tokens
+/// in any case: two of one token are about as long as one of two.
 pub fn candidate_micro_batches(users: u64, passes: u64, stages: u64) -> Vec<u64> {
     let wanted = users.saturating_mul(passes);
     let even = wanted.div_ceil(stages.max(1)).max(1);

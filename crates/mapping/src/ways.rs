@@ -1,5 +1,5 @@
-//! All ways that a recipe leaves, for who judges them by time: shapes of slots, KV layouts, micro-batches, divisions that
-//! leave some of the wafers idle, and everything wide where that takes another division.
+//! All ways that a recipe leaves, for who judges them by time: shapes of slots, KV layouts, micro-batches, divisions
+//! that leave some of the wafers idle, and everything wide where that takes another division.
 
 use wafersim_place::{Arrangement, Placement, Request, fits};
 use wafersim_spec::Size;
@@ -15,8 +15,8 @@ use crate::recipe::Width;
 const DIMENSION_SPLITS: [Size; 6] =
     [Size::Exactly(1), Size::Exactly(2), Size::Exactly(4), Size::Exactly(8), Size::Exactly(16), Size::Share(10_000)];
 
-/// The same with copies for latents, which serve all query heads: with so many copies a place scores that part of the heads.
-/// (Columns, copies), fewest copies first.
+/// The same with copies for latents, which serve all query heads: with so many copies a place scores that part of the
+/// heads. (Columns, copies), fewest copies first.
 const LATENT_LAYOUTS: [(u64, u64); 6] = [(64, 4), (16, 4), (16, 8), (8, 8), (8, 16), (4, 32)];
 
 /// Most shapes of slots that are tried: the shortest ways first.
@@ -63,8 +63,8 @@ impl Mapper<'_> {
         alone.chain(copied).collect()
     }
 
-    /// A mapping in the layout of fewest bytes, and the other ways of working on slots of the same number: in other shapes,
-    /// with other KV layouts, for other micro-batches.
+    /// A mapping in the layout of fewest bytes, and the other ways of working on slots of the same number: in other
+    /// shapes, with other KV layouts, for other micro-batches.
     pub fn ways(&self, first: Mapped) -> Vec<Mapped> {
         let sizes = self.micro_batches(first.placement.slots.len() as u64, first.draft);
         self.in_shapes(first, &sizes)
@@ -120,8 +120,9 @@ impl Mapper<'_> {
         ways
     }
 
-    /// Mappings on fewer wafers than `wafers`, where these are more than the model needs: regions that are larger than need be
-    /// make longer ways. The slots of the fewest wafers are dealt out with fewer on each; the fewest itself comes first.
+    /// Mappings on fewer wafers than `wafers`, where these are more than the model needs: regions that are larger than
+    /// need be make longer ways. The slots of the fewest wafers are dealt out with fewer on each; the fewest itself
+    /// comes first.
     pub fn on_fewer(&self, wafers: u32, draft: Verification) -> Vec<Mapped> {
         let Ok(fewest) = self.smallest(WaferCount::Auto, draft, 1) else { return Vec::new() };
         let slots = fewest.placement.slots.len() as u64;
@@ -135,8 +136,8 @@ impl Mapper<'_> {
         counts.into_iter().filter_map(|count| self.smallest(WaferCount::Exactly(count), draft, 1).ok()).collect()
     }
 
-    /// The mapping with everything stored wide that may be, on the same wafers, where `first` leaves some of it narrow and
-    /// another division has room for it.
+    /// The mapping with everything stored wide that may be, on the same wafers, where `first` leaves some of it narrow
+    /// and another division has room for it.
     pub fn wider(&self, first: &Mapped) -> Option<Mapped> {
         let stored = &self.recipe.stored;
         let mut matrices = first.placement.layouts.iter().flat_map(|layout| layout.all_matrices());

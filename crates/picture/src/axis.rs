@@ -1,6 +1,7 @@
 //! Round numbers along an axis.
 
-/// Steps of 1, 2 or 5 times a power of ten from `low` to `high`, about `wanted` of them; the ends only where they are round.
+/// Steps of 1, 2 or 5 times a power of ten from `low` to `high`, about `wanted` of them; the ends only where they are
+/// round.
 pub fn ticks(low: f64, high: f64, wanted: usize) -> Vec<f64> {
     let span = high - low;
     if !(span.is_finite() && span > 0.0) {
@@ -22,8 +23,8 @@ pub fn round_step(least: f64) -> f64 {
         .unwrap_or(power * 10.0)
 }
 
-/// A number of a scale whose steps are `step`: as many digits after the point as tell them apart, from a million on with an
-/// exponent.
+/// A number of a scale whose steps are `step`: as many digits after the point as tell them apart, from a million on
+/// with an exponent.
 pub fn label(value: f64, step: f64) -> String {
     if value.abs() >= 1e6 || (value != 0.0 && step < 1e-4) {
         return format!("{value:.1e}");

@@ -1,5 +1,5 @@
-//! Charts: points and lines of several series over linear or logarithmic axes (the frontier of a sweep), and how samples such as
-//! latencies are distributed. Plain data in, SVG or PNG out.
+//! Charts: points and lines of several series over linear or logarithmic axes (the frontier of a sweep), and how
+//! samples such as latencies are distributed. Plain data in, SVG or PNG out.
 //!
 //! But for the names of a frontier it knows nothing of users or tokens.
 

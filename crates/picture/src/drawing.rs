@@ -1,5 +1,5 @@
-//! A drawing as a list of shapes, in pixels from its upper left corner: written as SVG and painted as PNG from the same list,
-//! so that both show the same. It knows nothing of wafers or charts.
+//! A drawing as a list of shapes, in pixels from its upper left corner: written as SVG and painted as PNG from the same
+//! list, so that both show the same. It knows nothing of wafers or charts.
 
 use crate::canvas::{Color, Font, LARGE, SMALL};
 

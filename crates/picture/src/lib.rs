@@ -8,15 +8,16 @@
 //!
 //! # Heat maps
 //!
-//! A color for every processing element, with a title, axes in columns and rows, and a color bar with numbers and their unit.
+//! A color for every processing element, with a title, axes in columns and rows, and a color bar with numbers and their
+//! unit.
 //!
-//! Colors are those of *viridis* or *inferno* (perceptually uniform, readable without red and green); places that take no part
-//! are grey. Small maps draw a place as a square of pixels, maps of a wafer one pixel, larger ones the largest or the mean
-//! value of blocks, which the picture then says. Text is set in Noto Sans Mono (a raster of it, by the crate
-//! `noto-sans-mono-bitmap`); what is not ASCII is shown as a question mark.
+//! Colors are those of *viridis* or *inferno* (perceptually uniform, readable without red and green); places that take
+//! no part are grey. Small maps draw a place as a square of pixels, maps of a wafer one pixel, larger ones the largest
+//! or the mean value of blocks, which the picture then says. Text is set in Noto Sans Mono (a raster of it, by the
+//! crate `noto-sans-mono-bitmap`); what is not ASCII is shown as a question mark.
 //!
-//! This crate knows values, rectangles and names; nothing of models, programs or files. The same data give the same bytes. SVG
-//! has static shapes and text only, and what a name contains is escaped.
+//! This crate knows values, rectangles and names; nothing of models, programs or files. The same data give the same
+//! bytes. SVG has static shapes and text only, and what a name contains is escaped.
 //!
 //! ```
 //! use wafersim_picture::{Colors, HeatMap, Reduction, heat_map};

@@ -1,5 +1,5 @@
-//! What lies where on wafers: regions of layers and tables in their true rectangles, rectangles of experts within them shaded
-//! by their load, what the memory of a region holds, one region enlarged. Plain data in, SVG or PNG out.
+//! What lies where on wafers: regions of layers and tables in their true rectangles, rectangles of experts within them
+//! shaded by their load, what the memory of a region holds, one region enlarged. Plain data in, SVG or PNG out.
 //!
 //! It knows rectangles, names and shares; nothing of models or placements.
 

@@ -92,7 +92,8 @@ impl LayerWeights {
                     self.vectors.push(vector(VectorAxis::PerBlock, heads, copies));
                 }
             }
-            // Taps lie with their channels: of queries and keys over the columns, of values over the rows of their block.
+            // Taps lie with their channels: of queries and keys over the columns, of values over the rows of their
+            // block.
             (Role::Convolution, Attention::Linear(linear)) => {
                 let (taps, keys) = (tensor.inputs, 2 * linear.key_width());
                 let of_keys = data_type.storage(keys * taps);
@@ -315,7 +316,8 @@ impl TableBlueprint {
     }
 }
 
-/// Which dimension of a matrix lies along which axis; `None` for vectors and what is held like them. `hidden` always lies along y.
+/// Which dimension of a matrix lies along which axis; `None` for vectors and what is held like them. `hidden` always
+/// lies along y.
 ///
 /// Products from `hidden` are reduced along y and leave their outputs along x; those back to `hidden` are reduced along
 /// x (sources.md#waferllm). The LM head takes `hidden` where the last layer left it, along y.

@@ -30,8 +30,8 @@ impl Placement {
         largest_that(UNLIMITED, fits).unwrap_or(0)
     }
 
-    /// The largest power of two of prompt tokens, at most 8192, whose prefill fits beside weights and caches; a slot works on
-    /// one thing at a time, so the activations and buffers of decode are free meanwhile. 1 where not
+    /// The largest power of two of prompt tokens, at most 8192, whose prefill fits beside weights and caches; a slot
+    /// works on one thing at a time, so the activations and buffers of decode are free meanwhile. 1 where not
     /// even a few fit: then a prompt is worked off token by token, with the buffers of decode.
     pub fn prefill_chunk_tokens(&self) -> u64 {
         let fits = |tokens: u64| {

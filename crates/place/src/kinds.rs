@@ -1,5 +1,5 @@
-//! What of a model is the same for every placement of it: which of its layers are of one kind, and what each kind keeps of
-//! weights. Found once for who places a model again and again.
+//! What of a model is the same for every placement of it: which of its layers are of one kind, and what each kind keeps
+//! of weights. Found once for who places a model again and again.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

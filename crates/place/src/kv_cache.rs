@@ -5,10 +5,11 @@
 //! entries up (sources.md#waferllm), so the tokens of all users lie evenly over all rows: keys that are
 //! only appended fill one row first, and hold fewer tokens by a factor of the number of rows.
 //!
-//! A layer of linear attention has a state in place of a cache. Its blocks are those of the key heads; `dimension_split` columns of
-//! a block share a head's keys, `sequence_split` groups of them and the rows the values of all heads of the block. The last inputs
-//! of its convolution lie where they are made: those of queries and keys shared out over the columns of a block, in every row;
-//! those of values with the state, in all columns that share its keys. (`lower` has the same layout.)
+//! A layer of linear attention has a state in place of a cache. Its blocks are those of the key heads;
+//! `dimension_split` columns of a block share a head's keys, `sequence_split` groups of them and the rows the values of
+//! all heads of the block. The last inputs of its convolution lie where they are made: those of queries and keys shared
+//! out over the columns of a block, in every row; those of values with the state, in all columns that share its keys.
+//! (`lower` has the same layout.)
 
 use serde::Serialize;
 use wafersim_spec::model::{Attention, Reach};
@@ -94,8 +95,8 @@ impl KvContents {
         self.vectors.saturating_mul(self.kv_heads).saturating_mul(self.head_dim)
     }
 
-    /// Bytes of all cached tokens of a layer, or of the states of all users, without rounding to processing elements and
-    /// without copies.
+    /// Bytes of all cached tokens of a layer, or of the states of all users, without rounding to processing elements
+    /// and without copies.
     pub fn cached_bytes(&self, load: &KvLoad) -> Bytes {
         if let Some(state) = self.state {
             let values = self.kv_heads.saturating_mul(self.values_per_head(state));
@@ -383,8 +384,8 @@ mod tests {
         assert_eq!(layout.tokens_per_pe(4, 100), 400_u64.div_ceil(160));
     }
 
-    /// Qwen3-Next: 16 key heads of 128, two value heads of 128 each; on 360 x 234 blocks of 22 columns: 256 values of a block over
-    /// 234 rows, 128 keys over 22 columns.
+    /// Qwen3-Next: 16 key heads of 128, two value heads of 128 each; on 360 x 234 blocks of 22 columns: 256 values of a
+    /// block over 234 rows, 128 keys over 22 columns.
     #[test]
     fn a_state_does_not_grow_with_the_context() {
         let state = Some(StateContents { value_dim: 128, tail: 3 });

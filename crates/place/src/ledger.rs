@@ -13,9 +13,9 @@ use wafersim_spec::model::Role;
 pub struct ByteCounts {
     /// Matrices and biases, block scales included.
     pub weights: Bytes,
-    /// In a processing element: gains and sinks, of which every row or column of the region holds a copy, and copies of block
-    /// scales. In sums over
-    /// all processing elements: what those copies take beyond the tensors themselves, which count as weights.
+    /// In a processing element: gains and sinks, of which every row or column of the region holds a copy, and copies of
+    /// block scales. In sums over all processing elements: what those copies take beyond the tensors themselves, which
+    /// count as weights.
     pub replicated: Bytes,
     /// Keys and values.
     pub kv_cache: Bytes,
@@ -66,9 +66,9 @@ pub struct SlotLedger {
     /// Wafer of the slot, from 0.
     pub wafer: u32,
     /// Bytes that no processing element of the slot exceeds: a bound in closed form. It was 0.03 to 0.2 % above the
-    /// weights of the worst processing element where that was computed on every third row (Qwen3-Coder-480B spread and clustered,
-    /// Llama-3.1-8B, gpt-oss-120b). Items that share a slot are taken to have their worst processing element in the
-    /// same place.
+    /// weights of the worst processing element where that was computed on every third row (Qwen3-Coder-480B spread and
+    /// clustered, Llama-3.1-8B, gpt-oss-120b). Items that share a slot are taken to have their worst processing element
+    /// in the same place.
     pub worst_pe: ByteCounts,
     /// Memory of a processing element less the sum of `worst_pe`.
     pub spare: Bytes,

@@ -253,8 +253,8 @@ impl PlacedMatrix {
         self.tiling(copy).elements_before(column, row - rectangle.y)
     }
 
-    /// Bytes of block scales that a processing element of the region holds beyond its share of the matrix: each tile has the
-    /// scales of the blocks that it lies in. Takes time proportional to `copies`.
+    /// Bytes of block scales that a processing element of the region holds beyond its share of the matrix: each tile
+    /// has the scales of the blocks that it lies in. Takes time proportional to `copies`.
     pub fn copied_scales_at(&self, column: u64, row: u64) -> Bytes {
         let held = |copy| {
             let rectangle = self.rectangle(copy);

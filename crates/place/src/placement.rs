@@ -85,7 +85,8 @@ pub struct Divided<'m> {
 }
 
 impl<'m> Divided<'m> {
-    /// Divides the model of some kinds of layers, which is that of the request; slots that the caller has chosen are left out.
+    /// Divides the model of some kinds of layers, which is that of the request; slots that the caller has chosen are
+    /// left out.
     ///
     /// # Errors
     /// Where the model does not fit: with what would do, where the request wants that.
@@ -185,8 +186,8 @@ pub struct SlotRange {
     pub count: u64,
 }
 
-/// Places a model on slots that another one leaves free, such as a draft model beside the model that it drafts for; nothing
-/// where it does not fit. The wafers of the request do not count.
+/// Places a model on slots that another one leaves free, such as a draft model beside the model that it drafts for;
+/// nothing where it does not fit. The wafers of the request do not count.
 pub fn place_within(request: &Request<'_>, slots: SlotRange) -> Option<Placement> {
     let mut settings = request.settings().ok()?;
     settings.arrangement = Some(slots.arrangement);

@@ -112,8 +112,8 @@ pub struct Request<'a> {
     /// Choices for each layer in place of `experts`, `kv_layout` and `wide`; empty: the same for all. Layers of one
     /// kind with the same choices share a layout.
     pub layers: &'a [LayerChoices],
-    /// What each slot holds and over which region, in place of a search and of `fill`; empty: by those. Takes an arrangement
-    /// and a number of wafers.
+    /// What each slot holds and over which region, in place of a search and of `fill`; empty: by those. Takes an
+    /// arrangement and a number of wafers.
     pub slots: &'a [SlotChoice],
     /// Whether a refusal says what is lacking and what would do, which takes a search of its own.
     pub explained: bool,

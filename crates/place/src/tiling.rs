@@ -9,9 +9,9 @@
 //! processing element is at most one byte away from its exact share, and 16- and 32-bit formats come out as elements
 //! times size.
 //!
-//! A block of a weight that lies over several processing elements has its scale in each of them, since each scales its own
-//! partial products. What these copies take beyond the share above counts as replicated, for tiles that are cut along the
-//! blocks: a tile that straddles blocks would need up to four scales (8 bit) or twice as many (4 bit).
+//! A block of a weight that lies over several processing elements has its scale in each of them, since each scales its
+//! own partial products. What these copies take beyond the share above counts as replicated, for tiles that are cut
+//! along the blocks: a tile that straddles blocks would need up to four scales (8 bit) or twice as many (4 bit).
 
 use serde::Serialize;
 use wafersim_spec::{Bytes, DataType};

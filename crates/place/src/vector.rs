@@ -17,8 +17,8 @@ pub enum VectorAxis {
     AlongY,
     /// Every processing element holds `held` elements of its block of columns (sink logits of the block's heads).
     PerBlock,
-    /// Each of the vectors over the rows; every column of a block of columns holds the block's share of the vectors (matrices
-    /// that make a few numbers for each head).
+    /// Each of the vectors over the rows; every column of a block of columns holds the block's share of the vectors
+    /// (matrices that make a few numbers for each head).
     AlongYInBlocks,
 }
 

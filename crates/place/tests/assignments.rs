@@ -110,7 +110,8 @@ proptest! {
     }
 }
 
-/// The rectangles of a room take what the layout that has them already takes; more copies take more; what has no room is seen.
+/// The rectangles of a room take what the layout that has them already takes; more copies take more; what has no room
+/// is seen.
 #[test]
 fn a_room_is_as_large_as_the_ledger_says() {
     use wafersim_place::experts::room::{room, shapes};

@@ -1,8 +1,8 @@
 //! Reductions over lines of processing elements, written in the language.
 //!
-//! Two-level (K-tree, K = 2) reduce as published with WaferLLM (OSDI 2025): inside every group two chains converge on the
-//! group's middle member; the group roots do the same among themselves over routes that pass straight through the others;
-//! the middle root multicasts the result.
+//! Two-level (K-tree, K = 2) reduce as published with WaferLLM (OSDI 2025): inside every group two chains converge on
+//! the group's middle member; the group roots do the same among themselves over routes that pass straight through the
+//! others; the middle root multicasts the result.
 
 use serde::Serialize;
 use thiserror::Error;
@@ -56,7 +56,8 @@ fn colors(program: &mut Program, axis: Axis) -> Colors {
     Colors { first: if axis == Axis::X { 0 } else { 10 }, deeper: Vec::new() }
 }
 
-/// Names of the colors of two levels along both axes, and of transits ([`transit_colors`]); other purposes come behind them.
+/// Names of the colors of two levels along both axes, and of transits ([`transit_colors`]); other purposes come behind
+/// them.
 const FIXED: u32 = 24;
 
 /// The same for a tree of more levels.
@@ -99,7 +100,8 @@ pub fn default_groups(length: u64) -> u64 {
     ((length as f64).sqrt().round() as u64).max(1)
 }
 
-/// Members of the two levels of a line in `groups` groups, as published. Group counts outside `1..=line` are brought inside.
+/// Members of the two levels of a line in `groups` groups, as published. Group counts outside `1..=line` are brought
+/// inside.
 pub fn two_level_sizes(line: u64, groups: u64) -> [u64; 2] {
     let line = line.max(1);
     let members = line.div_ceil(groups.clamp(1, line));
@@ -115,8 +117,9 @@ pub struct Level {
     pub root: Root,
 }
 
-/// A tree over a line: chains in groups of neighbours, chains among their roots, and so on until one root is left. A tree of
-/// two levels with middle roots is WaferLLM's; nobody has published a deeper one, or one whose roots lie elsewhere, on a wafer.
+/// A tree over a line: chains in groups of neighbours, chains among their roots, and so on until one root is left. A
+/// tree of two levels with middle roots is WaferLLM's; nobody has published a deeper one, or one whose roots lie
+/// elsewhere, on a wafer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Tree {
     line: u64,
@@ -156,7 +159,8 @@ pub enum TreeError {
 }
 
 impl Tree {
-    /// Two levels in `groups` groups with middle roots, as published. Group counts outside `1..=line` are brought inside.
+    /// Two levels in `groups` groups with middle roots, as published. Group counts outside `1..=line` are brought
+    /// inside.
     pub fn two_level(line: u64, groups: u64) -> Self {
         let levels = two_level_sizes(line, groups).map(|members| Level { members, root: Root::Middle });
         Self { line: line.max(1), levels: levels.to_vec() }
@@ -185,7 +189,8 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Levels of these many members, at most all that are left, each with its root in the middle; a last level takes the rest.
+    /// Levels of these many members, at most all that are left, each with its root in the middle; a last level takes
+    /// the rest.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -346,8 +351,8 @@ impl Tree {
         RootPlaces { first: self.offset(top) + split.first(last, self.whole_groups()) * stride, stride, count }
     }
 
-    /// Members of the last level that stand where their group's root would: the end of the line may cut the last group short
-    /// before it. At least one.
+    /// Members of the last level that stand where their group's root would: the end of the line may cut the last group
+    /// short before it. At least one.
     fn whole_groups(&self) -> u64 {
         let Some((top, last)) = self.levels.iter().enumerate().next_back() else { return 1 };
         let end = self.line.saturating_sub(1).saturating_sub(self.offset(top));
@@ -363,7 +368,8 @@ impl SplitRoots {
     }
 }
 
-/// Reduces along the lines of a rectangle to neighbouring roots of the last level of a tree, each of which ends with a piece.
+/// Reduces along the lines of a rectangle to neighbouring roots of the last level of a tree, each of which ends with a
+/// piece.
 pub fn split_reduce(program: &mut Program, region: Region, tree: &Tree, along: Along, split: SplitRoots) -> Vec<Node> {
     let colors = colors_of_levels(program, along.axis, tree.levels.len());
     let Some((top, last)) = tree.levels.iter().enumerate().next_back() else { return Vec::new() };
@@ -392,8 +398,8 @@ pub struct Sharing {
     pub axis: Axis,
     /// Members of a sharing.
     pub count: u64,
-    /// Hops between them. Where it is more than one, others lie between them with segments of their own: some run at the same
-    /// time ([`RINGS_BESIDE`]), the others follow.
+    /// Hops between them. Where it is more than one, others lie between them with segments of their own: some run at
+    /// the same time ([`RINGS_BESIDE`]), the others follow.
     pub stride: u64,
     /// Wavelets of a piece that go round at a time: [`crate::pieces::ring_words`] of the machine.
     pub words: u64,
@@ -403,8 +409,8 @@ pub struct Sharing {
     pub target: BufferId,
 }
 
-/// Rings whose members lie between each other's that run at the same time: as many as an axis has colors for, three each. In turn
-/// they would need no fewer routes: a router on the way of two of them has two.
+/// Rings whose members lie between each other's that run at the same time: as many as an axis has colors for, three
+/// each. In turn they would need no fewer routes: a router on the way of two of them has two.
 pub const RINGS_BESIDE: u64 = 4;
 
 impl Sharing {
@@ -528,9 +534,9 @@ pub fn multicast(program: &mut Program, axis: Axis, from: u64, payload: BufferId
     program.step(Action::Multicast(Multicast { axis, from, span, stride: 1, style: Style::Streaming, payload, colors }))
 }
 
-/// Reduce and multicast over segments of `segment` members of each line, `stride` hops apart (the columns of one head, or
-/// the places that share its sequence). Where members are more than a hop apart, others lie between them with reductions of
-/// their own along the same links and colors: these run in turn, one for each of the `stride` positions.
+/// Reduce and multicast over segments of `segment` members of each line, `stride` hops apart (the columns of one head,
+/// or the places that share its sequence). Where members are more than a hop apart, others lie between them with
+/// reductions of their own along the same links and colors: these run in turn, one for each of the `stride` positions.
 pub fn segment_all_reduce(
     program: &mut Program,
     axis: Axis,
@@ -602,8 +608,8 @@ pub fn library_all_reduce(program: &mut Program, axis: Axis, payload: BufferId, 
     vec![program.step(reduce), program.step(broadcast)]
 }
 
-/// A plain chain to the first member of each segment of `segment` members, and a multicast back (WaferLLM's prefill norms
-/// and softmax).
+/// A plain chain to the first member of each segment of `segment` members, and a multicast back (WaferLLM's prefill
+/// norms and softmax).
 pub fn chain_all_reduce(
     program: &mut Program,
     axis: Axis,

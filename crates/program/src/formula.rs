@@ -45,8 +45,8 @@ pub struct Weight {
     pub inputs: Field,
     /// Which outputs a place holds: the inner elements of this field.
     pub outputs: Field,
-    /// What the input goes through before the matrix, in order: the tile is one of the product of all of them, formed before
-    /// the program starts.
+    /// What the input goes through before the matrix, in order: the tile is one of the product of all of them, formed
+    /// before the program starts.
     pub behind: Vec<Factor>,
     /// How the tile is stored; where that is not said, as the weights of the model are in all.
     pub stored: Option<Stored>,
@@ -65,8 +65,8 @@ pub enum Part {
     Outputs(HeadPart),
     /// The same, which a rotary embedding combines in pairs: `(2 i, 2 i + 1)` in the matrix, `(i, i + size / 2)` here.
     Rotated(HeadPart),
-    /// A matrix for each head, from all inputs to its outputs: input `i` is `i mod inputs` of the vector of head `i / inputs`, output
-    /// `o` as in `Outputs`. Between heads there is nothing.
+    /// A matrix for each head, from all inputs to its outputs: input `i` is `i mod inputs` of the vector of head `i /
+    /// inputs`, output `o` as in `Outputs`. Between heads there is nothing.
     OfHeads {
         /// The outputs.
         part: HeadPart,
@@ -206,7 +206,8 @@ impl Causal {
 /// Learned sink logits: one a head that joins its softmax and has no value.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Sinks {
-    /// Columns that share the scores of a head: the logit joins in the first part, in the first row of those that hold its statistic.
+    /// Columns that share the scores of a head: the logit joins in the first part, in the first row of those that hold
+    /// its statistic.
     pub columns: Digit,
     /// Logits are divided by it before they join: scores are multiplied with it later.
     pub scale: f64,
@@ -234,8 +235,8 @@ pub struct ScorePart {
     pub head_dim: u64,
 }
 
-/// What a query reads beside the key, before the token of the key is written. Queries and keys are as they were made; their
-/// lengths are known when sums have been added up.
+/// What a query reads beside the key, before the token of the key is written. Queries and keys are as they were made;
+/// their lengths are known when sums have been added up.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct StateSums {
     /// Queries.
@@ -289,8 +290,8 @@ pub enum Formula {
         y: Operand,
         /// For experts, whose tile each row is multiplied with.
         chosen: Option<Chosen>,
-        /// Where the weight has a bias, the accumulators of the first place along this axis start from it; for experts from the
-        /// biases of all that the pairs of a row choose.
+        /// Where the weight has a bias, the accumulators of the first place along this axis start from it; for experts
+        /// from the biases of all that the pairs of a row choose.
         bias: Option<Axis>,
     },
     /// The bias of a weight, in every place: `y += bias`, for experts that of each pair's.
@@ -302,8 +303,8 @@ pub enum Formula {
         /// For experts, whose bias each row gets.
         chosen: Option<Chosen>,
     },
-    /// `c += a b` over the front pieces of two operands of a systolic product, which must be the same piece. The front piece of
-    /// an operand is the first of the run that its ring holds here.
+    /// `c += a b` over the front pieces of two operands of a systolic product, which must be the same piece. The front
+    /// piece of an operand is the first of the run that its ring holds here.
     TileProduct {
         /// Left operand: a ring along x shares out the elements of its rows.
         a: Operand,
@@ -359,8 +360,8 @@ pub enum Formula {
         /// Target.
         target: Operand,
     },
-    /// `y[h, d] = first[d]` where `d` is below the width of `first`, else `behind[h, d - width]`: what all heads have before what each
-    /// has of its own.
+    /// `y[h, d] = first[d]` where `d` is below the width of `first`, else `behind[h, d - width]`: what all heads have
+    /// before what each has of its own.
     Join {
         /// What all heads have.
         first: Operand,
@@ -373,8 +374,8 @@ pub enum Formula {
     SumOfSquares {
         /// Input.
         x: Operand,
-        /// One sum for each group of `width` elements; or several, one for each of those who share the elements, of which the
-        /// one that lies here is set.
+        /// One sum for each group of `width` elements; or several, one for each of those who share the elements, of
+        /// which the one that lies here is set.
         sums: Operand,
         /// Elements of a whole vector.
         width: u64,
@@ -405,8 +406,8 @@ pub enum Formula {
         /// Elements of a whole vector.
         width: u64,
     },
-    /// `x = x / sqrt(sums / width + epsilon) + bias`, row by row, for some operands (the part of a fused norm that comes after
-    /// its product, which could not begin with the bias). For experts [`Formula::Bias`] adds it.
+    /// `x = x / sqrt(sums / width + epsilon) + bias`, row by row, for some operands (the part of a fused norm that
+    /// comes after its product, which could not begin with the bias). For experts [`Formula::Bias`] adds it.
     Rescale {
         /// What is scaled.
         operands: Vec<Rescaled>,
@@ -435,17 +436,17 @@ pub enum Formula {
         /// For pairs of tokens and experts, whose factor each row takes; else row by row.
         pairs: Option<Vec<Pair>>,
     },
-    /// Sums over the elements of the last dimension of `x` that lie here. `sums` may have a last dimension of its own, for
-    /// several who want them: all of its elements that lie here get the sum.
+    /// Sums over the elements of the last dimension of `x` that lie here. `sums` may have a last dimension of its own,
+    /// for several who want them: all of its elements that lie here get the sum.
     SumOfLast {
         /// Input.
         x: Operand,
         /// A sum for each combination of the other dimensions.
         sums: Operand,
     },
-    /// Norms of heads whose sums of squares rode with the scores:
-    /// `scores[h, t] *= scale / sqrt(query_sums[h] / width + epsilon)`; scores against the new tokens and their keys in the cache
-    /// `*= 1 / sqrt(key_sums[h / group] / width + epsilon)`.
+    /// Norms of heads whose sums of squares rode with the scores: `scores[h, t] *= scale / sqrt(query_sums[h] / width +
+    /// epsilon)`; scores against the new tokens and their keys in the cache `*= 1 / sqrt(key_sums[h / group] / width +
+    /// epsilon)`.
     HeadScale {
         /// Scores; elements `head x cached token`.
         scores: Operand,
@@ -468,7 +469,8 @@ pub enum Formula {
         /// What scores are multiplied with beside.
         scale: f64,
     },
-    /// Rotary embedding of the leading `rotary` dimensions of heads of `head_dim` elements: pairs `(i, i + rotary / 2)`.
+    /// Rotary embedding of the leading `rotary` dimensions of heads of `head_dim` elements: pairs `(i, i + rotary /
+    /// 2)`.
     Rope {
         /// What is rotated, in place.
         x: Operand,
@@ -489,8 +491,8 @@ pub enum Formula {
         scores: Operand,
         /// Query heads that share a KV head.
         group: u64,
-        /// Users, each with a cache of its own: row `r` is of user `r mod users`, row `t users + u` of the keys is token `t` of
-        /// user `u`.
+        /// Users, each with a cache of its own: row `r` is of user `r mod users`, row `t users + u` of the keys is
+        /// token `t` of user `u`.
         users: u64,
     },
     /// `output[h, d] = sum over the tokens here of scores[h, t] v[t, h / group, d]`.
@@ -586,9 +588,9 @@ pub enum Formula {
         /// What is compared, where that is not the scores.
         corrected: Option<Operand>,
     },
-    /// The `top_k` largest keys of each row, largest first (the smaller number first among equals), and the values of the same
-    /// numbers. Where experts are in groups, only those of the `kept_groups` groups with the largest sums of their two best
-    /// keys (the smaller number first among equals).
+    /// The `top_k` largest keys of each row, largest first (the smaller number first among equals), and the values of
+    /// the same numbers. Where experts are in groups, only those of the `kept_groups` groups with the largest sums of
+    /// their two best keys (the smaller number first among equals).
     Choose {
         /// What is compared.
         keys: Operand,
@@ -630,8 +632,8 @@ pub enum Formula {
         /// One number a row.
         numbers: Operand,
     },
-    /// `y[t, c] = silu(sum over taps of w[c, tap] x[t - kernel + 1 + tap, c])`, where the tokens before the first are those of the
-    /// tail; then the tail is the last ones. Row `r` is token `r / users` of user `r mod users`.
+    /// `y[t, c] = silu(sum over taps of w[c, tap] x[t - kernel + 1 + tap, c])`, where the tokens before the first are
+    /// those of the tail; then the tail is the last ones. Row `r` is token `r / users` of user `r mod users`.
     Convolve {
         /// Inputs.
         x: Operand,
@@ -666,8 +668,8 @@ pub enum Formula {
         /// Length of the result.
         scale: f64,
     },
-    /// `S[v, k] *= decay`, then `recalled[v] = sum over the keys here of S[v, k] key[k]`, for the token of the round that is
-    /// running: row `round users + u` of decays and keys, row `u` of states and of what is recalled.
+    /// `S[v, k] *= decay`, then `recalled[v] = sum over the keys here of S[v, k] key[k]`, for the token of the round
+    /// that is running: row `round users + u` of decays and keys, row `u` of states and of what is recalled.
     Recall {
         /// States; elements `head x value x key`.
         state: Operand,
@@ -684,8 +686,8 @@ pub enum Formula {
         /// Users.
         users: u64,
     },
-    /// `S[v, k] += strength (value[v] - recalled[v]) key[k]`, then `read[v] = sum over the keys here of S[v, k] query[k]`, for the
-    /// token of the round as in `Recall`.
+    /// `S[v, k] += strength (value[v] - recalled[v]) key[k]`, then `read[v] = sum over the keys here of S[v, k]
+    /// query[k]`, for the token of the round as in `Recall`.
     Write {
         /// States.
         state: Operand,

@@ -1,10 +1,12 @@
 //! Which elements of a logical tensor each processing element holds.
 //!
-//! A [`Layout`] belongs to a buffer. It is a list of [`Field`]s that lie one after the other in memory (for example q, k and v,
-//! which one reduction carries together); a field is a tensor with dimensions, and each dimension is spread over the
-//! region by a [`Spread`]. Everything is a formula of the coordinate, so that a layout costs nothing on a full wafer.
+//! A [`Layout`] belongs to a buffer. It is a list of [`Field`]s that lie one after the other in memory (for example q,
+//! k and v, which one reduction carries together); a field is a tensor with dimensions, and each dimension is spread
+//! over the region by a [`Spread`]. Everything is a formula of the coordinate, so that a layout costs nothing on a full
+//! wafer.
 //!
-//! The closed form and the fabric need only [`crate::Buffer::elements`]; where a buffer has a layout, that is its largest count.
+//! The closed form and the fabric need only [`crate::Buffer::elements`]; where a buffer has a layout, that is its
+//! largest count.
 
 use std::borrow::Cow;
 
@@ -24,8 +26,8 @@ mod spread;
 /// A place of a region, counted from its north-west corner: column and row.
 pub type Place = (u64, u64);
 
-/// Which part of a line a coordinate belongs to: with `n = (coordinate - first) mod modulus`, part `n / stride` where `n` is below
-/// `limit`; the other places belong to no part.
+/// Which part of a line a coordinate belongs to: with `n = (coordinate - first) mod modulus`, part `n / stride` where
+/// `n` is below `limit`; the other places belong to no part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Digit {
     /// The axis of the coordinate.
@@ -104,8 +106,9 @@ impl Dimension {
     }
 }
 
-/// A tensor in a buffer: a table of rows (tokens, vectors or token-expert pairs) and of what is in a row. In a processing
-/// element its elements lie row by row, each in the order of the indices of the inner dimensions, the last one fastest.
+/// A tensor in a buffer: a table of rows (tokens, vectors or token-expert pairs) and of what is in a row. In a
+/// processing element its elements lie row by row, each in the order of the indices of the inner dimensions, the last
+/// one fastest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Field {
     /// What it is, for messages.
@@ -114,8 +117,8 @@ pub struct Field {
     pub rows: Dimension,
     /// The dimensions of a row.
     pub inner: Vec<Dimension>,
-    /// What the inner dimensions give is shared out further: of its list, in order, a place keeps the part of the first digit,
-    /// of these the part of the second, and so on. Pairs of the last dimension stay together.
+    /// What the inner dimensions give is shared out further: of its list, in order, a place keeps the part of the first
+    /// digit, of these the part of the second, and so on. Pairs of the last dimension stay together.
     pub shares: Vec<Digit>,
 }
 
@@ -146,8 +149,8 @@ impl Field {
         self.rows.spread.indices(self.rows.size, place)
     }
 
-    /// What a place holds of each row: numbers in the whole row (row-major over the inner dimensions), in the order in which
-    /// they lie.
+    /// What a place holds of each row: numbers in the whole row (row-major over the inner dimensions), in the order in
+    /// which they lie.
     pub fn inner_at(&self, place: Place) -> Vec<u64> {
         let numbers = self.first_at(place);
         match self.paired() {
@@ -177,7 +180,8 @@ impl Field {
             Along { size: dimension.size, runs: if halved { runs.leading(runs.length() / 2) } else { runs } }
         };
         let along: Vec<Along> = self.inner.iter().enumerate().map(of).collect();
-        // Where in the list of all numbers those lie that are kept: most lists are far longer than what a place keeps of them.
+        // Where in the list of all numbers those lie that are kept: most lists are far longer than what a place keeps
+        // of them.
         let mut kept = Runs::whole(along.iter().map(|along| along.runs.length()).product());
         for digit in &self.shares {
             let Some(part) = digit.of(place) else { return Runs::default() };
@@ -190,7 +194,8 @@ impl Field {
         numbers
     }
 
-    /// Where pairs have to be kept together while they are shared out: size of the last dimension, and how many are rotated.
+    /// Where pairs have to be kept together while they are shared out: size of the last dimension, and how many are
+    /// rotated.
     fn paired(&self) -> Option<Paired> {
         let last = self.inner.last().filter(|_| !self.shares.is_empty())?;
         Some(Paired { size: last.size, leading: last.spread.pairs(last.size)? })
@@ -301,9 +306,9 @@ impl Layout {
         self.fields.iter().map(|field| field.count(place)).sum()
     }
 
-    /// Elements that a buffer needs in every place: the most of each field, found without looking at the places. Of fields
-    /// on rectangles that do not meet, the larger counts. No place holds more; where fields are fullest in different places,
-    /// none holds as many.
+    /// Elements that a buffer needs in every place: the most of each field, found without looking at the places. Of
+    /// fields on rectangles that do not meet, the larger counts. No place holds more; where fields are fullest in
+    /// different places, none holds as many.
     pub fn largest(&self) -> u64 {
         let sum = |fields: &mut dyn Iterator<Item = &Field>| fields.map(Field::most).fold(0, u64::saturating_add);
         let everywhere = sum(&mut self.fields.iter().filter(|field| field.rectangle().is_none()));
@@ -374,7 +379,8 @@ mod tests {
                 let came: Vec<_> = after.iter().filter(|token| !before.contains(token)).collect();
                 prop_assert!(left <= 1 && came.len() <= 1);
                 if let [came] = came[..] {
-                    // From the row above, its oldest; or it is the new token, which every row knows, and the rows above are empty.
+                    // From the row above, its oldest; or it is the new token, which every row knows, and the rows above
+                    // are empty.
                     let above = if row == 0 { None } else { held(tokens, row - 1).first().copied() };
                     prop_assert_eq!(above.unwrap_or(tokens), *came);
                 }

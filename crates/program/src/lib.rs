@@ -1,8 +1,9 @@
 //! The dataflow language that wafer kernels are written in: the few words of which every kernel is made.
 //!
 //! A [`Program`] is a tree of [`Node`]s over a rectangle of processing elements. Its leaves are [`Step`]s: chain
-//! reduce, multicast, reduce-scatter, all-gather, shift, relayout, vector work, route change, synchronisation. Each says who takes part
-//! (a [`Region`] and an axis), what travels (a [`Buffer`], elements, data type), on which colors, and what is computed.
+//! reduce, multicast, reduce-scatter, all-gather, shift, relayout, vector work, route change, synchronisation. Each
+//! says who takes part (a [`Region`] and an axis), what travels (a [`Buffer`], elements, data type), on which colors,
+//! and what is computed.
 //!
 //! Three readings share it: *cost* adds it up in closed form, *fabric* lowers it to routes and wavelets, *values*
 //! computes it with numbers. This crate knows no time and no wafer.

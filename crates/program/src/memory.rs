@@ -1,9 +1,9 @@
 //! What a program keeps in the memory of the fullest processing element while it runs.
 //!
-//! A buffer is there from the first step that names it to the last. What is there before the program starts (inputs, caches)
-//! or after it ends is named by the caller and is there all the time. A reduction receives into its payload and a multicast
-//! into its target, both of which are buffers: there is no hidden copy (one fabric-to-fabric operation receives, combines
-//! and sends, WaferLLM, OSDI 2025), so nothing else is counted.
+//! A buffer is there from the first step that names it to the last. What is there before the program starts (inputs,
+//! caches) or after it ends is named by the caller and is there all the time. A reduction receives into its payload and
+//! a multicast into its target, both of which are buffers: there is no hidden copy (one fabric-to-fabric operation
+//! receives, combines and sends, WaferLLM, OSDI 2025), so nothing else is counted.
 
 use std::borrow::Cow;
 
@@ -56,8 +56,8 @@ impl Program {
         self.buffer_of(buffer).bytes()
     }
 
-    /// The moment at which the program keeps most beside the buffers whose names `elsewhere` accepts, which somebody else
-    /// counts (the KV cache). Buffers that `always` accepts are there from start to end.
+    /// The moment at which the program keeps most beside the buffers whose names `elsewhere` accepts, which somebody
+    /// else counts (the KV cache). Buffers that `always` accepts are there from start to end.
     pub fn peak(&self, elsewhere: impl Fn(&str) -> bool, always: impl Fn(&str) -> bool) -> Peak {
         let mut lives: Vec<Option<Life>> = vec![None; self.buffers.len()];
         // Of each operator the first step behind it.

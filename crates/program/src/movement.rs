@@ -1,9 +1,9 @@
 //! Which elements a relayout moves, from whom to whom: the consequence of two layouts.
 //!
-//! Along a line of the region every place gets what the target's layout says from the nearest place that holds it (the one
-//! with the smaller index of two as near), or, where pieces are added up, from all that hold it. An owner sends the elements
-//! that others above it want in one run up the line, and those that others below it want in one down; who passes on the way
-//! takes what it wants. Which elements these are is known before the program runs.
+//! Along a line of the region every place gets what the target's layout says from the nearest place that holds it (the
+//! one with the smaller index of two as near), or, where pieces are added up, from all that hold it. An owner sends the
+//! elements that others above it want in one run up the line, and those that others below it want in one down; who
+//! passes on the way takes what it wants. Which elements these are is known before the program runs.
 
 use std::collections::BTreeMap;
 
@@ -38,16 +38,16 @@ pub struct Piece {
 pub struct Wanted {
     /// The element of the target.
     pub element: Element,
-    /// Owners by their index along the line, in rising order, and the element at each: one, or all of them where they are
-    /// added up. The place itself may be among them.
+    /// Owners by their index along the line, in rising order, and the element at each: one, or all of them where they
+    /// are added up. The place itself may be among them.
     pub from: Vec<(u64, Element)>,
 }
 
 /// A relayout along one line.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Movement {
-    /// What is sent, in the order in which places on the way take it: up the line first, in each direction the owners nearest
-    /// to where it goes first, so that each of them sends its own and then lets pass what comes from behind.
+    /// What is sent, in the order in which places on the way take it: up the line first, in each direction the owners
+    /// nearest to where it goes first, so that each of them sends its own and then lets pass what comes from behind.
     pub pieces: Vec<Piece>,
     /// For each place of the line what its buffer will hold.
     pub wanted: Vec<Vec<Wanted>>,
@@ -70,8 +70,8 @@ impl Movement {
 }
 
 impl Relayout {
-    /// Which fields of the source serve a field of the target, by number: those of its name. Where the target has as many of
-    /// that name, the one at the same place among them; where pieces are added up, all of them.
+    /// Which fields of the source serve a field of the target, by number: those of its name. Where the target has as
+    /// many of that name, the one at the same place among them; where pieces are added up, all of them.
     pub fn sources<'a>(&self, source: &'a Layout, target: &Layout, field: usize) -> Vec<(u32, &'a Field)> {
         let Some(wanted) = target.fields.get(field) else { return Vec::new() };
         let of_name = (0u32..).zip(&source.fields).filter(|(_, known)| known.name == wanted.name);

@@ -1,11 +1,11 @@
 //! Reduce-scatter and all-gather: a payload in pieces, each of which has an owner on its line.
 //!
-//! A core takes one stream at a time, so what counts is how many words it has to take. In a reduce-scatter over `n` members
-//! every piece takes `n - 1` combinations, each with a word that some core takes: `n - 1` pieces a member at least. Chains of
-//! neighbours that converge on the owners reach it in the mean, but their two directions follow one another in every member: the
-//! inner ones take `n + 1` pieces while the ends wait. A ring takes `n - 1` pieces everywhere and at the same time. So where all
-//! members own a piece, pieces go round ([`Owners::All`]); where a few neighbours do, chains converge on them
-//! ([`Owners::Neighbours`]), and what they own goes back by multicast.
+//! A core takes one stream at a time, so what counts is how many words it has to take. In a reduce-scatter over `n`
+//! members every piece takes `n - 1` combinations, each with a word that some core takes: `n - 1` pieces a member at
+//! least. Chains of neighbours that converge on the owners reach it in the mean, but their two directions follow one
+//! another in every member: the inner ones take `n + 1` pieces while the ends wait. A ring takes `n - 1` pieces
+//! everywhere and at the same time. So where all members own a piece, pieces go round ([`Owners::All`]); where a few
+//! neighbours do, chains converge on them ([`Owners::Neighbours`]), and what they own goes back by multicast.
 //!
 //! Nobody has published such kernels on a wafer: all of this is ours.
 
@@ -18,10 +18,10 @@ use crate::program::Program;
 use crate::region::{Axis, Region};
 use crate::step::ReduceOperator;
 
-/// Wavelets of a piece that go round at a time on a machine whose routers have queues of `queue` words. Each member sends so many
-/// before it takes the first, so that ramp and queues between two neighbours must hold them: else the ring stands still. A piece
-/// of more goes round in several turns. As the fabric has it, they hold 10 on WSE-2 and 20 on WSE-3; and a ring is busy
-/// all the time from 6 and 12 on. Silicon has not been asked.
+/// Wavelets of a piece that go round at a time on a machine whose routers have queues of `queue` words. Each member
+/// sends so many before it takes the first, so that ramp and queues between two neighbours must hold them: else the
+/// ring stands still. A piece of more goes round in several turns. As the fabric has it, they hold 10 on WSE-2 and 20
+/// on WSE-3; and a ring is busy all the time from 6 and 12 on. Silicon has not been asked.
 pub const fn ring_words(queue: u64) -> u64 {
     let words = 4 * queue;
     if words == 0 { 1 } else { words }
@@ -112,7 +112,8 @@ pub struct Flow {
     pub colors: Vec<Color>,
     /// First and last place that a multicast reaches.
     pub reaches: Option<(u64, u64)>,
-    /// Each core handles the flows in the order of their turn, and in one turn in the order of its place in their paths.
+    /// Each core handles the flows in the order of their turn, and in one turn in the order of its place in their
+    /// paths.
     pub turn: u64,
     /// First of the piece's words.
     pub first: u64,
@@ -164,8 +165,8 @@ impl Pieces {
         self.colors.get(index % self.colors.len().max(1)).copied().unwrap_or(Color(0))
     }
 
-    /// All flows of a line, for pieces of `words`. Those of a reduce-scatter to neighbours come in an order in which each core
-    /// begins what it does; those of a ring wait for one another in a circle, and have none.
+    /// All flows of a line, for pieces of `words`. Those of a reduce-scatter to neighbours come in an order in which
+    /// each core begins what it does; those of a ring wait for one another in a circle, and have none.
     pub fn flows(&self, line: u64, purpose: Purpose, words: u64) -> Vec<Flow> {
         let mut flows = Vec::new();
         for parties in self.segments(line, purpose).iter().filter(|parties| parties.members.len() > 1) {
@@ -180,7 +181,8 @@ impl Pieces {
         flows
     }
 
-    /// The piece of member `k` begins at `k + 1` and ends at `k` (reduce), or begins at `k` and ends at `k - 1` (gather).
+    /// The piece of member `k` begins at `k + 1` and ends at `k` (reduce), or begins at `k` and ends at `k - 1`
+    /// (gather).
     fn ring(&self, members: &[u64], purpose: Purpose, [words, most]: [u64; 2], flows: &mut Vec<Flow>) {
         let length = members.len();
         let turns = words.div_ceil(most).max(1);
@@ -206,8 +208,8 @@ impl Pieces {
         }
     }
 
-    /// Downwards the farthest owner's piece first, then upwards the nearest one's: in this order each core that does both is
-    /// never without what it takes next, and nobody waits in a circle.
+    /// Downwards the farthest owner's piece first, then upwards the nearest one's: in this order each core that does
+    /// both is never without what it takes next, and nobody waits in a circle.
     fn chains(&self, Parties { owners, members }: &Parties, words: u64, flows: &mut Vec<Flow>) {
         for downwards in [true, false] {
             for (number, owner) in owners.iter().enumerate() {

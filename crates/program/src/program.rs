@@ -95,7 +95,8 @@ pub struct Program {
     pub buffers: Vec<Buffer>,
     /// Weights, by [`WeightId`]; none in programs that are written for their cost alone.
     pub weights: Vec<Weight>,
-    /// Buffers that hold a matrix when the program starts, since it will be moved: the first field is the weight of a role.
+    /// Buffers that hold a matrix when the program starts, since it will be moved: the first field is the weight of a
+    /// role.
     pub residents: Vec<Resident>,
     /// In which order its steps run.
     pub order: Order,

@@ -130,8 +130,8 @@ impl FromIterator<u64> for Runs {
     }
 }
 
-/// Part `part` of a dimension that is shared out evenly: `q part .. q (part + 1)`, and one of the last `size mod parts` elements for
-/// each of the first parts.
+/// Part `part` of a dimension that is shared out evenly: `q part .. q (part + 1)`, and one of the last `size mod parts`
+/// elements for each of the first parts.
 pub fn even_runs(size: u64, parts: u64, part: u64) -> Runs {
     let parts = parts.max(1);
     if part >= parts {

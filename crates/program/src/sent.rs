@@ -1,7 +1,7 @@
 //! How much a relayout moves, from whom to whom: what its time and its routes need of a [`Movement`](crate::Movement).
 //!
-//! The elements of a place are few runs of neighbours, however many they are: what is held along a line cuts the elements into
-//! stretches that the same places hold, and what is wanted is looked up stretch by stretch.
+//! The elements of a place are few runs of neighbours, however many they are: what is held along a line cuts the
+//! elements into stretches that the same places hold, and what is wanted is looked up stretch by stretch.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,8 +34,8 @@ pub struct LinesAlike {
     pub sent: Vec<Sent>,
 }
 
-/// The movements of a relayout along all lines of its region; nothing where one of its buffers has no layout. Lines on which
-/// the layouts cannot differ are worked out once, and neighbours that move the same are put together.
+/// The movements of a relayout along all lines of its region; nothing where one of its buffers has no layout. Lines on
+/// which the layouts cannot differ are worked out once, and neighbours that move the same are put together.
 ///
 /// # Errors
 /// As [`movement`].
@@ -79,8 +79,8 @@ pub fn movements(program: &Program, region: Region, moved: &Relayout) -> Option<
     Some(Ok(all))
 }
 
-/// What decides the pieces of a line where all its places have the same rows, in the source as in the target: whether the line is
-/// in each layout, and how many rows of each field it has. Nothing where lines differ in another way.
+/// What decides the pieces of a line where all its places have the same rows, in the source as in the target: whether
+/// the line is in each layout, and how many rows of each field it has. Nothing where lines differ in another way.
 fn kind_of_line(moved: &Relayout, layouts: [&Layout; 2], region: Region, line: u64) -> Option<Vec<usize>> {
     let [source, target] = layouts;
     let across = moved.axis.across();
@@ -222,7 +222,8 @@ impl Line<'_> {
         Some(all)
     }
 
-    /// Everything that has to go somewhere; nothing where that cannot be said in runs, or where somebody wants what nobody holds.
+    /// Everything that has to go somewhere; nothing where that cannot be said in runs, or where somebody wants what
+    /// nobody holds.
     fn on_way(&self) -> Option<Vec<OnWay>> {
         let mut fields = Vec::with_capacity(self.target.fields.len());
         for (index, field) in self.target.fields.iter().enumerate() {

@@ -71,8 +71,9 @@ impl Root {
         if wanted < last { wanted } else { last }
     }
 
-    /// Whether a root at `index` of `members` takes the chain from below before that from above. A middle root does: it is
-    /// the longer one by at most a member (as published). Others take the shorter one first, while the longer is on its way.
+    /// Whether a root at `index` of `members` takes the chain from below before that from above. A middle root does: it
+    /// is the longer one by at most a member (as published). Others take the shorter one first, while the longer is on
+    /// its way.
     pub const fn takes_lower_first(self, index: u64, members: u64) -> bool {
         match self {
             Self::Middle | Self::First | Self::Rotating => true,
@@ -96,8 +97,8 @@ pub enum Style {
 pub struct Segment {
     /// Hops from the start of a segment to that of the next.
     pub length: u64,
-    /// Hops from the start of a segment to its last member. It stands for a group that the end of the segment cuts short
-    /// before its root.
+    /// Hops from the start of a segment to its last member. It stands for a group that the end of the segment cuts
+    /// short before its root.
     pub last: u64,
 }
 
@@ -151,8 +152,8 @@ pub struct Multicast {
     pub colors: Vec<Color>,
 }
 
-/// One processing element of the region sends, all others receive; routers copy in passing, those of its row into their columns as
-/// well. Nobody has published a kernel that does so on a wafer.
+/// One processing element of the region sends, all others receive; routers copy in passing, those of its row into their
+/// columns as well. Nobody has published a kernel that does so on a wafer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Broadcast {
     /// Column of the sender, counted from the region's first.
@@ -205,7 +206,8 @@ pub struct Path {
     pub wavelets: u64,
 }
 
-/// Data moves from one layout to another: every line carries pieces of it past processing elements that keep their part.
+/// Data moves from one layout to another: every line carries pieces of it past processing elements that keep their
+/// part.
 ///
 /// Where the buffers have layouts, who sends what to whom follows from these ([`crate::movement()`]).
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -216,8 +218,8 @@ pub struct Relayout {
     pub hops: u64,
     /// Wavelets on its path.
     pub wavelets: u64,
-    /// Other paths, any of which may be the longest: where several owners send to one place, the farthest piece is on its way
-    /// while the others are taken.
+    /// Other paths, any of which may be the longest: where several owners send to one place, the farthest piece is on
+    /// its way while the others are taken.
     pub others: Vec<Path>,
     /// The end from which the piece with the farthest way comes. Where the buffers have layouts, these say it.
     pub farthest: End,

@@ -77,8 +77,8 @@ fn color(colors: &[Color], index: usize) -> Color {
     colors.get(index % colors.len().max(1)).copied().unwrap_or(Color(0))
 }
 
-/// The members of each chain of a line: positions along the axis, the last chain of a segment cut short by its end. A member
-/// that stands for a group which is cut short is its last one.
+/// The members of each chain of a line: positions along the axis, the last chain of a segment cut short by its end. A
+/// member that stands for a group which is cut short is its last one.
 fn chains(chain: &ChainReduce, line: u64) -> Vec<Vec<u64>> {
     let length = chain.segment.length.clamp(1, line.max(1));
     let period = (chain.count * chain.stride).max(1);

@@ -1,7 +1,7 @@
 //! What a processing element computes: the mathematics, and the vector operations that do it.
 //!
-//! [`Math`] is what the numeric reading executes; [`Work`] is what the cost and the fabric charge for. Both stand in one
-//! [`crate::Compute`] so that neither can be changed without the other in view.
+//! [`Math`] is what the numeric reading executes; [`Work`] is what the cost and the fabric charge for. Both stand in
+//! one [`crate::Compute`] so that neither can be changed without the other in view.
 
 use serde::Serialize;
 use wafersim_spec::DataType;

@@ -1,8 +1,8 @@
 //! Answers for people and for programs: text, Markdown, CSV, JSON.
 //!
-//! Every function here takes a result and returns a `String` (bytes for pictures and timelines); none prints, writes, reads a clock or decides anything.
-//! Text fits 100 columns, has no colour and no character beyond ASCII (names that a user gave aside), so it means the
-//! same in a terminal, a file and a mail.
+//! Every function here takes a result and returns a `String` (bytes for pictures and timelines); none prints, writes,
+//! reads a clock or decides anything. Text fits 100 columns, has no colour and no character beyond ASCII (names that a
+//! user gave aside), so it means the same in a terminal, a file and a mail.
 //!
 //! | module | renders |
 //! |---|---|

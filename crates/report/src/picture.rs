@@ -30,8 +30,8 @@ struct Drawn<'a> {
     colors: Colors,
 }
 
-/// Link use, busy cores, stalls and depth of queues of the layers that are shown: a single layer in its region, several on the
-/// whole wafer.
+/// Link use, busy cores, stalls and depth of queues of the layers that are shown: a single layer in its region, several
+/// on the whole wafer.
 ///
 /// # Errors
 /// None that an answer can cause.

@@ -1,5 +1,5 @@
-//! The capacity-planning table in four forms: for the terminal, for documents, for spreadsheets, for programs. Each takes what
-//! the users of each row get event by event ([`Steady`]), where that was run: in the order of the rows.
+//! The capacity-planning table in four forms: for the terminal, for documents, for spreadsheets, for programs. Each
+//! takes what the users of each row get event by event ([`Steady`]), where that was run: in the order of the rows.
 
 mod columns;
 mod csv;

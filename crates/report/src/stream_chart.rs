@@ -20,8 +20,8 @@ pub struct ChartFile {
     pub bytes: Vec<u8>,
 }
 
-/// Speed per user against total throughput, a mark for each point of a sweep of `setting`, with the knee. Points at which no
-/// answer ended are left out; nothing where none is left.
+/// Speed per user against total throughput, a mark for each point of a sweep of `setting`, with the knee. Points at
+/// which no answer ended are left out; nothing where none is left.
 ///
 /// # Errors
 /// None that a run can cause.

@@ -1,5 +1,5 @@
-//! Recorded runs as Perfetto traces. On the fabric: cores or rows as tracks, their operators as slices, link use and queues as
-//! counters. Under load: requests as tracks, what they wait for as slices, users, speed and room as counters.
+//! Recorded runs as Perfetto traces. On the fabric: cores or rows as tracks, their operators as slices, link use and
+//! queues as counters. Under load: requests as tracks, what they wait for as slices, users, speed and room as counters.
 
 use wafersim_answer::fabric::{FabricAnswer, LayerRun};
 use wafersim_fabric::circuit::{Record, SliceKind, TICKS_PER_CYCLE, Tick};
@@ -18,8 +18,9 @@ pub const fn record_for(limit: usize) -> Record {
     Record { slices: limit / 28, bins: BINS }
 }
 
-/// The first run that was recorded as a trace of at most `limit` bytes, in which a nanosecond stands for a cycle; nothing where
-/// none was recorded. Counters come first, so that slices are what a limit cuts off: in the order of the program.
+/// The first run that was recorded as a trace of at most `limit` bytes, in which a nanosecond stands for a cycle;
+/// nothing where none was recorded. Counters come first, so that slices are what a limit cuts off: in the order of the
+/// program.
 ///
 /// # Errors
 /// None that a run can cause.
@@ -55,8 +56,8 @@ pub const fn pieces_for(limit: usize) -> usize {
     limit / 28
 }
 
-/// A run under load as a trace of at most `limit` bytes. Counters come first (means over bins of time), so that slices are
-/// what a limit cuts off: those of the requests that came last.
+/// A run under load as a trace of at most `limit` bytes. Counters come first (means over bins of time), so that slices
+/// are what a limit cuts off: those of the requests that came last.
 ///
 /// # Errors
 /// None that a run can cause.

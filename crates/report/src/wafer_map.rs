@@ -36,8 +36,8 @@ pub struct StrategyCaption<'a> {
     pub routing: &'a str,
 }
 
-/// A strategy's wafers, with each rectangle of experts shaded by the pairs of token and expert that it gets from a batch of
-/// `demands` (one for each layer with experts), and the most uneven layer enlarged.
+/// A strategy's wafers, with each rectangle of experts shaded by the pairs of token and expert that it gets from a
+/// batch of `demands` (one for each layer with experts), and the most uneven layer enlarged.
 pub fn of_strategy(outcome: &StrategyOutcome, demands: &[Demand], words: &StrategyCaption<'_>) -> WaferMap {
     let geometry = &outcome.geometry;
     let layers: Vec<LayerLoad<'_>> = geometry
@@ -127,7 +127,8 @@ pub fn of_strategy(outcome: &StrategyOutcome, demands: &[Demand], words: &Strate
     map
 }
 
-/// Whether any layer of a region has routed experts; in a spread placement nothing says which, and all are taken to have.
+/// Whether any layer of a region has routed experts; in a spread placement nothing says which, and all are taken to
+/// have.
 fn holds_experts(geometry: &Geometry, region: &HeldRegion) -> bool {
     geometry.homes.is_empty() || region.layers.iter().any(|(layer, _)| geometry.homes.contains_key(layer))
 }
@@ -196,8 +197,9 @@ fn strategy_caption(outcome: &StrategyOutcome, words: &StrategyCaption<'_>) -> V
 }
 
 fn strategy_memory(geometry: &Geometry, region: &HeldRegion) -> Option<MemoryShares> {
-    // What a division takes more than the placement's own is weights of experts for the most part, and counted as such. Where it
-    // takes less, nothing says of what: the shares are then those of the placement's own division, an upper bound.
+    // What a division takes more than the placement's own is weights of experts for the most part, and counted as such.
+    // Where it takes less, nothing says of what: the shares are then those of the placement's own division, an upper
+    // bound.
     let more: Bytes =
         region.layers.iter().filter_map(|(_, layout)| geometry.rooms.get(layout)).map(|room| room.more).sum();
     let spare = region.spare_bytes.saturating_sub(more);

@@ -1,7 +1,7 @@
 //! Reading ahead: one thread makes tokens (parses a file, or draws them), another one uses them.
 //!
-//! Tokens travel in blocks through a bounded channel, and empty blocks travel back: memory stays what a few blocks take,
-//! however long the trace is. Order and errors are those of the source.
+//! Tokens travel in blocks through a bounded channel, and empty blocks travel back: memory stays what a few blocks
+//! take, however long the trace is. Order and errors are those of the source.
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 

@@ -1,9 +1,10 @@
-//! The form for speed: bincode 1.3.3 (variable-length integers: a choice among up to 250 experts is one byte) in blocks.
+//! The form for speed: bincode 1.3.3 (variable-length integers: a choice among up to 250 experts is one byte) in
+//! blocks.
 //!
 //! `WSROUTE\0`, schema version (u32), then sections of: length (u32), CRC-32 of the content (u32), content. The first
-//! section is the [`Header`], each further one a block of tokens, the last one empty (length 0, checksum 0). All numbers
-//! are little-endian. Memory does not grow with the length. Only traces that this project wrote are read so: the form to
-//! exchange is [`crate::jsonl`].
+//! section is the [`Header`], each further one a block of tokens, the last one empty (length 0, checksum 0). All
+//! numbers are little-endian. Memory does not grow with the length. Only traces that this project wrote are read so:
+//! the form to exchange is [`crate::jsonl`].
 
 use std::io::{Read, Write};
 

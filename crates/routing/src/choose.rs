@@ -9,8 +9,8 @@ pub trait Routing {
     /// Shape: layers, experts, top-k.
     fn header(&self) -> &Header;
 
-    /// The experts of the next token of each of `users` in `layer`: `chosen` takes `users x top_k` of them. Each user goes
-    /// through a layer once for each token; layers may be asked in any order.
+    /// The experts of the next token of each of `users` in `layer`: `chosen` takes `users x top_k` of them. Each user
+    /// goes through a layer once for each token; layers may be asked in any order.
     ///
     /// # Errors
     /// Where there is no such layer or user, or `chosen` has another length.
@@ -50,8 +50,8 @@ impl<'a> Replay<'a> {
         Self { trace, tokens: tokens.into_values().collect(), next }
     }
 
-    /// The same, where users who follow the same user of the trace begin at different tokens of it, spread evenly (by the golden
-    /// ratio): else they would choose the same experts at the same time.
+    /// The same, where users who follow the same user of the trace begin at different tokens of it, spread evenly (by
+    /// the golden ratio): else they would choose the same experts at the same time.
     pub fn staggered(trace: &'a Trace, users: u32) -> Self {
         let mut replay = Self::new(trace, users);
         let (layers, sources) = (trace.header.layers.max(1) as usize, replay.tokens.len().max(1));

@@ -1,8 +1,8 @@
 //! Which experts each token chooses: traces, what they say, and a generator of synthetic ones.
 //!
 //! It owns the trace format (JSON Lines to exchange, a checked binary form for speed), the statistics of a trace, a
-//! generative model of routing with its parameters and their sources, and the loads that batches put on experts. It knows
-//! no wafer, no placement and no time, and it opens no file: readers take anything that can be read.
+//! generative model of routing with its parameters and their sources, and the loads that batches put on experts. It
+//! knows no wafer, no placement and no time, and it opens no file: readers take anything that can be read.
 //!
 //! | module | owns |
 //! |---|---|

@@ -14,8 +14,8 @@ use crate::token::Trace;
 const BATCHES: u64 = 5 << 48;
 
 /// Places in the trace of `count` batches of `batch` tokens each, one after the other, drawn from a range of places: of
-/// different users where there are enough, else different tokens, else any. A batch of one token takes the tokens of the range
-/// in turn where they are no more than `count`: then there are as many batches as tokens.
+/// different users where there are enough, else different tokens, else any. A batch of one token takes the tokens of
+/// the range in turn where they are no more than `count`: then there are as many batches as tokens.
 pub fn draw_batches(trace: &Trace, places: Range<usize>, batch: usize, count: usize, seed: u64) -> Vec<usize> {
     let places = places.start..places.end.min(trace.len());
     if places.is_empty() || batch == 0 {

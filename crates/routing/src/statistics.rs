@@ -48,8 +48,8 @@ pub struct LayerStatistics {
     pub distinct_successive: [Option<f64>; 3],
     /// Choices of the busiest of 8, 16, 32, 64 contiguous groups of experts over the mean; absent with fewer experts.
     pub group_imbalance: [Option<f64>; 4],
-    /// Part of a user's choices found in an LRU cache with room for 8, 16, 32, 64 experts. All experts of a token are looked
-    /// up before any is moved to the front.
+    /// Part of a user's choices found in an LRU cache with room for 8, 16, 32, 64 experts. All experts of a token are
+    /// looked up before any is moved to the front.
     pub lru_hit_rate: [Option<f64>; 4],
     /// Mean Pearson correlation of choices per expert over pairs of users.
     pub user_correlation: Option<f64>,

@@ -8,10 +8,10 @@
 //! weight = exp(base of the expert's rank + spread of the layer x affinity)
 //! ```
 //!
-//! which is the top k of (logarithm of the weight + Gumbel noise). Affinities are uniform with mean 0 and variance 1; for
-//! each token and layer, `experts / persistence` of them in the mean, chosen uniformly, are drawn anew. So the chance that
-//! an expert is used does not depend on how long affinities last: popularity (the bases) and stickiness (the spreads) are
-//! calibrated one after the other, by [`calibration`](crate::synthetic), from [`RoutingParameters`].
+//! which is the top k of (logarithm of the weight + Gumbel noise). Affinities are uniform with mean 0 and variance 1;
+//! for each token and layer, `experts / persistence` of them in the mean, chosen uniformly, are drawn anew. So the
+//! chance that an expert is used does not depend on how long affinities last: popularity (the bases) and stickiness
+//! (the spreads) are calibrated one after the other, by [`calibration`](crate::synthetic), from [`RoutingParameters`].
 
 mod calibration;
 mod generator;

@@ -1,8 +1,8 @@
 //! From a start to the best found.
 //!
-//! Divisions first, each with the start's other decisions and the layouts of the cache that the start would take; the best few
-//! are refined: one decision after the other takes its best value while the others stay, round and round until nothing
-//! moves. Then from other starts: the best found with some decisions drawn anew. What is first of equals wins.
+//! Divisions first, each with the start's other decisions and the layouts of the cache that the start would take; the
+//! best few are refined: one decision after the other takes its best value while the others stay, round and round until
+//! nothing moves. Then from other starts: the best found with some decisions drawn anew. What is first of equals wins.
 
 use std::sync::Arc;
 
@@ -129,8 +129,8 @@ pub fn explore(search: &Search<'_>, start: Point, judge: &dyn Judge) -> Option<F
     refine(search, &survey(search, start, judge), judge)
 }
 
-/// A look at all divisions, each with the start's other decisions and, where it is among the best for its number of wafers, the
-/// best layout of the cache; the fastest first.
+/// A look at all divisions, each with the start's other decisions and, where it is among the best for its number of
+/// wafers, the best layout of the cache; the fastest first.
 pub fn survey(search: &Search<'_>, start: Point, judge: &dyn Judge) -> Vec<Found> {
     let mut walk = Walk::new(search, judge);
     let all = walk.survey(start);

@@ -184,8 +184,8 @@ impl Space<'_> {
         all
     }
 
-    /// Every division that may be worth a look on any number of wafers: slots in every shape that items or shared slots fill, on
-    /// all wafers of that number and on as few as have as many slots.
+    /// Every division that may be worth a look on any number of wafers: slots in every shape that items or shared slots
+    /// fill, on all wafers of that number and on as few as have as many slots.
     pub fn divisions(&self, start: &Point) -> Vec<Point> {
         if self.pins.has(Decision::Division) {
             return vec![start.clone()];
@@ -361,8 +361,8 @@ impl Space<'_> {
         values
     }
 
-    /// Regions in a slot that are a little smaller than now: rows that leave each with as much of the stream as before or one
-    /// element more, and fewer columns. Ways are shorter; whether what lies there still fits, placement says.
+    /// Regions in a slot that are a little smaller than now: rows that leave each with as much of the stream as before
+    /// or one element more, and fewer columns. Ways are shorter; whether what lies there still fits, placement says.
     fn regions(&self, (columns, rows): (u64, u64), at: &Mapped) -> Vec<(u64, u64)> {
         let slot = at.placement.arrangement.slot_size(&self.inputs.machine());
         let hidden = self.inputs.model.hidden;
@@ -375,7 +375,8 @@ impl Space<'_> {
         for rows in all_rows.into_iter().filter(|rows| *rows <= slot.1) {
             regions.extend(all_columns.iter().map(|columns| (*columns, rows)));
         }
-        // A slot is what the wafer has for so many side by side and one below the other: smaller sizes must mean the same.
+        // A slot is what the wafer has for so many side by side and one below the other: smaller sizes must mean the
+        // same.
         let machine = self.inputs.machine();
         let arrangement = at.placement.arrangement;
         let same = |(columns, rows): &(u64, u64)| {

@@ -1,7 +1,7 @@
 //! Reductions worth trying on a line: trees of two levels whose root is near the middle.
 //!
-//! The way to the root and back counts twice for every element of a payload, so a root off the centre costs hops on both;
-//! chains cost a stage for each member. Which of the good ones is best, the judge says.
+//! The way to the root and back counts twice for every element of a payload, so a root off the centre costs hops on
+//! both; chains cost a stage for each member. Which of the good ones is best, the judge says.
 
 use wafersim_mapping::{Groups, Reduction, Root, Tree};
 use wafersim_program::collective;
@@ -12,8 +12,8 @@ const MOST_TREES: usize = 16;
 /// A stage in hops, about: 10.25 cycles against 2 on WSE-3. Only for the order in which trees are tried.
 const STAGE_IN_HOPS: f64 = 5.0;
 
-/// Trees for lines of `length`, the most promising first. Of two levels: a third saves few stages (1 % of a layer) and takes
-/// four colors more on its axis, of 24 for everything.
+/// Trees for lines of `length`, the most promising first. Of two levels: a third saves few stages (1 % of a layer) and
+/// takes four colors more on its axis, of 24 for everything.
 pub fn trees(length: u64) -> Vec<Reduction> {
     let mut ranked: Vec<(f64, Vec<u64>)> = Vec::new();
     for lowest in 2..=length / 2 {

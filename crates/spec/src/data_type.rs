@@ -17,7 +17,8 @@ pub enum DataType {
     Fp16,
     /// bfloat16.
     Bf16,
-    /// 8-bit floating point (E4M3). Scales are one fp32 per 128 x 128 block of a weight (DeepSeek-V3, Qwen3 FP8 checkpoints).
+    /// 8-bit floating point (E4M3). Scales are one fp32 per 128 x 128 block of a weight (DeepSeek-V3, Qwen3 FP8
+    /// checkpoints).
     Fp8,
     /// 8-bit integer, one fp32 scale per 128 x 128 block, like `Fp8`.
     Int8,
@@ -69,8 +70,8 @@ impl DataType {
         }
     }
 
-    /// Scales that a processing element needs for a tile of a weight matrix, where tiles are cut along the blocks: a block
-    /// over several processing elements has a copy of its scale in each.
+    /// Scales that a processing element needs for a tile of a weight matrix, where tiles are cut along the blocks: a
+    /// block over several processing elements has a copy of its scale in each.
     pub const fn scales_of_tile(self, inputs: u64, outputs: u64) -> u64 {
         match self.scale_tile() {
             None => 0,

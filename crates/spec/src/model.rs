@@ -32,14 +32,15 @@ pub struct Model {
     pub tied_embeddings: bool,
     /// The layers from input to output.
     pub layers: Vec<Layer>,
-    /// Layers for multi-token prediction that the checkpoint brings beside them (`num_nextn_predict_layers`): a draft model,
-    /// see [`Model::next_token_predictor`].
+    /// Layers for multi-token prediction that the checkpoint brings beside them (`num_nextn_predict_layers`): a draft
+    /// model, see [`Model::next_token_predictor`].
     pub next_token_layers: u64,
     /// RMSNorm epsilon (used by the numeric reading only).
     pub norm_epsilon: f64,
     /// Base of the rotary embedding (used by the numeric reading only).
     pub rope_theta: f64,
-    /// Whether checkpoints hold the gains of norms less one: `x * (1 + gain)` (Qwen3-Next; used by the numeric reading only).
+    /// Whether checkpoints hold the gains of norms less one: `x * (1 + gain)` (Qwen3-Next; used by the numeric reading
+    /// only).
     pub centred_gains: bool,
 }
 
@@ -154,8 +155,8 @@ pub struct LatentAttention {
 
 /// Gated linear attention with the delta rule (Gated Delta Networks, arXiv 2412.06464, as in Qwen3-Next).
 ///
-/// Of the tokens seen so far a user keeps, for each value head, a matrix of `key_dim` x `value_dim`, and the last inputs of a
-/// short convolution. Neither grows with the context.
+/// Of the tokens seen so far a user keeps, for each value head, a matrix of `key_dim` x `value_dim`, and the last
+/// inputs of a short convolution. Neither grows with the context.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LinearAttention {
     /// Heads with queries and keys of their own.
@@ -282,8 +283,8 @@ impl Selection {
         Self { scoring, corrected: false, groups: 1, kept_groups: 1, normalise, scale: 1.0, weighs_input: false }
     }
 
-    /// Whether the order of the logits is that of what is compared: then experts can be chosen by logits, also by logits that
-    /// lack a common positive factor.
+    /// Whether the order of the logits is that of what is compared: then experts can be chosen by logits, also by
+    /// logits that lack a common positive factor.
     pub const fn follows_logits(&self) -> bool {
         !self.corrected && self.groups <= 1
     }
@@ -454,8 +455,8 @@ impl Role {
     }
 }
 
-/// The shape of a weight tensor: `y[outputs] = x[inputs] W (+ bias)`, in `copies` copies (one per expert). Of a convolution
-/// the inputs are the tokens that it reaches over, and each output has its own.
+/// The shape of a weight tensor: `y[outputs] = x[inputs] W (+ bias)`, in `copies` copies (one per expert). Of a
+/// convolution the inputs are the tokens that it reaches over, and each output has its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Tensor {
     /// What it does.
@@ -513,6 +514,7 @@ pub struct ParameterCount {
     pub total: u64,
     /// Parameters that one token uses, both embedding tables counted whole.
     pub active: u64,
-    /// The same without the input embedding (of which a token reads one row). With tied embeddings the table counts, as the LM head.
+    /// The same without the input embedding (of which a token reads one row). With tied embeddings the table counts, as
+    /// the LM head.
     pub active_without_input_embedding: u64,
 }

@@ -136,11 +136,11 @@ choice! {
     Profile {
         /// The published and measured kernels of WaferLLM (OSDI 2025), at the rates of silicon.
         Published "published",
-        /// The best programs that are known, at the rates of silicon: those with fused reductions and hidden conversions,
-        /// hypothetical, each step named in the docs; the published ones where they are faster.
+        /// The best programs that are known, at the rates of silicon: those with fused reductions and hidden
+        /// conversions, hypothetical, each step named in the docs; the published ones where they are faster.
         Best "best",
-        /// The best programs on ideal hardware: hops, wavelets, SIMD peak and SRAM bandwidth alone. It bounds nothing: other
-        /// programs may be faster.
+        /// The best programs on ideal hardware: hops, wavelets, SIMD peak and SRAM bandwidth alone. It bounds nothing:
+        /// other programs may be faster.
         Ideal "ideal",
     }
     renamed { "waferllm" "published", "optimised" "best", "bound" "ideal", }

@@ -1,4 +1,5 @@
-//! Wafer files that somebody has damaged: an error that names the file, or a wafer that keeps its promises; never a panic.
+//! Wafer files that somebody has damaged: an error that names the file, or a wafer that keeps its promises; never a
+//! panic.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 

@@ -4,8 +4,8 @@ use crate::request::BLOCK;
 
 /// How much room a request is given.
 pub trait Admission: std::fmt::Debug {
-    /// Tokens that must fit when a request with `tokens` tokens so far, which will have `most` at its end, is let in, or
-    /// has grown to `tokens`.
+    /// Tokens that must fit when a request with `tokens` tokens so far, which will have `most` at its end, is let in,
+    /// or has grown to `tokens`.
     fn reserve(&self, tokens: u32, most: u32) -> u32;
 }
 

@@ -1,10 +1,10 @@
 //! Times from the closed form, computed when they are first wanted and kept.
 //!
-//! Decode: one table for each micro-batch and step of the context, exact. Prefill: one for each length of a chunk (rounded
-//! up to 8 tokens below 64, to 64 above) and each multiple of [`PREFILL_NODE`] tokens before it; between two of these
-//! linear, which prefill attention is up to the rounding of tiles. Whether a prompt goes by the prefill kernels or token by
-//! token is decided for each prompt ([`PromptRule`]); prompts of about one length (512 tokens) behind about as many tokens
-//! (2048) share the decision. The tables are bounded by the longest context, the largest
+//! Decode: one table for each micro-batch and step of the context, exact. Prefill: one for each length of a chunk
+//! (rounded up to 8 tokens below 64, to 64 above) and each multiple of [`PREFILL_NODE`] tokens before it; between two
+//! of these linear, which prefill attention is up to the rounding of tiles. Whether a prompt goes by the prefill
+//! kernels or token by token is decided for each prompt ([`PromptRule`]); prompts of about one length (512 tokens)
+//! behind about as many tokens (2048) share the decision. The tables are bounded by the longest context, the largest
 //! micro-batch and the largest chunk, not by the length of a run.
 
 use rustc_hash::FxHashMap;
@@ -115,7 +115,8 @@ pub struct PromptTime {
     pub work: f64,
 }
 
-/// What the tokens of a prompt from `before` to `target` take in chunks of `chunk`, by the prefill kernels and in trains.
+/// What the tokens of a prompt from `before` to `target` take in chunks of `chunk`, by the prefill kernels and in
+/// trains.
 pub fn prompt_times(pipeline: &Pipeline, before: u64, target: u64, chunk: u64) -> [PromptTime; 2] {
     let all = target.saturating_sub(before).max(1);
     let tokens = chunk.clamp(1, all);

@@ -1,7 +1,8 @@
 //! What a pass takes at each station: the interface between the engine and the closed form.
 //!
-//! A decoding user stands on a *step* of the context: between two steps nothing changes. A micro-batch of users on different
-//! steps is read between the two steps around their mean, linearly; a micro-batch of users on one step is exact.
+//! A decoding user stands on a *step* of the context: between two steps nothing changes. A micro-batch of users on
+//! different steps is read between the two steps around their mean, linearly; a micro-batch of users on one step is
+//! exact.
 
 use crate::time::Time;
 
@@ -117,12 +118,12 @@ pub trait Costs {
     /// The step of the context that a decoding token with `context` tokens in sight stands on.
     fn step_of(&self, context: u32) -> u32;
 
-    /// One pass of a micro-batch of `users` users whose steps add up to `steps`: a token of each, or a draft of each where drafts
-    /// are verified in one pass.
+    /// One pass of a micro-batch of `users` users whose steps add up to `steps`: a token of each, or a draft of each
+    /// where drafts are verified in one pass.
     fn decode(&mut self, users: u32, steps: u64) -> &PassTimes;
 
-    /// How to work off the tokens of a prompt from `before` to `target`, in chunks of at most `chunk`: decided once for a
-    /// prompt, since short and long passes in turn would wait for each other.
+    /// How to work off the tokens of a prompt from `before` to `target`, in chunks of at most `chunk`: decided once for
+    /// a prompt, since short and long passes in turn would wait for each other.
     fn way(&mut self, before: u32, target: u32, chunk: u32) -> Way;
 
     /// A chunk of `tokens` tokens of a prompt after `before` tokens.
@@ -145,8 +146,8 @@ pub struct GivenCosts {
 }
 
 impl GivenCosts {
-    /// Stations with (transit, occupancy) in picoseconds. A micro-batch of n tokens takes `1 + (n - 1) per_token / 1024` times
-    /// as long.
+    /// Stations with (transit, occupancy) in picoseconds. A micro-batch of n tokens takes `1 + (n - 1) per_token /
+    /// 1024` times as long.
     pub fn new(stations: Vec<(StationKind, u64, u64)>, per_token: u64) -> Self {
         let base: Vec<(u64, u64)> = stations.iter().map(|(_, transit, occupancy)| (*transit, *occupancy)).collect();
         let scratch = PassTimes::new(&base, 0);

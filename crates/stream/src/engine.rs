@@ -2,11 +2,11 @@
 //! are complete.
 //!
 //! Events are few: a request comes, a pass is through the line, a draft or a block from the host is ready, the entry is
-//! free. What happens between the entry and the exit of a pass is [`crate::line`]'s. Of events at the same time, those that
-//! were planned first come first; when all are done, room is given out, then the entry.
+//! free. What happens between the entry and the exit of a pass is [`crate::line`]'s. Of events at the same time, those
+//! that were planned first come first; when all are done, room is given out, then the entry.
 //!
-//! A request's life: it *waits for room*, first come first served; its *prompt* goes in, chunk by chunk; from then on it is
-//! *ready*, or *in a pass*, in turn. The last chunk of a prompt gives the first token.
+//! A request's life: it *waits for room*, first come first served; its *prompt* goes in, chunk by chunk; from then on
+//! it is *ready*, or *in a pass*, in turn. The last chunk of a prompt gives the first token.
 
 mod request_life;
 mod tally;

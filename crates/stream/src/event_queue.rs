@@ -1,6 +1,6 @@
 //! The queue of events: a heap with four children to a node, in order of time; of events at the same time the one that
-//! was pushed first comes first. A few thousand events are live at most (passes in flight, users who think), so the heap
-//! stays in the first cache, and half the depth of a binary one saves half its misses.
+//! was pushed first comes first. A few thousand events are live at most (passes in flight, users who think), so the
+//! heap stays in the first cache, and half the depth of a binary one saves half its misses.
 
 use crate::time::Time;
 

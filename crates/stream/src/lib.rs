@@ -1,13 +1,14 @@
 //! Many users on one machine: discrete events over the closed form.
 //!
-//! A placement is a line of stations: slots and the links between wafers ([`wafersim_answer::Pipeline`]). Requests come, wait for
-//! room for their keys and values, have their prompts computed chunk by chunk, and go round with their tokens, alone or in
-//! micro-batches, until their answers are complete. Times of passes are the closed form's; what this crate adds is who
-//! waits for whom.
+//! A placement is a line of stations: slots and the links between wafers ([`wafersim_answer::Pipeline`]). Requests
+//! come, wait for room for their keys and values, have their prompts computed chunk by chunk, and go round with their
+//! tokens, alone or in micro-batches, until their answers are complete. Times of passes are the closed form's; what
+//! this crate adds is who waits for whom.
 //!
-//! **What is absent.** No formula of a kernel: all times come through [`costs::Costs`]. No wall clock, no file, no thread: a run
-//! is one thread, and only [`run::sweep`] runs several side by side. Time is whole picoseconds; random numbers are ChaCha8
-//! with a stream for each purpose. Nothing grows with the length of a run but the backlog of an overloaded machine.
+//! **What is absent.** No formula of a kernel: all times come through [`costs::Costs`]. No wall clock, no file, no
+//! thread: a run is one thread, and only [`run::sweep`] runs several side by side. Time is whole picoseconds; random
+//! numbers are ChaCha8 with a stream for each purpose. Nothing grows with the length of a run but the backlog of an
+//! overloaded machine.
 //!
 //! | module | owns |
 //! |---|---|

@@ -1,12 +1,13 @@
 //! The pipeline at work: when each station is free, and what a pass meets on its way.
 //!
-//! Every station takes passes in the order in which they come, and there is one way through the line; so the order at the
-//! entry is the order everywhere, and the whole way of a pass is known when it enters: at each station it starts when it has
-//! arrived and the station is free (Lindley's recursion). No event is needed between entry and exit. [`crate::stepwise`]
-//! does the same with an event for each station; tests hold the two together.
+//! Every station takes passes in the order in which they come, and there is one way through the line; so the order at
+//! the entry is the order everywhere, and the whole way of a pass is known when it enters: at each station it starts
+//! when it has arrived and the station is free (Lindley's recursion). No event is needed between entry and exit.
+//! [`crate::stepwise`] does the same with an event for each station; tests hold the two together.
 //!
 //! A pass is let in when the slowest station of the pass before it would take the next one. Sooner would only move its
-//! waiting from the entry, where the policy may still choose who goes first and users can join a micro-batch, into the line.
+//! waiting from the entry, where the policy may still choose who goes first and users can join a micro-batch, into the
+//! line.
 
 use crate::costs::{PassTimes, StationKind};
 use crate::time::Time;

@@ -1,5 +1,5 @@
-//! A place to watch a run from: what happens to each request, when it happens, and how many are where. A timeline is made of
-//! it ([`crate::recording`]).
+//! A place to watch a run from: what happens to each request, when it happens, and how many are where. A timeline is
+//! made of it ([`crate::recording`]).
 
 use crate::line::Kind;
 use crate::time::Time;

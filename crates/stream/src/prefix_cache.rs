@@ -1,11 +1,12 @@
 //! Blocks of keys and values that stay after their request, for others that begin alike.
 //!
 //! A block is held while requests use it; after that it stays until its room is wanted, and the block that was released
-//! longest ago goes first (of one request the last blocks first, so that prefixes shrink from their end). Blocks that go
-//! can be kept in the memory of the host, as far as it reaches: from there they come back over the off-wafer link
+//! longest ago goes first (of one request the last blocks first, so that prefixes shrink from their end). Blocks that
+//! go can be kept in the memory of the host, as far as it reaches: from there they come back over the off-wafer link
 //! instead of being computed again. Every block is taken to be written to the host as it is made, in the background.
 //!
-//! Two requests that compute the same block at the same time each keep their own; the first one's is shared from then on.
+//! Two requests that compute the same block at the same time each keep their own; the first one's is shared from then
+//! on.
 
 use rustc_hash::FxHashMap;
 

@@ -1,8 +1,8 @@
 //! A run as it is drawn over time: what each request did when, and how many were where.
 //!
-//! A [`Recorder`] watches a run ([`Observer`]). Pieces of time are kept one by one, up to a limit, and those beyond it are
-//! counted; numbers over time are kept as means over bins that grow with the run, so that they take the same room whatever
-//! its length. It knows nothing of files.
+//! A [`Recorder`] watches a run ([`Observer`]). Pieces of time are kept one by one, up to a limit, and those beyond it
+//! are counted; numbers over time are kept as means over bins that grow with the run, so that they take the same room
+//! whatever its length. It knows nothing of files.
 
 use std::collections::BTreeMap;
 

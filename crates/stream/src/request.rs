@@ -1,4 +1,5 @@
-//! A request: when it comes, how many tokens it brings and wants, and which of its tokens others may have in common with it.
+//! A request: when it comes, how many tokens it brings and wants, and which of its tokens others may have in common
+//! with it.
 
 use crate::time::Time;
 
@@ -25,8 +26,8 @@ pub struct Request {
 pub enum Content {
     /// Like no other.
     Unique,
-    /// Hashes of the prompt's blocks of `size` tokens, a multiple of [`BLOCK`]; the answer's are not known. A hash stands
-    /// for a block and all before it, as in the Mooncake traces.
+    /// Hashes of the prompt's blocks of `size` tokens, a multiple of [`BLOCK`]; the answer's are not known. A hash
+    /// stands for a block and all before it, as in the Mooncake traces.
     Hashed {
         /// Tokens of a hashed block.
         size: u32,
@@ -43,8 +44,8 @@ pub enum Content {
 }
 
 impl Content {
-    /// The key of a block of [`BLOCK`] tokens, or nothing where the block cannot be shared. Equal keys are equal tokens,
-    /// as long as all blocks before them are equal, which is how they are looked up.
+    /// The key of a block of [`BLOCK`] tokens, or nothing where the block cannot be shared. Equal keys are equal
+    /// tokens, as long as all blocks before them are equal, which is how they are looked up.
     pub fn block(&self, index: u32) -> Option<u64> {
         match self {
             Self::Unique => None,

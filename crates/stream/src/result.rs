@@ -179,9 +179,9 @@ pub struct KvUse {
     pub taken_at_end: u64,
 }
 
-/// Little's law in its operational form, which holds for every window (Buzen 1976): the mean number, as the area under the
-/// count of who is inside, is the sum of everybody's time in the window over its length. Both sides are measured for
-/// themselves; a difference is a mistake of the engine.
+/// Little's law in its operational form, which holds for every window (Buzen 1976): the mean number, as the area under
+/// the count of who is inside, is the sum of everybody's time in the window over its length. Both sides are measured
+/// for themselves; a difference is a mistake of the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Little {
     /// Mean number of passes in the line, over their time in the line per time, less 1.

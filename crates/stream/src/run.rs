@@ -188,7 +188,8 @@ impl Server {
         }
     }
 
-    /// Where what a run says comes from. The hash is of model, wafer, scenario (without the names of its traces) and traces.
+    /// Where what a run says comes from. The hash is of model, wafer, scenario (without the names of its traces) and
+    /// traces.
     pub fn provenance(&self) -> Provenance {
         let mut scenario = self.scenario.clone();
         if let LoadScenario::Trace(trace) = &mut scenario.load {
@@ -373,9 +374,9 @@ pub fn sweep(machines: &[(String, Server)], done: impl Fn() + Sync) -> Vec<Point
         .collect()
 }
 
-/// The knee of a sweep: the point with the largest power, throughput times the median user's speed (Kleinrock, "Power and
-/// deterministic rules of thumb", ICC 1979, with the speed for one over the delay). Beyond it, more load costs users more
-/// than it gives in all. Nothing where less than three points were made, or the values are no numbers.
+/// The knee of a sweep: the point with the largest power, throughput times the median user's speed (Kleinrock, "Power
+/// and deterministic rules of thumb", ICC 1979, with the speed for one over the delay). Beyond it, more load costs
+/// users more than it gives in all. Nothing where less than three points were made, or the values are no numbers.
 pub fn knee(points: &[Point]) -> Option<usize> {
     if points.len() < 3 || points.iter().any(|point| point.value.parse::<f64>().is_err()) {
         return None;

@@ -1,7 +1,8 @@
-//! The question to a run: machine, service, load, length; as a user wrote it ([`StreamFile`]), and checked ([`StreamScenario`]).
+//! The question to a run: machine, service, load, length; as a user wrote it ([`StreamFile`]), and checked
+//! ([`StreamScenario`]).
 //!
-//! The table `[machine]` is what other scenario files hold: see `wafersim_spec::scenario`. Its `context` is the longest that a
-//! request may become, prompt and answer, and `users` of such length is what the wafers are made to hold.
+//! The table `[machine]` is what other scenario files hold: see `wafersim_spec::scenario`. Its `context` is the longest
+//! that a request may become, prompt and answer, and `users` of such length is what the wafers are made to hold.
 
 mod check;
 mod file;

@@ -1,4 +1,5 @@
-//! Averages over time, means with confidence intervals, and distributions: all of a size that does not grow with the run.
+//! Averages over time, means with confidence intervals, and distributions: all of a size that does not grow with the
+//! run.
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -75,8 +76,9 @@ pub const FEWEST_BATCHES: usize = 10;
 /// At so many batches, neighbours are put together.
 const MOST_BATCHES: usize = 64;
 
-/// The mean of a series by batch means (Law and Kelton, Simulation Modeling and Analysis, section 9.5.3): values that follow each other
-/// hang together, so the spread of single values says too little; means of long batches nearly do not hang together.
+/// The mean of a series by batch means (Law and Kelton, Simulation Modeling and Analysis, section 9.5.3): values that
+/// follow each other hang together, so the spread of single values says too little; means of long batches nearly do not
+/// hang together.
 #[derive(Debug, Clone, Default)]
 pub struct BatchMeans {
     /// Sums of the full batches.
@@ -130,8 +132,8 @@ pub fn half_width(means: &[f64]) -> Option<f64> {
     Some(student(count - 1.0) * (variance / count).sqrt())
 }
 
-/// The 0.975 quantile of Student's distribution: Cornish-Fisher expansion (Abramowitz and Stegun 26.7.5), within 1e-3 from 9
-/// degrees of freedom on.
+/// The 0.975 quantile of Student's distribution: Cornish-Fisher expansion (Abramowitz and Stegun 26.7.5), within 1e-3
+/// from 9 degrees of freedom on.
 fn student(freedom: f64) -> f64 {
     let z: f64 = 1.959_964;
     let first = (z.powi(3) + z) / 4.0;
@@ -255,7 +257,8 @@ impl Distribution {
         self.most = self.most.max(value);
     }
 
-    /// Every bucket that holds a value: its upper end (not beyond the largest value) and how many it holds, in rising order.
+    /// Every bucket that holds a value: its upper end (not beyond the largest value) and how many it holds, in rising
+    /// order.
     pub fn counts(&self) -> Vec<Count> {
         let Some(histogram) = &self.histogram else { return Vec::new() };
         let buckets = histogram.iter_recorded().map(|bucket| Count {

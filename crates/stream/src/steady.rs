@@ -1,8 +1,8 @@
-//! The closed form's own load, event by event: so many users, who never pause, every one of whose tokens sees the context of
-//! the scenario.
+//! The closed form's own load, event by event: so many users, who never pause, every one of whose tokens sees the
+//! context of the scenario.
 //!
-//! The closed form takes users as ceil(U / b) full micro-batches of b that follow each other in even gaps. Here users join
-//! whatever pass enters next: micro-batches may be smaller, and bunch. Prompts are not computed, room is what the
+//! The closed form takes users as ceil(U / b) full micro-batches of b that follow each other in even gaps. Here users
+//! join whatever pass enters next: micro-batches may be smaller, and bunch. Prompts are not computed, room is what the
 //! placement has proved, the context does not grow; so one user alone gets the closed form's figure exactly, and what
 //! differs under load is only who waits for whom.
 
@@ -156,8 +156,8 @@ pub fn steady(question: Question, seed: u64) -> Result<Steady, StreamError> {
     })
 }
 
-/// The same for many scenarios side by side; the order is theirs, whatever the number of threads. Scenarios that are not
-/// there have no result. `done` is called once for each, from any thread.
+/// The same for many scenarios side by side; the order is theirs, whatever the number of threads. Scenarios that are
+/// not there have no result. `done` is called once for each, from any thread.
 ///
 /// # Errors
 /// The first of [`steady`]'s, in the order of the scenarios.

@@ -13,8 +13,8 @@ enum Event {
     Free { station: u32 },
 }
 
-/// When each pass is through, and how many events that took. `passes` are (entry time, index into `times`), in order of entry
-/// time; a pass without times is through at once.
+/// When each pass is through, and how many events that took. `passes` are (entry time, index into `times`), in order of
+/// entry time; a pass without times is through at once.
 pub fn exits(passes: &[(Time, usize)], times: &[PassTimes]) -> (Vec<Time>, u64) {
     let stations = times.first().map_or(0, |pass| pass.transit.len());
     let mut queue = EventQueue::default();

@@ -1,5 +1,5 @@
-//! Simulated time: whole picoseconds from the start of a run. Whole numbers, so that sums do not drift and events have one
-//! order; 2^64 ps are 213 days.
+//! Simulated time: whole picoseconds from the start of a run. Whole numbers, so that sums do not drift and events have
+//! one order; 2^64 ps are 213 days.
 
 use std::ops::{Add, AddAssign, Sub};
 

@@ -1,7 +1,8 @@
-//! Request traces as they are published: Azure LLM 2023 (CSV), Mooncake FAST '25 (JSON Lines), and a plain CSV of our own.
+//! Request traces as they are published: Azure LLM 2023 (CSV), Mooncake FAST '25 (JSON Lines), and a plain CSV of our
+//! own.
 //!
-//! A reader takes text and gives requests, or the line where it stops making sense. Requests must be in order of time, with
-//! at least one token of prompt and of answer, and within the model's context.
+//! A reader takes text and gives requests, or the line where it stops making sense. Requests must be in order of time,
+//! with at least one token of prompt and of answer, and within the model's context.
 
 mod azure;
 mod mooncake;
@@ -28,8 +29,8 @@ pub enum Format {
 /// The last moment at which a request may come: 10^6 s.
 const LATEST: f64 = 1e6;
 
-/// Reads a trace. `file` is its name in messages, `longest` the model's longest context, `most` the number of requests that are
-/// wanted.
+/// Reads a trace. `file` is its name in messages, `longest` the model's longest context, `most` the number of requests
+/// that are wanted.
 ///
 /// # Errors
 /// [`StreamError::Trace`] with the line.

@@ -62,7 +62,8 @@ fn one_user_is_the_closed_form_to_the_nanosecond() {
     }
 }
 
-/// The first token of one user is as late as the closed form says, whose chunks' times are the mean of the first and the last.
+/// The first token of one user is as late as the closed form says, whose chunks' times are the mean of the first and
+/// the last.
 #[test]
 fn one_prompt_takes_what_the_closed_form_says() {
     for (text, within) in MACHINES.into_iter().zip([0.02, 0.02, 0.02, 0.02]) {

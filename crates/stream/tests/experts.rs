@@ -71,7 +71,8 @@ fn popularity_draws_different_experts_as_often_as_the_routing_says() {
         assert_eq!(chosen.len(), 8);
     }
     counts.sort_unstable_by(|one, other| other.cmp(one));
-    // Drawn without replacement the busiest is wanted less often than by its popularity, and far more often than the mean.
+    // Drawn without replacement the busiest is wanted less often than by its popularity, and far more often than the
+    // mean.
     let busiest = f64::from(counts[0]) / 1000.0;
     assert!((5.0..12.0).contains(&busiest), "{busiest} times the mean");
     // Fewer experts than a token wants: all of them.

@@ -51,8 +51,8 @@ fn a_closed_loop_has_one_request_for_each_user() {
     assert!((mean - 2.0).abs() < 0.05 && (spread - 1.0).abs() < 0.05);
 }
 
-/// TraceLab (sources.md#tracelab): appended 875, output 214 in the median, 8.8 steps a request, tool time p50 0.1 s, p90 10 s,
-/// p99 3.2 min.
+/// TraceLab (sources.md#tracelab): appended 875, output 214 in the median, 8.8 steps a request, tool time p50 0.1 s,
+/// p90 10 s, p99 3.2 min.
 #[test]
 fn coding_agents_have_the_published_figures() {
     let settings = SessionSettings {

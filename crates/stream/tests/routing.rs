@@ -31,7 +31,8 @@ fn layer(index: u32) -> RoutedLayer {
     RoutedLayer { layer: u64::from(index), index, experts: 128, top_k: 8 }
 }
 
-/// Of how many experts of a user's token the next token of a user wants the same, in a middle layer, where neighbours share most.
+/// Of how many experts of a user's token the next token of a user wants the same, in a middle layer, where neighbours
+/// share most.
 fn kept(source: &ExpertChoice, scenario: &StreamScenario, users: [u32; 2]) -> f64 {
     let mut source = source.source(scenario).unwrap();
     let (mut before, mut now, mut same) = (Vec::new(), Vec::new(), 0);

@@ -40,8 +40,9 @@ fn one_user_is_the_closed_form_to_the_nanosecond() {
     }
 }
 
-/// A full pipeline gives what the closed form says. Whole micro-batches that all are full: within 1 %. Where the last one is not
-/// full (65 users in micro-batches of 2), users join whoever goes next, and are up to 2.5 % faster (100 users: 2.02 %).
+/// A full pipeline gives what the closed form says. Whole micro-batches that all are full: within 1 %. Where the last
+/// one is not full (65 users in micro-batches of 2), users join whoever goes next, and are up to 2.5 % faster (100
+/// users: 2.02 %).
 #[test]
 fn a_full_pipeline_is_the_closed_forms() {
     for (model, users, context, within) in [
@@ -67,8 +68,8 @@ fn speculation(acceptance: Acceptance, verification: Verification) -> Speculatio
     Speculation { draft_length: 4, acceptance, verification, ..Speculation::default() }
 }
 
-/// With speculation, accepted drafts are drawn: the mean over the run is the closed form's. One user's step is the closed form
-/// to the nanosecond in both ways of verifying.
+/// With speculation, accepted drafts are drawn: the mean over the run is the closed form's. One user's step is the
+/// closed form to the nanosecond in both ways of verifying.
 #[test]
 fn one_user_with_drafts_is_the_closed_form() {
     let list = Acceptance::Positions(vec![0.81, 0.73, 0.68, 0.65]);

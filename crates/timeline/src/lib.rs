@@ -1,10 +1,11 @@
 //! Tracks with slices and counters over time, written as a Perfetto trace (TrackEvent packets of the public schema
 //! `perfetto_trace.proto`): <https://ui.perfetto.dev> opens it, and Perfetto's trace processor reads it.
 //!
-//! A [`Trace`] is written front to back under a limit of bytes, so that it never floods a disk: what is beyond the limit is
-//! counted and left out, and the trace says so itself. Who adds counters first keeps them.
+//! A [`Trace`] is written front to back under a limit of bytes, so that it never floods a disk: what is beyond the
+//! limit is counted and left out, and the trace says so itself. Who adds counters first keeps them.
 //!
-//! This crate knows names and times in nanoseconds; nothing of wafers, requests or files. The same calls give the same bytes.
+//! This crate knows names and times in nanoseconds; nothing of wafers, requests or files. The same calls give the same
+//! bytes.
 //!
 //! ```
 //! use wafersim_timeline::Trace;

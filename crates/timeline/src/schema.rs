@@ -1,5 +1,5 @@
-//! The few messages of Perfetto's public schema that are written. Field numbers are those of `perfetto_trace.proto` (read from
-//! the descriptors of the Python package `perfetto` 0.59, 2026).
+//! The few messages of Perfetto's public schema that are written. Field numbers are those of `perfetto_trace.proto`
+//! (read from the descriptors of the Python package `perfetto` 0.59, 2026).
 
 use prost::{Enumeration, Message};
 

@@ -1,7 +1,9 @@
-//! How fast a placed model is computed: `cargo run --release -p wafersim-values --example forward_pass [COLUMNS [ROWS [LAYERS]]]`.
+//! How fast a placed model is computed: `cargo run --release -p wafersim-values --example forward_pass [COLUMNS [ROWS
+//! [LAYERS]]]`.
 //!
-//! The shapes are those of Qwen3-0.6B (hidden 1024, 16 heads and 8 KV heads of 128, inner width 3072) with a vocabulary cut
-//! to 16,384; the weights are random. Prints tokens per second once the tiles are in place, and what a chunk of 16 takes.
+//! The shapes are those of Qwen3-0.6B (hidden 1024, 16 heads and 8 KV heads of 128, inner width 3072) with a vocabulary
+//! cut to 16,384; the weights are random. Prints tokens per second once the tiles are in place, and what a chunk of 16
+//! takes.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "an example writes to the terminal")]
 

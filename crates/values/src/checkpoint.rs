@@ -169,8 +169,8 @@ impl Checkpoint {
     /// The model of a config's text with its tensors. `file` is the config's name in messages.
     ///
     /// # Errors
-    /// Where the config is wrong, the family or a part of the model is not computed, or a tensor is missing or has another
-    /// shape.
+    /// Where the config is wrong, the family or a part of the model is not computed, or a tensor is missing or has
+    /// another shape.
     pub fn new(config: &str, file: &str, tensors: Tensors) -> Result<Self, ValuesError> {
         let model = Model::from_config_json(config, file)?;
         if !FAMILIES.contains(&model.family.as_str()) {
@@ -194,8 +194,8 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// The same model with the matrices of its layers and the LM head as they are when stored in a format with block scales.
-    /// Routers stay as they are; rows of the embedding table are looked up in 16 bit.
+    /// The same model with the matrices of its layers and the LM head as they are when stored in a format with block
+    /// scales. Routers stay as they are; rows of the embedding table are looked up in 16 bit.
     ///
     /// # Errors
     /// Where a matrix is missing.
@@ -375,8 +375,8 @@ pub fn grouped(model: &Model, layer: usize) -> Result<&GroupedAttention, ValuesE
     }
 }
 
-/// Whether the programs of prefill compute a layer: they have no sinks, no gate and no state, rotate whole heads and norm no
-/// branches.
+/// Whether the programs of prefill compute a layer: they have no sinks, no gate and no state, rotate whole heads and
+/// norm no branches.
 ///
 /// # Errors
 /// Where one has such a part.

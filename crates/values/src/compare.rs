@@ -40,9 +40,10 @@ pub enum Tolerance {
         /// Of all other tensors, relative to the largest magnitude of their kind where that is above 1.
         others: f64,
     },
-    /// The relative error of a kind as a whole, `sqrt(sum of squared differences / sum of squares)`: for rounded formats.
-    /// There, scores that are nearer to each other than the rounding have no order: an expert or a token is chosen differently
-    /// now and then, single elements differ as much as they are large, and choices are counted without a limit.
+    /// The relative error of a kind as a whole, `sqrt(sum of squared differences / sum of squares)`: for rounded
+    /// formats. There, scores that are nearer to each other than the rounding have no order: an expert or a token is
+    /// chosen differently now and then, single elements differ as much as they are large, and choices are counted
+    /// without a limit.
     Whole(f64),
 }
 
@@ -50,8 +51,8 @@ impl Tolerance {
     /// Sums of 32 bit in another order: the reference's own 32-bit run is 4.1e-6 from a 64-bit one.
     pub const FP32: Self = Self::Elements { logits: 1e-4, router_weights: 5e-6, others: 1e-4 };
 
-    /// The tolerance of a run in a data type. In 16 bit a guess, about three times what the tiny model measures: errors of
-    /// thousands of roundings add up, and no bound of them is tight.
+    /// The tolerance of a run in a data type. In 16 bit a guess, about three times what the tiny model measures: errors
+    /// of thousands of roundings add up, and no bound of them is tight.
     pub const fn of_type(data_type: wafersim_spec::DataType) -> Self {
         match data_type {
             wafersim_spec::DataType::Fp32 => Self::FP32,

@@ -15,7 +15,8 @@ pub struct Grid {
     pub rows: u64,
     /// Where experts lie.
     pub experts: ExpertPlacement,
-    /// Columns of a head's block that share its width; the others share the sequence. At most the block: the published layout.
+    /// Columns of a head's block that share its width; the others share the sequence. At most the block: the published
+    /// layout.
     pub kv: KvLayoutChoice,
     /// Fusions of decode layers.
     pub rewrites: Rewrites,

@@ -8,8 +8,8 @@
 //! | one step's mathematics in one processing element | [`compute_at`] |
 //! | what a transfer takes from a sender and does at a receiver | [`outgoing`], [`incoming`] |
 //!
-//! [`execute`] runs a whole program with them: steps in order, transfers in the order of `Step::transfers` (chains from the
-//! outside to their root), rounding to the buffer's format at every element operation.
+//! [`execute`] runs a whole program with them: steps in order, transfers in the order of `Step::transfers` (chains from
+//! the outside to their root), rounding to the buffer's format at every element operation.
 
 mod attention;
 mod compute;

@@ -1,8 +1,8 @@
 //! A model on a grid: the programs of its layers, one after the other, and what they leave behind.
 //!
-//! Each layer has a region of the grid's size to itself, as on a wafer; between two programs the residual stream goes from the
-//! last region to the next as it lies. A prompt goes through the programs of prefill as one chunk, or through those of decode
-//! token by token. Layers are written as their mappings say.
+//! Each layer has a region of the grid's size to itself, as on a wafer; between two programs the residual stream goes
+//! from the last region to the next as it lies. A prompt goes through the programs of prefill as one chunk, or through
+//! those of decode token by token. Layers are written as their mappings say.
 
 use std::collections::BTreeMap;
 
@@ -56,8 +56,8 @@ pub enum Prefill {
     Chunk,
     /// Those of decode, token by token.
     Tokens,
-    /// Those of decode, so many tokens in a step as if they were a draft that is verified; those that are left at the end
-    /// together.
+    /// Those of decode, so many tokens in a step as if they were a draft that is verified; those that are left at the
+    /// end together.
     Drafts(u64),
 }
 
@@ -91,7 +91,8 @@ pub fn random_prompt(vocabulary: u64, tokens: u64, seed: u64) -> Vec<u64> {
 /// Keys and values of a layer, by processing element.
 type Cache = Vec<Vec<Tile>>;
 
-/// A program that a run has executed from its start to its end, with what the processing elements held before and after.
+/// A program that a run has executed from its start to its end, with what the processing elements held before and
+/// after.
 #[derive(Debug)]
 pub struct Executed<'a> {
     /// The program.
@@ -109,8 +110,9 @@ pub struct Executed<'a> {
 /// Who looks at every program that was executed.
 type Observer<'o> = dyn FnMut(&Executed<'_>) + 'o;
 
-/// Runs the prompt and `steps` greedy decode steps as placed. Where `follow` is given, decode steps take in its tokens instead of
-/// the run's own choices, which are recorded all the same: then two runs stay comparable after a choice that differs. `progress` is told how many tokens are done, of how many.
+/// Runs the prompt and `steps` greedy decode steps as placed. Where `follow` is given, decode steps take in its tokens
+/// instead of the run's own choices, which are recorded all the same: then two runs stay comparable after a choice that
+/// differs. `progress` is told how many tokens are done, of how many.
 ///
 /// # Errors
 /// Where the prompt is wrong, or the model or its layout has no exact program.
@@ -180,8 +182,8 @@ fn run_of<'a>(
     Ok(record)
 }
 
-/// Runs several users together: a prompt of each, all of one length, token by token through the programs of decode whatever
-/// [`Setup::prefill`] says, then `steps` greedy decode steps. Each user has a cache of its own.
+/// Runs several users together: a prompt of each, all of one length, token by token through the programs of decode
+/// whatever [`Setup::prefill`] says, then `steps` greedy decode steps. Each user has a cache of its own.
 ///
 /// # Errors
 /// Where prompts are wrong or of different lengths, or the model or its layout has no program.
@@ -278,8 +280,8 @@ impl<'a> Placed<'a> {
         })
     }
 
-    /// The program of a layer for a step. `chosen`: the experts that the router has chosen, once that is known; only experts in
-    /// rectangles need it.
+    /// The program of a layer for a step. `chosen`: the experts that the router has chosen, once that is known; only
+    /// experts in rectangles need it.
     fn decode_program(&self, layer: usize, step: Step, chosen: Option<Vec<Vec<u64>>>) -> Result<Program, ValuesError> {
         Ok(decode_layer(&self.request(layer, step, chosen))?)
     }
@@ -488,8 +490,8 @@ impl<'a> Placed<'a> {
         Ok(stream)
     }
 
-    /// Experts in rectangles: where the token goes is known when the router has chosen. The program is written without that,
-    /// run up to its router, and written again with the choice; both must be the same up to there.
+    /// Experts in rectangles: where the token goes is known when the router has chosen. The program is written without
+    /// that, run up to its router, and written again with the choice; both must be the same up to there.
     fn routed(
         &mut self,
         layer: usize,

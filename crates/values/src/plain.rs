@@ -1,5 +1,5 @@
-//! The model in 64-bit floating point, straight from its equations: what placed runs are compared with. Shares nothing with
-//! the interpreter of programs.
+//! The model in 64-bit floating point, straight from its equations: what placed runs are compared with. Shares nothing
+//! with the interpreter of programs.
 //!
 //! Sources of the equations: Attention Is All You Need (softmax attention), RoFormer (rotary embedding, pairs `i` and
 //! `i + d / 2`), RMSNorm (arXiv 1910.07467), GLU Variants (SwiGLU), and the Qwen3 and Llama 3 reports for their order.
@@ -184,8 +184,9 @@ fn rms(checkpoint: &Checkpoint, x: &[f64], name: WeightName) -> Result<Vec<f64>,
     Ok(x.iter().enumerate().map(|(index, x)| x / scale * gain.at(index)).collect())
 }
 
-/// Latent attention as the modeling file of DeepSeek-V3 has it (DeepSeek-V2, section 2.1, equations 9 to 19): keys and values of
-/// every head made of the latents of all tokens, nothing absorbed. Of what is cached, rotated keys and latents with their norm.
+/// Latent attention as the modeling file of DeepSeek-V3 has it (DeepSeek-V2, section 2.1, equations 9 to 19): keys and
+/// values of every head made of the latents of all tokens, nothing absorbed. Of what is cached, rotated keys and
+/// latents with their norm.
 fn attend_latent(
     checkpoint: &Checkpoint,
     (layer, attention): (usize, &LatentAttention),

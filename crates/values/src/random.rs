@@ -1,5 +1,5 @@
-//! Models with random weights, and small models that are built as large ones are: for whoever wants to see that a program computes
-//! what it should without a checkpoint.
+//! Models with random weights, and small models that are built as large ones are: for whoever wants to see that a
+//! program computes what it should without a checkpoint.
 
 use std::collections::BTreeMap;
 
@@ -81,9 +81,9 @@ impl Checkpoint {
     }
 }
 
-/// A small model that is built as a large one: a layer of each kind, two where there is one kind, with everything that makes
-/// the kinds different. Widths and counts are small; what is 0, 1 or all of something stays so. With it the layers of the large
-/// model whose kinds they are.
+/// A small model that is built as a large one: a layer of each kind, two where there is one kind, with everything that
+/// makes the kinds different. Widths and counts are small; what is 0, 1 or all of something stays so. With it the
+/// layers of the large model whose kinds they are.
 pub fn small(model: &Model) -> (Model, Vec<usize>) {
     let mut kinds: Vec<usize> = Vec::new();
     for (index, layer) in model.layers.iter().enumerate() {

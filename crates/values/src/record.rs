@@ -14,8 +14,8 @@ pub struct Recorded {
     pub values: Vec<f64>,
 }
 
-/// What a run has computed. Names: `prefill.` or `decode.`, then for tensors of a layer `layerN.`, then the kind. Rows are
-/// tokens, caches are `[KV head, token, dimension]`.
+/// What a run has computed. Names: `prefill.` or `decode.`, then for tensors of a layer `layerN.`, then the kind. Rows
+/// are tokens, caches are `[KV head, token, dimension]`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Record {
     /// The prompt.

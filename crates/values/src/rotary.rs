@@ -1,7 +1,7 @@
 //! The frequencies of rotary embeddings, with the scalings of Hugging Face configs that are modelled.
 //!
-//! Sources: RoFormer (arXiv 2104.09864), equation 15; the `llama3` and `linear` rules of `modeling_rope_utils.py` of the
-//! `transformers` library, as published with Llama 3.1.
+//! Sources: RoFormer (arXiv 2104.09864), equation 15; the `llama3` and `linear` rules of `modeling_rope_utils.py` of
+//! the `transformers` library, as published with Llama 3.1.
 
 use serde_json::Value;
 

@@ -7,7 +7,8 @@ use safetensors::{Dtype, SafeTensors};
 
 use crate::error::ValuesError;
 
-/// The tensors of one or several files, by name. The bytes stay as they were read; elements are converted when asked for.
+/// The tensors of one or several files, by name. The bytes stay as they were read; elements are converted when asked
+/// for.
 #[derive(Debug, Clone, Default)]
 pub struct Tensors {
     files: Vec<Vec<u8>>,
@@ -47,7 +48,8 @@ impl Tensors {
     /// The tensors of files, each with its name for messages.
     ///
     /// # Errors
-    /// Where a file is no safetensors file, holds a number format that is not read, or a tensor that another has as well.
+    /// Where a file is no safetensors file, holds a number format that is not read, or a tensor that another has as
+    /// well.
     pub fn read(files: Vec<(String, Vec<u8>)>) -> Result<Self, ValuesError> {
         let mut all = Self::default();
         for (file, (name, bytes)) in files.into_iter().enumerate() {

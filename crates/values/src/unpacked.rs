@@ -1,8 +1,8 @@
 //! Tensors that checkpoints of Qwen3-Next hold together, one by one, and gains that they hold less one.
 //!
-//! `in_proj_qkvz` has, for each key head, the rows of its query, its key, and of the values and gates of the value heads that share
-//! it; `in_proj_ba` likewise of strength and decay; `q_proj` for each head the rows of its query and of its gate
-//! (`fix_query_key_value_ordering` and `Qwen3NextAttention.forward` of `modeling_qwen3_next.py`).
+//! `in_proj_qkvz` has, for each key head, the rows of its query, its key, and of the values and gates of the value
+//! heads that share it; `in_proj_ba` likewise of strength and decay; `q_proj` for each head the rows of its query and
+//! of its gate (`fix_query_key_value_ordering` and `Qwen3NextAttention.forward` of `modeling_qwen3_next.py`).
 
 use wafersim_spec::Model;
 use wafersim_spec::model::{Attention, GroupedAttention, LinearAttention, Role};

@@ -193,8 +193,8 @@ proptest! {
     }
 }
 
-/// Weights in 8 and 4 bit, converted in the tiles, in fp32 otherwise: the numbers of the model that is stored so. Blocks of
-/// 128 and 32 inputs begin in the middle of tiles.
+/// Weights in 8 and 4 bit, converted in the tiles, in fp32 otherwise: the numbers of the model that is stored so.
+/// Blocks of 128 and 32 inputs begin in the middle of tiles.
 #[test]
 fn stored_weights_are_converted_where_they_lie() {
     for data_type in [DataType::Fp8, DataType::Int8, DataType::Fp4] {
@@ -232,8 +232,8 @@ fn wide() -> Checkpoint {
     checkpoint(&config, 5)
 }
 
-/// Several tokens in a step: a draft of one user, and users with caches of their own. Each chooses for itself; experts that
-/// several choose, in one rectangle or in several with copies, see them all.
+/// Several tokens in a step: a draft of one user, and users with caches of their own. Each chooses for itself; experts
+/// that several choose, in one rectangle or in several with copies, see them all.
 #[test]
 fn tokens_of_a_step_choose_each_for_itself() {
     for (name, checkpoint) in families() {

@@ -91,7 +91,8 @@ proptest! {
     }
 }
 
-/// The vendor library sums in fp32, MeshGEMV in the format of its operands: rounding makes the difference, and it shows.
+/// The vendor library sums in fp32, MeshGEMV in the format of its operands: rounding makes the difference, and it
+/// shows.
 #[test]
 fn mixed_sums_are_nearer_than_narrow_ones() {
     let (k, n) = (96, 40);

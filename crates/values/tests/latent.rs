@@ -1,5 +1,6 @@
-//! Small models of the family of DeepSeek-V3 with random weights, placed against the equations in 64 bit: latent attention with
-//! compressed queries and without, under every way to share out the cache, each rewrite alone and all together.
+//! Small models of the family of DeepSeek-V3 with random weights, placed against the equations in 64 bit: latent
+//! attention with compressed queries and without, under every way to share out the cache, each rewrite alone and all
+//! together.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 

@@ -1,5 +1,5 @@
-//! Gated linear attention as placed, against the equations in 64 bit: layouts, users, several tokens of a user in a step,
-//! rewrites; and how checkpoints hold its tensors.
+//! Gated linear attention as placed, against the equations in 64 bit: layouts, users, several tokens of a user in a
+//! step, rewrites; and how checkpoints hold its tensors.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
@@ -57,7 +57,8 @@ fn assert_on(grid: Grid, prefill: Prefill, tokens: u64) {
 
 #[test]
 fn a_placed_state_is_the_equations() {
-    // One column for both heads; a block of one column; groups that share values, with and without rests; more rows than values.
+    // One column for both heads; a block of one column; groups that share values, with and without rests; more rows
+    // than values.
     for (columns, rows, split) in [(1, 3, 1), (2, 5, 1), (6, 4, 3), (8, 5, 2), (9, 3, 4), (13, 14, 3), (12, 2, 6)] {
         assert_on(grid(columns, rows, split), Prefill::Tokens, 6);
     }

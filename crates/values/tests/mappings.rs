@@ -1,5 +1,5 @@
-//! A small Qwen3-MoE and a dense model under mappings: each decision alone, and several together, against the equations in
-//! 64 bit.
+//! A small Qwen3-MoE and a dense model under mappings: each decision alone, and several together, against the equations
+//! in 64 bit.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
@@ -47,8 +47,8 @@ fn rewrites_change_no_result() {
     }
 }
 
-/// Every way to share out the columns of a head: a part alone, both, with copies; heads that lie in one column together;
-/// columns left over.
+/// Every way to share out the columns of a head: a part alone, both, with copies; heads that lie in one column
+/// together; columns left over.
 #[test]
 fn kv_layouts_change_no_result() {
     let checkpoint = checkpoint(TINY, 5);

@@ -1,7 +1,7 @@
-//! A whole small Qwen3-MoE whose matrices are stored in 8 and 4 bit with a scale for each block, against the equations in 64 bit
-//! with the same stored weights. What a stored weight is, is worked out here from the formats' definitions and not by the
-//! interpreter's own rounding: e4m3 and e2m1 by the list of their numbers, blocks of 128 x 128 or 32 x 1 from the first
-//! input and output of a matrix.
+//! A whole small Qwen3-MoE whose matrices are stored in 8 and 4 bit with a scale for each block, against the equations
+//! in 64 bit with the same stored weights. What a stored weight is, is worked out here from the formats' definitions
+//! and not by the interpreter's own rounding: e4m3 and e2m1 by the list of their numbers, blocks of 128 x 128 or 32 x 1
+//! from the first input and output of a matrix.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
@@ -123,8 +123,8 @@ fn compared(
     compare(&placed, &plain::run(narrow, &prompt, 3).unwrap(), tolerance)
 }
 
-/// Computed in 32 bit, a run differs from the equations by the order of sums alone: the tolerance of 32-bit weights holds, and
-/// every expert and token is chosen alike.
+/// Computed in 32 bit, a run differs from the equations by the order of sums alone: the tolerance of 32-bit weights
+/// holds, and every expert and token is chosen alike.
 #[test]
 fn a_whole_model_with_narrow_weights_is_its_equations() {
     for data_type in [DataType::Fp8, DataType::Int8, DataType::Fp4] {
@@ -145,8 +145,8 @@ fn a_whole_model_with_narrow_weights_is_its_equations() {
     }
 }
 
-/// The stored weights are what the equations must be given: those of the checkpoint as it was written are as far away as the
-/// format is coarse, which the comparison sees.
+/// The stored weights are what the equations must be given: those of the checkpoint as it was written are as far away
+/// as the format is coarse, which the comparison sees.
 #[test]
 fn weights_as_written_are_another_model() {
     for (data_type, least) in [(DataType::Fp8, 0.005), (DataType::Fp4, 0.03)] {

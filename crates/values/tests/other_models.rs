@@ -1,5 +1,5 @@
-//! Models of other shapes, with random weights: placed against the equations in 64 bit. Sizes that no grid divides, more heads
-//! than columns and more columns than heads, biases, tied tables, layers with and without experts.
+//! Models of other shapes, with random weights: placed against the equations in 64 bit. Sizes that no grid divides,
+//! more heads than columns and more columns than heads, biases, tied tables, layers with and without experts.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 

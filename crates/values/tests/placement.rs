@@ -1,4 +1,5 @@
-//! Layouts of programs against placement: dimensions are shared out as `wafersim-place` does, and heads lie in its blocks.
+//! Layouts of programs against placement: dimensions are shared out as `wafersim-place` does, and heads lie in its
+//! blocks.
 
 use proptest::prelude::*;
 use wafersim_place::{KvContents, KvLayout, Split};

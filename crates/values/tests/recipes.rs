@@ -1,5 +1,5 @@
-//! Recipes as a user writes them, resolved for a small Qwen3-MoE and executed: every one that is built in, and random valid
-//! ones, against the equations in 64 bit.
+//! Recipes as a user writes them, resolved for a small Qwen3-MoE and executed: every one that is built in, and random
+//! valid ones, against the equations in 64 bit.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 #![allow(clippy::print_stdout, reason = "figures for whoever runs it")]

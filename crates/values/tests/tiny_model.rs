@@ -1,5 +1,5 @@
-//! The tiny Qwen3-MoE of the fixtures: 24 prompt tokens and 8 greedy decode steps as placed, against the reference's own
-//! 32-bit run and against the equations in 64 bit.
+//! The tiny Qwen3-MoE of the fixtures: 24 prompt tokens and 8 greedy decode steps as placed, against the reference's
+//! own 32-bit run and against the equations in 64 bit.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 

@@ -1,10 +1,11 @@
-//! A frontier chart of several machines: speed per user against throughput, from the CSV files of `simctl stream --sweep
-//! load.users=... --format csv`. It owns nothing but the way from files to [`wafersim::picture::chart::frontier`].
+//! A frontier chart of several machines: speed per user against throughput, from the CSV files of `simctl stream
+//! --sweep load.users=... --format csv`. It owns nothing but the way from files to
+//! [`wafersim::picture::chart::frontier`].
 //!
 //! `cargo run -p wafersim --example frontier -- OUT.svg|OUT.png "16 wafers=16.csv" "24 wafers=24.csv"`
 //!
-//! A point is the median request's speed and the output tokens of all users in a second; the knee is where their product is
-//! largest, as in the table that `simctl stream` prints.
+//! A point is the median request's speed and the output tokens of all users in a second; the knee is where their
+//! product is largest, as in the table that `simctl stream` prints.
 
 use std::error::Error;
 use std::fs;

@@ -90,8 +90,8 @@
 //!
 //! # Placement alone
 //!
-//! [`place::place`] answers what fits where, without any notion of time. What does not fit says by how much, and how many
-//! wafers would do.
+//! [`place::place`] answers what fits where, without any notion of time. What does not fit says by how much, and how
+//! many wafers would do.
 //!
 //! ```
 //! use wafersim::prelude::*;

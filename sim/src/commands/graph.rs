@@ -55,8 +55,8 @@ pub struct GraphFlags {
     /// Tokens in the cache.
     #[arg(long, value_name = "TOKENS", default_value = "32k", allow_negative_numbers = true)]
     context: String,
-    /// Mapping whose rewrites are made: a built-in recipe (see `simctl mappings`), or path of a recipe or a resolved mapping.
-    /// Shows the operators of one layer as programs are written from them.
+    /// Mapping whose rewrites are made: a built-in recipe (see `simctl mappings`), or path of a recipe or a resolved
+    /// mapping. Shows the operators of one layer as programs are written from them.
     #[arg(long, value_name = "NAME|FILE", requires = "layer")]
     mapping: Option<String>,
     /// How to write the graph.

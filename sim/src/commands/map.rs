@@ -43,7 +43,7 @@ pub struct MapFlags {
     #[arg(long, value_enum, default_value_t = SearchFlag::Quick)]
     search: SearchFlag,
     /// Seed of further starts.
-    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    #[arg(long, value_name = "SEED", default_value_t = 1, allow_negative_numbers = true)]
     seed: u64,
     /// File of a recipe whose decisions stay as they are: those that it names; all others are searched.
     #[arg(long, value_name = "FILE")]
@@ -51,8 +51,8 @@ pub struct MapFlags {
     /// File for the mapping that was found, with every number.
     #[arg(long, value_name = "FILE")]
     save_mapping: Option<PathBuf>,
-    /// Look at the mapping that was found: memory, colors, every kind of layer on the fabric, numbers. If a part fails the next
-    /// best is tried, at most five; where none passes the exit code is 3.
+    /// Look at the mapping that was found: memory, colors, every kind of layer on the fabric, numbers. If a part fails
+    /// the next best is tried, at most five; where none passes the exit code is 3.
     #[arg(long)]
     certify: bool,
     /// How to write it.

@@ -29,7 +29,7 @@ pub struct MappingsFlags {
     #[arg(value_name = "NAME|FILE")]
     mapping: Option<String>,
     /// Draw a random recipe that can be resolved for the model, the wafer and the load.
-    #[arg(long, value_name = "SEED", conflicts_with = "mapping")]
+    #[arg(long, value_name = "SEED", conflicts_with = "mapping", allow_negative_numbers = true)]
     random: Option<u64>,
     /// Resolve it for a model, a wafer and a load, and show every number; so does any flag that names one of them.
     #[arg(long)]

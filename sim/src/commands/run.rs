@@ -50,8 +50,9 @@ pub struct RunFlags {
     /// Data type of the KV cache.
     #[arg(long, value_name = "TYPE", value_parser = choice::data_types())]
     kv: Option<String>,
-    /// Look at the mapping of profile `best`: memory, colors, every kind of layer on the fabric, numbers. If a part fails the
-    /// next best is tried, at most five; where none passes, `best` is answered by the published mapping and the exit code is 3.
+    /// Look at the mapping of profile `best`: memory, colors, every kind of layer on the fabric, numbers. If a part
+    /// fails the next best is tried, at most five; where none passes, `best` is answered by the published mapping and
+    /// the exit code is 3.
     #[arg(long)]
     certify: bool,
     #[command(flatten)]

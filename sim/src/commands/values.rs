@@ -104,12 +104,12 @@ pub struct ValuesFlags {
     /// Seed of the random prompt.
     #[arg(long, value_name = "SEED", default_value = "1", allow_negative_numbers = true)]
     seed: String,
-    /// Tolerance, in fp32 of every element [default: 1e-4], in 16 bit of the relative error of each kind [default: 0.02 in
-    /// fp16, 0.2 in bf16, guesses both].
+    /// Tolerance, in fp32 of every element [default: 1e-4], in 16 bit of the relative error of each kind [default: 0.02
+    /// in fp16, 0.2 in bf16, guesses both].
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     tolerance: Option<String>,
-    /// Run every program a second time on the fabric of a WSE-3, its numbers carried by wavelets, and compare every buffer
-    /// bit for bit.
+    /// Run every program a second time on the fabric of a WSE-3, its numbers carried by wavelets, and compare every
+    /// buffer bit for bit.
     #[arg(long)]
     on_fabric: bool,
     /// How to write the result.
@@ -158,7 +158,8 @@ pub fn execute(flags: &ValuesFlags) -> Result<(), Failure> {
         (Some(reference), Some(file)) => (reference, file.display().to_string()),
         _ => (plain::run(&checkpoint, &prompt, steps)?, "the model's equations in 64 bit".to_owned()),
     };
-    // Rounded runs choose differently now and then: they go on with the reference's tokens, so that the rest stays comparable.
+    // Rounded runs choose differently now and then: they go on with the reference's tokens, so that the rest stays
+    // comparable.
     let follow = (data_type != DataType::Fp32).then_some(reference.generated.as_slice());
     let progress = Progress::start(prompt.len() as u64 + steps);
     let mut done = 0;

@@ -50,7 +50,8 @@ fn a_certificate_is_saved_shown_and_read_again() {
     assert!(shown.contains("was changed after"), "{shown}");
 }
 
-/// Both mappings of this question need more than a processing element has, since LM heads convert their tile as a whole.
+/// Both mappings of this question need more than a processing element has, since LM heads convert their tile as a
+/// whole.
 #[test]
 fn where_no_mapping_passes_best_is_published_and_the_exit_code_says_so() {
     let question = "--model qwen3-32b --context 1k --wafers 1 --format json";

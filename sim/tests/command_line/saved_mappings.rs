@@ -1,5 +1,5 @@
-//! Resolved mappings that a run has saved: given back they are the same mapping and the same answer, on other inputs or with
-//! another content they are refused.
+//! Resolved mappings that a run has saved: given back they are the same mapping and the same answer, on other inputs or
+//! with another content they are refused.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,8 +22,8 @@ fn run(mapping: &str, to: PathBuf) -> (Value, String) {
     (answer, fs::read_to_string(to).expect("a saved mapping"))
 }
 
-/// What an answer says of decode under a mapping, and its verdict. On ideal hardware, and for prompts, a recipe may be resolved
-/// in other ways than the one that is saved.
+/// What an answer says of decode under a mapping, and its verdict. On ideal hardware, and for prompts, a recipe may be
+/// resolved in other ways than the one that is saved.
 fn said(answer: &Value) -> Vec<&Value> {
     let decode = ["tokens_per_second_per_user", "latency_us", "slowest_stage_us", "full_pipeline_users", "causes"];
     let best = decode.iter().map(|key| &answer["profiles"]["best"][*key]);

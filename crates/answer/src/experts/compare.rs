@@ -110,8 +110,8 @@ fn check(question: &Question, comparison: &Comparison<'_>) -> Result<(), AnswerE
     })
 }
 
-/// The ways worth trying, for spread experts and for clustered ones: in each division the fastest. All strategies work on the
-/// same wafers: as many as the one needs that needs most.
+/// The ways worth trying, for spread experts and for clustered ones: in each division the fastest. All strategies work
+/// on the same wafers: as many as the one needs that needs most.
 fn ways<'a>(question: &Question, batch: u64, reading: &'a LayerReading) -> Result<Vec<Way<'a>>, AnswerError> {
     let source = Source::main(question, question.scenario.profile);
     let kinds = [ExpertPlacement::Spread, ExpertPlacement::Clustered];
@@ -244,7 +244,8 @@ struct Deal {
     learned: f64,
 }
 
-/// Rooms of all layouts with experts: of all grids that fit, the one that is fastest with a load somewhat above the mean.
+/// Rooms of all layouts with experts: of all grids that fit, the one that is fastest with a load somewhat above the
+/// mean.
 fn rooms(
     question: &Question,
     comparison: &Comparison<'_>,

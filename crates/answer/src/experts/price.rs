@@ -1,7 +1,7 @@
 //! What a layer takes in closed form, as a function of the load of its costliest rectangle.
 //!
-//! Where several experts of a rectangle are wanted, what each further one takes (its conversion, above all) is added: the
-//! difference of two programs.
+//! Where several experts of a rectangle are wanted, what each further one takes (its conversion, above all) is added:
+//! the difference of two programs.
 
 use std::borrow::Cow;
 
@@ -66,8 +66,8 @@ impl Reader<'_> {
         }
     }
 
-    /// The layer as its mapping says, with its experts in the rectangles of a grid or spread. What cannot be written takes for
-    /// ever: the way has been written once.
+    /// The layer as its mapping says, with its experts in the rectangles of a grid or spread. What cannot be written
+    /// takes for ever: the way has been written once.
     fn layer(&self, grid: Option<&CellGrid>, load: ExpertLoad) -> ProgramCost {
         let mapping = self.mapping_on(grid);
         let flow = Flow::Decode { tokens: self.batch, users: self.batch, context: self.question.scenario.context };

@@ -1,5 +1,5 @@
-//! One layer on the fabric: its program moved to its true region, lowered, run, and compared with the closed form operator by
-//! operator.
+//! One layer on the fabric: its program moved to its true region, lowered, run, and compared with the closed form
+//! operator by operator.
 
 use serde::Serialize;
 use wafersim_cost::{Cause, Cost, OperatorCost, ProgramCost, Rates, formula};
@@ -20,8 +20,8 @@ pub struct OperatorOnFabric {
     pub operator: String,
     /// Cycles in closed form.
     pub closed_form_cycles: f64,
-    /// By how many cycles the operator moved the moment at which the last processing element was done. Operators overlap where
-    /// processing elements run ahead, so that single operators may differ by more than the layer does.
+    /// By how many cycles the operator moved the moment at which the last processing element was done. Operators
+    /// overlap where processing elements run ahead, so that single operators may differ by more than the layer does.
     pub cycles: f64,
     /// Fabric over closed form, less one, in per cent; nothing where the closed form is 0.
     pub deviation_percent: Option<f64>,
@@ -60,8 +60,8 @@ pub struct LayerOnFabric {
     pub mean_link: f64,
     /// Share of the run for which a processing element ran vector work, mean over the region; 0 to 1.
     pub mean_busy: f64,
-    /// Which engine ran it: `streams`, `mixed` where steps in which streams contend for links went wavelet by wavelet, or
-    /// `wavelets`.
+    /// Which engine ran it: `streams`, `mixed` where steps in which streams contend for links went wavelet by wavelet,
+    /// or `wavelets`.
     pub engine: &'static str,
     /// Whether it is one of the neighbouring layers that pictures show.
     pub is_shown: bool,
@@ -171,7 +171,8 @@ fn compared(closed: &ProgramCost, outcome: &Outcome) -> Vec<OperatorOnFabric> {
         .collect()
 }
 
-/// The fabric's cycles with the closed form's causes in proportion; cycles where the closed form has none count as stages.
+/// The fabric's cycles with the closed form's causes in proportion; cycles where the closed form has none count as
+/// stages.
 fn as_cost(closed: &ProgramCost, operators: &[OperatorOnFabric]) -> ProgramCost {
     let scaled = closed.operators.iter().zip(operators).map(|(known, found)| {
         let total = known.cost.total().0;

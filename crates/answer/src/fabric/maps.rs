@@ -1,7 +1,7 @@
 //! What the runs of neighbouring layers found, merged at their places on the wafer: the figures behind pictures.
 //!
-//! Layers that share processing elements run one after the other, so their times add up. A place is compared with the cycles of
-//! the layers that ran there. Regions of different slots share no link.
+//! Layers that share processing elements run one after the other, so their times add up. A place is compared with the
+//! cycles of the layers that ran there. Regions of different slots share no link.
 
 use wafersim_fabric::circuit::timing;
 use wafersim_spec::Region;
@@ -17,7 +17,8 @@ pub struct WaferMaps {
     pub link_use: Vec<f64>,
     /// Share of the cycles for which the core ran vector work; 0 to 1.
     pub busy: Vec<f64>,
-    /// Cycles for which first wavelets of streams waited in the router, added up over colors: may pass the cycles of the run.
+    /// Cycles for which first wavelets of streams waited in the router, added up over colors: may pass the cycles of
+    /// the run.
     pub stalled: Vec<f64>,
     /// Most wavelets in one input queue of the router at any time.
     pub queue: Vec<f64>,

@@ -1,4 +1,5 @@
-//! A program with numbers, run by the numeric reading and by wavelets; and what may be done to the wavelets on their way.
+//! A program with numbers, run by the numeric reading and by wavelets; and what may be done to the wavelets on their
+//! way.
 
 #![allow(dead_code, reason = "each test takes what it needs")]
 

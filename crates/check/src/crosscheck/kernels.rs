@@ -1,8 +1,8 @@
 //! The kernels of a cross-check: what each is on a grid.
 //!
-//! Sizes grow with the grid so that tiles stay the same: 12 elements of a vector in a processing element for products with
-//! vectors and decode layers, 4 x 4 tiles for products of matrices, 2 elements and one token a row for prefill. Experts are 64
-//! of which 4 are chosen; clustered ones lie in rectangles of an eighth of each side.
+//! Sizes grow with the grid so that tiles stay the same: 12 elements of a vector in a processing element for products
+//! with vectors and decode layers, 4 x 4 tiles for products of matrices, 2 elements and one token a row for prefill.
+//! Experts are 64 of which 4 are chosen; clustered ones lie in rectangles of an eighth of each side.
 
 use wafersim_kernels::Groups;
 use wafersim_kernels::gemm::{self, Broadcast, Gemm};
@@ -26,7 +26,8 @@ pub(super) const CACHED_PER_ROW: u64 = 8;
 pub(super) const EXPERTS: u64 = 64;
 pub(super) const TOP_K: u64 = 4;
 
-/// How far kernels go that take as many rounds as the grid has columns: their wavelet-hops grow with the cube of the side.
+/// How far kernels go that take as many rounds as the grid has columns: their wavelet-hops grow with the cube of the
+/// side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
     /// A minute or two for all kernels and grids.

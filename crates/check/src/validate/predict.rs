@@ -110,7 +110,8 @@ fn message(hops: u64, words: u64) -> Program {
     program
 }
 
-/// The published layer as it ran: the same kernels as for any model, less what its source leaves unfinished, with the heads of the row and fp16 throughout.
+/// The published layer as it ran: the same kernels as for any model, less what its source leaves unfinished, with the
+/// heads of the row and fp16 throughout.
 fn layer(row: &Measurement, wafer: &Wafer, tokens: u64, decode: bool) -> Result<Program, String> {
     fp16_only(row)?;
     let hidden = whole(row, "hidden")?;

@@ -1,9 +1,10 @@
 //! Colors as the machine has them: a router holds one route of a color at a time, and has a fixed number of colors.
 //!
-//! A program names colors freely. Over its whole text each router is asked for a set of pairs (color, route); two names may be one
-//! physical color where they do not meet, or meet with the same route. [`count`] says how many pairs the busiest router has, gives
-//! the names physical colors greedily, and lists where a color has another route in a later step, which the program must
-//! change and pay for. Lines of a step are alike, so routers fall into few classes by column and row.
+//! A program names colors freely. Over its whole text each router is asked for a set of pairs (color, route); two names
+//! may be one physical color where they do not meet, or meet with the same route. [`count`] says how many pairs the
+//! busiest router has, gives the names physical colors greedily, and lists where a color has another route in a later
+//! step, which the program must change and pay for. Lines of a step are alike, so routers fall into few classes by
+//! column and row.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -63,8 +64,8 @@ pub struct ColorUse {
     pub given: Given,
     /// The router with the most pairs of color and route.
     pub busiest: Busiest,
-    /// Route changes, in the order of the steps that need them. Streams of one step that take turns on a color are none:
-    /// switch positions do that.
+    /// Route changes, in the order of the steps that need them. Streams of one step that take turns on a color are
+    /// none: switch positions do that.
     pub rerouted: Vec<Rerouted>,
 }
 
@@ -73,8 +74,8 @@ pub struct ColorUse {
 pub struct Given {
     /// Names that its steps use.
     pub names: u32,
-    /// Physical colors that suffice, as a greedy choice finds: names that meet in a router with different routes, or in one step
-    /// on the same processing elements, differ.
+    /// Physical colors that suffice, as a greedy choice finds: names that meet in a router with different routes, or in
+    /// one step on the same processing elements, differ.
     pub physical: u32,
     /// The physical color of each name.
     pub colors: Vec<u16>,
@@ -243,8 +244,8 @@ impl Uses {
         Given { names: names.len() as u32, physical: u32::from(physical), colors }
     }
 
-    /// Names that meet in a router with different routes: where two shapes cross, every set along the one meets every set
-    /// along the other; where they lie along each other, those at the same place.
+    /// Names that meet in a router with different routes: where two shapes cross, every set along the one meets every
+    /// set along the other; where they lie along each other, those at the same place.
     fn meet(&self, differ: &mut Conflicts) {
         let mut met: FxHashSet<(u32, u32)> = FxHashSet::default();
         let mut meet = |one: u32, other: u32| {
@@ -382,8 +383,8 @@ fn same_ways(one: &Lines, other: &Lines) -> bool {
 /// Pairs of color and route for each place of a line of an area.
 type Along = (Area, Axis, Vec<Vec<(u16, Route)>>);
 
-/// The pairs of a part along lines that are alike. A broadcast goes along the sender's row, whose routers turn it into all columns;
-/// above and below, the columns are alike.
+/// The pairs of a part along lines that are alike. A broadcast goes along the sender's row, whose routers turn it into
+/// all columns; above and below, the columns are alike.
 fn straight(lines: &Lines) -> Vec<Along> {
     let Some(row) = lines.spread else {
         let mut places = vec![Vec::new(); lines.length()];
@@ -470,8 +471,8 @@ impl Conflicts {
         row.unwrap_or(&[]).iter().enumerate().filter(|(_, differ)| **differ).map(|(other, _)| other)
     }
 
-    /// A physical color for each name: the one with the fewest colors left first, of those the one that meets most others, of
-    /// those the first. Names that are not used get 0.
+    /// A physical color for each name: the one with the fewest colors left first, of those the one that meets most
+    /// others, of those the first. Names that are not used get 0.
     fn given(&self, names: &[u16]) -> Vec<u16> {
         let mut given: Vec<Option<u16>> = vec![None; self.names];
         let mut left: Vec<u16> = names.to_vec();

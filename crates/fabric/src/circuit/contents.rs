@@ -8,8 +8,8 @@ use std::fmt::Debug;
 /// A core: column and row of the simulated mesh.
 pub type Core = (u32, u32);
 
-/// A stream of a stage: index of the part, and of the stream among those of the part's lines. The line is the one that the
-/// core lies on.
+/// A stream of a stage: index of the part, and of the stream among those of the part's lines. The line is the one that
+/// the core lies on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId {
     /// Index of the part in its stage.
@@ -33,7 +33,8 @@ pub trait Contents {
     /// A core sends a wavelet from its memory.
     fn send(&mut self, core: Core, at: u32, stream: StreamId, index: u32) -> Self::Word;
 
-    /// A core receives a word of `taken`, combines it with its own and sends the result on as the same wavelet of `sent`.
+    /// A core receives a word of `taken`, combines it with its own and sends the result on as the same wavelet of
+    /// `sent`.
     fn forward(
         &mut self,
         core: Core,

@@ -1,5 +1,5 @@
-//! Steps whose layouts say who holds what: then those who hold it send it, and a round of a loop does what the layouts want
-//! of it. Programs that are written for their cost alone have no layouts, and `pattern` lowers all of their steps.
+//! Steps whose layouts say who holds what: then those who hold it send it, and a round of a loop does what the layouts
+//! want of it. Programs that are written for their cost alone have no layouts, and `pattern` lowers all of their steps.
 //!
 //! | step | without layouts | with layouts |
 //! |---|---|---|
@@ -47,8 +47,9 @@ pub(super) fn moves_contents(step: &Step, program: &Program) -> bool {
     }
 }
 
-/// The parts of a step that its layouts decide, in round `round` of the loop around it; nothing where they do not. Places
-/// that send and take nothing may still have something to do in their own memory: they have a part that takes no time.
+/// The parts of a step that its layouts decide, in round `round` of the loop around it; nothing where they do not.
+/// Places that send and take nothing may still have something to do in their own memory: they have a part that takes no
+/// time.
 pub(super) fn parts(
     step: &Step,
     colors: &[Color],
@@ -99,8 +100,8 @@ fn alike<T: PartialEq>(lines: impl Iterator<Item = T>) -> Vec<(u32, u32, T)> {
     groups
 }
 
-/// Owners send in turn: the switch position of a color advances in each router when an owner's last wavelet has passed. Who
-/// passes on the way takes all words, and keeps those that it wants.
+/// Owners send in turn: the switch position of a color advances in each router when an owner's last wavelet has passed.
+/// Who passes on the way takes all words, and keeps those that it wants.
 fn relayout(moved: &Relayout, region: Region, colors: &[Color], context: &Context<'_>) -> Result<Vec<Part>, String> {
     if context.detail == Detail::Outline {
         return Ok(vec![part(outline(moved, colors, context))]);

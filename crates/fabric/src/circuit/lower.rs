@@ -1,9 +1,10 @@
-//! From a program to stages, streams and operations. One lowering for all programs: kernels have no fabric code of their
-//! own.
+//! From a program to stages, streams and operations. One lowering for all programs: kernels have no fabric code of
+//! their own.
 //!
-//! Colors of the program become colors of the router, in order, or renamed where there are more of them; steps that share a color
-//! at different times share it here (the routers switch the color's route with the step; [`colors::count`] says where). How long vector work takes is the caller's to say, since that
-//! is knowledge of the closed form that should not stand twice.
+//! Colors of the program become colors of the router, in order, or renamed where there are more of them; steps that
+//! share a color at different times share it here (the routers switch the color's route with the step;
+//! [`colors::count`] says where). How long vector work takes is the caller's to say, since that is knowledge of the
+//! closed form that should not stand twice.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -33,12 +34,12 @@ const MOST_NAMES: u64 = 1024;
 /// Cycles of one piece of vector work in a processing element.
 pub type WorkCycles<'a> = &'a dyn Fn(&Work) -> f64;
 
-/// Lowers a program for a wafer. Its colors are those of the program in order; where it has more names than a router has colors,
-/// names that do not meet share one.
+/// Lowers a program for a wafer. Its colors are those of the program in order; where it has more names than a router
+/// has colors, names that do not meet share one.
 ///
 /// # Errors
-/// Where the program wants more colors than a router has, merges two sources on a color, reaches beyond the fabric, or is
-/// too large to be unrolled.
+/// Where the program wants more colors than a router has, merges two sources on a color, reaches beyond the fabric, or
+/// is too large to be unrolled.
 pub fn lower(
     program: &Program,
     wafer: &Wafer,
@@ -58,8 +59,8 @@ pub fn lower(
     Ok(given.renamed(lowered))
 }
 
-/// Whether every router has colors enough for a program, as [`lower`] says it. Relayouts are first taken as if they went other
-/// ways than everything that they meet: who then has enough needs no more.
+/// Whether every router has colors enough for a program, as [`lower`] says it. Relayouts are first taken as if they
+/// went other ways than everything that they meet: who then has enough needs no more.
 ///
 /// # Errors
 /// As [`lower`].
@@ -370,7 +371,8 @@ impl Lowering<'_> {
         self.physical.iter().find(|(_, place)| **place == physical).map_or(0, |(color, _)| color.0)
     }
 
-    /// A step as parts of a stage; none where nothing happens. What only the contents of memories would notice takes no time.
+    /// A step as parts of a stage; none where nothing happens. What only the contents of memories would notice takes no
+    /// time.
     fn parts(&self, step: &Step, operator: &str) -> Result<Vec<Part>, CircuitError> {
         let area = self.area(step.region, operator)?;
         let timing = &self.timing;
@@ -444,10 +446,10 @@ impl Lowering<'_> {
         check_size("the number of wavelets of an operation", wavelets, MOST_WAVELETS)
     }
 
-    /// A fabric operation that follows vector work is set up inside the running task (or in a task of its own where that is
-    /// the cheaper way); one that follows another fabric
-    /// operation is the first of the task which that one's completion activates, and its set-up is part of the activation
-    /// (`software.task_activation`: activating a task and starting its first operation).
+    /// A fabric operation that follows vector work is set up inside the running task (or in a task of its own where
+    /// that is the cheaper way); one that follows another fabric operation is the first of the task which that one's
+    /// completion activates, and its set-up is part of the activation (`software.task_activation`: activating a task
+    /// and starting its first operation).
     fn set_up_after_compute(&mut self, mut schedule: Vec<At>) -> Vec<At> {
         let busy = |stage: &Stage| stage.parts.iter().all(|part| matches!(part, Part::Busy { .. }));
         let mut variants: BTreeMap<u32, u32> = BTreeMap::new();

@@ -1,8 +1,8 @@
 //! A program as the engines run it: stages, each a few parts that run side by side, in the order that every processing
 //! element follows on its own.
 //!
-//! There are no barriers. A processing element enters its next stage when its part of the last one is done; what it then
-//! needs from others makes it wait. In a stage its core works off vector operations one after the other; beside
+//! There are no barriers. A processing element enters its next stage when its part of the last one is done; what it
+//! then needs from others makes it wait. In a stage its core works off vector operations one after the other; beside
 //! them run its sends, in order, and its receives, in order (microthreads).
 
 use std::borrow::Cow;
@@ -105,8 +105,8 @@ impl Lowered {
 }
 
 impl Lowered {
-    /// Programs that follow each other on the same part of a wafer, as one. Their colors stay names of their own, each program's
-    /// after those before it; times are those of the first. Nothing without programs.
+    /// Programs that follow each other on the same part of a wafer, as one. Their colors stay names of their own, each
+    /// program's after those before it; times are those of the first. Nothing without programs.
     ///
     /// # Errors
     /// Where the rectangle around them is too large.
@@ -156,7 +156,8 @@ impl Lowered {
         Ok(Some(all))
     }
 
-    /// Whether every part lies on the mesh and every operation names streams of its own place: what the engines rely on.
+    /// Whether every part lies on the mesh and every operation names streams of its own place: what the engines rely
+    /// on.
     pub(super) fn check(&self) -> Result<(), CircuitError> {
         let wrong = |what: &str| Err(CircuitError::Malformed { what: what.into() });
         if self.colors > 1024 || self.timing.hop == 0 || self.timing.credit == 0 || self.timing.wavelet == 0 {

@@ -64,8 +64,8 @@ pub struct Maps {
     pub busy: Vec<Tick>,
     /// Ticks for which first wavelets of streams waited in the router.
     pub stalled: Vec<Tick>,
-    /// Most wavelets that had landed in one input queue from a neighbour and not left it, at any time; 1 for what passes
-    /// without a wait, 0 where nothing came.
+    /// Most wavelets that had landed in one input queue from a neighbour and not left it, at any time; 1 for what
+    /// passes without a wait, 0 where nothing came.
     pub queue: Vec<u16>,
 }
 

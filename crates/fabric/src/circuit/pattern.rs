@@ -136,8 +136,8 @@ pub(super) fn point_to_point(from: u32, to: u32, color: u16, wavelets: u64, peri
     Stream { color, source: from, low: from.min(to), high: from.max(to), copies: false, wavelets, period, lead: 0 }
 }
 
-/// Two chains converge on the root; each member receives, combines and sends on in one operation. The root takes its two
-/// sides one after the other, in the order of the transfers.
+/// Two chains converge on the root; each member receives, combines and sends on in one operation. The root takes its
+/// two sides one after the other, in the order of the transfers.
 fn chain_reduce(chain: &ChainReduce, colors: &[Color], context: &Context<'_>) -> Lines {
     let action = Action::ChainReduce(ChainReduce { colors: colors.to_vec(), ..chain.clone() });
     let transfers = along_one_line(action, chain.axis, context.area.along(chain.axis));
@@ -250,8 +250,8 @@ fn broadcast(cast: &Broadcast, colors: &[Color], context: &Context<'_>) -> Optio
     Some(Lines::broadcast(area, place, stream))
 }
 
-/// Pieces on their way to, or from, their owners. What a core does comes in the order of the flows' turns. Of two takes of
-/// one piece (an owner's, from both sides) the second waits until the first has been combined, as in a chain.
+/// Pieces on their way to, or from, their owners. What a core does comes in the order of the flows' turns. Of two takes
+/// of one piece (an owner's, from both sides) the second waits until the first has been combined, as in a chain.
 fn scattered(pieces: &Pieces, purpose: Purpose, colors: &[Color], context: &Context<'_>) -> Lines {
     let timing = context.timing;
     let piece = match purpose {
@@ -312,8 +312,8 @@ fn scattered(pieces: &Pieces, purpose: Purpose, colors: &[Color], context: &Cont
     lines
 }
 
-/// Everybody sends and takes at the same time, through one ramp: its core handles a wavelet either way in turn, so that a
-/// stream moves at half a link's rate (the alignment in the rows `mesh_gemm_*` takes about so long).
+/// Everybody sends and takes at the same time, through one ramp: its core handles a wavelet either way in turn, so that
+/// a stream moves at half a link's rate (the alignment in the rows `mesh_gemm_*` takes about so long).
 fn shift(moved: &Shift, colors: &[Color], context: &Context<'_>) -> Lines {
     let period = 2 * context.timing.wavelet;
     let action = Action::Shift(Shift { colors: colors.to_vec(), ..moved.clone() });
@@ -332,9 +332,9 @@ fn shift(moved: &Shift, colors: &[Color], context: &Context<'_>) -> Lines {
     builder.finish()
 }
 
-/// Pieces travel along the line past those that keep their part. The pieces' own sources and targets are not known here;
-/// what is known, the load of the busiest link, the farthest way and the end it begins at, is carried by one stream past all places, after a
-/// first operation that brings the pieces on their way.
+/// Pieces travel along the line past those that keep their part. The pieces' own sources and targets are not known
+/// here; what is known, the load of the busiest link, the farthest way and the end it begins at, is carried by one
+/// stream past all places, after a first operation that brings the pieces on their way.
 fn relayout(moved: &Relayout, colors: &[Color], context: &Context<'_>) -> Lines {
     let timing = context.timing;
     let length = u64::from(context.area.along(moved.axis));

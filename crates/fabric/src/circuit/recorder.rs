@@ -1,7 +1,7 @@
 //! Collects the slices and counters of a run while it goes on.
 //!
-//! Everything that is added up is a whole number and its bins are halved in resolution as time goes on, so that the result
-//! depends neither on the order in which things are noted nor on who notes them: threads have a [`Sheet`] each.
+//! Everything that is added up is a whole number and its bins are halved in resolution as time goes on, so that the
+//! result depends neither on the order in which things are noted nor on who notes them: threads have a [`Sheet`] each.
 
 use rustc_hash::FxHashMap;
 

@@ -179,12 +179,12 @@ pub struct Lines {
     pub combine: Tick,
     /// Whether streams are listed in the order in which each core starts them: needed by the engine of streams.
     pub ordered: bool,
-    /// Whether streams of one color take turns: a router on the way of several of them holds the route of the first in the
-    /// list, and its switch position advances when that one's last wavelet has passed. Each core sends and takes in the
-    /// order of the list.
+    /// Whether streams of one color take turns: a router on the way of several of them holds the route of the first in
+    /// the list, and its switch position advances when that one's last wavelet has passed. Each core sends and takes in
+    /// the order of the list.
     pub switched: bool,
-    /// Of a broadcast: the row of its sender in the area. There is one stream, along x, and one operation that sends and one that
-    /// takes; routers of that row copy it into their columns, whose ends are the area's.
+    /// Of a broadcast: the row of its sender in the area. There is one stream, along x, and one operation that sends
+    /// and one that takes; routers of that row copy it into their columns, whose ends are the area's.
     pub spread: Option<u32>,
 }
 

@@ -3,17 +3,17 @@
 //! Most streams of a wafer program meet nobody: each color has its static route and its own queues, and no two streams
 //! want a link at the same time. Then the wavelets of a stream leave every queue in a run of constant period: the first
 //! as soon as it has landed and (where a core takes it) that core is ready, the others behind it. This engine goes
-//! through the program stage by stage, through a line's streams in the order of their dependence, and computes the first
-//! wavelet's time at every router. Backpressure reaches the senders by the second pass: a wavelet cannot leave a
+//! through the program stage by stage, through a line's streams in the order of their dependence, and computes the
+//! first wavelet's time at every router. Backpressure reaches the senders by the second pass: a wavelet cannot leave a
 //! queue before the one `depth` places ahead of it has left the next queue and its credit has come back, so that
 //! the last wavelet leaves point k at max over m of (first at k+m) + (n - 1 - depth(k..k+m)) period + m credit.
 //!
 //! This is exact, not an approximation, as long as (1) a queue's depth covers a hop and its credit
-//! ([`super::Timing::queues_cover_hops`]), (2) a stream comes to a link when the last one over that link, in program order, is
-//! through, and to a router when the last one of its color is, (3) backpressure does not reach a sender that feeds two directions. Each is checked where it happens; the first
-//! that does not hold ends the step with [`Contended`], and it is run wavelet by wavelet, from the state that the mesh had before
-//! it; together with steps before it where it meets what these have sent (`window`). `tests/circuit` holds both ways to the
-//! same bytes.
+//! ([`super::Timing::queues_cover_hops`]), (2) a stream comes to a link when the last one over that link, in program
+//! order, is through, and to a router when the last one of its color is, (3) backpressure does not reach a sender that
+//! feeds two directions. Each is checked where it happens; the first that does not hold ends the step with
+//! [`Contended`], and it is run wavelet by wavelet, from the state that the mesh had before it; together with steps
+//! before it where it meets what these have sent (`window`). `tests/circuit` holds both ways to the same bytes.
 
 mod broadcast;
 mod contention;
@@ -44,15 +44,16 @@ pub(super) struct CannotTell;
 
 /// Places of a stage from which on it is worth the threads' meeting.
 const WORTH_THREADS: usize = 1 << 13;
-/// Steps that are run together wavelet by wavelet, and attempts to find those that contend, before the whole program is.
+/// Steps that are run together wavelet by wavelet, and attempts to find those that contend, before the whole program
+/// is.
 const MOST_STEPS: usize = 64;
 const MOST_ATTEMPTS: usize = 256;
 /// States that are kept to go back to at most, and the bytes that they may take beyond the last one.
 const MOST_KEPT: usize = 4;
 const MUCH: usize = 5 << 27;
 
-/// Times of the processing elements and links along one axis. Arrays for the y axis lie column after column, so that every
-/// line is a contiguous piece.
+/// Times of the processing elements and links along one axis. Arrays for the y axis lie column after column, so that
+/// every line is a contiguous piece.
 #[derive(Clone)]
 struct Links {
     /// When a link is free again: upwards, downwards.
@@ -324,7 +325,8 @@ impl State {
     }
 }
 
-/// Divides `count` things among the workspaces, and these among threads where there are `places` enough. The latest end.
+/// Divides `count` things among the workspaces, and these among threads where there are `places` enough. The latest
+/// end.
 fn in_pieces(
     works: &mut [Workspace],
     count: usize,
@@ -413,7 +415,8 @@ impl Line {
     }
 }
 
-/// Bytes that this engine keeps for a processing element and its router, for as long as the run lasts, with `colors` colors.
+/// Bytes that this engine keeps for a processing element and its router, for as long as the run lasts, with `colors`
+/// colors.
 pub const fn bytes_per_element(colors: u32) -> usize {
     let ready = size_of::<Tick>();
     let links = 4 * (size_of::<Tick>() + size_of::<u32>());

@@ -1,7 +1,8 @@
 //! What a recorded run keeps of its time: tracks with slices, and counters. For timelines and pictures; plain data.
 //!
-//! On a mesh of up to 16 x 16 every processing element has a track; on larger ones every row has, which shows the element of
-//! the row that was last through with each step (a row is as far as its slowest element). Slices of a track never overlap.
+//! On a mesh of up to 16 x 16 every processing element has a track; on larger ones every row has, which shows the
+//! element of the row that was last through with each step (a row is as far as its slowest element). Slices of a track
+//! never overlap.
 
 use super::timing::Tick;
 
@@ -63,8 +64,8 @@ pub struct Counter {
     pub name: &'static str,
     /// Its unit.
     pub unit: &'static str,
-    /// Beginning of each bin, and the value of the bin: a mean, for the deepest queue the largest, for wavelets in flight
-    /// the number at the bin's end.
+    /// Beginning of each bin, and the value of the bin: a mean, for the deepest queue the largest, for wavelets in
+    /// flight the number at the bin's end.
     pub samples: Vec<(Tick, f64)>,
 }
 

@@ -1,8 +1,8 @@
 //! Several programs at once on one wafer, each on its own rectangle.
 //!
-//! No wavelet of a program leaves its rectangle (lowering writes streams along lines of regions inside it), so programs on
-//! disjoint rectangles share no router, no link and no core: they cannot disturb each other, and each is run for itself,
-//! in parallel. Rectangles that overlap are refused.
+//! No wavelet of a program leaves its rectangle (lowering writes streams along lines of regions inside it), so programs
+//! on disjoint rectangles share no router, no link and no core: they cannot disturb each other, and each is run for
+//! itself, in parallel. Rectangles that overlap are refused.
 
 use rayon::prelude::*;
 
@@ -11,12 +11,12 @@ use super::lowered::Lowered;
 use super::outcome::{Engine, Maps, Outcome, Progress, Tally};
 use super::{MOST_ELEMENTS, run};
 
-/// Runs programs on disjoint rectangles of one wafer, all from cycle 0. `progress` is told which of them has come how far; it
-/// is called from several threads.
+/// Runs programs on disjoint rectangles of one wafer, all from cycle 0. `progress` is told which of them has come how
+/// far; it is called from several threads.
 ///
 /// # Errors
-/// [`CircuitError::Overlap`] where two rectangles share a processing element; else that of the first program, in the order
-/// of the list, that does not end.
+/// [`CircuitError::Overlap`] where two rectangles share a processing element; else that of the first program, in the
+/// order of the list, that does not end.
 pub fn run_all(programs: &[Lowered], progress: impl Fn(usize, Progress) + Sync) -> Result<Vec<Outcome>, CircuitError> {
     check_disjoint(programs)?;
     let one = |(index, lowered): (usize, &Lowered)| run(lowered, |now| progress(index, now));
@@ -44,9 +44,9 @@ fn check_disjoint(programs: &[Lowered]) -> Result<(), CircuitError> {
     Ok(())
 }
 
-/// Outcomes of programs that ran side by side as one: maps over the rectangle around all of them (0 where none was), counts
-/// added up, the time and the operators of the slowest (of the first of them on a tie). Timelines stay with each program.
-/// Nothing without outcomes.
+/// Outcomes of programs that ran side by side as one: maps over the rectangle around all of them (0 where none was),
+/// counts added up, the time and the operators of the slowest (of the first of them on a tie). Timelines stay with each
+/// program. Nothing without outcomes.
 ///
 /// # Errors
 /// Where the rectangle around all of them has more processing elements than are simulated.

@@ -1,10 +1,11 @@
 //! The engine of wavelets: every wavelet through every router, in the order of time.
 //!
-//! A router moves, at a tick, each landed head of its queues whose links are free, whose next queues have a place that the
-//! router knows of, and whose core (where it delivers) runs the operation that takes it; a multicast leaves over all its
-//! outputs at once. Where several colors want a link, it goes to the next one after the last color served, round-robin.
-//! A router holds one route of a color at a time, and switches to that of the next step when the wavelets of this one have
-//! passed: on one color, wavelets pass a router in the order of the program, never in that of their arrival.
+//! A router moves, at a tick, each landed head of its queues whose links are free, whose next queues have a place that
+//! the router knows of, and whose core (where it delivers) runs the operation that takes it; a multicast leaves over
+//! all its outputs at once. Where several colors want a link, it goes to the next one after the last color served,
+//! round-robin. A router holds one route of a color at a time, and switches to that of the next step when the wavelets
+//! of this one have passed: on one color, wavelets pass a router in the order of the program, never in that of their
+//! arrival.
 //!
 //! Places in queues come back as credits after a hop, so what happens at a tick depends on earlier ticks only and
 //! the order in which routers are looked at does not matter.
@@ -176,8 +177,8 @@ struct Mesh<'a, C: Contents> {
     now: Tick,
 }
 
-/// What is run of a window, where it is not all: the streams along one axis. Fabric operations of a core along the other one
-/// are passed over; that they end is known, or the core waits.
+/// What is run of a window, where it is not all: the streams along one axis. Fabric operations of a core along the
+/// other one are passed over; that they end is known, or the core waits.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Share<'a> {
     pub(super) axis: Axis,
@@ -189,10 +190,10 @@ pub(super) struct Share<'a> {
     pub(super) counts_others: bool,
 }
 
-/// What is noted of the streams along an axis, for each place: of each step that holds some, when the core is through with it
-/// (of a core that has operations along both axes: when it is through with its operations along this one); of each step
-/// that has operations along both, its first wavelet, and when the core goes on to its next operation after each. Never where
-/// it is not known.
+/// What is noted of the streams along an axis, for each place: of each step that holds some, when the core is through
+/// with it (of a core that has operations along both axes: when it is through with its operations along this one); of
+/// each step that has operations along both, its first wavelet, and when the core goes on to its next operation after
+/// each. Never where it is not known.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Notes {
     /// For each step of the window: where its end is noted.
@@ -255,7 +256,8 @@ pub(super) fn run(
     Ok(Outcome::new(lowered, &mesh.done, mesh.tally, mesh.maps, Engine::Wavelets).with_timeline(lowered, mesh.sheet))
 }
 
-/// Runs a stretch of the schedule on an area from which no wavelet leaves, whose cores become ready at times of their own.
+/// Runs a stretch of the schedule on an area from which no wavelet leaves, whose cores become ready at times of their
+/// own.
 pub(super) fn run_window(
     script: &Script<'_>,
     area: Area,

@@ -12,8 +12,8 @@ pub const COLUMNS: [&str; 6] = ["cycle", "source_x", "source_y", "target_x", "ta
 /// Reads a trace for a mesh. `file` is what errors call it.
 ///
 /// # Errors
-/// Where a column is missing, doubled or unknown, a field is no whole number, a place lies outside the mesh, a message has
-/// no flits, or there is no message at all.
+/// Where a column is missing, doubled or unknown, a field is no whole number, a place lies outside the mesh, a message
+/// has no flits, or there is no message at all.
 pub fn read_trace(text: &str, file: &str, size: MeshSize) -> Result<Vec<Message>, TrafficError> {
     let wrong = |line: u64, problem: String| TrafficError::Trace { file: file.to_owned(), line, problem };
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).comment(Some(b'#')).from_reader(text.as_bytes());

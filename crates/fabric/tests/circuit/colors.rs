@@ -108,8 +108,8 @@ fn trees_fit_by_router_where_their_names_would_not() {
     assert_eq!(circuit::run(&lowered, |_| ()).unwrap().cycles, circuit::run(&named, |_| ()).unwrap().cycles);
 }
 
-/// The published decode layer. All its reductions along an axis have the same trees, so no router ever changes a route. Names
-/// along x and along y all meet, so none can be saved.
+/// The published decode layer. All its reductions along an axis have the same trees, so no router ever changes a route.
+/// Names along x and along y all meet, so none can be saved.
 #[test]
 fn a_published_layer_is_counted() {
     let dense = published_layer(4096, 14336);

@@ -39,8 +39,8 @@ fn both_engines_give_the_same_bytes_for_every_kernel() {
     }
 }
 
-/// Rows that start later than others, or in another order of their cores, or under fewer parts: those that are alike but
-/// for a common delay are run once, and the others are not taken for them.
+/// Rows that start later than others, or in another order of their cores, or under fewer parts: those that are alike
+/// but for a common delay are run once, and the others are not taken for them.
 #[test]
 fn lines_that_are_alike_run_once_and_others_for_themselves() {
     let mut program = Program::new("delays", Region::new(0, 0, 10, 12));
@@ -83,7 +83,8 @@ fn lines_that_are_alike_run_once_and_others_for_themselves() {
     }
 }
 
-/// Heads with columns of their own, whose collectives end at different times and meet: what a layer of a real model does.
+/// Heads with columns of their own, whose collectives end at different times and meet: what a layer of a real model
+/// does.
 #[test]
 fn a_layer_of_many_heads_is_the_same_in_windows() {
     let hidden = 160;
@@ -98,7 +99,8 @@ fn a_layer_of_many_heads_is_the_same_in_windows() {
     assert_eq!(outcome.engine, Engine::Mixed);
 }
 
-/// Rows and columns that contend at the same time, in the same step and in steps one after the other: they are run in turn.
+/// Rows and columns that contend at the same time, in the same step and in steps one after the other: they are run in
+/// turn.
 #[test]
 fn rows_and_columns_that_contend_at_once_are_the_same() {
     for (columns, rows) in [(24, 20), (9, 31)] {

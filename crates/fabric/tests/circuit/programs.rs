@@ -1,4 +1,5 @@
-//! Programs for tests and examples: the kernels of the library on a grid, a message, a contended all-gather. Owns no physics.
+//! Programs for tests and examples: the kernels of the library on a grid, a message, a contended all-gather. Owns no
+//! physics.
 
 use wafersim_kernels::Groups;
 use wafersim_kernels::gemm::{self, Broadcast, Gemm};

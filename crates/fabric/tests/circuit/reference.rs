@@ -69,8 +69,8 @@ struct Reference<'a> {
     found: Found,
 }
 
-/// Runs a program; nothing where it has not ended after `limit` ticks. Time goes on by `step` ticks at a time, which must
-/// divide all times of the program.
+/// Runs a program; nothing where it has not ended after `limit` ticks. Time goes on by `step` ticks at a time, which
+/// must divide all times of the program.
 pub fn run(lowered: &Lowered, step: u64, limit: u64) -> Option<Found> {
     let places = (lowered.columns * lowered.rows) as usize;
     let links = std::array::from_fn(|_| vec![0; places]);

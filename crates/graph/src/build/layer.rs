@@ -1,7 +1,7 @@
-//! A layer of the whole-model graph, derived from its one description ([`LayerGraph`]): which operators there are, in which
-//! order, what they read and write, and which weights. Here is only what the description leaves out because a processing
-//! element does not care: that an operator over several tensors is several independent ones (q, k and v; gate and up; the
-//! experts of a token), names of these, and counts.
+//! A layer of the whole-model graph, derived from its one description ([`LayerGraph`]): which operators there are, in
+//! which order, what they read and write, and which weights. Here is only what the description leaves out because a
+//! processing element does not care: that an operator over several tensors is several independent ones (q, k and v;
+//! gate and up; the experts of a token), names of these, and counts.
 //!
 //! The tensors themselves are taken from the model's list, each once ([`Shelf`]), so that description and list are held
 //! together.
@@ -276,7 +276,8 @@ impl<'b> Walk<'b, '_> {
         Ok(())
     }
 
-    /// New entries of each cache. They are stored as one block; each cache takes what those before it leave of its bytes.
+    /// New entries of each cache. They are stored as one block; each cache takes what those before it leave of its
+    /// bytes.
     fn append(&mut self, operator: &LayerOperator) -> Result<(), GraphError> {
         let tokens = self.tokens();
         let (mut width, mut before) = (0u64, Bytes::ZERO);
@@ -358,8 +359,8 @@ impl<'b> Walk<'b, '_> {
         self.one(operator, weighted)
     }
 
-    /// A product of each head's row with a matrix of that head. All of them lie in one tensor, of which an operator holds the
-    /// part that it reads: keys or values.
+    /// A product of each head's row with a matrix of that head. All of them lie in one tensor, of which an operator
+    /// holds the part that it reads: keys or values.
     fn per_head(&mut self, operator: &LayerOperator) -> Result<(), GraphError> {
         let (x, y) = (self.tensor(operator.reads.first()), self.tensor(operator.writes.first()));
         let (matrix, heads) = (Shape::new(last_size(x), last_size(y)), y.size(Dim::Head));
@@ -398,8 +399,8 @@ impl<'b> Walk<'b, '_> {
         self.one(operator, convolution)
     }
 
-    /// The gated delta rule. Of a user's tokens that go through together each reads what the one before has left, so that
-    /// the state is read and written once.
+    /// The gated delta rule. Of a user's tokens that go through together each reads what the one before has left, so
+    /// that the state is read and written once.
     fn delta_rule(&mut self, operator: &LayerOperator) -> Result<(), GraphError> {
         let tokens = self.tokens();
         let of = |dim: Dim, tensor: &Described| tensor.size(dim);

@@ -100,9 +100,9 @@ impl Builder {
         }
     }
 
-    /// Layers with more than two norms have one of what a branch adds to the stream, before it is added: the third after
-    /// attention, the fourth after the network (Grok-1's `model.py`: `h_attn = layer_norm(h_attn)`, `h_dense = layer_norm(h_dense)`;
-    /// `post_attn_norm` and `post_moe_norm` in checkpoints of Grok-2).
+    /// Layers with more than two norms have one of what a branch adds to the stream, before it is added: the third
+    /// after attention, the fourth after the network (Grok-1's `model.py`: `h_attn = layer_norm(h_attn)`, `h_dense =
+    /// layer_norm(h_dense)`; `post_attn_norm` and `post_moe_norm` in checkpoints of Grok-2).
     fn output_norm(&mut self, name: &'static str, layer: &Layer, copy: u64, branch: TensorId) {
         if layer.norms <= 1 + copy {
             return;
@@ -172,8 +172,9 @@ impl Builder {
         projected
     }
 
-    /// MLA in the absorbed form: the cache holds one latent for all heads, queries are brought into its space and results
-    /// out of it (DeepSeek-V2, section 2.1.2). Queries and keys are in two parts, one that is compressed and one that is rotated.
+    /// MLA in the absorbed form: the cache holds one latent for all heads, queries are brought into its space and
+    /// results out of it (DeepSeek-V2, section 2.1.2). Queries and keys are in two parts, one that is compressed and
+    /// one that is rotated.
     fn latent(&mut self, latent: &LatentAttention, normed: TensorId) -> TensorId {
         let token = (Dim::Token, self.load.tokens);
         let (hidden, heads) = ((Dim::Hidden, self.hidden), (Dim::Head, latent.heads));
@@ -349,8 +350,8 @@ impl Builder {
         let gate_up =
             Operation::GateUp { network: kind, interleaved: false, concatenated: false, shared_beside: false };
         let with_choice = |ids: &[TensorId]| [ids, choice.as_slice()].concat();
-        // One number for each token, whose sigmoid multiplies the inner vector: down is linear, so that it could as well be what
-        // down makes.
+        // One number for each token, whose sigmoid multiplies the inner vector: down is linear, so that it could as
+        // well be what down makes.
         let extents = [hidden, (Dim::Width, 1)];
         let switch = output_gate.then(|| {
             let weight = self.weight("shared_expert.output_gate_weight", Role::SharedOutputGate, false, &extents);

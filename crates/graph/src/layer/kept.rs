@@ -1,5 +1,5 @@
-//! Graphs of layers that have been made before. Who writes layers again and again, as a search does, changes layouts far more
-//! often than rewrites, and a graph knows no layout.
+//! Graphs of layers that have been made before. Who writes layers again and again, as a search does, changes layouts
+//! far more often than rewrites, and a graph knows no layout.
 
 use std::collections::BTreeMap;
 

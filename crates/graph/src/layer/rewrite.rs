@@ -16,11 +16,11 @@ use super::{Dim, LayerGraph, LayerOperator, NetworkKind, Operation, Tensor, Tens
 pub enum Rewrite {
     /// RMSNorm into the product that follows: its sum of squares rides with the product's reduction.
     FusedNorms,
-    /// QK-norm's sums of squares ride with the reduction of the scores. In linear attention those of queries and keys ride with what
-    /// both read of the state, in one reduction.
+    /// QK-norm's sums of squares ride with the reduction of the scores. In linear attention those of queries and keys
+    /// ride with what both read of the state, in one reduction.
     RidingHeadNorm,
-    /// The sum of the softmax's exponentials rides with the reduction of scores x V, which are divided afterwards. Its maximum
-    /// does not: rescaling would cost every member of every chain an exponential for each head.
+    /// The sum of the softmax's exponentials rides with the reduction of scores x V, which are divided afterwards. Its
+    /// maximum does not: rescaling would cost every member of every chain an exponential for each head.
     OnlineSoftmax,
     /// Each column of a head computes the exponentials of its own part of the scores.
     DividedSoftmax,
@@ -34,8 +34,8 @@ pub enum Rewrite {
     InterleavedGateUp,
     /// The chosen experts' tiles in one operation a row.
     ConcatenatedExperts,
-    /// The shared expert's products go beside those of the routed experts: one reduction carries both, one sum adds both to the
-    /// stream. Where experts lie in rectangles, only the last reduction and the sum are shared.
+    /// The shared expert's products go beside those of the routed experts: one reduction carries both, one sum adds
+    /// both to the stream. Where experts lie in rectangles, only the last reduction and the sum are shared.
     SharedExpertBeside,
     /// Reductions read accumulators where the product left them.
     AccumulatorsInPlace,
@@ -263,8 +263,8 @@ impl LayerGraph {
             Rewrite::RidingHeadNorm => self.ride_head_norm(),
             _ => {}
         }
-        // A norm rides only where a product follows it: not a norm of the stream itself. That of a latent, which is cached, rides
-        // where queries are compressed: their product follows as well.
+        // A norm rides only where a product follows it: not a norm of the stream itself. That of a latent, which is
+        // cached, rides where queries are compressed: their product follows as well.
         let compressed = self.operator("attention.query_norm").is_some();
         let rides = |name: &str| match name {
             "attention.norm" | "feed_forward.norm" | "attention.query_norm" => true,
@@ -291,8 +291,8 @@ impl LayerGraph {
         }
     }
 
-    /// Router logits from the stream before attention and from what attention adds to it: Wr (x + Wo a) = Wr x + (Wr Wo) a,
-    /// each with the gain of the norm between; the norm's scale follows.
+    /// Router logits from the stream before attention and from what attention adds to it: Wr (x + Wo a) = Wr x + (Wr
+    /// Wo) a, each with the gain of the norm between; the norm's scale follows.
     ///
     /// Not where what attention adds is normed by itself.
     fn early_router(&mut self) {
@@ -367,7 +367,8 @@ impl LayerGraph {
         TensorId(self.tensors.len() as u32 - 1)
     }
 
-    /// The norms of heads leave their sums of squares, which the scores take with them, and what scales comes after these.
+    /// The norms of heads leave their sums of squares, which the scores take with them, and what scales comes after
+    /// these.
     fn ride_head_norm(&mut self) {
         let at = |operation: fn(&Operation) -> bool| {
             self.operators.iter().position(|operator| operation(&operator.operation))

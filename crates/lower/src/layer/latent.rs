@@ -1,11 +1,12 @@
-//! Latent attention (MLA) in the absorbed form: the cache holds one latent and one rotary key a token for all heads, queries are
-//! brought into the space of latents and results out of it (DeepSeek-V2, section 2.1.2). Where things lie is ours: nobody has
-//! published such a kernel for a wafer.
+//! Latent attention (MLA) in the absorbed form: the cache holds one latent and one rotary key a token for all heads,
+//! queries are brought into the space of latents and results out of it (DeepSeek-V2, section 2.1.2). Where things lie
+//! is ours: nobody has published such a kernel for a wafer.
 //!
-//! The query heads lie over the copies of the cache, everything of a head in the columns of its copy. Compressed queries are
-//! turned to lie along y, so that the next product leaves the queries of each head in its columns; their part that is not
-//! rotated is turned likewise, for the product of each head. The columns that share a sequence make a part each of absorbed
-//! queries, rotated queries and new entries, and gather the rest from each other. Each copy makes its new entries itself.
+//! The query heads lie over the copies of the cache, everything of a head in the columns of its copy. Compressed
+//! queries are turned to lie along y, so that the next product leaves the queries of each head in its columns; their
+//! part that is not rotated is turned likewise, for the product of each head. The columns that share a sequence make a
+//! part each of absorbed queries, rotated queries and new entries, and gather the rest from each other. Each copy makes
+//! its new entries itself.
 
 use wafersim_graph::layer::TensorId;
 use wafersim_mapping::LineKind;
@@ -51,8 +52,8 @@ impl Parts {
     }
 }
 
-/// Queries as their product leaves them: each column of a copy with a part of those of its heads; of the rotated part what it
-/// scores, shared out among the columns that share a sequence.
+/// Queries as their product leaves them: each column of a copy with a part of those of its heads; of the rotated part
+/// what it scores, shared out among the columns that share a sequence.
 fn query_fields(lies: &KvLies, latent: &LatentAttention, tokens: u64) -> [Field; 2] {
     let query = lies.heads("query", tokens, Dimension::whole(latent.nope_dim));
     let rotary = lies.heads("rotary_query", tokens, lies.rotated_width());
@@ -64,8 +65,8 @@ fn over_columns(lies: &KvLies, field: Field) -> Field {
     if lies.of_copy() > 1 { field.shared(lies.copy_digit()) } else { field }
 }
 
-/// A list that is shared out evenly among `source` places of a line, each of which has it in pieces of neighbours, goes to
-/// `target` groups of places that each want all of their part.
+/// A list that is shared out evenly among `source` places of a line, each of which has it in pieces of neighbours, goes
+/// to `target` groups of places that each want all of their part.
 #[derive(Debug, Clone, Copy)]
 struct Turn {
     size: u64,
@@ -142,7 +143,8 @@ impl Writer<'_> {
         (copies.collect(), target)
     }
 
-    /// What the columns that share a sequence have made between them, to all of them: absorbed and rotated queries, and a new entry.
+    /// What the columns that share a sequence have made between them, to all of them: absorbed and rotated queries, and
+    /// a new entry.
     fn latents_to_groups(&mut self, lies: KvLies, made: [Operand; 4]) -> (Vec<Node>, [Operand; 4]) {
         if lies.groups == 1 {
             return (Vec::new(), made);
@@ -169,8 +171,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Products of one input whose sums one reduction carries: compressed queries (or queries) with a new entry of the cache; or
-    /// queries from compressed ones, with which the norms of these and of latents ride.
+    /// Products of one input whose sums one reduction carries: compressed queries (or queries) with a new entry of the
+    /// cache; or queries from compressed ones, with which the norms of these and of latents ride.
     pub(super) fn latent_products(&mut self, index: usize) -> Result<(), LowerError> {
         let latent = self.latent()?;
         let operator = &self.graph.operators()[index];
@@ -273,8 +275,8 @@ impl<'a> Walk<'a> {
         Ok((writer.relayout(Axis::X, x.buffer, target, way), first(target)))
     }
 
-    /// The norm of compressed queries where it rides with their product: they are turned, and get their gain. New latents are
-    /// turned with them, for their sum of squares.
+    /// The norm of compressed queries where it rides with their product: they are turned, and get their gain. New
+    /// latents are turned with them, for their sum of squares.
     pub(super) fn query_norm(&mut self, name: &'static str, reads: &[TensorId]) -> Result<(), LowerError> {
         let (x, latents) = (self.operand(reads.first())?, self.named("attention.latent")?);
         let (turn, turned) = self.turned_compressed(x, Some(latents))?;
@@ -296,7 +298,8 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// A norm over vectors along x, in place: of compressed queries, or of new latents. Of latents that ride only the gain.
+    /// A norm over vectors along x, in place: of compressed queries, or of new latents. Of latents that ride only the
+    /// gain.
     pub(super) fn latent_norm(
         &mut self,
         name: &'static str,

@@ -1,9 +1,10 @@
-//! Parts of a layer in rectangles of their own (`rectangles` of a mapping). Ours: published kernels work on the whole region.
+//! Parts of a layer in rectangles of their own (`rectangles` of a mapping). Ours: published kernels work on the whole
+//! region.
 //!
 //! What such a part reads comes into its rectangle along the columns of the region, which all hold it; what it makes
-//! leaves by one line, from the roots of its last reduction, and is multicast across. Steps cover no more than they need, so
-//! that parts on disjoint rectangles run at the same time where every processing element follows its own order. What others
-//! wait for on the whole region is written when it is wanted, not before.
+//! leaves by one line, from the roots of its last reduction, and is multicast across. Steps cover no more than they
+//! need, so that parts on disjoint rectangles run at the same time where every processing element follows its own
+//! order. What others wait for on the whole region is written when it is wanted, not before.
 
 use wafersim_graph::layer::{NetworkKind, Operation, TensorId};
 use wafersim_mapping::LineKind;
@@ -143,8 +144,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Queries, or keys and values, or all of them in a rectangle: outputs along its columns, which one row sends to where heads
-    /// lie.
+    /// Queries, or keys and values, or all of them in a rectangle: outputs along its columns, which one row sends to
+    /// where heads lie.
     pub(super) fn products_inside(
         &mut self,
         index: usize,
@@ -189,7 +190,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Queries, keys and values that were made apart, in one buffer where columns share out the sequence: they go round together.
+    /// Queries, keys and values that were made apart, in one buffer where columns share out the sequence: they go round
+    /// together.
     pub(super) fn joined(&mut self, index: usize) -> Result<(), LowerError> {
         if super::grouped_lies(self.writer.request, self.grouped()?).groups == 1 {
             return Ok(());
@@ -298,8 +300,8 @@ impl Writer<'_> {
         first(target)
     }
 
-    /// A tensor along y in column `column` of a rectangle over the rows of the region; and the step that multicasts it, still to
-    /// come.
+    /// A tensor along y in column `column` of a rectangle over the rows of the region; and the step that multicasts it,
+    /// still to come.
     pub fn leave(&mut self, nodes: &mut Vec<Node>, y: Operand, rectangle: Region, column: u64) -> (Operand, Node) {
         let whole = self.region();
         let field = self.laid(y);

@@ -1,10 +1,11 @@
-//! Latent attention for a chunk of a prompt: keys and values of every head are made of the latents, and heads go through attention
-//! like heads with keys of their own (DeepSeek-V2, section 2.1; ours on a wafer). A query and a key then take
-//! `nope + rope + value` multiply-accumulates where the absorbed form of decode takes `2 rank + rope`, three times as many in
-//! DeepSeek-V3.
+//! Latent attention for a chunk of a prompt: keys and values of every head are made of the latents, and heads go
+//! through attention like heads with keys of their own (DeepSeek-V2, section 2.1; ours on a wafer). A query and a key
+//! then take `nope + rope + value` multiply-accumulates where the absorbed form of decode takes `2 rank + rope`, three
+//! times as many in DeepSeek-V3.
 //!
-//! Heads lie over the columns, whatever the layout of the cache: a block of columns for each, or several in one where there are
-//! fewer columns. A chunk with others before it makes keys and values of their latents as well, block by block.
+//! Heads lie over the columns, whatever the layout of the cache: a block of columns for each, or several in one where
+//! there are fewer columns. A chunk with others before it makes keys and values of their latents as well, block by
+//! block.
 
 use wafersim_program::{
     Axis, Digit, Dimension, Field, Formula, HeadPart, Math, Operand, Operation, Part, Region, Spread,

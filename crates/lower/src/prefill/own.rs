@@ -1,5 +1,5 @@
-//! Parts of a layer in rectangles of their own, for a chunk of a prompt: tokens and widths go from the rings of the region to
-//! those of the rectangle and back, along one axis after the other.
+//! Parts of a layer in rectangles of their own, for a chunk of a prompt: tokens and widths go from the rings of the
+//! region to those of the rectangle and back, along one axis after the other.
 
 use wafersim_program::{Axis, Dimension, Field, Node, Operand, Region};
 

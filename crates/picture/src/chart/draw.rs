@@ -180,7 +180,8 @@ fn darker(color: Color) -> Color {
     color.map(|part| (u32::from(part) * 7 / 10) as u8)
 }
 
-/// A line without the points that no pixel shows: of each column of pixels the first, the highest, the lowest and the last.
+/// A line without the points that no pixel shows: of each column of pixels the first, the highest, the lowest and the
+/// last.
 fn thinned(points: impl Iterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
     let mut kept: Vec<(f64, f64)> = Vec::new();
     let mut column: Vec<(f64, f64)> = Vec::new();

@@ -15,8 +15,8 @@ pub struct Ruler {
 }
 
 impl Ruler {
-    /// The axis of values, with about `wanted` numbers. Linear axes begin at 0 where no value is below; the ends of all axes
-    /// are round.
+    /// The axis of values, with about `wanted` numbers. Linear axes begin at 0 where no value is below; the ends of all
+    /// axes are round.
     pub fn new(scale: Scale, values: impl Iterator<Item = f64>, wanted: usize) -> Self {
         let (low, high) =
             values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));

@@ -10,7 +10,8 @@ use crate::drawing::{Drawing, Frame, INK, PAPER, SOFT, ink_on, shortened};
 
 /// Rectangles of experts that are smaller touch one another; larger ones have a line between them.
 const APART: u32 = 5;
-/// Height of a memory bar, and of the least region that has one; rectangles of experts under a bar are three bars high or higher.
+/// Height of a memory bar, and of the least region that has one; rectangles of experts under a bar are three bars high
+/// or higher.
 const MEMORY_BAR: u32 = 5;
 const LEAST_FOR_BAR: u32 = 34;
 /// Of how many parts of a region with experts a long name hides one at most; of how many any name may hide one.
@@ -63,8 +64,9 @@ pub fn draw_wafer(map: &WaferMap, wafer: u32, field: &Field, drawing: &mut Drawi
     drawing.outline(frame, INK);
 }
 
-/// The name in the region's upper left corner, on white so that it reads over experts: the long one where it hides little, the
-/// short one where that fits. Where it would hide hot experts (with their part of the scale) it goes to another corner.
+/// The name in the region's upper left corner, on white so that it reads over experts: the long one where it hides
+/// little, the short one where that fits. Where it would hide hot experts (with their part of the scale) it goes to
+/// another corner.
 fn region_name(region: &DrawnRegion, frame: Frame, experts: &[(Frame, f64)], drawing: &mut Drawing) {
     let fits = |name: &str, of: u32| {
         let width = Small.width(name) + 8;

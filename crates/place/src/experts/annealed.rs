@@ -1,10 +1,11 @@
 //! The optimiser: simulated annealing of an assignment, from any start.
 //!
-//! A move exchanges homes of two experts, or moves one to a rectangle with room; its worth is the change of the mean price
-//! of the costliest rectangle, computed from the batches that want these experts alone. Worse moves are taken with the
-//! probability exp(-change / temperature) (Kirkpatrick et al. 1983); the temperature falls geometrically. Restarts run in
-//! parallel, each with a random stream of its own; the best of them counts, of equals the first. The best assignment that
-//! was met is given back, so the result is never worse than the start on the demand that it learned from.
+//! A move exchanges homes of two experts, or moves one to a rectangle with room; its worth is the change of the mean
+//! price of the costliest rectangle, computed from the batches that want these experts alone. Worse moves are taken
+//! with the probability exp(-change / temperature) (Kirkpatrick et al. 1983); the temperature falls geometrically.
+//! Restarts run in parallel, each with a random stream of its own; the best of them counts, of equals the first. The
+//! best assignment that was met is given back, so the result is never worse than the start on the demand that it
+//! learned from.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

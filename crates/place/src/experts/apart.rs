@@ -1,6 +1,6 @@
-//! Experts that batches want together lie apart, so that they run side by side: each expert, the hottest first, goes where
-//! it adds the least to the sum over batches of squared pairs of a rectangle, that is, to the rectangle whose experts are
-//! wanted least in the same batches.
+//! Experts that batches want together lie apart, so that they run side by side: each expert, the hottest first, goes
+//! where it adds the least to the sum over batches of squared pairs of a rectangle, that is, to the rectangle whose
+//! experts are wanted least in the same batches.
 
 use super::assignment::Assignment;
 use super::strategies::{Strategy, Task, least};

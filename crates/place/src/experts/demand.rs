@@ -1,5 +1,5 @@
-//! What batches want of the experts of a layer, and what a place for experts costs when it is wanted: plain data, made by
-//! whoever knows traces and time. Nothing here knows either.
+//! What batches want of the experts of a layer, and what a place for experts costs when it is wanted: plain data, made
+//! by whoever knows traces and time. Nothing here knows either.
 
 /// Batches of choices: what one layer is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +14,8 @@ pub struct Demand {
 }
 
 impl Demand {
-    /// Batches of `pairs` choices each, one after the other. `None` where a choice names no expert, or nothing is chosen.
+    /// Batches of `pairs` choices each, one after the other. `None` where a choice names no expert, or nothing is
+    /// chosen.
     pub fn new(experts: usize, pairs: usize, choices: &[u16]) -> Option<Self> {
         let batches = choices.len().checked_div(pairs)?;
         let known = choices.iter().all(|&expert| usize::from(expert) < experts);

@@ -29,7 +29,8 @@ impl Strategy for Replicated {
             let Some(expert) = hottest.filter(|&expert| demand.choices()[expert] > 0) else { break };
             copies[expert] += 1;
         }
-        // The most wanted copies first; the first copy of every expert is sure of a home, since none takes more than its part.
+        // The most wanted copies first; the first copy of every expert is sure of a home, since none takes more than
+        // its part.
         let mut order: Vec<usize> = (0..experts).collect();
         order.sort_by(|&one, &other| {
             each(other, copies[other]).total_cmp(&each(one, copies[one])).then(one.cmp(&other))

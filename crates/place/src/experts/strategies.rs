@@ -1,5 +1,5 @@
-//! Strategies that deal the experts of a layer to rectangles: the interface and the register. Each is one file; a further one
-//! is a file and a line in [`STRATEGIES`].
+//! Strategies that deal the experts of a layer to rectangles: the interface and the register. Each is one file; a
+//! further one is a file and a line in [`STRATEGIES`].
 
 use super::assignment::Assignment;
 use super::demand::{Demand, Price};

@@ -81,8 +81,8 @@ fn more_wafers_never_hold_fewer_users() {
         for wafers in fewest..=fewest * 2 + 4 {
             let placement = placed(&Request { wafers: WaferCount::Exactly(wafers), ..auto.clone() }).unwrap();
             let users = placement.max_users(4096);
-            // Of a state a place has a few elements: where it has one value in place of two, it holds up to twice as many users, and
-            // a larger region with fewer rows may be on the other side of that step.
+            // Of a state a place has a few elements: where it has one value in place of two, it holds up to twice as
+            // many users, and a larger region with fewer rows may be on the other side of that step.
             let tolerated =
                 if model.state_bytes_per_user(&placement.settings.precision) > Bytes::ZERO { 30 } else { 0 };
             assert!(users * 100 >= before * (100 - tolerated), "{} on {wafers}: {users} after {before}", model.name);
@@ -111,8 +111,8 @@ fn as_many_users_as_promised_and_no_more() {
 #[test]
 fn qwen3_coder_480b_by_hand() {
     let model = Model::builtin("qwen3-coder-480b-a35b").unwrap();
-    // With 47,000 bytes free, 8192 tokens of context fit on 13 wafers: 5 layers a wafer on 755 x 234, and one slot each for
-    // the tables. 44,976 leave no room for the copies of block scales.
+    // With 47,000 bytes free, 8192 tokens of context fit on 13 wafers: 5 layers a wafer on 755 x 234, and one slot each
+    // for the tables. 44,976 leave no room for the copies of block scales.
     let roomy = wafersim_place::Machine { free_memory: Bytes(47_000), ..WSE3 };
     let request = Request { context: 8192, ..Request::new(&model, roomy) };
     assert_eq!(place(&Request { machine: WSE3, ..request.clone() }).unwrap().wafers, 16);
@@ -139,7 +139,8 @@ fn qwen3_coder_480b_by_hand() {
         panic!("{refused:?}")
     };
     assert!((900..1200).contains(&shortfall_bytes_per_pe.0), "{shortfall_bytes_per_pe:?}");
-    // Clustered experts waste 2 % more, but lie in larger tiles: fewer of them share a processing element, and so do scales.
+    // Clustered experts waste 2 % more, but lie in larger tiles: fewer of them share a processing element, and so do
+    // scales.
     let clustered = place(&Request { experts: ExpertPlacement::Clustered, ..request }).unwrap();
     assert!(clustered.layer(30).unwrap().worst_pe.replicated < layout.worst_pe.replicated);
     assert_eq!(clustered.wafers, 13);
@@ -262,8 +263,8 @@ fn a_prefill_takes_what_is_spare() {
     let placement = placed(&request).unwrap();
     let tokens = placement.prefill_chunk_tokens();
     let layout = placement.layer(0).unwrap();
-    // On 151 x 167: every row's tokens times input and widest intermediate twice; 4 query heads a KV head, whose 8192 keys
-    // lie on 18 columns; in 16 bit.
+    // On 151 x 167: every row's tokens times input and widest intermediate twice; 4 query heads a KV head, whose 8192
+    // keys lie on 18 columns; in 16 bit.
     let bytes = |tokens: u64| (tokens.div_ceil(167) * (2 * 28 + 2 * 95) + (4 * tokens).div_ceil(167) * 456) * 2;
     let ledger = &placement.ledger.slots[placement.tables[0].slot + 1];
     let free = ledger.spare.0 + ledger.worst_pe.activations.0 + ledger.worst_pe.receive_buffers.0;

@@ -15,12 +15,13 @@ pub struct Ring {
     pub length: u64,
     /// Pieces of the dimension; at least as many as places.
     pub pieces: u64,
-    /// Rotation: places across form a ring of this length as well, and the run of a place's line is added (0: not rotated).
+    /// Rotation: places across form a ring of this length as well, and the run of a place's line is added (0: not
+    /// rotated).
     pub across: u64,
 }
 
-/// The logical number of a place of a ring folded by interleaving: data moves from a place to the one with the next lower
-/// number. Physical order of the flow: 0, 2, 4, ..., 5, 3, 1 (see `Shift`).
+/// The logical number of a place of a ring folded by interleaving: data moves from a place to the one with the next
+/// lower number. Physical order of the flow: 0, 2, 4, ..., 5, 3, 1 (see `Shift`).
 pub const fn ring_number(length: u64, index: u64) -> u64 {
     if length == 0 {
         return 0;

@@ -13,12 +13,14 @@ use crate::runs::{Run, Runs, even_runs};
 pub enum Spread {
     /// All of it in every place.
     Whole,
-    /// Shared out evenly: part `i` of `parts` holds `q i .. q (i + 1)`, and the last `size mod parts` elements go one each to
-    /// the first parts. This is the division of `wafersim-place`.
+    /// Shared out evenly: part `i` of `parts` holds `q i .. q (i + 1)`, and the last `size mod parts` elements go one
+    /// each to the first parts. This is the division of `wafersim-place`.
     Split(Digit),
-    /// Shared out evenly in pairs `(i, i + size / 2)`, which rotary embeddings combine: both of a pair lie in one place.
+    /// Shared out evenly in pairs `(i, i + size / 2)`, which rotary embeddings combine: both of a pair lie in one
+    /// place.
     Pairs(Digit),
-    /// The same where only the `leading` ones are rotated: pairs `(i, i + leading / 2)` of those, and likewise of the others.
+    /// The same where only the `leading` ones are rotated: pairs `(i, i + leading / 2)` of those, and likewise of the
+    /// others.
     LeadingPairs {
         /// Which part a place belongs to.
         digit: Digit,
@@ -34,8 +36,8 @@ pub enum Spread {
     },
     /// These indices, in this order and perhaps more than once, in every place (tokens of token-expert pairs).
     Listed(Vec<u64>),
-    /// Tokens of a cache whose rows are kept level: token `t` belongs to group `t mod groups`; inside a group the rows share
-    /// the tokens evenly, the oldest in the last row, and the last rows hold one more where they do not divide.
+    /// Tokens of a cache whose rows are kept level: token `t` belongs to group `t mod groups`; inside a group the rows
+    /// share the tokens evenly, the oldest in the last row, and the last rows hold one more where they do not divide.
     Levelled {
         /// Rows of the region.
         rows: u64,
@@ -78,16 +80,16 @@ pub enum Spread {
         /// The part of a place.
         digit: Digit,
     },
-    /// What a reduction with a rotating root leaves while the pieces of a ring along y pass by: a place of ring number `c`
-    /// along x and `n` along y is root in the rounds `c`, `c + columns`, ..., in which piece `n + round` is here.
+    /// What a reduction with a rotating root leaves while the pieces of a ring along y pass by: a place of ring number
+    /// `c` along x and `n` along y is root in the rounds `c`, `c + columns`, ..., in which piece `n + round` is here.
     Collected {
         /// Places of a block of the line along x.
         columns: u64,
         /// Places of the ring along y, one piece each; as many rounds.
         rows: u64,
     },
-    /// Pieces of a systolic product: `size` is cut evenly into `pieces`; a place of a ring that is folded by interleaving
-    /// holds a run of them, rotated by the run of its line.
+    /// Pieces of a systolic product: `size` is cut evenly into `pieces`; a place of a ring that is folded by
+    /// interleaving holds a run of them, rotated by the run of its line.
     Ring(Ring),
 }
 
@@ -220,8 +222,8 @@ impl Spread {
 }
 
 impl Spread {
-    /// Where what a place holds comes in pairs, all first halves before all second ones: how many are rotated of a dimension of
-    /// `size`.
+    /// Where what a place holds comes in pairs, all first halves before all second ones: how many are rotated of a
+    /// dimension of `size`.
     pub(super) const fn pairs(&self, size: u64) -> Option<u64> {
         match self {
             Self::Pairs(_) => Some(size),

@@ -1,5 +1,6 @@
-//! The verdict: reached, not found or excluded, with which programs, by what margin; what the published and the best known programs
-//! give; what binds, at which clock and whether that matters; what ideal hardware would give, and what no mapping beats.
+//! The verdict: reached, not found or excluded, with which programs, by what margin; what the published and the best
+//! known programs give; what binds, at which clock and whether that matters; what ideal hardware would give, and what
+//! no mapping beats.
 
 use wafersim_answer::{Answer, ClockPoint, State};
 use wafersim_spec::Wafer;
@@ -92,7 +93,7 @@ fn clock(answer: &Answer, wafer: &Wafer) -> String {
     )
 }
 
-/// What the profiles of the real machine give, other than the answer's own: `; published gives 436 tok/s`.
+/// What the profiles of the real machine give, other than the answer's own: `; published gives 378 tok/s`.
 fn others(answer: &Answer) -> String {
     let real = [Profile::Best, Profile::Published].into_iter().filter(|profile| *profile != answer.profile);
     let said = real.filter_map(|profile| {

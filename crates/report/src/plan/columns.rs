@@ -60,7 +60,7 @@ impl Columns {
         let same = ASKED.iter().filter(|asked| !varies(plan, asked));
         same.map(|asked| match asked.title {
             "asked" => match row.wafers_asked {
-                WaferCount::Auto => "the fewest wafers".to_owned(),
+                WaferCount::Auto => "wafers auto".to_owned(),
                 WaferCount::Exactly(count) => format!("{count} wafers"),
             },
             title => format!("{title} {}", (asked.cell)(row)),

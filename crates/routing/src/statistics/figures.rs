@@ -14,7 +14,8 @@ pub fn gini(counts: &[u64]) -> f64 {
     2.0 * weighted / (n * total) - (n + 1.0) / n
 }
 
-/// Entropy of the parts that counts are of their sum, divided by the logarithm of their number: 1 all equal, 0 all on one.
+/// Entropy of the parts that counts are of their sum, divided by the logarithm of their number: 1 all equal, 0 all on
+/// one.
 pub fn entropy(counts: &[u64]) -> f64 {
     let total: f64 = counts.iter().map(|&count| count as f64).sum();
     if total <= 0.0 || counts.len() < 2 {
@@ -32,8 +33,8 @@ pub fn top_share(counts: &[u64], fraction: f64) -> f64 {
     if total <= 0.0 { 0.0 } else { falling.iter().take(top).map(|&count| count as f64).sum::<f64>() / total }
 }
 
-/// Least-squares slope of log(count) against log(rank) over the larger half of the counts, negated; counts of 0 are left
-/// out. 0 where fewer than two remain.
+/// Least-squares slope of log(count) against log(rank) over the larger half of the counts, negated; counts of 0 are
+/// left out. 0 where fewer than two remain.
 pub fn zipf_exponent(counts: &[u64]) -> f64 {
     let falling = falling(counts);
     let points: Vec<(f64, f64)> = falling
@@ -66,7 +67,8 @@ pub fn group_imbalance(counts: &[u64], groups: u32) -> Option<f64> {
     (total > 0.0).then(|| busiest * groups as f64 / total)
 }
 
-/// Expected distinct experts of `batch` tokens drawn at random, where a token uses each expert with these probabilities.
+/// Expected distinct experts of `batch` tokens drawn at random, where a token uses each expert with these
+/// probabilities.
 pub fn distinct_of_random_tokens(use_of: &[f64], batch: u32) -> f64 {
     use_of.iter().map(|part| 1.0 - (1.0 - part.clamp(0.0, 1.0)).powi(batch as i32)).sum()
 }

@@ -1,11 +1,11 @@
 //! From what a layer should show to the weights that show it.
 //!
-//! Drawing without replacement in proportion to weights w is a race of exponential clocks: with the finishing time scaled
-//! into the weights, an expert is among the first k with probability 1 - exp(-w). (The finishing time is taken as fixed;
-//! it varies little where k of many experts finish.) With the affinities' distribution that gives the use of an expert of
-//! base b under spread s, u = E[1 - exp(-exp(b + s z))], and the overlap of neighbours,
-//! (sum of h E[(1 - exp(-w))^2] + (1 - h) u^2) / k, where h = 1 - 1 / persistence is the chance that an affinity lasts for
-//! a token. Bases follow from uses for any spread; the spread is the one whose overlap is the wanted one.
+//! Drawing without replacement in proportion to weights w is a race of exponential clocks: with the finishing time
+//! scaled into the weights, an expert is among the first k with probability 1 - exp(-w). (The finishing time is taken
+//! as fixed; it varies little where k of many experts finish.) With the affinities' distribution that gives the use of
+//! an expert of base b under spread s, u = E[1 - exp(-exp(b + s z))], and the overlap of neighbours, (sum of h E[(1 -
+//! exp(-w))^2] + (1 - h) u^2) / k, where h = 1 - 1 / persistence is the chance that an affinity lasts for a token.
+//! Bases follow from uses for any spread; the spread is the one whose overlap is the wanted one.
 
 use super::law::{flattened, popularity};
 use super::parameters::RoutingParameters;

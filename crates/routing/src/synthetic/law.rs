@@ -9,9 +9,10 @@ const MOST_USE: f64 = 0.9;
 /// Steps of every search by halving.
 const HALVINGS: u32 = 60;
 
-/// Probability that a token uses each expert, by falling popularity, summing to `top_k`: the law, with all its logarithms
-/// multiplied by one number so that the first is `skew` times the mean. Other numbers of experts than 128 take the law at
-/// the same fraction of all ranks (an extrapolation). A skew that would need a use above 0.9 is lowered to it.
+/// Probability that a token uses each expert, by falling popularity, summing to `top_k`: the law, with all its
+/// logarithms multiplied by one number so that the first is `skew` times the mean. Other numbers of experts than 128
+/// take the law at the same fraction of all ranks (an extrapolation). A skew that would need a use above 0.9 is lowered
+/// to it.
 pub fn popularity(parameters: &RoutingParameters, experts: u32, top_k: u32, skew: f64) -> Vec<f64> {
     let mean = f64::from(top_k) / f64::from(experts.max(1));
     let first = (mean * skew).min(MOST_USE.max(mean));

@@ -1,7 +1,8 @@
 //! Every number of the generative model: its value, where it comes from, and for guesses how far off it may be.
 //!
-//! Published figures are those of Qwen3-30B-A3B (128 experts, top-8, 48 layers; sources.md#expert-routing). The four numbers of the
-//! popularity law were fitted once to its published figures together (largest error 3.8 %, docs/src/routing.md).
+//! Published figures are those of Qwen3-30B-A3B (128 experts, top-8, 48 layers; sources.md#expert-routing). The four
+//! numbers of the popularity law were fitted once to its published figures together (largest error 3.8 %,
+//! docs/src/routing.md).
 
 /// The numbers of the generative model. [`RoutingParameters::QWEN3_30B`] is the only set with evidence.
 #[derive(Debug, Clone, Copy, PartialEq)]

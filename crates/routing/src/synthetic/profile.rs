@@ -1,8 +1,9 @@
 //! How skew and stickiness change from layer to layer.
 //!
-//! Published are the first layer, the extremes and the mean. The shape between is a guess: skews of the layers after the
-//! first are spread evenly so that the mean holds, in random order (no order is published); overlap rises in a straight
-//! line to the stickiest layer and falls to the last along 1 - depth^power, the power chosen so that the mean holds.
+//! Published are the first layer, the extremes and the mean. The shape between is a guess: skews of the layers after
+//! the first are spread evenly so that the mean holds, in random order (no order is published); overlap rises in a
+//! straight line to the stickiest layer and falls to the last along 1 - depth^power, the power chosen so that the mean
+//! holds.
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;

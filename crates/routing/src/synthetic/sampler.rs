@@ -1,7 +1,7 @@
 //! The generative model at work: each user's state in each layer, and the next choice.
 //!
-//! All state is whole numbers, and every user and layer has a random stream of its own: choices do not depend on the order
-//! in which layers and users are asked, nor on threads.
+//! All state is whole numbers, and every user and layer has a random stream of its own: choices do not depend on the
+//! order in which layers and users are asked, nor on threads.
 
 use std::sync::Arc;
 
@@ -76,8 +76,8 @@ impl RoutingLaw {
     }
 }
 
-/// The rank of each expert for a kind of work: by a score of which `shared_taste` of the variance is common to all kinds.
-/// (Scores are sums of twelve uniform numbers, normal enough for ranks.)
+/// The rank of each expert for a kind of work: by a score of which `shared_taste` of the variance is common to all
+/// kinds. (Scores are sums of twelve uniform numbers, normal enough for ranks.)
 fn ranks(settings: &SyntheticSettings, kind: u32, layer: u32) -> Vec<u16> {
     let experts = settings.experts as usize;
     let scores = |stream: u64| -> Vec<f64> {

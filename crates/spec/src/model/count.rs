@@ -45,8 +45,8 @@ impl Attention {
         }
     }
 
-    /// Bytes that a user keeps in this layer whatever the context: states in fp32, as the family's implementation has them,
-    /// and the convolution's last inputs as activations.
+    /// Bytes that a user keeps in this layer whatever the context: states in fp32, as the family's implementation has
+    /// them, and the convolution's last inputs as activations.
     pub fn state_bytes(&self, activations: DataType) -> Bytes {
         match self {
             Self::Grouped(_) | Self::Latent(_) => Bytes::ZERO,
@@ -301,8 +301,9 @@ mod tests {
         }
     }
 
-    /// `Qwen3NextGatedDeltaNet`: in_proj_qkvz 2048 x 12,288, in_proj_ba 2048 x 64, conv1d 8192 x 4, dt_bias and A_log of 32,
-    /// norm of 128, out_proj 4096 x 2048; the state 32 x 128 x 128 in fp32, three tokens of 8192 channels in 16 bit.
+    /// `Qwen3NextGatedDeltaNet`: in_proj_qkvz 2048 x 12,288, in_proj_ba 2048 x 64, conv1d 8192 x 4, dt_bias and A_log
+    /// of 32, norm of 128, out_proj 4096 x 2048; the state 32 x 128 x 128 in fp32, three tokens of 8192 channels in 16
+    /// bit.
     #[test]
     fn a_layer_of_qwen3_next_has_the_parts_of_its_implementation() {
         let model = Model::builtin("qwen3-next-80b-a3b").unwrap();

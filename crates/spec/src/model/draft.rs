@@ -1,9 +1,9 @@
 //! The model that drafts: one of its own, or the layers for multi-token prediction that a checkpoint brings.
 //!
-//! Such a module (DeepSeek-V3 technical report, section 2.2) norms the last hidden state and the embedding of the last token,
-//! projects both together from twice `hidden` to `hidden`, and sends the result through a layer like the model's last and
-//! the LM head. Longer drafts use it again and again. Here it has an embedding and an LM head of its own: the model shares
-//! its, but they lie at the two ends of the pipeline.
+//! Such a module (DeepSeek-V3 technical report, section 2.2) norms the last hidden state and the embedding of the last
+//! token, projects both together from twice `hidden` to `hidden`, and sends the result through a layer like the model's
+//! last and the LM head. Longer drafts use it again and again. Here it has an embedding and an LM head of its own: the
+//! model shares its, but they lie at the two ends of the pipeline.
 
 use super::{FeedForward, Layer, Model, Moe};
 use crate::error::SpecError;
@@ -43,8 +43,8 @@ impl Model {
     }
 }
 
-/// The projection of twice `hidden` to `hidden` counts as so much more width of the dense or shared network, whose three
-/// matrices are `hidden` long: the same weights and the same multiply-accumulates.
+/// The projection of twice `hidden` to `hidden` counts as so much more width of the dense or shared network, whose
+/// three matrices are `hidden` long: the same weights and the same multiply-accumulates.
 fn with_projection(feed_forward: &FeedForward, hidden: u64) -> FeedForward {
     let more = (2 * hidden).div_ceil(3);
     match feed_forward {

@@ -232,8 +232,8 @@ impl ScenarioFile {
     /// The scenario that a TOML text describes. `file` is its name in messages.
     ///
     /// # Errors
-    /// Where the text is no TOML, names a key that does not exist, or gives a value of the wrong type; with line, column
-    /// and what is allowed.
+    /// Where the text is no TOML, names a key that does not exist, or gives a value of the wrong type; with line,
+    /// column and what is allowed.
     pub fn parse(text: &str, file: &str) -> Result<Self, SpecError> {
         toml::from_str(text).map_err(|error: toml::de::Error| SpecError::Syntax {
             file: file.into(),
@@ -241,8 +241,8 @@ impl ScenarioFile {
         })
     }
 
-    /// Reads a scenario file. A model, wafer or draft model that it names by a relative path is looked for in the folder of the file
-    /// first, and else left as it is: relative to the working directory.
+    /// Reads a scenario file. A model, wafer or draft model that it names by a relative path is looked for in the
+    /// folder of the file first, and else left as it is: relative to the working directory.
     ///
     /// # Errors
     /// Where the file cannot be read, and as [`ScenarioFile::parse`].

@@ -141,8 +141,8 @@ fn shown(path: &str, value: &str) -> String {
 const COMMAND_LINE: &str = "--set";
 
 impl ScenarioFile {
-    /// Sets one setting from text, as `--set path=value` does. `path` is one of [`SETTINGS`], or `wafer.` and the path of
-    /// a wafer parameter.
+    /// Sets one setting from text, as `--set path=value` does. `path` is one of [`SETTINGS`], or `wafer.` and the path
+    /// of a wafer parameter.
     ///
     /// # Errors
     /// Where the path does not exist (the nearest is suggested) or the value is not allowed; nothing is changed then.

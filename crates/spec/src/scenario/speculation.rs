@@ -1,8 +1,8 @@
-//! Speculative decoding as it is asked for: how long a draft is, how often its tokens are accepted, what it costs, and how
-//! it is verified.
+//! Speculative decoding as it is asked for: how long a draft is, how often its tokens are accepted, what it costs, and
+//! how it is verified.
 //!
-//! A step of k proposed tokens gives one token of the model's own and those of the draft that are accepted: all up to the
-//! first that is not. With the acceptance `a_i` of position i, given that all before it were accepted, that is
+//! A step of k proposed tokens gives one token of the model's own and those of the draft that are accepted: all up to
+//! the first that is not. With the acceptance `a_i` of position i, given that all before it were accepted, that is
 //! `1 + a_1 + a_1 a_2 + ... + a_1 ... a_k` in the mean (Leviathan et al., ICML 2023, equation 1, where all `a_i` are
 //! equal). Accepted lengths of the literature are this figure, the model's own token included.
 
@@ -63,8 +63,8 @@ impl AcceptancePreset {
         ACCEPTANCE_PRESETS.iter().find(|preset| preset.name == name)
     }
 
-    /// Acceptance of each position given those before it: what a length gains over the one before, as a part of what that
-    /// one gained.
+    /// Acceptance of each position given those before it: what a length gains over the one before, as a part of what
+    /// that one gained.
     pub fn positions(&self) -> Vec<f64> {
         let gains = self.lengths.iter().scan(1.0, |before, length| {
             let gain = length - *before;
@@ -80,8 +80,8 @@ impl AcceptancePreset {
     }
 }
 
-/// Probability that a proposed token is accepted, given that all before it were. Written as a number, a list of numbers, or
-/// the name of a preset.
+/// Probability that a proposed token is accepted, given that all before it were. Written as a number, a list of
+/// numbers, or the name of a preset.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Acceptance {
     /// The same for every position.
@@ -262,8 +262,8 @@ impl Speculation {
     /// Accepted lengths are published with two digits: nearer than this they say the same.
     const SAME_LENGTH: f64 = 0.01;
 
-    /// Acceptance of each position of a draft, given that all before it were accepted. Where only the accepted length is
-    /// known: the one acceptance of all positions that leads to it.
+    /// Acceptance of each position of a draft, given that all before it were accepted. Where only the accepted length
+    /// is known: the one acceptance of all positions that leads to it.
     pub fn positions(&self) -> Vec<f64> {
         let count = self.draft_length as usize;
         match self.accepted_length {
@@ -283,8 +283,8 @@ impl Speculation {
         self.draft_cost.or(if self.draft_model.is_none() { Some(Self::USUAL_COST) } else { None })
     }
 
-    /// Refuses what does not go together: too few positions, and two lengths. `is_given` says whether the acceptance was
-    /// written, or is the default.
+    /// Refuses what does not go together: too few positions, and two lengths. `is_given` says whether the acceptance
+    /// was written, or is the default.
     pub(super) fn check(&self, file: &str, is_given: bool) -> Result<(), SpecError> {
         let refused = |field: &str, problem: String, allowed: String| SpecError::Field {
             file: file.into(),

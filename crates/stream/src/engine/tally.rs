@@ -163,7 +163,8 @@ impl Tally {
         self.step_sums[6] += u128::from(gap.0);
     }
 
-    /// An answer is complete of a request from `arrived`, `answering` from its first token to its last, `after_first` tokens.
+    /// An answer is complete of a request from `arrived`, `answering` from its first token to its last, `after_first`
+    /// tokens.
     pub(super) fn finished(&mut self, now: Time, arrived: Time, answering: Time, after_first: u32) {
         self.finished.add(now, 1);
         self.whole.add((now - arrived).nanoseconds(), 1);

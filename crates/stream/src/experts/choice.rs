@@ -1,4 +1,5 @@
-//! Where a run's experts come from: the expected load, their popularity, the generator of `wafersim_routing`, or a trace.
+//! Where a run's experts come from: the expected load, their popularity, the generator of `wafersim_routing`, or a
+//! trace.
 
 use std::sync::Arc;
 
@@ -12,10 +13,11 @@ use super::{ExpertSource, FromRouting, Popularity};
 use crate::error::StreamError;
 use crate::scenario::{ExpertKind, LoadScenario, RoutingScenario, StreamScenario};
 
-/// Users whose choices are followed one by one where every request is another user's (open loops and traces): requests take turns
-/// in them.
+/// Users whose choices are followed one by one where every request is another user's (open loops and traces): requests
+/// take turns in them.
 const TURNS: u32 = 256;
-/// Most users that are followed one by one; beyond, several share the choices of one. In Qwen3-Coder a user takes 70 kB.
+/// Most users that are followed one by one; beyond, several share the choices of one. In Qwen3-Coder a user takes 70
+/// kB.
 const MOST_FOLLOWED: u32 = 1024;
 /// Most affinities that the generator holds: users x layers x experts.
 const MOST_AFFINITIES: u64 = 1 << 26;

@@ -14,8 +14,8 @@ use crate::random::{Purpose, stream};
 /// Draws before a token takes the first expert that it has not got: only where it uses nearly all of them.
 const MOST_DRAWS: u32 = 64;
 
-/// The popularity of a routing model (`wafersim_answer::expert_load`), by rank; which expert has which rank is drawn once for each
-/// layer.
+/// The popularity of a routing model (`wafersim_answer::expert_load`), by rank; which expert has which rank is drawn
+/// once for each layer.
 #[derive(Debug)]
 pub struct Popularity {
     routing: RoutingModel,

@@ -1,4 +1,5 @@
-//! Experts from `wafersim_routing`: its generator, in which every user keeps hot experts of its own for some tokens, or a trace.
+//! Experts from `wafersim_routing`: its generator, in which every user keeps hot experts of its own for some tokens, or
+//! a trace.
 
 use wafersim_routing::Routing;
 

@@ -1,8 +1,8 @@
 //! What the experts take that tokens really want.
 //!
-//! Clustered: the rectangle with the most tokens decides; the time beyond that of an even split is lost to waiting. Spread:
-//! different experts are worked off one after the other; the time beyond that of tokens that all want the same is counted as
-//! lost. Experts of consecutive numbers share a rectangle, where several do.
+//! Clustered: the rectangle with the most tokens decides; the time beyond that of an even split is lost to waiting.
+//! Spread: different experts are worked off one after the other; the time beyond that of tokens that all want the same
+//! is counted as lost. Experts of consecutive numbers share a rectangle, where several do.
 
 use rustc_hash::FxHashMap;
 use wafersim_answer::Pipeline;

@@ -1,5 +1,5 @@
-//! An open loop: requests come at a rate, whatever happens to those before. Times between them are exponential (Poisson), or
-//! gamma with a given coefficient of variation: above 1 they come in bursts.
+//! An open loop: requests come at a rate, whatever happens to those before. Times between them are exponential
+//! (Poisson), or gamma with a given coefficient of variation: above 1 they come in bursts.
 
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Exp1, Gamma};

@@ -5,8 +5,8 @@
 //! thinks. A session that would become longer than allowed ends, and the agent begins a new one with a summary.
 //!
 //! Figures: TraceLab, 357k calls of coding agents (sources.md#tracelab): median prefix 118,656 tokens, appended 875,
-//! output 214, 8.8 steps a request, tool time p50 0.1 s, p90 10 s, p99 3.2 min. What is not published is guessed, with a low
-//! and a high: [`guesses`]. That the number of steps is geometric is a guess too.
+//! output 214, 8.8 steps a request, tool time p50 0.1 s, p90 10 s, p99 3.2 min. What is not published is guessed, with
+//! a low and a high: [`guesses`]. That the number of steps is geometric is a guess too.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -129,7 +129,8 @@ pub const fn guesses() -> [Guess; 7] {
     [COMMON, APPEND_SPREAD, OUTPUT_SPREAD, PREFIX_SPREAD, THINK, SHORTEST_TOOL, LONGEST_TOOL]
 }
 
-/// Published quantiles of the tool time in seconds (TraceLab); between them, and the guessed ends, the logarithm is linear.
+/// Published quantiles of the tool time in seconds (TraceLab); between them, and the guessed ends, the logarithm is
+/// linear.
 const TOOL_TIMES: [(f64, f64); 3] = [(0.5, 0.1), (0.9, 10.0), (0.99, 192.0)];
 
 #[derive(Debug, Clone, Copy)]

@@ -1,6 +1,6 @@
 //! Chunked prefill with a budget (Sarathi-Serve, OSDI 2024): between two chunks of at most `budget` tokens, every token
-//! goes that waited when the first of them went in. A user's tokens wait for one chunk at most, and prompts for one round
-//! of tokens.
+//! goes that waited when the first of them went in. A user's tokens wait for one chunk at most, and prompts for one
+//! round of tokens.
 
 use super::{Choice, Policy, Waiting};
 

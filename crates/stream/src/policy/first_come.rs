@@ -1,4 +1,5 @@
-//! First come, first served: a token goes behind a prompt that was admitted before the token was ready, with all its chunks.
+//! First come, first served: a token goes behind a prompt that was admitted before the token was ready, with all its
+//! chunks.
 
 use super::{Choice, Policy, Waiting};
 

@@ -1,4 +1,5 @@
-//! From what a user wrote to what is run: defaults filled in, every value in its range, nothing given that does not count.
+//! From what a user wrote to what is run: defaults filled in, every value in its range, nothing given that does not
+//! count.
 
 use wafersim_spec::{Scenario, SpecError};
 

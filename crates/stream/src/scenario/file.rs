@@ -249,13 +249,14 @@ impl StreamFile {
     /// The scenario that a TOML text describes. `file` is its name in messages.
     ///
     /// # Errors
-    /// Where the text is no TOML, names a key that does not exist, or gives a value of the wrong type; with line, column and
-    /// what is allowed.
+    /// Where the text is no TOML, names a key that does not exist, or gives a value of the wrong type; with line,
+    /// column and what is allowed.
     pub fn parse(text: &str, file: &str) -> Result<Self, SpecError> {
         toml::from_str(text).map_err(|error| syntax(file, &error))
     }
 
-    /// The same with one setting changed: `path` as in the file (`load.users`), `value` as there; a bare word is a text.
+    /// The same with one setting changed: `path` as in the file (`load.users`), `value` as there; a bare word is a
+    /// text.
     ///
     /// # Errors
     /// As [`StreamFile::parse`], in the name of `flag`.

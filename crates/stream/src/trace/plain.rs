@@ -1,5 +1,5 @@
-//! A plain CSV: `arrival_s,prompt_tokens,output_tokens`, and where there are sessions `session`, a whole number: each request of
-//! a session begins with all tokens of the one before.
+//! A plain CSV: `arrival_s,prompt_tokens,output_tokens`, and where there are sessions `session`, a whole number: each
+//! request of a session begins with all tokens of the one before.
 
 use super::{Lines, rows, shown, whole};
 use crate::error::StreamError;

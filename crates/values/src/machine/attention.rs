@@ -154,8 +154,8 @@ pub(super) fn weighted_values(
     Ok(())
 }
 
-/// `output[d] += sum of scores[t] v[t, first + d]` for the dimensions of a head that lie in the places `dims` of the output,
-/// and tokens at `(place of the score, row of the value)`, the rows for each user.
+/// `output[d] += sum of scores[t] v[t, first + d]` for the dimensions of a head that lie in the places `dims` of the
+/// output, and tokens at `(place of the score, row of the value)`, the rows for each user.
 pub(super) fn add_weighted(
     rounding: Rounding,
     (scores, values): (&Tile, &Tile),
@@ -280,7 +280,8 @@ pub(super) fn exp_and_sum(
     Ok(())
 }
 
-/// Numbers of a table in another one that may have a last dimension more: each of its elements gets the number that it belongs to.
+/// Numbers of a table in another one that may have a last dimension more: each of its elements gets the number that it
+/// belongs to.
 fn spread_over_last(source: Tile, mut target: Tile, context: &Context<'_>, operand: Operand) -> Result<Tile, String> {
     if source.inner == target.inner {
         return Ok(source);

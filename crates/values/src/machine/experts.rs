@@ -11,8 +11,8 @@ use super::state::{PeState, Tile};
 use super::weights::TileName;
 use crate::checkpoint::WeightName;
 
-/// Adds the bias of a weight to every row; for experts the biases of the pairs that go to a row, times their weights where
-/// these are given.
+/// Adds the bias of a weight to every row; for experts the biases of the pairs that go to a row, times their weights
+/// where these are given.
 pub(super) fn add_bias(
     context: &Context<'_>,
     pe: &PeState,

@@ -1,4 +1,5 @@
-//! Gated linear attention in one processing element: convolution, gates, the delta rule, and what multiplies its result.
+//! Gated linear attention in one processing element: convolution, gates, the delta rule, and what multiplies its
+//! result.
 
 use std::sync::Arc;
 
@@ -243,8 +244,8 @@ pub(super) struct Writing {
     pub ahead: Option<StateSums>,
 }
 
-/// What is missing to the value is written with the key, and the query reads; or gets its share of what was written, where it
-/// has read before.
+/// What is missing to the value is written with the key, and the query reads; or gets its share of what was written,
+/// where it has read before.
 pub(super) fn write(
     context: &Context<'_>,
     pe: &mut PeState,

@@ -1,8 +1,9 @@
 //! Systolic products: runs of pieces that move around rings, and what is computed with the pieces in front.
 //!
-//! A place of a ring holds a run of pieces of one dimension of its operand. It uses the first, sends it on to the place with
-//! the next lower ring number, and puts what arrives behind its last. How far a place is, is kept beside its memory
-//! ([`PeState::queues`]): the layout says where a run begins and, for operands that are aligned, where alignment has to end.
+//! A place of a ring holds a run of pieces of one dimension of its operand. It uses the first, sends it on to the place
+//! with the next lower ring number, and puts what arrives behind its last. How far a place is, is kept beside its
+//! memory ([`PeState::queues`]): the layout says where a run begins and, for operands that are aligned, where alignment
+//! has to end.
 
 use std::sync::Arc;
 
@@ -248,8 +249,8 @@ pub struct Piece {
     pub tile: Tile,
 }
 
-/// Takes the piece that a place sends out of its memory; nothing where the place rests. In a systolic loop every place moves
-/// one piece on; elsewhere (`aligning`) it moves one on or back until its run begins where its layout says.
+/// Takes the piece that a place sends out of its memory; nothing where the place rests. In a systolic loop every place
+/// moves one piece on; elsewhere (`aligning`) it moves one on or back until its run begins where its layout says.
 ///
 /// # Errors
 /// Where the payload lies on no ring along the shift's axis, or has no piece here.
@@ -300,8 +301,8 @@ pub fn join_ring(prepared: &Prepared, pe: &mut PeState, moved: &Shift, piece: Pi
     Ok(())
 }
 
-/// A shift around rings. In a systolic loop every place moves one piece on; elsewhere (`aligning`) a place moves one piece on or
-/// back until its run begins where its layout says.
+/// A shift around rings. In a systolic loop every place moves one piece on; elsewhere (`aligning`) a place moves one
+/// piece on or back until its run begins where its layout says.
 pub(super) fn shift(
     prepared: &Prepared,
     pes: &mut [PeState],
@@ -374,8 +375,8 @@ fn take(tile: &Tile, elements: &[u32], is_rows: bool, size: u64) -> (Tile, Tile)
     (part(true), part(false))
 }
 
-/// A reduction whose root is, in round `round`, the place of ring number `round mod count` of each segment: partial sums go
-/// from both ends to it.
+/// A reduction whose root is, in round `round`, the place of ring number `round mod count` of each segment: partial
+/// sums go from both ends to it.
 pub(super) fn rotating(
     prepared: &Prepared,
     pes: &mut [PeState],

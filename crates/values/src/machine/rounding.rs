@@ -1,8 +1,8 @@
 //! Rounding of results to the format of the buffer that they are stored in.
 //!
 //! Every element operation rounds its result once (to nearest, ties to even). A multiply-accumulate of 16-bit values is
-//! exact in its product (11 + 11 bits fit the 24 of fp32), is added in fp32 and rounded; this differs from a fused operation
-//! only where the fp32 sum falls on a tie of the narrow format. In fp32 product and sum are rounded each.
+//! exact in its product (11 + 11 bits fit the 24 of fp32), is added in fp32 and rounded; this differs from a fused
+//! operation only where the fp32 sum falls on a tie of the narrow format. In fp32 product and sum are rounded each.
 
 use half::{bf16, f16};
 use wafersim_spec::DataType;

@@ -6,7 +6,8 @@
 //! | int8 | -127 to 127 | 128 x 128 | fp32, largest of the block / 127 | |
 //! | fp4 | e2m1, largest 6 | 32 x 1 | power of two | OCP Microscaling Formats 1.0 (MXFP4) |
 //!
-//! Blocks begin at the first input and output of a matrix, wherever its tiles are cut. Quantising twice changes nothing.
+//! Blocks begin at the first input and output of a matrix, wherever its tiles are cut. Quantising twice changes
+//! nothing.
 
 use wafersim_spec::DataType;
 
@@ -24,9 +25,9 @@ struct Minifloat {
 const E4M3: Minifloat = Minifloat { mantissa: 3, least: -6, largest: 448.0 };
 const E2M1: Minifloat = Minifloat { mantissa: 1, least: 0, largest: 6.0 };
 
-/// A conversion of e4m3 to fp16 moves the bits and leaves the bias of the exponent as it is (7 in place of 15): elements come
-/// out 2^8 too small, scales are kept 2^8 too large, and neither leaves the range of fp16 (a weight of 0.02 has a scale near
-/// 4e-5, which fp16 would hold with 10 bits only). Ours.
+/// A conversion of e4m3 to fp16 moves the bits and leaves the bias of the exponent as it is (7 in place of 15):
+/// elements come out 2^8 too small, scales are kept 2^8 too large, and neither leaves the range of fp16 (a weight of
+/// 0.02 has a scale near 4e-5, which fp16 would hold with 10 bits only). Ours.
 const MOVED: f32 = 256.0;
 
 impl Minifloat {
@@ -159,7 +160,8 @@ mod tests {
                 let twice = stored(&once);
                 for ((value, once), twice) in values.iter().zip(&once).zip(&twice) {
                     prop_assert!((once - twice).abs() <= 1e-6 * once.abs(), "{data_type:?} {once} {twice}");
-                    // Half a step: 2^-4 of the value, or a half of the largest over 127, or a quarter (and what is cut off).
+                    // Half a step: 2^-4 of the value, or a half of the largest over 127, or a quarter (and what is cut
+                    // off).
                     let step = match data_type {
                         DataType::Fp8 => value.abs() / 16.0 + 3.0 / 448.0 / 512.0,
                         DataType::Fp4 => value.abs() / 3.0 + 0.2,

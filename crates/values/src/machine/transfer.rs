@@ -160,11 +160,12 @@ fn shift_all(prepared: &Prepared, pes: &mut [PeState], step: &Step, payload: Buf
 /// An element that somebody on a line holds: which, who, its value.
 type Held = (Key, u64, f32);
 
-/// A row, an element of it, and which of several rows of that number in one tile (pairs of a token with several experts).
+/// A row, an element of it, and which of several rows of that number in one tile (pairs of a token with several
+/// experts).
 type Key = (u32, u32, u32);
 
-/// Every processing element gets what the target's layout says from those of its line that hold it. Lines do not know each
-/// other: they are collected in any order and stored in one.
+/// Every processing element gets what the target's layout says from those of its line that hold it. Lines do not know
+/// each other: they are collected in any order and stored in one.
 fn relayout(prepared: &Prepared, pes: &mut [PeState], step: &Step, moved: &Relayout) -> Result<(), String> {
     let known: &[PeState] = pes;
     let lines = (0..step.region.along(moved.axis.across())).into_par_iter();

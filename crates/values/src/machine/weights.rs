@@ -110,8 +110,8 @@ impl<'a> Tiles<'a> {
         }
     }
 
-    /// Cuts the tiles of a weight that are not there yet. `wanted`: inputs and outputs by processing element. Weights that are
-    /// stored narrow are converted to what is `computed` in.
+    /// Cuts the tiles of a weight that are not there yet. `wanted`: inputs and outputs by processing element. Weights
+    /// that are stored narrow are converted to what is `computed` in.
     ///
     /// # Errors
     /// Where there is no such weight.

@@ -1,5 +1,5 @@
-//! Gated linear attention from its equations: Gated Delta Networks (arXiv 2412.06464, equation 10) as `Qwen3NextGatedDeltaNet` of
-//! the `transformers` library has them, a token after the other.
+//! Gated linear attention from its equations: Gated Delta Networks (arXiv 2412.06464, equation 10) as
+//! `Qwen3NextGatedDeltaNet` of the `transformers` library has them, a token after the other.
 
 use wafersim_spec::model::{LinearAttention, Role};
 

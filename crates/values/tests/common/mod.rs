@@ -24,8 +24,8 @@ pub const TINY_DENSE: &str = r#"{"model_type": "qwen3", "hidden_size": 32, "num_
     "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 8, "vocab_size": 41, "max_position_embeddings": 64,
     "intermediate_size": 24, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "attention_bias": true}"#;
 
-/// Runs a model in fp32 under one mapping for all layers, `tokens` tokens of a prompt and three steps, against the equations in
-/// 64 bit.
+/// Runs a model in fp32 under one mapping for all layers, `tokens` tokens of a prompt and three steps, against the
+/// equations in 64 bit.
 pub fn under(
     checkpoint: &Checkpoint,
     mapping: &LayerMapping,

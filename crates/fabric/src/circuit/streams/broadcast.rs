@@ -1,4 +1,5 @@
-//! A broadcast over both axes as one event for each router: a wavelet comes to each by the sender's row and the router's column.
+//! A broadcast over both axes as one event for each router: a wavelet comes to each by the sender's row and the
+//! router's column.
 
 use super::{Contended, Mesh, Workspace, in_pieces};
 use crate::circuit::recorder::{Span, Sum};
@@ -6,8 +7,8 @@ use crate::circuit::route::{Direction, Lines};
 use crate::circuit::timing::{Tick, Timing};
 
 impl Mesh {
-    /// Each core takes the wavelets as they land; where one is not ready by then, or a link not free, the broadcast is run wavelet by
-    /// wavelet.
+    /// Each core takes the wavelets as they land; where one is not ready by then, or a link not free, the broadcast is
+    /// run wavelet by wavelet.
     pub(super) fn broadcast(
         &self,
         at: u32,

@@ -73,8 +73,8 @@ impl Met {
         uses.sum()
     }
 
-    /// The step that has used it last, as one at a place of the schedule comes to it: that one itself where it is `within` it and
-    /// does so more than once.
+    /// The step that has used it last, as one at a place of the schedule comes to it: that one itself where it is
+    /// `within` it and does so more than once.
     pub(super) fn since(&self, lowered: &Lowered, at: usize, within: bool) -> usize {
         if within && self.uses(lowered, at) > 1 {
             return at;

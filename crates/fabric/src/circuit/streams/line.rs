@@ -26,8 +26,8 @@ pub(super) fn check(lines: &Lines, timing: &Timing) -> Result<(), Contended> {
 }
 
 impl Times<'_> {
-    /// Calls `each` with line of the block, position and place for all places of `count` lines from `number` on, in the order
-    /// in which the places lie in memory as far as can be; positions of a line come in order.
+    /// Calls `each` with line of the block, position and place for all places of `count` lines from `number` on, in the
+    /// order in which the places lie in memory as far as can be; positions of a line come in order.
     fn each_place(&self, number: u32, count: usize, columns: usize, mut each: impl FnMut(usize, usize, usize)) {
         let area = self.lines.area;
         let (number, length) = (number as usize, self.lines.length());
@@ -290,9 +290,9 @@ impl Times<'_> {
         last
     }
 
-    /// How many wavelets have landed in the queue of a point and not left it, at most: before each departure, those that
-    /// landed until then. All times are runs of constant period, which begin anew (later) where a blockage further on
-    /// reaches back.
+    /// How many wavelets have landed in the queue of a point and not left it, at most: before each departure, those
+    /// that landed until then. All times are runs of constant period, which begin anew (later) where a blockage further
+    /// on reaches back.
     fn deepest(&self, point: usize, n: u64, period: Tick, blocked: bool) -> u64 {
         let points = &self.work.points;
         let (before, here) = (&points[point - 1], &points[point]);
@@ -318,8 +318,8 @@ impl Times<'_> {
         deepest
     }
 
-    /// When the wavelets leave a point: runs, each with the number of its first wavelet and the moment at which wavelet 0
-    /// would have left in it.
+    /// When the wavelets leave a point: runs, each with the number of its first wavelet and the moment at which wavelet
+    /// 0 would have left in it.
     fn runs(&self, point: usize, n: u64, period: Tick) -> Vec<(u64, Tick)> {
         let mut runs: Vec<(u64, Tick)> = Vec::new();
         let (mut behind, mut latest) = (0, 0);

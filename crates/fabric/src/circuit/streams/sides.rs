@@ -1,11 +1,11 @@
 //! A window line by line: its rows, and its columns, each for itself.
 //!
-//! Streams along x and streams along y share no link and, where their colors differ, no route and no queue. They meet in the
-//! cores alone: a core begins a step along one axis when it is through with the one along the other. So rows are run with
-//! the moments at which their cores are through with the steps along y, and columns with those of the steps along x; a core
-//! waits where such a moment is not known yet. Rows and columns are run in turn until nothing changes. What is then found keeps
-//! every rule of the whole mesh at every moment, and there is only one such course of events (each moment follows from
-//! earlier ones): it is what all wavelets run in one go give, to the tick.
+//! Streams along x and streams along y share no link and, where their colors differ, no route and no queue. They meet
+//! in the cores alone: a core begins a step along one axis when it is through with the one along the other. So rows are
+//! run with the moments at which their cores are through with the steps along y, and columns with those of the steps
+//! along x; a core waits where such a moment is not known yet. Rows and columns are run in turn until nothing changes.
+//! What is then found keeps every rule of the whole mesh at every moment, and there is only one such course of events
+//! (each moment follows from earlier ones): it is what all wavelets run in one go give, to the tick.
 //!
 //! Of lines in which the same happens (the same parts, the same moments but for a common delay) one is run.
 

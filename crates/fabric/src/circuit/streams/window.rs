@@ -1,8 +1,8 @@
 //! Steps that contend, wavelet by wavelet: from the state that the mesh has come to, and back into it.
 //!
-//! That is exact as long as the steps meet nothing that earlier ones have left on the links and in the queues: the first
-//! wavelet of each of their streams comes to each router after the last earlier one of its color is through, and finds
-//! the links that it wants free of earlier ones. This is what the engine of streams asks of every stream.
+//! That is exact as long as the steps meet nothing that earlier ones have left on the links and in the queues: the
+//! first wavelet of each of their streams comes to each router after the last earlier one of its color is through, and
+//! finds the links that it wants free of earlier ones. This is what the engine of streams asks of every stream.
 
 use super::contention::Contended;
 use super::joint::around;

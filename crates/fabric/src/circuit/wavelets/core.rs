@@ -169,8 +169,8 @@ impl<C: Contents> Mesh<'_, C> {
         }
     }
 
-    /// Whether the operations of a core that has some along both axes are through, those along the other one included: then with
-    /// their end. Notes the end of those that are run here.
+    /// Whether the operations of a core that has some along both axes are through, those along the other one included:
+    /// then with their end. Notes the end of those that are run here.
     fn are_both_through(&mut self, place: usize, at: u32) -> Option<()> {
         let (element, share) = (&mut self.elements[place], self.share?);
         if element.own_left > 0 || element.leaving > 0 {
@@ -219,7 +219,8 @@ impl<C: Contents> Mesh<'_, C> {
                     return;
                 }
                 _ => {
-                    // Starts with the operation that takes, when that has come as far; `next_send` is when sends are free.
+                    // Starts with the operation that takes, when that has come as far; `next_send` is when sends are
+                    // free.
                     element.next_send = earliest;
                     element.sends_left = 0;
                     self.begin_forward(place);

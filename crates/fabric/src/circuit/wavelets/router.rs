@@ -97,8 +97,8 @@ impl<C: Contents> Mesh<'_, C> {
         self.wake(place, wavelet.lands);
     }
 
-    /// Whether the core runs the operation that takes this wavelet, and has room for it; for a forward also the queue of
-    /// what is sent on.
+    /// Whether the core runs the operation that takes this wavelet, and has room for it; for a forward also the queue
+    /// of what is sent on.
     fn core_takes(&mut self, place: usize, wavelet: Wavelet<C::Word>) -> Option<Option<usize>> {
         let element = &self.elements[place];
         if !element.inside || element.at != wavelet.at || element.take != wavelet.flow() || element.takes_left == 0 {

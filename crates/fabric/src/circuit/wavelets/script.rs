@@ -1,5 +1,5 @@
-//! A stretch of the schedule, flattened for the engine of wavelets: streams with absolute coordinates, and for each color
-//! which steps use it.
+//! A stretch of the schedule, flattened for the engine of wavelets: streams with absolute coordinates, and for each
+//! color which steps use it.
 
 use std::collections::BTreeSet;
 
@@ -194,8 +194,8 @@ impl<'a> Script<'a> {
         along
     }
 
-    /// The use of a color from the `index`-th on that concerns a router: its index, the place in the schedule with the turn,
-    /// and how many wavelets it sends through.
+    /// The use of a color from the `index`-th on that concerns a router: its index, the place in the schedule with the
+    /// turn, and how many wavelets it sends through.
     pub(super) fn next_use(&self, color: u16, mut index: u32, (x, y): (u32, u32)) -> (u32, (u32, u32), u64) {
         let Some(uses) = self.uses.get(usize::from(color)) else { return (index, (self.end, 0), 0) };
         while let Some(&(at, turn)) = uses.get(index as usize) {

@@ -1,8 +1,8 @@
-//! Qwen2, Qwen2-MoE, Qwen3, Qwen3-MoE and Qwen3-Next (`modeling_qwen2.py`, `modeling_qwen2_moe.py`, `modeling_qwen3.py`,
-//! `modeling_qwen3_moe.py`, `modeling_qwen3_next.py`).
+//! Qwen2, Qwen2-MoE, Qwen3, Qwen3-MoE and Qwen3-Next (`modeling_qwen2.py`, `modeling_qwen2_moe.py`,
+//! `modeling_qwen3.py`, `modeling_qwen3_moe.py`, `modeling_qwen3_next.py`).
 //!
-//! Qwen2 has biases on q, k and v whatever the file says; Qwen3 has q and k norms instead. Qwen3-Next has linear attention in
-//! most layers, and a gate behind the attention of the others.
+//! Qwen2 has biases on q, k and v whatever the file says; Qwen3 has q and k norms instead. Qwen3-Next has linear
+//! attention in most layers, and a gate behind the attention of the others.
 
 use super::super::{Attention, FeedForward, GroupedAttention, Layer, LinearAttention, Moe, Reach, Selection};
 use super::{Fields, HeadDim, LARGEST_HEAD, LARGEST_WIDTH, MOST_LAYERS, MOST_POSITIONS, MoeKeys, Trunk};
@@ -94,7 +94,8 @@ fn partial_rotary(fields: &Fields<'_>) -> Result<Option<f64>, SpecError> {
     }
 }
 
-/// Routed experts by the names of these families. `normalise`: whether weights are divided by their sum where the file does not say.
+/// Routed experts by the names of these families. `normalise`: whether weights are divided by their sum where the file
+/// does not say.
 fn moe(fields: &Fields<'_>, normalise: bool) -> Result<Moe, SpecError> {
     let keys = MoeKeys { experts: "num_experts", width: "moe_intermediate_size" };
     let moe = routed_experts(fields, &keys)?;
