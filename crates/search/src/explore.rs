@@ -208,7 +208,12 @@ impl Walk<'_, '_> {
             // Nothing fits with all that helps: with what takes no memory. Refinement adds what there is room for.
             let lean = self.search.space.lean(start);
             let points = self.search.space.divisions(&lean);
-            all = self.looked_at(points);
+            all = self.looked_at(points.clone());
+            if all.is_empty() {
+                let caches = self.with_all_caches(&points);
+                // The layout of fewest bytes may be the one whose scores take most.
+                all = self.looked_at(caches);
+            }
             if all.is_empty() {
                 // As placement divides.
                 all = self.looked_at(vec![lean]);
@@ -224,7 +229,7 @@ impl Walk<'_, '_> {
             for same in all.chunk_by(|one, other| one.point.wafers == other.point.wafers) {
                 fastest = same.first().map_or(fastest, |here| here.judged.time.min(fastest));
                 let worth = same.iter().take(MOST_ALIKE).filter(|here| here.judged.time <= fastest * SLOWER);
-                points.extend(worth.flat_map(|here| self.with_caches(here)));
+                points.extend(worth.flat_map(|here| self.with_caches(&here.point, &here.mapped)));
             }
             let found = self.looked_at(points);
             all.extend(found);
@@ -234,12 +239,23 @@ impl Walk<'_, '_> {
     }
 
     /// A point with the layouts of the cache that leave hardly a column of its region unused.
-    fn with_caches(&self, here: &Here) -> Vec<Point> {
-        let Some(layer) = here.mapped.layers.first() else { return Vec::new() };
-        let layouts = self.search.space.kv_layouts(layer.region.columns, &here.point.recipe.kv).into_iter();
+    fn with_caches(&self, point: &Point, mapped: &Mapped) -> Vec<Point> {
+        let Some(layer) = mapped.layers.first() else { return Vec::new() };
+        let layouts = self.search.space.kv_layouts(layer.region.columns, &point.recipe.kv).into_iter();
         let layouts = layouts.filter(|kv| fills(kv, layer.region.columns, layer));
-        let with = |kv| Point { recipe: Recipe { kv, ..here.point.recipe.clone() }, ..here.point.clone() };
+        let with = |kv| Point { recipe: Recipe { kv, ..point.recipe.clone() }, ..point.clone() };
         layouts.map(with).collect()
+    }
+
+    /// The same of points that placement has room for, whatever their programs keep; none where the layout is pinned.
+    fn with_all_caches(&self, points: &[Point]) -> Vec<Point> {
+        if self.search.space.pins.has(Decision::Kv) {
+            return Vec::new();
+        }
+        let (inputs, common) = (self.search.space.inputs, &self.common);
+        let of = |point: &Point| point.mapped(inputs, common).map(|mapped| self.with_caches(point, &mapped));
+        let all: Vec<Option<Vec<Point>>> = points.par_iter().map(of).collect();
+        all.into_iter().flatten().flatten().collect()
     }
 
     /// The best of a survey, regions of the same size once.
