@@ -20,10 +20,12 @@
 
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use serde::Serialize;
 use wafersim_fabric::circuit;
 use wafersim_mapping::Mapped;
 use wafersim_place::Placement;
+use wafersim_program::Program;
 use wafersim_spec::Cycles;
 use wafersim_spec::scenario::Verification;
 use wafersim_spec::wafer::Key;
@@ -195,13 +197,17 @@ impl DecodePrograms {
     /// Where a router has not, with the router and the number.
     pub(crate) fn fit_in_routers(&self, question: &Question) -> Result<(), AnswerError> {
         let available = question.wafer.figure(Key::Colors).value as u32;
-        let layouts = self.pass.layouts.iter().enumerate();
-        layouts.filter(|(_, program)| program.color_count() > available).try_for_each(|(layout, program)| {
+        let fits = |(layout, program): (usize, &Program)| {
+            if program.color_count() <= available {
+                return Ok(());
+            }
             circuit::fits_in_routers(program, &question.wafer).map_err(|reason| {
                 let what = format!("a layer of layout {layout}");
                 AnswerError::Fabric { what, reason }
             })
-        })
+        };
+        let all: Vec<Result<(), AnswerError>> = self.pass.layouts.par_iter().enumerate().map(fits).collect();
+        all.into_iter().collect()
     }
 }
 

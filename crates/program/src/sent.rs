@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rayon::prelude::*;
+
 use crate::layout::{Field, Layout};
 use crate::movement::movement;
 use crate::program::Program;
@@ -56,24 +58,28 @@ pub fn movements(program: &Program, region: Region, moved: &Relayout) -> Option<
         }
     }
     let begins: Vec<u64> = begins.into_iter().filter(|line| *line < lines).collect();
+    let kinds: Vec<Option<Vec<usize>>> =
+        begins.iter().map(|line| kind_of_line(moved, [source, target], region, *line)).collect();
+    // Of lines of a kind the first is worked out.
+    let mut first_of_kind: BTreeMap<&[usize], usize> = BTreeMap::new();
+    let stands_for: Vec<usize> = (0..)
+        .zip(&kinds)
+        .map(|(index, kind)| kind.as_ref().map_or(index, |kind| *first_of_kind.entry(kind).or_insert(index)))
+        .collect();
+    let worked_out: Vec<Option<Result<Vec<Sent>, String>>> = (0..begins.len())
+        .into_par_iter()
+        .map(|index| (stands_for[index] == index).then(|| sent_along(program, region, moved, begins[index])).flatten())
+        .collect();
     let ends = begins.iter().skip(1).copied().chain([lines]);
     let mut all: Vec<LinesAlike> = Vec::new();
-    let mut known_kinds: BTreeMap<Vec<usize>, Vec<Sent>> = BTreeMap::new();
-    for (first, end) in begins.iter().copied().zip(ends) {
-        let kind = kind_of_line(moved, [source, target], region, first);
-        let sent = match kind.as_ref().and_then(|kind| known_kinds.get(kind)) {
-            Some(known) => known.clone(),
-            None => match sent_along(program, region, moved, first)? {
-                Ok(sent) => sent,
-                Err(problem) => return Some(Err(problem)),
-            },
+    for ((first, end), stands_for) in begins.iter().copied().zip(ends).zip(stands_for) {
+        let sent = match worked_out.get(stands_for)?.as_ref()? {
+            Ok(sent) => sent,
+            Err(problem) => return Some(Err(problem.clone())),
         };
-        if let Some(kind) = kind {
-            known_kinds.entry(kind).or_insert_with(|| sent.clone());
-        }
         match all.last_mut() {
-            Some(known) if known.sent == sent => known.count += end - first,
-            _ => all.push(LinesAlike { first, count: end - first, sent }),
+            Some(known) if known.sent == *sent => known.count += end - first,
+            _ => all.push(LinesAlike { first, count: end - first, sent: sent.clone() }),
         }
     }
     Some(Ok(all))

@@ -46,6 +46,15 @@ impl Effort {
         }
     }
 
+    /// Mappings for which routers may have too few colors before none is asked for any more: asking takes up to seconds.
+    const fn router_failures(self) -> u64 {
+        match self {
+            Self::Quick => 20,
+            Self::Normal => 48,
+            Self::Thorough => 500,
+        }
+    }
+
     /// Further starts.
     const fn restarts(self) -> u64 {
         match self {
@@ -105,6 +114,8 @@ struct Walk<'w, 'a> {
     left: u64,
     /// Mappings that have been.
     evaluations: u64,
+    /// Mappings for which routers may still have too few colors.
+    router_failures_left: u64,
 }
 
 /// A point that was judged.
@@ -168,11 +179,29 @@ pub fn refine(search: &Search<'_>, surveyed: &[Found], judge: &dyn Judge) -> Opt
 impl<'w, 'a> Walk<'w, 'a> {
     fn new(search: &'w Search<'a>, judge: &'w dyn Judge) -> Self {
         let common = Arc::new(Common::new(search.space.inputs.model));
-        Self { search, judge, common, left: search.effort.evaluations(), evaluations: 0 }
+        let effort = search.effort;
+        Self {
+            search,
+            judge,
+            common,
+            left: effort.evaluations(),
+            evaluations: 0,
+            router_failures_left: effort.router_failures(),
+        }
     }
 }
 
 impl Walk<'_, '_> {
+    /// Whether routers have colors enough; no, where that was asked for in vain too often.
+    fn fits_in_routers(&mut self, mapped: &Mapped) -> bool {
+        if self.router_failures_left == 0 {
+            return false;
+        }
+        let fits = self.judge.fits_in_routers(mapped);
+        self.router_failures_left -= u64::from(!fits);
+        fits
+    }
+
     /// Judges points, in their order; what does not fit is left out.
     fn judged(&mut self, mut points: Vec<Point>) -> Vec<Here> {
         points.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
@@ -259,13 +288,12 @@ impl Walk<'_, '_> {
     }
 
     /// The best of a survey, regions of the same size once.
-    fn divisions(&self, surveyed: &[Found]) -> Vec<Here> {
+    fn divisions(&mut self, surveyed: &[Found]) -> Vec<Here> {
         let mut kept: Vec<Here> = Vec::new();
         let region = |mapped: &Mapped| mapped.layers.first().map(|layer| layer.region);
         for found in surveyed.iter().filter(|found| found.point.wafers <= self.search.space.wafers) {
-            let fits = || self.judge.fits_in_routers(&found.mapped);
             let is_new = kept.iter().all(|known| region(&known.mapped) != region(&found.mapped));
-            if is_new && kept.len() < self.search.effort.divisions() && fits() {
+            if is_new && kept.len() < self.search.effort.divisions() && self.fits_in_routers(&found.mapped) {
                 let Found { point, mapped, judged, .. } = found.clone();
                 kept.push(Here { point, mapped, judged });
             }
@@ -292,7 +320,7 @@ impl Walk<'_, '_> {
                 let mut all = self.judged(points);
                 all.retain(|other| other.is_better(&here));
                 all.sort_by(|one, other| one.judged.time.total_cmp(&other.judged.time));
-                if let Some(better) = all.into_iter().find(|other| self.judge.fits_in_routers(&other.mapped)) {
+                if let Some(better) = all.into_iter().find(|other| self.fits_in_routers(&other.mapped)) {
                     here = better;
                     moved = Some(*decision);
                     has_moved = true;
@@ -327,7 +355,7 @@ impl Walk<'_, '_> {
             }
             let drawn = points.swap_remove(below(&mut random, points.len()));
             if let Some(other) = self.judged(vec![drawn]).pop()
-                && self.judge.fits_in_routers(&other.mapped)
+                && self.fits_in_routers(&other.mapped)
             {
                 here = other;
                 changed += 1;
@@ -339,4 +367,58 @@ impl Walk<'_, '_> {
 
 fn below(random: &mut ChaCha8Rng, count: usize) -> usize {
     ((u64::from(random.next_u32()) * count as u64) >> 32) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use wafersim_mapping::{Inputs, Load, Verification};
+    use wafersim_spec::scenario::{RoutingModel, WaferCount};
+    use wafersim_spec::{Model, Precision, Wafer};
+
+    use super::*;
+    use crate::space::{Pins, start};
+
+    /// Everything fits the memory, few slots are quickest, and no router ever has colors enough.
+    #[derive(Default)]
+    struct NoColors {
+        asked: AtomicU64,
+    }
+
+    impl Judge for NoColors {
+        fn judge(&self, mapped: &Mapped) -> Option<Judged> {
+            Some(Judged { time: mapped.placement.slots_per_wafer as f64, tie: 0.0 })
+        }
+
+        fn fits_in_routers(&self, _: &Mapped) -> bool {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            false
+        }
+    }
+
+    #[test]
+    fn routers_that_never_suffice_are_not_asked_for_ever() {
+        let (model, wafer) = (Model::builtin("llama-3.1-8b").unwrap(), Wafer::builtin("wse3").unwrap());
+        let load = Load {
+            wafers: WaferCount::Exactly(1),
+            users: 1,
+            context: 1024,
+            tokens_per_step: 1,
+            precision: Precision::default(),
+            routing: RoutingModel::Uniform,
+        };
+        let space = Space {
+            inputs: Inputs { model: &model, wafer: &wafer, load },
+            fewest: 1,
+            wafers: 1,
+            pins: Pins::default(),
+        };
+        let search = Search { space, effort: Effort::Quick, seed: 1 };
+        let point = Point { recipe: start(), wafers: 1, micro_batch: 1, draft: Verification::Stream };
+        let judge = NoColors::default();
+        assert!(explore(&search, point, &judge).is_none());
+        let asked = judge.asked.load(Ordering::Relaxed);
+        assert!((1..=Effort::Quick.router_failures()).contains(&asked), "{asked}");
+    }
 }
