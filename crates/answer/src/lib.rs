@@ -25,6 +25,7 @@ mod provenance;
 mod question;
 mod read;
 mod run;
+mod rungs;
 mod searched;
 mod stage;
 mod uncertainty;
