@@ -10,9 +10,8 @@ use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Layer, Reac
 
 use crate::gemm::Rings;
 use crate::norm::{NormOf, riding_sums};
-use crate::prefill::{Turned, turn};
 use crate::product::Product;
-use crate::relayout::Way;
+use crate::relayout::{Turned, Way, turn};
 use crate::request::{LayerRequest, Routed, Scope};
 use crate::writer::{Lines, Writer, along, everywhere, first, table};
 

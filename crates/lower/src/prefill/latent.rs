@@ -12,7 +12,8 @@ use wafersim_program::{
 };
 use wafersim_spec::model::{LatentAttention, Reach, Role};
 
-use super::{Chunk, repeated};
+use super::Chunk;
+use super::attention::{repeated, values};
 use crate::gemm::{Matrix, Rings};
 use crate::lies::{Contents, HeadSizes, KvLies};
 use crate::relayout::Way;
@@ -117,7 +118,7 @@ impl Chunk<'_> {
         let (nope, value) = (latent.nope_dim, latent.value_dim);
         let nope_key =
             first(self.writer.declare("attention.nope_key", vec![with_rows(lies.of_kv_heads("k", seen, nope))]));
-        let values = super::values(region, lies, with_rows(lies.new_values(seen)));
+        let values = values(region, lies, with_rows(lies.new_values(seen)));
         let values = first(self.writer.declare("attention.value", vec![values]));
         let part = |first: u64, size: u64| Part::Outputs(HeadPart { width: nope + value, first, size });
         for (part, c) in [(part(0, nope), nope_key), (part(nope, value), values)] {
