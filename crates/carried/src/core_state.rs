@@ -1,7 +1,7 @@
 //! What a core holds while it is inside a stage: words that lie ready, words that have arrived, partial results.
 
 use wafersim_fabric::circuit::StreamId;
-use wafersim_values::machine::{Numbers, Way};
+use wafersim_values::interpreter::{Numbers, Way};
 
 use crate::words::Partial;
 

@@ -56,7 +56,7 @@ fn carried(setup: &Setup) -> (u64, Agreement) {
             let name = &prepared.program.name;
             let carried = carry(prepared, executed.before, (executed.tiles, executed.layer), device)
                 .unwrap_or_else(|error| panic!("{name}: {error}"));
-            let agreement = compare(&prepared.program, executed.after, &carried.machine);
+            let agreement = compare(&prepared.program, executed.after, &carried.mesh);
             assert!(agreement.is_whole(), "{name}: {:#?}", agreement.first);
             programs += 1;
             all.add(&agreement);

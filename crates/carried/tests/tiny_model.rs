@@ -39,7 +39,7 @@ fn carried(setup: &Setup, tokens: u64, steps: u64) -> (u64, Agreement) {
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         let lowered = device.lower(&prepared.program).unwrap();
         assert_eq!(circuit::run(&lowered, |_| ()).unwrap().cycles, carried.outcome.cycles, "{name}");
-        let agreement = compare(&prepared.program, executed.after, &carried.machine);
+        let agreement = compare(&prepared.program, executed.after, &carried.mesh);
         assert!(agreement.is_whole(), "{name}: {:#?}", agreement.first);
         programs += 1;
         all.add(&agreement);

@@ -9,7 +9,7 @@ pub(crate) use own::KEY_VALUE;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wafersim_graph::layer::{NetworkKind, Operation, TensorId};
+use wafersim_graph::layer::{LayerOperation, NetworkKind, TensorId};
 use wafersim_graph::{LayerGraph, LayerGraphs, LayerLoad};
 use wafersim_mapping::LineKind;
 use wafersim_program::{Action, Axis, Field, Formula, Node, Operand, Order, Program, Step};
@@ -168,33 +168,33 @@ impl<'a> Walk<'a> {
         let graph = self.graph;
         let operator = &graph.operators()[index];
         let (name, reads, writes) = (operator.name, &operator.reads, &operator.writes);
-        if !matches!(operator.operation, Operation::Residual | Operation::Choose(_)) {
+        if !matches!(operator.operation, LayerOperation::Residual | LayerOperation::Choose(_)) {
             self.close();
         }
         self.settle(index);
         match &operator.operation {
-            Operation::Norm { riding } => match name {
+            LayerOperation::Norm { riding } => match name {
                 "attention.query_norm" if *riding => self.query_norm(name, reads)?,
                 "attention.query_norm" | "attention.latent_norm" => self.latent_norm(name, *riding, reads)?,
                 _ => self.norm(name, *riding, reads, writes)?,
             },
-            Operation::Products if self.latent().is_ok() => self.latent_products(index)?,
-            Operation::Products => self.products(index)?,
-            Operation::HeadNorm { riding } => self.head_norm(name, *riding, reads)?,
-            Operation::Rope { rotary } => {
+            LayerOperation::Products if self.latent().is_ok() => self.latent_products(index)?,
+            LayerOperation::Products => self.products(index)?,
+            LayerOperation::HeadNorm { riding } => self.head_norm(name, *riding, reads)?,
+            LayerOperation::Rope { rotary } => {
                 let nodes = writes
                     .iter()
                     .map(|id| self.operand(Some(id)).map(|x| self.writer.rope(graph, x, *rotary)))
                     .collect::<Result<Vec<_>, _>>()?;
                 self.writer.program.push(name, nodes);
             }
-            Operation::Append if self.latent().is_ok() => self.latent_append(name, reads)?,
-            Operation::Append => self.append(name)?,
-            Operation::Scores { .. } => {
+            LayerOperation::Append if self.latent().is_ok() => self.latent_append(name, reads)?,
+            LayerOperation::Append => self.append(name)?,
+            LayerOperation::Scores { .. } => {
                 let query = self.operand(reads.first())?;
                 let attending = self.attending()?;
                 let divided = graph.operators().iter().any(|other| match &other.operation {
-                    Operation::Softmax(form) => form.divided,
+                    LayerOperation::Softmax(form) => form.divided,
                     _ => false,
                 });
                 // What queries of heads read third are sums of squares that ride.
@@ -205,13 +205,13 @@ impl<'a> Walk<'a> {
                 self.scored = Some(scored);
                 self.writer.push_with_route_changes(name, nodes);
             }
-            Operation::HeadScale => {
+            LayerOperation::HeadScale => {
                 let (attending, scored) = (self.attending()?, self.scored()?);
                 let nodes = self.writer.head_scale(&attending, &scored);
                 self.scored = Some(Scored { scaled: true, ..scored });
                 self.writer.program.push(name, nodes);
             }
-            Operation::Softmax(form) => {
+            LayerOperation::Softmax(form) => {
                 let (attending, scored) = (self.attending()?, self.scored()?);
                 let made = self.writer.result_buffer(&attending, form.sum_rides);
                 self.result = Some(made);
@@ -219,7 +219,7 @@ impl<'a> Walk<'a> {
                 self.scored = Some(scored);
                 self.writer.program.push(name, nodes);
             }
-            Operation::Values { .. } => {
+            LayerOperation::Values { .. } => {
                 let (attending, scored) = (self.attending()?, self.scored()?);
                 let Some(made) = self.result else { return Err(nothing("attention without a softmax")) };
                 let nodes = self.writer.values(&attending, scored, made);
@@ -230,8 +230,8 @@ impl<'a> Walk<'a> {
                     self.writer.program.push("attention.kv_forget", nodes);
                 }
             }
-            Operation::Output { .. } => self.output(index)?,
-            Operation::Residual => {
+            LayerOperation::Output { .. } => self.output(index)?,
+            LayerOperation::Residual => {
                 let (x, y) = (self.operand(reads.first())?, self.operand(reads.get(1))?);
                 let sum = self.writer.residual(x, y);
                 match self.open.take() {
@@ -245,45 +245,45 @@ impl<'a> Walk<'a> {
                     }
                 }
             }
-            Operation::PerHead => self.per_head(name, reads, writes)?,
-            Operation::OutputGate => {
+            LayerOperation::PerHead => self.per_head(name, reads, writes)?,
+            LayerOperation::OutputGate => {
                 let gate = self.operand(reads.get(1))?;
                 let Some((result, _)) = self.mixed.take() else { return Err(nothing("a gate without attention")) };
                 let (node, gated) = self.writer.output_gate(result, gate);
                 self.mixed = Some((gated, self.writer.field(gated)));
                 self.writer.program.push(name, vec![node]);
             }
-            Operation::Convolution => {
+            LayerOperation::Convolution => {
                 let (nodes, of) = self.writer.convolution(self.remembering()?);
                 self.remembering = Some(of);
                 self.writer.program.push(name, nodes);
             }
-            Operation::StateGates => {
+            LayerOperation::StateGates => {
                 let node = self.writer.state_gates(self.remembering()?);
                 self.writer.program.push(name, vec![node]);
             }
-            Operation::UnitNorm { riding } => {
+            LayerOperation::UnitNorm { riding } => {
                 let (nodes, of) = self.writer.unit_norm(self.remembering()?, *riding);
                 self.remembering = Some(of);
                 if !nodes.is_empty() {
                     self.writer.program.push(name, nodes);
                 }
             }
-            Operation::DeltaRule { single_read } => {
+            LayerOperation::DeltaRule { single_read } => {
                 let (nodes, result) = self.writer.delta_rule(self.remembering()?, *single_read);
                 self.mixed = Some((result, self.writer.field(result)));
                 self.writer.push_with_route_changes(name, nodes);
             }
-            Operation::GatedNorm => {
+            LayerOperation::GatedNorm => {
                 let Some((result, _)) = self.mixed else { return Err(nothing("a norm without attention")) };
                 let nodes = self.writer.gated_norm(self.remembering()?, result);
                 self.writer.program.push(name, nodes);
             }
-            Operation::Router { early } => self.router(name, *early, reads)?,
-            Operation::Choose(form) => self.choose(*form, reads)?,
-            Operation::GateUp { network, shared_beside, .. } => self.gate_up(index, *network, *shared_beside)?,
-            Operation::Activation { network } => self.activation(name, *network)?,
-            Operation::Down { network, shared_beside, .. } => self.down(index, *network, *shared_beside)?,
+            LayerOperation::Router { early } => self.router(name, *early, reads)?,
+            LayerOperation::Choose(form) => self.choose(*form, reads)?,
+            LayerOperation::GateUp { network, shared_beside, .. } => self.gate_up(index, *network, *shared_beside)?,
+            LayerOperation::Activation { network } => self.activation(name, *network)?,
+            LayerOperation::Down { network, shared_beside, .. } => self.down(index, *network, *shared_beside)?,
         }
         Ok(())
     }

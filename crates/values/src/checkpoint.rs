@@ -7,7 +7,7 @@ use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Reach, Role
 use wafersim_spec::{DataType, Model};
 
 use crate::error::ValuesError;
-use crate::machine::{Blocks, Rounding};
+use crate::interpreter::{Blocks, Rounding};
 use crate::rotary::Rotary;
 use crate::tensors::{Tensor, Tensors};
 use crate::unpacked::unpacked;

@@ -22,7 +22,7 @@ use wafersim_spec::model::{Attention, FeedForward, Layer};
 use self::tap::Tap;
 use crate::checkpoint::{Checkpoint, check_prefill};
 use crate::error::ValuesError;
-use crate::machine::{MeshState, Prepared, Tile, Tiles, execute, residents};
+use crate::interpreter::{MeshState, Prepared, Tile, Tiles, execute, residents};
 use crate::plain::check_prompt;
 use crate::record::Record;
 
@@ -100,7 +100,7 @@ type Cache = Vec<Vec<Tile>>;
 pub struct Executed<'a> {
     /// The program.
     pub prepared: &'a Prepared,
-    /// Before; matrices that the program moves are not in place yet ([`crate::machine::residents`]).
+    /// Before; matrices that the program moves are not in place yet ([`crate::interpreter::residents`]).
     pub before: &'a MeshState,
     /// After.
     pub after: &'a MeshState,
@@ -322,8 +322,8 @@ impl<'a> Placed<'a> {
     }
 
     /// The processing elements as they are, where somebody will want to compare.
-    fn before(&self, machine: &MeshState) -> Option<MeshState> {
-        self.observer.is_some().then(|| machine.clone())
+    fn before(&self, mesh: &MeshState) -> Option<MeshState> {
+        self.observer.is_some().then(|| mesh.clone())
     }
 
     fn observe(&mut self, prepared: &Prepared, before: Option<MeshState>, after: &MeshState, layer: usize) {
@@ -338,19 +338,19 @@ impl<'a> Placed<'a> {
         let tokens = prompt.len() as u64;
         check_prefill(&self.checkpoint.model, prompt.len() as u64)?;
         let program = prefill_embedding(&self.ends, prompt);
-        let (prepared, machine) = self.whole(program, 0, Vec::new())?;
-        let tap = Tap { prepared: &prepared, machine: &machine };
+        let (prepared, mesh) = self.whole(program, 0, Vec::new())?;
+        let tap = Tap { prepared: &prepared, mesh: &mesh };
         tap.rows(records, "prefill.embed", "residual", 0)?;
         let mut stream = tap.tiles("residual")?;
         for layer in 0..model.layers.len() {
             stream = self.prefill_layer(layer, tokens, stream, records)?;
         }
         let program = turn_to_head(&self.ends, tokens);
-        let (prepared, machine) = self.whole(program, 0, vec![("residual", stream)])?;
-        let x = Tap { prepared: &prepared, machine: &machine }.tiles("head.x")?;
+        let (prepared, mesh) = self.whole(program, 0, vec![("residual", stream)])?;
+        let x = Tap { prepared: &prepared, mesh: &mesh }.tiles("head.x")?;
         let program = lm_head(&self.ends, tokens);
-        let (prepared, machine) = self.whole(program, 0, vec![("head.x", x)])?;
-        let tap = Tap { prepared: &prepared, machine: &machine };
+        let (prepared, mesh) = self.whole(program, 0, vec![("head.x", x)])?;
+        let tap = Tap { prepared: &prepared, mesh: &mesh };
         tap.head(records, "prefill", self.ends.mapping)?;
         Ok(tap.of("sampling.best", 0)?.last().map_or(0, |number| *number as u64))
     }
@@ -363,8 +363,8 @@ impl<'a> Placed<'a> {
         inputs: Vec<(&str, Vec<Vec<Tile>>)>,
     ) -> Result<(Prepared, MeshState), ValuesError> {
         let prepared = Prepared::new(program);
-        let machine = self.execute_whole(&prepared, layer, inputs)?;
-        Ok((prepared, machine))
+        let mesh = self.execute_whole(&prepared, layer, inputs)?;
+        Ok((prepared, mesh))
     }
 
     fn execute_whole(
@@ -373,14 +373,14 @@ impl<'a> Placed<'a> {
         layer: usize,
         inputs: Vec<(&str, Vec<Vec<Tile>>)>,
     ) -> Result<MeshState, ValuesError> {
-        let mut machine = MeshState::new(prepared);
+        let mut mesh = MeshState::new(prepared);
         for (name, tiles) in inputs {
-            fill(prepared, &mut machine, name, tiles)?;
+            fill(prepared, &mut mesh, name, tiles)?;
         }
-        let before = self.before(&machine);
-        execute(prepared, &mut machine, &mut self.tiles, layer, 0..usize::MAX)?;
-        self.observe(prepared, before, &machine, layer);
-        Ok(machine)
+        let before = self.before(&mesh);
+        execute(prepared, &mut mesh, &mut self.tiles, layer, 0..usize::MAX)?;
+        self.observe(prepared, before, &mesh, layer);
+        Ok(mesh)
     }
 
     fn prefill_layer(
@@ -391,17 +391,17 @@ impl<'a> Placed<'a> {
         records: &mut [Record],
     ) -> Result<Vec<Vec<Tile>>, ValuesError> {
         let program = self.prefill_program(layer, tokens, None)?;
-        let (prepared, machine) = if !self.clustered[layer] {
+        let (prepared, mesh) = if !self.clustered[layer] {
             self.whole(program, layer, vec![("residual", stream)])?
         } else {
             let before = Prepared::new(program);
-            let mut machine = MeshState::new(&before);
-            fill(&before, &mut machine, "residual", stream)?;
+            let mut mesh = MeshState::new(&before);
+            fill(&before, &mut mesh, "residual", stream)?;
             let write = |placed: &Self, chosen: Vec<Vec<u64>>| placed.prefill_program(layer, tokens, Some(chosen));
-            let after = self.routed(layer, before, &mut machine, write)?;
-            (after, machine)
+            let after = self.routed(layer, before, &mut mesh, write)?;
+            (after, mesh)
         };
-        let tap = Tap { prepared: &prepared, machine: &machine };
+        let tap = Tap { prepared: &prepared, mesh: &mesh };
         tap.layer(records, &format!("prefill.layer{layer}"), &self.checkpoint.model.layers[layer])?;
         let stream = tap.tiles("residual")?;
 
@@ -409,8 +409,8 @@ impl<'a> Placed<'a> {
         let inputs = names.map(|name| tap.tiles(name).map(|tiles| (name, tiles)));
         let inputs = inputs.into_iter().collect::<Result<Vec<_>, _>>()?;
         let program = cache_handover(&self.request(layer, Step { tokens, users: 1, position: 0 }, None))?;
-        let (prepared, machine) = self.whole(program, layer, inputs)?;
-        let tap = Tap { prepared: &prepared, machine: &machine };
+        let (prepared, mesh) = self.whole(program, layer, inputs)?;
+        let tap = Tap { prepared: &prepared, mesh: &mesh };
         let (keys, values) = (tap.tiles("kv.keys")?, tap.tiles("kv.values")?);
         self.caches[layer] = keys.into_iter().zip(values).map(|(keys, values)| [keys, values].concat()).collect();
         Ok(stream)
@@ -424,16 +424,16 @@ impl<'a> Placed<'a> {
         phase: &str,
         records: &mut [Record],
     ) -> Result<Vec<u64>, ValuesError> {
-        let (prepared, machine) = self.whole(embedding(&self.ends, tokens), 0, Vec::new())?;
-        let tap = Tap { prepared: &prepared, machine: &machine };
+        let (prepared, mesh) = self.whole(embedding(&self.ends, tokens), 0, Vec::new())?;
+        let tap = Tap { prepared: &prepared, mesh: &mesh };
         tap.rows(records, &format!("{phase}.embed"), "embedding.row", 0)?;
         let mut stream = tap.tiles("embedding.row")?;
         for layer in 0..self.checkpoint.model.layers.len() {
             stream = self.layer(layer, step, stream, phase, records)?;
         }
         let head = self.heads.remove(&step.tokens).unwrap_or_else(|| Prepared::new(lm_head(&self.ends, step.tokens)));
-        let machine = self.execute_whole(&head, 0, vec![("head.x", stream)])?;
-        let tap = Tap { prepared: &head, machine: &machine };
+        let mesh = self.execute_whole(&head, 0, vec![("head.x", stream)])?;
+        let tap = Tap { prepared: &head, mesh: &mesh };
         tap.head(records, phase, self.ends.mapping)?;
         let best =
             tap.of("sampling.best", 0)?.chunks(2).map(|best| best.last().map_or(0, |number| *number as u64)).collect();
@@ -457,30 +457,30 @@ impl<'a> Placed<'a> {
             Some(last) if alike(&last) => last.prepared,
             _ => Prepared::new(self.decode_program(layer, step, None)?),
         };
-        let mut machine = MeshState::new(&prepared);
-        fill(&prepared, &mut machine, "residual", stream)?;
+        let mut mesh = MeshState::new(&prepared);
+        fill(&prepared, &mut mesh, "residual", stream)?;
         let cache = std::mem::take(&mut self.caches[layer]);
         let keeps_state = matches!(description.attention, Attention::Linear(_));
         if keeps_state {
-            remember(&prepared, &mut machine, (step.position > 0).then_some(cache))?;
+            remember(&prepared, &mut mesh, (step.position > 0).then_some(cache))?;
         } else if step.position == 0 {
             for field in 0..2 {
                 let before = Operand::new(buffer(&prepared, "kv.before")?, field);
-                machine.scatter(&prepared, before, &[]).map_err(|problem| bug(&prepared, problem))?;
+                mesh.scatter(&prepared, before, &[]).map_err(|problem| bug(&prepared, problem))?;
             }
         } else {
-            fill(&prepared, &mut machine, "kv.before", cache)?;
+            fill(&prepared, &mut mesh, "kv.before", cache)?;
         }
         let prepared = if clustered {
             let write = |placed: &Self, chosen: Vec<Vec<u64>>| placed.decode_program(layer, step, Some(chosen));
-            self.routed(layer, prepared, &mut machine, write)?
+            self.routed(layer, prepared, &mut mesh, write)?
         } else {
-            let before = self.before(&machine);
-            execute(&prepared, &mut machine, &mut self.tiles, layer, 0..usize::MAX)?;
-            self.observe(&prepared, before, &machine, layer);
+            let before = self.before(&mesh);
+            execute(&prepared, &mut mesh, &mut self.tiles, layer, 0..usize::MAX)?;
+            self.observe(&prepared, before, &mesh, layer);
             prepared
         };
-        let tap = Tap { prepared: &prepared, machine: &machine };
+        let tap = Tap { prepared: &prepared, mesh: &mesh };
         tap.layer(records, &format!("{phase}.layer{layer}"), description)?;
         let stream = tap.tiles("residual")?;
         self.caches[layer] = if keeps_state {
@@ -499,18 +499,18 @@ impl<'a> Placed<'a> {
         &mut self,
         layer: usize,
         before: Prepared,
-        machine: &mut MeshState,
+        mesh: &mut MeshState,
         write: impl Fn(&Self, Vec<Vec<u64>>) -> Result<Program, ValuesError>,
     ) -> Result<Prepared, ValuesError> {
         let is_router = |node: &wafersim_program::Node| matches!(node, wafersim_program::Node::Operator { name, .. } if name == "router");
         let Some(router) = before.program.body.iter().position(is_router) else {
             return Err(bug(&before, "there is no router".into()));
         };
-        let mut untouched = self.before(machine);
-        execute(&before, machine, &mut self.tiles, layer, 0..router + 1)?;
+        let mut untouched = self.before(mesh);
+        execute(&before, mesh, &mut self.tiles, layer, 0..router + 1)?;
         let choice = Operand::new(buffer(&before, "router.choice")?, 0);
         let width = before.field(choice).map_err(|problem| bug(&before, problem))?.row_size().max(1) as usize;
-        let experts = Tap { prepared: &before, machine }.of("router.choice", 0)?;
+        let experts = Tap { prepared: &before, mesh }.of("router.choice", 0)?;
         let of_token = |row: &[f64]| row.iter().map(|expert| *expert as u64).collect();
         let after = Prepared::new(write(self, experts.chunks(width).map(of_token).collect())?);
         let known = buffer(&before, "router.choice")?.0 as usize;
@@ -519,26 +519,26 @@ impl<'a> Placed<'a> {
         {
             return Err(bug(&after, "the choice of experts changes what comes before it".into()));
         }
-        for pe in untouched.iter_mut().chain([&mut *machine]).flat_map(|machine| &mut machine.pes) {
+        for pe in untouched.iter_mut().chain([&mut *mesh]).flat_map(|mesh| &mut mesh.pes) {
             // What comes after the choice is another program's.
             pe.buffers.truncate(known + 1);
             pe.buffers.resize(after.program.buffers.len(), Vec::new());
         }
-        residents(&after, machine, &self.tiles, layer, BufferId(known as u32 + 1))?;
-        execute(&after, machine, &mut self.tiles, layer, router + 1..usize::MAX)?;
-        self.observe(&after, untouched, machine, layer);
+        residents(&after, mesh, &self.tiles, layer, BufferId(known as u32 + 1))?;
+        execute(&after, mesh, &mut self.tiles, layer, router + 1..usize::MAX)?;
+        self.observe(&after, untouched, mesh, layer);
         Ok(after)
     }
 }
 
 /// Puts states and the last inputs of convolutions where a program has them, or zeros where there are none yet.
-fn remember(prepared: &Prepared, machine: &mut MeshState, kept: Option<Cache>) -> Result<(), ValuesError> {
+fn remember(prepared: &Prepared, mesh: &mut MeshState, kept: Option<Cache>) -> Result<(), ValuesError> {
     let Some(kept) = kept else {
         for name in ["state", "tail"] {
             let id = buffer(prepared, name)?;
             for field in 0..prepared.fields_of(id) {
                 let operand = Operand::new(id, field);
-                for (index, pe) in machine.pes.iter_mut().enumerate() {
+                for (index, pe) in mesh.pes.iter_mut().enumerate() {
                     if prepared.held(operand, index).is_some() {
                         let zeros = prepared.fresh(operand, index, 0.0).map_err(|problem| bug(prepared, problem))?;
                         pe.put(operand, zeros);
@@ -553,8 +553,8 @@ fn remember(prepared: &Prepared, machine: &mut MeshState, kept: Option<Cache>) -
         (tiles, tail)
     });
     let (states, tails): (Vec<Vec<Tile>>, Vec<Vec<Tile>>) = parts.unzip();
-    fill(prepared, machine, "state", states)?;
-    fill(prepared, machine, "tail", tails)
+    fill(prepared, mesh, "state", states)?;
+    fill(prepared, mesh, "tail", tails)
 }
 
 fn bug(prepared: &Prepared, problem: String) -> ValuesError {
@@ -566,9 +566,9 @@ fn buffer(prepared: &Prepared, name: &str) -> Result<BufferId, ValuesError> {
 }
 
 /// Hands tiles to a program, which must be those that its layout says.
-fn fill(prepared: &Prepared, machine: &mut MeshState, name: &str, tiles: Vec<Vec<Tile>>) -> Result<(), ValuesError> {
+fn fill(prepared: &Prepared, mesh: &mut MeshState, name: &str, tiles: Vec<Vec<Tile>>) -> Result<(), ValuesError> {
     let buffer = buffer(prepared, name)?;
-    for (index, (pe, tiles)) in machine.pes.iter_mut().zip(tiles).enumerate() {
+    for (index, (pe, tiles)) in mesh.pes.iter_mut().zip(tiles).enumerate() {
         for (field, tile) in (0..).zip(tiles) {
             let operand = Operand::new(buffer, field);
             match prepared.held(operand, index) {

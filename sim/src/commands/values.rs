@@ -298,7 +298,7 @@ fn on_fabric(
         let program = &executed.prepared.program;
         match carry(executed.prepared, executed.before, (executed.tiles, executed.layer), &device) {
             Ok(carried) => {
-                let agreement = carried::compare(program, executed.after, &carried.machine);
+                let agreement = carried::compare(program, executed.after, &carried.mesh);
                 all.programs += 1;
                 all.words += carried.outcome.tally.delivered;
                 all.elements += agreement.elements;

@@ -2,7 +2,7 @@
 
 use wafersim_fabric::circuit::{Core, Lines, StreamId};
 use wafersim_program::{Action, Axis, Broadcast, BufferId, ChainReduce, Element, Multicast, Operand, Region, Relayout};
-use wafersim_values::machine::{Arrival, Numbers, Piece, Rounding, Tile, incoming, join_ring};
+use wafersim_values::interpreter::{Arrival, Numbers, Piece, Rounding, Tile, incoming, join_ring};
 
 use super::{Carrying, Here, value_at};
 use crate::core_state::Shape;
@@ -64,7 +64,7 @@ impl Carrying<'_> {
             Action::Shift(shift) => self.store(core, at, id, (shift.payload, Arrival::Pass), (&words, lines)),
             Action::Relayout(moved) => {
                 let rounding = self.rounding(moved.source);
-                let place = self.machine.pes.get(pe).map_or((0, 0), |memory| (memory.column, memory.row));
+                let place = self.mesh.pes.get(pe).map_or((0, 0), |memory| (memory.column, memory.row));
                 let number = self.steps_of(at, id.part)?;
                 let (known, _) = self.movement(number, moved, place)?;
                 let piece = known.pieces.get(id.stream as usize).ok_or("a piece arrives that is not listed")?;
@@ -79,7 +79,7 @@ impl Carrying<'_> {
 
     /// Whether a multicast is for a processing element, and does not only pass it by.
     fn is_reached(&self, pe: usize, cast: &Multicast, region: Region) -> bool {
-        let place = self.machine.pes.get(pe);
+        let place = self.mesh.pes.get(pe);
         place.is_some_and(|pe| match cast.axis {
             Axis::X => cast.reaches(pe.column.saturating_sub(region.x)),
             Axis::Y => cast.reaches(pe.row.saturating_sub(region.y)),

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use wafersim_fabric::circuit::{Core, Operation, StreamId};
+use wafersim_fabric::circuit::{Core, CoreOperation, StreamId};
 use wafersim_program::{Action, Axis, Flow, Pieces, Purpose, ReduceOperator, Share, Step, shares};
-use wafersim_values::machine::{held, written};
+use wafersim_values::interpreter::{held, written};
 
 use super::{Carrying, Here};
 use crate::words::{Partial, values_in, words_of};
@@ -51,7 +51,7 @@ impl<'a> Carrying<'a> {
     /// The shares of a line, and the place of a processing element along it.
     fn shares(&mut self, number: u32, pe: usize) -> Result<(Arc<Vec<Share>>, u64), String> {
         let (step, pieces, purpose) = self.in_pieces(number)?;
-        let memory = self.machine.pes.get(pe).ok_or("a core lies outside the program's region")?;
+        let memory = self.mesh.pes.get(pe).ok_or("a core lies outside the program's region")?;
         let (column, row) = (memory.column - step.region.x, memory.row - step.region.y);
         let (place, line) = match pieces.axis {
             Axis::X => (column, row),
@@ -67,7 +67,7 @@ impl<'a> Carrying<'a> {
     }
 
     /// Lays ready what a core has of each piece.
-    pub(super) fn begin_pieces(&mut self, here: Here, operations: &[Operation]) -> Result<(), String> {
+    pub(super) fn begin_pieces(&mut self, here: Here, operations: &[CoreOperation]) -> Result<(), String> {
         let (step, pieces, _) = self.in_pieces(here.step)?;
         let (shares, place) = self.shares(here.step, here.pe)?;
         let flows = self.flows(here.step)?;
@@ -90,7 +90,7 @@ impl<'a> Carrying<'a> {
             state.pieces.push((here.part, share.owner, Partial::new(words, operator, rounding)));
         }
         for operation in operations {
-            let Operation::Send { stream } = operation else { continue };
+            let CoreOperation::Send { stream } = operation else { continue };
             let flow = flow_of(&flows, *stream)?;
             let own = state.pieces.iter().find(|(part, owner, _)| (*part, *owner) == (here.part, flow.owner));
             let (_, _, own) = own.ok_or("a core sends a piece that it has no share in")?;

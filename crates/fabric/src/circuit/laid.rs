@@ -20,7 +20,7 @@ use wafersim_program::{
 use super::lower::Detail;
 use super::lowered::Part;
 use super::pattern::{self, Builder, Context, along_one_line, chain_of, point_to_point, position};
-use super::route::{Area, Lines, Operation, Stream};
+use super::route::{Area, CoreOperation, Lines, Stream};
 
 pub(super) fn has_layout(program: &Program, buffer: BufferId) -> bool {
     program.buffer_of(buffer).layout.is_some()
@@ -127,8 +127,11 @@ fn relayout(moved: &Relayout, region: Region, colors: &[Color], context: &Contex
                 lead,
             });
             for place in source.min(to)..=source.max(to) {
-                let operation =
-                    if place == source { Operation::Send { stream } } else { Operation::Take { stream, gap: 0 } };
+                let operation = if place == source {
+                    CoreOperation::Send { stream }
+                } else {
+                    CoreOperation::Take { stream, gap: 0 }
+                };
                 if let Some(operations) = builder.at(place) {
                     operations.push(operation);
                 }
@@ -209,10 +212,10 @@ fn alignment(
             let period = 2 * context.timing.wavelet;
             let stream = builder.push(point_to_point(from, to, (context.physical)(sent.color), count, period));
             if let Some(operations) = builder.at(from) {
-                operations.push(Operation::Send { stream });
+                operations.push(CoreOperation::Send { stream });
             }
             if let Some(operations) = builder.at(to) {
-                operations.push(Operation::Take { stream, gap: 0 });
+                operations.push(CoreOperation::Take { stream, gap: 0 });
             }
         }
         let mut lines = builder.finish();

@@ -1,7 +1,7 @@
 //! The feed-forward part of a layer: the router and its choice, and the gated networks, dense, shared or routed, over the
 //! whole region or with experts in rectangles.
 
-use wafersim_graph::layer::{ChoiceForm, NetworkKind, Operation, TensorId};
+use wafersim_graph::layer::{ChoiceForm, LayerOperation, NetworkKind, TensorId};
 use wafersim_program::{Axis, Dimension, Operand};
 use wafersim_spec::model::{FeedForward, Gating, Moe, Role};
 
@@ -21,7 +21,7 @@ impl<'a> Walk<'a> {
 
     fn choice_form(&self) -> ChoiceForm {
         let forms = self.graph.operators().iter().filter_map(|operator| match &operator.operation {
-            Operation::Choose(form) => Some(*form),
+            LayerOperation::Choose(form) => Some(*form),
             _ => None,
         });
         forms.into_iter().next().unwrap_or(ChoiceForm { single_pass: false, single_choice: false })
@@ -181,10 +181,10 @@ impl<'a> Walk<'a> {
     pub(super) fn form(&self, index: usize) -> NetworkForm {
         let in_place = self.graph.accumulators_in_place;
         match &self.graph.operators()[index].operation {
-            Operation::GateUp { interleaved, concatenated, .. } => {
+            LayerOperation::GateUp { interleaved, concatenated, .. } => {
                 NetworkForm { interleaved: *interleaved, concatenated: *concatenated, accumulators_in_place: in_place }
             }
-            Operation::Down { concatenated, .. } => {
+            LayerOperation::Down { concatenated, .. } => {
                 NetworkForm { interleaved: false, concatenated: *concatenated, accumulators_in_place: in_place }
             }
             _ => NetworkForm { accumulators_in_place: in_place, ..NetworkForm::default() },

@@ -2,7 +2,7 @@
 //! attention with its gates), the norms of heads, the append, the output projection. What lies between, scores to
 //! values, is the writer's (`crate::attention`); latent attention has a file of its own.
 
-use wafersim_graph::layer::{Operation, TensorId};
+use wafersim_graph::layer::{LayerOperation, TensorId};
 use wafersim_mapping::LineKind;
 use wafersim_program::{Axis, BufferId, Field, Operand, Rescaled};
 use wafersim_spec::model::{Attention, GroupedAttention};
@@ -127,7 +127,7 @@ impl<'a> Walk<'a> {
 
     /// Queries, keys and values as they are now, and their tensors.
     fn new_tokens(&self) -> Result<([TensorId; 3], NewTokens), LowerError> {
-        let made = self.graph.operators().iter().find(|operator| operator.operation == Operation::Products);
+        let made = self.graph.operators().iter().find(|operator| operator.operation == LayerOperation::Products);
         let Some([query, key, value, ..]) = made.map(|operator| operator.writes.as_slice()) else {
             return Err(nothing("attention without queries, keys and values"));
         };

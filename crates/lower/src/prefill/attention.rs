@@ -9,7 +9,7 @@ use wafersim_program::{
 use wafersim_spec::model::{GroupedAttention, Role};
 
 use super::Chunk;
-use crate::gemm::{ColumnBlocks, Matrix, Rings, Sizes, Tile, TileOperands, Transposed};
+use crate::gemm::{ColumnBlocks, Matrix, ProductSizes, Rings, TileOperands, TileSizes, Transposed};
 use crate::layer::{KEY_VALUE, grouped_lies, nothing};
 use crate::lies::KvLies;
 use crate::relayout::Way;
@@ -165,7 +165,7 @@ impl Chunk<'_> {
         let heads_here = group.saturating_mul(lies.kv_heads.div_ceil(lies.blocks.max(1)));
         let stacked = tokens.saturating_mul(heads_here);
         let block = Region::new(region.x, region.y, columns, region.rows);
-        let product = Tile::transposed(block, Sizes { m: stacked, k: head_dim, n: seen });
+        let product = TileSizes::transposed(block, ProductSizes { m: stacked, k: head_dim, n: seen });
         let formula =
             Formula::PassingScores { query, keys: first(keys), partial: first(partial), group, head_dim, tokens };
         let collect = Compute {
@@ -203,7 +203,7 @@ impl Chunk<'_> {
             self.writer.declare("attention.result", vec![with_rows(values(region, lies, lies.result(tokens)))]);
         let (scores, values_at, output) = (first(weights), first(moved), first(result));
         let formula = Formula::PassingValues { scores, values: values_at, output, group, head_dim: lies.value_dim };
-        let tile = Tile::new(block, Sizes { m: stacked, k: seen, n: lies.value_dim });
+        let tile = TileSizes::new(block, ProductSizes { m: stacked, k: seen, n: lies.value_dim });
         let operands = TileOperands { a: weights, b: moved, c: result };
         let width = ColumnBlocks { blocks: lies.blocks, width: columns };
         nodes.extend(self.writer.cannon(tile, operands, width, formula));

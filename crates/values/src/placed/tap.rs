@@ -7,19 +7,19 @@ use wafersim_spec::model::{Attention, FeedForward, Layer};
 use super::{Cache, Placed, buffer, bug};
 use crate::checkpoint::cached;
 use crate::error::ValuesError;
-use crate::machine::{MeshState, Prepared, Tile};
+use crate::interpreter::{MeshState, Prepared, Tile};
 use crate::record::{Record, Recorded};
 
 /// What a program has left behind.
 pub(super) struct Tap<'a> {
     pub(super) prepared: &'a Prepared,
-    pub(super) machine: &'a MeshState,
+    pub(super) mesh: &'a MeshState,
 }
 
 impl Tap<'_> {
     pub(super) fn of(&self, name: &str, field: u32) -> Result<Vec<f64>, ValuesError> {
         let operand = Operand::new(buffer(self.prepared, name)?, field);
-        let tensor = self.machine.gather(self.prepared, operand).map_err(|problem| bug(self.prepared, problem))?;
+        let tensor = self.mesh.gather(self.prepared, operand).map_err(|problem| bug(self.prepared, problem))?;
         Ok(tensor.into_iter().map(f64::from).collect())
     }
 
@@ -42,7 +42,7 @@ impl Tap<'_> {
         });
         let mut sum: Vec<f64> = Vec::new();
         for operand in added.skip(1) {
-            let tensor = self.machine.gather(self.prepared, operand).map_err(|problem| bug(self.prepared, problem))?;
+            let tensor = self.mesh.gather(self.prepared, operand).map_err(|problem| bug(self.prepared, problem))?;
             sum.resize(tensor.len(), 0.0);
             sum.iter_mut().zip(tensor).for_each(|(sum, value)| *sum += f64::from(value));
         }
@@ -100,7 +100,7 @@ impl Tap<'_> {
 
     pub(super) fn tiles(&self, name: &str) -> Result<Vec<Vec<Tile>>, ValuesError> {
         let buffer = buffer(self.prepared, name)?;
-        Ok(self.machine.pes.iter().map(|pe| pe.buffer(buffer).to_vec()).collect())
+        Ok(self.mesh.pes.iter().map(|pe| pe.buffer(buffer).to_vec()).collect())
     }
 }
 

@@ -8,7 +8,7 @@ use wafersim_program::Axis;
 use super::queue::FROM_CORE;
 use crate::circuit::contents::StreamId;
 use crate::circuit::lowered::{Lowered, Part, Stage};
-use crate::circuit::route::{Area, Operation};
+use crate::circuit::route::{Area, CoreOperation};
 use crate::circuit::timing::Tick;
 
 /// No flow.
@@ -171,9 +171,9 @@ impl<'a> Script<'a> {
             }
             let operations = lines.operations_at(x, y);
             match operations.get(index) {
-                Some(Operation::Send { stream }) => return Some((NONE, first + stream, 0)),
-                Some(Operation::Take { stream, gap }) => return Some((first + stream, NONE, *gap)),
-                Some(Operation::Forward { take, send }) => return Some((first + take, first + send, 0)),
+                Some(CoreOperation::Send { stream }) => return Some((NONE, first + stream, 0)),
+                Some(CoreOperation::Take { stream, gap }) => return Some((first + stream, NONE, *gap)),
+                Some(CoreOperation::Forward { take, send }) => return Some((first + take, first + send, 0)),
                 None => index -= operations.len(),
             }
         }
