@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use wafersim_graph::layer::{LayerOperation, NetworkKind, TensorId};
 use wafersim_graph::{LayerGraph, LayerGraphs, LayerLoad};
 use wafersim_mapping::LineKind;
-use wafersim_program::{Action, Axis, Field, Formula, Node, Operand, Order, Program, Step};
+use wafersim_program::{Action, Axis, Field, Formula, GainName, Node, Operand, Order, Program, Step};
 use wafersim_spec::model::{Attention, GroupedAttention, LatentAttention, Reach, Role};
 
 use crate::attention::{Attending, Made, Queries, Scored};
@@ -107,7 +107,7 @@ struct Walk<'a> {
 /// A norm in a rectangle.
 struct NormInside<'a> {
     name: &'static str,
-    gain: (Role, u64),
+    gain: GainName,
     normed_name: &'static str,
     reads: &'a [TensorId],
     writes: &'a [TensorId],
@@ -319,10 +319,10 @@ impl<'a> Walk<'a> {
     ) -> Result<(), LowerError> {
         let x = self.operand(reads.first())?;
         let gain = reads.get(1).and_then(|id| self.graph.tensor(*id)).and_then(|tensor| match tensor.kind {
-            wafersim_graph::layer::TensorKind::Vector { role, copy } => Some((role, copy)),
+            wafersim_graph::layer::TensorKind::Vector { role, copy } => Some(GainName { role, copy }),
             _ => None,
         });
-        let gain = gain.unwrap_or((Role::AttentionNorm, 0));
+        let gain = gain.unwrap_or(GainName::first(Role::AttentionNorm));
         let normed_name = writes.first().and_then(|id| self.graph.tensor(*id)).map_or("normed", |tensor| tensor.name);
         if let Some(rectangle) = self.own(name) {
             return self.norm_inside(rectangle, NormInside { name, gain, normed_name, reads, writes });

@@ -12,7 +12,7 @@ mod own;
 
 use wafersim_graph::{LayerGraph, LayerLoad};
 use wafersim_program::{
-    Axis, Dimension, Field, Formula, Math, Node, Operand, Operation, Program, ReduceOperator, collective,
+    Axis, Dimension, Field, Formula, GainName, Math, Node, Operand, Operation, Program, ReduceOperator, collective,
 };
 use wafersim_spec::model::{Attention, FeedForward, Gating, Role};
 
@@ -38,7 +38,7 @@ pub fn prefill_layer(request: &LayerRequest<'_>, key_block: u64) -> Result<Progr
     let graph = LayerGraph::new(request.layer, request.hidden, load).rewritten(request.mapping.rewrites);
     let mut chunk = Chunk { writer: Writer::new("prefill layer", request), graph: &graph, key_block };
     let x = chunk.stream("residual", "residual");
-    let normed = chunk.norm(x, (Role::AttentionNorm, 0), "attention.norm", "attention.normed");
+    let normed = chunk.norm(x, GainName::first(Role::AttentionNorm), "attention.norm", "attention.normed");
     match &request.layer.attention {
         Attention::Grouped(grouped) if grouped.output_gate => {
             return Err(nothing("a gate behind attention in a chunk of a prompt"));
@@ -47,7 +47,7 @@ pub fn prefill_layer(request: &LayerRequest<'_>, key_block: u64) -> Result<Progr
         Attention::Latent(latent) => chunk.latent(latent, x, normed),
         Attention::Linear(_) => return Err(nothing("linear attention in a chunk of a prompt")),
     }
-    let normed = chunk.norm(x, (Role::FeedForwardNorm, 0), "feed_forward.norm", "feed_forward.normed");
+    let normed = chunk.norm(x, GainName::first(Role::FeedForwardNorm), "feed_forward.norm", "feed_forward.normed");
     match &request.layer.feed_forward {
         FeedForward::Dense { width, bias } => chunk.dense(&DENSE, Gated { width: *width, bias: *bias }, x, normed),
         FeedForward::Moe(moe) => chunk.experts(moe, x, normed)?,
@@ -148,7 +148,7 @@ impl Chunk<'_> {
     }
 
     /// RMSNorm, where its part of the mapping says.
-    fn norm(&mut self, x: Operand, gain: (Role, u64), operator: &'static str, name: &'static str) -> Operand {
+    fn norm(&mut self, x: Operand, gain: GainName, operator: &'static str, name: &'static str) -> Operand {
         let own = self.own(operator);
         let (mut nodes, x) = self.enter(x, own);
         let (body, y) = self.within(own.unwrap_or(self.writer.region()), |chunk| {
@@ -162,13 +162,13 @@ impl Chunk<'_> {
     }
 
     /// The same to where its result lies like its input.
-    fn norm_to(&mut self, x: Operand, y: Operand, gain: (Role, u64), operator: &'static str) {
+    fn norm_to(&mut self, x: Operand, y: Operand, gain: GainName, operator: &'static str) {
         let nodes = self.norm_nodes(x, y, gain);
         self.writer.program.push(operator, nodes);
     }
 
     /// RMSNorm: a plain chain all-reduce along x of one sum for each row of tokens.
-    fn norm_nodes(&mut self, x: Operand, y: Operand, gain: (Role, u64)) -> Vec<Node> {
+    fn norm_nodes(&mut self, x: Operand, y: Operand, gain: GainName) -> Vec<Node> {
         let field = self.writer.field(x);
         let (vectors, elements, width) = (field.rows.most(), field.most_inner(), field.row_size());
         let sums = self.writer.declare("norm.sums", vec![Field::new("sums", field.rows, vec![Dimension::whole(1)])]);

@@ -7,7 +7,7 @@ mod operands;
 mod weight;
 
 pub use operands::{Causal, Chosen, Pair, Rescaled, ScorePart, Sinks, StateHeads, StateSums};
-pub use weight::{Factor, HeadPart, Part, Scaling, Stored, Weight, WeightId};
+pub use weight::{Factor, GainName, HeadPart, Part, Scaling, Stored, Weight, WeightId};
 
 use serde::Serialize;
 use wafersim_spec::model::{Gating, Role, Selection};
@@ -142,8 +142,8 @@ pub enum Formula {
         x: Operand,
         /// Sums of squares.
         sums: Operand,
-        /// The gain, and which of several with one role.
-        gain: (Role, u64),
+        /// The gain.
+        gain: GainName,
         /// Output; may be the input.
         y: Operand,
         /// Elements of a whole vector.
@@ -156,7 +156,7 @@ pub enum Formula {
         /// Input.
         x: Operand,
         /// The gain.
-        gain: (Role, u64),
+        gain: GainName,
         /// Output.
         y: Operand,
         /// Elements of a whole vector.
@@ -481,8 +481,8 @@ pub enum Formula {
         x: Operand,
         /// Sums of squares.
         sums: Operand,
-        /// The gain, and which of several with one role.
-        gain: (Role, u64),
+        /// The gain.
+        gain: GainName,
         /// The gate, laid out as `x`.
         gate: Operand,
         /// Elements of a whole vector.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use wafersim_fabric::circuit::{Direction, Lines, Lowered, CoreOperation, Part, Stream};
+use wafersim_fabric::circuit::{CoreOperation, Direction, Lines, Lowered, Part, Stream};
 use wafersim_program::Axis;
 
 #[derive(Clone, Copy)]

@@ -8,7 +8,7 @@
 //! block.
 
 use wafersim_program::{
-    Axis, Digit, Dimension, Field, Formula, HeadPart, Math, Operand, Operation, Part, Region, Spread,
+    Axis, Digit, Dimension, Field, Formula, GainName, HeadPart, Math, Operand, Operation, Part, Region, Spread,
 };
 use wafersim_spec::model::{LatentAttention, Reach, Role};
 
@@ -84,13 +84,13 @@ impl Chunk<'_> {
         self.writer.program.push("attention.query_key_value", nodes);
 
         if let Some(compressed) = compressed {
-            self.norm_to(compressed, compressed, (Role::AttentionInnerNorm, 0), "attention.query_norm");
+            self.norm_to(compressed, compressed, GainName::first(Role::AttentionInnerNorm), "attention.query_norm");
             let (mut nodes, a) = self.writer.aligned(compressed);
             nodes.extend(self.writer.matrix_product(a, of_query(Role::QueryUp), query));
             self.writer.program.push("attention.query_up", nodes);
         }
         let copy = u64::from(compressed.is_some());
-        self.norm_to(latents, latents, (Role::AttentionInnerNorm, copy), "attention.latent_norm");
+        self.norm_to(latents, latents, GainName { role: Role::AttentionInnerNorm, copy }, "attention.latent_norm");
         let ropes = [query, rotary].map(|x| self.writer.rope(self.graph, x, rope)).to_vec();
         self.writer.program.push("attention.rope", ropes);
 

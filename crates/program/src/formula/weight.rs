@@ -127,14 +127,30 @@ impl Part {
     }
 }
 
+/// A gain of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct GainName {
+    /// What it does.
+    pub role: Role,
+    /// Which of several with one role.
+    pub copy: u64,
+}
+
+impl GainName {
+    /// The only gain of a role, or the first of several.
+    pub const fn first(role: Role) -> Self {
+        Self { role, copy: 0 }
+    }
+}
+
 /// What an input goes through before a matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Factor {
     /// A matrix, with its bias where it has one.
     Matrix(Role),
-    /// The gain of a norm, and which of several with one role.
-    Gain(Role, u64),
+    /// The gain of a norm.
+    Gain(GainName),
 }
 
 /// How a tile is stored.

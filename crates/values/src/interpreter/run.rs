@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 use wafersim_program::{
-    Action, BufferId, Chosen, Formula, Node, Operand, Program, Region, Resident, Root, Scaling, Step, WeightId,
+    Action, BufferId, Chosen, Formula, GainName, Node, Operand, Program, Region, Resident, Root, Scaling, Step,
+    WeightId,
 };
 use wafersim_spec::model::Role;
 
@@ -278,9 +279,9 @@ impl Running<'_, '_> {
                 let name = plain(Role::DecayRate, 0);
                 self.tiles.read_vector(&name, false).map_err(Problem::Values)
             }
-            Formula::RmsScale { gain: (role, copy), .. }
-            | Formula::Gain { gain: (role, copy), .. }
-            | Formula::GatedNorm { gain: (role, copy), .. } => {
+            Formula::RmsScale { gain: GainName { role, copy }, .. }
+            | Formula::Gain { gain: GainName { role, copy }, .. }
+            | Formula::GatedNorm { gain: GainName { role, copy }, .. } => {
                 let name = plain(*role, *copy);
                 self.tiles.read_vector(&name, false).map_err(Problem::Values)
             }
