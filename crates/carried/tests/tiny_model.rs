@@ -14,7 +14,7 @@ use wafersim_place::KvLayoutChoice;
 use wafersim_spec::scenario::ExpertPlacement;
 use wafersim_spec::wafer::RateSet;
 use wafersim_spec::{DataType, Precision, Wafer};
-use wafersim_values::{Checkpoint, Grid, Prefill, Setup, Tensors, random_prompt, run_observed};
+use wafersim_values::{Checkpoint, Grid, Prefill, RunInput, Setup, Tensors, random_prompt, run_observed};
 
 fn checkpoint() -> Checkpoint {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../values/tests/fixtures/tiny_qwen3_moe");
@@ -44,7 +44,7 @@ fn carried(setup: &Setup, tokens: u64, steps: u64) -> (u64, Agreement) {
         programs += 1;
         all.add(&agreement);
     };
-    run_observed(&checkpoint, setup, (&prompt, steps, None), |_, _| (), &mut observe).unwrap();
+    run_observed(&checkpoint, setup, RunInput::new(&prompt, steps), |_, _| (), &mut observe).unwrap();
     (programs, all)
 }
 

@@ -64,6 +64,25 @@ pub enum Prefill {
     Drafts(u64),
 }
 
+/// What a run takes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunInput<'a> {
+    /// The tokens of the prompt.
+    pub prompt: &'a [u64],
+    /// Greedy decode steps after it.
+    pub steps: u64,
+    /// Tokens that decode steps take in instead of the run's own choices, which are recorded all the same: then two
+    /// runs stay comparable after a choice that differs.
+    pub follow: Option<&'a [u64]>,
+}
+
+impl<'a> RunInput<'a> {
+    /// A prompt and steps that take in their own choices.
+    pub const fn new(prompt: &'a [u64], steps: u64) -> Self {
+        Self { prompt, steps, follow: None }
+    }
+}
+
 /// Tokens that go through the model together, as in [`LayerRequest`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Step {
@@ -113,21 +132,17 @@ pub struct Executed<'a> {
 /// Who looks at every program that was executed.
 type Observer<'o> = dyn FnMut(&Executed<'_>) + 'o;
 
-/// Runs the prompt and `steps` greedy decode steps as placed. Where `follow` is given, decode steps take in its tokens
-/// instead of the run's own choices, which are recorded all the same: then two runs stay comparable after a choice that
-/// differs. `progress` is told how many tokens are done, of how many.
+/// Runs a prompt and greedy decode steps as placed. `progress` is told how many tokens are done, of how many.
 ///
 /// # Errors
 /// Where the prompt is wrong, or the model or its layout has no exact program.
 pub fn run(
     checkpoint: &Checkpoint,
     setup: &Setup,
-    prompt: &[u64],
-    steps: u64,
-    follow: Option<&[u64]>,
+    input: RunInput<'_>,
     progress: impl FnMut(u64, u64),
 ) -> Result<Record, ValuesError> {
-    run_of(checkpoint, setup, (prompt, steps, follow), progress, None)
+    run_of(checkpoint, setup, input, progress, None)
 }
 
 /// Runs as [`run`] does; `observe` sees every program that was executed, with its processing elements before and after.
@@ -137,17 +152,17 @@ pub fn run(
 pub fn run_observed(
     checkpoint: &Checkpoint,
     setup: &Setup,
-    (prompt, steps, follow): (&[u64], u64, Option<&[u64]>),
+    input: RunInput<'_>,
     progress: impl FnMut(u64, u64),
     observe: &mut Observer<'_>,
 ) -> Result<Record, ValuesError> {
-    run_of(checkpoint, setup, (prompt, steps, follow), progress, Some(observe))
+    run_of(checkpoint, setup, input, progress, Some(observe))
 }
 
 fn run_of<'a>(
     checkpoint: &'a Checkpoint,
     setup: &'a Setup,
-    (prompt, steps, follow): (&[u64], u64, Option<&[u64]>),
+    RunInput { prompt, steps, follow }: RunInput<'_>,
     mut progress: impl FnMut(u64, u64),
     observer: Option<&'a mut Observer<'a>>,
 ) -> Result<Record, ValuesError> {

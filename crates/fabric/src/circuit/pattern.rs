@@ -143,20 +143,28 @@ fn chain_reduce(chain: &ChainReduce, colors: &[Color], context: &Context<'_>) ->
     let transfers = along_one_line(action, chain.axis, context.area.along(chain.axis));
     let hops = transfers
         .iter()
-        .map(|sent| (position(chain.axis, sent.from), position(chain.axis, sent.to), sent.color))
+        .map(|sent| Hop { from: position(chain.axis, sent.from), to: position(chain.axis, sent.to), color: sent.color })
         .collect();
     chain_of(hops, chain, context)
 }
 
-/// Chains of given hops (from, to, color), those of each chain from its ends inwards.
-pub(super) fn chain_of(hops: Vec<(u32, u32, Color)>, chain: &ChainReduce, context: &Context<'_>) -> Lines {
+/// From a member of a chain to the next one, as places along the line.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hop {
+    pub(super) from: u32,
+    pub(super) to: u32,
+    pub(super) color: Color,
+}
+
+/// Chains of given hops, those of each chain from its ends inwards.
+pub(super) fn chain_of(hops: Vec<Hop>, chain: &ChainReduce, context: &Context<'_>) -> Lines {
     let timing = context.timing;
     let count = wavelets(context, chain.payload);
     let combine = timing.combine_of(context.program.buffer_of(chain.payload).data_type);
     let mut builder = Builder::new(context, chain.axis);
     let mut incoming: Vec<Option<u32>> = vec![None; builder.operations.len()];
     let library = timing.library_call + timing.library_reduce;
-    for (from, to, color) in hops {
+    for Hop { from, to, color } in hops {
         let before = incoming.get_mut(from as usize).and_then(Option::take);
         let mut stream = point_to_point(from, to, (context.physical)(color), count, timing.wavelet);
         if chain.style == Style::Library && before.is_none() {

@@ -19,6 +19,21 @@ use crate::writer::{Writer, along, first};
 /// Vector operations of a softmax over its scores beside exponentials and scalar reductions, in prefill.
 const SOFTMAX_OPERATIONS: u64 = 4;
 
+/// What a product makes.
+#[derive(Clone)]
+struct MadeOf {
+    name: &'static str,
+    role: Role,
+    field: Field,
+}
+
+/// Products of one input that are one operator, and its rectangle.
+#[derive(Clone, Copy)]
+struct Together {
+    operator: &'static str,
+    own: Option<Region>,
+}
+
 impl Chunk<'_> {
     pub(super) fn attention(
         &mut self,
@@ -34,21 +49,23 @@ impl Chunk<'_> {
         let with_rows = |field: Field| Field { rows: rows.clone(), ..field };
         let head_dim = grouped.head_dim;
         let outputs = [
-            ("attention.query", Role::Query, with_rows(lies.query(tokens))),
-            ("attention.key", Role::Key, with_rows(lies.new_keys(tokens))),
-            ("attention.value", Role::Value, with_rows(values(region, &lies, lies.new_values(tokens)))),
+            ("attention.query", Role::Query, lies.query(tokens)),
+            ("attention.key", Role::Key, lies.new_keys(tokens)),
+            ("attention.value", Role::Value, values(region, &lies, lies.new_values(tokens))),
         ];
-        let [together, beside] = ["attention.query_key_value", KEY_VALUE].map(|part| self.own(part));
+        let outputs = outputs.map(|(name, role, field)| MadeOf { name, role, field: with_rows(field) });
+        let [together, beside] =
+            ["attention.query_key_value", KEY_VALUE].map(|operator| Together { operator, own: self.own(operator) });
         let [query, others @ ..] = outputs;
         let mut made = Vec::new();
-        match beside {
+        match beside.own {
             None => {
                 let all = [query].into_iter().chain(others).collect();
-                made.extend(self.products(("attention.query_key_value", together), grouped, normed, all));
+                made.extend(self.products(together, grouped, normed, all));
             }
             Some(_) => {
-                made.extend(self.products(("attention.query_key_value", together), grouped, normed, vec![query]));
-                made.extend(self.products((KEY_VALUE, beside), grouped, normed, others.to_vec()));
+                made.extend(self.products(together, grouped, normed, vec![query]));
+                made.extend(self.products(beside, grouped, normed, others.to_vec()));
             }
         }
         let [query, key, value] = made[..] else { return Err(nothing("attention without queries, keys and values")) };
@@ -102,17 +119,17 @@ impl Chunk<'_> {
     /// Products of one input, in a rectangle where the part has one.
     fn products(
         &mut self,
-        (operator, own): (&'static str, Option<Region>),
+        Together { operator, own }: Together,
         grouped: &GroupedAttention,
         normed: Operand,
-        outputs: Vec<(&'static str, Role, Field)>,
+        outputs: Vec<MadeOf>,
     ) -> Vec<Operand> {
         let (mut nodes, here) = self.enter(normed, own);
         let at = own.unwrap_or(self.writer.region());
         let (align, a) = self.within(at, |chunk| chunk.writer.aligned(here));
         nodes.extend(align);
         let mut made = Vec::new();
-        for (name, role, field) in outputs {
+        for MadeOf { name, role, field } in outputs {
             let matrix = Matrix::new(role, grouped.qkv_bias);
             let Some(rectangle) = own else {
                 let c = first(self.writer.declare(name, vec![field]));

@@ -5,7 +5,7 @@ use wafersim_program::{Action, BufferId, Formula, Operand};
 use wafersim_spec::model::{Attention, FeedForward, Layer};
 
 use super::{Cache, Placed, buffer, bug};
-use crate::checkpoint::cached;
+use crate::checkpoint::{CachedPart, cached};
 use crate::error::ValuesError;
 use crate::interpreter::{MeshState, Prepared, Tile};
 use crate::record::{Record, Recorded};
@@ -118,7 +118,9 @@ impl Placed<'_> {
             // What no query will see again is not kept.
             let oldest = description.attention.reach().oldest(tokens) as usize;
             let kept = tokens as usize - oldest;
-            for (field, (kind, heads, width)) in cached(&description.attention).into_iter().enumerate() {
+            for (field, CachedPart { name: kind, heads, width }) in
+                cached(&description.attention).into_iter().enumerate()
+            {
                 let name = format!("prefill.layer{layer}.{kind}");
                 for record in records.iter_mut() {
                     let values = vec![f64::NAN; heads * kept * width];
