@@ -75,7 +75,7 @@ pub use mapped::{LayerPlace, Mapped, Mapper, candidate_micro_batches, micro_batc
 pub use operator::{LineKind, OPERATORS, OperatorInfo};
 pub use random::{random_recipe, random_recipe_for};
 pub use recipe::KvRecipe;
-pub use recipe::{Area, Recipe, Stored, Width};
+pub use recipe::{Recipe, RectangleRecipe, Stored, Width};
 pub use reduction::{Groups, Reduction, Reductions, Root, Tree};
 pub use resolved::{Resolved, resolve};
 pub use wafersim_graph::layer::{Rewrite, RewriteError, Rewrites};

@@ -16,7 +16,7 @@ use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
 use wafersim_spec::{Bytes, DataType, Precision, Size};
 
 use crate::areas;
-use crate::common::{Common, Decided};
+use crate::common::{Common, Decided, DecidedExperts};
 use crate::dealing::{deal, demand};
 use crate::error::MappingError;
 use crate::experts::{Dealt, ExpertMapping, Experts, fullest, makes_copies};
@@ -242,7 +242,7 @@ impl<'a> Mapper<'a> {
         let settings = self.request(way, must, tokens).settings().ok();
         let decided = match (settings, &self.recipe.experts) {
             (Some(settings), Experts::Strategy { strategy, sharing, spare }) => {
-                let experts = (*strategy, *sharing, *spare);
+                let experts = DecidedExperts { strategy: *strategy, sharing: *sharing, spare: *spare };
                 Some(Decided { settings, wafers: way.wafers, may, all_wide: way.all_wide, experts })
             }
             _ => None,

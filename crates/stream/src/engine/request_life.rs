@@ -2,6 +2,7 @@
 
 use rand::RngExt;
 
+use super::tally::StepBefore;
 use super::{Active, Engine, Event};
 use crate::costs::{Costs, Way};
 use crate::line::Waits;
@@ -200,8 +201,9 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
         if active.produced > 0 {
             let gap = self.now - active.last_token;
             self.tally.step(gap, tokens);
-            let parts = (active.draft, active.entry_stage, active.entry_prefill);
-            self.tally.step_parts(gap, service, parts, waits, expert);
+            let (draft, entry_stage, entry_prefill) = (active.draft, active.entry_stage, active.entry_prefill);
+            let before = StepBefore { draft, entry_stage, entry_prefill };
+            self.tally.step_parts(gap, service, before, waits, expert);
         }
         self.produced(at, tokens);
     }

@@ -17,6 +17,17 @@ const LONGEST_NANOSECONDS: u64 = 100_000_000_000_000;
 /// Speeds up to 10^9 tokens a second, in millionths.
 const FASTEST_MICROTOKENS: u64 = 1_000_000_000_000_000;
 
+/// What a step of a user went through before it began.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StepBefore {
+    /// Its draft.
+    pub(super) draft: Time,
+    /// Waiting for the first stage, in picoseconds.
+    pub(super) entry_stage: u64,
+    /// Waiting for a prompt, in picoseconds.
+    pub(super) entry_prefill: u64,
+}
+
 /// Counts of the window.
 #[derive(Debug)]
 pub(super) struct Tally {
@@ -146,7 +157,7 @@ impl Tally {
         &mut self,
         gap: Time,
         service: u64,
-        (draft, entry_stage, entry_prefill): (Time, u64, u64),
+        StepBefore { draft, entry_stage, entry_prefill }: StepBefore,
         waits: &Waits,
         expert: Time,
     ) {

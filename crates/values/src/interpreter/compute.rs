@@ -6,9 +6,9 @@ use wafersim_program::{Axis, BufferId, Chosen, Formula, Operand, Pair, Place, We
 use wafersim_spec::model::Role;
 
 use super::attention::{self, Softmax};
-use super::experts;
+use super::experts::{self, PairWeights};
 use super::linear;
-use super::norm;
+use super::norm::{self, MeanSquare};
 use super::prepared::Prepared;
 use super::ring;
 use super::rounding::Rounding;
@@ -72,18 +72,20 @@ impl Context<'_> {
 pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) -> Result<(), String> {
     match formula {
         Formula::Product { x, weight, y, chosen, bias } => {
-            product(context, pe, (*x, *weight, *y), chosen.as_ref(), *bias)
+            product(context, pe, [*x, *y], *weight, (chosen.as_ref(), *bias))
         }
         Formula::SumOfSquares { x, sums, width } => norm::sum_of_squares(context, pe, *x, *sums, *width),
         Formula::RmsScale { x, sums, gain, y, width, epsilon } => {
-            norm::rms_scale(context, pe, (*x, *sums, *y), *gain, (*width, *epsilon))
+            norm::rms_scale(context, pe, [*x, *sums, *y], *gain, MeanSquare { width: *width, epsilon: *epsilon })
         }
-        Formula::Gain { x, gain, y, width } => norm::gain(context, pe, (*x, *y), *gain, *width),
+        Formula::Gain { x, gain, y, width } => norm::gain(context, pe, [*x, *y], *gain, *width),
         Formula::Rescale { operands, sums, width, epsilon } => {
-            norm::rescale(context, pe, operands, *sums, (*width, *epsilon))
+            norm::rescale(context, pe, operands, *sums, MeanSquare { width: *width, epsilon: *epsilon })
         }
-        Formula::NormScale { sums, width, epsilon } => norm::norm_scale(context, pe, *sums, (*width, *epsilon)),
-        Formula::Times { operands, factors, pairs } => norm::times(context, pe, operands, (*factors, pairs.as_deref())),
+        Formula::NormScale { sums, width, epsilon } => {
+            norm::norm_scale(context, pe, *sums, MeanSquare { width: *width, epsilon: *epsilon })
+        }
+        Formula::Times { operands, factors, pairs } => norm::times(context, pe, operands, *factors, pairs.as_deref()),
         Formula::Rope { x, head_dim, rotary, position, users } => {
             let [head_dim, rotary, position, users] = [*head_dim, *rotary, *position, *users];
             let rotation = attention::Rotation { head_dim, rotary, position, users };
@@ -106,10 +108,11 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
             attention::head_scale(context, pe, of)
         }
         Formula::Scores { parts, scores, group, users } => {
-            attention::scores(context, pe, (parts, *scores), (*group, *users))
+            attention::scores(context, pe, parts, *scores, attention::Sharing { group: *group, users: *users })
         }
         Formula::WeightedValues { scores, values, output, group, head_dim, users } => {
-            attention::weighted_values(context, pe, (*scores, *values, *output), (*group, *head_dim, *users))
+            let sharing = attention::Sharing { group: *group, users: *users };
+            attention::weighted_values(context, pe, [*scores, *values, *output], *head_dim, sharing)
         }
         Formula::Maximum { scores, statistic, causal, sinks } => {
             let of = Softmax { scores: *scores, statistic: *statistic, causal: *causal, sinks: *sinks };
@@ -117,14 +120,16 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
         }
         Formula::ExpAndSum { scores, statistic, exponentials, sums, scale, causal, sinks } => {
             let of = Softmax { scores: *scores, statistic: *statistic, causal: *causal, sinks: *sinks };
-            attention::exp_and_sum(context, pe, of, (*exponentials, *sums), *scale)
+            attention::exp_and_sum(context, pe, of, [*exponentials, *sums], *scale)
         }
         Formula::Convert { .. } | Formula::ConvertCache => Ok(()),
         Formula::Normalise { scores, statistic } => attention::normalise(context, pe, *scores, *statistic),
-        Formula::Bias { y, role, chosen } => experts::bias(context, pe, (*y, *role), chosen.as_ref()),
+        Formula::Bias { y, role, chosen } => experts::bias(context, pe, *y, *role, chosen.as_ref()),
         Formula::GatedActivation { gate, up, gating, weights, weighs_input } => {
-            let weights = weights.as_ref().map(|(operand, pairs)| (*operand, pairs.as_slice()));
-            experts::gated(context, pe, (*gate, *up), *gating, (weights, *weighs_input))
+            let weights = weights.as_ref();
+            let weights =
+                weights.map(|(operand, pairs)| PairWeights { operand: *operand, pairs, input: *weighs_input });
+            experts::gated(context, pe, [*gate, *up], *gating, weights)
         }
         Formula::OutputGate { x, gate, y } => linear::output_gate(context, pe, [*x, *gate, *y]),
         Formula::RowGate { x, numbers } => linear::row_gate(context, pe, *x, *numbers),
@@ -135,10 +140,11 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
         }
         Formula::StateGates { strength, decay } => linear::state_gates(context, pe, *strength, *decay),
         Formula::UnitScale { x, sums, width, epsilon, scale } => {
-            linear::unit_scale(context, pe, (*x, *sums), *width, (*epsilon, *scale))
+            let length = linear::Length { width: *width, epsilon: *epsilon, scale: *scale };
+            linear::unit_scale(context, pe, [*x, *sums], length)
         }
         Formula::Recall { state, decay, key, recalled, ahead, heads, users } => {
-            linear::recall(context, pe, [*state, *decay, *key, *recalled], *ahead, (*heads, *users))
+            linear::recall(context, pe, [*state, *decay, *key, *recalled], *ahead, *heads, *users)
         }
         Formula::Write { state, recalled, value, strength, key, query, read, ahead, heads, users } => {
             let of = linear::Writing {
@@ -151,20 +157,21 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
                 read: *read,
                 ahead: *ahead,
             };
-            linear::write(context, pe, of, (*heads, *users))
+            linear::write(context, pe, of, *heads, *users)
         }
         Formula::KeepRows { source, target, users } => linear::keep_rows(context, pe, *source, *target, *users),
         Formula::GatedNorm { x, sums, gain, gate, width, epsilon } => {
-            linear::gated_norm(context, pe, [*x, *sums, *gate], *gain, (*width, *epsilon))
+            linear::gated_norm(context, pe, [*x, *sums, *gate], *gain, MeanSquare { width: *width, epsilon: *epsilon })
         }
         Formula::Add { x, y } => add(context, pe, *x, *y),
         Formula::AddHeld { x, y } => add_held(context, pe, *x, *y),
-        Formula::Score { logits, scores, corrected } => router::score(context, pe, *logits, (*scores, *corrected)),
+        Formula::Score { logits, scores, corrected } => router::score(context, pe, *logits, *scores, *corrected),
         Formula::Choose { keys, values, experts, chosen, top_k, groups, kept_groups } => {
             let groups = router::Groups { groups: *groups, kept: *kept_groups };
-            router::choose(context, pe, (*keys, *values), (*experts, *chosen), (*top_k, groups))
+            let [keys, values, experts, chosen] = [*keys, *values, *experts, *chosen];
+            router::choose(context, pe, router::Choosing { keys, values, experts, chosen, top_k: *top_k, groups })
         }
-        Formula::Weigh { weights, all, selection } => router::weigh(context, pe, (*weights, *all), selection),
+        Formula::Weigh { weights, all, selection } => router::weigh(context, pe, *weights, *all, selection),
         Formula::Lookup { rows, tokens, table } => {
             let region = context.prepared.program.region;
             let place: Place = (pe.column - region.x, pe.row - region.y);
@@ -182,18 +189,21 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
         Formula::ArgMax { scores, best } => arg_max(context, pe, *scores, *best),
         Formula::Leave { before, after, entry } => attention::leave(context, pe, *before, *after, *entry),
         Formula::Enter { before, entry, new, after, row } => {
-            attention::enter(context, pe, (*before, *entry, *after), *new, *row)
+            let (before, entry, after, new, first) = (*before, *entry, *after, *new, *row);
+            attention::enter(context, pe, attention::Entering { before, entry, after, new, first })
         }
-        Formula::TileProduct { a, b, c, bias } => ring::tile_product(context, pe, (*a, *b, *c), *bias),
+        Formula::TileProduct { a, b, c, bias } => ring::tile_product(context, pe, [*a, *b, *c], *bias),
         Formula::PassingScores { query, keys, partial, group, head_dim, tokens } => {
-            ring::passing_scores(context, pe, (*query, *keys, *partial), (*group, *head_dim, *tokens))
+            let heads = ring::PassingHeads { group: *group, head_dim: *head_dim };
+            ring::passing_scores(context, pe, [*query, *keys, *partial], heads, *tokens)
         }
-        Formula::Collect { partial, whole, columns } => ring::collect(context, pe, (*partial, *whole), *columns),
+        Formula::Collect { partial, whole, columns } => ring::collect(context, pe, [*partial, *whole], *columns),
         Formula::PassingValues { scores, values, output, group, head_dim } => {
-            ring::passing_values(context, pe, (*scores, *values, *output), (*group, *head_dim))
+            let heads = ring::PassingHeads { group: *group, head_dim: *head_dim };
+            ring::passing_values(context, pe, [*scores, *values, *output], heads)
         }
         Formula::Load { source, target } => ring::load(context, pe, *source, *target),
-        Formula::Join { first, behind, y } => join(context, pe, (*first, *behind), *y),
+        Formula::Join { first, behind, y } => join(context, pe, [*first, *behind], *y),
         Formula::Select { source, target } => {
             let tile = select(pe.tile(*source)?, context.prepared.fresh(*target, context.index(pe), 0.0)?)?;
             pe.put(*target, tile);
@@ -234,12 +244,7 @@ fn select(source: &Tile, mut target: Tile) -> Result<Tile, String> {
 }
 
 /// What all heads have, before what each has of its own.
-fn join(
-    context: &Context<'_>,
-    pe: &mut PeState,
-    (first, behind): (Operand, Operand),
-    y: Operand,
-) -> Result<(), String> {
+fn join(context: &Context<'_>, pe: &mut PeState, [first, behind]: [Operand; 2], y: Operand) -> Result<(), String> {
     let mut result = context.prepared.fresh(y, context.index(pe), 0.0)?;
     let (width, leading, own) = (context.last_size(y)?, context.last_size(first)?, context.last_size(behind)?);
     let (first, behind) = (pe.tile(first)?, pe.tile(behind)?);
@@ -270,9 +275,9 @@ pub(super) fn expert_of(pe: &PeState, experts: Operand, pair: &Pair) -> Result<u
 fn product(
     context: &Context<'_>,
     pe: &mut PeState,
-    (x, weight, y): (Operand, WeightId, Operand),
-    chosen: Option<&Chosen>,
-    bias: Option<Axis>,
+    [x, y]: [Operand; 2],
+    weight: WeightId,
+    (chosen, bias): (Option<&Chosen>, Option<Axis>),
 ) -> Result<(), String> {
     let index = context.index(pe);
     // Outside the weight's region there is nothing to do.
@@ -290,7 +295,7 @@ fn product(
     };
     if bias.is_some_and(is_first) {
         let name = context.tile_name(declared, declared.copy);
-        experts::add_bias(context, pe, &mut result, (&name, chosen), rounding)?;
+        experts::add_bias(context, pe, &mut result, &name, chosen, rounding)?;
     }
     let source = pe.tile(x)?;
     let columns = places(&source.inner, &held.0)?;

@@ -19,7 +19,8 @@ pub(super) fn score(
     context: &Context<'_>,
     pe: &mut PeState,
     logits: Operand,
-    (scores, corrected): (Operand, Option<Operand>),
+    scores: Operand,
+    corrected: Option<Operand>,
 ) -> Result<(), String> {
     let rounding = context.rounding(scores.buffer);
     let mut made = pe.tile(logits)?.clone();
@@ -55,13 +56,27 @@ fn best_first(keys: &[f32], among: impl Iterator<Item = usize>) -> Vec<usize> {
     order
 }
 
+/// What is chosen from what.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Choosing {
+    /// What is compared.
+    pub keys: Operand,
+    /// What is kept of the chosen.
+    pub values: Operand,
+    /// Numbers of the chosen.
+    pub experts: Operand,
+    /// Their values.
+    pub chosen: Operand,
+    /// How many.
+    pub top_k: u64,
+    pub groups: Groups,
+}
+
 /// The best experts of each row: numbers and values.
 pub(super) fn choose(
     context: &Context<'_>,
     pe: &mut PeState,
-    (keys, values): (Operand, Operand),
-    (experts, chosen): (Operand, Operand),
-    (top_k, groups): (u64, Groups),
+    Choosing { keys, values, experts, chosen, top_k, groups }: Choosing,
 ) -> Result<(), String> {
     let index = context.index(pe);
     let rounding = context.rounding(chosen.buffer);
@@ -101,7 +116,8 @@ fn allowed(keys: &[f32], Groups { groups, kept }: Groups, round: impl Fn(f32) ->
 pub(super) fn weigh(
     context: &Context<'_>,
     pe: &mut PeState,
-    (weights, all): (Operand, Option<Operand>),
+    weights: Operand,
+    all: Option<Operand>,
     selection: &Selection,
 ) -> Result<(), String> {
     let rounding = context.rounding(weights.buffer);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ndarray::Array2;
 use rayon::prelude::*;
-use wafersim_program::{Factor, Part, Scaling, Stored};
+use wafersim_program::{Factor, GainName, Part, Scaling, Stored};
 use wafersim_spec::DataType;
 use wafersim_spec::model::Role;
 
@@ -185,7 +185,7 @@ impl<'a> Tiles<'a> {
         let mut constant = vec![0.0; outputs];
         for factor in name.behind.iter().rev() {
             match factor {
-                Factor::Gain(role, copy) => {
+                Factor::Gain(GainName { role, copy }) => {
                     let gain = self.checkpoint.weight(of_layer(*role, *copy))?.values();
                     let scale = |(at, value): (usize, &mut f64)| *value *= gain.get(at % width.max(1)).unwrap_or(&0.0);
                     matrix.iter_mut().enumerate().for_each(scale);

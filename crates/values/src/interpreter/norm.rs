@@ -2,12 +2,25 @@
 
 use std::sync::Arc;
 
-use wafersim_program::{Operand, Pair, Rescaled};
-use wafersim_spec::model::Role;
+use wafersim_program::{GainName, Operand, Pair, Rescaled};
 
 use super::compute::{Context, places};
 use super::state::{PeState, Tile};
 use super::weights::TileName;
+
+/// What a norm divides by the root of: the mean of `width` squares, and a little.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MeanSquare {
+    pub width: u64,
+    pub epsilon: f64,
+}
+
+impl MeanSquare {
+    /// `1 / sqrt(sum / width + epsilon)`.
+    pub fn scale(self, sum: f32) -> f32 {
+        1.0 / (sum / self.width as f32 + self.epsilon as f32).sqrt()
+    }
+}
 
 /// For each element, where the sum of its group lies.
 fn groups(inner: &[u32], sums: &Tile, width: u64) -> Result<Vec<usize>, String> {
@@ -47,21 +60,21 @@ pub(super) fn sum_of_squares(
 pub(super) fn rms_scale(
     context: &Context<'_>,
     pe: &mut PeState,
-    (x, sums, y): (Operand, Operand, Operand),
-    (role, copy): (Role, u64),
-    (width, epsilon): (u64, f64),
+    [x, sums, y]: [Operand; 3],
+    gain: GainName,
+    mean: MeanSquare,
 ) -> Result<(), String> {
     let rounding = context.rounding(y.buffer);
-    let gain = context.tiles.vector(&TileName::plain(context.name(role, copy)), false)?;
+    let gain = context.tiles.vector(&TileName::plain(context.name(gain.role, gain.copy)), false)?;
     let sums = pe.tile(sums)?;
     let mut result = pe.tile(x)?.clone();
-    let groups = groups(&result.inner, sums, width)?;
+    let groups = groups(&result.inner, sums, mean.width)?;
     let inner = Arc::clone(&result.inner);
     for row in 0..result.rows.len() {
-        let scales: Vec<f32> = sums.row(row).iter().map(|sum| scale(*sum, width, epsilon)).collect();
+        let scales: Vec<f32> = sums.row(row).iter().map(|sum| mean.scale(*sum)).collect();
         for ((value, group), element) in result.row_mut(row).iter_mut().zip(&groups).zip(inner.iter()) {
             let scale = scales.get(*group).copied().unwrap_or(f32::NAN);
-            let gain = gain.get((u64::from(*element) % width.max(1)) as usize).copied().unwrap_or(f32::NAN);
+            let gain = gain.get((u64::from(*element) % mean.width.max(1)) as usize).copied().unwrap_or(f32::NAN);
             *value = rounding.round(rounding.round(*value * rounding.round(scale)) * gain);
         }
     }
@@ -69,20 +82,16 @@ pub(super) fn rms_scale(
     Ok(())
 }
 
-fn scale(sum: f32, width: u64, epsilon: f64) -> f32 {
-    1.0 / (sum / width as f32 + epsilon as f32).sqrt()
-}
-
 /// `y = x * gain`.
 pub(super) fn gain(
     context: &Context<'_>,
     pe: &mut PeState,
-    (x, y): (Operand, Operand),
-    (role, copy): (Role, u64),
+    [x, y]: [Operand; 2],
+    gain: GainName,
     width: u64,
 ) -> Result<(), String> {
     let rounding = context.rounding(y.buffer);
-    let gain = context.tiles.vector(&TileName::plain(context.name(role, copy)), false)?;
+    let gain = context.tiles.vector(&TileName::plain(context.name(gain.role, gain.copy)), false)?;
     let mut result = pe.tile(x)?.clone();
     let inner = Arc::clone(&result.inner);
     for row in 0..result.rows.len() {
@@ -101,13 +110,11 @@ pub(super) fn rescale(
     pe: &mut PeState,
     operands: &[Rescaled],
     sums: Operand,
-    (width, epsilon): (u64, f64),
+    mean: MeanSquare,
 ) -> Result<(), String> {
     let scales: Vec<f32> = {
         let sums = pe.tile(sums)?;
-        (0..sums.rows.len())
-            .map(|row| sums.row(row).first().map_or(f32::NAN, |sum| scale(*sum, width, epsilon)))
-            .collect()
+        (0..sums.rows.len()).map(|row| sums.row(row).first().map_or(f32::NAN, |sum| mean.scale(*sum))).collect()
     };
     for Rescaled { operand, bias } in operands {
         let rounding = context.rounding(operand.buffer);
@@ -131,11 +138,11 @@ pub(super) fn norm_scale(
     context: &Context<'_>,
     pe: &mut PeState,
     sums: Operand,
-    (width, epsilon): (u64, f64),
+    mean: MeanSquare,
 ) -> Result<(), String> {
     let rounding = context.rounding(sums.buffer);
     let tile = pe.tile_mut(sums)?;
-    tile.values.iter_mut().for_each(|sum| *sum = rounding.round(scale(*sum, width, epsilon)));
+    tile.values.iter_mut().for_each(|sum| *sum = rounding.round(mean.scale(*sum)));
     Ok(())
 }
 
@@ -144,7 +151,8 @@ pub(super) fn times(
     context: &Context<'_>,
     pe: &mut PeState,
     operands: &[Operand],
-    (factors, pairs): (Operand, Option<&[Pair]>),
+    factors: Operand,
+    pairs: Option<&[Pair]>,
 ) -> Result<(), String> {
     let factors = pe.tile(factors)?.clone();
     for operand in operands {

@@ -17,7 +17,8 @@ pub(super) fn add_bias(
     context: &Context<'_>,
     pe: &PeState,
     result: &mut Tile,
-    (name, chosen): (&TileName, Option<&Chosen>),
+    name: &TileName,
+    chosen: Option<&Chosen>,
     rounding: Rounding,
 ) -> Result<(), String> {
     let (inner, rows) = (Arc::clone(&result.inner), result.rows.len());
@@ -47,7 +48,8 @@ pub(super) fn add_bias(
 pub(super) fn bias(
     context: &Context<'_>,
     pe: &mut PeState,
-    (y, role): (Operand, Role),
+    y: Operand,
+    role: Role,
     chosen: Option<&Chosen>,
 ) -> Result<(), String> {
     if context.prepared.held(y, context.index(pe)).is_none() {
@@ -55,7 +57,7 @@ pub(super) fn bias(
     }
     let name = TileName::plain(context.name(role, 0));
     let mut tile = pe.tile(y)?.clone();
-    add_bias(context, pe, &mut tile, (&name, chosen), context.rounding(y.buffer))?;
+    add_bias(context, pe, &mut tile, &name, chosen, context.rounding(y.buffer))?;
     pe.put(y, tile);
     Ok(())
 }
@@ -66,13 +68,23 @@ fn weight_of(pe: &PeState, weights: Operand, pair: &Pair) -> Result<f32, String>
     weight.ok_or_else(|| format!("token {} has no weight {}", pair.token, pair.slot))
 }
 
+/// The router's weights of the pairs that rows belong to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PairWeights<'p> {
+    pub operand: Operand,
+    /// The pair of each row.
+    pub pairs: &'p [Pair],
+    /// Whether they multiply gate and up, and not the result.
+    pub input: bool,
+}
+
 /// Gate and up to what goes through the down projection.
 pub(super) fn gated(
     context: &Context<'_>,
     pe: &mut PeState,
-    (gate, up): (Operand, Operand),
+    [gate, up]: [Operand; 2],
     gating: Gating,
-    (weights, weighs_input): (Option<(Operand, &[Pair])>, bool),
+    weights: Option<PairWeights<'_>>,
 ) -> Result<(), String> {
     // Processing elements outside an expert's rectangle hold none of it.
     if context.prepared.held(gate, context.index(pe)).is_none() {
@@ -81,7 +93,7 @@ pub(super) fn gated(
     let rounding = context.rounding(gate.buffer);
     let up = pe.tile(up)?.clone();
     let mut factors: Vec<Option<f32>> = vec![None; up.rows.len()];
-    if let Some((operand, pairs)) = weights {
+    if let Some(PairWeights { operand, pairs, .. }) = weights {
         for (factor, pair) in factors.iter_mut().zip(pairs) {
             *factor = Some(weight_of(pe, operand, pair)?);
         }
@@ -91,7 +103,8 @@ pub(super) fn gated(
         return Err("gate and up hold different elements".into());
     }
     for (row, factor) in factors.into_iter().enumerate() {
-        let (before, after) = if weighs_input { (factor, None) } else { (None, factor) };
+        let (before, after) =
+            if weights.is_some_and(|weights| weights.input) { (factor, None) } else { (None, factor) };
         let times = |value: f32, factor: Option<f32>| factor.map_or(value, |factor| rounding.round(value * factor));
         for (gate, up) in gate.row_mut(row).iter_mut().zip(up.row(row)) {
             let inner = activation(rounding, gating, times(*gate, before), times(*up, before));

@@ -11,7 +11,7 @@ use wafersim_program::layout::ring_number;
 use wafersim_program::{Action, Axis, BufferId, ChainReduce, Field, Operand, Ring, Shift, Spread, Step};
 use wafersim_spec::model::Role;
 
-use super::attention::{add_weighted, by_quotient};
+use super::attention::{WeightedTokens, add_weighted, by_quotient};
 use super::compute::{Context, places};
 use super::prepared::Prepared;
 use super::rounding::Rounding;
@@ -19,16 +19,25 @@ use super::state::{PeState, Tile};
 use super::transfer::{Arrival, incoming};
 use super::weights::TileName;
 
-/// The dimension of a field that a ring along an axis shares out: whether it is the rows, the ring, and the whole size.
-fn ring_of(field: &Field, axis: Axis) -> Option<(bool, Ring, u64)> {
+/// The dimension of a field that a ring along an axis shares out.
+#[derive(Debug, Clone, Copy)]
+struct Ringed {
+    /// Whether it is the rows.
+    is_rows: bool,
+    ring: Ring,
+    /// Its whole size.
+    size: u64,
+}
+
+fn ring_of(field: &Field, axis: Axis) -> Option<Ringed> {
     if let Some(last) = field.inner.last()
         && let Spread::Ring(ring) = last.spread
         && ring.axis == axis
     {
-        return Some((false, ring, last.size));
+        return Some(Ringed { is_rows: false, ring, size: last.size });
     }
     match field.rows.spread {
-        Spread::Ring(ring) if ring.axis == axis => Some((true, ring, field.rows.size)),
+        Spread::Ring(ring) if ring.axis == axis => Some(Ringed { is_rows: true, ring, size: field.rows.size }),
         _ => None,
     }
 }
@@ -40,7 +49,7 @@ fn place_of(prepared: &Prepared, operand: Operand, pe: &PeState) -> Option<(u64,
 /// The pieces that lie here, the first one in front, and the elements of that one.
 fn front(prepared: &Prepared, pe: &PeState, operand: Operand, axis: Axis) -> Result<(Vec<u64>, Vec<u32>), String> {
     let field = prepared.field(operand)?;
-    let (_, ring, size) = ring_of(field, axis).ok_or_else(|| format!("'{}' lies on no ring", field.name))?;
+    let Ringed { ring, size, .. } = ring_of(field, axis).ok_or_else(|| format!("'{}' lies on no ring", field.name))?;
     let queue = match pe.queues.get(&(operand.buffer, axis)) {
         Some(queue) => queue.clone(),
         None => place_of(prepared, operand, pe).map(|place| ring.pieces_at(place)).unwrap_or_default(),
@@ -54,7 +63,7 @@ pub(super) fn load(context: &Context<'_>, pe: &mut PeState, source: Operand, tar
     let tile = pe.tile(source)?.clone();
     pe.put(target, tile);
     for axis in [Axis::X, Axis::Y] {
-        if let Some((_, ring, _)) = ring_of(context.prepared.field(source)?, axis)
+        if let Some(Ringed { ring, .. }) = ring_of(context.prepared.field(source)?, axis)
             && let Some(place) = place_of(context.prepared, source, pe)
         {
             pe.queues.insert((target.buffer, axis), ring.pieces_at(place));
@@ -67,7 +76,7 @@ pub(super) fn load(context: &Context<'_>, pe: &mut PeState, source: Operand, tar
 pub(super) fn tile_product(
     context: &Context<'_>,
     pe: &mut PeState,
-    (a, b, c): (Operand, Operand, Operand),
+    [a, b, c]: [Operand; 3],
     bias: Option<Role>,
 ) -> Result<(), String> {
     let prepared = context.prepared;
@@ -107,12 +116,22 @@ pub(super) fn tile_product(
     Ok(())
 }
 
+/// Heads of attention whose keys and values pass by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PassingHeads {
+    /// Query heads of a KV head.
+    pub group: u64,
+    /// Width of a head.
+    pub head_dim: u64,
+}
+
 /// Scores against the keys that are here now, over the dimensions that are here.
 pub(super) fn passing_scores(
     context: &Context<'_>,
     pe: &mut PeState,
-    (query, keys, partial): (Operand, Operand, Operand),
-    (group, head_dim, tokens): (u64, u64, u64),
+    [query, keys, partial]: [Operand; 3],
+    PassingHeads { group, head_dim }: PassingHeads,
+    tokens: u64,
 ) -> Result<(), String> {
     let rounding = context.rounding(partial.buffer);
     let (head_dim, group, tokens) = (head_dim as u32, (group as u32).max(1), tokens as u32);
@@ -158,7 +177,7 @@ fn declared_heads(context: &Context<'_>, operand: Operand, pe: &PeState, fallbac
 pub(super) fn collect(
     context: &Context<'_>,
     pe: &mut PeState,
-    (partial, whole): (Operand, Operand),
+    [partial, whole]: [Operand; 2],
     columns: u64,
 ) -> Result<(), String> {
     let columns = columns.max(1);
@@ -190,8 +209,8 @@ fn beside(a: &Tile, b: &Tile) -> Result<Tile, String> {
 pub(super) fn passing_values(
     context: &Context<'_>,
     pe: &mut PeState,
-    (scores, values, output): (Operand, Operand, Operand),
-    (group, head_dim): (u64, u64),
+    [scores, values, output]: [Operand; 3],
+    PassingHeads { group, head_dim }: PassingHeads,
 ) -> Result<(), String> {
     let prepared = context.prepared;
     let rounding = context.rounding(output.buffer);
@@ -214,14 +233,8 @@ pub(super) fn passing_values(
     let rows = places(&values.rows, &keys)?;
     for (head, dims) in by_quotient(&result.inner, head_dim) {
         let at = places(&scores.inner, &keys.iter().map(|key| head * tokens + key).collect::<Vec<_>>())?;
-        add_weighted(
-            rounding,
-            (scores, values),
-            &mut result,
-            (head / group * head_dim, head_dim),
-            &dims,
-            (&at, std::slice::from_ref(&rows)),
-        )?;
+        let (rows, first) = (std::slice::from_ref(&rows), head / group * head_dim);
+        add_weighted(rounding, WeightedTokens { scores, values, at: &at, rows, first, head_dim }, &mut result, &dims)?;
     }
     pe.put(output, result);
     Ok(())
@@ -262,7 +275,7 @@ pub fn leave_ring(
 ) -> Result<Option<Piece>, String> {
     let operand = Operand::new(moved.payload, 0);
     let field = prepared.field(operand)?;
-    let (is_rows, ring, size) =
+    let Ringed { is_rows, ring, size } =
         ring_of(field, moved.axis).ok_or_else(|| format!("'{}' lies on no ring", field.name))?;
     let (mut queue, _) = front(prepared, pe, operand, moved.axis)?;
     let way = if aligning { way_to_layout(prepared, pe, operand, &ring, &queue) } else { Way::On };
@@ -285,7 +298,8 @@ pub fn leave_ring(
 pub fn join_ring(prepared: &Prepared, pe: &mut PeState, moved: &Shift, piece: Piece) -> Result<(), String> {
     let operand = Operand::new(moved.payload, 0);
     let field = prepared.field(operand)?;
-    let (is_rows, ..) = ring_of(field, moved.axis).ok_or_else(|| format!("'{}' lies on no ring", field.name))?;
+    let Ringed { is_rows, .. } =
+        ring_of(field, moved.axis).ok_or_else(|| format!("'{}' lies on no ring", field.name))?;
     let known = pe.tile(operand)?.clone();
     let joined = if is_rows { below(&known, &piece.tile)? } else { beside(&known, &piece.tile)? };
     incoming(prepared, pe, operand.buffer, &[joined], Arrival::Pass)?;

@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use wafersim_program::Operand;
 use wafersim_program::formula::{StateHeads, StateSums};
+use wafersim_program::{GainName, Operand};
 use wafersim_spec::model::Role;
 
 use super::compute::{Context, places};
+use super::norm::MeanSquare;
 use super::state::{PeState, Tile};
 use super::weights::TileName;
 
@@ -130,24 +131,35 @@ pub(super) fn state_gates(
     Ok(())
 }
 
+/// The length that vectors are brought to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Length {
+    /// Elements of a vector.
+    pub width: u64,
+    /// Added to the sum of squares.
+    pub epsilon: f64,
+    /// The length.
+    pub scale: f64,
+}
+
 /// `x *= scale / sqrt(sum + epsilon)`.
 pub(super) fn unit_scale(
     context: &Context<'_>,
     pe: &mut PeState,
-    (x, sums): (Operand, Operand),
-    width: u64,
-    (epsilon, scale): (f64, f64),
+    [x, sums]: [Operand; 2],
+    length: Length,
 ) -> Result<(), String> {
     let rounding = context.rounding(x.buffer);
     let sums = pe.tile(sums)?.clone();
     let tile = pe.tile_mut(x)?;
-    let heads: Vec<u32> = tile.inner.iter().map(|element| element / (width as u32).max(1)).collect();
+    let heads: Vec<u32> = tile.inner.iter().map(|element| element / (length.width as u32).max(1)).collect();
     let groups = places(&sums.inner, &heads)?;
     for row in 0..tile.rows.len() {
         let sums = sums.row(row);
         for (value, group) in tile.row_mut(row).iter_mut().zip(&groups) {
             let sum = sums.get(*group).copied().unwrap_or(f32::NAN);
-            *value = rounding.round(*value * rounding.round(scale as f32 / (sum + epsilon as f32).sqrt()));
+            let factor = length.scale as f32 / (sum + length.epsilon as f32).sqrt();
+            *value = rounding.round(*value * rounding.round(factor));
         }
     }
     Ok(())
@@ -184,7 +196,8 @@ pub(super) fn recall(
     pe: &mut PeState,
     [state, decay, key, recalled]: [Operand; 4],
     ahead: Option<StateSums>,
-    (heads, users): (StateHeads, u64),
+    heads: StateHeads,
+    users: u64,
 ) -> Result<(), String> {
     let rounding = context.rounding(state.buffer);
     let mut result = context.prepared.fresh(recalled, context.index(pe), 0.0)?;
@@ -250,7 +263,8 @@ pub(super) fn write(
     context: &Context<'_>,
     pe: &mut PeState,
     of: Writing,
-    (heads, users): (StateHeads, u64),
+    heads: StateHeads,
+    users: u64,
 ) -> Result<(), String> {
     let rounding = context.rounding(of.state.buffer);
     let mut result = context.prepared.fresh(of.read, context.index(pe), 0.0)?;
@@ -370,25 +384,24 @@ pub(super) fn gated_norm(
     context: &Context<'_>,
     pe: &mut PeState,
     [x, sums, gate]: [Operand; 3],
-    (role, copy): (Role, u64),
-    (width, epsilon): (u64, f64),
+    gain: GainName,
+    mean: MeanSquare,
 ) -> Result<(), String> {
     let rounding = context.rounding(x.buffer);
-    let gain = context.tiles.vector(&TileName::plain(context.name(role, copy)), false)?;
+    let gain = context.tiles.vector(&TileName::plain(context.name(gain.role, gain.copy)), false)?;
     let (sums, gate) = (pe.tile(sums)?.clone(), pe.tile(gate)?.clone());
     let tile = pe.tile_mut(x)?;
     if !gate.is_like(&tile.rows, &tile.inner) {
         return Err("a gate holds other elements than what it multiplies".into());
     }
-    let width = width.max(1);
+    let width = mean.width.max(1);
     let heads: Vec<u32> = tile.inner.iter().map(|element| element / width as u32).collect();
     let groups = places(&sums.inner, &heads)?;
     let inner = Arc::clone(&tile.inner);
     for row in 0..tile.rows.len() {
         let (sums, gate) = (sums.row(row), gate.row(row));
         for (index, value) in tile.row_mut(row).iter_mut().enumerate() {
-            let mean = sums[groups[index]] / width as f32;
-            let scaled = rounding.round(*value * rounding.round(1.0 / (mean + epsilon as f32).sqrt()));
+            let scaled = rounding.round(*value * rounding.round(mean.scale(sums[groups[index]])));
             let gain = gain.get((u64::from(inner[index]) % width) as usize).copied().unwrap_or(f32::NAN);
             *value = rounding.round(rounding.round(scaled * gain) * rounding.round(silu(gate[index])));
         }

@@ -83,30 +83,40 @@ fn of_user(rows: &[Vec<usize>], row: u32) -> Result<&[usize], String> {
     user.map(Vec::as_slice).ok_or_else(|| "a row belongs to no user".into())
 }
 
+/// Who shares keys and values.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sharing {
+    /// Query heads of a KV head.
+    pub group: u64,
+    /// Users, each with a cache of its own.
+    pub users: u64,
+}
+
 /// `scores[h, t] = sum of q[h, d] k[t, h / group, d]` over the dimensions here, part by part.
 pub(super) fn scores(
     context: &Context<'_>,
     pe: &mut PeState,
-    (parts, scores): (&[ScorePart], Operand),
-    (group, users): (u64, u64),
+    parts: &[ScorePart],
+    scores: Operand,
+    sharing: Sharing,
 ) -> Result<(), String> {
+    let tokens = context.last_size(scores)?;
     let mut result = context.prepared.fresh(scores, context.index(pe), 0.0)?;
     for part in parts {
-        add_scores(context, pe, *part, (&mut result, scores), (group, users))?;
+        add_scores(context.rounding(scores.buffer), pe, *part, &mut result, tokens, sharing)?;
     }
     pe.put(scores, result);
     Ok(())
 }
 
 fn add_scores(
-    context: &Context<'_>,
+    rounding: Rounding,
     pe: &PeState,
     ScorePart { query, keys, head_dim }: ScorePart,
-    (result, scores): (&mut Tile, Operand),
-    (group, users): (u64, u64),
+    result: &mut Tile,
+    tokens: u32,
+    Sharing { group, users }: Sharing,
 ) -> Result<(), String> {
-    let rounding = context.rounding(scores.buffer);
-    let tokens = context.last_size(scores)?;
     let (query, keys) = (pe.tile(query)?, pe.tile(keys)?);
     let (head_dim, group) = (head_dim as u32, (group as u32).max(1));
     let heads = by_quotient(&query.inner, head_dim);
@@ -135,8 +145,9 @@ fn add_scores(
 pub(super) fn weighted_values(
     context: &Context<'_>,
     pe: &mut PeState,
-    (scores, values, output): (Operand, Operand, Operand),
-    (group, head_dim, users): (u64, u64, u64),
+    [scores, values, output]: [Operand; 3],
+    head_dim: u64,
+    Sharing { group, users }: Sharing,
 ) -> Result<(), String> {
     let rounding = context.rounding(output.buffer);
     let tokens = context.last_size(scores)?;
@@ -148,22 +159,39 @@ pub(super) fn weighted_values(
         let Some((_, at)) = heads.iter().find(|(known, _)| *known == head) else { continue };
         let numbers: Vec<u32> = at.iter().map(|place| scores.inner[*place] % tokens.max(1)).collect();
         let rows = rows_of_users(values, &numbers, users)?;
-        add_weighted(rounding, (scores, values), &mut result, (head / group * head_dim, head_dim), &dims, (at, &rows))?;
+        let of = WeightedTokens { scores, values, at, rows: &rows, first: head / group * head_dim, head_dim };
+        add_weighted(rounding, of, &mut result, &dims)?;
     }
     pe.put(output, result);
     Ok(())
 }
 
+/// Tokens whose values are weighed for a head.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WeightedTokens<'t> {
+    /// Weights.
+    pub scores: &'t Tile,
+    /// Values.
+    pub values: &'t Tile,
+    /// Where the weights of the tokens lie in a row of scores.
+    pub at: &'t [usize],
+    /// The rows of their values, for each user.
+    pub rows: &'t [Vec<usize>],
+    /// The first element of the KV head in a row of values.
+    pub first: u32,
+    /// Width of a head.
+    pub head_dim: u32,
+}
+
 /// `output[d] += sum of scores[t] v[t, first + d]` for the dimensions of a head that lie in the places `dims` of the
-/// output, and tokens at `(place of the score, row of the value)`, the rows for each user.
+/// output.
 pub(super) fn add_weighted(
     rounding: Rounding,
-    (scores, values): (&Tile, &Tile),
+    of: WeightedTokens<'_>,
     output: &mut Tile,
-    (first, head_dim): (u32, u32),
     dims: &[usize],
-    (at, rows): (&[usize], &[Vec<usize>]),
 ) -> Result<(), String> {
+    let WeightedTokens { scores, values, at, rows, first, head_dim } = of;
     let wanted: Vec<u32> = dims.iter().map(|place| first + output.inner[*place] % head_dim).collect();
     let columns = places(&values.inner, &wanted)?;
     for row in 0..scores.rows.len() {
@@ -245,7 +273,7 @@ pub(super) fn exp_and_sum(
     context: &Context<'_>,
     pe: &mut PeState,
     of: Softmax,
-    (exponentials, target): (Operand, Operand),
+    [exponentials, target]: [Operand; 2],
     scale: f64,
 ) -> Result<(), String> {
     let Softmax { scores, statistic, causal, sinks } = of;
@@ -428,13 +456,26 @@ pub(super) fn leave(
     Ok(())
 }
 
+/// What a cache after an append is made of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entering {
+    /// The cache before.
+    pub before: BufferId,
+    /// What has arrived from other rows.
+    pub entry: Option<BufferId>,
+    /// The cache after.
+    pub after: BufferId,
+    /// New keys and values.
+    pub new: [Operand; 2],
+    /// The row of the cache that their first row becomes.
+    pub first: u64,
+}
+
 /// Puts the cache after an append together.
 pub(super) fn enter(
     context: &Context<'_>,
     pe: &mut PeState,
-    (before, entry, after): (BufferId, Option<BufferId>, BufferId),
-    new: [Operand; 2],
-    first: u64,
+    Entering { before, entry, after, new, first }: Entering,
 ) -> Result<(), String> {
     let index = context.index(pe);
     let rounding = context.rounding(after);

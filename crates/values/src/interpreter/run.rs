@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 use wafersim_program::{
-    Action, BufferId, Chosen, Formula, Node, Operand, Program, Region, Resident, Root, Scaling, Step, WeightId,
+    Action, BufferId, Chosen, Formula, GainName, Node, Operand, Program, Region, Resident, Root, Scaling, Step,
+    WeightId,
 };
 use wafersim_spec::model::Role;
 
@@ -83,13 +84,13 @@ impl MeshState {
 /// Where a weight is missing, or the program does not hold what its numbers need.
 pub fn execute(
     prepared: &Prepared,
-    machine: &mut MeshState,
+    mesh: &mut MeshState,
     tiles: &mut Tiles<'_>,
     layer: usize,
     operators: std::ops::Range<usize>,
 ) -> Result<(), ValuesError> {
     if operators.start == 0 {
-        residents(prepared, machine, tiles, layer, BufferId(0))?;
+        residents(prepared, mesh, tiles, layer, BufferId(0))?;
     }
     let body = prepared.program.body.iter().take(operators.end).skip(operators.start);
     for node in body {
@@ -97,7 +98,7 @@ pub fn execute(
             Node::Operator { name, .. } => name.as_ref(),
             _ => "other",
         };
-        let mut running = Running { prepared, machine, tiles, layer, round: 0, systolic: false };
+        let mut running = Running { prepared, mesh, tiles, layer, round: 0, systolic: false };
         running.node(node).map_err(|problem| match problem {
             Problem::Values(error) => error,
             Problem::Program(problem) => {
@@ -114,7 +115,7 @@ pub fn execute(
 /// Where there is no such matrix.
 pub fn residents(
     prepared: &Prepared,
-    machine: &mut MeshState,
+    mesh: &mut MeshState,
     tiles: &Tiles<'_>,
     layer: usize,
     first: BufferId,
@@ -130,7 +131,7 @@ pub fn residents(
             Some(stored) => Blocks::of(checkpoint.weight(name)?, stored.data_type),
             None => None,
         };
-        machine.pes.par_iter_mut().enumerate().try_for_each(|(index, pe)| {
+        mesh.pes.par_iter_mut().enumerate().try_for_each(|(index, pe)| {
             let Some((rows, inner)) = prepared.held(operand, index) else { return Ok(()) };
             let mut values = checkpoint.tile(name, part, (rows, inner))?;
             let values = match &blocks {
@@ -167,7 +168,7 @@ enum Problem {
 
 struct Running<'a, 'b> {
     prepared: &'a Prepared,
-    machine: &'a mut MeshState,
+    mesh: &'a mut MeshState,
     tiles: &'a mut Tiles<'b>,
     layer: usize,
     /// Round of the innermost loop.
@@ -208,7 +209,7 @@ impl Running<'_, '_> {
 
     fn step(&mut self, step: &Step) -> Result<(), Problem> {
         let Action::Compute(compute) = &step.action else {
-            let pes = &mut self.machine.pes;
+            let pes = &mut self.mesh.pes;
             let moved = match (&step.action, ring::ring_shift(step)) {
                 (_, Some(moved)) => ring::shift(self.prepared, pes, step, moved, !self.systolic),
                 (Action::ChainReduce(chain), _) if chain.root == Root::Rotating => {
@@ -227,7 +228,7 @@ impl Running<'_, '_> {
         let columns = region.x..region.x + region.columns;
         let rows = region.y..region.y + region.rows;
         let here = |pe: &&mut PeState| columns.contains(&pe.column) && rows.contains(&pe.row);
-        let pes = self.machine.pes.par_iter_mut().filter(here);
+        let pes = self.mesh.pes.par_iter_mut().filter(here);
         pes.try_for_each(|pe| compute_at(&context, pe, formula)).map_err(Problem::Program)
     }
 
@@ -239,7 +240,7 @@ impl Running<'_, '_> {
                 let computed = self.context().rounding(y.buffer);
                 let names = self.names(*weight, chosen.as_ref())?;
                 let wanted: Vec<_> =
-                    (0..self.machine.pes.len()).map(|pe| self.prepared.weight(*weight, pe).cloned()).collect();
+                    (0..self.mesh.pes.len()).map(|pe| self.prepared.weight(*weight, pe).cloned()).collect();
                 for name in names {
                     self.tiles.cut(&name, &wanted, computed).map_err(Problem::Values)?;
                     if bias.is_some() {
@@ -278,9 +279,9 @@ impl Running<'_, '_> {
                 let name = plain(Role::DecayRate, 0);
                 self.tiles.read_vector(&name, false).map_err(Problem::Values)
             }
-            Formula::RmsScale { gain: (role, copy), .. }
-            | Formula::Gain { gain: (role, copy), .. }
-            | Formula::GatedNorm { gain: (role, copy), .. } => {
+            Formula::RmsScale { gain: GainName { role, copy }, .. }
+            | Formula::Gain { gain: GainName { role, copy }, .. }
+            | Formula::GatedNorm { gain: GainName { role, copy }, .. } => {
                 let name = plain(*role, *copy);
                 self.tiles.read_vector(&name, false).map_err(Problem::Values)
             }
@@ -303,7 +304,7 @@ impl Running<'_, '_> {
     fn copies(&self, name: TileName, region: Region, chosen: Option<&Chosen>) -> Result<Vec<TileName>, Problem> {
         let Some(chosen) = chosen else { return Ok(vec![name]) };
         let inside = |pe: &&PeState| region.seen(pe.column, pe.row).is_some();
-        let choice = self.machine.pes.iter().find(inside).and_then(|pe| pe.tile(chosen.experts).ok());
+        let choice = self.mesh.pes.iter().find(inside).and_then(|pe| pe.tile(chosen.experts).ok());
         let choice = choice.ok_or_else(|| Problem::Program("nobody has chosen the experts".into()))?;
         let of = |pair: &wafersim_program::Pair| {
             choice.row(pair.token as usize).get(pair.slot as usize).map(|expert| *expert as u64)
