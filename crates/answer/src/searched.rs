@@ -58,7 +58,7 @@ impl Searched {
         let (fewest, most) = match question.scenario.wafers {
             WaferCount::Exactly(wafers) => (fewest.min(wafers), wafers),
             WaferCount::Auto if is_open => (fewest, fewest.saturating_add(fewest.clamp(FURTHER.0, FURTHER.1))),
-            WaferCount::Auto => (fewest, fewest),
+            WaferCount::Auto | WaferCount::Fewest => (fewest, fewest),
         };
         let rungs = rungs::all(question, rungs::How { effort, fewest, most });
         let mappings = rungs.iter().map(|rung| rung.evaluations).sum();

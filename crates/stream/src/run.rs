@@ -170,7 +170,7 @@ impl Server {
             wafer: question.wafer.name.clone(),
             wafers_asked: match question.scenario.wafers {
                 WaferCount::Exactly(wafers) => wafers,
-                WaferCount::Auto => pipeline.placement().wafers.max(pipeline.wafers_used()),
+                WaferCount::Auto | WaferCount::Fewest => pipeline.placement().wafers.max(pipeline.wafers_used()),
             },
             wafers: pipeline.wafers_used(),
             profile: question.scenario.profile.to_string(),
