@@ -24,7 +24,7 @@ mod words;
 
 use thiserror::Error;
 use wafersim_fabric::circuit::{self, CircuitError, Lowered, Outcome, WorkCycles};
-use wafersim_program::{BufferId, Operand, Program};
+use wafersim_program::{Operand, Program};
 use wafersim_spec::Wafer;
 use wafersim_spec::wafer::RateSet;
 use wafersim_values::ValuesError;
@@ -127,7 +127,7 @@ pub fn carry(
         return Err(CarriedError::TooLarge { elements, steps, largest: MOST_VISITS });
     }
     let mut mesh = before.clone();
-    residents(prepared, &mut mesh, tiles, layer, BufferId(0))?;
+    residents(prepared, &mut mesh, tiles, layer, 0)?;
     lay_empty(prepared, &mut mesh);
     let mut carrying = Carrying::new(prepared, &lowered, (tiles, layer), mesh);
     let outcome = circuit::run_carrying(&lowered, &mut carrying, |_| ())?;
@@ -137,17 +137,17 @@ pub fn carry(
 /// Where the layout of a buffer holds nothing, no word arrives, and steps that the whole region does find an empty
 /// tile.
 fn lay_empty(prepared: &Prepared, mesh: &mut MeshState) {
-    for (buffer, declared) in (0u32..).zip(&prepared.program.buffers) {
+    for (buffer, declared) in prepared.program.buffer_ids().zip(&prepared.program.buffers) {
         let fields = declared.layout.as_ref().map_or(0, |layout| layout.fields.len() as u32);
         for (index, pe) in mesh.pes.iter_mut().enumerate() {
-            let held = |field: u32| prepared.held(Operand::new(BufferId(buffer), field), index);
+            let held = |field: u32| prepared.held(Operand::new(buffer, field), index);
             let is_empty = |field| held(field).is_none_or(|(rows, inner)| rows.is_empty() || inner.is_empty());
-            if !pe.buffer(BufferId(buffer)).is_empty() || !(0..fields).all(is_empty) {
+            if !pe.buffer(buffer).is_empty() || !(0..fields).all(is_empty) {
                 continue;
             }
             for field in 0..fields {
                 let (rows, inner) = held(field).cloned().unwrap_or_default();
-                pe.put(Operand::new(BufferId(buffer), field), Tile { rows, inner, values: Vec::new() });
+                pe.put(Operand::new(buffer, field), Tile { rows, inner, values: Vec::new() });
             }
         }
     }

@@ -54,7 +54,7 @@ pub fn split_reduce(program: &mut Program, region: Region, tree: &Tree, along: A
         count: last.members,
         stride: tree.stride(top),
         offset: tree.offset(top),
-        owners: Owners::Neighbours { first: split.first(last, tree.whole_groups()), count: split.roots },
+        owners: Owners::Neighbours { first: last.first_root(split.roots, tree.whole_groups()), count: split.roots },
         source: along.payload,
         target: split.target,
         colors: colors.level(top),

@@ -20,6 +20,7 @@
 //! assert_eq!(program.steps().count(), 3, "chains in the groups, chain of the roots, multicast");
 //! ```
 
+mod brand;
 pub mod buffer;
 pub mod collective;
 pub mod formula;

@@ -264,7 +264,7 @@ mod tests {
             span: 12,
             stride: 1,
             style: step::Style::Streaming,
-            payload: BufferId(0),
+            payload: BufferId::NONE,
             colors: vec![Color(0), Color(1)],
         };
         let receivers: BTreeSet<u64> = multicast_sends(&cast, 12).into_iter().map(|send| send.to).collect();
@@ -275,7 +275,8 @@ mod tests {
     #[test]
     fn an_interleaved_ring_is_one_cycle_of_at_most_two_hops() {
         for line in 2..40u64 {
-            let shift = Shift { axis: Axis::X, ring: true, payload: BufferId(0), colors: (0..4).map(Color).collect() };
+            let shift =
+                Shift { axis: Axis::X, ring: true, payload: BufferId::NONE, colors: (0..4).map(Color).collect() };
             let next: BTreeMap<u64, u64> =
                 shift_sends(&shift, line).into_iter().map(|send| (send.from, send.to)).collect();
             assert_eq!(next.len() as u64, line, "everybody sends, line {line}");

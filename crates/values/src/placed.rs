@@ -528,7 +528,7 @@ impl<'a> Placed<'a> {
         let experts = Tap { prepared: &before, mesh }.of("router.choice", 0)?;
         let of_token = |row: &[f64]| row.iter().map(|expert| *expert as u64).collect();
         let after = Prepared::new(write(self, experts.chunks(width).map(of_token).collect())?);
-        let known = buffer(&before, "router.choice")?.0 as usize;
+        let known = buffer(&before, "router.choice")?.index();
         if before.program.body.get(..=router) != after.program.body.get(..=router)
             || before.program.buffers.get(..=known) != after.program.buffers.get(..=known)
         {
@@ -539,7 +539,7 @@ impl<'a> Placed<'a> {
             pe.buffers.truncate(known + 1);
             pe.buffers.resize(after.program.buffers.len(), Vec::new());
         }
-        residents(&after, mesh, &self.tiles, layer, BufferId(known as u32 + 1))?;
+        residents(&after, mesh, &self.tiles, layer, known + 1)?;
         execute(&after, mesh, &mut self.tiles, layer, router + 1..usize::MAX)?;
         self.observe(&after, untouched, mesh, layer);
         Ok(after)

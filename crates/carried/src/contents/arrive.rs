@@ -125,7 +125,7 @@ impl Carrying<'_> {
         let (rounding, pe) = (self.rounding(chain.payload), self.index(core));
         let (memory, state) = self.state(pe)?;
         let partial = state.partial(id.part).ok_or("a chain ends where none was")?;
-        let Some(own) = memory.buffers.get_mut(chain.payload.0 as usize) else {
+        let Some(own) = memory.buffers.get_mut(chain.payload.index()) else {
             return Err("there is no payload".into());
         };
         let alike = match &shape {

@@ -69,7 +69,7 @@ impl Carrying<'_> {
                 // All send at the same time; who receives nothing is left with nothing.
                 if lines.is_some() {
                     let (memory, _) = self.state(here.pe)?;
-                    if let Some(buffer) = memory.buffers.get_mut(shift.payload.0 as usize) {
+                    if let Some(buffer) = memory.buffers.get_mut(shift.payload.index()) {
                         buffer.clear();
                     }
                 }

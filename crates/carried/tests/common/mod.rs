@@ -107,7 +107,7 @@ impl Case {
         let mut wanted = self.before.clone();
         execute(&self.prepared, &mut wanted, &mut tiles, 0, 0..usize::MAX).unwrap();
         let mut mesh = self.before.clone();
-        residents(&self.prepared, &mut mesh, &tiles, 0, wafersim_program::BufferId(0)).unwrap();
+        residents(&self.prepared, &mut mesh, &tiles, 0, 0).unwrap();
         let mut lowered = with_device(|device| device.lower(&self.prepared.program))?;
         route(&mut lowered);
         let carrying = Carrying::new(&self.prepared, &lowered, (&tiles, 0), mesh);

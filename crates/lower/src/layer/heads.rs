@@ -4,7 +4,7 @@
 
 use wafersim_graph::layer::{LayerOperation, TensorId};
 use wafersim_mapping::LineKind;
-use wafersim_program::{Axis, BufferId, Field, Operand, Rescaled};
+use wafersim_program::{Axis, Field, Operand, Rescaled};
 use wafersim_spec::model::{Attention, GroupedAttention};
 
 use super::own::KEY_VALUE;
@@ -45,13 +45,13 @@ impl<'a> Walk<'a> {
         let mut fields = self.head_fields(&operator.writes[..heads])?;
         let count = fields.len();
         fields.extend(riding.map(|_| riding_sums(self.writer.request.tokens)));
-        let early = Operand::new(BufferId(0), fields.len() as u32);
+        let early = fields.len() as u32;
         fields.extend(self.early_logits(&operator.writes));
         let made = self.writer.declare(operator.name, fields);
         let sums = Operand::new(made, count as u32);
         let mut nodes = self.writer.ride(riding, sums);
         if self.early_logits(&operator.writes).is_some() {
-            let early = Operand { buffer: made, ..early };
+            let early = Operand::new(made, early);
             let stream = self.operand(operator.reads.get(operator.reads.len() - 2))?;
             nodes.extend(self.writer.logits_of_stream(stream, early, self.graph.accumulators_in_place));
             self.early = Some(early);

@@ -31,6 +31,14 @@ pub struct Level {
     pub root: Root,
 }
 
+impl Level {
+    /// Index of the first of so many neighbouring roots among its members, `whole` of which can be roots.
+    pub(super) fn first_root(&self, roots: u64, whole: u64) -> u64 {
+        let index = self.root.index(self.members, self.members, 0);
+        index.saturating_sub(roots / 2).min(whole.saturating_sub(roots))
+    }
+}
+
 /// A tree over a line: chains in groups of neighbours, chains among their roots, and so on until one root is left. A
 /// tree of two levels with middle roots is WaferLLM's; nobody has published a deeper one, or one whose roots lie
 /// elsewhere, on a wafer.
@@ -206,9 +214,8 @@ impl Tree {
             return RootPlaces { first: 0, stride: 1, count: 1 };
         };
         let count = roots.clamp(1, self.whole_groups());
-        let split = SplitRoots { roots: count, target: BufferId(0) };
         let stride = self.stride(top);
-        RootPlaces { first: self.offset(top) + split.first(last, self.whole_groups()) * stride, stride, count }
+        RootPlaces { first: self.offset(top) + last.first_root(count, self.whole_groups()) * stride, stride, count }
     }
 
     /// Members of the last level that stand where their group's root would: the end of the line may cut the last group
@@ -254,12 +261,4 @@ pub struct RootPlaces {
     pub stride: u64,
     /// How many.
     pub count: u64,
-}
-
-impl SplitRoots {
-    /// Index of the first root among the members of the last level, `whole` of which can be roots.
-    pub(super) fn first(&self, level: &Level, whole: u64) -> u64 {
-        let index = level.root.index(level.members, level.members, 0);
-        index.saturating_sub(self.roots / 2).min(whole.saturating_sub(self.roots))
-    }
 }

@@ -7,10 +7,15 @@ use wafersim_spec::model::Role;
 use crate::layout::Field;
 use crate::region::Region;
 
-/// Index of a weight in its program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
-pub struct WeightId(pub u32);
+crate::brand::id! {
+    /// A weight of a program.
+    ///
+    /// Only a program makes ids, when it declares what they stand for
+    /// ([`crate::Program::weight`]). They carry its mark, and
+    /// [`crate::Program::weight_of`] of another program refuses them. Which program it was does not count where ids are
+    /// compared: a program that is written twice equals itself.
+    WeightId
+}
 
 /// A weight that stays in place while the program runs: `y[outputs] = x[inputs] W`, tiled over a region.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -286,7 +286,7 @@ fn product(
     let index = context.index(pe);
     // Outside the weight's region there is nothing to do.
     let Some(held) = context.prepared.weight(weight, index) else { return Ok(()) };
-    let declared = &context.prepared.program.weights.get(weight.0 as usize);
+    let declared = context.prepared.program.weight_of(weight);
     let Some(declared) = declared else { return Err("there is no such weight".into()) };
     let mut result = context.prepared.fresh(y, index, 0.0)?;
     if result.inner != held.1 {

@@ -64,12 +64,12 @@ impl Prepared {
 
     /// What a processing element holds of a field; nothing outside the field's region.
     pub fn held(&self, operand: Operand, pe: usize) -> Option<&Held> {
-        self.fields.get(operand.buffer.0 as usize)?.get(operand.field as usize)?.get(pe)?.as_ref()
+        self.fields.get(operand.buffer.index())?.get(operand.field as usize)?.get(pe)?.as_ref()
     }
 
     /// The inputs and outputs of a processing element's tile of a weight.
     pub fn weight(&self, weight: WeightId, pe: usize) -> Option<&Held> {
-        self.weights.get(weight.0 as usize)?.get(pe)?.as_ref()
+        self.weights.get(weight.index())?.get(pe)?.as_ref()
     }
 
     /// The declared field of an operand.
@@ -84,7 +84,7 @@ impl Prepared {
 
     /// Number of fields of a buffer.
     pub fn fields_of(&self, buffer: BufferId) -> u32 {
-        self.fields.get(buffer.0 as usize).map_or(0, |fields| fields.len() as u32)
+        self.fields.get(buffer.index()).map_or(0, |fields| fields.len() as u32)
     }
 
     /// A tile of one value, of the elements that the layout says.

@@ -90,7 +90,7 @@ pub fn execute(
     operators: std::ops::Range<usize>,
 ) -> Result<(), ValuesError> {
     if operators.start == 0 {
-        residents(prepared, mesh, tiles, layer, BufferId(0))?;
+        residents(prepared, mesh, tiles, layer, 0)?;
     }
     let body = prepared.program.body.iter().take(operators.end).skip(operators.start);
     for node in body {
@@ -109,7 +109,7 @@ pub fn execute(
     Ok(())
 }
 
-/// Puts matrices that the program will move into their buffers, those from `first` on.
+/// Puts matrices that the program will move into their buffers, those from buffer number `first` on.
 ///
 /// # Errors
 /// Where there is no such matrix.
@@ -118,9 +118,9 @@ pub fn residents(
     mesh: &mut MeshState,
     tiles: &Tiles<'_>,
     layer: usize,
-    first: BufferId,
+    first: usize,
 ) -> Result<(), ValuesError> {
-    let residents = prepared.program.residents.iter().filter(|resident| resident.buffer.0 >= first.0);
+    let residents = prepared.program.residents.iter().filter(|resident| resident.buffer.index() >= first);
     for Resident { buffer, role, part } in residents.copied() {
         let operand = Operand::new(buffer, 0);
         let name = Context { prepared, tiles, layer, round: 0 }.name(role, 0);
@@ -295,7 +295,7 @@ impl Running<'_, '_> {
 
     /// The tiles that a product uses.
     fn names(&self, weight: WeightId, chosen: Option<&Chosen>) -> Result<Vec<TileName>, Problem> {
-        let Some(declared) = self.prepared.program.weights.get(weight.0 as usize) else { return Ok(Vec::new()) };
+        let Some(declared) = self.prepared.program.weight_of(weight) else { return Ok(Vec::new()) };
         let name = self.context().tile_name(declared, declared.copy);
         self.copies(name, declared.region, chosen)
     }

@@ -74,7 +74,7 @@ impl PeState {
     /// # Errors
     /// Where nothing was written there.
     pub fn tile(&self, operand: Operand) -> Result<&Tile, String> {
-        let tiles = self.buffers.get(operand.buffer.0 as usize);
+        let tiles = self.buffers.get(operand.buffer.index());
         tiles.and_then(|tiles| tiles.get(operand.field as usize)).ok_or_else(|| self.nothing(operand))
     }
 
@@ -84,13 +84,13 @@ impl PeState {
     /// Where nothing was written there.
     pub fn tile_mut(&mut self, operand: Operand) -> Result<&mut Tile, String> {
         let message = self.nothing(operand);
-        let tiles = self.buffers.get_mut(operand.buffer.0 as usize);
+        let tiles = self.buffers.get_mut(operand.buffer.index());
         tiles.and_then(|tiles| tiles.get_mut(operand.field as usize)).ok_or(message)
     }
 
     /// Puts a tile in its place. Fields before it that nothing was written to become empty.
     pub fn put(&mut self, operand: Operand, tile: Tile) {
-        let Some(tiles) = self.buffers.get_mut(operand.buffer.0 as usize) else { return };
+        let Some(tiles) = self.buffers.get_mut(operand.buffer.index()) else { return };
         let field = operand.field as usize;
         while tiles.len() <= field {
             tiles.push(Tile::filled(Arc::from([]), Arc::from([]), 0.0));
@@ -100,11 +100,11 @@ impl PeState {
 
     /// The tiles of a buffer.
     pub fn buffer(&self, buffer: BufferId) -> &[Tile] {
-        self.buffers.get(buffer.0 as usize).map_or(&[], Vec::as_slice)
+        self.buffers.get(buffer.index()).map_or(&[], Vec::as_slice)
     }
 
     fn nothing(&self, operand: Operand) -> String {
         let Operand { buffer, field } = operand;
-        format!("buffer {} has no field {field} at column {}, row {}", buffer.0, self.column, self.row)
+        format!("buffer {} has no field {field} at column {}, row {}", buffer.index(), self.column, self.row)
     }
 }

@@ -40,7 +40,7 @@ pub fn incoming(
     let buffer = prepared.program.buffer_of(payload);
     let here = format!("'{}' at column {}, row {}", buffer.name, pe.column, pe.row);
     let index = prepared.index(pe.column, pe.row);
-    let Some(own) = pe.buffers.get_mut(payload.0 as usize) else { return Err(format!("there is no {here}")) };
+    let Some(own) = pe.buffers.get_mut(payload.index()) else { return Err(format!("there is no {here}")) };
     match arrival {
         Arrival::Pass => words.clone_into(own),
         Arrival::Store => {
@@ -100,12 +100,12 @@ pub fn transfer(prepared: &Prepared, pes: &mut [PeState], step: &Step) -> Result
     // Those of a chain come from the outside to the root.
     for one in step.transfers() {
         let (from, to) = (prepared.index(one.from.0, one.from.1), prepared.index(one.to.0, one.to.1));
-        let words = pes.get_mut(from).and_then(|pe| pe.buffers.get_mut(payload.0 as usize)).map(std::mem::take);
+        let words = pes.get_mut(from).and_then(|pe| pe.buffers.get_mut(payload.index())).map(std::mem::take);
         let (Some(words), Some(receiver)) = (words, pes.get_mut(to)) else {
             return Err("a transfer leaves the region".into());
         };
         let result = incoming(prepared, receiver, payload, &words, arrival);
-        if let Some(place) = pes.get_mut(from).and_then(|pe| pe.buffers.get_mut(payload.0 as usize)) {
+        if let Some(place) = pes.get_mut(from).and_then(|pe| pe.buffers.get_mut(payload.index())) {
             *place = words;
         }
         result?;
@@ -145,7 +145,7 @@ fn shift_all(prepared: &Prepared, pes: &mut [PeState], step: &Step, payload: Buf
                 && pe.column < region.x + region.columns
                 && pe.row < region.y + region.rows
         }) {
-            if let Some(place) = pe.buffers.get_mut(payload.0 as usize) {
+            if let Some(place) = pe.buffers.get_mut(payload.index()) {
                 place.clear();
             }
         }

@@ -1,7 +1,13 @@
 //! The README and the book: every command in them is run, every generated table is what its command prints, every link
 //! leads somewhere, and the library example compiles.
 //!
-//! `TRYCMD=overwrite cargo test -p simctl --test docs` writes what the commands print now; read the diff.
+//! `TRYCMD=overwrite cargo test -p simctl --test docs` writes what the commands print now, leaves out what the pages left
+//! out, fills the tables whose rows are commands, and draws the pictures; read the diff. Where all of that is current, it
+//! changes nothing.
+
+mod keep;
+mod pictures;
+mod rows;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -64,9 +70,62 @@ fn commands_print_what_the_pages_show() {
     let _alone = PAGES.lock().unwrap_or_else(PoisonError::into_inner);
     // Commands are written for the folder of the repository. The other tests here use absolute paths only.
     std::env::set_current_dir(root()).unwrap();
+    let before: Vec<(PathBuf, String)> = pages().into_iter().map(|page| (page.clone(), read(&page))).collect();
     let cases = trycmd::TestCases::new();
     cases.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR")).register_bin("simctl", Path::new(SIMCTL));
     cases.case("README.md").case("docs/src/*.md").run();
+    for (page, old) in before.iter().filter(|_| is_overwriting()) {
+        let new = read(page);
+        let short = keep::left_out(old, &new);
+        if short != new {
+            std::fs::write(page, short).unwrap();
+        }
+    }
+}
+
+/// What a command of a page prints.
+fn printed(command: &str) -> String {
+    let arguments = command.strip_prefix("simctl ").unwrap_or_else(|| panic!("{command}: not simctl"));
+    let mut run = Command::new(SIMCTL);
+    run.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR")).args(arguments.split_whitespace()).current_dir(root());
+    let output = run.output().unwrap();
+    assert!(output.status.success(), "{command}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Takes a page as it ought to be: writes it, or compares.
+fn settle(page: &Path, text: &str, fresh: &str) {
+    if fresh != text && is_overwriting() {
+        std::fs::write(page, fresh).unwrap();
+    } else {
+        assert!(fresh == text, "{}: a table is not what its commands print (TRYCMD=overwrite)", page.display());
+    }
+}
+
+#[test]
+fn rows_are_what_their_commands_print() {
+    let _alone = PAGES.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut commands = rows::Commands::new(&printed);
+    let mut all = 0;
+    for page in pages() {
+        let text = read(&page);
+        let (fresh, tables) = rows::filled(&text, is_overwriting(), &mut commands);
+        settle(&page, &text, &fresh);
+        all += tables;
+    }
+    assert!(all >= 5, "{all} tables of rows found");
+}
+
+#[test]
+fn every_picture_has_its_command() {
+    let scripts: Vec<String> = pages().iter().flat_map(|page| pictures::scripts(&read(page))).collect();
+    for picture in std::fs::read_dir(root().join("docs/src/images")).unwrap() {
+        let name = format!("docs/src/images/{}", picture.unwrap().file_name().to_string_lossy());
+        assert_eq!(scripts.iter().filter(|script| script.contains(&name)).count(), 1, "{name}");
+    }
+    if is_overwriting() {
+        scripts.iter().for_each(|script| pictures::draw(script, &root(), Path::new(SIMCTL)));
+    }
 }
 
 #[test]
@@ -80,21 +139,13 @@ fn generated_tables_are_what_their_commands_print() {
         while let Some((before, after)) = rest.split_once(BEGIN) {
             let (command, after) = after.split_once(" -->\n").unwrap();
             let (_, after) = after.split_once(END).unwrap_or_else(|| panic!("{}: no end", page.display()));
-            let mut run = Command::new(SIMCTL);
-            run.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR")).args(command.split(' ')).current_dir(root());
-            let output = run.output().unwrap();
-            assert!(output.status.success(), "{}: simctl {command}", page.display());
-            let printed = String::from_utf8(output.stdout).unwrap();
+            let printed = printed(&format!("simctl {command}"));
             fresh.push_str(&format!("{before}{BEGIN}{command} -->\n\n{}\n\n{END}", printed.trim_end()));
             rest = after;
             tables += 1;
         }
         fresh.push_str(rest);
-        if fresh != text && is_overwriting() {
-            std::fs::write(&page, &fresh).unwrap();
-        } else {
-            assert!(fresh == text, "{}: a table is not what its command prints (TRYCMD=overwrite)", page.display());
-        }
+        settle(&page, &text, &fresh);
     }
     assert!(tables >= 4, "{tables} tables found");
 }
@@ -105,7 +156,7 @@ fn the_library_example_runs_and_is_the_one_of_the_readme() {
     let readme = read(&root().join("README.md"));
     let (_, shown) = readme.split_once("```rust\n").unwrap();
     let (shown, _) = shown.split_once("```").unwrap();
-    let source = include_str!("docs.rs");
+    let source = include_str!("main.rs");
     let (_, compiled) = source.split_once("mod readme_example {\n").unwrap();
     let (compiled, _) = compiled.split_once("\n}\n").unwrap();
     let lines = compiled.lines().map(|line| line.strip_prefix("    ").unwrap_or(line).replacen("pub fn", "fn", 1));
