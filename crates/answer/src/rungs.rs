@@ -22,8 +22,9 @@ use crate::question::Question;
 const CONTEXTS: u32 = 1;
 const USERS: u32 = 3;
 
-/// Bytes of a processing element that are taken from what is free.
-const LESS_MEMORY: [u64; 2] = [1_024, 4_096];
+/// Rungs of free memory, in bytes of a processing element, and how many of them below what is free.
+const MEMORY_STEP: u64 = 2_048;
+const MEMORY: u64 = 2;
 
 /// A mapping that was found at a rung.
 #[derive(Debug, Clone)]
@@ -80,10 +81,11 @@ fn above(question: &Question) -> Vec<Question> {
     let mut all: Vec<Question> = contexts.map(|context| with(Scenario { context, ..scenario.clone() })).collect();
     all.extend(octaves(users).take(USERS as usize).map(|users| with(Scenario { users, ..scenario.clone() })));
     let free = question.wafer.free_bytes().0;
-    all.extend(LESS_MEMORY.iter().filter_map(|less| {
+    all.extend((0..MEMORY).filter_map(|step| {
+        let rung = (free.saturating_sub(1) / MEMORY_STEP).checked_sub(step)? * MEMORY_STEP;
         let mut harder = question.clone();
         // What a wafer file does not allow is no rung.
-        harder.wafer.set("pe.free_memory", free.checked_sub(*less)? as f64).ok()?;
+        harder.wafer.set("pe.free_memory", rung as f64).ok()?;
         Some(harder)
     }));
     all
