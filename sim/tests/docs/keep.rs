@@ -104,7 +104,11 @@ fn starts(segments: &[&[&str]], new: &[&str]) -> Vec<usize> {
             let fixed = (index == 0 && start != 0) || (index == last && !segment.is_empty() && start != latest);
             let before = if index == 0 { 0.0 } else { best[index - 1][start].0 };
             if !fixed && before > f64::NEG_INFINITY {
-                let alike = wanted.iter().zip(&shapes[start..]).map(|(wanted, found)| alike(wanted, found));
+                // A long line says more than a short one.
+                let alike = wanted
+                    .iter()
+                    .zip(&shapes[start..])
+                    .map(|(wanted, found)| alike(wanted, found) * (wanted.len() as f64).max(0.5));
                 let end = start + segment.len();
                 let worth = before + alike.sum::<f64>();
                 if worth > row[end].0 + 1e-9 {
