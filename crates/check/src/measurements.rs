@@ -9,6 +9,12 @@ use wafersim_spec::wafer::RateSet;
 /// The measurements that are built in: `benches/measurements/wse.csv`.
 pub const BUILTIN_MEASUREMENTS: &str = include_str!("../../../benches/measurements/wse.csv");
 
+/// The smallest value that can have been measured, in any unit of a table: less than any rate or time of a kernel, and
+/// far from where an error relative to it is no number any more.
+const SMALLEST: f64 = 1e-3;
+/// The largest.
+const LARGEST: f64 = 1e15;
+
 /// One measured value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measurement {
@@ -26,7 +32,7 @@ pub struct Measurement {
     pub parameters: BTreeMap<String, String>,
     /// What was measured: `cycles`, `cycles_per_layer`, `elements_per_cycle`, ...
     pub metric: String,
-    /// The value; finite and positive.
+    /// The value; from 0.001 to 1e15.
     pub value: f64,
     /// Its unit.
     pub unit: String,
@@ -118,8 +124,8 @@ pub fn read_table(text: &str, file: &str) -> Result<Vec<Measurement>, TableError
             _ => Err(wrong(field, text, "a whole number from 1 to 4096")),
         };
         let value = match row.value.parse::<f64>() {
-            Ok(value) if value.is_finite() && value > 0.0 => value,
-            _ => return Err(wrong("value", &row.value, "a finite number above 0")),
+            Ok(value) if (SMALLEST..=LARGEST).contains(&value) => value,
+            _ => return Err(wrong("value", &row.value, "a number from 0.001 to 1e15")),
         };
         let mut parameters = BTreeMap::new();
         for pair in row.params.split(';').filter(|pair| !pair.trim().is_empty()) {
