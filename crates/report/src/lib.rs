@@ -36,6 +36,7 @@ pub mod number;
 mod paragraph;
 pub mod picture;
 pub mod plan;
+pub mod requests;
 pub mod setting;
 pub mod steady;
 pub mod stream;

@@ -18,7 +18,8 @@ use crate::input::Input;
 use crate::json::Json;
 use crate::number::{decimal, plain, written};
 use crate::row::{Row, Scale, span_unit};
-use crate::servegen::{Chunk, Model};
+pub use crate::servegen::Chunk;
+use crate::servegen::Model;
 use crate::settings::{History, Settings, TimeUnit};
 
 /// The last moment at which a request may come: 10^7 s, 116 days, in picoseconds.
@@ -76,7 +77,7 @@ pub struct TraceRequest {
 }
 
 /// What was found out about a file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Seen {
     /// The name for `load.format`.
     pub format: Format,
@@ -324,6 +325,7 @@ impl Reader {
         } else if self.count == 0 {
             let left_out = match self.left_out.total() {
                 0 => String::new(),
+                1 => format!(" (1 row is left out: {})", reasons(&self.left_out)),
                 count => format!(" ({count} rows are left out: {})", reasons(&self.left_out)),
             };
             return Err(self.wrong(1, format!("no requests{left_out}"), "a trace with at least one request".into()));
@@ -471,9 +473,9 @@ impl Reader {
     }
 
     fn fitting(&self, line: u64, prompt: u64, output: u64) -> Result<(u32, u32), RequestError> {
-        for (what, tokens) in [("prompt", prompt), ("answer", output)] {
+        for (what, tokens) in [("a prompt", prompt), ("an answer", output)] {
             if tokens > MOST_TOKENS {
-                let problem = format!("a {what} of {tokens} tokens");
+                let problem = format!("{what} of {tokens} tokens");
                 return Err(self.wrong(line, problem, format!("at most {MOST_TOKENS} tokens")));
             }
         }

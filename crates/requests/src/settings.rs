@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use crate::format::Format;
 
 /// The unit of times in a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TimeUnit {
     /// Seconds.
+    #[default]
     S,
     /// Milliseconds.
     Ms,
@@ -90,21 +91,30 @@ pub struct Settings {
     /// The format; by content where nothing is said.
     pub format: Format,
     /// Names of columns or keys.
+    #[serde(skip_serializing_if = "Columns::is_empty")]
     pub columns: Columns,
     /// Unit of times.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub time_unit: Option<TimeUnit>,
     /// The time that counts as 0, written as in the file; `first` and nothing are the first request.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,
     /// Tokens of a hashed block.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub block: Option<u32>,
     /// What later prompts of a session count.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub history: Option<History>,
     /// Whether requests may stand in any order: they are put in order of time, in memory.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub sort: bool,
     /// Requests (of sessions, first turns) per second, where the file says no times: exponential gaps.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
     /// Characters of a token, where the file has texts instead of lengths.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub characters_per_token: Option<f64>,
     /// Seed of what is drawn: gaps by `rate`, requests of a ServeGen model.
+    #[serde(skip)]
     pub seed: u64,
 }
