@@ -61,7 +61,6 @@ fn servegen(pairs: Vec<(PathBuf, PathBuf)>, file: &str, settings: &Settings) -> 
     for (times, lengths) in &pairs {
         texts.push((times.display().to_string(), read_table_text(times)?, read_table_text(lengths)?));
     }
-    let chunks: Vec<Chunk<'_>> =
-        texts.iter().map(|(file, trace, dataset)| Chunk { file, trace, dataset }).collect();
+    let chunks: Vec<Chunk<'_>> = texts.iter().map(|(file, trace, dataset)| Chunk { file, trace, dataset }).collect();
     Ok(Reader::servegen(&chunks, file, settings)?)
 }

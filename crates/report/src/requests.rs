@@ -42,7 +42,10 @@ pub fn left_out(left_out: &LeftOut) -> Option<String> {
 /// A summary for people.
 pub fn text(file: &str, summary: &Summary) -> String {
     let mut page = labelled("trace", file);
-    page.push_str(&labelled("format", &format!("{} (load.format = {})", seen(&summary.seen), summary.seen.format.name())));
+    page.push_str(&labelled(
+        "format",
+        &format!("{} (load.format = {})", seen(&summary.seen), summary.seen.format.name()),
+    ));
     let span = match summary.span_s {
         span if span > 0.0 => format!("over {}", duration(span)),
         _ => "at one time".to_owned(),

@@ -82,12 +82,8 @@ fn closed_form_line(machine: &MachineSummary) -> String {
 
 fn trace_line(trace: &TraceSummary) -> String {
     let left_out = left_out(&trace.left_out).map_or_else(String::new, |words| format!("; left out: {words}"));
-    format!(
-        "{}; {} over {}{left_out}",
-        seen(&trace.seen),
-        plural(trace.requests, "request"),
-        duration(trace.span_s),
-    )
+    let span = if trace.span_s > 0.0 { format!(" over {}", duration(trace.span_s)) } else { String::new() };
+    format!("{}; {}{span}{left_out}", seen(&trace.seen), plural(trace.requests, "request"))
 }
 
 fn run_line(outcome: &ServiceOutcome) -> String {
@@ -113,7 +109,9 @@ fn not_steady(outcome: &ServiceOutcome) -> Option<String> {
     let reason = &outcome.steady.reason;
     match outcome.steady.state {
         State::Growing => Some(format!("{reason}; how long users wait is how long the run was")),
-        State::NoWindow => Some(format!("{reason}: it says nothing of users (make run.warm_up shorter, or the run longer)")),
+        State::NoWindow => {
+            Some(format!("{reason}: it says nothing of users (make run.warm_up shorter, or the run longer)"))
+        }
         State::Steady | State::Short | State::Served => None,
     }
 }

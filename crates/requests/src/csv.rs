@@ -62,12 +62,8 @@ impl Csv {
     pub(crate) fn next(&mut self, file: &str, row: &mut Row) -> Result<bool, RequestError> {
         let Some((number, line)) = self.lines.next(file)? else { return Ok(false) };
         row.clear(number);
-        let wrong = |problem: String, allowed: String| RequestError::Line {
-            file: file.into(),
-            line: number,
-            problem,
-            allowed,
-        };
+        let wrong =
+            |problem: String, allowed: String| RequestError::Line { file: file.into(), line: number, problem, allowed };
         let scale = &mut self.scale;
         let mut columns = self.columns.iter();
         let (mut count, mut bad) = (0, None);

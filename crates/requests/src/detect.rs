@@ -54,8 +54,8 @@ impl Sample {
             return Self { kind, keys, rows: Vec::new(), lines, header, is_lines: true };
         }
         let objects = objects(head, SAMPLES);
-        let is_lines = head.trim_ascii_start().first() == Some(&b'{')
-            && objects.iter().all(|object| !object.contains(&b'\n'));
+        let is_lines =
+            head.trim_ascii_start().first() == Some(&b'{') && objects.iter().all(|object| !object.contains(&b'\n'));
         let rows: Vec<Value> = objects.iter().filter_map(|object| serde_json::from_slice(object).ok()).collect();
         let mut keys: Vec<String> = Vec::new();
         for row in rows.iter().filter_map(Value::as_object) {
@@ -116,8 +116,9 @@ pub(crate) fn detect(head: &[u8], file: &str, settings: &Settings) -> Result<Fou
     let mut preset = match PRESETS.iter().filter(asked).find(|preset| sample.fits(preset)) {
         Some(preset) => *preset,
         None if named && sample.kind != Kind::ServeGen => {
-            let of_format = PRESETS.iter().filter(|preset| preset.kind == sample.kind && settings.format != Format::Auto);
-            let own = of_format.filter(asked).next();
+            let mut of_format =
+                PRESETS.iter().filter(|preset| preset.kind == sample.kind && settings.format != Format::Auto);
+            let own = of_format.find(asked);
             own.copied().unwrap_or(Preset { kind: sample.kind, ..NAMED })
         }
         None => return Err(unknown(&sample, file, settings)),
@@ -137,7 +138,8 @@ pub(crate) fn detect(head: &[u8], file: &str, settings: &Settings) -> Result<Fou
         (Role::Delay, &settings.columns.delay),
     ];
     let is_named = |role: Role| given.iter().any(|(named, name)| *named == role && name.is_some());
-    let own = preset.columns.iter().filter(|(role, _)| !is_named(*role)).map(|(role, name)| (*role, (*name).to_owned()));
+    let own =
+        preset.columns.iter().filter(|(role, _)| !is_named(*role)).map(|(role, name)| (*role, (*name).to_owned()));
     let columns = own.chain(given.iter().filter_map(|(role, name)| Some((*role, (*name).clone()?)))).collect();
     Ok(Found {
         unit: settings.time_unit.unwrap_or(preset.unit),
@@ -206,7 +208,9 @@ fn refuse_ambiguous(preset: &Preset, sample: &Sample, file: &str, settings: &Set
     let fraction = sample.rows.iter().filter_map(|row| number(row, "timestamp")).find(|at| at.fract() != 0.0);
     if let (Some(at), None) = (fraction, settings.time_unit) {
         return refuse(
-            format!("has the keys of Mooncake and a timestamp of {at}: Mooncake's are whole milliseconds, GuideLLM's seconds"),
+            format!(
+                "has the keys of Mooncake and a timestamp of {at}: Mooncake's are whole milliseconds, GuideLLM's seconds"
+            ),
             "load.time_unit = s or ms",
         );
     }
@@ -226,7 +230,11 @@ fn refuse_ambiguous(preset: &Preset, sample: &Sample, file: &str, settings: &Set
     // Some other size that fits every row, or a mistake in one: the reader says in which.
     let Some(block) = [16u64, 32, 64, 128, 256, 1024, 2048].iter().find(fits) else { return Ok(()) };
     refuse(
-        format!("has the keys of Mooncake, but {hashes} hashes for a prompt of {prompt} tokens: blocks of {block} tokens"),
-        &format!("load.format = mooncake with load.block = {block}, and load.time_unit = s or ms, which the file does not say"),
+        format!(
+            "has the keys of Mooncake, but {hashes} hashes for a prompt of {prompt} tokens: blocks of {block} tokens"
+        ),
+        &format!(
+            "load.format = mooncake with load.block = {block}, and load.time_unit = s or ms, which the file does not say"
+        ),
     )
 }

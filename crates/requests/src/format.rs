@@ -175,14 +175,9 @@ const PRESET: Preset = Preset {
     cuts: false,
 };
 
-const AZURE: &[(Role, &str)] =
-    &[(Arrival, "TIMESTAMP"), (Prompt, "ContextTokens"), (Output, "GeneratedTokens")];
-const BURST: &[(Role, &str)] = &[
-    (Arrival, "Timestamp"),
-    (Prompt, "Request tokens"),
-    (Output, "Response tokens"),
-    (Session, "Session ID"),
-];
+const AZURE: &[(Role, &str)] = &[(Arrival, "TIMESTAMP"), (Prompt, "ContextTokens"), (Output, "GeneratedTokens")];
+const BURST: &[(Role, &str)] =
+    &[(Arrival, "Timestamp"), (Prompt, "Request tokens"), (Output, "Response tokens"), (Session, "Session ID")];
 const VIDUR: &[(Role, &str)] =
     &[(Arrival, "arrived_at"), (Prompt, "num_prefill_tokens"), (Output, "num_decode_tokens")];
 const MOONCAKE: &[(Role, &str)] = &[

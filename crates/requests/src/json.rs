@@ -252,7 +252,7 @@ impl<'de> Visitor<'de> for Field<'_> {
             }
             return Ok(());
         }
-        let is_whole = value >= 0.0 && value < 1e15 && (self.scale.cuts || value.fract() == 0.0);
+        let is_whole = (0.0..1e15).contains(&value) && (self.scale.cuts || value.fract() == 0.0);
         match self.role {
             Role::Session => self.row.session = value.to_string(),
             _ if is_whole => self.whole(value as u64),
@@ -323,7 +323,9 @@ pub(crate) fn characters(value: &Value) -> u64 {
     match value {
         Value::String(text) => text.chars().count() as u64,
         Value::Array(parts) => parts.iter().map(characters).sum(),
-        Value::Object(part) => ["text", "texts", "content", "value"].iter().filter_map(|key| part.get(*key)).map(characters).sum(),
+        Value::Object(part) => {
+            ["text", "texts", "content", "value"].iter().filter_map(|key| part.get(*key)).map(characters).sum()
+        }
         _ => 0,
     }
 }
@@ -347,7 +349,9 @@ fn calls(into: &mut Vec<Call>, values: &[Value]) -> bool {
 
 fn tokens(value: &Value, key: &str) -> Option<u64> {
     let number = value.get(key)?;
-    number.as_u64().or_else(|| number.as_f64().filter(|number| *number >= 0.0 && number.fract() == 0.0).map(|number| number as u64))
+    number.as_u64().or_else(|| {
+        number.as_f64().filter(|number| *number >= 0.0 && number.fract() == 0.0).map(|number| number as u64)
+    })
 }
 
 /// The begin of a call is the last event that came in before the first that it made; its end the last that it made.

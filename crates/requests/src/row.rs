@@ -75,7 +75,9 @@ pub(crate) struct Scale {
 /// What is allowed in a field of a role, in words.
 pub(crate) fn allowed(role: Role, unit: TimeUnit) -> String {
     match role {
-        Role::Arrival if unit == TimeUnit::Date => "a date such as 2023-11-16 18:15:46.6805900, with a zone or without".into(),
+        Role::Arrival if unit == TimeUnit::Date => {
+            "a date such as 2023-11-16 18:15:46.6805900, with a zone or without".into()
+        }
         Role::Arrival | Role::Delay | Role::WaitAfter => format!("a time in {}", span_unit(unit).name()),
         Role::Prompt | Role::Output | Role::Kept | Role::Appended | Role::Block => "a whole number of tokens".into(),
         Role::Session => "a text or a number".into(),

@@ -76,8 +76,7 @@ impl Model {
             let mut random = ChaCha8Rng::seed_from_u64(seed);
             random.set_stream(index as u64 + 1);
             let lengths = lengths(chunk)?;
-            let mut client =
-                Client { windows: windows(chunk)?.into_iter(), lengths, times: Vec::new(), random };
+            let mut client = Client { windows: windows(chunk)?.into_iter(), lengths, times: Vec::new(), random };
             client.fill();
             Ok(client)
         });
@@ -87,9 +86,9 @@ impl Model {
     /// The next request of any client; of several at one time, the first client's.
     pub(crate) fn next(&mut self, row: &mut Row) -> bool {
         let coming = |client: &Client| client.times.last().copied().unwrap_or(f64::INFINITY);
-        let Some(first) = self.clients.iter_mut().reduce(|best, client| {
-            if coming(client) < coming(best) { client } else { best }
-        }) else {
+        let Some(first) =
+            self.clients.iter_mut().reduce(|best, client| if coming(client) < coming(best) { client } else { best })
+        else {
             return false;
         };
         let Some(at) = first.times.pop() else { return false };
@@ -178,7 +177,8 @@ fn windows(chunk: &Chunk<'_>) -> Result<Vec<Window>, RequestError> {
             "Weibull" => Weibull::new(scale, shape).ok().map(Law::Weibull),
             _ => None,
         };
-        let law = law.ok_or_else(|| wrong(index, "its law of gaps".into(), "Gamma or Weibull, shape and scale above 0"))?;
+        let law =
+            law.ok_or_else(|| wrong(index, "its law of gaps".into(), "Gamma or Weibull, shape and scale above 0"))?;
         if rate * seconds > MOST {
             return Err(wrong(index, format!("{rate} requests/s"), "at most 100000000 requests in a window"));
         }

@@ -42,9 +42,7 @@ impl Has {
         let lost = match format {
             Format::Plain => None,
             Format::Mooncake if self.kept => Some("how many tokens turns keep of their sessions"),
-            Format::Mooncake if self.other_blocks => {
-                Some("the size of its blocks (read it with load.block)")
-            }
+            Format::Mooncake if self.other_blocks => Some("the size of its blocks (read it with load.block)"),
             Format::Mooncake => None,
             _ if self.hashes => Some("what prompts have in common"),
             _ if self.sessions => Some("its sessions"),

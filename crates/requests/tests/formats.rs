@@ -69,15 +69,10 @@ fn packed_files_are_unpacked_and_a_mark_before_the_text_is_no_part_of_it() {
 #[test]
 fn objects_may_stand_in_an_array_and_over_lines() {
     for case in CASES.iter().filter(|case| case.text.starts_with('{')) {
-        let objects: Vec<serde_json::Value> = case
-            .text
-            .lines()
-            .filter(|line| !line.is_empty())
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect();
+        let objects: Vec<serde_json::Value> =
+            case.text.lines().filter(|line| !line.is_empty()).map(|line| serde_json::from_str(line).unwrap()).collect();
         let array = serde_json::to_string(&objects).unwrap();
-        let pretty: Vec<String> =
-            objects.iter().map(|object| serde_json::to_string_pretty(object).unwrap()).collect();
+        let pretty: Vec<String> = objects.iter().map(|object| serde_json::to_string_pretty(object).unwrap()).collect();
         for text in [array, serde_json::to_string_pretty(&objects).unwrap(), pretty.join("\n")] {
             let (requests, _) = read(text.as_bytes(), &Settings::default()).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(requests.iter().map(told).collect::<Vec<_>>(), case.requests, "{text}");
@@ -128,7 +123,10 @@ fn other_things_are_refused_by_name() {
         ("a,b\n1,2\n", "columns are 'a,b'"),
         ("{\"a\": 1}", "keys are 'a'"),
         ("", "columns are ''"),
-        ("[{\"id\": \"q\", \"conversations\": [{\"from\": \"human\", \"value\": \"two?\"}, {\"from\": \"gpt\", \"value\": \"two\"}]}]", "tokenizer"),
+        (
+            "[{\"id\": \"q\", \"conversations\": [{\"from\": \"human\", \"value\": \"two?\"}, {\"from\": \"gpt\", \"value\": \"two\"}]}]",
+            "tokenizer",
+        ),
     ] {
         let error = read(text.as_bytes(), &Settings::default()).unwrap_err().to_string();
         assert!(error.starts_with("trace: ") && error.contains(part) && error.contains("allowed: "), "{part}: {error}");
@@ -143,17 +141,24 @@ fn texts_become_lengths_only_by_a_guess_that_is_asked_for() {
     let talk = r#"[{"id": "q_1", "conversations": [{"from": "system", "value": "12345678"}, {"from": "human", "value": "1234"}, {"from": "gpt", "value": "123"}, {"from": "human", "value": "12345"}, {"from": "gpt", "value": "12345678"}]},
         {"id": "q_2", "messages": [{"role": "user", "content": "1234"}]},
         {"id": "q_3", "messages": [{"role": "user", "content": [{"type": "text", "text": "1234"}]}, {"role": "assistant", "content": "1"}]}]"#;
-    let settings =
-        Settings { characters_per_token: Some(4.0), rate: Some(2.0), seed: 3, format: Format::ShareGpt, ..Settings::default() };
+    let settings = Settings {
+        characters_per_token: Some(4.0),
+        rate: Some(2.0),
+        seed: 3,
+        format: Format::ShareGpt,
+        ..Settings::default()
+    };
     let (requests, reader) = read(talk.as_bytes(), &settings).unwrap();
-    let lengths: Vec<_> = requests.iter().map(|request| (request.prompt, request.output, request.session.as_str())).collect();
+    let lengths: Vec<_> =
+        requests.iter().map(|request| (request.prompt, request.output, request.session.as_str())).collect();
     assert_eq!(lengths, [(3, 1, "q_1"), (5, 2, "q_1"), (1, 1, "q_3")]);
     assert_eq!(requests[1].start, Start::After(0));
     assert_eq!(reader.left_out(), LeftOut { no_turns: 1, ..LeftOut::default() });
     let without_rate = Settings { rate: None, ..settings.clone() };
     assert!(read(talk.as_bytes(), &without_rate).unwrap_err().to_string().contains("load.rate"));
     let turns = r#"{"session_id": "c1", "turns": [{"text": "12345678", "timestamp": 400, "output_length": 3}, {"text": "1234", "delay": 800, "output_length": 2}]}"#;
-    let (requests, _) = read(turns.as_bytes(), &Settings { rate: None, format: Format::Auto, ..settings.clone() }).unwrap();
+    let (requests, _) =
+        read(turns.as_bytes(), &Settings { rate: None, format: Format::Auto, ..settings.clone() }).unwrap();
     assert_eq!(requests.iter().map(told).collect::<Vec<_>>(), [(0, 2, 3, "c1"), (-800, 6, 2, "c1")]);
     let single = "{\"text\": \"count to nine\", \"timestamp\": 400, \"output_length\": 16}\n";
     let (requests, _) = read(single.as_bytes(), &Settings { rate: None, format: Format::AiPerf, ..settings }).unwrap();

@@ -10,7 +10,8 @@ use wafersim_requests::write::{Has, Writer};
 use wafersim_requests::{Format, Reader, Settings, Start, TraceRequest, summarise};
 
 fn read(text: Vec<u8>, settings: &Settings) -> Vec<TraceRequest> {
-    let mut reader = Reader::open(std::io::Cursor::new(text), "trace", settings).unwrap_or_else(|error| panic!("{error}"));
+    let mut reader =
+        Reader::open(std::io::Cursor::new(text), "trace", settings).unwrap_or_else(|error| panic!("{error}"));
     let (mut all, mut request) = (Vec::new(), TraceRequest::default());
     while reader.read(&mut request).unwrap_or_else(|error| panic!("{error}")) {
         all.push(TraceRequest { line: 0, ..request.clone() });
@@ -96,7 +97,8 @@ fn requests_of(drawn: Vec<Drawn>) -> Vec<TraceRequest> {
             None => Start::At(at),
         };
         let block = block.map_or(0, |block| [16, 128, 384, 512][block % 4]);
-        let hashes = (0..if block > 0 { prompt.div_ceil(block) } else { 0 }).map(|part| u64::from(part) << (index % 40));
+        let hashes =
+            (0..if block > 0 { prompt.div_ceil(block) } else { 0 }).map(|part| u64::from(part) << (index % 40));
         TraceRequest {
             line: 0,
             start,

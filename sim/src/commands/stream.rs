@@ -185,11 +185,7 @@ impl Read {
 }
 
 /// The machine of a scenario.
-fn machine(
-    scenario: StreamScenario,
-    Wanted { mapping, search }: Wanted,
-    read: &mut Read,
-) -> Result<Server, Failure> {
+fn machine(scenario: StreamScenario, Wanted { mapping, search }: Wanted, read: &mut Read) -> Result<Server, Failure> {
     let requests = match &scenario.load {
         LoadScenario::Trace(load) => Some(read.requests(load)?),
         _ => None,

@@ -40,7 +40,10 @@ fn an_inspection_says_what_a_trace_is() {
     let burst = put(folder.path(), "burst.csv", BURST);
     let said = inspected(&burst);
     assert_eq!(said["seen"]["format"], "burstgpt");
-    assert_eq!((&said["requests"], &said["span_s"], &said["left_out"]["empty_answer"]), (&2.into(), &9.5.into(), &1.into()));
+    assert_eq!(
+        (&said["requests"], &said["span_s"], &said["left_out"]["empty_answer"]),
+        (&2.into(), &9.5.into(), &1.into())
+    );
     assert_eq!((&said["sessions"]["sessions"], &said["shared"]["tokens"]), (&1.into(), &405.into()));
     let text = simctl(&format!("trace inspect {burst}")).data();
     for part in ["BurstGPT with sessions, by its content", "from 700.5 s on", "1 (answer of 0 tokens)", "1 session"] {
@@ -113,7 +116,10 @@ fn a_servegen_model_is_drawn() {
     );
     let said = inspected(&folder.path().display().to_string());
     assert_eq!((&said["seen"]["format"], &said["requests"]), (&"servegen".into(), &450.into()));
-    assert_eq!((&said["prompt"]["min"], &said["prompt"]["max"], &said["output"]["mean"]), (&100.0.into(), &900.0.into(), &20.0.into()));
+    assert_eq!(
+        (&said["prompt"]["min"], &said["prompt"]["max"], &said["output"]["mean"]),
+        (&100.0.into(), &900.0.into(), &20.0.into())
+    );
     let mean = said["prompt"]["mean"].as_f64().unwrap();
     assert!((240.0..360.0).contains(&mean), "{mean}");
 }
@@ -128,7 +134,10 @@ fn a_stream_says_what_it_took_for_its_trace() {
     assert!(text.contains("trace BurstGPT with sessions, by its content, times in s from 700.5 s on; 2 requests over 9.500 s; left out: 1"), "{text}");
     put(folder.path(), "trace", TURNS);
     let said = simctl(&format!("stream {scenario} --format json")).json();
-    assert_eq!((&said["outcome"]["totals"]["finished"], &said["outcome"]["steady"]["state"]), (&2.into(), &"served".into()));
+    assert_eq!(
+        (&said["outcome"]["totals"]["finished"], &said["outcome"]["steady"]["state"]),
+        (&2.into(), &"served".into())
+    );
     // The second turn begins 1.5 s after the first answer.
     assert!(said["outcome"]["window_end"].as_f64().unwrap() > 1.5);
 }
@@ -164,7 +173,8 @@ fn a_queue_without_end_and_a_run_without_a_window_are_named() {
     let text = simctl(&format!("stream {scenario}")).data();
     assert!(text.contains("not steady") && text.contains("grows without end"), "{text}");
     let chat = repository("sim/scenarios/stream/chat.toml");
-    let said = simctl(&format!("stream {} --set run.warm_up=3 --set run.requests=1 --format json", chat.display())).json();
+    let said =
+        simctl(&format!("stream {} --set run.warm_up=3 --set run.requests=1 --format json", chat.display())).json();
     assert_eq!(said["outcome"]["steady"]["state"], "no_window");
     assert_eq!(said["outcome"]["first_token"], Value::Null);
     assert!(said["outcome"]["stations"].as_array().unwrap().iter().all(|station| station["busy"] == 0.0));

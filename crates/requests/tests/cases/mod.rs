@@ -161,4 +161,3 @@ pub const CASES: &[Case] = &[
         left_out: 0,
     },
 ];
-

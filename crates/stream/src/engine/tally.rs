@@ -237,10 +237,10 @@ impl Tally {
         if rises && grown > NO_CHANCE * (2.0 * half).sqrt() && grown > GROWTH * half {
             let rate = |count: u64| count as f64 / seconds;
             let reason = format!(
-                "the queue grows without end: {:.4} requests/s come, {:.4} are served; {end} are inside at the end, {} were \
-                 at half time",
-                rate(self.came),
-                rate(self.finished.total()),
+                "the queue grows without end: {} requests/s come, {} are served; {end} are inside at the end, {} were at \
+                 half time",
+                short(rate(self.came)),
+                short(rate(self.finished.total())),
                 inside[2]
             );
             return say(State::Growing, reason);
@@ -261,8 +261,8 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
         let steady = if has_window {
             tally.steadiness(now, ended, self.load.most_inside())
         } else {
-            let (end, start) = (now.seconds(), self.length.warm_up.seconds());
-            let reason = format!("the run ended after {end:.4} s, before its window began at {start} s");
+            let (end, start) = (short(now.seconds()), self.length.warm_up.seconds());
+            let reason = format!("the run ended after {end} s, before its window began at {start} s");
             Steadiness { state: State::NoWindow, reason }
         };
         let start = tally.start;
@@ -343,6 +343,12 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
             },
         }
     }
+}
+
+/// Three or more digits that count.
+fn short(value: f64) -> String {
+    let places = if value >= 100.0 { 0 } else { (2.0 - value.max(1e-6).log10().floor()).max(0.0) as usize };
+    format!("{value:.places$}")
 }
 
 fn wafers(stations: &[StationUse]) -> Vec<f64> {

@@ -307,7 +307,8 @@ fn load(checks: &Checks<'_>, file: LoadFile, longest: u32, seed: u64) -> Result<
 
 /// How a trace is read.
 fn reading(checks: &Checks<'_>, file: &LoadFile, seed: u64) -> Result<Settings, StreamError> {
-    let optional = |field: &str, value: Option<f64>, range| value.map(|value| checks.real(field, value, range)).transpose();
+    let optional =
+        |field: &str, value: Option<f64>, range| value.map(|value| checks.real(field, value, range)).transpose();
     Ok(Settings {
         format: file.format.unwrap_or_default(),
         columns: file.columns.clone().unwrap_or_default(),
