@@ -18,6 +18,7 @@ mod model_flags;
 mod output;
 mod plan_axes;
 mod progress;
+mod request_trace;
 mod scenario_flags;
 mod table;
 mod wafer_map_flag;
