@@ -157,6 +157,17 @@ impl Program {
         self.buffers.iter().position(|buffer| buffer.name == name).map(|index| BufferId::new(index, self.brand))
     }
 
+    /// Gives a buffer half of its elements, where what it holds comes in two strips.
+    ///
+    /// # Panics
+    /// Where another program has made the id.
+    pub fn halve(&mut self, id: BufferId) {
+        assert!(id.is_of(self.brand), "{id:?} is no buffer of the program '{}'", self.name);
+        if let Some(buffer) = self.buffers.get_mut(id.index()) {
+            buffer.elements -= buffer.elements / 2;
+        }
+    }
+
     /// The buffers in order.
     pub fn buffer_ids(&self) -> impl Iterator<Item = BufferId> + use<> {
         let brand = self.brand;
