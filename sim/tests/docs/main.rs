@@ -5,6 +5,9 @@
 //! out, fills the tables whose rows are commands, and draws the pictures; read the diff. Where all of that is current, it
 //! changes nothing.
 
+#[path = "../../../crates/wafersim/examples/frontier.rs"]
+#[allow(dead_code)] // Its main.
+mod frontier;
 mod keep;
 mod pictures;
 mod rows;
