@@ -23,17 +23,17 @@ const CARGO: &str = "cargo() { shift 6; printf '%s\\n' \"$@\" > target/frontier.
 pub fn draw(script: &str, root: &Path, simctl: &Path) {
     let folder = simctl.parent().map(Path::to_path_buf).into_iter();
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let path = std::env::join_paths(folder.chain(std::env::split_paths(&path))).unwrap();
+    let path = std::env::join_paths(folder.chain(std::env::split_paths(&path))).expect("a path");
     let mut shell = Command::new("sh");
     shell.args(["-eu", "-c", &format!("{CARGO}{script}")]).current_dir(root).env("PATH", path);
     shell.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR")).stdout(Stdio::null()).stderr(Stdio::null());
-    assert!(shell.status().unwrap().success(), "{script}");
+    assert!(shell.status().expect("a shell").success(), "{script}");
     if script.contains("cargo run -p wafersim --example frontier -- ") {
-        let arguments = std::fs::read_to_string(root.join("target/frontier.txt")).unwrap();
+        let arguments = std::fs::read_to_string(root.join("target/frontier.txt")).expect("arguments");
         let arguments = arguments.lines().map(|argument| match argument.split_once('=') {
             Some((name, file)) => format!("{name}={}", root.join(file).display()),
             None => root.join(argument).display().to_string(),
         });
-        super::frontier::draw(arguments).unwrap();
+        super::frontier::draw(arguments).expect("a chart");
     }
 }
