@@ -19,7 +19,7 @@ pub fn no_mapping_beats(question: &Question) -> Bound {
         users: scenario.users,
         precision: scenario.precision,
         wafers: match scenario.wafers {
-            WaferCount::Auto => None,
+            WaferCount::Auto | WaferCount::Fewest => None,
             WaferCount::Exactly(wafers) => Some(wafers),
         },
         tokens: 1 + u64::from(scenario.speculation.draft_length),

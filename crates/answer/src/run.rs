@@ -24,6 +24,7 @@ use crate::chosen::Chosen;
 use crate::decode::{DecodeTiming, Pace, Verified};
 use crate::draft::wafers_used;
 use crate::error::AnswerError;
+use crate::production::Services;
 use crate::provenance::Provenance;
 use crate::question::Question;
 use crate::read::{OfProfile, Read, Timed, closed_form, fastest, read_profiles};
@@ -67,6 +68,9 @@ pub struct Answer {
     pub verdict: Verdict,
     /// All three profiles side by side, and what no mapping beats.
     pub profiles: Profiles,
+    /// What services of this kind have made of the best that was found; nothing where too few are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub services: Option<Services>,
     /// One token's way through the machine, by operator. Shares add up to 1.
     pub breakdown: Vec<BreakdownRow>,
     /// What lives in the memory of the processing elements.
@@ -349,6 +353,7 @@ pub(crate) fn base_answer(
         users_at_full_speed: figures.users_at_full_speed,
         max_users,
         verdict,
+        services: Services::of(question, &profiles),
         profiles,
         breakdown: breakdown(&timing),
         memory: memory(question, &way),

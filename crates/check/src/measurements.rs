@@ -9,6 +9,20 @@ use wafersim_spec::wafer::RateSet;
 /// The measurements that are built in: `benches/measurements/wse.csv`.
 pub const BUILTIN_MEASUREMENTS: &str = include_str!("../../../benches/measurements/wse.csv");
 
+/// The smallest value that can have been measured, in any unit of a table: less than any rate or time of a kernel, and
+/// far from where an error relative to it is no number any more.
+const SMALLEST: f64 = 1e-3;
+/// The largest.
+const LARGEST: f64 = 1e15;
+
+const COLUMNS: &str = "id,device,kernel,grid_x,grid_y,params,metric,value,unit,evidence,source";
+
+/// A measured value as it is written, or what would be allowed.
+pub(crate) fn measured_value(text: &str) -> Result<f64, &'static str> {
+    let value = text.parse::<f64>().ok().filter(|value| (SMALLEST..=LARGEST).contains(value));
+    value.ok_or("a number from 0.001 to 1e15")
+}
+
 /// One measured value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measurement {
@@ -26,7 +40,7 @@ pub struct Measurement {
     pub parameters: BTreeMap<String, String>,
     /// What was measured: `cycles`, `cycles_per_layer`, `elements_per_cycle`, ...
     pub metric: String,
-    /// The value; finite and positive.
+    /// The value; from 0.001 to 1e15.
     pub value: f64,
     /// Its unit.
     pub unit: String,
@@ -47,14 +61,14 @@ impl Measurement {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TableError {
     /// No CSV, or not with the columns that are needed.
-    #[error(
-        "{file}: {reason}; expected the columns id,device,kernel,grid_x,grid_y,params,metric,value,unit,evidence,source"
-    )]
+    #[error("{file}: {reason}; expected the columns {columns}")]
     Format {
         /// The file.
         file: String,
         /// What the reader said, with the line.
         reason: String,
+        /// Columns that are needed.
+        columns: &'static str,
     },
     /// A field of a row is wrong.
     #[error("{file}: line {line}: field '{field}' is '{value}'; allowed: {allowed}")]
@@ -100,7 +114,8 @@ pub fn read_table(text: &str, file: &str) -> Result<Vec<Measurement>, TableError
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let mut measurements: Vec<Measurement> = Vec::new();
     let mut seen = BTreeMap::new();
-    let format = |error: csv::Error| TableError::Format { file: file.into(), reason: error.to_string() };
+    let format =
+        |error: csv::Error| TableError::Format { file: file.into(), reason: error.to_string(), columns: COLUMNS };
     let headers = reader.headers().map_err(format)?.clone();
     for record in reader.records() {
         let record = record.map_err(format)?;
@@ -117,10 +132,7 @@ pub fn read_table(text: &str, file: &str) -> Result<Vec<Measurement>, TableError
             Ok(side) if (1..=4096).contains(&side) => Ok(side),
             _ => Err(wrong(field, text, "a whole number from 1 to 4096")),
         };
-        let value = match row.value.parse::<f64>() {
-            Ok(value) if value.is_finite() && value > 0.0 => value,
-            _ => return Err(wrong("value", &row.value, "a finite number above 0")),
-        };
+        let value = measured_value(&row.value).map_err(|allowed| wrong("value", &row.value, allowed))?;
         let mut parameters = BTreeMap::new();
         for pair in row.params.split(';').filter(|pair| !pair.trim().is_empty()) {
             let (key, setting) =

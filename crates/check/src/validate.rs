@@ -72,32 +72,105 @@ pub struct Validation {
     pub rows: usize,
     /// By kernel, machine and rate set.
     pub groups: Vec<Group>,
+    /// Rounds of the vendor library's collectives, where the table has enough of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rounds: Option<Rounds>,
     /// By row, in the order of the table.
     pub predictions: Vec<Prediction>,
     /// Rows that could not be predicted.
     pub skipped: Vec<Skipped>,
 }
 
+/// Sides of a grid from which rounds of collectives are judged: what they launch counts for less than what moves.
+const LARGE_GRID: u64 = 128;
+
+/// Rounds of collectives beside what a straight line says.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Rounds {
+    /// Rows on grids of at least 128 columns.
+    pub rows: usize,
+    /// Mean of their absolute errors, in per cent.
+    pub mape_percent: f64,
+    /// The same for `constant + slope x columns` by least squares over these very rows: what is to be had from two
+    /// numbers that were fitted to them.
+    pub line_percent: f64,
+    /// Rows on smaller grids.
+    pub smaller_rows: usize,
+    /// Mean of their absolute errors, in per cent; nothing where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub smaller_mape_percent: Option<f64>,
+}
+
+/// A round: columns, measured, and its error in per cent.
+#[derive(Debug, Clone, Copy)]
+struct Round {
+    columns: u64,
+    measured: f64,
+    error_percent: f64,
+}
+
+impl Rounds {
+    /// Nothing where a line would pass through all that there is.
+    fn new(rounds: &[Round]) -> Option<Self> {
+        let (large, small): (Vec<Round>, Vec<Round>) = rounds.iter().partition(|round| round.columns >= LARGE_GRID);
+        let mean = |rounds: &[Round], error: &dyn Fn(&Round) -> f64| {
+            rounds.iter().map(|round| error(round).abs()).sum::<f64>() / rounds.len().max(1) as f64
+        };
+        let [constant, slope] = line(&large)?;
+        let own = |round: &Round| round.error_percent;
+        let on_line = |round: &Round| ((constant + slope * round.columns as f64) / round.measured - 1.0) * 100.0;
+        Some(Self {
+            rows: large.len(),
+            mape_percent: mean(&large, &own),
+            line_percent: mean(&large, &on_line),
+            smaller_rows: small.len(),
+            smaller_mape_percent: (!small.is_empty()).then(|| mean(&small, &own)),
+        })
+    }
+}
+
+/// Constant and slope of the straight line through rounds by least squares; nothing where fewer than three rounds or
+/// one size of grid do not tell.
+fn line(rounds: &[Round]) -> Option<[f64; 2]> {
+    let count = rounds.len() as f64;
+    let mean = |of: &dyn Fn(&Round) -> f64| rounds.iter().map(of).sum::<f64>() / count;
+    let (columns, measured) = (mean(&|round| round.columns as f64), mean(&|round| round.measured));
+    let off = |round: &Round| round.columns as f64 - columns;
+    let spread = mean(&|round| off(round) * off(round));
+    if rounds.len() < 3 || spread <= 0.0 {
+        return None;
+    }
+    let slope = mean(&|round| off(round) * (round.measured - measured)) / spread;
+    Some([measured - slope * columns, slope])
+}
+
 /// Predicts every row of a table. `wafers` are looked up by the table's device names.
 pub fn validate(measurements: &[Measurement], wafers: &BTreeMap<String, Wafer>) -> Validation {
     let mut predictions = Vec::new();
     let mut skipped = Vec::new();
+    let mut rounds = Vec::new();
     for row in measurements {
         let outcome = wafers
             .get(&row.device)
             .ok_or_else(|| format!("no wafer '{}' (known: {})", row.device, names(wafers)))
             .and_then(|wafer| predict(row, wafer));
         match outcome {
-            Ok(predicted) => predictions.push(Prediction {
-                id: row.id.clone(),
-                device: row.device.clone(),
-                kernel: row.kernel.clone(),
-                evidence: row.rate_set(),
-                measured: row.value,
-                predicted,
-                error_percent: (predicted / row.value - 1.0) * 100.0,
-                unit: row.unit.clone(),
-            }),
+            Ok(predicted) => {
+                let error_percent = (predicted / row.value - 1.0) * 100.0;
+                if row.kernel == "library_round" {
+                    rounds.push(Round { columns: row.grid_x, measured: row.value, error_percent });
+                }
+                predictions.push(Prediction {
+                    id: row.id.clone(),
+                    device: row.device.clone(),
+                    kernel: row.kernel.clone(),
+                    evidence: row.rate_set(),
+                    measured: row.value,
+                    predicted,
+                    error_percent,
+                    unit: row.unit.clone(),
+                });
+            }
             Err(why) => skipped.push(Skipped { id: row.id.clone(), why }),
         }
     }
@@ -123,6 +196,7 @@ pub fn validate(measurements: &[Measurement], wafers: &BTreeMap<String, Wafer>) 
         mape_percent: (!all.is_empty()).then(|| mean(&all)),
         rows: predictions.len(),
         groups,
+        rounds: Rounds::new(&rounds),
         predictions,
         skipped,
     }

@@ -25,6 +25,8 @@ fn allowed(group: &Group) -> f64 {
         ("mesh_gemv" | "chain_gemv" | "mesh_gemm" | "summa_gemm", _) => 5.0,
         ("decode_layer", _) => 4.0,
         ("prefill_layer", _) => 7.0,
+        // Small grids among them: see below.
+        ("library_round", _) => 4.0,
         _ => 2.0,
     }
 }
@@ -32,10 +34,20 @@ fn allowed(group: &Group) -> f64 {
 #[test]
 fn every_kernel_keeps_to_its_error_on_every_device() {
     let validation = built_in();
-    assert_eq!((validation.rows, validation.skipped.len()), (111, 0));
+    assert_eq!((validation.rows, validation.skipped.len()), (139, 0));
     for group in &validation.groups {
         assert!(group.mape_percent <= allowed(group), "{group:?}");
     }
+}
+
+/// Rounds of the library's collectives on grids that are large enough for their lines to count.
+#[test]
+fn large_rounds_are_as_good_as_reductions() {
+    let rounds = built_in().rounds.unwrap();
+    assert_eq!((rounds.rows, rounds.smaller_rows), (16, 5));
+    assert!(rounds.mape_percent <= 3.0, "{rounds:?}");
+    // Two numbers fitted to these rows would do better than seven collectives that know nothing of them.
+    assert!(rounds.line_percent < rounds.mape_percent && rounds.line_percent > 1.0, "{rounds:?}");
 }
 
 #[test]
@@ -80,6 +92,9 @@ fn rows_that_cannot_be_predicted_say_why() {
         ("a,wse3,message,2,1,hops=1,cycles,42,cycles,silicon,x", "'words' is missing"),
         ("a,wse3,message,2,1,hops=-1;words=1,cycles,42,cycles,silicon,x", "'hops' is '-1'"),
         ("a,wse3,mesh_gemv,8,8,rows=8;cols=8;dtype=fp32;groups=2,cycles,42,cycles,silicon,x", "16 bit"),
+        ("a,wse2,reduce_chain,8,1,words=8;dtype=fp32;root=last,cycles,42,cycles,silicon,x", "root 'last'"),
+        ("a,wse2,reduce_two_phase,8,1,words=8;dtype=fp32,cycles,42,cycles,silicon,x", "'group_size' is missing"),
+        ("a,wse3,library_round,8,8,words=1;phases=xb(diag) zr(mid),cycles,42,cycles,silicon,x", "phase 'zr(mid)'"),
     ] {
         let rows = read_table(&format!("{header}{row}\n"), "test.csv").unwrap();
         let validation = validate(&rows, &wafers());
@@ -102,6 +117,10 @@ fn broken_tables_name_the_line_and_the_field() {
         ),
         (format!("{header}a,wse3,message,2,1,hops=1;words=1,cycles,NaN,cycles,silicon,x\n"), "line 2: field 'value'"),
         (format!("{header}a,wse3,message,2,1,hops=1;words=1,cycles,-4,cycles,silicon,x\n"), "field 'value' is '-4'"),
+        (format!("{header}a,wse3,message,2,1,hops=1;words=1,cycles,0,cycles,silicon,x\n"), "field 'value' is '0'"),
+        (format!("{header}a,wse3,message,2,1,hops=1;words=1,cycles,1e-308,cycles,silicon,x\n"), "from 0.001 to 1e15"),
+        (format!("{header}a,wse3,message,2,1,hops=1;words=1,cycles,4e-324,cycles,silicon,x\n"), "field 'value'"),
+        (format!("{header}a,wse3,message,2,1,hops=1;words=1,cycles,1e300,cycles,silicon,x\n"), "field 'value'"),
         (format!("{header}a,wse3,message,2,1,hops;words=1,cycles,42,cycles,silicon,x\n"), "field 'params' is 'hops'"),
         (format!("{header}a,wse3,message,2\n"), "expected the columns"),
     ] {

@@ -9,7 +9,7 @@
 //! | any transfer after the core's own work | + the cheaper of a set-up and a completed task | the set-up: sources.md#wse-3-characterisation-notes; that the cheaper way is taken is ours |
 //! | chain reduce (rotating root) | message + set-up + 2 tasks + w relay | software relay, sources.md#wse-3-characterisation-notes |
 //! | multicast (streaming) | message + hops hop + (w - 1) wavelet | HPDC 2024 broadcast |
-//! | multicast (library) | call + hops hop + w relay | rows `summa_c2d_*` |
+//! | multicast (library) | call + hops hop + (w - 1) wavelet | the call: rows `summa_c2d_*`; that it streams: rows `library_round_*` |
 //! | reduce-scatter, ring of n | message + t turns of s words, each s wavelet + (n - 2) max(s wavelet, ramps + combine + hop), + s wavelet + combine: `ring` | ours |
 //! | all-gather, ring of n | the same without combining | ours |
 //! | reduce-scatter to m neighbours | message + both chains to the owners, one after the other in each: `converging` | ours |
@@ -277,13 +277,13 @@ fn multicast(cast: &Multicast, program: &Program, rates: &Rates) -> Cost {
     if cast.span <= 1 {
         return Cost::ZERO;
     }
-    let (launch, payload) = match cast.style {
-        Style::Streaming => (rates.message(), following_wavelets(wavelets, rates)),
-        Style::Library => (rates.library_call, wavelets as f64 * rates.relay_word),
+    let launch = match cast.style {
+        Style::Streaming => rates.message(),
+        Style::Library => rates.library_call,
     };
     Cost::of(Cause::Stages, launch)
         + Cost::of(Cause::Hops, cast.longest_way() as f64 * rates.hop)
-        + Cost::of(Cause::Payload, payload)
+        + Cost::of(Cause::Payload, following_wavelets(wavelets, rates))
 }
 
 /// Along the sender's row, and from there along all columns at the same time.
@@ -332,7 +332,8 @@ fn compute(compute: &Compute, rates: &Rates) -> Cost {
 /// Cycles of vector work in one processing element.
 ///
 /// Mapped multiply-accumulate: max(issue, column + ceil(length / lanes) wave), sources.md#wse-3-characterisation-notes.
-/// Plain operations: set-up + length / rate. The fp32 sweep on WSE-2 (rows `pe_gemv_wse2_*`) is set-up + N (column +
+/// Plain operations: set-up + length / rate. In a plain loop the set-up and the turn of the loop are what software takes
+/// to handle a word (`relay_word`): a loop around an operation over one element. The fp32 sweep on WSE-2 (rows `pe_gemv_wse2_*`) is set-up + N (column +
 /// ceil(N / 4) wave).
 pub fn work(work: &Work, rates: &Rates) -> f64 {
     let (length, count) = (work.length as f64, work.count as f64);
@@ -346,6 +347,8 @@ pub fn work(work: &Work, rates: &Rates) -> f64 {
         Operation::MappedFma if wide => mapped(rates.lanes_32, rates.map_wave_32),
         Operation::MappedFma | Operation::Scale => mapped(rates.lanes_16, rates.map_wave_16),
         Operation::MappedMixedFma => mapped(rates.lanes_16, rates.map_wave_mixed),
+        Operation::LoopedFma => rates.relay_word + length / rate(rates.fma_16, rates.fma_32),
+        Operation::LoopedMixedFma => rates.relay_word + length * rates.map_wave_mixed / rates.lanes_16,
         Operation::TileFma => {
             rates.tile_issue + (length * (work.data_type.bits() as f64) / 64.0).ceil() * rates.tile_word
         }

@@ -158,6 +158,8 @@ fn physics_is_never_slower_than_what_is_achieved() {
         for operation in [
             Operation::MappedFma,
             Operation::MappedMixedFma,
+            Operation::LoopedFma,
+            Operation::LoopedMixedFma,
             Operation::TileFma,
             Operation::TileColumn,
             Operation::Fma,

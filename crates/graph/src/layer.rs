@@ -144,6 +144,9 @@ pub struct SoftmaxForm {
     pub sum_rides: bool,
     /// Each column of a head computes its own part of the exponentials, not all of them.
     pub divided: bool,
+    /// Exponentials are relative to the maximum of their own row of the region; that of all rows is found beside them,
+    /// and what was made of them is brought to it before it is summed. Only where the sum rides.
+    pub local: bool,
 }
 
 /// How experts are chosen.

@@ -83,6 +83,13 @@ fn local_step(kernel: &mut Kernel, tile: Tile, Tiles { a, b, c }: Tiles) -> Node
     kernel.compute(Math::MatMul, &[a, b, c], c, work)
 }
 
+/// The local product of the vendor's example of its collectives: a plain loop over `k` and `n` around a
+/// multiply-accumulate of length `m` (sources.md#cerebras-example-kernels).
+fn looped_step(kernel: &Kernel, tile: Tile, Tiles { a, b, c }: Tiles) -> Node {
+    let work = vec![kernel.work(Operation::LoopedFma, tile.m, tile.k.saturating_mul(tile.n))];
+    kernel.compute(Math::MatMul, &[a, b, c], c, work)
+}
+
 fn ring_shift(kernel: &mut Kernel, axis: Axis, payload: BufferId) -> Step {
     let first = if axis == Axis::X { 0 } else { 4 };
     let colors = (first..first + 4).map(wafersim_program::Color).collect();
@@ -196,10 +203,9 @@ pub fn summa(gemm: &Gemm, broadcast: Broadcast) -> Program {
     let mut kernel = Kernel::new("SUMMA", region, fp16());
     let tile = Tile::of(gemm);
     let tiles = Tiles::of(&mut kernel, tile);
-    let compute = local_step(&mut kernel, tile, tiles);
-    let style = match broadcast {
-        Broadcast::Asynchronous => Style::Streaming,
-        Broadcast::Library => Style::Library,
+    let (style, compute) = match broadcast {
+        Broadcast::Asynchronous => (Style::Streaming, local_step(&mut kernel, tile, tiles)),
+        Broadcast::Library => (Style::Library, looped_step(&kernel, tile, tiles)),
     };
     let colors = kernel.program.new_colors(4);
     let multicast = |axis: Axis, payload: BufferId| Step {

@@ -95,9 +95,10 @@ pub fn mesh_gemv(gemv: &Gemv, groups: Groups) -> Program {
     kernel.program
 }
 
-/// The vendor library's matrix-vector product: fp32 sums, one chain and a broadcast by the collectives library.
+/// The vendor library's matrix-vector product: a plain loop over columns with fp32 sums, as in the vendor's example of
+/// its collectives (sources.md#cerebras-example-kernels), one chain and a broadcast by the library.
 pub fn chain_gemv(gemv: &Gemv) -> Program {
-    let (mut kernel, y) = gemv.local("chain GEMV", Operation::MappedMixedFma, DataType::Fp32);
+    let (mut kernel, y) = gemv.local("chain GEMV", Operation::LoopedMixedFma, DataType::Fp32);
     let reduce = collective::library_all_reduce(&mut kernel.program, gemv.axis, y, ReduceOperator::Add);
     kernel.program.push("all-reduce", reduce);
     kernel.program

@@ -15,7 +15,7 @@ use wafersim_mapping::LineKind;
 use wafersim_program::{Action, Axis, Field, Formula, GainName, Node, Operand, Order, Program, Step};
 use wafersim_spec::model::{Attention, GroupedAttention, LatentAttention, Reach, Role};
 
-use crate::attention::{Attending, Made, Queries, Scored};
+use crate::attention::{Attending, Made, Queries, Relative, Scored};
 use crate::clustered::Clusters;
 use crate::lies::{Contents, HeadSizes, KvLies};
 use crate::linear::{Remembering, StateLies};
@@ -78,6 +78,8 @@ struct Walk<'a> {
     latent_riding: Option<Riding>,
     attending: Option<Attending>,
     scored: Option<Scored>,
+    /// What is left of a softmax relative to the maxima of single rows.
+    relative: Option<Relative>,
     result: Option<Made>,
     /// What the output projection reads, and which elements of it a place multiplies.
     mixed: Option<(Operand, Field)>,
@@ -135,6 +137,7 @@ impl<'a> Walk<'a> {
             latent_riding: None,
             attending: None,
             scored: None,
+            relative: None,
             result: None,
             mixed: None,
             remembering: None,
@@ -215,14 +218,14 @@ impl<'a> Walk<'a> {
                 let (attending, scored) = (self.attending()?, self.scored()?);
                 let made = self.writer.result_buffer(&attending, form.sum_rides);
                 self.result = Some(made);
-                let (nodes, scored) = self.writer.softmax(&attending, scored, *form, made);
-                self.scored = Some(scored);
+                let (nodes, scored, relative) = self.writer.softmax(&attending, scored, *form, made);
+                (self.scored, self.relative) = (Some(scored), relative);
                 self.writer.program.push(name, nodes);
             }
             LayerOperation::Values { .. } => {
                 let (attending, scored) = (self.attending()?, self.scored()?);
                 let Some(made) = self.result else { return Err(nothing("attention without a softmax")) };
-                let nodes = self.writer.values(&attending, scored, made);
+                let nodes = self.writer.values(&attending, scored, made, self.relative.take());
                 self.mixed = Some((made.result, attending.lies.projected(attending.tokens)));
                 self.writer.program.push(name, nodes);
                 let nodes = self.writer.forget(attending.lies, attending.cache);

@@ -553,3 +553,15 @@ pub fn candidate_micro_batches(users: u64, passes: u64, stages: u64) -> Vec<u64>
     sizes.dedup();
     sizes
 }
+
+/// Micro-batch sizes that do not depend on how many stages there are: octaves and the middles between them, up to all
+/// users at once. Those of fewer users are among those of more, but for their last.
+pub fn micro_batch_ladder(users: u64) -> Vec<u64> {
+    let octaves = (0..u64::BITS - 2).flat_map(|power| [1 << power, 3 << power]);
+    let mut sizes: Vec<u64> = octaves.take_while(|size| *size < users.saturating_mul(2)).collect();
+    sizes.retain(|size| *size < users);
+    sizes.push(users.max(1));
+    sizes.sort_unstable();
+    sizes.dedup();
+    sizes
+}

@@ -294,6 +294,17 @@ pub enum Formula {
         /// As in `Maximum`.
         sinks: Option<Sinks>,
     },
+    /// Each operand times `exp(scale (own - all))` of its head: from relative to one maximum to relative to another.
+    RelativeTo {
+        /// Weighted values, and sums of exponentials.
+        operands: [Operand; 2],
+        /// Maxima that they are relative to.
+        own: Operand,
+        /// Maxima that they shall be relative to; none is smaller.
+        all: Operand,
+        /// As in `ExpAndSum`.
+        scale: f64,
+    },
     /// The tiles of a weight from the format that they are stored in to the one that is computed in: no number changes.
     Convert {
         /// Whose tiles.

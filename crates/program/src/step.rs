@@ -88,7 +88,7 @@ impl Root {
 pub enum Style {
     /// One fabric-to-fabric vector operation per processing element; wavelets stream through.
     Streaming,
-    /// The vendor's collectives library: a task per word.
+    /// The vendor's collectives library: tasks set routes up and launch an operation, whose wavelets stream through.
     Library,
 }
 

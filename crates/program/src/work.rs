@@ -60,6 +60,10 @@ pub enum Operation {
     MappedFma,
     /// The same with products of 16-bit values summed in fp32.
     MappedMixedFma,
+    /// Vector multiply-accumulate in a plain loop, with products of 16-bit values: each turn of the loop sets it up again.
+    LoopedFma,
+    /// The same summed in fp32.
+    LoopedMixedFma,
     /// Vector multiply-accumulate inside a matrix-matrix product, operands in place.
     TileFma,
     /// Set-up of one column of a matrix-matrix product; `length` is 0.
@@ -114,9 +118,12 @@ impl Work {
     /// Multiply-accumulates in all.
     pub const fn macs(&self) -> u64 {
         match self.operation {
-            Operation::MappedFma | Operation::MappedMixedFma | Operation::TileFma | Operation::Fma => {
-                self.length.saturating_mul(self.count)
-            }
+            Operation::MappedFma
+            | Operation::MappedMixedFma
+            | Operation::LoopedFma
+            | Operation::LoopedMixedFma
+            | Operation::TileFma
+            | Operation::Fma => self.length.saturating_mul(self.count),
             _ => 0,
         }
     }

@@ -11,6 +11,7 @@
 //! | [`certificate`] | what has been shown of a mapping |
 //! | [`plan`] | the capacity-planning table |
 //! | [`validation`] | predicted against measured |
+//! | [`production`] | what services were seen to do |
 //! | [`values`] | a placed run against a reference |
 //! | [`fabric`] | the verdict with layers that ran on the fabric |
 //! | [`crosscheck`] | closed form against fabric |
@@ -36,6 +37,8 @@ pub mod number;
 mod paragraph;
 pub mod picture;
 pub mod plan;
+pub mod production;
+pub mod requests;
 pub mod setting;
 pub mod steady;
 pub mod stream;

@@ -1,7 +1,7 @@
 //! Predicted against measured: by kernel and machine, by row, and what could not be predicted.
 
 use wafersim_check::leave_out::{HeldOut, LeaveOut, Refitted};
-use wafersim_check::validate::{Group, Prediction, Validation};
+use wafersim_check::validate::{Group, Prediction, Rounds, Validation};
 use wafersim_spec::wafer::RateSet;
 
 use crate::error::ReportError;
@@ -200,9 +200,22 @@ fn summary(validation: &Validation) -> String {
     match validation.mape_percent {
         None => format!("No row could be predicted{skipped}."),
         Some(mean) => {
-            format!("Mean absolute error {mean:.2} % over {}{skipped}.", plural(validation.rows as u64, "row"))
+            let rounds = validation.rounds.as_ref().map_or_else(String::new, rounds);
+            format!("Mean absolute error {mean:.2} % over {}{skipped}.{rounds}", plural(validation.rows as u64, "row"))
         }
     }
+}
+
+fn rounds(rounds: &Rounds) -> String {
+    let Rounds { rows, mape_percent, line_percent, smaller_rows, smaller_mape_percent } = *rounds;
+    let smaller = smaller_mape_percent.map_or_else(String::new, |mean| {
+        format!(", {mean:.2} % over {} on smaller ones", plural(smaller_rows as u64, "row"))
+    });
+    format!(
+        " Rounds of library collectives: {mape_percent:.2} % over {} on grids of 128 columns and more (a straight line \
+         fitted to them: {line_percent:.2} %){smaller}.",
+        plural(rows as u64, "row")
+    )
 }
 
 const fn measured_on(evidence: RateSet) -> &'static str {

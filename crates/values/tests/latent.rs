@@ -29,10 +29,11 @@ const DIRECT: &str = r#"{"model_type": "deepseek_v3", "hidden_size": 26, "num_hi
     "tie_word_embeddings": false}"#;
 
 /// Rewrites that find something to change.
-const WRITTEN: [Rewrite; 8] = [
+const WRITTEN: [Rewrite; 9] = [
     Rewrite::FusedNorms,
     Rewrite::DividedSoftmax,
     Rewrite::OnlineSoftmax,
+    Rewrite::LocalMaximum,
     Rewrite::EarlyRouter,
     Rewrite::SharedExpertBeside,
     Rewrite::ConcatenatedExperts,

@@ -80,6 +80,7 @@ pub fn execute(flags: &MapFlags) -> Result<(), Failure> {
     let judged = |count: u64| progress.at(count);
     let counts = match question.scenario.wafers {
         WaferCount::Exactly(wafers) => vec![wafers],
+        WaferCount::Fewest => vec![fewest(&question)?],
         WaferCount::Auto => {
             let searching = question.clone().searching(Some(how.effort));
             match searching.searched() {

@@ -1,18 +1,23 @@
-//! `simctl validate`: predicted against measured, and each group without the constants that it gave.
+//! `simctl validate`: predicted against measured, each group without the constants that it gave, and what services were
+//! seen to do.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use wafersim::answer::production::{compare, questions};
 use wafersim::check::leave_out::leave_out;
 use wafersim::check::measurements::{BUILTIN_MEASUREMENTS, read_table};
+use wafersim::check::production::{BUILTIN_PRODUCTION, read_production};
 use wafersim::check::validate::validate;
 use wafersim::report;
 use wafersim::spec::{SpecError, Wafer};
 
 use crate::failure::Failure;
 use crate::input::read_table_text;
+use crate::mapping_flags::SearchFlag;
 use crate::output::Destination;
+use crate::progress::Progress;
 
 /// Devices that rows of measurements may name without `--wafer`.
 const DEVICES: [&str; 2] = ["wse2", "wse3"];
@@ -41,6 +46,12 @@ pub struct ValidateFlags {
     /// Predict each group of rows with constants that are fitted without it.
     #[arg(long)]
     leave_out: bool,
+    /// Compare what services were seen to do with what the model says; `--data` is then a table of such records.
+    #[arg(long, conflicts_with_all = ["leave_out", "wafers"])]
+    production: bool,
+    /// How much is tried to find the mappings that services are compared with.
+    #[arg(long, value_enum, default_value_t = SearchFlag::Quick, requires = "production")]
+    search: SearchFlag,
     /// How to write the result.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -52,6 +63,9 @@ pub struct ValidateFlags {
 /// Predicts every row.
 pub fn execute(flags: &ValidateFlags) -> Result<(), Failure> {
     let destination = Destination::open(flags.out.as_deref())?;
+    if flags.production {
+        return destination.write(&production(flags)?);
+    }
     let wafers = wafers(&flags.wafers)?;
     let measurements = match &flags.data {
         Some(path) => read_table(&read_table_text(path)?, &path.display().to_string())?,
@@ -72,6 +86,22 @@ pub fn execute(flags: &ValidateFlags) -> Result<(), Failure> {
         Format::Json => report::validation::json(&validation)?,
     };
     destination.write(&text)
+}
+
+/// Records of services beside what the model says.
+fn production(flags: &ValidateFlags) -> Result<String, Failure> {
+    let table = match &flags.data {
+        Some(path) => read_production(&read_table_text(path)?, &path.display().to_string())?,
+        None => read_production(BUILTIN_PRODUCTION, "built-in records")?,
+    };
+    let progress = Progress::start(questions(&table) as u64);
+    let production = compare(&table, flags.search.effort(), || progress.advance());
+    progress.clear();
+    Ok(match flags.format {
+        Format::Text => report::production::text(&production),
+        Format::Markdown => report::production::markdown(&production),
+        Format::Json => report::production::json(&production)?,
+    })
 }
 
 /// The devices by name; later ones replace earlier ones.

@@ -2,6 +2,7 @@
 
 use wafersim_cost::{Rates, View, cost, formula};
 use wafersim_kernels::Groups;
+use wafersim_kernels::collectives::{self, At, Collective, Payload, Phase};
 use wafersim_kernels::gemm::{self, Broadcast, Gemm};
 use wafersim_kernels::gemv::{self, Gemv};
 use wafersim_lower::{ExpertLoad, LayerRequest, Routed, Scope};
@@ -88,6 +89,12 @@ pub fn measured_program(row: &Measurement, wafer: &Wafer) -> Result<MeasuredProg
             };
             gemm::summa(&product(row)?, broadcast)
         }
+        ("reduce_chain", "cycles") => collectives::reduce_chain(&reduced(row)?),
+        ("reduce_two_phase", "cycles") => collectives::reduce_two_phase(&reduced(row)?, whole(row, "group_size")?),
+        ("library_round", "cycles") => {
+            let payload = Payload { region, elements: whole(row, "words")?, data_type: DataType::Fp32 };
+            collectives::library_round(&payload, &phases(row)?)
+        }
         ("decode_layer", "cycles_per_layer") => layer(row, wafer, whole(row, "kv_length")?, true)?,
         ("prefill_layer", "cycles_per_layer") => layer(row, wafer, whole(row, "tokens")?, false)?,
         (kernel, metric) => return Err(format!("no model of kernel '{kernel}' with metric '{metric}'")),
@@ -99,6 +106,46 @@ pub fn measured_program(row: &Measurement, wafer: &Wafer) -> Result<MeasuredProg
 fn product(row: &Measurement) -> Result<Gemm, String> {
     let region = Region::new(0, 0, row.grid_x, row.grid_y);
     Ok(Gemm { region, m: whole(row, "m")?, k: whole(row, "k")?, n: whole(row, "n")? })
+}
+
+/// What a reduction over lines reduces: to its first member, the only root that such a kernel is known with.
+fn reduced(row: &Measurement) -> Result<Payload, String> {
+    match row.parameters.get("root").map_or("first", String::as_str) {
+        "first" => (),
+        other => return Err(format!("root '{other}' is not known (first)")),
+    }
+    let region = Region::new(0, 0, row.grid_x, row.grid_y);
+    Ok(Payload { region, elements: whole(row, "words")?, data_type: data_type(row)? })
+}
+
+/// The phases of a round, such as `xb(diag)` (a broadcast along x from the diagonal) or `yr(mid)`; the published round
+/// where a row names none.
+fn phases(row: &Measurement) -> Result<Vec<Phase>, String> {
+    let Some(written) = row.parameters.get("phases") else { return Ok(Phase::TRAVERSAL.to_vec()) };
+    let phase = |text: &str| {
+        let (what, at) = text.strip_suffix(')').and_then(|text| text.split_once('('))?;
+        let (axis, collective) = match what {
+            "xb" => (Axis::X, Collective::Broadcast),
+            "yb" => (Axis::Y, Collective::Broadcast),
+            "xr" => (Axis::X, Collective::Reduce),
+            "yr" => (Axis::Y, Collective::Reduce),
+            _ => return None,
+        };
+        let at = match at {
+            "diag" => At::Diagonal,
+            "diag->mid" => At::DiagonalForTheMiddle,
+            "mid" => At::Middle,
+            "first" => At::First,
+            _ => return None,
+        };
+        Some(Phase { axis, collective, at })
+    };
+    let known = |text: &str| {
+        phase(text).ok_or_else(|| {
+            format!("phase '{text}' is not known (xb, yb, xr or yr, then (diag), (diag->mid), (mid) or (first))")
+        })
+    };
+    written.split_whitespace().map(known).collect()
 }
 
 /// One message of 32-bit words over a number of hops.

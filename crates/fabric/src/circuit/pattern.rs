@@ -217,11 +217,10 @@ fn multicast(cast: &Multicast, colors: &[Color], context: &Context<'_>) -> Lines
     let length = u64::from(context.area.along(cast.axis));
     let (span, count) = (cast.span.max(1), wavelets(context, cast.payload));
     let color = colors.first().map_or(0, |&color| (context.physical)(color));
-    let (period, lead) = match cast.style {
-        Style::Streaming => (timing.wavelet, 0),
-        Style::Library => {
-            (timing.relay_word, (timing.library_call + timing.relay_word).saturating_sub(timing.message()))
-        }
+    let period = timing.wavelet;
+    let lead = match cast.style {
+        Style::Streaming => 0,
+        Style::Library => timing.library_call.saturating_sub(timing.message()),
     };
     let mut builder = Builder::new(context, cast.axis);
     for start in (0..length).step_by(span.min(length) as usize) {

@@ -377,7 +377,7 @@ impl Builder {
     }
 }
 
-const SOFTMAX: LayerOperation = LayerOperation::Softmax(SoftmaxForm { sum_rides: false, divided: false });
+const SOFTMAX: LayerOperation = LayerOperation::Softmax(SoftmaxForm { sum_rides: false, divided: false, local: false });
 
 struct Network {
     kind: NetworkKind,

@@ -22,6 +22,9 @@ pub enum Rewrite {
     /// The sum of the softmax's exponentials rides with the reduction of scores x V, which are divided afterwards. Its
     /// maximum does not: rescaling would cost every member of every chain an exponential for each head.
     OnlineSoftmax,
+    /// Exponentials and weighted values are relative to the maximum of their own row of the region; the maximum of all
+    /// rows is found beside them, and they are brought to it before they are summed. Only with [`Self::OnlineSoftmax`].
+    LocalMaximum,
     /// Each column of a head computes the exponentials of its own part of the scores.
     DividedSoftmax,
     /// Router logits are formed beside the output projection.
@@ -49,10 +52,11 @@ pub enum Rewrite {
 
 impl Rewrite {
     /// All rewrites, in the order in which they are listed and written.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::FusedNorms,
         Self::RidingHeadNorm,
         Self::OnlineSoftmax,
+        Self::LocalMaximum,
         Self::DividedSoftmax,
         Self::EarlyRouter,
         Self::SingleChoice,
@@ -72,6 +76,7 @@ impl Rewrite {
             Self::FusedNorms => "fused_norms",
             Self::RidingHeadNorm => "riding_head_norm",
             Self::OnlineSoftmax => "online_softmax",
+            Self::LocalMaximum => "local_maximum",
             Self::DividedSoftmax => "divided_softmax",
             Self::EarlyRouter => "early_router",
             Self::SingleChoice => "single_choice",
@@ -92,6 +97,7 @@ impl Rewrite {
             Self::FusedNorms => "a norm's sum of squares rides with the reduction of the product that follows",
             Self::RidingHeadNorm => "the sums of squares of QK-norm ride with the reduction of the scores",
             Self::OnlineSoftmax => "the sum of the softmax's exponentials rides with the reduction of scores x V",
+            Self::LocalMaximum => "the softmax's maximum over all rows is found beside exponentials and scores x V",
             Self::DividedSoftmax => "each column of a head computes the exponentials of its own part of the scores",
             Self::EarlyRouter => "router logits are formed beside the output projection",
             Self::SingleChoice => "one place chooses the experts and multicasts their numbers",
@@ -112,6 +118,7 @@ impl Rewrite {
             Self::FusedNorms => "one element a token more in the payload of the product",
             Self::RidingHeadNorm => "one element for each head of a column and token more in the payload",
             Self::OnlineSoftmax => "one element for each query head and token more in the payload",
+            Self::LocalMaximum => "one maximum for each query head and token more",
             Self::DividedSoftmax => "the softmax works on a part of the scores; they are still gathered for scores x V",
             Self::EarlyRouter => {
                 "one more matrix, router x output projection, in the type of small weights; the router with a gain"
@@ -135,6 +142,7 @@ impl Rewrite {
             Self::FusedNorms
             | Self::RidingHeadNorm
             | Self::OnlineSoftmax
+            | Self::LocalMaximum
             | Self::DividedSoftmax
             | Self::EarlyRouter
             | Self::SharedExpertBeside => true,
@@ -278,6 +286,7 @@ impl LayerGraph {
                 (Rewrite::OnlineSoftmax, LayerOperation::Values { sum_rides }) => *sum_rides = true,
                 (Rewrite::RidingHeadNorm, LayerOperation::UnitNorm { riding }) => *riding = true,
                 (Rewrite::RidingHeadNorm, LayerOperation::DeltaRule { single_read }) => *single_read = true,
+                (Rewrite::LocalMaximum, LayerOperation::Softmax(form)) => form.local = true,
                 (Rewrite::DividedSoftmax, LayerOperation::Softmax(form)) => form.divided = true,
                 (Rewrite::SingleChoice, LayerOperation::Choose(form)) => form.single_choice = true,
                 (Rewrite::SinglePassTopK, LayerOperation::Choose(form)) => form.single_pass = true,

@@ -1,11 +1,12 @@
 //! The three profiles side by side, and what no mapping beats.
 
-use wafersim_answer::{Answer, ProfileAnswer, Unbeaten};
+use wafersim_answer::{Answer, ProfileAnswer, Services, Unbeaten};
 use wafersim_cost::Cause;
 
 use crate::grid::{Grid, Side};
 use crate::number::{NOTHING, duration, figure, share, whole};
-use crate::paragraph::heading;
+use crate::paragraph::{heading, wrapped};
+use crate::production::{fractions, kind};
 
 pub(super) fn text(answer: &Answer) -> String {
     let profiles = &answer.profiles;
@@ -41,5 +42,20 @@ pub(super) fn text(answer: &Answer) -> String {
         };
         row(&format!("of a pass: {}", cause.name()), &part, &nothing);
     }
-    heading("Profiles") + &grid.text()
+    heading("Profiles") + &grid.text() + &answer.services.as_ref().map_or_else(String::new, services)
+}
+
+/// What services of this kind have made of the best that was found.
+fn services(services: &Services) -> String {
+    let Services { of_best, low_tokens_per_second_per_user: low, high_tokens_per_second_per_user: high, .. } = services;
+    wrapped(
+        "  ",
+        &format!(
+            "Services {} have made {}: {} to {} tok/s here.",
+            kind(of_best),
+            fractions(of_best),
+            figure(*low),
+            figure(*high)
+        ),
+    )
 }

@@ -234,6 +234,7 @@ pub fn validation() -> Validation {
         mape_percent: Some(1.25),
         rows: 2,
         groups: vec![group(RateSet::Silicon, 0.0), group(RateSet::VendorSimulator, 2.5)],
+        rounds: None,
         predictions: vec![
             prediction("message_1", RateSet::Silicon, 42.0, 41.999_999),
             prediction("message_long", RateSet::VendorSimulator, 6_435_537.0, 6_596_425.0),

@@ -37,6 +37,7 @@ fn no_rows_are_no_success() {
         mape_percent: None,
         rows: 0,
         groups: Vec::new(),
+        rounds: None,
         predictions: Vec::new(),
         ..made_by_hand::validation()
     };

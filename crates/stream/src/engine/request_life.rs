@@ -81,7 +81,7 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
         }
         self.totals.asked += u64::from(output);
         active.is_inside = true;
-        self.tally.inside.up(self.now);
+        self.tally.comes(self.now);
         self.waiting.push_back(at);
         self.tally.room.set(self.now, self.waiting.len() as u64);
         self.room_changed = true;
@@ -320,7 +320,7 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
         let user = active.request.user;
         self.free_room(at);
         self.unused_requests.push(at);
-        self.tally.inside.down(self.now);
+        self.tally.goes(self.now);
         self.ask_again(user, Time::ZERO);
     }
 }

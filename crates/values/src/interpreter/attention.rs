@@ -429,6 +429,43 @@ pub(super) fn normalise(
     Ok(())
 }
 
+/// From relative to one maximum to relative to another.
+#[derive(Clone, Copy)]
+pub(super) struct Relative {
+    pub own: Operand,
+    pub all: Operand,
+    pub scale: f64,
+}
+
+/// `x exp(scale (own - all))` of each head.
+pub(super) fn relative_to(
+    context: &Context<'_>,
+    pe: &mut PeState,
+    operand: Operand,
+    of: Relative,
+) -> Result<(), String> {
+    let rounding = context.rounding(operand.buffer);
+    let scale = rounding.round(of.scale as f32);
+    let (own, all) = (pe.tile(of.own)?, pe.tile(of.all)?);
+    let mut factors = own.clone();
+    for row in 0..factors.rows.len() {
+        for (factor, all) in factors.row_mut(row).iter_mut().zip(all.row(row)) {
+            *factor = rounding.round(rounding.round(rounding.round(*factor - *all) * scale).exp());
+        }
+    }
+    let width = context.last_size(operand)?.max(1);
+    let table = pe.tile_mut(operand)?;
+    let heads =
+        if table.inner == factors.inner { (0..table.inner.len()).collect() } else { heads_of(table, &factors, width)? };
+    for row in 0..table.rows.len() {
+        let factors = factors.row(row);
+        for (value, head) in table.row_mut(row).iter_mut().zip(&heads) {
+            *value = rounding.round(*value * factors[*head]);
+        }
+    }
+    Ok(())
+}
+
 /// Copies the entries that the layout after an append no longer holds here.
 pub(super) fn leave(
     context: &Context<'_>,

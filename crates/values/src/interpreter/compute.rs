@@ -5,7 +5,7 @@ use std::sync::Arc;
 use wafersim_program::{Axis, BufferId, Chosen, Formula, Operand, Pair, Place, Weight, WeightId};
 use wafersim_spec::model::Role;
 
-use super::attention::{self, Softmax};
+use super::attention::{self, Relative, Softmax};
 use super::experts::{self, PairWeights};
 use super::linear;
 use super::norm::{self, MeanSquare};
@@ -121,6 +121,10 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
         Formula::ExpAndSum { scores, statistic, exponentials, sums, scale, causal, sinks } => {
             let of = Softmax { scores: *scores, statistic: *statistic, causal: *causal, sinks: *sinks };
             attention::exp_and_sum(context, pe, of, [*exponentials, *sums], *scale)
+        }
+        Formula::RelativeTo { operands, own, all, scale } => {
+            let of = Relative { own: *own, all: *all, scale: *scale };
+            operands.iter().try_for_each(|operand| attention::relative_to(context, pe, *operand, of))
         }
         Formula::Convert { .. } | Formula::ConvertCache => Ok(()),
         Formula::Normalise { scores, statistic } => attention::normalise(context, pe, *scores, *statistic),
