@@ -17,6 +17,7 @@ use crate::work::{Math, Work};
 /// How steps follow one another.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "nearly all nodes are steps, the largest ones")]
 pub enum Node {
     /// A single step.
     Step(Step),
