@@ -8,8 +8,10 @@
 
 use std::hint::black_box;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use wafersim_requests::Settings;
 use wafersim_stream::admission::Whole;
 use wafersim_stream::costs::{Costs, GivenCosts, PassTimes, StationKind};
 use wafersim_stream::engine::{Engine, Length, Service};
@@ -21,6 +23,7 @@ use wafersim_stream::policy::FirstCome;
 use wafersim_stream::run::Server;
 use wafersim_stream::scenario::StreamFile;
 use wafersim_stream::stepwise;
+use wafersim_stream::trace::Trace;
 use wafersim_stream::{ServiceOutcome, Time};
 
 /// As many stations as 16 wafers with 64 slots have.
@@ -105,7 +108,8 @@ fn hour(criterion: &mut Criterion) {
     let scenario = include_str!("../sim/scenarios/stream/mooncake-hour.toml");
     let machine = || {
         let scenario = StreamFile::parse(scenario, "mooncake-hour.toml").ok()?.check("mooncake-hour.toml").ok()?;
-        Server::new(scenario, Some((&text, name))).ok()
+        let trace = Trace::of_text(&text, name, &Settings::default()).ok()?;
+        Server::new(scenario, Some(Arc::new(trace))).ok()
     };
     let Some(machine) = machine() else { return };
     let mut group = criterion.benchmark_group("hour of Mooncake, 12,031 requests");

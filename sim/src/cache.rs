@@ -17,6 +17,7 @@ use wafersim::mapping::{Recipe, hash};
 struct Kept {
     recipe: String,
     wafers: u32,
+    micro_batch: u64,
     mappings: u64,
     /// Wafers and speed.
     considered: Vec<(u32, f64)>,
@@ -25,19 +26,20 @@ struct Kept {
 
 impl Kept {
     fn of(searched: &Searched) -> Self {
-        let Searched { recipe, wafers, mappings, considered, most } = searched;
+        let Searched { recipe, wafers, micro_batch, mappings, considered, most } = searched;
         let considered = considered.iter().map(|one| (one.wafers, one.tokens_per_second_per_user)).collect();
-        Self { recipe: recipe.to_toml(), wafers: *wafers, mappings: *mappings, considered, most: *most }
+        let (wafers, micro_batch, mappings, most) = (*wafers, *micro_batch, *mappings, *most);
+        Self { recipe: recipe.to_toml(), wafers, micro_batch, mappings, considered, most }
     }
 
     fn open(self) -> Option<Searched> {
-        let Self { recipe, wafers, mappings, considered, most } = self;
+        let Self { recipe, wafers, micro_batch, mappings, considered, most } = self;
         let recipe = Recipe::parse(&recipe, "the cache").ok()?;
         let considered = considered
             .into_iter()
             .map(|(wafers, tokens_per_second_per_user)| Considered { wafers, tokens_per_second_per_user })
             .collect();
-        Some(Searched { recipe, wafers, mappings, considered, most })
+        Some(Searched { recipe, wafers, micro_batch, mappings, considered, most })
     }
 }
 

@@ -1,7 +1,7 @@
 //! `--certify`: the mappings of an answer looked at one after the other, with progress on stderr.
 
 use wafersim::answer::{Question, best_mappings};
-use wafersim::certify::{Limits, MOST_TRIED, Outcome, Step, first_that_passes};
+use wafersim::certify::{Limits, MOST_TRIED, Step, Trials, first_that_passes};
 use wafersim::mapping::{Mapping, PartName, Recipe, Resolved};
 
 use crate::failure::Failure;
@@ -9,7 +9,7 @@ use crate::output::say;
 use crate::progress::Runs;
 
 /// Looks at mappings, best first, until one passes.
-pub fn looked_at(question: &Question, candidates: &[Resolved]) -> Outcome {
+pub fn looked_at(question: &Question, candidates: &[Resolved]) -> Trials {
     let runs = Runs::start();
     let limits = Limits::of(&question.wafer);
     let outcome = first_that_passes(question, candidates, &limits, &|step| match step {
@@ -27,7 +27,7 @@ pub fn looked_at(question: &Question, candidates: &[Resolved]) -> Outcome {
 }
 
 /// A question whose profile `best` works by the first of its mappings that passes, or as published where none does.
-pub fn certified(question: Question) -> Result<(Question, Outcome), Failure> {
+pub fn certified(question: Question) -> Result<(Question, Trials), Failure> {
     let mut candidates = best_mappings(&question)?;
     candidates.truncate(MOST_TRIED);
     let outcome = looked_at(&question, &candidates);

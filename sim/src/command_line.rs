@@ -15,6 +15,7 @@ use crate::commands::routing::RoutingFlags;
 use crate::commands::run::RunFlags;
 use crate::commands::settings::SettingsFlags;
 use crate::commands::stream::StreamFlags;
+use crate::commands::trace::TraceFlags;
 use crate::commands::traffic::TrafficFlags;
 use crate::commands::validate::ValidateFlags;
 use crate::commands::values::ValuesFlags;
@@ -46,6 +47,8 @@ pub enum Command {
     Plan(PlanFlags),
     /// Run a load against a machine: users, queues, speeds, and where the time goes.
     Stream(StreamFlags),
+    /// Inspect, convert or cut traces of requests: Azure, Mooncake, BurstGPT, Bailian, TraceLab and others.
+    Trace(TraceFlags),
     /// Predict every row of a table of measurements, and show the errors.
     Validate(ValidateFlags),
     /// Compute a checkpoint with real numbers as it is placed, and compare with a reference.

@@ -13,6 +13,7 @@ pub mod routing;
 pub mod run;
 pub mod settings;
 pub mod stream;
+pub mod trace;
 pub mod traffic;
 pub mod validate;
 pub mod values;
@@ -31,6 +32,7 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Validate(flags) => validate::execute(&flags),
         Command::Values(flags) => values::execute(&flags),
         Command::Crosscheck(flags) => crosscheck::execute(&flags),
+        Command::Trace(flags) => trace::execute(&flags),
         Command::Traffic(flags) => traffic::execute(&flags),
         Command::Place(flags) => place::execute(&flags),
         Command::Routing(flags) => routing::execute(&flags),

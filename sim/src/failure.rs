@@ -9,6 +9,7 @@ use wafersim::fabric::packet::TrafficError;
 use wafersim::graph::GraphError;
 use wafersim::mapping::MappingError;
 use wafersim::report::ReportError;
+use wafersim::requests::RequestError;
 use wafersim::routing::RoutingError;
 use wafersim::spec::SpecError;
 use wafersim::stream::StreamError;
@@ -47,6 +48,9 @@ pub enum Failure {
     /// The run cannot be made.
     #[error(transparent)]
     Stream(#[from] StreamError),
+    /// A trace of requests is wrong.
+    #[error(transparent)]
+    Requests(#[from] RequestError),
     /// A routing trace cannot be made or written.
     #[error(transparent)]
     Routing(#[from] RoutingError),
@@ -134,6 +138,7 @@ impl Failure {
             | Self::Traffic(_)
             | Self::Values(_)
             | Self::Stream(_)
+            | Self::Requests(_)
             | Self::Routing(_)
             | Self::Trace { .. }
             | Self::Carried { .. }

@@ -5,7 +5,7 @@ use std::collections::btree_map;
 use std::ops::Deref;
 
 use serde::Serialize;
-use wafersim_bound::{Bound, Limit, Load, bound};
+use wafersim_bound::{Bound, BoundLoad, Limit, bound};
 use wafersim_spec::scenario::{Profile, WaferCount};
 
 use crate::question::Question;
@@ -14,12 +14,12 @@ use crate::run::{ProfileAnswer, State};
 /// The bound of a question: of its model, wafer and load, whatever its mapping says. A draft costs nothing there.
 pub fn no_mapping_beats(question: &Question) -> Bound {
     let scenario = &question.scenario;
-    let load = Load {
+    let load = BoundLoad {
         context: scenario.context,
         users: scenario.users,
         precision: scenario.precision,
         wafers: match scenario.wafers {
-            WaferCount::Auto => None,
+            WaferCount::Auto | WaferCount::Fewest => None,
             WaferCount::Exactly(wafers) => Some(wafers),
         },
         tokens: 1 + u64::from(scenario.speculation.draft_length),

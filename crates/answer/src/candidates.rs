@@ -125,7 +125,9 @@ pub(crate) fn with_room_for_draft(
     let on = |wafers: WaferCount| chosen.smallest(wafers, verified, users, all);
     let first = on(asked)?;
     let wafers = match asked {
-        WaferCount::Auto => return drafts.fewest_wafers(&first.placement).map(|wafers| (first, wafers)),
+        WaferCount::Auto | WaferCount::Fewest => {
+            return drafts.fewest_wafers(&first.placement).map(|wafers| (first, wafers));
+        }
         WaferCount::Exactly(wafers) => wafers,
     };
     // A draft model may need some of the wafers for itself.

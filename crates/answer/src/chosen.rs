@@ -201,6 +201,13 @@ impl<'a> Chosen<'a> {
             return vec![first];
         }
         let mapper = self.mapper();
+        if let (Source::Found, Some(searched)) = (self.source, self.question.searched()) {
+            // It leaves nothing but the users that go through together, and the search has said how many.
+            let wafers = WaferCount::Exactly(first.placement.wafers);
+            let with_more = (searched.micro_batch != first.micro_batch)
+                .then(|| mapper.smallest(wafers, first.draft, searched.micro_batch).ok());
+            return vec![with_more.flatten().unwrap_or(first)];
+        }
         let mut bases = vec![first];
         if matches!(self.question.wafers(), WaferCount::Exactly(_)) {
             bases.extend(mapper.on_fewer(bases[0].placement.wafers, bases[0].draft));

@@ -102,7 +102,12 @@ impl<'a> Drafts<'a> {
         let usual = request(draft, draft.scenario.users);
         let fewest = fewest_slots(&usual, free)?;
         let chosen = Chosen::new(draft, self.source.elsewhere()).ok()?.open();
-        let mut best: Option<(f64, f64, Mapped)> = None;
+        struct Tried {
+            period: f64,
+            latency: f64,
+            mapped: Mapped,
+        }
+        let mut best: Option<Tried> = None;
         for count in [fewest, free.count.min(most_slots(draft))] {
             for fill in [Fill::Slot, Fill::Tight] {
                 let request = Request { fill, ..usual.clone() };
@@ -113,14 +118,13 @@ impl<'a> Drafts<'a> {
                 let pass = StageTimes::read(draft, &mapped.placement, &pass, &self.reading);
                 let time = DraftTime::by_model(self.asked, &pass);
                 let period = time.latency.max(time.occupancy * self.asked.scenario.users as f64).0;
-                let is_better =
-                    |(least, latency, _): &(f64, f64, Mapped)| (period, time.latency.0) < (*least, *latency);
+                let is_better = |known: &Tried| (period, time.latency.0) < (known.period, known.latency);
                 if best.as_ref().is_none_or(is_better) {
-                    best = Some((period, time.latency.0, mapped));
+                    best = Some(Tried { period, latency: time.latency.0, mapped });
                 }
             }
         }
-        best.map(|(_, _, mapped)| mapped)
+        best.map(|tried| tried.mapped)
     }
 }
 

@@ -26,6 +26,7 @@ mod provenance;
 mod question;
 mod read;
 mod run;
+mod rungs;
 mod searched;
 mod stage;
 mod uncertainty;

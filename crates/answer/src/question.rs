@@ -1,6 +1,6 @@
 //! A scenario with everything it names loaded.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use wafersim_mapping::{Inputs, Load, Mapping, hash};
 use wafersim_place::{KvLayoutChoice, Machine, Request};
@@ -10,6 +10,7 @@ use wafersim_spec::{Hertz, Model, Scenario, Wafer};
 
 use crate::decode::Verified;
 use crate::error::AnswerError;
+use crate::rungs::Known;
 use crate::searched::Searched;
 
 /// A checked scenario with its model and wafer.
@@ -29,6 +30,8 @@ pub struct Question {
     pub search: Option<Effort>,
     /// What was found, once it has been looked for.
     pub(crate) searched: OnceLock<Option<Box<Searched>>>,
+    /// What was found for questions that share rungs with this one.
+    pub(crate) rungs: Arc<Known>,
 }
 
 impl Question {
@@ -52,7 +55,8 @@ impl Question {
         scenario.check_against(&model)?;
         let draft = scenario.speculation.draft_model.as_deref().filter(|_| scenario.speculation.draft_length > 0);
         let draft = draft.map(|name| model.draft_model(name)).transpose()?;
-        Ok(Self { scenario, model, wafer, draft, mapping: None, search: None, searched: OnceLock::new() })
+        let (mapping, search, searched, rungs) = (None, None, OnceLock::new(), Arc::default());
+        Ok(Self { scenario, model, wafer, draft, mapping, search, searched, rungs })
     }
 
     /// The same with a mapping for the profiles `best` and `ideal`.
@@ -107,7 +111,8 @@ impl Question {
     /// As [`Question::new`].
     pub fn asking(&self, scenario: Scenario) -> Result<Self, AnswerError> {
         let other = Self::new(scenario, self.model.clone(), self.wafer.clone())?;
-        Ok(other.with_mapping(self.mapping.clone()).searching(self.search))
+        let rungs = Arc::clone(&self.rungs);
+        Ok(Self { rungs, ..other.with_mapping(self.mapping.clone()).searching(self.search) })
     }
 
     /// What a mapping is resolved for.
@@ -151,7 +156,8 @@ impl Question {
         let speculation = Speculation::default();
         let scenario = Scenario { model: model.name.clone(), speculation, ..self.scenario.clone() };
         let (wafer, mapping) = (self.wafer.clone(), self.mapping.clone());
-        Some(Self { scenario, model, wafer, draft: None, mapping, search: None, searched: OnceLock::new() })
+        let (search, searched, rungs) = (None, OnceLock::new(), Arc::default());
+        Some(Self { scenario, model, wafer, draft: None, mapping, search, searched, rungs })
     }
 
     /// The same question without speculation, on exactly so many wafers.
@@ -164,7 +170,7 @@ impl Question {
         let (model, wafer, mapping) = (self.model.clone(), self.wafer.clone(), self.mapping.clone());
         // What was found is found for drafts too.
         let (search, searched) = (self.search, self.searched.clone());
-        Self { scenario, model, wafer, draft: None, mapping, search, searched }
+        Self { scenario, model, wafer, draft: None, mapping, search, searched, rungs: Arc::clone(&self.rungs) }
     }
 
     /// The question to placement for micro-batches of so many tokens.

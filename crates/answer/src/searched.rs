@@ -2,16 +2,20 @@
 //! number is left open.
 //!
 //! Where wafers are free, the fewest whose best reaches the target are taken; where none do, the fewest that are at
-//! most 5 % slower than any more ([`WORTH`]). What is compared is the survey of divisions, before one of them is
-//! refined.
+//! most 5 % slower than any more ([`WORTH`]). What is compared are the mappings found for the question and for harder
+//! ones ([`crate::rungs`]), each timed on the question itself.
 
+use std::sync::Arc;
+
+use rayon::prelude::*;
 use serde::Serialize;
-use wafersim_mapping::Recipe;
-use wafersim_search::{Effort, Found, Search, Space, refine, survey};
+use wafersim_mapping::{Common, Mapped, Recipe, micro_batch_ladder};
+use wafersim_search::{Effort, Judge, Point};
 use wafersim_spec::scenario::WaferCount;
 
-use crate::map::{ClosedForm, fewest, first_point, start};
+use crate::map::{ClosedForm, fewest};
 use crate::question::Question;
+use crate::rungs::{self, Rung};
 
 /// What more wafers must give to be taken.
 pub const WORTH: f64 = 1.05;
@@ -26,6 +30,8 @@ pub struct Searched {
     pub recipe: Recipe,
     /// Wafers that it takes, or of those that were asked for.
     pub wafers: u32,
+    /// Users whose tokens go through together.
+    pub micro_batch: u64,
     /// Mappings that were judged.
     pub mappings: u64,
     /// Where the number of wafers was left open: speeds on the numbers that were looked at.
@@ -39,42 +45,86 @@ pub struct Searched {
 pub struct Considered {
     /// Wafers.
     pub wafers: u32,
-    /// Tokens a second for each user, before the mapping is refined.
+    /// Tokens a second for each user.
     pub tokens_per_second_per_user: f64,
 }
 
 impl Searched {
     /// Searches; nothing where no mapping was found that fits.
     pub(crate) fn new(question: &Question, effort: Effort) -> Option<Self> {
-        let judge = ClosedForm::new(question, &|_| ());
         let is_open = question.draft.is_none() && question.scenario.wafers == WaferCount::Auto;
         let fewest = fewest(question).ok()?;
         // What some of the wafers do faster is done on them, where there are more.
         let (fewest, most) = match question.scenario.wafers {
             WaferCount::Exactly(wafers) => (fewest.min(wafers), wafers),
             WaferCount::Auto if is_open => (fewest, fewest.saturating_add(fewest.clamp(FURTHER.0, FURTHER.1))),
-            WaferCount::Auto => (fewest, fewest),
+            WaferCount::Auto | WaferCount::Fewest => (fewest, fewest),
         };
-        let space = Space { inputs: question.inputs(), fewest, wafers: most, pins: Default::default() };
-        let search = Search { space, effort, seed: 1 };
-        let surveyed = survey(&search, first_point(question, start(question), most), &judge);
-        let considered = by_wafers(&surveyed);
-        let wafers = if is_open { taken(&considered, question.scenario.target) } else { most };
-        let space = Space { wafers, ..search.space.clone() };
-        let found = refine(&Search { space, ..search }, &surveyed, &judge)?;
-        // Which micro-batches, and how drafts are verified, is compared once more by whoever answers.
-        let recipe = found.point.recipe;
-        let (wafers, mappings) = (found.point.wafers, found.evaluations);
-        let considered = if is_open { considered } else { Vec::new() };
-        Some(Self { recipe, wafers, mappings, considered, most })
+        let rungs = rungs::all(question, rungs::How { effort, fewest, most });
+        let mappings = rungs.iter().map(|rung| rung.evaluations).sum();
+        let judge = ClosedForm::new(question, &|_| ());
+        let mut priced = priced(question, &rungs, &judge);
+        // The fastest first; of equally fast ones that of the lower rung.
+        priced.sort_by(|one, other| one.time.total_cmp(&other.time));
+        loop {
+            let considered = by_wafers(&priced);
+            let wafers = if is_open { taken(&considered, question.scenario.target) } else { most };
+            let at = priced.iter().position(|priced| priced.wafers <= wafers)?;
+            let best = &priced[at];
+            if !best.fits && !judge.fits_in_routers(&best.mapped) {
+                priced.remove(at);
+                continue;
+            }
+            let recipe = best.recipe.clone();
+            let considered = if is_open { considered } else { Vec::new() };
+            let (wafers, micro_batch) = (best.wafers, best.mapped.micro_batch);
+            return Some(Self { recipe, wafers, micro_batch, mappings, considered, most });
+        }
     }
 }
 
+/// A mapping of a rung on the question itself.
+struct Priced {
+    recipe: Recipe,
+    wafers: u32,
+    mapped: Mapped,
+    time: f64,
+    /// Whether routers are known to have colors enough.
+    fits: bool,
+}
+
+/// What the mappings of all rungs take on a question: with every way of verifying drafts that it allows, and with the
+/// users of every micro-batch of a ladder that does not depend on it.
+fn priced(question: &Question, rungs: &[Arc<Rung>], judge: &ClosedForm<'_>) -> Vec<Priced> {
+    let common = Arc::new(Common::new(&question.model));
+    let sizes = micro_batch_ladder(question.scenario.users);
+    let mut points: Vec<(Point, bool)> = Vec::new();
+    for found in rungs.iter().flat_map(|rung| &rung.found) {
+        let own = found.micro_batch.clamp(1, question.scenario.users);
+        for micro_batch in std::iter::once(own).chain(sizes.iter().copied().filter(|size| *size != own)) {
+            let recipe = Recipe { draft: found.draft, ..found.recipe.clone() };
+            let point = Point { recipe, wafers: found.wafers, micro_batch, draft: found.draft };
+            if !points.iter().any(|(known, _)| *known == point) {
+                points.push((point, found.is_own && micro_batch == found.micro_batch));
+            }
+        }
+    }
+    let all: Vec<Option<Priced>> = points
+        .into_par_iter()
+        .map(|(point, fits)| {
+            let mapped = point.mapped(question.inputs(), &common)?;
+            let time = judge.judge(&mapped)?.time;
+            Some(Priced { recipe: point.recipe, wafers: point.wafers, mapped, time, fits })
+        })
+        .collect();
+    all.into_iter().flatten().collect()
+}
+
 /// Numbers of wafers at which speed grows, each with the fastest on so many.
-fn by_wafers(surveyed: &[Found]) -> Vec<Considered> {
-    let mut all: Vec<Considered> = surveyed
+fn by_wafers(priced: &[Priced]) -> Vec<Considered> {
+    let mut all: Vec<Considered> = priced
         .iter()
-        .map(|found| Considered { wafers: found.point.wafers, tokens_per_second_per_user: 1.0 / found.judged.time })
+        .map(|found| Considered { wafers: found.wafers, tokens_per_second_per_user: 1.0 / found.time })
         .collect();
     let faster = |one: &Considered, other: &Considered| {
         other.tokens_per_second_per_user.total_cmp(&one.tokens_per_second_per_user)

@@ -277,8 +277,8 @@ fn way(question: &Question, hops: u64, elements: u64, reading: &LayerReading) ->
         wavelets: question.scenario.precision.activations.wavelets(elements),
         others: Vec::new(),
         farthest: End::First,
-        source: BufferId(0),
-        target: BufferId(0),
+        source: BufferId::NONE,
+        target: BufferId::NONE,
         accumulate: false,
         colors: Vec::new(),
     };

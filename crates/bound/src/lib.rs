@@ -23,7 +23,7 @@ pub use stages::{Products, Stage};
 
 /// What is asked of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Load {
+pub struct BoundLoad {
     /// Tokens in each user's cache.
     pub context: u64,
     /// Users, each with one token in flight.
@@ -48,7 +48,7 @@ pub struct Bound {
     /// Name of the wafer.
     pub wafer: String,
     /// The load.
-    pub load: Load,
+    pub load: BoundLoad,
     /// Bytes that a token's way leads past: weights, and the cache of its user.
     pub held: Bytes,
     /// Wafers that hold them, at the least. All users' caches may need more.
@@ -104,7 +104,7 @@ pub struct Term {
 }
 
 /// The bound for a model on wafers.
-pub fn bound(model: &Model, wafer: &Wafer, load: &Load) -> Bound {
+pub fn bound(model: &Model, wafer: &Wafer, load: &BoundLoad) -> Bound {
     let held = stages::held_bytes(model, load);
     let pes = wafer.columns().saturating_mul(wafer.rows()).max(1);
     let room = wafer.free_bytes() * pes;
@@ -138,7 +138,7 @@ fn rates(wafer: &Wafer, precision: &Precision) -> (f64, f64) {
     (others.into_iter().fold(mapped, f64::max), mapped)
 }
 
-fn limit(model: &Model, wafer: &Wafer, load: &Load, fewest_wafers: u32, mesh: Mesh) -> Limit {
+fn limit(model: &Model, wafer: &Wafer, load: &BoundLoad, fewest_wafers: u32, mesh: Mesh) -> Limit {
     let room = wafer.free_bytes().0.max(1);
     let pes_of = |stage: &Stage| stage.bytes.0.div_ceil(room).clamp(1, mesh.pes);
     let microseconds = |cycles: f64| cycles / load.clock.0 * 1e6;

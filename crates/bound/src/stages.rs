@@ -21,7 +21,7 @@ use serde::Serialize;
 use wafersim_spec::model::{Attention, Layer, Role, Tensor};
 use wafersim_spec::{Bytes, Model, Precision};
 
-use crate::Load;
+use crate::BoundLoad;
 
 /// A set of products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -99,7 +99,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn new(model: &Model, layer: &Layer, load: &Load) -> Self {
+    fn new(model: &Model, layer: &Layer, load: &BoundLoad) -> Self {
         let mut parts = Self {
             reads_input: Count::default(),
             heads: cached(&layer.attention, load),
@@ -165,7 +165,7 @@ fn active(tensor: &Tensor, precision: &Precision) -> Count {
 
 /// Products with what is remembered of earlier tokens. A kind of attention that is new has its line here, and in
 /// [`remembered`].
-fn cached(attention: &Attention, load: &Load) -> Count {
+fn cached(attention: &Attention, load: &BoundLoad) -> Count {
     let seen = attention.reach().visible(load.context);
     let macs = match attention {
         Attention::Grouped(grouped) => {
@@ -185,7 +185,7 @@ fn cached(attention: &Attention, load: &Load) -> Count {
 }
 
 /// Bytes that one user's earlier tokens take in a layer.
-fn remembered(attention: &Attention, load: &Load) -> Bytes {
+fn remembered(attention: &Attention, load: &BoundLoad) -> Bytes {
     let seen = attention.reach().visible(load.context);
     let cache = load.precision.kv_cache.storage(attention.kv_width().saturating_mul(seen));
     cache + attention.state_bytes(load.precision.activations)
@@ -205,7 +205,7 @@ const MOST_CHOICES: usize = 6;
 
 /// Every chain in which layers that are alike, before layers that are alike, choose alike. Which chains there are
 /// follows from the model alone, never from what is asked of it.
-pub(crate) fn chains(model: &Model, load: &Load) -> Chains {
+pub(crate) fn chains(model: &Model, load: &BoundLoad) -> Chains {
     let mut kinds: Vec<&Layer> = Vec::new();
     let layers: Vec<usize> = model
         .layers
@@ -266,7 +266,7 @@ impl Chains {
 }
 
 /// All multiply-accumulates of one token that no rewrite forms away.
-pub(crate) fn all_macs(model: &Model, load: &Load) -> u64 {
+pub(crate) fn all_macs(model: &Model, load: &BoundLoad) -> u64 {
     let layers = model.layers.iter().map(|layer| {
         let products = layer.tensors(model.hidden).into_iter().filter(|tensor| tensor.role != Role::Router);
         let products = products.fold(0_u64, |sum, tensor| sum.saturating_add(tensor.macs()));
@@ -278,7 +278,7 @@ pub(crate) fn all_macs(model: &Model, load: &Load) -> u64 {
 /// Bytes that a token's way leads past: every matrix of a product, and what its user's earlier tokens take. Those of
 /// other users may lie elsewhere, with copies of the weights. The table of the embedding only where it is the LM head
 /// too: a token may arrive as its row.
-pub(crate) fn held_bytes(model: &Model, load: &Load) -> Bytes {
+pub(crate) fn held_bytes(model: &Model, load: &BoundLoad) -> Bytes {
     let weights: Bytes = model
         .layers
         .iter()

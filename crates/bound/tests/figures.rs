@@ -1,11 +1,11 @@
 //! The bound of models that are built in against figures worked out apart from it, and against speeds that are public.
 
-use wafersim_bound::{Bound, Load, Products, bound};
+use wafersim_bound::{Bound, BoundLoad, Products, bound};
 use wafersim_spec::error::SpecError;
 use wafersim_spec::{DataType, Hertz, Model, Precision, Wafer};
 
-fn load(context: u64) -> Load {
-    Load {
+fn load(context: u64) -> BoundLoad {
+    BoundLoad {
         context,
         users: 1,
         precision: Precision::default(),
@@ -16,7 +16,7 @@ fn load(context: u64) -> Load {
     }
 }
 
-fn of(model: &str, load: &Load) -> Result<Bound, SpecError> {
+fn of(model: &str, load: &BoundLoad) -> Result<Bound, SpecError> {
     Ok(bound(&Model::builtin(model)?, &Wafer::builtin("wse3")?, load))
 }
 
@@ -88,7 +88,7 @@ fn public_speeds_lie_below() {
     ];
     for Public { model, weights, context, tokens_per_second } in rows {
         let precision = Precision { weights, ..Precision::default() };
-        let found = of(model, &Load { precision, ..load(context) }).unwrap();
+        let found = of(model, &BoundLoad { precision, ..load(context) }).unwrap();
         let limit = found.no_mapping_beats_at_measured_rate.tokens_per_second_per_user;
         assert!(limit > tokens_per_second, "{model}: {limit} < {tokens_per_second}");
     }

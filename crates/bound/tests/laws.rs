@@ -1,7 +1,7 @@
 //! What must hold whatever the numbers are: a harder question has no lower time.
 
 use proptest::prelude::*;
-use wafersim_bound::{Bound, Load, bound};
+use wafersim_bound::{Bound, BoundLoad, bound};
 use wafersim_spec::{DataType, Hertz, Model, Precision, Wafer};
 
 const MODELS: &[&str] = &[
@@ -17,8 +17,8 @@ const MODELS: &[&str] = &[
     "qwen3-coder-next",
 ];
 
-fn load(context: u64, users: u64, wafers: Option<u32>) -> Load {
-    Load {
+fn load(context: u64, users: u64, wafers: Option<u32>) -> BoundLoad {
+    BoundLoad {
         context,
         users,
         precision: Precision::default(),
@@ -67,24 +67,24 @@ proptest! {
         wafer.set("link.latency", link).unwrap();
         wafer.set("fabric.hop_latency", hop).unwrap();
         let asked = load(context, users, wafers);
-        let of = |wafer: &Wafer, load: &Load| bound(&model, wafer, load);
+        let of = |wafer: &Wafer, load: &BoundLoad| bound(&model, wafer, load);
         let base = of(&wafer, &asked);
-        let ask = |load: Load| of(&wafer, &load);
+        let ask = |load: BoundLoad| of(&wafer, &load);
         let on = |path: &str, value: f64| {
             let mut changed = wafer.clone();
             changed.set(path, value).unwrap();
             of(&changed, &asked)
         };
-        no_better(&ask(Load { context: context + more_context, ..asked }), &base)?;
-        no_better(&ask(Load { users: users + more_users, ..asked }), &base)?;
-        no_better(&ask(Load { wafers: wafers.map(|count| count.saturating_sub(fewer).max(1)), ..asked }), &base)?;
-        no_better(&base, &ask(Load { wafers: None, ..asked }))?;
-        no_better(&base, &ask(Load { accepted: 2.5, ..asked }))?;
-        no_better(&ask(Load { tokens: 5, ..asked }), &base)?;
+        no_better(&ask(BoundLoad { context: context + more_context, ..asked }), &base)?;
+        no_better(&ask(BoundLoad { users: users + more_users, ..asked }), &base)?;
+        no_better(&ask(BoundLoad { wafers: wafers.map(|count| count.saturating_sub(fewer).max(1)), ..asked }), &base)?;
+        no_better(&base, &ask(BoundLoad { wafers: None, ..asked }))?;
+        no_better(&base, &ask(BoundLoad { accepted: 2.5, ..asked }))?;
+        no_better(&ask(BoundLoad { tokens: 5, ..asked }), &base)?;
         let wide = Precision { weights: DataType::Bf16, ..asked.precision };
-        no_better(&ask(Load { precision: wide, ..asked }), &base)?;
+        no_better(&ask(BoundLoad { precision: wide, ..asked }), &base)?;
         let wider = Precision { activations: DataType::Fp32, ..asked.precision };
-        no_better(&ask(Load { precision: wider, ..asked }), &base)?;
+        no_better(&ask(BoundLoad { precision: wider, ..asked }), &base)?;
         no_better(&on("fabric.usable_rows", rows as f64), &base)?;
         no_better(&on("fabric.usable_columns", (rows / 2) as f64), &base)?;
         no_better(&on("pe.free_memory", free as f64), &base)?;

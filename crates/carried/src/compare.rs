@@ -3,7 +3,7 @@
 use std::fmt;
 
 use wafersim_program::Program;
-use wafersim_values::machine::{MeshState, Tile};
+use wafersim_values::interpreter::{MeshState, Tile};
 
 /// How many differences are kept.
 const KEPT: usize = 8;

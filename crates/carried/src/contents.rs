@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use wafersim_fabric::circuit::{Contents, Core, Lines, Lowered, Part, StreamId};
 use wafersim_program::{Action, Axis, BufferId, Element, Movement, Node, Relayout, Share, Step, movement};
-use wafersim_values::machine::{MeshState, PeState, Prepared, Rounding, Tiles};
+use wafersim_values::interpreter::{MeshState, PeState, Prepared, Rounding, Tiles};
 
 use crate::CarriedError;
 use crate::core_state::{CoreState, Shape};
@@ -33,7 +33,7 @@ pub struct Carrying<'a> {
     tiles: &'a Tiles<'a>,
     layer: usize,
     steps: Vec<Told<'a>>,
-    machine: MeshState,
+    mesh: MeshState,
     cores: Vec<CoreState>,
     shapes: Shapes,
     /// Movements by step and line.
@@ -74,18 +74,18 @@ impl<'a> Carrying<'a> {
         prepared: &'a Prepared,
         lowered: &'a Lowered,
         (tiles, layer): (&'a Tiles<'a>, usize),
-        machine: MeshState,
+        mesh: MeshState,
     ) -> Self {
         let mut steps = Vec::new();
         told(&prepared.program.body, false, &mut steps);
-        let cores = machine.pes.iter().map(|_| CoreState::default()).collect();
+        let cores = mesh.pes.iter().map(|_| CoreState::default()).collect();
         Self {
             prepared,
             lowered,
             tiles,
             layer,
             steps,
-            machine,
+            mesh,
             cores,
             shapes: BTreeMap::new(),
             movements: BTreeMap::new(),
@@ -102,7 +102,7 @@ impl<'a> Carrying<'a> {
     pub fn finish(self) -> Result<MeshState, CarriedError> {
         match self.problem {
             Some(problem) => Err(problem),
-            None => Ok(self.machine),
+            None => Ok(self.mesh),
         }
     }
 
@@ -153,7 +153,7 @@ impl<'a> Carrying<'a> {
     }
 
     fn state(&mut self, pe: usize) -> Result<(&mut PeState, &mut CoreState), String> {
-        match (self.machine.pes.get_mut(pe), self.cores.get_mut(pe)) {
+        match (self.mesh.pes.get_mut(pe), self.cores.get_mut(pe)) {
             (Some(memory), Some(core)) => Ok((memory, core)),
             _ => Err("a core lies outside the program's region".into()),
         }

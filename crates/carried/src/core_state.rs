@@ -1,7 +1,7 @@
 //! What a core holds while it is inside a stage: words that lie ready, words that have arrived, partial results.
 
 use wafersim_fabric::circuit::StreamId;
-use wafersim_values::machine::{Numbers, Way};
+use wafersim_values::interpreter::{Numbers, Way};
 
 use crate::words::Partial;
 
@@ -14,6 +14,32 @@ pub(crate) enum Shape {
     Piece(u64, Way, Numbers, Numbers),
 }
 
+/// Words of a piece.
+#[derive(Debug)]
+pub(crate) struct OwnedWords {
+    pub(crate) part: u32,
+    /// Place of the owner along the line.
+    pub(crate) owner: u64,
+    pub(crate) words: Partial,
+}
+
+impl OwnedWords {
+    pub(crate) const fn is_of(&self, part: u32, owner: u64) -> bool {
+        self.part == part && self.owner == owner
+    }
+}
+
+/// A piece that a relayout has brought.
+#[derive(Debug)]
+pub(crate) struct ArrivedPiece {
+    pub(crate) part: u32,
+    /// Index of the owner along the line.
+    pub(crate) from: u64,
+    /// Number of the piece in its movement.
+    pub(crate) number: usize,
+    pub(crate) values: Vec<f32>,
+}
+
 /// What a core is at work on in its stage. Emptied when it leaves.
 #[derive(Debug, Default)]
 pub(crate) struct CoreState {
@@ -23,12 +49,12 @@ pub(crate) struct CoreState {
     pub(crate) taken: Vec<(StreamId, Vec<u32>)>,
     /// Partial results of chains, by part.
     pub(crate) partials: Vec<(u32, Partial)>,
-    /// Words of pieces: part, place of the owner along the line, the words that are here.
-    pub(crate) pieces: Vec<(u32, u64, Partial)>,
+    /// Words of pieces that are here.
+    pub(crate) pieces: Vec<OwnedWords>,
     /// What lay in the source of a relayout when it began, by part and field.
     pub(crate) sources: Vec<(u32, Vec<Vec<f32>>)>,
-    /// What has come for a relayout: part, index of the owner, number of the piece, its values.
-    pub(crate) arrived: Vec<(u32, u64, usize, Vec<f32>)>,
+    /// What has come for a relayout.
+    pub(crate) arrived: Vec<ArrivedPiece>,
 }
 
 impl CoreState {

@@ -3,7 +3,7 @@
 //!
 //! The fabric knows no numbers and the numeric reading no wavelets; this crate joins them. [`carry`] lowers a program,
 //! runs it wavelet by wavelet and gives a word to each; every core computes with
-//! [`wafersim_values::machine::compute_at`] when the fabric lets it begin, and with what has arrived by then.
+//! [`wafersim_values::interpreter::compute_at`] when the fabric lets it begin, and with what has arrived by then.
 //! [`compare()`] holds the result to the numeric reading.
 //!
 //! | file | owns |
@@ -24,11 +24,11 @@ mod words;
 
 use thiserror::Error;
 use wafersim_fabric::circuit::{self, CircuitError, Lowered, Outcome, WorkCycles};
-use wafersim_program::{BufferId, Operand, Program};
+use wafersim_program::{Operand, Program};
 use wafersim_spec::Wafer;
 use wafersim_spec::wafer::RateSet;
 use wafersim_values::ValuesError;
-use wafersim_values::machine::{MeshState, Prepared, Tile, Tiles, residents};
+use wafersim_values::interpreter::{MeshState, Prepared, Tile, Tiles, residents};
 
 pub use compare::{Agreement, Difference, compare};
 pub use contents::Carrying;
@@ -105,7 +105,7 @@ impl Device<'_> {
 #[derive(Debug)]
 pub struct Carried {
     /// The processing elements.
-    pub machine: MeshState,
+    pub mesh: MeshState,
     /// Times and counts.
     pub outcome: Outcome,
 }
@@ -126,28 +126,28 @@ pub fn carry(
     if elements.saturating_mul(steps) > MOST_VISITS {
         return Err(CarriedError::TooLarge { elements, steps, largest: MOST_VISITS });
     }
-    let mut machine = before.clone();
-    residents(prepared, &mut machine, tiles, layer, BufferId(0))?;
-    lay_empty(prepared, &mut machine);
-    let mut carrying = Carrying::new(prepared, &lowered, (tiles, layer), machine);
+    let mut mesh = before.clone();
+    residents(prepared, &mut mesh, tiles, layer, 0)?;
+    lay_empty(prepared, &mut mesh);
+    let mut carrying = Carrying::new(prepared, &lowered, (tiles, layer), mesh);
     let outcome = circuit::run_carrying(&lowered, &mut carrying, |_| ())?;
-    Ok(Carried { machine: carrying.finish()?, outcome })
+    Ok(Carried { mesh: carrying.finish()?, outcome })
 }
 
 /// Where the layout of a buffer holds nothing, no word arrives, and steps that the whole region does find an empty
 /// tile.
-fn lay_empty(prepared: &Prepared, machine: &mut MeshState) {
-    for (buffer, declared) in (0u32..).zip(&prepared.program.buffers) {
+fn lay_empty(prepared: &Prepared, mesh: &mut MeshState) {
+    for (buffer, declared) in prepared.program.buffer_ids().zip(&prepared.program.buffers) {
         let fields = declared.layout.as_ref().map_or(0, |layout| layout.fields.len() as u32);
-        for (index, pe) in machine.pes.iter_mut().enumerate() {
-            let held = |field: u32| prepared.held(Operand::new(BufferId(buffer), field), index);
+        for (index, pe) in mesh.pes.iter_mut().enumerate() {
+            let held = |field: u32| prepared.held(Operand::new(buffer, field), index);
             let is_empty = |field| held(field).is_none_or(|(rows, inner)| rows.is_empty() || inner.is_empty());
-            if !pe.buffer(BufferId(buffer)).is_empty() || !(0..fields).all(is_empty) {
+            if !pe.buffer(buffer).is_empty() || !(0..fields).all(is_empty) {
                 continue;
             }
             for field in 0..fields {
                 let (rows, inner) = held(field).cloned().unwrap_or_default();
-                pe.put(Operand::new(BufferId(buffer), field), Tile { rows, inner, values: Vec::new() });
+                pe.put(Operand::new(buffer, field), Tile { rows, inner, values: Vec::new() });
             }
         }
     }

@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 use wafersim_program::ReduceOperator;
 use wafersim_spec::DataType;
-use wafersim_values::machine::{Rounding, combine};
+use wafersim_values::interpreter::{Rounding, combine};
 
 /// Values in a word.
 pub(crate) const fn values_of(rounding: Rounding) -> usize {

@@ -10,7 +10,7 @@ use wafersim_carried::{Agreement, carry, compare};
 use wafersim_mapping::{KvMapping, LayerMapping, Rewrites};
 use wafersim_spec::{DataType, Model};
 use wafersim_values::checkpoint::weights_of;
-use wafersim_values::{Checkpoint, Prefill, Setup, Tensors, random_prompt, run_observed};
+use wafersim_values::{Checkpoint, Prefill, RunInput, Setup, Tensors, random_prompt, run_observed};
 
 const CONFIG: &str = r#"{"model_type": "deepseek_v3", "hidden_size": 24, "num_hidden_layers": 2,
     "num_attention_heads": 4, "num_key_value_heads": 4, "q_lora_rank": 12, "kv_lora_rank": 8, "qk_nope_head_dim": 4,
@@ -56,12 +56,12 @@ fn carried(setup: &Setup) -> (u64, Agreement) {
             let name = &prepared.program.name;
             let carried = carry(prepared, executed.before, (executed.tiles, executed.layer), device)
                 .unwrap_or_else(|error| panic!("{name}: {error}"));
-            let agreement = compare(&prepared.program, executed.after, &carried.machine);
+            let agreement = compare(&prepared.program, executed.after, &carried.mesh);
             assert!(agreement.is_whole(), "{name}: {:#?}", agreement.first);
             programs += 1;
             all.add(&agreement);
         };
-        run_observed(&checkpoint, setup, (&prompt, 1, None), |_, _| (), &mut observe).unwrap();
+        run_observed(&checkpoint, setup, RunInput::new(&prompt, 1), |_, _| (), &mut observe).unwrap();
     });
     (programs, all)
 }

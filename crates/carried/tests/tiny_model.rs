@@ -14,7 +14,7 @@ use wafersim_place::KvLayoutChoice;
 use wafersim_spec::scenario::ExpertPlacement;
 use wafersim_spec::wafer::RateSet;
 use wafersim_spec::{DataType, Precision, Wafer};
-use wafersim_values::{Checkpoint, Grid, Prefill, Setup, Tensors, random_prompt, run_observed};
+use wafersim_values::{Checkpoint, Grid, Prefill, RunInput, Setup, Tensors, random_prompt, run_observed};
 
 fn checkpoint() -> Checkpoint {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../values/tests/fixtures/tiny_qwen3_moe");
@@ -39,12 +39,12 @@ fn carried(setup: &Setup, tokens: u64, steps: u64) -> (u64, Agreement) {
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         let lowered = device.lower(&prepared.program).unwrap();
         assert_eq!(circuit::run(&lowered, |_| ()).unwrap().cycles, carried.outcome.cycles, "{name}");
-        let agreement = compare(&prepared.program, executed.after, &carried.machine);
+        let agreement = compare(&prepared.program, executed.after, &carried.mesh);
         assert!(agreement.is_whole(), "{name}: {:#?}", agreement.first);
         programs += 1;
         all.add(&agreement);
     };
-    run_observed(&checkpoint, setup, (&prompt, steps, None), |_, _| (), &mut observe).unwrap();
+    run_observed(&checkpoint, setup, RunInput::new(&prompt, steps), |_, _| (), &mut observe).unwrap();
     (programs, all)
 }
 

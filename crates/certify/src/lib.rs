@@ -58,12 +58,12 @@ pub struct Tried {
 
 /// Mappings tried one after the other, best first, until one passed.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Outcome {
+pub struct Trials {
     /// Those that were tried, in their order. The last one passed, or none did.
     pub tried: Vec<Tried>,
 }
 
-impl Outcome {
+impl Trials {
     /// The one that passed, and its place among the candidates.
     pub fn passed(&self) -> Option<(usize, &Tried)> {
         self.tried.iter().enumerate().find(|(_, tried)| tried.certificate.is_passed())
@@ -81,8 +81,8 @@ pub fn first_that_passes(
     candidates: &[Resolved],
     limits: &Limits,
     progress: Progress<'_>,
-) -> Outcome {
-    let mut outcome = Outcome::default();
+) -> Trials {
+    let mut outcome = Trials::default();
     let of = candidates.len().min(MOST_TRIED);
     for (index, candidate) in candidates.iter().take(of).enumerate() {
         progress(Step::Mapping { index, of, name: candidate.name.clone() });

@@ -13,8 +13,8 @@ use wafersim_spec::scenario::WaferCount;
 use wafersim_spec::{DataType, Model, Precision};
 use wafersim_values::checkpoint::check_prefill;
 use wafersim_values::{
-    Checkpoint, Comparison, Deviation, Prefill, Setup, Tolerance, ValuesError, compare, plain, random, random_prompt,
-    run, run_users,
+    Checkpoint, Comparison, Deviation, Prefill, RunInput, Setup, Tolerance, ValuesError, compare, plain, random,
+    random_prompt, run, run_users,
 };
 
 use crate::kept::{Both, Kept};
@@ -138,7 +138,7 @@ impl Small {
             let prompt = random_prompt(self.checkpoint.model.vocabulary, PROMPT, SEED);
             let wanted = plain::run(&self.checkpoint, &prompt, STEPS)?;
             let setup = Setup { prefill, ..self.setup.clone() };
-            let placed = run(&self.checkpoint, &setup, &prompt, STEPS, None, |_, _| ())?;
+            let placed = run(&self.checkpoint, &setup, RunInput::new(&prompt, STEPS), |_, _| ())?;
             Ok(vec![compare(&placed, &wanted, self.tolerance)])
         };
         self.judged(subject, compared())

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use wafersim_mapping::recipe::ReductionRecipes;
 use wafersim_mapping::{
-    Area, Experts, Groups, KvMapping, KvRecipe, LayerMapping, LineKind, OPERATORS, Recipe, Reduction, RegionSize, Root,
-    Stored, Tree, Width,
+    Experts, Groups, KvMapping, KvRecipe, LayerMapping, LineKind, OPERATORS, Recipe, RectangleRecipe, Reduction,
+    RegionSize, Root, Stored, Tree, Width,
 };
 use wafersim_program::collective;
 use wafersim_spec::Size;
@@ -215,7 +215,7 @@ fn stored(mapping: &LayerMapping) -> Stored {
     Stored { default: Width::Checkpoint, roles }
 }
 
-fn rectangle(area: &Area, from: RegionSize, to: RegionSize) -> Area {
+fn rectangle(area: &RectangleRecipe, from: RegionSize, to: RegionSize) -> RectangleRecipe {
     let along = |start: Size, length: Size, from: u64, to: u64| {
         let first = match start {
             Size::Exactly(number) => Size::Exactly((number * to / from.max(1)).clamp(1, to.saturating_sub(1).max(1))),
@@ -230,7 +230,7 @@ fn rectangle(area: &Area, from: RegionSize, to: RegionSize) -> Area {
     };
     let (x, columns) = along(area.x, area.columns, from.columns, to.columns);
     let (y, rows) = along(area.y, area.rows, from.rows, to.rows);
-    Area { x, y, columns, rows }
+    RectangleRecipe { x, y, columns, rows }
 }
 
 #[cfg(test)]

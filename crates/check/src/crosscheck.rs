@@ -122,15 +122,24 @@ impl Crosscheck {
     }
 }
 
+/// One kernel on one grid of a wafer.
+struct Case<'a> {
+    wafer: &'a Wafer,
+    kernel: CheckedKernel,
+    grid: Grid,
+}
+
 impl Cases {
-    fn all(&self) -> Vec<(&Wafer, CheckedKernel, Grid)> {
+    fn all(&self) -> Vec<Case<'_>> {
         let grids = self.wafers.iter().flat_map(|wafer| self.grids.iter().map(move |grid| (wafer, *grid)));
-        grids.flat_map(|(wafer, grid)| self.kernels.iter().map(move |kernel| (wafer, *kernel, grid))).collect()
+        grids
+            .flat_map(|(wafer, grid)| self.kernels.iter().map(move |kernel| Case { wafer, kernel: *kernel, grid }))
+            .collect()
     }
 
     /// Cases that will run.
     pub fn count(&self) -> usize {
-        self.all().iter().filter(|(_, kernel, grid)| kernel.is_within(*grid, self.extent)).count()
+        self.all().iter().filter(|case| case.kernel.is_within(case.grid, self.extent)).count()
     }
 }
 
@@ -138,13 +147,12 @@ impl Cases {
 /// on threads. A case that cannot be run is a row that says why.
 pub fn crosscheck(cases: &Cases, done: impl Fn() + Sync) -> Crosscheck {
     let all = cases.all();
-    let asked: Vec<&(&Wafer, CheckedKernel, Grid)> =
-        all.iter().filter(|(_, kernel, grid)| kernel.is_within(*grid, cases.extent)).collect();
+    let asked: Vec<&Case<'_>> = all.iter().filter(|case| case.kernel.is_within(case.grid, cases.extent)).collect();
     let rows: Vec<CheckedCase> = asked
         .par_iter()
         .with_max_len(1)
-        .map(|(wafer, kernel, grid)| {
-            let row = check(wafer, *kernel, *grid, &cases.mapping);
+        .map(|case| {
+            let row = check(case, &cases.mapping);
             done();
             row
         })
@@ -160,7 +168,7 @@ pub fn crosscheck(cases: &Cases, done: impl Fn() + Sync) -> Crosscheck {
     found
 }
 
-fn check(wafer: &Wafer, kernel: CheckedKernel, grid: Grid, mapping: &Recipe) -> CheckedCase {
+fn check(&Case { wafer, kernel, grid }: &Case<'_>, mapping: &Recipe) -> CheckedCase {
     let rates = Rates::new(wafer, RateSet::Silicon, View::Achieved);
     let mut row = CheckedCase {
         wafer: wafer.name.clone(),

@@ -52,7 +52,7 @@ pub use lower::{WorkCycles, fits_in_routers, lower, lower_names};
 pub use lowered::{Lowered, Part, Stage};
 pub use outcome::{Engine, Maps, OperatorTime, Outcome, Progress, Tally};
 use recorder::Plan;
-pub use route::{Area, Direction, Lines, Operation, Stream};
+pub use route::{Area, CoreOperation, Direction, Lines, Stream};
 pub use streams::bytes_per_element;
 pub use timeline::{Counter, Record, Slice, SliceKind, Timeline, Track};
 pub use timing::{TICKS_PER_CYCLE, Tick, Timing};

@@ -26,7 +26,7 @@ mod arbiter;
 pub mod coordinate;
 pub mod error;
 mod histogram;
-pub mod machine;
+pub mod mesh;
 mod message;
 mod network;
 pub mod pattern;
@@ -43,7 +43,7 @@ mod worklist;
 
 pub use coordinate::{Coordinate, MeshSize};
 pub use error::TrafficError;
-pub use machine::PacketMesh;
+pub use mesh::PacketMesh;
 pub use message::{Message, MessageConfig, MessageReport, Messages};
 pub use pattern::{Hotspot, Pattern};
 pub use report::{LinkUse, LinkUses, Progress, TrafficReport};

@@ -13,7 +13,7 @@ use wafersim_spec::{Bytes, Model, Precision};
 
 use self::shelf::Shelf;
 use crate::error::GraphError;
-use crate::load::Load;
+use crate::load::PassLoad;
 use crate::operator::{Flow, Operator, OperatorKind, OperatorName, Shape, elementwise};
 
 /// The most operators that a graph is built with: about 200 MB. The largest public models have some thousands.
@@ -26,7 +26,7 @@ const OPERATORS_PER_EXPERT: u64 = 4;
 /// The graph of the whole model.
 pub(crate) fn model_graph(
     model: &Model,
-    load: Load,
+    load: PassLoad,
     precision: &Precision,
 ) -> Result<DiGraph<Operator, Flow>, GraphError> {
     let mut builder = Builder::new(model, &model.layers, load, precision)?;
@@ -65,7 +65,7 @@ pub(crate) fn model_graph(
 pub(crate) fn layer_graph(
     model: &Model,
     index: usize,
-    load: Load,
+    load: PassLoad,
     precision: &Precision,
 ) -> Result<DiGraph<Operator, Flow>, GraphError> {
     let layer = model.layers.get(index).ok_or_else(|| GraphError::LayerOutOfRange {
@@ -123,14 +123,14 @@ impl Weights {
 /// A graph under construction.
 struct Builder<'a> {
     graph: DiGraph<Operator, Flow>,
-    load: Load,
+    load: PassLoad,
     precision: &'a Precision,
     hidden: u64,
     layer: Option<usize>,
 }
 
 impl<'a> Builder<'a> {
-    fn new(model: &Model, layers: &[Layer], load: Load, precision: &'a Precision) -> Result<Self, GraphError> {
+    fn new(model: &Model, layers: &[Layer], load: PassLoad, precision: &'a Precision) -> Result<Self, GraphError> {
         if load.tokens == 0 {
             return Err(GraphError::NoTokens);
         }

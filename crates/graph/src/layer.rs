@@ -144,6 +144,9 @@ pub struct SoftmaxForm {
     pub sum_rides: bool,
     /// Each column of a head computes its own part of the exponentials, not all of them.
     pub divided: bool,
+    /// Exponentials are relative to the maximum of their own row of the region; that of all rows is found beside them,
+    /// and what was made of them is brought to it before it is summed. Only where the sum rides.
+    pub local: bool,
 }
 
 /// How experts are chosen.
@@ -158,7 +161,7 @@ pub struct ChoiceForm {
 /// What an operator computes, and in which form. Forms are set by rewrites.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Operation {
+pub enum LayerOperation {
     /// RMSNorm over the rows of its input. `riding`: the gain is applied at once, the sum of squares rides with the
     /// reduction of the products that read it, and what they make is scaled afterwards.
     Norm {
@@ -273,7 +276,7 @@ pub struct LayerOperator {
     /// Unique in its layer, for example `attention.query_key_value`. Reports and mappings name it so.
     pub name: &'static str,
     /// What it computes.
-    pub operation: Operation,
+    pub operation: LayerOperation,
     /// Tensors that it reads, weights included.
     pub reads: Vec<TensorId>,
     /// Tensors that it writes.

@@ -1,6 +1,6 @@
 //! The transformer as a graph of operators with shapes, parameters, multiply-accumulates and bytes.
 //!
-//! [`OperatorGraph::of_model`] takes a checked [`Model`](wafersim_spec::Model), a [`Load`] (decode or prefill, how many
+//! [`OperatorGraph::of_model`] takes a checked [`Model`](wafersim_spec::Model), a [`PassLoad`] (decode or prefill, how many
 //! tokens, how much context) and a [`Precision`](wafersim_spec::Precision), and lays the whole forward pass out as a
 //! directed acyclic graph: one node per operator, one edge per tensor that flows. What may run at the same time has no
 //! path between it: q, k and v; gate and up; the chosen experts; the shared expert beside the routed ones.
@@ -19,11 +19,11 @@
 //!
 //! # Example
 //! ```
-//! use wafersim_graph::{Load, OperatorGraph};
+//! use wafersim_graph::{PassLoad, OperatorGraph};
 //! use wafersim_spec::{Model, Precision};
 //!
 //! let model = Model::builtin("qwen3-coder-480b-a35b")?;
-//! let graph = OperatorGraph::of_model(&model, Load::decode(1, 131_072), &Precision::default())?;
+//! let graph = OperatorGraph::of_model(&model, PassLoad::decode(1, 131_072), &Precision::default())?;
 //!
 //! assert_eq!(graph.parameters(), 480_154_875_392);
 //! // 34.5 G multiply-accumulates with weights, and 2 * 96 heads * 128 for each layer and cached token.
@@ -55,7 +55,7 @@ pub mod routing;
 
 pub use error::GraphError;
 pub use layer::{LayerGraph, LayerGraphs, LayerLoad, Rewrite, Rewrites};
-pub use load::{Load, Phase};
+pub use load::{PassLoad, Phase};
 pub use operator::{ExpertStage, Flow, Operator, OperatorKind, OperatorName, Shape};
 pub use operator_graph::{OperatorGraph, OperatorId};
 pub use routing::expected_distinct_experts;

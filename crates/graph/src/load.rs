@@ -18,7 +18,7 @@ pub enum Phase {
 
 /// What is asked of the model in one pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Load {
+pub struct PassLoad {
     /// Decode or prefill.
     pub phase: Phase,
     /// Tokens of the micro-batch or chunk; at least 1.
@@ -29,7 +29,7 @@ pub struct Load {
     pub context: u64,
 }
 
-impl Load {
+impl PassLoad {
     /// A decode step of `tokens` users, each with `context` tokens in the cache.
     pub const fn decode(tokens: u64, context: u64) -> Self {
         Self { phase: Phase::Decode, tokens, context }
@@ -120,7 +120,7 @@ mod tests {
             for context in [0, 1, 6, 7, 8, 100] {
                 for tokens in [1, 2, 7, 33] {
                     let expected: u64 = (1..=tokens).map(|i| reach.visible(context + i)).sum();
-                    let attended = Load::prefill(tokens, context).attended(reach);
+                    let attended = PassLoad::prefill(tokens, context).attended(reach);
                     assert_eq!(attended.pairs, expected, "{reach:?} {context} {tokens}");
                     // Position p (from 1) is seen by the chunk's token i if it is among the last visible(context + i).
                     let end = context + tokens;
@@ -135,7 +135,10 @@ mod tests {
     fn decoding_equals_prefilling_one_token() {
         for reach in [Reach::Full, Reach::Window(128), Reach::Chunk(8192)] {
             for context in [0, 127, 128, 9000] {
-                assert_eq!(Load::decode(1, context + 1).attended(reach), Load::prefill(1, context).attended(reach));
+                assert_eq!(
+                    PassLoad::decode(1, context + 1).attended(reach),
+                    PassLoad::prefill(1, context).attended(reach)
+                );
             }
         }
     }
@@ -143,8 +146,8 @@ mod tests {
     #[test]
     fn the_largest_load_saturates() {
         let all = u64::MAX;
-        assert_eq!(Load::prefill(all, all).attended(Reach::Full).pairs, all);
-        assert_eq!(Load::prefill(all, all).attended(Reach::Window(all)).pairs, all);
-        assert_eq!(Load::decode(all, all).attended(Reach::Chunk(2)).pairs, all);
+        assert_eq!(PassLoad::prefill(all, all).attended(Reach::Full).pairs, all);
+        assert_eq!(PassLoad::prefill(all, all).attended(Reach::Window(all)).pairs, all);
+        assert_eq!(PassLoad::decode(all, all).attended(Reach::Chunk(2)).pairs, all);
     }
 }

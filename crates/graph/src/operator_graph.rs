@@ -13,14 +13,14 @@ use wafersim_spec::{Bytes, Model, Precision};
 use crate::build;
 use crate::error::GraphError;
 use crate::export;
-use crate::load::Load;
+use crate::load::PassLoad;
 use crate::operator::{Flow, Operator};
 
 /// The operators of a model, or of one layer, for one load; a directed graph without cycles.
 #[derive(Debug, Clone)]
 pub struct OperatorGraph {
     model: String,
-    load: Load,
+    load: PassLoad,
     precision: Precision,
     graph: DiGraph<Operator, Flow>,
 }
@@ -30,7 +30,7 @@ impl OperatorGraph {
     ///
     /// # Errors
     /// Where the load has no tokens, or its counts leave 64 bits.
-    pub fn of_model(model: &Model, load: Load, precision: &Precision) -> Result<Self, GraphError> {
+    pub fn of_model(model: &Model, load: PassLoad, precision: &Precision) -> Result<Self, GraphError> {
         let graph = build::model_graph(model, load, precision)?;
         Ok(Self { model: model.name.clone(), load, precision: *precision, graph })
     }
@@ -39,7 +39,7 @@ impl OperatorGraph {
     ///
     /// # Errors
     /// As [`OperatorGraph::of_model`], and where there is no such layer.
-    pub fn of_layer(model: &Model, layer: usize, load: Load, precision: &Precision) -> Result<Self, GraphError> {
+    pub fn of_layer(model: &Model, layer: usize, load: PassLoad, precision: &Precision) -> Result<Self, GraphError> {
         let graph = build::layer_graph(model, layer, load, precision)?;
         Ok(Self { model: model.name.clone(), load, precision: *precision, graph })
     }
@@ -50,7 +50,7 @@ impl OperatorGraph {
     }
 
     /// The load that the counts are for.
-    pub const fn load(&self) -> Load {
+    pub const fn load(&self) -> PassLoad {
         self.load
     }
 

@@ -5,11 +5,11 @@
 mod common;
 
 use common::MODELS;
-use wafersim_graph::{GraphError, Load, OperatorGraph, Phase, expected_distinct_experts};
+use wafersim_graph::{GraphError, OperatorGraph, PassLoad, Phase, expected_distinct_experts};
 use wafersim_spec::model::{Attention, FeedForward, Reach, Role};
 use wafersim_spec::{Bytes, DataType, Model, Precision};
 
-fn graph(model: &Model, load: Load) -> OperatorGraph {
+fn graph(model: &Model, load: PassLoad) -> OperatorGraph {
     OperatorGraph::of_model(model, load, &Precision::default()).expect("a load that is built")
 }
 
@@ -75,7 +75,7 @@ fn cache_macs(model: &Model, context: u64) -> u64 {
 fn parameters_are_the_model_s() {
     for model in MODELS.iter() {
         let count = model.parameters();
-        for load in [Load::decode(1, 0), Load::decode(100, 4096), Load::prefill(512, 7)] {
+        for load in [PassLoad::decode(1, 0), PassLoad::decode(100, 4096), PassLoad::prefill(512, 7)] {
             let graph = graph(model, load);
             assert_eq!(graph.parameters(), count.total, "{}", model.name);
             assert_eq!(graph.active_parameters(), count.active, "{}", model.name);
@@ -88,8 +88,8 @@ fn decode_macs_follow_the_formula() {
     for model in MODELS.iter() {
         for context in [0, 1, 127, 128, 129, 8_192, 131_072] {
             let one = weight_macs(model) + cache_macs(model, context);
-            assert_eq!(graph(model, Load::decode(1, context)).macs(), one, "{} {context}", model.name);
-            assert_eq!(graph(model, Load::decode(24, context)).macs(), 24 * one, "{} {context}", model.name);
+            assert_eq!(graph(model, PassLoad::decode(1, context)).macs(), one, "{} {context}", model.name);
+            assert_eq!(graph(model, PassLoad::decode(24, context)).macs(), 24 * one, "{} {context}", model.name);
         }
     }
 }
@@ -101,7 +101,7 @@ fn prefill_macs_are_the_sum_over_the_chunk() {
         for (tokens, context) in [(1, 0), (7, 125), (300, 0), (300, 8_000)] {
             let cache: u64 = (1..=tokens).map(|i| cache_macs(model, context + i)).sum();
             let expected = tokens * (weight_macs(model) - logits) + logits + cache;
-            assert_eq!(graph(model, Load::prefill(tokens, context)).macs(), expected, "{}", model.name);
+            assert_eq!(graph(model, PassLoad::prefill(tokens, context)).macs(), expected, "{}", model.name);
         }
     }
 }
@@ -134,8 +134,8 @@ fn known_models_by_hand() {
     ];
     for (name, weights, cache) in cases {
         let model = builtin(name);
-        assert_eq!(graph(&model, Load::decode(1, 0)).macs(), weights, "{name}");
-        assert_eq!(graph(&model, Load::decode(1, 131_072)).macs(), weights + cache, "{name}");
+        assert_eq!(graph(&model, PassLoad::decode(1, 0)).macs(), weights, "{name}");
+        assert_eq!(graph(&model, PassLoad::decode(1, 131_072)).macs(), weights + cache, "{name}");
     }
 }
 
@@ -148,7 +148,7 @@ fn one_token_reads_the_active_weights_and_its_cache() {
         activations: DataType::Bf16,
     };
     for model in MODELS.iter() {
-        let graph = OperatorGraph::of_model(model, Load::decode(1, 1000), &precision).unwrap();
+        let graph = OperatorGraph::of_model(model, PassLoad::decode(1, 1000), &precision).unwrap();
         let count = model.parameters();
         // Of the input embedding one row; with tied embeddings the table is read once more, as LM head.
         let embedding = count.active - count.active_without_input_embedding;
@@ -177,7 +177,7 @@ fn appended_bytes_are_those_of_the_cache_in_every_precision() {
     for model in MODELS.iter() {
         for kv_cache in DataType::ALL {
             let precision = Precision { kv_cache, ..Precision::default() };
-            for load in [Load::decode(3, 10), Load::prefill(3, 10)] {
+            for load in [PassLoad::decode(3, 10), PassLoad::prefill(3, 10)] {
                 let graph = OperatorGraph::of_model(model, load, &precision).unwrap();
                 let users = if load.phase == Phase::Decode { 3 } else { 1 };
                 let expected =
@@ -194,7 +194,7 @@ fn a_batch_reads_the_distinct_experts() {
     let model = builtin("qwen3-coder-480b-a35b");
     let precision = Precision { weights: DataType::Fp16, ..Precision::default() };
     let weights = |tokens| {
-        let graph = OperatorGraph::of_layer(&model, 5, Load::decode(tokens, 0), &precision).unwrap();
+        let graph = OperatorGraph::of_layer(&model, 5, PassLoad::decode(tokens, 0), &precision).unwrap();
         graph.weight_bytes_read().0
     };
     let expert = 2 * 3 * 6144 * 2560;
@@ -206,7 +206,7 @@ fn a_batch_reads_the_distinct_experts() {
 #[test]
 fn a_layer_is_the_model_s_layer() {
     for model in MODELS.iter() {
-        let load = Load::decode(4, 500);
+        let load = PassLoad::decode(4, 500);
         let whole = graph(model, load);
         for index in [0, model.layers.len() / 2, model.layers.len() - 1] {
             let alone = OperatorGraph::of_layer(model, index, load, &Precision::default()).unwrap();
@@ -222,10 +222,10 @@ fn a_layer_is_the_model_s_layer() {
 fn wrong_questions_are_refused() {
     let model = builtin("qwen3-8b");
     let precision = Precision::default();
-    assert_eq!(OperatorGraph::of_model(&model, Load::decode(0, 10), &precision).unwrap_err(), GraphError::NoTokens);
-    let error = OperatorGraph::of_layer(&model, 36, Load::decode(1, 10), &precision).unwrap_err();
+    assert_eq!(OperatorGraph::of_model(&model, PassLoad::decode(0, 10), &precision).unwrap_err(), GraphError::NoTokens);
+    let error = OperatorGraph::of_layer(&model, 36, PassLoad::decode(1, 10), &precision).unwrap_err();
     assert_eq!(error.to_string(), "model 'qwen3-8b' has no layer 36: its 36 layers count from 0");
-    for load in [Load::decode(u64::MAX, 1), Load::decode(1, u64::MAX), Load::prefill(u64::MAX, u64::MAX)] {
+    for load in [PassLoad::decode(u64::MAX, 1), PassLoad::decode(1, u64::MAX), PassLoad::prefill(u64::MAX, u64::MAX)] {
         let error = OperatorGraph::of_model(&model, load, &precision).unwrap_err();
         assert_eq!(error, GraphError::LoadTooLarge { tokens: load.tokens, context: load.context });
     }
@@ -235,7 +235,7 @@ fn wrong_questions_are_refused() {
             moe.top_k = u64::MAX / 8;
         }
     }
-    let error = OperatorGraph::of_model(&absurd, Load::decode(1, 0), &precision).unwrap_err();
+    let error = OperatorGraph::of_model(&absurd, PassLoad::decode(1, 0), &precision).unwrap_err();
     assert!(matches!(error, GraphError::TooManyOperators { limit: 1_000_000, .. }), "{error}");
 }
 

@@ -6,7 +6,7 @@ mod common;
 use std::collections::BTreeSet;
 
 use common::MODELS;
-use wafersim_graph::{Load, OperatorGraph, OperatorId};
+use wafersim_graph::{OperatorGraph, OperatorId, PassLoad};
 use wafersim_spec::model::FeedForward;
 use wafersim_spec::{Model, Precision};
 
@@ -15,13 +15,16 @@ struct Named(OperatorGraph);
 
 impl Named {
     fn whole(model: &Model) -> Self {
-        Self(OperatorGraph::of_model(model, Load::decode(2, 100), &Precision::default()).expect("a load that is built"))
+        Self(
+            OperatorGraph::of_model(model, PassLoad::decode(2, 100), &Precision::default())
+                .expect("a load that is built"),
+        )
     }
 
     fn layer(name: &str, layer: usize) -> Self {
         let model = Model::builtin(name).expect("a built-in model");
         Self(
-            OperatorGraph::of_layer(&model, layer, Load::decode(2, 100), &Precision::default())
+            OperatorGraph::of_layer(&model, layer, PassLoad::decode(2, 100), &Precision::default())
                 .expect("a load that is built"),
         )
     }

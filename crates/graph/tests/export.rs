@@ -5,11 +5,11 @@ mod common;
 
 use common::MODELS;
 use serde_json::Value;
-use wafersim_graph::{Load, OperatorGraph};
+use wafersim_graph::{OperatorGraph, PassLoad};
 use wafersim_spec::{Model, Precision};
 
 fn graph(model: &Model) -> OperatorGraph {
-    OperatorGraph::of_model(model, Load::prefill(16, 48), &Precision::default()).expect("a load that is built")
+    OperatorGraph::of_model(model, PassLoad::prefill(16, 48), &Precision::default()).expect("a load that is built")
 }
 
 #[test]
@@ -31,7 +31,7 @@ fn dot_has_every_operator_flow_and_layer() {
 #[test]
 fn dot_labels_are_readable() {
     let model = Model::builtin("qwen3-coder-480b-a35b").unwrap();
-    let layer = OperatorGraph::of_layer(&model, 3, Load::decode(1, 1000), &Precision::default()).unwrap();
+    let layer = OperatorGraph::of_layer(&model, 3, PassLoad::decode(1, 1000), &Precision::default()).unwrap();
     let dot = layer.to_dot();
     assert!(dot.contains("attention.query\\n1 x 6144 -> 1 x 12288\\n75.5 M parameters\\n75.5 M MACs"), "{dot}");
     assert!(dot.contains("label=\"layer 3\""), "{dot}");
@@ -60,7 +60,7 @@ fn json_round_trips_and_lists_everything() {
 #[test]
 fn json_operators_show_name_kind_and_shapes() {
     let model = Model::builtin("qwen3-8b").unwrap();
-    let layer = OperatorGraph::of_layer(&model, 2, Load::decode(1, 10), &Precision::default()).unwrap();
+    let layer = OperatorGraph::of_layer(&model, 2, PassLoad::decode(1, 10), &Precision::default()).unwrap();
     let value = layer.to_json();
     let operators = value["operators"].as_array().unwrap();
     let query = operators.iter().find(|operator| operator["name"] == "layers.2.attention.query").unwrap();

@@ -5,19 +5,19 @@ mod common;
 
 use common::MODELS;
 use proptest::prelude::*;
-use wafersim_graph::{Load, OperatorGraph, OperatorKind, Phase};
+use wafersim_graph::{OperatorGraph, OperatorKind, PassLoad, Phase};
 use wafersim_spec::{Model, Precision};
 
 fn model() -> impl Strategy<Value = &'static Model> {
     (0..MODELS.len()).prop_map(|index| &MODELS[index])
 }
 
-fn load() -> impl Strategy<Value = Load> {
+fn load() -> impl Strategy<Value = PassLoad> {
     let phase = prop_oneof![Just(Phase::Decode), Just(Phase::Prefill)];
-    (phase, 1..5_000_u64, 0..300_000_u64).prop_map(|(phase, tokens, context)| Load { phase, tokens, context })
+    (phase, 1..5_000_u64, 0..300_000_u64).prop_map(|(phase, tokens, context)| PassLoad { phase, tokens, context })
 }
 
-fn graph(model: &Model, load: Load) -> OperatorGraph {
+fn graph(model: &Model, load: PassLoad) -> OperatorGraph {
     OperatorGraph::of_model(model, load, &Precision::default()).expect("a load that is built")
 }
 
@@ -27,8 +27,8 @@ proptest! {
     #[test]
     fn more_work_takes_more_macs(model in model(), load in load(), tokens in 1..1000_u64, context in 0..100_000_u64) {
         let base = graph(model, load);
-        let more_tokens = graph(model, Load { tokens: load.tokens + tokens, ..load });
-        let more_context = graph(model, Load { context: load.context + context, ..load });
+        let more_tokens = graph(model, PassLoad { tokens: load.tokens + tokens, ..load });
+        let more_context = graph(model, PassLoad { context: load.context + context, ..load });
         prop_assert!(more_tokens.macs() > base.macs());
         prop_assert!(more_tokens.bytes_written() > base.bytes_written());
         prop_assert!(more_tokens.weight_bytes_read() >= base.weight_bytes_read());
@@ -67,8 +67,8 @@ proptest! {
 
     #[test]
     fn decoding_is_prefilling_one_token(model in model(), context in 0..300_000_u64) {
-        let decode = graph(model, Load::decode(1, context + 1));
-        let prefill = graph(model, Load::prefill(1, context));
+        let decode = graph(model, PassLoad::decode(1, context + 1));
+        let prefill = graph(model, PassLoad::prefill(1, context));
         let operators = decode.operators().zip(prefill.operators());
         prop_assert_eq!(decode.operator_count(), prefill.operator_count());
         for ((_, left), (_, right)) in operators {

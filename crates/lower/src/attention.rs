@@ -11,6 +11,7 @@ use wafersim_program::{
 
 use crate::cache::Cache;
 use crate::lies::KvLies;
+use crate::overlap::is_transfer;
 use crate::writer::{Lines, Writer, first};
 
 /// Vector operations of the softmax beside exponentials and scalar reductions, over the scores: (1552 - 1072 - 45 - 48
@@ -56,6 +57,18 @@ pub(crate) struct Scored {
     pub divided: bool,
     /// Whether they have been multiplied with `1 / sqrt(head_dim)`.
     pub scaled: bool,
+}
+
+/// A softmax relative to the maxima of single rows of the region: what is left to do.
+#[derive(Debug, Clone)]
+pub(crate) struct Relative {
+    /// Maxima of the own row.
+    own: Operand,
+    /// Those of all rows, once they have arrived.
+    all: Operand,
+    scale: f64,
+    /// The last transfer of those maxima.
+    arrival: Vec<Node>,
 }
 
 /// What attention makes, and the sums of exponentials where they ride along.
@@ -192,28 +205,39 @@ impl Writer<'_> {
         lies: KvLies,
         (payload, combine): (BufferId, ReduceOperator),
     ) -> Vec<Node> {
-        let region = self.region();
         let mut nodes = self.reduce_by(operator, LineKind::Y, Lines::Whole(Axis::Y), payload, combine);
-        let (count, line) =
-            if scored.divided { (lies.of_copy(), LineKind::Head) } else { (lies.groups, LineKind::Sequence) };
-        if count > 1 {
-            let lines = Lines::Segments { count, stride: 1 };
-            nodes.extend(
-                self.within(lies.in_use(region), |writer| writer.reduce_by(operator, line, lines, payload, combine)),
-            );
-        }
+        nodes.extend(self.over_columns(operator, scored, lies, (payload, combine)));
         nodes
     }
 
+    /// The part of it within a row.
+    fn over_columns(
+        &mut self,
+        operator: &str,
+        scored: Scored,
+        lies: KvLies,
+        (payload, combine): (BufferId, ReduceOperator),
+    ) -> Vec<Node> {
+        let region = self.region();
+        let (count, line) =
+            if scored.divided { (lies.of_copy(), LineKind::Head) } else { (lies.groups, LineKind::Sequence) };
+        if count <= 1 {
+            return Vec::new();
+        }
+        let lines = Lines::Segments { count, stride: 1 };
+        self.within(lies.in_use(region), |writer| writer.reduce_by(operator, line, lines, payload, combine))
+    }
+
     /// The softmax over all tokens, in place. Where its sum rides with the values, the sums are left with the result
-    /// and nothing is divided yet. Scores that were shared out are with all columns of a head again when it ends.
+    /// and nothing is divided yet. Scores that were shared out are with all columns of a head again when it ends. Where
+    /// it is relative to the maxima of single rows, what is left to do comes back as well.
     pub fn softmax(
         &mut self,
         attending: &Attending,
         scored: Scored,
         form: SoftmaxForm,
         made: Made,
-    ) -> (Vec<Node>, Scored) {
+    ) -> (Vec<Node>, Scored, Option<Relative>) {
         let Attending { lies, tokens, .. } = *attending;
         let Scored { scores, divided, .. } = scored;
         let scale = if scored.scaled { 1.0 } else { attending.score_scale() };
@@ -236,7 +260,21 @@ impl Writer<'_> {
         exponentials.extend(sink_work(self.exponential()));
         let formula = Formula::Maximum { scores, statistic: first(statistic), causal, sinks };
         let mut nodes = vec![self.compute(Math::Maximum, &[scores.buffer], statistic, work, formula)];
-        nodes.extend(self.over_tokens("attention.softmax", scored, lies, (statistic, ReduceOperator::Max)));
+        let maximum = (statistic, ReduceOperator::Max);
+        let mut late = None;
+        if form.local && form.sum_rides {
+            nodes.extend(self.over_columns("attention.softmax", scored, lies, maximum));
+            let all = self.declare("attention.maximum", vec![lies.statistic("statistic", tokens)]);
+            let (source, target) = (first(statistic), first(all));
+            let work = vec![self.work(Operation::Copy, heads, 1)];
+            nodes.push(self.compute(Math::Copy, &[statistic], all, work, Formula::Load { source, target }));
+            let max = ReduceOperator::Max;
+            let mut ways = self.reduce_by("attention.softmax", LineKind::Y, Lines::Whole(Axis::Y), all, max);
+            let arrival = ways.split_off(ways.len().saturating_sub(1));
+            late = Some((ways, Relative { own: source, all: target, scale, arrival }));
+        } else {
+            nodes.extend(self.over_tokens("attention.softmax", scored, lies, maximum));
+        }
         // Sums of what lies here: where the scores are shared out, they go back with them.
         let own_sums = form.sum_rides && divided;
         let gathered = scored.divided.then(|| {
@@ -273,7 +311,18 @@ impl Writer<'_> {
             causal,
             sinks,
         };
-        nodes.push(self.compute(Math::ExpAndSum, &[scores.buffer, statistic], sums.buffer, exponentials, formula));
+        let exponentials =
+            self.compute(Math::ExpAndSum, &[scores.buffer, statistic], sums.buffer, exponentials, formula);
+        let relative = match late {
+            Some((ways, relative)) => {
+                nodes.extend(beside_last(ways, exponentials));
+                Some(relative)
+            }
+            None => {
+                nodes.push(exponentials);
+                None
+            }
+        };
         if !form.sum_rides {
             nodes.extend(self.over_tokens("attention.softmax", scored, lies, (statistic, ReduceOperator::Add)));
             let work = vec![
@@ -284,7 +333,7 @@ impl Writer<'_> {
             let reads = [scores.buffer, statistic];
             nodes.push(self.compute(Math::Normalise, &reads, scores.buffer, work, formula));
         }
-        let Some((fields, _)) = gathered else { return (nodes, scored) };
+        let Some((fields, _)) = gathered else { return (nodes, scored, relative) };
         let whole = self.declare("attention.exponentials", fields);
         let segment = self.segment(lies.dims, lies.groups, exponentials_of.buffer, whole);
         let region = lies.in_use(self.region());
@@ -294,7 +343,7 @@ impl Writer<'_> {
             let work = vec![self.work(Operation::ScalarReduce, self.most(x), 1)];
             nodes.push(self.compute(Math::Add, &[whole], sums.buffer, work, Formula::SumOfLast { x, sums }));
         }
-        (nodes, Scored { scores: first(whole), divided: false, ..scored })
+        (nodes, Scored { scores: first(whole), divided: false, ..scored }, relative)
     }
 
     /// The buffer of what attention makes; with a field for the sums of the exponentials where they ride along.
@@ -308,8 +357,15 @@ impl Writer<'_> {
         Made { result: first(result), sums: sum_rides.then(|| Operand::new(result, 1)) }
     }
 
-    /// Scores times values, reduced over the tokens; divided by the sums that rode along.
-    pub fn values(&mut self, attending: &Attending, scored: Scored, made: Made) -> Vec<Node> {
+    /// Scores times values, reduced over the tokens; divided by the sums that rode along. Where they are `relative` to
+    /// the maxima of single rows, those of all rows arrive beside the product.
+    pub fn values(
+        &mut self,
+        attending: &Attending,
+        scored: Scored,
+        made: Made,
+        relative: Option<Relative>,
+    ) -> Vec<Node> {
         let lies = attending.lies;
         let Made { result, sums } = made;
         let scores = scored.scores;
@@ -325,7 +381,21 @@ impl Writer<'_> {
         };
         let in_place = attending.accumulators_in_place;
         let shape = Shape { outputs: sizes.dims, inputs: sizes.seen, vectors: sizes.heads };
-        nodes.push(self.cache_product(shape, (scores.buffer, result.buffer), in_place, formula));
+        let product = self.cache_product(shape, (scores.buffer, result.buffer), in_place, formula);
+        match (relative, sums) {
+            (Some(Relative { own, all, scale, arrival }), Some(sums)) => {
+                nodes.extend(beside_last(arrival, product));
+                let work = vec![
+                    self.work(Operation::Multiply, sizes.heads, 2),
+                    self.work(self.exponential(), sizes.heads, 1),
+                    self.work(Operation::Multiply, sizes.dims, sizes.heads),
+                ];
+                let formula = Formula::RelativeTo { operands: [result, sums], own, all, scale };
+                let reads = [result.buffer, own.buffer, all.buffer];
+                nodes.push(self.compute(Math::Normalise, &reads, result.buffer, work, formula));
+            }
+            _ => nodes.push(product),
+        }
         nodes.extend(self.over_tokens("attention.values", scored, lies, (result.buffer, ReduceOperator::Add)));
         if let Some(sums) = sums {
             let work = vec![
@@ -337,6 +407,16 @@ impl Writer<'_> {
         }
         nodes
     }
+}
+
+/// Transfers, and what the cores do while the last of them runs: a core is free while a reduction or a multicast runs
+/// in a microthread (sources.md#wse-3-characterisation-notes).
+fn beside_last(mut transfers: Vec<Node>, work: Node) -> Vec<Node> {
+    match transfers.pop() {
+        Some(last) if is_transfer(&last) => transfers.push(Node::Parallel(vec![last, work])),
+        last => transfers.extend(last.into_iter().chain([work])),
+    }
+    transfers
 }
 
 /// A product of several vectors with one matrix.

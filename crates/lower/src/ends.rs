@@ -3,16 +3,16 @@
 
 use wafersim_mapping::{LayerMapping, LineKind, Rewrite};
 use wafersim_program::{
-    Axis, BufferId, Field, Formula, Math, Node, Operand, Operation, Program, ReduceOperator, Rescaled, collective,
+    Axis, BufferId, Field, Formula, GainName, Math, Node, Operand, Operation, Program, ReduceOperator, Rescaled,
+    collective,
 };
 use wafersim_spec::Precision;
 use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Layer, Reach, Role};
 
 use crate::gemm::Rings;
 use crate::norm::{NormOf, riding_sums};
-use crate::prefill::{Turned, turn};
 use crate::product::Product;
-use crate::relayout::Way;
+use crate::relayout::{Turned, Way, turn};
 use crate::request::{LayerRequest, Routed, Scope};
 use crate::writer::{Lines, Writer, along, everywhere, first, table};
 
@@ -154,7 +154,14 @@ pub fn lm_head(request: &EndRequest<'_>, tokens: u64) -> Program {
     let region = writer.region();
     let x = first(writer.declare("head.x", vec![table("x", tokens, request.hidden, Axis::Y, region)]));
     let y = first(writer.declare("head.normed", vec![table("normed", tokens, request.hidden, Axis::Y, region)]));
-    let norm = NormOf { operator: "final_norm", x, y, gain: (Role::FinalNorm, 0), line: LineKind::Y, axis: Axis::Y };
+    let norm = NormOf {
+        operator: "final_norm",
+        x,
+        y,
+        gain: GainName::first(Role::FinalNorm),
+        line: LineKind::Y,
+        axis: Axis::Y,
+    };
     let (nodes, riding) = if request.mapping.has(Rewrite::FusedNorms) {
         let (nodes, riding) = writer.gain(norm);
         (nodes, Some(riding))

@@ -16,7 +16,7 @@ use crate::writer::{Writer, first};
 
 /// The local tiles of a product: C is `m` x `n`, each step multiplies `k` columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tile {
+pub(crate) struct TileSizes {
     /// Rows of C in one processing element.
     pub m: u64,
     /// Inner dimension of one step.
@@ -29,15 +29,15 @@ pub(crate) struct Tile {
 
 /// Sizes of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Sizes {
+pub(crate) struct ProductSizes {
     pub m: u64,
     pub k: u64,
     pub n: u64,
 }
 
-impl Tile {
+impl TileSizes {
     /// Tiles of a product on a grid.
-    pub fn new(region: Region, sizes: Sizes) -> Self {
+    pub fn new(region: Region, sizes: ProductSizes) -> Self {
         let steps = region.columns.max(region.rows).max(1);
         let (m, n) = (sizes.m.div_ceil(region.rows.max(1)), sizes.n.div_ceil(region.columns.max(1)));
         Self { m, k: sizes.k.div_ceil(steps), n, steps }
@@ -45,7 +45,7 @@ impl Tile {
 
     /// Tiles of the transposed product on a grid: the rows of the right matrix lie along y like those of the left one
     /// and pass by, one tile a step, while the inner dimension stays along x.
-    pub fn transposed(region: Region, sizes: Sizes) -> Self {
+    pub fn transposed(region: Region, sizes: ProductSizes) -> Self {
         let (columns, rows) = (region.columns.max(1), region.rows.max(1));
         Self { m: sizes.m.div_ceil(rows), k: sizes.k.div_ceil(columns), n: sizes.n.div_ceil(rows), steps: rows }
     }
@@ -117,7 +117,7 @@ impl Rings {
 
 impl Writer<'_> {
     /// The local product of one step: per column of A a set-up and `n` multiply-accumulates of length `m`.
-    fn local_step(&self, tile: Tile, operands: TileOperands, formula: Formula) -> Node {
+    fn local_step(&self, tile: TileSizes, operands: TileOperands, formula: Formula) -> Node {
         let work = vec![
             self.work(Operation::TileColumn, 0, tile.k),
             self.work(Operation::TileFma, tile.m, tile.k.saturating_mul(tile.n)),
@@ -136,7 +136,13 @@ impl Writer<'_> {
     }
 
     /// P steps of Cannon's algorithm in blocks of columns that work beside each other, without alignment.
-    pub fn cannon(&mut self, tile: Tile, operands: TileOperands, blocks: ColumnBlocks, formula: Formula) -> Vec<Node> {
+    pub fn cannon(
+        &mut self,
+        tile: TileSizes,
+        operands: TileOperands,
+        blocks: ColumnBlocks,
+        formula: Formula,
+    ) -> Vec<Node> {
         let compute = self.local_step(tile, operands, formula);
         let outer = self.region();
         let mut transfers: Vec<Step> = (0..blocks.blocks)
@@ -173,7 +179,7 @@ impl Writer<'_> {
         let rings = Rings::new(region);
         let (left, result) = (self.field(a), self.field(c));
         let k = left.row_size();
-        let sizes = Sizes { m: left.rows.size, k, n: result.row_size() };
+        let sizes = ProductSizes { m: left.rows.size, k, n: result.row_size() };
         let stored = self.stored(matrix.role);
         let skewed = Field::new("b", rings.skewed_rows(k), result.inner.clone());
         let b = self.declare_typed("gemm.b", stored, vec![skewed.clone()]);
@@ -189,14 +195,14 @@ impl Writer<'_> {
         let formula = Formula::TileProduct { a, b: first(b), c, bias: matrix.bias.then_some(matrix.role) };
         let operands = TileOperands { a: a.buffer, b, c: c.buffer };
         let whole = ColumnBlocks { blocks: 1, width: region.columns };
-        nodes.extend(self.cannon(Tile::new(region, sizes), operands, whole, formula));
+        nodes.extend(self.cannon(TileSizes::new(region, sizes), operands, whole, formula));
         nodes
     }
 
     /// The transposed product `S[M, N] = Q[M, K] K[N, K]^T` of prefill attention: in each step the right tile moves
     /// along y and an `m` x `n` tile of partial sums is reduced along x to a root that moves on by one element; on
     /// machines that change routes at run time the reduction's routes (as many as a layer's, 6) follow it.
-    pub fn transposed(&mut self, tile: Tile, operands: TileOperands, meaning: Transposed) -> Vec<Node> {
+    pub fn transposed(&mut self, tile: TileSizes, operands: TileOperands, meaning: Transposed) -> Vec<Node> {
         /// Route changes of one move of the root, the published count of one set of reduction routes on WSE-3.
         const ROUTES_OF_A_REDUCTION: u64 = 6;
         let compute = self.local_step(tile, operands, meaning.product);

@@ -12,7 +12,8 @@
 use wafersim_mapping::LineKind;
 use wafersim_program::formula::{StateHeads, StateSums};
 use wafersim_program::{
-    Axis, BufferId, Digit, Dimension, Field, Formula, Math, Node, Operand, Operation, Region, Spread, Work, collective,
+    Axis, BufferId, Digit, Dimension, Field, Formula, GainName, Math, Node, Operand, Operation, Region, Spread, Work,
+    collective,
 };
 use wafersim_spec::DataType;
 use wafersim_spec::model::{LinearAttention, Role};
@@ -421,7 +422,7 @@ impl Writer<'_> {
             self.work(Operation::Multiply, elements, GATED_NORM_OPERATIONS),
             self.work(Operation::Silu, elements, 1),
         ];
-        let gain = (Role::AttentionInnerNorm, 0);
+        let gain = GainName::first(Role::AttentionInnerNorm);
         let epsilon = self.request.norm_epsilon;
         let formula = Formula::GatedNorm { x: result, sums: first(sums), gain, gate: of.gate, width, epsilon };
         nodes.push(self.compute(Math::RmsScale, &[result.buffer, sums, of.gate.buffer], result.buffer, work, formula));

@@ -347,7 +347,7 @@ impl Writer<'_> {
             nodes.extend(self.product(product, form.accumulators_in_place));
             outputs.push(output);
         }
-        let output = outputs.first().copied().unwrap_or(BufferId(0));
+        let output = outputs.first().copied().unwrap_or(BufferId::NONE);
         nodes.extend(outputs.iter().skip(1).map(|other| self.residual(first(output), first(*other))));
         (nodes, output)
     }

@@ -6,7 +6,9 @@
 
 use wafersim_graph::LayerGraph;
 use wafersim_mapping::LineKind;
-use wafersim_program::{Axis, Dimension, Field, Formula, Math, Node, Operand, Operation, Pair, Rescaled, Spread};
+use wafersim_program::{
+    Axis, Dimension, Field, Formula, GainName, Math, Node, Operand, Operation, Pair, Rescaled, Spread,
+};
 use wafersim_spec::model::Role;
 
 use crate::attention::{Attending, Scored};
@@ -37,7 +39,7 @@ pub(crate) struct NormOf {
     pub operator: &'static str,
     pub x: Operand,
     pub y: Operand,
-    pub gain: (Role, u64),
+    pub gain: GainName,
     pub line: LineKind,
     pub axis: Axis,
 }
@@ -162,7 +164,7 @@ impl Writer<'_> {
             self.work(Operation::SquareRoot, 1, heads_here),
             self.work(Operation::Multiply, elements, HEAD_NORM_OPERATIONS),
         ];
-        let gain = (Role::AttentionInnerNorm, copy);
+        let gain = GainName { role: Role::AttentionInnerNorm, copy };
         let epsilon = self.request.norm_epsilon;
         let formula = Formula::RmsScale { x, sums: first(sums), gain, y: x, width, epsilon };
         nodes.push(self.compute(Math::RmsScale, &[x.buffer, sums], x.buffer, work, formula));
@@ -204,7 +206,7 @@ impl Writer<'_> {
             let formula = Formula::SumOfSquares { x, sums, width };
             nodes.push(self.compute(Math::SumOfSquares, &[x.buffer], sums.buffer, work, formula));
             let work = vec![self.work(Operation::Multiply, elements, 1)];
-            let formula = Formula::Gain { x, gain: (Role::AttentionInnerNorm, copy), y, width };
+            let formula = Formula::Gain { x, gain: GainName { role: Role::AttentionInnerNorm, copy }, y, width };
             nodes.push(self.compute(Math::RmsScale, &[x.buffer], y.buffer, work, formula));
         }
         if lies.groups > 1 {

@@ -98,7 +98,7 @@ pub(crate) fn hide(mut bodies: Vec<Body<'_>>) {
     }
 }
 
-fn is_transfer(node: &Node) -> bool {
+pub(crate) fn is_transfer(node: &Node) -> bool {
     matches!(node, Node::Step(step) if matches!(step.action, Action::ChainReduce(_) | Action::Multicast(_)))
 }
 

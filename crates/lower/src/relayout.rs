@@ -4,10 +4,13 @@
 //! of a relayout a few numbers count: hops and wavelets on its critical path. Here they are in closed form for the
 //! shapes of movement that layers have; tests hold them to the enumerated movement and to the fabric.
 
-use wafersim_program::{Action, Axis, BufferId, Color, End, Node, Path, Relayout, collective, sent_along};
+use wafersim_program::{
+    Action, Axis, BufferId, Color, Dimension, End, Field, Node, Operand, Path, Region, Relayout, Spread, collective,
+    sent_along,
+};
 
 use crate::clustered::Passing;
-use crate::writer::Writer;
+use crate::writer::{Writer, along};
 
 /// The shape of a movement along a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +142,31 @@ impl Writer<'_> {
         let colors = collective::transit_colors(&mut self.program, axis);
         relayout(axis, paths, buffers, colors)
     }
+}
+
+/// What [`turn`] turns.
+#[derive(Clone, Copy)]
+pub(crate) struct Turned {
+    pub tokens: u64,
+    pub width: u64,
+    pub region: Region,
+}
+
+/// From tokens along y and widths along x to widths along y, everything else everywhere: half of each column's elements
+/// cross its middle, then every row gathers along x what its processing elements hold. Fields keep their name.
+pub(crate) fn turn(writer: &mut Writer<'_>, source: Operand, target: BufferId, turned: Turned) -> Vec<Node> {
+    let Turned { tokens, width, region } = turned;
+    let field = writer.field(source);
+    let columns = field.inner.first().map_or(Spread::Whole, |inner| inner.spread.clone());
+    let spread = Spread::Meet(vec![columns, along(width, Axis::Y, region).spread]);
+    let crossing = Field { rows: Dimension::whole(tokens), inner: vec![Dimension { size: width, spread }], ..field };
+    let crossed = writer.declare("crossed", vec![crossing]);
+    let half = region.share(Axis::X, width).saturating_mul(tokens).div_ceil(2);
+    let all = region.share(Axis::Y, width).saturating_mul(tokens);
+    vec![
+        writer.relayout(Axis::Y, source.buffer, crossed, Way::Through { hops: region.rows, elements: half }),
+        writer.relayout(Axis::X, crossed, target, Way::Through { hops: region.columns, elements: all }),
+    ]
 }
 
 #[cfg(test)]

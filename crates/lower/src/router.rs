@@ -8,8 +8,8 @@
 use wafersim_graph::layer::ChoiceForm;
 use wafersim_mapping::LineKind;
 use wafersim_program::{
-    Action, Axis, BufferId, Dimension, Factor, Field, Formula, Math, Multicast, Node, Operand, Operation, Region,
-    Rescaled, Step, collective,
+    Action, Axis, BufferId, Dimension, Factor, Field, Formula, GainName, Math, Multicast, Node, Operand, Operation,
+    Region, Rescaled, Step, collective,
 };
 use wafersim_spec::model::{Moe, Role, Scoring, Selection};
 
@@ -396,4 +396,4 @@ impl Writer<'_> {
 }
 
 /// The gain of the norm before the router.
-const NORM_GAIN: Factor = Factor::Gain(Role::FeedForwardNorm, 0);
+const NORM_GAIN: Factor = Factor::Gain(GainName::first(Role::FeedForwardNorm));

@@ -49,6 +49,7 @@ fn ours() -> Rewrites {
         Rewrite::FusedNorms,
         Rewrite::RidingHeadNorm,
         Rewrite::OnlineSoftmax,
+        Rewrite::LocalMaximum,
         Rewrite::DividedSoftmax,
         Rewrite::InterleavedGateUp,
         Rewrite::AccumulatorsInPlace,

@@ -47,6 +47,7 @@ fn ours() -> Rewrites {
     Rewrites::from_iter([
         Rewrite::FusedNorms,
         Rewrite::OnlineSoftmax,
+        Rewrite::LocalMaximum,
         Rewrite::DividedSoftmax,
         Rewrite::InterleavedGateUp,
         Rewrite::AccumulatorsInPlace,

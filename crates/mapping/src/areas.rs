@@ -12,7 +12,7 @@ use crate::error::MappingError;
 use crate::layer::RegionSize;
 use crate::mapped::Mapped;
 use crate::operator::OPERATORS;
-use crate::recipe::{Area, Recipe};
+use crate::recipe::{Recipe, RectangleRecipe};
 
 /// A part of a layer that may work in a rectangle of its own: its name in a mapping, and its operators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,7 +128,7 @@ pub(crate) fn resolved(
     Ok(rectangles)
 }
 
-fn inside(area: &Area, region: RegionSize) -> Region {
+fn inside(area: &RectangleRecipe, region: RegionSize) -> Region {
     let along = |from: Size, size: Size, whole: u64| {
         let from = from.of(whole).unwrap_or(0);
         (from, size.of(whole).unwrap_or_else(|| whole.saturating_sub(from)))

@@ -32,8 +32,19 @@ pub(crate) struct Decided {
     pub may: Roles,
     /// Whether all of that is.
     pub all_wide: bool,
-    /// Who places the experts, how many share a rectangle, and the spare room there.
-    pub experts: (ExpertPlacement, Size, Size),
+    /// How experts are placed.
+    pub experts: DecidedExperts,
+}
+
+/// How experts are placed, where no file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DecidedExperts {
+    /// Who places them.
+    pub strategy: ExpertPlacement,
+    /// How many share a rectangle.
+    pub sharing: Size,
+    /// The spare room there.
+    pub spare: Size,
 }
 
 impl<'a> Common<'a> {

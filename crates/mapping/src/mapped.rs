@@ -16,7 +16,7 @@ use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
 use wafersim_spec::{Bytes, DataType, Precision, Size};
 
 use crate::areas;
-use crate::common::{Common, Decided};
+use crate::common::{Common, Decided, DecidedExperts};
 use crate::dealing::{deal, demand};
 use crate::error::MappingError;
 use crate::experts::{Dealt, ExpertMapping, Experts, fullest, makes_copies};
@@ -242,7 +242,7 @@ impl<'a> Mapper<'a> {
         let settings = self.request(way, must, tokens).settings().ok();
         let decided = match (settings, &self.recipe.experts) {
             (Some(settings), Experts::Strategy { strategy, sharing, spare }) => {
-                let experts = (*strategy, *sharing, *spare);
+                let experts = DecidedExperts { strategy: *strategy, sharing: *sharing, spare: *spare };
                 Some(Decided { settings, wafers: way.wafers, may, all_wide: way.all_wide, experts })
             }
             _ => None,
@@ -550,6 +550,18 @@ pub fn candidate_micro_batches(users: u64, passes: u64, stages: u64) -> Vec<u64>
         () => vec![even, even * 2],
     };
     sizes.retain(|size| *size <= users);
+    sizes.dedup();
+    sizes
+}
+
+/// Micro-batch sizes that do not depend on how many stages there are: octaves and the middles between them, up to all
+/// users at once. Those of fewer users are among those of more, but for their last.
+pub fn micro_batch_ladder(users: u64) -> Vec<u64> {
+    let octaves = (0..u64::BITS - 2).flat_map(|power| [1 << power, 3 << power]);
+    let mut sizes: Vec<u64> = octaves.take_while(|size| *size < users.saturating_mul(2)).collect();
+    sizes.retain(|size| *size < users);
+    sizes.push(users.max(1));
+    sizes.sort_unstable();
     sizes.dedup();
     sizes
 }

@@ -18,7 +18,7 @@ use crate::kv::Append;
 use crate::layer::{Overlap, Routes};
 use crate::mapped::Mapper;
 use crate::operator::{LineKind, OPERATORS};
-use crate::recipe::{Area, DivisionRecipe, KvRecipe, Recipe, ReductionRecipes, Stored, Width};
+use crate::recipe::{DivisionRecipe, KvRecipe, Recipe, RectangleRecipe, ReductionRecipes, Stored, Width};
 use crate::reduction::{Groups, Reduction, Root, Tree};
 use wafersim_graph::layer::Rewrite;
 use wafersim_spec::scenario::Verification;
@@ -237,20 +237,20 @@ impl Draw {
         Stored { default, roles: (0..count).map(|_| (self.of(&Stored::ROLES), self.of(&widths))).collect() }
     }
 
-    fn rectangles(&mut self) -> BTreeMap<String, Area> {
+    fn rectangles(&mut self) -> BTreeMap<String, RectangleRecipe> {
         let allowed: Vec<&str> = PARTS.iter().map(|part| part.name).collect();
         let count = self.below(5).saturating_sub(2);
         (0..count).map(|_| (self.of(&allowed).to_owned(), self.area())).collect()
     }
 
-    fn area(&mut self) -> Area {
+    fn area(&mut self) -> RectangleRecipe {
         let mut along = || {
             let size = self.size(6);
             let from = if self.one_in(2) { Size::Auto } else { self.size(3) };
             (from, size)
         };
         let ((x, columns), (y, rows)) = (along(), along());
-        Area { x, y, columns, rows }
+        RectangleRecipe { x, y, columns, rows }
     }
 }
 

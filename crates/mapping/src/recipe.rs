@@ -55,7 +55,7 @@ pub struct Recipe {
     pub stored: Stored,
     /// Rectangles of parts of a layer; absent: the whole region.
     #[serde(deserialize_with = "of_parts", skip_serializing_if = "BTreeMap::is_empty")]
-    pub rectangles: BTreeMap<String, Area>,
+    pub rectangles: BTreeMap<String, RectangleRecipe>,
 }
 
 /// How the wafers are divided into slots.
@@ -210,7 +210,7 @@ impl Stored {
 /// A rectangle in the region of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Area {
+pub struct RectangleRecipe {
     /// Columns west of it; parts are of those of the region. `auto`: none.
     pub x: Size,
     /// Rows north of it; parts are of those of the region. `auto`: none.
@@ -256,8 +256,8 @@ fn of_parts_of_lines<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Reduc
 }
 
 /// A table by part of a layer; names of no part are refused.
-fn of_parts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Area>, D::Error> {
-    let table = BTreeMap::<String, Area>::deserialize(deserializer)?;
+fn of_parts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, RectangleRecipe>, D::Error> {
+    let table = BTreeMap::<String, RectangleRecipe>::deserialize(deserializer)?;
     let names: Vec<&str> = PARTS.iter().map(|part| part.name).collect();
     match table.keys().find(|name| !names.contains(&name.as_str())) {
         Some(name) => Err(D::Error::custom(unknown_name(name, "part that has rectangles", &names))),

@@ -1,36 +1,31 @@
 //! A resolved mapping: every number, the recipe it came from, and hashes of what it was resolved for. TOML both ways,
 //! the same bytes.
 
+mod check;
+mod words;
+
 use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::de::Error;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use wafersim_graph::layer::Rewrites;
-use wafersim_place::experts::assignment::Assignment;
 use wafersim_place::{
-    Arrangement, Division, ExpertChoice, Item, KvLayoutChoice, KvSizes, LayerChoices, LayerLayout, Placement, Request,
-    Slot, SlotChoice, SlotOrder, TableLayout, TablePart, place,
+    Arrangement, Division, ExpertChoice, Item, KvLayoutChoice, KvSizes, LayerChoices, LayerLayout, Request, Slot,
+    SlotChoice, SlotOrder, TableLayout, TablePart, place,
 };
 use wafersim_program::Region;
-use wafersim_spec::model::{FeedForward, Layer, Role};
-use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
+use wafersim_spec::model::Role;
+use wafersim_spec::scenario::{ExpertPlacement, Verification, WaferCount};
 use wafersim_spec::{DataType, Size};
 
 use crate::areas;
 use crate::certificate::Certificate;
 use crate::error::{Difference, MappingError};
-use crate::experts::{ExpertMapping, fullest};
 use crate::inputs::Inputs;
-use crate::kv::KvMapping;
-use crate::layer::{LayerMapping, RegionSize};
+use crate::layer::LayerMapping;
 use crate::mapped::{Mapped, Mapper, table_mapping};
-use crate::operator::operator_named;
 use crate::recipe::Recipe;
 use crate::text;
-use wafersim_spec::scenario::Verification;
 
 /// A mapping with every number.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -317,142 +312,6 @@ impl Resolved {
             ..Request::new(inputs.model, machine)
         }
     }
-
-    /// The kind of each layer of the model.
-    fn kind_of_layer(&self, inputs: Inputs<'_>) -> Result<Vec<usize>, MappingError> {
-        let layers = inputs.model.layers.len() as u64;
-        let mut kinds = vec![None; inputs.model.layers.len()];
-        for (index, kind) in self.kinds.iter().enumerate() {
-            for run in &kind.layers {
-                let end = run.first.saturating_add(run.count);
-                if run.count == 0 || end > layers {
-                    let problem = format!("layers {} to {end} of a model with {layers}", run.first);
-                    return Err(self.contradiction(format!("kinds[{index}].layers"), problem));
-                }
-                for layer in run.first..end {
-                    if let Some(known) = kinds[layer as usize].replace(index) {
-                        let problem = format!("layer {layer} is in kinds {known} and {index}");
-                        return Err(self.contradiction(format!("kinds[{index}].layers"), problem));
-                    }
-                    self.check_kind(index, &kind.mapping, &inputs.model.layers[layer as usize])?;
-                }
-            }
-        }
-        let missing = kinds.iter().position(Option::is_none);
-        if let Some(layer) = missing {
-            return Err(self.contradiction("kinds".into(), format!("layer {layer} is in none of them")));
-        }
-        Ok(kinds.into_iter().flatten().collect())
-    }
-
-    /// Whether a mapping suits a layer.
-    fn check_kind(&self, index: usize, mapping: &LayerMapping, layer: &Layer) -> Result<(), MappingError> {
-        let refuse =
-            |field: &str, problem: String| Err(self.contradiction(format!("kinds[{index}].mapping.{field}"), problem));
-        let region = mapping.region;
-        for (part, rectangle) in &mapping.rectangles {
-            let fits = |from: u64, size: u64, whole: u64| size > 0 && from.saturating_add(size) <= whole;
-            if !fits(rectangle.x, rectangle.columns, region.columns) || !fits(rectangle.y, rectangle.rows, region.rows)
-            {
-                let problem = format!("leaves the region of {} x {}", region.columns, region.rows);
-                return refuse(&format!("rectangles.\"{part}\""), problem);
-            }
-            let of_layer = areas::operators_of(layer);
-            if areas::part_named(part).is_none_or(|part| !of_layer.contains(&part.operators[0])) {
-                return refuse(&format!("rectangles.\"{part}\""), "is no part of these layers".into());
-            }
-            let is_spread = mapping.experts.as_ref().is_none_or(ExpertMapping::is_spread);
-            if let Some(allowed) = areas::refused(part, layer, mapping.rewrites, is_spread) {
-                return refuse(&format!("rectangles.\"{part}\""), format!("is given; allowed: {allowed}"));
-            }
-        }
-        if let Some(unknown) = mapping.reductions.operators.keys().find(|operator| operator_named(operator).is_none()) {
-            return refuse(&format!("reductions.operators.\"{unknown}\""), "is no operator".into());
-        }
-        match (&layer.feed_forward, &mapping.experts) {
-            (FeedForward::Dense { .. }, Some(_)) => refuse("experts", "these layers have none".into()),
-            (FeedForward::Moe(moe), None) => {
-                refuse("experts", format!("are missing; these layers have {}", moe.experts))
-            }
-            (FeedForward::Moe(moe), Some(experts)) => {
-                let cells = experts.cells();
-                if cells == 0 || cells > 1 << 16 || experts.across > region.columns || experts.down > region.rows {
-                    let problem = format!("{} x {} rectangles", experts.across, experts.down);
-                    return refuse("experts", format!("{problem} in a region of {} x {}", region.columns, region.rows));
-                }
-                let assignment = Assignment { cells: cells as usize, homes: experts.homes.clone() };
-                if !experts.homes.is_empty() && !assignment.is_valid(moe.experts as usize, usize::MAX) {
-                    let allowed =
-                        format!("each of {} experts in one or more different rectangles of {cells}", moe.experts);
-                    return refuse("experts.homes", format!("are not allowed; allowed: {allowed}"));
-                }
-                let held = match experts.homes.as_slice() {
-                    [] => moe.experts.div_ceil(cells),
-                    homes => fullest(homes, cells),
-                };
-                if held > experts.room {
-                    let problem = format!("is {}, but the fullest rectangle holds {held} experts", experts.room);
-                    return refuse("experts.room", problem);
-                }
-                Ok(())
-            }
-            (FeedForward::Dense { .. }, None) => Ok(()),
-        }
-    }
-
-    /// Whether slots hold what follows from the division.
-    fn check_slots(&self, placement: &Placement) -> Result<(), MappingError> {
-        let follow: Vec<ResolvedSlot> = placement.slots.iter().map(held).collect();
-        if follow.len() != self.slots.len() {
-            let problem = format!("{} of them, but {} follow from the division", self.slots.len(), follow.len());
-            return Err(self.contradiction("slots".into(), problem));
-        }
-        let most = most_layers(&follow);
-        if self.division.layers_per_slot != most {
-            let problem = format!("is {}, but the fullest slot holds {most}", self.division.layers_per_slot);
-            return Err(self.contradiction("division.layers_per_slot".into(), problem));
-        }
-        for (index, (is, follows)) in self.slots.iter().zip(&follow).enumerate() {
-            if is != follows {
-                let problem = format!("{is}, but {follows} follows from the division");
-                return Err(self.contradiction(format!("slots[{index}]"), problem));
-            }
-        }
-        Ok(())
-    }
-
-    /// The mapping of the layers of a layout, which has to be as the mapping says.
-    fn mapping_of(&self, layout: &LayerLayout, kind_of_layer: &[usize]) -> Result<LayerMapping, MappingError> {
-        let index = kind_of_layer.get(layout.first_layer as usize).copied().unwrap_or(0);
-        let Some(kind) = self.kinds.get(index) else {
-            return Err(self.contradiction("kinds".into(), format!("kind {index} is missing")));
-        };
-        let mapping = &kind.mapping;
-        let held = &layout.kv;
-        let follows = KvMapping {
-            heads_per_block: held.heads_per_block,
-            columns_per_head: held.columns_per_head,
-            dimension_split: held.dimension_split,
-            sequence_split: held.sequence_split,
-            head_copies: held.head_copies,
-            append: mapping.kv.append,
-        };
-        let region = RegionSize { columns: layout.columns, rows: layout.rows };
-        let field = |name: &str| format!("kinds[{index}].mapping.{name}");
-        if mapping.region != region {
-            let problem = format!("{}, but {region} follows from the division", mapping.region);
-            return Err(self.contradiction(field("region"), problem));
-        }
-        if mapping.kv != follows {
-            let problem = format!("{:?} is not possible; the nearest that is: {follows:?}", mapping.kv);
-            return Err(self.contradiction(field("kv"), problem));
-        }
-        Ok(mapping.clone())
-    }
-
-    fn contradiction(&self, field: String, problem: String) -> MappingError {
-        MappingError::Contradiction { mapping: self.name.clone(), field, problem }
-    }
 }
 
 impl ResolvedSlot {
@@ -525,108 +384,4 @@ fn held(slot: &Slot) -> ResolvedSlot {
 
 fn grow(parts: &mut Option<Parts>, part: &TablePart) {
     parts.get_or_insert(Parts { first: part.part, count: 0, of: part.parts }).count += 1;
-}
-
-impl fmt::Display for Run {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.count {
-            1 => write!(formatter, "{}", self.first),
-            count => write!(formatter, "{}-{}", self.first, self.first.saturating_add(count).saturating_sub(1)),
-        }
-    }
-}
-
-impl FromStr for Run {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (first, last) = text.split_once('-').unwrap_or((text, text));
-        let numbers = first.parse::<u64>().ok().zip(last.parse::<u64>().ok());
-        let run = numbers.and_then(|(first, last)| {
-            let count = last.checked_sub(first)?.checked_add(1)?;
-            Some(Self { first, count })
-        });
-        run.filter(|run| run.to_string() == text)
-            .ok_or_else(|| format!("'{text}' is no run of numbers; allowed: \"3\" or \"0-10\""))
-    }
-}
-
-impl fmt::Display for Parts {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} of {}", Run { first: self.first, count: self.count }, self.of)
-    }
-}
-
-impl FromStr for Parts {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let read = || {
-            let (run, of) = text.split_once(" of ")?;
-            let Run { first, count } = run.parse().ok()?;
-            Some(Self { first, count, of: of.parse().ok()? })
-        };
-        read()
-            .filter(|parts: &Self| parts.to_string() == text)
-            .ok_or_else(|| format!("'{text}' is no part of a table; allowed: \"0 of 1\" or \"0-2 of 4\""))
-    }
-}
-
-/// Serialises as words.
-macro_rules! as_words {
-    ($($name:ident),*) => {$(
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-            }
-        }
-    )*};
-}
-as_words!(Run, Parts);
-
-/// A region on one line.
-mod words {
-    use super::*;
-
-    pub fn of(region: &Region) -> String {
-        format!("{} x {} at ({}, {})", region.columns, region.rows, region.x, region.y)
-    }
-
-    pub fn serialize<S: Serializer>(region: &Region, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&of(region))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Region, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let read = || {
-            let (size, place) = text.strip_suffix(')')?.split_once(" at (")?;
-            let ((columns, rows), (x, y)) = (size.split_once(" x ")?, place.split_once(", ")?);
-            let number = |text: &str| text.parse::<u64>().ok();
-            Some(Region { x: number(x)?, y: number(y)?, columns: number(columns)?, rows: number(rows)? })
-        };
-        let known = read().filter(|region| of(region) == text);
-        known.ok_or_else(|| {
-            D::Error::custom(format!(
-                "'{text}' is no region; allowed: columns x rows at (x, y), as \"755 x 288 at (0, 292)\""
-            ))
-        })
-    }
-}
-
-impl fmt::Display for ResolvedSlot {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all = [
-            self.embedding.map(|parts| format!("embedding {parts}")),
-            self.layers.map(|run| format!("layers {run}")),
-            self.lm_head.map(|parts| format!("lm_head {parts}")),
-        ];
-        let held = all.into_iter().flatten().collect::<Vec<_>>().join(", ");
-        write!(formatter, "{held} on {} of wafer {}", words::of(&self.region), self.wafer)
-    }
 }

@@ -4,7 +4,7 @@ use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_wid
 use png::{BitDepth, ColorType, Compression, Encoder};
 
 /// Red, green, blue.
-pub type Color = [u8; 3];
+pub type Rgb = [u8; 3];
 
 /// Text of axes, captions, numbers.
 pub const SMALL: Font = Font { weight: FontWeight::Regular, height: RasterHeight::Size16 };
@@ -50,13 +50,13 @@ pub struct Canvas {
 
 impl Canvas {
     /// One color everywhere.
-    pub fn new(width: u32, height: u32, color: Color) -> Self {
+    pub fn new(width: u32, height: u32, color: Rgb) -> Self {
         let count = width as usize * height as usize;
         Self { width, height, pixels: color.iter().copied().cycle().take(count * 3).collect() }
     }
 
     /// Sets a pixel; what lies outside is left out.
-    pub fn set(&mut self, x: u32, y: u32, color: Color) {
+    pub fn set(&mut self, x: u32, y: u32, color: Rgb) {
         if let Some(pixel) = self.pixel(x, y) {
             pixel.copy_from_slice(&color);
         }
@@ -71,7 +71,7 @@ impl Canvas {
     }
 
     /// Fills a rectangle.
-    pub fn fill(&mut self, (x, y): (u32, u32), (width, height): (u32, u32), color: Color) {
+    pub fn fill(&mut self, (x, y): (u32, u32), (width, height): (u32, u32), color: Rgb) {
         for row in y..y.saturating_add(height) {
             for column in x..x.saturating_add(width) {
                 self.set(column, row, color);
@@ -80,7 +80,7 @@ impl Canvas {
     }
 
     /// A frame of one pixel just outside a rectangle.
-    pub fn frame(&mut self, (x, y): (u32, u32), (width, height): (u32, u32), color: Color) {
+    pub fn frame(&mut self, (x, y): (u32, u32), (width, height): (u32, u32), color: Rgb) {
         let (left, top) = (x.saturating_sub(1), y.saturating_sub(1));
         self.fill((left, top), (width + 2, 1), color);
         self.fill((left, y + height), (width + 2, 1), color);
@@ -89,7 +89,7 @@ impl Canvas {
     }
 
     /// Writes a text from its upper left corner; letters that the font does not have are question marks.
-    pub fn text(&mut self, (x, y): (u32, u32), font: Font, text: &str, color: Color) {
+    pub fn text(&mut self, (x, y): (u32, u32), font: Font, text: &str, color: Rgb) {
         for (index, letter) in text.chars().enumerate() {
             let known = get_raster(letter, font.weight, font.height);
             let Some(raster) = known.or_else(|| get_raster('?', font.weight, font.height)) else { continue };
@@ -103,7 +103,7 @@ impl Canvas {
     }
 
     /// Puts a color over a pixel: 0 leaves it as it is, 255 replaces it.
-    pub fn blend(&mut self, x: u32, y: u32, color: Color, intensity: u8) {
+    pub fn blend(&mut self, x: u32, y: u32, color: Rgb, intensity: u8) {
         let Some(pixel) = self.pixel(x, y) else { return };
         let weight = u32::from(intensity);
         for (old, new) in pixel.iter_mut().zip(color) {

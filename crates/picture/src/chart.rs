@@ -30,9 +30,9 @@ pub struct Chart {
     /// Sentences below.
     pub caption: Vec<String>,
     /// The axis below.
-    pub x: Axis,
+    pub x: ChartAxis,
     /// The axis at the left.
-    pub y: Axis,
+    pub y: ChartAxis,
     /// What is drawn; 1 to [`MOST_SERIES`].
     pub series: Vec<Series>,
     /// Lines at values of `y` that are to be reached, with their names.
@@ -41,7 +41,7 @@ pub struct Chart {
 
 /// An axis; its ends follow from the values.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Axis {
+pub struct ChartAxis {
     /// What is counted, with its unit.
     pub name: String,
     /// How values become lengths.

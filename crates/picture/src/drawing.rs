@@ -1,12 +1,12 @@
 //! A drawing as a list of shapes, in pixels from its upper left corner: written as SVG and painted as PNG from the same
 //! list, so that both show the same. It knows nothing of wafers or charts.
 
-use crate::canvas::{Color, Font, LARGE, SMALL};
+use crate::canvas::{Font, LARGE, Rgb, SMALL};
 
-pub const PAPER: Color = [0xff, 0xff, 0xff];
-pub const INK: Color = [0x20, 0x20, 0x20];
-pub const SOFT: Color = [0x58, 0x58, 0x58];
-pub const FAINT: Color = [0xdd, 0xdd, 0xdd];
+pub const PAPER: Rgb = [0xff, 0xff, 0xff];
+pub const INK: Rgb = [0x20, 0x20, 0x20];
+pub const SOFT: Rgb = [0x58, 0x58, 0x58];
+pub const FAINT: Rgb = [0xdd, 0xdd, 0xdd];
 
 /// Two sizes of text are enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,15 +66,15 @@ impl Frame {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Shape {
     /// Filled.
-    Fill { frame: Frame, color: Color },
+    Fill { frame: Frame, color: Rgb },
     /// The outermost pixels of a rectangle.
-    Outline { frame: Frame, color: Color },
+    Outline { frame: Frame, color: Rgb },
     /// A line through points.
-    Line { points: Vec<(f64, f64)>, color: Color, width: f64, dashed: bool },
+    Line { points: Vec<(f64, f64)>, color: Rgb, width: f64, dashed: bool },
     /// A disc, with a ring around it where `ring` has a color.
-    Disc { middle: (f64, f64), radius: f64, color: Color, ring: Option<Color> },
+    Disc { middle: (f64, f64), radius: f64, color: Rgb, ring: Option<Rgb> },
     /// A line of text, by its upper left corner.
-    Text { at: (u32, u32), size: TextSize, text: String, color: Color },
+    Text { at: (u32, u32), size: TextSize, text: String, color: Rgb },
 }
 
 /// Length of the dashes of a dashed line, and of the gaps between them.
@@ -96,27 +96,27 @@ impl Drawing {
         Self { width, height, title, shapes: Vec::new() }
     }
 
-    pub fn fill(&mut self, frame: Frame, color: Color) {
+    pub fn fill(&mut self, frame: Frame, color: Rgb) {
         self.shapes.push(Shape::Fill { frame, color });
     }
 
-    pub fn outline(&mut self, frame: Frame, color: Color) {
+    pub fn outline(&mut self, frame: Frame, color: Rgb) {
         self.shapes.push(Shape::Outline { frame, color });
     }
 
-    pub fn line(&mut self, points: &[(f64, f64)], color: Color, width: f64) {
+    pub fn line(&mut self, points: &[(f64, f64)], color: Rgb, width: f64) {
         self.shapes.push(Shape::Line { points: points.to_vec(), color, width, dashed: false });
     }
 
-    pub fn dashed(&mut self, points: &[(f64, f64)], color: Color, width: f64) {
+    pub fn dashed(&mut self, points: &[(f64, f64)], color: Rgb, width: f64) {
         self.shapes.push(Shape::Line { points: points.to_vec(), color, width, dashed: true });
     }
 
-    pub fn disc(&mut self, middle: (f64, f64), radius: f64, color: Color, ring: Option<Color>) {
+    pub fn disc(&mut self, middle: (f64, f64), radius: f64, color: Rgb, ring: Option<Rgb>) {
         self.shapes.push(Shape::Disc { middle, radius, color, ring });
     }
 
-    pub fn text(&mut self, at: (u32, u32), size: TextSize, text: impl Into<String>, color: Color) {
+    pub fn text(&mut self, at: (u32, u32), size: TextSize, text: impl Into<String>, color: Rgb) {
         let text = text.into();
         if !text.is_empty() {
             self.shapes.push(Shape::Text { at, size, text, color });
@@ -124,13 +124,13 @@ impl Drawing {
     }
 
     /// A text around the middle of a line.
-    pub fn centered(&mut self, (middle, top): (u32, u32), size: TextSize, text: &str, color: Color) {
+    pub fn centered(&mut self, (middle, top): (u32, u32), size: TextSize, text: &str, color: Rgb) {
         self.text((middle.saturating_sub(size.width(text) / 2), top), size, text, color);
     }
 }
 
 /// Dark or white, whichever reads better on a color.
-pub fn ink_on(color: Color) -> Color {
+pub fn ink_on(color: Rgb) -> Rgb {
     // Relative weights of how bright eyes see red, green and blue (ITU-R BT.601), in thousandths.
     let [red, green, blue] = color.map(u32::from);
     if 299 * red + 587 * green + 114 * blue > 140_000 { INK } else { PAPER }

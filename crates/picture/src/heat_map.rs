@@ -2,9 +2,9 @@
 
 use colorous::Gradient;
 
-use crate::canvas::{Color, encode};
+use crate::canvas::{Rgb, encode};
 use crate::error::PictureError;
-use crate::plot::{Layout, draw};
+use crate::plot::{HeatMapLayout, draw};
 
 /// Places along an axis at most: those of the largest fabric that is simulated.
 pub const MOST_PLACES: u32 = 4096;
@@ -53,11 +53,11 @@ pub enum Reduction {
 }
 
 /// Places that take no part.
-pub const NOT_USED: Color = [0xd4, 0xd4, 0xd4];
+pub const NOT_USED: Rgb = [0xd4, 0xd4, 0xd4];
 
 impl Colors {
     /// The color of a part of the scale; what is beyond has the color of its end.
-    pub fn at(self, part: f64) -> Color {
+    pub fn at(self, part: f64) -> Rgb {
         let gradient: Gradient = match self {
             Self::Viridis => colorous::VIRIDIS,
             Self::Inferno => colorous::INFERNO,
@@ -119,12 +119,12 @@ impl HeatMap<'_> {
     }
 }
 
-/// Draws a map as PNG (8 bit RGB). The size follows from the map: see [`Layout`].
+/// Draws a map as PNG (8 bit RGB). The size follows from the map: see [`HeatMapLayout`].
 ///
 /// # Errors
 /// Where sizes and values do not agree, or a value has no place on the scale.
 pub fn heat_map(map: &HeatMap<'_>) -> Result<Vec<u8>, PictureError> {
     map.check()?;
-    let canvas = draw(map, &Layout::of(map));
+    let canvas = draw(map, &HeatMapLayout::of(map));
     encode(&canvas).map_err(|error| PictureError::Encoding { title: map.title.clone(), reason: error.to_string() })
 }

@@ -54,5 +54,5 @@ pub mod wafer_map;
 pub use chart::{Chart, chart_png, chart_svg};
 pub use error::PictureError;
 pub use heat_map::{Colors, HeatMap, Reduction, heat_map};
-pub use plot::Layout;
+pub use plot::HeatMapLayout;
 pub use wafer_map::{WaferMap, wafer_map_png, wafer_map_svg};

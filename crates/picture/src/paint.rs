@@ -1,6 +1,6 @@
 //! Drawings as PNG: every shape painted on a field of pixels, edges of lines and discs blended.
 
-use crate::canvas::{Canvas, Color, encode};
+use crate::canvas::{Canvas, Rgb, encode};
 use crate::drawing::{DASH, Drawing, Frame, PAPER, Shape};
 use crate::error::PictureError;
 
@@ -49,7 +49,7 @@ fn paint(canvas: &mut Canvas, shape: &Shape) {
     }
 }
 
-fn fill(canvas: &mut Canvas, frame: &Frame, color: Color) {
+fn fill(canvas: &mut Canvas, frame: &Frame, color: Rgb) {
     canvas.fill((frame.x, frame.y), (frame.width, frame.height), color);
 }
 
@@ -67,7 +67,7 @@ fn cut(from: (f64, f64), to: (f64, f64)) -> Vec<((f64, f64), (f64, f64))> {
 }
 
 /// Pixels near a shape, each with its middle's distance.
-fn cover(canvas: &mut Canvas, low: (f64, f64), high: (f64, f64), color: Color, outside: impl Fn(f64, f64) -> f64) {
+fn cover(canvas: &mut Canvas, low: (f64, f64), high: (f64, f64), color: Rgb, outside: impl Fn(f64, f64) -> f64) {
     let pixel = |value: f64, end: u32| value.clamp(0.0, f64::from(end)) as u32;
     for y in pixel(low.1 - 1.0, canvas.height)..pixel(high.1 + 2.0, canvas.height) {
         for x in pixel(low.0 - 1.0, canvas.width)..pixel(high.0 + 2.0, canvas.width) {
@@ -78,7 +78,7 @@ fn cover(canvas: &mut Canvas, low: (f64, f64), high: (f64, f64), color: Color, o
     }
 }
 
-fn segment(canvas: &mut Canvas, from: (f64, f64), to: (f64, f64), color: Color, width: f64) {
+fn segment(canvas: &mut Canvas, from: (f64, f64), to: (f64, f64), color: Rgb, width: f64) {
     let (along, half) = ((to.0 - from.0, to.1 - from.1), width / 2.0);
     let square = along.0 * along.0 + along.1 * along.1;
     let low = (from.0.min(to.0) - half, from.1.min(to.1) - half);
@@ -90,7 +90,7 @@ fn segment(canvas: &mut Canvas, from: (f64, f64), to: (f64, f64), color: Color, 
     });
 }
 
-fn disc(canvas: &mut Canvas, middle: (f64, f64), radius: f64, color: Color) {
+fn disc(canvas: &mut Canvas, middle: (f64, f64), radius: f64, color: Rgb) {
     let low = (middle.0 - radius, middle.1 - radius);
     let high = (middle.0 + radius, middle.1 + radius);
     cover(canvas, low, high, color, |x, y| (x - middle.0).hypot(y - middle.1) - radius);

@@ -1,7 +1,7 @@
 //! Where things stand in a picture, and the drawing of them.
 
 use crate::axis::{label, round_step, ticks};
-use crate::canvas::{Canvas, Color, LARGE, SMALL, lines};
+use crate::canvas::{Canvas, LARGE, Rgb, SMALL, lines};
 use crate::heat_map::{HeatMap, NOT_USED, Reduction};
 
 /// Longest side of the map in pixels; only maps with more places than that are longer than the places need.
@@ -18,13 +18,13 @@ const MARGIN: u32 = 14;
 const BAR_WIDTH: u32 = 22;
 const TICK: u32 = 5;
 
-const PAPER: Color = [0xff, 0xff, 0xff];
-const INK: Color = [0x20, 0x20, 0x20];
-const SOFT: Color = [0x58, 0x58, 0x58];
+const PAPER: Rgb = [0xff, 0xff, 0xff];
+const INK: Rgb = [0x20, 0x20, 0x20];
+const SOFT: Rgb = [0x58, 0x58, 0x58];
 
 /// Where the parts of a picture stand, in pixels from its upper left corner.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Layout {
+pub struct HeatMapLayout {
     /// Width of the picture.
     pub width: u32,
     /// Height of the picture.
@@ -45,7 +45,7 @@ pub struct Layout {
     caption: Vec<String>,
 }
 
-impl Layout {
+impl HeatMapLayout {
     /// The layout of a map.
     pub fn of(map: &HeatMap<'_>) -> Self {
         let longer = map.columns.max(map.rows).max(1);
@@ -116,7 +116,7 @@ fn bar_ticks(map: &HeatMap<'_>) -> (f64, Vec<f64>) {
 }
 
 /// Draws a map that has been checked.
-pub fn draw(map: &HeatMap<'_>, layout: &Layout) -> Canvas {
+pub fn draw(map: &HeatMap<'_>, layout: &HeatMapLayout) -> Canvas {
     let mut canvas = Canvas::new(layout.width, layout.height, PAPER);
     for (index, line) in layout.title.iter().enumerate() {
         canvas.text((MARGIN, MARGIN + index as u32 * LARGE.line()), LARGE, line, INK);
@@ -131,7 +131,7 @@ pub fn draw(map: &HeatMap<'_>, layout: &Layout) -> Canvas {
     canvas
 }
 
-fn draw_places(map: &HeatMap<'_>, layout: &Layout, canvas: &mut Canvas) {
+fn draw_places(map: &HeatMap<'_>, layout: &HeatMapLayout, canvas: &mut Canvas) {
     let (places, pixels, end) = (layout.places, layout.pixels, map.end());
     for row in 0..map.rows.div_ceil(places) {
         for column in 0..map.columns.div_ceil(places) {
@@ -144,7 +144,7 @@ fn draw_places(map: &HeatMap<'_>, layout: &Layout, canvas: &mut Canvas) {
     canvas.frame(layout.map, layout.map_size, INK);
 }
 
-fn draw_axes(map: &HeatMap<'_>, layout: &Layout, canvas: &mut Canvas) {
+fn draw_axes(map: &HeatMap<'_>, layout: &HeatMapLayout, canvas: &mut Canvas) {
     let (left, top) = layout.map;
     let (width, height) = layout.map_size;
     // The middle of a place, in pixels from the map's corner.
@@ -182,7 +182,7 @@ fn whole_ticks(first: f64, last: f64, wanted: u32) -> Vec<f64> {
     values
 }
 
-fn draw_bar(map: &HeatMap<'_>, layout: &Layout, canvas: &mut Canvas) {
+fn draw_bar(map: &HeatMap<'_>, layout: &HeatMapLayout, canvas: &mut Canvas) {
     let ((left, top), height) = (layout.bar, layout.bar_height);
     canvas.text((left, top.saturating_sub(SMALL.line() + 6)), SMALL, &map.unit, SOFT);
     let steps = f64::from(height.saturating_sub(1).max(1));

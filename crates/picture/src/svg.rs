@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::canvas::Color;
+use crate::canvas::Rgb;
 use crate::drawing::{DASH, Drawing, Frame, PAPER, Shape};
 
 /// Fonts by preference. The width of every text is fixed, whichever there is.
@@ -110,7 +110,7 @@ fn add(text: &mut String, words: std::fmt::Arguments<'_>) {
     let _ = text.write_fmt(words);
 }
 
-fn hex([red, green, blue]: Color) -> String {
+fn hex([red, green, blue]: Rgb) -> String {
     format!("#{red:02x}{green:02x}{blue:02x}")
 }
 

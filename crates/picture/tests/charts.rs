@@ -3,12 +3,12 @@
 
 use proptest::prelude::*;
 use wafersim_picture::chart::{
-    self, Axis, Bin, Distribution, Form, Frontier, Point, Sample, Scale, Series, Sweep, SweepPoint, distribution,
+    self, Bin, ChartAxis, Distribution, Form, Frontier, Point, Sample, Scale, Series, Sweep, SweepPoint, distribution,
 };
 use wafersim_picture::{Chart, PictureError, chart_png, chart_svg};
 
-fn axis(name: &str, scale: Scale) -> Axis {
-    Axis { name: name.into(), scale }
+fn axis(name: &str, scale: Scale) -> ChartAxis {
+    ChartAxis { name: name.into(), scale }
 }
 
 fn frontier() -> Chart {

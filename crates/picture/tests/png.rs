@@ -5,7 +5,7 @@
 use std::io::Cursor;
 
 use proptest::prelude::*;
-use wafersim_picture::{Colors, HeatMap, Layout, PictureError, Reduction, heat_map};
+use wafersim_picture::{Colors, HeatMap, HeatMapLayout, PictureError, Reduction, heat_map};
 
 fn map(columns: u32, rows: u32, values: &[f64]) -> HeatMap<'_> {
     HeatMap {
@@ -45,7 +45,7 @@ impl Pixels {
 
 /// The color in the middle of a place.
 fn place(map: &HeatMap<'_>, pixels: &Pixels, column: u32, row: u32) -> [u8; 3] {
-    let layout = Layout::of(map);
+    let layout = HeatMapLayout::of(map);
     let middle = |corner: u32, place: u32| corner + place / layout.places * layout.pixels + layout.pixels / 2;
     pixels.at(middle(layout.map.0, column), middle(layout.map.1, row))
 }
@@ -55,7 +55,7 @@ fn colors_stand_at_their_places() {
     // Three columns, two rows: nothing, half and all of the scale; not used.
     let values = [0.0, 5.0, 10.0, f64::NAN, 0.0, 10.0];
     let map = map(3, 2, &values);
-    let (pixels, layout) = (Pixels::of(&heat_map(&map).unwrap()), Layout::of(&map));
+    let (pixels, layout) = (Pixels::of(&heat_map(&map).unwrap()), HeatMapLayout::of(&map));
     assert_eq!((pixels.width, pixels.height), (layout.width, layout.height));
     let (low, middle, high) = (Colors::Viridis.at(0.0), Colors::Viridis.at(0.5), Colors::Viridis.at(1.0));
     let found: Vec<[u8; 3]> = (0..2)
@@ -83,7 +83,7 @@ fn large_maps_show_the_largest_or_the_mean_of_blocks() {
     values[0] = 8.0;
     let largest = map(2400, 4, &values);
     let mean = HeatMap { reduction: Reduction::Mean, ..largest.clone() };
-    let layout = Layout::of(&largest);
+    let layout = HeatMapLayout::of(&largest);
     assert_eq!((layout.places, layout.pixels, layout.map_size), (2, 1, (1200, 2)));
     for (map, color) in [(&largest, Colors::Viridis.at(1.0)), (&mean, Colors::Viridis.at(0.25))] {
         let pixels = Pixels::of(&heat_map(map).unwrap());
@@ -131,7 +131,7 @@ proptest! {
             .collect();
         let map = HeatMap { title, unit, origin, ..map(columns, rows, &values) };
         let png = heat_map(&map).unwrap();
-        let (pixels, layout) = (Pixels::of(&png), Layout::of(&map));
+        let (pixels, layout) = (Pixels::of(&png), HeatMapLayout::of(&map));
         prop_assert_eq!((pixels.width, pixels.height), (layout.width, layout.height));
         prop_assert_eq!(png, heat_map(&map).unwrap());
     }

@@ -96,7 +96,7 @@ impl<'m> Divided<'m> {
         let search = Search::new(&blueprint, &settings);
         let wafers = match request.wafers {
             WaferCount::Exactly(wafers) => wafers,
-            WaferCount::Auto => search.fewest_wafers()?,
+            WaferCount::Auto | WaferCount::Fewest => search.fewest_wafers()?,
         };
         let found = if request.explained { search.on(wafers)? } else { search.plainly_on(wafers)? };
         Ok(Self { blueprint, settings, found })
@@ -207,7 +207,7 @@ pub fn fits(request: &Request<'_>) -> bool {
     let search = Search::new(&blueprint, &settings);
     match request.wafers {
         WaferCount::Exactly(wafers) => search.found_on(wafers).is_some(),
-        WaferCount::Auto => search.fewest_wafers().is_ok(),
+        WaferCount::Auto | WaferCount::Fewest => search.fewest_wafers().is_ok(),
     }
 }
 

@@ -7,12 +7,24 @@ use wafersim_spec::{Bytes, DataType};
 
 use crate::layout::Layout;
 
-/// Index of a buffer in its program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct BufferId(pub u32);
+crate::brand::id! {
+    /// A buffer of a program.
+    ///
+    /// Only a program makes ids, when it declares what they stand for
+    /// ([`crate::Program::buffer`], [`crate::Program::laid_buffer`]). They carry its mark, and
+    /// [`crate::Program::buffer_of`] of another program refuses them. Which program it was does not count where ids are
+    /// compared: a program that is written twice equals itself.
+    BufferId
+}
+
+impl BufferId {
+    /// A buffer of no program: for a step that stands in none, and is only added up.
+    pub const NONE: Self = Self::new(0, crate::brand::Brand::NONE);
+}
 
 /// Index of a color in its program. Which of the router's 24 colors it becomes is decided when the program is lowered.
+/// Colors are names and no ids: those of one purpose along an axis have the same numbers in every program, and a color
+/// stands for nothing that could be looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Color(pub u32);

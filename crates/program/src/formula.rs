@@ -3,12 +3,17 @@
 //! [`crate::Math`] names the mathematics for people and for the closed form; a [`Formula`] is what the numeric reading
 //! executes. A step whose program was written without layouts has none, and cannot be executed with numbers.
 
+mod operands;
+mod weight;
+
+pub use operands::{Causal, Chosen, Pair, Rescaled, ScorePart, Sinks, StateHeads, StateSums};
+pub use weight::{Factor, GainName, HeadPart, Part, Scaling, Stored, Weight, WeightId};
+
 use serde::Serialize;
-use wafersim_spec::DataType;
-use wafersim_spec::model::{Gating, Reach, Role, Selection};
+use wafersim_spec::model::{Gating, Role, Selection};
 
 use crate::buffer::BufferId;
-use crate::layout::{Digit, Dimension, Field};
+use crate::layout::{Digit, Dimension};
 use crate::region::{Axis, Region};
 
 /// A field of a buffer.
@@ -25,255 +30,6 @@ impl Operand {
     pub const fn new(buffer: BufferId, field: u32) -> Self {
         Self { buffer, field }
     }
-}
-
-/// Index of a weight in its program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
-pub struct WeightId(pub u32);
-
-/// A weight that stays in place while the program runs: `y[outputs] = x[inputs] W`, tiled over a region.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Weight {
-    /// What it does in its layer.
-    pub role: Role,
-    /// Which of several with one role (the gains of q and k); for experts the choice is made when the program runs.
-    pub copy: u64,
-    /// The processing elements that hold it.
-    pub region: Region,
-    /// Which inputs a place holds: the inner elements of this field.
-    pub inputs: Field,
-    /// Which outputs a place holds: the inner elements of this field.
-    pub outputs: Field,
-    /// What the input goes through before the matrix, in order: the tile is one of the product of all of them, formed
-    /// before the program starts.
-    pub behind: Vec<Factor>,
-    /// How the tile is stored; where that is not said, as the weights of the model are in all.
-    pub stored: Option<Stored>,
-    /// Which part of the matrix it is.
-    pub part: Part,
-}
-
-/// The part of a matrix that is a weight of its own, or what is made of the parts that its heads have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Part {
-    /// All of it.
-    #[default]
-    Whole,
-    /// Of each head some of the outputs: output `o` is `o mod size` of those of head `o / size`.
-    Outputs(HeadPart),
-    /// The same, which a rotary embedding combines in pairs: `(2 i, 2 i + 1)` in the matrix, `(i, i + size / 2)` here.
-    Rotated(HeadPart),
-    /// A matrix for each head, from all inputs to its outputs: input `i` is `i mod inputs` of the vector of head `i /
-    /// inputs`, output `o` as in `Outputs`. Between heads there is nothing.
-    OfHeads {
-        /// The outputs.
-        part: HeadPart,
-        /// Inputs of the matrix.
-        inputs: u64,
-    },
-    /// All outputs of each head, `width` of them, the last `rotated` first, and these in pairs as in `Rotated`.
-    RotatedFirst {
-        /// Outputs of a head.
-        width: u64,
-        /// How many are rotated.
-        rotated: u64,
-    },
-    /// The matrices of `OfHeads` turned round: from the outputs of the matrix to its inputs.
-    OfHeadsTurned {
-        /// The outputs.
-        part: HeadPart,
-        /// Inputs of the matrix.
-        inputs: u64,
-    },
-}
-
-/// Some of the outputs that each head has in a matrix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct HeadPart {
-    /// Outputs of a head.
-    pub width: u64,
-    /// The first of the part.
-    pub first: u64,
-    /// How many.
-    pub size: u64,
-}
-
-impl HeadPart {
-    /// The output of the matrix, and the head that it belongs to.
-    const fn of(self, output: u64) -> (u64, u64) {
-        match (output.checked_div(self.size), output.checked_rem(self.size)) {
-            (Some(head), Some(number)) => (head * self.width + self.first + number, head),
-            _ => (self.first, 0),
-        }
-    }
-}
-
-impl Part {
-    /// Input and output of the matrix that stand at an input and an output of the weight; nothing where there is none.
-    pub const fn at(self, input: u64, output: u64) -> Option<(u64, u64)> {
-        match self {
-            Self::Whole => Some((input, output)),
-            Self::Outputs(part) => Some((input, part.of(output).0)),
-            Self::Rotated(part) => {
-                let (half, number) = (part.size / 2, if part.size == 0 { 0 } else { output % part.size });
-                let turned = if number < half { 2 * number } else { 2 * (number - half) + 1 };
-                Some((input, part.of(output - number + turned).0))
-            }
-            Self::RotatedFirst { width, rotated } => {
-                let number = if width == 0 { 0 } else { output % width };
-                if number < rotated {
-                    let part = HeadPart { width, first: width - rotated, size: rotated };
-                    let head = if width == 0 { 0 } else { output / width };
-                    Self::Rotated(part).at(input, head * rotated + number)
-                } else {
-                    Some((input, output - rotated))
-                }
-            }
-            Self::OfHeads { part, inputs } => {
-                let ((row, head), all) = (part.of(output), if inputs == 0 { 1 } else { inputs });
-                if input / all == head { Some((input % all, row)) } else { None }
-            }
-            Self::OfHeadsTurned { part, inputs } => Self::OfHeads { part, inputs }.at(output, input),
-        }
-    }
-}
-
-/// What an input goes through before a matrix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Factor {
-    /// A matrix, with its bias where it has one.
-    Matrix(Role),
-    /// The gain of a norm, and which of several with one role.
-    Gain(Role, u64),
-}
-
-/// How a tile is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Stored {
-    /// The format of the elements.
-    pub data_type: DataType,
-    /// What the scales multiply.
-    pub scaling: Scaling,
-}
-
-/// What the block scales of a weight in 8 or 4 bit multiply ([`DataType::scale_tile`]).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Scaling {
-    /// There are none.
-    Nothing,
-    /// The partial sums of a block's inputs, each time they are made.
-    Sums,
-    /// The elements, while they are converted.
-    Elements,
-}
-
-/// One token-expert pair of a product.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Pair {
-    /// The token.
-    pub token: u64,
-    /// Which of its chosen experts.
-    pub slot: u64,
-    /// Row of the input.
-    pub from: u64,
-    /// Row of the output, to which the product is added.
-    pub to: u64,
-}
-
-/// Which keys a query sees, where rows of scores are queries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Causal {
-    /// Position of row 0. Later keys are not seen.
-    pub position: u64,
-    /// Rows of one position: row `r` is `r / users` tokens later.
-    pub users: u64,
-    /// How far back it looks.
-    pub reach: Reach,
-}
-
-impl Causal {
-    /// Whether the query of a row sees a token.
-    pub const fn sees(&self, row: u64, token: u64) -> bool {
-        let position = self.position.saturating_add(row / if self.users == 0 { 1 } else { self.users });
-        token <= position && token >= self.reach.oldest(position.saturating_add(1))
-    }
-}
-
-/// Learned sink logits: one a head that joins its softmax and has no value.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Sinks {
-    /// Columns that share the scores of a head: the logit joins in the first part, in the first row of those that hold
-    /// its statistic.
-    pub columns: Digit,
-    /// Logits are divided by it before they join: scores are multiplied with it later.
-    pub scale: f64,
-}
-
-/// Sizes of the heads of linear attention: `group` neighbouring value heads share a key head.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct StateHeads {
-    /// Value heads of a key head.
-    pub group: u64,
-    /// Width of a key.
-    pub key_dim: u64,
-    /// Width of a value.
-    pub value_dim: u64,
-}
-
-/// A part of the width of queries and keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct ScorePart {
-    /// Queries: a row a token, elements `head x dimension`.
-    pub query: Operand,
-    /// Keys: a row a cached token, elements `KV head x dimension`.
-    pub keys: Operand,
-    /// Its width.
-    pub head_dim: u64,
-}
-
-/// What a query reads beside the key, before the token of the key is written. Queries and keys are as they were made;
-/// their lengths are known when sums have been added up.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct StateSums {
-    /// Queries.
-    pub query: Operand,
-    /// What they read; after the write what they would have read of the state that is left.
-    pub read: Operand,
-    /// For each key head the sums of squares of the query and of the key, and the sum of their products.
-    pub sums: Operand,
-    /// Added to sums of squares.
-    pub epsilon: f64,
-    /// Length that queries are brought to; keys are brought to 1.
-    pub scale: f64,
-}
-
-impl StateSums {
-    /// Sums of a key head.
-    pub const COUNT: u64 = 3;
-}
-
-/// An operand of a product whose norm comes afterwards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Rescaled {
-    /// What is scaled.
-    pub operand: Operand,
-    /// The weight whose bias is added then, where it has one.
-    pub bias: Option<Role>,
-}
-
-/// The experts that a product works with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Chosen {
-    /// Numbers of the chosen experts: a row for each token.
-    pub experts: Operand,
-    /// The pairs, in the order in which they are worked on.
-    pub pairs: Vec<Pair>,
-    /// What an expert's bias is multiplied with: the router's weights. A bias that is not weighed is added as it is.
-    pub bias_weights: Option<Operand>,
 }
 
 /// The mathematics of a compute step over its operands. Rows are vectors or tokens; elements of a row have numbers.
@@ -386,8 +142,8 @@ pub enum Formula {
         x: Operand,
         /// Sums of squares.
         sums: Operand,
-        /// The gain, and which of several with one role.
-        gain: (Role, u64),
+        /// The gain.
+        gain: GainName,
         /// Output; may be the input.
         y: Operand,
         /// Elements of a whole vector.
@@ -400,7 +156,7 @@ pub enum Formula {
         /// Input.
         x: Operand,
         /// The gain.
-        gain: (Role, u64),
+        gain: GainName,
         /// Output.
         y: Operand,
         /// Elements of a whole vector.
@@ -537,6 +293,17 @@ pub enum Formula {
         causal: Option<Causal>,
         /// As in `Maximum`.
         sinks: Option<Sinks>,
+    },
+    /// Each operand times `exp(scale (own - all))` of its head: from relative to one maximum to relative to another.
+    RelativeTo {
+        /// Weighted values, and sums of exponentials.
+        operands: [Operand; 2],
+        /// Maxima that they are relative to.
+        own: Operand,
+        /// Maxima that they shall be relative to; none is smaller.
+        all: Operand,
+        /// As in `ExpAndSum`.
+        scale: f64,
     },
     /// The tiles of a weight from the format that they are stored in to the one that is computed in: no number changes.
     Convert {
@@ -725,8 +492,8 @@ pub enum Formula {
         x: Operand,
         /// Sums of squares.
         sums: Operand,
-        /// The gain, and which of several with one role.
-        gain: (Role, u64),
+        /// The gain.
+        gain: GainName,
         /// The gate, laid out as `x`.
         gate: Operand,
         /// Elements of a whole vector.
@@ -779,13 +546,6 @@ pub enum Formula {
         /// Target.
         target: Operand,
     },
-}
-
-impl Weight {
-    /// A matrix on a region, its inputs and outputs as in the operands of its product.
-    pub const fn new(role: Role, region: Region, inputs: Field, outputs: Field) -> Self {
-        Self { role, copy: 0, region, inputs, outputs, behind: Vec::new(), stored: None, part: Part::Whole }
-    }
 }
 
 /// A dimension shared out evenly along a whole axis of a region.

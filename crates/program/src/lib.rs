@@ -20,6 +20,7 @@
 //! assert_eq!(program.steps().count(), 3, "chains in the groups, chain of the roots, multicast");
 //! ```
 
+mod brand;
 pub mod buffer;
 pub mod collective;
 pub mod formula;
@@ -36,7 +37,8 @@ pub mod work;
 
 pub use buffer::{Buffer, BufferId, Color};
 pub use formula::{
-    Chosen, Factor, Formula, HeadPart, Operand, Pair, Part, Rescaled, Scaling, ScorePart, Stored, Weight, WeightId,
+    Chosen, Factor, Formula, GainName, HeadPart, Operand, Pair, Part, Rescaled, Scaling, ScorePart, Stored, Weight,
+    WeightId,
 };
 pub use layout::{Cached, Digit, Dimension, Field, Layout, Place, Ring, RowOrder, Spread};
 pub use memory::Peak;

@@ -66,7 +66,7 @@ impl Program {
         for node in &self.body {
             node.visit(1, &mut |step, _| {
                 step.each_buffer(|id| {
-                    if let Some(life) = lives.get_mut(id.0 as usize) {
+                    if let Some(life) = lives.get_mut(id.index()) {
                         *life = Some(Life { first: life.map_or(steps, |life| life.first), last: steps });
                     }
                 });
@@ -98,7 +98,7 @@ impl Program {
         }
         let Some(moment) = moment else { return Peak { bytes: Bytes::ZERO, operator: "".into(), buffers: Vec::new() } };
         let here = |life: &Option<Life>| life.is_some_and(|life| life.first <= moment && moment <= life.last);
-        let held = (0u32..).zip(&lives).filter(|(_, life)| here(life)).map(|(id, _)| BufferId(id));
+        let held = self.buffer_ids().zip(&lives).filter(|(_, life)| here(life)).map(|(id, _)| id);
         let mut buffers: Vec<(BufferId, Bytes)> = held.map(|id| (id, self.bytes_of(id))).collect();
         buffers.sort_unstable_by_key(|(id, bytes)| (std::cmp::Reverse(*bytes), *id));
         let operator = match self.body.get(ends.partition_point(|end| *end <= moment)) {

@@ -363,7 +363,7 @@ mod tests {
 
     fn pieces(count: u64, owners: Owners) -> Pieces {
         let colors = (0..8).map(Color).collect();
-        let (source, target) = (BufferId(0), BufferId(1));
+        let (source, target) = (BufferId::NONE, BufferId::NONE);
         Pieces { axis: Axis::X, count, stride: 1, offset: 0, owners, source, target, colors }
     }
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 use wafersim_spec::DataType;
 use wafersim_spec::model::Role;
 
+use crate::brand::Brand;
 use crate::buffer::{Buffer, BufferId, Color};
 use crate::formula::{Part, Weight, WeightId};
 use crate::layout::Layout;
@@ -100,6 +101,9 @@ pub struct Program {
     pub residents: Vec<Resident>,
     /// In which order its steps run.
     pub order: Order,
+    /// What its ids carry.
+    #[serde(skip)]
+    brand: Brand,
     /// Number of colors used so far.
     colors: u32,
     /// Colors by purpose: see [`Self::colors_for`].
@@ -119,6 +123,7 @@ impl Program {
             weights: Vec::new(),
             residents: Vec::new(),
             order: Order::Given,
+            brand: Brand::fresh(),
             colors: 0,
             purposes: Vec::new(),
             body: Vec::new(),
@@ -127,14 +132,14 @@ impl Program {
 
     /// Declares a buffer: `elements` in the fullest processing element.
     pub fn buffer(&mut self, name: impl Into<Cow<'static, str>>, elements: u64, data_type: DataType) -> BufferId {
-        let id = BufferId(self.buffers.len() as u32);
+        let id = BufferId::new(self.buffers.len(), self.brand);
         self.buffers.push(Buffer { name: name.into(), elements, data_type, layout: None });
         id
     }
 
     /// Declares a buffer by its layout; its elements are those of the fullest processing element.
     pub fn laid_buffer(&mut self, name: impl Into<Cow<'static, str>>, data_type: DataType, layout: Layout) -> BufferId {
-        let id = BufferId(self.buffers.len() as u32);
+        let id = BufferId::new(self.buffers.len(), self.brand);
         let elements = layout.largest();
         self.buffers.push(Buffer { name: name.into(), elements, data_type, layout: Some(layout) });
         id
@@ -142,19 +147,39 @@ impl Program {
 
     /// Declares a weight.
     pub fn weight(&mut self, weight: Weight) -> WeightId {
+        let id = WeightId::new(self.weights.len(), self.brand);
         self.weights.push(weight);
-        WeightId(self.weights.len() as u32 - 1)
+        id
     }
 
     /// The first buffer of that name.
     pub fn find(&self, name: &str) -> Option<BufferId> {
-        self.buffers.iter().position(|buffer| buffer.name == name).map(|index| BufferId(index as u32))
+        self.buffers.iter().position(|buffer| buffer.name == name).map(|index| BufferId::new(index, self.brand))
     }
 
-    /// The buffer of an id. Ids of another program give the last buffer, or an empty one.
+    /// The buffers in order.
+    pub fn buffer_ids(&self) -> impl Iterator<Item = BufferId> + use<> {
+        let brand = self.brand;
+        (0..self.buffers.len()).map(move |index| BufferId::new(index, brand))
+    }
+
+    /// The buffer of an id. A clone that has not declared it itself has an empty one.
+    ///
+    /// # Panics
+    /// Where another program has made the id.
     pub fn buffer_of(&self, id: BufferId) -> &Buffer {
         static EMPTY: Buffer = Buffer { name: Cow::Borrowed(""), elements: 0, data_type: DataType::Fp32, layout: None };
-        self.buffers.get(id.0 as usize).or(self.buffers.last()).unwrap_or(&EMPTY)
+        assert!(id.is_of(self.brand), "{id:?} is no buffer of the program '{}'", self.name);
+        self.buffers.get(id.index()).unwrap_or(&EMPTY)
+    }
+
+    /// The weight of an id. A clone may not have declared it.
+    ///
+    /// # Panics
+    /// Where another program has made the id.
+    pub fn weight_of(&self, id: WeightId) -> Option<&Weight> {
+        assert!(id.is_of(self.brand), "{id:?} is no weight of the program '{}'", self.name);
+        self.weights.get(id.index())
     }
 
     /// `count` colors. The sets of one axis and purpose are shared by all steps of a program that never run at the same

@@ -55,7 +55,7 @@ impl Step {
         lines
             .flat_map(|line| {
                 let sends = if differ { sends(line) } else { alike.clone() };
-                sends.into_iter().map(move |(from, to, color)| Transfer {
+                sends.into_iter().map(move |LineSend { from, to, color }| Transfer {
                     from: place(line, from),
                     to: place(line, to),
                     color,
@@ -96,18 +96,28 @@ fn chains(chain: &ChainReduce, line: u64) -> Vec<Vec<u64>> {
     (0..line.div_ceil(length)).flat_map(of_segment).collect()
 }
 
+/// A send between two places of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct LineSend {
+    from: u64,
+    to: u64,
+    color: Color,
+}
+
 /// The sends of the chains on a line of `length` with the number `line` across it.
-fn chain_sends(chain: &ChainReduce, length: u64, line: u64) -> Vec<(u64, u64, Color)> {
+fn chain_sends(chain: &ChainReduce, length: u64, line: u64) -> Vec<LineSend> {
     let mut sends = Vec::new();
     for members in chains(chain, length) {
         let count = members.len() as u64;
         let root = chain.root.index(chain.count, count, line);
         let lower_first = chain.root.takes_lower_first(root, count);
         let root = root as usize;
-        let below = (0..root).map(|index| (members[index], members[index + 1], color(&chain.colors, index % 2)));
-        let above = (root + 1..members.len())
-            .rev()
-            .map(|index| (members[index], members[index - 1], color(&chain.colors, 2 + index % 2)));
+        let send = |from: usize, to: usize, first: usize| {
+            let color = color(&chain.colors, first + from % 2);
+            LineSend { from: members[from], to: members[to], color }
+        };
+        let below = (0..root).map(|index| send(index, index + 1, 0));
+        let above = (root + 1..members.len()).rev().map(|index| send(index, index - 1, 2));
         if lower_first {
             sends.extend(below.chain(above));
         } else {
@@ -117,14 +127,14 @@ fn chain_sends(chain: &ChainReduce, length: u64, line: u64) -> Vec<(u64, u64, Co
     sends
 }
 
-fn multicast_sends(cast: &Multicast, line: u64) -> Vec<(u64, u64, Color)> {
+fn multicast_sends(cast: &Multicast, line: u64) -> Vec<LineSend> {
     let span = cast.span.max(1);
     let mut sends = Vec::new();
     for start in (0..line).step_by(span as usize) {
         let from = (start + cast.from).min(line - 1);
         for to in start..(start + span).min(line) {
             if to != from && cast.reaches(to) {
-                sends.push((from, to, color(&cast.colors, usize::from(to > from))));
+                sends.push(LineSend { from, to, color: color(&cast.colors, usize::from(to > from)) });
             }
         }
     }
@@ -132,12 +142,13 @@ fn multicast_sends(cast: &Multicast, line: u64) -> Vec<(u64, u64, Color)> {
 }
 
 /// Even members send two up and odd members two down; the ends turn round (sources.md#waferllm, MeshGEMM).
-fn shift_sends(shift: &Shift, line: u64) -> Vec<(u64, u64, Color)> {
+fn shift_sends(shift: &Shift, line: u64) -> Vec<LineSend> {
     let last = line - 1;
     (0..line)
         .filter_map(|index| {
             if !shift.ring {
-                return (index < last).then(|| (index, index + 1, color(&shift.colors, (index % 2) as usize)));
+                let color = color(&shift.colors, (index % 2) as usize);
+                return (index < last).then_some(LineSend { from: index, to: index + 1, color });
             }
             let (to, direction) = if index % 2 == 0 {
                 if index + 2 <= last {
@@ -151,7 +162,8 @@ fn shift_sends(shift: &Shift, line: u64) -> Vec<(u64, u64, Color)> {
                 (0, 2)
             };
             let to = if index % 2 == 0 && index == last && last > 0 { last - 1 } else { to };
-            (to != index).then(|| (index, to, color(&shift.colors, direction + (index / 2 % 2) as usize)))
+            let color = color(&shift.colors, direction + (index / 2 % 2) as usize);
+            (to != index).then_some(LineSend { from: index, to, color })
         })
         .collect()
 }
@@ -252,10 +264,10 @@ mod tests {
             span: 12,
             stride: 1,
             style: step::Style::Streaming,
-            payload: BufferId(0),
+            payload: BufferId::NONE,
             colors: vec![Color(0), Color(1)],
         };
-        let receivers: BTreeSet<u64> = multicast_sends(&cast, 12).into_iter().map(|(_, to, _)| to).collect();
+        let receivers: BTreeSet<u64> = multicast_sends(&cast, 12).into_iter().map(|send| send.to).collect();
         assert_eq!(receivers.len(), 11);
         assert_eq!(cast.longest_way(), 6);
     }
@@ -263,9 +275,10 @@ mod tests {
     #[test]
     fn an_interleaved_ring_is_one_cycle_of_at_most_two_hops() {
         for line in 2..40u64 {
-            let shift = Shift { axis: Axis::X, ring: true, payload: BufferId(0), colors: (0..4).map(Color).collect() };
+            let shift =
+                Shift { axis: Axis::X, ring: true, payload: BufferId::NONE, colors: (0..4).map(Color).collect() };
             let next: BTreeMap<u64, u64> =
-                shift_sends(&shift, line).into_iter().map(|(from, to, _)| (from, to)).collect();
+                shift_sends(&shift, line).into_iter().map(|send| (send.from, send.to)).collect();
             assert_eq!(next.len() as u64, line, "everybody sends, line {line}");
             let (mut member, mut steps) = (0, 0);
             loop {

@@ -38,6 +38,7 @@ mod paragraph;
 pub mod picture;
 pub mod plan;
 pub mod production;
+pub mod requests;
 pub mod setting;
 pub mod steady;
 pub mod stream;

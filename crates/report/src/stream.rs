@@ -6,16 +6,18 @@ use wafersim_answer::Verified;
 use wafersim_stream::ServiceOutcome;
 use wafersim_stream::costs::StationKind;
 use wafersim_stream::load::{Guess, guesses};
-use wafersim_stream::result::{Ended, StationUse};
+use wafersim_stream::result::{Ended, State, StationUse};
 use wafersim_stream::run::{MachineSummary, Point, knee};
 use wafersim_stream::scenario::LoadScenario;
 use wafersim_stream::statistics::{Average, Estimate, Summary};
+use wafersim_stream::trace::TraceSummary;
 
 use crate::error::ReportError;
 use crate::grid::{Grid, Side};
 use crate::json::pretty;
 use crate::number::{NOTHING, duration, figure, plural, share, whole};
 use crate::paragraph::{heading, labelled};
+use crate::requests::{left_out, seen};
 
 /// A run for people.
 pub fn text(point: &Point) -> String {
@@ -23,7 +25,13 @@ pub fn text(point: &Point) -> String {
     let mut page = String::new();
     page.push_str(&labelled("machine", &machine_line(machine)));
     page.push_str(&labelled("closed form", &closed_form_line(machine)));
+    if let Some(trace) = &point.trace {
+        page.push_str(&labelled("trace", &trace_line(trace)));
+    }
     page.push_str(&labelled("run", &run_line(outcome)));
+    if let Some(words) = not_steady(outcome) {
+        page.push_str(&labelled("not steady", &words));
+    }
     page.push_str(&heading("Users"));
     page.push_str(&labelled("all users", &all_users(outcome)));
     page.push_str(&distributions(outcome));
@@ -72,6 +80,12 @@ fn closed_form_line(machine: &MachineSummary) -> String {
     )
 }
 
+fn trace_line(trace: &TraceSummary) -> String {
+    let left_out = left_out(&trace.left_out).map_or_else(String::new, |words| format!("; left out: {words}"));
+    let span = if trace.span_s > 0.0 { format!(" over {}", duration(trace.span_s)) } else { String::new() };
+    format!("{}; {}{span}{left_out}", seen(&trace.seen), plural(trace.requests, "request"))
+}
+
 fn run_line(outcome: &ServiceOutcome) -> String {
     let why = match outcome.ended {
         Ended::Time => "the time is over",
@@ -88,6 +102,18 @@ fn run_line(outcome: &ServiceOutcome) -> String {
         whole(totals.inside),
         whole(totals.refused)
     )
+}
+
+/// Why a run's figures are not those of a longer run; nothing where they are.
+fn not_steady(outcome: &ServiceOutcome) -> Option<String> {
+    let reason = &outcome.steady.reason;
+    match outcome.steady.state {
+        State::Growing => Some(format!("{reason}; how long users wait is how long the run was")),
+        State::NoWindow => {
+            Some(format!("{reason}: it says nothing of users (make run.warm_up shorter, or the run longer)"))
+        }
+        State::Steady | State::Short | State::Served => None,
+    }
 }
 
 fn all_users(outcome: &ServiceOutcome) -> String {
@@ -288,6 +314,11 @@ pub fn sweep_text(setting: &str, points: &[Point]) -> String {
         page.push('\n');
         page.push_str(&labelled("knee", &text));
     }
+    for point in points {
+        if let Some(words) = not_steady(&point.outcome) {
+            page.push_str(&labelled("not steady", &format!("at {setting} = {}: {words}", point.value)));
+        }
+    }
     page.push_str(&labelled(
         "columns",
         "tok/s: median request; first, p95: time to first token; between p99: between two steps of a user; service, wait: \
@@ -343,6 +374,7 @@ const FIELDS: &[Field] = &[
     ("wafers", |point| point.machine.wafers.to_string()),
     ("profile", |point| point.machine.profile.clone()),
     ("window_s", |point| (point.outcome.window_end - point.outcome.window_start).seconds().to_string()),
+    ("steady", |point| word(point.outcome.steady.state).to_owned()),
     ("arrived", |point| point.outcome.totals.arrived.to_string()),
     ("refused", |point| point.outcome.totals.refused.to_string()),
     ("finished", |point| point.outcome.totals.finished.to_string()),
@@ -370,6 +402,17 @@ const FIELDS: &[Field] = &[
     ("little_passes", |point| point.outcome.little.passes.to_string()),
     ("little_requests", |point| point.outcome.little.requests.to_string()),
 ];
+
+/// As in JSON.
+const fn word(state: State) -> &'static str {
+    match state {
+        State::Steady => "steady",
+        State::Growing => "growing",
+        State::Short => "short",
+        State::NoWindow => "no_window",
+        State::Served => "served",
+    }
+}
 
 fn of(summary: Option<Summary>, value: fn(&Summary) -> f64) -> String {
     optional(summary.as_ref().map(value))

@@ -1,7 +1,7 @@
 //! Charts of runs under load: the frontier of a sweep, and how latencies are distributed.
 
 use wafersim_picture::chart::{
-    Axis, Bin, Distribution, Form, Frontier, MOST_SERIES, Sample, Scale, Sweep, SweepPoint, distribution, frontier,
+    Bin, ChartAxis, Distribution, Form, Frontier, MOST_SERIES, Sample, Scale, Sweep, SweepPoint, distribution, frontier,
 };
 use wafersim_picture::{Chart, PictureError, chart_png, chart_svg};
 use wafersim_stream::ServiceOutcome;
@@ -108,7 +108,7 @@ fn latencies(of: &MachineSummary, runs: &[(String, &ServiceOutcome)]) -> Result<
         let chart = distribution(&Distribution {
             title: title.into(),
             caption,
-            axis: Axis { name: axis.into(), scale: Scale::Logarithmic },
+            axis: ChartAxis { name: axis.into(), scale: Scale::Logarithmic },
             unit: "ms".into(),
             form: Form::Cumulative,
             samples,

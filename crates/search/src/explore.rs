@@ -176,6 +176,47 @@ pub fn refine(search: &Search<'_>, surveyed: &[Found], judge: &dyn Judge) -> Opt
     Some(Found { point, mapped, judged, evaluations: walk.evaluations })
 }
 
+/// Of a survey the fastest on each number of wafers at which speed grows, fewest wafers first.
+pub fn growth(surveyed: &[Found]) -> Vec<&Found> {
+    let mut all: Vec<&Found> = surveyed.iter().collect();
+    all.sort_by(|one, other| {
+        one.point.wafers.cmp(&other.point.wafers).then(one.judged.time.total_cmp(&other.judged.time))
+    });
+    let mut fastest = f64::INFINITY;
+    all.retain(|one| {
+        let is_faster = one.judged.time < fastest * (1.0 - 1e-9);
+        fastest = one.judged.time.min(fastest);
+        is_faster
+    });
+    all
+}
+
+/// The best mappings found for each number of wafers at which the speed of a survey grows: of each the fastest
+/// division, refined with its part of the effort. Divisions so slow that refining them would not make them the fastest
+/// are given as they are.
+pub fn refine_each(search: &Search<'_>, surveyed: &[Found], judge: &dyn Judge) -> Vec<Found> {
+    /// More than refining a division has ever given.
+    const MOST_GAINED: f64 = 1.25;
+    let Some(fastest) = surveyed.first() else { return Vec::new() };
+    let mut walk = Walk::new(search, judge);
+    walk.evaluations = fastest.evaluations;
+    let mut found = Vec::new();
+    let steps = growth(surveyed);
+    for (index, step) in steps.iter().enumerate() {
+        if step.judged.time > fastest.judged.time * MOST_GAINED {
+            found.push((*step).clone());
+            continue;
+        }
+        let share = walk.left / (steps.len() - index) as u64;
+        let Found { point, mapped, judged, .. } = (*step).clone();
+        if walk.fits_in_routers(&mapped) {
+            let Here { point, mapped, judged } = walk.refined(Here { point, mapped, judged }, share.max(1));
+            found.push(Found { point, mapped, judged, evaluations: walk.evaluations });
+        }
+    }
+    found
+}
+
 impl<'w, 'a> Walk<'w, 'a> {
     fn new(search: &'w Search<'a>, judge: &'w dyn Judge) -> Self {
         let common = Arc::new(Common::new(search.space.inputs.model));

@@ -36,5 +36,5 @@ pub mod space;
 pub mod trees;
 
 pub use ablate::{Ablated, ablate};
-pub use explore::{Effort, Found, Judge, Judged, Search, explore, refine, survey};
+pub use explore::{Effort, Found, Judge, Judged, Search, explore, growth, refine, refine_each, survey};
 pub use space::{Decision, Pins, Point, Space};

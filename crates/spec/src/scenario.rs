@@ -173,11 +173,13 @@ choice! {
     }
 }
 
-/// How many wafers to use. Written `auto` or a whole number.
+/// How many wafers to use. Written `auto`, `fewest` or a whole number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaferCount {
-    /// The fewest that hold the model with the asked users and context.
+    /// As many as are worth it, where somebody compares speeds; else the fewest that hold the model.
     Auto,
+    /// The fewest that hold the model with the asked users and context.
+    Fewest,
     /// Exactly so many; refused where they do not suffice. 1 to 100,000.
     Exactly(u32),
 }
@@ -196,13 +198,14 @@ impl WaferCount {
 
 /// Text that is no [`WaferCount`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is no number of wafers: allowed are 'auto' and whole numbers from 1 to {most}", most = WaferCount::MOST)]
+#[error("'{0}' is no number of wafers: allowed are 'auto', 'fewest', and whole numbers from 1 to {most}", most = WaferCount::MOST)]
 pub struct WaferCountError(pub String);
 
 impl fmt::Display for WaferCount {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Auto => formatter.pad("auto"),
+            Self::Fewest => formatter.pad("fewest"),
             Self::Exactly(count) => count.fmt(formatter),
         }
     }
@@ -212,8 +215,10 @@ impl FromStr for WaferCount {
     type Err = WaferCountError;
 
     fn from_str(text: &str) -> Result<Self, WaferCountError> {
-        if text == "auto" {
-            return Ok(Self::Auto);
+        match text {
+            "auto" => return Ok(Self::Auto),
+            "fewest" => return Ok(Self::Fewest),
+            _ => {}
         }
         text.parse().map_err(|_| WaferCountError(text.into())).and_then(Self::exactly)
     }
@@ -223,6 +228,7 @@ impl Serialize for WaferCount {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Auto => serializer.serialize_str("auto"),
+            Self::Fewest => serializer.serialize_str("fewest"),
             Self::Exactly(count) => serializer.serialize_u32(*count),
         }
     }
@@ -235,7 +241,7 @@ impl<'de> Deserialize<'de> for WaferCount {
             type Value = WaferCount;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(formatter, "\"auto\" or a whole number from 1 to {}", WaferCount::MOST)
+                write!(formatter, "\"auto\", \"fewest\" or a whole number from 1 to {}", WaferCount::MOST)
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<WaferCount, E> {

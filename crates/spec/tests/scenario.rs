@@ -118,9 +118,12 @@ fn wrong_files_are_shown_with_their_line_and_what_is_allowed() {
         ("users = ", &["at line 1, column 9"]),
         ("users = 1\nusers = 2", &["at line 2, column 1", "duplicate key"]),
         ("profile = \"fast\"", &["at line 1, column 11", "unknown profile 'fast'; allowed are published, best, ideal"]),
-        ("wafers = 0", &["'0' is no number of wafers: allowed are 'auto' and whole numbers from 1 to 100000"]),
+        (
+            "wafers = 0",
+            &["'0' is no number of wafers: allowed are 'auto', 'fewest', and whole numbers from 1 to 100000"],
+        ),
         ("wafers = \"some\"", &["'some' is no number of wafers"]),
-        ("wafers = 1.5", &["expected \"auto\" or a whole number from 1 to 100000"]),
+        ("wafers = 1.5", &["expected \"auto\", \"fewest\" or a whole number from 1 to 100000"]),
         ("[precision]\nweight = \"fp8\"", &["line 2", "unknown field `weight`, expected one of `weights`"]),
         ("[precision]\nweights = \"fp12\"", &["line 2", "unknown variant `fp12`"]),
         ("[speculation]\nlength = 1", &["unknown field `length`, expected one of `draft_length`"]),
@@ -235,7 +238,7 @@ fn settings_of_the_wrong_type_are_refused() {
         ("users", "four", "--set: field 'users': is 'four'; allowed: a whole number from 1 to 1000000"),
         ("profile", "quick", "is 'quick'; allowed: one of published, best, ideal"),
         ("profile", "optimised", "is 'optimised', which is called 'best' now; allowed: one of published, best, ideal"),
-        ("wafers", "-1", "is '-1'; allowed: auto, or a whole number from 1 to 100000"),
+        ("wafers", "-1", "is '-1'; allowed: auto, fewest, or a whole number from 1 to 100000"),
         (
             "wafer.pe.memory",
             "lots",
@@ -267,7 +270,7 @@ fn words_for_flags_read_and_print() {
             "unknown profile 'publisht' (did you mean 'published'?); allowed are published, best, ideal",
             "unknown profile 'bound': it is called 'ideal' now; allowed are published, best, ideal",
             "unknown routing 'x'; allowed are uniform, skewed",
-            "'100001' is no number of wafers: allowed are 'auto' and whole numbers from 1 to 100000",
+            "'100001' is no number of wafers: allowed are 'auto', 'fewest', and whole numbers from 1 to 100000",
         ]
     );
 }

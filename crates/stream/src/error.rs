@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 use wafersim_answer::AnswerError;
+use wafersim_requests::RequestError;
 use wafersim_spec::SpecError;
 
 /// Why a run cannot be made. Each text says what is wrong, where, and what is allowed.
@@ -13,18 +14,9 @@ pub enum StreamError {
     /// The model cannot be placed or timed.
     #[error(transparent)]
     Answer(#[from] AnswerError),
-    /// A line of a trace is wrong.
-    #[error("{file}: line {line}: {problem}; allowed: {allowed}")]
-    Trace {
-        /// Path as given.
-        file: String,
-        /// Line, from 1.
-        line: u64,
-        /// What is wrong.
-        problem: String,
-        /// What would have been accepted.
-        allowed: String,
-    },
+    /// A trace of requests is wrong.
+    #[error(transparent)]
+    Requests(#[from] RequestError),
     /// A setting has a value that does not go with the others.
     #[error("{file}: field '{field}': {problem}; allowed: {allowed}")]
     Setting {

@@ -12,7 +12,8 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`scenario`], [`trace`] | what a user gave, checked |
+//! | [`scenario`] | what a user gave, checked |
+//! | [`trace`] | a recorded trace in memory, as `wafersim-requests` reads it |
 //! | [`run`] | a scenario put together; sweeps, the knee |
 //! | [`engine`] | the life of requests, event by event |
 //! | [`mod@line`] | the stations: a pass's whole way, worked out when it enters |

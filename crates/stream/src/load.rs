@@ -20,6 +20,11 @@ pub trait LoadSource: std::fmt::Debug {
     /// The next request that comes whatever happens to others, in order of arrival; nothing when there are no more.
     fn next(&mut self) -> Option<Request>;
 
+    /// Most requests that can be in the system at once, where the load knows an end.
+    fn most_inside(&self) -> Option<u64> {
+        None
+    }
+
     /// What a user sends after its request was served, or refused, at `now`: not before `now`.
     fn after(&mut self, user: u32, now: Time) -> Option<Request>;
 }

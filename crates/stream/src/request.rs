@@ -26,8 +26,9 @@ pub struct Request {
 pub enum Content {
     /// Like no other.
     Unique,
-    /// Hashes of the prompt's blocks of `size` tokens, a multiple of [`BLOCK`]; the answer's are not known. A hash
-    /// stands for a block and all before it, as in the Mooncake traces.
+    /// Hashes of the prompt's blocks of `size` tokens, a multiple of [`BLOCK`] or a part of it; the answer's are not
+    /// known. A hash stands for a block and all before it, as in the Mooncake traces. Of smaller blocks, only as many
+    /// as fill a [`BLOCK`] can be shared.
     Hashed {
         /// Tokens of a hashed block.
         size: u32,
@@ -41,6 +42,17 @@ pub enum Content {
         /// Leading tokens that all sessions have in common.
         common: u32,
     },
+    /// A session that has kept only parts of what was before: pieces in rising order, the last without an end.
+    Spliced(Box<[Piece]>),
+}
+
+/// Tokens of one origin within a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// Where it ends.
+    pub until: u32,
+    /// Equal numbers are equal tokens at equal places; `u64::MAX` is what all sessions have in common.
+    pub key: u64,
 }
 
 impl Content {
@@ -50,7 +62,13 @@ impl Content {
         match self {
             Self::Unique => None,
             Self::Hashed { size, hashes } => {
-                let each = (size / BLOCK).max(1);
+                if *size < BLOCK {
+                    let each = BLOCK / (*size).max(1);
+                    let first = index.checked_mul(each)? as usize;
+                    let parts = hashes.get(first..first.checked_add(each as usize)?)?;
+                    return Some(parts.iter().fold(0, |key, hash| mixed(*hash, key)));
+                }
+                let each = size / BLOCK;
                 let hash = hashes.get((index / each) as usize)?;
                 Some(mixed(*hash, u64::from(index % each)))
             }
@@ -58,12 +76,17 @@ impl Content {
                 let is_common = (index + 1).saturating_mul(BLOCK) <= *common;
                 Some(mixed(if is_common { u64::MAX } else { *session }, u64::from(index)))
             }
+            Self::Spliced(pieces) => {
+                let end = (index + 1).saturating_mul(BLOCK);
+                let piece = pieces.iter().find(|piece| end <= piece.until).or(pieces.last())?;
+                Some(mixed(piece.key, u64::from(index)))
+            }
         }
     }
 
     /// Whether the answer's tokens continue what the next request begins with.
     pub const fn knows_answer(&self) -> bool {
-        matches!(self, Self::Session { .. })
+        matches!(self, Self::Session { .. } | Self::Spliced(_))
     }
 }
 

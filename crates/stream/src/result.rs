@@ -18,6 +18,8 @@ pub struct ServiceOutcome {
     pub window_end: Time,
     /// Why it ended there.
     pub ended: Ended,
+    /// Whether its figures are those of a machine that can go on like this.
+    pub steady: Steadiness,
     /// Over the whole run, warm-up included.
     pub totals: Totals,
     /// Output tokens a second, of all users.
@@ -75,6 +77,31 @@ pub enum Ended {
     /// As many requests as asked for are finished.
     Requests,
     /// Nobody comes any more, and everybody has been served.
+    Served,
+}
+
+/// Whether what is said of the window would be said of a longer one too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Steadiness {
+    /// What was found.
+    pub state: State,
+    /// In words.
+    pub reason: String,
+}
+
+/// What a window shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// The number of requests inside does not grow; or it has an end, as users wait for their answers.
+    Steady,
+    /// More come than are served: the queue grows as long as the run goes on, and times with it.
+    Growing,
+    /// Too few requests came in the window to tell.
+    Short,
+    /// The run ended before its window began.
+    NoWindow,
+    /// Everybody was served, and nobody comes any more.
     Served,
 }
 

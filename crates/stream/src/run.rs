@@ -6,9 +6,9 @@ use rayon::prelude::*;
 use serde::Serialize;
 use wafersim_answer::{Effort, Pipeline, Provenance, Question, Verified};
 use wafersim_mapping::{Mapping, Resolved};
-use wafersim_routing::Trace;
+use wafersim_routing::Trace as RoutingTrace;
 use wafersim_spec::model::Reach;
-use wafersim_spec::scenario::{CONTEXT_BEYOND_POSITIONS, WaferCount};
+use wafersim_spec::scenario::WaferCount;
 use wafersim_spec::wafer::{Key, RateSet};
 
 use crate::admission::{Admission, Growing, Whole};
@@ -20,17 +20,18 @@ use crate::kv::Ledger;
 use crate::load::{ClosedLoop, LoadSource, OpenLoop, Replay, Sessions};
 use crate::observer::{Nobody, Observer};
 use crate::policy::{Chunked, DecodeFirst, FirstCome, Policy, PrefillFirst};
-use crate::request::{BLOCK, Request};
+use crate::request::BLOCK;
 use crate::result::ServiceOutcome;
 use crate::scenario::{AdmissionKind, LoadScenario, PolicyKind, RoutingScenario, StreamScenario};
 use crate::time::Time;
+use crate::trace::{Trace, TraceSummary};
 
 /// A scenario with its machine placed and its trace read.
 #[derive(Debug)]
 pub struct Server {
     scenario: StreamScenario,
     pipeline: Pipeline,
-    trace: Vec<Request>,
+    trace: Option<Arc<Trace>>,
     experts: ExpertChoice,
     chunk: u32,
 }
@@ -38,10 +39,10 @@ pub struct Server {
 /// What stands in the files that a scenario names, each with its name in messages.
 #[derive(Debug, Clone, Default)]
 pub struct Files<'a> {
-    /// The text of the trace of requests.
-    pub requests: Option<(&'a str, &'a str)>,
+    /// The trace of requests.
+    pub requests: Option<Arc<Trace>>,
     /// The routing trace.
-    pub routing: Option<(Arc<Trace>, &'a str)>,
+    pub routing: Option<(Arc<RoutingTrace>, &'a str)>,
     /// The mapping of the profiles `best` and `ideal`.
     pub mapping: Option<Mapping>,
     /// How much is tried to find one where none is given; nothing: the recipes that are built in.
@@ -92,11 +93,11 @@ pub(crate) const LONGEST_PASS: f64 = 100.0;
 const SMALLEST_CHUNK: u64 = 64;
 
 impl Server {
-    /// Places the model. `trace` is the text of the scenario's trace, where it has one, with its name in messages.
+    /// Places the model. `trace` is the scenario's trace, where it has one.
     ///
     /// # Errors
-    /// Where the model does not fit, the trace is wrong, or settings do not go together.
-    pub fn new(scenario: StreamScenario, trace: Option<(&str, &str)>) -> Result<Self, StreamError> {
+    /// Where the model does not fit, or settings do not go together.
+    pub fn new(scenario: StreamScenario, trace: Option<Arc<Trace>>) -> Result<Self, StreamError> {
         Self::with_files(scenario, Files { requests: trace, ..Files::default() })
     }
 
@@ -107,15 +108,8 @@ impl Server {
     pub fn with_files(scenario: StreamScenario, files: Files<'_>) -> Result<Self, StreamError> {
         let question = Question::load(scenario.machine.clone())?;
         let question = question.with_mapping(files.mapping).searching(files.search);
-        let positions = question.model.max_positions.saturating_mul(CONTEXT_BEYOND_POSITIONS);
-        let positions = u32::try_from(positions).unwrap_or(u32::MAX);
         let experts = ExpertChoice::new(&scenario, &question.model, files.routing)?;
-        let trace = match (&scenario.load, files.requests) {
-            (LoadScenario::Trace(load), Some((text, file))) => {
-                crate::trace::read(text, file, load.format, positions, load.requests)?
-            }
-            _ => Vec::new(),
-        };
+        let trace = files.requests.filter(|_| matches!(scenario.load, LoadScenario::Trace(_)));
         let pipeline = Pipeline::new(question, scenario.micro_batch)?;
         let context = pipeline.question().scenario.context;
         let seconds = pipeline.decode(pipeline.micro_batch(), context, None).latency().seconds(pipeline.clock());
@@ -170,7 +164,7 @@ impl Server {
             wafer: question.wafer.name.clone(),
             wafers_asked: match question.scenario.wafers {
                 WaferCount::Exactly(wafers) => wafers,
-                WaferCount::Auto => pipeline.placement().wafers.max(pipeline.wafers_used()),
+                WaferCount::Auto | WaferCount::Fewest => pipeline.placement().wafers.max(pipeline.wafers_used()),
             },
             wafers: pipeline.wafers_used(),
             profile: question.scenario.profile.to_string(),
@@ -203,7 +197,7 @@ impl Server {
         hash.add(from.input_hash.as_bytes());
         // Field order of the structs is fixed, so equal inputs give equal text.
         hash.add(serde_json::to_string(&scenario).unwrap_or_default().as_bytes());
-        for request in &self.trace {
+        for request in self.trace.iter().flat_map(|trace| trace.requests()) {
             hash.add(&request.arrival.0.to_le_bytes());
             hash.add(&request.prompt.to_le_bytes());
             hash.add(&request.output.to_le_bytes());
@@ -228,6 +222,7 @@ impl Server {
             provenance: self.provenance(),
             scenario: self.scenario.clone(),
             machine: self.summary(),
+            trace: self.trace.as_ref().map(|trace| trace.about().clone()),
             outcome,
         }
     }
@@ -245,7 +240,9 @@ impl Server {
             LoadScenario::Closed(settings) => Box::new(ClosedLoop::new(*settings, scenario.seed)),
             LoadScenario::Open(settings) => Box::new(OpenLoop::new(*settings, scenario.seed)),
             LoadScenario::Sessions(settings) => Box::new(Sessions::new(*settings, scenario.seed)),
-            LoadScenario::Trace(settings) => Box::new(Replay::new(self.trace.clone(), settings.speed)),
+            LoadScenario::Trace(settings) => {
+                Box::new(Replay::new(self.trace.clone().unwrap_or_default(), settings.speed))
+            }
         };
         let length = Length {
             warm_up: Time::from_seconds(scenario.warm_up),
@@ -257,7 +254,7 @@ impl Server {
         let ledger = Ledger::new(self.pipeline.kv_room());
         Engine::new(costs, ledger, self.service(longest), load.as_mut(), observer, length).run(|progress| {
             // A trace ends with its last request.
-            let recorded = (!self.trace.is_empty()).then_some(self.trace.len() as u64);
+            let recorded = self.trace.as_ref().map(|trace| trace.len() as u64);
             report(Progress { requests: progress.requests.or(recorded), ..progress });
         })
     }
@@ -358,6 +355,9 @@ pub struct Point {
     pub scenario: StreamScenario,
     /// The machine.
     pub machine: MachineSummary,
+    /// The trace that was replayed, where there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceSummary>,
     /// What came out.
     pub outcome: ServiceOutcome,
 }

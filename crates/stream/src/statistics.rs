@@ -194,6 +194,46 @@ impl RateMeans {
     }
 }
 
+/// How a number went over time: its value at the ends of bins that grow with the run.
+#[derive(Debug, Clone)]
+pub struct Course {
+    bins: Vec<u64>,
+    width: u64,
+    start: Time,
+    first: u64,
+    value: u64,
+}
+
+impl Course {
+    /// From `start` on, where it is `value`.
+    pub const fn new(start: Time, value: u64) -> Self {
+        Self { bins: Vec::new(), width: FIRST_BIN, start, first: value, value }
+    }
+
+    /// The number becomes `value` at `now`, which is not before the last one.
+    pub fn set(&mut self, now: Time, value: u64) {
+        let since = (now - self.start).0;
+        while since / self.width >= MOST_BATCHES as u64 {
+            self.bins.resize(MOST_BATCHES, self.value);
+            self.bins = self.bins.chunks_exact(2).map(|pair| pair[1]).collect();
+            self.width = self.width.saturating_mul(2);
+        }
+        let bin = (since / self.width) as usize;
+        if bin > self.bins.len() {
+            self.bins.resize(bin, self.value);
+        }
+        self.value = value;
+    }
+
+    /// Its value at most a bin before `at`.
+    pub fn at(&self, at: Time) -> u64 {
+        match ((at - self.start).0 / self.width) as usize {
+            0 => self.first,
+            bin => self.bins.get(bin - 1).copied().unwrap_or(self.value),
+        }
+    }
+}
+
 /// A value and how often it occurs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Count {
@@ -317,6 +357,18 @@ mod tests {
         let estimate = rate.estimate(Time::from_seconds(101.0));
         assert!((estimate.mean - 200.0).abs() < 1e-9 && rate.bins.len() <= 64);
         assert!(estimate.half_width.unwrap() < 1.0);
+    }
+
+    #[test]
+    fn a_course_is_known_at_every_part_of_the_way() {
+        let mut course = Course::new(Time::from_seconds(1.0), 5);
+        (0..100_000u64).for_each(|index| course.set(Time::from_seconds(1.0 + index as f64 * 1e-3), index));
+        let at = |seconds: f64| course.at(Time::from_seconds(1.0 + seconds)) as f64;
+        assert!(course.bins.len() < 64 && at(0.0) == 5.0);
+        assert!([25.0, 50.0, 75.0].iter().all(|seconds| (at(*seconds) - seconds * 1e3).abs() < 2100.0));
+        let mut quiet = Course::new(Time::ZERO, 3);
+        quiet.set(Time::from_seconds(80.0), 4);
+        assert_eq!([0.0, 40.0, 90.0].map(|seconds| quiet.at(Time::from_seconds(seconds))), [3, 3, 4]);
     }
 
     #[test]

@@ -1,137 +1,230 @@
-//! Request traces as they are published: Azure LLM 2023 (CSV), Mooncake FAST '25 (JSON Lines), and a plain CSV of our
-//! own.
+//! A trace of requests in memory, to be replayed: what `wafersim-requests` reads, in 24 bytes a request, 16 more for each
+//! session and each hashed prompt, 8 for each hash.
 //!
-//! A reader takes text and gives requests, or the line where it stops making sense. Requests must be in order of time,
-//! with at least one token of prompt and of answer, and within the model's context.
+//! Sessions are numbered as they come. What a turn keeps of its session is a chain: each link holds from some token on, and
+//! below it the link before.
 
-mod azure;
-mod mooncake;
-mod plain;
-
-use serde::{Deserialize, Serialize};
+use rustc_hash::FxHashMap;
+use serde::Serialize;
+use wafersim_requests::{LeftOut, Reader, Seen, Settings, Start, TraceRequest};
 
 use crate::error::StreamError;
-use crate::request::{Content, Request};
+use crate::request::{Content, Piece, Request};
 use crate::time::Time;
 
-/// How a trace is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Format {
-    /// `TIMESTAMP,ContextTokens,GeneratedTokens`.
-    Azure,
-    /// One object a line: `timestamp` (ms), `input_length`, `output_length`, `hash_ids` of blocks of 512 tokens.
-    Mooncake,
-    /// `arrival_s,prompt_tokens,output_tokens`, and where there are sessions `session`.
-    Plain,
+const NONE: u32 = u32::MAX;
+/// The key of what all sessions have in common.
+const COMMON: u64 = u64::MAX;
+
+/// A request: those with a time of their own in order of time, then those that wait for an answer.
+#[derive(Debug, Clone, Copy)]
+struct Call {
+    time: Time,
+    prompt: u32,
+    output: u32,
+    /// The request that waits for its answer, among those that wait.
+    next: u32,
+    /// In `contents`.
+    content: u32,
 }
 
-/// The last moment at which a request may come: 10^6 s.
-const LATEST: f64 = 1e6;
-
-/// Reads a trace. `file` is its name in messages, `longest` the model's longest context, `most` the number of requests
-/// that are wanted.
-///
-/// # Errors
-/// [`StreamError::Trace`] with the line.
-pub fn read(
-    text: &str,
-    file: &str,
-    format: Format,
-    longest: u32,
-    most: Option<u64>,
-) -> Result<Vec<Request>, StreamError> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let most = usize::try_from(most.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
-    let mut lines = Lines { file, longest, last: 0.0, requests: Vec::new() };
-    match format {
-        Format::Azure => azure::read(text, &mut lines, most)?,
-        Format::Mooncake => mooncake::read(text, &mut lines, most)?,
-        Format::Plain => plain::read(text, &mut lines, most)?,
-    }
-    if lines.requests.is_empty() {
-        return Err(lines.wrong(1, "no requests".into(), "a trace with at least one request"));
-    }
-    Ok(lines.requests)
+/// What identifies the tokens of requests.
+#[derive(Debug, Clone, Copy)]
+enum Stored {
+    /// Hashes of blocks of `size` tokens.
+    Hashed { from: u64, count: u32, size: u32 },
+    /// Tokens from `from` on have this key; those below are the link's `before`.
+    Link { key: u64, from: u32, before: u32 },
 }
 
-/// The requests so far.
-struct Lines<'a> {
-    file: &'a str,
-    longest: u32,
-    last: f64,
-    requests: Vec<Request>,
+/// Where a session is while it is read.
+#[derive(Debug, Clone, Copy)]
+struct SessionEnd {
+    link: u32,
+    tokens: u64,
+    last: (bool, u32),
 }
 
-impl Lines<'_> {
-    fn wrong(&self, line: u64, problem: String, allowed: &str) -> StreamError {
-        StreamError::Trace { file: self.file.into(), line, problem, allowed: allowed.into() }
-    }
+/// A trace in memory.
+#[derive(Debug, Default)]
+pub struct Trace {
+    timed: Vec<Call>,
+    waiting: Vec<Call>,
+    contents: Vec<Stored>,
+    hashes: Vec<u64>,
+    about: TraceSummary,
+}
 
-    /// Checks a request and appends it.
-    fn push(&mut self, line: u64, arrival: f64, prompt: u64, output: u64, content: Content) -> Result<(), StreamError> {
-        if !self.requests.is_empty() && arrival < self.last {
-            let problem = format!("time runs backwards: {arrival} s after {} s", self.last);
-            return Err(self.wrong(line, problem, "requests in order of time"));
+/// What a run says of its trace.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct TraceSummary {
+    /// What the file is.
+    pub seen: Seen,
+    /// Requests that are replayed.
+    pub requests: u64,
+    /// Rows that gave none.
+    pub left_out: LeftOut,
+    /// Seconds from the first to the last that comes at a time of its own.
+    pub span_s: f64,
+}
+
+impl Trace {
+    /// Reads a trace, or its first `most` requests.
+    ///
+    /// # Errors
+    /// With the line that is wrong.
+    pub fn read(mut reader: Reader, most: Option<u64>) -> Result<Self, StreamError> {
+        let mut new = Self::default();
+        let mut sessions: FxHashMap<Box<str>, SessionEnd> = FxHashMap::default();
+        let mut request = TraceRequest::default();
+        while most.is_none_or(|most| new.about.requests < most) && reader.read(&mut request)? {
+            new.add(&request, &mut sessions);
         }
-        if !(arrival.is_finite() && (0.0..=LATEST).contains(&arrival)) {
-            return Err(self.wrong(line, format!("arrives at {arrival} s"), "a time from 0 to 1000000 s"));
+        new.about.seen = reader.seen().clone();
+        new.about.left_out = reader.left_out();
+        new.about.span_s = new.timed.last().map_or(0.0, |call| call.time.seconds());
+        Ok(new)
+    }
+
+    /// The same of a text.
+    ///
+    /// # Errors
+    /// As [`Trace::read`].
+    pub fn of_text(text: &str, file: &str, settings: &Settings) -> Result<Self, StreamError> {
+        Self::read(Reader::open(std::io::Cursor::new(text.to_owned()), file, settings)?, None)
+    }
+
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Requests.
+    pub const fn len(&self) -> usize {
+        self.timed.len() + self.waiting.len()
+    }
+
+    /// What a run says of it.
+    pub const fn about(&self) -> &TraceSummary {
+        &self.about
+    }
+
+    fn add(&mut self, request: &TraceRequest, sessions: &mut FxHashMap<Box<str>, SessionEnd>) {
+        self.about.requests += 1;
+        let known = sessions.get(request.session.as_str()).copied();
+        let (mut content, mut link) = (NONE, NONE);
+        if request.block > 0 {
+            let from = self.hashes.len() as u64;
+            self.hashes.extend_from_slice(&request.hashes);
+            let count = u32::try_from(request.hashes.len()).unwrap_or(u32::MAX);
+            content = self.store(Stored::Hashed { from, count, size: request.block });
+        } else if !request.session.is_empty() {
+            link = self.link(request, known);
+            content = link;
         }
-        let allowed = format!("from 1, prompt and answer together up to {} tokens, the longest context", self.longest);
-        for (what, tokens) in [("prompt", prompt), ("answer", output)] {
-            if tokens == 0 {
-                return Err(self.wrong(line, format!("a {what} of 0 tokens"), &allowed));
+        let call = Call {
+            time: Time(request.start.picoseconds()),
+            prompt: request.prompt,
+            output: request.output,
+            next: NONE,
+            content,
+        };
+        let is_timed = matches!(request.start, Start::At(_));
+        let place = if is_timed { &mut self.timed } else { &mut self.waiting };
+        let index = u32::try_from(place.len()).unwrap_or(NONE);
+        place.push(call);
+        if request.session.is_empty() {
+            return;
+        }
+        if let Some(before) = known.filter(|_| !is_timed) {
+            let place = if before.last.0 { &mut self.timed } else { &mut self.waiting };
+            if let Some(call) = place.get_mut(before.last.1 as usize) {
+                call.next = index;
             }
         }
-        if prompt.saturating_add(output) > u64::from(self.longest) {
-            return Err(self.wrong(line, format!("{prompt} tokens of prompt and {output} of answer"), &allowed));
+        let tokens = u64::from(request.prompt) + u64::from(request.output);
+        let end = SessionEnd { link, tokens, last: (is_timed, index) };
+        match sessions.get_mut(request.session.as_str()) {
+            Some(known) => *known = end,
+            None => {
+                sessions.insert(request.session.as_str().into(), end);
+            }
         }
-        self.last = arrival;
-        let number = u32::try_from(self.requests.len()).unwrap_or(u32::MAX);
-        self.requests.push(Request {
-            arrival: Time::from_seconds(arrival),
-            user: number,
-            // Both are below `longest`.
-            prompt: prompt as u32,
-            output: output as u32,
-            content,
-        });
-        Ok(())
     }
-}
 
-/// The lines of a CSV with its header checked: (number, fields).
-fn rows<'t>(text: &'t str, lines: &Lines<'_>, headers: &[&str]) -> Result<Vec<(u64, Vec<&'t str>)>, StreamError> {
-    let mut all = text.lines().enumerate().map(|(index, line)| (index as u64 + 1, line.trim_end_matches('\r')));
-    let header = all.next().map_or("", |(_, line)| line);
-    if !headers.contains(&header) {
-        return Err(lines.wrong(1, format!("the columns are '{}'", shown(header)), &headers.join(", or ")));
+    fn store(&mut self, stored: Stored) -> u32 {
+        self.contents.push(stored);
+        u32::try_from(self.contents.len() - 1).unwrap_or(NONE)
     }
-    let columns = header.split(',').count();
-    let mut rows = Vec::new();
-    for (number, line) in all.filter(|(_, line)| !line.is_empty()) {
-        let fields: Vec<&str> = line.split(',').collect();
-        if fields.len() != columns {
-            let problem = format!("{} fields: '{}' (a truncated line?)", fields.len(), shown(line));
-            return Err(lines.wrong(number, problem, &format!("{columns} fields: {header}")));
+
+    /// The content of a turn: its session's, or from some token on its own.
+    fn link(&mut self, request: &TraceRequest, known: Option<SessionEnd>) -> u32 {
+        let key = self.contents.len() as u64;
+        let known = known.filter(|known| known.link != NONE);
+        let Some(known) = known else {
+            let common = request.kept.unwrap_or(0);
+            let before =
+                if common > 0 { self.store(Stored::Link { key: COMMON, from: 0, before: NONE }) } else { NONE };
+            return self.store(Stored::Link { key, from: common, before });
+        };
+        let Some(kept) = request.kept.filter(|kept| u64::from(*kept) < known.tokens) else { return known.link };
+        let mut before = known.link;
+        while let Some(Stored::Link { from, before: below, .. }) = self.contents.get(before as usize).copied() {
+            if from < kept {
+                break;
+            }
+            before = below;
         }
-        rows.push((number, fields));
+        self.store(Stored::Link { key, from: kept, before })
     }
-    Ok(rows)
-}
 
-fn whole(lines: &Lines<'_>, line: u64, name: &str, text: &str) -> Result<u64, StreamError> {
-    text.trim()
-        .parse()
-        .map_err(|_| lines.wrong(line, format!("field '{name}' is '{}'", shown(text)), "a whole number of tokens"))
-}
-
-/// The start of a text, for messages.
-fn shown(text: &str) -> String {
-    const MOST: usize = 60;
-    let mut start: String = text.chars().take(MOST).collect();
-    if text.chars().nth(MOST).is_some() {
-        start.push_str("...");
+    fn content(&self, call: &Call) -> Content {
+        match self.contents.get(call.content as usize).copied() {
+            None => Content::Unique,
+            Some(Stored::Hashed { from, count, size }) => {
+                let from = from as usize;
+                let hashes = self.hashes.get(from..from + count as usize).unwrap_or_default();
+                Content::Hashed { size, hashes: hashes.into() }
+            }
+            Some(Stored::Link { key, from: 0, .. }) => Content::Session { session: key, common: 0 },
+            Some(Stored::Link { key, from, before }) => {
+                let mut pieces = vec![Piece { until: u32::MAX, key }];
+                let (mut until, mut at) = (from, before);
+                while let Some(Stored::Link { key, from, before }) = self.contents.get(at as usize).copied() {
+                    pieces.push(Piece { until, key });
+                    (until, at) = (from, before);
+                }
+                pieces.reverse();
+                Content::Spliced(pieces.into())
+            }
+        }
     }
-    start
+
+    /// The request of a number, with the time that it has in the trace; its number is its user.
+    fn request(&self, number: usize) -> Option<Request> {
+        let call = self.timed.get(number).or_else(|| self.waiting.get(number - self.timed.len()))?;
+        Some(Request {
+            arrival: call.time,
+            user: u32::try_from(number).unwrap_or(NONE),
+            prompt: call.prompt,
+            output: call.output,
+            content: self.content(call),
+        })
+    }
+
+    /// All requests: those with a time of their own, then those that wait, whose arrival is their wait.
+    pub fn requests(&self) -> impl Iterator<Item = Request> + '_ {
+        (0..self.len()).filter_map(|number| self.request(number))
+    }
+
+    /// The next request with a time of its own, from the first.
+    pub fn timed(&self, number: usize) -> Option<Request> {
+        if number < self.timed.len() { self.request(number) } else { None }
+    }
+
+    /// The request that waits for the answer of another; its arrival is its wait.
+    pub fn after(&self, number: usize) -> Option<Request> {
+        let call = self.timed.get(number).or_else(|| self.waiting.get(number.checked_sub(self.timed.len())?))?;
+        if call.next == NONE { None } else { self.request(self.timed.len() + call.next as usize) }
+    }
 }

@@ -1,75 +1,84 @@
-//! Do traces read as they are published, and is what is wrong said with its line?
+//! Are traces replayed as they say: at their times, turns after their answers, with what prompts share?
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use proptest::prelude::*;
-use wafersim_stream::StreamError;
+use wafersim_requests::Settings;
 use wafersim_stream::admission::Growing;
 use wafersim_stream::costs::GivenCosts;
 use wafersim_stream::engine::{Engine, HostMemory, LONGEST_RUN, Length, Service};
 use wafersim_stream::kv::Ledger;
-use wafersim_stream::load::Replay;
+use wafersim_stream::load::{LoadSource, Replay};
 use wafersim_stream::observer::Nobody;
 use wafersim_stream::policy::FirstCome;
-use wafersim_stream::request::{Content, Request};
+use wafersim_stream::request::{BLOCK, Content};
 use wafersim_stream::time::Time;
-use wafersim_stream::trace::{Format, read};
+use wafersim_stream::trace::Trace;
 
 const AZURE: &str = "TIMESTAMP,ContextTokens,GeneratedTokens\r\n2023-11-16 18:15:46.6805900,374,44\r\n2023-11-16 18:15:50.9951690,396,109\r\n";
 const MOONCAKE: &str = "{\"timestamp\": 0, \"input_length\": 700, \"output_length\": 5, \"hash_ids\": [0, 1]}\n{\"timestamp\": 3000, \"input_length\": 1030, \"output_length\": 7, \"hash_ids\": [0, 2, 3]}\n";
-const PLAIN: &str = "arrival_s,prompt_tokens,output_tokens,session\n0,100,10,1\n0.5,200,20,2\n1.5,130,5,1\n";
+const PLAIN: &str = "arrival_s,prompt_tokens,output_tokens,session,delay_s\n0,100,10,a,\n0.5,200,20,b,\n,130,5,a,1.5\n";
 
-fn requests(text: &str, format: Format) -> Result<Vec<Request>, StreamError> {
-    read(text, "trace", format, 1 << 18, None)
+fn trace(text: &str) -> Arc<Trace> {
+    Arc::new(Trace::of_text(text, "trace", &Settings::default()).unwrap())
 }
 
 #[test]
-fn published_forms_are_read() {
-    let azure = requests(AZURE, Format::Azure).unwrap();
-    assert_eq!((azure[1].arrival, azure[1].prompt, azure[1].output), (Time::from_seconds(4.314_579), 396, 109));
-    let mooncake = requests(MOONCAKE, Format::Mooncake).unwrap();
-    assert_eq!((mooncake[1].arrival, mooncake[1].prompt), (Time::from_seconds(3.0), 1030));
-    assert_eq!(mooncake[1].content, Content::Hashed { size: 512, hashes: [0, 2, 3].into() });
-    let plain = requests(PLAIN, Format::Plain).unwrap();
-    assert_eq!(plain[2].content, Content::Session { session: 1, common: 0 });
-    assert_eq!(read(PLAIN, "trace", Format::Plain, 1000, Some(2)).unwrap().len(), 2);
+fn requests_come_at_their_times_and_turns_after_their_answers() {
+    let azure = trace(AZURE).timed(1).unwrap();
+    assert_eq!((azure.arrival, azure.prompt, azure.output), (Time::from_seconds(4.314_579), 396, 109));
+    let mooncake = trace(MOONCAKE).timed(1).unwrap();
+    assert_eq!((mooncake.arrival, mooncake.prompt), (Time::from_seconds(3.0), 1030));
+    assert_eq!(mooncake.content, Content::Hashed { size: 512, hashes: [0, 2, 3].into() });
+
+    let mut replay = Replay::new(trace(PLAIN), 2.0);
+    let (first, second) = (replay.next().unwrap(), replay.next().unwrap());
+    assert_eq!((first.arrival, second.arrival), (Time::ZERO, Time::from_seconds(0.25)));
+    assert!(replay.next().is_none(), "the third waits for the first");
+    assert!(replay.after(second.user, Time::from_seconds(1.0)).is_none());
+    let turn = replay.after(first.user, Time::from_seconds(9.0)).unwrap();
+    assert_eq!((turn.arrival, turn.prompt, turn.content), (Time::from_seconds(9.75), 130, first.content));
+    assert!(replay.after(turn.user, Time::from_seconds(10.0)).is_none());
+}
+
+/// Blocks that two prompts have in common from the left.
+fn common(one: &Content, other: &Content) -> usize {
+    (0..64).take_while(|index| one.block(*index).is_some() && one.block(*index) == other.block(*index)).count()
 }
 
 #[test]
-fn what_is_wrong_is_said_with_its_line() {
-    let changed = |text: &str, from: &str, to: &str| text.replacen(from, to, 1);
-    let cases = [
-        (Format::Azure, String::new(), 1, "columns are ''"),
-        (Format::Azure, "TIMESTAMP,ContextTokens,GeneratedTokens\n".into(), 1, "no requests"),
-        (Format::Azure, changed(AZURE, ",396,", ",0,"), 3, "prompt of 0 tokens"),
-        (Format::Azure, changed(AZURE, ",109", ",0"), 3, "answer of 0 tokens"),
-        (Format::Azure, changed(AZURE, "18:15:50", "18:15:40"), 3, "time runs backwards"),
-        (Format::Azure, changed(AZURE, ",396,109", ",396"), 3, "truncated"),
-        (Format::Azure, changed(AZURE, "2023-11-16 18:15:50", "yesterday"), 3, "'TIMESTAMP' is 'yesterday"),
-        (Format::Azure, changed(AZURE, "396", "-396"), 3, "'ContextTokens' is '-396'"),
-        (Format::Azure, changed(AZURE, "396", "396000"), 3, "396000 tokens of prompt"),
-        (Format::Mooncake, MOONCAKE[..MOONCAKE.len() - 12].into(), 2, "truncated"),
-        (Format::Mooncake, changed(MOONCAKE, "[0, 2, 3]", "[0, 2]"), 2, "2 hashes for a prompt of 1030 tokens"),
-        (Format::Mooncake, changed(MOONCAKE, "3000", "-1"), 2, "backwards"),
-        (Format::Mooncake, changed(MOONCAKE, "\"timestamp\": 0", "\"timestamp\": -1"), 1, "arrives at -0.001"),
-        (Format::Mooncake, changed(MOONCAKE, "3000", "1e300"), 2, "arrives at"),
-        (Format::Mooncake, changed(MOONCAKE, "\"output_length\": 7", "\"output\": 7"), 2, "output"),
-        (Format::Mooncake, changed(MOONCAKE, "\"output_length\": 7", "\"output_length\": 7.5"), 2, "7.5"),
-        (Format::Plain, changed(PLAIN, "0.5", "NaN"), 3, "arrives at NaN"),
-        (Format::Plain, changed(PLAIN, "0.5", "2"), 4, "backwards"),
-        (Format::Plain, changed(PLAIN, "200,20", "200,99999999999999999999"), 3, "output_tokens"),
-        (Format::Plain, changed(PLAIN, "arrival_s", "arrival"), 1, "columns"),
-        (Format::Plain, changed(PLAIN, ",20,2", ",20,x"), 3, "'session' is 'x'"),
-    ];
-    for (format, text, line, part) in cases {
-        let error = requests(&text, format).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("trace: line {line}: ")) && error.contains(part), "{part}: {error}");
-        assert!(error.contains("allowed: "), "{error}");
+fn a_turn_shares_what_it_keeps_and_no_more() {
+    let block = u64::from(BLOCK);
+    let rows = [(0, 0, 10), (0, 10, 6), (1, 10, 5), (0, 4, 20), (0, 9, 30)];
+    let mut text = "session_id,round_idx,arrival_time,prefix_len,input_len,output_len,tool_wait_after_ms\n".to_owned();
+    for (index, (session, kept, new)) in rows.iter().enumerate() {
+        text.push_str(&format!("{session},{index},{session},{},{},{},5\n", kept * block, new * block, block));
     }
+    let trace = trace(&text);
+    let first = trace.timed(0).unwrap();
+    let second = trace.after(first.user as usize).unwrap();
+    let third = trace.after(second.user as usize).unwrap();
+    let fourth = trace.after(third.user as usize).unwrap();
+    // 11 blocks were there, of which 10 are kept; then 4 (a compaction), then 9.
+    assert_eq!([&second, &third, &fourth].map(|turn| common(&first.content, &turn.content)), [10, 4, 4]);
+    assert_eq!([common(&second.content, &third.content), common(&third.content, &fourth.content)], [4, 9]);
+    // The other session begins with tokens that were there before it: all sessions begin with them.
+    assert_eq!(common(&trace.timed(1).unwrap().content, &first.content), 0);
+    assert!(first.content.knows_answer() && fourth.content.knows_answer());
 }
 
-fn serve(requests: Vec<Request>) -> wafersim_stream::ServiceOutcome {
+#[test]
+fn small_blocks_are_shared_where_they_fill_one_of_the_caches() {
+    let hashed = |hashes: std::ops::Range<u64>| Content::Hashed { size: 16, hashes: hashes.collect() };
+    assert_eq!(common(&hashed(0..32), &hashed(0..40)), 4);
+    let other: Vec<u64> = (0..23).chain([99]).chain(24..32).collect();
+    assert_eq!(common(&hashed(0..32), &Content::Hashed { size: 16, hashes: other.into() }), 2);
+    assert_eq!(hashed(0..7).block(0), None);
+}
+
+fn serve(requests: Arc<Trace>) -> wafersim_stream::ServiceOutcome {
     let service = Service {
         policy: Box::new(FirstCome),
         admission: Box::new(Growing),
@@ -100,32 +109,31 @@ fn published(name: &str) -> Option<String> {
 #[test]
 fn the_published_traces_are_read_whole_and_served() {
     for (name, format, count, output) in [
-        ("mooncake/conversation_trace.jsonl", Format::Mooncake, 12_031, Some(4_122_048)),
-        ("mooncake/synthetic_trace.jsonl", Format::Mooncake, 3993, None),
-        ("azure_llm_2023/AzureLLMInferenceTrace_code.csv", Format::Azure, 8819, None),
-        ("azure_llm_2023/AzureLLMInferenceTrace_conv.csv", Format::Azure, 19_366, None),
+        ("mooncake/conversation_trace.jsonl", "mooncake", 12_031, Some(4_122_048)),
+        ("mooncake/synthetic_trace.jsonl", "mooncake", 3993, None),
+        ("azure_llm_2023/AzureLLMInferenceTrace_code.csv", "azure", 8819, None),
+        ("azure_llm_2023/AzureLLMInferenceTrace_conv.csv", "azure", 19_366, None),
+        ("tracelab_examples/multi_session_large.csv", "tracelab", 303, None),
     ] {
         let Some(text) = published(name) else { continue };
-        let requests = read(&text, name, format, 1 << 18, None).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(requests.len(), count, "{name}");
-        let asked: u64 = requests.iter().map(|request| u64::from(request.output)).sum();
+        let trace = Trace::of_text(&text, name, &Settings::default()).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((trace.len(), trace.about().seen.format.name()), (count, format), "{name}");
+        let asked: u64 = trace.requests().map(|request| u64::from(request.output)).sum();
         assert!(output.is_none_or(|output| output == asked), "{name}");
-        let outcome = serve(requests.into_iter().take(1000).collect());
-        assert_eq!(outcome.totals.finished + outcome.totals.refused, 1000, "{name}");
+        let outcome = serve(Arc::new(trace));
+        assert_eq!(outcome.totals.finished + outcome.totals.refused, count as u64, "{name}");
     }
 }
 
 proptest! {
-    /// Whatever happens to a trace's bytes: it is refused with a line, or served to the end. No panic, no endless run.
+    /// Whatever happens to a trace's bytes: it is refused, or served to the end. No panic, no endless run.
     #[test]
     fn mutated_traces_are_refused_or_served(
         which in 0usize..3,
         cuts in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), ".{0,6}"), 0..5),
         digits in prop::collection::vec((any::<prop::sample::Index>(), prop::char::range('0', '9')), 0..8),
     ) {
-        let (text, format) =
-            [(AZURE, Format::Azure), (MOONCAKE, Format::Mooncake), (PLAIN, Format::Plain)][which];
-        let mut letters: Vec<char> = text.chars().collect();
+        let mut letters: Vec<char> = [AZURE, MOONCAKE, PLAIN][which].chars().collect();
         for (at, digit) in digits {
             let at = at.index(letters.len());
             letters[at] = digit;
@@ -139,12 +147,12 @@ proptest! {
             letters.splice(from..to, with.chars());
         }
         let text: String = letters.into_iter().collect();
-        match requests(&text, format) {
-            Err(StreamError::Trace { line, problem, .. }) => prop_assert!(line >= 1 && !problem.is_empty()),
-            Err(other) => prop_assert!(false, "{other}"),
-            Ok(requests) => {
-                let count = requests.len() as u64;
-                let totals = serve(requests).totals;
+        match Trace::of_text(&text, "trace", &Settings::default()) {
+            Err(error) => prop_assert!(error.to_string().contains("allowed: "), "{}", error),
+            Ok(trace) => {
+                let count = trace.len() as u64;
+                // Refused turns are followed by nothing where the run's longest request is exceeded.
+                let totals = serve(Arc::new(trace)).totals;
                 prop_assert_eq!(totals.finished + totals.refused, count);
             }
         }

@@ -12,7 +12,7 @@ mod common;
 
 use std::time::Instant;
 
-use wafersim_values::{Prefill, Setup, random_prompt, run};
+use wafersim_values::{Prefill, RunInput, Setup, random_prompt, run};
 
 /// Seconds of CPU time of this program, of all its threads, where Linux tells (ticks of 10 ms).
 fn cpu_seconds() -> f64 {
@@ -34,7 +34,7 @@ fn main() {
     let setup = Setup { prefill: Prefill::Tokens, ..common::setup(&checkpoint.model, columns, rows) };
     let prompt = random_prompt(checkpoint.model.vocabulary, 2, 1);
     let mut times = Vec::new();
-    run(&checkpoint, &setup, &prompt, 8, None, |_, _| times.push((Instant::now(), cpu_seconds()))).unwrap();
+    run(&checkpoint, &setup, RunInput::new(&prompt, 8), |_, _| times.push((Instant::now(), cpu_seconds()))).unwrap();
     let (first, last) = (times[2], times[times.len() - 1]);
     let tokens = (times.len() - 3) as f64;
     println!(
@@ -44,6 +44,6 @@ fn main() {
     );
     let start = Instant::now();
     let prompt = random_prompt(checkpoint.model.vocabulary, 16, 1);
-    run(&checkpoint, &common::setup(&checkpoint.model, columns, rows), &prompt, 0, None, |_, _| ()).unwrap();
+    run(&checkpoint, &common::setup(&checkpoint.model, columns, rows), RunInput::new(&prompt, 0), |_, _| ()).unwrap();
     println!("a chunk of 16 tokens: {:.1} s, cutting of tiles included", start.elapsed().as_secs_f64());
 }

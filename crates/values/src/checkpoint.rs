@@ -7,7 +7,7 @@ use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Reach, Role
 use wafersim_spec::{DataType, Model};
 
 use crate::error::ValuesError;
-use crate::machine::{Blocks, Rounding};
+use crate::interpreter::{Blocks, Rounding};
 use crate::rotary::Rotary;
 use crate::tensors::{Tensor, Tensors};
 use crate::unpacked::unpacked;
@@ -346,16 +346,31 @@ const fn rotated(attention: &Attention) -> u64 {
     }
 }
 
-/// What the cache of a layer holds of a token: names in records, heads, and width of a head.
-pub fn cached(attention: &Attention) -> [(&'static str, usize, usize); 2] {
+/// A part of what the cache of a layer holds of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CachedPart {
+    /// Name in records.
+    pub name: &'static str,
+    /// Heads.
+    pub heads: usize,
+    /// Width of a head.
+    pub width: usize,
+}
+
+/// What the cache of a layer holds of a token.
+pub fn cached(attention: &Attention) -> [CachedPart; 2] {
+    let part = |name: &'static str, heads: u64, width: u64| {
+        let (heads, width) = (heads as usize, width as usize);
+        CachedPart { name, heads, width }
+    };
     match attention {
         Attention::Grouped(grouped) => {
-            ["k_cache", "v_cache"].map(|name| (name, grouped.kv_heads as usize, grouped.head_dim as usize))
+            ["k_cache", "v_cache"].map(|name| part(name, grouped.kv_heads, grouped.head_dim))
         }
         Attention::Latent(latent) => {
-            [("latent_cache", 1, latent.kv_rank as usize), ("rotary_cache", 1, latent.rope_dim as usize)]
+            [part("latent_cache", 1, latent.kv_rank), part("rotary_cache", 1, latent.rope_dim)]
         }
-        Attention::Linear(_) => ["k_cache", "v_cache"].map(|name| (name, 0, 0)),
+        Attention::Linear(_) => ["k_cache", "v_cache"].map(|name| part(name, 0, 0)),
     }
 }
 

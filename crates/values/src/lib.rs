@@ -5,7 +5,7 @@
 //! | [`tensors`], [`checkpoint`], [`rotary`] | a Hugging Face checkpoint: config, safetensors, what its layers want |
 //! | [`random`] | random weights; small models that are built as large ones |
 //! | [`plain`] | the model in 64-bit floating point from its equations, without any program |
-//! | [`machine`] | the interpreter: processing elements with memory, transfers and local mathematics |
+//! | [`interpreter`] | the interpreter: processing elements with memory, transfers and local mathematics |
 //! | [`grid`] | mappings of a model on a small grid |
 //! | [`placed`] | a model run on a grid: the programs of its layers, one after the other |
 //! | [`record`], [`mod@compare`] | what a run has computed, against a reference |
@@ -17,7 +17,7 @@ pub mod checkpoint;
 pub mod compare;
 pub mod error;
 pub mod grid;
-pub mod machine;
+pub mod interpreter;
 pub mod placed;
 pub mod plain;
 pub mod random;
@@ -30,6 +30,6 @@ pub use checkpoint::Checkpoint;
 pub use compare::{Comparison, Deviation, Tolerance, compare};
 pub use error::ValuesError;
 pub use grid::Grid;
-pub use placed::{Executed, Prefill, Setup, random_prompt, run, run_observed, run_users};
+pub use placed::{Executed, Prefill, RunInput, Setup, random_prompt, run, run_observed, run_users};
 pub use record::{Record, Recorded};
 pub use tensors::Tensors;

@@ -4,6 +4,8 @@
 //! from the last region to the next as it lies. A prompt goes through the programs of prefill as one chunk, or through
 //! those of decode token by token. Layers are written as their mappings say.
 
+mod tap;
+
 use std::collections::BTreeMap;
 
 use rand::{RngExt, SeedableRng};
@@ -12,16 +14,17 @@ use wafersim_lower::{
     EndRequest, ExpertLoad, LayerRequest, Routed, Scope, cache_handover, decode_layer, embedding, handed_over, lm_head,
     prefill_embedding, prefill_layer, turn_to_head,
 };
-use wafersim_mapping::{LayerMapping, Rewrite};
-use wafersim_program::{Action, BufferId, Formula, Operand, Program};
+use wafersim_mapping::LayerMapping;
+use wafersim_program::{BufferId, Operand, Program};
 use wafersim_spec::Precision;
 use wafersim_spec::model::{Attention, FeedForward, Layer};
 
-use crate::checkpoint::{Checkpoint, cached, check_prefill};
+use self::tap::Tap;
+use crate::checkpoint::{Checkpoint, check_prefill};
 use crate::error::ValuesError;
-use crate::machine::{MeshState, Prepared, Tile, Tiles, execute, residents};
+use crate::interpreter::{MeshState, Prepared, Tile, Tiles, execute, residents};
 use crate::plain::check_prompt;
-use crate::record::{Record, Recorded};
+use crate::record::Record;
 
 /// How a model lies on a grid, and in which formats it is computed.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,6 +64,25 @@ pub enum Prefill {
     Drafts(u64),
 }
 
+/// What a run takes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunInput<'a> {
+    /// The tokens of the prompt.
+    pub prompt: &'a [u64],
+    /// Greedy decode steps after it.
+    pub steps: u64,
+    /// Tokens that decode steps take in instead of the run's own choices, which are recorded all the same: then two
+    /// runs stay comparable after a choice that differs.
+    pub follow: Option<&'a [u64]>,
+}
+
+impl<'a> RunInput<'a> {
+    /// A prompt and steps that take in their own choices.
+    pub const fn new(prompt: &'a [u64], steps: u64) -> Self {
+        Self { prompt, steps, follow: None }
+    }
+}
+
 /// Tokens that go through the model together, as in [`LayerRequest`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Step {
@@ -97,7 +119,7 @@ type Cache = Vec<Vec<Tile>>;
 pub struct Executed<'a> {
     /// The program.
     pub prepared: &'a Prepared,
-    /// Before; matrices that the program moves are not in place yet ([`crate::machine::residents`]).
+    /// Before; matrices that the program moves are not in place yet ([`crate::interpreter::residents`]).
     pub before: &'a MeshState,
     /// After.
     pub after: &'a MeshState,
@@ -110,21 +132,17 @@ pub struct Executed<'a> {
 /// Who looks at every program that was executed.
 type Observer<'o> = dyn FnMut(&Executed<'_>) + 'o;
 
-/// Runs the prompt and `steps` greedy decode steps as placed. Where `follow` is given, decode steps take in its tokens
-/// instead of the run's own choices, which are recorded all the same: then two runs stay comparable after a choice that
-/// differs. `progress` is told how many tokens are done, of how many.
+/// Runs a prompt and greedy decode steps as placed. `progress` is told how many tokens are done, of how many.
 ///
 /// # Errors
 /// Where the prompt is wrong, or the model or its layout has no exact program.
 pub fn run(
     checkpoint: &Checkpoint,
     setup: &Setup,
-    prompt: &[u64],
-    steps: u64,
-    follow: Option<&[u64]>,
+    input: RunInput<'_>,
     progress: impl FnMut(u64, u64),
 ) -> Result<Record, ValuesError> {
-    run_of(checkpoint, setup, (prompt, steps, follow), progress, None)
+    run_of(checkpoint, setup, input, progress, None)
 }
 
 /// Runs as [`run`] does; `observe` sees every program that was executed, with its processing elements before and after.
@@ -134,17 +152,17 @@ pub fn run(
 pub fn run_observed(
     checkpoint: &Checkpoint,
     setup: &Setup,
-    (prompt, steps, follow): (&[u64], u64, Option<&[u64]>),
+    input: RunInput<'_>,
     progress: impl FnMut(u64, u64),
     observe: &mut Observer<'_>,
 ) -> Result<Record, ValuesError> {
-    run_of(checkpoint, setup, (prompt, steps, follow), progress, Some(observe))
+    run_of(checkpoint, setup, input, progress, Some(observe))
 }
 
 fn run_of<'a>(
     checkpoint: &'a Checkpoint,
     setup: &'a Setup,
-    (prompt, steps, follow): (&[u64], u64, Option<&[u64]>),
+    RunInput { prompt, steps, follow }: RunInput<'_>,
     mut progress: impl FnMut(u64, u64),
     observer: Option<&'a mut Observer<'a>>,
 ) -> Result<Record, ValuesError> {
@@ -319,8 +337,8 @@ impl<'a> Placed<'a> {
     }
 
     /// The processing elements as they are, where somebody will want to compare.
-    fn before(&self, machine: &MeshState) -> Option<MeshState> {
-        self.observer.is_some().then(|| machine.clone())
+    fn before(&self, mesh: &MeshState) -> Option<MeshState> {
+        self.observer.is_some().then(|| mesh.clone())
     }
 
     fn observe(&mut self, prepared: &Prepared, before: Option<MeshState>, after: &MeshState, layer: usize) {
@@ -335,19 +353,19 @@ impl<'a> Placed<'a> {
         let tokens = prompt.len() as u64;
         check_prefill(&self.checkpoint.model, prompt.len() as u64)?;
         let program = prefill_embedding(&self.ends, prompt);
-        let (prepared, machine) = self.whole(program, 0, Vec::new())?;
-        let tap = Tap { prepared: &prepared, machine: &machine };
+        let (prepared, mesh) = self.whole(program, 0, Vec::new())?;
+        let tap = Tap { prepared: &prepared, mesh: &mesh };
         tap.rows(records, "prefill.embed", "residual", 0)?;
         let mut stream = tap.tiles("residual")?;
         for layer in 0..model.layers.len() {
             stream = self.prefill_layer(layer, tokens, stream, records)?;
         }
         let program = turn_to_head(&self.ends, tokens);
-        let (prepared, machine) = self.whole(program, 0, vec![("residual", stream)])?;
-        let x = Tap { prepared: &prepared, machine: &machine }.tiles("head.x")?;
+        let (prepared, mesh) = self.whole(program, 0, vec![("residual", stream)])?;
+        let x = Tap { prepared: &prepared, mesh: &mesh }.tiles("head.x")?;
         let program = lm_head(&self.ends, tokens);
-        let (prepared, machine) = self.whole(program, 0, vec![("head.x", x)])?;
-        let tap = Tap { prepared: &prepared, machine: &machine };
+        let (prepared, mesh) = self.whole(program, 0, vec![("head.x", x)])?;
+        let tap = Tap { prepared: &prepared, mesh: &mesh };
         tap.head(records, "prefill", self.ends.mapping)?;
         Ok(tap.of("sampling.best", 0)?.last().map_or(0, |number| *number as u64))
     }
@@ -360,8 +378,8 @@ impl<'a> Placed<'a> {
         inputs: Vec<(&str, Vec<Vec<Tile>>)>,
     ) -> Result<(Prepared, MeshState), ValuesError> {
         let prepared = Prepared::new(program);
-        let machine = self.execute_whole(&prepared, layer, inputs)?;
-        Ok((prepared, machine))
+        let mesh = self.execute_whole(&prepared, layer, inputs)?;
+        Ok((prepared, mesh))
     }
 
     fn execute_whole(
@@ -370,14 +388,14 @@ impl<'a> Placed<'a> {
         layer: usize,
         inputs: Vec<(&str, Vec<Vec<Tile>>)>,
     ) -> Result<MeshState, ValuesError> {
-        let mut machine = MeshState::new(prepared);
+        let mut mesh = MeshState::new(prepared);
         for (name, tiles) in inputs {
-            fill(prepared, &mut machine, name, tiles)?;
+            fill(prepared, &mut mesh, name, tiles)?;
         }
-        let before = self.before(&machine);
-        execute(prepared, &mut machine, &mut self.tiles, layer, 0..usize::MAX)?;
-        self.observe(prepared, before, &machine, layer);
-        Ok(machine)
+        let before = self.before(&mesh);
+        execute(prepared, &mut mesh, &mut self.tiles, layer, 0..usize::MAX)?;
+        self.observe(prepared, before, &mesh, layer);
+        Ok(mesh)
     }
 
     fn prefill_layer(
@@ -388,17 +406,17 @@ impl<'a> Placed<'a> {
         records: &mut [Record],
     ) -> Result<Vec<Vec<Tile>>, ValuesError> {
         let program = self.prefill_program(layer, tokens, None)?;
-        let (prepared, machine) = if !self.clustered[layer] {
+        let (prepared, mesh) = if !self.clustered[layer] {
             self.whole(program, layer, vec![("residual", stream)])?
         } else {
             let before = Prepared::new(program);
-            let mut machine = MeshState::new(&before);
-            fill(&before, &mut machine, "residual", stream)?;
+            let mut mesh = MeshState::new(&before);
+            fill(&before, &mut mesh, "residual", stream)?;
             let write = |placed: &Self, chosen: Vec<Vec<u64>>| placed.prefill_program(layer, tokens, Some(chosen));
-            let after = self.routed(layer, before, &mut machine, write)?;
-            (after, machine)
+            let after = self.routed(layer, before, &mut mesh, write)?;
+            (after, mesh)
         };
-        let tap = Tap { prepared: &prepared, machine: &machine };
+        let tap = Tap { prepared: &prepared, mesh: &mesh };
         tap.layer(records, &format!("prefill.layer{layer}"), &self.checkpoint.model.layers[layer])?;
         let stream = tap.tiles("residual")?;
 
@@ -406,8 +424,8 @@ impl<'a> Placed<'a> {
         let inputs = names.map(|name| tap.tiles(name).map(|tiles| (name, tiles)));
         let inputs = inputs.into_iter().collect::<Result<Vec<_>, _>>()?;
         let program = cache_handover(&self.request(layer, Step { tokens, users: 1, position: 0 }, None))?;
-        let (prepared, machine) = self.whole(program, layer, inputs)?;
-        let tap = Tap { prepared: &prepared, machine: &machine };
+        let (prepared, mesh) = self.whole(program, layer, inputs)?;
+        let tap = Tap { prepared: &prepared, mesh: &mesh };
         let (keys, values) = (tap.tiles("kv.keys")?, tap.tiles("kv.values")?);
         self.caches[layer] = keys.into_iter().zip(values).map(|(keys, values)| [keys, values].concat()).collect();
         Ok(stream)
@@ -421,16 +439,16 @@ impl<'a> Placed<'a> {
         phase: &str,
         records: &mut [Record],
     ) -> Result<Vec<u64>, ValuesError> {
-        let (prepared, machine) = self.whole(embedding(&self.ends, tokens), 0, Vec::new())?;
-        let tap = Tap { prepared: &prepared, machine: &machine };
+        let (prepared, mesh) = self.whole(embedding(&self.ends, tokens), 0, Vec::new())?;
+        let tap = Tap { prepared: &prepared, mesh: &mesh };
         tap.rows(records, &format!("{phase}.embed"), "embedding.row", 0)?;
         let mut stream = tap.tiles("embedding.row")?;
         for layer in 0..self.checkpoint.model.layers.len() {
             stream = self.layer(layer, step, stream, phase, records)?;
         }
         let head = self.heads.remove(&step.tokens).unwrap_or_else(|| Prepared::new(lm_head(&self.ends, step.tokens)));
-        let machine = self.execute_whole(&head, 0, vec![("head.x", stream)])?;
-        let tap = Tap { prepared: &head, machine: &machine };
+        let mesh = self.execute_whole(&head, 0, vec![("head.x", stream)])?;
+        let tap = Tap { prepared: &head, mesh: &mesh };
         tap.head(records, phase, self.ends.mapping)?;
         let best =
             tap.of("sampling.best", 0)?.chunks(2).map(|best| best.last().map_or(0, |number| *number as u64)).collect();
@@ -454,30 +472,30 @@ impl<'a> Placed<'a> {
             Some(last) if alike(&last) => last.prepared,
             _ => Prepared::new(self.decode_program(layer, step, None)?),
         };
-        let mut machine = MeshState::new(&prepared);
-        fill(&prepared, &mut machine, "residual", stream)?;
+        let mut mesh = MeshState::new(&prepared);
+        fill(&prepared, &mut mesh, "residual", stream)?;
         let cache = std::mem::take(&mut self.caches[layer]);
         let keeps_state = matches!(description.attention, Attention::Linear(_));
         if keeps_state {
-            remember(&prepared, &mut machine, (step.position > 0).then_some(cache))?;
+            remember(&prepared, &mut mesh, (step.position > 0).then_some(cache))?;
         } else if step.position == 0 {
             for field in 0..2 {
                 let before = Operand::new(buffer(&prepared, "kv.before")?, field);
-                machine.scatter(&prepared, before, &[]).map_err(|problem| bug(&prepared, problem))?;
+                mesh.scatter(&prepared, before, &[]).map_err(|problem| bug(&prepared, problem))?;
             }
         } else {
-            fill(&prepared, &mut machine, "kv.before", cache)?;
+            fill(&prepared, &mut mesh, "kv.before", cache)?;
         }
         let prepared = if clustered {
             let write = |placed: &Self, chosen: Vec<Vec<u64>>| placed.decode_program(layer, step, Some(chosen));
-            self.routed(layer, prepared, &mut machine, write)?
+            self.routed(layer, prepared, &mut mesh, write)?
         } else {
-            let before = self.before(&machine);
-            execute(&prepared, &mut machine, &mut self.tiles, layer, 0..usize::MAX)?;
-            self.observe(&prepared, before, &machine, layer);
+            let before = self.before(&mesh);
+            execute(&prepared, &mut mesh, &mut self.tiles, layer, 0..usize::MAX)?;
+            self.observe(&prepared, before, &mesh, layer);
             prepared
         };
-        let tap = Tap { prepared: &prepared, machine: &machine };
+        let tap = Tap { prepared: &prepared, mesh: &mesh };
         tap.layer(records, &format!("{phase}.layer{layer}"), description)?;
         let stream = tap.tiles("residual")?;
         self.caches[layer] = if keeps_state {
@@ -496,83 +514,46 @@ impl<'a> Placed<'a> {
         &mut self,
         layer: usize,
         before: Prepared,
-        machine: &mut MeshState,
+        mesh: &mut MeshState,
         write: impl Fn(&Self, Vec<Vec<u64>>) -> Result<Program, ValuesError>,
     ) -> Result<Prepared, ValuesError> {
         let is_router = |node: &wafersim_program::Node| matches!(node, wafersim_program::Node::Operator { name, .. } if name == "router");
         let Some(router) = before.program.body.iter().position(is_router) else {
             return Err(bug(&before, "there is no router".into()));
         };
-        let mut untouched = self.before(machine);
-        execute(&before, machine, &mut self.tiles, layer, 0..router + 1)?;
+        let mut untouched = self.before(mesh);
+        execute(&before, mesh, &mut self.tiles, layer, 0..router + 1)?;
         let choice = Operand::new(buffer(&before, "router.choice")?, 0);
         let width = before.field(choice).map_err(|problem| bug(&before, problem))?.row_size().max(1) as usize;
-        let experts = Tap { prepared: &before, machine }.of("router.choice", 0)?;
+        let experts = Tap { prepared: &before, mesh }.of("router.choice", 0)?;
         let of_token = |row: &[f64]| row.iter().map(|expert| *expert as u64).collect();
         let after = Prepared::new(write(self, experts.chunks(width).map(of_token).collect())?);
-        let known = buffer(&before, "router.choice")?.0 as usize;
+        let known = buffer(&before, "router.choice")?.index();
         if before.program.body.get(..=router) != after.program.body.get(..=router)
             || before.program.buffers.get(..=known) != after.program.buffers.get(..=known)
         {
             return Err(bug(&after, "the choice of experts changes what comes before it".into()));
         }
-        for pe in untouched.iter_mut().chain([&mut *machine]).flat_map(|machine| &mut machine.pes) {
+        for pe in untouched.iter_mut().chain([&mut *mesh]).flat_map(|mesh| &mut mesh.pes) {
             // What comes after the choice is another program's.
             pe.buffers.truncate(known + 1);
             pe.buffers.resize(after.program.buffers.len(), Vec::new());
         }
-        residents(&after, machine, &self.tiles, layer, BufferId(known as u32 + 1))?;
-        execute(&after, machine, &mut self.tiles, layer, router + 1..usize::MAX)?;
-        self.observe(&after, untouched, machine, layer);
+        residents(&after, mesh, &self.tiles, layer, known + 1)?;
+        execute(&after, mesh, &mut self.tiles, layer, router + 1..usize::MAX)?;
+        self.observe(&after, untouched, mesh, layer);
         Ok(after)
-    }
-
-    /// Records the first `tokens` cached tokens of each user.
-    fn record_caches(&self, tokens: u64, records: &mut [Record]) -> Result<(), ValuesError> {
-        let users = records.len().max(1);
-        for (layer, cache) in self.caches.iter().enumerate() {
-            let Some(description) = self.checkpoint.model.layers.get(layer) else { continue };
-            if let Attention::Linear(linear) = &description.attention {
-                let elements = linear.state_elements() as usize;
-                record_states(&format!("prefill.layer{layer}.state"), elements, cache, records);
-                continue;
-            }
-            // What no query will see again is not kept.
-            let oldest = description.attention.reach().oldest(tokens) as usize;
-            let kept = tokens as usize - oldest;
-            for (field, (kind, heads, width)) in cached(&description.attention).into_iter().enumerate() {
-                let name = format!("prefill.layer{layer}.{kind}");
-                for record in records.iter_mut() {
-                    let values = vec![f64::NAN; heads * kept * width];
-                    record.tensors.insert(name.clone(), Recorded { shape: vec![heads, kept, width], values });
-                }
-                for tile in cache.iter().filter_map(|tiles| tiles.get(field)) {
-                    for (row, number) in tile.rows.iter().enumerate() {
-                        let (token, user) = (*number as usize / users, *number as usize % users);
-                        let known = records.get_mut(user).and_then(|record| record.tensors.get_mut(&name));
-                        let (Some(recorded), Some(token)) = (known, token.checked_sub(oldest)) else { continue };
-                        for (value, element) in tile.row(row).iter().zip(tile.inner.iter()) {
-                            let (head, dim) = (*element as usize / width, *element as usize % width);
-                            if let Some(place) = recorded.values.get_mut((head * kept + token) * width + dim) {
-                                *place = f64::from(*value);
-                            }
-                        }
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 }
 
 /// Puts states and the last inputs of convolutions where a program has them, or zeros where there are none yet.
-fn remember(prepared: &Prepared, machine: &mut MeshState, kept: Option<Cache>) -> Result<(), ValuesError> {
+fn remember(prepared: &Prepared, mesh: &mut MeshState, kept: Option<Cache>) -> Result<(), ValuesError> {
     let Some(kept) = kept else {
         for name in ["state", "tail"] {
             let id = buffer(prepared, name)?;
             for field in 0..prepared.fields_of(id) {
                 let operand = Operand::new(id, field);
-                for (index, pe) in machine.pes.iter_mut().enumerate() {
+                for (index, pe) in mesh.pes.iter_mut().enumerate() {
                     if prepared.held(operand, index).is_some() {
                         let zeros = prepared.fresh(operand, index, 0.0).map_err(|problem| bug(prepared, problem))?;
                         pe.put(operand, zeros);
@@ -587,44 +568,8 @@ fn remember(prepared: &Prepared, machine: &mut MeshState, kept: Option<Cache>) -
         (tiles, tail)
     });
     let (states, tails): (Vec<Vec<Tile>>, Vec<Vec<Tile>>) = parts.unzip();
-    fill(prepared, machine, "state", states)?;
-    fill(prepared, machine, "tail", tails)
-}
-
-/// Records the states of a layer, a row of them for each user.
-fn record_states(name: &str, elements: usize, cache: &Cache, records: &mut [Record]) {
-    for record in records.iter_mut() {
-        let values = vec![f64::NAN; elements];
-        record.tensors.insert(name.to_owned(), Recorded { shape: vec![elements], values });
-    }
-    for tile in cache.iter().filter_map(|tiles| tiles.first()) {
-        for (row, user) in tile.rows.iter().enumerate() {
-            let known = records.get_mut(*user as usize).and_then(|record| record.tensors.get_mut(name));
-            let Some(recorded) = known else { continue };
-            for (value, element) in tile.row(row).iter().zip(tile.inner.iter()) {
-                if let Some(place) = recorded.values.get_mut(*element as usize) {
-                    *place = f64::from(*value);
-                }
-            }
-        }
-    }
-}
-
-/// Notes the rows of a tensor of a width, each with its user.
-fn note_rows(records: &mut [Record], kind: &str, (tensor, width): (&[f64], u64)) {
-    let users = records.len().max(1);
-    for (number, row) in tensor.chunks(width.max(1) as usize).enumerate() {
-        if let Some(record) = records.get_mut(number % users) {
-            record.push_row(kind.to_owned(), row.iter().copied());
-        }
-    }
-}
-
-/// Notes that no program forms a tensor.
-fn not_formed(records: &mut [Record], name: String) {
-    for record in records {
-        record.not_formed.insert(name.clone());
-    }
+    fill(prepared, mesh, "state", states)?;
+    fill(prepared, mesh, "tail", tails)
 }
 
 fn bug(prepared: &Prepared, problem: String) -> ValuesError {
@@ -636,9 +581,9 @@ fn buffer(prepared: &Prepared, name: &str) -> Result<BufferId, ValuesError> {
 }
 
 /// Hands tiles to a program, which must be those that its layout says.
-fn fill(prepared: &Prepared, machine: &mut MeshState, name: &str, tiles: Vec<Vec<Tile>>) -> Result<(), ValuesError> {
+fn fill(prepared: &Prepared, mesh: &mut MeshState, name: &str, tiles: Vec<Vec<Tile>>) -> Result<(), ValuesError> {
     let buffer = buffer(prepared, name)?;
-    for (index, (pe, tiles)) in machine.pes.iter_mut().zip(tiles).enumerate() {
+    for (index, (pe, tiles)) in mesh.pes.iter_mut().zip(tiles).enumerate() {
         for (field, tile) in (0..).zip(tiles) {
             let operand = Operand::new(buffer, field);
             match prepared.held(operand, index) {
@@ -648,98 +593,4 @@ fn fill(prepared: &Prepared, machine: &mut MeshState, name: &str, tiles: Vec<Vec
         }
     }
     Ok(())
-}
-
-/// What a program has left behind.
-struct Tap<'a> {
-    prepared: &'a Prepared,
-    machine: &'a MeshState,
-}
-
-impl Tap<'_> {
-    fn of(&self, name: &str, field: u32) -> Result<Vec<f64>, ValuesError> {
-        let operand = Operand::new(buffer(self.prepared, name)?, field);
-        let tensor = self.machine.gather(self.prepared, operand).map_err(|problem| bug(self.prepared, problem))?;
-        Ok(tensor.into_iter().map(f64::from).collect())
-    }
-
-    /// Whether a tensor that a norm has made is scaled: it may have its gain alone, and what is made from it the scale.
-    fn is_normed(&self, buffer: BufferId) -> bool {
-        self.formulas().any(|formula| match formula {
-            Formula::RmsScale { y, .. } => y.buffer == buffer,
-            Formula::Rescale { operands, .. } => operands.iter().any(|scaled| scaled.operand.buffer == buffer),
-            Formula::Times { operands, .. } => operands.iter().any(|operand| operand.buffer == buffer),
-            _ => false,
-        })
-    }
-
-    /// What was added to the residual stream after the attention: the outputs of all networks.
-    fn added_last(&self) -> Result<Vec<f64>, ValuesError> {
-        let stream = Operand::new(buffer(self.prepared, "residual")?, 0);
-        let added = self.formulas().filter_map(|formula| match formula {
-            Formula::Add { x, y } if *x == stream => Some(*y),
-            _ => None,
-        });
-        let mut sum: Vec<f64> = Vec::new();
-        for operand in added.skip(1) {
-            let tensor = self.machine.gather(self.prepared, operand).map_err(|problem| bug(self.prepared, problem))?;
-            sum.resize(tensor.len(), 0.0);
-            sum.iter_mut().zip(tensor).for_each(|(sum, value)| *sum += f64::from(value));
-        }
-        Ok(sum)
-    }
-
-    fn formulas(&self) -> impl Iterator<Item = &Formula> {
-        self.prepared.program.steps().filter_map(|step| match &step.action {
-            Action::Compute(compute) => compute.formula.as_ref(),
-            _ => None,
-        })
-    }
-
-    /// Records the rows of a tensor, each with its user.
-    fn rows(&self, records: &mut [Record], kind: &str, name: &str, field: u32) -> Result<(), ValuesError> {
-        let operand = Operand::new(buffer(self.prepared, name)?, field);
-        let width = self.prepared.field(operand).map_err(|problem| bug(self.prepared, problem))?.row_size();
-        note_rows(records, kind, (&self.of(name, field)?, width));
-        Ok(())
-    }
-
-    /// Records what a layer makes.
-    fn layer(&self, records: &mut [Record], name: &str, layer: &Layer) -> Result<(), ValuesError> {
-        self.rows(records, &format!("{name}.attn_out"), "attention.projected", 0)?;
-        if self.is_normed(buffer(self.prepared, "feed_forward.normed")?) {
-            self.rows(records, &format!("{name}.moe_in"), "feed_forward.normed", 0)?;
-        } else {
-            not_formed(records, format!("{name}.moe_in"));
-        }
-        if let FeedForward::Moe(moe) = &layer.feed_forward {
-            // Sigmoids, or logits without their norm's scale, may be all that is gathered.
-            let logits = self.prepared.program.find("router.all_scores").filter(|_| moe.selection.follows_logits());
-            match logits {
-                Some(_) => self.rows(records, &format!("{name}.router_logits"), "router.all_scores", 0)?,
-                None => not_formed(records, format!("{name}.router_logits")),
-            }
-            self.rows(records, &format!("{name}.router_experts"), "router.choice", 0)?;
-            self.rows(records, &format!("{name}.router_weights"), "router.choice", 1)?;
-        }
-        let stream = Operand::new(buffer(self.prepared, "residual")?, 0);
-        let width = self.prepared.field(stream).map_err(|problem| bug(self.prepared, problem))?.row_size();
-        note_rows(records, &format!("{name}.moe_out"), (&self.added_last()?, width));
-        self.rows(records, &format!("{name}.out"), "residual", 0)
-    }
-
-    /// Records what the LM head makes.
-    fn head(&self, records: &mut [Record], phase: &str, mapping: &LayerMapping) -> Result<(), ValuesError> {
-        if mapping.has(Rewrite::FusedNorms) {
-            not_formed(records, format!("{phase}.final_norm"));
-        } else {
-            self.rows(records, &format!("{phase}.final_norm"), "head.normed", 0)?;
-        }
-        self.rows(records, &format!("{phase}.logits"), "head.logits", 0)
-    }
-
-    fn tiles(&self, name: &str) -> Result<Vec<Vec<Tile>>, ValuesError> {
-        let buffer = buffer(self.prepared, name)?;
-        Ok(self.machine.pes.iter().map(|pe| pe.buffer(buffer).to_vec()).collect())
-    }
 }

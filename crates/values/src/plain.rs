@@ -10,7 +10,7 @@ use wafersim_spec::model::{
     Attention, FeedForward, Gating, GroupedAttention, LatentAttention, Moe, Reach, Role, Scoring,
 };
 
-use crate::checkpoint::{Checkpoint, WeightName, cached};
+use crate::checkpoint::{CachedPart, Checkpoint, WeightName, cached};
 use crate::error::ValuesError;
 use crate::record::{Record, Recorded};
 use crate::tensors::Tensor;
@@ -53,7 +53,8 @@ pub fn run(checkpoint: &Checkpoint, prompt: &[u64], steps: u64) -> Result<Record
                 continue;
             }
         };
-        for ((kind, heads, width), rows) in cached(&layer.attention).into_iter().zip([keys, values]) {
+        for (CachedPart { name: kind, heads, width }, rows) in cached(&layer.attention).into_iter().zip([keys, values])
+        {
             let rows = &rows[oldest(layer.attention.reach(), rows.len())..];
             let by_head =
                 (0..heads).flat_map(|head| rows.iter().map(move |row| &row[head * width..(head + 1) * width]));

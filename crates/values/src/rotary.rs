@@ -43,12 +43,16 @@ impl Rotary {
                 plain.into_iter().map(|frequency| frequency / factor).collect()
             }
             "llama3" => {
-                let (factor, low, high) = (number("factor")?, number("low_freq_factor")?, number("high_freq_factor")?);
-                let original = number("original_max_position_embeddings")?;
-                if high <= low {
+                let llama3 = Llama3 {
+                    factor: number("factor")?,
+                    low: number("low_freq_factor")?,
+                    high: number("high_freq_factor")?,
+                    original: number("original_max_position_embeddings")?,
+                };
+                if llama3.high <= llama3.low {
                     return Err(refuse("rope_scaling.high_freq_factor is not above low_freq_factor".into()));
                 }
-                plain.into_iter().map(|frequency| llama3(frequency, (factor, low, high, original))).collect()
+                plain.into_iter().map(|frequency| llama3.scaled(frequency)).collect()
             }
             other => {
                 return Err(ValuesError::Unsupported {
@@ -61,16 +65,28 @@ impl Rotary {
     }
 }
 
-/// Long waves are slowed down by `factor`, short ones stay, those between are mixed.
-fn llama3(frequency: f64, (factor, low, high, original): (f64, f64, f64, f64)) -> f64 {
-    let turns = original * frequency / std::f64::consts::TAU;
-    if turns < low {
-        frequency / factor
-    } else if turns > high {
-        frequency
-    } else {
-        let smooth = (turns - low) / (high - low);
-        (1.0 - smooth) * frequency / factor + smooth * frequency
+/// The scaling of Llama 3: long waves are slowed down by `factor`, short ones stay, those between are mixed.
+struct Llama3 {
+    factor: f64,
+    /// Turns over the original context below which a wave is long.
+    low: f64,
+    /// Those above which it is short.
+    high: f64,
+    /// Positions of the original context.
+    original: f64,
+}
+
+impl Llama3 {
+    fn scaled(&self, frequency: f64) -> f64 {
+        let turns = self.original * frequency / std::f64::consts::TAU;
+        if turns < self.low {
+            frequency / self.factor
+        } else if turns > self.high {
+            frequency
+        } else {
+            let smooth = (turns - self.low) / (self.high - self.low);
+            (1.0 - smooth) * frequency / self.factor + smooth * frequency
+        }
     }
 }
 

@@ -10,8 +10,13 @@ use wafersim_spec::model::{Attention, GroupedAttention, Layer, Reach};
 use wafersim_values::{Checkpoint, Prefill};
 
 /// Rewrites of attention.
-const OURS: [Rewrite; 4] =
-    [Rewrite::FusedNorms, Rewrite::RidingHeadNorm, Rewrite::OnlineSoftmax, Rewrite::DividedSoftmax];
+const OURS: [Rewrite; 5] = [
+    Rewrite::FusedNorms,
+    Rewrite::RidingHeadNorm,
+    Rewrite::OnlineSoftmax,
+    Rewrite::LocalMaximum,
+    Rewrite::DividedSoftmax,
+];
 
 const APPENDS: [Append; 2] = [Append::Shifted, Append::RoundRobin];
 

@@ -11,7 +11,9 @@ use wafersim_mapping::{
 };
 use wafersim_spec::model::{FeedForward, Gating, Layer, Moe, Role, Scoring, Selection};
 use wafersim_spec::{DataType, Precision};
-use wafersim_values::{Checkpoint, Prefill, Record, Setup, Tolerance, compare, plain, random_prompt, run, run_users};
+use wafersim_values::{
+    Checkpoint, Prefill, Record, RunInput, Setup, Tolerance, compare, plain, random_prompt, run, run_users,
+};
 
 /// Rewrites of routers and networks.
 const REWRITES: [Rewrite; 10] = [
@@ -211,7 +213,7 @@ fn stored_weights_are_converted_where_they_lie() {
                     };
                     let prompt = random_prompt(checkpoint.model.vocabulary, 2, 7);
                     let plain = plain::run(&stored, &prompt, 2).unwrap();
-                    let placed = run(&stored, &setup, &prompt, 2, None, |_, _| ()).unwrap();
+                    let placed = run(&stored, &setup, RunInput::new(&prompt, 2), |_, _| ()).unwrap();
                     let comparison = compare(&placed, &plain, Tolerance::FP32);
                     assert!(comparison.is_within(), "{name}, {how}, {data_type:?}: {}", outside(&comparison));
                     // The stored model is another one: the first logits tell.

@@ -15,7 +15,7 @@ use wafersim_spec::DataType;
 use wafersim_spec::model::Role;
 use wafersim_values::Checkpoint;
 use wafersim_values::checkpoint::WeightName;
-use wafersim_values::machine::{MeshState, Prepared, Tiles, execute};
+use wafersim_values::interpreter::{MeshState, Prepared, Tiles, execute};
 
 /// A checkpoint whose gate matrix is `k x n`.
 fn matrix(k: u64, n: u64, seed: u64) -> Checkpoint {
@@ -36,12 +36,12 @@ fn result_of(
     data_type: DataType,
 ) -> Result<Vec<f32>, String> {
     let prepared = Prepared::new(program);
-    let mut machine = MeshState::new(&prepared);
+    let mut mesh = MeshState::new(&prepared);
     let operand = |name: &str| Operand::new(prepared.program.find(name).unwrap(), 0);
-    machine.scatter(&prepared, operand(input), x.as_slice().unwrap())?;
+    mesh.scatter(&prepared, operand(input), x.as_slice().unwrap())?;
     let mut tiles = Tiles::new(checkpoint, data_type, data_type);
-    execute(&prepared, &mut machine, &mut tiles, 0, 0..usize::MAX).map_err(|error| error.to_string())?;
-    machine.gather(&prepared, operand(output))
+    execute(&prepared, &mut mesh, &mut tiles, 0, 0..usize::MAX).map_err(|error| error.to_string())?;
+    mesh.gather(&prepared, operand(output))
 }
 
 fn whole(checkpoint: &Checkpoint, k: u64, n: u64) -> Array2<f32> {

@@ -9,7 +9,7 @@ mod common;
 use common::{assert_as, checkpoint, outside, precision, setup_of};
 use wafersim_mapping::{Append, KvMapping, LayerMapping, Reduction, Rewrite, Rewrites, Routes};
 use wafersim_spec::{DataType, Region};
-use wafersim_values::{Checkpoint, Prefill, Setup, Tolerance, compare, plain, random_prompt, run, run_users};
+use wafersim_values::{Checkpoint, Prefill, RunInput, Setup, Tolerance, compare, plain, random_prompt, run, run_users};
 
 /// A dense layer, then experts with a shared one, chosen in groups by sigmoids with a correction.
 const COMPRESSED: &str = r#"{"model_type": "deepseek_v3", "hidden_size": 32, "num_hidden_layers": 2,
@@ -29,10 +29,11 @@ const DIRECT: &str = r#"{"model_type": "deepseek_v3", "hidden_size": 26, "num_hi
     "tie_word_embeddings": false}"#;
 
 /// Rewrites that find something to change.
-const WRITTEN: [Rewrite; 8] = [
+const WRITTEN: [Rewrite; 9] = [
     Rewrite::FusedNorms,
     Rewrite::DividedSoftmax,
     Rewrite::OnlineSoftmax,
+    Rewrite::LocalMaximum,
     Rewrite::EarlyRouter,
     Rewrite::SharedExpertBeside,
     Rewrite::ConcatenatedExperts,
@@ -168,7 +169,7 @@ fn weights_may_be_stored_narrow() {
                 };
                 let prompt = random_prompt(checkpoint.model.vocabulary, 5, 2);
                 let plain = plain::run(&checkpoint.stored_in(data_type).unwrap(), &prompt, 2).unwrap();
-                let placed = run(&checkpoint, &setup, &prompt, 2, None, |_, _| ()).unwrap();
+                let placed = run(&checkpoint, &setup, RunInput::new(&prompt, 2), |_, _| ()).unwrap();
                 let comparison = compare(&placed, &plain, Tolerance::FP32);
                 assert!(comparison.is_within(), "{data_type:?}, {splits:?}: {}", outside(&comparison));
             }

@@ -12,7 +12,7 @@ use wafersim_mapping::{Rewrite, Rewrites};
 use wafersim_place::KvLayoutChoice;
 use wafersim_spec::{DataType, Model};
 use wafersim_values::{
-    Checkpoint, Grid, Prefill, Setup, Tensors, Tolerance, compare, plain, random_prompt, run, run_users,
+    Checkpoint, Grid, Prefill, RunInput, Setup, Tensors, Tolerance, compare, plain, random_prompt, run, run_users,
 };
 
 /// A small Qwen3-Next: a layer of linear attention, one with a gate behind attention; experts with a shared one.
@@ -48,8 +48,8 @@ fn assert_on(grid: Grid, prefill: Prefill, tokens: u64) {
     let setup = Setup { mappings, prefill, precision: precision(DataType::Fp32) };
     let prompt = random_prompt(checkpoint.model.vocabulary, tokens, 7);
     let plain = plain::run(&checkpoint, &prompt, 3).unwrap();
-    let placed =
-        run(&checkpoint, &setup, &prompt, 3, None, |_, _| ()).unwrap_or_else(|error| panic!("{grid:?}: {error}"));
+    let placed = run(&checkpoint, &setup, RunInput::new(&prompt, 3), |_, _| ())
+        .unwrap_or_else(|error| panic!("{grid:?}: {error}"));
     let comparison = compare(&placed, &plain, Tolerance::FP32);
     assert!(comparison.is_within(), "{grid:?} {prefill:?}: {}", outside(&comparison));
     assert!(comparison.deviations.iter().any(|deviation| deviation.kind == "state" && deviation.magnitude > 0.1));

@@ -13,7 +13,9 @@ use common::{file, outside, tensors};
 use half::f16;
 use wafersim_mapping::{KvMapping, LayerMapping, Rewrite, Rewrites};
 use wafersim_spec::{DataType, Precision};
-use wafersim_values::{Checkpoint, Comparison, Prefill, Setup, Tensors, Tolerance, compare, plain, random_prompt, run};
+use wafersim_values::{
+    Checkpoint, Comparison, Prefill, RunInput, Setup, Tensors, Tolerance, compare, plain, random_prompt, run,
+};
 
 /// Matrices of more than one block of 128 along inputs, outputs, or both, whose last block is a short one.
 const SEVERAL_BLOCKS: &str = r#"{"model_type": "qwen3_moe", "hidden_size": 160, "num_hidden_layers": 2,
@@ -119,7 +121,7 @@ fn compared(
     let precision = Precision { weights, small_weights: computed, kv_cache: computed, activations: computed };
     let setup = Setup { mappings: vec![mapping.clone()], prefill, precision };
     let prompt = random_prompt(written.model.vocabulary, 7, 3);
-    let placed = run(written, &setup, &prompt, 3, None, |_, _| ()).unwrap();
+    let placed = run(written, &setup, RunInput::new(&prompt, 3), |_, _| ()).unwrap();
     compare(&placed, &plain::run(narrow, &prompt, 3).unwrap(), tolerance)
 }
 

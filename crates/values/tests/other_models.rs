@@ -9,7 +9,7 @@ use common::{checkpoint, setup_on};
 use proptest::prelude::*;
 use wafersim_place::KvLayoutChoice;
 use wafersim_spec::scenario::ExpertPlacement;
-use wafersim_values::{Grid, Prefill, Setup, Tolerance, compare, plain, random_prompt, run};
+use wafersim_values::{Grid, Prefill, RunInput, Setup, Tolerance, compare, plain, random_prompt, run};
 
 const CONFIGS: [&str; 6] = [
     // Qwen2: biases on q, k and v, tied tables.
@@ -69,7 +69,7 @@ proptest! {
         let setup = Setup { prefill, ..setup_on(&checkpoint.model, grid) };
         let prompt = random_prompt(checkpoint.model.vocabulary, tokens, seed);
         let plain = plain::run(&checkpoint, &prompt, 3).unwrap();
-        let placed = run(&checkpoint, &setup, &prompt, 3, None, |_, _| ()).map_err(|error| TestCaseError::fail(error.to_string()))?;
+        let placed = run(&checkpoint, &setup, RunInput::new(&prompt, 3), |_, _| ()).map_err(|error| TestCaseError::fail(error.to_string()))?;
         let comparison = compare(&placed, &plain, Tolerance::FP32);
         prop_assert!(comparison.is_within(), "{:#?}", comparison);
     }

@@ -12,7 +12,7 @@ use common::{TINY, TINY_DENSE, checkpoint, outside, precision};
 use wafersim_mapping::{Inputs, LayerMapping, Load, Recipe, RegionSize, builtin, on_region, random_recipe};
 use wafersim_spec::scenario::{RoutingModel, WaferCount};
 use wafersim_spec::{DataType, Wafer};
-use wafersim_values::{Checkpoint, Prefill, Setup, Tolerance, compare, plain, random_prompt, run};
+use wafersim_values::{Checkpoint, Prefill, RunInput, Setup, Tolerance, compare, plain, random_prompt, run};
 
 /// Random recipes in each test run; more with `WAFERSIM_RECIPES`.
 const RECIPES: u64 = 200;
@@ -40,7 +40,7 @@ fn deviations(
     let setup = Setup { mappings, prefill, precision: precision(DataType::Fp32) };
     let prompt = random_prompt(checkpoint.model.vocabulary, 4, 7);
     let plain = plain::run(checkpoint, &prompt, 2).map_err(|error| error.to_string())?;
-    let placed = run(checkpoint, &setup, &prompt, 2, None, |_, _| ()).map_err(|error| error.to_string())?;
+    let placed = run(checkpoint, &setup, RunInput::new(&prompt, 2), |_, _| ()).map_err(|error| error.to_string())?;
     let comparison = compare(&placed, &plain, Tolerance::FP32);
     if !comparison.is_within() {
         return Err(outside(&comparison));

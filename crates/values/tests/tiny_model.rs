@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use common::precision;
 use wafersim_spec::DataType;
 use wafersim_spec::scenario::ExpertPlacement;
-use wafersim_values::{Checkpoint, Grid, Prefill, Record, Setup, Tensors, Tolerance, compare, plain, run};
+use wafersim_values::{Checkpoint, Grid, Prefill, Record, RunInput, Setup, Tensors, Tolerance, compare, plain, run};
 
 fn fixture(name: &str) -> Vec<u8> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny_qwen3_moe");
@@ -47,7 +47,7 @@ fn the_placed_program_is_the_model() {
                 let grid = Grid { experts, ..Grid::published(columns, rows) };
                 let setup =
                     Setup { mappings: grid.mappings(&checkpoint.model), prefill, precision: precision(DataType::Fp32) };
-                let placed = run(&checkpoint, &setup, &reference.prompt, 8, None, |_, _| ());
+                let placed = run(&checkpoint, &setup, RunInput::new(&reference.prompt, 8), |_, _| ());
                 let what = format!("{columns} x {rows}, {experts:?}, {prefill:?}");
                 let placed = placed.unwrap_or_else(|error| panic!("{what}: {error}"));
                 let comparison = compare(&placed, &reference, Tolerance::FP32);

@@ -27,6 +27,7 @@
 //! | [`report`] | answers as text, Markdown, CSV, JSON, pictures, timelines |
 //! | [`picture`] | heat maps as PNG; wafer maps and charts as SVG and PNG |
 //! | [`timeline`] | Perfetto traces |
+//! | [`requests`] | traces of requests, in every published format |
 //! | [`stream`] | many users on one machine: discrete events over the closed form |
 //!
 //! The program `simctl` is a thin shell around this crate. What follows is a tutorial; every example runs as a test.
@@ -127,6 +128,7 @@ pub use wafersim_picture as picture;
 pub use wafersim_place as place;
 pub use wafersim_program as program;
 pub use wafersim_report as report;
+pub use wafersim_requests as requests;
 pub use wafersim_routing as routing;
 pub use wafersim_search as search;
 pub use wafersim_spec as spec;

@@ -4,7 +4,7 @@ pub use wafersim_answer::plan::{Axes, Plan, PlanRow, plan};
 pub use wafersim_answer::{Answer, AnswerError, Question, answer, answer_without_ranges};
 pub use wafersim_check::validate::{Validation, validate};
 pub use wafersim_cost::{Cause, Cost, ProgramCost, Rates, View, cost};
-pub use wafersim_graph::{Load, OperatorGraph};
+pub use wafersim_graph::{OperatorGraph, PassLoad};
 pub use wafersim_place::{Machine, PlaceError, Placement, Request, place};
 pub use wafersim_program::{Axis, Math, Node, Operation, Program, ReduceOperator, Region, Work, collective};
 pub use wafersim_spec::scenario::{ExpertPlacement, Profile, RoutingModel, Speculation, WaferCount};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use wafersim::answer::Question;
-use wafersim::graph::{GraphError, LayerGraph, LayerLoad, Load, OperatorGraph};
+use wafersim::graph::{GraphError, LayerGraph, LayerLoad, OperatorGraph, PassLoad};
 use wafersim::mapping::Mapping;
 use wafersim::spec::{Model, Scenario, Wafer};
 
@@ -84,8 +84,8 @@ pub fn execute(flags: &GraphFlags) -> Result<(), Failure> {
         return destination.write(&rewritten(flags, name, &model, &scenario)?);
     }
     let load = match flags.phase {
-        Phase::Decode => Load::decode(scenario.prompt, scenario.context),
-        Phase::Prefill => Load::prefill(scenario.prompt, scenario.context),
+        Phase::Decode => PassLoad::decode(scenario.prompt, scenario.context),
+        Phase::Prefill => PassLoad::prefill(scenario.prompt, scenario.context),
     };
     let graph = match flags.layer {
         Some(layer) => OperatorGraph::of_layer(&model, layer, load, &scenario.precision)?,

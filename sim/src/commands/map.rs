@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use wafersim::answer::map::{FoundOn, Gain, How, fewest, gains, map_on};
 use wafersim::answer::{AnswerError, Question, best_mappings};
-use wafersim::certify::{Outcome, Tried};
+use wafersim::certify::{Trials, Tried};
 use wafersim::mapping::{Certificate, Recipe, Resolved};
 use wafersim::report;
 use wafersim::search::Pins;
@@ -80,6 +80,7 @@ pub fn execute(flags: &MapFlags) -> Result<(), Failure> {
     let judged = |count: u64| progress.at(count);
     let counts = match question.scenario.wafers {
         WaferCount::Exactly(wafers) => vec![wafers],
+        WaferCount::Fewest => vec![fewest(&question)?],
         WaferCount::Auto => {
             let searching = question.clone().searching(Some(how.effort));
             match searching.searched() {
@@ -103,8 +104,8 @@ pub fn execute(flags: &MapFlags) -> Result<(), Failure> {
     } else {
         None
     };
-    let tried = outcome.as_ref().and_then(Outcome::of_answer);
-    let passed = outcome.as_ref().and_then(Outcome::passed).map_or(0, |(index, _)| index);
+    let tried = outcome.as_ref().and_then(Trials::of_answer);
+    let passed = outcome.as_ref().and_then(Trials::passed).map_or(0, |(index, _)| index);
     // Those after the found ones are built in: what was found is shown all the same.
     let Some(best) = fastest.get(passed).or_else(|| fastest.first()) else { return Ok(()) };
     let gains = gains(&question, best, &how);

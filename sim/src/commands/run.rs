@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use wafersim::answer::fabric::answer_on_fabric;
 use wafersim::answer::{Answer, Question, answer, resolved_mapping};
-use wafersim::certify::Outcome;
+use wafersim::certify::Trials;
 use wafersim::report;
 use wafersim::stream::steady::steady;
 
@@ -95,7 +95,7 @@ pub fn execute(flags: &RunFlags) -> Result<(), Failure> {
         true => certified(question).map(|(question, outcome)| (question, Some(outcome)))?,
         false => (question, None),
     };
-    let tried = looked_at.as_ref().and_then(Outcome::of_answer);
+    let tried = looked_at.as_ref().and_then(Trials::of_answer);
     let with_certificate = |answer: Answer| match tried {
         Some(tried) => Answer { certificate: tried.certificate.clone(), ..answer },
         None => answer,

@@ -12,7 +12,8 @@ use wafersim::routing::Trace;
 use wafersim::stream::engine::Progress as RunProgress;
 use wafersim::stream::recording::Recorder;
 use wafersim::stream::run::{Files, Point, Server, sweep};
-use wafersim::stream::scenario::{LoadScenario, RoutingScenario, StreamFile, StreamScenario};
+use wafersim::stream::scenario::{LoadScenario, RoutingScenario, StreamFile, StreamScenario, TraceScenario};
+use wafersim::stream::trace::Trace as RequestTrace;
 
 use crate::commands::routing::read_trace;
 use crate::fabric_flags::{say_what_is_left_out, trace_limit};
@@ -21,6 +22,7 @@ use crate::input::read_table_text;
 use crate::mapping_flags::{MappingFlags, Wanted};
 use crate::output::{Destination, Folder, say};
 use crate::progress::{Progress, Seldom};
+use crate::request_trace;
 
 /// What a run can be written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -81,7 +83,7 @@ pub fn execute(flags: &StreamFlags) -> Result<(), Failure> {
     let pictures = flags.pictures.as_deref().map(|folder| Folder::open_for("--pictures", folder)).transpose()?;
     let (wanted, saved) = (flags.mapping.wanted()?, flags.mapping.open()?);
     let Some(swept) = &flags.sweep else {
-        let machine = machine(file.check(&source)?, wanted, &mut None)?;
+        let machine = machine(file.check(&source)?, wanted, &mut Read::default())?;
         saved.write(|| Ok(machine.resolved_mapping()?))?;
         let point = alone(&machine, trace)?;
         draw(pictures.as_ref(), || report::stream_chart::of_run(&point))?;
@@ -99,7 +101,7 @@ pub fn execute(flags: &StreamFlags) -> Result<(), Failure> {
     if values.len() > MOST_POINTS {
         return Err(wrong("--sweep", format!("has {} values", values.len()), format!("at most {MOST_POINTS}")));
     }
-    let mut read = None;
+    let mut read = Read::default();
     let mut machines = Vec::with_capacity(values.len());
     for value in values {
         let scenario = file.with("--sweep", path, value)?.check(&source)?;
@@ -159,18 +161,36 @@ fn draw(folder: Option<&Folder>, charts: impl FnOnce() -> Result<Vec<ChartFile>,
     charts.iter().try_for_each(|chart| folder.write(&chart.name, &chart.bytes))
 }
 
-/// The machine of a scenario. `read` is the routing trace that was read last: points of a sweep share it.
-fn machine(
-    scenario: StreamScenario,
-    Wanted { mapping, search }: Wanted,
-    read: &mut Option<(String, Arc<Trace>)>,
-) -> Result<Server, Failure> {
-    let trace = match &scenario.load {
-        LoadScenario::Trace(trace) => Some((read_table_text(Path::new(&trace.file))?, trace.file.clone())),
+/// Traces that were read last: points of a sweep share them.
+#[derive(Debug, Default)]
+struct Read {
+    routing: Option<(String, Arc<Trace>)>,
+    requests: Option<(TraceScenario, Arc<RequestTrace>)>,
+}
+
+impl Read {
+    fn requests(&mut self, load: &TraceScenario) -> Result<Arc<RequestTrace>, Failure> {
+        // The speed is the replay's.
+        let asked = TraceScenario { speed: 1.0, ..load.clone() };
+        if let Some((known, trace)) = &self.requests
+            && *known == asked
+        {
+            return Ok(Arc::clone(trace));
+        }
+        let reader = request_trace::open(Path::new(&load.file), &load.reading)?;
+        let trace = Arc::new(RequestTrace::read(reader, load.requests)?);
+        self.requests = Some((asked, Arc::clone(&trace)));
+        Ok(trace)
+    }
+}
+
+/// The machine of a scenario.
+fn machine(scenario: StreamScenario, Wanted { mapping, search }: Wanted, read: &mut Read) -> Result<Server, Failure> {
+    let requests = match &scenario.load {
+        LoadScenario::Trace(load) => Some(read.requests(load)?),
         _ => None,
     };
-    let requests = trace.as_ref().map(|(text, file)| (text.as_str(), file.as_str()));
-    let (source, routing) = match (&scenario.routing, read) {
+    let (source, routing) = match (&scenario.routing, &mut read.routing) {
         (RoutingScenario::Trace { file }, Some((name, trace))) if name == file => {
             (file.clone(), Some(Arc::clone(trace)))
         }

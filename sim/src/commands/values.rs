@@ -16,8 +16,8 @@ use wafersim::spec::wafer::RateSet;
 use wafersim::spec::{DataType, Model, Precision, Size, Wafer};
 use wafersim::values::tensors::files_of_index;
 use wafersim::values::{
-    Checkpoint, Executed, Prefill, Record, Setup, Tensors, Tolerance, ValuesError, compare, plain, random_prompt, run,
-    run_observed,
+    Checkpoint, Executed, Prefill, Record, RunInput, Setup, Tensors, Tolerance, ValuesError, compare, plain,
+    random_prompt, run, run_observed,
 };
 
 use crate::choice::{ObjectFormat, arithmetic_types, placements, real_profiles};
@@ -161,6 +161,7 @@ pub fn execute(flags: &ValuesFlags) -> Result<(), Failure> {
     // Rounded runs choose differently now and then: they go on with the reference's tokens, so that the rest stays
     // comparable.
     let follow = (data_type != DataType::Fp32).then_some(reference.generated.as_slice());
+    let input = RunInput { prompt: &prompt, steps, follow };
     let progress = Progress::start(prompt.len() as u64 + steps);
     let mut done = 0;
     let advance = |tokens: u64, _: u64| {
@@ -168,10 +169,10 @@ pub fn execute(flags: &ValuesFlags) -> Result<(), Failure> {
         done = done.max(tokens);
     };
     let (placed, carried) = if flags.on_fabric {
-        let (placed, carried) = on_fabric(&checkpoint, &setup, (&prompt, steps, follow), advance);
+        let (placed, carried) = on_fabric(&checkpoint, &setup, input, advance);
         (placed, Some(carried))
     } else {
-        (run(&checkpoint, &setup, &prompt, steps, follow, advance), None)
+        (run(&checkpoint, &setup, input, advance), None)
     };
     progress.clear();
     let placed = placed?;
@@ -279,7 +280,7 @@ impl OnGrid {
 fn on_fabric(
     checkpoint: &Checkpoint,
     setup: &Setup,
-    input: (&[u64], u64, Option<&[u64]>),
+    input: RunInput<'_>,
     progress: impl FnMut(u64, u64),
 ) -> (Result<Record, ValuesError>, Result<OnFabric, Failure>) {
     let wafer = match Wafer::builtin("wse3") {
@@ -298,7 +299,7 @@ fn on_fabric(
         let program = &executed.prepared.program;
         match carry(executed.prepared, executed.before, (executed.tiles, executed.layer), &device) {
             Ok(carried) => {
-                let agreement = carried::compare(program, executed.after, &carried.machine);
+                let agreement = carried::compare(program, executed.after, &carried.mesh);
                 all.programs += 1;
                 all.words += carried.outcome.tally.delivered;
                 all.elements += agreement.elements;

@@ -16,6 +16,7 @@ mod scenarios;
 mod stream;
 mod streams;
 mod surface;
+mod trace;
 mod traffic;
 mod validate;
 mod values;

@@ -159,8 +159,8 @@ fn a_wrong_line_of_a_trace_is_named() {
     for (trace, part) in [
         (format!("{header}\n0,100,3\n1,200"), "line 3: 2 fields"),
         (format!("{header}\n1,100,3\n0,200,2\n"), "line 3: time runs backwards"),
-        (format!("{header}\n1,0,3\n"), "line 2: a prompt of 0 tokens"),
-        (format!("{header}\n1,10,99999999\n"), "line 2: 10 tokens of prompt and 99999999"),
+        (format!("{header}\n1,0,3\n"), "no requests (1 row is left out: 1 prompt of 0 tokens)"),
+        (format!("{header}\n1,10,9999999999\n"), "line 2: an answer of 9999999999 tokens"),
     ] {
         let said = run(&trace);
         assert_eq!(said.code, Some(2));

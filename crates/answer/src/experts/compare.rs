@@ -211,11 +211,16 @@ fn best_of(
         }
     }
     divisions.dedup();
-    let points: Vec<(usize, u64, u64)> =
-        (0..ways.len()).flat_map(|way| divisions.iter().map(move |&(cells, copies)| (way, cells, copies))).collect();
+    struct Point {
+        way: usize,
+        cells: u64,
+        copies: u64,
+    }
+    let of_way = |way| divisions.iter().map(move |&(cells, copies)| Point { way, cells, copies });
+    let points: Vec<Point> = (0..ways.len()).flat_map(of_way).collect();
     let deals: Vec<Deal> = points
         .par_iter()
-        .filter_map(|&(way, cells, copies)| {
+        .filter_map(|&Point { way, cells, copies }| {
             let rooms = rooms(question, comparison, &ways[way], cells, copies)?;
             let prices = prices(question, comparison, &ways[way], &rooms);
             let layers = moe_layers(&ways[way].mapped.placement);

@@ -2,10 +2,10 @@
 
 use wafersim_fabric::circuit::{Core, Lines, StreamId};
 use wafersim_program::{Action, Axis, Broadcast, BufferId, ChainReduce, Element, Multicast, Operand, Region, Relayout};
-use wafersim_values::machine::{Arrival, Numbers, Piece, Rounding, Tile, incoming, join_ring};
+use wafersim_values::interpreter::{Arrival, Numbers, Piece, Rounding, Tile, incoming, join_ring};
 
 use super::{Carrying, Here, value_at};
-use crate::core_state::Shape;
+use crate::core_state::{ArrivedPiece, Shape};
 use crate::words::values_in;
 
 /// The tiles that some words are.
@@ -64,13 +64,18 @@ impl Carrying<'_> {
             Action::Shift(shift) => self.store(core, at, id, (shift.payload, Arrival::Pass), (&words, lines)),
             Action::Relayout(moved) => {
                 let rounding = self.rounding(moved.source);
-                let place = self.machine.pes.get(pe).map_or((0, 0), |memory| (memory.column, memory.row));
+                let place = self.mesh.pes.get(pe).map_or((0, 0), |memory| (memory.column, memory.row));
                 let number = self.steps_of(at, id.part)?;
                 let (known, _) = self.movement(number, moved, place)?;
                 let piece = known.pieces.get(id.stream as usize).ok_or("a piece arrives that is not listed")?;
                 let values = values_in(rounding, &words, piece.elements.len());
                 let from = piece.from;
-                self.state(pe)?.1.arrived.push((id.part, from, id.stream as usize, values));
+                self.state(pe)?.1.arrived.push(ArrivedPiece {
+                    part: id.part,
+                    from,
+                    number: id.stream as usize,
+                    values,
+                });
                 Ok(())
             }
             _ => Err("words arrive in a step that moves none".into()),
@@ -79,7 +84,7 @@ impl Carrying<'_> {
 
     /// Whether a multicast is for a processing element, and does not only pass it by.
     fn is_reached(&self, pe: usize, cast: &Multicast, region: Region) -> bool {
-        let place = self.machine.pes.get(pe);
+        let place = self.mesh.pes.get(pe);
         place.is_some_and(|pe| match cast.axis {
             Axis::X => cast.reaches(pe.column.saturating_sub(region.x)),
             Axis::Y => cast.reaches(pe.row.saturating_sub(region.y)),
@@ -120,7 +125,7 @@ impl Carrying<'_> {
         let (rounding, pe) = (self.rounding(chain.payload), self.index(core));
         let (memory, state) = self.state(pe)?;
         let partial = state.partial(id.part).ok_or("a chain ends where none was")?;
-        let Some(own) = memory.buffers.get_mut(chain.payload.0 as usize) else {
+        let Some(own) = memory.buffers.get_mut(chain.payload.index()) else {
             return Err("there is no payload".into());
         };
         let alike = match &shape {
@@ -175,7 +180,7 @@ impl Carrying<'_> {
         let source = state.sources.iter().position(|(part, _)| *part == here.part);
         let source = source.map(|at| state.sources.swap_remove(at).1).ok_or("a relayout ends that has not begun")?;
         let (arrived, others): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut state.arrived).into_iter().partition(|(part, ..)| *part == here.part);
+            std::mem::take(&mut state.arrived).into_iter().partition(|arrived| arrived.part == here.part);
         state.arrived = others;
         let (known, index) = self.movement(here.step, moved, place)?;
         let Some(wanted) = known.wanted.get(index as usize) else { return Err("a relayout leaves its line".into()) };
@@ -184,11 +189,13 @@ impl Carrying<'_> {
                 return value_at(&source, element);
             }
             let upwards = index > from;
-            let found = arrived.iter().filter(|(_, known, ..)| *known == from).find_map(|(_, _, number, values)| {
-                let piece = known.pieces.get(*number)?;
-                let at = piece.elements.binary_search(&element).ok()?;
-                if (piece.to > piece.from) == upwards { values.get(at).copied() } else { None }
-            });
+            let found = arrived.iter().filter(|arrived| arrived.from == from).find_map(
+                |ArrivedPiece { number, values, .. }| {
+                    let piece = known.pieces.get(*number)?;
+                    let at = piece.elements.binary_search(&element).ok()?;
+                    if (piece.to > piece.from) == upwards { values.get(at).copied() } else { None }
+                },
+            );
             found.ok_or_else(|| format!("element {} of the owner {from} along the line has not come", element.number))
         };
         let brought: Vec<(Element, Vec<f32>)> = wanted

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use wafersim_fabric::circuit::{Core, Lines, Operation, Part, StreamId};
+use wafersim_fabric::circuit::{Core, CoreOperation, Lines, Part, StreamId};
 use wafersim_program::{Action, Broadcast, BufferId, Multicast, Operand, Relayout, Shift};
-use wafersim_values::machine::{Context, Numbers, Rounding, Tile, compute_at, join_ring, leave_ring, outgoing};
+use wafersim_values::interpreter::{Context, Numbers, Rounding, Tile, compute_at, join_ring, leave_ring, outgoing};
 
 use super::{Carrying, Here, value_at};
 use crate::core_state::Shape;
@@ -18,10 +18,10 @@ fn tiles_as_words(tiles: &[Tile], rounding: Rounding) -> (Vec<u32>, Shape) {
 }
 
 /// The streams that a core sends from its memory, and those that it sends on.
-fn sent(operations: &[Operation]) -> impl Iterator<Item = u32> {
+fn sent(operations: &[CoreOperation]) -> impl Iterator<Item = u32> {
     operations.iter().filter_map(|operation| match operation {
-        Operation::Send { stream } | Operation::Forward { send: stream, .. } => Some(*stream),
-        Operation::Take { .. } => None,
+        CoreOperation::Send { stream } | CoreOperation::Forward { send: stream, .. } => Some(*stream),
+        CoreOperation::Take { .. } => None,
     })
 }
 
@@ -29,7 +29,7 @@ impl Carrying<'_> {
     pub(super) fn begin(&mut self, here: Here, part: &Part, core: Core) -> Result<(), String> {
         let told = self.steps.get(here.step as usize).ok_or("there is no such step")?;
         let (step, systolic) = (told.step, told.systolic);
-        let none: &[Operation] = &[];
+        let none: &[CoreOperation] = &[];
         let (operations, lines) = match part {
             Part::Carry(lines) => (lines.operations_at(core.0, core.1), Some(lines)),
             _ => (none, None),
@@ -41,7 +41,7 @@ impl Carrying<'_> {
                 };
                 let round = u64::from(self.lowered.rounds.get(here.at as usize).copied().unwrap_or(0));
                 let context = Context { prepared: self.prepared, tiles: self.tiles, layer: self.layer, round };
-                let memory = self.machine.pes.get_mut(here.pe).ok_or("a core lies outside the program's region")?;
+                let memory = self.mesh.pes.get_mut(here.pe).ok_or("a core lies outside the program's region")?;
                 compute_at(&context, memory, formula)
             }
             Action::ChainReduce(chain) => {
@@ -49,7 +49,7 @@ impl Carrying<'_> {
                 let (memory, state) = self.state(here.pe)?;
                 let (words, shape) = tiles_as_words(&outgoing(memory, chain.payload), rounding);
                 for operation in operations {
-                    if let Operation::Send { stream } = operation {
+                    if let CoreOperation::Send { stream } = operation {
                         state.sends.push((StreamId { part: here.part, stream: *stream }, words.clone()));
                     }
                 }
@@ -69,7 +69,7 @@ impl Carrying<'_> {
                 // All send at the same time; who receives nothing is left with nothing.
                 if lines.is_some() {
                     let (memory, _) = self.state(here.pe)?;
-                    if let Some(buffer) = memory.buffers.get_mut(shift.payload.0 as usize) {
+                    if let Some(buffer) = memory.buffers.get_mut(shift.payload.index()) {
                         buffer.clear();
                     }
                 }
@@ -82,7 +82,7 @@ impl Carrying<'_> {
     }
 
     /// Lays the words of a buffer ready for the streams that a core sends.
-    fn ready(&mut self, here: Here, payload: BufferId, operations: &[Operation]) -> Result<Shape, String> {
+    fn ready(&mut self, here: Here, payload: BufferId, operations: &[CoreOperation]) -> Result<Shape, String> {
         let rounding = self.rounding(payload);
         let (memory, state) = self.state(here.pe)?;
         let (words, shape) = tiles_as_words(&outgoing(memory, payload), rounding);
@@ -107,7 +107,7 @@ impl Carrying<'_> {
         here: Here,
         shift: &Shift,
         systolic: bool,
-        (operations, lines): (&[Operation], Option<&Lines>),
+        (operations, lines): (&[CoreOperation], Option<&Lines>),
     ) -> Result<(), String> {
         let (prepared, rounding) = (self.prepared, self.rounding(shift.payload));
         let (memory, state) = self.state(here.pe)?;
@@ -127,9 +127,9 @@ impl Carrying<'_> {
         Ok(())
     }
 
-    fn begin_relayout(&mut self, here: Here, moved: &Relayout, operations: &[Operation]) -> Result<(), String> {
+    fn begin_relayout(&mut self, here: Here, moved: &Relayout, operations: &[CoreOperation]) -> Result<(), String> {
         let rounding = self.rounding(moved.source);
-        let memory = self.machine.pes.get(here.pe).ok_or("a core lies outside the program's region")?;
+        let memory = self.mesh.pes.get(here.pe).ok_or("a core lies outside the program's region")?;
         let tiles = (0u32..).zip(memory.buffer(moved.source));
         let source =
             tiles.map(|(field, tile)| in_order(tile, self.prepared.held(Operand::new(moved.source, field), here.pe)));

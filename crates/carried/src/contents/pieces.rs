@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use wafersim_fabric::circuit::{Core, Operation, StreamId};
+use wafersim_fabric::circuit::{Core, CoreOperation, StreamId};
 use wafersim_program::{Action, Axis, Flow, Pieces, Purpose, ReduceOperator, Share, Step, shares};
-use wafersim_values::machine::{held, written};
+use wafersim_values::interpreter::{held, written};
 
 use super::{Carrying, Here};
+use crate::core_state::OwnedWords;
 use crate::words::{Partial, values_in, words_of};
 
 /// The flows of a step along a line, each with the number of its first stream.
@@ -19,19 +20,26 @@ fn flow_of(flows: &[(usize, Flow)], stream: u32) -> Result<&Flow, String> {
     flow.map(|(_, flow)| flow).ok_or_else(|| "a stream belongs to no piece".into())
 }
 
+/// A step whose payload goes in pieces.
+struct InPieces<'a> {
+    step: &'a Step,
+    pieces: &'a Pieces,
+    purpose: Purpose,
+}
+
 impl<'a> Carrying<'a> {
     /// The step of a part, its pieces and their purpose.
-    fn in_pieces(&self, number: u32) -> Result<(&'a Step, &'a Pieces, Purpose), String> {
+    fn in_pieces(&self, number: u32) -> Result<InPieces<'a>, String> {
         let step = self.steps.get(number as usize).ok_or("there is no such step")?.step;
         let (pieces, purpose) = step.action.pieces().ok_or("a step without pieces")?;
-        Ok((step, pieces, purpose))
+        Ok(InPieces { step, pieces, purpose })
     }
 
     fn flows(&mut self, number: u32) -> Result<Flows, String> {
         if let Some(known) = self.flows.get(&number) {
             return Ok(Arc::clone(known));
         }
-        let (step, pieces, purpose) = self.in_pieces(number)?;
+        let InPieces { step, pieces, purpose } = self.in_pieces(number)?;
         let piece = match purpose {
             Purpose::Reduce => pieces.target,
             Purpose::Gather => pieces.source,
@@ -50,8 +58,8 @@ impl<'a> Carrying<'a> {
 
     /// The shares of a line, and the place of a processing element along it.
     fn shares(&mut self, number: u32, pe: usize) -> Result<(Arc<Vec<Share>>, u64), String> {
-        let (step, pieces, purpose) = self.in_pieces(number)?;
-        let memory = self.machine.pes.get(pe).ok_or("a core lies outside the program's region")?;
+        let InPieces { step, pieces, purpose } = self.in_pieces(number)?;
+        let memory = self.mesh.pes.get(pe).ok_or("a core lies outside the program's region")?;
         let (column, row) = (memory.column - step.region.x, memory.row - step.region.y);
         let (place, line) = match pieces.axis {
             Axis::X => (column, row),
@@ -67,8 +75,8 @@ impl<'a> Carrying<'a> {
     }
 
     /// Lays ready what a core has of each piece.
-    pub(super) fn begin_pieces(&mut self, here: Here, operations: &[Operation]) -> Result<(), String> {
-        let (step, pieces, _) = self.in_pieces(here.step)?;
+    pub(super) fn begin_pieces(&mut self, here: Here, operations: &[CoreOperation]) -> Result<(), String> {
+        let InPieces { step, pieces, .. } = self.in_pieces(here.step)?;
         let (shares, place) = self.shares(here.step, here.pe)?;
         let flows = self.flows(here.step)?;
         let (prepared, rounding) = (self.prepared, self.rounding(pieces.source));
@@ -87,13 +95,14 @@ impl<'a> Carrying<'a> {
                 Action::ReduceScatter(scatter) => scatter.operator,
                 _ => ReduceOperator::Add,
             };
-            state.pieces.push((here.part, share.owner, Partial::new(words, operator, rounding)));
+            let words = Partial::new(words, operator, rounding);
+            state.pieces.push(OwnedWords { part: here.part, owner: share.owner, words });
         }
         for operation in operations {
-            let Operation::Send { stream } = operation else { continue };
+            let CoreOperation::Send { stream } = operation else { continue };
             let flow = flow_of(&flows, *stream)?;
-            let own = state.pieces.iter().find(|(part, owner, _)| (*part, *owner) == (here.part, flow.owner));
-            let (_, _, own) = own.ok_or("a core sends a piece that it has no share in")?;
+            let own = state.pieces.iter().find(|own| own.is_of(here.part, flow.owner));
+            let own = &own.ok_or("a core sends a piece that it has no share in")?.words;
             // Shorter pieces than the longest are filled up.
             let range = flow.first as usize..(flow.first + flow.words) as usize;
             let words = range.map(|index| own.words.get(index).copied().unwrap_or(0)).collect();
@@ -112,25 +121,24 @@ impl<'a> Carrying<'a> {
         word: u32,
     ) -> Result<u32, String> {
         let number = self.steps_of(at, id.part)?;
-        let (step, pieces, _) = self.in_pieces(number)?;
+        let InPieces { step, pieces, .. } = self.in_pieces(number)?;
         let flows = self.flows(number)?;
         let flow = flow_of(&flows, id.stream)?;
         let (pe, rounding, at) =
             (self.index(core), self.rounding(pieces.source), (flow.first + u64::from(index)) as usize);
         let (_, state) = self.state(pe)?;
-        let own = state.pieces.iter_mut().find(|(part, owner, _)| (*part, *owner) == (id.part, flow.owner));
+        let own = state.pieces.iter_mut().find(|own| own.is_of(id.part, flow.owner));
         match &step.action {
             Action::ReduceScatter(_) => {
-                let (_, _, own) = own.ok_or("a piece comes to a core that has no share in it")?;
-                Ok(own.meet(at, word))
+                Ok(own.ok_or("a piece comes to a core that has no share in it")?.words.meet(at, word))
             }
             _ => {
                 let words = match own {
-                    Some((_, _, own)) => &mut own.words,
+                    Some(own) => &mut own.words.words,
                     None => {
                         let kept = Partial::new(Vec::new(), ReduceOperator::Add, rounding);
-                        state.pieces.push((id.part, flow.owner, kept));
-                        &mut state.pieces.last_mut().ok_or("nothing was kept")?.2.words
+                        state.pieces.push(OwnedWords { part: id.part, owner: flow.owner, words: kept });
+                        &mut state.pieces.last_mut().ok_or("nothing was kept")?.words.words
                     }
                 };
                 if words.len() <= at {
@@ -144,16 +152,16 @@ impl<'a> Carrying<'a> {
 
     /// A core is through: what it ends with goes to its memory.
     pub(super) fn close_pieces(&mut self, here: Here) -> Result<(), String> {
-        let (_, pieces, purpose) = self.in_pieces(here.step)?;
+        let InPieces { pieces, purpose, .. } = self.in_pieces(here.step)?;
         let (shares, place) = self.shares(here.step, here.pe)?;
         let (prepared, rounding) = (self.prepared, self.rounding(pieces.source));
         let (memory, state) = self.state(here.pe)?;
         let mut ended = Vec::new();
         let mut writes = false;
         for share in shares.iter() {
-            let words = state.pieces.iter().find(|(part, owner, _)| (*part, *owner) == (here.part, share.owner));
+            let words = state.pieces.iter().find(|own| own.is_of(here.part, share.owner));
             let mut end = |elements: Vec<_>| -> Result<(), String> {
-                let (_, _, own) = words.ok_or("a piece has not come")?;
+                let own = &words.ok_or("a piece has not come")?.words;
                 let values = values_in(rounding, &own.words, share.piece.len());
                 ended.extend(elements.into_iter().zip(values).filter_map(|(element, value)| Some((element?, value))));
                 Ok(())

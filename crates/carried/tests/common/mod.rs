@@ -10,7 +10,7 @@ use wafersim_fabric::circuit::{self, Contents, Core, Lowered, Outcome, StreamId}
 use wafersim_program::{Operand, Program};
 use wafersim_spec::wafer::RateSet;
 use wafersim_spec::{DataType, Precision, Wafer};
-use wafersim_values::machine::{MeshState, Prepared, Rounding, Tiles, execute, residents};
+use wafersim_values::interpreter::{MeshState, Prepared, Rounding, Tiles, execute, residents};
 use wafersim_values::{Checkpoint, Tensors};
 
 /// A checkpoint whose gate matrix is `k x n`, of numbers that the seed makes.
@@ -106,11 +106,11 @@ impl Case {
         let mut tiles = Tiles::new(&self.checkpoint, self.data_type, self.data_type);
         let mut wanted = self.before.clone();
         execute(&self.prepared, &mut wanted, &mut tiles, 0, 0..usize::MAX).unwrap();
-        let mut machine = self.before.clone();
-        residents(&self.prepared, &mut machine, &tiles, 0, wafersim_program::BufferId(0)).unwrap();
+        let mut mesh = self.before.clone();
+        residents(&self.prepared, &mut mesh, &tiles, 0, 0).unwrap();
         let mut lowered = with_device(|device| device.lower(&self.prepared.program))?;
         route(&mut lowered);
-        let carrying = Carrying::new(&self.prepared, &lowered, (&tiles, 0), machine);
+        let carrying = Carrying::new(&self.prepared, &lowered, (&tiles, 0), mesh);
         let mut faulty = Faulty { carrying, fault };
         let outcome = circuit::run_carrying(&lowered, &mut faulty, |_| ())?;
         // What is carried takes no time, and the engine of streams knows the switch positions too.
@@ -122,9 +122,9 @@ impl Case {
     /// What the numeric reading leaves.
     pub fn numbers(&self) -> MeshState {
         let mut tiles = Tiles::new(&self.checkpoint, self.data_type, self.data_type);
-        let mut machine = self.before.clone();
-        execute(&self.prepared, &mut machine, &mut tiles, 0, 0..usize::MAX).unwrap();
-        machine
+        let mut mesh = self.before.clone();
+        execute(&self.prepared, &mut mesh, &mut tiles, 0, 0..usize::MAX).unwrap();
+        mesh
     }
 
     pub fn agreement(&self) -> Result<Agreement, TestCaseError> {

@@ -101,11 +101,12 @@ pub fn count(lowered: &Lowered) -> ColorUse {
     let mut busiest = Busiest::default();
     let mut rerouted: BTreeMap<(u32, u16), Rerouted> = BTreeMap::new();
     let (columns, rows) = (uses.alike(lowered.columns, Axis::X), uses.alike(lowered.rows, Axis::Y));
-    for (of_row, row_count, row) in &rows {
-        for (of_column, column_count, column) in &columns {
-            let held = both(of_column, of_row);
+    for of_row in &rows {
+        for of_column in &columns {
+            let held = both(&of_column.held, &of_row.held);
             let pairs = uses.pairs(&held);
-            let (column, row) = (lowered.origin.0 + u64::from(*column), lowered.origin.1 + u64::from(*row));
+            let (column, row) =
+                (lowered.origin.0 + u64::from(of_column.first), lowered.origin.1 + u64::from(of_row.first));
             let here = pairs.chunk_by(|one, other| one.0 == other.0).count() as u32;
             let count = pairs.len() as u32;
             if count > busiest.pairs {
@@ -115,7 +116,7 @@ pub fn count(lowered: &Lowered) -> ColorUse {
             let changes = if count > here { uses.changes(&held) } else { Vec::new() };
             for (at, name) in changes {
                 let change = Rerouted { name, operator: operator(lowered, at), at, routers: 0, column, row };
-                rerouted.entry((at, name)).or_insert(change).routers += row_count * column_count;
+                rerouted.entry((at, name)).or_insert(change).routers += of_row.count * of_column.count;
             }
         }
     }
@@ -176,6 +177,14 @@ struct Uses {
 
 /// What the routers of a column, or of a row, hold: shapes, and of those whose lines cross it there the set.
 type Held = Vec<(u32, u32)>;
+
+/// Columns, or rows, that hold the same.
+struct Alike {
+    held: Held,
+    /// How many.
+    count: u64,
+    first: u32,
+}
 
 /// Numbers for what comes again.
 struct Numbers<T>(BTreeMap<T, u32>);
@@ -317,8 +326,8 @@ impl Uses {
         pairs
     }
 
-    /// Columns (or rows) that hold the same: what they hold, how many, the first.
-    fn alike(&self, length: u32, axis: Axis) -> Vec<(Held, u64, u32)> {
+    /// Columns (or rows) that hold the same.
+    fn alike(&self, length: u32, axis: Axis) -> Vec<Alike> {
         let mut held: Vec<Held> = vec![Vec::new(); length as usize];
         for (index, shape) in (0u32..).zip(&self.shapes) {
             let area = shape.area();
@@ -335,9 +344,9 @@ impl Uses {
         for (position, held) in (0u32..).zip(held) {
             groups.entry(held).or_insert((0, position)).0 += 1;
         }
-        let mut groups: Vec<(Held, u64, u32)> =
-            groups.into_iter().map(|(held, (count, first))| (held, count, first)).collect();
-        groups.sort_by_key(|(_, _, first)| *first);
+        let alike = |(held, (count, first))| Alike { held, count, first };
+        let mut groups: Vec<Alike> = groups.into_iter().map(alike).collect();
+        groups.sort_by_key(|group| group.first);
         groups
     }
 

@@ -19,8 +19,8 @@ use wafersim_program::{
 
 use super::lower::Detail;
 use super::lowered::Part;
-use super::pattern::{self, Builder, Context, along_one_line, chain_of, point_to_point, position};
-use super::route::{Area, Lines, Operation, Stream};
+use super::pattern::{self, Builder, Context, Hop, along_one_line, chain_of, point_to_point, position};
+use super::route::{Area, CoreOperation, Lines, Stream};
 
 pub(super) fn has_layout(program: &Program, buffer: BufferId) -> bool {
     program.buffer_of(buffer).layout.is_some()
@@ -88,13 +88,22 @@ fn only<'a>(context: &Context<'a>, axis: Axis, first: u32, lines: u32) -> Contex
     Context { area, ..*context }
 }
 
-/// Neighbouring lines that do the same, as one part each: index of the first, how many, what they do.
-fn alike<T: PartialEq>(lines: impl Iterator<Item = T>) -> Vec<(u32, u32, T)> {
-    let mut groups: Vec<(u32, u32, T)> = Vec::new();
-    for (index, line) in (0..).zip(lines) {
+/// Neighbouring lines that do the same.
+struct Alike<T> {
+    /// Index of the first.
+    first: u32,
+    /// How many.
+    lines: u32,
+    /// What they do.
+    does: T,
+}
+
+fn alike<T: PartialEq>(lines: impl Iterator<Item = T>) -> Vec<Alike<T>> {
+    let mut groups: Vec<Alike<T>> = Vec::new();
+    for (first, does) in (0..).zip(lines) {
         match groups.last_mut() {
-            Some((_, count, known)) if *known == line => *count += 1,
-            _ => groups.push((index, 1, line)),
+            Some(known) if known.does == does => known.lines += 1,
+            _ => groups.push(Alike { first, lines: 1, does }),
         }
     }
     groups
@@ -127,8 +136,11 @@ fn relayout(moved: &Relayout, region: Region, colors: &[Color], context: &Contex
                 lead,
             });
             for place in source.min(to)..=source.max(to) {
-                let operation =
-                    if place == source { Operation::Send { stream } } else { Operation::Take { stream, gap: 0 } };
+                let operation = if place == source {
+                    CoreOperation::Send { stream }
+                } else {
+                    CoreOperation::Take { stream, gap: 0 }
+                };
                 if let Some(operations) = builder.at(place) {
                     operations.push(operation);
                 }
@@ -157,7 +169,7 @@ fn outline(moved: &Relayout, colors: &[Color], context: &Context<'_>) -> Lines {
 fn staggered(step: &Step, stagger: Stagger, colors: &[Color], context: &Context<'_>) -> Vec<Part> {
     let Action::ChainReduce(chain) = &step.action else { return Vec::new() };
     let roots = (0..step.region.along(chain.axis.across())).map(|line| stagger.of(line));
-    let parts = alike(roots).into_iter().map(|(first, count, root)| {
+    let parts = alike(roots).into_iter().map(|Alike { first, lines: count, does: root }| {
         let context = only(context, chain.axis, first, count);
         part(pattern::chain_with_root(chain, root, colors, &context))
     });
@@ -197,8 +209,8 @@ fn alignment(
     let action = Action::Shift(Shift { colors: colors.to_vec(), ..shift.clone() });
     let transfers = along_one_line(action, shift.axis, context.area.along(shift.axis));
     let count = pattern::wavelets(context, shift.payload);
-    let groups = alike(turns).into_iter().filter(|(_, _, turn)| *turn != Turn::Rest);
-    let parts = groups.map(|(first, lines, turn)| {
+    let groups = alike(turns).into_iter().filter(|group| group.does != Turn::Rest);
+    let parts = groups.map(|Alike { first, lines, does: turn }| {
         let context = only(context, shift.axis, first, lines);
         let mut builder = Builder::new(&context, shift.axis);
         for sent in &transfers {
@@ -209,10 +221,10 @@ fn alignment(
             let period = 2 * context.timing.wavelet;
             let stream = builder.push(point_to_point(from, to, (context.physical)(sent.color), count, period));
             if let Some(operations) = builder.at(from) {
-                operations.push(Operation::Send { stream });
+                operations.push(CoreOperation::Send { stream });
             }
             if let Some(operations) = builder.at(to) {
-                operations.push(Operation::Take { stream, gap: 0 });
+                operations.push(CoreOperation::Take { stream, gap: 0 });
             }
         }
         let mut lines = builder.finish();
@@ -230,9 +242,13 @@ fn rotating(chain: &ChainReduce, round: u64, colors: &[Color], context: &Context
     let mut hops = Vec::new();
     for segment in 0..u64::from(context.area.along(chain.axis)) / count {
         let start = segment * count;
-        let up = (0..root).map(|index| (index, index + 1, color(index % 2)));
-        let down = (root + 1..count).rev().map(|index| (index, index - 1, color(2 + index % 2)));
-        hops.extend(up.chain(down).map(|(from, to, color)| ((start + from) as u32, (start + to) as u32, color)));
+        let hop = |from: u64, to: u64, first: u64| Hop {
+            from: (start + from) as u32,
+            to: (start + to) as u32,
+            color: color(first + from % 2),
+        };
+        hops.extend((0..root).map(|index| hop(index, index + 1, 0)));
+        hops.extend((root + 1..count).rev().map(|index| hop(index, index - 1, 2)));
     }
     let mut lines = chain_of(hops, chain, context);
     lines.ordered = true;

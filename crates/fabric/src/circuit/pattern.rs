@@ -9,7 +9,7 @@ use wafersim_program::{
 
 use super::laid;
 use super::lower::Detail;
-use super::route::{Area, Lines, Operation, Stream};
+use super::route::{Area, CoreOperation, Lines, Stream};
 use super::timing::{Tick, Timing};
 
 /// What a pattern needs beside its step.
@@ -108,7 +108,7 @@ pub(super) struct Builder<'a> {
     context: &'a Context<'a>,
     axis: Axis,
     streams: Vec<Stream>,
-    operations: Vec<Vec<Operation>>,
+    operations: Vec<Vec<CoreOperation>>,
 }
 
 impl<'a> Builder<'a> {
@@ -122,7 +122,7 @@ impl<'a> Builder<'a> {
         self.streams.len() as u32 - 1
     }
 
-    pub(super) fn at(&mut self, position: u32) -> Option<&mut Vec<Operation>> {
+    pub(super) fn at(&mut self, position: u32) -> Option<&mut Vec<CoreOperation>> {
         self.operations.get_mut(position as usize)
     }
 
@@ -143,20 +143,28 @@ fn chain_reduce(chain: &ChainReduce, colors: &[Color], context: &Context<'_>) ->
     let transfers = along_one_line(action, chain.axis, context.area.along(chain.axis));
     let hops = transfers
         .iter()
-        .map(|sent| (position(chain.axis, sent.from), position(chain.axis, sent.to), sent.color))
+        .map(|sent| Hop { from: position(chain.axis, sent.from), to: position(chain.axis, sent.to), color: sent.color })
         .collect();
     chain_of(hops, chain, context)
 }
 
-/// Chains of given hops (from, to, color), those of each chain from its ends inwards.
-pub(super) fn chain_of(hops: Vec<(u32, u32, Color)>, chain: &ChainReduce, context: &Context<'_>) -> Lines {
+/// From a member of a chain to the next one, as places along the line.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hop {
+    pub(super) from: u32,
+    pub(super) to: u32,
+    pub(super) color: Color,
+}
+
+/// Chains of given hops, those of each chain from its ends inwards.
+pub(super) fn chain_of(hops: Vec<Hop>, chain: &ChainReduce, context: &Context<'_>) -> Lines {
     let timing = context.timing;
     let count = wavelets(context, chain.payload);
     let combine = timing.combine_of(context.program.buffer_of(chain.payload).data_type);
     let mut builder = Builder::new(context, chain.axis);
     let mut incoming: Vec<Option<u32>> = vec![None; builder.operations.len()];
     let library = timing.library_call + timing.library_reduce;
-    for (from, to, color) in hops {
+    for Hop { from, to, color } in hops {
         let before = incoming.get_mut(from as usize).and_then(Option::take);
         let mut stream = point_to_point(from, to, (context.physical)(color), count, timing.wavelet);
         if chain.style == Style::Library && before.is_none() {
@@ -164,20 +172,20 @@ pub(super) fn chain_of(hops: Vec<(u32, u32, Color)>, chain: &ChainReduce, contex
         }
         let sent = builder.push(stream);
         let operation = match before {
-            Some(take) => Operation::Forward { take, send: sent },
-            None => Operation::Send { stream: sent },
+            Some(take) => CoreOperation::Forward { take, send: sent },
+            None => CoreOperation::Send { stream: sent },
         };
         if let Some(operations) = builder.at(from) {
             // The take was written when its stream was: it becomes part of the forward.
             operations.retain(
-                |known| !matches!((known, before), (Operation::Take { stream, .. }, Some(take)) if *stream == take),
+                |known| !matches!((known, before), (CoreOperation::Take { stream, .. }, Some(take)) if *stream == take),
             );
             operations.push(operation);
         }
         let between = (timing.ramp_in + combine + timing.issue).saturating_sub(timing.wavelet);
         if let Some(operations) = builder.at(to) {
-            let second = operations.iter().any(|known| matches!(known, Operation::Take { .. }));
-            operations.push(Operation::Take { stream: sent, gap: if second { between } else { 0 } });
+            let second = operations.iter().any(|known| matches!(known, CoreOperation::Take { .. }));
+            operations.push(CoreOperation::Take { stream: sent, gap: if second { between } else { 0 } });
         }
         if let Some(place) = incoming.get_mut(to as usize) {
             *place = Some(sent);
@@ -226,7 +234,7 @@ fn multicast(cast: &Multicast, colors: &[Color], context: &Context<'_>) -> Lines
         let stream = builder.push(Stream { color, source, low, high, copies: true, wavelets: count, period, lead });
         for place in low..=high {
             let operation =
-                if place == source { Operation::Send { stream } } else { Operation::Take { stream, gap: 0 } };
+                if place == source { CoreOperation::Send { stream } } else { CoreOperation::Take { stream, gap: 0 } };
             if let Some(operations) = builder.at(place) {
                 operations.push(operation);
             }
@@ -264,9 +272,9 @@ fn scattered(pieces: &Pieces, purpose: Purpose, colors: &[Color], context: &Cont
         Purpose::Gather => 0,
     };
     let mut builder = Builder::new(context, pieces.axis);
-    let mut order: Vec<Vec<(u64, usize, Operation)>> = vec![Vec::new(); length as usize];
+    let mut order: Vec<Vec<(u64, usize, CoreOperation)>> = vec![Vec::new(); length as usize];
     for flow in colored.flows(length, purpose, wavelets(context, piece)) {
-        let mut note = |place: u64, at: usize, operation: Operation| {
+        let mut note = |place: u64, at: usize, operation: CoreOperation| {
             if let Some(order) = order.get_mut(place as usize) {
                 order.push((flow.turn, at, operation));
             }
@@ -277,20 +285,24 @@ fn scattered(pieces: &Pieces, purpose: Purpose, colors: &[Color], context: &Cont
             let (source, color, (first, last)) = (flow.owner as u32, color(0), (low as u32, high as u32));
             let stream =
                 builder.push(Stream { color, source, low: first, high: last, copies: true, wavelets, period, lead });
-            note(flow.owner, 0, Operation::Send { stream });
+            note(flow.owner, 0, CoreOperation::Send { stream });
             let others = (low..=high).filter(|place| *place != flow.owner);
-            others.for_each(|place| note(place, 0, Operation::Take { stream, gap: 0 }));
+            others.for_each(|place| note(place, 0, CoreOperation::Take { stream, gap: 0 }));
             continue;
         }
         let mut taken = None;
         for (at, edge) in flow.path.windows(2).enumerate() {
             let (from, to) = (edge[0] as u32, edge[1] as u32);
             let send = builder.push(point_to_point(from, to, color(at), wavelets, period));
-            note(edge[0], at, taken.map_or(Operation::Send { stream: send }, |take| Operation::Forward { take, send }));
+            note(
+                edge[0],
+                at,
+                taken.map_or(CoreOperation::Send { stream: send }, |take| CoreOperation::Forward { take, send }),
+            );
             taken = Some(send);
         }
         if let (Some(stream), Some(end)) = (taken, flow.path.last()) {
-            note(*end, flow.path.len(), Operation::Take { stream, gap: 0 });
+            note(*end, flow.path.len(), CoreOperation::Take { stream, gap: 0 });
         }
     }
     let between = (timing.ramp_in + combine + timing.issue).saturating_sub(timing.wavelet);
@@ -298,7 +310,7 @@ fn scattered(pieces: &Pieces, purpose: Purpose, colors: &[Color], context: &Cont
         order.sort_by_key(|(turn, at, _)| (*turn, *at));
         let Some(operations) = builder.at(place) else { continue };
         for (_, _, mut operation) in order {
-            if let (Operation::Take { gap, .. }, Some(Operation::Take { .. }), Purpose::Reduce) =
+            if let (CoreOperation::Take { gap, .. }, Some(CoreOperation::Take { .. }), Purpose::Reduce) =
                 (&mut operation, operations.last(), purpose)
             {
                 *gap = between;
@@ -322,10 +334,10 @@ fn shift(moved: &Shift, colors: &[Color], context: &Context<'_>) -> Lines {
         let (from, to) = (position(moved.axis, sent.from), position(moved.axis, sent.to));
         let stream = builder.push(point_to_point(from, to, (context.physical)(sent.color), count, period));
         if let Some(operations) = builder.at(from) {
-            operations.push(Operation::Send { stream });
+            operations.push(CoreOperation::Send { stream });
         }
         if let Some(operations) = builder.at(to) {
-            operations.push(Operation::Take { stream, gap: 0 });
+            operations.push(CoreOperation::Take { stream, gap: 0 });
         }
     }
     builder.finish()
@@ -361,7 +373,7 @@ fn relayout(moved: &Relayout, colors: &[Color], context: &Context<'_>) -> Lines 
         });
         for place in low..=high {
             let operation =
-                if place == source { Operation::Send { stream } } else { Operation::Take { stream, gap: 0 } };
+                if place == source { CoreOperation::Send { stream } } else { CoreOperation::Take { stream, gap: 0 } };
             if let Some(operations) = builder.at(place) {
                 operations.push(operation);
             }

@@ -246,7 +246,7 @@ impl Sheet {
         for &((at, track), span) in &self.spans {
             let operator = lowered.stage(at as usize).map_or(0, |stage| stage.operator);
             let shown = &mut shown[track as usize];
-            for (kind, start, end) in pieces(&span, *shown) {
+            for SpanPiece { kind, start, end } in pieces(&span, *shown) {
                 if timeline.slices.len() < plan.record.slices {
                     timeline.slices.push(Slice { track, operator, kind, start, end });
                 } else {
@@ -291,13 +291,20 @@ impl Sheet {
     }
 }
 
+/// A part of a span of one kind.
+struct SpanPiece {
+    kind: SliceKind,
+    start: Tick,
+    end: Tick,
+}
+
 /// The slices of a span, from what its track has shown so far.
-fn pieces(span: &Span, shown: Tick) -> Vec<(SliceKind, Tick, Tick)> {
+fn pieces(span: &Span, shown: Tick) -> Vec<SpanPiece> {
     let mut pieces = Vec::new();
     let mut cursor = span.start.max(shown);
     let mut until = |kind: SliceKind, end: Tick| {
         if end > cursor {
-            pieces.push((kind, cursor, end));
+            pieces.push(SpanPiece { kind, start: cursor, end });
             cursor = end;
         }
     };

@@ -138,7 +138,7 @@ impl Stream {
 /// A fabric operation of a core. Numbers are indices of streams of the line. Operations that send start one after the
 /// other in the order of the program, and so do those that take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operation {
+pub enum CoreOperation {
     /// Memory to fabric.
     Send {
         /// What is sent.
@@ -170,7 +170,7 @@ pub struct Lines {
     /// Streams of a line, each after those that it continues.
     pub streams: Vec<Stream>,
     /// Operations of all positions.
-    operations: Vec<Operation>,
+    operations: Vec<CoreOperation>,
     /// Index of the first operation of each position, and the end.
     first: Vec<u32>,
     /// From the readiness of a core to that of its operations.
@@ -190,7 +190,7 @@ pub struct Lines {
 
 impl Lines {
     /// Lines with the operations of each position in order.
-    pub fn new(area: Area, axis: Axis, streams: Vec<Stream>, by_position: &[Vec<Operation>]) -> Self {
+    pub fn new(area: Area, axis: Axis, streams: Vec<Stream>, by_position: &[Vec<CoreOperation>]) -> Self {
         let mut operations = Vec::new();
         let mut first = vec![0];
         for place in by_position {
@@ -217,7 +217,7 @@ impl Lines {
     }
 
     /// The operations of a position.
-    pub fn operations(&self, position: usize) -> &[Operation] {
+    pub fn operations(&self, position: usize) -> &[CoreOperation] {
         match (self.first.get(position), self.first.get(position + 1)) {
             (Some(&from), Some(&to)) => &self.operations[from as usize..to as usize],
             _ => &[],
@@ -227,14 +227,14 @@ impl Lines {
     /// One sender at a place of the area, and all others of it.
     pub fn broadcast(area: Area, (column, row): (u32, u32), stream: Stream) -> Self {
         let stream = Stream { source: column, low: 0, high: area.columns.saturating_sub(1), copies: true, ..stream };
-        let operations = vec![Operation::Send { stream: 0 }, Operation::Take { stream: 0, gap: 0 }];
+        let operations = vec![CoreOperation::Send { stream: 0 }, CoreOperation::Take { stream: 0, gap: 0 }];
         let first = vec![0, 1, 2];
         let lines = Self { operations, first, ..Self::new(area, Axis::X, vec![stream], &[]) };
         Self { spread: Some(row), ordered: true, ..lines }
     }
 
     /// The operations of a place inside the area.
-    pub fn operations_at(&self, x: u32, y: u32) -> &[Operation] {
+    pub fn operations_at(&self, x: u32, y: u32) -> &[CoreOperation] {
         match (self.spread, self.streams.first()) {
             (Some(row), Some(stream)) => {
                 let sends = x - self.area.x == stream.source && y - self.area.y == row;
@@ -273,9 +273,9 @@ impl Lines {
 impl Lines {
     /// All gaps of receives one after the other.
     pub(super) fn longest_gap(&self) -> u128 {
-        let gap = |operation: &Operation| match operation {
-            Operation::Take { gap, .. } => u128::from(*gap),
-            Operation::Send { .. } | Operation::Forward { .. } => 0,
+        let gap = |operation: &CoreOperation| match operation {
+            CoreOperation::Take { gap, .. } => u128::from(*gap),
+            CoreOperation::Send { .. } | CoreOperation::Forward { .. } => 0,
         };
         self.operations.iter().map(gap).sum()
     }
@@ -327,9 +327,9 @@ impl Lines {
                     })
                 };
                 let right = match *operation {
-                    Operation::Send { stream } => sends(stream),
-                    Operation::Take { stream, .. } => takes(stream),
-                    Operation::Forward { take, send } => {
+                    CoreOperation::Send { stream } => sends(stream),
+                    CoreOperation::Take { stream, .. } => takes(stream),
+                    CoreOperation::Forward { take, send } => {
                         let same = stream(take).map(|one| one.wavelets) == stream(send).map(|one| one.wavelets);
                         takes(take) && sends(send) && same
                     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::coordinate::{Coordinate, MeshSize};
 use super::error::TrafficError;
 use super::histogram::Histogram;
-use super::machine::PacketMesh;
+use super::mesh::PacketMesh;
 use super::network::Network;
 use super::report::{LinkUses, Progress};
 use super::router::Packet;

@@ -14,7 +14,7 @@ use std::ops::Range;
 use super::arbiter::{AFTER, PICK};
 use super::coordinate::route;
 use super::error::TrafficError;
-use super::machine::{CREDIT_CYCLES, INJECTION_CYCLES, PacketMesh, SOURCE_CREDIT_CYCLES};
+use super::mesh::{CREDIT_CYCLES, INJECTION_CYCLES, PacketMesh, SOURCE_CREDIT_CYCLES};
 use super::ring::Ring;
 use super::router::{ALL, LOCAL, PORTS, Packet, Router, port_name};
 use super::waiting::{NONE, WaitingPool};

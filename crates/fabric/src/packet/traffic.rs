@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::coordinate::MeshSize;
 use super::error::TrafficError;
-use super::machine::PacketMesh;
+use super::mesh::PacketMesh;
 use super::network::Network;
 use super::pattern::Pattern;
 use super::random::LARGEST_SEED;

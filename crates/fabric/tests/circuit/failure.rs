@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use wafersim_fabric::circuit::{
-    self, Area, CircuitError, Engine, Lines, Lowered, Operation, Part, Stage, Stream, Timing, Waiter,
+    self, Area, CircuitError, CoreOperation, Engine, Lines, Lowered, Part, Stage, Stream, Timing, Waiter,
 };
 use wafersim_program::{Action, Axis, Color, Multicast, Node, Program, Region, Shift, Step, Style};
 use wafersim_spec::wafer::RateSet;
@@ -89,7 +89,8 @@ fn a_ring_of_forwards_is_reported_with_who_waits_for_whom() {
     let stream =
         |source: u32, color| Stream { color, source, low: 0, high: 1, copies: false, wavelets: 3, period: 72, lead: 0 };
     let area = Area { x: 0, y: 0, columns: 2, rows: 1 };
-    let operations = [vec![Operation::Forward { take: 1, send: 0 }], vec![Operation::Forward { take: 0, send: 1 }]];
+    let operations =
+        [vec![CoreOperation::Forward { take: 1, send: 0 }], vec![CoreOperation::Forward { take: 0, send: 1 }]];
     let lines = Lines::new(area, Axis::X, vec![stream(0, 0), stream(1, 1)], &operations);
     let lowered = Lowered {
         columns: 2,
@@ -117,7 +118,7 @@ fn a_ring_of_forwards_is_reported_with_who_waits_for_whom() {
 fn a_missing_receiver_fills_the_queues_back_to_the_sender() {
     let stream = Stream { color: 0, source: 0, low: 0, high: 3, copies: false, wavelets: 500, period: 72, lead: 0 };
     let area = Area { x: 0, y: 0, columns: 4, rows: 1 };
-    let operations = [vec![Operation::Send { stream: 0 }], Vec::new(), Vec::new(), Vec::new()];
+    let operations = [vec![CoreOperation::Send { stream: 0 }], Vec::new(), Vec::new(), Vec::new()];
     let timing = Timing::new(&wse3(), RateSet::Silicon);
     let lowered = Lowered {
         columns: 4,

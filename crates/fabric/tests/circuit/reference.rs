@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use wafersim_fabric::circuit::{Direction, Lines, Lowered, Operation, Part, Stream};
+use wafersim_fabric::circuit::{CoreOperation, Direction, Lines, Lowered, Part, Stream};
 use wafersim_program::Axis;
 
 #[derive(Clone, Copy)]
@@ -23,7 +23,7 @@ struct Queue {
 /// A microthread of a core: its operations, and how far the first of them is.
 #[derive(Default, Clone)]
 struct Thread {
-    operations: Vec<(usize, Operation)>,
+    operations: Vec<(usize, CoreOperation)>,
     begun: bool,
     left: u64,
     next: u64,
@@ -148,10 +148,10 @@ impl Reference<'_> {
                 }
                 Part::Carry(lines) => {
                     for operation in lines.operations(lines.position(x, y) as usize) {
-                        if !matches!(operation, Operation::Take { .. }) {
+                        if !matches!(operation, CoreOperation::Take { .. }) {
                             core.sends.operations.push((index, *operation));
                         }
-                        if !matches!(operation, Operation::Send { .. }) {
+                        if !matches!(operation, CoreOperation::Send { .. }) {
                             core.takes.operations.push((index, *operation));
                         }
                     }
@@ -205,7 +205,7 @@ impl Reference<'_> {
 
     fn send(&mut self, place: usize) -> bool {
         let core = &self.cores[place];
-        let Some(&(part, Operation::Send { stream: number })) = core.sends.operations.first() else { return false };
+        let Some(&(part, CoreOperation::Send { stream: number })) = core.sends.operations.first() else { return false };
         if !core.inside {
             return false;
         }
@@ -260,7 +260,7 @@ impl Reference<'_> {
     }
 
     /// Whether the core runs the operation for a wavelet: the operation, begun where it was not.
-    fn core_takes(&mut self, place: usize, wavelet: Wavelet) -> Option<Operation> {
+    fn core_takes(&mut self, place: usize, wavelet: Wavelet) -> Option<CoreOperation> {
         let core = &self.cores[place];
         let &(part, operation) = core.takes.operations.first()?;
         if !core.inside || core.at != wavelet.at || part != wavelet.part {
@@ -269,8 +269,8 @@ impl Reference<'_> {
         let lines = self.lines(core.at, part);
         let (launch, wavelets) = (lines.launch, lines.streams[wavelet.stream as usize].wavelets);
         let (gap, forward) = match operation {
-            Operation::Take { stream, gap } if stream == wavelet.stream => (gap, None),
-            Operation::Forward { take, send } if take == wavelet.stream => {
+            CoreOperation::Take { stream, gap } if stream == wavelet.stream => (gap, None),
+            CoreOperation::Forward { take, send } if take == wavelet.stream => {
                 // It is the turn of a forward only when the sends before it are through.
                 if core.sends.operations.first() != Some(&(part, operation)) {
                     return None;
@@ -404,7 +404,7 @@ impl Reference<'_> {
         let lines = self.lines(wavelet.at, wavelet.part);
         let used = now + timing.ramp_in + lines.combine;
         let sent = match operation {
-            Operation::Forward { send, .. } => Some((send, lines.streams[send as usize])),
+            CoreOperation::Forward { send, .. } => Some((send, lines.streams[send as usize])),
             _ => None,
         };
         if let Some((number, sent)) = sent {

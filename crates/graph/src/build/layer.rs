@@ -16,7 +16,7 @@ use super::shelf::Shelf;
 use super::{Builder, Tap, Weights, hold, product};
 use crate::error::GraphError;
 use crate::layer::{
-    Dim, LayerGraph, LayerLoad, LayerOperator, NetworkKind, Operation, Rewrite, Rewrites, Tensor as Described,
+    Dim, LayerGraph, LayerLoad, LayerOperation, LayerOperator, NetworkKind, Rewrite, Rewrites, Tensor as Described,
     TensorId, TensorKind,
 };
 use crate::load::Attended;
@@ -75,29 +75,29 @@ impl Builder<'_> {
 impl<'b> Walk<'b, '_> {
     fn operator(&mut self, operator: &LayerOperator) -> Result<(), GraphError> {
         match &operator.operation {
-            Operation::Norm { .. } => self.norm(operator),
-            Operation::Products | Operation::Output { .. } => self.products(operator),
-            Operation::HeadNorm { .. } => self.head_norms(operator),
+            LayerOperation::Norm { .. } => self.norm(operator),
+            LayerOperation::Products | LayerOperation::Output { .. } => self.products(operator),
+            LayerOperation::HeadNorm { .. } => self.head_norms(operator),
             // Its sums have been counted with the norm.
-            Operation::HeadScale => Ok(()),
-            Operation::Rope { rotary } => self.rope(operator, *rotary),
-            Operation::Append => self.append(operator),
-            Operation::Scores { reach } => {
+            LayerOperation::HeadScale => Ok(()),
+            LayerOperation::Rope { rotary } => self.rope(operator, *rotary),
+            LayerOperation::Append => self.append(operator),
+            LayerOperation::Scores { reach } => {
                 let attended = self.builder.load.attended(*reach);
                 self.scores(operator, attended)
             }
-            Operation::Softmax(_) => self.softmax(operator),
-            Operation::Values { .. } => self.values(operator),
-            Operation::PerHead => self.per_head(operator),
-            Operation::OutputGate => {
+            LayerOperation::Softmax(_) => self.softmax(operator),
+            LayerOperation::Values { .. } => self.values(operator),
+            LayerOperation::PerHead => self.per_head(operator),
+            LayerOperation::OutputGate => {
                 let result = self.tensor(operator.writes.first());
                 let shape = Shape::new(product([self.tokens(), result.size(Dim::Head)]), result.size(Dim::HeadDim));
                 let mut gated = self.named("attention.output_gate", OperatorKind::OutputGate, [shape; 2]);
                 gated.elementwise = product([elementwise::SIGMOID_GATE, shape.elements()]);
                 self.one(operator, gated)
             }
-            Operation::Convolution => self.convolution(operator),
-            Operation::StateGates => {
+            LayerOperation::Convolution => self.convolution(operator),
+            LayerOperation::StateGates => {
                 let heads = self.tensor(operator.writes.first()).size(Dim::Head);
                 let numbers = Shape::new(self.tokens(), heads);
                 let mut gates = self.named("attention.state_gates", OperatorKind::StateGates, [numbers; 2]);
@@ -105,7 +105,7 @@ impl<'b> Walk<'b, '_> {
                 self.hold_read(operator, &mut gates)?;
                 self.one(operator, gates)
             }
-            Operation::UnitNorm { .. } => {
+            LayerOperation::UnitNorm { .. } => {
                 let key = self.tensor(operator.writes.first());
                 let rows = product([operator.writes.len() as u64, self.tokens(), key.size(Dim::KvHead)]);
                 let shape = Shape::new(rows, key.size(Dim::HeadDim));
@@ -113,8 +113,8 @@ impl<'b> Walk<'b, '_> {
                 unit.elementwise = product([elementwise::UNIT_NORM, shape.elements()]);
                 self.one(operator, unit)
             }
-            Operation::DeltaRule { .. } => self.delta_rule(operator),
-            Operation::GatedNorm => {
+            LayerOperation::DeltaRule { .. } => self.delta_rule(operator),
+            LayerOperation::GatedNorm => {
                 let result = self.tensor(operator.writes.first());
                 let shape = Shape::new(product([self.tokens(), result.size(Dim::Head)]), result.size(Dim::HeadDim));
                 let mut norm = self.named("attention.gated_norm", OperatorKind::GatedNorm, [shape; 2]);
@@ -123,7 +123,7 @@ impl<'b> Walk<'b, '_> {
                 self.hold_read(operator, &mut norm)?;
                 self.one(operator, norm)
             }
-            Operation::Residual => {
+            LayerOperation::Residual => {
                 let path = match operator.name {
                     "attention.residual" => "attention.residual",
                     _ => "feed_forward.residual",
@@ -133,7 +133,7 @@ impl<'b> Walk<'b, '_> {
                 sum.elementwise = shape.elements();
                 self.one(operator, sum)
             }
-            Operation::Router { .. } => {
+            LayerOperation::Router { .. } => {
                 let (logits, source) = (self.shelf.take(Role::Router)?, self.tap(operator, 0)?);
                 let weights = Weights::whole(&logits, self.builder.precision);
                 let name = self.builder.name("feed_forward.router");
@@ -142,10 +142,10 @@ impl<'b> Walk<'b, '_> {
                 self.made(operator, made);
                 Ok(())
             }
-            Operation::Choose(_) => self.choose(operator),
-            Operation::GateUp { network, .. } => self.gate_up(operator, *network),
-            Operation::Activation { network } => self.activation(*network),
-            Operation::Down { network, .. } => self.down(operator, *network),
+            LayerOperation::Choose(_) => self.choose(operator),
+            LayerOperation::GateUp { network, .. } => self.gate_up(operator, *network),
+            LayerOperation::Activation { network } => self.activation(*network),
+            LayerOperation::Down { network, .. } => self.down(operator, *network),
         }
     }
 

@@ -5,7 +5,7 @@ use wafersim_spec::model::{
 };
 
 use super::{
-    ChoiceForm, Dim, Extent, LayerGraph, LayerOperator, NetworkKind, Operation, SoftmaxForm, Tensor, TensorId,
+    ChoiceForm, Dim, Extent, LayerGraph, LayerOperation, LayerOperator, NetworkKind, SoftmaxForm, Tensor, TensorId,
     TensorKind,
 };
 
@@ -64,7 +64,7 @@ impl Builder {
         self.tensor(name, TensorKind::Vector { role, copy }, extents)
     }
 
-    fn push(&mut self, name: &'static str, operation: Operation, reads: &[TensorId], writes: &[TensorId]) {
+    fn push(&mut self, name: &'static str, operation: LayerOperation, reads: &[TensorId], writes: &[TensorId]) {
         let operator = LayerOperator { name, operation, reads: reads.to_vec(), writes: writes.to_vec() };
         self.graph.operators.push(operator);
     }
@@ -76,25 +76,25 @@ impl Builder {
 
         let gain = self.vector("attention.norm_gain", Role::AttentionNorm, 0, &[hidden]);
         let normed = self.tensor("attention.normed", ACTIVATION, &[token, hidden]);
-        self.push("attention.norm", Operation::Norm { riding: false }, &[stream, gain], &[normed]);
+        self.push("attention.norm", LayerOperation::Norm { riding: false }, &[stream, gain], &[normed]);
         let projected = match &layer.attention {
             Attention::Grouped(grouped) => self.grouped(grouped, normed),
             Attention::Latent(latent) => self.latent(latent, normed),
             Attention::Linear(linear) => self.linear(linear, normed),
         };
         self.output_norm("attention.output_norm", layer, 1, projected);
-        self.push("attention.residual", Operation::Residual, &[stream, projected], &[stream]);
+        self.push("attention.residual", LayerOperation::Residual, &[stream, projected], &[stream]);
 
         let gain = self.vector("feed_forward.norm_gain", Role::FeedForwardNorm, 0, &[hidden]);
         let normed = self.tensor("feed_forward.normed", ACTIVATION, &[token, hidden]);
-        self.push("feed_forward.norm", Operation::Norm { riding: false }, &[stream, gain], &[normed]);
+        self.push("feed_forward.norm", LayerOperation::Norm { riding: false }, &[stream, gain], &[normed]);
         match &layer.feed_forward {
             FeedForward::Dense { width, bias } => {
                 let (kind, width, bias) = (NetworkKind::Dense, *width, *bias);
                 let parts = Network { kind, width, bias, choice: None, output_gate: false };
                 let output = self.network(parts, normed);
                 self.output_norm(FEED_FORWARD_OUTPUT_NORM, layer, 2, output);
-                self.push("feed_forward.residual", Operation::Residual, &[stream, output], &[stream]);
+                self.push("feed_forward.residual", LayerOperation::Residual, &[stream, output], &[stream]);
             }
             FeedForward::Moe(moe) => self.experts(layer, moe, stream, normed),
         }
@@ -109,7 +109,7 @@ impl Builder {
         }
         let hidden = (Dim::Hidden, self.hidden);
         let gain = self.vector("output.norm_gain", Role::FeedForwardNorm, copy, &[hidden]);
-        self.push(name, Operation::Norm { riding: false }, &[branch, gain], &[branch]);
+        self.push(name, LayerOperation::Norm { riding: false }, &[branch, gain], &[branch]);
     }
 
     fn grouped(&mut self, grouped: &GroupedAttention, normed: TensorId) -> TensorId {
@@ -137,38 +137,38 @@ impl Builder {
             reads.push(weight);
             writes.push(gate);
         }
-        self.push("attention.query_key_value", Operation::Products, &reads, &writes);
+        self.push("attention.query_key_value", LayerOperation::Products, &reads, &writes);
         if grouped.qk_norm {
             let gains = [("attention.query_gain", 0), ("attention.key_gain", 1)]
                 .map(|(name, copy)| self.vector(name, Role::AttentionInnerNorm, copy, &[width]));
-            let norm = Operation::HeadNorm { riding: false };
+            let norm = LayerOperation::HeadNorm { riding: false };
             self.push("attention.head_norm", norm, &[query, key, gains[0], gains[1]], &[query, key]);
         }
         if grouped.rotary_dim > 0 {
-            let rope = Operation::Rope { rotary: grouped.rotary_dim };
+            let rope = LayerOperation::Rope { rotary: grouped.rotary_dim };
             self.push("attention.rope", rope, &[query, key], &[query, key]);
         }
         let cached = (Dim::Cached, self.load.context);
         let keys = self.tensor("attention.keys", TensorKind::Cache, &[cached, kv_heads, width]);
         let values = self.tensor("attention.cached_values", TensorKind::Cache, &[cached, kv_heads, width]);
-        self.push("attention.kv_append", Operation::Append, &[key, value, keys, values], &[keys, values]);
+        self.push("attention.kv_append", LayerOperation::Append, &[key, value, keys, values], &[keys, values]);
         let seen = (Dim::Cached, grouped.reach.visible(self.load.context));
         let scores = self.tensor("attention.scores", ACTIVATION, &[token, heads, seen]);
         let reach = grouped.reach;
-        self.push("attention.scores", Operation::Scores { reach }, &[query, keys], &[scores]);
+        self.push("attention.scores", LayerOperation::Scores { reach }, &[query, keys], &[scores]);
         let mut reads = vec![scores];
         if grouped.sinks {
             reads.push(self.vector("attention.sinks", Role::Sinks, 0, &[heads]));
         }
         self.push("attention.softmax", SOFTMAX, &reads, &[scores]);
         let result = self.tensor("attention.result", ACTIVATION, &[token, heads, width]);
-        self.push("attention.values", Operation::Values { sum_rides: false }, &[scores, values], &[result]);
+        self.push("attention.values", LayerOperation::Values { sum_rides: false }, &[scores, values], &[result]);
         if let Some((_, gate)) = gate {
-            self.push("attention.output_gate", Operation::OutputGate, &[result, gate], &[result]);
+            self.push("attention.output_gate", LayerOperation::OutputGate, &[result, gate], &[result]);
         }
         let wo = self.weight("attention.output_weight", Role::Output, grouped.output_bias, &[heads, width, hidden]);
         let projected = self.tensor("attention.projected", ACTIVATION, &[token, hidden]);
-        self.push("attention.output", Operation::Output { logits_beside: false }, &[result, wo], &[projected]);
+        self.push("attention.output", LayerOperation::Output { logits_beside: false }, &[result, wo], &[projected]);
         projected
     }
 
@@ -200,8 +200,8 @@ impl Builder {
         let cached_width = (Dim::Rank, latent.kv_rank + latent.rope_dim);
         let down = self.weight("attention.kv_down_weight", Role::KvDown, false, &[hidden, cached_width]);
         made.extend(entry);
-        self.push("attention.query_key_value", Operation::Products, &[normed, first, down], &made);
-        let norm = Operation::Norm { riding: false };
+        self.push("attention.query_key_value", LayerOperation::Products, &[normed, first, down], &made);
+        let norm = LayerOperation::Norm { riding: false };
         if let Some((rank, _, compressed)) = compressed {
             let gain = self.vector("attention.query_gain", Role::AttentionInnerNorm, 0, &[rank]);
             self.push("attention.query_norm", norm.clone(), &[compressed, gain], &[compressed]);
@@ -211,31 +211,36 @@ impl Builder {
         self.push("attention.latent_norm", norm, &[entry[0], gain], &[entry[0]]);
         if let Some((rank, _, compressed)) = compressed {
             let up = self.weight("attention.query_up_weight", Role::QueryUp, false, &[rank, heads, query_width]);
-            self.push("attention.query_up", Operation::Products, &[compressed, up], &queries);
+            self.push("attention.query_up", LayerOperation::Products, &[compressed, up], &queries);
         }
         let rotated = [queries[1], entry[1]];
-        self.push("attention.rope", Operation::Rope { rotary: latent.rope_dim }, &rotated, &rotated);
+        self.push("attention.rope", LayerOperation::Rope { rotary: latent.rope_dim }, &rotated, &rotated);
         let both = (Dim::HeadDim, latent.nope_dim + latent.value_dim);
         let up = self.weight("attention.kv_up_weight", Role::KvUp, false, &[rank, heads, both]);
         let absorbed = self.tensor("attention.absorbed", ACTIVATION, &[token, heads, rank]);
-        self.push("attention.absorbed_key", Operation::PerHead, &[queries[0], up], &[absorbed]);
+        self.push("attention.absorbed_key", LayerOperation::PerHead, &[queries[0], up], &[absorbed]);
         let cached = (Dim::Cached, self.load.context);
         let latents = self.tensor("attention.latents", TensorKind::Cache, &[cached, rank]);
         let keys = self.tensor("attention.rotary_keys", TensorKind::Cache, &[cached, rope]);
-        self.push("attention.kv_append", Operation::Append, &[entry[0], entry[1], latents, keys], &[latents, keys]);
+        self.push(
+            "attention.kv_append",
+            LayerOperation::Append,
+            &[entry[0], entry[1], latents, keys],
+            &[latents, keys],
+        );
         let scores = self.tensor("attention.scores", ACTIVATION, &[token, heads, cached]);
         let reach = wafersim_spec::model::Reach::Full;
         let reads = [absorbed, latents, queries[1], keys];
-        self.push("attention.scores", Operation::Scores { reach }, &reads, &[scores]);
+        self.push("attention.scores", LayerOperation::Scores { reach }, &reads, &[scores]);
         self.push("attention.softmax", SOFTMAX, &[scores], &[scores]);
         let mixed = self.tensor("attention.mixed", ACTIVATION, &[token, heads, rank]);
-        self.push("attention.values", Operation::Values { sum_rides: false }, &[scores, latents], &[mixed]);
+        self.push("attention.values", LayerOperation::Values { sum_rides: false }, &[scores, latents], &[mixed]);
         let value_width = (Dim::HeadDim, latent.value_dim);
         let result = self.tensor("attention.result", ACTIVATION, &[token, heads, value_width]);
-        self.push("attention.absorbed_value", Operation::PerHead, &[mixed, up], &[result]);
+        self.push("attention.absorbed_value", LayerOperation::PerHead, &[mixed, up], &[result]);
         let wo = self.weight("attention.output_weight", Role::Output, false, &[heads, value_width, hidden]);
         let projected = self.tensor("attention.projected", ACTIVATION, &[token, hidden]);
-        self.push("attention.output", Operation::Output { logits_beside: false }, &[result, wo], &[projected]);
+        self.push("attention.output", LayerOperation::Output { logits_beside: false }, &[result, wo], &[projected]);
         projected
     }
 
@@ -261,7 +266,7 @@ impl Builder {
         let (weights, tensors): (Vec<TensorId>, Vec<TensorId>) = all.into_iter().unzip();
         self.push(
             "attention.query_key_value",
-            Operation::Products,
+            LayerOperation::Products,
             &[&[normed], weights.as_slice()].concat(),
             &tensors,
         );
@@ -274,20 +279,20 @@ impl Builder {
         let tail = self.tensor("attention.tail", TensorKind::State, &extents);
         let convolved = [query, key, value, tail];
         let reads = [query, key, value, weight, tail];
-        self.push("attention.convolution", Operation::Convolution, &reads, &convolved);
+        self.push("attention.convolution", LayerOperation::Convolution, &reads, &convolved);
         let rate = self.vector("attention.decay_rate", Role::DecayRate, 0, &[heads]);
-        self.push("attention.state_gates", Operation::StateGates, &[strength, decay, rate], &[strength, decay]);
-        self.push("attention.unit_norm", Operation::UnitNorm { riding: false }, &[query, key], &[query, key]);
+        self.push("attention.state_gates", LayerOperation::StateGates, &[strength, decay, rate], &[strength, decay]);
+        self.push("attention.unit_norm", LayerOperation::UnitNorm { riding: false }, &[query, key], &[query, key]);
         let state = self.tensor("attention.state", TensorKind::State, &[token, heads, value_dim, key_dim]);
         let result = self.tensor("attention.result", ACTIVATION, &[token, heads, value_dim]);
         let reads = [query, key, value, strength, decay, state];
-        let rule = Operation::DeltaRule { single_read: false };
+        let rule = LayerOperation::DeltaRule { single_read: false };
         self.push("attention.delta_rule", rule, &reads, &[state, result]);
         let gain = self.vector("attention.result_gain", Role::AttentionInnerNorm, 0, &[value_dim]);
-        self.push("attention.gated_norm", Operation::GatedNorm, &[result, gate, gain], &[result]);
+        self.push("attention.gated_norm", LayerOperation::GatedNorm, &[result, gate, gain], &[result]);
         let wo = self.weight("attention.output_weight", Role::Output, false, &[heads, value_dim, hidden]);
         let projected = self.tensor("attention.projected", ACTIVATION, &[token, hidden]);
-        self.push("attention.output", Operation::Output { logits_beside: false }, &[result, wo], &[projected]);
+        self.push("attention.output", LayerOperation::Output { logits_beside: false }, &[result, wo], &[projected]);
         projected
     }
 
@@ -296,10 +301,10 @@ impl Builder {
         let (hidden, experts) = ((Dim::Hidden, self.hidden), (Dim::Expert, moe.experts));
         let router = self.weight("router.weight", Role::Router, moe.router_bias, &[hidden, experts]);
         let logits = self.tensor("router.scores", ACTIVATION, &[token, experts]);
-        self.push("router", Operation::Router { early: false }, &[normed, router], &[logits]);
+        self.push("router", LayerOperation::Router { early: false }, &[normed, router], &[logits]);
         let choice = self.tensor("router.choice", TensorKind::Choice, &[token, (Dim::Choice, moe.top_k)]);
         let form = ChoiceForm { single_pass: false, single_choice: false };
-        self.push("router.choice", Operation::Choose(form), &[logits], &[choice]);
+        self.push("router.choice", LayerOperation::Choose(form), &[logits], &[choice]);
         let routed = Network {
             kind: NetworkKind::Experts,
             width: moe.width,
@@ -312,17 +317,17 @@ impl Builder {
         let sums = layer.norms > 3;
         let branch = if sums { output } else { stream };
         if !sums {
-            self.push("experts.residual", Operation::Residual, &[stream, output], &[stream]);
+            self.push("experts.residual", LayerOperation::Residual, &[stream, output], &[stream]);
         }
         if moe.shared_width > 0 {
             let (kind, width, output_gate) = (NetworkKind::Shared, moe.shared_width, moe.shared_gate);
             let shared = Network { kind, width, bias: false, choice: None, output_gate };
             let output = self.network(shared, normed);
-            self.push("shared_expert.residual", Operation::Residual, &[branch, output], &[branch]);
+            self.push("shared_expert.residual", LayerOperation::Residual, &[branch, output], &[branch]);
         }
         if sums {
             self.output_norm(FEED_FORWARD_OUTPUT_NORM, layer, 2, output);
-            self.push("experts.residual", Operation::Residual, &[stream, output], &[stream]);
+            self.push("experts.residual", LayerOperation::Residual, &[stream, output], &[stream]);
         }
     }
 
@@ -348,7 +353,7 @@ impl Builder {
         let up = self.tensor(names.tensors[1], ACTIVATION, &[rows.as_slice(), &[width]].concat());
         let output = self.tensor(names.tensors[2], ACTIVATION, &[token, hidden]);
         let gate_up =
-            Operation::GateUp { network: kind, interleaved: false, concatenated: false, shared_beside: false };
+            LayerOperation::GateUp { network: kind, interleaved: false, concatenated: false, shared_beside: false };
         let with_choice = |ids: &[TensorId]| [ids, choice.as_slice()].concat();
         // One number for each token, whose sigmoid multiplies the inner vector: down is linear, so that it could as
         // well be what down makes.
@@ -364,15 +369,15 @@ impl Builder {
             writes.push(number);
         }
         self.push(names.operators[0], gate_up, &with_choice(&reads), &writes);
-        let activation = Operation::Activation { network: kind };
+        let activation = LayerOperation::Activation { network: kind };
         self.push(names.operators[1], activation, &with_choice(&writes), &[gate]);
-        let down = Operation::Down { network: kind, concatenated: false, shared_beside: false };
+        let down = LayerOperation::Down { network: kind, concatenated: false, shared_beside: false };
         self.push(names.operators[2], down, &with_choice(&[gate, down_weight]), &[output]);
         output
     }
 }
 
-const SOFTMAX: Operation = Operation::Softmax(SoftmaxForm { sum_rides: false, divided: false });
+const SOFTMAX: LayerOperation = LayerOperation::Softmax(SoftmaxForm { sum_rides: false, divided: false, local: false });
 
 struct Network {
     kind: NetworkKind,

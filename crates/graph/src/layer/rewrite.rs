@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use wafersim_spec::error::nearest_name;
 use wafersim_spec::model::Role;
 
-use super::{Dim, LayerGraph, LayerOperator, NetworkKind, Operation, Tensor, TensorId, TensorKind};
+use super::{Dim, LayerGraph, LayerOperation, LayerOperator, NetworkKind, Tensor, TensorId, TensorKind};
 
 /// A named rewrite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +22,9 @@ pub enum Rewrite {
     /// The sum of the softmax's exponentials rides with the reduction of scores x V, which are divided afterwards. Its
     /// maximum does not: rescaling would cost every member of every chain an exponential for each head.
     OnlineSoftmax,
+    /// Exponentials and weighted values are relative to the maximum of their own row of the region; the maximum of all
+    /// rows is found beside them, and they are brought to it before they are summed. Only with [`Self::OnlineSoftmax`].
+    LocalMaximum,
     /// Each column of a head computes the exponentials of its own part of the scores.
     DividedSoftmax,
     /// Router logits are formed beside the output projection.
@@ -49,10 +52,11 @@ pub enum Rewrite {
 
 impl Rewrite {
     /// All rewrites, in the order in which they are listed and written.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::FusedNorms,
         Self::RidingHeadNorm,
         Self::OnlineSoftmax,
+        Self::LocalMaximum,
         Self::DividedSoftmax,
         Self::EarlyRouter,
         Self::SingleChoice,
@@ -72,6 +76,7 @@ impl Rewrite {
             Self::FusedNorms => "fused_norms",
             Self::RidingHeadNorm => "riding_head_norm",
             Self::OnlineSoftmax => "online_softmax",
+            Self::LocalMaximum => "local_maximum",
             Self::DividedSoftmax => "divided_softmax",
             Self::EarlyRouter => "early_router",
             Self::SingleChoice => "single_choice",
@@ -92,6 +97,7 @@ impl Rewrite {
             Self::FusedNorms => "a norm's sum of squares rides with the reduction of the product that follows",
             Self::RidingHeadNorm => "the sums of squares of QK-norm ride with the reduction of the scores",
             Self::OnlineSoftmax => "the sum of the softmax's exponentials rides with the reduction of scores x V",
+            Self::LocalMaximum => "the softmax's maximum over all rows is found beside exponentials and scores x V",
             Self::DividedSoftmax => "each column of a head computes the exponentials of its own part of the scores",
             Self::EarlyRouter => "router logits are formed beside the output projection",
             Self::SingleChoice => "one place chooses the experts and multicasts their numbers",
@@ -112,6 +118,7 @@ impl Rewrite {
             Self::FusedNorms => "one element a token more in the payload of the product",
             Self::RidingHeadNorm => "one element for each head of a column and token more in the payload",
             Self::OnlineSoftmax => "one element for each query head and token more in the payload",
+            Self::LocalMaximum => "one maximum for each query head and token more",
             Self::DividedSoftmax => "the softmax works on a part of the scores; they are still gathered for scores x V",
             Self::EarlyRouter => {
                 "one more matrix, router x output projection, in the type of small weights; the router with a gain"
@@ -135,6 +142,7 @@ impl Rewrite {
             Self::FusedNorms
             | Self::RidingHeadNorm
             | Self::OnlineSoftmax
+            | Self::LocalMaximum
             | Self::DividedSoftmax
             | Self::EarlyRouter
             | Self::SharedExpertBeside => true,
@@ -273,17 +281,18 @@ impl LayerGraph {
         };
         for operator in &mut self.operators {
             match (rewrite, &mut operator.operation) {
-                (Rewrite::FusedNorms, Operation::Norm { riding }) if rides(operator.name) => *riding = true,
-                (Rewrite::OnlineSoftmax, Operation::Softmax(form)) => form.sum_rides = true,
-                (Rewrite::OnlineSoftmax, Operation::Values { sum_rides }) => *sum_rides = true,
-                (Rewrite::RidingHeadNorm, Operation::UnitNorm { riding }) => *riding = true,
-                (Rewrite::RidingHeadNorm, Operation::DeltaRule { single_read }) => *single_read = true,
-                (Rewrite::DividedSoftmax, Operation::Softmax(form)) => form.divided = true,
-                (Rewrite::SingleChoice, Operation::Choose(form)) => form.single_choice = true,
-                (Rewrite::SinglePassTopK, Operation::Choose(form)) => form.single_pass = true,
-                (Rewrite::InterleavedGateUp, Operation::GateUp { interleaved, .. }) => *interleaved = true,
-                (Rewrite::ConcatenatedExperts, Operation::GateUp { network, concatenated, .. })
-                | (Rewrite::ConcatenatedExperts, Operation::Down { network, concatenated, .. }) => {
+                (Rewrite::FusedNorms, LayerOperation::Norm { riding }) if rides(operator.name) => *riding = true,
+                (Rewrite::OnlineSoftmax, LayerOperation::Softmax(form)) => form.sum_rides = true,
+                (Rewrite::OnlineSoftmax, LayerOperation::Values { sum_rides }) => *sum_rides = true,
+                (Rewrite::RidingHeadNorm, LayerOperation::UnitNorm { riding }) => *riding = true,
+                (Rewrite::RidingHeadNorm, LayerOperation::DeltaRule { single_read }) => *single_read = true,
+                (Rewrite::LocalMaximum, LayerOperation::Softmax(form)) => form.local = true,
+                (Rewrite::DividedSoftmax, LayerOperation::Softmax(form)) => form.divided = true,
+                (Rewrite::SingleChoice, LayerOperation::Choose(form)) => form.single_choice = true,
+                (Rewrite::SinglePassTopK, LayerOperation::Choose(form)) => form.single_pass = true,
+                (Rewrite::InterleavedGateUp, LayerOperation::GateUp { interleaved, .. }) => *interleaved = true,
+                (Rewrite::ConcatenatedExperts, LayerOperation::GateUp { network, concatenated, .. })
+                | (Rewrite::ConcatenatedExperts, LayerOperation::Down { network, concatenated, .. }) => {
                     *concatenated = *network == NetworkKind::Experts;
                 }
                 _ => {}
@@ -299,9 +308,12 @@ impl LayerGraph {
         if self.operator("attention.output_norm").is_some() {
             return;
         }
-        let router = self.operators.iter().position(|operator| matches!(operator.operation, Operation::Router { .. }));
-        let products = self.operators.iter().position(|operator| matches!(operator.operation, Operation::Products));
-        let output = self.operators.iter().position(|operator| matches!(operator.operation, Operation::Output { .. }));
+        let router =
+            self.operators.iter().position(|operator| matches!(operator.operation, LayerOperation::Router { .. }));
+        let products =
+            self.operators.iter().position(|operator| matches!(operator.operation, LayerOperation::Products));
+        let output =
+            self.operators.iter().position(|operator| matches!(operator.operation, LayerOperation::Output { .. }));
         let stream = self.tensors().find(|(_, tensor)| tensor.kind == TensorKind::Stream).map(|(id, _)| id);
         let (Some(router), Some(products), Some(output), Some(stream)) = (router, products, output, stream) else {
             return;
@@ -317,20 +329,20 @@ impl LayerGraph {
         let formed = self.add(Tensor { name: "router.output_weight", extents, kind });
         self.operators[products].reads.extend([stream, weight]);
         self.operators[products].writes.push(early);
-        self.operators[output].operation = Operation::Output { logits_beside: true };
+        self.operators[output].operation = LayerOperation::Output { logits_beside: true };
         self.operators[output].reads.extend([formed, early]);
         self.operators[output].writes.push(logits);
-        self.operators[router].operation = Operation::Router { early: true };
+        self.operators[router].operation = LayerOperation::Router { early: true };
         // The normed vector's scale is what the router still needs.
         self.operators[router].reads = vec![logits, reads[0]];
     }
 
     /// The shared expert's operators into those of the routed experts.
     fn shared_expert_beside(&mut self) {
-        let shared = |operation: &Operation| match operation {
-            Operation::GateUp { network, .. } | Operation::Activation { network } | Operation::Down { network, .. } => {
-                *network == NetworkKind::Shared
-            }
+        let shared = |operation: &LayerOperation| match operation {
+            LayerOperation::GateUp { network, .. }
+            | LayerOperation::Activation { network }
+            | LayerOperation::Down { network, .. } => *network == NetworkKind::Shared,
             _ => false,
         };
         if !self.operators.iter().any(|operator| shared(&operator.operation)) {
@@ -342,22 +354,22 @@ impl LayerGraph {
         let [gate_up, activation, down] = beside.as_slice() else { return };
         for operator in &mut kept {
             let joined = match &mut operator.operation {
-                Operation::GateUp { shared_beside, .. } => {
+                LayerOperation::GateUp { shared_beside, .. } => {
                     *shared_beside = true;
                     gate_up
                 }
-                Operation::Down { shared_beside, .. } => {
+                LayerOperation::Down { shared_beside, .. } => {
                     *shared_beside = true;
                     down
                 }
                 _ => continue,
             };
             operator.reads.extend(&joined.reads);
-            if matches!(joined.operation, Operation::GateUp { .. }) {
+            if matches!(joined.operation, LayerOperation::GateUp { .. }) {
                 operator.writes.extend(&joined.writes);
             }
         }
-        let after = kept.iter().position(|operator| matches!(operator.operation, Operation::Activation { .. }));
+        let after = kept.iter().position(|operator| matches!(operator.operation, LayerOperation::Activation { .. }));
         kept.insert(after.map_or(kept.len(), |at| at + 1), activation.clone());
         self.operators = kept;
     }
@@ -370,12 +382,12 @@ impl LayerGraph {
     /// The norms of heads leave their sums of squares, which the scores take with them, and what scales comes after
     /// these.
     fn ride_head_norm(&mut self) {
-        let at = |operation: fn(&Operation) -> bool| {
+        let at = |operation: fn(&LayerOperation) -> bool| {
             self.operators.iter().position(|operator| operation(&operator.operation))
         };
-        let norm = at(|operation| matches!(operation, Operation::HeadNorm { riding: false }));
-        let append = at(|operation| *operation == Operation::Append);
-        let scores = at(|operation| matches!(operation, Operation::Scores { .. }));
+        let norm = at(|operation| matches!(operation, LayerOperation::HeadNorm { riding: false }));
+        let append = at(|operation| *operation == LayerOperation::Append);
+        let scores = at(|operation| matches!(operation, LayerOperation::Scores { .. }));
         let (Some(norm), Some(append), Some(scores)) = (norm, append, scores) else { return };
         let (Some(keys), Some(made)) =
             (self.operators[append].writes.first().copied(), self.operators[scores].writes.first().copied())
@@ -390,13 +402,13 @@ impl LayerGraph {
             self.tensors.push(Tensor { name, extents, kind: TensorKind::Statistic });
             TensorId(self.tensors.len() as u32 - 1)
         });
-        self.operators[norm].operation = Operation::HeadNorm { riding: true };
+        self.operators[norm].operation = LayerOperation::HeadNorm { riding: true };
         self.operators[norm].writes.extend(squares);
         self.operators[scores].reads.extend(squares);
         self.operators[scores].writes.extend(squares);
         let scale = LayerOperator {
             name: "attention.head_scale",
-            operation: Operation::HeadScale,
+            operation: LayerOperation::HeadScale,
             reads: [made, keys].into_iter().chain(squares).collect(),
             writes: vec![made, keys],
         };

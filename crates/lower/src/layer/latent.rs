@@ -11,8 +11,8 @@
 use wafersim_graph::layer::TensorId;
 use wafersim_mapping::LineKind;
 use wafersim_program::{
-    Axis, BufferId, Digit, Dimension, Field, Formula, HeadPart, Math, Node, Operand, Operation, Part, Rescaled,
-    collective,
+    Axis, BufferId, Digit, Dimension, Field, Formula, GainName, HeadPart, Math, Node, Operand, Operation, Part,
+    Rescaled, collective,
 };
 use wafersim_spec::model::{Attention, LatentAttention, Role};
 
@@ -282,7 +282,7 @@ impl<'a> Walk<'a> {
         let (turn, turned) = self.turned_compressed(x, Some(latents))?;
         let field = Field { name: "normed".into(), ..self.writer.field(turned) };
         let normed = first(self.writer.declare("attention.normed_query", vec![field]));
-        let gain = (Role::AttentionInnerNorm, 0);
+        let gain = GainName::first(Role::AttentionInnerNorm);
         let norm = NormOf { operator: name, x: turned, y: normed, gain, line: LineKind::Y, axis: Axis::Y };
         let (mut nodes, riding) = self.writer.gain(norm);
         nodes.insert(0, turn);
@@ -308,7 +308,7 @@ impl<'a> Walk<'a> {
     ) -> Result<(), LowerError> {
         let x = self.operand(reads.first())?;
         let copy = u64::from(name == "attention.latent_norm" && self.latent()?.query_rank.is_some());
-        let gain = (Role::AttentionInnerNorm, copy);
+        let gain = GainName { role: Role::AttentionInnerNorm, copy };
         let norm = NormOf { operator: name, x, y: x, gain, line: LineKind::X, axis: Axis::X };
         let lies = latent_lies(self.writer.request, self.latent()?);
         let nodes = if riding {

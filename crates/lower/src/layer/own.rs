@@ -6,11 +6,9 @@
 //! need, so that parts on disjoint rectangles run at the same time where every processing element follows its own
 //! order. What others wait for on the whole region is written when it is wanted, not before.
 
-use wafersim_graph::layer::{NetworkKind, Operation, TensorId};
+use wafersim_graph::layer::{LayerOperation, NetworkKind, TensorId};
 use wafersim_mapping::LineKind;
-use wafersim_program::{
-    Axis, BufferId, Dimension, Field, Formula, Math, Node, Operand, Operation as Work, Region, collective,
-};
+use wafersim_program::{Axis, BufferId, Dimension, Field, Formula, Math, Node, Operand, Operation, Region, collective};
 
 use super::{Walk, nothing};
 use crate::product::Product;
@@ -34,12 +32,12 @@ pub(super) struct Leaving {
 }
 
 /// The part that an operator belongs to, and whether it reads what the part reads.
-const fn part_of(operation: &Operation, name: &'static str) -> Option<&'static str> {
+const fn part_of(operation: &LayerOperation, name: &'static str) -> Option<&'static str> {
     match operation {
-        Operation::GateUp { network, .. } | Operation::Activation { network } | Operation::Down { network, .. } => {
-            Some(part_of_network(*network))
-        }
-        Operation::Norm { .. } | Operation::Products | Operation::Router { .. } => Some(name),
+        LayerOperation::GateUp { network, .. }
+        | LayerOperation::Activation { network }
+        | LayerOperation::Down { network, .. } => Some(part_of_network(*network)),
+        LayerOperation::Norm { .. } | LayerOperation::Products | LayerOperation::Router { .. } => Some(name),
         _ => None,
     }
 }
@@ -70,8 +68,8 @@ impl Walk<'_> {
         self.own(name).is_none() && readers.all(|reader| !self.reads_elsewhere(&reader.operation, reader.name))
     }
 
-    fn reads_elsewhere(&self, operation: &Operation, name: &'static str) -> bool {
-        let beside = matches!(operation, Operation::Products) && self.own(KEY_VALUE).is_some();
+    fn reads_elsewhere(&self, operation: &LayerOperation, name: &'static str) -> bool {
+        let beside = matches!(operation, LayerOperation::Products) && self.own(KEY_VALUE).is_some();
         beside || part_of(operation, name).is_some_and(|part| self.own(part).is_some())
     }
 
@@ -98,7 +96,7 @@ impl Walk<'_> {
         let lies_there =
             |rectangle: Region| self.inside.iter().any(|known| known.tensor == tensor && known.rectangle == rectangle);
         let beside =
-            matches!(operator.operation, Operation::Products).then_some(KEY_VALUE).and_then(|part| self.own(part));
+            matches!(operator.operation, LayerOperation::Products).then_some(KEY_VALUE).and_then(|part| self.own(part));
         let own = part_of(&operator.operation, operator.name).and_then(|part| self.own(part));
         own.is_none_or(|own| !lies_there(own)) || beside.is_some_and(|beside| !lies_there(beside))
     }
@@ -204,7 +202,7 @@ impl Walk<'_> {
         let mut nodes = Vec::new();
         for ((id, source), field) in ids.iter().zip(sources).zip(0u32..) {
             let (writer, target) = (&self.writer, Operand::new(target, field));
-            let work = vec![writer.work(Work::Copy, writer.most(target), 1)];
+            let work = vec![writer.work(Operation::Copy, writer.most(target), 1)];
             let formula = Formula::Load { source, target };
             nodes.push(writer.compute(Math::Copy, &[source.buffer], target.buffer, work, formula));
             self.at.insert(*id, target);
@@ -310,7 +308,7 @@ impl Writer<'_> {
         let line = Region::new(rectangle.x + column, whole.y, 1, whole.rows);
         nodes.push(if (rectangle.y, rectangle.rows) == (whole.y, whole.rows) {
             self.within(line, |writer| {
-                let work = vec![writer.work(Work::Copy, writer.most(first(out)), 1)];
+                let work = vec![writer.work(Operation::Copy, writer.most(first(out)), 1)];
                 let formula = Formula::Select { source: y, target: first(out) };
                 writer.compute(Math::Copy, &[y.buffer], out, work, formula)
             })

@@ -8,11 +8,12 @@
 //! block.
 
 use wafersim_program::{
-    Axis, Digit, Dimension, Field, Formula, HeadPart, Math, Operand, Operation, Part, Region, Spread,
+    Axis, Digit, Dimension, Field, Formula, GainName, HeadPart, Math, Operand, Operation, Part, Region, Spread,
 };
 use wafersim_spec::model::{LatentAttention, Reach, Role};
 
-use super::{Chunk, repeated};
+use super::Chunk;
+use super::attention::{repeated, values};
 use crate::gemm::{Matrix, Rings};
 use crate::lies::{Contents, HeadSizes, KvLies};
 use crate::relayout::Way;
@@ -83,13 +84,13 @@ impl Chunk<'_> {
         self.writer.program.push("attention.query_key_value", nodes);
 
         if let Some(compressed) = compressed {
-            self.norm_to(compressed, compressed, (Role::AttentionInnerNorm, 0), "attention.query_norm");
+            self.norm_to(compressed, compressed, GainName::first(Role::AttentionInnerNorm), "attention.query_norm");
             let (mut nodes, a) = self.writer.aligned(compressed);
             nodes.extend(self.writer.matrix_product(a, of_query(Role::QueryUp), query));
             self.writer.program.push("attention.query_up", nodes);
         }
         let copy = u64::from(compressed.is_some());
-        self.norm_to(latents, latents, (Role::AttentionInnerNorm, copy), "attention.latent_norm");
+        self.norm_to(latents, latents, GainName { role: Role::AttentionInnerNorm, copy }, "attention.latent_norm");
         let ropes = [query, rotary].map(|x| self.writer.rope(self.graph, x, rope)).to_vec();
         self.writer.program.push("attention.rope", ropes);
 
@@ -117,7 +118,7 @@ impl Chunk<'_> {
         let (nope, value) = (latent.nope_dim, latent.value_dim);
         let nope_key =
             first(self.writer.declare("attention.nope_key", vec![with_rows(lies.of_kv_heads("k", seen, nope))]));
-        let values = super::values(region, lies, with_rows(lies.new_values(seen)));
+        let values = values(region, lies, with_rows(lies.new_values(seen)));
         let values = first(self.writer.declare("attention.value", vec![values]));
         let part = |first: u64, size: u64| Part::Outputs(HeadPart { width: nope + value, first, size });
         for (part, c) in [(part(0, nope), nope_key), (part(nope, value), values)] {

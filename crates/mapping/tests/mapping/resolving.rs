@@ -230,7 +230,11 @@ fn decisions_are_kept_or_refused_with_numbers() {
             refused(&|recipe| {
                 recipe.rectangles.insert(
                     "attention.query_key_value".into(),
-                    wafersim_mapping::Area { columns: Size::Exactly(4), rows: Size::Exactly(4), ..Default::default() },
+                    wafersim_mapping::RectangleRecipe {
+                        columns: Size::Exactly(4),
+                        rows: Size::Exactly(4),
+                        ..Default::default()
+                    },
                 );
             }),
         ),
@@ -238,7 +242,9 @@ fn decisions_are_kept_or_refused_with_numbers() {
             &["rectangles.\"attention.query_key_value\" is given: none with early_router"],
             refused(&|recipe| {
                 recipe.rewrites = wafersim_mapping::Rewrites::ALL;
-                recipe.rectangles.insert("attention.query_key_value".into(), wafersim_mapping::Area::default());
+                recipe
+                    .rectangles
+                    .insert("attention.query_key_value".into(), wafersim_mapping::RectangleRecipe::default());
             }),
         ),
     ] {
@@ -253,7 +259,7 @@ fn refused_router() -> String {
     let mut recipe = Recipe::default();
     recipe.rectangles.insert(
         "router".into(),
-        wafersim_mapping::Area { x: Size::Exactly(900), columns: Size::Exactly(2), ..Default::default() },
+        wafersim_mapping::RectangleRecipe { x: Size::Exactly(900), columns: Size::Exactly(2), ..Default::default() },
     );
     resolve(&recipe, inputs(&model, &wafer)).unwrap_err().to_string()
 }

@@ -1,6 +1,6 @@
 //! Whether a chart can be drawn.
 
-use super::{Axis, Chart, MOST_POINTS, MOST_SERIES, Scale};
+use super::{Chart, ChartAxis, MOST_POINTS, MOST_SERIES, Scale};
 use crate::error::PictureError;
 
 /// Values beyond have no labels that could be read, and their squares are no numbers.
@@ -38,14 +38,14 @@ pub fn check(chart: &Chart) -> Result<(), PictureError> {
     Ok(())
 }
 
-fn has_place(value: f64, axis: &Axis) -> bool {
+fn has_place(value: f64, axis: &ChartAxis) -> bool {
     match axis.scale {
         Scale::Linear => value.abs() <= LARGEST,
         Scale::Logarithmic => (1.0 / LARGEST..=LARGEST).contains(&value),
     }
 }
 
-fn allowed(axis: &Axis) -> String {
+fn allowed(axis: &ChartAxis) -> String {
     match axis.scale {
         Scale::Linear => format!("numbers up to {LARGEST:e}"),
         Scale::Logarithmic => format!("numbers above 0, up to {LARGEST:e}, on a logarithmic axis"),

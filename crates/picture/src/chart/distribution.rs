@@ -1,7 +1,7 @@
 //! How samples are distributed, as a chart: the share of samples up to a value, or a histogram.
 
 use super::scale::Ruler;
-use super::{Axis, Chart, Point, Scale, Series};
+use super::{Chart, ChartAxis, Point, Scale, Series};
 use crate::error::PictureError;
 
 /// Bars of a histogram.
@@ -17,7 +17,7 @@ pub struct Distribution {
     /// Sentences below.
     pub caption: Vec<String>,
     /// What was measured, with its unit.
-    pub axis: Axis,
+    pub axis: ChartAxis,
     /// Unit of the values, for the legend: "ms".
     pub unit: String,
     /// How it is drawn.
@@ -84,7 +84,7 @@ pub fn distribution(asked: &Distribution) -> Result<Chart, PictureError> {
         title: asked.title.clone(),
         caption: asked.caption.clone(),
         x: asked.axis.clone(),
-        y: Axis { name: name.into(), scale: Scale::Linear },
+        y: ChartAxis { name: name.into(), scale: Scale::Linear },
         series,
         targets: Vec::new(),
     })

@@ -5,7 +5,7 @@ use colorous::TABLEAU10;
 use super::labels::Labels;
 use super::scale::Ruler;
 use super::{Chart, Point};
-use crate::canvas::{Color, lines};
+use crate::canvas::{Rgb, lines};
 use crate::drawing::TextSize::{Large, Small};
 use crate::drawing::{Drawing, FAINT, Frame, INK, PAPER, SOFT, shortened};
 
@@ -15,12 +15,12 @@ const MARGIN: u32 = 16;
 const TICK: u32 = 5;
 /// Of Tableau's ten colors those farthest apart, without the grey.
 const SERIES_COLORS: [usize; super::MOST_SERIES] = [0, 1, 4, 6, 2, 8, 3, 5];
-const TARGET: Color = [0xb0, 0x20, 0x20];
+const TARGET: Rgb = [0xb0, 0x20, 0x20];
 const RADIUS: f64 = 4.0;
 const KNEE_RADIUS: f64 = 7.5;
 
 /// The color of a series.
-pub fn series_color(index: usize) -> Color {
+pub fn series_color(index: usize) -> Rgb {
     let color = TABLEAU10[SERIES_COLORS[index % SERIES_COLORS.len()] % TABLEAU10.len()];
     [color.r, color.g, color.b]
 }
@@ -176,7 +176,7 @@ fn draw_series(chart: &Chart, plot: &Plot, drawing: &mut Drawing) {
 }
 
 /// A color that reads as text on white.
-fn darker(color: Color) -> Color {
+fn darker(color: Rgb) -> Rgb {
     color.map(|part| (u32::from(part) * 7 / 10) as u8)
 }
 

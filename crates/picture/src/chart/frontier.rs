@@ -1,6 +1,6 @@
 //! The frontier of a sweep over load: what every user gets against what all get together.
 
-use super::{Axis, Chart, Point, Scale, Series};
+use super::{Chart, ChartAxis, Point, Scale, Series};
 
 /// Sweeps to compare.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,8 +56,8 @@ pub fn frontier(asked: &Frontier) -> Chart {
     Chart {
         title: asked.title.clone(),
         caption: asked.caption.clone(),
-        x: Axis { name: "output tokens per second of all users".into(), scale: asked.throughput },
-        y: Axis { name: "output tokens per second of a user".into(), scale: asked.speed },
+        x: ChartAxis { name: "output tokens per second of all users".into(), scale: asked.throughput },
+        y: ChartAxis { name: "output tokens per second of a user".into(), scale: asked.speed },
         series: series.collect(),
         targets: asked.target.map(|target| (target, format!("target {target} tok/s"))).into_iter().collect(),
     }

@@ -5,23 +5,23 @@ use colorous::{SET3, YELLOW_ORANGE_RED};
 use super::sheet::MARGIN;
 use super::{ExpertArea, WaferMap};
 use crate::axis::{label, round_step, ticks};
-use crate::canvas::Color;
+use crate::canvas::Rgb;
 use crate::drawing::TextSize::Small;
 use crate::drawing::{Drawing, Frame, INK, SOFT};
 
 /// Processing elements of no region.
-pub const SPARE: Color = [0xcf, 0xcf, 0xcf];
+pub const SPARE: Rgb = [0xcf, 0xcf, 0xcf];
 /// Rectangles for experts that hold none.
-pub const EMPTY: Color = [0xe9, 0xe9, 0xe9];
+pub const EMPTY: Rgb = [0xe9, 0xe9, 0xe9];
 /// Rectangles of experts whose load is not known.
-pub const EXPERT: Color = [0xf4, 0xa5, 0x82];
+pub const EXPERT: Rgb = [0xf4, 0xa5, 0x82];
 /// Frame of rectangles whose experts have copies elsewhere.
-pub const COPIES: Color = [0x1f, 0x4e, 0xb4];
+pub const COPIES: Rgb = [0x1f, 0x4e, 0xb4];
 /// Memory: weights, keys and values, working, free.
-pub const WEIGHTS: Color = [0x42, 0x42, 0x6e];
-pub const KV_CACHE: Color = [0x1b, 0x9e, 0x77];
-pub const WORKING: Color = [0xb8, 0x86, 0x0b];
-pub const FREE: Color = [0xf7, 0xf7, 0xf7];
+pub const WEIGHTS: Rgb = [0x42, 0x42, 0x6e];
+pub const KV_CACHE: Rgb = [0x1b, 0x9e, 0x77];
+pub const WORKING: Rgb = [0xb8, 0x86, 0x0b];
+pub const FREE: Rgb = [0xf7, 0xf7, 0xf7];
 
 /// Of Set3 those that are no grey, no red and far from one another, the palest first.
 const GROUP_COLORS: [usize; super::MOST_GROUPS] = [4, 6, 9, 0, 2, 7, 10, 1];
@@ -31,13 +31,13 @@ const SWATCH: u32 = 16;
 const BAR: u32 = 240;
 
 /// The color of a group of regions.
-pub fn group_color(group: usize) -> Color {
+pub fn group_color(group: usize) -> Rgb {
     let color = SET3[GROUP_COLORS[group % GROUP_COLORS.len()] % SET3.len()];
     [color.r, color.g, color.b]
 }
 
 /// The color of a rectangle of experts.
-pub fn expert_color(area: &ExpertArea, highest: f64) -> Color {
+pub fn expert_color(area: &ExpertArea, highest: f64) -> Rgb {
     match area.load {
         _ if area.experts.is_empty() => EMPTY,
         Some(load) => load_color(load / highest),
@@ -45,7 +45,7 @@ pub fn expert_color(area: &ExpertArea, highest: f64) -> Color {
     }
 }
 
-fn load_color(part: f64) -> Color {
+fn load_color(part: f64) -> Rgb {
     let color = YELLOW_ORANGE_RED.eval_continuous(PALEST + (1.0 - PALEST) * part.clamp(0.0, 1.0));
     [color.r, color.g, color.b]
 }
@@ -58,7 +58,7 @@ pub fn highest_load(map: &WaferMap) -> f64 {
 
 /// Entries side by side as far as they fit, from `y` on; what follows may start at the value returned.
 pub fn draw(map: &WaferMap, width: u32, y: u32, drawing: &mut Drawing) -> u32 {
-    let mut entries: Vec<(String, Color, Option<Color>)> = map
+    let mut entries: Vec<(String, Rgb, Option<Rgb>)> = map
         .groups
         .iter()
         .enumerate()

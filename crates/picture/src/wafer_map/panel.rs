@@ -4,7 +4,7 @@ use super::legend::{COPIES, FREE, KV_CACHE, SPARE, WEIGHTS, WORKING, expert_colo
 use super::sheet::{Field, NAME};
 use super::{DrawnRegion, ExpertArea, MemoryShares, WaferMap};
 use crate::axis::{label, round_step};
-use crate::canvas::{Color, lines};
+use crate::canvas::{Rgb, lines};
 use crate::drawing::TextSize::Small;
 use crate::drawing::{Drawing, Frame, INK, PAPER, SOFT, ink_on, shortened};
 
@@ -108,7 +108,7 @@ fn hides(plate: &Frame, frame: &Frame) -> bool {
 
 fn draw_experts(map: &WaferMap, field: &Field, drawing: &mut Drawing, is_shown: impl Fn(&ExpertArea) -> bool) {
     let highest = highest_load(map);
-    let mut cells: Vec<(Color, Frame, &ExpertArea)> = map
+    let mut cells: Vec<(Rgb, Frame, &ExpertArea)> = map
         .experts
         .iter()
         .filter(|area| is_shown(area))
@@ -199,7 +199,7 @@ pub fn draw_detail(map: &WaferMap, region: &DrawnRegion, field: &Field, drawing:
 }
 
 /// Numbers of experts, as many as fit; two dots for those that do not.
-fn numbers(area: &ExpertArea, cell: Frame, color: Color, drawing: &mut Drawing) {
+fn numbers(area: &ExpertArea, cell: Frame, color: Rgb, drawing: &mut Drawing) {
     let letters = cell.width.saturating_sub(3) / Small.font().width();
     // The letters themselves are lower than their field.
     let rows = (cell.height + 3) / (Small.line() - 4);

@@ -54,7 +54,7 @@ fn considered_line(answer: &Answer) -> Option<String> {
     let one = |one: &Considered| format!("{}: {}", one.wafers, figure(one.tokens_per_second_per_user));
     let all: Vec<String> = answer.considered.iter().map(one).collect();
     let further = answer.considered_up_to.map_or_else(String::new, |most| format!("; none faster up to {most}"));
-    (all.len() > 1).then(|| format!("tok/s, before the mapping was refined: {}{further}", all.join(", ")))
+    (all.len() > 1).then(|| format!("tok/s: {}{further}", all.join(", ")))
 }
 
 /// What all users get, and what as many as fill the pipeline would get.

@@ -61,6 +61,7 @@ impl Columns {
         same.map(|asked| match asked.title {
             "asked" => match row.wafers_asked {
                 WaferCount::Auto => "wafers auto".to_owned(),
+                WaferCount::Fewest => "fewest wafers".to_owned(),
                 WaferCount::Exactly(count) => format!("{count} wafers"),
             },
             title => format!("{title} {}", (asked.cell)(row)),

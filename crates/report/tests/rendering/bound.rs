@@ -1,12 +1,12 @@
 //! The bound for people and for programs.
 
 use serde_json::Value;
-use wafersim_bound::{Bound, Load, bound};
+use wafersim_bound::{Bound, BoundLoad, bound};
 use wafersim_report::bound::{json, text};
 use wafersim_spec::{Hertz, Model, Precision, Wafer};
 
 fn example(wafers: Option<u32>) -> Option<Bound> {
-    let load = Load {
+    let load = BoundLoad {
         context: 32_768,
         users: 64,
         precision: Precision::default(),

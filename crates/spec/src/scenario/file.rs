@@ -21,7 +21,7 @@ pub struct ScenarioFile {
     /// Built-in name, or path of a wafer TOML.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wafer: Option<String>,
-    /// `"auto"` or a number.
+    /// `"auto"`, `"fewest"` or a number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wafers: Option<WaferCount>,
     /// Users served at the same time.

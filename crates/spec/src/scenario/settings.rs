@@ -11,7 +11,7 @@ use crate::wafer::{DECLARATIONS, Declaration};
 pub enum Kind {
     /// A built-in name or a path.
     Name,
-    /// `auto` or a number of wafers.
+    /// `auto`, `fewest` or a number of wafers.
     Wafers,
     /// One of some words.
     Choice(&'static [&'static str]),
@@ -53,7 +53,7 @@ macro_rules! settings {
 settings! {
     "model", Kind::Name, "Built-in model, or path of a config.json.";
     "wafer", Kind::Name, "Built-in wafer, or path of a wafer file.";
-    "wafers", Kind::Wafers, "Wafers to use; auto takes the fewest that reach the target, or that more are not worth.";
+    "wafers", Kind::Wafers, "Wafers to use; auto: the fewest that reach the target, or that more are not worth; fewest: that hold it.";
     "users", Kind::Whole(1, MOST_USERS), "Users served at the same time, each with one token in flight.";
     "context", Kind::Whole(1, LONGEST_CONTEXT), "Tokens in each user's KV cache while decoding.";
     "prompt", Kind::Whole(1, LONGEST_CONTEXT), "Tokens of the prompt; the context where left out.";
@@ -79,7 +79,7 @@ impl Kind {
     pub fn allowed(&self) -> String {
         match self {
             Self::Name => "a built-in name or a path".into(),
-            Self::Wafers => format!("auto, or a whole number from 1 to {}", WaferCount::MOST),
+            Self::Wafers => format!("auto, fewest, or a whole number from 1 to {}", WaferCount::MOST),
             Self::Choice(names) => format!("one of {}", names.join(", ")),
             Self::Whole(smallest, largest) => format!("a whole number from {smallest} to {largest}"),
             Self::Real(smallest, largest) => format!("a number from {smallest} to {largest}"),

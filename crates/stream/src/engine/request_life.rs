@@ -2,6 +2,7 @@
 
 use rand::RngExt;
 
+use super::tally::StepBefore;
 use super::{Active, Engine, Event};
 use crate::costs::{Costs, Way};
 use crate::line::Waits;
@@ -80,7 +81,7 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
         }
         self.totals.asked += u64::from(output);
         active.is_inside = true;
-        self.tally.inside.up(self.now);
+        self.tally.comes(self.now);
         self.waiting.push_back(at);
         self.tally.room.set(self.now, self.waiting.len() as u64);
         self.room_changed = true;
@@ -200,8 +201,9 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
         if active.produced > 0 {
             let gap = self.now - active.last_token;
             self.tally.step(gap, tokens);
-            let parts = (active.draft, active.entry_stage, active.entry_prefill);
-            self.tally.step_parts(gap, service, parts, waits, expert);
+            let (draft, entry_stage, entry_prefill) = (active.draft, active.entry_stage, active.entry_prefill);
+            let before = StepBefore { draft, entry_stage, entry_prefill };
+            self.tally.step_parts(gap, service, before, waits, expert);
         }
         self.produced(at, tokens);
     }
@@ -318,7 +320,7 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
         let user = active.request.user;
         self.free_room(at);
         self.unused_requests.push(at);
-        self.tally.inside.down(self.now);
+        self.tally.goes(self.now);
         self.ask_again(user, Time::ZERO);
     }
 }

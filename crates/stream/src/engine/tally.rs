@@ -6,8 +6,10 @@ use crate::line::Waits;
 use crate::load::LoadSource;
 use crate::observer::{Levels, Observer};
 use crate::request::BLOCK;
-use crate::result::{Ended, FirstTokenParts, KvUse, Little, Queues, ServiceOutcome, StationUse, StepParts, WorkDone};
-use crate::statistics::{BatchMeans, Distribution, RateMeans, TimeAverage};
+use crate::result::{
+    Ended, FirstTokenParts, KvUse, Little, Queues, ServiceOutcome, State, StationUse, Steadiness, StepParts, WorkDone,
+};
+use crate::statistics::{BatchMeans, Course, Distribution, RateMeans, TimeAverage};
 use crate::time::Time;
 
 use super::Engine;
@@ -17,11 +19,26 @@ const LONGEST_NANOSECONDS: u64 = 100_000_000_000_000;
 /// Speeds up to 10^9 tokens a second, in millionths.
 const FASTEST_MICROTOKENS: u64 = 1_000_000_000_000_000;
 
+/// What a step of a user went through before it began.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StepBefore {
+    /// Its draft.
+    pub(super) draft: Time,
+    /// Waiting for the first stage, in picoseconds.
+    pub(super) entry_stage: u64,
+    /// Waiting for a prompt, in picoseconds.
+    pub(super) entry_prefill: u64,
+}
+
 /// Counts of the window.
 #[derive(Debug)]
 pub(super) struct Tally {
     start: Time,
-    pub(super) inside: TimeAverage,
+    inside: TimeAverage,
+    /// The same number over time.
+    course: Course,
+    /// Requests that came in the window.
+    came: u64,
     pub(super) in_service: TimeAverage,
     pub(super) room: TimeAverage,
     pub(super) prefill: TimeAverage,
@@ -58,6 +75,8 @@ impl Tally {
         Self {
             start: Time::ZERO,
             inside: TimeAverage::default(),
+            course: Course::new(Time::ZERO, 0),
+            came: 0,
             in_service: TimeAverage::default(),
             room: TimeAverage::default(),
             prefill: TimeAverage::default(),
@@ -98,9 +117,23 @@ impl Tally {
         *self = Self { start: now, busy_before: busy, ..Self::new(0) };
         [self.inside, self.in_service, self.room, self.prefill, self.entry, self.passes, self.kv] =
             std::mem::take(&mut levels);
+        self.course = Course::new(now, self.inside.value());
         self.tokens = RateMeans::new(now);
         self.prompt_tokens = RateMeans::new(now);
         self.finished = RateMeans::new(now);
+    }
+
+    /// A request is in the system.
+    pub(super) fn comes(&mut self, now: Time) {
+        self.came += 1;
+        self.inside.up(now);
+        self.course.set(now, self.inside.value());
+    }
+
+    /// One has left it.
+    pub(super) fn goes(&mut self, now: Time) {
+        self.inside.down(now);
+        self.course.set(now, self.inside.value());
     }
 
     /// How many are where.
@@ -146,7 +179,7 @@ impl Tally {
         &mut self,
         gap: Time,
         service: u64,
-        (draft, entry_stage, entry_prefill): (Time, u64, u64),
+        StepBefore { draft, entry_stage, entry_prefill }: StepBefore,
         waits: &Waits,
         expert: Time,
     ) {
@@ -183,12 +216,67 @@ fn mean(sum: u128, count: u64) -> f64 {
     if count == 0 { 0.0 } else { sum as f64 * 1e-12 / count as f64 }
 }
 
+/// Fewest requests of a window that tell whether a queue grows.
+const FEWEST: u64 = 40;
+/// So many standard deviations of independent arrivals and ends are no chance.
+const NO_CHANCE: f64 = 3.0;
+/// Growth that counts, as a part of those who come.
+const GROWTH: f64 = 0.02;
+
+impl Tally {
+    /// Whether the number of requests inside grows. It does where it is larger after each quarter of the window than
+    /// before it, and has grown in the second half by more than chance explains: for independent arrivals and ends, the
+    /// difference of as many of both has the variance of their sum. `most` is where it must end.
+    fn steadiness(&self, now: Time, ended: Ended, most: Option<u64>) -> Steadiness {
+        let say = |state, reason| Steadiness { state, reason };
+        let seconds = (now - self.start).seconds();
+        if let Some(most) = most {
+            return say(State::Steady, format!("at most {most} requests at once: users wait for their answers"));
+        }
+        if ended == Ended::Served {
+            return say(State::Served, "everybody was served, and nobody comes any more".into());
+        }
+        if self.came < FEWEST {
+            return say(State::Short, format!("{} requests came in the window: too few to tell", self.came));
+        }
+        let quarter = |part: u64| Time(self.start.0 + (now - self.start).0 / 4 * part);
+        let inside = [0, 1, 2, 3].map(|part| self.course.at(quarter(part)));
+        let end = self.inside.value();
+        let rises = inside.windows(2).all(|pair| pair[1] > pair[0]) && end > inside[3];
+        let grown = end.saturating_sub(inside[2]) as f64;
+        let half = self.came as f64 / 2.0;
+        if rises && grown > NO_CHANCE * (2.0 * half).sqrt() && grown > GROWTH * half {
+            let rate = |count: u64| count as f64 / seconds;
+            let reason = format!(
+                "the queue grows without end: {} requests/s come, {} are served; {end} are inside at the end, {} were at \
+                 half time",
+                short(rate(self.came)),
+                short(rate(self.finished.total())),
+                inside[2]
+            );
+            return say(State::Growing, reason);
+        }
+        say(State::Steady, format!("{} requests inside at half time, {end} at the end", inside[2]))
+    }
+}
+
 impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
     pub(super) fn outcome(mut self, ended: Ended) -> ServiceOutcome {
         let now = self.now;
+        // A run that ends in its warm-up has an empty window: what it has counted is of no window.
+        let has_window = now > self.length.warm_up;
+        if !has_window {
+            self.tally.begin(now, self.line.busy(now));
+        }
         let tally = &self.tally;
-        // A run that ends in its warm-up has an empty window.
-        let start = if now < self.length.warm_up { now } else { tally.start };
+        let steady = if has_window {
+            tally.steadiness(now, ended, self.load.most_inside())
+        } else {
+            let (end, start) = (short(now.seconds()), self.length.warm_up.seconds());
+            let reason = format!("the run ended after {end} s, before its window began at {start} s");
+            Steadiness { state: State::NoWindow, reason }
+        };
+        let start = tally.start;
         let window = (now - start).0.max(1);
         let level = |average: TimeAverage| average.average(start, now);
         let stations: Vec<StationUse> = self
@@ -225,6 +313,7 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
             window_start: start,
             window_end: now,
             ended,
+            steady,
             totals: self.totals,
             tokens_per_second: tally.tokens.estimate(now),
             prompt_tokens_per_second: tally.prompt_tokens.estimate(now),
@@ -265,6 +354,12 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
             },
         }
     }
+}
+
+/// Three or more digits that count.
+fn short(value: f64) -> String {
+    let places = if value >= 100.0 { 0 } else { (2.0 - value.max(1e-6).log10().floor()).max(0.0) as usize };
+    format!("{value:.places$}")
 }
 
 fn wafers(stations: &[StationUse]) -> Vec<f64> {

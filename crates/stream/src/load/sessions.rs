@@ -186,6 +186,10 @@ impl LoadSource for Sessions {
         self.first.next()
     }
 
+    fn most_inside(&self) -> Option<u64> {
+        Some(u64::from(self.settings.agents))
+    }
+
     fn after(&mut self, user: u32, now: Time) -> Option<Request> {
         if self.settings.requests.is_some_and(|most| self.sent >= most) {
             return None;

@@ -1,6 +1,7 @@
 //! From what a user wrote to what is run: defaults filled in, every value in its range, nothing given that does not
 //! count.
 
+use wafersim_requests::Settings;
 use wafersim_spec::{Scenario, SpecError};
 
 use super::{AdmissionKind, ExpertKind, LengthFile, LoadFile, LoadKind, PolicyKind, RoutingFile, StreamFile, WorkKind};
@@ -9,7 +10,6 @@ use crate::engine::LONGEST_RUN;
 use crate::error::StreamError;
 use crate::load::sessions::{APPEND_SPREAD, COMMON, LONGEST_TOOL, OUTPUT_SPREAD, PREFIX_SPREAD, SHORTEST_TOOL, THINK};
 use crate::load::{ClosedSettings, Lengths, OpenSettings, SessionSettings};
-use crate::trace::Format;
 
 /// A checked scenario.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -95,8 +95,9 @@ pub enum LoadScenario {
 pub struct TraceScenario {
     /// Its file.
     pub file: String,
-    /// How it is written.
-    pub format: Format,
+    /// How it is read.
+    #[serde(flatten)]
+    pub reading: Settings,
     /// How many times as fast as recorded.
     pub speed: f64,
     /// Most requests.
@@ -169,7 +170,7 @@ impl StreamFile {
             return Err(checks.refuse("service.host_memory_gb", format!("is {host_memory_gb}"), allowed));
         }
         let (experts, routing) = experts(&checks, service.experts, self.routing)?;
-        let load = load(&checks, self.load, u32::try_from(machine.context).unwrap_or(u32::MAX))?;
+        let load = load(&checks, self.load, u32::try_from(machine.context).unwrap_or(u32::MAX), run.seed.unwrap_or(1))?;
         let is_trace = matches!(load, LoadScenario::Trace(_));
         let optional =
             |field, value: Option<f64>, range| value.map(|value| checks.real(field, value, range)).transpose();
@@ -242,7 +243,7 @@ fn experts(
     Ok((ExpertKind::Sampled, routing))
 }
 
-fn load(checks: &Checks<'_>, file: LoadFile, longest: u32) -> Result<LoadScenario, StreamError> {
+fn load(checks: &Checks<'_>, file: LoadFile, longest: u32, seed: u64) -> Result<LoadScenario, StreamError> {
     let kind = file.kind.unwrap_or(LoadKind::Closed);
     refuse_strangers(checks, &file, kind)?;
     let requests = file.requests.map(|most| checks.whole("load.requests", most, 1, MOST_REQUESTS)).transpose()?;
@@ -288,22 +289,50 @@ fn load(checks: &Checks<'_>, file: LoadFile, longest: u32) -> Result<LoadScenari
             requests,
         }),
         LoadKind::Trace => LoadScenario::Trace(TraceScenario {
-            file: file.file.ok_or_else(|| {
+            file: file.file.clone().ok_or_else(|| {
                 checks.refuse(
                     "load.file",
                     "is missing".into(),
                     "the path of a trace, from the scenario's folder".into(),
                 )
             })?,
-            format: file.format.ok_or_else(|| {
-                checks.refuse("load.format", "is missing".into(), "one of azure, mooncake, plain".into())
-            })?,
+            reading: reading(checks, &file, seed)?,
             speed: checks.real("load.speed", file.speed.unwrap_or(1.0), (1e-3, 1e3))?,
             requests,
         }),
     };
     refuse_too_long(checks, &loaded, longest)?;
     Ok(loaded)
+}
+
+/// How a trace is read.
+fn reading(checks: &Checks<'_>, file: &LoadFile, seed: u64) -> Result<Settings, StreamError> {
+    let optional =
+        |field: &str, value: Option<f64>, range| value.map(|value| checks.real(field, value, range)).transpose();
+    Ok(Settings {
+        format: file.format.unwrap_or_default(),
+        columns: file.columns.clone().unwrap_or_default(),
+        time_unit: file.time_unit,
+        origin: file.origin.as_ref().map(ToString::to_string),
+        block: file.block,
+        history: file.history,
+        sort: file.sort.unwrap_or(false),
+        rate: optional("load.rate", file.rate, (1e-6, 1e6))?,
+        characters_per_token: optional("load.characters_per_token", file.characters_per_token, (0.1, 100.0))?,
+        seed,
+    })
+}
+
+impl LoadFile {
+    /// How a trace is read, where these are settings of one. `file` is their name in messages.
+    ///
+    /// # Errors
+    /// Where a value is outside its range, or says nothing of a trace.
+    pub fn reading(&self, file: &str, seed: u64) -> Result<Settings, StreamError> {
+        let checks = Checks { file };
+        refuse_strangers(&checks, self, LoadKind::Trace)?;
+        reading(&checks, self, seed)
+    }
 }
 
 /// A load whose every request is longer than the machine's context would only be refused.
@@ -324,10 +353,10 @@ fn refuse_too_long(checks: &Checks<'_>, load: &LoadScenario, longest: u32) -> Re
 /// A field that the kind of load does not look at would be a misunderstanding.
 fn refuse_strangers(checks: &Checks<'_>, file: &LoadFile, kind: LoadKind) -> Result<(), StreamError> {
     use LoadKind::{Closed, Open, Sessions, Trace};
-    let fields: [(&str, bool, &[LoadKind]); 16] = [
+    let fields: [(&str, bool, &[LoadKind]); 23] = [
         ("users", file.users.is_some(), &[Closed, Sessions]),
         ("think", file.think.is_some(), &[Closed, Sessions]),
-        ("rate", file.rate.is_some(), &[Open]),
+        ("rate", file.rate.is_some(), &[Open, Trace]),
         ("variation", file.variation.is_some(), &[Open]),
         ("prompt", file.prompt.is_some(), &[Closed, Open]),
         ("output", file.output.is_some(), &[Closed, Open, Sessions]),
@@ -341,6 +370,13 @@ fn refuse_strangers(checks: &Checks<'_>, file: &LoadFile, kind: LoadKind) -> Res
         ("file", file.file.is_some(), &[Trace]),
         ("format", file.format.is_some(), &[Trace]),
         ("speed", file.speed.is_some(), &[Trace]),
+        ("columns", file.columns.is_some(), &[Trace]),
+        ("time_unit", file.time_unit.is_some(), &[Trace]),
+        ("origin", file.origin.is_some(), &[Trace]),
+        ("block", file.block.is_some(), &[Trace]),
+        ("history", file.history.is_some(), &[Trace]),
+        ("sort", file.sort.is_some(), &[Trace]),
+        ("characters_per_token", file.characters_per_token.is_some(), &[Trace]),
     ];
     let name = |kind: &LoadKind| match kind {
         Closed => "closed",

@@ -1,11 +1,11 @@
 //! What a user wrote: a TOML file with everything optional, and `--set path=value` on it.
 
 use serde::{Deserialize, Serialize};
+use wafersim_requests::{Columns, Format, History, TimeUnit};
 use wafersim_routing::Workload;
 use wafersim_spec::{ScenarioFile, SpecError};
 
 use crate::closed_form::PromptRule;
-use crate::trace::Format;
 
 /// A scenario as written.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -167,6 +167,28 @@ pub struct LengthFile {
     pub spread: f64,
 }
 
+/// A time as a trace writes it: a number, or a text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Origin {
+    /// A whole number.
+    Whole(i64),
+    /// A number with a fraction.
+    Number(f64),
+    /// A date; or `first`.
+    Text(String),
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Whole(time) => write!(formatter, "{time}"),
+            Self::Number(time) => write!(formatter, "{time}"),
+            Self::Text(time) => formatter.write_str(time),
+        }
+    }
+}
+
 /// The table `[load]`. Which fields go with which kind is checked.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -180,7 +202,7 @@ pub struct LoadFile {
     /// Closed, sessions: mean time to think, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub think: Option<f64>,
-    /// Open: requests a second.
+    /// Open, and a trace without times: requests a second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
     /// Open: coefficient of variation of the times between requests.
@@ -216,9 +238,30 @@ pub struct LoadFile {
     /// Trace: the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    /// Trace: how it is written.
+    /// Trace: how it is written; by its content where left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
+    /// Trace: names of its columns or keys, where they are not the format's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Columns>,
+    /// Trace: unit of its times, where it is not the format's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_unit: Option<TimeUnit>,
+    /// Trace: the time that counts as 0, as the file writes it; the first request where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// Trace: tokens of a hashed block, where it is not the format's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block: Option<u32>,
+    /// Trace: what the prompts of later turns count; the whole where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<History>,
+    /// Trace: whether it is put in order of time first; no where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sort: Option<bool>,
+    /// Trace: characters of a token, where it has texts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub characters_per_token: Option<f64>,
     /// Trace: how many times as fast as recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub speed: Option<f64>,

@@ -9,7 +9,8 @@ use wafersim_mapping::LayerMapping;
 use wafersim_spec::model::Layer;
 use wafersim_spec::{DataType, Model, Precision};
 use wafersim_values::{
-    Checkpoint, Comparison, Grid, Prefill, Setup, Tensors, Tolerance, compare, plain, random, random_prompt, run,
+    Checkpoint, Comparison, Grid, Prefill, RunInput, Setup, Tensors, Tolerance, compare, plain, random, random_prompt,
+    run,
 };
 
 /// A small Qwen3-MoE: grouped heads, QK-norm, two layers of experts.
@@ -35,7 +36,7 @@ pub fn under(
     let setup = setup_of(mapping, prefill);
     let prompt = random_prompt(checkpoint.model.vocabulary, tokens, 7);
     let plain = plain::run(checkpoint, &prompt, 3).map_err(|error| error.to_string())?;
-    let placed = run(checkpoint, &setup, &prompt, 3, None, |_, _| ()).map_err(|error| error.to_string())?;
+    let placed = run(checkpoint, &setup, RunInput::new(&prompt, 3), |_, _| ()).map_err(|error| error.to_string())?;
     Ok(compare(&placed, &plain, Tolerance::FP32))
 }
 

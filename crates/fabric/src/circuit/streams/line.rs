@@ -6,7 +6,7 @@ use super::joint::Joint;
 use super::passed::LineAddress;
 use super::{Contended, Leaves, Line, Point, Times};
 use crate::circuit::recorder::{Span, Sum};
-use crate::circuit::route::{Lines, Operation};
+use crate::circuit::route::{CoreOperation, Lines};
 use crate::circuit::timing::{Tick, Timing};
 
 /// Numbers of the lines across the axis.
@@ -135,12 +135,12 @@ impl Times<'_> {
             let stream = self.lines.streams[index];
             let source = stream.source as usize;
             let operation = self.lines.operations(source).iter().find(|operation| match operation {
-                Operation::Send { stream } | Operation::Forward { send: stream, .. } => *stream == index as u32,
-                Operation::Take { .. } => false,
+                CoreOperation::Send { stream } | CoreOperation::Forward { send: stream, .. } => *stream == index as u32,
+                CoreOperation::Take { .. } => false,
             });
             let launch = self.lines.launch;
             let at_core = match operation {
-                Some(Operation::Send { .. }) => {
+                Some(CoreOperation::Send { .. }) => {
                     if !self.work.points.is_empty() {
                         return Err(Contended::Here);
                     }
@@ -154,7 +154,7 @@ impl Times<'_> {
                     });
                     first + self.timing.ramp_out
                 }
-                Some(Operation::Forward { .. }) => {
+                Some(CoreOperation::Forward { .. }) => {
                     let Some(taken) = self.work.points.last() else { return Err(Contended::Here) };
                     if taken.position != stream.source || !matches!(taken.what, Leaves::Forwarded) {
                         return Err(Contended::Here);
@@ -241,13 +241,13 @@ impl Times<'_> {
                 let start = line.start[place] + self.lines.launch;
                 for operation in self.lines.operations(place) {
                     match *operation {
-                        Operation::Take { stream, gap } if stream == index => {
+                        CoreOperation::Take { stream, gap } if stream == index => {
                             first = landed.max(line.takes[place].max(start) + gap);
                             if last {
                                 what = Leaves::Taken;
                             }
                         }
-                        Operation::Forward { take, .. } if take == index => {
+                        CoreOperation::Forward { take, .. } if take == index => {
                             first = landed.max(line.takes[place].max(line.sends[place]).max(start));
                             what = Leaves::Forwarded;
                         }

@@ -38,6 +38,15 @@ struct Known {
     ran: Ran,
 }
 
+/// What happened on a line, as it was run for the first line like it.
+pub(super) struct OfLine<'s> {
+    pub(super) ran: &'s Ran,
+    /// How much later.
+    pub(super) later: i64,
+    /// The first place of the line that was run.
+    pub(super) first: i64,
+}
+
 /// All lines of an axis.
 pub(super) struct Side {
     axis: Axis,
@@ -77,11 +86,11 @@ impl Side {
         }
     }
 
-    /// What happened on a line, how much later, and the first place of the line that was run.
-    pub(super) fn of(&self, number: usize) -> (&Ran, i64, i64) {
+    /// What happened on a line.
+    pub(super) fn of(&self, number: usize) -> OfLine<'_> {
         let (like, earliest) = self.of_line[number];
         let known = &self.known[like];
-        (&known.ran, earliest as i64 - known.earliest as i64, known.first)
+        OfLine { ran: &known.ran, later: earliest as i64 - known.earliest as i64, first: known.first }
     }
 
     fn of_place(&self, place: usize) -> &[Tick] {
@@ -308,7 +317,7 @@ impl<'a> Sides<'a> {
         if !side.noted.is_empty() {
             let (mut all, count) = (std::mem::take(&mut side.noted), side.notes.count);
             for number in 0..side.count() {
-                let (ran, later, _) = side.of(number);
+                let OfLine { ran, later, .. } = side.of(number);
                 for (place, own) in side.places(number).zip(ran.noted.chunks(count)) {
                     let then = |end: &Tick| if *end == NEVER { NEVER } else { end.saturating_add_signed(later) };
                     let to = &mut all[place * count..(place + 1) * count];

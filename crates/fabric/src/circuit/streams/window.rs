@@ -6,7 +6,7 @@
 
 use super::contention::Contended;
 use super::joint::around;
-use super::sides::Sides;
+use super::sides::{OfLine, Sides};
 use super::{Mesh, State, Workspace, in_pieces};
 use crate::circuit::lowered::Lowered;
 use crate::circuit::outcome::Progress;
@@ -36,7 +36,7 @@ impl State {
                 for side in sides.done()? {
                     in_pieces(works, side.count(), usize::MAX, |work, range| {
                         for line in range {
-                            let (ran, later, first) = side.of(line);
+                            let OfLine { ran, later, first } = side.of(line);
                             let area = side.line(line);
                             if let (Some(sheet), Some(noted)) = (&mut work.sheet, &ran.sheet) {
                                 let here = area.y as i64 * mesh.columns as i64 + i64::from(area.x);

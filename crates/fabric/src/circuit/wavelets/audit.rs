@@ -1,7 +1,7 @@
 //! What is on its way, whether anything was lost, and who waits for whom when nothing moves.
 
 use super::queue::FROM_CORE;
-use super::script::NONE;
+use super::script::{Flows, NONE};
 use super::{Mesh, NAMED, NEVER};
 use crate::circuit::contents::Contents;
 use crate::circuit::error::{CircuitError, Deadlock, Waiter, Waiting, Wants};
@@ -68,12 +68,12 @@ impl<C: Contents> Mesh<'_, C> {
                     note(element.at, Waiter::Neighbours);
                 }
                 let operation = |index: u16| self.script.operation(element.at, (x, y), index.into());
-                if let Some((take, _, _)) = operation(element.taking)
+                if let Some(Flows { take, .. }) = operation(element.taking)
                     && let Some(color) = color(take)
                 {
                     note(element.at, Waiter::Receive { color, missing: u64::from(element.takes_left) });
                 }
-                if let Some((NONE, send, _)) = operation(element.sending)
+                if let Some(Flows { take: NONE, send, .. }) = operation(element.sending)
                     && let Some(color) = color(send)
                 {
                     note(element.at, Waiter::Send { color, left: u64::from(element.sends_left) });

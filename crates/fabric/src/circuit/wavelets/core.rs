@@ -3,7 +3,7 @@
 use wafersim_program::Axis;
 
 use super::queue::Wavelet;
-use super::script::NONE;
+use super::script::{Flows, NONE};
 use super::{Mesh, NEVER, Share};
 use crate::circuit::contents::Contents;
 use crate::circuit::error::CircuitError;
@@ -147,7 +147,7 @@ impl<C: Contents> Mesh<'_, C> {
     }
 
     /// Of an operation along the other axis, which is not run here: when the core goes on to the next one.
-    fn passed_over(&self, place: usize, (take, send, _): (u32, u32, Tick), operation: u16) -> Option<Tick> {
+    fn passed_over(&self, place: usize, Flows { take, send, .. }: Flows, operation: u16) -> Option<Tick> {
         let share = self.share?;
         let flow = self.script.flows.get(if take == NONE { send } else { take } as usize)?;
         if flow.vertical == (share.axis == Axis::Y) {
@@ -195,10 +195,10 @@ impl<C: Contents> Mesh<'_, C> {
             let element = &self.elements[place];
             let found = self.script.operation(element.at, (element.x, element.y), element.sending.into());
             let passed = found
-                .filter(|(_, send, _)| *send != NONE)
+                .filter(|found| found.send != NONE)
                 .and_then(|found| self.passed_over(place, found, element.sending));
             let element = &mut self.elements[place];
-            let Some((take, send, _)) = found.filter(|_| passed != Some(NEVER)) else {
+            let Some(Flows { take, send, .. }) = found.filter(|_| passed != Some(NEVER)) else {
                 element.next_send = NEVER;
                 return;
             };
@@ -237,10 +237,10 @@ impl<C: Contents> Mesh<'_, C> {
             let element = &self.elements[place];
             let found = self.script.operation(element.at, (element.x, element.y), element.taking.into());
             let passed = found
-                .filter(|(take, _, _)| *take != NONE)
+                .filter(|found| found.take != NONE)
                 .and_then(|found| self.passed_over(place, found, element.taking));
             let element = &mut self.elements[place];
-            let Some((take, send, gap)) = found.filter(|_| passed != Some(NEVER)) else {
+            let Some(Flows { take, send, gap }) = found.filter(|_| passed != Some(NEVER)) else {
                 element.next_take = NEVER;
                 return;
             };
@@ -275,7 +275,7 @@ impl<C: Contents> Mesh<'_, C> {
             return;
         }
         let found = self.script.operation(element.at, (element.x, element.y), element.taking.into());
-        let Some((take, send, _)) = found else { return };
+        let Some(Flows { take, send, .. }) = found else { return };
         let Some(stream) = self.script.flows.get(take as usize).filter(|_| send != NONE) else { return };
         (element.take, element.onward) = (take, send);
         element.next_take = element.next_take.max(element.next_send).max(element.start + stream.launch);

@@ -8,7 +8,7 @@ use wafersim_program::Axis;
 use super::queue::FROM_CORE;
 use crate::circuit::contents::StreamId;
 use crate::circuit::lowered::{Lowered, Part, Stage};
-use crate::circuit::route::{Area, Operation};
+use crate::circuit::route::{Area, CoreOperation};
 use crate::circuit::timing::Tick;
 
 /// No flow.
@@ -69,6 +69,26 @@ struct Through {
     area: Area,
     vertical: bool,
     counts: Vec<u64>,
+}
+
+/// The flows of an operation: those taken and sent, or [`NONE`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Flows {
+    pub(super) take: u32,
+    pub(super) send: u32,
+    /// The gap of a take.
+    pub(super) gap: Tick,
+}
+
+/// The next use of a color in a router.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NextUse {
+    /// Its index among the uses of the color.
+    pub(super) index: u32,
+    /// The place in the schedule, and the turn.
+    pub(super) at: (u32, u32),
+    /// How many wavelets it sends through.
+    pub(super) wavelets: u64,
 }
 
 /// A stretch of the schedule.
@@ -161,8 +181,8 @@ impl<'a> Script<'a> {
         if at < self.end { self.lowered.stage(at as usize) } else { None }
     }
 
-    /// The operation of a place in a step: its flows are those taken and sent, or [`NONE`]; and the gap of a take.
-    pub(super) fn operation(&self, at: u32, (x, y): (u32, u32), mut index: usize) -> Option<(u32, u32, Tick)> {
+    /// The operation of a place in a step.
+    pub(super) fn operation(&self, at: u32, (x, y): (u32, u32), mut index: usize) -> Option<Flows> {
         let stage = *self.lowered.schedule.get(at as usize)? as usize;
         for (part, &first) in self.lowered.stages[stage].parts.iter().zip(&self.first_flow[stage]) {
             let Part::Carry(lines) = part else { continue };
@@ -171,9 +191,15 @@ impl<'a> Script<'a> {
             }
             let operations = lines.operations_at(x, y);
             match operations.get(index) {
-                Some(Operation::Send { stream }) => return Some((NONE, first + stream, 0)),
-                Some(Operation::Take { stream, gap }) => return Some((first + stream, NONE, *gap)),
-                Some(Operation::Forward { take, send }) => return Some((first + take, first + send, 0)),
+                Some(CoreOperation::Send { stream }) => {
+                    return Some(Flows { take: NONE, send: first + stream, gap: 0 });
+                }
+                Some(CoreOperation::Take { stream, gap }) => {
+                    return Some(Flows { take: first + stream, send: NONE, gap: *gap });
+                }
+                Some(CoreOperation::Forward { take, send }) => {
+                    return Some(Flows { take: first + take, send: first + send, gap: 0 });
+                }
                 None => index -= operations.len(),
             }
         }
@@ -194,10 +220,11 @@ impl<'a> Script<'a> {
         along
     }
 
-    /// The use of a color from the `index`-th on that concerns a router: its index, the place in the schedule with the
-    /// turn, and how many wavelets it sends through.
-    pub(super) fn next_use(&self, color: u16, mut index: u32, (x, y): (u32, u32)) -> (u32, (u32, u32), u64) {
-        let Some(uses) = self.uses.get(usize::from(color)) else { return (index, (self.end, 0), 0) };
+    /// The use of a color from the `index`-th on that concerns a router.
+    pub(super) fn next_use(&self, color: u16, mut index: u32, (x, y): (u32, u32)) -> NextUse {
+        let Some(uses) = self.uses.get(usize::from(color)) else {
+            return NextUse { index, at: (self.end, 0), wavelets: 0 };
+        };
         while let Some(&(at, turn)) = uses.get(index as usize) {
             let stage = self.lowered.schedule[at as usize] as usize;
             let mut wavelets = 0;
@@ -209,10 +236,10 @@ impl<'a> Script<'a> {
                 }
             }
             if wavelets > 0 {
-                return (index, (at, turn), wavelets);
+                return NextUse { index, at: (at, turn), wavelets };
             }
             index += 1;
         }
-        (index, (self.end, 0), 0)
+        NextUse { index, at: (self.end, 0), wavelets: 0 }
     }
 }

@@ -1,6 +1,6 @@
 //! Which step's route a router holds for a color: the order in which steps pass it.
 
-use super::script::{NONE, Script};
+use super::script::{NONE, NextUse, Script};
 use crate::circuit::timing::Tick;
 
 /// The route that a router holds for a color: a switch position, which advances when the step's wavelets have passed.
@@ -49,8 +49,8 @@ impl Switches {
             }
             index = switch.next;
         }
-        let (use_index, at, left) = script.next_use(color, 0, place);
-        self.switches.push(Switch { next: self.first[router], color, index: use_index, at, left, passed: 0 });
+        let NextUse { index, at, wavelets: left } = script.next_use(color, 0, place);
+        self.switches.push(Switch { next: self.first[router], color, index, at, left, passed: 0 });
         self.first[router] = self.switches.len() as u32 - 1;
         self.first[router]
     }
@@ -61,7 +61,8 @@ impl Switches {
         switch.passed = now;
         switch.left = switch.left.saturating_sub(1);
         if switch.left == 0 {
-            (switch.index, switch.at, switch.left) = script.next_use(switch.color, switch.index + 1, place);
+            let next = script.next_use(switch.color, switch.index + 1, place);
+            (switch.index, switch.at, switch.left) = (next.index, next.at, next.wavelets);
         }
     }
 

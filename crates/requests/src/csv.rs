@@ -1,0 +1,99 @@
+//! Rows of a CSV: columns by name, in any order, quoted or not; what the format does not know is left alone.
+
+use crate::error::{RequestError, shown};
+use crate::format::Role;
+use crate::input::{Lines, Text};
+use crate::row::{Row, Scale, allowed};
+
+/// A CSV behind its header.
+pub(crate) struct Csv {
+    lines: Lines,
+    header: String,
+    columns: Vec<(Option<Role>, String)>,
+    scale: Scale,
+}
+
+/// The fields of a line; a quoted one may hold commas, and quotes written twice.
+pub(crate) fn fields(line: &[u8]) -> Vec<Vec<u8>> {
+    if !line.contains(&b'"') {
+        return line.split(|byte| *byte == b',').map(<[u8]>::to_vec).collect();
+    }
+    let (mut fields, mut field, mut quoted) = (Vec::new(), Vec::new(), false);
+    let mut bytes = line.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' if quoted && bytes.peek() == Some(&b'"') => {
+                field.push(b'"');
+                bytes.next();
+            }
+            b'"' => quoted = !quoted,
+            b',' if !quoted => fields.push(std::mem::take(&mut field)),
+            byte => field.push(byte),
+        }
+    }
+    fields.push(field);
+    fields
+}
+
+impl Csv {
+    /// Reads the header. `role` says what a column means.
+    pub(crate) fn open(
+        text: Text,
+        file: &str,
+        scale: Scale,
+        role: impl Fn(&str) -> Option<Role>,
+    ) -> Result<Self, RequestError> {
+        let mut lines = Lines::new(text);
+        let header = lines.next(file)?.map(|(_, line)| String::from_utf8_lossy(line).into_owned()).unwrap_or_default();
+        let named = fields(header.as_bytes()).into_iter().map(|name| {
+            let name = String::from_utf8_lossy(&name).trim().to_owned();
+            (role(&name), name)
+        });
+        let columns = named.collect();
+        Ok(Self { lines, header, columns, scale })
+    }
+
+    /// Whether a column of this role is there.
+    pub(crate) fn has(&self, role: Role) -> bool {
+        self.columns.iter().any(|(column, _)| *column == Some(role))
+    }
+
+    /// The next row; false where there is none.
+    pub(crate) fn next(&mut self, file: &str, row: &mut Row) -> Result<bool, RequestError> {
+        let Some((number, line)) = self.lines.next(file)? else { return Ok(false) };
+        row.clear(number);
+        let wrong =
+            |problem: String, allowed: String| RequestError::Line { file: file.into(), line: number, problem, allowed };
+        let scale = &mut self.scale;
+        let mut columns = self.columns.iter();
+        let (mut count, mut bad) = (0, None);
+        let mut put = |field: &[u8]| {
+            count += 1;
+            if let Some((Some(role), name)) = columns.next()
+                && bad.is_none()
+                && !scale.put(row, *role, field)
+            {
+                bad = Some((*role, name, shown(field)));
+            }
+        };
+        if memchr::memchr(b'"', line).is_some() {
+            fields(line).iter().for_each(|field| put(field));
+        } else {
+            let mut from = 0;
+            for at in memchr::memchr_iter(b',', line) {
+                put(&line[from..at]);
+                from = at + 1;
+            }
+            put(&line[from..]);
+        }
+        if count != self.columns.len() {
+            let problem = format!("{count} fields: '{}' (a truncated line?)", shown(line));
+            return Err(wrong(problem, format!("{} fields: {}", self.columns.len(), shown(self.header.as_bytes()))));
+        }
+        if let Some((role, name, text)) = bad {
+            let problem = format!("field '{}' is '{text}'", shown(name.as_bytes()));
+            return Err(wrong(problem, allowed(role, scale.unit)));
+        }
+        Ok(true)
+    }
+}

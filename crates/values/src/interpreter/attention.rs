@@ -1,0 +1,553 @@
+//! Rotary embedding, attention over a cache and the cache itself, in one processing element.
+
+use std::sync::Arc;
+
+use wafersim_program::formula::{Causal, ScorePart, Sinks};
+use wafersim_program::{BufferId, Operand, Spread};
+use wafersim_spec::model::Role;
+
+use super::compute::{Context, places};
+use super::rounding::Rounding;
+use super::state::{PeState, Tile};
+
+/// A rotation of the leading dimensions of heads.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rotation {
+    pub head_dim: u64,
+    /// Dimensions that are rotated.
+    pub rotary: u64,
+    /// Position of row 0.
+    pub position: u64,
+    /// Rows of one position.
+    pub users: u64,
+}
+
+/// Rotates pairs `(i, i + rotary / 2)`, which must lie here together.
+pub(super) fn rope(
+    context: &Context<'_>,
+    pe: &mut PeState,
+    x: Operand,
+    Rotation { head_dim, rotary, position, users }: Rotation,
+) -> Result<(), String> {
+    let rounding = context.rounding(x.buffer);
+    let (head_dim, rotary) = (head_dim as u32, rotary.min(head_dim) as u32);
+    let half = rotary / 2;
+    let frequencies = &context.tiles.checkpoint().rotary.frequencies;
+    let tile = pe.tile_mut(x)?;
+    let rotated = tile.inner.iter().filter(|element| *element % head_dim < rotary).count();
+    let lower: Vec<u32> = tile.inner.iter().copied().filter(|element| element % head_dim < half).collect();
+    let upper: Vec<u32> = lower.iter().map(|element| element + half).collect();
+    if 2 * lower.len() != rotated {
+        return Err("a rotary pair is torn apart".into());
+    }
+    let (low, high) = (places(&tile.inner, &lower)?, places(&tile.inner, &upper)?);
+    let rows = Arc::clone(&tile.rows);
+    for (row, number) in rows.iter().enumerate() {
+        let position = (position + u64::from(*number) / users.max(1)) as f64;
+        let values = tile.row_mut(row);
+        for ((element, low), high) in lower.iter().zip(&low).zip(&high) {
+            let frequency = frequencies.get((element % head_dim) as usize).copied().unwrap_or(f64::NAN);
+            let (sine, cosine) = (position * frequency).sin_cos();
+            let (sine, cosine) = (rounding.round(sine as f32), rounding.round(cosine as f32));
+            let (a, b) = (values[*low], values[*high]);
+            values[*low] = rounding.round(rounding.round(a * cosine) - rounding.round(b * sine));
+            values[*high] = rounding.round(rounding.round(b * cosine) + rounding.round(a * sine));
+        }
+    }
+    Ok(())
+}
+
+/// Elements that come in groups of neighbours with one quotient: (quotient, places), in order.
+pub(super) fn by_quotient(inner: &[u32], divisor: u32) -> Vec<(u32, Vec<usize>)> {
+    let mut groups: Vec<(u32, Vec<usize>)> = Vec::new();
+    for (place, element) in inner.iter().enumerate() {
+        let quotient = element / divisor.max(1);
+        match groups.iter_mut().find(|(known, _)| *known == quotient) {
+            Some((_, places)) => places.push(place),
+            None => groups.push((quotient, vec![place])),
+        }
+    }
+    groups
+}
+
+/// Where the tokens `numbers` of each user lie in a cache.
+fn rows_of_users(cache: &Tile, numbers: &[u32], users: u64) -> Result<Vec<Vec<usize>>, String> {
+    let users = users.max(1) as u32;
+    let of = |user: u32| places(&cache.rows, &numbers.iter().map(|token| token * users + user).collect::<Vec<_>>());
+    (0..users).map(of).collect()
+}
+
+/// The places for the user of a row.
+fn of_user(rows: &[Vec<usize>], row: u32) -> Result<&[usize], String> {
+    let user = (row as usize).checked_rem(rows.len()).and_then(|user| rows.get(user));
+    user.map(Vec::as_slice).ok_or_else(|| "a row belongs to no user".into())
+}
+
+/// Who shares keys and values.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sharing {
+    /// Query heads of a KV head.
+    pub group: u64,
+    /// Users, each with a cache of its own.
+    pub users: u64,
+}
+
+/// `scores[h, t] = sum of q[h, d] k[t, h / group, d]` over the dimensions here, part by part.
+pub(super) fn scores(
+    context: &Context<'_>,
+    pe: &mut PeState,
+    parts: &[ScorePart],
+    scores: Operand,
+    sharing: Sharing,
+) -> Result<(), String> {
+    let tokens = context.last_size(scores)?;
+    let mut result = context.prepared.fresh(scores, context.index(pe), 0.0)?;
+    for part in parts {
+        add_scores(context.rounding(scores.buffer), pe, *part, &mut result, tokens, sharing)?;
+    }
+    pe.put(scores, result);
+    Ok(())
+}
+
+fn add_scores(
+    rounding: Rounding,
+    pe: &PeState,
+    ScorePart { query, keys, head_dim }: ScorePart,
+    result: &mut Tile,
+    tokens: u32,
+    Sharing { group, users }: Sharing,
+) -> Result<(), String> {
+    let (query, keys) = (pe.tile(query)?, pe.tile(keys)?);
+    let (head_dim, group) = (head_dim as u32, (group as u32).max(1));
+    let heads = by_quotient(&query.inner, head_dim);
+    for (head, at) in by_quotient(&result.inner, tokens) {
+        let numbers: Vec<u32> = at.iter().map(|place| result.inner[*place] % tokens.max(1)).collect();
+        let of_users = rows_of_users(keys, &numbers, users)?;
+        let Some((_, dims)) = heads.iter().find(|(known, _)| *known == head) else { continue };
+        let wanted: Vec<u32> =
+            dims.iter().map(|place| head / group * head_dim + query.inner[*place] % head_dim).collect();
+        let columns = places(&keys.inner, &wanted)?;
+        for row in 0..query.rows.len() {
+            let (queries, rows) = (query.row(row), of_user(&of_users, query.rows[row])?);
+            for (at, key) in at.iter().zip(rows) {
+                let key = keys.row(*key);
+                let sum = &mut result.row_mut(row)[*at];
+                for (dim, column) in dims.iter().zip(&columns) {
+                    *sum = rounding.round(*sum + queries[*dim] * key[*column]);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `output[h, d] = sum of scores[h, t] v[t, h / group, d]` over the tokens here.
+pub(super) fn weighted_values(
+    context: &Context<'_>,
+    pe: &mut PeState,
+    [scores, values, output]: [Operand; 3],
+    head_dim: u64,
+    Sharing { group, users }: Sharing,
+) -> Result<(), String> {
+    let rounding = context.rounding(output.buffer);
+    let tokens = context.last_size(scores)?;
+    let mut result = context.prepared.fresh(output, context.index(pe), 0.0)?;
+    let (scores, values) = (pe.tile(scores)?, pe.tile(values)?);
+    let (head_dim, group) = (head_dim as u32, (group as u32).max(1));
+    let heads = by_quotient(&scores.inner, tokens);
+    for (head, dims) in by_quotient(&result.inner, head_dim) {
+        let Some((_, at)) = heads.iter().find(|(known, _)| *known == head) else { continue };
+        let numbers: Vec<u32> = at.iter().map(|place| scores.inner[*place] % tokens.max(1)).collect();
+        let rows = rows_of_users(values, &numbers, users)?;
+        let of = WeightedTokens { scores, values, at, rows: &rows, first: head / group * head_dim, head_dim };
+        add_weighted(rounding, of, &mut result, &dims)?;
+    }
+    pe.put(output, result);
+    Ok(())
+}
+
+/// Tokens whose values are weighed for a head.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WeightedTokens<'t> {
+    /// Weights.
+    pub scores: &'t Tile,
+    /// Values.
+    pub values: &'t Tile,
+    /// Where the weights of the tokens lie in a row of scores.
+    pub at: &'t [usize],
+    /// The rows of their values, for each user.
+    pub rows: &'t [Vec<usize>],
+    /// The first element of the KV head in a row of values.
+    pub first: u32,
+    /// Width of a head.
+    pub head_dim: u32,
+}
+
+/// `output[d] += sum of scores[t] v[t, first + d]` for the dimensions of a head that lie in the places `dims` of the
+/// output.
+pub(super) fn add_weighted(
+    rounding: Rounding,
+    of: WeightedTokens<'_>,
+    output: &mut Tile,
+    dims: &[usize],
+) -> Result<(), String> {
+    let WeightedTokens { scores, values, at, rows, first, head_dim } = of;
+    let wanted: Vec<u32> = dims.iter().map(|place| first + output.inner[*place] % head_dim).collect();
+    let columns = places(&values.inner, &wanted)?;
+    for row in 0..scores.rows.len() {
+        let (weights, rows) = (scores.row(row), of_user(rows, scores.rows[row])?);
+        let sums = output.row_mut(row);
+        for (at, token) in at.iter().zip(rows) {
+            let value = values.row(*token);
+            for (dim, column) in dims.iter().zip(&columns) {
+                sums[*dim] = rounding.round(sums[*dim] + weights[*at] * value[*column]);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a key is seen by a query.
+fn seen(causal: Option<Causal>, row: u32, token: u32) -> bool {
+    causal.is_none_or(|causal| causal.sees(u64::from(row), u64::from(token)))
+}
+
+/// Whose scores a step works on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Softmax {
+    pub scores: Operand,
+    pub statistic: Operand,
+    pub causal: Option<Causal>,
+    pub sinks: Option<Sinks>,
+}
+
+/// The sink logits, where they join here: in the first row of those that hold the statistic.
+fn sinks_here<'a>(context: &Context<'a>, pe: &PeState, of: Softmax) -> Result<Option<&'a [f32]>, String> {
+    let (Some(sinks), Some(layout)) = (of.sinks, &context.prepared.program.buffer_of(of.statistic.buffer).layout)
+    else {
+        return Ok(None);
+    };
+    match layout.place(pe.column, pe.row) {
+        Some(place) if place.1 == 0 && sinks.columns.of(place) == Some(0) => {
+            context.tiles.vector(&super::weights::TileName::plain(context.name(Role::Sinks, 0)), false).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Largest score of each head.
+pub(super) fn maximum(context: &Context<'_>, pe: &mut PeState, of: Softmax) -> Result<(), String> {
+    let Softmax { scores, statistic, causal, sinks } = of;
+    let rounding = context.rounding(scores.buffer);
+    let tokens = context.last_size(scores)?.max(1);
+    let mut result = context.prepared.fresh(statistic, context.index(pe), f32::NEG_INFINITY)?;
+    if let (Some(logits), Some(sinks)) = (sinks_here(context, pe, of)?, sinks) {
+        let inner = Arc::clone(&result.inner);
+        for row in 0..result.rows.len() {
+            for (value, head) in result.row_mut(row).iter_mut().zip(inner.iter()) {
+                let logit = logits.get(*head as usize).copied().unwrap_or(f32::NAN);
+                *value = rounding.round(logit / sinks.scale as f32);
+            }
+        }
+    }
+    let source = pe.tile(scores)?;
+    let heads = heads_of(source, &result, tokens)?;
+    for (row, number) in source.rows.iter().enumerate() {
+        let most = result.row_mut(row);
+        for ((value, head), element) in source.row(row).iter().zip(&heads).zip(source.inner.iter()) {
+            if seen(causal, *number, element % tokens) {
+                most[*head] = most[*head].max(*value);
+            }
+        }
+    }
+    pe.put(statistic, result);
+    Ok(())
+}
+
+fn heads_of(scores: &Tile, statistic: &Tile, tokens: u32) -> Result<Vec<usize>, String> {
+    places(&statistic.inner, &scores.inner.iter().map(|element| element / tokens).collect::<Vec<_>>())
+}
+
+/// `exp(scale (score - maximum))`, and their sum.
+pub(super) fn exp_and_sum(
+    context: &Context<'_>,
+    pe: &mut PeState,
+    of: Softmax,
+    [exponentials, target]: [Operand; 2],
+    scale: f64,
+) -> Result<(), String> {
+    let Softmax { scores, statistic, causal, sinks } = of;
+    let rounding = context.rounding(scores.buffer);
+    let factor = rounding.round(scale as f32);
+    let tokens = context.last_size(scores)?.max(1);
+    let most = pe.tile(statistic)?.clone();
+    let mut sums = Tile { values: vec![0.0; most.values.len()], ..most.clone() };
+    let exponential =
+        |value: f32, most: f32| rounding.round(rounding.round(rounding.round(value - most) * factor).exp());
+    if let (Some(logits), Some(sinks)) = (sinks_here(context, pe, of)?, sinks) {
+        for row in 0..sums.rows.len() {
+            for ((sum, most), head) in sums.row_mut(row).iter_mut().zip(most.row(row)).zip(most.inner.iter()) {
+                let logit = logits.get(*head as usize).copied().unwrap_or(f32::NAN);
+                *sum = exponential(rounding.round(logit / sinks.scale as f32), *most);
+            }
+        }
+    }
+    let mut table = pe.tile(scores)?.clone();
+    let heads = heads_of(&table, &most, tokens)?;
+    let (rows, inner) = (Arc::clone(&table.rows), Arc::clone(&table.inner));
+    for (row, number) in rows.iter().enumerate() {
+        let (most, sums) = (most.row(row), sums.row_mut(row));
+        for ((value, head), element) in table.row_mut(row).iter_mut().zip(&heads).zip(inner.iter()) {
+            *value = if seen(causal, *number, element % tokens) { exponential(*value, most[*head]) } else { 0.0 };
+            sums[*head] = rounding.round(sums[*head] + *value);
+        }
+    }
+    pe.put(exponentials, table);
+    let sums = spread_over_last(sums, context.prepared.fresh(target, context.index(pe), 0.0)?, context, target)?;
+    pe.put(target, sums);
+    Ok(())
+}
+
+/// Numbers of a table in another one that may have a last dimension more: each of its elements gets the number that it
+/// belongs to.
+fn spread_over_last(source: Tile, mut target: Tile, context: &Context<'_>, operand: Operand) -> Result<Tile, String> {
+    if source.inner == target.inner {
+        return Ok(source);
+    }
+    let last = context.last_size(operand)?.max(1);
+    let columns = places(&source.inner, &target.inner.iter().map(|element| element / last).collect::<Vec<_>>())?;
+    for row in 0..target.rows.len() {
+        let known = source.row(row);
+        for (value, column) in target.row_mut(row).iter_mut().zip(&columns) {
+            *value = known.get(*column).copied().unwrap_or(f32::NAN);
+        }
+    }
+    Ok(target)
+}
+
+/// Sums over the last dimension.
+pub(super) fn sum_of_last(context: &Context<'_>, pe: &mut PeState, x: Operand, sums: Operand) -> Result<(), String> {
+    let rounding = context.rounding(sums.buffer);
+    let last = context.last_size(x)?.max(1);
+    let fresh = context.prepared.fresh(sums, context.index(pe), 0.0)?;
+    let source = pe.tile(x)?;
+    let groups = by_quotient(&source.inner, last);
+    let inner: Arc<[u32]> = groups.iter().map(|(quotient, _)| *quotient).collect();
+    let mut result = Tile::filled(Arc::clone(&source.rows), inner, 0.0);
+    for row in 0..source.rows.len() {
+        let values = source.row(row);
+        for (sum, (_, places)) in result.row_mut(row).iter_mut().zip(&groups) {
+            *sum = places.iter().fold(0.0, |sum, place| rounding.round(sum + values[*place]));
+        }
+    }
+    let result = spread_over_last(result, fresh, context, sums)?;
+    pe.put(sums, result);
+    Ok(())
+}
+
+/// What the scale of heads is made of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HeadScale {
+    pub scores: Operand,
+    pub keys: Operand,
+    pub query_sums: Operand,
+    pub key_sums: Operand,
+    pub group: u64,
+    pub width: u64,
+    pub epsilon: f64,
+    pub token: u64,
+    pub users: u64,
+    pub scale: f64,
+}
+
+/// Scores and new keys get the norms of their heads.
+pub(super) fn head_scale(context: &Context<'_>, pe: &mut PeState, of: HeadScale) -> Result<(), String> {
+    let rounding = context.rounding(of.scores.buffer);
+    let tokens = context.last_size(of.scores)?.max(1);
+    // Columns that are left over hold no heads.
+    let roots = |pe: &PeState, operand: Operand, dimensions: usize| -> Result<Tile, String> {
+        let field = context.prepared.field(operand)?;
+        let last = if field.inner.len() > dimensions { context.last_size(operand)?.max(1) } else { 1 };
+        let mut tile = pe.tile(operand)?.clone();
+        tile.inner = tile.inner.iter().map(|element| element / last).collect();
+        let root = |sum: f32| 1.0 / (sum / of.width as f32 + of.epsilon as f32).sqrt();
+        tile.values.iter_mut().for_each(|value| *value = rounding.round(root(*value)));
+        Ok(tile)
+    };
+    let (queries, keys) = (roots(pe, of.query_sums, 2)?, roots(pe, of.key_sums, 1)?);
+    let table = pe.tile_mut(of.scores)?;
+    let inner = Arc::clone(&table.inner);
+    let heads = places(&queries.inner, &inner.iter().map(|element| element / tokens).collect::<Vec<_>>())?;
+    let group = (of.group as u32).max(1);
+    let users = of.users.max(1);
+    // The row of a new token, from its row in the cache.
+    let new = |row: u64| row.checked_sub(of.token * users).filter(|row| (*row as usize) < keys.rows.len());
+    for row in 0..table.rows.len() {
+        let user = u64::from(table.rows[row]) % users;
+        let factors: Vec<f32> = queries.row(row).iter().map(|root| rounding.round(root * of.scale as f32)).collect();
+        for ((value, element), head) in table.row_mut(row).iter_mut().zip(inner.iter()).zip(&heads) {
+            *value = rounding.round(*value * factors[*head]);
+            if let Some(new) = new(u64::from(element % tokens) * users + user) {
+                let place = places(&keys.inner, &[element / tokens / group])?;
+                let root = place.first().and_then(|place| keys.row(new as usize).get(*place));
+                *value = rounding.round(*value * root.copied().unwrap_or(f32::NAN));
+            }
+        }
+    }
+    let stored = context.rounding(of.keys.buffer);
+    let cache = pe.tile_mut(of.keys)?;
+    let (rows, inner) = (Arc::clone(&cache.rows), Arc::clone(&cache.inner));
+    let heads = places(&keys.inner, &inner.iter().map(|element| element / of.width as u32).collect::<Vec<_>>())?;
+    for (row, token) in rows.iter().enumerate() {
+        let Some(new) = new(u64::from(*token)) else { continue };
+        let roots = keys.row(new as usize);
+        for (value, head) in cache.row_mut(row).iter_mut().zip(&heads) {
+            *value = stored.round(*value * roots.get(*head).copied().unwrap_or(f32::NAN));
+        }
+    }
+    Ok(())
+}
+
+/// Division by the sums.
+pub(super) fn normalise(
+    context: &Context<'_>,
+    pe: &mut PeState,
+    scores: Operand,
+    statistic: Operand,
+) -> Result<(), String> {
+    let rounding = context.rounding(scores.buffer);
+    let tokens = context.last_size(scores)?.max(1);
+    let sums = pe.tile(statistic)?.clone();
+    let table = pe.tile_mut(scores)?;
+    let heads = heads_of(table, &sums, tokens)?;
+    for row in 0..table.rows.len() {
+        let sums = sums.row(row);
+        for (value, head) in table.row_mut(row).iter_mut().zip(&heads) {
+            *value = rounding.round(*value / sums[*head]);
+        }
+    }
+    Ok(())
+}
+
+/// From relative to one maximum to relative to another.
+#[derive(Clone, Copy)]
+pub(super) struct Relative {
+    pub own: Operand,
+    pub all: Operand,
+    pub scale: f64,
+}
+
+/// `x exp(scale (own - all))` of each head.
+pub(super) fn relative_to(
+    context: &Context<'_>,
+    pe: &mut PeState,
+    operand: Operand,
+    of: Relative,
+) -> Result<(), String> {
+    let rounding = context.rounding(operand.buffer);
+    let scale = rounding.round(of.scale as f32);
+    let (own, all) = (pe.tile(of.own)?, pe.tile(of.all)?);
+    let mut factors = own.clone();
+    for row in 0..factors.rows.len() {
+        for (factor, all) in factors.row_mut(row).iter_mut().zip(all.row(row)) {
+            *factor = rounding.round(rounding.round(rounding.round(*factor - *all) * scale).exp());
+        }
+    }
+    let width = context.last_size(operand)?.max(1);
+    let table = pe.tile_mut(operand)?;
+    let heads =
+        if table.inner == factors.inner { (0..table.inner.len()).collect() } else { heads_of(table, &factors, width)? };
+    for row in 0..table.rows.len() {
+        let factors = factors.row(row);
+        for (value, head) in table.row_mut(row).iter_mut().zip(&heads) {
+            *value = rounding.round(*value * factors[*head]);
+        }
+    }
+    Ok(())
+}
+
+/// Copies the entries that the layout after an append no longer holds here.
+pub(super) fn leave(
+    context: &Context<'_>,
+    pe: &mut PeState,
+    before: BufferId,
+    after: BufferId,
+    entry: BufferId,
+) -> Result<(), String> {
+    let index = context.index(pe);
+    for field in 0..2 {
+        let Some((staying, _)) = context.prepared.held(Operand::new(after, field), index) else { continue };
+        let known = pe.tile(Operand::new(before, field))?;
+        // What the cache forgets goes nowhere.
+        let oldest = match &context.prepared.field(Operand::new(after, field))?.rows.spread {
+            Spread::Cached(cached) => (cached.first * cached.users) as u32,
+            _ => 0,
+        };
+        let leaves = |token: &u32| *token >= oldest && !staying.contains(token);
+        let leaving: Vec<usize> = (0..known.rows.len()).filter(|row| leaves(&known.rows[*row])).collect();
+        let rows = leaving.iter().map(|row| known.rows[*row]).collect();
+        let values = leaving.iter().flat_map(|row| known.row(*row).iter().copied()).collect();
+        let tile = Tile { rows, inner: Arc::clone(&known.inner), values };
+        pe.put(Operand::new(entry, field), tile);
+    }
+    Ok(())
+}
+
+/// What a cache after an append is made of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entering {
+    /// The cache before.
+    pub before: BufferId,
+    /// What has arrived from other rows.
+    pub entry: Option<BufferId>,
+    /// The cache after.
+    pub after: BufferId,
+    /// New keys and values.
+    pub new: [Operand; 2],
+    /// The row of the cache that their first row becomes.
+    pub first: u64,
+}
+
+/// Puts the cache after an append together.
+pub(super) fn enter(
+    context: &Context<'_>,
+    pe: &mut PeState,
+    Entering { before, entry, after, new, first }: Entering,
+) -> Result<(), String> {
+    let index = context.index(pe);
+    let rounding = context.rounding(after);
+    for (field, new) in (0..).zip(new) {
+        let target = Operand::new(after, field);
+        let mut cache = context.prepared.fresh(target, index, 0.0)?;
+        let (rows, inner) = (Arc::clone(&cache.rows), Arc::clone(&cache.inner));
+        if inner.is_empty() {
+            // A column that holds no dimension of this cache: nothing enters, and nothing need have been written.
+            pe.put(target, cache);
+            continue;
+        }
+        for (row, number) in rows.iter().enumerate() {
+            let stored = [Some(before), entry].into_iter().flatten().find_map(|buffer| {
+                let tile = pe.tile(Operand::new(buffer, field)).ok()?;
+                let at = tile.rows.iter().position(|known| known == number)?;
+                (tile.inner == inner).then(|| tile.row(at))
+            });
+            if let Some(stored) = stored {
+                cache.row_mut(row).copy_from_slice(stored);
+            } else if u64::from(*number) >= first {
+                let tile = pe.tile(new)?;
+                let columns = places(&tile.inner, &inner)?;
+                let made = tile.row((u64::from(*number) - first) as usize);
+                for (value, column) in cache.row_mut(row).iter_mut().zip(columns) {
+                    *value = rounding.round(made.get(column).copied().ok_or("a token enters that is not new")?);
+                }
+            } else {
+                return Err(format!(
+                    "token {number} of the cache has not arrived at column {}, row {}",
+                    pe.column, pe.row
+                ));
+            }
+        }
+        pe.put(target, cache);
+    }
+    Ok(())
+}

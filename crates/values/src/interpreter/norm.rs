@@ -1,0 +1,168 @@
+//! Norms in one processing element.
+
+use std::sync::Arc;
+
+use wafersim_program::{GainName, Operand, Pair, Rescaled};
+
+use super::compute::{Context, places};
+use super::state::{PeState, Tile};
+use super::weights::TileName;
+
+/// What a norm divides by the root of: the mean of `width` squares, and a little.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MeanSquare {
+    pub width: u64,
+    pub epsilon: f64,
+}
+
+impl MeanSquare {
+    /// `1 / sqrt(sum / width + epsilon)`.
+    pub fn scale(self, sum: f32) -> f32 {
+        1.0 / (sum / self.width as f32 + self.epsilon as f32).sqrt()
+    }
+}
+
+/// For each element, where the sum of its group lies.
+fn groups(inner: &[u32], sums: &Tile, width: u64) -> Result<Vec<usize>, String> {
+    let width = (width as u32).max(1);
+    places(&sums.inner, &inner.iter().map(|element| element / width).collect::<Vec<_>>())
+}
+
+/// `sums[e / width] = sum of x[e]^2`.
+pub(super) fn sum_of_squares(
+    context: &Context<'_>,
+    pe: &mut PeState,
+    x: Operand,
+    sums: Operand,
+    width: u64,
+) -> Result<(), String> {
+    let mut result = context.prepared.fresh(sums, context.index(pe), 0.0)?;
+    let rounding = context.rounding(sums.buffer);
+    let source = pe.tile(x)?;
+    // Several sums for a vector: the one that lies here is its.
+    let (of, all) = (context.prepared.field(x)?.row_size(), context.prepared.field(sums)?.row_size());
+    let several = (all * width).checked_div(of).unwrap_or(1).max(1) as u32;
+    let vectors = Tile { inner: result.inner.iter().map(|sum| sum / several).collect(), ..result.clone() };
+    let groups = groups(&source.inner, &vectors, width)?;
+    for row in 0..source.rows.len() {
+        let sums = result.row_mut(row);
+        for (value, group) in source.row(row).iter().zip(&groups) {
+            if let Some(sum) = sums.get_mut(*group) {
+                *sum = rounding.round(*sum + rounding.round(value * value));
+            }
+        }
+    }
+    pe.put(sums, result);
+    Ok(())
+}
+
+/// `y = x / sqrt(sum / width + epsilon) * gain`.
+pub(super) fn rms_scale(
+    context: &Context<'_>,
+    pe: &mut PeState,
+    [x, sums, y]: [Operand; 3],
+    gain: GainName,
+    mean: MeanSquare,
+) -> Result<(), String> {
+    let rounding = context.rounding(y.buffer);
+    let gain = context.tiles.vector(&TileName::plain(context.name(gain.role, gain.copy)), false)?;
+    let sums = pe.tile(sums)?;
+    let mut result = pe.tile(x)?.clone();
+    let groups = groups(&result.inner, sums, mean.width)?;
+    let inner = Arc::clone(&result.inner);
+    for row in 0..result.rows.len() {
+        let scales: Vec<f32> = sums.row(row).iter().map(|sum| mean.scale(*sum)).collect();
+        for ((value, group), element) in result.row_mut(row).iter_mut().zip(&groups).zip(inner.iter()) {
+            let scale = scales.get(*group).copied().unwrap_or(f32::NAN);
+            let gain = gain.get((u64::from(*element) % mean.width.max(1)) as usize).copied().unwrap_or(f32::NAN);
+            *value = rounding.round(rounding.round(*value * rounding.round(scale)) * gain);
+        }
+    }
+    pe.put(y, result);
+    Ok(())
+}
+
+/// `y = x * gain`.
+pub(super) fn gain(
+    context: &Context<'_>,
+    pe: &mut PeState,
+    [x, y]: [Operand; 2],
+    gain: GainName,
+    width: u64,
+) -> Result<(), String> {
+    let rounding = context.rounding(y.buffer);
+    let gain = context.tiles.vector(&TileName::plain(context.name(gain.role, gain.copy)), false)?;
+    let mut result = pe.tile(x)?.clone();
+    let inner = Arc::clone(&result.inner);
+    for row in 0..result.rows.len() {
+        for (value, element) in result.row_mut(row).iter_mut().zip(inner.iter()) {
+            let gain = gain.get((u64::from(*element) % width.max(1)) as usize).copied().unwrap_or(f32::NAN);
+            *value = rounding.round(*value * gain);
+        }
+    }
+    pe.put(y, result);
+    Ok(())
+}
+
+/// `x = x / sqrt(sum / width + epsilon) + bias` for some operands, row by row.
+pub(super) fn rescale(
+    context: &Context<'_>,
+    pe: &mut PeState,
+    operands: &[Rescaled],
+    sums: Operand,
+    mean: MeanSquare,
+) -> Result<(), String> {
+    let scales: Vec<f32> = {
+        let sums = pe.tile(sums)?;
+        (0..sums.rows.len()).map(|row| sums.row(row).first().map_or(f32::NAN, |sum| mean.scale(*sum))).collect()
+    };
+    for Rescaled { operand, bias } in operands {
+        let rounding = context.rounding(operand.buffer);
+        let bias = bias.map(|role| context.tiles.vector(&TileName::plain(context.name(role, 0)), true)).transpose()?;
+        let tile = pe.tile_mut(*operand)?;
+        let inner = Arc::clone(&tile.inner);
+        for (row, scale) in scales.iter().enumerate() {
+            for (value, element) in tile.row_mut(row).iter_mut().zip(inner.iter()) {
+                *value = rounding.round(*value * rounding.round(*scale));
+                if let Some(bias) = bias {
+                    *value = rounding.round(*value + bias.get(*element as usize).copied().unwrap_or(f32::NAN));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The scale of a norm in place of its sums of squares.
+pub(super) fn norm_scale(
+    context: &Context<'_>,
+    pe: &mut PeState,
+    sums: Operand,
+    mean: MeanSquare,
+) -> Result<(), String> {
+    let rounding = context.rounding(sums.buffer);
+    let tile = pe.tile_mut(sums)?;
+    tile.values.iter_mut().for_each(|sum| *sum = rounding.round(mean.scale(*sum)));
+    Ok(())
+}
+
+/// `x *= factor` for some operands, row by row.
+pub(super) fn times(
+    context: &Context<'_>,
+    pe: &mut PeState,
+    operands: &[Operand],
+    factors: Operand,
+    pairs: Option<&[Pair]>,
+) -> Result<(), String> {
+    let factors = pe.tile(factors)?.clone();
+    for operand in operands {
+        let rounding = context.rounding(operand.buffer);
+        let tile = pe.tile_mut(*operand)?;
+        for row in 0..tile.rows.len() {
+            let of = pairs.map_or(Some(row), |pairs| pairs.get(row).map(|pair| pair.token as usize));
+            let factor = of.and_then(|row| factors.row(row).first().copied()).unwrap_or(f32::NAN);
+            tile.row_mut(row).iter_mut().for_each(|value| *value = rounding.round(*value * factor));
+        }
+    }
+    Ok(())
+}
