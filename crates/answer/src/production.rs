@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 use serde::Serialize;
 use wafersim_check::production::{
-    BUILTIN_REALISED, Compared, Drafts, Figures, Lies, Metric, Production, ProductionTable, Realised, Record,
-    WithDraft, read_realised, realised,
+    Compared, Drafts, Figures, Lies, Metric, Production, ProductionTable, Realised, Record, WithDraft,
+    builtin_realised, realised,
 };
 use wafersim_check::validate::Skipped;
 use wafersim_search::Effort;
@@ -139,8 +139,7 @@ impl Services {
     pub(crate) fn of(question: &Question, profiles: &Profiles) -> Option<Self> {
         let drafts = if question.scenario.speculation.draft_length > 0 { Drafts::Yes } else { Drafts::No };
         let best = profiles.get(&Profile::Best)?.tokens_per_second_per_user;
-        let known = read_realised(BUILTIN_REALISED).ok()?;
-        let of_best = known.into_iter().find(|class| class.drafts == drafts)?;
+        let of_best = *builtin_realised().iter().find(|class| class.drafts == drafts)?;
         Some(Self {
             of_best,
             low_tokens_per_second_per_user: best * of_best.low,

@@ -50,6 +50,37 @@ fn large_rounds_are_as_good_as_reductions() {
     assert!(rounds.line_percent < rounds.mape_percent && rounds.line_percent > 1.0, "{rounds:?}");
 }
 
+/// Collectives that nobody has published by themselves: with a payload that fills every link for long, each takes what
+/// its links carry.
+#[test]
+fn collectives_take_what_their_links_carry() {
+    let header = "id,device,kernel,grid_x,grid_y,params,metric,value,unit,evidence,source\n";
+    let rows = [
+        ("broadcast,16,1,words=100000;dtype=fp32;root=middle", 1.0),
+        ("broadcast,16,16,words=100000;dtype=fp32", 1.0),
+        // 15 of 16 pieces through each member, which sends its own and passes 14 on.
+        ("all_gather,16,1,words=160000;dtype=fp32", 15.0 / 16.0),
+        ("reduce_scatter,16,1,words=160000;dtype=fp32", 15.0 / 16.0),
+        ("reduce_scatter,16,16,words=160000;dtype=fp32", 15.0 / 16.0 + 15.0 / 256.0),
+        ("reduce_chain,16,16,words=100000;dtype=fp32", 2.0),
+    ];
+    let table: String = rows
+        .iter()
+        .enumerate()
+        .map(|(index, (row, _))| {
+            let [kernel, x, y, params] = row.splitn(4, ',').collect::<Vec<_>>().try_into().unwrap();
+            format!("{index},wse2,{kernel},{x},{y},{params},cycles,1,cycles,vendor-sim,x\n")
+        })
+        .collect();
+    let validation = validate(&read_table(&format!("{header}{table}"), "t").unwrap(), &wafers());
+    assert_eq!(validation.skipped, vec![]);
+    for (prediction, (row, payloads)) in validation.predictions.iter().zip(rows) {
+        let words = if row.contains("160000") { 160_000.0 } else { 100_000.0 };
+        let part = prediction.predicted / (words * payloads);
+        assert!((0.99..1.08).contains(&part), "{row}: {part}");
+    }
+}
+
 #[test]
 fn rate_sets_are_kept_apart() {
     let validation = built_in();

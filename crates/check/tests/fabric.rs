@@ -56,6 +56,21 @@ fn messages_are_exact() {
     assert_eq!(errors("message", "wse3", 4096), vec![0.0; 6]);
 }
 
+/// The simulator's reductions, word by word.
+#[test]
+fn reductions_over_512_elements() {
+    let all: Vec<f64> =
+        ["reduce_chain", "reduce_two_phase"].iter().flat_map(|kernel| errors(kernel, "wse2", 512)).collect();
+    assert!(all.len() == 5 && mean(&all) < 0.02, "{all:?}");
+}
+
+/// The same order of phases as in closed form, with elements that do not wait for each other: somewhat faster.
+#[test]
+fn rounds_of_library_collectives() {
+    let rounds = errors("library_round", "wse3", 64);
+    assert!(rounds.len() == 5 && mean(&rounds) < 0.15, "{rounds:?}");
+}
+
 #[test]
 fn a_stream_moves_at_the_rate_of_a_link() {
     let wafer = Wafer::builtin("wse3").unwrap();

@@ -1,12 +1,14 @@
-//! Collectives by themselves: a reduction over lines, and a round of the vendor library's collectives.
+//! Collectives by themselves: over lines or both axes of a grid, and a round of the vendor library's.
 //!
-//! Written for their time. A reduction is the one that was published for WSE-2 (sources.md#reductions-over-512-elements);
+//! Written for their time. A reduction in one or two phases is the one that was published for WSE-2 (sources.md#reductions-over-512-elements);
 //! a round is that of a graph traversal on WSE-3 (sources.md#graph-traversal-on-a-cs-3): seven collectives of the
 //! vendor's library, one after the other. Where the roots of the lines of a grid differ, the program is that of the
 //! line whose root is farthest from its members: it ends last.
 
+use wafersim_program::pieces::ring_words;
 use wafersim_program::{
     Action, Axis, BufferId, ChainReduce, Multicast, Node, Program, ReduceOperator, Region, Root, Segment, Step, Style,
+    collective,
 };
 use wafersim_spec::DataType;
 
@@ -29,6 +31,61 @@ pub fn reduce_chain(payload: &Payload) -> Program {
 /// The same in two phases: chains in groups of `group_size`, then a chain of their first members.
 pub fn reduce_two_phase(payload: &Payload, group_size: u64) -> Program {
     reduce("two-phase reduction", payload, |line| group_size.clamp(1, line))
+}
+
+/// The first element of the region, or that in its middle, sends its payload to all: along its row, or over both axes.
+pub fn broadcast(payload: &Payload, from_middle: bool) -> Program {
+    let Payload { region, elements, data_type } = *payload;
+    let mut program = Program::new("broadcast", region);
+    let values = program.buffer("payload", elements, data_type);
+    let place = |length: u64| if from_middle { length / 2 } else { 0 };
+    let node = if region.rows > 1 {
+        collective::broadcast(&mut program, region, (place(region.columns), place(region.rows)), values)
+    } else {
+        collective::multicast(&mut program, Axis::X, place(region.columns), values)
+    };
+    program.push("broadcast", vec![node]);
+    program
+}
+
+/// Which way pieces of a payload go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// All hold the payload; each ends with its piece of the sum.
+    ReduceScatter,
+    /// Each holds a piece; all end with the payload.
+    AllGather,
+}
+
+/// Pieces of a payload round the rings of the rows, then of the columns; the other way round where they are gathered.
+/// `queue` is what an input queue of a router holds, in words.
+pub fn shared(payload: &Payload, sharing: Sharing, queue: u64) -> Program {
+    let Payload { region, elements, data_type } = *payload;
+    let mut program = Program::new("pieces of a payload", region);
+    let parts = [elements, elements.div_ceil(region.columns.max(1))];
+    let parts = [parts[0], parts[1], parts[1].div_ceil(region.rows.max(1))];
+    let buffers = parts.map(|part| program.buffer("piece", part, data_type));
+    let mut axes = [(Axis::X, buffers[0], buffers[1]), (Axis::Y, buffers[1], buffers[2])];
+    if sharing == Sharing::AllGather {
+        axes.reverse();
+    }
+    for (axis, whole, piece) in axes {
+        let count = region.along(axis);
+        if count <= 1 {
+            continue;
+        }
+        let ring =
+            collective::Sharing { axis, count, stride: 1, words: ring_words(queue), source: whole, target: piece };
+        let nodes = match sharing {
+            Sharing::ReduceScatter => collective::reduce_scatter(&mut program, region, ring, ReduceOperator::Add),
+            Sharing::AllGather => {
+                let ring = collective::Sharing { source: piece, target: whole, ..ring };
+                collective::all_gather(&mut program, region, ring)
+            }
+        };
+        program.push(if axis == Axis::X { "along x" } else { "along y" }, nodes);
+    }
+    program
 }
 
 /// Reductions in groups of `group(line)` members: of a whole line where that is one group.

@@ -23,8 +23,8 @@ pub fn text(production: &Production) -> String {
 /// For the documentation.
 pub fn markdown(production: &Production) -> String {
     let mut text = summary(production) + "\n";
-    for class in &production.realised {
-        text.push_str(&format!("\n* {}\n", realised(class)));
+    for (index, class) in production.realised.iter().enumerate() {
+        text.push_str(&format!("{}* {}\n", if index == 0 { "\n" } else { "" }, realised(class)));
     }
     for (title, grid) in sections(production) {
         text.push_str(&format!("\n{title}:\n\n{}", grid.markdown()));

@@ -206,11 +206,12 @@ fn measurement_files() {
     let header = "id,device,kernel,grid_x,grid_y,params,metric,value,unit,evidence,source";
     let row = "a,wse3,message,2,1,hops=1;words=1,cycles,42,cycles,silicon,x";
     let table = |row: &str| format!("{header}\n{row}\n");
-    let cases: [(String, &[&str]); 8] = [
+    let cases: [(String, &[&str]); 9] = [
         (String::new(), &["no measurements"]),
         (table(""), &["no measurements"]),
         ("a,b\n1,2\n".into(), &["expected the columns id,device"]),
-        (table(&row.replace(",42,", ",NaN,")), &["line 2", "'value'", "'NaN'", "a finite number above 0"]),
+        (table(&row.replace(",42,", ",NaN,")), &["line 2", "'value'", "'NaN'", "from 0.001 to 1e15"]),
+        (table(&row.replace(",42,", ",1e-308,")), &["line 2", "'value'", "'1e-308'"]),
         (table(&row.replace(",42,", ",-42,")), &["line 2", "'value'", "'-42'"]),
         (table(&row.replace(",2,1,", ",2,99999,")), &["line 2", "'grid_y'", "'99999'", "1 to 4096"]),
         (table(&format!("{row}\n{row}")), &["line 3", "'id'", "'a'"]),
@@ -221,6 +222,18 @@ fn measurement_files() {
         check(&said, parts, parts[0]);
         assert!(said.stderr.contains("bad.csv"), "{}", said.stderr);
     }
+    let records = "id,model,metric,value,context_or_prompt,weights,speculative,evidence,source\n";
+    let cases: [(&str, &[&str]); 4] = [
+        ("", &["no measurements"]),
+        ("a,b\n1,2\n", &["expected the columns id,model"]),
+        ("a,Qwen3-32B,tok_s_user,0,AA,fp16,no,independent,x\n", &["line 2", "'value'", "'0'"]),
+        ("a,x,price,1,,,,x,x\na,x,price,1,,,,x,x\n", &["line 3", "'id'", "'a'"]),
+    ];
+    for (text, parts) in cases {
+        let text = if text.starts_with("a,b") { text.to_owned() } else { format!("{records}{text}") };
+        check(&with_file(folder.path(), "bad.csv", &text, "validate --production --data @"), parts, parts[0]);
+    }
+    check(&simctl("validate --search none"), &["--production"], "a search of nothing");
 }
 
 #[test]

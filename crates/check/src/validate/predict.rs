@@ -2,7 +2,7 @@
 
 use wafersim_cost::{Rates, View, cost, formula};
 use wafersim_kernels::Groups;
-use wafersim_kernels::collectives::{self, At, Collective, Payload, Phase};
+use wafersim_kernels::collectives::{self, At, Collective, Payload, Phase, Sharing};
 use wafersim_kernels::gemm::{self, Broadcast, Gemm};
 use wafersim_kernels::gemv::{self, Gemv};
 use wafersim_lower::{ExpertLoad, LayerRequest, Routed, Scope};
@@ -91,6 +91,18 @@ pub fn measured_program(row: &Measurement, wafer: &Wafer) -> Result<MeasuredProg
         }
         ("reduce_chain", "cycles") => collectives::reduce_chain(&reduced(row)?),
         ("reduce_two_phase", "cycles") => collectives::reduce_two_phase(&reduced(row)?, whole(row, "group_size")?),
+        ("broadcast", "cycles") => {
+            let from_middle = match row.parameters.get("root").map_or("first", String::as_str) {
+                "first" => false,
+                "middle" => true,
+                other => return Err(format!("root '{other}' is not known (first, middle)")),
+            };
+            collectives::broadcast(&payload(row)?, from_middle)
+        }
+        ("reduce_scatter" | "all_gather", "cycles") => {
+            let sharing = if row.kernel == "all_gather" { Sharing::AllGather } else { Sharing::ReduceScatter };
+            collectives::shared(&payload(row)?, sharing, wafer.figure(Key::InputQueue).value as u64)
+        }
         ("library_round", "cycles") => {
             let payload = Payload { region, elements: whole(row, "words")?, data_type: DataType::Fp32 };
             collectives::library_round(&payload, &phases(row)?)
@@ -114,6 +126,11 @@ fn reduced(row: &Measurement) -> Result<Payload, String> {
         "first" => (),
         other => return Err(format!("root '{other}' is not known (first)")),
     }
+    payload(row)
+}
+
+/// What a collective moves.
+fn payload(row: &Measurement) -> Result<Payload, String> {
     let region = Region::new(0, 0, row.grid_x, row.grid_y);
     Ok(Payload { region, elements: whole(row, "words")?, data_type: data_type(row)? })
 }
