@@ -1,0 +1,17 @@
+//! Counts the requests of a trace: `cargo run --release -p wafersim-requests --example count -- FILE`. Timed from outside,
+//! it is the reader's speed.
+#![allow(clippy::print_stdout, reason = "an example prints")]
+
+use wafersim_requests::{Reader, Settings, TraceRequest};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let name = std::env::args().nth(1).ok_or("name a trace")?;
+    let mut reader = Reader::open(std::fs::File::open(&name)?, &name, &Settings::default())?;
+    let (mut request, mut requests, mut tokens) = (TraceRequest::default(), 0u64, 0u64);
+    while reader.read(&mut request)? {
+        requests += 1;
+        tokens += u64::from(request.prompt);
+    }
+    println!("{}: {requests} requests, {tokens} prompt tokens", reader.seen().name);
+    Ok(())
+}
