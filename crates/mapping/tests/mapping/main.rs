@@ -6,4 +6,5 @@ mod common;
 mod decisions;
 mod drawn;
 mod files;
+mod pinned;
 mod resolving;
