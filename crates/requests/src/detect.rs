@@ -1,5 +1,5 @@
-//! Which row of the table a file is: by the keys of its first rows. Where two rows fit that would read it differently, or
-//! none, the message says what was seen, and what to do.
+//! Which row of the table a file is: by the keys of its first rows. Where two rows fit that would read it differently,
+//! or none, the message says what was seen, and what to do.
 
 use serde_json::Value;
 
@@ -199,8 +199,8 @@ fn refuse_ambiguous(preset: &Preset, sample: &Sample, file: &str, settings: &Set
     let has_hashes = sample.has("hash_ids");
     if settings.time_unit.is_none() && !has_hashes && sample.has("timestamp") {
         return refuse(
-            "has timestamp, input_length, output_length and no hash_ids: AIPerf and Mooncake mean milliseconds, GuideLLM \
-             seconds"
+            "has timestamp, input_length, output_length and no hash_ids: AIPerf and Mooncake mean milliseconds, \
+             GuideLLM seconds"
                 .into(),
             "load.format = mooncake (milliseconds), or load.time_unit = ms or s",
         );
@@ -209,7 +209,8 @@ fn refuse_ambiguous(preset: &Preset, sample: &Sample, file: &str, settings: &Set
     if let (Some(at), None) = (fraction, settings.time_unit) {
         return refuse(
             format!(
-                "has the keys of Mooncake and a timestamp of {at}: Mooncake's are whole milliseconds, GuideLLM's seconds"
+                "has the keys of Mooncake and a timestamp of {at}: Mooncake's are whole milliseconds, \
+                 GuideLLM's seconds"
             ),
             "load.time_unit = s or ms",
         );
@@ -234,7 +235,8 @@ fn refuse_ambiguous(preset: &Preset, sample: &Sample, file: &str, settings: &Set
             "has the keys of Mooncake, but {hashes} hashes for a prompt of {prompt} tokens: blocks of {block} tokens"
         ),
         &format!(
-            "load.format = mooncake with load.block = {block}, and load.time_unit = s or ms, which the file does not say"
+            "load.format = mooncake with load.block = {block}, and load.time_unit = s or ms, which the \
+             file does not say"
         ),
     )
 }

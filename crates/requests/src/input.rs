@@ -37,8 +37,8 @@ const NO_TEXTS: [(&[u8], &str, &str); 8] = [
 ];
 
 impl Input {
-    /// Unpacks, and reads the beginning. `is_enough` says whether a beginning tells the format; where it does not, more is
-    /// read, up to the longest line.
+    /// Unpacks, and reads the beginning. `is_enough` says whether a beginning tells the format; where it does not, more
+    /// is read, up to the longest line.
     pub(crate) fn open(
         input: impl Read + Send + 'static,
         file: &str,

@@ -1,9 +1,9 @@
-//! Request traces as people have them: Azure, BurstGPT, Bailian, Mooncake, TraceLab, LLMServingSim, Vidur, splitwise-sim,
-//! ServeGen, AIPerf, ShareGPT, and a plain CSV of our own.
+//! Request traces as people have them: Azure, BurstGPT, Bailian, Mooncake, TraceLab, LLMServingSim, Vidur,
+//! splitwise-sim, ServeGen, AIPerf, ShareGPT, and a plain CSV of our own.
 //!
-//! One reader of CSV and one of JSON, both told by a row of a table ([`format`](mod@format)) which key means what, in which
-//! unit. The format is found by content where nothing is said. Requests come out one by one, in memory that does not grow with
-//! the file, except where a format must be put in order first. Times count from the first request.
+//! One reader of CSV and one of JSON, both told by a row of a table ([`format`](mod@format)) which key means what, in
+//! which unit. The format is found by content where nothing is said. Requests come out one by one, in memory that does
+//! not grow with the file, except where a format must be put in order first. Times count from the first request.
 //!
 //! **What is absent.** No file is opened here, and nothing is simulated: bytes in, requests out. Formats are described
 //! in `docs/src/request-traces.md`.

@@ -98,8 +98,8 @@ pub(crate) fn whole(text: &[u8], cuts: bool) -> Option<u64> {
 /// Reads times of one file.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Clock {
-    /// The minute of the last date, as written with the zone after the seconds, and its picoseconds since 1970: dates of a
-    /// trace follow each other, so that most share it.
+    /// The minute of the last date, as written with the zone after the seconds, and its picoseconds since 1970: dates
+    /// of a trace follow each other, so that most share it.
     minute: Vec<u8>,
     zone: Vec<u8>,
     start: i128,

@@ -1,5 +1,5 @@
-//! From rows to requests: times from the first request on, turns of sessions in their order, what has no length left out
-//! and counted.
+//! From rows to requests: times from the first request on, turns of sessions in their order, what has no length left
+//! out and counted.
 
 mod collect;
 mod rows;
@@ -69,8 +69,8 @@ pub struct TraceRequest {
     pub output: u32,
     /// Name of its session; empty where it has none.
     pub session: String,
-    /// Leading tokens of the prompt that are those of the session so far (of a session's first request: of all sessions);
-    /// nothing is all that fits.
+    /// Leading tokens of the prompt that are those of the session so far (of a session's first request: of all
+    /// sessions); nothing is all that fits.
     pub kept: Option<u32>,
     /// Tokens of a hashed block; 0 where nothing is known of the content.
     pub block: u32,

@@ -1,7 +1,7 @@
-//! ServeGen's chunks: for each client a rate in windows of time, a law of gaps, and distributions of lengths. Requests are
-//! drawn from them, as ServeGen itself does: gaps by the law, stretched so that their number is the rate times the window
-//! (Xiang et al., "ServeGen", 2025; `servegen/construct.py`). That a window's number is rounded up with the chance of its
-//! fraction is our choice.
+//! ServeGen's chunks: for each client a rate in windows of time, a law of gaps, and distributions of lengths. Requests
+//! are drawn from them, as ServeGen itself does: gaps by the law, stretched so that their number is the rate times the
+//! window (Xiang et al., "ServeGen", 2025; `servegen/construct.py`). That a window's number is rounded up with the
+//! chance of its fraction is our choice.
 
 use std::collections::BTreeMap;
 
@@ -187,8 +187,8 @@ fn windows(chunk: &Chunk<'_>) -> Result<Vec<Window>, RequestError> {
     Ok(windows)
 }
 
-const FIELDS: &str = "6 fields: start of a window in s, requests/s, coefficient of variation, Gamma or Weibull or nothing, \
-                      shape, scale";
+const FIELDS: &str = "6 fields: start of a window in s, requests/s, coefficient of variation, Gamma or Weibull or \
+                      nothing, shape, scale";
 /// Parts of a prompt; a data set has the first, or those of the others that it has.
 const PROMPTS: [&str; 5] = ["input_tokens", "text_tokens", "image_tokens", "audio_tokens", "video_tokens"];
 

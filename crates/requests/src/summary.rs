@@ -1,7 +1,7 @@
 //! What a trace says of its load: how many, how fast, how long, which sessions, what prompts have in common.
 //!
-//! Memory does not grow with the number of requests, but with sessions (16 bytes each and their names) and with distinct
-//! hashes of blocks, up to [`MOST_HASHES`]: beyond, what is shared is at least what is said.
+//! Memory does not grow with the number of requests, but with sessions (16 bytes each and their names) and with
+//! distinct hashes of blocks, up to [`MOST_HASHES`]: beyond, what is shared is at least what is said.
 
 use hdrhistogram::Histogram;
 use rustc_hash::{FxHashMap, FxHashSet};

@@ -1,8 +1,8 @@
-//! A trace of requests in memory, to be replayed: what `wafersim-requests` reads, in 24 bytes a request, 16 more for each
-//! session and each hashed prompt, 8 for each hash.
+//! A trace of requests in memory, to be replayed: what `wafersim-requests` reads, in 24 bytes a request, 16 more for
+//! each session and each hashed prompt, 8 for each hash.
 //!
-//! Sessions are numbered as they come. What a turn keeps of its session is a chain: each link holds from some token on, and
-//! below it the link before.
+//! Sessions are numbered as they come. What a turn keeps of its session is a chain: each link holds from some token on,
+//! and below it the link before.
 
 use rustc_hash::FxHashMap;
 use serde::Serialize;

@@ -14,6 +14,11 @@ use crate::failure::Failure;
 use crate::output::{Destination, say};
 use crate::request_trace::open;
 
+/// Names of formats that are written.
+fn written() -> PossibleValuesParser {
+    PossibleValuesParser::new(WRITTEN.map(Format::name))
+}
+
 /// Flags of `trace`.
 #[derive(Debug, Args)]
 pub struct TraceFlags {
@@ -72,7 +77,7 @@ struct ConvertFlags {
     #[command(flatten)]
     input: InputFlags,
     /// Format to write: plain holds everything that is read.
-    #[arg(long, value_name = "FORMAT", default_value = "plain", value_parser = PossibleValuesParser::new(WRITTEN.map(Format::name)))]
+    #[arg(long, value_name = "FORMAT", default_value = "plain", value_parser = written())]
     to: String,
     /// File to write to instead of stdout.
     #[arg(long, value_name = "FILE")]
@@ -99,7 +104,7 @@ struct CutFlags {
     #[arg(long, value_name = "SEED", default_value = "1", allow_negative_numbers = true)]
     seed: String,
     /// Format to write.
-    #[arg(long, value_name = "FORMAT", default_value = "plain", value_parser = PossibleValuesParser::new(WRITTEN.map(Format::name)))]
+    #[arg(long, value_name = "FORMAT", default_value = "plain", value_parser = written())]
     output_format: String,
     /// File to write to instead of stdout.
     #[arg(long, value_name = "FILE")]

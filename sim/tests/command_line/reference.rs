@@ -8,7 +8,7 @@ use crate::surface::{repository, simctl};
 fn version_and_help() {
     assert_eq!(simctl("--version").data(), format!("simctl {}\n", env!("CARGO_PKG_VERSION")));
     let help = simctl("--help").data();
-    for command in ["run", "plan", "validate", "graph", "models", "wafers", "settings", "completions"] {
+    for command in ["run", "plan", "trace", "validate", "graph", "models", "wafers", "settings", "completions"] {
         assert!(help.contains(&format!("\n  {command} ")), "{command}");
         assert!(simctl(&format!("{command} --help")).data().contains("Usage: simctl"));
     }

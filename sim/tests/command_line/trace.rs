@@ -26,7 +26,7 @@ file = 'trace'
 
 fn put(folder: &Path, name: &str, text: &str) -> String {
     let file = folder.join(name);
-    fs::write(&file, text).unwrap();
+    fs::write(&file, text).expect("a file in a folder of its own");
     file.display().to_string()
 }
 

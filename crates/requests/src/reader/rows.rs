@@ -9,8 +9,8 @@ use crate::row::Call;
 use crate::settings::History;
 
 impl Reader {
-    /// The first request of the row, in `request`; others of it are `ready`. Its time, or nothing in the inner option where
-    /// it waits for the one before it (`start` says so). Nothing where the row gives no request.
+    /// The first request of the row, in `request`; others of it are `ready`. Its time, or nothing in the inner option
+    /// where it waits for the one before it (`start` says so). Nothing where the row gives no request.
     pub(super) fn first_of_row(&mut self, request: &mut TraceRequest) -> Result<Option<Option<i128>>, RequestError> {
         if self.row.has_calls || self.row.has_talk {
             return self.expand(request);

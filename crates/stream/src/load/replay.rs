@@ -1,5 +1,5 @@
-//! A recorded trace, request by request: at the recorded times, and turns that wait for an answer as long after it as was
-//! recorded.
+//! A recorded trace, request by request: at the recorded times, and turns that wait for an answer as long after it as
+//! was recorded.
 
 use std::sync::Arc;
 
