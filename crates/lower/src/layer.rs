@@ -56,6 +56,9 @@ pub fn decode_layer_with(request: &LayerRequest<'_>, graphs: &mut LayerGraphs) -
     if walk.choice_beside {
         crate::overlap::hide_choice(&mut program);
     }
+    if graph.conversion_in_strips {
+        crate::strips::cut(&mut program);
+    }
     if request.mapping.overlap.conversion {
         crate::overlap::hide_conversions(&mut program);
     }

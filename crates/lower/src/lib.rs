@@ -36,6 +36,7 @@ mod product;
 mod relayout;
 mod request;
 mod router;
+mod strips;
 mod writer;
 
 pub use ends::{EndRequest, embedding, is_same_for_ends, lm_head, prefill_embedding, turn_to_head};

@@ -251,33 +251,8 @@ pub fn segment_tree_all_reduce(program: &mut Program, tree: &Tree, stride: u64, 
 
 /// The vendor library's all-reduce: one chain to the first member, then a broadcast, both by tasks.
 pub fn library_all_reduce(program: &mut Program, axis: Axis, payload: BufferId, operator: ReduceOperator) -> Vec<Node> {
-    let count = program.region.along(axis);
-    if count <= 1 {
-        return Vec::new();
-    }
-    let colors = colors(program, axis);
-    let reduce = Action::ChainReduce(ChainReduce {
-        axis,
-        count,
-        stride: 1,
-        offset: 0,
-        segment: Segment::LINE,
-        root: Root::First,
-        operator,
-        style: Style::Library,
-        payload,
-        colors: colors.groups(),
-    });
-    let broadcast = Action::Multicast(Multicast {
-        axis,
-        from: 0,
-        span: count,
-        stride: 1,
-        style: Style::Library,
-        payload,
-        colors: colors.multicast(),
-    });
-    vec![program.step(reduce), program.step(broadcast)]
+    let line = program.region.along(axis);
+    first_all_reduce(program, line, Style::Library, Along { axis, payload, operator })
 }
 
 /// A plain chain to the first member of each segment of `segment` members, and a multicast back (WaferLLM's prefill
@@ -289,30 +264,36 @@ pub fn chain_all_reduce(
     payload: BufferId,
     operator: ReduceOperator,
 ) -> Vec<Node> {
-    if segment <= 1 {
+    first_all_reduce(program, segment, Style::Streaming, Along { axis, payload, operator })
+}
+
+/// One chain to the first of so many members, and back from it.
+fn first_all_reduce(program: &mut Program, members: u64, style: Style, along: Along) -> Vec<Node> {
+    let Along { axis, payload, operator } = along;
+    if members <= 1 {
         return Vec::new();
     }
     let colors = colors(program, axis);
     let reduce = Action::ChainReduce(ChainReduce {
         axis,
-        count: segment,
+        count: members,
         stride: 1,
         offset: 0,
         segment: Segment::LINE,
         root: Root::First,
         operator,
-        style: Style::Streaming,
+        style,
         payload,
         colors: colors.groups(),
     });
-    let cast = Multicast {
+    let back = Action::Multicast(Multicast {
         axis,
         from: 0,
-        span: segment,
+        span: members,
         stride: 1,
-        style: Style::Streaming,
+        style,
         payload,
         colors: colors.multicast(),
-    };
-    vec![program.step(reduce), program.step(Action::Multicast(cast))]
+    });
+    vec![program.step(reduce), program.step(back)]
 }

@@ -17,6 +17,7 @@ use crate::work::{Math, Work};
 /// How steps follow one another.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "nearly all nodes are steps, the largest ones")]
 pub enum Node {
     /// A single step.
     Step(Step),
@@ -155,6 +156,17 @@ impl Program {
     /// The first buffer of that name.
     pub fn find(&self, name: &str) -> Option<BufferId> {
         self.buffers.iter().position(|buffer| buffer.name == name).map(|index| BufferId::new(index, self.brand))
+    }
+
+    /// Gives a buffer half of its elements, where what it holds comes in two strips.
+    ///
+    /// # Panics
+    /// Where another program has made the id.
+    pub fn halve(&mut self, id: BufferId) {
+        assert!(id.is_of(self.brand), "{id:?} is no buffer of the program '{}'", self.name);
+        if let Some(buffer) = self.buffers.get_mut(id.index()) {
+            buffer.elements -= buffer.elements / 2;
+        }
     }
 
     /// The buffers in order.

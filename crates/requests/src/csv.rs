@@ -2,7 +2,7 @@
 
 use crate::error::{RequestError, shown};
 use crate::format::Role;
-use crate::input::{Lines, Text};
+use crate::input::{Line, Lines, Text};
 use crate::row::{Row, Scale, allowed};
 
 /// A CSV behind its header.
@@ -44,7 +44,7 @@ impl Csv {
         role: impl Fn(&str) -> Option<Role>,
     ) -> Result<Self, RequestError> {
         let mut lines = Lines::new(text);
-        let header = lines.next(file)?.map(|(_, line)| String::from_utf8_lossy(line).into_owned()).unwrap_or_default();
+        let header = lines.next(file)?.map(|line| String::from_utf8_lossy(line.text).into_owned()).unwrap_or_default();
         let named = fields(header.as_bytes()).into_iter().map(|name| {
             let name = String::from_utf8_lossy(&name).trim().to_owned();
             (role(&name), name)
@@ -60,31 +60,31 @@ impl Csv {
 
     /// The next row; false where there is none.
     pub(crate) fn next(&mut self, file: &str, row: &mut Row) -> Result<bool, RequestError> {
-        let Some((number, line)) = self.lines.next(file)? else { return Ok(false) };
+        let Some(Line { number, text: line, may_have_quotes }) = self.lines.next(file)? else { return Ok(false) };
         row.clear(number);
         let wrong =
             |problem: String, allowed: String| RequestError::Line { file: file.into(), line: number, problem, allowed };
         let scale = &mut self.scale;
-        let mut columns = self.columns.iter();
         let (mut count, mut bad) = (0, None);
-        let mut put = |field: &[u8]| {
+        let mut put = |row: &mut Row, field: &[u8]| {
+            let column = self.columns.get(count);
             count += 1;
-            if let Some((Some(role), name)) = columns.next()
+            if let Some((Some(role), name)) = column
                 && bad.is_none()
                 && !scale.put(row, *role, field)
             {
                 bad = Some((*role, name, shown(field)));
             }
         };
-        if memchr::memchr(b'"', line).is_some() {
-            fields(line).iter().for_each(|field| put(field));
+        let mut from = 0;
+        if may_have_quotes && line.contains(&b'"') {
+            fields(line).iter().for_each(|field| put(row, field));
         } else {
-            let mut from = 0;
             for at in memchr::memchr_iter(b',', line) {
-                put(&line[from..at]);
+                put(row, &line[from..at]);
                 from = at + 1;
             }
-            put(&line[from..]);
+            put(row, &line[from..]);
         }
         if count != self.columns.len() {
             let problem = format!("{count} fields: '{}' (a truncated line?)", shown(line));

@@ -136,39 +136,73 @@ impl<S: BufRead> Read for Frames<S> {
     }
 }
 
-/// Lines of a text, without their ends.
+/// Lines of a text, without their ends: parts of a buffer that is filled again where a line is not whole in it.
 pub(crate) struct Lines {
     text: Text,
-    line: Vec<u8>,
+    buffer: Vec<u8>,
+    /// What of the buffer has not been read yet.
+    left: std::ops::Range<usize>,
+    is_at_end: bool,
     number: u64,
+    /// Whether a quote is in the buffer.
+    has_quotes: bool,
+}
+
+/// A line.
+pub(crate) struct Line<'a> {
+    pub(crate) number: u64,
+    pub(crate) text: &'a [u8],
+    pub(crate) may_have_quotes: bool,
 }
 
 impl Lines {
     pub(crate) fn new(text: Text) -> Self {
-        Self { text, line: Vec::new(), number: 0 }
+        Self { text, buffer: Vec::new(), left: 0..0, is_at_end: false, number: 0, has_quotes: false }
     }
 
-    /// The next line that is not blank, and its number.
-    pub(crate) fn next(&mut self, file: &str) -> Result<Option<(u64, &[u8])>, RequestError> {
+    /// The next line that is not blank.
+    pub(crate) fn next(&mut self, file: &str) -> Result<Option<Line<'_>>, RequestError> {
         loop {
-            self.line.clear();
-            let read = self.text.by_ref().take(LONGEST as u64 + 1).read_until(b'\n', &mut self.line);
-            if read.map_err(|error| unreadable(file, &error))? == 0 {
-                return Ok(None);
-            }
+            let Some(mut line) = self.line(file)? else { return Ok(None) };
             self.number += 1;
-            if self.line.last() == Some(&b'\n') {
-                self.line.pop();
+            if self.buffer[line.clone()].last() == Some(&b'\r') {
+                line.end -= 1;
             }
-            if self.line.len() > LONGEST {
-                return Err(too_long(file, self.number));
+            let text = &self.buffer[line.clone()];
+            let is_blank = text.first().is_none_or(u8::is_ascii_whitespace) && text.trim_ascii().is_empty();
+            if !is_blank {
+                let text = &self.buffer[line];
+                return Ok(Some(Line { number: self.number, text, may_have_quotes: self.has_quotes }));
             }
-            if self.line.last() == Some(&b'\r') {
-                self.line.pop();
+        }
+    }
+
+    /// Where the next line is; nothing at the end.
+    fn line(&mut self, file: &str) -> Result<Option<std::ops::Range<usize>>, RequestError> {
+        let mut seen = 0;
+        loop {
+            let left = &self.buffer[self.left.clone()];
+            if let Some(at) = memchr::memchr(b'\n', &left[seen..]) {
+                let line = self.left.start..self.left.start + seen + at;
+                self.left.start = line.end + 1;
+                return Ok(Some(line));
             }
-            if !self.line.trim_ascii().is_empty() {
-                return Ok(Some((self.number, &self.line)));
+            seen = left.len();
+            if seen > LONGEST {
+                return Err(too_long(file, self.number + 1));
             }
+            if self.is_at_end {
+                let line = self.left.clone();
+                self.left.start = line.end;
+                return Ok((!line.is_empty()).then_some(line));
+            }
+            self.buffer.copy_within(self.left.clone(), 0);
+            self.left = 0..seen;
+            self.buffer.resize(self.buffer.len().max(seen + BUFFER), 0);
+            let read = self.text.read(&mut self.buffer[seen..]).map_err(|error| unreadable(file, &error))?;
+            self.left.end = seen + read;
+            self.is_at_end = read == 0;
+            self.has_quotes = memchr::memchr(b'"', &self.buffer[self.left.clone()]).is_some();
         }
     }
 }

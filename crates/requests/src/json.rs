@@ -35,7 +35,7 @@ impl Json {
     /// The next row; false where there is none.
     pub(crate) fn next(&mut self, file: &str, row: &mut Row) -> Result<bool, RequestError> {
         let next = match &mut self.objects {
-            Objects::Lines(lines) => lines.next(file)?,
+            Objects::Lines(lines) => lines.next(file)?.map(|line| (line.number, line.text)),
             Objects::Values(values) => values.next(file)?,
         };
         let Some((number, text)) = next else { return Ok(false) };

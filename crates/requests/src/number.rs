@@ -9,6 +9,17 @@ use crate::settings::TimeUnit;
 /// Picoseconds of a nanosecond.
 const NANOSECOND: i128 = 1000;
 
+/// Powers of ten that fit.
+const POWERS: [i128; 39] = {
+    let mut powers = [1; 39];
+    let mut at = 1;
+    while at < 39 {
+        powers[at] = powers[at - 1] * 10;
+        at += 1;
+    }
+    powers
+};
+
 /// A decimal number times 10^`places`, to the nearest whole number; nothing where it is none, or does not fit.
 pub(crate) fn decimal(text: &[u8], places: i32) -> Option<i128> {
     let text = text.trim_ascii();
@@ -17,36 +28,37 @@ pub(crate) fn decimal(text: &[u8], places: i32) -> Option<i128> {
         (b'+', rest) => (false, rest),
         _ => (false, text),
     };
-    let (mut mantissa, mut fraction, mut seen, mut point) = (0u64, 0i32, 0u32, false);
-    let mut exponent = 0i32;
-    for (index, byte) in digits.iter().enumerate() {
-        match byte {
-            b'0'..=b'9' => {
-                seen += 1;
-                if seen > 18 {
-                    return by_float(text, places);
-                }
-                mantissa = mantissa * 10 + u64::from(byte - b'0');
-                fraction += i32::from(point);
-            }
-            b'.' if !point => point = true,
-            b'e' | b'E' if seen > 0 => {
-                exponent = std::str::from_utf8(digits.get(index + 1..)?).ok()?.parse().ok()?;
+    let (mut mantissa, mut fraction, mut seen, mut exponent) = (0u64, 0i32, 0usize, 0i32);
+    let mut rest = digits;
+    let mut point = false;
+    loop {
+        let run = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        seen += run;
+        if seen > 18 {
+            return by_float(text, places);
+        }
+        let (run, after) = rest.split_at(run);
+        mantissa = run.iter().fold(mantissa, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+        fraction += if point { run.len() as i32 } else { 0 };
+        match after.split_first() {
+            None => break,
+            Some((b'.', after)) if !point => (point, rest) = (true, after),
+            Some((b'e' | b'E', after)) if seen > 0 => {
+                exponent = std::str::from_utf8(after).ok()?.parse().ok()?;
                 break;
             }
-            _ => return None,
+            Some(_) => return None,
         }
     }
     if seen == 0 {
         return None;
     }
     let shift = places.checked_sub(fraction)?.checked_add(exponent)?;
-    let value = match u32::try_from(shift) {
-        Ok(up) => i128::from(mantissa).checked_mul(10i128.checked_pow(up)?)?,
-        Err(_) => match 10i128.checked_pow(shift.unsigned_abs()) {
-            Some(by) => (i128::from(mantissa) + by / 2) / by,
-            None => 0,
-        },
+    let power = POWERS.get(shift.unsigned_abs() as usize);
+    let value = match (shift >= 0, power) {
+        (true, power) => i128::from(mantissa).checked_mul(*power?)?,
+        (false, Some(by)) => (i128::from(mantissa) + by / 2) / by,
+        (false, None) => 0,
     };
     Some(if negative { -value } else { value })
 }
@@ -69,6 +81,8 @@ pub(crate) fn whole(text: &[u8], cuts: bool) -> Option<u64> {
     let mut value = 0u64;
     for (index, byte) in text.iter().enumerate() {
         match byte {
+            // Below 10^18 nothing overflows.
+            b'0'..=b'9' if index < 18 => value = value * 10 + u64::from(byte - b'0'),
             b'0'..=b'9' => value = value.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?,
             b'.' if index > 0 => {
                 let rest = text.get(index + 1..)?;

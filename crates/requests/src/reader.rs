@@ -372,14 +372,13 @@ impl Reader {
             self.left_out.before_origin += 1;
             return Ok(None);
         }
-        let seconds = plain(since, 12);
         let last = i128::from(self.last);
         if since < last && in_order {
-            let problem = format!("time runs backwards: {seconds} s after {} s", plain(last, 12));
+            let problem = format!("time runs backwards: {} s after {} s", plain(since, 12), plain(last, 12));
             return Err(self.wrong(line, problem, "requests in order of time, or load.sort = true".into()));
         }
         if !(0..=LATEST).contains(&since) {
-            let problem = format!("arrives at {seconds} s");
+            let problem = format!("arrives at {} s", plain(since, 12));
             return Err(self.wrong(line, problem, "times from 0 to 10000000 s after the first request".into()));
         }
         // Below LATEST, which fits.

@@ -51,16 +51,15 @@ pub(crate) struct Row {
 impl Row {
     /// Empty, with its memory kept.
     pub(crate) fn clear(&mut self, line: u64) {
-        let mut empty = Self { line, ..Self::default() };
-        std::mem::swap(&mut empty.session, &mut self.session);
-        std::mem::swap(&mut empty.hashes, &mut self.hashes);
-        std::mem::swap(&mut empty.calls, &mut self.calls);
-        std::mem::swap(&mut empty.talk, &mut self.talk);
-        empty.session.clear();
-        empty.hashes.clear();
-        empty.calls.clear();
-        empty.talk.clear();
-        *self = empty;
+        self.line = line;
+        (self.arrival, self.end, self.delay, self.wait_after) = (None, None, None, None);
+        (self.prompt, self.output, self.kept, self.appended) = (None, None, None, None);
+        (self.turn, self.chat, self.parent, self.block, self.characters) = (None, None, None, None, None);
+        (self.has_hashes, self.has_calls, self.has_talk) = (false, false, false);
+        self.session.clear();
+        self.hashes.clear();
+        self.calls.clear();
+        self.talk.clear();
     }
 }
 

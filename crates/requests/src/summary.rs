@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::error::RequestError;
 use crate::reader::{LeftOut, Reader, Seen, Start, TraceRequest};
 
-/// Distinct hashes that are remembered: about 70 MB.
+/// Distinct hashes that are remembered: about 100 MB.
 pub const MOST_HASHES: usize = 4 << 20;
 
 /// What is said of lengths or times.

@@ -272,8 +272,21 @@ impl Walk<'_, '_> {
         const MOST_ALIKE: usize = 3;
         /// How much slower than a mapping on no more wafers a division may be to be given others.
         const SLOWER: f64 = 1.25;
-        let points = self.search.space.divisions(&start);
+        let mut points = self.search.space.divisions(&start);
+        // Half of the room for converted weights may be what a division lacks.
+        let in_strips = self.search.space.in_strips(&start);
+        points.extend(in_strips.iter().flat_map(|start| self.search.space.divisions(start)));
         let mut all = self.looked_at(points);
+        if let Some(in_strips) = in_strips {
+            let is_in_strips = |here: &Here| here.point.recipe.rewrites == in_strips.recipe.rewrites;
+            let (cut, whole): (Vec<Here>, Vec<Here>) = all.into_iter().partition(is_in_strips);
+            let same = |one: &Here, other: &Here| {
+                (one.point.wafers, one.point.recipe.division) == (other.point.wafers, other.point.recipe.division)
+            };
+            let needs_it = |cut: &Here| !whole.iter().any(|whole| same(whole, cut));
+            let cut: Vec<Here> = cut.into_iter().filter(needs_it).collect();
+            all = whole.into_iter().chain(cut).collect();
+        }
         if all.is_empty() {
             // Nothing fits with all that helps: with what takes no memory. Refinement adds what there is room for.
             let lean = self.search.space.lean(start);

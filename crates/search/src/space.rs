@@ -216,13 +216,30 @@ impl Space<'_> {
         const TAKE_MEMORY: [Rewrite; 3] =
             [Rewrite::ConcatenatedExperts, Rewrite::EarlyRouter, Rewrite::InterleavedGateUp];
         let recipe = &mut point.recipe;
-        let stays = |rewrite: &Rewrite| !TAKE_MEMORY.contains(rewrite) || self.pins.has(Decision::Rewrite(*rewrite));
-        recipe.rewrites =
-            Rewrite::ALL.into_iter().filter(|rewrite| recipe.rewrites.has(*rewrite)).filter(stays).collect();
+        let stays = |rewrite: &Rewrite| {
+            let is_pinned = self.pins.has(Decision::Rewrite(*rewrite));
+            let has = recipe.rewrites.has(*rewrite);
+            match rewrite {
+                Rewrite::ConversionInStrips => has || !is_pinned,
+                other => has && (is_pinned || !TAKE_MEMORY.contains(other)),
+            }
+        };
+        recipe.rewrites = Rewrite::ALL.into_iter().filter(stays).collect();
         if !self.pins.has(Decision::Stored) {
             recipe.stored = Stored { default: Width::Checkpoint, ..Stored::default() };
         }
         point
+    }
+
+    /// The same with conversion in strips, where weights are stored narrow and nothing says how they are converted.
+    pub(crate) fn in_strips(&self, point: &Point) -> Option<Point> {
+        const STRIPS: Rewrite = Rewrite::ConversionInStrips;
+        let is_open = !self.pins.has(Decision::Rewrite(STRIPS)) && !point.recipe.rewrites.has(STRIPS);
+        (is_open && !self.inputs.load.precision.weights.is_arithmetic()).then(|| {
+            let mut point = point.clone();
+            point.recipe.rewrites = point.recipe.rewrites.with(STRIPS, true);
+            point
+        })
     }
 
     /// How many slots a wafer may have, and how many layers share one; the same on more wafers once.
@@ -475,13 +492,14 @@ impl Decision {
     }
 }
 
-/// The recipe that a search begins with: every rewrite, static routes, overlap.
+/// The recipe that a search begins with: every rewrite but conversion in strips, which takes time for memory; static
+/// routes, overlap.
 pub fn start() -> Recipe {
     Recipe {
         name: "found".into(),
         about: "The best mapping found for one question.".into(),
         source: "search".into(),
-        rewrites: Rewrite::ALL.into_iter().collect(),
+        rewrites: Rewrite::ALL.into_iter().filter(|rewrite| *rewrite != Rewrite::ConversionInStrips).collect(),
         routes: Routes::Static,
         overlap: Overlap { conversion: true, independent: true },
         kv: KvRecipe { append: Append::RoundRobin, ..KvRecipe::default() },

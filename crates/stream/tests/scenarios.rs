@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use proptest::prelude::*;
-use wafersim_stream::scenario::StreamFile;
+use wafersim_requests::TimeUnit;
+use wafersim_stream::scenario::{LoadScenario, StreamFile};
 
 const CHAT: &str = include_str!("../../../sim/scenarios/stream/chat.toml");
 const AGENTS: &str = include_str!("../../../sim/scenarios/stream/coding-agents.toml");
@@ -21,6 +22,36 @@ fn a_setting_is_changed_as_in_the_file() {
     let changed = file.with("--set", "machine.wafer_parameters.link.latency", "3").unwrap();
     assert_eq!(changed.machine.wafer_parameters.entries(), [("link.latency".to_owned(), 3.0)]);
     assert_eq!(file.with("--set", "run.seed", "1").unwrap(), file);
+}
+
+#[test]
+fn how_a_trace_is_read_is_a_setting_like_any_other() {
+    let file = StreamFile::parse("[load]\nkind = 'trace'\nfile = 'x'\nrate = 2", "test").unwrap();
+    let changed = file
+        .with("--set", "load.format", "burstgpt")
+        .and_then(|file| file.with("--set", "load.columns.prompt", "in"))
+        .and_then(|file| file.with("--set", "load.time_unit", "ms"))
+        .and_then(|file| file.with("--set", "load.sort", "true"))
+        .unwrap();
+    for (origin, text) in [
+        ("19440000", "19440000"),
+        ("12.5", "12.5"),
+        ("first", "first"),
+        ("2023-11-16 18:00:00", "2023-11-16T18:00:00"),
+        ("'2023-11-16 18:00:00.5'", "2023-11-16 18:00:00.5"),
+    ] {
+        let LoadScenario::Trace(load) =
+            changed.with("--set", "load.origin", origin).unwrap().check("test").unwrap().load
+        else {
+            panic!("a trace")
+        };
+        let reading = load.reading;
+        assert_eq!((reading.format.name(), reading.columns.prompt.as_deref()), ("burstgpt", Some("in")));
+        assert_eq!((reading.time_unit, reading.sort, reading.rate), (Some(TimeUnit::Ms), true, Some(2.0)));
+        assert_eq!(reading.origin.as_deref(), Some(text));
+    }
+    let closed = StreamFile::parse("[load]\nsort = true", "test").unwrap().check("test").unwrap_err().to_string();
+    assert!(closed.contains("load.sort") && closed.contains("with kind trace"), "{closed}");
 }
 
 #[test]

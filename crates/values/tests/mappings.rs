@@ -10,12 +10,13 @@ use wafersim_mapping::{Append, KvMapping, LayerMapping, Rewrite, Rewrites, Route
 use wafersim_values::{Prefill, Tolerance, compare, plain, random_prompt, run_users};
 
 /// Rewrites that decode layers are written with.
-const WRITTEN: [Rewrite; 10] = [
+const WRITTEN: [Rewrite; 11] = [
     Rewrite::FusedNorms,
     Rewrite::RidingHeadNorm,
     Rewrite::DividedSoftmax,
     Rewrite::OnlineSoftmax,
     Rewrite::LocalMaximum,
+    Rewrite::ConversionInStrips,
     Rewrite::InterleavedGateUp,
     Rewrite::AccumulatorsInPlace,
     Rewrite::SinglePassTopK,

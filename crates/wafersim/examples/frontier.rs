@@ -14,7 +14,11 @@ use wafersim::picture::chart::{Frontier, Scale, Sweep, SweepPoint, frontier};
 use wafersim::picture::{chart_png, chart_svg};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments = std::env::args().skip(1);
+    draw(std::env::args().skip(1))
+}
+
+/// Draws the chart that the arguments ask for: the file to write, then `NAME=FILE.csv` for each line.
+pub fn draw(mut arguments: impl Iterator<Item = String>) -> Result<(), Box<dyn Error>> {
     let out = arguments.next().ok_or("what file is to be written?")?;
     let mut sweeps = Vec::new();
     for argument in arguments {

@@ -5,6 +5,9 @@
 //! out, fills the tables whose rows are commands, and draws the pictures; read the diff. Where all of that is current, it
 //! changes nothing.
 
+#[path = "../../../crates/wafersim/examples/frontier.rs"]
+#[allow(dead_code)] // Its main.
+mod frontier;
 mod keep;
 mod pictures;
 mod rows;
@@ -88,15 +91,15 @@ fn printed(command: &str) -> String {
     let arguments = command.strip_prefix("simctl ").unwrap_or_else(|| panic!("{command}: not simctl"));
     let mut run = Command::new(SIMCTL);
     run.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR")).args(arguments.split_whitespace()).current_dir(root());
-    let output = run.output().unwrap();
+    let output = run.output().expect("simctl runs");
     assert!(output.status.success(), "{command}");
-    String::from_utf8(output.stdout).unwrap()
+    String::from_utf8(output.stdout).expect("simctl prints text")
 }
 
 /// Takes a page as it ought to be: writes it, or compares.
 fn settle(page: &Path, text: &str, fresh: &str) {
     if fresh != text && is_overwriting() {
-        std::fs::write(page, fresh).unwrap();
+        std::fs::write(page, fresh).expect("a page can be written");
     } else {
         assert!(fresh == text, "{}: a table is not what its commands print (TRYCMD=overwrite)", page.display());
     }

@@ -1,6 +1,6 @@
 //! Pictures of the book and the commands that draw them: `<!-- drawn by: COMMAND -->` before a picture, or
 //! `<!-- drawn by the commands below -->` before a fenced block of them. They are run by a shell in the folder of the
-//! repository and write the files that they name.
+//! repository and write the files that they name. The example `frontier` of the library is run by the test itself.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,14 +16,24 @@ pub fn scripts(page: &str) -> Vec<String> {
     in_comments.chain(in_blocks).map(|(script, _)| script.to_owned()).collect()
 }
 
+/// Instead of cargo, which waits for itself where it runs a test: leaves the arguments of the example.
+const CARGO: &str = "cargo() { shift 6; printf '%s\\n' \"$@\" > target/frontier.txt; }\n";
+
 /// Draws what a script draws.
 pub fn draw(script: &str, root: &Path, simctl: &Path) {
     let folder = simctl.parent().map(Path::to_path_buf).into_iter();
-    let cargo = Path::new(env!("CARGO")).parent().map(Path::to_path_buf);
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let path = std::env::join_paths(folder.chain(cargo).chain(std::env::split_paths(&path))).unwrap();
+    let path = std::env::join_paths(folder.chain(std::env::split_paths(&path))).expect("a path");
     let mut shell = Command::new("sh");
-    shell.args(["-eu", "-c", script]).current_dir(root).env("PATH", path).stdout(Stdio::null()).stderr(Stdio::null());
-    let status = shell.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR")).status().unwrap();
-    assert!(status.success(), "{script}");
+    shell.args(["-eu", "-c", &format!("{CARGO}{script}")]).current_dir(root).env("PATH", path);
+    shell.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR")).stdout(Stdio::null()).stderr(Stdio::null());
+    assert!(shell.status().expect("a shell").success(), "{script}");
+    if script.contains("cargo run -p wafersim --example frontier -- ") {
+        let arguments = std::fs::read_to_string(root.join("target/frontier.txt")).expect("arguments");
+        let arguments = arguments.lines().map(|argument| match argument.split_once('=') {
+            Some((name, file)) => format!("{name}={}", root.join(file).display()),
+            None => root.join(argument).display().to_string(),
+        });
+        super::frontier::draw(arguments).expect("a chart");
+    }
 }

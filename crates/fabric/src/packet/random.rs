@@ -37,18 +37,23 @@ impl Recurrence for Difference {
 
     fn bootstrap(seed: u64) -> [u64; LONG_LAG] {
         let modulus = 1 << Self::BITS;
-        let mut shifted = (seed + 2) & (modulus - 2);
-        let mut table = [0; LONG_LAG];
-        for word in &mut table {
-            *word = shifted;
-            shifted <<= 1;
-            if shifted >= modulus {
-                shifted -= modulus - 2;
-            }
-        }
-        table[1] += 1;
-        table
+        let shifted = (seed + 2) & (modulus - 2);
+        doubled(shifted, modulus)
     }
+}
+
+/// Numbers each of which is twice the one before, cyclically, and the second one odd.
+fn doubled(first: u64, modulus: u64) -> [u64; LONG_LAG] {
+    let (mut table, mut shifted) = ([0; LONG_LAG], first);
+    for word in &mut table {
+        *word = shifted;
+        shifted <<= 1;
+        if shifted >= modulus {
+            shifted -= modulus - 2;
+        }
+    }
+    table[1] += 1;
+    table
 }
 
 #[derive(Debug, Clone)]
@@ -64,17 +69,8 @@ impl Recurrence for Sum {
 
     fn bootstrap(seed: u64) -> [u64; LONG_LAG] {
         let modulus = 1 << Self::BITS;
-        let mut shifted = 2 * (seed + 2);
-        let mut table = [0; LONG_LAG];
-        for word in &mut table {
-            *word = shifted;
-            shifted <<= 1;
-            if shifted >= modulus {
-                shifted -= modulus - 2;
-            }
-        }
-        table[1] += 1;
-        table
+        let shifted = 2 * (seed + 2);
+        doubled(shifted, modulus)
     }
 }
 

@@ -28,6 +28,7 @@ impl LayerGraph {
                 accumulators_in_place: false,
                 interleaved_products: false,
                 divided_activation: false,
+                conversion_in_strips: false,
                 choice_beside_stream: false,
             },
             hidden,

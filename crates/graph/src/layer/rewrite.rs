@@ -48,11 +48,13 @@ pub enum Rewrite {
     DividedActivation,
     /// The choice is made in the line where the logits end, while the stream is still on its way to all others.
     ChoiceBesideStream,
+    /// Tiles that are stored narrow are converted and multiplied in two halves.
+    ConversionInStrips,
 }
 
 impl Rewrite {
     /// All rewrites, in the order in which they are listed and written.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::FusedNorms,
         Self::RidingHeadNorm,
         Self::OnlineSoftmax,
@@ -68,6 +70,7 @@ impl Rewrite {
         Self::InterleavedQueryKeyValue,
         Self::DividedActivation,
         Self::ChoiceBesideStream,
+        Self::ConversionInStrips,
     ];
 
     /// The name in files.
@@ -88,6 +91,7 @@ impl Rewrite {
             Self::InterleavedQueryKeyValue => "interleaved_query_key_value",
             Self::DividedActivation => "divided_activation",
             Self::ChoiceBesideStream => "choice_beside_stream",
+            Self::ConversionInStrips => "conversion_in_strips",
         }
     }
 
@@ -109,6 +113,7 @@ impl Rewrite {
             Self::InterleavedQueryKeyValue => "query, key and value interleaved: one operation of the length of all",
             Self::DividedActivation => "neighbouring rows share out the activation and pass their parts round",
             Self::ChoiceBesideStream => "experts are chosen while the stream is on its way to all columns",
+            Self::ConversionInStrips => "narrow weights are converted and multiplied in two halves",
         }
     }
 
@@ -133,6 +138,7 @@ impl Rewrite {
             Self::AccumulatorsInPlace => "one buffer of a product's outputs less",
             Self::InterleavedQueryKeyValue | Self::ChoiceBesideStream => "none",
             Self::DividedActivation => "one buffer of inner elements more, and two of a part of them",
+            Self::ConversionInStrips => "half of the room for converted weights",
         }
     }
 
@@ -153,7 +159,8 @@ impl Rewrite {
             | Self::AccumulatorsInPlace
             | Self::InterleavedQueryKeyValue
             | Self::DividedActivation
-            | Self::ChoiceBesideStream => false,
+            | Self::ChoiceBesideStream
+            | Self::ConversionInStrips => false,
         }
     }
 }
@@ -201,7 +208,7 @@ impl<'de> Deserialize<'de> for Rewrite {
 
 /// A set of rewrites. Written as a list of names in the order of [`Rewrite::ALL`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Rewrites(u16);
+pub struct Rewrites(u32);
 
 impl Rewrites {
     /// None: the layer as published.
@@ -211,13 +218,13 @@ impl Rewrites {
 
     /// Whether a rewrite is among them.
     pub const fn has(self, rewrite: Rewrite) -> bool {
-        self.0 & (1 << rewrite as u16) != 0
+        self.0 & (1 << rewrite as u32) != 0
     }
 
     /// The same with a rewrite, or without.
     #[must_use]
     pub const fn with(self, rewrite: Rewrite, on: bool) -> Self {
-        let bit = 1 << rewrite as u16;
+        let bit = 1 << rewrite as u32;
         if on { Self(self.0 | bit) } else { Self(self.0 & !bit) }
     }
 
@@ -266,6 +273,7 @@ impl LayerGraph {
             Rewrite::InterleavedQueryKeyValue => return self.interleaved_products = true,
             Rewrite::DividedActivation => return self.divided_activation = true,
             Rewrite::ChoiceBesideStream => return self.choice_beside_stream = true,
+            Rewrite::ConversionInStrips => return self.conversion_in_strips = true,
             Rewrite::EarlyRouter => return self.early_router(),
             Rewrite::SharedExpertBeside => return self.shared_expert_beside(),
             Rewrite::RidingHeadNorm => self.ride_head_norm(),

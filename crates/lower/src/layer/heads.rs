@@ -4,19 +4,27 @@
 
 use wafersim_graph::layer::{LayerOperation, TensorId};
 use wafersim_mapping::LineKind;
-use wafersim_program::{Axis, Field, Operand, Rescaled};
+use wafersim_program::{Axis, Field, Node, Operand, Rescaled};
 use wafersim_spec::model::{Attention, GroupedAttention};
 
 use super::own::KEY_VALUE;
 use super::{Open, Walk, grouped_lies, nothing};
 use crate::attention::Attending;
-use crate::cache::NewTokens;
+use crate::cache::{Cache, NewTokens};
+use crate::lies::KvLies;
 use crate::linear::{Remembering, StateLies};
 use crate::norm::riding_sums;
 use crate::product::{Product, interleave};
 use crate::request::{LowerError, Scope};
 use crate::router::Logits;
 use crate::writer::{Lines, first, roles, table};
+
+/// New entries of a cache, with what has been written to make them.
+pub(super) struct Appended {
+    pub(super) lies: KvLies,
+    pub(super) entry: [Operand; 2],
+    pub(super) nodes: Vec<Node>,
+}
 
 impl<'a> Walk<'a> {
     pub(super) fn grouped(&self) -> Result<&'a GroupedAttention, LowerError> {
@@ -145,17 +153,14 @@ impl<'a> Walk<'a> {
         self.squares = new.squares;
     }
 
-    pub(super) fn append(&mut self, name: &'static str) -> Result<(), LowerError> {
-        let grouped = self.grouped()?;
+    /// The cache that attention looks at: as it rests where the layer was measured, else with the new entries in it.
+    pub(super) fn cached(&mut self, name: &'static str, appended: Appended) -> Cache {
+        let Appended { lies, entry, mut nodes } = appended;
         let request = self.writer.request;
-        let lies = grouped_lies(request, grouped);
-        let (ids, new) = self.new_tokens()?;
-        let (mut nodes, new) = self.writer.spread_to_groups(lies, new);
-        self.keep(&ids, new);
         let cache = match request.scope {
             Scope::Measured => self.writer.resting_cache(lies, request.context),
             Scope::Model => {
-                let (append, cache) = self.writer.append(lies, [new.key, new.value], request.position());
+                let (append, cache) = self.writer.append(lies, entry, request.position());
                 nodes.extend(append);
                 cache
             }
@@ -163,16 +168,34 @@ impl<'a> Walk<'a> {
         if !nodes.is_empty() {
             self.writer.program.push(name, nodes);
         }
+        cache
+    }
+
+    /// Attention begins: queries meet a cache whose scores are as wide as heads would be.
+    pub(super) fn attend(&mut self, lies: KvLies, cache: Cache, sinks: bool, score_width: u64) {
+        let request = self.writer.request;
         self.attending = Some(Attending {
             lies,
             cache,
             tokens: request.tokens,
             consecutive: request.consecutive(),
             context: request.context,
-            sinks: grouped.sinks,
-            score_width: grouped.head_dim,
+            sinks,
+            score_width,
             accumulators_in_place: self.graph.accumulators_in_place,
         });
+    }
+
+    pub(super) fn append(&mut self, name: &'static str) -> Result<(), LowerError> {
+        let grouped = self.grouped()?;
+        let request = self.writer.request;
+        let lies = grouped_lies(request, grouped);
+        let (ids, new) = self.new_tokens()?;
+        let (nodes, new) = self.writer.spread_to_groups(lies, new);
+        self.keep(&ids, new);
+        let appended = Appended { lies, entry: [new.key, new.value], nodes };
+        let cache = self.cached(name, appended);
+        self.attend(lies, cache, grouped.sinks, grouped.head_dim);
         Ok(())
     }
 

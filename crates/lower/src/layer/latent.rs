@@ -16,13 +16,14 @@ use wafersim_program::{
 };
 use wafersim_spec::model::{Attention, LatentAttention, Role};
 
+use super::heads::Appended;
 use super::{Walk, latent_lies, nothing};
-use crate::attention::{Attending, Made};
+use crate::attention::Made;
 use crate::lies::KvLies;
 use crate::norm::{NormOf, riding_sums};
 use crate::product::{Product, interleave};
 use crate::relayout::Way;
-use crate::request::{LowerError, Scope};
+use crate::request::LowerError;
 use crate::writer::{Lines, Writer, along, first};
 
 /// The parts of the matrices of latent attention.
@@ -378,33 +379,14 @@ impl<'a> Walk<'a> {
         let entry = [self.operand(reads.first())?, self.operand(reads.get(1))?];
         let names = ["attention.absorbed", "attention.rotary_query"];
         let queries = [self.named(names[0])?, self.named(names[1])?];
-        let (mut nodes, [absorbed, rotary, key, rotary_key]) =
+        let (nodes, [absorbed, rotary, key, rotary_key]) =
             self.writer.latents_to_groups(lies, [queries[0], queries[1], entry[0], entry[1]]);
         for (tensor, operand) in names.into_iter().zip([absorbed, rotary]) {
             let id = self.graph.tensors().find(|(_, known)| known.name == tensor).map(|(id, _)| id);
             self.at.extend(id.map(|id| (id, operand)));
         }
-        let cache = match request.scope {
-            Scope::Measured => self.writer.resting_cache(lies, request.context),
-            Scope::Model => {
-                let (append, cache) = self.writer.append(lies, [key, rotary_key], request.position());
-                nodes.extend(append);
-                cache
-            }
-        };
-        if !nodes.is_empty() {
-            self.writer.program.push(name, nodes);
-        }
-        self.attending = Some(Attending {
-            lies,
-            cache,
-            tokens: request.tokens,
-            consecutive: request.consecutive(),
-            context: request.context,
-            sinks: false,
-            score_width: latent.nope_dim + latent.rope_dim,
-            accumulators_in_place: self.graph.accumulators_in_place,
-        });
+        let cache = self.cached(name, Appended { lies, entry: [key, rotary_key], nodes });
+        self.attend(lies, cache, false, latent.nope_dim + latent.rope_dim);
         Ok(())
     }
 }

@@ -175,7 +175,9 @@ pub enum Origin {
     Whole(i64),
     /// A number with a fraction.
     Number(f64),
-    /// A date; or `first`.
+    /// A date without quotes.
+    Date(toml::value::Datetime),
+    /// A date in quotes; or `first`.
     Text(String),
 }
 
@@ -184,6 +186,7 @@ impl std::fmt::Display for Origin {
         match self {
             Self::Whole(time) => write!(formatter, "{time}"),
             Self::Number(time) => write!(formatter, "{time}"),
+            Self::Date(time) => write!(formatter, "{time}"),
             Self::Text(time) => formatter.write_str(time),
         }
     }
