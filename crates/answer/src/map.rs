@@ -82,7 +82,7 @@ impl<'a> ClosedForm<'a> {
     fn timing(&self, mapped: &Mapped) -> Option<DecodeTiming> {
         let programs = self.programs(mapped);
         programs.check("found").ok()?;
-        if fits(mapped, &programs.pass.layouts).is_err() {
+        if fits(mapped, &programs.pass).is_err() {
             return None;
         }
         Some(DecodeTiming::new(self.question, &mapped.placement, &programs, &self.reading))

@@ -9,6 +9,8 @@ use wafersim_place::{Item, Placement};
 use wafersim_program::{Peak, Program};
 use wafersim_spec::Bytes;
 
+use crate::written::Written;
+
 /// The fullest processing element of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fullest {
@@ -46,13 +48,12 @@ pub(crate) fn programs_of(placement: &Placement, slot: usize) -> (Vec<usize>, Ve
     (layouts, tables.map(|(table, _)| table).collect())
 }
 
-/// Whether what the programs of layers keep fits beside weights and cache in every slot. For those of tables placement
-/// reserves by its rule; what they keep is looked at in a certificate.
+/// Whether what the programs of layers and of tables keep fits beside weights and cache in every slot.
 ///
 /// # Errors
 /// Where it does not: the fullest place.
-pub(crate) fn fits(mapped: &Mapped, layouts: &[Program]) -> Result<(), Fullest> {
-    let all = fullest(mapped, layouts, &[]).into_iter();
+pub(crate) fn fits(mapped: &Mapped, written: &Written) -> Result<(), Fullest> {
+    let all = fullest(mapped, &written.layouts, &written.tables).into_iter();
     match all.reduce(|most, one| if one.sum() > most.sum() { one } else { most }) {
         Some(fullest) if fullest.sum() > mapped.placement.ledger.limit => Err(fullest),
         _ => Ok(()),

@@ -155,7 +155,7 @@ impl Question {
         let model = self.draft.clone()?;
         let speculation = Speculation::default();
         let scenario = Scenario { model: model.name.clone(), speculation, ..self.scenario.clone() };
-        let (wafer, mapping) = (self.wafer.clone(), self.mapping.clone());
+        let (wafer, mapping) = (self.wafer.clone(), self.open_mapping());
         let (search, searched, rungs) = (None, OnceLock::new(), Arc::default());
         Some(Self { scenario, model, wafer, draft: None, mapping, search, searched, rungs })
     }
@@ -167,10 +167,15 @@ impl Question {
             wafers: WaferCount::Exactly(wafers),
             ..self.scenario.clone()
         };
-        let (model, wafer, mapping) = (self.model.clone(), self.wafer.clone(), self.mapping.clone());
+        let (model, wafer, mapping) = (self.model.clone(), self.wafer.clone(), self.open_mapping());
         // What was found is found for drafts too.
         let (search, searched) = (self.search, self.searched.clone());
         Self { scenario, model, wafer, draft: None, mapping, search, searched, rungs: Arc::clone(&self.rungs) }
+    }
+
+    /// The mapping for another load than this one: of a resolved one its recipe.
+    fn open_mapping(&self) -> Option<Mapping> {
+        self.mapping.as_ref().map(|mapping| Mapping::Recipe(Box::new(mapping.recipe().clone())))
     }
 
     /// The question to placement for micro-batches of so many tokens.

@@ -169,7 +169,7 @@ impl<'a> Timed<'a> {
     fn check(&self, question: &Question) -> Result<(), AnswerError> {
         self.programs.check(&self.way.mapping)?;
         if matches!(self.way.source, Source::Best | Source::Found) {
-            fits(&self.way.mapped, &self.programs.pass.layouts).map_err(|fullest| AnswerError::ProgramsDoNotFit {
+            fits(&self.way.mapped, &self.programs.pass).map_err(|fullest| AnswerError::ProgramsDoNotFit {
                 mapping: self.way.mapping.clone(),
                 slot: fullest.slot,
                 needed: fullest.sum(),

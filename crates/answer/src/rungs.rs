@@ -3,10 +3,10 @@
 //! What holds a longer cache or more users, or leaves more of the memory free, holds this question as well and is no
 //! slower on it. A search that refines decision by decision ends where no single one helps, and that may be further
 //! from the best for an easier question than for a harder one. So what is found at each *rung* above a question is
-//! timed, unchanged, on the question itself, and the fastest counts. Rungs are octaves of context and of users and
-//! steps of free memory; points of a plan that have one in common search it once.
+//! timed, unchanged, on the question itself, and the fastest counts. Rungs are the next octave of context and of users,
+//! powers of four of users and steps of free memory; points of a plan that have one in common search it once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
@@ -18,9 +18,8 @@ use wafersim_spec::scenario::{Profile, WaferCount};
 use crate::map::{ClosedForm, fewest, first_point, start};
 use crate::question::Question;
 
-/// Octaves of context above a question's, and of users.
-const CONTEXTS: u32 = 1;
-const USERS: u32 = 3;
+/// Powers of four of users above a question's: few, so that neighbouring questions have the same ones.
+const USERS: usize = 3;
 
 /// Rungs of free memory, in bytes of a processing element, and how many of them below what is free.
 const MEMORY_STEP: u64 = 2_048;
@@ -37,8 +36,6 @@ pub(crate) struct OfRung {
     pub(crate) draft: Verification,
     /// Users that go through together at the rung.
     pub(crate) micro_batch: u64,
-    /// Whether the rung is the question itself, so that its routers have been asked.
-    pub(crate) is_own: bool,
 }
 
 /// What was found at a rung.
@@ -68,18 +65,20 @@ pub(crate) fn all(question: &Question, how: How) -> Vec<Arc<Rung>> {
     let mut rungs = vec![question.clone()];
     rungs.extend(above(question).into_iter().filter(|harder| fewest(harder).is_ok_and(|wafers| wafers <= how.most)));
     // One after the other would leave threads idle at the end of each.
-    (0..rungs.len()).into_par_iter().map(|index| at(&rungs[index], how, index == 0)).collect()
+    (0..rungs.len()).into_par_iter().map(|index| at(&rungs[index], how)).collect()
 }
 
 /// The questions above one: those that the model allows.
 fn above(question: &Question) -> Vec<Question> {
     let scenario = &question.scenario;
     let (context, users) = (scenario.context, scenario.users);
-    let octaves = |least: u64| (0..63).map(|power| 1u64 << power).filter(move |octave| *octave > least);
+    let powers =
+        |step: usize, least: u64| (0..63).step_by(step).map(|power| 1u64 << power).filter(move |rung| *rung > least);
     let with = |scenario: Scenario| Question { scenario, ..question.clone() };
-    let contexts = octaves(context).take(CONTEXTS as usize).filter(|context| *context <= question.model.max_positions);
+    let contexts = powers(1, context).take(1).filter(|context| *context <= question.model.max_positions);
     let mut all: Vec<Question> = contexts.map(|context| with(Scenario { context, ..scenario.clone() })).collect();
-    all.extend(octaves(users).take(USERS as usize).map(|users| with(Scenario { users, ..scenario.clone() })));
+    let users: BTreeSet<u64> = powers(1, users).take(1).chain(powers(2, users).take(USERS)).collect();
+    all.extend(users.into_iter().map(|users| with(Scenario { users, ..scenario.clone() })));
     let free = question.wafer.free_bytes().0;
     all.extend((0..MEMORY).filter_map(|step| {
         let rung = (free.saturating_sub(1) / MEMORY_STEP).checked_sub(step)? * MEMORY_STEP;
@@ -91,7 +90,7 @@ fn above(question: &Question) -> Vec<Question> {
     all
 }
 
-fn at(question: &Question, how: How, is_own: bool) -> Arc<Rung> {
+fn at(question: &Question, how: How) -> Arc<Rung> {
     let scenario = Scenario {
         target: 0.0,
         prompt: 0,
@@ -100,35 +99,31 @@ fn at(question: &Question, how: How, is_own: bool) -> Arc<Rung> {
         ..question.scenario.clone()
     };
     let fewest = fewest(question).map_or(how.fewest, |fewest| fewest.min(how.most));
-    // A question's own rung is searched with more effort.
-    let key = hash::of(&(&scenario, question.wafer.free_bytes(), how.effort, fewest, how.most, is_own));
+    let key = hash::of(&(&scenario, question.wafer.free_bytes(), how.effort, fewest, how.most));
     let known = || question.rungs.0.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(rung) = known().get(&key) {
         return Arc::clone(rung);
     }
     // Not under the lock: who waits for it could be who works for it.
-    let rung = Arc::new(searched(question, How { fewest, ..how }, is_own));
+    let rung = Arc::new(searched(question, How { fewest, ..how }));
     known().insert(key, Arc::clone(&rung));
     rung
 }
 
-fn searched(question: &Question, how: How, is_own: bool) -> Rung {
+fn searched(question: &Question, how: How) -> Rung {
     let judge = ClosedForm::new(question, &|_| ());
     let space = Space { inputs: question.inputs(), fewest: how.fewest, wafers: how.most, pins: Default::default() };
     let search = Search { space, effort: how.effort, seed: 1 };
     let surveyed = survey(&search, first_point(question, start(question), how.most), &judge);
     let mut refined = refine_each(&search, &surveyed, &judge);
-    if is_own {
-        // All that the effort allows, on as many wafers as there are.
-        refined.extend(refine(&search, &surveyed, &judge));
-    }
+    // Other divisions than the fastest may be better once they are refined.
+    refined.extend(refine(&search, &surveyed, &judge));
     let evaluations = refined.iter().map(|found| found.evaluations).max().unwrap_or(0);
     let found = refined.into_iter().map(|found| OfRung {
         recipe: found.point.recipe.pinned(&found.mapped),
         wafers: found.point.wafers,
         draft: found.point.draft,
         micro_batch: found.point.micro_batch,
-        is_own,
     });
     Rung { found: found.collect(), evaluations }
 }

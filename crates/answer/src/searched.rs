@@ -99,13 +99,15 @@ fn priced(question: &Question, rungs: &[Arc<Rung>], judge: &ClosedForm<'_>) -> V
     let common = Arc::new(Common::new(&question.model));
     let sizes = micro_batch_ladder(question.scenario.users);
     let mut points: Vec<(Point, bool)> = Vec::new();
-    for found in rungs.iter().flat_map(|rung| &rung.found) {
+    // The first rung is the question itself: its routers have been asked.
+    let of_rungs = rungs.iter().enumerate().flat_map(|(at, rung)| rung.found.iter().map(move |found| (at == 0, found)));
+    for (is_own, found) in of_rungs {
         let own = found.micro_batch.clamp(1, question.scenario.users);
         for micro_batch in std::iter::once(own).chain(sizes.iter().copied().filter(|size| *size != own)) {
             let recipe = Recipe { draft: found.draft, ..found.recipe.clone() };
             let point = Point { recipe, wafers: found.wafers, micro_batch, draft: found.draft };
             if !points.iter().any(|(known, _)| *known == point) {
-                points.push((point, found.is_own && micro_batch == found.micro_batch));
+                points.push((point, is_own && micro_batch == found.micro_batch));
             }
         }
     }

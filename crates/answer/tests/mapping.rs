@@ -135,7 +135,7 @@ fn a_pipeline_works_by_the_mapping() {
     assert!(pass(&best).0 < pass(&static_routes).0 && pass(&best).0.is_finite());
     let chunk = best.prefill_chunk(256, 0).latency().0;
     assert!(chunk > 0.0 && chunk.is_finite());
-    assert_eq!(best.mapped().layers[0].rewrites, wafersim_mapping::Rewrites::ALL);
+    assert_eq!(best.mapped().layers[0].rewrites, wafersim_mapping::Recipe::builtin("best").unwrap().rewrites);
 }
 
 /// What is built in runs on the default question, for one user and for many: colors and memory suffice.
@@ -149,4 +149,16 @@ fn every_built_in_recipe_answers_for_one_user_and_for_many() {
             println!("{model}, {users}, {name}: {}", answer.profiles[&Profile::Best].tokens_per_second_per_user);
         }
     }
+}
+
+#[test]
+fn a_mapping_that_was_saved_with_drafts_answers_them() {
+    let asked = || question("llama-3.1-8b", |scenario| scenario.speculation.draft_length = 4);
+    let first = asked().with_mapping(recipe("best"));
+    let saved = Mapping::Resolved(Box::new(resolved_mapping(&first).unwrap()));
+    let times = [first, asked().with_mapping(Some(saved))].map(|question| {
+        let answer = answer_without_ranges(&question).unwrap();
+        answer.profiles[&Profile::Best].time_per_output_token_us
+    });
+    assert_eq!(times[0], times[1]);
 }

@@ -296,7 +296,7 @@ pub struct LayerGraph {
     pub divided_activation: bool,
     /// Whether experts are chosen while the stream is on its way.
     pub choice_beside_stream: bool,
-    /// Whether tiles that are stored narrow are converted and multiplied in two halves.
+    /// Whether tiles that are stored narrow are converted and multiplied in parts.
     pub conversion_in_strips: bool,
 }
 

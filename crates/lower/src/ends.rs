@@ -57,6 +57,7 @@ pub fn is_same_for_ends(one: &LayerMapping, other: &LayerMapping) -> bool {
         && one.routes == other.routes
         && alike(Rewrite::FusedNorms)
         && alike(Rewrite::AccumulatorsInPlace)
+        && alike(Rewrite::ConversionInStrips)
         && (&sums.x, &sums.y, &sums.operators) == (&others.x, &others.y, &others.operators)
         && one.stored == other.stored
 }
@@ -187,5 +188,8 @@ pub fn lm_head(request: &EndRequest<'_>, tokens: u64) -> Program {
     let mut nodes = vec![writer.compute(Math::ArgMax, &[logits], best, vec![scan], formula)];
     nodes.extend(writer.reduce_by("sampling", LineKind::X, Lines::Whole(Axis::X), best, ReduceOperator::ArgMax));
     writer.program.push("sampling", nodes);
+    if request.mapping.has(Rewrite::ConversionInStrips) {
+        crate::strips::cut(&mut writer.program, crate::strips::OF_TABLES);
+    }
     writer.program
 }

@@ -57,7 +57,7 @@ pub fn decode_layer_with(request: &LayerRequest<'_>, graphs: &mut LayerGraphs) -
         crate::overlap::hide_choice(&mut program);
     }
     if graph.conversion_in_strips {
-        crate::strips::cut(&mut program);
+        crate::strips::cut(&mut program, crate::strips::OF_LAYERS);
     }
     if request.mapping.overlap.conversion {
         crate::overlap::hide_conversions(&mut program);

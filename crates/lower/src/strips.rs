@@ -1,55 +1,63 @@
-//! Conversion of stored weights in strips: half of a tile's rows is converted and multiplied, then the other half, so
-//! that converted weights take half the room. Ours. What it costs: the second half's conversion waits for the first
-//! half's product, so that a transfer hides only half of the work.
+//! Conversion of stored weights in strips: some rows of a tile are converted and multiplied, then the next, so that
+//! converted weights take a part of the room. Ours. What it costs: each strip's conversion waits for the product before
+//! it, so that a transfer hides the first alone, and each is set up.
 
-use wafersim_program::{Action, Compute, Math, Node, Operation, Program, Step, Work};
+use wafersim_program::{Action, Compute, Formula, Math, Node, Operation, Program, Step, Work};
 
-/// Cuts every conversion of a program, and the product after it, in two. Those in rectangles of a region, which run
-/// beside each other, stay whole.
-pub(crate) fn cut(program: &mut Program) {
-    let mut halved = Vec::new();
+/// Strips of the tiles of a layer.
+pub(crate) const OF_LAYERS: u64 = 2;
+
+/// Strips of a tile of the LM head, which is multiplied once a token and is as large as those of several layers.
+pub(crate) const OF_TABLES: u64 = 16;
+
+/// Cuts every conversion of a program, and the product after it. Those in rectangles of a region, which run beside each
+/// other, stay whole.
+pub(crate) fn cut(program: &mut Program, strips: u64) {
+    let mut smaller = Vec::new();
     for node in &mut program.body {
         let Node::Operator { body, .. } = node else { continue };
         let mut cut = Vec::with_capacity(body.len() + 2);
         let mut nodes = std::mem::take(body).into_iter().peekable();
         while let Some(node) = nodes.next() {
-            let product = nodes.next_if(|next| compute_of(next).is_some_and(|compute| compute.math == Math::MatVec));
-            let (Some(product), Some(conversion)) = (product, conversion_of(&node).cloned()) else {
+            let is_product = |next: &Node| compute_of(next).is_some_and(|compute| compute.math == Math::MatVec);
+            let conversion = conversion_of(&node).cloned();
+            let Some((conversion, product)) = conversion.and_then(|found| Some((found, nodes.next_if(is_product)?)))
+            else {
                 cut.push(node);
                 continue;
             };
             let Some(compute) = compute_of(&product) else { continue };
-            halved.extend(conversion.reads.iter().copied());
-            let [before, after] = [true, false].map(|first| {
-                let work = conversion.work.iter().filter_map(|work| half(*work, first)).collect();
-                with(&node, Compute { work, ..conversion.clone() })
-            });
-            // Numbers are made by the last strip.
-            let work = compute.work.iter().filter_map(|work| half(*work, true)).collect();
-            let early = Compute { work, formula: conversion.formula.clone(), ..compute.clone() };
-            let work = compute.work.iter().filter_map(|work| half(*work, false)).collect();
-            let late = Compute { work, ..compute.clone() };
-            cut.extend([before, with(&product, early), after, with(&product, late)]);
+            smaller.extend(conversion.reads.iter().copied());
+            for strip in 0..strips {
+                let is_last = strip + 1 == strips;
+                let part = |work: &Work| part(*work, strip, strips);
+                let work = conversion.work.iter().filter_map(part).collect();
+                cut.push(with(&node, Compute { work, ..conversion.clone() }));
+                // Numbers are made by the last strip.
+                let formula = if is_last { &compute.formula } else { &conversion.formula };
+                let work = compute.work.iter().filter_map(part).collect();
+                cut.push(with(&product, Compute { work, formula: formula.clone(), ..compute.clone() }));
+            }
         }
         *body = cut;
     }
-    halved.sort_unstable();
-    halved.dedup();
-    for buffer in halved {
-        program.halve(buffer);
+    smaller.sort_unstable();
+    smaller.dedup();
+    for buffer in smaller {
+        program.shrink(buffer, strips);
     }
 }
 
-/// The work of the first half or of the second; nothing where all of it belongs to the other.
-fn half(work: Work, first: bool) -> Option<Work> {
-    let part = |whole: u64| if first { whole - whole / 2 } else { whole / 2 };
+/// The work of a strip; nothing where all of it belongs to another.
+fn part(work: Work, strip: u64, strips: u64) -> Option<Work> {
+    let part = |whole: u64| whole.saturating_mul(strip + 1) / strips - whole.saturating_mul(strip) / strips;
     match work.operation {
         // Each strip is set up.
         Operation::Setup => Some(work),
         Operation::Convert | Operation::Copy => Some(Work { length: part(work.length), ..work }),
         Operation::MappedFma | Operation::Scale => Some(Work { count: part(work.count), ..work }),
         // Around the accumulators, once.
-        _ => (!first).then_some(work),
+        _ => (strip + 1 == strips).then_some(work),
     }
 }
 
@@ -69,6 +77,5 @@ fn compute_of(node: &Node) -> Option<&Compute> {
 
 /// A conversion of weights; those of cached keys and values name no weight.
 fn conversion_of(node: &Node) -> Option<&Compute> {
-    let is_of_weights = |compute: &&Compute| matches!(compute.formula, Some(wafersim_program::Formula::Convert { .. }));
-    compute_of(node).filter(is_of_weights)
+    compute_of(node).filter(|compute| matches!(compute.formula, Some(Formula::Convert { .. })))
 }

@@ -87,7 +87,7 @@ fn draw(seed: u64, attempt: u64) -> Recipe {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     random.set_stream(attempt);
     let mut draw = Draw(random);
-    Recipe {
+    let mut recipe = Recipe {
         name: format!("random-{seed}"),
         about: "Drawn at random.".into(),
         source: format!("seed {seed}"),
@@ -102,7 +102,12 @@ fn draw(seed: u64, attempt: u64) -> Recipe {
         experts: draw.experts(),
         stored: draw.stored(),
         rectangles: draw.rectangles(),
+    };
+    if recipe.rectangles.contains_key("experts") {
+        // Those that have rectangles of their own have none in common.
+        recipe.pin_experts(ExpertPlacement::Spread);
     }
+    recipe
 }
 
 impl Draw {

@@ -158,14 +158,14 @@ impl Program {
         self.buffers.iter().position(|buffer| buffer.name == name).map(|index| BufferId::new(index, self.brand))
     }
 
-    /// Gives a buffer half of its elements, where what it holds comes in two strips.
+    /// Gives a buffer a part of its elements, where what it holds comes in so many strips.
     ///
     /// # Panics
     /// Where another program has made the id.
-    pub fn halve(&mut self, id: BufferId) {
+    pub fn shrink(&mut self, id: BufferId, strips: u64) {
         assert!(id.is_of(self.brand), "{id:?} is no buffer of the program '{}'", self.name);
         if let Some(buffer) = self.buffers.get_mut(id.index()) {
-            buffer.elements -= buffer.elements / 2;
+            buffer.elements = buffer.elements.div_ceil(strips.max(1));
         }
     }
 

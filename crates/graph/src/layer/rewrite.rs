@@ -48,7 +48,7 @@ pub enum Rewrite {
     DividedActivation,
     /// The choice is made in the line where the logits end, while the stream is still on its way to all others.
     ChoiceBesideStream,
-    /// Tiles that are stored narrow are converted and multiplied in two halves.
+    /// Tiles that are stored narrow are converted and multiplied in two halves, those of the LM head in sixteen parts.
     ConversionInStrips,
 }
 
@@ -113,7 +113,7 @@ impl Rewrite {
             Self::InterleavedQueryKeyValue => "query, key and value interleaved: one operation of the length of all",
             Self::DividedActivation => "neighbouring rows share out the activation and pass their parts round",
             Self::ChoiceBesideStream => "experts are chosen while the stream is on its way to all columns",
-            Self::ConversionInStrips => "narrow weights are converted and multiplied in two halves",
+            Self::ConversionInStrips => "narrow weights are converted and multiplied in parts",
         }
     }
 
@@ -138,7 +138,7 @@ impl Rewrite {
             Self::AccumulatorsInPlace => "one buffer of a product's outputs less",
             Self::InterleavedQueryKeyValue | Self::ChoiceBesideStream => "none",
             Self::DividedActivation => "one buffer of inner elements more, and two of a part of them",
-            Self::ConversionInStrips => "half of the room for converted weights",
+            Self::ConversionInStrips => "half of the room for converted weights, a sixteenth in the LM head",
         }
     }
 

@@ -1,4 +1,5 @@
-//! A recipe pinned at a mapping leads to the same mapping where the question is easier.
+//! A recipe pinned at a mapping leads to the same mapping where the question is easier, where all layers have the same
+//! kind of cache.
 
 use wafersim_mapping::{Mapped, Mapper, Recipe, Verification, micro_batch_ladder};
 use wafersim_spec::Model;
@@ -9,7 +10,7 @@ use crate::common::{inputs, wse3};
 #[test]
 fn a_pinned_recipe_is_the_same_mapping_on_an_easier_question() {
     let wafer = wse3();
-    for (name, wafers) in [("qwen3-30b-a3b", 3), ("llama-3.1-8b", 2), ("deepseek-v2-lite", 2), ("gpt-oss-20b", 2)] {
+    for (name, wafers) in [("qwen3-30b-a3b", 3), ("llama-3.1-8b", 2), ("mixtral-8x7b", 4), ("qwen3-32b", 3)] {
         let model = Model::builtin(name).unwrap();
         for recipe in ["best", "published", "many-users"] {
             let recipe = Recipe::builtin(recipe).unwrap();
