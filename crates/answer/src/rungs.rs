@@ -63,18 +63,23 @@ pub(crate) struct Known(Mutex<BTreeMap<String, Arc<Rung>>>);
 /// What is found at every rung at or above a question, its own first.
 pub(crate) fn all(question: &Question, how: How) -> Vec<Arc<Rung>> {
     let mut rungs = vec![question.clone()];
-    rungs.extend(above(question).into_iter().filter(|harder| fewest(harder).is_ok_and(|wafers| wafers <= how.most)));
+    rungs.extend(
+        above(question, how.effort).into_iter().filter(|harder| fewest(harder).is_ok_and(|wafers| wafers <= how.most)),
+    );
     // One after the other would leave threads idle at the end of each.
-    (0..rungs.len()).into_par_iter().map(|index| at(&rungs[index], how)).collect()
+    (0..rungs.len()).into_par_iter().map(|index| at(&rungs[index], how, index == 0)).collect()
 }
 
-/// The questions above one: those that the model allows.
-fn above(question: &Question) -> Vec<Question> {
+/// The questions above one: those that the model allows. What an answer can wait for is the next octave of users.
+fn above(question: &Question, effort: Effort) -> Vec<Question> {
     let scenario = &question.scenario;
     let (context, users) = (scenario.context, scenario.users);
     let powers =
         |step: usize, least: u64| (0..63).step_by(step).map(|power| 1u64 << power).filter(move |rung| *rung > least);
     let with = |scenario: Scenario| Question { scenario, ..question.clone() };
+    if effort == Effort::Quick {
+        return powers(1, users).take(1).map(|users| with(Scenario { users, ..scenario.clone() })).collect();
+    }
     let contexts = powers(1, context).take(1).filter(|context| *context <= question.model.max_positions);
     let mut all: Vec<Question> = contexts.map(|context| with(Scenario { context, ..scenario.clone() })).collect();
     let users: BTreeSet<u64> = powers(1, users).take(1).chain(powers(2, users).take(USERS)).collect();
@@ -90,7 +95,9 @@ fn above(question: &Question) -> Vec<Question> {
     all
 }
 
-fn at(question: &Question, how: How) -> Arc<Rung> {
+fn at(question: &Question, how: How, is_own: bool) -> Arc<Rung> {
+    // The rung of a question itself is always searched with all of the effort.
+    let whole = is_own || how.effort > Effort::Quick;
     let scenario = Scenario {
         target: 0.0,
         prompt: 0,
@@ -99,25 +106,27 @@ fn at(question: &Question, how: How) -> Arc<Rung> {
         ..question.scenario.clone()
     };
     let fewest = fewest(question).map_or(how.fewest, |fewest| fewest.min(how.most));
-    let key = hash::of(&(&scenario, question.wafer.free_bytes(), how.effort, fewest, how.most));
+    let key = hash::of(&(&scenario, question.wafer.free_bytes(), how.effort, fewest, how.most, whole));
     let known = || question.rungs.0.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(rung) = known().get(&key) {
         return Arc::clone(rung);
     }
     // Not under the lock: who waits for it could be who works for it.
-    let rung = Arc::new(searched(question, How { fewest, ..how }));
+    let rung = Arc::new(searched(question, How { fewest, ..how }, whole));
     known().insert(key, Arc::clone(&rung));
     rung
 }
 
-fn searched(question: &Question, how: How) -> Rung {
+fn searched(question: &Question, how: How, whole: bool) -> Rung {
     let judge = ClosedForm::new(question, &|_| ());
     let space = Space { inputs: question.inputs(), fewest: how.fewest, wafers: how.most, pins: Default::default() };
     let search = Search { space, effort: how.effort, seed: 1 };
     let surveyed = survey(&search, first_point(question, start(question), how.most), &judge);
     let mut refined = refine_each(&search, &surveyed, &judge);
-    // Other divisions than the fastest may be better once they are refined.
-    refined.extend(refine(&search, &surveyed, &judge));
+    if whole {
+        // Other divisions than the fastest may be better once they are refined.
+        refined.extend(refine(&search, &surveyed, &judge));
+    }
     let evaluations = refined.iter().map(|found| found.evaluations).max().unwrap_or(0);
     let found = refined.into_iter().map(|found| OfRung {
         recipe: found.point.recipe.pinned(&found.mapped),

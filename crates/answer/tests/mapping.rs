@@ -135,7 +135,7 @@ fn a_pipeline_works_by_the_mapping() {
     assert!(pass(&best).0 < pass(&static_routes).0 && pass(&best).0.is_finite());
     let chunk = best.prefill_chunk(256, 0).latency().0;
     assert!(chunk > 0.0 && chunk.is_finite());
-    assert_eq!(best.mapped().layers[0].rewrites, wafersim_mapping::Recipe::builtin("best").unwrap().rewrites);
+    assert_eq!(best.mapped().layers[0].rewrites, Recipe::builtin("best").unwrap().rewrites);
 }
 
 /// What is built in runs on the default question, for one user and for many: colors and memory suffice.

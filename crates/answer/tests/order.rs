@@ -26,7 +26,7 @@ fn speed(asked: &Asked) -> f64 {
         wafer_overrides: free_memory.map(|free| ("pe.free_memory".to_owned(), free)).into_iter().collect(),
         ..Scenario::default()
     };
-    let question = Question::load(scenario).unwrap().searching(Some(Effort::Quick));
+    let question = Question::load(scenario).unwrap().searching(Some(Effort::Normal));
     answer_without_ranges(&question).unwrap().profiles.programs[&Profile::Best].tokens_per_second_per_user
 }
 

@@ -54,7 +54,7 @@ fn a_certificate_is_saved_shown_and_read_again() {
 /// whole.
 #[test]
 fn where_no_mapping_passes_best_is_published_and_the_exit_code_says_so() {
-    let question = "--model qwen3-32b --context 1k --wafers 1 --format json";
+    let question = "--model qwen3-32b --context 2k --wafers 1 --format json";
     let said = simctl(&format!("run {question} --certify"));
     assert_eq!(said.code, Some(3), "{}", said.stderr);
     assert!(said.stderr.contains("no mapping passes"), "{}", said.stderr);

@@ -13,7 +13,9 @@ pub fn scripts(page: &str) -> Vec<String> {
     let in_comments = page.split(BEGIN).skip(1).filter_map(|text| text.split_once(" -->"));
     let below = page.split(BELOW).skip(1).filter_map(|text| text.trim_start().strip_prefix("```sh\n"));
     let in_blocks = below.filter_map(|text| text.split_once("```"));
-    in_comments.chain(in_blocks).map(|(script, _)| script.to_owned()).collect()
+    let all = in_comments.chain(in_blocks).map(|(script, _)| script.to_owned());
+    // The page that says how they are written.
+    all.filter(|script| script != "...").collect()
 }
 
 /// Instead of cargo, which waits for itself where it runs a test: leaves the arguments of the example.
