@@ -2,7 +2,7 @@
 //!
 //! [`TrafficConfig`] -> [`Traffic`] -> [`TrafficReport`] measures a traffic pattern at a rate; [`MessageConfig`] ->
 //! [`Messages`] -> [`MessageReport`] delivers an explicit list of messages and says when each was complete. Both run on
-//! the same network, whose timing ([`machine`]) is that of BookSim2's input-queued router with one virtual channel,
+//! the same network, whose timing ([`mesh`]) is that of BookSim2's input-queued router with one virtual channel,
 //! lookahead routing and speculative switch allocation (Jiang et al., ISPASS 2013; `src/routers/iq_router.cpp`,
 //! `src/allocators/islip.cpp`, `src/trafficmanager.cpp` of github.com/booksim/booksim2). `router.rs` says how that
 //! router was reduced to a pointer and a holder per output; `tests/reference` holds the reduction to the full pipeline.
