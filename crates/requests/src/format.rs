@@ -1,5 +1,5 @@
 //! The formats as data: which keys a file has by which it is known, what each key means, the unit of its times, the
-//! block of its hashes. A new format of the usual kind is one more row of [`PRESETS`], and its name in [`Format`].
+//! block of its hashes. A new format of the usual kind is one more row of `PRESETS`, and its name in [`Format`].
 //!
 //! Sources: the formats' own documentation and code, listed in `docs/src/request-traces.md`.
 
