@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde::Serialize;
 use wafersim_mapping::{Common, Mapped, Recipe, micro_batch_ladder};
-use wafersim_search::{Effort, Judge, Point};
+use wafersim_search::{Effort, Judge, Point, growth};
 use wafersim_spec::scenario::WaferCount;
 
 use crate::map::{ClosedForm, fewest};
@@ -124,21 +124,8 @@ fn priced(question: &Question, rungs: &[Arc<Rung>], judge: &ClosedForm<'_>) -> V
 
 /// Numbers of wafers at which speed grows, each with the fastest on so many.
 fn by_wafers(priced: &[Priced]) -> Vec<Considered> {
-    let mut all: Vec<Considered> = priced
-        .iter()
-        .map(|found| Considered { wafers: found.wafers, tokens_per_second_per_user: 1.0 / found.time })
-        .collect();
-    let faster = |one: &Considered, other: &Considered| {
-        other.tokens_per_second_per_user.total_cmp(&one.tokens_per_second_per_user)
-    };
-    all.sort_by(|one, other| one.wafers.cmp(&other.wafers).then(faster(one, other)));
-    let mut fastest = 0.0;
-    all.retain(|one| {
-        let is_faster = one.tokens_per_second_per_user > fastest * (1.0 + 1e-9);
-        fastest = one.tokens_per_second_per_user.max(fastest);
-        is_faster
-    });
-    all
+    let steps = growth(priced, |found| (found.wafers, found.time)).into_iter();
+    steps.map(|found| Considered { wafers: found.wafers, tokens_per_second_per_user: 1.0 / found.time }).collect()
 }
 
 /// The wafers that are taken: the fewest that reach the target, or that more are not worth.

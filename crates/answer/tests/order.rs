@@ -1,5 +1,5 @@
-//! A harder question gets no better answer. This pair did before mappings of harder questions were tried on easier ones;
-//! docs/src/limits.md says how often random pairs still do.
+//! A harder question gets no better answer. This pair did before mappings of harder questions were tried on easier
+//! ones; docs/src/limits.md says how often random pairs still do.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use thiserror::Error;
 use wafersim_spec::wafer::RateSet;
 
@@ -106,21 +107,31 @@ struct Row {
     evidence: String,
 }
 
+/// The rows of a table, each with its line. `columns` are those that it must have.
+pub(crate) fn rows<Row: DeserializeOwned>(
+    text: &str,
+    file: &str,
+    columns: &'static str,
+) -> Result<Vec<(u64, Row)>, TableError> {
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let format = |error: csv::Error| TableError::Format { file: file.into(), reason: error.to_string(), columns };
+    let headers = reader.headers().map_err(format)?.clone();
+    let row = |record: Result<csv::StringRecord, csv::Error>| {
+        let record = record.map_err(format)?;
+        let line = record.position().map_or(0, csv::Position::line);
+        Ok((line, record.deserialize(Some(&headers)).map_err(format)?))
+    };
+    reader.records().map(row).collect()
+}
+
 /// Reads a table. `file` is named in errors.
 ///
 /// # Errors
 /// Where a column is missing, a number is no number or out of range, or an id stands twice.
 pub fn read_table(text: &str, file: &str) -> Result<Vec<Measurement>, TableError> {
-    let mut reader = csv::Reader::from_reader(text.as_bytes());
     let mut measurements: Vec<Measurement> = Vec::new();
     let mut seen = BTreeMap::new();
-    let format =
-        |error: csv::Error| TableError::Format { file: file.into(), reason: error.to_string(), columns: COLUMNS };
-    let headers = reader.headers().map_err(format)?.clone();
-    for record in reader.records() {
-        let record = record.map_err(format)?;
-        let line = record.position().map_or(0, csv::Position::line);
-        let row: Row = record.deserialize(Some(&headers)).map_err(format)?;
+    for (line, row) in rows::<Row>(text, file, COLUMNS)? {
         let wrong = |field, value: &str, allowed| TableError::Field {
             file: file.into(),
             line,

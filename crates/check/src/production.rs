@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 use wafersim_spec::DataType;
 
-use crate::measurements::{TableError, measured_value};
+use crate::measurements::{TableError, measured_value, rows};
 use crate::validate::Skipped;
 
 /// The records that are built in: `benches/measurements/production.csv`.
@@ -105,6 +105,8 @@ pub struct Record {
     pub answer: Option<u64>,
     /// Data type of weights, where one was claimed.
     pub weights: Option<DataType>,
+    /// Whether one was claimed that is not known here.
+    pub has_other_weights: bool,
     /// Whether tokens were drafted.
     pub drafts: Drafts,
     /// Who saw it.
@@ -126,9 +128,14 @@ impl Record {
 
     /// Why there is nothing to compare it with, if so.
     fn problem(&self) -> Option<&'static str> {
-        (self.metric == Metric::Prompt && self.prompt.is_none()).then_some(
-            "the length of its prompt is not known, or its time has the network or an answer's first part in it",
-        )
+        match self.metric {
+            _ if self.has_other_weights => Some("its weights are in a format that is not known here"),
+            Metric::Prompt if self.seen == Seen::User => Some("its time has the network in it"),
+            Metric::Prompt if self.prompt.is_none() => {
+                Some("the length of its prompt is not known, or its time has an answer's first part in it")
+            }
+            _ => None,
+        }
     }
 }
 
@@ -163,16 +170,9 @@ struct Row {
 /// # Errors
 /// Where a column is missing, a value is no number or out of range, or an id stands twice.
 pub fn read_production(text: &str, file: &str) -> Result<ProductionTable, TableError> {
-    let mut reader = csv::Reader::from_reader(text.as_bytes());
-    let format =
-        |error: csv::Error| TableError::Format { file: file.into(), reason: error.to_string(), columns: COLUMNS };
-    let headers = reader.headers().map_err(format)?.clone();
     let mut table = ProductionTable::default();
     let mut seen = BTreeSet::new();
-    for record in reader.records() {
-        let record = record.map_err(format)?;
-        let line = record.position().map_or(0, csv::Position::line);
-        let row: Row = record.deserialize(Some(&headers)).map_err(format)?;
+    for (line, row) in rows::<Row>(text, file, COLUMNS)? {
         let wrong = |field, value: &str, allowed| TableError::Field {
             file: file.into(),
             line,
@@ -225,6 +225,9 @@ impl Row {
             "yes" => Drafts::Yes,
             _ => Drafts::Unknown,
         };
+        let claimed = first(&self.weights);
+        let weights = claimed.parse().ok();
+        let says_nothing = ["", "unknown", "not"].contains(&claimed.as_str());
         Record {
             id: self.id,
             model: self.model,
@@ -232,7 +235,8 @@ impl Row {
             value,
             prompt: number(length, |word, next| (word == "prompt").then_some(next)),
             answer: number(length, |word, next| (next == "out").then_some(word)),
-            weights: first(&self.weights).parse().ok(),
+            has_other_weights: weights.is_none() && !says_nothing,
+            weights,
             drafts,
             seen,
             evidence: self.evidence,
@@ -378,6 +382,8 @@ pub struct Realised {
     pub drafts: Drafts,
     /// Records.
     pub records: usize,
+    /// Models that they are of.
+    pub models: usize,
     /// The least.
     pub low: f64,
     /// Half of the records are above.
@@ -393,8 +399,9 @@ pub const FEWEST_RECORDS: usize = 5;
 /// [`FEWEST_RECORDS`].
 pub fn realised(records: &[Compared]) -> Vec<Realised> {
     let of = |drafts: Drafts| {
-        let counted = records.iter().filter(|record| record.counts() && record.drafts == drafts);
-        let mut fractions: Vec<f64> = counted.map(Compared::fraction).collect();
+        let counted = || records.iter().filter(|record| record.counts() && record.drafts == drafts);
+        let models = counted().map(|record| record.model.as_str()).collect::<BTreeSet<&str>>().len();
+        let mut fractions: Vec<f64> = counted().map(Compared::fraction).collect();
         fractions.sort_by(|one, other| one.partial_cmp(other).unwrap_or(Ordering::Equal));
         let (low, high) = (*fractions.first()?, *fractions.last()?);
         let middle = fractions.len() / 2;
@@ -402,7 +409,8 @@ pub fn realised(records: &[Compared]) -> Vec<Realised> {
             1 => fractions[middle],
             _ => (fractions[middle - 1] + fractions[middle]) / 2.0,
         };
-        (fractions.len() >= FEWEST_RECORDS).then_some(Realised { drafts, records: fractions.len(), low, median, high })
+        let records = fractions.len();
+        (records >= FEWEST_RECORDS).then_some(Realised { drafts, records, models, low, median, high })
     };
     [Drafts::No, Drafts::Yes, Drafts::Unknown].into_iter().filter_map(of).collect()
 }

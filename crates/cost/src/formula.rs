@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | chain reduce (streaming) | message + (stages - 1) (ramps + combine) + hops hop + sides (w - 1) wavelet, and for a second side ramp + combine + issue | HPDC 2024 chain, with WaferLLM's converging chains |
 //! | chain reduce with a root elsewhere | the longer of: the longer side alone (1 side), the shorter one with both payloads | ours: the shorter side is taken first |
-//! | chain reduce (library) | call + reduce + stages (ramps + combine) + hops hop + (w - 1) wavelet | rows `chain_gemv_*` |
+//! | chain reduce (library) | call + reduce + stages (ramps + combine) + hops hop + sides (w - 1) wavelet, the second side as above | rows `chain_gemv_*` |
 //! | any transfer after the core's own work | + the cheaper of a set-up and a completed task | the set-up: sources.md#wse-3-characterisation-notes; that the cheaper way is taken is ours |
 //! | chain reduce (rotating root) | message + set-up + 2 tasks + w relay | software relay, sources.md#wse-3-characterisation-notes |
 //! | multicast (streaming) | message + hops hop + (w - 1) wavelet | HPDC 2024 broadcast |
@@ -332,9 +332,9 @@ fn compute(compute: &Compute, rates: &Rates) -> Cost {
 /// Cycles of vector work in one processing element.
 ///
 /// Mapped multiply-accumulate: max(issue, column + ceil(length / lanes) wave), sources.md#wse-3-characterisation-notes.
-/// Plain operations: set-up + length / rate. In a plain loop the set-up and the turn of the loop are what software takes
-/// to handle a word (`relay_word`): a loop around an operation over one element. The fp32 sweep on WSE-2 (rows `pe_gemv_wse2_*`) is set-up + N (column +
-/// ceil(N / 4) wave).
+/// Plain operations: set-up + length / rate. In a plain loop the set-up and the turn of the loop are what software
+/// takes to handle a word (`relay_word`): a loop around an operation over one element. The fp32 sweep on WSE-2 (rows
+/// `pe_gemv_wse2_*`) is set-up + N (column + ceil(N / 4) wave).
 pub fn work(work: &Work, rates: &Rates) -> f64 {
     let (length, count) = (work.length as f64, work.count as f64);
     let wide = work.data_type.bits() > 16;

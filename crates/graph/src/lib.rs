@@ -1,9 +1,9 @@
 //! The transformer as a graph of operators with shapes, parameters, multiply-accumulates and bytes.
 //!
-//! [`OperatorGraph::of_model`] takes a checked [`Model`](wafersim_spec::Model), a [`PassLoad`] (decode or prefill, how many
-//! tokens, how much context) and a [`Precision`](wafersim_spec::Precision), and lays the whole forward pass out as a
-//! directed acyclic graph: one node per operator, one edge per tensor that flows. What may run at the same time has no
-//! path between it: q, k and v; gate and up; the chosen experts; the shared expert beside the routed ones.
+//! [`OperatorGraph::of_model`] takes a checked [`Model`](wafersim_spec::Model), a [`PassLoad`] (decode or prefill, how
+//! many tokens, how much context) and a [`Precision`](wafersim_spec::Precision), and lays the whole forward pass out as
+//! a directed acyclic graph: one node per operator, one edge per tensor that flows. What may run at the same time has
+//! no path between it: q, k and v; gate and up; the chosen experts; the shared expert beside the routed ones.
 //!
 //! This crate knows no wafer, no placement, no kernel and no clock. Which processing element computes an operator, and
 //! how long it takes, is the business of the crates to the right.

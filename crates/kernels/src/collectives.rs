@@ -1,9 +1,10 @@
 //! Collectives by themselves: over lines or both axes of a grid, and a round of the vendor library's.
 //!
-//! Written for their time. A reduction in one or two phases is the one that was published for WSE-2 (sources.md#reductions-over-512-elements);
-//! a round is that of a graph traversal on WSE-3 (sources.md#graph-traversal-on-a-cs-3): seven collectives of the
-//! vendor's library, one after the other. Where the roots of the lines of a grid differ, the program is that of the
-//! line whose root is farthest from its members: it ends last.
+//! Written for their time. A reduction in one or two phases is the one that was published for WSE-2
+//! (sources.md#reductions-over-512-elements); a round is that of a graph traversal on WSE-3
+//! (sources.md#graph-traversal-on-a-cs-3): seven collectives of the vendor's library, one after the other. Where the
+//! roots of the lines of a grid differ, the program is that of the line whose root is farthest from its members: it
+//! ends last.
 
 use wafersim_program::pieces::ring_words;
 use wafersim_program::{

@@ -71,6 +71,15 @@ pub(crate) struct Relative {
     arrival: Vec<Node>,
 }
 
+/// A softmax as it was written.
+#[derive(Debug, Clone)]
+pub(crate) struct Softmax {
+    pub nodes: Vec<Node>,
+    pub scored: Scored,
+    /// What is left to do where it is relative to the maxima of single rows.
+    pub relative: Option<Relative>,
+}
+
 /// What attention makes, and the sums of exponentials where they ride along.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Made {
@@ -231,13 +240,7 @@ impl Writer<'_> {
     /// The softmax over all tokens, in place. Where its sum rides with the values, the sums are left with the result
     /// and nothing is divided yet. Scores that were shared out are with all columns of a head again when it ends. Where
     /// it is relative to the maxima of single rows, what is left to do comes back as well.
-    pub fn softmax(
-        &mut self,
-        attending: &Attending,
-        scored: Scored,
-        form: SoftmaxForm,
-        made: Made,
-    ) -> (Vec<Node>, Scored, Option<Relative>) {
+    pub fn softmax(&mut self, attending: &Attending, scored: Scored, form: SoftmaxForm, made: Made) -> Softmax {
         let Attending { lies, tokens, .. } = *attending;
         let Scored { scores, divided, .. } = scored;
         let scale = if scored.scaled { 1.0 } else { attending.score_scale() };
@@ -333,7 +336,7 @@ impl Writer<'_> {
             let reads = [scores.buffer, statistic];
             nodes.push(self.compute(Math::Normalise, &reads, scores.buffer, work, formula));
         }
-        let Some((fields, _)) = gathered else { return (nodes, scored, relative) };
+        let Some((fields, _)) = gathered else { return Softmax { nodes, scored, relative } };
         let whole = self.declare("attention.exponentials", fields);
         let segment = self.segment(lies.dims, lies.groups, exponentials_of.buffer, whole);
         let region = lies.in_use(self.region());
@@ -343,7 +346,7 @@ impl Writer<'_> {
             let work = vec![self.work(Operation::ScalarReduce, self.most(x), 1)];
             nodes.push(self.compute(Math::Add, &[whole], sums.buffer, work, Formula::SumOfLast { x, sums }));
         }
-        (nodes, Scored { scores: first(whole), divided: false, ..scored }, relative)
+        Softmax { nodes, scored: Scored { scores: first(whole), divided: false, ..scored }, relative }
     }
 
     /// The buffer of what attention makes; with a field for the sums of the exponentials where they ride along.

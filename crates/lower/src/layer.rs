@@ -15,7 +15,7 @@ use wafersim_mapping::LineKind;
 use wafersim_program::{Action, Axis, Field, Formula, GainName, Node, Operand, Order, Program, Step};
 use wafersim_spec::model::{Attention, GroupedAttention, LatentAttention, Reach, Role};
 
-use crate::attention::{Attending, Made, Queries, Relative, Scored};
+use crate::attention::{Attending, Made, Queries, Relative, Scored, Softmax};
 use crate::clustered::Clusters;
 use crate::lies::{Contents, HeadSizes, KvLies};
 use crate::linear::{Remembering, StateLies};
@@ -221,7 +221,7 @@ impl<'a> Walk<'a> {
                 let (attending, scored) = (self.attending()?, self.scored()?);
                 let made = self.writer.result_buffer(&attending, form.sum_rides);
                 self.result = Some(made);
-                let (nodes, scored, relative) = self.writer.softmax(&attending, scored, *form, made);
+                let Softmax { nodes, scored, relative } = self.writer.softmax(&attending, scored, *form, made);
                 (self.scored, self.relative) = (Some(scored), relative);
                 self.writer.program.push(name, nodes);
             }

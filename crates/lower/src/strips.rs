@@ -26,7 +26,10 @@ pub(crate) fn cut(program: &mut Program, strips: u64) {
                 cut.push(node);
                 continue;
             };
-            let Some(compute) = compute_of(&product) else { continue };
+            let Some(compute) = compute_of(&product) else {
+                cut.extend([node, product]);
+                continue;
+            };
             smaller.extend(conversion.reads.iter().copied());
             for strip in 0..strips {
                 let is_last = strip + 1 == strips;

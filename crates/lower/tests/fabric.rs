@@ -103,6 +103,8 @@ fn above(what: &str, program: &Program) -> f64 {
 fn agree(what: &str, program: &Program) {
     let off = above(what, program);
     assert!(off.abs() < LIMIT, "{what}: {:.1} %", off * 100.0);
+    let [here, elsewhere] = [program, &program.moved(17, 300)].map(|program| read(program).1.cycles);
+    assert_eq!(here, elsewhere, "{what}, at another place");
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU32, Ordering as Access};
 
-/// The mark of a program, which its ids carry. It is another one in every program; clones of a program share it, as they
-/// share what was declared before.
+/// The mark of a program, which its ids carry. It is another one in every program; clones of a program share it, as
+/// they share what was declared before.
 ///
 /// It is no part of what a program is: to `==`, `<` and hashes all are alike, so that a program that is written twice
 /// equals itself, ids included.

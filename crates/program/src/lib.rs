@@ -26,6 +26,7 @@ pub mod collective;
 pub mod formula;
 pub mod layout;
 pub mod memory;
+mod moved;
 pub mod movement;
 pub mod pieces;
 pub mod program;

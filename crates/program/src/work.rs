@@ -60,7 +60,8 @@ pub enum Operation {
     MappedFma,
     /// The same with products of 16-bit values summed in fp32.
     MappedMixedFma,
-    /// Vector multiply-accumulate in a plain loop, with products of 16-bit values: each turn of the loop sets it up again.
+    /// Vector multiply-accumulate in a plain loop, with products of 16-bit values: each turn of the loop sets it up
+    /// again.
     LoopedFma,
     /// The same summed in fp32.
     LoopedMixedFma,

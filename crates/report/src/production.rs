@@ -146,9 +146,9 @@ fn realised(class: &Realised) -> String {
 
 /// How much that is, and how many records say so.
 pub(crate) fn fractions(class: &Realised) -> String {
-    let Realised { records, low, median, high, .. } = *class;
-    let records = plural(records as u64, "record");
-    format!("{low:.2} to {high:.2} of the best that was found (middle of {records}: {median:.2})")
+    let Realised { records, models, low, median, high, .. } = *class;
+    let (records, models) = (plural(records as u64, "record"), plural(models as u64, "model"));
+    format!("{low:.2} to {high:.2} of the best that was found (middle of {records} of {models}: {median:.2})")
 }
 
 /// Which services a class is of.

@@ -1,5 +1,5 @@
-//! Counts the requests of a trace: `cargo run --release -p wafersim-requests --example count -- FILE [inspect]`. Timed from
-//! outside, it is the reader's speed, or that of an inspection.
+//! Counts the requests of a trace: `cargo run --release -p wafersim-requests --example count -- FILE [inspect]`. Timed
+//! from outside, it is the reader's speed, or that of an inspection.
 #![allow(clippy::print_stdout, reason = "an example prints")]
 
 use wafersim_requests::{Reader, Settings, TraceRequest, summarise};

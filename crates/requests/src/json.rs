@@ -2,13 +2,15 @@
 
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::error::{RequestError, shown};
 use crate::format::Role;
 use crate::input::{Lines, Text, Values};
-use crate::number::from_float;
+use crate::number::{decimal, from_float};
 use crate::row::{Call, Message, Row, Scale, allowed, span_unit};
 use crate::settings::TimeUnit;
 
@@ -133,7 +135,18 @@ struct Field<'a> {
 impl<'de> DeserializeSeed<'de> for Field<'_> {
     type Value = ();
     fn deserialize<D: serde::Deserializer<'de>>(self, reader: D) -> Result<(), D::Error> {
-        reader.deserialize_any(self)
+        if !matches!(self.role, Role::Arrival | Role::Delay | Role::WaitAfter) {
+            return reader.deserialize_any(self);
+        }
+        // As it is written: a double would lose digits.
+        let written = <&RawValue>::deserialize(reader)?.get();
+        match written.as_bytes().first() {
+            Some(b'"') => self.text(&serde_json::from_str::<String>(written).map_err(D::Error::custom)?),
+            Some(b'-' | b'0'..=b'9') => self.time(written),
+            Some(b'n') => {}
+            _ => *self.bad = Some(written.to_owned()),
+        }
+        Ok(())
     }
 }
 
@@ -150,22 +163,16 @@ impl Field<'_> {
             Role::Chat if small.is_some() => self.row.chat = small,
             Role::Parent if small.is_some() => self.row.parent = small,
             Role::Session => self.row.session = value.to_string(),
-            Role::Arrival | Role::Delay | Role::WaitAfter => self.time(i128::from(value)),
             _ => *self.bad = Some(value.to_string()),
         }
     }
 
-    /// A whole number of units of time.
-    fn time(self, value: i128) {
-        if self.role == Role::Arrival && self.scale.unit == TimeUnit::Date {
-            *self.bad = Some(value.to_string());
-            return;
-        }
-        let places = span_unit(self.scale.unit).places();
-        let scaled = value.checked_mul(10i128.pow(places.unsigned_abs()));
-        match scaled {
-            Some(_) => self.set_time(scaled),
-            None => *self.bad = Some(value.to_string()),
+    /// A number of units of time.
+    fn time(self, written: &str) {
+        let is_date = self.role == Role::Arrival && self.scale.unit == TimeUnit::Date;
+        match decimal(written.as_bytes(), span_unit(self.scale.unit).places()).filter(|_| !is_date) {
+            Some(time) => self.set_time(Some(time)),
+            None => *self.bad = Some(written.to_owned()),
         }
     }
 
@@ -234,7 +241,6 @@ impl<'de> Visitor<'de> for Field<'_> {
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
         match self.role {
-            Role::Arrival | Role::Delay | Role::WaitAfter => self.time(i128::from(value)),
             Role::Parent => self.row.parent = Some(value),
             Role::Chat => self.row.chat = Some(value),
             Role::Session => self.row.session = value.to_string(),
@@ -244,14 +250,6 @@ impl<'de> Visitor<'de> for Field<'_> {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
-        let is_time = matches!(self.role, Role::Arrival | Role::Delay | Role::WaitAfter);
-        if is_time && !(self.role == Role::Arrival && self.scale.unit == TimeUnit::Date) {
-            match from_float(value, span_unit(self.scale.unit).places()) {
-                Some(time) => self.set_time(Some(time)),
-                None => *self.bad = Some(value.to_string()),
-            }
-            return Ok(());
-        }
         let is_whole = (0.0..1e15).contains(&value) && (self.scale.cuts || value.fract() == 0.0);
         match self.role {
             Role::Session => self.row.session = value.to_string(),

@@ -46,7 +46,8 @@ impl Effort {
         }
     }
 
-    /// Mappings for which routers may have too few colors before none is asked for any more: asking takes up to seconds.
+    /// Mappings for which routers may have too few colors before none is asked for any more: asking takes up to
+    /// seconds.
     const fn router_failures(self) -> u64 {
         match self {
             Self::Quick => 20,
@@ -176,19 +177,20 @@ pub fn refine(search: &Search<'_>, surveyed: &[Found], judge: &dyn Judge) -> Opt
     Some(Found { point, mapped, judged, evaluations: walk.evaluations })
 }
 
-/// Of a survey the fastest on each number of wafers at which speed grows, fewest wafers first.
-pub fn growth(surveyed: &[Found]) -> Vec<&Found> {
-    let mut all: Vec<&Found> = surveyed.iter().collect();
-    all.sort_by(|one, other| {
-        one.point.wafers.cmp(&other.point.wafers).then(one.judged.time.total_cmp(&other.judged.time))
-    });
+/// Of mappings, whose wafers and time `of` says, the fastest on each number of wafers at which speed grows, fewest
+/// wafers first.
+pub fn growth<'m, T>(all: &'m [T], of: impl Fn(&T) -> (u32, f64)) -> Vec<&'m T> {
+    let mut all: Vec<(u32, f64, &T)> =
+        all.iter().map(|one| (of(one), one)).map(|((n, time), one)| (n, time, one)).collect();
+    all.sort_by(|one, other| one.0.cmp(&other.0).then(one.1.total_cmp(&other.1)));
     let mut fastest = f64::INFINITY;
-    all.retain(|one| {
-        let is_faster = one.judged.time < fastest * (1.0 - 1e-9);
-        fastest = one.judged.time.min(fastest);
+    all.retain(|(_, time, _)| {
+        // Below a part in 10^9 is rounding.
+        let is_faster = *time < fastest * (1.0 - 1e-9);
+        fastest = time.min(fastest);
         is_faster
     });
-    all
+    all.into_iter().map(|(_, _, one)| one).collect()
 }
 
 /// The best mappings found for each number of wafers at which the speed of a survey grows: of each the fastest
@@ -201,7 +203,7 @@ pub fn refine_each(search: &Search<'_>, surveyed: &[Found], judge: &dyn Judge) -
     let mut walk = Walk::new(search, judge);
     walk.evaluations = fastest.evaluations;
     let mut found = Vec::new();
-    let steps = growth(surveyed);
+    let steps = growth(surveyed, |found| (found.point.wafers, found.judged.time));
     for (index, step) in steps.iter().enumerate() {
         if step.judged.time > fastest.judged.time * MOST_GAINED {
             found.push((*step).clone());

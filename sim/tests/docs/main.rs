@@ -1,9 +1,9 @@
 //! The README and the book: every command in them is run, every generated table is what its command prints, every link
 //! leads somewhere, and the library example compiles.
 //!
-//! `TRYCMD=overwrite cargo test -p simctl --test docs` writes what the commands print now, leaves out what the pages left
-//! out, fills the tables whose rows are commands, and draws the pictures; read the diff. Where all of that is current, it
-//! changes nothing.
+//! `TRYCMD=overwrite cargo test -p simctl --test docs` writes what the commands print now, leaves out what the pages
+//! left out, fills the tables whose rows are commands, and draws the pictures; read the diff. Where all of that is
+//! current, it changes nothing.
 
 #[path = "../../../crates/wafersim/examples/frontier.rs"]
 #[allow(dead_code)] // Its main.

@@ -4,7 +4,7 @@
 use serde::Serialize;
 use wafersim_cost::{Cause, Cost, OperatorCost, ProgramCost, Rates, formula};
 use wafersim_fabric::circuit::{self, CircuitError, Outcome, Progress, Record};
-use wafersim_program::{Node, Program, Step};
+use wafersim_program::Program;
 use wafersim_spec::Region;
 use wafersim_spec::Wafer;
 use wafersim_spec::wafer::{Key, RateSet};
@@ -98,7 +98,7 @@ impl Task<'_> {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(LayerRun, ProgramCost), AnswerError> {
         let Place { layer, wafer: at, region, .. } = self.place;
-        let program = moved(self.program, region.x, region.y);
+        let program = self.program.moved(region.x, region.y);
         let failed = |reason: CircuitError| AnswerError::Fabric { what: format!("layer {layer}"), reason };
         let lowered = circuit::lower(&program, wafer, RateSet::Silicon, &|work| formula::work(work, rates));
         let outcome = lowered
@@ -181,31 +181,4 @@ fn as_cost(closed: &ProgramCost, operators: &[OperatorOnFabric]) -> ProgramCost 
         OperatorCost { name: known.name.clone(), cost }
     });
     ProgramCost { operators: scaled.collect(), colors: closed.colors }
-}
-
-/// The program with its corner at another place.
-pub(crate) fn moved(program: &Program, x: u64, y: u64) -> Program {
-    let mut program = program.clone();
-    let by = |step: &mut Step| {
-        step.region.x = step.region.x.saturating_add(x);
-        step.region.y = step.region.y.saturating_add(y);
-    };
-    program.region.x = program.region.x.saturating_add(x);
-    program.region.y = program.region.y.saturating_add(y);
-    program.body.iter_mut().for_each(|node| each_step(node, &by));
-    program
-}
-
-fn each_step(node: &mut Node, change: &impl Fn(&mut Step)) {
-    match node {
-        Node::Step(step) => change(step),
-        Node::Operator { body, .. } | Node::Sequence(body) | Node::Parallel(body) => {
-            body.iter_mut().for_each(|node| each_step(node, change));
-        }
-        Node::Systolic { compute, transfers, after, .. } => {
-            each_step(compute, change);
-            transfers.iter_mut().chain(after).for_each(change);
-        }
-        Node::Repeat { body, .. } => each_step(body, change),
-    }
 }

@@ -1,5 +1,5 @@
-//! What the answer says of memory: bytes of the fullest processing element by what they are for, sums over all wafers, the
-//! draft model's part. The figures are those of placement's ledger.
+//! What the answer says of memory: bytes of the fullest processing element by what they are for, sums over all wafers,
+//! the draft model's part. The figures are those of placement's ledger.
 
 use serde::Serialize;
 use wafersim_place::{ByteCounts, Item, Placement};

@@ -1,5 +1,5 @@
-//! The feed-forward part of a layer: the router and its choice, and the gated networks, dense, shared or routed, over the
-//! whole region or with experts in rectangles.
+//! The feed-forward part of a layer: the router and its choice, and the gated networks, dense, shared or routed, over
+//! the whole region or with experts in rectangles.
 
 use wafersim_graph::layer::{ChoiceForm, LayerOperation, NetworkKind, TensorId};
 use wafersim_program::{Axis, Dimension, Operand};

@@ -1,5 +1,5 @@
-//! Attention of grouped heads for a chunk of a prompt: products, transposed product of queries and passing keys, softmax
-//! over the columns of a block, product with passing values, output projection (WaferLLM, OSDI 2025, prefill).
+//! Attention of grouped heads for a chunk of a prompt: products, transposed product of queries and passing keys,
+//! softmax over the columns of a block, product with passing values, output projection (WaferLLM, OSDI 2025, prefill).
 
 use wafersim_program::formula::Causal;
 use wafersim_program::{

@@ -1,5 +1,5 @@
-//! The router and the experts of a chunk of a prompt. Every row chooses for its own tokens, all rows work on all of them:
-//! widths are turned to lie along y, as in decode, and back.
+//! The router and the experts of a chunk of a prompt. Every row chooses for its own tokens, all rows work on all of
+//! them: widths are turned to lie along y, as in decode, and back.
 
 use wafersim_graph::Rewrite;
 use wafersim_graph::layer::ChoiceForm;

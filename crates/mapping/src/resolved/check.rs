@@ -1,4 +1,5 @@
-//! Whether a resolved mapping that was read agrees with itself, with its model and with the placement that follows from it.
+//! Whether a resolved mapping that was read agrees with itself, with its model and with the placement that follows from
+//! it.
 
 use wafersim_place::experts::assignment::Assignment;
 use wafersim_place::{LayerLayout, Placement};

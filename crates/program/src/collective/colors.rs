@@ -1,5 +1,5 @@
-//! Which color names collectives take: those of an axis are reused by all reductions along it, since they never run at the
-//! same time.
+//! Which color names collectives take: those of an axis are reused by all reductions along it, since they never run at
+//! the same time.
 
 use crate::buffer::Color;
 use crate::program::{ColorPurpose, Program};
