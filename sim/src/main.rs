@@ -16,6 +16,7 @@ mod layers;
 mod mapping_flags;
 mod model_flags;
 mod output;
+mod picture_file;
 mod plan_axes;
 mod progress;
 mod request_trace;

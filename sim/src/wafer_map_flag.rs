@@ -3,49 +3,25 @@
 use std::path::Path;
 
 use wafersim::answer::{Question, chosen_placement};
-use wafersim::picture::{PictureError, wafer_map_png, wafer_map_svg};
-use wafersim::report::ReportError;
+use wafersim::picture::{wafer_map_png, wafer_map_svg};
 use wafersim::report::number::{plural, whole};
 use wafersim::report::wafer_map::of_placement;
 use wafersim::spec::model::FeedForward;
 use wafersim::spec::scenario::WaferCount;
 
 use crate::failure::Failure;
-use crate::output::Destination;
+use crate::picture_file::{Kind, PictureFile};
 
 const FLAG: &str = "--wafer-map";
 
-/// The kinds of file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Svg,
-    Png,
-}
-
 /// The file of the flag, opened.
 #[derive(Debug)]
-pub struct WaferMapFile {
-    kind: Kind,
-    file: Destination,
-}
+pub struct WaferMapFile(PictureFile);
 
 impl WaferMapFile {
-    /// Opens the file of the flag; its ending says how it is written.
+    /// Opens the file of the flag.
     pub fn open(path: Option<&Path>) -> Result<Option<Self>, Failure> {
-        let Some(path) = path else { return Ok(None) };
-        let ending = path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase());
-        let kind = match ending.as_deref() {
-            Some("svg") => Kind::Svg,
-            Some("png") => Kind::Png,
-            _ => {
-                return Err(Failure::Flag {
-                    flag: FLAG.into(),
-                    problem: format!("is '{}'", path.display()),
-                    allowed: "a file whose name ends in .svg or .png".into(),
-                });
-            }
-        };
-        Ok(Some(Self { kind, file: Destination::open_for(FLAG, path)? }))
+        Ok(path.map(|path| PictureFile::open(FLAG, path)).transpose()?.map(Self))
     }
 
     /// Draws and writes the placement of a question.
@@ -72,15 +48,9 @@ impl WaferMapFile {
             caption.push(format!("Of the {asked} wafers {idle} would only make ways longer and stay idle."));
         }
         let map = of_placement(&placement, title, caption);
-        let bytes = match self.kind {
+        self.0.write(|kind| match kind {
             Kind::Svg => wafer_map_svg(&map).map(String::into_bytes),
             Kind::Png => wafer_map_png(&map),
-        };
-        self.file.write_bytes(&bytes.map_err(|why| refused(&why))?)
+        })
     }
-}
-
-/// A placement is drawn whatever it is: all else is a bug.
-pub fn refused(why: &PictureError) -> Failure {
-    Failure::Report(ReportError::Format { format: "a wafer map", reason: why.to_string() })
 }

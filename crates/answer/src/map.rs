@@ -1,18 +1,23 @@
 //! The best mapping found for a question: the search proposes, the closed form judges.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
-use wafersim_mapping::{Mapped, Recipe, Resolved, Verification};
-use wafersim_search::{Ablated, Decision, Effort, Found, Judge, Judged, Pins, Point, Search, Space, ablate, explore};
+use wafersim_mapping::{Common, Mapped, Recipe, Resolved, Verification};
+use wafersim_search::{
+    Ablated, Decision, Effort, Found, Judge, Judged, Pins, Point, Search, Space, Taken, ablate, explore, way,
+};
+use wafersim_spec::Scenario;
 use wafersim_spec::scenario::{Profile, Verification as Asked, WaferCount};
 
+use crate::bound::no_mapping_beats;
 use crate::chosen::{Chosen, Source};
 use crate::decode::{DecodePrograms, DecodeTiming, Verified};
 use crate::error::AnswerError;
 use crate::memory::fits;
 use crate::question::Question;
+use crate::searched::Searched;
 use crate::stage::LayerReading;
 use crate::written::Kept;
 
@@ -116,7 +121,14 @@ pub fn map_on(
     let search = Search { space, effort: how.effort, seed: how.seed };
     let recipe = how.pinned.as_ref().map_or_else(|| start(question), |(recipe, _)| recipe.clone());
     let point = first_point(question, recipe, wafers);
-    let Some(found) = explore(&search, point.clone(), &judge) else {
+    let explored = explore(&search, point.clone(), &judge);
+    let answered = how.pinned.is_none().then(|| of_answer(question, wafers, how, &judge)).flatten();
+    let faster = |one: Found, other: Found| if other.judged.time < one.judged.time { other } else { one };
+    let found = match (explored, answered) {
+        (Some(explored), Some(answered)) => Some(faster(explored, answered)),
+        (explored, answered) => explored.or(answered),
+    };
+    let Some(found) = found else {
         // Why not, in the words of placement.
         let inputs = question.inputs();
         let count = WaferCount::Exactly(wafers);
@@ -138,6 +150,67 @@ pub fn map_on(
         resolved,
         found,
     })
+}
+
+/// What an answer works by on so many wafers: it may come from a harder question.
+fn of_answer(question: &Question, wafers: u32, how: &How, judge: &ClosedForm<'_>) -> Option<Found> {
+    let scenario = Scenario { wafers: WaferCount::Exactly(wafers), ..question.scenario.clone() };
+    let asked = question.asking(scenario).ok()?.searching(Some(how.effort));
+    let Searched { recipe, wafers, micro_batch, mappings, .. } = asked.searched()?.clone();
+    let point = Point { draft: recipe.draft, recipe, wafers, micro_batch };
+    let mapped = point.mapped(question.inputs(), &Arc::new(Common::new(&question.model)))?;
+    let judged = judge.judge(&mapped)?;
+    Some(Found { point, mapped, judged, evaluations: mappings })
+}
+
+/// A decision on the way from published to found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WayStep {
+    /// The decision.
+    pub decision: String,
+    /// Microseconds per token of a user with it and all before it; nothing where that does not fit yet.
+    pub microseconds: Option<f64>,
+}
+
+/// The way from the published mapping to the one that was found, on the same wafers, and how far it could go on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WayToFound {
+    /// Microseconds per token with every decision as published; nothing where that does not fit.
+    pub published: Option<f64>,
+    /// Decisions in the order in which they are taken: at each step the one that gives most.
+    pub taken: Vec<WayStep>,
+    /// Microseconds per token as found.
+    pub found: f64,
+    /// The same mapping on ideal hardware.
+    pub ideal: f64,
+    /// What no mapping beats, at the multiply rate that was measured.
+    pub unbeaten_at_measured_rate: f64,
+    /// What no mapping beats, at the peak rate.
+    pub unbeaten: f64,
+}
+
+/// The way from published to found.
+pub fn way_to(question: &Question, found: &FoundOn, how: &How) -> WayToFound {
+    let judge = ClosedForm::new(question, &|_| ());
+    let way = way(&space(question, found.wafers, how), &found.found, &judge);
+    let microseconds = |seconds: f64| seconds * 1e6;
+    let step = |Taken { decision, time }: Taken| WayStep {
+        decision: decision.to_string(),
+        microseconds: time.map(microseconds),
+    };
+    let on_ideal =
+        ClosedForm { reading: LayerReading::new(question, Profile::Ideal), ..ClosedForm::new(question, &|_| ()) };
+    let ideal =
+        on_ideal.timing(&found.found.mapped).map_or(found.found.judged.time, |it| it.seconds_per_token(question));
+    let unbeaten = no_mapping_beats(question);
+    WayToFound {
+        published: way.published.map(microseconds),
+        taken: way.taken.into_iter().map(step).collect(),
+        found: microseconds(found.found.judged.time),
+        ideal: microseconds(ideal),
+        unbeaten_at_measured_rate: unbeaten.no_mapping_beats_at_measured_rate.time_per_output_token_us,
+        unbeaten: unbeaten.no_mapping_beats.time_per_output_token_us,
+    }
 }
 
 /// What each decision of a found mapping gives.

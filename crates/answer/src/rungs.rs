@@ -1,12 +1,13 @@
-//! Harder questions, whose best mappings are tried on an easier one too.
+//! A ladder of questions, at whose rungs mappings are looked for.
 //!
-//! What holds a longer cache or more users, or leaves more of the memory free, holds this question as well and is no
-//! slower on it. A search that refines decision by decision ends where no single one helps, and that may be further
-//! from the best for an easier question than for a harder one. So what is found at each *rung* above a question is
-//! timed, unchanged, on the question itself, and the fastest counts. Rungs are the next octave of context and of users,
-//! powers of four of users and steps of free memory; points of a plan that have one in common search it once.
+//! A search that refines decision by decision ends where no single one helps, which may be nearer to the best for a
+//! harder question than for an easier one. So mappings are looked for at the next rung at or above a question, and at
+//! some wide rungs further up; each is timed, unchanged, on the question itself, and the fastest counts. Rungs are
+//! contexts and users in eighths of an octave, wide ones whole octaves and steps of free memory. They do not depend on
+//! the question: between two rungs all questions choose among the same mappings, and points of a plan that have a rung in
+//! common search it once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
@@ -18,12 +19,8 @@ use wafersim_spec::scenario::{Profile, WaferCount};
 use crate::map::{ClosedForm, fewest, first_point, start};
 use crate::question::Question;
 
-/// Powers of four of users above a question's: few, so that neighbouring questions have the same ones.
-const USERS: usize = 3;
-
-/// Rungs of free memory, in bytes of a processing element, and how many of them below what is free.
-const MEMORY_STEP: u64 = 2_048;
-const MEMORY: u64 = 2;
+/// Bytes of a processing element between rungs of free memory. What the wafer files have free, 41,984, is one.
+const MEMORY_STEP: u64 = 1_024;
 
 /// A mapping that was found at a rung.
 #[derive(Debug, Clone)]
@@ -60,39 +57,73 @@ pub(crate) struct How {
 #[derive(Debug, Default)]
 pub(crate) struct Known(Mutex<BTreeMap<String, Arc<Rung>>>);
 
-/// What is found at every rung at or above a question, its own first.
-pub(crate) fn all(question: &Question, how: How) -> Vec<Arc<Rung>> {
-    let mut rungs = vec![question.clone()];
-    rungs.extend(
-        above(question, how.effort).into_iter().filter(|harder| fewest(harder).is_ok_and(|wafers| wafers <= how.most)),
-    );
-    // One after the other would leave threads idle at the end of each.
-    (0..rungs.len()).into_par_iter().map(|index| at(&rungs[index], how, index == 0)).collect()
+/// How many wide rungs a rung is above a question, along each axis.
+#[derive(Debug, Clone, Copy)]
+struct Height {
+    octaves_of_context: u32,
+    octaves_of_users: u32,
+    steps_of_memory: u32,
 }
 
-/// The questions above one: those that the model allows. What an answer can wait for is the next octave of users.
-fn above(question: &Question, effort: Effort) -> Vec<Question> {
-    let scenario = &question.scenario;
-    let (context, users) = (scenario.context, scenario.users);
-    let powers =
-        |step: usize, least: u64| (0..63).step_by(step).map(|power| 1u64 << power).filter(move |rung| *rung > least);
-    let with = |scenario: Scenario| Question { scenario, ..question.clone() };
-    if effort == Effort::Quick {
-        return powers(1, users).take(1).map(|users| with(Scenario { users, ..scenario.clone() })).collect();
+impl Height {
+    const fn new(octaves_of_context: u32, octaves_of_users: u32, steps_of_memory: u32) -> Self {
+        Self { octaves_of_context, octaves_of_users, steps_of_memory }
     }
-    let contexts = powers(1, context).take(1).filter(|context| *context <= question.model.max_positions);
-    let mut all: Vec<Question> = contexts.map(|context| with(Scenario { context, ..scenario.clone() })).collect();
-    let users: BTreeSet<u64> = powers(1, users).take(1).chain(powers(2, users).take(USERS)).collect();
-    all.extend(users.into_iter().map(|users| with(Scenario { users, ..scenario.clone() })));
-    let free = question.wafer.free_bytes().0;
-    all.extend((0..MEMORY).filter_map(|step| {
-        let rung = (free.saturating_sub(1) / MEMORY_STEP).checked_sub(step)? * MEMORY_STEP;
-        let mut harder = question.clone();
-        // What a wafer file does not allow is no rung.
-        harder.wafer.set("pe.free_memory", rung as f64).ok()?;
-        Some(harder)
-    }));
-    all
+}
+
+/// The wide rungs that are looked at.
+const WIDE: [Height; 9] = [
+    Height::new(0, 0, 0),
+    Height::new(1, 0, 0),
+    Height::new(0, 1, 0),
+    Height::new(0, 0, 1),
+    Height::new(1, 1, 0),
+    Height::new(2, 0, 0),
+    Height::new(0, 2, 0),
+    Height::new(0, 0, 2),
+    Height::new(0, 0, 4),
+];
+
+/// What is found at the rungs at or above a question.
+pub(crate) fn all(question: &Question, how: How) -> Vec<Arc<Rung>> {
+    let can_hold = |rung: &Question| fewest(rung).is_ok_and(|wafers| wafers <= how.most);
+    let wide = WIDE.iter().filter_map(|height| wide(question, *height)).filter(can_hold);
+    // Near what the wafers hold no rung may have room, but the question itself does.
+    let own = own(question).filter(can_hold).unwrap_or_else(|| question.clone());
+    let rungs: Vec<(Question, bool)> =
+        std::iter::once((own, true)).chain(wide.map(|question| (question, false))).collect();
+    // One after the other would leave threads idle at the end of each.
+    rungs.par_iter().map(|(question, is_own)| at(question, how, *is_own)).collect()
+}
+
+/// The next rung at or above a question; nothing where it is more than can be counted.
+fn own(question: &Question) -> Option<Question> {
+    let up = |value: u64| {
+        let step = (value.checked_next_power_of_two()? / 16).max(1);
+        value.checked_next_multiple_of(step)
+    };
+    let Scenario { context, users, .. } = question.scenario;
+    at_most_positions(question, up(context)?, up(users)?)
+}
+
+/// A wide rung at or above a question; nothing where the model or the wafer does not allow it.
+fn wide(question: &Question, height: Height) -> Option<Question> {
+    let up = |value: u64, octaves: u32| value.checked_next_power_of_two()?.checked_mul(1 << octaves);
+    let context = up(question.scenario.context, height.octaves_of_context)?;
+    let users = up(question.scenario.users, height.octaves_of_users)?;
+    let mut rung = at_most_positions(question, context, users)?;
+    let steps = (rung.wafer.free_bytes().0 / MEMORY_STEP).checked_sub(height.steps_of_memory.into())?;
+    // What a wafer file does not allow is no rung.
+    rung.wafer.set("pe.free_memory", (steps * MEMORY_STEP) as f64).ok()?;
+    Some(rung)
+}
+
+/// A question of so many tokens and users; the most tokens that the model allows are the last rung.
+fn at_most_positions(question: &Question, context: u64, users: u64) -> Option<Question> {
+    let most = question.model.max_positions;
+    let is_beyond = context > most && context / 2 >= most;
+    let scenario = Scenario { context: context.min(most), users, ..question.scenario.clone() };
+    (!is_beyond).then(|| Question { scenario, ..question.clone() })
 }
 
 fn at(question: &Question, how: How, is_own: bool) -> Arc<Rung> {
@@ -122,7 +153,8 @@ fn searched(question: &Question, how: How, whole: bool) -> Rung {
     let space = Space { inputs: question.inputs(), fewest: how.fewest, wafers: how.most, pins: Default::default() };
     let search = Search { space, effort: how.effort, seed: 1 };
     let surveyed = survey(&search, first_point(question, start(question), how.most), &judge);
-    let mut refined = refine_each(&search, &surveyed, &judge);
+    let evaluations = if whole { how.effort.evaluations() } else { how.effort.evaluations() / 2 };
+    let mut refined = refine_each(&search, &surveyed, evaluations, &judge);
     if whole {
         // Other divisions than the fastest may be better once they are refined.
         refined.extend(refine(&search, &surveyed, &judge));

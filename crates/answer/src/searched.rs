@@ -71,7 +71,7 @@ impl Searched {
             let wafers = if is_open { taken(&considered, question.scenario.target) } else { most };
             let at = priced.iter().position(|priced| priced.wafers <= wafers)?;
             let best = &priced[at];
-            if !best.fits && !judge.fits_in_routers(&best.mapped) {
+            if !judge.fits_in_routers(&best.mapped) {
                 priced.remove(at);
                 continue;
             }
@@ -89,8 +89,6 @@ struct Priced {
     wafers: u32,
     mapped: Mapped,
     time: f64,
-    /// Whether routers are known to have colors enough.
-    fits: bool,
 }
 
 /// What the mappings of all rungs take on a question: with every way of verifying drafts that it allows, and with the
@@ -98,25 +96,23 @@ struct Priced {
 fn priced(question: &Question, rungs: &[Arc<Rung>], judge: &ClosedForm<'_>) -> Vec<Priced> {
     let common = Arc::new(Common::new(&question.model));
     let sizes = micro_batch_ladder(question.scenario.users);
-    let mut points: Vec<(Point, bool)> = Vec::new();
-    // The first rung is the question itself: its routers have been asked.
-    let of_rungs = rungs.iter().enumerate().flat_map(|(at, rung)| rung.found.iter().map(move |found| (at == 0, found)));
-    for (is_own, found) in of_rungs {
+    let mut points: Vec<Point> = Vec::new();
+    for found in rungs.iter().flat_map(|rung| &rung.found) {
         let own = found.micro_batch.clamp(1, question.scenario.users);
         for micro_batch in std::iter::once(own).chain(sizes.iter().copied().filter(|size| *size != own)) {
             let recipe = Recipe { draft: found.draft, ..found.recipe.clone() };
             let point = Point { recipe, wafers: found.wafers, micro_batch, draft: found.draft };
-            if !points.iter().any(|(known, _)| *known == point) {
-                points.push((point, is_own && micro_batch == found.micro_batch));
+            if !points.contains(&point) {
+                points.push(point);
             }
         }
     }
     let all: Vec<Option<Priced>> = points
         .into_par_iter()
-        .map(|(point, fits)| {
+        .map(|point| {
             let mapped = point.mapped(question.inputs(), &common)?;
             let time = judge.judge(&mapped)?.time;
-            Some(Priced { recipe: point.recipe, wafers: point.wafers, mapped, time, fits })
+            Some(Priced { recipe: point.recipe, wafers: point.wafers, mapped, time })
         })
         .collect();
     all.into_iter().flatten().collect()

@@ -5,6 +5,7 @@ use wafersim_spec::Size;
 
 use wafersim_place::wide_type;
 
+use crate::kv::KvMapping;
 use crate::mapped::Mapped;
 use crate::recipe::{KvRecipe, Recipe, Stored, Width};
 
@@ -28,19 +29,23 @@ impl Recipe {
         pinned
     }
 
+    /// What all layers have alike; sizes in which they differ, as where some have a window, stay open.
     fn pinned_kv(&self, mapped: &Mapped) -> KvRecipe {
         // A state in place of a cache leaves nothing to choose.
         let with_cache = mapped.placement.layouts.iter().zip(&mapped.layers);
-        let mut all = with_cache.filter(|(layout, _)| layout.kv.shape.state.is_none()).map(|(_, layer)| KvRecipe {
-            heads_per_block: Size::Exactly(layer.kv.heads_per_block),
-            head_copies: Size::Exactly(layer.kv.head_copies),
-            dimension_split: Size::Exactly(layer.kv.dimension_split),
-            sequence_split: Size::Exactly(layer.kv.sequence_split),
+        let with_cache = with_cache.filter(|(layout, _)| layout.kv.shape.state.is_none());
+        let all: Vec<KvMapping> = with_cache.map(|(_, layer)| layer.kv).collect();
+        let alike = |open: Size, of: fn(&KvMapping) -> u64| {
+            let mut sizes = all.iter().map(of);
+            let first = sizes.next();
+            first.filter(|first| sizes.all(|other| other == *first)).map_or(open, Size::Exactly)
+        };
+        KvRecipe {
+            heads_per_block: alike(self.kv.heads_per_block, |kv| kv.heads_per_block),
+            head_copies: alike(self.kv.head_copies, |kv| kv.head_copies),
+            dimension_split: alike(self.kv.dimension_split, |kv| kv.dimension_split),
+            sequence_split: alike(self.kv.sequence_split, |kv| kv.sequence_split),
             append: self.kv.append,
-        });
-        match all.next() {
-            Some(first) if all.all(|other| other == first) => first,
-            _ => self.kv,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`heat_map`] | a value for every processing element | PNG |
 //! | [`wafer_map_svg`], [`wafer_map_png`] | what lives where on wafers, experts shaded by their load | SVG, PNG |
+//! | [`waterfall_svg`], [`waterfall_png`] | totals and the steps between them | SVG, PNG |
 //! | [`chart_svg`], [`chart_png`] | frontiers and distributions: see [`chart`] | SVG, PNG |
 //!
 //! # Heat maps
@@ -50,9 +51,11 @@ mod paint;
 mod plot;
 mod svg;
 pub mod wafer_map;
+pub mod waterfall;
 
 pub use chart::{Chart, chart_png, chart_svg};
 pub use error::PictureError;
 pub use heat_map::{Colors, HeatMap, Reduction, heat_map};
 pub use plot::HeatMapLayout;
 pub use wafer_map::{WaferMap, wafer_map_png, wafer_map_svg};
+pub use waterfall::{Waterfall, WaterfallRow, waterfall_png, waterfall_svg};

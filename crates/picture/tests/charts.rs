@@ -5,7 +5,9 @@ use proptest::prelude::*;
 use wafersim_picture::chart::{
     self, Bin, ChartAxis, Distribution, Form, Frontier, Point, Sample, Scale, Series, Sweep, SweepPoint, distribution,
 };
-use wafersim_picture::{Chart, PictureError, chart_png, chart_svg};
+use wafersim_picture::{
+    Chart, PictureError, Waterfall, WaterfallRow, chart_png, chart_svg, waterfall_png, waterfall_svg,
+};
 
 fn axis(name: &str, scale: Scale) -> ChartAxis {
     ChartAxis { name: name.into(), scale }
@@ -182,5 +184,31 @@ proptest! {
                 let _ = chart_png(&chart);
             }
         }
+    }
+}
+
+fn waterfall(rows: &[(&str, f64, bool)]) -> Waterfall {
+    let row = |&(name, value, is_total): &(&str, f64, bool)| WaterfallRow { name: name.into(), value, is_total };
+    let rows = rows.iter().map(row).collect();
+    Waterfall { title: "<From> here".into(), caption: vec!["to there".into()], axis: "us".into(), rows }
+}
+
+#[test]
+fn a_waterfall_has_a_bar_and_a_number_for_each_row() {
+    let drawn =
+        waterfall(&[("start", 1000.0, true), ("less", 400.0, false), ("more", 450.0, false), ("end", 450.0, true)]);
+    let svg = waterfall_svg(&drawn).unwrap();
+    for part in ["start", "&lt;From&gt; here", ">1,000<", ">-600<", ">+50<", ">450<"] {
+        assert!(svg.contains(part), "{part}: {svg}");
+    }
+    let (width, height) = size(&waterfall_png(&drawn).unwrap());
+    assert!(svg.contains(&format!("width=\"{width}\" height=\"{height}\"")));
+    for (rows, part) in [
+        (vec![], "the number of rows is 0"),
+        (vec![("step", 1.0, false)], "the first row is the step 'step'; allowed: a total"),
+        (vec![("start", f64::NAN, true)], "the value of 'start' is NaN"),
+    ] {
+        let error = waterfall_svg(&waterfall(&rows)).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
     }
 }

@@ -49,5 +49,6 @@ pub mod validation;
 pub mod values;
 pub mod wafer;
 pub mod wafer_map;
+pub mod waterfall;
 
 pub use error::ReportError;

@@ -194,9 +194,9 @@ pub fn growth<'m, T>(all: &'m [T], of: impl Fn(&T) -> (u32, f64)) -> Vec<&'m T> 
 }
 
 /// The best mappings found for each number of wafers at which the speed of a survey grows: of each the fastest
-/// division, refined with its part of the effort. Divisions so slow that refining them would not make them the fastest
-/// are given as they are.
-pub fn refine_each(search: &Search<'_>, surveyed: &[Found], judge: &dyn Judge) -> Vec<Found> {
+/// division, refined. What is found for a number of wafers does not depend on how many more are looked at. Divisions so
+/// slow that refining them would not make them the fastest are given as they are, others after so many evaluations.
+pub fn refine_each(search: &Search<'_>, surveyed: &[Found], evaluations: u64, judge: &dyn Judge) -> Vec<Found> {
     /// More than refining a division has ever given.
     const MOST_GAINED: f64 = 1.25;
     let Some(fastest) = surveyed.first() else { return Vec::new() };
@@ -204,15 +204,15 @@ pub fn refine_each(search: &Search<'_>, surveyed: &[Found], judge: &dyn Judge) -
     walk.evaluations = fastest.evaluations;
     let mut found = Vec::new();
     let steps = growth(surveyed, |found| (found.point.wafers, found.judged.time));
-    for (index, step) in steps.iter().enumerate() {
+    for step in &steps {
         if step.judged.time > fastest.judged.time * MOST_GAINED {
             found.push((*step).clone());
             continue;
         }
-        let share = walk.left / (steps.len() - index) as u64;
+        walk.left = evaluations;
         let Found { point, mapped, judged, .. } = (*step).clone();
         if walk.fits_in_routers(&mapped) {
-            let Here { point, mapped, judged } = walk.refined(Here { point, mapped, judged }, share.max(1));
+            let Here { point, mapped, judged } = walk.refined(Here { point, mapped, judged }, walk.left);
             found.push(Found { point, mapped, judged, evaluations: walk.evaluations });
         }
     }

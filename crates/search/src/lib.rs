@@ -28,6 +28,6 @@ pub mod explore;
 pub mod space;
 pub mod trees;
 
-pub use ablate::{Ablated, ablate};
+pub use ablate::{Ablated, Taken, Way, ablate, way};
 pub use explore::{Effort, Found, Judge, Judged, Search, explore, growth, refine, refine_each, survey};
 pub use space::{Decision, Pins, Point, Space};

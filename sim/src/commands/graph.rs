@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use wafersim::answer::Question;
+use wafersim::answer::{Question, resolved_mapping};
 use wafersim::graph::{GraphError, LayerGraph, LayerLoad, OperatorGraph, PassLoad};
 use wafersim::mapping::Mapping;
 use wafersim::spec::{Model, Scenario, Wafer};
@@ -59,6 +59,9 @@ pub struct GraphFlags {
     /// mapping. Shows the operators of one layer as programs are written from them.
     #[arg(long, value_name = "NAME|FILE", requires = "layer")]
     mapping: Option<String>,
+    /// File for that mapping with every number: resolved for the model, the context and the default wafer.
+    #[arg(long, value_name = "FILE", requires = "mapping")]
+    save_mapping: Option<PathBuf>,
     /// How to write the graph.
     #[arg(long, value_enum, default_value_t = Format::Dot)]
     format: Format,
@@ -70,6 +73,8 @@ pub struct GraphFlags {
 /// Builds the graph and writes it.
 pub fn execute(flags: &GraphFlags) -> Result<(), Failure> {
     let destination = Destination::open(flags.out.as_deref())?;
+    let saved = flags.save_mapping.as_deref();
+    let saved = saved.map(|path| Destination::open_for("--save-mapping", path)).transpose()?;
     let mut layers = Layers::default();
     flags.model.apply(&mut layers)?;
     layers.flag("--weights", "precision.weights", flags.weights.as_deref())?;
@@ -81,7 +86,12 @@ pub fn execute(flags: &GraphFlags) -> Result<(), Failure> {
     let model = Model::from_name_or_path(&scenario.model)?;
     scenario.check_against(&model)?;
     if let Some(name) = &flags.mapping {
-        return destination.write(&rewritten(flags, name, &model, &scenario)?);
+        let mapping = Mapping::from_name_or_path(name)?;
+        if let Some(file) = saved {
+            let question = question(&model, &scenario)?.with_mapping(Some(mapping.clone()));
+            file.write(&resolved_mapping(&question)?.to_toml())?;
+        }
+        return destination.write(&rewritten(flags, &mapping, &model, &scenario)?);
     }
     let load = match flags.phase {
         Phase::Decode => PassLoad::decode(scenario.prompt, scenario.context),
@@ -98,8 +108,12 @@ pub fn execute(flags: &GraphFlags) -> Result<(), Failure> {
     destination.write(&text)
 }
 
+fn question(model: &Model, scenario: &Scenario) -> Result<Question, Failure> {
+    Ok(Question::new(scenario.clone(), model.clone(), Wafer::from_name_or_path(&scenario.wafer)?)?)
+}
+
 /// A layer with the rewrites of a mapping.
-fn rewritten(flags: &GraphFlags, name: &str, model: &Model, scenario: &Scenario) -> Result<String, Failure> {
+fn rewritten(flags: &GraphFlags, mapping: &Mapping, model: &Model, scenario: &Scenario) -> Result<String, Failure> {
     let number = flags.layer.unwrap_or(0);
     let Some(layer) = model.layers.get(number) else {
         return Err(GraphError::LayerOutOfRange {
@@ -109,14 +123,9 @@ fn rewritten(flags: &GraphFlags, name: &str, model: &Model, scenario: &Scenario)
         }
         .into());
     };
-    let mapping = Mapping::from_name_or_path(name)?;
-    let rewrites = match &mapping {
+    let rewrites = match mapping {
         Mapping::Recipe(recipe) => recipe.rewrites,
-        Mapping::Resolved(resolved) => {
-            let wafer = Wafer::from_name_or_path(&scenario.wafer)?;
-            let question = Question::new(scenario.clone(), model.clone(), wafer)?;
-            resolved.rewrites_of(number as u64, question.inputs())?
-        }
+        Mapping::Resolved(resolved) => resolved.rewrites_of(number as u64, question(model, scenario)?.inputs())?,
     };
     let (tokens, context) = (scenario.prompt, scenario.context);
     let context = match flags.phase {

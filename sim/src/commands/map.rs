@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use wafersim::answer::map::{FoundOn, Gain, How, fewest, gains, map_on};
+use wafersim::answer::map::{FoundOn, Gain, How, WayToFound, fewest, gains, map_on, way_to};
 use wafersim::answer::{AnswerError, Question, best_mappings};
 use wafersim::certify::{Trials, Tried};
 use wafersim::mapping::{Certificate, Recipe, Resolved};
+use wafersim::picture::{Waterfall, waterfall_png, waterfall_svg};
 use wafersim::report;
+use wafersim::report::number::{plural, whole};
+use wafersim::report::waterfall::of_way;
 use wafersim::search::Pins;
 use wafersim::spec::scenario::WaferCount;
 
@@ -16,6 +19,7 @@ use crate::choice::{self, ObjectFormat};
 use crate::failure::Failure;
 use crate::mapping_flags::SearchFlag;
 use crate::output::Destination;
+use crate::picture_file::{Kind, PictureFile};
 use crate::progress::Tries;
 use crate::scenario_flags::ScenarioFlags;
 
@@ -51,6 +55,10 @@ pub struct MapFlags {
     /// File for the mapping that was found, with every number.
     #[arg(long, value_name = "FILE")]
     save_mapping: Option<PathBuf>,
+    /// File for a picture of the way from the published mapping to the one that was found, decision by decision, and of
+    /// what no mapping beats: .svg or .png.
+    #[arg(long, value_name = "FILE")]
+    waterfall: Option<PathBuf>,
     /// Look at the mapping that was found: memory, colors, every kind of layer on the fabric, numbers. If a part fails
     /// the next best is tried, at most five; where none passes the exit code is 3.
     #[arg(long)]
@@ -64,6 +72,7 @@ pub struct MapFlags {
 pub fn execute(flags: &MapFlags) -> Result<(), Failure> {
     let saved = flags.save_mapping.as_deref();
     let saved = saved.map(|path| Destination::open_for("--save-mapping", path)).transpose()?;
+    let waterfall = flags.waterfall.as_deref().map(|path| PictureFile::open("--waterfall", path)).transpose()?;
     let mut layers = flags.scenario.layers()?;
     for (flag, path, value) in [
         ("--wafers", "wafers", &flags.wafers),
@@ -108,20 +117,46 @@ pub fn execute(flags: &MapFlags) -> Result<(), Failure> {
     let passed = outcome.as_ref().and_then(Trials::passed).map_or(0, |(index, _)| index);
     // Those after the found ones are built in: what was found is shown all the same.
     let Some(best) = fastest.get(passed).or_else(|| fastest.first()) else { return Ok(()) };
-    let gains = gains(&question, best, &how);
+    let what = Insight { gains: gains(&question, best, &how), way: way_to(&question, best, &how) };
     let certificate = tried.map_or_else(Certificate::default, |tried| tried.certificate.clone());
     let text = match flags.format {
-        ObjectFormat::Text => text(&question, &found, best, &gains) + "\n" + &said(&certificate, tried),
-        ObjectFormat::Json => json(&question, &found, (best, &gains), &certificate),
+        ObjectFormat::Text => text(&question, &found, best, &what) + "\n" + &said(&certificate, tried),
+        ObjectFormat::Json => json(&question, &found, (best, &what), &certificate),
     };
     if let Some(file) = saved {
         file.write(&tried.map_or(&best.resolved, |tried| &tried.resolved).to_toml())?;
+    }
+    if let Some(file) = waterfall {
+        let drawn = drawn(&question, best, &what.way);
+        file.write(|kind| match kind {
+            Kind::Svg => waterfall_svg(&drawn).map(String::into_bytes),
+            Kind::Png => waterfall_png(&drawn),
+        })?;
     }
     Destination::Stdout.write(&text)?;
     match outcome {
         Some(outcome) if outcome.passed().is_none() => Err(Failure::NotCertified),
         _ => Ok(()),
     }
+}
+
+/// What is said of the mapping beside its speed.
+struct Insight {
+    gains: Vec<Gain>,
+    way: WayToFound,
+}
+
+fn drawn(question: &Question, best: &FoundOn, way: &WayToFound) -> Waterfall {
+    let title =
+        format!("{} on {} {} wafer(s): from published to found", question.model.name, best.wafers, question.wafer.name);
+    let scenario = &question.scenario;
+    let words = format!(
+        "{}, {} tokens of context; at each step the decision that gives most is taken. What a decision gives depends on those before it.",
+        plural(scenario.users, "user"),
+        whole(scenario.context)
+    );
+    let bound = "On ideal hardware the same programs run at the rates of profile ideal; what no mapping beats knows no programs.";
+    of_way(way, title, vec![words, bound.into()])
 }
 
 /// The certificate, with the mapping that it is of.
@@ -145,7 +180,7 @@ fn how(flags: &MapFlags) -> Result<How, Failure> {
     Ok(How { effort, seed: flags.seed, pinned: pinned.transpose()? })
 }
 
-fn text(question: &Question, found: &[FoundOn], best: &FoundOn, gains: &[Gain]) -> String {
+fn text(question: &Question, found: &[FoundOn], best: &FoundOn, Insight { gains, way }: &Insight) -> String {
     let scenario = &question.scenario;
     let mut text = format!(
         "Best mapping found for {} on {}: {} user(s), {} tokens of context\n\n  wafers   tok/s per user   total   mappings tried\n",
@@ -180,13 +215,26 @@ fn text(question: &Question, found: &[FoundOn], best: &FoundOn, gains: &[Gain]) 
         let speed = speed.map_or_else(|| "does not fit".into(), |speed| format!("{speed:.1}"));
         text += &format!("  {:<44}{speed}\n", gain.decision);
     }
+    text += "\nFrom published to found: microseconds per token, at each step with the decision that gives most\n";
+    let time = |time: Option<f64>| time.map_or_else(|| "does not fit yet".into(), |time| format!("{time:.1}"));
+    text += &format!("  {:<44}{}\n", "published", time(way.published));
+    for step in &way.taken {
+        text += &format!("  {:<44}{}\n", step.decision, time(step.microseconds));
+    }
+    for (name, value) in [
+        ("the same on ideal hardware", way.ideal),
+        ("no mapping beats, at the measured rate", way.unbeaten_at_measured_rate),
+        ("no mapping beats", way.unbeaten),
+    ] {
+        text += &format!("  {name:<44}{value:.1}\n");
+    }
     text + "\nThe mapping, as a recipe\n\n" + &best.found.point.recipe.to_toml()
 }
 
 fn json(
     question: &Question,
     found: &[FoundOn],
-    (best, gains): (&FoundOn, &[Gain]),
+    (best, Insight { gains, way }): (&FoundOn, &Insight),
     certificate: &Certificate,
 ) -> String {
     let frontier: Vec<serde_json::Value> = found
@@ -208,7 +256,7 @@ fn json(
         "users": question.scenario.users,
         "context": question.scenario.context,
         "frontier": frontier,
-        "best": { "wafers": best.wafers, "recipe": best.found.point.recipe, "gains": gains },
+        "best": { "wafers": best.wafers, "recipe": best.found.point.recipe, "gains": gains, "way": way },
         "certificate": certificate,
     });
     format!("{value:#}\n")

@@ -155,3 +155,17 @@ fn every_command_takes_one() {
     };
     assert_ne!(placed("published"), placed("best"));
 }
+
+#[test]
+fn what_graph_saves_is_the_mapping_of_a_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let saved = folder.path().join("saved.toml");
+    let question = "--model llama-3.1-8b --context 4k";
+    simctl(&format!("graph {question} --layer 0 --mapping interleaved --save-mapping {}", file(&saved))).data();
+    let speed = |mapping: &str| {
+        simctl(&format!("run {question} --format json --mapping {mapping}")).json()["tokens_per_second_per_user"]
+            .clone()
+    };
+    assert_eq!(speed(&file(&saved).to_string()), speed("interleaved"));
+    refused("graph --layer 0 --save-mapping x.toml", &["--mapping"]);
+}

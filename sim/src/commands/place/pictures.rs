@@ -9,7 +9,7 @@ use wafersim::report::wafer_map::{StrategyCaption, of_strategy};
 
 use crate::failure::Failure;
 use crate::output::Folder;
-use crate::wafer_map_flag::refused;
+use crate::picture_file::refused;
 
 /// Pictures made so far; they are written when all are made.
 #[derive(Debug)]
