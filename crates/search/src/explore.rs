@@ -179,7 +179,7 @@ pub fn refine(search: &Search<'_>, surveyed: &[Found], judge: &dyn Judge) -> Opt
 
 /// Of mappings, whose wafers and time `of` says, the fastest on each number of wafers at which speed grows, fewest
 /// wafers first.
-pub fn growth<'m, T>(all: &'m [T], of: impl Fn(&T) -> (u32, f64)) -> Vec<&'m T> {
+pub fn growth<T>(all: &[T], of: impl Fn(&T) -> (u32, f64)) -> Vec<&T> {
     let mut all: Vec<(u32, f64, &T)> =
         all.iter().map(|one| (of(one), one)).map(|((n, time), one)| (n, time, one)).collect();
     all.sort_by(|one, other| one.0.cmp(&other.0).then(one.1.total_cmp(&other.1)));
