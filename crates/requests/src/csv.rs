@@ -49,7 +49,17 @@ impl Csv {
             let name = String::from_utf8_lossy(&name).trim().to_owned();
             (role(&name), name)
         });
-        let columns = named.collect();
+        let columns: Vec<(Option<Role>, String)> = named.collect();
+        for (at, (role, name)) in columns.iter().enumerate() {
+            if role.is_some() && columns[..at].iter().any(|(_, before)| before == name) {
+                return Err(RequestError::Line {
+                    file: file.into(),
+                    line: 1,
+                    problem: format!("two columns '{}'", shown(name.as_bytes())),
+                    allowed: "each name once".into(),
+                });
+            }
+        }
         Ok(Self { lines, header, columns, scale })
     }
 

@@ -209,7 +209,11 @@ impl Reader {
                 has_delays = csv.has(Role::Delay);
                 Source::Csv(csv)
             }
-            Kind::Json => Source::Json(Json::open(input.into_reader(), is_lines, scale, columns)),
+            Kind::Json => {
+                let mut json = Json::open(input.into_reader(), is_lines, scale, columns);
+                json.expect(settings);
+                Source::Json(json)
+            }
             Kind::ServeGen => {
                 return Err(RequestError::File {
                     file: file.into(),
@@ -242,6 +246,20 @@ impl Reader {
     /// Where a chunk is wrong.
     pub fn servegen(chunks: &[Chunk<'_>], file: &str, settings: &Settings) -> Result<Self, RequestError> {
         check(file, settings)?;
+        let refused = [
+            ("load.columns", !settings.columns.is_empty()),
+            ("load.time_unit", settings.time_unit.is_some()),
+            ("load.block", settings.block.is_some()),
+            ("load.characters_per_token", settings.characters_per_token.is_some()),
+        ];
+        if let Some((field, _)) = refused.into_iter().find(|(_, is_given)| *is_given) {
+            return Err(RequestError::Setting {
+                file: file.into(),
+                field,
+                problem: "says nothing of ServeGen's chunks".into(),
+                allowed: "to leave it out".into(),
+            });
+        }
         let model = Model::new(chunks, file, settings.seed)?;
         let seen = Seen {
             format: Format::ServeGen,

@@ -80,9 +80,11 @@ impl Reader {
                 prompt,
                 output,
                 session: row.session.clone(),
-                kept: row.kept.map(|kept| u32::try_from(kept).unwrap_or(u32::MAX).min(prompt)),
+                kept: row.kept.map(|kept| u32::try_from(kept).unwrap_or(u32::MAX)),
                 ..TraceRequest::default()
             };
+            self.check_kept(&request)?;
+            let row = &self.row;
             let round = Round {
                 turn: row.turn.unwrap_or(0),
                 at: row.arrival,
