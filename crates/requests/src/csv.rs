@@ -96,6 +96,10 @@ impl Csv {
             }
             put(row, &line[from..]);
         }
+        if may_have_quotes && line.iter().filter(|byte| **byte == b'"').count() % 2 == 1 {
+            let problem = format!("a quote is opened and never closed: '{}'", shown(line));
+            return Err(wrong(problem, "quotes in pairs, a field in one line".into()));
+        }
         if count != self.columns.len() {
             let problem = format!("{count} fields: '{}' (a truncated line?)", shown(line));
             return Err(wrong(problem, format!("{} fields: {}", self.columns.len(), shown(self.header.as_bytes()))));

@@ -27,6 +27,8 @@ use crate::settings::{Settings, TimeUnit};
 /// The last moment at which a request may come: 10^7 s, 116 days, in picoseconds.
 const LATEST: i128 = 10_000_000 * SECOND;
 const SECOND: i128 = 1_000_000_000_000;
+/// Most requests that are put in order in memory: about 2 GB.
+const MOST_COLLECTED: usize = 10_000_000;
 /// Most tokens of a prompt or an answer.
 const MOST_TOKENS: u64 = 1 << 30;
 /// Tokens of blocks whose hashes can be used, besides their multiples: powers of two up to the cache's own block, 128.
@@ -336,6 +338,15 @@ impl Reader {
             return Err(self.wrong(1, format!("no requests{left_out}"), "a trace with at least one request".into()));
         }
         Ok(is_there)
+    }
+
+    /// What is said where a trace has more requests than are held in memory, and what may be done.
+    pub fn too_many(&self, most: u64, allowed: &str) -> RequestError {
+        RequestError::File {
+            file: self.file.clone(),
+            problem: format!("has more than {most} requests, which are held in memory"),
+            allowed: allowed.into(),
+        }
     }
 
     fn next_ready(&mut self, request: &mut TraceRequest) -> bool {

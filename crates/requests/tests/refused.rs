@@ -32,7 +32,11 @@ fn columns_that_are_not_there_or_mean_another_thing() {
     check(CSV, &session, &parts);
     check(JSON, &session, &["load.columns.session", "'nope'", "no object"]);
     check(CSV, &of(Columns { hashes: name("hash"), ..Columns::default() }), &["load.columns.hashes", "'hash'"]);
-    check(CSV, &of(Columns { prompt: name("tokens"), ..Columns::default() }), &["load.columns.prompt", "prompt_tokens"]);
+    check(
+        CSV,
+        &of(Columns { prompt: name("tokens"), ..Columns::default() }),
+        &["load.columns.prompt", "prompt_tokens"],
+    );
     check(JSON, &of(Columns { prompt: name("tokens"), ..Columns::default() }), &["'tokens'", "input_length"]);
     let twice = of(Columns { session: name("prompt_tokens"), ..Columns::default() });
     check(CSV, &twice, &["load.columns.session", "the column of the tokens of prompts"]);
@@ -71,6 +75,8 @@ fn what_stands_twice_and_what_cannot_be_kept() {
     check(csv, &usual, &["line 1: ", "two columns 'prompt_tokens'"]);
     let json = "{\"timestamp\": 1, \"input_length\": 9, \"input_length\": 8, \"output_length\": 2, \"delay\": 0}\n";
     check(json, &usual, &["line 1: ", "two keys 'input_length'"]);
+    let quote = "arrival_s,prompt_tokens,output_tokens,session\n0,10,5,\"a\n1,20,5,b\n";
+    check(quote, &usual, &["line 2: ", "a quote is opened and never closed"]);
     let kept = "arrival_s,prompt_tokens,output_tokens,session,kept_tokens\n0,10,5,a,0\n1,20,5,a,21\n";
     check(kept, &usual, &["line 3: ", "21 tokens", "at most the 20", "kept_tokens"]);
 }
