@@ -159,9 +159,9 @@ fn columns(
             problem: format!("is '{}', {problem}", shown(name.as_bytes())),
             allowed: format!("another of its {keys}s: {}", shown(sample.keys.join(", ").as_bytes())),
         };
-        // Objects may have keys that the first ones have not.
-        let is_in_all = sample.kind == Kind::Csv || matches!(role, Role::Arrival | Role::Prompt | Role::Output);
-        if is_in_all && !sample.has(name) {
+        // The first objects may all begin sessions; whether any has a wait is known at the end.
+        let is_late = sample.kind == Kind::Json && role == Role::Delay;
+        if !is_late && !sample.has(name) {
             return Err(refuse(format!("and the file has no such {keys}")));
         }
         if let Some((other, _)) = columns.iter().find(|(_, known)| known == name) {

@@ -1,6 +1,7 @@
 //! Is what is wrong with a trace refused, with its line or setting and what is allowed?
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use wafersim_requests::cut::{Cut, Cutter};
 use wafersim_requests::reader::Start;
 use wafersim_requests::{Columns, Reader, RequestError, Settings, TraceRequest, summarise};
 
@@ -30,7 +31,9 @@ fn columns_that_are_not_there_or_mean_another_thing() {
     let session = of(Columns { session: name("nope"), ..Columns::default() });
     let parts = ["load.columns.session", "'nope'", "arrival_s, prompt_tokens, output_tokens, who"];
     check(CSV, &session, &parts);
-    check(JSON, &session, &["load.columns.session", "'nope'", "no object"]);
+    check(JSON, &session, &["load.columns.session", "'nope'", "timestamp, input_length, output_length, delay"]);
+    let delay = of(Columns { delay: name("nope"), ..Columns::default() });
+    check(JSON, &delay, &["load.columns.delay", "'nope'", "no object"]);
     check(CSV, &of(Columns { hashes: name("hash"), ..Columns::default() }), &["load.columns.hashes", "'hash'"]);
     check(
         CSV,
@@ -104,4 +107,23 @@ fn the_busiest_bin_is_never_below_the_mean() {
         let rates = summarise(reader, |_| {}).unwrap().rates.unwrap();
         assert!(rates.busiest >= rates.requests_per_second * (1.0 - 1e-12), "{times}: {rates:?}");
     }
+}
+
+#[test]
+fn what_is_cut_of_a_session() {
+    let text = "arrival_s,prompt_tokens,output_tokens,session,delay_s\n0,1,5,a,\n,2,5,a,1\n2,3,5,b,\n5,4,5,b,\n";
+    let cut = |cut: Cut| {
+        let reader = Reader::open(text.as_bytes(), "trace", &Settings::default()).unwrap();
+        let (mut cutter, mut request, mut prompts) = (Cutter::new(reader, cut), TraceRequest::default(), Vec::new());
+        while cutter.read(&mut request).unwrap() {
+            prompts.push(request.prompt);
+        }
+        prompts
+    };
+    let second = 1_000_000_000_000;
+    // A turn that waits goes with its session's first, one with a time of its own by that time.
+    assert_eq!(cut(Cut { to: Some(second), ..Cut::default() }), [1, 2]);
+    assert_eq!(cut(Cut { to: Some(3 * second), ..Cut::default() }), [1, 2, 3]);
+    assert_eq!(cut(Cut { from: 4 * second, ..Cut::default() }), [4]);
+    assert_eq!(cut(Cut { requests: Some(1), ..Cut::default() }), [1]);
 }

@@ -185,8 +185,8 @@ impl Reader {
     /// The time of a request in a file without times.
     pub(super) fn drawn_time(&mut self, line: u64) -> Result<i128, RequestError> {
         let Some(rate) = self.settings.rate else {
-            let allowed = "a time in every row that begins a session (load.columns.arrival), or load.rate: requests a \
-                           second";
+            let allowed = "a time in every row that begins a session (load.columns.arrival), a wait in its later ones \
+                           (load.columns.delay), or load.rate: requests a second";
             return Err(self.wrong(line, "says no time".into(), allowed.into()));
         };
         let at = self.drawn;
