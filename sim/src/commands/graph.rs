@@ -10,6 +10,7 @@ use wafersim::spec::{Model, Scenario, Wafer};
 
 use crate::choice;
 use crate::failure::Failure;
+use crate::files;
 use crate::layers::Layers;
 use crate::model_flags::ModelFlags;
 use crate::output::Destination;
@@ -109,6 +110,7 @@ fn rewritten(flags: &GraphFlags, name: &str, model: &Model, scenario: &Scenario)
         }
         .into());
     };
+    files::reads_named("--mapping", name)?;
     let mapping = Mapping::from_name_or_path(name)?;
     let rewrites = match &mapping {
         Mapping::Recipe(recipe) => recipe.rewrites,
