@@ -278,6 +278,11 @@ impl Resolved {
             let problem = format!("is {} of {users} users; allowed: 1 to all of them", self.micro_batch);
             return Err(self.contradiction("micro_batch".into(), problem));
         }
+        let wafers = self.division.wafers;
+        if wafers == 0 || wafers > WaferCount::MOST {
+            let problem = format!("is {wafers}; allowed: 1 to {}", WaferCount::MOST);
+            return Err(self.contradiction("division.wafers".into(), problem));
+        }
         let kind_of_layer = self.kind_of_layer(inputs)?;
         let kinds: Vec<LayerChoices> =
             (0..).zip(&self.kinds).map(|(index, kind)| choices(index, &kind.mapping)).collect();

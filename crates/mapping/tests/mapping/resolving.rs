@@ -176,6 +176,7 @@ fn a_resolved_mapping_that_contradicts_itself_is_refused() {
         ),
         ("slots[3]: layers 2", refused(&|changed| changed.slots[3].region.x += 1)),
         ("division.layers_per_slot: is 2, but", refused(&|changed| changed.division.layers_per_slot = 2)),
+        ("division.wafers: is 4294967295; allowed: 1 to ", refused(&|changed| changed.division.wafers = u32::MAX)),
         ("micro_batch: is 2 of 1 users", refused(&|changed| changed.micro_batch = 2)),
         ("slots is 1 items in 1 slots; there are 50 items", refused(&|changed| changed.slots.truncate(1))),
         ("slots of at least one processing element", refused(&|changed| changed.division.across = 756)),
