@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use wafersim::answer::{Considered, Question, Searched};
 use wafersim::mapping::{Recipe, hash};
 
+use crate::files;
+
 /// A mapping as it is kept.
 #[derive(Serialize, Deserialize)]
 struct Kept {
@@ -69,7 +71,7 @@ fn write(file: &Path, kept: &Option<Kept>) {
     let write = || -> Option<()> {
         let folder = file.parent()?;
         std::fs::create_dir_all(folder).ok()?;
-        let mut fresh = tempfile::NamedTempFile::new_in(folder).ok()?;
+        let mut fresh = files::part_in(folder, None).ok()?;
         fresh.write_all(&bincode::serialize(kept).ok()?).ok()?;
         fresh.persist(file).ok().map(|_| ())
     };

@@ -6,11 +6,19 @@ use std::path::Path;
 
 use wafersim::spec::SpecError;
 
+use crate::failure::Failure;
+use crate::files;
+
 /// Largest table that is read: a million rows of usual length are about 100 MiB.
 const LARGEST_TABLE: u64 = 256 << 20;
 
-/// The text of a table.
-pub fn read_table_text(path: &Path) -> Result<String, SpecError> {
+/// The text of a table that a flag or a setting names.
+pub fn read_table_text(by: &'static str, path: &Path) -> Result<String, Failure> {
+    files::reads(by, path)?;
+    Ok(text_of(path)?)
+}
+
+fn text_of(path: &Path) -> Result<String, SpecError> {
     let refuse = |reason: String| SpecError::Read { file: path.display().to_string(), reason };
     if path.is_dir() {
         return Err(refuse("is a directory (name the CSV file in it)".into()));

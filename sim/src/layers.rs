@@ -8,6 +8,7 @@ use wafersim::spec::{Scenario, ScenarioFile, SpecError};
 
 use crate::choice::without_suffix;
 use crate::failure::Failure;
+use crate::files;
 
 /// The layers as they were given.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +29,7 @@ impl Layers {
         let mut layers = Self { source: "command line".into(), ..Self::default() };
         if let Some(path) = scenario {
             layers.source = path.display().to_string();
+            files::reads("SCENARIO.toml", path)?;
             layers.file = ScenarioFile::read(path)?;
         }
         for set in sets {
@@ -59,8 +61,13 @@ impl Layers {
     }
 
     /// The question, with the defaults under all layers.
-    pub fn check(&self) -> Result<Scenario, SpecError> {
-        self.merged().check(&self.source)
+    pub fn check(&self) -> Result<Scenario, Failure> {
+        let merged = self.merged();
+        let draft = merged.speculation.draft_model.as_ref();
+        for (by, name) in [("model", merged.model.as_ref()), ("wafer", merged.wafer.as_ref()), ("draft_model", draft)] {
+            name.map_or(Ok(()), |name| files::reads_named(by, name))?;
+        }
+        Ok(merged.check(&self.source)?)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! This program reads files, asks [`wafersim`] and writes what [`wafersim::report`] says; it computes nothing itself.
 //! Data goes to stdout (or the file of `--out`), words go to stderr. Exit codes: 0 done, 1 a bug or a failure while
-//! writing, 2 wrong input, 3 no mapping passes its certificate.
+//! writing, 2 wrong input, 3 no mapping passes its certificate, 130 and 143 SIGINT and SIGTERM.
 
 mod cache;
 mod certify;
@@ -11,6 +11,7 @@ mod command_line;
 mod commands;
 mod fabric_flags;
 mod failure;
+mod files;
 mod input;
 mod layers;
 mod mapping_flags;
@@ -23,6 +24,7 @@ mod request_trace;
 mod scenario_flags;
 mod table;
 mod wafer_map_flag;
+mod words;
 
 use std::process::ExitCode;
 
@@ -34,7 +36,10 @@ use mimalloc::MiMalloc;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    let asked = command_line::CommandLine::parse();
+    let asked = match command_line::CommandLine::try_parse() {
+        Ok(asked) => asked,
+        Err(error) => return refused(&error),
+    };
     match commands::execute(asked.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -42,4 +47,15 @@ fn main() -> ExitCode {
             ExitCode::from(failure.exit_code())
         }
     }
+}
+
+/// What clap says, in its colors where nothing in it is to be replaced or left out.
+fn refused(error: &clap::Error) -> ExitCode {
+    let said = error.render().to_string();
+    let words = words::message(&said);
+    if !error.use_stderr() || words == said {
+        error.exit();
+    }
+    output::say(words.trim_end());
+    ExitCode::from(2)
 }

@@ -9,6 +9,7 @@ use wafersim::search::Effort;
 
 use crate::cache;
 use crate::failure::Failure;
+use crate::files;
 use crate::output::Destination;
 
 /// How much is tried.
@@ -57,7 +58,9 @@ pub struct MappingFlags {
 impl MappingFlags {
     /// Reads the mapping.
     pub fn mapping(&self) -> Result<Option<Mapping>, Failure> {
-        Ok(self.mapping.as_deref().map(Mapping::from_name_or_path).transpose()?)
+        let Some(name) = &self.mapping else { return Ok(None) };
+        files::reads_named("--mapping", name)?;
+        Ok(Some(Mapping::from_name_or_path(name)?))
     }
 
     /// The mapping, or how one is found.

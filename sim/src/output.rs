@@ -8,9 +8,11 @@ use std::fs::{File, OpenOptions, Permissions};
 use std::io::{BufWriter, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use tempfile::{Builder, NamedTempFile};
+use tempfile::NamedTempFile;
 
 use crate::failure::Failure;
+use crate::files;
+use crate::words;
 
 /// Where the data goes.
 #[derive(Debug)]
@@ -42,6 +44,7 @@ impl Destination {
     /// Opens the file of a flag.
     pub fn open_for(flag: &'static str, path: &Path) -> Result<Self, Failure> {
         let refuse = |reason: String| Failure::OutFile { flag, file: path.display().to_string(), reason };
+        files::writes(flag, path)?;
         // A link stays a link: the file that it leads to is replaced.
         let target = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         let known = target.metadata().ok();
@@ -61,18 +64,14 @@ impl Destination {
             return Err(refuse("names no file".into()));
         }
         let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut builder = Builder::new();
-        builder.prefix(".simctl-").suffix(".part");
-        if let Some(permissions) = known.map(|known| known.permissions()).or_else(default_permissions) {
-            builder.permissions(permissions);
-        }
-        let temporary = builder.tempfile_in(folder).map_err(|error| refuse(reason_of(&error)))?;
+        let permissions = known.map(|known| known.permissions()).or_else(default_permissions);
+        let temporary = files::part_in(folder, permissions).map_err(|error| refuse(reason_of(&error)))?;
         Ok(Self::Replace { temporary, target })
     }
 
-    /// Writes the whole text.
+    /// Writes the whole text; what moves a cursor is replaced.
     pub fn write(self, text: &str) -> Result<(), Failure> {
-        self.write_bytes(text.as_bytes())
+        self.write_bytes(words::printable(text).as_bytes())
     }
 
     /// Writes all bytes.
@@ -120,8 +119,7 @@ impl Folder {
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let tried = if path.is_dir() { path } else { parent };
         // The file is gone as soon as it is known that it could be made.
-        let temporary = Builder::new().prefix(".simctl-").suffix(".part").tempfile_in(tried);
-        temporary.map_err(|error| refuse(reason_of(&error)))?;
+        files::part_in(tried, None).map_err(|error| refuse(reason_of(&error)))?;
         Ok(Self { flag, path: path.to_path_buf() })
     }
 
@@ -194,5 +192,5 @@ fn default_permissions() -> Option<Permissions> {
 
 /// Words for people, on stderr. Where nobody listens, nothing is lost.
 pub fn say(words: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{words}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", words::message(words));
 }

@@ -7,23 +7,25 @@ use wafersim::requests::reader::Chunk;
 use wafersim::requests::{Format, Reader, RequestError, Settings};
 
 use crate::failure::Failure;
+use crate::files;
 use crate::input::read_table_text;
 
 /// How the files of a ServeGen client end.
 const TIMES: &str = "-trace.csv";
 const LENGTHS: &str = "-dataset.json";
 
-/// Opens a trace.
-pub fn open(path: &Path, settings: &Settings) -> Result<Reader, Failure> {
+/// Opens the trace that an argument or a setting names.
+pub fn open(by: &'static str, path: &Path, settings: &Settings) -> Result<Reader, Failure> {
     let file = path.display().to_string();
     if path.is_dir() {
-        return servegen(chunks_of(path, &file)?, &file, settings);
+        return servegen(by, &chunks_of(path, &file)?, &file, settings);
     }
     if let Some(pair) = pair(path)
         && matches!(settings.format, Format::Auto | Format::ServeGen)
     {
-        return servegen(vec![pair], &file, settings);
+        return servegen(by, &[pair], &file, settings);
     }
+    files::reads(by, path)?;
     let input = File::open(path).map_err(|error| unreadable(&file, &error))?;
     Ok(Reader::open(input, &file, settings)?)
 }
@@ -51,15 +53,20 @@ fn chunks_of(folder: &Path, file: &str) -> Result<Vec<(PathBuf, PathBuf)>, Failu
     Ok(names.iter().filter_map(|path| pair(path)).collect())
 }
 
-fn servegen(pairs: Vec<(PathBuf, PathBuf)>, file: &str, settings: &Settings) -> Result<Reader, Failure> {
+fn servegen(
+    by: &'static str,
+    pairs: &[(PathBuf, PathBuf)],
+    file: &str,
+    settings: &Settings,
+) -> Result<Reader, Failure> {
     if !matches!(settings.format, Format::Auto | Format::ServeGen) {
         let problem = "is a folder".to_owned();
         let allowed = "a file, or load.format = servegen for a folder of its chunks".to_owned();
         return Err(RequestError::File { file: file.into(), problem, allowed }.into());
     }
     let mut texts = Vec::with_capacity(pairs.len());
-    for (times, lengths) in &pairs {
-        texts.push((times.display().to_string(), read_table_text(times)?, read_table_text(lengths)?));
+    for (times, lengths) in pairs {
+        texts.push((times.display().to_string(), read_table_text(by, times)?, read_table_text(by, lengths)?));
     }
     let chunks: Vec<Chunk<'_>> = texts.iter().map(|(file, trace, dataset)| Chunk { file, trace, dataset }).collect();
     Ok(Reader::servegen(&chunks, file, settings)?)

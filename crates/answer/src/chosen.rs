@@ -153,7 +153,7 @@ impl<'a> Chosen<'a> {
         match wafers {
             WaferCount::Exactly(wafers) if wafers < mapped.placement.wafers => {
                 let problem = format!("is {}, and {wafers} are left beside a draft model", mapped.placement.wafers);
-                let (mapping, field) = (resolved.name.clone(), "division.wafers".into());
+                let (mapping, field) = (resolved.called(), "division.wafers".into());
                 Err(MappingError::Contradiction { mapping, field, problem }.into())
             }
             _ => Ok(mapped),

@@ -24,6 +24,28 @@ pub(crate) fn measured_value(text: &str) -> Result<f64, &'static str> {
     value.ok_or("a number from 0.001 to 1e15")
 }
 
+/// Most letters of a name: of a row, a machine, a kernel, a model.
+const LONGEST_NAME: usize = 200;
+
+/// Whether a name is none, or too long for a table.
+pub(crate) fn is_no_name(name: &str) -> bool {
+    name.trim().is_empty() || name.chars().count() > LONGEST_NAME
+}
+
+/// What a field with a name may hold.
+pub(crate) const NAME: &str = "a name of at most 200 letters";
+
+/// The unit of a metric's values, where the metric is known, and what may be written.
+fn unit_of(metric: &str) -> Option<(&'static str, &'static str)> {
+    match metric {
+        "cycles" | "cycles_per_layer" | "cycles_per_step" | "cycles_per_wavelet" | "completion_cycles" => {
+            Some(("cycles", "cycles, the unit of this metric"))
+        }
+        "elements_per_cycle" => Some(("elem/cycle", "elem/cycle, the unit of this metric")),
+        _ => None,
+    }
+}
+
 /// One measured value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measurement {
@@ -113,6 +135,10 @@ pub(crate) fn rows<Row: DeserializeOwned>(
     file: &str,
     columns: &'static str,
 ) -> Result<Vec<(u64, Row)>, TableError> {
+    if let Some(line) = open_quote(text) {
+        let reason = format!("line {line}: a quote is opened and never closed");
+        return Err(TableError::Format { file: file.into(), reason, columns });
+    }
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let format = |error: csv::Error| TableError::Format { file: file.into(), reason: error.to_string(), columns };
     let headers = reader.headers().map_err(format)?.clone();
@@ -122,6 +148,22 @@ pub(crate) fn rows<Row: DeserializeOwned>(
         Ok((line, record.deserialize(Some(&headers)).map_err(format)?))
     };
     reader.records().map(row).collect()
+}
+
+/// The line of a quote that is opened at the beginning of a field and not closed.
+fn open_quote(text: &str) -> Option<usize> {
+    let (mut line, mut open, mut is_start) = (1, None, true);
+    for byte in text.bytes() {
+        // A quote that is written twice closes and opens again.
+        match (byte, open) {
+            (b'"', Some(_)) => (open, is_start) = (None, true),
+            (b'"', None) if is_start => open = Some(line),
+            (_, None) => is_start = matches!(byte, b',' | b'\n' | b'\r'),
+            (_, Some(_)) => {}
+        }
+        line += usize::from(byte == b'\n');
+    }
+    open
 }
 
 /// Reads a table. `file` is named in errors.
@@ -144,13 +186,25 @@ pub fn read_table(text: &str, file: &str) -> Result<Vec<Measurement>, TableError
             _ => Err(wrong(field, text, "a whole number from 1 to 4096")),
         };
         let value = measured_value(&row.value).map_err(|allowed| wrong("value", &row.value, allowed))?;
+        for (field, name) in
+            [("id", &row.id), ("device", &row.device), ("kernel", &row.kernel), ("metric", &row.metric)]
+        {
+            if is_no_name(name) {
+                return Err(wrong(field, name, NAME));
+            }
+        }
+        // What stands behind it in brackets says how it was counted.
+        let unit = row.unit.split('(').next().unwrap_or("").trim();
+        if let Some((_, allowed)) = unit_of(&row.metric).filter(|(known, _)| unit != *known) {
+            return Err(wrong("unit", &row.unit, allowed));
+        }
         let mut parameters = BTreeMap::new();
         for pair in row.params.split(';').filter(|pair| !pair.trim().is_empty()) {
             let (key, setting) =
                 pair.split_once('=').ok_or_else(|| wrong("params", pair, "key=value pairs, separated by ';'"))?;
             parameters.insert(key.trim().to_owned(), setting.trim().to_owned());
         }
-        if row.id.is_empty() || seen.insert(row.id.clone(), line).is_some() {
+        if seen.insert(row.id.clone(), line).is_some() {
             return Err(wrong("id", &row.id, "a name that no other row has"));
         }
         measurements.push(Measurement {

@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 use wafersim_spec::DataType;
 
-use crate::measurements::{TableError, measured_value, rows};
+use crate::measurements::{NAME, TableError, is_no_name, measured_value, rows};
 use crate::validate::Skipped;
 
 /// The records that are built in: `benches/measurements/production.csv`.
@@ -180,19 +180,30 @@ pub fn read_production(text: &str, file: &str) -> Result<ProductionTable, TableE
             value: value.into(),
             allowed,
         };
-        if row.id.is_empty() || !seen.insert(row.id.clone()) {
+        for (field, name) in [("id", &row.id), ("model", &row.model)] {
+            if is_no_name(name) {
+                return Err(wrong(field, name, NAME));
+            }
+        }
+        if !seen.insert(row.id.clone()) {
             return Err(wrong("id", &row.id, "a name that no other row has"));
         }
         let metric = match row.metric.as_str() {
             "tok_s_user" => Metric::Speed,
             "ttft_ms" => Metric::Prompt,
-            _ => {
+            "accept_len" | "limit" | "price" => {
                 table.others += 1;
                 continue;
             }
+            _ => {
+                let allowed = "tok_s_user, ttft_ms; and what is not compared: accept_len, limit, price";
+                return Err(wrong("metric", &row.metric, allowed));
+            }
         };
         let value = measured_value(&row.value).map_err(|allowed| wrong("value", &row.value, allowed))?;
-        let record = row.record(metric, value);
+        let lengths = Lengths::of(&row.context_or_prompt)
+            .ok_or_else(|| wrong("context_or_prompt", &row.context_or_prompt, LENGTHS))?;
+        let record = row.record(metric, value, lengths);
         match record.problem() {
             Some(why) => table.skipped.push(Skipped { id: record.id, why: why.into() }),
             None => table.records.push(record),
@@ -205,7 +216,7 @@ pub fn read_production(text: &str, file: &str) -> Result<ProductionTable, TableE
 }
 
 impl Row {
-    fn record(self, metric: Metric, value: f64) -> Record {
+    fn record(self, metric: Metric, value: f64, Lengths { prompt, answer }: Lengths) -> Record {
         let length = self.context_or_prompt.as_str();
         let is_of_server = ["completion_time", "prompt_time"].iter().any(|field| self.notes.contains(field));
         let is_from_outside = [length, self.notes.as_str()].iter().any(|text| text.contains("client"));
@@ -233,8 +244,8 @@ impl Row {
             model: self.model,
             metric,
             value,
-            prompt: number(length, |word, next| (word == "prompt").then_some(next)),
-            answer: number(length, |word, next| (next == "out").then_some(word)),
+            prompt,
+            answer,
             has_other_weights: weights.is_none() && !says_nothing,
             weights,
             drafts,
@@ -245,11 +256,57 @@ impl Row {
     }
 }
 
-/// The number that stands beside a word: `pick` gets each word with the next one, and says which of both it is.
-fn number<'a>(text: &'a str, pick: impl Fn(&'a str, &'a str) -> Option<&'a str>) -> Option<u64> {
-    let words: Vec<&str> = text.split([' ', ',', ';']).filter(|word| !word.is_empty()).collect();
-    let found = words.windows(2).find_map(|pair| pick(pair[0], pair[1]));
-    found.and_then(|word| word.parse().ok()).filter(|tokens| (1..=1 << 24).contains(tokens))
+/// Most tokens of a prompt or an answer.
+const MOST_TOKENS: f64 = (1 << 24) as f64;
+
+const LENGTHS: &str = "words, with lengths as in 'prompt 12, 10 out' where they are known, or the prompt's alone: 1 to \
+                       16777216, 100k is 100000";
+
+/// What the column of lengths says in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Lengths {
+    prompt: Option<u64>,
+    answer: Option<u64>,
+}
+
+impl Lengths {
+    /// Numbers behind `prompt` and before `out`, or a single number; nothing where such a number is none.
+    fn of(text: &str) -> Option<Self> {
+        let words: Vec<&str> = text.split([' ', ',', ';']).filter(|word| !word.is_empty()).collect();
+        if let [alone] = words[..]
+            && is_number(alone)
+        {
+            return Some(Self { prompt: Some(tokens(alone)?), answer: None });
+        }
+        let mut lengths = Self::default();
+        for (at, word) in words.iter().enumerate() {
+            match *word {
+                "prompt" if lengths.prompt.is_none() => lengths.prompt = Some(tokens(words.get(at + 1)?)?),
+                "out" if lengths.answer.is_none() => {
+                    let before = at.checked_sub(1).map(|before| words[before]).filter(|word| is_number(word));
+                    lengths.answer = before.map(tokens).map_or(Some(None), |answer| answer.map(Some))?;
+                }
+                _ => {}
+            }
+        }
+        Some(lengths)
+    }
+}
+
+/// Whether a word is meant as a number.
+fn is_number(word: &str) -> bool {
+    word.trim_start_matches(['-', '+', '.']).starts_with(|letter: char| letter.is_ascii_digit())
+}
+
+/// So many tokens: digits, with k for thousands and M for millions.
+fn tokens(word: &str) -> Option<u64> {
+    let (digits, scale) = match word.strip_suffix(['k', 'K']) {
+        Some(digits) => (digits, 1e3),
+        None => word.strip_suffix(['m', 'M']).map_or((word, 1.0), |digits| (digits, 1e6)),
+    };
+    let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let tokens = digits.parse::<f64>().ok().filter(|_| is_plain)? * scale;
+    (tokens.fract() == 0.0 && (1.0..=MOST_TOKENS).contains(&tokens)).then_some(tokens as u64)
 }
 
 /// What the model says of a record: tokens a second for each user, or ms.

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use wafersim_check::measurements::{BUILTIN_MEASUREMENTS, read_table};
+use wafersim_check::production::read_production;
 use wafersim_check::validate::{Group, Validation, validate};
 use wafersim_spec::Wafer;
 use wafersim_spec::wafer::RateSet;
@@ -154,6 +155,22 @@ fn broken_tables_name_the_line_and_the_field() {
         (format!("{header}a,wse3,message,2,1,hops=1;words=1,cycles,1e300,cycles,silicon,x\n"), "field 'value'"),
         (format!("{header}a,wse3,message,2,1,hops;words=1,cycles,42,cycles,silicon,x\n"), "field 'params' is 'hops'"),
         (format!("{header}a,wse3,message,2\n"), "expected the columns"),
+        (
+            format!("{header}a,wse3,message,2,1,hops=1;words=1,cycles,42,us,silicon,x\n"),
+            "line 2: field 'unit' is 'us'; allowed: cycles",
+        ),
+        (
+            format!("{header}a,wse3,vector_op,2,1,op=copy,elements_per_cycle,42,cycles,silicon,x\n"),
+            "line 2: field 'unit' is 'cycles'; allowed: elem/cycle",
+        ),
+        (
+            format!("{header}{},wse3,message,2,1,hops=1;words=1,cycles,42,cycles,silicon,x\n", "a".repeat(200_000)),
+            "allowed: a name of at most 200 letters",
+        ),
+        (
+            format!("{header}a,wse3,message,2,1,hops=1;words=1,cycles,42,cycles,silicon,\"x\n"),
+            "line 2: a quote is opened and never closed",
+        ),
     ] {
         let error = read_table(&text, "test.csv").unwrap_err().to_string();
         assert!(error.starts_with("test.csv") && error.contains(part), "{error}");
@@ -162,6 +179,37 @@ fn broken_tables_name_the_line_and_the_field() {
     assert!(
         read_table(&format!("{header}{twice}{twice}"), "t").unwrap_err().to_string().contains("line 3: field 'id'")
     );
+}
+
+#[test]
+fn records_of_services_are_read_right_or_refused() {
+    let header = "id,model,metric,value,context_or_prompt,weights,speculative,evidence,source\n";
+    let read = |row: &str| read_production(&format!("{header}{row}\n"), "services.csv");
+    for (lengths, context) in [
+        ("not stated", 1024),
+        ("\"prompt 12, 10 out\"", 22),
+        ("prompt 100k", 100_000),
+        ("100k", 100_000),
+        ("1.5M", 1_500_000),
+        ("\"a few tokens out, client-side\"", 1024),
+    ] {
+        let table = read(&format!("a,Llama-3.1-8B,tok_s_user,1800,{lengths},fp16,no,vendor-claim,x")).unwrap();
+        assert_eq!(table.records[0].context(), context, "{lengths}");
+    }
+    for (row, part) in [
+        ("a,m,toks,1800,,fp16,no,independent,x", "field 'metric' is 'toks'; allowed: tok_s_user, ttft_ms"),
+        ("a,m,tok_s_user,1800,prompt -5,fp16,no,independent,x", "field 'context_or_prompt' is 'prompt -5'"),
+        ("a,m,tok_s_user,1800,-5,fp16,no,independent,x", "field 'context_or_prompt' is '-5'"),
+        ("a,m,tok_s_user,1800,prompt 1e9,fp16,no,independent,x", "'prompt 1e9'; allowed: "),
+        ("a,m,tok_s_user,1800,prompt 99999999999,fp16,no,independent,x", "to 16777216"),
+        ("a,m,tok_s_user,1800,prompt,fp16,no,independent,x", "field 'context_or_prompt' is 'prompt'"),
+        ("a,m,tok_s_user,1800,\"prompt 5, 1e3 out\",fp16,no,independent,x", "1e3 out'; allowed: "),
+        ("a,m,tok_s_user,1800,,fp16,no,independent,\"x", "line 2: a quote is opened"),
+        ("a,,tok_s_user,1800,,fp16,no,independent,x", "field 'model' is ''"),
+    ] {
+        let error = read(row).unwrap_err().to_string();
+        assert!(error.starts_with("services.csv") && error.contains("line 2") && error.contains(part), "{error}");
+    }
 }
 
 mod damaged_tables {

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::builtin;
 use crate::error::MappingError;
 use crate::recipe::Recipe;
-use crate::resolved::Resolved;
+use crate::resolved::{HEADER, Resolved};
 use crate::text;
 
 /// Either type of mapping.
@@ -38,8 +38,9 @@ impl Mapping {
     pub fn read(path: &Path) -> Result<Self, MappingError> {
         let text = wafersim_spec::file::read_text(path, "name the .toml file itself")?;
         let mut mapping = Self::parse(&text, &path.display().to_string())?;
-        if let Self::Recipe(recipe) = &mut mapping {
-            recipe.load(path)?;
+        match &mut mapping {
+            Self::Recipe(recipe) => recipe.load(path)?,
+            Self::Resolved(resolved) => resolved.file = Some(path.display().to_string()),
         }
         Ok(mapping)
     }
@@ -53,6 +54,10 @@ impl Mapping {
         let table: toml::Table = text::read(text, file)?;
         if table.contains_key("resolved_for") {
             Resolved::parse(text, file).map(|resolved| Self::Resolved(Box::new(resolved)))
+        } else if text.starts_with(HEADER) {
+            let line = text.lines().count();
+            let problem = "a resolved mapping that ends too soon (cut off?); allowed: the whole file".into();
+            Err(MappingError::Text { file: file.into(), line, field: None, problem })
         } else {
             Recipe::parse(text, file).map(|recipe| Self::Recipe(Box::new(recipe)))
         }

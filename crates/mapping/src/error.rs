@@ -39,19 +39,19 @@ pub enum MappingError {
     },
     /// A resolved mapping was made for something else.
     #[error(
-        "mapping '{mapping}' was resolved for {}; allowed: the same inputs, or its recipe, which fits any",
+        "{mapping} was resolved for {}; allowed: the same inputs, or its recipe, which fits any",
         others(.differences)
     )]
     OtherInputs {
-        /// Name of the mapping.
+        /// The mapping, with its file.
         mapping: String,
         /// What differs, and how.
         differences: Vec<Difference>,
     },
     /// A resolved mapping contradicts itself, or the rules by which slots are filled.
-    #[error("mapping '{mapping}': {field}: {problem}")]
+    #[error("{mapping}: {field}: {problem}")]
     Contradiction {
-        /// Name of the mapping.
+        /// The mapping, with its file.
         mapping: String,
         /// Where.
         field: String,

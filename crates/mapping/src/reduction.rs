@@ -18,6 +18,9 @@ use crate::layer::RegionSize;
 use crate::operator::{LineKind, OPERATORS, operator_named};
 use crate::recipe::ReductionRecipes;
 
+/// Members of the longest line that a file may speak of.
+const LONGEST_LINE: u64 = 1 << 16;
+
 /// How the members of a line are grouped.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Groups {
@@ -133,6 +136,27 @@ pub enum Reduction {
 impl Reduction {
     /// The published reduction.
     pub const PUBLISHED: Self = Self::Tree(Tree::PUBLISHED);
+
+    /// What it says that no line of `length` has: in words, with what would be allowed.
+    pub(crate) fn beyond(&self, length: u64) -> Option<String> {
+        let (groups, root, roots) = match self {
+            Self::Tree(tree) => (Some(&tree.groups), Some(tree.root), None),
+            Self::Chain { root } => (None, Some(*root), None),
+            Self::ReduceScatter => (None, None, None),
+            Self::SplitRoots { roots, tree } => (Some(&tree.groups), Some(tree.root), Some(*roots)),
+        };
+        let last = length.max(1) - 1;
+        if let Some(Root::Index(index)) = root.filter(|root| matches!(root, Root::Index(index) if *index > last)) {
+            return Some(format!("root is {index}; allowed: \"middle\", or 0 to {last} on a line of {length}"));
+        }
+        let sizes: &[u64] = match groups {
+            Some(Groups::Count(count)) => std::slice::from_ref(count),
+            Some(Groups::Sizes(sizes)) => sizes,
+            Some(Groups::SquareRoot) | None => &[],
+        };
+        let large = sizes.iter().chain(roots.as_ref()).find(|size| **size > length.max(1))?;
+        Some(format!("groups or roots of {large}; allowed: up to {length}, the members of the line"))
+    }
 
     /// The same with every number for a line of `length`.
     #[must_use]
@@ -308,8 +332,8 @@ impl TryFrom<Written> for Reduction {
     fn try_from(written: Written) -> Result<Self, String> {
         let Written { kind, groups, root, roots } = written;
         let refuse = |kind: &str, has: &str, allowed: &str| Err(format!("a {kind} has no '{has}'; allowed: {allowed}"));
-        if roots == Some(0) {
-            return Err("'roots' is 0; allowed: a whole number from 1".into());
+        if let Some(roots) = roots.filter(|roots| !(1..=LONGEST_LINE).contains(roots)) {
+            return Err(format!("'roots' is {roots}; allowed: a whole number from 1 to {LONGEST_LINE}"));
         }
         let root_or_middle = root.unwrap_or(Root::Middle);
         let tree = Tree { groups: groups.clone().unwrap_or(Groups::SquareRoot), root: root_or_middle };
@@ -363,12 +387,11 @@ impl Serialize for Groups {
 
 impl<'de> Deserialize<'de> for Groups {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const ALLOWED: &str =
-            "allowed: \"square_root\", a number of groups from 1, or a list of group sizes from 2, lowest level first";
+        const ALLOWED: &str = "allowed: \"square_root\", a number of groups from 1 to 65536, or a list of group sizes from 2 to 65536, lowest level first";
         match Choice::deserialize(deserializer)? {
             Choice::Word(word) if word == "square_root" => Ok(Self::SquareRoot),
-            Choice::Number(count) if count > 0 => Ok(Self::Count(count)),
-            Choice::List(sizes) if sizes.iter().all(|size| *size > 1) => Ok(Self::Sizes(sizes)),
+            Choice::Number(count) if (1..=LONGEST_LINE).contains(&count) => Ok(Self::Count(count)),
+            Choice::List(sizes) if sizes.iter().all(|size| (2..=LONGEST_LINE).contains(size)) => Ok(Self::Sizes(sizes)),
             other => Err(D::Error::custom(format!("groups are {}; {ALLOWED}", text_of(&other)))),
         }
     }
@@ -387,9 +410,9 @@ impl<'de> Deserialize<'de> for Root {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Choice::deserialize(deserializer)? {
             Choice::Word(word) if word == "middle" => Ok(Self::Middle),
-            Choice::Number(index) => Ok(Self::Index(index)),
+            Choice::Number(index) if index < LONGEST_LINE => Ok(Self::Index(index)),
             other => Err(D::Error::custom(format!(
-                "root is {}; allowed: \"middle\", or the index of a member of the line, from 0",
+                "root is {}; allowed: \"middle\", or the index of a member of the line, from 0 to 65535",
                 text_of(&other)
             ))),
         }
@@ -448,6 +471,10 @@ mod tests {
             ("{ kind = \"tree\", groups = -3 }", "groups are -3; allowed: \"square_root\""),
             ("{ kind = \"tree\", groups = [4, 1] }", "groups are [4, 1]"),
             ("{ kind = \"tree\", root = \"center\" }", "root is \"center\"; allowed: \"middle\""),
+            ("{ kind = \"tree\", root = 4294967296 }", "root is 4294967296; allowed: \"middle\""),
+            ("{ kind = \"tree\", groups = 4294967296 }", "groups are 4294967296; allowed: \"square_root\""),
+            ("{ kind = \"tree\", groups = [2, 4294967296] }", "groups are [2, 4294967296]"),
+            ("{ kind = \"split_roots\", roots = 4294967296 }", "'roots' is 4294967296"),
             ("{ kind = \"star\" }", "star"),
             ("{ kind = \"tree\", shape = 1 }", "shape"),
         ] {

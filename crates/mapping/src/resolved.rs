@@ -53,7 +53,13 @@ pub struct Resolved {
     /// What has been shown of it, where that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<Certificate>,
+    /// The file that it was read from, for messages.
+    #[serde(skip)]
+    pub file: Option<String>,
 }
+
+/// The first line of a resolved mapping: a file that has it and is cut off is no recipe.
+pub(crate) const HEADER: &str = "# A resolved mapping: every number.";
 
 /// What a mapping was resolved for: in words, and as hashes of what the words stand for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,6 +198,7 @@ impl Resolved {
             stored: tables.collect(),
             kinds: kinds.collect(),
             slots,
+            file: None,
             certificate: None,
         }
     }
@@ -204,10 +211,16 @@ impl Resolved {
         text::read(text, file)
     }
 
+    /// It in messages: its file, where it has one, and its name.
+    pub fn called(&self) -> String {
+        let file = self.file.as_ref().map_or_else(String::new, |file| format!("{file}: "));
+        format!("{file}mapping '{}'", self.name)
+    }
+
     /// The mapping as TOML.
     pub fn to_toml(&self) -> String {
         // Values of these types always serialise: numbers are those of a placement, far below 2^63.
-        toml::to_string(self).unwrap_or_default()
+        format!("{HEADER}\n\n{}", toml::to_string(self).unwrap_or_default())
     }
 
     /// What differs between the inputs that it was resolved for and others.
@@ -242,7 +255,7 @@ impl Resolved {
         let mut differences = self.differences(inputs);
         differences.retain(|difference| difference.input == "model");
         if !differences.is_empty() {
-            return Err(MappingError::OtherInputs { mapping: self.name.clone(), differences });
+            return Err(MappingError::OtherInputs { mapping: self.called(), differences });
         }
         let has = |run: &Run| layer >= run.first && layer - run.first < run.count;
         let kind = self.kinds.iter().find(|kind| kind.layers.iter().any(has));
@@ -258,12 +271,17 @@ impl Resolved {
     pub fn mapped(&self, inputs: Inputs<'_>) -> Result<Mapped, MappingError> {
         let differences = self.differences(inputs);
         if !differences.is_empty() {
-            return Err(MappingError::OtherInputs { mapping: self.name.clone(), differences });
+            return Err(MappingError::OtherInputs { mapping: self.called(), differences });
         }
         let users = inputs.load.users;
         if self.micro_batch == 0 || self.micro_batch > users {
             let problem = format!("is {} of {users} users; allowed: 1 to all of them", self.micro_batch);
             return Err(self.contradiction("micro_batch".into(), problem));
+        }
+        let wafers = self.division.wafers;
+        if wafers == 0 || wafers > WaferCount::MOST {
+            let problem = format!("is {wafers}; allowed: 1 to {}", WaferCount::MOST);
+            return Err(self.contradiction("division.wafers".into(), problem));
         }
         let kind_of_layer = self.kind_of_layer(inputs)?;
         let kinds: Vec<LayerChoices> =

@@ -109,9 +109,7 @@ fn not_steady(outcome: &ServiceOutcome) -> Option<String> {
     let reason = &outcome.steady.reason;
     match outcome.steady.state {
         State::Growing => Some(format!("{reason}; how long users wait is how long the run was")),
-        State::NoWindow => {
-            Some(format!("{reason}: it says nothing of users (make run.warm_up shorter, or the run longer)"))
-        }
+        State::NoWindow => Some(format!("{reason}; it says nothing of users")),
         State::Steady | State::Short | State::Served => None,
     }
 }

@@ -49,7 +49,17 @@ impl Csv {
             let name = String::from_utf8_lossy(&name).trim().to_owned();
             (role(&name), name)
         });
-        let columns = named.collect();
+        let columns: Vec<(Option<Role>, String)> = named.collect();
+        for (at, (role, name)) in columns.iter().enumerate() {
+            if role.is_some() && columns[..at].iter().any(|(_, before)| before == name) {
+                return Err(RequestError::Line {
+                    file: file.into(),
+                    line: 1,
+                    problem: format!("two columns '{}'", shown(name.as_bytes())),
+                    allowed: "each name once".into(),
+                });
+            }
+        }
         Ok(Self { lines, header, columns, scale })
     }
 
@@ -85,6 +95,10 @@ impl Csv {
                 from = at + 1;
             }
             put(row, &line[from..]);
+        }
+        if may_have_quotes && line.iter().filter(|byte| **byte == b'"').count() % 2 == 1 {
+            let problem = format!("a quote is opened and never closed: '{}'", shown(line));
+            return Err(wrong(problem, "quotes in pairs, a field in one line".into()));
         }
         if count != self.columns.len() {
             let problem = format!("{count} fields: '{}' (a truncated line?)", shown(line));

@@ -129,18 +129,7 @@ pub(crate) fn detect(head: &[u8], file: &str, settings: &Settings) -> Result<Fou
     if settings.sort && preset.order == crate::format::Order::Time {
         preset.order = crate::format::Order::Any;
     }
-    let given = [
-        (Role::Arrival, &settings.columns.arrival),
-        (Role::Prompt, &settings.columns.prompt),
-        (Role::Output, &settings.columns.output),
-        (Role::Session, &settings.columns.session),
-        (Role::Hashes, &settings.columns.hashes),
-        (Role::Delay, &settings.columns.delay),
-    ];
-    let is_named = |role: Role| given.iter().any(|(named, name)| *named == role && name.is_some());
-    let own =
-        preset.columns.iter().filter(|(role, _)| !is_named(*role)).map(|(role, name)| (*role, (*name).to_owned()));
-    let columns = own.chain(given.iter().filter_map(|(role, name)| Some((*role, (*name).clone()?)))).collect();
+    let columns = columns(&preset, &sample, file, settings)?;
     Ok(Found {
         unit: settings.time_unit.unwrap_or(preset.unit),
         block: settings.block.unwrap_or(preset.block),
@@ -148,6 +137,39 @@ pub(crate) fn detect(head: &[u8], file: &str, settings: &Settings) -> Result<Fou
         preset,
         columns,
     })
+}
+
+/// The format's columns, with those that are named in place of its own.
+fn columns(
+    preset: &Preset,
+    sample: &Sample,
+    file: &str,
+    settings: &Settings,
+) -> Result<Vec<(Role, String)>, RequestError> {
+    let named = settings.columns.named();
+    let is_named = |role: Role| named.iter().any(|(named, _, name)| *named == role && name.is_some());
+    let own = preset.columns.iter().filter(|(role, _)| !is_named(*role));
+    let mut columns: Vec<(Role, String)> = own.map(|(role, name)| (*role, (*name).to_owned())).collect();
+    let keys = if sample.kind == Kind::Csv { "column" } else { "key" };
+    for (role, field, name) in named {
+        let Some(name) = name else { continue };
+        let refuse = |problem: String| RequestError::Setting {
+            file: file.into(),
+            field,
+            problem: format!("is '{}', {problem}", shown(name.as_bytes())),
+            allowed: format!("another of its {keys}s: {}", shown(sample.keys.join(", ").as_bytes())),
+        };
+        // The first objects may all begin sessions; whether any has a wait is known at the end.
+        let is_late = sample.kind == Kind::Json && role == Role::Delay;
+        if !is_late && !sample.has(name) {
+            return Err(refuse(format!("and the file has no such {keys}")));
+        }
+        if let Some((other, _)) = columns.iter().find(|(_, known)| known == name) {
+            return Err(refuse(format!("which is the {keys} of {}", other.what())));
+        }
+        columns.push((role, name.to_owned()));
+    }
+    Ok(columns)
 }
 
 fn is_foreign(file: &str, name: &str, allowed: &str) -> RequestError {
@@ -161,6 +183,13 @@ fn unknown(sample: &Sample, file: &str, settings: &Settings) -> RequestError {
         && let Some((name, allowed)) = sample.foreign()
     {
         return is_foreign(file, name, allowed);
+    }
+    if sample.header.trim().is_empty() {
+        return RequestError::File {
+            file: file.into(),
+            problem: "is empty".into(),
+            allowed: "a trace with at least one request".into(),
+        };
     }
     let keys: Vec<&str> = sample.keys.iter().map(String::as_str).collect();
     let (seen, what) = match sample.kind {

@@ -107,6 +107,28 @@ pub(crate) enum Role {
     Graph,
 }
 
+impl Role {
+    /// What a column is of, in words.
+    pub(crate) const fn what(self) -> &'static str {
+        match self {
+            Self::Arrival => "times",
+            Self::Prompt => "the tokens of prompts",
+            Self::Output => "the tokens of answers",
+            Self::Session => "sessions",
+            Self::Hashes => "hashes",
+            Self::Block => "the tokens of hashed blocks",
+            Self::Delay | Self::WaitAfter => "waits",
+            Self::Kept => "the tokens that are kept",
+            Self::Appended => "the tokens that are added",
+            Self::Turn => "the places in sessions",
+            Self::Chat | Self::Parent => "conversations",
+            Self::Calls | Self::Turns | Self::Graph => "calls",
+            Self::Events => "events",
+            Self::Text | Self::Talk => "texts",
+        }
+    }
+}
+
 /// How a file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -195,7 +217,8 @@ const MOONCAKE: &[(Role, &str)] = &[
     (Graph, "tool_wait_ms"),
     (Graph, "branches"),
     (Text, "text_input"),
-    (Talk, "messages"),
+    // The whole prompt; how long the answer is, output_length says.
+    (Text, "messages"),
 ];
 const SERVING: &[(Role, &str)] = &[
     (Arrival, "arrival_time_ns"),
@@ -214,7 +237,7 @@ const AIPERF: &[(Role, &str)] = &[
     (Text, "text_input"),
     (Text, "text"),
     (Text, "texts"),
-    (Talk, "messages"),
+    (Text, "messages"),
     (Turns, "turns"),
 ];
 const CONVERSATION: &[(Role, &str)] =

@@ -108,6 +108,10 @@ struct Frames<S: BufRead> {
     is_in_frame: bool,
 }
 
+fn damaged() -> std::io::Error {
+    std::io::Error::other("its zstd data is damaged or cut off")
+}
+
 impl<S: BufRead> Read for Frames<S> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         loop {
@@ -120,7 +124,7 @@ impl<S: BufRead> Read for Frames<S> {
                     break;
                 }
                 let decoded = self.decoder.decode_blocks(&mut self.source, BlockDecodingStrategy::UptoBlocks(1));
-                decoded.map_err(std::io::Error::other)?;
+                decoded.map_err(|_| damaged())?;
             }
             if self.source.fill_buf()?.is_empty() {
                 return Ok(0);
@@ -130,7 +134,7 @@ impl<S: BufRead> Read for Frames<S> {
                 Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
                     std::io::copy(&mut self.source.by_ref().take(u64::from(length)), &mut std::io::sink())?;
                 }
-                Err(error) => return Err(std::io::Error::other(error)),
+                Err(_) => return Err(damaged()),
             }
         }
     }
@@ -235,11 +239,17 @@ impl Values {
         loop {
             let bytes = self.text.fill_buf().map_err(|error| unreadable(file, &error))?;
             if bytes.is_empty() {
+                if self.value.is_empty() && self.scan.place != Place::Outside {
+                    return Err(misplaced(file, self.scan.line, "the array of objects has no ']' (truncated?)"));
+                }
                 let is_open = !self.value.is_empty();
                 return Ok(is_open.then_some((self.scan.first_line, &self.value)));
             }
             let (used, is_whole) = self.scan.take(bytes, &mut self.value);
             self.text.consume(used);
+            if let Some(problem) = self.scan.wrong {
+                return Err(misplaced(file, self.scan.line, problem));
+            }
             if self.value.len() > LONGEST {
                 return Err(too_long(file, self.scan.first_line));
             }
@@ -250,9 +260,31 @@ impl Values {
     }
 }
 
+fn misplaced(file: &str, line: u64, problem: &str) -> RequestError {
+    let allowed = "objects one after the other, or an array of them: commas between, and ']' at its end".into();
+    RequestError::Line { file: file.into(), line, problem: problem.into(), allowed }
+}
+
+/// Where between objects a scan is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Place {
+    /// In no array.
+    #[default]
+    Outside,
+    /// Behind the bracket that opens an array.
+    Opened,
+    /// Behind an object of an array.
+    Behind,
+    /// Behind a comma.
+    Between,
+}
+
 /// Where a scan for the ends of objects is.
 #[derive(Debug, Default)]
 struct Scan {
+    place: Place,
+    /// What stands between objects and should not.
+    wrong: Option<&'static str>,
     depth: u32,
     in_text: bool,
     escaped: bool,
@@ -265,16 +297,41 @@ impl Scan {
         (self.depth, self.in_text, self.escaped) = (0, false, false);
     }
 
+    /// Whether a byte stands between objects; in a place where it may not, `wrong` says why.
+    fn between(&mut self, byte: u8) -> bool {
+        let (place, wrong) = match (byte, self.place) {
+            (b'[', Place::Outside) => (Place::Opened, None),
+            (b']', Place::Opened | Place::Behind) => (Place::Outside, None),
+            (b',', Place::Behind) => (Place::Between, None),
+            (b'[', _) => (self.place, Some("'[' where an object is expected")),
+            (b']', Place::Outside) => (self.place, Some("']' outside of an array")),
+            (b']', Place::Between) => (self.place, Some("a comma with no object after it")),
+            (b',', Place::Outside) => (self.place, Some("a comma outside of an array")),
+            (b',', _) => (self.place, Some("a comma with no object before it")),
+            (_, Place::Behind) => (self.place, Some("no comma between two objects of an array")),
+            (_, Place::Opened | Place::Between) => {
+                self.place = Place::Behind;
+                return false;
+            }
+            (_, Place::Outside) => return false,
+        };
+        (self.place, self.wrong) = (place, wrong);
+        true
+    }
+
     /// Appends what of `bytes` belongs to the object. Returns how many bytes are done, and whether it is whole.
     fn take(&mut self, bytes: &[u8], value: &mut Vec<u8>) -> (usize, bool) {
         let mut from = 0;
         for (index, byte) in bytes.iter().enumerate() {
             self.line += u64::from(*byte == b'\n');
             if self.depth == 0 {
-                // Between objects there may be blanks, commas, and the brackets of an array; anything else becomes an
-                // object of its own up to the end, which will not be understood.
-                if value.is_empty() && (byte.is_ascii_whitespace() || matches!(byte, b',' | b'[' | b']')) {
+                // Between objects there may be blanks, and the commas and brackets of an array; anything else becomes
+                // an object of its own up to the end, which will not be understood.
+                if byte.is_ascii_whitespace() || self.between(*byte) {
                     from = index + 1;
+                    if self.wrong.is_some() {
+                        return (from, false);
+                    }
                     continue;
                 }
                 self.first_line = self.line;

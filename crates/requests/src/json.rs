@@ -12,12 +12,14 @@ use crate::format::Role;
 use crate::input::{Lines, Text, Values};
 use crate::number::{decimal, from_float};
 use crate::row::{Call, Message, Row, Scale, allowed, span_unit};
-use crate::settings::TimeUnit;
+use crate::settings::{Columns, Settings, TimeUnit};
 
 /// Objects of a text.
 pub(crate) struct Json {
     objects: Objects,
     columns: Vec<(Role, String)>,
+    /// Columns that were named and have not been seen, a bit for each.
+    unseen: u64,
     scale: Scale,
 }
 
@@ -31,7 +33,27 @@ enum Objects {
 impl Json {
     pub(crate) fn open(text: Text, is_lines: bool, scale: Scale, columns: Vec<(Role, String)>) -> Self {
         let objects = if is_lines { Objects::Lines(Lines::new(text)) } else { Objects::Values(Values::new(text)) };
-        Self { objects, columns, scale }
+        Self { objects, columns, unseen: 0, scale }
+    }
+
+    /// Expects columns that a user has named: one that no object has is a mistake.
+    pub(crate) fn expect(&mut self, settings: &Settings) {
+        let is_named =
+            |role: Role| settings.columns.named().iter().any(|(known, _, name)| *known == role && name.is_some());
+        let bits = self.columns.iter().enumerate().filter(|(_, (role, _))| is_named(*role)).map(|(at, _)| 1 << at);
+        self.unseen = bits.sum();
+    }
+
+    /// What is expected and was not there, of a file that has been read to its end.
+    fn missing(&self, file: &str) -> Option<RequestError> {
+        let (role, name) = self.columns.get(self.unseen.trailing_zeros() as usize)?;
+        let (_, field, _) = Columns::default().named().into_iter().find(|(known, _, _)| known == role)?;
+        Some(RequestError::Setting {
+            file: file.into(),
+            field,
+            problem: format!("is '{}', and no object of the file has such a key", shown(name.as_bytes())),
+            allowed: "a key of its objects".into(),
+        })
     }
 
     /// The next row; false where there is none.
@@ -40,11 +62,12 @@ impl Json {
             Objects::Lines(lines) => lines.next(file)?.map(|line| (line.number, line.text)),
             Objects::Values(values) => values.next(file)?,
         };
-        let Some((number, text)) = next else { return Ok(false) };
+        let Some((number, text)) = next else { return self.missing(file).map_or(Ok(false), Err) };
         row.clear(number);
         let mut wrong = None;
         let mut reader = serde_json::Deserializer::from_slice(text);
-        let seed = Object { row, scale: &mut self.scale, columns: &self.columns, wrong: &mut wrong };
+        let seed =
+            Object { row, scale: &mut self.scale, columns: &self.columns, unseen: &mut self.unseen, wrong: &mut wrong };
         let read = seed.deserialize(&mut reader).and_then(|()| reader.end());
         let Err(error) = read else { return Ok(true) };
         let (problem, allowed) = wrong.unwrap_or_else(|| {
@@ -66,6 +89,7 @@ struct Object<'a> {
     row: &'a mut Row,
     scale: &'a mut Scale,
     columns: &'a [(Role, String)],
+    unseen: &'a mut u64,
     wrong: &'a mut Option<(String, String)>,
 }
 
@@ -84,11 +108,19 @@ impl<'de> Visitor<'de> for Object<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut seen = 0u64;
         while let Some(known) = map.next_key_seed(Key(self.columns))? {
-            let Some((role, name)) = known else {
+            let Some(at) = known else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
+            let (role, name) = &self.columns[at];
+            if seen & (1 << at) != 0 {
+                *self.wrong = Some((format!("two keys '{}'", shown(name.as_bytes())), "each key once".into()));
+                return Err(A::Error::custom("a key"));
+            }
+            seen |= 1 << at;
+            *self.unseen &= !seen;
             let mut bad = None;
             let field = Field { row: self.row, scale: self.scale, role: *role, bad: &mut bad };
             map.next_value_seed(field)?;
@@ -105,22 +137,23 @@ impl<'de> Visitor<'de> for Object<'_> {
 /// What a key means.
 struct Key<'a>(&'a [(Role, String)]);
 
-impl<'de, 'a> DeserializeSeed<'de> for Key<'a> {
-    type Value = Option<&'a (Role, String)>;
+impl<'de> DeserializeSeed<'de> for Key<'_> {
+    /// Which of the columns it is.
+    type Value = Option<usize>;
     fn deserialize<D: serde::Deserializer<'de>>(self, reader: D) -> Result<Self::Value, D::Error> {
         reader.deserialize_str(self)
     }
 }
 
-impl<'de, 'a> Visitor<'de> for Key<'a> {
-    type Value = Option<&'a (Role, String)>;
+impl Visitor<'_> for Key<'_> {
+    type Value = Option<usize>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a key")
     }
 
     fn visit_str<E: Error>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(self.0.iter().find(|(_, name)| name == key))
+        Ok(self.0.iter().position(|(_, name)| name == key))
     }
 }
 

@@ -27,6 +27,8 @@ use crate::settings::{Settings, TimeUnit};
 /// The last moment at which a request may come: 10^7 s, 116 days, in picoseconds.
 const LATEST: i128 = 10_000_000 * SECOND;
 const SECOND: i128 = 1_000_000_000_000;
+/// Most requests that are put in order in memory: about 2 GB.
+const MOST_COLLECTED: usize = 10_000_000;
 /// Most tokens of a prompt or an answer.
 const MOST_TOKENS: u64 = 1 << 30;
 /// Tokens of blocks whose hashes can be used, besides their multiples: powers of two up to the cache's own block, 128.
@@ -209,7 +211,11 @@ impl Reader {
                 has_delays = csv.has(Role::Delay);
                 Source::Csv(csv)
             }
-            Kind::Json => Source::Json(Json::open(input.into_reader(), is_lines, scale, columns)),
+            Kind::Json => {
+                let mut json = Json::open(input.into_reader(), is_lines, scale, columns);
+                json.expect(settings);
+                Source::Json(json)
+            }
             Kind::ServeGen => {
                 return Err(RequestError::File {
                     file: file.into(),
@@ -242,6 +248,20 @@ impl Reader {
     /// Where a chunk is wrong.
     pub fn servegen(chunks: &[Chunk<'_>], file: &str, settings: &Settings) -> Result<Self, RequestError> {
         check(file, settings)?;
+        let refused = [
+            ("load.columns", !settings.columns.is_empty()),
+            ("load.time_unit", settings.time_unit.is_some()),
+            ("load.block", settings.block.is_some()),
+            ("load.characters_per_token", settings.characters_per_token.is_some()),
+        ];
+        if let Some((field, _)) = refused.into_iter().find(|(_, is_given)| *is_given) {
+            return Err(RequestError::Setting {
+                file: file.into(),
+                field,
+                problem: "says nothing of ServeGen's chunks".into(),
+                allowed: "to leave it out".into(),
+            });
+        }
         let model = Model::new(chunks, file, settings.seed)?;
         let seen = Seen {
             format: Format::ServeGen,
@@ -318,6 +338,15 @@ impl Reader {
             return Err(self.wrong(1, format!("no requests{left_out}"), "a trace with at least one request".into()));
         }
         Ok(is_there)
+    }
+
+    /// What is said where a trace has more requests than are held in memory, and what may be done.
+    pub fn too_many(&self, most: u64, allowed: &str) -> RequestError {
+        RequestError::File {
+            file: self.file.clone(),
+            problem: format!("has more than {most} requests, which are held in memory"),
+            allowed: allowed.into(),
+        }
     }
 
     fn next_ready(&mut self, request: &mut TraceRequest) -> bool {

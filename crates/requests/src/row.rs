@@ -137,6 +137,7 @@ impl Scale {
             Role::Parent => number(&mut row.parent),
             // Names are written to CSVs: a line end in one is taken for another letter.
             Role::Session => std::str::from_utf8(text).is_ok_and(|name| {
+                row.session.clear();
                 row.session.extend(name.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }));
                 true
             }),

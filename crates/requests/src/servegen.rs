@@ -28,7 +28,7 @@ pub struct Chunk<'a> {
 /// Seconds of a window whose end is not told by another.
 const WINDOW: f64 = 600.0;
 /// Most requests of a window: beyond it a chunk is a mistake.
-const MOST: f64 = 1e8;
+const MOST: f64 = 1e7;
 
 #[derive(Debug, Clone, Copy)]
 enum Law {
@@ -180,7 +180,7 @@ fn windows(chunk: &Chunk<'_>) -> Result<Vec<Window>, RequestError> {
         let law =
             law.ok_or_else(|| wrong(index, "its law of gaps".into(), "Gamma or Weibull, shape and scale above 0"))?;
         if rate * seconds > MOST {
-            return Err(wrong(index, format!("{rate} requests/s"), "at most 100000000 requests in a window"));
+            return Err(wrong(index, format!("{rate} requests/s"), "at most 10000000 requests in a window"));
         }
         windows.push(Window { start, seconds, rate, law });
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::format::Format;
+use crate::format::{Format, Role};
 
 /// The unit of times in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -79,6 +79,18 @@ pub struct Columns {
 }
 
 impl Columns {
+    /// Each role that may be named, its setting, and its name where it has one.
+    pub(crate) fn named(&self) -> [(Role, &'static str, Option<&str>); 6] {
+        [
+            (Role::Arrival, "load.columns.arrival", self.arrival.as_deref()),
+            (Role::Prompt, "load.columns.prompt", self.prompt.as_deref()),
+            (Role::Output, "load.columns.output", self.output.as_deref()),
+            (Role::Session, "load.columns.session", self.session.as_deref()),
+            (Role::Hashes, "load.columns.hashes", self.hashes.as_deref()),
+            (Role::Delay, "load.columns.delay", self.delay.as_deref()),
+        ]
+    }
+
     /// Whether nothing is named.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

@@ -45,9 +45,10 @@ pub struct Rates {
     pub output_tokens_per_second: f64,
     /// Coefficient of variation of the times between requests: 1 is Poisson, above it they come in bursts.
     pub variation: f64,
-    /// Most requests a second in a bin.
+    /// Most requests a second in a bin, never below their mean. The last bin reaches to the last request, and is up to
+    /// twice as long as the others.
     pub busiest: f64,
-    /// Seconds of such a bin.
+    /// Seconds of a bin.
     pub bin_s: f64,
 }
 
@@ -172,6 +173,15 @@ impl Bins {
         }
         self.counts[bin] += 1;
     }
+
+    /// Most requests a second in a bin. A last bin that is not full would have any rate, so it is one with that before
+    /// it.
+    fn busiest(&self, span: u64) -> f64 {
+        let (full, last) = self.counts.split_at(self.counts.len().saturating_sub(2));
+        let most = full.iter().copied().max().unwrap_or(0) as f64 / (self.width as f64 * SECOND);
+        let left = span.saturating_sub(full.len() as u64 * self.width) as f64 * SECOND;
+        most.max(last.iter().sum::<u64>() as f64 / left)
+    }
 }
 
 /// Gathers a summary, request by request.
@@ -226,7 +236,7 @@ impl Gathering {
                 }
                 self.timed += 1;
                 self.last = at;
-                self.bins.add(at);
+                self.bins.add(at - self.first.min(at));
             }
         }
         self.share(request);
@@ -282,7 +292,7 @@ impl Gathering {
             prompt_tokens_per_second: self.prompts.sum as f64 / span,
             output_tokens_per_second: self.outputs.sum as f64 / span,
             variation: if mean > 0.0 { variance.sqrt() / mean } else { 0.0 },
-            busiest: self.bins.counts.iter().copied().max().unwrap_or(0) as f64 / bin.min(span),
+            busiest: self.bins.busiest(self.last - self.first),
             bin_s: bin.min(span),
         })
     }

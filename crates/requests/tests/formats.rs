@@ -67,6 +67,14 @@ fn packed_files_are_unpacked_and_a_mark_before_the_text_is_no_part_of_it() {
 }
 
 #[test]
+fn packed_files_that_are_cut_off_are_refused_in_words() {
+    let text = CASES[0].text.as_bytes();
+    let zstd = ruzstd::encoding::compress_to_vec(text, ruzstd::encoding::CompressionLevel::Fastest);
+    let error = read(&zstd[..zstd.len() / 2], &Settings::default()).unwrap_err().to_string();
+    assert!(error.contains("zstd data is damaged or cut off") && !error.contains("Error"), "{error}");
+}
+
+#[test]
 fn objects_may_stand_in_an_array_and_over_lines() {
     for case in CASES.iter().filter(|case| case.text.starts_with('{')) {
         let objects: Vec<serde_json::Value> =
@@ -122,7 +130,8 @@ fn other_things_are_refused_by_name() {
         ("{\"model_type\": \"x\", \"architectures\": []}", "config.json"),
         ("a,b\n1,2\n", "columns are 'a,b'"),
         ("{\"a\": 1}", "keys are 'a'"),
-        ("", "columns are ''"),
+        ("", "is empty"),
+        ("\n \n", "is empty"),
         (
             "[{\"id\": \"q\", \"conversations\": [{\"from\": \"human\", \"value\": \"two?\"}, {\"from\": \"gpt\", \"value\": \"two\"}]}]",
             "tokenizer",

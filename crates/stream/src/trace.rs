@@ -12,6 +12,11 @@ use crate::error::StreamError;
 use crate::request::{Content, Piece, Request};
 use crate::time::Time;
 
+/// Most requests of a run: about 1 GB.
+pub const MOST_REQUESTS: u64 = 30_000_000;
+/// Most hashes of blocks, of all requests: about 1 GB.
+const MOST_HASHES: usize = 1 << 27;
+
 const NONE: u32 = u32::MAX;
 /// The key of what all sessions have in common.
 const COMMON: u64 = u64::MAX;
@@ -72,12 +77,21 @@ impl Trace {
     /// Reads a trace, or its first `most` requests.
     ///
     /// # Errors
-    /// With the line that is wrong.
-    pub fn read(mut reader: Reader, most: Option<u64>) -> Result<Self, StreamError> {
+    /// With the line that is wrong; and where there are more than [`MOST_REQUESTS`].
+    pub fn read(reader: Reader, most: Option<u64>) -> Result<Self, StreamError> {
+        Self::read_within(reader, most, MOST_REQUESTS)
+    }
+
+    fn read_within(mut reader: Reader, most: Option<u64>, room: u64) -> Result<Self, StreamError> {
         let mut new = Self::default();
         let mut sessions: FxHashMap<Box<str>, SessionEnd> = FxHashMap::default();
         let mut request = TraceRequest::default();
         while most.is_none_or(|most| new.about.requests < most) && reader.read(&mut request)? {
+            if new.about.requests >= room || new.hashes.len() > MOST_HASHES {
+                let allowed =
+                    "its first ones (load.requests), or a part of it: simctl trace cut --requests or --sample";
+                return Err(reader.too_many(room, allowed).into());
+            }
             new.add(&request, &mut sessions);
         }
         new.about.seen = reader.seen().clone();
@@ -226,5 +240,22 @@ impl Trace {
     pub fn after(&self, number: usize) -> Option<Request> {
         let call = self.timed.get(number).or_else(|| self.waiting.get(number.checked_sub(self.timed.len())?))?;
         if call.next == NONE { None } else { self.request(self.timed.len() + call.next as usize) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_requests_than_there_is_room_for_are_refused() {
+        let text = "arrival_s,prompt_tokens,output_tokens\n0,9,1\n1,9,1\n2,9,1\n";
+        let reader = || Reader::open(text.as_bytes(), "endless.csv", &Settings::default()).unwrap();
+        assert_eq!(Trace::read_within(reader(), None, 3).unwrap().len(), 3);
+        assert_eq!(Trace::read_within(reader(), Some(2), 2).unwrap().len(), 2);
+        let error = Trace::read_within(reader(), None, 2).unwrap_err().to_string();
+        for part in ["endless.csv", "more than 2 requests", "allowed: ", "load.requests", "simctl trace cut"] {
+            assert!(error.contains(part), "{error}");
+        }
     }
 }

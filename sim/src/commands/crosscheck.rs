@@ -10,6 +10,7 @@ use wafersim::report;
 use wafersim::spec::Wafer;
 
 use crate::failure::Failure;
+use crate::files;
 use crate::output::Destination;
 use crate::progress::Progress;
 
@@ -67,6 +68,8 @@ pub fn execute(flags: &CrosscheckFlags) -> Result<(), Failure> {
 }
 
 fn cases(flags: &CrosscheckFlags) -> Result<Cases, Failure> {
+    flags.wafer.iter().try_for_each(|name| files::reads_named("--wafer", name))?;
+    flags.mapping.iter().try_for_each(|name| files::reads_named("--mapping", name))?;
     let wafers: Vec<Wafer> = flags.wafer.iter().map(|name| Wafer::from_name_or_path(name)).collect::<Result<_, _>>()?;
     let kernels = match flags.kernels.as_slice() {
         [] => CheckedKernel::ALL.to_vec(),

@@ -10,6 +10,7 @@ use wafersim::spec::{Model, Scenario, Wafer};
 
 use crate::choice;
 use crate::failure::Failure;
+use crate::files;
 use crate::layers::Layers;
 use crate::model_flags::ModelFlags;
 use crate::output::Destination;
@@ -86,12 +87,14 @@ pub fn execute(flags: &GraphFlags) -> Result<(), Failure> {
     let model = Model::from_name_or_path(&scenario.model)?;
     scenario.check_against(&model)?;
     if let Some(name) = &flags.mapping {
+        files::reads_named("--mapping", name)?;
         let mapping = Mapping::from_name_or_path(name)?;
+        let text = rewritten(flags, &mapping, &model, &scenario)?;
         if let Some(file) = saved {
-            let question = question(&model, &scenario)?.with_mapping(Some(mapping.clone()));
+            let question = question(&model, &scenario)?.with_mapping(Some(mapping));
             file.write(&resolved_mapping(&question)?.to_toml())?;
         }
-        return destination.write(&rewritten(flags, &mapping, &model, &scenario)?);
+        return destination.write(&text);
     }
     let load = match flags.phase {
         Phase::Decode => PassLoad::decode(scenario.prompt, scenario.context),

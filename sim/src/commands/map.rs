@@ -17,6 +17,7 @@ use wafersim::spec::scenario::WaferCount;
 use crate::certify::looked_at;
 use crate::choice::{self, ObjectFormat};
 use crate::failure::Failure;
+use crate::files;
 use crate::mapping_flags::SearchFlag;
 use crate::output::Destination;
 use crate::picture_file::{Kind, PictureFile};
@@ -28,8 +29,9 @@ use crate::scenario_flags::ScenarioFlags;
 pub struct MapFlags {
     #[command(flatten)]
     scenario: ScenarioFlags,
-    /// Wafers to use: a number, or `auto` for all numbers at which the speed grows.
-    #[arg(long, value_name = "auto|N", allow_negative_numbers = true)]
+    /// Wafers to use: a number, `auto` for all numbers at which the speed grows, or `fewest` for those that hold the
+    /// model.
+    #[arg(long, value_name = "auto|fewest|N", allow_negative_numbers = true)]
     wafers: Option<String>,
     /// Users served at the same time.
     #[arg(long, value_name = "USERS", allow_negative_numbers = true)]
@@ -173,6 +175,7 @@ fn how(flags: &MapFlags) -> Result<How, Failure> {
         return Err(Failure::Flag { flag: "--search".into(), problem: "is none".into(), allowed });
     };
     let pinned = flags.pin.as_deref().map(|path| {
+        files::reads("--pin", path)?;
         let recipe = Recipe::read(path)?;
         let text = std::fs::read_to_string(path).unwrap_or_default();
         Ok::<_, Failure>((recipe, Pins::of(&text)))

@@ -157,7 +157,7 @@ pub fn execute(flags: &PlaceFlags) -> Result<(), Failure> {
     }
     let mut questions = sizes.iter().map(|&size| question(flags, size as u64)).collect::<Result<Vec<_>, Failure>>()?;
     let trace = match &flags.trace {
-        Some(file) => read_trace(file)?,
+        Some(file) => read_trace("--trace", file)?,
         None => synthetic(&questions[0], seed)?,
     };
     let strategies: Vec<&'static str> = NAMES

@@ -20,6 +20,7 @@ use wafersim::spec::model::FeedForward;
 
 use crate::choice::without_suffix;
 use crate::failure::Failure;
+use crate::files;
 use crate::output::Destination;
 use crate::progress::Tokens;
 
@@ -194,7 +195,7 @@ pub fn execute(flags: &RoutingFlags) -> Result<(), Failure> {
     match &flags.action {
         Action::Inspect(flags) => {
             let destination = Destination::open(flags.out.as_deref())?;
-            let (mut source, _) = open(&flags.file)?;
+            let (mut source, _) = open("FILE", &flags.file)?;
             let said =
                 ahead(source.as_mut(), |tokens| inspect(&mut Watched::new(tokens))).map_err(of_file(&flags.file))?;
             let text = match flags.format {
@@ -211,7 +212,7 @@ pub fn execute(flags: &RoutingFlags) -> Result<(), Failure> {
         }
         Action::Convert(flags) => {
             let destination = Destination::open(flags.out.as_deref())?;
-            let (mut source, form) = open(&flags.file)?;
+            let (mut source, form) = open("FILE", &flags.file)?;
             let other = if form == Form::Jsonl { Form::Binary } else { Form::Jsonl };
             let form = flags.form.unwrap_or(other);
             ahead(source.as_mut(), |tokens| write(&mut Watched::new(tokens), form, destination, of_file(&flags.file)))
@@ -232,11 +233,12 @@ fn write(
 }
 
 /// Opens a trace in either form: its first bytes tell which.
-fn open(file: &Path) -> Result<(Box<dyn TokenSource + Send>, Form), Failure> {
+fn open(by: &'static str, file: &Path) -> Result<(Box<dyn TokenSource + Send>, Form), Failure> {
     let refuse = |reason: String| Failure::Trace { file: file.display().to_string(), reason };
     if file.is_dir() {
         return Err(refuse("is a directory".into()));
     }
+    files::reads(by, file)?;
     let mut input = File::open(file).map_err(|error| refuse(error.to_string()))?;
     let mut first = Vec::new();
     let read = (&mut input).take(binary::MAGIC.len() as u64).read_to_end(&mut first);
@@ -250,8 +252,8 @@ fn open(file: &Path) -> Result<(Box<dyn TokenSource + Send>, Form), Failure> {
 }
 
 /// A whole trace in memory, for commands that draw from it.
-pub fn read_trace(file: &Path) -> Result<wafersim::routing::Trace, Failure> {
-    let (mut source, _) = open(file)?;
+pub fn read_trace(by: &'static str, file: &Path) -> Result<wafersim::routing::Trace, Failure> {
+    let (mut source, _) = open(by, file)?;
     wafersim::routing::Trace::read(&mut Watched::new(source.as_mut())).map_err(of_file(file))
 }
 

@@ -24,8 +24,9 @@ use crate::wafer_map_flag::WaferMapFile;
 pub struct RunFlags {
     #[command(flatten)]
     scenario: ScenarioFlags,
-    /// Wafers to use: a number, or `auto` for the fewest that reach the target, or that more are not worth.
-    #[arg(long, value_name = "auto|N", allow_negative_numbers = true)]
+    /// Wafers to use: a number, `auto` for the fewest that reach the target, or that more are not worth, or `fewest`
+    /// for those that hold the model.
+    #[arg(long, value_name = "auto|fewest|N", allow_negative_numbers = true)]
     wafers: Option<String>,
     /// Users served at the same time.
     #[arg(long, value_name = "USERS", allow_negative_numbers = true)]

@@ -18,6 +18,7 @@ use wafersim::stream::trace::Trace as RequestTrace;
 use crate::commands::routing::read_trace;
 use crate::fabric_flags::{say_what_is_left_out, trace_limit};
 use crate::failure::Failure;
+use crate::files;
 use crate::input::read_table_text;
 use crate::mapping_flags::{MappingFlags, Wanted};
 use crate::output::{Destination, Folder, say};
@@ -73,7 +74,7 @@ const MOST_POINTS: usize = 10_000;
 pub fn execute(flags: &StreamFlags) -> Result<(), Failure> {
     let destination = Destination::open(flags.out.as_deref())?;
     let source = flags.scenario.display().to_string();
-    let mut file = StreamFile::parse(&read_table_text(&flags.scenario)?, &source)?;
+    let mut file = StreamFile::parse(&read_table_text("SCENARIO.toml", &flags.scenario)?, &source)?;
     find_beside(&mut file, flags.scenario.parent());
     for set in &flags.sets {
         let (path, value) = setting("--set", set)?;
@@ -177,7 +178,7 @@ impl Read {
         {
             return Ok(Arc::clone(trace));
         }
-        let reader = request_trace::open(Path::new(&load.file), &load.reading)?;
+        let reader = request_trace::open("load.file", Path::new(&load.file), &load.reading)?;
         let trace = Arc::new(RequestTrace::read(reader, load.requests)?);
         self.requests = Some((asked, Arc::clone(&trace)));
         Ok(trace)
@@ -186,6 +187,8 @@ impl Read {
 
 /// The machine of a scenario.
 fn machine(scenario: StreamScenario, Wanted { mapping, search }: Wanted, read: &mut Read) -> Result<Server, Failure> {
+    files::reads_named("machine.model", &scenario.machine.model)?;
+    files::reads_named("machine.wafer", &scenario.machine.wafer)?;
     let requests = match &scenario.load {
         LoadScenario::Trace(load) => Some(read.requests(load)?),
         _ => None,
@@ -195,7 +198,7 @@ fn machine(scenario: StreamScenario, Wanted { mapping, search }: Wanted, read: &
             (file.clone(), Some(Arc::clone(trace)))
         }
         (RoutingScenario::Trace { file }, known) => {
-            let trace = Arc::new(read_trace(Path::new(file))?);
+            let trace = Arc::new(read_trace("routing.trace", Path::new(file))?);
             *known = Some((file.clone(), Arc::clone(&trace)));
             (file.clone(), Some(trace))
         }

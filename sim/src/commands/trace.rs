@@ -36,6 +36,22 @@ enum Action {
     Cut(CutFlags),
 }
 
+/// The format of a trace whose content tells it.
+const AUTO: &str = Format::Auto.name();
+
+/// Settings that say how a trace is read, besides names of columns.
+const READING: [&str; 9] = [
+    "load.format",
+    "load.time_unit",
+    "load.origin",
+    "load.block",
+    "load.history",
+    "load.sort",
+    "load.rate",
+    "load.characters_per_token",
+    "run.seed",
+];
+
 /// How an inspection is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum TableFormat {
@@ -52,7 +68,7 @@ struct InputFlags {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Format of the trace, where its content does not tell.
-    #[arg(long, value_name = "FORMAT", default_value = "auto", value_parser = PossibleValuesParser::new(Format::NAMES))]
+    #[arg(long, value_name = "FORMAT", default_value = AUTO, value_parser = PossibleValuesParser::new(Format::NAMES))]
     input_format: String,
     /// Sets how it is read, as in scenarios: load.time_unit=s, load.block=16, load.columns.prompt=NAME, load.origin,
     /// load.history=addition, load.sort=true, load.rate, load.characters_per_token, run.seed; may be repeated.
@@ -91,10 +107,10 @@ struct CutFlags {
     /// From so many seconds after the first request on.
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     from: Option<String>,
-    /// Before so many seconds after the first request. Turns that wait for an answer go with their session.
+    /// Before so many seconds after the first request. Turns that wait for an answer go with their session's first.
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     to: Option<String>,
-    /// Most requests.
+    /// Most requests; the last session may lose turns.
     #[arg(long, value_name = "REQUESTS", allow_negative_numbers = true)]
     requests: Option<String>,
     /// Part of the sessions, and of the requests without one, 0 to 1.
@@ -147,20 +163,28 @@ fn format_of(name: &str) -> Format {
 
 impl InputFlags {
     fn open(&self) -> Result<Reader, Failure> {
-        open(&self.file, &self.settings()?)
+        open("FILE", &self.file, &self.settings()?)
     }
 
     fn settings(&self) -> Result<Settings, Failure> {
         let load = LoadFile { kind: Some(LoadKind::Trace), ..LoadFile::default() };
         let mut file = StreamFile { load, ..StreamFile::default() };
-        file = file.with("--input-format", "load.format", &self.input_format)?;
+        if self.input_format != AUTO {
+            file = file.with("--input-format", "load.format", &self.input_format)?;
+        }
         for set in &self.sets {
             let path_and_value = set.split_once('=').map(|(path, value)| (path.trim(), value.trim()));
-            let Some((path, value)) =
-                path_and_value.filter(|(path, _)| path.starts_with("load.") || *path == "run.seed")
-            else {
-                return Err(wrong("--set", format!("'{set}'"), "how a trace is read, for example load.time_unit=ms"));
+            let Some((path, value)) = path_and_value else {
+                return Err(wrong("--set", format!("'{set}'"), "path=value, for example load.time_unit=ms"));
             };
+            if !READING.contains(&path) && !path.starts_with("load.columns.") {
+                let problem = format!("'{set}' says nothing of how a trace is read");
+                return Err(wrong("--set", problem, &format!("{}, load.columns.NAME", READING.join(", "))));
+            }
+            if path == "load.format" && self.input_format != AUTO && self.input_format != value.trim_matches('"') {
+                let problem = format!("is {}, and --set says {path}={value}", self.input_format);
+                return Err(wrong("--input-format", problem, "one of both, or both the same"));
+            }
             file = file.with("--set", path, value)?;
         }
         Ok(file.load.reading("--set", file.run.seed.unwrap_or(1))?)
@@ -205,9 +229,6 @@ fn wrong(flag: &str, problem: String, allowed: &str) -> Failure {
 
 /// Writes requests as they are read. What they have must be known before the first, so the file is read twice.
 fn write(input: &InputFlags, wanted: Wanted, out: Option<&Path>) -> Result<(), Failure> {
-    if out.is_some_and(|out| is_same(out, &input.file)) {
-        return Err(wrong("--out", "is the trace itself".into(), "another file"));
-    }
     let Wanted { cut, format, flag } = wanted;
     let destination = Destination::open(out)?;
     let is_pipe = !(input.file.is_file() || input.file.is_dir());
@@ -254,9 +275,4 @@ fn has(mut cutter: Cutter) -> Result<Has, Failure> {
         has.add(&request);
     }
     Ok(has)
-}
-
-fn is_same(one: &Path, other: &Path) -> bool {
-    let place = |path: &Path| path.canonicalize().ok();
-    place(one).is_some_and(|one| place(other) == Some(one))
 }

@@ -109,7 +109,7 @@ fn trace(flags: &TrafficFlags, file: &Path, destination: Destination) -> Result<
     let (columns, rows) = mesh(flags)?;
     let (queue, router_cycles) = machine(flags)?;
     let name = file.display().to_string();
-    let messages = packet::read_trace(&read_table_text(file)?, &name, MeshSize::new(columns, rows)?)?;
+    let messages = packet::read_trace(&read_table_text("--trace", file)?, &name, MeshSize::new(columns, rows)?)?;
     let config = MessageConfig { columns, rows, queue, router_cycles, messages, ..MessageConfig::default() };
     let mut cycles = Cycles::start();
     let report = config.check()?.run(|progress| cycles.at(progress.cycle, progress.expected))?;

@@ -11,9 +11,10 @@ use wafersim::check::measurements::{BUILTIN_MEASUREMENTS, read_table};
 use wafersim::check::production::{BUILTIN_PRODUCTION, read_production};
 use wafersim::check::validate::validate;
 use wafersim::report;
-use wafersim::spec::{SpecError, Wafer};
+use wafersim::spec::Wafer;
 
 use crate::failure::Failure;
+use crate::files;
 use crate::input::read_table_text;
 use crate::mapping_flags::SearchFlag;
 use crate::output::Destination;
@@ -68,7 +69,7 @@ pub fn execute(flags: &ValidateFlags) -> Result<(), Failure> {
     }
     let wafers = wafers(&flags.wafers)?;
     let measurements = match &flags.data {
-        Some(path) => read_table(&read_table_text(path)?, &path.display().to_string())?,
+        Some(path) => read_table(&read_table_text("--data", path)?, &path.display().to_string())?,
         None => read_table(BUILTIN_MEASUREMENTS, "built-in measurements")?,
     };
     if flags.leave_out {
@@ -91,7 +92,7 @@ pub fn execute(flags: &ValidateFlags) -> Result<(), Failure> {
 /// Records of services beside what the model says.
 fn production(flags: &ValidateFlags) -> Result<String, Failure> {
     let table = match &flags.data {
-        Some(path) => read_production(&read_table_text(path)?, &path.display().to_string())?,
+        Some(path) => read_production(&read_table_text("--data", path)?, &path.display().to_string())?,
         None => read_production(BUILTIN_PRODUCTION, "built-in records")?,
     };
     let progress = Progress::start(questions(&table) as u64);
@@ -105,7 +106,7 @@ fn production(flags: &ValidateFlags) -> Result<String, Failure> {
 }
 
 /// The devices by name; later ones replace earlier ones.
-fn wafers(added: &[String]) -> Result<BTreeMap<String, Wafer>, SpecError> {
+fn wafers(added: &[String]) -> Result<BTreeMap<String, Wafer>, Failure> {
     let mut wafers = BTreeMap::new();
     for name in DEVICES {
         wafers.insert(name.to_owned(), Wafer::builtin(name)?);
@@ -115,6 +116,7 @@ fn wafers(added: &[String]) -> Result<BTreeMap<String, Wafer>, SpecError> {
             Some((device, source)) if !device.contains(['/', '\\', '.']) => (Some(device), source),
             _ => (None, text.as_str()),
         };
+        files::reads_named("--wafer", source)?;
         let wafer = Wafer::from_name_or_path(source)?;
         wafers.insert(device.map_or_else(|| wafer.name.clone(), str::to_owned), wafer);
     }

@@ -22,6 +22,7 @@ use wafersim::values::{
 
 use crate::choice::{ObjectFormat, arithmetic_types, placements, real_profiles};
 use crate::failure::Failure;
+use crate::files;
 use crate::mapping_flags::MappingFlags;
 use crate::output::Destination;
 use crate::progress::Progress;
@@ -348,18 +349,23 @@ fn ids(text: &str) -> Result<Vec<u64>, Failure> {
     parsed.map_err(|_| wrong("--prompt", text, "numbers of tokens with commas between them, for example 3,14,15"))
 }
 
+const CHECKPOINT: &str = "--checkpoint";
+
 fn refuse(path: &Path, problem: impl Into<String>) -> Failure {
     Failure::Values(ValuesError::File { file: path.display().to_string(), problem: problem.into() })
 }
 
-fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
+fn read_bytes(by: &'static str, path: &Path) -> Result<Vec<u8>, Failure> {
+    files::reads(by, path)?;
     if path.is_dir() {
         return Err(refuse(path, "is a directory"));
     }
     std::fs::read(path).map_err(|error| refuse(path, format!("cannot be read: {error}")))
 }
 
+/// Text beside the tensors of a checkpoint.
 fn read_text(path: &Path) -> Result<String, Failure> {
+    files::reads(CHECKPOINT, path)?;
     let file = File::open(path).map_err(|error| refuse(path, format!("cannot be read: {error}")))?;
     let mut bytes = Vec::new();
     file.take(LARGEST_TEXT + 1)
@@ -385,7 +391,7 @@ fn read_checkpoint(folder: &Path) -> Result<Checkpoint, Failure> {
     };
     let files = names.into_iter().map(|name| {
         let path = folder.join(&name);
-        Ok((path.display().to_string(), read_bytes(&path)?))
+        Ok((path.display().to_string(), read_bytes(CHECKPOINT, &path)?))
     });
     let tensors = Tensors::read(files.collect::<Result<Vec<_>, Failure>>()?)?;
     Ok(Checkpoint::new(&config, &config_file.display().to_string(), tensors)?)
@@ -393,6 +399,6 @@ fn read_checkpoint(folder: &Path) -> Result<Checkpoint, Failure> {
 
 fn read_reference(file: &Path) -> Result<Record, Failure> {
     let name = file.display().to_string();
-    let tensors = Tensors::read(vec![(name.clone(), read_bytes(file)?)])?;
+    let tensors = Tensors::read(vec![(name.clone(), read_bytes("--reference", file)?)])?;
     Ok(Record::of_reference(&tensors, &name)?)
 }

@@ -4,6 +4,7 @@ mod bound;
 mod certify;
 mod crosscheck;
 mod fabric;
+mod files;
 mod mappings;
 mod pictures;
 mod place;

@@ -12,6 +12,9 @@ fn version_and_help() {
         assert!(help.contains(&format!("\n  {command} ")), "{command}");
         assert!(simctl(&format!("{command} --help")).data().contains("Usage: simctl"));
     }
+    for command in ["run", "map"] {
+        assert!(simctl(&format!("{command} --help")).data().contains("`fewest`"), "{command}");
+    }
     assert!(help.contains("Exit codes: 0 done, 1 a bug or a failure while writing, 2 wrong input, 3 no"));
 }
 

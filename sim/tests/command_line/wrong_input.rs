@@ -261,3 +261,40 @@ fn paths() {
         check(&simctl(arguments), parts, arguments);
     }
 }
+
+#[test]
+fn long_values_are_shortened_and_no_cursor_is_moved() {
+    let long = "9".repeat(100_000);
+    for arguments in [
+        format!("run --users {long}"),
+        format!("run --set load.{long}=1"),
+        format!("run --set users={long}"),
+        format!("trace inspect {long}"),
+        format!("run --model {long}.json"),
+        format!("run --weights {long}"),
+        format!("stream {long}.toml"),
+        format!("trace inspect \u{1b}[2J{long}"),
+    ] {
+        let said = simctl(&arguments);
+        check(&said, &["99..."], &arguments[..30]);
+        assert!(said.stderr.chars().count() < 2100 && !said.stderr.contains('\u{1b}'), "{}", said.stderr);
+    }
+}
+
+#[test]
+fn control_bytes_of_a_table_do_not_reach_the_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("table.csv");
+    let header = "id,device,kernel,grid_x,grid_y,params,metric,value,unit,evidence,source\n";
+    let rows = "a\u{1b}[2Jb,wse3,message,2,1,hops=1;words=1,cycles,42,cycles,silicon,x\n\
+                c,d\u{7}e,message,2,1,hops=1;words=1,cycles,42,cycles,silicon,x\n";
+    fs::write(&file, format!("{header}{rows}")).unwrap();
+    for format in ["text", "markdown", "json"] {
+        let text = simctl(&format!("validate --data {} --format {format}", file.display())).data();
+        assert!(text.contains("[2Jb") && !text.contains(['\u{1b}', '\u{7}']), "{text:?}");
+    }
+    fs::write(&file, format!("{header}{}", rows.replace(",42,", ",\u{1b}[2J,"))).unwrap();
+    let said = simctl(&format!("validate --data {}", file.display()));
+    check(&said, &["field 'value'", "[2J"], "a value");
+    assert!(!said.stderr.contains('\u{1b}'), "{}", said.stderr);
+}

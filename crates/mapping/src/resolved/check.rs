@@ -12,7 +12,36 @@ use crate::experts::{ExpertMapping, fullest};
 use crate::inputs::Inputs;
 use crate::kv::KvMapping;
 use crate::layer::{LayerMapping, RegionSize};
-use crate::operator::operator_named;
+use crate::operator::{LineKind, operator_named};
+
+impl LayerMapping {
+    /// A reduction that says more than its line has: where, and what. Lines of several lengths have rules, which hold
+    /// for any.
+    fn beyond_lines(&self) -> Option<(String, String)> {
+        let (region, reductions) = (self.region, &self.reductions);
+        let usual = [
+            ("x", &reductions.x, region.columns),
+            ("y", &reductions.y, region.rows),
+            ("width", &reductions.width, self.kv.dimension_split),
+            ("sequence", &reductions.sequence, self.kv.sequence_split),
+        ];
+        let usual = usual.map(|(name, reduction, length)| (format!("reductions.{name}"), reduction, length));
+        let own = reductions.operators.iter().filter(|(operator, _)| !areas::is_of_experts(operator));
+        let own = own.filter_map(|(operator, reduction)| {
+            let rectangle = areas::rectangle_of(&self.rectangles, operator);
+            let (columns, rows) = rectangle.map_or((region.columns, region.rows), |one| (one.columns, one.rows));
+            let length = match operator_named(operator)?.line? {
+                LineKind::X => columns,
+                LineKind::Y => rows,
+                LineKind::Width => self.kv.dimension_split,
+                LineKind::Sequence => self.kv.sequence_split,
+                LineKind::Head | LineKind::CellX | LineKind::CellY => return None,
+            };
+            Some((format!("reductions.operators.\"{operator}\""), reduction, length))
+        });
+        usual.into_iter().chain(own).find_map(|(field, reduction, length)| Some((field, reduction.beyond(length)?)))
+    }
+}
 
 impl Resolved {
     /// The kind of each layer of the model.
@@ -65,6 +94,9 @@ impl Resolved {
         }
         if let Some(unknown) = mapping.reductions.operators.keys().find(|operator| operator_named(operator).is_none()) {
             return refuse(&format!("reductions.operators.\"{unknown}\""), "is no operator".into());
+        }
+        if let Some((field, problem)) = mapping.beyond_lines() {
+            return refuse(&field, problem);
         }
         match (&layer.feed_forward, &mapping.experts) {
             (FeedForward::Dense { .. }, Some(_)) => refuse("experts", "these layers have none".into()),
@@ -152,6 +184,6 @@ impl Resolved {
     }
 
     pub(super) fn contradiction(&self, field: String, problem: String) -> MappingError {
-        MappingError::Contradiction { mapping: self.name.clone(), field, problem }
+        MappingError::Contradiction { mapping: self.called(), field, problem }
     }
 }

@@ -176,9 +176,24 @@ fn a_resolved_mapping_that_contradicts_itself_is_refused() {
         ),
         ("slots[3]: layers 2", refused(&|changed| changed.slots[3].region.x += 1)),
         ("division.layers_per_slot: is 2, but", refused(&|changed| changed.division.layers_per_slot = 2)),
+        ("division.wafers: is 4294967295; allowed: 1 to ", refused(&|changed| changed.division.wafers = u32::MAX)),
         ("micro_batch: is 2 of 1 users", refused(&|changed| changed.micro_batch = 2)),
         ("slots is 1 items in 1 slots; there are 50 items", refused(&|changed| changed.slots.truncate(1))),
         ("slots of at least one processing element", refused(&|changed| changed.division.across = 756)),
+        (
+            "kinds[0].mapping.reductions.x: root is 60000; allowed: \"middle\", or 0 to ",
+            refused(&|changed| {
+                changed.kinds[0].mapping.reductions.x = Reduction::Chain { root: Root::Index(60_000) };
+            }),
+        ),
+        (
+            "kinds[0].mapping.reductions.y: groups or roots of 65000; allowed: up to ",
+            refused(&|changed| {
+                let groups = Groups::Count(65_000);
+                let tree = Tree { groups, root: Root::Middle };
+                changed.kinds[0].mapping.reductions.y = Reduction::Tree(tree);
+            }),
+        ),
         (
             "is no operator",
             refused(&|changed| {
@@ -189,6 +204,27 @@ fn a_resolved_mapping_that_contradicts_itself_is_refused() {
         ),
     ] {
         assert!(error.contains(part), "{error}\nlacks {part}");
+    }
+}
+
+#[test]
+fn a_resolved_mapping_that_is_cut_off_is_no_recipe() {
+    let (model, wafer) = (Model::builtin("llama-3.1-8b").unwrap(), wse3());
+    let text = resolve(&Recipe::builtin("published").unwrap(), inputs(&model, &wafer)).unwrap().to_toml();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("saved.toml");
+    for lines in 1..text.lines().count() - 1 {
+        let start: String = text.split_inclusive('\n').take(lines).collect();
+        std::fs::write(&file, &start).unwrap();
+        let refused = match wafersim_mapping::Mapping::read(&file) {
+            Ok(wafersim_mapping::Mapping::Recipe(_)) => panic!("{start}"),
+            // Slots are missing.
+            Ok(wafersim_mapping::Mapping::Resolved(resolved)) => resolved.mapped(inputs(&model, &wafer)).map(|_| ()),
+            Err(error) => Err(error),
+        };
+        let Err(error) = refused else { continue };
+        let is_of_placement = matches!(error, MappingError::Place(_));
+        assert!(is_of_placement || error.to_string().contains("saved.toml"), "{error}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::{Order, Reader, Start, TraceRequest};
+use super::{MOST_COLLECTED, Order, Reader, Start, TraceRequest};
 use crate::error::RequestError;
 
 /// A request whose time is still the file's, and those that follow it at once.
@@ -38,12 +38,23 @@ impl Reader {
         Ok(())
     }
 
+    /// One more request, and those that follow it, that wait in memory.
+    fn count_collected(&self, count: &mut usize) -> Result<(), RequestError> {
+        *count += 1 + self.ready.len();
+        if *count <= MOST_COLLECTED {
+            return Ok(());
+        }
+        let allowed = "a part of the file, or a format in order of time, which is read one by one";
+        Err(self.too_many(MOST_COLLECTED as u64, allowed))
+    }
+
     fn collect_any(&mut self) -> Result<Vec<Group>, RequestError> {
-        let mut groups: Vec<Group> = Vec::new();
+        let (mut groups, mut count): (Vec<Group>, usize) = (Vec::new(), 0);
         let mut last_of: FxHashMap<String, usize> = FxHashMap::default();
         while self.next_row()? {
             let mut request = TraceRequest::default();
             let Some(at) = self.first_of_row(&mut request)? else { continue };
+            self.count_collected(&mut count)?;
             if !request.session.is_empty() && at.is_some() {
                 last_of.insert(request.session.clone(), groups.len());
             }
@@ -65,7 +76,7 @@ impl Reader {
     }
 
     fn collect_sessions(&mut self) -> Result<Vec<Group>, RequestError> {
-        let mut sessions: Vec<Vec<Round>> = Vec::new();
+        let (mut sessions, mut count): (Vec<Vec<Round>>, usize) = (Vec::new(), 0);
         let mut known: FxHashMap<String, usize> = FxHashMap::default();
         while self.next_row()? {
             if self.row.session.is_empty() {
@@ -80,9 +91,11 @@ impl Reader {
                 prompt,
                 output,
                 session: row.session.clone(),
-                kept: row.kept.map(|kept| u32::try_from(kept).unwrap_or(u32::MAX).min(prompt)),
+                kept: row.kept.map(|kept| u32::try_from(kept).unwrap_or(u32::MAX)),
                 ..TraceRequest::default()
             };
+            self.check_kept(&request)?;
+            let row = &self.row;
             let round = Round {
                 turn: row.turn.unwrap_or(0),
                 at: row.arrival,
@@ -90,6 +103,7 @@ impl Reader {
                 wait_after: row.wait_after.unwrap_or(0),
                 request,
             };
+            self.count_collected(&mut count)?;
             let index = *known.entry(row.session.clone()).or_insert_with(|| {
                 sessions.push(Vec::new());
                 sessions.len() - 1

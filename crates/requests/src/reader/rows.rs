@@ -22,7 +22,7 @@ impl Reader {
         request.line = line;
         std::mem::swap(&mut request.session, &mut row.session);
         std::mem::swap(&mut request.hashes, &mut row.hashes);
-        request.kept = row.kept.map(|kept| u32::try_from(kept.min(prompt)).unwrap_or(u32::MAX));
+        request.kept = row.kept.map(|kept| u32::try_from(kept).unwrap_or(u32::MAX));
         request.block = 0;
         (request.prompt, request.output) = self.fitting(line, prompt, output)?;
         if self.row.has_hashes {
@@ -30,7 +30,25 @@ impl Reader {
         } else {
             request.hashes.clear();
         }
-        self.when(request)
+        let when = self.when(request)?;
+        self.check_kept(request)?;
+        Ok(when)
+    }
+
+    /// No more is kept than the prompt has.
+    pub(super) fn check_kept(&self, request: &TraceRequest) -> Result<(), RequestError> {
+        let prompt = request.prompt;
+        match request.kept.filter(|kept| *kept > prompt) {
+            Some(kept) => {
+                let problem = format!("{kept} tokens are kept of a prompt of {prompt}");
+                Err(self.wrong(
+                    request.line,
+                    problem,
+                    format!("at most the {prompt} tokens of the prompt (kept_tokens)"),
+                ))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Tokens of prompt and answer as the row has them; nothing where it is left out.
@@ -167,8 +185,8 @@ impl Reader {
     /// The time of a request in a file without times.
     pub(super) fn drawn_time(&mut self, line: u64) -> Result<i128, RequestError> {
         let Some(rate) = self.settings.rate else {
-            let allowed = "a time in every row that begins a session (load.columns.arrival), or load.rate: requests a \
-                           second";
+            let allowed = "a time in every row that begins a session (load.columns.arrival), a wait in its later ones \
+                           (load.columns.delay), or load.rate: requests a second";
             return Err(self.wrong(line, "says no time".into(), allowed.into()));
         };
         let at = self.drawn;

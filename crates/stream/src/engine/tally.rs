@@ -273,7 +273,14 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
             tally.steadiness(now, ended, self.load.most_inside())
         } else {
             let (end, start) = (short(now.seconds()), self.length.warm_up.seconds());
-            let reason = format!("the run ended after {end} s, before its window began at {start} s");
+            let reason = if start > 0.0 {
+                format!(
+                    "the run ended after {end} s, before its window began at {start} s (make run.warm_up shorter, or \
+                     the run longer)"
+                )
+            } else {
+                "the run ended at once: no request was served".to_owned()
+            };
             Steadiness { state: State::NoWindow, reason }
         };
         let start = tally.start;

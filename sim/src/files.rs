@@ -1,0 +1,142 @@
+//! Which files a run reads and writes: none that it writes may be one that it reads, nor be written twice. And files
+//! that are not finished, which a signal must not leave behind.
+//!
+//! Both are of the whole process, as signals are, and so are the two lists.
+
+use std::fs::Permissions;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tempfile::{Builder, NamedTempFile};
+
+use crate::failure::Failure;
+
+/// A file of this run.
+struct Used {
+    by: &'static str,
+    /// Its path as given.
+    path: PathBuf,
+    file: Identity,
+    is_written: bool,
+}
+
+/// What says that two paths lead to one file: the path behind all links, and on Unix the file itself, which may have
+/// several names.
+#[derive(PartialEq, Eq)]
+struct Identity {
+    path: PathBuf,
+    node: Option<(u64, u64)>,
+}
+
+static USED: Mutex<Vec<Used>> = Mutex::new(Vec::new());
+
+impl Identity {
+    fn of(path: &Path) -> Self {
+        let beside = || {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            Some(folder.canonicalize().ok()?.join(path.file_name()?))
+        };
+        let known = path.canonicalize().ok();
+        let node = known.as_deref().and_then(node);
+        Self { path: known.or_else(beside).unwrap_or_else(|| path.to_path_buf()), node }
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        self.path == other.path || (self.node.is_some() && self.node == other.node)
+    }
+}
+
+#[cfg(unix)]
+fn node(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    path.metadata().ok().map(|known| (known.dev(), known.ino()))
+}
+
+#[cfg(not(unix))]
+const fn node(_: &Path) -> Option<(u64, u64)> {
+    None
+}
+
+/// Says that a flag, or a setting, names a file that is read. Pipes, devices and names that are no files are let
+/// through.
+pub fn reads(by: &'static str, path: &Path) -> Result<(), Failure> {
+    use_file(by, path, false)
+}
+
+/// The same of a name that may be built in, or the path of a file.
+pub fn reads_named(by: &'static str, name: &str) -> Result<(), Failure> {
+    reads(by, Path::new(name))
+}
+
+/// Says that a flag names a file that is written.
+pub fn writes(by: &'static str, path: &Path) -> Result<(), Failure> {
+    use_file(by, path, true)
+}
+
+fn use_file(by: &'static str, path: &Path, is_written: bool) -> Result<(), Failure> {
+    if path.exists() && !path.is_file() {
+        return Ok(());
+    }
+    let new = Used { by, path: path.to_path_buf(), file: Identity::of(path), is_written };
+    let mut used = list(&USED);
+    let clash = used.iter().find(|known| (is_written || known.is_written) && known.file.is(&new.file));
+    if let Some(clash) = clash {
+        let (writer, other) = if is_written { (&new, clash) } else { (clash, &new) };
+        let how = if other.is_written { "written" } else { "read" };
+        return Err(Failure::Flag {
+            flag: writer.by.into(),
+            problem: format!("{}: is {how} as {} too", writer.path.display(), other.by),
+            allowed: "a file of its own".into(),
+        });
+    }
+    used.push(new);
+    Ok(())
+}
+
+/// Files that are not finished.
+static PARTS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// A file in a folder that takes another's place when it is finished. It goes with the value, and with the process.
+pub fn part_in(folder: &Path, permissions: Option<Permissions>) -> std::io::Result<NamedTempFile> {
+    let mut builder = Builder::new();
+    builder.prefix(".simctl-").suffix(".part");
+    if let Some(permissions) = permissions {
+        builder.permissions(permissions);
+    }
+    heed_signals();
+    let mut parts = list(&PARTS);
+    let part = builder.tempfile_in(folder)?;
+    parts.push(part.path().to_path_buf());
+    Ok(part)
+}
+
+/// Ends at SIGINT and SIGTERM with the exit code that shells give them, 130 and 143, without unfinished files.
+#[cfg(unix)]
+fn heed_signals() {
+    use std::sync::Once;
+
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::iterator::Signals;
+
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // Without a thread for them, signals end the process as ever.
+        let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else { return };
+        std::thread::spawn(move || {
+            if let Some(signal) = signals.forever().next() {
+                for part in list(&PARTS).iter() {
+                    let _gone = std::fs::remove_file(part);
+                }
+                std::process::exit(128 + signal);
+            }
+        });
+    });
+}
+
+#[cfg(not(unix))]
+const fn heed_signals() {}
+
+/// What another thread has left of a list is as good as any.
+fn list<T>(of: &Mutex<Vec<T>>) -> MutexGuard<'_, Vec<T>> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
