@@ -17,7 +17,7 @@ use crate::output::Destination;
 pub enum SearchFlag {
     /// The recipes that are built in, and no others.
     None,
-    /// All divisions of the wafers, and up to 1,500 mappings after that.
+    /// All divisions of the wafers, and for each number of wafers up to 1,500 mappings after that.
     Quick,
     /// Up to 12,000.
     Normal,

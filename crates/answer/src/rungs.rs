@@ -2,10 +2,9 @@
 //!
 //! A search that refines decision by decision ends where no single one helps, which may be nearer to the best for a
 //! harder question than for an easier one. So mappings are looked for at the next rung at or above a question, and at
-//! some wide rungs further up; each is timed, unchanged, on the question itself, and the fastest counts. Rungs are
-//! contexts and users in eighths of an octave, wide ones whole octaves and steps of free memory. They do not depend on
-//! the question: between two rungs all questions choose among the same mappings, and points of a plan that have a rung in
-//! common search it once.
+//! some further up; each is timed, unchanged, on the question itself, and the fastest counts. Rungs are contexts and
+//! users in eighths of an octave, and steps of free memory. They do not depend on the question: between two rungs all
+//! questions choose among the same mappings, and points of a plan that have a rung in common search it once.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,8 +18,9 @@ use wafersim_spec::scenario::{Profile, WaferCount};
 use crate::map::{ClosedForm, fewest, first_point, start};
 use crate::question::Question;
 
-/// Bytes of a processing element between rungs of free memory. What the wafer files have free, 41,984, is one.
-const MEMORY_STEP: u64 = 1_024;
+/// Bytes of a processing element between rungs of free memory, and between those of them that are looked at.
+const MEMORY_STEP: u64 = 16;
+const LOWER: u64 = 1_024;
 
 /// A mapping that was found at a rung.
 #[derive(Debug, Clone)]
@@ -57,11 +57,12 @@ pub(crate) struct How {
 #[derive(Debug, Default)]
 pub(crate) struct Known(Mutex<BTreeMap<String, Arc<Rung>>>);
 
-/// How many wide rungs a rung is above a question, along each axis.
+/// How far a rung is above the one of a question, along each axis.
 #[derive(Debug, Clone, Copy)]
 struct Height {
     octaves_of_context: u32,
     octaves_of_users: u32,
+    /// Steps of [`LOWER`] bytes.
     steps_of_memory: u32,
 }
 
@@ -71,8 +72,8 @@ impl Height {
     }
 }
 
-/// The wide rungs that are looked at.
-const WIDE: [Height; 9] = [
+/// The rungs that are looked at, the question's own first.
+const HEIGHTS: [Height; 9] = [
     Height::new(0, 0, 0),
     Height::new(1, 0, 0),
     Height::new(0, 1, 0),
@@ -84,37 +85,36 @@ const WIDE: [Height; 9] = [
     Height::new(0, 0, 4),
 ];
 
+/// Those that a quick answer can wait for.
+const QUICK: usize = 4;
+
 /// What is found at the rungs at or above a question.
 pub(crate) fn all(question: &Question, how: How) -> Vec<Arc<Rung>> {
     let can_hold = |rung: &Question| fewest(rung).is_ok_and(|wafers| wafers <= how.most);
-    let wide = WIDE.iter().filter_map(|height| wide(question, *height)).filter(can_hold);
-    // Near what the wafers hold no rung may have room, but the question itself does.
-    let own = own(question).filter(can_hold).unwrap_or_else(|| question.clone());
-    let rungs: Vec<(Question, bool)> =
-        std::iter::once((own, true)).chain(wide.map(|question| (question, false))).collect();
+    let count = if how.effort == Effort::Quick { QUICK } else { HEIGHTS.len() };
+    let above = HEIGHTS.iter().take(count).filter_map(|height| rung(question, *height));
+    let mut rungs: Vec<Question> = above.filter(can_hold).collect();
+    if rungs.is_empty() {
+        // Near what the wafers hold no rung may have room, but the question itself does.
+        rungs.push(question.clone());
+    }
     // One after the other would leave threads idle at the end of each.
-    rungs.par_iter().map(|(question, is_own)| at(question, how, *is_own)).collect()
+    rungs.par_iter().map(|rung| at(rung, how)).collect()
 }
 
-/// The next rung at or above a question; nothing where it is more than can be counted.
-fn own(question: &Question) -> Option<Question> {
-    let up = |value: u64| {
+/// The rung so far above a question; nothing where the model, the wafer or 64 bits do not allow it.
+fn rung(question: &Question, height: Height) -> Option<Question> {
+    let up = |value: u64, octaves: u32| {
         let step = (value.checked_next_power_of_two()? / 16).max(1);
-        value.checked_next_multiple_of(step)
+        value.checked_next_multiple_of(step)?.checked_mul(1 << octaves)
     };
-    let Scenario { context, users, .. } = question.scenario;
-    at_most_positions(question, up(context)?, up(users)?)
-}
-
-/// A wide rung at or above a question; nothing where the model or the wafer does not allow it.
-fn wide(question: &Question, height: Height) -> Option<Question> {
-    let up = |value: u64, octaves: u32| value.checked_next_power_of_two()?.checked_mul(1 << octaves);
     let context = up(question.scenario.context, height.octaves_of_context)?;
     let users = up(question.scenario.users, height.octaves_of_users)?;
     let mut rung = at_most_positions(question, context, users)?;
-    let steps = (rung.wafer.free_bytes().0 / MEMORY_STEP).checked_sub(height.steps_of_memory.into())?;
+    let free = rung.wafer.free_bytes().0 / MEMORY_STEP * MEMORY_STEP;
+    let free = free.checked_sub(LOWER * u64::from(height.steps_of_memory))?;
     // What a wafer file does not allow is no rung.
-    rung.wafer.set("pe.free_memory", (steps * MEMORY_STEP) as f64).ok()?;
+    rung.wafer.set("pe.free_memory", free as f64).ok()?;
     Some(rung)
 }
 
@@ -126,9 +126,7 @@ fn at_most_positions(question: &Question, context: u64, users: u64) -> Option<Qu
     (!is_beyond).then(|| Question { scenario, ..question.clone() })
 }
 
-fn at(question: &Question, how: How, is_own: bool) -> Arc<Rung> {
-    // The rung of a question itself is always searched with all of the effort.
-    let whole = is_own || how.effort > Effort::Quick;
+fn at(question: &Question, how: How) -> Arc<Rung> {
     let scenario = Scenario {
         target: 0.0,
         prompt: 0,
@@ -137,26 +135,25 @@ fn at(question: &Question, how: How, is_own: bool) -> Arc<Rung> {
         ..question.scenario.clone()
     };
     let fewest = fewest(question).map_or(how.fewest, |fewest| fewest.min(how.most));
-    let key = hash::of(&(&scenario, question.wafer.free_bytes(), how.effort, fewest, how.most, whole));
+    let key = hash::of(&(&scenario, question.wafer.free_bytes(), how.effort, fewest, how.most));
     let known = || question.rungs.0.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(rung) = known().get(&key) {
         return Arc::clone(rung);
     }
     // Not under the lock: who waits for it could be who works for it.
-    let rung = Arc::new(searched(question, How { fewest, ..how }, whole));
+    let rung = Arc::new(searched(question, How { fewest, ..how }));
     known().insert(key, Arc::clone(&rung));
     rung
 }
 
-fn searched(question: &Question, how: How, whole: bool) -> Rung {
+fn searched(question: &Question, how: How) -> Rung {
     let judge = ClosedForm::new(question, &|_| ());
     let space = Space { inputs: question.inputs(), fewest: how.fewest, wafers: how.most, pins: Default::default() };
     let search = Search { space, effort: how.effort, seed: 1 };
     let surveyed = survey(&search, first_point(question, start(question), how.most), &judge);
-    let evaluations = if whole { how.effort.evaluations() } else { how.effort.evaluations() / 2 };
-    let mut refined = refine_each(&search, &surveyed, evaluations, &judge);
-    if whole {
-        // Other divisions than the fastest may be better once they are refined.
+    let mut refined = refine_each(&search, &surveyed, how.effort.evaluations(), &judge);
+    if how.effort > Effort::Quick {
+        // Other divisions than the fastest may be better once they are refined, and other starts.
         refined.extend(refine(&search, &surveyed, &judge));
     }
     let evaluations = refined.iter().map(|found| found.evaluations).max().unwrap_or(0);
@@ -167,4 +164,41 @@ fn searched(question: &Question, how: How, whole: bool) -> Rung {
         micro_batch: found.point.micro_batch,
     });
     Rung { found: found.collect(), evaluations }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn question(context: u64, users: u64) -> Question {
+        let scenario = Scenario { context, users, prompt: 0, model: "llama-3.1-8b".into(), ..Scenario::default() };
+        Question::load(scenario).unwrap()
+    }
+
+    fn said(rung: &Question) -> (u64, u64, u64) {
+        (rung.scenario.context, rung.scenario.users, rung.wafer.free_bytes().0)
+    }
+
+    #[test]
+    fn rungs_are_eighths_of_an_octave() {
+        let own = |context, users| rung(&question(context, users), Height::new(0, 0, 0)).as_ref().map(said);
+        for (context, users, rung) in [
+            (18_065, 1, (18_432, 1, 41_984)),
+            (18_432, 3, (18_432, 3, 41_984)),
+            (100_000, 33, (106_496, 36, 41_984)),
+            (130_000, 1, (131_072, 1, 41_984)),
+        ] {
+            assert_eq!(own(context, users), Some(rung), "{context}, {users}");
+        }
+        // All questions between two rungs have the same ones.
+        assert_eq!(own(16_385, 1), own(18_432, 1));
+    }
+
+    #[test]
+    fn rungs_above_are_what_the_model_allows() {
+        let at = |context, users, memory| rung(&question(40_000, 3), Height::new(context, users, memory));
+        assert_eq!(at(1, 2, 2).as_ref().map(said), Some((81_920, 12, 39_936)));
+        assert_eq!(at(2, 0, 0).as_ref().map(said), Some((131_072, 3, 41_984)), "the most that the model allows");
+        assert!(at(3, 0, 0).is_none() && at(0, 63, 0).is_none() && at(0, 0, 41).is_none());
+    }
 }
