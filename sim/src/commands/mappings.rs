@@ -125,9 +125,10 @@ fn shown(mapping: &Mapping) -> String {
     let recipe = mapping.recipe();
     let mut text = line(mapping, 0).replacen(mapping.name(), &format!("{}: ", mapping.name()), 1);
     text += &format!("  source: {}\n\n  Rewrites\n", recipe.source);
+    let width = Rewrite::ALL.map(|rewrite| rewrite.name().len()).into_iter().max().unwrap_or(0) + 2;
     for rewrite in Rewrite::ALL {
         let mark = if recipe.rewrites.has(rewrite) { "on " } else { "off" };
-        text += &format!("    {mark} {:<22}{}\n", rewrite.name(), rewrite.meaning());
+        text += &format!("    {mark} {:<width$}{}\n", rewrite.name(), rewrite.meaning());
     }
     if let Mapping::Resolved(resolved) = mapping {
         let changed = resolved.certificate.is_some() && resolved.certificate().state == CertificateState::None;
