@@ -93,13 +93,14 @@ pub(crate) fn all(question: &Question, how: How) -> Vec<Arc<Rung>> {
     let can_hold = |rung: &Question| fewest(rung).is_ok_and(|wafers| wafers <= how.most);
     let count = if how.effort == Effort::Quick { QUICK } else { HEIGHTS.len() };
     let above = HEIGHTS.iter().take(count).filter_map(|height| rung(question, *height));
-    let mut rungs: Vec<Question> = above.filter(can_hold).collect();
-    if rungs.is_empty() {
-        // Near what the wafers hold no rung may have room, but the question itself does.
-        rungs.push(question.clone());
-    }
+    let rungs: Vec<Question> = above.filter(can_hold).collect();
     // One after the other would leave threads idle at the end of each.
-    rungs.par_iter().map(|rung| at(rung, how)).collect()
+    let mut found: Vec<Arc<Rung>> = rungs.par_iter().map(|rung| at(rung, how)).collect();
+    if found.iter().all(|rung| rung.found.is_empty()) {
+        // Near what the wafers hold no rung may have room, but the question itself does.
+        found.push(at(question, how));
+    }
+    found
 }
 
 /// The rung so far above a question; nothing where the model, the wafer or 64 bits do not allow it.

@@ -387,7 +387,8 @@ impl Serialize for Groups {
 
 impl<'de> Deserialize<'de> for Groups {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const ALLOWED: &str = "allowed: \"square_root\", a number of groups from 1 to 65536, or a list of group sizes from 2 to 65536, lowest level first";
+        const ALLOWED: &str = "allowed: \"square_root\", a number of groups from 1 to 65536, or a list of \
+                               group sizes from 2 to 65536, lowest level first";
         match Choice::deserialize(deserializer)? {
             Choice::Word(word) if word == "square_root" => Ok(Self::SquareRoot),
             Choice::Number(count) if (1..=LONGEST_LINE).contains(&count) => Ok(Self::Count(count)),

@@ -1,7 +1,8 @@
 //! Part of a trace: an interval of time, so many requests, a sample.
 //!
-//! A sample takes or leaves a session with all of its turns. Of an interval, a turn that waits for an answer goes with the
-//! first turn of its session, one with a time of its own by that time. A number of requests may end within a session.
+//! A sample takes or leaves a session with all of its turns. Of an interval, a turn that waits for an answer goes with
+//! the first turn of its session, one with a time of its own by that time. A number of requests may end within a
+//! session.
 
 use rustc_hash::FxHashSet;
 

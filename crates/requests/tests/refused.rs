@@ -89,7 +89,8 @@ fn messages_are_the_prompt_and_the_answer_has_its_length() {
     let rows = "{\"timestamp\": 0, \"messages\": [{\"role\": \"system\", \"content\": \"12345678\"}, \
                 {\"role\": \"user\", \"content\": \"1234\"}, {\"role\": \"assistant\", \"content\": \"12\"}, \
                 {\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"12\"}]}], \"output_length\": 7}\n\
-                {\"timestamp\": 500, \"messages\": [{\"role\": \"user\", \"content\": \"12345678\"}], \"output_length\": 3}\n";
+                {\"timestamp\": 500, \"messages\": [{\"role\": \"user\", \"content\": \"12345678\"}], \
+                \"output_length\": 3}\n";
     let settings = Settings { characters_per_token: Some(4.0), ..Settings::default() };
     let requests = read(rows, &settings).unwrap();
     let lengths: Vec<_> = requests.iter().map(|request| (request.prompt, request.output)).collect();

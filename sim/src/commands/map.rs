@@ -149,15 +149,17 @@ struct Insight {
 }
 
 fn drawn(question: &Question, best: &FoundOn, way: &WayToFound) -> Waterfall {
-    let title =
-        format!("{} on {} {} wafer(s): from published to found", question.model.name, best.wafers, question.wafer.name);
+    let wafers = plural(u64::from(best.wafers), "wafer");
+    let title = format!("{} on {wafers} ({}): from published to found", question.model.name, question.wafer.name);
     let scenario = &question.scenario;
     let words = format!(
-        "{}, {} tokens of context; at each step the decision that gives most is taken. What a decision gives depends on those before it.",
+        "{}, {} tokens of context; at each step the decision that gives most is taken. What a decision gives \
+         depends on those before it.",
         plural(scenario.users, "user"),
         whole(scenario.context)
     );
-    let bound = "On ideal hardware the same programs run at the rates of profile ideal; what no mapping beats knows no programs.";
+    let bound = "On ideal hardware the same programs run at the rates of profile ideal; what no mapping beats knows no \
+                 programs.";
     of_way(way, title, vec![words, bound.into()])
 }
 
