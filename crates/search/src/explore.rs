@@ -279,14 +279,20 @@ impl Walk<'_, '_> {
         let in_strips = self.search.space.in_strips(&start);
         points.extend(in_strips.iter().flat_map(|start| self.search.space.divisions(start)));
         let mut all = self.looked_at(points);
+        // Divisions that fit in strips alone, and of each number of wafers the fastest in strips: it may have room for a
+        // better layout of the cache.
+        let mut further: Vec<Here> = Vec::new();
         if let Some(in_strips) = in_strips {
             let is_in_strips = |here: &Here| here.point.recipe.rewrites == in_strips.recipe.rewrites;
-            let (cut, whole): (Vec<Here>, Vec<Here>) = all.into_iter().partition(is_in_strips);
+            let (mut cut, whole): (Vec<Here>, Vec<Here>) = all.into_iter().partition(is_in_strips);
+            cut.sort_by(by_wafers_and_time);
+            for same in cut.chunk_by(|one, other| one.point.wafers == other.point.wafers) {
+                further.extend(same.first().cloned());
+            }
             let same = |one: &Here, other: &Here| {
                 (one.point.wafers, one.point.recipe.division) == (other.point.wafers, other.point.recipe.division)
             };
-            let needs_it = |cut: &Here| !whole.iter().any(|whole| same(whole, cut));
-            let cut: Vec<Here> = cut.into_iter().filter(needs_it).collect();
+            cut.retain(|cut| !whole.iter().any(|whole| same(whole, cut)));
             all = whole.into_iter().chain(cut).collect();
         }
         if all.is_empty() {
@@ -305,11 +311,9 @@ impl Walk<'_, '_> {
             }
         }
         if !self.search.space.pins.has(Decision::Kv) {
-            all.sort_by(|one, other| {
-                let order = one.point.wafers.cmp(&other.point.wafers);
-                order.then(one.judged.time.total_cmp(&other.judged.time))
-            });
-            let mut points = Vec::new();
+            all.sort_by(by_wafers_and_time);
+            let mut points: Vec<Point> =
+                further.iter().flat_map(|here| self.with_caches(&here.point, &here.mapped)).collect();
             let mut fastest = f64::INFINITY;
             for same in all.chunk_by(|one, other| one.point.wafers == other.point.wafers) {
                 fastest = same.first().map_or(fastest, |here| here.judged.time.min(fastest));
@@ -419,6 +423,10 @@ impl Walk<'_, '_> {
         }
         (changed > 0).then_some(here)
     }
+}
+
+fn by_wafers_and_time(one: &Here, other: &Here) -> std::cmp::Ordering {
+    one.point.wafers.cmp(&other.point.wafers).then(one.judged.time.total_cmp(&other.judged.time))
 }
 
 fn below(random: &mut ChaCha8Rng, count: usize) -> usize {

@@ -14,7 +14,7 @@
 //! # What was found, and what is missing
 //!
 //! Qwen3-Coder-480B in FP8 on WSE-3, one user at 32k, silicon rates: 946 tok/s on 21 wafers (certified; the fabric
-//! takes 1.8 % less), 823 on 16. Beside 172 us of links and ways between regions, the largest parts that no decision
+//! takes 1.8 % less), 826 on 16. Beside 172 us of links and ways between regions, the largest parts that no decision
 //! reaches yet: the weights of the chosen experts, which wait for the norm's sum (about 450 cycles of a layer); scores
 //! of all experts gathered over all rows instead of a few (about 250); one place that passes over all scores to choose.
 //!
