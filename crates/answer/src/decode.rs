@@ -151,7 +151,7 @@ struct DraftPrograms {
 
 impl DecodePrograms {
     /// Writes the programs of a way of working.
-    pub fn new(question: &Question, way: &Way) -> Self {
+    pub fn new(question: &Question, way: &Way, kept: &mut Kept) -> Self {
         let draft = way.draft.as_ref().filter(|_| question.scenario.speculation.cost().is_none());
         let draft = draft.and_then(|mapped| {
             let question = question.of_draft()?;
@@ -159,7 +159,7 @@ impl DecodePrograms {
             let pass = Written::new(&question, mapped, flow);
             Some(DraftPrograms { question, placement: Arc::clone(&mapped.placement), pass })
         });
-        Self { draft, ..Self::alone(question, &way.mapped, way.verified, &mut Kept::default()) }
+        Self { draft, ..Self::alone(question, &way.mapped, way.verified, kept) }
     }
 
     /// The same without a draft model, where mappings of one question are written again and again.

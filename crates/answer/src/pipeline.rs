@@ -30,7 +30,7 @@ use crate::provenance::Provenance;
 use crate::question::Question;
 use crate::read::{Timed, fastest};
 use crate::stage::{LayerReading, StageTimes, return_hop, slot_hop};
-use crate::written::{Flow, Written};
+use crate::written::{Flow, Kept, Written};
 
 /// A thing that serves one pass at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -185,7 +185,7 @@ impl Pipeline {
         let timed = ways.iter().map(|way| Timed::new(&question, way, &reading)).collect();
         let Timed { way, timing, .. } = fastest(&question, timed)?;
         let Way { source, mapping, mapped, draft, .. } = way.clone();
-        PromptPrograms::new(&question, &mapped).check_all(&mapping)?;
+        PromptPrograms::new(&question, &mapped, &mut Kept::default()).check_all(&mapping)?;
         let stations = stations(&mapped.placement);
         let draft = question.of_draft().zip(draft);
         let draft = draft.map(|(question, mapped)| Drafter { question, mapped });
@@ -338,7 +338,7 @@ impl Pipeline {
 
     /// The time to first token of the closed form, for the scenario's prompt.
     pub fn closed_form_first_token(&self) -> Cycles {
-        let programs = PromptPrograms::new(&self.question, &self.mapped);
+        let programs = PromptPrograms::new(&self.question, &self.mapped, &mut Kept::default());
         programs.time(&self.question, self.placement(), &self.reading)
     }
 

@@ -16,7 +16,7 @@ use wafersim_spec::Cycles;
 use crate::error::AnswerError;
 use crate::question::Question;
 use crate::stage::{LayerReading, StageTimes};
-use crate::written::{Flow, Written};
+use crate::written::{Flow, Kept, Written};
 
 /// Smallest chunk that is tried, in tokens, where larger ones fit: below it, the fixed steps of the systolic loops
 /// rule.
@@ -58,12 +58,11 @@ pub struct PromptPrograms {
 impl PromptPrograms {
     /// Writes them: streaming, and chunks of powers of four below the largest that fits. Large chunks use the
     /// processing elements better, small ones fill the pipeline sooner.
-    pub fn new(question: &Question, mapped: &Mapped) -> Self {
+    pub fn new(question: &Question, mapped: &Mapped, kept: &mut Kept) -> Self {
         let prompt = question.scenario.prompt.max(1);
-        let pieces = |count: u64, first: Flow, last: Flow| Pieces {
-            count,
-            first: (count > 1).then(|| Written::new(question, mapped, first)),
-            last: Written::new(question, mapped, last),
+        let mut pieces = |count: u64, first: Flow, last: Flow| {
+            let mut write = |flow: Flow| Written::with_kept(question, mapped, flow, None, kept);
+            Pieces { count, first: (count > 1).then(|| write(first)), last: write(last) }
         };
         let one = |context| Flow::Decode { tokens: 1, users: 1, context };
         let mut ways = vec![pieces(prompt, one(1), one(prompt))];

@@ -17,6 +17,7 @@ use crate::prefill::PromptPrograms;
 use crate::question::Question;
 use crate::run::{ProfileAnswer, profile_answer};
 use crate::stage::LayerReading;
+use crate::written::Kept;
 
 /// What was read in closed form for the scenario's profile, for another reading to replace.
 pub(crate) struct Read<'a> {
@@ -72,7 +73,9 @@ pub(crate) fn read_profiles(
         let Some(most) = asked.last() else { continue };
         let found = candidates(question, *most)?;
         let wafers = found.first().map_or(0, |candidates| candidates.wafers);
-        let written: Vec<Worked<'_>> = found.iter().map(|candidates| Worked::new(question, candidates)).collect();
+        let mut kept = Kept::default();
+        let works = found.iter().map(|candidates| Worked::new(question, candidates, &mut kept));
+        let written: Vec<Worked<'_>> = works.collect();
         for &profile in asked {
             let reading = LayerReading::new(question, profile);
             let allowed = Source::of(question, profile);
@@ -111,9 +114,9 @@ struct Worked<'a> {
 }
 
 impl<'a> Worked<'a> {
-    fn new(question: &Question, candidates: &'a Candidates) -> Self {
-        let programs = candidates.ways.iter().map(|way| DecodePrograms::new(question, way)).collect();
-        Self { candidates, programs, prompt: PromptPrograms::new(question, &candidates.ways[0].mapped) }
+    fn new(question: &Question, candidates: &'a Candidates, kept: &mut Kept) -> Self {
+        let programs = candidates.ways.iter().map(|way| DecodePrograms::new(question, way, kept)).collect();
+        Self { candidates, programs, prompt: PromptPrograms::new(question, &candidates.ways[0].mapped, kept) }
     }
 
     fn timed<'b>(&'b self, question: &'b Question, reading: &'b LayerReading) -> impl Iterator<Item = Timed<'b>> {
@@ -154,7 +157,7 @@ pub(crate) struct Timed<'a> {
 impl<'a> Timed<'a> {
     /// Writes and reads the programs of a way.
     pub(crate) fn new(question: &Question, way: &'a Way, reading: &LayerReading) -> Self {
-        Self::of(question, way, Cow::Owned(DecodePrograms::new(question, way)), reading)
+        Self::of(question, way, Cow::Owned(DecodePrograms::new(question, way, &mut Kept::default())), reading)
     }
 
     fn of(question: &Question, way: &'a Way, programs: Cow<'a, DecodePrograms>, reading: &LayerReading) -> Self {

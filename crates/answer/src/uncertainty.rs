@@ -19,6 +19,7 @@ use crate::draft::Drafts;
 use crate::error::AnswerError;
 use crate::question::Question;
 use crate::stage::LayerReading;
+use crate::written::Kept;
 
 /// A range of speeds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -99,7 +100,7 @@ struct Fixed<'a> {
 /// `wafers`: those of the answer.
 pub(crate) fn uncertainty(question: &Question, way: &Way, wafers: u32) -> Result<Uncertainty, AnswerError> {
     let profile = question.scenario.profile;
-    let programs = DecodePrograms::new(question, way);
+    let programs = DecodePrograms::new(question, way, &mut Kept::default());
     let placed = Fixed { placement: &way.mapped.placement, programs: &programs };
     let base = speed(question, placed, profile);
     let mut parameters = Vec::new();

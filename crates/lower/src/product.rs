@@ -72,10 +72,11 @@ impl Product {
     /// Rows of the input by how many pairs each goes into: (pairs, rows).
     fn pairs_of_rows(&self) -> Vec<(u64, u64)> {
         let Some(chosen) = &self.chosen else { return vec![(1, self.vectors)] };
-        let mut of_row: BTreeMap<u64, u64> = BTreeMap::new();
-        chosen.pairs.iter().for_each(|pair| *of_row.entry(pair.from).or_default() += 1);
+        // Most lists come in the order of the rows.
+        let mut from: Vec<u64> = chosen.pairs.iter().map(|pair| pair.from).collect();
+        from.sort_unstable();
         let mut rows: BTreeMap<u64, u64> = BTreeMap::new();
-        of_row.into_values().for_each(|pairs| *rows.entry(pairs).or_default() += 1);
+        from.chunk_by(u64::eq).for_each(|row| *rows.entry(row.len() as u64).or_default() += 1);
         rows.into_iter().collect()
     }
 }

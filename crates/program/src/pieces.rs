@@ -181,30 +181,58 @@ impl Pieces {
         flows
     }
 
+    /// As many of the flows as go all the ways that they go, for who asks for ways alone: a ring goes round for every
+    /// piece.
+    pub fn ways(&self, line: u64, purpose: Purpose) -> Vec<Flow> {
+        let mut flows = Vec::new();
+        for Parties { owners, members } in self.segments(line, purpose).iter().filter(|all| all.members.len() > 1) {
+            match (self.owners, purpose) {
+                (Owners::All { .. }, _) => {
+                    // All but the last edge before its owner, which is on the way of the next piece.
+                    flows.extend([0, 1].map(|owner| self.around(members, owner, purpose)));
+                }
+                (Owners::Neighbours { .. }, Purpose::Reduce) => {
+                    let (first, last) = (owners.first(), owners.last());
+                    let down = first.and_then(|first| self.chain(members, *first, true));
+                    let up = last.and_then(|last| self.chain(members, *last, false));
+                    flows.extend(down.into_iter().chain(up));
+                }
+                (Owners::Neighbours { .. }, Purpose::Gather) => {
+                    self.multicasts(&Parties { owners: owners.clone(), members: members.clone() }, 1, &mut flows);
+                }
+            }
+        }
+        flows
+    }
+
     /// The piece of member `k` begins at `k + 1` and ends at `k` (reduce), or begins at `k` and ends at `k - 1`
     /// (gather).
-    fn ring(&self, members: &[u64], purpose: Purpose, [words, most]: [u64; 2], flows: &mut Vec<Flow>) {
+    fn around(&self, members: &[u64], k: usize, purpose: Purpose) -> Flow {
         let length = members.len();
+        let begin = match purpose {
+            Purpose::Reduce => k + 1,
+            Purpose::Gather => k,
+        };
+        let path = (begin..begin + length).map(|index| index % length);
+        let color = |from: usize| if from + 1 == length { self.color(2) } else { self.color(from % 2) };
+        Flow {
+            owner: members.get(k).copied().unwrap_or(0),
+            colors: path.clone().take(length - 1).map(color).collect(),
+            path: path.filter_map(|index| members.get(index).copied()).collect(),
+            reaches: None,
+            turn: 0,
+            first: 0,
+            words: 1,
+        }
+    }
+
+    /// All pieces of a ring, in its turns.
+    fn ring(&self, members: &[u64], purpose: Purpose, [words, most]: [u64; 2], flows: &mut Vec<Flow>) {
         let turns = words.div_ceil(most).max(1);
         for turn in 0..turns {
             let [first, end] = [turn, turn + 1].map(|turn| words * turn / turns);
-            for (k, owner) in members.iter().enumerate() {
-                let begin = match purpose {
-                    Purpose::Reduce => k + 1,
-                    Purpose::Gather => k,
-                };
-                let path = (begin..begin + length).map(|index| index % length);
-                let color = |from: usize| if from + 1 == length { self.color(2) } else { self.color(from % 2) };
-                flows.push(Flow {
-                    owner: *owner,
-                    colors: path.clone().take(length - 1).map(color).collect(),
-                    path: path.filter_map(|index| members.get(index).copied()).collect(),
-                    reaches: None,
-                    turn,
-                    first,
-                    words: end - first,
-                });
-            }
+            let all = (0..members.len()).map(|k| self.around(members, k, purpose));
+            flows.extend(all.map(|flow| Flow { turn, first, words: end - first, ..flow }));
         }
     }
 
@@ -213,27 +241,34 @@ impl Pieces {
     fn chains(&self, Parties { owners, members }: &Parties, words: u64, flows: &mut Vec<Flow>) {
         for downwards in [true, false] {
             for (number, owner) in owners.iter().enumerate() {
-                let along = members.iter().copied().enumerate();
-                let on_way = along.filter(|(_, place)| if downwards { place >= owner } else { place <= owner });
-                let mut path: Vec<(usize, u64)> = on_way.collect();
-                if downwards {
-                    path.reverse();
-                }
-                if path.len() < 2 {
-                    continue;
-                }
-                let color = |(index, _): &(usize, u64)| self.color(if downwards { 2 + index % 2 } else { index % 2 });
-                flows.push(Flow {
-                    owner: *owner,
-                    colors: path.iter().take(path.len() - 1).map(color).collect(),
-                    path: path.into_iter().map(|(_, place)| place).collect(),
-                    reaches: None,
-                    turn: (number + if downwards { 0 } else { owners.len() }) as u64,
-                    first: 0,
-                    words,
-                });
+                let Some(chain) = self.chain(members, *owner, downwards) else { continue };
+                let turn = (number + if downwards { 0 } else { owners.len() }) as u64;
+                flows.push(Flow { turn, words, ..chain });
             }
         }
+    }
+
+    /// The way to an owner from the last member downwards, or from the first one upwards; nothing where it is that one.
+    fn chain(&self, members: &[u64], owner: u64, downwards: bool) -> Option<Flow> {
+        let along = members.iter().copied().enumerate();
+        let on_way = along.filter(|(_, place)| if downwards { *place >= owner } else { *place <= owner });
+        let mut path: Vec<(usize, u64)> = on_way.collect();
+        if downwards {
+            path.reverse();
+        }
+        if path.len() < 2 {
+            return None;
+        }
+        let color = |(index, _): &(usize, u64)| self.color(if downwards { 2 + index % 2 } else { index % 2 });
+        Some(Flow {
+            owner,
+            colors: path.iter().take(path.len() - 1).map(color).collect(),
+            path: path.into_iter().map(|(_, place)| place).collect(),
+            reaches: None,
+            turn: 0,
+            first: 0,
+            words: 1,
+        })
     }
 
     fn multicasts(&self, Parties { owners, members }: &Parties, words: u64, flows: &mut Vec<Flow>) {
@@ -357,7 +392,7 @@ impl Lying<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
 
@@ -388,6 +423,29 @@ mod tests {
                             assert_eq!(others, members, "{owners:?}, {count} of {line}");
                         }
                     }
+                }
+            }
+        }
+    }
+
+    /// [`Pieces::ways`] goes from the same places to the same places on the same colors as all flows.
+    #[test]
+    fn ways_are_those_of_all_flows() {
+        let edges = |flows: Vec<Flow>| -> BTreeSet<(u64, u64, Color)> {
+            let edges = flows.iter().flat_map(|flow| match flow.reaches {
+                Some((low, high)) => vec![(low, high, flow.colors[0])],
+                None => flow.path.windows(2).zip(&flow.colors).map(|(edge, color)| (edge[0], edge[1], *color)).collect(),
+            });
+            edges.collect()
+        };
+        for line in [2, 5, 12, 17] {
+            for owners in [Owners::All { words: 4 }, Owners::Neighbours { first: 2, count: 3 }] {
+                for (count, purpose) in
+                    [2, 4, 5, 12].into_iter().flat_map(|count| [(count, Purpose::Reduce), (count, Purpose::Gather)])
+                {
+                    let pieces = pieces(count, owners);
+                    let all = pieces.flows(line, purpose, 10);
+                    assert_eq!(edges(pieces.ways(line, purpose)), edges(all), "{owners:?}, {count} of {line}");
                 }
             }
         }

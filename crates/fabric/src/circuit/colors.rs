@@ -7,8 +7,9 @@
 //! column and row.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hash;
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use wafersim_program::Axis;
 
 use super::lower::Detail;
@@ -135,7 +136,7 @@ fn operator(lowered: &Lowered, at: u32) -> String {
 }
 
 /// Streams along the lines of an area, as routes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Shape {
     /// First column and row, columns and rows.
     area: [u32; 4],
@@ -186,10 +187,14 @@ struct Alike {
     first: u32,
 }
 
-/// Numbers for what comes again.
-struct Numbers<T>(BTreeMap<T, u32>);
+/// Numbers for what comes again, in the order in which it first came.
+struct Numbers<T>(FxHashMap<T, u32>);
 
-impl<T: Ord + Clone> Numbers<T> {
+impl<T: Hash + Eq> Numbers<T> {
+    fn new() -> Self {
+        Self(FxHashMap::default())
+    }
+
     fn of(&mut self, thing: T) -> u32 {
         let next = self.0.len() as u32;
         *self.0.entry(thing).or_insert(next)
@@ -202,9 +207,17 @@ impl<T: Ord + Clone> Numbers<T> {
     }
 }
 
+impl<T: Hash + Eq + Clone> Numbers<Vec<T>> {
+    /// As [`Self::of`], without a copy of what is known.
+    fn of_slice(&mut self, things: &[T]) -> u32 {
+        let known = self.0.get(things).copied();
+        known.unwrap_or_else(|| self.of(things.to_vec()))
+    }
+}
+
 impl Uses {
     fn new(lowered: &Lowered, detail: Detail) -> Self {
-        let (mut shapes, mut sets) = (Numbers(BTreeMap::new()), Numbers(BTreeMap::new()));
+        let (mut shapes, mut sets) = (Numbers::new(), Numbers::new());
         let mut steps = Vec::new();
         let mut seen = BTreeSet::new();
         // Most steps of a program go the ways of earlier ones.
@@ -219,15 +232,16 @@ impl Uses {
                 let mut numbers = Vec::new();
                 for (area, axis, places) in straight(lines) {
                     let is_outline = detail == Detail::Outline && lines.switched;
-                    let number = |mut pairs: Vec<(u16, Route)>| {
-                        if is_outline {
-                            pairs.iter_mut().for_each(|(_, route)| *route = ANY);
-                        }
-                        pairs.sort_unstable();
-                        pairs.dedup();
-                        sets.of(pairs)
+                    let mut held: Vec<(u16, Route)> = Vec::new();
+                    let number = |pairs: &[(u16, Route)]| {
+                        held.clear();
+                        let held_as = |route: Route| if is_outline { ANY } else { route };
+                        held.extend(pairs.iter().map(|(color, route)| (*color, held_as(*route))));
+                        held.sort_unstable();
+                        held.dedup();
+                        sets.of_slice(&held)
                     };
-                    let sets = places.into_iter().map(number).collect();
+                    let sets = places.iter().map(number).collect();
                     let Area { x, y, columns, rows } = area;
                     let shape = Shape { area: [x, y, columns, rows], vertical: axis == Axis::Y, sets };
                     numbers.push(shapes.of(shape));
@@ -256,10 +270,13 @@ impl Uses {
     /// Names that meet in a router with different routes: where two shapes cross, every set along the one meets every
     /// set along the other; where they lie along each other, those at the same place.
     fn meet(&self, differ: &mut Conflicts) {
-        let mut met: FxHashSet<(u32, u32)> = FxHashSet::default();
+        let all = self.sets.len();
+        let mut met = vec![false; all * all];
         let mut meet = |one: u32, other: u32| {
-            if !met.insert((one.min(other), one.max(other))) {
-                return;
+            let pair = met.get_mut(one.min(other) as usize * all + one.max(other) as usize);
+            match pair {
+                Some(met) if !*met => *met = true,
+                _ => return,
             }
             let pairs = |set: u32| self.sets.get(set as usize).map_or(&[][..], Vec::as_slice);
             for (name, route) in pairs(one) {
@@ -269,7 +286,7 @@ impl Uses {
             }
         };
         // Most shapes have the sets of another one.
-        let mut numbers = Numbers(BTreeMap::new());
+        let mut numbers = Numbers::new();
         let patterns: Vec<u32> = self.shapes.iter().map(|shape| numbers.of(shape.sets.as_slice())).collect();
         let mut known: FxHashSet<[u32; 6]> = FxHashSet::default();
         for (index, (one, pattern)) in self.shapes.iter().zip(&patterns).enumerate() {
@@ -291,8 +308,8 @@ impl Uses {
     }
 
     fn names_of(&self, shape: &Shape) -> BTreeSet<u16> {
-        let sets = shape.sets.iter().filter_map(|set| self.sets.get(*set as usize));
-        sets.flatten().map(|(color, _)| *color).collect()
+        let sets = shape.distinct((0, shape.sets.len() as u32), false);
+        sets.iter().filter_map(|set| self.sets.get(*set as usize)).flatten().map(|(color, _)| *color).collect()
     }
 
     /// Names in order.
@@ -390,31 +407,68 @@ fn same_ways(one: &Lines, other: &Lines) -> bool {
 }
 
 /// Pairs of color and route for each place of a line of an area.
-type Along = (Area, Axis, Vec<Vec<(u16, Route)>>);
+type Along = (Area, Axis, Places);
+
+/// Pairs of color and route by their place along a line.
+struct Places {
+    pairs: Vec<(u16, Route)>,
+    /// Where those of each place begin, and the end.
+    first: Vec<u32>,
+}
+
+impl Places {
+    /// Those of streams along a line of so many places.
+    fn new(streams: &[Stream], axis: Axis, length: usize) -> Self {
+        let mut first = vec![0_u32; length + 1];
+        for place in streams.iter().flat_map(|stream| stream.low..=stream.high) {
+            if let Some(count) = first.get_mut(place as usize + 1) {
+                *count += 1;
+            }
+        }
+        for place in 0..length {
+            first[place + 1] += first[place];
+        }
+        let mut pairs = vec![(0, 0); first.last().map_or(0, |all| *all as usize)];
+        let mut next = first.clone();
+        for stream in streams {
+            for position in stream.low..=stream.high {
+                let Some(at) = next.get_mut(position as usize) else { continue };
+                if let Some(pair) = pairs.get_mut(*at as usize) {
+                    *pair = (stream.color, route(stream, axis, position));
+                }
+                *at += 1;
+            }
+        }
+        Self { pairs, first }
+    }
+
+    /// One pair in each place.
+    fn of(pairs: impl Iterator<Item = (u16, Route)>) -> Self {
+        let pairs: Vec<(u16, Route)> = pairs.collect();
+        Self { first: (0..=pairs.len() as u32).collect(), pairs }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[(u16, Route)]> {
+        self.first.windows(2).map(|ends| self.pairs.get(ends[0] as usize..ends[1] as usize).unwrap_or(&[]))
+    }
+}
 
 /// The pairs of a part along lines that are alike. A broadcast goes along the sender's row, whose routers turn it into
 /// all columns; above and below, the columns are alike.
 fn straight(lines: &Lines) -> Vec<Along> {
     let Some(row) = lines.spread else {
-        let mut places = vec![Vec::new(); lines.length()];
-        for stream in &lines.streams {
-            for position in stream.low..=stream.high {
-                if let Some(pairs) = places.get_mut(position as usize) {
-                    pairs.push((stream.color, route(stream, lines.axis, position)));
-                }
-            }
-        }
-        return vec![(lines.area, lines.axis, places)];
+        return vec![(lines.area, lines.axis, Places::new(&lines.streams, lines.axis, lines.length()))];
     };
     let (Some(along), Area { x, y, columns, rows }) = (lines.streams.first(), lines.area) else { return Vec::new() };
     let down = Stream { source: row, low: 0, high: rows - 1, ..*along };
     let turn = route(&down, Axis::Y, row) & ((1 << CORE) - 1);
-    let through = |position: u32| vec![(along.color, route(along, Axis::X, position) | turn)];
-    let column = |position: u32| vec![(along.color, route(&down, Axis::Y, position))];
+    let through = |position: u32| (along.color, route(along, Axis::X, position) | turn);
+    let column = |position: u32| (along.color, route(&down, Axis::Y, position));
+    let (above, below) = ((0..row).map(column), (row + 1..rows).map(column));
     let parts = [
-        (Area { x, y: y + row, columns, rows: 1 }, Axis::X, (0..columns).map(through).collect()),
-        (Area { x, y, columns, rows: row }, Axis::Y, (0..row).map(column).collect()),
-        (Area { x, y: y + row + 1, columns, rows: rows - row - 1 }, Axis::Y, (row + 1..rows).map(column).collect()),
+        (Area { x, y: y + row, columns, rows: 1 }, Axis::X, Places::of((0..columns).map(through))),
+        (Area { x, y, columns, rows: row }, Axis::Y, Places::of(above)),
+        (Area { x, y: y + row + 1, columns, rows: rows - row - 1 }, Axis::Y, Places::of(below)),
     ];
     parts.into_iter().filter(|(area, ..)| area.rows > 0).collect()
 }

@@ -14,7 +14,7 @@ use wafersim_spec::Wafer;
 use wafersim_spec::wafer::{Key, RateSet};
 
 use super::check;
-use super::colors;
+use super::colors::{self, Given};
 use super::error::CircuitError;
 use super::laid;
 use super::lowered::{Lowered, Part, Stage};
@@ -47,16 +47,24 @@ pub fn lower(
     work_cycles: WorkCycles<'_>,
 ) -> Result<Lowered, CircuitError> {
     let lowered = lower_names(program, wafer, set, work_cycles)?;
+    match enough_colors(&lowered, Detail::Full)? {
+        Some(given) => Ok(given.renamed(lowered)),
+        None => Ok(lowered),
+    }
+}
+
+/// Physical colors for a program with more names than a router has colors; nothing where it has no more.
+fn enough_colors(lowered: &Lowered, detail: Detail) -> Result<Option<Given>, CircuitError> {
     let available = lowered.timing.colors;
     if lowered.colors <= available {
-        return Ok(lowered);
+        return Ok(None);
     }
-    let given = colors::given(&lowered, Detail::Full);
+    let given = colors::given(lowered, detail);
     if given.physical > available {
         let (names, wanted) = (given.names, given.physical);
         return Err(CircuitError::Colors { names, wanted, available });
     }
-    Ok(given.renamed(lowered))
+    Ok(Some(given))
 }
 
 /// Whether every router has colors enough for a program, as [`lower`] says it. Relayouts are first taken as if they
@@ -65,13 +73,11 @@ pub fn lower(
 /// # Errors
 /// As [`lower`].
 pub fn fits_in_routers(program: &Program, wafer: &Wafer) -> Result<(), CircuitError> {
-    let no_time = |_: &Work| 0.0;
-    let outline = lowered(program, wafer, RateSet::Silicon, &no_time, Detail::Outline)?;
-    let available = outline.timing.colors;
-    if outline.colors <= available || colors::given(&outline, Detail::Outline).physical <= available {
+    let lowered = |detail: Detail| lowered(program, wafer, RateSet::Silicon, &|_: &Work| 0.0, detail);
+    if enough_colors(&lowered(Detail::Outline)?, Detail::Outline).is_ok() {
         return Ok(());
     }
-    lower(program, wafer, RateSet::Silicon, &no_time).map(|_| ())
+    enough_colors(&lowered(Detail::Ways)?, Detail::Ways).map(|_| ())
 }
 
 /// Lowers a program whose colors stay names: as many as its steps use.
@@ -92,8 +98,17 @@ pub fn lower_names(
 pub(super) enum Detail {
     /// All of it.
     Full,
-    /// Relayouts by the colors that they use and no more.
+    /// Which ways streams go on which colors, and nothing of what cores do.
+    Ways,
+    /// The same, and relayouts by the colors that they use and no more.
     Outline,
+}
+
+impl Detail {
+    /// Whether it is wanted what cores do.
+    pub(super) const fn has_operations(self) -> bool {
+        matches!(self, Self::Full)
+    }
 }
 
 fn lowered(
@@ -154,7 +169,7 @@ fn lowered(
         check_steps(schedule.len() as u64 + part.len() as u64)?;
         schedule.extend(part);
     }
-    let schedule = lowering.set_up_after_compute(schedule);
+    let schedule = if detail.has_operations() { lowering.set_up_after_compute(schedule) } else { schedule };
     let rounds = schedule.iter().map(|place| place.round.unwrap_or(0)).collect();
     let schedule = schedule.into_iter().map(|place| place.stage).collect();
     let (columns, rows) = end;

@@ -113,7 +113,7 @@ pub(super) struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     pub(super) fn new(context: &'a Context<'a>, axis: Axis) -> Self {
-        let length = context.area.along(axis) as usize;
+        let length = if context.detail.has_operations() { context.area.along(axis) as usize } else { 0 };
         Self { context, axis, streams: Vec::new(), operations: vec![Vec::new(); length] }
     }
 
@@ -127,6 +127,9 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn finish(self) -> Lines {
+        if !self.context.detail.has_operations() {
+            return Lines::without_operations(self.context.area, self.axis, self.streams);
+        }
         Lines::new(self.context.area, self.axis, self.streams, &self.operations)
     }
 }
@@ -134,6 +137,11 @@ impl<'a> Builder<'a> {
 /// A stream from one place to another, with the period of a link.
 pub(super) fn point_to_point(from: u32, to: u32, color: u16, wavelets: u64, period: Tick) -> Stream {
     Stream { color, source: from, low: from.min(to), high: from.max(to), copies: false, wavelets, period, lead: 0 }
+}
+
+/// A stream from one place to all between two ends.
+fn cast_from(source: u32, (low, high): (u32, u32), color: u16, wavelets: u64, period: Tick) -> Stream {
+    Stream { color, source, low, high, copies: true, wavelets, period, lead: 0 }
 }
 
 /// Two chains converge on the root; each member receives, combines and sends on in one operation. The root takes its
@@ -162,7 +170,7 @@ pub(super) fn chain_of(hops: Vec<Hop>, chain: &ChainReduce, context: &Context<'_
     let count = wavelets(context, chain.payload);
     let combine = timing.combine_of(context.program.buffer_of(chain.payload).data_type);
     let mut builder = Builder::new(context, chain.axis);
-    let mut incoming: Vec<Option<u32>> = vec![None; builder.operations.len()];
+    let mut incoming: Vec<Option<u32>> = vec![None; context.area.along(chain.axis) as usize];
     let library = timing.library_call + timing.library_reduce;
     for Hop { from, to, color } in hops {
         let before = incoming.get_mut(from as usize).and_then(Option::take);
@@ -272,6 +280,19 @@ fn scattered(pieces: &Pieces, purpose: Purpose, colors: &[Color], context: &Cont
         Purpose::Gather => 0,
     };
     let mut builder = Builder::new(context, pieces.axis);
+    if !context.detail.has_operations() {
+        for flow in colored.ways(length, purpose) {
+            let color = |at: usize| flow.colors.get(at).map_or(0, |&color| (context.physical)(color));
+            let edges = flow.path.windows(2).enumerate();
+            for (at, edge) in edges {
+                builder.push(point_to_point(edge[0] as u32, edge[1] as u32, color(at), 1, timing.wavelet));
+            }
+            if let Some((low, high)) = flow.reaches {
+                builder.push(cast_from(flow.owner as u32, (low as u32, high as u32), color(0), 1, timing.wavelet));
+            }
+        }
+        return builder.finish();
+    }
     let mut order: Vec<Vec<(u64, usize, CoreOperation)>> = vec![Vec::new(); length as usize];
     for flow in colored.flows(length, purpose, wavelets(context, piece)) {
         let mut note = |place: u64, at: usize, operation: CoreOperation| {
@@ -280,11 +301,9 @@ fn scattered(pieces: &Pieces, purpose: Purpose, colors: &[Color], context: &Cont
             }
         };
         let color = |at: usize| flow.colors.get(at).map_or(0, |&color| (context.physical)(color));
-        let (period, lead, wavelets) = (timing.wavelet, 0, flow.words);
+        let (period, wavelets) = (timing.wavelet, flow.words);
         if let Some((low, high)) = flow.reaches {
-            let (source, color, (first, last)) = (flow.owner as u32, color(0), (low as u32, high as u32));
-            let stream =
-                builder.push(Stream { color, source, low: first, high: last, copies: true, wavelets, period, lead });
+            let stream = builder.push(cast_from(flow.owner as u32, (low as u32, high as u32), color(0), wavelets, period));
             note(flow.owner, 0, CoreOperation::Send { stream });
             let others = (low..=high).filter(|place| *place != flow.owner);
             others.for_each(|place| note(place, 0, CoreOperation::Take { stream, gap: 0 }));

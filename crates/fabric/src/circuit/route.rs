@@ -211,6 +211,12 @@ impl Lines {
         }
     }
 
+    /// The same where only the ways are wanted.
+    pub(super) fn without_operations(area: Area, axis: Axis, streams: Vec<Stream>) -> Self {
+        let first = vec![0; area.along(axis) as usize + 1];
+        Self { first, ..Self::new(area, axis, streams, &[]) }
+    }
+
     /// Places of a line.
     pub fn length(&self) -> usize {
         self.first.len() - 1
