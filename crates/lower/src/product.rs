@@ -129,8 +129,16 @@ fn touched_by_runs(each: u64, parts: u64, block: u64) -> u64 {
     if parts >= block / least {
         return filled + 1;
     }
-    let begins_so = |part: u64| each * part % block + behind >= block;
-    filled + u64::from((0..parts).any(begins_so))
+    let step = each % block;
+    let mut begin = 0;
+    for _ in 0..parts {
+        if begin + behind >= block {
+            return filled + 1;
+        }
+        begin += step;
+        begin -= if begin >= block { block } else { 0 };
+    }
+    filled
 }
 
 const fn common_divisor(one: u64, other: u64) -> u64 {

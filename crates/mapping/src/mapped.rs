@@ -359,36 +359,43 @@ impl<'a> Mapper<'a> {
     /// Choices for each layer.
     fn choices(&self, way: Way, wide: Roles, dealt: Option<&Dealt>) -> Vec<LayerChoices> {
         let kv = self.kv_choice(way);
+        let kinds = &self.common.kinds;
+        let of_kind: Vec<ExpertChoice> = kinds.firsts().iter().map(|layer| self.expert_choice(layer)).collect();
         let mut assignments: Vec<&[Vec<u16>]> = Vec::new();
-        (0..)
-            .zip(&self.inputs.model.layers)
-            .map(|(number, layer)| {
-                let experts = match (&layer.feed_forward, dealt, &self.recipe.experts) {
-                    (FeedForward::Moe(_), Some(dealt), _) => {
-                        let homes = dealt.homes_in(number);
-                        let known = assignments.iter().position(|known| *known == homes);
-                        let assignment = known.unwrap_or(assignments.len());
-                        if known.is_none() {
-                            assignments.push(homes);
-                        }
-                        ExpertChoice {
-                            grid: Some((dealt.across, dealt.down)),
-                            fullest: Some(fullest(homes, dealt.across.saturating_mul(dealt.down))),
-                            assignment: u32::try_from(assignment).unwrap_or(u32::MAX),
-                            ..ExpertPlacement::Clustered.into()
-                        }
-                    }
-                    (FeedForward::Moe(moe), None, Experts::Strategy { strategy, sharing, spare }) => {
-                        let together = sharing.of(moe.experts).unwrap_or(moe.top_k).min(moe.experts);
-                        let spare = spare.of(together).unwrap_or(1);
-                        let spare = if makes_copies(*strategy) { spare } else { 0 };
-                        ExpertChoice { sharing: *sharing, spare, ..(*strategy).into() }
-                    }
-                    _ => ExpertPlacement::Spread.into(),
+        let of_layer = |(number, kind): (u64, &usize)| {
+            let mut experts = of_kind.get(*kind).copied().unwrap_or(ExpertPlacement::Spread.into());
+            let has_experts =
+                kinds.firsts().get(*kind).is_some_and(|layer| matches!(layer.feed_forward, FeedForward::Moe(_)));
+            if let Some(dealt) = dealt.filter(|_| has_experts) {
+                let homes = dealt.homes_in(number);
+                let known = assignments.iter().position(|known| *known == homes);
+                let assignment = known.unwrap_or(assignments.len());
+                if known.is_none() {
+                    assignments.push(homes);
+                }
+                experts = ExpertChoice {
+                    grid: Some((dealt.across, dealt.down)),
+                    fullest: Some(fullest(homes, dealt.across.saturating_mul(dealt.down))),
+                    assignment: u32::try_from(assignment).unwrap_or(u32::MAX),
+                    ..ExpertPlacement::Clustered.into()
                 };
-                LayerChoices { kv, experts, wide }
-            })
-            .collect()
+            }
+            LayerChoices { kv, experts, wide }
+        };
+        (0..).zip(kinds.of_layer()).map(of_layer).collect()
+    }
+
+    /// What the recipe says of the experts of a layer, where no file says it.
+    fn expert_choice(&self, layer: &Layer) -> ExpertChoice {
+        match (&layer.feed_forward, &self.recipe.experts) {
+            (FeedForward::Moe(moe), Experts::Strategy { strategy, sharing, spare }) => {
+                let together = sharing.of(moe.experts).unwrap_or(moe.top_k).min(moe.experts);
+                let spare = spare.of(together).unwrap_or(1);
+                let spare = if makes_copies(*strategy) { spare } else { 0 };
+                ExpertChoice { sharing: *sharing, spare, ..(*strategy).into() }
+            }
+            _ => ExpertPlacement::Spread.into(),
+        }
     }
 
     /// What a file of assignments says, checked against the model.
@@ -423,10 +430,6 @@ impl<'a> Mapper<'a> {
         for layout in &placement.layouts {
             let (held, shape) = (&layout.kv, &layout.kv.shape);
             let of_copy = (held.columns_per_head / held.head_copies).max(1);
-            let where_it_is = format!(
-                "{} columns for a head in a region of {} x {}",
-                held.columns_per_head, layout.columns, layout.rows
-            );
             for (field, size, whole, is) in [
                 ("kv.heads_per_block", kv.heads_per_block, shape.kv_heads, held.heads_per_block),
                 ("kv.head_copies", kv.head_copies, shape.queries_per_head, held.head_copies),
@@ -434,7 +437,11 @@ impl<'a> Mapper<'a> {
                 ("kv.sequence_split", kv.sequence_split, of_copy, held.sequence_split),
             ] {
                 if size.of(whole).is_some_and(|wanted| wanted != is) {
-                    return Err(self.refuse(field, size, format!("{is} with {where_it_is}")));
+                    let allowed = format!(
+                        "{is} with {} columns for a head in a region of {} x {}",
+                        held.columns_per_head, layout.columns, layout.rows
+                    );
+                    return Err(self.refuse(field, size, allowed));
                 }
             }
             if let (Some(experts), Experts::File { dealt: Some(dealt), .. }) = (&layout.experts, &self.recipe.experts)

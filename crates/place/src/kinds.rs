@@ -56,7 +56,13 @@ impl<'m> Kinds<'m> {
         self.model.outer_tensors().into_iter().chain(of_layers).map(|tensor| tensor.role).collect()
     }
 
-    pub(crate) fn of_layer(&self) -> &[usize] {
+    /// The first layer of each kind.
+    pub fn firsts(&self) -> &[&'m Layer] {
+        &self.firsts
+    }
+
+    /// The kind of each layer.
+    pub fn of_layer(&self) -> &[usize] {
         &self.of_layer
     }
 

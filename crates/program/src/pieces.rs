@@ -434,7 +434,9 @@ mod tests {
         let edges = |flows: Vec<Flow>| -> BTreeSet<(u64, u64, Color)> {
             let edges = flows.iter().flat_map(|flow| match flow.reaches {
                 Some((low, high)) => vec![(low, high, flow.colors[0])],
-                None => flow.path.windows(2).zip(&flow.colors).map(|(edge, color)| (edge[0], edge[1], *color)).collect(),
+                None => {
+                    flow.path.windows(2).zip(&flow.colors).map(|(edge, color)| (edge[0], edge[1], *color)).collect()
+                }
             });
             edges.collect()
         };

@@ -537,21 +537,26 @@ impl Conflicts {
     /// A physical color for each name: the one with the fewest colors left first, of those the one that meets most
     /// others, of those the first. Names that are not used get 0.
     fn given(&self, names: &[u16]) -> Vec<u16> {
-        let mut given: Vec<Option<u16>> = vec![None; self.names];
-        let mut left: Vec<u16> = names.to_vec();
+        let mut given = vec![0; self.names];
+        // For each name the colors of those that it meets.
+        let mut taken: Vec<Vec<u16>> = vec![Vec::new(); self.names];
+        let mut left: Vec<(u16, usize)> = names.iter().map(|name| (*name, self.of(*name).count())).collect();
         while !left.is_empty() {
-            let taken = |name: u16| -> BTreeSet<u16> {
-                self.of(name).filter_map(|other| given.get(other).copied().flatten()).collect()
-            };
-            let rank = |name: u16| (taken(name).len(), self.of(name).count(), std::cmp::Reverse(name));
-            let Some((at, name)) = left.iter().copied().enumerate().max_by_key(|(_, name)| rank(*name)) else { break };
-            let taken = taken(name);
-            let free = (0..).find(|color| !taken.contains(color));
+            let colors = |name: u16| taken.get(usize::from(name)).map_or(&[][..], Vec::as_slice);
+            let rank = |(name, meets): (u16, usize)| (colors(name).len(), meets, std::cmp::Reverse(name));
+            let ranked = left.iter().copied().enumerate().max_by_key(|(_, name)| rank(*name));
+            let Some((at, (name, _))) = ranked else { break };
+            let color = (0..=u16::MAX).find(|color| !colors(name).contains(color)).unwrap_or(u16::MAX);
             if let Some(place) = given.get_mut(usize::from(name)) {
-                *place = free;
+                *place = color;
+            }
+            for other in self.of(name) {
+                if let Some(colors) = taken.get_mut(other).filter(|colors| !colors.contains(&color)) {
+                    colors.push(color);
+                }
             }
             left.swap_remove(at);
         }
-        given.into_iter().map(|color| color.unwrap_or(0)).collect()
+        given
     }
 }

@@ -303,7 +303,8 @@ fn scattered(pieces: &Pieces, purpose: Purpose, colors: &[Color], context: &Cont
         let color = |at: usize| flow.colors.get(at).map_or(0, |&color| (context.physical)(color));
         let (period, wavelets) = (timing.wavelet, flow.words);
         if let Some((low, high)) = flow.reaches {
-            let stream = builder.push(cast_from(flow.owner as u32, (low as u32, high as u32), color(0), wavelets, period));
+            let stream =
+                builder.push(cast_from(flow.owner as u32, (low as u32, high as u32), color(0), wavelets, period));
             note(flow.owner, 0, CoreOperation::Send { stream });
             let others = (low..=high).filter(|place| *place != flow.owner);
             others.for_each(|place| note(place, 0, CoreOperation::Take { stream, gap: 0 }));
