@@ -265,6 +265,12 @@ impl DecodeTiming {
         (self.times.slowest * self.passes as f64).max(self.draft.occupancy * self.micro_batch as f64)
     }
 
+    /// Mean time between the tokens of all users where the pipeline is full, in seconds.
+    pub fn seconds_per_token_of_full_pipeline(&self, question: &Question) -> f64 {
+        let step = self.step_of_full_pipeline().seconds(question.clock());
+        step / (self.micro_batch.max(1) as f64 * self.tokens_per_step)
+    }
+
     /// Mean time between a user's tokens, in seconds.
     pub fn seconds_per_token(&self, question: &Question) -> f64 {
         self.period.seconds(question.clock()) / self.tokens_per_step

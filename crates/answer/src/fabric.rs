@@ -136,7 +136,7 @@ fn replace(
             runs
         }
         Phase::Prefill => {
-            let placement = read.prompt_placement;
+            let placement = read.placement;
             let Some((pieces, _)) = read.prompt_programs.fastest(question, placement, reading) else {
                 return Err(AnswerError::NotANumber { what: "the time to first token", value: "nothing".into() });
             };

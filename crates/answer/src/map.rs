@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
+use wafersim_bound::{Bound, Limit};
 use wafersim_mapping::{Common, Mapped, Recipe, Resolved, Verification};
 use wafersim_search::{
     Ablated, Decision, Effort, Found, Judge, Judged, Pins, Point, Search, Space, Taken, ablate, explore, way,
@@ -16,14 +17,67 @@ use crate::chosen::{Chosen, Source};
 use crate::decode::{DecodePrograms, DecodeTiming, Verified};
 use crate::error::AnswerError;
 use crate::memory::fits;
+use crate::prefill::PromptPrograms;
 use crate::question::Question;
 use crate::searched::Searched;
 use crate::stage::LayerReading;
 use crate::written::Kept;
 
+/// What a mapping is to be good at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Objective {
+    /// Each user's speed under the scenario's load.
+    #[default]
+    Speed,
+    /// Tokens of all users where the pipeline is full.
+    Pace,
+    /// The first token of the scenario's prompt on an idle machine.
+    FirstToken,
+}
+
+impl Objective {
+    /// Name and unit of what is reached, as a key.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Speed => "tokens_per_second_per_user",
+            Self::Pace => "tokens_per_second_of_full_pipeline",
+            Self::FirstToken => "time_to_first_token_ms",
+        }
+    }
+
+    /// The same in words.
+    pub const fn unit(self) -> &'static str {
+        match self {
+            Self::Speed => "tok/s per user",
+            Self::Pace => "tok/s of a full pipeline",
+            Self::FirstToken => "ms to the first token",
+        }
+    }
+
+    /// Times of it in words.
+    pub const fn time_unit(self) -> &'static str {
+        match self {
+            Self::Speed => "microseconds per token of a user",
+            Self::Pace => "microseconds per token of a full pipeline",
+            Self::FirstToken => "microseconds to the first token",
+        }
+    }
+
+    /// What is reached where it takes so many seconds: those of a token, or of the first one.
+    pub fn reached(self, seconds: f64) -> f64 {
+        match self {
+            Self::Speed | Self::Pace => 1.0 / seconds,
+            Self::FirstToken => 1e3 * seconds,
+        }
+    }
+}
+
 /// How to search.
 #[derive(Debug, Clone, Default)]
 pub struct How {
+    /// What is wanted.
+    pub objective: Objective,
     /// How much is tried.
     pub effort: Effort,
     /// Seed of further starts.
@@ -41,6 +95,10 @@ pub struct FoundOn {
     pub tokens_per_second_per_user: f64,
     /// For all.
     pub tokens_per_second_total: f64,
+    /// For all where the pipeline is full, however many users that takes.
+    pub tokens_per_second_of_full_pipeline: f64,
+    /// Milliseconds to the first token of the scenario's prompt; nothing where no program of a prompt can be written.
+    pub time_to_first_token_ms: Option<f64>,
     /// What one pass takes.
     pub timing: DecodeTiming,
     /// The mapping with every number.
@@ -50,17 +108,19 @@ pub struct FoundOn {
 }
 
 /// What a decision gives.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Gain {
     /// The decision.
     pub decision: String,
-    /// Tokens a second for each user where it is as published and the others as found; nothing where that does not fit.
-    pub tokens_per_second_per_user: Option<f64>,
+    /// What is reached ([`Objective::key`]) where it is as published and the others as found; nothing where that does
+    /// not fit.
+    pub reached: Option<f64>,
 }
 
 /// The closed form as a judge.
 pub struct ClosedForm<'a> {
     question: &'a Question,
+    objective: Objective,
     reading: LayerReading,
     judged: AtomicU64,
     progress: &'a (dyn Fn(u64) + Sync),
@@ -69,19 +129,43 @@ pub struct ClosedForm<'a> {
 }
 
 impl<'a> ClosedForm<'a> {
-    /// A judge for a question; `progress` hears how many mappings it has judged.
+    /// A judge of each user's speed for a question; `progress` hears how many mappings it has judged.
     pub fn new(question: &'a Question, progress: &'a (dyn Fn(u64) + Sync)) -> Self {
-        let reading = LayerReading::new(question, Profile::Best);
-        Self { question, reading, judged: AtomicU64::new(0), progress, kept: Mutex::default() }
+        Self::of(question, Objective::Speed, Profile::Best, progress)
+    }
+
+    fn of(question: &'a Question, objective: Objective, profile: Profile, progress: &'a (dyn Fn(u64) + Sync)) -> Self {
+        let reading = LayerReading::new(question, profile);
+        Self { question, objective, reading, judged: AtomicU64::new(0), progress, kept: Mutex::default() }
+    }
+
+    fn with_kept<T>(&self, write: impl FnOnce(&mut Kept) -> T) -> T {
+        let all = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = all().pop().unwrap_or_default();
+        let written = write(&mut kept);
+        all().push(kept);
+        written
     }
 
     fn programs(&self, mapped: &Mapped) -> DecodePrograms {
         let verified = Verified::of(self.question, mapped);
-        let all = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut kept = all().pop().unwrap_or_default();
-        let programs = DecodePrograms::alone(self.question, mapped, verified, &mut kept);
-        all().push(kept);
-        programs
+        self.with_kept(|kept| DecodePrograms::alone(self.question, mapped, verified, kept))
+    }
+
+    /// Seconds to the first token; nothing where no program of a prompt can be written.
+    fn first_token(&self, mapped: &Mapped) -> Option<f64> {
+        let programs = self.with_kept(|kept| PromptPrograms::new(self.question, mapped, kept));
+        programs.check("found").ok()?;
+        Some(programs.time(self.question, &mapped.placement, &self.reading).seconds(self.question.clock()))
+    }
+
+    /// Seconds of what is wanted.
+    fn seconds(&self, mapped: &Mapped, timing: &DecodeTiming) -> Option<f64> {
+        match self.objective {
+            Objective::Speed => Some(timing.seconds_per_token(self.question)),
+            Objective::Pace => Some(timing.seconds_per_token_of_full_pipeline(self.question)),
+            Objective::FirstToken => self.first_token(mapped),
+        }
     }
 
     fn timing(&self, mapped: &Mapped) -> Option<DecodeTiming> {
@@ -98,7 +182,11 @@ impl Judge for ClosedForm<'_> {
     fn judge(&self, mapped: &Mapped) -> Option<Judged> {
         (self.progress)(self.judged.fetch_add(1, Ordering::Relaxed) + 1);
         let timing = self.timing(mapped)?;
-        Some(Judged { time: timing.seconds_per_token(self.question), tie: timing.times.slowest.0 })
+        let tie = match self.objective {
+            Objective::Speed => timing.times.slowest,
+            Objective::Pace | Objective::FirstToken => timing.period,
+        };
+        Some(Judged { time: self.seconds(mapped, &timing)?, tie: tie.0 })
     }
 
     fn fits_in_routers(&self, mapped: &Mapped) -> bool {
@@ -116,7 +204,7 @@ pub fn map_on(
     how: &How,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<FoundOn, AnswerError> {
-    let judge = ClosedForm::new(question, progress);
+    let judge = ClosedForm::of(question, how.objective, Profile::Best, progress);
     let space = space(question, wafers, how);
     let search = Search { space, effort: how.effort, seed: how.seed };
     let recipe = how.pinned.as_ref().map_or_else(|| start(question), |(recipe, _)| recipe.clone());
@@ -146,6 +234,8 @@ pub fn map_on(
         wafers,
         tokens_per_second_per_user: per_user,
         tokens_per_second_total: per_user * question.scenario.users as f64,
+        tokens_per_second_of_full_pipeline: 1.0 / timing.seconds_per_token_of_full_pipeline(question),
+        time_to_first_token_ms: judge.first_token(&found.mapped).map(|seconds| 1e3 * seconds),
         timing,
         resolved,
         found,
@@ -168,58 +258,64 @@ fn of_answer(question: &Question, wafers: u32, how: &How, judge: &ClosedForm<'_>
 pub struct WayStep {
     /// The decision.
     pub decision: String,
-    /// Microseconds per token of a user with it and all before it; nothing where that does not fit yet.
+    /// Microseconds of what is wanted with it and all before it; nothing where that does not fit yet.
     pub microseconds: Option<f64>,
 }
 
 /// The way from the published mapping to the one that was found, on the same wafers, and how far it could go on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct WayToFound {
-    /// Microseconds per token with every decision as published; nothing where that does not fit.
+    /// What was wanted.
+    pub objective: Objective,
+    /// Microseconds of what is wanted (a token of a user, a token of a full pipeline, the first token) with every
+    /// decision as published; nothing where that does not fit.
     pub published: Option<f64>,
     /// Decisions in the order in which they are taken: at each step the one that gives most.
     pub taken: Vec<WayStep>,
-    /// Microseconds per token as found.
+    /// Microseconds as found.
     pub found: f64,
     /// The same mapping on ideal hardware.
     pub ideal: f64,
-    /// What no mapping beats, at the multiply rate that was measured.
-    pub unbeaten_at_measured_rate: f64,
-    /// What no mapping beats, at the peak rate.
-    pub unbeaten: f64,
+    /// What no mapping beats of a user's token, at the multiply rate that was measured; of other wants no bound is
+    /// known.
+    pub unbeaten_at_measured_rate: Option<f64>,
+    /// The same at the peak rate.
+    pub unbeaten: Option<f64>,
 }
 
 /// The way from published to found.
 pub fn way_to(question: &Question, found: &FoundOn, how: &How) -> WayToFound {
-    let judge = ClosedForm::new(question, &|_| ());
+    let judge = ClosedForm::of(question, how.objective, Profile::Best, &|_| ());
     let way = way(&space(question, found.wafers, how), &found.found, &judge);
     let microseconds = |seconds: f64| seconds * 1e6;
     let step = |Taken { decision, time }: Taken| WayStep {
         decision: decision.to_string(),
         microseconds: time.map(microseconds),
     };
-    let on_ideal =
-        ClosedForm { reading: LayerReading::new(question, Profile::Ideal), ..ClosedForm::new(question, &|_| ()) };
-    let ideal =
-        on_ideal.timing(&found.found.mapped).map_or(found.found.judged.time, |it| it.seconds_per_token(question));
-    let unbeaten = no_mapping_beats(question);
+    let on_ideal = ClosedForm::of(question, how.objective, Profile::Ideal, &|_| ());
+    let ideal = on_ideal.timing(&found.found.mapped);
+    let ideal = ideal.and_then(|timing| on_ideal.seconds(&found.found.mapped, &timing));
+    let ideal = ideal.unwrap_or(found.found.judged.time);
+    let unbeaten = (how.objective == Objective::Speed).then(|| no_mapping_beats(question));
+    let of = |limit: fn(&Bound) -> &Limit| unbeaten.as_ref().map(|bound| limit(bound).time_per_output_token_us);
     WayToFound {
+        objective: how.objective,
         published: way.published.map(microseconds),
         taken: way.taken.into_iter().map(step).collect(),
         found: microseconds(found.found.judged.time),
         ideal: microseconds(ideal),
-        unbeaten_at_measured_rate: unbeaten.no_mapping_beats_at_measured_rate.time_per_output_token_us,
-        unbeaten: unbeaten.no_mapping_beats.time_per_output_token_us,
+        unbeaten_at_measured_rate: of(|bound| &bound.no_mapping_beats_at_measured_rate),
+        unbeaten: of(|bound| &bound.no_mapping_beats),
     }
 }
 
 /// What each decision of a found mapping gives.
 pub fn gains(question: &Question, found: &FoundOn, how: &How) -> Vec<Gain> {
-    let judge = ClosedForm::new(question, &|_| ());
+    let judge = ClosedForm::of(question, how.objective, Profile::Best, &|_| ());
     let space = space(question, found.wafers, how);
     let gain = |Ablated { decision, time }: Ablated| Gain {
         decision: decision.to_string(),
-        tokens_per_second_per_user: time.map(|time| 1.0 / time),
+        reached: time.map(|time| how.objective.reached(time)),
     };
     // The division alone would only say that something else is chosen by bytes.
     let all = ablate(&space, &found.found, &judge).into_iter();

@@ -25,7 +25,7 @@ use crate::chosen::{Chosen, Source};
 use crate::decode::{DecodeTiming, DraftTime};
 use crate::draft::{Drafts, wafers_used};
 use crate::error::AnswerError;
-use crate::prefill::PromptPrograms;
+use crate::prefill::{Batch, PromptPrograms};
 use crate::provenance::Provenance;
 use crate::question::Question;
 use crate::read::{Timed, fastest};
@@ -160,6 +160,8 @@ pub struct Pipeline {
     stations: Vec<Station>,
     timing: DecodeTiming,
     draft: Option<Drafter>,
+    /// Tokens of a prompt that stream together.
+    batch: Batch,
 }
 
 /// The draft model by itself, and where it lies.
@@ -167,6 +169,17 @@ pub struct Pipeline {
 struct Drafter {
     question: Question,
     mapped: Mapped,
+}
+
+/// How the tokens of prompts stream fastest at the scenario's context.
+fn streaming(question: &Question, mapped: &Mapped, reading: &LayerReading) -> Batch {
+    let all = Batch::all(question, mapped, question.scenario.context.max(1), &mut Kept::default());
+    let timed = all.into_iter().map(|(batch, written)| {
+        let slowest = StageTimes::read(question, &mapped.placement, &written, reading).slowest;
+        (slowest.0 / batch.tokens as f64, batch)
+    });
+    let fastest = timed.reduce(|best, other| if other.0 < best.0 { other } else { best });
+    fastest.map_or_else(|| Batch::single(mapped), |(_, batch)| batch)
 }
 
 impl Pipeline {
@@ -187,9 +200,10 @@ impl Pipeline {
         let Way { source, mapping, mapped, draft, .. } = way.clone();
         PromptPrograms::new(&question, &mapped, &mut Kept::default()).check_all(&mapping)?;
         let stations = stations(&mapped.placement);
+        let batch = streaming(&question, &mapped, &reading);
         let draft = question.of_draft().zip(draft);
         let draft = draft.map(|(question, mapped)| Drafter { question, mapped });
-        Ok(Self { question, source, mapped, reading, stations, timing, draft })
+        Ok(Self { question, source, mapped, reading, stations, timing, draft, batch })
     }
 
     /// The question.
@@ -263,20 +277,23 @@ impl Pipeline {
         self.pass(Flow::Prefill { tokens: tokens.max(1), before }, None)
     }
 
-    /// The same chunk token by token through the decode kernels: a train of tokens that follow each other in the time
-    /// of the slowest slot. The context in the middle of the chunk counts.
+    /// The same chunk through the decode kernels: a train of tokens, or of batches of neighbours, that follow each other
+    /// in the time of the slowest slot. The context in the middle of the chunk counts.
     pub fn prefill_train(&self, tokens: u64, before: u64) -> PassTimes {
         let tokens = tokens.max(1);
-        let one = self.pass(Flow::Decode { tokens: 1, users: 1, context: before + tokens.div_ceil(2) }, None);
+        let each = self.batch.tokens.min(tokens);
+        let count = tokens.div_ceil(each);
+        let middle = before.saturating_add((tokens / 2).saturating_sub(each / 2));
+        let one = self.pass_of(&self.batch.mapped, Flow::Batch { tokens: each, before: middle }, None);
         let slots = one.stations.iter().zip(&self.stations);
         let slowest = slots.filter(|(_, station)| !matches!(station, Station::Return));
         let slowest = slowest.fold(Cycles::ZERO, |slowest, (time, _)| slowest.max(time.occupancy));
         let train = one.stations.iter().zip(&self.stations).map(|(time, station)| match station {
             // No token is chosen from a prompt but the last, and a chunk's way ends at the head.
             Station::Return => StationTime::default(),
-            _ => StationTime { occupancy: time.occupancy * tokens as f64, ..*time },
+            _ => StationTime { occupancy: time.occupancy * count as f64, ..*time },
         });
-        PassTimes { stations: train.collect(), tail: slowest * (tokens - 1) as f64 }
+        PassTimes { stations: train.collect(), tail: slowest * (count - 1) as f64 }
     }
 
     /// Tokens of a user in one pass: 1, or a draft and the token after it where they are verified together.
@@ -412,8 +429,13 @@ impl Pipeline {
     }
 
     fn pass(&self, flow: Flow, experts: Option<ExpertLoad>) -> PassTimes {
+        self.pass_of(&self.mapped, flow, experts)
+    }
+
+    /// The same by other decisions for the layers of the placement.
+    fn pass_of(&self, mapped: &Mapped, flow: Flow, experts: Option<ExpertLoad>) -> PassTimes {
         let (question, placement, reading) = (&self.question, self.placement(), &self.reading);
-        let written = Written::with_experts(question, &self.mapped, flow, experts);
+        let written = Written::with_experts(question, mapped, flow, experts);
         let tokens = flow.tokens();
         let total = |cost: ProgramCost| cost.total().0;
         let layouts: Vec<f64> = written.layouts.iter().map(|program| total(reading.read(program))).collect();

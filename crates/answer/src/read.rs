@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use wafersim_mapping::Resolved;
 use wafersim_place::Placement;
@@ -25,9 +26,7 @@ pub(crate) struct Read<'a> {
     pub(crate) placement: &'a Placement,
     /// Its programs.
     pub(crate) programs: &'a DecodePrograms,
-    /// The placement that the prompt is read on.
-    pub(crate) prompt_placement: &'a Placement,
-    /// The programs of the prompt.
+    /// The programs of the prompt on it, with its cache.
     pub(crate) prompt_programs: &'a PromptPrograms,
     /// How they were read.
     pub(crate) reading: &'a LayerReading,
@@ -76,24 +75,28 @@ pub(crate) fn read_profiles(
         let mut kept = Kept::default();
         let works = found.iter().map(|candidates| Worked::new(question, candidates, &mut kept));
         let written: Vec<Worked<'_>> = works.collect();
+        // By the address of the way.
+        let mut prompts: BTreeMap<*const Way, Arc<PromptPrograms>> = BTreeMap::new();
         for &profile in asked {
             let reading = LayerReading::new(question, profile);
             let allowed = Source::of(question, profile);
             let here = || written.iter().filter(|worked| allowed.contains(&worked.candidates.source));
             let timed = here().flat_map(|worked| worked.timed(question, &reading)).collect();
             let Timed { way, programs, timing } = fastest(question, timed)?;
-            let prompts = here().map(|worked| worked.prompt(question, &reading));
-            let Some(prompt) = prompts.reduce(Prompt::faster) else { continue };
-            prompt.programs.check(&prompt.way.mapping)?;
+            // Keys and values lie where decode wants them.
+            let written = prompts.entry(std::ptr::from_ref(way));
+            let write = || Arc::new(PromptPrograms::new(question, &way.mapped, &mut kept));
+            let prompt = Arc::clone(written.or_insert_with(write));
+            prompt.check(&way.mapping)?;
+            let first_token = prompt.time(question, &way.mapped.placement, &reading);
             let closed_form = timing.seconds_per_token(question);
             let mut read = Read {
                 placement: &way.mapped.placement,
                 programs: &programs,
-                prompt_placement: &prompt.way.mapped.placement,
-                prompt_programs: prompt.programs,
+                prompt_programs: &prompt,
                 reading: &reading,
                 timing,
-                first_token: prompt.time,
+                first_token,
             };
             if profile == question.scenario.profile {
                 replace(&mut read)?;
@@ -106,41 +109,21 @@ pub(crate) fn read_profiles(
     Ok(())
 }
 
-/// The programs of all ways by one mapping, and of the prompt in its first way, which there always is.
+/// The programs of all ways by one mapping.
 struct Worked<'a> {
     candidates: &'a Candidates,
     programs: Vec<DecodePrograms>,
-    prompt: PromptPrograms,
 }
 
 impl<'a> Worked<'a> {
     fn new(question: &Question, candidates: &'a Candidates, kept: &mut Kept) -> Self {
         let programs = candidates.ways.iter().map(|way| DecodePrograms::new(question, way, kept)).collect();
-        Self { candidates, programs, prompt: PromptPrograms::new(question, &candidates.ways[0].mapped, kept) }
+        Self { candidates, programs }
     }
 
     fn timed<'b>(&'b self, question: &'b Question, reading: &'b LayerReading) -> impl Iterator<Item = Timed<'b>> {
         let ways = self.candidates.ways.iter().zip(&self.programs);
         ways.map(|(way, programs)| Timed::of(question, way, Cow::Borrowed(programs), reading))
-    }
-
-    fn prompt<'b>(&'b self, question: &Question, reading: &LayerReading) -> Prompt<'b> {
-        let way = &self.candidates.ways[0];
-        Prompt { way, programs: &self.prompt, time: self.prompt.time(question, &way.mapped.placement, reading) }
-    }
-}
-
-/// A prompt by one mapping.
-struct Prompt<'a> {
-    way: &'a Way,
-    programs: &'a PromptPrograms,
-    time: Cycles,
-}
-
-impl Prompt<'_> {
-    /// The faster of two, the first where they are equal.
-    fn faster(self, other: Self) -> Self {
-        if other.time.0 < self.time.0 { other } else { self }
     }
 }
 

@@ -28,7 +28,14 @@ pub enum Flow {
         /// Tokens in the cache that each sees.
         context: u64,
     },
-    /// A chunk of a prompt.
+    /// Neighbouring tokens of a prompt that go through the programs of decode together, or one by itself.
+    Batch {
+        /// Tokens in it.
+        tokens: u64,
+        /// Tokens of the prompt before it.
+        before: u64,
+    },
+    /// A chunk of a prompt, by the programs of prefill.
     Prefill {
         /// Tokens in it.
         tokens: u64,
@@ -41,7 +48,7 @@ impl Flow {
     /// Tokens in it.
     pub const fn tokens(self) -> u64 {
         match self {
-            Self::Decode { tokens, .. } | Self::Prefill { tokens, .. } => tokens,
+            Self::Decode { tokens, .. } | Self::Batch { tokens, .. } | Self::Prefill { tokens, .. } => tokens,
         }
     }
 }
@@ -202,7 +209,7 @@ pub fn layer(
 ) -> Result<Program, LowerError> {
     let (tokens, users, context) = match flow {
         Flow::Decode { tokens, users, context } => (tokens, users, context.max(tokens / users.max(1))),
-        Flow::Prefill { tokens, before } => (tokens, 1, before.saturating_add(tokens)),
+        Flow::Batch { tokens, before } | Flow::Prefill { tokens, before } => (tokens, 1, before.saturating_add(tokens)),
     };
     let request = LayerRequest {
         layer: &layout.layer,
@@ -218,7 +225,7 @@ pub fn layer(
         queue: question.wafer.figure(Key::InputQueue).value as u64,
     };
     match flow {
-        Flow::Decode { .. } => wafersim_lower::decode_layer_with(&request, graphs),
+        Flow::Decode { .. } | Flow::Batch { .. } => wafersim_lower::decode_layer_with(&request, graphs),
         Flow::Prefill { .. } => wafersim_lower::prefill_layer(&request, PREFILL_KEY_BLOCK),
     }
 }
@@ -271,8 +278,10 @@ fn written_table(question: &Question, table: &TableLayout, mapping: &LayerMappin
     let any = |tokens: u64| vec![0; usize::try_from(tokens).unwrap_or(usize::MAX).max(1)];
     match (table.is_head, flow) {
         (true, Flow::Decode { tokens, .. }) => wafersim_lower::lm_head(&request, tokens.max(1)),
-        (true, Flow::Prefill { .. }) => wafersim_lower::lm_head(&request, 1),
-        (false, Flow::Decode { tokens, .. }) => wafersim_lower::embedding(&request, &any(tokens)),
+        (true, Flow::Batch { .. } | Flow::Prefill { .. }) => wafersim_lower::lm_head(&request, 1),
+        (false, Flow::Decode { tokens, .. } | Flow::Batch { tokens, .. }) => {
+            wafersim_lower::embedding(&request, &any(tokens))
+        }
         (false, Flow::Prefill { tokens, .. }) => wafersim_lower::prefill_embedding(&request, &any(tokens)),
     }
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use proptest::prelude::*;
-use wafersim_answer::{Question, answer_without_ranges};
+use wafersim_answer::{Question, answer_without_ranges, resolved_mapping};
 use wafersim_spec::scenario::{Acceptance, ExpertPlacement, Profile, RoutingModel, Verification};
 use wafersim_spec::wafer::{DECLARATIONS, RateSet};
 use wafersim_spec::{DataType, Model, Precision, Scenario, Wafer};
@@ -81,10 +81,21 @@ fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(8)
 }
 
+/// Whether two answers place and decide the same. The mapping is the fastest for a token: another one may be slower with
+/// the prompt, whose keys and values have to lie where it wants them.
+fn by_one_mapping(one: &Question, other: &Question) -> bool {
+    let of = |question: &Question| {
+        let resolved = resolved_mapping(question).unwrap();
+        (resolved.kinds, resolved.slots, resolved.division)
+    };
+    of(one) == of(other)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// `ideal` is never slower than `best`, nor that than `published`, in either time; and the figures fit together.
+    /// `ideal` is never slower than `best`, nor that than `published`; on one mapping, nor later with the first token;
+    /// and the figures fit together.
     #[test]
     fn profiles_keep_their_order(case in case()) {
         let Some(question) = question(&case, Profile::Published) else { return Ok(()) };
@@ -92,7 +103,14 @@ proptest! {
         let said = |profile: Profile| &answer.profiles[&profile];
         for (fast, slow) in [(Profile::Ideal, Profile::Best), (Profile::Best, Profile::Published)] {
             prop_assert!(said(fast).time_per_output_token_us <= said(slow).time_per_output_token_us * (1.0 + 1e-12));
-            prop_assert!(said(fast).time_to_first_token_ms <= said(slow).time_to_first_token_ms * (1.0 + 1e-12));
+            let [one, other] = [fast, slow].map(|profile| {
+                let scenario = Scenario { profile, ..question.scenario.clone() };
+                question.asking(scenario).unwrap()
+            });
+            if by_one_mapping(&one, &other) {
+                let [fast, slow] = [fast, slow].map(|profile| said(profile).time_to_first_token_ms);
+                prop_assert!(fast <= slow * (1.0 + 1e-12));
+            }
         }
         let total: f64 = answer.breakdown.iter().map(|row| row.share).sum();
         prop_assert!((total - 1.0).abs() < 1e-9);
@@ -109,7 +127,8 @@ proptest! {
         prop_assert!((answer.tokens_per_second_total / product - 1.0).abs() < 1e-9);
     }
 
-    /// A machine on which something takes less time (or more goes through in a cycle) never answers later.
+    /// A machine on which something takes less time (or more goes through in a cycle) never answers later; on one
+    /// mapping, nor with the first token.
     #[test]
     fn nothing_gets_slower_when_a_part_gets_faster(case in case(), which in 0usize..64, factor in 0.0f64..1.0, profile in 0usize..3) {
         let rates: Vec<_> = DECLARATIONS
@@ -132,7 +151,8 @@ proptest! {
             "{} from {} to {}: {} -> {} us",
             declared.path, value, changed, before.time_per_output_token_us, after.time_per_output_token_us
         );
-        prop_assert!(after.time_to_first_token_ms <= before.time_to_first_token_ms * (1.0 + 1e-12), "{}", declared.path);
+        let [then, now] = [&before, &after].map(|answer| answer.time_to_first_token_ms);
+        prop_assert!(now <= then * (1.0 + 1e-12) || !by_one_mapping(&question, &quicker), "{}", declared.path);
     }
 }
 

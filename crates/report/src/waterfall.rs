@@ -6,7 +6,7 @@ use wafersim_picture::{Waterfall, WaterfallRow};
 /// Steps that change less than this part of what was found are drawn together.
 const SMALL: f64 = 0.005;
 
-/// Microseconds per token: published, what each decision takes away, found, the same on ideal hardware, what no mapping
+/// Microseconds of what was wanted: published, what each decision takes away, found, the same on ideal hardware, what no mapping
 /// beats. Decisions that fit only together with the next, and neighbours that change hardly anything, are one step.
 pub fn of_way(way: &WayToFound, title: String, caption: Vec<String>) -> Waterfall {
     let total = |name: &str, value: f64| WaterfallRow { name: name.into(), value, is_total: true };
@@ -43,14 +43,14 @@ pub fn of_way(way: &WayToFound, title: String, caption: Vec<String>) -> Waterfal
     }
     rows.push(total("best found", way.found));
     rows.push(total("on ideal hardware", way.ideal));
-    rows.push(total("no mapping beats, measured rate", way.unbeaten_at_measured_rate));
-    rows.push(total("no mapping beats", way.unbeaten));
-    Waterfall { title, caption, axis: "microseconds per token of a user".into(), rows }
+    rows.extend(way.unbeaten_at_measured_rate.map(|time| total("no mapping beats, measured rate", time)));
+    rows.extend(way.unbeaten.map(|time| total("no mapping beats", time)));
+    Waterfall { title, caption, axis: way.objective.time_unit().into(), rows }
 }
 
 #[cfg(test)]
 mod tests {
-    use wafersim_answer::map::WayStep;
+    use wafersim_answer::map::{Objective, WayStep};
 
     use super::*;
 
@@ -58,6 +58,7 @@ mod tests {
     fn steps_end_at_what_was_found() {
         let step = |decision: &str, microseconds| WayStep { decision: decision.into(), microseconds };
         let mut way = WayToFound {
+            objective: Objective::Speed,
             published: Some(1000.0),
             taken: vec![
                 step("routes", Some(700.0)),
@@ -69,8 +70,8 @@ mod tests {
             ],
             found: 500.5,
             ideal: 300.0,
-            unbeaten_at_measured_rate: 200.0,
-            unbeaten: 100.0,
+            unbeaten_at_measured_rate: Some(200.0),
+            unbeaten: Some(100.0),
         };
         let rows = |way: &WayToFound| {
             let drawn = of_way(way, String::new(), Vec::new()).rows.into_iter();

@@ -63,10 +63,10 @@ fn one_user_is_the_closed_form_to_the_nanosecond() {
 }
 
 /// The first token of one user is as late as the closed form says, whose chunks' times are the mean of the first and
-/// the last.
+/// the last. In gpt-oss half of the layers see a window, so that the time of a chunk is not linear in what is before it.
 #[test]
 fn one_prompt_takes_what_the_closed_form_says() {
-    for (text, within) in MACHINES.into_iter().zip([0.02, 0.02, 0.02, 0.02]) {
+    for (text, within) in MACHINES.into_iter().zip([0.02, 0.02, 0.03, 0.02]) {
         let parsed = StreamFile::parse(text, "test").unwrap();
         let prompt = parsed.machine.context.unwrap() - 64;
         let text = format!(

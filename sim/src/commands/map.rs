@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
-use wafersim::answer::map::{FoundOn, Gain, How, WayToFound, fewest, gains, map_on, way_to};
+use clap::{Args, ValueEnum};
+use wafersim::answer::map::{FoundOn, Gain, How, Objective, WayToFound, fewest, gains, map_on, way_to};
 use wafersim::answer::{AnswerError, Question, best_mappings};
 use wafersim::certify::{Trials, Tried};
 use wafersim::mapping::{Certificate, Recipe, Resolved};
@@ -18,6 +18,7 @@ use crate::certify::looked_at;
 use crate::choice::{self, ObjectFormat};
 use crate::failure::Failure;
 use crate::files;
+use crate::layers::Layers;
 use crate::mapping_flags::SearchFlag;
 use crate::output::Destination;
 use crate::picture_file::{Kind, PictureFile};
@@ -33,12 +34,18 @@ pub struct MapFlags {
     /// model.
     #[arg(long, value_name = "auto|fewest|N", allow_negative_numbers = true)]
     wafers: Option<String>,
-    /// Users served at the same time.
-    #[arg(long, value_name = "USERS", allow_negative_numbers = true)]
-    users: Option<String>,
+    /// Users served at the same time; of a list, each by itself, and the first with what each decision gives.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', allow_negative_numbers = true)]
+    users: Vec<String>,
     /// Tokens in each user's KV cache (32k is 32768).
     #[arg(long, value_name = "TOKENS", allow_negative_numbers = true)]
     context: Option<String>,
+    /// Tokens of the prompt whose first token is waited for; the context where left out.
+    #[arg(long, value_name = "TOKENS", allow_negative_numbers = true)]
+    prompt: Option<String>,
+    /// What the mapping is to be good at.
+    #[arg(long, value_enum, default_value_t = ObjectiveFlag::Speed)]
+    objective: ObjectiveFlag,
     /// Data type of weights.
     #[arg(long, value_name = "TYPE", value_parser = choice::data_types())]
     weights: Option<String>,
@@ -70,6 +77,27 @@ pub struct MapFlags {
     format: ObjectFormat,
 }
 
+/// What a mapping is to be good at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ObjectiveFlag {
+    /// Each user's speed.
+    Speed,
+    /// Tokens of all users where the pipeline is full.
+    Pace,
+    /// The first token of the prompt on an idle machine.
+    FirstToken,
+}
+
+impl ObjectiveFlag {
+    const fn objective(self) -> Objective {
+        match self {
+            Self::Speed => Objective::Speed,
+            Self::Pace => Objective::Pace,
+            Self::FirstToken => Objective::FirstToken,
+        }
+    }
+}
+
 /// Looks for the best mapping.
 pub fn execute(flags: &MapFlags) -> Result<(), Failure> {
     let saved = flags.save_mapping.as_deref();
@@ -78,40 +106,32 @@ pub fn execute(flags: &MapFlags) -> Result<(), Failure> {
     let mut layers = flags.scenario.layers()?;
     for (flag, path, value) in [
         ("--wafers", "wafers", &flags.wafers),
-        ("--users", "users", &flags.users),
         ("--context", "context", &flags.context),
+        ("--prompt", "prompt", &flags.prompt),
         ("--weights", "precision.weights", &flags.weights),
         ("--kv", "precision.kv_cache", &flags.kv),
     ] {
         layers.flag(flag, path, value.as_deref())?;
     }
-    let question = Question::load(layers.check()?)?;
+    let questions = questions(&layers, &flags.users)?;
     let how = how(flags)?;
     let progress = Tries::start();
     let judged = |count: u64| progress.at(count);
-    let counts = match question.scenario.wafers {
-        WaferCount::Exactly(wafers) => vec![wafers],
-        WaferCount::Fewest => vec![fewest(&question)?],
-        WaferCount::Auto => {
-            let searching = question.clone().searching(Some(how.effort));
-            match searching.searched() {
-                Some(searched) if !searched.considered.is_empty() => {
-                    searched.considered.iter().map(|one| one.wafers).collect()
-                }
-                _ => vec![fewest(&question)?],
-            }
-        }
-    };
-    let found: Result<Vec<FoundOn>, AnswerError> =
-        counts.into_iter().map(|wafers| map_on(&question, wafers, &how, &judged)).collect();
-    let found = found?;
-    // The first of the fastest: a few wafers more are not worth a rounding.
+    let mut frontier = Vec::new();
+    for question in &questions {
+        let found: Result<Vec<FoundOn>, AnswerError> =
+            counts(question, &how)?.into_iter().map(|wafers| map_on(question, wafers, &how, &judged)).collect();
+        frontier.push((question, found?));
+    }
+    let Some((question, found)) = frontier.first() else { return Ok(()) };
+    let question = *question;
+    // The first of the best: a few wafers more are not worth a rounding.
     let mut fastest: Vec<&FoundOn> = found.iter().collect();
-    let speed = |found: &FoundOn| (found.tokens_per_second_per_user * 1e6).round();
+    let speed = |found: &FoundOn| (1e6 / found.found.judged.time).round();
     fastest.sort_by(|one, other| speed(other).total_cmp(&speed(one)));
     let outcome = if flags.certify {
         let candidates: Vec<Resolved> = fastest.iter().map(|found| found.resolved.clone()).collect();
-        Some(looked_at(&question, &[candidates, best_mappings(&question)?].concat()))
+        Some(looked_at(question, &[candidates, best_mappings(question)?].concat()))
     } else {
         None
     };
@@ -119,17 +139,17 @@ pub fn execute(flags: &MapFlags) -> Result<(), Failure> {
     let passed = outcome.as_ref().and_then(Trials::passed).map_or(0, |(index, _)| index);
     // Those after the found ones are built in: what was found is shown all the same.
     let Some(best) = fastest.get(passed).or_else(|| fastest.first()) else { return Ok(()) };
-    let what = Insight { gains: gains(&question, best, &how), way: way_to(&question, best, &how) };
+    let what = Insight { gains: gains(question, best, &how), way: way_to(question, best, &how) };
     let certificate = tried.map_or_else(Certificate::default, |tried| tried.certificate.clone());
     let text = match flags.format {
-        ObjectFormat::Text => text(&question, &found, best, &what) + "\n" + &said(&certificate, tried),
-        ObjectFormat::Json => json(&question, &found, (best, &what), &certificate),
+        ObjectFormat::Text => text(&frontier, best, &what) + "\n" + &said(&certificate, tried),
+        ObjectFormat::Json => json(&frontier, (best, &what), &certificate),
     };
     if let Some(file) = saved {
         file.write(&tried.map_or(&best.resolved, |tried| &tried.resolved).to_toml())?;
     }
     if let Some(file) = waterfall {
-        let drawn = drawn(&question, best, &what.way);
+        let drawn = drawn(question, best, &what.way);
         file.write(|kind| match kind {
             Kind::Svg => waterfall_svg(&drawn).map(String::into_bytes),
             Kind::Png => waterfall_png(&drawn),
@@ -141,6 +161,36 @@ pub fn execute(flags: &MapFlags) -> Result<(), Failure> {
         _ => Ok(()),
     }
 }
+
+/// The question for each number of users in a list.
+fn questions(layers: &Layers, users: &[String]) -> Result<Vec<Question>, Failure> {
+    let with = |users: Option<&str>| {
+        let mut layers = layers.clone();
+        layers.flag("--users", "users", users)?;
+        Ok(Question::load(layers.check()?)?)
+    };
+    if users.is_empty() { Ok(vec![with(None)?]) } else { users.iter().map(|users| with(Some(users))).collect() }
+}
+
+/// Numbers of wafers to look at.
+fn counts(question: &Question, how: &How) -> Result<Vec<u32>, Failure> {
+    Ok(match question.scenario.wafers {
+        WaferCount::Exactly(wafers) => vec![wafers],
+        WaferCount::Fewest => vec![fewest(question)?],
+        WaferCount::Auto => {
+            let searching = question.clone().searching(Some(how.effort));
+            match searching.searched() {
+                Some(searched) if !searched.considered.is_empty() => {
+                    searched.considered.iter().map(|one| one.wafers).collect()
+                }
+                _ => vec![fewest(question)?],
+            }
+        }
+    })
+}
+
+/// A question and what was found for it on each number of wafers.
+type OfQuestion<'a> = (&'a Question, Vec<FoundOn>);
 
 /// What is said of the mapping beside its speed.
 struct Insight {
@@ -182,23 +232,36 @@ fn how(flags: &MapFlags) -> Result<How, Failure> {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         Ok::<_, Failure>((recipe, Pins::of(&text)))
     });
-    Ok(How { effort, seed: flags.seed, pinned: pinned.transpose()? })
+    Ok(How { objective: flags.objective.objective(), effort, seed: flags.seed, pinned: pinned.transpose()? })
 }
 
-fn text(question: &Question, found: &[FoundOn], best: &FoundOn, Insight { gains, way }: &Insight) -> String {
-    let scenario = &question.scenario;
+fn text(frontier: &[OfQuestion<'_>], best: &FoundOn, Insight { gains, way }: &Insight) -> String {
+    let Some((question, _)) = frontier.first() else { return String::new() };
+    let (scenario, objective) = (&question.scenario, way.objective);
     let mut text = format!(
-        "Best mapping found for {} on {}: {} user(s), {} tokens of context\n\n  wafers   tok/s per user   total   mappings tried\n",
-        question.model.name, question.wafer.name, scenario.users, scenario.context
+        "Best mapping found for {} on {}: {} tokens of context, by {}\n\n",
+        question.model.name,
+        question.wafer.name,
+        whole(scenario.context),
+        objective.unit()
     );
-    for one in found {
-        text += &format!(
-            "  {:>6}   {:>14.1}   {:>5.0}   {}\n",
-            one.wafers, one.tokens_per_second_per_user, one.tokens_per_second_total, one.found.evaluations
-        );
+    text += "  users   wafers   tok/s per user   total   full pipeline   first token   mappings tried\n";
+    for (question, found) in frontier {
+        for one in found {
+            let first = one.time_to_first_token_ms.map_or_else(|| "-".into(), |time| format!("{time:.1} ms"));
+            text += &format!(
+                "  {:>5}   {:>6}   {:>14.1}   {:>5.0}   {:>13.0}   {first:>11}   {:>14}\n",
+                question.scenario.users,
+                one.wafers,
+                one.tokens_per_second_per_user,
+                one.tokens_per_second_total,
+                one.tokens_per_second_of_full_pipeline,
+                one.found.evaluations
+            );
+        }
     }
     let clock = question.clock();
-    text += &format!("\nOne pass on {} wafer(s), by operator\n", best.wafers);
+    text += &format!("\nOne pass of {} user(s) on {} wafer(s), by operator\n", scenario.users, best.wafers);
     for operator in &best.timing.times.operators {
         let of = |cause| operator.cost.cause(cause).microseconds(clock);
         text += &format!(
@@ -212,43 +275,55 @@ fn text(question: &Question, found: &[FoundOn], best: &FoundOn, Insight { gains,
         );
     }
     text += &format!(
-        "\nWhat each decision gives: tok/s per user with it as published, of {:.1}\n",
-        best.tokens_per_second_per_user
+        "\nWhat each decision gives: {} with it as published, of {:.1}\n",
+        objective.unit(),
+        objective.reached(best.found.judged.time)
     );
     for gain in gains {
-        let speed = gain.tokens_per_second_per_user;
-        let speed = speed.map_or_else(|| "does not fit".into(), |speed| format!("{speed:.1}"));
-        text += &format!("  {:<44}{speed}\n", gain.decision);
+        let reached = gain.reached.map_or_else(|| "does not fit".into(), |reached| format!("{reached:.1}"));
+        text += &format!("  {:<44}{reached}\n", gain.decision);
     }
-    text += "\nFrom published to found: microseconds per token, at each step with the decision that gives most\n";
+    text += &format!(
+        "\nFrom published to found: {}, at each step with the decision that gives most\n",
+        objective.time_unit()
+    );
     let time = |time: Option<f64>| time.map_or_else(|| "does not fit yet".into(), |time| format!("{time:.1}"));
     text += &format!("  {:<44}{}\n", "published", time(way.published));
     for step in &way.taken {
         text += &format!("  {:<44}{}\n", step.decision, time(step.microseconds));
     }
     for (name, value) in [
-        ("the same on ideal hardware", way.ideal),
+        ("the same on ideal hardware", Some(way.ideal)),
         ("no mapping beats, at the measured rate", way.unbeaten_at_measured_rate),
         ("no mapping beats", way.unbeaten),
     ] {
-        text += &format!("  {name:<44}{value:.1}\n");
+        text += &value.map_or_else(String::new, |value| format!("  {name:<44}{value:.1}\n"));
     }
     text + "\nThe mapping, as a recipe\n\n" + &best.found.point.recipe.to_toml()
 }
 
 fn json(
-    question: &Question,
-    found: &[FoundOn],
+    frontier: &[OfQuestion<'_>],
     (best, Insight { gains, way }): (&FoundOn, &Insight),
     certificate: &Certificate,
 ) -> String {
-    let frontier: Vec<serde_json::Value> = found
+    let Some((question, _)) = frontier.first() else { return String::new() };
+    let objective = way.objective;
+    let gains: Vec<serde_json::Value> = gains
         .iter()
-        .map(|one| {
+        .map(|gain| serde_json::json!({ "decision": gain.decision, objective.key(): gain.reached }))
+        .collect();
+    let frontier: Vec<serde_json::Value> = frontier
+        .iter()
+        .flat_map(|(question, found)| found.iter().map(move |one| (question, one)))
+        .map(|(question, one)| {
             serde_json::json!({
+                "users": question.scenario.users,
                 "wafers": one.wafers,
                 "tokens_per_second_per_user": one.tokens_per_second_per_user,
                 "tokens_per_second_total": one.tokens_per_second_total,
+                "tokens_per_second_of_full_pipeline": one.tokens_per_second_of_full_pipeline,
+                "time_to_first_token_ms": one.time_to_first_token_ms,
                 "latency_us": one.timing.times.latency.total().microseconds(question.clock()),
                 "slowest_stage_us": one.timing.times.slowest.microseconds(question.clock()),
                 "evaluations": one.found.evaluations,
@@ -260,6 +335,8 @@ fn json(
         "wafer": question.wafer.name,
         "users": question.scenario.users,
         "context": question.scenario.context,
+        "prompt": question.scenario.prompt,
+        "objective": objective,
         "frontier": frontier,
         "best": { "wafers": best.wafers, "recipe": best.found.point.recipe, "gains": gains, "way": way },
         "certificate": certificate,

@@ -110,6 +110,7 @@ impl Task<'_> {
         let cycles_per_wavelet = wafer.value(Key::WaveletCost, RateSet::Silicon);
         let (tokens, context) = match self.flow {
             Flow::Decode { tokens, context, .. } => (tokens, context),
+            Flow::Batch { tokens, before } => (tokens, before.saturating_add(tokens)),
             Flow::Prefill { tokens, before } => (tokens, before),
         };
         let operators = compared(&self.closed, &outcome);
