@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use wafersim::answer::map::{FoundOn, Gain, How, WayToFound, fewest, gains, map_on, way_to};
-use wafersim::answer::{AnswerError, Question, best_mappings};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use wafersim::answer::map::{FoundOn, Gain, How, KeptFound, WayToFound, fewest, gains, map_on, way_to};
+use wafersim::answer::{Question, best_mappings};
 use wafersim::certify::{Trials, Tried};
 use wafersim::mapping::{Certificate, Recipe, Resolved};
 use wafersim::picture::{Waterfall, waterfall_png, waterfall_svg};
@@ -14,6 +16,7 @@ use wafersim::report::waterfall::of_way;
 use wafersim::search::Pins;
 use wafersim::spec::scenario::WaferCount;
 
+use crate::cache;
 use crate::certify::looked_at;
 use crate::choice::{self, ObjectFormat};
 use crate::failure::Failure;
@@ -23,6 +26,7 @@ use crate::output::Destination;
 use crate::picture_file::{Kind, PictureFile};
 use crate::progress::Tries;
 use crate::scenario_flags::ScenarioFlags;
+use crate::store_flags::{InRows, StoreFlags, checksum_of, row_key};
 
 /// Flags of `map`.
 #[derive(Debug, Args)]
@@ -65,6 +69,8 @@ pub struct MapFlags {
     /// the next best is tried, at most five; where none passes the exit code is 3.
     #[arg(long)]
     certify: bool,
+    #[command(flatten)]
+    store: StoreFlags,
     /// How to write it.
     #[arg(long, value_enum, default_value_t = ObjectFormat::Text)]
     format: ObjectFormat,
@@ -94,6 +100,8 @@ pub fn execute(flags: &MapFlags) -> Result<(), Failure> {
         WaferCount::Fewest => vec![fewest(&question)?],
         WaferCount::Auto => {
             let searching = question.clone().searching(Some(how.effort));
+            // Which numbers of wafers there are is known before there are rows.
+            let searching = if flags.store.is_given() { cache::searched(searching) } else { searching };
             match searching.searched() {
                 Some(searched) if !searched.considered.is_empty() => {
                     searched.considered.iter().map(|one| one.wafers).collect()
@@ -102,9 +110,19 @@ pub fn execute(flags: &MapFlags) -> Result<(), Failure> {
             }
         }
     };
-    let found: Result<Vec<FoundOn>, AnswerError> =
-        counts.into_iter().map(|wafers| map_on(&question, wafers, &how, &judged)).collect();
-    let found = found?;
+    let store = flags.store.open(|| in_rows(flags, &question, &how, &counts))?;
+    let kept = store.part::<KeptFound>(0..counts.len())?;
+    let mut found = Vec::with_capacity(counts.len());
+    for (place, wafers) in counts.iter().enumerate() {
+        found.push(match kept.known(place) {
+            Some(known) => known.open(&question)?,
+            None => {
+                let new = map_on(&question, *wafers, &how, &judged)?;
+                kept.keep(place, &KeptFound::of(&new))?;
+                new
+            }
+        });
+    }
     // The first of the fastest: a few wafers more are not worth a rounding.
     let mut fastest: Vec<&FoundOn> = found.iter().collect();
     let speed = |found: &FoundOn| (found.tokens_per_second_per_user * 1e6).round();
@@ -119,7 +137,19 @@ pub fn execute(flags: &MapFlags) -> Result<(), Failure> {
     let passed = outcome.as_ref().and_then(Trials::passed).map_or(0, |(index, _)| index);
     // Those after the found ones are built in: what was found is shown all the same.
     let Some(best) = fastest.get(passed).or_else(|| fastest.first()) else { return Ok(()) };
-    let what = Insight { gains: gains(&question, best, &how), way: way_to(&question, best, &how) };
+    // Which one is certified is found out anew.
+    let kept = store.part::<Insight>(counts.len()..counts.len() + usize::from(!flags.certify))?;
+    let what = match kept.known(0) {
+        Some(known) => known,
+        None => {
+            let new = Insight { gains: gains(&question, best, &how), way: way_to(&question, best, &how) };
+            if !flags.certify {
+                kept.keep(0, &new)?;
+            }
+            new
+        }
+    };
+    store.close()?;
     let certificate = tried.map_or_else(Certificate::default, |tried| tried.certificate.clone());
     let text = match flags.format {
         ObjectFormat::Text => text(&question, &found, best, &what) + "\n" + &said(&certificate, tried),
@@ -143,6 +173,7 @@ pub fn execute(flags: &MapFlags) -> Result<(), Failure> {
 }
 
 /// What is said of the mapping beside its speed.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Insight {
     gains: Vec<Gain>,
     way: WayToFound,
@@ -161,6 +192,25 @@ fn drawn(question: &Question, best: &FoundOn, way: &WayToFound) -> Waterfall {
     let bound = "On ideal hardware the same programs run at the rates of profile ideal; what no mapping beats knows no \
                  programs.";
     of_way(way, title, vec![words, bound.into()])
+}
+
+/// A row for each number of wafers, and one for what is said of the fastest.
+fn in_rows(flags: &MapFlags, question: &Question, how: &How, counts: &[u32]) -> Result<InRows, Failure> {
+    let pinned = flags.pin.as_deref().map(|path| checksum_of("--pin", path)).transpose()?;
+    let inputs = (question.input_hash(), how.effort, how.seed, &pinned);
+    let mut keys: Vec<String> = counts.iter().map(|wafers| row_key(&(&inputs, wafers), question)).collect();
+    if !flags.certify {
+        keys.push(row_key(&(&inputs, counts, "insight"), question));
+    }
+    let words = json!({
+        "scenario": question.scenario,
+        "search": how.effort,
+        "seed": how.seed,
+        "pin": pinned,
+        "wafers": counts,
+        "certify": flags.certify,
+    });
+    Ok(InRows { command: "map", words, keys })
 }
 
 /// The certificate, with the mapping that it is of.
