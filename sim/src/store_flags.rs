@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use wafersim::answer::Question;
 use wafersim::mapping::hash;
-use wafersim::report::number::{plural, whole};
+use wafersim::report::number::whole;
 use wafersim::store::{Asked, Format, Opening, Program, Store, part_of};
 
 use crate::failure::Failure;
@@ -72,15 +72,11 @@ impl StoreFlags {
             say(&format!("note: --store: {name}: {repaired}"));
         }
         if self.resume {
-            let known = store.rows_known() as u64;
-            say(&format!("note: --store: {name}: {} of {} are known", whole(known), rows(store.rows_asked())));
+            let [known, asked] = [store.rows_known(), store.rows_asked()].map(|count| whole(count as u64));
+            say(&format!("note: --store: {name}: rows known: {known} of {asked}"));
         }
         Ok(RowStore { open: Some((path.clone(), store)) })
     }
-}
-
-fn rows(count: usize) -> String {
-    plural(count as u64, "row")
 }
 
 /// This program: its version, and a checksum of its file, since builds of one version may compute other rows.

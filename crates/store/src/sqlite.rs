@@ -145,9 +145,9 @@ fn refused(error: &Error, name: &str) -> StoreError {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::InUse { file },
         Some(ErrorCode::NotADatabase) => StoreError::NoStore { file, reason: "it is no SQLite database".into() },
         Some(ErrorCode::DiskFull) => StoreError::Write { file, reason: error.to_string() },
-        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
-            StoreError::Open { file, reason: error.to_string() }
-        }
+        Some(
+            ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly | ErrorCode::SystemIoFailure,
+        ) => StoreError::Open { file, reason: error.to_string() },
         _ => StoreError::Damaged { file, place: "the database".into(), reason: error.to_string() },
     }
 }

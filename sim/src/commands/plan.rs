@@ -195,7 +195,7 @@ fn in_rows(base: &Question, axes: &Axes, fidelity: PlanFidelity) -> Result<InRow
             scenario.remove(varied);
         }
         if let Some(precision) = scenario.get_mut("precision").and_then(Value::as_object_mut) {
-            precision.retain(|data, _| data == "activations");
+            precision.retain(|data, _| data != "weights" && data != "kv_cache");
         }
     }
     if let Some(mapping) = &base.mapping {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use wafersim::store::read;
 
-use crate::surface::{Said, command, said, simctl};
+use crate::surface::{Said, command, repository, said, simctl};
 
 /// 32 rows in a second or so.
 const PLAN: &str = "plan --model llama-3.1-8b --search none --users 1,2,3,4,6,8,12,16 --context 1k,2k,3k,4k";
@@ -38,7 +38,7 @@ fn a_store_changes_nothing_in_what_is_printed_and_a_whole_one_computes_nothing()
         assert_eq!(first.data(), plain);
         let kept = (fs::read(path).unwrap(), rows(path));
         let again = with_store(&format!("{PLAN} --resume"), path);
-        assert!(again.stderr.contains("32 of 32 rows are known"), "{}", again.stderr);
+        assert!(again.stderr.contains("rows known: 32 of 32"), "{}", again.stderr);
         assert!(!again.stderr.contains("points per second"), "{}", again.stderr);
         assert_eq!(again.data(), plain);
         assert_eq!(rows(path), kept.1);
@@ -84,7 +84,7 @@ fn half_a_store_is_gone_on_with() {
             database.execute("DELETE FROM rows WHERE place >= 19", []).unwrap();
         }
         let resumed = with_store(&format!("{arguments} --resume"), path);
-        assert!(resumed.stderr.contains("19 of 64 rows are known"), "{}", resumed.stderr);
+        assert!(resumed.stderr.contains("rows known: 19 of 64"), "{}", resumed.stderr);
         assert_eq!(resumed.stderr.contains("torn: 15 bytes are cut off"), path.ends_with("a.jsonl"));
         assert!(resumed.stderr.contains("45 points in "), "{}", resumed.stderr);
         assert_eq!(resumed.data(), plain);
@@ -100,9 +100,121 @@ fn runs_event_by_event_are_rows_too() {
         assert_eq!(with_store(arguments, path).data(), plain);
         assert_eq!(rows(path).len(), 8);
         let again = with_store(&format!("{arguments} --resume"), path);
-        assert!(again.stderr.contains("8 of 8 rows are known"), "{}", again.stderr);
+        assert!(again.stderr.contains("rows known: 8 of 8"), "{}", again.stderr);
         assert_eq!(again.data(), plain);
     });
+}
+
+/// A row for each part of what a command does: the same bytes again, and nothing is computed twice.
+#[test]
+fn stream_place_and_map_keep_their_parts() {
+    let chat = repository("sim/scenarios/stream/chat.toml");
+    let chat = format!("stream {} --search none --set run.window=20 --format json", chat.display());
+    let place = "place --model qwen3-30b-a3b --batches 16 --moves 10 --search none --strategies spread,hybrid";
+    let map = "map --model llama-3.1-8b --users 2 --context 2k --wafers 1";
+    for (arguments, parts) in [
+        (chat.as_str(), 1),
+        (&format!("{chat} --sweep load.users=1,2,4"), 3),
+        (&format!("{place} --batch 2,4"), 2),
+        // What is said of the fastest is a row too.
+        (map, 2),
+    ] {
+        let plain = simctl(arguments).data();
+        in_both(|path| {
+            assert_eq!(with_store(arguments, path).data(), plain, "{arguments}");
+            let whole = rows(path);
+            assert_eq!(whole.len(), parts, "{arguments}");
+            // One row less, of which there is nothing any more.
+            if path.ends_with("a.jsonl") {
+                let text = fs::read_to_string(path).unwrap();
+                let lines: Vec<&str> = text.split_inclusive('\n').take(parts).collect();
+                fs::write(path, lines.concat()).unwrap();
+            }
+            let again = with_store(&format!("{arguments} --resume"), path);
+            let known = if path.ends_with("a.jsonl") { parts - 1 } else { parts };
+            assert!(again.stderr.contains(&format!("rows known: {known} of {parts}\n")), "{}", again.stderr);
+            assert_eq!(again.data(), plain, "{arguments}");
+            assert_eq!(rows(path), whole, "{arguments}");
+        });
+    }
+}
+
+#[test]
+fn a_store_and_the_trace_of_a_run_are_refused_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let chat = repository("sim/scenarios/stream/chat.toml");
+    let [store, trace] = ["a.jsonl", "a.pftrace"].map(|name| folder.path().join(name));
+    let said = with_store(&format!("stream {} --trace {}", chat.display(), trace.display()), &store);
+    assert_eq!(said.code, Some(2));
+    assert!(said.stderr.contains("--trace shows the run itself"), "{}", said.stderr);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn shards_are_merged_into_the_store_of_one_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let arguments = format!("{PLAN} --profile published,ideal");
+    let plain = with_store(&arguments, &at("whole.jsonl")).data();
+    for (shard, name) in [("1/3", "1.jsonl"), ("2/3", "2.sqlite"), ("3/3", "3.jsonl")] {
+        let said = with_store(&format!("{arguments} --shard {shard}"), &at(name));
+        assert!(said.stderr.contains("rows of 64"), "{}", said.stderr);
+        assert_eq!(said.data(), "");
+    }
+    let places: Vec<u64> =
+        ["1.jsonl", "2.sqlite", "3.jsonl"].iter().flat_map(|name| rows(&at(name))).map(|row| row.0).collect();
+    assert_eq!(places.len(), 64, "no row is computed twice");
+    let merge = |from: &[&str], into: &str| {
+        let names: Vec<String> = from.iter().map(|name| at(name).display().to_string()).collect();
+        simctl(&format!("results merge {} --into {}", names.join(" "), at(into).display()))
+    };
+    let said = merge(&["2.sqlite", "1.jsonl", "3.jsonl"], "merged.jsonl");
+    assert!(said.stderr.contains("64 of 64 rows"), "{}", said.stderr);
+    assert!(fs::read(at("merged.jsonl")).unwrap() == fs::read(at("whole.jsonl")).unwrap());
+    let resumed = with_store(&format!("{arguments} --resume"), &at("merged.jsonl"));
+    assert!(resumed.stderr.contains("rows known: 64 of 64\n"), "{}", resumed.stderr);
+    assert_eq!(resumed.data(), plain);
+    // A part is a store of the whole question, and a run may go on with it.
+    let resumed = with_store(&format!("{arguments} --resume"), &at("2.sqlite"));
+    assert_eq!(resumed.data(), plain);
+    for (said, part) in [
+        (merge(&["1.jsonl", "3.jsonl"], "merged.jsonl"), "is there already"),
+        (merge(&["1.jsonl"], "merged.csv"), "ends in .jsonl or .sqlite"),
+        (merge(&["none.jsonl"], "new.jsonl"), "none.jsonl: "),
+        (with_store(&format!("{arguments} --shard 4/3"), &at("4.jsonl")), "--shard: is '4/3'"),
+        (with_store(&format!("{arguments} --shard 0/3"), &at("4.jsonl")), "1/4 to 4/4"),
+        (
+            with_store(&format!("{arguments} --shard 1/2 --fidelity stream"), &at("4.jsonl")),
+            "without --fidelity stream",
+        ),
+        (simctl(&format!("{arguments} --shard 1/2")), "--store"),
+    ] {
+        assert_eq!(said.code, Some(2), "{part}: {}", said.stderr);
+        assert!(said.stderr.contains(part), "{part}: {}", said.stderr);
+    }
+    assert!(!at("4.jsonl").exists() && !at("new.jsonl").exists());
+}
+
+#[test]
+fn results_are_listed_and_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.jsonl");
+    with_store(&format!("{PLAN} --shard 1/4"), &path).data();
+    let list = simctl(&format!("results list {}", path.display())).data();
+    assert!(list.contains("plan") && list.contains("     8  32  "), "{list}");
+    let text = simctl(&format!("results show {}", path.display())).data();
+    for part in ["simctl plan, 8 of 32 rows", "missing   rows 1 to 3, 5 to 7, ", "scenario.model = llama-3.1-8b"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let csv = simctl(&format!("results show {} --format csv", path.display())).data();
+    assert_eq!(csv.lines().count(), 9, "{csv}");
+    assert!(csv.starts_with("place,users,context,"), "{csv}");
+    let json = simctl(&format!("results show {} --format json", path.display())).json();
+    assert_eq!(json["finished"][1]["place"], 4);
+    let table = simctl(&format!("{PLAN} --format json")).json();
+    assert_eq!(json["finished"][1]["row"], table["rows"][4]);
+    let said = simctl(&format!("results show {}", repository("README.md").display()));
+    assert_eq!(said.code, Some(2), "{}", said.stderr);
 }
 
 #[test]
@@ -251,7 +363,7 @@ mod unix {
                 assert!(left.iter().all(is_as_before), "kill {kill}");
                 in_between += u32::from((1..ROWS).contains(&left.len()));
                 let resumed = with_store(&format!("{PLAN} --resume"), path);
-                let known = format!("{} of 32 rows are known", left.len());
+                let known = format!("rows known: {} of 32\n", left.len());
                 assert!(resumed.stderr.contains(&known), "kill {kill}: {known}: {}", resumed.stderr);
                 assert_eq!(resumed.data(), plain, "kill {kill}");
                 assert_eq!(rows(path), whole, "kill {kill}");
