@@ -10,9 +10,9 @@ use clap::Args;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use wafersim::answer::Question;
 use wafersim::mapping::hash;
 use wafersim::report::number::whole;
+use wafersim::spec::Scenario;
 use wafersim::store::{Asked, Format, Opening, Program, Store, part_of};
 
 use crate::failure::Failure;
@@ -40,10 +40,10 @@ pub struct InRows {
     pub keys: Vec<String>,
 }
 
-/// The key of a row about a question, from the hash of everything that it depends on.
-pub fn row_key(inputs: &impl Serialize, question: &Question) -> String {
-    // A mapping has its way with a placement that nobody asked for.
-    hash::of(&(inputs, question.scenario.default_placement))
+/// The key of a row, from everything that it depends on, its scenario among that.
+pub fn row_key(inputs: &impl Serialize, scenario: &Scenario) -> String {
+    // It is no part of a scenario's JSON, and a mapping has its way with a placement that nobody asked for.
+    hash::of(&(inputs, scenario.default_placement))
 }
 
 impl StoreFlags {
@@ -64,7 +64,8 @@ impl StoreFlags {
         let InRows { command, words, keys } = question()?;
         let question = hash::of(&(command, &keys));
         let asked = Asked { command: command.into(), program: program()?, question, words, keys };
-        files::unfinished(part_of(path));
+        // A link stays a link: the file that it leads to is put in order.
+        files::unfinished(part_of(&path.canonicalize().unwrap_or_else(|_| path.clone())));
         let opening = if self.resume { Opening::Resume } else { Opening::New };
         let store = Store::open(path, &asked, opening)?;
         let name = path.display();

@@ -61,7 +61,7 @@ struct Content {
 
 /// Nothing but a torn header is no store yet.
 enum Opened {
-    Content(Content),
+    Content(Box<Content>),
     /// These bytes are all there is, and no line of them is whole.
     TornHeader(Vec<u8>),
 }
@@ -94,7 +94,7 @@ impl JsonLines {
                     file.set_len(content.whole).map_err(write)?;
                     repaired = Some(format!("the last line was torn: {} bytes are cut off", content.torn));
                 }
-                content
+                *content
             }
             Opened::TornHeader(bytes) if header.starts_with(&bytes) => {
                 if !bytes.is_empty() {
@@ -144,9 +144,11 @@ impl JsonLines {
     }
 }
 
-/// Puts the rows of a store that has them all in order: the same bytes, whatever the number of threads.
+/// Puts the rows of a store that has them all in order: the same bytes, whatever the number of threads. A link stays a
+/// link.
 fn in_order(path: &Path, lines: &mut Lines) -> std::io::Result<()> {
     lines.spans.sort_by_key(|span| span.place);
+    let path = &path.canonicalize()?;
     let part = part_of(path);
     let mut ordered = BufWriter::new(File::create(&part)?);
     let first = lines.spans.iter().map(|span| span.start).min().unwrap_or(lines.end);
@@ -182,7 +184,10 @@ pub fn read(path: &Path) -> Result<Stored, StoreError> {
     let mut file =
         File::open(path).map_err(|error| StoreError::Open { file: name.clone(), reason: error.to_string() })?;
     match content(&mut file, &name)? {
-        Opened::Content(Content { header, rows, torn, .. }) => Ok(Stored { header, rows, torn }),
+        Opened::Content(content) => {
+            let Content { header, rows, torn, .. } = *content;
+            Ok(Stored { header, rows, torn })
+        }
         Opened::TornHeader(_) => Err(StoreError::NoStore { file: name, reason: "its first line is no header".into() }),
     }
 }
@@ -225,7 +230,7 @@ fn content(file: &mut File, name: &str) -> Result<Opened, StoreError> {
             Err(error) => (torn, bytes_torn) = (Some((number, error.to_string())), line.len() as u64),
         }
     }
-    Ok(Opened::Content(Content { header, rows, spans, whole, torn: bytes_torn }))
+    Ok(Opened::Content(Box::new(Content { header, rows, spans, whole, torn: bytes_torn })))
 }
 
 /// A header of the layout that this program knows.

@@ -117,7 +117,7 @@ fn begin(connection: &mut Connection, header: &Header) -> rusqlite::Result<()> {
 fn header(connection: &Connection, name: &str) -> Result<Header, StoreError> {
     let refuse = |error: Error| refused(&error, name);
     if application(connection).map_err(refuse)? != APPLICATION {
-        return Err(StoreError::NoStore { file: name.into(), reason: "it is another database".into() });
+        return Err(StoreError::NoStore { file: name.into(), reason: "it is another database, or none yet".into() });
     }
     let text: String = connection.query_row("SELECT header FROM store", [], |row| row.get(0)).map_err(refuse)?;
     parsed_header(&text, name)
@@ -132,7 +132,8 @@ fn rows(connection: &Connection) -> rusqlite::Result<Vec<Row>> {
 pub fn read(path: &Path) -> Result<Stored, StoreError> {
     let name = path.display().to_string();
     let refuse = |error: Error| refused(&error, &name);
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    // A killed process may have left a journal, which only who may write can settle.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(refuse)?;
     connection.busy_timeout(Duration::ZERO).map_err(refuse)?;
     let header = header(&connection, &name)?;

@@ -71,6 +71,26 @@ fn a_finished_store_is_one_plain_file_and_lines_are_in_order() {
     assert_eq!(bytes[0], bytes[1]);
 }
 
+#[cfg(unix)]
+#[test]
+fn a_link_stays_a_link() {
+    let folder = tempfile::tempdir().unwrap();
+    let [file, link] = ["file.jsonl", "link.jsonl"].map(|name| folder.path().join(name));
+    fs::write(&file, "").unwrap();
+    std::os::unix::fs::symlink("file.jsonl", &link).unwrap();
+    let store = Store::open(&link, &asked(2, "q"), Opening::Resume).unwrap();
+    [1, 0].iter().for_each(|place| store.keep(*place, place).unwrap());
+    store.close().unwrap();
+    assert!(link.is_symlink());
+    let places: Vec<u64> = fs::read_to_string(&file)
+        .unwrap()
+        .lines()
+        .skip(1)
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["place"].as_u64().unwrap())
+        .collect();
+    assert_eq!(places, [0, 1]);
+}
+
 #[test]
 fn another_question_program_or_process_is_refused_and_nothing_is_lost() {
     in_both(|path| {

@@ -198,9 +198,9 @@ fn drawn(question: &Question, best: &FoundOn, way: &WayToFound) -> Waterfall {
 fn in_rows(flags: &MapFlags, question: &Question, how: &How, counts: &[u32]) -> Result<InRows, Failure> {
     let pinned = flags.pin.as_deref().map(|path| checksum_of("--pin", path)).transpose()?;
     let inputs = (question.input_hash(), how.effort, how.seed, &pinned);
-    let mut keys: Vec<String> = counts.iter().map(|wafers| row_key(&(&inputs, wafers), question)).collect();
+    let mut keys: Vec<String> = counts.iter().map(|wafers| row_key(&(&inputs, wafers), &question.scenario)).collect();
     if !flags.certify {
-        keys.push(row_key(&(&inputs, counts, "insight"), question));
+        keys.push(row_key(&(&inputs, counts, "insight"), &question.scenario));
     }
     let words = json!({
         "scenario": question.scenario,

@@ -262,7 +262,7 @@ struct JudgedBy<'a> {
 fn in_rows(flags: &PlaceFlags, by: &JudgedBy<'_>, questions: &[Question]) -> Result<InRows, Failure> {
     // A synthetic trace depends on the model and the seed.
     let trace = flags.trace.as_deref().map(|file| checksum_of("--trace", file)).transpose()?;
-    let key = |question: &Question| row_key(&(question.input_hash(), by, &trace), question);
+    let key = |question: &Question| row_key(&(question.input_hash(), by, &trace), &question.scenario);
     let keys = questions.iter().map(key).collect();
     let mut words = json!({ "batch": flags.batch, "by": by, "trace": trace });
     if let Some(question) = questions.first() {

@@ -184,12 +184,15 @@ impl Shard {
 
 /// The rows of the table, and after them, where they are wanted, their runs event by event.
 fn in_rows(base: &Question, axes: &Axes, fidelity: PlanFidelity) -> Result<InRows, Failure> {
+    let mapping = base.mapping.as_ref().map(|mapping| hash::of(&mapping.to_toml()));
+    let same = hash::of(&(&base.model, &base.wafer, &base.draft, &mapping, base.search));
     let mut keys = Vec::with_capacity(axes.points());
     for scenario in axes.scenarios(&base.scenario) {
-        let question = base.asking(scenario)?;
-        keys.push(row_key(&question.input_hash(), &question));
+        // What is no question is refused before there is a store.
+        scenario.check_against(&base.model)?;
+        keys.push(row_key(&(&same, &scenario), &scenario));
     }
-    let mut words = json!({ "axes": axes, "search": base.search, "scenario": base.scenario });
+    let mut words = json!({ "axes": axes, "search": base.search, "mapping": mapping, "scenario": base.scenario });
     if let Some(scenario) = words.get_mut("scenario").and_then(Value::as_object_mut) {
         for varied in ["wafers", "users", "context", "prompt", "profile", "placement"] {
             scenario.remove(varied);
@@ -197,9 +200,6 @@ fn in_rows(base: &Question, axes: &Axes, fidelity: PlanFidelity) -> Result<InRow
         if let Some(precision) = scenario.get_mut("precision").and_then(Value::as_object_mut) {
             precision.retain(|data, _| data != "weights" && data != "kv_cache");
         }
-    }
-    if let Some(mapping) = &base.mapping {
-        words["mapping"] = json!(hash::of(&mapping.to_toml()));
     }
     if fidelity == PlanFidelity::Stream {
         words["fidelity"] = json!("stream");

@@ -181,7 +181,7 @@ struct Words<'a> {
 
 /// One run, or a run for each value of a sweep.
 fn in_rows(Words { file, mapping }: &Words<'_>, swept: Option<&str>, all: &[Prepared]) -> InRows {
-    let keys = all.iter().map(|one| row_key(&one.provenance().input_hash, one.question())).collect();
+    let keys = all.iter().map(|one| row_key(&one.provenance().input_hash, &one.question().scenario)).collect();
     let words = json!({ "scenario": file, "sweep": swept, "mapping": mapping.hash(), "search": mapping.search });
     InRows { command: "stream", words, keys }
 }
