@@ -11,6 +11,7 @@ use crate::commands::mappings::MappingsFlags;
 use crate::commands::models::ModelsFlags;
 use crate::commands::place::PlaceFlags;
 use crate::commands::plan::PlanFlags;
+use crate::commands::results::ResultsFlags;
 use crate::commands::routing::RoutingFlags;
 use crate::commands::run::RunFlags;
 use crate::commands::settings::SettingsFlags;
@@ -61,6 +62,8 @@ pub enum Command {
     Traffic(TrafficFlags),
     /// Compare where the experts of each layer may live, under the load of a routing trace.
     Place(PlaceFlags),
+    /// List, show or merge the files that --store has made.
+    Results(ResultsFlags),
     /// Inspect, make or convert traces of which experts each token chose.
     Routing(RoutingFlags),
     /// Write the model's operators, with shapes and dependencies, as DOT or JSON.

@@ -9,6 +9,7 @@ pub mod mappings;
 pub mod models;
 pub mod place;
 pub mod plan;
+pub mod results;
 pub mod routing;
 pub mod run;
 pub mod settings;
@@ -35,6 +36,7 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Trace(flags) => trace::execute(&flags),
         Command::Traffic(flags) => traffic::execute(&flags),
         Command::Place(flags) => place::execute(&flags),
+        Command::Results(flags) => results::execute(&flags),
         Command::Routing(flags) => routing::execute(&flags),
         Command::Graph(flags) => graph::execute(&flags),
         Command::Map(flags) => map::execute(&flags),

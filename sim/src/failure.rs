@@ -12,6 +12,7 @@ use wafersim::report::ReportError;
 use wafersim::requests::RequestError;
 use wafersim::routing::RoutingError;
 use wafersim::spec::SpecError;
+use wafersim::store::StoreError;
 use wafersim::stream::StreamError;
 use wafersim::values::ValuesError;
 
@@ -111,6 +112,12 @@ pub enum Failure {
         /// What the operating system said.
         reason: String,
     },
+    /// The store of results cannot be used.
+    #[error("--store: {0}")]
+    Store(#[from] StoreError),
+    /// A store of results cannot be read or merged.
+    #[error(transparent)]
+    Results(StoreError),
     /// A bug.
     #[error(transparent)]
     Report(#[from] ReportError),
@@ -129,6 +136,7 @@ impl Failure {
             | Self::Values(ValuesError::Program { .. })
             | Self::Graph(GraphError::TensorMismatch { .. })
             | Self::Traffic(TrafficError::Stuck { .. } | TrafficError::Conservation { .. }) => 1,
+            Self::Store(error) | Self::Results(error) if !error.is_wrong_input() => 1,
             Self::NotCertified => 3,
             Self::Spec(_)
             | Self::Answer(_)
@@ -141,6 +149,8 @@ impl Failure {
             | Self::Requests(_)
             | Self::Routing(_)
             | Self::Trace { .. }
+            | Self::Store(_)
+            | Self::Results(_)
             | Self::Carried { .. }
             | Self::Flag { .. }
             | Self::OutFile { .. }

@@ -110,6 +110,12 @@ pub fn part_in(folder: &Path, permissions: Option<Permissions>) -> std::io::Resu
     Ok(part)
 }
 
+/// A file that may come to be, and is to go with the process where a signal ends it.
+pub fn unfinished(path: PathBuf) {
+    heed_signals();
+    list(&PARTS).push(path);
+}
+
 /// Ends at SIGINT and SIGTERM with the exit code that shells give them, 130 and 143, without unfinished files.
 #[cfg(unix)]
 fn heed_signals() {

@@ -22,6 +22,7 @@ mod plan_axes;
 mod progress;
 mod request_trace;
 mod scenario_flags;
+mod store_flags;
 mod table;
 mod wafer_map_flag;
 mod words;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use wafersim::answer::Question;
-use wafersim::mapping::{Mapping, Resolved};
+use wafersim::mapping::{Mapping, Resolved, hash};
 use wafersim::search::Effort;
 
 use crate::cache;
@@ -105,6 +105,13 @@ pub struct Wanted {
     pub mapping: Option<Mapping>,
     /// How much is tried to find one where none is.
     pub search: Option<Effort>,
+}
+
+impl Wanted {
+    /// Hash of the mapping that is given.
+    pub fn hash(&self) -> Option<String> {
+        self.mapping.as_ref().map(|mapping| hash::of(&mapping.to_toml()))
+    }
 }
 
 /// The open file of `--save-mapping`, if there is one.

@@ -217,9 +217,12 @@ impl Progress {
         self.bar.finish_and_clear();
     }
 
-    /// Removes the bar and says how fast it went.
+    /// Removes the bar and says how fast it went, where there was something to do.
     pub fn finish(self) {
         self.clear();
+        if self.points == 0 {
+            return;
+        }
         let seconds = self.start.elapsed().as_secs_f64();
         let points = plural(self.points, "point");
         say(&format!("{points} in {}: {} points per second", duration(seconds), figure(self.points as f64 / seconds)));

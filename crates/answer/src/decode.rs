@@ -21,7 +21,7 @@
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use wafersim_fabric::circuit;
 use wafersim_mapping::Mapped;
 use wafersim_place::Placement;
@@ -60,7 +60,7 @@ pub struct DecodeTiming {
 }
 
 /// How a draft is verified.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verified {
     /// All tokens in one pass.

@@ -11,7 +11,8 @@ mod price;
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use wafersim_mapping::experts::Dealt;
 use wafersim_mapping::{Experts, MappingError, Resolved};
 use wafersim_place::experts::annealed::Annealing;
@@ -84,10 +85,11 @@ pub const NAMES: [&str; 8] =
 
 /// A strategy at its best: in the division of the wafer and of the regions in which it is fastest on the demand that it
 /// learned from.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StrategyOutcome {
     /// The strategy.
-    pub strategy: &'static str,
+    #[serde(deserialize_with = "strategy_name")]
+    pub strategy: StrategyName,
     /// Mean time per output token, in microseconds.
     pub time_per_output_token_us: f64,
     /// The same on the demand that it learned from.
@@ -120,8 +122,17 @@ pub struct StrategyOutcome {
     pub geometry: Geometry,
 }
 
+/// One of [`NAMES`]. (A type of its own, since serde would borrow a `str` from what it reads.)
+pub type StrategyName = &'static str;
+
+fn strategy_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'static str, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    let known = NAMES.into_iter().find(|known| *known == name);
+    known.ok_or_else(|| D::Error::custom(format!("'{name}' is no strategy; allowed are {}", NAMES.join(", "))))
+}
+
 /// Where everything lies: plain rectangles, for pictures.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Geometry {
     /// Wafers used.
     pub wafers: u32,
@@ -138,7 +149,7 @@ pub struct Geometry {
 }
 
 /// A region of a wafer and what it holds.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HeldRegion {
     /// Wafer, from 0.
     pub wafer: u32,

@@ -25,6 +25,7 @@ pub mod production;
 mod provenance;
 mod question;
 mod read;
+pub mod rows;
 mod run;
 mod rungs;
 mod searched;

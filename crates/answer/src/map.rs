@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use wafersim_bound::{Bound, Limit};
 use wafersim_mapping::{Common, Mapped, Recipe, Resolved, Verification};
 use wafersim_search::{
@@ -24,7 +24,7 @@ use crate::stage::LayerReading;
 use crate::written::Kept;
 
 /// What a mapping is to be good at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Objective {
     /// Each user's speed under the scenario's load.
@@ -108,7 +108,7 @@ pub struct FoundOn {
 }
 
 /// What a decision gives.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Gain {
     /// The decision.
     pub decision: String,
@@ -223,14 +223,19 @@ pub fn map_on(
         wafersim_mapping::Mapper::new(&point.recipe, inputs).smallest(count, point.draft, 1)?;
         return Err(AnswerError::NothingFound { model: question.model.name.clone(), wafers });
     };
-    let Some(timing) = judge.timing(&found.mapped) else {
-        return Err(AnswerError::NothingFound { model: question.model.name.clone(), wafers });
-    };
+    found_on(&judge, wafers, found)
+        .ok_or_else(|| AnswerError::NothingFound { model: question.model.name.clone(), wafers })
+}
+
+/// What is said of a mapping that was found; nothing where it does not fit.
+fn found_on(judge: &ClosedForm<'_>, wafers: u32, found: Found) -> Option<FoundOn> {
+    let question = judge.question;
+    let timing = judge.timing(&found.mapped)?;
     let mut asked = question.inputs();
     asked.load.wafers = WaferCount::Exactly(found.mapped.placement.wafers);
     let resolved = Resolved::new(&found.mapped, &found.point.recipe, asked);
     let per_user = 1.0 / timing.seconds_per_token(question);
-    Ok(FoundOn {
+    Some(FoundOn {
         wafers,
         tokens_per_second_per_user: per_user,
         tokens_per_second_total: per_user * question.scenario.users as f64,
@@ -242,19 +247,69 @@ pub fn map_on(
     })
 }
 
+/// What a search has found, without what follows from it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KeptFound {
+    /// Wafers that could be used.
+    pub wafers: u32,
+    /// Wafers that are used.
+    pub wafers_used: u32,
+    /// Users whose tokens go through together.
+    pub micro_batch: u64,
+    /// How a draft is verified.
+    pub draft: Verification,
+    /// Mappings that were tried.
+    pub evaluations: u64,
+    /// The recipe, as TOML.
+    pub recipe: String,
+}
+
+impl KeptFound {
+    /// What is kept of a mapping that was found.
+    pub fn of(found: &FoundOn) -> Self {
+        let Found { point, evaluations, .. } = &found.found;
+        Self {
+            wafers: found.wafers,
+            wafers_used: point.wafers,
+            micro_batch: point.micro_batch,
+            draft: point.draft,
+            evaluations: *evaluations,
+            recipe: point.recipe.to_toml(),
+        }
+    }
+
+    /// The mapping again, for the same question: it is judged once, and nothing is searched.
+    ///
+    /// # Errors
+    /// Where the recipe is none, or does not fit.
+    pub fn open(&self, question: &Question, objective: Objective) -> Result<FoundOn, AnswerError> {
+        let recipe = Recipe::parse(&self.recipe, "a kept mapping")?;
+        let point = Point { recipe, wafers: self.wafers_used, micro_batch: self.micro_batch, draft: self.draft };
+        let judge = ClosedForm::of(question, objective, Profile::Best, &|_| ());
+        judged(&judge, point, self.evaluations)
+            .and_then(|found| found_on(&judge, self.wafers, found))
+            .ok_or_else(|| AnswerError::NothingFound { model: question.model.name.clone(), wafers: self.wafers })
+    }
+}
+
+/// A mapping by itself, as a search would have found it.
+fn judged(judge: &ClosedForm<'_>, point: Point, evaluations: u64) -> Option<Found> {
+    let question = judge.question;
+    let mapped = point.mapped(question.inputs(), &Arc::new(Common::new(&question.model)))?;
+    let judged = judge.judge(&mapped)?;
+    Some(Found { point, mapped, judged, evaluations })
+}
+
 /// What an answer works by on so many wafers: it may come from a harder question.
 fn of_answer(question: &Question, wafers: u32, how: &How, judge: &ClosedForm<'_>) -> Option<Found> {
     let scenario = Scenario { wafers: WaferCount::Exactly(wafers), ..question.scenario.clone() };
     let asked = question.asking(scenario).ok()?.searching(Some(how.effort));
     let Searched { recipe, wafers, micro_batch, mappings, .. } = asked.searched()?.clone();
-    let point = Point { draft: recipe.draft, recipe, wafers, micro_batch };
-    let mapped = point.mapped(question.inputs(), &Arc::new(Common::new(&question.model)))?;
-    let judged = judge.judge(&mapped)?;
-    Some(Found { point, mapped, judged, evaluations: mappings })
+    judged(judge, Point { draft: recipe.draft, recipe, wafers, micro_batch }, mappings)
 }
 
 /// A decision on the way from published to found.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WayStep {
     /// The decision.
     pub decision: String,
@@ -263,7 +318,7 @@ pub struct WayStep {
 }
 
 /// The way from the published mapping to the one that was found, on the same wafers, and how far it could go on.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WayToFound {
     /// What was wanted.
     pub objective: Objective,

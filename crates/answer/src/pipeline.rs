@@ -26,7 +26,6 @@ use crate::decode::{DecodeTiming, DraftTime};
 use crate::draft::{Drafts, wafers_used};
 use crate::error::AnswerError;
 use crate::prefill::{Batch, PromptPrograms};
-use crate::provenance::Provenance;
 use crate::question::Question;
 use crate::read::{Timed, fastest};
 use crate::stage::{LayerReading, StageTimes, return_hop, slot_hop};
@@ -209,11 +208,6 @@ impl Pipeline {
     /// The question.
     pub const fn question(&self) -> &Question {
         &self.question
-    }
-
-    /// Where times come from; what is above the closed form adds its own name, seed and inputs.
-    pub fn provenance(&self) -> Provenance {
-        Provenance::new(&self.question)
     }
 
     /// The mapping that it works by, with every number.

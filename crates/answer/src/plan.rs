@@ -1,7 +1,7 @@
 //! The capacity-planning table: a grid of questions, answered in parallel.
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use wafersim_bound::Bound;
 use wafersim_mapping::MappingError;
 use wafersim_spec::scenario::{ExpertPlacement, Profile, WaferCount};
@@ -11,6 +11,7 @@ use crate::bound::no_mapping_beats;
 use crate::error::AnswerError;
 use crate::question::Question;
 use crate::read::{PlannedProfile, planned};
+use crate::rows::Rows;
 
 /// What varies. Every list holds at least one value; the points are their product, the last list fastest.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -60,6 +61,23 @@ impl Axes {
         .fold(1, usize::saturating_mul)
     }
 
+    /// The point of a row: rows that differ in their profile alone have one, and are computed together.
+    pub fn point_at(&self, place: usize) -> usize {
+        let (inner, profiles) = (self.inner(), self.profiles.len().max(1));
+        place / (inner * profiles) * inner + place % inner
+    }
+
+    /// The places of a point's rows, one for each profile: profiles go round slower than what comes after them.
+    fn places_of(&self, point: usize) -> Vec<usize> {
+        let (inner, profiles) = (self.inner(), self.profiles.len());
+        (0..profiles).map(|profile| (point / inner * profiles + profile) * inner + point % inner).collect()
+    }
+
+    /// Points that go round faster than profiles.
+    fn inner(&self) -> usize {
+        self.contexts.len().saturating_mul(self.users.len()).max(1)
+    }
+
     /// The scenarios of the grid: `base` with one value of each list, and the prompt as long as the context.
     pub fn scenarios(&self, base: &Scenario) -> Vec<Scenario> {
         let mut scenarios = vec![base.clone()];
@@ -94,7 +112,7 @@ fn vary<T: Copy>(scenarios: &mut Vec<Scenario>, values: &[T], set: impl Fn(&mut 
 }
 
 /// One point of the table.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlanRow {
     /// Users.
     pub users: u64,
@@ -151,40 +169,39 @@ pub struct Plan {
     pub rows: Vec<PlanRow>,
 }
 
-/// Answers every point of a grid, in which the question's own scenario is the base. `done` is called once per point,
-/// from any thread. Points that do not fit are rows that say so; the order of the rows does not depend on threads.
+/// Answers every point of a grid, in which the question's own scenario is the base. Places of rows are those of
+/// [`Axes::scenarios`], whatever the number of threads. Points that do not fit are rows that say so.
 ///
 /// # Errors
-/// Where a point is no question at all (a context beyond the model, a wrong wafer parameter).
-pub fn plan(base: &Question, axes: &Axes, done: impl Fn() + Sync) -> Result<Plan, AnswerError> {
+/// Where a point is no question at all (a context beyond the model, a wrong wafer parameter), or a row cannot be kept.
+pub fn plan<Error: From<AnswerError> + Send>(
+    base: &Question,
+    axes: &Axes,
+    rows: &Rows<'_, PlanRow, Error>,
+) -> Result<Plan, Error> {
     // Points that differ in their profile alone are placed and written once.
     let first = axes.profiles.first().copied().into_iter().collect();
     let points = Axes { profiles: first, ..axes.clone() }.scenarios(&base.scenario);
-    let together: Vec<Vec<PlanRow>> = points
+    let together: Vec<Vec<(usize, PlanRow)>> = points
         .into_par_iter()
-        .map(|scenario| {
-            let rows = base.asking(scenario).and_then(|question| rows(&question, &axes.profiles));
-            axes.profiles.iter().for_each(|_| done());
-            rows
+        .enumerate()
+        .map(|(point, scenario)| {
+            rows.together(&axes.places_of(point), || Ok(of_point(&base.asking(scenario)?, &axes.profiles)?))
         })
-        .collect::<Result<_, AnswerError>>()?;
-    // In the order of the axes, profiles go round slower than what comes after them.
-    let inner = axes.contexts.len().saturating_mul(axes.users.len()).max(1);
-    let rows = together.chunks(inner).flat_map(|points| {
-        (0..axes.profiles.len())
-            .flat_map(move |profile| points.iter().filter_map(move |rows| rows.get(profile)).cloned())
-    });
+        .collect::<Result<_, Error>>()?;
+    let mut rows: Vec<(usize, PlanRow)> = together.into_iter().flatten().collect();
+    rows.sort_by_key(|(place, _)| *place);
     Ok(Plan {
         model: base.model.name.clone(),
         wafer: base.wafer.name.clone(),
         target: base.scenario.target,
         clock_ghz: base.clock().gigahertz(),
-        rows: rows.collect(),
+        rows: rows.into_iter().map(|(_, row)| row).collect(),
     })
 }
 
 /// The rows of a point, one for each profile.
-fn rows(question: &Question, profiles: &[Profile]) -> Result<Vec<PlanRow>, AnswerError> {
+fn of_point(question: &Question, profiles: &[Profile]) -> Result<Vec<PlanRow>, AnswerError> {
     let bound = no_mapping_beats(question);
     // Where a draft model lies is chosen for the scenario's profile.
     if question.draft.is_none()

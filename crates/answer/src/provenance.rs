@@ -52,8 +52,9 @@ pub struct Provenance {
 }
 
 impl Provenance {
-    /// `known_errors` are left empty: sweeps do without.
-    pub(crate) fn new(question: &Question) -> Self {
+    /// Of the closed form's answer to a question; what is above it adds its own name, seed and inputs. `known_errors`
+    /// are left empty: sweeps do without.
+    pub fn new(question: &Question) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION"),
             input_hash: question.input_hash(),

@@ -1,7 +1,7 @@
 //! A region cut into a grid of cells, and which copy of a matrix lives in which cell. One cell for everything is the
 //! case of tensors and experts that are spread over the whole region.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::arithmetic::divide_up;
 use crate::split::Split;
@@ -10,7 +10,7 @@ use wafersim_spec::Region;
 /// A region cut into cells. Copy `c` lives in cell `c mod cells`, spread over all of it; cells are counted west to
 /// east, then north to south. Where the region does not divide evenly, the first columns and rows of cells are one
 /// larger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CellGrid {
     /// Columns of the region.
     pub columns: u64,

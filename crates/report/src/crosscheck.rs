@@ -1,6 +1,5 @@
 //! Closed form against fabric: the worst case first, then every case, then what the marks mean.
 
-use csv::WriterBuilder;
 use wafersim_check::crosscheck::{CheckedCase, Crosscheck};
 
 use crate::error::ReportError;
@@ -9,6 +8,7 @@ use crate::grid::{Grid, Side};
 use crate::json::pretty;
 use crate::number::{NOTHING, plural, whole};
 use crate::paragraph::{heading, wrapped};
+use crate::records::csv_text;
 
 /// The table for people.
 pub fn text(found: &Crosscheck) -> String {
@@ -61,8 +61,6 @@ pub fn text(found: &Crosscheck) -> String {
 /// # Errors
 /// None that a cross-check can cause.
 pub fn csv(found: &Crosscheck) -> Result<String, ReportError> {
-    let wrong = |reason: String| ReportError::Format { format: "CSV", reason };
-    let mut writer = WriterBuilder::new().from_writer(Vec::new());
     let header = [
         "wafer",
         "columns",
@@ -75,9 +73,8 @@ pub fn csv(found: &Crosscheck) -> Result<String, ReportError> {
         "engine",
         "problem",
     ];
-    writer.write_record(header).map_err(|error| wrong(error.to_string()))?;
-    for case in &found.cases {
-        let record = [
+    let lines = found.cases.iter().map(|case| {
+        vec![
             case.wafer.clone(),
             case.grid.columns.to_string(),
             case.grid.rows.to_string(),
@@ -88,11 +85,9 @@ pub fn csv(found: &Crosscheck) -> Result<String, ReportError> {
             optional(case.wavelet_hops),
             optional(case.engine),
             optional(case.problem.as_deref()),
-        ];
-        writer.write_record(record).map_err(|error| wrong(error.to_string()))?;
-    }
-    let bytes = writer.into_inner().map_err(|error| wrong(error.to_string()))?;
-    String::from_utf8(bytes).map_err(|error| wrong(error.to_string()))
+        ]
+    });
+    csv_text(std::iter::once(header.map(str::to_owned).to_vec()).chain(lines))
 }
 
 /// For programs: one JSON object with the fields of [`Crosscheck`].

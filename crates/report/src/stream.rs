@@ -1,6 +1,5 @@
 //! A run under load: for people, for programs, as a table.
 
-use csv::WriterBuilder;
 use serde::Serialize;
 use wafersim_answer::Verified;
 use wafersim_stream::ServiceOutcome;
@@ -17,6 +16,7 @@ use crate::grid::{Grid, Side};
 use crate::json::pretty;
 use crate::number::{NOTHING, duration, figure, plural, share, whole};
 use crate::paragraph::{heading, labelled};
+use crate::records::csv_text;
 use crate::requests::{left_out, seen};
 
 /// A run for people.
@@ -425,13 +425,7 @@ fn optional(value: Option<f64>) -> String {
 /// # Errors
 /// None that a run can cause.
 pub fn csv(points: &[Point]) -> Result<String, ReportError> {
-    let wrong = |reason: String| ReportError::Format { format: "CSV", reason };
-    let mut writer = WriterBuilder::new().from_writer(Vec::new());
-    writer.write_record(FIELDS.iter().map(|(name, _)| *name)).map_err(|error| wrong(error.to_string()))?;
-    for point in points {
-        let record = FIELDS.iter().map(|(_, value)| value(point));
-        writer.write_record(record).map_err(|error| wrong(error.to_string()))?;
-    }
-    let bytes = writer.into_inner().map_err(|error| wrong(error.to_string()))?;
-    String::from_utf8(bytes).map_err(|error| wrong(error.to_string()))
+    let names = FIELDS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let lines = points.iter().map(|point| FIELDS.iter().map(|(_, value)| value(point)).collect());
+    csv_text(std::iter::once(names).chain(lines))
 }

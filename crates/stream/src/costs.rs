@@ -7,7 +7,7 @@
 use crate::time::Time;
 
 /// What kind of thing a station is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum StationKind {
     /// A slot of the pipeline, with its wafer.

@@ -3,14 +3,14 @@
 //! The *window* begins when the warm-up ends. A request counts in the distributions if its answer ended in the
 //! window; a token, if it came out in it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::costs::StationKind;
 use crate::statistics::{Average, Count, Estimate, Summary};
 use crate::time::Time;
 
 /// What came out.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceOutcome {
     /// Start of the window, in seconds from the start of the run.
     pub window_start: Time,
@@ -69,7 +69,7 @@ pub struct ServiceOutcome {
 }
 
 /// Why a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ended {
     /// The time that was asked for is over.
@@ -81,7 +81,7 @@ pub enum Ended {
 }
 
 /// Whether what is said of the window would be said of a longer one too.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Steadiness {
     /// What was found.
     pub state: State,
@@ -90,7 +90,7 @@ pub struct Steadiness {
 }
 
 /// What a window shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// The number of requests inside does not grow; or it has an end, as users wait for their answers.
@@ -106,7 +106,7 @@ pub enum State {
 }
 
 /// Counts over the whole run. `arrived = refused + finished + inside`, `asked = produced + owed`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Totals {
     /// Requests that came.
     pub arrived: u64,
@@ -133,7 +133,7 @@ pub struct Totals {
 }
 
 /// How many are where.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Queues {
     /// Requests in the system.
     pub inside: Average,
@@ -152,7 +152,7 @@ pub struct Queues {
 }
 
 /// Parts of the time between two steps of a user.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct StepParts {
     /// Stations and links at work for the pass.
     pub service: f64,
@@ -171,7 +171,7 @@ pub struct StepParts {
 }
 
 /// Parts of the time to first token.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct FirstTokenParts {
     /// Waiting for room for keys and values.
     pub room: f64,
@@ -184,7 +184,7 @@ pub struct FirstTokenParts {
 }
 
 /// Use of a station.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct StationUse {
     /// Which one.
     #[serde(flatten)]
@@ -194,7 +194,7 @@ pub struct StationUse {
 }
 
 /// Room for keys and values, in tokens that see everything.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct KvUse {
     /// Tokens that fit.
     pub capacity: u64,
@@ -209,7 +209,7 @@ pub struct KvUse {
 /// Little's law in its operational form, which holds for every window (Buzen 1976): the mean number, as the area under
 /// the count of who is inside, is the sum of everybody's time in the window over its length. Both sides are measured
 /// for themselves; a difference is a mistake of the engine.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Little {
     /// Mean number of passes in the line, over their time in the line per time, less 1.
     pub passes: f64,
@@ -218,7 +218,7 @@ pub struct Little {
 }
 
 /// What the engine did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct WorkDone {
     /// Events that went through the queue.
     pub events: u64,

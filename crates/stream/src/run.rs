@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use wafersim_answer::{Effort, Pipeline, Provenance, Question, Verified};
 use wafersim_mapping::{Mapping, Resolved};
 use wafersim_routing::Trace as RoutingTrace;
@@ -23,16 +23,24 @@ use crate::policy::{Chunked, DecodeFirst, FirstCome, Policy, PrefillFirst};
 use crate::request::BLOCK;
 use crate::result::ServiceOutcome;
 use crate::scenario::{AdmissionKind, LoadScenario, PolicyKind, RoutingScenario, StreamScenario};
+use crate::statistics::Count;
 use crate::time::Time;
 use crate::trace::{Trace, TraceSummary};
+
+/// A scenario with everything that it names read, whose machine is not placed yet.
+#[derive(Debug)]
+pub struct Prepared {
+    scenario: StreamScenario,
+    question: Question,
+    trace: Option<Arc<Trace>>,
+    experts: ExpertChoice,
+}
 
 /// A scenario with its machine placed and its trace read.
 #[derive(Debug)]
 pub struct Server {
-    scenario: StreamScenario,
+    prepared: Prepared,
     pipeline: Pipeline,
-    trace: Option<Arc<Trace>>,
-    experts: ExpertChoice,
     chunk: u32,
 }
 
@@ -50,7 +58,7 @@ pub struct Files<'a> {
 }
 
 /// What a run says of its machine.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MachineSummary {
     /// Name of the model.
     pub model: String,
@@ -92,25 +100,71 @@ pub(crate) const LONGEST_PASS: f64 = 100.0;
 /// Smallest chunk that is tried, where larger ones fit.
 const SMALLEST_CHUNK: u64 = 64;
 
-impl Server {
-    /// Places the model. `trace` is the scenario's trace, where it has one.
+impl Prepared {
+    /// Reads what the scenario names; `files` are read already.
     ///
     /// # Errors
-    /// Where the model does not fit, or settings do not go together.
-    pub fn new(scenario: StreamScenario, trace: Option<Arc<Trace>>) -> Result<Self, StreamError> {
-        Self::with_files(scenario, Files { requests: trace, ..Files::default() })
-    }
-
-    /// Places the model, with all files that the scenario names.
-    ///
-    /// # Errors
-    /// As [`Server::new`]; and where the routing trace is another model's.
-    pub fn with_files(scenario: StreamScenario, files: Files<'_>) -> Result<Self, StreamError> {
+    /// Where model or wafer cannot be read, or the routing trace is another model's.
+    pub fn new(scenario: StreamScenario, files: Files<'_>) -> Result<Self, StreamError> {
         let question = Question::load(scenario.machine.clone())?;
         let question = question.with_mapping(files.mapping).searching(files.search);
         let experts = ExpertChoice::new(&scenario, &question.model, files.routing)?;
         let trace = files.requests.filter(|_| matches!(scenario.load, LoadScenario::Trace(_)));
-        let pipeline = Pipeline::new(question, scenario.micro_batch)?;
+        Ok(Self { scenario, question, trace, experts })
+    }
+
+    /// Where what a run says comes from. The hash is of model, wafer, scenario (without the names of its traces) and
+    /// traces.
+    pub fn provenance(&self) -> Provenance {
+        let mut scenario = self.scenario.clone();
+        if let LoadScenario::Trace(trace) = &mut scenario.load {
+            trace.file.clear();
+        }
+        if let RoutingScenario::Trace { file } = &mut scenario.routing {
+            file.clear();
+        }
+        let from = Provenance::new(&self.question);
+        let mut hash = Fnv::default();
+        hash.add(from.input_hash.as_bytes());
+        // Field order of the structs is fixed, so equal inputs give equal text.
+        hash.add(serde_json::to_string(&scenario).unwrap_or_default().as_bytes());
+        for request in self.trace.iter().flat_map(|trace| trace.requests()) {
+            hash.add(&request.arrival.0.to_le_bytes());
+            hash.add(&request.prompt.to_le_bytes());
+            hash.add(&request.output.to_le_bytes());
+            let blocks = (0..request.prompt / BLOCK).map_while(|index| request.content.block(index));
+            blocks.for_each(|block| hash.add(&block.to_le_bytes()));
+        }
+        self.experts.hashed(|bytes| hash.add(bytes));
+        let input_hash = format!("{:016x}", hash.0);
+        Provenance { input_hash, fidelity: "stream", seed: Some(self.scenario.seed), ..from }
+    }
+
+    /// What the machine is asked.
+    pub const fn question(&self) -> &Question {
+        &self.question
+    }
+
+    /// What came out, with the machine that it came out of, as the point of a sweep, or alone.
+    pub fn point(&self, value: &str, kept: KeptRun) -> Point {
+        let KeptRun { machine, outcome } = kept;
+        Point {
+            value: value.to_owned(),
+            provenance: self.provenance(),
+            scenario: self.scenario.clone(),
+            machine,
+            trace: self.trace.as_ref().map(|trace| trace.about().clone()),
+            outcome,
+        }
+    }
+
+    /// Places the model.
+    ///
+    /// # Errors
+    /// Where the model does not fit, or settings do not go together.
+    pub fn place(self) -> Result<Server, StreamError> {
+        let scenario = &self.scenario;
+        let pipeline = Pipeline::new(self.question.clone(), scenario.micro_batch)?;
         let context = pipeline.question().scenario.context;
         let seconds = pipeline.decode(pipeline.micro_batch(), context, None).latency().seconds(pipeline.clock());
         if !(seconds > 0.0 && seconds <= LONGEST_PASS) {
@@ -141,7 +195,25 @@ impl Server {
                 "false for a model with layers that look back a limited way only".into(),
             ));
         }
-        Ok(Self { scenario, pipeline, trace, experts, chunk })
+        Ok(Server { prepared: self, pipeline, chunk })
+    }
+}
+
+impl Server {
+    /// Places the model. `trace` is the scenario's trace, where it has one.
+    ///
+    /// # Errors
+    /// Where the model does not fit, or settings do not go together.
+    pub fn new(scenario: StreamScenario, trace: Option<Arc<Trace>>) -> Result<Self, StreamError> {
+        Self::with_files(scenario, Files { requests: trace, ..Files::default() })
+    }
+
+    /// Places the model, with all files that the scenario names.
+    ///
+    /// # Errors
+    /// As [`Server::new`]; and where the routing trace is another model's.
+    pub fn with_files(scenario: StreamScenario, files: Files<'_>) -> Result<Self, StreamError> {
+        Prepared::new(scenario, files)?.place()
     }
 
     /// The mapping that the machine works by, with every number.
@@ -182,31 +254,9 @@ impl Server {
         }
     }
 
-    /// Where what a run says comes from. The hash is of model, wafer, scenario (without the names of its traces) and
-    /// traces.
+    /// Where what a run says comes from.
     pub fn provenance(&self) -> Provenance {
-        let mut scenario = self.scenario.clone();
-        if let LoadScenario::Trace(trace) = &mut scenario.load {
-            trace.file.clear();
-        }
-        if let RoutingScenario::Trace { file } = &mut scenario.routing {
-            file.clear();
-        }
-        let from = self.pipeline.provenance();
-        let mut hash = Fnv::default();
-        hash.add(from.input_hash.as_bytes());
-        // Field order of the structs is fixed, so equal inputs give equal text.
-        hash.add(serde_json::to_string(&scenario).unwrap_or_default().as_bytes());
-        for request in self.trace.iter().flat_map(|trace| trace.requests()) {
-            hash.add(&request.arrival.0.to_le_bytes());
-            hash.add(&request.prompt.to_le_bytes());
-            hash.add(&request.output.to_le_bytes());
-            let blocks = (0..request.prompt / BLOCK).map_while(|index| request.content.block(index));
-            blocks.for_each(|block| hash.add(&block.to_le_bytes()));
-        }
-        self.experts.hashed(|bytes| hash.add(bytes));
-        let input_hash = format!("{:016x}", hash.0);
-        Provenance { input_hash, fidelity: "stream", seed: Some(self.scenario.seed), ..from }
+        self.prepared.provenance()
     }
 
     /// One machine's run as a point of a sweep, or alone.
@@ -217,14 +267,7 @@ impl Server {
     /// The same, with somebody who watches.
     pub fn watched(&self, value: &str, observer: &mut impl Observer, report: impl FnMut(Progress)) -> Point {
         let outcome = self.run(observer, report);
-        Point {
-            value: value.to_owned(),
-            provenance: self.provenance(),
-            scenario: self.scenario.clone(),
-            machine: self.summary(),
-            trace: self.trace.as_ref().map(|trace| trace.about().clone()),
-            outcome,
-        }
+        self.prepared.point(value, KeptRun { machine: self.summary(), outcome })
     }
 
     /// The pipeline.
@@ -234,14 +277,14 @@ impl Server {
 
     /// Runs the scenario.
     pub fn run(&self, observer: &mut impl Observer, mut report: impl FnMut(Progress)) -> ServiceOutcome {
-        let scenario = &self.scenario;
+        let scenario = &self.prepared.scenario;
         let longest = u32::try_from(self.pipeline.question().scenario.context).unwrap_or(u32::MAX);
         let mut load: Box<dyn LoadSource> = match &scenario.load {
             LoadScenario::Closed(settings) => Box::new(ClosedLoop::new(*settings, scenario.seed)),
             LoadScenario::Open(settings) => Box::new(OpenLoop::new(*settings, scenario.seed)),
             LoadScenario::Sessions(settings) => Box::new(Sessions::new(*settings, scenario.seed)),
             LoadScenario::Trace(settings) => {
-                Box::new(Replay::new(self.trace.clone().unwrap_or_default(), settings.speed))
+                Box::new(Replay::new(self.prepared.trace.clone().unwrap_or_default(), settings.speed))
             }
         };
         let length = Length {
@@ -254,13 +297,13 @@ impl Server {
         let ledger = Ledger::new(self.pipeline.kv_room());
         Engine::new(costs, ledger, self.service(longest), load.as_mut(), observer, length).run(|progress| {
             // A trace ends with its last request.
-            let recorded = self.trace.as_ref().map(|trace| trace.len() as u64);
+            let recorded = self.prepared.trace.as_ref().map(|trace| trace.len() as u64);
             report(Progress { requests: progress.requests.or(recorded), ..progress });
         })
     }
 
     fn service(&self, longest: u32) -> Service<'_> {
-        let scenario = &self.scenario;
+        let scenario = &self.prepared.scenario;
         let policy: Box<dyn Policy> = match scenario.policy {
             PolicyKind::FirstCome => Box::new(FirstCome),
             PolicyKind::PrefillFirst => Box::new(PrefillFirst),
@@ -271,7 +314,7 @@ impl Server {
             AdmissionKind::Whole => Box::new(Whole),
             AdmissionKind::Growing => Box::new(Growing),
         };
-        let experts = self.experts.source(scenario).map(|source| {
+        let experts = self.prepared.experts.source(scenario).map(|source| {
             let times: Box<dyn ExpertDelay + '_> = Box::new(ExpertTimes::new(&self.pipeline, source));
             times
         });
@@ -292,9 +335,9 @@ impl Server {
         let bytes = (self.pipeline.kv_room().bytes_per_token * u64::from(BLOCK)).0.max(1) as f64;
         let wafer = &self.pipeline.question().wafer;
         let bandwidth =
-            self.scenario.host_bandwidth.unwrap_or_else(|| wafer.value(Key::LinkBandwidth, RateSet::Silicon));
+            self.prepared.scenario.host_bandwidth.unwrap_or_else(|| wafer.value(Key::LinkBandwidth, RateSet::Silicon));
         HostMemory {
-            blocks: (self.scenario.host_memory_gb * 1e9 / bytes) as u64,
+            blocks: (self.prepared.scenario.host_memory_gb * 1e9 / bytes) as u64,
             block_time: Time::from_seconds(bytes / (bandwidth * 1e9)),
         }
     }
@@ -362,14 +405,70 @@ pub struct Point {
     pub outcome: ServiceOutcome,
 }
 
-/// Runs machines side by side; the order is theirs, whatever the number of threads.
-pub fn sweep(machines: &[(String, Server)], done: impl Fn() + Sync) -> Vec<Point> {
+/// A run as it can be kept: with the same scenario it gives the same [`Point`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "WrittenRun", into = "WrittenRun")]
+pub struct KeptRun {
+    /// The machine.
+    pub machine: MachineSummary,
+    /// What came out.
+    pub outcome: ServiceOutcome,
+}
+
+/// A run with what the JSON of its outcome leaves out or rounds.
+#[derive(Serialize, Deserialize)]
+struct WrittenRun {
+    machine: MachineSummary,
+    outcome: ServiceOutcome,
+    window_ps: [u64; 2],
+    first_token_counts: Vec<Count>,
+    between_steps_counts: Vec<Count>,
+}
+
+impl From<KeptRun> for WrittenRun {
+    fn from(KeptRun { machine, mut outcome }: KeptRun) -> Self {
+        Self {
+            machine,
+            window_ps: [outcome.window_start.0, outcome.window_end.0],
+            first_token_counts: std::mem::take(&mut outcome.first_token_counts),
+            between_steps_counts: std::mem::take(&mut outcome.between_steps_counts),
+            outcome,
+        }
+    }
+}
+
+impl From<WrittenRun> for KeptRun {
+    fn from(written: WrittenRun) -> Self {
+        let WrittenRun { machine, outcome, window_ps: [start, end], first_token_counts, between_steps_counts } =
+            written;
+        let (window_start, window_end) = (Time(start), Time(end));
+        let outcome = ServiceOutcome { window_start, window_end, first_token_counts, between_steps_counts, ..outcome };
+        Self { machine, outcome }
+    }
+}
+
+impl From<&Point> for KeptRun {
+    fn from(point: &Point) -> Self {
+        Self { machine: point.machine.clone(), outcome: point.outcome.clone() }
+    }
+}
+
+/// Runs machines side by side; the order is theirs, whatever the number of threads. `finished` hears of each point as
+/// it ends, from any thread, with the place of its machine; its error ends the sweep.
+///
+/// # Errors
+/// One of `finished`'s.
+pub fn sweep<Error: Send>(
+    machines: &[(String, Server)],
+    finished: impl Fn(usize, &Point) -> Result<(), Error> + Sync,
+) -> Result<Vec<Point>, Error> {
     machines
         .par_iter()
-        .map(|(value, machine)| {
+        .enumerate()
+        .map(|(place, (value, machine))| {
             let point = machine.point(value, |_| {});
-            done();
-            point
+            finished(place, &point)?;
+            Ok(point)
         })
         .collect()
 }

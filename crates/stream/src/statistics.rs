@@ -2,7 +2,7 @@
 //! run.
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::time::Time;
 
@@ -54,7 +54,7 @@ impl TimeAverage {
 }
 
 /// A number that changed in steps, over a window.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Average {
     /// Average over time.
     pub mean: f64,
@@ -63,7 +63,7 @@ pub struct Average {
 }
 
 /// A mean with the half width of its 95 % confidence interval, where there is enough to tell.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
     /// The mean.
     pub mean: f64,
@@ -235,7 +235,7 @@ impl Course {
 }
 
 /// A value and how often it occurs.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Count {
     /// The value.
     pub value: f64,
@@ -256,7 +256,7 @@ pub struct Distribution {
 }
 
 /// What is said of a distribution.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Values.
     pub count: u64,

@@ -7,7 +7,8 @@
 //! differs under load is only who waits for whom.
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use wafersim_answer::rows::Rows;
 use wafersim_answer::{Pipeline, Question};
 use wafersim_spec::Scenario;
 
@@ -26,7 +27,7 @@ use crate::statistics::Summary;
 use crate::time::Time;
 
 /// What users get, event by event, beside the closed form.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Steady {
     /// Users.
     pub users: u64,
@@ -157,22 +158,24 @@ pub fn steady(question: Question, seed: u64) -> Result<Steady, StreamError> {
 }
 
 /// The same for many scenarios side by side; the order is theirs, whatever the number of threads. Scenarios that are
-/// not there have no result. `done` is called once for each, from any thread.
+/// not there have no result.
 ///
 /// # Errors
-/// The first of [`steady`]'s, in the order of the scenarios.
-pub fn steady_each(
+/// The first of [`steady`]'s, in the order of the scenarios; and where a run cannot be kept.
+pub fn steady_each<Error: From<StreamError> + Send>(
     base: &Question,
     scenarios: Vec<Option<Scenario>>,
     seed: u64,
-    done: impl Fn() + Sync,
-) -> Result<Vec<Option<Steady>>, StreamError> {
-    let runs: Vec<Result<Option<Steady>, StreamError>> = scenarios
+    rows: &Rows<'_, Option<Steady>, Error>,
+) -> Result<Vec<Option<Steady>>, Error> {
+    let runs: Vec<Result<Option<Steady>, Error>> = scenarios
         .into_par_iter()
-        .map(|scenario| {
-            let run = scenario.map(|scenario| steady(base.asking(scenario)?, seed));
-            done();
-            run.transpose()
+        .enumerate()
+        .map(|(place, scenario)| {
+            rows.at(place, || {
+                let run = |scenario| steady(base.asking(scenario)?, seed);
+                Ok(scenario.map(run).transpose()?)
+            })
         })
         .collect();
     runs.into_iter().collect()

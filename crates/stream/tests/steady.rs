@@ -1,10 +1,12 @@
 //! Is the closed form's load, event by event, the closed form where it must be?
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use wafersim_answer::rows::Rows;
 use wafersim_answer::{Pace, Question, answer_one_profile};
 use wafersim_spec::Scenario;
 use wafersim_spec::scenario::{ACCEPTANCE_PRESETS, Acceptance, ExpertPlacement, Profile, Speculation, Verification};
-use wafersim_stream::steady::{steady, steady_each};
+use wafersim_stream::StreamError;
+use wafersim_stream::steady::{Steady, steady, steady_each};
 
 fn scenario(model: &str, users: u64, context: u64) -> Scenario {
     Scenario { model: model.into(), users, context, prompt: context, ..Scenario::default() }
@@ -147,7 +149,8 @@ fn rows_keep_their_order_and_their_bytes_for_any_number_of_threads() {
         .into();
     let run = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| steady_each(&base, scenarios.clone(), 1, || ())).unwrap()
+        let rows = Rows::none_known(&|_, _: &Option<Steady>| Ok::<(), StreamError>(()));
+        pool.install(|| steady_each(&base, scenarios.clone(), 1, &rows)).unwrap()
     };
     let runs = run(1);
     assert_eq!(

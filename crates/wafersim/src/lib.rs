@@ -28,6 +28,7 @@
 //! | [`picture`] | heat maps as PNG; wafer maps and charts as SVG and PNG |
 //! | [`timeline`] | Perfetto traces |
 //! | [`requests`] | traces of requests, in every published format |
+//! | [`store`] | rows of long runs, kept in a file as they end |
 //! | [`stream`] | many users on one machine: discrete events over the closed form |
 //!
 //! The program `simctl` is a thin shell around this crate. What follows is a tutorial; every example runs as a test.
@@ -132,6 +133,7 @@ pub use wafersim_requests as requests;
 pub use wafersim_routing as routing;
 pub use wafersim_search as search;
 pub use wafersim_spec as spec;
+pub use wafersim_store as store;
 pub use wafersim_stream as stream;
 pub use wafersim_timeline as timeline;
 pub use wafersim_values as values;

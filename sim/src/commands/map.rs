@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use wafersim::answer::map::{FoundOn, Gain, How, Objective, WayToFound, fewest, gains, map_on, way_to};
-use wafersim::answer::{AnswerError, Question, best_mappings};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use wafersim::answer::map::{FoundOn, Gain, How, KeptFound, Objective, WayToFound, fewest, gains, map_on, way_to};
+use wafersim::answer::{Question, best_mappings};
 use wafersim::certify::{Trials, Tried};
 use wafersim::mapping::{Certificate, Recipe, Resolved};
 use wafersim::picture::{Waterfall, waterfall_png, waterfall_svg};
@@ -14,6 +16,7 @@ use wafersim::report::waterfall::of_way;
 use wafersim::search::Pins;
 use wafersim::spec::scenario::WaferCount;
 
+use crate::cache;
 use crate::certify::looked_at;
 use crate::choice::{self, ObjectFormat};
 use crate::failure::Failure;
@@ -24,6 +27,7 @@ use crate::output::Destination;
 use crate::picture_file::{Kind, PictureFile};
 use crate::progress::Tries;
 use crate::scenario_flags::ScenarioFlags;
+use crate::store_flags::{InRows, StoreFlags, checksum_of, row_key};
 
 /// Flags of `map`.
 #[derive(Debug, Args)]
@@ -72,6 +76,8 @@ pub struct MapFlags {
     /// the next best is tried, at most five; where none passes the exit code is 3.
     #[arg(long)]
     certify: bool,
+    #[command(flatten)]
+    store: StoreFlags,
     /// How to write it.
     #[arg(long, value_enum, default_value_t = ObjectFormat::Text)]
     format: ObjectFormat,
@@ -117,11 +123,26 @@ pub fn execute(flags: &MapFlags) -> Result<(), Failure> {
     let how = how(flags)?;
     let progress = Tries::start();
     let judged = |count: u64| progress.at(count);
-    let mut frontier = Vec::new();
+    let mut rows: Vec<(&Question, u32)> = Vec::new();
     for question in &questions {
-        let found: Result<Vec<FoundOn>, AnswerError> =
-            counts(question, &how)?.into_iter().map(|wafers| map_on(question, wafers, &how, &judged)).collect();
-        frontier.push((question, found?));
+        let counts = counts(question, &how, flags.store.is_given())?;
+        rows.extend(counts.into_iter().map(|wafers| (question, wafers)));
+    }
+    let store = flags.store.open(|| in_rows(flags, &how, &rows))?;
+    let kept = store.part::<KeptFound>(0..rows.len())?;
+    let mut frontier: Vec<OfQuestion<'_>> = questions.iter().map(|question| (question, Vec::new())).collect();
+    for (place, (question, wafers)) in rows.iter().enumerate() {
+        let found = match kept.known(place) {
+            Some(known) => known.open(question, how.objective)?,
+            None => {
+                let new = map_on(question, *wafers, &how, &judged)?;
+                kept.keep(place, &KeptFound::of(&new))?;
+                new
+            }
+        };
+        if let Some((_, all)) = frontier.iter_mut().find(|(of, _)| std::ptr::eq(*of, *question)) {
+            all.push(found);
+        }
     }
     let Some((question, found)) = frontier.first() else { return Ok(()) };
     let question = *question;
@@ -139,7 +160,19 @@ pub fn execute(flags: &MapFlags) -> Result<(), Failure> {
     let passed = outcome.as_ref().and_then(Trials::passed).map_or(0, |(index, _)| index);
     // Those after the found ones are built in: what was found is shown all the same.
     let Some(best) = fastest.get(passed).or_else(|| fastest.first()) else { return Ok(()) };
-    let what = Insight { gains: gains(question, best, &how), way: way_to(question, best, &how) };
+    // Which one is certified is found out anew.
+    let kept = store.part::<Insight>(rows.len()..rows.len() + usize::from(!flags.certify))?;
+    let what = match kept.known(0) {
+        Some(known) => known,
+        None => {
+            let new = Insight { gains: gains(question, best, &how), way: way_to(question, best, &how) };
+            if !flags.certify {
+                kept.keep(0, &new)?;
+            }
+            new
+        }
+    };
+    store.close()?;
     let certificate = tried.map_or_else(Certificate::default, |tried| tried.certificate.clone());
     let text = match flags.format {
         ObjectFormat::Text => text(&frontier, best, &what) + "\n" + &said(&certificate, tried),
@@ -173,12 +206,14 @@ fn questions(layers: &Layers, users: &[String]) -> Result<Vec<Question>, Failure
 }
 
 /// Numbers of wafers to look at.
-fn counts(question: &Question, how: &How) -> Result<Vec<u32>, Failure> {
+fn counts(question: &Question, how: &How, is_kept: bool) -> Result<Vec<u32>, Failure> {
     Ok(match question.scenario.wafers {
         WaferCount::Exactly(wafers) => vec![wafers],
         WaferCount::Fewest => vec![fewest(question)?],
         WaferCount::Auto => {
             let searching = question.clone().searching(Some(how.effort));
+            // Which numbers of wafers there are is known before there are rows.
+            let searching = if is_kept { cache::searched(searching) } else { searching };
             match searching.searched() {
                 Some(searched) if !searched.considered.is_empty() => {
                     searched.considered.iter().map(|one| one.wafers).collect()
@@ -193,6 +228,7 @@ fn counts(question: &Question, how: &How) -> Result<Vec<u32>, Failure> {
 type OfQuestion<'a> = (&'a Question, Vec<FoundOn>);
 
 /// What is said of the mapping beside its speed.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Insight {
     gains: Vec<Gain>,
     way: WayToFound,
@@ -211,6 +247,29 @@ fn drawn(question: &Question, best: &FoundOn, way: &WayToFound) -> Waterfall {
     let bound = "On ideal hardware the same programs run at the rates of profile ideal; what no mapping beats knows no \
                  programs.";
     of_way(way, title, vec![words, bound.into()])
+}
+
+/// A row for each number of wafers, and one for what is said of the fastest.
+fn in_rows(flags: &MapFlags, how: &How, rows: &[(&Question, u32)]) -> Result<InRows, Failure> {
+    let pinned = flags.pin.as_deref().map(|path| checksum_of("--pin", path)).transpose()?;
+    let inputs = |question: &Question| (question.input_hash(), how.objective, how.effort, how.seed, pinned.clone());
+    let key = |(question, wafers): &(&Question, u32)| row_key(&(inputs(question), wafers), &question.scenario);
+    let mut keys: Vec<String> = rows.iter().map(key).collect();
+    let counts: Vec<(u64, u32)> = rows.iter().map(|(question, wafers)| (question.scenario.users, *wafers)).collect();
+    let scenario = rows.first().map(|(question, _)| &question.scenario);
+    if let Some((question, _)) = rows.first().filter(|_| !flags.certify) {
+        keys.push(row_key(&(inputs(question), &counts, "insight"), &question.scenario));
+    }
+    let words = json!({
+        "scenario": scenario,
+        "objective": how.objective,
+        "search": how.effort,
+        "seed": how.seed,
+        "pin": pinned,
+        "users_and_wafers": counts,
+        "certify": flags.certify,
+    });
+    Ok(InRows { command: "map", words, keys })
 }
 
 /// The certificate, with the mapping that it is of.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use serde_json::json;
 use wafersim::answer::Question;
 use wafersim::answer::experts::{Comparison, NAMES, StrategyOutcome, compare, resolved_mapping};
 use wafersim::place::experts::annealed::Annealing;
@@ -22,6 +23,7 @@ use crate::layers::Layers;
 use crate::mapping_flags::MappingFlags;
 use crate::output::Destination;
 use crate::progress::Progress;
+use crate::store_flags::{InRows, StoreFlags, checksum_of, row_key};
 use crate::table::{self, Table};
 use pictures::Pictures;
 
@@ -95,6 +97,8 @@ pub struct PlaceFlags {
     seed: String,
     #[command(flatten)]
     mapping: MappingFlags,
+    #[command(flatten)]
+    store: StoreFlags,
     /// Folder for a map of the wafers for each strategy and batch, as SVG and PNG.
     #[arg(long, value_name = "DIR")]
     pictures: Option<PathBuf>,
@@ -172,20 +176,44 @@ pub fn execute(flags: &PlaceFlags) -> Result<(), Failure> {
         trace: flags.trace.as_ref().map_or_else(|| trace.header.note.clone(), |file| file.display().to_string()),
         batches: Vec::new(),
     };
-    let progress = Progress::start(sizes.len() as u64);
-    for (question, &size) in questions.iter_mut().zip(&sizes) {
+    let judged_by = JudgedBy {
+        batches,
+        seed,
+        strategies: &strategies,
+        sharing: &sharing,
+        moves: annealing.moves,
+        restarts: annealing.restarts,
+    };
+    let store = flags.store.open(|| in_rows(flags, &judged_by, &questions))?;
+    let kept = store.part::<Vec<StrategyOutcome>>(0..sizes.len())?;
+    let progress = Progress::start(kept.missing());
+    for (place, (question, &size)) in questions.iter_mut().zip(&sizes).enumerate() {
+        let known = kept.known(place);
         let half = trace.len() / 2;
-        let past = demands(&trace, 0..half.max(1), size, batches, seed)?;
-        let future = demands(&trace, half..trace.len(), size, batches, seed.wrapping_add(1))?;
-        let comparison = Comparison {
-            batch: size as u64,
-            past: &past,
-            future: &future,
-            strategies: &strategies,
-            sharing: &sharing,
-            annealing,
+        // Pictures show what the strategies are judged by.
+        let future = if known.is_none() || pictures.is_some() {
+            demands(&trace, half..trace.len(), size, batches, seed.wrapping_add(1))?
+        } else {
+            Vec::new()
         };
-        let found = compare(question, &comparison)?;
+        let found = match known {
+            Some(known) => known,
+            None => {
+                let past = demands(&trace, 0..half.max(1), size, batches, seed)?;
+                let comparison = Comparison {
+                    batch: size as u64,
+                    past: &past,
+                    future: &future,
+                    strategies: &strategies,
+                    sharing: &sharing,
+                    annealing,
+                };
+                let found = compare(question, &comparison)?;
+                kept.keep(place, &found)?;
+                progress.advance();
+                found
+            }
+        };
         let has_room = |name: &&&str| found.iter().any(|outcome| outcome.strategy == **name);
         let without_room = strategies.iter().filter(|name| !has_room(name)).copied().collect();
         if let Some(pictures) = &mut pictures {
@@ -199,8 +227,8 @@ pub fn execute(flags: &PlaceFlags) -> Result<(), Failure> {
             pictures.draw(&found, &future, &words)?;
         }
         compared.batches.push(AtBatch { batch: size as u64, strategies: found, without_room });
-        progress.advance();
     }
+    store.close()?;
     progress.clear();
     let fastest = compared.batches.iter().flat_map(|at| &at.strategies).reduce(|best, other| {
         if other.time_per_output_token_us < best.time_per_output_token_us { other } else { best }
@@ -217,6 +245,32 @@ pub fn execute(flags: &PlaceFlags) -> Result<(), Failure> {
         pictures.write()?;
     }
     destination.write(&text)
+}
+
+/// What strategies are compared by, the trace aside.
+#[derive(Debug, Serialize)]
+struct JudgedBy<'a> {
+    batches: usize,
+    seed: u64,
+    strategies: &'a [&'static str],
+    sharing: &'a [u64],
+    moves: u32,
+    restarts: u32,
+}
+
+/// A row for each batch.
+fn in_rows(flags: &PlaceFlags, by: &JudgedBy<'_>, questions: &[Question]) -> Result<InRows, Failure> {
+    // A synthetic trace depends on the model and the seed.
+    let trace = flags.trace.as_deref().map(|file| checksum_of("--trace", file)).transpose()?;
+    let key = |question: &Question| row_key(&(question.input_hash(), by, &trace), &question.scenario);
+    let keys = questions.iter().map(key).collect();
+    let mut words = json!({ "batch": flags.batch, "by": by, "trace": trace });
+    if let Some(question) = questions.first() {
+        words["scenario"] = json!(question.scenario);
+        words["search"] = json!(question.search);
+        words["mapping"] = json!(flags.mapping.wanted()?.hash());
+    }
+    Ok(InRows { command: "place", words, keys })
 }
 
 /// A whole number of a flag within its range.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
+use serde_json::json;
 use wafersim::report;
 use wafersim::report::ReportError;
 use wafersim::report::number::{duration, whole};
@@ -11,7 +12,7 @@ use wafersim::report::stream_chart::ChartFile;
 use wafersim::routing::Trace;
 use wafersim::stream::engine::Progress as RunProgress;
 use wafersim::stream::recording::Recorder;
-use wafersim::stream::run::{Files, Point, Server, sweep};
+use wafersim::stream::run::{Files, KeptRun, Point, Prepared, Server, sweep};
 use wafersim::stream::scenario::{LoadScenario, RoutingScenario, StreamFile, StreamScenario, TraceScenario};
 use wafersim::stream::trace::Trace as RequestTrace;
 
@@ -24,6 +25,7 @@ use crate::mapping_flags::{MappingFlags, Wanted};
 use crate::output::{Destination, Folder, say};
 use crate::progress::{Progress, Seldom};
 use crate::request_trace;
+use crate::store_flags::{InRows, StoreFlags, row_key};
 
 /// What a run can be written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -50,6 +52,8 @@ pub struct StreamFlags {
     sweep: Option<String>,
     #[command(flatten)]
     mapping: MappingFlags,
+    #[command(flatten)]
+    store: StoreFlags,
     /// File for the run as a Perfetto trace (open it in ui.perfetto.dev): a track for each request, counters over time.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
@@ -81,12 +85,34 @@ pub fn execute(flags: &StreamFlags) -> Result<(), Failure> {
         file = file.with("--set", path, value)?;
     }
     let trace = trace(flags)?;
+    if trace.is_some() && flags.store.is_given() {
+        return Err(wrong(
+            "--store",
+            "keeps what came out, and --trace shows the run itself".into(),
+            "one of them".into(),
+        ));
+    }
     let pictures = flags.pictures.as_deref().map(|folder| Folder::open_for("--pictures", folder)).transpose()?;
     let (wanted, saved) = (flags.mapping.wanted()?, flags.mapping.open()?);
+    let words = Words { file: &file, mapping: &wanted };
     let Some(swept) = &flags.sweep else {
-        let machine = machine(file.check(&source)?, wanted, &mut Read::default())?;
-        saved.write(|| Ok(machine.resolved_mapping()?))?;
-        let point = alone(&machine, trace)?;
+        let prepared = prepared(file.clone().check(&source)?, wanted.clone(), &mut Read::default())?;
+        let store = flags.store.open(|| Ok(in_rows(&words, None, std::slice::from_ref(&prepared))))?;
+        let kept = store.part::<KeptRun>(0..1)?;
+        let known = kept.known(0).filter(|_| !flags.mapping.is_saved());
+        let point = match known {
+            Some(known) => prepared.point("", known),
+            None => {
+                let machine = prepared.place()?;
+                saved.write(|| Ok(machine.resolved_mapping()?))?;
+                let point = alone(&machine, trace)?;
+                if kept.missing() > 0 {
+                    kept.keep(0, &KeptRun::from(&point))?;
+                }
+                point
+            }
+        };
+        store.close()?;
         draw(pictures.as_ref(), || report::stream_chart::of_run(&point))?;
         return destination.write(&match flags.format {
             Format::Text => report::stream::text(&point),
@@ -102,25 +128,62 @@ pub fn execute(flags: &StreamFlags) -> Result<(), Failure> {
     if values.len() > MOST_POINTS {
         return Err(wrong("--sweep", format!("has {} values", values.len()), format!("at most {MOST_POINTS}")));
     }
+    let no_machine = |value: &str, failure: Failure| {
+        wrong("--sweep", format!("{path}={value}: {failure}"), "values for which there is a machine".into())
+    };
     let mut read = Read::default();
-    let mut machines = Vec::with_capacity(values.len());
-    for value in values {
+    let mut all = Vec::with_capacity(values.len());
+    for value in &values {
         let scenario = file.with("--sweep", path, value)?.check(&source)?;
-        let made = machine(scenario, wanted.clone(), &mut read).map_err(|failure| {
-            let allowed = "values for which there is a machine".to_owned();
-            wrong("--sweep", format!("{path}={value}: {failure}"), allowed)
-        })?;
-        machines.push((value.to_owned(), made));
+        all.push(prepared(scenario, wanted.clone(), &mut read).map_err(|failure| no_machine(value, failure))?);
+    }
+    let store = flags.store.open(|| Ok(in_rows(&words, Some(swept), &all)))?;
+    let kept = store.part::<KeptRun>(0..values.len())?;
+    let mut points: Vec<(usize, Point)> = Vec::with_capacity(values.len());
+    // The machines that are to run, and the places of their values.
+    let (mut machines, mut places) = (Vec::new(), Vec::new());
+    for (place, (value, prepared)) in values.iter().zip(all).enumerate() {
+        match kept.known(place) {
+            Some(known) => points.push((place, prepared.point(value, known))),
+            None => {
+                let machine = prepared.place().map_err(|error| no_machine(value, error.into()))?;
+                machines.push(((*value).to_owned(), machine));
+                places.push(place);
+            }
+        }
     }
     let progress = Progress::start(machines.len() as u64);
-    let points = sweep(&machines, || progress.advance());
+    let run = sweep(&machines, |index, point| {
+        // As many places as machines.
+        kept.keep(places.get(index).copied().unwrap_or(index), &KeptRun::from(point))?;
+        progress.advance();
+        Ok::<_, Failure>(())
+    });
+    let run = run.inspect_err(|_| progress.clear())?;
     progress.finish();
+    store.close()?;
+    points.extend(places.into_iter().zip(run));
+    points.sort_by_key(|(place, _)| *place);
+    let points: Vec<Point> = points.into_iter().map(|(_, point)| point).collect();
     draw(pictures.as_ref(), || report::stream_chart::of_sweep(path, &points))?;
     destination.write(&match flags.format {
         Format::Text => report::stream::sweep_text(path, &points),
         Format::Json => report::stream::sweep_json(path, &points)?,
         Format::Csv => report::stream::csv(&points)?,
     })
+}
+
+/// What is asked, beside the values of a sweep.
+struct Words<'a> {
+    file: &'a StreamFile,
+    mapping: &'a Wanted,
+}
+
+/// One run, or a run for each value of a sweep.
+fn in_rows(Words { file, mapping }: &Words<'_>, swept: Option<&str>, all: &[Prepared]) -> InRows {
+    let keys = all.iter().map(|one| row_key(&one.provenance().input_hash, &one.question().scenario)).collect();
+    let words = json!({ "scenario": file, "sweep": swept, "mapping": mapping.hash(), "search": mapping.search });
+    InRows { command: "stream", words, keys }
 }
 
 /// The file of `--trace`, opened, and its largest size.
@@ -185,8 +248,12 @@ impl Read {
     }
 }
 
-/// The machine of a scenario.
-fn machine(scenario: StreamScenario, Wanted { mapping, search }: Wanted, read: &mut Read) -> Result<Server, Failure> {
+/// A scenario with everything that it names read.
+fn prepared(
+    scenario: StreamScenario,
+    Wanted { mapping, search }: Wanted,
+    read: &mut Read,
+) -> Result<Prepared, Failure> {
     files::reads_named("machine.model", &scenario.machine.model)?;
     files::reads_named("machine.wafer", &scenario.machine.wafer)?;
     let requests = match &scenario.load {
@@ -205,7 +272,7 @@ fn machine(scenario: StreamScenario, Wanted { mapping, search }: Wanted, read: &
         _ => (String::new(), None),
     };
     let routing = routing.map(|trace| (trace, source.as_str()));
-    Ok(Server::with_files(scenario, Files { requests, routing, mapping, search })?)
+    Ok(Prepared::new(scenario, Files { requests, routing, mapping, search })?)
 }
 
 /// Files that the scenario names by a relative path are looked for in its folder first.

@@ -14,6 +14,7 @@ mod routing;
 mod run;
 mod saved_mappings;
 mod scenarios;
+mod store;
 mod stream;
 mod streams;
 mod surface;

@@ -1,11 +1,11 @@
 //! Which expert lives in which rectangles, and what that makes of a demand.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::demand::{Demand, PlaceLoad, Price};
 
 /// Which rectangles hold each expert. Of the pairs of an expert in a batch, the i-th goes to its home i mod homes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {
     /// Rectangles.
     pub cells: usize,

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use wafersim_spec::Bytes;
 use wafersim_spec::scenario::ExpertPlacement;
 
@@ -18,7 +18,7 @@ use crate::placement::Placement;
 use crate::request::Settings;
 
 /// A layer's region divided into rectangles for experts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Room {
     /// The rectangles; there may be a few more than hold experts, which stay empty.
     pub grid: CellGrid,

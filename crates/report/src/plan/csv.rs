@@ -1,12 +1,12 @@
 //! CSV: one line per point, all figures in full, empty where there is none. What holds for the whole table stands in
 //! every line, so that tables can be put together.
 
-use csv::WriterBuilder;
 use wafersim_answer::plan::{Plan, PlanRow};
 use wafersim_stream::steady::Steady;
 
 use super::WithRuns;
 use crate::error::ReportError;
+use crate::records::csv_text;
 
 type Field = (&'static str, fn(&Plan, &PlanRow) -> String);
 
@@ -68,19 +68,14 @@ pub fn csv_with(with: WithRuns<'_>) -> Result<String, ReportError> {
 }
 
 fn written(plan: &Plan, runs: Option<&[Option<Steady>]>) -> Result<String, ReportError> {
-    let wrong = |reason: String| ReportError::Format { format: "CSV", reason };
     let run_fields = if runs.is_some() { RUN_FIELDS } else { &[] };
-    let mut writer = WriterBuilder::new().from_writer(Vec::new());
     let names = FIELDS.iter().map(|(name, _)| *name).chain(run_fields.iter().map(|(name, _)| *name));
-    writer.write_record(names).map_err(|error| wrong(error.to_string()))?;
-    for (index, row) in plan.rows.iter().enumerate() {
+    let lines = plan.rows.iter().enumerate().map(|(index, row)| {
         let run = runs.and_then(|runs| runs.get(index)?.as_ref());
         let record = FIELDS.iter().map(|(_, value)| value(plan, row));
-        let record = record.chain(run_fields.iter().map(|(_, value)| optional(run.map(value))));
-        writer.write_record(record).map_err(|error| wrong(error.to_string()))?;
-    }
-    let bytes = writer.into_inner().map_err(|error| wrong(error.to_string()))?;
-    String::from_utf8(bytes).map_err(|error| wrong(error.to_string()))
+        record.chain(run_fields.iter().map(|(_, value)| optional(run.map(value)))).collect()
+    });
+    csv_text(std::iter::once(names.map(str::to_owned).collect()).chain(lines))
 }
 
 fn optional(value: Option<impl ToString>) -> String {

@@ -1,0 +1,110 @@
+//! `simctl results`: what the files of `--store` hold, and several of one question put together.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand, ValueEnum};
+use wafersim::report::number::{plural, whole};
+use wafersim::report::results::{self, Named};
+use wafersim::store::{self, Stored, part_of};
+
+use crate::failure::Failure;
+use crate::files;
+use crate::output::{Destination, say};
+
+/// Flags of `results`.
+#[derive(Debug, Args)]
+pub struct ResultsFlags {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Say of each store what it is of and how many of its rows are finished.
+    List(ListFlags),
+    /// Show what was asked and which rows are missing, or write the rows.
+    Show(ShowFlags),
+    /// Put the rows of several stores of one question into a new one, for example those of shards.
+    Merge(MergeFlags),
+}
+
+/// How a store is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum TableFormat {
+    /// What was asked, and which rows are missing.
+    Text,
+    /// The rows, a line each.
+    Csv,
+    /// One object: the header and the rows.
+    Json,
+}
+
+#[derive(Debug, Args)]
+struct ListFlags {
+    /// Files that --store has made.
+    #[arg(value_name = "FILE", required = true)]
+    stores: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct ShowFlags {
+    /// File that --store has made.
+    #[arg(value_name = "FILE")]
+    store: PathBuf,
+    /// How to write it.
+    #[arg(long, value_enum, default_value_t = TableFormat::Text)]
+    format: TableFormat,
+    /// File to write to instead of stdout.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct MergeFlags {
+    /// Files that --store has made.
+    #[arg(value_name = "FILE", required = true)]
+    stores: Vec<PathBuf>,
+    /// New file for all rows: .jsonl or .sqlite.
+    #[arg(long, value_name = "FILE", required = true)]
+    into: PathBuf,
+}
+
+/// Does what was asked with stores.
+pub fn execute(flags: &ResultsFlags) -> Result<(), Failure> {
+    match &flags.action {
+        Action::List(flags) => list(flags),
+        Action::Show(flags) => show(flags),
+        Action::Merge(flags) => merge(flags),
+    }
+}
+
+fn read(path: &Path) -> Result<Named, Failure> {
+    files::reads("FILE", path)?;
+    Ok(Named { file: path.display().to_string(), stored: store::read(path).map_err(Failure::Results)? })
+}
+
+fn list(flags: &ListFlags) -> Result<(), Failure> {
+    let stores = flags.stores.iter().map(|path| read(path)).collect::<Result<Vec<_>, Failure>>()?;
+    Destination::Stdout.write(&results::list(&stores))
+}
+
+fn show(flags: &ShowFlags) -> Result<(), Failure> {
+    let destination = Destination::open(flags.out.as_deref())?;
+    let store = read(&flags.store)?;
+    destination.write(&match flags.format {
+        TableFormat::Text => results::text(&store),
+        TableFormat::Csv => results::csv(&store.stored)?,
+        TableFormat::Json => results::json(&store.stored)?,
+    })
+}
+
+fn merge(flags: &MergeFlags) -> Result<(), Failure> {
+    flags.stores.iter().try_for_each(|path| files::reads("FILE", path))?;
+    files::writes("--into", &flags.into)?;
+    files::unfinished(part_of(&flags.into));
+    let from: Vec<&Path> = flags.stores.iter().map(PathBuf::as_path).collect();
+    let Stored { header, rows, .. } = store::merge(&from, &flags.into).map_err(Failure::Results)?;
+    let (there, asked) = (whole(rows.len() as u64), plural(header.rows, "row"));
+    say(&format!("written: {}, {there} of {asked}", flags.into.display()));
+    Ok(())
+}
