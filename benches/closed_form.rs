@@ -9,7 +9,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use wafersim_answer::plan::{Axes, plan};
-use wafersim_answer::{Question, answer, answer_without_ranges};
+use wafersim_answer::{Question, Ranges, answer, answer_without_ranges};
 use wafersim_check::measurements::{BUILTIN_MEASUREMENTS, read_table};
 use wafersim_check::validate::validate;
 use wafersim_cost::{Rates, View, cost};
@@ -67,7 +67,7 @@ fn plans(criterion: &mut Criterion) {
     group.sample_size(10);
     group.throughput(Throughput::Elements(axes.points() as u64));
     group.bench_function(format!("{} points", axes.points()), |bench| {
-        bench.iter(|| plan(&base, black_box(&axes), || ()));
+        bench.iter(|| plan(&base, black_box(&axes), Ranges::None, || ()));
     });
     group.finish();
 }

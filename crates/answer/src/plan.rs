@@ -11,6 +11,7 @@ use crate::bound::no_mapping_beats;
 use crate::error::AnswerError;
 use crate::question::Question;
 use crate::read::{PlannedProfile, planned};
+use crate::uncertainty::{Ranges, Spread};
 
 /// What varies. Every list holds at least one value; the points are their product, the last list fastest.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -134,6 +135,9 @@ pub struct PlanRow {
     pub reaches_target: bool,
     /// What binds, or why it does not fit.
     pub limit: String,
+    /// How sure speed and first token are; nothing where that was not asked for, or where it does not fit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ranges: Option<Spread>,
 }
 
 /// The table.
@@ -147,23 +151,26 @@ pub struct Plan {
     pub target: f64,
     /// Clock in GHz.
     pub clock_ghz: f64,
+    /// Which ranges the points have.
+    #[serde(skip)]
+    pub ranges: Ranges,
     /// The points in the order of the axes.
     pub rows: Vec<PlanRow>,
 }
 
-/// Answers every point of a grid, in which the question's own scenario is the base. `done` is called once per point,
-/// from any thread. Points that do not fit are rows that say so; the order of the rows does not depend on threads.
+/// Answers every point of a grid, in which the question's own scenario is the base, with the ranges that are asked for.
+/// `done` is called once per point, from any thread. Points that do not fit are rows that say so; the order of the rows does not depend on threads.
 ///
 /// # Errors
 /// Where a point is no question at all (a context beyond the model, a wrong wafer parameter).
-pub fn plan(base: &Question, axes: &Axes, done: impl Fn() + Sync) -> Result<Plan, AnswerError> {
+pub fn plan(base: &Question, axes: &Axes, ranges: Ranges, done: impl Fn() + Sync) -> Result<Plan, AnswerError> {
     // Points that differ in their profile alone are placed and written once.
     let first = axes.profiles.first().copied().into_iter().collect();
     let points = Axes { profiles: first, ..axes.clone() }.scenarios(&base.scenario);
     let together: Vec<Vec<PlanRow>> = points
         .into_par_iter()
         .map(|scenario| {
-            let rows = base.asking(scenario).and_then(|question| rows(&question, &axes.profiles));
+            let rows = base.asking(scenario).and_then(|question| rows(&question, &axes.profiles, ranges));
             axes.profiles.iter().for_each(|_| done());
             rows
         })
@@ -179,16 +186,17 @@ pub fn plan(base: &Question, axes: &Axes, done: impl Fn() + Sync) -> Result<Plan
         wafer: base.wafer.name.clone(),
         target: base.scenario.target,
         clock_ghz: base.clock().gigahertz(),
+        ranges,
         rows: rows.collect(),
     })
 }
 
 /// The rows of a point, one for each profile.
-fn rows(question: &Question, profiles: &[Profile]) -> Result<Vec<PlanRow>, AnswerError> {
+fn rows(question: &Question, profiles: &[Profile], ranges: Ranges) -> Result<Vec<PlanRow>, AnswerError> {
     let bound = no_mapping_beats(question);
     // Where a draft model lies is chosen for the scenario's profile.
     if question.draft.is_none()
-        && let Ok(found) = planned(question, profiles)
+        && let Ok(found) = planned(question, profiles, ranges)
         && found.len() == profiles.len()
     {
         let rows = profiles.iter().zip(found).map(|(profile, found)| fitting(empty(question, *profile), &bound, found));
@@ -198,7 +206,7 @@ fn rows(question: &Question, profiles: &[Profile]) -> Result<Vec<PlanRow>, Answe
     let each = profiles.iter().map(|profile| {
         let row = empty(question, *profile);
         let scenario = Scenario { profile: *profile, ..question.scenario.clone() };
-        match planned(&Question { scenario, ..question.clone() }, &[*profile]).map(|mut found| found.pop()) {
+        match planned(&Question { scenario, ..question.clone() }, &[*profile], ranges).map(|mut found| found.pop()) {
             Ok(Some(found)) => Ok(fitting(row, &bound, found)),
             Ok(None) => Ok(row),
             Err(error) => refused(row, error),
@@ -229,11 +237,12 @@ fn empty(question: &Question, profile: Profile) -> PlanRow {
         no_mapping_beats_at_measured_rate: None,
         reaches_target: false,
         limit: String::new(),
+        ranges: None,
     }
 }
 
 fn fitting(row: PlanRow, bound: &Bound, found: PlannedProfile) -> PlanRow {
-    let PlannedProfile { figures, wafers, max_users } = found;
+    let PlannedProfile { figures, wafers, max_users, spread } = found;
     let unbeaten = |limit: &wafersim_bound::Limit| Some(limit.tokens_per_second_per_user);
     PlanRow {
         fits: true,
@@ -248,6 +257,7 @@ fn fitting(row: PlanRow, bound: &Bound, found: PlannedProfile) -> PlanRow {
         no_mapping_beats_at_measured_rate: unbeaten(&bound.no_mapping_beats_at_measured_rate),
         reaches_target: figures.reaches_target,
         limit: figures.limit.to_string(),
+        ranges: spread,
         ..row
     }
 }

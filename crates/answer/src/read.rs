@@ -15,8 +15,9 @@ use crate::error::AnswerError;
 use crate::memory::fits;
 use crate::prefill::PromptPrograms;
 use crate::question::Question;
-use crate::run::{ProfileAnswer, profile_answer};
+use crate::run::{ProfileAnswer, Works, profile_answer};
 use crate::stage::LayerReading;
+use crate::uncertainty::{Ranges, Spread, spread};
 use crate::written::Kept;
 
 /// What was read in closed form for the scenario's profile, for another reading to replace.
@@ -48,6 +49,8 @@ pub(crate) struct OfProfile<'a> {
     pub(crate) profile: Profile,
     /// The fastest way.
     pub(crate) way: &'a Way,
+    /// The way by which the prompt is read.
+    pub(crate) prompt_way: &'a Way,
     /// Its times, as they were replaced.
     pub(crate) timing: DecodeTiming,
     /// What they come to.
@@ -100,7 +103,8 @@ pub(crate) fn read_profiles(
             }
             let figures = profile_answer(question, &read)?;
             let max_users = here().map(|worked| worked.candidates.max_users).max().unwrap_or(0);
-            keep(OfProfile { profile, way, timing: read.timing, figures, closed_form, wafers, max_users });
+            let prompt_way = prompt.way;
+            keep(OfProfile { profile, way, prompt_way, timing: read.timing, figures, closed_form, wafers, max_users });
         }
     }
     Ok(())
@@ -229,26 +233,35 @@ fn by_mapping<'p>(question: &Question, asked: &'p [Profile]) -> Vec<&'p [Profile
 }
 
 /// What a plan asks of a point under one profile.
+#[derive(Debug, Clone)]
 pub(crate) struct PlannedProfile {
     pub(crate) figures: ProfileAnswer,
     pub(crate) wafers: u32,
     pub(crate) max_users: u64,
+    pub(crate) spread: Option<Spread>,
 }
 
-/// A point under several profiles, in their order.
+/// A point under several profiles, in their order, with the ranges that are asked for.
 ///
 /// # Errors
 /// As [`answer`].
-pub(crate) fn planned(question: &Question, asked: &[Profile]) -> Result<Vec<PlannedProfile>, AnswerError> {
+pub(crate) fn planned(
+    question: &Question,
+    asked: &[Profile],
+    ranges: Ranges,
+) -> Result<Vec<PlannedProfile>, AnswerError> {
     let mut found = BTreeMap::new();
     // The published profile comes first where mappings are shared.
     let mut order = asked.to_vec();
     order.sort_unstable();
     order.dedup();
     read_profiles(question, &order, &mut closed_form, &mut |of| {
-        let OfProfile { profile, figures, wafers, max_users, .. } = of;
-        found.insert(profile, (figures, wafers, max_users));
+        let OfProfile { profile, way, prompt_way, figures, wafers, max_users, .. } = of;
+        let spread = (ranges != Ranges::None).then(|| {
+            let works = Works { way: way.clone(), prompt: prompt_way.clone() };
+            spread(question, &works, profile, ranges)
+        });
+        found.insert(profile, PlannedProfile { figures, wafers, max_users, spread: spread.flatten() });
     })?;
-    let planned = asked.iter().filter_map(|profile| found.get(profile).cloned());
-    Ok(planned.map(|(figures, wafers, max_users)| PlannedProfile { figures, wafers, max_users }).collect())
+    Ok(asked.iter().filter_map(|profile| found.get(profile).cloned()).collect())
 }

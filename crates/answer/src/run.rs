@@ -30,7 +30,7 @@ use crate::question::Question;
 use crate::read::{OfProfile, Read, Timed, closed_form, fastest, read_profiles};
 use crate::searched::Considered;
 use crate::stage::LayerReading;
-use crate::uncertainty::{Uncertainty, uncertainty};
+use crate::uncertainty::{Drawing, Ranges, Uncertainty, uncertainty};
 
 /// The answer. Field names are those of `simctl run --format json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -255,8 +255,17 @@ pub struct LoadAsRun {
 /// # Errors
 /// Where the model does not fit, or parameters are so extreme that times are no numbers.
 pub fn answer(question: &Question) -> Result<Answer, AnswerError> {
-    let (answer, way) = base_answer(question, Profile::ALL, &mut closed_form)?;
-    with_ranges(question, answer, &way)
+    answer_with(question, Ranges::Corner, &|_, _| ())
+}
+
+/// The same with the ranges that are asked for. `drawn` is called from any thread, with the draws that are done and with
+/// all that are known to come.
+///
+/// # Errors
+/// As [`answer`].
+pub fn answer_with(question: &Question, ranges: Ranges, drawn: Drawing<'_>) -> Result<Answer, AnswerError> {
+    let (answer, works) = base_answer(question, Profile::ALL, &mut closed_form)?;
+    with_ranges(question, answer, &works, ranges, drawn)
 }
 
 /// The placement that an answer rests on: the one that is fastest for the scenario's profile.
@@ -265,7 +274,7 @@ pub fn answer(question: &Question) -> Result<Answer, AnswerError> {
 /// As [`answer`].
 pub fn chosen_placement(question: &Question) -> Result<Placement, AnswerError> {
     base_answer(question, &[question.scenario.profile], &mut closed_form)
-        .map(|(_, way)| Arc::unwrap_or_clone(way.mapped.placement))
+        .map(|(_, works)| Arc::unwrap_or_clone(works.way.mapped.placement))
 }
 
 /// The mapping that an answer rests on, with every number: the way of working that is fastest for the scenario's
@@ -274,18 +283,39 @@ pub fn chosen_placement(question: &Question) -> Result<Placement, AnswerError> {
 /// # Errors
 /// As [`answer`].
 pub fn resolved_mapping(question: &Question) -> Result<Resolved, AnswerError> {
-    let (_, way) = base_answer(question, &[question.scenario.profile], &mut closed_form)?;
+    let (_, Works { way, .. }) = base_answer(question, &[question.scenario.profile], &mut closed_form)?;
     Ok(Chosen::new(question, way.source)?.resolved(&way.mapped))
 }
 
 /// An answer with the ranges and the known errors, both in closed form.
-pub(crate) fn with_ranges(question: &Question, mut answer: Answer, way: &Way) -> Result<Answer, AnswerError> {
-    let ranges = uncertainty(question, way, answer.wafers)?;
+pub(crate) fn with_ranges(
+    question: &Question,
+    mut answer: Answer,
+    works: &Works,
+    ranges: Ranges,
+    drawn: Drawing<'_>,
+) -> Result<Answer, AnswerError> {
+    answer.provenance = answer.provenance.with_known_errors(question);
+    let sampling = match ranges {
+        Ranges::None => return Ok(answer),
+        Ranges::Corner => None,
+        Ranges::Sampled(sampling) => Some(sampling),
+    };
+    let ranges = uncertainty(question, works, answer.wafers, sampling, drawn)?;
     answer.verdict.depends_on_clock =
         ranges.clock.iter().any(|point| point.reaches_target != answer.verdict.state.is_reached());
+    answer.provenance.seed = sampling.map(|sampling| sampling.seed);
     answer.uncertainty = Some(ranges);
-    answer.provenance = answer.provenance.with_known_errors(question);
     Ok(answer)
+}
+
+/// The ways that an answer rests on.
+#[derive(Debug, Clone)]
+pub(crate) struct Works {
+    /// The fastest for the scenario's profile.
+    pub(crate) way: Way,
+    /// The one by which its prompt is read.
+    pub(crate) prompt: Way,
 }
 
 /// The same without ranges and known errors: what sweeps use. `depends_on_clock` is false then, unasked.
@@ -309,21 +339,23 @@ pub(crate) fn base_answer(
     question: &Question,
     asked: &[Profile],
     replace: &mut dyn FnMut(&mut Read<'_>) -> Result<(), AnswerError>,
-) -> Result<(Answer, Way), AnswerError> {
+) -> Result<(Answer, Works), AnswerError> {
     let scenario = &question.scenario;
     let mut profiles = BTreeMap::new();
     let mut chosen = None;
     read_profiles(question, asked, replace, &mut |found| {
         profiles.insert(found.profile, found.figures.clone());
         if found.profile == scenario.profile {
-            let OfProfile { way, timing, figures, closed_form, wafers, max_users, .. } = found;
-            chosen = Some((way.clone(), timing, figures, closed_form, wafers, max_users));
+            let OfProfile { way, prompt_way, timing, figures, closed_form, wafers, max_users, .. } = found;
+            let works = Works { way: way.clone(), prompt: prompt_way.clone() };
+            chosen = Some((works, timing, figures, closed_form, wafers, max_users));
         }
     })?;
     // The scenario's profile is one of those asked for.
-    let Some((way, timing, figures, closed_form, wafers, max_users)) = chosen else {
+    let Some((works, timing, figures, closed_form, wafers, max_users)) = chosen else {
         return Err(AnswerError::NotANumber { what: "the profile", value: scenario.profile.to_string() });
     };
+    let way = &works.way;
     let clock = question.wafer.figure(Key::ClockGigahertz);
     let profiles = Profiles::new(question, profiles);
     let verdict = Verdict {
@@ -356,7 +388,7 @@ pub(crate) fn base_answer(
         services: Services::of(question, &profiles),
         profiles,
         breakdown: breakdown(&timing),
-        memory: memory(question, &way),
+        memory: memory(question, way),
         load: LoadAsRun {
             wafers_used: wafers_used(&way.mapped.placement, way.draft.as_ref().map(|draft| &*draft.placement)),
             prompt: scenario.prompt,
@@ -386,7 +418,7 @@ pub(crate) fn base_answer(
         uncertainty: None,
         provenance: Provenance::new(question),
     };
-    Ok((answer, way))
+    Ok((answer, works))
 }
 
 /// Time of a token without speculation on so many wafers, under the scenario's profile, in closed form.
@@ -421,20 +453,11 @@ pub(crate) fn profile_answer(question: &Question, read: &Read<'_>) -> Result<Pro
         slowest_stage_us: timing.times.slowest.microseconds(clock),
         full_pipeline_users: ((step / full).ceil().max(1.0) as u64).saturating_mul(timing.micro_batch),
         full_pipeline_tokens_per_second: timing.tokens_per_step * timing.micro_batch as f64 / full,
-        users_at_full_speed: users_at_full_speed(question, read),
+        users_at_full_speed: timing.users_at_full_speed(question, read.placement),
         reaches_target: per_user >= question.scenario.target,
         limit: limit(timing),
         causes: causes(&timing.times.latency),
     })
-}
-
-/// Micro-batches that one pass has room for before one of them waits at the slowest stage, times their users; no more
-/// than the arrangement's KV cache holds.
-fn users_at_full_speed(question: &Question, read: &Read<'_>) -> u64 {
-    let timing = &read.timing;
-    let room = timing.step().0 / timing.step_of_full_pipeline().0;
-    let users = (room.floor().max(1.0) as u64).saturating_mul(timing.micro_batch);
-    users.min(read.placement.max_users(question.scenario.context))
 }
 
 /// What binds: the full pipeline, and the cause that takes most of a pass with the operator that takes most of that

@@ -8,7 +8,7 @@ use wafersim_place::{Item, Placement, Slot, TableLayout};
 use wafersim_program::{Axis, BufferId, End, Program, Region, Relayout};
 use wafersim_spec::scenario::Profile;
 use wafersim_spec::wafer::{Key, RateSet};
-use wafersim_spec::{Cycles, Hertz};
+use wafersim_spec::{Cycles, Hertz, Wafer};
 
 use crate::question::Question;
 use crate::written::{Flow, Written};
@@ -38,11 +38,16 @@ const SHARED: usize = 8;
 impl LayerReading {
     /// The reading of a profile.
     pub fn new(question: &Question, profile: Profile) -> Self {
+        Self::of(&question.wafer, question.clock(), profile)
+    }
+
+    /// The same of a wafer at a clock.
+    pub(crate) fn of(wafer: &Wafer, clock: Hertz, profile: Profile) -> Self {
         let view = if profile == Profile::Ideal { View::Physics } else { View::Achieved };
-        let value = |key| question.wafer.value(key, RateSet::Silicon);
+        let value = |key| wafer.value(key, RateSet::Silicon);
         Self {
-            rates: Rates::new(&question.wafer, RateSet::Silicon, view),
-            clock: question.clock(),
+            rates: Rates::new(wafer, RateSet::Silicon, view),
+            clock,
             link_latency_us: value(Key::LinkLatency),
             link_gigabytes: value(Key::LinkBandwidth),
             shared: Arc::default(),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use wafersim::answer::plan::plan;
-use wafersim::answer::{Question, resolved_mapping};
+use wafersim::answer::{Question, Ranges, resolved_mapping};
 use wafersim::report;
 use wafersim::report::plan::WithRuns;
 use wafersim::spec::{Model, Wafer};
@@ -17,6 +17,7 @@ use crate::mapping_flags::MappingFlags;
 use crate::output::{Destination, say};
 use crate::plan_axes::AxisFlags;
 use crate::progress::Progress;
+use crate::range_flags::{RangeFlags, RangesFlag};
 use crate::scenario_flags::ScenarioFlags;
 
 /// What a table can be written as.
@@ -50,6 +51,8 @@ pub struct PlanFlags {
     axes: AxisFlags,
     #[command(flatten)]
     mapping: MappingFlags,
+    #[command(flatten)]
+    ranges: RangeFlags,
     /// How the rows are made.
     #[arg(long, value_enum, default_value_t = PlanFidelity::ClosedForm)]
     fidelity: PlanFidelity,
@@ -64,6 +67,14 @@ pub struct PlanFlags {
 /// Answers every point of the table.
 pub fn execute(flags: &PlanFlags) -> Result<(), Failure> {
     let destination = Destination::open(flags.out.as_deref())?;
+    let ranges = flags.ranges.ranges(RangesFlag::None)?;
+    if matches!(ranges, Ranges::Sampled(_)) && flags.fidelity == PlanFidelity::Stream {
+        return Err(Failure::Flag {
+            flag: "--ranges".into(),
+            problem: "is 'sampled', and the p5 and p50 of --fidelity stream are others: of users, not of draws".into(),
+            allowed: "none or corner with --fidelity stream".into(),
+        });
+    }
     let layers = flags.scenario.layers()?;
     let scenario = layers.check()?;
     let model = Model::from_name_or_path(&scenario.model)?;
@@ -80,7 +91,7 @@ pub fn execute(flags: &PlanFlags) -> Result<(), Failure> {
     let base = flags.mapping.ask_many(Question::new(scenario.clone(), model, wafer)?)?;
     say_what_is_ignored(&layers);
     let progress = Progress::start(axes.points() as u64);
-    let table = plan(&base, &axes, || progress.advance()).inspect_err(|_| progress.clear())?;
+    let table = plan(&base, &axes, ranges, || progress.advance()).inspect_err(|_| progress.clear())?;
     progress.finish();
     if let Some(point) = axes.scenarios(&scenario).into_iter().next() {
         saved.write(|| Ok(resolved_mapping(&base.asking(point)?)?))?;

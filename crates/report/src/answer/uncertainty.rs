@@ -1,26 +1,40 @@
 //! How the answer moves with what is not known.
 
-use wafersim_answer::{Answer, Uncertainty};
+use wafersim_answer::{Alternative, Answer, Drawn, Estimator, Range, Sampled, Shares, Uncertainty};
 use wafersim_spec::Bytes;
 use wafersim_spec::wafer::{DECLARATIONS, Evidence};
 
 use crate::grid::{Grid, Side};
-use crate::number::{figure, plural, users, whole};
+use crate::number::{duration, figure, plural, share, users, whole};
 use crate::paragraph::{heading, labelled, wrapped};
 
 /// Parameters that are listed.
 const LISTED: usize = 8;
 
+/// Shares of the variance that are listed, and from which size on.
+const SHARES: usize = 6;
+const SHARE_THAT_IS_SAID: f64 = 0.01;
+
+/// What is seen in none of n draws has a probability below 3 / n, with a confidence of 95 %.
+const RULE_OF_THREE: f64 = 3.0;
+
 pub(super) fn text(answer: &Answer) -> String {
     let Some(ranges) = &answer.uncertainty else { return String::new() };
     let mut text = heading("How sure");
     text.push_str(&labelled("range", &range(answer, ranges)));
+    text.push_str(&labelled("first token", &first_token(ranges)));
     let points = ranges.clock.iter().map(|point| {
         let reached = if point.reaches_target { "reached" } else { "not reached" };
         format!("{} GHz: {} tok/s ({reached})", point.ghz, figure(point.tokens_per_second_per_user))
     });
     text.push_str(&labelled("clock", &points.collect::<Vec<_>>().join("; ")));
     text.push_str(&labelled("memory", &memory(answer, ranges)));
+    for toggle in ranges.toggles.iter().filter(|toggle| moves(answer, toggle)) {
+        text.push_str(&labelled(toggle.toggle.name(), &alternative(toggle)));
+    }
+    if let Some(sampled) = &ranges.sampled {
+        text.push_str(&draws(sampled));
+    }
     if ranges.parameters.is_empty() {
         return text;
     }
@@ -66,6 +80,79 @@ fn range(answer: &Answer, ranges: &Uncertainty) -> String {
         figure(speeds.low),
         figure(speeds.high)
     )
+}
+
+/// The time to first token at both ends.
+fn first_token(ranges: &Uncertainty) -> String {
+    let Range { low, high } = ranges.time_to_first_token_ms;
+    format!("{} to {}, in the same way", duration(low * 1e-3), duration(high * 1e-3))
+}
+
+/// Whether a toggle moves speed or first token by more than 0.1 %.
+fn moves(answer: &Answer, toggle: &Alternative) -> bool {
+    let differs = |one: f64, other: f64| (one / other - 1.0).abs() > 1e-3;
+    differs(toggle.tokens_per_second_per_user, answer.tokens_per_second_per_user)
+        || differs(toggle.time_to_first_token_ms, answer.time_to_first_token_ms)
+}
+
+fn alternative(toggle: &Alternative) -> String {
+    format!(
+        "{} in place of {}: {} tok/s each user, the first token after {}",
+        toggle.other,
+        toggle.assumed,
+        figure(toggle.tokens_per_second_per_user),
+        duration(toggle.time_to_first_token_ms * 1e-3)
+    )
+}
+
+/// What many draws give, and what causes their variance.
+fn draws(sampled: &Sampled) -> String {
+    let drawn = format!(
+        "{} draws of all that is not known (seed {}); the target is reached in {}",
+        whole(u64::from(sampled.samples)),
+        sampled.seed,
+        chance(sampled, "them")
+    );
+    let mut grid =
+        Grid::new([("of the draws", Side::Left), ("p5", Side::Right), ("p50", Side::Right), ("p95", Side::Right)]);
+    let mut row = |title: &str, cell: &dyn Fn(&Drawn) -> String| {
+        grid.row([title.to_owned(), cell(&sampled.p5), cell(&sampled.p50), cell(&sampled.p95)]);
+    };
+    row("tok/s each user", &|drawn| figure(drawn.tokens_per_second_per_user));
+    row("tok/s all users", &|drawn| figure(drawn.tokens_per_second_total));
+    row("first token", &|drawn| duration(drawn.time_to_first_token_ms * 1e-3));
+    row("users at full speed", &|drawn| users(drawn.users_at_full_speed));
+    format!("{}{}\n{}", labelled("sampled", &drawn), labelled("variance", &variance(&sampled.shares)), grid.text())
+}
+
+/// `12 % of 200 draws (standard error 2.3 %)`.
+pub(super) fn chance(sampled: &Sampled, draws: &str) -> String {
+    let rare = || share(RULE_OF_THREE / f64::from(sampled.samples));
+    match sampled.probability {
+        0.0 => format!("none of {draws} (less than {})", rare()),
+        1.0 => format!("all of {draws} (but for less than {})", rare()),
+        part => format!("{} of {draws} (standard error {})", share(part), share(sampled.standard_error)),
+    }
+}
+
+/// What causes the variance of the speed, and how that is known.
+fn variance(shares: &Shares) -> String {
+    let by = match shares.estimator {
+        Estimator::Nothing => return "nothing moves the speed".into(),
+        Estimator::Regression { adjusted_r_squared } => {
+            format!("by regression on the draws, R2 {adjusted_r_squared:.3}")
+        }
+        Estimator::Jansen { runs } => format!("by Jansen's estimator, {} runs more", whole(runs)),
+    };
+    let each = shares.each.iter().filter(|one| one.first_order >= SHARE_THAT_IS_SAID).take(SHARES);
+    let each: Vec<String> = each.map(|one| format!("{} {}", one.parameter, share(one.first_order))).collect();
+    let left = 1.0 - shares.together;
+    let together = match left {
+        _ if left.abs() < SHARE_THAT_IS_SAID => String::new(),
+        left if left > 0.0 => format!(" ({} to inputs together, or not found)", share(left)),
+        left => format!(" (more than the whole by {}, an error of the estimate)", share(-left)),
+    };
+    format!("of the speed's: {}; all shares are {}{together}, {by}", each.join(", "), share(shares.together))
 }
 
 /// What wafers and users are with the least and with the most memory free.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use wafersim_answer::plan::{Plan, PlanRow};
 use wafersim_answer::{
-    Answer, BreakdownRow, ClockPoint, Ends, Influence, KnownError, Limit, MemoryBytes, ProfileAnswer, Question, Range,
-    State, Unbeaten, Uncertainty, Verdict, Verified, WorstPe, answer_without_ranges,
+    Alternative, Answer, BreakdownRow, ClockPoint, Ends, Influence, KnownError, Limit, MemoryBytes, ProfileAnswer,
+    Question, Range, Ranges, State, Toggle, Unbeaten, Uncertainty, Verdict, Verified, WorstPe, answer_without_ranges,
 };
 use wafersim_check::validate::{Group, Prediction, Skipped, Validation};
 use wafersim_cost::Cause;
@@ -138,6 +138,15 @@ pub fn answer() -> Answer {
     let point = |ghz: f64| ClockPoint { ghz, tokens_per_second_per_user: ghz * 500.0, reaches_target: false };
     answer.uncertainty = Some(Uncertainty {
         tokens_per_second_per_user: Range { low: 400.0, high: 620.0 },
+        time_to_first_token_ms: Range { low: 3900.0, high: 6100.0 },
+        toggles: vec![Alternative {
+            toggle: Toggle::Routing,
+            assumed: "skewed".into(),
+            other: "uniform".into(),
+            tokens_per_second_per_user: 560.0,
+            time_to_first_token_ms: 4500.0,
+        }],
+        sampled: None,
         clock: vec![point(0.85), point(1.1)],
         free_memory: Ends { low: Some(Bytes(36_864)), high: Some(Bytes(44_976)) },
         wafers: Ends { low: Some(15), high: Some(20) },
@@ -177,12 +186,14 @@ pub fn plan() -> Plan {
         no_mapping_beats_at_measured_rate: speed.map(|_| 4000.0),
         reaches_target: speed.is_some_and(|speed| speed >= 2000.0),
         limit: limit.into(),
+        ranges: None,
     };
     Plan {
         model: "a-model".into(),
         wafer: "a-wafer".into(),
         target: 2000.0,
         clock_ghz: 1.1,
+        ranges: Ranges::None,
         rows: vec![
             row(1, 8192, Some(2500.0), "hops (60 % of a token's way, most of it in router)"),
             row(32, 8192, Some(493.125), "a full pipeline: 64 micro-batches share slot 3 (layer 3); on the way: hops"),
