@@ -89,7 +89,7 @@ pub struct Uncertainty {
     pub clock: Vec<ClockPoint>,
     /// Parameters that move the answer by more than 0.1 %, largest first.
     pub parameters: Vec<Influence>,
-    /// Structural guesses that a setting switches, each by itself.
+    /// Structural guesses, each switched by itself.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub toggles: Vec<Alternative>,
     /// Memory of a processing element that code and runtime leave free.
@@ -114,9 +114,9 @@ pub struct Alternative {
     /// The toggle.
     pub toggle: Toggle,
     /// What is assumed.
-    pub assumed: String,
+    pub assumed: &'static str,
     /// What is not.
-    pub other: String,
+    pub other: &'static str,
     /// Tokens per second of each user with the other.
     pub tokens_per_second_per_user: f64,
     /// Time to first token with the other, in milliseconds.
@@ -241,7 +241,7 @@ pub(crate) fn spread(question: &Question, works: &Works, profile: Profile, range
     if ranges == Ranges::None {
         return None;
     }
-    let inputs = Input::all(question);
+    let inputs = Input::all(question, &works.way.mapped.placement);
     let held = Held::new(question, works, profile, &inputs);
     Some(match ranges {
         Ranges::Sampled(sampling) => {
@@ -301,13 +301,15 @@ fn alternatives(question: &Question, held: &Held<'_>, inputs: &[Input]) -> Vec<A
     let toggled = inputs.iter().filter_map(|input| Some((input, input.toggle()?)));
     let alternatives = toggled.map(|(input, toggle)| {
         let figures = held.figures(&[(input, input.high)]);
-        let (assumed, other) = match toggle {
-            Toggle::Routing => (question.scenario.routing, other_routing(question.scenario.routing)),
+        let routing = question.scenario.routing;
+        let [assumed, other] = match toggle {
+            Toggle::Routing => [routing.name(), other_routing(routing).name()],
+            Toggle::LinkPorts => ["same rows", "any rows"],
         };
         Alternative {
             toggle,
-            assumed: assumed.to_string(),
-            other: other.to_string(),
+            assumed,
+            other,
             tokens_per_second_per_user: figures.speed,
             time_to_first_token_ms: figures.first_token_ms,
         }
@@ -323,7 +325,7 @@ pub(crate) fn uncertainty(
     sampling: Option<Sampling>,
     drawing: Drawing<'_>,
 ) -> Result<Uncertainty, AnswerError> {
-    let inputs = Input::all(question);
+    let inputs = Input::all(question, &works.way.mapped.placement);
     let held = Held::new(question, works, question.scenario.profile, &inputs);
     let moves = Moves::new(&held, &inputs);
     let corner = Corner::new(&held, &inputs, held.figures(&[]));

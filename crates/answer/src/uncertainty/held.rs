@@ -10,7 +10,7 @@ use crate::decode::{DecodePrograms, DecodeTiming};
 use crate::prefill::PromptPrograms;
 use crate::question::Question;
 use crate::run::Works;
-use crate::stage::LayerReading;
+use crate::stage::{LayerReading, Ports};
 use crate::written::Kept;
 
 /// What comes out of one set of values.
@@ -109,6 +109,7 @@ impl<'a> Held<'a> {
         });
         let mut question = Cow::Borrowed(self.question);
         let mut programs = &self.assumed;
+        let mut ports = Ports::SameRows;
         for (input, value) in values {
             match input.what {
                 What::Rate(_) => {}
@@ -117,10 +118,12 @@ impl<'a> Held<'a> {
                 What::Toggle(Toggle::Routing) => {
                     programs = self.other.as_ref().filter(|_| *value > 0.5).unwrap_or(&self.assumed);
                 }
+                What::Toggle(Toggle::LinkPorts) if *value > 0.5 => ports = Ports::AnyRows,
+                What::Toggle(Toggle::LinkPorts) => {}
             }
         }
         let clock = question.scenario.clock_ghz.map_or_else(|| wafer.clock(), Hertz::from_gigahertz);
-        let reading = LayerReading::of(&wafer, clock, self.profile);
+        let reading = LayerReading::of(&wafer, clock, self.profile).with_ports(ports);
         Machine { question, clock, reading, programs }
     }
 }

@@ -8,6 +8,7 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
+use wafersim_place::Placement;
 use wafersim_spec::model::FeedForward;
 use wafersim_spec::scenario::{RoutingModel, Speculation};
 use wafersim_spec::wafer::{DECLARATIONS, Declaration, Evidence, Key};
@@ -21,19 +22,22 @@ pub(super) const DISTRIBUTION: &str = "independent; triangular from low to high 
 /// Ranges of a larger factor are taken on a logarithmic scale.
 const WIDE: f64 = 3.0;
 
-/// A structural guess that a setting switches.
+/// A structural guess with two states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Toggle {
     /// Tokens choose experts by the other one of the two routing models.
     Routing,
+    /// Links put words on any row of the next wafer, not on those on which they left.
+    LinkPorts,
 }
 
 impl Toggle {
-    /// Its name, as the setting is called.
+    /// Its name: that of the setting, where there is one.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Routing => "routing",
+            Self::LinkPorts => "link_ports",
         }
     }
 }
@@ -62,8 +66,8 @@ pub(super) struct Input {
 }
 
 impl Input {
-    /// All of a question, rates in the order of the wafer file.
-    pub(super) fn all(question: &Question) -> Vec<Self> {
+    /// All of a question that is placed so, rates in the order of the wafer file.
+    pub(super) fn all(question: &Question, placement: &Placement) -> Vec<Self> {
         let scenario = &question.scenario;
         let rates = DECLARATIONS.iter().filter_map(|declared| {
             let is_fixed = declared.key == Key::ClockGigahertz && scenario.clock_ghz.is_some();
@@ -95,14 +99,11 @@ impl Input {
             high: Speculation::MOST_COST,
         });
         let is_routed = question.model.layers.iter().any(|layer| matches!(layer.feed_forward, FeedForward::Moe(_)));
-        let routing = is_routed.then_some(Self {
-            what: What::Toggle(Toggle::Routing),
-            evidence: Evidence::Inferred,
-            low: 0.0,
-            nominal: 0.0,
-            high: 1.0,
-        });
-        rates.chain(lengths).chain(cost).chain(routing).filter(|input| input.low < input.high).collect()
+        let toggle =
+            |toggle, evidence| Self { what: What::Toggle(toggle), evidence, low: 0.0, nominal: 0.0, high: 1.0 };
+        let routing = is_routed.then(|| toggle(Toggle::Routing, Evidence::Inferred));
+        let ports = (placement.wafers_used > 1).then(|| toggle(Toggle::LinkPorts, Evidence::Guess));
+        rates.chain(lengths).chain(cost).chain(routing).chain(ports).filter(|input| input.low < input.high).collect()
     }
 
     /// Its name: a parameter of the wafer file or a setting.
@@ -163,7 +164,7 @@ impl Input {
             What::Rate(declared) => declared.key as u128,
             What::AcceptedLength => DECLARATIONS.len() as u128,
             What::DraftCost => DECLARATIONS.len() as u128 + 1,
-            What::Toggle(Toggle::Routing) => DECLARATIONS.len() as u128 + 2,
+            What::Toggle(toggle) => DECLARATIONS.len() as u128 + 2 + toggle as u128,
         }
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! *Regression*: the draws are fitted by a sum of functions of one input each, a straight line and a parabola (of a
 //! toggle a step). Inputs are independent, so that the variance of an input's function is its first-order variance, as
-//! far as the sum describes the figure. It is taken where its R2, adjusted for the number of its coefficients, is above
+//! far as the sum describes the figure, and the whole is the sum of these and of what is left. It is taken where its R2, adjusted for the number of its coefficients, is above
 //! [`ENOUGH`], and needs no run beside the draws.
 //!
 //! *Jansen*: a second set of draws B, and for each input i the first set A with the column of that input from B. The
@@ -128,12 +128,16 @@ fn regression(drawings: Drawings<'_>) -> Option<Fitted> {
             *sum += coefficient * value;
         }
     }
-    let whole = variance(speeds);
     let left: Vec<f64> =
         (0..speeds.len()).map(|draw| centred[draw] - functions.iter().map(|one| one[draw]).sum::<f64>()).collect();
     let (draws, used) = (speeds.len() as f64, columns.len() as f64);
-    let adjusted_r_squared = 1.0 - variance(&left) / whole * (draws - 1.0) / (draws - used - 1.0);
-    Some(Fitted { adjusted_r_squared, parts: functions.iter().map(|one| variance(one) / whole).collect() })
+    let left = variance(&left) * (draws - 1.0) / (draws - used - 1.0);
+    let adjusted_r_squared = 1.0 - left / variance(speeds);
+    // Inputs are independent: the variance is the sum of all parts. That of the draws has in addition what their few
+    // values happen to have in common.
+    let parts: Vec<f64> = functions.iter().map(|function| variance(function)).collect();
+    let whole = parts.iter().sum::<f64>() + left;
+    Some(Fitted { adjusted_r_squared, parts: parts.iter().map(|part| part / whole).collect() })
 }
 
 /// The coefficients of a sum of columns that comes nearest to `target`, all of them with the mean 0: by the modified

@@ -99,7 +99,7 @@ fn sampled(answer: &Answer) -> String {
     let sampled = answer.uncertainty.as_ref().and_then(|ranges| ranges.sampled.as_ref());
     sampled.map_or_else(String::new, |sampled| {
         let draws = format!("{} draws", whole(u64::from(sampled.samples)));
-        format!("; the target is reached in {} of all that is not known", chance(sampled, &draws))
+        format!("; over all that is not known it is reached in {}", chance(sampled, &draws))
     })
 }
 

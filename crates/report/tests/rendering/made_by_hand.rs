@@ -141,8 +141,8 @@ pub fn answer() -> Answer {
         time_to_first_token_ms: Range { low: 3900.0, high: 6100.0 },
         toggles: vec![Alternative {
             toggle: Toggle::Routing,
-            assumed: "skewed".into(),
-            other: "uniform".into(),
+            assumed: "skewed",
+            other: "uniform",
             tokens_per_second_per_user: 560.0,
             time_to_first_token_ms: 4500.0,
         }],
