@@ -43,6 +43,10 @@ pub struct Range {
 }
 
 impl Range {
+    const fn of(value: f64) -> Self {
+        Self { low: value, high: value }
+    }
+
     fn with(self, value: f64) -> Self {
         Self { low: self.low.min(value), high: self.high.max(value) }
     }
@@ -117,10 +121,12 @@ pub struct Alternative {
     pub assumed: &'static str,
     /// What is not.
     pub other: &'static str,
-    /// Tokens per second of each user with the other.
-    pub tokens_per_second_per_user: f64,
-    /// Time to first token with the other, in milliseconds.
-    pub time_to_first_token_ms: f64,
+    /// How well it is known.
+    pub evidence: Evidence,
+    /// Tokens per second of each user with the one and with the other, in order of size.
+    pub tokens_per_second_per_user: Range,
+    /// Time to first token with the one and with the other, in milliseconds, in order of size.
+    pub time_to_first_token_ms: Range,
 }
 
 /// What something is at the low and at the high end of what is not known; an end is absent where the model does not
@@ -216,8 +222,8 @@ impl Corner {
         // Toggles have no slow end of their own: each state is asked at both ends of all others.
         let toggles: Vec<&Input> = inputs.iter().filter(|input| input.toggle().is_some()).collect();
         let mut corner = Self {
-            tokens_per_second_per_user: Range { low: base.speed, high: base.speed },
-            time_to_first_token_ms: Range { low: base.first_token_ms, high: base.first_token_ms },
+            tokens_per_second_per_user: Range::of(base.speed),
+            time_to_first_token_ms: Range::of(base.first_token_ms),
         };
         for state in 0_u32..1 << toggles.len() {
             let switched = |input: &Input| match toggles.iter().position(|toggle| toggle.what == input.what) {
@@ -264,7 +270,7 @@ impl Moves {
     fn new(held: &Held<'_>, inputs: &[Input]) -> Self {
         let ends = inputs.iter().map(|input| {
             let [one, other] = [input.low, input.high].map(|value| held.speed(&[(input, value)]));
-            Range { low: one.min(other), high: one.max(other) }
+            Range::of(one).with(other)
         });
         Self { base: held.speed(&[]), ends: ends.collect() }
     }
@@ -298,6 +304,7 @@ impl Moves {
 
 /// What each toggle makes of speed and first token.
 fn alternatives(question: &Question, held: &Held<'_>, inputs: &[Input]) -> Vec<Alternative> {
+    let base = held.figures(&[]);
     let toggled = inputs.iter().filter_map(|input| Some((input, input.toggle()?)));
     let alternatives = toggled.map(|(input, toggle)| {
         let figures = held.figures(&[(input, input.high)]);
@@ -310,8 +317,9 @@ fn alternatives(question: &Question, held: &Held<'_>, inputs: &[Input]) -> Vec<A
             toggle,
             assumed,
             other,
-            tokens_per_second_per_user: figures.speed,
-            time_to_first_token_ms: figures.first_token_ms,
+            evidence: input.evidence,
+            tokens_per_second_per_user: Range::of(base.speed).with(figures.speed),
+            time_to_first_token_ms: Range::of(base.first_token_ms).with(figures.first_token_ms),
         }
     });
     alternatives.collect()

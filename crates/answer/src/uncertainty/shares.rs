@@ -35,6 +35,7 @@ pub struct Shares {
     /// Their sum: what is left to 1 is caused by inputs together.
     pub together: f64,
     /// Inputs that move the figure, largest share first. An estimate may be a little below 0 or above 1.
+    #[serde(rename = "shares")]
     pub each: Vec<Share>,
 }
 

@@ -1,6 +1,6 @@
 //! How the answer moves with what is not known.
 
-use wafersim_answer::{Alternative, Answer, Drawn, Estimator, Range, Sampled, Shares, Uncertainty};
+use wafersim_answer::{Answer, Drawn, Estimator, Range, Sampled, Shares, Uncertainty};
 use wafersim_spec::Bytes;
 use wafersim_spec::wafer::{DECLARATIONS, Evidence};
 
@@ -29,13 +29,11 @@ pub(super) fn text(answer: &Answer) -> String {
     });
     text.push_str(&labelled("clock", &points.collect::<Vec<_>>().join("; ")));
     text.push_str(&labelled("memory", &memory(answer, ranges)));
-    for toggle in ranges.toggles.iter().filter(|toggle| moves(answer, toggle)) {
-        text.push_str(&labelled(toggle.toggle.name(), &alternative(toggle)));
-    }
     if let Some(sampled) = &ranges.sampled {
         text.push_str(&draws(sampled));
     }
-    if ranges.parameters.is_empty() {
+    let moved = moved(ranges);
+    if moved.is_empty() {
         return text;
     }
     let mut grid = Grid::new([
@@ -46,25 +44,53 @@ pub(super) fn text(answer: &Answer) -> String {
         ("known from", Side::Left),
         ("tok/s", Side::Right),
     ]);
-    for influence in ranges.parameters.iter().take(LISTED) {
-        let speeds = influence.tokens_per_second_per_user;
-        let unit = DECLARATIONS.iter().find(|declared| declared.path == influence.parameter);
-        grid.row([
-            influence.parameter.to_owned(),
-            plain(influence.low),
-            plain(influence.high),
-            unit.map_or_else(String::new, |declared| declared.unit.to_owned()),
-            evidence(influence.evidence).to_owned(),
-            format!("{} to {}", figure(speeds.low), figure(speeds.high)),
-        ]);
+    for Moved { name, low, high, unit, evidence, speeds } in moved.iter().take(LISTED) {
+        let speeds = format!("{} to {}", figure(speeds.low), figure(speeds.high));
+        grid.row([*name, low, high, unit, known_from(*evidence), &speeds]);
     }
     text.push('\n');
     text.push_str(&grid.text());
-    let more = ranges.parameters.len().saturating_sub(LISTED);
+    let more = moved.len().saturating_sub(LISTED);
     if more > 0 {
         text.push_str(&wrapped("  ", &format!("and {more} more that move it by more than 0.1 %")));
     }
     text
+}
+
+/// An input that moves the speed.
+struct Moved {
+    name: &'static str,
+    low: String,
+    high: String,
+    unit: &'static str,
+    evidence: Evidence,
+    speeds: Range,
+}
+
+/// Inputs that move the speed by more than 0.1 %, largest first. A toggle has words in place of numbers.
+fn moved(ranges: &Uncertainty) -> Vec<Moved> {
+    let parameters = ranges.parameters.iter().map(|influence| Moved {
+        name: influence.parameter,
+        low: plain(influence.low),
+        high: plain(influence.high),
+        unit: DECLARATIONS.iter().find(|one| one.path == influence.parameter).map_or("", |declared| declared.unit),
+        evidence: influence.evidence,
+        speeds: influence.tokens_per_second_per_user,
+    });
+    let toggles = ranges.toggles.iter().map(|toggle| Moved {
+        name: toggle.toggle.name(),
+        low: toggle.assumed.to_owned(),
+        high: toggle.other.to_owned(),
+        unit: "",
+        evidence: toggle.evidence,
+        speeds: toggle.tokens_per_second_per_user,
+    });
+    let width = |moved: &Moved| moved.speeds.high - moved.speeds.low;
+    let toggles = toggles.filter(|toggle| width(toggle) > toggle.speeds.high * 1e-3);
+    let mut all: Vec<Moved> = parameters.chain(toggles).collect();
+    // A stable sort: what moves it as much stays in order.
+    all.sort_by(|one, other| width(other).total_cmp(&width(one)));
+    all
 }
 
 fn range(answer: &Answer, ranges: &Uncertainty) -> String {
@@ -86,23 +112,6 @@ fn range(answer: &Answer, ranges: &Uncertainty) -> String {
 fn first_token(ranges: &Uncertainty) -> String {
     let Range { low, high } = ranges.time_to_first_token_ms;
     format!("{} to {}, in the same way", duration(low * 1e-3), duration(high * 1e-3))
-}
-
-/// Whether a toggle moves speed or first token by more than 0.1 %.
-fn moves(answer: &Answer, toggle: &Alternative) -> bool {
-    let differs = |one: f64, other: f64| (one / other - 1.0).abs() > 1e-3;
-    differs(toggle.tokens_per_second_per_user, answer.tokens_per_second_per_user)
-        || differs(toggle.time_to_first_token_ms, answer.time_to_first_token_ms)
-}
-
-fn alternative(toggle: &Alternative) -> String {
-    format!(
-        "{} in place of {}: {} tok/s each user, the first token after {}",
-        toggle.other,
-        toggle.assumed,
-        figure(toggle.tokens_per_second_per_user),
-        duration(toggle.time_to_first_token_ms * 1e-3)
-    )
 }
 
 /// What many draws give, and what causes their variance.
@@ -140,7 +149,7 @@ fn variance(shares: &Shares) -> String {
     let by = match shares.estimator {
         Estimator::Nothing => return "nothing moves the speed".into(),
         Estimator::Regression { adjusted_r_squared } => {
-            format!("by regression on the draws, R2 {adjusted_r_squared:.3}")
+            format!("by regression on the draws (R2 {adjusted_r_squared:.3})")
         }
         Estimator::Jansen { runs } => format!("by Jansen's estimator, {} runs more", whole(runs)),
     };
@@ -152,7 +161,7 @@ fn variance(shares: &Shares) -> String {
         left if left > 0.0 => format!(" ({} to inputs together, or not found)", share(left)),
         left => format!(" (more than the whole by {}, an error of the estimate)", share(-left)),
     };
-    format!("of the speed's: {}; all shares are {}{together}, {by}", each.join(", "), share(shares.together))
+    format!("of the speed's: {}; all together {}{together}, {by}", each.join(", "), share(shares.together))
 }
 
 /// What wafers and users are with the least and with the most memory free.
@@ -186,7 +195,7 @@ fn plain(value: f64) -> String {
 }
 
 /// A guess is called a guess.
-const fn evidence(evidence: Evidence) -> &'static str {
+const fn known_from(evidence: Evidence) -> &'static str {
     match evidence {
         Evidence::Guess => "a guess",
         other => other.name(),
