@@ -6,10 +6,12 @@
 //! far as the sum describes the figure, and the whole is the sum of these and of what is left. It is taken where its R2, adjusted for the number of its coefficients, is above
 //! [`ENOUGH`], and needs no run beside the draws.
 //!
-//! *Jansen*: a second set of draws B, and for each input i the first set A with the column of that input from B. The
-//! share is `1 - sum (f(B) - f(A_B,i))^2 / (2 N V)` (Jansen, Computer Physics Communications 117, 1999; Saltelli et
-//! al., Computer Physics Communications 181, 2010, table 2). It assumes nothing, and takes as many runs more as there
-//! are inputs and one, for each draw.
+//! *Exchange*: a second set of draws B, and for each input i both sets with the column of that input exchanged, A_B and
+//! B_A. With `f` less its mean, the variance of input i is the mean of `f(B) (f(A_B) - f(A))` (Saltelli et al., Computer
+//! Physics Communications 181, 2010, table 2, b) and of the same with A and B in each other's place; the whole is half
+//! the mean of `(f(A) - f(B))^2`. So an input without effect gets 0, one that is alone gets 1, and the shares of a sum of
+//! functions of one input each add up to 1, however few the draws are. It assumes nothing, and takes for each draw twice
+//! as many runs more as there are inputs, and one.
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -51,7 +53,7 @@ pub enum Estimator {
         adjusted_r_squared: f64,
     },
     /// By draws in which one input is exchanged.
-    Jansen {
+    Exchange {
         /// Runs beside the draws.
         runs: u64,
     },
@@ -83,8 +85,8 @@ pub(super) fn shares(held: &Held<'_>, drawings: Drawings<'_>, sampling: Sampling
     } else if let Some(fitted) = regression(drawings).filter(|fitted| fitted.adjusted_r_squared > ENOUGH) {
         (Estimator::Regression { adjusted_r_squared: fitted.adjusted_r_squared }, fitted.parts)
     } else {
-        let runs = (drawings.speeds.len() * (moving.len() + 1)) as u64;
-        (Estimator::Jansen { runs }, jansen(held, drawings, sampling, counted))
+        let runs = runs(drawings.speeds.len(), moving.len());
+        (Estimator::Exchange { runs }, exchange(held, drawings, sampling, counted))
     };
     let named = moving
         .iter()
@@ -194,31 +196,38 @@ fn variance(values: &[f64]) -> f64 {
 }
 
 /// By draws in which one input is exchanged.
-fn jansen(held: &Held<'_>, drawings: Drawings<'_>, sampling: Sampling, counted: &Counted<'_>) -> Vec<f64> {
-    let Drawings { inputs, moving, values, speeds } = drawings;
-    counted.expect((speeds.len() * (moving.len() + 1)) as u64);
+fn exchange(held: &Held<'_>, drawings: Drawings<'_>, sampling: Sampling, counted: &Counted<'_>) -> Vec<f64> {
+    let Drawings { inputs, moving, values: first, speeds: of_first } = drawings;
+    counted.expect(runs(of_first.len(), moving.len()));
     let run = |draw: &[f64]| {
         let speed = held.speed(&inputs.iter().zip(draw.iter().copied()).collect::<Vec<_>>());
         counted.advance();
         speed
     };
     let second: Vec<Vec<f64>> =
-        (0..values.len() as u64).map(|draw| drawn(inputs, sampling.seed, Set::B, draw)).collect();
+        (0..first.len() as u64).map(|draw| drawn(inputs, sampling.seed, Set::B, draw)).collect();
     let of_second: Vec<f64> = second.par_iter().map(|draw| run(draw)).collect();
-    let all: Vec<f64> = speeds.iter().chain(&of_second).copied().collect();
-    let whole = variance(&all);
+    let middle = f64::midpoint(mean(of_first), mean(&of_second));
+    let squares: Vec<f64> = of_first.iter().zip(&of_second).map(|(one, other)| (one - other).powi(2)).collect();
+    let whole = mean(&squares) / 2.0;
     let parts = moving.iter().map(|at| {
-        let squares: Vec<f64> = (0..values.len())
+        let products: Vec<f64> = (0..first.len())
             .into_par_iter()
             .map(|draw| {
-                let mut mixed = values[draw].clone();
-                mixed[*at] = second[draw][*at];
-                (of_second[draw] - run(&mixed)).powi(2)
+                let (mut one, mut other) = (first[draw].clone(), second[draw].clone());
+                std::mem::swap(&mut one[*at], &mut other[*at]);
+                (of_second[draw] - middle) * (run(&one) - of_first[draw])
+                    + (of_first[draw] - middle) * (run(&other) - of_second[draw])
             })
             .collect();
-        1.0 - mean(&squares) / (2.0 * whole)
+        if whole > 0.0 { mean(&products) / 2.0 / whole } else { 0.0 }
     });
     parts.collect()
+}
+
+/// Runs that an exchange needs beside the draws.
+const fn runs(draws: usize, inputs: usize) -> u64 {
+    draws as u64 * (2 * inputs as u64 + 1)
 }
 
 #[cfg(test)]

@@ -151,7 +151,7 @@ fn variance(shares: &Shares) -> String {
         Estimator::Regression { adjusted_r_squared } => {
             format!("by regression on the draws (R2 {adjusted_r_squared:.3})")
         }
-        Estimator::Jansen { runs } => format!("by Jansen's estimator, {} runs more", whole(runs)),
+        Estimator::Exchange { runs } => format!("by exchange of inputs between draws, {} runs more", whole(runs)),
     };
     let each = shares.each.iter().filter(|one| one.first_order >= SHARE_THAT_IS_SAID).take(SHARES);
     let each: Vec<String> = each.map(|one| format!("{} {}", one.parameter, share(one.first_order))).collect();

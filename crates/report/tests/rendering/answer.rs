@@ -92,12 +92,15 @@ fn draws_are_said_with_their_chance_and_what_causes_them() {
     assert!(none.contains("it is reached in none of 200 draws (less than 1.5 %)."), "{none}");
     let (_, all) = said(1.0, &|sampled| sampled.samples = 1000);
     assert!(all.contains("it is reached in all of 1,000 draws (but for less than 0.3 %)."), "{all}");
-    let (_, jansen) = said(0.5, &|sampled| {
-        sampled.shares.estimator = Estimator::Jansen { runs: 4200 };
+    let (_, exchange) = said(0.5, &|sampled| {
+        sampled.shares.estimator = Estimator::Exchange { runs: 4200 };
         sampled.shares.together = 1.06;
     });
-    assert!(jansen.contains("all together 106 % (more than the whole by 6.0 %, an error of the estimate)"), "{jansen}");
-    assert!(jansen.contains("by Jansen's estimator, 4,200 runs more"), "{jansen}");
+    assert!(
+        exchange.contains("all together 106 % (more than the whole by 6.0 %, an error of the estimate)"),
+        "{exchange}"
+    );
+    assert!(exchange.contains("by exchange of inputs between draws, 4,200 runs more"), "{exchange}");
     let (_, nothing) = said(0.5, &|sampled| sampled.shares.estimator = Estimator::Nothing);
     assert!(nothing.contains("variance nothing moves the speed"), "{nothing}");
 }
