@@ -10,7 +10,7 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use wafersim_answer::plan::{Axes, PlanRow, plan};
 use wafersim_answer::rows::Rows;
-use wafersim_answer::{AnswerError, Question, answer, answer_without_ranges};
+use wafersim_answer::{AnswerError, Question, Ranges, answer, answer_without_ranges};
 use wafersim_check::measurements::{BUILTIN_MEASUREMENTS, read_table};
 use wafersim_check::validate::validate;
 use wafersim_cost::{Rates, View, cost};
@@ -69,7 +69,7 @@ fn plans(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(axes.points() as u64));
     group.bench_function(format!("{} points", axes.points()), |bench| {
         let rows = Rows::none_known(&|_, _: &PlanRow| Ok::<(), AnswerError>(()));
-        bench.iter(|| plan(&base, black_box(&axes), &rows));
+        bench.iter(|| plan(&base, black_box(&axes), Ranges::None, &rows));
     });
     group.finish();
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use wafersim::answer::Ranges;
 use wafersim::answer::fabric::{FabricRequest, Phase};
 use wafersim::report::number::whole;
 use wafersim::report::timeline::record_for;
@@ -76,8 +77,8 @@ impl FabricFlags {
         self.fidelity
     }
 
-    /// What is asked of the fabric; nothing in closed form.
-    pub fn asked(&self) -> Result<Option<Asked>, Failure> {
+    /// What is asked of the fabric, with the ranges of the answer; nothing in closed form.
+    pub fn asked(&self, ranges: Ranges) -> Result<Option<Asked>, Failure> {
         if self.fidelity != Fidelity::Fabric {
             let given = [
                 ("--phase", self.phase.is_some()),
@@ -112,7 +113,7 @@ impl FabricFlags {
         let trace = self.trace.as_deref().map(|file| Destination::open_for("--trace", file)).transpose()?;
         let record = trace.is_some().then(|| record_for(limit));
         Ok(Some(Asked {
-            request: FabricRequest { phase, layers, record },
+            request: FabricRequest { phase, layers, record, ranges },
             pictures,
             trace: trace.map(|file| (file, limit)),
         }))

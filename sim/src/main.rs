@@ -20,6 +20,7 @@ mod output;
 mod picture_file;
 mod plan_axes;
 mod progress;
+mod range_flags;
 mod request_trace;
 mod scenario_flags;
 mod store_flags;

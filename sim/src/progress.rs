@@ -65,6 +65,27 @@ impl Tries {
     }
 }
 
+/// The progress of draws: a line every two seconds.
+#[derive(Debug)]
+pub struct Draws(Mutex<Seldom>);
+
+impl Draws {
+    /// Starts the clock.
+    pub fn start() -> Self {
+        Self(Mutex::new(Seldom::start()))
+    }
+
+    /// So many draws are done, of so many.
+    pub fn at(&self, done: u64, all: u64) {
+        // Who finds it taken has nothing new to say.
+        let Ok(mut seldom) = self.0.try_lock() else { return };
+        if let Some(seconds) = seldom.now() {
+            let left = seconds * all.saturating_sub(done) as f64 / done.max(1) as f64;
+            say(&format!("{} of {} draws, about {} left", whole(done), whole(all), duration(left)));
+        }
+    }
+}
+
 /// The progress of several runs on the fabric side by side: a line every two seconds with simulated cycles, steps, and
 /// what is left at the speed so far.
 #[derive(Debug)]

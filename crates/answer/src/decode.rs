@@ -26,9 +26,9 @@ use wafersim_fabric::circuit;
 use wafersim_mapping::Mapped;
 use wafersim_place::Placement;
 use wafersim_program::Program;
-use wafersim_spec::Cycles;
 use wafersim_spec::scenario::Verification;
 use wafersim_spec::wafer::Key;
+use wafersim_spec::{Cycles, Hertz};
 
 use crate::candidates::Way;
 use crate::error::AnswerError;
@@ -273,6 +273,19 @@ impl DecodeTiming {
 
     /// Mean time between a user's tokens, in seconds.
     pub fn seconds_per_token(&self, question: &Question) -> f64 {
-        self.period.seconds(question.clock()) / self.tokens_per_step
+        self.seconds_at(question.clock())
+    }
+
+    /// The same at a clock.
+    pub(crate) fn seconds_at(&self, clock: Hertz) -> f64 {
+        self.period.seconds(clock) / self.tokens_per_step
+    }
+
+    /// Micro-batches that one pass has room for before one of them waits at the slowest stage, times their users; no
+    /// more than the arrangement's KV cache holds.
+    pub(crate) fn users_at_full_speed(&self, question: &Question, placement: &Placement) -> u64 {
+        let room = self.step().0 / self.step_of_full_pipeline().0;
+        let users = (room.floor().max(1.0) as u64).saturating_mul(self.micro_batch);
+        users.min(placement.max_users(question.scenario.context))
     }
 }

@@ -25,6 +25,7 @@ use crate::question::Question;
 use crate::read::Read;
 use crate::run::{Answer, base_answer, with_ranges};
 use crate::stage::{LayerReading, StageTimes};
+use crate::uncertainty::Ranges;
 use crate::written::Written;
 use layer::Task;
 
@@ -47,6 +48,8 @@ pub struct FabricRequest {
     pub layers: u64,
     /// Whether, and how much, the first layer's run is recorded over time.
     pub record: Option<Record>,
+    /// The ranges of the answer, in closed form.
+    pub ranges: Ranges,
 }
 
 /// How far one of several runs is.
@@ -111,7 +114,8 @@ pub fn answer_on_fabric(
         return Err(AnswerError::NoFabricProfile { profile: question.scenario.profile.to_string() });
     };
     answer.provenance.fidelity = "fabric";
-    Ok(FabricAnswer { answer: with_ranges(question, answer, &way)?, reading, runs })
+    let answer = with_ranges(question, answer, &way, request.ranges, &|_, _| ())?;
+    Ok(FabricAnswer { answer, reading, runs })
 }
 
 /// Runs the layers and puts their times in place of the closed form's.

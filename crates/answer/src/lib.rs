@@ -46,9 +46,13 @@ pub use question::Question;
 pub use read::best_mappings;
 pub use run::{
     Answer, BreakdownRow, DraftMemory, FullPipeline, Limit, LoadAsRun, Memory, MemoryBytes, ProfileAnswer, State,
-    Verdict, WorstPe, answer, answer_one_profile, answer_without_ranges, chosen_placement, resolved_mapping,
+    Verdict, WorstPe, answer, answer_one_profile, answer_with, answer_without_ranges, chosen_placement,
+    resolved_mapping,
 };
 pub use searched::{Considered, Searched, WORTH};
 pub use stage::{LayerReading, StageTimes};
-pub use uncertainty::{ClockPoint, Ends, Influence, Range, Uncertainty};
+pub use uncertainty::{
+    Alternative, ClockPoint, Corner, Drawing, Drawn, Ends, Estimator, Influence, Range, Ranges, Sampled, Sampling,
+    Share, Shares, Spread, Toggle, Uncertainty,
+};
 pub use wafersim_search::Effort;

@@ -12,6 +12,7 @@ use crate::error::AnswerError;
 use crate::question::Question;
 use crate::read::{PlannedProfile, planned};
 use crate::rows::Rows;
+use crate::uncertainty::{Ranges, Spread};
 
 /// What varies. Every list holds at least one value; the points are their product, the last list fastest.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -152,6 +153,9 @@ pub struct PlanRow {
     pub reaches_target: bool,
     /// What binds, or why it does not fit.
     pub limit: String,
+    /// How sure speed and first token are; nothing where that was not asked for, or where it does not fit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ranges: Option<Spread>,
 }
 
 /// The table.
@@ -165,18 +169,23 @@ pub struct Plan {
     pub target: f64,
     /// Clock in GHz.
     pub clock_ghz: f64,
+    /// Which ranges the points have.
+    #[serde(skip)]
+    pub ranges: Ranges,
     /// The points in the order of the axes.
     pub rows: Vec<PlanRow>,
 }
 
-/// Answers every point of a grid, in which the question's own scenario is the base. Places of rows are those of
-/// [`Axes::scenarios`], whatever the number of threads. Points that do not fit are rows that say so.
+/// Answers every point of a grid, in which the question's own scenario is the base, with the ranges that are asked for.
+/// Places of rows are those of [`Axes::scenarios`], whatever the number of threads. Points that do not fit are rows that
+/// say so.
 ///
 /// # Errors
 /// Where a point is no question at all (a context beyond the model, a wrong wafer parameter), or a row cannot be kept.
 pub fn plan<Error: From<AnswerError> + Send>(
     base: &Question,
     axes: &Axes,
+    ranges: Ranges,
     rows: &Rows<'_, PlanRow, Error>,
 ) -> Result<Plan, Error> {
     // Points that differ in their profile alone are placed and written once.
@@ -186,7 +195,8 @@ pub fn plan<Error: From<AnswerError> + Send>(
         .into_par_iter()
         .enumerate()
         .map(|(point, scenario)| {
-            rows.together(&axes.places_of(point), || Ok(of_point(&base.asking(scenario)?, &axes.profiles)?))
+            let answers = || Ok(of_point(&base.asking(scenario)?, &axes.profiles, ranges)?);
+            rows.together(&axes.places_of(point), answers)
         })
         .collect::<Result<_, Error>>()?;
     let mut rows: Vec<(usize, PlanRow)> = together.into_iter().flatten().collect();
@@ -196,16 +206,17 @@ pub fn plan<Error: From<AnswerError> + Send>(
         wafer: base.wafer.name.clone(),
         target: base.scenario.target,
         clock_ghz: base.clock().gigahertz(),
+        ranges,
         rows: rows.into_iter().map(|(_, row)| row).collect(),
     })
 }
 
 /// The rows of a point, one for each profile.
-fn of_point(question: &Question, profiles: &[Profile]) -> Result<Vec<PlanRow>, AnswerError> {
+fn of_point(question: &Question, profiles: &[Profile], ranges: Ranges) -> Result<Vec<PlanRow>, AnswerError> {
     let bound = no_mapping_beats(question);
     // Where a draft model lies is chosen for the scenario's profile.
     if question.draft.is_none()
-        && let Ok(found) = planned(question, profiles)
+        && let Ok(found) = planned(question, profiles, ranges)
         && found.len() == profiles.len()
     {
         let rows = profiles.iter().zip(found).map(|(profile, found)| fitting(empty(question, *profile), &bound, found));
@@ -215,7 +226,7 @@ fn of_point(question: &Question, profiles: &[Profile]) -> Result<Vec<PlanRow>, A
     let each = profiles.iter().map(|profile| {
         let row = empty(question, *profile);
         let scenario = Scenario { profile: *profile, ..question.scenario.clone() };
-        match planned(&Question { scenario, ..question.clone() }, &[*profile]).map(|mut found| found.pop()) {
+        match planned(&Question { scenario, ..question.clone() }, &[*profile], ranges).map(|mut found| found.pop()) {
             Ok(Some(found)) => Ok(fitting(row, &bound, found)),
             Ok(None) => Ok(row),
             Err(error) => refused(row, error),
@@ -246,11 +257,12 @@ fn empty(question: &Question, profile: Profile) -> PlanRow {
         no_mapping_beats_at_measured_rate: None,
         reaches_target: false,
         limit: String::new(),
+        ranges: None,
     }
 }
 
 fn fitting(row: PlanRow, bound: &Bound, found: PlannedProfile) -> PlanRow {
-    let PlannedProfile { figures, wafers, max_users } = found;
+    let PlannedProfile { figures, wafers, max_users, spread } = found;
     let unbeaten = |limit: &wafersim_bound::Limit| Some(limit.tokens_per_second_per_user);
     PlanRow {
         fits: true,
@@ -265,6 +277,7 @@ fn fitting(row: PlanRow, bound: &Bound, found: PlannedProfile) -> PlanRow {
         no_mapping_beats_at_measured_rate: unbeaten(&bound.no_mapping_beats_at_measured_rate),
         reaches_target: figures.reaches_target,
         limit: figures.limit.to_string(),
+        ranges: spread,
         ..row
     }
 }

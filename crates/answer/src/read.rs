@@ -18,6 +18,7 @@ use crate::prefill::PromptPrograms;
 use crate::question::Question;
 use crate::run::{ProfileAnswer, profile_answer};
 use crate::stage::LayerReading;
+use crate::uncertainty::{Ranges, Spread, spread};
 use crate::written::Kept;
 
 /// What was read in closed form for the scenario's profile, for another reading to replace.
@@ -212,26 +213,32 @@ fn by_mapping<'p>(question: &Question, asked: &'p [Profile]) -> Vec<&'p [Profile
 }
 
 /// What a plan asks of a point under one profile.
+#[derive(Debug, Clone)]
 pub(crate) struct PlannedProfile {
     pub(crate) figures: ProfileAnswer,
     pub(crate) wafers: u32,
     pub(crate) max_users: u64,
+    pub(crate) spread: Option<Spread>,
 }
 
-/// A point under several profiles, in their order.
+/// A point under several profiles, in their order, with the ranges that are asked for.
 ///
 /// # Errors
 /// As [`answer`].
-pub(crate) fn planned(question: &Question, asked: &[Profile]) -> Result<Vec<PlannedProfile>, AnswerError> {
+pub(crate) fn planned(
+    question: &Question,
+    asked: &[Profile],
+    ranges: Ranges,
+) -> Result<Vec<PlannedProfile>, AnswerError> {
     let mut found = BTreeMap::new();
     // The published profile comes first where mappings are shared.
     let mut order = asked.to_vec();
     order.sort_unstable();
     order.dedup();
     read_profiles(question, &order, &mut closed_form, &mut |of| {
-        let OfProfile { profile, figures, wafers, max_users, .. } = of;
-        found.insert(profile, (figures, wafers, max_users));
+        let OfProfile { profile, way, figures, wafers, max_users, .. } = of;
+        let spread = (ranges != Ranges::None).then(|| spread(question, way, profile, ranges));
+        found.insert(profile, PlannedProfile { figures, wafers, max_users, spread: spread.flatten() });
     })?;
-    let planned = asked.iter().filter_map(|profile| found.get(profile).cloned());
-    Ok(planned.map(|(figures, wafers, max_users)| PlannedProfile { figures, wafers, max_users }).collect())
+    Ok(asked.iter().filter_map(|profile| found.get(profile).cloned()).collect())
 }

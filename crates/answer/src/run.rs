@@ -30,7 +30,7 @@ use crate::question::Question;
 use crate::read::{OfProfile, Read, Timed, closed_form, fastest, read_profiles};
 use crate::searched::Considered;
 use crate::stage::LayerReading;
-use crate::uncertainty::{Uncertainty, uncertainty};
+use crate::uncertainty::{Drawing, Ranges, Uncertainty, uncertainty};
 
 /// The answer. Field names are those of `simctl run --format json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -255,8 +255,17 @@ pub struct LoadAsRun {
 /// # Errors
 /// Where the model does not fit, or parameters are so extreme that times are no numbers.
 pub fn answer(question: &Question) -> Result<Answer, AnswerError> {
+    answer_with(question, Ranges::Corner, &|_, _| ())
+}
+
+/// The same with the ranges that are asked for. `drawn` is called from any thread, with the draws that are done and with
+/// all that are known to come.
+///
+/// # Errors
+/// As [`answer`].
+pub fn answer_with(question: &Question, ranges: Ranges, drawn: Drawing<'_>) -> Result<Answer, AnswerError> {
     let (answer, way) = base_answer(question, Profile::ALL, &mut closed_form)?;
-    with_ranges(question, answer, &way)
+    with_ranges(question, answer, &way, ranges, drawn)
 }
 
 /// The placement that an answer rests on: the one that is fastest for the scenario's profile.
@@ -279,12 +288,24 @@ pub fn resolved_mapping(question: &Question) -> Result<Resolved, AnswerError> {
 }
 
 /// An answer with the ranges and the known errors, both in closed form.
-pub(crate) fn with_ranges(question: &Question, mut answer: Answer, way: &Way) -> Result<Answer, AnswerError> {
-    let ranges = uncertainty(question, way, answer.wafers)?;
+pub(crate) fn with_ranges(
+    question: &Question,
+    mut answer: Answer,
+    way: &Way,
+    ranges: Ranges,
+    drawn: Drawing<'_>,
+) -> Result<Answer, AnswerError> {
+    answer.provenance = answer.provenance.with_known_errors(question);
+    let sampling = match ranges {
+        Ranges::None => return Ok(answer),
+        Ranges::Corner => None,
+        Ranges::Sampled(sampling) => Some(sampling),
+    };
+    let ranges = uncertainty(question, way, answer.wafers, sampling, drawn)?;
     answer.verdict.depends_on_clock =
         ranges.clock.iter().any(|point| point.reaches_target != answer.verdict.state.is_reached());
+    answer.provenance.seed = sampling.map(|sampling| sampling.seed);
     answer.uncertainty = Some(ranges);
-    answer.provenance = answer.provenance.with_known_errors(question);
     Ok(answer)
 }
 
@@ -421,20 +442,11 @@ pub(crate) fn profile_answer(question: &Question, read: &Read<'_>) -> Result<Pro
         slowest_stage_us: timing.times.slowest.microseconds(clock),
         full_pipeline_users: ((step / full).ceil().max(1.0) as u64).saturating_mul(timing.micro_batch),
         full_pipeline_tokens_per_second: timing.tokens_per_step * timing.micro_batch as f64 / full,
-        users_at_full_speed: users_at_full_speed(question, read),
+        users_at_full_speed: timing.users_at_full_speed(question, read.placement),
         reaches_target: per_user >= question.scenario.target,
         limit: limit(timing),
         causes: causes(&timing.times.latency),
     })
-}
-
-/// Micro-batches that one pass has room for before one of them waits at the slowest stage, times their users; no more
-/// than the arrangement's KV cache holds.
-fn users_at_full_speed(question: &Question, read: &Read<'_>) -> u64 {
-    let timing = &read.timing;
-    let room = timing.step().0 / timing.step_of_full_pipeline().0;
-    let users = (room.floor().max(1.0) as u64).saturating_mul(timing.micro_batch);
-    users.min(read.placement.max_users(question.scenario.context))
 }
 
 /// What binds: the full pipeline, and the cause that takes most of a pass with the operator that takes most of that

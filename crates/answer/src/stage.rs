@@ -8,7 +8,7 @@ use wafersim_place::{Item, Placement, Slot, TableLayout};
 use wafersim_program::{Axis, BufferId, End, Program, Region, Relayout};
 use wafersim_spec::scenario::Profile;
 use wafersim_spec::wafer::{Key, RateSet};
-use wafersim_spec::{Cycles, Hertz};
+use wafersim_spec::{Cycles, Hertz, Wafer};
 
 use crate::question::Question;
 use crate::written::{Flow, Written};
@@ -21,8 +21,18 @@ pub struct LayerReading {
     clock: Hertz,
     link_latency_us: f64,
     link_gigabytes: f64,
+    ports: Ports,
     /// What the programs that were read last take, oldest first, where they are shared.
     shared: Arc<Mutex<Vec<SharedCost>>>,
+}
+
+/// Where the words of a link come back onto the fabric: nothing is published about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ports {
+    /// On the rows on which they left it.
+    SameRows,
+    /// On those where they are wanted, so that no way along y is left.
+    AnyRows,
 }
 
 /// A program that others have too, and what it takes.
@@ -38,14 +48,33 @@ const SHARED: usize = 8;
 impl LayerReading {
     /// The reading of a profile.
     pub fn new(question: &Question, profile: Profile) -> Self {
+        Self::of(&question.wafer, question.clock(), profile)
+    }
+
+    /// The same of a wafer at a clock.
+    pub(crate) fn of(wafer: &Wafer, clock: Hertz, profile: Profile) -> Self {
         let view = if profile == Profile::Ideal { View::Physics } else { View::Achieved };
-        let value = |key| question.wafer.value(key, RateSet::Silicon);
+        let value = |key| wafer.value(key, RateSet::Silicon);
         Self {
-            rates: Rates::new(&question.wafer, RateSet::Silicon, view),
-            clock: question.clock(),
+            rates: Rates::new(wafer, RateSet::Silicon, view),
+            clock,
             link_latency_us: value(Key::LinkLatency),
             link_gigabytes: value(Key::LinkBandwidth),
+            ports: Ports::SameRows,
             shared: Arc::default(),
+        }
+    }
+
+    /// The same with other ports.
+    pub(crate) fn with_ports(self, ports: Ports) -> Self {
+        Self { ports, ..self }
+    }
+
+    /// The way along y that is left between rows of neighbouring wafers.
+    fn between_rows(&self, from: u64, to: u64) -> u64 {
+        match self.ports {
+            Ports::SameRows => from.abs_diff(to),
+            Ports::AnyRows => 0,
         }
     }
 
@@ -240,14 +269,14 @@ fn stage_name(index: usize, items: &[Item]) -> String {
 /// make it longer.
 pub(crate) fn slot_hop(question: &Question, from: &Slot, to: &Slot, tokens: u64, reading: &LayerReading) -> Cost {
     let (here, there) = (&from.region, &to.region);
-    let along_y = here.y.abs_diff(there.y);
     let moved = |hops: u64, region: &Region| {
         let share = Region::new(0, 0, region.columns, region.rows).share(Axis::Y, question.model.hidden);
         way(question, hops, share.saturating_mul(tokens), reading)
     };
     if from.wafer == to.wafer {
-        return moved(here.x.abs_diff(there.x) + along_y, here);
+        return moved(here.x.abs_diff(there.x) + here.y.abs_diff(there.y), here);
     }
+    let along_y = reading.between_rows(here.y, there.y);
     // One hop more, onto the edge.
     moved(to_edge(question, here) + 1, here) + moved(to_edge(question, there) + there.columns + along_y, there)
 }
@@ -258,7 +287,8 @@ pub(crate) fn return_hop(question: &Question, placement: &Placement, tokens: u64
         (Some(last), Some(first)) if last.wafer != first.wafer => {
             let (from, to) = (&last.region, &first.region);
             let moved = |hops: u64| way(question, hops, tokens.saturating_mul(2), reading);
-            moved(to_edge(question, from) + 1) + moved(to_edge(question, to) + to.columns + from.y.abs_diff(to.y))
+            moved(to_edge(question, from) + 1)
+                + moved(to_edge(question, to) + to.columns + reading.between_rows(from.y, to.y))
         }
         _ => Cost::ZERO,
     }

@@ -1,33 +1,58 @@
-//! How the answer moves with what is not known: every rate that has a range, the clock among them, and the memory that
-//! code and runtime leave free.
+//! How the answer moves with what is not known: every rate that has a range, clock and links among them, what a draft
+//! gains and costs, how tokens choose experts, and the memory that code and runtime leave free.
 //!
-//! One parameter at a time is set to its low and its high, all others stay; the combined range takes for each the end
-//! that slows or speeds the answer. The placement stays for that. What it would be with less or more memory free is
-//! asked by itself: it moves wafers, users and what is spare.
+//! One input at a time is set to its low and its high, all others stay. The *corner* takes for each the end that slows
+//! or speeds the answer; *sampled* draws all of them ([`sampled`]). The placement and its mapping stay for that. What it
+//! would be with less or more memory free is asked by itself: it moves wafers, users and what is spare.
 
-use serde::Serialize;
+mod held;
+mod inputs;
+mod sampled;
+mod shares;
+
+pub use inputs::Toggle;
+pub use sampled::{Drawn, Sampled};
+pub use shares::{Estimator, Share, Shares};
+
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
 use wafersim_mapping::Mapped;
-use wafersim_place::Placement;
 use wafersim_spec::scenario::{Profile, WaferCount};
 use wafersim_spec::wafer::{DECLARATIONS, Declaration, Evidence, Figure, Key, RateSet};
 use wafersim_spec::{Bytes, Hertz, Wafer};
 
 use crate::candidates::{Way, most_users, way, with_room_for_draft};
 use crate::chosen::Chosen;
-use crate::decode::{DecodePrograms, DecodeTiming};
 use crate::draft::Drafts;
 use crate::error::AnswerError;
 use crate::question::Question;
-use crate::stage::LayerReading;
-use crate::written::Kept;
+use held::{Figures, Held};
+use inputs::{Input, other_routing};
+use sampled::sampled;
 
-/// A range of speeds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+/// A range of speeds or times.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Range {
-    /// The slower end, in tokens per second per user.
+    /// The smaller end, in the unit of its field.
     pub low: f64,
-    /// The faster end.
+    /// The larger end.
     pub high: f64,
+}
+
+impl Range {
+    const fn of(value: f64) -> Self {
+        Self { low: value, high: value }
+    }
+
+    fn with(self, value: f64) -> Self {
+        Self { low: self.low.min(value), high: self.high.max(value) }
+    }
+
+    fn width(&self) -> f64 {
+        self.high - self.low
+    }
 }
 
 /// The answer at another clock.
@@ -44,7 +69,7 @@ pub struct ClockPoint {
 /// How one parameter moves the answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Influence {
-    /// Parameter of the wafer file.
+    /// Parameter of the wafer file, or setting of the scenario.
     pub parameter: &'static str,
     /// How well it is known.
     pub evidence: Evidence,
@@ -59,12 +84,17 @@ pub struct Influence {
 /// How the answer moves with what is not known.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Uncertainty {
-    /// All rates that have a range, the clock among them, at their slow and fast ends together.
+    /// All inputs that have a range, the clock among them, at their slow and fast ends together.
     pub tokens_per_second_per_user: Range,
+    /// The same of the time to first token, in milliseconds.
+    pub time_to_first_token_ms: Range,
     /// At the ends of the published range of the clock, and at the clock used.
     pub clock: Vec<ClockPoint>,
     /// Parameters that move the answer by more than 0.1 %, largest first.
     pub parameters: Vec<Influence>,
+    /// Structural guesses, each switched by itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub toggles: Vec<Alternative>,
     /// Memory of a processing element that code and runtime leave free.
     pub free_memory: Ends<Bytes>,
     /// The fewest wafers for the users and contexts asked for: `low` with the most memory free, `high` with the least;
@@ -76,6 +106,26 @@ pub struct Uncertainty {
     /// Memory to spare in the fullest processing element on the wafers of the answer, `low` with the least memory free;
     /// nothing where the model does not fit.
     pub spare: Ends<Bytes>,
+    /// Many draws of all inputs; nothing where they were not asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sampled: Option<Sampled>,
+}
+
+/// What a toggle makes of the answer, all else as it is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Alternative {
+    /// The toggle.
+    pub toggle: Toggle,
+    /// What is assumed.
+    pub assumed: &'static str,
+    /// What is not.
+    pub other: &'static str,
+    /// How well it is known.
+    pub evidence: Evidence,
+    /// Tokens per second of each user with the one and with the other, in order of size.
+    pub tokens_per_second_per_user: Range,
+    /// Time to first token with the one and with the other, in milliseconds, in order of size.
+    pub time_to_first_token_ms: Range,
 }
 
 /// What something is at the low and at the high end of what is not known; an end is absent where the model does not
@@ -90,59 +140,220 @@ pub struct Ends<T> {
     pub high: Option<T>,
 }
 
-/// A placement and its programs: what stays while parameters vary.
-#[derive(Clone, Copy)]
-struct Fixed<'a> {
-    placement: &'a Placement,
-    programs: &'a DecodePrograms,
+/// Which ranges an answer gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ranges {
+    /// None.
+    None,
+    /// All at their slow and all at their fast ends.
+    #[default]
+    Corner,
+    /// That, and many draws.
+    Sampled(Sampling),
+}
+
+/// Draws of all inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Sampling {
+    /// How many: one of [`Sampling::ALLOWED`].
+    pub samples: u32,
+    /// Seed.
+    pub seed: u64,
+}
+
+impl Sampling {
+    /// Draws that may be asked for: with fewer than 20 there is no 5 % of them.
+    pub const ALLOWED: RangeInclusive<u32> = 20..=100_000;
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { samples: 200, seed: 1 }
+    }
+}
+
+/// Who is told how far the draws are: those that are done, and all that are known to come.
+pub type Drawing<'a> = &'a (dyn Fn(u64, u64) + Sync);
+
+/// Counts draws.
+struct Counted<'a> {
+    drawing: Drawing<'a>,
+    done: AtomicU64,
+    expected: AtomicU64,
+}
+
+impl<'a> Counted<'a> {
+    fn new(drawing: Drawing<'a>) -> Self {
+        Self { drawing, done: AtomicU64::new(0), expected: AtomicU64::new(0) }
+    }
+
+    fn expect(&self, more: u64) {
+        self.expected.fetch_add(more, Ordering::Relaxed);
+    }
+
+    fn advance(&self) {
+        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+        (self.drawing)(done, self.expected.load(Ordering::Relaxed));
+    }
+}
+
+/// The ranges of speed and first token, however they were found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Spread {
+    /// With all inputs at their slow and at their fast ends.
+    Corner(Corner),
+    /// Of many draws.
+    Sampled(Box<Sampled>),
+}
+
+/// The ends of speed and first token with all inputs at their slow and at their fast ends.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Corner {
+    /// Tokens per second of each user.
+    pub tokens_per_second_per_user: Range,
+    /// Time to first token, in milliseconds.
+    pub time_to_first_token_ms: Range,
+}
+
+impl Corner {
+    fn new(held: &Held<'_>, inputs: &[Input], base: Figures) -> Self {
+        // Toggles have no slow end of their own: each state is asked at both ends of all others.
+        let toggles: Vec<&Input> = inputs.iter().filter(|input| input.toggle().is_some()).collect();
+        let mut corner = Self {
+            tokens_per_second_per_user: Range::of(base.speed),
+            time_to_first_token_ms: Range::of(base.first_token_ms),
+        };
+        for state in 0_u32..1 << toggles.len() {
+            let switched = |input: &Input| match toggles.iter().position(|toggle| toggle.what == input.what) {
+                Some(place) => Some(f64::from(state >> place & 1)),
+                None => None,
+            };
+            for end in [Input::slow, Input::fast] {
+                let values: Vec<_> =
+                    inputs.iter().map(|input| (input, switched(input).unwrap_or_else(|| end(input)))).collect();
+                let figures = held.figures(&values);
+                corner.tokens_per_second_per_user = corner.tokens_per_second_per_user.with(figures.speed);
+                corner.time_to_first_token_ms = corner.time_to_first_token_ms.with(figures.first_token_ms);
+            }
+        }
+        corner
+    }
+}
+
+/// The ranges of a profile's speed and first token; nothing where none are asked for.
+pub(crate) fn spread(question: &Question, way: &Way, profile: Profile, ranges: Ranges) -> Option<Spread> {
+    if ranges == Ranges::None {
+        return None;
+    }
+    let inputs = Input::all(question, &way.mapped.placement);
+    let held = Held::new(question, way, profile, &inputs);
+    Some(match ranges {
+        Ranges::Sampled(sampling) => {
+            let moving = Moves::new(&held, &inputs).moving(&inputs);
+            let counted = Counted::new(&|_, _| ());
+            Spread::Sampled(Box::new(sampled(question, &held, &inputs, &moving, sampling, &counted)))
+        }
+        Ranges::None | Ranges::Corner => Spread::Corner(Corner::new(&held, &inputs, held.figures(&[]))),
+    })
+}
+
+/// The speed at both ends of each input, all others as they are.
+struct Moves {
+    base: f64,
+    /// At the low and at the high, in the order of the inputs.
+    ends: Vec<Range>,
+}
+
+impl Moves {
+    fn new(held: &Held<'_>, inputs: &[Input]) -> Self {
+        let ends = inputs.iter().map(|input| {
+            let [one, other] = [input.low, input.high].map(|value| held.speed(&[(input, value)]));
+            Range::of(one).with(other)
+        });
+        Self { base: held.speed(&[]), ends: ends.collect() }
+    }
+
+    /// The places of inputs that move the speed by themselves.
+    fn moving(&self, inputs: &[Input]) -> Vec<usize> {
+        let moves =
+            |at: &usize| self.ends.get(*at).is_some_and(|range| range.low < self.base || range.high > self.base);
+        (0..inputs.len()).filter(moves).collect()
+    }
+
+    /// Inputs with values that move the speed by more than 0.1 %, largest first.
+    fn influences(&self, inputs: &[Input]) -> Vec<Influence> {
+        let both = inputs.iter().zip(&self.ends);
+        let weighty = both.filter(|(input, range)| input.toggle().is_none() && range.width() > self.base * 1e-3);
+        let mut influences: Vec<Influence> = weighty
+            .map(|(input, range)| Influence {
+                parameter: input.name(),
+                evidence: input.evidence,
+                low: input.low,
+                high: input.high,
+                tokens_per_second_per_user: *range,
+            })
+            .collect();
+        let spread = |influence: &Influence| influence.tokens_per_second_per_user.width();
+        // A stable sort: parameters of equal influence stay in the order of the wafer file.
+        influences.sort_by(|left, right| spread(right).total_cmp(&spread(left)));
+        influences
+    }
+}
+
+/// What each toggle makes of speed and first token.
+fn alternatives(question: &Question, held: &Held<'_>, inputs: &[Input]) -> Vec<Alternative> {
+    let base = held.figures(&[]);
+    let toggled = inputs.iter().filter_map(|input| Some((input, input.toggle()?)));
+    let alternatives = toggled.map(|(input, toggle)| {
+        let figures = held.figures(&[(input, input.high)]);
+        let routing = question.scenario.routing;
+        let [assumed, other] = match toggle {
+            Toggle::Routing => [routing.name(), other_routing(routing).name()],
+            Toggle::LinkPorts => ["same rows", "any rows"],
+        };
+        Alternative {
+            toggle,
+            assumed,
+            other,
+            evidence: input.evidence,
+            tokens_per_second_per_user: Range::of(base.speed).with(figures.speed),
+            time_to_first_token_ms: Range::of(base.first_token_ms).with(figures.first_token_ms),
+        }
+    });
+    alternatives.collect()
 }
 
 /// `wafers`: those of the answer.
-pub(crate) fn uncertainty(question: &Question, way: &Way, wafers: u32) -> Result<Uncertainty, AnswerError> {
-    let profile = question.scenario.profile;
-    let programs = DecodePrograms::new(question, way, &mut Kept::default());
-    let placed = Fixed { placement: &way.mapped.placement, programs: &programs };
-    let base = speed(question, placed, profile);
-    let mut parameters = Vec::new();
-    let (mut slow, mut fast) = (Vec::new(), Vec::new());
-    for declared in DECLARATIONS.iter().filter(|declared| is_rate(declared)) {
-        let figure = question.wafer.figure(declared.key);
-        if figure.low >= figure.high {
-            continue;
-        }
-        let with = |value: f64| speed(&changed(question, &[(declared, value)]), placed, profile);
-        let (at_low, at_high) = (with(figure.low), with(figure.high));
-        let (slow_value, fast_value) =
-            if at_low <= at_high { (figure.low, figure.high) } else { (figure.high, figure.low) };
-        slow.push((declared, slow_value));
-        fast.push((declared, fast_value));
-        let range = Range { low: at_low.min(at_high), high: at_low.max(at_high) };
-        if (range.high - range.low) > base * 1e-3 {
-            parameters.push(Influence {
-                parameter: declared.path,
-                evidence: figure.evidence,
-                low: figure.low,
-                high: figure.high,
-                tokens_per_second_per_user: range,
-            });
-        }
-    }
-    let spread =
-        |influence: &Influence| influence.tokens_per_second_per_user.high - influence.tokens_per_second_per_user.low;
-    // A stable sort: parameters of equal influence stay in the order of the wafer file.
-    parameters.sort_by(|left, right| spread(right).total_cmp(&spread(left)));
-    let at_ends = |values: &[(&Declaration, f64)]| speed(&changed(question, values), placed, profile);
-    let range = Range { low: at_ends(&slow).min(base), high: at_ends(&fast).max(base) };
+pub(crate) fn uncertainty(
+    question: &Question,
+    way: &Way,
+    wafers: u32,
+    sampling: Option<Sampling>,
+    drawing: Drawing<'_>,
+) -> Result<Uncertainty, AnswerError> {
+    let inputs = Input::all(question, &way.mapped.placement);
+    let held = Held::new(question, way, question.scenario.profile, &inputs);
+    let moves = Moves::new(&held, &inputs);
+    let corner = Corner::new(&held, &inputs, held.figures(&[]));
+    let sampled = sampling.map(|sampling| {
+        let counted = Counted::new(drawing);
+        sampled(question, &held, &inputs, &moves.moving(&inputs), sampling, &counted)
+    });
     let (least, most) =
         (room_at(question, way, wafers, |free| free.low)?, room_at(question, way, wafers, |free| free.high)?);
     Ok(Uncertainty {
-        tokens_per_second_per_user: range,
-        clock: clock_points(question, placed, profile),
-        parameters,
+        tokens_per_second_per_user: corner.tokens_per_second_per_user,
+        time_to_first_token_ms: corner.time_to_first_token_ms,
+        clock: clock_points(question, &held),
+        parameters: moves.influences(&inputs),
+        toggles: alternatives(question, &held, &inputs),
         free_memory: Ends { low: Some(least.free), high: Some(most.free) },
         wafers: Ends { low: most.fewest, high: least.fewest },
         max_users: Ends { low: Some(least.max_users), high: Some(most.max_users) },
         spare: Ends { low: least.spare, high: most.spare },
+        sampled,
     })
 }
 
@@ -158,7 +369,7 @@ struct Room {
 fn room_at(question: &Question, known: &Way, wafers: u32, end: impl Fn(&Figure) -> f64) -> Result<Room, AnswerError> {
     let declared = &DECLARATIONS[Key::FreeBytes as usize];
     let free = end(question.wafer.figure(Key::FreeBytes)).min(question.wafer.figure(Key::MemoryBytes).value);
-    let question = changed(question, &[(declared, free)]);
+    let question = changed(question, declared, free);
     let source = known.source.elsewhere();
     let drafts = Drafts::new(&question, source);
     // Another memory is another machine: a mapping with every number is opened.
@@ -177,25 +388,13 @@ fn room_at(question: &Question, known: &Way, wafers: u32, end: impl Fn(&Figure) 
     })
 }
 
-/// Sizes and memory are not varied here.
-fn is_rate(declared: &Declaration) -> bool {
-    !declared.whole
-}
-
-fn changed(question: &Question, values: &[(&Declaration, f64)]) -> Question {
-    let wafer: Wafer = question.wafer.map_values(|declared, figure| {
-        values.iter().find(|(other, _)| other.key == declared.key).map_or(figure.value, |(_, value)| *value)
-    });
+fn changed(question: &Question, declared: &Declaration, value: f64) -> Question {
+    let wafer: Wafer =
+        question.wafer.map_values(|other, figure| if other.key == declared.key { value } else { figure.value });
     Question { wafer, ..question.clone() }
 }
 
-fn speed(question: &Question, placed: Fixed<'_>, profile: Profile) -> f64 {
-    let reading = LayerReading::new(question, profile);
-    let timing = DecodeTiming::new(question, placed.placement, placed.programs, &reading);
-    1.0 / timing.seconds_per_token(question)
-}
-
-fn clock_points(question: &Question, placed: Fixed<'_>, profile: Profile) -> Vec<ClockPoint> {
+fn clock_points(question: &Question, held: &Held<'_>) -> Vec<ClockPoint> {
     let figure = question.wafer.figure_in(Key::ClockGigahertz, RateSet::Silicon);
     let mut clocks = vec![figure.low, question.clock().gigahertz(), figure.high];
     clocks.sort_by(f64::total_cmp);
@@ -203,11 +402,10 @@ fn clock_points(question: &Question, placed: Fixed<'_>, profile: Profile) -> Vec
     clocks
         .into_iter()
         .map(|ghz| {
-            let mut at_clock = question.clone();
-            at_clock.scenario.clock_ghz = Some(ghz);
-            let speed = speed(&at_clock, placed, profile);
+            let clock = Hertz::from_gigahertz(ghz);
+            let speed = held.speed_at(clock);
             ClockPoint {
-                ghz: Hertz::from_gigahertz(ghz).gigahertz(),
+                ghz: clock.gigahertz(),
                 tokens_per_second_per_user: speed,
                 reaches_target: speed >= question.scenario.target,
             }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use wafersim_answer::fabric::{FabricAnswer, FabricRequest, Phase, WaferMaps, answer_on_fabric};
-use wafersim_answer::{AnswerError, Question, answer};
+use wafersim_answer::{AnswerError, Question, Ranges, answer};
 use wafersim_spec::Region;
 use wafersim_spec::scenario::{Profile, Verification};
 use wafersim_spec::{Model, Scenario, Wafer};
@@ -21,7 +21,7 @@ fn question(change: impl FnOnce(&mut Scenario)) -> Question {
     Question::new(scenario, model, Wafer::builtin("wse3").unwrap()).unwrap()
 }
 
-const DECODE: FabricRequest = FabricRequest { phase: Phase::Decode, layers: 1, record: None };
+const DECODE: FabricRequest = FabricRequest { phase: Phase::Decode, layers: 1, record: None, ranges: Ranges::Corner };
 
 fn run(question: &Question, request: FabricRequest) -> FabricAnswer {
     answer_on_fabric(question, &request, &|_| ()).unwrap()

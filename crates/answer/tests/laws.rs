@@ -138,10 +138,8 @@ proptest! {
         let declared = rates[which % rates.len()];
         let Some(question) = question(&case, Profile::ALL[profile]) else { return Ok(()) };
         let Ok(before) = answer_without_ranges(&question) else { return Ok(()) };
-        let faster_when_larger = declared.unit.contains("/cycle") || declared.unit == "GB/s";
-        let faster_when_larger = faster_when_larger && !declared.unit.starts_with("cycles");
         let value = question.wafer.value(declared.key, RateSet::Silicon);
-        let changed = if faster_when_larger { value / factor.max(0.01) } else { value * factor };
+        let changed = if declared.is_faster_when_larger() { value / factor.max(0.01) } else { value * factor };
         let changed = changed.clamp(declared.smallest, declared.largest);
         let mut quicker = question.clone();
         quicker.wafer.set(declared.path, changed).unwrap();

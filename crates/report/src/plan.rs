@@ -51,7 +51,7 @@ fn in_text(plan: &Plan, runs: Option<&[Option<Steady>]>) -> String {
         "\n".into(),
         wrapped("", &summary(plan)),
         "\n".into(),
-        wrapped("", &columns::legend(runs.is_some())),
+        wrapped("", &columns::legend(plan.ranges, runs.is_some())),
     ]
     .concat()
 }
@@ -69,7 +69,7 @@ pub fn markdown_with(with: WithRuns<'_>) -> String {
 fn in_markdown(plan: &Plan, runs: Option<&[Option<Steady>]>) -> String {
     let columns = Columns::of(plan);
     let (title, table) = (title(plan, &columns), grid(plan, &columns, runs).markdown());
-    format!("{title}\n\n{table}\n{}\n\n{}\n", summary(plan), columns::legend(runs.is_some()))
+    format!("{title}\n\n{table}\n{}\n\n{}\n", summary(plan), columns::legend(plan.ranges, runs.is_some()))
 }
 
 /// The table for programs: one JSON object with the fields of [`Plan`].

@@ -20,7 +20,7 @@ use crate::error::nearest_name;
 pub use check::CONTEXT_BEYOND_POSITIONS;
 pub use file::{PrecisionFile, ScenarioFile, SpeculationFile, WaferParameters};
 pub use settings::{Kind, SETTINGS, Setting};
-pub use speculation::{ACCEPTANCE_PRESETS, Acceptance, AcceptancePreset, Speculation};
+pub use speculation::{ACCEPTANCE_PRESETS, Acceptance, AcceptancePreset, MeasuredLengths, Speculation};
 
 /// A word that is none of the allowed ones.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use wafersim::answer::plan::{Axes, PlanRow, plan};
 use wafersim::answer::rows::Rows;
-use wafersim::answer::{Question, resolved_mapping};
+use wafersim::answer::{Question, Ranges, resolved_mapping};
 use wafersim::mapping::hash;
 use wafersim::report;
 use wafersim::report::number::{plural, whole};
@@ -21,6 +21,7 @@ use crate::mapping_flags::MappingFlags;
 use crate::output::{Destination, say};
 use crate::plan_axes::AxisFlags;
 use crate::progress::Progress;
+use crate::range_flags::{RangeFlags, RangesFlag};
 use crate::scenario_flags::ScenarioFlags;
 use crate::store_flags::{InRows, StoreFlags, row_key};
 
@@ -61,6 +62,8 @@ pub struct PlanFlags {
     /// results merge` puts the parts together.
     #[arg(long, value_name = "I/N", requires = "store", conflicts_with_all = ["out", "format", "save_mapping"])]
     shard: Option<String>,
+    #[command(flatten)]
+    ranges: RangeFlags,
     /// How the rows are made.
     #[arg(long, value_enum, default_value_t = PlanFidelity::ClosedForm)]
     fidelity: PlanFidelity,
@@ -75,6 +78,14 @@ pub struct PlanFlags {
 /// Answers every point of the table.
 pub fn execute(flags: &PlanFlags) -> Result<(), Failure> {
     let destination = Destination::open(flags.out.as_deref())?;
+    let ranges = flags.ranges.ranges(RangesFlag::None)?;
+    if matches!(ranges, Ranges::Sampled(_)) && flags.fidelity == PlanFidelity::Stream {
+        return Err(Failure::Flag {
+            flag: "--ranges".into(),
+            problem: "is 'sampled', and the p5 and p50 of --fidelity stream are others: of users, not of draws".into(),
+            allowed: "none or corner with --fidelity stream".into(),
+        });
+    }
     let layers = flags.scenario.layers()?;
     let scenario = layers.check()?;
     let model = Model::from_name_or_path(&scenario.model)?;
@@ -95,7 +106,7 @@ pub fn execute(flags: &PlanFlags) -> Result<(), Failure> {
     }
     let base = flags.mapping.ask_many(Question::new(scenario.clone(), model, wafer)?)?;
     say_what_is_ignored(&layers);
-    let store = flags.store.open(|| in_rows(&base, &axes, flags.fidelity))?;
+    let store = flags.store.open(|| in_rows(&base, &axes, flags.fidelity, ranges))?;
     let points = axes.points();
     let kept = store.part::<PlanRow>(0..points)?;
     let is_wanted = |place: usize| shard.is_none_or(|shard| shard.has(axes.point_at(place)));
@@ -107,7 +118,7 @@ pub fn execute(flags: &PlanFlags) -> Result<(), Failure> {
         Ok::<_, Failure>(())
     };
     let known = |place| kept.known(place);
-    let table = plan(&base, &axes, &Rows::new(&known, &finished).only(&is_wanted));
+    let table = plan(&base, &axes, ranges, &Rows::new(&known, &finished).only(&is_wanted));
     let table = table.inspect_err(|_| progress.clear())?;
     progress.finish();
     if let Some(shard) = shard {
@@ -183,16 +194,17 @@ impl Shard {
 }
 
 /// The rows of the table, and after them, where they are wanted, their runs event by event.
-fn in_rows(base: &Question, axes: &Axes, fidelity: PlanFidelity) -> Result<InRows, Failure> {
+fn in_rows(base: &Question, axes: &Axes, fidelity: PlanFidelity, ranges: Ranges) -> Result<InRows, Failure> {
     let mapping = base.mapping.as_ref().map(|mapping| hash::of(&mapping.to_toml()));
-    let same = hash::of(&(&base.model, &base.wafer, &base.draft, &mapping, base.search));
+    let same = hash::of(&(&base.model, &base.wafer, &base.draft, &mapping, base.search, ranges));
     let mut keys = Vec::with_capacity(axes.points());
     for scenario in axes.scenarios(&base.scenario) {
         // What is no question is refused before there is a store.
         scenario.check_against(&base.model)?;
         keys.push(row_key(&(&same, &scenario), &scenario));
     }
-    let mut words = json!({ "axes": axes, "search": base.search, "mapping": mapping, "scenario": base.scenario });
+    let mut words =
+        json!({ "axes": axes, "search": base.search, "ranges": ranges, "mapping": mapping, "scenario": base.scenario });
     if let Some(scenario) = words.get_mut("scenario").and_then(Value::as_object_mut) {
         for varied in ["wafers", "users", "context", "prompt", "profile", "placement"] {
             scenario.remove(varied);

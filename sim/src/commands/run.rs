@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use wafersim::answer::fabric::answer_on_fabric;
-use wafersim::answer::{Answer, Question, answer, resolved_mapping};
+use wafersim::answer::{Answer, Question, answer_with, resolved_mapping};
 use wafersim::certify::Trials;
 use wafersim::report;
 use wafersim::stream::steady::steady;
@@ -15,7 +15,8 @@ use crate::fabric_flags::{Asked, FabricFlags, Fidelity, say_what_is_left_out};
 use crate::failure::Failure;
 use crate::mapping_flags::MappingFlags;
 use crate::output::Destination;
-use crate::progress::Runs;
+use crate::progress::{Draws, Runs};
+use crate::range_flags::{RangeFlags, RangesFlag};
 use crate::scenario_flags::ScenarioFlags;
 use crate::wafer_map_flag::WaferMapFile;
 
@@ -58,6 +59,8 @@ pub struct RunFlags {
     certify: bool,
     #[command(flatten)]
     fabric: FabricFlags,
+    #[command(flatten)]
+    ranges: RangeFlags,
     /// File for a map of the wafers: what lives where; SVG or PNG by its ending.
     #[arg(long, value_name = "FILE")]
     wafer_map: Option<PathBuf>,
@@ -76,7 +79,8 @@ pub const STREAM_SEED: u64 = 1;
 pub fn execute(flags: &RunFlags) -> Result<(), Failure> {
     let destination = Destination::open(flags.out.as_deref())?;
     let wafer_map = WaferMapFile::open(flags.wafer_map.as_deref())?;
-    let asked = flags.fabric.asked()?;
+    let ranges = flags.ranges.ranges(RangesFlag::Corner)?;
+    let asked = flags.fabric.asked(ranges)?;
     let mut layers = flags.scenario.layers()?;
     for (flag, path, value) in [
         ("--wafers", "wafers", &flags.wafers),
@@ -101,7 +105,10 @@ pub fn execute(flags: &RunFlags) -> Result<(), Failure> {
         Some(tried) => Answer { certificate: tried.certificate.clone(), ..answer },
         None => answer,
     };
-    let answer = |question: &Question| answer(question).map(with_certificate);
+    let answer = |question: &Question| {
+        let draws = Draws::start();
+        answer_with(question, ranges, &|done, all| draws.at(done, all)).map(with_certificate)
+    };
     let text = match asked {
         Some(asked) => on_fabric(flags, &question, asked, with_certificate)?,
         None if flags.fabric.fidelity() == Fidelity::Stream => {

@@ -9,6 +9,7 @@ mod mappings;
 mod pictures;
 mod place;
 mod plan;
+mod ranges;
 mod reference;
 mod routing;
 mod run;

@@ -1,27 +1,39 @@
 //! How the answer moves with what is not known.
 
-use wafersim_answer::{Answer, Uncertainty};
+use wafersim_answer::{Answer, Drawn, Estimator, Range, Sampled, Shares, Uncertainty};
 use wafersim_spec::Bytes;
 use wafersim_spec::wafer::{DECLARATIONS, Evidence};
 
 use crate::grid::{Grid, Side};
-use crate::number::{figure, plural, users, whole};
+use crate::number::{duration, figure, plural, share, users, whole};
 use crate::paragraph::{heading, labelled, wrapped};
 
 /// Parameters that are listed.
 const LISTED: usize = 8;
 
+/// Shares of the variance that are listed, and from which size on.
+const SHARES: usize = 6;
+const SHARE_THAT_IS_SAID: f64 = 0.01;
+
+/// What is seen in none of n draws has a probability below 3 / n, with a confidence of 95 %.
+const RULE_OF_THREE: f64 = 3.0;
+
 pub(super) fn text(answer: &Answer) -> String {
     let Some(ranges) = &answer.uncertainty else { return String::new() };
     let mut text = heading("How sure");
     text.push_str(&labelled("range", &range(answer, ranges)));
+    text.push_str(&labelled("first token", &first_token(ranges)));
     let points = ranges.clock.iter().map(|point| {
         let reached = if point.reaches_target { "reached" } else { "not reached" };
         format!("{} GHz: {} tok/s ({reached})", point.ghz, figure(point.tokens_per_second_per_user))
     });
     text.push_str(&labelled("clock", &points.collect::<Vec<_>>().join("; ")));
     text.push_str(&labelled("memory", &memory(answer, ranges)));
-    if ranges.parameters.is_empty() {
+    if let Some(sampled) = &ranges.sampled {
+        text.push_str(&draws(sampled));
+    }
+    let moved = moved(ranges);
+    if moved.is_empty() {
         return text;
     }
     let mut grid = Grid::new([
@@ -32,25 +44,53 @@ pub(super) fn text(answer: &Answer) -> String {
         ("known from", Side::Left),
         ("tok/s", Side::Right),
     ]);
-    for influence in ranges.parameters.iter().take(LISTED) {
-        let speeds = influence.tokens_per_second_per_user;
-        let unit = DECLARATIONS.iter().find(|declared| declared.path == influence.parameter);
-        grid.row([
-            influence.parameter.to_owned(),
-            plain(influence.low),
-            plain(influence.high),
-            unit.map_or_else(String::new, |declared| declared.unit.to_owned()),
-            evidence(influence.evidence).to_owned(),
-            format!("{} to {}", figure(speeds.low), figure(speeds.high)),
-        ]);
+    for Moved { name, low, high, unit, evidence, speeds } in moved.iter().take(LISTED) {
+        let speeds = format!("{} to {}", figure(speeds.low), figure(speeds.high));
+        grid.row([*name, low, high, unit, known_from(*evidence), &speeds]);
     }
     text.push('\n');
     text.push_str(&grid.text());
-    let more = ranges.parameters.len().saturating_sub(LISTED);
+    let more = moved.len().saturating_sub(LISTED);
     if more > 0 {
         text.push_str(&wrapped("  ", &format!("and {more} more that move it by more than 0.1 %")));
     }
     text
+}
+
+/// An input that moves the speed.
+struct Moved {
+    name: &'static str,
+    low: String,
+    high: String,
+    unit: &'static str,
+    evidence: Evidence,
+    speeds: Range,
+}
+
+/// Inputs that move the speed by more than 0.1 %, largest first. A toggle has words in place of numbers.
+fn moved(ranges: &Uncertainty) -> Vec<Moved> {
+    let parameters = ranges.parameters.iter().map(|influence| Moved {
+        name: influence.parameter,
+        low: plain(influence.low),
+        high: plain(influence.high),
+        unit: DECLARATIONS.iter().find(|one| one.path == influence.parameter).map_or("", |declared| declared.unit),
+        evidence: influence.evidence,
+        speeds: influence.tokens_per_second_per_user,
+    });
+    let toggles = ranges.toggles.iter().map(|toggle| Moved {
+        name: toggle.toggle.name(),
+        low: toggle.assumed.to_owned(),
+        high: toggle.other.to_owned(),
+        unit: "",
+        evidence: toggle.evidence,
+        speeds: toggle.tokens_per_second_per_user,
+    });
+    let width = |moved: &Moved| moved.speeds.high - moved.speeds.low;
+    let toggles = toggles.filter(|toggle| width(toggle) > toggle.speeds.high * 1e-3);
+    let mut all: Vec<Moved> = parameters.chain(toggles).collect();
+    // A stable sort: what moves it as much stays in order.
+    all.sort_by(|one, other| width(other).total_cmp(&width(one)));
+    all
 }
 
 fn range(answer: &Answer, ranges: &Uncertainty) -> String {
@@ -66,6 +106,62 @@ fn range(answer: &Answer, ranges: &Uncertainty) -> String {
         figure(speeds.low),
         figure(speeds.high)
     )
+}
+
+/// The time to first token at both ends.
+fn first_token(ranges: &Uncertainty) -> String {
+    let Range { low, high } = ranges.time_to_first_token_ms;
+    format!("{} to {}, in the same way", duration(low * 1e-3), duration(high * 1e-3))
+}
+
+/// What many draws give, and what causes their variance.
+fn draws(sampled: &Sampled) -> String {
+    let drawn = format!(
+        "{} draws of all that is not known (seed {}); the target is reached in {}",
+        whole(u64::from(sampled.samples)),
+        sampled.seed,
+        chance(sampled, "them")
+    );
+    let mut grid =
+        Grid::new([("of the draws", Side::Left), ("p5", Side::Right), ("p50", Side::Right), ("p95", Side::Right)]);
+    let mut row = |title: &str, cell: &dyn Fn(&Drawn) -> String| {
+        grid.row([title.to_owned(), cell(&sampled.p5), cell(&sampled.p50), cell(&sampled.p95)]);
+    };
+    row("tok/s each user", &|drawn| figure(drawn.tokens_per_second_per_user));
+    row("tok/s all users", &|drawn| figure(drawn.tokens_per_second_total));
+    row("first token", &|drawn| duration(drawn.time_to_first_token_ms * 1e-3));
+    row("users at full speed", &|drawn| users(drawn.users_at_full_speed));
+    format!("{}{}\n{}", labelled("sampled", &drawn), labelled("variance", &variance(&sampled.shares)), grid.text())
+}
+
+/// `12 % of 200 draws (standard error 2.3 %)`.
+pub(super) fn chance(sampled: &Sampled, draws: &str) -> String {
+    let rare = || share(RULE_OF_THREE / f64::from(sampled.samples));
+    match sampled.probability {
+        0.0 => format!("none of {draws} (less than {})", rare()),
+        1.0 => format!("all of {draws} (but for less than {})", rare()),
+        part => format!("{} of {draws} (standard error {})", share(part), share(sampled.standard_error)),
+    }
+}
+
+/// What causes the variance of the speed, and how that is known.
+fn variance(shares: &Shares) -> String {
+    let by = match shares.estimator {
+        Estimator::Nothing => return "nothing moves the speed".into(),
+        Estimator::Regression { adjusted_r_squared } => {
+            format!("by regression on the draws (R2 {adjusted_r_squared:.3})")
+        }
+        Estimator::Exchange { runs } => format!("by exchange of inputs between draws, {} runs more", whole(runs)),
+    };
+    let each = shares.each.iter().filter(|one| one.first_order >= SHARE_THAT_IS_SAID).take(SHARES);
+    let each: Vec<String> = each.map(|one| format!("{} {}", one.parameter, share(one.first_order))).collect();
+    let left = 1.0 - shares.together;
+    let together = match left {
+        _ if left.abs() < SHARE_THAT_IS_SAID => String::new(),
+        left if left > 0.0 => format!(" ({} to inputs together, or not found)", share(left)),
+        left => format!(" (more than the whole by {}, an error of the estimate)", share(-left)),
+    };
+    format!("of the speed's: {}; all together {}{together}, {by}", each.join(", "), share(shares.together))
 }
 
 /// What wafers and users are with the least and with the most memory free.
@@ -99,7 +195,7 @@ fn plain(value: f64) -> String {
 }
 
 /// A guess is called a guess.
-const fn evidence(evidence: Evidence) -> &'static str {
+const fn known_from(evidence: Evidence) -> &'static str {
     match evidence {
         Evidence::Guess => "a guess",
         other => other.name(),

@@ -7,6 +7,7 @@ use wafersim_spec::Wafer;
 use wafersim_spec::scenario::Profile;
 use wafersim_spec::wafer::Key;
 
+use super::uncertainty::chance;
 use crate::number::{figure, plural, whole};
 use crate::paragraph::wrapped;
 
@@ -35,7 +36,7 @@ pub(super) fn text(answer: &Answer, wafer: &Wafer) -> String {
             "EXCLUDED: no mapping beats {unbeaten} tok/s, and the target is {target}; {programs}, {gives}{others}"
         ),
     };
-    let limited = format!("It is limited by {}; {}.", verdict.limit, clock(answer, wafer));
+    let limited = format!("It is limited by {}; {}{}.", verdict.limit, clock(answer, wafer), sampled(answer));
     wrapped("", &format!("{found}. {limited}")) + &wrapped("", &bounds(answer))
 }
 
@@ -91,6 +92,15 @@ fn clock(answer: &Answer, wafer: &Wafer) -> String {
         first.ghz,
         figure(first.tokens_per_second_per_user)
     )
+}
+
+/// How probable it is that the target is reached, where that was sampled.
+fn sampled(answer: &Answer) -> String {
+    let sampled = answer.uncertainty.as_ref().and_then(|ranges| ranges.sampled.as_ref());
+    sampled.map_or_else(String::new, |sampled| {
+        let draws = format!("{} draws", whole(u64::from(sampled.samples)));
+        format!("; over all that is not known it is reached in {}", chance(sampled, &draws))
+    })
 }
 
 /// What the profiles of the real machine give, other than the answer's own: `; published gives 378 tok/s`.

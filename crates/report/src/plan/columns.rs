@@ -1,6 +1,7 @@
 //! Which columns the table has: what was asked where it varies, then what came out.
 
 use wafersim_answer::plan::{Plan, PlanRow};
+use wafersim_answer::{Range, Ranges, Spread};
 use wafersim_spec::scenario::WaferCount;
 use wafersim_stream::steady::Steady;
 
@@ -22,9 +23,40 @@ const LEGEND: &str = "context: tokens in each user's KV cache and of the prompt;
 
 const LEGEND_OF_RUNS: &str = "; p5, p50: tok/s of a slow user and of the median one, event by event, prompts aside.";
 
-/// What the short titles mean, with or without those of what was run.
-pub(super) fn legend(with_runs: bool) -> String {
-    if with_runs { format!("{}{LEGEND_OF_RUNS}", LEGEND.trim_end_matches('.')) } else { LEGEND.into() }
+const LEGEND_OF_CORNER: &str =
+    "; low, high: each user's tok/s with all that is not known at its slow and at its fast end.";
+
+const LEGEND_OF_SAMPLED: &str =
+    "; p5, p95: each user's tok/s that 5 and 95 % of the draws of all that is not known do not exceed.";
+
+/// What the short titles mean, with or without those of ranges and of what was run.
+pub(super) fn legend(ranges: Ranges, with_runs: bool) -> String {
+    let of_ranges = match ranges {
+        Ranges::None => None,
+        Ranges::Corner => Some(LEGEND_OF_CORNER),
+        Ranges::Sampled(_) => Some(LEGEND_OF_SAMPLED),
+    };
+    let more = of_ranges.into_iter().chain(with_runs.then_some(LEGEND_OF_RUNS));
+    more.fold(LEGEND.to_owned(), |legend, more| format!("{}{more}", legend.trim_end_matches('.')))
+}
+
+/// Titles of the columns for the ends of ranges.
+const fn of_ranges(ranges: Ranges) -> Option<[&'static str; 2]> {
+    match ranges {
+        Ranges::None => None,
+        Ranges::Corner => Some(["low", "high"]),
+        Ranges::Sampled(_) => Some(["p5", "p95"]),
+    }
+}
+
+/// The ends of each user's speed.
+fn speeds(spread: &Spread) -> Range {
+    match spread {
+        Spread::Corner(corner) => corner.tokens_per_second_per_user,
+        Spread::Sampled(sampled) => {
+            Range { low: sampled.p5.tokens_per_second_per_user, high: sampled.p95.tokens_per_second_per_user }
+        }
+    }
 }
 
 /// What was asked, apart from users and context: left out of the table where it is the same everywhere.
@@ -46,12 +78,13 @@ const ASKED: [Asked; 5] = [
 #[derive(Debug, Clone)]
 pub(super) struct Columns {
     varying: Vec<Asked>,
+    ranges: Ranges,
 }
 
 impl Columns {
     /// Those that this plan needs.
     pub fn of(plan: &Plan) -> Self {
-        Self { varying: ASKED.into_iter().filter(|asked| varies(plan, asked)).collect() }
+        Self { varying: ASKED.into_iter().filter(|asked| varies(plan, asked)).collect(), ranges: plan.ranges }
     }
 
     /// What is the same in all rows, in words.
@@ -71,6 +104,8 @@ impl Columns {
 
     /// The header.
     pub fn titles(&self, with_runs: bool) -> Vec<(&'static str, Side)> {
+        let ends =
+            of_ranges(self.ranges).map_or_else(Vec::new, |titles| titles.map(|title| (title, Side::Right)).into());
         let asked = self.varying.iter().map(|asked| (asked.title, Side::Left));
         let first = [("context", Side::Right), ("users", Side::Right), ("wafers", Side::Right), ("tok/s", Side::Right)];
         let runs: &[_] = if with_runs { &[("p5", Side::Right), ("p50", Side::Right)] } else { &[] };
@@ -84,7 +119,7 @@ impl Columns {
             ("target", Side::Left),
             ("limit", Side::Left),
         ];
-        asked.chain(first).chain(runs.iter().copied()).chain(rest).collect()
+        asked.chain(first).chain(ends).chain(runs.iter().copied()).chain(rest).collect()
     }
 
     /// One row; where runs were asked for, with its own.
@@ -98,6 +133,11 @@ impl Columns {
             or_nothing(row.wafers.filter(|_| row.fits).map(|wafers| whole(u64::from(wafers)))),
             or_nothing(row.tokens_per_second_per_user.map(figure)),
         ]);
+        if of_ranges(self.ranges).is_some() {
+            let ends = row.ranges.as_ref().map(speeds);
+            cells.push(or_nothing(ends.map(|ends| figure(ends.low))));
+            cells.push(or_nothing(ends.map(|ends| figure(ends.high))));
+        }
         if let Some(run) = run {
             cells.push(or_nothing(run.map(|run| figure(run.user_speed.p5))));
             cells.push(or_nothing(run.map(|run| figure(run.user_speed.p50))));

@@ -2,6 +2,7 @@
 //! every line, so that tables can be put together.
 
 use wafersim_answer::plan::{Plan, PlanRow};
+use wafersim_answer::{Corner, Ranges, Sampled, Spread};
 use wafersim_stream::steady::Steady;
 
 use super::WithRuns;
@@ -37,6 +38,45 @@ const FIELDS: &[Field] = &[
     ("limit", |_, row| row.limit.clone()),
 ];
 
+/// A figure of ranges.
+type RangeField<T> = (&'static str, fn(&T) -> f64);
+
+const CORNER_FIELDS: &[RangeField<Corner>] = &[
+    ("tokens_per_second_per_user_low", |corner| corner.tokens_per_second_per_user.low),
+    ("tokens_per_second_per_user_high", |corner| corner.tokens_per_second_per_user.high),
+    ("time_to_first_token_ms_low", |corner| corner.time_to_first_token_ms.low),
+    ("time_to_first_token_ms_high", |corner| corner.time_to_first_token_ms.high),
+];
+
+const SAMPLED_FIELDS: &[RangeField<Sampled>] = &[
+    ("tokens_per_second_per_user_p5", |sampled| sampled.p5.tokens_per_second_per_user),
+    ("tokens_per_second_per_user_p50", |sampled| sampled.p50.tokens_per_second_per_user),
+    ("tokens_per_second_per_user_p95", |sampled| sampled.p95.tokens_per_second_per_user),
+    ("time_to_first_token_ms_p5", |sampled| sampled.p5.time_to_first_token_ms),
+    ("time_to_first_token_ms_p50", |sampled| sampled.p50.time_to_first_token_ms),
+    ("time_to_first_token_ms_p95", |sampled| sampled.p95.time_to_first_token_ms),
+    ("target_probability", |sampled| sampled.probability),
+    ("target_probability_standard_error", |sampled| sampled.standard_error),
+];
+
+/// The names of the columns for ranges.
+fn range_names(ranges: Ranges) -> Vec<&'static str> {
+    match ranges {
+        Ranges::None => Vec::new(),
+        Ranges::Corner => CORNER_FIELDS.iter().map(|(name, _)| *name).collect(),
+        Ranges::Sampled(_) => SAMPLED_FIELDS.iter().map(|(name, _)| *name).collect(),
+    }
+}
+
+/// What stands in them: nothing where a row does not fit.
+fn range_values(ranges: Ranges, row: &PlanRow) -> Vec<String> {
+    match &row.ranges {
+        Some(Spread::Corner(corner)) => CORNER_FIELDS.iter().map(|(_, value)| value(corner).to_string()).collect(),
+        Some(Spread::Sampled(sampled)) => SAMPLED_FIELDS.iter().map(|(_, value)| value(sampled).to_string()).collect(),
+        None => vec![String::new(); range_names(ranges).len()],
+    }
+}
+
 type RunField = (&'static str, fn(&Steady) -> f64);
 
 /// What was run for a row: empty where nothing was.
@@ -69,10 +109,15 @@ pub fn csv_with(with: WithRuns<'_>) -> Result<String, ReportError> {
 
 fn written(plan: &Plan, runs: Option<&[Option<Steady>]>) -> Result<String, ReportError> {
     let run_fields = if runs.is_some() { RUN_FIELDS } else { &[] };
-    let names = FIELDS.iter().map(|(name, _)| *name).chain(run_fields.iter().map(|(name, _)| *name));
+    let names = FIELDS
+        .iter()
+        .map(|(name, _)| *name)
+        .chain(range_names(plan.ranges))
+        .chain(run_fields.iter().map(|(name, _)| *name));
     let lines = plan.rows.iter().enumerate().map(|(index, row)| {
         let run = runs.and_then(|runs| runs.get(index)?.as_ref());
         let record = FIELDS.iter().map(|(_, value)| value(plan, row));
+        let record = record.chain(range_values(plan.ranges, row));
         record.chain(run_fields.iter().map(|(_, value)| optional(run.map(value)))).collect()
     });
     csv_text(std::iter::once(names.map(str::to_owned).collect()).chain(lines))

@@ -1,7 +1,7 @@
 //! The answer for people as a golden text, and for programs by its keys.
 
 use serde_json::Value;
-use wafersim_answer::State;
+use wafersim_answer::{Estimator, Sampled, State};
 use wafersim_report::answer;
 use wafersim_spec::scenario::Profile;
 
@@ -71,6 +71,38 @@ fn the_verdict_says_what_the_other_profiles_give() {
         "{ideal}"
     );
     assert!(!ideal.contains("On ideal hardware these"), "{ideal}");
+}
+
+#[test]
+fn draws_are_said_with_their_chance_and_what_causes_them() {
+    let said = |probability: f64, change: &dyn Fn(&mut Sampled)| {
+        let mut asked = made_by_hand::answer();
+        let mut sampled = made_by_hand::sampled(probability);
+        change(&mut sampled);
+        asked.uncertainty.as_mut().unwrap().sampled = Some(sampled);
+        let text = answer::text(&asked, &made_by_hand::wafer());
+        assert!(text.is_ascii() && text.lines().all(|line| line.len() <= 100 && line == line.trim_end()), "{text}");
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        (text, words)
+    };
+    let (text, words) = said(0.12, &|_| ());
+    insta::assert_snapshot!("answer_with_draws", text);
+    assert!(words.contains("over all that is not known it is reached in 12 % of 200 draws (standard error 2.3 %)."));
+    let (_, none) = said(0.0, &|_| ());
+    assert!(none.contains("it is reached in none of 200 draws (less than 1.5 %)."), "{none}");
+    let (_, all) = said(1.0, &|sampled| sampled.samples = 1000);
+    assert!(all.contains("it is reached in all of 1,000 draws (but for less than 0.3 %)."), "{all}");
+    let (_, exchange) = said(0.5, &|sampled| {
+        sampled.shares.estimator = Estimator::Exchange { runs: 4200 };
+        sampled.shares.together = 1.06;
+    });
+    assert!(
+        exchange.contains("all together 106 % (more than the whole by 6.0 %, an error of the estimate)"),
+        "{exchange}"
+    );
+    assert!(exchange.contains("by exchange of inputs between draws, 4,200 runs more"), "{exchange}");
+    let (_, nothing) = said(0.5, &|sampled| sampled.shares.estimator = Estimator::Nothing);
+    assert!(nothing.contains("variance nothing moves the speed"), "{nothing}");
 }
 
 /// The keys that issue 2, item 8, asks for.

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use wafersim_answer::plan::{Plan, PlanRow};
 use wafersim_answer::{
-    Answer, BreakdownRow, ClockPoint, Ends, Influence, KnownError, Limit, MemoryBytes, ProfileAnswer, Question, Range,
-    State, Unbeaten, Uncertainty, Verdict, Verified, WorstPe, answer_without_ranges,
+    Alternative, Answer, BreakdownRow, ClockPoint, Corner, Drawn, Ends, Estimator, Influence, KnownError, Limit,
+    MemoryBytes, ProfileAnswer, Question, Range, Ranges, State, Toggle, Unbeaten, Uncertainty, Verdict, Verified,
+    WorstPe, answer_without_ranges,
 };
+use wafersim_answer::{Sampled, Share, Shares, Spread};
 use wafersim_check::validate::{Group, Prediction, Skipped, Validation};
 use wafersim_cost::Cause;
 use wafersim_place::ByteCounts;
@@ -138,6 +140,16 @@ pub fn answer() -> Answer {
     let point = |ghz: f64| ClockPoint { ghz, tokens_per_second_per_user: ghz * 500.0, reaches_target: false };
     answer.uncertainty = Some(Uncertainty {
         tokens_per_second_per_user: Range { low: 400.0, high: 620.0 },
+        time_to_first_token_ms: Range { low: 3900.0, high: 6100.0 },
+        toggles: vec![Alternative {
+            toggle: Toggle::Routing,
+            assumed: "skewed",
+            other: "uniform",
+            evidence: Evidence::Inferred,
+            tokens_per_second_per_user: Range { low: 550.0, high: 580.0 },
+            time_to_first_token_ms: Range { low: 4500.0, high: 4500.0 },
+        }],
+        sampled: None,
         clock: vec![point(0.85), point(1.1)],
         free_memory: Ends { low: Some(Bytes(36_864)), high: Some(Bytes(44_976)) },
         wafers: Ends { low: Some(15), high: Some(20) },
@@ -153,6 +165,32 @@ pub fn answer() -> Answer {
     answer.provenance.known_errors =
         vec![KnownError { kernel: "decode_layer".into(), rows: 5, mape_percent: 1.62, worst_percent: 2.88 }];
     answer
+}
+
+/// Draws with figures that nobody computed, so many of them above the target.
+pub fn sampled(probability: f64) -> Sampled {
+    let drawn = |speed: f64, first: f64, users: u64| Drawn {
+        tokens_per_second_per_user: speed,
+        tokens_per_second_total: speed * 8.0,
+        time_to_first_token_ms: first,
+        users_at_full_speed: users,
+    };
+    let share = |parameter, first_order| Share { parameter, first_order };
+    Sampled {
+        samples: 200,
+        seed: 7,
+        distribution: "a distribution",
+        p5: drawn(430.0, 4100.0, 10),
+        p50: drawn(540.0, 4600.0, 11),
+        p95: drawn(601.0, 5900.0, 12),
+        probability,
+        standard_error: (probability * (1.0 - probability) / 200.0).sqrt(),
+        shares: Shares {
+            estimator: Estimator::Regression { adjusted_r_squared: 0.987 },
+            together: 0.97,
+            each: vec![share("link.latency", 0.712), share("clock.frequency", 0.253), share("map.issue", 0.005)],
+        },
+    }
 }
 
 /// A plan of three points: one that reaches the target, one that does not, one that does not fit.
@@ -177,18 +215,37 @@ pub fn plan() -> Plan {
         no_mapping_beats_at_measured_rate: speed.map(|_| 4000.0),
         reaches_target: speed.is_some_and(|speed| speed >= 2000.0),
         limit: limit.into(),
+        ranges: None,
     };
     Plan {
         model: "a-model".into(),
         wafer: "a-wafer".into(),
         target: 2000.0,
         clock_ghz: 1.1,
+        ranges: Ranges::None,
         rows: vec![
             row(1, 8192, Some(2500.0), "hops (60 % of a token's way, most of it in router)"),
             row(32, 8192, Some(493.125), "a full pipeline: 64 micro-batches share slot 3 (layer 3); on the way: hops"),
             row(64, 131_072, None, "16 wafer(s) do not hold the model: \"layer 3\", and so on"),
         ],
     }
+}
+
+/// The same points with ranges of a kind.
+pub fn plan_with(ranges: Ranges) -> Plan {
+    let mut plan = plan();
+    plan.ranges = ranges;
+    for row in plan.rows.iter_mut().filter(|row| row.fits) {
+        row.ranges = match ranges {
+            Ranges::None => None,
+            Ranges::Corner => Some(Spread::Corner(Corner {
+                tokens_per_second_per_user: Range { low: 400.0, high: 620.5 },
+                time_to_first_token_ms: Range { low: 3900.0, high: 6100.0 },
+            })),
+            Ranges::Sampled(_) => Some(Spread::Sampled(Box::new(sampled(0.125)))),
+        };
+    }
+    plan
 }
 
 /// The same points under two profiles and two wafer counts: more columns than a page holds.

@@ -1,5 +1,6 @@
 //! The capacity-planning table in its four forms.
 
+use wafersim_answer::{Ranges, Sampling};
 use wafersim_report::plan;
 
 use crate::made_by_hand;
@@ -50,4 +51,35 @@ fn a_plan_without_points_is_a_table_without_rows() {
     empty.rows.clear();
     assert!(plan::text(&empty).contains("0 points: 0 fit"));
     assert_eq!(plan::csv(&empty).unwrap().lines().count(), 1);
+}
+
+#[test]
+fn ranges_have_columns_of_their_own() {
+    for (ranges, titles, cells, names) in [
+        (
+            Ranges::Corner,
+            ["low", "high"],
+            ["400.0", "620.5"],
+            ["tokens_per_second_per_user_low", "time_to_first_token_ms_high"],
+        ),
+        (
+            Ranges::Sampled(Sampling::default()),
+            ["p5", "p95"],
+            ["430.0", "601.0"],
+            ["tokens_per_second_per_user_p50", "target_probability_standard_error"],
+        ),
+    ] {
+        let asked = made_by_hand::plan_with(ranges);
+        for text in [plan::text(&asked), plan::markdown(&asked)] {
+            assert!(titles.iter().chain(&cells).all(|word| text.contains(word)), "{text}");
+            assert!(text.contains(&format!("; {}, {}: ", titles[0], titles[1])), "{text}");
+        }
+        assert!(plan::text(&asked).lines().all(|line| line.len() <= 100));
+        let text = plan::csv(&asked).unwrap();
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let headers = reader.headers().unwrap().clone();
+        assert!(names.iter().all(|name| headers.iter().any(|header| header == *name)), "{headers:?}");
+        // A row that does not fit has empty fields, as many as the others.
+        assert!(reader.records().all(|record| record.unwrap().len() == headers.len()));
+    }
 }

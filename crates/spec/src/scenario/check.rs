@@ -80,6 +80,7 @@ impl SpeculationFile {
         let speculation = Speculation {
             draft_length,
             acceptance,
+            default_acceptance: !is_given,
             accepted_length: real("speculation.accepted_length", self.accepted_length)?,
             draft_cost: real("speculation.draft_cost", self.draft_cost)?,
             draft_model: self.draft_model,

@@ -297,7 +297,8 @@ mod tests {
 
     #[test]
     fn the_defaults_are_allowed() {
-        let expected = Scenario { default_context: true, default_placement: true, ..Scenario::default() };
+        let mut expected = Scenario { default_context: true, default_placement: true, ..Scenario::default() };
+        expected.speculation.default_acceptance = true;
         assert_eq!(ScenarioFile::default().check("defaults"), Ok(expected));
     }
 }

@@ -215,6 +215,15 @@ impl<'de> Deserialize<'de> for Acceptance {
     }
 }
 
+/// Mean tokens of a step, the model's own included, as they were measured with several drafts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MeasuredLengths {
+    /// With the draft of which least is accepted.
+    pub least: f64,
+    /// With the draft of which most is accepted.
+    pub most: f64,
+}
+
 /// Speculative decoding: a draft proposes, the model verifies.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Speculation {
@@ -222,6 +231,9 @@ pub struct Speculation {
     pub draft_length: u32,
     /// Probability that a proposed token is accepted, given that all before it were.
     pub acceptance: Acceptance,
+    /// Whether `acceptance` is the default because nothing was said; then it is not known, as that of a preset is not.
+    #[serde(skip)]
+    pub default_acceptance: bool,
     /// Mean tokens of a step, the model's own included, in place of `acceptance`; from 1 to `draft_length` + 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accepted_length: Option<f64>,
@@ -241,6 +253,7 @@ impl Default for Speculation {
         Self {
             draft_length: 0,
             acceptance: Acceptance::Constant(0.7),
+            default_acceptance: false,
             accepted_length: None,
             draft_cost: None,
             draft_model: None,
@@ -255,6 +268,12 @@ impl Speculation {
 
     /// Cost of a proposed token where neither it nor a draft model is given.
     pub const USUAL_COST: f64 = 0.05;
+
+    /// The range of that guess: a single layer and an LM head.
+    pub const LEAST_COST: f64 = 0.015;
+
+    /// Its other end: a dense model of 8 B.
+    pub const MOST_COST: f64 = 0.35;
 
     /// Longest draft.
     pub const LONGEST_DRAFT: u64 = 64;
@@ -276,6 +295,24 @@ impl Speculation {
     pub fn tokens_per_step(&self) -> f64 {
         let most = f64::from(self.draft_length) + 1.0;
         self.accepted_length.unwrap_or_else(|| accepted_length(&self.positions())).clamp(1.0, most)
+    }
+
+    /// Mean tokens of a step at the least and at the most acceptance that was measured with drafts of this length, the
+    /// assumed one included ([`ACCEPTANCE_PRESETS`]). Nothing where the user gave numbers, where there is no draft, or
+    /// where it is longer than any that was measured.
+    pub fn measured_lengths(&self) -> Option<MeasuredLengths> {
+        let is_assumed = self.default_acceptance || matches!(self.acceptance, Acceptance::Preset(_));
+        let last = (self.draft_length as usize).checked_sub(1)?;
+        if !is_assumed || self.accepted_length.is_some() {
+            return None;
+        }
+        let assumed = MeasuredLengths { least: self.tokens_per_step(), most: self.tokens_per_step() };
+        let mut lengths = ACCEPTANCE_PRESETS.iter().filter_map(|preset| preset.lengths.get(last)).peekable();
+        lengths.peek()?;
+        Some(lengths.fold(assumed, |known, length| MeasuredLengths {
+            least: known.least.min(*length),
+            most: known.most.max(*length),
+        }))
     }
 
     /// The fraction that a proposed token costs; nothing where the draft model's own time counts.
@@ -398,6 +435,24 @@ mod tests {
             let asked = Speculation { draft_length, accepted_length: Some(length), ..Speculation::default() };
             assert_eq!(asked.tokens_per_step(), length);
             assert!((accepted_length(&asked.positions()) - length).abs() < 1e-6, "{draft_length} {length}");
+        }
+    }
+
+    #[test]
+    fn acceptance_has_a_range_unless_the_user_gave_it() {
+        let preset = Acceptance::Preset(&ACCEPTANCE_PRESETS[0]);
+        let asked = Speculation { draft_length: 4, acceptance: preset.clone(), ..Speculation::default() };
+        assert_eq!(asked.measured_lengths(), Some(MeasuredLengths { least: 3.06, most: 3.53 }));
+        let default = Speculation { draft_length: 4, default_acceptance: true, ..Speculation::default() };
+        let range = default.measured_lengths().unwrap();
+        assert!(near(range.least, default.tokens_per_step()) && range.most == 3.53, "{range:?}");
+        for known in [
+            Speculation { draft_length: 4, ..Speculation::default() },
+            Speculation { draft_length: 0, default_acceptance: true, ..Speculation::default() },
+            Speculation { draft_length: 8, default_acceptance: true, ..Speculation::default() },
+            Speculation { draft_length: 4, accepted_length: Some(3.0), acceptance: preset, ..Speculation::default() },
+        ] {
+            assert_eq!(known.measured_lengths(), None, "{known:?}");
         }
     }
 

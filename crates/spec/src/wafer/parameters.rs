@@ -31,6 +31,11 @@ impl Declaration {
         Ok(())
     }
 
+    /// Whether more of it takes less time: what is counted in a unit of time, and the clock. All else takes time itself.
+    pub fn is_faster_when_larger(&self) -> bool {
+        !self.unit.starts_with("cycles") && ["/cycle", "/s", "GHz"].iter().any(|end| self.unit.ends_with(end))
+    }
+
     /// What is allowed, for people.
     pub fn allowed(&self) -> String {
         let kind = if self.whole { "a whole number" } else { "a number" };
@@ -126,6 +131,14 @@ mod tests {
         for (index, declared) in DECLARATIONS.iter().enumerate() {
             assert_eq!(declared.key as usize, index, "{}", declared.path);
             assert!(declared.smallest < declared.largest && declared.path.contains('.'));
+        }
+    }
+
+    #[test]
+    fn every_rate_has_a_direction() {
+        for declared in DECLARATIONS.iter().filter(|declared| !declared.whole) {
+            let takes_time = declared.unit.starts_with("cycles") || declared.unit == "us";
+            assert_ne!(takes_time, declared.is_faster_when_larger(), "{} in {}", declared.path, declared.unit);
         }
     }
 }
