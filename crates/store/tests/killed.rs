@@ -3,6 +3,7 @@
 //! This file is two programs: the test starts itself as a child, which keeps rows and says after each that it is kept,
 //! and kills it. `WAFERSIM_KILLS` is the number of kills in each format (20 where it is not set).
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "the child says what is kept, and the test what it has seen")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
