@@ -3,12 +3,15 @@
 //! This file is two programs: the test starts itself as a child, which keeps rows and says after each that it is kept,
 //! and kills it. `WAFERSIM_KILLS` is the number of kills in each format (20 where it is not set).
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "the child says what is kept, and the test what it has seen")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 use wafersim_store::{Asked, Opening, Program, Store, read};
 
@@ -61,18 +64,11 @@ fn keep(path: &Path) {
     });
 }
 
-/// Numbers from a seed: SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
-fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
-
 fn killed(name: &str, kills: u32) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
-    let (mut state, mut said, mut torn, mut added) = (1, 0, 0, 0);
+    let mut random = ChaCha8Rng::seed_from_u64(1);
+    let (mut said, mut torn, mut added) = (0, 0, 0);
     for kill in 0..kills {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .arg("keep")
@@ -85,7 +81,7 @@ fn killed(name: &str, kills: u32) {
             // Otherwise it is killed at whatever it does first.
             lines.next().unwrap().unwrap();
         }
-        std::thread::sleep(Duration::from_micros(random(&mut state) % 10_000));
+        std::thread::sleep(Duration::from_micros(random.next_u64() % 10_000));
         child.kill().unwrap();
         child.wait().unwrap();
         let kept: Vec<usize> = lines.map_while(Result::ok).filter_map(|line| line.parse().ok()).collect();

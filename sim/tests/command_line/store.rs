@@ -270,6 +270,9 @@ fn a_store_of_another_build_is_refused() {
 mod unix {
     use std::process::{Child, Command, Stdio};
 
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
     use super::*;
 
     fn started(arguments: &str, path: &Path) -> Child {
@@ -323,14 +326,6 @@ mod unix {
         }
     }
 
-    /// Numbers from a seed: SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
-    fn random(state: &mut u64) -> u64 {
-        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
     /// Kills a plan at random moments, each time on a fresh store, and goes on with what it has left. `WAFERSIM_KILLS` is
     /// the number of kills in each format.
     #[test]
@@ -338,7 +333,7 @@ mod unix {
         let kills: u32 = std::env::var("WAFERSIM_KILLS").map_or(4, |kills| kills.parse().expect("a number of kills"));
         let plain = simctl(PLAN).data();
         in_both(|path| {
-            let mut state = 1;
+            let mut random = ChaCha8Rng::seed_from_u64(1);
             let start = Instant::now();
             with_store(PLAN, path).data();
             let takes = start.elapsed().as_micros() as u64;
@@ -347,7 +342,7 @@ mod unix {
             for kill in 0..kills {
                 fs::remove_file(path).unwrap();
                 let mut run = started(PLAN, path);
-                std::thread::sleep(Duration::from_micros(random(&mut state) % takes));
+                std::thread::sleep(Duration::from_micros(random.next_u64() % takes));
                 // What is in a file of lines now is kept. A database lets nobody read.
                 let seen = if path.ends_with("a.jsonl") { fs::read(path).unwrap_or_default() } else { Vec::new() };
                 run.kill().unwrap();
