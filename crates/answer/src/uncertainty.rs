@@ -226,9 +226,9 @@ impl Corner {
             time_to_first_token_ms: Range::of(base.first_token_ms),
         };
         for state in 0_u32..1 << toggles.len() {
-            let switched = |input: &Input| match toggles.iter().position(|toggle| toggle.what == input.what) {
-                Some(place) => Some(f64::from(state >> place & 1)),
-                None => None,
+            let switched = |input: &Input| {
+                let place = toggles.iter().position(|toggle| toggle.what == input.what);
+                place.map(|place| f64::from(state >> place & 1))
             };
             for end in [Input::slow, Input::fast] {
                 let values: Vec<_> =
