@@ -95,6 +95,8 @@ pub fn execute(flags: &PlanFlags) -> Result<(), Failure> {
     }
     let base = flags.mapping.ask_many(Question::new(scenario.clone(), model, wafer)?)?;
     say_what_is_ignored(&layers);
+    // What is no question is refused before there is a row.
+    axes.scenarios(&scenario).iter().try_for_each(|point| point.check_against(&base.model))?;
     let store = flags.store.open(|| in_rows(&base, &axes, flags.fidelity))?;
     let points = axes.points();
     let kept = store.part::<PlanRow>(0..points)?;
@@ -188,8 +190,6 @@ fn in_rows(base: &Question, axes: &Axes, fidelity: PlanFidelity) -> Result<InRow
     let same = hash::of(&(&base.model, &base.wafer, &base.draft, &mapping, base.search));
     let mut keys = Vec::with_capacity(axes.points());
     for scenario in axes.scenarios(&base.scenario) {
-        // What is no question is refused before there is a store.
-        scenario.check_against(&base.model)?;
         keys.push(row_key(&(&same, &scenario), &scenario));
     }
     let mut words = json!({ "axes": axes, "search": base.search, "mapping": mapping, "scenario": base.scenario });
