@@ -106,6 +106,8 @@ pub fn execute(flags: &PlanFlags) -> Result<(), Failure> {
     }
     let base = flags.mapping.ask_many(Question::new(scenario.clone(), model, wafer)?)?;
     say_what_is_ignored(&layers);
+    // What is no question is refused before there is a row.
+    axes.scenarios(&scenario).iter().try_for_each(|point| point.check_against(&base.model))?;
     let store = flags.store.open(|| in_rows(&base, &axes, flags.fidelity, ranges))?;
     let points = axes.points();
     let kept = store.part::<PlanRow>(0..points)?;
@@ -199,8 +201,6 @@ fn in_rows(base: &Question, axes: &Axes, fidelity: PlanFidelity, ranges: Ranges)
     let same = hash::of(&(&base.model, &base.wafer, &base.draft, &mapping, base.search, ranges));
     let mut keys = Vec::with_capacity(axes.points());
     for scenario in axes.scenarios(&base.scenario) {
-        // What is no question is refused before there is a store.
-        scenario.check_against(&base.model)?;
         keys.push(row_key(&(&same, &scenario), &scenario));
     }
     let mut words =
