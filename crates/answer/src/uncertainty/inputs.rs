@@ -238,7 +238,9 @@ mod tests {
         // The median of a symmetric triangle is its mode: here of the logarithm.
         assert!((input(1.0, 10.0, 100.0).quantile(0.5) - 10.0).abs() < 1e-9);
         assert!((input(1.0, 2.0, 3.0).quantile(0.5) - 2.0).abs() < 1e-12);
-        assert_eq!([0.0, 1.0].map(|part| input(2.0, 5.0, 20.0).quantile(part)), [2.0, 20.0]);
+        // A logarithm and back: the last digits may differ, and never beyond the ends.
+        let [low, high] = [0.0, 1.0].map(|part| input(2.0, 5.0, 20.0).quantile(part));
+        assert!((2.0..2.0 + 1e-12).contains(&low) && high <= 20.0 && high > 20.0 - 1e-12, "{low} {high}");
         assert_eq!([0.0, 1.0].map(|part| input(5.0, 5.0, 9.0).quantile(part)), [5.0, 9.0]);
     }
 
