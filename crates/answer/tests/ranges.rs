@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use rayon::ThreadPoolBuilder;
-use wafersim_answer::plan::{Axes, plan};
+use wafersim_answer::plan::{Axes, PlanRow, plan};
+use wafersim_answer::rows::Rows;
 use wafersim_answer::{
-    Answer, Drawn, Estimator, Question, Ranges, Sampled, Sampling, Spread, Uncertainty, answer_with,
+    Answer, AnswerError, Drawn, Estimator, Question, Ranges, Sampled, Sampling, Spread, Uncertainty, answer_with,
 };
 use wafersim_spec::scenario::{Acceptance, WaferCount};
 use wafersim_spec::{Model, Scenario, Wafer};
@@ -178,7 +179,7 @@ fn both_estimators_see_the_same_inputs() {
     let (many, few) = (sampled(&question, 2000, 1), sampled(&question, 75, 1));
     assert!(matches!(many.shares.estimator, Estimator::Regression { adjusted_r_squared } if adjusted_r_squared > 0.95));
     assert!(matches!(few.shares.estimator, Estimator::Exchange { .. }), "{:?}", few.shares.estimator);
-    let largest = many.shares.each[0];
+    let largest = &many.shares.each[0];
     let same = few.shares.each.iter().find(|share| share.parameter == largest.parameter).unwrap();
     // A share of 75 draws has a standard error of about 1 / sqrt(75); three of them.
     assert!((same.first_order - largest.first_order).abs() < 3.0 / 75_f64.sqrt(), "{same:?} {largest:?}");
@@ -250,21 +251,21 @@ fn a_slower_end_never_raises_the_median() {
 
 #[test]
 fn acceptance_and_cost_are_inputs_unless_the_user_gave_them() {
-    let parameters = |change: &dyn Fn(&mut Scenario)| -> Vec<&str> {
+    let parameters = |change: &dyn Fn(&mut Scenario)| -> Vec<String> {
         let question = question(as_written(), experts(), |scenario| {
             scenario.speculation.draft_length = 4;
             change(scenario);
         });
         let ranges = uncertainty(&question, 100, 1);
-        ranges.sampled.unwrap().shares.each.iter().map(|share| share.parameter).collect()
+        ranges.sampled.unwrap().shares.each.iter().map(|share| share.parameter.to_string()).collect()
     };
-    let (length, cost) = ("speculation.accepted_length", "speculation.draft_cost");
+    let [length, cost] = ["speculation.accepted_length", "speculation.draft_cost"].map(str::to_owned);
     let assumed = parameters(&|scenario| scenario.speculation.default_acceptance = true);
     assert!(assumed.contains(&length) && assumed.contains(&cost), "{assumed:?}");
     let given = parameters(&|scenario| scenario.speculation.draft_cost = Some(0.1));
     assert!(!given.contains(&length) && !given.contains(&cost), "{given:?}");
     let fixed = parameters(&|scenario| scenario.clock_ghz = Some(1.0));
-    assert!(!fixed.contains(&"clock.frequency") && fixed.contains(&"link.latency"), "{fixed:?}");
+    assert!(!fixed.contains(&"clock.frequency".to_owned()) && fixed.contains(&"link.latency".to_owned()), "{fixed:?}");
 }
 
 #[test]
@@ -305,7 +306,8 @@ fn none_is_no_work_and_a_plan_has_the_ranges_of_an_answer() {
     assert_eq!(asked.provenance.seed, Some(8));
     let known = asked.uncertainty.unwrap();
     let row = |ranges: Ranges| {
-        let table = plan(&question, &Axes::of(&question.scenario), ranges, || ()).unwrap();
+        let rows = Rows::none_known(&|_, _: &PlanRow| Ok::<(), AnswerError>(()));
+        let table = plan(&question, &Axes::of(&question.scenario), ranges, &rows).unwrap();
         table.rows[0].ranges.clone()
     };
     assert_eq!(row(Ranges::None), None);

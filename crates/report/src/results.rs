@@ -148,7 +148,7 @@ struct StoreObject<'a> {
 /// Header and rows as one object.
 ///
 /// # Errors
-/// As [`csv`].
+/// As [`csv()`].
 pub fn json(stored: &Stored) -> Result<String, ReportError> {
     let row = |row: &'_ Row| Ok(RowObject { place: row.place, key: row.key.clone(), row: parsed(&row.json)? });
     let finished = stored.rows.iter().map(row).collect::<Result<_, ReportError>>()?;

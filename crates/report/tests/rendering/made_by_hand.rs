@@ -175,11 +175,11 @@ pub fn sampled(probability: f64) -> Sampled {
         time_to_first_token_ms: first,
         users_at_full_speed: users,
     };
-    let share = |parameter, first_order| Share { parameter, first_order };
+    let share = |parameter: &'static str, first_order| Share { parameter: parameter.into(), first_order };
     Sampled {
         samples: 200,
         seed: 7,
-        distribution: "a distribution",
+        distribution: "a distribution".into(),
         p5: drawn(430.0, 4100.0, 10),
         p50: drawn(540.0, 4600.0, 11),
         p95: drawn(601.0, 5900.0, 12),
