@@ -201,7 +201,7 @@ impl DecodePrograms {
             if program.color_count() <= available {
                 return Ok(());
             }
-            circuit::fits_in_routers(program, &question.wafer).map_err(|reason| {
+            circuit::fits_in_routers(program, &question.wafer, &question.movements).map_err(|reason| {
                 let what = format!("a layer of layout {layout}");
                 AnswerError::Fabric { what, reason }
             })

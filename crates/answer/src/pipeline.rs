@@ -170,12 +170,13 @@ struct Drafter {
     mapped: Mapped,
 }
 
-/// How the tokens of prompts stream fastest at the scenario's context.
+/// How the tokens of the scenario's prompt stream soonest, all behind its context.
 fn streaming(question: &Question, mapped: &Mapped, reading: &LayerReading) -> Batch {
     let all = Batch::all(question, mapped, question.scenario.context.max(1), &mut Kept::default());
     let timed = all.into_iter().map(|(batch, written)| {
-        let slowest = StageTimes::read(question, &mapped.placement, &written, reading).slowest;
-        (slowest.0 / batch.tokens as f64, batch)
+        let times = StageTimes::read(question, &mapped.placement, &written, reading);
+        let further = question.scenario.prompt.max(1).div_ceil(batch.tokens) - 1;
+        ((times.latency.total() + times.slowest * further as f64).0, batch)
     });
     let fastest = timed.reduce(|best, other| if other.0 < best.0 { other } else { best });
     fastest.map_or_else(|| Batch::single(mapped), |(_, batch)| batch)

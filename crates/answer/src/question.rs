@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use wafersim_mapping::{Inputs, Load, Mapping, hash};
 use wafersim_place::{KvLayoutChoice, Machine, Request};
+use wafersim_program::KnownMovements;
 use wafersim_search::Effort;
 use wafersim_spec::scenario::{Speculation, WaferCount};
 use wafersim_spec::{Hertz, Model, Scenario, Wafer};
@@ -32,6 +33,8 @@ pub struct Question {
     pub(crate) searched: OnceLock<Option<Box<Searched>>>,
     /// What was found for questions that share rungs with this one.
     pub(crate) rungs: Arc<Known>,
+    /// What relayouts of the programs move whose colors were counted.
+    pub(crate) movements: Arc<KnownMovements>,
 }
 
 impl Question {
@@ -55,8 +58,9 @@ impl Question {
         scenario.check_against(&model)?;
         let draft = scenario.speculation.draft_model.as_deref().filter(|_| scenario.speculation.draft_length > 0);
         let draft = draft.map(|name| model.draft_model(name)).transpose()?;
-        let (mapping, search, searched, rungs) = (None, None, OnceLock::new(), Arc::default());
-        Ok(Self { scenario, model, wafer, draft, mapping, search, searched, rungs })
+        let (mapping, search, searched) = (None, None, OnceLock::new());
+        let (rungs, movements) = (Arc::default(), Arc::default());
+        Ok(Self { scenario, model, wafer, draft, mapping, search, searched, rungs, movements })
     }
 
     /// The same with a mapping for the profiles `best` and `ideal`.
@@ -111,8 +115,8 @@ impl Question {
     /// As [`Question::new`].
     pub fn asking(&self, scenario: Scenario) -> Result<Self, AnswerError> {
         let other = Self::new(scenario, self.model.clone(), self.wafer.clone())?;
-        let rungs = Arc::clone(&self.rungs);
-        Ok(Self { rungs, ..other.with_mapping(self.mapping.clone()).searching(self.search) })
+        let (rungs, movements) = (Arc::clone(&self.rungs), Arc::clone(&self.movements));
+        Ok(Self { rungs, movements, ..other.with_mapping(self.mapping.clone()).searching(self.search) })
     }
 
     /// What a mapping is resolved for.
@@ -156,8 +160,9 @@ impl Question {
         let speculation = Speculation::default();
         let scenario = Scenario { model: model.name.clone(), speculation, ..self.scenario.clone() };
         let (wafer, mapping) = (self.wafer.clone(), self.open_mapping());
-        let (search, searched, rungs) = (None, OnceLock::new(), Arc::default());
-        Some(Self { scenario, model, wafer, draft: None, mapping, search, searched, rungs })
+        let (search, searched) = (None, OnceLock::new());
+        let (rungs, movements) = (Arc::default(), Arc::default());
+        Some(Self { scenario, model, wafer, draft: None, mapping, search, searched, rungs, movements })
     }
 
     /// The same question without speculation, on exactly so many wafers.
@@ -170,7 +175,8 @@ impl Question {
         let (model, wafer, mapping) = (self.model.clone(), self.wafer.clone(), self.open_mapping());
         // What was found is found for drafts too.
         let (search, searched) = (self.search, self.searched.clone());
-        Self { scenario, model, wafer, draft: None, mapping, search, searched, rungs: Arc::clone(&self.rungs) }
+        let (rungs, movements) = (Arc::clone(&self.rungs), Arc::clone(&self.movements));
+        Self { scenario, model, wafer, draft: None, mapping, search, searched, rungs, movements }
     }
 
     /// The mapping for another load than this one: of a resolved one its recipe.

@@ -47,7 +47,7 @@ pub use movement::{Element, Movement, Piece, Wanted, movement};
 pub use pieces::{AllGather, Flow, Owners, Parties, Pieces, Purpose, ReduceScatter, Share, shares};
 pub use program::{ColorPurpose, Node, Order, Program, Resident};
 pub use runs::{Run, Runs};
-pub use sent::{LinesAlike, Sent, movements, sent_along};
+pub use sent::{KnownMovements, LinesAlike, Sent, movements, sent_along};
 pub use step::{
     Action, Broadcast, ChainReduce, Compute, End, Multicast, Path, ReduceOperator, Relayout, Root, RouteChange,
     Segment, Shift, Stagger, Step, Style, Synchronise,

@@ -3,7 +3,8 @@
 //! The elements of a place are few runs of neighbours, however many they are: what is held along a line cuts the
 //! elements into stretches that the same places hold, and what is wanted is looked up stretch by stretch.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
@@ -83,6 +84,61 @@ pub fn movements(program: &Program, region: Region, moved: &Relayout) -> Option<
         }
     }
     Some(Ok(all))
+}
+
+/// Movements that have been worked out, for who asks about many programs that have relayouts in common: the last ones.
+#[derive(Debug, Default)]
+pub struct KnownMovements(Mutex<VecDeque<KnownMovement>>);
+
+/// A movement, and all that it depends on.
+#[derive(Debug)]
+struct KnownMovement {
+    region: Region,
+    axis: Axis,
+    accumulate: bool,
+    layouts: [Layout; 2],
+    lines: Arc<Vec<LinesAlike>>,
+}
+
+impl KnownMovements {
+    /// How many are kept.
+    const KEPT: usize = 256;
+
+    /// As [`movements`].
+    ///
+    /// # Errors
+    /// As [`movement`].
+    pub fn of(
+        &self,
+        program: &Program,
+        region: Region,
+        moved: &Relayout,
+    ) -> Option<Result<Arc<Vec<LinesAlike>>, String>> {
+        let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let [source, target] = [moved.source, moved.target].map(|buffer| program.buffer_of(buffer).layout.as_ref());
+        let (source, target) = (source?, target?);
+        let is_it = |one: &&KnownMovement| {
+            (one.region, one.axis, one.accumulate) == (region, moved.axis, moved.accumulate)
+                && one.layouts[0] == *source
+                && one.layouts[1] == *target
+        };
+        if let Some(found) = known().iter().find(is_it) {
+            return Some(Ok(Arc::clone(&found.lines)));
+        }
+        // Not under the lock: who waits for it could be who works for it.
+        let lines = match movements(program, region, moved)? {
+            Ok(lines) => Arc::new(lines),
+            Err(problem) => return Some(Err(problem)),
+        };
+        let layouts = [source.clone(), target.clone()];
+        let (axis, accumulate) = (moved.axis, moved.accumulate);
+        let mut all = known();
+        if all.len() >= Self::KEPT {
+            all.pop_front();
+        }
+        all.push_back(KnownMovement { region, axis, accumulate, layouts, lines: Arc::clone(&lines) });
+        Some(Ok(lines))
+    }
 }
 
 /// What decides the pieces of a line where all its places have the same rows, in the source as in the target: whether
@@ -441,6 +497,14 @@ mod tests {
             let sent = sent_along(&program, region, &moved, 0).unwrap();
             let sent = sent.map(|sent| sent.iter().map(|sent| (sent.from, sent.to, sent.elements)).collect::<Vec<_>>());
             prop_assert_eq!(sent, known);
+            // What is known is what is worked out, whatever was asked before.
+            let known = KnownMovements::default();
+            let other = Relayout { accumulate: !accumulate, ..moved.clone() };
+            let back = Relayout { source: target, target: source, ..moved.clone() };
+            for moved in [&moved, &other, &back, &moved] {
+                let of = known.of(&program, region, moved).unwrap().map(|lines| lines.to_vec());
+                prop_assert_eq!(of, movements(&program, region, moved).unwrap());
+            }
         }
     }
 }

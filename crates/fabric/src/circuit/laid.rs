@@ -10,11 +10,12 @@
 //! Chains whose roots differ by line are here too, laid out or not: their lines are not alike.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use wafersim_program::layout::ring_number;
 use wafersim_program::{
     Action, AllGather, Axis, BufferId, ChainReduce, Color, LinesAlike, Program, ReduceScatter, Region, Relayout, Ring,
-    Root, Shift, Stagger, Step, movements,
+    Root, Shift, Stagger, Step,
 };
 
 use super::lower::Detail;
@@ -115,9 +116,9 @@ fn relayout(moved: &Relayout, region: Region, colors: &[Color], context: &Contex
     if context.detail == Detail::Outline {
         return Ok(vec![part(outline(moved, colors, context))]);
     }
-    let movements = movements(context.program, region, moved).unwrap_or_else(|| Ok(Vec::new()))?;
-    let all = movements.into_iter().map(|LinesAlike { first, count, sent }| {
-        let context = only(context, moved.axis, first as u32, count as u32);
+    let movements = context.movements.of(context.program, region, moved).unwrap_or_else(|| Ok(Arc::default()))?;
+    let all = movements.iter().map(|LinesAlike { first, count, sent }| {
+        let context = only(context, moved.axis, *first as u32, *count as u32);
         let data_type = context.program.buffer_of(moved.source).data_type;
         let mut builder = Builder::new(&context, moved.axis);
         let mut begun = BTreeSet::new();

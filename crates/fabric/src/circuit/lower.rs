@@ -9,7 +9,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use wafersim_program::{Action, AllGather, Axis, Color, Node, Program, ReduceScatter, Region, Root, Step, Work};
+use wafersim_program::{
+    Action, AllGather, Axis, Color, KnownMovements, Node, Program, ReduceScatter, Region, Root, Step, Work,
+};
 use wafersim_spec::Wafer;
 use wafersim_spec::wafer::{Key, RateSet};
 
@@ -70,10 +72,15 @@ fn enough_colors(lowered: &Lowered, detail: Detail) -> Result<Option<Given>, Cir
 /// Whether every router has colors enough for a program, as [`lower`] says it. Relayouts are first taken as if they
 /// went other ways than everything that they meet: who then has enough needs no more.
 ///
+/// `movements` keeps what relayouts move for the next program.
+///
 /// # Errors
 /// As [`lower`].
-pub fn fits_in_routers(program: &Program, wafer: &Wafer) -> Result<(), CircuitError> {
-    let lowered = |detail: Detail| lowered(program, wafer, RateSet::Silicon, &|_: &Work| 0.0, detail);
+pub fn fits_in_routers(program: &Program, wafer: &Wafer, movements: &KnownMovements) -> Result<(), CircuitError> {
+    let lowered = |detail: Detail| {
+        let wanted = Wanted { detail, movements };
+        lowered(program, wafer, RateSet::Silicon, &|_: &Work| 0.0, wanted)
+    };
     if enough_colors(&lowered(Detail::Outline)?, Detail::Outline).is_ok() {
         return Ok(());
     }
@@ -90,7 +97,15 @@ pub fn lower_names(
     set: RateSet,
     work_cycles: WorkCycles<'_>,
 ) -> Result<Lowered, CircuitError> {
-    lowered(program, wafer, set, work_cycles, Detail::Full)
+    let wanted = Wanted { detail: Detail::Full, movements: &KnownMovements::default() };
+    lowered(program, wafer, set, work_cycles, wanted)
+}
+
+/// What is wanted of a program, and what is known of others.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    detail: Detail,
+    movements: &'a KnownMovements,
 }
 
 /// How much of a program is lowered.
@@ -116,7 +131,7 @@ fn lowered(
     wafer: &Wafer,
     set: RateSet,
     work_cycles: WorkCycles<'_>,
-    detail: Detail,
+    wanted: Wanted<'_>,
 ) -> Result<Lowered, CircuitError> {
     let timing = Timing::new(wafer, set);
     let mut steps: Vec<&Step> = program.steps().collect();
@@ -139,7 +154,7 @@ fn lowered(
         program,
         timing,
         physical,
-        detail,
+        wanted,
         fabric,
         origin,
         work_cycles,
@@ -169,7 +184,7 @@ fn lowered(
         check_steps(schedule.len() as u64 + part.len() as u64)?;
         schedule.extend(part);
     }
-    let schedule = if detail.has_operations() { lowering.set_up_after_compute(schedule) } else { schedule };
+    let schedule = if wanted.detail.has_operations() { lowering.set_up_after_compute(schedule) } else { schedule };
     let rounds = schedule.iter().map(|place| place.round.unwrap_or(0)).collect();
     let schedule = schedule.into_iter().map(|place| place.stage).collect();
     let (columns, rows) = end;
@@ -204,7 +219,7 @@ struct Lowering<'a> {
     program: &'a Program,
     timing: Timing,
     physical: BTreeMap<Color, u16>,
-    detail: Detail,
+    wanted: Wanted<'a>,
     fabric: (u64, u64),
     origin: (u64, u64),
     work_cycles: WorkCycles<'a>,
@@ -430,7 +445,8 @@ impl Lowering<'_> {
             Action::Relayout(moved) => self.check_wavelets(moved.wavelets)?,
         }
         let physical = |color: Color| self.physical.get(&color).copied().unwrap_or(0);
-        let context = Context { program: self.program, timing, area, physical: &physical, detail: self.detail };
+        let Wanted { detail, movements } = self.wanted;
+        let context = Context { program: self.program, timing, area, physical: &physical, detail, movements };
         let colors = pattern::colors_of(step, self.program);
         let parts = match laid::parts(step, &colors, &context, (self.around.round, self.around.systolic)) {
             Some(Ok(parts)) => parts,

@@ -3,8 +3,8 @@
 //! Who sends to whom comes from [`Step::transfers`]: the same enumeration that the tests of the language are held to.
 
 use wafersim_program::{
-    Action, AllGather, Axis, Broadcast, ChainReduce, Color, End, Multicast, Owners, Pieces, Program, Purpose,
-    ReduceScatter, Region, Relayout, Root, Shift, Step, Style, Transfer,
+    Action, AllGather, Axis, Broadcast, ChainReduce, Color, End, KnownMovements, Multicast, Owners, Pieces, Program,
+    Purpose, ReduceScatter, Region, Relayout, Root, Shift, Step, Style, Transfer,
 };
 
 use super::laid;
@@ -24,6 +24,8 @@ pub(super) struct Context<'a> {
     pub physical: &'a dyn Fn(Color) -> u16,
     /// How much is wanted.
     pub detail: Detail,
+    /// What relayouts move.
+    pub movements: &'a KnownMovements,
 }
 
 /// Colors of a step that names too few: a color per purpose, after those of the program.
