@@ -13,16 +13,16 @@ pub enum RangesFlag {
     None,
     /// Everything that is not known at its slow end, and at its fast end.
     Corner,
-    /// Many draws of all that is not known: p5, p50, p95, how probable it is that the target is reached, and what causes
-    /// the variance.
+    /// Many draws of all that is not known: p5, p50, p95, how probable it is that the target is reached, and what
+    /// causes the variance.
     Sampled,
 }
 
 /// Flags of ranges.
 #[derive(Debug, Args)]
 pub struct RangeFlags {
-    /// How sure it is: rates, links, clock, acceptance and cost of drafts, routing [default: corner for one answer, none
-    /// for a table].
+    /// How sure it is: rates, links, clock, acceptance and cost of drafts, routing [default: corner for one answer,
+    /// none for a table].
     #[arg(long, value_enum)]
     ranges: Option<RangesFlag>,
     /// With --ranges sampled: how many draws, from 20 to 100,000 [default: 200].

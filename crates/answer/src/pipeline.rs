@@ -272,7 +272,7 @@ impl Pipeline {
         self.pass(Flow::Prefill { tokens: tokens.max(1), before }, None)
     }
 
-    /// The same chunk through the decode kernels: a train of tokens, or of batches of neighbours, that follow each other
+    /// The same chunk through the decode kernels: a train of tokens, or of batches of neighbours, one behind the other
     /// in the time of the slowest slot. The context in the middle of the chunk counts.
     pub fn prefill_train(&self, tokens: u64, before: u64) -> PassTimes {
         let tokens = tokens.max(1);

@@ -177,8 +177,8 @@ pub struct Plan {
 }
 
 /// Answers every point of a grid, in which the question's own scenario is the base, with the ranges that are asked for.
-/// Places of rows are those of [`Axes::scenarios`], whatever the number of threads. Points that do not fit are rows that
-/// say so.
+/// Places of rows are those of [`Axes::scenarios`], whatever the number of threads. Points that do not fit are rows,
+/// and say so.
 ///
 /// # Errors
 /// Where a point is no question at all (a context beyond the model, a wrong wafer parameter), or a row cannot be kept.

@@ -258,8 +258,8 @@ pub fn answer(question: &Question) -> Result<Answer, AnswerError> {
     answer_with(question, Ranges::Corner, &|_, _| ())
 }
 
-/// The same with the ranges that are asked for. `drawn` is called from any thread, with the draws that are done and with
-/// all that are known to come.
+/// The same with the ranges that are asked for. `drawn` is called from any thread, with the draws that are done and
+/// with all that are known to come.
 ///
 /// # Errors
 /// As [`answer`].

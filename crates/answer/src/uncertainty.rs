@@ -2,8 +2,8 @@
 //! gains and costs, how tokens choose experts, and the memory that code and runtime leave free.
 //!
 //! One input at a time is set to its low and its high, all others stay. The *corner* takes for each the end that slows
-//! or speeds the answer; *sampled* draws all of them ([`sampled`]). The placement and its mapping stay for that. What it
-//! would be with less or more memory free is asked by itself: it moves wafers, users and what is spare.
+//! or speeds the answer; *sampled* draws all of them ([`sampled`]). The placement and its mapping stay for that. What
+//! it would be with less or more memory free is asked by itself: it moves wafers, users and what is spare.
 
 mod held;
 mod inputs;

@@ -81,8 +81,8 @@ fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(8)
 }
 
-/// Whether two answers place and decide the same. The mapping is the fastest for a token: another one may be slower with
-/// the prompt, whose keys and values have to lie where it wants them.
+/// Whether two answers place and decide the same. The mapping is the fastest for a token: another one may be slower
+/// with the prompt, whose keys and values have to lie where it wants them.
 fn by_one_mapping(one: &Question, other: &Question) -> bool {
     let of = |question: &Question| {
         let resolved = resolved_mapping(question).unwrap();

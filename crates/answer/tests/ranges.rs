@@ -174,7 +174,7 @@ fn one_input_alone_causes_all_of_the_variance() {
 
 #[test]
 fn both_estimators_see_the_same_inputs() {
-    // The regression on many draws, and the exchange of inputs, which is taken where draws are fewer than coefficients need.
+    // The regression on many draws, and the exchange of inputs, where draws are fewer than coefficients need.
     let question = on_one(as_written());
     let (many, few) = (sampled(&question, 2000, 1), sampled(&question, 75, 1));
     assert!(matches!(many.shares.estimator, Estimator::Regression { adjusted_r_squared } if adjusted_r_squared > 0.95));

@@ -6,7 +6,7 @@ use wafersim_picture::{Waterfall, WaterfallRow};
 /// Steps that change less than this part of what was found are drawn together.
 const SMALL: f64 = 0.005;
 
-/// Microseconds of what was wanted: published, what each decision takes away, found, the same on ideal hardware, what no mapping
+/// Microseconds of what was wanted: published, what each decision takes away, found, on ideal hardware, what no mapping
 /// beats. Decisions that fit only together with the next, and neighbours that change hardly anything, are one step.
 pub fn of_way(way: &WayToFound, title: String, caption: Vec<String>) -> Waterfall {
     let total = |name: &str, value: f64| WaterfallRow { name: name.into(), value, is_total: true };

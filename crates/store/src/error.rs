@@ -18,7 +18,7 @@ pub enum StoreError {
         file: String,
     },
     /// The file cannot be opened, read or made.
-    #[error("{file}: {reason}; allowed: a file that may be written to, in an existing folder")]
+    #[error("{file}: {reason}; allowed: a store that may be read and written, or a new file in an existing folder")]
     Open {
         /// The path as given.
         file: String,

@@ -38,7 +38,7 @@ pub struct MapFlags {
     /// model.
     #[arg(long, value_name = "auto|fewest|N", allow_negative_numbers = true)]
     wafers: Option<String>,
-    /// Users served at the same time; of a list, each by itself, and the first with what each decision gives.
+    /// Users served at the same time; of a list, each once and by itself, the first with what each decision gives.
     #[arg(long, value_name = "LIST", value_delimiter = ',', allow_negative_numbers = true)]
     users: Vec<String>,
     /// Tokens in each user's KV cache (32k is 32768).
@@ -200,9 +200,19 @@ fn questions(layers: &Layers, users: &[String]) -> Result<Vec<Question>, Failure
     let with = |users: Option<&str>| {
         let mut layers = layers.clone();
         layers.flag("--users", "users", users)?;
-        Ok(Question::load(layers.check()?)?)
+        Ok::<_, Failure>(Question::load(layers.check()?)?)
     };
-    if users.is_empty() { Ok(vec![with(None)?]) } else { users.iter().map(|users| with(Some(users))).collect() }
+    if users.is_empty() {
+        return Ok(vec![with(None)?]);
+    }
+    let mut questions: Vec<Question> = Vec::new();
+    for users in users {
+        let question = with(Some(users))?;
+        if questions.iter().all(|known| known.scenario.users != question.scenario.users) {
+            questions.push(question);
+        }
+    }
+    Ok(questions)
 }
 
 /// Numbers of wafers to look at.

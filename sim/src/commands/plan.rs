@@ -58,8 +58,8 @@ pub struct PlanFlags {
     mapping: MappingFlags,
     #[command(flatten)]
     store: StoreFlags,
-    /// Computes one of several parts of the rows, for example 2/4, into a store of its own, and prints no table; `simctl
-    /// results merge` puts the parts together.
+    /// Computes one of several parts of the rows, for example 2/4, into a store of its own, and prints no table;
+    /// `simctl results merge` puts the parts together.
     #[arg(long, value_name = "I/N", requires = "store", conflicts_with_all = ["out", "format", "save_mapping"])]
     shard: Option<String>,
     #[command(flatten)]

@@ -326,8 +326,8 @@ mod unix {
         }
     }
 
-    /// Kills a plan at random moments, each time on a fresh store, and goes on with what it has left. `WAFERSIM_KILLS` is
-    /// the number of kills in each format.
+    /// Kills a plan at random moments, each time on a fresh store, and goes on with what it has left.
+    /// `WAFERSIM_KILLS` is the number of kills in each format.
     #[test]
     fn killed_at_any_moment_a_plan_loses_no_row_that_was_kept() {
         let kills: u32 = std::env::var("WAFERSIM_KILLS").map_or(4, |kills| kills.parse().expect("a number of kills"));

@@ -2,8 +2,8 @@
 //!
 //! An input with a low, a nominal and a high is triangular between its ends, with the mode at the nominal: no source
 //! says more than these three numbers, and the nominal is what is held most likely. Where the range spans more than a
-//! factor of [`WIDE`], its logarithm is: such ranges are guesses of an order of magnitude. A toggle is as likely as what
-//! is assumed. All are independent.
+//! factor of [`WIDE`], its logarithm is: such ranges are guesses of an order of magnitude. A toggle is as likely as
+//! what is assumed. All are independent.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -16,8 +16,8 @@ use wafersim_spec::wafer::{DECLARATIONS, Declaration, Evidence, Key};
 use crate::question::Question;
 
 /// The distribution of all inputs, in words.
-pub(super) const DISTRIBUTION: &str = "independent; triangular from low to high with the mode at the nominal, of the logarithm where high is more than 3 \
-     times low; a toggle as likely as what is assumed";
+pub(super) const DISTRIBUTION: &str = "independent; triangular from low to high with the mode at the nominal, of the \
+     logarithm where high is more than 3 times low; a toggle as likely as what is assumed";
 
 /// Ranges of a larger factor are taken on a logarithmic scale.
 const WIDE: f64 = 3.0;

@@ -3,15 +3,15 @@
 //!
 //! *Regression*: the draws are fitted by a sum of functions of one input each, a straight line and a parabola (of a
 //! toggle a step). Inputs are independent, so that the variance of an input's function is its first-order variance, as
-//! far as the sum describes the figure, and the whole is the sum of these and of what is left. It is taken where its R2, adjusted for the number of its coefficients, is above
-//! [`ENOUGH`], and needs no run beside the draws.
+//! far as the sum describes the figure, and the whole is the sum of these and of what is left. It is taken where its
+//! R2, adjusted for the number of its coefficients, is above [`ENOUGH`], and needs no run beside the draws.
 //!
-//! *Exchange*: a second set of draws B, and for each input i both sets with the column of that input exchanged, A_B and
-//! B_A. With `f` less its mean, the variance of input i is the mean of `f(B) (f(A_B) - f(A))` (Saltelli et al., Computer
-//! Physics Communications 181, 2010, table 2, b) and of the same with A and B in each other's place; the whole is half
-//! the mean of `(f(A) - f(B))^2`. So an input without effect gets 0, one that is alone gets 1, and the shares of a sum of
-//! functions of one input each add up to 1, however few the draws are. It assumes nothing, and takes for each draw twice
-//! as many runs more as there are inputs, and one.
+//! *Exchange*: a second set of draws B, and for each input i both sets with the column of that input exchanged, A_B
+//! and B_A. With `f` less its mean, the variance of input i is the mean of `f(B) (f(A_B) - f(A))` (Saltelli et al.,
+//! Computer Physics Communications 181, 2010, table 2, b) and of the same with A and B in each other's place; the whole
+//! is half the mean of `(f(A) - f(B))^2`. So an input without effect gets 0, one that is alone gets 1, and the shares of
+//! a sum of functions of one input each add up to 1, however few the draws are. It assumes nothing, and takes for each
+//! draw twice as many runs more as there are inputs, and one.
 
 use std::borrow::Cow;
 
@@ -151,26 +151,24 @@ fn least_squares(columns: &[Vec<f64>], target: &[f64]) -> Vec<f64> {
     let mut directions: Vec<(Vec<f64>, f64)> = Vec::with_capacity(columns.len());
     // Of each column, its parts along the directions before it.
     let mut along: Vec<Vec<f64>> = Vec::with_capacity(columns.len());
+    // Takes from `rest` its parts along all directions.
+    let parted = |rest: &mut [f64], directions: &[(Vec<f64>, f64)]| -> Vec<f64> {
+        let part = |(direction, square): &(Vec<f64>, f64)| {
+            let part = if *square > 0.0 { dot(direction, rest) / square } else { 0.0 };
+            rest.iter_mut().zip(direction).for_each(|(value, step)| *value -= part * step);
+            part
+        };
+        directions.iter().map(part).collect()
+    };
     for column in columns {
         let mut rest = column.clone();
-        let mut parts = Vec::with_capacity(directions.len());
-        for (direction, square) in &directions {
-            let part = if *square > 0.0 { dot(direction, &rest) / square } else { 0.0 };
-            rest.iter_mut().zip(direction).for_each(|(value, step)| *value -= part * step);
-            parts.push(part);
-        }
+        let parts = parted(&mut rest, &directions);
         let square = dot(&rest, &rest);
         let is_new = square > NOTHING_LEFT * dot(column, column);
         directions.push((rest, if is_new { square } else { 0.0 }));
         along.push(parts);
     }
-    let mut rest = target.to_vec();
-    let mut coefficients = Vec::with_capacity(columns.len());
-    for (direction, square) in &directions {
-        let part = if *square > 0.0 { dot(direction, &rest) / square } else { 0.0 };
-        rest.iter_mut().zip(direction).for_each(|(value, step)| *value -= part * step);
-        coefficients.push(part);
-    }
+    let mut coefficients = parted(&mut target.to_vec(), &directions);
     for last in (0..coefficients.len()).rev() {
         let known = coefficients[last];
         for (coefficient, part) in coefficients.iter_mut().zip(&along[last]) {

@@ -31,7 +31,7 @@ impl Declaration {
         Ok(())
     }
 
-    /// Whether more of it takes less time: what is counted in a unit of time, and the clock. All else takes time itself.
+    /// Whether more of it takes less time: what is counted in a unit of time, and the clock. All else is time itself.
     pub fn is_faster_when_larger(&self) -> bool {
         !self.unit.starts_with("cycles") && ["/cycle", "/s", "GHz"].iter().any(|end| self.unit.ends_with(end))
     }
