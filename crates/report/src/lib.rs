@@ -31,6 +31,7 @@ pub mod crosscheck;
 mod error;
 pub mod fabric;
 mod grid;
+pub mod head;
 mod json;
 pub mod model;
 pub mod number;
