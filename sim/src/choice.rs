@@ -1,6 +1,5 @@
-//! Flags whose values are words from a list, and numbers with a suffix.
+//! Flags whose values are words from a list.
 
-use std::borrow::Cow;
 use std::ffi::OsStr;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -90,40 +89,4 @@ pub fn arithmetic_types() -> PossibleValuesParser {
     PossibleValuesParser::new(
         DataType::ALL.into_iter().filter(|data_type| data_type.is_arithmetic()).map(DataType::name),
     )
-}
-
-/// A whole number with its suffix written out: `32k` is 32768, `1m` is 1048576. What has none, or is no such number,
-/// stays as it is.
-pub fn without_suffix(text: &str) -> Cow<'_, str> {
-    let scaled = |digits: &str, scale: u64| digits.parse::<u64>().ok().and_then(|number| number.checked_mul(scale));
-    let number = if let Some(digits) = text.strip_suffix(['k', 'K']) {
-        scaled(digits, 1 << 10)
-    } else if let Some(digits) = text.strip_suffix(['m', 'M']) {
-        scaled(digits, 1 << 20)
-    } else {
-        None
-    };
-    number.map_or(Cow::Borrowed(text), |number| Cow::Owned(number.to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn suffixes_are_binary() {
-        for (text, expected) in [
-            ("32k", "32768"),
-            ("128K", "131072"),
-            ("1m", "1048576"),
-            ("5", "5"),
-            ("k", "k"),
-            ("-1k", "-1k"),
-            ("1.5k", "1.5k"),
-            ("99999999999999999m", "99999999999999999m"),
-            ("", ""),
-        ] {
-            assert_eq!(without_suffix(text), expected, "{text}");
-        }
-    }
 }

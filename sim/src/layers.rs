@@ -1,12 +1,9 @@
 //! What was asked, layer on layer: defaults, the scenario file, flags, `--set`. Each lies on the one before it.
 
-use std::borrow::Cow;
 use std::path::Path;
 
-use wafersim::spec::scenario::{Kind, SETTINGS};
 use wafersim::spec::{Scenario, ScenarioFile, SpecError};
 
-use crate::choice::without_suffix;
 use crate::failure::Failure;
 use crate::files;
 
@@ -39,7 +36,7 @@ impl Layers {
                 allowed: "path=value, for example --set users=8 (`simctl settings` lists the paths)".into(),
             })?;
             let (path, value) = (path.trim(), value.trim());
-            layers.sets.set(path, &written_out(path, value))?;
+            layers.sets.set(path, value)?;
         }
         Ok(layers)
     }
@@ -73,16 +70,10 @@ impl Layers {
 
 /// Sets one setting from a flag; what is wrong is said in terms of the flag.
 pub fn set(file: &mut ScenarioFile, flag: &str, path: &str, value: &str) -> Result<(), Failure> {
-    file.set(path, &written_out(path, value.trim())).map_err(|error| match error {
+    file.set(path, value.trim()).map_err(|error| match error {
         SpecError::Field { allowed, .. } => {
             Failure::Flag { flag: flag.into(), problem: format!("is '{value}'"), allowed }
         }
         other => other.into(),
     })
-}
-
-/// Whole numbers may have a suffix (32k).
-fn written_out<'a>(path: &str, value: &'a str) -> Cow<'a, str> {
-    let is_whole = SETTINGS.iter().any(|setting| setting.path == path && matches!(setting.kind, Kind::Whole(..)));
-    if is_whole { without_suffix(value) } else { Cow::Borrowed(value) }
 }

@@ -25,6 +25,7 @@ mod range_flags;
 mod request_trace;
 mod scenario_flags;
 mod store_flags;
+mod sweep_flags;
 mod table;
 mod wafer_map_flag;
 mod words;

@@ -13,7 +13,7 @@ use crate::layers::{Layers, set};
 const USUAL_USERS: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];
 const USUAL_CONTEXTS: [u64; 3] = [8 << 10, 32 << 10, 128 << 10];
 /// Most points of one plan.
-const MOST_POINTS: usize = 1_000_000;
+pub const MOST_POINTS: usize = 1_000_000;
 
 /// The lists.
 #[derive(Debug, Args)]
@@ -42,15 +42,31 @@ pub struct AxisFlags {
 }
 
 impl AxisFlags {
-    /// The lists of a plan for `model`. `scenario` is what all layers say together.
-    pub fn axes(&self, layers: &Layers, scenario: &Scenario, model: &Model) -> Result<Axes, Failure> {
+    /// Settings for which there is a list.
+    pub fn listed(&self) -> impl Iterator<Item = &'static str> {
+        let lists = [
+            ("users", &self.users),
+            ("context", &self.context),
+            ("wafers", &self.wafers),
+            ("precision.weights", &self.weights),
+            ("precision.kv_cache", &self.kv),
+            ("profile", &self.profile),
+            ("placement", &self.placement),
+        ];
+        lists.into_iter().filter(|(_, list)| !list.is_empty()).map(|(path, _)| path)
+    }
+
+    /// The lists of a plan for `model`, usual ones where none are given; without a model the scenario's own values.
+    /// `scenario` is what all layers say together.
+    pub fn axes(&self, layers: &Layers, scenario: &Scenario, model: Option<&Model>) -> Result<Axes, Failure> {
         let profiles = with_all(&self.profile, Profile::NAMES);
         let placements = with_all(&self.placement, ExpertPlacement::NAMES);
         let list = |flag, path, items| List { layers, flag, path, items };
         let axes = Axes {
-            users: list("--users", "users", &self.users).values(|file| file.users, || USUAL_USERS.to_vec())?,
+            users: list("--users", "users", &self.users)
+                .values(|file| file.users, || model.map_or_else(|| vec![scenario.users], |_| USUAL_USERS.to_vec()))?,
             contexts: list("--context", "context", &self.context)
-                .values(|file| file.context, || usual_contexts(model))?,
+                .values(|file| file.context, || model.map_or_else(|| vec![scenario.context], usual_contexts))?,
             wafers: list("--wafers", "wafers", &self.wafers).values(|file| file.wafers, || vec![scenario.wafers])?,
             weights: list("--weights", "precision.weights", &self.weights)
                 .values(|file| file.precision.weights, || vec![scenario.precision.weights])?,
@@ -59,6 +75,7 @@ impl AxisFlags {
             profiles: list("--profile", "profile", &profiles).values(|file| file.profile, || vec![scenario.profile])?,
             placements: list("--placement", "placement", &placements)
                 .values(|file| file.placement, || vec![scenario.placement])?,
+            prompt: None,
         };
         let points = axes.points();
         if points > MOST_POINTS {
@@ -133,7 +150,7 @@ mod tests {
         let sets: Vec<String> = set.iter().map(|text| (*text).to_owned()).collect();
         let mut layers = Layers::read(None, &sets)?;
         layers.file = ScenarioFile::parse(file, "test")?;
-        flags.axes(&layers, &layers.check()?, &Model::builtin("llama-3-8b")?)
+        flags.axes(&layers, &layers.check()?, Some(&Model::builtin("llama-3-8b")?))
     }
 
     fn flags(users: &str, profile: &str) -> AxisFlags {

@@ -1,11 +1,13 @@
 //! The capacity-planning table: a grid of questions, answered in parallel.
 
+use std::collections::BTreeMap;
+
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use wafersim_bound::Bound;
-use wafersim_mapping::MappingError;
+use wafersim_mapping::{Mapping, MappingError};
 use wafersim_spec::scenario::{ExpertPlacement, Profile, WaferCount};
-use wafersim_spec::{DataType, Scenario};
+use wafersim_spec::{DataType, Model, Scenario, Wafer};
 
 use crate::bound::no_mapping_beats;
 use crate::error::AnswerError;
@@ -31,6 +33,9 @@ pub struct Axes {
     pub contexts: Vec<u64>,
     /// Users.
     pub users: Vec<u64>,
+    /// Tokens of every prompt; nothing: as long as the context.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<u64>,
 }
 
 impl Axes {
@@ -44,6 +49,7 @@ impl Axes {
             profiles: vec![scenario.profile],
             contexts: vec![scenario.context],
             users: vec![scenario.users],
+            prompt: None,
         }
     }
 
@@ -79,7 +85,8 @@ impl Axes {
         self.contexts.len().saturating_mul(self.users.len()).max(1)
     }
 
-    /// The scenarios of the grid: `base` with one value of each list, and the prompt as long as the context.
+    /// The scenarios of the grid: `base` with one value of each list, and the prompt of all, or one as long as the
+    /// context.
     pub fn scenarios(&self, base: &Scenario) -> Vec<Scenario> {
         let mut scenarios = vec![base.clone()];
         vary(&mut scenarios, &self.wafers, |scenario, wafers| scenario.wafers = wafers);
@@ -91,7 +98,8 @@ impl Axes {
         vary(&mut scenarios, &self.kv_caches, |scenario, kv_cache| scenario.precision.kv_cache = kv_cache);
         vary(&mut scenarios, &self.profiles, |scenario, profile| scenario.profile = profile);
         vary(&mut scenarios, &self.contexts, |scenario, context| {
-            (scenario.context, scenario.prompt, scenario.default_context) = (context, context, false);
+            let prompt = self.prompt.unwrap_or(context);
+            (scenario.context, scenario.prompt, scenario.default_context) = (context, prompt, false);
         });
         vary(&mut scenarios, &self.users, |scenario, users| scenario.users = users);
         scenarios
@@ -112,9 +120,34 @@ fn vary<T: Copy>(scenarios: &mut Vec<Scenario>, values: &[T], set: impl Fn(&mut 
         .collect();
 }
 
+/// A setting that is swept, and its value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Swept {
+    /// Path of the setting.
+    pub path: String,
+    /// Its value, as it was written.
+    pub value: String,
+}
+
+/// One combination of swept values, and the grid that is computed for it.
+#[derive(Debug, Clone)]
+pub struct Base {
+    /// What is swept.
+    pub swept: Vec<Swept>,
+    /// The scenario with these values.
+    pub scenario: Scenario,
+    /// The mapping, where that is swept.
+    pub mapping: Option<Mapping>,
+    /// The grid; all bases have as many points.
+    pub axes: Axes,
+}
+
 /// One point of the table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlanRow {
+    /// Values of what was swept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub swept: Vec<Swept>,
     /// Users.
     pub users: u64,
     /// Tokens in each user's cache, and of the prompt.
@@ -188,27 +221,100 @@ pub fn plan<Error: From<AnswerError> + Send>(
     ranges: Ranges,
     rows: &Rows<'_, PlanRow, Error>,
 ) -> Result<Plan, Error> {
+    Ok(of(base, ranges, grid(base, (&[], axes, 0), ranges, rows)?))
+}
+
+/// Answers every point of the grids of several bases, one grid after the other. The question is what the table is named
+/// after; a base takes its model and its wafer where it has the same.
+///
+/// # Errors
+/// As [`plan`], and where model or wafer of a base cannot be read.
+pub fn sweep<Error: From<AnswerError> + Send>(
+    question: &Question,
+    bases: &[Base],
+    ranges: Ranges,
+    rows: &Rows<'_, PlanRow, Error>,
+) -> Result<Plan, Error> {
+    let loaded = Loaded::new(question, bases)?;
+    let points = bases.first().map_or(0, |base| base.axes.points());
+    let grids: Vec<Vec<(usize, PlanRow)>> = bases
+        .par_iter()
+        .enumerate()
+        .map(|(index, base)| grid(&loaded.question(base)?, (&base.swept, &base.axes, index * points), ranges, rows))
+        .collect::<Result<_, Error>>()?;
+    Ok(of(question, ranges, grids.into_iter().flatten().collect()))
+}
+
+/// Models and wafers of bases, each read once, and what else their questions have in common.
+struct Loaded<'a> {
+    question: &'a Question,
+    models: BTreeMap<&'a str, Model>,
+    wafers: BTreeMap<&'a str, Wafer>,
+}
+
+impl<'a> Loaded<'a> {
+    fn new(question: &'a Question, bases: &'a [Base]) -> Result<Self, AnswerError> {
+        let mut models = BTreeMap::from([(question.scenario.model.as_str(), question.model.clone())]);
+        // The question's wafer has its changes; each base has its own.
+        let mut wafers = BTreeMap::new();
+        for Base { scenario, .. } in bases {
+            if !models.contains_key(scenario.model.as_str()) {
+                models.insert(&scenario.model, Model::from_name_or_path(&scenario.model)?);
+            }
+            if !wafers.contains_key(scenario.wafer.as_str()) {
+                wafers.insert(scenario.wafer.as_str(), Wafer::from_name_or_path(&scenario.wafer)?);
+            }
+        }
+        Ok(Self { question, models, wafers })
+    }
+
+    fn question(&self, base: &Base) -> Result<Question, AnswerError> {
+        let known = self.models.get(base.scenario.model.as_str()).zip(self.wafers.get(base.scenario.wafer.as_str()));
+        let question = match known {
+            Some((model, wafer)) => Question::new(base.scenario.clone(), model.clone(), wafer.clone())?,
+            None => Question::load(base.scenario.clone())?,
+        };
+        let mapping = base.mapping.clone().or_else(|| self.question.mapping.clone());
+        Ok(question.with_mapping(mapping).searching(self.question.search))
+    }
+}
+
+/// The rows of a grid at their places, the first of which is given.
+fn grid<Error: From<AnswerError> + Send>(
+    base: &Question,
+    (swept, axes, first): (&[Swept], &Axes, usize),
+    ranges: Ranges,
+    rows: &Rows<'_, PlanRow, Error>,
+) -> Result<Vec<(usize, PlanRow)>, Error> {
     // Points that differ in their profile alone are placed and written once.
-    let first = axes.profiles.first().copied().into_iter().collect();
-    let points = Axes { profiles: first, ..axes.clone() }.scenarios(&base.scenario);
+    let profile = axes.profiles.first().copied().into_iter().collect();
+    let points = Axes { profiles: profile, ..axes.clone() }.scenarios(&base.scenario);
     let together: Vec<Vec<(usize, PlanRow)>> = points
         .into_par_iter()
         .enumerate()
         .map(|(point, scenario)| {
-            let answers = || Ok(of_point(&base.asking(scenario)?, &axes.profiles, ranges)?);
-            rows.together(&axes.places_of(point), answers)
+            let answers = || {
+                let found = of_point(&base.asking(scenario)?, &axes.profiles, ranges)?;
+                Ok(found.into_iter().map(|row| PlanRow { swept: swept.to_vec(), ..row }).collect())
+            };
+            let places: Vec<usize> = axes.places_of(point).into_iter().map(|place| first + place).collect();
+            rows.together(&places, answers)
         })
         .collect::<Result<_, Error>>()?;
-    let mut rows: Vec<(usize, PlanRow)> = together.into_iter().flatten().collect();
+    Ok(together.into_iter().flatten().collect())
+}
+
+/// The table that is named after a question.
+fn of(question: &Question, ranges: Ranges, mut rows: Vec<(usize, PlanRow)>) -> Plan {
     rows.sort_by_key(|(place, _)| *place);
-    Ok(Plan {
-        model: base.model.name.clone(),
-        wafer: base.wafer.name.clone(),
-        target: base.scenario.target,
-        clock_ghz: base.clock().gigahertz(),
+    Plan {
+        model: question.model.name.clone(),
+        wafer: question.wafer.name.clone(),
+        target: question.scenario.target,
+        clock_ghz: question.clock().gigahertz(),
         ranges,
         rows: rows.into_iter().map(|(_, row)| row).collect(),
-    })
+    }
 }
 
 /// The rows of a point, one for each profile.
@@ -238,6 +344,7 @@ fn of_point(question: &Question, profiles: &[Profile], ranges: Ranges) -> Result
 fn empty(question: &Question, profile: Profile) -> PlanRow {
     let scenario = &question.scenario;
     PlanRow {
+        swept: Vec::new(),
         users: scenario.users,
         context: scenario.context,
         wafers_asked: scenario.wafers,

@@ -114,13 +114,17 @@ pub fn json_with(with: WithRuns<'_>) -> Result<String, ReportError> {
 }
 
 fn title(plan: &Plan, columns: &Columns) -> String {
-    let mut title = format!(
-        "{} on {} at {} GHz, target {} tok/s for each user",
-        plan.model,
-        plan.wafer,
-        plan.clock_ghz,
-        figure(plan.target)
-    );
+    let is_swept = |path: &str| columns::swept(plan).any(|swept| swept == path);
+    let one =
+        |path: &str, named: &str, several: &str| if is_swept(path) { several.to_owned() } else { named.to_owned() };
+    let clock = match is_swept("clock_ghz") || is_swept("wafer") || is_swept("wafer.clock.frequency") {
+        true => String::new(),
+        false => format!(" at {} GHz", plan.clock_ghz),
+    };
+    let target =
+        if is_swept("target") { "several targets".into() } else { format!("target {} tok/s", figure(plan.target)) };
+    let (model, wafer) = (one("model", &plan.model, "several models"), one("wafer", &plan.wafer, "several wafers"));
+    let mut title = format!("{model} on {wafer}{clock}, {target} for each user");
     for same in columns.same_in_all_rows(plan) {
         title.push_str(&format!(", {same}"));
     }

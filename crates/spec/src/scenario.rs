@@ -19,7 +19,7 @@ use crate::data_type::Precision;
 use crate::error::nearest_name;
 pub use check::CONTEXT_BEYOND_POSITIONS;
 pub use file::{PrecisionFile, ScenarioFile, SpeculationFile, WaferParameters};
-pub use settings::{Kind, SETTINGS, Setting};
+pub use settings::{Kind, SETTINGS, Setting, without_suffix};
 pub use speculation::{ACCEPTANCE_PRESETS, Acceptance, AcceptancePreset, MeasuredLengths, Speculation};
 
 /// A word that is none of the allowed ones.

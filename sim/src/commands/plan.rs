@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use wafersim::answer::plan::{Axes, PlanRow, plan};
+use wafersim::answer::plan::{Axes, Base, PlanRow, plan, sweep};
 use wafersim::answer::rows::Rows;
 use wafersim::answer::{Question, Ranges, resolved_mapping};
 use wafersim::mapping::hash;
 use wafersim::report;
 use wafersim::report::number::{plural, whole};
 use wafersim::report::plan::WithRuns;
-use wafersim::spec::{Model, Wafer};
+use wafersim::spec::{Model, Scenario, Wafer};
 use wafersim::stream::steady::{Steady, steady_each};
 
 use crate::asked::Asked;
@@ -20,11 +20,12 @@ use crate::failure::Failure;
 use crate::layers::Layers;
 use crate::mapping_flags::MappingFlags;
 use crate::output::{Destination, say};
-use crate::plan_axes::AxisFlags;
+use crate::plan_axes::{AxisFlags, MOST_POINTS};
 use crate::progress::Progress;
 use crate::range_flags::RangeFlags;
 use crate::scenario_flags::ScenarioFlags;
 use crate::store_flags::{InRows, StoreFlags, row_key};
+use crate::sweep_flags::SweepFlags;
 
 /// What a table can be written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -55,6 +56,8 @@ pub struct PlanFlags {
     scenario: ScenarioFlags,
     #[command(flatten)]
     axes: AxisFlags,
+    #[command(flatten)]
+    sweep: SweepFlags,
     #[command(flatten)]
     mapping: MappingFlags,
     #[command(flatten)]
@@ -94,12 +97,30 @@ pub fn execute(flags: &PlanFlags, asked: &Asked) -> Result<(), Failure> {
     let scenario = layers.check()?;
     let model = Model::from_name_or_path(&scenario.model)?;
     let wafer = Wafer::from_name_or_path(&scenario.wafer)?;
-    let axes = flags.axes.axes(&layers, &scenario, &model)?;
+    flags.sweep.check_beside(flags.axes.listed())?;
+    let bases = match flags.sweep.is_given() {
+        true => flags.sweep.bases(&layers, |layers, scenario| flags.axes.axes(layers, scenario, None))?,
+        false => {
+            let axes = flags.axes.axes(&layers, &scenario, Some(&model))?;
+            vec![Base { swept: Vec::new(), scenario: scenario.clone(), mapping: None, axes }]
+        }
+    };
+    let Some(first) = bases.first() else { return Ok(()) };
+    let points = bases.len().saturating_mul(first.axes.points());
+    if points > MOST_POINTS {
+        let problem = format!("and the lists make {} points", whole(points as u64));
+        let allowed = format!("at most {} points", whole(MOST_POINTS as u64));
+        return Err(Failure::Flag { flag: "--sweep".into(), problem, allowed });
+    }
+    if flags.sweep.is_given() && flags.fidelity == PlanFidelity::Stream {
+        let allowed = "without --fidelity stream".into();
+        return Err(Failure::Flag { flag: "--sweep".into(), problem: "is of rows in closed form".into(), allowed });
+    }
     let saved = flags.mapping.open()?;
-    if flags.mapping.is_saved() && axes.points() != 1 {
+    if flags.mapping.is_saved() && points != 1 {
         return Err(Failure::Flag {
             flag: "--save-mapping".into(),
-            problem: format!("saves the mapping of one point, and the table has {}", axes.points()),
+            problem: format!("saves the mapping of one point, and the table has {points}"),
             allowed: "a plan of one point".into(),
         });
     }
@@ -111,12 +132,17 @@ pub fn execute(flags: &PlanFlags, asked: &Asked) -> Result<(), Failure> {
     let base = flags.mapping.ask_many(Question::new(scenario.clone(), model, wafer)?)?;
     say_what_is_ignored(&layers);
     // What is no question is refused before there is a row.
-    axes.scenarios(&scenario).iter().try_for_each(|point| point.check_against(&base.model))?;
+    for Base { scenario, axes, .. } in bases.iter().filter(|one| one.scenario.model == scenario.model) {
+        axes.scenarios(scenario).iter().try_for_each(|point| point.check_against(&base.model))?;
+    }
     let head = asked.with_lists(AXES).question(&base);
-    let store = flags.store.open(|| in_rows(&base, &axes, flags.fidelity, ranges))?;
-    let points = axes.points();
+    let store = flags.store.open(|| in_rows(flags, &base, &bases, ranges))?;
     let kept = store.part::<PlanRow>(0..points)?;
-    let is_wanted = |place: usize| shard.is_none_or(|shard| shard.has(axes.point_at(place)));
+    let is_wanted = |place: usize| {
+        let (grid, place) = (place / first.axes.points().max(1), place % first.axes.points().max(1));
+        // Rows of a point are one part's business; each grid has as many points at most as rows.
+        shard.is_none_or(|shard| shard.has(grid * first.axes.points() + first.axes.point_at(place)))
+    };
     let missing = (0..points).filter(|place| is_wanted(*place) && !kept.is_known(*place)).count();
     let progress = Progress::start(missing as u64);
     let finished = |place: usize, row: &PlanRow| {
@@ -125,7 +151,11 @@ pub fn execute(flags: &PlanFlags, asked: &Asked) -> Result<(), Failure> {
         Ok::<_, Failure>(())
     };
     let known = |place| kept.known(place);
-    let table = plan(&base, &axes, ranges, &Rows::new(&known, &finished).only(&is_wanted));
+    let rows = Rows::new(&known, &finished).only(&is_wanted);
+    let table = match flags.sweep.is_given() {
+        true => sweep(&base, &bases, ranges, &rows),
+        false => plan(&base, &first.axes, ranges, &rows),
+    };
     let table = table.inspect_err(|_| progress.clear())?;
     progress.finish();
     if let Some(shard) = shard {
@@ -133,11 +163,11 @@ pub fn execute(flags: &PlanFlags, asked: &Asked) -> Result<(), Failure> {
         say(&format!("shard {} of {}: {rows} of {}", shard.part, shard.parts, whole(points as u64)));
         return store.close();
     }
-    if let Some(point) = axes.scenarios(&scenario).into_iter().next() {
+    if let Some(point) = first.axes.scenarios(&first.scenario).into_iter().next() {
         saved.write(|| Ok(resolved_mapping(&base.asking(point)?)?))?;
     }
     if flags.fidelity == PlanFidelity::Stream {
-        let scenarios = axes.scenarios(&scenario).into_iter().zip(&table.rows);
+        let scenarios = first.axes.scenarios(&scenario).into_iter().zip(&table.rows);
         let scenarios: Vec<_> = scenarios.map(|(scenario, row)| row.fits.then_some(scenario)).collect();
         let kept = store.part::<Option<Steady>>(points..2 * points)?;
         let progress = Progress::start(kept.missing());
@@ -201,13 +231,28 @@ impl Shard {
 }
 
 /// The rows of the table, and after them, where they are wanted, their runs event by event.
-fn in_rows(base: &Question, axes: &Axes, fidelity: PlanFidelity, ranges: Ranges) -> Result<InRows, Failure> {
+fn in_rows(flags: &PlanFlags, base: &Question, bases: &[Base], ranges: Ranges) -> Result<InRows, Failure> {
+    let axes: Vec<&Axes> = bases.iter().map(|base| &base.axes).collect();
     let mapping = base.mapping.as_ref().map(|mapping| hash::of(&mapping.to_toml()));
     let same = hash::of(&(&base.model, &base.wafer, &base.draft, &mapping, base.search, ranges));
-    let mut keys = Vec::with_capacity(axes.points());
-    for scenario in axes.scenarios(&base.scenario) {
-        keys.push(row_key(&(&same, &scenario), &scenario));
+    let mut keys = Vec::with_capacity(axes.iter().map(|axes| axes.points()).sum());
+    for Base { swept, scenario, mapping, axes } in bases {
+        let mapping = mapping.as_ref().map(|mapping| hash::of(&mapping.to_toml()));
+        for scenario in axes.scenarios(scenario) {
+            let inputs = (&same, &scenario);
+            let named = |scenario: &Scenario| (scenario.model.clone(), scenario.wafer.clone());
+            let read = match named(&scenario) == named(&base.scenario) {
+                true => None,
+                // What is read by another name than the base's.
+                false => Some(Question::load(scenario.clone())?.input_hash()),
+            };
+            keys.push(match swept.is_empty() {
+                true => row_key(&inputs, &scenario),
+                false => row_key(&(inputs, &mapping, read), &scenario),
+            });
+        }
     }
+    let axes = axes.first();
     let mut words =
         json!({ "axes": axes, "search": base.search, "ranges": ranges, "mapping": mapping, "scenario": base.scenario });
     if let Some(scenario) = words.get_mut("scenario").and_then(Value::as_object_mut) {
@@ -218,7 +263,10 @@ fn in_rows(base: &Question, axes: &Axes, fidelity: PlanFidelity, ranges: Ranges)
             precision.retain(|data, _| data != "weights" && data != "kv_cache");
         }
     }
-    if fidelity == PlanFidelity::Stream {
+    if flags.sweep.is_given() {
+        words["sweep"] = json!(flags.sweep.texts());
+    }
+    if flags.fidelity == PlanFidelity::Stream {
         words["fidelity"] = json!("stream");
         words["seed"] = json!(STREAM_SEED);
         let runs: Vec<String> = keys.iter().map(|key| hash::of(&(key, "stream", STREAM_SEED))).collect();

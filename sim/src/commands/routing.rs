@@ -17,8 +17,8 @@ use wafersim::routing::{
 };
 use wafersim::spec::Model;
 use wafersim::spec::model::FeedForward;
+use wafersim::spec::scenario::without_suffix;
 
-use crate::choice::without_suffix;
 use crate::failure::Failure;
 use crate::files;
 use crate::output::Destination;

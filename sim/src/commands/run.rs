@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use wafersim::answer::fabric::{FabricAnswer, answer_on_fabric};
-use wafersim::answer::{Answer, Question, answer_with, resolved_mapping};
+use wafersim::answer::plan::{Axes, PlanRow, sweep};
+use wafersim::answer::rows::Rows;
+use wafersim::answer::{Answer, Question, Ranges, answer_with, resolved_mapping};
 use wafersim::certify::Trials;
 use wafersim::report;
+use wafersim::spec::Scenario;
 use wafersim::stream::steady::steady;
 
 use crate::asked::{Asked, signed};
@@ -14,11 +17,13 @@ use crate::certify::certified;
 use crate::choice::{self, ObjectFormat};
 use crate::fabric_flags::{Asked as FabricAsked, FabricFlags, Fidelity, say_what_is_left_out};
 use crate::failure::Failure;
+use crate::layers::Layers;
 use crate::mapping_flags::MappingFlags;
 use crate::output::Destination;
-use crate::progress::{Draws, Runs};
+use crate::progress::{Draws, Progress, Runs};
 use crate::range_flags::RangeFlags;
 use crate::scenario_flags::ScenarioFlags;
+use crate::sweep_flags::SweepFlags;
 use crate::wafer_map_flag::WaferMapFile;
 
 /// Flags of `run`.
@@ -63,6 +68,8 @@ pub struct RunFlags {
     fabric: FabricFlags,
     #[command(flatten)]
     ranges: RangeFlags,
+    #[command(flatten)]
+    sweep: SweepFlags,
     /// File for a map of the wafers: what lives where; SVG or PNG by its ending.
     #[arg(long, value_name = "FILE")]
     wafer_map: Option<PathBuf>,
@@ -98,6 +105,9 @@ pub fn execute(flags: &RunFlags, asked: &Asked) -> Result<(), Failure> {
         ("--kv", "precision.kv_cache", &flags.kv),
     ] {
         layers.flag(flag, path, value.as_deref())?;
+    }
+    if flags.sweep.is_given() {
+        return swept(flags, asked, &layers, ranges, destination);
     }
     let saved = flags.mapping.open()?;
     let question = flags.mapping.ask(Question::load(layers.check()?)?)?;
@@ -154,6 +164,43 @@ pub fn execute(flags: &RunFlags, asked: &Asked) -> Result<(), Failure> {
         Some(outcome) if outcome.passed().is_none() => Err(Failure::NotCertified),
         _ => Ok(()),
     }
+}
+
+/// Answers for every combination of swept values: a table.
+fn swept(
+    flags: &RunFlags,
+    asked: &Asked,
+    layers: &Layers,
+    ranges: Ranges,
+    destination: Destination,
+) -> Result<(), Failure> {
+    let alone = [
+        ("--certify", flags.certify),
+        ("--brief", flags.brief),
+        ("--wafer-map", flags.wafer_map.is_some()),
+        ("--save-mapping", flags.mapping.is_saved()),
+        ("--fidelity", flags.fabric.fidelity() != Fidelity::ClosedForm),
+    ];
+    if let Some((flag, _)) = alone.into_iter().find(|(_, is_given)| *is_given) {
+        let (problem, allowed) = ("is of one answer".into(), "without --sweep".into());
+        return Err(Failure::Flag { flag: flag.into(), problem, allowed });
+    }
+    let question = flags.mapping.ask_many(Question::load(layers.check()?)?)?;
+    let own = |_: &Layers, scenario: &Scenario| Ok(Axes { prompt: Some(scenario.prompt), ..Axes::of(scenario) });
+    let bases = flags.sweep.bases(layers, own)?;
+    let progress = Progress::start(bases.len() as u64);
+    let finished = |_: usize, _: &PlanRow| {
+        progress.advance();
+        Ok::<_, Failure>(())
+    };
+    let table = sweep(&question, &bases, ranges, &Rows::none_known(&finished));
+    let table = table.inspect_err(|_| progress.clear())?;
+    progress.finish();
+    let head = asked.question(&question);
+    destination.write(&match flags.format {
+        ObjectFormat::Text => head.text(report::plan::text(&table)),
+        ObjectFormat::Json => head.json(&report::plan::json(&table)?)?,
+    })
 }
 
 /// Answers with layers on the fabric; pictures and the trace are written here.

@@ -20,6 +20,7 @@ mod store;
 mod stream;
 mod streams;
 mod surface;
+mod sweep;
 mod trace;
 mod traffic;
 mod validate;

@@ -77,6 +77,7 @@ const ASKED: [Asked; 5] = [
 /// The columns of a plan's table.
 #[derive(Debug, Clone)]
 pub(super) struct Columns {
+    swept: Vec<String>,
     varying: Vec<Asked>,
     ranges: Ranges,
 }
@@ -84,7 +85,13 @@ pub(super) struct Columns {
 impl Columns {
     /// Those that this plan needs.
     pub fn of(plan: &Plan) -> Self {
-        Self { varying: ASKED.into_iter().filter(|asked| varies(plan, asked)).collect(), ranges: plan.ranges }
+        // Users and context always have columns.
+        let swept = swept(plan).filter(|path| !matches!(*path, "users" | "context"));
+        let swept: Vec<String> = swept.map(str::to_owned).collect();
+        // What is swept has a column already.
+        let is_shown = |asked: &Asked| varies(plan, asked) && !swept.iter().any(|path| path == path_of(asked));
+        let varying = ASKED.into_iter().filter(is_shown).collect();
+        Self { swept, varying, ranges: plan.ranges }
     }
 
     /// What is the same in all rows, in words.
@@ -103,7 +110,7 @@ impl Columns {
     }
 
     /// The header.
-    pub fn titles(&self, with_runs: bool) -> Vec<(&'static str, Side)> {
+    pub fn titles(&self, with_runs: bool) -> Vec<(&str, Side)> {
         let ends =
             of_ranges(self.ranges).map_or_else(Vec::new, |titles| titles.map(|title| (title, Side::Right)).into());
         let asked = self.varying.iter().map(|asked| (asked.title, Side::Left));
@@ -119,12 +126,14 @@ impl Columns {
             ("target", Side::Left),
             ("limit", Side::Left),
         ];
-        asked.chain(first).chain(ends).chain(runs.iter().copied()).chain(rest).collect()
+        let swept = self.swept.iter().map(|path| (path.as_str(), Side::Right));
+        swept.chain(asked).chain(first).chain(ends).chain(runs.iter().copied()).chain(rest).collect()
     }
 
     /// One row; where runs were asked for, with its own.
     pub fn cells(&self, row: &PlanRow, run: Option<Option<&Steady>>) -> Vec<String> {
-        let mut cells: Vec<String> = self.varying.iter().map(|asked| (asked.cell)(row)).collect();
+        let mut cells: Vec<String> = self.swept.iter().map(|path| swept_value(row, path)).collect();
+        cells.extend(self.varying.iter().map(|asked| (asked.cell)(row)));
         let or_nothing = |text: Option<String>| text.unwrap_or_else(|| NOTHING.into());
         let seconds = |value: Option<f64>, scale: f64| or_nothing(value.map(|value| duration(value * scale)));
         cells.extend([
@@ -153,6 +162,28 @@ impl Columns {
             limit(row),
         ]);
         cells
+    }
+}
+
+/// Paths of what was swept.
+pub(super) fn swept(plan: &Plan) -> impl Iterator<Item = &str> {
+    plan.rows.first().into_iter().flat_map(|row| &row.swept).map(|swept| swept.path.as_str())
+}
+
+/// The value of what was swept, as it was written.
+pub(super) fn swept_value(row: &PlanRow, path: &str) -> String {
+    let value = row.swept.iter().find(|swept| swept.path == path);
+    value.map_or_else(|| NOTHING.into(), |swept| swept.value.clone())
+}
+
+/// The setting that a column shows.
+fn path_of(asked: &Asked) -> &'static str {
+    match asked.title {
+        "asked" => "wafers",
+        "experts" => "placement",
+        "weights" => "precision.weights",
+        "KV cache" => "precision.kv_cache",
+        other => other,
     }
 }
 

@@ -6,6 +6,7 @@ use wafersim_answer::{Corner, Ranges, Sampled, Spread};
 use wafersim_stream::steady::Steady;
 
 use super::WithRuns;
+use super::columns::{swept, swept_value};
 use crate::error::ReportError;
 use crate::records::csv_text;
 
@@ -109,18 +110,35 @@ pub fn csv_with(with: WithRuns<'_>) -> Result<String, ReportError> {
 
 fn written(plan: &Plan, runs: Option<&[Option<Steady>]>) -> Result<String, ReportError> {
     let run_fields = if runs.is_some() { RUN_FIELDS } else { &[] };
-    let names = FIELDS
+    let swept: Vec<&str> = swept(plan).collect();
+    // What is swept has a column of its own.
+    let fields: Vec<&Field> = FIELDS.iter().filter(|(name, _)| !swept.contains(&setting_of(name))).collect();
+    let names = swept
         .iter()
-        .map(|(name, _)| *name)
+        .copied()
+        .chain(fields.iter().map(|(name, _)| *name))
         .chain(range_names(plan.ranges))
         .chain(run_fields.iter().map(|(name, _)| *name));
     let lines = plan.rows.iter().enumerate().map(|(index, row)| {
         let run = runs.and_then(|runs| runs.get(index)?.as_ref());
-        let record = FIELDS.iter().map(|(_, value)| value(plan, row));
+        let record = swept.iter().map(|path| swept_value(row, path));
+        let record = record.chain(fields.iter().map(|(_, value)| value(plan, row)));
         let record = record.chain(range_values(plan.ranges, row));
         record.chain(run_fields.iter().map(|(_, value)| optional(run.map(value)))).collect()
     });
     csv_text(std::iter::once(names.map(str::to_owned).collect()).chain(lines))
+}
+
+/// The setting that a column of what was asked shows.
+fn setting_of(column: &str) -> &str {
+    match column {
+        "wafers_asked" => "wafers",
+        "weights" => "precision.weights",
+        "kv_cache" => "precision.kv_cache",
+        // The wafers that were taken, not those that were asked for.
+        "wafers" => "",
+        other => other,
+    }
 }
 
 fn optional(value: Option<impl ToString>) -> String {

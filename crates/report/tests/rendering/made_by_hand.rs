@@ -196,6 +196,7 @@ pub fn sampled(probability: f64) -> Sampled {
 /// A plan of three points: one that reaches the target, one that does not, one that does not fit.
 pub fn plan() -> Plan {
     let row = |users, context, speed: Option<f64>, limit: &str| PlanRow {
+        swept: Vec::new(),
         users,
         context,
         wafers_asked: WaferCount::Exactly(16),

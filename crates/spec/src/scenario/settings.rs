@@ -1,5 +1,6 @@
 //! Every setting of a scenario, declared once: path, kind with its range, meaning; and setting one from text.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 
 use super::{Acceptance, ExpertPlacement, Profile, RoutingModel, ScenarioFile, Speculation, Verification, WaferCount};
@@ -141,7 +142,7 @@ fn shown(path: &str, value: &str) -> String {
 const COMMAND_LINE: &str = "--set";
 
 impl ScenarioFile {
-    /// Sets one setting from text, as `--set path=value` does. `path` is one of [`SETTINGS`], or `wafer.` and the path
+    /// Sets one setting from text, as `--set path=value` does; whole numbers may have a suffix (`32k`). `path` is one of [`SETTINGS`], or `wafer.` and the path
     /// of a wafer parameter.
     ///
     /// # Errors
@@ -159,6 +160,8 @@ impl ScenarioFile {
             return Ok(());
         }
         let setting = SETTINGS.iter().find(|setting| setting.path == path).ok_or_else(|| unknown(path))?;
+        let written_out = if matches!(setting.kind, Kind::Whole(..)) { without_suffix(value) } else { value.into() };
+        let value = written_out.as_ref();
         let assigned = if setting.kind.allows_word(value) { self.assign(setting.path, value) } else { None };
         assigned.ok_or_else(|| refused(COMMAND_LINE, path, &shown(path, value), setting.kind.allowed()))
     }
@@ -216,10 +219,41 @@ fn unknown(path: &str) -> SpecError {
     }
 }
 
+/// A whole number with its suffix written out: `32k` is 32768, `1m` is 1048576. What has none, or is no such number,
+/// stays as it is.
+pub fn without_suffix(text: &str) -> Cow<'_, str> {
+    let scaled = |digits: &str, scale: u64| digits.parse::<u64>().ok().and_then(|number| number.checked_mul(scale));
+    let number = if let Some(digits) = text.strip_suffix(['k', 'K']) {
+        scaled(digits, 1 << 10)
+    } else if let Some(digits) = text.strip_suffix(['m', 'M']) {
+        scaled(digits, 1 << 20)
+    } else {
+        None
+    };
+    number.map_or(Cow::Borrowed(text), |number| Cow::Owned(number.to_string()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Scenario;
     use super::*;
+
+    #[test]
+    fn suffixes_are_binary() {
+        for (text, expected) in [
+            ("32k", "32768"),
+            ("128K", "131072"),
+            ("1m", "1048576"),
+            ("5", "5"),
+            ("k", "k"),
+            ("-1k", "-1k"),
+            ("1.5k", "1.5k"),
+            ("99999999999999999m", "99999999999999999m"),
+            ("", ""),
+        ] {
+            assert_eq!(without_suffix(text), expected, "{text}");
+        }
+    }
     use crate::data_type::DataType;
 
     /// A value that is allowed, and one that is not.

@@ -1,0 +1,138 @@
+"""The package as a user sees it. Needs the built wheel: `pip install './python[test]'`, then `pytest python`."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+import wafersim
+
+QUICK = {"model": "llama-3.1-8b", "wafers": 1, "context": "1k", "search": "none"}
+
+
+def test_an_answer_is_a_dataclass():
+    answer = wafersim.answer(**QUICK, ranges="none")
+    assert (answer.model, answer.wafers, answer.context) == ("llama-3.1-8b", 1, 1024)
+    assert answer.profiles["published"].tokens_per_second_per_user <= answer.tokens_per_second_per_user
+    assert answer.reached == (answer.tokens_per_second_per_user >= answer.verdict.target)
+    assert sum(row["share"] for row in answer.breakdown) == pytest.approx(1.0)
+    assert answer.provenance["version"] == wafersim.__version__
+    assert "no mapping beats" in answer._repr_html_()
+
+
+def test_settings_are_those_of_simctl():
+    slow = wafersim.answer(**QUICK, ranges="none", wafer_parameters={"clock.frequency": 0.85}, clock_ghz=0.85)
+    fast = wafersim.answer(**QUICK, ranges="none")
+    assert slow.tokens_per_second_per_user < fast.tokens_per_second_per_user
+    scenario = wafersim.Scenario(model="llama-3.1-8b", wafers=1, context=1024)
+    assert wafersim.answer(scenario, search="none", ranges="none").raw == fast.raw
+    assert {"users", "wafer.clock.frequency"} <= {entry["path"] for entry in wafersim.settings()}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"users": 0}, "users"),
+        ({"usres": 1}, "users"),
+        ({"model": "qwen3-codr-480b-a35b"}, "qwen3-coder-480b-a35b"),
+        ({"search": "some"}, "quick"),
+        ({"mapping": "beast"}, "best"),
+    ],
+)
+def test_wrong_input_says_what_is_allowed(given, said):
+    with pytest.raises(wafersim.WafersimError, match=said):
+        wafersim.answer(**{**QUICK, **given})
+
+
+def test_a_plan_is_a_table():
+    done = []
+    plan = wafersim.plan(
+        model="llama-3.1-8b", users=[1, 4], context=["1k", "4k"], wafers=[1], search="none", progress=lambda *at: done.append(at)
+    )
+    assert len(plan) == 4 and done[-1] == (4, 4)
+    assert [(row["context"], row["users"]) for row in plan] == [(1024, 1), (1024, 4), (4096, 1), (4096, 4)]
+    one = wafersim.answer(model="llama-3.1-8b", wafers=1, context=4096, users=4, search="none", ranges="none")
+    assert plan.rows[3]["tokens_per_second_per_user"] == one.tokens_per_second_per_user
+    assert plan.to_csv().startswith("model,wafer,")
+
+
+def test_columns_are_handed_over_by_arrow():
+    pyarrow = pytest.importorskip("pyarrow")
+    plan = wafersim.plan(model="llama-3.1-8b", users=[1, 1_000_000], context="1k", wafers=[1], search="none")
+    table = pyarrow.table(plan)
+    assert table.num_rows == 2 and table.schema.field("users").type == pyarrow.uint64()
+    assert table.column("fits").to_pylist() == [True, False]
+    assert table.column("tokens_per_second_per_user").to_pylist() == [row["tokens_per_second_per_user"] for row in plan]
+
+
+def test_a_found_mapping_gives_its_answer_again():
+    found = wafersim.search(model="llama-3.1-8b", wafers=1, context="1k")
+    asked = {**QUICK, "ranges": "none"}
+    given = wafersim.answer(**{**asked, "mapping": found})
+    assert given.tokens_per_second_per_user == wafersim.answer(**{**asked, "search": "quick"}).tokens_per_second_per_user
+
+
+def test_a_stream_runs():
+    scenario = """
+    [machine]
+    model = "llama-3.1-8b"
+    wafers = 1
+    context = 4096
+    users = 2
+    [load]
+    kind = "closed"
+    users = 2
+    prompt = 300
+    output = 40
+    [run]
+    requests = 20
+    """
+    run = wafersim.stream(scenario, search="none", set={"run.seed": 3})
+    assert run["outcome"]["totals"]["arrived"] >= 20 and run["provenance"]["seed"] == 3
+
+
+def test_measurements_are_predicted():
+    assert wafersim.validate()["mape_percent"] < 5
+
+
+def test_other_threads_run_meanwhile():
+    ticks = 0
+    stop = threading.Event()
+
+    def tick():
+        nonlocal ticks
+        while not stop.wait(0.001):
+            ticks += 1
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    wafersim.answer(search="none")
+    stop.set()
+    thread.join()
+    assert ticks > 10
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT there")
+def test_ctrl_c_ends_the_waiting():
+    code = "import wafersim; print('ready', flush=True); wafersim.answer(search='thorough')"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode != 0 and "KeyboardInterrupt" in said
+
+
+def test_the_same_as_simctl():
+    simctl = shutil.which("simctl")
+    if simctl is None:
+        pytest.skip("simctl is not on PATH")
+    command = [simctl, "run", "--model", "llama-3.1-8b", "--wafers", "1", "--context", "1k", "--search", "none"]
+    said = json.loads(subprocess.run([*command, "--ranges", "none", "--format", "json"], capture_output=True, check=True).stdout)
+    own = wafersim.answer(**QUICK, ranges="none").raw
+    assert {key: said[key] for key in own if key != "provenance"} == {key: own[key] for key in own if key != "provenance"}

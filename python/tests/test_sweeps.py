@@ -1,0 +1,85 @@
+"""Sweeps in chunks: the same table however it is cut, interrupted or spread."""
+
+import os
+
+import pytest
+
+import wafersim
+from wafersim.sweeps import LISTS, _slices, chunks
+
+pyarrow = pytest.importorskip("pyarrow")
+from pyarrow import parquet  # noqa: E402
+
+ASKED = {"model": "llama-3.1-8b", "wafers": [1, 2], "context": ["1k", "2k", "4k"], "users": [1, 2, 4, 8]}
+
+
+def rows(folder):
+    return parquet.read_table(folder).to_pylist()
+
+
+def test_slices_make_up_the_grid_in_its_order():
+    lists = {name: [] for name in LISTS} | {"wafers": ["1", "2"], "context": ["a", "b", "c"], "users": ["x", "y", "z", "w"]}
+    whole = [(w, c, u) for w in lists["wafers"] for c in lists["context"] for u in lists["users"]]
+    for most in (1, 2, 3, 4, 5, 8, 12, 24, 100):
+        parts = list(_slices(lists, most))
+        cut = [(w, c, u) for part in parts for w in part["wafers"] for c in part["context"] for u in part["users"]]
+        assert cut == whole, most
+        assert all(len(p["wafers"]) * len(p["context"]) * len(p["users"]) <= most for p in parts)
+
+
+def test_a_sweep_is_the_plan_in_files(tmp_path):
+    done = []
+    assert wafersim.sweep(tmp_path / "a", **ASKED, points_per_chunk=5, progress=lambda *at: done.append(at)) == 24
+    plan = wafersim.plan(**ASKED, search="none")
+    assert rows(tmp_path / "a") == pyarrow.table(plan).to_pylist()
+    assert done[-1][0] == done[-1][1]
+
+
+def test_what_is_there_is_not_computed_again(tmp_path):
+    wafersim.sweep(tmp_path, **ASKED, points_per_chunk=4)
+    before = {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
+    lost = sorted(name for name in before if name.endswith(".parquet"))[2]
+    (tmp_path / lost).unlink()
+    assert len(chunks(tmp_path, **ASKED, points_per_chunk=4)) == 1
+    assert wafersim.sweep(tmp_path, **ASKED, points_per_chunk=4) == 4
+    assert before == {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}, "the same bytes"
+
+
+def test_another_sweep_is_refused(tmp_path):
+    chunks(tmp_path, **ASKED)
+    with pytest.raises(wafersim.WafersimError, match="another sweep"):
+        chunks(tmp_path, **{**ASKED, "users": [1]})
+
+
+def test_ray_gives_the_same_bytes_though_a_worker_is_lost(tmp_path):
+    ray = pytest.importorskip("ray")
+    import signal
+    import threading
+    import time
+
+    import wafersim.ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        wafersim.sweep(tmp_path / "alone", **ASKED, points_per_chunk=1)
+
+        def kill_one():
+            time.sleep(2)
+            for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+                try:
+                    words = open(f"/proc/{pid}/cmdline", "rb").read()
+                except OSError:
+                    continue
+                if b"ray::_computed" in words:
+                    os.kill(pid, signal.SIGKILL)
+                    return
+
+        killer = threading.Thread(target=kill_one)
+        killer.start()
+        assert wafersim.ray.sweep(tmp_path / "ray", **ASKED, points_per_chunk=1) == 24
+        killer.join()
+    finally:
+        ray.shutdown()
+    files = sorted(os.listdir(tmp_path / "alone"))
+    assert files == sorted(os.listdir(tmp_path / "ray"))
+    assert all((tmp_path / "alone" / name).read_bytes() == (tmp_path / "ray" / name).read_bytes() for name in files)

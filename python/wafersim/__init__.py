@@ -1,0 +1,39 @@
+"""LLM inference on wafer-scale machines: how fast, what limits it, how sure, and what it would take.
+
+>>> import wafersim
+>>> answer = wafersim.answer(users=4, context="32k", wafers=21, search="none")
+>>> answer.verdict.state
+'not_found'
+
+Settings are those of ``simctl settings``. Wrong input raises :class:`WafersimError` with the message of ``simctl``.
+"""
+
+from ._native import WafersimError, __version__
+from .answers import Answer, BreakdownRow, Limit, ProfileFigures, Verdict
+from .asking import Mapping, answer, models, plan, search, settings, stream, validate, wafer_map, wafers
+from .scenarios import Scenario
+from .sweeps import sweep
+from .tables import Plan
+
+__all__ = [
+    "Answer",
+    "BreakdownRow",
+    "Limit",
+    "Mapping",
+    "Plan",
+    "ProfileFigures",
+    "Scenario",
+    "Verdict",
+    "WafersimError",
+    "__version__",
+    "answer",
+    "models",
+    "plan",
+    "search",
+    "settings",
+    "stream",
+    "sweep",
+    "validate",
+    "wafer_map",
+    "wafers",
+]

@@ -1,0 +1,136 @@
+"""Tables too long for one call: cut into chunks, each a Parquet file; what is there is not computed again.
+
+``sweep`` runs the chunks one after the other, each on all cores; :mod:`wafersim.ray` runs the same chunks on a cluster.
+Files are the same bytes either way, since a chunk knows nothing of where it runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ._native import WafersimError, __version__
+from .asking import _listed, plan
+from .scenarios import Scenario
+
+#: Lists of a plan, the outermost first: as ``simctl plan`` orders its rows.
+LISTS = ("wafers", "placement", "weights", "kv_cache", "profile", "context", "users")
+
+#: What says which sweep a folder holds.
+_HEAD = "_sweep.json"
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A part of a sweep: a plan of its own, and the file that it becomes."""
+
+    number: int
+    lists: dict[str, list[str]]
+    settings: dict[str, str]
+    search: str | None
+    file: str
+
+    def compute(self) -> int:
+        """Computes and writes the chunk, whole or not at all; gives its number of points."""
+        import pyarrow
+        import pyarrow.parquet
+
+        by_path = Scenario()
+        by_path._settings.update(self.settings)
+        table = pyarrow.table(plan(by_path, **self.lists, search=self.search))
+        unfinished = f"{self.file}.part-{os.getpid()}"
+        pyarrow.parquet.write_table(table, unfinished)
+        os.replace(unfinished, self.file)
+        return table.num_rows
+
+
+def _slices(lists: dict[str, list[str]], most: int) -> Iterator[dict[str, list[str]]]:
+    """Grids of at most ``most`` points that make up the whole grid in its order."""
+    names = [name for name in LISTS if len(lists[name]) > 1]
+    inner = 1
+    whole: list[str] = []
+    cut = None
+    for name in reversed(names):
+        if inner * len(lists[name]) <= most:
+            inner *= len(lists[name])
+            whole.append(name)
+        else:
+            cut = name
+            break
+    if cut is None:
+        yield lists
+        return
+    length = max(1, most // inner)
+    values = lists[cut]
+    outer = names[: names.index(cut)]
+
+    def combinations(left: list[str], fixed: dict[str, list[str]]) -> Iterator[dict[str, list[str]]]:
+        if left:
+            for value in lists[left[0]]:
+                yield from combinations(left[1:], {**fixed, left[0]: [value]})
+            return
+        for start in range(0, len(values), length):
+            yield {**lists, **fixed, cut: values[start : start + length]}
+
+    yield from combinations(outer, {})
+
+
+def chunks(
+    folder: str | os.PathLike[str],
+    scenario: Scenario | None = None,
+    *,
+    search: str | None = "none",
+    points_per_chunk: int = 500,
+    **given: Any,
+) -> list[Chunk]:
+    """The chunks of a sweep that are not in ``folder`` yet. Lists and settings are those of :func:`wafersim.plan`.
+
+    Raises :class:`WafersimError` where the folder holds another sweep.
+    """
+    if points_per_chunk < 1:
+        raise WafersimError(f"points_per_chunk is {points_per_chunk}; allowed: 1 and more")
+    lists = {name: _listed(given.pop(name, None)) for name in LISTS}
+    settings = dict((scenario or Scenario()).with_(**given).pairs())
+    asked = {"lists": lists, "settings": settings, "search": search, "points_per_chunk": points_per_chunk}
+    asked["version"] = __version__
+    text = json.dumps(asked, indent=2, sort_keys=True) + "\n"
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    head = place / _HEAD
+    if not head.exists():
+        unfinished = place / f"{_HEAD}.part-{os.getpid()}"
+        unfinished.write_text(text, encoding="utf-8")
+        os.replace(unfinished, head)
+    elif head.read_text(encoding="utf-8") != text:
+        raise WafersimError(f"{place} holds another sweep (see {head}); allowed: an empty folder, or the same sweep")
+    name = hashlib.sha256(text.encode()).hexdigest()[:8]
+    made = [
+        Chunk(number, part, settings, search, str(place / f"part-{name}-{number:06}.parquet"))
+        for number, part in enumerate(_slices(lists, points_per_chunk))
+    ]
+    return [chunk for chunk in made if not os.path.exists(chunk.file)]
+
+
+def sweep(
+    folder: str | os.PathLike[str],
+    scenario: Scenario | None = None,
+    *,
+    progress: Callable[[int, int], object] | None = None,
+    **given: Any,
+) -> int:
+    """Computes what is missing of a sweep, on this machine; gives the number of points computed.
+
+    ``pyarrow.parquet.read_table(folder)`` reads the whole table, its rows in the order of the lists.
+    """
+    missing = chunks(folder, scenario, **given)
+    points = 0
+    for done, chunk in enumerate(missing):
+        points += chunk.compute()
+        if progress is not None:
+            progress(done + 1, len(missing))
+    return points

@@ -1,0 +1,215 @@
+//! `--sweep PATH=VALUES`: settings that take several values, in all combinations.
+
+use clap::Args;
+use wafersim::answer::plan::{Axes, Base, Swept};
+use wafersim::mapping::Mapping;
+use wafersim::spec::Scenario;
+use wafersim::spec::scenario::{Kind, SETTINGS, without_suffix};
+
+use crate::failure::Failure;
+use crate::files;
+use crate::layers::{Layers, set};
+
+const FLAG: &str = "--sweep";
+
+/// Most combinations.
+const MOST: usize = 1_000_000;
+
+/// The setting that is no setting of a scenario.
+const MAPPING: &str = "mapping";
+
+/// Flags of sweeps.
+#[derive(Debug, Args)]
+pub struct SweepFlags {
+    /// A setting (see `simctl settings`) or `mapping` with its values: a list (wafers=16,21,26), or a range
+    /// (context=8k..128k*2, wafer.link.latency=1..5+0.5). May be repeated: all combinations, the last one fastest.
+    #[arg(long = "sweep", value_name = "PATH=LIST|FROM..TO[+STEP|*FACTOR]")]
+    sweeps: Vec<String>,
+}
+
+/// A setting with its values.
+#[derive(Debug, Clone, PartialEq)]
+struct Sweep {
+    path: String,
+    values: Vec<String>,
+}
+
+impl SweepFlags {
+    /// Whether anything is swept.
+    pub const fn is_given(&self) -> bool {
+        !self.sweeps.is_empty()
+    }
+
+    /// As they were given.
+    pub fn texts(&self) -> &[String] {
+        &self.sweeps
+    }
+
+    /// Refuses to sweep what has a list of its own.
+    pub fn check_beside(&self, mut listed: impl Iterator<Item = &'static str>) -> Result<(), Failure> {
+        let swept = |path: &str| self.sweeps.iter().any(|text| text.split('=').next().map(str::trim) == Some(path));
+        match listed.find(|path| swept(path)) {
+            Some(path) => {
+                Err(wrong(format!("sweeps '{path}', for which there is a list too"), "one of the two".into()))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// All combinations. `axes` says which grid is computed for a scenario.
+    pub fn bases(
+        &self,
+        layers: &Layers,
+        axes: impl Fn(&Layers, &Scenario) -> Result<Axes, Failure>,
+    ) -> Result<Vec<Base>, Failure> {
+        let sweeps = self.sweeps.iter().map(|text| Sweep::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        for (place, sweep) in sweeps.iter().enumerate() {
+            if sweeps.iter().take(place).any(|other| other.path == sweep.path) {
+                return Err(wrong(format!("sweeps '{}' twice", sweep.path), "each setting once".into()));
+            }
+        }
+        let count = sweeps.iter().try_fold(1_usize, |product, sweep| product.checked_mul(sweep.values.len()));
+        if count.is_none_or(|count| count > MOST) {
+            return Err(wrong("makes too many combinations".into(), format!("at most {MOST}")));
+        }
+        let mut combinations: Vec<Vec<Swept>> = vec![Vec::new()];
+        for Sweep { path, values } in &sweeps {
+            let longer = combinations.iter().flat_map(|known| {
+                values.iter().map(|value| {
+                    let swept = Swept { path: path.clone(), value: value.clone() };
+                    known.iter().cloned().chain([swept]).collect()
+                })
+            });
+            combinations = longer.collect();
+        }
+        combinations.into_iter().map(|swept| base(swept, layers, &axes)).collect()
+    }
+}
+
+/// What a combination of values asks.
+fn base(
+    swept: Vec<Swept>,
+    layers: &Layers,
+    axes: &impl Fn(&Layers, &Scenario) -> Result<Axes, Failure>,
+) -> Result<Base, Failure> {
+    let mut layers = layers.clone();
+    let mut mapping = None;
+    for Swept { path, value } in &swept {
+        if path == MAPPING {
+            files::reads_named(FLAG, value)?;
+            mapping = Some(Mapping::from_name_or_path(value)?);
+        } else {
+            set(&mut layers.sets, &format!("{FLAG} {path}"), path, value)?;
+        }
+    }
+    let scenario = layers.check()?;
+    let axes = axes(&layers, &scenario)?;
+    Ok(Base { swept, scenario, mapping, axes })
+}
+
+impl Sweep {
+    fn parse(text: &str) -> Result<Self, Failure> {
+        let parts = text.split_once('=').map(|(path, values)| (path.trim(), values.trim()));
+        let (path, list) = parts.filter(|(path, values)| !path.is_empty() && !values.is_empty()).ok_or_else(|| {
+            wrong(format!("is '{text}'"), "a setting and its values, for example users=1,8 or users=1..64*2".into())
+        })?;
+        let is_whole = SETTINGS.iter().any(|known| known.path == path && matches!(known.kind, Kind::Whole(..)));
+        let is_name = path == MAPPING || SETTINGS.iter().any(|known| known.path == path && known.kind == Kind::Name);
+        let values = match list.split_once("..") {
+            // Names may be paths.
+            Some((from, to)) if !is_name => range(text, from, to)?,
+            _ => list.split(',').map(|value| value.trim().to_owned()).collect(),
+        };
+        let written = |value: String| if is_whole { without_suffix(&value).into_owned() } else { value };
+        Ok(Self { path: path.to_owned(), values: values.into_iter().map(written).collect() })
+    }
+}
+
+/// The values of `FROM..TO`, `FROM..TO+STEP` or `FROM..TO*FACTOR`, both ends included where they are met.
+fn range(text: &str, from: &str, rest: &str) -> Result<Vec<String>, Failure> {
+    let allowed = "numbers with FROM at most TO, a STEP above 0 or a FACTOR above 1 with FROM above 0";
+    let refuse = || wrong(format!("is '{text}'"), allowed.into());
+    let number = |text: &str| {
+        let number = without_suffix(text.trim()).parse::<f64>().ok();
+        number.filter(|number| number.is_finite()).ok_or_else(refuse)
+    };
+    // The sign of an exponent stands behind its e.
+    let marks = rest
+        .char_indices()
+        .filter(|(place, mark)| *mark == '*' || (*mark == '+' && *place > 0 && !rest[..*place].ends_with(['e', 'E'])));
+    let (to, step) = match marks.last() {
+        Some((place, mark)) => (&rest[..place], Some((mark, number(&rest[place + 1..])?))),
+        None => (rest, None),
+    };
+    let (from, to) = (number(from)?, number(to)?);
+    let (mark, step) = step.unwrap_or(('+', 1.0));
+    let grows = if mark == '*' { step > 1.0 && from > 0.0 } else { step > 0.0 };
+    if from > to || !grows {
+        return Err(refuse());
+    }
+    let mut values = Vec::new();
+    loop {
+        let place = values.len();
+        // Each from the first, so that rounding does not add up.
+        let value = if mark == '*' { from * step.powi(place as i32) } else { from + step * place as f64 };
+        // A last value that rounding has put a hair beyond the end is the end.
+        if value > to * (1.0 + 1e-12) {
+            return Ok(values);
+        }
+        if place >= MOST {
+            return Err(wrong(format!("is '{text}'"), format!("at most {MOST} values")));
+        }
+        values.push(rounded(value).to_string());
+    }
+}
+
+/// Without what rounding has left at the end: twelve digits.
+fn rounded(value: f64) -> f64 {
+    format!("{value:.12e}").parse().unwrap_or(value)
+}
+
+fn wrong(problem: String, allowed: String) -> Failure {
+    Failure::Flag { flag: FLAG.into(), problem, allowed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(text: &str) -> Vec<String> {
+        Sweep::parse(text).unwrap().values
+    }
+
+    #[test]
+    fn lists_and_ranges() {
+        assert_eq!(values("wafers=16, auto,21"), ["16", "auto", "21"]);
+        assert_eq!(values("users=1..64*4"), ["1", "4", "16", "64"]);
+        assert_eq!(values("context=8k..32k*2"), ["8192", "16384", "32768"]);
+        assert_eq!(values("users=3..5"), ["3", "4", "5"]);
+        assert_eq!(values("wafer.link.latency=0.1..0.5+0.1"), ["0.1", "0.2", "0.3", "0.4", "0.5"]);
+        assert_eq!(values("target=1e3..2e+3+500"), ["1000", "1500", "2000"]);
+        assert_eq!(values("model=../a.json,b"), ["../a.json", "b"]);
+    }
+
+    #[test]
+    fn what_is_no_sweep_is_refused() {
+        for text in
+            ["users", "=1", "users=", "users=5..1", "users=1..5+0", "users=0..8*2", "users=1..8*1", "users=a..b"]
+        {
+            assert!(Sweep::parse(text).is_err(), "{text}");
+        }
+        let twice = SweepFlags { sweeps: vec!["users=1,2".into(), "users=3".into()] };
+        let axes = |_: &Layers, scenario: &Scenario| Ok(Axes::of(scenario));
+        assert!(twice.bases(&Layers::default(), axes).is_err());
+    }
+
+    #[test]
+    fn all_combinations_the_last_fastest() {
+        let flags = SweepFlags { sweeps: vec!["users=1,2".into(), "wafer.link.latency=1,2".into()] };
+        let bases = flags.bases(&Layers::default(), |_, scenario| Ok(Axes::of(scenario))).unwrap();
+        let asked: Vec<_> =
+            bases.iter().map(|base| (base.scenario.users, base.scenario.wafer_overrides[0].1)).collect();
+        assert_eq!(asked, [(1, 1.0), (1, 2.0), (2, 1.0), (2, 2.0)]);
+        assert!(bases.iter().all(|base| base.axes.users == [base.scenario.users]));
+    }
+}
