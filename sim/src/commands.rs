@@ -3,6 +3,7 @@
 pub mod bound;
 pub mod completions;
 pub mod crosscheck;
+pub mod explore;
 pub mod graph;
 pub mod map;
 pub mod mappings;
@@ -27,6 +28,7 @@ use crate::failure::Failure;
 pub fn execute(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run(flags) => run::execute(&flags),
+        Command::Explore(flags) => explore::execute(&flags),
         Command::Bound(flags) => bound::execute(&flags),
         Command::Plan(flags) => plan::execute(&flags),
         Command::Stream(flags) => stream::execute(&flags),

@@ -1,9 +1,7 @@
 //! `simctl crosscheck`: closed form against fabric.
 
-use std::path::PathBuf;
-
+use clap::Args;
 use clap::builder::PossibleValuesParser;
-use clap::{Args, ValueEnum};
 use wafersim::check::crosscheck::{Cases, CheckedKernel, Extent, Grid, crosscheck};
 use wafersim::mapping::{Mapping, Recipe};
 use wafersim::report;
@@ -11,19 +9,8 @@ use wafersim::spec::Wafer;
 
 use crate::failure::Failure;
 use crate::files;
-use crate::output::Destination;
+use crate::out_flags::{Forms, HasPicture, OutFlags};
 use crate::progress::Progress;
-
-/// What a cross-check can be written as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For a terminal.
-    Text,
-    /// For spreadsheets.
-    Csv,
-    /// One object, for programs.
-    Json,
-}
 
 /// Flags of `crosscheck`.
 #[derive(Debug, Args)]
@@ -44,27 +31,19 @@ pub struct CrosscheckFlags {
     /// Run products of matrices and prefill layers on large grids too: several minutes.
     #[arg(long)]
     full: bool,
-    /// How to write the table.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
-    /// File to write to instead of stdout.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutFlags,
 }
 
 /// Compares.
 pub fn execute(flags: &CrosscheckFlags) -> Result<(), Failure> {
-    let destination = Destination::open(flags.out.as_deref())?;
+    let out = flags.output.open(HasPicture::No)?;
     let cases = cases(flags)?;
     let progress = Progress::start(cases.count() as u64);
     let found = crosscheck(&cases, || progress.advance());
     progress.finish();
-    let text = match flags.format {
-        Format::Text => report::crosscheck::text(&found),
-        Format::Csv => report::crosscheck::csv(&found)?,
-        Format::Json => report::crosscheck::json(&found)?,
-    };
-    destination.write(&text)
+    let (text, json) = (|| Ok(report::crosscheck::text(&found)), || Ok(report::crosscheck::json(&found)?));
+    out.write(Forms::new("crosscheck", &text, &json).csv(&|| Ok(report::crosscheck::csv(&found)?)))
 }
 
 fn cases(flags: &CrosscheckFlags) -> Result<Cases, Failure> {

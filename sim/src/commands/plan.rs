@@ -1,7 +1,5 @@
 //! `simctl plan`: the capacity-planning table.
 
-use std::path::PathBuf;
-
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use wafersim::answer::plan::{Axes, PlanRow, plan};
@@ -18,25 +16,14 @@ use crate::commands::run::STREAM_SEED;
 use crate::failure::Failure;
 use crate::layers::Layers;
 use crate::mapping_flags::MappingFlags;
-use crate::output::{Destination, say};
+use crate::out_flags::{Forms, HasPicture, OutFlags};
+use crate::output::say;
+use crate::pages;
 use crate::plan_axes::AxisFlags;
 use crate::progress::Progress;
 use crate::range_flags::{RangeFlags, RangesFlag};
 use crate::scenario_flags::ScenarioFlags;
 use crate::store_flags::{InRows, StoreFlags, row_key};
-
-/// What a table can be written as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For a terminal.
-    Table,
-    /// For documents.
-    Markdown,
-    /// For spreadsheets: all figures in full.
-    Csv,
-    /// For programs: all figures in full.
-    Json,
-}
 
 /// How rows are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -67,17 +54,13 @@ pub struct PlanFlags {
     /// How the rows are made.
     #[arg(long, value_enum, default_value_t = PlanFidelity::ClosedForm)]
     fidelity: PlanFidelity,
-    /// How to write the table.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
-    /// File to write to instead of stdout.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutFlags,
 }
 
 /// Answers every point of the table.
 pub fn execute(flags: &PlanFlags) -> Result<(), Failure> {
-    let destination = Destination::open(flags.out.as_deref())?;
+    let out = flags.output.open(HasPicture::Yes)?;
     let ranges = flags.ranges.ranges(RangesFlag::None)?;
     if matches!(ranges, Ranges::Sampled(_)) && flags.fidelity == PlanFidelity::Stream {
         return Err(Failure::Flag {
@@ -146,21 +129,19 @@ pub fn execute(flags: &PlanFlags) -> Result<(), Failure> {
         progress.finish();
         store.close()?;
         let with = WithRuns { plan: &table, runs: &runs };
-        return destination.write(&match flags.format {
-            Format::Table => report::plan::text_with(with),
-            Format::Markdown => report::plan::markdown_with(with),
-            Format::Csv => report::plan::csv_with(with)?,
-            Format::Json => report::plan::json_with(with)?,
-        });
+        let (text, json) = (|| Ok(report::plan::text_with(with)), || Ok(report::plan::json_with(with)?));
+        let forms = Forms::new("plan", &text, &json);
+        let (markdown, csv) = (|| Ok(report::plan::markdown_with(with)), || Ok(report::plan::csv_with(with)?));
+        let page = |data| Ok(pages::plan(&table, data, report::plan::text_with(with)));
+        let drawn = |kind| pages::plan_picture(&table, kind);
+        return out.write(forms.markdown(&markdown).csv(&csv).document(&page).picture(&drawn));
     }
     store.close()?;
-    let text = match flags.format {
-        Format::Table => report::plan::text(&table),
-        Format::Markdown => report::plan::markdown(&table),
-        Format::Csv => report::plan::csv(&table)?,
-        Format::Json => report::plan::json(&table)?,
-    };
-    destination.write(&text)
+    let (text, json) = (|| Ok(report::plan::text(&table)), || Ok(report::plan::json(&table)?));
+    let (markdown, csv) = (|| Ok(report::plan::markdown(&table)), || Ok(report::plan::csv(&table)?));
+    let page = |data| Ok(pages::plan(&table, data, report::plan::text(&table)));
+    let drawn = |kind| pages::plan_picture(&table, kind);
+    out.write(Forms::new("plan", &text, &json).markdown(&markdown).csv(&csv).document(&page).picture(&drawn))
 }
 
 fn say_what_is_ignored(layers: &Layers) {

@@ -3,18 +3,20 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use wafersim::answer::fabric::answer_on_fabric;
+use wafersim::answer::fabric::{FabricReading, answer_on_fabric};
 use wafersim::answer::{Answer, Question, answer_with, resolved_mapping};
 use wafersim::certify::Trials;
 use wafersim::report;
-use wafersim::stream::steady::steady;
+use wafersim::spec::Wafer;
+use wafersim::stream::steady::{Steady, steady};
 
 use crate::certify::certified;
-use crate::choice::{self, ObjectFormat};
+use crate::choice;
 use crate::fabric_flags::{Asked, FabricFlags, Fidelity, say_what_is_left_out};
 use crate::failure::Failure;
 use crate::mapping_flags::MappingFlags;
-use crate::output::Destination;
+use crate::out_flags::{Forms, HasPicture, OutFlags};
+use crate::pages::{self, Shown};
 use crate::progress::{Draws, Runs};
 use crate::range_flags::{RangeFlags, RangesFlag};
 use crate::scenario_flags::ScenarioFlags;
@@ -64,12 +66,8 @@ pub struct RunFlags {
     /// File for a map of the wafers: what lives where; SVG or PNG by its ending.
     #[arg(long, value_name = "FILE")]
     wafer_map: Option<PathBuf>,
-    /// How to write the answer.
-    #[arg(long, value_enum, default_value_t = ObjectFormat::Text)]
-    format: ObjectFormat,
-    /// File to write to instead of stdout.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutFlags,
 }
 
 /// Seed of a run event by event: it draws accepted drafts only.
@@ -77,7 +75,7 @@ pub const STREAM_SEED: u64 = 1;
 
 /// Answers the question.
 pub fn execute(flags: &RunFlags) -> Result<(), Failure> {
-    let destination = Destination::open(flags.out.as_deref())?;
+    let out = flags.output.open(HasPicture::Yes)?;
     let wafer_map = WaferMapFile::open(flags.wafer_map.as_deref())?;
     let ranges = flags.ranges.ranges(RangesFlag::Corner)?;
     let asked = flags.fabric.asked(ranges)?;
@@ -109,22 +107,12 @@ pub fn execute(flags: &RunFlags) -> Result<(), Failure> {
         let draws = Draws::start();
         answer_with(question, ranges, &|done, all| draws.at(done, all)).map(with_certificate)
     };
-    let text = match asked {
-        Some(asked) => on_fabric(flags, &question, asked, with_certificate)?,
-        None if flags.fabric.fidelity() == Fidelity::Stream => {
-            let answer = answer(&question)?;
-            let run = steady(question.clone(), STREAM_SEED)?;
-            match flags.format {
-                ObjectFormat::Text => report::steady::text(&answer, &run, &question.wafer),
-                ObjectFormat::Json => report::steady::json(&answer, &run)?,
-            }
-        }
+    let result = match asked {
+        Some(asked) => on_fabric(&question, asked, with_certificate)?,
         None => {
             let answer = answer(&question)?;
-            match flags.format {
-                ObjectFormat::Text => report::answer::text(&answer, &question.wafer),
-                ObjectFormat::Json => report::answer::json(&answer)?,
-            }
+            let run = (flags.fabric.fidelity() == Fidelity::Stream).then(|| steady(question.clone(), STREAM_SEED));
+            Answered { answer, beside: run.transpose()?.map_or(Beside::Nothing, |run| Beside::Stream(Box::new(run))) }
         }
     };
     if let Some(file) = wafer_map {
@@ -134,20 +122,56 @@ pub fn execute(flags: &RunFlags) -> Result<(), Failure> {
         Some(tried) => Ok(tried.resolved.clone()),
         None => Ok(resolved_mapping(&question)?),
     })?;
-    destination.write(&text)?;
+    let (text, json) = (|| Ok(result.text(&question.wafer)), || result.json());
+    let page = |data| {
+        let (answer, text) = (&result.answer, result.text(&question.wafer));
+        let frontier = pages::frontier_told(&question, answer)?;
+        pages::answer(&Shown { question: &question, answer, frontier: Some(&frontier), text }, data)
+    };
+    let drawn = |kind| pages::answer_picture(&result.answer, kind);
+    out.write(Forms::new("run", &text, &json).document(&page).picture(&drawn))?;
     match looked_at {
         Some(outcome) if outcome.passed().is_none() => Err(Failure::NotCertified),
         _ => Ok(()),
     }
 }
 
+/// The answer, and what another reading says beside it.
+struct Answered {
+    answer: Answer,
+    beside: Beside,
+}
+
+enum Beside {
+    Nothing,
+    Stream(Box<Steady>),
+    Fabric(Box<FabricReading>),
+}
+
+impl Answered {
+    fn text(&self, wafer: &Wafer) -> String {
+        match &self.beside {
+            Beside::Nothing => report::answer::text(&self.answer, wafer),
+            Beside::Stream(run) => report::steady::text(&self.answer, run, wafer),
+            Beside::Fabric(reading) => report::fabric::text(&self.answer, reading, wafer),
+        }
+    }
+
+    fn json(&self) -> Result<String, Failure> {
+        Ok(match &self.beside {
+            Beside::Nothing => report::answer::json(&self.answer)?,
+            Beside::Stream(run) => report::steady::json(&self.answer, run)?,
+            Beside::Fabric(reading) => report::fabric::json(&self.answer, reading)?,
+        })
+    }
+}
+
 /// Answers with layers on the fabric; pictures and the trace are written here.
 fn on_fabric(
-    flags: &RunFlags,
     question: &Question,
     asked: Asked,
     with_certificate: impl Fn(Answer) -> Answer,
-) -> Result<String, Failure> {
+) -> Result<Answered, Failure> {
     let progress = Runs::start();
     let mut found = answer_on_fabric(question, &asked.request, &|moment| progress.at(&moment))?;
     found.answer = with_certificate(found.answer);
@@ -163,8 +187,5 @@ fn on_fabric(
         file.write_bytes(&trace.bytes)?;
         say_what_is_left_out(&trace);
     }
-    Ok(match flags.format {
-        ObjectFormat::Text => report::fabric::text(&found.answer, &found.reading, &question.wafer),
-        ObjectFormat::Json => report::fabric::json(&found.answer, &found.reading)?,
-    })
+    Ok(Answered { answer: found.answer, beside: Beside::Fabric(Box::new(found.reading)) })
 }

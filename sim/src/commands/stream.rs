@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 use wafersim::report;
 use wafersim::report::ReportError;
@@ -22,21 +22,12 @@ use crate::failure::Failure;
 use crate::files;
 use crate::input::read_table_text;
 use crate::mapping_flags::{MappingFlags, Wanted};
+use crate::out_flags::{Forms, HasPicture, OutFlags};
 use crate::output::{Destination, Folder, say};
+use crate::pages;
 use crate::progress::{Progress, Seldom};
 use crate::request_trace;
 use crate::store_flags::{InRows, StoreFlags, row_key};
-
-/// What a run can be written as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people.
-    Text,
-    /// One object, for programs.
-    Json,
-    /// A line for each point of a sweep.
-    Csv,
-}
 
 /// Flags of `stream`.
 #[derive(Debug, Args)]
@@ -63,12 +54,8 @@ pub struct StreamFlags {
     /// Folder for charts, as SVG and PNG: how latencies are distributed; of a sweep, speed per user against throughput.
     #[arg(long, value_name = "DIR")]
     pictures: Option<PathBuf>,
-    /// How to write the result.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
-    /// File to write to instead of stdout.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutFlags,
 }
 
 /// Most points of a sweep.
@@ -76,7 +63,7 @@ const MOST_POINTS: usize = 10_000;
 
 /// Runs the load.
 pub fn execute(flags: &StreamFlags) -> Result<(), Failure> {
-    let destination = Destination::open(flags.out.as_deref())?;
+    let out = flags.output.open(HasPicture::Yes)?;
     let source = flags.scenario.display().to_string();
     let mut file = StreamFile::parse(&read_table_text("SCENARIO.toml", &flags.scenario)?, &source)?;
     find_beside(&mut file, flags.scenario.parent());
@@ -114,11 +101,11 @@ pub fn execute(flags: &StreamFlags) -> Result<(), Failure> {
         };
         store.close()?;
         draw(pictures.as_ref(), || report::stream_chart::of_run(&point))?;
-        return destination.write(&match flags.format {
-            Format::Text => report::stream::text(&point),
-            Format::Json => report::stream::json(&point)?,
-            Format::Csv => report::stream::csv(&[point])?,
-        });
+        let (text, json) = (|| Ok(report::stream::text(&point)), || Ok(report::stream::json(&point)?));
+        let csv = || Ok(report::stream::csv(std::slice::from_ref(&point))?);
+        let page = |data| Ok(pages::stream_run(report::stream::text(&point), data));
+        let drawn = |kind| pages::first_chart(report::stream_chart::of_run(&point)?, kind);
+        return out.write(Forms::new("stream", &text, &json).csv(&csv).document(&page).picture(&drawn));
     };
     if flags.mapping.is_saved() {
         return Err(wrong("--save-mapping", "saves the mapping of one run".into(), "without --sweep".into()));
@@ -166,11 +153,12 @@ pub fn execute(flags: &StreamFlags) -> Result<(), Failure> {
     points.sort_by_key(|(place, _)| *place);
     let points: Vec<Point> = points.into_iter().map(|(_, point)| point).collect();
     draw(pictures.as_ref(), || report::stream_chart::of_sweep(path, &points))?;
-    destination.write(&match flags.format {
-        Format::Text => report::stream::sweep_text(path, &points),
-        Format::Json => report::stream::sweep_json(path, &points)?,
-        Format::Csv => report::stream::csv(&points)?,
-    })
+    let text = || Ok(report::stream::sweep_text(path, &points));
+    let json = || Ok(report::stream::sweep_json(path, &points)?);
+    let csv = || Ok(report::stream::csv(&points)?);
+    let page = |data| Ok(pages::stream_sweep(path, report::stream::sweep_text(path, &points), data));
+    let drawn = |kind| pages::first_chart(report::stream_chart::of_sweep(path, &points)?, kind);
+    out.write(Forms::new("stream", &text, &json).csv(&csv).document(&page).picture(&drawn))
 }
 
 /// What is asked, beside the values of a sweep.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use wafersim::report;
 use wafersim::requests::cut::{Cut, Cutter};
 use wafersim::requests::write::{Has, WRITTEN, Writer};
@@ -11,6 +11,7 @@ use wafersim::requests::{Format, Reader, RequestError, Settings, TraceRequest, s
 use wafersim::stream::scenario::{LoadFile, LoadKind, StreamFile};
 
 use crate::failure::Failure;
+use crate::out_flags::{Forms, HasPicture, OutFlags};
 use crate::output::{Destination, say};
 use crate::request_trace::open;
 
@@ -52,15 +53,6 @@ const READING: [&str; 9] = [
     "run.seed",
 ];
 
-/// How an inspection is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum TableFormat {
-    /// For people.
-    Text,
-    /// One object, for programs.
-    Json,
-}
-
 /// Which trace, and how it is read.
 #[derive(Debug, Args)]
 struct InputFlags {
@@ -80,12 +72,8 @@ struct InputFlags {
 struct InspectFlags {
     #[command(flatten)]
     input: InputFlags,
-    /// How to write the figures.
-    #[arg(long, value_enum, default_value_t = TableFormat::Text)]
-    format: TableFormat,
-    /// File to write to instead of stdout.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutFlags,
 }
 
 #[derive(Debug, Args)]
@@ -131,12 +119,10 @@ struct CutFlags {
 pub fn execute(flags: &TraceFlags) -> Result<(), Failure> {
     match &flags.action {
         Action::Inspect(flags) => {
-            let destination = Destination::open(flags.out.as_deref())?;
+            let out = flags.output.open(HasPicture::No)?;
             let summary = summarise(flags.input.open()?, |_| {})?;
-            destination.write(&match flags.format {
-                TableFormat::Text => report::requests::text(&flags.input.file.display().to_string(), &summary),
-                TableFormat::Json => report::requests::json(&summary)?,
-            })
+            let text = || Ok(report::requests::text(&flags.input.file.display().to_string(), &summary));
+            out.write(Forms::new("trace inspect", &text, &|| Ok(report::requests::json(&summary)?)))
         }
         Action::Convert(flags) => {
             let wanted = Wanted { cut: Cut::default(), format: format_of(&flags.to), flag: "--to" };

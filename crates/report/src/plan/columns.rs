@@ -102,6 +102,11 @@ impl Columns {
         .collect()
     }
 
+    /// What tells a row from the others, users and context aside: `weights fp8`.
+    pub fn of_row(&self, row: &PlanRow) -> Vec<String> {
+        self.varying.iter().map(|asked| format!("{} {}", asked.title, (asked.cell)(row))).collect()
+    }
+
     /// The header.
     pub fn titles(&self, with_runs: bool) -> Vec<(&'static str, Side)> {
         let ends =
