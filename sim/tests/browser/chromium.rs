@@ -30,7 +30,7 @@ pub fn is_there() -> bool {
     let is_required = required.split([',', ' ']).any(|word| word == "chromium");
     assert!(is_there || !is_required, "WAFERSIM_REQUIRE names chromium, and there is none (apt-get install chromium)");
     if !is_there {
-        println!("skipped: there is no Chromium (apt-get install chromium)");
+        eprintln!("skipped: there is no Chromium (apt-get install chromium)");
     }
     is_there
 }
@@ -38,7 +38,7 @@ pub fn is_there() -> bool {
 impl Chromium {
     /// Starts one with an empty page.
     pub fn start() -> Self {
-        let profile = tempfile::tempdir().unwrap();
+        let profile = tempfile::tempdir().expect("the browser");
         let data = format!("--user-data-dir={}", profile.path().display());
         let mut child = Command::new("sh")
             .args(["-c", "exec \"$0\" \"$@\" 3<&0 4>&1 >/dev/null 2>&1", "chromium", "--headless", "--no-sandbox"])
@@ -47,8 +47,8 @@ impl Chromium {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap();
-        let (input, pipe) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+            .expect("the browser");
+        let (input, pipe) = (child.stdin.take().expect("the browser"), child.stdout.take().expect("the browser"));
         let (sender, output) = channel();
         std::thread::spawn(move || {
             let mut pipe = BufReader::new(pipe);
@@ -67,7 +67,7 @@ impl Chromium {
         let target = browser.call("Target.createTarget", json!({ "url": "about:blank" }));
         let attached =
             browser.call("Target.attachToTarget", json!({ "targetId": target["targetId"], "flatten": true }));
-        browser.session = attached["sessionId"].as_str().unwrap().to_owned();
+        browser.session = attached["sessionId"].as_str().expect("the browser").to_owned();
         for domain in ["Page", "Runtime", "Log", "Network"] {
             browser.call(&format!("{domain}.enable"), json!({}));
         }
@@ -82,8 +82,8 @@ impl Chromium {
         if !self.session.is_empty() {
             message["sessionId"] = json!(self.session);
         }
-        self.input.write_all(format!("{message}\0").as_bytes()).unwrap();
-        self.input.flush().unwrap();
+        self.input.write_all(format!("{message}\0").as_bytes()).expect("the browser");
+        self.input.flush().expect("the browser");
         loop {
             let message = self.output.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("{method}: {error}"));
             if message["id"] == id {
@@ -167,7 +167,7 @@ impl Chromium {
         let Some(folder) = std::env::var_os("WAFERSIM_SCREENSHOTS") else { return };
         let answer = self.call("Page.captureScreenshot", json!({ "captureBeyondViewport": true, "format": "png" }));
         let file = std::path::Path::new(&folder).join(format!("{name}.png.base64"));
-        std::fs::write(file, answer["data"].as_str().unwrap()).unwrap();
+        std::fs::write(file, answer["data"].as_str().expect("the browser")).expect("the browser");
     }
 }
 

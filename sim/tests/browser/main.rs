@@ -15,7 +15,7 @@ use assert_cmd::cargo::cargo_bin_cmd;
 fn simctl(folder: &Path, arguments: &str) -> Output {
     let mut command = cargo_bin_cmd!("simctl");
     command.args(arguments.split_whitespace()).current_dir(folder).env("XDG_CACHE_HOME", folder);
-    let output = command.output().unwrap();
+    let output = command.output().expect("simctl");
     assert!(output.status.success(), "simctl {arguments}: {}", String::from_utf8_lossy(&output.stderr));
     output
 }
@@ -27,7 +27,7 @@ impl Running {
     fn start(folder: &Path, arguments: &str) -> Self {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin!("simctl"));
         command.args(arguments.split_whitespace()).current_dir(folder).env("XDG_CACHE_HOME", folder);
-        Self(command.stdout(std::process::Stdio::piped()).spawn().unwrap())
+        Self(command.stdout(std::process::Stdio::piped()).spawn().expect("simctl"))
     }
 }
 

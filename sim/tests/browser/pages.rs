@@ -54,7 +54,7 @@ fn column(section: &str, index: usize) -> String {
 }
 
 fn numbers(value: &Value) -> Vec<f64> {
-    value.as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect()
+    value.as_array().expect("a list").iter().map(|value| value.as_f64().expect("numbers")).collect()
 }
 
 /// What every page has to keep: no complaints, nothing asked, marks in each chart, numbers of the JSON, room.
@@ -68,7 +68,7 @@ fn check(browser: &mut Chromium, name: &str) {
     assert!(marks.iter().all(|marks| *marks > 0.0), "{name}: marks of charts {marks:?}");
     let read = browser.value(NUMBERS);
     assert_eq!(read["wrong"], serde_json::json!([]), "{name}");
-    assert!(read["read"].as_u64().unwrap() > 10, "{name}: {read}");
+    assert!(read["read"].as_u64() > Some(10), "{name}: {read}");
     for (what, expression) in [
         ("one heading", "document.querySelectorAll('h1').length === 1"),
         ("a language and a title", "document.documentElement.lang === 'en' && document.title.length > 0"),
@@ -87,7 +87,7 @@ fn check(browser: &mut Chromium, name: &str) {
         browser.show(width, is_dark);
         browser.value("new Promise((done) => setTimeout(done, 300))");
         let wide = browser.value("document.documentElement.scrollWidth");
-        assert!(wide.as_u64().unwrap() <= u64::from(width), "{name}: {wide} pixels wide on {width}");
+        assert!(wide.as_u64() <= Some(u64::from(width)), "{name}: {wide} pixels wide on {width}");
         browser.screenshot(&format!("{name}-{width}-{}", if is_dark { "dark" } else { "light" }));
     }
     browser.show(1280, false);
