@@ -16,7 +16,7 @@ fn controls_ask_again() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let question = "--model llama-3.1-8b --context 4k";
+    let question = "--model llama-3.1-8b --context 4k --search none";
     let mut explorer = Running::start(folder.path(), &format!("explore {question}"));
     let mut address = String::new();
     BufReader::new(explorer.0.stdout.take().unwrap()).read_line(&mut address).unwrap();

@@ -1,6 +1,6 @@
 //! Pages in a real browser: what they show, whether it is what the JSON says, whether they can be used. Without a
 //! Chromium the tests say so and do nothing, unless `WAFERSIM_REQUIRE` names it. `WAFERSIM_SCREENSHOTS=DIR` keeps
-//! pictures of the pages, as base64.
+//! pictures of the pages, as base64; `WAFERSIM_PAGES=all` opens those of all commands.
 
 mod chromium;
 mod explored;
