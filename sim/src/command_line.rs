@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::bound::BoundFlags;
 use crate::commands::completions::CompletionsFlags;
 use crate::commands::crosscheck::CrosscheckFlags;
+use crate::commands::explore::ExploreFlags;
 use crate::commands::graph::GraphFlags;
 use crate::commands::map::MapFlags;
 use crate::commands::mappings::MappingsFlags;
@@ -42,6 +43,8 @@ pub enum Command {
     ///
     /// Without arguments: Qwen3-Coder-480B on WSE-3, one user, 32k context, 2000 tok/s.
     Run(RunFlags),
+    /// Serve the page of an answer to the browser on this machine, with controls that ask again.
+    Explore(ExploreFlags),
     /// What no mapping of this model on this wafer beats, with every term.
     Bound(BoundFlags),
     /// Answer a table of questions: users x context x wafers x precisions x profiles x placements.

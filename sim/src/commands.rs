@@ -3,6 +3,7 @@
 pub mod bound;
 pub mod completions;
 pub mod crosscheck;
+pub mod explore;
 pub mod graph;
 pub mod map;
 pub mod mappings;
@@ -28,6 +29,7 @@ use crate::failure::Failure;
 pub fn execute(command: Command, asked: &Asked) -> Result<(), Failure> {
     match command {
         Command::Run(flags) => run::execute(&flags, asked),
+        Command::Explore(flags) => explore::execute(&flags),
         Command::Bound(flags) => bound::execute(&flags, asked),
         Command::Plan(flags) => plan::execute(&flags, asked),
         Command::Stream(flags) => stream::execute(&flags, asked),

@@ -8,6 +8,7 @@ use wafersim::check::measurements::TableError;
 use wafersim::fabric::packet::TrafficError;
 use wafersim::graph::GraphError;
 use wafersim::mapping::MappingError;
+use wafersim::page::PageError;
 use wafersim::report::ReportError;
 use wafersim::requests::RequestError;
 use wafersim::routing::RoutingError;
@@ -121,6 +122,9 @@ pub enum Failure {
     /// A bug.
     #[error(transparent)]
     Report(#[from] ReportError),
+    /// A page or a spreadsheet cannot be made: a bug, or a sheet that is full.
+    #[error(transparent)]
+    Page(#[from] PageError),
 }
 
 impl Failure {
@@ -130,6 +134,7 @@ impl Failure {
             Self::Write { .. }
             | Self::Routing(RoutingError::Write { .. })
             | Self::Report(_)
+            | Self::Page(_)
             | Self::OutOfTolerance
             | Self::Different
             | Self::Carried { error: CarriedError::Step { .. } | CarriedError::Values(_), .. }

@@ -7,11 +7,14 @@ mod figures;
 mod memory;
 mod profiles;
 mod provenance;
+mod steps;
 mod uncertainty;
 mod verdict;
 
 use wafersim_answer::Answer;
 use wafersim_spec::Wafer;
+
+pub use steps::waterfall;
 
 use crate::certificate;
 use crate::error::ReportError;

@@ -1,6 +1,7 @@
 //! The capacity-planning table in four forms: for the terminal, for documents, for spreadsheets, for programs. Each
 //! takes what the users of each row get event by event ([`Steady`]), where that was run: in the order of the rows.
 
+mod chart;
 mod columns;
 mod csv;
 
@@ -15,6 +16,7 @@ use crate::number::{figure, plural};
 use crate::paragraph::wrapped;
 use columns::Columns;
 
+pub use chart::chart;
 pub use csv::{csv, csv_with};
 
 /// A table's rows with what was run for them; nothing for a row that does not fit.

@@ -25,6 +25,7 @@
 //! | [`certify`] | what can be shown of a mapping |
 //! | [`fabric`] | programs wavelet by wavelet; packet traffic |
 //! | [`report`] | answers as text, Markdown, CSV, JSON, pictures, timelines |
+//! | [`page`] | results as pages, spreadsheets, Markdown and CSV |
 //! | [`picture`] | heat maps as PNG; wafer maps and charts as SVG and PNG |
 //! | [`timeline`] | Perfetto traces |
 //! | [`requests`] | traces of requests, in every published format |
@@ -125,6 +126,7 @@ pub use wafersim_graph as graph;
 pub use wafersim_kernels as kernels;
 pub use wafersim_lower as lower;
 pub use wafersim_mapping as mapping;
+pub use wafersim_page as page;
 pub use wafersim_picture as picture;
 pub use wafersim_place as place;
 pub use wafersim_program as program;

@@ -1,15 +1,13 @@
 //! `simctl bound`: what no mapping beats, with every term.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use wafersim::answer::{Question, no_mapping_beats};
 use wafersim::report;
 
 use crate::asked::Asked;
-use crate::choice::{self, ObjectFormat};
+use crate::choice;
 use crate::failure::Failure;
-use crate::output::Destination;
+use crate::out_flags::{Forms, HasPicture, OutFlags};
 use crate::scenario_flags::ScenarioFlags;
 
 /// Flags of `bound`.
@@ -32,17 +30,13 @@ pub struct BoundFlags {
     /// Data type of the KV cache.
     #[arg(long, value_name = "TYPE", value_parser = choice::data_types())]
     kv: Option<String>,
-    /// How to write the bound.
-    #[arg(long, value_enum, default_value_t = ObjectFormat::Text)]
-    format: ObjectFormat,
-    /// File to write to instead of stdout.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutFlags,
 }
 
 /// Writes the bound.
 pub fn execute(flags: &BoundFlags, asked: &Asked) -> Result<(), Failure> {
-    let destination = Destination::open(flags.out.as_deref())?;
+    let out = flags.output.open(HasPicture::No)?;
     let mut layers = flags.scenario.layers()?;
     for (flag, path, value) in [
         ("--wafers", "wafers", &flags.wafers),
@@ -56,8 +50,7 @@ pub fn execute(flags: &BoundFlags, asked: &Asked) -> Result<(), Failure> {
     let question = Question::load(layers.check()?)?;
     let bound = no_mapping_beats(&question);
     let head = asked.question(&question);
-    destination.write(&match flags.format {
-        ObjectFormat::Text => head.text(report::bound::text(&bound)),
-        ObjectFormat::Json => head.json(&report::bound::json(&bound)?)?,
-    })
+    out.write(
+        Forms::new("bound", &|| Ok(report::bound::text(&bound)), &|| Ok(report::bound::json(&bound)?)).asked(&head),
+    )
 }

@@ -1,9 +1,7 @@
 //! `simctl crosscheck`: closed form against fabric.
 
-use std::path::PathBuf;
-
+use clap::Args;
 use clap::builder::PossibleValuesParser;
-use clap::{Args, ValueEnum};
 use wafersim::check::crosscheck::{Cases, CheckedKernel, Extent, Grid, crosscheck};
 use wafersim::mapping::{Mapping, Recipe};
 use wafersim::report;
@@ -12,19 +10,8 @@ use wafersim::spec::Wafer;
 use crate::asked::Asked;
 use crate::failure::Failure;
 use crate::files;
-use crate::output::Destination;
+use crate::out_flags::{Forms, HasPicture, OutFlags};
 use crate::progress::Progress;
-
-/// What a cross-check can be written as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For a terminal.
-    Text,
-    /// For spreadsheets.
-    Csv,
-    /// One object, for programs.
-    Json,
-}
 
 /// Flags of `crosscheck`.
 #[derive(Debug, Args)]
@@ -45,27 +32,20 @@ pub struct CrosscheckFlags {
     /// Run products of matrices and prefill layers on large grids too: several minutes.
     #[arg(long)]
     full: bool,
-    /// How to write the table.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
-    /// File to write to instead of stdout.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutFlags,
 }
 
 /// Compares.
 pub fn execute(flags: &CrosscheckFlags, asked: &Asked) -> Result<(), Failure> {
-    let destination = Destination::open(flags.out.as_deref())?;
+    let out = flags.output.open(HasPicture::No)?;
     let cases = cases(flags)?;
     let progress = Progress::start(cases.count() as u64);
     let found = crosscheck(&cases, || progress.advance());
     progress.finish();
-    let text = match flags.format {
-        Format::Text => asked.head().text(report::crosscheck::text(&found)),
-        Format::Csv => asked.head().csv(&report::crosscheck::csv(&found)?)?,
-        Format::Json => asked.head().json(&report::crosscheck::json(&found)?)?,
-    };
-    destination.write(&text)
+    let (text, json) = (|| Ok(report::crosscheck::text(&found)), || Ok(report::crosscheck::json(&found)?));
+    let head = asked.head();
+    out.write(Forms::new("crosscheck", &text, &json).asked(&head).csv(&|| Ok(report::crosscheck::csv(&found)?)))
 }
 
 fn cases(flags: &CrosscheckFlags) -> Result<Cases, Failure> {

@@ -1,6 +1,7 @@
 //! `simctl graph`: the model's operators and what flows between them.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use wafersim::answer::{Question, resolved_mapping};
@@ -64,16 +65,46 @@ pub struct GraphFlags {
     /// File for that mapping with every number: resolved for the model, the context and the default wafer.
     #[arg(long, value_name = "FILE", requires = "mapping")]
     save_mapping: Option<PathBuf>,
-    /// How to write the graph.
-    #[arg(long, value_enum, default_value_t = Format::Dot)]
-    format: Format,
-    /// File to write to instead of stdout.
+    /// How to write the graph [default: by the ending of --out, dot otherwise].
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// File to write to instead of stdout; .dot and .json say how.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
+impl GraphFlags {
+    /// The form that is asked for; an ending that says another than the flag is refused.
+    fn format(&self) -> Result<Format, Failure> {
+        let ending = self.out.as_deref().and_then(Path::extension);
+        let by_ending = match ending.and_then(OsStr::to_str) {
+            Some("json") => Some(Format::Json),
+            Some("dot" | "gv") => Some(Format::Dot),
+            _ => None,
+        };
+        match (self.format, by_ending) {
+            (Some(asked), Some(other)) if asked != other => Err(Failure::Flag {
+                flag: "--format".into(),
+                problem: format!("is {}, and the ending of --out says {}", asked.name(), other.name()),
+                allowed: format!("a file whose name ends in .{}, or no --format", asked.name()),
+            }),
+            (asked, by_ending) => Ok(asked.or(by_ending).unwrap_or(Format::Dot)),
+        }
+    }
+}
+
+impl Format {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Dot => "dot",
+            Self::Json => "json",
+        }
+    }
+}
+
 /// Builds the graph and writes it.
 pub fn execute(flags: &GraphFlags, asked: &Asked) -> Result<(), Failure> {
+    let format = flags.format()?;
     let destination = Destination::open(flags.out.as_deref())?;
     let saved = flags.save_mapping.as_deref();
     let saved = saved.map(|path| Destination::open_for("--save-mapping", path)).transpose()?;
@@ -90,9 +121,9 @@ pub fn execute(flags: &GraphFlags, asked: &Asked) -> Result<(), Failure> {
     if let Some(name) = &flags.mapping {
         files::reads_named("--mapping", name)?;
         let mapping = Mapping::from_name_or_path(name)?;
+        let text = rewritten((flags, format), &mapping, &model, &scenario)?;
         let head = asked.about(&scenario).with_mapping(Some(mapping.name()));
-        let text = rewritten(flags, &mapping, &model, &scenario)?;
-        let text = if flags.format == Format::Json { head.json(&text)? } else { text };
+        let text = if format == Format::Json { head.json(&text)? } else { text };
         if let Some(file) = saved {
             let question = question(&model, &scenario)?.with_mapping(Some(mapping));
             file.write(&resolved_mapping(&question)?.to_toml())?;
@@ -107,7 +138,7 @@ pub fn execute(flags: &GraphFlags, asked: &Asked) -> Result<(), Failure> {
         Some(layer) => OperatorGraph::of_layer(&model, layer, load, &scenario.precision)?,
         None => OperatorGraph::of_model(&model, load, &scenario.precision)?,
     };
-    let text = match flags.format {
+    let text = match format {
         Format::Dot => graph.to_dot(),
         Format::Json => asked.about(&scenario).json(&format!("{:#}\n", graph.to_json()))?,
     };
@@ -119,7 +150,12 @@ fn question(model: &Model, scenario: &Scenario) -> Result<Question, Failure> {
 }
 
 /// A layer with the rewrites of a mapping.
-fn rewritten(flags: &GraphFlags, mapping: &Mapping, model: &Model, scenario: &Scenario) -> Result<String, Failure> {
+fn rewritten(
+    (flags, format): (&GraphFlags, Format),
+    mapping: &Mapping,
+    model: &Model,
+    scenario: &Scenario,
+) -> Result<String, Failure> {
     let number = flags.layer.unwrap_or(0);
     let Some(layer) = model.layers.get(number) else {
         return Err(GraphError::LayerOutOfRange {
@@ -141,7 +177,7 @@ fn rewritten(flags: &GraphFlags, mapping: &Mapping, model: &Model, scenario: &Sc
     let graph = LayerGraph::new(layer, model.hidden, LayerLoad { tokens, context }).rewritten(rewrites);
     let title =
         format!("{} layer {number}, {tokens} tokens, context {context}, mapping {}", model.name, mapping.name());
-    Ok(match flags.format {
+    Ok(match format {
         Format::Dot => graph.to_dot(&title),
         Format::Json => format!("{:#}\n", graph.to_json(&title)),
     })

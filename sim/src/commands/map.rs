@@ -9,7 +9,7 @@ use wafersim::answer::map::{FoundOn, Gain, How, KeptFound, Objective, WayToFound
 use wafersim::answer::{Question, best_mappings};
 use wafersim::certify::{Trials, Tried};
 use wafersim::mapping::{Certificate, Recipe, Resolved};
-use wafersim::picture::{Waterfall, waterfall_png, waterfall_svg};
+use wafersim::picture::{PictureError, Waterfall, waterfall_png, waterfall_svg};
 use wafersim::report;
 use wafersim::report::number::{plural, whole};
 use wafersim::report::waterfall::of_way;
@@ -19,13 +19,14 @@ use wafersim::spec::scenario::WaferCount;
 use crate::asked::Asked;
 use crate::cache;
 use crate::certify::looked_at;
-use crate::choice::{self, ObjectFormat};
+use crate::choice;
 use crate::failure::Failure;
 use crate::files;
 use crate::layers::Layers;
 use crate::mapping_flags::SearchFlag;
+use crate::out_flags::{Forms, HasPicture, OutFlags};
 use crate::output::Destination;
-use crate::picture_file::{Kind, PictureFile};
+use crate::picture_file::{Kind, PictureFile, refused};
 use crate::progress::Tries;
 use crate::scenario_flags::ScenarioFlags;
 use crate::store_flags::{InRows, StoreFlags, checksum_of, row_key};
@@ -79,9 +80,8 @@ pub struct MapFlags {
     certify: bool,
     #[command(flatten)]
     store: StoreFlags,
-    /// How to write it.
-    #[arg(long, value_enum, default_value_t = ObjectFormat::Text)]
-    format: ObjectFormat,
+    #[command(flatten)]
+    output: OutFlags,
 }
 
 /// What a mapping is to be good at.
@@ -107,6 +107,7 @@ impl ObjectiveFlag {
 
 /// Looks for the best mapping.
 pub fn execute(flags: &MapFlags, asked: &Asked) -> Result<(), Failure> {
+    let out = flags.output.open(HasPicture::Yes)?;
     let saved = flags.save_mapping.as_deref();
     let saved = saved.map(|path| Destination::open_for("--save-mapping", path)).transpose()?;
     let waterfall = flags.waterfall.as_deref().map(|path| PictureFile::open("--waterfall", path)).transpose()?;
@@ -175,26 +176,34 @@ pub fn execute(flags: &MapFlags, asked: &Asked) -> Result<(), Failure> {
     };
     store.close()?;
     let certificate = tried.map_or_else(Certificate::default, |tried| tried.certificate.clone());
-    let head = asked.with_lists(&["users"]).question(question);
-    let text = match flags.format {
-        ObjectFormat::Text => head.text(text(&frontier, best, &what) + "\n" + &said(&certificate, tried)),
-        ObjectFormat::Json => head.json(&json(&frontier, (best, &what), &certificate))?,
-    };
     if let Some(file) = saved {
         file.write(&tried.map_or(&best.resolved, |tried| &tried.resolved).to_toml())?;
     }
     if let Some(file) = waterfall {
         let drawn = drawn(question, best, &what.way);
-        file.write(|kind| match kind {
-            Kind::Svg => waterfall_svg(&drawn).map(String::into_bytes),
-            Kind::Png => waterfall_png(&drawn),
-        })?;
+        file.write(|kind| waterfall_in(kind, &drawn))?;
     }
-    Destination::Stdout.write(&text)?;
+    let text = || Ok(text(&frontier, best, &what) + "\n" + &said(&certificate, tried));
+    let json = || Ok(json(&frontier, (best, &what), &certificate));
+    let head = asked.with_lists(&["users"]).question(question);
+    out.write(
+        Forms::new("map", &text, &json).asked(&head).picture(&|kind| picture(kind, &drawn(question, best, &what.way))),
+    )?;
     match outcome {
         Some(outcome) if outcome.passed().is_none() => Err(Failure::NotCertified),
         _ => Ok(()),
     }
+}
+
+fn waterfall_in(kind: Kind, drawn: &Waterfall) -> Result<Vec<u8>, PictureError> {
+    match kind {
+        Kind::Svg => waterfall_svg(drawn).map(String::into_bytes),
+        Kind::Png => waterfall_png(drawn),
+    }
+}
+
+fn picture(kind: Kind, drawn: &Waterfall) -> Result<Vec<u8>, Failure> {
+    waterfall_in(kind, drawn).map_err(|why| refused(&why))
 }
 
 /// The question for each number of users in a list.

@@ -4,7 +4,7 @@ mod pictures;
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 use wafersim::answer::Question;
@@ -22,22 +22,11 @@ use crate::commands::routing::{experts_of, number, read_trace};
 use crate::failure::Failure;
 use crate::layers::Layers;
 use crate::mapping_flags::MappingFlags;
-use crate::output::Destination;
+use crate::out_flags::{Forms, HasPicture, OutFlags};
 use crate::progress::Progress;
 use crate::store_flags::{InRows, StoreFlags, checksum_of, row_key};
 use crate::table::{self, Table};
 use pictures::Pictures;
-
-/// How a comparison is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum TableFormat {
-    /// For people.
-    Text,
-    /// One object, for programs; with the geometry of every strategy.
-    Json,
-    /// One line for each strategy and batch.
-    Csv,
-}
 
 /// Flags of `place`.
 #[derive(Debug, Args)]
@@ -103,12 +92,8 @@ pub struct PlaceFlags {
     /// Folder for a map of the wafers for each strategy and batch, as SVG and PNG.
     #[arg(long, value_name = "DIR")]
     pictures: Option<PathBuf>,
-    /// How to write the table.
-    #[arg(long, value_enum, default_value_t = TableFormat::Text)]
-    format: TableFormat,
-    /// File to write to instead of stdout.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutFlags,
 }
 
 /// Tokens and users of the synthetic trace.
@@ -137,7 +122,7 @@ struct Compared {
 
 /// Compares the strategies.
 pub fn execute(flags: &PlaceFlags, asked: &Asked) -> Result<(), Failure> {
-    let destination = Destination::open(flags.out.as_deref())?;
+    let out = flags.output.open(HasPicture::No)?;
     let mut pictures = Pictures::open(flags.pictures.as_deref())?;
     let seed = number("--seed", &flags.seed)?;
     let batches: usize = within("--batches", &flags.batches, 1, 65_536)?;
@@ -237,15 +222,12 @@ pub fn execute(flags: &PlaceFlags, asked: &Asked) -> Result<(), Failure> {
     if let (Some(question), Some(fastest)) = (questions.first(), fastest) {
         saved.write(|| Ok(resolved_mapping(question, fastest)?))?;
     }
-    let text = match flags.format {
-        TableFormat::Text => asked.head().text(text(&compared)),
-        TableFormat::Json => asked.head().json(&table::json(&compared)?)?,
-        TableFormat::Csv => asked.head().csv(&csv(&compared))?,
-    };
     if let Some(pictures) = pictures {
         pictures.write()?;
     }
-    destination.write(&text)
+    let (text, json) = (|| Ok(text(&compared)), || table::json(&compared));
+    let head = asked.head();
+    out.write(Forms::new("place", &text, &json).asked(&head).csv(&|| Ok(csv(&compared))))
 }
 
 /// What strategies are compared by, the trace aside.

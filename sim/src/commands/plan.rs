@@ -1,14 +1,13 @@
 //! `simctl plan`: the capacity-planning table.
 
-use std::path::PathBuf;
-
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use wafersim::answer::plan::{Axes, Base, PlanRow, plan, sweep};
+use wafersim::answer::plan::{Axes, Base, Plan, PlanRow, plan, sweep};
 use wafersim::answer::rows::Rows;
 use wafersim::answer::{Question, Ranges, resolved_mapping};
 use wafersim::mapping::hash;
 use wafersim::report;
+use wafersim::report::head::Head;
 use wafersim::report::number::{plural, whole};
 use wafersim::report::plan::WithRuns;
 use wafersim::spec::{Model, Scenario, Wafer};
@@ -19,26 +18,15 @@ use crate::commands::run::STREAM_SEED;
 use crate::failure::Failure;
 use crate::layers::Layers;
 use crate::mapping_flags::MappingFlags;
-use crate::output::{Destination, say};
+use crate::out_flags::{Forms, HasPicture, Out, OutFlags};
+use crate::output::say;
+use crate::pages;
 use crate::plan_axes::{AxisFlags, MOST_POINTS};
 use crate::progress::Progress;
 use crate::range_flags::RangeFlags;
 use crate::scenario_flags::ScenarioFlags;
 use crate::store_flags::{InRows, StoreFlags, row_key};
 use crate::sweep_flags::SweepFlags;
-
-/// What a table can be written as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For a terminal.
-    Table,
-    /// For documents.
-    Markdown,
-    /// For spreadsheets: all figures in full.
-    Csv,
-    /// For programs: all figures in full.
-    Json,
-}
 
 /// How rows are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -71,12 +59,8 @@ pub struct PlanFlags {
     /// How the rows are made.
     #[arg(long, value_enum, default_value_t = PlanFidelity::ClosedForm)]
     fidelity: PlanFidelity,
-    /// How to write the table.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
-    /// File to write to instead of stdout.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutFlags,
 }
 
 /// Flags of the axes of a table.
@@ -84,7 +68,7 @@ const AXES: &[&str] = &["users", "context", "wafers", "weights", "kv", "profile"
 
 /// Answers every point of the table.
 pub fn execute(flags: &PlanFlags, asked: &Asked) -> Result<(), Failure> {
-    let destination = Destination::open(flags.out.as_deref())?;
+    let out = flags.output.open(HasPicture::Yes)?;
     let ranges = flags.ranges.ranges()?;
     if matches!(ranges, Ranges::Sampled(_)) && flags.fidelity == PlanFidelity::Stream {
         return Err(Failure::Flag {
@@ -181,21 +165,25 @@ pub fn execute(flags: &PlanFlags, asked: &Asked) -> Result<(), Failure> {
         progress.finish();
         store.close()?;
         let with = WithRuns { plan: &table, runs: &runs };
-        return destination.write(&match flags.format {
-            Format::Table => head.text(report::plan::text_with(with)),
-            Format::Markdown => head.markdown(report::plan::markdown_with(with)),
-            Format::Csv => head.csv(&report::plan::csv_with(with)?)?,
-            Format::Json => head.json(&report::plan::json_with(with)?)?,
-        });
+        let (text, json) = (|| Ok(report::plan::text_with(with)), || Ok(report::plan::json_with(with)?));
+        let forms = Forms::new("plan", &text, &json).asked(&head);
+        let (markdown, csv) = (|| Ok(report::plan::markdown_with(with)), || Ok(report::plan::csv_with(with)?));
+        let page = |data| Ok(pages::plan(&table, data, head.text(report::plan::text_with(with))));
+        let drawn = |kind| pages::plan_picture(&table, kind);
+        return out.write(forms.markdown(&markdown).csv(&csv).document(&page).picture(&drawn));
     }
     store.close()?;
-    let text = match flags.format {
-        Format::Table => head.text(report::plan::text(&table)),
-        Format::Markdown => head.markdown(report::plan::markdown(&table)),
-        Format::Csv => head.csv(&report::plan::csv(&table)?)?,
-        Format::Json => head.json(&report::plan::json(&table)?)?,
-    };
-    destination.write(&text)
+    written(&table, &head, out)
+}
+
+/// Writes a table in closed form.
+pub fn written(table: &Plan, head: &Head, out: Out) -> Result<(), Failure> {
+    let (text, json) = (|| Ok(report::plan::text(table)), || Ok(report::plan::json(table)?));
+    let (markdown, csv) = (|| Ok(report::plan::markdown(table)), || Ok(report::plan::csv(table)?));
+    let page = |data| Ok(pages::plan(table, data, head.text(report::plan::text(table))));
+    let drawn = |kind| pages::plan_picture(table, kind);
+    let forms = Forms::new("plan", &text, &json).asked(head);
+    out.write(forms.markdown(&markdown).csv(&csv).document(&page).picture(&drawn))
 }
 
 fn say_what_is_ignored(layers: &Layers) {

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use wafersim::report::number::{plural, whole};
 use wafersim::report::results::{self, Named};
 use wafersim::store::{self, Stored, part_of};
 
 use crate::failure::Failure;
 use crate::files;
+use crate::out_flags::{Forms, HasPicture, OutFlags};
 use crate::output::{Destination, say};
 
 /// Flags of `results`.
@@ -28,17 +29,6 @@ enum Action {
     Merge(MergeFlags),
 }
 
-/// How a store is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum TableFormat {
-    /// What was asked, and which rows are missing.
-    Text,
-    /// The rows, a line each.
-    Csv,
-    /// One object: the header and the rows.
-    Json,
-}
-
 #[derive(Debug, Args)]
 struct ListFlags {
     /// Files that --store has made.
@@ -51,12 +41,8 @@ struct ShowFlags {
     /// File that --store has made.
     #[arg(value_name = "FILE")]
     store: PathBuf,
-    /// How to write it.
-    #[arg(long, value_enum, default_value_t = TableFormat::Text)]
-    format: TableFormat,
-    /// File to write to instead of stdout.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutFlags,
 }
 
 #[derive(Debug, Args)]
@@ -89,13 +75,10 @@ fn list(flags: &ListFlags) -> Result<(), Failure> {
 }
 
 fn show(flags: &ShowFlags) -> Result<(), Failure> {
-    let destination = Destination::open(flags.out.as_deref())?;
+    let out = flags.output.open(HasPicture::No)?;
     let store = read(&flags.store)?;
-    destination.write(&match flags.format {
-        TableFormat::Text => results::text(&store),
-        TableFormat::Csv => results::csv(&store.stored)?,
-        TableFormat::Json => results::json(&store.stored)?,
-    })
+    let (text, json) = (|| Ok(results::text(&store)), || Ok(results::json(&store.stored)?));
+    out.write(Forms::new("results show", &text, &json).csv(&|| Ok(results::csv(&store.stored)?)))
 }
 
 fn merge(flags: &MergeFlags) -> Result<(), Failure> {

@@ -21,6 +21,7 @@ use wafersim::spec::scenario::without_suffix;
 
 use crate::failure::Failure;
 use crate::files;
+use crate::out_flags::{Forms, HasPicture, OutFlags};
 use crate::output::Destination;
 use crate::progress::Tokens;
 
@@ -41,17 +42,6 @@ enum Action {
     Convert(ConvertFlags),
 }
 
-/// How an inspection is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum TableFormat {
-    /// For people.
-    Text,
-    /// One object, for programs.
-    Json,
-    /// One line for each layer.
-    Csv,
-}
-
 /// The form of a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Form {
@@ -66,12 +56,8 @@ struct InspectFlags {
     /// A routing trace in either form.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// How to write the figures.
-    #[arg(long, value_enum, default_value_t = TableFormat::Text)]
-    format: TableFormat,
-    /// File to write to instead of stdout.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutFlags,
 }
 
 #[derive(Debug, Args)]
@@ -194,16 +180,12 @@ pub fn number<T: std::str::FromStr>(flag: &str, text: &str) -> Result<T, Failure
 pub fn execute(flags: &RoutingFlags) -> Result<(), Failure> {
     match &flags.action {
         Action::Inspect(flags) => {
-            let destination = Destination::open(flags.out.as_deref())?;
+            let out = flags.output.open(HasPicture::No)?;
             let (mut source, _) = open("FILE", &flags.file)?;
             let said =
                 ahead(source.as_mut(), |tokens| inspect(&mut Watched::new(tokens))).map_err(of_file(&flags.file))?;
-            let text = match flags.format {
-                TableFormat::Text => inspection::text(&said),
-                TableFormat::Json => inspection::json(&said)?,
-                TableFormat::Csv => inspection::csv(&said),
-            };
-            destination.write(&text)
+            let (text, json) = (|| Ok(inspection::text(&said)), || inspection::json(&said));
+            out.write(Forms::new("routing inspect", &text, &json).csv(&|| Ok(inspection::csv(&said))))
         }
         Action::Generate(flags) => {
             let destination = Destination::open(flags.out.as_deref())?;

@@ -3,23 +3,25 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use wafersim::answer::fabric::{FabricAnswer, answer_on_fabric};
+use wafersim::answer::fabric::{FabricReading, answer_on_fabric};
 use wafersim::answer::plan::{Axes, PlanRow, sweep};
 use wafersim::answer::rows::Rows;
 use wafersim::answer::{Answer, Question, Ranges, answer_with, resolved_mapping};
 use wafersim::certify::Trials;
 use wafersim::report;
-use wafersim::spec::Scenario;
-use wafersim::stream::steady::steady;
+use wafersim::spec::{Scenario, Wafer};
+use wafersim::stream::steady::{Steady, steady};
 
 use crate::asked::{Asked, signed};
 use crate::certify::certified;
-use crate::choice::{self, ObjectFormat};
+use crate::choice;
+use crate::commands::plan;
 use crate::fabric_flags::{Asked as FabricAsked, FabricFlags, Fidelity, say_what_is_left_out};
 use crate::failure::Failure;
 use crate::layers::Layers;
 use crate::mapping_flags::MappingFlags;
-use crate::output::Destination;
+use crate::out_flags::{Forms, HasPicture, Out, OutFlags};
+use crate::pages::{self, Shown};
 use crate::progress::{Draws, Progress, Runs};
 use crate::range_flags::RangeFlags;
 use crate::scenario_flags::ScenarioFlags;
@@ -76,12 +78,8 @@ pub struct RunFlags {
     /// Ten lines instead of the whole answer.
     #[arg(long, conflicts_with = "format")]
     brief: bool,
-    /// How to write the answer.
-    #[arg(long, value_enum, default_value_t = ObjectFormat::Text)]
-    format: ObjectFormat,
-    /// File to write to instead of stdout.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutFlags,
 }
 
 /// Seed of a run event by event: it draws accepted drafts only.
@@ -89,10 +87,10 @@ pub const STREAM_SEED: u64 = 1;
 
 /// Answers the question.
 pub fn execute(flags: &RunFlags, asked: &Asked) -> Result<(), Failure> {
-    let destination = Destination::open(flags.out.as_deref())?;
+    let out = flags.output.open(HasPicture::Yes)?;
     let wafer_map = WaferMapFile::open(flags.wafer_map.as_deref())?;
     let ranges = flags.ranges.ranges()?;
-    let on_fabric_asked = flags.fabric.asked(ranges)?;
+    let on_the_fabric = flags.fabric.asked(ranges)?;
     let mut layers = flags.scenario.layers()?;
     for (flag, path, value) in [
         ("--wafers", "wafers", &flags.wafers),
@@ -107,7 +105,7 @@ pub fn execute(flags: &RunFlags, asked: &Asked) -> Result<(), Failure> {
         layers.flag(flag, path, value.as_deref())?;
     }
     if flags.sweep.is_given() {
-        return swept(flags, asked, &layers, ranges, destination);
+        return swept(flags, asked, &layers, ranges, out);
     }
     let saved = flags.mapping.open()?;
     let question = flags.mapping.ask(Question::load(layers.check()?)?)?;
@@ -124,32 +122,12 @@ pub fn execute(flags: &RunFlags, asked: &Asked) -> Result<(), Failure> {
         let draws = Draws::start();
         answer_with(question, ranges, &|done, all| draws.at(done, all)).map(finished)
     };
-    let head = asked.question(&question);
-    let text = match on_fabric_asked {
-        Some(asked) => {
-            let found = on_fabric(&question, asked, finished)?;
-            match flags.format {
-                ObjectFormat::Text if flags.brief => report::answer::brief(&found.answer),
-                ObjectFormat::Text => head.text(report::fabric::text(&found.answer, &found.reading, &question.wafer)),
-                ObjectFormat::Json => head.json(&report::fabric::json(&found.answer, &found.reading)?)?,
-            }
-        }
-        None if flags.fabric.fidelity() == Fidelity::Stream => {
-            let answer = answer(&question)?;
-            let run = steady(question.clone(), STREAM_SEED)?;
-            match flags.format {
-                ObjectFormat::Text if flags.brief => report::answer::brief(&answer),
-                ObjectFormat::Text => head.text(report::steady::text(&answer, &run, &question.wafer)),
-                ObjectFormat::Json => head.json(&report::steady::json(&answer, &run)?)?,
-            }
-        }
+    let result = match on_the_fabric {
+        Some(asked) => on_fabric(&question, asked, finished)?,
         None => {
             let answer = answer(&question)?;
-            match flags.format {
-                ObjectFormat::Text if flags.brief => report::answer::brief(&answer),
-                ObjectFormat::Text => head.text(report::answer::text(&answer, &question.wafer)),
-                ObjectFormat::Json => head.json(&report::answer::json(&answer)?)?,
-            }
+            let run = (flags.fabric.fidelity() == Fidelity::Stream).then(|| steady(question.clone(), STREAM_SEED));
+            Answered { answer, beside: run.transpose()?.map_or(Beside::Nothing, |run| Beside::Stream(Box::new(run))) }
         }
     };
     if let Some(file) = wafer_map {
@@ -159,7 +137,17 @@ pub fn execute(flags: &RunFlags, asked: &Asked) -> Result<(), Failure> {
         Some(tried) => Ok(tried.resolved.clone()),
         None => Ok(resolved_mapping(&question)?),
     })?;
-    destination.write(&text)?;
+    let head = asked.question(&question);
+    let json = || result.json();
+    let text = || Ok(if flags.brief { report::answer::brief(&result.answer) } else { result.text(&question.wafer) });
+    let page = |data| {
+        let (answer, text) = (&result.answer, head.text(result.text(&question.wafer)));
+        let frontier = pages::frontier_told(&question, answer)?;
+        pages::answer(&Shown { question: &question, answer, frontier: Some(&frontier), text }, data)
+    };
+    let drawn = |kind| pages::answer_picture(&result.answer, kind);
+    let forms = Forms::new("run", &text, &json).asked(&head).document(&page).picture(&drawn);
+    out.write(if flags.brief { forms.bare_text() } else { forms })?;
     match looked_at {
         Some(outcome) if outcome.passed().is_none() => Err(Failure::NotCertified),
         _ => Ok(()),
@@ -167,13 +155,7 @@ pub fn execute(flags: &RunFlags, asked: &Asked) -> Result<(), Failure> {
 }
 
 /// Answers for every combination of swept values: a table.
-fn swept(
-    flags: &RunFlags,
-    asked: &Asked,
-    layers: &Layers,
-    ranges: Ranges,
-    destination: Destination,
-) -> Result<(), Failure> {
+fn swept(flags: &RunFlags, asked: &Asked, layers: &Layers, ranges: Ranges, out: Out) -> Result<(), Failure> {
     let alone = [
         ("--certify", flags.certify),
         ("--brief", flags.brief),
@@ -196,11 +178,37 @@ fn swept(
     let table = sweep(&question, &bases, ranges, &Rows::none_known(&finished));
     let table = table.inspect_err(|_| progress.clear())?;
     progress.finish();
-    let head = asked.question(&question);
-    destination.write(&match flags.format {
-        ObjectFormat::Text => head.text(report::plan::text(&table)),
-        ObjectFormat::Json => head.json(&report::plan::json(&table)?)?,
-    })
+    plan::written(&table, &asked.question(&question), out)
+}
+
+/// The answer, and what another reading says beside it.
+struct Answered {
+    answer: Answer,
+    beside: Beside,
+}
+
+enum Beside {
+    Nothing,
+    Stream(Box<Steady>),
+    Fabric(Box<FabricReading>),
+}
+
+impl Answered {
+    fn text(&self, wafer: &Wafer) -> String {
+        match &self.beside {
+            Beside::Nothing => report::answer::text(&self.answer, wafer),
+            Beside::Stream(run) => report::steady::text(&self.answer, run, wafer),
+            Beside::Fabric(reading) => report::fabric::text(&self.answer, reading, wafer),
+        }
+    }
+
+    fn json(&self) -> Result<String, Failure> {
+        Ok(match &self.beside {
+            Beside::Nothing => report::answer::json(&self.answer)?,
+            Beside::Stream(run) => report::steady::json(&self.answer, run)?,
+            Beside::Fabric(reading) => report::fabric::json(&self.answer, reading)?,
+        })
+    }
 }
 
 /// Answers with layers on the fabric; pictures and the trace are written here.
@@ -208,7 +216,7 @@ fn on_fabric(
     question: &Question,
     asked: FabricAsked,
     finished: impl Fn(Answer) -> Answer,
-) -> Result<FabricAnswer, Failure> {
+) -> Result<Answered, Failure> {
     let progress = Runs::start();
     let mut found = answer_on_fabric(question, &asked.request, &|moment| progress.at(&moment))?;
     found.answer = finished(found.answer);
@@ -224,5 +232,5 @@ fn on_fabric(
         file.write_bytes(&trace.bytes)?;
         say_what_is_left_out(&trace);
     }
-    Ok(found)
+    Ok(Answered { answer: found.answer, beside: Beside::Fabric(Box::new(found.reading)) })
 }

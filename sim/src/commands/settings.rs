@@ -3,24 +3,19 @@
 use clap::Args;
 use wafersim::report;
 
-use crate::commands::wafers::Format;
 use crate::failure::Failure;
-use crate::output::Destination;
+use crate::out_flags::{Forms, HasPicture, OutFlags};
 
 /// Flags of `settings`.
 #[derive(Debug, Args)]
 pub struct SettingsFlags {
-    /// How to write the table.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[command(flatten)]
+    output: OutFlags,
 }
 
 /// Lists the settings.
 pub fn execute(flags: &SettingsFlags) -> Result<(), Failure> {
-    let text = match flags.format {
-        Format::Text => report::setting::text(),
-        Format::Markdown => report::setting::markdown(),
-        Format::Json => report::setting::json()?,
-    };
-    Destination::Stdout.write(&text)
+    let out = flags.output.open(HasPicture::No)?;
+    let (text, json) = (|| Ok(report::setting::text()), || Ok(report::setting::json()?));
+    out.write(Forms::new("settings", &text, &json).markdown(&|| Ok(report::setting::markdown())))
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 use wafersim::report;
 use wafersim::report::ReportError;
@@ -23,21 +23,12 @@ use crate::failure::Failure;
 use crate::files;
 use crate::input::read_table_text;
 use crate::mapping_flags::{MappingFlags, Wanted};
+use crate::out_flags::{Forms, HasPicture, OutFlags};
 use crate::output::{Destination, Folder, say};
+use crate::pages;
 use crate::progress::{Progress, Seldom};
 use crate::request_trace;
 use crate::store_flags::{InRows, StoreFlags, row_key};
-
-/// What a run can be written as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people.
-    Text,
-    /// One object, for programs.
-    Json,
-    /// A line for each point of a sweep.
-    Csv,
-}
 
 /// Flags of `stream`.
 #[derive(Debug, Args)]
@@ -64,12 +55,8 @@ pub struct StreamFlags {
     /// Folder for charts, as SVG and PNG: how latencies are distributed; of a sweep, speed per user against throughput.
     #[arg(long, value_name = "DIR")]
     pictures: Option<PathBuf>,
-    /// How to write the result.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
-    /// File to write to instead of stdout.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutFlags,
 }
 
 /// Most points of a sweep.
@@ -77,7 +64,7 @@ const MOST_POINTS: usize = 10_000;
 
 /// Runs the load.
 pub fn execute(flags: &StreamFlags, asked: &Asked) -> Result<(), Failure> {
-    let destination = Destination::open(flags.out.as_deref())?;
+    let out = flags.output.open(HasPicture::Yes)?;
     let source = flags.scenario.display().to_string();
     let mut file = StreamFile::parse(&read_table_text("SCENARIO.toml", &flags.scenario)?, &source)?;
     find_beside(&mut file, flags.scenario.parent());
@@ -95,6 +82,8 @@ pub fn execute(flags: &StreamFlags, asked: &Asked) -> Result<(), Failure> {
     }
     let pictures = flags.pictures.as_deref().map(|folder| Folder::open_for("--pictures", folder)).transpose()?;
     let (wanted, saved) = (flags.mapping.wanted()?, flags.mapping.open()?);
+    // The text says itself what the scenario file does.
+    let (head, given) = (asked.file(&file), asked.head());
     let words = Words { file: &file, mapping: &wanted };
     let Some(swept) = &flags.sweep else {
         let prepared = prepared(file.clone().check(&source)?, wanted.clone(), &mut Read::default())?;
@@ -114,13 +103,14 @@ pub fn execute(flags: &StreamFlags, asked: &Asked) -> Result<(), Failure> {
             }
         };
         store.close()?;
-        draw(pictures.as_ref(), || report::stream_chart::of_run(&point))?;
         let point = signed_point(point);
-        return destination.write(&match flags.format {
-            Format::Text => asked.head().text(report::stream::text(&point)),
-            Format::Json => asked.file(&file).json(&report::stream::json(&point)?)?,
-            Format::Csv => asked.file(&file).csv(&report::stream::csv(&[point])?)?,
-        });
+        draw(pictures.as_ref(), || report::stream_chart::of_run(&point))?;
+        let (text, json) = (|| Ok(report::stream::text(&point)), || Ok(report::stream::json(&point)?));
+        let csv = || Ok(report::stream::csv(std::slice::from_ref(&point))?);
+        let page = |data| Ok(pages::stream_run(report::stream::text(&point), data));
+        let drawn = |kind| pages::first_chart(report::stream_chart::of_run(&point)?, kind);
+        let forms = Forms::new("stream", &text, &json).asked(&head).asked_in_text(&given);
+        return out.write(forms.csv(&csv).document(&page).picture(&drawn));
     };
     if flags.mapping.is_saved() {
         return Err(wrong("--save-mapping", "saves the mapping of one run".into(), "without --sweep".into()));
@@ -168,11 +158,13 @@ pub fn execute(flags: &StreamFlags, asked: &Asked) -> Result<(), Failure> {
     points.sort_by_key(|(place, _)| *place);
     let points: Vec<Point> = points.into_iter().map(|(_, point)| signed_point(point)).collect();
     draw(pictures.as_ref(), || report::stream_chart::of_sweep(path, &points))?;
-    destination.write(&match flags.format {
-        Format::Text => asked.head().text(report::stream::sweep_text(path, &points)),
-        Format::Json => asked.file(&file).json(&report::stream::sweep_json(path, &points)?)?,
-        Format::Csv => asked.file(&file).csv(&report::stream::csv(&points)?)?,
-    })
+    let text = || Ok(report::stream::sweep_text(path, &points));
+    let json = || Ok(report::stream::sweep_json(path, &points)?);
+    let csv = || Ok(report::stream::csv(&points)?);
+    let page = |data| Ok(pages::stream_sweep(path, report::stream::sweep_text(path, &points), data));
+    let drawn = |kind| pages::first_chart(report::stream_chart::of_sweep(path, &points)?, kind);
+    let forms = Forms::new("stream", &text, &json).asked(&head).asked_in_text(&given);
+    out.write(forms.csv(&csv).document(&page).picture(&drawn))
 }
 
 /// A point that says what made it.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use wafersim::report;
 use wafersim::requests::cut::{Cut, Cutter};
 use wafersim::requests::write::{Has, WRITTEN, Writer};
@@ -12,6 +12,7 @@ use wafersim::stream::scenario::{LoadFile, LoadKind, StreamFile};
 
 use crate::asked::Asked;
 use crate::failure::Failure;
+use crate::out_flags::{Forms, HasPicture, OutFlags};
 use crate::output::{Destination, say};
 use crate::request_trace::open;
 
@@ -53,15 +54,6 @@ const READING: [&str; 9] = [
     "run.seed",
 ];
 
-/// How an inspection is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum TableFormat {
-    /// For people.
-    Text,
-    /// One object, for programs.
-    Json,
-}
-
 /// Which trace, and how it is read.
 #[derive(Debug, Args)]
 struct InputFlags {
@@ -81,12 +73,8 @@ struct InputFlags {
 struct InspectFlags {
     #[command(flatten)]
     input: InputFlags,
-    /// How to write the figures.
-    #[arg(long, value_enum, default_value_t = TableFormat::Text)]
-    format: TableFormat,
-    /// File to write to instead of stdout.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutFlags,
 }
 
 #[derive(Debug, Args)]
@@ -132,12 +120,11 @@ struct CutFlags {
 pub fn execute(flags: &TraceFlags, asked: &Asked) -> Result<(), Failure> {
     match &flags.action {
         Action::Inspect(flags) => {
-            let destination = Destination::open(flags.out.as_deref())?;
+            let out = flags.output.open(HasPicture::No)?;
             let summary = summarise(flags.input.open()?, |_| {})?;
-            destination.write(&match flags.format {
-                TableFormat::Text => report::requests::text(&flags.input.file.display().to_string(), &summary),
-                TableFormat::Json => asked.head().json(&report::requests::json(&summary)?)?,
-            })
+            let text = || Ok(report::requests::text(&flags.input.file.display().to_string(), &summary));
+            let head = asked.head();
+            out.write(Forms::new("trace inspect", &text, &|| Ok(report::requests::json(&summary)?)).asked(&head))
         }
         Action::Convert(flags) => {
             let wanted = Wanted { cut: Cut::default(), format: format_of(&flags.to), flag: "--to" };

@@ -10,10 +10,9 @@ use wafersim::fabric::packet::{
 use wafersim::report;
 
 use crate::asked::Asked;
-use crate::choice::ObjectFormat;
 use crate::failure::Failure;
 use crate::input::read_table_text;
-use crate::output::Destination;
+use crate::out_flags::{Forms, HasPicture, Out, OutFlags};
 use crate::progress::Cycles;
 
 /// What sources do after the window.
@@ -65,12 +64,8 @@ pub struct TrafficFlags {
     /// For `hotspot`: the hot node, column and row from 0 [default: the middle].
     #[arg(long, value_name = "COLUMN,ROW", allow_negative_numbers = true)]
     hotspot: Option<String>,
-    /// How to write the result.
-    #[arg(long, value_enum, default_value_t = ObjectFormat::Text)]
-    format: ObjectFormat,
-    /// File to write to instead of stdout.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutFlags,
 }
 
 /// What `--pattern` calls messages from a file.
@@ -82,9 +77,9 @@ fn patterns() -> PossibleValuesParser {
 
 /// Runs the traffic.
 pub fn execute(flags: &TrafficFlags, asked: &Asked) -> Result<(), Failure> {
-    let destination = Destination::open(flags.out.as_deref())?;
+    let out = flags.output.open(HasPicture::No)?;
     match &flags.trace {
-        Some(file) if flags.pattern == TRACE => return trace(flags, file, destination, asked),
+        Some(file) if flags.pattern == TRACE => return trace(flags, file, out, asked),
         None if flags.pattern != TRACE => {}
         Some(_) => return Err(wrong("--trace", &flags.pattern, "a file, together with --pattern trace")),
         None => {
@@ -98,15 +93,14 @@ pub fn execute(flags: &TrafficFlags, asked: &Asked) -> Result<(), Failure> {
     let config = config(flags)?;
     let mut cycles = Cycles::start();
     let result = config.check()?.run(|progress| cycles.at(progress.cycle, progress.expected))?;
-    let text = match flags.format {
-        ObjectFormat::Text => asked.head().text(report::traffic::text(&config, &result)),
-        ObjectFormat::Json => asked.head().json(&report::traffic::json(&config, &result)?)?,
-    };
-    destination.write(&text)
+    let (text, json) =
+        (|| Ok(report::traffic::text(&config, &result)), || Ok(report::traffic::json(&config, &result)?));
+    let head = asked.head();
+    out.write(Forms::new("traffic", &text, &json).asked(&head))
 }
 
 /// Runs messages from a file.
-fn trace(flags: &TrafficFlags, file: &Path, destination: Destination, asked: &Asked) -> Result<(), Failure> {
+fn trace(flags: &TrafficFlags, file: &Path, out: Out, asked: &Asked) -> Result<(), Failure> {
     let (columns, rows) = mesh(flags)?;
     let (queue, router_cycles) = machine(flags)?;
     let name = file.display().to_string();
@@ -114,11 +108,10 @@ fn trace(flags: &TrafficFlags, file: &Path, destination: Destination, asked: &As
     let config = MessageConfig { columns, rows, queue, router_cycles, messages, ..MessageConfig::default() };
     let mut cycles = Cycles::start();
     let report = config.check()?.run(|progress| cycles.at(progress.cycle, progress.expected))?;
-    let text = match flags.format {
-        ObjectFormat::Text => asked.head().text(report::traffic::trace_text(&name, &config, &report)),
-        ObjectFormat::Json => asked.head().json(&report::traffic::trace_json(&name, &config, &report)?)?,
-    };
-    destination.write(&text)
+    let text = || Ok(report::traffic::trace_text(&name, &config, &report));
+    let json = || Ok(report::traffic::trace_json(&name, &config, &report)?);
+    let head = asked.head();
+    out.write(Forms::new("traffic --trace", &text, &json).asked(&head))
 }
 
 /// Columns and rows.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use wafersim::answer::production::{compare, questions};
 use wafersim::check::leave_out::leave_out;
 use wafersim::check::measurements::{BUILTIN_MEASUREMENTS, read_table};
@@ -18,22 +18,11 @@ use crate::failure::Failure;
 use crate::files;
 use crate::input::read_table_text;
 use crate::mapping_flags::SearchFlag;
-use crate::output::Destination;
+use crate::out_flags::{Forms, HasPicture, Out, OutFlags};
 use crate::progress::Progress;
 
 /// Devices that rows of measurements may name without `--wafer`.
 const DEVICES: [&str; 2] = ["wse2", "wse3"];
-
-/// What a validation can be written as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For a terminal.
-    Text,
-    /// For documents.
-    Markdown,
-    /// One object, for programs.
-    Json,
-}
 
 /// Flags of `validate`.
 #[derive(Debug, Args)]
@@ -54,19 +43,15 @@ pub struct ValidateFlags {
     /// How much is tried to find the mappings that services are compared with.
     #[arg(long, value_enum, default_value_t = SearchFlag::Quick, requires = "production")]
     search: SearchFlag,
-    /// How to write the result.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
-    /// File to write to instead of stdout.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutFlags,
 }
 
 /// Predicts every row.
 pub fn execute(flags: &ValidateFlags, asked: &Asked) -> Result<(), Failure> {
-    let destination = Destination::open(flags.out.as_deref())?;
+    let out = flags.output.open(HasPicture::No)?;
     if flags.production {
-        return destination.write(&production(flags, asked)?);
+        return production(flags, out, asked);
     }
     let wafers = wafers(&flags.wafers)?;
     let measurements = match &flags.data {
@@ -75,23 +60,22 @@ pub fn execute(flags: &ValidateFlags, asked: &Asked) -> Result<(), Failure> {
     };
     if flags.leave_out {
         let left_out = leave_out(&measurements, &wafers);
-        return destination.write(&match flags.format {
-            Format::Text => asked.head().text(report::validation::leave_out_text(&left_out)),
-            Format::Markdown => asked.head().markdown(report::validation::leave_out_markdown(&left_out)),
-            Format::Json => asked.head().json(&report::validation::leave_out_json(&left_out)?)?,
-        });
+        let text = || Ok(report::validation::leave_out_text(&left_out));
+        let json = || Ok(report::validation::leave_out_json(&left_out)?);
+        let markdown = || Ok(report::validation::leave_out_markdown(&left_out));
+        let head = asked.head();
+        return out.write(Forms::new("validate --leave-out", &text, &json).asked(&head).markdown(&markdown));
     }
     let validation = validate(&measurements, &wafers);
-    let text = match flags.format {
-        Format::Text => asked.head().text(report::validation::text(&validation)),
-        Format::Markdown => asked.head().markdown(report::validation::markdown(&validation)),
-        Format::Json => asked.head().json(&report::validation::json(&validation)?)?,
-    };
-    destination.write(&text)
+    let (text, json) = (|| Ok(report::validation::text(&validation)), || Ok(report::validation::json(&validation)?));
+    let head = asked.head();
+    out.write(
+        Forms::new("validate", &text, &json).asked(&head).markdown(&|| Ok(report::validation::markdown(&validation))),
+    )
 }
 
 /// Records of services beside what the model says.
-fn production(flags: &ValidateFlags, asked: &Asked) -> Result<String, Failure> {
+fn production(flags: &ValidateFlags, out: Out, asked: &Asked) -> Result<(), Failure> {
     let table = match &flags.data {
         Some(path) => read_production(&read_table_text("--data", path)?, &path.display().to_string())?,
         None => read_production(BUILTIN_PRODUCTION, "built-in records")?,
@@ -99,11 +83,10 @@ fn production(flags: &ValidateFlags, asked: &Asked) -> Result<String, Failure> {
     let progress = Progress::start(questions(&table) as u64);
     let production = compare(&table, flags.search.effort(), || progress.advance());
     progress.clear();
-    Ok(match flags.format {
-        Format::Text => asked.head().text(report::production::text(&production)),
-        Format::Markdown => asked.head().markdown(report::production::markdown(&production)),
-        Format::Json => asked.head().json(&report::production::json(&production)?)?,
-    })
+    let (text, json) = (|| Ok(report::production::text(&production)), || Ok(report::production::json(&production)?));
+    let markdown = || Ok(report::production::markdown(&production));
+    let head = asked.head();
+    out.write(Forms::new("validate --production", &text, &json).asked(&head).markdown(&markdown))
 }
 
 /// The devices by name; later ones replace earlier ones.

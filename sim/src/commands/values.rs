@@ -21,11 +21,11 @@ use wafersim::values::{
 };
 
 use crate::asked::Asked;
-use crate::choice::{ObjectFormat, arithmetic_types, placements, real_profiles};
+use crate::choice::{arithmetic_types, placements, real_profiles};
 use crate::failure::Failure;
 use crate::files;
 use crate::mapping_flags::MappingFlags;
-use crate::output::Destination;
+use crate::out_flags::{Forms, HasPicture, OutFlags};
 use crate::progress::Progress;
 
 /// Largest side of the grid, and most processing elements: an interpreter holds them all in memory.
@@ -114,17 +114,13 @@ pub struct ValuesFlags {
     /// buffer bit for bit.
     #[arg(long)]
     on_fabric: bool,
-    /// How to write the result.
-    #[arg(long, value_enum, default_value_t = ObjectFormat::Text)]
-    format: ObjectFormat,
-    /// File to write to instead of stdout.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutFlags,
 }
 
 /// Runs the model and compares.
 pub fn execute(flags: &ValuesFlags, asked: &Asked) -> Result<(), Failure> {
-    let destination = Destination::open(flags.out.as_deref())?;
+    let out = flags.output.open(HasPicture::No)?;
     let (columns, rows) = grid(&flags.grid)?;
     if flags.on_fabric && columns * rows > MOST_ON_FABRIC {
         let allowed = format!("at most {MOST_ON_FABRIC} processing elements with --on-fabric, for example 32x32");
@@ -190,11 +186,9 @@ pub fn execute(flags: &ValuesFlags, asked: &Asked) -> Result<(), Failure> {
     let described = format!("{columns} x {rows} processing elements a layer, {by}");
     let mut result = ValuesRun::new(&checkpoint.model.name, (described, name), &placed, (comparison, tolerance));
     result.on_fabric = carried;
-    let text = match flags.format {
-        ObjectFormat::Text => asked.head().text(report::values::text(&result)),
-        ObjectFormat::Json => asked.head().json(&report::values::json(&result)?)?,
-    };
-    destination.write(&text)?;
+    let (text, json) = (|| Ok(report::values::text(&result)), || Ok(report::values::json(&result)?));
+    let head = asked.head();
+    out.write(Forms::new("values", &text, &json).asked(&head))?;
     match &result.on_fabric {
         _ if !result.within => Err(Failure::OutOfTolerance),
         Some(carried) if carried.different > 0 => Err(Failure::Different),

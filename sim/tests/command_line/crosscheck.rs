@@ -69,7 +69,7 @@ fn wrong_input_is_refused() {
         ("--kernels mesh_gem", ["mesh_gem", "mesh_gemv_y, mesh_gemv_x"]),
         ("--wafer wse4", ["wse4", "did you mean"]),
         ("--wafer missing.toml", ["missing.toml", "cannot be read"]),
-        ("--format xml", ["xml", "text, csv, json"]),
+        ("--format xml", ["xml", "text, markdown, csv, json"]),
         ("--out missing/x", ["--out", "missing/x"]),
     ] {
         let said = simctl(&format!("crosscheck {arguments}"));

@@ -7,6 +7,7 @@ mod crosscheck;
 mod fabric;
 mod files;
 mod mappings;
+mod pages;
 mod pictures;
 mod place;
 mod plan;

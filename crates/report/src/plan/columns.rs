@@ -109,6 +109,11 @@ impl Columns {
         .collect()
     }
 
+    /// What tells a row from the others, users and context aside: `weights fp8`.
+    pub fn of_row(&self, row: &PlanRow) -> Vec<String> {
+        self.varying.iter().map(|asked| format!("{} {}", asked.title, (asked.cell)(row))).collect()
+    }
+
     /// The header.
     pub fn titles(&self, with_runs: bool) -> Vec<(&str, Side)> {
         let ends =

@@ -1,0 +1,212 @@
+//! What documents are written as says what their JSON says: every number has its place there, nothing of it ends an
+//! element or a cell, the same document gives the same bytes.
+
+use std::io::{Cursor, Read as _};
+
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+use wafersim_page::answer::{self, Extras};
+use wafersim_page::document::{Cell, Data, Document, Part, Tone};
+use wafersim_page::generic::{self, Heading};
+use wafersim_page::html::{self, Made};
+use wafersim_page::{plan, text, workbook};
+use zip::ZipArchive;
+
+fn heading() -> Heading {
+    Heading { title: "t".into(), verdict: "v".into(), tone: Tone::Neutral }
+}
+
+fn generic(main: Value) -> Document {
+    generic::document(heading(), Data { main, beside: Vec::new() })
+}
+
+/// What `simctl run --model llama-3.1-8b --context 4k --users 4 --format json` says.
+fn an_answer() -> Document {
+    let main = serde_json::from_str(include_str!("data/answer.json")).expect("JSON");
+    let extras = Extras { verdict: "REACHED".into(), wafer_map: None, text: None };
+    answer::document(Data { main, beside: vec![(answer::FRONTIER, a_plan())] }, extras)
+}
+
+fn a_plan() -> Value {
+    let row = |users: u64, speed: f64| {
+        json!({
+            "users": users, "context": 4096, "profile": "best", "wafers": 2, "fits": speed > 0.0,
+            "tokens_per_second_per_user": if speed > 0.0 { json!(speed) } else { Value::Null },
+            "tokens_per_second_total": speed * users as f64, "reaches_target": speed > 2000.0, "limit": "hops",
+        })
+    };
+    json!({ "model": "m", "wafer": "w", "target": 2000.0, "clock_ghz": 1.1,
+            "rows": [row(1, 3000.5), row(8, 2500.25), row(64, 0.0)] })
+}
+
+fn page(document: &Document) -> String {
+    html::page(document, &Made { generator: "wafersim".into(), command: "simctl run".into() }).expect("a page")
+}
+
+/// All cells of a document.
+fn cells(document: &Document) -> Vec<&Cell> {
+    let parts = document.sections.iter().flat_map(|section| &section.parts);
+    parts.flat_map(cells_of).collect()
+}
+
+fn cells_of(part: &Part) -> Vec<&Cell> {
+    match part {
+        Part::Figures(figures) => figures.iter().map(|(_, cell)| cell).collect(),
+        Part::Table(table) => table.rows.iter().flatten().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Every cell and every number of a chart is what stands at its place.
+fn check_places(document: &Document) {
+    for cell in cells(document) {
+        if let Cell::Value { at, value, .. } = cell {
+            assert_eq!(document.data.at(at), Some(value), "{at}");
+        }
+    }
+    for part in document.sections.iter().flat_map(|section| &section.parts) {
+        let Part::Chart(chart) = part else { continue };
+        for record in &chart.records {
+            for (name, place) in record.0.iter().filter_map(|(name, place)| Some((name.strip_suffix(" at")?, place))) {
+                let place = place.as_str().expect("a place");
+                assert_eq!(document.data.at(place), record.0.get(name), "{}: {place}", chart.title);
+            }
+        }
+    }
+}
+
+/// The JSON in a page.
+fn island<'a>(page: &'a str, id: &str) -> &'a str {
+    let start = format!("<script type=\"application/json\" id=\"{id}\">");
+    let (_, after) = page.split_once(&start).expect("an island");
+    after.split_once("</script>").expect("its end").0
+}
+
+#[test]
+fn the_page_of_an_answer_is_its_json() {
+    let document = an_answer();
+    check_places(&document);
+    let page = page(&document);
+    let said: Value = serde_json::from_str(island(&page, "data")).unwrap();
+    assert_eq!(said, document.data.main);
+    let frontier: Value = serde_json::from_str(island(&page, "data-frontier")).unwrap();
+    assert_eq!(frontier, a_plan());
+    assert!(page.len() < 2_000_000, "{}", page.len());
+    for heading in ["Four columns", "Where the time goes", "How sure it is", "Speed against users", "Memory", "Inputs"]
+    {
+        assert!(page.contains(heading), "{heading}");
+    }
+    let charts = page.matches("class=\"chart-spec\"").count();
+    assert!(charts >= 6, "{charts}");
+    // Nothing is fetched: what looks like an address is a name of a schema, or in words.
+    for fetched in ["src=\"http", "href=\"http", "url(http", "@import"] {
+        assert!(!page.contains(fetched), "{fetched}");
+    }
+    assert_eq!(page, self::page(&an_answer()));
+    assert!(text::markdown(&document).contains("| each user, tok/s | 3,704 |"));
+}
+
+#[test]
+fn nothing_that_is_said_becomes_a_script() {
+    let bad = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&|\n=cmd()";
+    let mut fields = Map::new();
+    fields.insert(bad.into(), json!(bad));
+    fields.insert("rows".into(), json!([{ bad: bad, "users": 1 }, { "users": 2 }]));
+    let mut document = generic(Value::Object(fields.clone()));
+    (document.title, document.verdict) = (bad.into(), bad.into());
+    check_places(&document);
+    let page = html::main(&document).unwrap();
+    assert!(!page.contains("<script>alert") && !page.contains("<img"), "{bad}");
+    assert_eq!(serde_json::from_str::<Value>(island(&page, "data")).unwrap(), Value::Object(fields));
+    let markdown = text::markdown(&document);
+    let rows = markdown.lines().filter(|line| line.starts_with("| ")).count();
+    assert!(rows > 0 && !markdown.contains("| <img"), "{markdown}");
+    // A text of a spreadsheet stays text.
+    let sheets = sheets(&workbook::xlsx(&document).unwrap());
+    assert!(!sheets.contains("<f>cmd()"), "{sheets}");
+}
+
+/// All sheets of a spreadsheet, with its strings.
+fn sheets(bytes: &[u8]) -> String {
+    let mut archive = ZipArchive::new(Cursor::new(bytes)).expect("a zip archive");
+    let mut all = String::new();
+    for index in 0..archive.len() {
+        archive.by_index(index).expect("a file").read_to_string(&mut all).expect("text");
+    }
+    all
+}
+
+#[test]
+fn a_spreadsheet_reckons_with_live_formulas() {
+    let bytes = workbook::xlsx(&an_answer()).unwrap();
+    assert_eq!(bytes, workbook::xlsx(&an_answer()).unwrap(), "the same bytes");
+    let sheets = sheets(&bytes);
+    // 8 users are the most of those that fit: 8 machines of 1 user, 1 of 8.
+    for formula in [
+        "<f>IF(B8&gt;0,ROUNDUP($B$2/B8,0)+$B$3,0)</f><v>8</v>",
+        "<f>IF(B9&gt;0,ROUNDUP($B$2/B9,0)+$B$3,0)</f><v>1</v>",
+        "<f>E8*F8</f><v>16</v>",
+        "<f>$B$2*C9</f><v>20002</v>",
+        "<f>G9*$B$4</f><v>0</v>",
+    ] {
+        assert!(sheets.contains(formula), "{formula}");
+    }
+    assert!(!sheets.contains("B10&gt;0"), "what does not fit is no machine");
+    assert!(sheets.contains("<v>2500.25</v>"), "numbers in full");
+    for name in ["Figures", "Profiles", "Breakdown", "Ranges", "Frontier", "Machines"] {
+        assert!(sheets.contains(&format!("name=\"{name}\"")), "{name}");
+    }
+}
+
+#[test]
+fn the_largest_table_is_the_csv_of_a_document() {
+    let document = plan::document(heading(), Data { main: a_plan(), beside: Vec::new() });
+    check_places(&document);
+    let csv = text::csv(&document).unwrap();
+    let mut lines = csv.lines();
+    assert_eq!(lines.next(), Some("users,wafers,fits,tok/s,\"in all, tok/s\",target,limit"));
+    assert_eq!(lines.nth(1), Some("8,2,true,2500.25,20002.0,true,hops"));
+    let figures = text::csv(&generic(json!({ "time_us": 1.5, "name": "a,b" }))).unwrap();
+    assert_eq!(figures, "figure,value,unit\nTime,1.5,us\nName,\"a,b\",\n");
+}
+
+#[test]
+fn long_tables_say_what_a_page_leaves_out() {
+    let rows: Vec<Value> = (0..html::MOST_ROWS as u64 + 7).map(|users| json!({ "users": users })).collect();
+    let page = html::main(&generic(json!({ "rows": rows }))).unwrap();
+    assert_eq!(page.matches("<tr><td").count(), html::MOST_ROWS);
+    assert!(page.contains("500 of 507 rows"));
+}
+
+/// JSON as commands write it: objects of single values, objects and lists.
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        (-1e12..1e12).prop_map(Value::from),
+        "[ -~<>&\"]{0,12}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 40, 6, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..5).prop_map(Value::from),
+            btree_map("[a-z_/~<]{1,8}", inner, 0..6).prop_map(|fields| Value::Object(fields.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_json_has_a_page_a_spreadsheet_and_a_table(main in any_json()) {
+        let document = generic(main.clone());
+        check_places(&document);
+        let page = page(&document);
+        prop_assert_eq!(serde_json::from_str::<Value>(island(&page, "data")).unwrap(), main);
+        prop_assert_eq!(&workbook::xlsx(&document).unwrap(), &workbook::xlsx(&document).unwrap());
+        text::csv(&document).unwrap();
+        text::markdown(&document);
+    }
+}
