@@ -14,6 +14,7 @@ use crate::commands::plan::PlanFlags;
 use crate::commands::results::ResultsFlags;
 use crate::commands::routing::RoutingFlags;
 use crate::commands::run::RunFlags;
+use crate::commands::serve::ServeFlags;
 use crate::commands::settings::SettingsFlags;
 use crate::commands::stream::StreamFlags;
 use crate::commands::trace::TraceFlags;
@@ -48,6 +49,10 @@ pub enum Command {
     Plan(PlanFlags),
     /// Run a load against a machine: users, queues, speeds, and where the time goes.
     Stream(StreamFlags),
+    /// Answer real clients at the simulated speed: an endpoint of the OpenAI form.
+    ///
+    /// Until Ctrl-C, which is exit code 0.
+    Serve(ServeFlags),
     /// Inspect, convert or cut traces of requests: Azure, Mooncake, BurstGPT, Bailian, TraceLab and others.
     Trace(TraceFlags),
     /// Predict every row of a table of measurements, and show the errors.

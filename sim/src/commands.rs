@@ -12,6 +12,7 @@ pub mod plan;
 pub mod results;
 pub mod routing;
 pub mod run;
+pub mod serve;
 pub mod settings;
 pub mod stream;
 pub mod trace;
@@ -29,6 +30,7 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Run(flags) => run::execute(&flags),
         Command::Bound(flags) => bound::execute(&flags),
         Command::Plan(flags) => plan::execute(&flags),
+        Command::Serve(flags) => serve::execute(&flags),
         Command::Stream(flags) => stream::execute(&flags),
         Command::Validate(flags) => validate::execute(&flags),
         Command::Values(flags) => values::execute(&flags),

@@ -24,6 +24,7 @@
 //! | [`policy`] | who enters the line next |
 //! | [`load`], [`request`], [`random`] | who asks, when and for how much |
 //! | [`observer`], [`recording`] | a place to watch from; what timelines are made of |
+//! | [`service`] | plans with quotas, accounts, refusals |
 //! | [`steady`] | the closed form's own load, event by event |
 //! | [`statistics`], [`result`] | what is said of a run |
 //!
@@ -71,6 +72,7 @@ pub mod request;
 pub mod result;
 pub mod run;
 pub mod scenario;
+pub mod service;
 pub mod statistics;
 pub mod steady;
 pub mod stepwise;

@@ -105,7 +105,7 @@ pub enum State {
     Served,
 }
 
-/// Counts over the whole run. `arrived = refused + finished + inside`, `asked = produced + owed`.
+/// Counts over the whole run. `arrived = refused + finished + cancelled + inside`, `asked = produced + owed`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Totals {
     /// Requests that came.
@@ -114,6 +114,9 @@ pub struct Totals {
     pub refused: u64,
     /// Requests whose answers ended.
     pub finished: u64,
+    /// Requests that were taken back by whoever sent them.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub cancelled: u64,
     /// Requests that wait or are served at the end.
     pub inside: u64,
     /// Output tokens that were asked for by requests that were not refused.
@@ -130,6 +133,10 @@ pub struct Totals {
     pub loaded_tokens: u64,
     /// Times that a request gave its room back.
     pub gave_way: u64,
+}
+
+const fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// How many are where.

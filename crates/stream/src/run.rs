@@ -13,7 +13,8 @@ use wafersim_spec::wafer::{Key, RateSet};
 
 use crate::admission::{Admission, Growing, Whole};
 use crate::closed_form::{ClosedForm, prompt_times};
-use crate::engine::{Drafting, Engine, HostMemory, Length, Progress, Service};
+use crate::engine::live::FromOutside;
+use crate::engine::{Drafting, Engine, HostMemory, LONGEST_RUN, Length, Progress, Service};
 use crate::error::StreamError;
 use crate::experts::{ExpertChoice, ExpertDelay, ExpertTimes};
 use crate::kv::Ledger;
@@ -278,7 +279,7 @@ impl Server {
     /// Runs the scenario.
     pub fn run(&self, observer: &mut impl Observer, mut report: impl FnMut(Progress)) -> ServiceOutcome {
         let scenario = &self.prepared.scenario;
-        let longest = u32::try_from(self.pipeline.question().scenario.context).unwrap_or(u32::MAX);
+        let longest = self.longest();
         let mut load: Box<dyn LoadSource> = match &scenario.load {
             LoadScenario::Closed(settings) => Box::new(ClosedLoop::new(*settings, scenario.seed)),
             LoadScenario::Open(settings) => Box::new(OpenLoop::new(*settings, scenario.seed)),
@@ -300,6 +301,27 @@ impl Server {
             let recorded = self.prepared.trace.as_ref().map(|trace| trace.len() as u64);
             report(Progress { requests: progress.requests.or(recorded), ..progress });
         })
+    }
+
+    /// The machine at time 0, to be fed and watched from outside ([`crate::engine::live`]); the scenario's load and
+    /// length do not count. Blocks of the prefix cache that nobody uses are forgotten after `life`.
+    pub fn live<'s, O: Observer>(
+        &'s self,
+        load: &'s mut FromOutside,
+        observer: &'s mut O,
+        life: Option<Time>,
+    ) -> Engine<'s, ClosedForm<'s>, FromOutside, O> {
+        let longest = self.longest();
+        let length =
+            Length { warm_up: Time::ZERO, window: LONGEST_RUN, requests: None, seed: self.prepared.scenario.seed };
+        let costs = ClosedForm::new(&self.pipeline, longest, self.prepared.scenario.prompts);
+        let service = Service { cache_life: life, ..self.service(longest) };
+        Engine::new(costs, Ledger::new(self.pipeline.kv_room()), service, load, observer, length)
+    }
+
+    /// Most tokens of a request, prompt and answer.
+    pub fn longest(&self) -> u32 {
+        u32::try_from(self.pipeline.question().scenario.context).unwrap_or(u32::MAX)
     }
 
     fn service(&self, longest: u32) -> Service<'_> {
@@ -325,6 +347,7 @@ impl Server {
             chunk: self.chunk,
             prefill: scenario.prefill,
             prefix_cache: scenario.prefix_cache.then(|| self.host()),
+            cache_life: None,
             speculation: Drafting::of(&self.pipeline),
             longest,
             experts,

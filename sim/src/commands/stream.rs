@@ -227,7 +227,7 @@ fn draw(folder: Option<&Folder>, charts: impl FnOnce() -> Result<Vec<ChartFile>,
 
 /// Traces that were read last: points of a sweep share them.
 #[derive(Debug, Default)]
-struct Read {
+pub struct Read {
     routing: Option<(String, Arc<Trace>)>,
     requests: Option<(TraceScenario, Arc<RequestTrace>)>,
 }
@@ -249,7 +249,7 @@ impl Read {
 }
 
 /// A scenario with everything that it names read.
-fn prepared(
+pub fn prepared(
     scenario: StreamScenario,
     Wanted { mapping, search }: Wanted,
     read: &mut Read,
@@ -276,7 +276,7 @@ fn prepared(
 }
 
 /// Files that the scenario names by a relative path are looked for in its folder first.
-fn find_beside(file: &mut StreamFile, folder: Option<&Path>) {
+pub fn find_beside(file: &mut StreamFile, folder: Option<&Path>) {
     let Some(folder) = folder else { return };
     let is_path = |name: &str| name.ends_with(".json") || name.ends_with(".toml") || name.contains(['/', '\\']);
     let named = [&mut file.machine.model, &mut file.machine.wafer].into_iter().flatten().filter(|name| is_path(name));
@@ -288,14 +288,16 @@ fn find_beside(file: &mut StreamFile, folder: Option<&Path>) {
     }
 }
 
-fn setting<'a>(flag: &str, text: &'a str) -> Result<(&'a str, &'a str), Failure> {
+/// The parts of `path=value`.
+pub fn setting<'a>(flag: &str, text: &'a str) -> Result<(&'a str, &'a str), Failure> {
     let parts = text.split_once('=').map(|(path, value)| (path.trim(), value.trim()));
     parts
         .filter(|(path, _)| !path.is_empty())
         .ok_or_else(|| wrong(flag, format!("'{text}' is no path=value"), "path=value, for example load.users=8".into()))
 }
 
-fn wrong(flag: &str, problem: String, allowed: String) -> Failure {
+/// A flag's value is wrong.
+pub fn wrong(flag: &str, problem: String, allowed: String) -> Failure {
     Failure::Flag { flag: flag.into(), problem, allowed }
 }
 

@@ -34,6 +34,7 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
             target: request.prompt,
             number: 0,
             is_inside: false,
+            is_cancelled: false,
             filled: 0,
             way: Way::Chunks,
             produced: 0,
@@ -111,6 +112,9 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
         let most = active.request.prompt.saturating_add(active.request.output);
         let reserved = self.service.admission.reserve(active.target, most);
         let caches = self.service.prefix_cache.is_some();
+        for _ in 0..self.cache.expire(self.now) {
+            self.ledger.change(u64::from(BLOCK), 0);
+        }
         // One token at least is computed: the first of the answer comes from it.
         let found =
             if caches { self.cache.find(&active.request.content, active.target - 1) } else { Default::default() };
@@ -154,6 +158,9 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
 
     /// The prompt may go in.
     pub(super) fn start_prompt(&mut self, at: u32) {
+        if self.left(at) {
+            return;
+        }
         let active = &mut self.requests[at as usize];
         active.loaded = self.now;
         if self.service.prefill {
@@ -181,6 +188,9 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
 
     /// The last chunk of the prompt is through: there is a token.
     pub(super) fn prompt_done(&mut self, at: u32) {
+        if self.left(at) {
+            return;
+        }
         self.share_prompt(at);
         let now = self.now;
         let active = &mut self.requests[at as usize];
@@ -195,6 +205,9 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
 
     /// A decoding step is through.
     pub(super) fn step_done(&mut self, at: u32, service: u64, waits: &Waits, expert: Time) {
+        if self.left(at) {
+            return;
+        }
         let tokens = self.draw_accepted();
         let active = &self.requests[at as usize];
         let tokens = tokens.min(active.request.output - active.produced).max(1);
@@ -266,11 +279,20 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
         false
     }
 
-    fn free_room(&mut self, at: u32) {
+    /// Whether the request was taken back; then it goes.
+    fn left(&mut self, at: u32) -> bool {
+        let is_cancelled = self.requests[at as usize].is_cancelled;
+        if is_cancelled {
+            self.leave(at, true);
+        }
+        is_cancelled
+    }
+
+    pub(super) fn free_room(&mut self, at: u32) {
         let active = &mut self.requests[at as usize];
         self.ledger.change(u64::from(active.own), 0);
         (active.own, active.reserved) = (0, 0);
-        self.cache.release(&mut active.held);
+        self.cache.release(&mut active.held, self.now);
         self.tally.kv.set(self.now, self.ledger.taken());
         self.tally.in_service.down(self.now);
         self.room_changed = true;
@@ -296,6 +318,9 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
     }
 
     pub(super) fn enqueue(&mut self, at: u32) {
+        if self.left(at) {
+            return;
+        }
         let held = self.line.held_by_prefill(self.now);
         let active = &mut self.requests[at as usize];
         (active.ready, active.held_by_prefill) = (self.now, held);

@@ -136,6 +136,12 @@ impl Tally {
         self.course.set(now, self.inside.value());
     }
 
+    /// One that came at `arrived` was taken back.
+    pub(super) fn cancelled(&mut self, now: Time, arrived: Time) {
+        self.request_time += self.in_window(now, arrived);
+        self.goes(now);
+    }
+
     /// How many are where.
     pub(super) fn levels(&self) -> Levels {
         Levels {
