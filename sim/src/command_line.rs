@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::bound::BoundFlags;
 use crate::commands::completions::CompletionsFlags;
 use crate::commands::crosscheck::CrosscheckFlags;
+use crate::commands::explain::ExplainFlags;
 use crate::commands::graph::GraphFlags;
 use crate::commands::map::MapFlags;
 use crate::commands::mappings::MappingsFlags;
@@ -49,6 +50,8 @@ pub enum Command {
     Plan(PlanFlags),
     /// Run a load against a machine: users, queues, speeds, and where the time goes.
     Stream(StreamFlags),
+    /// Why nobody sees what is advertised: from there to what coding agents observe, step by step.
+    Explain(ExplainFlags),
     /// Answer real clients at the simulated speed: an endpoint of the OpenAI form.
     ///
     /// Until Ctrl-C, which is exit code 0.

@@ -3,6 +3,7 @@
 pub mod bound;
 pub mod completions;
 pub mod crosscheck;
+pub mod explain;
 pub mod graph;
 pub mod map;
 pub mod mappings;
@@ -30,6 +31,7 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Run(flags) => run::execute(&flags),
         Command::Bound(flags) => bound::execute(&flags),
         Command::Plan(flags) => plan::execute(&flags),
+        Command::Explain(flags) => explain::execute(&flags),
         Command::Serve(flags) => serve::execute(&flags),
         Command::Stream(flags) => stream::execute(&flags),
         Command::Validate(flags) => validate::execute(&flags),

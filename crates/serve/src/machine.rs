@@ -302,6 +302,9 @@ fn epoch(setup: &Setup, record: &mut Record, commands: &Receiver<Command>) -> Ne
                 }
             }
             Command::State(answer) => {
+                if !is_behind {
+                    engine.advance(clock.now());
+                }
                 let state = State {
                     levels: engine.levels(),
                     used: engine.used(),

@@ -12,8 +12,10 @@ use wafersim_stream::request::{BLOCK, Content};
 pub struct Prompt {
     /// Tokens, at least 1.
     pub tokens: u32,
-    /// What identifies its blocks.
+    /// What identifies its whole blocks.
     pub hashes: Box<[u64]>,
+    /// What identifies all of it.
+    pub whole: u64,
 }
 
 impl Prompt {
@@ -24,11 +26,14 @@ impl Prompt {
         let mut hasher = DefaultHasher::new();
         hasher.write_u64(organisation);
         let blocks = text.as_bytes().chunks_exact(BLOCK as usize * per_token);
+        let rest = blocks.remainder();
         let hashes = blocks.map(|block| {
             hasher.write(block);
             hasher.finish()
         });
-        Self { tokens, hashes: hashes.collect() }
+        let hashes = hashes.collect();
+        hasher.write(rest);
+        Self { tokens, hashes, whole: hasher.finish() }
     }
 
     /// The same for the engine.

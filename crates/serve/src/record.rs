@@ -3,6 +3,7 @@
 
 use serde_json::json;
 use wafersim_stream::Time;
+use wafersim_stream::request::BLOCK;
 
 use crate::prompt::Prompt;
 
@@ -20,8 +21,13 @@ pub struct Recorded {
 impl Recorded {
     /// A line of the trace.
     pub fn line(&self) -> String {
-        // Mooncake's blocks are of 512 tokens; ours are of 128, so every fourth hash stands for a block and all before.
-        let hashes: Vec<u64> = self.prompt.hashes.iter().skip(3).step_by(4).map(|hash| hash >> 11).collect();
+        // Mooncake's blocks are of 512 tokens, the last one perhaps not full; ours are of 128, so every fourth hash stands
+        // for a block and all before.
+        let is_full = self.prompt.tokens.is_multiple_of(4 * BLOCK);
+        let last = (!is_full).then_some(&self.prompt.whole);
+        let hashes = self.prompt.hashes.iter().skip(3).step_by(4).chain(last);
+        // Numbers that readers with floating point keep.
+        let hashes: Vec<u64> = hashes.map(|hash| hash >> 11).collect();
         let milliseconds = (self.came.seconds() * 1e3).round() as u64;
         let line = json!({
             "timestamp": milliseconds,
@@ -46,6 +52,6 @@ mod tests {
             (&row["timestamp"], &row["input_length"], &row["output_length"]),
             (&json!(1500), &json!(1100), &json!(20))
         );
-        assert_eq!(row["hash_ids"].as_array().map(Vec::len), Some(2));
+        assert_eq!(row["hash_ids"].as_array().map(Vec::len), Some(3));
     }
 }

@@ -155,6 +155,8 @@ struct Active {
     /// Of these, tokens that are computed, in the line, or were cached.
     filled: u32,
     way: Way,
+    /// Tokens of the prompt that the cache had.
+    cached: u32,
     produced: u32,
     /// Tokens for which room is taken, shared blocks included; and those of them that are its own.
     reserved: u32,

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::clients::ClientOutcome;
 use crate::costs::StationKind;
 use crate::statistics::{Average, Count, Estimate, Summary};
 use crate::time::Time;
@@ -66,6 +67,9 @@ pub struct ServiceOutcome {
     pub little: Little,
     /// Events of the queue, and visits of passes to stations, over the whole run.
     pub work: WorkDone,
+    /// What clients saw, where a service stands between the load and the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<ClientOutcome>,
 }
 
 /// Why a run ended.

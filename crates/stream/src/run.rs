@@ -12,11 +12,13 @@ use wafersim_spec::scenario::WaferCount;
 use wafersim_spec::wafer::{Key, RateSet};
 
 use crate::admission::{Admission, Growing, Whole};
+use crate::clients::Clients;
 use crate::closed_form::{ClosedForm, prompt_times};
 use crate::engine::live::FromOutside;
 use crate::engine::{Drafting, Engine, HostMemory, LONGEST_RUN, Length, Progress, Service};
 use crate::error::StreamError;
 use crate::experts::{ExpertChoice, ExpertDelay, ExpertTimes};
+use crate::explain::{Alone, SHORT};
 use crate::kv::Ledger;
 use crate::load::{ClosedLoop, LoadSource, OpenLoop, Replay, Sessions};
 use crate::observer::{Nobody, Observer};
@@ -296,11 +298,20 @@ impl Server {
         };
         let costs = ClosedForm::new(&self.pipeline, longest, scenario.prompts);
         let ledger = Ledger::new(self.pipeline.kv_room());
-        Engine::new(costs, ledger, self.service(longest), load.as_mut(), observer, length).run(|progress| {
+        let report = |progress: Progress| {
             // A trace ends with its last request.
             let recorded = self.prepared.trace.as_ref().map(|trace| trace.len() as u64);
             report(Progress { requests: progress.requests.or(recorded), ..progress });
-        })
+        };
+        let mut service = self.service(longest);
+        let Some(settings) = &scenario.clients else {
+            return Engine::new(costs, ledger, service, load.as_mut(), observer, length).run(report);
+        };
+        service.cache_life = settings.plan.cache_life.map(Time::from_seconds);
+        let mut clients = Clients::new(load, settings.clone(), length.warm_up);
+        let outcome = Engine::new(costs, ledger, service, &mut clients, observer, length).run(report);
+        let seen = clients.outcome(outcome.window_end);
+        ServiceOutcome { clients: Some(seen), ..outcome }
     }
 
     /// The machine at time 0, to be fed and watched from outside ([`crate::engine::live`]); the scenario's load and
@@ -317,6 +328,20 @@ impl Server {
         let costs = ClosedForm::new(&self.pipeline, longest, self.prepared.scenario.prompts);
         let service = Service { cache_life: life, ..self.service(longest) };
         Engine::new(costs, Ledger::new(self.pipeline.kv_room()), service, load, observer, length)
+    }
+
+    /// How fast one user is on the idle machine, by the closed form: with a short context, with drafts too, and with so
+    /// many tokens of context.
+    pub fn alone(&self, context: u64) -> Alone {
+        let (pipeline, clock) = (&self.pipeline, self.pipeline.clock());
+        let context = context.clamp(1, u64::from(self.longest()).max(1));
+        let tokens = pipeline.timing().tokens_per_step;
+        let stepped = |context: u64| tokens / pipeline.step(context).seconds(clock).max(1e-12);
+        Alone {
+            plain: 1.0 / pipeline.latency(SHORT).seconds(clock).max(1e-12),
+            drafted: stepped(SHORT),
+            at_context: stepped(context),
+        }
     }
 
     /// Most tokens of a request, prompt and answer.

@@ -5,9 +5,10 @@ use std::io::Write;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use wafersim::report::number::{figure, whole};
+use wafersim::report::number::{figure, plural, whole};
 use wafersim::stream::run::MachineSummary;
 use wafersim::stream::scenario::StreamFile;
 use wafersim::stream::service::Plan;
@@ -19,7 +20,7 @@ use wafersim_serve::record::Recorded;
 use wafersim_serve::server::{Limits, Site, serve};
 use wafersim_serve::{ErrorShape, ServeError};
 
-use crate::commands::stream::{Read, find_beside, prepared, setting, wrong};
+use crate::commands::stream::{Read, checked, find_beside, is_plan_file, prepared, setting, wrong};
 use crate::failure::Failure;
 use crate::files;
 use crate::input::read_table_text;
@@ -89,6 +90,9 @@ pub struct ServeFlags {
     /// Most open connections.
     #[arg(long, value_name = "COUNT", default_value_t = 12_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     connections: u32,
+    /// Seconds that those who are served have when the server ends; what is cut then ends as if it were too long.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=3600))]
+    grace: u64,
     /// Sets anything of the scenario, for example `machine.wafers=24`; may be repeated.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     sets: Vec<String>,
@@ -116,6 +120,9 @@ pub fn execute(flags: &ServeFlags) -> Result<(), Failure> {
         Some(file) => (file.display().to_string(), read_table_text("SCENARIO.toml", file)?, file.parent()),
     };
     let mut file = StreamFile::parse(&text, &source)?;
+    if let Some(plan) = file.service.plan.take() {
+        say(&format!("note: service.plan = '{plan}' of the scenario does not count here; --plan does"));
+    }
     // Who asks, and for how long, is up to the clients.
     (file.load, file.run.warm_up, file.run.window, file.run.requests) = (Default::default(), None, None, None);
     find_beside(&mut file, folder);
@@ -125,7 +132,7 @@ pub fn execute(flags: &ServeFlags) -> Result<(), Failure> {
     }
     // The usual load of one prompt must fit whatever context the machine has.
     (file.load.prompt, file.load.output) = (Some(one_token()), Some(one_token()));
-    let server = prepared(file.check(&source)?, flags.mapping.wanted()?, &mut Read::default())?.place()?;
+    let server = prepared(checked(file, &source)?, flags.mapping.wanted()?, &mut Read::default())?.place()?;
     let machine = server.summary();
     let longest = server.longest();
     let usual = plan.context.unwrap_or(u32::try_from(USUAL_CONTEXT).unwrap_or(u32::MAX)).min(longest);
@@ -160,7 +167,11 @@ pub fn execute(flags: &ServeFlags) -> Result<(), Failure> {
         longest_answer,
         bytes_per_token: flags.bytes_per_token,
         speed: flags.speed,
-        limits: Limits { connections: flags.connections as usize, ..Limits::default() },
+        limits: Limits {
+            connections: flags.connections as usize,
+            grace: Duration::from_secs(flags.grace),
+            ..Limits::default()
+        },
     };
     if !is_local {
         say("note: this address can be reached from other machines");
@@ -176,9 +187,9 @@ pub fn execute(flags: &ServeFlags) -> Result<(), Failure> {
 fn describe(machine: &MachineSummary, speed: f64, plan: &str, context: u32) {
     let tokens = 1.0 / machine.closed_form_per_token;
     say(&format!(
-        "{} on {} wafers, profile {}: {} tok/s for one user at {} tokens, {} tok/s as clients see it at --speed {speed}",
+        "{} on {}, profile {}: {} tok/s for one user at {} tokens, {} tok/s as clients see it at --speed {speed}",
         machine.model,
-        machine.wafers,
+        plural(u64::from(machine.wafers), "wafer"),
         machine.profile,
         figure(tokens),
         whole(machine.longest),
@@ -200,7 +211,7 @@ fn local(address: &str) -> Result<bool, Failure> {
 }
 
 fn plan(name: &str) -> Result<Plan, Failure> {
-    if name.ends_with(".toml") || name.contains(['/', '\\']) {
+    if is_plan_file(name) {
         return Ok(Plan::parse(&read_table_text("--plan", Path::new(name))?, name)?);
     }
     Ok(Plan::built_in(name)?)

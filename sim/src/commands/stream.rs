@@ -96,7 +96,7 @@ pub fn execute(flags: &StreamFlags) -> Result<(), Failure> {
     let (wanted, saved) = (flags.mapping.wanted()?, flags.mapping.open()?);
     let words = Words { file: &file, mapping: &wanted };
     let Some(swept) = &flags.sweep else {
-        let prepared = prepared(file.clone().check(&source)?, wanted.clone(), &mut Read::default())?;
+        let prepared = prepared(checked(file.clone(), &source)?, wanted.clone(), &mut Read::default())?;
         let store = flags.store.open(|| Ok(in_rows(&words, None, std::slice::from_ref(&prepared))))?;
         let kept = store.part::<KeptRun>(0..1)?;
         let known = kept.known(0).filter(|_| !flags.mapping.is_saved());
@@ -134,7 +134,7 @@ pub fn execute(flags: &StreamFlags) -> Result<(), Failure> {
     let mut read = Read::default();
     let mut all = Vec::with_capacity(values.len());
     for value in &values {
-        let scenario = file.with("--sweep", path, value)?.check(&source)?;
+        let scenario = checked(file.with("--sweep", path, value)?, &source)?;
         all.push(prepared(scenario, wanted.clone(), &mut read).map_err(|failure| no_machine(value, failure))?);
     }
     let store = flags.store.open(|| Ok(in_rows(&words, Some(swept), &all)))?;
@@ -275,12 +275,27 @@ pub fn prepared(
     Ok(Prepared::new(scenario, Files { requests, routing, mapping, search })?)
 }
 
+/// The scenario with defaults where nothing is given, and the plan's file read where it names one.
+pub fn checked(mut file: StreamFile, source: &str) -> Result<StreamScenario, Failure> {
+    if let Some(plan) = file.service.plan.as_ref().filter(|plan| is_plan_file(plan)) {
+        file.plan_text = Some(read_table_text("service.plan", Path::new(plan))?);
+    }
+    Ok(file.check(source)?)
+}
+
+/// Whether the name of a plan is the path of a file.
+pub fn is_plan_file(name: &str) -> bool {
+    name.ends_with(".toml") || name.contains(['/', '\\'])
+}
+
 /// Files that the scenario names by a relative path are looked for in its folder first.
 pub fn find_beside(file: &mut StreamFile, folder: Option<&Path>) {
     let Some(folder) = folder else { return };
     let is_path = |name: &str| name.ends_with(".json") || name.ends_with(".toml") || name.contains(['/', '\\']);
     let named = [&mut file.machine.model, &mut file.machine.wafer].into_iter().flatten().filter(|name| is_path(name));
-    for name in named.chain(&mut file.load.file).chain(&mut file.routing.trace) {
+    // A plan that is built in has no path, and no file of its name stands for it.
+    let plan = file.service.plan.as_mut().filter(|plan| is_plan_file(plan));
+    for name in named.chain(&mut file.load.file).chain(&mut file.routing.trace).chain(plan) {
         let path = folder.join(&*name);
         if let Some(found) = path.to_str().filter(|_| path.exists()) {
             *name = found.to_owned();

@@ -15,6 +15,7 @@ mod routing;
 mod run;
 mod saved_mappings;
 mod scenarios;
+mod serve;
 mod store;
 mod stream;
 mod streams;

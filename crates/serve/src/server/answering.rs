@@ -47,7 +47,7 @@ pub(super) async fn answer(
     if *app.closing.borrow() {
         return Err(stopping().into());
     }
-    let asked = read(app, endpoint, body).await?;
+    let asked = read(app, endpoint, headers, body).await?;
     let site = &app.site;
     if site.strict
         && let Some(name) = asked.model.as_ref().filter(|name| **name != site.model)
@@ -64,7 +64,7 @@ pub(super) async fn answer(
         return Err(ApiError::wrong("messages", message).with(400, "context_length_exceeded").into());
     }
     let most_here = most.unwrap_or(u32::MAX).min(site.longest_answer).min(room);
-    let answer = site.answers.answer(&asked, most_here, prompt.hashes.last().copied().unwrap_or(0));
+    let answer = site.answers.answer(&asked, most_here, prompt.whole);
     let prompt_tokens = prompt.tokens;
     let wanted = Wanted { organisation, prompt, output: answer.tokens, most };
     let mut running = site.machine.submit(wanted).await.map_err(|refused| refusing(app, refused))?;
@@ -106,15 +106,20 @@ pub(super) async fn answer(
     Ok(answered)
 }
 
-async fn read(app: &App, endpoint: Endpoint, body: Body) -> Result<Asked, ApiError> {
+async fn read(app: &App, endpoint: Endpoint, headers: &HeaderMap, body: Body) -> Result<Asked, ApiError> {
     let limits = &app.site.limits;
+    let large = || {
+        let message = format!("The body is broken, or has more than {} bytes.", limits.body);
+        ApiError::wrong("", message).with(413, "request_too_large")
+    };
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > limits.body) {
+        return Err(large());
+    }
     let late = || ApiError::wrong("", "The body did not come in time.".into()).with(408, "request_timeout");
     let _place = app.bodies.acquire().await.map_err(|_| stopping())?;
     let bytes = tokio::time::timeout(limits.patience, to_bytes(body, limits.body)).await.map_err(|_| late())?;
-    let bytes = bytes.map_err(|_| {
-        let message = format!("The body is broken, or has more than {} bytes.", limits.body);
-        ApiError::wrong("", message).with(413, "request_too_large")
-    })?;
+    let bytes = bytes.map_err(|_| large())?;
     api::read(endpoint, &bytes, app.site.strict)
 }
 

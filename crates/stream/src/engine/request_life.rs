@@ -6,7 +6,7 @@ use super::tally::StepBefore;
 use super::{Active, Engine, Event};
 use crate::costs::{Costs, Way};
 use crate::line::Waits;
-use crate::load::LoadSource;
+use crate::load::{Entry, LoadSource, Story};
 use crate::observer::{Happening, Observer};
 use crate::request::{BLOCK, Request};
 use crate::time::Time;
@@ -37,6 +37,7 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
             is_cancelled: false,
             filled: 0,
             way: Way::Chunks,
+            cached: 0,
             produced: 0,
             reserved: 0,
             own: 0,
@@ -64,6 +65,12 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
 
     /// A request is there: it waits for room, or is refused.
     pub(super) fn arrived(&mut self, at: u32) {
+        let request = &self.requests[at as usize].request;
+        let all = u64::from(request.prompt) + u64::from(request.output);
+        let is_possible = all <= u64::from(self.service.longest) && self.ledger.could_ever_hold(all);
+        if is_possible && self.load.asks() && !self.asked(at) {
+            return;
+        }
         let active = &mut self.requests[at as usize];
         active.number = self.arrivals;
         self.arrivals += 1;
@@ -71,8 +78,7 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
         let (number, user) = (active.number, active.request.user);
         let (prompt, output) = (active.request.prompt, active.request.output);
         self.observer.see(self.now, number, Happening::Arrived { prompt, output });
-        let all = u64::from(prompt) + u64::from(output);
-        if all > u64::from(self.service.longest) || !self.ledger.could_ever_hold(all) {
+        if !is_possible {
             self.totals.refused += 1;
             self.observer.see(self.now, number, Happening::Refused);
             self.unused_requests.push(at);
@@ -86,6 +92,20 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
         self.waiting.push_back(at);
         self.tally.room.set(self.now, self.waiting.len() as u64);
         self.room_changed = true;
+    }
+
+    /// Whether a request goes on to the machine; where not, the next one of whoever sent it comes, later.
+    fn asked(&mut self, at: u32) -> bool {
+        let request = self.requests[at as usize].request.clone();
+        let cached = self.cached(&request.content, request.prompt);
+        let Entry::Back(next) = self.load.ask(&request, cached, self.waiting.len() as u64, self.now) else {
+            return true;
+        };
+        self.unused_requests.push(at);
+        if let Some(next) = next {
+            self.arrive(next);
+        }
+        false
     }
 
     fn ask_again(&mut self, user: u32, pause: Time) {
@@ -140,6 +160,9 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
         (active.admitted, active.loaded) = (self.now, self.now);
         let cached = (found.on_wafer + found.on_host) * BLOCK;
         active.filled = cached;
+        if active.produced == 0 {
+            active.cached = cached;
+        }
         self.totals.prompt_tokens += u64::from(active.target);
         self.totals.cached_tokens += u64::from(found.on_wafer * BLOCK);
         self.totals.loaded_tokens += u64::from(found.on_host * BLOCK);
@@ -343,6 +366,15 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
             active.own = active.own.saturating_sub(shared * BLOCK);
         }
         let user = active.request.user;
+        let story = Story {
+            request: &active.request,
+            arrived: active.arrived,
+            started: active.first_entry.unwrap_or(active.loaded),
+            first_token: active.first_token,
+            ended: active.last_token,
+            cached: active.cached,
+        };
+        self.load.served(&story);
         self.free_room(at);
         self.unused_requests.push(at);
         self.tally.goes(self.now);

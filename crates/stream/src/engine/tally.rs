@@ -365,6 +365,7 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
                 events: self.events.pushed(),
                 visits: self.line.passes() * self.costs.stations().len() as u64,
             },
+            clients: None,
         }
     }
 }
