@@ -26,7 +26,7 @@ pub(crate) fn text(clients: &ClientOutcome) -> String {
     page.push_str(&grid.text());
     let all = clients.shares.sum();
     let mut grid = Grid::new([("of a request", Side::Left), ("time", Side::Right), ("share", Side::Right)]);
-    for (name, time) in parts(&clients.shares).into_iter().filter(|(_, time)| *time > 0.0) {
+    for (name, _, time) in parts(&clients.shares).into_iter().filter(|(_, _, time)| *time > 0.0) {
         grid.row([name.to_owned(), duration(time), share(time / all)]);
     }
     if !grid.is_empty() {
@@ -36,16 +36,16 @@ pub(crate) fn text(clients: &ClientOutcome) -> String {
     page
 }
 
-/// Parts of a request's time, with their names.
-pub(crate) const fn parts(shares: &Shares) -> [(&'static str, f64); 7] {
+/// Parts of a request's time, with their names in a list and in a column.
+const fn parts(shares: &Shares) -> [(&'static str, &'static str, f64); 7] {
     [
-        ("waiting for the quota", shares.quota),
-        ("retries beyond that", shares.retries),
-        ("refused for want of room", shares.capacity),
-        ("network and host", shares.network),
-        ("waiting for room and turn", shares.queue),
-        ("its prompt", shares.prompt),
-        ("its answer's tokens", shares.decode),
+        ("waiting for the quota", "quota", shares.quota),
+        ("retries beyond that", "retries", shares.retries),
+        ("refused for want of room", "refusals", shares.capacity),
+        ("network and host", "network", shares.network),
+        ("waiting for room and turn", "queue", shares.queue),
+        ("its prompt", "prompt", shares.prompt),
+        ("its answer's tokens", "tokens", shares.decode),
     ]
 }
 
@@ -94,7 +94,7 @@ pub(crate) fn sweep_text(setting: &str, points: &[Point]) -> Option<String> {
         };
         let most = parts(&clients.shares)
             .into_iter()
-            .fold((NOTHING, 0.0), |best, part| if part.1 > best.1 { part } else { best });
+            .fold((NOTHING, 0.0), |best, (_, name, time)| if time > best.1 { (name, time) } else { best });
         grid.row([
             point.value.clone(),
             whole(clients.served),

@@ -27,6 +27,8 @@ pub struct Asked {
     pub stream: bool,
     /// Whether a stream ends with what was used.
     pub include_usage: bool,
+    /// Whether each chunk of a token says when it was due, in seconds of the server's clock: for load generators.
+    pub says_due: bool,
     /// Tokens of the answer at most.
     pub most: Option<u32>,
     /// Tokens of the answer at least.
@@ -110,6 +112,7 @@ pub fn read(endpoint: Endpoint, body: &[u8], strict: bool) -> Result<Asked, ApiE
         text: String::new(),
         stream: flag(&fields, "stream")?,
         include_usage,
+        says_due: flag(&fields, "wafersim_due")?,
         most: limits.0.or(limits.1),
         least: whole(&fields, "min_tokens", 0, u32::MAX)?,
         ignores_end: flag(&fields, "ignore_eos")?,

@@ -172,8 +172,8 @@ impl Events {
         }
     }
 
-    /// A token.
-    pub fn token(&self, out: &mut Vec<u8>, token: Token<'_>) {
+    /// A token; `due` is when it was, on the server's clock, where the client asks for it.
+    pub fn token(&self, out: &mut Vec<u8>, token: Token<'_>, due: Option<f64>) {
         let delta = match (self.frame.endpoint, token) {
             (Endpoint::Text, Token::Text(text) | Token::Call(text) | Token::Arguments(text)) => json!(text),
             (Endpoint::Chat, Token::Text(text)) => json!({ "content": text }),
@@ -187,6 +187,11 @@ impl Events {
             }
         };
         self.chunk(out, &delta);
+        if let Some(due) = due {
+            // In place of the last bracket.
+            out.truncate(out.len().saturating_sub(3));
+            out.extend_from_slice(format!(",\"wafersim\":{{\"due\":{due:.6}}}}}\n\n").as_bytes());
+        }
     }
 
     /// The end: why, what was used, where the time went.
@@ -238,7 +243,7 @@ mod tests {
         let writer = Events::new(frame);
         let mut out = Vec::new();
         writer.role(&mut out, answer.token(0));
-        (0..answer.tokens).for_each(|index| writer.token(&mut out, answer.token(index)));
+        (0..answer.tokens).for_each(|index| writer.token(&mut out, answer.token(index), Some(0.5)));
         let usage = Usage { prompt: 10, cached: 4, output: answer.tokens };
         writer.end(&mut out, answer.finish, &usage, &TimeInfo { total: 1.5, ..TimeInfo::default() });
         let text = String::from_utf8(out).expect("text");
@@ -259,6 +264,7 @@ mod tests {
         let whole = frame(Endpoint::Chat, false).answer(&answer, &usage, &TimeInfo::default(), answer.finish);
         assert_eq!(whole["choices"][0]["message"]["content"], text);
         assert_eq!(events[0]["choices"][0]["delta"]["role"], "assistant");
+        assert_eq!(events[3]["wafersim"]["due"], 0.5);
         assert_eq!(events[6]["choices"][0]["finish_reason"], "stop");
         assert_eq!(events[6]["time_info"]["total_time"], 1.5);
         assert_eq!((&events[7]["choices"], &events[7]["usage"]), (&json!([]), &whole["usage"]));

@@ -139,6 +139,9 @@ pub struct State {
     pub accounts: Vec<Vec<LimitState>>,
 }
 
+/// Who hears of requests that are let in.
+pub type Record = Box<dyn FnMut(&Recorded) + Send>;
+
 /// What a machine is started with.
 pub struct Setup {
     /// The machine.
@@ -152,7 +155,7 @@ pub struct Setup {
     /// Where counts go.
     pub metrics: Arc<Metrics>,
     /// Who hears of every request that is let in.
-    pub record: Option<Box<dyn FnMut(&Recorded) + Send>>,
+    pub record: Option<Record>,
 }
 
 /// A machine that runs.
@@ -212,10 +215,8 @@ fn run(mut setup: Setup, commands: &Receiver<Command>) {
     while matches!(epoch(&setup, &mut record, commands), Next::Again) {}
 }
 
-type Record = Option<Box<dyn FnMut(&Recorded) + Send>>;
-
 /// Runs from simulated time 0 until the end, or until nobody asks after a long time.
-fn epoch(setup: &Setup, record: &mut Record, commands: &Receiver<Command>) -> Next {
+fn epoch(setup: &Setup, record: &mut Option<Record>, commands: &Receiver<Command>) -> Next {
     let clock = Clock::start(setup.speed);
     let mut load = FromOutside;
     let mut delivery = Delivery::new(Arc::clone(&setup.metrics), clock);

@@ -181,7 +181,7 @@ impl<L: LoadSource> Clients<L> {
         let is_quota = matches!(refusal, Refusal::Quota { .. });
         self.counts.refused(now, is_quota);
         let random = &mut self.random;
-        let Some(wanted) = self.wanted.get_mut(place as usize).and_then(Option::as_mut) else { return None };
+        let wanted = self.wanted.get_mut(place as usize).and_then(Option::as_mut)?;
         let delay = wanted.retry.next(&self.settings.profile, hint, || random.random());
         let patience = self.settings.patience.map(Time::from_seconds);
         let delay = delay.filter(|delay| patience.is_none_or(|most| told + *delay - wanted.since <= most));

@@ -14,7 +14,7 @@ use wafersim::stream::scenario::StreamFile;
 use wafersim::stream::service::Plan;
 use wafersim_serve::answers::Answers;
 use wafersim_serve::keys::Keys;
-use wafersim_serve::machine::{Machine, Setup};
+use wafersim_serve::machine::{Machine, Record, Setup};
 use wafersim_serve::metrics::Metrics;
 use wafersim_serve::record::Recorded;
 use wafersim_serve::server::{Limits, Site, serve};
@@ -224,7 +224,7 @@ fn keys(file: &Path) -> Result<Keys, Failure> {
 }
 
 /// Requests are written as they come: a session has no end that would be known before.
-fn open_record(file: &Path) -> Result<Box<dyn FnMut(&Recorded) + Send>, Failure> {
+fn open_record(file: &Path) -> Result<Record, Failure> {
     files::writes("--record", file)?;
     let mut opened = File::create(file).map_err(|error| Failure::OutFile {
         flag: "--record",
@@ -233,7 +233,7 @@ fn open_record(file: &Path) -> Result<Box<dyn FnMut(&Recorded) + Send>, Failure>
     })?;
     let name = file.display().to_string();
     let mut is_broken = false;
-    Ok(Box::new(move |recorded| {
+    Ok(Box::new(move |recorded: &Recorded| {
         if !is_broken && let Err(error) = writeln!(opened, "{}", recorded.line()) {
             is_broken = true;
             say(&format!("--record: {name}: could not be written: {error}; nothing more is recorded"));

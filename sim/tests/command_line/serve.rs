@@ -50,14 +50,15 @@ impl Served {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
-        let mut said = BufReader::new(child.stderr.take().expect("stderr"));
+        let said = BufReader::new(child.stderr.take().expect("stderr"));
+        let mut served = Self { child, address: String::new(), said };
         let mut all = String::new();
         loop {
             let before = all.len();
-            assert!(said.read_line(&mut all).expect("words") > 0, "it ended: {all}");
+            assert!(served.said.read_line(&mut all).expect("words") > 0, "it ended: {all}");
             if let Some((_, rest)) = all[before..].split_once("listening on http://") {
-                let address = rest.split('/').next().expect("an address").to_owned();
-                return Self { child, address, said };
+                rest.split('/').next().expect("an address").clone_into(&mut served.address);
+                return served;
             }
         }
     }

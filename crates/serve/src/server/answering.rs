@@ -96,6 +96,7 @@ pub(super) async fn answer(
             events,
             answer,
             prompt: prompt_tokens,
+            says_due: asked.says_due,
             sent: 0,
             state: Then::More,
         })
@@ -174,6 +175,7 @@ struct Streaming {
     events: Events,
     answer: Answer,
     prompt: u32,
+    says_due: bool,
     sent: u32,
     state: Then,
 }
@@ -235,7 +237,8 @@ impl Streaming {
             if let Some(then) = self.fault(out) {
                 return then;
             }
-            self.events.token(out, self.answer.token(self.sent));
+            let due = self.says_due.then(|| self.app.clock.seconds(progress.last));
+            self.events.token(out, self.answer.token(self.sent), due);
             self.sent += 1;
         }
         match progress.end {

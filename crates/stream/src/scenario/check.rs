@@ -323,28 +323,35 @@ fn load(checks: &Checks<'_>, file: LoadFile, longest: u32, seed: u64) -> Result<
             output: lengths("load.output", file.output, length(256, 0.0))?,
             requests,
         }),
-        LoadKind::Sessions => LoadScenario::Sessions(SessionSettings {
-            agents: users()?,
-            prefix: lengths("load.prefix", file.prefix, length(118_656.min(longest / 2).max(1), PREFIX_SPREAD.value))?,
-            common: checks.narrow("load.common", file.common.unwrap_or(COMMON.value as u32), 0, MOST_TOKENS)?,
-            append: lengths("load.append", file.append, length(875, APPEND_SPREAD.value))?,
-            output: lengths("load.output", file.output, length(214, OUTPUT_SPREAD.value))?,
-            steps: checks.real("load.steps", file.steps.unwrap_or(8.8), (1.0, 1e6))?,
-            tool: checks.real("load.tool", file.tool.unwrap_or(1.0), (0.0, 1e6))?,
-            tool_shortest: checks.real(
-                "load.tool_shortest",
-                file.tool_shortest.unwrap_or(SHORTEST_TOOL.value),
-                (1e-6, 0.1),
-            )?,
-            tool_longest: checks.real(
-                "load.tool_longest",
-                file.tool_longest.unwrap_or(LONGEST_TOOL.value),
-                (192.0, 1e6),
-            )?,
-            think: think(THINK.value)?,
-            longest,
-            requests,
-        }),
+        LoadKind::Sessions => {
+            let most = checks.narrow("load.longest", file.longest.unwrap_or(longest), 2, u64::from(longest.max(2)))?;
+            LoadScenario::Sessions(SessionSettings {
+                agents: users()?,
+                prefix: lengths(
+                    "load.prefix",
+                    file.prefix,
+                    length(118_656.min(longest / 2).max(1), PREFIX_SPREAD.value),
+                )?,
+                common: checks.narrow("load.common", file.common.unwrap_or(COMMON.value as u32), 0, MOST_TOKENS)?,
+                append: lengths("load.append", file.append, length(875, APPEND_SPREAD.value))?,
+                output: lengths("load.output", file.output, length(214, OUTPUT_SPREAD.value))?,
+                steps: checks.real("load.steps", file.steps.unwrap_or(8.8), (1.0, 1e6))?,
+                tool: checks.real("load.tool", file.tool.unwrap_or(1.0), (0.0, 1e6))?,
+                tool_shortest: checks.real(
+                    "load.tool_shortest",
+                    file.tool_shortest.unwrap_or(SHORTEST_TOOL.value),
+                    (1e-6, 0.1),
+                )?,
+                tool_longest: checks.real(
+                    "load.tool_longest",
+                    file.tool_longest.unwrap_or(LONGEST_TOOL.value),
+                    (192.0, 1e6),
+                )?,
+                think: think(THINK.value)?,
+                longest: most,
+                requests,
+            })
+        }
         LoadKind::Trace => LoadScenario::Trace(TraceScenario {
             file: file.file.clone().ok_or_else(|| {
                 checks.refuse(
@@ -410,7 +417,7 @@ fn refuse_too_long(checks: &Checks<'_>, load: &LoadScenario, longest: u32) -> Re
 /// A field that the kind of load does not look at would be a misunderstanding.
 fn refuse_strangers(checks: &Checks<'_>, file: &LoadFile, kind: LoadKind) -> Result<(), StreamError> {
     use LoadKind::{Closed, Open, Sessions, Trace};
-    let fields: [(&str, bool, &[LoadKind]); 23] = [
+    let fields: [(&str, bool, &[LoadKind]); 24] = [
         ("users", file.users.is_some(), &[Closed, Sessions]),
         ("think", file.think.is_some(), &[Closed, Sessions]),
         ("rate", file.rate.is_some(), &[Open, Trace]),
@@ -418,6 +425,7 @@ fn refuse_strangers(checks: &Checks<'_>, file: &LoadFile, kind: LoadKind) -> Res
         ("prompt", file.prompt.is_some(), &[Closed, Open]),
         ("output", file.output.is_some(), &[Closed, Open, Sessions]),
         ("prefix", file.prefix.is_some(), &[Sessions]),
+        ("longest", file.longest.is_some(), &[Sessions]),
         ("common", file.common.is_some(), &[Sessions]),
         ("append", file.append.is_some(), &[Sessions]),
         ("steps", file.steps.is_some(), &[Sessions]),

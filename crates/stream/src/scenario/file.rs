@@ -264,6 +264,9 @@ pub struct LoadFile {
     /// Sessions: tokens of a session when it begins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<LengthFile>,
+    /// Sessions: tokens at which a session ends and a new one begins; the longest request where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub longest: Option<u32>,
     /// Sessions: tokens that all sessions begin with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub common: Option<u32>,
