@@ -158,9 +158,10 @@ impl Events {
         Self { frame, before, after }
     }
 
-    fn chunk(&self, out: &mut Vec<u8>, delta: &Value) {
+    /// A chunk; `delta` is JSON.
+    fn chunk(&self, out: &mut Vec<u8>, delta: &str) {
         out.extend_from_slice(self.before.as_bytes());
-        out.extend_from_slice(delta.to_string().as_bytes());
+        out.extend_from_slice(delta.as_bytes());
         out.extend_from_slice(self.after.as_bytes());
     }
 
@@ -168,25 +169,28 @@ impl Events {
     pub fn role(&self, out: &mut Vec<u8>, first: Token<'_>) {
         if self.frame.endpoint == Endpoint::Chat {
             let content = if matches!(first, Token::Text(_)) { json!("") } else { Value::Null };
-            self.chunk(out, &json!({ "role": "assistant", "content": content }));
+            self.chunk(out, &json!({ "role": "assistant", "content": content }).to_string());
         }
     }
 
     /// A token; `due` is when it was, on the server's clock, where the client asks for it.
     pub fn token(&self, out: &mut Vec<u8>, token: Token<'_>, due: Option<f64>) {
-        let delta = match (self.frame.endpoint, token) {
-            (Endpoint::Text, Token::Text(text) | Token::Call(text) | Token::Arguments(text)) => json!(text),
-            (Endpoint::Chat, Token::Text(text)) => json!({ "content": text }),
+        match (self.frame.endpoint, token) {
+            (Endpoint::Text, Token::Text(text) | Token::Call(text) | Token::Arguments(text)) => {
+                self.chunk(out, &quoted(text));
+            }
+            (Endpoint::Chat, Token::Text(text)) => self.chunk(out, &format!("{{\"content\":{}}}", quoted(text))),
             (Endpoint::Chat, Token::Call(name)) => {
                 let function = json!({ "name": name, "arguments": "" });
                 let id = self.frame.call_id();
-                json!({ "tool_calls": [{ "index": 0, "id": id, "type": "function", "function": function }] })
+                let call = json!({ "index": 0, "id": id, "type": "function", "function": function });
+                self.chunk(out, &json!({ "tool_calls": [call] }).to_string());
             }
             (Endpoint::Chat, Token::Arguments(piece)) => {
-                json!({ "tool_calls": [{ "index": 0, "function": { "arguments": piece } }] })
+                let call = json!({ "index": 0, "function": { "arguments": piece } });
+                self.chunk(out, &json!({ "tool_calls": [call] }).to_string());
             }
-        };
-        self.chunk(out, &delta);
+        }
         if let Some(due) = due {
             // In place of the last bracket.
             out.truncate(out.len().saturating_sub(3));
@@ -215,6 +219,12 @@ impl Events {
         }
         out.extend_from_slice(b"data: [DONE]\n\n");
     }
+}
+
+/// A text as JSON. Most are words that need no escapes.
+fn quoted(text: &str) -> String {
+    let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    if text.bytes().all(is_plain) { format!("\"{text}\"") } else { json!(text).to_string() }
 }
 
 /// One event.

@@ -5,12 +5,14 @@ mod lengths;
 mod open;
 mod replay;
 pub mod sessions;
+mod told;
 
 pub use closed::{ClosedLoop, ClosedSettings};
 pub use lengths::Lengths;
 pub use open::{OpenLoop, OpenSettings};
 pub use replay::Replay;
 pub use sessions::{Guess, SessionSettings, Sessions, guesses};
+pub use told::{Tell, Told, hashes};
 
 use crate::request::Request;
 use crate::time::Time;

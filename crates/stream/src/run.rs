@@ -20,7 +20,7 @@ use crate::error::StreamError;
 use crate::experts::{ExpertChoice, ExpertDelay, ExpertTimes};
 use crate::explain::{Alone, SHORT};
 use crate::kv::Ledger;
-use crate::load::{ClosedLoop, LoadSource, OpenLoop, Replay, Sessions};
+use crate::load::{ClosedLoop, LoadSource, OpenLoop, Replay, Sessions, Tell, Told};
 use crate::observer::{Nobody, Observer};
 use crate::policy::{Chunked, DecodeFirst, FirstCome, Policy, PrefillFirst};
 use crate::request::BLOCK;
@@ -278,8 +278,28 @@ impl Server {
         &self.pipeline
     }
 
+    /// One run, with somebody who watches and somebody who is told of each request that comes to the machine.
+    pub fn told<'t>(
+        &self,
+        observer: &mut impl Observer,
+        tell: &'t mut Tell<'t>,
+        report: impl FnMut(Progress),
+    ) -> Point {
+        let outcome = self.run_with(observer, Some(tell), report);
+        self.prepared.point("", KeptRun { machine: self.summary(), outcome })
+    }
+
     /// Runs the scenario.
-    pub fn run(&self, observer: &mut impl Observer, mut report: impl FnMut(Progress)) -> ServiceOutcome {
+    pub fn run(&self, observer: &mut impl Observer, report: impl FnMut(Progress)) -> ServiceOutcome {
+        self.run_with(observer, None, report)
+    }
+
+    fn run_with<'t>(
+        &self,
+        observer: &mut impl Observer,
+        tell: Option<&'t mut Tell<'t>>,
+        mut report: impl FnMut(Progress),
+    ) -> ServiceOutcome {
         let scenario = &self.prepared.scenario;
         let longest = self.longest();
         let mut load: Box<dyn LoadSource> = match &scenario.load {
@@ -305,11 +325,24 @@ impl Server {
         };
         let mut service = self.service(longest);
         let Some(settings) = &scenario.clients else {
-            return Engine::new(costs, ledger, service, load.as_mut(), observer, length).run(report);
+            let run =
+                |load: &mut dyn LoadSource| Engine::new(costs, ledger, service, load, observer, length).run(report);
+            return match tell {
+                None => run(&mut load),
+                Some(tell) => run(&mut Told::new(load, tell)),
+            };
         };
         service.cache_life = settings.plan.cache_life.map(Time::from_seconds);
         let mut clients = Clients::new(load, settings.clone(), length.warm_up);
-        let outcome = Engine::new(costs, ledger, service, &mut clients, observer, length).run(report);
+        let outcome = match tell {
+            None => Engine::new(costs, ledger, service, &mut clients, observer, length).run(report),
+            Some(tell) => {
+                let mut told = Told::new(clients, tell);
+                let outcome = Engine::new(costs, ledger, service, &mut told, observer, length).run(report);
+                clients = told.into_inner();
+                outcome
+            }
+        };
         let seen = clients.outcome(outcome.window_end);
         ServiceOutcome { clients: Some(seen), ..outcome }
     }

@@ -75,3 +75,29 @@ fn plans_are_compared_as_clients_see_them() {
         assert!(said.stderr.contains(says), "{set}: {}", said.stderr);
     }
 }
+
+/// What came to the machine is a trace, and its replay asks the machine for the same.
+#[test]
+fn the_load_of_a_run_is_written_and_replayed() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let machine =
+        "[machine]\nmodel = 'llama-3.1-8b'\nwafers = 1\nusers = 4\ncontext = 8192\n[service]\nprefix_cache = true\n";
+    let sessions = "[load]\nkind = 'sessions'\nusers = 2\nprefix = { median = 2000 }\ncommon = 1024\nthink = 1.0\n";
+    let first = folder.join("written.toml");
+    std::fs::write(&first, format!("{machine}plan = 'developer'\n{sessions}[run]\nwindow = 60.0\n")).expect("a file");
+    let load = folder.join("written.jsonl");
+    let run = simctl(&format!("stream {} --format json --write-load {}", first.display(), load.display())).json();
+    let again = folder.join("replayed.toml");
+    let trace = format!("[load]\nkind = 'trace'\nfile = '{}'\n", load.display());
+    std::fs::write(&again, format!("{machine}{trace}")).expect("a file");
+    let replayed = simctl(&format!("stream {} --format json", again.display())).json();
+    let total = |point: &Value, name: &str| point["outcome"]["totals"][name].as_u64().expect("a number");
+    assert!(total(&run, "arrived") > 50);
+    assert_eq!(total(&run, "arrived"), total(&replayed, "arrived"));
+    assert_eq!(total(&run, "asked"), total(&replayed, "asked"));
+    // Blocks of 512 tokens know less of what prompts have in common than those of 128, and nothing of answers.
+    let cached = |point: &Value| total(point, "cached_tokens") as f64 / total(point, "prompt_tokens") as f64;
+    assert!(cached(&replayed) > 0.7 * cached(&run) && cached(&replayed) <= cached(&run), "{}", cached(&replayed));
+    let said = simctl(&format!("stream {} --sweep load.users=1,2 --write-load {}", first.display(), load.display()));
+    assert!(said.code == Some(2) && said.stderr.contains("--write-load"), "{}", said.stderr);
+}
