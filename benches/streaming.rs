@@ -65,6 +65,7 @@ fn run_engine(stations: u32, tokens: u64) -> ServiceOutcome {
         chunk: 512,
         prefill: true,
         prefix_cache: None,
+        cache_life: None,
         speculation: None,
         longest: 1 << 20,
         experts: None,

@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::bound::BoundFlags;
 use crate::commands::completions::CompletionsFlags;
 use crate::commands::crosscheck::CrosscheckFlags;
+use crate::commands::explain::ExplainFlags;
 use crate::commands::explore::ExploreFlags;
 use crate::commands::graph::GraphFlags;
 use crate::commands::map::MapFlags;
@@ -15,6 +16,7 @@ use crate::commands::plan::PlanFlags;
 use crate::commands::results::ResultsFlags;
 use crate::commands::routing::RoutingFlags;
 use crate::commands::run::RunFlags;
+use crate::commands::serve::ServeFlags;
 use crate::commands::settings::SettingsFlags;
 use crate::commands::stream::StreamFlags;
 use crate::commands::trace::TraceFlags;
@@ -51,6 +53,12 @@ pub enum Command {
     Plan(PlanFlags),
     /// Run a load against a machine: users, queues, speeds, and where the time goes.
     Stream(StreamFlags),
+    /// Why nobody sees what is advertised: from there to what coding agents observe, step by step.
+    Explain(ExplainFlags),
+    /// Answer real clients at the simulated speed: an endpoint of the OpenAI form.
+    ///
+    /// Until Ctrl-C, which is exit code 0.
+    Serve(ServeFlags),
     /// Inspect, convert or cut traces of requests: Azure, Mooncake, BurstGPT, Bailian, TraceLab and others.
     Trace(TraceFlags),
     /// Predict every row of a table of measurements, and show the errors.

@@ -3,6 +3,7 @@
 pub mod bound;
 pub mod completions;
 pub mod crosscheck;
+pub mod explain;
 pub mod explore;
 pub mod graph;
 pub mod map;
@@ -13,6 +14,7 @@ pub mod plan;
 pub mod results;
 pub mod routing;
 pub mod run;
+pub mod serve;
 pub mod settings;
 pub mod stream;
 pub mod trace;
@@ -39,6 +41,8 @@ pub fn execute(command: Command, asked: &Asked) -> Result<(), Failure> {
         Command::Trace(flags) => trace::execute(&flags, asked),
         Command::Traffic(flags) => traffic::execute(&flags, asked),
         Command::Place(flags) => place::execute(&flags, asked),
+        Command::Explain(flags) => explain::execute(&flags, asked),
+        Command::Serve(flags) => serve::execute(&flags),
         Command::Results(flags) => results::execute(&flags),
         Command::Routing(flags) => routing::execute(&flags),
         Command::Graph(flags) => graph::execute(&flags, asked),

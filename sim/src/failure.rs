@@ -16,6 +16,7 @@ use wafersim::spec::SpecError;
 use wafersim::store::StoreError;
 use wafersim::stream::StreamError;
 use wafersim::values::ValuesError;
+use wafersim_serve::ServeError;
 
 /// Why the program stops. The text names the flag, file or field, what is there, and what is allowed.
 #[derive(Debug, Error)]
@@ -50,6 +51,9 @@ pub enum Failure {
     /// The run cannot be made.
     #[error(transparent)]
     Stream(#[from] StreamError),
+    /// The endpoint cannot be started.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
     /// A trace of requests is wrong.
     #[error(transparent)]
     Requests(#[from] RequestError),
@@ -151,6 +155,7 @@ impl Failure {
             | Self::Traffic(_)
             | Self::Values(_)
             | Self::Stream(_)
+            | Self::Serve(_)
             | Self::Requests(_)
             | Self::Routing(_)
             | Self::Trace { .. }

@@ -18,6 +18,7 @@ use crate::number::{NOTHING, duration, figure, plural, share, whole};
 use crate::paragraph::{heading, labelled};
 use crate::records::csv_text;
 use crate::requests::{left_out, seen};
+use crate::stream_clients;
 
 /// A run for people.
 pub fn text(point: &Point) -> String {
@@ -37,6 +38,10 @@ pub fn text(point: &Point) -> String {
     page.push_str(&distributions(outcome));
     page.push_str(&heading("Where the time goes, in the mean"));
     page.push_str(&parts(outcome));
+    if let Some(clients) = &outcome.clients {
+        page.push_str(&heading("Clients, as they see the service from outside"));
+        page.push_str(&stream_clients::text(clients));
+    }
     page.push_str(&heading("How many"));
     page.push_str(&queues(outcome));
     page.push_str(&heading("Use"));
@@ -307,6 +312,10 @@ pub fn sweep_text(setting: &str, points: &[Point]) -> String {
     let mut page = points.first().map_or_else(String::new, |first| labelled("machine", &machine_line(&first.machine)));
     page.push('\n');
     page.push_str(&grid.text());
+    if let Some(clients) = stream_clients::sweep_text(setting, points) {
+        page.push('\n');
+        page.push_str(&clients);
+    }
     if let Some(at) = knee(points).and_then(|index| points.get(index)) {
         let text = format!("at {setting} = {}: there tok/s of a user times tok/s in all is largest", at.value);
         page.push('\n');

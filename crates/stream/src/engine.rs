@@ -8,6 +8,7 @@
 //! A request's life: it *waits for room*, first come first served; its *prompt* goes in, chunk by chunk; from then on
 //! it is *ready*, or *in a pass*, in turn. The last chunk of a prompt gives the first token.
 
+pub mod live;
 mod request_life;
 mod tally;
 
@@ -47,6 +48,8 @@ pub struct Service<'s> {
     pub prefill: bool,
     /// Whether blocks stay for others, and what the host keeps. Needs a ledger in which all layers see everything.
     pub prefix_cache: Option<HostMemory>,
+    /// How long blocks stay that nobody uses; nothing: until their room is wanted.
+    pub cache_life: Option<Time>,
     /// What is proposed in a step, and how it is verified.
     pub speculation: Option<Drafting>,
     /// Most tokens of a request, prompt and answer.
@@ -145,11 +148,15 @@ struct Active {
     number: u64,
     /// Whether it has come, and has not been served.
     is_inside: bool,
+    /// Whether whoever sent it wants it no more.
+    is_cancelled: bool,
     /// Tokens to compute before it decodes: the prompt, and what it had of its answer when it gave way.
     target: u32,
     /// Of these, tokens that are computed, in the line, or were cached.
     filled: u32,
     way: Way,
+    /// Tokens of the prompt that the cache had.
+    cached: u32,
     produced: u32,
     /// Tokens for which room is taken, shared blocks included; and those of them that are its own.
     reserved: u32,
@@ -230,7 +237,7 @@ impl<'a, C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'a, C, L, O> {
     ) -> Self {
         let line = Line::new(costs.stations());
         let tally = Tally::new(costs.stations().len());
-        let cache = PrefixCache::new(service.prefix_cache.map_or(0, |host| host.blocks));
+        let cache = PrefixCache::new(service.prefix_cache.map_or(0, |host| host.blocks), service.cache_life);
         Self {
             costs,
             load,
@@ -280,26 +287,11 @@ impl<'a, C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'a, C, L, O> {
                 self.now = end;
                 break Ended::Time;
             }
-            self.now = at;
-            while arrival_is_due(&self.next_arrival, at) {
-                if let Some(request) = self.next_arrival.take() {
-                    self.arrive(request);
-                }
-                self.next_arrival = self.load.next();
-            }
-            while self.events.next_at() == Some(at) {
-                if let Some((_, event)) = self.events.pop() {
-                    self.handle(event);
-                }
-            }
+            self.happen(at);
             if self.length.requests.is_some_and(|most| self.totals.finished + self.totals.refused >= most) {
                 break Ended::Requests;
             }
-            if self.room_changed {
-                self.give_room();
-            }
-            self.fill_entry();
-            self.observer.levels(at, self.tally.levels());
+            self.settle();
             self.handled += 1;
             if self.handled.is_multiple_of(EVENTS_PER_REPORT) {
                 let (now, finished) = (self.now, self.totals.finished);
@@ -307,6 +299,31 @@ impl<'a, C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'a, C, L, O> {
             }
         };
         self.outcome(ended)
+    }
+
+    /// Everything that happens at `at`, the next moment at which anything does.
+    fn happen(&mut self, at: Time) {
+        self.now = at;
+        while arrival_is_due(&self.next_arrival, at) {
+            if let Some(request) = self.next_arrival.take() {
+                self.arrive(request);
+            }
+            self.next_arrival = self.load.next();
+        }
+        while self.events.next_at() == Some(at) {
+            if let Some((_, event)) = self.events.pop() {
+                self.handle(event);
+            }
+        }
+    }
+
+    /// When all of a moment has happened, room is given out, then the entry.
+    fn settle(&mut self) {
+        if self.room_changed {
+            self.give_room();
+        }
+        self.fill_entry();
+        self.observer.levels(self.now, self.tally.levels());
     }
 
     fn handle(&mut self, event: Event) {

@@ -24,6 +24,9 @@
 //! | [`policy`] | who enters the line next |
 //! | [`load`], [`request`], [`random`] | who asks, when and for how much |
 //! | [`observer`], [`recording`] | a place to watch from; what timelines are made of |
+//! | [`service`] | plans with quotas, accounts, refusals |
+//! | [`explain`] | from what is advertised to what is observed |
+//! | [`clients`] | clients that are refused, and retry; what they see |
 //! | [`steady`] | the closed form's own load, event by event |
 //! | [`statistics`], [`result`] | what is said of a run |
 //!
@@ -53,12 +56,14 @@
 //! ```
 
 pub mod admission;
+pub mod clients;
 pub mod closed_form;
 pub mod costs;
 pub mod engine;
 mod error;
 pub mod event_queue;
 pub mod experts;
+pub mod explain;
 pub mod kv;
 pub mod line;
 pub mod load;
@@ -71,6 +76,7 @@ pub mod request;
 pub mod result;
 pub mod run;
 pub mod scenario;
+pub mod service;
 pub mod statistics;
 pub mod steady;
 pub mod stepwise;

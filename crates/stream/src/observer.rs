@@ -37,6 +37,8 @@ pub enum Happening {
     GaveWay,
     /// Its answer is complete.
     Finished,
+    /// Whoever sent it wanted it no more.
+    Cancelled,
 }
 
 /// How many are where, from a moment on.

@@ -3,7 +3,7 @@
 //! A block is held while requests use it; after that it stays until its room is wanted, and the block that was released
 //! longest ago goes first (of one request the last blocks first, so that prefixes shrink from their end). Blocks that
 //! go can be kept in the memory of the host, as far as it reaches: from there they come back over the off-wafer link
-//! instead of being computed again. Every block is taken to be written to the host as it is made, in the background.
+//! instead of being computed again. Where blocks have a *life*, those that nobody has used for so long are forgotten. Every block is taken to be written to the host as it is made, in the background.
 //!
 //! Two requests that compute the same block at the same time each keep their own; the first one's is shared from then
 //! on.
@@ -11,6 +11,7 @@
 use rustc_hash::FxHashMap;
 
 use crate::request::{BLOCK, Content};
+use crate::time::Time;
 
 const NONE: u32 = u32::MAX;
 
@@ -18,6 +19,8 @@ const NONE: u32 = u32::MAX;
 struct Block {
     key: u64,
     users: u32,
+    /// Since when nobody uses it.
+    since: Time,
     /// Neighbours in the order of release, or in the host's order of arrival.
     older: u32,
     newer: u32,
@@ -69,6 +72,7 @@ pub struct PrefixCache {
     on_host: FxHashMap<u64, u32>,
     host: Order,
     host_blocks: u64,
+    life: Option<Time>,
 }
 
 /// What of a prompt is there already, in whole blocks.
@@ -83,8 +87,8 @@ pub struct Found {
 }
 
 impl PrefixCache {
-    /// Without blocks, with room for so many on the host.
-    pub fn new(host_blocks: u64) -> Self {
+    /// Without blocks, with room for so many on the host; blocks that nobody uses are forgotten after `life`.
+    pub fn new(host_blocks: u64, life: Option<Time>) -> Self {
         Self {
             blocks: Vec::new(),
             unused: Vec::new(),
@@ -93,7 +97,29 @@ impl PrefixCache {
             on_host: FxHashMap::default(),
             host: Order::EMPTY,
             host_blocks,
+            life,
         }
+    }
+
+    /// Forgets what nobody has used for its life. Returns the blocks whose room on the wafers is free again.
+    pub fn expire(&mut self, now: Time) -> u64 {
+        let Some(life) = self.life else { return 0 };
+        let is_over = |block: &Block| block.since + life <= now;
+        let mut freed = 0;
+        while self.blocks.get(self.idle.oldest as usize).is_some_and(is_over) {
+            let at = self.idle.oldest;
+            self.idle.remove(&mut self.blocks, at);
+            self.on_wafer.remove(&self.blocks[at as usize].key);
+            self.unused.push(at);
+            freed += 1;
+        }
+        while self.blocks.get(self.host.oldest as usize).is_some_and(is_over) {
+            let at = self.host.oldest;
+            self.host.remove(&mut self.blocks, at);
+            self.on_host.remove(&self.blocks[at as usize].key);
+            self.unused.push(at);
+        }
+        freed
     }
 
     /// Blocks that nobody uses: their room can be taken back.
@@ -145,7 +171,7 @@ impl PrefixCache {
             if self.on_wafer.contains_key(&key) {
                 continue;
             }
-            let block = Block { key, users: 1, older: NONE, newer: NONE };
+            let block = Block { key, users: 1, since: Time::ZERO, older: NONE, newer: NONE };
             let at = self.place(block);
             self.on_wafer.insert(key, at);
             held.push(at);
@@ -155,12 +181,13 @@ impl PrefixCache {
     }
 
     /// Gives blocks back.
-    pub fn release(&mut self, held: &mut Vec<u32>) {
+    pub fn release(&mut self, held: &mut Vec<u32>, now: Time) {
         // The last ones first, so that they are the oldest of the request.
         while let Some(at) = held.pop() {
             let block = &mut self.blocks[at as usize];
             block.users = block.users.saturating_sub(1);
             if block.users == 0 {
+                block.since = now;
                 self.idle.append(&mut self.blocks, at);
             }
         }
@@ -173,19 +200,20 @@ impl PrefixCache {
             return false;
         }
         self.idle.remove(&mut self.blocks, at);
-        let key = self.blocks[at as usize].key;
+        let Block { key, since, .. } = self.blocks[at as usize];
         self.on_wafer.remove(&key);
         self.unused.push(at);
-        self.keep_on_host(key);
+        self.keep_on_host(key, since);
         true
     }
 
-    fn keep_on_host(&mut self, key: u64) {
+    fn keep_on_host(&mut self, key: u64, since: Time) {
         if self.host_blocks == 0 {
             return;
         }
         if let Some(at) = self.on_host.get(&key).copied() {
             self.host.remove(&mut self.blocks, at);
+            self.blocks[at as usize].since = since;
             self.host.append(&mut self.blocks, at);
             return;
         }
@@ -195,7 +223,7 @@ impl PrefixCache {
             self.on_host.remove(&self.blocks[oldest as usize].key);
             self.unused.push(oldest);
         }
-        let at = self.place(Block { key, users: 0, older: NONE, newer: NONE });
+        let at = self.place(Block { key, users: 0, since, older: NONE, newer: NONE });
         self.on_host.insert(key, at);
         self.host.append(&mut self.blocks, at);
     }
@@ -220,11 +248,11 @@ mod tests {
 
     #[test]
     fn what_is_released_first_goes_first_and_comes_back_from_the_host() {
-        let mut cache = PrefixCache::new(1);
+        let mut cache = PrefixCache::new(1, None);
         let (one, other) = (session(1), session(2));
         let mut held = Vec::new();
         assert_eq!(cache.share(&one, 0, 4, &mut held), 4);
-        cache.release(&mut held);
+        cache.release(&mut held, Time::ZERO);
         assert_eq!((cache.held(), cache.idle()), (4, 4));
         // Two blocks are common to all sessions.
         assert_eq!(cache.find(&other, 10 * BLOCK), Found { on_wafer: 2, on_host: 0, idle: 2 });
@@ -239,8 +267,24 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_uses_lives_as_long_as_was_said() {
+        let mut cache = PrefixCache::new(8, Some(Time(10)));
+        let mut held = Vec::new();
+        cache.share(&session(1), 0, 4, &mut held);
+        cache.release(&mut held, Time(5));
+        assert!(cache.evict(), "one goes to the host, and no life with it");
+        assert_eq!(cache.expire(Time(14)), 0);
+        assert_eq!(cache.find(&session(1), 4 * BLOCK), Found { on_wafer: 3, on_host: 1, idle: 3 });
+        cache.hold(&session(1), 2, &mut held);
+        assert_eq!(cache.expire(Time(15)), 1, "two are in use");
+        assert_eq!(cache.find(&session(1), 4 * BLOCK), Found { on_wafer: 2, on_host: 0, idle: 0 });
+        cache.release(&mut held, Time(20));
+        assert_eq!((cache.expire(Time(29)), cache.expire(Time(30))), (0, 2));
+    }
+
+    #[test]
     fn only_whole_blocks_count_and_unique_prompts_share_nothing() {
-        let mut cache = PrefixCache::new(0);
+        let mut cache = PrefixCache::new(0, None);
         let mut held = Vec::new();
         assert_eq!(cache.share(&Content::Unique, 0, 4, &mut held), 0);
         cache.share(&session(3), 0, 4, &mut held);
@@ -250,7 +294,7 @@ mod tests {
     #[test]
     fn hashed_blocks_are_made_of_several() {
         let content = |hashes: &[u64]| Content::Hashed { size: 512, hashes: hashes.into() };
-        let mut cache = PrefixCache::new(0);
+        let mut cache = PrefixCache::new(0, None);
         let mut held = Vec::new();
         assert_eq!(cache.share(&content(&[7, 8]), 0, 8, &mut held), 8);
         assert_eq!(cache.find(&content(&[7, 9]), 1024).on_wafer, 4);

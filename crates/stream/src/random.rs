@@ -14,6 +14,8 @@ pub enum Purpose {
     Speculation = 3,
     /// Which experts tokens want.
     Experts = 4,
+    /// How clients' waits are spread.
+    Clients = 5,
 }
 
 /// The stream of a purpose.

@@ -231,7 +231,7 @@ impl Observer for Recorder {
                 let recorded = Recorded { prompt, output };
                 self.open.insert(request, Open { recorded, phase: Phase::Queued, since: at });
             }
-            Happening::Refused | Happening::Finished => self.turn(at, request, None),
+            Happening::Refused | Happening::Finished | Happening::Cancelled => self.turn(at, request, None),
             Happening::Admitted { .. } => self.turn(at, request, Some(Phase::Turn)),
             Happening::Entered { kind: Kind::Prefill, .. } => self.turn(at, request, Some(Phase::Prefill)),
             Happening::Entered { kind: Kind::Decode, .. } => self.turn(at, request, Some(Phase::Decode)),

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::clients::ClientOutcome;
 use crate::costs::StationKind;
 use crate::statistics::{Average, Count, Estimate, Summary};
 use crate::time::Time;
@@ -66,6 +67,9 @@ pub struct ServiceOutcome {
     pub little: Little,
     /// Events of the queue, and visits of passes to stations, over the whole run.
     pub work: WorkDone,
+    /// What clients saw, where a service stands between the load and the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<ClientOutcome>,
 }
 
 /// Why a run ended.
@@ -105,7 +109,7 @@ pub enum State {
     Served,
 }
 
-/// Counts over the whole run. `arrived = refused + finished + inside`, `asked = produced + owed`.
+/// Counts over the whole run. `arrived = refused + finished + cancelled + inside`, `asked = produced + owed`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Totals {
     /// Requests that came.
@@ -114,6 +118,9 @@ pub struct Totals {
     pub refused: u64,
     /// Requests whose answers ended.
     pub finished: u64,
+    /// Requests that were taken back by whoever sent them.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub cancelled: u64,
     /// Requests that wait or are served at the end.
     pub inside: u64,
     /// Output tokens that were asked for by requests that were not refused.
@@ -130,6 +137,10 @@ pub struct Totals {
     pub loaded_tokens: u64,
     /// Times that a request gave its room back.
     pub gave_way: u64,
+}
+
+const fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// How many are where.

@@ -12,12 +12,15 @@ use wafersim_spec::scenario::WaferCount;
 use wafersim_spec::wafer::{Key, RateSet};
 
 use crate::admission::{Admission, Growing, Whole};
+use crate::clients::Clients;
 use crate::closed_form::{ClosedForm, prompt_times};
-use crate::engine::{Drafting, Engine, HostMemory, Length, Progress, Service};
+use crate::engine::live::FromOutside;
+use crate::engine::{Drafting, Engine, HostMemory, LONGEST_RUN, Length, Progress, Service};
 use crate::error::StreamError;
 use crate::experts::{ExpertChoice, ExpertDelay, ExpertTimes};
+use crate::explain::{Alone, SHORT};
 use crate::kv::Ledger;
-use crate::load::{ClosedLoop, LoadSource, OpenLoop, Replay, Sessions};
+use crate::load::{ClosedLoop, LoadSource, OpenLoop, Replay, Sessions, Tell, Told};
 use crate::observer::{Nobody, Observer};
 use crate::policy::{Chunked, DecodeFirst, FirstCome, Policy, PrefillFirst};
 use crate::request::BLOCK;
@@ -275,10 +278,30 @@ impl Server {
         &self.pipeline
     }
 
+    /// One run, with somebody who watches and somebody who is told of each request that comes to the machine.
+    pub fn told<'t>(
+        &self,
+        observer: &mut impl Observer,
+        tell: &'t mut Tell<'t>,
+        report: impl FnMut(Progress),
+    ) -> Point {
+        let outcome = self.run_with(observer, Some(tell), report);
+        self.prepared.point("", KeptRun { machine: self.summary(), outcome })
+    }
+
     /// Runs the scenario.
-    pub fn run(&self, observer: &mut impl Observer, mut report: impl FnMut(Progress)) -> ServiceOutcome {
+    pub fn run(&self, observer: &mut impl Observer, report: impl FnMut(Progress)) -> ServiceOutcome {
+        self.run_with(observer, None, report)
+    }
+
+    fn run_with<'t>(
+        &self,
+        observer: &mut impl Observer,
+        tell: Option<&'t mut Tell<'t>>,
+        mut report: impl FnMut(Progress),
+    ) -> ServiceOutcome {
         let scenario = &self.prepared.scenario;
-        let longest = u32::try_from(self.pipeline.question().scenario.context).unwrap_or(u32::MAX);
+        let longest = self.longest();
         let mut load: Box<dyn LoadSource> = match &scenario.load {
             LoadScenario::Closed(settings) => Box::new(ClosedLoop::new(*settings, scenario.seed)),
             LoadScenario::Open(settings) => Box::new(OpenLoop::new(*settings, scenario.seed)),
@@ -295,11 +318,68 @@ impl Server {
         };
         let costs = ClosedForm::new(&self.pipeline, longest, scenario.prompts);
         let ledger = Ledger::new(self.pipeline.kv_room());
-        Engine::new(costs, ledger, self.service(longest), load.as_mut(), observer, length).run(|progress| {
+        let report = |progress: Progress| {
             // A trace ends with its last request.
             let recorded = self.prepared.trace.as_ref().map(|trace| trace.len() as u64);
             report(Progress { requests: progress.requests.or(recorded), ..progress });
-        })
+        };
+        let mut service = self.service(longest);
+        let Some(settings) = &scenario.clients else {
+            let run =
+                |load: &mut dyn LoadSource| Engine::new(costs, ledger, service, load, observer, length).run(report);
+            return match tell {
+                None => run(&mut load),
+                Some(tell) => run(&mut Told::new(load, tell)),
+            };
+        };
+        service.cache_life = settings.plan.cache_life.map(Time::from_seconds);
+        let mut clients = Clients::new(load, settings.clone(), length.warm_up);
+        let outcome = match tell {
+            None => Engine::new(costs, ledger, service, &mut clients, observer, length).run(report),
+            Some(tell) => {
+                let mut told = Told::new(clients, tell);
+                let outcome = Engine::new(costs, ledger, service, &mut told, observer, length).run(report);
+                clients = told.into_inner();
+                outcome
+            }
+        };
+        let seen = clients.outcome(outcome.window_end);
+        ServiceOutcome { clients: Some(seen), ..outcome }
+    }
+
+    /// The machine at time 0, to be fed and watched from outside ([`crate::engine::live`]); the scenario's load and
+    /// length do not count. Blocks of the prefix cache that nobody uses are forgotten after `life`.
+    pub fn live<'s, O: Observer>(
+        &'s self,
+        load: &'s mut FromOutside,
+        observer: &'s mut O,
+        life: Option<Time>,
+    ) -> Engine<'s, ClosedForm<'s>, FromOutside, O> {
+        let longest = self.longest();
+        let length =
+            Length { warm_up: Time::ZERO, window: LONGEST_RUN, requests: None, seed: self.prepared.scenario.seed };
+        let costs = ClosedForm::new(&self.pipeline, longest, self.prepared.scenario.prompts);
+        let service = Service { cache_life: life, ..self.service(longest) };
+        Engine::new(costs, Ledger::new(self.pipeline.kv_room()), service, load, observer, length)
+    }
+
+    /// How fast one user is on the idle machine, by the closed form: with a short context, with drafts too, and with so
+    /// many tokens of context.
+    pub fn alone(&self, context: u64) -> Alone {
+        let (pipeline, clock) = (&self.pipeline, self.pipeline.clock());
+        let context = context.clamp(1, u64::from(self.longest()).max(1));
+        let tokens = pipeline.timing().tokens_per_step;
+        let stepped = |context: u64| tokens / pipeline.step(context).seconds(clock).max(1e-12);
+        Alone {
+            plain: 1.0 / pipeline.latency(SHORT).seconds(clock).max(1e-12),
+            drafted: stepped(SHORT),
+            at_context: stepped(context),
+        }
+    }
+
+    /// Most tokens of a request, prompt and answer.
+    pub fn longest(&self) -> u32 {
+        u32::try_from(self.pipeline.question().scenario.context).unwrap_or(u32::MAX)
     }
 
     fn service(&self, longest: u32) -> Service<'_> {
@@ -325,6 +405,7 @@ impl Server {
             chunk: self.chunk,
             prefill: scenario.prefill,
             prefix_cache: scenario.prefix_cache.then(|| self.host()),
+            cache_life: None,
             speculation: Drafting::of(&self.pipeline),
             longest,
             experts,

@@ -9,6 +9,6 @@ mod file;
 
 pub use check::{GeneratorScenario, LoadScenario, RoutingScenario, StreamScenario, TraceScenario};
 pub use file::{
-    AdmissionKind, ExpertKind, LengthFile, LoadFile, LoadKind, Origin, PolicyKind, RoutingFile, RunFile, ServiceFile,
-    StreamFile, WorkKind,
+    AdmissionKind, ClientsFile, ExpertKind, LengthFile, LoadFile, LoadKind, Origin, PolicyKind, RoutingFile, RunFile,
+    ServiceFile, StreamFile, WorkKind,
 };

@@ -128,6 +128,7 @@ pub fn steady(question: Question, seed: u64) -> Result<Steady, StreamError> {
         chunk: 1,
         prefill: false,
         prefix_cache: None,
+        cache_life: None,
         speculation: Drafting::of(&pipeline),
         longest: context.saturating_add(output),
         experts: None,

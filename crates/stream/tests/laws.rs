@@ -23,6 +23,7 @@ fn service(policy: Box<dyn Policy>, micro_batch: u32, prefill: bool) -> Service<
         chunk: 512,
         prefill,
         prefix_cache: None,
+        cache_life: None,
         speculation: None,
         longest: 1 << 20,
         experts: None,

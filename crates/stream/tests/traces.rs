@@ -86,6 +86,7 @@ fn serve(requests: Arc<Trace>) -> wafersim_stream::ServiceOutcome {
         chunk: 512,
         prefill: true,
         prefix_cache: Some(HostMemory { blocks: 100, block_time: Time(1_000_000) }),
+        cache_life: None,
         speculation: None,
         longest: 1 << 18,
         experts: None,

@@ -9,9 +9,15 @@ use wafersim::report;
 use wafersim::report::ReportError;
 use wafersim::report::number::{duration, whole};
 use wafersim::report::stream_chart::ChartFile;
+use wafersim::requests::reader::{Start, TraceRequest};
+use wafersim::requests::write::{Has, Writer};
 use wafersim::routing::Trace;
+use wafersim::stream::Time;
 use wafersim::stream::engine::Progress as RunProgress;
+use wafersim::stream::load::hashes;
+use wafersim::stream::observer::{Nobody, Observer};
 use wafersim::stream::recording::Recorder;
+use wafersim::stream::request::Request;
 use wafersim::stream::run::{Files, KeptRun, Point, Prepared, Server, sweep};
 use wafersim::stream::scenario::{LoadScenario, RoutingScenario, StreamFile, StreamScenario, TraceScenario};
 use wafersim::stream::trace::Trace as RequestTrace;
@@ -52,6 +58,9 @@ pub struct StreamFlags {
     /// Largest size of the trace; slices beyond it are counted and left out [default: 32MiB].
     #[arg(long, value_name = "BYTES", allow_negative_numbers = true)]
     trace_limit: Option<String>,
+    /// File for the requests that come to the machine, as a Mooncake trace: `stream`, GuideLLM and AIPerf read it.
+    #[arg(long, value_name = "FILE")]
+    write_load: Option<PathBuf>,
     /// Folder for charts, as SVG and PNG: how latencies are distributed; of a sweep, speed per user against throughput.
     #[arg(long, value_name = "DIR")]
     pictures: Option<PathBuf>,
@@ -73,6 +82,7 @@ pub fn execute(flags: &StreamFlags, asked: &Asked) -> Result<(), Failure> {
         file = file.with("--set", path, value)?;
     }
     let trace = trace(flags)?;
+    let load = write_load(flags)?;
     if trace.is_some() && flags.store.is_given() {
         return Err(wrong(
             "--store",
@@ -86,7 +96,7 @@ pub fn execute(flags: &StreamFlags, asked: &Asked) -> Result<(), Failure> {
     let (head, given) = (asked.file(&file), asked.head());
     let words = Words { file: &file, mapping: &wanted };
     let Some(swept) = &flags.sweep else {
-        let prepared = prepared(file.clone().check(&source)?, wanted.clone(), &mut Read::default())?;
+        let prepared = prepared(checked(file.clone(), &source)?, wanted.clone(), &mut Read::default())?;
         let store = flags.store.open(|| Ok(in_rows(&words, None, std::slice::from_ref(&prepared))))?;
         let kept = store.part::<KeptRun>(0..1)?;
         let known = kept.known(0).filter(|_| !flags.mapping.is_saved());
@@ -95,7 +105,7 @@ pub fn execute(flags: &StreamFlags, asked: &Asked) -> Result<(), Failure> {
             None => {
                 let machine = prepared.place()?;
                 saved.write(|| Ok(machine.resolved_mapping()?))?;
-                let point = alone(&machine, trace)?;
+                let point = alone(&machine, trace, load)?;
                 if kept.missing() > 0 {
                     kept.keep(0, &KeptRun::from(&point))?;
                 }
@@ -126,7 +136,7 @@ pub fn execute(flags: &StreamFlags, asked: &Asked) -> Result<(), Failure> {
     let mut read = Read::default();
     let mut all = Vec::with_capacity(values.len());
     for value in &values {
-        let scenario = file.with("--sweep", path, value)?.check(&source)?;
+        let scenario = checked(file.with("--sweep", path, value)?, &source)?;
         all.push(prepared(scenario, wanted.clone(), &mut read).map_err(|failure| no_machine(value, failure))?);
     }
     let store = flags.store.open(|| Ok(in_rows(&words, Some(swept), &all)))?;
@@ -200,13 +210,69 @@ fn trace(flags: &StreamFlags) -> Result<Option<(Destination, usize)>, Failure> {
     Ok(Some((Destination::open_for("--trace", file)?, limit)))
 }
 
-/// One run, and its trace where there is to be one.
-fn alone(machine: &Server, trace: Option<(Destination, usize)>) -> Result<Point, Failure> {
+/// The file of `--write-load`, opened.
+fn write_load(flags: &StreamFlags) -> Result<Option<Destination>, Failure> {
+    let Some(file) = &flags.write_load else { return Ok(None) };
+    let other = [("--sweep", flags.sweep.is_some()), ("--store", flags.store.is_given())];
+    if let Some((other, _)) = other.into_iter().find(|(_, is_given)| *is_given) {
+        return Err(wrong("--write-load", "writes the load of one run".into(), format!("without {other}")));
+    }
+    Ok(Some(Destination::open_for("--write-load", file)?))
+}
+
+/// A run whose requests are written as they come to the machine.
+fn written(
+    machine: &Server,
+    observer: &mut impl Observer,
+    file: Destination,
+    report: impl FnMut(RunProgress),
+) -> Result<Point, Failure> {
+    let mut point = None;
+    file.fill(|output| {
+        let failed = |error: std::io::Error| Failure::Write { file: "--write-load".into(), reason: error.to_string() };
+        let mut writer = Writer::new(output, wafersim::requests::Format::Mooncake, Has::default()).map_err(failed)?;
+        let mut broken = None;
+        let mut tell = |request: &Request, at: Time| {
+            let hashes = hashes(request, MOONCAKE_BLOCK);
+            let row = TraceRequest {
+                line: 0,
+                start: Start::At(at.0),
+                prompt: request.prompt,
+                output: request.output,
+                session: String::new(),
+                kept: None,
+                block: if hashes.is_empty() { 0 } else { MOONCAKE_BLOCK },
+                hashes,
+            };
+            if broken.is_none() {
+                broken = writer.write(&row).err();
+            }
+        };
+        point = Some(machine.told(observer, &mut tell, report));
+        broken.map_or(Ok(()), |error| Err(failed(error)))?;
+        writer.finish().map_err(failed).map(drop)
+    })?;
+    point.ok_or_else(|| Failure::Write { file: "--write-load".into(), reason: "nothing was run".into() })
+}
+
+/// Tokens of a block in Mooncake's rows.
+const MOONCAKE_BLOCK: u32 = 512;
+
+/// One run, with its trace and its load where they are to be written.
+fn alone(machine: &Server, trace: Option<(Destination, usize)>, load: Option<Destination>) -> Result<Point, Failure> {
     let mut seldom = Seldom::start();
     let tell = |progress: RunProgress| tell(&mut seldom, &progress);
-    let Some((file, limit)) = trace else { return Ok(machine.point("", tell)) };
+    let Some((file, limit)) = trace else {
+        return match load {
+            None => Ok(machine.point("", tell)),
+            Some(load) => written(machine, &mut Nobody, load, tell),
+        };
+    };
     let mut recorder = Recorder::new(report::timeline::pieces_for(limit));
-    let point = machine.watched("", &mut recorder, tell);
+    let point = match load {
+        None => machine.watched("", &mut recorder, tell),
+        Some(load) => written(machine, &mut recorder, load, tell)?,
+    };
     let recording = recorder.finish(point.outcome.window_end);
     let written = report::timeline::of_stream(&point.machine, &recording, limit)?;
     file.write_bytes(&written.bytes)?;
@@ -226,7 +292,7 @@ fn draw(folder: Option<&Folder>, charts: impl FnOnce() -> Result<Vec<ChartFile>,
 
 /// Traces that were read last: points of a sweep share them.
 #[derive(Debug, Default)]
-struct Read {
+pub struct Read {
     routing: Option<(String, Arc<Trace>)>,
     requests: Option<(TraceScenario, Arc<RequestTrace>)>,
 }
@@ -248,7 +314,7 @@ impl Read {
 }
 
 /// A scenario with everything that it names read.
-fn prepared(
+pub fn prepared(
     scenario: StreamScenario,
     Wanted { mapping, search }: Wanted,
     read: &mut Read,
@@ -274,12 +340,27 @@ fn prepared(
     Ok(Prepared::new(scenario, Files { requests, routing, mapping, search })?)
 }
 
+/// The scenario with defaults where nothing is given, and the plan's file read where it names one.
+pub fn checked(mut file: StreamFile, source: &str) -> Result<StreamScenario, Failure> {
+    if let Some(plan) = file.service.plan.as_ref().filter(|plan| is_plan_file(plan)) {
+        file.plan_text = Some(read_table_text("service.plan", Path::new(plan))?);
+    }
+    Ok(file.check(source)?)
+}
+
+/// Whether the name of a plan is the path of a file.
+pub fn is_plan_file(name: &str) -> bool {
+    name.ends_with(".toml") || name.contains(['/', '\\'])
+}
+
 /// Files that the scenario names by a relative path are looked for in its folder first.
-fn find_beside(file: &mut StreamFile, folder: Option<&Path>) {
+pub fn find_beside(file: &mut StreamFile, folder: Option<&Path>) {
     let Some(folder) = folder else { return };
     let is_path = |name: &str| name.ends_with(".json") || name.ends_with(".toml") || name.contains(['/', '\\']);
     let named = [&mut file.machine.model, &mut file.machine.wafer].into_iter().flatten().filter(|name| is_path(name));
-    for name in named.chain(&mut file.load.file).chain(&mut file.routing.trace) {
+    // A plan that is built in has no path, and no file of its name stands for it.
+    let plan = file.service.plan.as_mut().filter(|plan| is_plan_file(plan));
+    for name in named.chain(&mut file.load.file).chain(&mut file.routing.trace).chain(plan) {
         let path = folder.join(&*name);
         if let Some(found) = path.to_str().filter(|_| path.exists()) {
             *name = found.to_owned();
@@ -287,14 +368,16 @@ fn find_beside(file: &mut StreamFile, folder: Option<&Path>) {
     }
 }
 
-fn setting<'a>(flag: &str, text: &'a str) -> Result<(&'a str, &'a str), Failure> {
+/// The parts of `path=value`.
+pub fn setting<'a>(flag: &str, text: &'a str) -> Result<(&'a str, &'a str), Failure> {
     let parts = text.split_once('=').map(|(path, value)| (path.trim(), value.trim()));
     parts
         .filter(|(path, _)| !path.is_empty())
         .ok_or_else(|| wrong(flag, format!("'{text}' is no path=value"), "path=value, for example load.users=8".into()))
 }
 
-fn wrong(flag: &str, problem: String, allowed: String) -> Failure {
+/// A flag's value is wrong.
+pub fn wrong(flag: &str, problem: String, allowed: String) -> Failure {
     Failure::Flag { flag: flag.into(), problem, allowed }
 }
 

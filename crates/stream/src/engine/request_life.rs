@@ -6,7 +6,7 @@ use super::tally::StepBefore;
 use super::{Active, Engine, Event};
 use crate::costs::{Costs, Way};
 use crate::line::Waits;
-use crate::load::LoadSource;
+use crate::load::{Entry, LoadSource, Story};
 use crate::observer::{Happening, Observer};
 use crate::request::{BLOCK, Request};
 use crate::time::Time;
@@ -34,8 +34,10 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
             target: request.prompt,
             number: 0,
             is_inside: false,
+            is_cancelled: false,
             filled: 0,
             way: Way::Chunks,
+            cached: 0,
             produced: 0,
             reserved: 0,
             own: 0,
@@ -63,6 +65,12 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
 
     /// A request is there: it waits for room, or is refused.
     pub(super) fn arrived(&mut self, at: u32) {
+        let request = &self.requests[at as usize].request;
+        let all = u64::from(request.prompt) + u64::from(request.output);
+        let is_possible = all <= u64::from(self.service.longest) && self.ledger.could_ever_hold(all);
+        if is_possible && self.load.asks() && !self.asked(at) {
+            return;
+        }
         let active = &mut self.requests[at as usize];
         active.number = self.arrivals;
         self.arrivals += 1;
@@ -70,8 +78,7 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
         let (number, user) = (active.number, active.request.user);
         let (prompt, output) = (active.request.prompt, active.request.output);
         self.observer.see(self.now, number, Happening::Arrived { prompt, output });
-        let all = u64::from(prompt) + u64::from(output);
-        if all > u64::from(self.service.longest) || !self.ledger.could_ever_hold(all) {
+        if !is_possible {
             self.totals.refused += 1;
             self.observer.see(self.now, number, Happening::Refused);
             self.unused_requests.push(at);
@@ -85,6 +92,20 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
         self.waiting.push_back(at);
         self.tally.room.set(self.now, self.waiting.len() as u64);
         self.room_changed = true;
+    }
+
+    /// Whether a request goes on to the machine; where not, the next one of whoever sent it comes, later.
+    fn asked(&mut self, at: u32) -> bool {
+        let request = self.requests[at as usize].request.clone();
+        let cached = self.cached(&request.content, request.prompt);
+        let Entry::Back(next) = self.load.ask(&request, cached, self.waiting.len() as u64, self.now) else {
+            return true;
+        };
+        self.unused_requests.push(at);
+        if let Some(next) = next {
+            self.arrive(next);
+        }
+        false
     }
 
     fn ask_again(&mut self, user: u32, pause: Time) {
@@ -111,6 +132,9 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
         let most = active.request.prompt.saturating_add(active.request.output);
         let reserved = self.service.admission.reserve(active.target, most);
         let caches = self.service.prefix_cache.is_some();
+        for _ in 0..self.cache.expire(self.now) {
+            self.ledger.change(u64::from(BLOCK), 0);
+        }
         // One token at least is computed: the first of the answer comes from it.
         let found =
             if caches { self.cache.find(&active.request.content, active.target - 1) } else { Default::default() };
@@ -136,6 +160,9 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
         (active.admitted, active.loaded) = (self.now, self.now);
         let cached = (found.on_wafer + found.on_host) * BLOCK;
         active.filled = cached;
+        if active.produced == 0 {
+            active.cached = cached;
+        }
         self.totals.prompt_tokens += u64::from(active.target);
         self.totals.cached_tokens += u64::from(found.on_wafer * BLOCK);
         self.totals.loaded_tokens += u64::from(found.on_host * BLOCK);
@@ -154,6 +181,9 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
 
     /// The prompt may go in.
     pub(super) fn start_prompt(&mut self, at: u32) {
+        if self.left(at) {
+            return;
+        }
         let active = &mut self.requests[at as usize];
         active.loaded = self.now;
         if self.service.prefill {
@@ -181,6 +211,9 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
 
     /// The last chunk of the prompt is through: there is a token.
     pub(super) fn prompt_done(&mut self, at: u32) {
+        if self.left(at) {
+            return;
+        }
         self.share_prompt(at);
         let now = self.now;
         let active = &mut self.requests[at as usize];
@@ -195,6 +228,9 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
 
     /// A decoding step is through.
     pub(super) fn step_done(&mut self, at: u32, service: u64, waits: &Waits, expert: Time) {
+        if self.left(at) {
+            return;
+        }
         let tokens = self.draw_accepted();
         let active = &self.requests[at as usize];
         let tokens = tokens.min(active.request.output - active.produced).max(1);
@@ -266,11 +302,20 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
         false
     }
 
-    fn free_room(&mut self, at: u32) {
+    /// Whether the request was taken back; then it goes.
+    fn left(&mut self, at: u32) -> bool {
+        let is_cancelled = self.requests[at as usize].is_cancelled;
+        if is_cancelled {
+            self.leave(at, true);
+        }
+        is_cancelled
+    }
+
+    pub(super) fn free_room(&mut self, at: u32) {
         let active = &mut self.requests[at as usize];
         self.ledger.change(u64::from(active.own), 0);
         (active.own, active.reserved) = (0, 0);
-        self.cache.release(&mut active.held);
+        self.cache.release(&mut active.held, self.now);
         self.tally.kv.set(self.now, self.ledger.taken());
         self.tally.in_service.down(self.now);
         self.room_changed = true;
@@ -296,6 +341,9 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
     }
 
     pub(super) fn enqueue(&mut self, at: u32) {
+        if self.left(at) {
+            return;
+        }
         let held = self.line.held_by_prefill(self.now);
         let active = &mut self.requests[at as usize];
         (active.ready, active.held_by_prefill) = (self.now, held);
@@ -318,6 +366,15 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
             active.own = active.own.saturating_sub(shared * BLOCK);
         }
         let user = active.request.user;
+        let story = Story {
+            request: &active.request,
+            arrived: active.arrived,
+            started: active.first_entry.unwrap_or(active.loaded),
+            first_token: active.first_token,
+            ended: active.last_token,
+            cached: active.cached,
+        };
+        self.load.served(&story);
         self.free_room(at);
         self.unused_requests.push(at);
         self.tally.goes(self.now);

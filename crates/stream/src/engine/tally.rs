@@ -136,6 +136,12 @@ impl Tally {
         self.course.set(now, self.inside.value());
     }
 
+    /// One that came at `arrived` was taken back.
+    pub(super) fn cancelled(&mut self, now: Time, arrived: Time) {
+        self.request_time += self.in_window(now, arrived);
+        self.goes(now);
+    }
+
     /// How many are where.
     pub(super) fn levels(&self) -> Levels {
         Levels {
@@ -359,6 +365,7 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
                 events: self.events.pushed(),
                 visits: self.line.passes() * self.costs.stations().len() as u64,
             },
+            clients: None,
         }
     }
 }

@@ -4,12 +4,17 @@
 use wafersim_requests::Settings;
 use wafersim_spec::{Scenario, SpecError};
 
-use super::{AdmissionKind, ExpertKind, LengthFile, LoadFile, LoadKind, PolicyKind, RoutingFile, StreamFile, WorkKind};
+use super::{
+    AdmissionKind, ClientsFile, ExpertKind, LengthFile, LoadFile, LoadKind, PolicyKind, RoutingFile, StreamFile,
+    WorkKind,
+};
+use crate::clients::{ClientSettings, HOST, NETWORK, Profile};
 use crate::closed_form::PromptRule;
 use crate::engine::LONGEST_RUN;
 use crate::error::StreamError;
 use crate::load::sessions::{APPEND_SPREAD, COMMON, LONGEST_TOOL, OUTPUT_SPREAD, PREFIX_SPREAD, SHORTEST_TOOL, THINK};
 use crate::load::{ClosedSettings, Lengths, OpenSettings, SessionSettings};
+use crate::service::Plan;
 
 /// A checked scenario.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -42,6 +47,9 @@ pub struct StreamScenario {
     pub routing: RoutingScenario,
     /// Who asks.
     pub load: LoadScenario,
+    /// Clients and the service that they ask, where there is one between the load and the machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clients: Option<ClientSettings>,
     /// Seconds before the window.
     pub warm_up: f64,
     /// Seconds of the window; nothing is as long as there is something to do.
@@ -160,7 +168,9 @@ impl StreamFile {
     pub fn check(self, file: &str) -> Result<StreamScenario, StreamError> {
         let checks = Checks { file };
         let machine = self.machine.check(file).map_err(in_machine)?;
-        let (service, run) = (self.service, self.run);
+        let (mut service, run) = (self.service, self.run);
+        let seed = run.seed.unwrap_or(1);
+        let clients = clients(&checks, service.plan.take(), self.plan_text.as_deref(), self.clients, seed)?;
         let policy = service.policy.unwrap_or(PolicyKind::Chunked);
         let prefix_cache = service.prefix_cache.unwrap_or(false);
         let host_memory_gb =
@@ -170,7 +180,9 @@ impl StreamFile {
             return Err(checks.refuse("service.host_memory_gb", format!("is {host_memory_gb}"), allowed));
         }
         let (experts, routing) = experts(&checks, service.experts, self.routing)?;
-        let load = load(&checks, self.load, u32::try_from(machine.context).unwrap_or(u32::MAX), run.seed.unwrap_or(1))?;
+        let longest = u32::try_from(machine.context).unwrap_or(u32::MAX);
+        let allowed = clients.as_ref().and_then(|clients| clients.plan.context).unwrap_or(u32::MAX);
+        let load = load(&checks, self.load, longest.min(allowed), seed)?;
         let is_trace = matches!(load, LoadScenario::Trace(_));
         let optional =
             |field, value: Option<f64>, range| value.map(|value| checks.real(field, value, range)).transpose();
@@ -192,10 +204,11 @@ impl StreamFile {
             experts,
             routing,
             load,
+            clients,
             warm_up: checks.real("run.warm_up", run.warm_up.unwrap_or(0.0), SECONDS)?,
             window: window.or(if is_trace { None } else { Some(USUAL_WINDOW) }),
             requests: run.requests.map(|most| checks.whole("run.requests", most, 1, MOST_REQUESTS)).transpose()?,
-            seed: run.seed.unwrap_or(1),
+            seed,
             machine,
         })
     }
@@ -206,6 +219,50 @@ impl StreamScenario {
     pub fn window_seconds(&self) -> f64 {
         self.window.unwrap_or(LONGEST_RUN.seconds())
     }
+}
+
+/// Clients, where anything is said of them or of a plan.
+fn clients(
+    checks: &Checks<'_>,
+    plan: Option<String>,
+    text: Option<&str>,
+    file: ClientsFile,
+    seed: u64,
+) -> Result<Option<ClientSettings>, StreamError> {
+    if plan.is_none() && file.is_empty() {
+        return Ok(None);
+    }
+    let name = plan.unwrap_or_else(|| "none".into());
+    let plan = match text {
+        Some(text) => Plan::parse(text, &name)?,
+        None => Plan::built_in(&name)?,
+    };
+    let mut profile = Profile::preset(file.profile.as_deref().unwrap_or("openai-sdk"))?;
+    if let Some(layers) = file.layers {
+        for (place, layer) in layers.iter().enumerate() {
+            let field = |name: &str| format!("clients.layers[{place}].backoff.{name}");
+            checks.real(&field("base"), layer.backoff.base, (0.0, 1e6))?;
+            checks.real(&field("factor"), layer.backoff.factor, (1.0, 1e3))?;
+            checks.real(&field("cap"), layer.backoff.cap, (0.0, 1e6))?;
+            let [low, high] = layer.backoff.jitter;
+            checks.real(&field("jitter"), low, (0.0, high.clamp(0.0, 100.0)))?;
+            checks.real(&field("jitter"), high, (0.0, 100.0))?;
+        }
+        profile = Profile { name: "own layers".into(), layers, ..profile };
+    }
+    let most = file.max_tokens.map(|most| checks.narrow("clients.max_tokens", most, 1, MOST_TOKENS)).transpose()?;
+    profile.max_tokens = most.or(profile.max_tokens);
+    let seconds = |field: &str, value: Option<f64>, usual: f64| checks.real(field, value.unwrap_or(usual), (0.0, 1e3));
+    let patience = file.patience.map(|patience| checks.real("clients.patience", patience, (0.0, 1e6))).transpose()?;
+    Ok(Some(ClientSettings {
+        plan,
+        profile,
+        organisations: checks.narrow("clients.organisations", file.organisations.unwrap_or(1), 1, MOST_USERS)?,
+        network: seconds("clients.network", file.network, NETWORK)?,
+        host: seconds("clients.host", file.host, HOST)?,
+        patience,
+        seed,
+    }))
 }
 
 /// Where experts come from: whoever says from where wants them drawn.
@@ -266,28 +323,35 @@ fn load(checks: &Checks<'_>, file: LoadFile, longest: u32, seed: u64) -> Result<
             output: lengths("load.output", file.output, length(256, 0.0))?,
             requests,
         }),
-        LoadKind::Sessions => LoadScenario::Sessions(SessionSettings {
-            agents: users()?,
-            prefix: lengths("load.prefix", file.prefix, length(118_656.min(longest / 2).max(1), PREFIX_SPREAD.value))?,
-            common: checks.narrow("load.common", file.common.unwrap_or(COMMON.value as u32), 0, MOST_TOKENS)?,
-            append: lengths("load.append", file.append, length(875, APPEND_SPREAD.value))?,
-            output: lengths("load.output", file.output, length(214, OUTPUT_SPREAD.value))?,
-            steps: checks.real("load.steps", file.steps.unwrap_or(8.8), (1.0, 1e6))?,
-            tool: checks.real("load.tool", file.tool.unwrap_or(1.0), (0.0, 1e6))?,
-            tool_shortest: checks.real(
-                "load.tool_shortest",
-                file.tool_shortest.unwrap_or(SHORTEST_TOOL.value),
-                (1e-6, 0.1),
-            )?,
-            tool_longest: checks.real(
-                "load.tool_longest",
-                file.tool_longest.unwrap_or(LONGEST_TOOL.value),
-                (192.0, 1e6),
-            )?,
-            think: think(THINK.value)?,
-            longest,
-            requests,
-        }),
+        LoadKind::Sessions => {
+            let most = checks.narrow("load.longest", file.longest.unwrap_or(longest), 2, u64::from(longest.max(2)))?;
+            LoadScenario::Sessions(SessionSettings {
+                agents: users()?,
+                prefix: lengths(
+                    "load.prefix",
+                    file.prefix,
+                    length(118_656.min(longest / 2).max(1), PREFIX_SPREAD.value),
+                )?,
+                common: checks.narrow("load.common", file.common.unwrap_or(COMMON.value as u32), 0, MOST_TOKENS)?,
+                append: lengths("load.append", file.append, length(875, APPEND_SPREAD.value))?,
+                output: lengths("load.output", file.output, length(214, OUTPUT_SPREAD.value))?,
+                steps: checks.real("load.steps", file.steps.unwrap_or(8.8), (1.0, 1e6))?,
+                tool: checks.real("load.tool", file.tool.unwrap_or(1.0), (0.0, 1e6))?,
+                tool_shortest: checks.real(
+                    "load.tool_shortest",
+                    file.tool_shortest.unwrap_or(SHORTEST_TOOL.value),
+                    (1e-6, 0.1),
+                )?,
+                tool_longest: checks.real(
+                    "load.tool_longest",
+                    file.tool_longest.unwrap_or(LONGEST_TOOL.value),
+                    (192.0, 1e6),
+                )?,
+                think: think(THINK.value)?,
+                longest: most,
+                requests,
+            })
+        }
         LoadKind::Trace => LoadScenario::Trace(TraceScenario {
             file: file.file.clone().ok_or_else(|| {
                 checks.refuse(
@@ -353,7 +417,7 @@ fn refuse_too_long(checks: &Checks<'_>, load: &LoadScenario, longest: u32) -> Re
 /// A field that the kind of load does not look at would be a misunderstanding.
 fn refuse_strangers(checks: &Checks<'_>, file: &LoadFile, kind: LoadKind) -> Result<(), StreamError> {
     use LoadKind::{Closed, Open, Sessions, Trace};
-    let fields: [(&str, bool, &[LoadKind]); 23] = [
+    let fields: [(&str, bool, &[LoadKind]); 24] = [
         ("users", file.users.is_some(), &[Closed, Sessions]),
         ("think", file.think.is_some(), &[Closed, Sessions]),
         ("rate", file.rate.is_some(), &[Open, Trace]),
@@ -361,6 +425,7 @@ fn refuse_strangers(checks: &Checks<'_>, file: &LoadFile, kind: LoadKind) -> Res
         ("prompt", file.prompt.is_some(), &[Closed, Open]),
         ("output", file.output.is_some(), &[Closed, Open, Sessions]),
         ("prefix", file.prefix.is_some(), &[Sessions]),
+        ("longest", file.longest.is_some(), &[Sessions]),
         ("common", file.common.is_some(), &[Sessions]),
         ("append", file.append.is_some(), &[Sessions]),
         ("steps", file.steps.is_some(), &[Sessions]),

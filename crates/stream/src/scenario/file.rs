@@ -5,6 +5,7 @@ use wafersim_requests::{Columns, Format, History, TimeUnit};
 use wafersim_routing::Workload;
 use wafersim_spec::{ScenarioFile, SpecError};
 
+use crate::clients::Layer;
 use crate::closed_form::PromptRule;
 
 /// A scenario as written.
@@ -20,8 +21,48 @@ pub struct StreamFile {
     pub routing: RoutingFile,
     /// Who asks.
     pub load: LoadFile,
+    /// What clients are like, between who asks and the machine.
+    #[serde(skip_serializing_if = "ClientsFile::is_empty")]
+    pub clients: ClientsFile,
     /// How long.
     pub run: RunFile,
+    /// What stands in the file that `service.plan` names, where it names one.
+    #[serde(skip)]
+    pub plan_text: Option<String>,
+}
+
+/// The table `[clients]`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientsFile {
+    /// How they retry, and how many tokens they ask for: a preset; openai-sdk where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// Tokens of an answer that they ask for at most; the preset's where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u32>,
+    /// Layers of retries, the innermost first; the preset's where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layers: Option<Vec<Layer>>,
+    /// Organisations that users are dealt to in turn, each with an account of its own; 1 where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub organisations: Option<u32>,
+    /// Seconds of a round trip over the network; 0.05 where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<f64>,
+    /// Seconds that the service's host adds to a request; 0.004 where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<f64>,
+    /// Seconds after which a user gives up what is still refused; never where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patience: Option<f64>,
+}
+
+impl ClientsFile {
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Policies.
@@ -140,6 +181,9 @@ pub struct ServiceFile {
     /// Which experts tokens want; expected where left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub experts: Option<ExpertKind>,
+    /// Quotas: a built-in plan, or the path of a TOML file; no service in between where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
 }
 
 /// Kinds of load.
@@ -220,6 +264,9 @@ pub struct LoadFile {
     /// Sessions: tokens of a session when it begins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<LengthFile>,
+    /// Sessions: tokens at which a session ends and a new one begins; the longest request where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub longest: Option<u32>,
     /// Sessions: tokens that all sessions begin with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub common: Option<u32>,

@@ -1,0 +1,278 @@
+//! Clients between a load and the machine: they ask a service that has quotas, are refused, wait as their libraries
+//! wait, and see answers from outside.
+//!
+//! [`Clients`] is a load made of another one. A request of that load is what a user *wants*; the *attempts* are what its
+//! client sends. An attempt that the account or the queue refuses never reaches the machine. How long a client waits
+//! before the next is for its [`Profile`]: layers of retries, each around the one before.
+
+mod outcome;
+mod profile;
+mod retry;
+
+use std::sync::Arc;
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+pub use outcome::{ClientOutcome, Shares};
+pub use profile::{Backoff, Header, Layer, Profile};
+pub use retry::Retry;
+
+use crate::load::{Entry, LoadSource, Story};
+use crate::random::{Purpose, stream};
+use crate::request::{Content, Piece, Request};
+use crate::service::{Account, Ask, Plan, Refusal, Reservation, Used};
+use crate::time::Time;
+use outcome::Counts;
+
+/// What clients are like, and what they ask.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct ClientSettings {
+    /// Quotas.
+    pub plan: Plan,
+    /// How they retry.
+    pub profile: Profile,
+    /// Organisations that users are dealt to in turn, each with an account of its own.
+    pub organisations: u32,
+    /// Round trip over the network, in seconds.
+    pub network: f64,
+    /// What the service's host adds to each request, in seconds.
+    pub host: f64,
+    /// Seconds after which a user gives a request up that is still refused; nothing is never.
+    pub patience: Option<f64>,
+    /// Seed of the waits that are spread.
+    pub seed: u64,
+}
+
+/// Round trip over the network, in seconds: a guess, 0.01 (the same region) to 0.2 (another continent).
+pub const NETWORK: f64 = 0.05;
+/// What a host adds: 1 to 6 ms outside of queue, prompt and completion in records of 2025 and 2026 (15 ms in 2024).
+pub const HOST: f64 = 0.004;
+
+/// What a user wants, and how far its client is with it.
+#[derive(Debug)]
+struct Wanted {
+    request: Request,
+    /// The user's number in the load.
+    user: u32,
+    organisation: u32,
+    since: Time,
+    /// Waits after refusals so far, by cause.
+    quota: Time,
+    /// What the first refusal for a quota said.
+    told: Option<Time>,
+    capacity: Time,
+    attempts: u64,
+    retry: Retry,
+    reserved: Option<Reservation>,
+    is_cut: bool,
+}
+
+/// Clients.
+#[derive(Debug)]
+pub struct Clients<L> {
+    inner: L,
+    settings: ClientSettings,
+    accounts: Vec<Account>,
+    wanted: Vec<Option<Wanted>>,
+    unused: Vec<u32>,
+    /// Whether a user of the load has one request at a time: then its number is the user's.
+    is_closed: bool,
+    up: Time,
+    down: Time,
+    random: ChaCha8Rng,
+    counts: Counts,
+    dealt: u32,
+}
+
+impl<L: LoadSource> Clients<L> {
+    /// Clients with what `inner` wants; what ends after `from` counts.
+    pub fn new(inner: L, settings: ClientSettings, from: Time) -> Self {
+        let plan = Arc::new(settings.plan.clone());
+        let accounts = (0..settings.organisations.max(1)).map(|_| Account::new(Arc::clone(&plan))).collect();
+        let half = settings.network / 2.0;
+        Self {
+            is_closed: inner.most_inside().is_some(),
+            inner,
+            accounts,
+            wanted: Vec::new(),
+            unused: Vec::new(),
+            up: Time::from_seconds(half + settings.host),
+            down: Time::from_seconds(half),
+            random: stream(settings.seed, Purpose::Clients),
+            counts: Counts::new(from),
+            settings,
+            dealt: 0,
+        }
+    }
+
+    /// What they have seen, up to `end`.
+    pub fn outcome(&self, end: Time) -> ClientOutcome {
+        self.counts.outcome(&self.settings, end)
+    }
+
+    /// A request of the load becomes one of a client's: it comes later by the way to the service.
+    fn send(&mut self, mut request: Request) -> Request {
+        let user = request.user;
+        let organisation = if self.is_closed { user } else { self.dealt } % self.settings.organisations.max(1);
+        self.dealt = self.dealt.wrapping_add(1);
+        let plan = &self.settings.plan;
+        let context = plan.context.unwrap_or(u32::MAX);
+        let most = self.settings.profile.max_tokens.unwrap_or(u32::MAX);
+        let most = most.min(plan.answer.unwrap_or(u32::MAX)).min(context.saturating_sub(request.prompt).max(1));
+        let is_cut = request.output > most;
+        request.output = request.output.min(most);
+        if self.accounts.len() > 1
+            && let Content::Session { session, common } = request.content
+        {
+            // What sessions have in common, they have within their organisation.
+            let own = u64::MAX - 1 - u64::from(organisation);
+            request.content =
+                Content::Spliced([Piece { until: common, key: own }, Piece { until: u32::MAX, key: session }].into());
+        }
+        let since = request.arrival;
+        request.arrival = since + self.up;
+        let place = if self.is_closed {
+            if self.wanted.len() <= user as usize {
+                self.wanted.resize_with(user as usize + 1, || None);
+            }
+            user
+        } else if let Some(place) = self.unused.pop() {
+            place
+        } else {
+            self.wanted.push(None);
+            u32::try_from(self.wanted.len() - 1).unwrap_or(u32::MAX)
+        };
+        request.user = place;
+        let wanted = Wanted {
+            request: request.clone(),
+            user,
+            organisation,
+            since,
+            quota: Time::ZERO,
+            told: None,
+            capacity: Time::ZERO,
+            attempts: 0,
+            retry: Retry::new(&self.settings.profile),
+            reserved: None,
+            is_cut,
+        };
+        if let Some(slot) = self.wanted.get_mut(place as usize) {
+            *slot = Some(wanted);
+        }
+        request
+    }
+
+    fn take(&mut self, place: u32) -> Option<Wanted> {
+        let wanted = self.wanted.get_mut(place as usize)?.take();
+        if !self.is_closed {
+            self.unused.push(place);
+        }
+        wanted
+    }
+
+    /// An attempt was refused at `now`: the next one, or, where the user gives up, what it wants next.
+    fn refused(&mut self, place: u32, refusal: &Refusal, now: Time) -> Option<Request> {
+        let told = now + self.down;
+        let hint = match refusal {
+            Refusal::Quota { wait, limit } => wait.unwrap_or(limit.window.time()),
+            Refusal::Capacity => Time::from_seconds(CAPACITY_WAIT),
+        };
+        let is_quota = matches!(refusal, Refusal::Quota { .. });
+        self.counts.refused(now, is_quota);
+        let random = &mut self.random;
+        let wanted = self.wanted.get_mut(place as usize).and_then(Option::as_mut)?;
+        let delay = wanted.retry.next(&self.settings.profile, hint, || random.random());
+        let patience = self.settings.patience.map(Time::from_seconds);
+        let delay = delay.filter(|delay| patience.is_none_or(|most| told + *delay - wanted.since <= most));
+        if let Some(delay) = delay {
+            let again = told + delay.max(LEAST_WAIT) + self.up;
+            if is_quota {
+                wanted.told.get_or_insert(hint);
+            }
+            *(if is_quota { &mut wanted.quota } else { &mut wanted.capacity }) += again - now;
+            wanted.request.arrival = again;
+            return Some(wanted.request.clone());
+        }
+        let wanted = self.take(place)?;
+        self.counts.abandoned(now, wanted.attempts);
+        // A user who gave up does not ask again at the same moment for ever.
+        let next = self.inner.after(wanted.user, told)?;
+        let arrival = next.arrival.max(told + AFTER_GIVING_UP);
+        Some(self.send(Request { arrival, ..next }))
+    }
+}
+
+/// Shortest wait between two attempts.
+const LEAST_WAIT: Time = Time(1_000_000_000);
+/// Shortest time between giving up and the next request: one second.
+const AFTER_GIVING_UP: Time = Time(1_000_000_000_000);
+/// What the service says after a refusal for want of room, in seconds (a guess, 1 to 60).
+const CAPACITY_WAIT: f64 = 1.0;
+
+impl<L: LoadSource> LoadSource for Clients<L> {
+    fn next(&mut self) -> Option<Request> {
+        let request = self.inner.next()?;
+        Some(self.send(request))
+    }
+
+    fn most_inside(&self) -> Option<u64> {
+        self.inner.most_inside()
+    }
+
+    fn after(&mut self, user: u32, now: Time) -> Option<Request> {
+        let wanted = self.take(user)?;
+        let next = self.inner.after(wanted.user, now + self.down)?;
+        Some(self.send(next))
+    }
+
+    fn asks(&self) -> bool {
+        true
+    }
+
+    fn ask(&mut self, request: &Request, cached: u32, waiting: u64, now: Time) -> Entry {
+        let place = request.user;
+        let Some(wanted) = self.wanted.get_mut(place as usize).and_then(Option::as_mut) else { return Entry::In };
+        wanted.attempts += 1;
+        self.counts.attempt(now);
+        let ask = Ask { prompt: request.prompt, cached, most: self.settings.profile.max_tokens };
+        let is_full = self.settings.plan.queue.is_some_and(|most| waiting >= most);
+        let account = self.accounts.get_mut(wanted.organisation as usize);
+        let admitted = match account {
+            _ if is_full => Err(Refusal::Capacity),
+            Some(account) => account.admit(now, &ask),
+            None => Ok(Reservation::default()),
+        };
+        match admitted {
+            Ok(reserved) => {
+                self.counts.reserved(now, reserved.tokens());
+                wanted.reserved = Some(reserved);
+                Entry::In
+            }
+            Err(refusal) => Entry::Back(self.refused(place, &refusal, now)),
+        }
+    }
+
+    fn served(&mut self, story: &Story<'_>) {
+        let Some(wanted) = self.wanted.get_mut(story.request.user as usize).and_then(Option::as_mut) else { return };
+        let used = Used { prompt: story.request.prompt, cached: story.cached, output: story.request.output };
+        if let (Some(account), Some(reserved)) =
+            (self.accounts.get_mut(wanted.organisation as usize), wanted.reserved.take())
+        {
+            account.settle(story.ended, reserved, &used);
+        }
+        let seen = outcome::Seen {
+            user: wanted.user,
+            since: wanted.since,
+            quota: wanted.quota.min(wanted.told.unwrap_or(Time::ZERO)),
+            retries: wanted.quota - wanted.told.unwrap_or(Time::ZERO),
+            capacity: wanted.capacity,
+            attempts: wanted.attempts,
+            is_cut: wanted.is_cut,
+            up: self.up,
+            down: self.down,
+            used,
+        };
+        self.counts.served(story, &seen);
+    }
+}

@@ -1,0 +1,257 @@
+//! What clients have seen: counts, times, and where they went.
+
+use serde::{Deserialize, Serialize};
+
+use super::ClientSettings;
+use crate::load::Story;
+use crate::service::Used;
+use crate::statistics::{Distribution, Summary};
+use crate::time::Time;
+
+/// What clients saw of what ended in the window.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ClientOutcome {
+    /// The plan.
+    pub plan: String,
+    /// The profile.
+    pub profile: String,
+    /// Requests that users got answers to.
+    pub served: u64,
+    /// Requests that users gave up.
+    pub abandoned: u64,
+    /// Answers that were cut at the plan's or the client's limit.
+    pub cut: u64,
+    /// Attempts that were sent in the window.
+    pub attempts: u64,
+    /// Of these, refused for a quota.
+    pub refused_quota: u64,
+    /// Of these, refused for want of room.
+    pub refused_capacity: u64,
+    /// Refusals in an hour.
+    pub refused_per_hour: f64,
+    /// Attempts of what ended, for each.
+    pub attempts_per_request: Option<f64>,
+    /// Tokens of prompts that were answered, those of the cache included.
+    pub prompt_tokens: u64,
+    /// Of these, tokens that the cache had.
+    pub cached_tokens: u64,
+    /// Tokens of answers.
+    pub output_tokens: u64,
+    /// Tokens that were reserved for attempts that were let in, prompts included.
+    pub reserved_tokens: u64,
+    /// Dollars at the plan's price.
+    pub dollars: Option<f64>,
+    /// Tokens of answers a second, of all users.
+    pub goodput: f64,
+    /// Tokens a second as seen from outside: the answer's, over the time from wanting it to its end.
+    pub seen_speed: Option<Summary>,
+    /// Tokens of all answers over the time that they took, of a user at work.
+    pub seen_speed_overall: Option<f64>,
+    /// Seconds from wanting an answer to its first token.
+    pub first_token: Option<Summary>,
+    /// Seconds from wanting an answer to its end.
+    pub whole: Option<Summary>,
+    /// Where that goes, in the mean, in seconds; the parts add up to the mean of `whole`.
+    pub shares: Shares,
+    /// Jain's index of the users' tokens of answers: 1 where all have as many, 1 / n where one has all.
+    pub fairness: Option<f64>,
+}
+
+/// Parts of the time from wanting an answer to its end, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Shares {
+    /// Waiting for a quota, as long as the first refusal said.
+    pub quota: f64,
+    /// Waiting for it beyond that: clients that come too early or too late, and others who were faster.
+    pub retries: f64,
+    /// Waiting after refusals for want of room.
+    pub capacity: f64,
+    /// The way to the service and back, and its host.
+    pub network: f64,
+    /// Waiting for room on the wafers, for blocks from the host, for the prompt's turn.
+    pub queue: f64,
+    /// The prompt.
+    pub prompt: f64,
+    /// From the first token to the last.
+    pub decode: f64,
+}
+
+impl Shares {
+    /// In all.
+    pub fn sum(&self) -> f64 {
+        self.quota + self.retries + self.capacity + self.network + self.queue + self.prompt + self.decode
+    }
+}
+
+/// A request as its client saw it.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) user: u32,
+    pub(super) since: Time,
+    pub(super) quota: Time,
+    pub(super) retries: Time,
+    pub(super) capacity: Time,
+    pub(super) attempts: u64,
+    pub(super) is_cut: bool,
+    pub(super) up: Time,
+    pub(super) down: Time,
+    pub(super) used: Used,
+}
+
+/// Longest time that a distribution tells apart: 10^6 s, in nanoseconds.
+const LONGEST: u64 = 1_000_000_000_000_000;
+/// Users whose tokens are counted for fairness.
+const MOST_USERS: usize = 1 << 20;
+
+/// Counts of the window.
+#[derive(Debug)]
+pub(super) struct Counts {
+    from: Time,
+    served: u64,
+    abandoned: u64,
+    cut: u64,
+    attempts: u64,
+    attempts_of_ended: u64,
+    refused: [u64; 2],
+    prompt: u64,
+    cached: u64,
+    output: u64,
+    reserved: u64,
+    speeds: Distribution,
+    first: Distribution,
+    whole: Distribution,
+    /// Picoseconds: quota, retries, capacity, network, queue, prompt, decode.
+    sums: [u128; 7],
+    by_user: Vec<u64>,
+}
+
+impl Counts {
+    pub(super) fn new(from: Time) -> Self {
+        let seconds = || Distribution::new(LONGEST, 1e-9);
+        Self {
+            from,
+            served: 0,
+            abandoned: 0,
+            cut: 0,
+            attempts: 0,
+            attempts_of_ended: 0,
+            refused: [0; 2],
+            prompt: 0,
+            cached: 0,
+            output: 0,
+            reserved: 0,
+            // Up to 10^6 tokens a second, in thousandths.
+            speeds: Distribution::new(1_000_000_000, 1e-3),
+            first: seconds(),
+            whole: seconds(),
+            sums: [0; 7],
+            by_user: Vec::new(),
+        }
+    }
+
+    fn counts(&self, now: Time) -> u64 {
+        u64::from(now >= self.from)
+    }
+
+    pub(super) fn attempt(&mut self, now: Time) {
+        self.attempts += self.counts(now);
+    }
+
+    pub(super) fn reserved(&mut self, now: Time, tokens: u64) {
+        self.reserved += tokens * self.counts(now);
+    }
+
+    pub(super) fn refused(&mut self, now: Time, is_quota: bool) {
+        let counts = self.counts(now);
+        let [quota, capacity] = &mut self.refused;
+        *(if is_quota { quota } else { capacity }) += counts;
+    }
+
+    pub(super) fn abandoned(&mut self, now: Time, attempts: u64) {
+        let counts = self.counts(now);
+        self.abandoned += counts;
+        self.attempts_of_ended += attempts * counts;
+    }
+
+    pub(super) fn served(&mut self, story: &Story<'_>, seen: &Seen) {
+        if story.ended < self.from {
+            return;
+        }
+        self.served += 1;
+        self.cut += u64::from(seen.is_cut);
+        self.attempts_of_ended += seen.attempts;
+        self.prompt += u64::from(seen.used.prompt);
+        self.cached += u64::from(seen.used.cached);
+        self.output += u64::from(seen.used.output);
+        let whole = story.ended + seen.down - seen.since;
+        self.whole.add(whole.nanoseconds(), 1);
+        self.first.add((story.first_token + seen.down - seen.since).nanoseconds(), 1);
+        let speed = f64::from(seen.used.output) / whole.seconds().max(1e-12);
+        self.speeds.add((speed * 1e3).round() as u64, 1);
+        // The waits after refusals hold the ways back and forth of the attempts before; the last one's are here.
+        let parts = [
+            seen.quota,
+            seen.retries,
+            seen.capacity,
+            seen.up + seen.down,
+            story.started - story.arrived,
+            story.first_token - story.started,
+            story.ended - story.first_token,
+        ];
+        for (sum, part) in self.sums.iter_mut().zip(parts) {
+            *sum += u128::from(part.0);
+        }
+        let user = seen.user as usize;
+        if user < MOST_USERS {
+            if self.by_user.len() <= user {
+                self.by_user.resize(user + 1, 0);
+            }
+            self.by_user[user] += u64::from(seen.used.output);
+        }
+    }
+
+    pub(super) fn outcome(&self, settings: &ClientSettings, end: Time) -> ClientOutcome {
+        let seconds = (end - self.from).seconds().max(1e-12);
+        let mean = |sum: u128| sum as f64 * 1e-12 / self.served.max(1) as f64;
+        let [quota, retries, capacity, network, queue, prompt, decode] = self.sums.map(mean);
+        let ended = self.served + self.abandoned;
+        let all_time = self.sums.iter().sum::<u128>() as f64 * 1e-12;
+        let price = settings.plan.price;
+        let dollars = price.map(|price| {
+            let fresh = (self.prompt - self.cached) as f64 * price.input;
+            let cached = self.cached as f64 * price.cached.unwrap_or(price.input);
+            (fresh + cached + self.output as f64 * price.output) * 1e-6
+        });
+        ClientOutcome {
+            plan: settings.plan.name.clone(),
+            profile: settings.profile.name.clone(),
+            served: self.served,
+            abandoned: self.abandoned,
+            cut: self.cut,
+            attempts: self.attempts,
+            refused_quota: self.refused[0],
+            refused_capacity: self.refused[1],
+            refused_per_hour: self.refused.iter().sum::<u64>() as f64 / seconds * 3600.0,
+            attempts_per_request: (ended > 0).then(|| self.attempts_of_ended as f64 / ended as f64),
+            prompt_tokens: self.prompt,
+            cached_tokens: self.cached,
+            output_tokens: self.output,
+            reserved_tokens: self.reserved,
+            dollars,
+            goodput: self.output as f64 / seconds,
+            seen_speed: self.speeds.summary(),
+            seen_speed_overall: (all_time > 0.0).then(|| self.output as f64 / all_time),
+            first_token: self.first.summary(),
+            whole: self.whole.summary(),
+            shares: Shares { quota, retries, capacity, network, queue, prompt, decode },
+            fairness: self.fairness(),
+        }
+    }
+
+    /// (sum x)^2 / (n sum x^2).
+    fn fairness(&self) -> Option<f64> {
+        let sum: f64 = self.by_user.iter().map(|tokens| *tokens as f64).sum();
+        let squares: f64 = self.by_user.iter().map(|tokens| (*tokens as f64).powi(2)).sum();
+        (squares > 0.0).then(|| sum * sum / (self.by_user.len() as f64 * squares))
+    }
+}

@@ -1,0 +1,171 @@
+//! How clients retry, and how many tokens they ask for: presets from their code and from runs against a small server
+//! that refuses. The versions are those that were read or run in autumn 2026.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::StreamError;
+
+/// Waits that grow with each retry.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backoff {
+    /// Seconds before the first retry.
+    pub base: f64,
+    /// Each wait is so many times the one before.
+    #[serde(default = "Backoff::same")]
+    pub factor: f64,
+    /// Seconds at most.
+    #[serde(default = "Backoff::endless")]
+    pub cap: f64,
+    /// The wait is multiplied by a number drawn from here; 1 to 1 is no jitter.
+    #[serde(default = "Backoff::exact")]
+    pub jitter: [f64; 2],
+}
+
+impl Backoff {
+    const fn same() -> f64 {
+        1.0
+    }
+
+    const fn endless() -> f64 {
+        1e6
+    }
+
+    const fn exact() -> [f64; 2] {
+        [1.0, 1.0]
+    }
+
+    /// Seconds before a retry, counted from 0; `drawn` is from 0 to 1.
+    pub fn wait(&self, retry: u32, drawn: f64) -> f64 {
+        let power = self.factor.powi(i32::try_from(retry).unwrap_or(i32::MAX));
+        let [low, high] = self.jitter;
+        (self.base * power).min(self.cap) * (low + (high - low) * drawn)
+    }
+}
+
+/// What a client makes of the wait that a refusal names.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Header {
+    /// It waits as long.
+    Obey,
+    /// It does not look at it.
+    Ignore,
+    /// It waits as long where that is less than so many seconds, else as if nothing were said.
+    ObeyBelow(f64),
+    /// It waits as long, and does not retry what would take more than so many seconds.
+    RefuseAbove(f64),
+    /// It waits as long, but no shorter and no longer than this.
+    Clamp {
+        /// Seconds at least.
+        least: f64,
+        /// Seconds at most.
+        most: f64,
+    },
+}
+
+/// A layer of retries.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Layer {
+    /// Retries after the first try; nothing is without end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries: Option<u32>,
+    /// Waits where no header is heard.
+    pub backoff: Backoff,
+    /// What it makes of the header.
+    pub header: Header,
+}
+
+/// A client.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Profile {
+    /// Its name.
+    pub name: String,
+    /// Tokens of an answer that it asks for at most; nothing where it names none.
+    pub max_tokens: Option<u32>,
+    /// Layers of retries, the innermost first.
+    pub layers: Vec<Layer>,
+}
+
+const fn layer(retries: u32, backoff: Backoff, header: Header) -> Layer {
+    Layer { retries: Some(retries), backoff, header }
+}
+
+const fn backoff(base: f64, factor: f64, cap: f64, jitter: [f64; 2]) -> Backoff {
+    Backoff { base, factor, cap, jitter }
+}
+
+const EXACT: [f64; 2] = [1.0, 1.0];
+/// openai-python 3.57 and openai-node 6.49: 0.5 s, doubled, up to 8 s, less up to a quarter.
+const OPENAI: Layer = layer(2, backoff(0.5, 2.0, 8.0, [0.75, 1.0]), Header::RefuseAbove(120.0));
+
+impl Profile {
+    /// Names of the presets.
+    pub const NAMES: [&'static str; 10] = [
+        "none",
+        "openai-sdk",
+        "ai-sdk",
+        "code-puppy",
+        "code-puppy-generic",
+        "opencode",
+        "qwen-code",
+        "roo",
+        "aider",
+        "continue",
+    ];
+
+    /// A preset.
+    ///
+    /// # Errors
+    /// Where there is none of that name; with the names that there are.
+    pub fn preset(name: &str) -> Result<Self, StreamError> {
+        let agent = layer(4, backoff(2.0, 2.2, 30.0, [0.5, 1.0]), Header::Ignore);
+        let (max_tokens, layers) = match name {
+            "none" => (None, vec![]),
+            "openai-sdk" => (None, vec![OPENAI]),
+            // `ai` 6.0: 2 s and 4 s; a header of 60 s or more is not heard.
+            "ai-sdk" => (None, vec![layer(2, backoff(2.0, 2.0, 1e6, EXACT), Header::ObeyBelow(60.0))]),
+            // 0.0.946, type cerebras: its transport waits 3, 6, 12, 24 and 48 s whatever the header says; around it the
+            // SDK, around that the agent.
+            "code-puppy" => {
+                let transport = layer(5, backoff(3.0, 2.0, 1e6, EXACT), Header::Ignore);
+                (Some(19_660), vec![transport, OPENAI, agent])
+            }
+            // Other types: the header is obeyed between 0.5 s and 60 s.
+            "code-puppy-generic" => {
+                let transport = layer(5, backoff(1.0, 2.0, 60.0, EXACT), Header::Clamp { least: 0.5, most: 60.0 });
+                (Some(19_660), vec![transport, OPENAI, agent])
+            }
+            // 1.18: the main request is sent 6 times.
+            "opencode" => (Some(32_000), vec![layer(5, backoff(2.0, 2.0, 30.0, [1.0, 1.25]), Header::Obey)]),
+            // 0.15: the SDK 4 times, in 7 tries that do not see the header, in 11 of the stream.
+            "qwen-code" => {
+                let sdk = layer(3, OPENAI.backoff, Header::RefuseAbove(120.0));
+                let own = layer(6, backoff(1.5, 2.0, 30.0, [0.7, 1.3]), Header::Ignore);
+                let stream = layer(10, backoff(60.0, 2.0, 300.0, EXACT), Header::Ignore);
+                (Some(8000), vec![sdk, own, stream])
+            }
+            // With automatic approval: 5 s, doubled, up to 10 min, without end.
+            "roo" => {
+                let waits = backoff(5.0, 2.0, 600.0, EXACT);
+                (Some(16_384), vec![Layer { retries: None, backoff: waits, header: Header::Ignore }])
+            }
+            // 0.86: litellm's 2 retries in 8 of its own, 0.25 s to 32 s.
+            "aider" => {
+                let litellm = layer(2, backoff(0.5, 2.0, 8.0, [1.0, 1.75]), Header::ObeyBelow(60.0));
+                (None, vec![litellm, layer(8, backoff(0.25, 2.0, 32.0, EXACT), Header::Ignore)])
+            }
+            "continue" => (Some(4096), vec![layer(4, backoff(1.0, 2.0, 16.0, EXACT), Header::Obey)]),
+            _ => {
+                return Err(StreamError::Setting {
+                    file: "clients".into(),
+                    field: "clients.profile".into(),
+                    problem: format!("there is no profile '{name}'"),
+                    allowed: Self::NAMES.join(", "),
+                });
+            }
+        };
+        Ok(Self { name: name.into(), max_tokens, layers })
+    }
+}

@@ -1,0 +1,211 @@
+//! What must hold of clients, quotas and requests that are taken back.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use proptest::prelude::*;
+use wafersim_stream::admission::Whole;
+use wafersim_stream::clients::{ClientOutcome, ClientSettings, Clients, Profile};
+use wafersim_stream::costs::GivenCosts;
+use wafersim_stream::engine::live::FromOutside;
+use wafersim_stream::engine::{Engine, HostMemory, LONGEST_RUN, Length, Service};
+use wafersim_stream::kv::Ledger;
+use wafersim_stream::load::{ClosedLoop, ClosedSettings, Lengths, LoadSource, OpenLoop, OpenSettings};
+use wafersim_stream::observer::{Happening, Nobody};
+use wafersim_stream::policy::Chunked;
+use wafersim_stream::request::{Content, Request};
+use wafersim_stream::service::Plan;
+use wafersim_stream::{ServiceOutcome, Time};
+
+fn service() -> Service<'static> {
+    Service {
+        policy: Box::new(Chunked { budget: 256 }),
+        admission: Box::new(Whole),
+        micro_batch: 4,
+        chunk: 512,
+        prefill: true,
+        prefix_cache: Some(HostMemory::default()),
+        cache_life: None,
+        speculation: None,
+        longest: 1 << 20,
+        experts: None,
+    }
+}
+
+/// Eight stages of 10 us.
+fn machine() -> GivenCosts {
+    GivenCosts::even(8, 10_000_000, 64)
+}
+
+fn run(load: &mut dyn LoadSource, capacity: u64, seconds: f64) -> ServiceOutcome {
+    let length = Length { warm_up: Time::ZERO, window: Time::from_seconds(seconds), requests: None, seed: 1 };
+    Engine::new(machine(), Ledger::of_tokens(capacity), service(), load, &mut Nobody, length).run(|_| {})
+}
+
+fn settings(plan: &str, profile: &str) -> ClientSettings {
+    ClientSettings {
+        plan: Plan::parse(plan, "test").unwrap(),
+        profile: Profile::preset(profile).unwrap(),
+        organisations: 1,
+        network: 0.05,
+        host: 0.004,
+        patience: None,
+        seed: 1,
+    }
+}
+
+fn closed(users: u32, prompt: u32, output: u32, think: f64) -> ClosedLoop {
+    let (prompt, output) = (Lengths::fixed(prompt), Lengths::fixed(output));
+    ClosedLoop::new(ClosedSettings { users, think, prompt, output, requests: None }, 7)
+}
+
+fn served(load: impl LoadSource, settings: ClientSettings, seconds: f64) -> (ServiceOutcome, ClientOutcome) {
+    let mut clients = Clients::new(load, settings, Time::ZERO);
+    let outcome = run(&mut clients, 1 << 30, seconds);
+    let seen = clients.outcome(outcome.window_end);
+    let totals = &outcome.totals;
+    assert_eq!(totals.arrived, totals.refused + totals.finished + totals.cancelled + totals.inside);
+    assert!(outcome.little.requests.abs() < 1e-9 && outcome.little.passes.abs() < 1e-9);
+    assert_eq!(seen.attempts, totals.arrived + seen.refused_quota + seen.refused_capacity);
+    if let Some(whole) = &seen.whole {
+        let sum = seen.shares.sum();
+        assert!((sum / whole.mean - 1.0).abs() < 1e-8, "{sum} of {}", whole.mean);
+    }
+    (outcome, seen)
+}
+
+/// Clients that nobody refuses, and that are next door, change nothing for the machine.
+#[test]
+fn a_service_without_limits_is_the_machine() {
+    let next_door = ClientSettings { network: 0.0, host: 0.0, ..settings("", "openai-sdk") };
+    let (with, seen) = served(closed(5, 2000, 60, 0.3), next_door, 60.0);
+    let without = run(&mut closed(5, 2000, 60, 0.3), 1 << 30, 60.0);
+    assert_eq!((seen.served, seen.refused_per_hour), (without.totals.finished, 0.0));
+    assert_eq!(with, without);
+    assert_eq!(seen.whole.unwrap().p50.to_bits(), without.whole_request.unwrap().p50.to_bits());
+}
+
+/// Prompts of 96k tokens under the coding plan: 1.7 requests a minute, however fast the machine is.
+#[test]
+fn the_coding_plan_is_bound_by_its_quota() {
+    let coding = ClientSettings { plan: Plan::built_in("coding").unwrap(), ..settings("", "continue") };
+    let (_, seen) = served(closed(1, 96_300, 213, 0.0), coding, 3600.0);
+    // A full bucket at first, 165,000 tokens a minute, 96,513 for each; the last reserve of 4,096 is not refilled.
+    let most = 165_000.0 * 61.0 / 96_513.0;
+    assert!(seen.served as f64 <= most && seen.served as f64 > 0.95 * most, "{} of {most}", seen.served);
+    assert!(seen.shares.quota > 0.95 * seen.shares.sum(), "{:?}", seen.shares);
+    assert!(seen.seen_speed.unwrap().p50 < 10.0);
+}
+
+/// Where reservations do not come back, who asks for 64k tokens and gets 200 has a bucket for one or two answers a
+/// minute; who asks for 200 is never refused.
+#[test]
+fn what_is_asked_for_is_reserved() {
+    let asks = |most: u32, refund: bool| {
+        let plan = format!("tokens = {{ minute = 100000 }}\nlargest_reserve = 65536\nrefund = {refund}");
+        let profile = Profile { max_tokens: Some(most), ..Profile::preset("continue").unwrap() };
+        served(closed(4, 500, 200, 3.0), ClientSettings { profile, ..settings(&plan, "continue") }, 600.0).1
+    };
+    let (modest, greedy, returned) = (asks(200, false), asks(64_000, false), asks(64_000, true));
+    assert_eq!(modest.refused_quota, 0);
+    let most = 100_000 * 11 / 64_500;
+    assert!(greedy.served <= most && greedy.served + 2 >= most, "{} of {most}", greedy.served);
+    assert!(greedy.reserved_tokens >= 64_500 * greedy.served);
+    // What comes back at once costs only those who come while another's is held: some, with four users.
+    let share = returned.served as f64 / modest.served as f64;
+    assert!(share > 0.8 && share < 1.0 && returned.refused_quota > 0, "{share}");
+}
+
+#[test]
+fn a_queue_that_is_full_refuses() {
+    let open = || {
+        OpenLoop::new(
+            OpenSettings {
+                rate: 800.0,
+                variation: 1.0,
+                prompt: Lengths::fixed(3000),
+                output: Lengths::fixed(100),
+                requests: None,
+            },
+            3,
+        )
+    };
+    let mut clients = Clients::new(open(), settings("queue = 2", "none"), Time::ZERO);
+    // Room for two at a time.
+    let outcome = run(&mut clients, 6500, 30.0);
+    let seen = clients.outcome(outcome.window_end);
+    assert!(outcome.queues.room.largest <= 2);
+    assert!(seen.refused_capacity > 100 && seen.abandoned == seen.refused_capacity);
+    assert_eq!(seen.attempts, outcome.totals.arrived + seen.refused_capacity);
+    assert!(seen.shares.quota.to_bits() == 0 && seen.shares.capacity.to_bits() == 0, "they do not try again");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever clients do, no more tokens are let in than a full bucket and its refill.
+    #[test]
+    fn never_more_than_the_quota(
+        users in 1u32..12,
+        prompt in 10u32..3000,
+        output in 1u32..300,
+        quota in 2000u64..60_000,
+        profile in prop::sample::select(Profile::NAMES.to_vec()),
+        organisations in 1u32..4,
+    ) {
+        let plan = format!("tokens = {{ minute = {quota} }}\nrequests = {{ minute = 30 }}");
+        let settings = ClientSettings { organisations, ..settings(&plan, profile) };
+        let (outcome, seen) = served(closed(users, prompt, output, 0.1), settings, 300.0);
+        let organisations = u64::from(organisations);
+        // What comes back when an answer ends may be used again, so used tokens count, and those that are reserved now.
+        let used = seen.prompt_tokens + seen.output_tokens;
+        prop_assert!(used <= organisations * quota * 6, "{used}");
+        prop_assert!(outcome.totals.arrived <= organisations * 30 * 6);
+        prop_assert!(seen.fairness.is_none_or(|index| index > 0.0 && index <= 1.0 + 1e-12));
+    }
+
+    /// Requests that are taken back at any moment leave nothing behind, and others are served as ever.
+    #[test]
+    fn what_is_taken_back_leaves_no_trace(
+        requests in prop::collection::vec((0u64..3000, 1u32..2000, 1u32..80, prop::option::of(0u64..4000)), 1..40),
+        capacity in 2200u64..9000,
+    ) {
+        let length = Length { warm_up: Time::ZERO, window: LONGEST_RUN, requests: None, seed: 1 };
+        let (mut load, mut events) = (FromOutside, Vec::new());
+        let mut watch = |at: Time, request: u64, happening| events.push((at, request, happening));
+        let ledger = Ledger::of_tokens(capacity);
+        let mut engine = Engine::new(machine(), ledger, service(), &mut load, &mut watch, length);
+        let mut planned: Vec<(Time, u32, u32, Option<Time>)> = Vec::new();
+        for (gap, prompt, output, cancel) in requests {
+            let at = planned.last().map_or(Time::ZERO, |last| last.0) + Time(gap * 1_000_000);
+            planned.push((at, prompt, output, cancel.map(|after| at + Time(after * 1_000_000))));
+        }
+        let mut cancels: Vec<(Time, u64)> = Vec::new();
+        let mut number = 0;
+        for (at, prompt, output, cancel) in planned {
+            cancels.sort_unstable();
+            while cancels.first().is_some_and(|cancel| cancel.0 <= at) {
+                let (when, which) = cancels.remove(0);
+                engine.advance(when);
+                engine.cancel(which);
+            }
+            engine.advance(at);
+            let content = Content::Session { session: u64::from(prompt % 3), common: 256 };
+            prop_assert_eq!(engine.submit(Request { arrival: at, user: 0, prompt, output, content }), number);
+            cancels.extend(cancel.map(|when| (when, number)));
+            number += 1;
+        }
+        cancels.sort_unstable();
+        for (when, which) in cancels {
+            engine.advance(when);
+            engine.cancel(which);
+        }
+        while let Some(next) = engine.next_at().filter(|next| *next < LONGEST_RUN) {
+            engine.advance(next);
+        }
+        let levels = engine.levels();
+        prop_assert_eq!((levels.in_service, levels.room, levels.prefill, levels.entry, levels.passes), (0, 0, 0, 0, 0));
+        prop_assert_eq!(engine.used(), 0);
+        drop(engine);
+        let ends = |wanted: Happening| events.iter().filter(|(_, _, happening)| *happening == wanted).count() as u64;
+        prop_assert_eq!(ends(Happening::Finished) + ends(Happening::Cancelled), number);
+    }
+}
