@@ -4,7 +4,9 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::bound::BoundFlags;
 use crate::commands::completions::CompletionsFlags;
+use crate::commands::cost::CostFlags;
 use crate::commands::crosscheck::CrosscheckFlags;
+use crate::commands::goal::GoalFlags;
 use crate::commands::graph::GraphFlags;
 use crate::commands::map::MapFlags;
 use crate::commands::mappings::MappingsFlags;
@@ -44,6 +46,10 @@ pub enum Command {
     Run(RunFlags),
     /// What no mapping of this model on this wafer beats, with every term.
     Bound(BoundFlags),
+    /// What must be true for a target: the value of each parameter that reaches it, the cheapest pairs.
+    Goal(GoalFlags),
+    /// What an answer costs: power, energy, money, beside services and GPUs.
+    Cost(CostFlags),
     /// Answer a table of questions: users x context x wafers x precisions x profiles x placements.
     Plan(PlanFlags),
     /// Run a load against a machine: users, queues, speeds, and where the time goes.

@@ -2,7 +2,9 @@
 
 pub mod bound;
 pub mod completions;
+pub mod cost;
 pub mod crosscheck;
+pub mod goal;
 pub mod graph;
 pub mod map;
 pub mod mappings;
@@ -28,6 +30,8 @@ pub fn execute(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run(flags) => run::execute(&flags),
         Command::Bound(flags) => bound::execute(&flags),
+        Command::Goal(flags) => goal::execute(&flags),
+        Command::Cost(flags) => cost::execute(&flags),
         Command::Plan(flags) => plan::execute(&flags),
         Command::Stream(flags) => stream::execute(&flags),
         Command::Validate(flags) => validate::execute(&flags),

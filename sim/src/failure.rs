@@ -5,6 +5,7 @@ use thiserror::Error;
 use wafersim::answer::AnswerError;
 use wafersim::carried::CarriedError;
 use wafersim::check::measurements::TableError;
+use wafersim::decide::DecideError;
 use wafersim::fabric::packet::TrafficError;
 use wafersim::graph::GraphError;
 use wafersim::mapping::MappingError;
@@ -49,6 +50,9 @@ pub enum Failure {
     /// The run cannot be made.
     #[error(transparent)]
     Stream(#[from] StreamError),
+    /// There is no decision.
+    #[error(transparent)]
+    Decide(#[from] DecideError),
     /// A trace of requests is wrong.
     #[error(transparent)]
     Requests(#[from] RequestError),
@@ -136,6 +140,7 @@ impl Failure {
             | Self::Values(ValuesError::Program { .. })
             | Self::Graph(GraphError::TensorMismatch { .. })
             | Self::Traffic(TrafficError::Stuck { .. } | TrafficError::Conservation { .. }) => 1,
+            Self::Decide(DecideError::Table { .. } | DecideError::Graph(GraphError::TensorMismatch { .. })) => 1,
             Self::Store(error) | Self::Results(error) if !error.is_wrong_input() => 1,
             Self::NotCertified => 3,
             Self::Spec(_)
@@ -146,6 +151,7 @@ impl Failure {
             | Self::Traffic(_)
             | Self::Values(_)
             | Self::Stream(_)
+            | Self::Decide(_)
             | Self::Requests(_)
             | Self::Routing(_)
             | Self::Trace { .. }

@@ -9,6 +9,8 @@
 //! | [`answer`] | the verdict and what it rests on |
 //! | [`bound`] | what no mapping beats, term by term |
 //! | [`certificate`] | what has been shown of a mapping |
+//! | [`goal`] | what must be true for a target |
+//! | [`cost`] | what an answer costs |
 //! | [`plan`] | the capacity-planning table |
 //! | [`validation`] | predicted against measured |
 //! | [`production`] | what services were seen to do |
@@ -27,9 +29,11 @@
 pub mod answer;
 pub mod bound;
 pub mod certificate;
+pub mod cost;
 pub mod crosscheck;
 mod error;
 pub mod fabric;
+pub mod goal;
 mod grid;
 mod json;
 pub mod model;

@@ -1,0 +1,45 @@
+//! `simctl goal`: what must be true for a target.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use wafersim::decide::goal::{Asked, goal};
+use wafersim::report;
+
+use crate::choice::ObjectFormat;
+use crate::failure::Failure;
+use crate::load_flags::LoadFlags;
+use crate::output::Destination;
+use crate::progress::Draws;
+
+/// Flags of `goal`.
+#[derive(Debug, Args)]
+pub struct GoalFlags {
+    #[command(flatten)]
+    load: LoadFlags,
+    /// Parameters that are varied, or their beginnings, for example `wafer.link,users`; all where left out.
+    #[arg(long, value_name = "PATH,...", value_delimiter = ',')]
+    vary: Vec<String>,
+    /// Parameters that stay as they are.
+    #[arg(long, value_name = "PATH,...", value_delimiter = ',')]
+    fix: Vec<String>,
+    /// How to write it.
+    #[arg(long, value_enum, default_value_t = ObjectFormat::Text)]
+    format: ObjectFormat,
+    /// File to write to instead of stdout.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// Seeks the goal.
+pub fn execute(flags: &GoalFlags) -> Result<(), Failure> {
+    let destination = Destination::open(flags.out.as_deref())?;
+    let question = flags.load.question()?;
+    let asked = Asked { vary: flags.vary.clone(), fix: flags.fix.clone() };
+    let progress = Draws::of("levers");
+    let found = goal(&question, &asked, &|done, all| progress.at(done, all))?;
+    destination.write(&match flags.format {
+        ObjectFormat::Text => report::goal::text(&found),
+        ObjectFormat::Json => report::goal::json(&found)?,
+    })
+}
