@@ -17,6 +17,7 @@ use crate::commands::results::ResultsFlags;
 use crate::commands::routing::RoutingFlags;
 use crate::commands::run::RunFlags;
 use crate::commands::settings::SettingsFlags;
+use crate::commands::size::SizeFlags;
 use crate::commands::stream::StreamFlags;
 use crate::commands::trace::TraceFlags;
 use crate::commands::traffic::TrafficFlags;
@@ -48,6 +49,8 @@ pub enum Command {
     Bound(BoundFlags),
     /// What must be true for a target: the value of each parameter that reaches it, the cheapest pairs.
     Goal(GoalFlags),
+    /// How many machines a load needs, of how many wafers, so that its users see what was promised.
+    Size(SizeFlags),
     /// What an answer costs: power, energy, money, beside services and GPUs.
     Cost(CostFlags),
     /// Answer a table of questions: users x context x wafers x precisions x profiles x placements.

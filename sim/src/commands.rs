@@ -15,6 +15,7 @@ pub mod results;
 pub mod routing;
 pub mod run;
 pub mod settings;
+pub mod size;
 pub mod stream;
 pub mod trace;
 pub mod traffic;
@@ -31,6 +32,7 @@ pub fn execute(command: Command) -> Result<(), Failure> {
         Command::Run(flags) => run::execute(&flags),
         Command::Bound(flags) => bound::execute(&flags),
         Command::Goal(flags) => goal::execute(&flags),
+        Command::Size(flags) => size::execute(&flags),
         Command::Cost(flags) => cost::execute(&flags),
         Command::Plan(flags) => plan::execute(&flags),
         Command::Stream(flags) => stream::execute(&flags),

@@ -77,15 +77,15 @@ pub const AGENT_CACHED: f64 = 0.957;
 /// # Errors
 /// Where the model has no graph of operators.
 pub fn of_answer(question: &Question, answer: &Answer, load: Load, economics: Economics) -> Result<Cost, DecideError> {
-    let energy = TokenEnergy::of(answer, &question.scenario, &question.model, &question.wafer)?;
-    cost(question, energy, load, economics)
+    cost(question, answer.load.wafers_used, load, economics)
 }
 
-/// Of a load on machines of a question's wafers.
+/// Of a load on machines of so many of a question's wafers.
 ///
 /// # Errors
-/// None that a user can cause.
-pub fn cost(question: &Question, energy: TokenEnergy, load: Load, economics: Economics) -> Result<Cost, DecideError> {
+/// Where the model has no graph of operators.
+pub fn cost(question: &Question, wafers: u32, load: Load, economics: Economics) -> Result<Cost, DecideError> {
+    let energy = TokenEnergy::of(&question.scenario, &question.model, &question.wafer, wafers)?;
     let system = Hourly::of(&question.wafer, &economics);
     let systems = load.systems as f64;
     let usd_per_hour = system.total.times(systems);

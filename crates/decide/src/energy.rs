@@ -6,7 +6,6 @@
 //! floor is.
 
 use serde::Serialize;
-use wafersim_answer::Answer;
 use wafersim_graph::{OperatorGraph, PassLoad};
 use wafersim_spec::Wafer;
 use wafersim_spec::wafer::Key;
@@ -35,18 +34,18 @@ pub struct TokenEnergy {
 }
 
 impl TokenEnergy {
-    /// Of a token of an answer.
+    /// Of a token of a scenario on so many wafers.
     ///
     /// # Errors
     /// Where the model has no graph of operators.
-    pub fn of(answer: &Answer, scenario: &Scenario, model: &Model, wafer: &Wafer) -> Result<Self, DecideError> {
+    pub fn of(scenario: &Scenario, model: &Model, wafer: &Wafer, wafers: u32) -> Result<Self, DecideError> {
         let precision = &scenario.precision;
         let graph = OperatorGraph::of_model(model, PassLoad::decode(1, scenario.context), precision)?;
         // A draft that is not accepted has been computed too: of k + 1 tokens of a step some are given.
         let tokens = 1 + u64::from(scenario.speculation.draft_length);
-        let work = tokens as f64 / answer.load.tokens_per_step;
+        let work = tokens as f64 / scenario.speculation.tokens_per_step();
         let counted = |count: u64| (count as f64 * work) as u64;
-        let between = u64::from(answer.load.wafers_used.saturating_sub(1));
+        let between = u64::from(wafers.saturating_sub(1));
         let macs = counted(graph.macs());
         let bytes = counted(graph.bytes_read().0);
         let link_bytes = counted(precision.activations.storage(model.hidden).0.saturating_mul(between));

@@ -6,6 +6,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`goal`] | what must be true for a target |
+//! | [`size`] | how many machines a load needs |
 //! | [`money`] | what a system costs an hour, and what that makes a token cost |
 //! | [`energy`] | what a token's work takes |
 //! | [`services`] | what is charged for tokens elsewhere |
@@ -19,5 +20,6 @@ pub mod goal;
 pub mod gpus;
 pub mod money;
 pub mod services;
+pub mod size;
 
 pub use error::DecideError;

@@ -10,6 +10,7 @@
 //! | [`bound`] | what no mapping beats, term by term |
 //! | [`certificate`] | what has been shown of a mapping |
 //! | [`goal`] | what must be true for a target |
+//! | [`size`] | how many machines a load needs |
 //! | [`cost`] | what an answer costs |
 //! | [`plan`] | the capacity-planning table |
 //! | [`validation`] | predicted against measured |
@@ -46,6 +47,7 @@ mod records;
 pub mod requests;
 pub mod results;
 pub mod setting;
+pub mod size;
 pub mod steady;
 pub mod stream;
 pub mod stream_chart;

@@ -276,7 +276,7 @@ fn prepared(
 }
 
 /// Files that the scenario names by a relative path are looked for in its folder first.
-fn find_beside(file: &mut StreamFile, folder: Option<&Path>) {
+pub fn find_beside(file: &mut StreamFile, folder: Option<&Path>) {
     let Some(folder) = folder else { return };
     let is_path = |name: &str| name.ends_with(".json") || name.ends_with(".toml") || name.contains(['/', '\\']);
     let named = [&mut file.machine.model, &mut file.machine.wafer].into_iter().flatten().filter(|name| is_path(name));

@@ -2,7 +2,8 @@
 //!
 //! A pair's price is the root of the sum of the squares of both ways in octaves: two short ways are cheaper than a long
 //! one. It weighs a clock of twice the rate as much as half the users: what an octave of either costs is the reader's to
-//! say. Pairs that are no cheaper than one of the two by itself are left out.
+//! say. Pairs that are hardly cheaper than one of the two by itself are left
+//! out.
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -42,6 +43,8 @@ const NAMED: usize = 10;
 /// The farthest that a rate is moved in a pair, and the steps on the way there.
 const FARTHEST: f64 = 5.0;
 const GRID: usize = 10;
+/// How much cheaper a pair must be than one of its members.
+const CHEAPER: f64 = 0.95;
 /// Halvings of a way in octaves.
 const HALVINGS: u32 = 12;
 
@@ -68,7 +71,7 @@ pub(super) fn cheapest(pricing: &Pricing, found: &[Sought], target: f64) -> Vec<
         .filter_map(|(one, other)| two_steps(pricing, &steps[one], &steps[other], target));
     let is_cheaper = |pair: &Pair| {
         let alone = |part: &Part| found.iter().find(|sought| sought.lever.path == part.path)?.lever.octaves;
-        pair.levers.iter().filter_map(alone).all(|octaves| pair.octaves < octaves)
+        pair.levers.iter().filter_map(alone).all(|octaves| pair.octaves < CHEAPER * octaves)
     };
     let all = of_rates.chain(with_steps).chain(of_steps);
     let mut pairs: Vec<Pair> = all.filter(is_cheaper).collect();
