@@ -79,6 +79,8 @@ pub struct Size {
     /// The level that more users would break first; nothing where one machine has room for all. Where nothing is
     /// feasible: the level that is farthest from what was promised, on the design that comes nearest.
     pub binds: Option<String>,
+    /// What prompts take on the idle machine, in words.
+    pub prompts: Vec<String>,
     /// Why nothing is feasible, and what would be.
     pub nearest: Option<Nearest>,
     /// Seconds to the first token at p95 on the fullest machine, the mean of all seeds.
@@ -197,7 +199,7 @@ pub fn size(asked: &Asked, told: Told<'_>) -> Result<Size, DecideError> {
     let mut confirmed_best: Option<(u64, &Design, Confirmed)> = None;
     for (_, design, most) in best.into_iter().take(CONFIRMED) {
         let Some(confirmed) = confirmed(asked, design, most, users) else { continue };
-        let wafers = wafers_in_all(design, confirmed.most, users);
+        let wafers = wafers_in_all(design, confirmed.users, users);
         if confirmed_best.as_ref().is_none_or(|(known, ..)| wafers < *known) {
             confirmed_best = Some((wafers, design, confirmed));
         }
@@ -210,6 +212,7 @@ pub fn size(asked: &Asked, told: Told<'_>) -> Result<Size, DecideError> {
         wafers_per_machine: None,
         users_per_machine: None,
         binds: None,
+        prompts: Vec::new(),
         nearest: None,
         ttft_p95_s: None,
         speed_p5: None,
@@ -279,7 +282,7 @@ fn feasible(
     told: Told<'_>,
 ) -> Result<Size, DecideError> {
     let users = size.users;
-    let machines = machines(confirmed.most, users);
+    let machines = machines(confirmed.users, users);
     let spares = design
         .server
         .as_ref()
@@ -296,7 +299,7 @@ fn feasible(
     };
     let cost = cost(question, server.pipeline().wafers_used(), load, asked.economics)?;
     told("what other assumptions make of it");
-    let moves = moves::moves(asked, design, confirmed.most, users);
+    let moves = moves::moves(asked, design, confirmed.users, users);
     let level = |name: &str| size_level(confirmed, name);
     Ok(Size {
         feasible: true,
@@ -304,13 +307,14 @@ fn feasible(
         wafers_per_machine: Some(design.wafers),
         users_per_machine: Some(confirmed.users),
         binds: confirmed.binds.clone(),
+        prompts: nearest::prompts(asked, server),
         ttft_p95_s: level("ttft_p95").or(Some(traffic.ttft_p95)),
         speed_p5: level("speed_p5").or(Some(traffic.speed_p5)),
         levels: confirmed.kept.clone(),
         most_users_per_machine: Some(confirmed.most),
-        headroom: Some(confirmed.most * machines as f64 / users - 1.0),
+        headroom: Some((confirmed.most * machines as f64 / users - 1.0).max(0.0)),
         spares,
-        growth: asked.growth.map_or_else(Vec::new, |growth| months(growth, users, confirmed.most)),
+        growth: asked.growth.map_or_else(Vec::new, |growth| months(growth, users, confirmed.users)),
         moves,
         machine: Some(server.summary()),
         usd_per_user_and_month: Some(cost.usd_per_hour.value * MONTH / users),

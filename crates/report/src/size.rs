@@ -23,11 +23,13 @@ pub fn text(size: &Size) -> String {
     let mut page = wrapped("", &sentence(size));
     if let Some(nearest) = &size.nearest {
         page.push_str(&heading("Why not, and what would do"));
-        page.push_str(&why(nearest));
+        page.push_str(&why(nearest, &size.prompts));
     }
     page.push_str(&heading(if size.feasible { "What users see" } else { "What one user of the nearest machine sees" }));
     page.push_str(&levels(&size.levels));
     if size.feasible {
+        page.push('\n');
+        size.prompts.iter().for_each(|sentence| page.push_str(&wrapped("  ", sentence)));
         page.push_str(&heading("Machines"));
         page.push_str(&machines(size));
     }
@@ -86,9 +88,9 @@ fn sentence(size: &Size) -> String {
     }
 }
 
-fn why(nearest: &Nearest) -> String {
+fn why(nearest: &Nearest, prompts: &[String]) -> String {
     let mut text = String::new();
-    for sentence in &nearest.why {
+    for sentence in nearest.why.iter().chain(prompts) {
         text.push_str(&wrapped("  ", sentence));
     }
     text.push('\n');

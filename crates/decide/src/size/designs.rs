@@ -25,7 +25,7 @@ pub(super) struct Design {
 const MOST_HELD: u64 = 128;
 const MOST_WAFERS: u32 = 256;
 /// Wafers beside the fewest that hold the users: parts of those.
-const MORE: [f64; 3] = [1.0, 1.35, 1.8];
+const MORE: [f64; 5] = [1.0, 1.1, 1.25, 1.5, 1.8];
 
 /// All designs, placed.
 ///
@@ -38,24 +38,10 @@ pub(super) fn designs(asked: &Asked, told: Told<'_>) -> Result<Vec<Design>, Deci
         WaferCount::Auto | WaferCount::Fewest => None,
     };
     let users = users_of(&asked.scenario.load)?;
-    let mut all: Vec<(u32, u64)> = Vec::new();
-    let mut holds = 1_u64;
-    while holds <= MOST_HELD && (holds == 1 || holds as f64 <= 2.0 * users) {
-        let scenario = Scenario { users: holds, wafers: WaferCount::Auto, ..asked.scenario.machine.clone() };
-        if let Ok(least) = question.asking(scenario).map_err(DecideError::from).and_then(|asked| Ok(fewest(&asked)?)) {
-            let counts: Vec<u32> = match given {
-                Some(given) => vec![given],
-                None => MORE.iter().map(|part| (f64::from(least) * part).ceil() as u32).collect(),
-            };
-            all.extend(
-                counts
-                    .into_iter()
-                    .filter(|wafers| (least..=MOST_WAFERS.max(least)).contains(wafers))
-                    .map(|wafers| (wafers, holds)),
-            );
-        }
-        holds *= 2;
-    }
+    let counts: Vec<u64> = held().take_while(|holds| *holds == 1 || *holds as f64 <= 2.0 * users).collect();
+    told(&format!("looking for numbers of wafers for {} numbers of users", counts.len()));
+    let of = |holds: u64| wafers_for(asked, &question, holds, given).into_iter().map(move |wafers| (wafers, holds));
+    let mut all: Vec<(u32, u64)> = counts.into_par_iter().flat_map_iter(of).collect();
     if all.is_empty() {
         // Why not, in the words of placement.
         fewest(&question.asking(Scenario { users: 1, wafers: WaferCount::Auto, ..asked.scenario.machine.clone() })?)?;
@@ -74,6 +60,32 @@ pub(super) fn designs(asked: &Asked, told: Told<'_>) -> Result<Vec<Design>, Deci
         Design { wafers, holds, server }
     });
     Ok(placed.collect())
+}
+
+/// Numbers of users that machines are placed for: powers of two, and one between two of them.
+fn held() -> impl Iterator<Item = u64> {
+    let between = (1..).map(|power| 3 << (power - 1)).take_while(|count| *count <= MOST_HELD);
+    let mut all: Vec<u64> =
+        (0..).map(|power| 1 << power).take_while(|count| *count <= MOST_HELD).chain(between).collect();
+    all.sort_unstable();
+    all.into_iter()
+}
+
+/// Numbers of wafers for so many users: those at which a search finds more speed; without one, the fewest and some more.
+fn wafers_for(asked: &Asked, question: &Question, holds: u64, given: Option<u32>) -> Vec<u32> {
+    let scenario = Scenario { users: holds, wafers: WaferCount::Auto, ..asked.scenario.machine.clone() };
+    let Ok(of_users) = question.asking(scenario) else { return Vec::new() };
+    let Ok(least) = fewest(&of_users) else { return Vec::new() };
+    let counts: Vec<u32> = match (given, asked.search) {
+        (Some(given), _) => vec![given],
+        (None, Some(effort)) if asked.mapping.is_none() => {
+            let searching = of_users.searching(Some(effort));
+            let considered = searching.searched().map(|found| found.considered.clone()).unwrap_or_default();
+            std::iter::once(least).chain(considered.into_iter().map(|one| one.wafers)).collect()
+        }
+        _ => MORE.iter().map(|part| (f64::from(least) * part).ceil() as u32).collect(),
+    };
+    counts.into_iter().filter(|wafers| (least..=MOST_WAFERS.max(least)).contains(wafers)).collect()
 }
 
 /// A machine of so many wafers for so many users.

@@ -64,7 +64,8 @@ fn others(asked: &Asked) -> Vec<Other> {
             let scenario = StreamScenario { load: LoadScenario::Sessions(load), ..scenario.clone() };
             others.push(Other { path, value: value.to_string(), scenario, is_placed_anew: false, searches: true });
         };
-        for common in [COMMON.low, COMMON.high].into_iter().filter(|common| *common as u32 != load.common) {
+        let half = f64::from(load.prefix.median / 2 / 1024 * 1024);
+        for common in [COMMON.low, COMMON.high, half].into_iter().filter(|common| *common as u32 != load.common) {
             loaded("load.common", common, &|load| load.common = common as u32);
         }
         for think in [THINK.low, THINK.high].into_iter().filter(|think| (*think - load.think).abs() > 1e-9) {

@@ -66,39 +66,51 @@ pub(super) fn infeasible(asked: &Asked, all: &[Design], found: &[Found], size: S
     let nearest = Nearest {
         wafers: design.wafers,
         placed_for: design.holds,
-        why: why(asked, server, of_one),
+        why: broken(asked, of_one),
         levels: levels.clone(),
         changes,
     };
     let (ttft_p95_s, speed_p5) = (is_speed("ttft_p95"), is_speed("speed_p5"));
-    Ok(Size { binds, levels, ttft_p95_s, speed_p5, nearest: Some(nearest), machine: Some(server.summary()), ..size })
+    Ok(Size {
+        binds,
+        levels,
+        ttft_p95_s,
+        speed_p5,
+        nearest: Some(nearest),
+        prompts: prompts(asked, server),
+        machine: Some(server.summary()),
+        ..size
+    })
 }
 
-/// What a prompt takes alone, in words.
-fn why(asked: &Asked, server: &Server, of_one: &Found) -> Vec<String> {
-    let mut why = Vec::new();
-    let mut prompt = |what: &str, before: u64, target: u64| {
+/// What prompts take alone, in words.
+pub(super) fn prompts(asked: &Asked, server: &Server) -> Vec<String> {
+    let prompt = |what: &str, before: u64, target: u64| {
         let seconds = server.alone(before, target.max(before + 1));
-        why.push(format!("{what} computes {} tokens: {seconds:.3} s alone", target.saturating_sub(before)));
+        format!("{what} computes {} tokens: {seconds:.3} s alone", target.saturating_sub(before))
     };
     match &asked.scenario.load {
         LoadScenario::Sessions(load) => {
             let (prefix, append) = (u64::from(load.prefix.median), u64::from(load.append.median));
-            let common = u64::from(load.common).min(prefix) * u64::from(asked.scenario.prefix_cache);
-            prompt("a session's first call", common, prefix + append);
-            let known = if asked.scenario.prefix_cache { prefix } else { 0 };
-            prompt("a later call", known, prefix + append);
+            let has_cache = asked.scenario.prefix_cache;
+            let common = if has_cache { u64::from(load.common).min(prefix) } else { 0 };
+            let known = if has_cache { prefix } else { 0 };
+            let first = prompt("a session's first call", common, prefix + append);
+            vec![first, prompt("a later call", known, prefix + append)]
         }
-        LoadScenario::Closed(load) => prompt("a prompt", 0, load.prompt.median.into()),
-        LoadScenario::Open(load) => prompt("a prompt", 0, load.prompt.median.into()),
-        LoadScenario::Trace(_) => {}
+        LoadScenario::Closed(load) => vec![prompt("a prompt", 0, load.prompt.median.into())],
+        LoadScenario::Open(load) => vec![prompt("a prompt", 0, load.prompt.median.into())],
+        LoadScenario::Trace(_) => Vec::new(),
     }
-    for (level, value) in asked.levels.iter().zip(&of_one.of_one) {
-        if let Some(value) = value.filter(|value| !level.holds(*value)) {
-            why.push(format!("one user alone: {level} is {value:.4}, and {} was promised", level.bound));
-        }
-    }
-    why
+}
+
+/// Which levels one user alone breaks, in words.
+fn broken(asked: &Asked, of_one: &Found) -> Vec<String> {
+    let levels = asked.levels.iter().zip(&of_one.of_one);
+    let broken = levels.filter_map(|(level, value)| Some((level, value.filter(|value| !level.holds(*value))?)));
+    let said =
+        broken.map(|(level, value)| format!("one user alone: {level} is {value:.4}, and {} was promised", level.bound));
+    said.collect()
 }
 
 /// What fewer tokens would do.

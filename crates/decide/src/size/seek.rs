@@ -8,9 +8,10 @@ use wafersim_stream::scenario::LoadScenario;
 
 use super::designs::Design;
 use super::levels::Level;
-use super::{Asked, Kept, is_counted, machines, with_users};
+use super::{Asked, Kept, is_counted, machines, wafers_in_all, with_users};
 
 /// What a design came to.
+#[derive(Clone)]
 pub(super) struct Found {
     /// Most users for which all levels hold.
     pub(super) most: Option<f64>,
@@ -50,12 +51,14 @@ pub(super) struct Traffic {
 /// Seconds before a window; sessions are begun in it.
 const WARM_UP: f64 = 300.0;
 /// A window has about so many user-seconds, and so many seconds at least and at most.
-const USER_SECONDS: f64 = 12_000.0;
+const USER_SECONDS: f64 = 6_000.0;
 const WINDOW: (f64, f64) = (300.0, 2400.0);
+/// Designs that are asked side by side.
+const ROUND: usize = 4;
 /// Users are found to so small a part.
 const PRECISION: f64 = 0.02;
 /// By how much users are taken away where the mean of all seeds does not hold, and how often.
-const LESS: f64 = 0.95;
+const LESS: f64 = 0.92;
 const ROUNDS: usize = 12;
 
 /// The load of a machine with so many users, for a run of a seed.
@@ -81,12 +84,30 @@ pub(super) fn tightest<'a>(levels: &'a [Level], outcome: &ServiceOutcome) -> (f6
     if outcome.steady.state == wafersim_stream::result::State::Growing { (f64::NEG_INFINITY, least.1) } else { least }
 }
 
-/// The most users of every design.
+/// The most users of every design that could need the fewest wafers. Designs are asked in rounds, those that are placed
+/// for most users for a wafer first; who would not beat the best of the rounds before is not asked further.
 pub(super) fn most_users(asked: &Asked, all: &[Design], users: f64) -> Vec<Found> {
-    all.par_iter().map(|design| of_design(asked, design, users)).collect()
+    let mut found: Vec<Found> = all.par_iter().map(|design| of_one(asked, design)).collect();
+    let mut order: Vec<usize> = (0..all.len()).filter(|at| found[*at].headroom_of_one >= 0.0).collect();
+    let held_for_a_wafer = |at: &usize| all[*at].holds as f64 / f64::from(all[*at].wafers);
+    order.sort_by(|one, other| held_for_a_wafer(other).total_cmp(&held_for_a_wafer(one)));
+    let mut fewest: Option<u64> = None;
+    for round in order.chunks(ROUND) {
+        let of_round: Vec<(usize, Found)> = round
+            .par_iter()
+            .filter_map(|at| Some((*at, of_design(asked, all.get(*at)?, found.get(*at)?, users, fewest))))
+            .collect();
+        for (at, new) in of_round {
+            let wafers = new.most.map(|most| wafers_in_all(&all[at], most, users));
+            fewest = [fewest, wafers].into_iter().flatten().min();
+            found[at] = new;
+        }
+    }
+    found
 }
 
-fn of_design(asked: &Asked, design: &Design, users: f64) -> Found {
+/// What one user alone sees.
+fn of_one(asked: &Asked, design: &Design) -> Found {
     let server = match &design.server {
         Ok(server) => server,
         Err(why) => {
@@ -95,17 +116,46 @@ fn of_design(asked: &Asked, design: &Design, users: f64) -> Found {
         }
     };
     let load = &asked.scenario.load;
-    let least = least_of(load);
-    let one = run(asked, server, load, least, asked.scenario.seed);
+    let one = run(asked, server, load, least_of(load), asked.scenario.seed);
     let of_one = asked.levels.iter().map(|level| level.value(&one)).collect();
     let (headroom_of_one, binds) = tightest(&asked.levels, &one);
-    if headroom_of_one < 0.0 {
-        let why = binds.map(|level| format!("{level} with one user: {:.4}", level.value(&one).unwrap_or(f64::NAN)));
-        return Found { most: None, why_not: why, of_one, headroom_of_one };
-    }
+    let why = binds.filter(|_| headroom_of_one < 0.0);
+    let why_not = why.map(|level| format!("one user: {level} {:.4}", level.value(&one).unwrap_or(f64::NAN)));
+    Found { most: None, why_not, of_one, headroom_of_one }
+}
+
+/// Goes on with a design on which one user sees what was promised; `fewest` wafers in all are known to do.
+fn of_design(asked: &Asked, design: &Design, known: &Found, users: f64, fewest: Option<u64>) -> Found {
+    let Ok(server) = &design.server else { return known.clone() };
+    let load = &asked.scenario.load;
     let holds = |count: f64| tightest(&asked.levels, &run(asked, server, load, count, asked.scenario.seed)).0 >= 0.0;
-    let start = if is_counted(load) { design.holds as f64 } else { users / 4.0 };
-    Found { most: Some(bisected(asked, least, start, users, &holds)), why_not: None, of_one, headroom_of_one }
+    let least = least_of(load);
+    // As many users as it must serve to need fewer wafers than what is known.
+    let needed = fewest.map(|fewest| {
+        let machines = (fewest.saturating_sub(1) / u64::from(design.wafers)).max(1) as f64;
+        let needed = users / machines;
+        if is_counted(load) { needed.ceil() } else { needed }
+    });
+    let is_beaten = fewest.is_some_and(|fewest| fewest <= u64::from(design.wafers));
+    match needed {
+        _ if is_beaten => Found { why_not: Some("more wafers than all of another design".into()), ..known.clone() },
+        Some(needed) if !holds(needed) => {
+            let why = if is_counted(load) {
+                format!("fewer than {needed:.0} users")
+            } else {
+                format!("less than {needed:.3} a second")
+            };
+            Found { why_not: Some(why), ..known.clone() }
+        }
+        Some(needed) => {
+            let most = bisected(asked, needed, 1.25 * needed, users, &holds);
+            Found { most: Some(most), why_not: None, ..known.clone() }
+        }
+        None => {
+            let start = if is_counted(load) { design.holds as f64 } else { users / 4.0 };
+            Found { most: Some(bisected(asked, least, start, users, &holds)), why_not: None, ..known.clone() }
+        }
+    }
 }
 
 /// The smallest load of a machine: a user, or a request in some minutes.
@@ -156,42 +206,40 @@ pub(super) fn confirmed(asked: &Asked, design: &Design, most: f64, users: f64) -
     let all = |count: f64| -> Vec<ServiceOutcome> {
         seeds.par_iter().map(|seed| run(asked, server, load, count, *seed)).collect()
     };
-    let mut most = most;
-    let mut outcomes = all(most);
+    let counted = is_counted(load);
+    // Users of each of as many machines as these make.
+    let shared = |most: f64| {
+        let each = users / machines(most, users) as f64;
+        if counted { each.ceil() } else { each }
+    };
+    let mut each = shared(most);
     let mut broken = None;
     for _ in 0..ROUNDS {
+        let outcomes = all(each);
         let kept = kept(&asked.levels, &outcomes);
-        let Some(worst) =
-            kept.iter().filter(|kept| !kept.holds).min_by(|one, other| headroom(one).total_cmp(&headroom(other)))
-        else {
-            break;
+        let worst =
+            kept.iter().filter(|kept| !kept.holds).min_by(|one, other| headroom(one).total_cmp(&headroom(other)));
+        let Some(worst) = worst else {
+            let binds = broken.or_else(|| (most < users).then(|| next_broken(asked, server, most))?);
+            let most = if each < most && binds.is_some() { most } else { each };
+            return Some(Confirmed { most, users: each, kept, binds, traffic: Traffic::of(&outcomes) });
         };
         broken = Some(worst.level.to_string());
-        let fewer = if is_counted(load) { (most * LESS).floor().min(most - 1.0) } else { most * LESS };
+        let fewer = if counted { (each * LESS).floor().min(each - 1.0) } else { each * LESS };
         if fewer < least_of(load) {
             return None;
         }
-        most = fewer;
-        outcomes = all(most);
+        each = shared(fewer);
     }
-    if kept(&asked.levels, &outcomes).iter().any(|kept| !kept.holds) {
-        return None;
-    }
-    let machines = machines(most, users);
-    let each = users / machines as f64;
-    let each = if is_counted(load) { each.ceil() } else { each };
-    let binds = broken.or_else(|| {
-        let more = if is_counted(load) {
-            (most * (1.0 + PRECISION)).ceil().max(most + 1.0)
-        } else {
-            most * (1.0 + 2.0 * PRECISION)
-        };
-        (most < users).then(|| {
-            tightest(&asked.levels, &run(asked, server, load, more, asked.scenario.seed)).1.map(ToString::to_string)
-        })?
-    });
-    let outcomes = if each < most { all(each) } else { outcomes };
-    Some(Confirmed { most, users: each, kept: kept(&asked.levels, &outcomes), binds, traffic: Traffic::of(&outcomes) })
+    None
+}
+
+/// The level that somewhat more users than the most break.
+fn next_broken(asked: &Asked, server: &Server, most: f64) -> Option<String> {
+    let load = &asked.scenario.load;
+    let counted = is_counted(load);
+    let more = if counted { (most * (1.0 + PRECISION)).ceil().max(most + 1.0) } else { most * (1.0 + 2.0 * PRECISION) };
+    tightest(&asked.levels, &run(asked, server, load, more, asked.scenario.seed)).1.map(ToString::to_string)
 }
 
 fn headroom(kept: &Kept) -> f64 {
