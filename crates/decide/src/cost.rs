@@ -1,9 +1,9 @@
 //! What an answer costs: systems, electricity, a token; beside what services charge and what GPUs give.
 
 use serde::Serialize;
-use wafersim_answer::{Answer, Question};
+use wafersim_answer::{Answer, Pipeline, Question};
 
-use crate::energy::TokenEnergy;
+use crate::energy::{Placed, TokenEnergy};
 use crate::error::DecideError;
 use crate::gpus::{Beside, GpuComparison, compare};
 use crate::money::{Economics, Hourly, Ranged, per_kwh, per_million};
@@ -77,15 +77,17 @@ pub const AGENT_CACHED: f64 = 0.957;
 /// # Errors
 /// Where the model has no graph of operators.
 pub fn of_answer(question: &Question, answer: &Answer, load: Load, economics: Economics) -> Result<Cost, DecideError> {
-    cost(question, answer.load.wafers_used, load, economics)
+    let pipeline = Pipeline::new(question.clone(), None)?;
+    let placed = Placed { wafers: answer.load.wafers_used, ..Placed::of(&pipeline)? };
+    cost(question, placed, load, economics)
 }
 
-/// Of a load on machines of so many of a question's wafers.
+/// Of a load on machines of a question's wafers.
 ///
 /// # Errors
 /// Where the model has no graph of operators.
-pub fn cost(question: &Question, wafers: u32, load: Load, economics: Economics) -> Result<Cost, DecideError> {
-    let energy = TokenEnergy::of(&question.scenario, &question.model, &question.wafer, wafers)?;
+pub fn cost(question: &Question, placed: Placed, load: Load, economics: Economics) -> Result<Cost, DecideError> {
+    let energy = TokenEnergy::of(&question.scenario, &question.model, &question.wafer, placed)?;
     let system = Hourly::of(&question.wafer, &economics);
     let systems = load.systems as f64;
     let usd_per_hour = system.total.times(systems);

@@ -22,6 +22,7 @@ use wafersim_stream::run::MachineSummary;
 use wafersim_stream::scenario::{LoadScenario, StreamScenario};
 
 use crate::cost::{Cost, Load, cost};
+use crate::energy::Placed;
 use crate::error::DecideError;
 use crate::money::{Economics, HOURS};
 use crate::services::TokenMix;
@@ -297,7 +298,7 @@ fn feasible(
         tokens_per_second_total: traffic.tokens_per_second * machines as f64,
         mix: TokenMix { input_per_output: traffic.input_per_output, cached: traffic.cached },
     };
-    let cost = cost(question, server.pipeline().wafers_used(), load, asked.economics)?;
+    let cost = cost(question, Placed::of(server.pipeline())?, load, asked.economics)?;
     told("what other assumptions make of it");
     let moves = moves::moves(asked, design, confirmed.users, users);
     let level = |name: &str| size_level(confirmed, name);

@@ -1,6 +1,6 @@
 //! The arithmetic of money and power, held to published cases worked out by hand (docs/src/cost.md).
 
-use wafersim_decide::energy::TokenEnergy;
+use wafersim_decide::energy::{Placed, TokenEnergy};
 use wafersim_decide::gpus::{Beside, compare, prices, rows_of};
 use wafersim_decide::money::{Economics, Hourly, per_kwh, per_million};
 use wafersim_decide::services::{TokenMix, services};
@@ -60,7 +60,7 @@ fn tokens_of_sixteen_systems() {
 fn the_work_of_a_token_is_a_rounding_error() {
     let (model, wafer) = (Model::builtin("qwen3-coder-480b-a35b").unwrap(), Wafer::builtin("wse3").unwrap());
     let scenario = Scenario { context: 32_768, precision: Precision::default(), ..Scenario::default() };
-    let energy = TokenEnergy::of(&scenario, &model, &wafer, 16).unwrap();
+    let energy = TokenEnergy::of(&scenario, &model, &wafer, Placed { wafers: 16, wavelet_hops: 0.0 }).unwrap();
     close(energy.joules.value, 0.055, 0.03);
     assert!((0.025..0.035).contains(&energy.joules.low) && (0.12..0.15).contains(&energy.joules.high));
     // 27,380 tokens a second: 1.5 kW, where the floor of sixteen systems is 192 kW.

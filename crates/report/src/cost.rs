@@ -70,6 +70,10 @@ pub fn text(answer: &Answer, cost: &Cost) -> String {
     );
     page.push_str(&section(cost));
     page.push_str(&labelled(
+        "prompts",
+        "are not run here: the machines are priced by decoding alone, services charge for both; simctl size runs both",
+    ));
+    page.push_str(&labelled(
         "made by",
         &format!("wafersim {}, closed form, input {}", answer.provenance.version, answer.provenance.input_hash),
     ));
@@ -134,6 +138,8 @@ fn work(cost: &Cost) -> String {
     let mut text =
         labelled("arithmetic", &format!("{} multiply-accumulates: {}", count(energy.macs), joules(energy.mac_joules)));
     text.push_str(&labelled("SRAM", &format!("{} bytes read: {}", count(energy.bytes), joules(energy.sram_joules))));
+    let hops = format!("{} hops of wavelets: {}", count(energy.wavelet_hops), joules(energy.hop_joules));
+    text.push_str(&labelled("fabric", &hops));
     text.push_str(&labelled("links", &format!("{} bytes: {}", count(energy.link_bytes), joules(energy.link_joules))));
     let floor = cost.system.floor_kw.value * cost.load.systems as f64 * 1e3
         / (cost.load.tokens_per_second_total * cost.economics.occupancy.value);

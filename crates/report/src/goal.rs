@@ -2,6 +2,8 @@
 
 use wafersim_decide::goal::{Goal, Known, Lever, Pair, Part, Side, Value};
 
+use wafersim_picture::{Tornado, TornadoRow};
+
 use crate::error::ReportError;
 use crate::grid::{Grid, Side as Column};
 use crate::json::pretty;
@@ -47,6 +49,43 @@ pub fn text(goal: &Goal) -> String {
     let from = &goal.provenance;
     page.push_str(&labelled("made by", &format!("wafersim {}, closed form, input {}", from.version, from.input_hash)));
     page
+}
+
+/// Levers that are drawn.
+const DRAWN: usize = 30;
+
+/// What each lever makes of the speed, and where the target lies; nothing where no lever changes anything.
+pub fn tornado(goal: &Goal) -> Option<Tornado> {
+    let mut told: Vec<&Lever> = goal.levers.iter().filter(|lever| is_told(goal, lever)).collect();
+    told.truncate(DRAWN);
+    let row = |lever: &&Lever| TornadoRow {
+        name: lever.path.clone(),
+        reach: lever.speed_at_limit,
+        known: lever.published.map(|known| (known.speed_at_low, known.speed_at_high)),
+        note: match (&lever.value, lever.state) {
+            (Some(value), _) => format!("{} -> {}", shown(&lever.current), shown(value)),
+            (None, Known::Excluded) => "excluded".into(),
+            (None, _) if goal.side == Side::Lose => "never".into(),
+            (None, _) => "not found".into(),
+        },
+    };
+    let end = match goal.side {
+        Side::Reach => "at the best end of what is tried",
+        Side::Lose => "at the worst end of what is tried",
+    };
+    (!told.is_empty()).then(|| Tornado {
+        title: format!("What must be true for {} tok/s", figure(goal.target)),
+        caption: vec![
+            sentence(goal),
+            format!(
+                "Light: the speed {end}, all else as it is. Dark: over the published range. Right: what it must become."
+            ),
+        ],
+        axis: "tok/s of each user".into(),
+        now: goal.current,
+        target: goal.target,
+        rows: told.iter().map(row).collect(),
+    })
 }
 
 fn sentence(goal: &Goal) -> String {

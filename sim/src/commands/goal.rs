@@ -4,12 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use wafersim::decide::goal::{Asked, goal};
+use wafersim::picture::{tornado_png, tornado_svg};
 use wafersim::report;
 
 use crate::choice::ObjectFormat;
 use crate::failure::Failure;
 use crate::load_flags::LoadFlags;
-use crate::output::Destination;
+use crate::output::{Destination, say};
+use crate::picture_file::{Kind, PictureFile};
 use crate::progress::Draws;
 
 /// Flags of `goal`.
@@ -23,6 +25,9 @@ pub struct GoalFlags {
     /// Parameters that stay as they are.
     #[arg(long, value_name = "PATH,...", value_delimiter = ',')]
     fix: Vec<String>,
+    /// File for a picture of what each lever gives, and where the target lies: .svg or .png.
+    #[arg(long, value_name = "FILE")]
+    picture: Option<PathBuf>,
     /// How to write it.
     #[arg(long, value_enum, default_value_t = ObjectFormat::Text)]
     format: ObjectFormat,
@@ -34,10 +39,20 @@ pub struct GoalFlags {
 /// Seeks the goal.
 pub fn execute(flags: &GoalFlags) -> Result<(), Failure> {
     let destination = Destination::open(flags.out.as_deref())?;
+    let picture = flags.picture.as_deref().map(|path| PictureFile::open("--picture", path)).transpose()?;
     let question = flags.load.question()?;
     let asked = Asked { vary: flags.vary.clone(), fix: flags.fix.clone() };
     let progress = Draws::of("levers");
     let found = goal(&question, &asked, &|done, all| progress.at(done, all))?;
+    if let Some(file) = picture {
+        match report::goal::tornado(&found) {
+            Some(drawn) => file.write(|kind| match kind {
+                Kind::Svg => tornado_svg(&drawn).map(String::into_bytes),
+                Kind::Png => tornado_png(&drawn),
+            })?,
+            None => say("note: no lever changes anything, so there is nothing to draw"),
+        }
+    }
     destination.write(&match flags.format {
         ObjectFormat::Text => report::goal::text(&found),
         ObjectFormat::Json => report::goal::json(&found)?,

@@ -3,6 +3,7 @@
 mod bound;
 mod certify;
 mod crosscheck;
+mod decisions;
 mod fabric;
 mod files;
 mod mappings;
