@@ -39,7 +39,7 @@ pub struct Cost {
     pub usd_per_million_when_full: f64,
     /// What all systems draw at their rated power, in kW.
     pub facility_kw: Ranged,
-    /// What they draw by their floor and the work of decoding, in kW: counted, where the rated power is written on them.
+    /// What they draw by their floor and the work of decoding, in kW: counted, where rated power is what is written.
     pub facility_kw_by_activity: Ranged,
     /// Output tokens of a kWh at the rated power.
     pub tokens_per_kwh: Ranged,

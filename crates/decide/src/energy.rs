@@ -1,9 +1,9 @@
 //! What a token's work takes: multiply-accumulates, bytes from SRAM, wavelets from router to router, bytes between
 //! wafers, each by the energy of one.
 //!
-//! Multiply-accumulates and bytes are the model's ([`wafersim_graph::OperatorGraph`]), wavelets those of the programs of
-//! its mapping ([`wafersim_answer::Pipeline::wavelet_hops_per_token`]); every token is taken to read its weights and its
-//! cache. Instruction fetch, waiting processing elements and clocks are not counted: they are what the
+//! Multiply-accumulates and bytes are the model's ([`wafersim_graph::OperatorGraph`]), wavelets those of the programs
+//! of its mapping ([`wafersim_answer::Pipeline::wavelet_hops_per_token`]); every token is taken to read its weights and
+//! its cache. Instruction fetch, waiting processing elements and clocks are not counted: they are what the
 //! floor is.
 
 use serde::Serialize;

@@ -54,8 +54,8 @@ pub fn text(answer: &Answer, cost: &Cost) -> String {
     let mut page = wrapped(
         "",
         &format!(
-            "{} on {} x {}, {} with {} tokens each, profile {}: {} tok/s each, {} in all, cost {} USD an hour and {} USD \
-             for a million output tokens.",
+            "{} on {} x {}, {} with {} tokens each, profile {}: {} tok/s each, {} in all, cost {} USD an hour and {} \
+             USD for a million output tokens.",
             answer.model,
             whole(load.systems),
             answer.wafer,

@@ -22,10 +22,10 @@ pub struct CostFlags {
     #[command(flatten)]
     economics: EconomicsFlags,
     /// Machines of as many wafers, each with as many users.
-    #[arg(long, value_name = "MACHINES", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "MACHINES", default_value_t = 1, value_parser = machines())]
     machines: u32,
-    /// Tokens of prompts for each token of an answer, for what services charge [default: the context over 214, as coding
-    /// agents ask].
+    /// Tokens of prompts for each token of an answer, for what services charge [default: the context over 214, as
+    /// coding agents ask].
     #[arg(long, value_name = "TOKENS", allow_negative_numbers = true)]
     input_per_output: Option<f64>,
     /// Part of them that a prefix cache knows [default: 0.957, of coding agents].
@@ -37,6 +37,10 @@ pub struct CostFlags {
     /// File to write to instead of stdout.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+}
+
+fn machines() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=100_000)
 }
 
 /// Prices the answer.

@@ -1,9 +1,8 @@
 //! Two levers together, neither of which would do as it stands there: the pairs that have to move least.
 //!
-//! A pair's price is the root of the sum of the squares of both ways in octaves: two short ways are cheaper than a long
-//! one. It weighs a clock of twice the rate as much as half the users: what an octave of either costs is the reader's to
-//! say. Pairs that are hardly cheaper than one of the two by itself are left
-//! out.
+//! A pair's price is the root of the sum of the squares of both ways in octaves: two short ways are cheaper than a
+//! long one. It weighs a clock of twice the rate as much as half the users: what an octave of either costs is the
+//! reader's to say. Pairs that are hardly cheaper than one of the two by itself are left out.
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -92,9 +91,13 @@ fn pairs_of(count: usize) -> Vec<(usize, usize)> {
 
 /// Rates above 0 that give most where they are twice as good.
 fn rates<'a>(base: &Reread, found: &'a [Sought]) -> Vec<&'a Candidate> {
+    let is_rate = |candidate: &Candidate| match (candidate.what, &candidate.values) {
+        (What::Rate(_), Values::Real { from, .. }) => *from > 0.0,
+        _ => false,
+    };
     let mut rates: Vec<(f64, &Candidate)> = found
         .iter()
-        .filter(|sought| matches!((sought.candidate.what, &sought.candidate.values), (What::Rate(_), Values::Real { from, .. }) if *from > 0.0))
+        .filter(|sought| is_rate(&sought.candidate))
         .filter_map(|sought| Some((moved(base, &sought.candidate, 1.0)?.1, &sought.candidate)))
         .collect();
     rates.sort_by(|(one, _), (other, _)| other.total_cmp(one));

@@ -71,7 +71,8 @@ fn held() -> impl Iterator<Item = u64> {
     all.into_iter()
 }
 
-/// Numbers of wafers for so many users: those at which a search finds more speed; without one, the fewest and some more.
+/// Numbers of wafers for so many users: those at which a search finds more speed; without one, the fewest and some
+/// more.
 fn wafers_for(asked: &Asked, question: &Question, holds: u64, given: Option<u32>) -> Vec<u32> {
     let scenario = Scenario { users: holds, wafers: WaferCount::Auto, ..asked.scenario.machine.clone() };
     let Ok(of_users) = question.asking(scenario) else { return Vec::new() };

@@ -1,8 +1,8 @@
 //! How many machines there must be so that enough of them are up.
 //!
 //! A machine of several wafers works as long as all of them do: it is up for `(1 - repair / (repair + time between
-//! failures)) ^ wafers` of the time. Machines fail independently of each other; of `n` the number that is up is binomial.
-//! With it down, its sessions are begun anew on others: what that costs them is not counted.
+//! failures)) ^ wafers` of the time. Machines fail independently of each other; of `n` the number that is up is
+//! binomial. With one down, its sessions are begun anew on others: what that costs them is not counted.
 
 use serde::Serialize;
 use wafersim_spec::Wafer;
