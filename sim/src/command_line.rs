@@ -4,9 +4,11 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::bound::BoundFlags;
 use crate::commands::completions::CompletionsFlags;
+use crate::commands::cost::CostFlags;
 use crate::commands::crosscheck::CrosscheckFlags;
 use crate::commands::explain::ExplainFlags;
 use crate::commands::explore::ExploreFlags;
+use crate::commands::goal::GoalFlags;
 use crate::commands::graph::GraphFlags;
 use crate::commands::map::MapFlags;
 use crate::commands::mappings::MappingsFlags;
@@ -18,6 +20,7 @@ use crate::commands::routing::RoutingFlags;
 use crate::commands::run::RunFlags;
 use crate::commands::serve::ServeFlags;
 use crate::commands::settings::SettingsFlags;
+use crate::commands::size::SizeFlags;
 use crate::commands::stream::StreamFlags;
 use crate::commands::trace::TraceFlags;
 use crate::commands::traffic::TrafficFlags;
@@ -49,6 +52,12 @@ pub enum Command {
     Explore(ExploreFlags),
     /// What no mapping of this model on this wafer beats, with every term.
     Bound(BoundFlags),
+    /// What must be true for a target: the value of each parameter that reaches it, the cheapest pairs.
+    Goal(GoalFlags),
+    /// How many machines a load needs, of how many wafers, so that its users see what was promised.
+    Size(SizeFlags),
+    /// What an answer costs: power, energy, money, beside services and GPUs.
+    Cost(CostFlags),
     /// Answer a table of questions: users x context x wafers x precisions x profiles x placements.
     Plan(PlanFlags),
     /// Run a load against a machine: users, queues, speeds, and where the time goes.

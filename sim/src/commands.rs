@@ -2,9 +2,11 @@
 
 pub mod bound;
 pub mod completions;
+pub mod cost;
 pub mod crosscheck;
 pub mod explain;
 pub mod explore;
+pub mod goal;
 pub mod graph;
 pub mod map;
 pub mod mappings;
@@ -16,6 +18,7 @@ pub mod routing;
 pub mod run;
 pub mod serve;
 pub mod settings;
+pub mod size;
 pub mod stream;
 pub mod trace;
 pub mod traffic;
@@ -43,6 +46,9 @@ pub fn execute(command: Command, asked: &Asked) -> Result<(), Failure> {
         Command::Place(flags) => place::execute(&flags, asked),
         Command::Explain(flags) => explain::execute(&flags, asked),
         Command::Serve(flags) => serve::execute(&flags),
+        Command::Goal(flags) => goal::execute(&flags, asked),
+        Command::Size(flags) => size::execute(&flags, asked),
+        Command::Cost(flags) => cost::execute(&flags, asked),
         Command::Results(flags) => results::execute(&flags),
         Command::Routing(flags) => routing::execute(&flags),
         Command::Graph(flags) => graph::execute(&flags, asked),

@@ -5,6 +5,7 @@ use thiserror::Error;
 use wafersim::answer::AnswerError;
 use wafersim::carried::CarriedError;
 use wafersim::check::measurements::TableError;
+use wafersim::decide::DecideError;
 use wafersim::fabric::packet::TrafficError;
 use wafersim::graph::GraphError;
 use wafersim::mapping::MappingError;
@@ -54,6 +55,9 @@ pub enum Failure {
     /// The endpoint cannot be started.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// There is no decision.
+    #[error(transparent)]
+    Decide(#[from] DecideError),
     /// A trace of requests is wrong.
     #[error(transparent)]
     Requests(#[from] RequestError),
@@ -145,6 +149,7 @@ impl Failure {
             | Self::Values(ValuesError::Program { .. })
             | Self::Graph(GraphError::TensorMismatch { .. })
             | Self::Traffic(TrafficError::Stuck { .. } | TrafficError::Conservation { .. }) => 1,
+            Self::Decide(DecideError::Table { .. } | DecideError::Graph(GraphError::TensorMismatch { .. })) => 1,
             Self::Store(error) | Self::Results(error) if !error.is_wrong_input() => 1,
             Self::NotCertified => 3,
             Self::Spec(_)
@@ -156,6 +161,7 @@ impl Failure {
             | Self::Values(_)
             | Self::Stream(_)
             | Self::Serve(_)
+            | Self::Decide(_)
             | Self::Requests(_)
             | Self::Routing(_)
             | Self::Trace { .. }

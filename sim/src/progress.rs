@@ -65,23 +65,31 @@ impl Tries {
     }
 }
 
-/// The progress of draws: a line every two seconds.
+/// The progress of draws, or of other things of which it is known how many there are: a line every two seconds.
 #[derive(Debug)]
-pub struct Draws(Mutex<Seldom>);
+pub struct Draws {
+    seldom: Mutex<Seldom>,
+    of: &'static str,
+}
 
 impl Draws {
     /// Starts the clock.
     pub fn start() -> Self {
-        Self(Mutex::new(Seldom::start()))
+        Self::of("draws")
     }
 
-    /// So many draws are done, of so many.
+    /// The same of other things.
+    pub fn of(what: &'static str) -> Self {
+        Self { seldom: Mutex::new(Seldom::start()), of: what }
+    }
+
+    /// So many are done, of so many.
     pub fn at(&self, done: u64, all: u64) {
         // Who finds it taken has nothing new to say.
-        let Ok(mut seldom) = self.0.try_lock() else { return };
+        let Ok(mut seldom) = self.seldom.try_lock() else { return };
         if let Some(seconds) = seldom.now() {
             let left = seconds * all.saturating_sub(done) as f64 / done.max(1) as f64;
-            say(&format!("{} of {} draws, about {} left", whole(done), whole(all), duration(left)));
+            say(&format!("{} of {} {}, about {} left", whole(done), whole(all), self.of, duration(left)));
         }
     }
 }

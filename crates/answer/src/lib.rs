@@ -25,6 +25,7 @@ pub mod production;
 mod provenance;
 mod question;
 mod read;
+mod reread;
 pub mod rows;
 mod run;
 mod rungs;
@@ -44,6 +45,7 @@ pub use production::Services;
 pub use provenance::{KnownError, Provenance};
 pub use question::Question;
 pub use read::best_mappings;
+pub use reread::Reread;
 pub use run::{
     Answer, BreakdownRow, DraftMemory, FullPipeline, Limit, LoadAsRun, Memory, MemoryBytes, ProfileAnswer, State,
     Verdict, WorstPe, answer, answer_one_profile, answer_with, answer_without_ranges, chosen_placement,

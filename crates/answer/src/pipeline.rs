@@ -16,6 +16,7 @@ use wafersim_cost::ProgramCost;
 use wafersim_lower::ExpertLoad;
 use wafersim_mapping::{Mapped, Resolved};
 use wafersim_place::{Item, Placement};
+use wafersim_program::Program;
 use wafersim_spec::model::{FeedForward, Reach};
 use wafersim_spec::scenario::WaferCount;
 use wafersim_spec::{Bytes, Cycles, Hertz};
@@ -319,6 +320,32 @@ impl Pipeline {
     pub fn step(&self, context: u64) -> Cycles {
         let pass = self.decode(self.tokens_per_pass(), context, None);
         pass.latency() + pass.slowest() * (self.passes_per_step() - 1) as f64 + self.draft(context).latency
+    }
+
+    /// Hops of 32-bit wavelets from router to router in the layers and tables, for each output token: those of drafts
+    /// that are not accepted included, ways from slot to slot left out.
+    ///
+    /// # Errors
+    /// Where a layer cannot be written as its mapping says, or moves what it has not.
+    pub fn wavelet_hops_per_token(&self) -> Result<f64, AnswerError> {
+        let users = self.timing.micro_batch;
+        let tokens = users.saturating_mul(self.tokens_per_pass());
+        let flow = Flow::Decode { tokens, users, context: self.question.scenario.context };
+        let written = Written::new(&self.question, &self.mapped, flow);
+        written.check("found")?;
+        let hops = |program: &Program, times: u64| {
+            let hops = program.wavelet_hops(&self.question.movements);
+            let moved = |problem: String| AnswerError::NotANumber { what: "the hops of a layer", value: problem };
+            Ok::<f64, AnswerError>(hops.map_err(moved)? as f64 * times as f64)
+        };
+        let mut all = 0.0;
+        for (layout, program) in self.placement().layouts.iter().zip(&written.layouts) {
+            all += hops(program, layout.layers)?;
+        }
+        for program in &written.tables {
+            all += hops(program, 1)?;
+        }
+        Ok(all * self.passes_per_step() as f64 / (users.max(1) as f64 * self.timing.tokens_per_step))
     }
 
     /// One token's latency at a context: what a draft's cost is a fraction of.

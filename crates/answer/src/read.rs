@@ -153,7 +153,7 @@ impl<'a> Timed<'a> {
     /// the whole program, with names renamed where they do not meet; and whether what the programs of `best` keep fits
     /// the memory. The published mapping stays whatever it keeps, so that there is an answer, and one that was given is
     /// taken as it is.
-    fn check(&self, question: &Question) -> Result<(), AnswerError> {
+    pub(crate) fn check(&self, question: &Question) -> Result<(), AnswerError> {
         self.programs.check(&self.way.mapping)?;
         if matches!(self.way.source, Source::Best | Source::Found) {
             fits(&self.way.mapped, &self.programs.pass).map_err(|fullest| AnswerError::ProgramsDoNotFit {

@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use wafersim_answer::{Question, answer_without_ranges, resolved_mapping};
 use wafersim_spec::scenario::{Acceptance, ExpertPlacement, Profile, RoutingModel, Verification};
-use wafersim_spec::wafer::{DECLARATIONS, RateSet};
+use wafersim_spec::wafer::{RateSet, TIMED};
 use wafersim_spec::{DataType, Model, Precision, Scenario, Wafer};
 
 const MODELS: [&str; 9] = [
@@ -131,7 +131,7 @@ proptest! {
     /// mapping, nor with the first token.
     #[test]
     fn nothing_gets_slower_when_a_part_gets_faster(case in case(), which in 0usize..64, factor in 0.0f64..1.0, profile in 0usize..3) {
-        let rates: Vec<_> = DECLARATIONS
+        let rates: Vec<_> = TIMED
             .iter()
             .filter(|declared| !declared.whole && declared.path != "map.column" && declared.path != "clock.frequency")
             .collect();

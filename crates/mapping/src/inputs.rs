@@ -3,7 +3,7 @@
 use serde::Serialize;
 use wafersim_place::Machine;
 use wafersim_spec::scenario::{RoutingModel, WaferCount};
-use wafersim_spec::wafer::{DECLARATIONS, RateSet};
+use wafersim_spec::wafer::{RateSet, TIMED};
 use wafersim_spec::{Model, Precision, Wafer};
 
 use crate::hash;
@@ -48,10 +48,10 @@ impl Inputs<'_> {
         hash::of(&nameless)
     }
 
-    /// Hash of the wafer: the value of every parameter, in both sets of rates; no names, ranges and sources.
+    /// Hash of the wafer: the value of every parameter that moves times, in both sets of rates; no names, ranges and sources.
     pub fn wafer_hash(&self) -> String {
         let value = |rates| move |key| self.wafer.value(key, rates);
-        let values = |rates| DECLARATIONS.iter().map(|declared| declared.key).map(value(rates)).collect::<Vec<f64>>();
+        let values = |rates| TIMED.iter().map(|declared| declared.key).map(value(rates)).collect::<Vec<f64>>();
         hash::of(&[values(RateSet::Silicon), values(RateSet::VendorSimulator)])
     }
 

@@ -5,6 +5,7 @@
 //! | [`heat_map`] | a value for every processing element | PNG |
 //! | [`wafer_map_svg`], [`wafer_map_png`] | what lives where on wafers, experts shaded by their load | SVG, PNG |
 //! | [`waterfall_svg`], [`waterfall_png`] | totals and the steps between them | SVG, PNG |
+//! | [`tornado_svg`], [`tornado_png`] | what each of several parameters makes of a figure | SVG, PNG |
 //! | [`chart_svg`], [`chart_png`] | frontiers and distributions: see [`chart`] | SVG, PNG |
 //!
 //! # Heat maps
@@ -50,6 +51,7 @@ mod heat_map;
 mod paint;
 mod plot;
 mod svg;
+pub mod tornado;
 pub mod wafer_map;
 pub mod waterfall;
 
@@ -57,5 +59,6 @@ pub use chart::{Chart, chart_png, chart_svg};
 pub use error::PictureError;
 pub use heat_map::{Colors, HeatMap, Reduction, heat_map};
 pub use plot::HeatMapLayout;
+pub use tornado::{Tornado, TornadoRow, tornado_png, tornado_svg};
 pub use wafer_map::{WaferMap, wafer_map_png, wafer_map_svg};
 pub use waterfall::{Waterfall, WaterfallRow, waterfall_png, waterfall_svg};

@@ -24,6 +24,7 @@ mod brand;
 pub mod buffer;
 pub mod collective;
 pub mod formula;
+mod hops;
 pub mod layout;
 pub mod memory;
 mod moved;

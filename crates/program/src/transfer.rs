@@ -66,6 +66,37 @@ impl Step {
     }
 }
 
+impl Step {
+    /// Hops of a single wavelet of every transfer of a chain reduce, a multicast or a shift, over all lines; of a
+    /// multicast every link counts once. 0 for other steps.
+    pub(crate) fn hops_along_lines(&self) -> u64 {
+        let of = |axis: Axis, hops: &dyn Fn(u64, u64) -> u64| {
+            let (length, lines) = (self.region.along(axis), self.region.along(axis.across()));
+            (0..lines).map(|line| hops(length, line)).sum::<u64>()
+        };
+        let ways = |sends: Vec<LineSend>| sends.iter().map(|send| send.from.abs_diff(send.to)).sum::<u64>();
+        let alike = |axis: Axis, hops: u64| hops.saturating_mul(self.region.along(axis.across()));
+        match &self.action {
+            Action::ChainReduce(chain) => match chain.different_lines() {
+                1 => alike(chain.axis, ways(chain_sends(chain, self.region.along(chain.axis), 0))),
+                _ => of(chain.axis, &|length, line| ways(chain_sends(chain, length, line))),
+            },
+            Action::Shift(shift) => alike(shift.axis, ways(shift_sends(shift, self.region.along(shift.axis)))),
+            Action::Multicast(cast) => {
+                let sends = multicast_sends(cast, self.region.along(cast.axis));
+                let of_sender = sends.chunk_by(|one, other| one.from == other.from).map(|sends| {
+                    let from = sends.first().map_or(0, |send| send.from);
+                    let farthest = |reach: (u64, u64), send: &LineSend| (reach.0.min(send.to), reach.1.max(send.to));
+                    let (low, high) = sends.iter().fold((from, from), farthest);
+                    high - low
+                });
+                alike(cast.axis, of_sender.sum())
+            }
+            _ => 0,
+        }
+    }
+}
+
 fn place(region: &Region, axis: Axis, line: u64, index: u64) -> (u64, u64) {
     match axis {
         Axis::X => (region.x + index, region.y + line),

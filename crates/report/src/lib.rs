@@ -9,6 +9,9 @@
 //! | [`answer`] | the verdict and what it rests on |
 //! | [`bound`] | what no mapping beats, term by term |
 //! | [`certificate`] | what has been shown of a mapping |
+//! | [`goal`] | what must be true for a target |
+//! | [`size`] | how many machines a load needs |
+//! | [`cost`] | what an answer costs |
 //! | [`plan`] | the capacity-planning table |
 //! | [`validation`] | predicted against measured |
 //! | [`production`] | what services were seen to do |
@@ -27,10 +30,12 @@
 pub mod answer;
 pub mod bound;
 pub mod certificate;
+pub mod cost;
 pub mod crosscheck;
 mod error;
 pub mod explain;
 pub mod fabric;
+pub mod goal;
 mod grid;
 pub mod head;
 mod json;
@@ -44,6 +49,7 @@ mod records;
 pub mod requests;
 pub mod results;
 pub mod setting;
+pub mod size;
 pub mod steady;
 pub mod stream;
 pub mod stream_chart;

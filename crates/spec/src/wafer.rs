@@ -7,11 +7,11 @@
 pub mod parameters;
 mod read;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::error::{SpecError, nearest_name};
 use crate::units::{Bytes, Hertz};
-pub use parameters::{DECLARATIONS, Declaration, Key};
+pub use parameters::{DECLARATIONS, Declaration, Key, OF_TIME, SYSTEM, TIMED};
 pub use read::BUILTIN_WAFERS;
 
 /// How well a figure is known. Ordered from best to worst.
@@ -79,8 +79,15 @@ pub struct Wafer {
     pub name: String,
     /// Name for people, for example `Cerebras WSE-3 (CS-3)`.
     pub title: String,
+    #[serde(serialize_with = "of_time")]
     silicon: Vec<Figure>,
+    #[serde(serialize_with = "of_time")]
     simulator: Vec<Option<Figure>>,
+}
+
+/// What a system costs and draws is no part of what an answer of time depends on: see [`Wafer::system`].
+fn of_time<T: Serialize, S: Serializer>(figures: &[T], serializer: S) -> Result<S::Ok, S::Error> {
+    figures.get(..OF_TIME).unwrap_or(figures).serialize(serializer)
 }
 
 impl Wafer {
@@ -100,6 +107,12 @@ impl Wafer {
     /// The value of a parameter in a rate set.
     pub fn value(&self, key: Key, rates: RateSet) -> f64 {
         self.figure_in(key, rates).value
+    }
+
+    /// The figures of the table `system`, in the order of [`SYSTEM`]. The JSON of a wafer, and so every hash of it,
+    /// leaves them out.
+    pub fn system(&self) -> &[Figure] {
+        self.silicon.get(OF_TIME..).unwrap_or_default()
     }
 
     /// Columns of processing elements that a program may use.
@@ -192,9 +205,12 @@ impl Wafer {
 
     /// Relations between parameters that no single range can express.
     fn check(&self) -> Result<(), SpecError> {
-        for (small, large) in
-            [(Key::UsableColumns, Key::Columns), (Key::UsableRows, Key::Rows), (Key::FreeBytes, Key::MemoryBytes)]
-        {
+        for (small, large) in [
+            (Key::UsableColumns, Key::Columns),
+            (Key::UsableRows, Key::Rows),
+            (Key::FreeBytes, Key::MemoryBytes),
+            (Key::SystemFloor, Key::SystemPower),
+        ] {
             let (inner, outer) = (self.figure(small).value, self.figure(large).value);
             if inner > outer {
                 let name = |key: Key| DECLARATIONS[key as usize].path;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use wafersim_answer::{Effort, Pipeline, Provenance, Question, Verified};
 use wafersim_mapping::{Mapping, Resolved};
 use wafersim_routing::Trace as RoutingTrace;
+use wafersim_spec::Cycles;
 use wafersim_spec::model::Reach;
 use wafersim_spec::scenario::WaferCount;
 use wafersim_spec::wafer::{Key, RateSet};
@@ -31,7 +32,7 @@ use crate::time::Time;
 use crate::trace::{Trace, TraceSummary};
 
 /// A scenario with everything that it names read, whose machine is not placed yet.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Prepared {
     scenario: StreamScenario,
     question: Question,
@@ -40,11 +41,24 @@ pub struct Prepared {
 }
 
 /// A scenario with its machine placed and its trace read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Server {
     prepared: Prepared,
     pipeline: Pipeline,
     chunk: u32,
+}
+
+/// Another load for a machine that is placed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Under {
+    /// Who asks.
+    pub load: LoadScenario,
+    /// Seconds before the window.
+    pub warm_up: f64,
+    /// Seconds of the window.
+    pub window: f64,
+    /// Seed.
+    pub seed: u64,
 }
 
 /// What stands in the files that a scenario names, each with its name in messages.
@@ -217,6 +231,28 @@ impl Server {
     /// As [`Server::new`]; and where the routing trace is another model's.
     pub fn with_files(scenario: StreamScenario, files: Files<'_>) -> Result<Self, StreamError> {
         Prepared::new(scenario, files)?.place()
+    }
+
+    /// The same machine under another load. What it was placed for stays; a load whose requests are longer is refused
+    /// them one by one.
+    #[must_use]
+    pub fn under(&self, Under { load, warm_up, window, seed }: Under) -> Self {
+        let mut other = self.clone();
+        let scenario = &mut other.prepared.scenario;
+        (scenario.load, scenario.warm_up, scenario.window, scenario.seed) = (load, warm_up, Some(window), seed);
+        other
+    }
+
+    /// Seconds that a prompt takes on the idle machine from `before` tokens that are in the cache to `target` tokens.
+    pub fn prompt_alone(&self, before: u64, target: u64) -> f64 {
+        let times = prompt_times(&self.pipeline, before, target, u64::from(self.chunk));
+        let cycles = times.iter().fold(f64::INFINITY, |least, time| least.min(time.soonest));
+        Cycles(cycles).seconds(self.pipeline.clock())
+    }
+
+    /// What is asked.
+    pub const fn scenario(&self) -> &StreamScenario {
+        &self.prepared.scenario
     }
 
     /// The mapping that the machine works by, with every number.

@@ -121,6 +121,7 @@ pub use wafersim_carried as carried;
 pub use wafersim_certify as certify;
 pub use wafersim_check as check;
 pub use wafersim_cost as cost;
+pub use wafersim_decide as decide;
 pub use wafersim_fabric as fabric;
 pub use wafersim_graph as graph;
 pub use wafersim_kernels as kernels;

@@ -4,6 +4,7 @@ mod asked;
 mod bound;
 mod certify;
 mod crosscheck;
+mod decisions;
 mod explain;
 mod fabric;
 mod files;

@@ -11,7 +11,7 @@ use serde::Serialize;
 use wafersim_place::Placement;
 use wafersim_spec::model::FeedForward;
 use wafersim_spec::scenario::{RoutingModel, Speculation};
-use wafersim_spec::wafer::{DECLARATIONS, Declaration, Evidence, Key};
+use wafersim_spec::wafer::{Declaration, Evidence, Key, OF_TIME, TIMED};
 
 use crate::question::Question;
 
@@ -69,7 +69,7 @@ impl Input {
     /// All of a question that is placed so, rates in the order of the wafer file.
     pub(super) fn all(question: &Question, placement: &Placement) -> Vec<Self> {
         let scenario = &question.scenario;
-        let rates = DECLARATIONS.iter().filter_map(|declared| {
+        let rates = TIMED.iter().filter_map(|declared| {
             let is_fixed = declared.key == Key::ClockGigahertz && scenario.clock_ghz.is_some();
             let figure = question.wafer.figure(declared.key);
             let input = Self {
@@ -162,9 +162,9 @@ impl Input {
     const fn place(&self) -> u128 {
         match self.what {
             What::Rate(declared) => declared.key as u128,
-            What::AcceptedLength => DECLARATIONS.len() as u128,
-            What::DraftCost => DECLARATIONS.len() as u128 + 1,
-            What::Toggle(toggle) => DECLARATIONS.len() as u128 + 2 + toggle as u128,
+            What::AcceptedLength => OF_TIME as u128,
+            What::DraftCost => OF_TIME as u128 + 1,
+            What::Toggle(toggle) => OF_TIME as u128 + 2 + toggle as u128,
         }
     }
 }
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     fn input(low: f64, nominal: f64, high: f64) -> Input {
-        let what = What::Rate(&DECLARATIONS[Key::LinkLatency as usize]);
+        let what = What::Rate(&TIMED[Key::LinkLatency as usize]);
         Input { what, evidence: Evidence::Guess, low, nominal, high }
     }
 
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn a_value_does_not_depend_on_the_other_inputs() {
         let link = input(2.0, 5.0, 20.0);
-        let clock = Input { what: What::Rate(&DECLARATIONS[Key::ClockGigahertz as usize]), ..input(0.85, 1.1, 1.1) };
+        let clock = Input { what: What::Rate(&TIMED[Key::ClockGigahertz as usize]), ..input(0.85, 1.1, 1.1) };
         for draw in 0..50 {
             let both = drawn(&[clock, link], 3, Set::A, draw);
             assert_eq!(drawn(&[link], 3, Set::A, draw), both[1..]);

@@ -6,6 +6,7 @@ mod colors;
 mod engines;
 mod failure;
 mod hard_cases;
+mod hops;
 mod programs;
 mod reference;
 mod timeline;

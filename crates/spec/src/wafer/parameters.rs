@@ -120,7 +120,29 @@ parameters! {
     LinkLatency "link.latency" "us" real 0 ..= 1000000 "One way between neighbouring wafers.";
     LinkBandwidth "link.bandwidth" "GB/s" real 0.001 ..= 1000000 "Between neighbouring wafers.";
     ClockGigahertz "clock.frequency" "GHz" real 0.01 ..= 100 "Clock of the processing elements and the fabric; low and high span what is published.";
+    SystemPrice "system.price" "USD" real 0 ..= 1000000000 "Price of a system: one wafer with its power supplies and cooling. `system.*` moves no time and no mapping: it is what `cost` and `size` count with.";
+    SystemLife "system.life" "years" real 0.1 ..= 100 "Years over which the price is written off.";
+    SystemOther "system.other" "USD/h" real 0 ..= 1000000 "What a system costs an hour beside its price and its electricity: space, staff, network, money.";
+    SystemPower "system.power" "kW" real 0 ..= 10000 "Electric power of a system at load, as it is rated.";
+    SystemFloor "system.floor" "kW" real 0 ..= 10000 "Electric power of a system that has nothing to do: leakage, clock, supplies, pumps.";
+    SystemSupport "system.support" "kW" real 0 ..= 10000 "Electric power of the servers and switches that a system needs beside it.";
+    SystemCooling "system.cooling" "kW/kW" real 1 ..= 10 "Power of the whole facility for each kW of its machines (PUE).";
+    SystemFailures "system.time_between_failures" "h" real 1 ..= 100000000 "Mean time between failures of a system.";
+    SystemRepair "system.repair" "h" real 0 ..= 100000 "Mean time from a failure of a system to its work again.";
+    EnergyMac "system.mac_energy" "pJ" real 0 ..= 1000000 "A 16-bit multiply-accumulate into fp32, with its registers.";
+    EnergyByte "system.byte_energy" "pJ/byte" real 0 ..= 1000000 "A byte read from SRAM, or written to it.";
+    EnergyHop "system.hop_energy" "pJ" real 0 ..= 1000000 "A 32-bit wavelet from a router to its neighbour.";
+    EnergyLink "system.link_energy" "pJ/byte" real 0 ..= 1000000 "A byte from a wafer to the next one.";
 }
+
+/// How many parameters move times: all but those of the table `system`, which come last.
+pub const OF_TIME: usize = Key::ClockGigahertz as usize + 1;
+
+/// The parameters that move times, mappings and room.
+pub const TIMED: &[Declaration] = DECLARATIONS.split_at(OF_TIME).0;
+
+/// The parameters of the table `system`: what a machine costs and draws.
+pub const SYSTEM: &[Declaration] = DECLARATIONS.split_at(OF_TIME).1;
 
 #[cfg(test)]
 mod tests {
@@ -135,8 +157,16 @@ mod tests {
     }
 
     #[test]
+    fn what_moves_no_time_comes_last() {
+        assert!(
+            SYSTEM.iter().all(|declared| declared.path.starts_with("system.") && !declared.is_faster_when_larger())
+        );
+        assert!(TIMED.iter().all(|declared| !declared.path.starts_with("system.")));
+    }
+
+    #[test]
     fn every_rate_has_a_direction() {
-        for declared in DECLARATIONS.iter().filter(|declared| !declared.whole) {
+        for declared in TIMED.iter().filter(|declared| !declared.whole) {
             let takes_time = declared.unit.starts_with("cycles") || declared.unit == "us";
             assert_ne!(takes_time, declared.is_faster_when_larger(), "{} in {}", declared.path, declared.unit);
         }

@@ -1,0 +1,55 @@
+//! Flags that `goal` and `cost` share: a question with one value of everything.
+
+use clap::Args;
+use wafersim::answer::Question;
+
+use crate::choice;
+use crate::failure::Failure;
+use crate::mapping_flags::MappingFlags;
+use crate::scenario_flags::ScenarioFlags;
+
+/// A whole question.
+#[derive(Debug, Args)]
+pub struct LoadFlags {
+    #[command(flatten)]
+    scenario: ScenarioFlags,
+    /// Wafers to use: a number, `auto` for the fewest that reach the target, or that more are not worth, or `fewest`
+    /// for those that hold the model.
+    #[arg(long, value_name = "auto|fewest|N", allow_negative_numbers = true)]
+    wafers: Option<String>,
+    /// Users served at the same time.
+    #[arg(long, value_name = "USERS", allow_negative_numbers = true)]
+    users: Option<String>,
+    /// Tokens in each user's KV cache (32k is 32768).
+    #[arg(long, value_name = "TOKENS", allow_negative_numbers = true)]
+    context: Option<String>,
+    /// Which programs and rates the answer is for.
+    #[arg(long, value_name = "PROFILE", value_parser = choice::profiles())]
+    profile: Option<String>,
+    /// Data type of weights.
+    #[arg(long, value_name = "TYPE", value_parser = choice::data_types())]
+    weights: Option<String>,
+    /// Data type of the KV cache.
+    #[arg(long, value_name = "TYPE", value_parser = choice::data_types())]
+    kv: Option<String>,
+    #[command(flatten)]
+    mapping: MappingFlags,
+}
+
+impl LoadFlags {
+    /// The question, with its mapping or how one is found.
+    pub fn question(&self) -> Result<Question, Failure> {
+        let mut layers = self.scenario.layers()?;
+        for (flag, path, value) in [
+            ("--wafers", "wafers", &self.wafers),
+            ("--users", "users", &self.users),
+            ("--context", "context", &self.context),
+            ("--profile", "profile", &self.profile),
+            ("--weights", "precision.weights", &self.weights),
+            ("--kv", "precision.kv_cache", &self.kv),
+        ] {
+            layers.flag(flag, path, value.as_deref())?;
+        }
+        self.mapping.ask(Question::load(layers.check()?)?)
+    }
+}
