@@ -42,6 +42,11 @@ pub struct AxisFlags {
 }
 
 impl AxisFlags {
+    /// Whether a list of formats of weights is given.
+    pub const fn says_weights(&self) -> bool {
+        !self.weights.is_empty()
+    }
+
     /// The lists of a plan for `model`. `scenario` is what all layers say together.
     pub fn axes(&self, layers: &Layers, scenario: &Scenario, model: &Model) -> Result<Axes, Failure> {
         let profiles = with_all(&self.profile, Profile::NAMES);

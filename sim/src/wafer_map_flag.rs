@@ -35,7 +35,7 @@ impl WaferMapFile {
             "{} with {} tokens of context each; {experts}weights {}, KV cache {}; fastest placement of profile {}.",
             plural(scenario.users, "user"),
             whole(scenario.context),
-            precision.weights,
+            precision,
             precision.kv_cache,
             scenario.profile,
         );

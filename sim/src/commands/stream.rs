@@ -10,6 +10,7 @@ use wafersim::report::ReportError;
 use wafersim::report::number::{duration, whole};
 use wafersim::report::stream_chart::ChartFile;
 use wafersim::routing::Trace;
+use wafersim::spec::Model;
 use wafersim::stream::engine::Progress as RunProgress;
 use wafersim::stream::recording::Recorder;
 use wafersim::stream::run::{Files, KeptRun, Point, Prepared, Server, sweep};
@@ -265,7 +266,8 @@ fn prepared(
             (file.clone(), Some(Arc::clone(trace)))
         }
         (RoutingScenario::Trace { file }, known) => {
-            let trace = Arc::new(read_trace("routing.trace", Path::new(file))?);
+            let model = Model::from_name_or_path(&scenario.machine.model)?;
+            let trace = Arc::new(read_trace("routing.trace", Path::new(file), &model)?);
             *known = Some((file.clone(), Arc::clone(&trace)));
             (file.clone(), Some(trace))
         }
