@@ -81,7 +81,9 @@ pub fn verifications() -> PossibleValuesParser {
 
 /// Data types that a tensor can be stored in.
 pub fn data_types() -> PossibleValuesParser {
-    PossibleValuesParser::new(DataType::ALL.map(DataType::name))
+    PossibleValuesParser::new(
+        DataType::ALL.into_iter().map(DataType::name).chain(DataType::ALIASES.iter().map(|(alias, _)| *alias)),
+    )
 }
 
 /// Data types that can be computed in.

@@ -42,6 +42,11 @@ pub struct AxisFlags {
 }
 
 impl AxisFlags {
+    /// Whether a list of formats of weights is given.
+    pub const fn says_weights(&self) -> bool {
+        !self.weights.is_empty()
+    }
+
     /// Settings for which there is a list.
     pub fn listed(&self) -> impl Iterator<Item = &'static str> {
         let lists = [

@@ -45,7 +45,7 @@ pub fn drawn(question: &Question) -> Result<WaferMap, Failure> {
         "{} with {} tokens of context each; {experts}weights {}, KV cache {}; fastest placement of profile {}.",
         plural(scenario.users, "user"),
         whole(scenario.context),
-        precision.weights,
+        precision,
         precision.kv_cache,
         scenario.profile,
     );

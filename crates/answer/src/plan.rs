@@ -94,7 +94,12 @@ impl Axes {
             scenario.default_placement &= scenario.placement == placement;
             scenario.placement = placement;
         });
-        vary(&mut scenarios, &self.weights, |scenario, weights| scenario.precision.weights = weights);
+        // Weights as the checkpoint has them leave its other formats as they are.
+        vary(&mut scenarios, &self.weights, |scenario, weights| {
+            if scenario.precision.weights != weights {
+                scenario.precision = scenario.precision.with_weights(weights);
+            }
+        });
         vary(&mut scenarios, &self.kv_caches, |scenario, kv_cache| scenario.precision.kv_cache = kv_cache);
         vary(&mut scenarios, &self.profiles, |scenario, profile| scenario.profile = profile);
         vary(&mut scenarios, &self.contexts, |scenario, context| {

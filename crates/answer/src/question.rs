@@ -55,6 +55,7 @@ impl Question {
     pub fn new(mut scenario: Scenario, model: Model, mut wafer: Wafer) -> Result<Self, AnswerError> {
         wafer.set_all(&scenario.wafer_overrides)?;
         scenario.fit_default_context(&model);
+        scenario.fit_default_precision(&model);
         scenario.check_against(&model)?;
         let draft = scenario.speculation.draft_model.as_deref().filter(|_| scenario.speculation.draft_length > 0);
         let draft = draft.map(|name| model.draft_model(name)).transpose()?;

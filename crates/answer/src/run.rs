@@ -248,6 +248,12 @@ pub struct LoadAsRun {
     pub routing: RoutingModel,
     /// Data types.
     pub precision: Precision,
+    /// Where those come from that are the checkpoint's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision_source: Option<String>,
+    /// What of the model is not modelled, or is taken otherwise.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub model_notes: Vec<String>,
 }
 
 /// Answers a question, with the ranges that follow from what is not known.
@@ -397,6 +403,8 @@ pub(crate) fn base_answer(
             placement: scenario.placement,
             routing: scenario.routing,
             precision: scenario.precision,
+            precision_source: scenario.precision_source.clone(),
+            model_notes: question.model.notes.clone(),
         },
         certificate: match &question.mapping {
             Some(Mapping::Resolved(resolved)) => resolved.certificate(),

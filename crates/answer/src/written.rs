@@ -8,7 +8,6 @@ use wafersim_lower::{EndRequest, ExpertLoad, LayerRequest, LowerError, PlaceLoad
 use wafersim_mapping::{ExpertMapping, LayerMapping, Mapped, dealing};
 use wafersim_place::{LayerLayout, PREFILL_KEY_BLOCK, TableLayout};
 use wafersim_program::Program;
-use wafersim_spec::Precision;
 use wafersim_spec::model::FeedForward;
 use wafersim_spec::wafer::Key;
 
@@ -267,7 +266,7 @@ pub fn expected_load(question: &Question, layout: &LayerLayout, mapping: &LayerM
 /// Lookup, or final norm, logits and sampling. Logits are wanted for every decoding token, and for the last token of a
 /// prompt only.
 fn written_table(question: &Question, table: &TableLayout, mapping: &LayerMapping, flow: Flow) -> Program {
-    let precision = Precision { weights: table.matrix.data_type, ..question.scenario.precision };
+    let precision = question.scenario.precision.with_weights(table.matrix.data_type);
     let request = EndRequest {
         hidden: question.model.hidden,
         vocabulary: table.part.entries,

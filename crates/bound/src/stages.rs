@@ -159,7 +159,7 @@ fn active(tensor: &Tensor, precision: &Precision) -> Count {
     if tensor.inputs <= 1 {
         return Count::default();
     }
-    let bytes = precision.of(tensor.class).storage(tensor.inputs * tensor.outputs) * tensor.active;
+    let bytes = precision.stored(tensor.role).storage(tensor.inputs * tensor.outputs) * tensor.active;
     Count { macs: tensor.macs(), bytes }
 }
 
@@ -285,7 +285,7 @@ pub(crate) fn held_bytes(model: &Model, load: &BoundLoad) -> Bytes {
         .flat_map(|layer| layer.tensors(model.hidden))
         .chain([model.lm_head()])
         .filter(|tensor| tensor.inputs > 1)
-        .map(|tensor| load.precision.of(tensor.class).storage(tensor.inputs * tensor.outputs) * tensor.copies)
+        .map(|tensor| load.precision.stored(tensor.role).storage(tensor.inputs * tensor.outputs) * tensor.copies)
         .sum();
     let caches: Bytes = model.layers.iter().map(|layer| remembered(&layer.attention, load)).sum();
     weights + caches

@@ -49,7 +49,13 @@ fn carried(setup: &Setup, tokens: u64, steps: u64) -> (u64, Agreement) {
 }
 
 fn precision(data_type: DataType) -> Precision {
-    Precision { weights: data_type, small_weights: data_type, kv_cache: data_type, activations: data_type }
+    Precision {
+        weights: data_type,
+        small_weights: data_type,
+        kv_cache: data_type,
+        activations: data_type,
+        ..Precision::default()
+    }
 }
 
 fn setup(grid: Grid, data_type: DataType) -> Setup {

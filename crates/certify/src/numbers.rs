@@ -84,6 +84,7 @@ impl Small {
             small_weights: DataType::Fp32,
             kv_cache: DataType::Fp32,
             activations: DataType::Fp32,
+            ..Precision::default()
         };
         let large: Vec<&LayerMapping> = kinds.iter().filter_map(|layer| mapping_of(mapped, *layer)).collect();
         let layers = || kinds.iter().filter_map(|layer| question.model.layers.get(*layer));

@@ -183,7 +183,7 @@ impl<'a> Builder<'a> {
             Operator::new(name, OperatorKind::Embedding, Shape::new(tokens, 1), Shape::new(tokens, hidden));
         operator.parameters = table.parameters();
         operator.active_parameters = table.active_parameters();
-        operator.weight_bytes_read = self.precision.of(table.class).storage(hidden) * tokens;
+        operator.weight_bytes_read = self.precision.stored(table.role).storage(hidden) * tokens;
         self.add(operator, &[])
     }
 

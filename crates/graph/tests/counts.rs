@@ -146,6 +146,7 @@ fn one_token_reads_the_active_weights_and_its_cache() {
         small_weights: DataType::Bf16,
         kv_cache: DataType::Bf16,
         activations: DataType::Bf16,
+        ..Precision::default()
     };
     for model in MODELS.iter() {
         let graph = OperatorGraph::of_model(model, PassLoad::decode(1, 1000), &precision).unwrap();

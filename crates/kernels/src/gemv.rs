@@ -123,5 +123,6 @@ pub fn fp16() -> Precision {
         small_weights: DataType::Fp16,
         kv_cache: DataType::Fp16,
         activations: DataType::Fp16,
+        ..Precision::default()
     }
 }

@@ -39,7 +39,7 @@ const NO_LAYER: Layer = Layer {
         head_dim: 1,
         qkv_bias: false,
         output_bias: false,
-        qk_norm: false,
+        qk_norm: wafersim_spec::model::QkNorm::None,
         sinks: false,
         output_gate: false,
         rotary_dim: 0,

@@ -282,7 +282,7 @@ impl<'a> Writer<'a> {
         match role {
             // A small weight: stored in 16 bit, never converted.
             Role::Router | Role::WriteStrength | Role::Decay | Role::SharedOutputGate => {
-                self.request.precision.small_weights
+                self.request.precision.stored(role)
             }
             _ => self.mapping().stored(role, &self.request.precision),
         }

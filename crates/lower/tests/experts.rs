@@ -39,7 +39,7 @@ fn layer(shared_width: u64, selection: Selection) -> Layer {
             head_dim: 64,
             qkv_bias: false,
             output_bias: false,
-            qk_norm: true,
+            qk_norm: wafersim_spec::model::QkNorm::Head,
             sinks: false,
             output_gate: false,
             rotary_dim: 64,
@@ -86,7 +86,13 @@ fn request<'a>(layer: &'a Layer, mapping: &'a LayerMapping, weights: DataType, r
         hidden: 512,
         norm_epsilon: 1e-6,
         mapping,
-        precision: Precision { weights, small_weights: kind, kv_cache: kind, activations: kind },
+        precision: Precision {
+            weights,
+            small_weights: kind,
+            kv_cache: kind,
+            activations: kind,
+            ..Precision::default()
+        },
         tokens,
         users: tokens,
         context: 600,

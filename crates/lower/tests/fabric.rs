@@ -27,7 +27,7 @@ fn layer(reach: Reach, sinks: bool) -> Layer {
             head_dim: 64,
             qkv_bias: false,
             output_bias: false,
-            qk_norm: true,
+            qk_norm: wafersim_spec::model::QkNorm::Head,
             sinks,
             output_gate: false,
             rotary_dim: 64,
@@ -65,7 +65,13 @@ fn written(layer: &Layer, mapping: &LayerMapping, context: u64) -> Program {
         hidden: 512,
         norm_epsilon: 1e-6,
         mapping,
-        precision: Precision { weights: kind, small_weights: kind, kv_cache: kind, activations: kind },
+        precision: Precision {
+            weights: kind,
+            small_weights: kind,
+            kv_cache: kind,
+            activations: kind,
+            ..Precision::default()
+        },
         tokens: 1,
         users: 1,
         context,

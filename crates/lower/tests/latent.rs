@@ -76,7 +76,13 @@ fn request<'a>(layer: &'a Layer, mapping: &'a LayerMapping, load: Load) -> Layer
         hidden: 512,
         norm_epsilon: 1e-6,
         mapping,
-        precision: Precision { weights: kind, small_weights: kind, kv_cache: kind, activations: kind },
+        precision: Precision {
+            weights: kind,
+            small_weights: kind,
+            kv_cache: kind,
+            activations: kind,
+            ..Precision::default()
+        },
         tokens,
         users,
         context,

@@ -72,10 +72,10 @@ impl Inputs<'_> {
     /// The load in words.
     pub fn load_words(&self) -> String {
         let Load { users, context, tokens_per_step, precision, routing, .. } = self.load;
-        let Precision { weights, small_weights, kv_cache, activations } = precision;
+        let Precision { small_weights, kv_cache, activations, .. } = precision;
         let step = if tokens_per_step == 1 { String::new() } else { format!(" of {tokens_per_step} tokens a step") };
         format!(
-            "{users} user(s){step}, {context} tokens of context, weights {weights}, small weights {small_weights}, \
+            "{users} user(s){step}, {context} tokens of context, weights {precision}, small weights {small_weights}, \
              KV cache {kv_cache}, activations {activations}, routing {routing}"
         )
     }

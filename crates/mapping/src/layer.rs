@@ -119,9 +119,9 @@ impl LayerMapping {
         self.reductions.of(operator, line)
     }
 
-    /// How the matrices of a role are stored, where the checkpoint has them in `precision.weights`.
+    /// How the matrices of a role are stored, where a mapping does not store them as the checkpoint does.
     pub fn stored(&self, role: Role, precision: &Precision) -> DataType {
-        self.stored.get(&role).copied().unwrap_or(precision.weights)
+        self.stored.get(&role).copied().unwrap_or_else(|| precision.stored(role))
     }
 }
 

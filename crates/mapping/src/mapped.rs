@@ -311,12 +311,9 @@ impl<'a> Mapper<'a> {
     }
 
     fn roles(&self, wanted: impl Fn(Width) -> bool) -> Roles {
-        if self.inputs.load.precision.weights.is_arithmetic() {
-            // Nothing is narrow.
-            return Roles::NONE;
-        }
-        let stored = &self.recipe.stored;
-        Stored::ROLES.into_iter().filter(|role| self.roles.has(*role) && wanted(stored.of(*role))).collect()
+        let (stored, precision) = (&self.recipe.stored, &self.inputs.load.precision);
+        let is_narrow = |role: &Role| self.roles.has(*role) && !precision.stored(*role).is_arithmetic();
+        Stored::ROLES.into_iter().filter(|role| is_narrow(role) && wanted(stored.of(*role))).collect()
     }
 
     fn request(&self, way: Way, wide: Roles, micro_batch: u64) -> Request<'a> {
@@ -540,7 +537,7 @@ fn stored(layout: &LayerLayout, precision: &Precision) -> BTreeMap<Role, DataTyp
     let wide = wide_type(precision);
     let matrices = layout.all_matrices().filter(|matrix| !matrix.is_bias && Stored::ROLES.contains(&matrix.role));
     matrices
-        .filter(|matrix| matrix.data_type == wide && matrix.data_type != precision.weights)
+        .filter(|matrix| matrix.data_type == wide && matrix.data_type != precision.stored(matrix.role))
         .map(|matrix| (matrix.role, matrix.data_type))
         .collect()
 }

@@ -59,6 +59,6 @@ fn pinned_widths(mapped: &Mapped) -> Stored {
     let of_tables = placement.tables.iter().map(|table| (table.matrix.role, table.matrix.data_type));
     let widened = of_layers
         .chain(of_tables)
-        .filter(|(role, stored)| *stored == wide && *stored != precision.weights && Stored::ROLES.contains(role));
+        .filter(|(role, stored)| *stored == wide && *stored != precision.stored(*role) && Stored::ROLES.contains(role));
     Stored { default: Width::Checkpoint, roles: widened.map(|(role, _)| (role, Width::Wide)).collect() }
 }

@@ -169,7 +169,7 @@ impl Resolved {
         });
         let slots: Vec<ResolvedSlot> = placement.slots.iter().map(held).collect();
         let precision = &inputs.load.precision;
-        let wide = |table: &&TableLayout| table.matrix.data_type != precision.weights;
+        let wide = |table: &&TableLayout| table.matrix.data_type != precision.stored(table.matrix.role);
         let tables = placement.tables.iter().filter(wide).map(|table| (table.matrix.role, table.matrix.data_type));
         let arrangement = placement.arrangement;
         let (columns, rows) = placement.region_of_slots();

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use wafersim_spec::model::{Attention, Layer, Role, Tensor};
+use wafersim_spec::model::{Attention, Layer, QkNorm, Role, Tensor};
 use wafersim_spec::{Bytes, DataType, Model, Precision};
 
 use crate::arithmetic::dealt;
@@ -44,7 +44,7 @@ impl LayerWeights {
     pub fn new(layer: &Layer, hidden: u64, precision: &Precision, wide: Roles) -> Self {
         let mut weights = Self::default();
         for tensor in layer.tensors(hidden) {
-            let data_type = stored_type(tensor.role, precision.of(tensor.class), wide, precision);
+            let data_type = stored_type(tensor.role, precision.stored(tensor.role), wide, precision);
             match orientation(tensor.role) {
                 Some(orientation) => weights.push(&tensor, orientation, (data_type, precision.small_weights)),
                 None => weights.push_vector(&layer.attention, &tensor, data_type),
@@ -72,6 +72,10 @@ impl LayerWeights {
             |axis, covered, copies| VectorShape { role, length, copies, bytes: None, axis, covered, data_type };
         match (role, attention) {
             // One gain vector of a head's width serves all query heads, another all key heads.
+            // A gain for each element of all heads, of queries and of keys.
+            (Role::AttentionInnerNorm, Attention::Grouped(grouped)) if grouped.qk_norm == QkNorm::Whole => {
+                self.vectors.push(vector(VectorAxis::AlongX, length, copies));
+            }
             (Role::AttentionInnerNorm, Attention::Grouped(grouped)) => {
                 self.vectors.push(vector(VectorAxis::AlongX, grouped.heads * grouped.head_dim, 1));
                 self.vectors.push(vector(VectorAxis::AlongX, grouped.kv_heads * grouped.head_dim, 1));
@@ -220,7 +224,7 @@ impl TableBlueprint {
     /// The embedding; `None` where the LM head is the same table.
     pub fn embedding(model: &Model, precision: &Precision, wide: Roles) -> Option<Self> {
         let role = Role::Embedding;
-        let weights = stored_type(role, precision.weights, wide, precision);
+        let weights = stored_type(role, precision.stored(role), wide, precision);
         let embedding = Self { is_head: false, role, weights, ..Self::head(model, precision, wide) };
         (!model.tied_embeddings).then_some(embedding)
     }
@@ -233,7 +237,7 @@ impl TableBlueprint {
             role,
             vocabulary: model.vocabulary,
             hidden: model.hidden,
-            weights: stored_type(role, precision.weights, wide, precision),
+            weights: stored_type(role, precision.stored(role), wide, precision),
             small_weights: precision.small_weights,
         }
     }

@@ -20,12 +20,44 @@ pub type Named = (String, Result<Model, SpecError>);
 /// in the default precision.
 pub fn list_text(models: &[Named]) -> String {
     let mut text = list(models).text() + "\n" + &wrapped("", LEGEND);
+    for (name, model) in models {
+        for words in model.as_ref().map(about).unwrap_or_default() {
+            text.push('\n');
+            text.push_str(&wrapped("", &format!("{name}: {words}")));
+        }
+    }
     let refused = models.iter().filter_map(|(_, model)| model.as_ref().err());
     for (index, error) in refused.enumerate() {
         text.push_str(if index == 0 { "\nNot modelled:\n" } else { "" });
         text.push_str(&wrapped("  ", &error.to_string()));
     }
     text
+}
+
+/// What there is to say of a model beside its sizes.
+fn about(model: &Model) -> Vec<String> {
+    let mut all = Vec::new();
+    if let Some(format) = &model.checkpoint {
+        let Precision { kv_cache, activations, .. } = format.precision;
+        all.push(format!(
+            "stored as {}, {} bytes, KV cache {kv_cache}, activations {activations}; {}",
+            format.precision,
+            whole(format.bytes.0),
+            format.words()
+        ));
+    }
+    // The list of what is built in stays short.
+    if let Some(draft) = model.next_token_predictor().filter(|_| model.checkpoint.is_some()) {
+        let tables = 2 * model.vocabulary * model.hidden;
+        let own = draft.parameters().total.saturating_sub(tables.min(draft.parameters().total));
+        all.push(format!(
+            "brings {} of multi-token prediction, about {} B parameters beside those above (--draft-model mtp)",
+            crate::number::plural(model.next_token_layers, "layer"),
+            billions(own)
+        ));
+    }
+    all.extend(model.notes.iter().cloned());
+    all
 }
 
 /// The models side by side, in Markdown.
@@ -112,6 +144,24 @@ struct Entry {
     state_bytes_per_user: Option<Bytes>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_positions: Option<u64>,
+    /// How the checkpoint's files store it; absent where they do not say, and of built-in models.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checkpoint: Option<Stored>,
+    /// Layers for multi-token prediction beside those that are counted; absent where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_token_layers: Option<u64>,
+    /// What is not modelled, or is taken otherwise.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Stored {
+    precision: Precision,
+    bytes: Bytes,
+    source: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
 }
 
 impl Entry {
@@ -131,6 +181,14 @@ impl Entry {
             kv_bytes_per_token: Some(model.kv_bytes_per_token(&Precision::default())),
             state_bytes_per_user: (states > Bytes::ZERO).then_some(states),
             max_positions: Some(model.max_positions),
+            checkpoint: model.checkpoint.as_ref().map(|format| Stored {
+                precision: format.precision,
+                bytes: format.bytes,
+                source: format.source.clone(),
+                notes: format.notes.clone(),
+            }),
+            next_token_layers: Some(model.next_token_layers).filter(|layers| *layers > 0),
+            notes: model.notes.clone(),
         }
     }
 }

@@ -31,6 +31,14 @@ pub enum RoutingError {
         /// What would have been accepted.
         allowed: String,
     },
+    /// A file of another program.
+    #[error("seen as {format}: {reason}")]
+    Import {
+        /// What it was taken for.
+        format: &'static str,
+        /// What is wrong with it, or how it can be converted.
+        reason: String,
+    },
     /// The bytes could not be read.
     #[error("could not be read: {reason}")]
     Read {
@@ -48,6 +56,10 @@ pub enum RoutingError {
 impl RoutingError {
     pub(crate) fn range(field: &'static str, value: impl ToString, allowed: impl Into<String>) -> Self {
         Self::Range { field, value: value.to_string(), allowed: allowed.into() }
+    }
+
+    pub(crate) fn import(format: &'static str, reason: impl Into<String>) -> Self {
+        Self::Import { format, reason: reason.into() }
     }
 
     pub(crate) fn write(error: &std::io::Error) -> Self {

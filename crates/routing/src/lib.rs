@@ -12,6 +12,8 @@
 //! | [`statistics`] | popularity, reuse and batches, by layer |
 //! | [`synthetic`] | the generative model, its parameters, the sampler, the generator |
 //! | [`choose`] | the interface for simulations: the next choice of each user of a micro-batch |
+//! | [`import`], [`export`] | files of other programs: which experts each token chose, or how often each was chosen |
+//! | [`counts`] | how often each expert was chosen, and tokens drawn from it |
 //! | [`load`] | pairs, distinct experts and the busiest place of batches drawn from a trace |
 //!
 //! ```
@@ -28,8 +30,11 @@ pub mod ahead;
 pub mod binary;
 mod check;
 pub mod choose;
+pub mod counts;
 pub mod error;
+pub mod export;
 pub mod header;
+pub mod import;
 pub mod jsonl;
 pub mod load;
 pub mod statistics;
@@ -37,6 +42,7 @@ pub mod synthetic;
 pub mod token;
 
 pub use choose::{Replay, Routing};
+pub use counts::Counts;
 pub use error::RoutingError;
 pub use header::Header;
 pub use synthetic::{ExpertSampler, Generator, RoutingParameters, SyntheticSettings, Workload, generate};

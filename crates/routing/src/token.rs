@@ -72,6 +72,43 @@ impl Trace {
         Ok(trace)
     }
 
+    /// A trace without tokens yet; [`Trace::push`] appends them.
+    pub const fn new(header: Header) -> Self {
+        Self { header, users: Vec::new(), tokens: Vec::new(), experts: Vec::new(), weights: Vec::new() }
+    }
+
+    /// Appends a token. The header's number of tokens is for the caller to keep.
+    ///
+    /// # Errors
+    /// Where it has not as many experts as the header says, one that the header does not have, one twice in a layer, or
+    /// where the trace would be longer than 2^28 choices.
+    pub fn push(&mut self, token: &Token<'_>) -> Result<(), RoutingError> {
+        let choices = self.header.choices();
+        if token.experts.len() != choices {
+            let allowed = format!("{choices}: layers x top_k");
+            return Err(RoutingError::range("experts of a token", token.experts.len(), allowed));
+        }
+        if (self.experts.len() + choices) as u64 > MOST_IN_MEMORY {
+            let allowed = format!("{MOST_IN_MEMORY} choices in memory; use a shorter trace");
+            return Err(RoutingError::range("tokens x layers x top_k", self.experts.len() + choices, allowed));
+        }
+        let most = self.header.experts;
+        for layer in token.by_layer(&self.header) {
+            if let Some(wrong) = layer.iter().find(|expert| u32::from(**expert) >= most) {
+                return Err(RoutingError::range("expert", wrong, format!("0 to {}", most - 1)));
+            }
+            if let Some((_, twice)) = layer.iter().enumerate().find(|(place, expert)| layer[..*place].contains(expert))
+            {
+                return Err(RoutingError::range("expert", twice, "different experts in each layer of a token"));
+            }
+        }
+        self.users.push(token.user);
+        self.tokens.push(token.token);
+        self.experts.extend_from_slice(token.experts);
+        self.weights.extend_from_slice(token.weights.unwrap_or(&[]));
+        Ok(())
+    }
+
     /// Tokens.
     pub fn len(&self) -> usize {
         self.users.len()
@@ -109,6 +146,31 @@ impl Trace {
     /// The trace as a source, from its first token.
     pub fn source(&self) -> TraceSource<'_> {
         TraceSource { trace: self, next: 0 }
+    }
+}
+
+/// A trace in memory as a source of its own, from its first token.
+#[derive(Debug, Clone)]
+pub struct OwnedSource {
+    trace: Trace,
+    next: usize,
+}
+
+impl From<Trace> for OwnedSource {
+    fn from(trace: Trace) -> Self {
+        Self { trace, next: 0 }
+    }
+}
+
+impl TokenSource for OwnedSource {
+    fn header(&self) -> &Header {
+        &self.trace.header
+    }
+
+    fn next_token(&mut self) -> Result<Option<Token<'_>>, RoutingError> {
+        let token = self.trace.token(self.next);
+        self.next = self.next.saturating_add(1);
+        Ok(token)
     }
 }
 

@@ -10,9 +10,9 @@ use wafersim_mapping::{
     Routes, Stored, Verification, Width,
 };
 use wafersim_place::{Arrangement, SlotOrder};
-use wafersim_spec::Size;
 use wafersim_spec::model::Attention;
 use wafersim_spec::scenario::WaferCount;
+use wafersim_spec::{Size, TensorClass};
 
 use crate::trees;
 
@@ -235,11 +235,20 @@ impl Space<'_> {
     pub(crate) fn in_strips(&self, point: &Point) -> Option<Point> {
         const STRIPS: Rewrite = Rewrite::ConversionInStrips;
         let is_open = !self.pins.has(Decision::Rewrite(STRIPS)) && !point.recipe.rewrites.has(STRIPS);
-        (is_open && !self.inputs.load.precision.weights.is_arithmetic()).then(|| {
+        (is_open && self.has_narrow_matrices()).then(|| {
             let mut point = point.clone();
             point.recipe.rewrites = point.recipe.rewrites.with(STRIPS, true);
             point
         })
+    }
+
+    /// Whether some matrix of the model is stored in a format that is converted before it is computed with.
+    fn has_narrow_matrices(&self) -> bool {
+        let Inputs { model, load, .. } = &self.inputs;
+        let layers = model.layers.iter().flat_map(|layer| layer.tensors(model.hidden)).chain(model.outer_tensors());
+        layers
+            .filter(|tensor| tensor.class == TensorClass::Weights)
+            .any(|tensor| !load.precision.stored(tensor.role).is_arithmetic())
     }
 
     /// How many slots a wafer may have, and how many layers share one; the same on more wafers once.

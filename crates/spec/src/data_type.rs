@@ -1,4 +1,5 @@
-//! Number formats, the bytes they take in memory with their block scales, and which class of tensor uses which.
+//! Number formats, and the bytes they take in memory with their block scales. Which tensor is stored in which is
+//! [`crate::precision`]'s.
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,12 +24,39 @@ pub enum DataType {
     /// 8-bit integer, one fp32 scale per 128 x 128 block, like `Fp8`.
     Int8,
     /// 4-bit floating point with one 8-bit scale per 32 elements (OCP MXFP4): 4.25 bits per element.
+    #[serde(alias = "mxfp4")]
     Fp4,
+    /// 4-bit floating point with one 8-bit scale per 16 elements (NVFP4): 4.5 bits per element. The one fp32 scale of a
+    /// whole tensor is not counted.
+    Nvfp4,
+    /// 4-bit integer with one 16-bit scale per 128 elements, the usual group of AWQ and GPTQ: 4.125 bits per element.
+    /// Zero points (4 bits per group, where a checkpoint has them) are not counted.
+    Int4,
+    /// The same in groups of 64: 4.25 bits per element.
+    #[serde(rename = "int4-g64")]
+    Int4Group64,
+    /// The same in groups of 32: 4.5 bits per element.
+    #[serde(rename = "int4-g32")]
+    Int4Group32,
 }
 
 impl DataType {
     /// All formats, in the order they are listed to people.
-    pub const ALL: [Self; 6] = [Self::Fp32, Self::Fp16, Self::Bf16, Self::Fp8, Self::Int8, Self::Fp4];
+    pub const ALL: [Self; 10] = [
+        Self::Fp32,
+        Self::Fp16,
+        Self::Bf16,
+        Self::Fp8,
+        Self::Int8,
+        Self::Fp4,
+        Self::Nvfp4,
+        Self::Int4,
+        Self::Int4Group64,
+        Self::Int4Group32,
+    ];
+
+    /// Further names that are read: of the standard that `fp4` follows.
+    pub const ALIASES: [(&'static str, Self); 1] = [("mxfp4", Self::Fp4)];
 
     /// The name in files, flags and tables.
     pub const fn name(self) -> &'static str {
@@ -39,6 +67,10 @@ impl DataType {
             Self::Fp8 => "fp8",
             Self::Int8 => "int8",
             Self::Fp4 => "fp4",
+            Self::Nvfp4 => "nvfp4",
+            Self::Int4 => "int4",
+            Self::Int4Group64 => "int4-g64",
+            Self::Int4Group32 => "int4-g32",
         }
     }
 
@@ -48,7 +80,7 @@ impl DataType {
             Self::Fp32 => 32,
             Self::Fp16 | Self::Bf16 => 16,
             Self::Fp8 | Self::Int8 => 8,
-            Self::Fp4 => 4,
+            Self::Fp4 | Self::Nvfp4 | Self::Int4 | Self::Int4Group64 | Self::Int4Group32 => 4,
         }
     }
 
@@ -58,6 +90,10 @@ impl DataType {
             Self::Fp32 | Self::Fp16 | Self::Bf16 => None,
             Self::Fp8 | Self::Int8 => Some((128 * 128, 4)),
             Self::Fp4 => Some((32, 1)),
+            Self::Nvfp4 => Some((16, 1)),
+            Self::Int4 => Some((128, 2)),
+            Self::Int4Group64 => Some((64, 2)),
+            Self::Int4Group32 => Some((32, 2)),
         }
     }
 
@@ -66,7 +102,10 @@ impl DataType {
         match self {
             Self::Fp32 | Self::Fp16 | Self::Bf16 => None,
             Self::Fp8 | Self::Int8 => Some((128, 128)),
-            Self::Fp4 => Some((32, 1)),
+            Self::Fp4 | Self::Int4Group32 => Some((32, 1)),
+            Self::Nvfp4 => Some((16, 1)),
+            Self::Int4 => Some((128, 1)),
+            Self::Int4Group64 => Some((64, 1)),
         }
     }
 
@@ -120,18 +159,22 @@ impl fmt::Display for DataType {
 
 /// A name that is no [`DataType`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown data type '{0}': allowed are fp32, fp16, bf16, fp8, int8, fp4")]
+#[error(
+    "unknown data type '{0}': allowed are fp32, fp16, bf16, fp8, int8, fp4 (or mxfp4), nvfp4, int4, int4-g64, int4-g32"
+)]
 pub struct DataTypeError(pub String);
 
 impl FromStr for DataType {
     type Err = DataTypeError;
 
     fn from_str(text: &str) -> Result<Self, DataTypeError> {
-        Self::ALL.into_iter().find(|known| known.name() == text).ok_or_else(|| DataTypeError(text.into()))
+        let alias = Self::ALIASES.into_iter().find(|(alias, _)| *alias == text).map(|(_, known)| known);
+        let known = Self::ALL.into_iter().find(|known| known.name() == text).or(alias);
+        known.ok_or_else(|| DataTypeError(text.into()))
     }
 }
 
-/// What a tensor is for; the precision is chosen per class.
+/// What a tensor is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TensorClass {
@@ -145,43 +188,6 @@ pub enum TensorClass {
     Activations,
 }
 
-/// The data type of each tensor class.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Precision {
-    /// Matrices. Default fp8: what public MoE endpoints store (sources.md#production-systems).
-    pub weights: DataType,
-    /// Norms, biases and router. Default bf16.
-    pub small_weights: DataType,
-    /// KV cache. Default bf16.
-    pub kv_cache: DataType,
-    /// Activations. Default fp16. Must be an arithmetic type.
-    pub activations: DataType,
-}
-
-impl Default for Precision {
-    fn default() -> Self {
-        Self {
-            weights: DataType::Fp8,
-            small_weights: DataType::Bf16,
-            kv_cache: DataType::Bf16,
-            activations: DataType::Fp16,
-        }
-    }
-}
-
-impl Precision {
-    /// The data type of a class.
-    pub const fn of(&self, class: TensorClass) -> DataType {
-        match class {
-            TensorClass::Weights => self.weights,
-            TensorClass::SmallWeights => self.small_weights,
-            TensorClass::KvCache => self.kv_cache,
-            TensorClass::Activations => self.activations,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,6 +198,9 @@ mod tests {
         assert_eq!(DataType::Fp4.storage(33), Bytes(17 + 2));
         assert_eq!(DataType::Fp8.storage(128 * 128), Bytes(16_384 + 4));
         assert_eq!(DataType::Fp16.storage(3), Bytes(6));
+        // 128 elements: 64 bytes, and 8 scales of one byte, or 1, 2 and 4 of two.
+        let of_128 = [DataType::Nvfp4, DataType::Int4, DataType::Int4Group64, DataType::Int4Group32];
+        assert_eq!(of_128.map(|data_type| data_type.storage(128)), [72, 66, 68, 72].map(Bytes));
         assert_eq!(DataType::Fp4.storage(u64::MAX), Bytes(u64::MAX / 2 + 1 + u64::MAX / 32 + 1));
     }
 
@@ -218,7 +227,9 @@ mod tests {
     fn names_read_back() {
         for data_type in DataType::ALL {
             assert_eq!(data_type.name().parse(), Ok(data_type));
+            assert_eq!(serde_json::to_value(data_type).unwrap(), data_type.name());
         }
+        assert_eq!("mxfp4".parse(), Ok(DataType::Fp4));
         assert!("fp12".parse::<DataType>().is_err());
     }
 }

@@ -17,15 +17,17 @@ pub mod data_type;
 pub mod error;
 pub mod file;
 pub mod model;
+pub mod precision;
 pub mod region;
 pub mod scenario;
 pub mod size;
 pub mod units;
 pub mod wafer;
 
-pub use data_type::{DataType, Precision, TensorClass};
+pub use data_type::{DataType, TensorClass};
 pub use error::SpecError;
 pub use model::Model;
+pub use precision::{Precision, RoleGroup, RoleTypes};
 pub use region::{Axis, Region};
 pub use scenario::{Scenario, ScenarioFile};
 pub use size::Size;

@@ -4,14 +4,17 @@
 //! graph and the placement all come from it.
 
 pub mod builtin;
+mod checkpoint;
 mod config_json;
 mod count;
 mod draft;
 mod read;
 
+pub use checkpoint::CheckpointFormat;
 use serde::{Deserialize, Serialize};
 
-use crate::data_type::{Precision, TensorClass};
+use crate::data_type::TensorClass;
+use crate::precision::{Precision, RoleGroup};
 use crate::units::Bytes;
 
 /// A transformer. Values of this type have been checked: all sizes are at least 1 and small enough that no product
@@ -42,6 +45,12 @@ pub struct Model {
     /// Whether checkpoints hold the gains of norms less one: `x * (1 + gain)` (Qwen3-Next; used by the numeric reading
     /// only).
     pub centred_gains: bool,
+    /// What of the file is not modelled, or is taken otherwise, in words.
+    #[serde(skip)]
+    pub notes: Vec<String>,
+    /// How the checkpoint's files store it, where they say so. A built-in model is not read from a checkpoint.
+    #[serde(skip)]
+    pub checkpoint: Option<CheckpointFormat>,
 }
 
 /// One transformer layer.
@@ -124,8 +133,8 @@ pub struct GroupedAttention {
     pub qkv_bias: bool,
     /// Bias on the output projection.
     pub output_bias: bool,
-    /// RMSNorm of q and k per head with gains (Qwen3, GLM-4.5). Gain-free norms (Llama 4) are false: no parameters.
-    pub qk_norm: bool,
+    /// Norms of q and k with gains. Norms without (Llama 4) are none: no parameters.
+    pub qk_norm: QkNorm,
     /// One learned sink logit per head (gpt-oss).
     pub sinks: bool,
     /// Whether the result is multiplied with the sigmoid of a further projection, as wide as the queries (Qwen3-Next).
@@ -134,6 +143,41 @@ pub struct GroupedAttention {
     pub rotary_dim: u64,
     /// How far back the layer looks.
     pub reach: Reach,
+}
+
+/// Norms of queries and keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QkNorm {
+    /// None with gains.
+    None,
+    /// The RMSNorm of each head, whose gains all heads share (Qwen3, GLM-4.5).
+    Head,
+    /// With a gain for each element of all heads: the RMSNorm of all queries together, and of all keys (OLMo 2,
+    /// MiniMax-M2). Its time is taken as that of [`QkNorm::Head`]; the numeric reading does not know it.
+    Whole,
+}
+
+impl QkNorm {
+    /// Norms of heads, or none.
+    pub const fn of_heads(is_there: bool) -> Self {
+        if is_there { Self::Head } else { Self::None }
+    }
+
+    /// Whether there are any.
+    pub const fn is_some(self) -> bool {
+        !matches!(self, Self::None)
+    }
+}
+
+/// As `true` and `false` before there was a third.
+impl Serialize for QkNorm {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::None => serializer.serialize_bool(false),
+            Self::Head => serializer.serialize_bool(true),
+            Self::Whole => serializer.serialize_str("whole"),
+        }
+    }
 }
 
 /// Multi-head latent attention (DeepSeek-V2 paper, section 2.1).
@@ -417,6 +461,47 @@ impl Role {
         Self::LmHead,
     ];
 
+    /// Matrix, or small weight: gains, biases, the router, and what makes a few numbers for each head, which quantised
+    /// checkpoints keep in 16 bit.
+    pub const fn class(self) -> TensorClass {
+        match self {
+            Self::AttentionNorm
+            | Self::WriteStrength
+            | Self::Decay
+            | Self::Convolution
+            | Self::DecayRate
+            | Self::AttentionInnerNorm
+            | Self::Sinks
+            | Self::FeedForwardNorm
+            | Self::Router
+            | Self::SharedOutputGate
+            | Self::FinalNorm => TensorClass::SmallWeights,
+            _ => TensorClass::Weights,
+        }
+    }
+
+    /// The group that settings of precision name it with; none of what is always stored as small weights.
+    pub const fn group(self) -> Option<RoleGroup> {
+        match self {
+            Self::Query
+            | Self::Key
+            | Self::Value
+            | Self::OutputGate
+            | Self::QueryDown
+            | Self::QueryUp
+            | Self::KvDown
+            | Self::KvUp
+            | Self::Output => Some(RoleGroup::Attention),
+            Self::Gate | Self::Up | Self::Down => Some(RoleGroup::Dense),
+            Self::ExpertGate | Self::ExpertUp | Self::ExpertDown => Some(RoleGroup::Experts),
+            Self::SharedGate | Self::SharedUp | Self::SharedDown => Some(RoleGroup::SharedExperts),
+            Self::Router => Some(RoleGroup::Router),
+            Self::Embedding => Some(RoleGroup::Embedding),
+            Self::LmHead => Some(RoleGroup::Head),
+            _ => None,
+        }
+    }
+
     /// The name in files.
     pub const fn name(self) -> &'static str {
         match self {
@@ -501,7 +586,7 @@ impl Tensor {
 
     /// Bytes of all copies. The bias is stored in the precision of small weights.
     pub fn bytes(&self, precision: &Precision) -> Bytes {
-        let matrix = precision.of(self.class).storage(self.inputs * self.outputs);
+        let matrix = precision.stored(self.role).storage(self.inputs * self.outputs);
         let bias = if self.bias { precision.small_weights.storage(self.outputs) } else { Bytes::ZERO };
         (matrix + bias) * self.copies
     }

@@ -15,8 +15,8 @@ use std::str::FromStr;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::data_type::Precision;
 use crate::error::nearest_name;
+use crate::precision::Precision;
 pub use check::CONTEXT_BEYOND_POSITIONS;
 pub use file::{PrecisionFile, ScenarioFile, SpeculationFile, WaferParameters};
 pub use settings::{Kind, SETTINGS, Setting, without_suffix};
@@ -295,6 +295,12 @@ pub struct Scenario {
     pub clock_ghz: Option<f64>,
     /// Data types.
     pub precision: Precision,
+    /// What was said of data types while the model was not known yet: what is left open is the checkpoint's.
+    #[serde(skip)]
+    pub asked_precision: Option<PrecisionFile>,
+    /// Where data types come from that are the checkpoint's, in words.
+    #[serde(skip)]
+    pub precision_source: Option<String>,
     /// Speculative decoding.
     pub speculation: Speculation,
     /// `--set wafer.*` changes of wafer parameters, in the order given: (path without "wafer.", value).
@@ -318,6 +324,8 @@ impl Default for Scenario {
             target: 2000.0,
             clock_ghz: None,
             precision: Precision::default(),
+            asked_precision: None,
+            precision_source: None,
             speculation: Speculation::default(),
             wafer_overrides: Vec::new(),
         }

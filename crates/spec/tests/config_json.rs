@@ -76,7 +76,9 @@ fn llama4_is_read_from_inside_a_multimodal_config() {
     let inner = config("llama-4-scout-17b-16e");
     let nested = json!({ "model_type": "llama4", "vision_config": {}, "text_config": inner });
     let model = Model::from_config_json(&nested.to_string(), "llama-4-scout-17b-16e").unwrap();
-    assert_eq!(model, Model::builtin("llama-4-scout-17b-16e").unwrap());
+    let builtin = Model::builtin("llama-4-scout-17b-16e").unwrap();
+    assert_eq!((&model.layers, model.parameters()), (&builtin.layers, builtin.parameters()));
+    assert!(model.notes[0].contains("the language model alone"), "{:?}", model.notes);
     let broken = json!({ "model_type": "llama4", "text_config": { "hidden_size": -3 } });
     let message = Model::from_config_json(&broken.to_string(), "f").unwrap_err().to_string();
     assert_eq!(message, "f: field 'text_config.hidden_size': is -3; allowed: a whole number from 1 to 1048576");
@@ -169,19 +171,54 @@ fn wrong_fields_are_named_with_what_is_there_and_what_is_allowed() {
         (qwen, "tie_word_embeddings", json!("yes"), "'tie_word_embeddings': is \"yes\"; allowed: true or false"),
         (qwen, "mlp_only_layers", json!([48]), "'mlp_only_layers': is [48]; allowed: a list with, in each place, "),
         (qwen, "shared_expert_intermediate_size", json!(512), "is 512; allowed: a whole number from 0 to 0"),
-        (qwen, "head_dim", Value::Null, "'head_dim': is null; "),
         ("llama-3-8b", "num_attention_heads", json!(24), "'head_dim': missing, and hidden_size = 4096 makes no heads"),
         ("gpt-oss-120b", "layer_types", json!(["full_attention"]), "'layer_types': has 1 entries; allowed: 36 names"),
         ("gpt-oss-120b", "sliding_window", Value::Null, "'sliding_window': is null; "),
         ("llama-4-scout-17b-16e", "no_rope_layers", json!([1, 0]), "'no_rope_layers': has 2 entries; "),
         ("deepseek-v3", "attention_bias", json!(true), "'attention_bias': is true; allowed: false"),
         ("deepseek-v3", "first_k_dense_replace", json!(62), "is 62; allowed: a whole number from 0 to 61"),
-        (qwen, "model_type", json!(7), "'model_type': is 7; allowed: one of deepseek_v3, "),
-        (qwen, "model_type", json!("mamba"), "model_type 'mamba' is not supported: supported is one of deepseek_v3, "),
+        (qwen, "model_type", json!(7), "'model_type': is 7; allowed: one of afmoe, "),
+        (qwen, "model_type", json!("jamba"), "model_type 'jamba' is not supported: layers of a state space (Mamba) "),
     ] {
         let message = changed(name, &[(key, value)]).unwrap_err().to_string();
         assert!(message.starts_with("config.json: ") && message.contains(expected), "{message}");
     }
+}
+
+#[test]
+fn types_that_are_not_known_are_read_by_architecture_or_refused_with_the_nearest() {
+    let misspelt = ("model_type", json!("qwen3_mo"));
+    assert_eq!(changed("qwen3-30b-a3b", std::slice::from_ref(&misspelt)).unwrap().family, "qwen3_moe");
+    let alone = [misspelt, ("architectures", Value::Null)];
+    let message = changed("qwen3-30b-a3b", &alone).unwrap_err().to_string();
+    assert!(message.contains("model_type 'qwen3_mo' is not supported: did you mean 'qwen3_moe'?"), "{message}");
+    for (text, expected) in [
+        (r#"{"weight_map": {}}"#, "an index of safetensors files is not supported: name the model's config.json"),
+        (
+            r#"{"architectures": ["FooForCausalLM"]}"#,
+            "architecture 'FooForCausalLM' without model_type is not supported",
+        ),
+    ] {
+        let message = Model::from_config_json(text, "f").unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn what_is_missing_or_null_has_the_familys_default() {
+    let without = |name: &str, keys: &[&str]| {
+        let mut config = config(name);
+        keys.iter().for_each(|key| drop(config.as_object_mut().unwrap().shift_remove(*key)));
+        Model::from_config_json(&config.to_string(), "f").unwrap()
+    };
+    let model =
+        without("llama-3-8b", &["num_key_value_heads", "rms_norm_eps", "max_position_embeddings", "rope_theta"]);
+    assert_eq!((grouped(&model.layers[0]).kv_heads, model.max_positions), (32, 2048));
+    assert_eq!((model.norm_epsilon.to_string(), model.rope_theta.to_string()), ("0.000001".into(), "10000".into()));
+    assert_eq!(grouped(&without("mixtral-8x7b", &["num_key_value_heads"]).layers[0]).kv_heads, 8);
+    let null = changed("mixtral-8x7b", &[("num_key_value_heads", Value::Null)]).unwrap();
+    assert_eq!(grouped(&null.layers[0]).kv_heads, 32);
+    assert_eq!(grouped(&without("qwen3-8b", &["head_dim"]).layers[0]).head_dim, 128);
 }
 
 #[test]
@@ -216,7 +253,7 @@ fn broken_json_is_placed_by_line_and_column() {
     for (text, expected) in [
         ("", "f: not valid JSON: EOF while parsing a value at line 1 column 0"),
         ("{\n  \"hidden_size\": ", "f: not valid JSON: EOF while parsing a value at line 2 column 17"),
-        ("{\"a\": NaN}", "f: not valid JSON: expected value at line 1 column 7"),
+        ("{\"a\": NoN}", "f: not valid JSON: expected value at line 1 column 7"),
         ("[1]", "f: the text must be a JSON object"),
     ] {
         let error = Model::from_config_json(text, "f").unwrap_err();

@@ -2,7 +2,9 @@
 //! whatever makes the reader panic.
 
 use proptest::prelude::*;
-use wafersim_spec::scenario::{ExpertPlacement, Profile, RoutingModel, SETTINGS, Speculation, WaferCount};
+use wafersim_spec::scenario::{
+    ExpertPlacement, PrecisionFile, Profile, RoutingModel, SETTINGS, Speculation, WaferCount,
+};
 use wafersim_spec::wafer::DECLARATIONS;
 use wafersim_spec::{DataType, Model, Scenario, ScenarioFile, SpecError};
 
@@ -46,7 +48,14 @@ fn check(text: &str) -> Result<Scenario, SpecError> {
 #[test]
 fn an_empty_file_is_the_default_question() {
     let speculation = Speculation { default_acceptance: true, ..Speculation::default() };
-    let of_none = Scenario { default_context: true, default_placement: true, speculation, ..Scenario::default() };
+    let asked_precision = Some(PrecisionFile::default());
+    let of_none = Scenario {
+        default_context: true,
+        default_placement: true,
+        speculation,
+        asked_precision,
+        ..Scenario::default()
+    };
     assert_eq!(check(""), Ok(of_none));
     let scenario = Scenario::default();
     assert_eq!((scenario.model.as_str(), scenario.wafer.as_str()), ("qwen3-coder-480b-a35b", "wse3"));

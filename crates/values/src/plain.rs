@@ -253,7 +253,7 @@ fn attend(
         let mut heads = Vec::with_capacity(vector.len());
         for head in vector.chunks(width) {
             let name = WeightName { layer, role: Role::AttentionInnerNorm, copy };
-            let head = if attention.qk_norm { rms(checkpoint, head, name)? } else { head.to_vec() };
+            let head = if attention.qk_norm.is_some() { rms(checkpoint, head, name)? } else { head.to_vec() };
             // Only the leading dimensions are rotated (GLM, NoPE layers of Llama 4).
             let (rotary, half) = (attention.rotary_dim as usize, attention.rotary_dim as usize / 2);
             for index in 0..rotary {

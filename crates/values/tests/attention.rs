@@ -75,7 +75,9 @@ fn part_of_a_head_is_rotated_or_nothing() {
     for rotary_dim in [0, 2, 4, 6] {
         holds(&format!("{rotary_dim} of 8"), &attention(TINY_DENSE, 8, |grouped| grouped.rotary_dim = rotary_dim));
     }
-    let no_norm = |grouped: &mut GroupedAttention| (grouped.rotary_dim, grouped.qk_norm) = (4, false);
+    let no_norm = |grouped: &mut GroupedAttention| {
+        (grouped.rotary_dim, grouped.qk_norm) = (4, wafersim_spec::model::QkNorm::None)
+    };
     holds("4 of 8, no norms of heads", &attention(TINY_DENSE, 9, no_norm));
 }
 

@@ -118,7 +118,13 @@ fn compared(
     tolerance: Tolerance,
 ) -> Comparison {
     let [written, narrow] = checkpoints;
-    let precision = Precision { weights, small_weights: computed, kv_cache: computed, activations: computed };
+    let precision = Precision {
+        weights,
+        small_weights: computed,
+        kv_cache: computed,
+        activations: computed,
+        ..Precision::default()
+    };
     let setup = Setup { mappings: vec![mapping.clone()], prefill, precision };
     let prompt = random_prompt(written.model.vocabulary, 7, 3);
     let placed = run(written, &setup, RunInput::new(&prompt, 3), |_, _| ()).unwrap();

@@ -115,8 +115,9 @@ pub fn execute(flags: &GraphFlags, asked: &Asked) -> Result<(), Failure> {
     // Contexts and chunks have the same limits as the settings of their kind.
     layers.flag("--context", "context", Some(&flags.context))?;
     layers.flag("--tokens", "prompt", Some(&flags.tokens))?;
-    let scenario = layers.check()?;
+    let mut scenario = layers.check()?;
     let model = Model::from_name_or_path(&scenario.model)?;
+    scenario.fit_default_precision(&model);
     scenario.check_against(&model)?;
     if let Some(name) = &flags.mapping {
         files::reads_named("--mapping", name)?;

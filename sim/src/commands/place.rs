@@ -147,7 +147,7 @@ pub fn execute(flags: &PlaceFlags, asked: &Asked) -> Result<(), Failure> {
     }
     let mut questions = sizes.iter().map(|&size| question(flags, size as u64)).collect::<Result<Vec<_>, Failure>>()?;
     let trace = match &flags.trace {
-        Some(file) => read_trace("--trace", file)?,
+        Some(file) => read_trace("--trace", file, &questions[0].model)?,
         None => synthetic(&questions[0], seed)?,
     };
     let strategies: Vec<&'static str> = NAMES

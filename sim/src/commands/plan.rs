@@ -78,8 +78,13 @@ pub fn execute(flags: &PlanFlags, asked: &Asked) -> Result<(), Failure> {
         });
     }
     let layers = flags.scenario.layers()?;
-    let scenario = layers.check()?;
+    let mut scenario = layers.check()?;
     let model = Model::from_name_or_path(&scenario.model)?;
+    scenario.fit_default_precision(&model);
+    if flags.axes.says_weights() {
+        // A list of formats is of all matrices.
+        scenario.precision = scenario.precision.with_weights(scenario.precision.weights);
+    }
     let wafer = Wafer::from_name_or_path(&scenario.wafer)?;
     flags.sweep.check_beside(flags.axes.listed())?;
     let bases = match flags.sweep.is_given() {

@@ -10,10 +10,14 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
 use wafersim::routing::ahead::ahead;
 use wafersim::routing::binary::{self, Binary};
+use wafersim::routing::export;
+use wafersim::routing::header::FORMAT;
+use wafersim::routing::import::{Imported, Shape, import};
 use wafersim::routing::jsonl::{self, JsonLines};
 use wafersim::routing::statistics::inspect;
+use wafersim::routing::token::OwnedSource;
 use wafersim::routing::{
-    Header, RoutingError, RoutingParameters, SyntheticSettings, Token, TokenSource, Workload, generate,
+    Counts, Header, RoutingError, RoutingParameters, SyntheticSettings, Token, TokenSource, Trace, Workload, generate,
 };
 use wafersim::spec::Model;
 use wafersim::spec::model::FeedForward;
@@ -38,7 +42,7 @@ enum Action {
     Inspect(InspectFlags),
     /// Make a synthetic trace after the published figures of Qwen3-30B-A3B.
     Generate(GenerateFlags),
-    /// Write a trace in the other form: JSON Lines or binary.
+    /// Write a trace in another form; also of what vLLM, SGLang, EPLB, llama.cpp, Megatron and NumPy have written.
     Convert(ConvertFlags),
 }
 
@@ -49,11 +53,37 @@ enum Form {
     Jsonl,
     /// The binary form, for speed.
     Binary,
+    /// How often each expert was chosen: the logical_count that SGLang and EPLB take.
+    Counts,
+    /// The routed_experts of vLLM, in JSON.
+    Vllm,
+    /// A NumPy array [token, layer, choice].
+    Npy,
+}
+
+/// Flags that say what a file of another program does not.
+#[derive(Debug, Args)]
+struct ImportFlags {
+    /// Built-in model (see `simctl models`), or path of a Hugging Face config.json, whose router chose: checks the
+    /// file, and says what it leaves out.
+    #[arg(long, value_name = "NAME|PATH")]
+    model: Option<String>,
+    /// Experts that each token chooses, for files that say only how often each was chosen.
+    #[arg(long, value_name = "EXPERTS", allow_negative_numbers = true)]
+    top_k: Option<String>,
+    /// Tokens that are drawn from such files.
+    #[arg(long, value_name = "TOKENS", default_value = "4096", allow_negative_numbers = true)]
+    tokens: String,
+    /// Seed of what is drawn.
+    #[arg(long, value_name = "SEED", default_value = "1", allow_negative_numbers = true)]
+    seed: String,
 }
 
 #[derive(Debug, Args)]
 struct InspectFlags {
-    /// A routing trace in either form.
+    #[command(flatten)]
+    import: ImportFlags,
+    /// A routing trace in either form, or a file of another program: vLLM, SGLang, EPLB, llama.cpp, Megatron, NumPy.
     #[arg(value_name = "FILE")]
     file: PathBuf,
     #[command(flatten)]
@@ -74,10 +104,12 @@ struct GenerateFlags {
 
 #[derive(Debug, Args)]
 struct ConvertFlags {
-    /// A routing trace in either form.
+    #[command(flatten)]
+    import: ImportFlags,
+    /// A routing trace in either form, or a file of another program: vLLM, SGLang, EPLB, llama.cpp, Megatron, NumPy.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Form to write; the other one where left out.
+    /// Form to write; the other one where left out, JSON Lines for files of other programs.
     #[arg(long, value_enum)]
     form: Option<Form>,
     /// File to write to instead of stdout.
@@ -181,7 +213,16 @@ pub fn execute(flags: &RoutingFlags) -> Result<(), Failure> {
     match &flags.action {
         Action::Inspect(flags) => {
             let out = flags.output.open(HasPicture::No)?;
-            let (mut source, _) = open("FILE", &flags.file)?;
+            let mut source = match open("FILE", &flags.file, &flags.import.shape()?)? {
+                Opened::Tokens(source, _) => source,
+                Opened::Counts(counts) => {
+                    let name = flags.file.display().to_string();
+                    let (text, json) =
+                        (|| Ok(inspection::counts_text(&counts, &name)), || inspection::counts_json(&counts));
+                    let csv = || Ok(inspection::counts_csv(&counts));
+                    return out.write(Forms::new("routing inspect", &text, &json).csv(&csv));
+                }
+            };
             let said =
                 ahead(source.as_mut(), |tokens| inspect(&mut Watched::new(tokens))).map_err(of_file(&flags.file))?;
             let (text, json) = (|| Ok(inspection::text(&said)), || inspection::json(&said));
@@ -194,8 +235,14 @@ pub fn execute(flags: &RoutingFlags) -> Result<(), Failure> {
         }
         Action::Convert(flags) => {
             let destination = Destination::open(flags.out.as_deref())?;
-            let (mut source, form) = open("FILE", &flags.file)?;
-            let other = if form == Form::Jsonl { Form::Binary } else { Form::Jsonl };
+            let (mut source, form) = match open("FILE", &flags.file, &flags.import.shape()?)? {
+                Opened::Tokens(source, form) => (source, form),
+                Opened::Counts(counts) if flags.form == Some(Form::Counts) => {
+                    return destination.fill(|output| Ok(export::logical_count(&counts, output)?));
+                }
+                Opened::Counts(counts) => (flags.import.drawn("FILE", &flags.file, &counts)?, None),
+            };
+            let other = if form == Some(Form::Jsonl) { Form::Binary } else { Form::Jsonl };
             let form = flags.form.unwrap_or(other);
             ahead(source.as_mut(), |tokens| write(&mut Watched::new(tokens), form, destination, of_file(&flags.file)))
         }
@@ -211,11 +258,71 @@ fn write(
     destination.fill(|output| match form {
         Form::Jsonl => jsonl::write(source, output).map_err(failure),
         Form::Binary => binary::write(source, output).map_err(failure),
+        Form::Counts | Form::Vllm | Form::Npy => {
+            let mut write = |trace: &Trace| match form {
+                Form::Counts => export::logical_count(&Counts::of(trace), output),
+                Form::Npy => export::npy(trace, output),
+                _ => export::routed_experts(trace, output),
+            };
+            Trace::read(source).and_then(|trace| write(&trace)).map_err(failure)
+        }
     })
 }
 
-/// Opens a trace in either form: its first bytes tell which.
-fn open(by: &'static str, file: &Path) -> Result<(Box<dyn TokenSource + Send>, Form), Failure> {
+/// What a file holds.
+enum Opened {
+    /// Tokens; the form where it is one of this program's.
+    Tokens(Box<dyn TokenSource + Send>, Option<Form>),
+    /// How often each expert was chosen.
+    Counts(Counts),
+}
+
+impl ImportFlags {
+    fn shape(&self) -> Result<Shape, Failure> {
+        let top_k = self.top_k.as_deref().map(|text| number("--top-k", text)).transpose()?;
+        let shape = match &self.model {
+            Some(name) => shape_of(&Model::from_name_or_path(name)?)?,
+            None => Shape::default(),
+        };
+        Ok(Shape { top_k: top_k.or(shape.top_k), ..shape })
+    }
+
+    /// Tokens drawn from counts.
+    fn drawn(&self, by: &'static str, file: &Path, counts: &Counts) -> Result<Box<dyn TokenSource + Send>, Failure> {
+        let Some(top_k) = self.shape()?.top_k else {
+            return Err(Failure::Flag {
+                flag: by.into(),
+                problem: format!(
+                    "{}: {}: it does not say how many experts a token chooses",
+                    file.display(),
+                    counts.note
+                ),
+                allowed: "with --model or --top-k tokens are drawn from it; or --form counts".into(),
+            });
+        };
+        let (tokens, seed) = (number("--tokens", &self.tokens)?, number("--seed", &self.seed)?);
+        let trace = counts.draw(top_k, tokens, seed).map_err(of_file(file))?;
+        Ok(Box::new(OwnedSource::from(trace)))
+    }
+}
+
+/// What a model says of its routing.
+fn shape_of(model: &Model) -> Result<Shape, Failure> {
+    let ExpertShape { layers, experts, top_k } = experts_of(model)?;
+    Ok(Shape {
+        model: model.name.clone(),
+        layers: Some(layers),
+        all_layers: Some(model.layers.len() as u32),
+        experts: Some(experts),
+        top_k: Some(top_k),
+    })
+}
+
+/// Largest file of another program.
+const LARGEST_IMPORT: u64 = 1 << 30;
+
+/// Opens a trace in either form, or a file of another program: its first bytes tell which.
+fn open(by: &'static str, file: &Path, shape: &Shape) -> Result<Opened, Failure> {
     let refuse = |reason: String| Failure::Trace { file: file.display().to_string(), reason };
     if file.is_dir() {
         return Err(refuse("is a directory".into()));
@@ -225,18 +332,58 @@ fn open(by: &'static str, file: &Path) -> Result<(Box<dyn TokenSource + Send>, F
     let mut first = Vec::new();
     let read = (&mut input).take(binary::MAGIC.len() as u64).read_to_end(&mut first);
     read.and_then(|_| input.seek(SeekFrom::Start(0))).map_err(|error| refuse(error.to_string()))?;
-    let input = BufReader::with_capacity(1 << 18, input);
     if first == binary::MAGIC {
-        Ok((Box::new(Binary::open(input).map_err(of_file(file))?), Form::Binary))
-    } else {
-        Ok((Box::new(JsonLines::open(input).map_err(of_file(file))?), Form::Jsonl))
+        let input = BufReader::with_capacity(1 << 18, input);
+        return Ok(Opened::Tokens(Box::new(Binary::open(input).map_err(of_file(file))?), Some(Form::Binary)));
     }
+    // A header names its format in the first line.
+    let mut start = Vec::new();
+    let read = (&mut input).take(4096).read_to_end(&mut start);
+    read.and_then(|_| input.seek(SeekFrom::Start(0))).map_err(|error| refuse(error.to_string()))?;
+    let line = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let named = |name: &[u8]| line.windows(name.len()).any(|bytes| bytes == name);
+    if named(FORMAT.as_bytes()) || named(b"\"version\"") && named(b"\"top_k\"") {
+        let input = BufReader::with_capacity(1 << 18, input);
+        return Ok(Opened::Tokens(Box::new(JsonLines::open(input).map_err(of_file(file))?), Some(Form::Jsonl)));
+    }
+    let mut bytes = Vec::new();
+    input.take(LARGEST_IMPORT + 1).read_to_end(&mut bytes).map_err(|error| refuse(error.to_string()))?;
+    if bytes.len() as u64 > LARGEST_IMPORT {
+        return Err(refuse("is larger than 1 GiB and no wafersim-routing trace".into()));
+    }
+    Ok(match import(&bytes, shape).map_err(of_file(file))? {
+        Imported::Tokens(trace) => Opened::Tokens(Box::new(OwnedSource::from(trace)), None),
+        Imported::Counts(counts) => Opened::Counts(counts),
+    })
 }
 
-/// A whole trace in memory, for commands that draw from it.
-pub fn read_trace(by: &'static str, file: &Path) -> Result<wafersim::routing::Trace, Failure> {
-    let (mut source, _) = open(by, file)?;
-    wafersim::routing::Trace::read(&mut Watched::new(source.as_mut())).map_err(of_file(file))
+/// Tokens that are drawn from counts where a command wants a trace, and their seed.
+const DRAWN: (u64, u64) = (4096, 1);
+
+/// A whole trace in memory, for commands that draw from it. Of a file that says only how often each expert of the model
+/// was chosen, tokens that are drawn from that.
+pub fn read_trace(by: &'static str, file: &Path, model: &Model) -> Result<Trace, Failure> {
+    let shape = shape_of(model)?;
+    match open(by, file, &shape)? {
+        Opened::Tokens(mut source, _) => Trace::read(&mut Watched::new(source.as_mut())).map_err(of_file(file)),
+        Opened::Counts(counts) => {
+            let (layers, experts) = (counts.layers.len() as u32, counts.experts);
+            if (Some(layers), Some(experts)) != (shape.layers, shape.experts) {
+                return Err(Failure::Trace {
+                    file: file.display().to_string(),
+                    reason: format!(
+                        "{}: {layers} layers of {experts} experts, and {} has {} of {}",
+                        counts.note,
+                        model.name,
+                        shape.layers.unwrap_or(0),
+                        shape.experts.unwrap_or(0)
+                    ),
+                });
+            }
+            let (tokens, seed) = DRAWN;
+            counts.draw(shape.top_k.unwrap_or(1), tokens, seed).map_err(of_file(file))
+        }
+    }
 }
 
 /// Names the file of what was wrong.

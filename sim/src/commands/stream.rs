@@ -12,6 +12,7 @@ use wafersim::report::stream_chart::ChartFile;
 use wafersim::requests::reader::{Start, TraceRequest};
 use wafersim::requests::write::{Has, Writer};
 use wafersim::routing::Trace;
+use wafersim::spec::Model;
 use wafersim::stream::Time;
 use wafersim::stream::engine::Progress as RunProgress;
 use wafersim::stream::load::hashes;
@@ -330,7 +331,8 @@ pub fn prepared(
             (file.clone(), Some(Arc::clone(trace)))
         }
         (RoutingScenario::Trace { file }, known) => {
-            let trace = Arc::new(read_trace("routing.trace", Path::new(file))?);
+            let model = Model::from_name_or_path(&scenario.machine.model)?;
+            let trace = Arc::new(read_trace("routing.trace", Path::new(file), &model)?);
             *known = Some((file.clone(), Arc::clone(&trace)));
             (file.clone(), Some(trace))
         }

@@ -134,8 +134,13 @@ pub fn execute(flags: &ValuesFlags, asked: &Asked) -> Result<(), Failure> {
     let steps = number(&flags.steps, "--steps", 0..=1 << 20)?;
     let seed = number(&flags.seed, "--seed", 0..=u64::MAX)?;
     let checkpoint = read_checkpoint(&flags.checkpoint)?;
-    let precision =
-        Precision { weights: data_type, small_weights: data_type, kv_cache: data_type, activations: data_type };
+    let precision = Precision {
+        weights: data_type,
+        small_weights: data_type,
+        kv_cache: data_type,
+        activations: data_type,
+        ..Precision::default()
+    };
     let reference = flags.reference.as_deref().map(read_reference).transpose()?;
     let (prompt, steps) = match (&reference, &flags.prompt) {
         (Some(reference), _) => (reference.prompt.clone(), reference.generated.len() as u64),

@@ -56,7 +56,13 @@ pub fn numbers(count: u64, seed: u64) -> Vec<f32> {
 }
 
 pub fn precision(data_type: DataType) -> Precision {
-    Precision { weights: data_type, small_weights: data_type, kv_cache: data_type, activations: data_type }
+    Precision {
+        weights: data_type,
+        small_weights: data_type,
+        kv_cache: data_type,
+        activations: data_type,
+        ..Precision::default()
+    }
 }
 
 pub fn with_device<T>(run: impl FnOnce(&Device<'_>) -> T) -> T {

@@ -17,6 +17,7 @@ const PRECISION: Precision = Precision {
     small_weights: DataType::Fp16,
     kv_cache: DataType::Fp16,
     activations: DataType::Fp16,
+    roles: wafersim_spec::RoleTypes::NONE,
 };
 
 /// A layer on a grid.

@@ -192,7 +192,7 @@ fn layer(row: &Measurement, wafer: &Wafer, tokens: u64, decode: bool) -> Result<
             head_dim,
             qkv_bias: false,
             output_bias: false,
-            qk_norm: false,
+            qk_norm: wafersim_spec::model::QkNorm::None,
             sinks: false,
             output_gate: false,
             rotary_dim: head_dim,

@@ -91,7 +91,7 @@ fn a_layer_of_many_heads_is_the_same_in_windows() {
     let mut layer = programs::expert_layer(hidden, 16, 4, 20);
     if let Attention::Grouped(attention) = &mut layer.attention {
         (attention.heads, attention.kv_heads, attention.head_dim, attention.rotary_dim) = (8, 4, 20, 20);
-        attention.qk_norm = true;
+        attention.qk_norm = wafersim_spec::model::QkNorm::Head;
     }
     let kv = KvMapping { dimension_split: 3, sequence_split: 3, ..KvMapping::published(9) };
     let written = programs::OnGrid { kv, pairs: 4, ..programs::OnGrid::new(&layer, hidden, (37, 15), 300) };

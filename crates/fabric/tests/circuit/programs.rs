@@ -31,7 +31,7 @@ pub fn published_layer(hidden: u64, width: u64) -> Layer {
             head_dim: hidden,
             qkv_bias: false,
             output_bias: false,
-            qk_norm: false,
+            qk_norm: wafersim_spec::model::QkNorm::None,
             sinks: false,
             output_gate: false,
             rotary_dim: hidden,

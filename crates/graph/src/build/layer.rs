@@ -252,7 +252,9 @@ impl<'b> Walk<'b, '_> {
         for (place, path) in ["attention.query_norm", "attention.key_norm"].into_iter().enumerate() {
             let (source, heads) = (self.tap(operator, place)?, heads_of(self.tensor(operator.reads.get(place))));
             let gain = self.shelf.take(Role::AttentionInnerNorm)?;
-            let rows = product([self.tokens(), heads]);
+            // One gain for each head, or for all together.
+            let width = self.tensor(operator.reads.get(place)).size(Dim::HeadDim);
+            let rows = if gain.outputs > width { self.tokens() } else { product([self.tokens(), heads]) };
             let made = self.builder.norm(path, OperatorKind::QkNorm, &gain, rows, source);
             self.at.extend(operator.writes.get(place).map(|id| (*id, made)));
         }

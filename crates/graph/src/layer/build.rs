@@ -86,9 +86,16 @@ impl Builder {
         self.output_norm("attention.output_norm", layer, 1, projected);
         self.push("attention.residual", LayerOperation::Residual, &[stream, projected], &[stream]);
 
-        let gain = self.vector("feed_forward.norm_gain", Role::FeedForwardNorm, 0, &[hidden]);
-        let normed = self.tensor("feed_forward.normed", ACTIVATION, &[token, hidden]);
-        self.push("feed_forward.norm", LayerOperation::Norm { riding: false }, &[stream, gain], &[normed]);
+        // With a single norm, attention and network read the same (Cohere).
+        let normed = match layer.norms {
+            0 | 1 => normed,
+            _ => {
+                let gain = self.vector("feed_forward.norm_gain", Role::FeedForwardNorm, 0, &[hidden]);
+                let normed = self.tensor("feed_forward.normed", ACTIVATION, &[token, hidden]);
+                self.push("feed_forward.norm", LayerOperation::Norm { riding: false }, &[stream, gain], &[normed]);
+                normed
+            }
+        };
         match &layer.feed_forward {
             FeedForward::Dense { width, bias } => {
                 let (kind, width, bias) = (NetworkKind::Dense, *width, *bias);
@@ -139,7 +146,7 @@ impl Builder {
             writes.push(gate);
         }
         self.push("attention.query_key_value", LayerOperation::Products, &reads, &writes);
-        if grouped.qk_norm {
+        if grouped.qk_norm.is_some() {
             let gains = [("attention.query_gain", 0), ("attention.key_gain", 1)]
                 .map(|(name, copy)| self.vector(name, Role::AttentionInnerNorm, copy, &[width]));
             let norm = LayerOperation::HeadNorm { riding: false };

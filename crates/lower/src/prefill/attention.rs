@@ -69,7 +69,7 @@ impl Chunk<'_> {
             }
         }
         let [query, key, value] = made[..] else { return Err(nothing("attention without queries, keys and values")) };
-        if grouped.qk_norm {
+        if grouped.qk_norm.is_some() {
             let mut nodes = self.writer.head_norm(lies, query, 0);
             nodes.extend(self.writer.head_norm(lies, key, 1));
             self.writer.program.push("attention.head_norm", nodes);

@@ -22,7 +22,7 @@ fn any_attention() -> impl Strategy<Value = Attention> {
             head_dim,
             qkv_bias,
             output_bias,
-            qk_norm,
+            qk_norm: wafersim_spec::model::QkNorm::of_heads(qk_norm),
             sinks,
             output_gate,
             rotary_dim,
@@ -82,6 +82,8 @@ fn any_model() -> impl Strategy<Value = Model> {
         norm_epsilon: 1e-6,
         rope_theta: 1e4,
         centred_gains: false,
+        notes: Vec::new(),
+        checkpoint: None,
     })
 }
 
@@ -113,7 +115,13 @@ fn any_ways() -> impl Strategy<Value = Ways> {
     let precision = (any_type(), any_type(), any_type());
     (precision, 1_u64..4, 1_u64..40, 1_u64..3, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
         |((weights, small_weights, kv_cache), users, context, micro_batch, clustered, tight, whole)| Ways {
-            precision: Precision { weights, small_weights, kv_cache, activations: DataType::Fp16 },
+            precision: Precision {
+                weights,
+                small_weights,
+                kv_cache,
+                activations: DataType::Fp16,
+                ..Precision::default()
+            },
             users,
             context,
             micro_batch,

@@ -34,6 +34,12 @@ pub(super) fn text(answer: &Answer, wafer: &Wafer) -> String {
     }
     line("users", users_line(answer));
     line("model", model_line(answer));
+    if let Some(source) = &answer.load.precision_source {
+        line("stored as", source.clone());
+    }
+    if !answer.load.model_notes.is_empty() {
+        line("taken as", answer.load.model_notes.join("; "));
+    }
     line("pipeline", pipeline_line(answer));
     if let Some(words) = speculation_line(&answer.load) {
         line("speculation", words);
@@ -86,7 +92,7 @@ fn model_line(answer: &Answer) -> String {
         "{} parameters, {} active; weights {}, KV cache {} ({} a token), activations {}",
         count(answer.parameters.total),
         count(answer.parameters.active),
-        precision.weights.name(),
+        precision,
         precision.kv_cache.name(),
         answer.kv_bytes_per_token,
         precision.activations.name()

@@ -1,19 +1,27 @@
-//! Reading a Hugging Face `config.json`: what all families share, and the table of families.
+//! Reading a Hugging Face `config.json`: what all families share. The table of families is [`families`]'s.
 //!
 //! Keys that a family does not need are ignored (real files hold dozens). A needed key must be there with the right
 //! type and a sane size. What a family makes of its keys follows `modeling_<family>.py` of the `transformers` library;
 //! Grok follows the published release. Each family is one function in a file below this one.
 
+mod deepseek;
+mod dense;
+mod families;
 mod fields;
 mod grok;
 mod llama;
 mod mixture;
+mod python;
 mod qwen;
+mod sparse;
 
 use serde_json::Value;
 
+use self::families::Defaults;
 use self::fields::Fields;
-use super::{FeedForward, Gating, GroupedAttention, Layer, Model, Moe, Reach, Selection};
+pub(in crate::model) use self::fields::shortened;
+use super::checkpoint::{self, Files};
+use super::{FeedForward, Gating, GroupedAttention, Layer, Model, Moe, QkNorm, Reach, Selection};
 use crate::error::SpecError;
 
 /// Largest width (hidden, feed-forward, low rank). The largest public one is 53,248.
@@ -34,107 +42,109 @@ const MOST_PARAMETERS: u128 = 1_000_000_000_000_000;
 /// Reads the layers of one family.
 type ReadLayers = fn(&Fields<'_>, &Trunk) -> Result<Vec<Layer>, SpecError>;
 
-/// One `model_type`.
-struct Family {
-    model_type: &'static str,
-    read_layers: ReadLayers,
-    /// What `tie_word_embeddings` is where the file does not say.
-    tied_by_default: bool,
-    /// Whether checkpoints hold the gains of norms less one.
-    centred_gains: bool,
-}
-
-const fn family(model_type: &'static str, read_layers: ReadLayers) -> Family {
-    Family { model_type, read_layers, tied_by_default: false, centred_gains: false }
-}
-
-const FAMILIES: &[Family] = &[
-    family("deepseek_v3", mixture::deepseek_v3),
-    family("glm4_moe", mixture::glm4_moe),
-    family("gpt_oss", mixture::gpt_oss),
-    Family { tied_by_default: true, ..family("grok-1", grok::grok_1) },
-    family("grok-2", grok::grok_2),
-    family("llama", llama::llama),
-    family("llama4_text", llama::llama4),
-    family("mixtral", mixture::mixtral),
-    family("qwen2", qwen::qwen2),
-    family("qwen3", qwen::qwen3),
-    family("qwen2_moe", qwen::qwen2_moe),
-    family("qwen3_moe", qwen::qwen3_moe),
-    Family { centred_gains: true, ..family("qwen3_next", qwen::qwen3_next) },
-];
-
 /// What every layer is attached to.
 struct Trunk {
     hidden: u64,
     layers: u64,
+    defaults: Defaults,
 }
 
-/// The model that the text of a `config.json` describes.
-pub(super) fn parse(text: &str, file: &str) -> Result<Model, SpecError> {
-    let syntax = |detail: String| SpecError::Syntax { file: file.into(), detail };
-    let value: Value = serde_json::from_str(text).map_err(|error| syntax(format!("not valid JSON: {error}")))?;
+/// The model that the text of a `config.json` describes. `beside`: the text of the `hf_quant_config.json` beside it,
+/// with its name.
+pub(super) fn parse(text: &str, file: &str, beside: Option<(&str, &str)>) -> Result<Model, SpecError> {
+    let value = python::json(text, file)?;
     let Value::Object(map) = &value else {
-        return Err(syntax("the text must be a JSON object, '{ ... }', from line 1 column 1".into()));
+        let detail = "the text must be a JSON object, '{ ... }', from line 1 column 1".into();
+        return Err(SpecError::Syntax { file: file.into(), detail });
     };
     let outer = Fields { file, prefix: "", map };
-    let model_type = outer.text("model_type", &supported())?;
-
-    // A multimodal Llama 4 holds the language model in "text_config"; Grok-2 was released with the type "git".
-    let is_grok_2 =
-        model_type == "git" && outer.texts("architectures")?.unwrap_or_default().contains(&"Grok1ForCausalLM");
-    let (fields, model_type) = match model_type {
-        "llama4" => (outer.object("text_config", "text_config.")?, "llama4_text"),
-        "git" if is_grok_2 => (outer, "grok-2"),
-        other => (outer, other),
-    };
-    let family = FAMILIES
-        .iter()
-        .find(|family| family.model_type == model_type)
-        .ok_or_else(|| refused_family(file, model_type))?;
-
+    let (fields, family) = families::find(&outer)?;
     let trunk = Trunk {
         hidden: fields.whole("hidden_size", 1..=LARGEST_WIDTH)?,
         layers: fields.whole("num_hidden_layers", 1..=MOST_LAYERS)?,
+        defaults: family.defaults,
     };
-    let model = Model {
+    let defaults = &trunk.defaults;
+    let mut notes: Vec<String> = family.notes.iter().map(|note| (*note).to_owned()).collect();
+    let others = ["vision_config", "vit_config", "vision_tower_config", "audio_config", "thinker_config"];
+    if others.iter().any(|key| outer.is_given(key)) {
+        notes.push("the language model alone: parts for pictures and sound are not counted".into());
+    }
+    // A file around a text_config says there, or beside it, whether tables are one.
+    let tied = match fields.is_given("tie_word_embeddings") {
+        true => fields.flag_or("tie_word_embeddings", family.tied_by_default)?,
+        false => outer.flag_or("tie_word_embeddings", family.tied_by_default)?,
+    };
+    let mut model = Model {
         name: file.into(),
         family: family.model_type.into(),
         hidden: trunk.hidden,
         vocabulary: fields.whole("vocab_size", 1..=LARGEST_VOCABULARY)?,
-        max_positions: fields.whole("max_position_embeddings", 1..=MOST_POSITIONS)?,
-        tied_embeddings: fields.flag_or("tie_word_embeddings", family.tied_by_default)?,
+        max_positions: match fields.optional_whole("max_position_embeddings", 1..=MOST_POSITIONS)? {
+            Some(positions) => positions,
+            None => defaults.positions,
+        },
+        tied_embeddings: tied,
         layers: (family.read_layers)(&fields, &trunk)?,
-        next_token_layers: fields.optional_whole("num_nextn_predict_layers", 0..=MOST_LAYERS)?.unwrap_or(0),
-        norm_epsilon: fields.real("rms_norm_eps", 0.0..=1.0)?,
-        rope_theta: rope_theta(&fields)?,
+        next_token_layers: next_token_layers(&fields)?,
+        norm_epsilon: norm_epsilon(&fields, defaults)?,
+        rope_theta: rope_theta(&fields, defaults)?,
         centred_gains: family.centred_gains,
+        notes,
+        checkpoint: None,
     };
     check_size(&model, file)?;
+    let beside = beside.map(|(text, file)| python::json(text, file)).transpose()?;
+    let files = Files { text: fields.map, outer: map, beside: beside.as_ref() };
+    model.checkpoint = checkpoint::read(&files, &model);
     Ok(model)
 }
 
-fn supported() -> String {
-    let names: Vec<_> = FAMILIES.iter().map(|family| family.model_type).collect();
-    format!("one of {}, or llama4 with a text_config", names.join(", "))
-}
-
-fn refused_family(file: &str, model_type: &str) -> SpecError {
-    let hint = format!("supported is {}", supported());
-    SpecError::Unsupported { file: file.into(), what: format!("model_type '{}'", fields::shortened(model_type)), hint }
-}
-
-/// The base of the rotary embedding, where newer files keep it too. Llama 2 files leave it out: 10,000.
-fn rope_theta(fields: &Fields<'_>) -> Result<f64, SpecError> {
-    const RANGE: std::ops::RangeInclusive<f64> = 1.0..=1e15;
-    match fields.optional_real("rope_theta", RANGE)? {
-        Some(theta) => Ok(theta),
-        None if fields.is_given("rope_parameters") => {
-            let theta = fields.object("rope_parameters", "rope_parameters.")?.optional_real("rope_theta", RANGE)?;
-            Ok(theta.unwrap_or(10_000.0))
+/// Layers for multi-token prediction, under the names that families have for them.
+fn next_token_layers(fields: &Fields<'_>) -> Result<u64, SpecError> {
+    let count = |key| Ok(fields.optional_whole(key, 0..=MOST_LAYERS)?.unwrap_or(0));
+    let modules = match fields.flag_or("use_mtp", true)? {
+        true => count("num_mtp_modules")?,
+        false => 0,
+    };
+    for key in ["num_nextn_predict_layers", "mtp_num_hidden_layers", "mtp_num_layers", "num_mtp_layers"] {
+        let layers = count(key)?;
+        if layers > 0 {
+            return Ok(layers);
         }
-        None => Ok(10_000.0),
     }
+    Ok(modules)
+}
+
+/// The epsilon of norms, under the names that families have for it.
+fn norm_epsilon(fields: &Fields<'_>, defaults: &Defaults) -> Result<f64, SpecError> {
+    for key in ["rms_norm_eps", "layer_norm_eps", "norm_eps", "norm_epsilon", "layer_norm_epsilon"] {
+        if let Some(epsilon) = fields.optional_real(key, 0.0..=1.0)? {
+            return Ok(epsilon);
+        }
+    }
+    Ok(defaults.epsilon)
+}
+
+/// The base of the rotary embedding. Newer files keep it with the rotary parameters, for some families by kind of layer:
+/// then that of layers that see everything.
+fn rope_theta(fields: &Fields<'_>, defaults: &Defaults) -> Result<f64, SpecError> {
+    const RANGE: std::ops::RangeInclusive<f64> = 1.0..=1e15;
+    const KEY: &str = "rope_parameters";
+    if let Some(theta) = fields.optional_real("rope_theta", RANGE)? {
+        return Ok(theta);
+    }
+    if !fields.is_given(KEY) {
+        return Ok(defaults.theta);
+    }
+    let parameters = fields.object(KEY, "rope_parameters.")?;
+    let theta = match parameters.is_given("full_attention") {
+        true => parameters
+            .object("full_attention", "rope_parameters.full_attention.")?
+            .optional_real("rope_theta", RANGE)?,
+        false => parameters.optional_real("rope_theta", RANGE)?,
+    };
+    Ok(theta.unwrap_or(defaults.theta))
 }
 
 /// Each size is bounded where it is read, so that a single tensor fits `u64`; here the sum over the model is.
@@ -152,18 +162,15 @@ fn check_size(model: &Model, file: &str) -> Result<(), SpecError> {
     })
 }
 
-/// Where the width of a head comes from if `head_dim` is not given.
-enum HeadDim {
-    /// The family's default is a constant of its own: the file must say.
-    Given,
-    /// `hidden_size / num_attention_heads`.
-    OrHiddenByHeads,
-}
-
-/// Grouped-query attention without extras, rotated whole, that sees everything.
-fn grouped_attention(fields: &Fields<'_>, trunk: &Trunk, rule: HeadDim) -> Result<GroupedAttention, SpecError> {
+/// Grouped-query attention without extras, rotated whole, that sees everything. What is missing has the default of the
+/// family; what is null, or has none, follows from the heads.
+fn grouped_attention(fields: &Fields<'_>, trunk: &Trunk) -> Result<GroupedAttention, SpecError> {
     let heads = fields.whole("num_attention_heads", 1..=LARGEST_HEAD)?;
-    let kv_heads = fields.whole("num_key_value_heads", 1..=LARGEST_HEAD)?;
+    let of_family = |default: Option<u64>, key: &str| default.filter(|_| !fields.map.contains_key(key));
+    let default =
+        of_family(trunk.defaults.kv_heads, "num_key_value_heads").filter(|count| heads.is_multiple_of(*count));
+    let given = fields.optional_whole("num_key_value_heads", 1..=LARGEST_HEAD)?;
+    let kv_heads = given.or(default).unwrap_or(heads);
     if heads % kv_heads != 0 {
         return Err(fields.wrong(
             "num_key_value_heads",
@@ -171,10 +178,10 @@ fn grouped_attention(fields: &Fields<'_>, trunk: &Trunk, rule: HeadDim) -> Resul
             format!("a divisor of num_attention_heads = {heads}"),
         ));
     }
-    let head_dim = match (fields.optional_whole("head_dim", 1..=LARGEST_HEAD)?, rule) {
-        (Some(width), _) => width,
-        (None, HeadDim::Given) => fields.whole("head_dim", 1..=LARGEST_HEAD)?,
-        (None, HeadDim::OrHiddenByHeads) => match trunk.hidden / heads {
+    let default = of_family(trunk.defaults.head_dim, "head_dim");
+    let head_dim = match fields.optional_whole("head_dim", 1..=LARGEST_HEAD)?.or(default) {
+        Some(width) => width,
+        None => match trunk.hidden / heads {
             width @ 1..=LARGEST_HEAD if trunk.hidden.is_multiple_of(heads) => width,
             _ => {
                 let (absence, hidden) = (fields.absence("head_dim"), trunk.hidden);
@@ -192,7 +199,7 @@ fn grouped_attention(fields: &Fields<'_>, trunk: &Trunk, rule: HeadDim) -> Resul
         head_dim,
         qkv_bias: false,
         output_bias: false,
-        qk_norm: false,
+        qk_norm: QkNorm::None,
         sinks: false,
         output_gate: false,
         rotary_dim: head_dim,
@@ -208,7 +215,7 @@ struct MoeKeys {
 
 /// Routed experts only, without biases, their weights normalised.
 fn routed_experts(fields: &Fields<'_>, keys: &MoeKeys) -> Result<Moe, SpecError> {
-    let experts = fields.whole(keys.experts, 1..=MOST_EXPERTS)?;
+    let experts = expert_count(fields, keys.experts)?;
     Ok(Moe {
         experts,
         top_k: fields.whole("num_experts_per_tok", 1..=experts)?,
@@ -220,6 +227,16 @@ fn routed_experts(fields: &Fields<'_>, keys: &MoeKeys) -> Result<Moe, SpecError>
         selection: Selection::softmax(true),
         gating: Gating::Silu,
     })
+}
+
+/// The number of routed experts, under the family's own name or those that newer versions of `transformers` write.
+fn expert_count(fields: &Fields<'_>, key: &'static str) -> Result<u64, SpecError> {
+    let others = ["num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"];
+    let key = match fields.is_given(key) {
+        true => key,
+        false => others.into_iter().find(|other| fields.is_given(other)).unwrap_or(key),
+    };
+    fields.whole(key, 1..=MOST_EXPERTS)
 }
 
 /// A gated network without biases.
@@ -235,7 +252,7 @@ fn layer_types<'a>(fields: &Fields<'a>, trunk: &Trunk, allowed: &[&str]) -> Resu
         return Err(fields.wrong("layer_types", format!("has {} entries", types.len()), allowed_text()));
     }
     match types.iter().find(|name| !allowed.contains(*name)) {
-        Some(name) => Err(fields.wrong("layer_types", format!("holds '{}'", fields::shortened(name)), allowed_text())),
+        Some(name) => Err(fields.wrong("layer_types", format!("holds '{}'", shortened(name)), allowed_text())),
         None => Ok(Some(types)),
     }
 }
@@ -249,4 +266,39 @@ fn named_layers(trunk: &Trunk, named: &[u64]) -> Vec<bool> {
         }
     }
     flags
+}
+
+/// The window of layers that have one; where the key is missing that of the family, where it is null or 0 none.
+fn window(fields: &Fields<'_>, default: Option<u64>) -> Result<Option<u64>, SpecError> {
+    const KEY: &str = "sliding_window";
+    let given = fields.optional_whole(KEY, 0..=MOST_POSITIONS)?;
+    let missing = !fields.map.contains_key(KEY);
+    Ok(given.or(default.filter(|_| missing)).filter(|window| *window > 0))
+}
+
+/// How far back each layer looks: as `layer_types` says, else as `is_full` says of the layer's number.
+fn reaches(
+    fields: &Fields<'_>,
+    trunk: &Trunk,
+    default: Option<u64>,
+    is_full: impl Fn(u64) -> bool,
+) -> Result<Vec<Reach>, SpecError> {
+    let types = layer_types(fields, trunk, &["full_attention", "sliding_attention"])?;
+    let is_full: Vec<bool> = match types {
+        Some(types) => types.iter().map(|name| *name == "full_attention").collect(),
+        None => (0..trunk.layers).map(is_full).collect(),
+    };
+    let limited = window(fields, default)?.map_or(Reach::Full, Reach::Window);
+    Ok(is_full.into_iter().map(|is_full| if is_full { Reach::Full } else { limited }).collect())
+}
+
+/// The part of a head that is rotated; newer files keep it with the rotary parameters.
+fn partial_rotary(fields: &Fields<'_>) -> Result<Option<f64>, SpecError> {
+    const KEY: &str = "partial_rotary_factor";
+    match fields.optional_real(KEY, 0.0..=1.0)? {
+        None if fields.is_given("rope_parameters") => {
+            fields.object("rope_parameters", "rope_parameters.")?.optional_real(KEY, 0.0..=1.0)
+        }
+        factor => Ok(factor),
+    }
 }

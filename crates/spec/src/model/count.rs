@@ -4,9 +4,10 @@
 
 use super::{
     Attention, FeedForward, GroupedAttention, LatentAttention, Layer, LinearAttention, Model, Moe, ParameterCount,
-    Reach, Role, Tensor,
+    QkNorm, Reach, Role, Tensor,
 };
-use crate::data_type::{DataType, Precision, TensorClass};
+use crate::data_type::{DataType, TensorClass};
+use crate::precision::Precision;
 use crate::units::Bytes;
 
 impl Tensor {
@@ -94,9 +95,13 @@ fn grouped_tensors(attention: &GroupedAttention, hidden: u64) -> Vec<Tensor> {
     if attention.output_gate {
         tensors.push(Tensor::matrix(Role::OutputGate, hidden, query_width).with_bias(attention.qkv_bias));
     }
-    if attention.qk_norm {
+    match attention.qk_norm {
+        QkNorm::None => {}
         // One gain vector for all query heads and one for all key heads.
-        tensors.push(Tensor::vector(Role::AttentionInnerNorm, attention.head_dim).with_copies(2, 2));
+        QkNorm::Head => tensors.push(Tensor::vector(Role::AttentionInnerNorm, attention.head_dim).with_copies(2, 2)),
+        QkNorm::Whole => {
+            tensors.extend([query_width, kv_width].map(|width| Tensor::vector(Role::AttentionInnerNorm, width)));
+        }
     }
     if attention.sinks {
         tensors.push(Tensor::vector(Role::Sinks, attention.heads));

@@ -2,7 +2,6 @@
 
 use super::settings::{self, Given};
 use super::{Scenario, ScenarioFile, Speculation, SpeculationFile};
-use crate::data_type::Precision;
 use crate::error::{SpecError, nearest_name};
 use crate::model::Model;
 use crate::wafer::DECLARATIONS;
@@ -30,13 +29,11 @@ impl ScenarioFile {
             Some(clock) => Some(real("clock_ghz", clock)?),
             None => None,
         };
-        let precision = Precision {
-            weights: self.precision.weights.unwrap_or(default.precision.weights),
-            small_weights: self.precision.small_weights.unwrap_or(default.precision.small_weights),
-            kv_cache: self.precision.kv_cache.unwrap_or(default.precision.kv_cache),
-            activations: self.precision.activations.unwrap_or(default.precision.activations),
-        };
+        let precision = self.precision.over(default.precision);
         settings::check(file, "precision.activations", Given::Word(precision.activations.name()))?;
+        if let Some(router) = self.precision.router {
+            settings::check(file, "precision.router", Given::Word(router.name()))?;
+        }
         let speculation = self.speculation.check(file)?;
         for (path, value) in self.wafer_parameters.entries() {
             check_wafer_parameter(file, path, *value)?;
@@ -56,6 +53,8 @@ impl ScenarioFile {
             target: real("target", self.target.unwrap_or(default.target))?,
             clock_ghz,
             precision,
+            asked_precision: Some(self.precision),
+            precision_source: None,
             speculation,
             wafer_overrides: self.wafer_parameters.entries().to_vec(),
         })
@@ -117,6 +116,16 @@ impl Scenario {
                 self.prompt = model.max_positions;
             }
             self.context = model.max_positions;
+        }
+    }
+
+    /// Where data types were left open, takes those of the model's checkpoint. Afterwards nothing is open.
+    pub fn fit_default_precision(&mut self, model: &Model) {
+        if let (Some(asked), Some(checkpoint)) = (self.asked_precision.take(), &model.checkpoint) {
+            self.precision = asked.over(checkpoint.precision);
+            let said = asked.said();
+            let otherwise = if said.is_empty() { String::new() } else { format!("; as asked: {}", said.join(", ")) };
+            self.precision_source = Some(format!("{}{otherwise}", checkpoint.words()));
         }
     }
 

@@ -10,6 +10,7 @@ use super::{Acceptance, ExpertPlacement, Profile, RoutingModel, Verification, Wa
 use crate::data_type::DataType;
 use crate::error::SpecError;
 use crate::file::read_text;
+use crate::precision::{Precision, RoleGroup};
 
 /// A scenario as written. What is left out comes from the layer below, at the end from `Scenario::default()`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -75,6 +76,27 @@ pub struct PrecisionFile {
     /// What flows between operators.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activations: Option<DataType>,
+    /// Projections of the attention.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attention: Option<DataType>,
+    /// Dense feed-forward networks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dense: Option<DataType>,
+    /// Routed experts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub experts: Option<DataType>,
+    /// Shared experts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared_experts: Option<DataType>,
+    /// The router.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub router: Option<DataType>,
+    /// The embedding table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<DataType>,
+    /// The LM head.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head: Option<DataType>,
 }
 
 /// The table `[speculation]`.
@@ -102,6 +124,63 @@ pub struct SpeculationFile {
 }
 
 impl PrecisionFile {
+    /// What is said here, and of `base` what is left open. A format of all matrices leaves nothing open of matrices.
+    pub fn over(&self, base: Precision) -> Precision {
+        let base = Precision {
+            small_weights: self.small_weights.unwrap_or(base.small_weights),
+            kv_cache: self.kv_cache.unwrap_or(base.kv_cache),
+            activations: self.activations.unwrap_or(base.activations),
+            ..self.weights.map_or(base, |weights| base.with_weights(weights))
+        };
+        self.groups().into_iter().fold(base, |precision, (group, stored)| match stored {
+            Some(stored) => precision.with_group(group, stored),
+            None => precision,
+        })
+    }
+
+    /// Names of the settings that say something.
+    pub(super) fn said(&self) -> Vec<&'static str> {
+        let given = [
+            ("weights", self.weights),
+            ("small_weights", self.small_weights),
+            ("kv_cache", self.kv_cache),
+            ("activations", self.activations),
+        ];
+        let names = given.into_iter().chain(self.groups().map(|(group, stored)| (group.words(), stored)));
+        names.filter(|(_, stored)| stored.is_some()).map(|(name, _)| name).collect()
+    }
+
+    const fn groups(&self) -> [(RoleGroup, Option<DataType>); 7] {
+        [
+            (RoleGroup::Attention, self.attention),
+            (RoleGroup::Dense, self.dense),
+            (RoleGroup::Experts, self.experts),
+            (RoleGroup::SharedExperts, self.shared_experts),
+            (RoleGroup::Router, self.router),
+            (RoleGroup::Embedding, self.embedding),
+            (RoleGroup::Head, self.head),
+        ]
+    }
+
+    /// As [`ScenarioFile::merge`]. A format of all matrices says so of each group too.
+    fn merge(self, over: Self) -> Self {
+        let of_all = over.weights.is_some();
+        let group = |ours: Option<DataType>, theirs: Option<DataType>| theirs.or(ours.filter(|_| !of_all));
+        Self {
+            weights: over.weights.or(self.weights),
+            small_weights: over.small_weights.or(self.small_weights),
+            kv_cache: over.kv_cache.or(self.kv_cache),
+            activations: over.activations.or(self.activations),
+            attention: group(self.attention, over.attention),
+            dense: group(self.dense, over.dense),
+            experts: group(self.experts, over.experts),
+            shared_experts: group(self.shared_experts, over.shared_experts),
+            router: over.router.or(self.router),
+            embedding: group(self.embedding, over.embedding),
+            head: group(self.head, over.head),
+        }
+    }
+
     fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -279,12 +358,7 @@ impl ScenarioFile {
             routing: over.routing.or(self.routing),
             target: over.target.or(self.target),
             clock_ghz: over.clock_ghz.or(self.clock_ghz),
-            precision: PrecisionFile {
-                weights: over.precision.weights.or(self.precision.weights),
-                small_weights: over.precision.small_weights.or(self.precision.small_weights),
-                kv_cache: over.precision.kv_cache.or(self.precision.kv_cache),
-                activations: over.precision.activations.or(self.precision.activations),
-            },
+            precision: self.precision.merge(over.precision),
             speculation: self.speculation.merge(over.speculation),
             wafer_parameters,
         }

@@ -35,7 +35,8 @@ pub struct Setting {
     pub meaning: &'static str,
 }
 
-const DATA_TYPES: &[&str] = &["fp32", "fp16", "bf16", "fp8", "int8", "fp4"];
+const DATA_TYPES: &[&str] =
+    &["fp32", "fp16", "bf16", "fp8", "int8", "fp4", "nvfp4", "int4", "int4-g64", "int4-g32", "mxfp4"];
 const ARITHMETIC_TYPES: &[&str] = &["fp32", "fp16", "bf16"];
 const MOST_USERS: u64 = 1_000_000;
 const LONGEST_CONTEXT: u64 = 16_777_216;
@@ -67,6 +68,13 @@ settings! {
     "precision.small_weights", Kind::Choice(DATA_TYPES), "Data type of norms, biases and router.";
     "precision.kv_cache", Kind::Choice(DATA_TYPES), "Data type of keys and values of past tokens.";
     "precision.activations", Kind::Choice(ARITHMETIC_TYPES), "Data type of what flows between operators.";
+    "precision.attention", Kind::Choice(DATA_TYPES), "Data type of the attention's matrices; else as the checkpoint has them, or as weights.";
+    "precision.dense", Kind::Choice(DATA_TYPES), "Data type of dense networks; likewise.";
+    "precision.experts", Kind::Choice(DATA_TYPES), "Data type of routed experts; likewise.";
+    "precision.shared_experts", Kind::Choice(DATA_TYPES), "Data type of shared experts; likewise.";
+    "precision.router", Kind::Choice(ARITHMETIC_TYPES), "Data type of the router; else as small weights.";
+    "precision.embedding", Kind::Choice(DATA_TYPES), "Data type of the embedding table; as of the attention.";
+    "precision.head", Kind::Choice(DATA_TYPES), "Data type of the LM head; likewise.";
     "speculation.draft_length", Kind::Whole(0, Speculation::LONGEST_DRAFT), "Tokens proposed per step; 0 is no speculation.";
     "speculation.acceptance", Kind::Acceptance, "Probability that a proposed token is accepted, given that all before it were.";
     "speculation.accepted_length", Kind::Real(1.0, LONGEST_STEP), "Mean tokens of a step, the model's own included; in place of acceptance.";
@@ -188,6 +196,13 @@ impl ScenarioFile {
             "precision.small_weights" => put(&mut self.precision.small_weights, value),
             "precision.kv_cache" => put(&mut self.precision.kv_cache, value),
             "precision.activations" => put(&mut self.precision.activations, value),
+            "precision.attention" => put(&mut self.precision.attention, value),
+            "precision.dense" => put(&mut self.precision.dense, value),
+            "precision.experts" => put(&mut self.precision.experts, value),
+            "precision.shared_experts" => put(&mut self.precision.shared_experts, value),
+            "precision.router" => put(&mut self.precision.router, value),
+            "precision.embedding" => put(&mut self.precision.embedding, value),
+            "precision.head" => put(&mut self.precision.head, value),
             "speculation.draft_length" => put(&mut self.speculation.draft_length, value),
             "speculation.acceptance" => put(&mut self.speculation.acceptance, value),
             "speculation.accepted_length" => put(&mut self.speculation.accepted_length, value),
@@ -235,7 +250,7 @@ pub fn without_suffix(text: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Scenario;
+    use super::super::{PrecisionFile, Scenario};
     use super::*;
 
     #[test]
@@ -324,7 +339,8 @@ mod tests {
 
     #[test]
     fn declared_data_types_are_all_data_types() {
-        assert_eq!(DataType::ALL.map(DataType::name), DATA_TYPES);
+        let aliases = DataType::ALIASES.iter().map(|(alias, _)| *alias);
+        assert_eq!(DataType::ALL.map(DataType::name).into_iter().chain(aliases).collect::<Vec<_>>(), DATA_TYPES);
         let arithmetic = DataType::ALL.into_iter().filter(|data_type| data_type.is_arithmetic());
         assert_eq!(arithmetic.map(DataType::name).collect::<Vec<_>>(), ARITHMETIC_TYPES);
     }
@@ -332,6 +348,7 @@ mod tests {
     #[test]
     fn the_defaults_are_allowed() {
         let mut expected = Scenario { default_context: true, default_placement: true, ..Scenario::default() };
+        expected.asked_precision = Some(PrecisionFile::default());
         expected.speculation.default_acceptance = true;
         assert_eq!(ScenarioFile::default().check("defaults"), Ok(expected));
     }

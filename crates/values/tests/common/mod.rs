@@ -72,7 +72,13 @@ pub fn outside(comparison: &Comparison) -> String {
 
 /// The same format for everything.
 pub fn precision(data_type: DataType) -> Precision {
-    Precision { weights: data_type, small_weights: data_type, kv_cache: data_type, activations: data_type }
+    Precision {
+        weights: data_type,
+        small_weights: data_type,
+        kv_cache: data_type,
+        activations: data_type,
+        ..Precision::default()
+    }
 }
 
 /// Published programs in fp32 on a grid.

@@ -1,6 +1,7 @@
 //! The statistics of a trace as text, JSON and CSV.
 
 use wafersim::report::number::{plural, whole};
+use wafersim::routing::Counts;
 use wafersim::routing::statistics::{BATCHES, GROUPS, LayerStatistics, ROOMS, Statistics};
 
 use crate::failure::Failure;
@@ -121,4 +122,61 @@ fn named(said: &Statistics) -> impl Iterator<Item = (String, &LayerStatistics)> 
 
 fn known(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| "-".into(), |value| format!("{value:.digits$}"))
+}
+
+const OF_COUNTS: &str = "\
+max/mean, Gini, entropy, Zipf, top 20 %, groups: as of a trace. Counts do not say which experts went
+together in a token, which followed each other, nor which user's they were: overlap of neighbours,
+reuse, distinct experts of a batch and correlation of users are not known.
+";
+
+/// What is known of counts, for people.
+pub fn counts_text(counts: &Counts, file: &str) -> String {
+    let layers = counts.layers.len() as u64;
+    let mut text = format!(
+        "{file}: choices of {} experts in {}\n{}\n\n",
+        whole(u64::from(counts.experts)),
+        plural(layers, "layer"),
+        counts.note
+    );
+    let first = ["layer", "choices", "never", "max/mean", "Gini", "entropy", "Zipf", "top 20 %"].map(str::to_owned);
+    let mut table = Table::new(first.into_iter().chain(GROUPS.map(|groups| format!("{groups} groups"))));
+    for (layer, said) in counts.statistics().iter().enumerate() {
+        let mut row = vec![layer.to_string(), whole(said.choices), whole(said.never)];
+        row.push(format!("{:.1}", said.max_over_mean));
+        let figures = [said.gini, said.entropy, said.zipf_exponent, said.top_20_percent_share];
+        row.extend(figures.map(|value| format!("{value:.2}")));
+        row.extend(said.group_imbalance.map(|value| known(value, 2)));
+        table.row(row);
+    }
+    text.push_str(&format!("{}\n{OF_COUNTS}", table.text()));
+    text
+}
+
+/// The same for programs: what is known, and in `not_known` what is not.
+pub fn counts_json(counts: &Counts) -> Result<String, Failure> {
+    crate::table::json(&serde_json::json!({
+        "experts": counts.experts,
+        "note": counts.note,
+        "layers": counts.statistics(),
+        "not_known": [
+            "neighbour_overlap", "independent_overlap", "distinct_random", "distinct_successive", "lru_hit_rate",
+            "user_correlation",
+        ],
+    }))
+}
+
+/// One line for each layer.
+pub fn counts_csv(counts: &Counts) -> String {
+    let groups = GROUPS.map(|groups| format!("imbalance_{groups}_groups")).join(",");
+    let mut text =
+        format!("layer,choices,never,max_over_mean,gini,entropy,zipf_exponent,top_20_percent_share,{groups}\n");
+    for (layer, said) in counts.statistics().iter().enumerate() {
+        let figures = [said.max_over_mean, said.gini, said.entropy, said.zipf_exponent, said.top_20_percent_share];
+        let mut line = vec![layer.to_string(), said.choices.to_string(), said.never.to_string()];
+        line.extend(figures.map(|value| format!("{value:.6}")));
+        line.extend(said.group_imbalance.map(|value| value.map_or_else(String::new, |value| format!("{value:.6}"))));
+        text.push_str(&format!("{}\n", line.join(",")));
+    }
+    text
 }

@@ -68,12 +68,6 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A number that must be there.
-    pub fn real(&self, key: &str, range: RangeInclusive<f64>) -> Result<f64, SpecError> {
-        let allowed = real_range(&range);
-        self.optional_real(key, range)?.ok_or_else(|| self.missing(key, allowed))
-    }
-
     /// true or false, or what the family takes where the file does not say.
     pub fn flag_or(&self, key: &str, default: bool) -> Result<bool, SpecError> {
         match self.given(key) {
@@ -81,11 +75,6 @@ impl<'a> Fields<'a> {
             Some(Value::Bool(flag)) => Ok(*flag),
             Some(value) => Err(self.wrong_value(key, value, "true or false".into())),
         }
-    }
-
-    /// A text that must be there.
-    pub fn text(&self, key: &str, allowed: &str) -> Result<&'a str, SpecError> {
-        self.optional_text(key, allowed)?.ok_or_else(|| self.missing(key, allowed.into()))
     }
 
     /// A text, or nothing.
@@ -138,7 +127,7 @@ fn real_range(range: &RangeInclusive<f64>) -> String {
 }
 
 /// At most 60 characters of a value, for a message of one line.
-pub(super) fn shortened(text: &str) -> String {
+pub fn shortened(text: &str) -> String {
     const MOST: usize = 60;
     match text.char_indices().nth(MOST) {
         None => text.into(),

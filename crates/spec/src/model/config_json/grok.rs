@@ -4,7 +4,7 @@
 //! parameters).
 
 use super::super::{Attention, FeedForward, Layer, Moe, Selection};
-use super::{Fields, HeadDim, LARGEST_WIDTH, MoeKeys, Trunk, grouped_attention, routed_experts};
+use super::{Fields, LARGEST_WIDTH, MoeKeys, Trunk, grouped_attention, routed_experts};
 use crate::error::SpecError;
 
 pub(super) fn grok_1(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
@@ -26,7 +26,7 @@ pub(super) fn grok_2(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, S
 fn layers(fields: &Fields<'_>, trunk: &Trunk, moe: Moe) -> Result<Vec<Layer>, SpecError> {
     let selection = Selection::softmax(fields.flag_or("norm_topk_prob", false)?);
     let layer = Layer {
-        attention: Attention::Grouped(grouped_attention(fields, trunk, HeadDim::OrHiddenByHeads)?),
+        attention: Attention::Grouped(grouped_attention(fields, trunk)?),
         feed_forward: FeedForward::Moe(Moe { selection, ..moe }),
         norms: 4,
     };

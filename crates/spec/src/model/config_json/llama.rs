@@ -1,7 +1,7 @@
 //! Llama 2, Llama 3 and Code Llama (`modeling_llama.py`), and Llama 4 (`modeling_llama4.py`).
 
 use super::super::{Attention, FeedForward, GroupedAttention, Layer, Moe, Reach, Scoring, Selection};
-use super::{Fields, HeadDim, LARGEST_WIDTH, MOST_LAYERS, MOST_POSITIONS, MoeKeys, Trunk};
+use super::{Fields, LARGEST_WIDTH, MOST_LAYERS, MOST_POSITIONS, MoeKeys, Trunk};
 use super::{dense, grouped_attention, layer_types, named_layers, routed_experts};
 use crate::error::SpecError;
 
@@ -19,7 +19,7 @@ pub(super) fn llama(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, Sp
 
 fn biased_attention(fields: &Fields<'_>, trunk: &Trunk) -> Result<GroupedAttention, SpecError> {
     let bias = fields.flag_or("attention_bias", false)?;
-    let attention = grouped_attention(fields, trunk, HeadDim::OrHiddenByHeads)?;
+    let attention = grouped_attention(fields, trunk)?;
     Ok(GroupedAttention { qkv_bias: bias, output_bias: bias, ..attention })
 }
 

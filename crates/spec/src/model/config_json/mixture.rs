@@ -1,19 +1,16 @@
-//! Mixtral, gpt-oss, GLM-4.5 and DeepSeek-V3 (`modeling_mixtral.py`, `modeling_gpt_oss.py`, `modeling_glm4_moe.py`,
-//! `modeling_deepseek_v3.py`).
+//! Mixtral, gpt-oss and GLM-4.5 (`modeling_mixtral.py`, `modeling_gpt_oss.py`, `modeling_glm4_moe.py`).
 //!
 //! The layers for multi-token prediction (`num_nextn_predict_layers`) are a draft model beside the model
 //! ([`super::super::draft`]).
 
-use super::super::{
-    Attention, FeedForward, Gating, GroupedAttention, LatentAttention, Layer, Moe, Reach, Scoring, Selection,
-};
+use super::super::{Attention, FeedForward, Gating, GroupedAttention, Layer, Moe, QkNorm, Reach, Scoring, Selection};
 use super::fields::shortened;
-use super::{Fields, HeadDim, LARGEST_HEAD, LARGEST_WIDTH, MOST_EXPERTS, MOST_LAYERS, MOST_POSITIONS, MoeKeys, Trunk};
-use super::{dense, grouped_attention, layer_types, routed_experts};
+use super::{Fields, MOST_EXPERTS, MOST_LAYERS, MOST_POSITIONS, MoeKeys, Trunk};
+use super::{dense, grouped_attention, layer_types, partial_rotary, routed_experts};
 use crate::error::SpecError;
 
 pub(super) fn mixtral(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
-    let attention = grouped_attention(fields, trunk, HeadDim::OrHiddenByHeads)?;
+    let attention = grouped_attention(fields, trunk)?;
     let reach = fields.optional_whole("sliding_window", 1..=MOST_POSITIONS)?.map_or(Reach::Full, Reach::Window);
     let keys = MoeKeys { experts: "num_local_experts", width: "intermediate_size" };
     let layer = Layer {
@@ -27,7 +24,7 @@ pub(super) fn mixtral(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, 
 /// Biases everywhere, a sink per head, and a window in every other layer, beginning with the first.
 pub(super) fn gpt_oss(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
     let bias = fields.flag_or("attention_bias", true)?;
-    let attention = grouped_attention(fields, trunk, HeadDim::Given)?;
+    let attention = grouped_attention(fields, trunk)?;
     let attention = GroupedAttention { qkv_bias: bias, output_bias: bias, sinks: true, ..attention };
     let keys = MoeKeys { experts: "num_local_experts", width: "intermediate_size" };
     // The factor in the sigmoid stands in no config.json.
@@ -56,70 +53,56 @@ pub(super) fn gpt_oss(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, 
 
 /// The biases of `attention_bias` are on q, k and v only; part of a head is rotated.
 pub(super) fn glm4_moe(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
-    let attention = grouped_attention(fields, trunk, HeadDim::OrHiddenByHeads)?;
-    let rotated = fields.optional_real("partial_rotary_factor", 0.0..=1.0)?.unwrap_or(0.5);
+    let attention = grouped_attention(fields, trunk)?;
+    let rotated = partial_rotary(fields)?.unwrap_or(0.5);
     let attention = Attention::Grouped(GroupedAttention {
         qkv_bias: fields.flag_or("attention_bias", false)?,
-        qk_norm: fields.flag_or("use_qk_norm", false)?,
+        qk_norm: QkNorm::of_heads(fields.flag_or("use_qk_norm", false)?),
         rotary_dim: (attention.head_dim as f64 * rotated) as u64,
         ..attention
     });
-    let one = Selected { groups: 1, kept_groups: 1, scale: 1.0, corrected: true };
-    let moe = moe_with_shared_experts(fields, one)?;
-    let first = fields.whole("first_k_dense_replace", 0..=trunk.layers)?;
-    dense_then_sparse(fields, trunk, &attention, moe, |layer| layer >= first)
-}
-
-pub(super) fn deepseek_v3(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
-    if fields.flag_or("attention_bias", false)? {
-        let allowed = "false (biases in latent attention are not modelled; no published model has them)";
-        return Err(fields.wrong("attention_bias", "is true".into(), allowed.into()));
-    }
-    let attention = Attention::Latent(LatentAttention {
-        heads: fields.whole("num_attention_heads", 1..=LARGEST_HEAD)?,
-        query_rank: fields.optional_whole("q_lora_rank", 1..=LARGEST_WIDTH)?,
-        kv_rank: fields.whole("kv_lora_rank", 1..=LARGEST_WIDTH)?,
-        nope_dim: fields.whole("qk_nope_head_dim", 1..=LARGEST_HEAD)?,
-        rope_dim: fields.whole("qk_rope_head_dim", 1..=LARGEST_HEAD)?,
-        value_dim: fields.whole("v_head_dim", 1..=LARGEST_HEAD)?,
-    });
-    // The selection correction belongs to the method "noaux_tc", the family's default.
-    let method = fields.optional_text("topk_method", "the name of a method, for example noaux_tc")?;
-    let corrected = matches!(method, None | Some("noaux_tc"));
-    let selected = Selected { groups: 8, kept_groups: 4, scale: 2.5, corrected };
-    let moe = moe_with_shared_experts(fields, selected)?;
-    let first = fields.whole("first_k_dense_replace", 0..=trunk.layers)?;
-    let step = fields.optional_whole("moe_layer_freq", 1..=MOST_LAYERS)?.unwrap_or(1);
-    dense_then_sparse(fields, trunk, &attention, moe, |layer| layer >= first && layer % step == 0)
+    let moe = moe_with_shared_experts(fields, Selected::CORRECTED)?;
+    let is_sparse = sparse_layers(fields, trunk)?;
+    dense_then_sparse(fields, trunk, &attention, moe, &is_sparse)
 }
 
 /// How a family selects experts where its file does not say.
-struct Selected {
-    groups: u64,
-    kept_groups: u64,
-    scale: f64,
+pub(super) struct Selected {
+    pub groups: u64,
+    pub kept_groups: u64,
+    pub scale: f64,
     /// Whether the router's bias corrects the scores that are compared. Not in the file.
-    corrected: bool,
+    pub corrected: bool,
+    pub scoring: Scoring,
+    /// Whether weights are divided by their sum.
+    pub normalise: bool,
 }
 
-fn moe_with_shared_experts(fields: &Fields<'_>, default: Selected) -> Result<Moe, SpecError> {
+impl Selected {
+    /// GLM-4.5: sigmoids, corrected, in no groups.
+    pub const CORRECTED: Self =
+        Self { groups: 1, kept_groups: 1, scale: 1.0, corrected: true, scoring: Scoring::Sigmoid, normalise: true };
+}
+
+pub(super) fn moe_with_shared_experts(fields: &Fields<'_>, default: Selected) -> Result<Moe, SpecError> {
     let keys = MoeKeys { experts: "n_routed_experts", width: "moe_intermediate_size" };
     let moe = routed_experts(fields, &keys)?;
     let shared = fields.optional_whole("n_shared_experts", 0..=MOST_EXPERTS)?.unwrap_or(0);
     let selection = Selection {
-        scoring: scoring(fields)?,
+        scoring: scoring(fields, default.scoring)?,
         corrected: default.corrected,
         scale: fields.optional_real("routed_scaling_factor", 0.0..=1e6)?.unwrap_or(default.scale),
-        ..Selection::softmax(fields.flag_or("norm_topk_prob", true)?)
+        ..Selection::softmax(fields.flag_or("norm_topk_prob", default.normalise)?)
     };
     let selection = groups(fields, &moe, selection, &default)?;
     Ok(Moe { shared_width: shared * moe.width, router_bias: default.corrected, selection, ..moe })
 }
 
-fn scoring(fields: &Fields<'_>) -> Result<Scoring, SpecError> {
+fn scoring(fields: &Fields<'_>, default: Scoring) -> Result<Scoring, SpecError> {
     let allowed = "sigmoid or softmax";
     match fields.optional_text("scoring_func", allowed)? {
-        None | Some("sigmoid") => Ok(Scoring::Sigmoid),
+        None => Ok(default),
+        Some("sigmoid") => Ok(Scoring::Sigmoid),
         Some("softmax") => Ok(Scoring::Softmax),
         Some(other) => Err(fields.wrong("scoring_func", format!("is '{}'", shortened(other)), allowed.into())),
     }
@@ -141,23 +124,43 @@ fn groups(fields: &Fields<'_>, moe: &Moe, selection: Selection, default: &Select
     Ok(Selection { groups, kept_groups: kept.unwrap_or(default.kept_groups.clamp(least, groups)), ..selection })
 }
 
-fn dense_then_sparse(
+/// Which layers have experts: `mlp_layer_types`, else all from the first on that is not replaced by a dense one, or
+/// every so many.
+pub(super) fn sparse_layers(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<bool>, SpecError> {
+    const KEY: &str = "mlp_layer_types";
+    if let Some(types) = fields.texts(KEY)? {
+        let allowed = || format!("{} names among dense, sparse", trunk.layers);
+        if types.len() as u64 != trunk.layers {
+            return Err(fields.wrong(KEY, format!("has {} entries", types.len()), allowed()));
+        }
+        if let Some(name) = types.iter().find(|name| !["dense", "sparse"].contains(*name)) {
+            return Err(fields.wrong(KEY, format!("holds '{}'", shortened(name)), allowed()));
+        }
+        return Ok(types.into_iter().map(|name| name == "sparse").collect());
+    }
+    let first = fields.whole("first_k_dense_replace", 0..=trunk.layers)?;
+    let step = fields.optional_whole("moe_layer_freq", 1..=MOST_LAYERS)?.unwrap_or(1);
+    Ok((0..trunk.layers).map(|layer| layer >= first && layer % step == 0).collect())
+}
+
+/// Layers of one attention, with experts or dense.
+pub(super) fn dense_then_sparse(
     fields: &Fields<'_>,
     trunk: &Trunk,
     attention: &Attention,
     moe: Moe,
-    is_sparse: impl Fn(u64) -> bool,
+    is_sparse: &[bool],
 ) -> Result<Vec<Layer>, SpecError> {
     let sparse = FeedForward::Moe(moe);
-    let needs_dense = !(0..trunk.layers).all(&is_sparse);
-    let dense = if needs_dense { Some(dense(fields, "intermediate_size")?) } else { None };
-    let layer = |index: u64| Layer {
+    let dense = if is_sparse.contains(&false) { Some(dense(fields, "intermediate_size")?) } else { None };
+    let layer = |is_sparse: &bool| Layer {
         attention: attention.clone(),
         feed_forward: match &dense {
-            Some(dense) if !is_sparse(index) => dense.clone(),
+            Some(dense) if !is_sparse => dense.clone(),
             _ => sparse.clone(),
         },
         norms: 2,
     };
-    Ok((0..trunk.layers).map(layer).collect())
+    debug_assert_eq!(is_sparse.len() as u64, trunk.layers);
+    Ok(is_sparse.iter().map(layer).collect())
 }

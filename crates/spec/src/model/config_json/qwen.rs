@@ -1,18 +1,27 @@
-//! Qwen2, Qwen2-MoE, Qwen3, Qwen3-MoE and Qwen3-Next (`modeling_qwen2.py`, `modeling_qwen2_moe.py`,
-//! `modeling_qwen3.py`, `modeling_qwen3_moe.py`, `modeling_qwen3_next.py`).
+//! Qwen2, Qwen2-MoE, Qwen3, Qwen3-MoE, Qwen3-Next and Qwen3.5, and MiMo (`modeling_qwen2.py`, `modeling_qwen2_moe.py`,
+//! `modeling_qwen3.py`, `modeling_qwen3_moe.py`, `modeling_qwen3_next.py`,
+//! `modeling_qwen3_5.py`, `modeling_qwen3_5_moe.py`, `modeling_mimo.py`). Qwen3.6 has the types of Qwen3.5.
 //!
 //! Qwen2 has biases on q, k and v whatever the file says; Qwen3 has q and k norms instead. Qwen3-Next has linear
 //! attention in most layers, and a gate behind the attention of the others.
 
-use super::super::{Attention, FeedForward, GroupedAttention, Layer, LinearAttention, Moe, Reach, Selection};
-use super::{Fields, HeadDim, LARGEST_HEAD, LARGEST_WIDTH, MOST_LAYERS, MOST_POSITIONS, MoeKeys, Trunk};
-use super::{dense, grouped_attention, layer_types, named_layers, routed_experts};
+use super::super::{Attention, FeedForward, GroupedAttention, Layer, LinearAttention, Moe, QkNorm, Reach, Selection};
+use super::{Fields, LARGEST_HEAD, LARGEST_WIDTH, MOST_LAYERS, MOST_POSITIONS, MoeKeys, Trunk};
+use super::{dense, grouped_attention, layer_types, named_layers, partial_rotary, routed_experts};
 use crate::error::SpecError;
 
 pub(super) fn qwen2(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
-    let attention = grouped_attention(fields, trunk, HeadDim::OrHiddenByHeads)?;
+    let attention = grouped_attention(fields, trunk)?;
     let feed_forward = dense(fields, "intermediate_size")?;
     layers(fields, trunk, &GroupedAttention { qkv_bias: true, ..attention }, |_| feed_forward.clone())
+}
+
+/// MiMo: Qwen2 whose biases the file may leave out.
+pub(super) fn mimo(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
+    let attention = grouped_attention(fields, trunk)?;
+    let feed_forward = dense(fields, "intermediate_size")?;
+    let qkv_bias = fields.flag_or("attention_bias", true)?;
+    layers(fields, trunk, &GroupedAttention { qkv_bias, ..attention }, |_| feed_forward.clone())
 }
 
 pub(super) fn qwen3(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
@@ -24,7 +33,7 @@ pub(super) fn qwen2_moe(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>
     let shared_width = fields.whole("shared_expert_intermediate_size", 1..=LARGEST_WIDTH)?;
     let moe = Moe { shared_width, shared_gate: true, ..moe(fields, false)? };
     let feed_forward = sparse(fields, trunk, moe)?;
-    let attention = grouped_attention(fields, trunk, HeadDim::OrHiddenByHeads)?;
+    let attention = grouped_attention(fields, trunk)?;
     let attention = GroupedAttention { qkv_bias: fields.flag_or("qkv_bias", true)?, ..attention };
     layers(fields, trunk, &attention, |layer| feed_forward[layer].clone())
 }
@@ -43,6 +52,24 @@ pub(super) fn qwen3_next(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer
     let shared_width = fields.optional_whole("shared_expert_intermediate_size", 0..=LARGEST_WIDTH)?.unwrap_or(0);
     let moe = Moe { shared_width, shared_gate: shared_width > 0, ..moe(fields, true)? };
     let feed_forward = sparse(fields, trunk, moe)?;
+    mostly_linear(fields, trunk, feed_forward)
+}
+
+/// As Qwen3-Next, with dense networks.
+pub(super) fn qwen3_5(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
+    let dense = dense(fields, "intermediate_size")?;
+    mostly_linear(fields, trunk, vec![dense; trunk.layers as usize])
+}
+
+/// As Qwen3-Next; weights of experts are always divided by their sum, and no layer is dense.
+pub(super) fn qwen3_5_moe(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
+    let shared = fields.optional_whole("shared_expert_intermediate_size", 0..=LARGEST_WIDTH)?.unwrap_or(512);
+    let keys = MoeKeys { experts: "num_experts", width: "moe_intermediate_size" };
+    let moe = Moe { shared_width: shared, shared_gate: shared > 0, ..routed_experts(fields, &keys)? };
+    mostly_linear(fields, trunk, vec![FeedForward::Moe(moe); trunk.layers as usize])
+}
+
+fn mostly_linear(fields: &Fields<'_>, trunk: &Trunk, feed_forward: Vec<FeedForward>) -> Result<Vec<Layer>, SpecError> {
     let attention = qwen3_attention(fields, trunk)?;
     let rotated = partial_rotary(fields)?.unwrap_or(0.25);
     let rotary_dim = (attention.head_dim as f64 * rotated) as u64;
@@ -83,17 +110,6 @@ fn linear_attention(fields: &Fields<'_>) -> Result<LinearAttention, SpecError> {
     })
 }
 
-/// The part of a head that is rotated; newer files keep it with the rotary parameters.
-fn partial_rotary(fields: &Fields<'_>) -> Result<Option<f64>, SpecError> {
-    const KEY: &str = "partial_rotary_factor";
-    match fields.optional_real(KEY, 0.0..=1.0)? {
-        None if fields.is_given("rope_parameters") => {
-            fields.object("rope_parameters", "rope_parameters.")?.optional_real(KEY, 0.0..=1.0)
-        }
-        factor => Ok(factor),
-    }
-}
-
 /// Routed experts by the names of these families. `normalise`: whether weights are divided by their sum where the file
 /// does not say.
 fn moe(fields: &Fields<'_>, normalise: bool) -> Result<Moe, SpecError> {
@@ -121,8 +137,8 @@ fn sparse(fields: &Fields<'_>, trunk: &Trunk, moe: Moe) -> Result<Vec<FeedForwar
 
 fn qwen3_attention(fields: &Fields<'_>, trunk: &Trunk) -> Result<GroupedAttention, SpecError> {
     let bias = fields.flag_or("attention_bias", false)?;
-    let attention = grouped_attention(fields, trunk, HeadDim::Given)?;
-    Ok(GroupedAttention { qkv_bias: bias, output_bias: bias, qk_norm: true, ..attention })
+    let attention = grouped_attention(fields, trunk)?;
+    Ok(GroupedAttention { qkv_bias: bias, output_bias: bias, qk_norm: QkNorm::Head, ..attention })
 }
 
 fn layers(

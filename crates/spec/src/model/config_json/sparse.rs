@@ -1,0 +1,281 @@
+//! Families of experts with grouped-query attention that differ in names, biases, norms and shared experts, each after
+//! its `modeling_*.py`; Ling after the code beside its checkpoints.
+
+use super::super::{Attention, FeedForward, GroupedAttention, Layer, Moe, QkNorm, Scoring, Selection};
+use super::dense::exaone_reaches;
+use super::mixture::{Selected, dense_then_sparse, moe_with_shared_experts, sparse_layers};
+use super::{
+    Fields, LARGEST_WIDTH, MOST_EXPERTS, MOST_LAYERS, MoeKeys, Trunk, grouped_attention, partial_rotary, reaches,
+    routed_experts,
+};
+use crate::error::SpecError;
+
+/// Attention without biases, part of it rotated.
+fn attention(fields: &Fields<'_>, trunk: &Trunk) -> Result<GroupedAttention, SpecError> {
+    let attention = grouped_attention(fields, trunk)?;
+    let rotary_dim = partial_rotary(fields)?.map(|part| (attention.head_dim as f64 * part) as u64);
+    Ok(GroupedAttention { rotary_dim: rotary_dim.unwrap_or(attention.head_dim), ..attention })
+}
+
+fn all_sparse(trunk: &Trunk, attention: GroupedAttention, moe: Moe) -> Vec<Layer> {
+    let layer = Layer { attention: Attention::Grouped(attention), feed_forward: FeedForward::Moe(moe), norms: 2 };
+    vec![layer; trunk.layers as usize]
+}
+
+/// Sigmoids corrected by a bias; norms of all queries and of all keys.
+pub(super) fn minimax_m2(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
+    let attention = attention(fields, trunk)?;
+    let allowed = "per_layer (others are not modelled)";
+    let qk_norm = match fields.optional_text("qk_norm_type", allowed)? {
+        _ if !fields.flag_or("use_qk_norm", true)? => QkNorm::None,
+        None | Some("per_layer") => QkNorm::Whole,
+        Some(other) => {
+            return Err(fields.wrong("qk_norm_type", format!("is '{}'", super::shortened(other)), allowed.into()));
+        }
+    };
+    let rotary_dim = fields.optional_whole("rotary_dim", 0..=attention.head_dim)?.unwrap_or(attention.rotary_dim);
+    let attention = GroupedAttention { qk_norm, rotary_dim, ..attention };
+    let keys = MoeKeys { experts: "num_local_experts", width: "intermediate_size" };
+    let corrected = fields.flag_or("use_routing_bias", true)?;
+    let selection = Selection { scoring: Scoring::Sigmoid, corrected, ..Selection::softmax(true) };
+    let shared_width = fields.optional_whole("shared_intermediate_size", 0..=LARGEST_WIDTH)?.unwrap_or(0);
+    let moe = Moe { router_bias: corrected, selection, shared_width, ..routed_experts(fields, &keys)? };
+    Ok(all_sparse(trunk, attention, moe))
+}
+
+/// Norms of all queries and of all keys. `norms`: OLMoE has them before attention and network, FlexOLMo behind.
+pub(super) fn olmoe(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
+    let bias = fields.flag_or("attention_bias", false)?;
+    let attention =
+        GroupedAttention { qkv_bias: bias, output_bias: bias, qk_norm: QkNorm::Whole, ..attention(fields, trunk)? };
+    let keys = MoeKeys { experts: "num_experts", width: "intermediate_size" };
+    let selection = Selection::softmax(fields.flag_or("norm_topk_prob", false)?);
+    Ok(all_sparse(trunk, attention, Moe { selection, ..routed_experts(fields, &keys)? }))
+}
+
+/// The softmax, corrected by a bias while experts are compared: taken as sigmoids, since the writer of layers corrects no
+/// shares. Dense layers before and behind.
+pub(super) fn ernie4_5_moe(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
+    let bias = fields.flag_or("use_bias", false)?;
+    if bias {
+        let allowed = "false (biases of experts are not modelled for this family; no published model has them)";
+        return Err(fields.wrong("use_bias", "is true".into(), allowed.into()));
+    }
+    let experts = fields.whole("moe_num_experts", 1..=MOST_EXPERTS)?;
+    // In models for pictures too, lists: text first.
+    let width = first_or_number(fields, "moe_intermediate_size", LARGEST_WIDTH)?;
+    let shared = fields.optional_whole("moe_num_shared_experts", 0..=MOST_EXPERTS)?.unwrap_or(0);
+    let selection = Selection { scoring: Scoring::Sigmoid, corrected: true, ..Selection::softmax(true) };
+    let moe = Moe {
+        experts,
+        top_k: fields.whole("moe_k", 1..=experts)?,
+        width,
+        shared_width: shared * width,
+        shared_gate: false,
+        expert_bias: false,
+        router_bias: fields.flag_or("moe_use_aux_free", true)?,
+        selection,
+        gating: super::Gating::Silu,
+    };
+    let first = fields.optional_whole("moe_layer_start_index", 0..=MOST_LAYERS)?.unwrap_or(1);
+    // -1: to the last.
+    let last = fields.map.get("moe_layer_end_index").and_then(serde_json::Value::as_u64).unwrap_or(trunk.layers);
+    let step = fields.optional_whole("moe_layer_interval", 1..=MOST_LAYERS)?.unwrap_or(1);
+    let is_sparse = |layer: u64| (layer + 1).is_multiple_of(step) && layer >= first && layer <= last;
+    let is_sparse: Vec<bool> = (0..trunk.layers).map(is_sparse).collect();
+    let attention = Attention::Grouped(attention(fields, trunk)?);
+    dense_then_sparse(fields, trunk, &attention, moe, &is_sparse)
+}
+
+/// A number, or the first of a list of them: what all layers, or the text, have.
+fn first_or_number(fields: &Fields<'_>, key: &str, most: u64) -> Result<u64, SpecError> {
+    let list = fields.map.get(key).is_some_and(serde_json::Value::is_array);
+    let listed = if list { fields.wholes(key, 1..=most)? } else { None };
+    match listed.as_deref() {
+        Some([first, ..]) => Ok(*first),
+        _ => fields.whole(key, 1..=most),
+    }
+}
+
+/// A number that all layers have alike, or a list of one for each layer that are equal.
+fn same_in_all(fields: &Fields<'_>, key: &str, most: u64) -> Result<u64, SpecError> {
+    let first = first_or_number(fields, key, most)?;
+    if fields.map.get(key).is_some_and(serde_json::Value::is_array)
+        && let Some(all) = fields.wholes(key, 1..=most)?
+        && all.iter().any(|other| *other != first)
+    {
+        let allowed = "one number, or the same for every layer".into();
+        return Err(fields.wrong(key, "differs between layers".into(), allowed));
+    }
+    Ok(first)
+}
+
+/// Granite's experts; in newer files with a shared one. The softmax of the chosen logits.
+pub(super) fn granite_moe(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
+    let bias = fields.flag_or("attention_bias", false)?;
+    let attention = GroupedAttention { qkv_bias: bias, output_bias: bias, ..attention(fields, trunk)? };
+    let shared_width = fields.optional_whole("shared_intermediate_size", 0..=LARGEST_WIDTH)?.unwrap_or(0);
+    let keys = MoeKeys { experts: "num_local_experts", width: "intermediate_size" };
+    let moe = Moe { shared_width, ..routed_experts(fields, &keys)? };
+    Ok(all_sparse(trunk, attention, moe))
+}
+
+/// Granite 4: as Granite's experts, or dense, as far as no layer has a state space.
+pub(super) fn granite_hybrid(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
+    let types = fields.texts("layer_types")?.unwrap_or_default();
+    let attention_alone = !types.is_empty() && types.iter().all(|name| matches!(*name, "attention" | "full_attention"));
+    if !attention_alone {
+        return Err(SpecError::Unsupported {
+            file: fields.file.into(),
+            what: "granitemoehybrid with layers of 'mamba'".into(),
+            hint: super::families::STATE_SPACE.into(),
+        });
+    }
+    if fields.optional_whole("num_local_experts", 0..=MOST_EXPERTS)?.unwrap_or(0) > 0 {
+        return granite_moe(fields, trunk);
+    }
+    let bias = fields.flag_or("attention_bias", false)?;
+    let attention = GroupedAttention { qkv_bias: bias, output_bias: bias, ..attention(fields, trunk)? };
+    let width = fields.whole("shared_intermediate_size", 1..=LARGEST_WIDTH)?;
+    let feed_forward = FeedForward::Dense { width, bias: false };
+    Ok(vec![Layer { attention: Attention::Grouped(attention), feed_forward, norms: 2 }; trunk.layers as usize])
+}
+
+/// Numbers may stand in a list, one for each layer.
+pub(super) fn hunyuan_moe(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
+    if fields.flag_or("use_cla", false)? {
+        let allowed = "false (keys and values that layers share are not modelled)";
+        return Err(fields.wrong("use_cla", "is true".into(), allowed.into()));
+    }
+    let bias = fields.flag_or("attention_bias", false)?;
+    let attention = GroupedAttention {
+        qkv_bias: bias,
+        output_bias: bias,
+        qk_norm: QkNorm::of_heads(fields.flag_or("use_qk_norm", true)?),
+        ..attention(fields, trunk)?
+    };
+    let experts = same_in_all(fields, "num_experts", MOST_EXPERTS)?;
+    let width = match fields.is_given("moe_intermediate_size") {
+        true => same_in_all(fields, "moe_intermediate_size", LARGEST_WIDTH)?,
+        false => fields.whole("intermediate_size", 1..=LARGEST_WIDTH)?,
+    };
+    let shared = match fields.is_given("num_shared_expert") {
+        true => same_in_all(fields, "num_shared_expert", MOST_EXPERTS)?,
+        false => 1,
+    };
+    let mixed = fields.flag_or("use_mixed_mlp_moe", true)?;
+    let shared_width = if mixed { shared * width } else { 0 };
+    let moe = Moe {
+        experts,
+        top_k: same_in_all(fields, "moe_topk", experts)?,
+        width,
+        shared_width,
+        shared_gate: false,
+        expert_bias: false,
+        router_bias: false,
+        selection: Selection::softmax(true),
+        gating: super::Gating::Silu,
+    };
+    Ok(all_sparse(trunk, attention, moe))
+}
+
+/// Ling and Ring. The second version has norms of each head and a corrected choice in groups; both go by one type.
+pub(super) fn bailing_moe(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
+    let second = fields.texts("architectures")?.unwrap_or_default().iter().any(|name| name.contains("V2"))
+        || fields.map.get("model_type").and_then(serde_json::Value::as_str) == Some("bailing_moe_v2");
+    let attention = GroupedAttention {
+        qkv_bias: fields.flag_or("use_qkv_bias", false)?,
+        output_bias: fields.flag_or("use_bias", false)?,
+        qk_norm: QkNorm::of_heads(fields.flag_or("use_qk_norm", second)?),
+        ..attention(fields, trunk)?
+    };
+    let keys = MoeKeys { experts: "num_experts", width: "moe_intermediate_size" };
+    let moe = routed_experts(fields, &keys)?;
+    let shared = fields.optional_whole("num_shared_experts", 0..=MOST_EXPERTS)?.unwrap_or(0);
+    let shared_each = fields.optional_whole("moe_shared_expert_intermediate_size", 1..=LARGEST_WIDTH)?;
+    let corrected = fields.flag_or("moe_router_enable_expert_bias", second)?;
+    let groups = fields.optional_whole("n_group", 1..=moe.experts)?.unwrap_or(1);
+    let selection = Selection {
+        scoring: if second { Scoring::Sigmoid } else { Scoring::Softmax },
+        corrected,
+        groups,
+        kept_groups: fields.optional_whole("topk_group", 1..=groups)?.unwrap_or(groups),
+        scale: fields.optional_real("routed_scaling_factor", 0.0..=1e6)?.unwrap_or(1.0),
+        ..Selection::softmax(fields.flag_or("norm_topk_prob", true)?)
+    };
+    let shared_width = shared * shared_each.unwrap_or(moe.width);
+    let moe = Moe { shared_width, router_bias: corrected, selection, ..moe };
+    let first = fields.optional_whole("first_k_dense_replace", 0..=trunk.layers)?.unwrap_or(0);
+    let is_sparse: Vec<bool> = (0..trunk.layers).map(|layer| layer >= first).collect();
+    dense_then_sparse(fields, trunk, &Attention::Grouped(attention), moe, &is_sparse)
+}
+
+/// Sigmoids corrected by a bias, a shared expert, no dense layer.
+pub(super) fn solar_open(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
+    let attention = GroupedAttention {
+        qkv_bias: fields.flag_or("attention_bias", false)?,
+        qk_norm: QkNorm::of_heads(fields.flag_or("use_qk_norm", false)?),
+        ..attention(fields, trunk)?
+    };
+    Ok(all_sparse(trunk, attention, moe_with_shared_experts(fields, Selected::CORRECTED)?))
+}
+
+/// Norms of each head, no groups.
+pub(super) fn dots1(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
+    let bias = fields.flag_or("attention_bias", false)?;
+    let attention =
+        GroupedAttention { qkv_bias: bias, output_bias: bias, qk_norm: QkNorm::Head, ..attention(fields, trunk)? };
+    let moe = moe_with_shared_experts(fields, Selected { normalise: false, ..Selected::CORRECTED })?;
+    let attention = Attention::Grouped(attention);
+    let layers = dense_then_sparse(fields, trunk, &attention, moe, &sparse_layers(fields, trunk)?)?;
+    with_reaches(layers, reaches(fields, trunk, None, |_| true)?)
+}
+
+fn with_reaches(layers: Vec<Layer>, reaches: Vec<super::Reach>) -> Result<Vec<Layer>, SpecError> {
+    let with = |(layer, reach): (Layer, super::Reach)| match layer.attention {
+        Attention::Grouped(grouped) => {
+            Layer { attention: Attention::Grouped(GroupedAttention { reach, ..grouped }), ..layer }
+        }
+        Attention::Latent(_) | Attention::Linear(_) => layer,
+    };
+    Ok(layers.into_iter().zip(reaches).map(with).collect())
+}
+
+/// Norms of each head; windows in three of four layers where the file has one.
+pub(super) fn exaone_moe(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
+    let attention = GroupedAttention { qk_norm: QkNorm::Head, ..attention(fields, trunk)? };
+    let keys = MoeKeys { experts: "num_experts", width: "moe_intermediate_size" };
+    let moe = routed_experts(fields, &keys)?;
+    let shared = fields.optional_whole("num_shared_experts", 0..=MOST_EXPERTS)?.unwrap_or(1);
+    let selection = Selection {
+        scoring: Scoring::Sigmoid,
+        corrected: true,
+        scale: fields.optional_real("routed_scaling_factor", 0.0..=1e6)?.unwrap_or(2.5),
+        ..Selection::softmax(fields.flag_or("norm_topk_prob", true)?)
+    };
+    let moe = Moe { shared_width: shared * moe.width, router_bias: true, selection, ..moe };
+    let attention = Attention::Grouped(attention);
+    let layers = dense_then_sparse(fields, trunk, &attention, moe, &sparse_layers(fields, trunk)?)?;
+    with_reaches(layers, exaone_reaches(fields, trunk)?)
+}
+
+/// Norms of each head, a gate behind the attention, norms before and behind; windows in three of four layers.
+pub(super) fn afmoe(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
+    let attention = GroupedAttention { qk_norm: QkNorm::Head, output_gate: true, ..attention(fields, trunk)? };
+    let keys = MoeKeys { experts: "num_experts", width: "moe_intermediate_size" };
+    let moe = routed_experts(fields, &keys)?;
+    let shared = fields.optional_whole("num_shared_experts", 0..=MOST_EXPERTS)?.unwrap_or(0);
+    let selection = Selection {
+        scoring: Scoring::Sigmoid,
+        corrected: true,
+        scale: fields.optional_real("route_scale", 0.0..=1e6)?.unwrap_or(1.0),
+        ..Selection::softmax(fields.flag_or("route_norm", true)?)
+    };
+    let moe = Moe { shared_width: shared * moe.width, router_bias: true, selection, ..moe };
+    let first = fields.optional_whole("num_dense_layers", 0..=trunk.layers)?.unwrap_or(1);
+    let is_sparse: Vec<bool> = (0..trunk.layers).map(|layer| layer >= first).collect();
+    let step = fields.optional_whole("global_attn_every_n_layers", 1..=MOST_LAYERS)?.unwrap_or(4);
+    let layers = dense_then_sparse(fields, trunk, &Attention::Grouped(attention), moe, &is_sparse)?;
+    let layers = with_reaches(layers, reaches(fields, trunk, Some(1024), |layer| (layer + 1).is_multiple_of(step))?)?;
+    Ok(layers.into_iter().map(|layer| Layer { norms: 4, ..layer }).collect())
+}
