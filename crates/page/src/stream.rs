@@ -1,7 +1,7 @@
 //! The page of runs under load: of one, how latencies are distributed and where the time goes; of a sweep, the frontier.
 
 use crate::chart::{Bars, ChartPoint, Points, Stacked};
-use crate::document::{Cell, Column, Data, Document, Part, Picture, Section, Table, Tone};
+use crate::document::{Cell, Chart, Column, Data, Document, Part, Picture, Section, Table, Tone};
 use crate::generic::{self, Heading};
 use crate::unit::Unit;
 
@@ -15,7 +15,9 @@ pub fn run(data: Data, latencies: Vec<Picture>) -> Document {
         Section::new("speeds", "What users get")
             .show(quantiles(data).map(Part::Table))
             .show(speeds(data).map(Part::Chart)),
-        Section::new("parts", "Where the time goes").show(parts(data).map(Part::Chart)),
+        Section::new("parts", "Where the time goes")
+            .show(parts(data, "Mean time of a step", "step_parts").map(Part::Chart))
+            .show(parts(data, "Mean time of a first token", "first_token_parts").map(Part::Chart)),
         times,
     ];
     sections.retain(|section| !section.parts.is_empty());
@@ -76,7 +78,7 @@ fn quantiles(data: &Data) -> Option<Table> {
     Table { name: "Quantiles".into(), caption, columns, rows }.without_empty_columns()
 }
 
-fn speeds(data: &Data) -> Option<crate::document::Chart> {
+fn speeds(data: &Data) -> Option<Chart> {
     let bar = |figure: &str| (figure.to_owned(), format!("/outcome/user_speed/{figure}"));
     let bars = Bars {
         title: "Tokens per second of a user",
@@ -88,20 +90,17 @@ fn speeds(data: &Data) -> Option<crate::document::Chart> {
     bars.chart(data)
 }
 
-/// Seconds of a step and of a first token, by what they are spent on.
-fn parts(data: &Data) -> Option<crate::document::Chart> {
-    let mut parts = Vec::new();
-    for (name, field) in [("a step", "step_parts"), ("a first token", "first_token_parts")] {
-        for part in data.fields(&format!("/outcome/{field}")) {
-            let place = format!("/outcome/{field}/{part}");
-            parts.push((name.to_owned(), part, place));
-        }
-    }
+/// Seconds of something by what they are spent on.
+fn parts(data: &Data, title: &str, field: &str) -> Option<Chart> {
+    let part = |part: String| {
+        let place = format!("/outcome/{field}/{part}");
+        ("mean".to_owned(), part, place)
+    };
     let chart = Stacked {
-        title: "Mean time of a step and of a first token",
-        description: "Two bars, in parts by what the time is spent on.",
+        title,
+        description: "One bar, in parts by what the time is spent on.",
         axis: "seconds",
-        parts,
+        parts: data.fields(&format!("/outcome/{field}")).into_iter().map(part).collect(),
     };
     chart.chart(data)
 }
