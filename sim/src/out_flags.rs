@@ -10,7 +10,7 @@ use serde_json::Value;
 use wafersim::page::document::{Data, Tone};
 use wafersim::page::generic::{self, Heading};
 use wafersim::page::html::{self, Made};
-use wafersim::page::{Document, text, workbook};
+use wafersim::page::{Document, parquet, text, workbook};
 use wafersim::report::head::Head;
 
 use crate::failure::Failure;
@@ -33,6 +33,8 @@ pub enum Form {
     Html,
     /// A spreadsheet.
     Xlsx,
+    /// The largest table with the types of its columns; in builds with the feature `parquet`.
+    Parquet,
     /// A picture of the result, where it has one.
     Svg,
     /// The same in pixels.
@@ -50,6 +52,7 @@ impl Form {
             "json" => Self::Json,
             "html" | "htm" => Self::Html,
             "xlsx" => Self::Xlsx,
+            "parquet" => Self::Parquet,
             "svg" => Self::Svg,
             "png" => Self::Png,
             _ => return None,
@@ -65,6 +68,7 @@ impl Form {
             Self::Json => ".json",
             Self::Html => ".html",
             Self::Xlsx => ".xlsx",
+            Self::Parquet => ".parquet",
             Self::Svg => ".svg",
             Self::Png => ".png",
         }
@@ -93,9 +97,14 @@ pub enum HasPicture {
 #[derive(Debug, Args)]
 pub struct OutFlags {
     /// How to write it [default: by the ending of --out, text otherwise].
-    #[arg(long, value_enum, hide_possible_values = true, value_name = "text|markdown|csv|json|html|xlsx|svg|png")]
+    #[arg(
+        long,
+        value_enum,
+        hide_possible_values = true,
+        value_name = "text|markdown|csv|json|html|xlsx|parquet|svg|png"
+    )]
     format: Option<Form>,
-    /// File to write to instead of stdout; .html, .xlsx, .csv, .md, .json, .svg, .png and .txt say how.
+    /// File to write to instead of stdout; .html, .xlsx, .csv, .md, .json, .parquet, .svg, .png and .txt say how.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -128,12 +137,19 @@ impl OutFlags {
         }
         let form = self.format.or(by_ending).unwrap_or(Form::Text);
         if form.is_picture() && has_picture == HasPicture::No {
-            let parquet = Form::value_variants().iter().filter(|form| !form.is_picture());
-            let endings: Vec<&str> = parquet.map(|form| form.ending()).collect();
+            let others = Form::value_variants().iter().filter(|form| !form.is_picture());
+            let endings: Vec<&str> = others.map(|form| form.ending()).collect();
             return Err(Failure::Flag {
                 flag: if self.format.is_some() { "--format" } else { "--out" }.into(),
                 problem: format!("asks for a picture ({}), and this command draws none", form.ending()),
                 allowed: format!("a file whose name ends in {}", endings.join(", ")),
+            });
+        }
+        if form == Form::Parquet && !parquet::IS_THERE {
+            return Err(Failure::Flag {
+                flag: if self.format.is_some() { "--format" } else { "--out" }.into(),
+                problem: "asks for Parquet, which this build does not write (cargo build --features parquet)".into(),
+                allowed: "a file whose name ends in .csv, which reads back to the same numbers".into(),
             });
         }
         Ok(form)
@@ -142,15 +158,6 @@ impl OutFlags {
     /// Opens the file, so that a wrong path, or a form that there is not, is known at once.
     pub fn open(&self, has_picture: HasPicture) -> Result<Out, Failure> {
         let form = self.form(has_picture)?;
-        if let Some(out) = self.out.as_deref().filter(|_| self.format.is_none())
-            && out.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("parquet"))
-        {
-            return Err(Failure::Flag {
-                flag: "--out".into(),
-                problem: format!("is {}, and this program writes no Parquet", out.display()),
-                allowed: "a file whose name ends in .csv, which reads back to the same numbers".into(),
-            });
-        }
         Ok(Out { form, destination: Destination::open(self.out.as_deref())? })
     }
 }
@@ -331,6 +338,7 @@ impl Out {
         match form {
             Form::Html => destination.write_bytes(html::page(&document, &made())?.as_bytes()),
             Form::Xlsx => destination.write_bytes(&workbook::xlsx(&document)?),
+            Form::Parquet => destination.write_bytes(&parquet::bytes(&document)?),
             Form::Csv => destination.write(&text::csv(&document)?),
             _ => destination.write(&text::markdown(&document)),
         }

@@ -160,24 +160,24 @@ fn nothing_drawn(why: &str) -> Failure {
 }
 
 /// The page of a run under load.
-pub fn stream_run(text: String, data: Data) -> Document {
-    let heading = stream_heading("Load", &text);
-    let mut document = page::stream::run(heading, data);
+pub fn stream_run(text: String, latencies: Vec<ChartFile>, data: Data) -> Document {
+    let drawn = latencies.into_iter().filter(|chart| chart.name.ends_with(".svg"));
+    let pictures = drawn.map(|chart| Picture {
+        description: format!("How times are distributed: {}", chart.name.trim_end_matches(".svg").replace('-', " ")),
+        svg: String::from_utf8_lossy(&chart.bytes).into_owned(),
+    });
+    let mut document = page::stream::run(data, pictures.collect());
     document.sections.push(as_text(text));
     document
 }
 
 /// The page of a sweep of runs under load.
 pub fn stream_sweep(setting: &str, text: String, data: Data) -> Document {
-    let heading = stream_heading(&format!("Sweep of {setting}"), &text);
+    let title = format!("Under load: {setting} varied");
+    let heading = Heading { title, verdict: String::new(), tone: Tone::Neutral };
     let mut document = page::stream::sweep(heading, data);
     document.sections.push(as_text(text));
     document
-}
-
-fn stream_heading(title: &str, text: &str) -> Heading {
-    let first = one_line(text.trim_start().split("\n\n").next().unwrap_or_default());
-    Heading { title: title.into(), verdict: first, tone: Tone::Neutral }
 }
 
 /// The first chart in a form.

@@ -152,11 +152,12 @@ pub enum Cell {
 }
 
 impl Cell {
-    /// The value at a place; empty where there is none, or an empty list.
+    /// The value at a place; empty where there is none, or nothing in it.
     pub fn at(data: &Data, place: impl Into<String>, unit: Unit) -> Self {
         let at = place.into();
         match data.at(&at) {
             None | Some(Value::Null) => Self::Empty,
+            Some(Value::String(words)) if words.is_empty() => Self::Empty,
             Some(Value::Array(items)) if items.is_empty() => Self::Empty,
             Some(Value::Object(fields)) if fields.is_empty() => Self::Empty,
             Some(value) => Self::Value { value: value.clone(), at, unit },

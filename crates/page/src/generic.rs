@@ -7,7 +7,7 @@ use crate::document::{Cell, Column, Data, Document, Part, Section, Table, Tone};
 use crate::unit::Unit;
 
 /// Objects within objects are columns with dotted titles down to here; below they stand as JSON.
-const DEPTH: usize = 3;
+const DEPTH: usize = 4;
 /// Most columns of a table: a sheet or page with more is not read.
 const MOST_COLUMNS: usize = 60;
 /// Most items of a list of numbers that is shown in one line.

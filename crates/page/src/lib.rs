@@ -3,7 +3,8 @@
 //! A [`Document`] is made of the JSON that a command writes: by [`generic`] of any, by [`answer`], [`plan`] and
 //! [`stream`] of those that have pages of their own. Its cells and the records of its charts are *places* in that JSON,
 //! so that no number on a page can be another than the JSON's. What a document is written as knows nothing of where it
-//! comes from: [`html`], [`workbook`], [`text`].
+//! comes from: [`html`], [`workbook`], [`text`], [`parquet`] (with the
+//! feature of that name).
 //!
 //! This crate asks nothing and computes nothing; it opens no file and no socket. A page holds all that it needs: its
 //! data, its style, its script, and Vega-Lite for its charts; it asks no network.
@@ -14,6 +15,7 @@ pub mod document;
 mod error;
 pub mod generic;
 pub mod html;
+pub mod parquet;
 pub mod plan;
 pub mod stream;
 pub mod text;

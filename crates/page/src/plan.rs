@@ -15,6 +15,9 @@ const ASKED: [(&str, &str); 6] = [
     ("context", "context"),
 ];
 
+/// The name of a series where rows differ in their users alone.
+const USERS: &str = "users";
+
 /// Fields of a row that have a column; those that are left aside are the same or empty everywhere.
 fn columns() -> Vec<Column> {
     [
@@ -82,9 +85,7 @@ fn series(data: &Data, rows: &str) -> Vec<String> {
         let parts = varying.iter().map(|(title, field)| format!("{title} {}", cell(index, field)));
         parts.collect::<Vec<_>>().join(", ")
     };
-    (0..count)
-        .map(|index| Some(name(index)).filter(|name| !name.is_empty()).unwrap_or_else(|| "users".into()))
-        .collect()
+    (0..count).map(|index| Some(name(index)).filter(|name| !name.is_empty()).unwrap_or_else(|| USERS.into())).collect()
 }
 
 /// A machine for each row that fits.
@@ -92,8 +93,9 @@ pub(crate) fn machines(data: &Data, rows: &str) -> Vec<Machine> {
     let names = series(data, rows);
     let machine = |(index, name): (usize, &String)| {
         let cell = |field: &str| Cell::at(data, format!("{rows}/{index}/{field}"), Unit::Plain);
+        let users = cell("users").text();
         let machine = Machine {
-            name: name.clone(),
+            name: if name == USERS { format!("for {users} users") } else { format!("for {users} users, {name}") },
             wafers: cell("wafers"),
             users: cell("users"),
             speed: cell("tokens_per_second_per_user"),

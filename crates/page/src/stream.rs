@@ -1,32 +1,57 @@
 //! The page of runs under load: of one, how latencies are distributed and where the time goes; of a sweep, the frontier.
 
 use crate::chart::{Bars, ChartPoint, Points, Stacked};
-use crate::document::{Cell, Column, Data, Document, Part, Section, Table};
+use crate::document::{Cell, Chart, Column, Data, Document, Part, Picture, Section, Table, Tone};
 use crate::generic::{self, Heading};
 use crate::unit::Unit;
 
-/// Points of a distribution that are drawn at most.
-const MOST_BINS: usize = 400;
-
-/// The document of one run: `data.main` is its JSON.
-pub fn run(heading: Heading, data: Data) -> Document {
-    let mut document = generic::document(heading, data);
+/// The document of one run: `data.main` is its JSON; `latencies` are pictures of how times are distributed.
+pub fn run(data: Data, latencies: Vec<Picture>) -> Document {
+    let mut document = generic::document(heading(&data), data);
     let data = &document.data;
+    let mut times = Section::new("latencies", "How times are distributed");
+    times.parts = latencies.into_iter().map(Part::Picture).collect();
     let mut sections = vec![
         Section::new("speeds", "What users get")
             .show(quantiles(data).map(Part::Table))
             .show(speeds(data).map(Part::Chart)),
-        Section::new("first-token", "Time to first token")
-            .show(distribution(data, "first_token_counts", "Time to first token").map(Part::Chart)),
-        Section::new("between-steps", "Time between two steps of a user")
-            .show(distribution(data, "between_steps_counts", "Time between two steps").map(Part::Chart)),
-        Section::new("parts", "Where the time goes").show(parts(data).map(Part::Chart)),
+        Section::new("parts", "Where the time goes")
+            .show(parts(data, "Mean time of a step", "step_parts").map(Part::Chart))
+            .show(parts(data, "Mean time of a first token", "first_token_parts").map(Part::Chart)),
+        times,
     ];
     sections.retain(|section| !section.parts.is_empty());
-    // The counts are drawn; as tables they have thousands of rows.
-    let others = std::mem::take(&mut document.sections);
-    sections.extend(others.into_iter().filter(|section| !section.id.ends_with("-counts")));
+    sections.append(&mut document.sections);
     Document { sections, ..document }
+}
+
+/// What a run comes to, in figures of its JSON.
+fn heading(data: &Data) -> Heading {
+    let say = |place: &str, unit: Unit| Cell::at(data, place, unit).text();
+    let machine = format!(
+        "{} on {} x {}",
+        say("/machine/model", Unit::Plain),
+        say("/machine/wafers", Unit::Plain),
+        say("/machine/wafer", Unit::Plain)
+    );
+    let mut verdict = format!(
+        "{machine}, profile {}: {} of {} requests finished",
+        say("/machine/profile", Unit::Plain),
+        say("/outcome/totals/finished", Unit::Plain),
+        say("/outcome/totals/arrived", Unit::Plain)
+    );
+    for (words, place, unit) in [
+        ("; the median user gets", "/outcome/user_speed/p50", Unit::Speed),
+        (" tok/s, a slow one", "/outcome/user_speed/p5", Unit::Speed),
+        (" tok/s; all together", "/outcome/tokens_per_second/mean", Unit::Speed),
+        (" tok/s; the median first token comes after", "/outcome/first_token/p50", Unit::Seconds),
+        (", that of one in twenty after more than", "/outcome/first_token/p95", Unit::Seconds),
+    ] {
+        if data.at(place).is_some_and(serde_json::Value::is_number) {
+            verdict += &format!("{words} {}", say(place, unit));
+        }
+    }
+    Heading { title: format!("Under load: {machine}"), verdict: verdict + ".", tone: Tone::Neutral }
 }
 
 /// Quantiles of everything that was counted.
@@ -53,7 +78,7 @@ fn quantiles(data: &Data) -> Option<Table> {
     Table { name: "Quantiles".into(), caption, columns, rows }.without_empty_columns()
 }
 
-fn speeds(data: &Data) -> Option<crate::document::Chart> {
+fn speeds(data: &Data) -> Option<Chart> {
     let bar = |figure: &str| (figure.to_owned(), format!("/outcome/user_speed/{figure}"));
     let bars = Bars {
         title: "Tokens per second of a user",
@@ -65,45 +90,17 @@ fn speeds(data: &Data) -> Option<crate::document::Chart> {
     bars.chart(data)
 }
 
-/// How often each time was counted.
-fn distribution(data: &Data, field: &str, title: &str) -> Option<crate::document::Chart> {
-    let place = format!("/outcome/{field}");
-    let count = data.items(&place);
-    let step = count.div_ceil(MOST_BINS).max(1);
-    let point = |index: usize| ChartPoint {
-        series: "requests".into(),
-        label: String::new(),
-        x: format!("{place}/{index}/value"),
-        y: format!("{place}/{index}/count"),
+/// Seconds of something by what they are spent on.
+fn parts(data: &Data, title: &str, field: &str) -> Option<Chart> {
+    let part = |part: String| {
+        let place = format!("/outcome/{field}/{part}");
+        ("mean".to_owned(), part, place)
     };
-    let description =
-        format!("A point for each time that was counted{}.", if step > 1 { ", some left out" } else { "" });
-    let points = Points {
-        title,
-        description: &description,
-        x: "seconds",
-        y: "how often",
-        points: (0..count).step_by(step).map(point).collect(),
-        target: None,
-        logarithmic: true,
-    };
-    points.chart(data)
-}
-
-/// Seconds of a step and of a first token, by what they are spent on.
-fn parts(data: &Data) -> Option<crate::document::Chart> {
-    let mut parts = Vec::new();
-    for (name, field) in [("a step", "step_parts"), ("a first token", "first_token_parts")] {
-        for part in data.fields(&format!("/outcome/{field}")) {
-            let place = format!("/outcome/{field}/{part}");
-            parts.push((name.to_owned(), part, place));
-        }
-    }
     let chart = Stacked {
-        title: "Mean time of a step and of a first token",
-        description: "Two bars, in parts by what the time is spent on.",
+        title,
+        description: "One bar, in parts by what the time is spent on.",
         axis: "seconds",
-        parts,
+        parts: data.fields(&format!("/outcome/{field}")).into_iter().map(part).collect(),
     };
     chart.chart(data)
 }

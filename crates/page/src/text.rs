@@ -61,20 +61,24 @@ fn escaped(text: &str) -> String {
 /// # Errors
 /// None that a document can cause.
 pub fn csv(document: &Document) -> Result<String, PageError> {
-    let parts = || document.sections.iter().flat_map(|section| &section.parts);
-    let tables = parts().filter_map(|part| if let Part::Table(table) = part { Some(table) } else { None });
-    // The first of the largest.
-    let largest = tables.fold(None, |best: Option<&Table>, table| match best {
-        Some(best) if best.rows.len() >= table.rows.len() => Some(best),
-        _ => Some(table),
-    });
-    if let Some(table) = largest {
+    if let Some(table) = largest_table(document) {
         let titles = table.columns.iter().map(|column| titled(&column.title, column.unit.symbol())).collect();
         return written(std::iter::once(titles).chain(table.rows.iter().map(|row| row.iter().map(full).collect())));
     }
-    let figures = parts().filter_map(|part| if let Part::Figures(figures) = part { Some(figures) } else { None });
+    let parts = document.sections.iter().flat_map(|section| &section.parts);
+    let figures = parts.filter_map(|part| if let Part::Figures(figures) = part { Some(figures) } else { None });
     let lines = figures.flatten().map(|(label, cell)| vec![label.clone(), full(cell), symbol(cell).to_owned()]);
     written(std::iter::once(["figure", "value", "unit"].map(str::to_owned).to_vec()).chain(lines))
+}
+
+/// The first of the tables that have most rows.
+pub(crate) fn largest_table(document: &Document) -> Option<&Table> {
+    let parts = document.sections.iter().flat_map(|section| &section.parts);
+    let tables = parts.filter_map(|part| if let Part::Table(table) = part { Some(table) } else { None });
+    tables.fold(None, |best: Option<&Table>, table| match best {
+        Some(best) if best.rows.len() >= table.rows.len() => Some(best),
+        _ => Some(table),
+    })
 }
 
 fn written(records: impl Iterator<Item = Vec<String>>) -> Result<String, PageError> {

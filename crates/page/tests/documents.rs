@@ -210,3 +210,30 @@ proptest! {
         text::markdown(&document);
     }
 }
+
+/// What a Parquet file says is what the table says, empty cells included.
+#[cfg(feature = "parquet")]
+#[test]
+fn parquet_reads_back_to_the_same_numbers() {
+    use parquet::file::reader::{FileReader as _, SerializedFileReader};
+    use parquet::record::Field;
+    use wafersim_page::parquet::bytes;
+
+    let document = plan::document(heading(), Data { main: a_plan(), beside: Vec::new() });
+    let written = bytes(&document).unwrap();
+    assert_eq!(written, bytes(&document).unwrap());
+    let mut file = tempfile::tempfile().unwrap();
+    std::io::Write::write_all(&mut file, &written).unwrap();
+    let reader = SerializedFileReader::new(file).unwrap();
+    let rows: Vec<Vec<(String, Field)>> =
+        reader.get_row_iter(None).unwrap().map(|row| row.unwrap().into_columns()).collect();
+    let named = |row: usize, name: &str| rows[row].iter().find(|(title, _)| title == name).unwrap().1.clone();
+    assert_eq!(rows.len(), 3);
+    assert_eq!(named(1, "users"), Field::Long(8));
+    assert_eq!(named(1, "tok/s"), Field::Double(2500.25));
+    assert_eq!(named(2, "tok/s"), Field::Null);
+    assert_eq!(named(1, "target"), Field::Bool(true));
+    assert_eq!(named(0, "limit"), Field::Str("hops".into()));
+    let figures = bytes(&generic(json!({ "time_us": 1.5, "name": "a" }))).unwrap();
+    assert!(figures.starts_with(b"PAR1"), "without a table the figures are one");
+}

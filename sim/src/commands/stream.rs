@@ -118,7 +118,10 @@ pub fn execute(flags: &StreamFlags, asked: &Asked) -> Result<(), Failure> {
         draw(pictures.as_ref(), || report::stream_chart::of_run(&point))?;
         let (text, json) = (|| Ok(report::stream::text(&point)), || Ok(report::stream::json(&point)?));
         let csv = || Ok(report::stream::csv(std::slice::from_ref(&point))?);
-        let page = |data| Ok(pages::stream_run(report::stream::text(&point), data));
+        let page = |data| {
+            let latencies = report::stream_chart::of_run(&point)?;
+            Ok(pages::stream_run(report::stream::text(&point), latencies, data))
+        };
         let drawn = |kind| pages::first_chart(report::stream_chart::of_run(&point)?, kind);
         let forms = Forms::new("stream", &text, &json).asked(&head).asked_in_text(&given);
         return out.write(forms.csv(&csv).document(&page).picture(&drawn));

@@ -61,6 +61,8 @@ fn numbers(value: &Value) -> Vec<f64> {
 fn check(browser: &mut Chromium, name: &str) {
     browser.until("document.documentElement.dataset.drawn");
     assert_eq!(browser.complaints(), Vec::<String>::new(), "{name}");
+    let paint = browser.value("performance.getEntriesByName('first-contentful-paint')[0]?.startTime");
+    eprintln!("{name}: first paint after {paint} ms");
     let asked = browser.requests();
     let elsewhere = asked.iter().filter(|address| !address.starts_with("file:") && !address.starts_with("data:"));
     assert_eq!(elsewhere.count(), 0, "{name}: {asked:?}");

@@ -51,6 +51,8 @@ fn endings_say_how_every_command_writes() {
         let lines = of("csv").lines().count();
         assert!(lines > 1, "{command}: {lines} lines");
         assert_eq!(written(folder.path(), &command, "xlsx")[..2], *b"PK", "{command}");
+        #[cfg(feature = "parquet")]
+        assert_eq!(written(folder.path(), &command, "parquet")[..4], *b"PAR1", "{command}");
         for ending in ["svg", "png"] {
             if pictures.contains(&ending) {
                 let start: &[u8] = if ending == "svg" { b"<svg" } else { b"\x89PNG" };
@@ -71,8 +73,9 @@ fn forms_that_disagree_or_are_not_there_are_refused() {
     for (arguments, parts) in [
         ("run --format json --out @a.html", ["--format: is json", "ends in .json"]),
         ("plan --format table --out @a.csv", ["--format: is text", "ends in .txt"]),
-        ("run --out @a.parquet", ["no Parquet", ".csv"]),
-        ("run --format pdf", ["pdf", "text, markdown, csv, json, html, xlsx, svg, png"]),
+        #[cfg(not(feature = "parquet"))]
+        ("run --out @a.parquet", ["--features parquet", ".csv"]),
+        ("run --format pdf", ["pdf", "text, markdown, csv, json, html, xlsx, parquet, svg, png"]),
         ("graph --format dot --out @a.json", ["--format: is dot", ".dot"]),
         ("explore --users 0", ["--users: is '0'", "1 to"]),
         ("explore --model llama-3.1-8b --context 4k --wafers 1 --users 100000", ["wafer", ""]),
