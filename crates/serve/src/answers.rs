@@ -7,7 +7,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::api::Asked;
+use crate::api::Query;
 use crate::error::ServeError;
 
 /// Words of canned answers.
@@ -79,7 +79,7 @@ enum Said {
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Answer {
+pub struct Reply {
     said: Said,
     /// Tokens.
     pub tokens: u32,
@@ -100,7 +100,7 @@ pub enum Token<'a> {
     Arguments(&'a str),
 }
 
-impl Answer {
+impl Reply {
     /// Its tokens, from 0.
     pub fn token(&self, index: u32) -> Token<'_> {
         let at = index as usize;
@@ -152,7 +152,7 @@ struct Rule {
 }
 
 impl Rule {
-    fn fits(&self, asked: &Asked) -> bool {
+    fn fits(&self, asked: &Query) -> bool {
         let is_after_tool = asked.last_role == "tool";
         self.contains.as_ref().is_none_or(|text| asked.last_text.contains(text.as_str()))
             && self.after_tool.is_none_or(|wanted| wanted == is_after_tool)
@@ -223,7 +223,7 @@ impl Answers {
 
     /// The answer to a request: the first rule that fits it, canned words where none does; cut at `most` tokens. Equal
     /// `number`s have equal words.
-    pub fn answer(&self, asked: &Asked, most: u32, number: u64) -> Answer {
+    pub fn answer(&self, asked: &Query, most: u32, number: u64) -> Reply {
         let most = most.max(1);
         let canned = |tokens: u32| {
             let from = usize::try_from(number % WORDS.len() as u64).unwrap_or(0);
@@ -246,7 +246,7 @@ impl Answers {
             _ if asked.ignores_end => Finish::Length,
             _ => Finish::Stop,
         };
-        Answer { said, tokens: full.min(most), finish, fault: rule.and_then(|rule| rule.fault) }
+        Reply { said, tokens: full.min(most), finish, fault: rule.and_then(|rule| rule.fault) }
     }
 }
 
@@ -288,11 +288,11 @@ mod tests {
     use super::*;
     use crate::api::{Endpoint, read};
 
-    fn asked(body: &str) -> Asked {
+    fn asked(body: &str) -> Query {
         read(Endpoint::Chat, body.as_bytes(), false).expect("a request")
     }
 
-    fn text(answer: &Answer) -> String {
+    fn text(answer: &Reply) -> String {
         let tokens = (0..answer.tokens).map(|index| match answer.token(index) {
             Token::Text(text) | Token::Call(text) | Token::Arguments(text) => text,
         });

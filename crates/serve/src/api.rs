@@ -16,7 +16,7 @@ pub enum Endpoint {
 
 /// A request, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub struct Query {
     /// Which path.
     pub endpoint: Endpoint,
     /// The model that it names; nothing where it names none.
@@ -82,7 +82,7 @@ const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "f
 ///
 /// # Errors
 /// Where it is no JSON, lacks what is needed, or has a field of the wrong kind; `strict`: or one that is not known.
-pub fn read(endpoint: Endpoint, body: &[u8], strict: bool) -> Result<Asked, ApiError> {
+pub fn read(endpoint: Endpoint, body: &[u8], strict: bool) -> Result<Query, ApiError> {
     let value: Value = serde_json::from_slice(body)
         .map_err(|error| ApiError::wrong("", format!("The body is no JSON: {error}.")).with(400, "invalid_json"))?;
     let Value::Object(fields) = value else {
@@ -106,7 +106,7 @@ pub fn read(endpoint: Endpoint, body: &[u8], strict: bool) -> Result<Asked, ApiE
         Some(other) => return Err(wrong_kind("stream_options", other, "an object")),
     };
     let include_usage = options.map(|options| flag(options, "include_usage")).transpose()?.unwrap_or(false);
-    let mut asked = Asked {
+    let mut asked = Query {
         endpoint,
         model,
         text: String::new(),
@@ -148,7 +148,7 @@ fn refuse_unknown(fields: &Map<String, Value>, known: &[&str], before: &str) -> 
     Err(error.with(400, "wrong_api_format"))
 }
 
-fn read_tools(fields: &Map<String, Value>, asked: &mut Asked) -> Result<(), ApiError> {
+fn read_tools(fields: &Map<String, Value>, asked: &mut Query) -> Result<(), ApiError> {
     let tools = match fields.get("tools") {
         None | Some(Value::Null) => return Ok(()),
         Some(Value::Array(tools)) => tools,
@@ -167,7 +167,7 @@ fn read_tools(fields: &Map<String, Value>, asked: &mut Asked) -> Result<(), ApiE
     Ok(())
 }
 
-fn read_messages(fields: &Map<String, Value>, asked: &mut Asked, strict: bool) -> Result<(), ApiError> {
+fn read_messages(fields: &Map<String, Value>, asked: &mut Query, strict: bool) -> Result<(), ApiError> {
     let messages = match fields.get("messages") {
         Some(Value::Array(messages)) if !messages.is_empty() => messages,
         Some(Value::Array(_)) => {
@@ -261,7 +261,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn chat(body: &str) -> Result<Asked, ApiError> {
+    fn chat(body: &str) -> Result<Query, ApiError> {
         read(Endpoint::Chat, body.as_bytes(), false)
     }
 

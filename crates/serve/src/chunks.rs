@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::answers::{Answer, Finish, Token};
+use crate::answers::{Finish, Reply, Token};
 use crate::api::Endpoint;
 
 /// What is the same in all chunks of an answer.
@@ -103,7 +103,7 @@ impl Frame {
     }
 
     /// An answer in one piece.
-    pub fn answer(&self, answer: &Answer, usage: &Usage, time: &TimeInfo, finish: Finish) -> Value {
+    pub fn answer(&self, answer: &Reply, usage: &Usage, time: &TimeInfo, finish: Finish) -> Value {
         let (mut text, mut name, mut arguments) = (String::new(), None, String::new());
         for index in 0..usage.output {
             match answer.token(index) {
@@ -244,12 +244,12 @@ mod tests {
         Frame { endpoint, number: 7, created: 1_700_000_000, model: "q \"x\"".into(), include_usage }
     }
 
-    fn asked(tools: &str) -> crate::api::Asked {
+    fn asked(tools: &str) -> crate::api::Query {
         let body = format!(r#"{{"messages":[{{"role":"user","content":"x"}}]{tools}}}"#);
         read(Endpoint::Chat, body.as_bytes(), false).expect("a request")
     }
 
-    fn events(frame: Frame, answer: &Answer) -> Vec<Value> {
+    fn events(frame: Frame, answer: &Reply) -> Vec<Value> {
         let writer = Events::new(frame);
         let mut out = Vec::new();
         writer.role(&mut out, answer.token(0));

@@ -18,7 +18,7 @@ use wafersim_stream::engine::live::FromOutside;
 use wafersim_stream::observer::Levels;
 use wafersim_stream::request::Request;
 use wafersim_stream::run::Server;
-use wafersim_stream::service::{Account, Ask, LimitState, Plan, Refusal};
+use wafersim_stream::service::{Account, Ask, LimitState, Refusal, ServicePlan};
 
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -147,7 +147,7 @@ pub struct Setup {
     /// The machine.
     pub server: Server,
     /// The plan of all accounts.
-    pub plan: Arc<Plan>,
+    pub plan: Arc<ServicePlan>,
     /// How many accounts there are.
     pub organisations: usize,
     /// Simulated seconds in a second.
@@ -160,12 +160,12 @@ pub struct Setup {
 
 /// A machine that runs.
 #[derive(Debug)]
-pub struct Machine {
+pub struct MachineThread {
     commands: mpsc::Sender<Command>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl Machine {
+impl MachineThread {
     /// Starts the thread.
     ///
     /// # Errors

@@ -29,7 +29,7 @@ use crate::clock::Clock;
 use crate::error::{ApiError, ErrorShape, ServeError};
 use crate::headers::retry_after;
 use crate::keys::Keys;
-use crate::machine::Machine;
+use crate::machine::MachineThread;
 use crate::metrics::Metrics;
 
 /// What a server is.
@@ -38,7 +38,7 @@ pub struct Site {
     /// Name of the model.
     pub model: String,
     /// The machine.
-    pub machine: Machine,
+    pub machine: MachineThread,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// What is said.

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
-use wafersim_serve::machine::{End, Machine, Refused, Running, Setup, Wanted};
+use wafersim_serve::machine::{End, MachineThread, Refused, Running, Setup, Wanted};
 use wafersim_serve::metrics::Metrics;
 use wafersim_serve::prompt::Prompt;
 use wafersim_stream::run::Server;
 use wafersim_stream::scenario::StreamFile;
-use wafersim_stream::service::{Plan, Refusal};
+use wafersim_stream::service::{Refusal, ServicePlan};
 
 const SCENARIO: &str = "
     [machine]
@@ -20,23 +20,23 @@ const SCENARIO: &str = "
 ";
 const ANSWER: u32 = 7000;
 
-fn machine(plan: &str) -> (Runtime, Machine, u64) {
+fn machine(plan: &str) -> (Runtime, MachineThread, u64) {
     let file = StreamFile::parse(SCENARIO, "test").unwrap();
     let server = Server::new(file.check("test").unwrap(), None).unwrap();
     let room = server.summary().kv_tokens;
     let setup = Setup {
         server,
-        plan: Arc::new(Plan::parse(plan, "test").unwrap()),
+        plan: Arc::new(ServicePlan::parse(plan, "test").unwrap()),
         organisations: 1,
         speed: 0.1,
         metrics: Arc::new(Metrics::new("test")),
         record: None,
     };
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    (runtime, Machine::start(setup).unwrap(), room)
+    (runtime, MachineThread::start(setup).unwrap(), room)
 }
 
-async fn ask(machine: &Machine) -> Result<Running, Refused> {
+async fn ask(machine: &MachineThread) -> Result<Running, Refused> {
     let prompt = Prompt::new("hello", 0, 4);
     machine.submit(Wanted { organisation: 0, prompt, output: ANSWER, most: Some(ANSWER) }).await
 }

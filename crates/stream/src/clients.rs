@@ -3,7 +3,7 @@
 //!
 //! [`Clients`] is a load made of another one. A request of that load is what a user *wants*; the *attempts* are what its
 //! client sends. An attempt that the account or the queue refuses never reaches the machine. How long a client waits
-//! before the next is for its [`Profile`]: layers of retries, each around the one before.
+//! before the next is for its [`ClientProfile`]: layers of retries, each around the one before.
 
 mod outcome;
 mod profile;
@@ -15,13 +15,13 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 pub use outcome::{ClientOutcome, Shares};
-pub use profile::{Backoff, Header, Layer, Profile};
+pub use profile::{Backoff, ClientProfile, HeaderRule, RetryLayer};
 pub use retry::Retry;
 
 use crate::load::{Entry, LoadSource, Story};
 use crate::random::{Purpose, stream};
 use crate::request::{Content, Piece, Request};
-use crate::service::{Account, Ask, Plan, Refusal, Reservation, Used};
+use crate::service::{Account, Ask, Refusal, Reservation, ServicePlan, Used};
 use crate::time::Time;
 use outcome::Counts;
 
@@ -29,9 +29,9 @@ use outcome::Counts;
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct ClientSettings {
     /// Quotas.
-    pub plan: Plan,
+    pub plan: ServicePlan,
     /// How they retry.
-    pub profile: Profile,
+    pub profile: ClientProfile,
     /// Organisations that users are dealt to in turn, each with an account of its own.
     pub organisations: u32,
     /// Round trip over the network, in seconds.

@@ -164,7 +164,7 @@ pub const fn decide(scenario: &mut StreamScenario, side: Side) {
 
 /// A step of the way, in thousandths of a token a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Step {
+pub struct GapStep {
     /// What takes the time.
     pub name: &'static str,
     /// What the speed changes by.
@@ -179,7 +179,7 @@ pub struct Gap {
     /// What is advertised, in thousandths of a token a second.
     pub advertised: i64,
     /// Steps from there.
-    pub steps: Vec<Step>,
+    pub steps: Vec<GapStep>,
     /// What is observed: what is advertised, and all changes.
     pub observed: i64,
     /// What the clients saw.
@@ -247,7 +247,7 @@ pub fn from_parts(advertised: f64, agent: &Agent, alone: &Alone, clients: &Clien
     let mut steps = Vec::with_capacity(speeds.len());
     for (name, speed) in speeds {
         let speed = whole(speed);
-        steps.push(Step { name, change: speed - before, speed });
+        steps.push(GapStep { name, change: speed - before, speed });
         before = speed;
     }
     Gap { advertised: whole(advertised), steps, observed: before, clients: clients.clone() }

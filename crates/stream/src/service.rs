@@ -9,4 +9,4 @@ mod plan;
 
 pub use account::{Account, Ask, LimitState, Refusal, Reservation, Used};
 pub use bucket::Bucket;
-pub use plan::{Counted, Limit, Plan, Price, Window};
+pub use plan::{Counted, Limit, Price, ServicePlan, Window};

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use wafersim_stream::admission::Whole;
-use wafersim_stream::clients::{ClientOutcome, ClientSettings, Clients, Profile};
+use wafersim_stream::clients::{ClientOutcome, ClientProfile, ClientSettings, Clients};
 use wafersim_stream::costs::GivenCosts;
 use wafersim_stream::engine::live::FromOutside;
 use wafersim_stream::engine::{Engine, HostMemory, LONGEST_RUN, Length, Service};
@@ -12,7 +12,7 @@ use wafersim_stream::load::{ClosedLoop, ClosedSettings, Lengths, LoadSource, Ope
 use wafersim_stream::observer::{Happening, Nobody};
 use wafersim_stream::policy::Chunked;
 use wafersim_stream::request::{Content, Request};
-use wafersim_stream::service::Plan;
+use wafersim_stream::service::ServicePlan;
 use wafersim_stream::{ServiceOutcome, Time};
 
 fn service() -> Service<'static> {
@@ -42,8 +42,8 @@ fn run(load: &mut dyn LoadSource, capacity: u64, seconds: f64) -> ServiceOutcome
 
 fn settings(plan: &str, profile: &str) -> ClientSettings {
     ClientSettings {
-        plan: Plan::parse(plan, "test").unwrap(),
-        profile: Profile::preset(profile).unwrap(),
+        plan: ServicePlan::parse(plan, "test").unwrap(),
+        profile: ClientProfile::preset(profile).unwrap(),
         organisations: 1,
         network: 0.05,
         host: 0.004,
@@ -86,7 +86,7 @@ fn a_service_without_limits_is_the_machine() {
 /// Prompts of 96k tokens under the coding plan: 1.7 requests a minute, however fast the machine is.
 #[test]
 fn the_coding_plan_is_bound_by_its_quota() {
-    let coding = ClientSettings { plan: Plan::built_in("coding").unwrap(), ..settings("", "continue") };
+    let coding = ClientSettings { plan: ServicePlan::built_in("coding").unwrap(), ..settings("", "continue") };
     let (_, seen) = served(closed(1, 96_300, 213, 0.0), coding, 3600.0);
     // A full bucket at first, 165,000 tokens a minute, 96,513 for each; the last reserve of 4,096 is not refilled.
     let most = 165_000.0 * 61.0 / 96_513.0;
@@ -101,7 +101,7 @@ fn the_coding_plan_is_bound_by_its_quota() {
 fn what_is_asked_for_is_reserved() {
     let asks = |most: u32, refund: bool| {
         let plan = format!("tokens = {{ minute = 100000 }}\nlargest_reserve = 65536\nrefund = {refund}");
-        let profile = Profile { max_tokens: Some(most), ..Profile::preset("continue").unwrap() };
+        let profile = ClientProfile { max_tokens: Some(most), ..ClientProfile::preset("continue").unwrap() };
         served(closed(4, 500, 200, 3.0), ClientSettings { profile, ..settings(&plan, "continue") }, 600.0).1
     };
     let (modest, greedy, returned) = (asks(200, false), asks(64_000, false), asks(64_000, true));
@@ -148,7 +148,7 @@ proptest! {
         prompt in 10u32..3000,
         output in 1u32..300,
         quota in 2000u64..60_000,
-        profile in prop::sample::select(Profile::NAMES.to_vec()),
+        profile in prop::sample::select(ClientProfile::NAMES.to_vec()),
         organisations in 1u32..4,
     ) {
         let plan = format!("tokens = {{ minute = {quota} }}\nrequests = {{ minute = 30 }}");

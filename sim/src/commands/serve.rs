@@ -11,10 +11,10 @@ use clap::{Args, ValueEnum};
 use wafersim::report::number::{figure, plural, whole};
 use wafersim::stream::run::MachineSummary;
 use wafersim::stream::scenario::StreamFile;
-use wafersim::stream::service::Plan;
+use wafersim::stream::service::ServicePlan;
 use wafersim_serve::answers::Answers;
 use wafersim_serve::keys::Keys;
-use wafersim_serve::machine::{Machine, Record, Setup};
+use wafersim_serve::machine::{MachineThread, Record, Setup};
 use wafersim_serve::metrics::Metrics;
 use wafersim_serve::record::Recorded;
 use wafersim_serve::server::{Limits, Site, serve};
@@ -154,7 +154,7 @@ pub fn execute(flags: &ServeFlags) -> Result<(), Failure> {
     };
     let site = Site {
         model: machine.model.clone(),
-        machine: Machine::start(setup).map_err(|error| ServeError::Threads(error.to_string()))?,
+        machine: MachineThread::start(setup).map_err(|error| ServeError::Threads(error.to_string()))?,
         metrics,
         answers,
         keys,
@@ -210,11 +210,11 @@ fn local(address: &str) -> Result<bool, Failure> {
     }))
 }
 
-fn plan(name: &str) -> Result<Plan, Failure> {
+fn plan(name: &str) -> Result<ServicePlan, Failure> {
     if is_plan_file(name) {
-        return Ok(Plan::parse(&read_table_text("--plan", Path::new(name))?, name)?);
+        return Ok(ServicePlan::parse(&read_table_text("--plan", Path::new(name))?, name)?);
     }
-    Ok(Plan::built_in(name)?)
+    Ok(ServicePlan::built_in(name)?)
 }
 
 fn keys(file: &Path) -> Result<Keys, Failure> {

@@ -240,7 +240,8 @@ fn written(
             let hashes = hashes(request, MOONCAKE_BLOCK);
             let row = TraceRequest {
                 line: 0,
-                start: Start::At(at.0),
+                // Whole milliseconds, by which readers know the format.
+                start: Start::At((at.0 + MILLISECOND / 2) / MILLISECOND * MILLISECOND),
                 prompt: request.prompt,
                 output: request.output,
                 session: String::new(),
@@ -259,6 +260,8 @@ fn written(
     point.ok_or_else(|| Failure::Write { file: "--write-load".into(), reason: "nothing was run".into() })
 }
 
+/// In picoseconds.
+const MILLISECOND: u64 = 1_000_000_000;
 /// Tokens of a block in Mooncake's rows.
 const MOONCAKE_BLOCK: u32 = 512;
 

@@ -82,7 +82,8 @@ fn the_load_of_a_run_is_written_and_replayed() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let machine =
         "[machine]\nmodel = 'llama-3.1-8b'\nwafers = 1\nusers = 4\ncontext = 8192\n[service]\nprefix_cache = true\n";
-    let sessions = "[load]\nkind = 'sessions'\nusers = 2\nprefix = { median = 2000 }\ncommon = 1024\nthink = 1.0\n";
+    let sessions =
+        "[load]\nkind = 'sessions'\nusers = 2\nprefix = { median = 2000 }\ncommon = 1024\ntool = 0.001\nthink = 1.0\n";
     let first = folder.join("written.toml");
     std::fs::write(&first, format!("{machine}plan = 'developer'\n{sessions}[run]\nwindow = 60.0\n")).expect("a file");
     let load = folder.join("written.jsonl");

@@ -11,8 +11,8 @@ use wafersim_stream::Time;
 use wafersim_stream::service::Refusal;
 
 use super::{Answered, App, Piece, json_body, no_such_model, put, stopping, unix_seconds};
-use crate::answers::{Answer, Fault, Finish};
-use crate::api::{self, Asked, Endpoint};
+use crate::answers::{Fault, Finish, Reply};
+use crate::api::{self, Endpoint, Query};
 use crate::chunks::{Events, Frame, TimeInfo, Usage, event};
 use crate::error::ApiError;
 use crate::headers::of_limits;
@@ -107,7 +107,7 @@ pub(super) async fn answer(
     Ok(answered)
 }
 
-async fn read(app: &App, endpoint: Endpoint, headers: &HeaderMap, body: Body) -> Result<Asked, ApiError> {
+async fn read(app: &App, endpoint: Endpoint, headers: &HeaderMap, body: Body) -> Result<Query, ApiError> {
     let limits = &app.site.limits;
     let large = || {
         let message = format!("The body is broken, or has more than {} bytes.", limits.body);
@@ -143,7 +143,7 @@ async fn whole(
     app: &App,
     mut running: Running,
     frame: &Frame,
-    answer: &Answer,
+    answer: &Reply,
     prompt: u32,
 ) -> Result<Answered, ApiError> {
     let ended = running.progress.wait_for(|progress| progress.end.is_some()).await;
@@ -173,7 +173,7 @@ struct Streaming {
     app: Arc<App>,
     running: Running,
     events: Events,
-    answer: Answer,
+    answer: Reply,
     prompt: u32,
     says_due: bool,
     sent: u32,

@@ -46,7 +46,7 @@ impl Backoff {
 /// What a client makes of the wait that a refusal names.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Header {
+pub enum HeaderRule {
     /// It waits as long.
     Obey,
     /// It does not look at it.
@@ -67,29 +67,29 @@ pub enum Header {
 /// A layer of retries.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Layer {
+pub struct RetryLayer {
     /// Retries after the first try; nothing is without end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retries: Option<u32>,
     /// Waits where no header is heard.
     pub backoff: Backoff,
     /// What it makes of the header.
-    pub header: Header,
+    pub header: HeaderRule,
 }
 
 /// A client.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Profile {
+pub struct ClientProfile {
     /// Its name.
     pub name: String,
     /// Tokens of an answer that it asks for at most; nothing where it names none.
     pub max_tokens: Option<u32>,
     /// Layers of retries, the innermost first.
-    pub layers: Vec<Layer>,
+    pub layers: Vec<RetryLayer>,
 }
 
-const fn layer(retries: u32, backoff: Backoff, header: Header) -> Layer {
-    Layer { retries: Some(retries), backoff, header }
+const fn layer(retries: u32, backoff: Backoff, header: HeaderRule) -> RetryLayer {
+    RetryLayer { retries: Some(retries), backoff, header }
 }
 
 const fn backoff(base: f64, factor: f64, cap: f64, jitter: [f64; 2]) -> Backoff {
@@ -98,9 +98,9 @@ const fn backoff(base: f64, factor: f64, cap: f64, jitter: [f64; 2]) -> Backoff 
 
 const EXACT: [f64; 2] = [1.0, 1.0];
 /// openai-python 3.57 and openai-node 6.49: 0.5 s, doubled, up to 8 s, less up to a quarter.
-const OPENAI: Layer = layer(2, backoff(0.5, 2.0, 8.0, [0.75, 1.0]), Header::RefuseAbove(120.0));
+const OPENAI: RetryLayer = layer(2, backoff(0.5, 2.0, 8.0, [0.75, 1.0]), HeaderRule::RefuseAbove(120.0));
 
-impl Profile {
+impl ClientProfile {
     /// Names of the presets.
     pub const NAMES: [&'static str; 10] = [
         "none",
@@ -120,43 +120,43 @@ impl Profile {
     /// # Errors
     /// Where there is none of that name; with the names that there are.
     pub fn preset(name: &str) -> Result<Self, StreamError> {
-        let agent = layer(4, backoff(2.0, 2.2, 30.0, [0.5, 1.0]), Header::Ignore);
+        let agent = layer(4, backoff(2.0, 2.2, 30.0, [0.5, 1.0]), HeaderRule::Ignore);
         let (max_tokens, layers) = match name {
             "none" => (None, vec![]),
             "openai-sdk" => (None, vec![OPENAI]),
             // `ai` 6.0: 2 s and 4 s; a header of 60 s or more is not heard.
-            "ai-sdk" => (None, vec![layer(2, backoff(2.0, 2.0, 1e6, EXACT), Header::ObeyBelow(60.0))]),
+            "ai-sdk" => (None, vec![layer(2, backoff(2.0, 2.0, 1e6, EXACT), HeaderRule::ObeyBelow(60.0))]),
             // 0.0.946, type cerebras: its transport waits 3, 6, 12, 24 and 48 s whatever the header says; around it the
             // SDK, around that the agent.
             "code-puppy" => {
-                let transport = layer(5, backoff(3.0, 2.0, 1e6, EXACT), Header::Ignore);
+                let transport = layer(5, backoff(3.0, 2.0, 1e6, EXACT), HeaderRule::Ignore);
                 (Some(19_660), vec![transport, OPENAI, agent])
             }
             // Other types: the header is obeyed between 0.5 s and 60 s.
             "code-puppy-generic" => {
-                let transport = layer(5, backoff(1.0, 2.0, 60.0, EXACT), Header::Clamp { least: 0.5, most: 60.0 });
+                let transport = layer(5, backoff(1.0, 2.0, 60.0, EXACT), HeaderRule::Clamp { least: 0.5, most: 60.0 });
                 (Some(19_660), vec![transport, OPENAI, agent])
             }
             // 1.18: the main request is sent 6 times.
-            "opencode" => (Some(32_000), vec![layer(5, backoff(2.0, 2.0, 30.0, [1.0, 1.25]), Header::Obey)]),
+            "opencode" => (Some(32_000), vec![layer(5, backoff(2.0, 2.0, 30.0, [1.0, 1.25]), HeaderRule::Obey)]),
             // 0.15: the SDK 4 times, in 7 tries that do not see the header, in 11 of the stream.
             "qwen-code" => {
-                let sdk = layer(3, OPENAI.backoff, Header::RefuseAbove(120.0));
-                let own = layer(6, backoff(1.5, 2.0, 30.0, [0.7, 1.3]), Header::Ignore);
-                let stream = layer(10, backoff(60.0, 2.0, 300.0, EXACT), Header::Ignore);
+                let sdk = layer(3, OPENAI.backoff, HeaderRule::RefuseAbove(120.0));
+                let own = layer(6, backoff(1.5, 2.0, 30.0, [0.7, 1.3]), HeaderRule::Ignore);
+                let stream = layer(10, backoff(60.0, 2.0, 300.0, EXACT), HeaderRule::Ignore);
                 (Some(8000), vec![sdk, own, stream])
             }
             // With automatic approval: 5 s, doubled, up to 10 min, without end.
             "roo" => {
                 let waits = backoff(5.0, 2.0, 600.0, EXACT);
-                (Some(16_384), vec![Layer { retries: None, backoff: waits, header: Header::Ignore }])
+                (Some(16_384), vec![RetryLayer { retries: None, backoff: waits, header: HeaderRule::Ignore }])
             }
             // 0.86: litellm's 2 retries in 8 of its own, 0.25 s to 32 s.
             "aider" => {
-                let litellm = layer(2, backoff(0.5, 2.0, 8.0, [1.0, 1.75]), Header::ObeyBelow(60.0));
-                (None, vec![litellm, layer(8, backoff(0.25, 2.0, 32.0, EXACT), Header::Ignore)])
+                let litellm = layer(2, backoff(0.5, 2.0, 8.0, [1.0, 1.75]), HeaderRule::ObeyBelow(60.0));
+                (None, vec![litellm, layer(8, backoff(0.25, 2.0, 32.0, EXACT), HeaderRule::Ignore)])
             }
-            "continue" => (Some(4096), vec![layer(4, backoff(1.0, 2.0, 16.0, EXACT), Header::Obey)]),
+            "continue" => (Some(4096), vec![layer(4, backoff(1.0, 2.0, 16.0, EXACT), HeaderRule::Obey)]),
             _ => {
                 return Err(StreamError::Setting {
                     file: "clients".into(),

@@ -1,6 +1,6 @@
 //! Layers of retries at work.
 
-use super::profile::{Header, Profile};
+use super::profile::{ClientProfile, HeaderRule};
 use crate::time::Time;
 
 /// How far the layers of one request are.
@@ -12,26 +12,26 @@ pub struct Retry {
 
 impl Retry {
     /// Before the first try.
-    pub fn new(profile: &Profile) -> Self {
+    pub fn new(profile: &ClientProfile) -> Self {
         Self { retries: vec![0; profile.layers.len()] }
     }
 
     /// A try was refused, and the service said to come again after `hint`: the wait before the next one, or nothing
     /// where all layers are at their end. The innermost layer that has a try left waits, and those in it begin again.
     /// `random` draws from 0 to 1.
-    pub fn next(&mut self, profile: &Profile, hint: Time, mut random: impl FnMut() -> f64) -> Option<Time> {
+    pub fn next(&mut self, profile: &ClientProfile, hint: Time, mut random: impl FnMut() -> f64) -> Option<Time> {
         for (layer, retries) in profile.layers.iter().zip(&mut self.retries) {
             let told = hint.seconds();
-            let gives_up = matches!(layer.header, Header::RefuseAbove(most) if told > most);
+            let gives_up = matches!(layer.header, HeaderRule::RefuseAbove(most) if told > most);
             if gives_up || layer.retries.is_some_and(|most| *retries >= most) {
                 *retries = 0;
                 continue;
             }
             let wait = match layer.header {
-                Header::Obey | Header::RefuseAbove(_) => told,
-                Header::ObeyBelow(most) if told < most => told,
-                Header::Clamp { least, most } => told.clamp(least, most),
-                Header::Ignore | Header::ObeyBelow(_) => layer.backoff.wait(*retries, random()),
+                HeaderRule::Obey | HeaderRule::RefuseAbove(_) => told,
+                HeaderRule::ObeyBelow(most) if told < most => told,
+                HeaderRule::Clamp { least, most } => told.clamp(least, most),
+                HeaderRule::Ignore | HeaderRule::ObeyBelow(_) => layer.backoff.wait(*retries, random()),
             };
             *retries = retries.saturating_add(1);
             return Some(Time::from_seconds(wait));
@@ -47,7 +47,7 @@ mod tests {
     /// Tries of a request that is always refused, and the seconds that they take, where the service says to come again
     /// after `hint` seconds.
     fn permanent(name: &str, hint: f64) -> (u32, f64) {
-        let profile = Profile::preset(name).expect("a preset");
+        let profile = ClientProfile::preset(name).expect("a preset");
         let mut retry = Retry::new(&profile);
         let (mut tries, mut waited) = (1, 0.0);
         while let Some(wait) = retry.next(&profile, Time::from_seconds(hint), || 0.5) {

@@ -8,13 +8,13 @@ use super::{
     AdmissionKind, ClientsFile, ExpertKind, LengthFile, LoadFile, LoadKind, PolicyKind, RoutingFile, StreamFile,
     WorkKind,
 };
-use crate::clients::{ClientSettings, HOST, NETWORK, Profile};
+use crate::clients::{ClientProfile, ClientSettings, HOST, NETWORK};
 use crate::closed_form::PromptRule;
 use crate::engine::LONGEST_RUN;
 use crate::error::StreamError;
 use crate::load::sessions::{APPEND_SPREAD, COMMON, LONGEST_TOOL, OUTPUT_SPREAD, PREFIX_SPREAD, SHORTEST_TOOL, THINK};
 use crate::load::{ClosedSettings, Lengths, OpenSettings, SessionSettings};
-use crate::service::Plan;
+use crate::service::ServicePlan;
 
 /// A checked scenario.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -234,10 +234,10 @@ fn clients(
     }
     let name = plan.unwrap_or_else(|| "none".into());
     let plan = match text {
-        Some(text) => Plan::parse(text, &name)?,
-        None => Plan::built_in(&name)?,
+        Some(text) => ServicePlan::parse(text, &name)?,
+        None => ServicePlan::built_in(&name)?,
     };
-    let mut profile = Profile::preset(file.profile.as_deref().unwrap_or("openai-sdk"))?;
+    let mut profile = ClientProfile::preset(file.profile.as_deref().unwrap_or("openai-sdk"))?;
     if let Some(layers) = file.layers {
         for (place, layer) in layers.iter().enumerate() {
             let field = |name: &str| format!("clients.layers[{place}].backoff.{name}");
@@ -248,7 +248,7 @@ fn clients(
             checks.real(&field("jitter"), low, (0.0, high.clamp(0.0, 100.0)))?;
             checks.real(&field("jitter"), high, (0.0, 100.0))?;
         }
-        profile = Profile { name: "own layers".into(), layers, ..profile };
+        profile = ClientProfile { name: "own layers".into(), layers, ..profile };
     }
     let most = file.max_tokens.map(|most| checks.narrow("clients.max_tokens", most, 1, MOST_TOKENS)).transpose()?;
     profile.max_tokens = most.or(profile.max_tokens);

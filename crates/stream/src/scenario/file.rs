@@ -5,7 +5,7 @@ use wafersim_requests::{Columns, Format, History, TimeUnit};
 use wafersim_routing::Workload;
 use wafersim_spec::{ScenarioFile, SpecError};
 
-use crate::clients::Layer;
+use crate::clients::RetryLayer;
 use crate::closed_form::PromptRule;
 
 /// A scenario as written.
@@ -43,7 +43,7 @@ pub struct ClientsFile {
     pub max_tokens: Option<u32>,
     /// Layers of retries, the innermost first; the preset's where left out.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub layers: Option<Vec<Layer>>,
+    pub layers: Option<Vec<RetryLayer>>,
     /// Organisations that users are dealt to in turn, each with an account of its own; 1 where left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub organisations: Option<u32>,

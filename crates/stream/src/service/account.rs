@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::bucket::Bucket;
-use super::plan::{Counted, Limit, Plan};
+use super::plan::{Counted, Limit, ServicePlan};
 use crate::time::Time;
 
 /// What a request asks for.
@@ -72,19 +72,19 @@ pub struct LimitState {
 /// An account.
 #[derive(Debug, Clone)]
 pub struct Account {
-    plan: Arc<Plan>,
+    plan: Arc<ServicePlan>,
     buckets: Vec<(Limit, Bucket)>,
 }
 
 impl Account {
     /// An account that has used nothing yet.
-    pub fn new(plan: Arc<Plan>) -> Self {
+    pub fn new(plan: Arc<ServicePlan>) -> Self {
         let buckets = plan.limits.iter().map(|limit| (*limit, Bucket::full(limit.quota, limit.window.time())));
         Self { buckets: buckets.collect(), plan }
     }
 
     /// Its plan.
-    pub fn plan(&self) -> &Plan {
+    pub fn plan(&self) -> &ServicePlan {
         &self.plan
     }
 
@@ -170,7 +170,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn account(text: &str) -> Account {
-        Account::new(Arc::new(Plan::parse(text, "test").expect("a plan")))
+        Account::new(Arc::new(ServicePlan::parse(text, "test").expect("a plan")))
     }
 
     const SECOND: u64 = 1_000_000_000_000;
@@ -178,7 +178,7 @@ mod tests {
     /// The figures of the coding plan: prompts of 96k tokens are 1.7 a minute, however short the answers.
     #[test]
     fn quota_binds_before_speed() {
-        let mut account = Account::new(Arc::new(Plan::built_in("coding").expect("built in")));
+        let mut account = Account::new(Arc::new(ServicePlan::built_in("coding").expect("built in")));
         let (mut now, mut served) = (Time::ZERO, 0);
         let ask = Ask { prompt: 96_300, cached: 90_000, most: Some(213) };
         while now < Time(600 * SECOND) {

@@ -94,7 +94,7 @@ pub struct Price {
 
 /// A plan, checked.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Plan {
+pub struct ServicePlan {
     /// Its name.
     pub name: String,
     /// Its limits, in the order of the file: requests, tokens, uncached tokens; minute, hour, day.
@@ -128,7 +128,7 @@ pub struct Plan {
 /// What a user wrote.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct PlanFile {
+struct ServicePlanFile {
     name: Option<String>,
     requests: LimitsFile,
     tokens: LimitsFile,
@@ -171,7 +171,7 @@ const BUILT_IN: [(&str, &str); 6] = [
     ("developer-gpt-oss", include_str!("../../../../sim/scenarios/service/developer-gpt-oss.toml")),
 ];
 
-impl Plan {
+impl ServicePlan {
     /// Names of the plans that are built in.
     pub fn names() -> impl Iterator<Item = &'static str> {
         BUILT_IN.iter().map(|(name, _)| *name)
@@ -200,7 +200,7 @@ impl Plan {
     /// # Errors
     /// Where the text is no TOML, names a key that does not exist, or gives a value outside its range.
     pub fn parse(text: &str, file: &str) -> Result<Self, StreamError> {
-        let read: PlanFile = toml::from_str(text).map_err(|error| SpecError::Syntax {
+        let read: ServicePlanFile = toml::from_str(text).map_err(|error| SpecError::Syntax {
             file: file.into(),
             detail: error.to_string().trim_end().to_owned(),
         })?;
@@ -281,8 +281,8 @@ mod tests {
 
     #[test]
     fn every_figure_of_a_built_in_plan_has_its_evidence() {
-        for name in Plan::names() {
-            let plan = Plan::built_in(name).expect("built in");
+        for name in ServicePlan::names() {
+            let plan = ServicePlan::built_in(name).expect("built in");
             assert_eq!(plan.name, name);
             let given = plan.limits.iter().map(|limit| limit.counted.name().to_owned());
             let others = [
@@ -301,20 +301,20 @@ mod tests {
 
     #[test]
     fn wrong_plans_are_refused_by_field() {
-        let said = |text: &str| Plan::parse(text, "p.toml").expect_err("refused").to_string();
+        let said = |text: &str| ServicePlan::parse(text, "p.toml").expect_err("refused").to_string();
         assert_eq!(
             said("tokens = { minute = 0 }"),
             "p.toml: field 'tokens.minute': is 0; allowed: a whole number from 1 to 1000000000000"
         );
         assert!(said("token = { minute = 1 }").contains("unknown field `token`"));
         assert!(said("deadline = -1.0").contains("field 'deadline': is -1"));
-        let unknown = Plan::built_in("goldd").expect_err("no such plan").to_string();
+        let unknown = ServicePlan::built_in("goldd").expect_err("no such plan").to_string();
         assert!(unknown.contains("no plan 'goldd'") && unknown.contains("coding"), "{unknown}");
     }
 
     #[test]
     fn an_answer_reserves_what_the_client_names_up_to_a_limit() {
-        let plan = Plan::built_in("coding").expect("built in");
+        let plan = ServicePlan::built_in("coding").expect("built in");
         assert_eq!([None, Some(200), Some(64_000)].map(|most| plan.reserve(most)), [16_384, 200, 16_384]);
     }
 }
