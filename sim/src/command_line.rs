@@ -31,7 +31,7 @@ Data goes to stdout, words to stderr. Exit codes: 0 done, 1 a bug or a failure w
 
 /// LLM inference on wafer-scale machines: how fast, what limits it, how sure, and what it would take.
 #[derive(Debug, Parser)]
-#[command(name = "simctl", version, after_help = AFTER_HELP, arg_required_else_help = true)]
+#[command(name = "simctl", version = crate::asked::VERSION, after_help = AFTER_HELP, max_term_width = 100, arg_required_else_help = true)]
 pub struct CommandLine {
     /// What to do.
     #[command(subcommand)]

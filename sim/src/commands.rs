@@ -23,29 +23,30 @@ pub mod validate;
 pub mod values;
 pub mod wafers;
 
+use crate::asked::Asked;
 use crate::command_line::Command;
 use crate::failure::Failure;
 
 /// Does what was asked.
-pub fn execute(command: Command) -> Result<(), Failure> {
+pub fn execute(command: Command, asked: &Asked) -> Result<(), Failure> {
     match command {
-        Command::Run(flags) => run::execute(&flags),
-        Command::Bound(flags) => bound::execute(&flags),
-        Command::Goal(flags) => goal::execute(&flags),
-        Command::Size(flags) => size::execute(&flags),
-        Command::Cost(flags) => cost::execute(&flags),
-        Command::Plan(flags) => plan::execute(&flags),
-        Command::Stream(flags) => stream::execute(&flags),
-        Command::Validate(flags) => validate::execute(&flags),
-        Command::Values(flags) => values::execute(&flags),
-        Command::Crosscheck(flags) => crosscheck::execute(&flags),
-        Command::Trace(flags) => trace::execute(&flags),
-        Command::Traffic(flags) => traffic::execute(&flags),
-        Command::Place(flags) => place::execute(&flags),
+        Command::Run(flags) => run::execute(&flags, asked),
+        Command::Bound(flags) => bound::execute(&flags, asked),
+        Command::Goal(flags) => goal::execute(&flags, asked),
+        Command::Size(flags) => size::execute(&flags, asked),
+        Command::Cost(flags) => cost::execute(&flags, asked),
+        Command::Plan(flags) => plan::execute(&flags, asked),
+        Command::Stream(flags) => stream::execute(&flags, asked),
+        Command::Validate(flags) => validate::execute(&flags, asked),
+        Command::Values(flags) => values::execute(&flags, asked),
+        Command::Crosscheck(flags) => crosscheck::execute(&flags, asked),
+        Command::Trace(flags) => trace::execute(&flags, asked),
+        Command::Traffic(flags) => traffic::execute(&flags, asked),
+        Command::Place(flags) => place::execute(&flags, asked),
         Command::Results(flags) => results::execute(&flags),
         Command::Routing(flags) => routing::execute(&flags),
-        Command::Graph(flags) => graph::execute(&flags),
-        Command::Map(flags) => map::execute(&flags),
+        Command::Graph(flags) => graph::execute(&flags, asked),
+        Command::Map(flags) => map::execute(&flags, asked),
         Command::Mappings(flags) => mappings::execute(&flags),
         Command::Models(flags) => models::execute(&flags),
         Command::Wafers(flags) => wafers::execute(&flags),

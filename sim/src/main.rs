@@ -4,6 +4,7 @@
 //! Data goes to stdout (or the file of `--out`), words go to stderr. Exit codes: 0 done, 1 a bug or a failure while
 //! writing, 2 wrong input, 3 no mapping passes its certificate, 130 and 143 SIGINT and SIGTERM.
 
+mod asked;
 mod cache;
 mod certify;
 mod choice;
@@ -32,19 +33,25 @@ mod words;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 use mimalloc::MiMalloc;
+
+use crate::asked::Asked;
+use crate::command_line::CommandLine;
 
 /// A search writes some ten thousand programs, each a few hundred small vectors: a third of its time is allocation.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    let asked = match command_line::CommandLine::try_parse() {
-        Ok(asked) => asked,
-        Err(error) => return refused(&error),
+    let mut definition = CommandLine::command();
+    let parsed = definition.try_get_matches_from_mut(std::env::args_os());
+    let parsed = parsed.and_then(|matches| Ok((CommandLine::from_arg_matches(&matches)?, matches)));
+    let (line, asked) = match parsed {
+        Ok((line, matches)) => (line, Asked::of(&definition, &matches)),
+        Err(error) => return refused(&error.format(&mut definition)),
     };
-    match commands::execute(asked.command) {
+    match commands::execute(line.command, &asked) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             output::say(&format!("error: {failure}"));

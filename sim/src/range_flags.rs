@@ -21,10 +21,10 @@ pub enum RangesFlag {
 /// Flags of ranges.
 #[derive(Debug, Args)]
 pub struct RangeFlags {
-    /// How sure it is: rates, links, clock, acceptance and cost of drafts, routing [default: corner for one answer,
-    /// none for a table].
-    #[arg(long, value_enum)]
-    ranges: Option<RangesFlag>,
+    /// How sure it is: rates, links, clock, acceptance and cost of drafts, routing.
+    // Commands say otherwise where one answer is asked for.
+    #[arg(long, value_enum, default_value_t = RangesFlag::None)]
+    ranges: RangesFlag,
     /// With --ranges sampled: how many draws, from 20 to 100,000 [default: 200].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     samples: Option<String>,
@@ -34,9 +34,9 @@ pub struct RangeFlags {
 }
 
 impl RangeFlags {
-    /// What is asked for, or `usual`.
-    pub fn ranges(&self, usual: RangesFlag) -> Result<Ranges, Failure> {
-        let asked = self.ranges.unwrap_or(usual);
+    /// What is asked for.
+    pub fn ranges(&self) -> Result<Ranges, Failure> {
+        let asked = self.ranges;
         if asked != RangesFlag::Sampled {
             let given = [("--samples", self.samples.is_some()), ("--seed", self.seed.is_some())];
             if let Some((flag, _)) = given.into_iter().find(|(_, is_given)| *is_given) {

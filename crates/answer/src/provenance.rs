@@ -30,6 +30,8 @@ pub struct KnownError {
 pub struct Provenance {
     /// Version of wafersim.
     pub version: &'static str,
+    /// Commit that the program was built from, where it knows and says so.
+    pub commit: Option<&'static str>,
     /// [`Question::input_hash`].
     pub input_hash: String,
     /// How the answer was found: `cost` is the closed form.
@@ -57,6 +59,7 @@ impl Provenance {
     pub fn new(question: &Question) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION"),
+            commit: None,
             input_hash: question.input_hash(),
             fidelity: "cost",
             profile: question.scenario.profile,

@@ -88,10 +88,24 @@ impl Question {
         Self { searched: OnceLock::from(searched.map(Box::new)), ..self }
     }
 
-    /// FNV-1a hash (64 bit) of the scenario, the model, the wafer with all its figures, the draft model, and the
-    /// mapping or how much is tried to find one.
+    /// FNV-1a hash (64 bit) of what the inputs mean: the scenario, the model, the wafer with all its figures, the draft
+    /// model, and the mapping or how much is tried to find one. Names of files, how they are laid out, and defaults that
+    /// are spelled out change nothing.
     pub fn input_hash(&self) -> String {
-        let inputs = (&self.scenario, &self.model, &self.wafer, &self.draft);
+        let Scenario { speculation, .. } = &self.scenario;
+        let nameless = |model: &Model| Model { name: String::new(), ..model.clone() };
+        let scenario = Scenario {
+            model: String::new(),
+            wafer: String::new(),
+            // They are in the wafer.
+            wafer_overrides: Vec::new(),
+            speculation: Speculation { draft_model: None, ..speculation.clone() },
+            ..self.scenario.clone()
+        };
+        let mut wafer = self.wafer.clone();
+        wafer.name.clear();
+        wafer.title.clear();
+        let inputs = (&scenario, nameless(&self.model), &wafer, self.draft.as_ref().map(nameless));
         match (&self.mapping, self.search) {
             (Some(mapping), _) => hash::of(&(inputs, mapping.to_toml())),
             (None, Some(effort)) => hash::of(&(inputs, effort)),

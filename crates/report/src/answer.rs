@@ -2,6 +2,7 @@
 //! the finest.
 
 mod breakdown;
+mod brief;
 mod figures;
 mod memory;
 mod profiles;
@@ -35,6 +36,11 @@ pub(crate) fn text_with(answer: &Answer, wafer: &Wafer, section: &str) -> String
         provenance::text(answer),
     ]
     .concat()
+}
+
+/// The answer in ten lines.
+pub fn brief(answer: &Answer) -> String {
+    brief::text(answer)
 }
 
 /// The verdict alone: one sentence, in lines of at most 100 columns.

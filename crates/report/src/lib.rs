@@ -36,6 +36,7 @@ mod error;
 pub mod fabric;
 pub mod goal;
 mod grid;
+pub mod head;
 mod json;
 pub mod model;
 pub mod number;

@@ -6,6 +6,7 @@ use clap::Args;
 use wafersim::answer::{Question, no_mapping_beats};
 use wafersim::report;
 
+use crate::asked::Asked;
 use crate::choice::{self, ObjectFormat};
 use crate::failure::Failure;
 use crate::output::Destination;
@@ -40,7 +41,7 @@ pub struct BoundFlags {
 }
 
 /// Writes the bound.
-pub fn execute(flags: &BoundFlags) -> Result<(), Failure> {
+pub fn execute(flags: &BoundFlags, asked: &Asked) -> Result<(), Failure> {
     let destination = Destination::open(flags.out.as_deref())?;
     let mut layers = flags.scenario.layers()?;
     for (flag, path, value) in [
@@ -54,8 +55,9 @@ pub fn execute(flags: &BoundFlags) -> Result<(), Failure> {
     }
     let question = Question::load(layers.check()?)?;
     let bound = no_mapping_beats(&question);
+    let head = asked.question(&question);
     destination.write(&match flags.format {
-        ObjectFormat::Text => report::bound::text(&bound),
-        ObjectFormat::Json => report::bound::json(&bound)?,
+        ObjectFormat::Text => head.text(report::bound::text(&bound)),
+        ObjectFormat::Json => head.json(&report::bound::json(&bound)?)?,
     })
 }

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use wafersim::answer::answer_without_ranges;
+use wafersim::answer::{Answer, Provenance, answer_without_ranges};
 use wafersim::decide::cost::{AGENT_CACHED, AGENT_OUTPUT, Load, of_answer};
 use wafersim::decide::services::TokenMix;
+use wafersim::mapping::hash;
 use wafersim::report;
 
+use crate::asked::{Asked, signed};
 use crate::choice::ObjectFormat;
 use crate::economics_flags::EconomicsFlags;
 use crate::failure::Failure;
@@ -44,7 +46,7 @@ fn machines() -> clap::builder::RangedI64ValueParser<u32> {
 }
 
 /// Prices the answer.
-pub fn execute(flags: &CostFlags) -> Result<(), Failure> {
+pub fn execute(flags: &CostFlags, asked: &Asked) -> Result<(), Failure> {
     let destination = Destination::open(flags.out.as_deref())?;
     let economics = flags.economics.economics()?;
     let cached = within("--cached", flags.cached, 1.0)?.unwrap_or(AGENT_CACHED);
@@ -59,9 +61,14 @@ pub fn execute(flags: &CostFlags) -> Result<(), Failure> {
         mix,
     };
     let cost = of_answer(&question, &answer, load, economics)?;
+    // Money is in no hash of an answer, and in that of a price.
+    let input_hash = hash::of(&(&answer.provenance.input_hash, question.wafer.system(), &cost.load, economics));
+    let head = asked.question(&question).with_input_hash(input_hash.clone());
+    let provenance = signed(Provenance { input_hash, ..answer.provenance });
+    let answer = Answer { provenance, ..answer };
     destination.write(&match flags.format {
-        ObjectFormat::Text => report::cost::text(&answer, &cost),
-        ObjectFormat::Json => report::cost::json(&question, &answer, &cost)?,
+        ObjectFormat::Text => head.text(report::cost::text(&answer, &cost)),
+        ObjectFormat::Json => head.json(&report::cost::json(&answer, &cost)?)?,
     })
 }
 

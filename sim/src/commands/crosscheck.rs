@@ -9,6 +9,7 @@ use wafersim::mapping::{Mapping, Recipe};
 use wafersim::report;
 use wafersim::spec::Wafer;
 
+use crate::asked::Asked;
 use crate::failure::Failure;
 use crate::files;
 use crate::output::Destination;
@@ -53,16 +54,16 @@ pub struct CrosscheckFlags {
 }
 
 /// Compares.
-pub fn execute(flags: &CrosscheckFlags) -> Result<(), Failure> {
+pub fn execute(flags: &CrosscheckFlags, asked: &Asked) -> Result<(), Failure> {
     let destination = Destination::open(flags.out.as_deref())?;
     let cases = cases(flags)?;
     let progress = Progress::start(cases.count() as u64);
     let found = crosscheck(&cases, || progress.advance());
     progress.finish();
     let text = match flags.format {
-        Format::Text => report::crosscheck::text(&found),
-        Format::Csv => report::crosscheck::csv(&found)?,
-        Format::Json => report::crosscheck::json(&found)?,
+        Format::Text => asked.head().text(report::crosscheck::text(&found)),
+        Format::Csv => asked.head().csv(&report::crosscheck::csv(&found)?)?,
+        Format::Json => asked.head().json(&report::crosscheck::json(&found)?)?,
     };
     destination.write(&text)
 }

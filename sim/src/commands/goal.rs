@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use wafersim::decide::goal::{Asked, goal};
+use wafersim::decide::goal::{Asked as Levers, Goal, goal};
 use wafersim::picture::{tornado_png, tornado_svg};
 use wafersim::report;
 
+use crate::asked::{Asked, signed};
 use crate::choice::ObjectFormat;
 use crate::failure::Failure;
 use crate::load_flags::LoadFlags;
@@ -37,13 +38,14 @@ pub struct GoalFlags {
 }
 
 /// Seeks the goal.
-pub fn execute(flags: &GoalFlags) -> Result<(), Failure> {
+pub fn execute(flags: &GoalFlags, asked: &Asked) -> Result<(), Failure> {
     let destination = Destination::open(flags.out.as_deref())?;
     let picture = flags.picture.as_deref().map(|path| PictureFile::open("--picture", path)).transpose()?;
     let question = flags.load.question()?;
-    let asked = Asked { vary: flags.vary.clone(), fix: flags.fix.clone() };
+    let levers = Levers { vary: flags.vary.clone(), fix: flags.fix.clone() };
     let progress = Draws::of("levers");
-    let found = goal(&question, &asked, &|done, all| progress.at(done, all))?;
+    let found = goal(&question, &levers, &|done, all| progress.at(done, all))?;
+    let found = Goal { provenance: signed(found.provenance), ..found };
     if let Some(file) = picture {
         match report::goal::tornado(&found) {
             Some(drawn) => file.write(|kind| match kind {
@@ -53,8 +55,9 @@ pub fn execute(flags: &GoalFlags) -> Result<(), Failure> {
             None => say("note: no lever changes anything, so there is nothing to draw"),
         }
     }
+    let head = asked.question(&question);
     destination.write(&match flags.format {
-        ObjectFormat::Text => report::goal::text(&found),
-        ObjectFormat::Json => report::goal::json(&found)?,
+        ObjectFormat::Text => head.text(report::goal::text(&found)),
+        ObjectFormat::Json => head.json(&report::goal::json(&found)?)?,
     })
 }

@@ -8,6 +8,7 @@ use wafersim::graph::{GraphError, LayerGraph, LayerLoad, OperatorGraph, PassLoad
 use wafersim::mapping::Mapping;
 use wafersim::spec::{Model, Scenario, Wafer};
 
+use crate::asked::Asked;
 use crate::choice;
 use crate::failure::Failure;
 use crate::files;
@@ -72,7 +73,7 @@ pub struct GraphFlags {
 }
 
 /// Builds the graph and writes it.
-pub fn execute(flags: &GraphFlags) -> Result<(), Failure> {
+pub fn execute(flags: &GraphFlags, asked: &Asked) -> Result<(), Failure> {
     let destination = Destination::open(flags.out.as_deref())?;
     let saved = flags.save_mapping.as_deref();
     let saved = saved.map(|path| Destination::open_for("--save-mapping", path)).transpose()?;
@@ -89,7 +90,9 @@ pub fn execute(flags: &GraphFlags) -> Result<(), Failure> {
     if let Some(name) = &flags.mapping {
         files::reads_named("--mapping", name)?;
         let mapping = Mapping::from_name_or_path(name)?;
+        let head = asked.about(&scenario).with_mapping(Some(mapping.name()));
         let text = rewritten(flags, &mapping, &model, &scenario)?;
+        let text = if flags.format == Format::Json { head.json(&text)? } else { text };
         if let Some(file) = saved {
             let question = question(&model, &scenario)?.with_mapping(Some(mapping));
             file.write(&resolved_mapping(&question)?.to_toml())?;
@@ -106,7 +109,7 @@ pub fn execute(flags: &GraphFlags) -> Result<(), Failure> {
     };
     let text = match flags.format {
         Format::Dot => graph.to_dot(),
-        Format::Json => format!("{:#}\n", graph.to_json()),
+        Format::Json => asked.about(&scenario).json(&format!("{:#}\n", graph.to_json()))?,
     };
     destination.write(&text)
 }

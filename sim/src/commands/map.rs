@@ -16,6 +16,7 @@ use wafersim::report::waterfall::of_way;
 use wafersim::search::Pins;
 use wafersim::spec::scenario::WaferCount;
 
+use crate::asked::Asked;
 use crate::cache;
 use crate::certify::looked_at;
 use crate::choice::{self, ObjectFormat};
@@ -105,7 +106,7 @@ impl ObjectiveFlag {
 }
 
 /// Looks for the best mapping.
-pub fn execute(flags: &MapFlags) -> Result<(), Failure> {
+pub fn execute(flags: &MapFlags, asked: &Asked) -> Result<(), Failure> {
     let saved = flags.save_mapping.as_deref();
     let saved = saved.map(|path| Destination::open_for("--save-mapping", path)).transpose()?;
     let waterfall = flags.waterfall.as_deref().map(|path| PictureFile::open("--waterfall", path)).transpose()?;
@@ -174,9 +175,10 @@ pub fn execute(flags: &MapFlags) -> Result<(), Failure> {
     };
     store.close()?;
     let certificate = tried.map_or_else(Certificate::default, |tried| tried.certificate.clone());
+    let head = asked.with_lists(&["users"]).question(question);
     let text = match flags.format {
-        ObjectFormat::Text => text(&frontier, best, &what) + "\n" + &said(&certificate, tried),
-        ObjectFormat::Json => json(&frontier, (best, &what), &certificate),
+        ObjectFormat::Text => head.text(text(&frontier, best, &what) + "\n" + &said(&certificate, tried)),
+        ObjectFormat::Json => head.json(&json(&frontier, (best, &what), &certificate))?,
     };
     if let Some(file) = saved {
         file.write(&tried.map_or(&best.resolved, |tried| &tried.resolved).to_toml())?;

@@ -16,6 +16,7 @@ use wafersim::report::wafer_map::StrategyCaption;
 use wafersim::routing::load::{choices, draw_batches};
 use wafersim::routing::{RoutingParameters, SyntheticSettings, Trace, Workload, generate};
 
+use crate::asked::Asked;
 use crate::choice;
 use crate::commands::routing::{experts_of, number, read_trace};
 use crate::failure::Failure;
@@ -135,7 +136,7 @@ struct Compared {
 }
 
 /// Compares the strategies.
-pub fn execute(flags: &PlaceFlags) -> Result<(), Failure> {
+pub fn execute(flags: &PlaceFlags, asked: &Asked) -> Result<(), Failure> {
     let destination = Destination::open(flags.out.as_deref())?;
     let mut pictures = Pictures::open(flags.pictures.as_deref())?;
     let seed = number("--seed", &flags.seed)?;
@@ -237,9 +238,9 @@ pub fn execute(flags: &PlaceFlags) -> Result<(), Failure> {
         saved.write(|| Ok(resolved_mapping(question, fastest)?))?;
     }
     let text = match flags.format {
-        TableFormat::Text => text(&compared),
-        TableFormat::Json => table::json(&compared)?,
-        TableFormat::Csv => csv(&compared),
+        TableFormat::Text => asked.head().text(text(&compared)),
+        TableFormat::Json => asked.head().json(&table::json(&compared)?)?,
+        TableFormat::Csv => asked.head().csv(&csv(&compared))?,
     };
     if let Some(pictures) = pictures {
         pictures.write()?;

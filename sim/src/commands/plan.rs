@@ -14,6 +14,7 @@ use wafersim::report::plan::WithRuns;
 use wafersim::spec::{Model, Wafer};
 use wafersim::stream::steady::{Steady, steady_each};
 
+use crate::asked::Asked;
 use crate::commands::run::STREAM_SEED;
 use crate::failure::Failure;
 use crate::layers::Layers;
@@ -21,7 +22,7 @@ use crate::mapping_flags::MappingFlags;
 use crate::output::{Destination, say};
 use crate::plan_axes::AxisFlags;
 use crate::progress::Progress;
-use crate::range_flags::{RangeFlags, RangesFlag};
+use crate::range_flags::RangeFlags;
 use crate::scenario_flags::ScenarioFlags;
 use crate::store_flags::{InRows, StoreFlags, row_key};
 
@@ -75,10 +76,13 @@ pub struct PlanFlags {
     out: Option<PathBuf>,
 }
 
+/// Flags of the axes of a table.
+const AXES: &[&str] = &["users", "context", "wafers", "weights", "kv", "profile", "placement"];
+
 /// Answers every point of the table.
-pub fn execute(flags: &PlanFlags) -> Result<(), Failure> {
+pub fn execute(flags: &PlanFlags, asked: &Asked) -> Result<(), Failure> {
     let destination = Destination::open(flags.out.as_deref())?;
-    let ranges = flags.ranges.ranges(RangesFlag::None)?;
+    let ranges = flags.ranges.ranges()?;
     if matches!(ranges, Ranges::Sampled(_)) && flags.fidelity == PlanFidelity::Stream {
         return Err(Failure::Flag {
             flag: "--ranges".into(),
@@ -108,6 +112,7 @@ pub fn execute(flags: &PlanFlags) -> Result<(), Failure> {
     say_what_is_ignored(&layers);
     // What is no question is refused before there is a row.
     axes.scenarios(&scenario).iter().try_for_each(|point| point.check_against(&base.model))?;
+    let head = asked.with_lists(AXES).question(&base);
     let store = flags.store.open(|| in_rows(&base, &axes, flags.fidelity, ranges))?;
     let points = axes.points();
     let kept = store.part::<PlanRow>(0..points)?;
@@ -147,18 +152,18 @@ pub fn execute(flags: &PlanFlags) -> Result<(), Failure> {
         store.close()?;
         let with = WithRuns { plan: &table, runs: &runs };
         return destination.write(&match flags.format {
-            Format::Table => report::plan::text_with(with),
-            Format::Markdown => report::plan::markdown_with(with),
-            Format::Csv => report::plan::csv_with(with)?,
-            Format::Json => report::plan::json_with(with)?,
+            Format::Table => head.text(report::plan::text_with(with)),
+            Format::Markdown => head.markdown(report::plan::markdown_with(with)),
+            Format::Csv => head.csv(&report::plan::csv_with(with)?)?,
+            Format::Json => head.json(&report::plan::json_with(with)?)?,
         });
     }
     store.close()?;
     let text = match flags.format {
-        Format::Table => report::plan::text(&table),
-        Format::Markdown => report::plan::markdown(&table),
-        Format::Csv => report::plan::csv(&table)?,
-        Format::Json => report::plan::json(&table)?,
+        Format::Table => head.text(report::plan::text(&table)),
+        Format::Markdown => head.markdown(report::plan::markdown(&table)),
+        Format::Csv => head.csv(&report::plan::csv(&table)?)?,
+        Format::Json => head.json(&report::plan::json(&table)?)?,
     };
     destination.write(&text)
 }

@@ -3,25 +3,27 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use wafersim::answer::fabric::answer_on_fabric;
+use wafersim::answer::fabric::{FabricAnswer, answer_on_fabric};
 use wafersim::answer::{Answer, Question, answer_with, resolved_mapping};
 use wafersim::certify::Trials;
 use wafersim::report;
 use wafersim::stream::steady::steady;
 
+use crate::asked::{Asked, signed};
 use crate::certify::certified;
 use crate::choice::{self, ObjectFormat};
-use crate::fabric_flags::{Asked, FabricFlags, Fidelity, say_what_is_left_out};
+use crate::fabric_flags::{Asked as FabricAsked, FabricFlags, Fidelity, say_what_is_left_out};
 use crate::failure::Failure;
 use crate::mapping_flags::MappingFlags;
 use crate::output::Destination;
 use crate::progress::{Draws, Runs};
-use crate::range_flags::{RangeFlags, RangesFlag};
+use crate::range_flags::RangeFlags;
 use crate::scenario_flags::ScenarioFlags;
 use crate::wafer_map_flag::WaferMapFile;
 
 /// Flags of `run`.
 #[derive(Debug, Args)]
+#[command(mut_arg("ranges", |ranges| ranges.default_value("corner")))]
 pub struct RunFlags {
     #[command(flatten)]
     scenario: ScenarioFlags,
@@ -64,6 +66,9 @@ pub struct RunFlags {
     /// File for a map of the wafers: what lives where; SVG or PNG by its ending.
     #[arg(long, value_name = "FILE")]
     wafer_map: Option<PathBuf>,
+    /// Ten lines instead of the whole answer.
+    #[arg(long, conflicts_with = "format")]
+    brief: bool,
     /// How to write the answer.
     #[arg(long, value_enum, default_value_t = ObjectFormat::Text)]
     format: ObjectFormat,
@@ -76,11 +81,11 @@ pub struct RunFlags {
 pub const STREAM_SEED: u64 = 1;
 
 /// Answers the question.
-pub fn execute(flags: &RunFlags) -> Result<(), Failure> {
+pub fn execute(flags: &RunFlags, asked: &Asked) -> Result<(), Failure> {
     let destination = Destination::open(flags.out.as_deref())?;
     let wafer_map = WaferMapFile::open(flags.wafer_map.as_deref())?;
-    let ranges = flags.ranges.ranges(RangesFlag::Corner)?;
-    let asked = flags.fabric.asked(ranges)?;
+    let ranges = flags.ranges.ranges()?;
+    let on_fabric_asked = flags.fabric.asked(ranges)?;
     let mut layers = flags.scenario.layers()?;
     for (flag, path, value) in [
         ("--wafers", "wafers", &flags.wafers),
@@ -101,29 +106,39 @@ pub fn execute(flags: &RunFlags) -> Result<(), Failure> {
         false => (question, None),
     };
     let tried = looked_at.as_ref().and_then(Trials::of_answer);
-    let with_certificate = |answer: Answer| match tried {
-        Some(tried) => Answer { certificate: tried.certificate.clone(), ..answer },
-        None => answer,
+    let finished = |answer: Answer| {
+        let certificate = tried.map_or_else(|| answer.certificate.clone(), |tried| tried.certificate.clone());
+        Answer { certificate, provenance: signed(answer.provenance), ..answer }
     };
     let answer = |question: &Question| {
         let draws = Draws::start();
-        answer_with(question, ranges, &|done, all| draws.at(done, all)).map(with_certificate)
+        answer_with(question, ranges, &|done, all| draws.at(done, all)).map(finished)
     };
-    let text = match asked {
-        Some(asked) => on_fabric(flags, &question, asked, with_certificate)?,
+    let head = asked.question(&question);
+    let text = match on_fabric_asked {
+        Some(asked) => {
+            let found = on_fabric(&question, asked, finished)?;
+            match flags.format {
+                ObjectFormat::Text if flags.brief => report::answer::brief(&found.answer),
+                ObjectFormat::Text => head.text(report::fabric::text(&found.answer, &found.reading, &question.wafer)),
+                ObjectFormat::Json => head.json(&report::fabric::json(&found.answer, &found.reading)?)?,
+            }
+        }
         None if flags.fabric.fidelity() == Fidelity::Stream => {
             let answer = answer(&question)?;
             let run = steady(question.clone(), STREAM_SEED)?;
             match flags.format {
-                ObjectFormat::Text => report::steady::text(&answer, &run, &question.wafer),
-                ObjectFormat::Json => report::steady::json(&answer, &run)?,
+                ObjectFormat::Text if flags.brief => report::answer::brief(&answer),
+                ObjectFormat::Text => head.text(report::steady::text(&answer, &run, &question.wafer)),
+                ObjectFormat::Json => head.json(&report::steady::json(&answer, &run)?)?,
             }
         }
         None => {
             let answer = answer(&question)?;
             match flags.format {
-                ObjectFormat::Text => report::answer::text(&answer, &question.wafer),
-                ObjectFormat::Json => report::answer::json(&answer)?,
+                ObjectFormat::Text if flags.brief => report::answer::brief(&answer),
+                ObjectFormat::Text => head.text(report::answer::text(&answer, &question.wafer)),
+                ObjectFormat::Json => head.json(&report::answer::json(&answer)?)?,
             }
         }
     };
@@ -143,14 +158,13 @@ pub fn execute(flags: &RunFlags) -> Result<(), Failure> {
 
 /// Answers with layers on the fabric; pictures and the trace are written here.
 fn on_fabric(
-    flags: &RunFlags,
     question: &Question,
-    asked: Asked,
-    with_certificate: impl Fn(Answer) -> Answer,
-) -> Result<String, Failure> {
+    asked: FabricAsked,
+    finished: impl Fn(Answer) -> Answer,
+) -> Result<FabricAnswer, Failure> {
     let progress = Runs::start();
     let mut found = answer_on_fabric(question, &asked.request, &|moment| progress.at(&moment))?;
-    found.answer = with_certificate(found.answer);
+    found.answer = finished(found.answer);
     progress.finish(found.reading.cycles, found.reading.wavelet_hops);
     if let Some(folder) = &asked.pictures {
         for picture in report::picture::of_fabric(&found, &question.wafer)? {
@@ -163,8 +177,5 @@ fn on_fabric(
         file.write_bytes(&trace.bytes)?;
         say_what_is_left_out(&trace);
     }
-    Ok(match flags.format {
-        ObjectFormat::Text => report::fabric::text(&found.answer, &found.reading, &question.wafer),
-        ObjectFormat::Json => report::fabric::json(&found.answer, &found.reading)?,
-    })
+    Ok(found)
 }

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 use wafersim::decide::size::levels::{Level, Metric, Quantile, Seconds};
-use wafersim::decide::size::{Asked, Growth, size};
+use wafersim::decide::size::{Asked as Load, Growth, Size, size};
 use wafersim::mapping::Mapping;
 use wafersim::report;
 use wafersim::spec::Model;
 use wafersim::stream::scenario::{LengthFile, LoadKind, StreamFile, StreamScenario};
 
+use crate::asked::{Asked, signed};
 use crate::choice::{self, ObjectFormat, without_suffix};
 use crate::commands::stream::find_beside;
 use crate::economics_flags::EconomicsFlags;
@@ -167,7 +168,7 @@ const AGENTS: &str = "
 const GROWS: f64 = 1.28;
 
 /// Sizes the system.
-pub fn execute(flags: &SizeFlags) -> Result<(), Failure> {
+pub fn execute(flags: &SizeFlags, asked: &Asked) -> Result<(), Failure> {
     let destination = Destination::open(flags.out.as_deref())?;
     let levels = flags.levels.levels()?;
     if levels.is_empty() {
@@ -188,7 +189,7 @@ pub fn execute(flags: &SizeFlags) -> Result<(), Failure> {
         }
         None => None,
     };
-    let asked = Asked {
+    let load = Load {
         scenario: scenario(flags)?,
         levels,
         mapping,
@@ -198,10 +199,12 @@ pub fn execute(flags: &SizeFlags) -> Result<(), Failure> {
         growth: growth.map(|per_month| Growth { per_month, months: flags.months }),
         economics,
     };
-    let found = size(&asked, &|words| say(words))?;
+    let found = size(&load, &|words| say(words))?;
+    let found = Size { provenance: signed(found.provenance), ..found };
+    let head = asked.head();
     destination.write(&match flags.format {
-        ObjectFormat::Text => report::size::text(&found),
-        ObjectFormat::Json => report::size::json(&found)?,
+        ObjectFormat::Text => head.text(report::size::text(&found)),
+        ObjectFormat::Json => head.json(&report::size::json(&found)?)?,
     })
 }
 

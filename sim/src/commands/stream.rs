@@ -16,6 +16,7 @@ use wafersim::stream::run::{Files, KeptRun, Point, Prepared, Server, sweep};
 use wafersim::stream::scenario::{LoadScenario, RoutingScenario, StreamFile, StreamScenario, TraceScenario};
 use wafersim::stream::trace::Trace as RequestTrace;
 
+use crate::asked::{Asked, signed};
 use crate::commands::routing::read_trace;
 use crate::fabric_flags::{say_what_is_left_out, trace_limit};
 use crate::failure::Failure;
@@ -75,7 +76,7 @@ pub struct StreamFlags {
 const MOST_POINTS: usize = 10_000;
 
 /// Runs the load.
-pub fn execute(flags: &StreamFlags) -> Result<(), Failure> {
+pub fn execute(flags: &StreamFlags, asked: &Asked) -> Result<(), Failure> {
     let destination = Destination::open(flags.out.as_deref())?;
     let source = flags.scenario.display().to_string();
     let mut file = StreamFile::parse(&read_table_text("SCENARIO.toml", &flags.scenario)?, &source)?;
@@ -114,10 +115,11 @@ pub fn execute(flags: &StreamFlags) -> Result<(), Failure> {
         };
         store.close()?;
         draw(pictures.as_ref(), || report::stream_chart::of_run(&point))?;
+        let point = signed_point(point);
         return destination.write(&match flags.format {
-            Format::Text => report::stream::text(&point),
-            Format::Json => report::stream::json(&point)?,
-            Format::Csv => report::stream::csv(&[point])?,
+            Format::Text => asked.head().text(report::stream::text(&point)),
+            Format::Json => asked.file(&file).json(&report::stream::json(&point)?)?,
+            Format::Csv => asked.file(&file).csv(&report::stream::csv(&[point])?)?,
         });
     };
     if flags.mapping.is_saved() {
@@ -164,13 +166,18 @@ pub fn execute(flags: &StreamFlags) -> Result<(), Failure> {
     store.close()?;
     points.extend(places.into_iter().zip(run));
     points.sort_by_key(|(place, _)| *place);
-    let points: Vec<Point> = points.into_iter().map(|(_, point)| point).collect();
+    let points: Vec<Point> = points.into_iter().map(|(_, point)| signed_point(point)).collect();
     draw(pictures.as_ref(), || report::stream_chart::of_sweep(path, &points))?;
     destination.write(&match flags.format {
-        Format::Text => report::stream::sweep_text(path, &points),
-        Format::Json => report::stream::sweep_json(path, &points)?,
-        Format::Csv => report::stream::csv(&points)?,
+        Format::Text => asked.head().text(report::stream::sweep_text(path, &points)),
+        Format::Json => asked.file(&file).json(&report::stream::sweep_json(path, &points)?)?,
+        Format::Csv => asked.file(&file).csv(&report::stream::csv(&points)?)?,
     })
+}
+
+/// A point that says what made it.
+fn signed_point(point: Point) -> Point {
+    Point { provenance: signed(point.provenance), ..point }
 }
 
 /// What is asked, beside the values of a sweep.

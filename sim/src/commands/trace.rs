@@ -10,6 +10,7 @@ use wafersim::requests::write::{Has, WRITTEN, Writer};
 use wafersim::requests::{Format, Reader, RequestError, Settings, TraceRequest, summarise};
 use wafersim::stream::scenario::{LoadFile, LoadKind, StreamFile};
 
+use crate::asked::Asked;
 use crate::failure::Failure;
 use crate::output::{Destination, say};
 use crate::request_trace::open;
@@ -128,14 +129,14 @@ struct CutFlags {
 }
 
 /// Does what was asked.
-pub fn execute(flags: &TraceFlags) -> Result<(), Failure> {
+pub fn execute(flags: &TraceFlags, asked: &Asked) -> Result<(), Failure> {
     match &flags.action {
         Action::Inspect(flags) => {
             let destination = Destination::open(flags.out.as_deref())?;
             let summary = summarise(flags.input.open()?, |_| {})?;
             destination.write(&match flags.format {
                 TableFormat::Text => report::requests::text(&flags.input.file.display().to_string(), &summary),
-                TableFormat::Json => report::requests::json(&summary)?,
+                TableFormat::Json => asked.head().json(&report::requests::json(&summary)?)?,
             })
         }
         Action::Convert(flags) => {

@@ -9,6 +9,7 @@ use wafersim::fabric::packet::{
 };
 use wafersim::report;
 
+use crate::asked::Asked;
 use crate::choice::ObjectFormat;
 use crate::failure::Failure;
 use crate::input::read_table_text;
@@ -80,10 +81,10 @@ fn patterns() -> PossibleValuesParser {
 }
 
 /// Runs the traffic.
-pub fn execute(flags: &TrafficFlags) -> Result<(), Failure> {
+pub fn execute(flags: &TrafficFlags, asked: &Asked) -> Result<(), Failure> {
     let destination = Destination::open(flags.out.as_deref())?;
     match &flags.trace {
-        Some(file) if flags.pattern == TRACE => return trace(flags, file, destination),
+        Some(file) if flags.pattern == TRACE => return trace(flags, file, destination, asked),
         None if flags.pattern != TRACE => {}
         Some(_) => return Err(wrong("--trace", &flags.pattern, "a file, together with --pattern trace")),
         None => {
@@ -98,14 +99,14 @@ pub fn execute(flags: &TrafficFlags) -> Result<(), Failure> {
     let mut cycles = Cycles::start();
     let result = config.check()?.run(|progress| cycles.at(progress.cycle, progress.expected))?;
     let text = match flags.format {
-        ObjectFormat::Text => report::traffic::text(&config, &result),
-        ObjectFormat::Json => report::traffic::json(&config, &result)?,
+        ObjectFormat::Text => asked.head().text(report::traffic::text(&config, &result)),
+        ObjectFormat::Json => asked.head().json(&report::traffic::json(&config, &result)?)?,
     };
     destination.write(&text)
 }
 
 /// Runs messages from a file.
-fn trace(flags: &TrafficFlags, file: &Path, destination: Destination) -> Result<(), Failure> {
+fn trace(flags: &TrafficFlags, file: &Path, destination: Destination, asked: &Asked) -> Result<(), Failure> {
     let (columns, rows) = mesh(flags)?;
     let (queue, router_cycles) = machine(flags)?;
     let name = file.display().to_string();
@@ -114,8 +115,8 @@ fn trace(flags: &TrafficFlags, file: &Path, destination: Destination) -> Result<
     let mut cycles = Cycles::start();
     let report = config.check()?.run(|progress| cycles.at(progress.cycle, progress.expected))?;
     let text = match flags.format {
-        ObjectFormat::Text => report::traffic::trace_text(&name, &config, &report),
-        ObjectFormat::Json => report::traffic::trace_json(&name, &config, &report)?,
+        ObjectFormat::Text => asked.head().text(report::traffic::trace_text(&name, &config, &report)),
+        ObjectFormat::Json => asked.head().json(&report::traffic::trace_json(&name, &config, &report)?)?,
     };
     destination.write(&text)
 }

@@ -13,6 +13,7 @@ use wafersim::check::validate::validate;
 use wafersim::report;
 use wafersim::spec::Wafer;
 
+use crate::asked::Asked;
 use crate::failure::Failure;
 use crate::files;
 use crate::input::read_table_text;
@@ -62,10 +63,10 @@ pub struct ValidateFlags {
 }
 
 /// Predicts every row.
-pub fn execute(flags: &ValidateFlags) -> Result<(), Failure> {
+pub fn execute(flags: &ValidateFlags, asked: &Asked) -> Result<(), Failure> {
     let destination = Destination::open(flags.out.as_deref())?;
     if flags.production {
-        return destination.write(&production(flags)?);
+        return destination.write(&production(flags, asked)?);
     }
     let wafers = wafers(&flags.wafers)?;
     let measurements = match &flags.data {
@@ -75,22 +76,22 @@ pub fn execute(flags: &ValidateFlags) -> Result<(), Failure> {
     if flags.leave_out {
         let left_out = leave_out(&measurements, &wafers);
         return destination.write(&match flags.format {
-            Format::Text => report::validation::leave_out_text(&left_out),
-            Format::Markdown => report::validation::leave_out_markdown(&left_out),
-            Format::Json => report::validation::leave_out_json(&left_out)?,
+            Format::Text => asked.head().text(report::validation::leave_out_text(&left_out)),
+            Format::Markdown => asked.head().markdown(report::validation::leave_out_markdown(&left_out)),
+            Format::Json => asked.head().json(&report::validation::leave_out_json(&left_out)?)?,
         });
     }
     let validation = validate(&measurements, &wafers);
     let text = match flags.format {
-        Format::Text => report::validation::text(&validation),
-        Format::Markdown => report::validation::markdown(&validation),
-        Format::Json => report::validation::json(&validation)?,
+        Format::Text => asked.head().text(report::validation::text(&validation)),
+        Format::Markdown => asked.head().markdown(report::validation::markdown(&validation)),
+        Format::Json => asked.head().json(&report::validation::json(&validation)?)?,
     };
     destination.write(&text)
 }
 
 /// Records of services beside what the model says.
-fn production(flags: &ValidateFlags) -> Result<String, Failure> {
+fn production(flags: &ValidateFlags, asked: &Asked) -> Result<String, Failure> {
     let table = match &flags.data {
         Some(path) => read_production(&read_table_text("--data", path)?, &path.display().to_string())?,
         None => read_production(BUILTIN_PRODUCTION, "built-in records")?,
@@ -99,9 +100,9 @@ fn production(flags: &ValidateFlags) -> Result<String, Failure> {
     let production = compare(&table, flags.search.effort(), || progress.advance());
     progress.clear();
     Ok(match flags.format {
-        Format::Text => report::production::text(&production),
-        Format::Markdown => report::production::markdown(&production),
-        Format::Json => report::production::json(&production)?,
+        Format::Text => asked.head().text(report::production::text(&production)),
+        Format::Markdown => asked.head().markdown(report::production::markdown(&production)),
+        Format::Json => asked.head().json(&report::production::json(&production)?)?,
     })
 }
 

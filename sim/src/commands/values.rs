@@ -20,6 +20,7 @@ use wafersim::values::{
     random_prompt, run, run_observed,
 };
 
+use crate::asked::Asked;
 use crate::choice::{ObjectFormat, arithmetic_types, placements, real_profiles};
 use crate::failure::Failure;
 use crate::files;
@@ -122,7 +123,7 @@ pub struct ValuesFlags {
 }
 
 /// Runs the model and compares.
-pub fn execute(flags: &ValuesFlags) -> Result<(), Failure> {
+pub fn execute(flags: &ValuesFlags, asked: &Asked) -> Result<(), Failure> {
     let destination = Destination::open(flags.out.as_deref())?;
     let (columns, rows) = grid(&flags.grid)?;
     if flags.on_fabric && columns * rows > MOST_ON_FABRIC {
@@ -190,8 +191,8 @@ pub fn execute(flags: &ValuesFlags) -> Result<(), Failure> {
     let mut result = ValuesRun::new(&checkpoint.model.name, (described, name), &placed, (comparison, tolerance));
     result.on_fabric = carried;
     let text = match flags.format {
-        ObjectFormat::Text => report::values::text(&result),
-        ObjectFormat::Json => report::values::json(&result)?,
+        ObjectFormat::Text => asked.head().text(report::values::text(&result)),
+        ObjectFormat::Json => asked.head().json(&report::values::json(&result)?)?,
     };
     destination.write(&text)?;
     match &result.on_fabric {

@@ -1,5 +1,6 @@
 //! `simctl` as a user meets it: what goes in, what comes out on stdout and stderr, and with which exit code.
 
+mod asked;
 mod bound;
 mod certify;
 mod crosscheck;

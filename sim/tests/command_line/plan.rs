@@ -61,7 +61,7 @@ fn speed_is_said_on_stderr_and_formats_on_stdout() {
         ("table", "qwen3-30b-a3b on wse3 at 1.1 GHz, target 2,000 tok/s for each user"),
         ("markdown", "qwen3-30b-a3b on wse3 at 1.1 GHz, target 2,000 tok/s for each user"),
         ("csv", "model,wafer,clock_ghz,target,wafers_asked,"),
-        ("json", "{\n  \"model\": \"qwen3-30b-a3b\""),
+        ("json", "{\n  \"schema_version\": 1,\n  \"command\": \"plan\""),
     ] {
         let said = simctl(&format!("{SMALL} --format {format}"));
         assert!(said.stdout.starts_with(start), "{}", said.stdout);

@@ -82,11 +82,14 @@ fn a_table_has_columns_for_the_ends() {
     let names: Vec<&str> = lines.next().unwrap().split(',').collect();
     let json = simctl(&format!("{PLAN} --ranges sampled --samples 30 --format json")).json();
     for (index, line) in lines.enumerate() {
-        // What limits a point may have commas in quotes; the ranges stand behind it.
-        let values: Vec<&str> = line.rsplit(',').collect();
+        // Commas in quotes part no values.
+        let parts = line.split('"').enumerate();
+        let values = parts.map(|(part, text)| if part % 2 == 1 { text.replace(',', " ") } else { text.into() });
+        let values = values.collect::<String>();
+        let values: Vec<&str> = values.split(',').collect();
         let of = |name: &str| {
-            let from_end = names.iter().rev().position(|known| *known == name).unwrap_or_else(|| panic!("{name}"));
-            values[from_end].parse::<f64>().unwrap()
+            let place = names.iter().position(|known| *known == name).unwrap_or_else(|| panic!("{name}"));
+            values[place].parse::<f64>().unwrap()
         };
         let row = &json["rows"][index];
         assert_eq!(of("tokens_per_second_per_user_p50"), number(row, "/ranges/sampled/p50/tokens_per_second_per_user"));

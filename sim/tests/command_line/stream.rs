@@ -55,8 +55,10 @@ fn a_sweep_is_the_same_for_any_number_of_threads() {
 #[test]
 fn seeds_and_settings_change_the_run() {
     let run = |set: &str| with_scenario(SMALL, set).data();
-    assert_eq!(run("--set run.seed=1"), run(""));
-    assert_ne!(run("--set run.seed=2"), run(""));
+    // At its end a text says what was asked.
+    let result = |set: &str| run(set).split("\nAsked").next().unwrap().to_owned();
+    assert_eq!(result("--set run.seed=1"), result(""));
+    assert_ne!(result("--set run.seed=2"), result(""));
     assert!(run("--set machine.context=2048").contains("requests of up to 2,048 tokens"));
     let latency = |set: &str| {
         let run = with_scenario(SMALL, &format!("--format json {set}")).json();
@@ -350,7 +352,7 @@ fn run_and_plan_take_the_fidelity_of_events() {
     assert!(table.lines().all(|line| line.len() <= 100), "{table}");
     assert!(table.contains("   p5 ") && table.replace('\n', " ").contains("prompts aside"), "{table}");
     let csv = plan("2", "csv");
-    assert!(csv.lines().next().unwrap().ends_with(",stream_step_links_s"));
+    assert!(csv.lines().next().unwrap().ends_with(",stream_step_links_s,overrides,version,commit"));
     let json: serde_json::Value = serde_json::from_str(&plan("2", "json")).unwrap();
     let rows = json["rows"].as_array().unwrap();
     assert!(rows.iter().any(|row| row["fits"] == true) && rows.iter().any(|row| row["fits"] == false));
