@@ -22,6 +22,7 @@ const HOW_ONLY: &[&str] = &[
     "format",
     "no_cache",
     "out",
+    "picture",
     "pictures",
     "resume",
     "save_mapping",

@@ -35,8 +35,6 @@ pub struct Asked {
 /// What must be true for a target.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Goal {
-    /// Version of this form.
-    pub schema_version: u32,
     /// Tokens per second that each user should get.
     pub target: f64,
     /// Tokens per second that each user gets.
@@ -56,8 +54,6 @@ pub struct Goal {
     pub searches: u64,
     /// What was asked.
     pub scenario: Scenario,
-    /// Changes of wafer parameters that were asked for.
-    pub overrides: Vec<(String, f64)>,
     /// Where it comes from.
     pub provenance: Provenance,
 }
@@ -178,7 +174,6 @@ pub fn goal(question: &Question, asked: &Asked, progress: &(dyn Fn(u64, u64) + S
     let mut levers: Vec<Lever> = found.into_iter().map(|sought| sought.lever).collect();
     levers.sort_by(|one, other| order(one).total_cmp(&order(other)));
     Ok(Goal {
-        schema_version: 1,
         target,
         current: pricing.current,
         reached: side == Side::Lose,
@@ -188,7 +183,6 @@ pub fn goal(question: &Question, asked: &Asked, progress: &(dyn Fn(u64, u64) + S
         pairs,
         searches,
         scenario: question.scenario.clone(),
-        overrides: question.scenario.wafer_overrides.clone(),
         provenance: Provenance::new(question),
     })
 }

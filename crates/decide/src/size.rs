@@ -17,7 +17,7 @@ mod seek;
 
 use serde::Serialize;
 use wafersim_answer::{Effort, Provenance};
-use wafersim_mapping::Mapping;
+use wafersim_mapping::{Mapping, hash};
 use wafersim_stream::run::MachineSummary;
 use wafersim_stream::scenario::{LoadScenario, StreamScenario};
 
@@ -67,8 +67,6 @@ pub struct Growth {
 /// How many machines a load needs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Size {
-    /// Version of this form.
-    pub schema_version: u32,
     /// Whether any of the designs does.
     pub feasible: bool,
     /// Machines.
@@ -114,8 +112,6 @@ pub struct Size {
     pub seeds: u32,
     /// What was asked.
     pub scenario: StreamScenario,
-    /// Changes of wafer parameters that were asked for.
-    pub overrides: Vec<(String, f64)>,
     /// Where it comes from.
     pub provenance: Provenance,
 }
@@ -205,9 +201,8 @@ pub fn size(asked: &Asked, told: Told<'_>) -> Result<Size, DecideError> {
             confirmed_best = Some((wafers, design, confirmed));
         }
     }
-    let base = Provenance { seed: Some(asked.scenario.seed), fidelity: "stream", ..all_provenance(&all, asked)? };
+    let base = Provenance { seed: Some(asked.scenario.seed), fidelity: "stream", ..provenance(&all, asked)? };
     let size = Size {
-        schema_version: 1,
         feasible: false,
         machines: None,
         wafers_per_machine: None,
@@ -229,7 +224,6 @@ pub fn size(asked: &Asked, told: Told<'_>) -> Result<Size, DecideError> {
         usd_per_user_and_month: None,
         users,
         seeds: asked.seeds,
-        overrides: asked.scenario.machine.wafer_overrides.clone(),
         scenario: asked.scenario.clone(),
         provenance: base,
     };
@@ -242,9 +236,18 @@ pub fn size(asked: &Asked, told: Told<'_>) -> Result<Size, DecideError> {
     }
 }
 
-fn all_provenance(all: &[Design], asked: &Asked) -> Result<Provenance, DecideError> {
+/// Of one of the designs, with everything else that a size depends on in its hash.
+fn provenance(all: &[Design], asked: &Asked) -> Result<Provenance, DecideError> {
     match all.iter().find_map(|design| design.server.as_ref().ok()) {
-        Some(server) => Ok(server.provenance()),
+        Some(server) => {
+            let from = server.provenance();
+            let Asked { levels, seeds, availability, growth, economics, .. } = asked;
+            let levels: Vec<(&Level, f64)> = levels.iter().map(|level| (level, level.bound)).collect();
+            let all = (levels, seeds, availability, growth, economics);
+            // Whichever design is first: what was asked is the same.
+            let machine = (&asked.scenario, asked.search, server.pipeline().question().wafer.system());
+            Ok(Provenance { input_hash: hash::of(&(&from.input_hash, machine, all)), ..from })
+        }
         None => {
             let why = all.iter().find_map(|design| design.server.as_ref().err()).cloned().unwrap_or_default();
             Err(DecideError::Value {

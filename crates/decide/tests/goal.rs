@@ -1,5 +1,7 @@
 //! Laws of goals.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 use wafersim_answer::{Question, answer_one_profile};
 use wafersim_decide::goal::{Asked, Goal, Side, Value, goal, paths};
 use wafersim_spec::Scenario;

@@ -1,5 +1,7 @@
 //! The arithmetic of money and power, held to published cases worked out by hand (docs/src/cost.md).
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 use wafersim_decide::energy::{Placed, TokenEnergy};
 use wafersim_decide::gpus::{Beside, compare, prices, rows_of};
 use wafersim_decide::money::{Economics, Hourly, per_kwh, per_million};

@@ -1,5 +1,7 @@
 //! Laws of sizes.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 use wafersim_decide::money::Economics;
 use wafersim_decide::size::levels::{Level, Metric, Quantile};
 use wafersim_decide::size::{Asked, Growth, Size, size};

@@ -48,7 +48,8 @@ impl Inputs<'_> {
         hash::of(&nameless)
     }
 
-    /// Hash of the wafer: the value of every parameter that moves times, in both sets of rates; no names, ranges and sources.
+    /// Hash of the wafer: the value of every parameter that moves times, in both sets of rates; no names, ranges and
+    /// sources.
     pub fn wafer_hash(&self) -> String {
         let value = |rates| move |key| self.wafer.value(key, rates);
         let values = |rates| TIMED.iter().map(|declared| declared.key).map(value(rates)).collect::<Vec<f64>>();

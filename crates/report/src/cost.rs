@@ -1,11 +1,10 @@
 //! What an answer costs, for people and for programs.
 
 use serde::Serialize;
-use wafersim_answer::{Answer, Provenance, Question};
+use wafersim_answer::{Answer, Provenance};
 use wafersim_decide::cost::{Charged, Cost};
 use wafersim_decide::gpus::{GpuComparison, GpuOffer};
 use wafersim_decide::money::Ranged;
-use wafersim_spec::Scenario;
 
 use crate::error::ReportError;
 use crate::grid::{Grid, Side};
@@ -16,7 +15,6 @@ use crate::paragraph::{heading, labelled, wrapped};
 /// Fields of the JSON.
 #[derive(Serialize)]
 struct Written<'a> {
-    schema_version: u32,
     model: &'a str,
     wafer: &'a str,
     wafers: u32,
@@ -24,8 +22,6 @@ struct Written<'a> {
     context: u64,
     #[serde(flatten)]
     cost: &'a Cost,
-    scenario: &'a Scenario,
-    overrides: &'a [(String, f64)],
     provenance: &'a Provenance,
 }
 
@@ -33,17 +29,14 @@ struct Written<'a> {
 ///
 /// # Errors
 /// None that a cost can cause.
-pub fn json(question: &Question, answer: &Answer, cost: &Cost) -> Result<String, ReportError> {
+pub fn json(answer: &Answer, cost: &Cost) -> Result<String, ReportError> {
     pretty(&Written {
-        schema_version: 1,
         model: &answer.model,
         wafer: &answer.wafer,
         wafers: answer.wafers,
         users: answer.users,
         context: answer.context,
         cost,
-        scenario: &question.scenario,
-        overrides: &question.scenario.wafer_overrides,
         provenance: &answer.provenance,
     })
 }

@@ -1,12 +1,13 @@
 //! `simctl cost`: what an answer costs, beside services and GPUs.
 
 use clap::Args;
-use wafersim::answer::answer_without_ranges;
+use wafersim::answer::{Answer, Provenance, answer_without_ranges};
 use wafersim::decide::cost::{AGENT_CACHED, AGENT_OUTPUT, Load, of_answer};
 use wafersim::decide::services::TokenMix;
+use wafersim::mapping::hash;
 use wafersim::report;
 
-use crate::asked::Asked;
+use crate::asked::{Asked, signed};
 use crate::economics_flags::EconomicsFlags;
 use crate::failure::Failure;
 use crate::load_flags::LoadFlags;
@@ -38,7 +39,7 @@ fn machines() -> clap::builder::RangedI64ValueParser<u32> {
 }
 
 /// Prices the answer.
-pub fn execute(flags: &CostFlags, given: &Asked) -> Result<(), Failure> {
+pub fn execute(flags: &CostFlags, asked: &Asked) -> Result<(), Failure> {
     let out = flags.output.open(HasPicture::No)?;
     let economics = flags.economics.economics()?;
     let cached = within("--cached", flags.cached, 1.0)?.unwrap_or(AGENT_CACHED);
@@ -53,9 +54,12 @@ pub fn execute(flags: &CostFlags, given: &Asked) -> Result<(), Failure> {
         mix,
     };
     let cost = of_answer(&question, &answer, load, economics)?;
-    let (text, json) =
-        (|| Ok(report::cost::text(&answer, &cost)), || Ok(report::cost::json(&question, &answer, &cost)?));
-    let head = given.question(&question);
+    // Money is in no hash of an answer, and in that of a price.
+    let input_hash = hash::of(&(&answer.provenance.input_hash, question.wafer.system(), &cost.load, economics));
+    let head = asked.question(&question).with_input_hash(input_hash.clone());
+    let provenance = signed(Provenance { input_hash, ..answer.provenance });
+    let answer = Answer { provenance, ..answer };
+    let (text, json) = (|| Ok(report::cost::text(&answer, &cost)), || Ok(report::cost::json(&answer, &cost)?));
     out.write(Forms::new("cost", &text, &json).asked(&head))
 }
 

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use wafersim::decide::goal::{Asked, goal};
+use wafersim::decide::goal::{Asked as Levers, Goal, goal};
 use wafersim::picture::{tornado_png, tornado_svg};
 use wafersim::report;
 
-use crate::asked;
+use crate::asked::{Asked, signed};
 use crate::failure::Failure;
 use crate::load_flags::LoadFlags;
 use crate::out_flags::{Forms, HasPicture, OutFlags};
@@ -34,13 +34,14 @@ pub struct GoalFlags {
 }
 
 /// Seeks the goal.
-pub fn execute(flags: &GoalFlags, given: &asked::Asked) -> Result<(), Failure> {
+pub fn execute(flags: &GoalFlags, asked: &Asked) -> Result<(), Failure> {
     let out = flags.output.open(HasPicture::No)?;
     let picture = flags.picture.as_deref().map(|path| PictureFile::open("--picture", path)).transpose()?;
     let question = flags.load.question()?;
-    let asked = Asked { vary: flags.vary.clone(), fix: flags.fix.clone() };
+    let levers = Levers { vary: flags.vary.clone(), fix: flags.fix.clone() };
     let progress = Draws::of("levers");
-    let found = goal(&question, &asked, &|done, all| progress.at(done, all))?;
+    let found = goal(&question, &levers, &|done, all| progress.at(done, all))?;
+    let found = Goal { provenance: signed(found.provenance), ..found };
     if let Some(file) = picture {
         match report::goal::tornado(&found) {
             Some(drawn) => file.write(|kind| match kind {
@@ -50,7 +51,7 @@ pub fn execute(flags: &GoalFlags, given: &asked::Asked) -> Result<(), Failure> {
             None => say("note: no lever changes anything, so there is nothing to draw"),
         }
     }
+    let head = asked.question(&question);
     let (text, json) = (|| Ok(report::goal::text(&found)), || Ok(report::goal::json(&found)?));
-    let head = given.question(&question);
     out.write(Forms::new("goal", &text, &json).asked(&head))
 }

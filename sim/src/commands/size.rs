@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use wafersim::decide::size::levels::{Level, Metric, Quantile, Seconds};
-use wafersim::decide::size::{Asked, Growth, size};
+use wafersim::decide::size::{Asked as Load, Growth, Size, size};
 use wafersim::mapping::Mapping;
 use wafersim::report;
 use wafersim::spec::Model;
 use wafersim::spec::scenario::without_suffix;
 use wafersim::stream::scenario::{LengthFile, LoadKind, StreamFile, StreamScenario};
 
-use crate::asked;
+use crate::asked::{Asked, signed};
 use crate::choice;
 use crate::commands::stream::find_beside;
 use crate::economics_flags::EconomicsFlags;
@@ -166,7 +166,7 @@ const AGENTS: &str = "
 const GROWS: f64 = 1.28;
 
 /// Sizes the system.
-pub fn execute(flags: &SizeFlags, given: &asked::Asked) -> Result<(), Failure> {
+pub fn execute(flags: &SizeFlags, asked: &Asked) -> Result<(), Failure> {
     let out = flags.output.open(HasPicture::No)?;
     let levels = flags.levels.levels()?;
     if levels.is_empty() {
@@ -187,7 +187,7 @@ pub fn execute(flags: &SizeFlags, given: &asked::Asked) -> Result<(), Failure> {
         }
         None => None,
     };
-    let asked = Asked {
+    let load = Load {
         scenario: scenario(flags)?,
         levels,
         mapping,
@@ -197,9 +197,10 @@ pub fn execute(flags: &SizeFlags, given: &asked::Asked) -> Result<(), Failure> {
         growth: growth.map(|per_month| Growth { per_month, months: flags.months }),
         economics,
     };
-    let found = size(&asked, &|words| say(words))?;
+    let found = size(&load, &|words| say(words))?;
+    let found = Size { provenance: signed(found.provenance), ..found };
+    let head = asked.head();
     let (text, json) = (|| Ok(report::size::text(&found)), || Ok(report::size::json(&found)?));
-    let head = given.head();
     out.write(Forms::new("size", &text, &json).asked(&head))
 }
 

@@ -85,8 +85,8 @@ const LOAD: &str = "[machine]\nmodel = 'llama-3.1-8b'\ncontext = 4096\n[load]\nu
                     prompt = { median = 1000 }\noutput = { median = 100 }\n[run]\nwarm_up = 1.0\nwindow = 4.0\n";
 
 fn scenario() -> tempfile::NamedTempFile {
-    let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
-    fs::write(file.path(), LOAD).unwrap();
+    let file = tempfile::Builder::new().suffix(".toml").tempfile().expect("a file");
+    fs::write(file.path(), LOAD).expect("a file that is written");
     file
 }
 
