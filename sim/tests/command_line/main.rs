@@ -6,6 +6,7 @@ mod crosscheck;
 mod fabric;
 mod files;
 mod mappings;
+mod models;
 mod pictures;
 mod place;
 mod plan;
