@@ -35,6 +35,8 @@ fn a_file_is_read_as_it_is_stored_and_flags_win() {
     assert_eq!(precision["roles"].get("query"), None);
     let source = said["load"]["precision_source"].as_str().unwrap();
     assert!(source.ends_with("as asked: weights, experts"), "{source}");
+    let over = simctl(&format!("run --model {} --out {path}", folder.path().display()));
+    assert!(over.code == Some(2) && over.stderr.contains("is read as"), "{over:?}");
     let builtin = simctl("run --model qwen3-30b-a3b --wafers fewest --context 1k --ranges none --search none").data();
     assert!(builtin.contains("weights fp8, KV cache bf16") && !builtin.contains("stored as"), "{builtin}");
 }
