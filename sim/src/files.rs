@@ -63,9 +63,14 @@ pub fn reads(by: &'static str, path: &Path) -> Result<(), Failure> {
     use_file(by, path, false)
 }
 
-/// The same of a name that may be built in, or the path of a file.
+/// The same of a name that may be built in, the path of a file, or of the folder of a model.
 pub fn reads_named(by: &'static str, name: &str) -> Result<(), Failure> {
-    reads(by, Path::new(name))
+    let path = Path::new(name);
+    if !path.is_dir() {
+        return reads(by, path);
+    }
+    let inside = ["config.json", "hf_quant_config.json"].map(|file| path.join(file));
+    inside.iter().filter(|file| file.is_file()).try_for_each(|file| reads(by, file))
 }
 
 /// Says that a flag names a file that is written.

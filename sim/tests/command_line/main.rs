@@ -9,6 +9,7 @@ mod explain;
 mod fabric;
 mod files;
 mod mappings;
+mod models;
 mod pages;
 mod pictures;
 mod place;

@@ -79,7 +79,7 @@ fn wrong_input_is_refused() {
     fs::write(&file, "{}\n").unwrap();
     let shipped = repository("traces/qwen3-coder-480b-coding.bin");
     for (arguments, words) in [
-        (format!("--trace {}", file.display()), "line 1: "),
+        (format!("--trace {}", file.display()), "seen as a JSON object: "),
         (format!("--model qwen3-30b-a3b --trace {}", shipped.display()), "62 layers of 160 experts"),
         ("--model llama-3.1-8b".into(), "has no routed experts"),
         ("--batch 0".into(), "--batch: is '0'; allowed: a whole number from 1 to 1024"),

@@ -72,8 +72,8 @@ fn wrong_traces_and_flags_are_refused() {
     let good = fs::read_to_string(repository("traces/qwen3-coder-480b-short.jsonl")).unwrap();
     let lines: Vec<&str> = good.lines().collect();
     let mut cases: Vec<(Vec<u8>, &str)> = vec![
-        (Vec::new(), "line 1: the file is empty"),
-        (b"hello\n".to_vec(), "line 1: "),
+        (Vec::new(), "seen as an empty file: known are"),
+        (b"hello\n".to_vec(), "seen as a table: columns hello; allowed: layer and expert"),
         (lines[..70].join("\n").into_bytes(), "line 70: the file ends within token 0 of user 1"),
         (good.as_bytes()[..good.len() - 9].to_vec(), "line 497: is truncated"),
         (good.replacen("\"version\":1", "\"version\":9", 1).into_bytes(), "line 1: version is 9; allowed: 1"),
@@ -118,4 +118,33 @@ fn nothing_is_half_written() {
     assert_eq!(simctl(&format!("routing convert {} --out {}", from.display(), to.display())).code, Some(2));
     assert_eq!(fs::read_to_string(&to).unwrap(), "old");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+}
+
+/// Small files of our own, one of each kind; the formats themselves are tested in `wafersim-routing`.
+#[test]
+fn files_of_other_programs_are_inspected_converted_and_placed_by() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let tokens = write("vllm.json", r#"{"routed_experts":[[[1,2],[3,0]],[[0,2],[1,3]]]}"#);
+    let text = simctl(&format!("routing inspect {tokens}")).data();
+    assert!(text.contains("imported: 2 tokens of 1 user, 2 of 4 experts in 2 layers"), "{text}");
+    let trace = simctl(&format!("routing convert {tokens}")).data();
+    assert!(trace.starts_with(r#"{"format":"wafersim-routing""#), "{trace}");
+    let back = simctl(&format!("routing convert {} --form vllm", write("trace.jsonl", &trace))).data();
+    assert_eq!(back.replace('\n', ""), fs::read_to_string(&tokens).unwrap().replace("[[[1", " [[[1"));
+    let counts = write("eplb.json", "[[90,132,40,61],[20,107,104,64]]");
+    let text = simctl(&format!("routing inspect {counts}")).data();
+    assert!(text.contains("choices of 4 experts in 2 layers") && text.contains("are not known"), "{text}");
+    let said = simctl(&format!("routing convert {counts}"));
+    assert_eq!(said.code, Some(2));
+    assert!(said.stderr.contains("with --model or --top-k tokens are drawn from it; or --form counts"), "{said:?}");
+    assert_eq!(simctl(&format!("routing convert {counts} --top-k 2 --tokens 10")).data().lines().count(), 21);
+    let csv = simctl(&format!("routing inspect {counts} --format csv")).data();
+    assert_eq!(csv.lines().count(), 3);
+    let said = simctl(&format!("routing inspect {}", write("dump.pt", "PK\u{3}\u{4}")));
+    assert!(said.code == Some(2) && said.stderr.contains("seen as a zip archive"), "{said:?}");
 }

@@ -172,7 +172,7 @@ fn model_files() {
         (changed("num_hidden_layers", "-4"), &["'num_hidden_layers'", "-4"]),
         (changed("num_hidden_layers", "99999999999"), &["'num_hidden_layers'", "99999999999"]),
         (changed("hidden_size", "\"wide\""), &["'hidden_size'"]),
-        (changed("model_type", "\"mamba\""), &["mamba", "supported is one of", "qwen3_moe"]),
+        (changed("model_type", "\"mamba\""), &["mamba", "is not supported", "state space"]),
         ("[]".into(), &["bad.json"]),
     ];
     for (text, parts) in &cases {

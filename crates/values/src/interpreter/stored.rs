@@ -5,6 +5,8 @@
 //! | fp8 | e4m3, largest 448 | 128 x 128 | fp32, largest of the block / 448 | DeepSeek-V3 report, section 3.3 |
 //! | int8 | -127 to 127 | 128 x 128 | fp32, largest of the block / 127 | |
 //! | fp4 | e2m1, largest 6 | 32 x 1 | power of two | OCP Microscaling Formats 1.0 (MXFP4) |
+//! | nvfp4 | e2m1, largest 6 | 16 x 1 | fp32, largest of the block / 6; checkpoints round it to e4m3 | NVIDIA ModelOpt |
+//! | int4 | -7 to 7 | 128, 64 or 32 x 1 | fp32, largest of the block / 7; checkpoints round it to 16 bit | AWQ, GPTQ |
 //!
 //! Blocks begin at the first input and output of a matrix, wherever its tiles are cut. Quantising twice changes
 //! nothing.
@@ -83,7 +85,8 @@ impl Blocks {
         let scaled = value / self.true_scale(input, output);
         match self.data_type {
             DataType::Fp8 => E4M3.round(scaled) / MOVED,
-            DataType::Fp4 => E2M1.round(scaled),
+            DataType::Fp4 | DataType::Nvfp4 => E2M1.round(scaled),
+            DataType::Int4 | DataType::Int4Group64 | DataType::Int4Group32 => scaled.round_ties_even().clamp(-7.0, 7.0),
             _ => scaled.round_ties_even().clamp(-127.0, 127.0),
         }
     }
@@ -108,6 +111,8 @@ fn scale(data_type: DataType, largest: f32) -> f32 {
         DataType::Fp8 => largest / E4M3.largest,
         // The largest element has the exponent 2.
         DataType::Fp4 => 2.0f32.powi((largest.to_bits() >> 23) as i32 - 127 - 2),
+        DataType::Nvfp4 => largest / E2M1.largest,
+        DataType::Int4 | DataType::Int4Group64 | DataType::Int4Group32 => largest / 7.0,
         _ => largest / 127.0,
     }
 }
@@ -143,7 +148,8 @@ mod tests {
     proptest! {
         #[test]
         fn quantising_twice_changes_nothing(values in proptest::collection::vec(-3.0f32..3.0, 64)) {
-            for data_type in [DataType::Fp8, DataType::Int8, DataType::Fp4] {
+            let with_scales = DataType::ALL.into_iter().filter(|data_type| data_type.scale_tile().is_some());
+            for data_type in with_scales {
                 let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
                 let stored = |values: &[f32]| -> Vec<f32> {
                     let mut tensors = crate::tensors::Tensors::default();
@@ -165,6 +171,8 @@ mod tests {
                     let step = match data_type {
                         DataType::Fp8 => value.abs() / 16.0 + 3.0 / 448.0 / 512.0,
                         DataType::Fp4 => value.abs() / 3.0 + 0.2,
+                        DataType::Nvfp4 => value.abs() / 4.0 + 3.0 / 6.0 / 4.0,
+                        DataType::Int4 | DataType::Int4Group64 | DataType::Int4Group32 => 3.0 / 14.0,
                         _ => 3.0 / 254.0,
                     };
                     prop_assert!((once - value).abs() <= step * 1.001, "{data_type:?} {value} {once}");

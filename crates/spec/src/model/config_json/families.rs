@@ -294,6 +294,10 @@ const REFUSED: &[(&[&str], &str)] = &[
         "gates of whole heads, and more heads in layers with a window, are not modelled",
     ),
     (&["mimo_v2", "mimo_v2_flash"], "heads whose keys are wider than their values are not modelled"),
+    (
+        &["deepseek_v32", "deepseek_v3_2", "glm_moe_dsa", "glm_dsa"],
+        "sparse attention, whose indexer chooses the tokens that are looked at (DSA), is not modelled",
+    ),
     (&["deepseek_v4"], "compressed and hash-routed layers of DeepSeek-V4 are not modelled"),
     (&["longcat_flash"], "two attentions in a layer, and experts that do nothing, are not modelled"),
     (&["dbrx"], "its keys stand in objects of their own, and norms have biases: not modelled"),
