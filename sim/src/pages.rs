@@ -65,8 +65,8 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The plan for other numbers of users on the wafers of an answer, each with the best mapping that is found for it; with
-/// the recipe of the question's mapping, where one was given.
+/// The plan for other numbers of users on the wafers of an answer, each with the best mapping that is found for it;
+/// with the recipe of the question's mapping, where one was given.
 ///
 /// `advanced` is called with the number of points as each of them ends.
 pub fn frontier(question: &Question, answer: &Answer, advanced: &(dyn Fn(u64) + Sync)) -> Result<Plan, Failure> {

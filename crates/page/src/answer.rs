@@ -203,8 +203,8 @@ fn ranges(data: &Data) -> Option<Section> {
     });
     let spans = Spans {
         title: "How the speed moves with what is not known",
-        description: "A bar for each parameter from its slow to its fast end; the mark is the answer, the dashed line the \
-                      target.",
+        description: "A bar for each parameter from its slow to its fast end; the mark is the answer, the dashed \
+                      line the target.",
         axis: "tok/s of each user",
         spans: std::iter::once(all).chain(each).collect(),
         now: "/tokens_per_second_per_user",

@@ -1,4 +1,5 @@
-//! Charts as Vega-Lite specifications: what is drawn follows from records, sizes and colors of the theme are the page's.
+//! Charts as Vega-Lite specifications: what is drawn follows from records; sizes and colors of the theme are the
+//! page's.
 
 use std::collections::BTreeSet;
 

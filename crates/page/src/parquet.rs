@@ -1,5 +1,5 @@
-//! The largest table of a document as Parquet: a column of numbers, of truths or of words for each of its columns, all of
-//! which may be empty. Only with the feature `parquet`: it takes long to compile.
+//! The largest table of a document as Parquet: a column of numbers, of truths or of words for each of its columns, all
+//! of which may be empty. Only with the feature `parquet`: it takes long to compile.
 
 use crate::document::Document;
 use crate::error::PageError;
@@ -35,8 +35,8 @@ mod written {
     use crate::document::{Cell, Column, Part, Table};
     use crate::text::{largest_table, symbol, titled};
 
-    /// The bytes of a `.parquet` file. The same document gives the same bytes. Where there is no table, the figures with
-    /// their labels.
+    /// The bytes of a `.parquet` file. The same document gives the same bytes. Where there is no table, the figures
+    /// with their labels.
     ///
     /// # Errors
     /// None that a document can cause.

@@ -1,4 +1,5 @@
-//! The page of runs under load: of one, how latencies are distributed and where the time goes; of a sweep, the frontier.
+//! The page of runs under load: of one, how latencies are distributed and where the time goes; of a sweep, the
+//! frontier.
 
 use crate::chart::{Bars, ChartPoint, Points, Stacked};
 use crate::document::{Cell, Chart, Column, Data, Document, Part, Picture, Section, Table, Tone};
