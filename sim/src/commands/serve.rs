@@ -63,7 +63,7 @@ pub struct ServeFlags {
     /// Quotas: a built-in plan (none, coding, free, free-coder, developer, developer-gpt-oss) or a TOML file.
     #[arg(long, value_name = "NAME|FILE", default_value = "none")]
     plan: String,
-    /// What is said: a TOML file with [[answer]] tables (see docs/src/serve.md).
+    /// What is said: a TOML file with `answer` tables (see docs/src/serve.md).
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
     /// Tokens of an answer where no script says anything else.
