@@ -16,14 +16,16 @@ pub const MADE_BY: MadeBy = MadeBy { version: env!("CARGO_PKG_VERSION"), commit:
 /// Version and commit, for `--version`.
 pub const VERSION: &str = env!("SIMCTL_VERSION");
 
-/// Flags that say where an output goes or how it is kept, not what is in it.
+/// Flags that say where an output goes or how it is kept, or which output is meant, not what is in it.
 const HOW_ONLY: &[&str] = &[
     "brief",
     "format",
+    "leave_out",
     "no_cache",
     "out",
     "picture",
     "pictures",
+    "production",
     "resume",
     "save_mapping",
     "shard",
@@ -90,6 +92,11 @@ impl Asked {
     pub fn head(&self) -> Head {
         let flags = self.flags.iter().filter(|flag| flag.id != "scenario");
         Head::new(self.command.clone(), MADE_BY).with(flags.map(|flag| flag.said.clone()))
+    }
+
+    /// A command without flags, whose settings come from elsewhere.
+    pub fn bare(command: &str) -> Self {
+        Self { command: command.to_owned(), flags: Vec::new() }
     }
 
     /// With flags that are lists here, of which a scenario has one value: they are said as they were given.

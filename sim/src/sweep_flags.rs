@@ -137,7 +137,7 @@ fn range(text: &str, from: &str, rest: &str) -> Result<Vec<String>, Failure> {
     let marks = rest
         .char_indices()
         .filter(|(place, mark)| *mark == '*' || (*mark == '+' && *place > 0 && !rest[..*place].ends_with(['e', 'E'])));
-    let (to, step) = match marks.last() {
+    let (to, step) = match marks.next_back() {
         Some((place, mark)) => (&rest[..place], Some((mark, number(&rest[place + 1..])?))),
         None => (rest, None),
     };

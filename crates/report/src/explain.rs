@@ -67,10 +67,16 @@ fn thousandths(value: i64) -> String {
     format!("{sign}{}.{:03}", whole(size / 1000), size % 1000)
 }
 
+/// Explanations as an object.
+#[derive(Serialize)]
+struct Agents<'a> {
+    agents: &'a [Explained],
+}
+
 /// For programs.
 ///
 /// # Errors
 /// None that a run can cause.
 pub fn json(all: &[Explained]) -> Result<String, ReportError> {
-    pretty(&all)
+    pretty(&Agents { agents: all })
 }

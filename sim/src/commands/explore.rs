@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clap::Args;
-use wafersim::answer::{Question, Ranges, answer_with};
+use wafersim::answer::{Answer, Question, Ranges, answer_with};
 use wafersim::mapping::{Mapping, builtin};
 use wafersim::page::Document;
 use wafersim::page::document::Data;
@@ -19,6 +19,7 @@ use wafersim::spec::Scenario;
 use wafersim::spec::scenario::{CONTEXT_BEYOND_POSITIONS, Profile, WaferCount};
 use wafersim_explore::{Answerer, Asked, Parts, Said, serve};
 
+use crate::asked::{self, signed};
 use crate::cache;
 use crate::failure::Failure;
 use crate::layers::{Layers, set};
@@ -145,13 +146,15 @@ impl Explorer {
     fn document(&self, asked: &Asked, parts: Parts) -> Result<Document, Failure> {
         let question = self.question(asked)?;
         let answer = answer_with(&question, Ranges::Corner, &|_, _| ())?;
-        let json = report::answer::json(&answer)?;
+        let answer = Answer { provenance: signed(answer.provenance), ..answer };
+        let head = asked::Asked::bare("run").question(&question);
+        let json = head.json(&report::answer::json(&answer)?)?;
         let data = Data { main: pages::value(&json)?, beside: Vec::new() };
         let frontier = match parts {
             Parts::Quick => None,
             Parts::All => Some(pages::frontier(&question, &answer, &|_| ())?),
         };
-        let text = report::answer::text(&answer, &question.wafer);
+        let text = head.text(report::answer::text(&answer, &question.wafer));
         pages::answer(&Shown { question: &question, answer: &answer, frontier: frontier.as_ref(), text }, data)
     }
 

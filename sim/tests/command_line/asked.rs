@@ -10,8 +10,8 @@ const QUICK: &str = "--model llama-3.1-8b --wafers 1 --context 1k --search none"
 
 /// Paths and values of what differs from the defaults.
 fn overrides(output: &Value) -> Vec<(String, Value)> {
-    let one = |entry: &Value| (entry["path"].as_str().unwrap().to_owned(), entry["value"].clone());
-    output["overrides"].as_array().unwrap().iter().map(one).collect()
+    let one = |entry: &Value| (entry["path"].as_str().expect("a path").to_owned(), entry["value"].clone());
+    output["overrides"].as_array().expect("a list").iter().map(one).collect()
 }
 
 #[test]

@@ -13,7 +13,7 @@ fn number(value: &Value) -> i64 {
 #[test]
 fn the_parts_add_up_to_the_whole_to_the_last_digit() {
     let all = simctl("explain --set run.window=400 --set run.warm_up=60 --format json").json();
-    let all = all.as_array().expect("agents");
+    let all = all["agents"].as_array().expect("agents");
     assert_eq!(all.iter().map(|one| &one["agent"]["name"]).collect::<Vec<_>>(), ["light", "median", "heavy"]);
     for explained in all {
         for side in ["low", "expected", "high"] {
