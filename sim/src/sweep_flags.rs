@@ -134,7 +134,7 @@ fn range(text: &str, from: &str, rest: &str) -> Result<Vec<String>, Failure> {
         number.filter(|number| number.is_finite()).ok_or_else(refuse)
     };
     // The sign of an exponent stands behind its e.
-    let marks = rest
+    let mut marks = rest
         .char_indices()
         .filter(|(place, mark)| *mark == '*' || (*mark == '+' && *place > 0 && !rest[..*place].ends_with(['e', 'E'])));
     let (to, step) = match marks.next_back() {

@@ -182,6 +182,8 @@ fn shown(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
         Value::String(text) => text.clone(),
+        // Without the `.0` that tells JSON's numbers apart.
+        Value::Number(number) if number.is_f64() => number.as_f64().map_or_else(String::new, |real| real.to_string()),
         Value::Array(values) => values.iter().map(shown).collect::<Vec<_>>().join(","),
         other => other.to_string(),
     }
