@@ -111,6 +111,7 @@ impl Lists {
             kv_caches: values(&self.kv_cache, "precision.kv_cache", |file| file.precision.kv_cache, own.kv_caches)?,
             profiles: values(&self.profile, "profile", |file| file.profile, own.profiles)?,
             placements: values(&self.placement, "placement", |file| file.placement, own.placements)?,
+            prompt: None,
         })
     }
 }

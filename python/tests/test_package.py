@@ -87,8 +87,8 @@ def test_a_stream_runs():
     [load]
     kind = "closed"
     users = 2
-    prompt = 300
-    output = 40
+    prompt = { median = 300, spread = 0.5 }
+    output = { median = 40, spread = 0.5 }
     [run]
     requests = 20
     """
