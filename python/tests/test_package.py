@@ -111,7 +111,7 @@ def test_other_threads_run_meanwhile():
 
     thread = threading.Thread(target=tick)
     thread.start()
-    wafersim.answer(search="none")
+    wafersim.answer(ranges="none")
     stop.set()
     thread.join()
     assert ticks > 10

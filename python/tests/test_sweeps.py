@@ -63,21 +63,28 @@ def test_ray_gives_the_same_bytes_though_a_worker_is_lost(tmp_path):
     try:
         wafersim.sweep(tmp_path / "alone", **ASKED, points_per_chunk=1)
 
+        killed = []
+
         def kill_one():
-            time.sleep(2)
-            for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
-                try:
-                    words = open(f"/proc/{pid}/cmdline", "rb").read()
-                except OSError:
-                    continue
-                if b"ray::_computed" in words:
-                    os.kill(pid, signal.SIGKILL)
-                    return
+            # The first task of a worker imports what it needs, which takes long enough to meet it.
+            for _ in range(3000):
+                for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+                    try:
+                        with open(f"/proc/{pid}/cmdline", "rb") as words:
+                            is_at_work = b"ray::_computed" in words.read()
+                    except OSError:
+                        continue
+                    if is_at_work:
+                        os.kill(pid, signal.SIGKILL)
+                        killed.append(pid)
+                        return
+                time.sleep(0.01)
 
         killer = threading.Thread(target=kill_one)
         killer.start()
         assert wafersim.ray.sweep(tmp_path / "ray", **ASKED, points_per_chunk=1) == 24
         killer.join()
+        assert killed, "no worker was met at work"
     finally:
         ray.shutdown()
     files = sorted(os.listdir(tmp_path / "alone"))

@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::bound::BoundFlags;
+use crate::commands::compare::CompareFlags;
 use crate::commands::completions::CompletionsFlags;
 use crate::commands::cost::CostFlags;
 use crate::commands::crosscheck::CrosscheckFlags;
@@ -50,6 +51,8 @@ pub enum Command {
     Run(RunFlags),
     /// Serve the page of an answer to the browser on this machine, with controls that ask again.
     Explore(ExploreFlags),
+    /// Two answers beside each other: what differs in the figures, by operator, by cause, and in what was asked.
+    Compare(CompareFlags),
     /// What no mapping of this model on this wafer beats, with every term.
     Bound(BoundFlags),
     /// What must be true for a target: the value of each parameter that reaches it, the cheapest pairs.

@@ -1,6 +1,7 @@
 //! The subcommands, one file each: flags in, text out.
 
 pub mod bound;
+pub mod compare;
 pub mod completions;
 pub mod cost;
 pub mod crosscheck;
@@ -35,6 +36,7 @@ pub fn execute(command: Command, asked: &Asked) -> Result<(), Failure> {
     match command {
         Command::Run(flags) => run::execute(&flags, asked),
         Command::Explore(flags) => explore::execute(&flags),
+        Command::Compare(flags) => compare::execute(&flags, asked),
         Command::Bound(flags) => bound::execute(&flags, asked),
         Command::Goal(flags) => goal::execute(&flags, asked),
         Command::Size(flags) => size::execute(&flags, asked),

@@ -11,6 +11,7 @@ use wafersim::graph::GraphError;
 use wafersim::mapping::MappingError;
 use wafersim::page::PageError;
 use wafersim::report::ReportError;
+use wafersim::report::compare::NoAnswer;
 use wafersim::requests::RequestError;
 use wafersim::routing::RoutingError;
 use wafersim::spec::SpecError;
@@ -55,6 +56,9 @@ pub enum Failure {
     /// The endpoint cannot be started.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// What is to be compared is no answer.
+    #[error(transparent)]
+    NoAnswer(#[from] NoAnswer),
     /// There is no decision.
     #[error(transparent)]
     Decide(#[from] DecideError),
@@ -162,6 +166,7 @@ impl Failure {
             | Self::Stream(_)
             | Self::Serve(_)
             | Self::Decide(_)
+            | Self::NoAnswer(_)
             | Self::Requests(_)
             | Self::Routing(_)
             | Self::Trace { .. }

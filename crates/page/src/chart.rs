@@ -56,7 +56,7 @@ impl Bars<'_> {
             "encoding": {
                 "y": category("name"),
                 "x": {
-                    "field": "value", "type": "quantitative", "title": self.axis, "scale": { "domainMax": most * 1.2 }
+                    "field": "value", "type": "quantitative", "title": self.axis, "scale": { "domainMax": most * 1.2 }, "axis": { "tickCount": 8 }
                 },
                 "tooltip": tooltip(&[("name", ""), ("value", self.axis)]),
             }

@@ -30,6 +30,7 @@
 pub mod answer;
 pub mod bound;
 pub mod certificate;
+pub mod compare;
 pub mod cost;
 pub mod crosscheck;
 mod error;

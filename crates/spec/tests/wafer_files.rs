@@ -90,3 +90,30 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_wafer_starts_from_another() {
+    let base = Wafer::builtin("wse3").unwrap();
+    let same = Wafer::parse("base = 'wse3'", "mine", "mine.toml").unwrap();
+    assert_eq!((same.title.as_str(), same.name.as_str()), (base.title.as_str(), "mine"));
+    let text = "base = 'wse3'\ntitle = 'Faster links'\n[link.latency]\nvalue = 1\nunit = 'us'\nlow = 0.5\nhigh = 2\n\
+                evidence = 'guess'\nsource = 'a plan'\n";
+    let mine = Wafer::parse(text, "mine", "mine.toml").unwrap();
+    assert_eq!(mine.title, "Faster links");
+    for declared in DECLARATIONS {
+        let (own, others) = (mine.figure(declared.key), base.figure(declared.key));
+        match declared.path {
+            "link.latency" => assert_eq!((own.value, own.source.as_str()), (1.0, "a plan")),
+            path => assert_eq!(own, others, "{path}"),
+        }
+    }
+    for (text, part) in [
+        ("base = 'wse9'", "wse2, wse3"),
+        ("base = 3", "is not a text"),
+        ("base = 'wse3'\n[link.latncy]\nvalue = 1", "latncy"),
+        ("base = 'wse3'\n[link.latency]\nvalue = 1", "link.latency"),
+    ] {
+        let error = Wafer::parse(text, "mine", "mine.toml").unwrap_err().to_string();
+        assert!(error.starts_with("mine.toml") && error.contains(part), "{error}");
+    }
+}

@@ -3,6 +3,7 @@
 mod asked;
 mod bound;
 mod certify;
+mod compare;
 mod crosscheck;
 mod decisions;
 mod explain;

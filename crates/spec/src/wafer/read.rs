@@ -53,6 +53,27 @@ struct ParameterText {
     simulator: Option<FigureText>,
 }
 
+/// Groups of parameters laid on those of a built-in wafer.
+fn laid_on(base: &Value, groups: toml::Table, file: &str) -> Result<toml::Table, SpecError> {
+    let built_in = || format!("the name of a built-in wafer: {}", BUILTIN_WAFERS.join(", "));
+    let Some(name) = base.as_str() else { return Err(field(file, "base", "is not a text", &built_in())) };
+    let known = BUILTIN_WAFERS.iter().zip(BUILTIN_TEXTS).find(|(known, _)| **known == name);
+    let Some((_, text)) = known else { return Err(field(file, "base", &format!("is '{name}'"), &built_in())) };
+    let mut whole: toml::Table = toml::from_str(text).map_err(|error| SpecError::Syntax {
+        file: format!("built-in wafer '{name}'"),
+        detail: error.to_string().trim_end().to_owned(),
+    })?;
+    for (group, given) in groups {
+        match (whole.get_mut(&group), given) {
+            (Some(Value::Table(known)), Value::Table(given)) => known.extend(given),
+            (_, given) => {
+                whole.insert(group, given);
+            }
+        }
+    }
+    Ok(whole)
+}
+
 impl Wafer {
     /// A built-in wafer.
     ///
@@ -92,7 +113,8 @@ impl Wafer {
         }
     }
 
-    /// A wafer from TOML text. `file` is named in errors.
+    /// A wafer from TOML text. `file` is named in errors. With `base`, the name of a built-in wafer, parameters that are
+    /// left out are those of that one, its title too; a parameter that is given replaces the whole figure.
     ///
     /// # Errors
     /// Where the text is no TOML, a parameter is missing, unknown, out of range or has another unit.
@@ -101,6 +123,9 @@ impl Wafer {
             file: file.into(),
             detail: error.to_string().trim_end().to_owned(),
         })?;
+        if let Some(base) = groups.remove("base") {
+            groups = laid_on(&base, groups, file)?;
+        }
         let title = match groups.remove("title") {
             Some(Value::String(title)) => title,
             other => {
