@@ -14,17 +14,15 @@ use wafersim::stream::steady::{Steady, steady};
 
 use crate::asked::{Asked, signed};
 use crate::certify::certified;
-use crate::choice;
 use crate::commands::plan;
 use crate::fabric_flags::{Asked as FabricAsked, FabricFlags, Fidelity, say_what_is_left_out};
 use crate::failure::Failure;
 use crate::layers::Layers;
-use crate::mapping_flags::MappingFlags;
+use crate::load_flags::LoadFlags;
 use crate::out_flags::{Forms, HasPicture, Out, OutFlags};
 use crate::pages::{self, Shown};
 use crate::progress::{Draws, Progress, Runs};
 use crate::range_flags::RangeFlags;
-use crate::scenario_flags::ScenarioFlags;
 use crate::sweep_flags::SweepFlags;
 use crate::wafer_map_flag::WaferMapFile;
 
@@ -33,34 +31,7 @@ use crate::wafer_map_flag::WaferMapFile;
 #[command(mut_arg("ranges", |ranges| ranges.default_value("corner")))]
 pub struct RunFlags {
     #[command(flatten)]
-    scenario: ScenarioFlags,
-    /// Wafers to use: a number, `auto` for the fewest that reach the target, or that more are not worth, or `fewest`
-    /// for those that hold the model.
-    #[arg(long, value_name = "auto|fewest|N", allow_negative_numbers = true)]
-    wafers: Option<String>,
-    /// Users served at the same time.
-    #[arg(long, value_name = "USERS", allow_negative_numbers = true)]
-    users: Option<String>,
-    /// Tokens in each user's KV cache (32k is 32768).
-    #[arg(long, value_name = "TOKENS", allow_negative_numbers = true)]
-    context: Option<String>,
-    /// Tokens of the prompt whose first token is waited for; the context where left out.
-    #[arg(long, value_name = "TOKENS", allow_negative_numbers = true)]
-    prompt: Option<String>,
-    /// Which programs and rates the verdict is for; all three profiles are shown.
-    #[arg(long, value_name = "PROFILE", value_parser = choice::profiles())]
-    profile: Option<String>,
-    /// Where the routed experts live.
-    #[arg(long, value_name = "PLACEMENT", value_parser = choice::placements())]
-    placement: Option<String>,
-    #[command(flatten)]
-    mapping: MappingFlags,
-    /// Data type of weights.
-    #[arg(long, value_name = "TYPE", value_parser = choice::data_types())]
-    weights: Option<String>,
-    /// Data type of the KV cache.
-    #[arg(long, value_name = "TYPE", value_parser = choice::data_types())]
-    kv: Option<String>,
+    load: LoadFlags,
     /// Look at the mapping of profile `best`: memory, colors, every kind of layer on the fabric, numbers. If a part
     /// fails the next best is tried, at most five; where none passes, `best` is answered by the published mapping and
     /// the exit code is 3.
@@ -91,24 +62,12 @@ pub fn execute(flags: &RunFlags, asked: &Asked) -> Result<(), Failure> {
     let wafer_map = WaferMapFile::open(flags.wafer_map.as_deref())?;
     let ranges = flags.ranges.ranges()?;
     let on_the_fabric = flags.fabric.asked(ranges)?;
-    let mut layers = flags.scenario.layers()?;
-    for (flag, path, value) in [
-        ("--wafers", "wafers", &flags.wafers),
-        ("--users", "users", &flags.users),
-        ("--context", "context", &flags.context),
-        ("--prompt", "prompt", &flags.prompt),
-        ("--profile", "profile", &flags.profile),
-        ("--placement", "placement", &flags.placement),
-        ("--weights", "precision.weights", &flags.weights),
-        ("--kv", "precision.kv_cache", &flags.kv),
-    ] {
-        layers.flag(flag, path, value.as_deref())?;
-    }
+    let layers = flags.load.layers()?;
     if flags.sweep.is_given() {
         return swept(flags, asked, &layers, ranges, out);
     }
-    let saved = flags.mapping.open()?;
-    let question = flags.mapping.ask(Question::load(layers.check()?)?)?;
+    let saved = flags.load.mapping.open()?;
+    let question = flags.load.mapping.ask(Question::load(layers.check()?)?)?;
     let (question, looked_at) = match flags.certify {
         true => certified(question).map(|(question, outcome)| (question, Some(outcome)))?,
         false => (question, None),
@@ -160,14 +119,14 @@ fn swept(flags: &RunFlags, asked: &Asked, layers: &Layers, ranges: Ranges, out: 
         ("--certify", flags.certify),
         ("--brief", flags.brief),
         ("--wafer-map", flags.wafer_map.is_some()),
-        ("--save-mapping", flags.mapping.is_saved()),
+        ("--save-mapping", flags.load.mapping.is_saved()),
         ("--fidelity", flags.fabric.fidelity() != Fidelity::ClosedForm),
     ];
     if let Some((flag, _)) = alone.into_iter().find(|(_, is_given)| *is_given) {
         let (problem, allowed) = ("is of one answer".into(), "without --sweep".into());
         return Err(Failure::Flag { flag: flag.into(), problem, allowed });
     }
-    let question = flags.mapping.ask_many(Question::load(layers.check()?)?)?;
+    let question = flags.load.mapping.ask_many(Question::load(layers.check()?)?)?;
     let own = |_: &Layers, scenario: &Scenario| Ok(Axes { prompt: Some(scenario.prompt), ..Axes::of(scenario) });
     let bases = flags.sweep.bases(layers, own)?;
     let progress = Progress::start(bases.len() as u64);
