@@ -8,7 +8,7 @@ use wafersim::answer::{Provenance, Question};
 use wafersim::report::head::{Head, MadeBy, Override};
 use wafersim::spec::scenario::SETTINGS;
 use wafersim::spec::wafer::{DECLARATIONS, RateSet};
-use wafersim::spec::{Scenario, Wafer};
+use wafersim::spec::{Model, Scenario, Wafer};
 
 /// The program.
 pub const MADE_BY: MadeBy = MadeBy { version: env!("CARGO_PKG_VERSION"), commit: option_env!("SIMCTL_COMMIT") };
@@ -110,9 +110,11 @@ impl Asked {
 
     /// For an output about a scenario: what of it differs from the defaults, however it was said, and the flags that
     /// are no settings.
-    pub fn about(&self, scenario: &Scenario) -> Head {
+    pub fn about(&self, scenario: &Scenario, model: &Model) -> Head {
         let default = Scenario::default();
         let default = Scenario {
+            // How a checkpoint is stored is nothing that was asked.
+            precision: model.checkpoint.as_ref().map_or(default.precision, |stored| stored.precision),
             // A context that nobody asked for has shrunk to what the model was made for; a prompt is as long as it.
             context: if scenario.default_context { scenario.context } else { default.context },
             prompt: if scenario.prompt == scenario.context { scenario.prompt } else { default.prompt },
@@ -140,7 +142,7 @@ impl Asked {
     /// The same about a question, with its hash and its mapping.
     pub fn question(&self, question: &Question) -> Head {
         let mapping = question.mapping.as_ref().map(|mapping| mapping.name());
-        self.about(&question.scenario).with_mapping(mapping).with_input_hash(question.input_hash())
+        self.about(&question.scenario, &question.model).with_mapping(mapping).with_input_hash(question.input_hash())
     }
 }
 

@@ -62,7 +62,7 @@ const DEFAULT_TRACE: u64 = 32 << 20;
 
 /// What is asked of the fabric, with the files beside the answer opened.
 #[derive(Debug)]
-pub struct Asked {
+pub struct FabricAsked {
     /// Which layers.
     pub request: FabricRequest,
     /// Where pictures go.
@@ -78,7 +78,7 @@ impl FabricFlags {
     }
 
     /// What is asked of the fabric, with the ranges of the answer; nothing in closed form.
-    pub fn asked(&self, ranges: Ranges) -> Result<Option<Asked>, Failure> {
+    pub fn asked(&self, ranges: Ranges) -> Result<Option<FabricAsked>, Failure> {
         if self.fidelity != Fidelity::Fabric {
             let given = [
                 ("--phase", self.phase.is_some()),
@@ -112,7 +112,7 @@ impl FabricFlags {
         let pictures = self.pictures.as_deref().map(|folder| Folder::open_for("--pictures", folder)).transpose()?;
         let trace = self.trace.as_deref().map(|file| Destination::open_for("--trace", file)).transpose()?;
         let record = trace.is_some().then(|| record_for(limit));
-        Ok(Some(Asked {
+        Ok(Some(FabricAsked {
             request: FabricRequest { phase, layers, record, ranges },
             pictures,
             trace: trace.map(|file| (file, limit)),

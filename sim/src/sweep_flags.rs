@@ -45,10 +45,14 @@ impl SweepFlags {
         &self.sweeps
     }
 
+    /// Whether a setting is swept.
+    pub fn sweeps(&self, path: &str) -> bool {
+        self.sweeps.iter().any(|text| text.split('=').next().map(str::trim) == Some(path))
+    }
+
     /// Refuses to sweep what has a list of its own.
     pub fn check_beside(&self, mut listed: impl Iterator<Item = &'static str>) -> Result<(), Failure> {
-        let swept = |path: &str| self.sweeps.iter().any(|text| text.split('=').next().map(str::trim) == Some(path));
-        match listed.find(|path| swept(path)) {
+        match listed.find(|path| self.sweeps(path)) {
             Some(path) => {
                 Err(wrong(format!("sweeps '{path}', for which there is a list too"), "one of the two".into()))
             }

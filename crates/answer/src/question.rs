@@ -90,8 +90,8 @@ impl Question {
     }
 
     /// FNV-1a hash (64 bit) of what the inputs mean: the scenario, the model, the wafer with all its figures, the draft
-    /// model, and the mapping or how much is tried to find one. Names of files, how they are laid out, and defaults that
-    /// are spelled out change nothing.
+    /// model, and the mapping or how much is tried to find one. Names of files, how they are laid out, and defaults
+    /// that are spelled out change nothing.
     pub fn input_hash(&self) -> String {
         let Scenario { speculation, .. } = &self.scenario;
         let nameless = |model: &Model| Model { name: String::new(), ..model.clone() };

@@ -56,7 +56,8 @@ impl Bars<'_> {
             "encoding": {
                 "y": category("name"),
                 "x": {
-                    "field": "value", "type": "quantitative", "title": self.axis, "scale": { "domainMax": most * 1.2 }, "axis": { "tickCount": 8 }
+                    "field": "value", "type": "quantitative", "title": self.axis,
+                    "scale": { "domainMax": most * 1.2 }, "axis": { "tickCount": 8 }
                 },
                 "tooltip": tooltip(&[("name", ""), ("value", self.axis)]),
             }

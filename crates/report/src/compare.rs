@@ -131,7 +131,8 @@ fn with_parameters(mut scenario: Value) -> Value {
 /// A file that is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{file}: is no answer, it has no '{key}'; allowed: what 'simctl run --format json' writes, or a scenario file (.toml)"
+    "{file}: is no answer, it has no '{key}'; allowed: what 'simctl run --format json' writes, \
+     or a scenario file (.toml)"
 )]
 pub struct NoAnswer {
     /// The file.
@@ -313,9 +314,10 @@ mod tests {
 
     #[test]
     fn changes_add_up() {
+        let other = json!({ "operator": "b", "cycles": 1000.0, "causes": { "hops": 400.0, "compute": 600.0 } });
         let rows = |cycles: f64| {
-            json!([{ "operator": "a", "cycles": cycles, "causes": { "hops": cycles } },
-                                        { "operator": "b", "cycles": 1000.0, "causes": { "hops": 400.0, "compute": 600.0 } }])
+            let first = json!({ "operator": "a", "cycles": cycles, "causes": { "hops": cycles } });
+            json!([first, other])
         };
         let a = answered(100.0, 1.0, rows(1000.0), json!({ "users": 1, "p": { "w": "fp8" } }));
         let b = answered(150.0, 2.0, rows(3000.0), json!({ "users": 1, "p": { "w": "fp4" } }));

@@ -123,7 +123,7 @@ pub fn execute(flags: &GraphFlags, asked: &Asked) -> Result<(), Failure> {
         files::reads_named("--mapping", name)?;
         let mapping = Mapping::from_name_or_path(name)?;
         let text = rewritten((flags, format), &mapping, &model, &scenario)?;
-        let head = asked.about(&scenario).with_mapping(Some(mapping.name()));
+        let head = asked.about(&scenario, &model).with_mapping(Some(mapping.name()));
         let text = if format == Format::Json { head.json(&text)? } else { text };
         if let Some(file) = saved {
             let question = question(&model, &scenario)?.with_mapping(Some(mapping));
@@ -141,7 +141,7 @@ pub fn execute(flags: &GraphFlags, asked: &Asked) -> Result<(), Failure> {
     };
     let text = match format {
         Format::Dot => graph.to_dot(),
-        Format::Json => asked.about(&scenario).json(&format!("{:#}\n", graph.to_json()))?,
+        Format::Json => asked.about(&scenario, &model).json(&format!("{:#}\n", graph.to_json()))?,
     };
     destination.write(&text)
 }

@@ -87,6 +87,13 @@ pub fn execute(flags: &PlanFlags, asked: &Asked) -> Result<(), Failure> {
     }
     let wafer = Wafer::from_name_or_path(&scenario.wafer)?;
     flags.sweep.check_beside(flags.axes.listed())?;
+    if flags.sweep.sweeps("prompt") {
+        return Err(Failure::Flag {
+            flag: "--sweep".into(),
+            problem: "sweeps 'prompt', and in a plan every prompt is as long as the context".into(),
+            allowed: "simctl run --sweep prompt=...".into(),
+        });
+    }
     let bases = match flags.sweep.is_given() {
         true => flags.sweep.bases(&layers, |layers, scenario| flags.axes.axes(layers, scenario, None))?,
         false => {

@@ -15,11 +15,11 @@ use wafersim::stream::steady::{Steady, steady};
 use crate::asked::{Asked, signed};
 use crate::certify::certified;
 use crate::commands::plan;
-use crate::fabric_flags::{Asked as FabricAsked, FabricFlags, Fidelity, say_what_is_left_out};
+use crate::fabric_flags::{FabricAsked, FabricFlags, Fidelity, say_what_is_left_out};
 use crate::failure::Failure;
 use crate::layers::Layers;
 use crate::load_flags::LoadFlags;
-use crate::out_flags::{Forms, HasPicture, Out, OutFlags};
+use crate::out_flags::{Form, Forms, HasPicture, Out, OutFlags};
 use crate::pages::{self, Shown};
 use crate::progress::{Draws, Progress, Runs};
 use crate::range_flags::RangeFlags;
@@ -59,6 +59,13 @@ pub const STREAM_SEED: u64 = 1;
 /// Answers the question.
 pub fn execute(flags: &RunFlags, asked: &Asked) -> Result<(), Failure> {
     let out = flags.output.open(HasPicture::Yes)?;
+    if flags.brief && out.form != Form::Text {
+        return Err(Failure::Flag {
+            flag: "--brief".into(),
+            problem: "is of the answer as text".into(),
+            allowed: "without --out, or with a file whose name ends in .txt".into(),
+        });
+    }
     let wafer_map = WaferMapFile::open(flags.wafer_map.as_deref())?;
     let ranges = flags.ranges.ranges()?;
     let on_the_fabric = flags.fabric.asked(ranges)?;

@@ -103,4 +103,25 @@ fn the_brief_answer_has_ten_lines() {
     assert_eq!(brief.lines().count(), 10, "{brief}");
     assert!(brief.starts_with("verdict      "), "{brief}");
     assert_eq!(simctl("run --brief --format json").code, Some(2));
+    assert_eq!(simctl("run --brief --out brief.html").code, Some(2));
+}
+
+#[test]
+fn how_a_checkpoint_is_stored_is_not_what_was_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.json");
+    let config = include_str!("../../../models/llm/llama-3.1-8b.json");
+    assert!(config.contains("\"torch_dtype\": \"bfloat16\""));
+    fs::write(&file, config).unwrap();
+    let asked = |flags: &str| {
+        let model = file.display();
+        let said = simctl(&format!("run --model {model} --wafers 1 --context 1k --search none --format json {flags}"));
+        let output = said.json();
+        let paths: Vec<String> = overrides(&output).into_iter().map(|(path, _)| path).collect();
+        (output["scenario"]["precision"]["weights"].clone(), paths)
+    };
+    let common = ["model", "wafers", "context", "--search"];
+    assert_eq!(asked(""), (json!("bf16"), common.map(str::to_owned).to_vec()));
+    let with_weights = ["model", "wafers", "context", "precision.weights", "--search"];
+    assert_eq!(asked("--weights fp8"), (json!("fp8"), with_weights.map(str::to_owned).to_vec()));
 }

@@ -79,6 +79,7 @@ fn what_cannot_be_swept_is_refused() {
         ("users=0,1", "from 1 to"),
         ("users=1,2 --users 4", "a list too"),
         ("mapping=beast", "best"),
+        ("prompt=1k,2k", "run --sweep prompt"),
         ("users=1..9000000", "at most"),
         ("users=1,2 --sweep users=3", "twice"),
         ("wafer.link.latency=1..2 --fidelity stream", "closed form"),

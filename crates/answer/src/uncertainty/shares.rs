@@ -9,9 +9,9 @@
 //! *Exchange*: a second set of draws B, and for each input i both sets with the column of that input exchanged, A_B
 //! and B_A. With `f` less its mean, the variance of input i is the mean of `f(B) (f(A_B) - f(A))` (Saltelli et al.,
 //! Computer Physics Communications 181, 2010, table 2, b) and of the same with A and B in each other's place; the whole
-//! is half the mean of `(f(A) - f(B))^2`. So an input without effect gets 0, one that is alone gets 1, and the shares of
-//! a sum of functions of one input each add up to 1, however few the draws are. It assumes nothing, and takes for each
-//! draw twice as many runs more as there are inputs, and one.
+//! is half the mean of `(f(A) - f(B))^2`. So an input without effect gets 0, one that is alone gets 1, and the shares
+//! of a sum of functions of one input each add up to 1, however few the draws are. It assumes nothing, and takes for
+//! each draw twice as many runs more as there are inputs, and one.
 
 use std::borrow::Cow;
 
