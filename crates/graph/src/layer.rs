@@ -296,6 +296,8 @@ pub struct LayerGraph {
     pub divided_activation: bool,
     /// Whether experts are chosen while the stream is on its way.
     pub choice_beside_stream: bool,
+    /// Whether a norm's sum travels while experts are chosen.
+    pub norm_beside_choice: bool,
     /// Whether tiles that are stored narrow are converted and multiplied in parts.
     pub conversion_in_strips: bool,
 }

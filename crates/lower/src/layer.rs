@@ -20,7 +20,8 @@ use crate::clustered::Clusters;
 use crate::lies::{Contents, HeadSizes, KvLies};
 use crate::linear::{Remembering, StateLies};
 use crate::network::GateUp;
-use crate::norm::{NormOf, Riding};
+use crate::norm::{Beside, NormOf, Riding};
+use crate::product::all_in_first;
 use crate::request::{LayerRequest, LowerError};
 use crate::router::{Choice, Logits};
 use crate::writer::{Writer, first, table};
@@ -77,6 +78,8 @@ struct Walk<'a> {
     /// Where tensors lie.
     at: BTreeMap<TensorId, Operand>,
     riding: Option<Riding>,
+    /// One whose sum travels beside the choice of experts.
+    beside: Option<Beside>,
     /// The norm of new latents, where it rides with the product that makes queries.
     latent_riding: Option<Riding>,
     attending: Option<Attending>,
@@ -137,6 +140,7 @@ impl<'a> Walk<'a> {
             graph,
             at: stream.map(|stream| (stream, first(x))).into_iter().collect(),
             riding: None,
+            beside: None,
             latent_riding: None,
             attending: None,
             scored: None,
@@ -192,6 +196,8 @@ impl<'a> Walk<'a> {
                     .iter()
                     .map(|id| self.operand(Some(id)).map(|x| self.writer.rope(graph, x, *rotary)))
                     .collect::<Result<Vec<_>, _>>()?;
+                // Queries and keys that lie interleaved are rotated by the same operations.
+                let nodes = if graph.interleaved_products { all_in_first(nodes) } else { nodes };
                 self.writer.program.push(name, nodes);
             }
             LayerOperation::Append if self.latent().is_ok() => self.latent_append(name, reads)?,

@@ -4,16 +4,18 @@
 //! experts is taken before the one reduction that a dense network needs as well. The shared expert may go beside them:
 //! then one reduction carries the sums of both.
 
+use wafersim_graph::Rewrite;
 use wafersim_mapping::LineKind;
 use wafersim_program::collective::{self, Sharing};
 use wafersim_program::pieces::ring_words;
 use wafersim_program::{
     Axis, BufferId, Chosen, Digit, Dimension, Field, Formula, Math, Node, Operand, Operation, Pair, Part, Rescaled,
-    Work,
+    Spread, Work,
 };
 use wafersim_spec::model::{Gating, Moe, Role};
 
-use crate::norm::{Riding, riding_sums};
+use crate::norm::{Beside, Riding, riding_sums};
+use crate::overlap::{beside_each, beside_reduction, is_conversion};
 use crate::product::{Concatenated, Product, interleave};
 use crate::request::{ExpertLoad, Routed, Scope};
 use crate::router::Choice;
@@ -21,6 +23,15 @@ use crate::writer::{Lines, Writer, along, everywhere, first, table};
 
 /// Rows that share out an activation, at most: parts go round one hop at a time.
 const MOST_SHARING_ROWS: u64 = 16;
+
+/// How many neighbours share out an activation.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ActivationSharing {
+    /// By elements of a vector: neighbouring rows.
+    elements: u64,
+    /// By vectors: groups of these.
+    vectors: u64,
+}
 
 /// A network while it is written.
 #[derive(Debug, Clone)]
@@ -67,9 +78,11 @@ pub(crate) struct NetworkForm {
 }
 
 /// A norm that rides with the reduction of gate and up, and what waits for it beside these.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Waiting<'a> {
     pub riding: Riding,
+    /// Where its sum travels beside the choice of experts instead.
+    pub beside: Option<Beside>,
     /// The norm's input, where somebody reads it later.
     pub x: Option<Operand>,
     /// A choice whose weights are logits still.
@@ -122,7 +135,7 @@ impl Writer<'_> {
             fields.extend(names.map(|name| table(name, network.vectors(), network.width, Axis::X, region)));
         }
         let rows = networks.first().map_or(0, |network| network.rows.most());
-        let riding = waiting.map(|waiting| waiting.riding);
+        let riding = waiting.as_ref().filter(|waiting| waiting.beside.is_none()).map(|waiting| waiting.riding);
         let gates_field = fields.len() as u32;
         let gated = networks.iter().filter(|network| network.output_gate.is_some()).count();
         fields.extend((0..gated).map(|_| everywhere("output gate", rows, 1)));
@@ -144,24 +157,40 @@ impl Writer<'_> {
                 nodes.extend(self.product(product, form.accumulators_in_place));
             }
             let both = [(network.roles[0], gate), (network.roles[1], up)];
-            nodes.extend(self.both_products(network, both, form, riding.is_some()));
+            nodes.extend(self.both_products(network, both, form, waiting.is_some()));
         }
         let line = if self.is_cell() { LineKind::CellY } else { LineKind::Y };
-        nodes.extend(self.reduce(operator, line, Lines::Whole(Axis::Y), payload));
-        if let Some(waiting) = waiting {
-            nodes.extend(self.scale_network(networks, &made, waiting, sums));
+        let mut reduction = self.reduce(operator, line, Lines::Whole(Axis::Y), payload);
+        let Some(mut waiting) = waiting else {
+            nodes.extend(reduction);
+            return (nodes, made);
+        };
+        if let Some(Beside { sums, travels, .. }) = waiting.beside.take() {
+            // What is cut into strips later has to be found then.
+            let (conversions, cut) =
+                (self.mapping().overlap.conversion, self.mapping().has(Rewrite::ConversionInStrips));
+            nodes = beside_each(travels, nodes, |node| !cut && (conversions || !is_conversion(node)));
+            let [early, late] = self.scale_network(networks, &made, &waiting, sums);
+            beside_reduction(&mut reduction, early);
+            nodes.extend(reduction.into_iter().chain(late));
+        } else {
+            nodes.extend(reduction);
+            let [early, late] = self.scale_network(networks, &made, &waiting, sums);
+            nodes.extend(early.into_iter().chain(late));
         }
         (nodes, made)
     }
 
     /// The scale of a norm that rode, applied to all that waits for it; biases, which are not normed, come afterwards.
+    /// First what does not read gate and up, then what does.
     fn scale_network(
         &self,
         networks: &[Network],
         made: &[GateUp],
-        Waiting { riding, x, choice }: Waiting<'_>,
+        Waiting { riding, x, choice, .. }: &Waiting<'_>,
         sums: Operand,
-    ) -> Vec<Node> {
+    ) -> [Vec<Node>; 2] {
+        let (riding, x, choice) = (*riding, *x, *choice);
         if networks.iter().all(|network| network.chosen.is_none()) {
             let mut scaled: Vec<Rescaled> = x.map(|operand| Rescaled { operand, bias: None }).into_iter().collect();
             for (network, made) in networks.iter().zip(made) {
@@ -169,31 +198,34 @@ impl Writer<'_> {
                 scaled.extend([(network.roles[0], made.gate), (network.roles[1], made.up)].map(late));
                 scaled.extend(made.output_gate.map(|operand| Rescaled { operand, bias: None }));
             }
-            return vec![self.rescale(riding, sums, scaled)];
+            return [Vec::new(), vec![self.rescale(riding, sums, scaled)]];
         }
-        let mut nodes = vec![self.norm_scale(riding, sums)];
+        let (mut early, mut late) = (vec![self.norm_scale(riding, sums)], Vec::new());
         let mut by_token: Vec<Operand> = x.into_iter().collect();
         by_token.extend(choice.map(|(choice, _)| choice.weights()));
-        by_token.extend(made.iter().filter_map(|made| made.output_gate));
+        if !by_token.is_empty() {
+            early.push(self.times(by_token, sums, None));
+        }
+        early.extend(choice.map(|(choice, moe)| self.weigh(moe, choice, None)));
+        let mut by_token: Vec<Operand> = made.iter().filter_map(|made| made.output_gate).collect();
         for (network, GateUp { gate, up, .. }) in networks.iter().zip(made) {
             let Some((_, pairs)) = &network.chosen else {
                 by_token.extend([*gate, *up]);
                 continue;
             };
-            nodes.push(self.times(vec![*gate, *up], sums, Some(pairs.clone())));
+            late.push(self.times(vec![*gate, *up], sums, Some(pairs.clone())));
             for (role, y) in [(network.roles[0], *gate), (network.roles[1], *up)] {
                 if let (true, Some(chosen)) = (network.bias, network.chosen_at_inner()) {
                     let work = vec![self.work(Operation::Add, self.most(y), 1)];
                     let formula = Formula::Bias { y, role, chosen: Some(chosen) };
-                    nodes.push(self.compute(Math::Add, &[y.buffer], y.buffer, work, formula));
+                    late.push(self.compute(Math::Add, &[y.buffer], y.buffer, work, formula));
                 }
             }
         }
         if !by_token.is_empty() {
-            nodes.push(self.times(by_token, sums, None));
+            late.push(self.times(by_token, sums, None));
         }
-        nodes.extend(choice.map(|(choice, moe)| self.weigh(moe, choice, None)));
-        nodes
+        [early, late]
     }
 
     /// The local products of gate and up.
@@ -259,22 +291,38 @@ impl Writer<'_> {
         self.compute(Math::GatedActivation, &[made.gate.buffer], made.gate.buffer, work, formula)
     }
 
-    /// Rows among which an activation is shared out: as many neighbours as divide the rows of the region, at most one
-    /// for each element of a vector. Nothing where there are no two of them.
-    pub fn activation_sharing(&self, made: GateUp) -> Option<u64> {
-        let (rows, elements) = (self.region().rows, self.laid(made.gate).most_inner());
-        let whole = |count: &u64| rows.is_multiple_of(*count) && *count <= elements;
-        (2..=MOST_SHARING_ROWS).filter(whole).max()
+    /// Rows among which an activation is shared out: as many neighbours as divide the rows of the region, by elements
+    /// of a vector, then by vectors. Nothing where there are no two of them.
+    pub fn activation_sharing(&self, made: GateUp) -> Option<ActivationSharing> {
+        let (rows, field) = (self.region().rows, self.laid(made.gate));
+        let most = |among: u64, each: u64| {
+            let fits = |count: &u64| rows.is_multiple_of(each * *count) && *count <= among;
+            (1..=MOST_SHARING_ROWS / each).filter(fits).max().unwrap_or(1)
+        };
+        let elements = most(field.most_inner(), 1);
+        let vectors = most(field.rows.most(), elements);
+        (elements * vectors > 1).then_some(ActivationSharing { elements, vectors })
     }
 
     /// The same among neighbouring rows, each of which holds all of gate and up: each takes a part, then the parts go
     /// round. Returns what all rows have then.
-    pub fn divided_activation(&mut self, network: &Network, made: GateUp, rows: u64) -> (Vec<Node>, Operand) {
-        let share = Digit::inside(Axis::Y, rows);
+    pub fn divided_activation(
+        &mut self,
+        network: &Network,
+        made: GateUp,
+        sharing: ActivationSharing,
+    ) -> (Vec<Node>, Operand) {
+        let ActivationSharing { elements, vectors } = sharing;
+        let count = elements * vectors;
+        let of_vectors = Digit { stride: elements, parts: vectors, ..Digit::inside(Axis::Y, count) };
         let mut nodes = Vec::new();
         let parts = [made.gate, made.up].map(|operand| {
             let field = self.field(operand);
-            let part = first(self.declare("feed_forward.part", vec![field.shared(share)]));
+            let mut part = field.shared(Digit::inside(Axis::Y, elements));
+            if vectors > 1 {
+                part.rows.spread = Spread::Split(of_vectors);
+            }
+            let part = first(self.declare("feed_forward.part", vec![part]));
             let work = vec![self.work(Operation::Copy, self.most(part), 1)];
             let formula = Formula::Select { source: operand, target: part };
             nodes.push(self.compute(Math::Copy, &[operand.buffer], part.buffer, work, formula));
@@ -286,7 +334,7 @@ impl Writer<'_> {
         let whole = self.declare("feed_forward.inner", vec![field]);
         let sharing = Sharing {
             axis: Axis::Y,
-            count: rows,
+            count,
             stride: 1,
             words: ring_words(self.request.queue),
             source: gate.buffer,

@@ -14,6 +14,7 @@ use wafersim_spec::model::Role;
 use crate::attention::{Attending, Scored};
 use crate::cache::NewTokens;
 use crate::lies::KvLies;
+use crate::overlap::{is_transfer, is_work};
 use crate::writer::{Lines, Writer, everywhere, first};
 
 /// Vector operations of RMSNorm over its elements: (953 - 536 - 45 - 24 - 150) / (16 + 12 / 4) is about ten.
@@ -22,8 +23,9 @@ const NORM_OPERATIONS: u64 = 10;
 /// Vector operations of the rotary embedding of q, or of k: (205 - 45) / (16 + 12 / 4) is about eight.
 const ROPE_OPERATIONS: u64 = 8;
 
-/// Fewest for the rotation of pairs: four products and two sums.
-const LEAN_ROPE_OPERATIONS: u64 = 6;
+/// Fewest for the rotation of pairs, over as many elements as there are pairs: two products, and two more that are added
+/// to them.
+const LEAN_ROPE_OPERATIONS: [(Operation, u64); 2] = [(Operation::Multiply, 2), (Operation::Fma, 2)];
 
 /// Scale and gain of a head's norm.
 const HEAD_NORM_OPERATIONS: u64 = 2;
@@ -53,7 +55,36 @@ pub(crate) struct Riding {
     pub width: u64,
 }
 
+/// A norm whose sum of squares travels while experts are chosen.
+#[derive(Debug, Clone)]
+pub(crate) struct Beside {
+    pub riding: Riding,
+    pub sums: Operand,
+    /// Its transfers that have not begun when the choice is made.
+    pub travels: Vec<Node>,
+}
+
 impl Writer<'_> {
+    /// The sum of squares of a norm by itself, its first transfer beside the last step of `choice`, where that is work of
+    /// all cores: a choice by logits that are here already. Its reduction is that of gate and up, with which it would
+    /// ride.
+    pub fn norm_beside(&mut self, riding: Riding, choice: &mut Vec<Node>) -> Beside {
+        let tokens = self.laid(riding.x).rows.most();
+        let sums = self.declare("feed_forward.sums", vec![riding_sums(tokens)]);
+        let mut travels = self.reduce("experts.gate_up", LineKind::Y, Lines::Whole(Axis::Y), sums);
+        let choosing = choice.pop_if(|last| is_work(last));
+        choice.extend(self.ride(Some(riding), first(sums)));
+        if !travels.iter().all(is_transfer) {
+            choice.extend(choosing);
+            choice.append(&mut travels);
+        } else if let Some(choosing) = choosing {
+            let transfer = travels.drain(..travels.len().min(1));
+            let beside: Vec<Node> = transfer.chain([choosing]).collect();
+            choice.push(Node::Parallel(beside));
+        }
+        Beside { riding, sums: first(sums), travels }
+    }
+
     /// RMSNorm by itself: a sum of squares, an all-reduce of it, a scale.
     pub fn norm(&mut self, norm: NormOf) -> Vec<Node> {
         let lines = (norm.line, Lines::Whole(norm.axis));
@@ -256,8 +287,12 @@ impl Writer<'_> {
         let field = self.laid(x);
         let head_dim = field.inner.last().map_or(0, |dimension| dimension.size);
         let elements = field.most().saturating_mul(rotary).div_ceil(head_dim.max(1));
-        let operations = if graph.accumulators_in_place { LEAN_ROPE_OPERATIONS } else { ROPE_OPERATIONS };
-        let work = vec![self.work(Operation::Multiply, elements, operations)];
+        let work = if graph.accumulators_in_place {
+            let lean = LEAN_ROPE_OPERATIONS.iter();
+            lean.map(|(operation, times)| self.work(*operation, elements.div_ceil(2), *times)).collect()
+        } else {
+            vec![self.work(Operation::Multiply, elements, ROPE_OPERATIONS)]
+        };
         let (position, users) = (self.request.position(), self.request.users);
         self.compute(Math::Rope, &[x.buffer], x.buffer, work, Formula::Rope { x, head_dim, rotary, position, users })
     }

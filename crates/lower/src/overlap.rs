@@ -102,9 +102,42 @@ pub(crate) fn is_transfer(node: &Node) -> bool {
     matches!(node, Node::Step(step) if matches!(step.action, Action::ChainReduce(_) | Action::Multicast(_)))
 }
 
-fn is_conversion(node: &Node) -> bool {
+pub(crate) fn is_conversion(node: &Node) -> bool {
     matches!(node, Node::Step(step)
         if matches!(&step.action, Action::Compute(compute) if compute.math == Math::Dequantise))
+}
+
+/// Transfers beside the work of an operator before its reduction: each beside the next step that `may` stand beside one,
+/// those that find none before all else.
+pub(crate) fn beside_each(transfers: Vec<Node>, work: Vec<Node>, may: impl Fn(&Node) -> bool) -> Vec<Node> {
+    let can = |node: &Node| is_work(node) && may(node);
+    let places = work.iter().filter(|node| can(node)).count();
+    let mut transfers = transfers.into_iter();
+    let early = transfers.len().saturating_sub(places);
+    let mut nodes: Vec<Node> = transfers.by_ref().take(early).collect();
+    nodes.extend(work.into_iter().map(|node| match if can(&node) { transfers.next() } else { None } {
+        Some(transfer) => Node::Parallel(vec![transfer, node]),
+        None => node,
+    }));
+    nodes
+}
+
+/// Work beside the last chain of a reduction, before its multicast: a core is free while others' words pass. Behind a
+/// reduction that is none of chains.
+pub(crate) fn beside_reduction(reduction: &mut Vec<Node>, work: Vec<Node>) {
+    let is_chain = |node: &Node| matches!(node, Node::Step(step) if matches!(step.action, Action::ChainReduce(_)));
+    match reduction.iter_mut().rfind(|node| is_chain(node)) {
+        Some(chain) if !work.is_empty() => {
+            let alone = std::mem::replace(chain, Node::Sequence(Vec::new()));
+            *chain = Node::Parallel(vec![alone, Node::Sequence(work)]);
+        }
+        _ => reduction.extend(work),
+    }
+}
+
+/// Whether a step is work of cores that takes time.
+pub(crate) fn is_work(node: &Node) -> bool {
+    matches!(node, Node::Step(step) if matches!(&step.action, Action::Compute(compute) if !compute.work.is_empty()))
 }
 
 #[cfg(test)]

@@ -330,14 +330,17 @@ pub(crate) fn interleave(nodes: Vec<Node>) -> Vec<Node> {
 }
 
 /// Moves the work of the others of some alike steps into the first.
-fn all_in_first(mut steps: Vec<Node>) -> Vec<Node> {
+pub(crate) fn all_in_first(mut steps: Vec<Node>) -> Vec<Node> {
     let Some((first, others)) = steps.split_first_mut() else { return steps };
     for other in others {
         if let (Some(first), Some(other)) = (compute_mut(first), compute_mut(other)) {
             // Set-up is done once; all else is as often, and longer.
-            for (work, more) in first.work.iter_mut().zip(std::mem::take(&mut other.work)) {
-                if work.operation != Operation::Setup {
-                    work.length = work.length.saturating_add(more.length);
+            for more in std::mem::take(&mut other.work) {
+                let is_alike = |work: &&mut Work| (work.operation, work.count) == (more.operation, more.count);
+                match first.work.iter_mut().find(is_alike) {
+                    Some(work) if more.operation == Operation::Setup => work.count = work.count.max(more.count),
+                    Some(work) => work.length = work.length.saturating_add(more.length),
+                    None => first.work.push(more),
                 }
             }
             first.reads.extend(&other.reads);

@@ -365,6 +365,11 @@ fn each_rewrite_changes_what_it_is_about() {
     let early = [Rewrite::FusedNorms, Rewrite::EarlyRouter, Rewrite::SingleChoice];
     let beside = [early.as_slice(), &[Rewrite::ChoiceBesideStream]].concat();
     assert!(total(&written(&plain, &beside)) < total(&written(&plain, &early)));
+    // It needs a norm that would ride with gate and up; then a reduction more takes no time.
+    let own = [beside.as_slice(), &[Rewrite::NormBesideChoice]].concat();
+    assert!(total(&written(&plain, &own)) < total(&written(&plain, &beside)));
+    let alone = [early[1], Rewrite::NormBesideChoice];
+    assert_eq!(total(&written(&plain, &alone)), total(&written(&plain, &alone[..1])));
     let formed = |program: &Program| program.weights.iter().filter(|weight| !weight.behind.is_empty()).count();
     assert_eq!((formed(&written(&plain, &[])), formed(&written(&plain, &[Rewrite::EarlyRouter]))), (0, 2));
     let choosing = |program: &Program| {

@@ -257,12 +257,14 @@ impl Program {
         found.into_iter()
     }
 
-    /// Multiply-accumulates of the fullest processing element, loops counted.
+    /// Multiply-accumulates of the fullest processing element, loops counted; not those that rotate pairs.
     pub fn macs_per_element(&self) -> u64 {
         let mut macs = 0u64;
         for node in &self.body {
             node.visit(1, &mut |step, times| {
-                if let Action::Compute(compute) = &step.action {
+                if let Action::Compute(compute) = &step.action
+                    && compute.math != Math::Rope
+                {
                     let once: u64 = compute.work.iter().map(Work::macs).sum();
                     macs = macs.saturating_add(once.saturating_mul(times));
                 }

@@ -16,7 +16,7 @@ use wafersim_values::{
 };
 
 /// Rewrites of routers and networks.
-const REWRITES: [Rewrite; 10] = [
+const REWRITES: [Rewrite; 11] = [
     Rewrite::FusedNorms,
     Rewrite::EarlyRouter,
     Rewrite::SingleChoice,
@@ -27,6 +27,7 @@ const REWRITES: [Rewrite; 10] = [
     Rewrite::AccumulatorsInPlace,
     Rewrite::DividedActivation,
     Rewrite::ChoiceBesideStream,
+    Rewrite::NormBesideChoice,
 ];
 
 fn mapping(columns: u64, rows: u64) -> LayerMapping {

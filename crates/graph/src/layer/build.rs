@@ -30,6 +30,7 @@ impl LayerGraph {
                 divided_activation: false,
                 conversion_in_strips: false,
                 choice_beside_stream: false,
+                norm_beside_choice: false,
             },
             hidden,
             load,

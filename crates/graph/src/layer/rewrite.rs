@@ -42,19 +42,24 @@ pub enum Rewrite {
     SharedExpertBeside,
     /// Reductions read accumulators where the product left them.
     AccumulatorsInPlace,
-    /// Query, key and value projections interleaved in memory: one operation of the length of all.
+    /// Query, key and value projections interleaved in memory: one operation of the length of all. So are the output
+    /// projection and the router's part beside it; queries and keys are rotated by the same operations.
     InterleavedQueryKeyValue,
     /// Neighbouring rows, which hold the same of gate and up, share out the activation and pass their parts round.
     DividedActivation,
     /// The choice is made in the line where the logits end, while the stream is still on its way to all others.
     ChoiceBesideStream,
+    /// The sum of squares of the network's norm travels while experts are chosen and their weights converted. So what
+    /// the scale does to the weights of the chosen happens beside the reduction of gate and up. Only with
+    /// [`Self::FusedNorms`] and [`Self::EarlyRouter`].
+    NormBesideChoice,
     /// Tiles that are stored narrow are converted and multiplied in two halves, those of the LM head in sixteen parts.
     ConversionInStrips,
 }
 
 impl Rewrite {
     /// All rewrites, in the order in which they are listed and written.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::FusedNorms,
         Self::RidingHeadNorm,
         Self::OnlineSoftmax,
@@ -70,6 +75,7 @@ impl Rewrite {
         Self::InterleavedQueryKeyValue,
         Self::DividedActivation,
         Self::ChoiceBesideStream,
+        Self::NormBesideChoice,
         Self::ConversionInStrips,
     ];
 
@@ -91,6 +97,7 @@ impl Rewrite {
             Self::InterleavedQueryKeyValue => "interleaved_query_key_value",
             Self::DividedActivation => "divided_activation",
             Self::ChoiceBesideStream => "choice_beside_stream",
+            Self::NormBesideChoice => "norm_beside_choice",
             Self::ConversionInStrips => "conversion_in_strips",
         }
     }
@@ -110,9 +117,12 @@ impl Rewrite {
             Self::ConcatenatedExperts => "the chosen experts' tiles in one operation a row",
             Self::SharedExpertBeside => "the shared expert's sums go with those of the routed experts",
             Self::AccumulatorsInPlace => "reductions read accumulators where the product left them",
-            Self::InterleavedQueryKeyValue => "query, key and value interleaved: one operation of the length of all",
+            Self::InterleavedQueryKeyValue => {
+                "query, key and value interleaved, output and early logits as well: one operation of the length of all"
+            }
             Self::DividedActivation => "neighbouring rows share out the activation and pass their parts round",
             Self::ChoiceBesideStream => "experts are chosen while the stream is on its way to all columns",
+            Self::NormBesideChoice => "a norm's sum of squares travels while experts are chosen and converted",
             Self::ConversionInStrips => "narrow weights are converted and multiplied in parts",
         }
     }
@@ -137,6 +147,7 @@ impl Rewrite {
             Self::SharedExpertBeside => "gate and up of the shared expert beside those of the routed ones",
             Self::AccumulatorsInPlace => "one buffer of a product's outputs less",
             Self::InterleavedQueryKeyValue | Self::ChoiceBesideStream => "none",
+            Self::NormBesideChoice => "one element a token in a buffer of its own instead of in the payload",
             Self::DividedActivation => "one buffer of inner elements more, and two of a part of them",
             Self::ConversionInStrips => "half of the room for converted weights, a sixteenth in the LM head",
         }
@@ -160,6 +171,7 @@ impl Rewrite {
             | Self::InterleavedQueryKeyValue
             | Self::DividedActivation
             | Self::ChoiceBesideStream
+            | Self::NormBesideChoice
             | Self::ConversionInStrips => false,
         }
     }
@@ -273,6 +285,7 @@ impl LayerGraph {
             Rewrite::InterleavedQueryKeyValue => return self.interleaved_products = true,
             Rewrite::DividedActivation => return self.divided_activation = true,
             Rewrite::ChoiceBesideStream => return self.choice_beside_stream = true,
+            Rewrite::NormBesideChoice => return self.norm_beside_choice = true,
             Rewrite::ConversionInStrips => return self.conversion_in_strips = true,
             Rewrite::EarlyRouter => return self.early_router(),
             Rewrite::SharedExpertBeside => return self.shared_expert_beside(),

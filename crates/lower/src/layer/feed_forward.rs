@@ -85,9 +85,12 @@ impl<'a> Walk<'a> {
         let waits = self.riding.is_some();
         let made = self.own("router").unwrap_or(self.writer.region());
         let known = self.choice_known(made);
-        let (nodes, choice) =
+        let (mut nodes, choice) =
             self.writer.within(made, |writer| writer.choose(moe, logits, ChoiceOf { form, waits, known }, x));
         self.choice = Some(choice);
+        if waits && self.graph.norm_beside_choice && self.own_network(NetworkKind::Experts).is_none() {
+            self.beside = self.riding.take().map(|riding| self.writer.norm_beside(riding, &mut nodes));
+        }
         if let Some(open) = &mut self.open {
             open.body.extend(nodes);
         }
@@ -170,7 +173,9 @@ impl<'a> Walk<'a> {
             (Some(choice), Ok(moe)) if choice.waits => Some((choice, moe)),
             _ => None,
         };
-        let waiting = self.riding.take().map(|riding| Waiting { riding, x: read_later.then_some(x), choice: waiting });
+        let beside = self.beside.take();
+        let riding = self.riding.take().or(beside.as_ref().map(|beside| beside.riding));
+        let waiting = riding.map(|riding| Waiting { riding, beside, x: read_later.then_some(x), choice: waiting });
         let name = if kinds == [NetworkKind::Shared] { "shared_expert.gate_up" } else { operator.name };
         let (nodes, made) = self.writer.gate_up(name, &networks, form, waiting);
         self.gates.extend(kinds.into_iter().zip(made));
@@ -207,7 +212,7 @@ impl<'a> Walk<'a> {
                 let (nodes, inner) = self.writer.within(at, |writer| {
                     let sharing = writer.activation_sharing(made).filter(|_| divided);
                     let (mut nodes, inner) = match sharing {
-                        Some(rows) => writer.divided_activation(&network, made, rows),
+                        Some(sharing) => writer.divided_activation(&network, made, sharing),
                         None => (vec![writer.gated_activation(&network, made)], made.gate),
                     };
                     nodes.extend(writer.gate_of_output(GateUp { gate: inner, ..made }));

@@ -227,13 +227,20 @@ impl<'a> Walk<'a> {
         };
         let product = Product::plain(&self.writer, role, result, first(output)).with_bias(bias, Axis::X);
         let in_place = self.graph.accumulators_in_place;
-        body.extend(self.writer.product(Product { inputs: inputs.clone(), ..product }, in_place));
+        let mut products = self.writer.product(Product { inputs: inputs.clone(), ..product }, in_place);
+        let mut sum = None;
         if let Some((early, _)) = early {
             let logits = Operand::new(output, 1);
             let added = (early, logits);
-            body.extend(self.writer.logits_of_attention((result, inputs), added, (bias, in_place)));
+            let mut beside = self.writer.logits_of_attention((result, inputs), added, (bias, in_place));
+            sum = beside.pop();
+            products.extend(beside);
+            if self.graph.interleaved_products {
+                products = interleave(products);
+            }
             self.logits = Some(Logits { at: logits, axis: Axis::Y, line: None, scale: None });
         }
+        body.extend(products.into_iter().chain(sum));
         body.extend(self.writer.reduce(operator.name, LineKind::X, Lines::Whole(Axis::X), output));
         if let Some(id) = operator.writes.first() {
             self.at.insert(*id, first(output));

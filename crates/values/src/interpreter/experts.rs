@@ -94,8 +94,11 @@ pub(super) fn gated(
     let up = pe.tile(up)?.clone();
     let mut factors: Vec<Option<f32>> = vec![None; up.rows.len()];
     if let Some(PairWeights { operand, pairs, .. }) = weights {
-        for (factor, pair) in factors.iter_mut().zip(pairs) {
-            *factor = Some(weight_of(pe, operand, pair)?);
+        // Pairs are those of all rows, in their order; a place may hold some of them only.
+        let is_whole = up.rows.len() == pairs.len();
+        for (index, (factor, row)) in factors.iter_mut().zip(up.rows.iter()).enumerate() {
+            let pair = pairs.get(if is_whole { index } else { *row as usize });
+            *factor = pair.map(|pair| weight_of(pe, operand, pair)).transpose()?;
         }
     }
     let gate = pe.tile_mut(gate)?;
