@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use wafersim_mapping::Mapped;
 use wafersim_place::{Item, Placement};
-use wafersim_program::{Peak, Program};
-use wafersim_spec::Bytes;
+use wafersim_program::{Factor, Peak, Program, Weight};
+use wafersim_spec::{Bytes, DataType};
 
 use crate::written::Written;
 
@@ -48,6 +48,17 @@ pub(crate) fn programs_of(placement: &Placement, slot: usize) -> (Vec<usize>, Ve
     (layouts, tables.map(|(table, _)| table).collect())
 }
 
+/// Bytes of the matrices that a program's rewrites have formed of others (the router behind the output projection), in
+/// the fullest place: placement knows those of the model alone.
+fn formed_bytes(program: &Program) -> Bytes {
+    let is_formed = |weight: &&Weight| weight.behind.iter().any(|factor| matches!(factor, Factor::Matrix(_)));
+    let bytes = |weight: &Weight| {
+        let kind = weight.stored.map_or(DataType::Fp16, |stored| stored.data_type);
+        kind.storage(weight.inputs.most_inner().saturating_mul(weight.outputs.most_inner()))
+    };
+    program.weights.iter().filter(is_formed).map(bytes).sum()
+}
+
 /// Whether what the programs of layers and of tables keep fits beside weights and cache in every slot.
 ///
 /// # Errors
@@ -63,6 +74,7 @@ pub(crate) fn fits(mapped: &Mapped, written: &Written) -> Result<(), Fullest> {
 /// The fullest processing element of each slot, in the order of the pipeline, under programs of layers and of tables.
 pub(crate) fn fullest(mapped: &Mapped, layouts: &[Program], tables: &[Arc<Program>]) -> Vec<Fullest> {
     let placement = &mapped.placement;
+    let formed: Vec<Bytes> = layouts.iter().map(formed_bytes).collect();
     let layouts: Vec<Bytes> = layouts.iter().map(|program| peak(program).bytes).collect();
     let tables: Vec<Bytes> = tables.iter().map(|program| peak(program).bytes).collect();
     let more = mapped.rectangle_bytes();
@@ -73,7 +85,13 @@ pub(crate) fn fullest(mapped: &Mapped, layouts: &[Program], tables: &[Arc<Progra
             let kept = of_layers.iter().filter_map(|at| layouts.get(*at));
             let working = kept.chain(of_tables.iter().filter_map(|at| tables.get(*at))).max().copied();
             let rectangles = more.as_ref().and_then(|more| more.get(index)).copied().unwrap_or(Bytes::ZERO);
-            let held = ledger.worst_pe.lasting() + ledger.worst_pe.code_and_runtime + rectangles;
+            let of_layer = |item: &Item| match item {
+                Item::Layer(layer) => placement.layout_index(*layer as usize).and_then(|at| formed.get(at)).copied(),
+                Item::Embedding(_) | Item::LmHead(_) => None,
+            };
+            let items = placement.slots.get(index).into_iter().flat_map(|slot| &slot.items);
+            let formed: Bytes = items.filter_map(of_layer).sum();
+            let held = ledger.worst_pe.lasting() + ledger.worst_pe.code_and_runtime + rectangles + formed;
             Fullest { slot: index, held, working: working.unwrap_or(Bytes::ZERO) }
         })
         .collect()

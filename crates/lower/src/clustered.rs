@@ -364,7 +364,7 @@ impl Writer<'_> {
         let sizes: Vec<(u64, u64)> = cells.iter().map(of_cell).collect();
         let members = sizes.iter().map(|(members, _)| *members).max().unwrap_or(1);
         let elements = sizes.iter().map(|(_, elements)| *elements).max().unwrap_or(0);
-        Way::AllGather { owners: members, members, elements }
+        Way::AllGather { before: 0, owners: members, members, elements }
     }
 
     /// The way back along the columns of the region: every place of a rectangle sends its share of each token's output,

@@ -207,7 +207,7 @@ impl Writer<'_> {
         let (wanted, held) = (each(lies.row_values()), each(lies.column_values()));
         let (owners, heads) = (wanted.div_ceil(held), lies.head().most());
         let elements = wanted.min(held).saturating_mul(heads).saturating_mul(tokens);
-        let way = Way::AllGather { owners: owners.min(lies.dims), members: lies.dims, elements };
+        let way = Way::AllGather { before: 0, owners: owners.min(lies.dims), members: lies.dims, elements };
         let mut nodes = vec![self.relayout(Axis::X, of.value.buffer, rows, way)];
 
         let keys = lies.key_heads * lies.key_dim;
@@ -322,7 +322,7 @@ impl Writer<'_> {
         let (wanted, held) = (lies.column_values().most().max(1), lies.row_values().most().max(1));
         let elements = wanted.min(held).saturating_mul(lies.head().most()).saturating_mul(tokens);
         let owners = wanted.div_ceil(held).min(lies.rows);
-        let way = Way::AllGather { owners, members: lies.rows, elements };
+        let way = Way::AllGather { before: 0, owners, members: lies.rows, elements };
         nodes.push(self.relayout(Axis::Y, kept, result, way));
         (nodes, first(result))
     }

@@ -323,9 +323,9 @@ impl Writer<'_> {
                 part.rows.spread = Spread::Split(of_vectors);
             }
             let part = first(self.declare("feed_forward.part", vec![part]));
-            let work = vec![self.work(Operation::Copy, self.most(part), 1)];
+            // A part is read where it lies.
             let formula = Formula::Select { source: operand, target: part };
-            nodes.push(self.compute(Math::Copy, &[operand.buffer], part.buffer, work, formula));
+            nodes.push(self.compute(Math::Copy, &[operand.buffer], part.buffer, Vec::new(), formula));
             part
         });
         let [gate, up] = parts;

@@ -331,22 +331,26 @@ pub(crate) fn interleave(nodes: Vec<Node>) -> Vec<Node> {
 
 /// Moves the work of the others of some alike steps into the first.
 pub(crate) fn all_in_first(mut steps: Vec<Node>) -> Vec<Node> {
-    let Some((first, others)) = steps.split_first_mut() else { return steps };
-    for other in others {
-        if let (Some(first), Some(other)) = (compute_mut(first), compute_mut(other)) {
-            // Set-up is done once; all else is as often, and longer.
-            for more in std::mem::take(&mut other.work) {
-                let is_alike = |work: &&mut Work| (work.operation, work.count) == (more.operation, more.count);
-                match first.work.iter_mut().find(is_alike) {
-                    Some(work) if more.operation == Operation::Setup => work.count = work.count.max(more.count),
-                    Some(work) => work.length = work.length.saturating_add(more.length),
-                    None => first.work.push(more),
-                }
-            }
-            first.reads.extend(&other.reads);
-        }
-    }
+    in_first_of(&mut steps, |_| true);
     steps
+}
+
+/// The same of those among some steps that are `alike`.
+pub(crate) fn in_first_of(steps: &mut [Node], alike: impl Fn(&Compute) -> bool) {
+    let mut computes = steps.iter_mut().filter_map(compute_mut).filter(|compute| alike(compute));
+    let Some(first) = computes.next() else { return };
+    for other in computes {
+        // Set-up is done once; all else is as often, and longer.
+        for more in std::mem::take(&mut other.work) {
+            let is_alike = |work: &&mut Work| (work.operation, work.count) == (more.operation, more.count);
+            match first.work.iter_mut().find(is_alike) {
+                Some(work) if more.operation == Operation::Setup => work.count = work.count.max(more.count),
+                Some(work) => work.length = work.length.saturating_add(more.length),
+                None => first.work.push(more),
+            }
+        }
+        first.reads.extend(&other.reads);
+    }
 }
 
 fn compute_of(node: &Node) -> Option<&Compute> {

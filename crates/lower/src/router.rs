@@ -8,8 +8,8 @@
 use wafersim_graph::layer::ChoiceForm;
 use wafersim_mapping::LineKind;
 use wafersim_program::{
-    Action, Axis, BufferId, Dimension, Factor, Field, Formula, GainName, Math, Multicast, Node, Operand, Operation,
-    Region, Rescaled, Step, collective,
+    Action, Axis, BufferId, Digit, Dimension, Factor, Field, Formula, GainName, Math, Multicast, Node, Operand,
+    Operation, Region, Rescaled, Spread, Step, collective,
 };
 use wafersim_spec::model::{Moe, Role, Scoring, Selection};
 
@@ -84,18 +84,25 @@ pub(crate) fn check_selection(selection: &Selection) -> Result<(), LowerError> {
 
 /// What one place does to find the `best` largest of `count`, for each row: (elements, times).
 ///
-/// Either a pass over all for each of them (the plainest way), or one pass that keeps the best so far. That pass
-/// compares each with the least of the best, and puts those that are larger among them: of elements in random order the
-/// i-th is one of the largest `best` with probability best / i, so that best (1 + 1 / (best + 1) + ... + 1 / count) are
-/// expected to be put in, each past half of the list, with a comparison and a move for every place. Low: `best`
-/// (falling elements), high: all (rising).
+/// Either a pass over all for each of them (the plainest way), or one pass in the cheaper of two ways. The first keeps
+/// the best so far: it compares each with the least of the best, and puts those that are larger among them: of elements
+/// in random order the i-th is one of the largest `best` with probability best / i, so that best (1 + 1 / (best + 1) +
+/// ... + 1 / count) are expected to be put in, each past half of the list, with a comparison and a move for every place.
+/// Low: `best` (falling elements), high: all (rising). The second keeps the largest of each block: every time the
+/// largest of these is taken, crossed out, and the next of its block found, with two moves; it depends on no order.
 fn selection_passes(count: u64, best: u64, single_pass: bool) -> Vec<(u64, u64)> {
     if !single_pass || best >= count {
         return vec![(count, best.min(count))];
     }
     let share: f64 = (best + 1..=count).map(|place| 1.0 / place as f64).sum();
     let put_in = (best as f64 * (1.0 + share)).ceil() as u64;
-    vec![(count, 1), (best, put_in)]
+    let listed = vec![(count, 1), (best, put_in)];
+    let in_blocks =
+        |blocks: u64| vec![(count, 1), (blocks, 1 + best), (count.div_ceil(blocks) + 2, best.saturating_sub(1))];
+    let elements = |passes: &Vec<(u64, u64)>| passes.iter().map(|(elements, times)| elements * times).sum::<u64>();
+    // Blocks are best near the square root of all.
+    let blocked = (2..=count.isqrt() + 2).map(in_blocks);
+    std::iter::once(listed).chain(blocked).min_by_key(elements).unwrap_or_default()
 }
 
 impl Writer<'_> {
@@ -250,7 +257,7 @@ impl Writer<'_> {
         chosen.extend(logits.scale.map(|_| riding_sums(tokens)));
         if !form.single_choice {
             let all = self.declare(name, fields);
-            let way = self.gather_way(logits.axis, moe, (None, tokens));
+            let way = self.gather_way(logits, moe, (None, tokens));
             nodes.push(self.relayout(logits.axis, compared, all, way));
             let choice = self.within(known, |writer| writer.declare("router.choice", chosen));
             let choice = Choice { buffer: choice, waits };
@@ -269,7 +276,7 @@ impl Writer<'_> {
             Axis::Y => Region::new(line.x, whole.y + at, 1, 1),
         };
         let all = self.within(place, |writer| writer.declare(name, fields));
-        let way = self.gather_way(logits.axis, moe, (Some(at), tokens));
+        let way = self.gather_way(logits, moe, (Some(at), tokens));
         nodes.push(self.within(line, |writer| writer.relayout(logits.axis, compared, all, way)));
         let choice = self.within(known, |writer| writer.declare("router.choice", chosen));
         let choice = Choice { buffer: choice, waits };
@@ -377,21 +384,39 @@ impl Writer<'_> {
     }
 
     /// How scores of all experts get from the places along an axis that hold them to all of these, or to one.
-    fn gather_way(&self, axis: Axis, moe: &Moe, (to, tokens): (Option<u64>, u64)) -> Way {
-        let length = self.region().along(axis);
+    fn gather_way(&self, logits: Logits, moe: &Moe, (to, tokens): (Option<u64>, u64)) -> Way {
+        let length = self.region().along(logits.axis);
         let fields = if moe.selection.corrected { 2 } else { 1 };
-        // Where there are fewer experts than places, the first places hold one each.
-        let holders = moe.experts.min(length);
-        let elements = moe.experts.div_ceil(length).saturating_mul(tokens).saturating_mul(fields);
+        // Where there are fewer experts than places, the first of those that share them out hold one each.
+        let (first, parts) = match self.laid(logits.at).inner.last().map(|dimension| &dimension.spread) {
+            Some(Spread::Split(digit)) => (digit.first, digit.parts.clamp(1, length)),
+            _ => (0, length),
+        };
+        let owners = moe.experts.min(parts);
+        let elements = moe.experts.div_ceil(parts).saturating_mul(tokens).saturating_mul(fields);
         match to {
-            Some(at) => Way::Gather {
-                before: at.min(holders),
-                behind: holders.saturating_sub(at + 1),
-                between: at.saturating_sub(holders),
-                elements,
-            },
-            None => Way::AllGather { owners: holders, members: length, elements },
+            Some(at) => {
+                let before = at.saturating_sub(first).min(owners);
+                let between = at.saturating_sub(first + owners);
+                Way::Gather { before, behind: owners.saturating_sub(before + 1), between, elements }
+            }
+            None => Way::AllGather { before: first, owners, members: length, elements },
         }
+    }
+
+    /// Logits that end along y, in the order of their places, for who chooses: in the middle of the line where one place
+    /// does, else where the last of them come soonest to all. Two to a place, which go through in one wavelet.
+    pub fn logits_along_y(&self, moe: &Moe, single: bool) -> Field {
+        let rows = self.region().rows;
+        let each = moe.experts.div_ceil(rows).max(2).min(moe.experts.max(1));
+        let owners = moe.experts.div_ceil(each).max(1);
+        let rest = rows.saturating_sub(owners);
+        // Onwards it is so far from the first owner to the last place; back, first to the last owner, then to the first
+        // place.
+        let first = if single { rest / 2 } else { ((rows + 2).saturating_sub(2 * owners) / 2).min(rest) };
+        let digit = Digit { first, ..Digit::blocks(Axis::Y, 1, owners) };
+        let tokens = Dimension::whole(self.request.tokens);
+        Field::new("scores", tokens, vec![Dimension::split(moe.experts, digit)])
     }
 }
 

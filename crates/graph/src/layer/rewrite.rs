@@ -31,7 +31,7 @@ pub enum Rewrite {
     EarlyRouter,
     /// One place chooses the experts and multicasts their numbers.
     SingleChoice,
-    /// The selection keeps the best scores while it passes over them once.
+    /// The selection passes over the scores once, and keeps the best of them, or the best of each block.
     SinglePassTopK,
     /// Gate and up projections interleaved in memory: one operation of twice the length.
     InterleavedGateUp,
@@ -141,7 +141,7 @@ impl Rewrite {
             Self::SingleChoice => {
                 "only the chosen numbers and weights instead of all scores, but where the choice is made"
             }
-            Self::SinglePassTopK => "a list of the best scores so far",
+            Self::SinglePassTopK => "a list of the best scores so far, or of the best of each block",
             Self::InterleavedGateUp => "none",
             Self::ConcatenatedExperts => "converted tiles of all chosen experts at once",
             Self::SharedExpertBeside => "gate and up of the shared expert beside those of the routed ones",

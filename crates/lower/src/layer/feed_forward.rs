@@ -19,7 +19,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn choice_form(&self) -> ChoiceForm {
+    pub(super) fn choice_form(&self) -> ChoiceForm {
         let forms = self.graph.operators().iter().filter_map(|operator| match &operator.operation {
             LayerOperation::Choose(form) => Some(*form),
             _ => None,

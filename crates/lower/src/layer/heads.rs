@@ -4,7 +4,7 @@
 
 use wafersim_graph::layer::{LayerOperation, TensorId};
 use wafersim_mapping::LineKind;
-use wafersim_program::{Axis, Field, Node, Operand, Rescaled};
+use wafersim_program::{Axis, Field, Math, Node, Operand, Rescaled};
 use wafersim_spec::model::{Attention, GroupedAttention};
 
 use super::own::KEY_VALUE;
@@ -14,7 +14,7 @@ use crate::cache::{Cache, NewTokens};
 use crate::lies::KvLies;
 use crate::linear::{Remembering, StateLies};
 use crate::norm::riding_sums;
-use crate::product::{Product, interleave};
+use crate::product::{Product, in_first_of, interleave};
 use crate::request::{LowerError, Scope};
 use crate::router::Logits;
 use crate::writer::{Lines, first, roles, table};
@@ -120,7 +120,10 @@ impl<'a> Walk<'a> {
         let mut nodes = Vec::new();
         if riding {
             let (ids, new) = self.new_tokens()?;
-            let (local, riding) = self.writer.head_norm_rides(lies, new);
+            let (mut local, riding) = self.writer.head_norm_rides(lies, new);
+            if self.graph.interleaved_products {
+                in_first_of(&mut local, |compute| compute.math == Math::RmsScale);
+            }
             nodes.extend(local);
             self.keep(&ids, riding);
         } else {
@@ -210,7 +213,7 @@ impl<'a> Walk<'a> {
         // Logits that are made beside end along y, like the stream.
         let early = self.early.take().map(|early| (early, self.moe()));
         if let Some((_, Ok(moe))) = &early {
-            fields.push(table("scores", request.tokens, moe.experts, Axis::Y, whole));
+            fields.push(self.writer.logits_along_y(moe, self.choice_form().single_choice));
         }
         let output = self.writer.declare("attention.projected", fields);
         let Some((role, bias)) = roles(self.graph, operator).first().copied() else {
