@@ -115,7 +115,7 @@ impl Parts {
                     parts.compressed = Some((count, with_cache));
                     parts.reads_input = parts.reads_input.and(count);
                 }
-                Role::QueryUp | Role::KvUp => parts.heads = parts.heads.and(count),
+                Role::QueryUp | Role::KvUp | Role::IndexQuery => parts.heads = parts.heads.and(count),
                 Role::Gate | Role::Up | Role::SharedGate | Role::SharedUp | Role::ExpertGate | Role::ExpertUp => {
                     parts.gate_up = parts.gate_up.and(count);
                 }
@@ -124,6 +124,8 @@ impl Parts {
                 | Role::Key
                 | Role::Value
                 | Role::KvDown
+                | Role::IndexKey
+                | Role::IndexWeight
                 | Role::OutputGate
                 | Role::WriteStrength
                 | Role::Decay => parts.reads_input = parts.reads_input.and(count),
@@ -175,7 +177,10 @@ fn cached(attention: &Attention, load: &BoundLoad) -> Count {
             // Keys and values of all heads, or the latent for all heads: whichever takes less, wherever it is kept.
             let expanded = latent.nope_dim + latent.rope_dim + latent.value_dim;
             let absorbed = latent.kv_rank + latent.rope_dim + latent.kv_rank;
-            latent.heads.saturating_mul(expanded.min(absorbed)).saturating_mul(seen)
+            let attended = latent.heads.saturating_mul(expanded.min(absorbed)).saturating_mul(latent.seen(seen));
+            // Every token is scored before some are chosen.
+            let of_index = latent.indexer.map_or(0, |indexer| indexer.heads.saturating_mul(indexer.head_dim));
+            attended.saturating_add(of_index.saturating_mul(seen))
         }
         // The state times the key and times the query. What the token adds to the state may follow later: the result
         // needs only the product of key and query for it.
@@ -184,10 +189,17 @@ fn cached(attention: &Attention, load: &BoundLoad) -> Count {
     Count { macs, bytes: remembered(attention, load) }
 }
 
-/// Bytes that one user's earlier tokens take in a layer.
+/// Bytes of one user's earlier tokens in a layer that a token reads.
 fn remembered(attention: &Attention, load: &BoundLoad) -> Bytes {
     let seen = attention.reach().visible(load.context);
-    let cache = load.precision.kv_cache.storage(attention.kv_width().saturating_mul(seen));
+    let elements = match attention {
+        // Of tokens that are not chosen only the indexer's key is read.
+        Attention::Latent(latent) => (latent.kv_rank + latent.rope_dim)
+            .saturating_mul(latent.seen(seen))
+            .saturating_add(latent.index_width().saturating_mul(seen)),
+        _ => attention.kv_width().saturating_mul(seen),
+    };
+    let cache = load.precision.kv_cache.storage(elements);
     cache + attention.state_bytes(load.precision.activations)
 }
 
