@@ -108,6 +108,7 @@ impl Parts {
             compressed: None,
         };
         let with_cache = parts.heads;
+        let chooses = chooses(&layer.attention, load);
         for tensor in layer.tensors(model.hidden) {
             let count = active(&tensor, &load.precision);
             match tensor.role {
@@ -115,7 +116,9 @@ impl Parts {
                     parts.compressed = Some((count, with_cache));
                     parts.reads_input = parts.reads_input.and(count);
                 }
-                Role::QueryUp | Role::KvUp | Role::IndexQuery => parts.heads = parts.heads.and(count),
+                Role::QueryUp | Role::KvUp => parts.heads = parts.heads.and(count),
+                Role::IndexQuery if chooses => parts.heads = parts.heads.and(count),
+                Role::IndexWeight if chooses => parts.reads_input = parts.reads_input.and(count),
                 Role::Gate | Role::Up | Role::SharedGate | Role::SharedUp | Role::ExpertGate | Role::ExpertUp => {
                     parts.gate_up = parts.gate_up.and(count);
                 }
@@ -125,7 +128,6 @@ impl Parts {
                 | Role::Value
                 | Role::KvDown
                 | Role::IndexKey
-                | Role::IndexWeight
                 | Role::OutputGate
                 | Role::WriteStrength
                 | Role::Decay => parts.reads_input = parts.reads_input.and(count),
@@ -165,6 +167,14 @@ fn active(tensor: &Tensor, precision: &Precision) -> Count {
     Count { macs: tensor.macs(), bytes }
 }
 
+/// Whether some tokens are left out by an indexer. Where all are looked at, nobody need score them.
+fn chooses(attention: &Attention, load: &BoundLoad) -> bool {
+    match attention {
+        Attention::Latent(latent) => latent.indexer.is_some_and(|indexer| indexer.top_k < load.context),
+        Attention::Grouped(_) | Attention::Linear(_) => false,
+    }
+}
+
 /// Products with what is remembered of earlier tokens. A kind of attention that is new has its line here, and in
 /// [`remembered`].
 fn cached(attention: &Attention, load: &BoundLoad) -> Count {
@@ -179,7 +189,8 @@ fn cached(attention: &Attention, load: &BoundLoad) -> Count {
             let absorbed = latent.kv_rank + latent.rope_dim + latent.kv_rank;
             let attended = latent.heads.saturating_mul(expanded.min(absorbed)).saturating_mul(latent.seen(seen));
             // Every token is scored before some are chosen.
-            let of_index = latent.indexer.map_or(0, |indexer| indexer.heads.saturating_mul(indexer.head_dim));
+            let indexer = latent.indexer.filter(|_| chooses(attention, load));
+            let of_index = indexer.map_or(0, |indexer| indexer.heads.saturating_mul(indexer.head_dim));
             attended.saturating_add(of_index.saturating_mul(seen))
         }
         // The state times the key and times the query. What the token adds to the state may follow later: the result
