@@ -69,7 +69,7 @@ fn files_to_copy_are_read_back_equal() {
     let copied = copy.display().to_string();
     assert_eq!(simctl(&format!("models glm-4.5 --format config --out {copied}")).code, Some(0));
     assert_eq!(parameters(&copied), parameters("glm-4.5"));
-    assert_eq!(simctl(&format!("models {copied} --format config")).data(), std::fs::read_to_string(&copy).unwrap());
+    assert_eq!(simctl(&format!("models {copied} --format config")).data(), fs::read_to_string(&copy).unwrap());
     let wafer = folder.path().join("copy.toml");
     assert_eq!(simctl(&format!("wafers wse3 --format toml --out {}", wafer.display())).code, Some(0));
     let figures = |name: &str| simctl(&format!("wafers {name} --format json")).json()["parameters"].clone();

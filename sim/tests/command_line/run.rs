@@ -166,7 +166,7 @@ fn loads_of_experts_come_from_a_file() {
         let layer: Vec<String> = (0..128).map(|expert| count(expert).to_string()).collect();
         let rows = vec![format!("[{}]", layer.join(",")); layers];
         let path = folder.path().join(name);
-        std::fs::write(&path, format!("[{}]", rows.join(","))).unwrap();
+        fs::write(&path, format!("[{}]", rows.join(","))).unwrap();
         path.display().to_string()
     };
     let load =
