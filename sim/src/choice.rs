@@ -6,7 +6,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, Command, ValueEnum};
 use wafersim::spec::DataType;
-use wafersim::spec::scenario::{ExpertPlacement, Profile, RoutingModel, Verification};
+use wafersim::spec::scenario::{ExpertPlacement, Profile, Verification};
 
 /// What a single result can be written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -70,10 +70,6 @@ pub fn placements_or_all() -> PossibleValuesParser {
 }
 
 /// RoutingModel models.
-pub fn routings() -> PossibleValuesParser {
-    PossibleValuesParser::new(RoutingModel::NAMES)
-}
-
 /// Ways to verify a draft.
 pub fn verifications() -> PossibleValuesParser {
     PossibleValuesParser::new(Verification::NAMES)

@@ -1,9 +1,11 @@
 //! What was asked, layer on layer: defaults, the scenario file, flags, `--set`. Each lies on the one before it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use wafersim::spec::{Scenario, ScenarioFile, SpecError};
+use wafersim::spec::scenario::{Popularity, RoutingModel};
+use wafersim::spec::{Model, Scenario, ScenarioFile, SpecError};
 
+use crate::commands::routing::read_counts;
 use crate::failure::Failure;
 use crate::files;
 
@@ -18,6 +20,8 @@ pub struct Layers {
     pub flags: ScenarioFile,
     /// What `--set` says.
     pub sets: ScenarioFile,
+    /// The file that says how often each expert was chosen.
+    pub counted: Option<PathBuf>,
 }
 
 impl Layers {
@@ -47,9 +51,28 @@ impl Layers {
         set(&mut self.flags, flag, path, value)
     }
 
+    /// Sets how tokens choose experts: by name, or by a file.
+    pub fn routing(&mut self, value: Option<&str>) -> Result<(), Failure> {
+        const FLAG: &str = "--routing";
+        let Some(value) = value.map(str::trim) else { return Ok(()) };
+        if value.parse::<RoutingModel>().is_ok() {
+            return set(&mut self.flags, FLAG, "routing", value);
+        }
+        let path = Path::new(value);
+        if !path.exists() {
+            return Err(Failure::Flag {
+                flag: FLAG.into(),
+                problem: format!("is '{value}', and there is no such file"),
+                allowed: format!("{}, or a file with counts or tokens", RoutingModel::NAMES.join(", ")),
+            });
+        }
+        self.counted = Some(path.to_owned());
+        Ok(())
+    }
+
     /// Whether any of them says anything.
     pub fn is_given(&self) -> bool {
-        self.merged() != ScenarioFile::default()
+        self.merged() != ScenarioFile::default() || self.counted.is_some()
     }
 
     /// All layers as one.
@@ -64,7 +87,12 @@ impl Layers {
         for (by, name) in [("model", merged.model.as_ref()), ("wafer", merged.wafer.as_ref()), ("draft_model", draft)] {
             name.map_or(Ok(()), |name| files::reads_named(by, name))?;
         }
-        Ok(merged.check(&self.source)?)
+        let mut scenario = merged.check(&self.source)?;
+        if let Some(file) = &self.counted {
+            let counts = read_counts("--routing", file, &Model::from_name_or_path(&scenario.model)?)?;
+            scenario.counted = Popularity::counted(&counts.layers, file.display().to_string());
+        }
+        Ok(scenario)
     }
 }
 

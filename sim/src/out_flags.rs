@@ -39,6 +39,10 @@ pub enum Form {
     Svg,
     /// The same in pixels.
     Png,
+    /// The `config.json` of a model, to copy.
+    Config,
+    /// The file of a wafer, to copy.
+    Toml,
 }
 
 impl Form {
@@ -71,12 +75,19 @@ impl Form {
             Self::Parquet => ".parquet",
             Self::Svg => ".svg",
             Self::Png => ".png",
+            Self::Config => ".json",
+            Self::Toml => ".toml",
         }
     }
 
     /// Its name as a value of `--format`.
     fn name(self) -> String {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// Whether it is a file as it was read.
+    const fn is_file(self) -> bool {
+        matches!(self, Self::Config | Self::Toml)
     }
 
     const fn is_picture(self) -> bool {
@@ -120,6 +131,13 @@ pub struct Out {
 impl OutFlags {
     /// The form that is asked for.
     pub fn form(&self, has_picture: HasPicture) -> Result<Form, Failure> {
+        if let Some(form @ (Form::Config | Form::Toml)) = self.format {
+            return Err(Failure::Flag {
+                flag: "--format".into(),
+                problem: format!("is {}, which is of one model or wafer", form.name()),
+                allowed: "simctl models NAME --format config, simctl wafers NAME --format toml".into(),
+            });
+        }
         let by_ending = self.out.as_deref().and_then(Form::of_ending);
         if let (Some(asked), Some(by_ending), Some(out)) = (self.format, by_ending, &self.out)
             && asked != by_ending
@@ -137,7 +155,7 @@ impl OutFlags {
         }
         let form = self.format.or(by_ending).unwrap_or(Form::Text);
         if form.is_picture() && has_picture == HasPicture::No {
-            let others = Form::value_variants().iter().filter(|form| !form.is_picture());
+            let others = Form::value_variants().iter().filter(|form| !form.is_picture() && !form.is_file());
             let endings: Vec<&str> = others.map(|form| form.ending()).collect();
             return Err(Failure::Flag {
                 flag: if self.format.is_some() { "--format" } else { "--out" }.into(),
@@ -153,6 +171,16 @@ impl OutFlags {
             });
         }
         Ok(form)
+    }
+
+    /// Writes the file of one model or wafer as it is, where `form` asks for that; else nothing, and `false`.
+    pub fn copies(&self, form: Form, text: impl FnOnce() -> Result<String, Failure>) -> Result<bool, Failure> {
+        if self.format != Some(form) {
+            return Ok(false);
+        }
+        let text = text()?;
+        Destination::open(self.out.as_deref())?.write_bytes(text.as_bytes())?;
+        Ok(true)
     }
 
     /// Opens the file, so that a wrong path, or a form that there is not, is known at once.

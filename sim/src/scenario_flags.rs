@@ -21,8 +21,9 @@ pub struct ScenarioFlags {
     /// Built-in wafer (see `simctl wafers`), or path of a wafer file.
     #[arg(long, value_name = "NAME|PATH")]
     wafer: Option<String>,
-    /// How tokens choose experts.
-    #[arg(long, value_name = "MODEL", value_parser = choice::routings())]
+    /// How tokens choose experts: `uniform`, `skewed`, or a file that says how often each expert was chosen (counts or a
+    /// trace, in any form that `simctl routing inspect` reads).
+    #[arg(long, value_name = "MODEL|FILE")]
     routing: Option<String>,
     /// Clock in GHz; the wafer's nominal one where left out.
     #[arg(long, value_name = "GHZ", allow_negative_numbers = true)]
@@ -63,7 +64,6 @@ impl ScenarioFlags {
         let clock = self.clock.as_deref().map(gigahertz);
         for (flag, path, value) in [
             ("--wafer", "wafer", &self.wafer),
-            ("--routing", "routing", &self.routing),
             ("--clock", "clock_ghz", &clock),
             ("--target", "target", &self.target),
             ("--draft-length", "speculation.draft_length", &self.draft_length),
@@ -75,6 +75,7 @@ impl ScenarioFlags {
         ] {
             layers.flag(flag, path, value.as_deref())?;
         }
+        layers.routing(self.routing.as_deref())?;
         Ok(layers)
     }
 }

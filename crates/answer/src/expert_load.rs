@@ -1,23 +1,19 @@
-//! How many experts a micro-batch touches, and how busy the busiest is: expectations under a named routing model.
+//! How many experts a micro-batch touches, and how busy the busiest is: expectations under a named routing model, or
+//! under a popularity that was counted.
 //!
 //! *Uniform*: a token uses each expert with probability k / E; distinct experts of T tokens are E (1 - (1 - k/E)^T)
 //! (sources.md#expert-routing). *Skewed*: popularity falls with rank as r^-0.67, measured on Qwen3-30B-A3B with coding
 //! prompts, where the busiest of 128 experts takes 9.9 times the mean (the exponent alone gives 9.9 as well). Tokens
-//! are independent in both; stickiness between neighbouring tokens of one user is left out.
+//! are independent in all of them; stickiness between neighbouring tokens of one user is left out.
 
 use wafersim_lower::{ExpertLoad, PlaceLoad};
-use wafersim_mapping::dealing::ZIPF_EXPONENT;
+use wafersim_mapping::dealing::Choosing;
 use wafersim_spec::model::Moe;
-use wafersim_spec::scenario::RoutingModel;
 
 /// Probability that a token uses each expert, by rank, summing to `top_k`. No expert is used with more than certainty:
 /// what would be above is dealt to the others.
-pub fn use_probabilities(experts: u64, top_k: u64, routing: RoutingModel) -> Vec<f64> {
-    let exponent = match routing {
-        RoutingModel::Uniform => 0.0,
-        RoutingModel::Skewed => ZIPF_EXPONENT,
-    };
-    let weights: Vec<f64> = (1..=experts.max(1)).map(|rank| (rank as f64).powf(-exponent)).collect();
+pub fn use_probabilities<'a>(experts: u64, top_k: u64, routing: impl Into<Choosing<'a>>) -> Vec<f64> {
+    let weights = routing.into().weights(experts);
     let mut probabilities = vec![0.0; weights.len()];
     let mut certain = 0usize;
     loop {
@@ -119,7 +115,7 @@ fn normal_cumulative(x: f64) -> f64 {
 
 /// The expected load of a layer's experts for a micro-batch, rounded up to whole experts and tokens. The busiest place
 /// has one expert.
-pub fn expert_load(moe: &Moe, tokens: u64, routing: RoutingModel) -> ExpertLoad {
+pub fn expert_load<'a>(moe: &Moe, tokens: u64, routing: impl Into<Choosing<'a>>) -> ExpertLoad {
     let probabilities = use_probabilities(moe.experts, moe.top_k, routing);
     let pairs = tokens.saturating_mul(moe.top_k);
     let distinct = (distinct_experts(&probabilities, tokens).ceil() as u64).clamp(moe.top_k.min(pairs), moe.experts);

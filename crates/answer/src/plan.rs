@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use wafersim_bound::Bound;
 use wafersim_mapping::{Mapping, MappingError};
 use wafersim_spec::scenario::{ExpertPlacement, Profile, WaferCount};
-use wafersim_spec::{DataType, Model, Scenario, Wafer};
+use wafersim_spec::{DataType, Model, Precision, Scenario, Wafer};
 
 use crate::bound::no_mapping_beats;
 use crate::error::AnswerError;
@@ -161,8 +161,11 @@ pub struct PlanRow {
     pub wafers_asked: WaferCount,
     /// Expert placement.
     pub placement: ExpertPlacement,
-    /// Data type of weights.
+    /// Data type of weights, that of most matrices where they differ.
     pub weights: DataType,
+    /// All of them in words, where they differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mixed_weights: Option<String>,
     /// Data type of the KV cache.
     pub kv_cache: DataType,
     /// Profile.
@@ -346,6 +349,19 @@ fn of_point(question: &Question, profiles: &[Profile], ranges: Ranges) -> Result
     each.collect()
 }
 
+/// Formats in words, where matrices have several.
+fn mixed(precision: &Precision) -> Option<String> {
+    let words = precision.to_string();
+    (words != precision.weights.name()).then_some(words)
+}
+
+impl PlanRow {
+    /// The formats of weights, in words.
+    pub fn weights_in_words(&self) -> &str {
+        self.mixed_weights.as_deref().unwrap_or(self.weights.name())
+    }
+}
+
 fn empty(question: &Question, profile: Profile) -> PlanRow {
     let scenario = &question.scenario;
     PlanRow {
@@ -355,6 +371,7 @@ fn empty(question: &Question, profile: Profile) -> PlanRow {
         wafers_asked: scenario.wafers,
         placement: scenario.placement,
         weights: scenario.precision.weights,
+        mixed_weights: mixed(&scenario.precision),
         kv_cache: scenario.precision.kv_cache,
         profile,
         fits: false,

@@ -145,7 +145,7 @@ impl Question {
             precision: scenario.precision,
             routing: scenario.routing,
         };
-        Inputs { model: &self.model, wafer: &self.wafer, load }
+        Inputs { model: &self.model, wafer: &self.wafer, load, counted: scenario.counted.as_ref() }
     }
 
     /// The clock that times are given at.

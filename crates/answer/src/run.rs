@@ -13,7 +13,7 @@ use wafersim_cost::{Cause, Cost};
 use wafersim_mapping::{Certificate, Mapping, Resolved};
 use wafersim_place::Placement;
 use wafersim_spec::model::ParameterCount;
-use wafersim_spec::scenario::{ExpertPlacement, Profile, RoutingModel, Speculation};
+use wafersim_spec::scenario::{ExpertPlacement, Profile, Speculation};
 use wafersim_spec::wafer::Key;
 use wafersim_spec::{Bytes, Precision};
 
@@ -244,8 +244,8 @@ pub struct LoadAsRun {
     pub draft_gain: Option<f64>,
     /// Where the experts live.
     pub placement: ExpertPlacement,
-    /// How tokens choose experts.
-    pub routing: RoutingModel,
+    /// How tokens choose experts: the name of the law, or what was counted.
+    pub routing: String,
     /// Data types.
     pub precision: Precision,
     /// Where those come from that are the checkpoint's.
@@ -401,7 +401,7 @@ pub(crate) fn base_answer(
                 .transpose()?
                 .map(|plain| plain / closed_form),
             placement: scenario.placement,
-            routing: scenario.routing,
+            routing: question.inputs().chosen().to_string(),
             precision: scenario.precision,
             precision_source: scenario.precision_source.clone(),
             model_notes: question.model.notes.clone(),

@@ -108,6 +108,7 @@ impl Parts {
             compressed: None,
         };
         let with_cache = parts.heads;
+        let chooses = chooses(&layer.attention, load);
         for tensor in layer.tensors(model.hidden) {
             let count = active(&tensor, &load.precision);
             match tensor.role {
@@ -116,6 +117,8 @@ impl Parts {
                     parts.reads_input = parts.reads_input.and(count);
                 }
                 Role::QueryUp | Role::KvUp => parts.heads = parts.heads.and(count),
+                Role::IndexQuery if chooses => parts.heads = parts.heads.and(count),
+                Role::IndexWeight if chooses => parts.reads_input = parts.reads_input.and(count),
                 Role::Gate | Role::Up | Role::SharedGate | Role::SharedUp | Role::ExpertGate | Role::ExpertUp => {
                     parts.gate_up = parts.gate_up.and(count);
                 }
@@ -124,6 +127,7 @@ impl Parts {
                 | Role::Key
                 | Role::Value
                 | Role::KvDown
+                | Role::IndexKey
                 | Role::OutputGate
                 | Role::WriteStrength
                 | Role::Decay => parts.reads_input = parts.reads_input.and(count),
@@ -163,6 +167,14 @@ fn active(tensor: &Tensor, precision: &Precision) -> Count {
     Count { macs: tensor.macs(), bytes }
 }
 
+/// Whether some tokens are left out by an indexer. Where all are looked at, nobody need score them.
+fn chooses(attention: &Attention, load: &BoundLoad) -> bool {
+    match attention {
+        Attention::Latent(latent) => latent.indexer.is_some_and(|indexer| indexer.top_k < load.context),
+        Attention::Grouped(_) | Attention::Linear(_) => false,
+    }
+}
+
 /// Products with what is remembered of earlier tokens. A kind of attention that is new has its line here, and in
 /// [`remembered`].
 fn cached(attention: &Attention, load: &BoundLoad) -> Count {
@@ -175,7 +187,11 @@ fn cached(attention: &Attention, load: &BoundLoad) -> Count {
             // Keys and values of all heads, or the latent for all heads: whichever takes less, wherever it is kept.
             let expanded = latent.nope_dim + latent.rope_dim + latent.value_dim;
             let absorbed = latent.kv_rank + latent.rope_dim + latent.kv_rank;
-            latent.heads.saturating_mul(expanded.min(absorbed)).saturating_mul(seen)
+            let attended = latent.heads.saturating_mul(expanded.min(absorbed)).saturating_mul(latent.seen(seen));
+            // Every token is scored before some are chosen.
+            let indexer = latent.indexer.filter(|_| chooses(attention, load));
+            let of_index = indexer.map_or(0, |indexer| indexer.heads.saturating_mul(indexer.head_dim));
+            attended.saturating_add(of_index.saturating_mul(seen))
         }
         // The state times the key and times the query. What the token adds to the state may follow later: the result
         // needs only the product of key and query for it.
@@ -184,10 +200,17 @@ fn cached(attention: &Attention, load: &BoundLoad) -> Count {
     Count { macs, bytes: remembered(attention, load) }
 }
 
-/// Bytes that one user's earlier tokens take in a layer.
+/// Bytes of one user's earlier tokens in a layer that a token reads.
 fn remembered(attention: &Attention, load: &BoundLoad) -> Bytes {
     let seen = attention.reach().visible(load.context);
-    let cache = load.precision.kv_cache.storage(attention.kv_width().saturating_mul(seen));
+    let elements = match attention {
+        // Of tokens that are not chosen only the indexer's key is read.
+        Attention::Latent(latent) => (latent.kv_rank + latent.rope_dim)
+            .saturating_mul(latent.seen(seen))
+            .saturating_add(latent.index_width().saturating_mul(seen)),
+        _ => attention.kv_width().saturating_mul(seen),
+    };
+    let cache = load.precision.kv_cache.storage(elements);
     cache + attention.state_bytes(load.precision.activations)
 }
 

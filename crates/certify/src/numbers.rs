@@ -221,7 +221,7 @@ fn resolved_small(
         precision,
         routing: asked.routing,
     };
-    let inputs = Inputs { model, wafer: &question.wafer, load };
+    let inputs = Inputs { model, wafer: &question.wafer, load, counted: question.scenario.counted.as_ref() };
     let open =
         Recipe { kv: wafersim_mapping::KvRecipe { append: recipe.kv.append, ..Default::default() }, ..recipe.clone() };
     let first = on_region(recipe, inputs, region);

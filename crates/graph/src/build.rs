@@ -20,7 +20,7 @@ use crate::operator::{Flow, Operator, OperatorKind, OperatorName, Shape, element
 const OPERATOR_LIMIT: u64 = 1_000_000;
 
 /// Operators of a layer beside those of the routed experts, at most; and operators of one expert slot.
-const OPERATORS_PER_LAYER: u64 = 40;
+const OPERATORS_PER_LAYER: u64 = 48;
 const OPERATORS_PER_EXPERT: u64 = 4;
 
 /// The graph of the whole model.

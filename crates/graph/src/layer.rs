@@ -45,6 +45,10 @@ pub enum Dim {
     Tap,
     /// Channels of a convolution.
     Channel,
+    /// Heads of an indexer.
+    IndexHead,
+    /// Width of an indexer's head.
+    IndexDim,
 }
 
 /// A dimension with its size.
@@ -75,7 +79,7 @@ pub enum TensorKind {
     Cache,
     /// What a user keeps whatever the context: states of linear attention, last inputs of its convolution.
     State,
-    /// Numbers of experts and their weights.
+    /// Numbers of experts and their weights; of an indexer those of tokens.
     Choice,
     /// A matrix at rest.
     Weight {
@@ -186,6 +190,16 @@ pub enum LayerOperation {
     Rope {
         /// Dimensions that are rotated.
         rotary: u64,
+    },
+    /// LayerNorm of the indexer's new key: mean, variance, gain, bias (sparse attention).
+    IndexNorm,
+    /// For every cached token the weighted sum, over the indexer's heads, of what is positive of its query times the
+    /// token's key.
+    IndexScores,
+    /// The tokens with the best of these scores, which attention looks at.
+    Select {
+        /// How many.
+        top_k: u64,
     },
     /// New entries into the cache.
     Append,

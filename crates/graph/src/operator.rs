@@ -78,6 +78,12 @@ pub enum OperatorKind {
     OutputGate,
     /// Causal convolution of each channel over the last tokens, and SiLU (linear attention).
     Convolution,
+    /// LayerNorm of an indexer's key.
+    IndexNorm,
+    /// An indexer's scores of every visible token.
+    IndexScores,
+    /// The tokens that attention looks at: those with the best of these scores.
+    IndexSelect,
     /// How strongly a token is written and how much of the state decays, from two numbers for each head.
     StateGates,
     /// Queries or keys of each head to length 1.
@@ -222,6 +228,8 @@ pub struct Flow {
 pub mod elementwise {
     /// RMSNorm: square, sum, scale, gain.
     pub const RMS_NORM: u64 = 4;
+    /// LayerNorm: sum and difference of the mean beside what RMSNorm does, bias.
+    pub const LAYER_NORM: u64 = 4 + 3;
     /// Rotary embedding: four products and two sums for a pair.
     pub const ROPE: u64 = 3;
     /// Softmax: scale, maximum, difference, exponential, sum, quotient.

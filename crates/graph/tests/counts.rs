@@ -25,14 +25,18 @@ fn weight_macs(model: &Model) -> u64 {
         macs += match &layer.attention {
             Attention::Grouped(a) => {
                 let (q, kv) = (a.heads * a.head_dim, a.kv_heads * a.head_dim);
-                let gate = if a.output_gate { hidden * q } else { 0 };
+                let by_head = if a.head_gate { hidden * a.heads } else { 0 };
+                let gate = if a.output_gate { hidden * q } else { by_head };
                 hidden * q + hidden * kv + hidden * kv + gate + q * hidden
             }
             Attention::Latent(a) => {
                 let query = a.heads * (a.nope_dim + a.rope_dim);
                 let query = a.query_rank.map_or(hidden * query, |rank| hidden * rank + rank * query);
                 let absorbed = a.heads * a.nope_dim * a.kv_rank + a.heads * a.kv_rank * a.value_dim;
-                query + hidden * (a.kv_rank + a.rope_dim) + absorbed + a.heads * a.value_dim * hidden
+                let index = a.indexer.map_or(0, |i| {
+                    a.query_rank.unwrap() * i.heads * i.head_dim + hidden * i.head_dim + hidden * i.heads
+                });
+                query + hidden * (a.kv_rank + a.rope_dim) + absorbed + index + a.heads * a.value_dim * hidden
             }
             Attention::Linear(a) => {
                 let (keys, values) = (a.key_heads * a.key_dim, a.value_heads * a.value_dim);
@@ -64,7 +68,11 @@ fn cache_macs(model: &Model, context: u64) -> u64 {
             };
             2 * a.heads * a.head_dim * visible
         }
-        Attention::Latent(a) => a.heads * ((a.kv_rank + a.rope_dim) + a.kv_rank) * context,
+        Attention::Latent(a) => {
+            let index = a.indexer.map_or(0, |i| i.heads * i.head_dim * context);
+            let seen = a.indexer.map_or(context, |i| context.min(i.top_k));
+            a.heads * ((a.kv_rank + a.rope_dim) + a.kv_rank) * seen + index
+        }
         // Read by the key, written, read by the query.
         Attention::Linear(a) => 3 * a.value_heads * a.key_dim * a.value_dim,
     };

@@ -103,7 +103,7 @@ impl Attending {
     }
 
     /// Where not every new token sees all that is kept.
-    fn causal(&self) -> Option<Causal> {
+    pub fn causal(&self) -> Option<Causal> {
         let Self { lies, consecutive, context, .. } = *self;
         let causal = Causal { position: context - consecutive, users: lies.users, reach: lies.reach };
         (consecutive > 1).then_some(causal)
@@ -112,7 +112,7 @@ impl Attending {
 
 impl Writer<'_> {
     /// Conversion of cached keys or values that are stored narrow.
-    fn cache_conversion(&mut self, elements: u64) -> Vec<Node> {
+    pub fn cache_conversion(&mut self, elements: u64) -> Vec<Node> {
         if self.request.precision.kv_cache.is_arithmetic() || elements == 0 {
             return Vec::new();
         }
@@ -121,7 +121,7 @@ impl Writer<'_> {
         vec![self.compute(Math::Dequantise, &[converted], converted, work, Formula::ConvertCache)]
     }
 
-    fn cache_product(&self, shape: Shape, (x, y): (BufferId, BufferId), in_place: bool, formula: Formula) -> Node {
+    pub fn cache_product(&self, shape: Shape, (x, y): (BufferId, BufferId), in_place: bool, formula: Formula) -> Node {
         let Shape { outputs, inputs, vectors } = shape;
         let mut work = vec![
             self.work(Operation::Setup, 1, vectors.min(1)),
@@ -196,7 +196,7 @@ impl Writer<'_> {
     }
 
     /// A reduction over the columns that share a head's width.
-    fn over_width(&mut self, operator: &str, lies: KvLies, payload: BufferId) -> Vec<Node> {
+    pub fn over_width(&mut self, operator: &str, lies: KvLies, payload: BufferId) -> Vec<Node> {
         let region = self.region();
         if lies.dims >= region.columns {
             return self.reduce(operator, LineKind::Width, Lines::Whole(Axis::X), payload);
@@ -424,10 +424,10 @@ fn beside_last(mut transfers: Vec<Node>, work: Node) -> Vec<Node> {
 
 /// A product of several vectors with one matrix.
 #[derive(Debug, Clone, Copy)]
-struct Shape {
-    outputs: u64,
-    inputs: u64,
-    vectors: u64,
+pub(crate) struct Shape {
+    pub outputs: u64,
+    pub inputs: u64,
+    pub vectors: u64,
 }
 
 /// What lies in the fullest processing element.

@@ -18,15 +18,18 @@ pub(crate) struct Cache {
     pub values: Operand,
     /// Rotary keys beside latents.
     pub rotary: Option<Operand>,
+    /// Keys of an indexer.
+    pub index: Option<Operand>,
 }
 
 impl Cache {
     fn new(lies: KvLies, buffer: BufferId) -> Self {
         let [one, other] = [0, 1].map(|field| Operand::new(buffer, field));
         if lies.is_latent() {
-            Self { keys: one, values: one, rotary: Some(other) }
+            let index = lies.of_indexer(1).map(|_| Operand::new(buffer, 2));
+            Self { keys: one, values: one, rotary: Some(other), index }
         } else {
-            Self { keys: one, values: other, rotary: None }
+            Self { keys: one, values: other, rotary: None, index: None }
         }
     }
 }
@@ -65,7 +68,7 @@ impl Writer<'_> {
     /// The append of new tokens (keys and values, or latents and rotary keys), the first of which becomes number
     /// `token` of each user's cache. Where rows are levelled, an entry of each row moves on for each of them; where
     /// tokens are dealt to the rows, nothing moves.
-    pub fn append(&mut self, lies: KvLies, new: [Operand; 2], token: u64) -> (Vec<Node>, Cache) {
+    pub fn append(&mut self, lies: KvLies, new: &[Operand], token: u64) -> (Vec<Node>, Cache) {
         let stored = self.request.precision.kv_cache;
         let mut nodes = Vec::new();
         let (mut number, end) = (token, token + self.request.consecutive());
@@ -80,13 +83,15 @@ impl Writer<'_> {
                 false => "kv.between",
             };
             let after = self.declare_typed(name, stored, fields(lies, next, lies.oldest(token + 1)));
-            let one = vec![lies.new_keys(lies.users), lies.new_values(lies.users)];
+            let mut one = vec![lies.new_keys(lies.users), lies.new_values(lies.users)];
+            one.extend(lies.of_indexer(1).map(|index| index.new_keys(lies.users)));
             let elements = one.iter().map(Field::most).sum();
             let copy = |writer: &Self, reads: &[BufferId], writes: BufferId, count: u64, formula: Formula| {
                 let work = vec![writer.work(Operation::Copy, elements, count)];
                 writer.compute(Math::KvAppend, reads, writes, work, formula)
             };
-            let mut reads = vec![before, new[0].buffer];
+            let mut reads = vec![before];
+            reads.extend(new.first().map(|entry| entry.buffer));
             let mut entry = None;
             if lies.order == RowOrder::Level {
                 // One entry of a row for each user, whichever token it is.
@@ -100,7 +105,7 @@ impl Writer<'_> {
             }
             // A place takes in at most so many of the new tokens.
             let entering = (next - number).div_ceil(lies.groups).div_ceil(lies.rows);
-            let enter = Formula::Enter { before, entry, new, after, row: token * lies.users };
+            let enter = Formula::Enter { before, entry, new: new.to_vec(), after, row: token * lies.users };
             nodes.push(copy(self, &reads, after, entering, enter));
             (before, number) = (after, next);
         }
@@ -177,5 +182,7 @@ impl Writer<'_> {
 }
 
 fn fields(lies: KvLies, tokens: u64, oldest: u64) -> Vec<Field> {
-    vec![lies.keys(tokens, oldest), lies.values(tokens, oldest)]
+    let mut fields = vec![lies.keys(tokens, oldest), lies.values(tokens, oldest)];
+    fields.extend(lies.of_indexer(1).map(|index| index.keys(tokens, oldest)));
+    fields
 }

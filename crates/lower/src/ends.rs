@@ -42,6 +42,7 @@ const NO_LAYER: Layer = Layer {
         qk_norm: wafersim_spec::model::QkNorm::None,
         sinks: false,
         output_gate: false,
+        head_gate: false,
         rotary_dim: 0,
         reach: Reach::Full,
     }),

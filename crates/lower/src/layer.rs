@@ -2,6 +2,7 @@
 
 mod feed_forward;
 mod heads;
+mod indexer;
 mod latent;
 mod own;
 
@@ -84,6 +85,8 @@ struct Walk<'a> {
     latent_riding: Option<Riding>,
     attending: Option<Attending>,
     scored: Option<Scored>,
+    /// Which places of the chosen tokens' cache hold one.
+    filled: Option<Operand>,
     /// What is left of a softmax relative to the maxima of single rows.
     relative: Option<Relative>,
     result: Option<Made>,
@@ -144,6 +147,7 @@ impl<'a> Walk<'a> {
             latent_riding: None,
             attending: None,
             scored: None,
+            filled: None,
             relative: None,
             result: None,
             mixed: None,
@@ -213,7 +217,8 @@ impl<'a> Walk<'a> {
                 let rotary = reads.get(2).filter(|_| self.latent().is_ok());
                 let rotary = rotary.map(|rotary| self.operand(Some(rotary))).transpose()?;
                 let queries = Queries { query, rotary, squares: self.squares };
-                let (nodes, scored) = self.writer.scores(&attending, queries, divided);
+                let (mut nodes, scored) = self.writer.scores(&attending, queries, divided);
+                nodes.extend(self.filled.map(|filled| self.writer.mask(scored.scores, filled)));
                 self.scored = Some(scored);
                 self.writer.push_with_route_changes(name, nodes);
             }
@@ -260,11 +265,19 @@ impl<'a> Walk<'a> {
             LayerOperation::PerHead => self.per_head(name, reads, writes)?,
             LayerOperation::OutputGate => {
                 let gate = self.operand(reads.get(1))?;
-                let Some((result, _)) = self.mixed.take() else { return Err(nothing("a gate without attention")) };
-                let (node, gated) = self.writer.output_gate(result, gate);
-                self.mixed = Some((gated, self.writer.field(gated)));
+                let Some((result, field)) = self.mixed.take() else { return Err(nothing("a gate without attention")) };
+                let (node, mixed) = if self.grouped()?.head_gate {
+                    (self.writer.head_gate(result, gate), (result, field))
+                } else {
+                    let (node, gated) = self.writer.output_gate(result, gate);
+                    (node, (gated, self.writer.field(gated)))
+                };
+                self.mixed = Some(mixed);
                 self.writer.program.push(name, vec![node]);
             }
+            LayerOperation::IndexNorm => self.index_norm(name, reads)?,
+            LayerOperation::IndexScores => self.index_scores(name, reads, writes)?,
+            LayerOperation::Select { top_k } => self.select(name, *top_k, reads)?,
             LayerOperation::Convolution => {
                 let (nodes, of) = self.writer.convolution(self.remembering()?);
                 self.remembering = Some(of);
@@ -387,7 +400,7 @@ pub(crate) fn latent_lies(request: &LayerRequest<'_>, latent: &LatentAttention) 
         group: latent.heads,
         key_dim: latent.kv_rank,
         value_dim: latent.kv_rank,
-        contents: Contents::Latents { rotary: latent.rope_dim },
+        contents: Contents::Latents { rotary: latent.rope_dim, index: latent.index_width() },
         reach: Reach::Full,
     };
     let lies = KvLies::new(&request.mapping.kv, sizes, request.mapping.region.rows);

@@ -36,6 +36,7 @@ mod product;
 mod relayout;
 mod request;
 mod router;
+mod sparse;
 mod strips;
 mod writer;
 

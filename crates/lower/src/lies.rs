@@ -85,6 +85,8 @@ pub enum Contents {
     Latents {
         /// Width of the rotary key.
         rotary: u64,
+        /// Width of the key of an indexer, whose leading dimensions are rotated alike; 0 without one.
+        index: u64,
     },
     /// Keys and values of each head that were made from latents: the rotated dimensions first.
     Expanded {
@@ -181,7 +183,7 @@ impl KvLies {
     /// Dimensions that are rotated.
     pub const fn rotary(&self) -> u64 {
         match self.contents {
-            Contents::Heads { rotary } | Contents::Latents { rotary } | Contents::Expanded { rotary } => rotary,
+            Contents::Heads { rotary } | Contents::Latents { rotary, .. } | Contents::Expanded { rotary } => rotary,
         }
     }
 
@@ -253,6 +255,42 @@ impl KvLies {
     pub fn values(&self, tokens: u64, first: u64) -> Field {
         let [_, (name, width)] = self.cached_widths();
         Field::new(name, self.cached_of_all(tokens, first), vec![self.kv_head(), width])
+    }
+
+    /// An indexer's heads beside this cache of latents: their one key lies in the columns that share a latent's width.
+    pub fn of_indexer(&self, heads: u64) -> Option<Self> {
+        let Contents::Latents { rotary, index } = self.contents else { return None };
+        (index > 0).then_some(Self {
+            group: heads,
+            key_dim: index,
+            value_dim: index,
+            contents: Contents::Heads { rotary },
+            ..*self
+        })
+    }
+
+    /// The same entries where each of `tokens` new ones has a cache of its own, of so many in every place.
+    pub fn packed(&self, tokens: u64) -> Self {
+        let contents = match self.contents {
+            Contents::Latents { rotary, .. } => Contents::Latents { rotary, index: 0 },
+            other => other,
+        };
+        Self { users: tokens, contents, reach: Reach::Full, ..*self }
+    }
+
+    /// `size` numbers for each KV head, in every place.
+    pub fn numbers(&self, name: &'static str, tokens: u64, size: u64) -> Field {
+        Field::new(name, Dimension::whole(tokens), vec![self.kv_head(), Dimension::whole(size)])
+    }
+
+    /// A number for each of `cached` tokens, in every column that holds a part of it.
+    pub fn of_tokens(&self, name: &'static str, tokens: u64, cached: u64) -> Field {
+        Field::new(name, Dimension::whole(tokens), vec![self.kv_head(), self.cached(cached, 0)])
+    }
+
+    /// A number for each cached token of each user, likewise.
+    pub fn marks(&self, name: &'static str, tokens: u64) -> Field {
+        Field::new(name, self.cached_of_all(tokens, 0), vec![self.kv_head()])
     }
 
     /// Keys of new tokens, or latents, in every column that holds their part of a head.

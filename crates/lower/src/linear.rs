@@ -429,6 +429,14 @@ impl Writer<'_> {
         nodes
     }
 
+    /// What each head makes times the sigmoid of its number, in place.
+    pub fn head_gate(&mut self, result: Operand, gate: Operand) -> Node {
+        let work =
+            vec![self.work(Operation::Silu, self.most(gate), 1), self.work(Operation::Multiply, self.most(result), 1)];
+        let formula = Formula::HeadGate { x: result, gate };
+        self.compute(Math::GatedActivation, &[gate.buffer], result.buffer, work, formula)
+    }
+
     /// What grouped attention makes times the sigmoid of its gate, as far as a place multiplies it with the output
     /// projection.
     pub fn output_gate(&mut self, result: Operand, gate: Operand) -> (Node, Operand) {

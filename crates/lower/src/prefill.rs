@@ -40,10 +40,13 @@ pub fn prefill_layer(request: &LayerRequest<'_>, key_block: u64) -> Result<Progr
     let x = chunk.stream("residual", "residual");
     let normed = chunk.norm(x, GainName::first(Role::AttentionNorm), "attention.norm", "attention.normed");
     match &request.layer.attention {
-        Attention::Grouped(grouped) if grouped.output_gate => {
+        Attention::Grouped(grouped) if grouped.output_gate || grouped.head_gate => {
             return Err(nothing("a gate behind attention in a chunk of a prompt"));
         }
         Attention::Grouped(grouped) => chunk.attention(grouped, x, normed)?,
+        Attention::Latent(latent) if latent.indexer.is_some() => {
+            return Err(nothing("sparse attention with an indexer in a chunk of a prompt"));
+        }
         Attention::Latent(latent) => chunk.latent(latent, x, normed),
         Attention::Linear(_) => return Err(nothing("linear attention in a chunk of a prompt")),
     }
@@ -79,6 +82,9 @@ pub fn cache_handover(request: &LayerRequest<'_>) -> Result<Program, LowerError>
             let from = whole_width(request, grouped);
             let made = [from.new_keys(tokens), values(region, &from, from.new_values(tokens))];
             (grouped_lies(request, grouped), made)
+        }
+        Attention::Latent(latent) if latent.indexer.is_some() => {
+            return Err(nothing("sparse attention with an indexer in a chunk of a prompt"));
         }
         Attention::Latent(latent) => (latent_lies(request, latent), latent::entry(region, latent, tokens)),
         Attention::Linear(_) => return Err(nothing("linear attention in a chunk of a prompt")),

@@ -42,6 +42,7 @@ fn layer(shared_width: u64, selection: Selection) -> Layer {
             qk_norm: wafersim_spec::model::QkNorm::Head,
             sinks: false,
             output_gate: false,
+            head_gate: false,
             rotary_dim: 64,
             reach: Reach::Full,
         }),

@@ -30,6 +30,7 @@ fn layer(reach: Reach, sinks: bool) -> Layer {
             qk_norm: wafersim_spec::model::QkNorm::Head,
             sinks,
             output_gate: false,
+            head_gate: false,
             rotary_dim: 64,
             reach,
         }),

@@ -14,7 +14,7 @@ use wafersim_mapping::{
     Routes, builtin, resolve,
 };
 use wafersim_program::Program;
-use wafersim_spec::model::{Attention, FeedForward, LatentAttention, Layer};
+use wafersim_spec::model::{Attention, FeedForward, Indexer, LatentAttention, Layer};
 use wafersim_spec::scenario::{RoutingModel, WaferCount};
 use wafersim_spec::wafer::RateSet;
 use wafersim_spec::{DataType, Model, Precision, Wafer};
@@ -31,10 +31,20 @@ fn layer(query_rank: Option<u64>) -> Layer {
             nope_dim: 32,
             rope_dim: 64,
             value_dim: 32,
+            indexer: None,
         }),
         feed_forward: FeedForward::Dense { width: 1024, bias: false },
         norms: 2,
     }
+}
+
+/// The same with an indexer that chooses `top_k` tokens.
+fn sparse(top_k: u64) -> Layer {
+    let mut layer = layer(Some(192));
+    if let Attention::Latent(latent) = &mut layer.attention {
+        latent.indexer = Some(Indexer { heads: 16, head_dim: 96, top_k, interleaved: false });
+    }
+    layer
 }
 
 fn kv([dimension_split, sequence_split, head_copies]: [u64; 3]) -> KvMapping {
@@ -158,6 +168,44 @@ fn queries_that_are_not_compressed_and_several_tokens() {
     }
 }
 
+/// Scores of an indexer, the choice and attention over the chosen tokens take on the fabric what they take in closed
+/// form.
+#[test]
+fn an_indexer_and_what_it_chooses() {
+    for (region, splits) in
+        [([32, 24], [32, 1, 1]), ([34, 24], [4, 8, 1]), ([34, 24], [4, 1, 8]), ([40, 20], [5, 4, 2])]
+    {
+        for (rewrites, load) in
+            [(Rewrites::NONE, ONE), (ours(), ONE), (ours(), Load { tokens: 4, users: 2, context: 400 })]
+        {
+            let program = written(&sparse(100), &mapping(region, kv(splits), rewrites), load);
+            agree(&format!("{region:?}, {splits:?}, {} rewrites", rewrites.iter().count()), &program);
+        }
+    }
+}
+
+/// Chosen tokens make attention shorter where places hold many tokens, and an indexer is never free.
+#[test]
+fn a_choice_pays_where_contexts_are_long() {
+    let cycles = |layer: &Layer, context: u64| {
+        let program = written(layer, &mapping([34, 24], kv([4, 2, 4]), ours()), Load { context, ..ONE });
+        let wafer = Wafer::builtin("wse3").unwrap();
+        cost(&program, &Rates::new(&wafer, RateSet::Silicon, View::Achieved)).total().0
+    };
+    // Many heads, as in DeepSeek-V3.2, and few of the indexer.
+    let [dense, sparse] =
+        [None, Some(Indexer { heads: 8, head_dim: 64, top_k: 64, interleaved: false })].map(|indexer| {
+            let mut layer = layer(Some(192));
+            if let Attention::Latent(latent) = &mut layer.attention {
+                (latent.heads, latent.indexer) = (64, indexer);
+            }
+            layer
+        });
+    let [short, long] = [64, 16_384].map(|context| [&dense, &sparse].map(|layer| cycles(layer, context)));
+    println!("dense and sparse: {short:?} cycles with 64 tokens, {long:?} with 16,384");
+    assert!(short[1] > short[0] && long[1] < long[0], "{short:?} {long:?}");
+}
+
 /// On grids that every dimension divides, the work of one processing element times their number is the work of the
 /// layer.
 #[test]
@@ -234,7 +282,7 @@ fn built_in_recipes_write_deepseek_v3() {
                 precision,
                 routing: RoutingModel::Skewed,
             };
-            let resolved = resolve(&recipe, Inputs { model: &model, wafer: &wafer, load }).unwrap();
+            let resolved = resolve(&recipe, Inputs { model: &model, wafer: &wafer, load, counted: None }).unwrap();
             assert_eq!(resolved.kinds.len(), 2, "{name}");
             for kind in &resolved.kinds {
                 assert_eq!(kind.mapping.kv.head_copies, copies.unwrap_or(1), "{name}");

@@ -148,8 +148,10 @@ const fn operator_of(role: Role) -> Option<&'static str> {
         | Role::WriteStrength
         | Role::Decay
         | Role::QueryDown
+        | Role::IndexKey
+        | Role::IndexWeight
         | Role::KvDown => Some("attention.query_key_value"),
-        Role::QueryUp => Some("attention.query_up"),
+        Role::QueryUp | Role::IndexQuery => Some("attention.query_up"),
         Role::KvUp => Some("attention.absorbed_key"),
         Role::Output => Some("attention.output"),
         Role::Router => Some("router"),
@@ -164,6 +166,7 @@ const fn operator_of(role: Role) -> Option<&'static str> {
         | Role::AttentionInnerNorm
         | Role::Convolution
         | Role::DecayRate
+        | Role::IndexNorm
         | Role::Sinks
         | Role::FeedForwardNorm
         | Role::FinalNorm

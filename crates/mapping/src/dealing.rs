@@ -1,5 +1,5 @@
 //! Experts dealt to rectangles by the strategies of placement, where no trace says what is wanted: batches are drawn
-//! from the popularity of the scenario's routing, with a fixed seed. Which experts are the popular ones is drawn too.
+//! from the popularity of the scenario's routing, or from one that was counted, with a fixed seed. Which experts are the popular ones is drawn too.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -8,7 +8,7 @@ use wafersim_place::experts::assignment::Assignment;
 use wafersim_place::experts::demand::{Demand, Price};
 use wafersim_place::experts::strategies::{STRATEGIES, Task};
 use wafersim_spec::model::Moe;
-use wafersim_spec::scenario::{ExpertPlacement, RoutingModel};
+use wafersim_spec::scenario::{ExpertPlacement, Popularity, RoutingModel};
 
 /// Zipf exponent of expert popularity under skewed routing (Qwen3-30B-A3B, coding prompts).
 pub const ZIPF_EXPONENT: f64 = 0.67;
@@ -24,8 +24,50 @@ const MOST_TOKENS: u64 = 4096;
 /// How long the optimiser searches.
 const ANNEALING: Annealing = Annealing { moves: 2000, restarts: 1, seed: SEED };
 
+/// How tokens choose experts: independent of each other, by a law or as popular as was counted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Choosing<'a> {
+    /// The law.
+    pub routing: RoutingModel,
+    /// What was counted, in place of it.
+    pub counted: Option<&'a Popularity>,
+}
+
+impl From<RoutingModel> for Choosing<'_> {
+    fn from(routing: RoutingModel) -> Self {
+        Self { routing, counted: None }
+    }
+}
+
+/// The law's name, or what was counted.
+impl std::fmt::Display for Choosing<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.counted {
+            Some(counted) => write!(formatter, "counted in {}", counted.source()),
+            None => write!(formatter, "{}", self.routing),
+        }
+    }
+}
+
+impl Choosing<'_> {
+    /// Popularity of the experts by rank, the most popular first, up to a common factor. What was counted of another
+    /// number of experts says nothing.
+    pub fn weights(&self, experts: u64) -> Vec<f64> {
+        match self.counted.map(Popularity::shares).filter(|shares| shares.len() as u64 == experts) {
+            Some(shares) => shares.to_vec(),
+            None => {
+                let exponent = match self.routing {
+                    RoutingModel::Uniform => 0.0,
+                    RoutingModel::Skewed => ZIPF_EXPONENT,
+                };
+                (1..=experts.max(1)).map(|rank| (rank as f64).powf(-exponent)).collect()
+            }
+        }
+    }
+}
+
 /// Choices of experts of drawn batches of `tokens` tokens: by batch, by token. Fewer batches of more tokens.
-pub fn draw(moe: &Moe, tokens: u64, routing: RoutingModel) -> Vec<Vec<Vec<u64>>> {
+pub fn draw(moe: &Moe, tokens: u64, routing: Choosing<'_>) -> Vec<Vec<Vec<u64>>> {
     let batches = (MOST_TOKENS / tokens.max(1)).clamp(1, BATCHES as u64);
     let drawn = choices(moe, batches.saturating_mul(tokens.max(1)), routing);
     let top_k = usize::try_from(moe.top_k.min(moe.experts)).unwrap_or(usize::MAX).max(1);
@@ -35,14 +77,14 @@ pub fn draw(moe: &Moe, tokens: u64, routing: RoutingModel) -> Vec<Vec<Vec<u64>>>
 }
 
 /// What batches of `tokens` tokens want of a layer's experts.
-pub fn demand(moe: &Moe, tokens: u64, routing: RoutingModel) -> Option<Demand> {
+pub fn demand(moe: &Moe, tokens: u64, routing: Choosing<'_>) -> Option<Demand> {
     let (experts, pairs) = (usize::try_from(moe.experts).ok()?, tokens.checked_mul(moe.top_k)?);
     let drawn = choices(moe, tokens.saturating_mul(BATCHES as u64), routing);
     Demand::new(experts, usize::try_from(pairs).ok()?, &drawn)
 }
 
 /// Choices of so many tokens, one after the other. The popular experts are drawn too.
-fn choices(moe: &Moe, tokens: u64, routing: RoutingModel) -> Vec<u16> {
+fn choices(moe: &Moe, tokens: u64, routing: Choosing<'_>) -> Vec<u16> {
     let experts = usize::try_from(moe.experts).unwrap_or(usize::MAX).min(usize::from(u16::MAX));
     let top_k = usize::try_from(moe.top_k).unwrap_or(usize::MAX).min(experts);
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
@@ -51,10 +93,10 @@ fn choices(moe: &Moe, tokens: u64, routing: RoutingModel) -> Vec<u16> {
         ranks.swap(last, below(&mut random, last as u64 + 1) as usize);
     }
     // Whole numbers: the same draws on every machine.
-    let weight = |rank: &usize| match routing {
-        RoutingModel::Uniform => WEIGHT as u64,
-        RoutingModel::Skewed => (WEIGHT * ((rank + 1) as f64).powf(-ZIPF_EXPONENT)).round() as u64,
-    };
+    let weights = routing.weights(experts as u64);
+    let most = weights.first().copied().unwrap_or(1.0);
+    // An expert that was never chosen may be, once all others are.
+    let weight = |rank: &usize| weights.get(*rank).map_or(1, |weight| (WEIGHT * weight / most).round().max(1.0) as u64);
     let mut sum = 0;
     let ends: Vec<u64> = ranks
         .iter()

@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 use wafersim_place::Machine;
-use wafersim_spec::scenario::{RoutingModel, WaferCount};
+use wafersim_spec::scenario::{Popularity, RoutingModel, WaferCount};
 use wafersim_spec::wafer::{RateSet, TIMED};
 use wafersim_spec::{Model, Precision, Wafer};
 
+use crate::dealing::Choosing;
 use crate::hash;
 
 /// The part of a question that a mapping depends on, beside model and wafer.
@@ -34,9 +35,16 @@ pub struct Inputs<'a> {
     pub wafer: &'a Wafer,
     /// The load.
     pub load: Load,
+    /// How popular experts were counted to be, in place of what the load's routing says.
+    pub counted: Option<&'a Popularity>,
 }
 
-impl Inputs<'_> {
+impl<'a> Inputs<'a> {
+    /// How tokens choose experts.
+    pub const fn chosen(&self) -> Choosing<'a> {
+        Choosing { routing: self.load.routing, counted: self.counted }
+    }
+
     /// The wafer as placement sees it.
     pub fn machine(&self) -> Machine {
         Machine::from(self.wafer)
@@ -59,25 +67,28 @@ impl Inputs<'_> {
     /// Hash of the load but for the number of wafers, which a resolved mapping says itself.
     pub fn load_hash(&self) -> String {
         #[derive(Serialize)]
-        struct Meaning {
+        struct Meaning<'a> {
             users: u64,
             context: u64,
             tokens_per_step: u64,
             precision: Precision,
             routing: RoutingModel,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            counted: Option<&'a Popularity>,
         }
         let Load { users, context, tokens_per_step, precision, routing, .. } = self.load;
-        hash::of(&Meaning { users, context, tokens_per_step, precision, routing })
+        hash::of(&Meaning { users, context, tokens_per_step, precision, routing, counted: self.counted })
     }
 
     /// The load in words.
     pub fn load_words(&self) -> String {
-        let Load { users, context, tokens_per_step, precision, routing, .. } = self.load;
+        let Load { users, context, tokens_per_step, precision, .. } = self.load;
         let Precision { small_weights, kv_cache, activations, .. } = precision;
         let step = if tokens_per_step == 1 { String::new() } else { format!(" of {tokens_per_step} tokens a step") };
         format!(
             "{users} user(s){step}, {context} tokens of context, weights {precision}, small weights {small_weights}, \
-             KV cache {kv_cache}, activations {activations}, routing {routing}"
+             KV cache {kv_cache}, activations {activations}, routing {}",
+            self.chosen()
         )
     }
 }

@@ -31,7 +31,7 @@
 //!     precision: Precision::default(),
 //!     routing: RoutingModel::Skewed,
 //! };
-//! let inputs = Inputs { model: &model, wafer: &wafer, load };
+//! let inputs = Inputs { model: &model, wafer: &wafer, load, counted: None };
 //! let resolved = resolve(&Recipe::builtin("interleaved")?, inputs)?;
 //! // 36 layers share two slots: each processing element holds a tile of 18 of them.
 //! assert_eq!((resolved.slots.len(), resolved.division.layers_per_slot), (2, 18));

@@ -493,7 +493,7 @@ impl<'a> Mapper<'a> {
                     return Some(by_rule());
                 }
                 let batch = placement.settings.micro_batch.min(MOST_TOKENS_DRAWN);
-                let wanted = demand(moe, batch, self.inputs.load.routing);
+                let wanted = demand(moe, batch, self.inputs.chosen());
                 let cells = usize::try_from(placed.grid.cells()).ok().zip(usize::try_from(room).ok());
                 let dealt: Option<Assignment> =
                     wanted.zip(cells).and_then(|(demand, (cells, room))| deal(*strategy, &demand, cells, room));

@@ -156,7 +156,7 @@ pub struct Stored {
 
 impl Stored {
     /// Roles whose matrices checkpoints may have narrow.
-    pub const ROLES: [Role; 19] = [
+    pub const ROLES: [Role; 21] = [
         Role::Embedding,
         Role::Query,
         Role::Key,
@@ -165,6 +165,8 @@ impl Stored {
         Role::QueryUp,
         Role::KvDown,
         Role::KvUp,
+        Role::IndexQuery,
+        Role::IndexKey,
         Role::Output,
         Role::Gate,
         Role::Up,
@@ -179,7 +181,7 @@ impl Stored {
     ];
 
     /// Those whose matrices take most first: what is left narrow where not everything fits wide.
-    pub const LARGEST_FIRST: [Role; 19] = [
+    pub const LARGEST_FIRST: [Role; 21] = [
         Role::ExpertGate,
         Role::ExpertUp,
         Role::ExpertDown,
@@ -199,6 +201,8 @@ impl Stored {
         Role::KvDown,
         Role::Key,
         Role::Value,
+        Role::IndexQuery,
+        Role::IndexKey,
     ];
 
     /// How a role is to be stored.

@@ -80,7 +80,7 @@ impl LayerWeights {
                 self.vectors.push(vector(VectorAxis::AlongX, grouped.heads * grouped.head_dim, 1));
                 self.vectors.push(vector(VectorAxis::AlongX, grouped.kv_heads * grouped.head_dim, 1));
             }
-            (Role::AttentionInnerNorm, Attention::Latent(_)) => {
+            (Role::AttentionInnerNorm | Role::IndexNorm, Attention::Latent(_)) => {
                 self.vectors.push(vector(VectorAxis::AlongX, length, copies));
             }
             (Role::AttentionInnerNorm, Attention::Linear(linear)) => {
@@ -335,6 +335,8 @@ const fn orientation(role: Role) -> Option<Orientation> {
         | Role::OutputGate
         | Role::QueryDown
         | Role::KvDown
+        | Role::IndexKey
+        | Role::IndexWeight
         | Role::Router
         | Role::Gate
         | Role::Up
@@ -345,6 +347,7 @@ const fn orientation(role: Role) -> Option<Orientation> {
         | Role::LmHead => Some(Orientation::InputsAlongY),
         Role::QueryUp
         | Role::KvUp
+        | Role::IndexQuery
         | Role::Output
         | Role::Down
         | Role::SharedDown
@@ -356,6 +359,7 @@ const fn orientation(role: Role) -> Option<Orientation> {
         | Role::Decay
         | Role::Convolution
         | Role::DecayRate
+        | Role::IndexNorm
         | Role::SharedOutputGate
         | Role::Sinks
         | Role::FeedForwardNorm

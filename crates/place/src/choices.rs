@@ -91,7 +91,7 @@ impl From<ExpertPlacement> for ExpertChoice {
 
 /// A set of roles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
-pub struct Roles(u32);
+pub struct Roles(u64);
 
 impl Roles {
     /// None.

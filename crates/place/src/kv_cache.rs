@@ -51,7 +51,8 @@ pub struct KvSizes {
 pub struct KvContents {
     /// Heads with keys and values of their own; 1 for the latent of MLA.
     pub kv_heads: u64,
-    /// Width of what is cached of a head: `head_dim`, or latent and rotary key of MLA together.
+    /// Width of what is cached of a head: `head_dim`, or latent and rotary key of MLA together, with the key of an
+    /// indexer.
     pub head_dim: u64,
     /// Vectors of that width per token: 2 (keys and values), or 1 for MLA.
     pub vectors: u64,
@@ -77,7 +78,7 @@ impl KvContents {
     pub fn new(attention: &Attention) -> Self {
         let (kv_heads, head_dim, vectors) = match attention {
             Attention::Grouped(grouped) => (grouped.kv_heads, grouped.head_dim, 2),
-            Attention::Latent(latent) => (1, latent.kv_rank.saturating_add(latent.rope_dim), 1),
+            Attention::Latent(_) => (1, attention.kv_width(), 1),
             Attention::Linear(linear) => (linear.key_heads, linear.key_dim, 0),
         };
         let state = match attention {

@@ -7,6 +7,8 @@
 //! * Attention: the pieces of query, key and value, the queries of all heads that the processing element scores (its
 //!   result takes the same place), and a score for each token of one user that it caches. MLA in its absorbed form: the
 //!   compressed query, the pieces of all heads' queries, and the queries brought into the latent space.
+//! * Sparse attention: the indexer's queries, a score for each of its heads and cached tokens, and the latents that
+//!   were chosen, side by side ([`crate::chosen_tokens`]).
 //! * Feed-forward: gate and up of the widest part. Of the experts, as many as a token may use in one cell at once, the
 //!   input once more where the cells are smaller than the region, and the sum of their outputs; router logits and the
 //!   chosen experts with their weights.
@@ -20,6 +22,7 @@ use wafersim_spec::model::{Attention, FeedForward, Layer};
 use crate::arithmetic::divide_up;
 use crate::cells::CellGrid;
 use crate::kv_cache::KvLayout;
+use crate::sparse::chosen_tokens;
 
 /// Elements in the worst processing element, in the activations' format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +73,8 @@ fn attention_half(attention: &Attention, kv: &KvLayout, columns: u64, rows: u64,
         Attention::Grouped(grouped) => {
             let query = divide_up(grouped.heads * grouped.head_dim, columns);
             let key_and_value = 2 * divide_up(grouped.kv_heads * grouped.head_dim, columns);
-            let gate = if grouped.output_gate { query } else { 0 };
+            let by_head = if grouped.head_gate { kv.query_heads_per_pe() } else { 0 };
+            let gate = if grouped.output_gate { query } else { by_head };
             Half {
                 held: sum([query.max(queries), key_and_value, gate, scores]),
                 payload: (query + key_and_value + gate).max(scores).max(queries),
@@ -89,9 +93,23 @@ fn attention_half(attention: &Attention, kv: &KvLayout, columns: u64, rows: u64,
             let compressed = latent.query_rank.map_or(0, |rank| divide_up(rank, columns));
             let key = divide_up(latent.kv_rank + latent.rope_dim, columns);
             let query = divide_up(latent.heads * (latent.nope_dim + latent.rope_dim), rows);
+            let (indexing, scores) = match latent.indexer {
+                Some(indexer) => {
+                    let here = kv.tokens_of_one_user(context);
+                    let chosen = chosen_tokens(here, kv.token_places(), context, indexer.top_k);
+                    let heads = divide_up(indexer.heads, kv.head_copies);
+                    let dims = divide_up(indexer.head_dim, kv.dimension_split);
+                    let packed = chosen.saturating_mul(kv.dimensions_per_pe());
+                    let of_heads = heads.saturating_mul(here);
+                    let half =
+                        Half { held: sum([heads.saturating_mul(dims), of_heads, here, packed]), payload: of_heads };
+                    (half, kv.query_heads_per_pe().saturating_mul(chosen))
+                }
+                None => (Half { held: 0, payload: 0 }, scores),
+            };
             Half {
-                held: sum([compressed, key, query, queries, scores]),
-                payload: (compressed + key).max(query).max(queries).max(scores),
+                held: sum([compressed, key, query, queries, scores, indexing.held]),
+                payload: (compressed + key).max(query).max(queries).max(scores).max(indexing.payload),
             }
         }
     }

@@ -392,6 +392,13 @@ pub enum Formula {
         /// Result.
         y: Operand,
     },
+    /// `x[h, d] *= sigmoid(gate[h])`.
+    HeadGate {
+        /// What is gated, in place; elements `head x dimension`.
+        x: Operand,
+        /// A number for each head.
+        gate: Operand,
+    },
     /// `x *= sigmoid(number)`, row by row.
     RowGate {
         /// What is gated, in place.
@@ -501,6 +508,75 @@ pub enum Formula {
         /// Added to the mean square.
         epsilon: f64,
     },
+    /// `x[e] += vector[e mod width]` (the bias of a LayerNorm).
+    AddVector {
+        /// What it is added to, in place.
+        x: Operand,
+        /// The vector.
+        vector: GainName,
+        /// Elements of a whole vector.
+        width: u64,
+    },
+    /// `index[t] = sum over the heads here of weights[h] max(scores[h, t], 0)` (DeepSeek Sparse Attention).
+    IndexSum {
+        /// Products of the indexer's queries with keys; elements `head x cached token`.
+        scores: Operand,
+        /// A weight for each head.
+        weights: Operand,
+        /// Sums; elements `cached token`.
+        index: Operand,
+    },
+    /// How many of the tokens here reach each of some bounds: `counts[j] = number of t with key(index[t]) >= bound +
+    /// (j + 1) << shift`. The key of a number are its bits in the order of numbers, the first of 32.
+    CountReaching {
+        /// Scores of tokens.
+        index: Operand,
+        /// A lower bound of the key that is looked for, in two halves a row; 0 before it is written.
+        bound: Operand,
+        /// Counts; as many elements as bounds are tried.
+        counts: Operand,
+        /// The digit of the key that is looked for.
+        shift: u32,
+        /// Where some tokens are left out.
+        causal: Option<Causal>,
+    },
+    /// The digit is found: `bound += (number of j with counts[j] >= top_k) << shift`.
+    Narrow {
+        /// Counts over all places.
+        counts: Operand,
+        /// The bound.
+        bound: Operand,
+        /// Tokens that are wanted.
+        top_k: u64,
+        /// The digit.
+        shift: u32,
+    },
+    /// The cached entries of tokens whose key reaches the bound, side by side in the places where they lie; each row of
+    /// the new tokens has a cache of its own there. Places that are left are zeros, and not filled.
+    Pack {
+        /// Scores of tokens.
+        index: Operand,
+        /// The bound.
+        bound: Operand,
+        /// Where entries lie: latents, rotary keys.
+        cache: [Operand; 2],
+        /// Where they go.
+        packed: [Operand; 2],
+        /// 1 where there is an entry, else 0.
+        filled: Operand,
+        /// Users of the cache: row `t users + u` is token `t` of user `u`, row `r` of new tokens is of user `r mod
+        /// users`.
+        users: u64,
+        /// Where some tokens are left out.
+        causal: Option<Causal>,
+    },
+    /// `scores[h, s] =` the smallest number where place `s` of a row's own cache is not filled.
+    Mask {
+        /// Scores; elements `head x place`.
+        scores: Operand,
+        /// As in `Pack`.
+        filled: Operand,
+    },
     /// Rows of the embedding table in the places that hold them, zeros in the others.
     Lookup {
         /// A row for each token.
@@ -532,8 +608,8 @@ pub enum Formula {
         before: BufferId,
         /// What has arrived, where rows are levelled.
         entry: Option<BufferId>,
-        /// New keys and values: a row a token.
-        new: [Operand; 2],
+        /// New keys and values, in the order of the cache's fields: a row a token.
+        new: Vec<Operand>,
         /// The cache after.
         after: BufferId,
         /// The row of the cache that their first row becomes.

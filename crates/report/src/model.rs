@@ -159,6 +159,8 @@ struct Entry {
 struct Stored {
     precision: Precision,
     bytes: Bytes,
+    /// KV cache of one token in that precision.
+    kv_bytes_per_token: Bytes,
     source: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<String>,
@@ -184,6 +186,7 @@ impl Entry {
             checkpoint: model.checkpoint.as_ref().map(|format| Stored {
                 precision: format.precision,
                 bytes: format.bytes,
+                kv_bytes_per_token: model.kv_bytes_per_token(&format.precision),
                 source: format.source.clone(),
                 notes: format.notes.clone(),
             }),

@@ -473,7 +473,7 @@ mod tests {
             routing: RoutingModel::Uniform,
         };
         let space = Space {
-            inputs: Inputs { model: &model, wafer: &wafer, load },
+            inputs: Inputs { model: &model, wafer: &wafer, load, counted: None },
             fewest: 1,
             wafers: 1,
             pins: Pins::default(),

@@ -422,7 +422,7 @@ impl Space<'_> {
                 Attention::Grouped(grouped) => {
                     Some((grouped.kv_heads, grouped.heads / grouped.kv_heads.max(1), grouped.head_dim))
                 }
-                Attention::Latent(latent) => Some((1, latent.heads, latent.kv_rank + latent.rope_dim)),
+                Attention::Latent(latent) => Some((1, latent.heads, layer.attention.kv_width())),
                 // A state in place of a cache.
                 Attention::Linear(_) => None,
             });

@@ -137,6 +137,9 @@ pub struct GroupedAttention {
     pub sinks: bool,
     /// Whether the result is multiplied with the sigmoid of a further projection, as wide as the queries (Qwen3-Next).
     pub output_gate: bool,
+    /// Whether the result of each head is multiplied with the sigmoid of a number that a further projection makes for
+    /// it (Step-3.5).
+    pub head_gate: bool,
     /// Leading dimensions of a head that are rotated (all of them, half in GLM; 0 in Llama 4's NoPE layers).
     pub rotary_dim: u64,
     /// How far back the layer looks.
@@ -193,7 +196,30 @@ pub struct LatentAttention {
     pub rope_dim: u64,
     /// Width of a head's value.
     pub value_dim: u64,
+    /// What chooses the tokens that are looked at, where not all are (DeepSeek-V3.2).
+    pub indexer: Option<Indexer>,
 }
+
+/// The indexer of sparse attention (DeepSeek Sparse Attention: the report of DeepSeek-V3.2-Exp, equation 1; `Indexer` of
+/// its `inference/model.py`).
+///
+/// It scores every cached token `s` with `sum over its heads of w relu(q . k_s)`, where queries come from the compressed
+/// query, the one key of a token and the weights `w` from the layer's input. Attention looks at the `top_k` best. Keys
+/// are cached beside the latents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Indexer {
+    /// Heads with queries and weights of their own.
+    pub heads: u64,
+    /// Width of a query and of the key; its leading `rope_dim` dimensions are rotated.
+    pub head_dim: u64,
+    /// Most tokens that a query looks at.
+    pub top_k: u64,
+    /// Whether pairs `(2 i, 2 i + 1)` are rotated (GLM-5) and not `(i, i + rope_dim / 2)` (DeepSeek-V3.2).
+    pub interleaved: bool,
+}
+
+/// Epsilon of the LayerNorm of an indexer's keys (`modeling_deepseek_v32.py`).
+pub const INDEX_NORM_EPSILON: f64 = 1e-6;
 
 /// Gated linear attention with the delta rule (Gated Delta Networks, arXiv 2412.06464, as in Qwen3-Next).
 ///

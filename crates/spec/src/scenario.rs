@@ -6,6 +6,7 @@
 
 mod check;
 mod file;
+mod popularity;
 mod settings;
 mod speculation;
 
@@ -19,6 +20,7 @@ use crate::error::nearest_name;
 use crate::precision::Precision;
 pub use check::CONTEXT_BEYOND_POSITIONS;
 pub use file::{PrecisionFile, ScenarioFile, SpeculationFile, WaferParameters};
+pub use popularity::Popularity;
 pub use settings::{Kind, SETTINGS, Setting, without_suffix};
 pub use speculation::{ACCEPTANCE_PRESETS, Acceptance, AcceptancePreset, MeasuredLengths, Speculation};
 
@@ -289,6 +291,9 @@ pub struct Scenario {
     pub default_placement: bool,
     /// How tokens choose experts.
     pub routing: RoutingModel,
+    /// How popular experts were counted to be; in place of the popularity of `routing`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counted: Option<Popularity>,
     /// Tokens per second that each user should get. Above 0, to 1e9.
     pub target: f64,
     /// Clock in GHz; `None` takes the wafer's nominal one. 0.01 to 100.
@@ -321,6 +326,7 @@ impl Default for Scenario {
             profile: Profile::Best,
             placement: ExpertPlacement::Spread,
             routing: RoutingModel::Skewed,
+            counted: None,
             target: 2000.0,
             clock_ghz: None,
             precision: Precision::default(),

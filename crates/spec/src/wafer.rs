@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer};
 use crate::error::{SpecError, nearest_name};
 use crate::units::{Bytes, Hertz};
 pub use parameters::{DECLARATIONS, Declaration, Key, OF_TIME, SYSTEM, TIMED};
-pub use read::BUILTIN_WAFERS;
+pub use read::{BUILTIN_WAFERS, builtin_text};
 
 /// How well a figure is known. Ordered from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, serde::Deserialize)]

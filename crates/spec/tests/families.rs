@@ -16,7 +16,7 @@ struct Counted {
 }
 
 /// Families that the package has and this program refuses.
-const REFUSED: &[&str] = &["olmo", "gemma4_text", "hy_v3", "deepseek_v32", "glm_moe_dsa"];
+const REFUSED: &[&str] = &["olmo", "gemma4_text", "hy_v3"];
 
 fn families() -> BTreeMap<String, Counted> {
     serde_json::from_str(include_str!("data/families.json")).expect("the file is JSON")

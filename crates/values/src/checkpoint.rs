@@ -13,8 +13,19 @@ use crate::tensors::{Tensor, Tensors};
 use crate::unpacked::unpacked;
 
 /// Families whose equations are written here.
-const FAMILIES: [&str; 9] =
-    ["deepseek_v3", "glm4_moe", "llama", "mixtral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "qwen3_next"];
+const FAMILIES: [&str; 11] = [
+    "deepseek_v3",
+    "deepseek_v32",
+    "glm4_moe",
+    "glm_moe_dsa",
+    "llama",
+    "mixtral",
+    "qwen2",
+    "qwen2_moe",
+    "qwen3",
+    "qwen3_moe",
+    "qwen3_next",
+];
 
 /// A model, its weights and its rotary frequencies. Every tensor that the layers want is there with its shape.
 #[derive(Debug, Clone)]
@@ -50,6 +61,7 @@ impl WeightName {
             Role::AttentionNorm
                 | Role::AttentionInnerNorm
                 | Role::DecayRate
+                | Role::IndexNorm
                 | Role::FeedForwardNorm
                 | Role::FinalNorm
                 | Role::Sinks
@@ -66,6 +78,10 @@ impl WeightName {
             }
             _ => self.path(model, model.tied_embeddings),
         };
+        // The bias of a LayerNorm has a name of its own.
+        if self.role == Role::IndexNorm && self.copy > 0 {
+            return format!("{path}.bias");
+        }
         // Parameters of the attention itself (gpt-oss, Qwen3-Next).
         if matches!(self.role, Role::Sinks | Role::DecayRate) { path } else { format!("{path}.weight") }
     }
@@ -75,7 +91,9 @@ impl WeightName {
         let path = self.path(model, false);
         match (self.role, model.family.as_str()) {
             (Role::Decay, _) => format!("model.layers.{}.linear_attn.dt_bias", self.layer),
-            (Role::Router, "glm4_moe" | "deepseek_v3") => format!("{path}.e_score_correction_bias"),
+            (Role::Router, "glm4_moe" | "deepseek_v3" | "deepseek_v32" | "glm_moe_dsa") => {
+                format!("{path}.e_score_correction_bias")
+            }
             _ => format!("{path}.bias"),
         }
     }
@@ -127,6 +145,10 @@ impl WeightName {
             Role::QueryUp => in_layer("self_attn.q_b_proj"),
             Role::KvDown => in_layer("self_attn.kv_a_proj_with_mqa"),
             Role::KvUp => in_layer("self_attn.kv_b_proj"),
+            Role::IndexQuery => in_layer("self_attn.indexer.wq_b"),
+            Role::IndexKey => in_layer("self_attn.indexer.wk"),
+            Role::IndexNorm => in_layer("self_attn.indexer.k_norm"),
+            Role::IndexWeight => in_layer("self_attn.indexer.weights_proj"),
             Role::Output => in_layer("self_attn.o_proj"),
             Role::FeedForwardNorm if copy == 0 => in_layer("post_attention_layernorm"),
             Role::FeedForwardNorm if copy == 1 => in_layer("post_attn_norm"),
@@ -233,7 +255,9 @@ impl Checkpoint {
         for (index, layer) in model.layers.iter().enumerate() {
             let (rotated, width) = match &layer.attention {
                 Attention::Grouped(grouped) => (grouped.rotary_dim, grouped.head_dim),
-                Attention::Latent(latent) => (latent.rope_dim, latent.rope_dim),
+                Attention::Latent(latent) => {
+                    (latent.rope_dim, latent.indexer.map_or(latent.rope_dim, |indexer| indexer.head_dim))
+                }
                 Attention::Linear(_) => (0, 0),
             };
             if !width.is_multiple_of(2) || !rotated.is_multiple_of(2) {
@@ -390,7 +414,7 @@ pub fn grouped(model: &Model, layer: usize) -> Result<&GroupedAttention, ValuesE
     }
 }
 
-/// Whether the programs of prefill compute a layer: they have no sinks, no gate and no state, rotate whole heads and
+/// Whether the programs of prefill compute a layer: they have no sinks, no gate, no state and no indexer, rotate whole heads and
 /// norm no branches.
 ///
 /// # Errors
@@ -399,15 +423,15 @@ pub fn check_prefill(model: &Model, tokens: u64) -> Result<(), ValuesError> {
     for (index, layer) in model.layers.iter().enumerate() {
         let beyond = match &layer.attention {
             Attention::Grouped(grouped) => {
-                grouped.sinks || grouped.output_gate || grouped.rotary_dim != grouped.head_dim
+                grouped.sinks || grouped.output_gate || grouped.head_gate || grouped.rotary_dim != grouped.head_dim
             }
-            Attention::Latent(_) => false,
+            Attention::Latent(latent) => latent.indexer.is_some(),
             Attention::Linear(_) => true,
         };
         if beyond || layer.norms > 2 {
             return Err(ValuesError::Unsupported {
                 what: format!("layer {index} in the programs of prefill"),
-                hint: "allowed is whole rotary embedding, no sinks and two norms; decode programs have no such limit"
+                hint: "allowed is whole rotary embedding, no sinks, no indexer and two norms; decode programs have no such limit"
                     .into(),
             });
         }

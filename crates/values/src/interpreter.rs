@@ -22,6 +22,7 @@ mod ring;
 mod rounding;
 mod router;
 mod run;
+mod sparse;
 mod state;
 mod stored;
 mod transfer;

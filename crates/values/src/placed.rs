@@ -479,8 +479,9 @@ impl<'a> Placed<'a> {
         if keeps_state {
             remember(&prepared, &mut mesh, (step.position > 0).then_some(cache))?;
         } else if step.position == 0 {
-            for field in 0..2 {
-                let before = Operand::new(buffer(&prepared, "kv.before")?, field);
+            let id = buffer(&prepared, "kv.before")?;
+            for field in 0..prepared.fields_of(id) {
+                let before = Operand::new(id, field);
                 mesh.scatter(&prepared, before, &[]).map_err(|problem| bug(&prepared, problem))?;
             }
         } else {

@@ -5,6 +5,7 @@
 //! `i + d / 2`), RMSNorm (arXiv 1910.07467), GLU Variants (SwiGLU), and the Qwen3 and Llama 3 reports for their order.
 
 mod linear;
+mod sparse;
 
 use wafersim_spec::model::{
     Attention, FeedForward, Gating, GroupedAttention, LatentAttention, Moe, Reach, Role, Scoring,
@@ -16,7 +17,13 @@ use crate::record::{Record, Recorded};
 use crate::tensors::Tensor;
 
 /// Keys and values of a layer: one vector of all KV heads for each token; or latents and rotary keys.
-type Cache = (Vec<Vec<f64>>, Vec<Vec<f64>>);
+#[derive(Debug, Clone, Default)]
+struct Cache {
+    keys: Vec<Vec<f64>>,
+    values: Vec<Vec<f64>>,
+    /// Keys of an indexer.
+    index: Vec<Vec<f64>>,
+}
 
 /// What a layer keeps of the tokens that it has seen.
 #[derive(Debug, Clone)]
@@ -45,7 +52,7 @@ pub fn run(checkpoint: &Checkpoint, prompt: &[u64], steps: u64) -> Result<Record
     for (index, kept) in caches.iter().enumerate() {
         let Some(layer) = model.layers.get(index) else { continue };
         let (keys, values) = match kept {
-            Kept::Cache(cache) => cache,
+            Kept::Cache(cache) => (&cache.keys, &cache.values),
             Kept::State(memory) => {
                 let shape = vec![memory.state.len()];
                 let recorded = Recorded { shape, values: memory.state.clone() };
@@ -198,7 +205,7 @@ fn attend_latent(
     let matrix = |role: Role| checkpoint.weight(name(role, 0));
     let [rank, nope, rope, value] =
         [attention.kv_rank, attention.nope_dim, attention.rope_dim, attention.value_dim].map(|size| size as usize);
-    let position = cache.0.len() as f64;
+    let position = cache.keys.len() as f64;
     // The modeling file takes the pairs (2 i, 2 i + 1) apart, then rotates (i, i + half).
     let rotated = |vector: &[f64]| -> Vec<f64> {
         let half = vector.len() / 2;
@@ -211,19 +218,23 @@ fn attend_latent(
         };
         (0..2 * half).map(turned).collect()
     };
+    let mut chosen = vec![true; cache.keys.len() + 1];
     let query = match attention.query_rank {
         Some(_) => {
             let compressed = rms(checkpoint, &product(matrix(Role::QueryDown)?, x), name(Role::AttentionInnerNorm, 0))?;
+            if let Some(indexer) = attention.indexer {
+                chosen = sparse::chosen(checkpoint, (layer, indexer, rope), [x, &compressed], &mut cache.index)?;
+            }
             product(matrix(Role::QueryUp)?, &compressed)
         }
         None => product(matrix(Role::Query)?, x),
     };
     let entry = product(matrix(Role::KvDown)?, x);
     let copy = u64::from(attention.query_rank.is_some());
-    cache.0.push(rms(checkpoint, &entry[..rank], name(Role::AttentionInnerNorm, copy))?);
-    cache.1.push(rotated(&entry[rank..]));
+    cache.keys.push(rms(checkpoint, &entry[..rank], name(Role::AttentionInnerNorm, copy))?);
+    cache.values.push(rotated(&entry[rank..]));
     let made: Vec<Vec<f64>> =
-        cache.0.iter().map(|latent| Ok(product(matrix(Role::KvUp)?, latent))).collect::<Result<_, ValuesError>>()?;
+        cache.keys.iter().map(|latent| Ok(product(matrix(Role::KvUp)?, latent))).collect::<Result<_, ValuesError>>()?;
     let mut result = Vec::new();
     for (head, query) in query.chunks(nope + rope).enumerate() {
         let (of_query, rotary) = (&query[..nope], rotated(&query[nope..]));
@@ -231,7 +242,10 @@ fn attend_latent(
         let dot = |one: &[f64], other: &[f64]| one.iter().zip(other).map(|(one, other)| one * other).sum::<f64>();
         let score = |(made, key): (&Vec<f64>, &Vec<f64>)| dot(of_query, &made[first..first + nope]) + dot(&rotary, key);
         let scale = ((nope + rope) as f64).sqrt();
-        let mut weights: Vec<f64> = made.iter().zip(&cache.1).map(|pair| score(pair) / scale).collect();
+        let mut weights: Vec<f64> = made.iter().zip(&cache.values).map(|pair| score(pair) / scale).collect();
+        for (weight, is_chosen) in weights.iter_mut().zip(&chosen) {
+            *weight = if *is_chosen { *weight } else { f64::NEG_INFINITY };
+        }
         softmax(&mut weights);
         let of_value = |index: usize| made.iter().zip(&weights).map(|(row, weight)| row[index] * weight).sum();
         result.extend((first + nope..first + nope + value).map(of_value).collect::<Vec<f64>>());
@@ -246,7 +260,7 @@ fn attend(
     cache: &mut Cache,
 ) -> Result<Vec<f64>, ValuesError> {
     let width = attention.head_dim as usize;
-    let position = cache.0.len() as f64;
+    let position = cache.keys.len() as f64;
     let named = |role: Role| projection(checkpoint, WeightName::new(layer, role), attention.qkv_bias, x);
     let (query, key, value) = (named(Role::Query)?, named(Role::Key)?, named(Role::Value)?);
     let prepared = |vector: Vec<f64>, copy: u64| -> Result<Vec<f64>, ValuesError> {
@@ -266,14 +280,14 @@ fn attend(
         Ok(heads)
     };
     let query = prepared(query, 0)?;
-    cache.0.push(prepared(key, 1)?);
-    cache.1.push(value);
+    cache.keys.push(prepared(key, 1)?);
+    cache.values.push(value);
     let group = (attention.heads / attention.kv_heads) as usize;
     let mut result = Vec::with_capacity(query.len());
     for (head, query) in query.chunks(width).enumerate() {
         let place = head / group * width..(head / group + 1) * width;
         let dot = |row: &Vec<f64>| row[place.clone()].iter().zip(query).map(|(k, q)| k * q).sum::<f64>();
-        let mut weights: Vec<f64> = cache.0.iter().map(|row| dot(row) / (width as f64).sqrt()).collect();
+        let mut weights: Vec<f64> = cache.keys.iter().map(|row| dot(row) / (width as f64).sqrt()).collect();
         let hidden = oldest(attention.reach, weights.len());
         weights.iter_mut().take(hidden).for_each(|x| *x = f64::NEG_INFINITY);
         // A sink is a logit more that has no value.
@@ -282,12 +296,18 @@ fn attend(
         }
         softmax(&mut weights);
         for index in place {
-            result.push(cache.1.iter().zip(&weights).map(|(row, weight)| row[index] * weight).sum());
+            result.push(cache.values.iter().zip(&weights).map(|(row, weight)| row[index] * weight).sum());
         }
     }
     if attention.output_gate {
         let gate = named(Role::OutputGate)?;
         result.iter_mut().zip(gate).for_each(|(x, gate)| *x /= 1.0 + (-gate).exp());
+    }
+    if attention.head_gate {
+        let gate = product(checkpoint.weight(WeightName::new(layer, Role::OutputGate))?, x);
+        for (head, gate) in result.chunks_mut(width).zip(gate) {
+            head.iter_mut().for_each(|x| *x /= 1.0 + (-gate).exp());
+        }
     }
     projection(checkpoint, WeightName::new(layer, Role::Output), attention.output_bias, &result)
 }

@@ -7,7 +7,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use wafersim_spec::Model;
 use wafersim_spec::model::{
-    Attention, FeedForward, GroupedAttention, LatentAttention, Layer, LinearAttention, Moe, Reach, Role, Selection,
+    Attention, FeedForward, GroupedAttention, Indexer, LatentAttention, Layer, LinearAttention, Moe, Reach, Role,
+    Selection,
 };
 
 use crate::checkpoint::{Checkpoint, most_rotated, weights_of};
@@ -28,6 +29,8 @@ const HEAD: u64 = 8;
 const MOST_EXPERTS: u64 = 16;
 const MOST_CHOSEN: u64 = 4;
 const MOST_GROUPS: u64 = 4;
+/// Tokens that an indexer chooses.
+const CHOSEN: u64 = 4;
 /// Kinds of layers that are kept.
 const MOST_KINDS: usize = 6;
 /// Tokens that a window or a chunk reaches over.
@@ -77,6 +80,7 @@ impl Checkpoint {
         for (name, (shape, values)) in tensors(&model, seed) {
             held.put(&name, shape, values.into_iter().flat_map(f32::to_le_bytes).collect());
         }
+        crate::unpacked::of_indexers(&model, &mut held);
         Self::of(model, rotary, held)
     }
 }
@@ -117,6 +121,12 @@ fn small_layer(layer: &Layer) -> Layer {
                 nope_dim: latent.nope_dim.min(6),
                 rope_dim: latent.rope_dim.min(4),
                 value_dim: latent.value_dim.min(5),
+                indexer: latent.indexer.map(|indexer| Indexer {
+                    heads: indexer.heads.min(5),
+                    head_dim: indexer.head_dim.min(8),
+                    top_k: indexer.top_k.min(CHOSEN),
+                    ..indexer
+                }),
             }),
             Attention::Linear(linear) => {
                 let key_heads = linear.key_heads.min(2);

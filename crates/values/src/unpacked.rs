@@ -1,11 +1,12 @@
-//! Tensors that checkpoints of Qwen3-Next hold together, one by one, and gains that they hold less one.
+//! Tensors that checkpoints of Qwen3-Next hold together, one by one, and gains that they hold less one; matrices of
+//! an indexer as its programs want them.
 //!
 //! `in_proj_qkvz` has, for each key head, the rows of its query, its key, and of the values and gates of the value
 //! heads that share it; `in_proj_ba` likewise of strength and decay; `q_proj` for each head the rows of its query and
 //! of its gate (`fix_query_key_value_ordering` and `Qwen3NextAttention.forward` of `modeling_qwen3_next.py`).
 
 use wafersim_spec::Model;
-use wafersim_spec::model::{Attention, GroupedAttention, LinearAttention, Role};
+use wafersim_spec::model::{Attention, GroupedAttention, Indexer, LatentAttention, LinearAttention, Role};
 
 use crate::checkpoint::WeightName;
 use crate::error::ValuesError;
@@ -26,6 +27,7 @@ pub(crate) fn unpacked(model: &Model, mut tensors: Tensors) -> Result<Tensors, V
             Attention::Grouped(_) | Attention::Latent(_) => {}
         }
     }
+    of_indexers(model, &mut tensors);
     if model.centred_gains {
         let layers = model.layers.iter().enumerate();
         let of_layers = layers.flat_map(|(layer, description)| {
@@ -69,6 +71,52 @@ fn of_linear(model: &Model, layer: usize, linear: &LinearAttention, tensors: &mu
         put(tensors, &name, vec![channels, kernel], values);
     }
     Ok(())
+}
+
+/// Rows of an indexer's matrices in the order of its programs. The key's matrix is centred: what LayerNorm subtracts is the
+/// mean of `W x`, which is `(mean of the rows of W) x`. Where pairs `(2 i, 2 i + 1)` are rotated, the rows of the even
+/// ones come first, in both matrices and in what the norm multiplies and adds.
+pub(crate) fn of_indexers(model: &Model, tensors: &mut Tensors) {
+    for (index, layer) in model.layers.iter().enumerate() {
+        if let Attention::Latent(LatentAttention { indexer: Some(indexer), rope_dim, .. }) = layer.attention {
+            of_indexer(model, index, (indexer, rope_dim), tensors);
+        }
+    }
+}
+
+fn of_indexer(model: &Model, layer: usize, (indexer, rotary): (Indexer, u64), tensors: &mut Tensors) {
+    let width = indexer.head_dim as usize;
+    let order: Vec<usize> = match indexer.interleaved {
+        true => (0..rotary as usize)
+            .step_by(2)
+            .chain((1..rotary as usize).step_by(2))
+            .chain(rotary as usize..width)
+            .collect(),
+        false => (0..width).collect(),
+    };
+    for (role, copy) in [(Role::IndexQuery, 0), (Role::IndexKey, 0), (Role::IndexNorm, 0), (Role::IndexNorm, 1)] {
+        let name = WeightName { layer, role, copy }.tensor_of(model);
+        let Some(tensor) = tensors.get(&name) else { continue };
+        let (shape, values) = (tensor.shape.to_vec(), tensor.values());
+        // One that has another shape is refused where shapes are checked.
+        let rows = shape.first().copied().unwrap_or(0);
+        if rows == 0 || rows % width != 0 || values.len() % rows != 0 {
+            continue;
+        }
+        let inputs = values.len() / rows;
+        let mut means = vec![0.0; inputs];
+        if role == Role::IndexKey {
+            for row in values.chunks(inputs.max(1)) {
+                means.iter_mut().zip(row).for_each(|(mean, value)| *mean += value / rows as f64);
+            }
+        }
+        let of_row = |row: usize| {
+            let from = row / width * width + order.get(row % width).copied().unwrap_or(0);
+            values.iter().skip(from * inputs).take(inputs).zip(&means).map(|(value, mean)| (value - mean) as f32)
+        };
+        let values: Vec<f32> = (0..rows).flat_map(of_row).collect();
+        put(tensors, &name, shape, values);
+    }
 }
 
 fn of_gated(model: &Model, layer: usize, grouped: &GroupedAttention, tensors: &mut Tensors) -> Result<(), ValuesError> {

@@ -28,7 +28,7 @@ fn mappings(checkpoint: &Checkpoint, recipe: &Recipe, region: RegionSize) -> Opt
         precision: precision(DataType::Fp32),
         routing: RoutingModel::Skewed,
     };
-    on_region(recipe, Inputs { model: &checkpoint.model, wafer: &wafer, load }, region).ok()
+    on_region(recipe, Inputs { model: &checkpoint.model, wafer: &wafer, load, counted: None }, region).ok()
 }
 
 /// Deviations of a run by kind, or what is wrong with it.

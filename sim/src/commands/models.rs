@@ -1,12 +1,15 @@
 //! `simctl models`: the models that are built in, or those that are named.
 
+use std::path::Path;
+
 use clap::Args;
 use wafersim::report;
 use wafersim::spec::Model;
 use wafersim::spec::model::builtin;
 
 use crate::failure::Failure;
-use crate::out_flags::{Forms, HasPicture, OutFlags};
+use crate::files;
+use crate::out_flags::{Form, Forms, HasPicture, OutFlags};
 
 /// Flags of `models`.
 #[derive(Debug, Args)]
@@ -20,6 +23,9 @@ pub struct ModelsFlags {
 
 /// Lists the models.
 pub fn execute(flags: &ModelsFlags) -> Result<(), Failure> {
+    if flags.output.copies(Form::Config, || config(&flags.names))? {
+        return Ok(());
+    }
     let out = flags.output.open(HasPicture::No)?;
     let mut models: Vec<report::model::Named> = Vec::new();
     for name in &flags.names {
@@ -30,4 +36,25 @@ pub fn execute(flags: &ModelsFlags) -> Result<(), Failure> {
     }
     let (text, json) = (|| Ok(report::model::list_text(&models)), || Ok(report::model::list_json(&models)?));
     out.write(Forms::new("models", &text, &json).markdown(&|| Ok(report::model::list_markdown(&models))))
+}
+
+/// The `config.json` of one model.
+fn config(names: &[String]) -> Result<String, Failure> {
+    let [name] = names else {
+        return Err(Failure::Flag {
+            flag: "--format".into(),
+            problem: format!("is config, and {} models are named", names.len()),
+            allowed: "the name of one built-in model, or of one file".into(),
+        });
+    };
+    if let Some(text) = builtin::config(name) {
+        return Ok(text.to_owned());
+    }
+    // Whatever is no model is refused as elsewhere.
+    Model::from_name_or_path(name)?;
+    let path = Path::new(name);
+    files::reads_named("NAME", name)?;
+    let file = if path.is_dir() { path.join("config.json") } else { path.to_owned() };
+    std::fs::read_to_string(&file)
+        .map_err(|error| Failure::Trace { file: file.display().to_string(), reason: error.to_string() })
 }

@@ -387,6 +387,26 @@ pub fn read_trace(by: &'static str, file: &Path, model: &Model) -> Result<Trace,
     }
 }
 
+/// How often each expert of a model was chosen, from a file of either kind.
+pub fn read_counts(by: &'static str, file: &Path, model: &Model) -> Result<Counts, Failure> {
+    let shape = shape_of(model)?;
+    let counts = match open(by, file, &shape)? {
+        Opened::Tokens(mut source, _) => {
+            Counts::of(&Trace::read(&mut Watched::new(source.as_mut())).map_err(of_file(file))?)
+        }
+        Opened::Counts(counts) => counts,
+    };
+    let (layers, experts) = (counts.layers.len() as u32, counts.experts);
+    if (Some(layers), Some(experts)) == (shape.layers, shape.experts) {
+        return Ok(counts);
+    }
+    let (of_layers, of_experts) = (shape.layers.unwrap_or(0), shape.experts.unwrap_or(0));
+    Err(Failure::Trace {
+        file: file.display().to_string(),
+        reason: format!("{layers} layers of {experts} experts, and {} has {of_layers} of {of_experts}", model.name),
+    })
+}
+
 /// Names the file of what was wrong.
 fn of_file(file: &Path) -> impl Fn(RoutingError) -> Failure + use<> {
     let file = file.display().to_string();

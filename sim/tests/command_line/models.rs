@@ -59,3 +59,28 @@ fn what_is_no_model_says_what_to_do() {
     assert_eq!(said.code, Some(2));
     assert!(said.stderr.contains("hf download Qwen/Qwen3-8B config.json"), "{said:?}");
 }
+
+/// What is printed to copy is read back equal.
+#[test]
+fn files_to_copy_are_read_back_equal() {
+    let folder = tempfile::tempdir().unwrap();
+    let parameters = |name: &str| simctl(&format!("models {name} --format json")).json()[0]["parameters"].clone();
+    let copy = folder.path().join("config.json");
+    let copied = copy.display().to_string();
+    assert_eq!(simctl(&format!("models glm-4.5 --format config --out {copied}")).code, Some(0));
+    assert_eq!(parameters(&copied), parameters("glm-4.5"));
+    assert_eq!(simctl(&format!("models {copied} --format config")).data(), fs::read_to_string(&copy).unwrap());
+    let wafer = folder.path().join("copy.toml");
+    assert_eq!(simctl(&format!("wafers wse3 --format toml --out {}", wafer.display())).code, Some(0));
+    let figures = |name: &str| simctl(&format!("wafers {name} --format json")).json()["parameters"].clone();
+    assert_eq!(figures(&wafer.display().to_string()), figures("wse3"));
+    for wrong in [
+        "models --format config",
+        "models glm-4.5 grok-1 --format config",
+        "run --format config",
+        "wafers --format toml",
+    ] {
+        let said = simctl(wrong);
+        assert!(said.code == Some(2) && said.stderr.contains("--format: is"), "{wrong}: {said:?}");
+    }
+}

@@ -156,3 +156,34 @@ fn a_model_is_read_from_its_config_json() {
 fn golden_answer() {
     insta::assert_snapshot!("run", simctl("run --model llama-3.1-8b --context 4k --users 4").data());
 }
+
+/// Measured loads of experts: where all are chosen alike it is the answer of uniform routing, and the more of all choices
+/// one takes the longer it waits; a file of another model is refused.
+#[test]
+fn loads_of_experts_come_from_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, layers: usize, count: &dyn Fn(usize) -> u64| {
+        let layer: Vec<String> = (0..128).map(|expert| count(expert).to_string()).collect();
+        let rows = vec![format!("[{}]", layer.join(",")); layers];
+        let path = folder.path().join(name);
+        fs::write(&path, format!("[{}]", rows.join(","))).unwrap();
+        path.display().to_string()
+    };
+    let load =
+        "--model qwen3-30b-a3b --users 150 --context 1024 --wafers 6 --placement clustered --search none --ranges none";
+    let asked = |routing: &str| {
+        let answer = simctl(&format!("run {load} --routing {routing} --format json")).json();
+        (answer["load"]["routing"].as_str().unwrap().to_owned(), answer["tokens_per_second_per_user"].as_f64().unwrap())
+    };
+    let alike = file("alike.json", 48, &|_| 7);
+    let (named, speed) = asked(&alike);
+    assert_eq!((named, speed), (format!("counted in {alike}"), asked("uniform").1));
+    let (_, skewed) = asked(&file("skewed.json", 48, &|expert| if expert == 5 { 600 } else { 7 }));
+    assert!(skewed < speed, "{skewed} {speed}");
+    let said = simctl(&format!("run {load} --routing {}", file("other.json", 47, &|_| 7)));
+    assert_eq!(said.code, Some(2));
+    assert!(said.stderr.contains("47 layers of 128 experts, and qwen3-30b-a3b has 48 of 128"), "{}", said.stderr);
+    let said = simctl(&format!("plan {load} --routing nothing"));
+    assert_eq!(said.code, Some(2));
+    assert!(said.stderr.contains("uniform, skewed, or a file"), "{}", said.stderr);
+}

@@ -101,7 +101,9 @@ impl Input {
         let is_routed = question.model.layers.iter().any(|layer| matches!(layer.feed_forward, FeedForward::Moe(_)));
         let toggle =
             |toggle, evidence| Self { what: What::Toggle(toggle), evidence, low: 0.0, nominal: 0.0, high: 1.0 };
-        let routing = is_routed.then(|| toggle(Toggle::Routing, Evidence::Inferred));
+        // What was counted has no other.
+        let is_assumed = question.scenario.counted.is_none();
+        let routing = (is_routed && is_assumed).then(|| toggle(Toggle::Routing, Evidence::Inferred));
         let ports = (placement.wafers_used > 1).then(|| toggle(Toggle::LinkPorts, Evidence::Guess));
         rates.chain(lengths).chain(cost).chain(routing).chain(ports).filter(|input| input.low < input.high).collect()
     }

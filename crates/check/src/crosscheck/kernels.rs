@@ -328,6 +328,7 @@ fn dense(hidden: u64, width: u64) -> Layer {
             qk_norm: wafersim_spec::model::QkNorm::None,
             sinks: false,
             output_gate: false,
+            head_gate: false,
             rotary_dim: hidden,
             reach: Reach::Full,
         }),

@@ -195,6 +195,7 @@ fn layer(row: &Measurement, wafer: &Wafer, tokens: u64, decode: bool) -> Result<
             qk_norm: wafersim_spec::model::QkNorm::None,
             sinks: false,
             output_gate: false,
+            head_gate: false,
             rotary_dim: head_dim,
             reach: Reach::Full,
         }),

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use wafersim_spec::model::{Role, Tensor};
+use wafersim_spec::model::{Reach, Role, Tensor};
 use wafersim_spec::{Bytes, DataType};
 
 use super::experts::{Network, Slot};
@@ -32,6 +32,8 @@ pub(super) struct Walk<'b, 'm> {
     /// Bytes that a token adds to a cache.
     cached: BTreeMap<TensorId, Bytes>,
     attending: Option<Attending>,
+    /// Tokens that an indexer has chosen.
+    top_k: u64,
     /// The matrix of all heads that two operators read a part of each (latent attention).
     of_heads: Option<Tensor>,
     pub(super) networks: BTreeMap<NetworkKind, Network>,
@@ -61,8 +63,17 @@ impl Builder<'_> {
         let id = graph.tensors().find(|(_, tensor)| tensor.kind == TensorKind::Stream).map(|(id, _)| id);
         let at = id.map(|id| (id, stream)).into_iter().collect();
         let (cached, networks) = (BTreeMap::new(), BTreeMap::new());
-        let mut walk =
-            Walk { builder: self, graph: &graph, shelf, at, cached, attending: None, of_heads: None, networks };
+        let mut walk = Walk {
+            builder: self,
+            graph: &graph,
+            shelf,
+            at,
+            cached,
+            attending: None,
+            top_k: 0,
+            of_heads: None,
+            networks,
+        };
         for operator in graph.operators() {
             walk.operator(operator)?;
         }
@@ -83,8 +94,11 @@ impl<'b> Walk<'b, '_> {
             LayerOperation::Rope { rotary } => self.rope(operator, *rotary),
             LayerOperation::Append => self.append(operator),
             LayerOperation::Scores { reach } => {
-                let attended = self.builder.load.attended(*reach);
-                self.scores(operator, attended)
+                let graph = self.graph;
+                let chosen = graph.of(&operator.reads).find(|tensor| tensor.kind == TensorKind::Choice);
+                // As many as a window of that length would have.
+                let reach = chosen.map_or(*reach, |_| Reach::Window(self.top_k));
+                self.scores(operator, self.builder.load.attended(reach))
             }
             LayerOperation::Softmax(_) => self.softmax(operator),
             LayerOperation::Values { .. } => self.values(operator),
@@ -95,6 +109,26 @@ impl<'b> Walk<'b, '_> {
                 let mut gated = self.named("attention.output_gate", OperatorKind::OutputGate, [shape; 2]);
                 gated.elementwise = product([elementwise::SIGMOID_GATE, shape.elements()]);
                 self.one(operator, gated)
+            }
+            LayerOperation::IndexNorm => {
+                let shape = Shape::new(self.tokens(), last_size(self.tensor(operator.writes.first())));
+                let mut norm = self.named("attention.index_norm", OperatorKind::IndexNorm, [shape; 2]);
+                norm.elementwise = product([elementwise::LAYER_NORM, shape.elements()]);
+                let (gain, bias) = (self.shelf.take(Role::IndexNorm)?, self.shelf.take(Role::IndexNorm)?);
+                let both = Tensor { copies: gain.copies + bias.copies, active: gain.active + bias.active, ..gain };
+                hold(&mut norm, Weights::whole(&both, self.builder.precision));
+                self.one(operator, norm)
+            }
+            LayerOperation::IndexScores => self.index_scores(operator),
+            LayerOperation::Select { top_k } => {
+                self.top_k = *top_k;
+                let attended = self.builder.load.attended(Reach::Full);
+                let shapes =
+                    [attended.widest, attended.widest.min(*top_k)].map(|width| Shape::new(self.tokens(), width));
+                let mut chosen = self.named("attention.select", OperatorKind::IndexSelect, shapes);
+                // At least one comparison each.
+                chosen.elementwise = attended.pairs;
+                self.one(operator, chosen)
             }
             LayerOperation::Convolution => self.convolution(operator),
             LayerOperation::StateGates => {
@@ -266,10 +300,14 @@ impl<'b> Walk<'b, '_> {
         if rotary == 0 {
             return Ok(());
         }
-        for (place, path) in ["attention.query_rope", "attention.key_rope"].into_iter().enumerate() {
+        let paths = match operator.name {
+            "attention.index_rope" => ["attention.index_query_rope", "attention.index_key_rope"],
+            _ => ["attention.query_rope", "attention.key_rope"],
+        };
+        for (place, path) in paths.into_iter().enumerate() {
             let (source, tensor) = (self.tap(operator, place)?, self.tensor(operator.reads.get(place)));
             let rows = product([self.tokens(), heads_of(tensor)]);
-            let shape = Shape::new(rows, tensor.size(Dim::HeadDim));
+            let shape = Shape::new(rows, last_size(tensor));
             let mut rotated = self.named(path, OperatorKind::Rope, [shape; 2]);
             rotated.elementwise = product([elementwise::ROPE, rows, rotary]);
             let made = self.builder.add(rotated, &[source]);
@@ -295,6 +333,7 @@ impl<'b> Walk<'b, '_> {
                 "attention.keys" => "attention.key_append",
                 "attention.cached_values" => "attention.value_append",
                 "attention.latents" => "attention.latent_append",
+                "attention.index_keys" => "attention.index_key_append",
                 _ => "attention.rope_key_append",
             };
             let mut append = self.named(path, OperatorKind::KvAppend, [Shape::new(tokens, elements); 2]);
@@ -326,6 +365,23 @@ impl<'b> Walk<'b, '_> {
         scores.cache_bytes_read = self.cached_bytes(operator) * attended.entries_read;
         let sources = self.taps(operator);
         let made = self.builder.add(scores, &sources).part(pairs);
+        self.made(operator, made);
+        Ok(())
+    }
+
+    /// Each head's product with every key, what is positive of it, and their weighted sum.
+    fn index_scores(&mut self, operator: &LayerOperator) -> Result<(), GraphError> {
+        let attended = self.builder.load.attended(Reach::Full);
+        let query = self.tensor(operator.reads.first());
+        let (heads, width) = (query.size(Dim::IndexHead), query.size(Dim::IndexDim));
+        let shapes = [Shape::new(product([self.tokens(), heads]), width), Shape::new(self.tokens(), attended.widest)];
+        let mut scores = self.named("attention.index_scores", OperatorKind::IndexScores, shapes);
+        scores.matrix = Some(Shape::new(width, attended.widest));
+        scores.macs = product([heads, attended.pairs, width]);
+        scores.elementwise = product([3, heads, attended.pairs]);
+        scores.cache_bytes_read = self.cached_bytes(operator) * attended.entries_read;
+        let sources = self.taps(operator);
+        let made = self.builder.add(scores, &sources).part(attended.pairs);
         self.made(operator, made);
         Ok(())
     }
@@ -472,6 +528,9 @@ const fn path_of(role: Role) -> &'static str {
         Role::QueryDown => "attention.query_down",
         Role::QueryUp => "attention.query_up",
         Role::KvDown => "attention.kv_down",
+        Role::IndexQuery => "attention.index_query",
+        Role::IndexKey => "attention.index_key",
+        Role::IndexWeight => "attention.index_weights",
         Role::OutputGate => "attention.output_gate_projection",
         Role::WriteStrength => "attention.write_strength",
         Role::Decay => "attention.decay",
@@ -487,7 +546,7 @@ const fn role_of(tensor: &Described) -> Option<Role> {
 }
 
 fn heads_of(tensor: &Described) -> u64 {
-    product([tensor.size(Dim::Head), tensor.size(Dim::KvHead)])
+    product([tensor.size(Dim::Head), tensor.size(Dim::KvHead), tensor.size(Dim::IndexHead)])
 }
 
 /// Size of the fastest dimension.

@@ -67,7 +67,9 @@ const fn color(kind: OperatorKind) -> &'static str {
         | OperatorKind::AttentionScores
         | OperatorKind::Softmax
         | OperatorKind::AttentionValues
-        | OperatorKind::DeltaRule => "#d9ead3",
+        | OperatorKind::DeltaRule
+        | OperatorKind::IndexScores
+        | OperatorKind::IndexSelect => "#d9ead3",
         _ => "#eeeeee",
     }
 }

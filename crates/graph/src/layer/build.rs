@@ -1,7 +1,7 @@
 //! A layer written out, without any rewrite: the only place that says what a transformer layer is made of.
 
 use wafersim_spec::model::{
-    Attention, FeedForward, GroupedAttention, LatentAttention, Layer, LinearAttention, Moe, Role,
+    Attention, FeedForward, GroupedAttention, Indexer, LatentAttention, Layer, LinearAttention, Moe, Role,
 };
 
 use super::{
@@ -138,8 +138,16 @@ impl Builder {
         let query = self.tensor("attention.query", ACTIVATION, &[token, heads, width]);
         let key = self.tensor("attention.key", ACTIVATION, &[token, kv_heads, width]);
         let value = self.tensor("attention.value", ACTIVATION, &[token, kv_heads, width]);
-        let gate = gate_weight
-            .map(|weight| (weight, self.tensor("attention.output_gate", ACTIVATION, &[token, heads, width])));
+        let by_head = grouped
+            .head_gate
+            .then(|| self.weight("attention.output_gate_weight", Role::OutputGate, false, &[hidden, heads]));
+        let gate = match (gate_weight, by_head) {
+            (Some(weight), _) => {
+                Some((weight, self.tensor("attention.output_gate", ACTIVATION, &[token, heads, width])))
+            }
+            (None, Some(weight)) => Some((weight, self.tensor("attention.head_gate", ACTIVATION, &[token, heads]))),
+            (None, None) => None,
+        };
         let [wq, wk, wv] = matrices;
         let (mut reads, mut writes) = (vec![normed, wq, wk, wv], vec![query, key, value]);
         if let Some((weight, gate)) = gate {
@@ -209,7 +217,13 @@ impl Builder {
         let cached_width = (Dim::Rank, latent.kv_rank + latent.rope_dim);
         let down = self.weight("attention.kv_down_weight", Role::KvDown, false, &[hidden, cached_width]);
         made.extend(entry);
-        self.push("attention.query_key_value", LayerOperation::Products, &[normed, first, down], &made);
+        let mut reads = vec![normed, first, down];
+        let indexer = latent.indexer.map(|indexer| self.indexer(indexer, latent.query_rank));
+        if let Some(indexing) = &indexer {
+            reads.extend([indexing.key_weight, indexing.weights_weight]);
+            made.extend([indexing.key, indexing.weights]);
+        }
+        self.push("attention.query_key_value", LayerOperation::Products, &reads, &made);
         let norm = LayerOperation::Norm { riding: false };
         if let Some((rank, _, compressed)) = compressed {
             let gain = self.vector("attention.query_gain", Role::AttentionInnerNorm, 0, &[rank]);
@@ -220,10 +234,22 @@ impl Builder {
         self.push("attention.latent_norm", norm, &[entry[0], gain], &[entry[0]]);
         if let Some((rank, _, compressed)) = compressed {
             let up = self.weight("attention.query_up_weight", Role::QueryUp, false, &[rank, heads, query_width]);
-            self.push("attention.query_up", LayerOperation::Products, &[compressed, up], &queries);
+            let (mut reads, mut made) = (vec![compressed, up], queries.to_vec());
+            if let Some(indexing) = &indexer {
+                reads.push(indexing.query_weight);
+                made.push(indexing.query);
+            }
+            self.push("attention.query_up", LayerOperation::Products, &reads, &made);
         }
+        let rotation = LayerOperation::Rope { rotary: latent.rope_dim };
         let rotated = [queries[1], entry[1]];
-        self.push("attention.rope", LayerOperation::Rope { rotary: latent.rope_dim }, &rotated, &rotated);
+        self.push("attention.rope", rotation.clone(), &rotated, &rotated);
+        if let Some(indexing) = &indexer {
+            let reads = [indexing.key, indexing.gain, indexing.bias];
+            self.push("attention.index_norm", LayerOperation::IndexNorm, &reads, &[indexing.key]);
+            let rotated = [indexing.query, indexing.key];
+            self.push("attention.index_rope", rotation, &rotated, &rotated);
+        }
         let both = (Dim::HeadDim, latent.nope_dim + latent.value_dim);
         let up = self.weight("attention.kv_up_weight", Role::KvUp, false, &[rank, heads, both]);
         let absorbed = self.tensor("attention.absorbed", ACTIVATION, &[token, heads, rank]);
@@ -231,15 +257,25 @@ impl Builder {
         let cached = (Dim::Cached, self.load.context);
         let latents = self.tensor("attention.latents", TensorKind::Cache, &[cached, rank]);
         let keys = self.tensor("attention.rotary_keys", TensorKind::Cache, &[cached, rope]);
-        self.push(
-            "attention.kv_append",
-            LayerOperation::Append,
-            &[entry[0], entry[1], latents, keys],
-            &[latents, keys],
-        );
-        let scores = self.tensor("attention.scores", ACTIVATION, &[token, heads, cached]);
+        let (mut news, mut caches) = (entry.to_vec(), vec![latents, keys]);
+        if let Some(indexing) = &indexer {
+            news.push(indexing.key);
+            caches.push(indexing.keys);
+        }
+        self.push("attention.kv_append", LayerOperation::Append, &[news.as_slice(), &caches].concat(), &caches);
+        let mut reads = vec![absorbed, latents, queries[1], keys];
+        if let (Some(indexing), Some(indexer)) = (&indexer, latent.indexer) {
+            let scores = self.tensor("attention.index_scores", ACTIVATION, &[token, cached]);
+            let of = [indexing.query, indexing.keys, indexing.weights];
+            self.push("attention.index_scores", LayerOperation::IndexScores, &of, &[scores]);
+            let choices = (Dim::Choice, latent.seen(self.load.context));
+            let chosen = self.tensor("attention.chosen", TensorKind::Choice, &[token, choices]);
+            self.push("attention.select", LayerOperation::Select { top_k: indexer.top_k }, &[scores], &[chosen]);
+            reads.push(chosen);
+        }
+        let seen = (Dim::Cached, latent.seen(self.load.context));
+        let scores = self.tensor("attention.scores", ACTIVATION, &[token, heads, seen]);
         let reach = wafersim_spec::model::Reach::Full;
-        let reads = [absorbed, latents, queries[1], keys];
         self.push("attention.scores", LayerOperation::Scores { reach }, &reads, &[scores]);
         self.push("attention.softmax", SOFTMAX, &[scores], &[scores]);
         let mixed = self.tensor("attention.mixed", ACTIVATION, &[token, heads, rank]);
@@ -251,6 +287,30 @@ impl Builder {
         let projected = self.tensor("attention.projected", ACTIVATION, &[token, hidden]);
         self.push("attention.output", LayerOperation::Output { logits_beside: false }, &[result, wo], &[projected]);
         projected
+    }
+
+    /// Tensors of an indexer (`DeepseekV32Indexer` of `transformers`).
+    fn indexer(&mut self, indexer: Indexer, query_rank: Option<u64>) -> Indexing {
+        let (token, hidden) = ((Dim::Token, self.load.tokens), (Dim::Hidden, self.hidden));
+        let (heads, width) = ((Dim::IndexHead, indexer.heads), (Dim::IndexDim, indexer.head_dim));
+        let rank = (Dim::Rank, query_rank.unwrap_or(1));
+        let cached = (Dim::Cached, self.load.context);
+        let mut weight =
+            |name: &'static str, role: Role, extents: &[(Dim, u64)]| self.weight(name, role, false, extents);
+        let query_weight = weight("attention.index_query_weight", Role::IndexQuery, &[rank, heads, width]);
+        let key_weight = weight("attention.index_key_weight", Role::IndexKey, &[hidden, width]);
+        let weights_weight = weight("attention.index_weights_weight", Role::IndexWeight, &[hidden, heads]);
+        Indexing {
+            query_weight,
+            key_weight,
+            weights_weight,
+            gain: self.vector("attention.index_gain", Role::IndexNorm, 0, &[width]),
+            bias: self.vector("attention.index_bias", Role::IndexNorm, 1, &[width]),
+            query: self.tensor("attention.index_query", ACTIVATION, &[token, heads, width]),
+            key: self.tensor("attention.index_key", ACTIVATION, &[token, width]),
+            weights: self.tensor("attention.index_weights", ACTIVATION, &[token, heads]),
+            keys: self.tensor("attention.index_keys", TensorKind::Cache, &[cached, width]),
+        }
     }
 
     /// The gated delta rule (`Qwen3NextGatedDeltaNet` of `transformers`).
@@ -387,6 +447,19 @@ impl Builder {
 }
 
 const SOFTMAX: LayerOperation = LayerOperation::Softmax(SoftmaxForm { sum_rides: false, divided: false, local: false });
+
+/// Tensors of an indexer.
+struct Indexing {
+    query_weight: TensorId,
+    key_weight: TensorId,
+    weights_weight: TensorId,
+    gain: TensorId,
+    bias: TensorId,
+    query: TensorId,
+    key: TensorId,
+    weights: TensorId,
+    keys: TensorId,
+}
 
 struct Network {
     kind: NetworkKind,

@@ -22,7 +22,7 @@ use crate::writer::{Lines, first, roles, table};
 /// New entries of a cache, with what has been written to make them.
 pub(super) struct Appended {
     pub(super) lies: KvLies,
-    pub(super) entry: [Operand; 2],
+    pub(super) entry: Vec<Operand>,
     pub(super) nodes: Vec<Node>,
 }
 
@@ -109,6 +109,8 @@ impl<'a> Walk<'a> {
         let field = |name: &str| match name {
             "attention.query" => lies.made(lies.query(request.tokens)),
             "attention.key" => lies.made(lies.new_keys(request.tokens)),
+            // Every column of a head makes its number.
+            "attention.head_gate" => lies.statistic("gate", request.tokens),
             "attention.output_gate" => Field { name: "gate".into(), ..lies.projected(request.tokens) },
             _ => lies.made(lies.new_values(request.tokens)),
         };
@@ -163,7 +165,7 @@ impl<'a> Walk<'a> {
         let cache = match request.scope {
             Scope::Measured => self.writer.resting_cache(lies, request.context),
             Scope::Model => {
-                let (append, cache) = self.writer.append(lies, entry, request.position());
+                let (append, cache) = self.writer.append(lies, &entry, request.position());
                 nodes.extend(append);
                 cache
             }
@@ -196,7 +198,7 @@ impl<'a> Walk<'a> {
         let (ids, new) = self.new_tokens()?;
         let (nodes, new) = self.writer.spread_to_groups(lies, new);
         self.keep(&ids, new);
-        let appended = Appended { lies, entry: [new.key, new.value], nodes };
+        let appended = Appended { lies, entry: vec![new.key, new.value], nodes };
         let cache = self.cached(name, appended);
         self.attend(lies, cache, grouped.sinks, grouped.head_dim);
         Ok(())

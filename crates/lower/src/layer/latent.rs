@@ -144,22 +144,23 @@ impl Writer<'_> {
         (copies.collect(), target)
     }
 
-    /// What the columns that share a sequence have made between them, to all of them: absorbed and rotated queries, and
-    /// a new entry.
-    fn latents_to_groups(&mut self, lies: KvLies, made: [Operand; 4]) -> (Vec<Node>, [Operand; 4]) {
+    /// What the columns that share a sequence have made between them, to all of them: absorbed and rotated queries, a
+    /// new entry, and what an indexer needs.
+    fn latents_to_groups(&mut self, lies: KvLies, made: &[Operand], indexing: Vec<Field>) -> (Vec<Node>, Vec<Operand>) {
         if lies.groups == 1 {
-            return (Vec::new(), made);
+            return (Vec::new(), made.to_vec());
         }
         let tokens = self.request.tokens;
-        let (mut nodes, source) = self.together("attention.to_share", &made);
+        let (mut nodes, source) = self.together("attention.to_share", made);
         let absorbed = Field { name: "absorbed".into(), ..lies.query(tokens) };
         let rotary = lies.heads("rotary_query", tokens, lies.rotated_width());
-        let wanted = vec![absorbed, rotary, lies.new_keys(tokens), lies.new_values(tokens)];
+        let mut wanted = vec![absorbed, rotary, lies.new_keys(tokens), lies.new_values(tokens)];
+        wanted.extend(indexing);
         let target = self.declare("attention.shared", wanted);
         let segment = self.segment(lies.groups, 1, source, target);
         let region = lies.in_use(self.region());
         nodes.extend(collective::all_gather(&mut self.program, region, segment));
-        (nodes, [0, 1, 2, 3].map(|field| Operand::new(target, field)))
+        (nodes, (0..).take(made.len()).map(|field| Operand::new(target, field)).collect())
     }
 }
 
@@ -199,12 +200,24 @@ impl<'a> Walk<'a> {
                 let compressed = Field::new("compressed", Dimension::whole(tokens), vec![along(rank, Axis::X, region)]);
                 (vec![compressed], vec![vec![(Role::QueryDown, Part::Whole)]])
             }
-            Some(_) => (queries.to_vec(), vec![of_queries(Role::QueryUp).to_vec()]),
+            Some(_) => {
+                let (mut fields, mut matrices) = (queries.to_vec(), vec![of_queries(Role::QueryUp).to_vec()]);
+                if let Some((of_indexer, _)) = self.indexing(lies) {
+                    fields.push(lies.made(of_indexer.query(tokens)));
+                    matrices.push(vec![(Role::IndexQuery, Part::Whole)]);
+                }
+                (fields, matrices)
+            }
             None => (queries.to_vec(), vec![of_queries(Role::Query).to_vec()]),
         };
         if from_stream {
             fields.extend([lies.new_keys(tokens), lies.new_values(tokens)].map(|field| lies.made(field)));
             matrices.push(vec![(Role::KvDown, parts.latent), (Role::KvDown, parts.rotary_key)]);
+            if let Some((of_indexer, _)) = self.indexing(lies) {
+                let weights = of_indexer.statistic("index_weights", tokens);
+                fields.extend([of_indexer.new_keys(tokens), weights].map(|field| lies.made(field)));
+                matrices.extend([Role::IndexKey, Role::IndexWeight].map(|role| vec![(role, Part::Whole)]));
+            }
         }
         let count = fields.len() as u32;
         fields.extend(riding.map(|_| riding_sums(tokens)));
@@ -250,7 +263,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Where the tensor of a name lies.
-    fn named(&self, name: &str) -> Result<Operand, LowerError> {
+    pub(super) fn named(&self, name: &str) -> Result<Operand, LowerError> {
         let id = self.graph.tensors().find(|(_, tensor)| tensor.name == name).map(|(id, _)| id);
         self.operand(id.as_ref())
     }
@@ -377,15 +390,28 @@ impl<'a> Walk<'a> {
         let request = self.writer.request;
         let lies = latent_lies(request, latent);
         let entry = [self.operand(reads.first())?, self.operand(reads.get(1))?];
-        let names = ["attention.absorbed", "attention.rotary_query"];
-        let queries = [self.named(names[0])?, self.named(names[1])?];
-        let (nodes, [absorbed, rotary, key, rotary_key]) =
-            self.writer.latents_to_groups(lies, [queries[0], queries[1], entry[0], entry[1]]);
-        for (tensor, operand) in names.into_iter().zip([absorbed, rotary]) {
-            let id = self.graph.tensors().find(|(_, known)| known.name == tensor).map(|(id, _)| id);
-            self.at.extend(id.map(|id| (id, operand)));
+        let mut names =
+            vec!["attention.absorbed", "attention.rotary_query", "attention.latent", "attention.rotary_key"];
+        let mut made = vec![self.named(names[0])?, self.named(names[1])?, entry[0], entry[1]];
+        let mut wanted = Vec::new();
+        if let Some((of_indexer, _)) = self.indexing(lies) {
+            let (tokens, ours) =
+                (request.tokens, ["attention.index_key", "attention.index_query", "attention.index_weights"]);
+            let weights = of_indexer.statistic("index_weights", tokens);
+            wanted = vec![of_indexer.new_keys(tokens), of_indexer.query(tokens), weights];
+            for name in ours {
+                made.push(self.named(name)?);
+                names.push(name);
+            }
         }
-        let cache = self.cached(name, Appended { lies, entry: [key, rotary_key], nodes });
+        let (nodes, there) = self.writer.latents_to_groups(lies, &made, wanted);
+        for (tensor, operand) in names.into_iter().zip(&there) {
+            let id = self.graph.tensors().find(|(_, known)| known.name == tensor).map(|(id, _)| id);
+            self.at.extend(id.map(|id| (id, *operand)));
+        }
+        // Latent, rotary key, and the indexer's key behind them.
+        let entry = there.into_iter().skip(2).take(3).collect();
+        let cache = self.cached(name, Appended { lies, entry, nodes });
         self.attend(lies, cache, false, latent.nope_dim + latent.rope_dim);
         Ok(())
     }

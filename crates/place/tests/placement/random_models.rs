@@ -4,7 +4,8 @@ use crate::invariants::{check_by_enumeration, placed};
 use proptest::prelude::*;
 use wafersim_place::{Fill, KvLayoutChoice, Machine, PlaceError, Request, place};
 use wafersim_spec::model::{
-    Attention, FeedForward, Gating, GroupedAttention, LatentAttention, Layer, LinearAttention, Moe, Reach, Selection,
+    Attention, FeedForward, Gating, GroupedAttention, Indexer, LatentAttention, Layer, LinearAttention, Moe, Reach,
+    Selection,
 };
 use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
 use wafersim_spec::{Bytes, DataType, Model, Precision};
@@ -25,13 +26,22 @@ fn any_attention() -> impl Strategy<Value = Attention> {
             qk_norm: wafersim_spec::model::QkNorm::of_heads(qk_norm),
             sinks,
             output_gate,
+            head_gate: false,
             rotary_dim,
             reach,
         })
     });
-    let latent = (1_u64..5, proptest::option::of(1_u64..9), 1_u64..9, 1_u64..5, 1_u64..5, 1_u64..5);
-    let latent = latent.prop_map(|(heads, query_rank, kv_rank, nope_dim, rope_dim, value_dim)| {
-        Attention::Latent(LatentAttention { heads, query_rank, kv_rank, nope_dim, rope_dim, value_dim })
+    let indexer = proptest::option::of((1_u64..5, 0_u64..4, 1_u64..9));
+    let latent = (1_u64..5, proptest::option::of(1_u64..9), 1_u64..9, 1_u64..5, 1_u64..5, 1_u64..5, indexer);
+    let latent = latent.prop_map(|(heads, query_rank, kv_rank, nope_dim, rope_dim, value_dim, indexer)| {
+        // Its queries come from compressed ones.
+        let indexer = indexer.filter(|_| query_rank.is_some()).map(|(heads, more, top_k)| Indexer {
+            heads,
+            head_dim: rope_dim + more,
+            top_k,
+            interleaved: false,
+        });
+        Attention::Latent(LatentAttention { heads, query_rank, kv_rank, nope_dim, rope_dim, value_dim, indexer })
     });
     let linear = (1_u64..5, 1_u64..4, 1_u64..9, 1_u64..9, 1_u64..5);
     let linear = linear.prop_map(|(key_heads, group, key_dim, value_dim, kernel)| {

@@ -20,7 +20,7 @@ const FIELDS: &[Field] = &[
     ("target", |plan, _| plan.target.to_string()),
     ("wafers_asked", |_, row| row.wafers_asked.to_string()),
     ("placement", |_, row| row.placement.to_string()),
-    ("weights", |_, row| row.weights.name().to_owned()),
+    ("weights", |_, row| row.weights_in_words().to_owned()),
     ("kv_cache", |_, row| row.kv_cache.name().to_owned()),
     ("profile", |_, row| row.profile.to_string()),
     ("context", |_, row| row.context.to_string()),

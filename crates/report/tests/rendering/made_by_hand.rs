@@ -202,6 +202,7 @@ pub fn plan() -> Plan {
         wafers_asked: WaferCount::Exactly(16),
         placement: ExpertPlacement::Spread,
         weights: DataType::Fp8,
+        mixed_weights: None,
         kv_cache: DataType::Bf16,
         profile: Profile::Ideal,
         fits: speed.is_some(),

@@ -202,6 +202,7 @@ fn grouped_attention(fields: &Fields<'_>, trunk: &Trunk) -> Result<GroupedAttent
         qk_norm: QkNorm::None,
         sinks: false,
         output_gate: false,
+        head_gate: false,
         rotary_dim: head_dim,
         reach: Reach::Full,
     })

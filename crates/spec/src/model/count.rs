@@ -37,11 +37,11 @@ impl Tensor {
 
 impl Attention {
     /// Elements that one token adds to the KV cache of this layer: keys and values of all KV heads, or the latent and
-    /// the rotary key of MLA.
+    /// the rotary key of MLA, with the key of its indexer where it has one.
     pub fn kv_width(&self) -> u64 {
         match self {
             Self::Grouped(grouped) => 2 * grouped.kv_heads * grouped.head_dim,
-            Self::Latent(latent) => latent.kv_rank + latent.rope_dim,
+            Self::Latent(latent) => latent.kv_rank + latent.rope_dim + latent.index_width(),
             Self::Linear(_) => 0,
         }
     }
@@ -84,6 +84,18 @@ impl Attention {
     }
 }
 
+impl LatentAttention {
+    /// Width of the indexer's key of a token; 0 without an indexer.
+    pub fn index_width(&self) -> u64 {
+        self.indexer.map_or(0, |indexer| indexer.head_dim)
+    }
+
+    /// Most tokens that a query looks at with `context` tokens in the cache.
+    pub fn seen(&self, context: u64) -> u64 {
+        self.indexer.map_or(context, |indexer| context.min(indexer.top_k))
+    }
+}
+
 fn grouped_tensors(attention: &GroupedAttention, hidden: u64) -> Vec<Tensor> {
     let query_width = attention.heads * attention.head_dim;
     let kv_width = attention.kv_heads * attention.head_dim;
@@ -94,6 +106,9 @@ fn grouped_tensors(attention: &GroupedAttention, hidden: u64) -> Vec<Tensor> {
     ];
     if attention.output_gate {
         tensors.push(Tensor::matrix(Role::OutputGate, hidden, query_width).with_bias(attention.qkv_bias));
+    }
+    if attention.head_gate {
+        tensors.push(Tensor::matrix(Role::OutputGate, hidden, attention.heads));
     }
     match attention.qk_norm {
         QkNorm::None => {}
@@ -125,8 +140,18 @@ fn latent_tensors(attention: &LatentAttention, hidden: u64) -> Vec<Tensor> {
         Tensor::matrix(Role::KvDown, hidden, attention.kv_rank + attention.rope_dim),
         Tensor::vector(Role::AttentionInnerNorm, attention.kv_rank),
         Tensor::matrix(Role::KvUp, attention.kv_rank, attention.heads * (attention.nope_dim + attention.value_dim)),
-        Tensor::matrix(Role::Output, attention.heads * attention.value_dim, hidden),
     ]);
+    if let (Some(indexer), Some(rank)) = (attention.indexer, attention.query_rank) {
+        tensors.extend([
+            Tensor::matrix(Role::IndexQuery, rank, indexer.heads * indexer.head_dim),
+            Tensor::matrix(Role::IndexKey, hidden, indexer.head_dim),
+            // Gain and bias of a LayerNorm.
+            Tensor::vector(Role::IndexNorm, indexer.head_dim).with_copies(2, 2),
+            // A few numbers, which quantised checkpoints keep in 16 bit, like the router.
+            Tensor::matrix(Role::IndexWeight, hidden, indexer.heads).small(),
+        ]);
+    }
+    tensors.push(Tensor::matrix(Role::Output, attention.heads * attention.value_dim, hidden));
     tensors
 }
 

@@ -20,7 +20,8 @@ pub enum Role {
     Key,
     /// Value projection.
     Value,
-    /// Projection whose sigmoid (of grouped attention) or SiLU (of linear attention) multiplies what attention makes.
+    /// Projection whose sigmoid (of grouped attention; by element or by head) or SiLU (of linear attention) multiplies
+    /// what attention makes.
     OutputGate,
     /// Linear attention: how strongly a token is written into the state, a number for each head.
     WriteStrength,
@@ -38,6 +39,14 @@ pub enum Role {
     KvDown,
     /// MLA: latent to the heads' keys and values.
     KvUp,
+    /// Sparse attention: compressed query to the indexer's queries.
+    IndexQuery,
+    /// Sparse attention: hidden to the indexer's key.
+    IndexKey,
+    /// Sparse attention: gain and bias of the LayerNorm of the indexer's key.
+    IndexNorm,
+    /// Sparse attention: hidden to the weights of the indexer's heads.
+    IndexWeight,
     /// Gains of norms inside the attention (q and k norm; MLA's norms of the compressed vectors).
     AttentionInnerNorm,
     /// Learned sink logits.
@@ -76,7 +85,7 @@ pub enum Role {
 
 impl Role {
     /// All roles, in the order of use.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 35] = [
         Self::Embedding,
         Self::AttentionNorm,
         Self::Query,
@@ -91,6 +100,10 @@ impl Role {
         Self::QueryUp,
         Self::KvDown,
         Self::KvUp,
+        Self::IndexQuery,
+        Self::IndexKey,
+        Self::IndexNorm,
+        Self::IndexWeight,
         Self::AttentionInnerNorm,
         Self::Sinks,
         Self::Output,
@@ -119,6 +132,8 @@ impl Role {
             | Self::Decay
             | Self::Convolution
             | Self::DecayRate
+            | Self::IndexNorm
+            | Self::IndexWeight
             | Self::AttentionInnerNorm
             | Self::Sinks
             | Self::FeedForwardNorm
@@ -140,6 +155,8 @@ impl Role {
             | Self::QueryUp
             | Self::KvDown
             | Self::KvUp
+            | Self::IndexQuery
+            | Self::IndexKey
             | Self::Output => Some(RoleGroup::Attention),
             Self::Gate | Self::Up | Self::Down => Some(RoleGroup::Dense),
             Self::ExpertGate | Self::ExpertUp | Self::ExpertDown => Some(RoleGroup::Experts),
@@ -168,6 +185,10 @@ impl Role {
             Self::QueryUp => "query_up",
             Self::KvDown => "kv_down",
             Self::KvUp => "kv_up",
+            Self::IndexQuery => "index_query",
+            Self::IndexKey => "index_key",
+            Self::IndexNorm => "index_norm",
+            Self::IndexWeight => "index_weight",
             Self::AttentionInnerNorm => "attention_inner_norm",
             Self::Sinks => "sinks",
             Self::Output => "output",

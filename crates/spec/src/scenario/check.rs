@@ -50,6 +50,7 @@ impl ScenarioFile {
             placement: self.placement.unwrap_or(default.placement),
             default_placement: self.placement.is_none(),
             routing: self.routing.unwrap_or(default.routing),
+            counted: None,
             target: real("target", self.target.unwrap_or(default.target))?,
             clock_ghz,
             precision,

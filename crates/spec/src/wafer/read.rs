@@ -29,6 +29,11 @@ const BUILTIN_TEXTS: [&str; 3] = [
     include_str!("../../../../models/wafer/example-dojo-like.toml"),
 ];
 
+/// The file of a built-in wafer.
+pub fn builtin_text(name: &str) -> Option<&'static str> {
+    BUILTIN_WAFERS.iter().zip(BUILTIN_TEXTS).find(|(known, _)| **known == name).map(|(_, text)| text)
+}
+
 /// A figure as written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,8 +62,7 @@ struct ParameterText {
 fn laid_on(base: &Value, groups: toml::Table, file: &str) -> Result<toml::Table, SpecError> {
     let built_in = || format!("the name of a built-in wafer: {}", BUILTIN_WAFERS.join(", "));
     let Some(name) = base.as_str() else { return Err(field(file, "base", "is not a text", &built_in())) };
-    let known = BUILTIN_WAFERS.iter().zip(BUILTIN_TEXTS).find(|(known, _)| **known == name);
-    let Some((_, text)) = known else { return Err(field(file, "base", &format!("is '{name}'"), &built_in())) };
+    let Some(text) = builtin_text(name) else { return Err(field(file, "base", &format!("is '{name}'"), &built_in())) };
     let mut whole: toml::Table = toml::from_str(text).map_err(|error| SpecError::Syntax {
         file: format!("built-in wafer '{name}'"),
         detail: error.to_string().trim_end().to_owned(),

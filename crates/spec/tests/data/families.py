@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 import transformers.models.llama.modeling_llama  # Others fail to import where none was imported before.
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+from transformers.models.step3p7.modeling_step3p7 import Step3p7TextModel
 
 BASE = dict(
     hidden_size=96,
@@ -187,6 +188,11 @@ FAMILIES = {
         num_local_experts=4, num_experts_per_tok=1, intermediate_size_mlp=200, head_dim=16, attention_chunk_size=64,
         num_hidden_layers=4,
     ),
+    'step3p5': dict(
+        head_dim=24, n_routed_experts=8, num_experts_per_tok=2, moe_intermediate_size=40, share_expert_dim=56,
+        sliding_window=32, num_hidden_layers=5, num_sliding_attention_heads=8, moe_router_scaling_factor=3.0,
+        layer_types=['full_attention', *3 * ['sliding_attention'], 'full_attention'],
+    ),
     'youtu': dict(
         q_lora_rank=48, kv_lora_rank=32, qk_nope_head_dim=16, qk_rope_head_dim=8, v_head_dim=12,
         num_key_value_heads=6,
@@ -211,7 +217,7 @@ layer_types mlp_layer_types rope_parameters rms_norm_eps tie_word_embeddings att
 layer_norm_eps
 use_qk_norm topk_method scoring_func no_rope_layers sliding_window sliding_window_pattern moe_layers mlp_bias use_bias
 qkv_bias global_head_dim full_attention_interval head_dim moe_layer_end_index moe_layer_interval n_group topk_group
-attention_out_bias norm_eps num_local_experts n_routed_experts
+attention_out_bias norm_eps num_local_experts n_routed_experts num_sliding_attention_heads share_expert_dim
 """.split())
 
 
@@ -222,9 +228,13 @@ def first(settings, *keys):
 def counted(name, extra):
     keys = {**BASE, **extra}
     config = CONFIG_MAPPING[name](**keys)
+    # Of Step the package has the text model without its head.
+    make = Step3p7TextModel._from_config if name == "step3p5" else AutoModelForCausalLM.from_config
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    tensors = dict(model.named_parameters())
+        model = make(config)
+        head = {"lm_head": torch.empty(config.vocab_size, config.hidden_size)}
+    tensors = head if name == "step3p5" else {}
+    tensors |= dict(model.named_parameters())
     tensors |= {key: value for key, value in model.named_buffers() if "correction" in key or "bias" in key}
     settings = config.to_dict()
     experts = first(settings, "num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts")
@@ -237,10 +247,11 @@ def counted(name, extra):
 
     def cached(tokens):
         result = real(torch.randint(3, 300, (1, tokens)), use_cache=True)
-        parts = [getattr(layer, part, None) for layer in result.past_key_values.layers for part in ("keys", "values")]
+        kinds = ("keys", "values", "indexer_keys")
+        parts = [getattr(layer, part, None) for layer in result.past_key_values.layers for part in kinds]
         return sum(part.numel() for part in parts if part is not None)
 
-    real = AutoModelForCausalLM.from_config(config).eval().float()
+    real = make(config).eval().float()
     kept = {key: value for key, value in settings.items() if value is not None and key in KEPT | set(keys)}
     for key in ("pad_token_id", "bos_token_id", "eos_token_id"):
         kept.pop(key, None)

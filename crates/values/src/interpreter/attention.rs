@@ -208,7 +208,7 @@ pub(super) fn add_weighted(
 }
 
 /// Whether a key is seen by a query.
-fn seen(causal: Option<Causal>, row: u32, token: u32) -> bool {
+pub(super) fn seen(causal: Option<Causal>, row: u32, token: u32) -> bool {
     causal.is_none_or(|causal| causal.sees(u64::from(row), u64::from(token)))
 }
 
@@ -475,7 +475,7 @@ pub(super) fn leave(
     entry: BufferId,
 ) -> Result<(), String> {
     let index = context.index(pe);
-    for field in 0..2 {
+    for field in 0..context.prepared.fields_of(after) {
         let Some((staying, _)) = context.prepared.held(Operand::new(after, field), index) else { continue };
         let known = pe.tile(Operand::new(before, field))?;
         // What the cache forgets goes nowhere.
@@ -495,15 +495,15 @@ pub(super) fn leave(
 
 /// What a cache after an append is made of.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Entering {
+pub(super) struct Entering<'n> {
     /// The cache before.
     pub before: BufferId,
     /// What has arrived from other rows.
     pub entry: Option<BufferId>,
     /// The cache after.
     pub after: BufferId,
-    /// New keys and values.
-    pub new: [Operand; 2],
+    /// New keys and values, field by field.
+    pub new: &'n [Operand],
     /// The row of the cache that their first row becomes.
     pub first: u64,
 }
@@ -512,11 +512,11 @@ pub(super) struct Entering {
 pub(super) fn enter(
     context: &Context<'_>,
     pe: &mut PeState,
-    Entering { before, entry, after, new, first }: Entering,
+    Entering { before, entry, after, new, first }: Entering<'_>,
 ) -> Result<(), String> {
     let index = context.index(pe);
     let rounding = context.rounding(after);
-    for (field, new) in (0..).zip(new) {
+    for (field, new) in (0..).zip(new.iter().copied()) {
         let target = Operand::new(after, field);
         let mut cache = context.prepared.fresh(target, index, 0.0)?;
         let (rows, inner) = (Arc::clone(&cache.rows), Arc::clone(&cache.inner));

@@ -13,6 +13,7 @@ use super::prepared::Prepared;
 use super::ring;
 use super::rounding::Rounding;
 use super::router;
+use super::sparse;
 use super::state::{PeState, Tile};
 use super::weights::{TileName, Tiles};
 use crate::checkpoint::WeightName;
@@ -136,6 +137,7 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
             experts::gated(context, pe, [*gate, *up], *gating, weights)
         }
         Formula::OutputGate { x, gate, y } => linear::output_gate(context, pe, [*x, *gate, *y]),
+        Formula::HeadGate { x, gate } => linear::head_gate(context, pe, *x, *gate),
         Formula::RowGate { x, numbers } => linear::row_gate(context, pe, *x, *numbers),
         Formula::Convolve { x, y, tail, channel, tail_tokens, users } => {
             let [channel, tokens, users] = [*channel, *tail_tokens, *users];
@@ -167,6 +169,25 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
         Formula::GatedNorm { x, sums, gain, gate, width, epsilon } => {
             linear::gated_norm(context, pe, [*x, *sums, *gate], *gain, MeanSquare { width: *width, epsilon: *epsilon })
         }
+        Formula::AddVector { x, vector, width } => sparse::add_vector(context, pe, *x, *vector, *width),
+        Formula::IndexSum { scores, weights, index } => sparse::index_sum(context, pe, [*scores, *weights, *index]),
+        Formula::CountReaching { index, bound, counts, shift, causal } => {
+            sparse::count_reaching(context, pe, [*index, *bound, *counts], *shift, *causal)
+        }
+        Formula::Narrow { counts, bound, top_k, shift } => sparse::narrow(pe, [*counts, *bound], *top_k, *shift),
+        Formula::Pack { index, bound, cache, packed, filled, users, causal } => {
+            let of = sparse::Packing {
+                index: *index,
+                bound: *bound,
+                cache: *cache,
+                packed: *packed,
+                filled: *filled,
+                users: *users,
+                causal: *causal,
+            };
+            sparse::pack(context, pe, of)
+        }
+        Formula::Mask { scores, filled } => sparse::mask(context, pe, *scores, *filled),
         Formula::Add { x, y } => add(context, pe, *x, *y),
         Formula::AddHeld { x, y } => add_held(context, pe, *x, *y),
         Formula::Score { logits, scores, corrected } => router::score(context, pe, *logits, *scores, *corrected),
@@ -193,7 +214,7 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
         Formula::ArgMax { scores, best } => arg_max(context, pe, *scores, *best),
         Formula::Leave { before, after, entry } => attention::leave(context, pe, *before, *after, *entry),
         Formula::Enter { before, entry, new, after, row } => {
-            let (before, entry, after, new, first) = (*before, *entry, *after, *new, *row);
+            let (before, entry, after, new, first) = (*before, *entry, *after, new, *row);
             attention::enter(context, pe, attention::Entering { before, entry, after, new, first })
         }
         Formula::TileProduct { a, b, c, bias } => ring::tile_product(context, pe, [*a, *b, *c], *bias),

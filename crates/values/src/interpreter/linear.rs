@@ -44,6 +44,22 @@ pub(super) fn output_gate(context: &Context<'_>, pe: &mut PeState, [x, gate, y]:
     Ok(())
 }
 
+/// `x[h, d] *= sigmoid(gate[h])`.
+pub(super) fn head_gate(context: &Context<'_>, pe: &mut PeState, x: Operand, gate: Operand) -> Result<(), String> {
+    let rounding = context.rounding(x.buffer);
+    let width = context.last_size(x)?.max(1);
+    let gate = pe.tile(gate)?.clone();
+    let tile = pe.tile_mut(x)?;
+    let heads = places(&gate.inner, &tile.inner.iter().map(|element| element / width).collect::<Vec<_>>())?;
+    for row in 0..tile.rows.len() {
+        for (value, head) in tile.row_mut(row).iter_mut().zip(&heads) {
+            let factor = gate.row(row).get(*head).map_or(f32::NAN, |gate| rounding.round(sigmoid(*gate)));
+            *value = rounding.round(*value * factor);
+        }
+    }
+    Ok(())
+}
+
 /// `x *= sigmoid(number)`, row by row.
 pub(super) fn row_gate(context: &Context<'_>, pe: &mut PeState, x: Operand, numbers: Operand) -> Result<(), String> {
     let rounding = context.rounding(x.buffer);

@@ -281,6 +281,7 @@ impl Running<'_, '_> {
             }
             Formula::RmsScale { gain: GainName { role, copy }, .. }
             | Formula::Gain { gain: GainName { role, copy }, .. }
+            | Formula::AddVector { vector: GainName { role, copy }, .. }
             | Formula::GatedNorm { gain: GainName { role, copy }, .. } => {
                 let name = plain(*role, *copy);
                 self.tiles.read_vector(&name, false).map_err(Problem::Values)

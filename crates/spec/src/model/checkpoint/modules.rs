@@ -194,8 +194,9 @@ const fn names(role: Role, is_linear: bool) -> &'static [&'static str] {
         (Role::Query | Role::Key | Role::Value, true) => &["linear_attn.in_proj_qkvz", "linear_attn.in_proj_qkv"],
         (Role::OutputGate, true) => &["linear_attn.in_proj_qkvz", "linear_attn.in_proj_z"],
         (Role::Output, true) => &["linear_attn.out_proj"],
-        (Role::Query | Role::OutputGate, false) => {
-            &["self_attn.q_proj", "self_attn.qkv_proj", "attention.query_key_value"]
+        (Role::Query, false) => &["self_attn.q_proj", "self_attn.qkv_proj", "attention.query_key_value"],
+        (Role::OutputGate, false) => {
+            &["self_attn.q_proj", "self_attn.qkv_proj", "attention.query_key_value", "self_attn.g_proj"]
         }
         (Role::Key, false) => &["self_attn.k_proj", "self_attn.qkv_proj", "attention.query_key_value"],
         (Role::Value, false) => &["self_attn.v_proj", "self_attn.qkv_proj", "attention.query_key_value"],
@@ -204,6 +205,8 @@ const fn names(role: Role, is_linear: bool) -> &'static [&'static str] {
         (Role::QueryUp, _) => &["self_attn.q_b_proj"],
         (Role::KvDown, _) => &["self_attn.kv_a_proj_with_mqa", "self_attn.fused_qkv_a_proj_with_mqa"],
         (Role::KvUp, _) => &["self_attn.kv_b_proj"],
+        (Role::IndexQuery, _) => &["self_attn.indexer.wq_b"],
+        (Role::IndexKey, _) => &["self_attn.indexer.wk"],
         (Role::Gate, _) => &["mlp.gate_proj", "mlp.gate_up_proj", "feed_forward.gate_proj"],
         (Role::Up, _) => &["mlp.up_proj", "mlp.gate_up_proj", "feed_forward.up_proj"],
         (Role::Down, _) => &["mlp.down_proj", "feed_forward.down_proj"],

@@ -82,6 +82,7 @@ impl Family {
 
 const WHOLE_NORM: &str = "norms of all queries and of all keys are timed as norms of each head";
 const NORMS_BEHIND: &str = "norms behind attention and network are timed as norms before them";
+const INDEXER: &str = "keys of the indexer are cached in the format of the cache";
 const GELU: &str = "GeLU is timed as SiLU";
 const SHARES: &str = "a choice by corrected or grouped shares of a softmax is timed as one of sigmoids";
 const PARALLEL: &str = "attention and network, which run side by side, are timed one after the other";
@@ -106,6 +107,10 @@ pub const FAMILIES: &[Family] = &[
     family("deepseek_v3", deepseek::deepseek_v3)
         .called(&["kimi_k2", "kimi_k25", "kimi_vl", "kimi_k2_5"], &["DeepseekV3", "KimiK2", "KimiK25", "KimiVL"])
         .numbers(1e-6, 4096, 10_000.0),
+    family("deepseek_v32", deepseek::deepseek_v32)
+        .called(&["deepseek_v3_2"], &["DeepseekV32"])
+        .numbers(1e-6, 163_840, 10_000.0)
+        .noting(&[INDEXER]),
     family("dots1", sparse::dots1).called(&[], &["Dots1"]).numbers(1e-6, 2048, 10_000.0),
     family("ernie4_5", dense::ernie4_5)
         .called(&[], &["Ernie4_5"])
@@ -155,6 +160,10 @@ pub const FAMILIES: &[Family] = &[
         .heads(Some(8), None)
         .numbers(1e-5, 131_072, 10_000.0),
     family("glm4_moe_lite", deepseek::glm4_moe_lite).called(&[], &["Glm4MoeLite"]).numbers(1e-5, 202_752, 10_000.0),
+    family("glm_moe_dsa", deepseek::glm_moe_dsa)
+        .called(&["glm_dsa"], &["GlmMoeDsa"])
+        .numbers(1e-5, 202_752, 1_000_000.0)
+        .noting(&[INDEXER]),
     family("gpt_oss", mixture::gpt_oss)
         .called(&[], &["GptOss"])
         .heads(Some(8), Some(64))
@@ -245,6 +254,11 @@ pub const FAMILIES: &[Family] = &[
         131_072,
         1_000_000.0,
     ),
+    family("step3p5", sparse::step)
+        .called(&["step3p7", "step3p7_text"], &["Step3p5", "Step3p7", "Step3p7Text", "Step3p7Flash"])
+        .heads(Some(8), Some(128))
+        .numbers(1e-5, 128_000, 10_000.0)
+        .centred(),
     family("youtu", deepseek::youtu).called(&[], &["Youtu"]).numbers(1e-6, 131_072, 10_000.0).tied(),
 ];
 
@@ -290,14 +304,10 @@ const REFUSED: &[(&[&str], &str)] = &[
         "layers whose keys are their values, with heads of their own widths, are not modelled",
     ),
     (
-        &["step3", "step3p5", "step3p7", "step3_text", "step3_vl"],
-        "gates of whole heads, and more heads in layers with a window, are not modelled",
+        &["step3", "step3_text", "step3_vl"],
+        "attention by factorised matrices (MFA: queries from a compressed vector, one key for all heads) is not modelled",
     ),
     (&["mimo_v2", "mimo_v2_flash"], "heads whose keys are wider than their values are not modelled"),
-    (
-        &["deepseek_v32", "deepseek_v3_2", "glm_moe_dsa", "glm_dsa"],
-        "sparse attention, whose indexer chooses the tokens that are looked at (DSA), is not modelled",
-    ),
     (&["deepseek_v4"], "compressed and hash-routed layers of DeepSeek-V4 are not modelled"),
     (&["longcat_flash"], "two attentions in a layer, and experts that do nothing, are not modelled"),
     (&["dbrx"], "its keys stand in objects of their own, and norms have biases: not modelled"),
@@ -440,6 +450,7 @@ fn nameless(outer: &Fields<'_>, architecture: Option<&str>) -> SpecError {
 fn other_kind(map: &Map<String, Value>) -> Option<&'static str> {
     [
         ("weight_map", "an index of safetensors files"),
+        ("routed_experts", "a dump of chosen experts, which `simctl routing` and --routing read,"),
         ("peft_type", "the configuration of an adapter (PEFT)"),
         ("tokenizer_class", "the configuration of a tokenizer"),
         ("do_sample", "a generation_config.json"),

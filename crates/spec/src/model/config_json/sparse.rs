@@ -5,8 +5,8 @@ use super::super::{Attention, FeedForward, GroupedAttention, Layer, Moe, QkNorm,
 use super::dense::exaone_reaches;
 use super::mixture::{Selected, dense_then_sparse, moe_with_shared_experts, sparse_layers};
 use super::{
-    Fields, LARGEST_WIDTH, MOST_EXPERTS, MOST_LAYERS, MoeKeys, Trunk, grouped_attention, partial_rotary, reaches,
-    routed_experts,
+    Fields, LARGEST_HEAD, LARGEST_WIDTH, MOST_EXPERTS, MOST_LAYERS, MoeKeys, Trunk, grouped_attention, partial_rotary,
+    reaches, routed_experts,
 };
 use crate::error::SpecError;
 
@@ -278,4 +278,89 @@ pub(super) fn afmoe(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, Sp
     let layers = dense_then_sparse(fields, trunk, &Attention::Grouped(attention), moe, &is_sparse)?;
     let layers = with_reaches(layers, reaches(fields, trunk, Some(1024), |layer| (layer + 1).is_multiple_of(step))?)?;
     Ok(layers.into_iter().map(|layer| Layer { norms: 4, ..layer }).collect())
+}
+
+/// Step-3.5 and what follows it (`modeling_step3p7.py`): norms and gates of each head, windows in some layers, which may
+/// have more query heads; the first three layers dense. Limits of gate and up in single layers move no time.
+pub(super) fn step(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
+    let windowed = match fields.optional_whole("num_sliding_attention_heads", 1..=LARGEST_HEAD)? {
+        None if fields.is_given("attention_other_setting") => {
+            let other = fields.object("attention_other_setting", "attention_other_setting.")?;
+            other.optional_whole("num_attention_heads", 1..=LARGEST_HEAD)?
+        }
+        heads => heads,
+    };
+    let groups = fields.optional_whole("num_attention_groups", 1..=LARGEST_HEAD)?;
+    let full = attention(fields, trunk)?;
+    let kv_heads = groups.filter(|_| !fields.is_given("num_key_value_heads")).unwrap_or(full.kv_heads);
+    let full = GroupedAttention { kv_heads, qk_norm: QkNorm::Head, head_gate: true, ..full };
+    for heads in [Some(full.heads), windowed].into_iter().flatten() {
+        if !heads.is_multiple_of(full.kv_heads) {
+            let allowed = format!("a divisor of {heads} query heads");
+            return Err(fields.wrong("num_attention_groups", format!("is {kv_heads}"), allowed));
+        }
+    }
+    let keys = MoeKeys { experts: "n_routed_experts", width: "moe_intermediate_size" };
+    let top_k = if fields.is_given("num_experts_per_tok") { "num_experts_per_tok" } else { "moe_top_k" };
+    let experts = super::expert_count(fields, keys.experts)?;
+    let shared = match fields.is_given("share_expert_dim") {
+        true => fields.whole("share_expert_dim", 1..=LARGEST_WIDTH)?,
+        false => fields.optional_whole("share_expert_dims", 1..=LARGEST_WIDTH)?.unwrap_or(1280),
+    };
+    let moe = Moe {
+        experts,
+        top_k: fields.whole(top_k, 1..=experts)?,
+        width: fields.whole(keys.width, 1..=LARGEST_WIDTH)?,
+        shared_width: shared,
+        shared_gate: false,
+        expert_bias: false,
+        router_bias: true,
+        selection: Selection {
+            scoring: Scoring::Sigmoid,
+            corrected: true,
+            scale: fields.optional_real("moe_router_scaling_factor", 0.0..=1e6)?.unwrap_or(1.0),
+            ..Selection::softmax(true)
+        },
+        gating: super::Gating::Silu,
+    };
+    // Lists of newer files go on with the layers for multi-token prediction.
+    let types = fields.texts("layer_types")?.unwrap_or_default();
+    let wanted = trunk.layers as usize;
+    if !types.is_empty() && types.len() < wanted {
+        let allowed = format!("{wanted} names, and those of layers for multi-token prediction behind them");
+        return Err(fields.wrong("layer_types", format!("has {} entries", types.len()), allowed));
+    }
+    let allowed = ["full_attention", "sliding_attention"];
+    if let Some(name) = types.iter().find(|name| !allowed.contains(*name)) {
+        let problem = format!("holds '{}'", super::shortened(name));
+        return Err(fields.wrong("layer_types", problem, allowed.join(", ")));
+    }
+    let window = super::window(fields, None)?.map_or(super::Reach::Full, super::Reach::Window);
+    let is_sparse = sparse_of_step(fields, trunk)?;
+    let layers = dense_then_sparse(fields, trunk, &Attention::Grouped(full.clone()), moe, &is_sparse)?;
+    let with = |(index, layer): (usize, Layer)| match types.get(index) {
+        Some(&"sliding_attention") => {
+            let heads = windowed.unwrap_or(full.heads);
+            Layer { attention: Attention::Grouped(GroupedAttention { heads, reach: window, ..full.clone() }), ..layer }
+        }
+        _ => layer,
+    };
+    Ok(layers.into_iter().enumerate().map(with).collect())
+}
+
+/// `mlp_layer_types`, else the layers that `moe_layers_enum` lists, else all but three.
+fn sparse_of_step(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<bool>, SpecError> {
+    const KEY: &str = "moe_layers_enum";
+    if fields.is_given("mlp_layer_types") {
+        return sparse_layers(fields, trunk);
+    }
+    if !fields.is_given(KEY) {
+        return Ok((0..trunk.layers).map(|layer| layer >= 3).collect());
+    }
+    let allowed = || "numbers of layers, separated by commas".to_owned();
+    let text = fields.optional_text(KEY, &allowed())?.unwrap_or_default();
+    let numbers: Result<Vec<u64>, _> =
+        text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::parse::<u64>).collect();
+    let numbers = numbers.map_err(|_| fields.wrong(KEY, format!("is '{}'", super::shortened(text)), allowed()))?;
+    Ok(super::named_layers(trunk, &numbers))
 }
