@@ -58,3 +58,7 @@ pub use uncertainty::{
     Share, Shares, Spread, Toggle, Uncertainty,
 };
 pub use wafersim_search::Effort;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

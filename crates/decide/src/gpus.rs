@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::DecideError;
 use crate::money::{Ranged, per_kwh, per_million};
 
-const ROWS: &str = include_str!("../../../benches/measurements/gpu.csv");
-const PRICES: &str = include_str!("../../../benches/measurements/gpu_prices.csv");
+const ROWS: &str = include_str!("../measurements/gpu.csv");
+const PRICES: &str = include_str!("../measurements/gpu_prices.csv");
 
 /// By how much a simulated row may be too fast.
 pub const OPTIMISM: f64 = 2.0;

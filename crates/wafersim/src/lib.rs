@@ -142,3 +142,7 @@ pub use wafersim_timeline as timeline;
 pub use wafersim_values as values;
 
 pub mod prelude;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
