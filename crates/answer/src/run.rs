@@ -24,6 +24,7 @@ use crate::chosen::Chosen;
 use crate::decode::{DecodeTiming, Pace, Verified};
 use crate::draft::wafers_used;
 use crate::error::AnswerError;
+#[cfg(feature = "fabric")]
 use crate::production::Services;
 use crate::provenance::Provenance;
 use crate::question::Question;
@@ -70,6 +71,8 @@ pub struct Answer {
     pub profiles: Profiles,
     /// What services of this kind have made of the best that was found; nothing where too few are known.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg(feature = "fabric")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "fabric")))]
     pub services: Option<Services>,
     /// One token's way through the machine, by operator. Shares add up to 1.
     pub breakdown: Vec<BreakdownRow>,
@@ -380,6 +383,7 @@ pub(crate) fn base_answer(
         users_at_full_speed: figures.users_at_full_speed,
         max_users,
         verdict,
+        #[cfg(feature = "fabric")]
         services: Services::of(question, &profiles),
         profiles,
         breakdown: breakdown(&timing),
