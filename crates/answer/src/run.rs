@@ -35,6 +35,7 @@ use crate::uncertainty::{Drawing, Ranges, Uncertainty, uncertainty};
 
 /// The answer. Field names are those of `simctl run --format json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Answer {
     /// Name of the model.
     pub model: String,
@@ -129,6 +130,7 @@ pub struct Limit {
 
 /// A pipeline in which micro-batches wait for each other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct FullPipeline {
     /// Micro-batches in flight.
     pub micro_batches: u64,
@@ -218,6 +220,7 @@ pub struct BreakdownRow {
 
 /// The load as it was run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct LoadAsRun {
     /// Wafers that hold something: fewer than `wafers` where the rest would only make ways longer.
     pub wafers_used: u32,

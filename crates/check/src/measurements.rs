@@ -82,6 +82,7 @@ impl Measurement {
 
 /// What is wrong with a table.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum TableError {
     /// No CSV, or not with the columns that are needed.
     #[error("{file}: {reason}; expected the columns {columns}")]

@@ -65,6 +65,7 @@ pub struct KvContents {
 
 /// What a layer of linear attention keeps of a user, beside the numbers of heads and widths of [`KvContents`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct StateContents {
     /// Width of a head's value. A state has `head_dim` x `value_dim` elements in fp32.
     pub value_dim: u64,
@@ -116,6 +117,7 @@ impl KvContents {
 
 /// The load on the KV cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct KvLoad {
     /// Users whose tokens are cached.
     pub users: u64,
@@ -131,6 +133,7 @@ pub struct KvLoad {
 
 /// Where keys and values of a layer live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct KvLayout {
     /// What is cached.
     pub shape: KvContents,
