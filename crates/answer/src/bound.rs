@@ -31,6 +31,7 @@ pub fn no_mapping_beats(question: &Question) -> Bound {
 
 /// The profiles that were asked for, and what no mapping beats.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Profiles {
     /// What programs give.
     #[serde(flatten)]

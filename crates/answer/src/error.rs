@@ -9,6 +9,7 @@ use wafersim_spec::{Bytes, SpecError};
 
 /// Why a question has no answer.
 #[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
 pub enum AnswerError {
     /// Something is wrong with what the user gave.
     #[error(transparent)]

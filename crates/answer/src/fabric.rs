@@ -65,6 +65,7 @@ pub struct RunProgress {
 
 /// What ran, beside the answer that it led to.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct FabricReading {
     /// Which layers.
     pub phase: Phase,

@@ -4,7 +4,12 @@
 //! of its layers as a mapping says, reads them in closed form under three profiles and says what follows. [`plan`] does
 //! so for a table of points.
 //!
+//! The feature `fabric` (on by default) brings what runs wavelet by wavelet ([`fabric`], [`opened`]) and what is held to
+//! measurements ([`production`], [`Provenance::known_errors`]). Every other figure of an answer is the same without it.
+//!
 //! This crate computes; it prints nothing and writes no files.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod bound;
 mod candidates;
@@ -14,13 +19,19 @@ mod draft;
 mod error;
 pub mod expert_load;
 pub mod experts;
+#[cfg(feature = "fabric")]
+#[cfg_attr(docsrs, doc(cfg(feature = "fabric")))]
 pub mod fabric;
 pub mod map;
 mod memory;
+#[cfg(feature = "fabric")]
+#[cfg_attr(docsrs, doc(cfg(feature = "fabric")))]
 pub mod opened;
 pub mod pipeline;
 pub mod plan;
 mod prefill;
+#[cfg(feature = "fabric")]
+#[cfg_attr(docsrs, doc(cfg(feature = "fabric")))]
 pub mod production;
 mod provenance;
 mod question;
@@ -39,8 +50,12 @@ pub use chosen::Source;
 pub use decode::{DecodeTiming, DraftTime, Pace, Verified};
 pub use error::AnswerError;
 pub use memory::Fullest;
+#[cfg(feature = "fabric")]
+#[cfg_attr(docsrs, doc(cfg(feature = "fabric")))]
 pub use opened::Opened;
 pub use pipeline::Pipeline;
+#[cfg(feature = "fabric")]
+#[cfg_attr(docsrs, doc(cfg(feature = "fabric")))]
 pub use production::Services;
 pub use provenance::{KnownError, Provenance};
 pub use question::Question;
@@ -58,3 +73,7 @@ pub use uncertainty::{
     Share, Shares, Spread, Toggle, Uncertainty,
 };
 pub use wafersim_search::Effort;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -84,6 +84,7 @@ impl PassTimes {
 
 /// Room for keys and values in the slots, in the bytes of one processing element.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct KvRoom {
     /// The different ways that layers look back; tokens are counted for each.
     #[serde(skip)]
@@ -96,6 +97,7 @@ pub struct KvRoom {
 
 /// Room of one slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct SlotRoom {
     /// Bytes for keys and values in its fullest processing element.
     pub room: Bytes,
@@ -105,6 +107,7 @@ pub struct SlotRoom {
 
 /// What the tokens of a layer take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct LayerRoom {
     /// Index into [`KvRoom::reaches`].
     pub reach: usize,

@@ -123,6 +123,7 @@ fn draft(model: &str) -> Speculation {
 
 /// What services have made of the best that was found, as shipped, and what that would be here.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Services {
     /// Measured speed over the best that was found, of services that draft as the question does.
     pub of_best: Realised,

@@ -1,9 +1,12 @@
 //! Where an answer comes from: version, inputs, fidelity, and the error of the model against what was measured.
 
+#[cfg(feature = "fabric")]
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+#[cfg(feature = "fabric")]
 use wafersim_check::measurements::{BUILTIN_MEASUREMENTS, read_table};
+#[cfg(feature = "fabric")]
 use wafersim_check::validate::validate;
 use wafersim_search::Effort;
 use wafersim_spec::Wafer;
@@ -48,8 +51,8 @@ pub struct Provenance {
     pub seed: Option<u64>,
     /// Which wafer's rates.
     pub rate_set: RateSet,
-    /// Error against silicon of this wafer, by kernel; empty where nothing was measured on it. It holds for the
-    /// measured range and the profile `published` only.
+    /// Error against silicon of this wafer, by kernel; empty where nothing was measured on it, or the feature
+    /// `fabric` is off. It holds for the measured range and the profile `published` only.
     pub known_errors: Vec<KnownError>,
 }
 
@@ -77,6 +80,7 @@ impl Provenance {
     }
 }
 
+#[cfg(feature = "fabric")]
 /// The built-in measurements of this wafer, predicted with the wafer as it is now, changes included.
 fn known_errors(wafer: &Wafer) -> Vec<KnownError> {
     let rows = read_table(BUILTIN_MEASUREMENTS, "built-in measurements").unwrap_or_default();
@@ -92,4 +96,9 @@ fn known_errors(wafer: &Wafer) -> Vec<KnownError> {
             worst_percent: group.worst_percent,
         })
         .collect()
+}
+
+#[cfg(not(feature = "fabric"))]
+fn known_errors(_: &Wafer) -> Vec<KnownError> {
+    Vec::new()
 }

@@ -22,6 +22,7 @@ use crate::uncertainty::{Ranges, Spread, spread};
 use crate::written::Kept;
 
 /// What was read in closed form for the scenario's profile, for another reading to replace.
+#[cfg_attr(not(feature = "fabric"), expect(dead_code, reason = "the fabric alone reads programs again"))]
 pub(crate) struct Read<'a> {
     /// The placement that is fastest for the profile.
     pub(crate) placement: &'a Placement,

@@ -24,6 +24,7 @@ use crate::chosen::Chosen;
 use crate::decode::{DecodeTiming, Pace, Verified};
 use crate::draft::wafers_used;
 use crate::error::AnswerError;
+#[cfg(feature = "fabric")]
 use crate::production::Services;
 use crate::provenance::Provenance;
 use crate::question::Question;
@@ -34,6 +35,7 @@ use crate::uncertainty::{Drawing, Ranges, Uncertainty, uncertainty};
 
 /// The answer. Field names are those of `simctl run --format json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Answer {
     /// Name of the model.
     pub model: String,
@@ -70,6 +72,8 @@ pub struct Answer {
     pub profiles: Profiles,
     /// What services of this kind have made of the best that was found; nothing where too few are known.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg(feature = "fabric")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "fabric")))]
     pub services: Option<Services>,
     /// One token's way through the machine, by operator. Shares add up to 1.
     pub breakdown: Vec<BreakdownRow>,
@@ -126,6 +130,7 @@ pub struct Limit {
 
 /// A pipeline in which micro-batches wait for each other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct FullPipeline {
     /// Micro-batches in flight.
     pub micro_batches: u64,
@@ -215,6 +220,7 @@ pub struct BreakdownRow {
 
 /// The load as it was run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct LoadAsRun {
     /// Wafers that hold something: fewer than `wafers` where the rest would only make ways longer.
     pub wafers_used: u32,
@@ -380,6 +386,7 @@ pub(crate) fn base_answer(
         users_at_full_speed: figures.users_at_full_speed,
         max_users,
         verdict,
+        #[cfg(feature = "fabric")]
         services: Services::of(question, &profiles),
         profiles,
         breakdown: breakdown(&timing),

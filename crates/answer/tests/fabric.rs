@@ -1,5 +1,6 @@
 //! The answer with its layers on the fabric: what must hold whatever the numbers are.
 
+#![cfg(feature = "fabric")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use wafersim_answer::fabric::{FabricAnswer, FabricRequest, Phase, WaferMaps, answer_on_fabric};

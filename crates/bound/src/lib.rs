@@ -42,6 +42,7 @@ pub struct BoundLoad {
 
 /// The bound with its terms. Field names are those of `simctl bound --format json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Bound {
     /// Name of the model.
     pub model: String,
@@ -63,6 +64,7 @@ pub struct Bound {
 
 /// The bound at one rate.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Limit {
     /// Output tokens per second that each user sees, at most.
     pub tokens_per_second_per_user: f64,
@@ -92,6 +94,7 @@ pub struct Limit {
 
 /// Stages that are alike.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Term {
     /// Which products, how many, and what they read.
     pub stage: Stage,

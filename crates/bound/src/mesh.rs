@@ -45,6 +45,7 @@ pub enum Binds {
 
 /// How long a stage takes at least; at most half of it is saved by an end that is open, or by a link inside.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Shortest {
     /// Cycles: the larger of the two terms.
     pub cycles: f64,

@@ -58,6 +58,7 @@ impl Products {
 
 /// A set of products that waits for all of the set before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Stage {
     /// Which products.
     pub products: Products,

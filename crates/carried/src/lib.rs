@@ -38,6 +38,7 @@ const MOST_VISITS: u64 = 1 << 27;
 
 /// Why a program could not be carried.
 #[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
 pub enum CarriedError {
     /// The fabric refuses the program, or it does not end.
     #[error("the fabric: {0}")]

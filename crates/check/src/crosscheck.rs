@@ -69,6 +69,7 @@ pub struct Cases {
 
 /// A kernel on a grid of a device, both ways.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct CheckedCase {
     /// Name of the wafer.
     pub wafer: String,
@@ -99,6 +100,7 @@ impl CheckedCase {
 
 /// All cases.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Crosscheck {
     /// Deviations above this are beyond what is claimed, in per cent.
     pub limit_percent: f64,

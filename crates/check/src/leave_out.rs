@@ -77,6 +77,7 @@ pub struct Refitted {
 
 /// A group that was predicted without its own rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct HeldOut {
     /// Kernel.
     pub kernel: String,
@@ -106,6 +107,7 @@ pub struct HeldOut {
 
 /// All groups, each predicted without its own rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct LeaveOut {
     /// Rows that were predicted.
     pub rows: usize,

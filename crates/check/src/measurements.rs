@@ -8,7 +8,7 @@ use thiserror::Error;
 use wafersim_spec::wafer::RateSet;
 
 /// The measurements that are built in: `benches/measurements/wse.csv`.
-pub const BUILTIN_MEASUREMENTS: &str = include_str!("../../../benches/measurements/wse.csv");
+pub const BUILTIN_MEASUREMENTS: &str = include_str!("../measurements/wse.csv");
 
 /// The smallest value that can have been measured, in any unit of a table: less than any rate or time of a kernel, and
 /// far from where an error relative to it is no number any more.
@@ -82,6 +82,7 @@ impl Measurement {
 
 /// What is wrong with a table.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum TableError {
     /// No CSV, or not with the columns that are needed.
     #[error("{file}: {reason}; expected the columns {columns}")]

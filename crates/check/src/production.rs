@@ -18,10 +18,10 @@ use crate::measurements::{NAME, TableError, is_no_name, measured_value, rows};
 use crate::validate::Skipped;
 
 /// The records that are built in: `benches/measurements/production.csv`.
-pub const BUILTIN_PRODUCTION: &str = include_str!("../../../benches/measurements/production.csv");
+pub const BUILTIN_PRODUCTION: &str = include_str!("../measurements/production.csv");
 
 /// What they come to with the built-in models: `benches/measurements/realised.csv`. A test makes it again.
-pub const BUILTIN_REALISED: &str = include_str!("../../../benches/measurements/realised.csv");
+pub const BUILTIN_REALISED: &str = include_str!("../measurements/realised.csv");
 
 const COLUMNS: &str = "id,model,metric,value,context_or_prompt,weights,speculative,evidence,source";
 

@@ -24,6 +24,7 @@ pub struct Load {
 
 /// What it costs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Cost {
     /// The load.
     pub load: Load,

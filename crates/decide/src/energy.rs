@@ -18,6 +18,7 @@ use crate::money::Ranged;
 
 /// What one output token takes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct TokenEnergy {
     /// Multiply-accumulates.
     pub macs: u64,

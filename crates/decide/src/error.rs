@@ -8,6 +8,7 @@ use wafersim_stream::StreamError;
 
 /// Why there is no decision.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum DecideError {
     /// Something is wrong with what the user gave.
     #[error(transparent)]

@@ -34,6 +34,7 @@ pub struct Asked {
 
 /// What must be true for a target.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Goal {
     /// Tokens per second that each user should get.
     pub target: f64,
@@ -95,6 +96,7 @@ pub enum Known {
 
 /// One parameter by itself.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Lever {
     /// Its path, as in `--set path=value`.
     pub path: String,
@@ -131,6 +133,7 @@ pub struct Lever {
 
 /// What is known of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Published {
     /// The low end.
     pub low: f64,

@@ -8,14 +8,15 @@ use serde::{Deserialize, Serialize};
 use crate::error::DecideError;
 use crate::money::{Ranged, per_kwh, per_million};
 
-const ROWS: &str = include_str!("../../../benches/measurements/gpu.csv");
-const PRICES: &str = include_str!("../../../benches/measurements/gpu_prices.csv");
+const ROWS: &str = include_str!("../measurements/gpu.csv");
+const PRICES: &str = include_str!("../measurements/gpu_prices.csv");
 
 /// By how much a simulated row may be too fast.
 pub const OPTIMISM: f64 = 2.0;
 
 /// A server with a load.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct GpuRow {
     /// Its number in the table.
     pub id: String,
@@ -133,6 +134,7 @@ impl Written {
 
 /// A row with its price, as a band.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct GpuOffer {
     /// The row.
     #[serde(flatten)]
@@ -169,6 +171,7 @@ impl GpuOffer {
 
 /// What GPUs offer beside a machine.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct GpuComparison {
     /// Tokens of the prompts of these rows: the nearest to what was asked for.
     pub context: u64,
@@ -186,6 +189,7 @@ pub struct GpuComparison {
 
 /// Servers for as much money.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct EqualCost {
     /// How many the money buys.
     pub servers: u64,

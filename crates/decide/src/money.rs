@@ -18,6 +18,7 @@ pub const HOURS: f64 = 8760.0;
 
 /// A figure with what it could as well be.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Ranged {
     /// The smallest.
     pub low: f64,
@@ -79,6 +80,7 @@ impl End {
 
 /// What is assumed of money beside the wafer file.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Economics {
     /// USD for a kWh.
     pub price_kwh: Ranged,
@@ -126,6 +128,7 @@ impl Economics {
 
 /// What one system costs in an hour, and what it draws.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Hourly {
     /// Its price over its life, in USD.
     pub capital: Ranged,

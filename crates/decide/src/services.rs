@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::DecideError;
 
-const TABLE: &str = include_str!("../../../benches/measurements/services.csv");
+const TABLE: &str = include_str!("../measurements/services.csv");
 
 /// A service, and what it charges.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -66,6 +66,7 @@ pub struct Growth {
 
 /// How many machines a load needs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Size {
     /// Whether any of the designs does.
     pub feasible: bool,
@@ -118,6 +119,7 @@ pub struct Size {
 
 /// A level, and what came of it over several seeds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Kept {
     /// The level.
     pub level: Level,
@@ -151,6 +153,7 @@ pub struct Considered {
 
 /// A month in which the number of machines changes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Month {
     /// From 0.
     pub month: u32,

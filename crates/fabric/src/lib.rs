@@ -10,5 +10,9 @@
 //! Nothing here knows of language models, placement or files, and nothing prints, reads a clock or draws a random
 //! number that its input does not determine.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod circuit;
+#[cfg(feature = "packet")]
+#[cfg_attr(docsrs, doc(cfg(feature = "packet")))]
 pub mod packet;

@@ -7,6 +7,8 @@
 //! others (BookSim2 accepts 0.374 of 0.5 packets a cycle on 8 x 8, for the same reason); but all at once is then the
 //! faster case, as nothing ever waits for its slot.
 
+#![cfg(feature = "packet")]
+
 use std::collections::BTreeMap;
 
 use wafersim_fabric::packet::{Coordinate, Message, MessageConfig};

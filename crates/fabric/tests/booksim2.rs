@@ -7,6 +7,8 @@
 //! (`sim_type = latency`: [`Drain::Loaded`]) or not (`throughput`: [`Drain::Quiet`]); the difference is below 0.02 % in
 //! the rows that are not saturated. The seed is 1.
 
+#![cfg(feature = "packet")]
+
 use wafersim_fabric::packet::{Drain, Pattern, TrafficConfig, TrafficReport};
 
 struct Row {

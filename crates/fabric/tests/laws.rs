@@ -1,5 +1,7 @@
 //! Laws of a run: same input, same bytes; nothing is lost; it always ends; wrong input is refused with what is allowed.
 
+#![cfg(feature = "packet")]
+
 use wafersim_fabric::packet::{
     Coordinate, Drain, Hotspot, Message, MessageConfig, Pattern, TrafficConfig, TrafficError, TrafficReport,
 };

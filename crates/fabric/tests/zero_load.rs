@@ -1,5 +1,7 @@
 //! Micro-timing: a packet alone takes exactly router_cycles x hops + 2, and a link carries what its queue allows.
 
+#![cfg(feature = "packet")]
+
 use wafersim_fabric::packet::{Coordinate, Message, MessageConfig, MessageReport, TrafficConfig};
 
 fn run(config: &MessageConfig) -> MessageReport {

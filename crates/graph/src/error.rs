@@ -5,6 +5,7 @@ use wafersim_spec::model::Role;
 
 /// Why no operator graph could be built.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum GraphError {
     /// A load without tokens has no operators.
     #[error("a load of 0 tokens has nothing to compute; ask for at least 1 token")]

@@ -44,12 +44,17 @@
 //! * Gain-free norms, logit soft caps, attention temperature (Llama 4, Grok): no parameters, few operations.
 //! * A chunked layer (Llama 4) counts as a window of the same width, as `Reach::visible` does: an upper bound.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(feature = "operator-graph")]
 mod build;
 pub mod error;
 mod export;
 pub mod layer;
 pub mod load;
 pub mod operator;
+#[cfg(feature = "operator-graph")]
+#[cfg_attr(docsrs, doc(cfg(feature = "operator-graph")))]
 pub mod operator_graph;
 pub mod routing;
 
@@ -57,5 +62,7 @@ pub use error::GraphError;
 pub use layer::{LayerGraph, LayerGraphs, LayerLoad, Rewrite, Rewrites};
 pub use load::{PassLoad, Phase};
 pub use operator::{ExpertStage, Flow, Operator, OperatorKind, OperatorName, Shape};
+#[cfg(feature = "operator-graph")]
+#[cfg_attr(docsrs, doc(cfg(feature = "operator-graph")))]
 pub use operator_graph::{OperatorGraph, OperatorId};
 pub use routing::expected_distinct_experts;

@@ -187,6 +187,7 @@ pub struct Operator {
 
 impl Operator {
     /// An operator with shapes and no counts.
+    #[cfg(feature = "operator-graph")]
     pub(crate) const fn new(name: OperatorName, kind: OperatorKind, input: Shape, output: Shape) -> Self {
         Self {
             name,

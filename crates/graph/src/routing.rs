@@ -36,6 +36,7 @@ fn power(mut base: f64, mut exponent: u64) -> f64 {
     result
 }
 
+#[cfg(feature = "operator-graph")]
 /// The part of `total` that belongs to slot `slot` of `slots`: shares differ by at most one and add up to `total`.
 pub(crate) fn share(total: u64, slots: u64, slot: u64) -> u64 {
     let until = |end: u64| (u128::from(total) * u128::from(end)).checked_div(u128::from(slots)).unwrap_or(0) as u64;

@@ -1,6 +1,8 @@
 //! Parameters, multiply-accumulates and bytes of whole models, held to formulas written here from the configs' numbers
 //! and to numbers worked out by hand. None of them asks the model for its tensors.
 
+#![cfg(feature = "operator-graph")]
+
 #[path = "common/mod.rs"]
 mod common;
 

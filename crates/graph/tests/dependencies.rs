@@ -1,5 +1,7 @@
 //! What may run at the same time, and what has to wait for what.
 
+#![cfg(feature = "operator-graph")]
+
 #[path = "common/mod.rs"]
 mod common;
 

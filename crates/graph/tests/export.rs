@@ -1,5 +1,7 @@
 //! DOT and JSON say what the graph says, and say it the same way every time.
 
+#![cfg(feature = "operator-graph")]
+
 #[path = "common/mod.rs"]
 mod common;
 

@@ -1,5 +1,7 @@
 //! Laws that hold for every model and load.
 
+#![cfg(feature = "operator-graph")]
+
 #[path = "common/mod.rs"]
 mod common;
 

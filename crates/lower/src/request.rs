@@ -166,6 +166,7 @@ impl LayerRequest<'_> {
 
 /// Why a layer cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum LowerError {
     /// The KV layout wants more columns than there are.
     #[error("the KV layout wants {wanted} columns ({blocks} blocks) of a region that has {columns}")]

@@ -8,12 +8,12 @@ use crate::recipe::Recipe;
 
 /// Name and text of each.
 const RECIPES: [(&str, &str); 6] = [
-    ("published", include_str!("../../../models/mapping/published.toml")),
-    ("best", include_str!("../../../models/mapping/best.toml")),
-    ("static-routes", include_str!("../../../models/mapping/static-routes.toml")),
-    ("interleaved", include_str!("../../../models/mapping/interleaved.toml")),
-    ("deep-trees", include_str!("../../../models/mapping/deep-trees.toml")),
-    ("many-users", include_str!("../../../models/mapping/many-users.toml")),
+    ("published", include_str!("../models/mapping/published.toml")),
+    ("best", include_str!("../models/mapping/best.toml")),
+    ("static-routes", include_str!("../models/mapping/static-routes.toml")),
+    ("interleaved", include_str!("../models/mapping/interleaved.toml")),
+    ("deep-trees", include_str!("../models/mapping/deep-trees.toml")),
+    ("many-users", include_str!("../models/mapping/many-users.toml")),
 ];
 
 /// The names, in the order in which they are listed.

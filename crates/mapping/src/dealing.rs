@@ -1,8 +1,8 @@
 //! Experts dealt to rectangles by the strategies of placement, where no trace says what is wanted: batches are drawn
 //! from the popularity of the scenario's routing, or from one that was counted, with a fixed seed. Which experts are the popular ones is drawn too.
 
-use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 use wafersim_place::experts::annealed::{Annealing, anneal};
 use wafersim_place::experts::assignment::Assignment;
 use wafersim_place::experts::demand::{Demand, Price};

@@ -6,6 +6,7 @@ use wafersim_spec::SpecError;
 
 /// Why a mapping cannot be read or does not fit.
 #[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
 pub enum MappingError {
     /// The file cannot be read, or no built-in has the name.
     #[error(transparent)]

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 use toml::Value;
 use wafersim_place::{Fill, SlotOrder};
 use wafersim_spec::Size;

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 /// Why a document cannot be written: a bug, or a spreadsheet that is full.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PageError {
     /// It has no such form.
     #[error("a document as {form}: {reason}")]

@@ -9,6 +9,8 @@
 //! This crate asks nothing and computes nothing; it opens no file and no socket. A page holds all that it needs: its
 //! data, its style, its script, and Vega-Lite for its charts; it asks no network.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod answer;
 pub mod chart;
 pub mod document;

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 /// Why a picture cannot be drawn.
 #[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
 pub enum PictureError {
     /// The number of values is not columns x rows.
     #[error("the map '{title}' has {columns} x {rows} places and {values} values: they must be as many")]

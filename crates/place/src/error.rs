@@ -22,6 +22,7 @@ pub struct Short {
 
 /// Why a model cannot be placed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum PlaceError {
     /// The asked number of wafers does not hold the model with its users.
     #[error(

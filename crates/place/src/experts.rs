@@ -78,6 +78,7 @@ impl<'a> ExpertMatrices<'a> {
 
 /// The experts of a layer at their places.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct ExpertLayout {
     /// The strategy that chose the grid.
     pub placement: ExpertPlacement,

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 /// Consecutive rows of an embedding table or LM head that is cut over several slots by vocabulary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct TablePart {
     /// Number of this part, from 0.
     pub part: u64,

@@ -66,6 +66,7 @@ pub struct KvContents {
 
 /// What a layer of linear attention keeps of a user, beside the numbers of heads and widths of [`KvContents`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct StateContents {
     /// Width of a head's value. A state has `head_dim` x `value_dim` elements in fp32.
     pub value_dim: u64,
@@ -117,6 +118,7 @@ impl KvContents {
 
 /// The load on the KV cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct KvLoad {
     /// Users whose tokens are cached.
     pub users: u64,
@@ -132,6 +134,7 @@ pub struct KvLoad {
 
 /// Where keys and values of a layer live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct KvLayout {
     /// What is cached.
     pub shape: KvContents,

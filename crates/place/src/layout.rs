@@ -19,6 +19,7 @@ use crate::working_memory;
 
 /// A layer at its place in a region.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct LayerLayout {
     /// Columns of the region.
     pub columns: u64,
@@ -162,6 +163,7 @@ impl LayerLayout {
 
 /// The embedding or the LM head, or a part of it, at its place in a region.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct TableLayout {
     /// Index of the slot in [`crate::Placement::slots`].
     pub slot: usize,

@@ -60,6 +60,7 @@ impl ByteCounts {
 
 /// The worst processing element of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct SlotLedger {
     /// Index of the slot in [`crate::Placement::slots`].
     pub slot: usize,
@@ -76,6 +77,7 @@ pub struct SlotLedger {
 
 /// What one tensor of a layout, or one part of a table, takes in one layer.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct TensorEntry {
     /// What it does.
     pub role: Role,
@@ -99,6 +101,7 @@ pub struct TensorEntry {
 
 /// The ledger of a placement.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Ledger {
     /// Memory of one processing element.
     pub limit: Bytes,

@@ -79,3 +79,7 @@ pub use split::{Piece, Split};
 pub use tiling::{MatrixTile, Orientation, Tiling, most_elements};
 pub use vector::{PlacedVector, VectorAxis};
 pub use working_memory::PREFILL_KEY_BLOCK;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -172,6 +172,7 @@ impl Matrices {
 
 /// A matrix, or one per expert, at its place in a region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct PlacedMatrix {
     /// What it does.
     pub role: Role,

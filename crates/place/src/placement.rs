@@ -20,6 +20,7 @@ use wafersim_spec::Region;
 
 /// A slot and what it holds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Slot {
     /// Wafer, from 0.
     pub wafer: u32,

@@ -37,6 +37,7 @@ pub enum SlotOrder {
 
 /// Everything of the question but the model: what a placement is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Settings {
     /// What to place it on.
     pub machine: Machine,

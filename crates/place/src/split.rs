@@ -17,6 +17,7 @@ pub struct Split {
 
 /// The elements of a dimension that one index of the line holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Piece {
     /// The first of the consecutive elements.
     pub first: u64,

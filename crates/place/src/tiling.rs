@@ -41,6 +41,7 @@ impl Orientation {
 
 /// What one processing element holds of a matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct MatrixTile {
     /// Rows of the matrix.
     pub inputs: Piece,
@@ -57,6 +58,7 @@ impl MatrixTile {
 
 /// One matrix over a rectangle of processing elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Tiling {
     /// Which dimension lies along which axis.
     pub orientation: Orientation,

@@ -24,6 +24,7 @@ pub enum VectorAxis {
 
 /// A vector at its place in a region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct PlacedVector {
     /// What it does.
     pub role: Role,

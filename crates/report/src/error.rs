@@ -4,6 +4,7 @@ use thiserror::Error;
 
 /// A result that has no form in the asked format.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum ReportError {
     /// The writer of the format refused.
     #[error("a bug in wafersim: a result cannot be written as {format}: {reason}; please report it")]

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 /// Why a trace is not read.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum RequestError {
     /// A line is wrong.
     #[error("{file}: line {line}: {problem}; allowed: {allowed}")]

@@ -36,6 +36,7 @@ pub struct Spread {
 
 /// Rates over the span of a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Rates {
     /// Requests a second that come at times of their own.
     pub requests_per_second: f64,
@@ -54,6 +55,7 @@ pub struct Rates {
 
 /// Sessions.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct SessionSummary {
     /// How many.
     pub sessions: u64,
@@ -70,6 +72,7 @@ pub struct SessionSummary {
 
 /// What prompts have in common with earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Shared {
     /// Tokens at the beginning of prompts that an earlier prompt began with, or that its session has brought.
     pub tokens: u64,
@@ -81,6 +84,7 @@ pub struct Shared {
 
 /// A trace in figures.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Summary {
     /// What the file is.
     pub seen: Seen,

@@ -18,6 +18,7 @@ const USERS: u32 = 64;
 
 /// How often each expert was chosen, by layer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Counts {
     /// Experts of each layer.
     pub experts: u32,
@@ -29,6 +30,7 @@ pub struct Counts {
 
 /// What counts say of a layer. The figures are those of [`crate::statistics::LayerStatistics`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct CountStatistics {
     /// Choices.
     pub choices: u64,

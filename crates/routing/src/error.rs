@@ -4,6 +4,7 @@ use thiserror::Error;
 
 /// Why a trace cannot be read, written or made.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum RoutingError {
     /// A line of a JSON Lines trace is wrong.
     #[error("line {line}: {reason}")]

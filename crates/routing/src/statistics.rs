@@ -27,6 +27,7 @@ const MOST_COUNTERS: u64 = 1 << 23;
 
 /// One layer, or the mean over layers. A figure that the trace cannot give (one user, one token) is absent.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct LayerStatistics {
     /// Choices of the most popular expert over the mean of all experts.
     pub max_over_mean: f64,
@@ -57,6 +58,7 @@ pub struct LayerStatistics {
 
 /// A trace.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Statistics {
     /// What it says of itself.
     pub header: Header,

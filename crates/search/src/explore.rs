@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
 use serde::Serialize;
 use wafersim_mapping::{Common, Mapped, Recipe};

@@ -97,6 +97,7 @@ const CAPACITY_WAIT: Time = Time(1_000_000_000_000);
 
 /// Why a server cannot start.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum ServeError {
     /// The address cannot be listened on.
     #[error("{address}: cannot be listened on: {reason}; allowed: an address of this machine and a free port")]

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 /// Everything that can be wrong with what a user gave. `simctl` answers each with exit code 2.
 #[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
 pub enum SpecError {
     /// The file could not be read at all.
     #[error("{file}: cannot be read: {reason}")]

@@ -33,3 +33,7 @@ pub use scenario::{Scenario, ScenarioFile};
 pub use size::Size;
 pub use units::{Bytes, Cycles, Hertz};
 pub use wafer::Wafer;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use wafersim_spec::Wafer;
 use wafersim_spec::wafer::{DECLARATIONS, RateSet};
 
-const TEXT: &str = include_str!("../../../models/wafer/wse3.toml");
+const TEXT: &str = include_str!("../models/wafer/wse3.toml");
 
 const VALUES: [&str; 14] = [
     "nan",

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 /// Why a store cannot be opened, read or written.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum StoreError {
     /// The name says no format.
     #[error("{file}: its name says no format; allowed: a name that ends in .jsonl or .sqlite")]

@@ -7,6 +7,7 @@ use wafersim_spec::SpecError;
 
 /// Why a run cannot be made. Each text says what is wrong, where, and what is allowed.
 #[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
 pub enum StreamError {
     /// A setting, a file or a name is wrong.
     #[error(transparent)]

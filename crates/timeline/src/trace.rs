@@ -17,6 +17,7 @@ const RESERVE: usize = 256;
 
 /// What has no place in a trace.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum TimelineError {
     /// A slice that ends before it begins.
     #[error("the slice '{name}' begins at {start} ns and ends at {end} ns: it cannot end before it begins")]

@@ -8,6 +8,7 @@ use crate::record::{Record, Recorded};
 
 /// How far apart two runs are in one kind of tensor.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Deviation {
     /// The kind, for example `attn_out` or `k_cache`.
     pub kind: String,
@@ -95,6 +96,7 @@ impl Deviation {
 
 /// The result of a comparison.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Comparison {
     /// By kind, in alphabetical order.
     pub deviations: Vec<Deviation>,

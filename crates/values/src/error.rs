@@ -6,6 +6,7 @@ use wafersim_spec::SpecError;
 
 /// Why there are no values.
 #[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
 pub enum ValuesError {
     /// A file is wrong.
     #[error("{file}: {problem}")]

@@ -30,7 +30,25 @@
 //! | [`timeline`] | Perfetto traces |
 //! | [`requests`] | traces of requests, in every published format |
 //! | [`store`] | rows of long runs, kept in a file as they end |
+//! | [`values`], [`carried`] | programs computed with real numbers; the same with their numbers in wavelets |
+//! | [`routing`] | which experts each token chose |
 //! | [`stream`] | many users on one machine: discrete events over the closed form |
+//! | [`decide`] | what a target needs, how many machines, what they cost |
+//!
+//! # Features
+//!
+//! | feature | brings |
+//! |---|---|
+//! | `fabric` | [`fabric`], [`check`], [`kernels`]; errors against measurements in answers |
+//! | `operator-graph` | [`graph::OperatorGraph`] |
+//! | `picture` | [`picture`], [`timeline`] |
+//! | `report` | [`report`], [`page`], [`store`], and all of the others but the last two |
+//! | `stream` | [`stream`], [`requests`], [`routing`], [`decide`] |
+//! | `values` | [`values`], [`carried`], [`certify`], with `fabric` |
+//! | `serve`, off by default | `serve`, `explore` |
+//! | `parquet`, off by default | Parquet files of `page` |
+//!
+//! Without any (`default-features = false`) a question is answered in closed form, with fewer than 40 crates from elsewhere.
 //!
 //! The program `simctl` is a thin shell around this crate. What follows is a tutorial; every example runs as a test.
 //!
@@ -115,30 +133,99 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[doc(inline)]
 pub use wafersim_answer as answer;
+#[doc(inline)]
 pub use wafersim_bound as bound;
+#[cfg(feature = "values")]
+#[cfg_attr(docsrs, doc(cfg(feature = "values")))]
+#[doc(inline)]
 pub use wafersim_carried as carried;
+#[cfg(feature = "values")]
+#[cfg_attr(docsrs, doc(cfg(feature = "values")))]
+#[doc(inline)]
 pub use wafersim_certify as certify;
+#[cfg(feature = "fabric")]
+#[cfg_attr(docsrs, doc(cfg(feature = "fabric")))]
+#[doc(inline)]
 pub use wafersim_check as check;
+#[doc(inline)]
 pub use wafersim_cost as cost;
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+#[doc(inline)]
 pub use wafersim_decide as decide;
+#[cfg(feature = "serve")]
+#[cfg_attr(docsrs, doc(cfg(feature = "serve")))]
+#[doc(inline)]
+pub use wafersim_explore as explore;
+#[cfg(feature = "fabric")]
+#[cfg_attr(docsrs, doc(cfg(feature = "fabric")))]
+#[doc(inline)]
 pub use wafersim_fabric as fabric;
+#[doc(inline)]
 pub use wafersim_graph as graph;
+#[cfg(feature = "fabric")]
+#[cfg_attr(docsrs, doc(cfg(feature = "fabric")))]
+#[doc(inline)]
 pub use wafersim_kernels as kernels;
+#[doc(inline)]
 pub use wafersim_lower as lower;
+#[doc(inline)]
 pub use wafersim_mapping as mapping;
+#[cfg(feature = "report")]
+#[cfg_attr(docsrs, doc(cfg(feature = "report")))]
+#[doc(inline)]
 pub use wafersim_page as page;
+#[cfg(feature = "picture")]
+#[cfg_attr(docsrs, doc(cfg(feature = "picture")))]
+#[doc(inline)]
 pub use wafersim_picture as picture;
+#[doc(inline)]
 pub use wafersim_place as place;
+#[doc(inline)]
 pub use wafersim_program as program;
+#[cfg(feature = "report")]
+#[cfg_attr(docsrs, doc(cfg(feature = "report")))]
+#[doc(inline)]
 pub use wafersim_report as report;
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+#[doc(inline)]
 pub use wafersim_requests as requests;
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+#[doc(inline)]
 pub use wafersim_routing as routing;
+#[doc(inline)]
 pub use wafersim_search as search;
+#[cfg(feature = "serve")]
+#[cfg_attr(docsrs, doc(cfg(feature = "serve")))]
+#[doc(inline)]
+pub use wafersim_serve as serve;
+#[doc(inline)]
 pub use wafersim_spec as spec;
+#[cfg(feature = "report")]
+#[cfg_attr(docsrs, doc(cfg(feature = "report")))]
+#[doc(inline)]
 pub use wafersim_store as store;
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+#[doc(inline)]
 pub use wafersim_stream as stream;
+#[cfg(feature = "picture")]
+#[cfg_attr(docsrs, doc(cfg(feature = "picture")))]
+#[doc(inline)]
 pub use wafersim_timeline as timeline;
+#[cfg(feature = "values")]
+#[cfg_attr(docsrs, doc(cfg(feature = "values")))]
+#[doc(inline)]
 pub use wafersim_values as values;
 
 pub mod prelude;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

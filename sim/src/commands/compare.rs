@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::Value;
-use wafersim::answer::{Answer, Question, answer_without_ranges};
+use wafersim::answer::{Question, answer_without_ranges};
 use wafersim::report;
 use wafersim::report::compare::{Answered, Comparison};
 
@@ -71,8 +71,8 @@ fn answered(
     let scenario = (name != DEFAULT).then_some(file);
     let layers = Layers::read(scenario, &sets)?;
     let question = flags.mapping.ask(Question::load(layers.check()?)?)?;
-    let answer = answer_without_ranges(&question)?;
-    let answer = Answer { provenance: signed(answer.provenance), ..answer };
+    let mut answer = answer_without_ranges(&question)?;
+    answer.provenance = signed(answer.provenance);
     let json = asked.question(&question).json(&report::answer::json(&answer)?)?;
     let answer = serde_json::from_str(&json)
         .map_err(|error| Failure::Write { file: "JSON".into(), reason: error.to_string() })?;

@@ -1,7 +1,7 @@
 //! `simctl cost`: what an answer costs, beside services and GPUs.
 
 use clap::Args;
-use wafersim::answer::{Answer, Provenance, answer_without_ranges};
+use wafersim::answer::{Provenance, answer_without_ranges};
 use wafersim::decide::cost::{AGENT_CACHED, AGENT_OUTPUT, Load, of_answer};
 use wafersim::decide::services::TokenMix;
 use wafersim::mapping::hash;
@@ -45,7 +45,7 @@ pub fn execute(flags: &CostFlags, asked: &Asked) -> Result<(), Failure> {
     let cached = within("--cached", flags.cached, 1.0)?.unwrap_or(AGENT_CACHED);
     let input_per_output = within("--input-per-output", flags.input_per_output, 1e9)?;
     let question = flags.load.question()?;
-    let answer = answer_without_ranges(&question)?;
+    let mut answer = answer_without_ranges(&question)?;
     let mix = TokenMix { input_per_output: input_per_output.unwrap_or(answer.context as f64 / AGENT_OUTPUT), cached };
     let load = Load {
         systems: u64::from(answer.wafers) * u64::from(flags.machines),
@@ -57,8 +57,7 @@ pub fn execute(flags: &CostFlags, asked: &Asked) -> Result<(), Failure> {
     // Money is in no hash of an answer, and in that of a price.
     let input_hash = hash::of(&(&answer.provenance.input_hash, question.wafer.system(), &cost.load, economics));
     let head = asked.question(&question).with_input_hash(input_hash.clone());
-    let provenance = signed(Provenance { input_hash, ..answer.provenance });
-    let answer = Answer { provenance, ..answer };
+    answer.provenance = signed(Provenance { input_hash, ..answer.provenance });
     let (text, json) = (|| Ok(report::cost::text(&answer, &cost)), || Ok(report::cost::json(&answer, &cost)?));
     out.write(Forms::new("cost", &text, &json).asked(&head))
 }

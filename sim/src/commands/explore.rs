@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clap::Args;
-use wafersim::answer::{Answer, Question, Ranges, answer_with};
+use wafersim::answer::{Question, Ranges, answer_with};
 use wafersim::mapping::{Mapping, builtin};
 use wafersim::page::Document;
 use wafersim::page::document::Data;
@@ -145,8 +145,8 @@ impl Explorer {
 
     fn document(&self, asked: &Asked, parts: Parts) -> Result<Document, Failure> {
         let question = self.question(asked)?;
-        let answer = answer_with(&question, Ranges::Corner, &|_, _| ())?;
-        let answer = Answer { provenance: signed(answer.provenance), ..answer };
+        let mut answer = answer_with(&question, Ranges::Corner, &|_, _| ())?;
+        answer.provenance = signed(answer.provenance);
         let head = asked::Asked::bare("run").question(&question);
         let json = head.json(&report::answer::json(&answer)?)?;
         let data = Data { main: pages::value(&json)?, beside: Vec::new() };

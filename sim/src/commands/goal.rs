@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use wafersim::decide::goal::{Asked as Levers, Goal, goal};
+use wafersim::decide::goal::{Asked as Levers, goal};
 use wafersim::picture::{tornado_png, tornado_svg};
 use wafersim::report;
 
@@ -40,8 +40,8 @@ pub fn execute(flags: &GoalFlags, asked: &Asked) -> Result<(), Failure> {
     let question = flags.load.question()?;
     let levers = Levers { vary: flags.vary.clone(), fix: flags.fix.clone() };
     let progress = Draws::of("levers");
-    let found = goal(&question, &levers, &|done, all| progress.at(done, all))?;
-    let found = Goal { provenance: signed(found.provenance), ..found };
+    let mut found = goal(&question, &levers, &|done, all| progress.at(done, all))?;
+    found.provenance = signed(found.provenance);
     if let Some(file) = picture {
         match report::goal::tornado(&found) {
             Some(drawn) => file.write(|kind| match kind {

@@ -80,9 +80,12 @@ pub fn execute(flags: &RunFlags, asked: &Asked) -> Result<(), Failure> {
         false => (question, None),
     };
     let tried = looked_at.as_ref().and_then(Trials::of_answer);
-    let finished = |answer: Answer| {
-        let certificate = tried.map_or_else(|| answer.certificate.clone(), |tried| tried.certificate.clone());
-        Answer { certificate, provenance: signed(answer.provenance), ..answer }
+    let finished = |mut answer: Answer| {
+        if let Some(tried) = tried {
+            answer.certificate = tried.certificate.clone();
+        }
+        answer.provenance = signed(answer.provenance);
+        answer
     };
     let answer = |question: &Question| {
         let draws = Draws::start();

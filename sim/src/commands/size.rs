@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use wafersim::decide::size::levels::{Level, Metric, Quantile, Seconds};
-use wafersim::decide::size::{Asked as Load, Growth, Size, size};
+use wafersim::decide::size::{Asked as Load, Growth, size};
 use wafersim::mapping::Mapping;
 use wafersim::report;
 use wafersim::spec::Model;
@@ -197,8 +197,8 @@ pub fn execute(flags: &SizeFlags, asked: &Asked) -> Result<(), Failure> {
         growth: growth.map(|per_month| Growth { per_month, months: flags.months }),
         economics,
     };
-    let found = size(&load, &|words| say(words))?;
-    let found = Size { provenance: signed(found.provenance), ..found };
+    let mut found = size(&load, &|words| say(words))?;
+    found.provenance = signed(found.provenance);
     let head = asked.head();
     let (text, json) = (|| Ok(report::size::text(&found)), || Ok(report::size::json(&found)?));
     out.write(Forms::new("size", &text, &json).asked(&head))

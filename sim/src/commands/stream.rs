@@ -182,8 +182,9 @@ pub fn execute(flags: &StreamFlags, asked: &Asked) -> Result<(), Failure> {
 }
 
 /// A point that says what made it.
-fn signed_point(point: Point) -> Point {
-    Point { provenance: signed(point.provenance), ..point }
+fn signed_point(mut point: Point) -> Point {
+    point.provenance = signed(point.provenance);
+    point
 }
 
 /// What is asked, beside the values of a sweep.

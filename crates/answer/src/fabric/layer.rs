@@ -15,6 +15,7 @@ use crate::written::Flow;
 
 /// Time of an operator, both ways.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct OperatorOnFabric {
     /// Operator.
     pub operator: String,
@@ -29,6 +30,7 @@ pub struct OperatorOnFabric {
 
 /// A layer that ran on the fabric.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct LayerOnFabric {
     /// The layer, from 0.
     pub layer: u64,

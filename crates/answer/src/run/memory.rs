@@ -10,6 +10,7 @@ use crate::question::Question;
 
 /// Memory of the processing elements.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Memory {
     /// Bytes in the worst processing element.
     pub per_pe_bytes: MemoryBytes,
@@ -32,6 +33,7 @@ pub struct Memory {
 
 /// Where a draft model lies, and what it takes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct DraftMemory {
     /// Its name.
     pub model: String,

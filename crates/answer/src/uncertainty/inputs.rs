@@ -5,8 +5,8 @@
 //! factor of [`WIDE`], its logarithm is: such ranges are guesses of an order of magnitude. A toggle is as likely as
 //! what is assumed. All are independent.
 
-use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::Serialize;
 use wafersim_place::Placement;
 use wafersim_spec::model::FeedForward;

@@ -15,6 +15,7 @@ use super::seek::{Sought, moved};
 
 /// A parameter with the value that it takes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Part {
     /// Its path.
     pub path: String,
@@ -24,6 +25,7 @@ pub struct Part {
 
 /// Two parameters that reach the target together.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Pair {
     /// Both, with their values.
     pub levers: [Part; 2],

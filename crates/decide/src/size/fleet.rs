@@ -10,6 +10,7 @@ use wafersim_spec::wafer::Key;
 
 /// Machines beside those that the load needs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Spares {
     /// Part of the time in which a machine is up.
     pub machine_is_up: f64,

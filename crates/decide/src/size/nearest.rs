@@ -12,6 +12,7 @@ use crate::error::DecideError;
 
 /// Why nothing is feasible.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Nearest {
     /// Wafers of the design that comes nearest.
     pub wafers: u32,

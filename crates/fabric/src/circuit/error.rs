@@ -8,6 +8,7 @@ use super::route::Direction;
 
 /// A program that cannot be lowered, or that did not end.
 #[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
 pub enum CircuitError {
     /// More colors than a router has.
     #[error(

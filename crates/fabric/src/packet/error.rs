@@ -6,6 +6,7 @@ use super::coordinate::{Coordinate, LONGEST_SIDE};
 
 /// Why packet mode cannot run, or did not come to an end.
 #[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
 pub enum TrafficError {
     /// A side of the mesh is too short or too long.
     #[error("a mesh of {columns} x {rows} routers; allowed: 1 to {LONGEST_SIDE} on each side")]

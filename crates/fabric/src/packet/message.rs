@@ -109,6 +109,7 @@ pub struct Messages {
 
 /// When messages were complete, and what it took.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct MessageReport {
     /// For each message, in the order of the list: the cycle in which its last flit arrived.
     pub completion: Vec<u64>,

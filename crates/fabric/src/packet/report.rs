@@ -8,6 +8,7 @@ use super::router::LOCAL;
 /// What a run under a traffic pattern measured. Packets are measured if they are created in the window (for a source
 /// that has fallen behind: if it gets to create them then, as BookSim2 counts).
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct TrafficReport {
     /// Mean latency of measured packets in cycles, from creation to arrival, the wait in the source included. Where the
     /// network is saturated: of those that arrived, and it grows with the length of the run.

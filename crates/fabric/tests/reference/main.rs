@@ -1,5 +1,6 @@
 //! Differential test: the network of the crate against a slow, obvious one, packet by packet and cycle by cycle.
 
+#![cfg(feature = "packet")]
 #![allow(
     clippy::needless_range_loop,
     reason = "the reference reads as the description of the router does: by port number"

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::escape;
 use crate::operator::{Operator, OperatorKind};
 use crate::operator_graph::{OperatorGraph, OperatorId};
 
@@ -83,10 +84,6 @@ fn with_prefix(count: u64) -> String {
         }
     }
     count.to_string()
-}
-
-pub(super) fn escape(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', " ")
 }
 
 #[cfg(test)]

@@ -6,16 +6,16 @@ use crate::layer::{LayerGraph, LayerOperator, TensorId};
 
 /// The layer in Graphviz's language: an edge for each tensor that one operator writes and a later one reads.
 pub(crate) fn dot(graph: &LayerGraph, title: &str) -> String {
-    let mut text = format!("digraph layer {{\n  label=\"{}\";\n", super::dot::escape(title));
+    let mut text = format!("digraph layer {{\n  label=\"{}\";\n", super::escape(title));
     text.push_str("  node [shape=box, style=filled, fontname=\"sans-serif\", fillcolor=\"#eeeeee\"];\n");
     for (index, operator) in graph.operators().iter().enumerate() {
-        let label = super::dot::escape(operator.name);
+        let label = super::escape(operator.name);
         text.push_str(&format!("  n{index} [label=\"{label}\"];\n"));
     }
     for (to, sources) in graph.dependencies().into_iter().enumerate() {
         for from in sources {
             let names: Vec<&str> = between(graph, from, to).collect();
-            text.push_str(&format!("  n{from} -> n{to} [label=\"{}\"];\n", super::dot::escape(&names.join(", "))));
+            text.push_str(&format!("  n{from} -> n{to} [label=\"{}\"];\n", super::escape(&names.join(", "))));
         }
     }
     text.push_str("}\n");

@@ -7,8 +7,8 @@
 //! best assignment that was met is given back, so the result is never worse than the start on the demand that it
 //! learned from.
 
-use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
 
 use super::assignment::{Assignment, share};

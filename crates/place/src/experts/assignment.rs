@@ -15,6 +15,7 @@ pub struct Assignment {
 
 /// What a demand makes of an assignment: means over batches.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Judgement {
     /// Price of the costliest rectangle.
     pub price: f64,

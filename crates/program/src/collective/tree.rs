@@ -50,6 +50,7 @@ pub struct Tree {
 
 /// Why a line cannot be divided so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum TreeError {
     /// Several roots are left at the end, or none.
     #[error(

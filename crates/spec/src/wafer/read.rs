@@ -24,9 +24,9 @@ use crate::error::{SpecError, nearest_name};
 pub const BUILTIN_WAFERS: &[&str] = &["wse2", "wse3", "example-dojo-like"];
 
 const BUILTIN_TEXTS: [&str; 3] = [
-    include_str!("../../../../models/wafer/wse2.toml"),
-    include_str!("../../../../models/wafer/wse3.toml"),
-    include_str!("../../../../models/wafer/example-dojo-like.toml"),
+    include_str!("../../models/wafer/wse2.toml"),
+    include_str!("../../models/wafer/wse3.toml"),
+    include_str!("../../models/wafer/example-dojo-like.toml"),
 ];
 
 /// The file of a built-in wafer.

@@ -13,6 +13,7 @@ use crate::trace::TraceSummary;
 
 /// A point of a sweep.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Point {
     /// The value of the setting, as written; empty where nothing was swept.
     pub value: String,

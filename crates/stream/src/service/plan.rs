@@ -163,12 +163,12 @@ const MOST: u64 = 1_000_000_000_000;
 
 /// Plans that are built in, by name.
 const BUILT_IN: [(&str, &str); 6] = [
-    ("none", include_str!("../../../../sim/scenarios/service/none.toml")),
-    ("coding", include_str!("../../../../sim/scenarios/service/coding.toml")),
-    ("free", include_str!("../../../../sim/scenarios/service/free.toml")),
-    ("free-coder", include_str!("../../../../sim/scenarios/service/free-coder.toml")),
-    ("developer", include_str!("../../../../sim/scenarios/service/developer.toml")),
-    ("developer-gpt-oss", include_str!("../../../../sim/scenarios/service/developer-gpt-oss.toml")),
+    ("none", include_str!("../../scenarios/service/none.toml")),
+    ("coding", include_str!("../../scenarios/service/coding.toml")),
+    ("free", include_str!("../../scenarios/service/free.toml")),
+    ("free-coder", include_str!("../../scenarios/service/free-coder.toml")),
+    ("developer", include_str!("../../scenarios/service/developer.toml")),
+    ("developer-gpt-oss", include_str!("../../scenarios/service/developer-gpt-oss.toml")),
 ];
 
 impl ServicePlan {
