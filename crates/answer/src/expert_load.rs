@@ -6,18 +6,13 @@
 //! are independent in both; stickiness between neighbouring tokens of one user is left out.
 
 use wafersim_lower::{ExpertLoad, PlaceLoad};
-use wafersim_mapping::dealing::ZIPF_EXPONENT;
+use wafersim_mapping::Popularity;
 use wafersim_spec::model::Moe;
-use wafersim_spec::scenario::RoutingModel;
 
 /// Probability that a token uses each expert, by rank, summing to `top_k`. No expert is used with more than certainty:
 /// what would be above is dealt to the others.
-pub fn use_probabilities(experts: u64, top_k: u64, routing: RoutingModel) -> Vec<f64> {
-    let exponent = match routing {
-        RoutingModel::Uniform => 0.0,
-        RoutingModel::Skewed => ZIPF_EXPONENT,
-    };
-    let weights: Vec<f64> = (1..=experts.max(1)).map(|rank| (rank as f64).powf(-exponent)).collect();
+pub fn use_probabilities<'a>(experts: u64, top_k: u64, routing: impl Into<Popularity<'a>>) -> Vec<f64> {
+    let weights = routing.into().weights(experts.max(1), top_k);
     let mut probabilities = vec![0.0; weights.len()];
     let mut certain = 0usize;
     loop {
@@ -119,7 +114,7 @@ fn normal_cumulative(x: f64) -> f64 {
 
 /// The expected load of a layer's experts for a micro-batch, rounded up to whole experts and tokens. The busiest place
 /// has one expert.
-pub fn expert_load(moe: &Moe, tokens: u64, routing: RoutingModel) -> ExpertLoad {
+pub fn expert_load<'a>(moe: &Moe, tokens: u64, routing: impl Into<Popularity<'a>>) -> ExpertLoad {
     let probabilities = use_probabilities(moe.experts, moe.top_k, routing);
     let pairs = tokens.saturating_mul(moe.top_k);
     let distinct = (distinct_experts(&probabilities, tokens).ceil() as u64).clamp(moe.top_k.min(pairs), moe.experts);
@@ -130,6 +125,8 @@ pub fn expert_load(moe: &Moe, tokens: u64, routing: RoutingModel) -> ExpertLoad 
 
 #[cfg(test)]
 mod tests {
+    use wafersim_spec::scenario::RoutingModel;
+
     use super::*;
 
     #[test]

@@ -6,9 +6,13 @@ use rand_chacha::ChaCha8Rng;
 use wafersim_place::experts::annealed::{Annealing, anneal};
 use wafersim_place::experts::assignment::Assignment;
 use wafersim_place::experts::demand::{Demand, Price};
-use wafersim_place::experts::strategies::{STRATEGIES, Task};
+use wafersim_place::experts::strategies::{STRATEGIES, Strategy, Task};
 use wafersim_spec::model::Moe;
-use wafersim_spec::scenario::{ExpertPlacement, RoutingModel};
+use wafersim_spec::scenario::ExpertPlacement;
+
+use crate::error::MappingError;
+use crate::own::Own;
+use crate::routing::Popularity;
 
 /// Zipf exponent of expert popularity under skewed routing (Qwen3-30B-A3B, coding prompts).
 pub const ZIPF_EXPONENT: f64 = 0.67;
@@ -25,9 +29,9 @@ const MOST_TOKENS: u64 = 4096;
 const ANNEALING: Annealing = Annealing { moves: 2000, restarts: 1, seed: SEED };
 
 /// Choices of experts of drawn batches of `tokens` tokens: by batch, by token. Fewer batches of more tokens.
-pub fn draw(moe: &Moe, tokens: u64, routing: RoutingModel) -> Vec<Vec<Vec<u64>>> {
+pub fn draw<'a>(moe: &Moe, tokens: u64, routing: impl Into<Popularity<'a>>) -> Vec<Vec<Vec<u64>>> {
     let batches = (MOST_TOKENS / tokens.max(1)).clamp(1, BATCHES as u64);
-    let drawn = choices(moe, batches.saturating_mul(tokens.max(1)), routing);
+    let drawn = choices(moe, batches.saturating_mul(tokens.max(1)), routing.into());
     let top_k = usize::try_from(moe.top_k.min(moe.experts)).unwrap_or(usize::MAX).max(1);
     let of_token = drawn.chunks(top_k).map(|chosen| chosen.iter().copied().map(u64::from).collect::<Vec<u64>>());
     let all: Vec<Vec<u64>> = of_token.collect();
@@ -35,14 +39,14 @@ pub fn draw(moe: &Moe, tokens: u64, routing: RoutingModel) -> Vec<Vec<Vec<u64>>>
 }
 
 /// What batches of `tokens` tokens want of a layer's experts.
-pub fn demand(moe: &Moe, tokens: u64, routing: RoutingModel) -> Option<Demand> {
+pub fn demand<'a>(moe: &Moe, tokens: u64, routing: impl Into<Popularity<'a>>) -> Option<Demand> {
     let (experts, pairs) = (usize::try_from(moe.experts).ok()?, tokens.checked_mul(moe.top_k)?);
-    let drawn = choices(moe, tokens.saturating_mul(BATCHES as u64), routing);
+    let drawn = choices(moe, tokens.saturating_mul(BATCHES as u64), routing.into());
     Demand::new(experts, usize::try_from(pairs).ok()?, &drawn)
 }
 
 /// Choices of so many tokens, one after the other. The popular experts are drawn too.
-fn choices(moe: &Moe, tokens: u64, routing: RoutingModel) -> Vec<u16> {
+fn choices(moe: &Moe, tokens: u64, routing: Popularity<'_>) -> Vec<u16> {
     let experts = usize::try_from(moe.experts).unwrap_or(usize::MAX).min(usize::from(u16::MAX));
     let top_k = usize::try_from(moe.top_k).unwrap_or(usize::MAX).min(experts);
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
@@ -51,10 +55,8 @@ fn choices(moe: &Moe, tokens: u64, routing: RoutingModel) -> Vec<u16> {
         ranks.swap(last, below(&mut random, last as u64 + 1) as usize);
     }
     // Whole numbers: the same draws on every machine.
-    let weight = |rank: &usize| match routing {
-        RoutingModel::Uniform => WEIGHT as u64,
-        RoutingModel::Skewed => (WEIGHT * ((rank + 1) as f64).powf(-ZIPF_EXPONENT)).round() as u64,
-    };
+    let weights = routing.weights(moe.experts, moe.top_k);
+    let weight = |rank: &usize| (WEIGHT * weights.get(*rank).copied().unwrap_or(0.0)).round() as u64;
     let mut sum = 0;
     let ends: Vec<u64> = ranks
         .iter()
@@ -85,6 +87,39 @@ fn below(random: &mut ChaCha8Rng, count: u64) -> u64 {
 /// Without time, a rectangle costs what it gets.
 fn price() -> Price {
     Price::new(vec![0.0, 1.0], vec![0.0])
+}
+
+/// Has an own strategy deal the experts of a layer to `cells` rectangles with room for `room` each.
+///
+/// # Errors
+/// Where its code is not there, or what it deals is not valid for the task.
+pub fn deal_own(
+    own: &Own<dyn Strategy>,
+    demand: &Demand,
+    cells: usize,
+    room: usize,
+) -> Result<Assignment, MappingError> {
+    let refuse = |problem: String, allowed: String| {
+        Err(MappingError::Own { kind: "experts", id: own.id().to_owned(), problem, allowed })
+    };
+    let Some(strategy) = own.code() else {
+        return refuse("its code is not there".into(), "a mapping with the strategy handed over".into());
+    };
+    let experts = demand.experts();
+    if cells.saturating_mul(room) < experts || cells > usize::from(u16::MAX) {
+        let problem = format!("{cells} rectangles with room for {room} each");
+        return refuse(problem, format!("room for {experts} experts in at most {} rectangles", u16::MAX));
+    }
+    let price = price();
+    let assignment = strategy.assign(&Task { demand, cells, room, price: &price });
+    if assignment.cells == cells && assignment.is_valid(experts, room) {
+        return Ok(assignment);
+    }
+    let most = assignment.copies_in_cells().into_iter().max().unwrap_or(0);
+    refuse(
+        format!("dealt {} experts to {} rectangles, at most {most} to one", assignment.homes.len(), assignment.cells),
+        format!("each of {experts} experts in one or more different of {cells} rectangles, at most {room} in each"),
+    )
 }
 
 /// Deals the experts of a layer to `cells` rectangles with room for `room` each. `None` where the strategy deals none,

@@ -7,6 +7,7 @@ use wafersim_spec::wafer::{RateSet, TIMED};
 use wafersim_spec::{Model, Precision, Wafer};
 
 use crate::hash;
+use crate::routing::{OwnRouting, Popularity};
 
 /// The part of a question that a mapping depends on, beside model and wafer.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -34,9 +35,21 @@ pub struct Inputs<'a> {
     pub wafer: &'a Wafer,
     /// The load.
     pub load: Load,
+    /// An own routing model in place of that of the load.
+    pub routing: Option<&'a OwnRouting>,
 }
 
-impl Inputs<'_> {
+impl<'a> Inputs<'a> {
+    /// Inputs whose tokens choose experts by the routing model of the load.
+    pub const fn new(model: &'a Model, wafer: &'a Wafer, load: Load) -> Self {
+        Self { model, wafer, load, routing: None }
+    }
+
+    /// How tokens choose experts.
+    pub fn popularity(&self) -> Popularity<'a> {
+        self.routing.map_or(Popularity::Of(self.load.routing), Popularity::Own)
+    }
+
     /// The wafer as placement sees it.
     pub fn machine(&self) -> Machine {
         Machine::from(self.wafer)
@@ -67,12 +80,15 @@ impl Inputs<'_> {
             routing: RoutingModel,
         }
         let Load { users, context, tokens_per_step, precision, routing, .. } = self.load;
-        hash::of(&Meaning { users, context, tokens_per_step, precision, routing })
+        let load = Meaning { users, context, tokens_per_step, precision, routing };
+        self.routing.map_or_else(|| hash::of(&load), |own| hash::of(&(&load, own)))
     }
 
     /// The load in words.
     pub fn load_words(&self) -> String {
-        let Load { users, context, tokens_per_step, precision, routing, .. } = self.load;
+        let Load { users, context, tokens_per_step, precision, .. } = self.load;
+        let popularity = self.popularity();
+        let routing = popularity.name();
         let Precision { small_weights, kv_cache, activations, .. } = precision;
         let step = if tokens_per_step == 1 { String::new() } else { format!(" of {tokens_per_step} tokens a step") };
         format!(

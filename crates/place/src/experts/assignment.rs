@@ -25,9 +25,10 @@ pub struct Judgement {
 }
 
 impl Assignment {
-    /// One home for each expert.
+    /// One home for each expert. What is beyond 65,534 is a rectangle that no task has, and not valid.
     pub fn single(cells: usize, home_of: impl Fn(usize) -> usize, experts: usize) -> Self {
-        Self { cells, homes: (0..experts).map(|expert| vec![home_of(expert) as u16]).collect() }
+        let home = |expert| u16::try_from(home_of(expert)).unwrap_or(u16::MAX);
+        Self { cells, homes: (0..experts).map(|expert| vec![home(expert)]).collect() }
     }
 
     /// Copies in each rectangle.
@@ -107,6 +108,7 @@ impl Assignment {
 
 /// Of `count` pairs those that go to home `index` of `homes`.
 pub(super) fn share(count: u16, index: usize, homes: usize) -> u16 {
-    let homes = homes.max(1) as u16;
-    count / homes + u16::from((index as u16) < count % homes)
+    let (count, homes) = (usize::from(count), homes.max(1));
+    // No more than the count.
+    (count / homes + usize::from(index < count % homes)) as u16
 }
