@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 use wafersim_lower::Kernel;
-use wafersim_mapping::{Experts, MappingError, OwnExperts, OwnRouting, Popularity, Recipe, RoutingWeights};
+use wafersim_mapping::{ExpertUse, Experts, MappingError, OwnExperts, OwnRouting, Recipe, RoutingWeights};
 
 use crate::error::AnswerError;
 use crate::question::Question;
@@ -147,8 +147,8 @@ impl Question {
     }
 
     /// How tokens choose experts.
-    pub fn popularity(&self) -> Popularity<'_> {
-        self.extensions.routing().map_or(Popularity::Of(self.scenario.routing), Popularity::Own)
+    pub fn expert_use(&self) -> ExpertUse<'_> {
+        self.extensions.routing().map_or(ExpertUse::Of(self.scenario.routing), ExpertUse::Own)
     }
 
     /// Who places the experts: the id of an own placement, or the name of the scenario's.

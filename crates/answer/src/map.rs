@@ -75,7 +75,7 @@ impl Objective {
 }
 
 /// What a mapping takes, as an own objective sees it.
-pub struct Taken<'a> {
+pub struct MappingTimes<'a> {
     /// The question.
     pub question: &'a Question,
     /// The mapping with every number: where every byte lives, and every decision.
@@ -85,7 +85,7 @@ pub struct Taken<'a> {
     judge: &'a ClosedForm<'a>,
 }
 
-impl Taken<'_> {
+impl MappingTimes<'_> {
     /// Seconds between two tokens of a user.
     pub fn seconds_per_token(&self) -> f64 {
         self.timing.seconds_per_token(self.question)
@@ -109,7 +109,7 @@ pub trait OwnObjective: Send + Sync {
     fn id(&self) -> String;
 
     /// What is to be small, in any unit; nothing for a mapping that is not wanted at all.
-    fn value(&self, taken: &Taken<'_>) -> Option<f64>;
+    fn value(&self, times: &MappingTimes<'_>) -> Option<f64>;
 }
 
 impl fmt::Debug for dyn OwnObjective {
@@ -229,7 +229,7 @@ impl<'a> ClosedForm<'a> {
     /// Seconds of what is wanted, or an own objective's value.
     fn wanted(&self, mapped: &Mapped, timing: &DecodeTiming) -> Option<f64> {
         if let Some(own) = self.own {
-            return own.value(&Taken { question: self.question, mapped, timing, judge: self });
+            return own.value(&MappingTimes { question: self.question, mapped, timing, judge: self });
         }
         match self.objective {
             Objective::Speed => Some(timing.seconds_per_token(self.question)),

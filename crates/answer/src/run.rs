@@ -404,7 +404,7 @@ pub(crate) fn base_answer(
                 .transpose()?
                 .map(|plain| plain / closed_form),
             placement: question.placement_name(),
-            routing: question.popularity().name().to_owned(),
+            routing: question.expert_use().name().to_owned(),
             extensions: question.own_code(),
             precision: scenario.precision,
             precision_source: scenario.precision_source.clone(),

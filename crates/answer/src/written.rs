@@ -246,7 +246,7 @@ pub fn beside(load: ExpertLoad, expected: PlaceLoad) -> ExpertLoad {
 /// scenario.
 pub fn expected_load(question: &Question, layout: &LayerLayout, mapping: &LayerMapping, tokens: u64) -> ExpertLoad {
     let FeedForward::Moe(moe) = &layout.layer.feed_forward else { return ExpertLoad::spread(tokens, 1) };
-    let routing = question.popularity();
+    let routing = question.expert_use();
     let expected = expert_load(moe, tokens, routing);
     let Some(experts) = mapping.experts.as_ref().filter(|experts| !experts.is_spread()) else { return expected };
     let drawn = dealing::draw(moe, tokens, routing);

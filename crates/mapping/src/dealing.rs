@@ -12,7 +12,7 @@ use wafersim_spec::scenario::ExpertPlacement;
 
 use crate::error::MappingError;
 use crate::own::Own;
-use crate::routing::Popularity;
+use crate::routing::ExpertUse;
 
 /// Zipf exponent of expert popularity under skewed routing (Qwen3-30B-A3B, coding prompts).
 pub const ZIPF_EXPONENT: f64 = 0.67;
@@ -29,7 +29,7 @@ const MOST_TOKENS: u64 = 4096;
 const ANNEALING: Annealing = Annealing { moves: 2000, restarts: 1, seed: SEED };
 
 /// Choices of experts of drawn batches of `tokens` tokens: by batch, by token. Fewer batches of more tokens.
-pub fn draw<'a>(moe: &Moe, tokens: u64, routing: impl Into<Popularity<'a>>) -> Vec<Vec<Vec<u64>>> {
+pub fn draw<'a>(moe: &Moe, tokens: u64, routing: impl Into<ExpertUse<'a>>) -> Vec<Vec<Vec<u64>>> {
     let batches = (MOST_TOKENS / tokens.max(1)).clamp(1, BATCHES as u64);
     let drawn = choices(moe, batches.saturating_mul(tokens.max(1)), routing.into());
     let top_k = usize::try_from(moe.top_k.min(moe.experts)).unwrap_or(usize::MAX).max(1);
@@ -39,14 +39,14 @@ pub fn draw<'a>(moe: &Moe, tokens: u64, routing: impl Into<Popularity<'a>>) -> V
 }
 
 /// What batches of `tokens` tokens want of a layer's experts.
-pub fn demand<'a>(moe: &Moe, tokens: u64, routing: impl Into<Popularity<'a>>) -> Option<Demand> {
+pub fn demand<'a>(moe: &Moe, tokens: u64, routing: impl Into<ExpertUse<'a>>) -> Option<Demand> {
     let (experts, pairs) = (usize::try_from(moe.experts).ok()?, tokens.checked_mul(moe.top_k)?);
     let drawn = choices(moe, tokens.saturating_mul(BATCHES as u64), routing.into());
     Demand::new(experts, usize::try_from(pairs).ok()?, &drawn)
 }
 
 /// Choices of so many tokens, one after the other. The popular experts are drawn too.
-fn choices(moe: &Moe, tokens: u64, routing: Popularity<'_>) -> Vec<u16> {
+fn choices(moe: &Moe, tokens: u64, routing: ExpertUse<'_>) -> Vec<u16> {
     let experts = usize::try_from(moe.experts).unwrap_or(usize::MAX).min(usize::from(u16::MAX));
     let top_k = usize::try_from(moe.top_k).unwrap_or(usize::MAX).min(experts);
     let mut random = ChaCha8Rng::seed_from_u64(SEED);

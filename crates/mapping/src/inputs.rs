@@ -7,7 +7,7 @@ use wafersim_spec::wafer::{RateSet, TIMED};
 use wafersim_spec::{Model, Precision, Wafer};
 
 use crate::hash;
-use crate::routing::{OwnRouting, Popularity};
+use crate::routing::{ExpertUse, OwnRouting};
 
 /// The part of a question that a mapping depends on, beside model and wafer.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,8 +46,8 @@ impl<'a> Inputs<'a> {
     }
 
     /// How tokens choose experts.
-    pub fn popularity(&self) -> Popularity<'a> {
-        self.routing.map_or(Popularity::Of(self.load.routing), Popularity::Own)
+    pub fn expert_use(&self) -> ExpertUse<'a> {
+        self.routing.map_or(ExpertUse::Of(self.load.routing), ExpertUse::Own)
     }
 
     /// The wafer as placement sees it.
@@ -87,8 +87,8 @@ impl<'a> Inputs<'a> {
     /// The load in words.
     pub fn load_words(&self) -> String {
         let Load { users, context, tokens_per_step, precision, .. } = self.load;
-        let popularity = self.popularity();
-        let routing = popularity.name();
+        let expert_use = self.expert_use();
+        let routing = expert_use.name();
         let Precision { small_weights, kv_cache, activations, .. } = precision;
         let step = if tokens_per_step == 1 { String::new() } else { format!(" of {tokens_per_step} tokens a step") };
         format!(

@@ -85,6 +85,6 @@ pub use recipe::KvRecipe;
 pub use recipe::{Recipe, RectangleRecipe, Stored, Width};
 pub use reduction::{Groups, Reduction, Reductions, Root, Tree};
 pub use resolved::{Resolved, resolve};
-pub use routing::{OwnRouting, Popularity, RoutingWeights};
+pub use routing::{ExpertUse, OwnRouting, RoutingWeights};
 pub use wafersim_graph::layer::{Rewrite, RewriteError, Rewrites};
 pub use wafersim_spec::scenario::Verification;

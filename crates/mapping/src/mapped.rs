@@ -489,7 +489,7 @@ impl<'a> Mapper<'a> {
         let wanted = || {
             let batch = placement.settings.micro_batch.min(MOST_TOKENS_DRAWN);
             let cells = usize::try_from(placed.grid.cells()).ok()?;
-            Some((demand(moe, batch, self.inputs.popularity())?, cells, usize::try_from(room).ok()?))
+            Some((demand(moe, batch, self.inputs.expert_use())?, cells, usize::try_from(room).ok()?))
         };
         Ok(Some(match &self.recipe.experts {
             Experts::File { dealt, .. } => {

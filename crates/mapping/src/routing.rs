@@ -1,6 +1,7 @@
 //! How tokens choose experts, as far as a mapping and the closed form go: the models of a scenario, and own ones.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use serde::{Serialize, Serializer};
 use wafersim_spec::Model;
@@ -47,8 +48,8 @@ impl OwnRouting {
         for layer in models.into_iter().flat_map(|model| &model.layers) {
             let FeedForward::Moe(moe) = &layer.feed_forward else { continue };
             let shape = (moe.experts, moe.top_k);
-            if !all.contains_key(&shape) {
-                all.insert(shape, checked(&id, shape, routing.weights(moe.experts, moe.top_k))?);
+            if let Entry::Vacant(unasked) = all.entry(shape) {
+                unasked.insert(checked(&id, shape, routing.weights(moe.experts, moe.top_k))?);
             }
         }
         Ok(Self { id, weights: all })
@@ -96,20 +97,20 @@ impl Serialize for OwnRouting {
 
 /// How tokens choose experts.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Popularity<'a> {
+pub enum ExpertUse<'a> {
     /// By a model of the scenario.
     Of(RoutingModel),
     /// By an own one; layers that it was not asked about are used evenly.
     Own(&'a OwnRouting),
 }
 
-impl From<RoutingModel> for Popularity<'_> {
+impl From<RoutingModel> for ExpertUse<'_> {
     fn from(model: RoutingModel) -> Self {
         Self::Of(model)
     }
 }
 
-impl Popularity<'_> {
+impl ExpertUse<'_> {
     /// Relative use of each of so many experts by rank, the most popular first: 1 for that one.
     pub fn weights(self, experts: u64, top_k: u64) -> Vec<f64> {
         let by_rank = |weight: &dyn Fn(f64) -> f64| (1..=experts).map(|rank| weight(rank as f64)).collect();
@@ -151,7 +152,7 @@ mod tests {
         let asked = |weights: Vec<f64>| OwnRouting::new(&Given(weights), [&model]);
         let good: Vec<f64> = (0..128).map(|rank| 200.0 - f64::from(rank)).collect();
         let own = asked(good.clone()).unwrap();
-        assert_eq!(Popularity::Own(&own).weights(128, 8)[64], 136.0 / 200.0);
+        assert_eq!(ExpertUse::Own(&own).weights(128, 8)[64], 136.0 / 200.0);
         let with = |at: usize, value: f64| {
             let mut weights = good.clone();
             weights[at] = value;

@@ -44,7 +44,7 @@ impl<T: ?Sized> fmt::Debug for Own<T> {
 
 /// What of a run is code from outside, in place of what the scenario says.
 #[derive(Debug, Clone, Default)]
-pub struct Extensions {
+pub struct StreamExtensions {
     policy: Option<Own<dyn Policy>>,
     admission: Option<Own<dyn Admission>>,
     experts: Option<Own<dyn ExpertSource>>,
@@ -53,7 +53,7 @@ pub struct Extensions {
 
 /// Every `start` is called once for each run, with the scenario's seed. An id is a name with every number that the code
 /// works by.
-impl Extensions {
+impl StreamExtensions {
     /// The same with a policy: who goes next.
     #[must_use]
     pub fn policy(self, id: impl Into<String>, start: impl Fn(u64) -> Box<dyn Policy> + Send + Sync + 'static) -> Self {

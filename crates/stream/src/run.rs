@@ -26,7 +26,7 @@ use crate::explain::{Alone, SHORT};
 use crate::kv::Ledger;
 use crate::load::{ClosedLoop, LoadSource, OpenLoop, Replay, Sessions, Tell, Told};
 use crate::observer::{Nobody, Observer};
-use crate::own::Extensions;
+use crate::own::StreamExtensions;
 use crate::policy::{Chunked, DecodeFirst, FirstCome, PrefillFirst};
 use crate::request::BLOCK;
 use crate::result::ServiceOutcome;
@@ -41,7 +41,7 @@ pub struct Prepared {
     question: Question,
     trace: Option<Arc<Trace>>,
     experts: ExpertChoice,
-    own: Extensions,
+    own: StreamExtensions,
 }
 
 /// A scenario with its machine placed and its trace read.
@@ -143,12 +143,12 @@ impl Prepared {
         let scenario = StreamScenario { machine: question.scenario.clone(), ..scenario };
         let experts = ExpertChoice::new(&scenario, &question.model, files.routing)?;
         let trace = files.requests.filter(|_| matches!(scenario.load, LoadScenario::Trace(_)));
-        Ok(Self { scenario, question, trace, experts, own: Extensions::default() })
+        Ok(Self { scenario, question, trace, experts, own: StreamExtensions::default() })
     }
 
     /// The same with code from outside.
     #[must_use]
-    pub fn with(self, own: Extensions) -> Self {
+    pub fn with(self, own: StreamExtensions) -> Self {
         Self { own, ..self }
     }
 
@@ -282,7 +282,7 @@ impl Server {
 
     /// The same with code from outside.
     #[must_use]
-    pub fn with(mut self, own: Extensions) -> Self {
+    pub fn with(mut self, own: StreamExtensions) -> Self {
         self.prepared = self.prepared.with(own);
         self
     }
@@ -472,10 +472,10 @@ impl Server {
             AdmissionKind::Whole => Box::new(Whole),
             AdmissionKind::Growing => Box::new(Growing),
         });
-        let popularity = self.pipeline.question().popularity();
+        let expert_use = self.pipeline.question().expert_use();
         let source: Option<Box<dyn ExpertSource + '_>> = match own.started_experts(seed) {
             Some(source) => Some(source),
-            None => self.prepared.experts.source(scenario, popularity),
+            None => self.prepared.experts.source(scenario, expert_use),
         };
         let experts = source.map(|source| {
             let times: Box<dyn ExpertDelay + '_> = Box::new(ExpertTimes::new(&self.pipeline, source));

@@ -5,7 +5,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use wafersim::answer::map::{How, OwnObjective, Taken, map_on};
+use wafersim::answer::map::{How, MappingTimes, OwnObjective, map_on};
 use wafersim::mapping::{Inputs, Mapped, Recipe, Reduction};
 use wafersim::prelude::*;
 use wafersim::search::trees::trees;
@@ -21,8 +21,8 @@ impl OwnObjective for WholeAnswer {
         format!("whole answer of {} tokens", self.tokens)
     }
 
-    fn value(&self, taken: &Taken<'_>) -> Option<f64> {
-        Some(taken.seconds_to_first_token()? + self.tokens * taken.seconds_per_token())
+    fn value(&self, times: &MappingTimes<'_>) -> Option<f64> {
+        Some(times.seconds_to_first_token()? + self.tokens * times.seconds_per_token())
     }
 }
 

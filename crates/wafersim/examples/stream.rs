@@ -5,7 +5,7 @@
 use std::error::Error;
 
 use wafersim::prelude::*;
-use wafersim::stream::own::Extensions;
+use wafersim::stream::own::StreamExtensions;
 use wafersim::stream::policy::{Choice, Policy, Waiting};
 use wafersim::stream::run::{Files, Point, Prepared};
 use wafersim::stream::scenario::StreamFile;
@@ -55,7 +55,7 @@ pub fn run() -> Result<[Point; 2], Box<dyn Error>> {
     let usual = Prepared::asking(question, scenario, Files::default())?.place()?;
     // The policy has a state, so each run makes its own.
     let turns = |_seed| -> Box<dyn Policy> { Box::new(Turns { of_tokens: 16, since_chunk: 0 }) };
-    let mine = usual.clone().with(Extensions::default().policy("turns of 16", turns));
+    let mine = usual.clone().with(StreamExtensions::default().policy("turns of 16", turns));
     let points = [usual, mine].map(|server| server.point("", |_| ()));
     for point in &points {
         let (outcome, own) = (&point.outcome, &point.machine.extensions);

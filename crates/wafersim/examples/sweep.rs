@@ -13,13 +13,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     run().map(|_| ())
 }
 
-/// Speed by latency of the links in microseconds and by users.
-pub fn run() -> Result<Vec<(f64, u64, f64)>, Box<dyn Error>> {
+/// A point of the sweep.
+pub struct Row {
+    /// One way between neighbouring wafers, in microseconds.
+    pub latency: f64,
+    /// Users.
+    pub users: u64,
+    /// Tokens per second of each user.
+    pub speed: f64,
+}
+
+/// Speed by latency of the links and by users.
+pub fn run() -> Result<Vec<Row>, Box<dyn Error>> {
     let (model, wafer) = (Model::builtin("llama-3.3-70b")?, Wafer::builtin("wse3")?);
     let points: Vec<(f64, u64)> =
         [0.5, 2.0, 8.0].into_iter().flat_map(|latency| [1, 8].map(|users| (latency, users))).collect();
     // An answer depends on its question alone: any number of threads gives the same rows in the same order.
-    let rows: Result<Vec<(f64, u64, f64)>, AnswerError> = points
+    let rows: Result<Vec<Row>, AnswerError> = points
         .into_par_iter()
         .map(|(latency, users)| {
             let mut wafer = wafer.clone();
@@ -27,12 +37,13 @@ pub fn run() -> Result<Vec<(f64, u64, f64)>, Box<dyn Error>> {
             let scenario = Scenario { users, context: 4096, prompt: 4096, ..Scenario::default() };
             let question = Question::new(scenario, model.clone(), wafer)?;
             // Ranges take longer than the answer: a sweep leaves them out.
-            Ok((latency, users, answer_without_ranges(&question)?.tokens_per_second_per_user))
+            let speed = answer_without_ranges(&question)?.tokens_per_second_per_user;
+            Ok(Row { latency, users, speed })
         })
         .collect();
     let rows = rows?;
     println!("link us  users  tok/s per user");
-    for (latency, users, speed) in &rows {
+    for Row { latency, users, speed } in &rows {
         println!("{latency:>7}  {users:>5}  {speed:>14.0}");
     }
     Ok(rows)

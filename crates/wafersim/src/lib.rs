@@ -236,7 +236,7 @@
 //! ```
 //! use std::sync::Arc;
 //!
-//! use wafersim::answer::map::{How, OwnObjective, Taken};
+//! use wafersim::answer::map::{How, MappingTimes, OwnObjective};
 //!
 //! /// Speed, but every wafer must be worth it.
 //! struct PerWafer;
@@ -246,8 +246,8 @@
 //!         "per wafer".into()
 //!     }
 //!
-//!     fn value(&self, taken: &Taken<'_>) -> Option<f64> {
-//!         Some(taken.seconds_per_token() * f64::from(taken.mapped.placement.wafers_used))
+//!     fn value(&self, times: &MappingTimes<'_>) -> Option<f64> {
+//!         Some(times.seconds_per_token() * f64::from(times.mapped.placement.wafers_used))
 //!     }
 //! }
 //!
@@ -258,7 +258,7 @@
 //! # Many users
 //!
 //! ```
-//! use wafersim::stream::own::Extensions;
+//! use wafersim::stream::own::StreamExtensions;
 //! use wafersim::stream::policy::{Choice, Policy, Waiting};
 //! use wafersim::stream::run::Server;
 //! use wafersim::stream::scenario::StreamFile;
@@ -286,7 +286,7 @@
 //!     window = 0.2
 //! ";
 //! let server = Server::new(StreamFile::parse(scenario, "example")?.check("example")?, None)?;
-//! let point = server.with(Extensions::default().policy("eager", |_seed| Box::new(Eager))).point("", |_| ());
+//! let point = server.with(StreamExtensions::default().policy("eager", |_seed| Box::new(Eager))).point("", |_| ());
 //! assert_eq!(point.machine.extensions, ["policy: eager"]);
 //! # Ok::<(), wafersim::stream::StreamError>(())
 //! ```

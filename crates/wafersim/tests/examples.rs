@@ -97,8 +97,8 @@ fn a_policy_of_ones_own_changes_a_run() {
 fn slower_links_and_more_users_are_never_faster() {
     let rows = sweep::run().unwrap();
     assert_eq!(rows.len(), 6);
-    for (latency, users, speed) in &rows {
-        let better = rows.iter().filter(|(other, of, _)| other <= latency && of <= users);
-        assert!(better.clone().all(|(_, _, faster)| faster >= speed), "{latency} us, {users} users");
+    for row in &rows {
+        let mut better = rows.iter().filter(|other| other.latency <= row.latency && other.users <= row.users);
+        assert!(better.all(|other| other.speed >= row.speed), "{} us, {} users", row.latency, row.users);
     }
 }

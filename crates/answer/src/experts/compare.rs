@@ -249,6 +249,8 @@ fn best_of(
             divisions.push((fewest, sharing));
         }
     }
+    // Rectangles are numbered in 16 bit.
+    divisions.retain(|(cells, _)| *cells <= u64::from(u16::MAX));
     divisions.dedup();
     struct Point {
         way: usize,

@@ -67,8 +67,11 @@ impl Assignment {
             for &(batch, count) in demand.wanted(expert) {
                 for (index, &home) in homes.iter().enumerate() {
                     let share = share(count, index, homes.len());
-                    let load = &mut loads[batch as usize * self.cells + usize::from(home)];
-                    load.pairs += share;
+                    // Homes of an assignment that is not valid get nothing.
+                    let home = Some(usize::from(home)).filter(|home| *home < self.cells);
+                    let place = home.map(|home| batch as usize * self.cells + home);
+                    let Some(load) = place.and_then(|place| loads.get_mut(place)) else { continue };
+                    load.pairs = load.pairs.saturating_add(share);
                     load.distinct += u16::from(share > 0);
                 }
             }

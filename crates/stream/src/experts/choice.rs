@@ -104,7 +104,7 @@ impl ExpertChoice {
     pub fn source<'s>(
         &'s self,
         scenario: &StreamScenario,
-        routing: wafersim_mapping::Popularity<'s>,
+        routing: wafersim_mapping::ExpertUse<'s>,
     ) -> Option<Box<dyn ExpertSource + 's>> {
         match self {
             Self::Expected => None,

@@ -17,7 +17,7 @@ const MOST_DRAWS: u32 = 64;
 /// once for each layer.
 #[derive(Debug)]
 pub struct Popularity<'r> {
-    routing: wafersim_mapping::Popularity<'r>,
+    routing: wafersim_mapping::ExpertUse<'r>,
     random: ChaCha8Rng,
     layers: BTreeMap<u64, Law>,
 }
@@ -32,7 +32,7 @@ struct Law {
 
 impl<'r> Popularity<'r> {
     /// Draws by a routing model.
-    pub fn new(routing: impl Into<wafersim_mapping::Popularity<'r>>, seed: u64) -> Self {
+    pub fn new(routing: impl Into<wafersim_mapping::ExpertUse<'r>>, seed: u64) -> Self {
         Self { routing: routing.into(), random: stream(seed, Purpose::Experts), layers: BTreeMap::new() }
     }
 }

@@ -18,7 +18,7 @@ use wafersim::prelude::*;
 use wafersim::program::collective::Along;
 use wafersim::search::Pins;
 use wafersim::spec::Size;
-use wafersim::stream::own::Extensions;
+use wafersim::stream::own::StreamExtensions;
 use wafersim::stream::run::{Files, Prepared};
 use wafersim::stream::scenario::StreamFile;
 
@@ -142,7 +142,7 @@ fn stream() -> Outcome {
     let scenario = StreamFile::parse(pieces::SCENARIO, "outside")?.check("outside")?;
     let usual = Prepared::asking(dense()?, scenario, Files::default())?.place()?;
     let patient = |_seed: u64| -> Box<dyn wafersim::stream::policy::Policy> { Box::new(Patient { tokens: 0 }) };
-    let mine = usual.clone().with(Extensions::default().policy("patient", patient));
+    let mine = usual.clone().with(StreamExtensions::default().policy("patient", patient));
     let [usual, mine] = [usual, mine].map(|server| server.point("", |_| ()));
     let first = |outcome: &wafersim::stream::ServiceOutcome| outcome.tokens_per_second.mean;
     changed("a policy", first(&usual.outcome), first(&mine.outcome))?;

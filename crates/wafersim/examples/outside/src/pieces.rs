@@ -1,6 +1,6 @@
 //! What is given from outside, each a few lines.
 
-use wafersim::answer::map::{OwnObjective, Taken};
+use wafersim::answer::map::{MappingTimes, OwnObjective};
 use wafersim::lower::{BuiltIn, Kernel};
 use wafersim::mapping::{Collective, Inputs, Lines, Mapped, Reduction, RoutingWeights};
 use wafersim::place::experts::assignment::Assignment;
@@ -92,8 +92,8 @@ impl OwnObjective for WholeAnswer {
         format!("whole answer of {} tokens", self.tokens)
     }
 
-    fn value(&self, taken: &Taken<'_>) -> Option<f64> {
-        Some(taken.seconds_to_first_token()? + self.tokens * taken.seconds_per_token())
+    fn value(&self, times: &MappingTimes<'_>) -> Option<f64> {
+        Some(times.seconds_to_first_token()? + self.tokens * times.seconds_per_token())
     }
 }
 
