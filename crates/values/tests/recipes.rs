@@ -73,7 +73,7 @@ fn every_built_in_recipe_is_the_model_s() {
     }
 }
 
-/// Chains over groups of three, then over groups of three of their ends, and so on. A wrong one forgets the last level.
+/// Chains over groups of three, then one over their middles. A wrong one forgets the first.
 struct Threes {
     is_wrong: bool,
 }
@@ -84,11 +84,8 @@ impl Collective for Threes {
     }
 
     fn all_reduce(&self, program: &mut Program, lines: Lines, along: Along) -> Result<Vec<Node>, String> {
-        let (mut sizes, mut left) = (Vec::new(), lines.members);
-        while left > 1 {
-            sizes.push(3.min(left));
-            left = left.div_ceil(3);
-        }
+        let both = [lines.members.min(3), lines.members.div_ceil(3)];
+        let sizes: Vec<u64> = both.into_iter().filter(|size| *size > 1).collect();
         let tree = Tree::of_sizes(lines.members, &sizes).map_err(|error| error.to_string())?;
         let mut steps = segment_tree_all_reduce(program, &tree, lines.stride, along);
         if self.is_wrong {
