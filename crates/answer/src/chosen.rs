@@ -84,6 +84,15 @@ impl<'a> Chosen<'a> {
         if given.is_none() || !scenario.default_placement {
             recipe.to_mut().pin_experts(scenario.placement);
         }
+        if let Some(own) = question.extensions.experts() {
+            if let Some(Mapping::Resolved(resolved)) = given {
+                let (kind, id) = ("experts", own.strategy.id().to_owned());
+                let problem = format!("takes the place of what mapping '{}' has resolved", resolved.name);
+                let allowed = "a recipe beside it, or no mapping".into();
+                return Err(MappingError::Own { kind, id, problem, allowed }.into());
+            }
+            question.extensions.pin_experts(recipe.to_mut());
+        }
         let resolved = match given {
             Some(Mapping::Resolved(resolved)) => Some(&**resolved),
             _ => None,

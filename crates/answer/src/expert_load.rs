@@ -7,13 +7,13 @@
 //! are independent in all of them; stickiness between neighbouring tokens of one user is left out.
 
 use wafersim_lower::{ExpertLoad, PlaceLoad};
-use wafersim_mapping::dealing::Choosing;
+use wafersim_mapping::ExpertUse;
 use wafersim_spec::model::Moe;
 
 /// Probability that a token uses each expert, by rank, summing to `top_k`. No expert is used with more than certainty:
 /// what would be above is dealt to the others.
-pub fn use_probabilities<'a>(experts: u64, top_k: u64, routing: impl Into<Choosing<'a>>) -> Vec<f64> {
-    let weights = routing.into().weights(experts);
+pub fn use_probabilities<'a>(experts: u64, top_k: u64, routing: impl Into<ExpertUse<'a>>) -> Vec<f64> {
+    let weights = routing.into().weights(experts.max(1), top_k);
     let mut probabilities = vec![0.0; weights.len()];
     let mut certain = 0usize;
     loop {
@@ -115,7 +115,7 @@ fn normal_cumulative(x: f64) -> f64 {
 
 /// The expected load of a layer's experts for a micro-batch, rounded up to whole experts and tokens. The busiest place
 /// has one expert.
-pub fn expert_load<'a>(moe: &Moe, tokens: u64, routing: impl Into<Choosing<'a>>) -> ExpertLoad {
+pub fn expert_load<'a>(moe: &Moe, tokens: u64, routing: impl Into<ExpertUse<'a>>) -> ExpertLoad {
     let probabilities = use_probabilities(moe.experts, moe.top_k, routing);
     let pairs = tokens.saturating_mul(moe.top_k);
     let distinct = (distinct_experts(&probabilities, tokens).ceil() as u64).clamp(moe.top_k.min(pairs), moe.experts);
@@ -126,6 +126,8 @@ pub fn expert_load<'a>(moe: &Moe, tokens: u64, routing: impl Into<Choosing<'a>>)
 
 #[cfg(test)]
 mod tests {
+    use wafersim_spec::scenario::RoutingModel;
+
     use super::*;
 
     #[test]

@@ -9,16 +9,18 @@
 mod compare;
 mod price;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use wafersim_mapping::experts::Dealt;
 use wafersim_mapping::{Experts, MappingError, Resolved};
 use wafersim_place::experts::annealed::Annealing;
 use wafersim_place::experts::assignment::Assignment;
 use wafersim_place::experts::demand::Demand;
 use wafersim_place::experts::room::Room;
+use wafersim_place::experts::strategies::Strategy;
 use wafersim_spec::Bytes;
 use wafersim_spec::Region;
 use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
@@ -71,7 +73,9 @@ pub struct Comparison<'a> {
     /// For each layer with experts, what they are judged by.
     pub future: &'a [Demand],
     /// Names of strategies, in the order of the result; see [`NAMES`].
-    pub strategies: &'a [&'static str],
+    pub strategies: &'a [&'a str],
+    /// Strategies from outside, which come after those. The optimiser starts from the best of all.
+    pub own: &'a [Arc<dyn Strategy>],
     /// Experts of a rectangle that are tried.
     pub sharing: &'a [u64],
     /// How long the optimiser searches in each layer.
@@ -88,7 +92,6 @@ pub const NAMES: [&str; 8] =
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StrategyOutcome {
     /// The strategy.
-    #[serde(deserialize_with = "strategy_name")]
     pub strategy: StrategyName,
     /// Mean time per output token, in microseconds.
     pub time_per_output_token_us: f64,
@@ -122,14 +125,8 @@ pub struct StrategyOutcome {
     pub geometry: Geometry,
 }
 
-/// One of [`NAMES`]. (A type of its own, since serde would borrow a `str` from what it reads.)
-pub type StrategyName = &'static str;
-
-fn strategy_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'static str, D::Error> {
-    let name = String::deserialize(deserializer)?;
-    let known = NAMES.into_iter().find(|known| *known == name);
-    known.ok_or_else(|| D::Error::custom(format!("'{name}' is no strategy; allowed are {}", NAMES.join(", "))))
-}
+/// One of [`NAMES`], or the id of a strategy from outside.
+pub type StrategyName = Cow<'static, str>;
 
 /// Where everything lies: plain rectangles, for pictures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -19,6 +19,7 @@ mod draft;
 mod error;
 pub mod expert_load;
 pub mod experts;
+mod extensions;
 #[cfg(feature = "fabric")]
 #[cfg_attr(docsrs, doc(cfg(feature = "fabric")))]
 pub mod fabric;
@@ -49,6 +50,7 @@ pub use bound::{Profiles, Unbeaten, no_mapping_beats};
 pub use chosen::Source;
 pub use decode::{DecodeTiming, DraftTime, Pace, Verified};
 pub use error::AnswerError;
+pub use extensions::Extensions;
 pub use memory::Fullest;
 #[cfg(feature = "fabric")]
 #[cfg_attr(docsrs, doc(cfg(feature = "fabric")))]

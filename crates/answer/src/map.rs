@@ -1,5 +1,6 @@
 //! The best mapping found for a question: the search proposes, the closed form judges.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use wafersim_bound::{Bound, Limit};
 use wafersim_mapping::{Common, Mapped, Recipe, Resolved, Verification};
 use wafersim_search::{
-    Ablated, Decision, Effort, Found, Judge, Judged, Pins, Point, Search, Space, Taken, ablate, explore, way,
+    Ablated, Decision, Effort, Found, Judge, Judged, Move, Pins, Point, Search, Space, ablate, explore, way,
 };
 use wafersim_spec::Scenario;
 use wafersim_spec::scenario::{Profile, Verification as Asked, WaferCount};
@@ -73,17 +74,72 @@ impl Objective {
     }
 }
 
+/// What a mapping takes, as an own objective sees it.
+pub struct MappingTimes<'a> {
+    /// The question.
+    pub question: &'a Question,
+    /// The mapping with every number: where every byte lives, and every decision.
+    pub mapped: &'a Mapped,
+    /// What one pass takes.
+    pub timing: &'a DecodeTiming,
+    judge: &'a ClosedForm<'a>,
+}
+
+impl MappingTimes<'_> {
+    /// Seconds between two tokens of a user.
+    pub fn seconds_per_token(&self) -> f64 {
+        self.timing.seconds_per_token(self.question)
+    }
+
+    /// Seconds between two tokens of all users where the pipeline is full.
+    pub fn seconds_per_token_of_full_pipeline(&self) -> f64 {
+        self.timing.seconds_per_token_of_full_pipeline(self.question)
+    }
+
+    /// Seconds to the first token of the scenario's prompt; nothing where no program of a prompt can be written. Takes
+    /// about as long as all else.
+    pub fn seconds_to_first_token(&self) -> Option<f64> {
+        self.judge.first_token(self.mapped)
+    }
+}
+
+/// An objective from outside, in place of [`Objective`].
+pub trait OwnObjective: Send + Sync {
+    /// What tells it from all others: its name with every number that it works by. Stands in the mapping that is found.
+    fn id(&self) -> String;
+
+    /// What is to be small, in any unit; nothing for a mapping that is not wanted at all.
+    fn value(&self, times: &MappingTimes<'_>) -> Option<f64>;
+}
+
+impl fmt::Debug for dyn OwnObjective {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "objective '{}'", self.id())
+    }
+}
+
 /// How to search.
 #[derive(Debug, Clone, Default)]
 pub struct How {
     /// What is wanted.
     pub objective: Objective,
+    /// An objective from outside in its place.
+    pub own: Option<Arc<dyn OwnObjective>>,
+    /// Moves from outside, beside those that are built in.
+    pub moves: Vec<Arc<dyn Move>>,
     /// How much is tried.
     pub effort: Effort,
     /// Seed of further starts.
     pub seed: u64,
     /// What a partial mapping fixes: its recipe, and the decisions that it names.
     pub pinned: Option<(Recipe, Pins)>,
+}
+
+impl How {
+    /// A value of what is wanted as it is reported: microseconds of a time, an own objective's as it is.
+    fn reported(&self, value: f64) -> f64 {
+        if self.own.is_some() { value } else { value * 1e6 }
+    }
 }
 
 /// What was found on so many wafers.
@@ -112,7 +168,7 @@ pub struct FoundOn {
 pub struct Gain {
     /// The decision.
     pub decision: String,
-    /// What is reached ([`Objective::key`]) where it is as published and the others as found; nothing where that does
+    /// What is reached ([`Objective::key`], or the value of an own objective) where it is as published and the others as found; nothing where that does
     /// not fit.
     pub reached: Option<f64>,
 }
@@ -121,6 +177,7 @@ pub struct Gain {
 pub struct ClosedForm<'a> {
     question: &'a Question,
     objective: Objective,
+    own: Option<&'a dyn OwnObjective>,
     reading: LayerReading,
     judged: AtomicU64,
     progress: &'a (dyn Fn(u64) + Sync),
@@ -134,9 +191,19 @@ impl<'a> ClosedForm<'a> {
         Self::of(question, Objective::Speed, Profile::Best, progress)
     }
 
+    /// A judge of what a search wants.
+    pub fn for_search(question: &'a Question, how: &'a How, progress: &'a (dyn Fn(u64) + Sync)) -> Self {
+        Self::under(question, how, Profile::Best, progress)
+    }
+
+    fn under(question: &'a Question, how: &'a How, profile: Profile, progress: &'a (dyn Fn(u64) + Sync)) -> Self {
+        Self { own: how.own.as_deref(), ..Self::of(question, how.objective, profile, progress) }
+    }
+
     fn of(question: &'a Question, objective: Objective, profile: Profile, progress: &'a (dyn Fn(u64) + Sync)) -> Self {
         let reading = LayerReading::new(question, profile);
-        Self { question, objective, reading, judged: AtomicU64::new(0), progress, kept: Mutex::default() }
+        let (own, judged, kept) = (None, AtomicU64::new(0), Mutex::default());
+        Self { question, objective, own, reading, judged, progress, kept }
     }
 
     fn with_kept<T>(&self, write: impl FnOnce(&mut Kept) -> T) -> T {
@@ -159,8 +226,11 @@ impl<'a> ClosedForm<'a> {
         Some(programs.time(self.question, &mapped.placement, &self.reading).seconds(self.question.clock()))
     }
 
-    /// Seconds of what is wanted.
-    fn seconds(&self, mapped: &Mapped, timing: &DecodeTiming) -> Option<f64> {
+    /// Seconds of what is wanted, or an own objective's value.
+    fn wanted(&self, mapped: &Mapped, timing: &DecodeTiming) -> Option<f64> {
+        if let Some(own) = self.own {
+            return own.value(&MappingTimes { question: self.question, mapped, timing, judge: self });
+        }
         match self.objective {
             Objective::Speed => Some(timing.seconds_per_token(self.question)),
             Objective::Pace => Some(timing.seconds_per_token_of_full_pipeline(self.question)),
@@ -186,7 +256,7 @@ impl Judge for ClosedForm<'_> {
             Objective::Speed => timing.times.slowest,
             Objective::Pace | Objective::FirstToken => timing.period,
         };
-        Some(Judged { time: self.seconds(mapped, &timing)?, tie: tie.0 })
+        Some(Judged { time: self.wanted(mapped, &timing)?, tie: tie.0 })
     }
 
     fn fits_in_routers(&self, mapped: &Mapped) -> bool {
@@ -204,7 +274,7 @@ pub fn map_on(
     how: &How,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<FoundOn, AnswerError> {
-    let judge = ClosedForm::of(question, how.objective, Profile::Best, progress);
+    let judge = ClosedForm::for_search(question, how, progress);
     let space = space(question, wafers, how);
     let search = Search { space, effort: how.effort, seed: how.seed };
     let recipe = how.pinned.as_ref().map_or_else(|| start(question), |(recipe, _)| recipe.clone());
@@ -223,6 +293,10 @@ pub fn map_on(
         wafersim_mapping::Mapper::new(&point.recipe, inputs).smallest(count, point.draft, 1)?;
         return Err(AnswerError::NothingFound { model: question.model.name.clone(), wafers });
     };
+    let mut found = found;
+    if let Some(own) = &how.own {
+        found.point.recipe.source = format!("search by objective '{}'", own.id());
+    }
     found_on(&judge, wafers, found)
         .ok_or_else(|| AnswerError::NothingFound { model: question.model.name.clone(), wafers })
 }
@@ -322,6 +396,9 @@ pub struct WayStep {
 pub struct WayToFound {
     /// What was wanted.
     pub objective: Objective,
+    /// The objective from outside in its place, whose values stand here as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_objective: Option<String>,
     /// Microseconds of what is wanted (a token of a user, a token of a full pipeline, the first token) with every
     /// decision as published; nothing where that does not fit.
     pub published: Option<f64>,
@@ -340,21 +417,22 @@ pub struct WayToFound {
 
 /// The way from published to found.
 pub fn way_to(question: &Question, found: &FoundOn, how: &How) -> WayToFound {
-    let judge = ClosedForm::of(question, how.objective, Profile::Best, &|_| ());
+    let judge = ClosedForm::for_search(question, how, &|_| ());
     let way = way(&space(question, found.wafers, how), &found.found, &judge);
-    let microseconds = |seconds: f64| seconds * 1e6;
-    let step = |Taken { decision, time }: Taken| WayStep {
+    let microseconds = |value: f64| how.reported(value);
+    let step = |wafersim_search::Taken { decision, time }: wafersim_search::Taken| WayStep {
         decision: decision.to_string(),
         microseconds: time.map(microseconds),
     };
-    let on_ideal = ClosedForm::of(question, how.objective, Profile::Ideal, &|_| ());
+    let on_ideal = ClosedForm::under(question, how, Profile::Ideal, &|_| ());
     let ideal = on_ideal.timing(&found.found.mapped);
-    let ideal = ideal.and_then(|timing| on_ideal.seconds(&found.found.mapped, &timing));
+    let ideal = ideal.and_then(|timing| on_ideal.wanted(&found.found.mapped, &timing));
     let ideal = ideal.unwrap_or(found.found.judged.time);
-    let unbeaten = (how.objective == Objective::Speed).then(|| no_mapping_beats(question));
+    let unbeaten = (how.objective == Objective::Speed && how.own.is_none()).then(|| no_mapping_beats(question));
     let of = |limit: fn(&Bound) -> &Limit| unbeaten.as_ref().map(|bound| limit(bound).time_per_output_token_us);
     WayToFound {
         objective: how.objective,
+        own_objective: how.own.as_ref().map(|own| own.id()),
         published: way.published.map(microseconds),
         taken: way.taken.into_iter().map(step).collect(),
         found: microseconds(found.found.judged.time),
@@ -366,11 +444,11 @@ pub fn way_to(question: &Question, found: &FoundOn, how: &How) -> WayToFound {
 
 /// What each decision of a found mapping gives.
 pub fn gains(question: &Question, found: &FoundOn, how: &How) -> Vec<Gain> {
-    let judge = ClosedForm::of(question, how.objective, Profile::Best, &|_| ());
+    let judge = ClosedForm::for_search(question, how, &|_| ());
     let space = space(question, found.wafers, how);
     let gain = |Ablated { decision, time }: Ablated| Gain {
         decision: decision.to_string(),
-        reached: time.map(|time| how.objective.reached(time)),
+        reached: time.map(|time| if how.own.is_some() { time } else { how.objective.reached(time) }),
     };
     // The division alone would only say that something else is chosen by bytes.
     let all = ablate(&space, &found.found, &judge).into_iter();
@@ -392,7 +470,7 @@ pub fn space<'a>(question: &'a Question, wafers: u32, how: &How) -> Space<'a> {
     let pins = how.pinned.as_ref().map_or_else(Pins::default, |(_, pins)| pins.clone());
     // What some of the wafers do faster is done on them.
     let fewest = fewest(question).map_or(wafers, |fewest| fewest.min(wafers));
-    Space { inputs: question.inputs(), fewest, wafers, pins }
+    Space { inputs: question.inputs(), fewest, wafers, pins, moves: how.moves.clone() }
 }
 
 /// Where a search begins: a recipe with all wafers, users one by one, and a draft as the scenario has it verified, as a
@@ -410,5 +488,6 @@ pub(crate) fn first_point(question: &Question, recipe: Recipe, wafers: u32) -> P
 pub fn start(question: &Question) -> Recipe {
     let mut recipe = wafersim_search::space::start();
     recipe.pin_experts(question.scenario.placement);
+    question.extensions().pin_experts(&mut recipe);
     recipe
 }

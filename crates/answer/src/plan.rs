@@ -159,8 +159,11 @@ pub struct PlanRow {
     pub context: u64,
     /// Wafers asked for.
     pub wafers_asked: WaferCount,
-    /// Expert placement.
+    /// Expert placement; an own one among `extensions` takes its place.
     pub placement: ExpertPlacement,
+    /// Code from outside, by kind and id: `experts: snake`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<String>,
     /// Data type of weights, that of most matrices where they differ.
     pub weights: DataType,
     /// All of them in words, where they differ.
@@ -197,6 +200,14 @@ pub struct PlanRow {
     /// How sure speed and first token are; nothing where that was not asked for, or where it does not fit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ranges: Option<Spread>,
+}
+
+impl PlanRow {
+    /// Who places the experts: the id of an own placement, or the name of the scenario's.
+    pub fn placement_name(&self) -> &str {
+        let own = self.extensions.iter().find_map(|own| own.strip_prefix("experts: "));
+        own.unwrap_or_else(|| self.placement.name())
+    }
 }
 
 /// The table.
@@ -283,7 +294,7 @@ impl<'a> Loaded<'a> {
             None => Question::load(base.scenario.clone())?,
         };
         let mapping = base.mapping.clone().or_else(|| self.question.mapping.clone());
-        Ok(question.with_mapping(mapping).searching(self.question.search))
+        question.with_mapping(mapping).searching(self.question.search).with_extensions_of(self.question)
     }
 }
 
@@ -294,6 +305,7 @@ fn grid<Error: From<AnswerError> + Send>(
     ranges: Ranges,
     rows: &Rows<'_, PlanRow, Error>,
 ) -> Result<Vec<(usize, PlanRow)>, Error> {
+    base.extensions().check_placements(axes.placements.len())?;
     // Points that differ in their profile alone are placed and written once.
     let profile = axes.profiles.first().copied().into_iter().collect();
     let points = Axes { profiles: profile, ..axes.clone() }.scenarios(&base.scenario);
@@ -370,6 +382,7 @@ fn empty(question: &Question, profile: Profile) -> PlanRow {
         context: scenario.context,
         wafers_asked: scenario.wafers,
         placement: scenario.placement,
+        extensions: question.own_code(),
         weights: scenario.precision.weights,
         mixed_weights: mixed(&scenario.precision),
         kv_cache: scenario.precision.kv_cache,

@@ -11,6 +11,7 @@ use wafersim_spec::{Hertz, Model, Scenario, Wafer};
 
 use crate::decode::Verified;
 use crate::error::AnswerError;
+use crate::extensions::Extensions;
 use crate::rungs::Known;
 use crate::searched::Searched;
 
@@ -29,6 +30,8 @@ pub struct Question {
     pub mapping: Option<Mapping>,
     /// How much is tried to find a better one, where none was given; nothing: the recipes that are built in.
     pub search: Option<Effort>,
+    /// Code from outside.
+    pub(crate) extensions: Extensions,
     /// What was found, once it has been looked for.
     pub(crate) searched: OnceLock<Option<Box<Searched>>>,
     /// What was found for questions that share rungs with this one.
@@ -61,7 +64,8 @@ impl Question {
         let draft = draft.map(|name| model.draft_model(name)).transpose()?;
         let (mapping, search, searched) = (None, None, OnceLock::new());
         let (rungs, movements) = (Arc::default(), Arc::default());
-        Ok(Self { scenario, model, wafer, draft, mapping, search, searched, rungs, movements })
+        let extensions = Extensions::default();
+        Ok(Self { scenario, model, wafer, draft, mapping, search, extensions, searched, rungs, movements })
     }
 
     /// The same with a mapping for the profiles `best` and `ideal`.
@@ -107,11 +111,23 @@ impl Question {
         wafer.name.clear();
         wafer.title.clear();
         let inputs = (&scenario, nameless(&self.model), &wafer, self.draft.as_ref().map(nameless));
-        match (&self.mapping, self.search) {
-            (Some(mapping), _) => hash::of(&(inputs, mapping.to_toml())),
+        let hash = match (&self.mapping, self.search) {
+            (Some(mapping), _) => match mapping {
+                // The recipe has the name of the file alone.
+                Mapping::Recipe(recipe) if recipe.assignments().is_some() => {
+                    hash::of(&(inputs, mapping.to_toml(), recipe.assignments()))
+                }
+                _ => hash::of(&(inputs, mapping.to_toml())),
+            },
             (None, Some(effort)) => hash::of(&(inputs, effort)),
             (None, None) => hash::of(&inputs),
-        }
+        };
+        if self.extensions.is_empty() { hash } else { hash::of(&(hash, &self.extensions)) }
+    }
+
+    /// The same with other code from outside; what was found without it is looked for anew.
+    pub(crate) fn extended(self, extensions: Extensions) -> Self {
+        Self { extensions, searched: OnceLock::new(), ..self }
     }
 
     /// The wafers to place on: as many as are asked for, or as the best mapping found takes.
@@ -131,7 +147,8 @@ impl Question {
     pub fn asking(&self, scenario: Scenario) -> Result<Self, AnswerError> {
         let other = Self::new(scenario, self.model.clone(), self.wafer.clone())?;
         let (rungs, movements) = (Arc::clone(&self.rungs), Arc::clone(&self.movements));
-        Ok(Self { rungs, movements, ..other.with_mapping(self.mapping.clone()).searching(self.search) })
+        let other = other.with_mapping(self.mapping.clone()).searching(self.search).with_extensions_of(self)?;
+        Ok(Self { rungs, movements, ..other })
     }
 
     /// What a mapping is resolved for.
@@ -145,7 +162,11 @@ impl Question {
             precision: scenario.precision,
             routing: scenario.routing,
         };
-        Inputs { model: &self.model, wafer: &self.wafer, load, counted: scenario.counted.as_ref() }
+        Inputs {
+            routing: self.extensions.routing(),
+            counted: scenario.counted.as_ref(),
+            ..Inputs::new(&self.model, &self.wafer, load)
+        }
     }
 
     /// The clock that times are given at.
@@ -177,7 +198,8 @@ impl Question {
         let (wafer, mapping) = (self.wafer.clone(), self.open_mapping());
         let (search, searched) = (None, OnceLock::new());
         let (rungs, movements) = (Arc::default(), Arc::default());
-        Some(Self { scenario, model, wafer, draft: None, mapping, search, searched, rungs, movements })
+        let extensions = self.extensions.clone();
+        Some(Self { scenario, model, wafer, draft: None, mapping, search, extensions, searched, rungs, movements })
     }
 
     /// The same question without speculation, on exactly so many wafers.
@@ -191,7 +213,8 @@ impl Question {
         // What was found is found for drafts too.
         let (search, searched) = (self.search, self.searched.clone());
         let (rungs, movements) = (Arc::clone(&self.rungs), Arc::clone(&self.movements));
-        Self { scenario, model, wafer, draft: None, mapping, search, searched, rungs, movements }
+        let extensions = self.extensions.clone();
+        Self { scenario, model, wafer, draft: None, mapping, search, extensions, searched, rungs, movements }
     }
 
     /// The mapping for another load than this one: of a resolved one its recipe.

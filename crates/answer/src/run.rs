@@ -13,7 +13,7 @@ use wafersim_cost::{Cause, Cost};
 use wafersim_mapping::{Certificate, Mapping, Resolved};
 use wafersim_place::Placement;
 use wafersim_spec::model::ParameterCount;
-use wafersim_spec::scenario::{ExpertPlacement, Profile, Speculation};
+use wafersim_spec::scenario::{Profile, Speculation};
 use wafersim_spec::wafer::Key;
 use wafersim_spec::{Bytes, Precision};
 
@@ -248,10 +248,13 @@ pub struct LoadAsRun {
     /// more than it gives. Nothing without speculation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub draft_gain: Option<f64>,
-    /// Where the experts live.
-    pub placement: ExpertPlacement,
-    /// How tokens choose experts: the name of the law, or what was counted.
+    /// Where the experts live: the name of the scenario's placement, or the id of an own one.
+    pub placement: String,
+    /// How tokens choose experts: the name of the scenario's model, or the id of an own one.
     pub routing: String,
+    /// Code from outside, by kind and id: `experts: snake`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<String>,
     /// Data types.
     pub precision: Precision,
     /// Where those come from that are the checkpoint's.
@@ -407,8 +410,9 @@ pub(crate) fn base_answer(
                 .map(|_| plain_seconds(question, wafers))
                 .transpose()?
                 .map(|plain| plain / closed_form),
-            placement: scenario.placement,
-            routing: question.inputs().chosen().to_string(),
+            placement: question.placement_name(),
+            routing: question.expert_use().name().into_owned(),
+            extensions: question.own_code(),
             precision: scenario.precision,
             precision_source: scenario.precision_source.clone(),
             model_notes: question.model.notes.clone(),

@@ -136,7 +136,10 @@ fn at(question: &Question, how: How) -> Arc<Rung> {
         ..question.scenario.clone()
     };
     let fewest = fewest(question).map_or(how.fewest, |fewest| fewest.min(how.most));
-    let key = hash::of(&(&scenario, question.wafer.free_bytes(), how.effort, fewest, how.most));
+    let mut key = hash::of(&(&scenario, question.wafer.free_bytes(), how.effort, fewest, how.most));
+    if !question.extensions.is_empty() {
+        key = hash::of(&(key, &question.extensions));
+    }
     let known = || question.rungs.0.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(rung) = known().get(&key) {
         return Arc::clone(rung);
@@ -149,7 +152,8 @@ fn at(question: &Question, how: How) -> Arc<Rung> {
 
 fn searched(question: &Question, how: How) -> Rung {
     let judge = ClosedForm::new(question, &|_| ());
-    let space = Space { inputs: question.inputs(), fewest: how.fewest, wafers: how.most, pins: Default::default() };
+    let (pins, moves) = Default::default();
+    let space = Space { inputs: question.inputs(), fewest: how.fewest, wafers: how.most, pins, moves };
     let search = Search { space, effort: how.effort, seed: 1 };
     let surveyed = survey(&search, first_point(question, start(question), how.most), &judge);
     let mut refined = refine_each(&search, &surveyed, how.effort.evaluations(), &judge);

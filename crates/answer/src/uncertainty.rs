@@ -14,6 +14,7 @@ pub use inputs::Toggle;
 pub use sampled::{Drawn, Sampled};
 pub use shares::{Estimator, Share, Shares};
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -117,9 +118,9 @@ pub struct Alternative {
     /// The toggle.
     pub toggle: Toggle,
     /// What is assumed.
-    pub assumed: &'static str,
+    pub assumed: Cow<'static, str>,
     /// What is not.
-    pub other: &'static str,
+    pub other: Cow<'static, str>,
     /// How well it is known.
     pub evidence: Evidence,
     /// Tokens per second of each user with the one and with the other, in order of size.
@@ -310,8 +311,11 @@ fn alternatives(question: &Question, held: &Held<'_>, inputs: &[Input]) -> Vec<A
         let figures = held.figures(&[(input, input.high)]);
         let routing = question.scenario.routing;
         let [assumed, other] = match toggle {
-            Toggle::Routing => [routing.name(), other_routing(routing).name()],
-            Toggle::LinkPorts => ["same rows", "any rows"],
+            Toggle::Routing => match question.extensions.routing() {
+                Some(own) => [Cow::Owned(own.id().to_owned()), routing.name().into()],
+                None => [routing.name(), other_routing(routing).name()].map(Cow::Borrowed),
+            },
+            Toggle::LinkPorts => ["same rows", "any rows"].map(Cow::Borrowed),
         };
         Alternative {
             toggle,

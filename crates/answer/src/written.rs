@@ -223,10 +223,13 @@ pub fn layer(
         scope: Scope::Model,
         queue: question.wafer.figure(Key::InputQueue).value as u64,
     };
-    match flow {
-        Flow::Decode { .. } | Flow::Batch { .. } => wafersim_lower::decode_layer_with(&request, graphs),
-        Flow::Prefill { .. } => wafersim_lower::prefill_layer(&request, PREFILL_KEY_BLOCK),
-    }
+    let is_prefill = matches!(flow, Flow::Prefill { .. });
+    let program = if is_prefill {
+        wafersim_lower::prefill_layer(&request, PREFILL_KEY_BLOCK)
+    } else {
+        wafersim_lower::decode_layer_with(&request, graphs)
+    }?;
+    wafersim_lower::with_kernels(program, &request, is_prefill, question.extensions.kernels())
 }
 
 /// A load whose busiest column of rectangles has what is expected of one, and at least what is given.
@@ -243,7 +246,7 @@ pub fn beside(load: ExpertLoad, expected: PlaceLoad) -> ExpertLoad {
 /// scenario.
 pub fn expected_load(question: &Question, layout: &LayerLayout, mapping: &LayerMapping, tokens: u64) -> ExpertLoad {
     let FeedForward::Moe(moe) = &layout.layer.feed_forward else { return ExpertLoad::spread(tokens, 1) };
-    let routing = question.inputs().chosen();
+    let routing = question.expert_use();
     let expected = expert_load(moe, tokens, routing);
     let Some(experts) = mapping.experts.as_ref().filter(|experts| !experts.is_spread()) else { return expected };
     let drawn = dealing::draw(moe, tokens, routing);

@@ -155,6 +155,7 @@ fn form(reduction: &Reduction, length: u64) -> String {
         Reduction::Tree(tree) => format!("a tree of {} levels", levels(tree)),
         Reduction::Chain { .. } => "a chain".into(),
         Reduction::ReduceScatter => "a reduce-scatter".into(),
+        Reduction::Own(own) => format!("the own collective '{}'", own.id()),
         Reduction::SplitRoots { tree, .. } => format!("split roots on a tree of {} levels", levels(tree)),
     }
 }

@@ -39,6 +39,10 @@ pub struct Numbers {
 
 /// Computes the decisions of a mapping on a small model.
 pub fn numbers(question: &Question, resolved: &Resolved, opened: &Opened<'_>, tolerance: Tolerance) -> Numbers {
+    if let Some(kernel) = question.extensions().kernels().first() {
+        let reason = format!("own kernel '{}': the numeric reading does not compute it", kernel.id());
+        return Numbers { parts: vec![not_possible("own kernels", &reason)], ..Numbers::default() };
+    }
     match Small::new(question, resolved, opened.mapped(), tolerance) {
         Ok(small) => Numbers { parts: small.parts(), kept: small.kept },
         Err(reason) => Numbers { parts: vec![not_possible("a small model", &reason)], ..Numbers::default() },
@@ -221,7 +225,8 @@ fn resolved_small(
         precision,
         routing: asked.routing,
     };
-    let inputs = Inputs { model, wafer: &question.wafer, load, counted: question.scenario.counted.as_ref() };
+    let inputs =
+        Inputs { counted: question.scenario.counted.as_ref(), ..Inputs::new(model, &question.wafer, load) };
     let open =
         Recipe { kv: wafersim_mapping::KvRecipe { append: recipe.kv.append, ..Default::default() }, ..recipe.clone() };
     let first = on_region(recipe, inputs, region);

@@ -114,7 +114,7 @@ fn reduction(reduction: &Reduction, from: u64, to: u64) -> Reduction {
             let Tree { root, .. } = tree(&Tree { groups: Groups::SquareRoot, root: *root }, from, to);
             Reduction::Chain { root }
         }
-        Reduction::ReduceScatter => Reduction::ReduceScatter,
+        Reduction::ReduceScatter | Reduction::Own(_) => reduction.clone(),
         Reduction::SplitRoots { roots, tree: known } => {
             Reduction::SplitRoots { roots: power(*roots, from, to), tree: tree(known, from, to) }
         }
@@ -204,6 +204,7 @@ fn experts(recipe: &Experts, pair: &Pair<'_>) -> Experts {
         Experts::Strategy { strategy, sharing, spare } => {
             Experts::Strategy { strategy: *strategy, sharing: fewer(*sharing), spare: fewer(*spare) }
         }
+        Experts::Own(own) => Experts::Own(own.clone().sharing(fewer(own.sharing)).spare(fewer(own.spare))),
         // What a file says is of other experts.
         Experts::File { .. } => Experts::of(ExpertPlacement::Clustered),
     }

@@ -15,6 +15,7 @@
 //! | `linear` | gated linear attention, the gate behind attention | ours; equations of Qwen3-Next |
 //! | `overlap` | conversions beside transfers | ours |
 //! | `layer` | the walk over the operators | |
+//! | `kernel` | kernels from outside in place of operators | |
 //! | `gemm`, `prefill` | matrix products, a layer for a chunk of a prompt, and what its cache becomes | WaferLLM (OSDI 2025) |
 //! | `ends` | embedding, final norm, LM head, sampling | ours |
 //!
@@ -25,6 +26,7 @@ mod cache;
 mod clustered;
 mod ends;
 mod gemm;
+mod kernel;
 mod layer;
 mod lies;
 mod linear;
@@ -41,6 +43,7 @@ mod strips;
 mod writer;
 
 pub use ends::{EndRequest, embedding, is_same_for_ends, lm_head, prefill_embedding, turn_to_head};
+pub use kernel::{BuiltIn, Kernel, with_kernels};
 pub use layer::{decode_layer, decode_layer_with};
 pub use lies::{Contents, KvLies};
 pub use prefill::{cache_handover, handed_over, prefill_layer};

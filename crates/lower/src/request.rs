@@ -198,6 +198,16 @@ pub enum LowerError {
         /// What is wrong, and what would do.
         problem: String,
     },
+    /// A kernel from outside that cannot be written.
+    #[error("kernel '{kernel}' for '{operator}': {problem}")]
+    Kernel {
+        /// Its id.
+        kernel: String,
+        /// The operator.
+        operator: String,
+        /// Why not.
+        problem: String,
+    },
     /// No token, more tokens than are seen, or not as many for each user.
     #[error(
         "{tokens} tokens of {users} users that see {context}: allowed are 1 to as many as are seen, the same for each user"

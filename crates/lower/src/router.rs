@@ -143,9 +143,12 @@ impl Writer<'_> {
     /// Takes the multicast off a reduction along whole lines; returns the index of the member that has the sum. Where
     /// there is none, every member has it: the middle one is taken.
     pub fn stay_at_root(&self, nodes: &mut Vec<Node>, axis: Axis) -> u64 {
-        let middle = self.region().along(axis) / 2;
+        let line = self.region().along(axis);
+        let middle = line / 2;
         match nodes.last() {
-            Some(Node::Step(Step { action: Action::Multicast(Multicast { from, .. }), .. })) => {
+            Some(Node::Step(Step { action: Action::Multicast(Multicast { from, span, stride: 1, .. }), .. }))
+                if *span == line =>
+            {
                 let from = *from;
                 nodes.pop();
                 from

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use wafersim_graph::LayerGraph;
 use wafersim_graph::layer::{self, LayerOperator};
-use wafersim_mapping::{LayerMapping, LineKind, Reduction, Routes};
+use wafersim_mapping::{self as mapping, Collective, LayerMapping, LineKind, Reduction, Routes};
 use wafersim_program::collective::{Along, Level, Neighbours, RootPlaces, Sharing, SplitRoots, Tree, TreeError};
 use wafersim_program::pieces::ring_words;
 use wafersim_program::{
@@ -154,6 +154,18 @@ impl<'a> Writer<'a> {
             Reduction::ReduceScatter | Reduction::SplitRoots { .. } if combine == ReduceOperator::ArgMax => {
                 tree_over(&wafersim_mapping::Tree::PUBLISHED, count).map(Rc::new)
             }
+            Reduction::Own(own) => match own.code() {
+                Some(collective) if collective.combines(combine) => {
+                    let lines = mapping::Lines { region: self.region(), axis, members: count, stride };
+                    return self.by_own(operator, collective, lines, along);
+                }
+                Some(_) => tree_over(&wafersim_mapping::Tree::PUBLISHED, count).map(Rc::new),
+                None => {
+                    let problem = format!("'{}' is code that is not there; allowed: a mapping that has it", own.id());
+                    self.refuse(operator, count, problem);
+                    return Vec::new();
+                }
+            },
             Reduction::Chain { root } => chain_over(*root, count).map(Rc::new),
             Reduction::ReduceScatter => return self.in_pieces(count, stride, along),
             Reduction::SplitRoots { roots, tree } => {
@@ -184,6 +196,30 @@ impl<'a> Writer<'a> {
                 nodes
             }
         }
+    }
+
+    /// The steps of a collective from outside; they stay in the rectangle at work.
+    fn by_own(
+        &mut self,
+        operator: &str,
+        collective: &dyn Collective,
+        lines: mapping::Lines,
+        along: Along,
+    ) -> Vec<Node> {
+        let region = self.region();
+        let problem = match collective.all_reduce(&mut self.program, lines, along) {
+            Ok(nodes) => {
+                let outside = nodes.iter().filter_map(Node::region).find(|used| region.around(used) != region);
+                match outside {
+                    None => return nodes,
+                    Some(used) => format!("'{}' has steps on {used:?}; allowed: inside {region:?}", collective.id()),
+                }
+            }
+            Err(problem) => format!("'{}': {problem}", collective.id()),
+        };
+        self.program.region = region;
+        self.refuse(operator, lines.members, problem);
+        Vec::new()
     }
 
     /// The tree of the mapping over a line.

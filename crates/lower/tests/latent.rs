@@ -282,7 +282,7 @@ fn built_in_recipes_write_deepseek_v3() {
                 precision,
                 routing: RoutingModel::Skewed,
             };
-            let resolved = resolve(&recipe, Inputs { model: &model, wafer: &wafer, load, counted: None }).unwrap();
+            let resolved = resolve(&recipe, Inputs::new(&model, &wafer, load)).unwrap();
             assert_eq!(resolved.kinds.len(), 2, "{name}");
             for kind in &resolved.kinds {
                 assert_eq!(kind.mapping.kv.head_copies, copies.unwrap_or(1), "{name}");

@@ -6,9 +6,13 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use wafersim_place::experts::annealed::{Annealing, anneal};
 use wafersim_place::experts::assignment::Assignment;
 use wafersim_place::experts::demand::{Demand, Price};
-use wafersim_place::experts::strategies::{STRATEGIES, Task};
+use wafersim_place::experts::strategies::{STRATEGIES, Strategy, Task};
 use wafersim_spec::model::Moe;
-use wafersim_spec::scenario::{ExpertPlacement, Popularity, RoutingModel};
+use wafersim_spec::scenario::ExpertPlacement;
+
+use crate::error::MappingError;
+use crate::own::Own;
+use crate::routing::ExpertUse;
 
 /// Zipf exponent of expert popularity under skewed routing (Qwen3-30B-A3B, coding prompts).
 pub const ZIPF_EXPONENT: f64 = 0.67;
@@ -24,52 +28,10 @@ const MOST_TOKENS: u64 = 4096;
 /// How long the optimiser searches.
 const ANNEALING: Annealing = Annealing { moves: 2000, restarts: 1, seed: SEED };
 
-/// How tokens choose experts: independent of each other, by a law or as popular as was counted.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Choosing<'a> {
-    /// The law.
-    pub routing: RoutingModel,
-    /// What was counted, in place of it.
-    pub counted: Option<&'a Popularity>,
-}
-
-impl From<RoutingModel> for Choosing<'_> {
-    fn from(routing: RoutingModel) -> Self {
-        Self { routing, counted: None }
-    }
-}
-
-/// The law's name, or what was counted.
-impl std::fmt::Display for Choosing<'_> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.counted {
-            Some(counted) => write!(formatter, "counted in {}", counted.source()),
-            None => write!(formatter, "{}", self.routing),
-        }
-    }
-}
-
-impl Choosing<'_> {
-    /// Popularity of the experts by rank, the most popular first, up to a common factor. What was counted of another
-    /// number of experts says nothing.
-    pub fn weights(&self, experts: u64) -> Vec<f64> {
-        match self.counted.map(Popularity::shares).filter(|shares| shares.len() as u64 == experts) {
-            Some(shares) => shares.to_vec(),
-            None => {
-                let exponent = match self.routing {
-                    RoutingModel::Uniform => 0.0,
-                    RoutingModel::Skewed => ZIPF_EXPONENT,
-                };
-                (1..=experts.max(1)).map(|rank| (rank as f64).powf(-exponent)).collect()
-            }
-        }
-    }
-}
-
 /// Choices of experts of drawn batches of `tokens` tokens: by batch, by token. Fewer batches of more tokens.
-pub fn draw(moe: &Moe, tokens: u64, routing: Choosing<'_>) -> Vec<Vec<Vec<u64>>> {
+pub fn draw<'a>(moe: &Moe, tokens: u64, routing: impl Into<ExpertUse<'a>>) -> Vec<Vec<Vec<u64>>> {
     let batches = (MOST_TOKENS / tokens.max(1)).clamp(1, BATCHES as u64);
-    let drawn = choices(moe, batches.saturating_mul(tokens.max(1)), routing);
+    let drawn = choices(moe, batches.saturating_mul(tokens.max(1)), routing.into());
     let top_k = usize::try_from(moe.top_k.min(moe.experts)).unwrap_or(usize::MAX).max(1);
     let of_token = drawn.chunks(top_k).map(|chosen| chosen.iter().copied().map(u64::from).collect::<Vec<u64>>());
     let all: Vec<Vec<u64>> = of_token.collect();
@@ -77,14 +39,14 @@ pub fn draw(moe: &Moe, tokens: u64, routing: Choosing<'_>) -> Vec<Vec<Vec<u64>>>
 }
 
 /// What batches of `tokens` tokens want of a layer's experts.
-pub fn demand(moe: &Moe, tokens: u64, routing: Choosing<'_>) -> Option<Demand> {
+pub fn demand<'a>(moe: &Moe, tokens: u64, routing: impl Into<ExpertUse<'a>>) -> Option<Demand> {
     let (experts, pairs) = (usize::try_from(moe.experts).ok()?, tokens.checked_mul(moe.top_k)?);
-    let drawn = choices(moe, tokens.saturating_mul(BATCHES as u64), routing);
+    let drawn = choices(moe, tokens.saturating_mul(BATCHES as u64), routing.into());
     Demand::new(experts, usize::try_from(pairs).ok()?, &drawn)
 }
 
 /// Choices of so many tokens, one after the other. The popular experts are drawn too.
-fn choices(moe: &Moe, tokens: u64, routing: Choosing<'_>) -> Vec<u16> {
+fn choices(moe: &Moe, tokens: u64, routing: ExpertUse<'_>) -> Vec<u16> {
     let experts = usize::try_from(moe.experts).unwrap_or(usize::MAX).min(usize::from(u16::MAX));
     let top_k = usize::try_from(moe.top_k).unwrap_or(usize::MAX).min(experts);
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
@@ -93,10 +55,9 @@ fn choices(moe: &Moe, tokens: u64, routing: Choosing<'_>) -> Vec<u16> {
         ranks.swap(last, below(&mut random, last as u64 + 1) as usize);
     }
     // Whole numbers: the same draws on every machine.
-    let weights = routing.weights(experts as u64);
-    let most = weights.first().copied().unwrap_or(1.0);
+    let weights = routing.weights(moe.experts, moe.top_k);
     // An expert that was never chosen may be, once all others are.
-    let weight = |rank: &usize| weights.get(*rank).map_or(1, |weight| (WEIGHT * weight / most).round().max(1.0) as u64);
+    let weight = |rank: &usize| (WEIGHT * weights.get(*rank).copied().unwrap_or(0.0)).round().max(1.0) as u64;
     let mut sum = 0;
     let ends: Vec<u64> = ranks
         .iter()
@@ -127,6 +88,39 @@ fn below(random: &mut ChaCha8Rng, count: u64) -> u64 {
 /// Without time, a rectangle costs what it gets.
 fn price() -> Price {
     Price::new(vec![0.0, 1.0], vec![0.0])
+}
+
+/// Has an own strategy deal the experts of a layer to `cells` rectangles with room for `room` each.
+///
+/// # Errors
+/// Where its code is not there, or what it deals is not valid for the task.
+pub fn deal_own(
+    own: &Own<dyn Strategy>,
+    demand: &Demand,
+    cells: usize,
+    room: usize,
+) -> Result<Assignment, MappingError> {
+    let refuse = |problem: String, allowed: String| {
+        Err(MappingError::Own { kind: "experts", id: own.id().to_owned(), problem, allowed })
+    };
+    let Some(strategy) = own.code() else {
+        return refuse("its code is not there".into(), "a mapping with the strategy handed over".into());
+    };
+    let experts = demand.experts();
+    if cells.saturating_mul(room) < experts || cells > usize::from(u16::MAX) {
+        let problem = format!("{cells} rectangles with room for {room} each");
+        return refuse(problem, format!("room for {experts} experts in at most {} rectangles", u16::MAX));
+    }
+    let price = price();
+    let assignment = strategy.assign(&Task { demand, cells, room, price: &price });
+    if assignment.cells == cells && assignment.is_valid(experts, room) {
+        return Ok(assignment);
+    }
+    let most = assignment.copies_in_cells().into_iter().max().unwrap_or(0);
+    refuse(
+        format!("dealt {} experts to {} rectangles, at most {most} to one", assignment.homes.len(), assignment.cells),
+        format!("each of {experts} experts in one or more different of {cells} rectangles, at most {room} in each"),
+    )
 }
 
 /// Deals the experts of a layer to `cells` rectangles with room for `room` each. `None` where the strategy deals none,

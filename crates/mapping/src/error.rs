@@ -38,6 +38,18 @@ pub enum MappingError {
         /// Why not, with numbers, and what would be allowed.
         allowed: String,
     },
+    /// Code from outside that does not keep what its interface promises, or is not there.
+    #[error("{kind} '{id}': {problem}; allowed: {allowed}")]
+    Own {
+        /// What it is: `experts`, `collective`, `routing`.
+        kind: &'static str,
+        /// Its id.
+        id: String,
+        /// What is wrong.
+        problem: String,
+        /// What would be allowed.
+        allowed: String,
+    },
     /// A resolved mapping was made for something else.
     #[error(
         "{mapping} was resolved for {}; allowed: the same inputs, or its recipe, which fits any",

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use wafersim_place::experts::strategies::Strategy;
 use wafersim_spec::Size;
 use wafersim_spec::scenario::ExpertPlacement;
+
+use crate::own::Own;
 
 /// The decision of a recipe.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +31,44 @@ pub enum Experts {
         /// What it says. `None` until it has been read.
         dealt: Option<Dealt>,
     },
+    /// By a strategy from outside. `own = ..` with `sharing` and `spare`
+    Own(OwnExperts),
+}
+
+/// Routed experts dealt to rectangles by a strategy from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnExperts {
+    /// The strategy.
+    pub strategy: Own<dyn Strategy>,
+    /// Experts that share a rectangle; parts are of the experts of a layer. `auto`: one.
+    pub sharing: Size,
+    /// Copies that a rectangle has room for beyond those, for strategies that make copies; parts are of the experts
+    /// that share it. `auto`: one.
+    pub spare: Size,
+}
+
+impl OwnExperts {
+    /// A strategy with everything else open.
+    pub fn new(strategy: impl Strategy + 'static) -> Self {
+        Self { strategy: Own::strategy(strategy), sharing: Size::Auto, spare: Size::Auto }
+    }
+
+    /// The same with so many experts in a rectangle.
+    #[must_use]
+    pub fn sharing(self, sharing: Size) -> Self {
+        Self { sharing, ..self }
+    }
+
+    /// The same with room for so many copies more.
+    #[must_use]
+    pub fn spare(self, spare: Size) -> Self {
+        Self { spare, ..self }
+    }
+
+    /// Whether experts may be in more than one rectangle.
+    pub fn makes_copies(&self) -> bool {
+        self.strategy.code().is_some_and(|strategy| strategy.makes_copies())
+    }
 }
 
 /// What a file of assignments says.
@@ -71,11 +112,13 @@ pub const fn makes_copies(strategy: ExpertPlacement) -> bool {
 }
 
 /// The decision as written.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     strategy: Option<ExpertPlacement>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    own: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sharing: Option<Size>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -91,9 +134,15 @@ impl Serialize for Experts {
                 strategy: Some(*strategy),
                 sharing: (*strategy != ExpertPlacement::Spread).then_some(*sharing),
                 spare: makes_copies(*strategy).then_some(*spare),
-                file: None,
+                ..Written::default()
             },
-            Self::File { file, .. } => Written { strategy: None, sharing: None, spare: None, file: Some(file.clone()) },
+            Self::File { file, .. } => Written { file: Some(file.clone()), ..Written::default() },
+            Self::Own(own) => Written {
+                own: Some(own.strategy.id().to_owned()),
+                sharing: Some(own.sharing),
+                spare: Some(own.spare),
+                ..Written::default()
+            },
         };
         written.serialize(serializer)
     }
@@ -101,11 +150,21 @@ impl Serialize for Experts {
 
 impl<'de> Deserialize<'de> for Experts {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Written { strategy, sharing, spare, file } = Written::deserialize(deserializer)?;
+        let Written { strategy, own, sharing, spare, file } = Written::deserialize(deserializer)?;
         let refuse = |problem: String| Err(D::Error::custom(problem));
+        if let (Some(own), None, None) = (&own, strategy, &file) {
+            let strategy = Own::named(own);
+            let (sharing, spare) = (sharing.unwrap_or_default(), spare.unwrap_or_default());
+            return Ok(Self::Own(OwnExperts { strategy, sharing, spare }));
+        }
+        if let (Some(own), Some(strategy)) = (&own, strategy) {
+            return refuse(format!(
+                "'{strategy}' and '{own}' are two strategies; allowed: one of 'strategy' and 'own'"
+            ));
+        }
         if let Some(file) = file {
-            return match (strategy, sharing, spare) {
-                (None, None, None) => Ok(Self::File { file, dealt: None }),
+            return match (own, strategy, sharing, spare) {
+                (None, None, None, None) => Ok(Self::File { file, dealt: None }),
                 _ => refuse("a file of assignments decides everything; allowed beside 'file': nothing".into()),
             };
         }
@@ -165,6 +224,31 @@ impl ExpertMapping {
             Some(homes) => homes.iter().copied().map(u64::from).collect(),
             None => vec![expert % self.cells().max(1)],
         }
+    }
+}
+
+impl Dealt {
+    /// What is wrong with it: the field, what is there and what would be allowed.
+    pub(crate) fn wrong(&self) -> Option<(&'static str, String, String)> {
+        let cells = self.across.saturating_mul(self.down);
+        if cells == 0 || cells > 1 << 16 {
+            let problem = format!("{} x {} rectangles", self.across, self.down);
+            return Some(("across", problem, "1 to 65,536 rectangles".into()));
+        }
+        if let Some(layer) = self.layers.keys().find(|layer| layer.parse::<u32>().is_err()) {
+            return Some(("layers", format!("'{layer}' is no layer"), "numbers of layers from 0".into()));
+        }
+        for homes in std::iter::once(&self.homes).chain(self.layers.values()) {
+            for (expert, held) in homes.iter().enumerate() {
+                let twice = held.iter().enumerate().any(|(at, cell)| held[..at].contains(cell));
+                if held.is_empty() || twice || held.iter().any(|cell| u64::from(*cell) >= cells) {
+                    let problem = format!("expert {expert} is in {held:?}");
+                    let allowed = format!("one or more different rectangles from 0 to {}", cells - 1);
+                    return Some(("homes", problem, allowed));
+                }
+            }
+        }
+        None
     }
 }
 

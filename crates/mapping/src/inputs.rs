@@ -6,8 +6,8 @@ use wafersim_spec::scenario::{Popularity, RoutingModel, WaferCount};
 use wafersim_spec::wafer::{RateSet, TIMED};
 use wafersim_spec::{Model, Precision, Wafer};
 
-use crate::dealing::Choosing;
 use crate::hash;
+use crate::routing::{ExpertUse, OwnRouting};
 
 /// The part of a question that a mapping depends on, beside model and wafer.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,12 +37,23 @@ pub struct Inputs<'a> {
     pub load: Load,
     /// How popular experts were counted to be, in place of what the load's routing says.
     pub counted: Option<&'a Popularity>,
+    /// An own routing model in place of either.
+    pub routing: Option<&'a OwnRouting>,
 }
 
 impl<'a> Inputs<'a> {
+    /// Inputs whose tokens choose experts by the routing model of the load.
+    pub const fn new(model: &'a Model, wafer: &'a Wafer, load: Load) -> Self {
+        Self { model, wafer, load, counted: None, routing: None }
+    }
+
     /// How tokens choose experts.
-    pub const fn chosen(&self) -> Choosing<'a> {
-        Choosing { routing: self.load.routing, counted: self.counted }
+    pub fn expert_use(&self) -> ExpertUse<'a> {
+        match (self.routing, self.counted) {
+            (Some(own), _) => ExpertUse::Own(own),
+            (None, Some(counted)) => ExpertUse::Counted(counted, self.load.routing),
+            (None, None) => ExpertUse::Of(self.load.routing),
+        }
     }
 
     /// The wafer as placement sees it.
@@ -77,7 +88,8 @@ impl<'a> Inputs<'a> {
             counted: Option<&'a Popularity>,
         }
         let Load { users, context, tokens_per_step, precision, routing, .. } = self.load;
-        hash::of(&Meaning { users, context, tokens_per_step, precision, routing, counted: self.counted })
+        let load = Meaning { users, context, tokens_per_step, precision, routing, counted: self.counted };
+        self.routing.map_or_else(|| hash::of(&load), |own| hash::of(&(&load, own)))
     }
 
     /// The load in words.
@@ -88,7 +100,7 @@ impl<'a> Inputs<'a> {
         format!(
             "{users} user(s){step}, {context} tokens of context, weights {precision}, small weights {small_weights}, \
              KV cache {kv_cache}, activations {activations}, routing {}",
-            self.chosen()
+            self.expert_use().name()
         )
     }
 }

@@ -10,6 +10,8 @@
 //! | [`mapped`] | from the one to the other: a placement with the decisions of each layer; all ways there are |
 //! | [`layer`] | every decision of one kind of layer with every number: what the kernel writer takes |
 //! | [`reduction`] | how sums travel along a line: trees, chains, scatters, roots |
+//! | [`collective`], [`own`] | all-reduces from outside; code from outside in a mapping, under its id |
+//! | [`routing`] | how tokens choose experts: models of a scenario, own ones |
 //! | `common` | what all recipes for one model have in common |
 //! | [`kv`], [`experts`], [`dealing`] | KV cache, routed experts and who deals them, drafts |
 //! | [`operator`], [`areas`] | the operators of a layer by name, their lines and rectangles |
@@ -31,7 +33,7 @@
 //!     precision: Precision::default(),
 //!     routing: RoutingModel::Skewed,
 //! };
-//! let inputs = Inputs { model: &model, wafer: &wafer, load, counted: None };
+//! let inputs = Inputs::new(&model, &wafer, load);
 //! let resolved = resolve(&Recipe::builtin("interleaved")?, inputs)?;
 //! // 36 layers share two slots: each processing element holds a tile of 18 of them.
 //! assert_eq!((resolved.slots.len(), resolved.division.layers_per_slot), (2, 18));
@@ -46,6 +48,7 @@ pub mod areas;
 pub mod builtin;
 pub mod certificate;
 mod choice;
+pub mod collective;
 mod common;
 pub mod dealing;
 pub mod error;
@@ -56,29 +59,34 @@ pub mod kv;
 pub mod layer;
 pub mod mapped;
 pub mod operator;
+pub mod own;
 mod pinned;
 pub mod random;
 pub mod recipe;
 pub mod reduction;
 pub mod resolved;
+pub mod routing;
 mod text;
 mod ways;
 
 pub use areas::{PARTS, Part};
 pub use certificate::{Certificate, CertificatePart, CertificateState, PartName, PartState};
 pub use choice::Mapping;
+pub use collective::{Collective, Lines};
 pub use common::Common;
 pub use error::{Difference, MappingError};
-pub use experts::{ExpertMapping, Experts};
+pub use experts::{ExpertMapping, Experts, OwnExperts};
 pub use inputs::{Inputs, Load};
 pub use kv::{Append, KvMapping};
 pub use layer::{LayerMapping, Overlap, RegionSize, Routes};
 pub use mapped::{LayerPlace, Mapped, Mapper, candidate_micro_batches, micro_batch_ladder, on_region};
 pub use operator::{LineKind, OPERATORS, OperatorInfo};
+pub use own::Own;
 pub use random::{random_recipe, random_recipe_for};
 pub use recipe::KvRecipe;
 pub use recipe::{Recipe, RectangleRecipe, Stored, Width};
 pub use reduction::{Groups, Reduction, Reductions, Root, Tree};
 pub use resolved::{Resolved, resolve};
+pub use routing::{ExpertUse, OwnRouting, RoutingWeights};
 pub use wafersim_graph::layer::{Rewrite, RewriteError, Rewrites};
 pub use wafersim_spec::scenario::Verification;

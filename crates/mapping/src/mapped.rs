@@ -17,7 +17,7 @@ use wafersim_spec::{Bytes, DataType, Precision, Size};
 
 use crate::areas;
 use crate::common::{Common, Decided, DecidedExperts};
-use crate::dealing::{deal, demand};
+use crate::dealing::{deal, deal_own, demand};
 use crate::error::MappingError;
 use crate::experts::{Dealt, ExpertMapping, Experts, fullest, makes_copies};
 use crate::inputs::Inputs;
@@ -326,7 +326,7 @@ impl<'a> Mapper<'a> {
             wafers: way.wafers,
             experts: match &self.recipe.experts {
                 Experts::Strategy { strategy, .. } => *strategy,
-                Experts::File { .. } => ExpertPlacement::Clustered,
+                Experts::File { .. } | Experts::Own(_) => ExpertPlacement::Clustered,
             },
             fill: division.fill,
             order: division.order,
@@ -391,6 +391,11 @@ impl<'a> Mapper<'a> {
                 let spare = if makes_copies(*strategy) { spare } else { 0 };
                 ExpertChoice { sharing: *sharing, spare, ..(*strategy).into() }
             }
+            (FeedForward::Moe(moe), Experts::Own(own)) => {
+                let together = own.sharing.of(moe.experts).unwrap_or(1).min(moe.experts);
+                let spare = if own.makes_copies() { own.spare.of(together).unwrap_or(1) } else { 0 };
+                ExpertChoice { sharing: own.sharing, spare, ..ExpertPlacement::Clustered.into() }
+            }
             _ => ExpertPlacement::Spread.into(),
         }
     }
@@ -405,6 +410,9 @@ impl<'a> Mapper<'a> {
                 "a recipe that was read from a file, so that its place is known",
             ));
         };
+        if let Some((field, value, allowed)) = dealt.wrong() {
+            return Err(self.refuse("experts.file", format!("'{file}' with {field}: {value}"), allowed));
+        }
         for (number, layer) in (0..).zip(&self.inputs.model.layers) {
             if let FeedForward::Moe(moe) = &layer.feed_forward {
                 let homes = dealt.homes_in(number).len() as u64;
@@ -464,13 +472,13 @@ impl<'a> Mapper<'a> {
             head_copies: layout.kv.head_copies,
             append: recipe.kv.append,
         };
-        let (experts, stored) = (self.experts(layout, placement), stored(layout, &load.precision));
+        let (experts, stored) = (self.experts(layout, placement)?, stored(layout, &load.precision));
         LayerMapping::resolved(recipe, &layout.layer, LayerPlace { region, kv, experts, stored })
     }
 
-    fn experts(&self, layout: &LayerLayout, placement: &Placement) -> Option<ExpertMapping> {
-        let (placed, FeedForward::Moe(moe)) = (layout.experts.as_ref()?, &layout.layer.feed_forward) else {
-            return None;
+    fn experts(&self, layout: &LayerLayout, placement: &Placement) -> Result<Option<ExpertMapping>, MappingError> {
+        let (Some(placed), FeedForward::Moe(moe)) = (&layout.experts, &layout.layer.feed_forward) else {
+            return Ok(None);
         };
         let (across, down) = (placed.grid.across, placed.grid.down);
         let even = placed.most_in_a_cell();
@@ -478,10 +486,22 @@ impl<'a> Mapper<'a> {
         let room = chosen.fullest.unwrap_or_else(|| even.saturating_add(chosen.spare));
         let expert_mapping =
             |strategy: Option<ExpertPlacement>, homes| ExpertMapping { strategy, across, down, room, homes };
-        Some(match &self.recipe.experts {
+        let wanted = || {
+            let batch = placement.settings.micro_batch.min(MOST_TOKENS_DRAWN);
+            let cells = usize::try_from(placed.grid.cells()).ok()?;
+            Some((demand(moe, batch, self.inputs.expert_use())?, cells, usize::try_from(room).ok()?))
+        };
+        Ok(Some(match &self.recipe.experts {
             Experts::File { dealt, .. } => {
                 let homes = dealt.as_ref().map(|dealt| dealt.homes_in(layout.first_layer).to_vec());
                 expert_mapping(None, homes.unwrap_or_default())
+            }
+            Experts::Own(own) => {
+                let Some((demand, cells, room)) = wanted() else {
+                    let value = format!("own strategy '{}' for {} experts", own.strategy.id(), moe.experts);
+                    return Err(self.refuse("experts", value, "at most 65,535 experts in a layer"));
+                };
+                expert_mapping(None, deal_own(&own.strategy, &demand, cells, room)?.homes)
             }
             Experts::Strategy { strategy, .. } => {
                 let by_rule = || expert_mapping(Some(*strategy), Vec::new());
@@ -490,16 +510,13 @@ impl<'a> Mapper<'a> {
                     ExpertPlacement::Spread | ExpertPlacement::Clustered | ExpertPlacement::RoundRobin
                 );
                 if rule || placed.grid.cells() == 1 {
-                    return Some(by_rule());
+                    return Ok(Some(by_rule()));
                 }
-                let batch = placement.settings.micro_batch.min(MOST_TOKENS_DRAWN);
-                let wanted = demand(moe, batch, self.inputs.chosen());
-                let cells = usize::try_from(placed.grid.cells()).ok().zip(usize::try_from(room).ok());
                 let dealt: Option<Assignment> =
-                    wanted.zip(cells).and_then(|(demand, (cells, room))| deal(*strategy, &demand, cells, room));
+                    wanted().and_then(|(demand, cells, room)| deal(*strategy, &demand, cells, room));
                 dealt.map_or_else(by_rule, |dealt| expert_mapping(Some(*strategy), dealt.homes))
             }
-        })
+        }))
     }
 
     fn refuse(&self, field: &str, value: impl ToString, allowed: impl Into<String>) -> MappingError {

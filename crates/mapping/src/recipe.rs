@@ -7,17 +7,20 @@ use std::path::Path;
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
+use wafersim_place::experts::strategies::Strategy;
 use wafersim_place::{Fill, SlotOrder};
 use wafersim_spec::error::nearest_name;
 use wafersim_spec::model::Role;
 use wafersim_spec::{Size, SpecError};
 
 use crate::areas::PARTS;
+use crate::collective::Collective;
 use crate::error::MappingError;
 use crate::experts::{Dealt, Experts};
 use crate::kv::Append;
 use crate::layer::{Overlap, Routes};
 use crate::operator::{OPERATORS, operator_named};
+use crate::own::Own;
 use crate::reduction::Reduction;
 use crate::text;
 use wafersim_graph::layer::Rewrites;
@@ -329,6 +332,47 @@ impl Recipe {
         }
     }
 
+    /// The same with code from outside, in place of the ids of it that a file holds. Ids of none of it stay, and are
+    /// refused where the recipe is resolved or a layer written.
+    #[must_use]
+    pub fn with_own(mut self, strategies: &[Own<dyn Strategy>], collectives: &[Own<dyn Collective>]) -> Self {
+        if let Experts::Own(own) = &mut self.experts {
+            own.strategy.take_from(strategies);
+        }
+        let ReductionRecipes { x, y, parts, operators } = &mut self.reductions;
+        for reduction in [x, y, parts].into_iter().chain(operators.values_mut()) {
+            if let Reduction::Own(own) = reduction {
+                own.take_from(collectives);
+            }
+        }
+        self
+    }
+
+    /// What the file of assignments that it names says, where it names one that has been read.
+    pub const fn assignments(&self) -> Option<&Dealt> {
+        match &self.experts {
+            Experts::File { dealt, .. } => dealt.as_ref(),
+            Experts::Strategy { .. } | Experts::Own(_) => None,
+        }
+    }
+
+    /// The code from outside that it works by: its kind and its id.
+    pub fn own(&self) -> Vec<(&'static str, &str)> {
+        let mut found = Vec::new();
+        if let Experts::Own(own) = &self.experts {
+            found.push(("experts", own.strategy.id()));
+        }
+        let ReductionRecipes { x, y, parts, operators } = &self.reductions;
+        for reduction in [x, y, parts].into_iter().chain(operators.values()) {
+            if let Reduction::Own(own) = reduction {
+                found.push(("collective", own.id()));
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
     /// The recipe as TOML, every decision in it.
     pub fn to_toml(&self) -> String {
         // Values of these types always serialise: sizes are below 2^63.
@@ -340,25 +384,10 @@ fn read_dealt(path: &Path) -> Result<Dealt, MappingError> {
     let name = path.display().to_string();
     let text = wafersim_spec::file::read_text(path, "name the .toml file itself")?;
     let dealt: Dealt = text::read(&text, &name)?;
-    let cells = dealt.across.saturating_mul(dealt.down);
-    let refuse = |field: &str, problem: String, allowed: &str| {
-        let (file, field) = (name.clone(), field.to_owned());
-        Err(MappingError::Spec(SpecError::Field { file, field, problem, allowed: allowed.into() }))
-    };
-    if cells == 0 || cells > 1 << 16 {
-        return refuse("across", format!("{} x {} rectangles", dealt.across, dealt.down), "1 to 65,536 rectangles");
-    }
-    if let Some(layer) = dealt.layers.keys().find(|layer| layer.parse::<u32>().is_err()) {
-        return refuse("layers", format!("'{layer}' is no layer"), "numbers of layers from 0");
-    }
-    for homes in std::iter::once(&dealt.homes).chain(dealt.layers.values()) {
-        for (expert, cell_numbers) in homes.iter().enumerate() {
-            let twice = cell_numbers.iter().enumerate().any(|(at, cell)| cell_numbers[..at].contains(cell));
-            if cell_numbers.is_empty() || twice || cell_numbers.iter().any(|cell| u64::from(*cell) >= cells) {
-                let problem = format!("expert {expert} is in {cell_numbers:?}");
-                return refuse("homes", problem, &format!("one or more different rectangles from 0 to {}", cells - 1));
-            }
+    match dealt.wrong() {
+        None => Ok(dealt),
+        Some((field, problem, allowed)) => {
+            Err(MappingError::Spec(SpecError::Field { file: name, field: field.into(), problem, allowed }))
         }
     }
-    Ok(dealt)
 }

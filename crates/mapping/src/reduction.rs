@@ -13,9 +13,11 @@ use wafersim_program::Region;
 use wafersim_program::collective;
 
 use crate::areas;
+use crate::collective::Collective;
 use crate::kv::KvMapping;
 use crate::layer::RegionSize;
 use crate::operator::{LineKind, OPERATORS, operator_named};
+use crate::own::Own;
 use crate::recipe::ReductionRecipes;
 
 /// Members of the longest line that a file may speak of.
@@ -131,6 +133,8 @@ pub enum Reduction {
         /// The tree; `root` is the middle one of the roots.
         tree: Tree,
     },
+    /// An all-reduce from outside. `{ kind = "own", id = .. }`
+    Own(Own<dyn Collective>),
 }
 
 impl Reduction {
@@ -142,7 +146,7 @@ impl Reduction {
         let (groups, root, roots) = match self {
             Self::Tree(tree) => (Some(&tree.groups), Some(tree.root), None),
             Self::Chain { root } => (None, Some(*root), None),
-            Self::ReduceScatter => (None, None, None),
+            Self::ReduceScatter | Self::Own(_) => (None, None, None),
             Self::SplitRoots { roots, tree } => (Some(&tree.groups), Some(tree.root), Some(*roots)),
         };
         let last = length.max(1) - 1;
@@ -167,7 +171,7 @@ impl Reduction {
             Self::Chain { root: Root::Index(index) } => {
                 Self::Chain { root: Root::Index((*index).min(length.max(1) - 1)) }
             }
-            Self::ReduceScatter => Self::ReduceScatter,
+            Self::ReduceScatter | Self::Own(_) => self.clone(),
             Self::SplitRoots { roots, tree } => {
                 Self::SplitRoots { roots: (*roots).clamp(1, length.max(1)), tree: tree.on(length) }
             }
@@ -302,6 +306,8 @@ struct Written {
     root: Option<Root>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     roots: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -311,17 +317,19 @@ enum Kind {
     Chain,
     ReduceScatter,
     SplitRoots,
+    Own,
 }
 
 impl From<&Reduction> for Written {
     fn from(reduction: &Reduction) -> Self {
-        let alone = |kind| Self { kind, groups: None, root: None, roots: None };
+        let alone = |kind| Self { kind, groups: None, root: None, roots: None, id: None };
         let of = |kind, tree: &Tree| Self { groups: Some(tree.groups.clone()), root: Some(tree.root), ..alone(kind) };
         match reduction {
             Reduction::Tree(tree) => of(Kind::Tree, tree),
             Reduction::Chain { root } => Self { root: Some(*root), ..alone(Kind::Chain) },
             Reduction::ReduceScatter => alone(Kind::ReduceScatter),
             Reduction::SplitRoots { roots, tree } => Self { roots: Some(*roots), ..of(Kind::SplitRoots, tree) },
+            Reduction::Own(own) => Self { id: Some(own.id().to_owned()), ..alone(Kind::Own) },
         }
     }
 }
@@ -330,14 +338,22 @@ impl TryFrom<Written> for Reduction {
     type Error = String;
 
     fn try_from(written: Written) -> Result<Self, String> {
-        let Written { kind, groups, root, roots } = written;
+        let Written { kind, groups, root, roots, id } = written;
         let refuse = |kind: &str, has: &str, allowed: &str| Err(format!("a {kind} has no '{has}'; allowed: {allowed}"));
         if let Some(roots) = roots.filter(|roots| !(1..=LONGEST_LINE).contains(roots)) {
             return Err(format!("'roots' is {roots}; allowed: a whole number from 1 to {LONGEST_LINE}"));
         }
         let root_or_middle = root.unwrap_or(Root::Middle);
         let tree = Tree { groups: groups.clone().unwrap_or(Groups::SquareRoot), root: root_or_middle };
+        if id.is_some() && !matches!(kind, Kind::Own) {
+            return Err("'id' is of kind 'own'; allowed for the others: groups, root, roots".into());
+        }
         match (kind, groups, root, roots) {
+            (Kind::Own, None, None, None) => match id {
+                Some(id) => Ok(Self::Own(Own::named(id))),
+                None => Err("an own reduction needs an 'id'; allowed: that of the code".into()),
+            },
+            (Kind::Own, ..) => Err("an own reduction has an 'id' alone; allowed: nothing else beside kind".into()),
             (Kind::Tree, _, _, None) => Ok(Self::Tree(tree)),
             (Kind::Tree, _, _, Some(_)) => refuse("tree", "roots", "groups, root"),
             (Kind::Chain, None, _, None) => Ok(Self::Chain { root: root_or_middle }),

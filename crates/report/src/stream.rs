@@ -60,9 +60,13 @@ fn machine_line(machine: &MachineSummary) -> String {
         Some(Verified::MicroBatch) => ", drafts verified as a micro-batch",
         None => "",
     };
+    let own = match machine.extensions.as_slice() {
+        [] => String::new(),
+        own => format!("; from outside: {}", own.join(", ")),
+    };
     format!(
         "{} on {}{of} x {}, profile {}, {} slots; micro-batches of up to {}{drafts}, chunks of up to {}, requests of up to {} \
-         tokens; room for keys and values of {} tokens",
+         tokens; room for keys and values of {} tokens{own}",
         machine.model,
         machine.wafers,
         machine.wafer,

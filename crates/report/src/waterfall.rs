@@ -59,6 +59,7 @@ mod tests {
         let step = |decision: &str, microseconds| WayStep { decision: decision.into(), microseconds };
         let mut way = WayToFound {
             objective: Objective::Speed,
+            own_objective: None,
             published: Some(1000.0),
             taken: vec![
                 step("routes", Some(700.0)),

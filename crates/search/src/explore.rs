@@ -473,10 +473,11 @@ mod tests {
             routing: RoutingModel::Uniform,
         };
         let space = Space {
-            inputs: Inputs { model: &model, wafer: &wafer, load, counted: None },
+            inputs: Inputs::new(&model, &wafer, load),
             fewest: 1,
             wafers: 1,
             pins: Pins::default(),
+            moves: Vec::new(),
         };
         let search = Search { space, effort: Effort::Quick, seed: 1 };
         let point = Point { recipe: start(), wafers: 1, micro_batch: 1, draft: Verification::Stream };

@@ -7,6 +7,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`space`] | decisions, the values that each may take, pins |
+//! | [`moves`] | neighbours from outside |
 //! | [`trees`] | reductions worth trying on a line of some length |
 //! | [`mod@explore`] | from a start to the best found: divisions, then one decision after the other, then from other starts |
 //! | [`mod@ablate`] | what each decision of a found mapping gives |
@@ -25,9 +26,11 @@
 
 pub mod ablate;
 pub mod explore;
+pub mod moves;
 pub mod space;
 pub mod trees;
 
 pub use ablate::{Ablated, Taken, Way, ablate, way};
 pub use explore::{Effort, Found, Judge, Judged, Search, explore, growth, refine, refine_each, survey};
+pub use moves::Move;
 pub use space::{Decision, Pins, Point, Space};

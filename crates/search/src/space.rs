@@ -14,6 +14,7 @@ use wafersim_spec::model::Attention;
 use wafersim_spec::scenario::WaferCount;
 use wafersim_spec::{Size, TensorClass};
 
+use crate::moves::Move;
 use crate::trees;
 
 /// A mapping as the search sees it: a recipe on so many wafers.
@@ -82,6 +83,8 @@ pub enum Decision {
     Independent,
     /// What is stored wide.
     Stored,
+    /// A move from outside, by its index in [`Space::moves`].
+    Own(usize),
 }
 
 impl fmt::Display for Decision {
@@ -106,6 +109,7 @@ impl fmt::Display for Decision {
             Self::Conversion => "overlap.conversion",
             Self::Independent => "overlap.independent",
             Self::Stored => "stored",
+            Self::Own(index) => return formatter.pad(&format!("own move {index}")),
         };
         formatter.pad(name)
     }
@@ -168,6 +172,8 @@ pub struct Space<'a> {
     pub wafers: u32,
     /// What is fixed.
     pub pins: Pins,
+    /// Moves from outside.
+    pub moves: Vec<Arc<dyn Move>>,
 }
 
 impl Space<'_> {
@@ -175,7 +181,8 @@ impl Space<'_> {
     pub fn decisions(&self) -> Vec<Decision> {
         let operators = OPERATORS.iter().enumerate();
         let whole = operators.filter(|(_, operator)| operator.line.is_some_and(wafersim_mapping::LineKind::is_whole));
-        let mut all = vec![Decision::Kv, Decision::Region, Decision::Y, Decision::X, Decision::Parts, Decision::Stored];
+        let mut all: Vec<Decision> = (0..self.moves.len()).map(Decision::Own).collect();
+        all.extend([Decision::Kv, Decision::Region, Decision::Y, Decision::X, Decision::Parts, Decision::Stored]);
         all.extend(whole.map(|(index, _)| Decision::Operator(index)));
         all.extend(Rewrite::ALL.map(Decision::Rewrite));
         all.extend([Decision::Order, Decision::MicroBatch, Decision::Draft, Decision::Routes, Decision::Conversion]);
@@ -289,6 +296,12 @@ impl Space<'_> {
         };
         match decision {
             Decision::Division => return self.divisions(point),
+            Decision::Own(index) => {
+                let Some(own) = self.moves.get(index) else { return Vec::new() };
+                let mut points = own.neighbours(&self.inputs, point, at);
+                points.retain(|other| other != point);
+                return points;
+            }
             Decision::MicroBatch => {
                 let (users, stages) = (self.inputs.load.users, at.placement.slots.len() as u64);
                 let passes = if point.draft == Verification::Stream { self.inputs.load.tokens_per_step } else { 1 };
@@ -478,7 +491,8 @@ impl Decision {
                 changed.division = DivisionRecipe { order: recipe.division.order, ..published.division };
             }
             Self::Order => changed.division.order = published.division.order,
-            Self::MicroBatch | Self::Draft => {}
+            // What a move from outside changes belongs to other decisions.
+            Self::MicroBatch | Self::Draft | Self::Own(_) => {}
             Self::Kv => changed.kv = KvRecipe { append: recipe.kv.append, ..published.kv },
             Self::Append => changed.kv.append = published.kv.append,
             Self::X => changed.reductions.x = Reduction::PUBLISHED,

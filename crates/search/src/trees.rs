@@ -42,7 +42,7 @@ fn tree_of(sizes: &[u64]) -> Tree {
 fn tree_under(reduction: &Reduction) -> Tree {
     match reduction {
         Reduction::Tree(tree) | Reduction::SplitRoots { tree, .. } => tree.clone(),
-        Reduction::Chain { .. } | Reduction::ReduceScatter => Tree::PUBLISHED,
+        Reduction::Chain { .. } | Reduction::ReduceScatter | Reduction::Own(_) => Tree::PUBLISHED,
     }
 }
 

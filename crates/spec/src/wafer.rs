@@ -149,6 +149,15 @@ impl Wafer {
         self.set_all(&[(path.to_owned(), value)])
     }
 
+    /// The same of a parameter that the compiler knows.
+    ///
+    /// # Errors
+    /// Where the value is outside what is declared.
+    pub fn set_key(&mut self, key: Key, value: f64) -> Result<(), SpecError> {
+        let declared = DECLARATIONS.iter().find(|declared| declared.key == key);
+        self.set(declared.map_or("", |declared| declared.path), value)
+    }
+
     /// Replaces several values, as [`Wafer::set`] one; relations between parameters are checked when all are set.
     ///
     /// # Errors

@@ -22,6 +22,7 @@
 //! | [`experts`] | which experts tokens want |
 //! | [`kv`], [`prefix_cache`], [`admission`] | room for keys and values, and who gets it |
 //! | [`policy`] | who enters the line next |
+//! | [`own`] | policies, admissions, routing, loads from outside |
 //! | [`load`], [`request`], [`random`] | who asks, when and for how much |
 //! | [`observer`], [`recording`] | a place to watch from; what timelines are made of |
 //! | [`service`] | plans with quotas, accounts, refusals |
@@ -68,6 +69,7 @@ pub mod kv;
 pub mod line;
 pub mod load;
 pub mod observer;
+pub mod own;
 pub mod policy;
 pub mod prefix_cache;
 pub mod random;

@@ -15,18 +15,19 @@ use wafersim_spec::model::Reach;
 use wafersim_spec::scenario::WaferCount;
 use wafersim_spec::wafer::{Key, RateSet};
 
-use crate::admission::{Admission, Growing, Whole};
+use crate::admission::{Growing, Whole};
 use crate::clients::Clients;
 use crate::closed_form::{ClosedForm, prompt_times};
 use crate::engine::live::FromOutside;
 use crate::engine::{Drafting, Engine, HostMemory, LONGEST_RUN, Length, Progress, Service};
 use crate::error::StreamError;
-use crate::experts::{ExpertChoice, ExpertDelay, ExpertTimes};
+use crate::experts::{ExpertChoice, ExpertDelay, ExpertSource, ExpertTimes};
 use crate::explain::{Alone, SHORT};
 use crate::kv::Ledger;
 use crate::load::{ClosedLoop, LoadSource, OpenLoop, Replay, Sessions, Tell, Told};
 use crate::observer::{Nobody, Observer};
-use crate::policy::{Chunked, DecodeFirst, FirstCome, Policy, PrefillFirst};
+use crate::own::StreamExtensions;
+use crate::policy::{Chunked, DecodeFirst, FirstCome, PrefillFirst};
 use crate::request::BLOCK;
 use crate::result::ServiceOutcome;
 use crate::scenario::{AdmissionKind, LoadScenario, PolicyKind, RoutingScenario, StreamScenario};
@@ -40,6 +41,7 @@ pub struct Prepared {
     question: Question,
     trace: Option<Arc<Trace>>,
     experts: ExpertChoice,
+    own: StreamExtensions,
 }
 
 /// A scenario with its machine placed and its trace read.
@@ -112,6 +114,9 @@ pub struct MachineSummary {
     pub closed_form_first_token: f64,
     /// The machine full of micro-batches at the machine's context, by the closed form: output tokens a second.
     pub closed_form_full: f64,
+    /// Code from outside, by kind and id: `policy: patient`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<String>,
 }
 
 /// A pass longer than this is no answer but a mistake: 100 s.
@@ -126,10 +131,30 @@ impl Prepared {
     /// Where model or wafer cannot be read, or the routing trace is another model's.
     pub fn new(scenario: StreamScenario, files: Files<'_>) -> Result<Self, StreamError> {
         let question = Question::load(scenario.machine.clone())?;
-        let question = question.with_mapping(files.mapping).searching(files.search);
+        Self::asking(question.with_mapping(files.mapping.clone()).searching(files.search), scenario, files)
+    }
+
+    /// The same about a question that is there already: with a model or a wafer that no file has, or with code from
+    /// outside. Its scenario is the machine; that of `scenario`, and mapping and search of `files`, do not count.
+    ///
+    /// # Errors
+    /// Where the routing trace is another model's.
+    pub fn asking(question: Question, scenario: StreamScenario, files: Files<'_>) -> Result<Self, StreamError> {
+        let scenario = StreamScenario { machine: question.scenario.clone(), ..scenario };
         let experts = ExpertChoice::new(&scenario, &question.model, files.routing)?;
         let trace = files.requests.filter(|_| matches!(scenario.load, LoadScenario::Trace(_)));
-        Ok(Self { scenario, question, trace, experts })
+        Ok(Self { scenario, question, trace, experts, own: StreamExtensions::default() })
+    }
+
+    /// The same with code from outside.
+    #[must_use]
+    pub fn with(self, own: StreamExtensions) -> Self {
+        Self { own, ..self }
+    }
+
+    /// All code from outside, of the question and of the run, by kind and id.
+    pub fn own_code(&self) -> Vec<String> {
+        self.question.own_code().into_iter().chain(self.own.ids()).collect()
     }
 
     /// Where what a run says comes from. The hash is of model, wafer, scenario (without the names of its traces) and
@@ -155,6 +180,8 @@ impl Prepared {
             blocks.for_each(|block| hash.add(&block.to_le_bytes()));
         }
         self.experts.hashed(|bytes| hash.add(bytes));
+        // Those of the question are in its hash.
+        self.own.ids().iter().for_each(|id| hash.add(id.as_bytes()));
         let input_hash = format!("{:016x}", hash.0);
         Provenance { input_hash, fidelity: "stream", seed: Some(self.scenario.seed), ..from }
     }
@@ -242,6 +269,7 @@ impl Server {
         let mut other = self.clone();
         let scenario = &mut other.prepared.scenario;
         (scenario.load, scenario.warm_up, scenario.window, scenario.seed) = (load, warm_up, Some(window), seed);
+        other.prepared.own = other.prepared.own.without_load();
         other
     }
 
@@ -250,6 +278,13 @@ impl Server {
         let times = prompt_times(&self.pipeline, before, target, u64::from(self.chunk));
         let cycles = times.iter().fold(f64::INFINITY, |least, time| least.min(time.soonest));
         Cycles(cycles).seconds(self.pipeline.clock())
+    }
+
+    /// The same with code from outside.
+    #[must_use]
+    pub fn with(mut self, own: StreamExtensions) -> Self {
+        self.prepared = self.prepared.with(own);
+        self
     }
 
     /// What is asked.
@@ -292,6 +327,7 @@ impl Server {
             closed_form_per_token: pipeline.step(context).seconds(clock) / timing.tokens_per_step,
             closed_form_first_token: pipeline.closed_form_first_token().seconds(clock),
             closed_form_full: timing.tokens_per_step * pipeline.micro_batch() as f64 / full,
+            extensions: self.prepared.own_code(),
         }
     }
 
@@ -340,14 +376,17 @@ impl Server {
     ) -> ServiceOutcome {
         let scenario = &self.prepared.scenario;
         let longest = self.longest();
-        let mut load: Box<dyn LoadSource> = match &scenario.load {
-            LoadScenario::Closed(settings) => Box::new(ClosedLoop::new(*settings, scenario.seed)),
-            LoadScenario::Open(settings) => Box::new(OpenLoop::new(*settings, scenario.seed)),
-            LoadScenario::Sessions(settings) => Box::new(Sessions::new(*settings, scenario.seed)),
-            LoadScenario::Trace(settings) => {
-                Box::new(Replay::new(self.prepared.trace.clone().unwrap_or_default(), settings.speed))
+        let usual = || -> Box<dyn LoadSource> {
+            match &scenario.load {
+                LoadScenario::Closed(settings) => Box::new(ClosedLoop::new(*settings, scenario.seed)),
+                LoadScenario::Open(settings) => Box::new(OpenLoop::new(*settings, scenario.seed)),
+                LoadScenario::Sessions(settings) => Box::new(Sessions::new(*settings, scenario.seed)),
+                LoadScenario::Trace(settings) => {
+                    Box::new(Replay::new(self.prepared.trace.clone().unwrap_or_default(), settings.speed))
+                }
             }
         };
+        let mut load = self.prepared.own.started_load(scenario.seed).unwrap_or_else(usual);
         let length = Length {
             warm_up: Time::from_seconds(scenario.warm_up),
             window: Time::from_seconds(scenario.window_seconds()),
@@ -422,17 +461,23 @@ impl Server {
 
     fn service(&self, longest: u32) -> Service<'_> {
         let scenario = &self.prepared.scenario;
-        let policy: Box<dyn Policy> = match scenario.policy {
+        let (own, seed) = (&self.prepared.own, scenario.seed);
+        let policy = own.started_policy(seed).unwrap_or_else(|| match scenario.policy {
             PolicyKind::FirstCome => Box::new(FirstCome),
             PolicyKind::PrefillFirst => Box::new(PrefillFirst),
             PolicyKind::DecodeFirst => Box::new(DecodeFirst),
             PolicyKind::Chunked => Box::new(Chunked { budget: scenario.budget }),
-        };
-        let admission: Box<dyn Admission> = match scenario.admission {
+        });
+        let admission = own.started_admission(seed).unwrap_or_else(|| match scenario.admission {
             AdmissionKind::Whole => Box::new(Whole),
             AdmissionKind::Growing => Box::new(Growing),
+        });
+        let expert_use = self.pipeline.question().expert_use();
+        let source: Option<Box<dyn ExpertSource + '_>> = match own.started_experts(seed) {
+            Some(source) => Some(source),
+            None => self.prepared.experts.source(scenario, expert_use),
         };
-        let experts = self.prepared.experts.source(scenario).map(|source| {
+        let experts = source.map(|source| {
             let times: Box<dyn ExpertDelay + '_> = Box::new(ExpertTimes::new(&self.pipeline, source));
             times
         });

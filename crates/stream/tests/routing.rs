@@ -34,7 +34,7 @@ fn layer(index: u32) -> RoutedLayer {
 /// Of how many experts of a user's token the next token of a user wants the same, in a middle layer, where neighbours
 /// share most.
 fn kept(source: &ExpertChoice, scenario: &StreamScenario, users: [u32; 2]) -> f64 {
-    let mut source = source.source(scenario).unwrap();
+    let mut source = source.source(scenario, scenario.machine.routing.into()).unwrap();
     let (mut before, mut now, mut same) = (Vec::new(), Vec::new(), 0);
     for _ in 0..300 {
         source.choose(users[0], layer(24), &mut before);

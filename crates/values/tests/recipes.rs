@@ -9,7 +9,12 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{TINY, TINY_DENSE, checkpoint, outside, precision};
-use wafersim_mapping::{Inputs, LayerMapping, Load, Recipe, RegionSize, builtin, on_region, random_recipe};
+use wafersim_mapping::{
+    Collective, Inputs, LayerMapping, Lines, Load, Own, Recipe, Reduction, RegionSize, builtin, on_region,
+    random_recipe,
+};
+use wafersim_program::collective::{Along, Tree, segment_tree_all_reduce};
+use wafersim_program::{Node, Program};
 use wafersim_spec::scenario::{RoutingModel, WaferCount};
 use wafersim_spec::{DataType, Wafer};
 use wafersim_values::{Checkpoint, Prefill, RunInput, Setup, Tolerance, compare, plain, random_prompt, run};
@@ -28,7 +33,7 @@ fn mappings(checkpoint: &Checkpoint, recipe: &Recipe, region: RegionSize) -> Opt
         precision: precision(DataType::Fp32),
         routing: RoutingModel::Skewed,
     };
-    on_region(recipe, Inputs { model: &checkpoint.model, wafer: &wafer, load, counted: None }, region).ok()
+    on_region(recipe, Inputs::new(&checkpoint.model, &wafer, load), region).ok()
 }
 
 /// Deviations of a run by kind, or what is wrong with it.
@@ -66,6 +71,44 @@ fn every_built_in_recipe_is_the_model_s() {
             }
         }
     }
+}
+
+/// Chains over groups of three, then one over their middles. A wrong one forgets the first.
+struct Threes {
+    is_wrong: bool,
+}
+
+impl Collective for Threes {
+    fn id(&self) -> String {
+        format!("threes, wrong: {}", self.is_wrong)
+    }
+
+    fn all_reduce(&self, program: &mut Program, lines: Lines, along: Along) -> Result<Vec<Node>, String> {
+        let both = [lines.members.min(3), lines.members.div_ceil(3)];
+        let sizes: Vec<u64> = both.into_iter().filter(|size| *size > 1).collect();
+        let tree = Tree::of_sizes(lines.members, &sizes).map_err(|error| error.to_string())?;
+        let mut steps = segment_tree_all_reduce(program, &tree, lines.stride, along);
+        if self.is_wrong {
+            steps.remove(0);
+        }
+        Ok(steps)
+    }
+}
+
+#[test]
+fn a_collective_from_outside_is_computed_and_a_wrong_one_found() {
+    let checkpoint = checkpoint(TINY, 3);
+    let done = |is_wrong| {
+        let mut recipe = Recipe::builtin("best").unwrap();
+        let own = || Reduction::Own(Own::collective(Threes { is_wrong }));
+        recipe.reductions.x = own();
+        recipe.reductions.y = own();
+        recipe.reductions.parts = own();
+        let mappings = mappings(&checkpoint, &recipe, RegionSize { columns: 12, rows: 8 }).unwrap();
+        PREFILLS.map(|prefill| deviations(&checkpoint, mappings.clone(), prefill).map(|_| ()))
+    };
+    assert_eq!(done(false), [Ok(()), Ok(()), Ok(())]);
+    assert!(done(true).iter().all(Result::is_err));
 }
 
 #[test]

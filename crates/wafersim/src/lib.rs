@@ -51,6 +51,7 @@
 //! Without any (`default-features = false`) a question is answered in closed form, with fewer than 40 crates from elsewhere.
 //!
 //! The program `simctl` is a thin shell around this crate. What follows is a tutorial; every example runs as a test.
+//! Longer ones are in `crates/wafersim/examples`; `examples/outside` there is a crate of its own that extends this one.
 //!
 //! # A question and its answer
 //!
@@ -131,6 +132,191 @@
 //! let refusal = place(&one_wafer).unwrap_err();
 //! assert!(refusal.to_string().contains("wafers would do"), "{refusal}");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # A wafer of one's own
+//!
+//! A file may start from a built-in one (`base = "wse3"`); in code a parameter has a key.
+//!
+//! ```
+//! use wafersim::prelude::*;
+//! use wafersim::spec::wafer::Key;
+//!
+//! let mut wafer = Wafer::builtin("wse3")?;
+//! wafer.set_key(Key::LinkLatency, 1.0)?; // microseconds; low and high widen to it
+//! assert!(wafer.set_key(Key::ClockGigahertz, 0.0).unwrap_err().to_string().contains("clock.frequency"));
+//! # Ok::<(), SpecError>(())
+//! ```
+//!
+//! # A mapping of one's own
+//!
+//! A recipe is data and fits any model. What it says is kept, or refused with numbers.
+//!
+//! ```
+//! use wafersim::mapping::{Mapping, Recipe};
+//! use wafersim::prelude::*;
+//! use wafersim::spec::Size;
+//!
+//! let mut recipe = Recipe { name: "mine".into(), ..Recipe::builtin("best")? };
+//! recipe.kv.dimension_split = Size::Exactly(2); // two columns share the width of a head
+//! let scenario = Scenario { context: 4096, prompt: 4096, ..Scenario::default() };
+//! let question = Question::new(scenario, Model::builtin("llama-3.1-8b")?, Wafer::builtin("wse3")?)?;
+//! let mine = question.with_mapping(Some(Mapping::Recipe(Box::new(recipe))));
+//! let answer = answer_without_ranges(&mine)?;
+//! println!("{:.0} tok/s", answer.tokens_per_second_per_user);
+//! # Ok::<(), wafersim::answer::AnswerError>(())
+//! ```
+//!
+//! # Code of one's own
+//!
+//! Placements of experts, routing models, collectives, kernels, objectives and moves of a search, policies of a stream
+//! are traits. What is given stands in the answer under its id, and in the hash of its inputs.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use wafersim::mapping::{OwnExperts, RoutingWeights};
+//! use wafersim::place::experts::assignment::Assignment;
+//! use wafersim::place::experts::strategies::{Strategy, Task};
+//! use wafersim::prelude::*;
+//! use wafersim::spec::Size;
+//!
+//! /// Experts dealt in turn, the most wanted first.
+//! struct HottestFirst;
+//!
+//! impl Strategy for HottestFirst {
+//!     fn name(&self) -> &str {
+//!         "hottest-first"
+//!     }
+//!
+//!     fn assign(&self, task: &Task<'_>) -> Assignment {
+//!         let mut homes = vec![0; task.demand.experts()];
+//!         for (turn, expert) in task.demand.hottest_first().into_iter().enumerate() {
+//!             homes[expert] = turn % task.cells;
+//!         }
+//!         Assignment::single(task.cells, |expert| homes[expert], homes.len())
+//!     }
+//! }
+//!
+//! /// Experts half as popular as the one before, down to a hundredth.
+//! struct Halving;
+//!
+//! impl RoutingWeights for Halving {
+//!     fn id(&self) -> String {
+//!         "halving to 0.01".into()
+//!     }
+//!
+//!     fn weights(&self, experts: u64, _top_k: u64) -> Vec<f64> {
+//!         (0..experts).map(|rank| 0.5_f64.powf(rank as f64).max(0.01)).collect()
+//!     }
+//! }
+//!
+//! let scenario = Scenario { users: 8, context: 2048, prompt: 2048, ..Scenario::default() };
+//! let question = Question::new(scenario, Model::builtin("qwen3-30b-a3b")?, Wafer::builtin("wse3")?)?;
+//! let own = OwnExperts::new(HottestFirst).sharing(Size::Exactly(8));
+//! let answer = answer_without_ranges(&question.with_experts(own).with_routing(Arc::new(Halving))?)?;
+//! assert_eq!(answer.load.extensions, ["experts: hottest-first", "routing: halving to 0.01"]);
+//! # Ok::<(), wafersim::answer::AnswerError>(())
+//! ```
+//!
+//! A collective is composed of words that the closed form, the fabric and the numeric reading know:
+//!
+//! ```
+//! use wafersim::mapping::{Collective, Lines, Own, Recipe, Reduction};
+//! use wafersim::prelude::*;
+//! use wafersim::program::collective::{Along, Tree, segment_tree_all_reduce};
+//!
+//! /// One chain to the middle, which sends the sum back.
+//! struct OneChain;
+//!
+//! impl Collective for OneChain {
+//!     fn id(&self) -> String {
+//!         "one chain".into()
+//!     }
+//!
+//!     fn all_reduce(&self, program: &mut Program, lines: Lines, along: Along) -> Result<Vec<Node>, String> {
+//!         let tree = Tree::of_sizes(lines.members, &[lines.members]).map_err(|error| error.to_string())?;
+//!         Ok(segment_tree_all_reduce(program, &tree, lines.stride, along))
+//!     }
+//! }
+//!
+//! let mut recipe = Recipe::builtin("best")?;
+//! recipe.reductions.y = Reduction::Own(Own::collective(OneChain));
+//! assert!(recipe.to_toml().contains("one chain"), "a file holds its id");
+//! # Ok::<(), wafersim::mapping::MappingError>(())
+//! ```
+//!
+//! # Many questions, and a search
+//!
+//! Answers depend on their question alone: ask in parallel with rayon (`examples/sweep.rs`), or give
+//! [`answer::plan::plan`] a grid. A search takes an objective and moves of one's own (`examples/own_objective.rs`):
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use wafersim::answer::map::{How, MappingTimes, OwnObjective};
+//!
+//! /// Speed, but every wafer must be worth it.
+//! struct PerWafer;
+//!
+//! impl OwnObjective for PerWafer {
+//!     fn id(&self) -> String {
+//!         "per wafer".into()
+//!     }
+//!
+//!     fn value(&self, times: &MappingTimes<'_>) -> Option<f64> {
+//!         Some(times.seconds_per_token() * f64::from(times.mapped.placement.wafers_used))
+//!     }
+//! }
+//!
+//! let how = How { own: Some(Arc::new(PerWafer)), ..How::default() };
+//! assert_eq!(how.own.map(|own| own.id()), Some("per wafer".into())); // `answer::map::map_on` takes it
+//! ```
+//!
+//! # Many users
+//!
+//! ```
+//! use wafersim::stream::own::StreamExtensions;
+//! use wafersim::stream::policy::{Choice, Policy, Waiting};
+//! use wafersim::stream::run::Server;
+//! use wafersim::stream::scenario::StreamFile;
+//!
+//! /// Prompts before everything, in small chunks.
+//! #[derive(Debug)]
+//! struct Eager;
+//!
+//! impl Policy for Eager {
+//!     fn choose(&mut self, waiting: &Waiting) -> Choice {
+//!         if waiting.prefill > 0 { Choice::Prefill { most: 128 } } else { Choice::Decode }
+//!     }
+//! }
+//!
+//! let scenario = "
+//!     [machine]
+//!     model = 'llama-3.1-8b'
+//!     context = 2048
+//!     users = 4
+//!     [load]
+//!     users = 4
+//!     prompt = { median = 300 }
+//!     output = { median = 30 }
+//!     [run]
+//!     window = 0.2
+//! ";
+//! let server = Server::new(StreamFile::parse(scenario, "example")?.check("example")?, None)?;
+//! let point = server.with(StreamExtensions::default().policy("eager", |_seed| Box::new(Eager))).point("", |_| ());
+//! assert_eq!(point.machine.extensions, ["policy: eager"]);
+//! # Ok::<(), wafersim::stream::StreamError>(())
+//! ```
+//!
+//! # Traces of routing
+//!
+//! ```
+//! use wafersim::routing::{SyntheticSettings, generate, statistics::inspect};
+//!
+//! let settings = SyntheticSettings { layers: 2, tokens: 200, users: 4, ..SyntheticSettings::qwen3_30b() };
+//! assert!(inspect(&mut generate(&settings)?)?.mean.gini > 0.3, "some experts are popular");
+//! # Ok::<(), wafersim::routing::RoutingError>(())
 //! ```
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

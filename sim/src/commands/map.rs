@@ -312,7 +312,8 @@ fn how(flags: &MapFlags) -> Result<How, Failure> {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         Ok::<_, Failure>((recipe, Pins::of(&text)))
     });
-    Ok(How { objective: flags.objective.objective(), effort, seed: flags.seed, pinned: pinned.transpose()? })
+    let objective = flags.objective.objective();
+    Ok(How { objective, effort, seed: flags.seed, pinned: pinned.transpose()?, ..How::default() })
 }
 
 fn text(frontier: &[OfQuestion<'_>], best: &FoundOn, Insight { gains, way }: &Insight) -> String {

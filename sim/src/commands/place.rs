@@ -191,6 +191,7 @@ pub fn execute(flags: &PlaceFlags, asked: &Asked) -> Result<(), Failure> {
                     past: &past,
                     future: &future,
                     strategies: &strategies,
+                    own: &[],
                     sharing: &sharing,
                     annealing,
                 };
@@ -363,7 +364,7 @@ fn text(compared: &Compared) -> String {
         for outcome in &at.strategies {
             let over = spread.map(|spread| outcome.time_per_output_token_us / spread.time_per_output_token_us - 1.0);
             rows.row(vec![
-                outcome.strategy.to_owned(),
+                outcome.strategy.to_string(),
                 figure(outcome.time_per_output_token_us),
                 over.map_or_else(|| "-".into(), |over| format!("{:+.1} %", 100.0 * over)),
                 figure(outcome.experts_us),

@@ -262,7 +262,7 @@ impl OnGrid {
             precision: self.precision,
             routing: RoutingModel::Uniform,
         };
-        let inputs = Inputs { model, wafer: &wafer, load, counted: None };
+        let inputs = Inputs::new(model, &wafer, load);
         let resolved = match mapping {
             Mapping::Resolved(resolved) => (**resolved).clone(),
             Mapping::Recipe(recipe) => {

@@ -1,10 +1,11 @@
 //! Every strategy in every division of the wafer and of the regions, and which is fastest.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use rayon::prelude::*;
-use wafersim_mapping::Mapped;
+use wafersim_mapping::{Mapped, MappingError};
 use wafersim_place::experts::annealed::anneal;
 use wafersim_place::experts::assignment::Assignment;
 use wafersim_place::experts::demand::{Demand, PlaceLoad, Price};
@@ -16,7 +17,7 @@ use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
 use wafersim_spec::{Bytes, Cycles};
 
 use super::price::{LayerPrice, Reader};
-use super::{Comparison, Geometry, HeldRegion, NAMES, StrategyOutcome};
+use super::{Comparison, Geometry, HeldRegion, NAMES, StrategyName, StrategyOutcome};
 use crate::chosen::{Chosen, Source};
 use crate::error::AnswerError;
 use crate::question::Question;
@@ -55,30 +56,68 @@ struct Trial {
 /// Where the model does not fit, has no routed experts or others than the demand, or no strategy has room.
 pub fn compare(question: &Question, comparison: &Comparison<'_>) -> Result<Vec<StrategyOutcome>, AnswerError> {
     check(question, comparison)?;
+    check_names(comparison)?;
     let reading = LayerReading::new(question, question.scenario.profile);
     let ways = ways(question, comparison.batch, &reading)?;
     let mut trials: Vec<Trial> = Vec::new();
     let mut outcomes = Vec::new();
-    for &name in NAMES.iter().filter(|name| comparison.strategies.contains(*name)) {
-        let found = match STRATEGIES.iter().find(|strategy| strategy.name() == name) {
-            Some(strategy) => best_of(question, comparison, &ways, *strategy, name),
-            None if name == "clustered" => {
-                let alone = Comparison { sharing: &[1], ..comparison.clone() };
-                best_of(question, &alone, &ways, STRATEGIES[0], name)
-            }
-            None if name == "spread" => {
-                let trials =
-                    ways.iter().enumerate().filter_map(|(index, _)| spread(question, comparison, &ways, index));
-                fastest(trials.collect())
-            }
-            None => annealed(question, comparison, &ways, &trials),
-        };
-        trials.extend(found);
+    // Of the built-in ones the optimiser starts from the best of all others.
+    for name in NAMES.into_iter().filter(|name| *name != OPTIMISER && comparison.strategies.contains(name)) {
+        trials.extend(built_in(question, comparison, &ways, name)?);
     }
-    for name in comparison.strategies {
-        outcomes.extend(trials.iter().find(|trial| trial.outcome.strategy == *name).map(|trial| trial.outcome.clone()));
+    for strategy in comparison.own {
+        trials.extend(best_of(question, comparison, &ways, &**strategy, Cow::Owned(strategy.id()))?);
+    }
+    if comparison.strategies.contains(&OPTIMISER) {
+        trials.extend(annealed(question, comparison, &ways, &trials));
+    }
+    let own: Vec<String> = comparison.own.iter().map(|own| own.id()).collect();
+    for name in comparison.strategies.iter().copied().chain(own.iter().map(String::as_str)) {
+        outcomes.extend(trials.iter().find(|trial| trial.outcome.strategy == name).map(|trial| trial.outcome.clone()));
     }
     Ok(outcomes)
+}
+
+/// The strategy that improves what others have dealt.
+const OPTIMISER: &str = "annealed";
+
+/// A built-in strategy that needs no other.
+fn built_in(
+    question: &Question,
+    comparison: &Comparison<'_>,
+    ways: &[Way<'_>],
+    name: &'static str,
+) -> Result<Option<Trial>, AnswerError> {
+    match STRATEGIES.iter().find(|strategy| strategy.name() == name) {
+        Some(strategy) => best_of(question, comparison, ways, *strategy, name.into()),
+        None if name == "clustered" => {
+            let alone = Comparison { sharing: &[1], ..comparison.clone() };
+            best_of(question, &alone, ways, STRATEGIES[0], name.into())
+        }
+        None => {
+            let trials = (0..ways.len()).filter_map(|index| spread(question, comparison, ways, index));
+            Ok(fastest(trials.collect()))
+        }
+    }
+}
+
+/// Whether all names are those of strategies, and no own one has the name of another.
+fn check_names(comparison: &Comparison<'_>) -> Result<(), AnswerError> {
+    let refuse = |id: &str, problem: &str, allowed: String| {
+        let (kind, id, problem) = ("strategy", id.to_owned(), problem.to_owned());
+        Err(AnswerError::Mapping(MappingError::Own { kind, id, problem, allowed }))
+    };
+    if let Some(unknown) = comparison.strategies.iter().find(|name| !NAMES.contains(name)) {
+        return refuse(unknown, "is not built in", NAMES.join(", "));
+    }
+    let mut ids: Vec<String> = Vec::new();
+    for id in comparison.own.iter().map(|own| own.id()) {
+        if NAMES.contains(&id.as_str()) || ids.contains(&id) {
+            return refuse(&id, "has the id of another", "an id of its own".into());
+        }
+        ids.push(id);
+    }
+    Ok(())
 }
 
 /// Whether the demands are of this model.
@@ -194,9 +233,9 @@ fn best_of(
     comparison: &Comparison<'_>,
     ways: &[Way<'_>],
     strategy: &dyn Strategy,
-    name: &'static str,
-) -> Option<Trial> {
-    let experts = comparison.past.first()?.experts() as u64;
+    name: StrategyName,
+) -> Result<Option<Trial>, AnswerError> {
+    let experts = comparison.past.first().map_or(0, Demand::experts) as u64;
     let mut divisions: Vec<(u64, u64)> = Vec::new();
     for &sharing in comparison.sharing.iter().filter(|sharing| **sharing >= 1 && **sharing <= experts) {
         let fewest = experts.div_ceil(sharing);
@@ -210,6 +249,8 @@ fn best_of(
             divisions.push((fewest, sharing));
         }
     }
+    // Rectangles are numbered in 16 bit.
+    divisions.retain(|(cells, _)| *cells <= u64::from(u16::MAX));
     divisions.dedup();
     struct Point {
         way: usize,
@@ -218,26 +259,40 @@ fn best_of(
     }
     let of_way = |way| divisions.iter().map(move |&(cells, copies)| Point { way, cells, copies });
     let points: Vec<Point> = (0..ways.len()).flat_map(of_way).collect();
-    let deals: Vec<Deal> = points
-        .par_iter()
-        .filter_map(|&Point { way, cells, copies }| {
-            let rooms = rooms(question, comparison, &ways[way], cells, copies)?;
-            let prices = prices(question, comparison, &ways[way], &rooms);
-            let layers = moe_layers(&ways[way].mapped.placement);
-            let mut learned = ways[way].rest;
-            let mut assignments = Vec::with_capacity(layers.len());
-            for (layer, demand) in layers.iter().zip(comparison.past) {
-                let price = &prices.get(&layer.layout)?.whole;
-                let task = Task { demand, cells: cells as usize, room: copies as usize, price };
-                let assignment = strategy.assign(&task);
-                learned += assignment.judge(demand, price).price;
-                assignments.push(assignment);
+    // Nothing where there is no room; the assignment where it is not valid.
+    let deal = |&Point { way, cells, copies }: &Point| -> Option<Result<Deal, Assignment>> {
+        let rooms = rooms(question, comparison, &ways[way], cells, copies)?;
+        let prices = prices(question, comparison, &ways[way], &rooms);
+        let layers = moe_layers(&ways[way].mapped.placement);
+        let (cells, room) = (usize::try_from(cells).ok()?, usize::try_from(copies).ok()?);
+        let mut learned = ways[way].rest;
+        let mut assignments = Vec::with_capacity(layers.len());
+        for (layer, demand) in layers.iter().zip(comparison.past) {
+            let price = &prices.get(&layer.layout)?.whole;
+            let assignment = strategy.assign(&Task { demand, cells, room, price });
+            if assignment.cells != cells || !assignment.is_valid(demand.experts(), room) {
+                return Some(Err(assignment));
             }
-            Some(Deal { way, rooms, prices, assignments, learned })
+            learned += assignment.judge(demand, price).price;
+            assignments.push(assignment);
+        }
+        Some(Ok(Deal { way, rooms, prices, assignments, learned }))
+    };
+    let deals: Vec<Result<Deal, Assignment>> = points.par_iter().filter_map(deal).collect();
+    let deals: Vec<Deal> = deals.into_iter().collect::<Result<_, Assignment>>().map_err(|wrong| {
+        let most = wrong.copies_in_cells().into_iter().max().unwrap_or(0);
+        let (dealt, cells) = (wrong.homes.len(), wrong.cells);
+        AnswerError::Mapping(MappingError::Own {
+            kind: "strategy",
+            id: strategy.id(),
+            problem: format!("dealt {dealt} experts to {cells} rectangles, at most {most} to one"),
+            allowed: format!(
+                "each of {experts} experts in one or more different rectangles, as many as there is room for"
+            ),
         })
-        .collect();
-    let best = deals.into_iter().reduce(|best, deal| if deal.learned < best.learned { deal } else { best })?;
-    Some(judged(question, comparison, ways, name, best))
+    })?;
+    let best = deals.into_iter().reduce(|best, deal| if deal.learned < best.learned { deal } else { best });
+    Ok(best.map(|best| judged(question, comparison, ways, name, best)))
 }
 
 /// Experts dealt in one division, with the time of a pass on the past demand, in cycles.
@@ -314,7 +369,7 @@ fn annealed(question: &Question, comparison: &Comparison<'_>, ways: &[Way<'_>], 
         })
         .collect::<Option<Vec<_>>>()?;
     let deal = Deal { way: start.way, rooms: start.rooms.clone(), prices, assignments, learned: 0.0 };
-    Some(judged(question, comparison, ways, "annealed", deal))
+    Some(judged(question, comparison, ways, OPTIMISER.into(), deal))
 }
 
 /// Means over batches of a layer: whole, experts, moving, busiest pairs, imbalance.
@@ -329,7 +384,7 @@ fn judged(
     question: &Question,
     comparison: &Comparison<'_>,
     ways: &[Way<'_>],
-    strategy: &'static str,
+    strategy: StrategyName,
     deal: Deal,
 ) -> Trial {
     let Deal { way, rooms, prices, assignments, .. } = deal;
@@ -412,7 +467,7 @@ fn spread(question: &Question, comparison: &Comparison<'_>, ways: &[Way<'_>], wa
         rectangle: (region.columns, region.rows),
         idle_pes: 0,
     };
-    let outcome = figures.outcome(question, comparison, &ways[way], "spread", BTreeMap::new(), BTreeMap::new());
+    let outcome = figures.outcome(question, comparison, &ways[way], "spread".into(), BTreeMap::new(), BTreeMap::new());
     Some(Trial { outcome, rooms: BTreeMap::new(), assignments: Vec::new(), way })
 }
 
@@ -445,7 +500,7 @@ impl Figures {
         question: &Question,
         comparison: &Comparison<'_>,
         way: &Way<'_>,
-        strategy: &'static str,
+        strategy: StrategyName,
         rooms: BTreeMap<usize, Room>,
         homes: BTreeMap<u64, Assignment>,
     ) -> StrategyOutcome {

@@ -64,7 +64,12 @@ impl<'a> Held<'a> {
         let is_toggled = inputs.iter().any(|input| input.toggle() == Some(Toggle::Routing));
         let other = is_toggled.then(|| {
             let mut other = question.clone();
-            other.scenario.routing = other_routing(question.scenario.routing);
+            if question.extensions.routing().is_some() {
+                // In place of an own model that of the scenario.
+                other.extensions = question.extensions.without_routing();
+            } else {
+                other.scenario.routing = other_routing(question.scenario.routing);
+            }
             Programs::new(&other, way)
         });
         Self { question, way, profile, assumed: Programs::new(question, way), other }

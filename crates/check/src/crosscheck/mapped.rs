@@ -51,7 +51,7 @@ impl CheckedLayer {
             precision: PRECISION,
             routing: RoutingModel::Uniform,
         };
-        let inputs = Inputs { model: &model, wafer, load, counted: None };
+        let inputs = Inputs::new(&model, wafer, load);
         let mappings = on_region(&recipe, inputs, RegionSize { columns, rows }).map_err(|error| error.to_string())?;
         let mapping = mappings.first().ok_or("no layer")?;
         let (pairs, one) = (tokens * TOP_K, PlaceLoad { pairs: 1, distinct: 1, tokens: 1 });

@@ -100,8 +100,10 @@ impl Pricing {
         if self.base.search.is_none() || self.base.mapping.is_some() {
             return None;
         }
-        let Question { scenario, model, wafer, .. } = self.changed(changes)?;
+        let changed = self.changed(changes)?;
+        let (scenario, model, wafer) = (changed.scenario.clone(), changed.model.clone(), changed.wafer.clone());
         let anew = Question::new(scenario, model, wafer).ok()?.searching(Some(EFFORT));
+        let anew = anew.with_extensions_of(&changed).ok()?;
         anew.searched().cloned()
     }
 }

@@ -21,7 +21,7 @@ pub fn wse3() -> Wafer {
 }
 
 pub fn inputs<'a>(model: &'a Model, wafer: &'a Wafer) -> Inputs<'a> {
-    Inputs { model, wafer, load: load(), counted: None }
+    Inputs::new(model, wafer, load())
 }
 
 /// A mixture of experts that is as small as tests with numbers use, after a dense layer.

@@ -6,5 +6,6 @@ mod common;
 mod decisions;
 mod drawn;
 mod files;
+mod own;
 mod pinned;
 mod resolving;

@@ -26,9 +26,10 @@ pub struct Judgement {
 }
 
 impl Assignment {
-    /// One home for each expert.
+    /// One home for each expert. What is beyond 65,534 is a rectangle that no task has, and not valid.
     pub fn single(cells: usize, home_of: impl Fn(usize) -> usize, experts: usize) -> Self {
-        Self { cells, homes: (0..experts).map(|expert| vec![home_of(expert) as u16]).collect() }
+        let home = |expert| u16::try_from(home_of(expert)).unwrap_or(u16::MAX);
+        Self { cells, homes: (0..experts).map(|expert| vec![home(expert)]).collect() }
     }
 
     /// Copies in each rectangle.
@@ -67,8 +68,11 @@ impl Assignment {
             for &(batch, count) in demand.wanted(expert) {
                 for (index, &home) in homes.iter().enumerate() {
                     let share = share(count, index, homes.len());
-                    let load = &mut loads[batch as usize * self.cells + usize::from(home)];
-                    load.pairs += share;
+                    // Homes of an assignment that is not valid get nothing.
+                    let home = Some(usize::from(home)).filter(|home| *home < self.cells);
+                    let place = home.map(|home| batch as usize * self.cells + home);
+                    let Some(load) = place.and_then(|place| loads.get_mut(place)) else { continue };
+                    load.pairs = load.pairs.saturating_add(share);
                     load.distinct += u16::from(share > 0);
                 }
             }
@@ -108,6 +112,7 @@ impl Assignment {
 
 /// Of `count` pairs those that go to home `index` of `homes`.
 pub(super) fn share(count: u16, index: usize, homes: usize) -> u16 {
-    let homes = homes.max(1) as u16;
-    count / homes + u16::from((index as u16) < count % homes)
+    let (count, homes) = (usize::from(count), homes.max(1));
+    // No more than the count.
+    (count / homes + usize::from(index < count % homes)) as u16
 }

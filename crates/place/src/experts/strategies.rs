@@ -1,5 +1,8 @@
 //! Strategies that deal the experts of a layer to rectangles: the interface and the register. Each is one file; a
-//! further one is a file and a line in [`STRATEGIES`].
+//! further one is a file and a line in [`STRATEGIES`]. A strategy from outside needs neither: mappings and comparisons
+//! take it as it is.
+
+use std::fmt;
 
 use super::assignment::Assignment;
 use super::demand::{Demand, Price};
@@ -18,17 +21,29 @@ pub struct Task<'a> {
 }
 
 /// A way to deal experts to rectangles.
-pub trait Strategy: Sync {
-    /// Its name on the command line.
-    fn name(&self) -> &'static str;
+pub trait Strategy: Send + Sync {
+    /// Its name; of those that are built in the one on the command line.
+    fn name(&self) -> &str;
+
+    /// What tells it from all others: its name with every number that it deals by. Goes into hashes of inputs.
+    fn id(&self) -> String {
+        self.name().to_owned()
+    }
 
     /// Whether it puts experts into more than one rectangle, where there is room.
     fn makes_copies(&self) -> bool {
         false
     }
 
-    /// Deals the experts. The result is valid for the task: every expert has a home, no rectangle more than its room.
+    /// Deals the experts, the same way whenever it is asked. The result is valid for the task: every expert has a home,
+    /// no rectangle more than its room. Anything else is refused.
     fn assign(&self, task: &Task<'_>) -> Assignment;
+}
+
+impl fmt::Debug for dyn Strategy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "strategy '{}'", self.id())
+    }
 }
 
 /// The strategies of one step, in the order in which they are compared. The optimiser is [`super::annealed`].

@@ -112,6 +112,9 @@ fn pipeline_line(answer: &Answer) -> String {
     if answer.parameters.active < answer.parameters.total {
         words.push_str(&format!("; experts {}, routing {}", load.placement, load.routing));
     }
+    if !load.extensions.is_empty() {
+        words.push_str(&format!("; from outside: {}", load.extensions.join(", ")));
+    }
     words
 }
 

@@ -79,8 +79,8 @@ fn moved(ranges: &Uncertainty) -> Vec<Moved> {
     });
     let toggles = ranges.toggles.iter().map(|toggle| Moved {
         name: toggle.toggle.name(),
-        low: toggle.assumed.to_owned(),
-        high: toggle.other.to_owned(),
+        low: toggle.assumed.to_string(),
+        high: toggle.other.to_string(),
         unit: "",
         evidence: toggle.evidence,
         speeds: toggle.tokens_per_second_per_user,

@@ -68,7 +68,7 @@ struct Asked {
 
 const ASKED: [Asked; 5] = [
     Asked { title: "asked", cell: |row| row.wafers_asked.to_string() },
-    Asked { title: "experts", cell: |row| row.placement.to_string() },
+    Asked { title: "experts", cell: |row| row.placement_name().to_owned() },
     Asked { title: "weights", cell: |row| row.weights_in_words().to_owned() },
     Asked { title: "KV cache", cell: |row| row.kv_cache.name().to_owned() },
     Asked { title: "profile", cell: |row| row.profile.to_string() },

@@ -19,7 +19,7 @@ const FIELDS: &[Field] = &[
     ("clock_ghz", |plan, _| plan.clock_ghz.to_string()),
     ("target", |plan, _| plan.target.to_string()),
     ("wafers_asked", |_, row| row.wafers_asked.to_string()),
-    ("placement", |_, row| row.placement.to_string()),
+    ("placement", |_, row| row.placement_name().to_owned()),
     ("weights", |_, row| row.weights_in_words().to_owned()),
     ("kv_cache", |_, row| row.kv_cache.name().to_owned()),
     ("profile", |_, row| row.profile.to_string()),

@@ -143,8 +143,8 @@ pub fn answer() -> Answer {
         time_to_first_token_ms: Range { low: 3900.0, high: 6100.0 },
         toggles: vec![Alternative {
             toggle: Toggle::Routing,
-            assumed: "skewed",
-            other: "uniform",
+            assumed: "skewed".into(),
+            other: "uniform".into(),
             evidence: Evidence::Inferred,
             tokens_per_second_per_user: Range { low: 550.0, high: 580.0 },
             time_to_first_token_ms: Range { low: 4500.0, high: 4500.0 },
@@ -201,6 +201,7 @@ pub fn plan() -> Plan {
         context,
         wafers_asked: WaferCount::Exactly(16),
         placement: ExpertPlacement::Spread,
+        extensions: Vec::new(),
         weights: DataType::Fp8,
         mixed_weights: None,
         kv_cache: DataType::Bf16,

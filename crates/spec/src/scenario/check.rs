@@ -136,6 +136,22 @@ impl Scenario {
     /// # Errors
     /// [`SpecError::Field`] that names the model's own limit.
     pub fn check_against(&self, model: &Model) -> Result<(), SpecError> {
+        let at_least_one =
+            [("users", self.users), ("context", self.context)].into_iter().find(|(_, value)| *value == 0);
+        let clock = self.clock_ghz.unwrap_or(1.0);
+        let wrong = match at_least_one {
+            Some((field, value)) => Some((field, value.to_string(), "at least 1")),
+            // A search asks for no speed at all.
+            None if !(self.target.is_finite() && self.target >= 0.0) => {
+                Some(("target", self.target.to_string(), "a finite number above 0"))
+            }
+            None if !(clock.is_finite() && clock > 0.0) => Some(("clock_ghz", clock.to_string(), "a number above 0")),
+            None => None,
+        };
+        if let Some((field, value, allowed)) = wrong {
+            let (file, field, problem) = ("scenario".into(), field.into(), format!("is {value}"));
+            return Err(SpecError::Field { file, field, problem, allowed: allowed.into() });
+        }
         let most = model.max_positions.saturating_mul(CONTEXT_BEYOND_POSITIONS);
         for (field, tokens) in [("context", self.context), ("prompt", self.prompt)] {
             if tokens > most {

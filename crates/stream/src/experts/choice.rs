@@ -99,11 +99,16 @@ impl ExpertChoice {
         }
     }
 
-    /// A source at its start; nothing for the expected load.
-    pub fn source(&self, scenario: &StreamScenario) -> Option<Box<dyn ExpertSource + '_>> {
+    /// A source at its start; nothing for the expected load. `routing` is how tokens of the machine choose experts, for
+    /// those that are drawn by popularity.
+    pub fn source<'s>(
+        &'s self,
+        scenario: &StreamScenario,
+        routing: wafersim_mapping::ExpertUse<'s>,
+    ) -> Option<Box<dyn ExpertSource + 's>> {
         match self {
             Self::Expected => None,
-            Self::Popularity => Some(Box::new(Popularity::new(scenario.machine.routing, scenario.seed))),
+            Self::Popularity => Some(Box::new(Popularity::new(routing, scenario.seed))),
             Self::Generator { law, users } => {
                 Some(Box::new(FromRouting::new(ExpertSampler::of_law(Arc::clone(law), *users), *users)))
             }

@@ -6,7 +6,6 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use wafersim_answer::expert_load::use_probabilities;
-use wafersim_spec::scenario::RoutingModel;
 
 use super::{ExpertSource, RoutedLayer};
 use crate::random::{Purpose, stream};
@@ -17,8 +16,8 @@ const MOST_DRAWS: u32 = 64;
 /// The popularity of a routing model (`wafersim_answer::expert_load`), by rank; which expert has which rank is drawn
 /// once for each layer.
 #[derive(Debug)]
-pub struct Popularity {
-    routing: RoutingModel,
+pub struct Popularity<'r> {
+    routing: wafersim_mapping::ExpertUse<'r>,
     random: ChaCha8Rng,
     layers: BTreeMap<u64, Law>,
 }
@@ -31,14 +30,14 @@ struct Law {
     experts: Vec<u32>,
 }
 
-impl Popularity {
+impl<'r> Popularity<'r> {
     /// Draws by a routing model.
-    pub fn new(routing: RoutingModel, seed: u64) -> Self {
-        Self { routing, random: stream(seed, Purpose::Experts), layers: BTreeMap::new() }
+    pub fn new(routing: impl Into<wafersim_mapping::ExpertUse<'r>>, seed: u64) -> Self {
+        Self { routing: routing.into(), random: stream(seed, Purpose::Experts), layers: BTreeMap::new() }
     }
 }
 
-impl ExpertSource for Popularity {
+impl ExpertSource for Popularity<'_> {
     fn choose(&mut self, _user: u32, layer: RoutedLayer, chosen: &mut Vec<u32>) {
         let RoutedLayer { layer, experts, top_k, .. } = layer;
         chosen.clear();
