@@ -277,18 +277,19 @@ fn made_by(point: &Point) -> String {
 
 /// Settings of coding agents that stand at a guess, with its low and high; nothing for other loads.
 fn guessed(point: &Point) -> String {
-    let (all, value): (Vec<Guess>, Box<dyn Fn(&Guess) -> Option<f64>>) = match &point.scenario.load {
-        LoadScenario::Sessions(settings) => (guesses().into(), Box::new(|guess| settings.value(guess))),
-        LoadScenario::Tasks(settings) => (task_guesses().into(), Box::new(|guess| settings.value(guess))),
-        LoadScenario::Closed(_) | LoadScenario::Open(_) | LoadScenario::Trace(_) => return String::new(),
+    let words = match &point.scenario.load {
+        LoadScenario::Sessions(settings) => standing(&guesses(), |guess| settings.value(guess)),
+        LoadScenario::Tasks(settings) => standing(&task_guesses(), |guess| settings.value(guess)),
+        LoadScenario::Closed(_) | LoadScenario::Open(_) | LoadScenario::Trace(_) => Vec::new(),
     };
-    let stands = |guess: &Guess| value(guess).is_some_and(|value| value.to_bits() == guess.value.to_bits());
-    let words: Vec<String> = all
-        .iter()
-        .filter(|guess| stands(guess))
-        .map(|guess| format!("{} {} ({} to {})", guess.setting, guess.value, guess.low, guess.high))
-        .collect();
     if words.is_empty() { String::new() } else { labelled("guessed", &words.join(", ")) }
+}
+
+/// Guesses that stand, since nobody said otherwise.
+fn standing(guesses: &[Guess], value: impl Fn(&Guess) -> Option<f64>) -> Vec<String> {
+    let stands = |guess: &&Guess| value(guess).is_some_and(|value| value.to_bits() == guess.value.to_bits());
+    let word = |guess: &Guess| format!("{} {} ({} to {})", guess.setting, guess.value, guess.low, guess.high);
+    guesses.iter().filter(stands).map(word).collect()
 }
 
 fn checks(outcome: &ServiceOutcome) -> String {

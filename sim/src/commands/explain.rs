@@ -162,10 +162,10 @@ fn compare_tasks(
     });
     let points = points.inspect_err(|_| progress.clear())?;
     let mut all = Vec::with_capacity(2 + SERVICES.len());
-    for (points, name) in points.chunks(Side::ALL.len()).zip([plan.name.as_str(), "none (no quota)"]) {
+    for (points, name) in points.chunks(Side::ALL.len()).zip([format!("plan {}", plan.name), "no quota".into()]) {
         let done: Result<Vec<TasksDone>, _> =
             points.iter().map(|point| TasksDone::of(&point.outcome, plan.price)).collect();
-        all.extend(sides(format!("wafers, plan {name}"), done?));
+        all.extend(sides(format!("wafers, {name}"), done?));
     }
     for service in &SERVICES {
         let done: Result<Vec<TasksDone>, _> =

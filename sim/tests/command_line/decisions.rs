@@ -136,9 +136,12 @@ fn a_size_counts_quotas() {
     let (plan, scenario) = (folder.join("size-plan.toml"), folder.join("size-load.toml"));
     fs::write(&plan, "tokens = { minute = 30000 }\nmonthly = 50.0\n").unwrap();
     let load =
-        "[load]\nkind = 'closed'\nusers = 40\nthink = 1.0\nprompt = { median = 2000 }\noutput = { median = 300 }\n";
-    fs::write(&scenario, format!("[machine]\nmodel = 'llama-3.1-8b'\ncontext = 4096\n{load}[run]\nwindow = 120.0\n"))
-        .unwrap();
+        "[load]\nkind = 'closed'\nusers = 400\nthink = 1.0\nprompt = { median = 2000 }\noutput = { median = 300 }\n";
+    fs::write(
+        &scenario,
+        format!("[machine]\nmodel = 'llama-3.1-8b'\ncontext = 4096\n{load}[run]\nwarm_up = 20.0\nwindow = 20.0\n"),
+    )
+    .unwrap();
     let asked = |flags: &str| {
         simctl(&format!(
             "size {} --wafers 1 --search none --seeds 1 --ttft-p95 40ms --format json {flags}",
@@ -149,12 +152,12 @@ fn a_size_counts_quotas() {
     let (free, limited) = (asked(""), asked(&format!("--plan {}", plan.display())));
     assert!(free["plan"].is_null());
     let seen = &limited["plan"];
-    assert_eq!((&seen["organisations"], seen["usd_per_month"].as_f64()), (&40.into(), Some(2000.0)), "{seen}");
+    assert_eq!((&seen["organisations"], seen["usd_per_month"].as_f64()), (&400.into(), Some(20_000.0)), "{seen}");
     assert!(seen["waiting_for_quota"].as_f64().unwrap() > 0.5, "{seen}");
     let most = |size: &Value| size["most_users_per_machine"].as_f64().unwrap();
     assert!(most(&limited) > most(&free), "{} {}", most(&limited), most(&free));
     let shared = asked(&format!("--plan {} --organisation 10", plan.display()));
-    assert_eq!(shared["plan"]["organisations"], 4);
+    assert_eq!(shared["plan"]["organisations"], 40);
     for (flags, says) in [
         ("--organisation 0 --plan coding", "--organisation: is 0"),
         ("--organisation 5", "with --plan"),

@@ -106,8 +106,8 @@ fn the_load_of_a_run_is_written_and_replayed() {
 /// The same tasks at every service; where there is a quota, a row without it says what it takes.
 #[test]
 fn a_finished_task_is_compared_with_other_services() {
-    let machine = "[machine]\nmodel = 'llama-3.1-8b'\nwafers = 1\nusers = 4\ncontext = 65536\n";
-    let load = "[load]\nkind = 'tasks'\nusers = 2\ntasks = 6\nsteps = 6.0\nlongest = 40000\n";
+    let machine = "[machine]\nmodel = 'llama-3.1-8b'\nwafers = 1\nusers = 4\ncontext = 32768\n";
+    let load = "[load]\nkind = 'tasks'\nusers = 2\ntasks = 6\nsteps = 6.0\nlongest = 24000\n";
     let scenario =
         format!("{machine}[service]\nplan = 'coding'\nprefix_cache = true\n[clients]\nprofile = 'continue'\n{load}");
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tasks.toml");
@@ -117,7 +117,7 @@ fn a_finished_task_is_compared_with_other_services() {
     let names: Vec<&str> = services.iter().filter_map(|one| one["service"].as_str()).collect();
     assert_eq!(
         names,
-        ["wafers, plan coding", "wafers, plan none (no quota)", "claude-like", "grok-code-like", "qwen3-coder on GPUs"]
+        ["wafers, plan coding", "wafers, no quota", "claude-like", "grok-code-like", "qwen3-coder on GPUs"]
     );
     for service in services {
         let seconds = |side: &str| service[side]["tasks"]["seconds_per_finished"].as_f64().expect("a number");

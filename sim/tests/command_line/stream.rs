@@ -375,7 +375,7 @@ fn machines_behind_a_balancer_and_what_agents_send_beside() {
                 append = { median = 300, spread = 1.0 }\nthink = 1.0\nside = { prompt = 600, output = 12 }\n\
                 subagents = { count = 3, share = 0.1, prompt = 900 }\nsummary = 400\n[run]\nwindow = 100.0\n";
     let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("balanced.toml");
-    std::fs::write(&file, format!("{machine}{service}{load}")).unwrap();
+    fs::write(&file, format!("{machine}{service}{load}")).unwrap();
     let found = simctl(&format!("stream {} --format json", file.display())).json();
     let replicas = found["outcome"]["replicas"].as_array().unwrap();
     assert_eq!((replicas.len(), replicas[1]["away"].as_f64()), (2, Some(20.0)));

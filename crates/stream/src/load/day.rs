@@ -27,7 +27,7 @@ impl DayCurve {
     }
 
     /// The moment after `from` at which as much is asked as in `seconds` at factor 1: for a Poisson process, the
-    /// inverse of its cumulative intensity (Çınlar, Introduction to Stochastic Processes, 1975, section 4.7).
+    /// inverse of its cumulative intensity (Cinlar, Introduction to Stochastic Processes, 1975, section 4.7).
     pub fn after(&self, from: Time, seconds: f64) -> Time {
         if self.is_flat() {
             return from + Time::from_seconds(seconds);
