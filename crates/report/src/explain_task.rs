@@ -98,8 +98,8 @@ fn notes(compared: &Compared<'_>) -> String {
     let mut page = labelled(
         "tasks",
         &format!(
-            "{}, the same at every service: a first context of {} tokens, {} new tokens a call and {} of an answer in \
-             the median, {} steps an attempt, up to {} attempts",
+            "{}, drawn alike for every service, each with its own steps and success: a first context of {} tokens, {} \
+             new tokens a call and {} of an answer in the median, {} steps an attempt, up to {} attempts",
             whole(ended),
             whole(tasks.prefix.median.into()),
             whole(tasks.append.median.into()),

@@ -159,7 +159,7 @@ fn a_size_counts_quotas() {
     let shared = asked(&format!("--plan {} --organisation 10", plan.display()));
     assert_eq!(shared["plan"]["organisations"], 40);
     for (flags, says) in [
-        ("--organisation 0 --plan coding", "--organisation: is 0"),
+        ("--organisation 0 --plan coding", "--organisation: is '0'"),
         ("--organisation 5", "with --plan"),
         ("--plan goldd", "there is no plan 'goldd'"),
         ("--set service.replicas=2", "service.replicas"),

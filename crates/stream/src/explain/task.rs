@@ -64,7 +64,7 @@ pub const SERVICES: [KnownService; 3] = [
         success: [0.7, 0.744, 0.838],
         per_minute: None,
         price: Price { input: 3.0, cached: Some(0.3), output: 15.0 },
-        evidence: "speed: Claude Sonnet 4.5 at 55 to 70 (independent, 2025 and 2026), asked for as 60 to 80; price: list of \
+        evidence: "speed: Claude Sonnet 4.5 at 55 to 70 (independent, 2025 and 2026), taken as 60 to 80; price: list of \
                    Sonnet; success: SWE-bench Verified, Sonnet 4.5 74.2 to 74.4 %, Opus 4.8 83.8 % (OpenHands index), low a \
                    guess; steps 0.7 (0.5 to 1) of Qwen3-Coder's: a guess",
     },
@@ -89,7 +89,7 @@ pub const SERVICES: [KnownService; 3] = [
         success: WAFER_SUCCESS,
         per_minute: None,
         price: Price { input: 0.3, cached: None, output: 1.0 },
-        evidence: "speed: 8 x B200 measured at 30 to 48 tok/s with 64 and 16 users, 101 with one, expected a guess between them; \
+        evidence: "speed: 8 x B200 measured at 101 tok/s with one user, 48 with 16 and 30 with 64; 60 and 40 are guesses; \
                    price: DeepInfra's; success: as on wafers, the same model",
     },
 ];
