@@ -13,6 +13,7 @@ use std::sync::Arc;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use wafersim_requests::Settings;
 use wafersim_stream::admission::Whole;
+use wafersim_stream::balancer::Replicas;
 use wafersim_stream::costs::{Costs, GivenCosts, PassTimes, StationKind};
 use wafersim_stream::engine::{Engine, Length, Service};
 use wafersim_stream::kv::Ledger;
@@ -69,6 +70,7 @@ fn run_engine(stations: u32, tokens: u64) -> ServiceOutcome {
         speculation: None,
         longest: 1 << 20,
         experts: None,
+        replicas: Replicas::default(),
     };
     let settings = ClosedSettings {
         users: 64,

@@ -107,6 +107,9 @@ pub struct Size {
     pub cost: Option<Cost>,
     /// USD a month for each user.
     pub usd_per_user_and_month: Option<f64>,
+    /// What its users see through the plan, where one stands before the machines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanSeen>,
     /// Users in all, or requests a second.
     pub users: f64,
     /// Seeds that it was confirmed with.
@@ -115,6 +118,29 @@ pub struct Size {
     pub scenario: StreamScenario,
     /// Where it comes from.
     pub provenance: Provenance,
+}
+
+/// What users see through a plan, from outside. Levels are promised of what is let in: no machine makes a quota larger.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PlanSeen {
+    /// The plan.
+    pub plan: String,
+    /// How its clients retry.
+    pub profile: String,
+    /// Organisations in all, each with an account of its own.
+    pub organisations: u32,
+    /// Median of an answer's tokens over all the time from wanting it to its end.
+    pub seen_speed_p50: Option<f64>,
+    /// Seconds from wanting an answer to its first token, at p95.
+    pub first_token_p95_s: Option<f64>,
+    /// Share of a request's time that goes in waiting for the quota, retries included.
+    pub waiting_for_quota: Option<f64>,
+    /// Refusals of a machine in an hour.
+    pub refused_per_hour_and_machine: Option<f64>,
+    /// Part of the requests that users give up.
+    pub given_up: Option<f64>,
+    /// What all organisations pay for the plan in a month, where it has a price a month.
+    pub usd_per_month: Option<f64>,
 }
 
 /// A level, and what came of it over several seeds.
@@ -177,6 +203,13 @@ pub type Told<'a> = &'a (dyn Fn(&str) + Sync);
 /// Where the load is a trace, nothing is promised, or no design can be placed at all.
 pub fn size(asked: &Asked, told: Told<'_>) -> Result<Size, DecideError> {
     let users = users_of(&asked.scenario.load)?;
+    if asked.scenario.replicas.is_some() {
+        return Err(DecideError::Value {
+            what: "service.replicas, service.balancer or service.outages".into(),
+            value: "given, and how many machines there are is what is looked for".into(),
+            allowed: "a scenario without them".into(),
+        });
+    }
     if asked.levels.is_empty() {
         return Err(DecideError::Value {
             what: "the number of service levels".into(),
@@ -225,6 +258,7 @@ pub fn size(asked: &Asked, told: Told<'_>) -> Result<Size, DecideError> {
         machine: None,
         cost: None,
         usd_per_user_and_month: None,
+        plan: None,
         users,
         seeds: asked.seeds,
         scenario: asked.scenario.clone(),
@@ -326,6 +360,7 @@ fn feasible(
         machine: Some(server.summary()),
         usd_per_user_and_month: Some(cost.usd_per_hour.value * MONTH / users),
         cost: Some(cost),
+        plan: confirmed.plan.clone(),
         ..size
     })
 }
@@ -351,11 +386,12 @@ fn users_of(load: &LoadScenario) -> Result<f64, DecideError> {
     match load {
         LoadScenario::Closed(load) => Ok(f64::from(load.users)),
         LoadScenario::Sessions(load) => Ok(f64::from(load.agents)),
+        LoadScenario::Tasks(load) => Ok(f64::from(load.agents)),
         LoadScenario::Open(load) => Ok(load.rate),
         LoadScenario::Trace(_) => Err(DecideError::Value {
             what: "load.kind".into(),
             value: "trace, which has no number of users to share out over machines".into(),
-            allowed: "closed, open, sessions".into(),
+            allowed: "closed, open, sessions, tasks".into(),
         }),
     }
 }
@@ -370,6 +406,7 @@ fn with_users(load: &LoadScenario, users: f64) -> LoadScenario {
         LoadScenario::Sessions(load) => {
             LoadScenario::Sessions(wafersim_stream::load::SessionSettings { agents: whole, ..load })
         }
+        LoadScenario::Tasks(load) => LoadScenario::Tasks(wafersim_stream::load::TaskSettings { agents: whole, ..load }),
         LoadScenario::Open(load) => LoadScenario::Open(wafersim_stream::load::OpenSettings { rate: users, ..load }),
         trace @ LoadScenario::Trace(_) => trace,
     }

@@ -1,6 +1,6 @@
 //! How many machines a load needs, for people and for programs.
 
-use wafersim_decide::size::{Change, Considered, Kept, Move, Nearest, Size};
+use wafersim_decide::size::{Change, Considered, Kept, Move, Nearest, PlanSeen, Size};
 use wafersim_stream::scenario::LoadScenario;
 
 use crate::cost;
@@ -27,6 +27,10 @@ pub fn text(size: &Size) -> String {
     }
     page.push_str(&heading(if size.feasible { "What users see" } else { "What one user of the nearest machine sees" }));
     page.push_str(&levels(&size.levels));
+    if let Some(plan) = &size.plan {
+        page.push_str(&heading("Through the plan, as users see it from outside"));
+        page.push_str(&through(plan, size));
+    }
     if size.feasible {
         page.push('\n');
         size.prompts.iter().for_each(|sentence| page.push_str(&wrapped("  ", sentence)));
@@ -53,11 +57,42 @@ pub fn text(size: &Size) -> String {
     page
 }
 
+/// What users see through a plan, and what it brings in.
+fn through(plan: &PlanSeen, size: &Size) -> String {
+    let shown = |value: Option<f64>, form: fn(f64) -> String| value.map_or_else(|| NOTHING.to_owned(), form);
+    let (names, organisations) = ((&plan.plan, &plan.profile), plural(plan.organisations.into(), "organisation"));
+    let mut text = labelled("plan", &format!("{}, clients {}; {organisations}", names.0, names.1));
+    let seen = format!(
+        "{} tok/s in the median over all the time, first token after {} (p95); {} of the time goes in waiting for the \
+         quota; {} refusals an hour on a machine, {} of requests given up",
+        shown(plan.seen_speed_p50, figure),
+        shown(plan.first_token_p95_s, duration),
+        shown(plan.waiting_for_quota, share),
+        shown(plan.refused_per_hour_and_machine, figure),
+        shown(plan.given_up, share),
+    );
+    text.push_str(&labelled("users see", &seen));
+    if let (Some(pays), Some(cost)) = (plan.usd_per_month, &size.cost) {
+        let costs = cost.usd_per_hour.value * HOURS_OF_A_MONTH;
+        let words =
+            format!("{} a month for all organisations, and the machines cost {}", dollars(pays), dollars(costs));
+        text.push_str(&labelled("it brings in", &words));
+    }
+    text
+}
+
+/// 8,760 / 12.
+const HOURS_OF_A_MONTH: f64 = 730.0;
+
+fn dollars(amount: f64) -> String {
+    format!("${}", whole(amount.round().max(0.0) as u64))
+}
+
 /// Users, or requests a second, in words.
 fn users(size: &Size, count: f64) -> String {
     match size.scenario.load {
         LoadScenario::Open(_) => format!("{} requests/s", figure(count)),
-        LoadScenario::Sessions(_) => plural(count.round() as u64, "agent"),
+        LoadScenario::Sessions(_) | LoadScenario::Tasks(_) => plural(count.round() as u64, "agent"),
         _ => plural(count.round() as u64, "user"),
     }
 }
@@ -246,6 +281,15 @@ fn load(size: &Size) -> String {
             whole(load.prefix.median.into()),
             whole(load.longest.into()),
             whole(load.common.into()),
+            whole(load.append.median.into()),
+            whole(load.output.median.into()),
+            figure(load.steps),
+            duration(load.think)
+        ),
+        LoadScenario::Tasks(load) => format!(
+            "coding agents with tasks: a first context of {} tokens; {} new tokens a call and {} of an answer in the \
+             median, {} steps an attempt, {} to think",
+            whole(load.prefix.median.into()),
             whole(load.append.median.into()),
             whole(load.output.median.into()),
             figure(load.steps),

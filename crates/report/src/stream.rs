@@ -4,7 +4,7 @@ use serde::Serialize;
 use wafersim_answer::Verified;
 use wafersim_stream::ServiceOutcome;
 use wafersim_stream::costs::StationKind;
-use wafersim_stream::load::{Guess, guesses};
+use wafersim_stream::load::{Guess, guesses, task_guesses};
 use wafersim_stream::result::{Ended, State, StationUse};
 use wafersim_stream::run::{MachineSummary, Point, knee};
 use wafersim_stream::scenario::LoadScenario;
@@ -19,6 +19,7 @@ use crate::paragraph::{heading, labelled};
 use crate::records::csv_text;
 use crate::requests::{left_out, seen};
 use crate::stream_clients;
+use crate::stream_tasks;
 
 /// A run for people.
 pub fn text(point: &Point) -> String {
@@ -41,6 +42,10 @@ pub fn text(point: &Point) -> String {
     if let Some(clients) = &outcome.clients {
         page.push_str(&heading("Clients, as they see the service from outside"));
         page.push_str(&stream_clients::text(clients));
+    }
+    if let Some(tasks) = &outcome.tasks {
+        page.push_str(&heading("Tasks"));
+        page.push_str(&stream_tasks::text(tasks, point));
     }
     page.push_str(&heading("How many"));
     page.push_str(&queues(outcome));
@@ -102,8 +107,10 @@ fn run_line(outcome: &ServiceOutcome) -> String {
         Ended::Served => "everybody is served",
     };
     let totals = &outcome.totals;
+    let gone = |count: u64, what: &str| if count > 0 { format!(", {} {what}", whole(count)) } else { String::new() };
+    let lost = [gone(totals.cancelled, "taken back"), gone(totals.aborted, "lost with their machine")].concat();
     format!(
-        "window from {} to {} ({why}); {} came, {} finished, {} inside at the end, {} refused",
+        "window from {} to {} ({why}); {} came, {} finished, {} inside at the end, {} refused{lost}",
         duration(outcome.window_start.seconds()),
         duration(outcome.window_end.seconds()),
         plural(totals.arrived, "request"),
@@ -227,6 +234,13 @@ fn uses(machine: &MachineSummary, outcome: &ServiceOutcome) -> String {
     let mut text = labelled("busiest slot", &named(busiest(false)));
     text.push_str(&labelled("busiest link", &named(busiest(true))));
     text.push_str(&labelled("wafers", &wafers.join(", ")));
+    for (at, replica) in outcome.replicas.iter().enumerate() {
+        let away = if replica.away > 0.0 { format!(", {} away", duration(replica.away)) } else { String::new() };
+        let lost = if replica.aborted > 0 { format!(", {} lost", whole(replica.aborted)) } else { String::new() };
+        let (answers, tokens) = (plural(replica.finished, "answer"), whole(replica.tokens));
+        let words = format!("{answers}, {tokens} tokens, slots {} busy{away}{lost}", share(replica.busy));
+        text.push_str(&labelled(&format!("machine {at}"), &words));
+    }
     let room = if kv.capacity == 0 { 0.0 } else { kv.taken.mean / kv.capacity as f64 };
     text.push_str(&labelled("room", &format!("{} of {} tokens", share(room), whole(kv.capacity))));
     let part = |tokens: u64| share(tokens as f64 / totals.prompt_tokens.max(1) as f64);
@@ -267,14 +281,19 @@ fn made_by(point: &Point) -> String {
 
 /// Settings of coding agents that stand at a guess, with its low and high; nothing for other loads.
 fn guessed(point: &Point) -> String {
-    let LoadScenario::Sessions(settings) = &point.scenario.load else { return String::new() };
-    let stands = |guess: &Guess| settings.value(guess).is_some_and(|value| value.to_bits() == guess.value.to_bits());
-    let words: Vec<String> = guesses()
-        .iter()
-        .filter(|guess| stands(guess))
-        .map(|guess| format!("{} {} ({} to {})", guess.setting, guess.value, guess.low, guess.high))
-        .collect();
+    let words = match &point.scenario.load {
+        LoadScenario::Sessions(settings) => standing(&guesses(), |guess| settings.value(guess)),
+        LoadScenario::Tasks(settings) => standing(&task_guesses(), |guess| settings.value(guess)),
+        LoadScenario::Closed(_) | LoadScenario::Open(_) | LoadScenario::Trace(_) => Vec::new(),
+    };
     if words.is_empty() { String::new() } else { labelled("guessed", &words.join(", ")) }
+}
+
+/// Guesses that stand, since nobody said otherwise.
+fn standing(guesses: &[Guess], value: impl Fn(&Guess) -> Option<f64>) -> Vec<String> {
+    let stands = |guess: &&Guess| value(guess).is_some_and(|value| value.to_bits() == guess.value.to_bits());
+    let word = |guess: &Guess| format!("{} {} ({} to {})", guess.setting, guess.value, guess.low, guess.high);
+    guesses.iter().filter(stands).map(word).collect()
 }
 
 fn checks(outcome: &ServiceOutcome) -> String {

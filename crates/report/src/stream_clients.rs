@@ -33,20 +33,45 @@ pub(crate) fn text(clients: &ClientOutcome) -> String {
         page.push_str(&grid.text());
     }
     page.push_str(&labelled("tokens", &tokens_line(clients)));
+    if let Some(words) = lost_line(clients) {
+        page.push_str(&labelled("lost", &words));
+    }
+    if let Some(spread) = clients.speed_spread.filter(|_| clients.fairness.is_some()) {
+        let words = format!("tok/s of users from outside: the 95th percentile is {spread:.2} times the median");
+        page.push_str(&labelled("between users", &words));
+    }
     page
 }
 
 /// Parts of a request's time, with their names in a list and in a column.
-const fn parts(shares: &Shares) -> [(&'static str, &'static str, f64); 7] {
+const fn parts(shares: &Shares) -> [(&'static str, &'static str, f64); 9] {
     [
         ("waiting for the quota", "quota", shares.quota),
         ("retries beyond that", "retries", shares.retries),
         ("refused for want of room", "refusals", shares.capacity),
+        ("machines that went away", "outages", shares.outage),
+        ("answers not waited for", "deadlines", shares.deadline),
         ("network and host", "network", shares.network),
         ("waiting for room and turn", "queue", shares.queue),
         ("its prompt", "prompt", shares.prompt),
         ("its answer's tokens", "tokens", shares.decode),
     ]
+}
+
+/// What was lost on the way; nothing where nothing was.
+fn lost_line(clients: &ClientOutcome) -> Option<String> {
+    let counts = [
+        (clients.refused_away, "refused since no machine was up"),
+        (clients.lost, "lost with their machine"),
+        (clients.timed_out, "not waited for (deadline)"),
+        (clients.expired, "without room in the plan's time"),
+    ];
+    let words: Vec<String> = counts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{} {what}", whole(*count)))
+        .collect();
+    (!words.is_empty()).then(|| format!("of the attempts {}", words.join(", ")))
 }
 
 pub(crate) fn service_line(clients: &ClientOutcome) -> String {

@@ -30,6 +30,8 @@ pub enum Finish {
     Length,
     /// It calls a tool.
     ToolCalls,
+    /// An upstream has kept the rest back.
+    ContentFilter,
 }
 
 impl Finish {
@@ -39,6 +41,7 @@ impl Finish {
             Self::Stop => "stop",
             Self::Length => "length",
             Self::ToolCalls => "tool_calls",
+            Self::ContentFilter => "content_filter",
         }
     }
 }
@@ -75,6 +78,40 @@ enum Said {
     Words(Vec<String>),
     /// A call of a tool.
     Call { name: String, arguments: Vec<String> },
+    /// What an upstream said: a piece for each token.
+    Passed(Vec<PassedPiece>),
+}
+
+/// A piece of what an upstream said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum PassedPiece {
+    Text(String),
+    Call(u32, String, String),
+    Arguments(u32, String),
+}
+
+/// A tool call of an upstream's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// Its number there.
+    pub id: String,
+    /// The tool.
+    pub name: String,
+    /// Arguments, as JSON.
+    pub arguments: String,
+}
+
+/// What an upstream said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passed {
+    /// Text.
+    pub content: String,
+    /// Tool calls after it.
+    pub calls: Vec<Call>,
+    /// Why it ends.
+    pub finish: Finish,
+    /// Tokens, as the upstream counts them.
+    pub tokens: Option<u32>,
 }
 
 /// An answer.
@@ -94,10 +131,22 @@ pub struct Reply {
 pub enum Token<'a> {
     /// Text.
     Text(&'a str),
-    /// The start of a tool call: its name.
-    Call(&'a str),
+    /// The start of a tool call.
+    Call {
+        /// Which one of the answer's, from 0.
+        index: u32,
+        /// Its number; empty where the answer's own is to be taken.
+        id: &'a str,
+        /// The tool.
+        name: &'a str,
+    },
     /// Some of its arguments.
-    Arguments(&'a str),
+    Arguments {
+        /// Of which call.
+        index: u32,
+        /// JSON, not complete.
+        piece: &'a str,
+    },
 }
 
 impl Reply {
@@ -108,11 +157,52 @@ impl Reply {
             Said::Canned(from) if at == 0 => Token::Text(WORDS[from % WORDS.len()].trim_start()),
             Said::Canned(from) => Token::Text(WORDS[from.wrapping_add(at) % WORDS.len()]),
             Said::Words(words) => Token::Text(words.get(at).map_or(" ", String::as_str)),
-            Said::Call { name, .. } if at == 0 => Token::Call(name),
-            Said::Call { arguments, .. } => Token::Arguments(arguments.get(at - 1).map_or("", String::as_str)),
+            Said::Call { name, .. } if at == 0 => Token::Call { index: 0, id: "", name },
+            Said::Call { arguments, .. } => {
+                Token::Arguments { index: 0, piece: arguments.get(at - 1).map_or("", String::as_str) }
+            }
+            Said::Passed(pieces) => match pieces.get(at) {
+                Some(PassedPiece::Text(text)) => Token::Text(text),
+                Some(PassedPiece::Call(index, id, name)) => Token::Call { index: *index, id, name },
+                Some(PassedPiece::Arguments(index, piece)) => Token::Arguments { index: *index, piece },
+                None => Token::Text(""),
+            },
         }
     }
+
+    /// An upstream's answer, in as many pieces as it has tokens: so many as the upstream counts, else one for
+    /// `bytes_per_token` bytes. Letters are shared out evenly; where there are more tokens than that (thoughts that are
+    /// not shown), the first ones are empty. No more than `most`.
+    pub fn passed(passed: &Passed, bytes_per_token: u32, most: u32) -> Self {
+        let letters = |text: &str| text.chars().count();
+        let named = passed.calls.len();
+        let all = letters(&passed.content) + passed.calls.iter().map(|call| letters(&call.arguments)).sum::<usize>();
+        let counted = u32::try_from(passed.content.len() + named * NAME_BYTES).unwrap_or(u32::MAX);
+        let arguments = passed.calls.iter().map(|call| call.arguments.len()).sum::<usize>();
+        let counted = counted.saturating_add(u32::try_from(arguments).unwrap_or(u32::MAX));
+        let tokens = passed.tokens.unwrap_or_else(|| counted.div_ceil(bytes_per_token.max(1)));
+        let tokens = tokens.clamp(1, most.max(1));
+        let for_letters = (tokens as usize).saturating_sub(named).max(1);
+        let each = all.div_ceil(for_letters).max(1);
+        let cut = |text: &str| -> Vec<String> {
+            let letters: Vec<char> = text.chars().collect();
+            letters.chunks(each).map(|piece| piece.iter().collect()).collect()
+        };
+        let mut pieces: Vec<PassedPiece> = cut(&passed.content).into_iter().map(PassedPiece::Text).collect();
+        for (index, call) in (0u32..).zip(&passed.calls) {
+            pieces.push(PassedPiece::Call(index, call.id.clone(), call.name.clone()));
+            pieces.extend(cut(&call.arguments).into_iter().map(|piece| PassedPiece::Arguments(index, piece)));
+        }
+        let missing = (tokens as usize).saturating_sub(pieces.len());
+        pieces.splice(0..0, std::iter::repeat_with(|| PassedPiece::Text(String::new())).take(missing));
+        // Calls that begin within a token may make more pieces than tokens: each piece is one then.
+        let tokens = u32::try_from(pieces.len()).unwrap_or(u32::MAX);
+        Self { said: Said::Passed(pieces), tokens, finish: passed.finish, fault: None }
+    }
 }
+
+/// Bytes of the name of a tool and what is around it, where tokens are not counted: a guess.
+const NAME_BYTES: usize = 12;
 
 /// A script as written.
 #[derive(Debug, Deserialize)]
@@ -294,7 +384,7 @@ mod tests {
 
     fn text(answer: &Reply) -> String {
         let tokens = (0..answer.tokens).map(|index| match answer.token(index) {
-            Token::Text(text) | Token::Call(text) | Token::Arguments(text) => text,
+            Token::Text(text) | Token::Call { name: text, .. } | Token::Arguments { piece: text, .. } => text,
         });
         tokens.collect()
     }
@@ -330,7 +420,7 @@ mod tests {
         let tools = r#""tools":[{"type":"function","function":{"name":"ls"}}]"#;
         let first = asked(&format!(r#"{{"messages":[{{"role":"user","content":"x"}}],{tools}}}"#));
         let call = answers.answer(&first, 1000, 0);
-        assert_eq!((call.finish, call.token(0)), (Finish::ToolCalls, Token::Call("ls")));
+        assert_eq!((call.finish, call.token(0)), (Finish::ToolCalls, Token::Call { index: 0, id: "", name: "ls" }));
         assert_eq!(text(&call), r#"ls{"path":"."}"#);
         let second =
             asked(r#"{"messages":[{"role":"user","content":"x"},{"role":"tool","content":"a b","tool_call_id":"1"}]}"#);
@@ -339,6 +429,28 @@ mod tests {
         assert_eq!(words.fault, Some(Fault::Cut { after: 2 }));
         let other = asked(r#"{"messages":[{"role":"user","content":"x"}]}"#);
         assert_eq!(answers.answer(&other, 1000, 0).tokens, 50);
+    }
+
+    #[test]
+    fn what_an_upstream_says_is_said_in_as_many_tokens() {
+        let call =
+            |name: &str| Call { id: format!("id-{name}"), name: name.into(), arguments: r#"{"a":"b c"}"#.into() };
+        let said = Passed {
+            content: "Some words, and more: \u{e4}\u{f6}\u{fc}.".into(),
+            calls: vec![call("ls"), call("cat")],
+            finish: Finish::ToolCalls,
+            tokens: Some(17),
+        };
+        for tokens in [None, Some(9), Some(17), Some(400)] {
+            let answer = Reply::passed(&Passed { tokens, ..said.clone() }, 4, 1000);
+            assert_eq!(text(&answer), format!(r#"{}ls{{"a":"b c"}}cat{{"a":"b c"}}"#, said.content));
+            let wanted = tokens.unwrap_or(19);
+            assert!(answer.tokens >= wanted && answer.tokens <= wanted + 3, "{} {tokens:?}", answer.tokens);
+            assert_eq!((answer.finish, answer.fault), (Finish::ToolCalls, None));
+        }
+        let nothing = Passed { content: String::new(), calls: Vec::new(), finish: Finish::Stop, tokens: None };
+        let answer = Reply::passed(&nothing, 4, 1000);
+        assert_eq!((answer.tokens, answer.token(0)), (1, Token::Text("")));
     }
 
     #[test]

@@ -69,8 +69,13 @@ impl Frame {
         format!("{kind}-{:016x}", self.number)
     }
 
-    fn call_id(&self) -> String {
-        format!("call_{:016x}", self.number)
+    /// The number of a call: `given`, where it has one.
+    fn call_id(&self, index: u32, given: &str) -> String {
+        match (given, index) {
+            ("", 0) => format!("call_{:016x}", self.number),
+            ("", _) => format!("call_{:016x}_{index}", self.number),
+            (given, _) => given.to_owned(),
+        }
     }
 
     fn object(&self, is_chunk: bool) -> &'static str {
@@ -104,22 +109,30 @@ impl Frame {
 
     /// An answer in one piece.
     pub fn answer(&self, answer: &Reply, usage: &Usage, time: &TimeInfo, finish: Finish) -> Value {
-        let (mut text, mut name, mut arguments) = (String::new(), None, String::new());
-        for index in 0..usage.output {
-            match answer.token(index) {
+        let (mut text, mut calls) = (String::new(), Vec::<(String, &str, String)>::new());
+        for token in (0..usage.output).map(|index| answer.token(index)) {
+            match token {
                 Token::Text(piece) => text.push_str(piece),
-                Token::Call(called) => name = Some(called),
-                Token::Arguments(piece) => arguments.push_str(piece),
+                Token::Call { index, id, name } => calls.push((self.call_id(index, id), name, String::new())),
+                Token::Arguments { piece, .. } => {
+                    if let Some((_, _, arguments)) = calls.last_mut() {
+                        arguments.push_str(piece);
+                    }
+                }
             }
         }
         let mut choice = json!({ "index": 0, "finish_reason": finish.name(), "logprobs": null });
-        match (self.endpoint, name) {
-            (Endpoint::Text, _) => choice["text"] = text.into(),
-            (Endpoint::Chat, None) => choice["message"] = json!({ "role": "assistant", "content": text }),
-            (Endpoint::Chat, Some(name)) => {
-                let function = json!({ "name": name, "arguments": arguments });
-                let call = json!({ "id": self.call_id(), "type": "function", "function": function });
-                choice["message"] = json!({ "role": "assistant", "content": null, "tool_calls": [call] });
+        match self.endpoint {
+            Endpoint::Text => choice["text"] = text.into(),
+            Endpoint::Chat if calls.is_empty() => choice["message"] = json!({ "role": "assistant", "content": text }),
+            Endpoint::Chat => {
+                let calls = calls.into_iter().map(|(id, name, arguments)| {
+                    let function = json!({ "name": name, "arguments": arguments });
+                    json!({ "id": id, "type": "function", "function": function })
+                });
+                let content = if text.is_empty() { Value::Null } else { text.into() };
+                let calls: Value = calls.collect();
+                choice["message"] = json!({ "role": "assistant", "content": content, "tool_calls": calls });
             }
         }
         let mut whole = self.whole(false, json!([choice]));
@@ -176,18 +189,21 @@ impl Events {
     /// A token; `due` is when it was, on the server's clock, where the client asks for it.
     pub fn token(&self, out: &mut Vec<u8>, token: Token<'_>, due: Option<f64>) {
         match (self.frame.endpoint, token) {
-            (Endpoint::Text, Token::Text(text) | Token::Call(text) | Token::Arguments(text)) => {
+            (
+                Endpoint::Text,
+                Token::Text(text) | Token::Call { name: text, .. } | Token::Arguments { piece: text, .. },
+            ) => {
                 self.chunk(out, &quoted(text));
             }
             (Endpoint::Chat, Token::Text(text)) => self.chunk(out, &format!("{{\"content\":{}}}", quoted(text))),
-            (Endpoint::Chat, Token::Call(name)) => {
+            (Endpoint::Chat, Token::Call { index, id, name }) => {
                 let function = json!({ "name": name, "arguments": "" });
-                let id = self.frame.call_id();
-                let call = json!({ "index": 0, "id": id, "type": "function", "function": function });
+                let id = self.frame.call_id(index, id);
+                let call = json!({ "index": index, "id": id, "type": "function", "function": function });
                 self.chunk(out, &json!({ "tool_calls": [call] }).to_string());
             }
-            (Endpoint::Chat, Token::Arguments(piece)) => {
-                let call = json!({ "index": 0, "function": { "arguments": piece } });
+            (Endpoint::Chat, Token::Arguments { index, piece }) => {
+                let call = json!({ "index": index, "function": { "arguments": piece } });
                 self.chunk(out, &json!({ "tool_calls": [call] }).to_string());
             }
         }

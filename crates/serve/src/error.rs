@@ -9,6 +9,8 @@ use thiserror::Error;
 use wafersim_stream::Time;
 use wafersim_stream::service::{Counted, Refusal};
 
+use crate::upstream::UpstreamError;
+
 /// Where the fields of an error stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ErrorShape {
@@ -82,6 +84,42 @@ impl ApiError {
         }
     }
 
+    /// What a client is told where the upstream has no answer. Of what was wrong with the request, the words and the status
+    /// are the upstream's; a key that it does not take is not the client's fault. `speed` is simulated seconds in a second.
+    pub fn of_upstream(error: UpstreamError, speed: f64) -> Self {
+        let failed = |status: u16, code: &'static str, message: String| Self {
+            status,
+            message,
+            kind: "server_error",
+            param: Some("upstream".into()),
+            code,
+            retry_after: None,
+        };
+        match error {
+            UpstreamError::Unreachable(why) => {
+                failed(502, "upstream_unreachable", format!("The upstream cannot be reached: {why}."))
+            }
+            UpstreamError::Late => failed(504, "upstream_timeout", "The upstream did not answer in time.".into()),
+            UpstreamError::Strange(what) => failed(502, "upstream_invalid", format!("The upstream's answer {what}.")),
+            UpstreamError::Refused { status: 401 | 403, .. } => failed(
+                502,
+                "upstream_authentication",
+                "The upstream does not take the key that this server was started with.".into(),
+            ),
+            UpstreamError::Refused { status: 429, message, retry_after } => Self {
+                kind: "too_many_requests_error",
+                retry_after: retry_after.map(|seconds| Time::from_seconds(seconds * speed)),
+                ..failed(429, "upstream_rate_limited", message)
+            },
+            UpstreamError::Refused { status, message, .. } if (400..500).contains(&status) => {
+                Self { kind: "invalid_request_error", ..failed(status, "upstream_refused", message) }
+            }
+            UpstreamError::Refused { status, message, .. } => {
+                failed(502, "upstream_failed", format!("The upstream failed with status {status}: {message}"))
+            }
+        }
+    }
+
     /// The body.
     pub fn body(&self, shape: ErrorShape) -> Value {
         let fields = json!({ "message": self.message, "type": self.kind, "param": self.param, "code": self.code });
@@ -110,6 +148,16 @@ pub enum ServeError {
     /// The threads cannot be started.
     #[error("threads cannot be started: {0}")]
     Threads(String),
+    /// An upstream cannot be one.
+    #[error(
+        "--upstream: {url}: {problem}; allowed: the URL of an endpoint up to /v1, for example http://127.0.0.1:8000/v1"
+    )]
+    Upstream {
+        /// As given, without what could be a secret in it.
+        url: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// A script is wrong.
     #[error("{file}: {problem}; allowed: {allowed}")]
     Script {

@@ -1,10 +1,11 @@
 //! An endpoint of the OpenAI form that answers at the speed of a simulated machine.
 //!
 //! Clients talk HTTP; what they wait for is the event engine of `wafersim-stream`, whose clock runs with the wall's,
-//! scaled by a speed. Answers are canned or scripted: one word is one token.
+//! scaled by a speed. Answers are canned, scripted (one word is one token), or a real endpoint's.
 //!
 //! **What is absent.** No model, no formula of a kernel, no file, no terminal: who starts it hands in a machine, plans
-//! and scripts that are read already. Of the network it knows one listening socket.
+//! and scripts that are read already. Of the network it knows one listening socket, and, where answers are passed
+//! through, the endpoint that it is told.
 //!
 //! | module | owns |
 //! |---|---|
@@ -19,6 +20,7 @@
 //! | [`keys`] | who may ask |
 //! | [`metrics`] | counts and times under vLLM's names |
 //! | [`record`] | the requests as a trace |
+//! | [`upstream`] | a real endpoint whose answers are passed through |
 //! | [`server`] | the socket, the paths, limits, the end |
 
 pub mod answers;
@@ -33,5 +35,6 @@ pub mod metrics;
 pub mod prompt;
 pub mod record;
 pub mod server;
+pub mod upstream;
 
 pub use error::{ApiError, ErrorShape, ServeError};

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 use wafersim_stream::Time;
+use wafersim_stream::costs::StationKind;
 use wafersim_stream::engine::live::FromOutside;
 use wafersim_stream::observer::Levels;
 use wafersim_stream::request::Request;
@@ -117,6 +118,8 @@ type Answered = oneshot::Sender<Result<(u64, watch::Receiver<Progress>, Vec<Limi
 
 enum Command {
     Submit(Box<Wanted>, Answered),
+    /// Whether a request would be let in now.
+    Check(Box<Wanted>, oneshot::Sender<Result<(), Refused>>),
     Cancel(u64),
     State(oneshot::Sender<State>),
     Stop,
@@ -135,6 +138,9 @@ pub struct State {
     pub now: f64,
     /// Seconds that the simulation is behind the clock.
     pub lag: f64,
+    /// Busy time of the slots of each wafer so far, in simulated seconds: the mean of its slots; of several machines one
+    /// after the other.
+    pub wafers: Vec<f64>,
     /// Accounts, by organisation.
     pub accounts: Vec<Vec<LimitState>>,
 }
@@ -185,6 +191,16 @@ impl MachineThread {
         self.commands.send(Command::Submit(Box::new(wanted), answer)).map_err(|_| Refused::Stopped)?;
         let (number, progress, limits) = answered.await.map_err(|_| Refused::Stopped)??;
         Ok(Running { number, progress, limits, commands: self.commands.clone() })
+    }
+
+    /// Whether a request would be let in now; nothing is taken from its account.
+    ///
+    /// # Errors
+    /// Where it would not.
+    pub async fn would_admit(&self, wanted: Wanted) -> Result<(), Refused> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(Command::Check(Box::new(wanted), answer)).map_err(|_| Refused::Stopped)?;
+        answered.await.map_err(|_| Refused::Stopped)?
     }
 
     /// How it stands; nothing after its end.
@@ -297,6 +313,27 @@ fn epoch(setup: &Setup, record: &mut Option<Record>, commands: &Receiver<Command
                     engine.cancel(number);
                 }
             }
+            Command::Check(wanted, answer) => {
+                if !is_behind {
+                    engine.advance(clock.now());
+                }
+                let now = engine.now();
+                let content = wanted.prompt.content();
+                let cached = engine.cached(&content, wanted.prompt.tokens);
+                let ask = Ask { prompt: wanted.prompt.tokens, cached, most: wanted.most };
+                let tokens = u64::from(wanted.prompt.tokens) + u64::from(wanted.output);
+                let is_full = setup.plan.queue.is_some_and(|most| engine.levels().room >= most);
+                let checked = match accounts.get(wanted.organisation as usize) {
+                    None => Err(Refused::Stopped),
+                    Some(_) if !engine.could_serve(tokens) => Err(Refused::TooLong),
+                    Some(account) if is_full => Err(Refused::Service(Refusal::Capacity, account.limits(now))),
+                    Some(account) => {
+                        let admitted = account.clone().admit(now, &ask).map(drop);
+                        admitted.map_err(|refusal| Refused::Service(refusal, account.limits(now)))
+                    }
+                };
+                let _ = answer.send(checked);
+            }
             Command::Cancel(number) => {
                 if engine.observer().knows(number) {
                     engine.cancel(number);
@@ -312,6 +349,7 @@ fn epoch(setup: &Setup, record: &mut Option<Record>, commands: &Receiver<Command
                     capacity: engine.capacity(),
                     now: engine.now().seconds(),
                     lag: clock.seconds(clock.now() - engine.now()),
+                    wafers: wafers(engine.stations(), &engine.busy_so_far()),
                     accounts: accounts.iter().map(|account| account.limits(engine.now())).collect(),
                 };
                 let _ = answer.send(state);
@@ -322,4 +360,24 @@ fn epoch(setup: &Setup, record: &mut Option<Record>, commands: &Receiver<Command
             }
         }
     }
+}
+
+/// The mean busy time of the slots of each wafer, machine by machine.
+fn wafers(stations: &[StationKind], busy: &[u64]) -> Vec<f64> {
+    let of_machine = |busy: &[u64]| {
+        let mut wafers: Vec<(f64, u32)> = Vec::new();
+        for (station, busy) in stations.iter().zip(busy) {
+            let StationKind::Slot { wafer, .. } = station else { continue };
+            let at = *wafer as usize;
+            if wafers.len() <= at {
+                wafers.resize(at + 1, (0.0, 0));
+            }
+            if let Some((sum, slots)) = wafers.get_mut(at) {
+                *sum += Time(*busy).seconds();
+                *slots += 1;
+            }
+        }
+        wafers.into_iter().map(|(sum, slots)| sum / f64::from(slots.max(1))).collect::<Vec<f64>>()
+    };
+    busy.chunks(stations.len().max(1)).flat_map(of_machine).collect()
 }

@@ -31,6 +31,7 @@ use crate::headers::retry_after;
 use crate::keys::Keys;
 use crate::machine::MachineThread;
 use crate::metrics::Metrics;
+use crate::upstream::Upstream;
 
 /// What a server is.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub struct Site {
     pub metrics: Arc<Metrics>,
     /// What is said.
     pub answers: Answers,
+    /// Whose answers are passed through in place of these.
+    pub upstream: Option<Upstream>,
     /// Who may ask.
     pub keys: Keys,
     /// How errors look.

@@ -18,7 +18,7 @@ pub use outcome::{ClientOutcome, Shares};
 pub use profile::{Backoff, ClientProfile, HeaderRule, RetryLayer};
 pub use retry::Retry;
 
-use crate::load::{Entry, LoadSource, Story};
+use crate::load::{Door, Entry, LoadSource, Loss, Lost, Story, TaskOutcome};
 use crate::random::{Purpose, stream};
 use crate::request::{Content, Piece, Request};
 use crate::service::{Account, Ask, Refusal, Reservation, ServicePlan, Used};
@@ -40,6 +40,9 @@ pub struct ClientSettings {
     pub host: f64,
     /// Seconds after which a user gives a request up that is still refused; nothing is never.
     pub patience: Option<f64>,
+    /// Seconds after which a client hangs up on a request that was let in, and retries; nothing is never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<f64>,
     /// Seed of the waits that are spread.
     pub seed: u64,
 }
@@ -62,6 +65,9 @@ struct Wanted {
     /// What the first refusal for a quota said.
     told: Option<Time>,
     capacity: Time,
+    /// Attempts that were let in and lost, and the waits after them; and what was away.
+    outage: Time,
+    deadline: Time,
     attempts: u64,
     retry: Retry,
     reserved: Option<Reservation>,
@@ -114,7 +120,8 @@ impl<L: LoadSource> Clients<L> {
     /// A request of the load becomes one of a client's: it comes later by the way to the service.
     fn send(&mut self, mut request: Request) -> Request {
         let user = request.user;
-        let organisation = if self.is_closed { user } else { self.dealt } % self.settings.organisations.max(1);
+        let dealt = if self.is_closed { self.inner.owner(user) } else { self.dealt };
+        let organisation = dealt % self.settings.organisations.max(1);
         self.dealt = self.dealt.wrapping_add(1);
         let plan = &self.settings.plan;
         let context = plan.context.unwrap_or(u32::MAX);
@@ -152,6 +159,8 @@ impl<L: LoadSource> Clients<L> {
             quota: Time::ZERO,
             told: None,
             capacity: Time::ZERO,
+            outage: Time::ZERO,
+            deadline: Time::ZERO,
             attempts: 0,
             retry: Retry::new(&self.settings.profile),
             reserved: None,
@@ -171,26 +180,29 @@ impl<L: LoadSource> Clients<L> {
         wanted
     }
 
-    /// An attempt was refused at `now`: the next one, or, where the user gives up, what it wants next.
-    fn refused(&mut self, place: u32, refusal: &Refusal, now: Time) -> Option<Request> {
+    /// An attempt failed at `now`: the next one, or, where the user gives up, what it wants next.
+    fn failed(&mut self, place: u32, failure: Failure, now: Time) -> Option<Request> {
         let told = now + self.down;
-        let hint = match refusal {
-            Refusal::Quota { wait, limit } => wait.unwrap_or(limit.window.time()),
-            Refusal::Capacity => Time::from_seconds(CAPACITY_WAIT),
-        };
-        let is_quota = matches!(refusal, Refusal::Quota { .. });
-        self.counts.refused(now, is_quota);
+        self.counts.failed(now, failure);
         let random = &mut self.random;
         let wanted = self.wanted.get_mut(place as usize).and_then(Option::as_mut)?;
+        let hint = failure.hint();
         let delay = wanted.retry.next(&self.settings.profile, hint, || random.random());
         let patience = self.settings.patience.map(Time::from_seconds);
         let delay = delay.filter(|delay| patience.is_none_or(|most| told + *delay - wanted.since <= most));
         if let Some(delay) = delay {
             let again = told + delay.max(LEAST_WAIT) + self.up;
-            if is_quota {
-                wanted.told.get_or_insert(hint);
+            // From the moment at which the attempt came: what it took before it was lost is lost too.
+            let took = again - wanted.request.arrival.min(now);
+            match failure {
+                Failure::Quota(hint) => {
+                    wanted.told.get_or_insert(hint);
+                    wanted.quota += took;
+                }
+                Failure::Full | Failure::Lost(Loss::Queue) => wanted.capacity += took,
+                Failure::Away | Failure::Lost(Loss::Outage) => wanted.outage += took,
+                Failure::Lost(Loss::Deadline) => wanted.deadline += took,
             }
-            *(if is_quota { &mut wanted.quota } else { &mut wanted.capacity }) += again - now;
             wanted.request.arrival = again;
             return Some(wanted.request.clone());
         }
@@ -200,6 +212,30 @@ impl<L: LoadSource> Clients<L> {
         let next = self.inner.after(wanted.user, told)?;
         let arrival = next.arrival.max(told + AFTER_GIVING_UP);
         Some(self.send(Request { arrival, ..next }))
+    }
+}
+
+/// Why an attempt has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failure {
+    /// 429: a quota is used up; the same request would be let in after so long.
+    Quota(Time),
+    /// 429: too many wait.
+    Full,
+    /// 503: no machine is up.
+    Away,
+    /// It was let in, and lost.
+    Lost(Loss),
+}
+
+impl Failure {
+    /// What the service says of when to come again.
+    fn hint(self) -> Option<Time> {
+        match self {
+            Self::Quota(wait) => Some(wait),
+            Self::Full | Self::Lost(Loss::Queue) => Some(Time::from_seconds(CAPACITY_WAIT)),
+            Self::Away | Self::Lost(Loss::Outage | Loss::Deadline) => None,
+        }
     }
 }
 
@@ -230,12 +266,51 @@ impl<L: LoadSource> LoadSource for Clients<L> {
         true
     }
 
-    fn ask(&mut self, request: &Request, cached: u32, waiting: u64, now: Time) -> Entry {
+    fn beside(&mut self) -> Option<Request> {
+        let request = self.inner.beside()?;
+        Some(self.send(request))
+    }
+
+    fn deadline(&self, request: &Request) -> Option<Time> {
+        let seconds = self.settings.deadline?;
+        // From when the client sent it.
+        Some(request.arrival + Time::from_seconds(seconds) - self.up)
+    }
+
+    fn queue_deadline(&self) -> Option<Time> {
+        self.settings.plan.deadline.map(Time::from_seconds)
+    }
+
+    fn lost(&mut self, lost: &Lost<'_>, now: Time) -> Option<Request> {
+        let place = lost.request.user;
+        let wanted = self.wanted.get_mut(place as usize).and_then(Option::as_mut)?;
+        // What a machine lost, or never had room for, is not paid; a client that hangs up pays for what was made. Nothing is published of either.
+        let used = match lost.loss {
+            Loss::Outage | Loss::Queue => Used::default(),
+            Loss::Deadline => Used { prompt: lost.request.prompt, cached: lost.cached, output: lost.produced },
+        };
+        let account = self.accounts.get_mut(wanted.organisation as usize);
+        if let (Some(account), Some(reserved)) = (account, wanted.reserved.take()) {
+            account.settle(now, reserved, &used);
+        }
+        self.failed(place, Failure::Lost(lost.loss), now)
+    }
+
+    fn owner(&self, user: u32) -> u32 {
+        self.inner.owner(user)
+    }
+
+    fn tasks(&self, end: Time) -> Option<TaskOutcome> {
+        self.inner.tasks(end)
+    }
+
+    fn ask(&mut self, request: &Request, door: &Door, now: Time) -> Entry {
         let place = request.user;
         let Some(wanted) = self.wanted.get_mut(place as usize).and_then(Option::as_mut) else { return Entry::In };
         wanted.attempts += 1;
         self.counts.attempt(now);
-        let ask = Ask { prompt: request.prompt, cached, most: self.settings.profile.max_tokens };
+        let Some(waiting) = door.waiting else { return Entry::Back(self.failed(place, Failure::Away, now)) };
+        let ask = Ask { prompt: request.prompt, cached: door.cached, most: self.settings.profile.max_tokens };
         let is_full = self.settings.plan.queue.is_some_and(|most| waiting >= most);
         let account = self.accounts.get_mut(wanted.organisation as usize);
         let admitted = match account {
@@ -249,7 +324,11 @@ impl<L: LoadSource> LoadSource for Clients<L> {
                 wanted.reserved = Some(reserved);
                 Entry::In
             }
-            Err(refusal) => Entry::Back(self.refused(place, &refusal, now)),
+            Err(Refusal::Quota { wait, limit }) => {
+                let failure = Failure::Quota(wait.unwrap_or(limit.window.time()));
+                Entry::Back(self.failed(place, failure, now))
+            }
+            Err(Refusal::Capacity) => Entry::Back(self.failed(place, Failure::Full, now)),
         }
     }
 
@@ -262,11 +341,13 @@ impl<L: LoadSource> LoadSource for Clients<L> {
             account.settle(story.ended, reserved, &used);
         }
         let seen = outcome::Seen {
-            user: wanted.user,
+            user: self.inner.owner(wanted.user),
             since: wanted.since,
             quota: wanted.quota.min(wanted.told.unwrap_or(Time::ZERO)),
             retries: wanted.quota - wanted.told.unwrap_or(Time::ZERO),
             capacity: wanted.capacity,
+            outage: wanted.outage,
+            deadline: wanted.deadline,
             attempts: wanted.attempts,
             is_cut: wanted.is_cut,
             up: self.up,
@@ -274,5 +355,6 @@ impl<L: LoadSource> LoadSource for Clients<L> {
             used,
         };
         self.counts.served(story, &seen);
+        self.inner.served(story);
     }
 }

@@ -9,21 +9,21 @@
 //! it is *ready*, or *in a pass*, in turn. The last chunk of a prompt gives the first token.
 
 pub mod live;
+mod replica;
 mod request_life;
 mod tally;
-
-use std::collections::VecDeque;
 
 use rand_chacha::ChaCha8Rng;
 use wafersim_answer::Pipeline;
 
 use crate::admission::Admission;
+use crate::balancer::Replicas;
 use crate::costs::{Costs, Way};
 use crate::event_queue::EventQueue;
 use crate::experts::ExpertDelay;
 use crate::kv::Ledger;
 use crate::line::{Kind, Line, Waits};
-use crate::load::LoadSource;
+use crate::load::{LoadSource, Loss};
 use crate::observer::Observer;
 use crate::policy::{Choice, Policy, Waiting};
 use crate::prefix_cache::PrefixCache;
@@ -31,6 +31,7 @@ use crate::random::{Purpose, stream};
 use crate::request::Request;
 use crate::result::{Ended, ServiceOutcome, Totals};
 use crate::time::Time;
+use replica::Replica;
 use tally::Tally;
 
 /// How requests are served.
@@ -56,6 +57,14 @@ pub struct Service<'s> {
     pub longest: u32,
     /// Who wants which experts, where not the expected load counts.
     pub experts: Option<Box<dyn ExpertDelay + 's>>,
+    /// Machines behind the balancer.
+    pub replicas: Replicas,
+}
+
+impl Service<'_> {
+    fn host_blocks(&self) -> u64 {
+        self.prefix_cache.map_or(0, |host| host.blocks)
+    }
 }
 
 /// Drafts, and how they are verified.
@@ -137,7 +146,15 @@ enum Event {
     Through(u32),
     Drafted(u32),
     Loaded(u32),
-    EntryFree,
+    EntryFree(u32),
+    /// A request, by its place and its number, is not wanted any longer.
+    Deadline(u32, u64),
+    /// The same, if it still waits for room.
+    QueueDeadline(u32, u64),
+    /// A replica goes away.
+    Away(u32),
+    /// A replica is back.
+    Back(u32),
     WarmedUp,
 }
 
@@ -150,6 +167,12 @@ struct Active {
     is_inside: bool,
     /// Whether whoever sent it wants it no more.
     is_cancelled: bool,
+    /// Whether it is gone, and its place waits for an event that is still to come.
+    is_ghost: bool,
+    /// Whether it has room.
+    has_room: bool,
+    /// Where it is served.
+    replica: u32,
     /// Tokens to compute before it decodes: the prompt, and what it had of its answer when it gave way.
     target: u32,
     /// Of these, tokens that are computed, in the line, or were cached.
@@ -179,6 +202,7 @@ struct Active {
 
 #[derive(Debug, Default)]
 struct Pass {
+    replica: u32,
     is_prefill: bool,
     is_last_chunk: bool,
     entered: Time,
@@ -197,23 +221,14 @@ pub struct Engine<'a, C, L: ?Sized, O> {
     length: Length,
     now: Time,
     events: EventQueue<Event>,
-    line: Line,
-    ledger: Ledger,
-    cache: PrefixCache,
-    host_free: Time,
-    /// When the draft model takes the next draft.
-    drafter_free: Time,
+    replicas: Vec<Replica>,
+    /// The room of an empty replica.
+    room: Ledger,
     requests: Vec<Active>,
     unused_requests: Vec<u32>,
     passes: Vec<Pass>,
     unused_passes: Vec<u32>,
     next_arrival: Option<Request>,
-    waiting: VecDeque<u32>,
-    prompts: VecDeque<u32>,
-    ready: VecDeque<u32>,
-    last_chunk: Option<Time>,
-    wake_at: Time,
-    room_changed: bool,
     arrivals: u64,
     speculation: ChaCha8Rng,
     totals: Totals,
@@ -235,32 +250,25 @@ impl<'a, C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'a, C, L, O> {
         observer: &'a mut O,
         length: Length,
     ) -> Self {
+        let count = service.replicas.count.max(1);
+        let tally = Tally::new(costs.stations().len() * count as usize);
+        let cache = PrefixCache::new(service.host_blocks(), service.cache_life);
         let line = Line::new(costs.stations());
-        let tally = Tally::new(costs.stations().len());
-        let cache = PrefixCache::new(service.prefix_cache.map_or(0, |host| host.blocks), service.cache_life);
-        Self {
+        let replicas = (0..count).map(|_| Replica::new(line.clone(), ledger.clone(), cache.clone())).collect();
+        let mut new = Self {
             costs,
             load,
             observer,
             length,
             now: Time::ZERO,
             events: EventQueue::default(),
-            line,
-            ledger,
-            cache,
-            host_free: Time::ZERO,
-            drafter_free: Time::ZERO,
+            replicas,
+            room: ledger,
             requests: Vec::new(),
             unused_requests: Vec::new(),
             passes: Vec::new(),
             unused_passes: Vec::new(),
             next_arrival: None,
-            waiting: VecDeque::new(),
-            prompts: VecDeque::new(),
-            ready: VecDeque::new(),
-            last_chunk: None,
-            wake_at: Time::NEVER,
-            room_changed: false,
             arrivals: 0,
             speculation: stream(length.seed, Purpose::Speculation),
             totals: Totals::default(),
@@ -271,7 +279,9 @@ impl<'a, C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'a, C, L, O> {
             scratch: crate::costs::PassTimes::default(),
             handled: 0,
             service,
-        }
+        };
+        new.plan_outages();
+        new
     }
 
     /// Runs to the end. `report` hears now and then how far it is.
@@ -319,10 +329,12 @@ impl<'a, C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'a, C, L, O> {
 
     /// When all of a moment has happened, room is given out, then the entry.
     fn settle(&mut self) {
-        if self.room_changed {
-            self.give_room();
+        for which in 0..self.replicas.len() {
+            if self.replicas[which].room_changed {
+                self.give_room(which);
+            }
+            self.fill_entry(which);
         }
-        self.fill_entry();
         self.observer.levels(self.now, self.tally.levels());
     }
 
@@ -332,51 +344,62 @@ impl<'a, C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'a, C, L, O> {
             Event::Through(pass) => self.through(pass),
             Event::Drafted(at) => self.enqueue(at),
             Event::Loaded(at) => self.start_prompt(at),
-            Event::EntryFree => self.wake_at = Time::NEVER,
+            Event::EntryFree(which) => self.replicas[which as usize].wake_at = Time::NEVER,
+            Event::Deadline(at, number) => self.deadline(at, number, Loss::Deadline),
+            Event::QueueDeadline(at, number) => self.deadline(at, number, Loss::Queue),
+            Event::Away(which) => self.goes_away(which),
+            Event::Back(which) => self.comes_back(which),
             Event::WarmedUp => {
-                let busy = self.line.busy(self.now);
+                let busy = self.busy();
                 self.tally.begin(self.now, busy);
+                let now = self.now;
+                self.replicas.iter_mut().for_each(|replica| replica.begin(now));
             }
         }
     }
 
     /// Sends passes in as long as the line takes one and something waits.
-    fn fill_entry(&mut self) {
-        while !(self.ready.is_empty() && self.prompts.is_empty()) {
-            let free = self.line.entry_free();
+    fn fill_entry(&mut self, which: usize) {
+        loop {
+            let replica = &mut self.replicas[which];
+            if replica.ready.is_empty() && replica.prompts.is_empty() {
+                return;
+            }
+            let free = replica.line.entry_free();
             if free > self.now {
-                if self.wake_at != free {
-                    self.wake_at = free;
-                    self.events.push(free, Event::EntryFree);
+                if replica.wake_at != free {
+                    replica.wake_at = free;
+                    self.events.push(free, Event::EntryFree(which as u32));
                 }
                 return;
             }
+            let replica = &self.replicas[which];
             let since = |at: Option<&u32>, time: fn(&Active) -> Time| {
                 at.and_then(|at| self.requests.get(*at as usize)).map(time)
             };
             let waiting = Waiting {
-                decode: u32::try_from(self.ready.len()).unwrap_or(u32::MAX),
-                decode_since: since(self.ready.front(), |active| active.ready),
-                prefill: u32::try_from(self.prompts.len()).unwrap_or(u32::MAX),
-                prefill_since: since(self.prompts.front(), |active| active.loaded),
-                last_chunk: self.last_chunk,
+                decode: u32::try_from(replica.ready.len()).unwrap_or(u32::MAX),
+                decode_since: since(replica.ready.front(), |active| active.ready),
+                prefill: u32::try_from(replica.prompts.len()).unwrap_or(u32::MAX),
+                prefill_since: since(replica.prompts.front(), |active| active.loaded),
+                last_chunk: replica.last_chunk,
             };
             match self.service.policy.choose(&waiting) {
-                Choice::Prefill { most } if waiting.prefill > 0 => self.send_chunk(most),
-                Choice::Decode if waiting.decode > 0 => self.send_tokens(),
-                Choice::Prefill { .. } => self.send_tokens(),
-                Choice::Decode => self.send_chunk(u32::MAX),
+                Choice::Prefill { most } if waiting.prefill > 0 => self.send_chunk(which, most),
+                Choice::Decode if waiting.decode > 0 => self.send_tokens(which),
+                Choice::Prefill { .. } => self.send_tokens(which),
+                Choice::Decode => self.send_chunk(which, u32::MAX),
             }
         }
     }
 
-    fn send_tokens(&mut self) {
-        let users = self.ready.len().min(self.service.micro_batch.max(1) as usize);
-        let at = self.new_pass(false);
+    fn send_tokens(&mut self, which: usize) {
+        let users = self.replicas[which].ready.len().min(self.service.micro_batch.max(1) as usize);
+        let at = self.new_pass(which, false);
         let mut members = std::mem::take(&mut self.passes[at as usize].members);
-        members.extend(self.ready.drain(..users));
-        self.tally.entry.set(self.now, self.ready.len() as u64);
-        let held = self.line.held_by_prefill(self.now);
+        members.extend(self.replicas[which].ready.drain(..users));
+        self.note_ready();
+        let held = self.replicas[which].line.held_by_prefill(self.now);
         let mut steps = 0;
         for member in &members {
             let active = &mut self.requests[*member as usize];
@@ -409,8 +432,9 @@ impl<'a, C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'a, C, L, O> {
                 times = &self.scratch;
             }
             // Passes of a stream go in one after the other, and nothing goes in between: the last one is through last.
-            let entry = if pass == 0 { self.now } else { self.line.entry_free() };
-            (through, waits) = self.line.enter(entry, Kind::Decode, times);
+            let line = &mut self.replicas[which].line;
+            let entry = if pass == 0 { self.now } else { line.entry_free() };
+            (through, waits) = line.enter(entry, Kind::Decode, times);
         }
         let pass = &mut self.passes[at as usize];
         (pass.members, pass.waits, pass.expert) = (members, waits, expert);
@@ -420,13 +444,13 @@ impl<'a, C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'a, C, L, O> {
         self.events.push(through, Event::Through(at));
     }
 
-    fn send_chunk(&mut self, most: u32) {
-        let Some(member) = self.prompts.front().copied() else { return };
-        let at = self.new_pass(true);
+    fn send_chunk(&mut self, which: usize, most: u32) {
+        let Some(member) = self.replicas[which].prompts.front().copied() else { return };
+        let at = self.new_pass(which, true);
         let active = &mut self.requests[member as usize];
         let tokens = (active.target - active.filled).min(most).min(self.service.chunk).max(1);
         let times = self.costs.prefill(tokens, active.filled, active.way);
-        let (through, waits) = self.line.enter(self.now, Kind::Prefill, times);
+        let (through, waits) = self.replicas[which].line.enter(self.now, Kind::Prefill, times);
         active.filled += tokens;
         active.first_entry.get_or_insert(self.now);
         let is_last = active.filled >= active.target;
@@ -435,23 +459,24 @@ impl<'a, C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'a, C, L, O> {
         (pass.is_last_chunk, pass.waits) = (is_last, waits);
         pass.members.push(member);
         if is_last {
-            self.prompts.pop_front();
-            self.tally.prefill.set(self.now, self.prompts.len() as u64);
+            self.replicas[which].prompts.pop_front();
+            self.note_prompts();
         }
-        self.last_chunk = Some(self.now);
+        self.replicas[which].last_chunk = Some(self.now);
         self.tally.prompt_tokens.add(self.now, u64::from(tokens));
         self.tally.passes.up(self.now);
         self.events.push(through, Event::Through(at));
         self.observer.see(self.now, number, crate::observer::Happening::Entered { kind: Kind::Prefill, tokens });
     }
 
-    fn new_pass(&mut self, is_prefill: bool) -> u32 {
+    fn new_pass(&mut self, which: usize, is_prefill: bool) -> u32 {
         let at = self.unused_passes.pop().unwrap_or_else(|| {
             self.passes.push(Pass::default());
             u32::try_from(self.passes.len() - 1).unwrap_or(u32::MAX)
         });
         let pass = &mut self.passes[at as usize];
         (pass.is_prefill, pass.is_last_chunk, pass.entered) = (is_prefill, false, self.now);
+        pass.replica = which as u32;
         pass.members.clear();
         at
     }

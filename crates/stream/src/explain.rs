@@ -13,8 +13,10 @@
 //! | cache misses | the same with all of what prompts take; new and missed tokens share it in proportion |
 //! | queue | ... and waiting for room and turn |
 //! | quota | ... and waiting as long as the first refusal said |
-//! | retries | ... and what clients wait beyond that, or for want of room |
+//! | retries | ... and what clients wait beyond that, for want of room, or for answers that never come |
 //! | network | ... and the way there and back, and the host: what is observed |
+
+pub mod task;
 
 use serde::Serialize;
 use wafersim_spec::scenario::{Profile as MachineProfile, SpeculationFile};
@@ -129,6 +131,12 @@ pub fn scenario(base: &StreamFile, agent: &Agent, side: Side) -> StreamFile {
         ..LoadFile::default()
     };
     file.clients.organisations = Some(accounts);
+    at_side(&file, side)
+}
+
+/// A scenario with what is not known of its machine and network at one side of the range.
+pub fn at_side(base: &StreamFile, side: Side) -> StreamFile {
+    let mut file = base.clone();
     match side {
         Side::Expected => file.clients.network = file.clients.network.or(Some(NETWORK)),
         Side::Low => {
@@ -239,7 +247,7 @@ pub fn from_parts(advertised: f64, agent: &Agent, alone: &Alone, clients: &Clien
         ("prompts: what the cache missed", with(shares.prompt - needed)),
         ("queue: room and turn", with(shares.queue)),
         ("quota", with(shares.quota)),
-        ("retries", with(shares.retries + shares.capacity)),
+        ("retries", with(shares.retries + shares.capacity + shares.outage + shares.deadline)),
         ("network and host", with(shares.network)),
     ];
     let whole = |speed: f64| (speed * 1e3).round() as i64;
@@ -264,6 +272,8 @@ mod tests {
             quota: 31.4159,
             retries: 2.51,
             capacity: 0.3,
+            outage: 0.11,
+            deadline: 0.07,
             network: 0.0541,
             queue: 0.21,
             prompt: 0.77,

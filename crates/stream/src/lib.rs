@@ -21,6 +21,7 @@
 //! | [`costs`], [`closed_form`] | what a pass takes at each station |
 //! | [`experts`] | which experts tokens want |
 //! | [`kv`], [`prefix_cache`], [`admission`] | room for keys and values, and who gets it |
+//! | [`balancer`] | several machines, and which one a request goes to |
 //! | [`policy`] | who enters the line next |
 //! | [`own`] | policies, admissions, routing, loads from outside |
 //! | [`load`], [`request`], [`random`] | who asks, when and for how much |
@@ -57,6 +58,7 @@
 //! ```
 
 pub mod admission;
+pub mod balancer;
 pub mod clients;
 pub mod closed_form;
 pub mod costs;

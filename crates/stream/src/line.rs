@@ -112,6 +112,17 @@ impl Line {
         (Time(at.saturating_add(times.tail)), waits)
     }
 
+    /// All that is in the line is lost at `now`, and the line is empty.
+    pub fn stop(&mut self, now: Time) {
+        for (busy, free) in self.busy.iter_mut().zip(&mut self.free) {
+            *busy = busy.saturating_sub(free.saturating_sub(now.0));
+            *free = (*free).min(now.0);
+        }
+        self.held = self.held_by_prefill(now);
+        self.hold = (now.0, now.0);
+        self.entry_free = self.entry_free.min(now.0);
+    }
+
     /// For how long the entry has been held by chunks of prompts, up to `now`.
     pub fn held_by_prefill(&self, now: Time) -> u64 {
         self.held + now.0.clamp(self.hold.0, self.hold.1) - self.hold.0

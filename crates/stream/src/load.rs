@@ -1,17 +1,23 @@
 //! Who asks, when and for how much: the interface of loads; each one is a file.
 
 mod closed;
+mod day;
+mod helpers;
 mod lengths;
 mod open;
 mod replay;
 pub mod sessions;
+pub mod tasks;
 mod told;
 
 pub use closed::{ClosedLoop, ClosedSettings};
+pub use day::DayCurve;
+pub use helpers::{Helpers, SideRequest, SideWhen, SubAgents};
 pub use lengths::Lengths;
 pub use open::{OpenLoop, OpenSettings};
 pub use replay::Replay;
 pub use sessions::{Guess, SessionSettings, Sessions, guesses};
+pub use tasks::{TaskOutcome, TaskSettings, TaskShares, Tasks, task_guesses};
 pub use told::{Tell, Told, hashes};
 
 use crate::request::Request;
@@ -43,6 +49,39 @@ pub struct Story<'r> {
     pub cached: u32,
 }
 
+/// What a request meets that comes to a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Door {
+    /// Tokens of its prompt that the cache has.
+    pub cached: u32,
+    /// Others that wait for room where it would go; nothing where no machine is up.
+    pub waiting: Option<u64>,
+}
+
+/// Why a request that was let in has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// Its machine went away.
+    Outage,
+    /// Whoever sent it would not wait any longer.
+    Deadline,
+    /// It waited for room longer than the service lets it.
+    Queue,
+}
+
+/// A request that was let in and has no answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Lost<'r> {
+    /// The request.
+    pub request: &'r Request,
+    /// Why.
+    pub loss: Loss,
+    /// Tokens of its prompt that the cache had.
+    pub cached: u32,
+    /// Tokens of its answer that came.
+    pub produced: u32,
+}
+
 /// A load.
 pub trait LoadSource: std::fmt::Debug {
     /// The next request that comes whatever happens to others, in order of arrival; nothing when there are no more.
@@ -61,14 +100,44 @@ pub trait LoadSource: std::fmt::Debug {
         false
     }
 
-    /// Whether a request that comes goes on to the machine, which has `cached` tokens of its prompt and lets `waiting`
-    /// others wait for room.
-    fn ask(&mut self, _request: &Request, _cached: u32, _waiting: u64, _now: Time) -> Entry {
+    /// Whether a request that comes goes on to the machine.
+    fn ask(&mut self, _request: &Request, _door: &Door, _now: Time) -> Entry {
         Entry::In
     }
 
     /// A request was served; [`LoadSource::after`] is called next.
     fn served(&mut self, _story: &Story<'_>) {}
+
+    /// What else is sent at what was just told of, beside what that returned; asked for until there is nothing. Not
+    /// before the present moment.
+    fn beside(&mut self) -> Option<Request> {
+        None
+    }
+
+    /// When whoever sent a request that is let in now wants it no longer; nothing where it waits for ever.
+    fn deadline(&self, _request: &Request) -> Option<Time> {
+        None
+    }
+
+    /// How long the service lets a request wait for room; nothing is for ever.
+    fn queue_deadline(&self) -> Option<Time> {
+        None
+    }
+
+    /// A request that was let in is lost at `now`; returns what its user sends then.
+    fn lost(&mut self, lost: &Lost<'_>, now: Time) -> Option<Request> {
+        self.after(lost.request.user, now)
+    }
+
+    /// The user whose work a user's requests are: itself, or who sent it.
+    fn owner(&self, user: u32) -> u32 {
+        user
+    }
+
+    /// What became of tasks, where the load has any, up to `end`.
+    fn tasks(&self, _end: Time) -> Option<TaskOutcome> {
+        None
+    }
 }
 
 impl<L: LoadSource + ?Sized> LoadSource for Box<L> {
@@ -88,11 +157,35 @@ impl<L: LoadSource + ?Sized> LoadSource for Box<L> {
         (**self).asks()
     }
 
-    fn ask(&mut self, request: &Request, cached: u32, waiting: u64, now: Time) -> Entry {
-        (**self).ask(request, cached, waiting, now)
+    fn ask(&mut self, request: &Request, door: &Door, now: Time) -> Entry {
+        (**self).ask(request, door, now)
     }
 
     fn served(&mut self, story: &Story<'_>) {
         (**self).served(story);
+    }
+
+    fn beside(&mut self) -> Option<Request> {
+        (**self).beside()
+    }
+
+    fn deadline(&self, request: &Request) -> Option<Time> {
+        (**self).deadline(request)
+    }
+
+    fn queue_deadline(&self) -> Option<Time> {
+        (**self).queue_deadline()
+    }
+
+    fn lost(&mut self, lost: &Lost<'_>, now: Time) -> Option<Request> {
+        (**self).lost(lost, now)
+    }
+
+    fn owner(&self, user: u32) -> u32 {
+        (**self).owner(user)
+    }
+
+    fn tasks(&self, end: Time) -> Option<TaskOutcome> {
+        (**self).tasks(end)
     }
 }

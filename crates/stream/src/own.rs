@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::admission::Admission;
 use crate::experts::ExpertSource;
-use crate::load::{Entry, LoadSource, Story};
+use crate::load::{Door, Entry, LoadSource, Lost, Story};
 use crate::policy::Policy;
 use crate::request::Request;
 use crate::time::Time;
@@ -149,8 +149,8 @@ impl LoadSource for Checked {
         self.0.asks()
     }
 
-    fn ask(&mut self, request: &Request, cached: u32, waiting: u64, now: Time) -> Entry {
-        match self.0.ask(request, cached, waiting, now) {
+    fn ask(&mut self, request: &Request, door: &Door, now: Time) -> Entry {
+        match self.0.ask(request, door, now) {
             Entry::In => Entry::In,
             Entry::Back(next) => Entry::Back(next.map(checked)),
         }
@@ -158,5 +158,25 @@ impl LoadSource for Checked {
 
     fn served(&mut self, story: &Story<'_>) {
         self.0.served(story);
+    }
+
+    fn beside(&mut self) -> Option<Request> {
+        self.0.beside().map(checked)
+    }
+
+    fn deadline(&self, request: &Request) -> Option<Time> {
+        self.0.deadline(request)
+    }
+
+    fn queue_deadline(&self) -> Option<Time> {
+        self.0.queue_deadline()
+    }
+
+    fn lost(&mut self, lost: &Lost<'_>, now: Time) -> Option<Request> {
+        self.0.lost(lost, now).map(checked)
+    }
+
+    fn owner(&self, user: u32) -> u32 {
+        self.0.owner(user)
     }
 }

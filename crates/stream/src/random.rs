@@ -16,6 +16,17 @@ pub enum Purpose {
     Experts = 4,
     /// How clients' waits are spread.
     Clients = 5,
+    /// What agents send beside their own work.
+    Helpers = 6,
+    /// How the work on tasks goes.
+    Tasks = 7,
+}
+
+/// The stream of a purpose, for one of many who each have their own.
+pub fn stream_of(seed: u64, purpose: Purpose, which: u32) -> ChaCha8Rng {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    random.set_stream(purpose as u64 + ((u64::from(which) + 1) << 8));
+    random
 }
 
 /// The stream of a purpose.

@@ -92,7 +92,7 @@ impl Content {
 
 /// Two numbers as one key (the finaliser of SplitMix64, Steele et al. 2014). Two blocks of different content have
 /// the same key with probability 2^-64.
-const fn mixed(one: u64, other: u64) -> u64 {
+pub(crate) const fn mixed(one: u64, other: u64) -> u64 {
     let mut key = one.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ other.wrapping_add(0x2545_f491_4f6c_dd1d);
     key = (key ^ (key >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     key = (key ^ (key >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clients::ClientOutcome;
 use crate::costs::StationKind;
+use crate::load::TaskOutcome;
 use crate::statistics::{Average, Count, Estimate, Summary};
 use crate::time::Time;
 
@@ -57,7 +58,7 @@ pub struct ServiceOutcome {
     pub step_parts: StepParts,
     /// Where the time to first token goes, in the mean, in seconds; the parts add up to the mean of `first_token`.
     pub first_token_parts: FirstTokenParts,
-    /// Busy share of each station, 0 to 1.
+    /// Busy share of each station, 0 to 1; the mean of all machines where there are several.
     pub stations: Vec<StationUse>,
     /// Mean busy share of the slots of each wafer.
     pub wafers: Vec<f64>,
@@ -67,9 +68,15 @@ pub struct ServiceOutcome {
     pub little: Little,
     /// Events of the queue, and visits of passes to stations, over the whole run.
     pub work: WorkDone,
+    /// Each machine, where there are several behind a balancer, or one is away for a time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replicas: Vec<ReplicaUse>,
     /// What clients saw, where a service stands between the load and the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clients: Option<ClientOutcome>,
+    /// What became of tasks, where the load has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<TaskOutcome>,
 }
 
 /// Why a run ended.
@@ -109,18 +116,21 @@ pub enum State {
     Served,
 }
 
-/// Counts over the whole run. `arrived = refused + finished + cancelled + inside`, `asked = produced + owed`.
+/// Counts over the whole run. `arrived = refused + finished + cancelled + aborted + inside`, `asked = produced + owed`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Totals {
     /// Requests that came.
     pub arrived: u64,
-    /// Requests that could never be served: longer than the model's or the machine's context.
+    /// Requests that could not be served: longer than the model's or the machine's context, or no machine was up.
     pub refused: u64,
     /// Requests whose answers ended.
     pub finished: u64,
     /// Requests that were taken back by whoever sent them.
     #[serde(default, skip_serializing_if = "is_none")]
     pub cancelled: u64,
+    /// Requests whose machine went away while they waited or were served.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub aborted: u64,
     /// Requests that wait or are served at the end.
     pub inside: u64,
     /// Output tokens that were asked for by requests that were not refused.
@@ -202,6 +212,21 @@ pub struct StationUse {
     pub station: StationKind,
     /// Busy time over the window.
     pub busy: f64,
+}
+
+/// What one of several machines did in the window.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ReplicaUse {
+    /// Requests whose answers ended.
+    pub finished: u64,
+    /// Output tokens.
+    pub tokens: u64,
+    /// Requests that were lost when it went away.
+    pub aborted: u64,
+    /// Mean busy share of its slots, of the whole window.
+    pub busy: f64,
+    /// Seconds that it was away.
+    pub away: f64,
 }
 
 /// Room for keys and values, in tokens that see everything.

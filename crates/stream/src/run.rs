@@ -16,6 +16,7 @@ use wafersim_spec::scenario::WaferCount;
 use wafersim_spec::wafer::{Key, RateSet};
 
 use crate::admission::{Growing, Whole};
+use crate::balancer::Replicas;
 use crate::clients::Clients;
 use crate::closed_form::{ClosedForm, prompt_times};
 use crate::engine::live::FromOutside;
@@ -24,13 +25,14 @@ use crate::error::StreamError;
 use crate::experts::{ExpertChoice, ExpertDelay, ExpertSource, ExpertTimes};
 use crate::explain::{Alone, SHORT};
 use crate::kv::Ledger;
-use crate::load::{ClosedLoop, LoadSource, OpenLoop, Replay, Sessions, Tell, Told};
+use crate::load::{ClosedLoop, LoadSource, OpenLoop, Replay, Sessions, Tasks, Tell, Told};
 use crate::observer::{Nobody, Observer};
 use crate::own::StreamExtensions;
 use crate::policy::{Chunked, DecodeFirst, FirstCome, PrefillFirst};
 use crate::request::BLOCK;
 use crate::result::ServiceOutcome;
 use crate::scenario::{AdmissionKind, LoadScenario, PolicyKind, RoutingScenario, StreamScenario};
+use crate::service::ServicePlan;
 use crate::time::Time;
 use crate::trace::Trace;
 
@@ -57,6 +59,8 @@ pub struct Server {
 pub struct Under {
     /// Who asks.
     pub load: LoadScenario,
+    /// Organisations among its users; nothing: as many as the scenario has.
+    pub organisations: Option<u32>,
     /// Seconds before the window.
     pub warm_up: f64,
     /// Seconds of the window.
@@ -265,11 +269,24 @@ impl Server {
     /// The same machine under another load. What it was placed for stays; a load whose requests are longer is refused
     /// them one by one.
     #[must_use]
-    pub fn under(&self, Under { load, warm_up, window, seed }: Under) -> Self {
+    pub fn under(&self, Under { load, organisations, warm_up, window, seed }: Under) -> Self {
         let mut other = self.clone();
         let scenario = &mut other.prepared.scenario;
         (scenario.load, scenario.warm_up, scenario.window, scenario.seed) = (load, warm_up, Some(window), seed);
         other.prepared.own = other.prepared.own.without_load();
+        if let (Some(clients), Some(organisations)) = (&mut scenario.clients, organisations) {
+            (clients.organisations, clients.seed) = (organisations.max(1), seed);
+        }
+        other
+    }
+
+    /// The same machine and load behind another plan; nothing changes where there are no clients.
+    #[must_use]
+    pub fn behind(&self, plan: ServicePlan) -> Self {
+        let mut other = self.clone();
+        if let Some(clients) = &mut other.prepared.scenario.clients {
+            clients.plan = plan;
+        }
         other
     }
 
@@ -381,6 +398,9 @@ impl Server {
                 LoadScenario::Closed(settings) => Box::new(ClosedLoop::new(*settings, scenario.seed)),
                 LoadScenario::Open(settings) => Box::new(OpenLoop::new(*settings, scenario.seed)),
                 LoadScenario::Sessions(settings) => Box::new(Sessions::new(*settings, scenario.seed)),
+                LoadScenario::Tasks(settings) => {
+                    Box::new(Tasks::new(*settings, scenario.seed, Time::from_seconds(scenario.warm_up)))
+                }
                 LoadScenario::Trace(settings) => {
                     Box::new(Replay::new(self.prepared.trace.clone().unwrap_or_default(), settings.speed))
                 }
@@ -492,6 +512,11 @@ impl Server {
             speculation: Drafting::of(&self.pipeline),
             longest,
             experts,
+            replicas: scenario.replicas.as_ref().map_or_else(Replicas::default, |replicas| Replicas {
+                count: replicas.count,
+                balancer: replicas.balancer.build(),
+                outages: replicas.outages.clone(),
+            }),
         }
     }
 

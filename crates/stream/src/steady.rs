@@ -13,12 +13,13 @@ use wafersim_answer::{Pipeline, Question};
 use wafersim_spec::Scenario;
 
 use crate::admission::Whole;
+use crate::balancer::Replicas;
 use crate::closed_form::{ClosedForm, PromptRule};
 use crate::costs::{Costs, DraftTime, PassTimes, StationKind, Way};
 use crate::engine::{Drafting, Engine, Length, Service};
 use crate::error::StreamError;
 use crate::kv::Ledger;
-use crate::load::{ClosedLoop, ClosedSettings, Lengths};
+use crate::load::{ClosedLoop, ClosedSettings, DayCurve, Lengths};
 use crate::observer::Nobody;
 use crate::policy::FirstCome;
 use crate::result::StepParts;
@@ -116,6 +117,7 @@ pub fn steady(question: Question, seed: u64) -> Result<Steady, StreamError> {
         prompt: Lengths::fixed(context),
         output: Lengths::fixed(output),
         requests: None,
+        day: DayCurve::default(),
     };
     let closed_form = ClosedForm::new(&pipeline, context, PromptRule::default());
     let step = closed_form.step_of(context);
@@ -132,6 +134,7 @@ pub fn steady(question: Question, seed: u64) -> Result<Steady, StreamError> {
         speculation: Drafting::of(&pipeline),
         longest: context.saturating_add(output),
         experts: None,
+        replicas: Replicas::default(),
     };
     let ledger = Ledger::of_tokens(tokens.saturating_mul(u64::from(users)));
     let mut load = ClosedLoop::new(settings, seed);

@@ -3,11 +3,13 @@
 
 use proptest::prelude::*;
 use wafersim_stream::admission::{Admission, Growing, Whole};
+use wafersim_stream::balancer::Replicas;
 use wafersim_stream::costs::{GivenCosts, StationKind};
 use wafersim_stream::engine::{Drafting, Engine, HostMemory, Length, Service};
 use wafersim_stream::kv::Ledger;
 use wafersim_stream::load::{
-    ClosedLoop, ClosedSettings, Lengths, LoadSource, OpenLoop, OpenSettings, SessionSettings, Sessions,
+    ClosedLoop, ClosedSettings, DayCurve, Helpers, Lengths, LoadSource, OpenLoop, OpenSettings, SessionSettings,
+    Sessions,
 };
 use wafersim_stream::observer::Nobody;
 use wafersim_stream::policy::{Chunked, DecodeFirst, FirstCome, Policy, PrefillFirst};
@@ -27,6 +29,7 @@ fn service(policy: Box<dyn Policy>, micro_batch: u32, prefill: bool) -> Service<
         speculation: None,
         longest: 1 << 20,
         experts: None,
+        replicas: Replicas::default(),
     }
 }
 
@@ -44,7 +47,7 @@ fn run(
 }
 
 fn closed(users: u32, prompt: Lengths, output: Lengths, think: f64, requests: Option<u64>) -> ClosedLoop {
-    ClosedLoop::new(ClosedSettings { users, think, prompt, output, requests }, 7)
+    ClosedLoop::new(ClosedSettings { users, think, prompt, output, requests, day: DayCurve::default() }, 7)
 }
 
 fn conserved(outcome: &ServiceOutcome) {
@@ -67,6 +70,7 @@ fn one_stage_with_poisson_arrivals_is_m_d_1() {
             prompt: Lengths::fixed(1),
             output: Lengths::fixed(1),
             requests: None,
+            day: DayCurve::default(),
         };
         let mut arrivals = OpenLoop::new(settings, 3);
         let stage = GivenCosts::even(1, 100 * MICROSECOND, 0);
@@ -197,6 +201,8 @@ fn room_never_leaks() {
                 think: 0.001,
                 longest: 1400,
                 requests: Some(requests),
+                day: DayCurve::default(),
+                helpers: Helpers::default(),
             };
             Box::new(Sessions::new(settings, 5))
         } else {
@@ -276,6 +282,7 @@ fn the_same_seed_gives_the_same_outcome_and_another_one_another() {
             prompt: Lengths { median: 500, spread: 1.0, longest: 4000 },
             output: Lengths { median: 50, spread: 1.0, longest: 1000 },
             requests: None,
+            day: DayCurve::default(),
         };
         let mut load = OpenLoop::new(settings, seed);
         run(
@@ -324,7 +331,7 @@ proptest! {
             output: Lengths { median: 30, spread: 1.0, longest: 300 },
             steps: 3.0, tool: 0.01,
             tool_shortest: 0.005,
-            tool_longest: 600.0, think: 0.05, longest: 4000, requests: None,
+            tool_longest: 600.0, think: 0.05, longest: 4000, requests: None, day: DayCurve::default(), helpers: Helpers::default(),
         };
         let mut load = Sessions::new(settings, seed);
         let mut service = service(policies().swap_remove(which), micro_batch, true);

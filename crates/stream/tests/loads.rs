@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use wafersim_stream::load::{
-    ClosedLoop, ClosedSettings, Lengths, LoadSource, OpenLoop, OpenSettings, SessionSettings, Sessions,
+    ClosedLoop, ClosedSettings, DayCurve, Helpers, Lengths, LoadSource, OpenLoop, OpenSettings, SessionSettings,
+    Sessions,
 };
 use wafersim_stream::request::{BLOCK, Request};
 use wafersim_stream::time::Time;
@@ -22,8 +23,14 @@ fn moments(values: &[f64]) -> (f64, f64) {
 fn an_open_loop_has_its_rate_and_its_variation() {
     for variation in [0.0, 0.5, 1.0, 3.0] {
         let lengths = Lengths { median: 500, spread: 1.0, longest: 1_000_000 };
-        let settings =
-            OpenSettings { rate: 20.0, variation, prompt: lengths, output: lengths, requests: Some(200_000) };
+        let settings = OpenSettings {
+            rate: 20.0,
+            variation,
+            prompt: lengths,
+            output: lengths,
+            requests: Some(200_000),
+            day: DayCurve::default(),
+        };
         let mut load = OpenLoop::new(settings, 11);
         let requests: Vec<Request> = std::iter::from_fn(|| load.next()).collect();
         assert_eq!(requests.len(), 200_000);
@@ -40,7 +47,14 @@ fn an_open_loop_has_its_rate_and_its_variation() {
 #[test]
 fn a_closed_loop_has_one_request_for_each_user() {
     let lengths = Lengths::fixed(10);
-    let settings = ClosedSettings { users: 50, think: 2.0, prompt: lengths, output: lengths, requests: None };
+    let settings = ClosedSettings {
+        users: 50,
+        think: 2.0,
+        prompt: lengths,
+        output: lengths,
+        requests: None,
+        day: DayCurve::default(),
+    };
     let mut load = ClosedLoop::new(settings, 1);
     let first: Vec<Request> = std::iter::from_fn(|| load.next()).collect();
     assert_eq!(first.len(), 50);
@@ -68,6 +82,8 @@ fn coding_agents_have_the_published_figures() {
         think: 1e5,
         longest: 131_072,
         requests: None,
+        day: DayCurve::default(),
+        helpers: Helpers::default(),
     };
     let mut load = Sessions::new(settings, 3);
     let mut before = load.next().unwrap();

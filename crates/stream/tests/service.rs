@@ -3,12 +3,13 @@
 
 use proptest::prelude::*;
 use wafersim_stream::admission::Whole;
+use wafersim_stream::balancer::Replicas;
 use wafersim_stream::clients::{ClientOutcome, ClientProfile, ClientSettings, Clients};
 use wafersim_stream::costs::GivenCosts;
 use wafersim_stream::engine::live::FromOutside;
 use wafersim_stream::engine::{Engine, HostMemory, LONGEST_RUN, Length, Service};
 use wafersim_stream::kv::Ledger;
-use wafersim_stream::load::{ClosedLoop, ClosedSettings, Lengths, LoadSource, OpenLoop, OpenSettings};
+use wafersim_stream::load::{ClosedLoop, ClosedSettings, DayCurve, Lengths, LoadSource, OpenLoop, OpenSettings};
 use wafersim_stream::observer::{Happening, Nobody};
 use wafersim_stream::policy::Chunked;
 use wafersim_stream::request::{Content, Request};
@@ -27,6 +28,7 @@ fn service() -> Service<'static> {
         speculation: None,
         longest: 1 << 20,
         experts: None,
+        replicas: Replicas::default(),
     }
 }
 
@@ -48,13 +50,14 @@ fn settings(plan: &str, profile: &str) -> ClientSettings {
         network: 0.05,
         host: 0.004,
         patience: None,
+        deadline: None,
         seed: 1,
     }
 }
 
 fn closed(users: u32, prompt: u32, output: u32, think: f64) -> ClosedLoop {
     let (prompt, output) = (Lengths::fixed(prompt), Lengths::fixed(output));
-    ClosedLoop::new(ClosedSettings { users, think, prompt, output, requests: None }, 7)
+    ClosedLoop::new(ClosedSettings { users, think, prompt, output, requests: None, day: DayCurve::default() }, 7)
 }
 
 fn served(load: impl LoadSource, settings: ClientSettings, seconds: f64) -> (ServiceOutcome, ClientOutcome) {
@@ -124,6 +127,7 @@ fn a_queue_that_is_full_refuses() {
                 prompt: Lengths::fixed(3000),
                 output: Lengths::fixed(100),
                 requests: None,
+                day: DayCurve::default(),
             },
             3,
         )

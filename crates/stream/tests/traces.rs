@@ -7,6 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use wafersim_requests::Settings;
 use wafersim_stream::admission::Growing;
+use wafersim_stream::balancer::Replicas;
 use wafersim_stream::costs::GivenCosts;
 use wafersim_stream::engine::{Engine, HostMemory, LONGEST_RUN, Length, Service};
 use wafersim_stream::kv::Ledger;
@@ -90,6 +91,7 @@ fn serve(requests: Arc<Trace>) -> wafersim_stream::ServiceOutcome {
         speculation: None,
         longest: 1 << 18,
         experts: None,
+        replicas: Replicas::default(),
     };
     let length = Length { warm_up: Time::ZERO, window: LONGEST_RUN, requests: None, seed: 1 };
     let mut load = Replay::new(requests, 1.0);

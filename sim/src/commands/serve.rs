@@ -18,6 +18,7 @@ use wafersim_serve::machine::{MachineThread, Record, Setup};
 use wafersim_serve::metrics::Metrics;
 use wafersim_serve::record::Recorded;
 use wafersim_serve::server::{Limits, Site, serve};
+use wafersim_serve::upstream::{Secret, Upstream};
 use wafersim_serve::{ErrorShape, ServeError};
 
 use crate::commands::stream::{Read, checked, find_beside, is_plan_file, prepared, setting, wrong};
@@ -66,6 +67,19 @@ pub struct ServeFlags {
     /// What is said: a TOML file with `answer` tables (see docs/src/serve.md).
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
+    /// Answers of this endpoint, a URL up to /v1, are passed through with the machine's timing; of builds with the feature
+    /// https also one with https://.
+    #[arg(long, value_name = "URL", conflicts_with = "script")]
+    upstream: Option<String>,
+    /// Environment variable that holds the upstream's key; the key itself is never shown.
+    #[arg(long, value_name = "NAME", requires = "upstream")]
+    upstream_key_env: Option<String>,
+    /// Model that the upstream is asked for [default: the one that the client names].
+    #[arg(long, value_name = "NAME", requires = "upstream")]
+    upstream_model: Option<String>,
+    /// Seconds that the upstream has for an answer.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, requires = "upstream", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    upstream_timeout: u64,
     /// Tokens of an answer where no script says anything else.
     #[arg(long, value_name = "TOKENS", default_value_t = 214, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     answer: u32,
@@ -113,6 +127,7 @@ pub fn execute(flags: &ServeFlags) -> Result<(), Failure> {
             Answers::scripted(flags.answer, &read_table_text("--script", file)?, &file.display().to_string())?
         }
     };
+    let upstream = upstream(flags)?;
     let keys = flags.keys.as_deref().map(keys).transpose()?.unwrap_or_default();
     let record = flags.record.as_deref().map(open_record).transpose()?;
     let (source, text, folder) = match &flags.scenario {
@@ -157,6 +172,7 @@ pub fn execute(flags: &ServeFlags) -> Result<(), Failure> {
         machine: MachineThread::start(setup).map_err(|error| ServeError::Threads(error.to_string()))?,
         metrics,
         answers,
+        upstream,
         keys,
         errors: match flags.error_shape {
             Shape::Openai => ErrorShape::OpenAi,
@@ -176,12 +192,32 @@ pub fn execute(flags: &ServeFlags) -> Result<(), Failure> {
     if !is_local {
         say("note: this address can be reached from other machines");
     }
+    if let Some(upstream) = &site.upstream {
+        say(&format!("answers are passed through from {}; what they take is the machine's", upstream.authority()));
+    }
     serve(site, &flags.listen, |address| {
         describe(&machine, flags.speed, &name, context);
         say(&format!("listening on http://{address}/v1 (and a page at http://{address}/); Ctrl-C ends it"));
     })?;
     say("stopped");
     Ok(())
+}
+
+/// The endpoint whose answers are passed through.
+fn upstream(flags: &ServeFlags) -> Result<Option<Upstream>, Failure> {
+    let Some(url) = &flags.upstream else { return Ok(None) };
+    let key = flags.upstream_key_env.as_deref().map(key_of).transpose()?;
+    let patience = Duration::from_secs(flags.upstream_timeout);
+    Ok(Some(Upstream::new(url, key, flags.upstream_model.clone(), patience)?))
+}
+
+/// The key in an environment variable.
+fn key_of(name: &str) -> Result<Secret, Failure> {
+    let allowed = || "the name of an environment variable that holds a key".to_owned();
+    let key = std::env::var(name).ok().filter(|key| !key.trim().is_empty());
+    let key = key.ok_or_else(|| wrong("--upstream-key-env", format!("'{name}' is not set, or empty"), allowed()))?;
+    Secret::bearer(&key)
+        .ok_or_else(|| wrong("--upstream-key-env", format!("what '{name}' holds cannot stand in a header"), allowed()))
 }
 
 fn describe(machine: &MachineSummary, speed: f64, plan: &str, context: u32) {

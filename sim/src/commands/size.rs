@@ -13,7 +13,7 @@ use wafersim::stream::scenario::{LengthFile, LoadKind, StreamFile, StreamScenari
 
 use crate::asked::{Asked, signed};
 use crate::choice;
-use crate::commands::stream::find_beside;
+use crate::commands::stream::{checked, find_beside};
 use crate::economics_flags::EconomicsFlags;
 use crate::failure::Failure;
 use crate::files;
@@ -38,6 +38,12 @@ pub struct SizeFlags {
     /// Part of the users who work at the same time.
     #[arg(long, value_name = "0..1", default_value_t = 1.0, allow_negative_numbers = true)]
     active: f64,
+    /// Quotas before the machines: a built-in plan, or the path of a TOML file (see docs/src/service.md).
+    #[arg(long, value_name = "NAME|FILE")]
+    plan: Option<String>,
+    /// With a plan: users of an organisation, who share its account [default: 1, with --plan].
+    #[arg(long, value_name = "USERS", allow_negative_numbers = true)]
+    organisation: Option<String>,
     /// Tokens of a session when it begins, or of a prompt (100k is 102400).
     #[arg(long, value_name = "TOKENS", allow_negative_numbers = true)]
     context: Option<String>,
@@ -222,6 +228,7 @@ fn scenario(flags: &SizeFlags) -> Result<StreamScenario, Failure> {
         ("--weights", "machine.precision.weights", &flags.weights),
         ("--kv", "machine.precision.kv_cache", &flags.kv),
         ("--rate", "load.rate", &flags.rate),
+        ("--plan", "service.plan", &flags.plan),
     ] {
         if let Some(value) = value {
             file = file.with(flag, path, value)?;
@@ -250,13 +257,31 @@ fn scenario(flags: &SizeFlags) -> Result<StreamScenario, Failure> {
         })?;
         file = file.with("--set", path.trim(), value.trim())?;
     }
+    // An account each where nothing is said: plans for coding are sold to persons.
+    let own = flags.plan.is_some() && file.clients.organisations.is_none() && file.load.users.is_some();
+    if let Some(of_one) = flags.organisation.as_deref().or(own.then_some("1")) {
+        file = organisations(file, of_one)?;
+    }
     let window = file.run.window;
-    let mut checked = file.check(&source)?;
+    let mut checked = checked(file, &source)?;
     // Windows are as long as users are few, where nothing is said.
     checked.window = window;
     files::reads_named("machine.model", &checked.machine.model)?;
     files::reads_named("machine.wafer", &checked.machine.wafer)?;
     Ok(checked)
+}
+
+/// So many users share an account.
+fn organisations(mut file: StreamFile, of_one: &str) -> Result<StreamFile, Failure> {
+    let count = without_suffix(of_one).parse::<u32>().ok().filter(|count| (1..=1_000_000).contains(count));
+    let count =
+        count.ok_or_else(|| wrong("--organisation", format!("is '{of_one}'"), "a whole number from 1 to 1000000"))?;
+    let has_plan = file.service.plan.is_some() || !file.clients.is_empty();
+    let users = file.load.users.filter(|_| has_plan).ok_or_else(|| {
+        wrong("--organisation", format!("is {count}"), "with --plan, and a load with a number of users")
+    })?;
+    file.clients.organisations = Some(users.div_ceil(count));
+    Ok(file)
 }
 
 /// Users who work at the same time.

@@ -128,3 +128,44 @@ fn a_size_needs_a_promise() {
         assert!(refused.stderr.contains(part) && refused.stdout.is_empty(), "{flags}: {}", refused.stderr);
     }
 }
+
+/// Quotas hold users back, so that a machine has room for more of them; what they see from outside is said beside it.
+#[test]
+fn a_size_counts_quotas() {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (plan, scenario) = (folder.join("size-plan.toml"), folder.join("size-load.toml"));
+    fs::write(&plan, "tokens = { minute = 30000 }\nmonthly = 50.0\n").unwrap();
+    let load =
+        "[load]\nkind = 'closed'\nusers = 400\nthink = 1.0\nprompt = { median = 2000 }\noutput = { median = 300 }\n";
+    fs::write(
+        &scenario,
+        format!("[machine]\nmodel = 'llama-3.1-8b'\ncontext = 4096\n{load}[run]\nwarm_up = 20.0\nwindow = 20.0\n"),
+    )
+    .unwrap();
+    let asked = |flags: &str| {
+        simctl(&format!(
+            "size {} --wafers 1 --search none --seeds 1 --ttft-p95 40ms --format json {flags}",
+            scenario.display()
+        ))
+        .json()
+    };
+    let (free, limited) = (asked(""), asked(&format!("--plan {}", plan.display())));
+    assert!(free["plan"].is_null());
+    let seen = &limited["plan"];
+    assert_eq!((&seen["organisations"], seen["usd_per_month"].as_f64()), (&400.into(), Some(20_000.0)), "{seen}");
+    assert!(seen["waiting_for_quota"].as_f64().unwrap() > 0.5, "{seen}");
+    let most = |size: &Value| size["most_users_per_machine"].as_f64().unwrap();
+    assert!(most(&limited) > most(&free), "{} {}", most(&limited), most(&free));
+    let shared = asked(&format!("--plan {} --organisation 10", plan.display()));
+    assert_eq!(shared["plan"]["organisations"], 40);
+    for (flags, says) in [
+        ("--organisation 0 --plan coding", "--organisation: is '0'"),
+        ("--organisation 5", "with --plan"),
+        ("--plan goldd", "there is no plan 'goldd'"),
+        ("--set service.replicas=2", "service.replicas"),
+    ] {
+        let refused = simctl(&format!("size {} --ttft-p95 1s {flags}", scenario.display()));
+        assert_eq!(refused.code, Some(2), "{flags}: {}", refused.stderr);
+        assert!(refused.stderr.contains(says), "{flags}: {}", refused.stderr);
+    }
+}

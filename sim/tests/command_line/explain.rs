@@ -102,3 +102,38 @@ fn the_load_of_a_run_is_written_and_replayed() {
     let said = simctl(&format!("stream {} --sweep load.users=1,2 --write-load {}", first.display(), load.display()));
     assert!(said.code == Some(2) && said.stderr.contains("--write-load"), "{}", said.stderr);
 }
+
+/// The same tasks at every service; where there is a quota, a row without it says what it takes.
+#[test]
+fn a_finished_task_is_compared_with_other_services() {
+    let machine = "[machine]\nmodel = 'llama-3.1-8b'\nwafers = 1\nusers = 4\ncontext = 32768\n";
+    let load = "[load]\nkind = 'tasks'\nusers = 2\ntasks = 6\nsteps = 6.0\nlongest = 24000\n";
+    let scenario =
+        format!("{machine}[service]\nplan = 'coding'\nprefix_cache = true\n[clients]\nprofile = 'continue'\n{load}");
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tasks.toml");
+    std::fs::write(&file, scenario).expect("a file of the test");
+    let all = simctl(&format!("explain --task {} --format json", file.display())).json();
+    let services = all["services"].as_array().expect("services");
+    let names: Vec<&str> = services.iter().filter_map(|one| one["service"].as_str()).collect();
+    assert_eq!(
+        names,
+        ["wafers, plan coding", "wafers, no quota", "claude-like", "grok-code-like", "qwen3-coder on GPUs"]
+    );
+    for service in services {
+        let seconds = |side: &str| service[side]["tasks"]["seconds_per_finished"].as_f64().expect("a number");
+        for side in ["low", "expected", "high"] {
+            let tasks = &service[side]["tasks"];
+            assert_eq!(number(&tasks["finished"]) + number(&tasks["unfinished"]), 6);
+            assert!(seconds(side) > 0.0 && service[side]["usd_per_finished"].as_f64().expect("a price") > 0.0);
+        }
+    }
+    // The same model solves the same tasks.
+    let of = |at: usize| &services[at]["expected"]["tasks"];
+    for name in ["finished", "calls", "output_tokens"] {
+        assert_eq!((&of(0)[name], &of(1)[name]), (&of(4)[name], &of(4)[name]), "{name}");
+    }
+    let service_time = |at: usize| of(at)["shares"]["service"].as_f64().expect("a number");
+    assert!(service_time(1) < service_time(0) && service_time(1) < service_time(4), "no quota, and faster");
+    let text = simctl(&format!("explain --task {}", file.display())).data();
+    assert!(text.contains("Time to a finished task") && text.lines().all(|line| line.len() <= 100), "{text}");
+}

@@ -40,12 +40,17 @@ impl Served {
     }
 
     fn on(address: &str, name: &str, arguments: &str) -> Self {
+        Self::with(address, name, arguments, &[])
+    }
+
+    fn with(address: &str, name: &str, arguments: &str, environment: &[(&str, &str)]) -> Self {
         let machine = file(&format!("{name}-machine.toml"), MACHINE);
         let mut child = Command::new(env!("CARGO_BIN_EXE_simctl"))
             .args(["serve", "--listen", address])
             .arg(machine)
             .args(arguments.split_whitespace())
             .env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"))
+            .envs(environment.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -278,6 +283,9 @@ fn wrong_flags_are_refused_before_anything_is_served() {
         ("--script no-such.toml", "no-such.toml"),
         ("--context 1000000", "--context: is 1000000"),
         ("--keys no-such.txt", "no-such.txt"),
+        ("--upstream nowhere", "--upstream: nowhere: begins neither with http:// nor with https://"),
+        ("--upstream http://me:secret@x/v1", "--upstream: ...@x/v1: holds a name or a password"),
+        ("--upstream http://x/v1 --upstream-key-env NO_SUCH_KEY", "--upstream-key-env: 'NO_SUCH_KEY' is not set"),
     ] {
         let machine = file("serve-wrong.toml", MACHINE);
         let said = crate::surface::said(command(&format!("serve {} {arguments}", machine.display())));
@@ -348,4 +356,88 @@ fn the_openai_package_sees_what_is_true() {
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(done.status.success(), "{}{}", said(&done.stdout), said(&done.stderr));
     assert!(said(&done.stdout).ends_with("openai: all passed\n"));
+}
+
+/// An endpoint behind another: what it says is passed on, in whole answers, streams and tool calls, with what it refuses
+/// in the API's words; its key is in no message.
+#[test]
+fn an_upstream_is_passed_through_with_the_machines_timing() {
+    let script = file(
+        "serve-upstream.toml",
+        "
+        [[answer]]
+        contains = 'call it'
+        tool = 'ls'
+        arguments = { path = 'src/main.rs' }
+        [[answer]]
+        contains = 'hello'
+        text = 'The quick brown fox says: \"hello\" to a lazy dog.'
+        ",
+    );
+    let keys = file("serve-upstream-keys.txt", "sk-upstream\n");
+    let real = Served::start(
+        "real",
+        &format!("--speed 1000 --strict cerebras --script {} --keys {}", script.display(), keys.display()),
+    );
+    let flags = format!("--upstream {} --upstream-key-env SERVE_TEST_KEY --upstream-model llama-3.1-8b", real.url());
+    let keyed =
+        |name: &str, key: &str, flags: &str| Served::with("127.0.0.1:0", name, flags, &[("SERVE_TEST_KEY", key)]);
+    let served = keyed("through", "sk-upstream", &format!("--speed 0.2 {flags}"));
+    let words = "The quick brown fox says: \"hello\" to a lazy dog.";
+    // The model's name and `wafersim_due` would be refused there: it is asked in its own name, for what it knows.
+    let whole = served.chat(r#""model":"mine","wafersim_due":true"#);
+    assert_eq!((whole.status, whole.json()["choices"][0]["message"]["content"].as_str()), (200, Some(words)));
+    assert_eq!(whole.json()["usage"]["completion_tokens"], 10, "as many as the upstream counts");
+    assert!(whole.header("x-wafersim-upstream-seconds").parse::<f64>().expect("a number") < 60.0);
+    // Some 10 tokens of some 3,700 a second, five times as slow.
+    let seconds = whole.json()["time_info"]["completion_time"].as_f64().expect("a number");
+    assert!(seconds > 0.009 && seconds < 0.03, "{seconds}");
+    let stream = served.chat(r#""stream":true,"stream_options":{"include_usage":true}"#);
+    let pieces = stream.events().into_iter().filter_map(|event| {
+        let event: Value = serde_json::from_str(event).ok()?;
+        event["choices"][0]["delta"]["content"].as_str().map(str::to_owned)
+    });
+    assert_eq!(pieces.collect::<String>(), words);
+    let call = r#"{"messages":[{"role":"user","content":"call it"}]}"#;
+    let call = served.ask("POST", "/v1/chat/completions", call).json();
+    let function = &call["choices"][0]["message"]["tool_calls"][0]["function"];
+    assert_eq!((&function["name"], &function["arguments"]), (&"ls".into(), &r#"{"path":"src/main.rs"}"#.into()));
+    assert_eq!(call["choices"][0]["finish_reason"], "tool_calls");
+    // What it refuses, in its words; a key that it does not take is no fault of the client.
+    let code = |answered: &Answered| answered.json()["error"]["code"].as_str().unwrap_or("").to_owned();
+    let refused = served.chat(r#""store":true"#);
+    assert_eq!((refused.status, code(&refused).as_str()), (400, "upstream_refused"), "{}", refused.body);
+    assert!(refused.body.contains("property 'store' is unsupported"), "{}", refused.body);
+    let mut wrong = keyed("wrong-key", "sk-a-secret", &flags);
+    let refused = wrong.chat(r#""stream":false"#);
+    assert_eq!((refused.status, code(&refused).as_str()), (502, "upstream_authentication"));
+    wrong.signal("TERM");
+    let (_, said) = wrong.end();
+    assert!(!refused.body.contains("a-secret") && !said.contains("a-secret"), "{said}");
+    // Who has no quota here costs nothing there.
+    let plan = file("serve-upstream-plan.toml", "requests = { minute = 1 }\n");
+    let limited = keyed("limited", "sk-upstream", &format!("{flags} --plan {}", plan.display()));
+    assert_eq!(limited.chat(r#""stream":false"#).status, 200);
+    let asked = |served: &Served| {
+        let text = served.ask("GET", "/metrics", "").body;
+        let line =
+            text.lines().find(|line| line.starts_with("vllm:time_to_first_token_seconds_count")).map(str::to_owned);
+        line.expect("a count")
+    };
+    let before = asked(&real);
+    assert_eq!(code(&limited.chat(r#""stream":false"#)), "request_quota_exceeded");
+    assert_eq!(asked(&real), before);
+    drop(real);
+    let gone = served.chat(r#""stream":false"#);
+    assert_eq!((gone.status, code(&gone).as_str()), (502, "upstream_unreachable"), "{}", gone.body);
+}
+
+#[test]
+fn the_live_page_shows_wafers_at_work() {
+    let served = Served::start("wafers", "--speed 1");
+    let before = served.live()["wafers_busy_seconds"].clone();
+    assert_eq!(before.as_array().map(Vec::len), Some(1));
+    assert_eq!(served.chat(r#""ignore_eos":true,"max_tokens":400"#).status, 200);
+    let after = served.live()["wafers_busy_seconds"][0].as_f64().expect("seconds");
+    assert!(after > before[0].as_f64().expect("seconds"), "{before} {after}");
 }

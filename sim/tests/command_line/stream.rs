@@ -364,3 +364,38 @@ fn run_and_plan_take_the_fidelity_of_events() {
     assert_eq!(refused.code, Some(2));
     assert!(refused.stderr.contains("--fidelity fabric"), "{}", refused.stderr);
 }
+
+/// Several machines, one of which goes away; side requests, sub-agents, summaries; and what is wrong about them.
+#[test]
+fn machines_behind_a_balancer_and_what_agents_send_beside() {
+    let machine = "[machine]\nmodel = 'llama-3.1-8b'\nwafers = 1\nusers = 8\ncontext = 8192\n";
+    let service = "[service]\nprefix_cache = true\nplan = 'none'\nreplicas = 2\nbalancer = 'prefix'\n\
+                   outages = [{ replica = 1, from = 20.0, to = 40.0 }]\n[clients]\ndeadline = 20.0\n";
+    let load = "[load]\nkind = 'sessions'\nusers = 16\nprefix = { median = 2000 }\ncommon = 1000\n\
+                append = { median = 300, spread = 1.0 }\nthink = 1.0\nside = { prompt = 600, output = 12 }\n\
+                subagents = { count = 3, share = 0.1, prompt = 900 }\nsummary = 400\n[run]\nwindow = 100.0\n";
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("balanced.toml");
+    fs::write(&file, format!("{machine}{service}{load}")).unwrap();
+    let found = simctl(&format!("stream {} --format json", file.display())).json();
+    let replicas = found["outcome"]["replicas"].as_array().unwrap();
+    assert_eq!((replicas.len(), replicas[1]["away"].as_f64()), (2, Some(20.0)));
+    assert!(replicas.iter().all(|replica| replica["finished"].as_u64().unwrap() > 50), "{replicas:?}");
+    let text = simctl(&format!("stream {}", file.display())).data();
+    assert!(text.contains("machine 1") && text.contains("20.00 s away"), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    for (set, says) in [
+        ("service.replicas=0", "field 'service.replicas': is 0; allowed: a whole number from 1 to 256"),
+        ("service.balancer=best", "unknown variant `best`"),
+        ("service.outages=[{replica=5,from=1.0,to=2.0}]", "field 'service.outages[0].replica': is 5"),
+        ("service.outages=[{from=3.0,to=2.0}]", "field 'service.outages[0].to': is 2"),
+        ("load.day=[1.0,2.0]", "field 'load.day': has 2 numbers; allowed: 24 numbers"),
+        ("load.starts=3.0", "only with load.day"),
+        ("load.planning=2.0", "does not go with a load of kind 'sessions'; allowed: with kind tasks"),
+        ("load.subagents={count=0}", "field 'load.subagents.count': is 0"),
+        ("clients.deadline=0.0", "field 'clients.deadline': is 0"),
+    ] {
+        let refused = simctl(&format!("stream {} --set {set}", file.display()));
+        assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""), "{set}: {}", refused.stderr);
+        assert!(refused.stderr.contains(says), "{set}: {}", refused.stderr);
+    }
+}

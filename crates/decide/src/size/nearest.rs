@@ -99,6 +99,11 @@ pub(super) fn prompts(asked: &Asked, server: &Server) -> Vec<String> {
             let first = prompt("a session's first call", common, prefix + append);
             vec![first, prompt("a later call", known, prefix + append)]
         }
+        LoadScenario::Tasks(load) => {
+            let first = u64::from(load.prefix.median) + u64::from(load.append.median);
+            let common = if asked.scenario.prefix_cache { u64::from(load.common).min(first) } else { 0 };
+            vec![prompt("a task's first call", common, first)]
+        }
         LoadScenario::Closed(load) => vec![prompt("a prompt", 0, load.prompt.median.into())],
         LoadScenario::Open(load) => vec![prompt("a prompt", 0, load.prompt.median.into())],
         LoadScenario::Trace(_) => Vec::new(),
@@ -142,6 +147,16 @@ fn tokens(asked: &Asked, server: &Server) -> Vec<Change> {
             let value = least(prefix, STEP.min(prefix), &|tokens| holds(&shorter(tokens)));
             changes.push(Change { path: "load.prefix.median".into(), is: prefix, value });
             changes
+        }
+        LoadScenario::Tasks(load) => {
+            let is = f64::from(load.prefix.median);
+            let shorter = |tokens: f64| {
+                let mut other = *load;
+                other.prefix = scaled(load.prefix, tokens);
+                LoadScenario::Tasks(other)
+            };
+            let value = least(is, STEP.min(is), &|tokens| holds(&shorter(tokens)));
+            vec![Change { path: "load.prefix.median".into(), is, value }]
         }
         LoadScenario::Closed(load) => {
             let is = f64::from(load.prompt.median);

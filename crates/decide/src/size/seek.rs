@@ -2,13 +2,14 @@
 
 use rayon::prelude::*;
 use wafersim_stream::ServiceOutcome;
+use wafersim_stream::clients::{ClientOutcome, Shares};
 use wafersim_stream::observer::Nobody;
 use wafersim_stream::run::{Server, Under};
 use wafersim_stream::scenario::LoadScenario;
 
 use super::designs::Design;
 use super::levels::Level;
-use super::{Asked, Kept, is_counted, machines, wafers_in_all, with_users};
+use super::{Asked, Kept, PlanSeen, is_counted, machines, users_of, wafers_in_all, with_users};
 
 /// What a design came to.
 #[derive(Clone)]
@@ -35,6 +36,8 @@ pub(super) struct Confirmed {
     pub(super) binds: Option<String>,
     /// What went through a machine.
     pub(super) traffic: Traffic,
+    /// What its clients saw, where a plan stands before it.
+    pub(super) plan: Option<PlanSeen>,
 }
 
 /// What goes through a machine.
@@ -67,7 +70,13 @@ pub(super) fn under(asked: &Asked, load: &LoadScenario, users: f64, seed: u64) -
     // A window that was given is one for all users: it is as long for a machine's.
     let usual = (USER_SECONDS / users.max(1e-9)).clamp(WINDOW.0, WINDOW.1);
     let warm_up = if scenario.warm_up > 0.0 { scenario.warm_up } else { WARM_UP };
-    Under { load: with_users(load, users), warm_up, window: scenario.window.unwrap_or(usual), seed }
+    // Organisations are shared out over machines as their users are.
+    let organisations = scenario.clients.as_ref().map(|clients| {
+        let all = users_of(&scenario.load).unwrap_or(users).max(1e-9);
+        (f64::from(clients.organisations) * users / all).round().max(1.0) as u32
+    });
+    let window = scenario.window.unwrap_or(usual);
+    Under { load: with_users(load, users), organisations, warm_up, window, seed }
 }
 
 /// A run of so many users.
@@ -222,7 +231,14 @@ pub(super) fn confirmed(asked: &Asked, design: &Design, most: f64, users: f64) -
         let Some(worst) = worst else {
             let binds = broken.or_else(|| (most < users).then(|| next_broken(asked, server, most))?);
             let most = if each < most && binds.is_some() { most } else { each };
-            return Some(Confirmed { most, users: each, kept, binds, traffic: Traffic::of(&outcomes) });
+            return Some(Confirmed {
+                most,
+                users: each,
+                kept,
+                binds,
+                traffic: Traffic::of(&outcomes),
+                plan: plan_seen(asked, &outcomes),
+            });
         };
         broken = Some(worst.level.to_string());
         let fewer = if counted { (each * LESS).floor().min(each - 1.0) } else { each * LESS };
@@ -232,6 +248,29 @@ pub(super) fn confirmed(asked: &Asked, design: &Design, most: f64, users: f64) -
         each = shared(fewer);
     }
     None
+}
+
+/// What clients saw in the mean of all seeds.
+fn plan_seen(asked: &Asked, outcomes: &[ServiceOutcome]) -> Option<PlanSeen> {
+    let clients = asked.scenario.clients.as_ref()?;
+    let seen: Vec<&ClientOutcome> = outcomes.iter().filter_map(|outcome| outcome.clients.as_ref()).collect();
+    let mean = |of: &dyn Fn(&ClientOutcome) -> Option<f64>| {
+        let values: Vec<f64> = seen.iter().filter_map(|seen| of(seen)).collect();
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    };
+    let share =
+        |part: &dyn Fn(&Shares) -> f64| mean(&|seen| (seen.served > 0).then(|| part(&seen.shares) / seen.shares.sum()));
+    Some(PlanSeen {
+        plan: clients.plan.name.clone(),
+        profile: clients.profile.name.clone(),
+        organisations: clients.organisations,
+        seen_speed_p50: mean(&|seen| seen.seen_speed.map(|speed| speed.p50)),
+        first_token_p95_s: mean(&|seen| seen.first_token.map(|first| first.p95)),
+        waiting_for_quota: share(&|shares| shares.quota + shares.retries),
+        refused_per_hour_and_machine: mean(&|seen| Some(seen.refused_per_hour)),
+        given_up: mean(&|seen| Some(seen.abandoned as f64 / (seen.served + seen.abandoned).max(1) as f64)),
+        usd_per_month: clients.plan.monthly.map(|monthly| monthly * f64::from(clients.organisations)),
+    })
 }
 
 /// The level that somewhat more users than the most break.

@@ -1,7 +1,7 @@
 //! From the body of a request to its answer.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -47,7 +47,7 @@ pub(super) async fn answer(
     if *app.closing.borrow() {
         return Err(stopping().into());
     }
-    let asked = read(app, endpoint, headers, body).await?;
+    let (asked, body) = read(app, endpoint, headers, body).await?;
     let site = &app.site;
     if site.strict
         && let Some(name) = asked.model.as_ref().filter(|name| **name != site.model)
@@ -64,7 +64,23 @@ pub(super) async fn answer(
         return Err(ApiError::wrong("messages", message).with(400, "context_length_exceeded").into());
     }
     let most_here = most.unwrap_or(u32::MAX).min(site.longest_answer).min(room);
-    let answer = site.answers.answer(&asked, most_here, prompt.whole);
+    let (answer, upstream) = match &site.upstream {
+        None => (site.answers.answer(&asked, most_here, prompt.whole), None),
+        Some(upstream) => {
+            // Who would be refused here costs nothing there.
+            let wanted = Wanted { organisation, prompt: prompt.clone(), output: 1, most };
+            site.machine.would_admit(wanted).await.map_err(|refused| refusing(app, refused))?;
+            let asked_at = Instant::now();
+            let passed = upstream.ask(endpoint, &body).await.map_err(|error| {
+                let error = ApiError::of_upstream(error, site.speed);
+                site.metrics.refused(error.code);
+                error
+            })?;
+            let seconds = asked_at.elapsed().as_secs_f64();
+            (Reply::passed(&passed, site.bytes_per_token, most_here), Some(seconds))
+        }
+    };
+    drop(body);
     let prompt_tokens = prompt.tokens;
     let wanted = Wanted { organisation, prompt, output: answer.tokens, most };
     let mut running = site.machine.submit(wanted).await.map_err(|refused| refusing(app, refused))?;
@@ -104,10 +120,14 @@ pub(super) async fn answer(
         whole(app, running, &frame, &answer, prompt_tokens).await?
     };
     put(answered.headers_mut(), limits);
+    put(
+        answered.headers_mut(),
+        upstream.map(|seconds| ("x-wafersim-upstream-seconds".to_owned(), format!("{seconds:.3}"))),
+    );
     Ok(answered)
 }
 
-async fn read(app: &App, endpoint: Endpoint, headers: &HeaderMap, body: Body) -> Result<Query, ApiError> {
+async fn read(app: &App, endpoint: Endpoint, headers: &HeaderMap, body: Body) -> Result<(Query, Bytes), ApiError> {
     let limits = &app.site.limits;
     let large = || {
         let message = format!("The body is broken, or has more than {} bytes.", limits.body);
@@ -121,7 +141,7 @@ async fn read(app: &App, endpoint: Endpoint, headers: &HeaderMap, body: Body) ->
     let _place = app.bodies.acquire().await.map_err(|_| stopping())?;
     let bytes = tokio::time::timeout(limits.patience, to_bytes(body, limits.body)).await.map_err(|_| late())?;
     let bytes = bytes.map_err(|_| large())?;
-    api::read(endpoint, &bytes, app.site.strict)
+    Ok((api::read(endpoint, &bytes, app.site.strict)?, bytes))
 }
 
 fn refusing(app: &App, refused: Refused) -> Refusing {

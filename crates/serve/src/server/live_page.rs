@@ -42,6 +42,8 @@ pub(super) async fn state(State(app): State<Arc<App>>) -> Answered {
         "prompts": levels.prefill,
         "tokens_waiting": levels.entry,
         "passes": levels.passes,
+        // Seconds, so that a page takes the share of the time between two looks.
+        "wafers_busy_seconds": state.wafers,
         "kv_used": state.used,
         "kv_capacity": state.capacity,
         "prompt_tokens": app.site.metrics.prompt_tokens.get(),

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ClientSettings;
-use crate::load::Story;
+use super::{ClientSettings, Failure};
+use crate::load::{Loss, Story};
 use crate::service::Used;
 use crate::statistics::{Distribution, Summary};
 use crate::time::Time;
@@ -27,7 +27,19 @@ pub struct ClientOutcome {
     pub refused_quota: u64,
     /// Of these, refused for want of room.
     pub refused_capacity: u64,
-    /// Refusals in an hour.
+    /// Of these, refused because no machine was up.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub refused_away: u64,
+    /// Attempts that were let in and lost with their machine.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub lost: u64,
+    /// Attempts that were let in and that their client did not wait for.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub timed_out: u64,
+    /// Attempts that waited for room longer than the plan lets them.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub expired: u64,
+    /// Refusals in an hour, of all clients.
     pub refused_per_hour: f64,
     /// Attempts of what ended, for each.
     pub attempts_per_request: Option<f64>,
@@ -55,6 +67,18 @@ pub struct ClientOutcome {
     pub shares: Shares,
     /// Jain's index of the users' tokens of answers: 1 where all have as many, 1 / n where one has all.
     pub fairness: Option<f64>,
+    /// Tokens a second as seen from outside, by user: the 95th percentile over the median, of users who had an answer.
+    /// 1 where all are served alike.
+    pub speed_spread: Option<f64>,
+}
+
+const fn is_none(count: &u64) -> bool {
+    *count == 0
+}
+
+/// Whether a part has no time.
+fn is_zero(part: &f64) -> bool {
+    *part <= 0.0
 }
 
 /// Parts of the time from wanting an answer to its end, in seconds.
@@ -66,6 +90,12 @@ pub struct Shares {
     pub retries: f64,
     /// Waiting after refusals for want of room.
     pub capacity: f64,
+    /// Attempts that were lost with their machine, the waits after them, and waiting for a machine to come back.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub outage: f64,
+    /// Attempts that the client did not wait for, and the waits after them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub deadline: f64,
     /// The way to the service and back, and its host.
     pub network: f64,
     /// Waiting for room on the wafers, for blocks from the host, for the prompt's turn.
@@ -79,7 +109,22 @@ pub struct Shares {
 impl Shares {
     /// In all.
     pub fn sum(&self) -> f64 {
-        self.quota + self.retries + self.capacity + self.network + self.queue + self.prompt + self.decode
+        self.parts().iter().map(|(_, seconds)| seconds).sum()
+    }
+
+    /// Each part with its cause in words, in the order in which a request meets them.
+    pub const fn parts(&self) -> [(&'static str, f64); 9] {
+        [
+            ("quota, as long as the first refusal said", self.quota),
+            ("quota, beyond that (retries)", self.retries),
+            ("refused for want of room", self.capacity),
+            ("machines that went away", self.outage),
+            ("deadlines that were missed", self.deadline),
+            ("network and host", self.network),
+            ("queue: room, turn", self.queue),
+            ("prompt", self.prompt),
+            ("answer", self.decode),
+        ]
     }
 }
 
@@ -91,6 +136,8 @@ pub(super) struct Seen {
     pub(super) quota: Time,
     pub(super) retries: Time,
     pub(super) capacity: Time,
+    pub(super) outage: Time,
+    pub(super) deadline: Time,
     pub(super) attempts: u64,
     pub(super) is_cut: bool,
     pub(super) up: Time,
@@ -112,7 +159,8 @@ pub(super) struct Counts {
     cut: u64,
     attempts: u64,
     attempts_of_ended: u64,
-    refused: [u64; 2],
+    /// Quota, full, away, lost, timed out, waited too long for room.
+    failed: [u64; 6],
     prompt: u64,
     cached: u64,
     output: u64,
@@ -120,9 +168,10 @@ pub(super) struct Counts {
     speeds: Distribution,
     first: Distribution,
     whole: Distribution,
-    /// Picoseconds: quota, retries, capacity, network, queue, prompt, decode.
-    sums: [u128; 7],
-    by_user: Vec<u64>,
+    /// Picoseconds, in the order of [`Shares::parts`].
+    sums: [u128; 9],
+    /// Tokens of answers, and picoseconds that they took.
+    by_user: Vec<(u64, u128)>,
 }
 
 impl Counts {
@@ -135,7 +184,7 @@ impl Counts {
             cut: 0,
             attempts: 0,
             attempts_of_ended: 0,
-            refused: [0; 2],
+            failed: [0; 6],
             prompt: 0,
             cached: 0,
             output: 0,
@@ -144,7 +193,7 @@ impl Counts {
             speeds: Distribution::new(1_000_000_000, 1e-3),
             first: seconds(),
             whole: seconds(),
-            sums: [0; 7],
+            sums: [0; 9],
             by_user: Vec::new(),
         }
     }
@@ -161,10 +210,19 @@ impl Counts {
         self.reserved += tokens * self.counts(now);
     }
 
-    pub(super) fn refused(&mut self, now: Time, is_quota: bool) {
+    pub(super) fn failed(&mut self, now: Time, failure: Failure) {
+        let at = match failure {
+            Failure::Quota(_) => 0,
+            Failure::Full => 1,
+            Failure::Away => 2,
+            Failure::Lost(Loss::Outage) => 3,
+            Failure::Lost(Loss::Deadline) => 4,
+            Failure::Lost(Loss::Queue) => 5,
+        };
         let counts = self.counts(now);
-        let [quota, capacity] = &mut self.refused;
-        *(if is_quota { quota } else { capacity }) += counts;
+        if let Some(count) = self.failed.get_mut(at) {
+            *count += counts;
+        }
     }
 
     pub(super) fn abandoned(&mut self, now: Time, attempts: u64) {
@@ -193,6 +251,8 @@ impl Counts {
             seen.quota,
             seen.retries,
             seen.capacity,
+            seen.outage,
+            seen.deadline,
             seen.up + seen.down,
             story.started - story.arrived,
             story.first_token - story.started,
@@ -204,16 +264,20 @@ impl Counts {
         let user = seen.user as usize;
         if user < MOST_USERS {
             if self.by_user.len() <= user {
-                self.by_user.resize(user + 1, 0);
+                self.by_user.resize(user + 1, (0, 0));
             }
-            self.by_user[user] += u64::from(seen.used.output);
+            let (tokens, time) = &mut self.by_user[user];
+            *tokens += u64::from(seen.used.output);
+            *time += u128::from(whole.0);
         }
     }
 
     pub(super) fn outcome(&self, settings: &ClientSettings, end: Time) -> ClientOutcome {
         let seconds = (end - self.from).seconds().max(1e-12);
         let mean = |sum: u128| sum as f64 * 1e-12 / self.served.max(1) as f64;
-        let [quota, retries, capacity, network, queue, prompt, decode] = self.sums.map(mean);
+        let [quota, retries, capacity, outage, deadline, network, queue, prompt, decode] = self.sums.map(mean);
+        let [refused_quota, refused_capacity, refused_away, lost, timed_out, expired] = self.failed;
+        let refused = refused_quota + refused_capacity + refused_away + expired;
         let ended = self.served + self.abandoned;
         let all_time = self.sums.iter().sum::<u128>() as f64 * 1e-12;
         let price = settings.plan.price;
@@ -229,9 +293,13 @@ impl Counts {
             abandoned: self.abandoned,
             cut: self.cut,
             attempts: self.attempts,
-            refused_quota: self.refused[0],
-            refused_capacity: self.refused[1],
-            refused_per_hour: self.refused.iter().sum::<u64>() as f64 / seconds * 3600.0,
+            refused_quota,
+            refused_capacity,
+            refused_away,
+            lost,
+            timed_out,
+            expired,
+            refused_per_hour: refused as f64 / seconds * 3600.0,
             attempts_per_request: (ended > 0).then(|| self.attempts_of_ended as f64 / ended as f64),
             prompt_tokens: self.prompt,
             cached_tokens: self.cached,
@@ -243,15 +311,26 @@ impl Counts {
             seen_speed_overall: (all_time > 0.0).then(|| self.output as f64 / all_time),
             first_token: self.first.summary(),
             whole: self.whole.summary(),
-            shares: Shares { quota, retries, capacity, network, queue, prompt, decode },
+            shares: Shares { quota, retries, capacity, outage, deadline, network, queue, prompt, decode },
             fairness: self.fairness(),
+            speed_spread: self.speed_spread(),
         }
     }
 
     /// (sum x)^2 / (n sum x^2).
     fn fairness(&self) -> Option<f64> {
-        let sum: f64 = self.by_user.iter().map(|tokens| *tokens as f64).sum();
-        let squares: f64 = self.by_user.iter().map(|tokens| (*tokens as f64).powi(2)).sum();
+        let sum: f64 = self.by_user.iter().map(|(tokens, _)| *tokens as f64).sum();
+        let squares: f64 = self.by_user.iter().map(|(tokens, _)| (*tokens as f64).powi(2)).sum();
         (squares > 0.0).then(|| sum * sum / (self.by_user.len() as f64 * squares))
+    }
+
+    /// By nearest rank.
+    fn speed_spread(&self) -> Option<f64> {
+        let at_work = self.by_user.iter().filter(|(_, time)| *time > 0);
+        let mut speeds: Vec<f64> = at_work.map(|(tokens, time)| *tokens as f64 / (*time as f64 * 1e-12)).collect();
+        speeds.sort_by(f64::total_cmp);
+        let rank = |share: f64| speeds.get(((share * speeds.len() as f64).ceil() as usize).saturating_sub(1)).copied();
+        let (median, fast) = (rank(0.5)?, rank(0.95)?);
+        (median > 0.0).then(|| fast / median)
     }
 }

@@ -16,22 +16,27 @@ impl Retry {
         Self { retries: vec![0; profile.layers.len()] }
     }
 
-    /// A try was refused, and the service said to come again after `hint`: the wait before the next one, or nothing
-    /// where all layers are at their end. The innermost layer that has a try left waits, and those in it begin again.
+    /// A try failed, and the service said to come again after `hint`, or nothing of it: the wait before the next one, or
+    /// nothing where all layers are at their end. The innermost layer that has a try left waits, and those in it begin again.
     /// `random` draws from 0 to 1.
-    pub fn next(&mut self, profile: &ClientProfile, hint: Time, mut random: impl FnMut() -> f64) -> Option<Time> {
+    pub fn next(
+        &mut self,
+        profile: &ClientProfile,
+        hint: Option<Time>,
+        mut random: impl FnMut() -> f64,
+    ) -> Option<Time> {
         for (layer, retries) in profile.layers.iter().zip(&mut self.retries) {
-            let told = hint.seconds();
-            let gives_up = matches!(layer.header, HeaderRule::RefuseAbove(most) if told > most);
+            let told = hint.map(Time::seconds);
+            let gives_up = matches!((layer.header, told), (HeaderRule::RefuseAbove(most), Some(told)) if told > most);
             if gives_up || layer.retries.is_some_and(|most| *retries >= most) {
                 *retries = 0;
                 continue;
             }
-            let wait = match layer.header {
-                HeaderRule::Obey | HeaderRule::RefuseAbove(_) => told,
-                HeaderRule::ObeyBelow(most) if told < most => told,
-                HeaderRule::Clamp { least, most } => told.clamp(least, most),
-                HeaderRule::Ignore | HeaderRule::ObeyBelow(_) => layer.backoff.wait(*retries, random()),
+            let wait = match (layer.header, told) {
+                (HeaderRule::Obey | HeaderRule::RefuseAbove(_), Some(told)) => told,
+                (HeaderRule::ObeyBelow(most), Some(told)) if told < most => told,
+                (HeaderRule::Clamp { least, most }, Some(told)) => told.clamp(least, most),
+                _ => layer.backoff.wait(*retries, random()),
             };
             *retries = retries.saturating_add(1);
             return Some(Time::from_seconds(wait));
@@ -50,7 +55,7 @@ mod tests {
         let profile = ClientProfile::preset(name).expect("a preset");
         let mut retry = Retry::new(&profile);
         let (mut tries, mut waited) = (1, 0.0);
-        while let Some(wait) = retry.next(&profile, Time::from_seconds(hint), || 0.5) {
+        while let Some(wait) = retry.next(&profile, Some(Time::from_seconds(hint)), || 0.5) {
             tries += 1;
             waited += wait.seconds();
             if tries >= 1000 {

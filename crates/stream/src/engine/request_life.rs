@@ -6,7 +6,7 @@ use super::tally::StepBefore;
 use super::{Active, Engine, Event};
 use crate::costs::{Costs, Way};
 use crate::line::Waits;
-use crate::load::{Entry, LoadSource, Story};
+use crate::load::{Door, Entry, LoadSource, Loss, Lost, Story};
 use crate::observer::{Happening, Observer};
 use crate::request::{BLOCK, Request};
 use crate::time::Time;
@@ -35,6 +35,9 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
             number: 0,
             is_inside: false,
             is_cancelled: false,
+            is_ghost: false,
+            has_room: false,
+            replica: 0,
             filled: 0,
             way: Way::Chunks,
             cached: 0,
@@ -65,10 +68,11 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
 
     /// A request is there: it waits for room, or is refused.
     pub(super) fn arrived(&mut self, at: u32) {
-        let request = &self.requests[at as usize].request;
+        let request = self.requests[at as usize].request.clone();
         let all = u64::from(request.prompt) + u64::from(request.output);
-        let is_possible = all <= u64::from(self.service.longest) && self.ledger.could_ever_hold(all);
-        if is_possible && self.load.asks() && !self.asked(at) {
+        let is_possible = all <= u64::from(self.service.longest) && self.room.could_ever_hold(all);
+        let which = if is_possible { self.choose(&request) } else { None };
+        if is_possible && self.load.asks() && !self.asked(at, &request, which) {
             return;
         }
         let active = &mut self.requests[at as usize];
@@ -78,85 +82,117 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
         let (number, user) = (active.number, active.request.user);
         let (prompt, output) = (active.request.prompt, active.request.output);
         self.observer.see(self.now, number, Happening::Arrived { prompt, output });
-        if !is_possible {
+        let Some(which) = which else {
             self.totals.refused += 1;
             self.observer.see(self.now, number, Happening::Refused);
             self.unused_requests.push(at);
             // Whoever was refused at once does not ask again at the same moment for ever.
             self.ask_again(user, AFTER_REFUSAL);
             return;
-        }
+        };
         self.totals.asked += u64::from(output);
-        active.is_inside = true;
+        (active.is_inside, active.replica) = (true, which);
         self.tally.comes(self.now);
-        self.waiting.push_back(at);
-        self.tally.room.set(self.now, self.waiting.len() as u64);
-        self.room_changed = true;
+        let replica = &mut self.replicas[which as usize];
+        replica.inside += 1;
+        replica.waiting.push_back(at);
+        replica.room_changed = true;
+        self.note_waiting();
+        if let Some(deadline) = self.load.deadline(&request) {
+            self.events.push(deadline.max(self.now), Event::Deadline(at, number));
+        }
+        if let Some(longest) = self.load.queue_deadline() {
+            self.events.push(self.now + longest, Event::QueueDeadline(at, number));
+        }
     }
 
     /// Whether a request goes on to the machine; where not, the next one of whoever sent it comes, later.
-    fn asked(&mut self, at: u32) -> bool {
-        let request = self.requests[at as usize].request.clone();
-        let cached = self.cached(&request.content, request.prompt);
-        let Entry::Back(next) = self.load.ask(&request, cached, self.waiting.len() as u64, self.now) else {
+    fn asked(&mut self, at: u32, request: &Request, which: Option<u32>) -> bool {
+        let cached = which.map_or(0, |which| self.cached_at(which, &request.content, request.prompt));
+        let waiting = which.and_then(|which| self.replicas.get(which as usize)).map(|here| here.waiting.len() as u64);
+        let Entry::Back(next) = self.load.ask(request, &Door { cached, waiting }, self.now) else {
             return true;
         };
         self.unused_requests.push(at);
-        if let Some(next) = next {
-            self.arrive(next);
-        }
+        self.come(next);
         false
     }
 
     fn ask_again(&mut self, user: u32, pause: Time) {
-        if let Some(mut request) = self.load.after(user, self.now) {
-            request.arrival = request.arrival.max(self.now + pause);
+        let next = self.load.after(user, self.now).map(|request| {
+            let arrival = request.arrival.max(self.now + pause);
+            Request { arrival, ..request }
+        });
+        self.come(next);
+    }
+
+    /// What the load sends next comes, and what it sends beside it.
+    pub(super) fn come(&mut self, next: Option<Request>) {
+        if let Some(request) = next {
+            self.arrive(request);
+        }
+        while let Some(request) = self.load.beside() {
             self.arrive(request);
         }
     }
 
+    /// Whoever sent a request has waited as long as it would, or as long as the service lets it wait for room; nothing
+    /// where it has its answer, or its room.
+    pub(super) fn deadline(&mut self, at: u32, number: u64, loss: Loss) {
+        let Some(active) = self.requests.get(at as usize) else { return };
+        let is_over = !active.is_inside || active.number != number || active.is_cancelled;
+        if is_over || (loss == Loss::Queue && (active.has_room || active.produced > 0)) {
+            return;
+        }
+        let (request, cached, produced) = (active.request.clone(), active.cached, active.produced);
+        self.take_back(at);
+        let lost = Lost { request: &request, loss, cached, produced };
+        let next = self.load.lost(&lost, self.now);
+        self.come(next);
+    }
+
     /// Lets in the first of those who wait for room, as long as there is some.
-    pub(super) fn give_room(&mut self) {
-        self.room_changed = false;
-        while let Some(at) = self.waiting.front().copied() {
+    pub(super) fn give_room(&mut self, which: usize) {
+        self.replicas[which].room_changed = false;
+        while let Some(at) = self.replicas[which].waiting.front().copied() {
             if !self.admit(at) {
                 return;
             }
-            self.waiting.pop_front();
-            self.tally.room.set(self.now, self.waiting.len() as u64);
+            self.replicas[which].waiting.pop_front();
+            self.note_waiting();
         }
     }
 
     fn admit(&mut self, at: u32) -> bool {
         let active = &mut self.requests[at as usize];
+        let replica = &mut self.replicas[active.replica as usize];
         let most = active.request.prompt.saturating_add(active.request.output);
         let reserved = self.service.admission.reserve(active.target, most);
         let caches = self.service.prefix_cache.is_some();
-        for _ in 0..self.cache.expire(self.now) {
-            self.ledger.change(u64::from(BLOCK), 0);
+        for _ in 0..replica.cache.expire(self.now) {
+            replica.ledger.change(u64::from(BLOCK), 0);
         }
         // One token at least is computed: the first of the answer comes from it.
         let found =
-            if caches { self.cache.find(&active.request.content, active.target - 1) } else { Default::default() };
+            if caches { replica.cache.find(&active.request.content, active.target - 1) } else { Default::default() };
         let own = reserved.saturating_sub(found.on_wafer * BLOCK);
-        let idle = (self.cache.idle() - u64::from(found.idle)) * u64::from(BLOCK);
+        let idle = (replica.cache.idle() - u64::from(found.idle)) * u64::from(BLOCK);
         if caches {
-            let others = self.ledger.taken().saturating_sub(idle);
-            if others.saturating_add(u64::from(own)) > self.ledger.capacity() {
+            let others = replica.ledger.taken().saturating_sub(idle);
+            if others.saturating_add(u64::from(own)) > replica.ledger.capacity() {
                 return false;
             }
-            self.cache.hold(&active.request.content, found.on_wafer, &mut active.held);
-            while !self.ledger.fits(0, u64::from(own)) && self.cache.evict() {
-                self.ledger.change(u64::from(BLOCK), 0);
+            replica.cache.hold(&active.request.content, found.on_wafer, &mut active.held);
+            while !replica.ledger.fits(0, u64::from(own)) && replica.cache.evict() {
+                replica.ledger.change(u64::from(BLOCK), 0);
             }
         }
-        if !self.ledger.fits(0, u64::from(own)) {
+        if !replica.ledger.fits(0, u64::from(own)) {
             // Only without a prefix cache: with one, the sum above has said that it fits.
             return false;
         }
-        self.ledger.change(0, u64::from(own));
-        self.tally.kv.set(self.now, self.ledger.taken());
-        (active.own, active.reserved) = (own, reserved);
+        replica.ledger.change(0, u64::from(own));
+        (active.own, active.reserved, active.has_room) = (own, reserved, true);
         (active.admitted, active.loaded) = (self.now, self.now);
         let cached = (found.on_wafer + found.on_host) * BLOCK;
         active.filled = cached;
@@ -170,10 +206,12 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
         self.tally.in_service.up(self.now);
         let host = self.service.prefix_cache.unwrap_or_default();
         if found.on_host > 0 && host.block_time > Time::ZERO {
-            self.host_free =
-                self.host_free.max(self.now) + Time(host.block_time.0.saturating_mul(u64::from(found.on_host)));
-            self.events.push(self.host_free, Event::Loaded(at));
+            replica.host_free =
+                replica.host_free.max(self.now) + Time(host.block_time.0.saturating_mul(u64::from(found.on_host)));
+            self.events.push(replica.host_free, Event::Loaded(at));
+            self.note_kv();
         } else {
+            self.note_kv();
             self.start_prompt(at);
         }
         true
@@ -188,8 +226,8 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
         active.loaded = self.now;
         if self.service.prefill {
             active.way = self.costs.way(active.filled, active.target, self.service.chunk);
-            self.prompts.push_back(at);
-            self.tally.prefill.set(self.now, self.prompts.len() as u64);
+            self.replicas[active.replica as usize].prompts.push_back(at);
+            self.note_prompts();
             return;
         }
         active.filled = active.target;
@@ -204,7 +242,8 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
         }
         let active = &mut self.requests[at as usize];
         let from = active.held.len() as u32;
-        let shared = self.cache.share(&active.request.content, from, active.request.prompt / BLOCK, &mut active.held);
+        let cache = &mut self.replicas[active.replica as usize].cache;
+        let shared = cache.share(&active.request.content, from, active.request.prompt / BLOCK, &mut active.held);
         // They were its own, and are taken as before.
         active.own = active.own.saturating_sub(shared * BLOCK);
     }
@@ -264,6 +303,7 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
         active.produced += tokens;
         active.last_token = now;
         self.totals.produced += u64::from(tokens);
+        self.replicas[active.replica as usize].window.tokens += u64::from(tokens);
         self.tally.tokens.add(now, u64::from(tokens));
         self.observer.see(now, active.number, Happening::Produced { tokens });
         if active.produced >= active.request.output {
@@ -283,42 +323,48 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
         let most = active.request.prompt + active.request.output;
         let wanted = self.service.admission.reserve(tokens, most);
         let (own, more) = (u64::from(active.own), u64::from(wanted.saturating_sub(active.reserved)));
-        while !self.ledger.fits(own, own + more) && self.cache.evict() {
-            self.ledger.change(u64::from(BLOCK), 0);
+        let which = active.replica as usize;
+        let replica = &mut self.replicas[which];
+        while !replica.ledger.fits(own, own + more) && replica.cache.evict() {
+            replica.ledger.change(u64::from(BLOCK), 0);
         }
-        if self.ledger.fits(own, own + more) {
-            self.ledger.change(own, own + more);
+        if replica.ledger.fits(own, own + more) {
+            replica.ledger.change(own, own + more);
             active.own += more as u32;
             active.reserved = wanted;
-            self.tally.kv.set(self.now, self.ledger.taken());
+            self.note_kv();
             return true;
         }
         self.totals.gave_way += 1;
         self.observer.see(self.now, active.number, Happening::GaveWay);
         (active.target, active.filled) = (tokens, 0);
         self.free_room(at);
-        self.waiting.push_front(at);
-        self.tally.room.set(self.now, self.waiting.len() as u64);
+        self.replicas[which].waiting.push_front(at);
+        self.note_waiting();
         false
     }
 
-    /// Whether the request was taken back; then it goes.
+    /// Whether the request was taken back, or is gone already; then its place is free.
     fn left(&mut self, at: u32) -> bool {
-        let is_cancelled = self.requests[at as usize].is_cancelled;
-        if is_cancelled {
-            self.leave(at, true);
+        let active = &self.requests[at as usize];
+        let (is_cancelled, is_ghost) = (active.is_cancelled, active.is_ghost);
+        if is_ghost {
+            self.unused_requests.push(at);
+        } else if is_cancelled {
+            self.leave(at, None);
         }
-        is_cancelled
+        is_cancelled || is_ghost
     }
 
     pub(super) fn free_room(&mut self, at: u32) {
         let active = &mut self.requests[at as usize];
-        self.ledger.change(u64::from(active.own), 0);
-        (active.own, active.reserved) = (0, 0);
-        self.cache.release(&mut active.held, self.now);
-        self.tally.kv.set(self.now, self.ledger.taken());
+        let replica = &mut self.replicas[active.replica as usize];
+        replica.ledger.change(u64::from(active.own), 0);
+        (active.own, active.reserved, active.has_room) = (0, 0, false);
+        replica.cache.release(&mut active.held, self.now);
+        replica.room_changed = true;
         self.tally.in_service.down(self.now);
-        self.room_changed = true;
+        self.note_kv();
     }
 
     /// The next token can be made, after the draft where there is one.
@@ -328,8 +374,9 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
             let step = self.costs.step_of(active.request.prompt.saturating_add(active.produced));
             let draft = self.costs.draft(step);
             // Drafts of others may be ahead in a draft model's own line; only its slowest stage holds up the next one.
-            let start = self.now.max(self.drafter_free);
-            self.drafter_free = start + draft.occupancy;
+            let replica = &mut self.replicas[active.replica as usize];
+            let start = self.now.max(replica.drafter_free);
+            replica.drafter_free = start + draft.occupancy;
             let ready = start + draft.latency;
             self.requests[at as usize].draft = ready - self.now;
             if ready > self.now {
@@ -344,15 +391,18 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
         if self.left(at) {
             return;
         }
-        let held = self.line.held_by_prefill(self.now);
         let active = &mut self.requests[at as usize];
-        (active.ready, active.held_by_prefill) = (self.now, held);
-        self.ready.push_back(at);
-        self.tally.entry.set(self.now, self.ready.len() as u64);
+        let replica = &mut self.replicas[active.replica as usize];
+        (active.ready, active.held_by_prefill) = (self.now, replica.line.held_by_prefill(self.now));
+        replica.ready.push_back(at);
+        self.note_ready();
     }
 
     fn finish(&mut self, at: u32) {
         let active = &mut self.requests[at as usize];
+        let replica = &mut self.replicas[active.replica as usize];
+        replica.inside -= 1;
+        replica.window.finished += 1;
         self.totals.finished += 1;
         self.observer.see(self.now, active.number, Happening::Finished);
         let answered = active.request.output.saturating_sub(1);
@@ -362,7 +412,7 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
             // The last token of the answer was never put through, so it has no keys and values.
             let tokens = active.request.prompt + answered;
             let from = active.request.prompt / BLOCK;
-            let shared = self.cache.share(&active.request.content, from, tokens / BLOCK, &mut active.held);
+            let shared = replica.cache.share(&active.request.content, from, tokens / BLOCK, &mut active.held);
             active.own = active.own.saturating_sub(shared * BLOCK);
         }
         let user = active.request.user;

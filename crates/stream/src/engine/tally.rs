@@ -5,14 +5,15 @@ use crate::costs::StationKind;
 use crate::line::Waits;
 use crate::load::LoadSource;
 use crate::observer::{Levels, Observer};
-use crate::request::BLOCK;
 use crate::result::{
-    Ended, FirstTokenParts, KvUse, Little, Queues, ServiceOutcome, State, StationUse, Steadiness, StepParts, WorkDone,
+    Ended, FirstTokenParts, KvUse, Little, Queues, ReplicaUse, ServiceOutcome, State, StationUse, Steadiness,
+    StepParts, WorkDone,
 };
 use crate::statistics::{BatchMeans, Course, Distribution, RateMeans, TimeAverage};
 use crate::time::Time;
 
 use super::Engine;
+use super::replica::Replica;
 
 /// Histograms reach 10^5 s, in nanoseconds.
 const LONGEST_NANOSECONDS: u64 = 100_000_000_000_000;
@@ -272,7 +273,8 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
         // A run that ends in its warm-up has an empty window: what it has counted is of no window.
         let has_window = now > self.length.warm_up;
         if !has_window {
-            self.tally.begin(now, self.line.busy(now));
+            let busy = self.busy();
+            self.tally.begin(now, busy);
         }
         let tally = &self.tally;
         let steady = if has_window {
@@ -292,20 +294,25 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
         let start = tally.start;
         let window = (now - start).0.max(1);
         let level = |average: TimeAverage| average.average(start, now);
-        let stations: Vec<StationUse> = self
-            .costs
-            .stations()
+        let busy: Vec<f64> = self
+            .busy()
             .iter()
-            .zip(self.line.busy(now).iter().zip(&tally.busy_before))
-            .map(|(station, (after, before))| StationUse {
-                station: *station,
-                busy: (after.saturating_sub(*before) as f64 / window as f64).min(1.0),
+            .zip(&tally.busy_before)
+            .map(|(after, before)| (after.saturating_sub(*before) as f64 / window as f64).min(1.0))
+            .collect();
+        let kinds = self.costs.stations();
+        let by_replica: Vec<Vec<StationUse>> = busy
+            .chunks(kinds.len().max(1))
+            .map(|busy| {
+                kinds.iter().zip(busy).map(|(station, busy)| StationUse { station: *station, busy: *busy }).collect()
             })
             .collect();
+        let stations = mean_of(&by_replica);
+        let replicas = self.replica_use(&by_replica, now);
         let [service, draft, stage, expert, prefill, links, room] =
             tally.step_sums.map(|sum| mean(sum, tally.step_count));
         let first = tally.first_sums.map(|sum| mean(sum, tally.first_count));
-        self.totals.inside = self.waiting.len() as u64 + tally.in_service.value();
+        self.totals.inside = tally.room.value() + tally.in_service.value();
         self.totals.owed = self.totals.asked - self.totals.produced;
         // The law, from two sides: the area under the number, and the sum of times. Who is still inside counts with the
         // time so far.
@@ -321,7 +328,7 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
             passes: law(level(tally.passes).mean, tally.pass_time + in_line),
             requests: law(level(tally.inside).mean, tally.request_time + inside),
         };
-        let idle = self.cache.idle() * u64::from(BLOCK);
+        let idle = self.idle_tokens();
         ServiceOutcome {
             window_start: start,
             window_end: now,
@@ -355,19 +362,48 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
             wafers: wafers(&stations),
             stations,
             kv: KvUse {
-                capacity: self.ledger.capacity(),
+                capacity: self.room.capacity().saturating_mul(self.replicas.len() as u64),
                 taken: level(tally.kv),
                 idle_at_end: idle,
-                taken_at_end: self.ledger.taken(),
+                taken_at_end: tally.kv.value(),
             },
             little,
             work: WorkDone {
                 events: self.events.pushed(),
-                visits: self.line.passes() * self.costs.stations().len() as u64,
+                visits: self.replicas.iter().map(|replica| replica.line.passes()).sum::<u64>()
+                    * self.costs.stations().len() as u64,
             },
+            replicas,
             clients: None,
+            tasks: self.load.tasks(now),
         }
     }
+
+    /// What each machine did; nothing where there is one that is always there.
+    fn replica_use(&self, stations: &[Vec<StationUse>], now: Time) -> Vec<ReplicaUse> {
+        if self.replicas.len() == 1 && self.service.replicas.outages.is_empty() {
+            return Vec::new();
+        }
+        let of = |(replica, stations): (&Replica, &Vec<StationUse>)| {
+            let slots = wafers(stations);
+            ReplicaUse {
+                finished: replica.window.finished,
+                tokens: replica.window.tokens,
+                aborted: replica.window.aborted,
+                busy: slots.iter().sum::<f64>() / slots.len().max(1) as f64,
+                away: replica.away(now),
+            }
+        };
+        self.replicas.iter().zip(stations).map(of).collect()
+    }
+}
+
+/// The mean of several machines, station by station.
+fn mean_of(replicas: &[Vec<StationUse>]) -> Vec<StationUse> {
+    let Some(first) = replicas.first() else { return Vec::new() };
+    let busy = |at: usize| replicas.iter().filter_map(|stations| stations.get(at)).map(|here| here.busy).sum::<f64>();
+    let mean = |(at, here): (usize, &StationUse)| StationUse { busy: busy(at) / replicas.len() as f64, ..*here };
+    first.iter().enumerate().map(mean).collect()
 }
 
 /// Three or more digits that count.

@@ -132,6 +132,7 @@ const fn users(load: &LoadScenario) -> u32 {
     match load {
         LoadScenario::Closed(load) => load.users,
         LoadScenario::Sessions(load) => load.agents,
+        LoadScenario::Tasks(load) => load.agents,
         LoadScenario::Open(_) | LoadScenario::Trace(_) => TURNS,
     }
 }

@@ -3,7 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Exp1};
 
-use super::{Lengths, LoadSource};
+use super::{DayCurve, Lengths, LoadSource};
 use crate::random::{Purpose, stream};
 use crate::request::{Content, Request};
 use crate::time::Time;
@@ -21,6 +21,9 @@ pub struct ClosedSettings {
     pub output: Lengths,
     /// Requests in all; nothing is no end.
     pub requests: Option<u64>,
+    /// How fast users think, hour by hour: factors on one over the time to think.
+    #[serde(skip_serializing_if = "DayCurve::is_flat")]
+    pub day: DayCurve,
 }
 
 /// A closed loop. Every user's first request comes after one time to think.
@@ -59,7 +62,7 @@ impl LoadSource for ClosedLoop {
         self.sent += 1;
         let think: f64 = Exp1.sample(&mut self.random);
         Some(Request {
-            arrival: now + Time::from_seconds(think * self.settings.think),
+            arrival: self.settings.day.after(now, think * self.settings.think),
             user,
             prompt: self.settings.prompt.draw(&mut self.random),
             output: self.settings.output.draw(&mut self.random),

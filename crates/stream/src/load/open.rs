@@ -4,7 +4,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Exp1, Gamma};
 
-use super::{Lengths, LoadSource};
+use super::{DayCurve, Lengths, LoadSource};
 use crate::random::{Purpose, stream};
 use crate::request::{Content, Request};
 use crate::time::Time;
@@ -22,6 +22,9 @@ pub struct OpenSettings {
     pub output: Lengths,
     /// Requests in all; nothing is no end.
     pub requests: Option<u64>,
+    /// Factors on the rate, hour by hour.
+    #[serde(skip_serializing_if = "DayCurve::is_flat")]
+    pub day: DayCurve,
 }
 
 /// An open loop.
@@ -68,7 +71,7 @@ impl LoadSource for OpenLoop {
         let user = u32::try_from(self.sent % (1 << 31)).unwrap_or(0);
         self.sent += 1;
         let gap = self.gap();
-        self.at += Time::from_seconds(gap / self.settings.rate);
+        self.at = self.settings.day.after(self.at, gap / self.settings.rate);
         Some(Request {
             arrival: self.at,
             user,

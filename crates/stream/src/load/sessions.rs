@@ -12,7 +12,8 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Exp1};
 
-use super::{Lengths, LoadSource};
+use super::helpers::{Helped, HelpersAtWork};
+use super::{DayCurve, Helpers, Lengths, LoadSource, SideWhen};
 use crate::random::{Purpose, stream};
 use crate::request::{Content, Request};
 use crate::time::Time;
@@ -42,8 +43,14 @@ pub struct SessionSettings {
     pub think: f64,
     /// Tokens at which a session ends.
     pub longest: u32,
-    /// Requests in all; nothing is no end.
+    /// Requests in all; nothing is no end. What is sent beside an agent's own work is not counted.
     pub requests: Option<u64>,
+    /// How fast users think, hour by hour: factors on one over the time to think.
+    #[serde(skip_serializing_if = "DayCurve::is_flat")]
+    pub day: DayCurve,
+    /// What is sent beside an agent's own work.
+    #[serde(skip_serializing_if = "Helpers::is_none")]
+    pub helpers: Helpers,
 }
 
 /// A figure for which there is no evidence.
@@ -139,6 +146,8 @@ struct Agent {
     /// Tokens of the session so far.
     tokens: u32,
     steps_left: u32,
+    /// Whether a summary of the session was asked for, since it has become too long.
+    is_summarised: bool,
 }
 
 /// Coding agents.
@@ -150,35 +159,63 @@ pub struct Sessions {
     random: ChaCha8Rng,
     sessions: u64,
     sent: u64,
+    helpers: HelpersAtWork,
+    tools: ToolTimes,
 }
 
 impl Sessions {
     /// Agents whose first requests come in the first time to think.
     pub fn new(settings: SessionSettings, seed: u64) -> Self {
+        let tools = ToolTimes { factor: settings.tool, ends: [settings.tool_shortest, settings.tool_longest] };
         let mut new = Self {
             settings,
-            agents: vec![Agent { session: 0, tokens: u32::MAX, steps_left: 0 }; settings.agents as usize],
+            tools,
+            agents: vec![
+                Agent { session: 0, tokens: u32::MAX, steps_left: 0, is_summarised: true };
+                settings.agents as usize
+            ],
+            helpers: HelpersAtWork::new(settings.helpers, settings.agents, tools, seed),
             first: Vec::new().into_iter(),
             random: stream(seed, Purpose::Load),
             sessions: 0,
             sent: 0,
         };
         let mut first: Vec<Request> = (0..settings.agents).filter_map(|agent| new.after(agent, Time::ZERO)).collect();
+        first.extend(std::iter::from_fn(|| new.beside()));
         first.sort_by_key(|request| request.arrival);
         new.first = first.into_iter();
         new
     }
+}
 
-    fn tool_time(&mut self) -> f64 {
-        let at: f64 = self.random.random();
-        let [median, p90, p99] = TOOL_TIMES;
-        let times = [(0.0, self.settings.tool_shortest), median, p90, p99, (1.0, self.settings.tool_longest)];
+/// How long tools take: the published quantiles, and what is known of none: the ends, and a factor.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ToolTimes {
+    /// Factor on all times.
+    pub(super) factor: f64,
+    /// Shortest and longest time before it, in seconds.
+    pub(super) ends: [f64; 2],
+}
+
+impl ToolTimes {
+    /// The time of a tool.
+    pub(super) fn draw(&self, random: &mut ChaCha8Rng) -> Time {
+        let at: f64 = random.random();
+        let ([median, p90, p99], [shortest, longest]) = (TOOL_TIMES, self.ends);
+        let times = [(0.0, shortest), median, p90, p99, (1.0, longest)];
         let pair = times.windows(2).find(|pair| at <= pair[1].0);
-        pair.map_or(0.0, |pair| {
+        Time::from_seconds(pair.map_or(0.0, |pair| {
             let part = (at - pair[0].0) / (pair[1].0 - pair[0].0);
-            pair[0].1 * (pair[1].1 / pair[0].1).powf(part) * self.settings.tool
-        })
+            pair[0].1 * (pair[1].1 / pair[0].1).powf(part) * self.factor
+        }))
     }
+}
+
+/// Steps after the first, drawn: geometric, `mean` in all.
+pub(super) fn more_steps(random: &mut ChaCha8Rng, mean: f64) -> u32 {
+    let more = (1.0 - 1.0 / mean.max(1.0)).max(0.0);
+    let drawn: f64 = random.random();
+    if more > 0.0 { (drawn.max(1e-300).ln() / more.ln()) as u32 } else { 0 }
 }
 
 impl LoadSource for Sessions {
@@ -187,25 +224,50 @@ impl LoadSource for Sessions {
     }
 
     fn most_inside(&self) -> Option<u64> {
-        Some(u64::from(self.settings.agents))
+        Some(u64::from(self.settings.agents).saturating_mul(self.settings.helpers.most_at_once()))
+    }
+
+    fn owner(&self, user: u32) -> u32 {
+        self.helpers.owner(user)
+    }
+
+    fn beside(&mut self) -> Option<Request> {
+        self.helpers.beside()
     }
 
     fn after(&mut self, user: u32, now: Time) -> Option<Request> {
+        match self.helpers.after(user, now) {
+            Helped::Own => self.step(user, now, false),
+            Helped::Next(request) => Some(request),
+            Helped::Nothing => None,
+            Helped::All { agent } => self.step(agent, now, true),
+        }
+    }
+}
+
+impl Sessions {
+    /// The next step of an agent's own work, right after its sub-agents or after a tool.
+    fn step(&mut self, user: u32, now: Time, is_helped: bool) -> Option<Request> {
         if self.settings.requests.is_some_and(|most| self.sent >= most) {
             return None;
         }
         let mut agent = *self.agents.get(user as usize)?;
+        let is_asked = agent.steps_left == 0 && !is_helped;
+        if !is_asked && !is_helped && self.helpers.fan_out(user, now, &mut self.sessions) {
+            return None;
+        }
         self.sent += 1;
-        let pause = if agent.steps_left > 0 {
-            agent.steps_left -= 1;
-            self.tool_time()
-        } else {
-            // Geometric with the given mean, at least one step: this one.
-            let more = (1.0 - 1.0 / self.settings.steps.max(1.0)).max(0.0);
-            let drawn: f64 = self.random.random();
-            agent.steps_left = if more > 0.0 { (drawn.max(1e-300).ln() / more.ln()) as u32 } else { 0 };
+        let arrival = if is_helped {
+            agent.steps_left = agent.steps_left.saturating_sub(1);
+            now
+        } else if is_asked {
+            // At least one step: this one.
+            agent.steps_left = more_steps(&mut self.random, self.settings.steps);
             let think: f64 = Exp1.sample(&mut self.random);
-            think * self.settings.think
+            self.settings.day.after(now, think * self.settings.think)
+        } else {
+            agent.steps_left -= 1;
+            now + self.tools.draw(&mut self.random)
         };
         // Half a session at most, so that there is always room for some of it before.
         let half = (self.settings.longest / 2).saturating_sub(1).max(1);
@@ -213,16 +275,30 @@ impl LoadSource for Sessions {
         let output = self.settings.output.draw(&mut self.random).min(half);
         let needed = u64::from(append) + u64::from(output);
         if u64::from(agent.tokens) + needed > u64::from(self.settings.longest) {
+            let summary = self.settings.helpers.summary.min(half);
+            if summary > 0 && !agent.is_summarised {
+                // The whole session once more, for a short answer; the step itself comes after it.
+                agent.is_summarised = true;
+                agent.steps_left = agent.steps_left.saturating_add(1);
+                let prompt = agent.tokens.min(self.settings.longest.saturating_sub(summary)).max(1);
+                let content = Content::Session { session: agent.session, common: self.settings.common };
+                self.agents[user as usize] = agent;
+                return Some(Request { arrival, user, prompt, output: summary, content });
+            }
             self.sessions += 1;
-            agent.session = self.sessions;
+            (agent.session, agent.is_summarised) = (self.sessions, false);
             let room = u64::from(self.settings.longest).saturating_sub(needed).max(1);
             agent.tokens = self.settings.prefix.draw(&mut self.random).min(u32::try_from(room).unwrap_or(u32::MAX));
+            self.helpers.side(SideWhen::Session, user, arrival);
+        }
+        if is_asked {
+            self.helpers.side(SideWhen::Request, user, arrival);
         }
         let prompt = agent.tokens.saturating_add(append);
         agent.tokens = prompt.saturating_add(output);
         self.agents[user as usize] = agent;
         let content = Content::Session { session: agent.session, common: self.settings.common };
-        Some(Request { arrival: now + Time::from_seconds(pause), user, prompt, output, content })
+        Some(Request { arrival, user, prompt, output, content })
     }
 }
 
@@ -261,6 +337,8 @@ mod tests {
             think: THINK.value,
             longest: 4000,
             requests: None,
+            day: DayCurve::default(),
+            helpers: Helpers::default(),
         };
         for guess in guesses() {
             assert!(guess.low <= guess.value && guess.value <= guess.high && guess.low < guess.high, "{guess:?}");

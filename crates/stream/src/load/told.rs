@@ -1,6 +1,6 @@
 //! A load of which somebody is told: every request that goes on to the machine, in order of time. Traces are made of it.
 
-use super::{Entry, LoadSource, Story};
+use super::{Door, Entry, LoadSource, Lost, Story, TaskOutcome};
 use crate::request::{BLOCK, Content, Request};
 use crate::time::Time;
 
@@ -48,8 +48,8 @@ impl<L: LoadSource> LoadSource for Told<'_, L> {
         true
     }
 
-    fn ask(&mut self, request: &Request, cached: u32, waiting: u64, now: Time) -> Entry {
-        let entry = if self.inner.asks() { self.inner.ask(request, cached, waiting, now) } else { Entry::In };
+    fn ask(&mut self, request: &Request, door: &Door, now: Time) -> Entry {
+        let entry = if self.inner.asks() { self.inner.ask(request, door, now) } else { Entry::In };
         if matches!(entry, Entry::In) {
             (self.tell)(request, now);
         }
@@ -58,6 +58,30 @@ impl<L: LoadSource> LoadSource for Told<'_, L> {
 
     fn served(&mut self, story: &Story<'_>) {
         self.inner.served(story);
+    }
+
+    fn beside(&mut self) -> Option<Request> {
+        self.inner.beside()
+    }
+
+    fn deadline(&self, request: &Request) -> Option<Time> {
+        self.inner.deadline(request)
+    }
+
+    fn queue_deadline(&self) -> Option<Time> {
+        self.inner.queue_deadline()
+    }
+
+    fn lost(&mut self, lost: &Lost<'_>, now: Time) -> Option<Request> {
+        self.inner.lost(lost, now)
+    }
+
+    fn owner(&self, user: u32) -> u32 {
+        self.inner.owner(user)
+    }
+
+    fn tasks(&self, end: Time) -> Option<TaskOutcome> {
+        self.inner.tasks(end)
     }
 }
 

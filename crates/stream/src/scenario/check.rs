@@ -1,6 +1,8 @@
 //! From what a user wrote to what is run: defaults filled in, every value in its range, nothing given that does not
 //! count.
 
+mod agents;
+
 use wafersim_requests::Settings;
 use wafersim_spec::{Scenario, SpecError};
 
@@ -8,12 +10,13 @@ use super::{
     AdmissionKind, ClientsFile, ExpertKind, LengthFile, LoadFile, LoadKind, PolicyKind, RoutingFile, StreamFile,
     WorkKind,
 };
+use crate::balancer::{BalancerKind, Outage};
 use crate::clients::{ClientProfile, ClientSettings, HOST, NETWORK};
 use crate::closed_form::PromptRule;
 use crate::engine::LONGEST_RUN;
 use crate::error::StreamError;
 use crate::load::sessions::{APPEND_SPREAD, COMMON, LONGEST_TOOL, OUTPUT_SPREAD, PREFIX_SPREAD, SHORTEST_TOOL, THINK};
-use crate::load::{ClosedSettings, Lengths, OpenSettings, SessionSettings};
+use crate::load::{ClosedSettings, Lengths, OpenSettings, SessionSettings, TaskSettings};
 use crate::service::ServicePlan;
 
 /// A checked scenario.
@@ -45,6 +48,9 @@ pub struct StreamScenario {
     pub experts: ExpertKind,
     /// Where those experts come from.
     pub routing: RoutingScenario,
+    /// Machines behind a balancer, where there are several, or one is away for a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<ReplicaScenario>,
     /// Who asks.
     pub load: LoadScenario,
     /// Clients and the service that they ask, where there is one between the load and the machine.
@@ -84,6 +90,17 @@ pub struct GeneratorScenario {
     pub kinds_of_work: u32,
 }
 
+/// Machines behind a balancer.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct ReplicaScenario {
+    /// How many.
+    pub count: u32,
+    /// Which of them a request goes to.
+    pub balancer: BalancerKind,
+    /// When one of them is away.
+    pub outages: Vec<Outage>,
+}
+
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -94,6 +111,8 @@ pub enum LoadScenario {
     Open(OpenSettings),
     /// Coding agents.
     Sessions(SessionSettings),
+    /// Coding agents with tasks.
+    Tasks(TaskSettings),
     /// A recorded trace.
     Trace(TraceScenario),
 }
@@ -112,6 +131,7 @@ pub struct TraceScenario {
     pub requests: Option<u64>,
 }
 
+const MOST_REPLICAS: u64 = 256;
 const MOST_KINDS: u64 = 1024;
 const MOST_USERS: u64 = 1_000_000;
 const MOST_TOKENS: u64 = 16_777_216;
@@ -203,6 +223,7 @@ impl StreamFile {
             host_bandwidth: optional("service.host_bandwidth", service.host_bandwidth, (0.001, 1e6))?,
             experts,
             routing,
+            replicas: replicas(&checks, service.replicas, service.balancer, service.outages)?,
             load,
             clients,
             warm_up: checks.real("run.warm_up", run.warm_up.unwrap_or(0.0), SECONDS)?,
@@ -261,8 +282,36 @@ fn clients(
         network: seconds("clients.network", file.network, NETWORK)?,
         host: seconds("clients.host", file.host, HOST)?,
         patience,
+        deadline: file.deadline.map(|most| checks.real("clients.deadline", most, (1e-3, 1e6))).transpose()?,
         seed,
     }))
+}
+
+/// Machines behind a balancer, where anything is said of them.
+fn replicas(
+    checks: &Checks<'_>,
+    count: Option<u32>,
+    balancer: Option<BalancerKind>,
+    outages: Option<Vec<Outage>>,
+) -> Result<Option<ReplicaScenario>, StreamError> {
+    if count.is_none_or(|count| count == 1) && balancer.is_none() && outages.as_ref().is_none_or(Vec::is_empty) {
+        return Ok(None);
+    }
+    let count = checks.narrow("service.replicas", count.unwrap_or(1), 1, MOST_REPLICAS)?;
+    let outages = outages.unwrap_or_default();
+    let mut until = vec![0.0f64; count as usize];
+    for (place, outage) in outages.iter().enumerate() {
+        let field = |name: &str| format!("service.outages[{place}].{name}");
+        let last = u64::from(count) - 1;
+        checks.narrow(&field("replica"), outage.replica, 0, last)?;
+        let before = until.get(outage.replica as usize).copied().unwrap_or(0.0);
+        checks.real(&field("from"), outage.from, (before, 1e7))?;
+        checks.real(&field("to"), outage.to, (outage.from, 1e7))?;
+        if let Some(until) = until.get_mut(outage.replica as usize) {
+            *until = outage.to;
+        }
+    }
+    Ok(Some(ReplicaScenario { count, balancer: balancer.unwrap_or_default(), outages }))
 }
 
 /// Where experts come from: whoever says from where wants them drawn.
@@ -308,6 +357,7 @@ fn load(checks: &Checks<'_>, file: LoadFile, longest: u32, seed: u64) -> Result<
         |field: &str, value: Option<LengthFile>, usual| checks.lengths(field, value.unwrap_or(usual), longest);
     let think = |usual| checks.real("load.think", file.think.unwrap_or(usual), SECONDS);
     let users = || checks.narrow("load.users", file.users.unwrap_or(1), 1, MOST_USERS);
+    let day = agents::day(checks, file.day.clone(), file.starts)?;
     let loaded = match kind {
         LoadKind::Closed => LoadScenario::Closed(ClosedSettings {
             users: users()?,
@@ -315,6 +365,7 @@ fn load(checks: &Checks<'_>, file: LoadFile, longest: u32, seed: u64) -> Result<
             prompt: lengths("load.prompt", file.prompt, length(1024, 0.0))?,
             output: lengths("load.output", file.output, length(256, 0.0))?,
             requests,
+            day,
         }),
         LoadKind::Open => LoadScenario::Open(OpenSettings {
             rate: checks.real("load.rate", file.rate.unwrap_or(1.0), (1e-6, 1e6))?,
@@ -322,6 +373,7 @@ fn load(checks: &Checks<'_>, file: LoadFile, longest: u32, seed: u64) -> Result<
             prompt: lengths("load.prompt", file.prompt, length(1024, 0.0))?,
             output: lengths("load.output", file.output, length(256, 0.0))?,
             requests,
+            day,
         }),
         LoadKind::Sessions => {
             let most = checks.narrow("load.longest", file.longest.unwrap_or(longest), 2, u64::from(longest.max(2)))?;
@@ -350,8 +402,11 @@ fn load(checks: &Checks<'_>, file: LoadFile, longest: u32, seed: u64) -> Result<
                 think: think(THINK.value)?,
                 longest: most,
                 requests,
+                day,
+                helpers: agents::helpers(checks, &file, longest)?,
             })
         }
+        LoadKind::Tasks => LoadScenario::Tasks(agents::tasks(checks, &file, longest, day)?),
         LoadKind::Trace => LoadScenario::Trace(TraceScenario {
             file: file.file.clone().ok_or_else(|| {
                 checks.refuse(
@@ -405,6 +460,7 @@ fn refuse_too_long(checks: &Checks<'_>, load: &LoadScenario, longest: u32) -> Re
         LoadScenario::Closed(load) => ("load.prompt", u64::from(load.prompt.median) + u64::from(load.output.median)),
         LoadScenario::Open(load) => ("load.prompt", u64::from(load.prompt.median) + u64::from(load.output.median)),
         LoadScenario::Sessions(load) => ("load.append", u64::from(load.append.median) + u64::from(load.output.median)),
+        LoadScenario::Tasks(load) => ("load.append", u64::from(load.append.median) + u64::from(load.output.median)),
         LoadScenario::Trace(_) => return Ok(()),
     };
     if tokens <= u64::from(longest) {
@@ -416,22 +472,22 @@ fn refuse_too_long(checks: &Checks<'_>, load: &LoadScenario, longest: u32) -> Re
 
 /// A field that the kind of load does not look at would be a misunderstanding.
 fn refuse_strangers(checks: &Checks<'_>, file: &LoadFile, kind: LoadKind) -> Result<(), StreamError> {
-    use LoadKind::{Closed, Open, Sessions, Trace};
-    let fields: [(&str, bool, &[LoadKind]); 24] = [
-        ("users", file.users.is_some(), &[Closed, Sessions]),
-        ("think", file.think.is_some(), &[Closed, Sessions]),
+    use LoadKind::{Closed, Open, Sessions, Tasks, Trace};
+    let fields: [(&str, bool, &[LoadKind]); 38] = [
+        ("users", file.users.is_some(), &[Closed, Sessions, Tasks]),
+        ("think", file.think.is_some(), &[Closed, Sessions, Tasks]),
         ("rate", file.rate.is_some(), &[Open, Trace]),
         ("variation", file.variation.is_some(), &[Open]),
         ("prompt", file.prompt.is_some(), &[Closed, Open]),
-        ("output", file.output.is_some(), &[Closed, Open, Sessions]),
-        ("prefix", file.prefix.is_some(), &[Sessions]),
-        ("longest", file.longest.is_some(), &[Sessions]),
-        ("common", file.common.is_some(), &[Sessions]),
-        ("append", file.append.is_some(), &[Sessions]),
-        ("steps", file.steps.is_some(), &[Sessions]),
-        ("tool", file.tool.is_some(), &[Sessions]),
-        ("tool_shortest", file.tool_shortest.is_some(), &[Sessions]),
-        ("tool_longest", file.tool_longest.is_some(), &[Sessions]),
+        ("output", file.output.is_some(), &[Closed, Open, Sessions, Tasks]),
+        ("prefix", file.prefix.is_some(), &[Sessions, Tasks]),
+        ("longest", file.longest.is_some(), &[Sessions, Tasks]),
+        ("common", file.common.is_some(), &[Sessions, Tasks]),
+        ("append", file.append.is_some(), &[Sessions, Tasks]),
+        ("steps", file.steps.is_some(), &[Sessions, Tasks]),
+        ("tool", file.tool.is_some(), &[Sessions, Tasks]),
+        ("tool_shortest", file.tool_shortest.is_some(), &[Sessions, Tasks]),
+        ("tool_longest", file.tool_longest.is_some(), &[Sessions, Tasks]),
         ("file", file.file.is_some(), &[Trace]),
         ("format", file.format.is_some(), &[Trace]),
         ("speed", file.speed.is_some(), &[Trace]),
@@ -442,11 +498,26 @@ fn refuse_strangers(checks: &Checks<'_>, file: &LoadFile, kind: LoadKind) -> Res
         ("history", file.history.is_some(), &[Trace]),
         ("sort", file.sort.is_some(), &[Trace]),
         ("characters_per_token", file.characters_per_token.is_some(), &[Trace]),
+        ("requests", file.requests.is_some(), &[Closed, Open, Sessions, Trace]),
+        ("day", file.day.is_some(), &[Closed, Open, Sessions, Tasks]),
+        ("starts", file.starts.is_some(), &[Closed, Open, Sessions, Tasks]),
+        ("side", file.side.is_some(), &[Sessions]),
+        ("subagents", file.subagents.is_some(), &[Sessions]),
+        ("summary", file.summary.is_some(), &[Sessions]),
+        ("planning", file.planning.is_some(), &[Tasks]),
+        ("plan", file.plan.is_some(), &[Tasks]),
+        ("repeat", file.repeat.is_some(), &[Tasks]),
+        ("check", file.check.is_some(), &[Tasks]),
+        ("success", file.success.is_some(), &[Tasks]),
+        ("attempts", file.attempts.is_some(), &[Tasks]),
+        ("repair", file.repair.is_some(), &[Tasks]),
+        ("tasks", file.tasks.is_some(), &[Tasks]),
     ];
     let name = |kind: &LoadKind| match kind {
         Closed => "closed",
         Open => "open",
         Sessions => "sessions",
+        Tasks => "tasks",
         Trace => "trace",
     };
     let stranger = fields.iter().find(|(_, given, kinds)| *given && !kinds.contains(&kind));

@@ -5,8 +5,10 @@ use wafersim_requests::{Columns, Format, History, TimeUnit};
 use wafersim_routing::Workload;
 use wafersim_spec::{ScenarioFile, SpecError};
 
+use crate::balancer::{BalancerKind, Outage};
 use crate::clients::RetryLayer;
 use crate::closed_form::PromptRule;
+use crate::load::SideWhen;
 
 /// A scenario as written.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -56,6 +58,9 @@ pub struct ClientsFile {
     /// Seconds after which a user gives up what is still refused; never where left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<f64>,
+    /// Seconds after which a client hangs up on a request that was let in, and retries; never where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<f64>,
 }
 
 impl ClientsFile {
@@ -184,6 +189,15 @@ pub struct ServiceFile {
     /// Quotas: a built-in plan, or the path of a TOML file; no service in between where left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<String>,
+    /// Machines of the same kind behind a balancer; 1 where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u32>,
+    /// Which of them a request goes to; least_loaded where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub balancer: Option<BalancerKind>,
+    /// When one of them is away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outages: Option<Vec<Outage>>,
 }
 
 /// Kinds of load.
@@ -196,6 +210,8 @@ pub enum LoadKind {
     Open,
     /// [`crate::load::Sessions`].
     Sessions,
+    /// [`crate::load::Tasks`].
+    Tasks,
     /// [`crate::load::Replay`].
     Trace,
 }
@@ -209,6 +225,45 @@ pub struct LengthFile {
     /// Standard deviation of the logarithm; 0 where left out.
     #[serde(default)]
     pub spread: f64,
+}
+
+/// A side request as written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SideFile {
+    /// When it is sent; with each request of a user where left out.
+    #[serde(default)]
+    pub when: SideWhen,
+    /// Tokens of its prompt.
+    pub prompt: u32,
+    /// Tokens of its answer.
+    pub output: u32,
+    /// Seconds after the agent's own request; 0 where left out.
+    #[serde(default)]
+    pub delay: f64,
+}
+
+/// Sub-agents as written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubAgentsFile {
+    /// Probability that a step sends them off; 0.012 where left out (TraceLab: the share of sub-agents in tool calls).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share: Option<f64>,
+    /// How many at once.
+    pub count: u32,
+    /// Mean steps of each; 8 where left out (a guess, 3 to 20).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<f64>,
+    /// Tokens of the first prompt; 12,000 where left out (a guess, 4,000 to 20,000: system prompt, tools, an order).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<u32>,
+    /// New tokens of each further step; 875 where left out, as agents have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub append: Option<u32>,
+    /// Tokens of answers; 214 where left out, as agents have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<u32>,
 }
 
 /// A time as a trace writes it: a number, or a text.
@@ -246,7 +301,7 @@ pub struct LoadFile {
     /// Closed: users. Sessions: agents.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub users: Option<u32>,
-    /// Closed, sessions: mean time to think, in seconds.
+    /// Closed, sessions, tasks: mean time to think, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub think: Option<f64>,
     /// Open, and a trace without times: requests a second.
@@ -318,6 +373,45 @@ pub struct LoadFile {
     /// Most requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<u64>,
+    /// All but a trace: factors on what is asked, one for each hour of the day; 1 where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub day: Option<Vec<f64>>,
+    /// With `day`: hour of the day at which the run begins; 0 where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub starts: Option<f64>,
+    /// Sessions: a small request beside an agent's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub side: Option<SideFile>,
+    /// Sessions: sub-agents, for all of which their agent waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subagents: Option<SubAgentsFile>,
+    /// Sessions: tokens of the summary that a session asks for when it has become too long; none where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<u32>,
+    /// Tasks: mean calls of planning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub planning: Option<f64>,
+    /// Tasks: tokens of the plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<u32>,
+    /// Tasks: probability that a step has to be repeated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<f64>,
+    /// Tasks: seconds of the tests at the end of an attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub check: Option<f64>,
+    /// Tasks: probability that an attempt succeeds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub success: Option<f64>,
+    /// Tasks: attempts at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
+    /// Tasks: steps of a further attempt, in parts of those of the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repair: Option<f64>,
+    /// Tasks: how many in all; no end where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<u64>,
 }
 
 /// The table `[run]`.
