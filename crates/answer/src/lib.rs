@@ -15,6 +15,7 @@ mod error;
 pub mod expert_load;
 pub mod experts;
 pub mod fabric;
+pub mod invariants;
 pub mod map;
 mod memory;
 pub mod opened;

@@ -11,9 +11,11 @@
 //! |---|---|
 //! | [`target`] | the table of targets |
 //! | `inputs`, `loads`, `routes` | their bodies: models, wafers, scenarios, mappings; loads and clients; routing, weights, tables |
+//! | `asked` | a scenario to its answer, with the laws of answers |
 //! | [`corpus`] | the files of `fuzz/corpus` |
 //! | [`mutate`](mod@mutate) | bytes that nobody wrote |
 
+mod asked;
 pub mod corpus;
 mod inputs;
 mod loads;

@@ -1,6 +1,6 @@
 //! The table of targets: a name, which is also the folder of its corpus, and what is done with bytes.
 
-use crate::{inputs, loads, routes};
+use crate::{asked, inputs, loads, routes};
 
 /// What a reader made of bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Target {
     /// Its name, and that of its folder in `fuzz/corpus`.
     pub name: &'static str,
     read: fn(&[u8]) -> Outcome,
+    /// How many others take as long as one of it: where it has so many times fewer cases, it takes as long.
+    pub weight: u64,
 }
 
 impl Target {
@@ -46,32 +48,34 @@ pub fn named(name: &str) -> Option<&'static Target> {
 }
 
 macro_rules! targets {
-    ($($name:literal: $read:path,)*) => {
+    ($($name:literal: $read:path $(, weighs $weight:literal)?;)*) => {
         /// All of them.
-        pub const TARGETS: &[Target] = &[$(Target { name: $name, read: $read }),*];
+        pub const TARGETS: &[Target] =
+            &[$(Target { name: $name, read: $read, weight: 1 $(- 1 + $weight)? }),*];
     };
 }
 
 targets! {
-    "config_json": inputs::config_json,
-    "checkpoint": inputs::checkpoint,
-    "scenario": inputs::scenario,
-    "wafer": inputs::wafer,
-    "mapping": inputs::mapping,
-    "mapping_resolved": inputs::mapping_resolved,
-    "stream_scenario": loads::stream_scenario,
-    "service_plan": loads::service_plan,
-    "request_trace": loads::request_trace,
-    "servegen": loads::servegen,
-    "chat_request": loads::chat_request,
-    "answer_script": loads::answer_script,
-    "keys": loads::keys,
-    "routing_jsonl": routes::routing_jsonl,
-    "routing_binary": routes::routing_binary,
-    "routing_import": routes::routing_import,
-    "safetensors": routes::safetensors,
-    "measurements": routes::measurements,
-    "production": routes::production,
-    "store": routes::store,
-    "packet_trace": routes::packet_trace,
+    "config_json": inputs::config_json;
+    "checkpoint": inputs::checkpoint;
+    "scenario": inputs::scenario;
+    "answer": asked::answer, weighs 100;
+    "wafer": inputs::wafer;
+    "mapping": inputs::mapping;
+    "mapping_resolved": inputs::mapping_resolved;
+    "stream_scenario": loads::stream_scenario;
+    "service_plan": loads::service_plan;
+    "request_trace": loads::request_trace, weighs 4;
+    "servegen": loads::servegen;
+    "chat_request": loads::chat_request;
+    "answer_script": loads::answer_script;
+    "keys": loads::keys;
+    "routing_jsonl": routes::routing_jsonl;
+    "routing_binary": routes::routing_binary;
+    "routing_import": routes::routing_import;
+    "safetensors": routes::safetensors;
+    "measurements": routes::measurements;
+    "production": routes::production;
+    "store": routes::store;
+    "packet_trace": routes::packet_trace;
 }

@@ -6,9 +6,11 @@
 
 mod check;
 mod file;
+mod settings;
 
 pub use check::{GeneratorScenario, LoadScenario, RoutingScenario, StreamScenario, TraceScenario};
 pub use file::{
     AdmissionKind, ClientsFile, ExpertKind, LengthFile, LoadFile, LoadKind, Origin, PolicyKind, RoutingFile, RunFile,
     ServiceFile, StreamFile, WorkKind,
 };
+pub use settings::{StreamSetting, settings};

@@ -1,8 +1,9 @@
-//! `simctl settings`: what a scenario file and `--set` can set.
+//! `simctl settings`: what a scenario file and `--set` can set, and a stream scenario.
 
 use clap::Args;
 use wafersim::report;
 
+use crate::asked::Asked;
 use crate::failure::Failure;
 use crate::out_flags::{Forms, HasPicture, OutFlags};
 
@@ -14,8 +15,10 @@ pub struct SettingsFlags {
 }
 
 /// Lists the settings.
-pub fn execute(flags: &SettingsFlags) -> Result<(), Failure> {
+pub fn execute(flags: &SettingsFlags, asked: &Asked) -> Result<(), Failure> {
     let out = flags.output.open(HasPicture::No)?;
     let (text, json) = (|| Ok(report::setting::text()), || Ok(report::setting::json()?));
-    out.write(Forms::new("settings", &text, &json).markdown(&|| Ok(report::setting::markdown())))
+    let head = asked.head();
+    let forms = Forms::new("settings", &text, &json).asked(&head).bare_text();
+    out.write(forms.markdown(&|| Ok(report::setting::markdown())))
 }

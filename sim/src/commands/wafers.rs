@@ -5,6 +5,7 @@ use wafersim::report;
 use wafersim::spec::Wafer;
 use wafersim::spec::wafer::BUILTIN_WAFERS;
 
+use crate::asked::Asked;
 use crate::failure::Failure;
 use crate::out_flags::{Forms, HasPicture, OutFlags};
 
@@ -19,7 +20,7 @@ pub struct WafersFlags {
 }
 
 /// Lists the wafers, or the parameters of those that are named.
-pub fn execute(flags: &WafersFlags) -> Result<(), Failure> {
+pub fn execute(flags: &WafersFlags, asked: &Asked) -> Result<(), Failure> {
     let out = flags.output.open(HasPicture::No)?;
     let names: Vec<&str> =
         if flags.names.is_empty() { BUILTIN_WAFERS.to_vec() } else { flags.names.iter().map(String::as_str).collect() };
@@ -32,7 +33,8 @@ pub fn execute(flags: &WafersFlags) -> Result<(), Failure> {
         [wafer] => Ok(report::wafer::json(wafer)?),
         wafers => Ok(report::wafer::list_json(wafers)?),
     };
-    out.write(Forms::new("wafers", &text, &json).markdown(&markdown))
+    let head = asked.head();
+    out.write(Forms::new("wafers", &text, &json).asked(&head).bare_text().markdown(&markdown))
 }
 
 fn joined(wafers: &[Wafer], render: impl Fn(&Wafer) -> String) -> String {

@@ -322,7 +322,7 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
             requests: law(level(tally.inside).mean, tally.request_time + inside),
         };
         let idle = self.cache.idle() * u64::from(BLOCK);
-        ServiceOutcome {
+        let outcome = ServiceOutcome {
             window_start: start,
             window_end: now,
             ended,
@@ -366,7 +366,9 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
                 visits: self.line.passes() * self.costs.stations().len() as u64,
             },
             clients: None,
-        }
+        };
+        crate::invariants::debug_check(&outcome);
+        outcome
     }
 }
 
