@@ -53,7 +53,7 @@ pub fn execute(command: Command, asked: &Asked) -> Result<(), Failure> {
         Command::Explain(flags) => explain::execute(&flags, asked),
         Command::Serve(flags) => serve::execute(&flags),
         Command::Results(flags) => results::execute(&flags),
-        Command::Routing(flags) => routing::execute(&flags),
+        Command::Routing(flags) => routing::execute(&flags, asked),
         Command::Graph(flags) => graph::execute(&flags, asked),
         Command::Map(flags) => map::execute(&flags, asked),
         Command::Mappings(flags) => mappings::execute(&flags, asked),

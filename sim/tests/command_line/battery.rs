@@ -37,8 +37,10 @@ pub const BATTERY: &[Runs] = runs! {
     ] others ["--model qwen3-8b --context 4k --ranges none --users 3 --search none --profile ideal --format json"];
     "compare": ["@quick.toml @quick.toml --search none --set-b users=2 --format json"]
         others ["@quick.toml @quick.toml --search none --set-b clock_ghz=0.9 --format json"];
-    "bound": ["--model llama-3.1-8b --context 4k --wafers 1 --format json"]
-        others ["--model qwen3-30b-a3b --context 2k --users 2 --format json"];
+    "bound": [
+        "--model llama-3.1-8b --context 4k --wafers 1 --format json",
+        "--model qwen3-30b-a3b --context 2k --users 2 --format json",
+    ] others ["--model qwen3-8b --context 1k --users 3 --format json"];
     "goal": [
         "--model llama-3.1-8b --context 4k --search none --target 4000 --vary wafer.link,context --format json",
         "--model llama-3.1-8b --context 4k --search none --target 10 --vary wafer.clock --format json",

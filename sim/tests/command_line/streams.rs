@@ -90,7 +90,7 @@ fn a_terminal_is_filled() {
     }
     let program = assert_cmd::cargo::cargo_bin!("simctl").display().to_string();
     let widest = |columns: u32, line: &str| {
-        let inside = format!("stty cols {columns} && {program} {line}");
+        let inside = format!("stty cols {columns} rows 40 && {program} {line}");
         let said = Command::new("script").args(["-qec", &inside, "/dev/null"]).output().unwrap();
         let text = String::from_utf8_lossy(&said.stdout).replace('\r', "");
         assert!(!text.trim().is_empty(), "{line}");
