@@ -73,7 +73,8 @@ pub const BATTERY: &[Runs] = runs! {
     "routing inspect": ["@routed.jsonl --format json"] others [];
     "routing generate": ["--model qwen3-30b-a3b --layers 3 --tokens 40"] others [];
     "routing convert": ["@counts.json --top-k 2 --tokens 10"] others [];
-    "graph": ["--model qwen3-8b --layer 0 --format json"] others ["--model qwen3-30b-a3b --layer 3 --format json"];
+    "graph": ["--model qwen3-8b --layer 0 --format json", "--model qwen3-30b-a3b --layer 3 --format json"]
+        others ["--model qwen3-30b-a3b --layer 5 --format json"];
     "map": ["--model llama-3.1-8b --users 2 --context 2k --wafers 1 --search quick --format json"] others [];
     "mappings": ["--format json", "published --format json"] others ["best --format json"];
     "models": ["--format json"] others ["qwen3-8b --format json"];
