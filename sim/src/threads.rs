@@ -8,8 +8,8 @@ use rayon::ThreadPoolBuilder;
 
 use crate::output::say;
 
-/// Makes sure that the threads which work will want can be made. A pool whose threads cannot be made is none, and cannot
-/// be made a second time: so they are tried first.
+/// Makes sure that the threads which work will want can be made. A pool whose threads cannot be made is none,
+/// and cannot be made a second time: so they are tried first.
 pub fn prepare() {
     let asked = std::env::var("RAYON_NUM_THREADS").ok().and_then(|text| text.parse().ok()).filter(|count| *count > 0);
     let wanted = asked.unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get));

@@ -16,15 +16,20 @@ macro_rules! schemas {
 
 schemas! {
     "run" "compare" "bound" "goal" "size" "cost" "plan" "stream" "explain" "trace-inspect" "validate" "values"
-    "crosscheck" "traffic" "place" "results-show" "routing-inspect" "graph" "map" "mappings" "models" "wafers" "settings"
+    "crosscheck" "traffic" "place" "results-show" "routing-inspect" "graph" "map" "mappings" "models" "wafers"
+    "settings"
 }
 
 /// Flags of `schema`.
 #[derive(Debug, Args)]
 pub struct SchemaFlags {
     /// The command whose output is described (`trace-inspect` for `trace inspect`); a list of all where left out.
-    #[arg(value_name = "COMMAND", value_parser = PossibleValuesParser::new(SCHEMAS.iter().map(|(name, _)| *name)), hide_possible_values = true)]
+    #[arg(value_name = "COMMAND", value_parser = names(), hide_possible_values = true)]
     name: Option<String>,
+}
+
+fn names() -> PossibleValuesParser {
+    PossibleValuesParser::new(SCHEMAS.iter().map(|(name, _)| *name))
 }
 
 /// Lists the schemas, or writes one.

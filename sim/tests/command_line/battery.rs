@@ -32,8 +32,10 @@ macro_rules! runs {
 pub const BATTERY: &[Runs] = runs! {
     "run": [
         "--model llama-3.1-8b --context 2k --search none --format json",
-        "--model qwen3-30b-a3b --context 2k --search none --users 4 --draft-length 2 --acceptance 0.7 --ranges sampled --samples 20 --format json",
-        "--model llama-3.1-8b --context 1k --ranges none --set users=2 --wafer example-dojo-like --search none --format json",
+        "--model qwen3-30b-a3b --context 2k --search none --users 4 --draft-length 2 --acceptance 0.7 \
+         --ranges sampled --samples 20 --format json",
+        "--model llama-3.1-8b --context 1k --ranges none --set users=2 --wafer example-dojo-like --search \
+         none --format json",
     ] others ["--model qwen3-8b --context 4k --ranges none --users 3 --search none --profile ideal --format json"];
     "compare": ["@quick.toml @quick.toml --search none --set-b users=2 --format json"]
         others ["@quick.toml @quick.toml --search none --set-b clock_ghz=0.9 --format json"];
@@ -64,7 +66,8 @@ pub const BATTERY: &[Runs] = runs! {
         others ["--checkpoint @checkpoint --grid 3x2 --prompt 1,2,3 --steps 2 --format json"];
     "crosscheck": ["--grids 8x8,24x9 --kernels multicast,mesh_gemm --format json"]
         others ["--grids 12x12 --kernels multicast --format json"];
-    "traffic": ["--mesh 6x9 --pattern tornado --rate 0.1 --format json"] others ["--mesh 8x8 --rate 0.05 --format json"];
+    "traffic": ["--mesh 6x9 --pattern tornado --rate 0.1 --format json"]
+        others ["--mesh 8x8 --rate 0.05 --format json"];
     "place": ["--model qwen3-30b-a3b --wafers 4 --batches 8 --moves 10 --strategies spread,hybrid --format json"]
         others ["--model qwen3-30b-a3b --wafers 4 --batches 4 --moves 5 --strategies spread --batch 2 --format json"];
     "results list": ["@rows.jsonl"] others [];
@@ -86,10 +89,12 @@ pub const BATTERY: &[Runs] = runs! {
 
 const QUICK: &str = "model = 'llama-3.1-8b'\nwafers = 1\ncontext = 1024\n";
 const LOAD: &str = "[machine]\nmodel = 'llama-3.1-8b'\ncontext = 4096\nusers = 4\n[load]\nusers = 6\nthink = 0.05\n\
-                    prompt = { median = 300, spread = 0.5 }\noutput = { median = 40 }\n[run]\nwarm_up = 0.5\nwindow = 3.0\n";
+                    prompt = { median = 300, spread = 0.5 }\noutput = { median = 40 }\n\
+                    [run]\nwarm_up = 0.5\nwindow = 3.0\n";
 const SIZED: &str = "[machine]\nmodel = 'llama-3.1-8b'\ncontext = 4096\n[load]\nusers = 6\nthink = 0.5\n\
                      prompt = { median = 1000 }\noutput = { median = 100 }\n[run]\nwarm_up = 1.0\nwindow = 4.0\n";
-const BURST: &str = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n12,ChatGPT,240,60,300,API log\n\
+const BURST: &str = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n\
+                     12,ChatGPT,240,60,300,API log\n\
                      14,ChatGPT,24,6,30,API log\n";
 
 /// Files that the runs read.

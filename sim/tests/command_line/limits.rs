@@ -1,5 +1,5 @@
-//! What the system may refuse: memory, threads, room on the disk. An exit code and a message, never a panic, and the old
-//! file stays. Unix only.
+//! What the system may refuse: memory, threads, room on the disk. An exit code and a message, never a panic,
+//! and the old file stays. Unix only.
 
 #![cfg(target_os = "linux")]
 

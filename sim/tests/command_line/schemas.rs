@@ -1,10 +1,10 @@
 //! JSON Schemas of the outputs: made from outputs, shipped, and held against others.
 //!
-//! The types that are written are private to `report` and made of many parts, so a schema written by hand would be a
-//! second declaration of them. Instead it says what the runs of [`BATTERY`] show: which keys there are, which are always
-//! there, of which type; and it leaves room for more keys, as readers should. Whoever adds, renames or removes a key sees
-//! it here: `UPDATE_SCHEMAS=1 cargo test -p simctl --test command_line schemas` writes them anew, and the difference says
-//! whether `schema_version` goes up.
+//! The types that are written are private to `report` and made of many parts, so a schema written by hand would
+//! be a second declaration of them. Instead it says what the runs of [`BATTERY`] show: which keys there are,
+//! which are always there, of which type; and it leaves room for more keys, as readers should. Whoever adds,
+//! renames or removes a key sees it here: `UPDATE_SCHEMAS=1 cargo test -p simctl --test command_line schemas`
+//! writes them anew, and the difference says whether `schema_version` goes up.
 
 use std::fs;
 
