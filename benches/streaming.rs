@@ -18,7 +18,7 @@ use wafersim_stream::costs::{Costs, GivenCosts, PassTimes, StationKind};
 use wafersim_stream::engine::{Engine, Length, Service};
 use wafersim_stream::kv::Ledger;
 use wafersim_stream::line::{Kind, Line};
-use wafersim_stream::load::{ClosedLoop, ClosedSettings, Lengths};
+use wafersim_stream::load::{ClosedLoop, ClosedSettings, DayCurve, Lengths};
 use wafersim_stream::observer::Nobody;
 use wafersim_stream::policy::FirstCome;
 use wafersim_stream::run::Server;
@@ -78,6 +78,7 @@ fn run_engine(stations: u32, tokens: u64) -> ServiceOutcome {
         prompt: Lengths::fixed(100),
         output: Lengths::fixed(200),
         requests: Some(tokens / 200),
+        day: DayCurve::default(),
     };
     let mut load = ClosedLoop::new(settings, 1);
     let length = Length { warm_up: Time::ZERO, window: Time::from_seconds(1e6), requests: None, seed: 1 };

@@ -4,15 +4,20 @@
 //! itself (its version, and the size and time of its file). What cannot be read is searched anew, what cannot be
 //! written is not kept: nothing but time depends on the cache.
 
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 use wafersim::answer::{Considered, Question, Searched};
 use wafersim::mapping::{Recipe, hash};
+use wafersim_packed::{pack, unpack};
 
 use crate::files;
+
+/// Largest file of the cache in bytes: a recipe, and a few numbers of wafers.
+const LARGEST: u64 = 1 << 20;
 
 /// A mapping as it is kept.
 #[derive(Serialize, Deserialize)]
@@ -59,8 +64,9 @@ pub fn searched(question: Question) -> Question {
 
 /// Nothing where there is no such file, or it is no mapping; else what was found, if anything was.
 fn read(file: &Path) -> Option<Option<Searched>> {
-    let bytes = std::fs::read(file).ok()?;
-    match bincode::deserialize::<Option<Kept>>(&bytes).ok()? {
+    let mut bytes = Vec::new();
+    File::open(file).ok()?.take(LARGEST + 1).read_to_end(&mut bytes).ok()?;
+    match unpack::<Option<Kept>>(&bytes, LARGEST).ok()? {
         Some(kept) => kept.open().map(Some),
         None => Some(None),
     }
@@ -72,7 +78,7 @@ fn write(file: &Path, kept: &Option<Kept>) {
         let folder = file.parent()?;
         std::fs::create_dir_all(folder).ok()?;
         let mut fresh = files::part_in(folder, None).ok()?;
-        fresh.write_all(&bincode::serialize(kept).ok()?).ok()?;
+        fresh.write_all(&pack(kept, LARGEST).ok()?).ok()?;
         fresh.persist(file).ok().map(|_| ())
     };
     let _not_kept = write();

@@ -19,6 +19,7 @@ use crate::commands::plan::PlanFlags;
 use crate::commands::results::ResultsFlags;
 use crate::commands::routing::RoutingFlags;
 use crate::commands::run::RunFlags;
+use crate::commands::schema::SchemaFlags;
 use crate::commands::serve::ServeFlags;
 use crate::commands::settings::SettingsFlags;
 use crate::commands::size::SizeFlags;
@@ -35,7 +36,7 @@ Data goes to stdout, words to stderr. Exit codes: 0 done, 1 a bug or a failure w
 
 /// LLM inference on wafer-scale machines: how fast, what limits it, how sure, and what it would take.
 #[derive(Debug, Parser)]
-#[command(name = "simctl", version = crate::asked::VERSION, after_help = AFTER_HELP, max_term_width = 100, arg_required_else_help = true)]
+#[command(name = "simctl", version = crate::asked::VERSION, after_help = AFTER_HELP, max_term_width = 200, arg_required_else_help = true)]
 pub struct CommandLine {
     /// What to do.
     #[command(subcommand)]
@@ -99,8 +100,10 @@ pub enum Command {
     Models(ModelsFlags),
     /// List the built-in wafers, or show every parameter of those that are named.
     Wafers(WafersFlags),
-    /// List everything that a scenario file and `--set path=value` can set.
+    /// List everything that scenario files and `--set path=value` can set.
     Settings(SettingsFlags),
+    /// Write the JSON Schema of a command's output, or list those that there are.
+    Schema(SchemaFlags),
     /// Write a completion script for a shell.
     Completions(CompletionsFlags),
 }

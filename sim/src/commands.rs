@@ -17,6 +17,7 @@ pub mod plan;
 pub mod results;
 pub mod routing;
 pub mod run;
+pub mod schema;
 pub mod serve;
 pub mod settings;
 pub mod size;
@@ -52,13 +53,14 @@ pub fn execute(command: Command, asked: &Asked) -> Result<(), Failure> {
         Command::Explain(flags) => explain::execute(&flags, asked),
         Command::Serve(flags) => serve::execute(&flags),
         Command::Results(flags) => results::execute(&flags),
-        Command::Routing(flags) => routing::execute(&flags),
+        Command::Routing(flags) => routing::execute(&flags, asked),
         Command::Graph(flags) => graph::execute(&flags, asked),
         Command::Map(flags) => map::execute(&flags, asked),
-        Command::Mappings(flags) => mappings::execute(&flags),
-        Command::Models(flags) => models::execute(&flags),
-        Command::Wafers(flags) => wafers::execute(&flags),
-        Command::Settings(flags) => settings::execute(&flags),
+        Command::Mappings(flags) => mappings::execute(&flags, asked),
+        Command::Models(flags) => models::execute(&flags, asked),
+        Command::Wafers(flags) => wafers::execute(&flags, asked),
+        Command::Settings(flags) => settings::execute(&flags, asked),
+        Command::Schema(flags) => schema::execute(&flags),
         Command::Completions(flags) => completions::execute(&flags),
     }
 }

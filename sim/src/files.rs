@@ -5,7 +5,7 @@
 
 use std::fs::Permissions;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tempfile::{Builder, NamedTempFile};
 
@@ -108,7 +108,6 @@ pub fn part_in(folder: &Path, permissions: Option<Permissions>) -> std::io::Resu
     if let Some(permissions) = permissions {
         builder.permissions(permissions);
     }
-    heed_signals();
     let mut parts = list(&PARTS);
     let part = builder.tempfile_in(folder)?;
     parts.push(part.path().to_path_buf());
@@ -117,35 +116,65 @@ pub fn part_in(folder: &Path, permissions: Option<Permissions>) -> std::io::Resu
 
 /// A file that may come to be, and is to go with the process where a signal ends it.
 pub fn unfinished(path: PathBuf) {
-    heed_signals();
     list(&PARTS).push(path);
 }
 
-/// Ends at SIGINT and SIGTERM with the exit code that shells give them, 130 and 143, without unfinished files.
+/// Files of rows that stay.
+static KEPT: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Says that rows are kept in a file as they end, which a signal does not undo.
+pub fn keeps_rows(path: &Path) {
+    list(&KEPT).push(path.to_path_buf());
+}
+
+/// From now on SIGINT and SIGTERM end the process with a message and the exit code that shells give them, 130 and 143,
+/// without unfinished files. Where no thread can be made for them, they end it as ever.
 #[cfg(unix)]
-fn heed_signals() {
-    use std::sync::Once;
+pub fn heed_signals() {
+    use std::sync::mpsc;
+    use std::thread;
 
     use signal_hook::consts::{SIGINT, SIGTERM};
     use signal_hook::iterator::Signals;
 
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // Without a thread for them, signals end the process as ever.
-        let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else { return };
-        std::thread::spawn(move || {
-            if let Some(signal) = signals.forever().next() {
-                for part in list(&PARTS).iter() {
-                    let _gone = std::fs::remove_file(part);
-                }
-                std::process::exit(128 + signal);
-            }
-        });
-    });
+    use crate::output::say;
+
+    let (ready, is_ready) = mpsc::channel();
+    let waits = move || {
+        let signals = Signals::new([SIGINT, SIGTERM]);
+        let _nobody_waits = ready.send(());
+        let Some(signal) = signals.ok().and_then(|mut signals| signals.forever().next()) else { return };
+        for part in list(&PARTS).iter() {
+            let _gone = std::fs::remove_file(part);
+        }
+        let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
+        match list(&KEPT).last() {
+            Some(path) => say(&format!("stopped by {name}; finished rows are kept: {} (--resume)", path.display())),
+            None => say(&format!("stopped by {name}")),
+        }
+        std::process::exit(128 + signal);
+    };
+    if thread::Builder::new().name("signals".into()).spawn(waits).is_ok() {
+        let _is_ready = is_ready.recv();
+    }
 }
 
+/// A file that has become as large as the system lets it (`ulimit -f`) is a failure to write, with a message, and not
+/// the end of the process.
+#[cfg(unix)]
+pub fn survive_full_files() {
+    /// The signal that says so; the same on Linux and macOS.
+    const SIGXFSZ: i32 = 25;
+    let _heard = signal_hook::flag::register(SIGXFSZ, Arc::default());
+}
+
+/// Elsewhere there is no such signal.
 #[cfg(not(unix))]
-const fn heed_signals() {}
+pub const fn survive_full_files() {}
+
+/// Elsewhere signals end the process as ever.
+#[cfg(not(unix))]
+pub const fn heed_signals() {}
 
 /// What another thread has left of a list is as good as any.
 fn list<T>(of: &Mutex<Vec<T>>) -> MutexGuard<'_, Vec<T>> {

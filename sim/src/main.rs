@@ -31,6 +31,8 @@ mod scenario_flags;
 mod store_flags;
 mod sweep_flags;
 mod table;
+mod terminal;
+mod threads;
 mod wafer_map_flag;
 mod words;
 
@@ -40,7 +42,7 @@ use clap::{CommandFactory, FromArgMatches};
 use mimalloc::MiMalloc;
 
 use crate::asked::Asked;
-use crate::command_line::CommandLine;
+use crate::command_line::{Command, CommandLine};
 
 /// A search writes some ten thousand programs, each a few hundred small vectors: a third of its time is allocation.
 #[global_allocator]
@@ -54,6 +56,12 @@ fn main() -> ExitCode {
         Ok((line, matches)) => (line, Asked::of(&definition, &matches)),
         Err(error) => return refused(&error.format(&mut definition)),
     };
+    // The endpoint ends in its own way.
+    if !matches!(line.command, Command::Serve(_)) {
+        files::heed_signals();
+    }
+    files::survive_full_files();
+    threads::prepare();
     match commands::execute(line.command, &asked) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -12,6 +12,7 @@ use tempfile::NamedTempFile;
 
 use crate::failure::Failure;
 use crate::files;
+use crate::terminal;
 use crate::words;
 
 /// Where the data goes.
@@ -38,7 +39,11 @@ pub enum Destination {
 impl Destination {
     /// Opens the file of `--out`, or takes stdout.
     pub fn open(out: Option<&Path>) -> Result<Self, Failure> {
-        out.map_or(Ok(Self::Stdout), |path| Self::open_for("--out", path))
+        let Some(path) = out else {
+            terminal::fit_stdout();
+            return Ok(Self::Stdout);
+        };
+        Self::open_for("--out", path)
     }
 
     /// Opens the file of a flag.
@@ -192,5 +197,7 @@ fn default_permissions() -> Option<Permissions> {
 
 /// Words for people, on stderr. Where nobody listens, nothing is lost.
 pub fn say(words: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{}", words::message(words));
+    let message = words::message(words);
+    let message = terminal::width_of_stderr().map_or_else(|| message.clone(), |width| words::wrapped(&message, width));
+    let _ = writeln!(std::io::stderr().lock(), "{message}");
 }

@@ -68,6 +68,7 @@ impl StoreFlags {
         files::unfinished(part_of(&path.canonicalize().unwrap_or_else(|_| path.clone())));
         let opening = if self.resume { Opening::Resume } else { Opening::New };
         let store = Store::open(path, &asked, opening)?;
+        files::keeps_rows(path);
         let name = path.display();
         if let Some(repaired) = store.repaired() {
             say(&format!("note: --store: {name}: {repaired}"));

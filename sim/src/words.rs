@@ -38,6 +38,35 @@ fn without_middle(text: &str, most: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}...{}", &text[..start], &text[end..]))
 }
 
+/// Lines that are longer than `width` broken at spaces; what follows stands as far in as the line does. What shows a
+/// place in a file, with a bar at its left, stays as it is.
+pub fn wrapped(text: &str, width: usize) -> String {
+    let lines: Vec<String> = text.split('\n').map(|line| wrapped_line(line, width)).collect();
+    lines.join("\n")
+}
+
+fn wrapped_line(line: &str, width: usize) -> String {
+    let is_shown =
+        line.split_once('|').is_some_and(|(before, _)| before.chars().all(|c| c == ' ' || c.is_ascii_digit()));
+    if line.chars().count() <= width || is_shown {
+        return line.to_owned();
+    }
+    let indent: String = line.chars().take_while(|letter| *letter == ' ').collect();
+    let (mut whole, mut here) = (String::new(), indent.clone());
+    for word in line.split_whitespace() {
+        let is_first = here.len() == indent.len();
+        if !is_first && here.chars().count() + 1 + word.chars().count() > width {
+            whole += &here;
+            whole.push('\n');
+            here.clone_from(&indent);
+        } else if !is_first {
+            here.push(' ');
+        }
+        here += word;
+    }
+    whole + &here
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,5 +79,14 @@ mod tests {
         assert!(said.starts_with("--set: 'load.ä") && said.ends_with("' is unknown; allowed: \u{fffd}[2Jload.users"));
         assert!(message(&"word ".repeat(100_000)).chars().count() < 2100);
         assert_eq!(message("one\ntwo\t3"), "one\ntwo\u{fffd}3");
+    }
+
+    #[test]
+    fn long_lines_are_broken_and_places_in_files_are_not() {
+        assert_eq!(wrapped("error: one two three", 12), "error: one\ntwo three");
+        assert_eq!(wrapped("  one two three", 9), "  one two\n  three");
+        let shown = format!("12 | users = {}", "x ".repeat(60));
+        assert_eq!(wrapped(&shown, 80), shown);
+        assert_eq!(wrapped(&"x".repeat(100), 80), "x".repeat(100));
     }
 }

@@ -21,6 +21,7 @@ pub use maps::WaferMaps;
 
 use crate::decode::DecodeTiming;
 use crate::error::AnswerError;
+use crate::invariants::{self, debug_assert_lawful};
 use crate::question::Question;
 use crate::read::Read;
 use crate::run::{Answer, base_answer, with_ranges};
@@ -116,6 +117,7 @@ pub fn answer_on_fabric(
     };
     answer.provenance.fidelity = "fabric";
     let answer = with_ranges(question, answer, &way, request.ranges, &|_, _| ())?;
+    debug_assert_lawful!(invariants::of_answer(&answer));
     Ok(FabricAnswer { answer, reading, runs })
 }
 

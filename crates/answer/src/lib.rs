@@ -23,6 +23,7 @@ mod extensions;
 #[cfg(feature = "fabric")]
 #[cfg_attr(docsrs, doc(cfg(feature = "fabric")))]
 pub mod fabric;
+pub mod invariants;
 pub mod map;
 mod memory;
 #[cfg(feature = "fabric")]

@@ -11,6 +11,7 @@ use wafersim_spec::{DataType, Model, Precision, Scenario, Wafer};
 
 use crate::bound::no_mapping_beats;
 use crate::error::AnswerError;
+use crate::invariants::{self, debug_assert_lawful};
 use crate::question::Question;
 use crate::read::{PlannedProfile, planned};
 use crate::rows::Rows;
@@ -315,6 +316,9 @@ fn grid<Error: From<AnswerError> + Send>(
         .map(|(point, scenario)| {
             let answers = || {
                 let found = of_point(&base.asking(scenario)?, &axes.profiles, ranges)?;
+                for row in &found {
+                    debug_assert_lawful!(invariants::of_row(row));
+                }
                 Ok(found.into_iter().map(|row| PlanRow { swept: swept.to_vec(), ..row }).collect())
             };
             let places: Vec<usize> = axes.places_of(point).into_iter().map(|place| first + place).collect();

@@ -24,6 +24,7 @@ use crate::chosen::Chosen;
 use crate::decode::{DecodeTiming, Pace, Verified};
 use crate::draft::wafers_used;
 use crate::error::AnswerError;
+use crate::invariants::{self, debug_assert_lawful};
 #[cfg(feature = "fabric")]
 use crate::production::Services;
 use crate::provenance::Provenance;
@@ -280,7 +281,9 @@ pub fn answer(question: &Question) -> Result<Answer, AnswerError> {
 /// As [`answer`].
 pub fn answer_with(question: &Question, ranges: Ranges, drawn: Drawing<'_>) -> Result<Answer, AnswerError> {
     let (answer, way) = base_answer(question, Profile::ALL, &mut closed_form)?;
-    with_ranges(question, answer, &way, ranges, drawn)
+    let answer = with_ranges(question, answer, &way, ranges, drawn)?;
+    debug_assert_lawful!(invariants::of_answer(&answer));
+    Ok(answer)
 }
 
 /// The placement that an answer rests on: the one that is fastest for the scenario's profile.
@@ -329,7 +332,9 @@ pub(crate) fn with_ranges(
 /// # Errors
 /// As [`answer`].
 pub fn answer_without_ranges(question: &Question) -> Result<Answer, AnswerError> {
-    base_answer(question, Profile::ALL, &mut closed_form).map(|(answer, _)| answer)
+    let (answer, _) = base_answer(question, Profile::ALL, &mut closed_form)?;
+    debug_assert_lawful!(invariants::of_answer(&answer));
+    Ok(answer)
 }
 
 /// The same for the scenario's profile alone.
@@ -337,7 +342,9 @@ pub fn answer_without_ranges(question: &Question) -> Result<Answer, AnswerError>
 /// # Errors
 /// As [`answer`].
 pub fn answer_one_profile(question: &Question) -> Result<Answer, AnswerError> {
-    base_answer(question, &[question.scenario.profile], &mut closed_form).map(|(answer, _)| answer)
+    let (answer, _) = base_answer(question, &[question.scenario.profile], &mut closed_form)?;
+    debug_assert_lawful!(invariants::of_answer(&answer));
+    Ok(answer)
 }
 
 /// Answers in closed form; `replace` may then put other times in place of those of the scenario's profile.

@@ -225,8 +225,7 @@ fn resolved_small(
         precision,
         routing: asked.routing,
     };
-    let inputs =
-        Inputs { counted: question.scenario.counted.as_ref(), ..Inputs::new(model, &question.wafer, load) };
+    let inputs = Inputs { counted: question.scenario.counted.as_ref(), ..Inputs::new(model, &question.wafer, load) };
     let open =
         Recipe { kv: wafersim_mapping::KvRecipe { append: recipe.kv.append, ..Default::default() }, ..recipe.clone() };
     let first = on_region(recipe, inputs, region);

@@ -2,7 +2,7 @@
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle};
 
-use crate::paragraph::WIDTH;
+use crate::paragraph::page_width;
 
 /// Longest cell of a first or numeric column that is never broken over lines.
 const LONGEST_NAME: usize = 44;
@@ -56,7 +56,7 @@ impl Grid {
     pub fn is_too_wide(&self) -> bool {
         let title = |index: usize| self.columns.get(index).map_or(0, |(title, _)| title.chars().count());
         let widths = (0..self.columns.len()).map(|index| self.content_width(index).max(title(index)) + 2);
-        widths.sum::<usize>() > WIDTH
+        widths.sum::<usize>() > page_width()
     }
 
     fn content_width(&self, index: usize) -> usize {
@@ -68,7 +68,7 @@ impl Grid {
     pub fn text(&self) -> String {
         let mut table = Table::new();
         table.load_style(TableStyle::new().header_separator(LineStyle::none().fill('-').junction('-')));
-        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH as u16);
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(page_width() as u16);
         table.set_header(self.columns.iter().map(|(title, _)| title.as_str()));
         for row in &self.rows {
             table.add_row(row);
@@ -147,6 +147,6 @@ mod tests {
     fn long_cells_are_wrapped_to_the_page() {
         let mut grid = Grid::new([("what", Side::Left), ("why", Side::Left)]);
         grid.row(["x".to_owned(), "because of it ".repeat(30)]);
-        assert!(grid.text().lines().all(|line| line.len() <= WIDTH));
+        assert!(grid.text().lines().all(|line| line.len() <= page_width()));
     }
 }

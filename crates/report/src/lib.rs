@@ -44,6 +44,7 @@ mod json;
 pub mod model;
 pub mod number;
 mod paragraph;
+pub use paragraph::set_page_width;
 pub mod picture;
 pub mod plan;
 pub mod production;

@@ -65,7 +65,7 @@ pub fn list_markdown(models: &[Named]) -> String {
     list(models).markdown()
 }
 
-/// The models, for programs: a JSON list. What is refused has its reason in `refused`.
+/// The models, for programs: an object with `models`. What is refused has its reason in `refused`.
 ///
 /// # Errors
 /// None that a model can cause.
@@ -74,7 +74,7 @@ pub fn list_json(models: &[Named]) -> Result<String, ReportError> {
         Ok(model) => Entry::of(name.clone(), model),
         Err(error) => Entry { name: name.clone(), refused: Some(error.to_string()), ..Entry::default() },
     };
-    pretty(&models.iter().map(entry).collect::<Vec<_>>())
+    pretty(&serde_json::json!({ "models": models.iter().map(entry).collect::<Vec<_>>() }))
 }
 
 fn list(models: &[Named]) -> Grid {

@@ -1,18 +1,34 @@
 //! Running text: broken at spaces to fit the page.
 
-/// Columns of a page.
-pub(crate) const WIDTH: usize = 100;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The text in lines of at most [`WIDTH`] columns, with a line end after each; the first line starts with `first`, all
+/// Columns of a page, where nothing else is said.
+const WIDTH: usize = 100;
+
+/// How people see a text, which is no part of what it says: the one thing here that is set from outside.
+static COLUMNS: AtomicUsize = AtomicUsize::new(WIDTH);
+
+/// Lays out every text from now on for so many columns; 100 where nothing is said.
+pub fn set_page_width(columns: usize) {
+    COLUMNS.store(columns, Ordering::Relaxed);
+}
+
+/// Columns of a page.
+pub(crate) fn page_width() -> usize {
+    COLUMNS.load(Ordering::Relaxed)
+}
+
+/// The text in lines of at most [`page_width`] columns, with a line end after each; the first line starts with `first`, all
 /// others with as many spaces. A word longer than a line stays whole.
 pub(crate) fn wrapped(first: &str, text: &str) -> String {
     let indent = " ".repeat(first.chars().count());
     let mut lines = String::new();
+    let width = page_width();
     let mut line = first.to_owned();
     let mut is_empty = true;
     for word in text.split_whitespace() {
         let length = line.chars().count() + usize::from(!is_empty) + word.chars().count();
-        if !is_empty && length > WIDTH {
+        if !is_empty && length > width {
             lines.push_str(line.trim_end());
             lines.push('\n');
             line = indent.clone();

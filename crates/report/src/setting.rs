@@ -1,46 +1,45 @@
-//! Everything that `--set path=value` can set: the settings of a scenario and the parameters of a wafer; and those of a
-//! stream.
+//! Everything that `--set path=value` can set: the settings of a scenario, the parameters of a wafer, and what a stream
+//! scenario has beside them.
 
 use serde::Serialize;
 use wafersim_spec::scenario::SETTINGS;
 use wafersim_spec::wafer::DECLARATIONS;
-use wafersim_stream::scenario::STREAM_SETTINGS;
+use wafersim_stream::scenario::settings as stream_settings;
 
 use crate::error::ReportError;
 use crate::grid::{Grid, Side};
 use crate::json::pretty;
 
-/// Of which scenarios.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Of {
-    /// Of a question: `run`, `plan` and others.
-    Question,
-    /// Of a load against a machine: `stream`, `size`, `explain`, `serve`.
-    Stream,
-}
+/// What stands above the second table.
+const OF_STREAMS: &str = "Stream scenarios (simctl stream) have machine.PATH for each of these, and:";
 
 /// The reference for a terminal.
-pub fn text(of: Of) -> String {
-    grid(of).text()
+pub fn text() -> String {
+    format!("{}\n{OF_STREAMS}\n\n{}", grid(scenario()).text(), grid(stream()).text())
 }
 
 /// The reference in Markdown.
-pub fn markdown(of: Of) -> String {
-    grid(of).markdown()
+pub fn markdown() -> String {
+    format!("{}\n{OF_STREAMS}\n\n{}", grid(scenario()).markdown(), grid(stream()).markdown())
 }
 
-/// The reference for programs: a JSON list.
+/// The reference for programs: an object with `settings` and `stream_settings`.
 ///
 /// # Errors
 /// None.
-pub fn json(of: Of) -> Result<String, ReportError> {
-    pretty(&entries(of))
+pub fn json() -> Result<String, ReportError> {
+    #[derive(Serialize)]
+    struct Lists {
+        settings: Vec<Entry>,
+        stream_settings: Vec<Entry>,
+    }
+    pretty(&Lists { settings: scenario(), stream_settings: stream() })
 }
 
-fn grid(of: Of) -> Grid {
+fn grid(entries: Vec<Entry>) -> Grid {
     let mut grid = Grid::new([("path", Side::Left), ("allowed", Side::Left), ("meaning", Side::Left)]);
-    for entry in entries(of) {
-        grid.row([entry.path, entry.allowed, entry.meaning.to_owned()]);
+    for entry in entries {
+        grid.row([entry.path, entry.allowed, entry.meaning]);
     }
     grid
 }
@@ -49,35 +48,28 @@ fn grid(of: Of) -> Grid {
 struct Entry {
     path: String,
     allowed: String,
-    meaning: &'static str,
+    meaning: String,
 }
 
-fn entries(of: Of) -> Vec<Entry> {
-    match of {
-        Of::Question => of_a_question(),
-        Of::Stream => of_a_stream(),
-    }
-}
-
-fn of_a_stream() -> Vec<Entry> {
-    let entry = |setting: &wafersim_stream::scenario::StreamSetting| Entry {
-        path: setting.path.to_owned(),
-        allowed: setting.allowed.to_owned(),
-        meaning: setting.meaning,
-    };
-    STREAM_SETTINGS.iter().map(entry).collect()
-}
-
-fn of_a_question() -> Vec<Entry> {
+fn scenario() -> Vec<Entry> {
     let settings = SETTINGS.iter().map(|setting| Entry {
         path: setting.path.to_owned(),
         allowed: setting.kind.allowed(),
-        meaning: setting.meaning,
+        meaning: setting.meaning.to_owned(),
     });
     let parameters = DECLARATIONS.iter().map(|declared| Entry {
         path: format!("wafer.{}", declared.path),
         allowed: declared.allowed(),
-        meaning: declared.meaning,
+        meaning: declared.meaning.to_owned(),
     });
     settings.chain(parameters).collect()
+}
+
+fn stream() -> Vec<Entry> {
+    let entry = |setting: wafersim_stream::scenario::StreamSetting| Entry {
+        path: setting.path,
+        allowed: setting.allowed,
+        meaning: setting.meaning,
+    };
+    stream_settings().into_iter().map(entry).collect()
 }

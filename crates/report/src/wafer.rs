@@ -20,12 +20,16 @@ pub fn list_markdown(wafers: &[Wafer]) -> String {
     list(wafers).markdown()
 }
 
-/// The wafers with all parameters, for programs: a JSON list.
+/// The wafers with all parameters, for programs: an object with `wafers`.
 ///
 /// # Errors
 /// None that a wafer can cause.
 pub fn list_json(wafers: &[Wafer]) -> Result<String, ReportError> {
-    pretty(&wafers.iter().map(WaferTable::of).collect::<Vec<_>>())
+    #[derive(Serialize)]
+    struct List<'a> {
+        wafers: Vec<WaferTable<'a>>,
+    }
+    pretty(&List { wafers: wafers.iter().map(WaferTable::of).collect() })
 }
 
 /// The parameters of one wafer, for a terminal; the sources stand below the table.

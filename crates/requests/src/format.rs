@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::settings::TimeUnit;
 
 /// The names of formats in `load.format`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// What the content says.

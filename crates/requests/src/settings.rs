@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::format::{Format, Role};
 
 /// The unit of times in a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TimeUnit {
     /// Seconds.
@@ -45,7 +45,7 @@ impl TimeUnit {
 }
 
 /// What the prompt's length of a later turn of a session counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum History {
     /// The whole prompt, with all turns before.
@@ -55,7 +55,7 @@ pub enum History {
 }
 
 /// Names of columns or keys, where they are not the format's.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Columns {
     /// When a request comes.

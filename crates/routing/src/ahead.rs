@@ -3,6 +3,9 @@
 //! Tokens travel in blocks through a bounded channel, and empty blocks travel back: memory stays what a few blocks
 //! take, however long the trace is. Order and errors are those of the source.
 
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
 use crossbeam::channel::{Receiver, Sender, bounded};
 
 use crate::error::RoutingError;
@@ -56,8 +59,21 @@ pub fn ahead<R>(source: &mut (dyn TokenSource + Send), consume: impl FnOnce(&mut
     let header = source.header().clone();
     let (full, blocks) = bounded(BLOCKS);
     let (back, empty) = bounded(BLOCKS + 1);
-    std::thread::scope(|scope| {
-        scope.spawn(move || produce(source, &full, &empty));
+    // Whoever takes the source, reads it.
+    let source = Mutex::new(Some(source));
+    let taken = || source.lock().unwrap_or_else(PoisonError::into_inner).take();
+    thread::scope(|scope| {
+        let produced = move || {
+            if let Some(source) = taken() {
+                produce(source, &full, &empty);
+            }
+        };
+        // Where no thread can be made, this one reads.
+        if thread::Builder::new().spawn_scoped(scope, produced).is_err()
+            && let Some(source) = taken()
+        {
+            return consume(source);
+        }
         consume(&mut Ahead { header, blocks, back, block: Block::default(), next: 0, failed: None })
         // The consumer's ends are dropped here: a producer that still has tokens finds nobody and stops.
     })

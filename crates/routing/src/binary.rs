@@ -1,4 +1,4 @@
-//! The form for speed: bincode 1.3.3 (variable-length integers: a choice among up to 250 experts is one byte) in
+//! The form for speed: `packed` (variable-length integers: a choice among up to 250 experts is one byte) in
 //! blocks.
 //!
 //! `WSROUTE\0`, schema version (u32), then sections of: length (u32), CRC-32 of the content (u32), content. The first
@@ -8,7 +8,6 @@
 
 use std::io::{Read, Write};
 
-use bincode::Options;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -33,10 +32,6 @@ struct Block {
     tokens: Vec<u64>,
     experts: Vec<u16>,
     weights: Vec<f32>,
-}
-
-fn options() -> impl Options {
-    bincode::DefaultOptions::new().with_limit(u64::from(LARGEST_SECTION))
 }
 
 /// A binary trace, being read.
@@ -167,7 +162,8 @@ pub fn write(source: &mut dyn TokenSource, mut output: impl Write) -> Result<(),
 }
 
 fn write_section(output: &mut impl Write, value: &impl Serialize) -> Result<(), RoutingError> {
-    let bytes = options().serialize(value).map_err(|error| RoutingError::Write { reason: error.to_string() })?;
+    let bytes = wafersim_packed::pack(value, u64::from(LARGEST_SECTION))
+        .map_err(|error| RoutingError::Write { reason: error.to_string() })?;
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     let written = output
         .write_all(&length.to_le_bytes())
@@ -197,7 +193,9 @@ fn section<T: DeserializeOwned>(input: &mut impl Read, part: &str) -> Result<Opt
     if found != checksum {
         return Err(wrong(part, format!("wrong checksum: {found:08x} where {checksum:08x} is written")));
     }
-    options().deserialize(&bytes).map(Some).map_err(|error| wrong(part, error.to_string()))
+    wafersim_packed::unpack(&bytes, u64::from(LARGEST_SECTION))
+        .map(Some)
+        .map_err(|error| wrong(part, error.to_string()))
 }
 
 fn read_u32(input: &mut impl Read, part: &str) -> Result<u32, RoutingError> {

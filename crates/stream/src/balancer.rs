@@ -26,7 +26,7 @@ impl Default for Replicas {
 }
 
 /// A replica is away: what it serves is lost, and its caches with it.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Outage {
     /// Which one, from 0.
@@ -68,7 +68,7 @@ pub trait Balancer: std::fmt::Debug {
 }
 
 /// Balancers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BalancerKind {
     /// [`LeastLoaded`].

@@ -19,7 +19,7 @@ use crate::time::Time;
 pub const PREFILL_NODE: u32 = 2048;
 
 /// By what the way of a prompt is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PromptRule {
     /// What gives the first token sooner on an idle machine, as the closed form does.

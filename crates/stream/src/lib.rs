@@ -67,6 +67,7 @@ mod error;
 pub mod event_queue;
 pub mod experts;
 pub mod explain;
+pub mod invariants;
 pub mod kv;
 pub mod line;
 pub mod load;

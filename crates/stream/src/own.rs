@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::admission::Admission;
 use crate::experts::ExpertSource;
-use crate::load::{Door, Entry, LoadSource, Lost, Story};
+use crate::load::{Door, Entry, LoadSource, Lost, Story, TaskOutcome};
 use crate::policy::Policy;
 use crate::request::Request;
 use crate::time::Time;
@@ -178,5 +178,9 @@ impl LoadSource for Checked {
 
     fn owner(&self, user: u32) -> u32 {
         self.0.owner(user)
+    }
+
+    fn tasks(&self, end: Time) -> Option<TaskOutcome> {
+        self.0.tasks(end)
     }
 }

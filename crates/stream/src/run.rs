@@ -24,6 +24,7 @@ use crate::engine::{Drafting, Engine, HostMemory, LONGEST_RUN, Length, Progress,
 use crate::error::StreamError;
 use crate::experts::{ExpertChoice, ExpertDelay, ExpertSource, ExpertTimes};
 use crate::explain::{Alone, SHORT};
+use crate::invariants;
 use crate::kv::Ledger;
 use crate::load::{ClosedLoop, LoadSource, OpenLoop, Replay, Sessions, Tasks, Tell, Told};
 use crate::observer::{Nobody, Observer};
@@ -441,7 +442,9 @@ impl Server {
             }
         };
         let seen = clients.outcome(outcome.window_end);
-        ServiceOutcome { clients: Some(seen), ..outcome }
+        let outcome = ServiceOutcome { clients: Some(seen), ..outcome };
+        invariants::debug_check(&outcome);
+        outcome
     }
 
     /// The machine at time 0, to be fed and watched from outside ([`crate::engine::live`]); the scenario's load and

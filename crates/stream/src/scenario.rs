@@ -13,4 +13,4 @@ pub use file::{
     AdmissionKind, ClientsFile, ExpertKind, LengthFile, LoadFile, LoadKind, Origin, PolicyKind, RoutingFile, RunFile,
     ServiceFile, SideFile, StreamFile, SubAgentsFile, WorkKind,
 };
-pub use settings::{STREAM_SETTINGS, StreamSetting};
+pub use settings::{StreamSetting, settings};

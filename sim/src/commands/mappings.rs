@@ -5,6 +5,7 @@ use wafersim::answer::Question;
 use wafersim::mapping::{Certificate, CertificateState, Mapping, Rewrite, builtin, random_recipe_for, resolve};
 use wafersim::report;
 
+use crate::asked::Asked;
 use crate::choice;
 use crate::failure::Failure;
 use crate::layers::Layers;
@@ -57,13 +58,16 @@ pub struct MappingsFlags {
 }
 
 /// Lists the mappings, or shows one.
-pub fn execute(flags: &MappingsFlags) -> Result<(), Failure> {
+pub fn execute(flags: &MappingsFlags, asked: &Asked) -> Result<(), Failure> {
     let Some(mut mapping) = mapping(flags)? else {
         let all: Vec<Mapping> = builtin::names().map(Mapping::from_name_or_path).collect::<Result<_, _>>()?;
         let text = match flags.format {
             Format::Text => all.iter().map(|mapping| line(mapping, 18)).collect(),
             Format::Toml => all.iter().map(Mapping::to_toml).collect::<Vec<_>>().join("\n"),
-            Format::Json => format!("{:#}\n", serde_json::json!(all.iter().map(summary).collect::<Vec<_>>())),
+            Format::Json => {
+                let list = serde_json::json!({ "mappings": all.iter().map(summary).collect::<Vec<_>>() });
+                asked.head().json(&format!("{list:#}\n"))?
+            }
         };
         return Destination::Stdout.write(&text);
     };
@@ -82,7 +86,7 @@ pub fn execute(flags: &MappingsFlags) -> Result<(), Failure> {
     let text = match flags.format {
         Format::Text => shown(&mapping),
         Format::Toml => mapping.to_toml(),
-        Format::Json => format!("{:#}\n", summary(&mapping)),
+        Format::Json => asked.head().json(&format!("{:#}\n", summary(&mapping)))?,
     };
     Destination::Stdout.write(&text)
 }

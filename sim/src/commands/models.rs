@@ -7,6 +7,7 @@ use wafersim::report;
 use wafersim::spec::Model;
 use wafersim::spec::model::builtin;
 
+use crate::asked::Asked;
 use crate::failure::Failure;
 use crate::files;
 use crate::out_flags::{Form, Forms, HasPicture, OutFlags};
@@ -22,7 +23,7 @@ pub struct ModelsFlags {
 }
 
 /// Lists the models.
-pub fn execute(flags: &ModelsFlags) -> Result<(), Failure> {
+pub fn execute(flags: &ModelsFlags, asked: &Asked) -> Result<(), Failure> {
     if flags.output.copies(Form::Config, || config(&flags.names))? {
         return Ok(());
     }
@@ -35,7 +36,9 @@ pub fn execute(flags: &ModelsFlags) -> Result<(), Failure> {
         models.extend(builtin::names().map(|name| (name.to_owned(), Model::builtin(name))));
     }
     let (text, json) = (|| Ok(report::model::list_text(&models)), || Ok(report::model::list_json(&models)?));
-    out.write(Forms::new("models", &text, &json).markdown(&|| Ok(report::model::list_markdown(&models))))
+    let head = asked.head();
+    let forms = Forms::new("models", &text, &json).asked(&head).bare_text();
+    out.write(forms.markdown(&|| Ok(report::model::list_markdown(&models))))
 }
 
 /// The `config.json` of one model.

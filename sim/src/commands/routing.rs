@@ -23,6 +23,7 @@ use wafersim::spec::Model;
 use wafersim::spec::model::FeedForward;
 use wafersim::spec::scenario::without_suffix;
 
+use crate::asked::Asked;
 use crate::failure::Failure;
 use crate::files;
 use crate::out_flags::{Forms, HasPicture, OutFlags};
@@ -209,7 +210,8 @@ pub fn number<T: std::str::FromStr>(flag: &str, text: &str) -> Result<T, Failure
 }
 
 /// Does what was asked.
-pub fn execute(flags: &RoutingFlags) -> Result<(), Failure> {
+pub fn execute(flags: &RoutingFlags, asked: &Asked) -> Result<(), Failure> {
+    let head = asked.head();
     match &flags.action {
         Action::Inspect(flags) => {
             let out = flags.output.open(HasPicture::No)?;
@@ -220,13 +222,14 @@ pub fn execute(flags: &RoutingFlags) -> Result<(), Failure> {
                     let (text, json) =
                         (|| Ok(inspection::counts_text(&counts, &name)), || inspection::counts_json(&counts));
                     let csv = || Ok(inspection::counts_csv(&counts));
-                    return out.write(Forms::new("routing inspect", &text, &json).csv(&csv));
+                    return out.write(Forms::new("routing inspect", &text, &json).asked(&head).bare_text().csv(&csv));
                 }
             };
             let said =
                 ahead(source.as_mut(), |tokens| inspect(&mut Watched::new(tokens))).map_err(of_file(&flags.file))?;
             let (text, json) = (|| Ok(inspection::text(&said)), || inspection::json(&said));
-            out.write(Forms::new("routing inspect", &text, &json).csv(&|| Ok(inspection::csv(&said))))
+            let csv = || Ok(inspection::csv(&said));
+            out.write(Forms::new("routing inspect", &text, &json).asked(&head).bare_text().csv(&csv))
         }
         Action::Generate(flags) => {
             let destination = Destination::open(flags.out.as_deref())?;

@@ -7,6 +7,7 @@ use wafersim::report;
 use wafersim::spec::Wafer;
 use wafersim::spec::wafer::{BUILTIN_WAFERS, builtin_text};
 
+use crate::asked::Asked;
 use crate::failure::Failure;
 use crate::files;
 use crate::out_flags::{Form, Forms, HasPicture, OutFlags};
@@ -22,7 +23,7 @@ pub struct WafersFlags {
 }
 
 /// Lists the wafers, or the parameters of those that are named.
-pub fn execute(flags: &WafersFlags) -> Result<(), Failure> {
+pub fn execute(flags: &WafersFlags, asked: &Asked) -> Result<(), Failure> {
     if flags.output.copies(Form::Toml, || file(&flags.names))? {
         return Ok(());
     }
@@ -38,7 +39,8 @@ pub fn execute(flags: &WafersFlags) -> Result<(), Failure> {
         [wafer] => Ok(report::wafer::json(wafer)?),
         wafers => Ok(report::wafer::list_json(wafers)?),
     };
-    out.write(Forms::new("wafers", &text, &json).markdown(&markdown))
+    let head = asked.head();
+    out.write(Forms::new("wafers", &text, &json).asked(&head).bare_text().markdown(&markdown))
 }
 
 fn joined(wafers: &[Wafer], render: impl Fn(&Wafer) -> String) -> String {

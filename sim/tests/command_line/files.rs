@@ -78,12 +78,12 @@ fn a_signal_leaves_no_unfinished_file() {
         let folder = tempfile::tempdir().unwrap();
         let [pipe, out] = ["pipe", "out"].map(|name| folder.path().join(name));
         assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-        let mut running = Command::new(env!("CARGO_BIN_EXE_simctl"))
+        let running = Command::new(env!("CARGO_BIN_EXE_simctl"))
             .args(["trace", "inspect"])
             .arg(&pipe)
             .arg("--out")
             .arg(&out)
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let start = Instant::now();
@@ -92,7 +92,9 @@ fn a_signal_leaves_no_unfinished_file() {
         }
         assert!(names(folder.path()).iter().any(|name| name.ends_with(".part")), "it waits for the pipe");
         assert!(Command::new("kill").args(["-s", signal, &running.id().to_string()]).status().unwrap().success());
-        assert_eq!(running.wait().unwrap().code(), Some(code), "{signal}");
+        let ended = running.wait_with_output().unwrap();
+        assert_eq!(ended.status.code(), Some(code), "{signal}");
+        assert_eq!(String::from_utf8_lossy(&ended.stderr), format!("stopped by SIG{signal}\n"));
         assert_eq!(names(folder.path()), ["pipe"], "{signal}");
     }
 }

@@ -1,6 +1,7 @@
 //! `simctl` as a user meets it: what goes in, what comes out on stdout and stderr, and with which exit code.
 
 mod asked;
+mod battery;
 mod bound;
 mod certify;
 mod compare;
@@ -9,6 +10,7 @@ mod decisions;
 mod explain;
 mod fabric;
 mod files;
+mod limits;
 mod mappings;
 mod models;
 mod pages;
@@ -21,6 +23,7 @@ mod routing;
 mod run;
 mod saved_mappings;
 mod scenarios;
+mod schemas;
 mod serve;
 mod store;
 mod stream;

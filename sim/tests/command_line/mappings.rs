@@ -24,7 +24,8 @@ fn refused(arguments: &str, parts: &[&str]) {
 #[test]
 fn every_built_in_one_is_listed_and_is_shown_as_it_is_read() {
     let list = simctl("mappings --format json").json();
-    let names: Vec<&str> = list.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> =
+        list["mappings"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
     assert!(names.len() >= 5 && names.contains(&"published") && names.contains(&"best"), "{names:?}");
     let folder = tempfile::tempdir().unwrap();
     for name in names {

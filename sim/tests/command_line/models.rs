@@ -18,9 +18,9 @@ fn a_file_is_read_as_it_is_stored_and_flags_win() {
     let more = r#""quantization_config": {"quant_method": "mxfp4"}"#;
     let path = file(folder.path(), more);
     let listed = simctl(&format!("models {path} --format json")).json();
-    assert_eq!(listed[0]["checkpoint"]["precision"]["weights"], "fp4");
-    assert_eq!(listed[0]["checkpoint"]["precision"]["roles"]["query"], "bf16");
-    assert_eq!(listed[0]["checkpoint"]["source"], "quantization_config: mxfp4; torch_dtype: bf16");
+    assert_eq!(listed["models"][0]["checkpoint"]["precision"]["weights"], "fp4");
+    assert_eq!(listed["models"][0]["checkpoint"]["precision"]["roles"]["query"], "bf16");
+    assert_eq!(listed["models"][0]["checkpoint"]["source"], "quantization_config: mxfp4; torch_dtype: bf16");
     let run = |more: &str| {
         let folder = folder.path().display();
         simctl(&format!("run --model {folder} --wafers fewest --context 1k --ranges none --search none {more}"))

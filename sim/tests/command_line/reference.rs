@@ -26,7 +26,8 @@ fn version_and_help() {
 #[test]
 fn models_and_wafers_are_listed_or_shown() {
     let models = simctl("models --format json").json();
-    let known = models.as_array().unwrap().iter().find(|model| model["name"] == "qwen3-coder-480b-a35b").unwrap();
+    let known =
+        models["models"].as_array().unwrap().iter().find(|model| model["name"] == "qwen3-coder-480b-a35b").unwrap();
     assert_eq!(known["parameters"]["total"], 480_154_875_392_u64);
     let path = repository("models/llm/grok-1.json");
     assert!(simctl(&format!("models {} mixtral-8x7b", path.display())).data().contains("grok-1.json"));
@@ -36,20 +37,35 @@ fn models_and_wafers_are_listed_or_shown() {
     let wse3 = simctl("wafers wse3").data();
     assert!(wse3.contains("fabric.hop_latency") && wse3.contains("silicon") && wse3.contains("guess"), "{wse3}");
     let both = simctl("wafers wse2 wse3 --format json").json();
-    assert_eq!((&both[0]["name"], &both[1]["name"]), (&Value::from("wse2"), &Value::from("wse3")));
+    assert_eq!((&both["wafers"][0]["name"], &both["wafers"][1]["name"]), (&Value::from("wse2"), &Value::from("wse3")));
 }
 
 /// Every path that is listed can be set.
 #[test]
 fn settings_that_are_listed_can_be_set() {
     let settings = simctl("settings --format json").json();
-    let paths: Vec<&str> = settings.as_array().unwrap().iter().filter_map(|entry| entry["path"].as_str()).collect();
+    let paths: Vec<&str> =
+        settings["settings"].as_array().unwrap().iter().filter_map(|entry| entry["path"].as_str()).collect();
     assert!(paths.len() > 60, "{}", paths.len());
     for path in paths.iter().step_by(7) {
         let said = simctl(&format!("run --set {path}=nonsense"));
         assert_eq!(said.code, Some(2));
         assert!(!said.stderr.contains("unknown setting"), "{}", said.stderr);
     }
+    let of_streams: Vec<&str> =
+        settings["stream_settings"].as_array().unwrap().iter().filter_map(|entry| entry["path"].as_str()).collect();
+    assert!(of_streams.len() > 40 && of_streams.contains(&"load.prompt.median"), "{of_streams:?}");
+    let file = repository("sim/scenarios/stream/chat.toml");
+    for path in of_streams.iter().step_by(9) {
+        let mut command = crate::surface::command(&format!("stream {}", file.display()));
+        command.args(["--set", &format!("{path}={{ nonsense = 1 }}")]);
+        let said = crate::surface::said(command);
+        assert_eq!(said.code, Some(2), "{path}");
+        let last = path.rsplit('.').next().unwrap();
+        assert!(!said.stderr.contains(&format!("unknown field `{last}`")), "{}", said.stderr);
+    }
+    let text = simctl("settings").data();
+    assert!(text.contains("service.prefix_cache") && text.lines().all(|line| line.len() <= 100), "{text}");
 }
 
 #[test]

@@ -38,7 +38,12 @@ fn there_and_back_again() {
     assert!(fs::read(&packed).unwrap().starts_with(b"WSROUTE\0"));
     let back = simctl(&format!("routing convert {}", packed.display())).data();
     assert!(back == fs::read_to_string(&shipped).unwrap());
-    let figures = |file: &std::path::Path| simctl(&format!("routing inspect {} --format json", file.display())).data();
+    // Which file it was is part of what was asked.
+    let figures = |file: &std::path::Path| {
+        let mut said = simctl(&format!("routing inspect {} --format json", file.display())).json();
+        said.as_object_mut().unwrap().remove("overrides");
+        said
+    };
     assert_eq!(figures(&packed), figures(&shipped));
 }
 

@@ -41,7 +41,7 @@ fn every_shipped_recipe_and_some_random_ones_come_back_as_they_were_saved() {
     let folder = tempfile::tempdir().unwrap();
     let list = simctl("mappings --format json").json();
     let mut names: Vec<String> =
-        list.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect();
+        list["mappings"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect();
     for seed in [1, 2] {
         let drawn = simctl(&format!("mappings --random {seed} {SMALL} --format toml")).data();
         let file = folder.path().join(format!("random-{seed}.toml"));

@@ -78,3 +78,28 @@ fn a_full_disk_is_exit_code_1() {
 fn same_question_same_bytes() {
     assert_eq!(simctl(SMALL).data(), simctl(SMALL).data());
 }
+
+/// In a terminal texts are as wide as it is, between 80 and 200 columns; elsewhere they have 100.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_is_filled() {
+    let there = Command::new("script").arg("--version").output().is_ok_and(|said| said.status.success());
+    if !there {
+        eprintln!("skipped: no program 'script' that has terminals");
+        return;
+    }
+    let program = assert_cmd::cargo::cargo_bin!("simctl").display().to_string();
+    let widest = |columns: u32, line: &str| {
+        let inside = format!("stty cols {columns} rows 40 && {program} {line}");
+        let said = Command::new("script").args(["-qec", &inside, "/dev/null"]).output().unwrap();
+        let text = String::from_utf8_lossy(&said.stdout).replace('\r', "");
+        assert!(!text.trim().is_empty(), "{line}");
+        text.lines().map(|line| line.chars().count()).max().unwrap_or(0)
+    };
+    let plain = simctl("settings").data();
+    assert!(plain.lines().all(|line| line.len() <= 100));
+    let [narrow, usual, wide, wider] = [60, 100, 150, 400].map(|columns| widest(columns, "settings"));
+    assert!(narrow <= 80 && (90..=100).contains(&usual) && (120..=150).contains(&wide) && wider <= 200);
+    let message = widest(80, "run --set wafer.fabric.hop_latncy=1 --model qwen3-9b; true");
+    assert!(message <= 80, "{message}");
+}

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::StreamError;
 
 /// Waits that grow with each retry.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Backoff {
     /// Seconds before the first retry.
@@ -44,7 +44,7 @@ impl Backoff {
 }
 
 /// What a client makes of the wait that a refusal names.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HeaderRule {
     /// It waits as long.
@@ -65,7 +65,7 @@ pub enum HeaderRule {
 }
 
 /// A layer of retries.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RetryLayer {
     /// Retries after the first try; nothing is without end.

@@ -329,7 +329,7 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
             requests: law(level(tally.inside).mean, tally.request_time + inside),
         };
         let idle = self.idle_tokens();
-        ServiceOutcome {
+        let outcome = ServiceOutcome {
             window_start: start,
             window_end: now,
             ended,
@@ -376,7 +376,9 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
             replicas,
             clients: None,
             tasks: self.load.tasks(now),
-        }
+        };
+        crate::invariants::debug_check(&outcome);
+        outcome
     }
 
     /// What each machine did; nothing where there is one that is always there.

@@ -16,7 +16,7 @@ use crate::request::{Content, Request};
 use crate::time::Time;
 
 /// When a side request is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SideWhen {
     /// With the first request of a session: a title.

@@ -150,6 +150,14 @@ impl Checks<'_> {
         StreamError::Setting { file: self.file.into(), field: field.into(), problem, allowed }
     }
 
+    /// What is wrong with a name, as the setting that gives it.
+    fn of_setting(&self, field: &str, error: StreamError) -> StreamError {
+        match error {
+            StreamError::Setting { problem, allowed, .. } => self.refuse(field, problem, allowed),
+            other => other,
+        }
+    }
+
     fn whole(&self, field: &str, value: u64, least: u64, most: u64) -> Result<u64, StreamError> {
         if (least..=most).contains(&value) {
             return Ok(value);
@@ -256,9 +264,10 @@ fn clients(
     let name = plan.unwrap_or_else(|| "none".into());
     let plan = match text {
         Some(text) => ServicePlan::parse(text, &name)?,
-        None => ServicePlan::built_in(&name)?,
+        None => ServicePlan::built_in(&name).map_err(|error| checks.of_setting("service.plan", error))?,
     };
-    let mut profile = ClientProfile::preset(file.profile.as_deref().unwrap_or("openai-sdk"))?;
+    let preset = ClientProfile::preset(file.profile.as_deref().unwrap_or("openai-sdk"));
+    let mut profile = preset.map_err(|error| checks.of_setting("clients.profile", error))?;
     if let Some(layers) = file.layers {
         for (place, layer) in layers.iter().enumerate() {
             let field = |name: &str| format!("clients.layers[{place}].backoff.{name}");

@@ -11,10 +11,11 @@ use crate::closed_form::PromptRule;
 use crate::load::SideWhen;
 
 /// A scenario as written.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StreamFile {
     /// Model, wafer, wafers, precision, profile...: as other scenario files.
+    #[schemars(skip)]
     pub machine: ScenarioFile,
     /// How requests are served.
     pub service: ServiceFile,
@@ -34,7 +35,7 @@ pub struct StreamFile {
 }
 
 /// The table `[clients]`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClientsFile {
     /// How they retry, and how many tokens they ask for: a preset; openai-sdk where left out.
@@ -71,7 +72,7 @@ impl ClientsFile {
 }
 
 /// Policies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PolicyKind {
     /// [`crate::policy::FirstCome`].
@@ -85,7 +86,7 @@ pub enum PolicyKind {
 }
 
 /// Ways to give room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AdmissionKind {
     /// [`crate::admission::Whole`].
@@ -95,7 +96,7 @@ pub enum AdmissionKind {
 }
 
 /// Which experts tokens want.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ExpertKind {
     /// The expected load of the closed form.
@@ -105,7 +106,7 @@ pub enum ExpertKind {
 }
 
 /// What users of the generator work on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkKind {
     /// All published prompts.
@@ -125,7 +126,7 @@ impl From<WorkKind> for Workload {
 }
 
 /// The table `[routing]`: one of a trace and the generator.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RoutingFile {
     /// A routing trace of the model (`simctl routing`), in either form.
@@ -150,7 +151,7 @@ impl RoutingFile {
 }
 
 /// The table `[service]`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceFile {
     /// Who goes next; chunked where left out.
@@ -201,7 +202,7 @@ pub struct ServiceFile {
 }
 
 /// Kinds of load.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LoadKind {
     /// [`crate::load::ClosedLoop`].
@@ -217,7 +218,7 @@ pub enum LoadKind {
 }
 
 /// A length as written: always the same, or lognormal around the median.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LengthFile {
     /// Median in tokens.
@@ -228,7 +229,7 @@ pub struct LengthFile {
 }
 
 /// A side request as written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SideFile {
     /// When it is sent; with each request of a user where left out.
@@ -244,7 +245,7 @@ pub struct SideFile {
 }
 
 /// Sub-agents as written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubAgentsFile {
     /// Probability that a step sends them off; 0.012 where left out (TraceLab: the share of sub-agents in tool calls).
@@ -292,7 +293,7 @@ impl std::fmt::Display for Origin {
 }
 
 /// The table `[load]`. Which fields go with which kind is checked.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LoadFile {
     /// Kind; closed where left out.
@@ -354,6 +355,7 @@ pub struct LoadFile {
     pub time_unit: Option<TimeUnit>,
     /// Trace: the time that counts as 0, as the file writes it; the first request where left out.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     pub origin: Option<Origin>,
     /// Trace: tokens of a hashed block, where it is not the format's.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -415,7 +417,7 @@ pub struct LoadFile {
 }
 
 /// The table `[run]`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunFile {
     /// Seconds before the window; 0 where left out.

@@ -1,0 +1,8 @@
+//! libFuzzer's door to the target `production` of `crates/fuzzing`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    if let Some(target) = wafersim_fuzzing::target::named("production") {
+        target.run(bytes);
+    }
+});
