@@ -105,6 +105,9 @@ pub(crate) fn read_profiles(
             }
             let figures = profile_answer(question, &read)?;
             let max_users = here().map(|worked| worked.candidates.max_users).max().unwrap_or(0);
+            // Beside a draft model there is room for fewer.
+            let users_at_full_speed = figures.users_at_full_speed.min(max_users);
+            let figures = ProfileAnswer { users_at_full_speed, ..figures };
             keep(OfProfile { profile, way, timing: read.timing, figures, closed_form, wafers, max_users });
         }
     }

@@ -123,6 +123,11 @@ pub fn tiny_inputs() -> Option<Inputs<'static>> {
     Some(Inputs::new(model, wafer, load))
 }
 
+/// A resolved mapping for the small model, as `fuzz/corpus/mapping_resolved` keeps one: with the hash of today's model.
+pub fn resolved_seed() -> Option<String> {
+    Some(resolve(&wafersim_mapping::Recipe::published(), tiny_inputs()?).ok()?.to_toml())
+}
+
 /// A mapping laid on a small model: a recipe is resolved, a resolved one is opened.
 pub fn mapping_resolved(bytes: &[u8]) -> Outcome {
     let text = match text(bytes) {

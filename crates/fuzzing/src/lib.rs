@@ -23,6 +23,6 @@ pub mod mutate;
 mod routes;
 pub mod target;
 
-pub use inputs::tiny_inputs;
+pub use inputs::{resolved_seed, tiny_inputs};
 pub use mutate::mutate;
 pub use target::{Outcome, TARGETS, Target};

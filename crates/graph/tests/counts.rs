@@ -36,7 +36,7 @@ fn weight_macs(model: &Model) -> u64 {
                 let query = a.query_rank.map_or(hidden * query, |rank| hidden * rank + rank * query);
                 let absorbed = a.heads * a.nope_dim * a.kv_rank + a.heads * a.kv_rank * a.value_dim;
                 let index = a.indexer.map_or(0, |i| {
-                    a.query_rank.unwrap() * i.heads * i.head_dim + hidden * i.head_dim + hidden * i.heads
+                    a.query_rank.unwrap_or(0) * i.heads * i.head_dim + hidden * i.head_dim + hidden * i.heads
                 });
                 query + hidden * (a.kv_rank + a.rope_dim) + absorbed + index + a.heads * a.value_dim * hidden
             }

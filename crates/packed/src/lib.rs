@@ -33,6 +33,10 @@ pub fn pack(value: &impl Serialize, most: u64) -> Result<Vec<u8>, PackedError> {
 /// # Errors
 /// Where they are no such value, are more than `most`, or more than the value.
 pub fn unpack<T: DeserializeOwned>(bytes: &[u8], most: u64) -> Result<T, PackedError> {
+    // bincode's own limit counts what it reads, not what is there.
+    if bytes.len() as u64 > most {
+        return Err(PackedError(format!("{} bytes; allowed: at most {most}", bytes.len())));
+    }
     options(most).deserialize(bytes).map_err(|error| PackedError(error.to_string()))
 }
 

@@ -73,8 +73,10 @@ pub(crate) fn debug_check(outcome: &ServiceOutcome) {
 
 fn totals(laws: &mut Laws, outcome: &ServiceOutcome) {
     let totals = outcome.totals;
-    let requests = totals.refused + totals.finished + totals.cancelled + totals.inside;
-    laws.that("who came was refused, has ended, or is inside", totals.arrived == requests, || format!("{totals:?}"));
+    let requests = totals.refused + totals.finished + totals.cancelled + totals.aborted + totals.inside;
+    laws.that("who came was refused, has ended, was lost, or is inside", totals.arrived == requests, || {
+        format!("{totals:?}")
+    });
     laws.that("what was asked has come or is to come", totals.asked == totals.produced + totals.owed, || {
         format!("{totals:?}")
     });

@@ -44,7 +44,9 @@ pub fn libraries() -> anyhow::Result<Vec<Library>> {
     for entry in std::fs::read_dir(root().join("crates"))? {
         let folder = entry?.path();
         let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-        if name != "xtask" && folder.join("src/lib.rs").is_file() {
+        let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap_or_default();
+        let is_published = !manifest.lines().any(|line| line == "publish = false");
+        if is_published && folder.join("src/lib.rs").is_file() {
             all.push(Library { name, folder });
         }
     }

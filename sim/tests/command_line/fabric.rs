@@ -29,9 +29,14 @@ fn the_text_shows_both_readings_by_operator() {
     assert!(text.lines().all(|line| line.len() <= 100), "{text}");
     let (_, section) = text.split_once("\nLayers on the fabric\n").unwrap();
     let (section, _) = section.split_once("\nProfiles\n").unwrap();
-    for part in
-        ["per output token", "2 layers", "layers 0, 1", "24 x 6 at (0, 6) of wafer 0", "the layer", "attention.softmax"]
-    {
+    for part in [
+        "per output token",
+        "2 layers",
+        "layers 0, 1",
+        "12 x 12 at (12, 0) of wafer 0",
+        "the layer",
+        "attention.softmax",
+    ] {
         assert!(section.contains(part), "{part}: {section}");
     }
     assert!(text.contains("layers on the fabric, all else in closed form (fabric)"), "{text}");

@@ -37,13 +37,9 @@ fn lists_name_everything_that_is_built_in() {
     fits_the_page(&text);
     assert!(builtin::names().all(|name| text.contains(name)), "{text}");
     let json: Value = serde_json::from_str(&model::list_json(&models).unwrap()).unwrap();
-    assert_eq!(json.as_array().unwrap().len(), models.len());
-    assert!(
-        json.as_array()
-            .unwrap()
-            .iter()
-            .all(|entry| entry.get("parameters").is_some() != entry.get("refused").is_some())
-    );
+    let listed = json["models"].as_array().unwrap();
+    assert_eq!(listed.len(), models.len());
+    assert!(listed.iter().all(|entry| entry.get("parameters").is_some() != entry.get("refused").is_some()));
     assert_eq!(
         model::list_markdown(&models).lines().count(),
         2 + models.iter().filter(|(_, model)| model.is_ok()).count()
@@ -53,16 +49,20 @@ fn lists_name_everything_that_is_built_in() {
     fits_the_page(&wafer::list_text(&wafers));
     assert_eq!(wafer::list_markdown(&wafers).lines().count(), 2 + wafers.len());
     let json: Value = serde_json::from_str(&wafer::list_json(&wafers).unwrap()).unwrap();
-    assert_eq!(json[1]["name"], "wse3");
+    assert_eq!(json["wafers"][1]["name"], "wse3");
 }
 
 #[test]
 fn settings_are_those_of_the_scenario_and_the_wafer() {
     fits_the_page(&setting::text());
     let markdown = setting::markdown();
-    assert_eq!(markdown.lines().count(), 2 + SETTINGS.len() + DECLARATIONS.len());
+    let rows = |text: &str| text.lines().filter(|line| line.starts_with('|')).count();
+    let (own, of_streams) = markdown.split_once("\nStream scenarios").unwrap();
+    assert_eq!(rows(own), 2 + SETTINGS.len() + DECLARATIONS.len());
+    assert!(rows(of_streams) > 60 && of_streams.contains("load.users"));
     let json: Value = serde_json::from_str(&setting::json().unwrap()).unwrap();
-    let paths: Vec<&str> = json.as_array().unwrap().iter().filter_map(|entry| entry["path"].as_str()).collect();
+    let paths: Vec<&str> =
+        json["settings"].as_array().unwrap().iter().filter_map(|entry| entry["path"].as_str()).collect();
     assert!(SETTINGS.iter().all(|setting| paths.contains(&setting.path)));
     assert!(paths.contains(&"wafer.fabric.hop_latency"));
 }

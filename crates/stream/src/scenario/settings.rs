@@ -115,7 +115,7 @@ mod tests {
             assert!(!message.contains(&format!("unknown field `{last}`")), "{message}");
         }
         let find = |path: &str| listed.iter().find(|setting| setting.path == path).expect(path);
-        assert_eq!(find("load.kind").allowed, "one of closed, open, sessions, trace");
+        assert_eq!(find("load.kind").allowed, "one of closed, open, sessions, tasks, trace");
         assert_eq!(find("load.prompt.median").allowed, "a whole number");
         assert_eq!(find("load.columns.arrival").allowed, "a text");
         assert_eq!(find("service.prefix_cache").allowed, "true or false");
