@@ -136,7 +136,7 @@ fn wafers(name: Option<&str>) -> PyResult<String> {
 /// Everything that can be set; JSON.
 #[pyfunction]
 fn settings() -> PyResult<String> {
-    report::setting::json(report::setting::Of::Question).map_err(wrong)
+    report::setting::json().map_err(wrong)
 }
 
 #[pymodule]

@@ -10,7 +10,7 @@ Settings are those of ``simctl settings``. Wrong input raises :class:`WafersimEr
 
 from ._native import WafersimError, __version__
 from .answers import Answer, BreakdownRow, Limit, ProfileFigures, Verdict
-from .asking import Mapping, answer, models, plan, search, settings, stream, validate, wafer_map, wafers
+from .asking import Mapping, answer, models, plan, search, settings, stream, stream_settings, validate, wafer_map, wafers
 from .scenarios import Scenario
 from .sweeps import sweep
 from .tables import Plan
@@ -32,6 +32,7 @@ __all__ = [
     "search",
     "settings",
     "stream",
+    "stream_settings",
     "sweep",
     "validate",
     "wafer_map",

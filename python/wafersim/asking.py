@@ -129,14 +129,19 @@ def wafer_map(scenario: Scenario | None = None, *, title: str = "", search: str 
 
 def models(name: str | None = None) -> list[dict[str, Any]]:
     """The built-in models, or one by its name or config.json."""
-    return json.loads(_native.models(name))
+    return json.loads(_native.models(name))["models"]
 
 
 def wafers(name: str | None = None) -> list[dict[str, Any]]:
     """The built-in wafers, or one by its name or file."""
-    return json.loads(_native.wafers(name))
+    return json.loads(_native.wafers(name))["wafers"]
 
 
 def settings() -> list[dict[str, Any]]:
     """Everything that can be set, with what is allowed and what it means."""
-    return json.loads(_native.settings())
+    return json.loads(_native.settings())["settings"]
+
+
+def stream_settings() -> list[dict[str, Any]]:
+    """What stream scenarios have beside them."""
+    return json.loads(_native.settings())["stream_settings"]
