@@ -4,8 +4,9 @@
 //! of its layers as a mapping says, reads them in closed form under three profiles and says what follows. [`plan`] does
 //! so for a table of points.
 //!
-//! The feature `fabric` (on by default) brings what runs wavelet by wavelet ([`fabric`], [`opened`]) and what is held to
-//! measurements ([`production`], [`Provenance::known_errors`]). Every other figure of an answer is the same without it.
+//! The feature `fabric` (on by default) brings what runs wavelet by wavelet ([`fabric`], [`opened`]) and what is held
+//! to measurements ([`production`], [`Provenance::known_errors`]). Every other figure of an answer is the same without
+//! it.
 //!
 //! This crate computes; it prints nothing and writes no files.
 

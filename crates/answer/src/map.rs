@@ -168,8 +168,8 @@ pub struct FoundOn {
 pub struct Gain {
     /// The decision.
     pub decision: String,
-    /// What is reached ([`Objective::key`], or the value of an own objective) where it is as published and the others as found; nothing where that does
-    /// not fit.
+    /// What is reached ([`Objective::key`], or the value of an own objective) where it is as published and the others
+    /// as found; nothing where that does not fit.
     pub reached: Option<f64>,
 }
 

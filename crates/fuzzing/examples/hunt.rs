@@ -1,6 +1,7 @@
 //! Looks for harm in one target, or in all: `cargo run -p wafersim-fuzzing --example hunt -- CASES [TARGET [FIRST]]`.
 //!
-//! Counts what was read and refused, names the slowest case, and keeps what panics in the target's folder of `fuzz/artifacts`.
+//! Counts what was read and refused, names the slowest case, and keeps what panics in the
+//! target's folder of `fuzz/artifacts`.
 
 #![allow(clippy::print_stdout, reason = "an example")]
 

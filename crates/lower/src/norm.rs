@@ -23,8 +23,8 @@ const NORM_OPERATIONS: u64 = 10;
 /// Vector operations of the rotary embedding of q, or of k: (205 - 45) / (16 + 12 / 4) is about eight.
 const ROPE_OPERATIONS: u64 = 8;
 
-/// Fewest for the rotation of pairs, over as many elements as there are pairs: two products, and two more that are added
-/// to them.
+/// Fewest for the rotation of pairs, over as many elements as there are pairs: two products, and two more that are
+/// added to them. Ours: a count of operations, not measured; it takes halves of a head that lie side by side.
 const LEAN_ROPE_OPERATIONS: [(Operation, u64); 2] = [(Operation::Multiply, 2), (Operation::Fma, 2)];
 
 /// Scale and gain of a head's norm.
@@ -65,9 +65,9 @@ pub(crate) struct Beside {
 }
 
 impl Writer<'_> {
-    /// The sum of squares of a norm by itself, its first transfer beside the last step of `choice`, where that is work of
-    /// all cores: a choice by logits that are here already. Its reduction is that of gate and up, with which it would
-    /// ride.
+    /// The sum of squares of a norm by itself, its first transfer beside the last step of `choice`, where that is work
+    /// of all cores: a choice by logits that are here already. Its reduction is that of gate and up, with which it
+    /// would ride.
     pub fn norm_beside(&mut self, riding: Riding, choice: &mut Vec<Node>) -> Beside {
         let tokens = self.laid(riding.x).rows.most();
         let sums = self.declare("feed_forward.sums", vec![riding_sums(tokens)]);

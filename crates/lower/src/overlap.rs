@@ -107,8 +107,8 @@ pub(crate) fn is_conversion(node: &Node) -> bool {
         if matches!(&step.action, Action::Compute(compute) if compute.math == Math::Dequantise))
 }
 
-/// Transfers beside the work of an operator before its reduction: each beside the next step that `may` stand beside one,
-/// those that find none before all else.
+/// Transfers beside the work of an operator before its reduction: each beside the next step that `may` stand beside
+/// one, those that find none before all else.
 pub(crate) fn beside_each(transfers: Vec<Node>, work: Vec<Node>, may: impl Fn(&Node) -> bool) -> Vec<Node> {
     let can = |node: &Node| is_work(node) && may(node);
     let places = work.iter().filter(|node| can(node)).count();

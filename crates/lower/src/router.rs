@@ -87,7 +87,7 @@ pub(crate) fn check_selection(selection: &Selection) -> Result<(), LowerError> {
 /// Either a pass over all for each of them (the plainest way), or one pass in the cheaper of two ways. The first keeps
 /// the best so far: it compares each with the least of the best, and puts those that are larger among them: of elements
 /// in random order the i-th is one of the largest `best` with probability best / i, so that best (1 + 1 / (best + 1) +
-/// ... + 1 / count) are expected to be put in, each past half of the list, with a comparison and a move for every place.
+/// ... + 1 / count) are expected to be put in, each past half of the list, with a comparison and a move a place.
 /// Low: `best` (falling elements), high: all (rising). The second keeps the largest of each block: every time the
 /// largest of these is taken, crossed out, and the next of its block found, with two moves; it depends on no order.
 fn selection_passes(count: u64, best: u64, single_pass: bool) -> Vec<(u64, u64)> {
@@ -407,8 +407,8 @@ impl Writer<'_> {
         }
     }
 
-    /// Logits that end along y, in the order of their places, for who chooses: in the middle of the line where one place
-    /// does, else where the last of them come soonest to all. Two to a place, which go through in one wavelet.
+    /// Logits that end along y, in the order of their places, for who chooses: in the middle of the line where one
+    /// place does, else where the last of them come soonest to all. Two to a place, which go through in one wavelet.
     pub fn logits_along_y(&self, moe: &Moe, single: bool) -> Field {
         let rows = self.region().rows;
         let each = moe.experts.div_ceil(rows).max(2).min(moe.experts.max(1));

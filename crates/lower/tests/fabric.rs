@@ -16,9 +16,12 @@ use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Layer, Line
 use wafersim_spec::wafer::RateSet;
 use wafersim_spec::{DataType, Precision, Wafer};
 
-/// How far closed form and fabric may be apart: 3 %, and a little for grids so small that a softmax, which runs ahead in
-/// places, is an eighth of the layer.
-const LIMIT: f64 = 0.032;
+/// How far closed form and fabric may be apart.
+const LIMIT: f64 = 0.03;
+
+/// The same where five groups share a head of 30 columns: some run ahead of others in a softmax that is an eighth of the
+/// layer, which the closed form cannot see (+3.01 %).
+const LIMIT_OF_FIVE_GROUPS: f64 = 0.032;
 
 fn layer(reach: Reach, sinks: bool) -> Layer {
     Layer {
@@ -109,8 +112,12 @@ fn above(what: &str, program: &Program) -> f64 {
 }
 
 fn agree(what: &str, program: &Program) {
+    agree_within(LIMIT, what, program);
+}
+
+fn agree_within(limit: f64, what: &str, program: &Program) {
     let off = above(what, program);
-    assert!(off.abs() < LIMIT, "{what}: {:.1} %", off * 100.0);
+    assert!(off.abs() < limit, "{what}: {:.1} %", off * 100.0);
     let [here, elsewhere] = [program, &program.moved(17, 300)].map(|program| read(program).1.cycles);
     assert_eq!(here, elsewhere, "{what}, at another place");
 }
@@ -135,7 +142,8 @@ fn kv_layouts_and_rewrites() {
                 let published = LayerMapping::published(columns, rows);
                 let mapping = LayerMapping { kv, rewrites, routes, reductions, ..published };
                 let what = format!("{columns} x {rows}, {splits:?}, {append:?}, {rewrites:?}");
-                agree(&what, &written(&layer, &mapping, 700));
+                let limit = if splits == [3, 5, 1] { LIMIT_OF_FIVE_GROUPS } else { LIMIT };
+                agree_within(limit, &what, &written(&layer, &mapping, 700));
             }
         }
     }
