@@ -8,6 +8,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use mimalloc::MiMalloc;
 use wafersim_answer::plan::{Axes, PlanRow, plan};
 use wafersim_answer::rows::Rows;
 use wafersim_answer::{AnswerError, Question, Ranges, answer, answer_without_ranges};
@@ -21,6 +22,10 @@ use wafersim_program::{Axis, Region};
 use wafersim_spec::scenario::{Profile, WaferCount};
 use wafersim_spec::wafer::RateSet;
 use wafersim_spec::{Model, Scenario, Wafer};
+
+/// What `simctl` takes memory from.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn qwen3_coder() -> Model {
     Model::builtin("qwen3-coder-480b-a35b").expect("a built-in model")

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use mimalloc::MiMalloc;
 use wafersim_requests::Settings;
 use wafersim_stream::admission::Whole;
 use wafersim_stream::balancer::Replicas;
@@ -30,6 +31,10 @@ use wafersim_stream::{ServiceOutcome, Time};
 /// As many stations as 16 wafers with 64 slots have.
 const STATIONS: u32 = 80;
 const MICROSECOND: u64 = 1_000_000;
+
+/// What `simctl` takes memory from.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn event_queue(criterion: &mut Criterion) {
     let times = [PassTimes::new(&[(30 * MICROSECOND, 30 * MICROSECOND); STATIONS as usize], 0)];

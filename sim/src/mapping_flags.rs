@@ -70,9 +70,13 @@ impl MappingFlags {
 
     /// The question with what is said of its mapping.
     pub fn ask(&self, question: Question) -> Result<Question, Failure> {
-        let question = self.ask_many(question)?;
+        Ok(self.known(self.ask_many(question)?))
+    }
+
+    /// The question with what is found for it, from the cache where that is not refused.
+    pub fn known(&self, question: Question) -> Question {
         let uses_cache = question.search.is_some() && question.mapping.is_none() && !self.no_cache;
-        Ok(if uses_cache { cache::searched(question) } else { question })
+        if uses_cache { cache::searched(question) } else { question }
     }
 
     /// The same for a question that stands for many others, each with a search of its own.

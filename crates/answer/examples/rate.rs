@@ -12,6 +12,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mimalloc::MiMalloc;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use wafersim_answer::Question;
@@ -20,6 +21,10 @@ use wafersim_mapping::Common;
 use wafersim_search::{Decision, Judge, Judged, Point, Space};
 use wafersim_spec::Scenario;
 use wafersim_spec::scenario::Verification;
+
+/// What `simctl` takes memory from.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Steps of a walk from the start.
 const STEPS: usize = 60;

@@ -22,7 +22,6 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use wafersim_fabric::circuit;
 use wafersim_mapping::Mapped;
 use wafersim_place::Placement;
 use wafersim_program::Program;
@@ -201,7 +200,7 @@ impl DecodePrograms {
             if program.color_count() <= available {
                 return Ok(());
             }
-            circuit::fits_in_routers(program, &question.wafer, &question.movements).map_err(|reason| {
+            question.routers.fit(program, &question.wafer).map_err(|reason| {
                 let what = format!("a layer of layout {layout}");
                 AnswerError::Fabric { what, reason }
             })

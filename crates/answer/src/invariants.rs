@@ -120,6 +120,12 @@ pub fn of_answer(answer: &Answer) -> Vec<Violation> {
     laws.that("the users asked for have room", answer.max_users >= answer.users, || {
         format!("room for {} of {}", answer.max_users, answer.users)
     });
+    if let Some(fewer) = &answer.fewer_at_once {
+        let makes_more = fewer.tokens_per_second_total > answer.tokens_per_second_total;
+        laws.that("fewer users at once make more", fewer.users < answer.users && makes_more, || {
+            format!("{} make {} tok/s", fewer.users, fewer.tokens_per_second_total)
+        });
+    }
     laws.that("users at full speed have room", answer.users_at_full_speed <= answer.max_users, || {
         format!("{} at full speed, room for {}", answer.users_at_full_speed, answer.max_users)
     });

@@ -24,6 +24,7 @@ mod extensions;
 #[cfg(feature = "fabric")]
 #[cfg_attr(docsrs, doc(cfg(feature = "fabric")))]
 pub mod fabric;
+mod fewer;
 pub mod invariants;
 pub mod map;
 mod memory;
@@ -40,6 +41,7 @@ mod provenance;
 mod question;
 mod read;
 mod reread;
+mod routers;
 pub mod rows;
 mod run;
 mod rungs;
@@ -53,6 +55,7 @@ pub use chosen::Source;
 pub use decode::{DecodeTiming, DraftTime, Pace, Verified};
 pub use error::AnswerError;
 pub use extensions::Extensions;
+pub use fewer::{FewerAtOnce, fewer_at_once};
 pub use memory::Fullest;
 #[cfg(feature = "fabric")]
 #[cfg_attr(docsrs, doc(cfg(feature = "fabric")))]

@@ -4,7 +4,6 @@ use std::sync::{Arc, OnceLock};
 
 use wafersim_mapping::{Inputs, Load, Mapping, hash};
 use wafersim_place::{KvLayoutChoice, Machine, Request};
-use wafersim_program::KnownMovements;
 use wafersim_search::Effort;
 use wafersim_spec::scenario::{Speculation, WaferCount};
 use wafersim_spec::{Hertz, Model, Scenario, Wafer};
@@ -12,6 +11,7 @@ use wafersim_spec::{Hertz, Model, Scenario, Wafer};
 use crate::decode::Verified;
 use crate::error::AnswerError;
 use crate::extensions::Extensions;
+use crate::routers::KnownRouters;
 use crate::rungs::Known;
 use crate::searched::Searched;
 
@@ -36,8 +36,8 @@ pub struct Question {
     pub(crate) searched: OnceLock<Option<Box<Searched>>>,
     /// What was found for questions that share rungs with this one.
     pub(crate) rungs: Arc<Known>,
-    /// What relayouts of the programs move whose colors were counted.
-    pub(crate) movements: Arc<KnownMovements>,
+    /// Programs for which routers have been checked.
+    pub(crate) routers: Arc<KnownRouters>,
 }
 
 impl Question {
@@ -63,9 +63,9 @@ impl Question {
         let draft = scenario.speculation.draft_model.as_deref().filter(|_| scenario.speculation.draft_length > 0);
         let draft = draft.map(|name| model.draft_model(name)).transpose()?;
         let (mapping, search, searched) = (None, None, OnceLock::new());
-        let (rungs, movements) = (Arc::default(), Arc::default());
+        let (rungs, routers) = (Arc::default(), Arc::default());
         let extensions = Extensions::default();
-        Ok(Self { scenario, model, wafer, draft, mapping, search, extensions, searched, rungs, movements })
+        Ok(Self { scenario, model, wafer, draft, mapping, search, extensions, searched, rungs, routers })
     }
 
     /// The same with a mapping for the profiles `best` and `ideal`.
@@ -146,9 +146,9 @@ impl Question {
     /// As [`Question::new`].
     pub fn asking(&self, scenario: Scenario) -> Result<Self, AnswerError> {
         let other = Self::new(scenario, self.model.clone(), self.wafer.clone())?;
-        let (rungs, movements) = (Arc::clone(&self.rungs), Arc::clone(&self.movements));
+        let (rungs, routers) = (Arc::clone(&self.rungs), Arc::clone(&self.routers));
         let other = other.with_mapping(self.mapping.clone()).searching(self.search).with_extensions_of(self)?;
-        Ok(Self { rungs, movements, ..other })
+        Ok(Self { rungs, routers, ..other })
     }
 
     /// What a mapping is resolved for.
@@ -197,9 +197,9 @@ impl Question {
         let scenario = Scenario { model: model.name.clone(), speculation, ..self.scenario.clone() };
         let (wafer, mapping) = (self.wafer.clone(), self.open_mapping());
         let (search, searched) = (None, OnceLock::new());
-        let (rungs, movements) = (Arc::default(), Arc::default());
+        let (rungs, routers) = (Arc::default(), Arc::default());
         let extensions = self.extensions.clone();
-        Some(Self { scenario, model, wafer, draft: None, mapping, search, extensions, searched, rungs, movements })
+        Some(Self { scenario, model, wafer, draft: None, mapping, search, extensions, searched, rungs, routers })
     }
 
     /// The same question without speculation, on exactly so many wafers.
@@ -212,9 +212,9 @@ impl Question {
         let (model, wafer, mapping) = (self.model.clone(), self.wafer.clone(), self.open_mapping());
         // What was found is found for drafts too.
         let (search, searched) = (self.search, self.searched.clone());
-        let (rungs, movements) = (Arc::clone(&self.rungs), Arc::clone(&self.movements));
+        let (rungs, routers) = (Arc::clone(&self.rungs), Arc::clone(&self.routers));
         let extensions = self.extensions.clone();
-        Self { scenario, model, wafer, draft: None, mapping, search, extensions, searched, rungs, movements }
+        Self { scenario, model, wafer, draft: None, mapping, search, extensions, searched, rungs, routers }
     }
 
     /// The mapping for another load than this one: of a resolved one its recipe.

@@ -24,6 +24,7 @@ use crate::chosen::Chosen;
 use crate::decode::{DecodeTiming, Pace, Verified};
 use crate::draft::wafers_used;
 use crate::error::AnswerError;
+use crate::fewer::FewerAtOnce;
 use crate::invariants::{self, debug_assert_lawful};
 #[cfg(feature = "fabric")]
 use crate::production::Services;
@@ -67,6 +68,9 @@ pub struct Answer {
     pub users_at_full_speed: u64,
     /// Users with this context whose KV cache the wafers hold in any arrangement, however slow.
     pub max_users: u64,
+    /// Fewer users at once, where that gives more in all; nothing where that was not looked for ([`crate::fewer_at_once`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fewer_at_once: Option<FewerAtOnce>,
     /// Whether the target is reached.
     pub verdict: Verdict,
     /// All three profiles side by side, and what no mapping beats.
@@ -395,6 +399,7 @@ pub(crate) fn base_answer(
         time_to_first_token_ms: figures.time_to_first_token_ms,
         users_at_full_speed: figures.users_at_full_speed,
         max_users,
+        fewer_at_once: None,
         verdict,
         #[cfg(feature = "fabric")]
         services: Services::of(question, &profiles),

@@ -3,7 +3,8 @@
 //! A search that refines decision by decision ends where no single one helps, which may be nearer to the best for a
 //! harder question than for an easier one. So mappings are looked for at the next rung at or above a question, and at
 //! some further up; each is timed, unchanged, on the question itself, and the fastest counts. Rungs are contexts and
-//! users in eighths of an octave, and steps of free memory. They do not depend on the question: between two rungs all
+//! users of 2^n and 1.5 * 2^n, so that a harder question's rungs are nearly all an easier one's too, and steps of free
+//! memory. They do not depend on the question: between two rungs all
 //! questions choose among the same mappings, and points of a plan that have a rung in common search it once.
 
 use std::collections::BTreeMap;
@@ -60,39 +61,42 @@ pub(crate) struct Known(Mutex<BTreeMap<String, Arc<Rung>>>);
 /// How far a rung is above the one of a question, along each axis.
 #[derive(Debug, Clone, Copy)]
 struct Height {
-    octaves_of_context: u32,
-    octaves_of_users: u32,
+    /// Steps of contexts, two to an octave.
+    context: u32,
+    /// Steps of users, the same.
+    users: u32,
     /// Steps of [`LOWER`] bytes.
-    steps_of_memory: u32,
+    memory: u32,
 }
 
 impl Height {
-    const fn new(octaves_of_context: u32, octaves_of_users: u32, steps_of_memory: u32) -> Self {
-        Self { octaves_of_context, octaves_of_users, steps_of_memory }
+    const fn new(context: u32, users: u32, memory: u32) -> Self {
+        Self { context, users, memory }
     }
 }
 
 /// The rungs that are looked at, the question's own first.
-const HEIGHTS: [Height; 9] = [
+const HEIGHTS: [Height; 14] = [
     Height::new(0, 0, 0),
     Height::new(1, 0, 0),
-    Height::new(0, 1, 0),
-    Height::new(0, 0, 1),
-    Height::new(1, 1, 0),
     Height::new(2, 0, 0),
+    Height::new(3, 0, 0),
+    Height::new(4, 0, 0),
+    Height::new(6, 0, 0),
+    Height::new(0, 1, 0),
     Height::new(0, 2, 0),
+    Height::new(0, 4, 0),
+    Height::new(2, 2, 0),
+    Height::new(0, 0, 1),
     Height::new(0, 0, 2),
     Height::new(0, 0, 4),
+    Height::new(2, 0, 1),
 ];
-
-/// Those that a quick answer can wait for.
-const QUICK: usize = 4;
 
 /// What is found at the rungs at or above a question.
 pub(crate) fn all(question: &Question, how: How) -> Vec<Arc<Rung>> {
     let can_hold = |rung: &Question| fewest(rung).is_ok_and(|wafers| wafers <= how.most);
-    let count = if how.effort == Effort::Quick { QUICK } else { HEIGHTS.len() };
-    let above = HEIGHTS.iter().take(count).filter_map(|height| rung(question, *height));
+    let above = HEIGHTS.iter().filter_map(|height| rung(question, *height));
     let rungs: Vec<Question> = above.filter(can_hold).collect();
     // One after the other would leave threads idle at the end of each.
     let mut found: Vec<Arc<Rung>> = rungs.par_iter().map(|rung| at(rung, how)).collect();
@@ -103,17 +107,21 @@ pub(crate) fn all(question: &Question, how: How) -> Vec<Arc<Rung>> {
     found
 }
 
+/// The number so many steps above the first that is not below a value, of 1, 2, 3, 4, 6, 8, 12, ...
+fn up(value: u64, steps: u32) -> Option<u64> {
+    let octaves = (0..u64::BITS).map(|octave| 1u64 << octave);
+    let numbers =
+        octaves.flat_map(|octave| [Some(octave), (octave > 1).then(|| octave.checked_add(octave / 2)).flatten()]);
+    numbers.flatten().filter(|number| *number >= value).nth(steps as usize)
+}
+
 /// The rung so far above a question; nothing where the model, the wafer or 64 bits do not allow it.
 fn rung(question: &Question, height: Height) -> Option<Question> {
-    let up = |value: u64, octaves: u32| {
-        let step = (value.checked_next_power_of_two()? / 16).max(1);
-        value.checked_next_multiple_of(step)?.checked_mul(1 << octaves)
-    };
-    let context = up(question.scenario.context, height.octaves_of_context)?;
-    let users = up(question.scenario.users, height.octaves_of_users)?;
+    let context = up(question.scenario.context, height.context)?;
+    let users = up(question.scenario.users, height.users)?;
     let mut rung = at_most_positions(question, context, users)?;
     let free = rung.wafer.free_bytes().0 / MEMORY_STEP * MEMORY_STEP;
-    let free = free.checked_sub(LOWER * u64::from(height.steps_of_memory))?;
+    let free = free.checked_sub(LOWER * u64::from(height.memory))?;
     // What a wafer file does not allow is no rung.
     rung.wafer.set("pe.free_memory", free as f64).ok()?;
     Some(rung)
@@ -157,10 +165,8 @@ fn searched(question: &Question, how: How) -> Rung {
     let search = Search { space, effort: how.effort, seed: 1 };
     let surveyed = survey(&search, first_point(question, start(question), how.most), &judge);
     let mut refined = refine_each(&search, &surveyed, how.effort.evaluations(), &judge);
-    if how.effort > Effort::Quick {
-        // Other divisions than the fastest may be better once they are refined, and other starts.
-        refined.extend(refine(&search, &surveyed, &judge));
-    }
+    // Other divisions than the fastest may be better once they are refined, and other starts.
+    refined.extend(refine(&search, &surveyed, &judge));
     let evaluations = refined.iter().map(|found| found.evaluations).max().unwrap_or(0);
     let found = refined.into_iter().map(|found| OfRung {
         recipe: found.point.recipe.pinned(&found.mapped),
@@ -185,25 +191,25 @@ mod tests {
     }
 
     #[test]
-    fn rungs_are_eighths_of_an_octave() {
+    fn two_rungs_are_an_octave() {
         let own = |context, users| rung(&question(context, users), Height::new(0, 0, 0)).as_ref().map(said);
         for (context, users, rung) in [
-            (18_065, 1, (18_432, 1, 41_984)),
-            (18_432, 3, (18_432, 3, 41_984)),
-            (100_000, 33, (106_496, 36, 41_984)),
-            (130_000, 1, (131_072, 1, 41_984)),
+            (18_065, 1, (24_576, 1, 41_984)),
+            (24_576, 3, (24_576, 3, 41_984)),
+            (100_000, 33, (131_072, 48, 41_984)),
+            (1, 5, (1, 6, 41_984)),
         ] {
             assert_eq!(own(context, users), Some(rung), "{context}, {users}");
         }
         // All questions between two rungs have the same ones.
-        assert_eq!(own(16_385, 1), own(18_432, 1));
+        assert_eq!(own(16_385, 1), own(24_576, 1));
     }
 
     #[test]
     fn rungs_above_are_what_the_model_allows() {
         let at = |context, users, memory| rung(&question(40_000, 3), Height::new(context, users, memory));
-        assert_eq!(at(1, 2, 2).as_ref().map(said), Some((81_920, 12, 39_936)));
-        assert_eq!(at(2, 0, 0).as_ref().map(said), Some((131_072, 3, 41_984)), "the most that the model allows");
-        assert!(at(3, 0, 0).is_none() && at(0, 63, 0).is_none() && at(0, 0, 41).is_none());
+        assert_eq!(at(1, 2, 2).as_ref().map(said), Some((65_536, 6, 39_936)));
+        assert_eq!(at(3, 0, 0).as_ref().map(said), Some((131_072, 3, 41_984)), "the most that the model allows");
+        assert!(at(6, 0, 0).is_none() && at(0, 200, 0).is_none() && at(0, 0, 41).is_none());
     }
 }

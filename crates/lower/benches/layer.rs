@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use mimalloc::MiMalloc;
 use wafersim_cost::{Rates, View, cost};
 use wafersim_graph::LayerGraphs;
 use wafersim_lower::{ExpertLoad, LayerRequest, Routed, Scope, decode_layer, decode_layer_with};
@@ -17,6 +18,10 @@ use wafersim_mapping::{ExpertMapping, KvMapping, LayerMapping, LayerPlace, Recip
 use wafersim_spec::model::{FeedForward, Layer};
 use wafersim_spec::wafer::RateSet;
 use wafersim_spec::{Model, Precision, Wafer};
+
+/// What `simctl` takes memory from.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Ways to share out the columns of a head: width, sequence.
 fn splits(columns: u64, heads: u64) -> Vec<KvMapping> {

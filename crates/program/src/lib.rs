@@ -34,6 +34,7 @@ pub mod program;
 pub mod runs;
 pub mod sent;
 pub mod step;
+pub mod traffic;
 pub mod transfer;
 pub mod work;
 
@@ -53,6 +54,7 @@ pub use step::{
     Action, Broadcast, ChainReduce, Compute, End, Multicast, Path, ReduceOperator, Relayout, Root, RouteChange,
     Segment, Shift, Stagger, Step, Style, Synchronise,
 };
+pub use traffic::Traffic;
 pub use transfer::Transfer;
 pub use wafersim_spec::region::{self, Axis, Region};
 pub use work::{Math, Operation, Work};

@@ -6,7 +6,7 @@ use clap::Args;
 use wafersim::answer::fabric::{FabricReading, answer_on_fabric};
 use wafersim::answer::plan::{Axes, PlanRow, sweep};
 use wafersim::answer::rows::Rows;
-use wafersim::answer::{Answer, Question, Ranges, answer_with, resolved_mapping};
+use wafersim::answer::{Answer, Question, Ranges, answer_with, fewer_at_once, resolved_mapping};
 use wafersim::certify::Trials;
 use wafersim::report;
 use wafersim::spec::{Scenario, Wafer};
@@ -94,7 +94,8 @@ pub fn execute(flags: &RunFlags, asked: &Asked) -> Result<(), Failure> {
     let result = match on_the_fabric {
         Some(asked) => on_fabric(&question, asked, finished)?,
         None => {
-            let answer = answer(&question)?;
+            let mut answer = answer(&question)?;
+            answer.fewer_at_once = fewer_at_once(&question, &answer, &|asked| flags.load.mapping.known(asked));
             let run = (flags.fabric.fidelity() == Fidelity::Stream).then(|| steady(question.clone(), STREAM_SEED));
             Answered { answer, beside: run.transpose()?.map_or(Beside::Nothing, |run| Beside::Stream(Box::new(run))) }
         }

@@ -33,6 +33,9 @@ pub(super) fn text(answer: &Answer, wafer: &Wafer) -> String {
         line("compared", words);
     }
     line("users", users_line(answer));
+    if let Some(words) = fewer_line(answer) {
+        line("fewer at once", words);
+    }
     line("model", model_line(answer));
     if let Some(source) = &answer.load.precision_source {
         line("stored as", source.clone());
@@ -84,6 +87,19 @@ fn users_line(answer: &Answer) -> String {
         users(answer.users_at_full_speed),
         users(answer.max_users)
     )
+}
+
+/// What fewer users at once would make, where that is more.
+fn fewer_line(answer: &Answer) -> Option<String> {
+    let fewer = answer.fewer_at_once.as_ref()?;
+    let turns = fewer.tokens_per_second_total / answer.users as f64;
+    Some(format!(
+        "{} at once, the others waiting for their turn: {} tok/s in all, {} each while served, {} each in the mean",
+        whole(fewer.users),
+        figure(fewer.tokens_per_second_total),
+        figure(fewer.tokens_per_second_per_user),
+        figure(turns)
+    ))
 }
 
 fn model_line(answer: &Answer) -> String {
