@@ -91,8 +91,8 @@ fn a_signal_leaves_no_unfinished_file() {
         // An unfinished file is in the folder by name, or open without one.
         let is_named = || names(folder.path()).iter().any(|name| name.ends_with(".part"));
         let is_open = || {
-            let open = std::fs::read_dir(format!("/proc/{}/fd", running.id())).into_iter().flatten().flatten();
-            open.filter_map(|file| std::fs::read_link(file.path()).ok()).any(|path| path.starts_with(folder.path()))
+            let open = fs::read_dir(format!("/proc/{}/fd", running.id())).into_iter().flatten().flatten();
+            open.filter_map(|file| fs::read_link(file.path()).ok()).any(|path| path.starts_with(folder.path()))
         };
         while !is_named() && !is_open() && start.elapsed() < Duration::from_secs(60) {
             std::thread::sleep(Duration::from_millis(10));
