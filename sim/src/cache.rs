@@ -14,7 +14,7 @@ use wafersim::answer::{Considered, Question, Searched};
 use wafersim::mapping::{Recipe, hash};
 use wafersim_packed::{pack, unpack};
 
-use crate::files;
+use crate::part::Part;
 
 /// Largest file of the cache in bytes: a recipe, and a few numbers of wafers.
 const LARGEST: u64 = 1 << 20;
@@ -77,7 +77,7 @@ fn write(file: &Path, kept: &Option<Kept>) {
     let write = || -> Option<()> {
         let folder = file.parent()?;
         std::fs::create_dir_all(folder).ok()?;
-        let mut fresh = files::part_in(folder, None).ok()?;
+        let mut fresh = Part::new(folder, None).ok()?;
         fresh.write_all(&pack(kept, LARGEST).ok()?).ok()?;
         fresh.persist(file).ok().map(|_| ())
     };

@@ -3,11 +3,8 @@
 //!
 //! Both are of the whole process, as signals are, and so are the two lists.
 
-use std::fs::Permissions;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use tempfile::{Builder, NamedTempFile};
 
 use crate::failure::Failure;
 
@@ -101,17 +98,12 @@ fn use_file(by: &'static str, path: &Path, is_written: bool) -> Result<(), Failu
 /// Files that are not finished.
 static PARTS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// A file in a folder that takes another's place when it is finished. It goes with the value, and with the process.
-pub fn part_in(folder: &Path, permissions: Option<Permissions>) -> std::io::Result<NamedTempFile> {
-    let mut builder = Builder::new();
-    builder.prefix(".simctl-").suffix(".part");
-    if let Some(permissions) = permissions {
-        builder.permissions(permissions);
-    }
+/// Makes a file that is to go with the process where a signal ends it: no signal comes between it and the list.
+pub fn listed<T>(make: impl FnOnce() -> std::io::Result<T>, path: impl FnOnce(&T) -> PathBuf) -> std::io::Result<T> {
     let mut parts = list(&PARTS);
-    let part = builder.tempfile_in(folder)?;
-    parts.push(part.path().to_path_buf());
-    Ok(part)
+    let made = make()?;
+    parts.push(path(&made));
+    Ok(made)
 }
 
 /// A file that may come to be, and is to go with the process where a signal ends it.

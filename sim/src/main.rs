@@ -22,6 +22,7 @@ mod model_flags;
 mod out_flags;
 mod output;
 mod pages;
+mod part;
 mod picture_file;
 mod plan_axes;
 mod progress;

@@ -1,17 +1,16 @@
 //! The only module that prints and writes.
 //!
-//! The file of `--out` is opened before the work begins, so that a wrong path is known at once; it is written beside
-//! its place and moved there at the end, so that nobody ever sees half of it. What is no plain file (a pipe,
+//! The file of `--out` is opened before the work begins, so that a wrong path is known at once; it is written apart
+//! from its place and put there at the end ([`Part`]), so that nobody ever sees half of it. What is no plain file (a pipe,
 //! `/dev/null`) is written to as it is. A reader of stdout who has seen enough is no failure.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{BufWriter, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
-
 use crate::failure::Failure;
 use crate::files;
+use crate::part::Part;
 use crate::terminal;
 use crate::words;
 
@@ -22,8 +21,8 @@ pub enum Destination {
     Stdout,
     /// A file that is put in its place when all is written.
     Replace {
-        /// The file beside it.
-        temporary: NamedTempFile,
+        /// What will stand there.
+        temporary: Part,
         /// Its place.
         target: PathBuf,
     },
@@ -49,6 +48,12 @@ impl Destination {
     /// Opens the file of a flag.
     pub fn open_for(flag: &'static str, path: &Path) -> Result<Self, Failure> {
         let refuse = |reason: String| Failure::OutFile { flag, file: path.display().to_string(), reason };
+        // Whatever is wrong with the name is known before the work: a link to itself, a name that is too long.
+        match path.metadata() {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(refuse(reason_of(&error))),
+            Err(_) if path.is_symlink() => return Err(refuse("is a link that leads nowhere".into())),
+            _ => {}
+        }
         files::writes(flag, path)?;
         // A link stays a link: the file that it leads to is replaced.
         let target = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
@@ -70,7 +75,7 @@ impl Destination {
         }
         let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let permissions = known.map(|known| known.permissions()).or_else(default_permissions);
-        let temporary = files::part_in(folder, permissions).map_err(|error| refuse(reason_of(&error)))?;
+        let temporary = Part::new(folder, permissions).map_err(|error| refuse(reason_of(&error)))?;
         Ok(Self::Replace { temporary, target })
     }
 
@@ -95,7 +100,7 @@ impl Destination {
             Self::Replace { mut temporary, target } => {
                 let written = temporary.write_all(bytes).and_then(|()| temporary.flush());
                 written.map_err(|error| failed(&target, error.to_string()))?;
-                temporary.persist(&target).map_err(|error| failed(&target, error.error.to_string()))?;
+                temporary.persist(&target).map_err(|error| failed(&target, error.to_string()))?;
                 say(&format!("written: {}", target.display()));
                 Ok(())
             }
@@ -124,7 +129,7 @@ impl Folder {
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let tried = if path.is_dir() { path } else { parent };
         // The file is gone as soon as it is known that it could be made.
-        files::part_in(tried, None).map_err(|error| refuse(reason_of(&error)))?;
+        Part::new(tried, None).map_err(|error| refuse(reason_of(&error)))?;
         Ok(Self { flag, path: path.to_path_buf() })
     }
 
@@ -148,7 +153,7 @@ impl Destination {
             Self::Stream { file, target } => spool(pieces, &target, file),
             Self::Replace { mut temporary, target } => {
                 pieces(&mut BufWriter::new(&mut temporary))?;
-                temporary.persist(&target).map_err(|error| failed(&target, error.error.to_string()))?;
+                temporary.persist(&target).map_err(|error| failed(&target, error.to_string()))?;
                 say(&format!("written: {}", target.display()));
                 Ok(())
             }

@@ -258,10 +258,14 @@ fn holds(laws: &mut Laws, range: Range, value: f64) {
 
 fn draws(laws: &mut Laws, sampled: &Sampled) {
     laws.share("the probability of the target", sampled.probability);
+    laws.ascending("what reaches the target fits", &[sampled.probability, sampled.fits, 1.0]);
     let percentiles = [&sampled.p5, &sampled.p50, &sampled.p95];
     laws.ascending("percentiles of the speed ascend", &percentiles.map(|drawn| drawn.tokens_per_second_per_user));
     laws.ascending("percentiles of all users' speed ascend", &percentiles.map(|drawn| drawn.tokens_per_second_total));
     laws.ascending("percentiles of the first token ascend", &percentiles.map(|drawn| drawn.time_to_first_token_ms));
+    laws.ascending("percentiles of the users that fit ascend", &percentiles.map(|drawn| drawn.max_users as f64));
+    let wafers = percentiles.map(|drawn| drawn.fewest_wafers.map_or(f64::MAX, f64::from));
+    laws.ascending("percentiles of the fewest wafers ascend", &wafers);
 }
 
 /// The laws that a row of a plan breaks: none.

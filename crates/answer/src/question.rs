@@ -60,8 +60,10 @@ impl Question {
         scenario.fit_default_context(&model);
         scenario.fit_default_precision(&model);
         scenario.check_against(&model)?;
-        let draft = scenario.speculation.draft_model.as_deref().filter(|_| scenario.speculation.draft_length > 0);
+        let draft = scenario.speculation.draft_model.as_deref();
+        // A name that leads nowhere is refused, whether anything is drafted or not.
         let draft = draft.map(|name| model.draft_model(name)).transpose()?;
+        let draft = draft.filter(|_| scenario.speculation.draft_length > 0);
         let (mapping, search, searched) = (None, None, OnceLock::new());
         let (rungs, routers) = (Arc::default(), Arc::default());
         let extensions = Extensions::default();

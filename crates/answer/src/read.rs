@@ -234,15 +234,21 @@ pub(crate) fn planned(
     asked: &[Profile],
     ranges: Ranges,
 ) -> Result<Vec<PlannedProfile>, AnswerError> {
-    let mut found = BTreeMap::new();
+    let (mut found, mut refused) = (BTreeMap::new(), None);
     // The published profile comes first where mappings are shared.
     let mut order = asked.to_vec();
     order.sort_unstable();
     order.dedup();
     read_profiles(question, &order, &mut closed_form, &mut |of| {
         let OfProfile { profile, way, figures, wafers, max_users, .. } = of;
-        let spread = (ranges != Ranges::None).then(|| spread(question, way, profile, ranges));
-        found.insert(profile, PlannedProfile { figures, wafers, max_users, spread: spread.flatten() });
+        let spread = spread(question, way, wafers, profile, ranges).unwrap_or_else(|error| {
+            refused.get_or_insert(error);
+            None
+        });
+        found.insert(profile, PlannedProfile { figures, wafers, max_users, spread });
     })?;
+    if let Some(error) = refused {
+        return Err(error);
+    }
     Ok(asked.iter().filter_map(|profile| found.get(profile).cloned()).collect())
 }

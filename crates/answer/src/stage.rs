@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use wafersim_cost::{Cause, Cost, OperatorCost, ProgramCost, Rates, View, cost, formula};
+use wafersim_cost::{AfterWork, Cause, Cost, OperatorCost, ProgramCost, Rates, View, cost, formula};
 use wafersim_place::{Item, Placement, Slot, TableLayout};
 use wafersim_program::{Axis, BufferId, End, Program, Region, Relayout};
 use wafersim_spec::scenario::Profile;
@@ -68,6 +68,12 @@ impl LayerReading {
     /// The same with other ports.
     pub(crate) fn with_ports(self, ports: Ports) -> Self {
         Self { ports, ..self }
+    }
+
+    /// The same with transfers that begin another way after work.
+    pub(crate) fn with_transfers(mut self, after_work: AfterWork) -> Self {
+        self.rates.after_work = after_work;
+        self
     }
 
     /// The way along y that is left between rows of neighbouring wafers.

@@ -3,10 +3,11 @@
 //!
 //! One input at a time is set to its low and its high, all others stay. The *corner* takes for each the end that slows
 //! or speeds the answer; *sampled* draws all of them ([`sampled`]). The placement and its mapping stay for that. What
-//! it would be with less or more memory free is asked by itself: it moves wafers, users and what is spare.
+//! it would be with less or more memory free is asked by itself ([`room`]): it moves wafers, users and what is spare.
 
 mod held;
 mod inputs;
+mod room;
 mod sampled;
 mod shares;
 
@@ -19,19 +20,17 @@ use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
-use wafersim_mapping::Mapped;
-use wafersim_spec::scenario::{Profile, WaferCount};
-use wafersim_spec::wafer::{DECLARATIONS, Declaration, Evidence, Figure, Key, RateSet};
-use wafersim_spec::{Bytes, Hertz, Wafer};
+use wafersim_spec::scenario::Profile;
+use wafersim_spec::wafer::{Evidence, Key, RateSet};
+use wafersim_spec::{Bytes, Hertz};
 
-use crate::candidates::{Way, most_users, way, with_room_for_draft};
-use crate::chosen::Chosen;
-use crate::draft::Drafts;
+use crate::candidates::Way;
 use crate::error::AnswerError;
 use crate::question::Question;
 use held::{Figures, Held};
 use inputs::{Input, other_routing};
-use sampled::sampled;
+use room::{Room, Rooms};
+use sampled::{Draws, sampled};
 
 /// A range of speeds or times.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -131,7 +130,7 @@ pub struct Alternative {
 
 /// What something is at the low and at the high end of what is not known; an end is absent where the model does not
 /// fit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ends<T> {
     /// The smaller end.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -209,22 +208,28 @@ pub enum Spread {
     Sampled(Box<Sampled>),
 }
 
-/// The ends of speed and first token with all inputs at their slow and at their fast ends.
+/// The ends with all inputs at their slow and at their fast ends.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Corner {
     /// Tokens per second of each user.
     pub tokens_per_second_per_user: Range,
     /// Time to first token, in milliseconds.
     pub time_to_first_token_ms: Range,
+    /// The fewest wafers, `low` with the most memory free; nothing where the model does not fit.
+    pub fewest_wafers: Ends<u32>,
+    /// Users whose KV cache the wafers of the answer hold, `low` with the least memory free.
+    pub max_users: Ends<u64>,
 }
 
 impl Corner {
-    fn new(held: &Held<'_>, inputs: &[Input], base: Figures) -> Self {
+    fn new(held: &Held<'_>, inputs: &[Input], base: Figures, [least, most]: &[Room; 2]) -> Self {
         // Toggles have no slow end of their own: each state is asked at both ends of all others.
         let toggles: Vec<&Input> = inputs.iter().filter(|input| input.toggle().is_some()).collect();
         let mut corner = Self {
             tokens_per_second_per_user: Range::of(base.speed),
             time_to_first_token_ms: Range::of(base.first_token_ms),
+            fewest_wafers: Ends { low: most.fewest, high: least.fewest },
+            max_users: Ends { low: Some(least.max_users), high: Some(most.max_users) },
         };
         for state in 0_u32..1 << toggles.len() {
             let switched = |input: &Input| {
@@ -244,20 +249,30 @@ impl Corner {
 }
 
 /// The ranges of a profile's speed and first token; nothing where none are asked for.
-pub(crate) fn spread(question: &Question, way: &Way, profile: Profile, ranges: Ranges) -> Option<Spread> {
+///
+/// # Errors
+/// Where the mapping cannot be read with another memory.
+pub(crate) fn spread(
+    question: &Question,
+    way: &Way,
+    wafers: u32,
+    profile: Profile,
+    ranges: Ranges,
+) -> Result<Option<Spread>, AnswerError> {
     if ranges == Ranges::None {
-        return None;
+        return Ok(None);
     }
     let inputs = Input::all(question, &way.mapped.placement);
     let held = Held::new(question, way, profile, &inputs);
-    Some(match ranges {
+    let rooms = Rooms { question, known: way, wafers };
+    Ok(Some(match ranges {
         Ranges::Sampled(sampling) => {
-            let moving = Moves::new(&held, &inputs).moving(&inputs);
             let counted = Counted::new(&|_, _| ());
-            Spread::Sampled(Box::new(sampled(question, &held, &inputs, &moving, sampling, &counted)))
+            let draws = Draws { held: &held, inputs: &inputs, rooms, sampling, counted: &counted };
+            Spread::Sampled(Box::new(sampled(&draws, &Moves::new(&held, &inputs).moving())?))
         }
-        Ranges::None | Ranges::Corner => Spread::Corner(Corner::new(&held, &inputs, held.figures(&[]))),
-    })
+        Ranges::None | Ranges::Corner => Spread::Corner(Corner::new(&held, &inputs, held.figures(&[]), &rooms.ends()?)),
+    }))
 }
 
 /// The speed at both ends of each input, all others as they are.
@@ -277,10 +292,9 @@ impl Moves {
     }
 
     /// The places of inputs that move the speed by themselves.
-    fn moving(&self, inputs: &[Input]) -> Vec<usize> {
-        let moves =
-            |at: &usize| self.ends.get(*at).is_some_and(|range| range.low < self.base || range.high > self.base);
-        (0..inputs.len()).filter(moves).collect()
+    fn moving(&self) -> Vec<usize> {
+        let moves = |(_, range): &(usize, &Range)| range.low < self.base || range.high > self.base;
+        self.ends.iter().enumerate().filter(moves).map(|(at, _)| at).collect()
     }
 
     /// Inputs with values that move the speed by more than 0.1 %, largest first.
@@ -316,6 +330,7 @@ fn alternatives(question: &Question, held: &Held<'_>, inputs: &[Input]) -> Vec<A
                 None => [routing.name(), other_routing(routing).name()].map(Cow::Borrowed),
             },
             Toggle::LinkPorts => ["same rows", "any rows"].map(Cow::Borrowed),
+            Toggle::TransferSetup => ["after work", "beside work"].map(Cow::Borrowed),
         };
         Alternative {
             toggle,
@@ -340,13 +355,15 @@ pub(crate) fn uncertainty(
     let inputs = Input::all(question, &way.mapped.placement);
     let held = Held::new(question, way, question.scenario.profile, &inputs);
     let moves = Moves::new(&held, &inputs);
-    let corner = Corner::new(&held, &inputs, held.figures(&[]));
+    let rooms = Rooms { question, known: way, wafers };
+    let ends = rooms.ends()?;
+    let corner = Corner::new(&held, &inputs, held.figures(&[]), &ends);
     let sampled = sampling.map(|sampling| {
         let counted = Counted::new(drawing);
-        sampled(question, &held, &inputs, &moves.moving(&inputs), sampling, &counted)
+        let draws = Draws { held: &held, inputs: &inputs, rooms, sampling, counted: &counted };
+        sampled(&draws, &moves.moving())
     });
-    let (least, most) =
-        (room_at(question, way, wafers, |free| free.low)?, room_at(question, way, wafers, |free| free.high)?);
+    let [least, most] = ends;
     Ok(Uncertainty {
         tokens_per_second_per_user: corner.tokens_per_second_per_user,
         time_to_first_token_ms: corner.time_to_first_token_ms,
@@ -354,48 +371,11 @@ pub(crate) fn uncertainty(
         parameters: moves.influences(&inputs),
         toggles: alternatives(question, &held, &inputs),
         free_memory: Ends { low: Some(least.free), high: Some(most.free) },
-        wafers: Ends { low: most.fewest, high: least.fewest },
-        max_users: Ends { low: Some(least.max_users), high: Some(most.max_users) },
+        wafers: corner.fewest_wafers,
+        max_users: corner.max_users,
         spare: Ends { low: least.spare, high: most.spare },
-        sampled,
+        sampled: sampled.transpose()?,
     })
-}
-
-/// What the model takes at one end of the memory that is free.
-struct Room {
-    free: Bytes,
-    fewest: Option<u32>,
-    max_users: u64,
-    spare: Option<Bytes>,
-}
-
-/// Places anew, with the memory at one end, for drafts that are verified as in a known way.
-fn room_at(question: &Question, known: &Way, wafers: u32, end: impl Fn(&Figure) -> f64) -> Result<Room, AnswerError> {
-    let declared = &DECLARATIONS[Key::FreeBytes as usize];
-    let free = end(question.wafer.figure(Key::FreeBytes)).min(question.wafer.figure(Key::MemoryBytes).value);
-    let question = changed(question, declared, free);
-    let source = known.source.elsewhere();
-    let drafts = Drafts::new(&question, source);
-    // Another memory is another machine: a mapping with every number is opened.
-    let chosen = Chosen::new(&question, source)?.open();
-    let placed = |wafers: WaferCount| with_room_for_draft(&chosen, known.verified, 1, wafers, &drafts).ok();
-    let here = placed(WaferCount::Exactly(wafers)).map(|(mapped, _)| mapped);
-    let users = |mapped: &Mapped| {
-        let way = way(&chosen, known.verified, mapped.clone(), wafers, &drafts);
-        way.map_or(0, |way| most_users(&chosen, &question, wafers, &way, &drafts))
-    };
-    Ok(Room {
-        free: question.wafer.free_bytes(),
-        fewest: placed(WaferCount::Auto).map(|(_, wafers)| wafers),
-        max_users: here.as_ref().map_or(0, users),
-        spare: here.map(|mapped| mapped.placement.ledger.worst.spare),
-    })
-}
-
-fn changed(question: &Question, declared: &Declaration, value: f64) -> Question {
-    let wafer: Wafer =
-        question.wafer.map_values(|other, figure| if other.key == declared.key { value } else { figure.value });
-    Question { wafer, ..question.clone() }
 }
 
 fn clock_points(question: &Question, held: &Held<'_>) -> Vec<ClockPoint> {

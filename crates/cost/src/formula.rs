@@ -27,7 +27,7 @@ use wafersim_program::{
 use wafersim_spec::DataType;
 
 use crate::cause::{Cause, Cost};
-use crate::rates::Rates;
+use crate::rates::{AfterWork, Rates};
 
 /// Cycles of one step on its critical path.
 pub fn step(step: &Step, program: &Program, rates: &Rates) -> Cost {
@@ -269,7 +269,10 @@ fn converging(parties: &Parties, way: &Way, between: f64) -> Cost {
 /// one that a completion activates, whichever is quicker. After another transfer that task is part of the message
 /// before.
 pub fn set_up_after_work(rates: &Rates) -> Cost {
-    Cost::of(Cause::Stages, rates.setup.min(rates.completion + rates.task))
+    match rates.after_work {
+        AfterWork::SetUp => Cost::of(Cause::Stages, rates.setup.min(rates.completion + rates.task)),
+        AfterWork::Ready => Cost::ZERO,
+    }
 }
 
 fn multicast(cast: &Multicast, program: &Program, rates: &Rates) -> Cost {

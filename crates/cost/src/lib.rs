@@ -12,5 +12,5 @@ mod rates;
 mod reading;
 
 pub use cause::{Cause, Cost};
-pub use rates::{Rates, View};
+pub use rates::{AfterWork, Rates, View};
 pub use reading::{OperatorCost, ProgramCost, cost, cost_node};

@@ -15,6 +15,17 @@ pub enum View {
     Physics,
 }
 
+/// Whether a transfer that follows the core's own work is set up first: a structural guess that no measurement tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AfterWork {
+    /// In the running task, or in one that a completion activates, whichever is quicker.
+    #[default]
+    SetUp,
+    /// It is ready: a kernel has set it up beside the work before.
+    Ready,
+}
+
 /// Rates of a wafer. Every time in it is smaller (every rate larger) in [`View::Physics`] than in [`View::Achieved`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[allow(
@@ -58,6 +69,9 @@ pub struct Rates {
     pub relay_word: f64,
     pub library_call: f64,
     pub library_reduce: f64,
+    /// Not of the file: how transfers begin after work.
+    #[serde(skip)]
+    pub after_work: AfterWork,
 }
 
 impl Rates {
@@ -106,6 +120,7 @@ impl Rates {
             relay_word: value(Key::RelayWord),
             library_call: value(Key::LibraryCall),
             library_reduce: value(Key::LibraryReduce),
+            after_work: AfterWork::SetUp,
         };
         match view {
             View::Achieved => achieved,

@@ -43,6 +43,8 @@ pub struct ClosedForm<'a> {
     ways: FxHashMap<(u32, u32, u32), Way>,
     prompts: PromptRule,
     scratch: PassTimes,
+    /// Tables that were made.
+    made: u32,
     tokens_per_pass: u64,
     largest_chunk: u32,
 }
@@ -67,6 +69,7 @@ impl<'a> ClosedForm<'a> {
             decode: Vec::new(),
             prefill: FxHashMap::default(),
             scratch: PassTimes::default(),
+            made: 0,
             tokens_per_pass: pipeline.tokens_per_pass(),
             largest_chunk: u32::try_from(pipeline.largest_chunk()).unwrap_or(u32::MAX).max(1),
         }
@@ -84,7 +87,8 @@ impl<'a> ClosedForm<'a> {
         if let Some(place @ None) = table.get_mut(step) {
             let tokens = u64::from(users.max(1)).saturating_mul(self.tokens_per_pass);
             let times = self.pipeline.decode(tokens, u64::from(self.steps[step]), None);
-            *place = Some(Box::new(picoseconds(&times, self.pipeline.clock())));
+            *place = Some(Box::new(picoseconds(&times, self.pipeline.clock()).numbered(self.made)));
+            self.made += 1;
         }
     }
 
@@ -93,14 +97,15 @@ impl<'a> ClosedForm<'a> {
     }
 
     fn compute_prefill(&mut self, tokens: u32, node: u32, way: Way) {
-        let (pipeline, clock) = (self.pipeline, self.pipeline.clock());
+        let (pipeline, clock, made) = (self.pipeline, self.pipeline.clock(), &mut self.made);
         self.prefill.entry((tokens, node, way)).or_insert_with(|| {
             let (tokens, before) = (u64::from(tokens), u64::from(node) * u64::from(PREFILL_NODE));
             let times = match way {
                 Way::Chunks => pipeline.prefill_chunk(tokens, before),
                 Way::Trains => pipeline.prefill_train(tokens, before),
             };
-            Box::new(picoseconds(&times, clock))
+            *made += 1;
+            Box::new(picoseconds(&times, clock).numbered(*made - 1))
         });
     }
 }

@@ -44,7 +44,14 @@ pub struct PassTimes {
     pub tail: u64,
     /// The longest occupancy.
     pub slowest: u64,
+    /// The same number, the same times: so that a line need not look at every station. Nothing for times that are made
+    /// for one pass.
+    pub table: Option<Table>,
 }
+
+/// The number of times that are kept, from 0, of one source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Table(pub u32);
 
 impl PassTimes {
     /// Times from (transit, occupancy) of each station.
@@ -54,7 +61,15 @@ impl PassTimes {
             occupancy: stations.iter().map(|(_, occupancy)| *occupancy).collect(),
             tail,
             slowest: stations.iter().map(|(_, occupancy)| *occupancy).max().unwrap_or(0),
+            table: None,
         }
+    }
+
+    /// The same with a number.
+    #[must_use]
+    pub const fn numbered(mut self, number: u32) -> Self {
+        self.table = Some(Table(number));
+        self
     }
 
     /// One pass through an empty pipeline.
@@ -70,6 +85,7 @@ impl PassTimes {
             }
         }
         self.slowest = self.occupancy.iter().copied().max().unwrap_or(0);
+        self.table = None;
     }
 
     /// Makes this the times `part / whole` of the way from `low` to `high`.
@@ -88,6 +104,7 @@ impl PassTimes {
         mixed(&mut self.occupancy, &low.occupancy, &high.occupancy);
         self.tail = mix(low.tail, high.tail);
         self.slowest = self.occupancy.iter().copied().max().unwrap_or(0);
+        self.table = None;
     }
 }
 
@@ -150,7 +167,7 @@ impl GivenCosts {
     /// 1024` times as long.
     pub fn new(stations: Vec<(StationKind, u64, u64)>, per_token: u64) -> Self {
         let base: Vec<(u64, u64)> = stations.iter().map(|(_, transit, occupancy)| (*transit, *occupancy)).collect();
-        let scratch = PassTimes::new(&base, 0);
+        let scratch = PassTimes::new(&base, 0).numbered(1);
         let stations = stations.into_iter().map(|(kind, _, _)| kind).collect();
         Self { stations, base, per_token, scratch, cached: 1 }
     }
@@ -167,6 +184,7 @@ impl GivenCosts {
             let scaled: Vec<(u64, u64)> =
                 self.base.iter().map(|(transit, occupancy)| (scaled(*transit), scaled(*occupancy))).collect();
             self.scratch = PassTimes::new(&scaled, 0);
+            self.scratch.table = u32::try_from(tokens).ok().map(Table);
             self.cached = tokens;
         }
         &self.scratch

@@ -82,6 +82,10 @@ mod tests {
             }).collect();
             let kinds: Vec<StationKind> = (0..6).map(|slot| StationKind::Slot { slot, wafer: 0 }).collect();
             let mut line = Line::new(&kinds);
+            // Another that knows times by their numbers, and so passes that meet nobody without a look at the stations.
+            let mut knowing = line.clone();
+            let numbered: Vec<PassTimes> =
+                times.iter().enumerate().map(|(number, times)| times.clone().numbered(number as u32)).collect();
             let mut at = 0;
             let mut passes = Vec::new();
             let mut expected = Vec::new();
@@ -89,8 +93,21 @@ mod tests {
                 at += gap;
                 let which = which % times.len();
                 passes.push((Time(at), which));
-                expected.push(line.enter(Time(at), Kind::Decode, &times[which]).0);
+                let kind = if which == 0 { Kind::Prefill } else { Kind::Decode };
+                let entered = line.enter(Time(at), kind, &times[which]);
+                expected.push(entered.0);
+                prop_assert_eq!(knowing.enter(Time(at), kind, &numbered[which]), entered);
+                for later in [0, 100, 10_000] {
+                    prop_assert_eq!(knowing.busy(Time(at + later)), line.busy(Time(at + later)));
+                }
             }
+            line.stop(Time(at + 5));
+            knowing.stop(Time(at + 5));
+            prop_assert_eq!(knowing.busy(Time(at + 5)), line.busy(Time(at + 5)));
+            prop_assert_eq!(
+                knowing.enter(Time(at + 5), Kind::Decode, &numbered[0]),
+                line.enter(Time(at + 5), Kind::Decode, &times[0])
+            );
             prop_assert_eq!(exits(&passes, &times).0, expected);
         }
     }

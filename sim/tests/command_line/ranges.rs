@@ -22,7 +22,7 @@ fn none_corner_and_sampled_say_more_and_more() {
     let sampled = simctl(&format!("{SMALL} --ranges sampled --samples 100")).data();
     let verdict = sampled.split("\n\n").next().unwrap().replace('\n', " ");
     assert!(verdict.contains("over all that is not known it is reached in ") && verdict.contains(" of 100 draws ("));
-    for part in ["100 draws of all that is not known (seed 1)", "of the draws ", "p50", "of the speed's: ", "(R2 0.9"] {
+    for part in ["100 draws of all that is not known (seed 1)", "of the draws ", "p50", "of the speed: ", "(R2 0.9"] {
         assert!(sampled.contains(part), "{part}: {sampled}");
     }
     assert!(sampled.lines().all(|line| line.len() <= 100), "{sampled}");

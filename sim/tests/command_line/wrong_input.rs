@@ -56,6 +56,7 @@ fn flags() {
         ),
         ("run --draft-length 4 --accepted-length 6", &["speculation.accepted_length", "1 to 5"]),
         ("run --draft-length 1 --draft-model mtp", &["num_nextn_predict_layers", "speculation.draft_model"]),
+        ("run --draft-model qwen3-9b", &["qwen3-9b", "did you mean 'qwen3-8b'?"]),
         ("run --draft-length 1 --draft-model qwen3-9b", &["qwen3-9b", "did you mean 'qwen3-8b'?"]),
         (
             "run --wafers 16 --draft-length 1 --draft-model llama-3.3-70b",

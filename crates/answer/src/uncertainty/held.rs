@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use wafersim_cost::AfterWork;
 use wafersim_spec::Hertz;
 use wafersim_spec::scenario::Profile;
 
@@ -114,21 +115,22 @@ impl<'a> Held<'a> {
         });
         let mut question = Cow::Borrowed(self.question);
         let mut programs = &self.assumed;
-        let mut ports = Ports::SameRows;
+        let (mut ports, mut after_work) = (Ports::SameRows, AfterWork::SetUp);
         for (input, value) in values {
             match input.what {
-                What::Rate(_) => {}
+                What::Rate(_) | What::FreeMemory => {}
                 What::AcceptedLength => question.to_mut().scenario.speculation.accepted_length = Some(*value),
                 What::DraftCost => question.to_mut().scenario.speculation.draft_cost = Some(*value),
                 What::Toggle(Toggle::Routing) => {
                     programs = self.other.as_ref().filter(|_| *value > 0.5).unwrap_or(&self.assumed);
                 }
                 What::Toggle(Toggle::LinkPorts) if *value > 0.5 => ports = Ports::AnyRows,
-                What::Toggle(Toggle::LinkPorts) => {}
+                What::Toggle(Toggle::TransferSetup) if *value > 0.5 => after_work = AfterWork::Ready,
+                What::Toggle(Toggle::LinkPorts | Toggle::TransferSetup) => {}
             }
         }
         let clock = question.scenario.clock_ghz.map_or_else(|| wafer.clock(), Hertz::from_gigahertz);
-        let reading = LayerReading::of(&wafer, clock, self.profile).with_ports(ports);
+        let reading = LayerReading::of(&wafer, clock, self.profile).with_ports(ports).with_transfers(after_work);
         Machine { question, clock, reading, programs }
     }
 }

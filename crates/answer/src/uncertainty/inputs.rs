@@ -11,7 +11,7 @@ use serde::Serialize;
 use wafersim_place::Placement;
 use wafersim_spec::model::FeedForward;
 use wafersim_spec::scenario::{RoutingModel, Speculation};
-use wafersim_spec::wafer::{Declaration, Evidence, Key, OF_TIME, TIMED};
+use wafersim_spec::wafer::{DECLARATIONS, Declaration, Evidence, Key, OF_TIME, TIMED};
 
 use crate::question::Question;
 
@@ -30,6 +30,8 @@ pub enum Toggle {
     Routing,
     /// Links put words on any row of the next wafer, not on those on which they left.
     LinkPorts,
+    /// Transfers that follow the core's own work are set up beside it, and not after it.
+    TransferSetup,
 }
 
 impl Toggle {
@@ -38,6 +40,7 @@ impl Toggle {
         match self {
             Self::Routing => "routing",
             Self::LinkPorts => "link_ports",
+            Self::TransferSetup => "transfer_setup",
         }
     }
 }
@@ -53,6 +56,8 @@ pub(super) enum What {
     DraftCost,
     /// 0 is what is assumed, 1 the other.
     Toggle(Toggle),
+    /// Memory that code and runtime leave free: it moves wafers and users, and no time.
+    FreeMemory,
 }
 
 /// An input that is not known.
@@ -105,7 +110,19 @@ impl Input {
         let is_assumed = question.scenario.counted.is_none();
         let routing = (is_routed && is_assumed).then(|| toggle(Toggle::Routing, Evidence::Inferred));
         let ports = (placement.wafers_used > 1).then(|| toggle(Toggle::LinkPorts, Evidence::Guess));
-        rates.chain(lengths).chain(cost).chain(routing).chain(ports).filter(|input| input.low < input.high).collect()
+        // Where setting up takes no time, it does not matter when.
+        let takes_time = question.wafer.figure(Key::VectorSetup).high > 0.0;
+        let setup = takes_time.then(|| toggle(Toggle::TransferSetup, Evidence::Guess));
+        let figure = question.wafer.figure(Key::FreeBytes);
+        let free = Self {
+            what: What::FreeMemory,
+            evidence: figure.evidence,
+            low: figure.low,
+            nominal: figure.value,
+            high: figure.high.min(question.wafer.figure(Key::MemoryBytes).value),
+        };
+        let others = lengths.into_iter().chain(cost).chain(routing).chain(ports).chain(setup).chain([free]);
+        rates.chain(others).filter(|input| input.low < input.high).collect()
     }
 
     /// Its name: a parameter of the wafer file or a setting.
@@ -115,6 +132,7 @@ impl Input {
             What::AcceptedLength => "speculation.accepted_length",
             What::DraftCost => "speculation.draft_cost",
             What::Toggle(toggle) => toggle.name(),
+            What::FreeMemory => DECLARATIONS[Key::FreeBytes as usize].path,
         }
     }
 
@@ -139,7 +157,7 @@ impl Input {
     fn is_faster_when_larger(&self) -> bool {
         match self.what {
             What::Rate(declared) => declared.is_faster_when_larger(),
-            What::AcceptedLength => true,
+            What::AcceptedLength | What::FreeMemory => true,
             What::DraftCost | What::Toggle(_) => false,
         }
     }
@@ -166,7 +184,8 @@ impl Input {
             What::Rate(declared) => declared.key as u128,
             What::AcceptedLength => OF_TIME as u128,
             What::DraftCost => OF_TIME as u128 + 1,
-            What::Toggle(toggle) => OF_TIME as u128 + 2 + toggle as u128,
+            What::FreeMemory => OF_TIME as u128 + 2,
+            What::Toggle(toggle) => OF_TIME as u128 + 3 + toggle as u128,
         }
     }
 }

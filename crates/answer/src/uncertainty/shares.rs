@@ -18,8 +18,8 @@ use std::borrow::Cow;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::held::Held;
-use super::inputs::{Input, Set, drawn};
+use super::held::Set;
+use super::inputs::{Input, Set as Draws, drawn};
 use super::{Counted, Sampling};
 
 /// The variance that a regression has to describe.
@@ -54,6 +54,8 @@ pub enum Estimator {
         /// The part of the variance that it describes, adjusted for its coefficients.
         adjusted_r_squared: f64,
     },
+    /// No other input moves the figure.
+    Alone,
     /// By draws in which one input is exchanged.
     Exchange {
         /// Runs beside the draws.
@@ -70,25 +72,40 @@ pub struct Share {
     pub first_order: f64,
 }
 
+impl Shares {
+    /// Of a figure that one input moves, or nothing.
+    pub(super) fn alone(input: Option<&'static str>) -> Self {
+        let each: Vec<Share> =
+            input.map(|name| Share { parameter: name.into(), first_order: 1.0 }).into_iter().collect();
+        let estimator = if each.is_empty() { Estimator::Nothing } else { Estimator::Alone };
+        Self { estimator, together: each.iter().map(|share| share.first_order).sum(), each }
+    }
+}
+
+/// A figure of one set of values.
+pub(super) type Figure<'a> = &'a (dyn Fn(&[Set<'_>]) -> f64 + Sync);
+
 /// The draws of set A with what came out, and the inputs that move it: by their places in a draw.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct Drawings<'a> {
     pub(super) inputs: &'a [Input],
     pub(super) moving: &'a [usize],
     pub(super) values: &'a [Vec<f64>],
-    pub(super) speeds: &'a [f64],
+    /// The figure in each of them, and how it is found for others.
+    pub(super) found: &'a [f64],
+    pub(super) figure: Figure<'a>,
 }
 
-/// Shares of the variance of each user's speed.
-pub(super) fn shares(held: &Held<'_>, drawings: Drawings<'_>, sampling: Sampling, counted: &Counted<'_>) -> Shares {
+/// Shares of the variance of a figure.
+pub(super) fn shares(drawings: Drawings<'_>, sampling: Sampling, counted: &Counted<'_>) -> Shares {
     let Drawings { inputs, moving, .. } = drawings;
-    let (estimator, parts) = if moving.is_empty() || variance(drawings.speeds) <= 0.0 {
+    let (estimator, parts) = if moving.is_empty() || variance(drawings.found) <= 0.0 {
         (Estimator::Nothing, vec![0.0; moving.len()])
     } else if let Some(fitted) = regression(drawings).filter(|fitted| fitted.adjusted_r_squared > ENOUGH) {
         (Estimator::Regression { adjusted_r_squared: fitted.adjusted_r_squared }, fitted.parts)
     } else {
-        let runs = runs(drawings.speeds.len(), moving.len());
-        (Estimator::Exchange { runs }, exchange(held, drawings, sampling, counted))
+        let runs = runs(drawings.found.len(), moving.len());
+        (Estimator::Exchange { runs }, exchange(drawings, sampling, counted))
     };
     let named = moving.iter().zip(&parts).filter_map(|(at, part)| {
         inputs.get(*at).map(|input| Share { parameter: input.name().into(), first_order: *part })
@@ -108,7 +125,7 @@ struct Fitted {
 
 /// A sum of straight lines and parabolas through the draws; nothing where they are too few.
 fn regression(drawings: Drawings<'_>) -> Option<Fitted> {
-    let Drawings { inputs, moving, values, speeds } = drawings;
+    let Drawings { inputs, moving, values, found: speeds, .. } = drawings;
     let mut columns: Vec<Vec<f64>> = Vec::new();
     let mut owners = Vec::new();
     for (owner, at) in moving.iter().enumerate() {
@@ -195,16 +212,16 @@ fn variance(values: &[f64]) -> f64 {
 }
 
 /// By draws in which one input is exchanged.
-fn exchange(held: &Held<'_>, drawings: Drawings<'_>, sampling: Sampling, counted: &Counted<'_>) -> Vec<f64> {
-    let Drawings { inputs, moving, values: first, speeds: of_first } = drawings;
+fn exchange(drawings: Drawings<'_>, sampling: Sampling, counted: &Counted<'_>) -> Vec<f64> {
+    let Drawings { inputs, moving, values: first, found: of_first, figure } = drawings;
     counted.expect(runs(of_first.len(), moving.len()));
     let run = |draw: &[f64]| {
-        let speed = held.speed(&inputs.iter().zip(draw.iter().copied()).collect::<Vec<_>>());
+        let found = figure(&inputs.iter().zip(draw.iter().copied()).collect::<Vec<_>>());
         counted.advance();
-        speed
+        found
     };
     let second: Vec<Vec<f64>> =
-        (0..first.len() as u64).map(|draw| drawn(inputs, sampling.seed, Set::B, draw)).collect();
+        (0..first.len() as u64).map(|draw| drawn(inputs, sampling.seed, Draws::B, draw)).collect();
     let of_second: Vec<f64> = second.par_iter().map(|draw| run(draw)).collect();
     let middle = f64::midpoint(mean(of_first), mean(&of_second));
     let squares: Vec<f64> = of_first.iter().zip(&of_second).map(|(one, other)| (one - other).powi(2)).collect();

@@ -121,7 +121,7 @@ fn draws(sampled: &Sampled) -> String {
         whole(u64::from(sampled.samples)),
         sampled.seed,
         chance(sampled, "them")
-    );
+    ) + &without_room(sampled);
     let mut grid =
         Grid::new([("of the draws", Side::Left), ("p5", Side::Right), ("p50", Side::Right), ("p95", Side::Right)]);
     let mut row = |title: &str, cell: &dyn Fn(&Drawn) -> String| {
@@ -131,7 +131,16 @@ fn draws(sampled: &Sampled) -> String {
     row("tok/s all users", &|drawn| figure(drawn.tokens_per_second_total));
     row("first token", &|drawn| duration(drawn.time_to_first_token_ms * 1e-3));
     row("users at full speed", &|drawn| users(drawn.users_at_full_speed));
-    format!("{}{}\n{}", labelled("sampled", &drawn), labelled("variance", &variance(&sampled.shares)), grid.text())
+    row("fewest wafers", &|drawn| drawn.fewest_wafers.map_or_else(|| "none".into(), |fewest| whole(fewest.into())));
+    row("users that fit", &|drawn| users(drawn.max_users));
+    let speed = variance("the speed", &sampled.shares);
+    let others = [
+        variance("the first token", &sampled.first_token),
+        variance("the fewest wafers", &sampled.fewest_wafers),
+        variance("the users that fit", &sampled.max_users),
+    ];
+    let variances = format!("{speed}; {}", others.join("; "));
+    format!("{}{}\n{}", labelled("sampled", &drawn), labelled("variance", &variances), grid.text())
 }
 
 /// `12 % of 200 draws (standard error 2.3 %)`.
@@ -144,10 +153,22 @@ pub(super) fn chance(sampled: &Sampled, draws: &str) -> String {
     }
 }
 
-/// What causes the variance of the speed, and how that is known.
-fn variance(shares: &Shares) -> String {
+/// `; in 12 % of them the users do not fit`, where that is so in any.
+pub(super) fn without_room(sampled: &Sampled) -> String {
+    match 1.0 - sampled.fits {
+        left if left > 0.0 => format!("; in {} of them the users do not fit on the wafers", share(left)),
+        _ => String::new(),
+    }
+}
+
+/// What causes the variance of a figure, and how that is known.
+fn variance(of: &str, shares: &Shares) -> String {
     let by = match shares.estimator {
-        Estimator::Nothing => return "nothing moves the speed".into(),
+        Estimator::Nothing => return format!("nothing moves {of}"),
+        Estimator::Alone => {
+            let names: Vec<&str> = shares.each.iter().map(|one| one.parameter.as_ref()).collect();
+            return format!("{} alone moves {of}", names.join(", "));
+        }
         Estimator::Regression { adjusted_r_squared } => {
             format!("by regression on the draws (R2 {adjusted_r_squared:.3})")
         }
@@ -161,7 +182,7 @@ fn variance(shares: &Shares) -> String {
         left if left > 0.0 => format!(" ({} to inputs together, or not found)", share(left)),
         left => format!(" (more than the whole by {}, an error of the estimate)", share(-left)),
     };
-    format!("of the speed's: {}; all together {}{together}, {by}", each.join(", "), share(shares.together))
+    format!("of {of}: {}; all together {}{together}, {by}", each.join(", "), share(shares.together))
 }
 
 /// What wafers and users are with the least and with the most memory free.

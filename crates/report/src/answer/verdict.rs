@@ -7,7 +7,7 @@ use wafersim_spec::Wafer;
 use wafersim_spec::scenario::Profile;
 use wafersim_spec::wafer::Key;
 
-use super::uncertainty::chance;
+use super::uncertainty::{chance, without_room};
 use crate::number::{figure, plural, whole};
 use crate::paragraph::wrapped;
 
@@ -99,7 +99,7 @@ fn sampled(answer: &Answer) -> String {
     let sampled = answer.uncertainty.as_ref().and_then(|ranges| ranges.sampled.as_ref());
     sampled.map_or_else(String::new, |sampled| {
         let draws = format!("{} draws", whole(u64::from(sampled.samples)));
-        format!("; over all that is not known it is reached in {}", chance(sampled, &draws))
+        format!("; over all that is not known it is reached in {}{}", chance(sampled, &draws), without_room(sampled))
     })
 }
 

@@ -40,24 +40,35 @@ const FIELDS: &[Field] = &[
 ];
 
 /// A figure of ranges.
-type RangeField<T> = (&'static str, fn(&T) -> f64);
+type RangeField<T> = (&'static str, fn(&T) -> String);
 
 const CORNER_FIELDS: &[RangeField<Corner>] = &[
-    ("tokens_per_second_per_user_low", |corner| corner.tokens_per_second_per_user.low),
-    ("tokens_per_second_per_user_high", |corner| corner.tokens_per_second_per_user.high),
-    ("time_to_first_token_ms_low", |corner| corner.time_to_first_token_ms.low),
-    ("time_to_first_token_ms_high", |corner| corner.time_to_first_token_ms.high),
+    ("tokens_per_second_per_user_low", |corner| corner.tokens_per_second_per_user.low.to_string()),
+    ("tokens_per_second_per_user_high", |corner| corner.tokens_per_second_per_user.high.to_string()),
+    ("time_to_first_token_ms_low", |corner| corner.time_to_first_token_ms.low.to_string()),
+    ("time_to_first_token_ms_high", |corner| corner.time_to_first_token_ms.high.to_string()),
+    ("fewest_wafers_low", |corner| optional(corner.fewest_wafers.low)),
+    ("fewest_wafers_high", |corner| optional(corner.fewest_wafers.high)),
+    ("max_users_low", |corner| optional(corner.max_users.low)),
+    ("max_users_high", |corner| optional(corner.max_users.high)),
 ];
 
 const SAMPLED_FIELDS: &[RangeField<Sampled>] = &[
-    ("tokens_per_second_per_user_p5", |sampled| sampled.p5.tokens_per_second_per_user),
-    ("tokens_per_second_per_user_p50", |sampled| sampled.p50.tokens_per_second_per_user),
-    ("tokens_per_second_per_user_p95", |sampled| sampled.p95.tokens_per_second_per_user),
-    ("time_to_first_token_ms_p5", |sampled| sampled.p5.time_to_first_token_ms),
-    ("time_to_first_token_ms_p50", |sampled| sampled.p50.time_to_first_token_ms),
-    ("time_to_first_token_ms_p95", |sampled| sampled.p95.time_to_first_token_ms),
-    ("target_probability", |sampled| sampled.probability),
-    ("target_probability_standard_error", |sampled| sampled.standard_error),
+    ("tokens_per_second_per_user_p5", |sampled| sampled.p5.tokens_per_second_per_user.to_string()),
+    ("tokens_per_second_per_user_p50", |sampled| sampled.p50.tokens_per_second_per_user.to_string()),
+    ("tokens_per_second_per_user_p95", |sampled| sampled.p95.tokens_per_second_per_user.to_string()),
+    ("time_to_first_token_ms_p5", |sampled| sampled.p5.time_to_first_token_ms.to_string()),
+    ("time_to_first_token_ms_p50", |sampled| sampled.p50.time_to_first_token_ms.to_string()),
+    ("time_to_first_token_ms_p95", |sampled| sampled.p95.time_to_first_token_ms.to_string()),
+    ("fewest_wafers_p5", |sampled| optional(sampled.p5.fewest_wafers)),
+    ("fewest_wafers_p50", |sampled| optional(sampled.p50.fewest_wafers)),
+    ("fewest_wafers_p95", |sampled| optional(sampled.p95.fewest_wafers)),
+    ("max_users_p5", |sampled| sampled.p5.max_users.to_string()),
+    ("max_users_p50", |sampled| sampled.p50.max_users.to_string()),
+    ("max_users_p95", |sampled| sampled.p95.max_users.to_string()),
+    ("fit_probability", |sampled| sampled.fits.to_string()),
+    ("target_probability", |sampled| sampled.probability.to_string()),
+    ("target_probability_standard_error", |sampled| sampled.standard_error.to_string()),
 ];
 
 /// The names of the columns for ranges.
@@ -72,8 +83,8 @@ fn range_names(ranges: Ranges) -> Vec<&'static str> {
 /// What stands in them: nothing where a row does not fit.
 fn range_values(ranges: Ranges, row: &PlanRow) -> Vec<String> {
     match &row.ranges {
-        Some(Spread::Corner(corner)) => CORNER_FIELDS.iter().map(|(_, value)| value(corner).to_string()).collect(),
-        Some(Spread::Sampled(sampled)) => SAMPLED_FIELDS.iter().map(|(_, value)| value(sampled).to_string()).collect(),
+        Some(Spread::Corner(corner)) => CORNER_FIELDS.iter().map(|(_, value)| value(corner)).collect(),
+        Some(Spread::Sampled(sampled)) => SAMPLED_FIELDS.iter().map(|(_, value)| value(sampled)).collect(),
         None => vec![String::new(); range_names(ranges).len()],
     }
 }

@@ -102,7 +102,7 @@ fn draws_are_said_with_their_chance_and_what_causes_them() {
     );
     assert!(exchange.contains("by exchange of inputs between draws, 4,200 runs more"), "{exchange}");
     let (_, nothing) = said(0.5, &|sampled| sampled.shares.estimator = Estimator::Nothing);
-    assert!(nothing.contains("variance nothing moves the speed"), "{nothing}");
+    assert!(nothing.contains("variance nothing moves the speed;"), "{nothing}");
 }
 
 /// The keys that issue 2, item 8, asks for.

@@ -174,6 +174,8 @@ pub fn sampled(probability: f64) -> Sampled {
         tokens_per_second_total: speed * 8.0,
         time_to_first_token_ms: first,
         users_at_full_speed: users,
+        fewest_wafers: Some(30 - users as u32),
+        max_users: users + 20,
     };
     let share = |parameter: &'static str, first_order| Share { parameter: parameter.into(), first_order };
     Sampled {
@@ -183,6 +185,7 @@ pub fn sampled(probability: f64) -> Sampled {
         p5: drawn(430.0, 4100.0, 10),
         p50: drawn(540.0, 4600.0, 11),
         p95: drawn(601.0, 5900.0, 12),
+        fits: 1.0,
         probability,
         standard_error: (probability * (1.0 - probability) / 200.0).sqrt(),
         shares: Shares {
@@ -190,6 +193,13 @@ pub fn sampled(probability: f64) -> Sampled {
             together: 0.97,
             each: vec![share("link.latency", 0.712), share("clock.frequency", 0.253), share("map.issue", 0.005)],
         },
+        first_token: Shares {
+            estimator: Estimator::Exchange { runs: 4200 },
+            together: 0.99,
+            each: vec![share("tile.word", 0.612), share("clock.frequency", 0.378)],
+        },
+        fewest_wafers: Shares { estimator: Estimator::Alone, together: 1.0, each: vec![share("pe.free_memory", 1.0)] },
+        max_users: Shares { estimator: Estimator::Nothing, together: 0.0, each: vec![] },
     }
 }
 
@@ -244,6 +254,8 @@ pub fn plan_with(ranges: Ranges) -> Plan {
             Ranges::Corner => Some(Spread::Corner(Corner {
                 tokens_per_second_per_user: Range { low: 400.0, high: 620.5 },
                 time_to_first_token_ms: Range { low: 3900.0, high: 6100.0 },
+                fewest_wafers: Ends { low: Some(16), high: Some(21) },
+                max_users: Ends { low: Some(19), high: Some(58) },
             })),
             Ranges::Sampled(_) => Some(Spread::Sampled(Box::new(sampled(0.125)))),
         };
