@@ -153,10 +153,11 @@ fn other_separators_capitals_remarks_and_rows_without_a_length() {
     }
     // A number with a comma between commas may mean two things.
     check("arrival_s,prompt_tokens,output_tokens\n\"0,5\",480,10\n", &Settings::default(), &["arrival_s", "0,5"]);
-    check("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:03,,10\n", &Settings::default(), &[
-        "no requests",
-        "1 no length of prompt or answer",
-    ]);
+    check(
+        "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:03,,10\n",
+        &Settings::default(),
+        &["no requests", "1 no length of prompt or answer"],
+    );
 }
 
 #[test]

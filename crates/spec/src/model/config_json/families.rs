@@ -447,7 +447,8 @@ fn sizes<'a>(outer: &Fields<'a>) -> Result<Fields<'a>, SpecError> {
     for (key, prefix) in
         [("text_config", "text_config."), ("llm_config", "llm_config."), ("language_config", "language_config.")]
     {
-        if matches!(outer.map.get(key), Some(Value::Object(_))) && !outer.is_given("hidden_size") {
+        // Voxtral repeats the width outside.
+        if matches!(outer.map.get(key), Some(Value::Object(_))) && !outer.is_given("num_hidden_layers") {
             return outer.object(key, prefix);
         }
     }
