@@ -53,21 +53,14 @@ impl Layers {
 
     /// Sets how tokens choose experts: by name, or by a file.
     pub fn routing(&mut self, value: Option<&str>) -> Result<(), Failure> {
-        const FLAG: &str = "--routing";
-        let Some(value) = value.map(str::trim) else { return Ok(()) };
-        if value.parse::<RoutingModel>().is_ok() {
-            return set(&mut self.flags, FLAG, "routing", value);
+        match value.map(Chosen::new).transpose()? {
+            Some(Chosen::Named(name)) => set(&mut self.flags, ROUTING, "routing", name),
+            Some(Chosen::Counted(path)) => {
+                self.counted = Some(path);
+                Ok(())
+            }
+            None => Ok(()),
         }
-        let path = Path::new(value);
-        if !path.exists() {
-            return Err(Failure::Flag {
-                flag: FLAG.into(),
-                problem: format!("is '{value}', and there is no such file"),
-                allowed: format!("{}, or a file with counts or tokens", RoutingModel::NAMES.join(", ")),
-            });
-        }
-        self.counted = Some(path.to_owned());
-        Ok(())
     }
 
     /// Whether any of them says anything.
@@ -89,11 +82,46 @@ impl Layers {
         }
         let mut scenario = merged.check(&self.source)?;
         if let Some(file) = &self.counted {
-            let counts = read_counts("--routing", file, &Model::from_name_or_path(&scenario.model)?)?;
-            scenario.counted = Popularity::counted(&counts.layers, file.display().to_string());
+            scenario.counted = counted(file, &scenario)?;
         }
         Ok(scenario)
     }
+}
+
+/// What `--routing` names.
+#[derive(Debug)]
+pub enum Chosen<'a> {
+    /// A model of routing.
+    Named(&'a str),
+    /// A file that says how often each expert was chosen.
+    Counted(PathBuf),
+}
+
+const ROUTING: &str = "--routing";
+
+impl<'a> Chosen<'a> {
+    /// By name, or by a file that is there.
+    pub fn new(value: &'a str) -> Result<Self, Failure> {
+        let value = value.trim();
+        if value.parse::<RoutingModel>().is_ok() {
+            return Ok(Self::Named(value));
+        }
+        let path = Path::new(value);
+        if path.exists() {
+            return Ok(Self::Counted(path.to_owned()));
+        }
+        Err(Failure::Flag {
+            flag: ROUTING.into(),
+            problem: format!("is '{value}', and there is no such file"),
+            allowed: format!("{}, or a file with counts or tokens", RoutingModel::NAMES.join(", ")),
+        })
+    }
+}
+
+/// How popular the experts of a scenario's model are by a file.
+pub fn counted(file: &Path, scenario: &Scenario) -> Result<Option<Popularity>, Failure> {
+    let counts = read_counts(ROUTING, file, &Model::from_name_or_path(&scenario.model)?)?;
+    Ok(Popularity::counted(&counts.layers, file.display().to_string()))
 }
 
 /// Sets one setting from a flag; what is wrong is said in terms of the flag.

@@ -58,12 +58,16 @@ impl Question {
     pub fn new(mut scenario: Scenario, model: Model, mut wafer: Wafer) -> Result<Self, AnswerError> {
         wafer.set_all(&scenario.wafer_overrides)?;
         scenario.fit_default_context(&model);
+        let asked = scenario.asked_precision.clone();
         scenario.fit_default_precision(&model);
         scenario.check_against(&model)?;
         let draft = scenario.speculation.draft_model.as_deref();
         // A name that leads nowhere is refused, whether anything is drafted or not.
         let draft = draft.map(|name| model.draft_model(name)).transpose()?;
         let draft = draft.filter(|_| scenario.speculation.draft_length > 0);
+        if let Some(draft) = &draft {
+            scenario.fit_draft_precision(asked, draft);
+        }
         let (mapping, search, searched) = (None, None, OnceLock::new());
         let (rungs, routers) = (Arc::default(), Arc::default());
         let extensions = Extensions::default();
@@ -196,7 +200,13 @@ impl Question {
     pub(crate) fn of_draft(&self) -> Option<Self> {
         let model = self.draft.clone()?;
         let speculation = Speculation::default();
-        let scenario = Scenario { model: model.name.clone(), speculation, ..self.scenario.clone() };
+        let scenario = Scenario {
+            model: model.name.clone(),
+            speculation,
+            precision: self.scenario.draft_precision.unwrap_or(self.scenario.precision),
+            draft_precision: None,
+            ..self.scenario.clone()
+        };
         let (wafer, mapping) = (self.wafer.clone(), self.open_mapping());
         let (search, searched) = (None, OnceLock::new());
         let (rungs, routers) = (Arc::default(), Arc::default());

@@ -182,7 +182,7 @@ fn cached(attention: &Attention, load: &BoundLoad) -> Count {
     let seen = attention.reach().visible(load.context);
     let macs = match attention {
         Attention::Grouped(grouped) => {
-            grouped.heads.saturating_mul(grouped.head_dim).saturating_mul(2).saturating_mul(seen)
+            grouped.heads.saturating_mul(grouped.head_dim + grouped.value_dim()).saturating_mul(seen)
         }
         Attention::Latent(latent) => {
             // Keys and values of all heads, or the latent for all heads: whichever takes less, wherever it is kept.

@@ -176,6 +176,8 @@ pub enum LayerOperation {
     /// router's logits begin here ([`Rewrite::EarlyRouter`]), the product of the stream with the router rides as well:
     /// the stream and the router are the last that is read, the logits so far the last that is written.
     Products,
+    /// Values of grouped heads that are what the projection of keys makes (Gemma 4).
+    ValueOfKey,
     /// RMSNorm of each head of q and of k. `riding`: only the gains are applied here, the sums ride with the reduction
     /// of the scores, and the scale comes after them. Rotations and products are linear, so a scale for each head may
     /// wait; keys enter the cache without it and get it there.

@@ -7,7 +7,7 @@ use wafersim_program::{
     collective,
 };
 use wafersim_spec::Precision;
-use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Layer, Reach, Role};
+use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, HeadValues, Layer, Reach, Role};
 
 use crate::gemm::Rings;
 use crate::norm::{NormOf, riding_sums};
@@ -45,6 +45,8 @@ const NO_LAYER: Layer = Layer {
         head_gate: false,
         rotary_dim: 0,
         reach: Reach::Full,
+        query_rank: None,
+        values: HeadValues::Plain,
     }),
     feed_forward: FeedForward::Dense { width: 0, bias: false },
     norms: 0,

@@ -14,7 +14,7 @@ use wafersim_graph::layer::{LayerOperation, NetworkKind, TensorId};
 use wafersim_graph::{LayerGraph, LayerGraphs, LayerLoad};
 use wafersim_mapping::LineKind;
 use wafersim_program::{Action, Axis, Field, Formula, GainName, Node, Operand, Order, Program, Step};
-use wafersim_spec::model::{Attention, GroupedAttention, LatentAttention, Reach, Role};
+use wafersim_spec::model::{Attention, GroupedAttention, HeadValues, LatentAttention, Reach, Role};
 
 use crate::attention::{Attending, Made, Queries, Relative, Scored, Softmax};
 use crate::clustered::Clusters;
@@ -193,6 +193,8 @@ impl<'a> Walk<'a> {
                 _ => self.norm(name, *riding, reads, writes)?,
             },
             LayerOperation::Products if self.latent().is_ok() => self.latent_products(index)?,
+            LayerOperation::Products if name == "attention.query_up" => self.query_up(index)?,
+            LayerOperation::ValueOfKey => self.value_of_key(name, reads, writes)?,
             LayerOperation::Products => self.products(index)?,
             LayerOperation::HeadNorm { riding } => self.head_norm(name, *riding, reads)?,
             LayerOperation::Rope { rotary } => {
@@ -412,8 +414,8 @@ pub(crate) fn grouped_lies(request: &LayerRequest<'_>, grouped: &GroupedAttentio
         kv_heads: grouped.kv_heads,
         group: grouped.heads / grouped.kv_heads.max(1),
         key_dim: grouped.head_dim,
-        value_dim: grouped.head_dim,
-        contents: Contents::Heads { rotary: grouped.rotary_dim },
+        value_dim: grouped.value_dim(),
+        contents: Contents::Heads { rotary: grouped.rotary_dim, shared: grouped.values == HeadValues::OfKeys },
         reach: grouped.reach,
     };
     let lies = KvLies::new(&request.mapping.kv, sizes, request.mapping.region.rows);

@@ -80,6 +80,8 @@ pub enum Contents {
     Heads {
         /// How many.
         rotary: u64,
+        /// Whether values are keys before their rotation, and lie like them.
+        shared: bool,
     },
     /// Latents, with a rotary key beside each; values are the same latents.
     Latents {
@@ -183,15 +185,15 @@ impl KvLies {
     /// Dimensions that are rotated.
     pub const fn rotary(&self) -> u64 {
         match self.contents {
-            Contents::Heads { rotary } | Contents::Latents { rotary, .. } | Contents::Expanded { rotary } => rotary,
+            Contents::Heads { rotary, .. } | Contents::Latents { rotary, .. } | Contents::Expanded { rotary } => rotary,
         }
     }
 
     fn key_width(&self) -> Dimension {
         let digit = self.dims_digit();
         let spread = match self.contents {
-            Contents::Heads { rotary } if rotary == 0 || rotary >= self.key_dim => Spread::Pairs(digit),
-            Contents::Heads { rotary } => Spread::LeadingPairs { digit, leading: rotary },
+            Contents::Heads { rotary, .. } if rotary == 0 || rotary >= self.key_dim => Spread::Pairs(digit),
+            Contents::Heads { rotary, .. } => Spread::LeadingPairs { digit, leading: rotary },
             Contents::Latents { .. } => Spread::Split(digit),
             Contents::Expanded { rotary } => Spread::Beside {
                 size: rotary,
@@ -205,6 +207,7 @@ impl KvLies {
     fn value_width(&self) -> Dimension {
         let digit = self.dims_digit();
         let spread = match self.contents {
+            Contents::Heads { shared: true, .. } => return self.key_width(),
             Contents::Heads { .. } => Spread::Pairs(digit),
             Contents::Latents { .. } | Contents::Expanded { .. } => Spread::Split(digit),
         };
@@ -264,7 +267,7 @@ impl KvLies {
             group: heads,
             key_dim: index,
             value_dim: index,
-            contents: Contents::Heads { rotary },
+            contents: Contents::Heads { rotary, shared: false },
             ..*self
         })
     }

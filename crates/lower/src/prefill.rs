@@ -16,7 +16,7 @@ use wafersim_program::{
 };
 use wafersim_spec::model::{Attention, FeedForward, Gating, Role};
 
-use self::attention::{values, whole_width};
+use self::attention::{value_field, whole_width};
 use crate::gemm::{Matrix, Rings};
 use crate::layer::{grouped_lies, latent_lies, nothing};
 use crate::request::{LayerRequest, LowerError, Scope};
@@ -80,7 +80,7 @@ pub fn cache_handover(request: &LayerRequest<'_>) -> Result<Program, LowerError>
     let (lies, made) = match &request.layer.attention {
         Attention::Grouped(grouped) => {
             let from = whole_width(request, grouped);
-            let made = [from.new_keys(tokens), values(region, &from, from.new_values(tokens))];
+            let made = [from.new_keys(tokens), value_field(region, grouped, &from, tokens)];
             (grouped_lies(request, grouped), made)
         }
         Attention::Latent(latent) if latent.indexer.is_some() => {

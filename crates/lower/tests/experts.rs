@@ -10,7 +10,7 @@ use wafersim_lower::{ExpertLoad, LayerRequest, LowerError, Routed, Scope, decode
 use wafersim_mapping::{ExpertMapping, KvMapping, LayerMapping, Rewrite, Rewrites, Routes};
 use wafersim_program::{Action, Axis, Formula, Program, Region, movement};
 use wafersim_spec::model::{
-    Attention, FeedForward, Gating, GroupedAttention, Layer, Moe, Reach, Role, Scoring, Selection,
+    Attention, FeedForward, Gating, GroupedAttention, HeadValues, Layer, Moe, Reach, Role, Scoring, Selection,
 };
 use wafersim_spec::wafer::RateSet;
 use wafersim_spec::{DataType, Model, Precision, Wafer};
@@ -45,6 +45,8 @@ fn layer(shared_width: u64, selection: Selection) -> Layer {
             head_gate: false,
             rotary_dim: 64,
             reach: Reach::Full,
+            query_rank: None,
+            values: HeadValues::Plain,
         }),
         feed_forward: FeedForward::Moe(Moe {
             experts: 48,

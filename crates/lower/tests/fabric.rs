@@ -12,7 +12,7 @@ use wafersim_mapping::{
     Append, Groups, KvMapping, LayerMapping, Reduction, Reductions, Rewrite, Rewrites, Root, Routes, Tree,
 };
 use wafersim_program::Program;
-use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Layer, LinearAttention, Reach};
+use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, HeadValues, Layer, LinearAttention, Reach};
 use wafersim_spec::wafer::RateSet;
 use wafersim_spec::{DataType, Precision, Wafer};
 
@@ -37,6 +37,8 @@ fn layer(reach: Reach, sinks: bool) -> Layer {
             head_gate: false,
             rotary_dim: 64,
             reach,
+            query_rank: None,
+            values: HeadValues::Plain,
         }),
         feed_forward: FeedForward::Dense { width: 1024, bias: false },
         norms: 2,

@@ -69,6 +69,7 @@ pub const OPERATORS: &[OperatorInfo] = &[
     operator("attention.query_key_value", Some(LineKind::Y)),
     // Keys and values, where they are made in a rectangle of their own.
     operator("attention.key_value", Some(LineKind::Y)),
+    operator("attention.value_of_key", None),
     operator("attention.head_norm", Some(LineKind::Head)),
     operator("attention.query_norm", Some(LineKind::X)),
     operator("attention.latent_norm", Some(LineKind::X)),

@@ -76,6 +76,11 @@ impl LayerWeights {
             (Role::AttentionInnerNorm, Attention::Grouped(grouped)) if grouped.qk_norm == QkNorm::Whole => {
                 self.vectors.push(vector(VectorAxis::AlongX, length, copies));
             }
+            (Role::AttentionInnerNorm, Attention::Grouped(grouped))
+                if grouped.query_rank == Some(length) && copies == 1 =>
+            {
+                self.vectors.push(vector(VectorAxis::AlongX, length, copies));
+            }
             (Role::AttentionInnerNorm, Attention::Grouped(grouped)) => {
                 self.vectors.push(vector(VectorAxis::AlongX, grouped.heads * grouped.head_dim, 1));
                 self.vectors.push(vector(VectorAxis::AlongX, grouped.kv_heads * grouped.head_dim, 1));

@@ -54,8 +54,8 @@ pub struct KvContents {
     /// Width of what is cached of a head: `head_dim`, or latent and rotary key of MLA together, with the key of an
     /// indexer.
     pub head_dim: u64,
-    /// Vectors of that width per token: 2 (keys and values), or 1 for MLA.
-    pub vectors: u64,
+    /// Width of a head's value where keys and values are cached; 0 where one vector is both (MLA), or a state is kept.
+    pub value_dim: u64,
     /// Query heads that look at one KV head.
     pub queries_per_head: u64,
     /// How far back the layer looks.
@@ -77,9 +77,9 @@ pub struct StateContents {
 impl KvContents {
     /// What an attention caches.
     pub fn new(attention: &Attention) -> Self {
-        let (kv_heads, head_dim, vectors) = match attention {
-            Attention::Grouped(grouped) => (grouped.kv_heads, grouped.head_dim, 2),
-            Attention::Latent(_) => (1, attention.kv_width(), 1),
+        let (kv_heads, head_dim, value_dim) = match attention {
+            Attention::Grouped(grouped) => (grouped.kv_heads, grouped.head_dim, grouped.value_dim()),
+            Attention::Latent(_) => (1, attention.kv_width(), 0),
             Attention::Linear(linear) => (linear.key_heads, linear.key_dim, 0),
         };
         let state = match attention {
@@ -89,12 +89,15 @@ impl KvContents {
             Attention::Grouped(_) | Attention::Latent(_) => None,
         };
         let queries_per_head = divide_up(attention.query_heads(), kv_heads);
-        Self { kv_heads, head_dim, vectors, queries_per_head, reach: attention.reach(), state }
+        Self { kv_heads, head_dim, value_dim, queries_per_head, reach: attention.reach(), state }
     }
 
     /// Elements that one token adds.
     pub const fn elements_per_token(&self) -> u64 {
-        self.vectors.saturating_mul(self.kv_heads).saturating_mul(self.head_dim)
+        if self.state.is_some() {
+            return 0;
+        }
+        self.kv_heads.saturating_mul(self.head_dim.saturating_add(self.value_dim))
     }
 
     /// Bytes of all cached tokens of a layer, or of the states of all users, without rounding to processing elements
@@ -264,7 +267,11 @@ impl KvLayout {
 
     /// Elements that a processing element holds of each token that it holds a part of.
     pub const fn elements_per_token_and_pe(&self) -> u64 {
-        self.shape.vectors.saturating_mul(self.dimensions_per_pe()).saturating_mul(self.heads_per_block)
+        if self.shape.state.is_some() {
+            return 0;
+        }
+        let values = divide_up(self.shape.value_dim, self.dimension_split);
+        self.dimensions_per_pe().saturating_add(values).saturating_mul(self.heads_per_block)
     }
 
     /// Values of a block's head for which a processing element holds states at most; 0 where there are none.
@@ -339,7 +346,7 @@ mod tests {
     }
 
     fn grouped(kv_heads: u64, head_dim: u64, queries_per_head: u64) -> KvContents {
-        KvContents { kv_heads, head_dim, vectors: 2, queries_per_head, reach: Reach::Full, state: None }
+        KvContents { kv_heads, head_dim, value_dim: head_dim, queries_per_head, reach: Reach::Full, state: None }
     }
 
     #[test]
@@ -362,7 +369,7 @@ mod tests {
             (grouped(8, 128, 12), (755, 234), load(50, 8192)),
             (grouped(40, 128, 1), (125, 195), load(3, 4096)),
             (grouped(8, 64, 8), (5, 7), load(1, 100)),
-            (KvContents { vectors: 1, ..grouped(1, 576, 128) }, (755, 390), load(1, 32_768)),
+            (KvContents { value_dim: 0, ..grouped(1, 576, 128) }, (755, 390), load(1, 32_768)),
         ] {
             let best = bytes(&choose(shape, region, &load, KvLayoutChoice::Balanced), &load);
             for split in (0..8).map(|power| 1 << power).chain([3, 9, 72, 144, 192, 288, 576, u64::MAX]) {
@@ -393,7 +400,7 @@ mod tests {
     #[test]
     fn a_state_does_not_grow_with_the_context() {
         let state = Some(StateContents { value_dim: 128, tail: 3 });
-        let shape = KvContents { vectors: 0, state, ..grouped(16, 128, 2) };
+        let shape = KvContents { value_dim: 0, state, ..grouped(16, 128, 2) };
         let layout = choose(shape, (360, 234), &load(3, 1), KvLayoutChoice::WholeBlock);
         assert_eq!((layout.blocks, layout.dimension_split, layout.sequence_split), (16, 22, 1));
         for context in [1, 1_000_000] {

@@ -72,12 +72,14 @@ fn attention_half(attention: &Attention, kv: &KvLayout, columns: u64, rows: u64,
     match attention {
         Attention::Grouped(grouped) => {
             let query = divide_up(grouped.heads * grouped.head_dim, columns);
-            let key_and_value = 2 * divide_up(grouped.kv_heads * grouped.head_dim, columns);
+            let of_heads = |width: u64| divide_up(grouped.kv_heads * width, columns);
+            let key_and_value = of_heads(grouped.head_dim) + of_heads(grouped.value_dim());
+            let compressed = grouped.query_rank.map_or(0, |rank| divide_up(rank, columns) + divide_up(rank, rows));
             let by_head = if grouped.head_gate { kv.query_heads_per_pe() } else { 0 };
             let gate = if grouped.output_gate { query } else { by_head };
             Half {
-                held: sum([query.max(queries), key_and_value, gate, scores]),
-                payload: (query + key_and_value + gate).max(scores).max(queries),
+                held: sum([query.max(queries), key_and_value, compressed, gate, scores]),
+                payload: (query + key_and_value + compressed + gate).max(scores).max(queries),
             }
         }
         Attention::Linear(linear) => {

@@ -10,13 +10,30 @@ pub(crate) struct Csv {
     lines: Lines,
     header: String,
     columns: Vec<(Option<Role>, String)>,
+    separator: u8,
     scale: Scale,
 }
 
-/// The fields of a line; a quoted one may hold commas, and quotes written twice.
-pub(crate) fn fields(line: &[u8]) -> Vec<Vec<u8>> {
+/// What parts the fields of a header: commas, or where there are none semicolons, tabs or bars, whichever there are most
+/// of.
+pub(crate) fn separator(header: &[u8]) -> u8 {
+    let count = |separator: u8| header.iter().filter(|byte| **byte == separator).count();
+    if count(b',') > 0 {
+        return b',';
+    }
+    let others = [b';', b'\t', b'|'].into_iter().filter(|other| count(*other) > 0);
+    others.max_by_key(|other| count(*other)).unwrap_or(b',')
+}
+
+/// Whether a line before the header is a remark.
+pub(crate) fn is_remark(line: &str) -> bool {
+    line.starts_with('#')
+}
+
+/// The fields of a line; a quoted one may hold what parts them, and quotes written twice.
+pub(crate) fn fields(line: &[u8], separator: u8) -> Vec<Vec<u8>> {
     if !line.contains(&b'"') {
-        return line.split(|byte| *byte == b',').map(<[u8]>::to_vec).collect();
+        return line.split(|byte| *byte == separator).map(<[u8]>::to_vec).collect();
     }
     let (mut fields, mut field, mut quoted) = (Vec::new(), Vec::new(), false);
     let mut bytes = line.iter().copied().peekable();
@@ -27,7 +44,7 @@ pub(crate) fn fields(line: &[u8]) -> Vec<Vec<u8>> {
                 bytes.next();
             }
             b'"' => quoted = !quoted,
-            b',' if !quoted => fields.push(std::mem::take(&mut field)),
+            byte if byte == separator && !quoted => fields.push(std::mem::take(&mut field)),
             byte => field.push(byte),
         }
     }
@@ -44,8 +61,17 @@ impl Csv {
         role: impl Fn(&str) -> Option<Role>,
     ) -> Result<Self, RequestError> {
         let mut lines = Lines::new(text);
-        let header = lines.next(file)?.map(|line| String::from_utf8_lossy(line.text).into_owned()).unwrap_or_default();
-        let named = fields(header.as_bytes()).into_iter().map(|name| {
+        let mut header = String::new();
+        while let Some(line) = lines.next(file)? {
+            header = String::from_utf8_lossy(line.text).into_owned();
+            if !is_remark(&header) {
+                break;
+            }
+        }
+        let separator = separator(header.as_bytes());
+        // Where semicolons part fields, commas may stand in numbers.
+        let scale = Scale { comma_decimals: separator != b',', ..scale };
+        let named = fields(header.as_bytes(), separator).into_iter().map(|name| {
             let name = String::from_utf8_lossy(&name).trim().to_owned();
             (role(&name), name)
         });
@@ -60,7 +86,7 @@ impl Csv {
                 });
             }
         }
-        Ok(Self { lines, header, columns, scale })
+        Ok(Self { lines, header, columns, separator, scale })
     }
 
     /// Whether a column of this role is there.
@@ -88,9 +114,9 @@ impl Csv {
         };
         let mut from = 0;
         if may_have_quotes && line.contains(&b'"') {
-            fields(line).iter().for_each(|field| put(row, field));
+            fields(line, self.separator).iter().for_each(|field| put(row, field));
         } else {
-            for at in memchr::memchr_iter(b',', line) {
+            for at in memchr::memchr_iter(self.separator, line) {
                 put(row, &line[from..at]);
                 from = at + 1;
             }

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::csv::fields;
+use crate::csv::{fields, is_remark, separator};
 use crate::error::{RequestError, shown};
 use crate::format::{FOREIGN, Format, Kind, NAMED, PRESETS, Preset, Role};
 use crate::input::objects;
@@ -31,6 +31,8 @@ struct Sample {
     lines: String,
     header: String,
     is_lines: bool,
+    /// Whether capitals in names of columns count.
+    exact: bool,
 }
 
 /// Whether a beginning is long enough.
@@ -45,13 +47,16 @@ impl Sample {
     fn of(head: &[u8]) -> Self {
         if !matches!(head.trim_ascii_start().first(), Some(b'{' | b'[')) {
             let text = String::from_utf8_lossy(head.get(..1 << 16).unwrap_or(head));
-            let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+            let mut lines = text.lines().filter(|line| !line.trim().is_empty()).skip_while(|line| is_remark(line));
             let header = lines.next().unwrap_or("").to_owned();
-            let keys: Vec<String> =
-                fields(header.as_bytes()).iter().map(|key| String::from_utf8_lossy(key).trim().to_owned()).collect();
+            let separator = separator(header.as_bytes());
+            let keys: Vec<String> = fields(header.as_bytes(), separator)
+                .iter()
+                .map(|key| String::from_utf8_lossy(key).trim().to_owned())
+                .collect();
             let lines = lines.take(SAMPLES).collect::<Vec<_>>().join("\n");
             let kind = if is_chunk(&header) { Kind::ServeGen } else { Kind::Csv };
-            return Self { kind, keys, rows: Vec::new(), lines, header, is_lines: true };
+            return Self { kind, keys, rows: Vec::new(), lines, header, is_lines: true, exact: true };
         }
         let objects = objects(head, SAMPLES);
         let is_lines =
@@ -62,11 +67,11 @@ impl Sample {
             keys.extend(row.keys().filter(|key| !keys.contains(key)).cloned().collect::<Vec<_>>());
         }
         let header = String::from_utf8_lossy(head.get(..256).unwrap_or(head)).into_owned();
-        Self { kind: Kind::Json, keys, rows, lines: String::new(), header, is_lines }
+        Self { kind: Kind::Json, keys, rows, lines: String::new(), header, is_lines, exact: true }
     }
 
     fn has(&self, key: &str) -> bool {
-        self.keys.iter().any(|known| known == key)
+        self.keys.iter().any(|known| if self.exact { known == key } else { known.eq_ignore_ascii_case(key) })
     }
 
     fn fits(&self, preset: &Preset) -> bool {
@@ -107,13 +112,20 @@ fn is_chunk(line: &str) -> bool {
 
 /// Finds out how the file with this beginning is to be read.
 pub(crate) fn detect(head: &[u8], file: &str, settings: &Settings) -> Result<Found, RequestError> {
-    let sample = Sample::of(head);
+    let mut sample = Sample::of(head);
     if ["wait_for", "tool_wait_ms"].iter().any(|key| sample.has(key)) {
         return Err(is_foreign(file, FOREIGN[0].1, FOREIGN[0].2));
     }
     let asked = |preset: &&Preset| settings.format == Format::Auto || preset.formats.contains(&settings.format);
     let named = !settings.columns.is_empty();
-    let mut preset = match PRESETS.iter().filter(asked).find(|preset| sample.fits(preset)) {
+    let mut found = PRESETS.iter().filter(asked).find(|preset| sample.fits(preset));
+    if found.is_none() && sample.kind == Kind::Csv && sample.foreign().is_none() {
+        // Columns that were renamed in capitals or small letters.
+        sample.exact = false;
+        found = PRESETS.iter().filter(asked).find(|preset| preset.signs.len() > 1 && sample.fits(preset));
+        sample.exact = found.is_none();
+    }
+    let mut preset = match found {
         Some(preset) => *preset,
         None if named && sample.kind != Kind::ServeGen => {
             let mut of_format =
@@ -149,7 +161,12 @@ fn columns(
     let named = settings.columns.named();
     let is_named = |role: Role| named.iter().any(|(named, _, name)| *named == role && name.is_some());
     let own = preset.columns.iter().filter(|(role, _)| !is_named(*role));
-    let mut columns: Vec<(Role, String)> = own.map(|(role, name)| (*role, (*name).to_owned())).collect();
+    // As the file writes them.
+    let written = |name: &str| {
+        let known = sample.keys.iter().find(|known| known.eq_ignore_ascii_case(name)).filter(|_| !sample.exact);
+        known.cloned().unwrap_or_else(|| name.to_owned())
+    };
+    let mut columns: Vec<(Role, String)> = own.map(|(role, name)| (*role, written(name))).collect();
     let keys = if sample.kind == Kind::Csv { "column" } else { "key" };
     for (role, field, name) in named {
         let Some(name) = name else { continue };

@@ -25,7 +25,7 @@ pub(crate) struct Input {
 }
 
 /// What files begin with that are no text, what they are, and how to get at a text.
-const NO_TEXTS: [(&[u8], &str, &str); 8] = [
+const NO_TEXTS: [(&[u8], &str, &str); 14] = [
     (b"PK\x03\x04", "a zip archive (.zip, .npz, .pt)", "the file in it, as CSV or JSON Lines"),
     (b"\x93NUMPY", "a NumPy array", "a trace as CSV or JSON Lines (is it a routing dump?)"),
     (b"PAR1", "a Parquet file", "CSV or JSON Lines: duckdb -c \"COPY 'FILE' TO 'trace.jsonl'\""),
@@ -34,6 +34,12 @@ const NO_TEXTS: [(&[u8], &str, &str); 8] = [
     (b"\xff\xfe", "UTF-16 text", "UTF-8 text: iconv -f UTF-16 -t UTF-8 FILE"),
     (b"\xfe\xff", "UTF-16 text", "UTF-8 text: iconv -f UTF-16 -t UTF-8 FILE"),
     (b"\xfd7zXZ", "an xz archive", ".gz, .zst or plain text: xz -d FILE"),
+    (b"BZh", "a bzip2 archive", ".gz, .zst or plain text: bzip2 -d FILE"),
+    (b"7z\xbc\xaf", "a 7-Zip archive", ".gz, .zst or plain text: 7z x FILE"),
+    (b"SQLite format 3", "an SQLite database", "CSV: sqlite3 -csv -header FILE 'SELECT ...'"),
+    (b"<!DOCTYPE", "a web page (a failed download?)", "the file itself, as CSV or JSON Lines"),
+    (b"<html", "a web page (a failed download?)", "the file itself, as CSV or JSON Lines"),
+    (b"%PDF", "a PDF", "a trace as CSV or JSON Lines"),
 ];
 
 impl Input {
@@ -65,6 +71,13 @@ impl Input {
         let known = NO_TEXTS.iter().find(|(magic, _, _)| head.starts_with(magic));
         let known = known.copied().or_else(|| {
             (head.get(8..12) == Some(b"DUCK")).then_some((b"", "a DuckDB file", "CSV: duckdb FILE -c \"COPY ...\""))
+        });
+        let known = known.or_else(|| {
+            (head.get(257..262) == Some(b"ustar")).then_some((b"", "a tar archive", "the file in it: tar -xf FILE"))
+        });
+        let known = known.or_else(|| {
+            let is_binary = head.get(..256).unwrap_or(&head).contains(&0);
+            is_binary.then_some((b"", "no text (it holds bytes of 0)", "a trace as CSV or JSON Lines, UTF-8 text"))
         });
         if let Some((_, what, allowed)) = known {
             return Err(RequestError::File {

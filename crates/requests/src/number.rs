@@ -137,6 +137,13 @@ impl Clock {
 
 /// A date in picoseconds since 1970; without a zone it is taken for UTC.
 fn date(text: &str) -> Option<i128> {
+    // Names of zones that have no sign.
+    let named = ["UTC", "GMT"].iter().find_map(|zone| text.strip_suffix(zone)).map(str::trim_end);
+    if let Some(plain) = named {
+        return Some(
+            plain.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp().as_nanosecond() * NANOSECOND,
+        );
+    }
     let at: Timestamp = match text.parse() {
         Ok(at) => at,
         Err(_) => text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp(),

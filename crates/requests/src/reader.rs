@@ -109,6 +109,9 @@ pub struct LeftOut {
     pub empty_answer: u64,
     /// Prompts of 0 tokens.
     pub empty_prompt: u64,
+    /// Rows that say no length of their prompt or answer: nothing, null or NaN.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub no_length: u64,
     /// Calls of no session, in a format of sessions.
     pub no_session: u64,
     /// Conversations without a question and an answer.
@@ -117,10 +120,15 @@ pub struct LeftOut {
     pub before_origin: u64,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 impl LeftOut {
     /// All of them.
     pub const fn total(&self) -> u64 {
-        self.empty_answer + self.empty_prompt + self.no_session + self.no_turns + self.before_origin
+        self.empty_answer + self.empty_prompt + self.no_length + self.no_session + self.no_turns + self.before_origin
     }
 
     /// How many, and why: only what is there.
@@ -128,6 +136,7 @@ impl LeftOut {
         let all = [
             (self.empty_answer, "answer of 0 tokens"),
             (self.empty_prompt, "prompt of 0 tokens"),
+            (self.no_length, "no length of prompt or answer"),
             (self.no_session, "no session"),
             (self.no_turns, "no question with an answer"),
             (self.before_origin, "before load.origin"),

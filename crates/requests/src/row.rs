@@ -68,7 +68,18 @@ impl Row {
 pub(crate) struct Scale {
     pub(crate) unit: TimeUnit,
     pub(crate) cuts: bool,
+    /// Whether a comma in a time is its decimal point.
+    pub(crate) comma_decimals: bool,
     pub(crate) clock: Clock,
+}
+
+/// What programs write where a row has no value (pandas, R, SQL, JavaScript).
+fn is_nothing(text: &[u8]) -> bool {
+    // The first letter tells most fields apart.
+    matches!(text.first(), Some(b'n' | b'N' | b'-' | b'<'))
+        && [&b"nan"[..], b"null", b"none", b"na", b"n/a", b"nil", b"-", b"<na>"]
+            .iter()
+            .any(|nothing| text.eq_ignore_ascii_case(nothing))
 }
 
 /// What is allowed in a field of a role, in words.
@@ -101,15 +112,23 @@ pub(crate) const fn span_unit(unit: TimeUnit) -> TimeUnit {
 
 impl Scale {
     pub(crate) fn new(preset: &Preset, unit: TimeUnit) -> Self {
-        Self { unit, cuts: preset.cuts, clock: Clock::default() }
+        Self { unit, cuts: preset.cuts, comma_decimals: false, clock: Clock::default() }
     }
 
     /// Puts what a field says into the row; false where it cannot be understood. An empty field says nothing.
     pub(crate) fn put(&mut self, row: &mut Row, role: Role, text: &[u8]) -> bool {
         let text = text.trim_ascii();
-        if text.is_empty() {
+        if text.is_empty() || (!matches!(role, Role::Session | Role::Text) && is_nothing(text)) {
             return true;
         }
+        let with_point;
+        let text = match self.comma_decimals && self.unit != TimeUnit::Date && text.contains(&b',') {
+            true if matches!(role, Role::Arrival | Role::Delay | Role::WaitAfter) => {
+                with_point = text.iter().map(|byte| if *byte == b',' { b'.' } else { *byte }).collect::<Vec<u8>>();
+                with_point.as_slice()
+            }
+            _ => text,
+        };
         let span = span_unit(self.unit).places();
         let tokens = |into: &mut Option<u64>, cuts| {
             *into = whole(text, cuts);

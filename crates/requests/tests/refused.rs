@@ -128,3 +128,46 @@ fn what_is_cut_of_a_session() {
     assert_eq!(cut(Cut { from: 4 * second, ..Cut::default() }), [4]);
     assert_eq!(cut(Cut { requests: Some(1), ..Cut::default() }), [1]);
 }
+
+/// What programs of other countries and spreadsheets make of a trace.
+#[test]
+fn other_separators_capitals_remarks_and_rows_without_a_length() {
+    let lengths = |text: &str| {
+        let read = read(text, &Settings::default()).unwrap_or_else(|error| panic!("{text}: {error}"));
+        read.iter().map(|request| (request.start.picoseconds(), request.prompt, request.output)).collect::<Vec<_>>()
+    };
+    let both = vec![(0, 480, 10), (1_500_000_000_000, 318, 8)];
+    for text in [
+        "arrival_s;prompt_tokens;output_tokens\n0,25;480;10\n1,75;318;8\n",
+        "arrival_s\tprompt_tokens\toutput_tokens\n0.25\t480\t10\n1.75\t318\t8\n",
+        "arrival_s|prompt_tokens|output_tokens\n0.25|480|10\n1.75|318|8\n",
+        "# made by hand\n\nTIMESTAMP;ContextTokens;GeneratedTokens\n2023-11-16 18:17:03;480;10\n2023-11-16 18:17:04.5;318;8\n",
+        "timestamp,contexttokens,generatedtokens\n2023-11-16 18:17:03 UTC,480,10\n2023-11-16 18:17:04.5 UTC,318,8\n",
+        "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:03,480,10\n2023-11-16 18:17:04,NaN,8\n\
+         2023-11-16 18:17:04,7,\n2023-11-16 18:17:04.5,318,8\n",
+        "{\"timestamp\": 0, \"input_length\": 480, \"output_length\": 10, \"hash_ids\": [1]}\n\
+         {\"timestamp\": 9, \"input_length\": 480, \"output_length\": null, \"hash_ids\": [1]}\n\
+         {\"timestamp\": 1500, \"input_length\": 318, \"output_length\": 8, \"hash_ids\": [1]}\n",
+    ] {
+        assert_eq!(lengths(text), both, "{text}");
+    }
+    // A number with a comma between commas may mean two things.
+    check("arrival_s,prompt_tokens,output_tokens\n\"0,5\",480,10\n", &Settings::default(), &["arrival_s", "0,5"]);
+    check(
+        "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:03,,10\n",
+        &Settings::default(),
+        &["no requests", "1 no length of prompt or answer"],
+    );
+}
+
+#[test]
+fn other_files_are_named() {
+    for (text, what) in [
+        ("<!DOCTYPE html><html></html>", "a web page"),
+        ("BZh91AY", "a bzip2 archive"),
+        ("SQLite format 3\0", "an SQLite database"),
+        ("a,b\0c\n1,2,3\n", "no text"),
+    ] {
+        check(text, &Settings::default(), &[what]);
+    }
+}

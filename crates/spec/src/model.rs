@@ -144,6 +144,43 @@ pub struct GroupedAttention {
     pub rotary_dim: u64,
     /// How far back the layer looks.
     pub reach: Reach,
+    /// Width of the compressed and normed vector that queries are made of, where they are (Step-3's multi-matrix
+    /// factorisation, arXiv 2507.19427, section 3).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query_rank: Option<u64>,
+    /// Where values come from.
+    #[serde(skip_serializing_if = "HeadValues::is_plain")]
+    pub values: HeadValues,
+}
+
+/// Where the values of grouped attention come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadValues {
+    /// From a projection of their own, as wide as keys.
+    #[default]
+    Plain,
+    /// From a projection of their own, of another width (MiMo-V2).
+    Width(u64),
+    /// They are what the projection of keys makes, before its norm and rotation (Gemma 4).
+    OfKeys,
+}
+
+impl HeadValues {
+    /// Whether they come from a projection of their own as wide as keys.
+    pub const fn is_plain(&self) -> bool {
+        matches!(self, Self::Plain)
+    }
+}
+
+impl GroupedAttention {
+    /// Width of one head's value.
+    pub const fn value_dim(&self) -> u64 {
+        match self.values {
+            HeadValues::Plain | HeadValues::OfKeys => self.head_dim,
+            HeadValues::Width(width) => width,
+        }
+    }
 }
 
 /// Norms of queries and keys.

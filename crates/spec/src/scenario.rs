@@ -306,6 +306,9 @@ pub struct Scenario {
     /// Where data types come from that are the checkpoint's, in words.
     #[serde(skip)]
     pub precision_source: Option<String>,
+    /// Data types of a draft model whose own file says others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draft_precision: Option<Precision>,
     /// Speculative decoding.
     pub speculation: Speculation,
     /// `--set wafer.*` changes of wafer parameters, in the order given: (path without "wafer.", value).
@@ -332,6 +335,7 @@ impl Default for Scenario {
             precision: Precision::default(),
             asked_precision: None,
             precision_source: None,
+            draft_precision: None,
             speculation: Speculation::default(),
             wafer_overrides: Vec::new(),
         }

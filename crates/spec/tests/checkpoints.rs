@@ -67,6 +67,38 @@ fn every_method_has_its_format_and_leaves_out_what_it_names() {
             "bf16",
         ),
         (json!({ "quant_method": "something" }), "bf16", "bf16", "bf16"),
+        (json!({ "quant_method": "FP8" }), "fp8", "fp8", "bf16"),
+        (json!({ "quant_method": "mxfp8" }), "fp8", "fp8", "bf16"),
+        (json!({ "quant_method": "quanto", "weights": "int8" }), "int8", "int8", "bf16"),
+        (
+            json!({ "quant_method": "torchao", "quant_type": { "default": { "_type": "Int4WeightOnlyConfig" } } }),
+            "int4",
+            "int4",
+            "bf16",
+        ),
+        (
+            json!({ "quant_method": "hqq",
+                    "quant_config": { "weight_quant_params": { "nbits": 4, "group_size": 64 } } }),
+            "int4-g64",
+            "int4-g64",
+            "bf16",
+        ),
+        // A scheme by its name.
+        (
+            json!({ "quant_method": "compressed-tensors", "config_groups": { "W4A16": ["Linear"] },
+                    "ignore": ["lm_head"] }),
+            "int4",
+            "int4",
+            "bf16",
+        ),
+        // Modules with bits of their own.
+        (
+            json!({ "quant_method": "gptq", "bits": 4, "group_size": 128,
+                    "dynamic": { "+:.*self_attn.*": { "bits": 8 } } }),
+            "int4",
+            "int8",
+            "bf16",
+        ),
     ] {
         let found = format("qwen3-30b-a3b", &json!({ "quantization_config": config }));
         let of = |group| found.precision.of_group(group).unwrap().name();

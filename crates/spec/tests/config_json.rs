@@ -362,3 +362,13 @@ proptest! {
         }
     }
 }
+
+/// Some files around a text model repeat its width (Voxtral).
+#[test]
+fn sizes_are_those_of_the_text_model_where_the_whole_repeats_one() {
+    let config = r#"{"model_type": "voxtral", "hidden_size": 96, "vocab_size": 320, "text_config": {
+        "model_type": "llama", "hidden_size": 96, "num_hidden_layers": 3, "num_attention_heads": 6,
+        "intermediate_size": 160, "vocab_size": 320}}"#;
+    let model = Model::from_config_json(config, "config.json").unwrap();
+    assert_eq!((model.family.as_str(), model.layers.len()), ("llama", 3));
+}

@@ -2,6 +2,7 @@
 //! whatever makes the reader panic.
 
 use proptest::prelude::*;
+use wafersim_spec::model::builtin;
 use wafersim_spec::scenario::{
     ExpertPlacement, PrecisionFile, Profile, RoutingModel, SETTINGS, Speculation, WaferCount,
 };
@@ -429,4 +430,33 @@ fn any_path() -> impl Strategy<Value = String> {
     let of_wafer = DECLARATIONS.iter().map(|declared| format!("wafer.{}", declared.path));
     let known = prop::sample::select(own.chain(of_wafer).collect::<Vec<_>>());
     prop_oneof![4 => known, 1 => any::<String>()]
+}
+
+/// A draft model from a file is stored as its file says, unless a format was asked for; layers for multi-token prediction
+/// are part of the main model's file.
+#[test]
+fn a_draft_model_has_the_formats_of_its_own_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.json");
+    let quantised = r#""quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 128}, "model_type""#;
+    std::fs::write(&path, builtin::config("llama-3.1-8b").unwrap().replacen("\"model_type\"", quantised, 1)).unwrap();
+    let main = Model::builtin("llama-3.3-70b").unwrap();
+    let of_draft = |sets: &[(&str, &str)]| {
+        let mut file = ScenarioFile::default();
+        for (path, value) in sets {
+            file.set(path, value).unwrap();
+        }
+        let mut scenario = file.check("test").unwrap();
+        let name = scenario.speculation.draft_model.clone().unwrap();
+        let asked = scenario.asked_precision.clone();
+        scenario.fit_default_precision(&main);
+        scenario.fit_draft_precision(asked, &main.draft_model(&name).unwrap());
+        (scenario.draft_precision.map(|precision| precision.weights.name()), scenario.precision_source)
+    };
+    let draft = ("speculation.draft_model", path.to_str().unwrap());
+    let (weights, source) = of_draft(&[draft]);
+    assert_eq!(weights, Some("int4"));
+    assert!(source.unwrap().starts_with("the draft model: quantization_config: awq, 4 bit in groups of 128"));
+    assert_eq!(of_draft(&[draft, ("precision.weights", "fp8")]).0, Some("fp8"));
+    assert_eq!(of_draft(&[("speculation.draft_model", "llama-3.1-8b")]), (None, None));
 }

@@ -388,9 +388,8 @@ pub fn cached(attention: &Attention) -> [CachedPart; 2] {
         CachedPart { name, heads, width }
     };
     match attention {
-        Attention::Grouped(grouped) => {
-            ["k_cache", "v_cache"].map(|name| part(name, grouped.kv_heads, grouped.head_dim))
-        }
+        Attention::Grouped(grouped) => [("k_cache", grouped.head_dim), ("v_cache", grouped.value_dim())]
+            .map(|(name, width)| part(name, grouped.kv_heads, width)),
         Attention::Latent(latent) => {
             [part("latent_cache", 1, latent.kv_rank), part("rotary_cache", 1, latent.rope_dim)]
         }

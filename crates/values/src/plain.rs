@@ -8,7 +8,7 @@ mod linear;
 mod sparse;
 
 use wafersim_spec::model::{
-    Attention, FeedForward, Gating, GroupedAttention, LatentAttention, Moe, Reach, Role, Scoring,
+    Attention, FeedForward, Gating, GroupedAttention, HeadValues, LatentAttention, Moe, Reach, Role, Scoring,
 };
 
 use crate::checkpoint::{CachedPart, Checkpoint, WeightName, cached};
@@ -262,7 +262,17 @@ fn attend(
     let width = attention.head_dim as usize;
     let position = cache.keys.len() as f64;
     let named = |role: Role| projection(checkpoint, WeightName::new(layer, role), attention.qkv_bias, x);
-    let (query, key, value) = (named(Role::Query)?, named(Role::Key)?, named(Role::Value)?);
+    let query = match attention.query_rank {
+        None => named(Role::Query)?,
+        Some(_) => {
+            let gain = WeightName::new(layer, Role::AttentionInnerNorm);
+            let compressed = rms(checkpoint, &named(Role::QueryDown)?, gain)?;
+            product(checkpoint.weight(WeightName::new(layer, Role::QueryUp))?, &compressed)
+        }
+    };
+    let key = named(Role::Key)?;
+    let value = if attention.values == HeadValues::OfKeys { key.clone() } else { named(Role::Value)? };
+    let value_width = attention.value_dim() as usize;
     let prepared = |vector: Vec<f64>, copy: u64| -> Result<Vec<f64>, ValuesError> {
         let mut heads = Vec::with_capacity(vector.len());
         for head in vector.chunks(width) {
@@ -295,7 +305,7 @@ fn attend(
             weights.push(checkpoint.weight(WeightName::new(layer, Role::Sinks))?.at(head));
         }
         softmax(&mut weights);
-        for index in place {
+        for index in head / group * value_width..(head / group + 1) * value_width {
             result.push(cache.values.iter().zip(&weights).map(|(row, weight)| row[index] * weight).sum());
         }
     }
@@ -305,7 +315,7 @@ fn attend(
     }
     if attention.head_gate {
         let gate = product(checkpoint.weight(WeightName::new(layer, Role::OutputGate))?, x);
-        for (head, gate) in result.chunks_mut(width).zip(gate) {
+        for (head, gate) in result.chunks_mut(value_width).zip(gate) {
             head.iter_mut().for_each(|x| *x /= 1.0 + (-gate).exp());
         }
     }

@@ -7,8 +7,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use wafersim_spec::Model;
 use wafersim_spec::model::{
-    Attention, FeedForward, GroupedAttention, Indexer, LatentAttention, Layer, LinearAttention, Moe, Reach, Role,
-    Selection,
+    Attention, FeedForward, GroupedAttention, HeadValues, Indexer, LatentAttention, Layer, LinearAttention, Moe, Reach,
+    Role, Selection,
 };
 
 use crate::checkpoint::{Checkpoint, most_rotated, weights_of};
@@ -158,6 +158,11 @@ fn small_heads(grouped: &GroupedAttention) -> GroupedAttention {
             0 => 0,
             all if all == grouped.head_dim => head_dim,
             _ => head_dim / 4 * 2,
+        },
+        query_rank: grouped.query_rank.map(|rank| rank.min(20)),
+        values: match grouped.values {
+            HeadValues::Width(width) => HeadValues::Width(width.min(HEAD - 2)),
+            other => other,
         },
         reach: match grouped.reach {
             Reach::Full => Reach::Full,

@@ -17,7 +17,7 @@ proptest! {
 
     #[test]
     fn blocks_of_heads_fit_their_region(kv_heads in 1u64..40, columns in 1u64..60, rows in 1u64..9) {
-        let shape = KvContents { kv_heads, head_dim: 8, vectors: 2, queries_per_head: 2, reach: Reach::Full, state: None };
+        let shape = KvContents { kv_heads, head_dim: 8, value_dim: 8, queries_per_head: 2, reach: Reach::Full, state: None };
         let layout = KvLayout::with_dimension_split(shape, (columns, rows), u64::MAX);
         prop_assert!(layout.blocks * layout.columns_per_head <= columns);
         prop_assert_eq!(layout.blocks, kv_heads.div_ceil(layout.heads_per_block));

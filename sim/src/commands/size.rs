@@ -18,6 +18,7 @@ use crate::economics_flags::EconomicsFlags;
 use crate::failure::Failure;
 use crate::files;
 use crate::input::read_table_text;
+use crate::layers::{Chosen, counted};
 use crate::mapping_flags::SearchFlag;
 use crate::out_flags::{Forms, HasPicture, OutFlags};
 use crate::output::say;
@@ -67,6 +68,10 @@ pub struct SizeFlags {
     /// Data type of the KV cache.
     #[arg(long, value_name = "TYPE", value_parser = choice::data_types())]
     kv: Option<String>,
+    /// How tokens choose experts: `uniform`, `skewed`, or a file that says how often each expert was chosen (counts or a
+    /// trace, in any form that `simctl routing inspect` reads).
+    #[arg(long, value_name = "MODEL|FILE")]
+    routing: Option<String>,
     /// Sets anything of the scenario, for example `load.common=65536` or `machine.speculation.draft_length=3`; may be
     /// repeated.
     #[arg(long = "set", value_name = "PATH=VALUE")]
@@ -234,6 +239,10 @@ fn scenario(flags: &SizeFlags) -> Result<StreamScenario, Failure> {
             file = file.with(flag, path, value)?;
         }
     }
+    let routing = flags.routing.as_deref().map(Chosen::new).transpose()?;
+    if let Some(Chosen::Named(name)) = &routing {
+        file = file.with("--routing", "machine.routing", name)?;
+    }
     if let Some(wafers) = &flags.wafers {
         let quoted = if wafers.parse::<u32>().is_ok() { wafers.clone() } else { format!("'{wafers}'") };
         file = file.with("--wafers", "machine.wafers", &quoted)?;
@@ -268,6 +277,10 @@ fn scenario(flags: &SizeFlags) -> Result<StreamScenario, Failure> {
     checked.window = window;
     files::reads_named("machine.model", &checked.machine.model)?;
     files::reads_named("machine.wafer", &checked.machine.wafer)?;
+    if let Some(Chosen::Counted(file)) = &routing {
+        files::reads("--routing", file)?;
+        checked.machine.counted = counted(file, &checked.machine)?;
+    }
     Ok(checked)
 }
 

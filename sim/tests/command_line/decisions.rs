@@ -122,6 +122,7 @@ fn a_size_needs_a_promise() {
         ("--rate 5 --ttft-p95 1s", "open"),
         ("--users 5 --ttft-p95 1s --availability 2", "--availability"),
         ("--users 5 --ttft-p95 1s --growth much", "per cent"),
+        ("--users 5 --ttft-p95 1s --routing nothing", "uniform, skewed, or a file"),
     ] {
         let refused = simctl(&format!("size {flags}"));
         assert_eq!(refused.code, Some(2), "{flags}");

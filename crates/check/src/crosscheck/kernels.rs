@@ -11,7 +11,9 @@ use wafersim_mapping::Recipe;
 use wafersim_program::collective::{self, Along, Sharing, SplitRoots, Tree};
 use wafersim_program::pieces::ring_words;
 use wafersim_program::{Axis, Node, Program, ReduceOperator, Region, Root, Stagger};
-use wafersim_spec::model::{Attention, FeedForward, Gating, GroupedAttention, Layer, Moe, Reach, Selection};
+use wafersim_spec::model::{
+    Attention, FeedForward, Gating, GroupedAttention, HeadValues, Layer, Moe, Reach, Selection,
+};
 use wafersim_spec::{DataType, Wafer};
 
 use super::Grid;
@@ -331,6 +333,8 @@ fn dense(hidden: u64, width: u64) -> Layer {
             head_gate: false,
             rotary_dim: hidden,
             reach: Reach::Full,
+            query_rank: None,
+            values: HeadValues::Plain,
         }),
         feed_forward: FeedForward::Dense { width, bias: false },
         norms: 2,

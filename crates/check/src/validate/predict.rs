@@ -9,7 +9,7 @@ use wafersim_lower::{ExpertLoad, LayerRequest, Routed, Scope};
 use wafersim_mapping::reduction;
 use wafersim_mapping::{KvMapping, LayerMapping, Reduction, Reductions, Tree};
 use wafersim_program::{Axis, Operation, Program, Region, Work, collective};
-use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, Layer, Reach};
+use wafersim_spec::model::{Attention, FeedForward, GroupedAttention, HeadValues, Layer, Reach};
 use wafersim_spec::wafer::Key;
 use wafersim_spec::{DataType, Wafer};
 
@@ -198,6 +198,8 @@ fn layer(row: &Measurement, wafer: &Wafer, tokens: u64, decode: bool) -> Result<
             head_gate: false,
             rotary_dim: head_dim,
             reach: Reach::Full,
+            query_rank: None,
+            values: HeadValues::Plain,
         }),
         feed_forward: FeedForward::Dense { width: whole(row, "ffn")?, bias: false },
         norms: 2,

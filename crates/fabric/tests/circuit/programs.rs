@@ -8,7 +8,9 @@ use wafersim_lower::{ExpertLoad, LayerRequest, LowerError, Routed, Scope, decode
 use wafersim_mapping::{KvMapping, LayerMapping};
 use wafersim_program::{Action, Axis, Compute, Math, Multicast, Node, Operation, Program, Region, Step, Style, Work};
 use wafersim_spec::DataType;
-use wafersim_spec::model::{Attention, FeedForward, Gating, GroupedAttention, Layer, Moe, Reach, Selection};
+use wafersim_spec::model::{
+    Attention, FeedForward, Gating, GroupedAttention, HeadValues, Layer, Moe, Reach, Selection,
+};
 
 /// One message over `hops`.
 pub fn message(hops: u64, words: u64) -> Program {
@@ -37,6 +39,8 @@ pub fn published_layer(hidden: u64, width: u64) -> Layer {
             head_gate: false,
             rotary_dim: hidden,
             reach: Reach::Full,
+            query_rank: None,
+            values: HeadValues::Plain,
         }),
         feed_forward: FeedForward::Dense { width, bias: false },
         norms: 2,

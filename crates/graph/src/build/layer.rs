@@ -77,11 +77,22 @@ impl Builder<'_> {
         for operator in graph.operators() {
             walk.operator(operator)?;
         }
-        let made = id.and_then(|id| walk.at.get(&id)).copied().unwrap_or(stream);
+        let mut made = id.and_then(|id| walk.at.get(&id)).copied().unwrap_or(stream);
+        // Norms of branches that the description leaves out (Gemma 4's experts beside a dense network).
+        for path in FURTHER_NORMS {
+            if walk.shelf.count(Role::FeedForwardNorm) > 0 {
+                let gain = walk.shelf.take(Role::FeedForwardNorm)?;
+                made = walk.builder.norm(path, OperatorKind::RmsNorm, &gain, load.tokens, made);
+            }
+        }
         walk.shelf.finish()?;
         Ok(made)
     }
 }
+
+/// Norms of experts, of the dense network beside them, and of what the router reads.
+const FURTHER_NORMS: [&str; 4] =
+    ["feed_forward.dense_norm", "feed_forward.experts_norm", "feed_forward.experts_post_norm", "router.norm"];
 
 impl<'b> Walk<'b, '_> {
     fn operator(&mut self, operator: &LayerOperator) -> Result<(), GraphError> {
@@ -89,6 +100,12 @@ impl<'b> Walk<'b, '_> {
             LayerOperation::Norm { .. } => self.norm(operator),
             LayerOperation::Products | LayerOperation::Output { .. } => self.products(operator),
             LayerOperation::HeadNorm { .. } => self.head_norms(operator),
+            // Nothing is computed.
+            LayerOperation::ValueOfKey => {
+                let key = self.tap(operator, 0)?;
+                self.made(operator, key);
+                Ok(())
+            }
             // Its sums have been counted with the norm.
             LayerOperation::HeadScale => Ok(()),
             LayerOperation::Rope { rotary } => self.rope(operator, *rotary),

@@ -1,7 +1,7 @@
 //! A layer written out, without any rewrite: the only place that says what a transformer layer is made of.
 
 use wafersim_spec::model::{
-    Attention, FeedForward, GroupedAttention, Indexer, LatentAttention, Layer, LinearAttention, Moe, Role,
+    Attention, FeedForward, GroupedAttention, HeadValues, Indexer, LatentAttention, Layer, LinearAttention, Moe, Role,
 };
 
 use super::{
@@ -125,36 +125,56 @@ impl Builder {
         let token = (Dim::Token, self.load.tokens);
         let hidden = (Dim::Hidden, self.hidden);
         let (heads, kv_heads) = ((Dim::Head, grouped.heads), (Dim::KvHead, grouped.kv_heads));
-        let width = (Dim::HeadDim, grouped.head_dim);
+        let (width, value_width) = ((Dim::HeadDim, grouped.head_dim), (Dim::HeadDim, grouped.value_dim()));
         let bias = grouped.qkv_bias;
-        let gate_weight = grouped
-            .output_gate
-            .then(|| self.weight("attention.output_gate_weight", Role::OutputGate, bias, &[hidden, heads, width]));
-        let matrices = [
-            self.weight("attention.query_weight", Role::Query, bias, &[hidden, heads, width]),
-            self.weight("attention.key_weight", Role::Key, bias, &[hidden, kv_heads, width]),
-            self.weight("attention.value_weight", Role::Value, bias, &[hidden, kv_heads, width]),
-        ];
+        let gate_weight = grouped.output_gate.then(|| {
+            self.weight("attention.output_gate_weight", Role::OutputGate, bias, &[hidden, heads, value_width])
+        });
+        let compressed = grouped.query_rank.map(|rank| {
+            let rank = (Dim::Rank, rank);
+            let down = self.weight("attention.query_down_weight", Role::QueryDown, bias, &[hidden, rank]);
+            (rank, down, self.tensor("attention.compressed", ACTIVATION, &[token, rank]))
+        });
+        let wq = match compressed {
+            Some((_, down, _)) => down,
+            None => self.weight("attention.query_weight", Role::Query, bias, &[hidden, heads, width]),
+        };
+        let wk = self.weight("attention.key_weight", Role::Key, bias, &[hidden, kv_heads, width]);
+        let wv = (grouped.values != HeadValues::OfKeys)
+            .then(|| self.weight("attention.value_weight", Role::Value, bias, &[hidden, kv_heads, value_width]));
         let query = self.tensor("attention.query", ACTIVATION, &[token, heads, width]);
         let key = self.tensor("attention.key", ACTIVATION, &[token, kv_heads, width]);
-        let value = self.tensor("attention.value", ACTIVATION, &[token, kv_heads, width]);
+        let value = self.tensor("attention.value", ACTIVATION, &[token, kv_heads, value_width]);
         let by_head = grouped
             .head_gate
             .then(|| self.weight("attention.output_gate_weight", Role::OutputGate, false, &[hidden, heads]));
         let gate = match (gate_weight, by_head) {
             (Some(weight), _) => {
-                Some((weight, self.tensor("attention.output_gate", ACTIVATION, &[token, heads, width])))
+                Some((weight, self.tensor("attention.output_gate", ACTIVATION, &[token, heads, value_width])))
             }
             (None, Some(weight)) => Some((weight, self.tensor("attention.head_gate", ACTIVATION, &[token, heads]))),
             (None, None) => None,
         };
-        let [wq, wk, wv] = matrices;
-        let (mut reads, mut writes) = (vec![normed, wq, wk, wv], vec![query, key, value]);
+        let (mut reads, mut writes) = (vec![normed, wq, wk], vec![compressed.map_or(query, |(.., x)| x), key]);
+        if let Some(wv) = wv {
+            reads.push(wv);
+            writes.push(value);
+        }
         if let Some((weight, gate)) = gate {
             reads.push(weight);
             writes.push(gate);
         }
         self.push("attention.query_key_value", LayerOperation::Products, &reads, &writes);
+        if let Some((rank, _, compressed)) = compressed {
+            let gain = self.vector("attention.query_gain", Role::AttentionInnerNorm, 0, &[rank]);
+            let norm = LayerOperation::Norm { riding: false };
+            self.push("attention.query_norm", norm, &[compressed, gain], &[compressed]);
+            let up = self.weight("attention.query_up_weight", Role::QueryUp, false, &[rank, heads, width]);
+            self.push("attention.query_up", LayerOperation::Products, &[compressed, up], &[query]);
+        }
+        if wv.is_none() {
+            self.push("attention.value_of_key", LayerOperation::ValueOfKey, &[key], &[value]);
+        }
         if grouped.qk_norm.is_some() {
             let gains = [("attention.query_gain", 0), ("attention.key_gain", 1)]
                 .map(|(name, copy)| self.vector(name, Role::AttentionInnerNorm, copy, &[width]));
@@ -167,7 +187,7 @@ impl Builder {
         }
         let cached = (Dim::Cached, self.load.context);
         let keys = self.tensor("attention.keys", TensorKind::Cache, &[cached, kv_heads, width]);
-        let values = self.tensor("attention.cached_values", TensorKind::Cache, &[cached, kv_heads, width]);
+        let values = self.tensor("attention.cached_values", TensorKind::Cache, &[cached, kv_heads, value_width]);
         self.push("attention.kv_append", LayerOperation::Append, &[key, value, keys, values], &[keys, values]);
         let seen = (Dim::Cached, grouped.reach.visible(self.load.context));
         let scores = self.tensor("attention.scores", ACTIVATION, &[token, heads, seen]);
@@ -178,12 +198,13 @@ impl Builder {
             reads.push(self.vector("attention.sinks", Role::Sinks, 0, &[heads]));
         }
         self.push("attention.softmax", SOFTMAX, &reads, &[scores]);
-        let result = self.tensor("attention.result", ACTIVATION, &[token, heads, width]);
+        let result = self.tensor("attention.result", ACTIVATION, &[token, heads, value_width]);
         self.push("attention.values", LayerOperation::Values { sum_rides: false }, &[scores, values], &[result]);
         if let Some((_, gate)) = gate {
             self.push("attention.output_gate", LayerOperation::OutputGate, &[result, gate], &[result]);
         }
-        let wo = self.weight("attention.output_weight", Role::Output, grouped.output_bias, &[heads, width, hidden]);
+        let wo =
+            self.weight("attention.output_weight", Role::Output, grouped.output_bias, &[heads, value_width, hidden]);
         let projected = self.tensor("attention.projected", ACTIVATION, &[token, hidden]);
         self.push("attention.output", LayerOperation::Output { logits_beside: false }, &[result, wo], &[projected]);
         projected

@@ -294,9 +294,12 @@ impl LayerGraph {
         }
         // A norm rides only where a product follows it: not a norm of the stream itself. That of a latent, which is
         // cached, rides where queries are compressed: their product follows as well.
+        // Compressed queries of grouped heads are normed where they are made.
         let compressed = self.operator("attention.query_norm").is_some();
+        let latent = self.operator("attention.latent_norm").is_some();
         let rides = |name: &str| match name {
-            "attention.norm" | "feed_forward.norm" | "attention.query_norm" => true,
+            "attention.norm" | "feed_forward.norm" => true,
+            "attention.query_norm" => latent,
             "attention.latent_norm" => compressed,
             _ => false,
         };

@@ -2,10 +2,10 @@
 //! attention with its gates), the norms of heads, the append, the output projection. What lies between, scores to
 //! values, is the writer's (`crate::attention`); latent attention has a file of its own.
 
-use wafersim_graph::layer::{LayerOperation, TensorId};
+use wafersim_graph::layer::TensorId;
 use wafersim_mapping::LineKind;
-use wafersim_program::{Axis, Field, Math, Node, Operand, Rescaled};
-use wafersim_spec::model::{Attention, GroupedAttention};
+use wafersim_program::{Axis, Dimension, Field, Math, Node, Operand, Region, Rescaled};
+use wafersim_spec::model::{Attention, GroupedAttention, HeadValues};
 
 use super::own::KEY_VALUE;
 use super::{Open, Walk, grouped_lies, nothing};
@@ -17,7 +17,13 @@ use crate::norm::riding_sums;
 use crate::product::{Product, in_first_of, interleave};
 use crate::request::{LowerError, Scope};
 use crate::router::Logits;
-use crate::writer::{Lines, first, roles, table};
+use crate::writer::{Lines, along, first, roles, table};
+
+/// Compressed queries, along x as their product leaves them.
+fn compressed_field(grouped: &GroupedAttention, tokens: u64, region: Region) -> Field {
+    let rank = grouped.query_rank.unwrap_or(1);
+    Field::new("compressed", Dimension::whole(tokens), vec![along(rank, Axis::X, region)])
+}
 
 /// New entries of a cache, with what has been written to make them.
 pub(super) struct Appended {
@@ -39,17 +45,19 @@ impl<'a> Walk<'a> {
     pub(super) fn products(&mut self, index: usize) -> Result<(), LowerError> {
         let operator = &self.graph.operators()[index];
         let beside = self.own(KEY_VALUE);
+        // Keys without values are both.
+        let all = 2 + usize::from(self.grouped().is_ok_and(|grouped| grouped.values != HeadValues::OfKeys));
         if let Some(rectangle) = beside {
-            self.products_inside(index, KEY_VALUE, rectangle, 1..3)?;
+            self.products_inside(index, KEY_VALUE, rectangle, 1..all)?;
         }
         if let Some(rectangle) = self.own(operator.name) {
-            self.products_inside(index, operator.name, rectangle, 0..if beside.is_some() { 1 } else { 3 })?;
-            return if beside.is_some() { self.joined(index) } else { Ok(()) };
+            self.products_inside(index, operator.name, rectangle, 0..if beside.is_some() { 1 } else { all })?;
+            return if beside.is_some() { self.joined(operator.name) } else { Ok(()) };
         }
         let x = self.operand(operator.reads.first())?;
         let riding = self.riding.take();
-        let all = operator.writes.len() - usize::from(self.early_logits(&operator.writes).is_some());
-        let heads = if beside.is_some() { 1 } else { all };
+        let made = operator.writes.len() - usize::from(self.early_logits(&operator.writes).is_some());
+        let heads = if beside.is_some() { 1 } else { made };
         let mut fields = self.head_fields(&operator.writes[..heads])?;
         let count = fields.len();
         fields.extend(riding.map(|_| riding_sums(self.writer.request.tokens)));
@@ -87,7 +95,7 @@ impl<'a> Walk<'a> {
             self.remembering = Some(Remembering { lies, query, key, value, gate, strength, decay });
         }
         self.writer.program.push(operator.name, nodes);
-        if beside.is_some() { self.joined(index) } else { Ok(()) }
+        if beside.is_some() { self.joined(operator.name) } else { Ok(()) }
     }
 
     /// The field of the router's logits that are made beside some tensors, where they are among them.
@@ -105,9 +113,11 @@ impl<'a> Walk<'a> {
             let lies = StateLies::new(request, linear);
             return Ok(self.graph.of(made).map(|tensor| lies.made(tensor.name, request.tokens)).collect());
         }
-        let lies = grouped_lies(request, self.grouped()?);
+        let grouped = self.grouped()?;
+        let lies = grouped_lies(request, grouped);
         let field = |name: &str| match name {
             "attention.query" => lies.made(lies.query(request.tokens)),
+            "attention.compressed" => compressed_field(grouped, request.tokens, self.writer.region()),
             "attention.key" => lies.made(lies.new_keys(request.tokens)),
             // Every column of a head makes its number.
             "attention.head_gate" => lies.statistic("gate", request.tokens),
@@ -140,17 +150,58 @@ impl<'a> Walk<'a> {
 
     /// Queries, keys and values as they are now, and their tensors.
     fn new_tokens(&self) -> Result<([TensorId; 3], NewTokens), LowerError> {
-        let made = self.graph.operators().iter().find(|operator| operator.operation == LayerOperation::Products);
-        let Some([query, key, value, ..]) = made.map(|operator| operator.writes.as_slice()) else {
+        let id = |name: &str| self.graph.tensors().find(|(_, tensor)| tensor.name == name).map(|(id, _)| id);
+        let ids = ["attention.query", "attention.key", "attention.value"].map(id);
+        let [Some(query), Some(key), Some(value)] = ids else {
             return Err(nothing("attention without queries, keys and values"));
         };
         let new = NewTokens {
-            query: self.operand(Some(query))?,
-            key: self.operand(Some(key))?,
-            value: self.operand(Some(value))?,
+            query: self.operand(Some(&query))?,
+            key: self.operand(Some(&key))?,
+            value: self.operand(Some(&value))?,
             squares: self.squares,
         };
-        Ok(([*query, *key, *value], new))
+        Ok(([query, key, value], new))
+    }
+
+    /// Queries from compressed ones (Step-3): turned to lie along y, then a product that leaves each head's in its
+    /// columns.
+    pub(super) fn query_up(&mut self, index: usize) -> Result<(), LowerError> {
+        let operator = &self.graph.operators()[index];
+        let x = self.operand(operator.reads.first())?;
+        let (turn, turned) = self.turned_compressed(x, None)?;
+        let field = self.head_fields(&operator.writes)?;
+        let made = self.writer.declare(operator.name, field);
+        let mut nodes = vec![turn];
+        for (role, _) in roles(self.graph, operator) {
+            let product = Product::plain(&self.writer, role, turned, first(made));
+            nodes.extend(self.writer.product(product, self.graph.accumulators_in_place));
+        }
+        nodes.extend(self.writer.reduce(operator.name, LineKind::Y, Lines::Whole(Axis::Y), made));
+        self.at.extend(operator.writes.first().map(|id| (*id, first(made))));
+        self.writer.program.push(operator.name, nodes);
+        self.joined(operator.name)
+    }
+
+    /// Values that are what the projection of keys has made (Gemma 4): copied where they lie.
+    pub(super) fn value_of_key(
+        &mut self,
+        name: &'static str,
+        reads: &[TensorId],
+        writes: &[TensorId],
+    ) -> Result<(), LowerError> {
+        let key = self.operand(reads.first())?;
+        let Some(value) = writes.first().copied() else { return Err(nothing("values that nobody reads")) };
+        self.at.insert(value, key);
+        if grouped_lies(self.writer.request, self.grouped()?).groups > 1 {
+            return self.joined(name);
+        }
+        let field = Field { name: "v".into(), ..self.writer.field(key) };
+        let target = first(self.writer.declare("attention.value", vec![field]));
+        let node = self.writer.copied(key, target);
+        self.at.insert(value, target);
+        self.writer.program.push(name, vec![node]);
+        Ok(())
     }
 
     fn keep(&mut self, ids: &[TensorId; 3], new: NewTokens) {

@@ -269,7 +269,11 @@ impl<'a> Walk<'a> {
     }
 
     /// Compressed queries from along x to along y; new latents with them where their norm rides with the queries.
-    fn turned_compressed(&mut self, x: Operand, latents: Option<Operand>) -> Result<(Node, Operand), LowerError> {
+    pub(super) fn turned_compressed(
+        &mut self,
+        x: Operand,
+        latents: Option<Operand>,
+    ) -> Result<(Node, Operand), LowerError> {
         let writer = &mut self.writer;
         let (region, tokens) = (writer.region(), writer.request.tokens);
         let size = writer.field(x).row_size();
@@ -321,16 +325,16 @@ impl<'a> Walk<'a> {
         reads: &[TensorId],
     ) -> Result<(), LowerError> {
         let x = self.operand(reads.first())?;
-        let copy = u64::from(name == "attention.latent_norm" && self.latent()?.query_rank.is_some());
+        // Grouped heads have compressed queries alone.
+        let of_latents = self.latent().ok().filter(|_| name == "attention.latent_norm");
+        let copy = u64::from(of_latents.is_some_and(|latent| latent.query_rank.is_some()));
         let gain = GainName { role: Role::AttentionInnerNorm, copy };
         let norm = NormOf { operator: name, x, y: x, gain, line: LineKind::X, axis: Axis::X };
-        let lies = latent_lies(self.writer.request, self.latent()?);
-        let nodes = if riding {
-            self.writer.gain(norm).0
-        } else if name == "attention.latent_norm" && lies.copies > 1 {
-            self.writer.norm_of_copies(norm, lies)
-        } else {
-            self.writer.norm(norm)
+        let lies = of_latents.map(|latent| latent_lies(self.writer.request, latent)).filter(|lies| lies.copies > 1);
+        let nodes = match lies {
+            _ if riding => self.writer.gain(norm).0,
+            Some(lies) => self.writer.norm_of_copies(norm, lies),
+            None => self.writer.norm(norm),
         };
         self.writer.program.push(name, nodes);
         Ok(())

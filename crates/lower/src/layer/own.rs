@@ -189,25 +189,30 @@ impl Walk<'_> {
     }
 
     /// Queries, keys and values that were made apart, in one buffer where columns share out the sequence: they go round
-    /// together.
-    pub(super) fn joined(&mut self, index: usize) -> Result<(), LowerError> {
+    /// together. Nothing where one of them is still to come.
+    pub(super) fn joined(&mut self, name: &'static str) -> Result<(), LowerError> {
         if super::grouped_lies(self.writer.request, self.grouped()?).groups == 1 {
             return Ok(());
         }
-        let operator = &self.graph.operators()[index];
-        let ids = operator.writes.get(..3).unwrap_or_default();
+        let id = |name: &str| self.graph.tensors().find(|(_, tensor)| tensor.name == name).map(|(id, _)| id);
+        let ids: Vec<TensorId> =
+            ["attention.query", "attention.key", "attention.value"].into_iter().filter_map(id).collect();
+        if ids.iter().any(|id| !self.at.contains_key(id)) {
+            return Ok(());
+        }
         let sources = ids.iter().map(|id| self.operand(Some(id))).collect::<Result<Vec<_>, _>>()?;
-        let fields = sources.iter().map(|source| self.writer.field(*source)).collect();
+        // By the names under which they are wanted elsewhere: values may be copies of keys.
+        let named =
+            |(source, name): (&Operand, &'static str)| Field { name: name.into(), ..self.writer.field(*source) };
+        let fields = sources.iter().zip(["q", "k", "v"]).map(named).collect();
         let target = self.writer.declare("attention.joined", fields);
         let mut nodes = Vec::new();
         for ((id, source), field) in ids.iter().zip(sources).zip(0u32..) {
-            let (writer, target) = (&self.writer, Operand::new(target, field));
-            let work = vec![writer.work(Operation::Copy, writer.most(target), 1)];
-            let formula = Formula::Load { source, target };
-            nodes.push(writer.compute(Math::Copy, &[source.buffer], target.buffer, work, formula));
+            let target = Operand::new(target, field);
+            nodes.push(self.writer.copied(source, target));
             self.at.insert(*id, target);
         }
-        self.writer.program.push(operator.name, nodes);
+        self.writer.program.push(name, nodes);
         Ok(())
     }
 
@@ -280,6 +285,12 @@ impl Walk<'_> {
 pub(crate) const KEY_VALUE: &str = "attention.key_value";
 
 impl Writer<'_> {
+    /// A copy where a tensor lies.
+    pub fn copied(&self, source: Operand, target: Operand) -> Node {
+        let work = vec![self.work(Operation::Copy, self.most(target), 1)];
+        self.compute(Math::Copy, &[source.buffer], target.buffer, work, Formula::Load { source, target })
+    }
+
     /// A tensor along y, which every column of the region holds, along y in a rectangle.
     pub fn fetched(&mut self, x: Operand, rectangle: Region, nodes: &mut Vec<Node>) -> Operand {
         let whole = self.region();

@@ -3,10 +3,10 @@
 
 use wafersim_program::formula::Causal;
 use wafersim_program::{
-    Action, Axis, Compute, Digit, Dimension, Field, Formula, Math, Node, Operand, Operation, ReduceOperator, Region,
-    Ring, Spread, Step, collective,
+    Action, Axis, Compute, Digit, Dimension, Field, Formula, GainName, Math, Node, Operand, Operation, ReduceOperator,
+    Region, Ring, Spread, Step, collective,
 };
-use wafersim_spec::model::{GroupedAttention, Role};
+use wafersim_spec::model::{GroupedAttention, HeadValues, Role};
 
 use super::Chunk;
 use crate::gemm::{ColumnBlocks, Matrix, ProductSizes, Rings, TileOperands, TileSizes, Transposed};
@@ -47,28 +47,48 @@ impl Chunk<'_> {
         crate::layer::check_columns(&lies, region.columns)?;
         let rows = self.rings().rows(tokens);
         let with_rows = |field: Field| Field { rows: rows.clone(), ..field };
-        let head_dim = grouped.head_dim;
-        let outputs = [
-            ("attention.query", Role::Query, lies.query(tokens)),
-            ("attention.key", Role::Key, lies.new_keys(tokens)),
-            ("attention.value", Role::Value, values(region, &lies, lies.new_values(tokens))),
-        ];
-        let outputs = outputs.map(|(name, role, field)| MadeOf { name, role, field: with_rows(field) });
+        let value = Field { name: "v".into(), ..value_field(region, grouped, &lies, tokens) };
+        let query = match grouped.query_rank {
+            Some(rank) => {
+                let inner = vec![self.rings().inner(rank, false)];
+                ("attention.compressed", Role::QueryDown, Field::new("compressed", rows.clone(), inner))
+            }
+            None => ("attention.query", Role::Query, lies.query(tokens)),
+        };
+        let mut outputs = vec![query, ("attention.key", Role::Key, lies.new_keys(tokens))];
+        if grouped.values != HeadValues::OfKeys {
+            outputs.push(("attention.value", Role::Value, value.clone()));
+        }
+        let outputs = outputs.into_iter().map(|(name, role, field)| MadeOf { name, role, field: with_rows(field) });
+        let mut outputs: Vec<MadeOf> = outputs.collect();
         let [together, beside] =
             ["attention.query_key_value", KEY_VALUE].map(|operator| Together { operator, own: self.own(operator) });
-        let [query, others @ ..] = outputs;
         let mut made = Vec::new();
         match beside.own {
-            None => {
-                let all = [query].into_iter().chain(others).collect();
-                made.extend(self.products(together, grouped, normed, all));
-            }
+            None => made.extend(self.products(together, grouped, normed, outputs)),
             Some(_) => {
-                made.extend(self.products(together, grouped, normed, vec![query]));
-                made.extend(self.products(beside, grouped, normed, others.to_vec()));
+                let others = outputs.split_off(1);
+                made.extend(self.products(together, grouped, normed, outputs));
+                made.extend(self.products(beside, grouped, normed, others));
             }
         }
-        let [query, key, value] = made[..] else { return Err(nothing("attention without queries, keys and values")) };
+        if let (HeadValues::OfKeys, Some(key)) = (grouped.values, made.get(1).copied()) {
+            let target = first(self.writer.declare("attention.value", vec![with_rows(value)]));
+            let node = self.writer.copied(key, target);
+            self.writer.program.push("attention.value_of_key", vec![node]);
+            made.push(target);
+        }
+        let [mut query, key, value] = made[..] else {
+            return Err(nothing("attention without queries, keys and values"));
+        };
+        if grouped.query_rank.is_some() {
+            let gain = GainName::first(Role::AttentionInnerNorm);
+            self.norm_to(query, query, gain, "attention.query_norm");
+            let (mut nodes, a) = self.writer.aligned(query);
+            query = first(self.writer.declare("attention.query", vec![with_rows(lies.query(tokens))]));
+            nodes.extend(self.writer.matrix_product(a, Matrix::new(Role::QueryUp, false), query));
+            self.writer.program.push("attention.query_up", nodes);
+        }
         if grouped.qk_norm.is_some() {
             let mut nodes = self.writer.head_norm(lies, query, 0);
             nodes.extend(self.writer.head_norm(lies, key, 1));
@@ -80,7 +100,7 @@ impl Chunk<'_> {
         }
         let visible = grouped.reach.visible(request.context);
         let result = self.core(&lies, [query, key, value], visible);
-        let inner = grouped.heads.saturating_mul(head_dim);
+        let inner = grouped.heads.saturating_mul(grouped.value_dim());
         self.output(&lies, (result, inner), grouped.output_bias, x);
         Ok(())
     }
@@ -284,6 +304,14 @@ pub(super) fn whole_width(request: &LayerRequest<'_>, grouped: &GroupedAttention
 /// made in the order in which the next product reads them.
 fn in_order_of_ring(region: Region, lies: &KvLies) -> bool {
     lies.kv_heads == 1 && lies.group == 1 && lies.pitch() == region.columns
+}
+
+/// Where a chunk leaves the values of grouped heads: as their product makes them, or where their keys lie.
+pub(super) fn value_field(region: Region, grouped: &GroupedAttention, lies: &KvLies, tokens: u64) -> Field {
+    match grouped.values {
+        HeadValues::OfKeys => lies.new_values(tokens),
+        HeadValues::Plain | HeadValues::Width(_) => values(region, lies, lies.new_values(tokens)),
+    }
 }
 
 /// A field of values or of results.

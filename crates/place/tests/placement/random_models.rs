@@ -4,8 +4,8 @@ use crate::invariants::{check_by_enumeration, placed};
 use proptest::prelude::*;
 use wafersim_place::{Fill, KvLayoutChoice, Machine, PlaceError, Request, place};
 use wafersim_spec::model::{
-    Attention, FeedForward, Gating, GroupedAttention, Indexer, LatentAttention, Layer, LinearAttention, Moe, Reach,
-    Selection,
+    Attention, FeedForward, Gating, GroupedAttention, HeadValues, Indexer, LatentAttention, Layer, LinearAttention,
+    Moe, Reach, Selection,
 };
 use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
 use wafersim_spec::{Bytes, DataType, Model, Precision};
@@ -29,6 +29,8 @@ fn any_attention() -> impl Strategy<Value = Attention> {
             head_gate: false,
             rotary_dim,
             reach,
+            query_rank: None,
+            values: HeadValues::Plain,
         })
     });
     let indexer = proptest::option::of((1_u64..5, 0_u64..4, 1_u64..9));

@@ -59,13 +59,13 @@ impl Reader {
             (Some(prompt), _) => prompt,
             (None, Some(characters)) => self.tokens_of(characters)?,
             (None, None) => {
-                let allowed = "the tokens of the prompt in every row (or load.columns.prompt)".into();
-                return Err(self.wrong(row.line, "says no length of its prompt".into(), allowed));
+                self.left_out.no_length += 1;
+                return Ok(None);
             }
         };
         let Some(output) = row.output else {
-            let allowed = "the tokens of the answer in every row (or load.columns.output)".into();
-            return Err(self.wrong(row.line, "says no length of its answer".into(), allowed));
+            self.left_out.no_length += 1;
+            return Ok(None);
         };
         Ok(self.counted(prompt, output))
     }

@@ -14,6 +14,7 @@ mod mixture;
 mod python;
 mod qwen;
 mod sparse;
+mod wide;
 
 use serde_json::Value;
 
@@ -21,7 +22,7 @@ use self::families::Defaults;
 use self::fields::Fields;
 pub(in crate::model) use self::fields::shortened;
 use super::checkpoint::{self, Files};
-use super::{FeedForward, Gating, GroupedAttention, Layer, Model, Moe, QkNorm, Reach, Selection};
+use super::{FeedForward, Gating, GroupedAttention, HeadValues, Layer, Model, Moe, QkNorm, Reach, Selection};
 use crate::error::SpecError;
 
 /// Largest width (hidden, feed-forward, low rank). The largest public one is 53,248.
@@ -80,10 +81,7 @@ pub(super) fn parse(text: &str, file: &str, beside: Option<(&str, &str)>) -> Res
         family: family.model_type.into(),
         hidden: trunk.hidden,
         vocabulary: fields.whole("vocab_size", 1..=LARGEST_VOCABULARY)?,
-        max_positions: match fields.optional_whole("max_position_embeddings", 1..=MOST_POSITIONS)? {
-            Some(positions) => positions,
-            None => defaults.positions,
-        },
+        max_positions: max_positions(&fields, defaults)?,
         tied_embeddings: tied,
         layers: (family.read_layers)(&fields, &trunk)?,
         next_token_layers: next_token_layers(&fields)?,
@@ -100,6 +98,16 @@ pub(super) fn parse(text: &str, file: &str, beside: Option<(&str, &str)>) -> Res
     Ok(model)
 }
 
+/// The longest sequence, under the names that families have for it.
+fn max_positions(fields: &Fields<'_>, defaults: &Defaults) -> Result<u64, SpecError> {
+    for key in ["max_position_embeddings", "max_position_embedding", "max_seq_len"] {
+        if let Some(positions) = fields.optional_whole(key, 1..=MOST_POSITIONS)? {
+            return Ok(positions);
+        }
+    }
+    Ok(defaults.positions)
+}
+
 /// Layers for multi-token prediction, under the names that families have for them.
 fn next_token_layers(fields: &Fields<'_>) -> Result<u64, SpecError> {
     let count = |key| Ok(fields.optional_whole(key, 0..=MOST_LAYERS)?.unwrap_or(0));
@@ -107,7 +115,14 @@ fn next_token_layers(fields: &Fields<'_>) -> Result<u64, SpecError> {
         true => count("num_mtp_modules")?,
         false => 0,
     };
-    for key in ["num_nextn_predict_layers", "mtp_num_hidden_layers", "mtp_num_layers", "num_mtp_layers"] {
+    for key in [
+        "num_nextn_predict_layers",
+        "mtp_num_hidden_layers",
+        "mtp_num_layers",
+        "num_mtp_layers",
+        "_num_mtp_layers",
+        "n_predict",
+    ] {
         let layers = count(key)?;
         if layers > 0 {
             return Ok(layers);
@@ -118,7 +133,8 @@ fn next_token_layers(fields: &Fields<'_>) -> Result<u64, SpecError> {
 
 /// The epsilon of norms, under the names that families have for it.
 fn norm_epsilon(fields: &Fields<'_>, defaults: &Defaults) -> Result<f64, SpecError> {
-    for key in ["rms_norm_eps", "layer_norm_eps", "norm_eps", "norm_epsilon", "layer_norm_epsilon"] {
+    for key in ["rms_norm_eps", "layer_norm_eps", "norm_eps", "norm_epsilon", "layer_norm_epsilon", "layernorm_epsilon"]
+    {
         if let Some(epsilon) = fields.optional_real(key, 0.0..=1.0)? {
             return Ok(epsilon);
         }
@@ -205,6 +221,8 @@ fn grouped_attention(fields: &Fields<'_>, trunk: &Trunk) -> Result<GroupedAttent
         head_gate: false,
         rotary_dim: head_dim,
         reach: Reach::Full,
+        query_rank: None,
+        values: HeadValues::Plain,
     })
 }
 
@@ -291,6 +309,19 @@ fn reaches(
     };
     let limited = window(fields, default)?.map_or(Reach::Full, Reach::Window);
     Ok(is_full.into_iter().map(|is_full| if is_full { Reach::Full } else { limited }).collect())
+}
+
+/// The part of a head that is rotated in layers that see everything, where the file says it of these.
+fn rotary_of_full(fields: &Fields<'_>) -> Result<Option<f64>, SpecError> {
+    const KEY: &str = "partial_rotary_factor";
+    if fields.is_given("rope_parameters") {
+        let parameters = fields.object("rope_parameters", "rope_parameters.")?;
+        if parameters.is_given("full_attention") {
+            let full = parameters.object("full_attention", "rope_parameters.full_attention.")?;
+            return full.optional_real(KEY, 0.0..=1.0);
+        }
+    }
+    partial_rotary(fields)
 }
 
 /// The part of a head that is rotated; newer files keep it with the rotary parameters.

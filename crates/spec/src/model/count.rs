@@ -3,8 +3,8 @@
 //! Held to `tests/data/parameter_counts.json` to the last digit for every built-in model.
 
 use super::{
-    Attention, FeedForward, GroupedAttention, LatentAttention, Layer, LinearAttention, Model, Moe, ParameterCount,
-    QkNorm, Reach, Role, Tensor,
+    Attention, FeedForward, GroupedAttention, HeadValues, LatentAttention, Layer, LinearAttention, Model, Moe,
+    ParameterCount, QkNorm, Reach, Role, Tensor,
 };
 use crate::data_type::{DataType, TensorClass};
 use crate::precision::Precision;
@@ -40,7 +40,7 @@ impl Attention {
     /// the rotary key of MLA, with the key of its indexer where it has one.
     pub fn kv_width(&self) -> u64 {
         match self {
-            Self::Grouped(grouped) => 2 * grouped.kv_heads * grouped.head_dim,
+            Self::Grouped(grouped) => grouped.kv_heads * (grouped.head_dim + grouped.value_dim()),
             Self::Latent(latent) => latent.kv_rank + latent.rope_dim + latent.index_width(),
             Self::Linear(_) => 0,
         }
@@ -99,13 +99,23 @@ impl LatentAttention {
 fn grouped_tensors(attention: &GroupedAttention, hidden: u64) -> Vec<Tensor> {
     let query_width = attention.heads * attention.head_dim;
     let kv_width = attention.kv_heads * attention.head_dim;
-    let mut tensors = vec![
-        Tensor::matrix(Role::Query, hidden, query_width).with_bias(attention.qkv_bias),
-        Tensor::matrix(Role::Key, hidden, kv_width).with_bias(attention.qkv_bias),
-        Tensor::matrix(Role::Value, hidden, kv_width).with_bias(attention.qkv_bias),
-    ];
+    let bias = attention.qkv_bias;
+    let mut tensors = match attention.query_rank {
+        None => vec![Tensor::matrix(Role::Query, hidden, query_width).with_bias(bias)],
+        Some(rank) => vec![
+            Tensor::matrix(Role::QueryDown, hidden, rank).with_bias(bias),
+            Tensor::vector(Role::AttentionInnerNorm, rank),
+            Tensor::matrix(Role::QueryUp, rank, query_width),
+        ],
+    };
+    tensors.push(Tensor::matrix(Role::Key, hidden, kv_width).with_bias(bias));
+    let value_width = attention.heads * attention.value_dim();
+    if attention.values != HeadValues::OfKeys {
+        let of_values = attention.kv_heads * attention.value_dim();
+        tensors.push(Tensor::matrix(Role::Value, hidden, of_values).with_bias(bias));
+    }
     if attention.output_gate {
-        tensors.push(Tensor::matrix(Role::OutputGate, hidden, query_width).with_bias(attention.qkv_bias));
+        tensors.push(Tensor::matrix(Role::OutputGate, hidden, value_width).with_bias(bias));
     }
     if attention.head_gate {
         tensors.push(Tensor::matrix(Role::OutputGate, hidden, attention.heads));
@@ -121,7 +131,7 @@ fn grouped_tensors(attention: &GroupedAttention, hidden: u64) -> Vec<Tensor> {
     if attention.sinks {
         tensors.push(Tensor::vector(Role::Sinks, attention.heads));
     }
-    tensors.push(Tensor::matrix(Role::Output, query_width, hidden).with_bias(attention.output_bias));
+    tensors.push(Tensor::matrix(Role::Output, value_width, hidden).with_bias(attention.output_bias));
     tensors
 }
 

@@ -1,7 +1,7 @@
 //! From what a user wrote to what is asked: defaults filled in, every value in its range.
 
 use super::settings::{self, Given};
-use super::{Scenario, ScenarioFile, Speculation, SpeculationFile};
+use super::{PrecisionFile, Scenario, ScenarioFile, Speculation, SpeculationFile};
 use crate::error::{SpecError, nearest_name};
 use crate::model::Model;
 use crate::wafer::DECLARATIONS;
@@ -56,6 +56,7 @@ impl ScenarioFile {
             precision,
             asked_precision: Some(self.precision),
             precision_source: None,
+            draft_precision: None,
             speculation,
             wafer_overrides: self.wafer_parameters.entries().to_vec(),
         })
@@ -128,6 +129,19 @@ impl Scenario {
             let otherwise = if said.is_empty() { String::new() } else { format!("; as asked: {}", said.join(", ")) };
             self.precision_source = Some(format!("{}{otherwise}", checkpoint.words()));
         }
+    }
+
+    /// Where data types were left open (`asked`), a draft model from a file of its own takes those of its checkpoint.
+    pub fn fit_draft_precision(&mut self, asked: Option<PrecisionFile>, draft: &Model) {
+        let own = self.speculation.draft_model.as_deref() != Some(Speculation::MTP);
+        let (Some(asked), Some(checkpoint)) = (asked, draft.checkpoint.as_ref().filter(|_| own)) else { return };
+        let precision = asked.over(checkpoint.precision);
+        if precision == self.precision {
+            return;
+        }
+        self.draft_precision = Some(precision);
+        let before = self.precision_source.take().map(|source| format!("{source}; ")).unwrap_or_default();
+        self.precision_source = Some(format!("{before}the draft model: {}", checkpoint.words()));
     }
 
     /// Refuses a context or prompt that is too long for the model: more than [`CONTEXT_BEYOND_POSITIONS`] times its

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 import transformers.models.llama.modeling_llama  # Others fail to import where none was imported before.
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+from transformers.models.mistral4.modeling_mistral4 import Mistral4Model
 from transformers.models.step3p7.modeling_step3p7 import Step3p7TextModel
 
 BASE = dict(
@@ -202,8 +203,47 @@ FAMILIES = {
         num_experts=8, top_k_experts=2, moe_intermediate_size=40, hidden_size_per_layer_input=0, sliding_window=32,
         num_hidden_layers=6, num_kv_shared_layers=0,
     ),
+    'gemma4_text dense': dict(
+        head_dim=24, global_head_dim=32, num_global_key_value_heads=3, attention_k_eq_v=True,
+        hidden_size_per_layer_input=0, sliding_window=32, num_hidden_layers=7, num_kv_shared_layers=0,
+    ),
+    'gemma4_text own values': dict(
+        head_dim=24, global_head_dim=32, attention_k_eq_v=False, hidden_size_per_layer_input=0, sliding_window=32,
+        num_hidden_layers=6, num_kv_shared_layers=0,
+    ),
     'hy_v3': dict(
         num_experts=8, num_experts_per_tok=2, moe_intermediate_size=40,
+    ),
+    'mimo_v2_flash': dict(
+        head_dim=24, v_head_dim=16, n_routed_experts=8, num_experts_per_tok=2, moe_intermediate_size=40, n_group=1,
+        topk_group=1, num_key_value_heads=1, num_hidden_layers=7, sliding_window=33,
+    ),
+    'mistral4': dict(
+        q_lora_rank=48, kv_lora_rank=32, qk_nope_head_dim=16, qk_rope_head_dim=8, v_head_dim=12,
+        num_key_value_heads=6, n_routed_experts=8, num_experts_per_tok=2, moe_intermediate_size=40,
+        n_shared_experts=1, n_group=1, topk_group=1,
+    ),
+    'sarvam_mla': dict(
+        kv_lora_rank=32, qk_nope_head_dim=16, qk_rope_head_dim=8, v_head_dim=12, num_key_value_heads=6,
+        n_routed_experts=8, num_experts_per_tok=2, moe_intermediate_size=40, n_shared_experts=1, n_group=1,
+        topk_group=1,
+    ),
+    'sarvam_moe': dict(
+        n_routed_experts=8, num_experts_per_tok=2, moe_intermediate_size=40, n_shared_experts=1, n_group=1,
+        topk_group=1, head_dim=24,
+    ),
+    'mellum': dict(
+        num_local_experts=8, num_experts_per_tok=2, moe_intermediate_size=40, head_dim=24, sliding_window=32,
+        layer_types=['full_attention', 'sliding_attention', 'full_attention'],
+    ),
+    'internlm3': dict(
+        head_dim=24,
+    ),
+    'iquestcoder': dict(
+        head_dim=24,
+    ),
+    'cwm': dict(
+        head_dim=24, sliding_window=32, num_hidden_layers=5,
     ),
     'afmoe': dict(
         num_experts=8, num_experts_per_tok=2, moe_intermediate_size=40, num_shared_experts=1, num_dense_layers=1,
@@ -215,7 +255,7 @@ FAMILIES = {
 KEPT = set("""
 layer_types mlp_layer_types rope_parameters rms_norm_eps tie_word_embeddings attention_bias norm_topk_prob
 layer_norm_eps
-use_qk_norm topk_method scoring_func no_rope_layers sliding_window sliding_window_pattern moe_layers mlp_bias use_bias
+use_qk_norm topk_method scoring_func no_rope_layers sliding_window sliding_window_pattern per_layer_config moe_layers mlp_bias use_bias
 qkv_bias global_head_dim full_attention_interval head_dim moe_layer_end_index moe_layer_interval n_group topk_group
 attention_out_bias norm_eps num_local_experts n_routed_experts num_sliding_attention_heads share_expert_dim
 """.split())
@@ -227,13 +267,14 @@ def first(settings, *keys):
 
 def counted(name, extra):
     keys = {**BASE, **extra}
-    config = CONFIG_MAPPING[name](**keys)
-    # Of Step the package has the text model without its head.
-    make = Step3p7TextModel._from_config if name == "step3p5" else AutoModelForCausalLM.from_config
+    config = CONFIG_MAPPING[name.split()[0]](**keys)
+    # Of some the package has the text model without its head.
+    headless = {"step3p5": Step3p7TextModel._from_config, "mistral4": Mistral4Model._from_config}.get(name)
+    make = headless or AutoModelForCausalLM.from_config
     with torch.device("meta"):
         model = make(config)
         head = {"lm_head": torch.empty(config.vocab_size, config.hidden_size)}
-    tensors = head if name == "step3p5" else {}
+    tensors = head if headless else {}
     tensors |= dict(model.named_parameters())
     tensors |= {key: value for key, value in model.named_buffers() if "correction" in key or "bias" in key}
     settings = config.to_dict()

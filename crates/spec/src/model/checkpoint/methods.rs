@@ -44,12 +44,12 @@ type Object = Map<String, Value>;
 pub fn read(files: &Files<'_>) -> Option<Said> {
     let beside = files.beside.and_then(|value| value.get("quantization")).and_then(Value::as_object);
     let of_modelopt = beside.map(|object| modelopt(object, "hf_quant_config.json: "));
-    let given = ["quantization_config", "compression_config"].into_iter();
+    let given = ["quantization_config", "compression_config", "quantization"].into_iter();
     let Some(object) = given.filter_map(|key| files.given(key)).find_map(Value::as_object) else {
         return of_modelopt;
     };
-    let method = text(object, &["quant_method"]);
-    let mut said = match method {
+    let method = text(object, &["quant_method"]).map(str::to_ascii_lowercase);
+    let mut said = match method.as_deref() {
         Some("modelopt" | "modelopt_fp4") => modelopt(object, "quantization_config: "),
         None if text(object, &["quant_algo"]).is_some() => modelopt(object, "quantization_config: "),
         Some("compressed-tensors") => compressed_tensors(object),
@@ -62,7 +62,7 @@ pub fn read(files: &Files<'_>) -> Option<Said> {
         Some("bitsandbytes") => bitsandbytes(object),
         None if ["load_in_4bit", "load_in_8bit"].iter().any(|key| flag(object, key)) => bitsandbytes(object),
         Some("quark") => quark(object),
-        other => unknown(object, other),
+        other => by_its_words(object, other).unwrap_or_else(|| unknown(object, other)),
     };
     if said.kv_cache.is_none() {
         let of_scheme = object.get("kv_cache_scheme").filter(|value| !value.is_null()).and_then(format_of_cache);
@@ -124,6 +124,19 @@ fn groups_of_integers(object: &Object) -> Said {
     let mut said = Said::new(source, Some(format), excluded);
     said.covers_head = flag(object, "lm_head");
     said.notes.extend(note);
+    // Modules with bits of their own: GPTQModel's regular expressions, AutoRound's names. The first that fits holds.
+    let own = ["dynamic", "extra_config"].into_iter().filter_map(|key| object.get(key)?.as_object()).flatten();
+    let own = own.filter(|(name, _)| !name.starts_with("-:")).filter_map(|(name, module)| {
+        let module = module.as_object()?;
+        let of_module = module.get("group_size").and_then(Value::as_i64).unwrap_or(group);
+        let format = match whole(module, &["bits"])? {
+            16.. => None,
+            bits => Some(integer(bits, of_module).0),
+        };
+        let pattern = name.strip_prefix("+:").map(|pattern| format!("re:{pattern}"));
+        Some(Rule { targets: Targets::Named(vec![pattern.unwrap_or_else(|| name.clone())]), format })
+    });
+    said.rules.splice(0..0, own.collect::<Vec<_>>());
     if bits == 4 && method != "auto-round" {
         said.notes.push("zero points of groups are not counted".into());
     }
@@ -221,6 +234,12 @@ fn compressed_tensors(object: &Object) -> Said {
     let mut rules = Vec::new();
     let mut notes = Vec::new();
     let groups = object.get("config_groups").and_then(Value::as_object);
+    // Schemes by name, with their modules: {"W4A16": ["Linear"]}.
+    for (scheme, _) in groups.into_iter().flatten().filter(|(_, targets)| targets.is_array()) {
+        let (format, more) = of_algorithm(scheme, Some(128));
+        notes.extend(more);
+        rules.push(Rule { targets: Targets::Linear, format });
+    }
     for group in groups.into_iter().flat_map(Map::values).filter_map(Value::as_object) {
         let (format, more) = group.get("weights").and_then(Value::as_object).map_or((None, Vec::new()), of_numbers);
         notes.extend(more);
@@ -288,6 +307,40 @@ fn quark(object: &Object) -> Said {
         Some(_) => said,
         None => said.noting("the format of its weights is not known: read as not quantised"),
     }
+}
+
+/// Methods whose settings name a format: Quanto, EETQ, TorchAO, HQQ, MXFP8, FP-Quant.
+fn by_its_words(object: &Object, method: Option<&str>) -> Option<Said> {
+    let method = method?;
+    let words = match method {
+        "quanto" => text(object, &["weights"])?.to_owned(),
+        "eetq" => text(object, &["weights"]).unwrap_or("int8").to_owned(),
+        "torchao" => object.get("quant_type")?.to_string(),
+        "fp_quant" => text(object, &["forward_dtype"]).unwrap_or("mxfp4").to_owned(),
+        "mxfp8" => "fp8".into(),
+        "hqq" => {
+            let parameters = object.get("quant_config")?.get("weight_quant_params")?.as_object()?;
+            let group = parameters.get("group_size").and_then(Value::as_i64).unwrap_or(64);
+            let (format, note) = integer(whole(parameters, &["nbits"])?, group);
+            let said = Said::new("quantization_config: hqq".into(), Some(format), texts(object, EXCLUDED));
+            let said = said.noting("zero points of groups are not counted");
+            return Some(note.into_iter().fold(said, Said::noting));
+        }
+        _ => return None,
+    };
+    let lower = words.to_ascii_lowercase();
+    let format = [
+        (DataType::Nvfp4, "nvfp4"),
+        (DataType::Fp4, "mxfp4"),
+        (DataType::Int4, "int4"),
+        (DataType::Int4, "4bit"),
+        (DataType::Int8, "int8"),
+        (DataType::Fp8, "float8"),
+        (DataType::Fp8, "fp8"),
+    ];
+    let (format, _) = format.into_iter().find(|(_, word)| lower.contains(word))?;
+    let said = Said::new(format!("quantization_config: {method}"), Some(format), texts(object, EXCLUDED));
+    Some(said.noting(format!("counted as {format}")))
 }
 
 /// By its bits, where it says how many.

@@ -2,7 +2,7 @@
 //! GLM-5, Youtu (`modeling_deepseek_v2.py`, `modeling_deepseek_v3.py`, `modeling_deepseek_v32.py`,
 //! `modeling_glm_moe_dsa.py`, `modeling_glm4_moe_lite.py`, `modeling_youtu.py`).
 
-use super::super::{Attention, Indexer, LatentAttention, Layer, Scoring};
+use super::super::{Attention, Indexer, LatentAttention, Layer, Moe, Scoring};
 use super::mixture::{Selected, dense_then_sparse, moe_with_shared_experts, sparse_layers};
 use super::{Fields, LARGEST_HEAD, LARGEST_WIDTH, MOST_EXPERTS, MOST_LAYERS, MOST_POSITIONS, Trunk, dense, shortened};
 use crate::error::SpecError;
@@ -79,6 +79,27 @@ pub(super) fn deepseek_v2(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Laye
         false => (moe.selection.groups, moe.selection.kept_groups) = (1, 1),
     }
     dense_then_sparse(fields, trunk, &attention, moe, &sparse_layers(fields, trunk)?)
+}
+
+/// Mistral 4: the softmax of all experts, weights of the chosen divided by their sum; no dense layer where the file does
+/// not say. Grouped shares of a softmax as in DeepSeek-V2.
+pub(super) fn mistral4(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
+    let grouped = fields.optional_whole("n_group", 1..=MOST_EXPERTS)?.unwrap_or(1) > 1;
+    let scoring = if grouped { Scoring::Sigmoid } else { Scoring::Softmax };
+    let moe = moe_with_shared_experts(fields, Selected { corrected: false, scoring, ..Selected::CORRECTED })?;
+    let first = fields.optional_whole("first_k_dense_replace", 0..=trunk.layers)?.unwrap_or(0);
+    let is_sparse: Vec<bool> = (0..trunk.layers).map(|layer| layer >= first).collect();
+    dense_then_sparse(fields, trunk, &latent_attention(fields)?, moe, &is_sparse)
+}
+
+/// Sarvam's larger model: DeepSeek-V3 with its experts in no groups where the file does not say.
+pub(super) fn sarvam_mla(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
+    let moe = moe_with_shared_experts(fields, Selected { scale: 2.5, ..Selected::CORRECTED })?;
+    let shared = fields.optional_whole("num_shared_experts", 0..=MOST_EXPERTS)?.unwrap_or(1);
+    let shared_width = if fields.is_given("n_shared_experts") { moe.shared_width } else { shared * moe.width };
+    let first = fields.optional_whole("first_k_dense_replace", 0..=trunk.layers)?.unwrap_or(1);
+    let is_sparse: Vec<bool> = (0..trunk.layers).map(|layer| layer >= first).collect();
+    dense_then_sparse(fields, trunk, &latent_attention(fields)?, Moe { shared_width, ..moe }, &is_sparse)
 }
 
 /// GLM-4.7-Flash: DeepSeek-V3 without groups.

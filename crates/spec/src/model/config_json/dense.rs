@@ -63,6 +63,19 @@ pub(super) fn with_biases(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Laye
     layers(fields, trunk, Kind { qkv_bias: bias, output_bias: bias, mlp_bias, ..Kind::default() })
 }
 
+/// InternLM 2 and 3: biases of all projections by keys of their own.
+pub(super) fn internlm(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
+    let mlp_bias = fields.flag_or("mlp_bias", fields.flag_or("bias", false)?)?;
+    let bias = fields.flag_or("attention_bias", fields.flag_or("qkv_bias", mlp_bias)?)?;
+    layers(fields, trunk, Kind { qkv_bias: bias, output_bias: bias, mlp_bias, ..Kind::default() })
+}
+
+/// Code World Model: Llama with windows in three of four layers.
+pub(super) fn cwm(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
+    let reaches = Some(reaches(fields, trunk, Some(8192), |layer| layer.is_multiple_of(4))?);
+    layers(fields, trunk, Kind { reaches, ..Kind::default() })
+}
+
 /// Norms behind attention and network instead of before them, and of all queries and keys together.
 pub(super) fn olmo2(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
     let bias = fields.flag_or("attention_bias", false)?;

@@ -5,7 +5,7 @@
 use serde_json::{Map, Value};
 
 use super::fields::shortened;
-use super::{Fields, ReadLayers, deepseek, dense, grok, llama, mixture, qwen, sparse};
+use super::{Fields, ReadLayers, deepseek, dense, grok, llama, mixture, qwen, sparse, wide};
 use crate::error::{SpecError, nearest_name};
 
 /// What a family takes where its file does not say.
@@ -83,8 +83,13 @@ impl Family {
 const WHOLE_NORM: &str = "norms of all queries and of all keys are timed as norms of each head";
 const NORMS_BEHIND: &str = "norms behind attention and network are timed as norms before them";
 const INDEXER: &str = "keys of the indexer are cached in the format of the cache";
+const PROMPTS_BY_TOKEN: &str =
+    "prompts go token by token through the programs of decode: there are none for chunks with an indexer";
 const GELU: &str = "GeLU is timed as SiLU";
 const SHARES: &str = "a choice by corrected or grouped shares of a softmax is timed as one of sigmoids";
+const NO_NORM_OF_VALUES: &str = "norms of values, which have no gain, are not timed";
+const NORMS_OF_BRANCHES: &str = "beside experts the dense network is timed as a shared expert; the norms of both, and the router's, are counted and not timed";
+const VALUE_FACTOR: &str = "the factor of values is part of their matrix";
 const PARALLEL: &str = "attention and network, which run side by side, are timed one after the other";
 
 /// All families, in the order of their names.
@@ -100,6 +105,8 @@ pub const FAMILIES: &[Family] = &[
         .numbers(1e-5, 8192, 10_000.0)
         .tied()
         .noting(&[PARALLEL]),
+    family("cwm", dense::cwm).called(&[], &["Cwm"]).heads(Some(8), Some(128)).numbers(1e-5, 131_072, 1_000_000.0),
+    family("deepseek", sparse::deepseek).called(&[], &["Deepseek"]).numbers(1e-6, 4096, 10_000.0),
     family("deepseek_v2", deepseek::deepseek_v2)
         .called(&[], &["DeepseekV2"])
         .numbers(1e-6, 2048, 10_000.0)
@@ -110,7 +117,7 @@ pub const FAMILIES: &[Family] = &[
     family("deepseek_v32", deepseek::deepseek_v32)
         .called(&["deepseek_v3_2"], &["DeepseekV32"])
         .numbers(1e-6, 163_840, 10_000.0)
-        .noting(&[INDEXER]),
+        .noting(&[INDEXER, PROMPTS_BY_TOKEN]),
     family("dots1", sparse::dots1).called(&[], &["Dots1"]).numbers(1e-6, 2048, 10_000.0),
     family("ernie4_5", dense::ernie4_5)
         .called(&[], &["Ernie4_5"])
@@ -123,7 +130,10 @@ pub const FAMILIES: &[Family] = &[
         .numbers(1e-5, 131_072, 500_000.0)
         .tied()
         .noting(&[SHARES]),
-    family("exaone4", dense::exaone4).called(&[], &["Exaone4"]).numbers(1e-5, 2048, 10_000.0).noting(&[NORMS_BEHIND]),
+    family("exaone4", dense::exaone4)
+        .called(&["exaone4_5", "exaone4_5_text"], &["Exaone4", "Exaone4_5_"])
+        .numbers(1e-5, 2048, 10_000.0)
+        .noting(&[NORMS_BEHIND]),
     family("exaone_moe", sparse::exaone_moe).called(&[], &["ExaoneMoe", "ExaoneMoE"]).numbers(1e-5, 2048, 10_000.0),
     family("flex_olmo", sparse::olmoe)
         .called(&[], &["FlexOlmo"])
@@ -150,6 +160,12 @@ pub const FAMILIES: &[Family] = &[
         .tied()
         .centred()
         .noting(&[GELU]),
+    family("gemma4_text", wide::gemma4)
+        .called(&["gemma4", "gemma4_unified", "gemma4_unified_text"], &["Gemma4", "Gemma4Unified"])
+        .heads(Some(4), Some(256))
+        .numbers(1e-6, 131_072, 1_000_000.0)
+        .tied()
+        .noting(&[GELU, NO_NORM_OF_VALUES, NORMS_OF_BRANCHES]),
     family("glm", dense::glm).called(&[], &["Glm"]).heads(Some(2), Some(128)).numbers(1.5625e-7, 131_072, 10_000.0),
     family("glm4", dense::glm4)
         .called(&["glm4v_text", "glm4v"], &["Glm4", "Glm4v"])
@@ -163,7 +179,7 @@ pub const FAMILIES: &[Family] = &[
     family("glm_moe_dsa", deepseek::glm_moe_dsa)
         .called(&["glm_dsa"], &["GlmMoeDsa"])
         .numbers(1e-5, 202_752, 1_000_000.0)
-        .noting(&[INDEXER]),
+        .noting(&[INDEXER, PROMPTS_BY_TOKEN]),
     family("gpt_oss", mixture::gpt_oss)
         .called(&[], &["GptOss"])
         .heads(Some(8), Some(64))
@@ -181,12 +197,36 @@ pub const FAMILIES: &[Family] = &[
     family("hunyuan_v1_moe", sparse::hunyuan_moe)
         .called(&["hunyuan", "hunyuan_moe"], &["HunYuanMoEV1"])
         .numbers(1e-5, 2048, 10_000.0),
+    family("hy_v3", wide::hy_v3).called(&["hunyuan_v3"], &["HYV3"]).heads(Some(8), Some(128)).numbers(
+        1e-5,
+        131_072,
+        11_158_840.0,
+    ),
+    family("internlm2", dense::internlm).called(&[], &["InternLM2"]).numbers(1e-6, 2048, 10_000.0),
+    family("internlm3", dense::internlm)
+        .called(&[], &["InternLM3"])
+        .heads(Some(2), Some(128))
+        .numbers(1e-5, 32_768, 10_000.0),
+    family("iquestcoder", dense::with_biases)
+        .called(&[], &["IQuestCoder"])
+        .heads(Some(8), Some(128))
+        .numbers(1e-5, 131_072, 500_000.0),
     family("llama", llama::llama).called(&[], &["Llama"]).numbers(1e-6, 2048, 10_000.0),
     family("llama4_text", llama::llama4)
         .called(&["llama4"], &["Llama4"])
         .heads(Some(8), Some(128))
         .numbers(1e-5, 131_072, 500_000.0),
+    family("mellum", sparse::mellum)
+        .called(&[], &["Mellum"])
+        .heads(Some(4), Some(128))
+        .numbers(1e-6, 131_072, 500_000.0),
     family("mimo", qwen::mimo).called(&[], &["MiMo"]),
+    family("mimo_v2_flash", wide::mimo_v2)
+        .called(&["mimo_v2"], &["MiMoV2Flash", "MiMoV2"])
+        .heads(Some(4), Some(192))
+        .numbers(1e-5, 262_144, 5_000_000.0)
+        .noting(&[VALUE_FACTOR]),
+    family("minicpm", dense::with_biases).called(&[], &["MiniCPM"]).numbers(1e-6, 2048, 10_000.0),
     family("minimax_m2", sparse::minimax_m2)
         .called(&["MiniMaxM2"], &["MiniMaxM2"])
         .heads(Some(8), Some(128))
@@ -205,6 +245,10 @@ pub const FAMILIES: &[Family] = &[
         .called(&["mistral3"], &["Mistral", "Mistral3"])
         .heads(Some(8), None)
         .numbers(1e-6, 131_072, 10_000.0),
+    family("mistral4", deepseek::mistral4)
+        .called(&[], &["Mistral4"])
+        .numbers(1e-6, 1_048_576, 10_000.0)
+        .noting(&[SHARES]),
     family("mixtral", mixture::mixtral).called(&[], &["Mixtral"]).heads(Some(8), None).numbers(
         1e-5,
         131_072,
@@ -240,6 +284,12 @@ pub const FAMILIES: &[Family] = &[
         .called(&["qwen3_vl_moe", "qwen3_vl_moe_text", "qwen3_omni_moe_text"], &["Qwen3Moe", "Qwen3VLMoe"])
         .heads(Some(4), None),
     family("qwen3_next", qwen::qwen3_next).called(&[], &["Qwen3Next"]).heads(Some(2), Some(256)).centred(),
+    family("sarvam_mla", deepseek::sarvam_mla).called(&[], &["SarvamMLA"]).numbers(1e-6, 131_072, 10_000.0),
+    family("sarvam_moe", sparse::sarvam_moe).called(&[], &["SarvamMoE"]).heads(Some(4), Some(64)).numbers(
+        1e-6,
+        131_072,
+        8_000_000.0,
+    ),
     family("seed_oss", dense::seed_oss)
         .called(&[], &["SeedOss"])
         .heads(Some(8), Some(128))
@@ -254,6 +304,10 @@ pub const FAMILIES: &[Family] = &[
         131_072,
         1_000_000.0,
     ),
+    family("step3_text", wide::step3)
+        .called(&["step3", "step3_vl"], &["Step3Text", "Step3VL"])
+        .heads(Some(1), Some(256))
+        .numbers(1e-5, 65_536, 500_000.0),
     family("step3p5", sparse::step)
         .called(&["step3p7", "step3p7_text"], &["Step3p5", "Step3p7", "Step3p7Text", "Step3p7Flash"])
         .heads(Some(8), Some(128))
@@ -300,14 +354,11 @@ const REFUSED: &[(&[&str], &str)] = &[
         "embeddings for each layer, and keys and values that layers share, are not modelled",
     ),
     (
-        &["gemma4", "gemma4_text", "gemma4_unified"],
-        "layers whose keys are their values, with heads of their own widths, are not modelled",
+        &["minimax_m3", "minimax_m3_vl", "minimax_m3_vl_text"],
+        "sparse attention by blocks of tokens, chosen by an indexer of its own, is not modelled",
     ),
-    (
-        &["step3", "step3_text", "step3_vl"],
-        "attention by factorised matrices (MFA: queries from a compressed vector, one key for all heads) is not modelled",
-    ),
-    (&["mimo_v2", "mimo_v2_flash"], "heads whose keys are wider than their values are not modelled"),
+    (&["mllama", "mllama_text_model"], "layers that look at a picture (cross-attention) are not modelled"),
+    (&["olmo_hybrid", "glm5_next", "qwen4_exp"], "its linear attention differs from that of Qwen3-Next: not modelled"),
     (&["deepseek_v4"], "compressed and hash-routed layers of DeepSeek-V4 are not modelled"),
     (&["longcat_flash"], "two attentions in a layer, and experts that do nothing, are not modelled"),
     (&["dbrx"], "its keys stand in objects of their own, and norms have biases: not modelled"),
@@ -396,7 +447,8 @@ fn sizes<'a>(outer: &Fields<'a>) -> Result<Fields<'a>, SpecError> {
     for (key, prefix) in
         [("text_config", "text_config."), ("llm_config", "llm_config."), ("language_config", "language_config.")]
     {
-        if matches!(outer.map.get(key), Some(Value::Object(_))) && !outer.is_given("hidden_size") {
+        // Voxtral repeats the width outside.
+        if matches!(outer.map.get(key), Some(Value::Object(_))) && !outer.is_given("num_hidden_layers") {
             return outer.object(key, prefix);
         }
     }

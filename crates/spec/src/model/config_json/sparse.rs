@@ -220,6 +220,51 @@ pub(super) fn solar_open(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer
     Ok(all_sparse(trunk, attention, moe_with_shared_experts(fields, Selected::CORRECTED)?))
 }
 
+/// Sarvam: as GLM-4.5, its heads rotated whole.
+pub(super) fn sarvam_moe(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
+    let bias = fields.flag_or("attention_bias", fields.flag_or("use_qkv_bias", false)?)?;
+    let attention = GroupedAttention {
+        qkv_bias: bias,
+        qk_norm: QkNorm::of_heads(fields.flag_or("use_qk_norm", true)?),
+        ..attention(fields, trunk)?
+    };
+    let moe = moe_with_shared_experts(fields, Selected { scale: 2.5, ..Selected::CORRECTED })?;
+    let shared = fields.optional_whole("num_shared_experts", 0..=MOST_EXPERTS)?;
+    // The first published files call it so; the package's default is one.
+    let shared = if fields.is_given("n_shared_experts") { None } else { Some(shared.unwrap_or(1)) };
+    let moe = Moe { shared_width: shared.map_or(moe.shared_width, |shared| shared * moe.width), ..moe };
+    let is_sparse = match ["mlp_layer_types", "first_k_dense_replace"].iter().any(|key| fields.is_given(key)) {
+        true => sparse_layers(fields, trunk)?,
+        false => (0..trunk.layers).map(|layer| layer >= 1).collect(),
+    };
+    dense_then_sparse(fields, trunk, &Attention::Grouped(attention), moe, &is_sparse)
+}
+
+/// Mellum: norms of each head, windows in the layers that `layer_types` names, dense ones where `mlp_layer_types` does.
+pub(super) fn mellum(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
+    let bias = fields.flag_or("attention_bias", false)?;
+    let attention =
+        GroupedAttention { qkv_bias: bias, output_bias: bias, qk_norm: QkNorm::Head, ..attention(fields, trunk)? };
+    let keys = MoeKeys { experts: "num_local_experts", width: "moe_intermediate_size" };
+    let selection = Selection::softmax(fields.flag_or("norm_topk_prob", true)?);
+    let moe = Moe { selection, ..routed_experts(fields, &keys)? };
+    let is_sparse = match fields.is_given("mlp_layer_types") {
+        true => sparse_layers(fields, trunk)?,
+        false => vec![true; trunk.layers as usize],
+    };
+    let layers = dense_then_sparse(fields, trunk, &Attention::Grouped(attention), moe, &is_sparse)?;
+    with_reaches(layers, reaches(fields, trunk, Some(1024), |_| true)?)
+}
+
+/// DeepSeek-MoE of 2024: grouped heads, the softmax of all experts, their weights as they are.
+pub(super) fn deepseek(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
+    let bias = fields.flag_or("attention_bias", false)?;
+    let attention = GroupedAttention { qkv_bias: bias, output_bias: bias, ..attention(fields, trunk)? };
+    let selected = Selected { corrected: false, scoring: Scoring::Softmax, normalise: false, ..Selected::CORRECTED };
+    let moe = moe_with_shared_experts(fields, selected)?;
+    dense_then_sparse(fields, trunk, &Attention::Grouped(attention), moe, &sparse_layers(fields, trunk)?)
+}
+
 /// Norms of each head, no groups.
 pub(super) fn dots1(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, SpecError> {
     let bias = fields.flag_or("attention_bias", false)?;
@@ -350,17 +395,26 @@ pub(super) fn step(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, Spe
 
 /// `mlp_layer_types`, else the layers that `moe_layers_enum` lists, else all but three.
 fn sparse_of_step(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<bool>, SpecError> {
-    const KEY: &str = "moe_layers_enum";
     if fields.is_given("mlp_layer_types") {
         return sparse_layers(fields, trunk);
     }
-    if !fields.is_given(KEY) {
-        return Ok((0..trunk.layers).map(|layer| layer >= 3).collect());
+    let named = layers_named(fields, trunk, "moe_layers_enum")?;
+    Ok(named.unwrap_or_else(|| (0..trunk.layers).map(|layer| layer >= 3).collect()))
+}
+
+/// The layers whose numbers a text lists, where there is one.
+pub(super) fn layers_named(
+    fields: &Fields<'_>,
+    trunk: &Trunk,
+    key: &'static str,
+) -> Result<Option<Vec<bool>>, SpecError> {
+    if !fields.is_given(key) {
+        return Ok(None);
     }
     let allowed = || "numbers of layers, separated by commas".to_owned();
-    let text = fields.optional_text(KEY, &allowed())?.unwrap_or_default();
+    let text = fields.optional_text(key, &allowed())?.unwrap_or_default();
     let numbers: Result<Vec<u64>, _> =
         text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::parse::<u64>).collect();
-    let numbers = numbers.map_err(|_| fields.wrong(KEY, format!("is '{}'", super::shortened(text)), allowed()))?;
-    Ok(super::named_layers(trunk, &numbers))
+    let numbers = numbers.map_err(|_| fields.wrong(key, format!("is '{}'", super::shortened(text)), allowed()))?;
+    Ok(Some(super::named_layers(trunk, &numbers)))
 }
