@@ -20,7 +20,8 @@ def test_an_answer_is_a_dataclass():
     assert (answer.model, answer.wafers, answer.context) == ("llama-3.1-8b", 1, 1024)
     assert answer.profiles["published"].tokens_per_second_per_user <= answer.tokens_per_second_per_user
     assert answer.reached == (answer.tokens_per_second_per_user >= answer.verdict.target)
-    assert sum(row["share"] for row in answer.breakdown) == pytest.approx(1.0)
+    assert sum(row.share for row in answer.breakdown) == pytest.approx(1.0)
+    assert all(sum(row.causes.values()) == pytest.approx(row.cycles) for row in answer.breakdown)
     assert answer.provenance["version"] == wafersim.__version__
     assert "no mapping beats" in answer._repr_html_()
 

@@ -65,11 +65,12 @@ class ProfileFigures:
 
 @dataclass(frozen=True)
 class BreakdownRow:
-    """An operator's part of one token's way. Shares of all rows add up to 1."""
+    """An operator's part of one token's way, in cycles, and what causes them. Shares of all rows add up to 1."""
 
     operator: str
-    time_us: float
+    cycles: float
     share: float
+    causes: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,9 @@ class Answer(_Said):
         return self.verdict.state == "reached"
 
     @property
-    def breakdown(self) -> list[dict[str, Any]]:
-        """One token's way by operator, as in the JSON."""
-        return self.raw["breakdown"]
+    def breakdown(self) -> list[BreakdownRow]:
+        """One token's way by operator."""
+        return [BreakdownRow(**_known(BreakdownRow, row)) for row in self.raw["breakdown"]]
 
     @property
     def provenance(self) -> dict[str, Any]:

@@ -84,9 +84,38 @@ fn a_norm_that_rides_alone_changes_no_result() {
     }
 }
 
+/// Norms of heads leave their sums of squares to the scores, and nobody scales them: another function.
+struct Unscaled;
+
+impl OwnRewrite for Unscaled {
+    fn id(&self) -> String {
+        "unscaled".into()
+    }
+
+    fn rewrite(&self, layer: &mut LayerGraph) -> Result<(), String> {
+        for operator in layer.operators_mut() {
+            if let LayerOperation::HeadNorm { riding } = &mut operator.operation {
+                *riding = true;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// By numbers that are not the model's, or because none can be computed.
 #[test]
 fn another_function_is_found_out() {
-    let checkpoint = checkpoint(TINY_DENSE, 3);
-    let own = OwnRewrites::NONE.and(Arc::new(LessRotated));
-    assert!(compared(&checkpoint, Rewrites::NONE, &own).iter().all(|comparison| !comparison.is_within()));
+    let checkpoint = checkpoint(TINY, 3);
+    let prompt = random_prompt(checkpoint.model.vocabulary, 5, 20);
+    let wanted = plain::run(&checkpoint, &prompt, 2).unwrap();
+    let setup = setup_of(&mapping(Rewrites::NONE), Prefill::Tokens);
+    let is_right = |own: &OwnRewrites| {
+        let record = run(&checkpoint, &setup, RunInput::new(&prompt, 2).rewritten(own), |_, _| ());
+        record.is_ok_and(|record| compare(&record, &wanted, Tolerance::FP32).is_within())
+    };
+    assert!(is_right(&OwnRewrites::NONE));
+    for wrong in [Arc::new(LessRotated) as Arc<dyn OwnRewrite>, Arc::new(Unscaled)] {
+        let own = OwnRewrites::NONE.and(wrong);
+        assert!(!is_right(&own), "{own:?}");
+    }
 }
