@@ -32,7 +32,7 @@ class Chunk:
     """A part of a sweep: a plan of its own, and the file that it becomes."""
 
     number: int
-    lists: dict[str, list[str]]
+    lists: dict[str, Any]
     settings: dict[str, str]
     search: str | None
     mapping: str | None
