@@ -1,5 +1,5 @@
-//! Code from outside that a question is answered with: an own placement of experts, an own routing model, own kernels and
-//! rewrites; what a search for its mapping wants and tries. Own collectives stand in the mapping
+//! Code from outside that a question is answered with: an own placement of experts, an own routing model, own kernels
+//! and rewrites; what a search for its mapping wants and tries. Own collectives stand in the mapping
 //! ([`wafersim_mapping::Reduction::Own`]); a search by itself has its own objective and moves ([`crate::map::How`]).
 //!
 //! Each has an id, which stands in the answer and in its `input_hash`.
@@ -164,8 +164,8 @@ impl Question {
         self.extended(extensions)
     }
 
-    /// The same with an objective from outside for the search of its mapping ([`Question::searching`]), in place of each
-    /// user's speed: what is found is what `best` and `ideal` work by, faster or slower than the published mapping.
+    /// The same with an objective from outside for the search of its mapping ([`Question::searching`]), in place of
+    /// each user's speed: what is found is what `best` and `ideal` work by, faster or slower than the published mapping.
     #[must_use]
     pub fn with_objective(self, objective: Arc<dyn OwnObjective>) -> Self {
         let extensions = Extensions { objective: Some(objective), ..self.extensions.clone() };

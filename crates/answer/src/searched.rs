@@ -34,8 +34,8 @@ pub struct Searched {
     pub micro_batch: u64,
     /// Mappings that were judged.
     pub mappings: u64,
-    /// Where the number of wafers was left open: speeds on the numbers that were looked at. Empty where an objective from
-    /// outside chose.
+    /// Where the number of wafers was left open: speeds on the numbers that were looked at. Empty where an objective
+    /// from outside chose.
     pub considered: Vec<Considered>,
     /// Where it was left open: the wafers that were looked at last.
     pub most: u32,
@@ -86,8 +86,8 @@ impl Searched {
         }
     }
 
-    /// The best by an objective from outside, on any number of wafers that is looked at; of equally good ones that on the
-    /// fewest. It is asked about the question alone: what it wants of a harder one nobody knows.
+    /// The best by an objective from outside, on any number of wafers that is looked at; of equally good ones that on
+    /// the fewest. It is asked about the question alone: what it wants of a harder one nobody knows.
     fn by_own_objective(question: &Question, rungs::How { effort, fewest, most }: rungs::How) -> Option<Self> {
         let extensions = &question.extensions;
         let (own, moves) = (extensions.objective().cloned(), extensions.moves().to_vec());
