@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -13,34 +13,72 @@ use pyo3::prelude::*;
 /// How often somebody looks whether Ctrl-C was pressed.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Computes on a thread of its own. `progress`, a callable and the number of all pieces, is called with the number of
-/// pieces that are done, as `work` counts them, and the number of all, about twenty times a second and at the end.
+/// How far a computation is, and whether anybody still waits for it.
+#[derive(Debug, Default)]
+pub struct Counted {
+    done: AtomicU64,
+    all: AtomicU64,
+    left: AtomicBool,
+}
+
+impl Counted {
+    /// So many pieces of so many are done.
+    pub fn at(&self, done: u64, all: u64) {
+        self.all.store(all, Ordering::Relaxed);
+        self.done.store(done, Ordering::Relaxed);
+    }
+
+    /// One more piece is done.
+    pub fn one_more(&self) {
+        self.done.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether who waited has gone: what can stop, should.
+    pub fn is_left(&self) -> bool {
+        self.left.load(Ordering::Relaxed)
+    }
+}
+
+/// Computes on a thread of its own. `progress`, a callable, is called with the number of pieces that are done, as `work`
+/// counts them, and the number of all, about twenty times a second and at the end.
 ///
 /// # Errors
 /// What `work` says, what `progress` raises, `KeyboardInterrupt`; `RuntimeError` where `work` panics, which is a bug.
 pub fn computed<T: Send + 'static>(
     py: Python<'_>,
-    progress: Option<(Py<PyAny>, usize)>,
-    work: impl FnOnce(&AtomicUsize) -> PyResult<T> + Send + 'static,
+    progress: Option<Py<PyAny>>,
+    work: impl FnOnce(&Counted) -> PyResult<T> + Send + 'static,
 ) -> PyResult<T> {
-    let done = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::new(Counted::default());
     let (sender, receiver) = channel();
-    let counted = Arc::clone(&done);
+    let counting = Arc::clone(&counted);
     thread::Builder::new()
         .name("wafersim".into())
         .spawn(move || {
             // Who waited may have gone.
-            let _nobody_listens = sender.send(work(&counted));
+            let _nobody_listens = sender.send(work(&counting));
         })
         .map_err(|error| PyRuntimeError::new_err(format!("no thread can be made: {error}")))?;
     let receiver = Mutex::new(receiver);
+    let waited = wait(py, progress.as_ref(), &counted, &receiver);
+    counted.left.store(true, Ordering::Relaxed);
+    waited
+}
+
+fn wait<T: Send>(
+    py: Python<'_>,
+    progress: Option<&Py<PyAny>>,
+    counted: &Counted,
+    receiver: &Mutex<Receiver<PyResult<T>>>,
+) -> PyResult<T> {
     loop {
         let received = py.detach(|| match receiver.lock() {
             Ok(receiver) => receiver.recv_timeout(LOOK),
             Err(_) => Err(RecvTimeoutError::Disconnected),
         });
-        if let Some((progress, all)) = &progress {
-            progress.call1(py, (done.load(Ordering::Relaxed), *all))?;
+        let (done, all) = (counted.done.load(Ordering::Relaxed), counted.all.load(Ordering::Relaxed));
+        if let Some(progress) = progress.filter(|_| all > 0) {
+            progress.call1(py, (done, all))?;
         }
         match received {
             Ok(result) => return result,

@@ -5,7 +5,7 @@ use wafersim::answer::plan::Axes;
 use wafersim::answer::{Question, Ranges, Sampling};
 use wafersim::mapping::Mapping;
 use wafersim::search::Effort;
-use wafersim::spec::{Scenario, ScenarioFile};
+use wafersim::spec::{Model, Scenario, ScenarioFile, Wafer};
 
 use crate::{WafersimError, wrong};
 
@@ -34,17 +34,21 @@ impl Asked {
     /// Where a setting does not exist or is out of its range, or a file cannot be read.
     pub fn question(&self) -> PyResult<Question> {
         let mut file = ScenarioFile::default();
+        let (mut own_model, mut own_wafer) = (None, None);
         for (path, value) in &self.settings {
+            let value = match path.as_str() {
+                "model" if is_config(value) => &own_model.insert(model(value)?).name,
+                "wafer" if is_text(value) => &own_wafer.insert(wafer(value)?).name,
+                _ => value,
+            };
             file.set(path, value).map_err(wrong)?;
         }
-        let mapping = match &self.mapping {
-            Some(text) if text.contains('\n') => Some(Mapping::parse(text, "mapping").map_err(wrong)?),
-            Some(name) => Some(Mapping::from_name_or_path(name).map_err(wrong)?),
-            None => None,
-        };
+        let scenario = file.check("settings").map_err(wrong)?;
+        let model = own_model.map_or_else(|| model(&scenario.model), Ok)?;
+        let wafer = own_wafer.map_or_else(|| wafer(&scenario.wafer), Ok)?;
+        let question = Question::new(scenario, model, wafer).map_err(wrong)?;
         let search = effort(self.search.as_deref())?;
-        let question = Question::load(file.check("settings").map_err(wrong)?).map_err(wrong)?;
-        Ok(question.with_mapping(mapping).searching(search))
+        Ok(question.with_mapping(mapping(self.mapping.as_deref())?).searching(search))
     }
 
     /// The ranges.
@@ -65,6 +69,54 @@ impl Asked {
             other => Err(WafersimError::new_err(format!("ranges is '{other}'; allowed: none, corner, sampled"))),
         }
     }
+}
+
+/// What is the text of a config.json, and no name of one.
+fn is_config(model: &str) -> bool {
+    model.trim_start().starts_with('{')
+}
+
+/// What is text of several lines, and no name.
+fn is_text(given: &str) -> bool {
+    given.contains('\n')
+}
+
+/// A model by its name, its file, or the text of its config.json.
+///
+/// # Errors
+/// Where there is no such model.
+pub fn model(given: &str) -> PyResult<Model> {
+    if !is_config(given) {
+        return Model::from_name_or_path(given).map_err(wrong);
+    }
+    let named: Option<String> = serde_json::from_str(given)
+        .ok()
+        .and_then(|config: serde_json::Value| config.get("_name_or_path")?.as_str().map(str::to_owned));
+    let name = named.filter(|name| !name.is_empty()).unwrap_or_else(|| "model".into());
+    let mut model = Model::from_config_json(given, &name).map_err(wrong)?;
+    model.name = name;
+    Ok(model)
+}
+
+/// A wafer by its name, its file, or the text of one.
+///
+/// # Errors
+/// Where there is no such wafer.
+pub fn wafer(given: &str) -> PyResult<Wafer> {
+    let wafer = if is_text(given) { Wafer::parse(given, "wafer", "wafer") } else { Wafer::from_name_or_path(given) };
+    wafer.map_err(wrong)
+}
+
+/// A mapping by its name, its file, or the text of one.
+///
+/// # Errors
+/// Where there is no such mapping.
+pub fn mapping(given: Option<&str>) -> PyResult<Option<Mapping>> {
+    Ok(match given {
+        Some(text) if is_text(text) => Some(Mapping::parse(text, "mapping").map_err(wrong)?),
+        Some(name) => Some(Mapping::from_name_or_path(name).map_err(wrong)?),
+        None => None,
+    })
 }
 
 /// How much is tried to find a mapping.

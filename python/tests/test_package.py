@@ -20,7 +20,8 @@ def test_an_answer_is_a_dataclass():
     assert (answer.model, answer.wafers, answer.context) == ("llama-3.1-8b", 1, 1024)
     assert answer.profiles["published"].tokens_per_second_per_user <= answer.tokens_per_second_per_user
     assert answer.reached == (answer.tokens_per_second_per_user >= answer.verdict.target)
-    assert sum(row["share"] for row in answer.breakdown) == pytest.approx(1.0)
+    assert sum(row.share for row in answer.breakdown) == pytest.approx(1.0)
+    assert all(sum(row.causes.values()) == pytest.approx(row.cycles) for row in answer.breakdown)
     assert answer.provenance["version"] == wafersim.__version__
     assert "no mapping beats" in answer._repr_html_()
 
@@ -94,10 +95,70 @@ def test_a_stream_runs():
     """
     run = wafersim.stream(scenario, search="none", set={"run.seed": 3})
     assert run["outcome"]["totals"]["arrived"] >= 20 and run["provenance"]["seed"] == 3
+    assert run.tokens_per_second > 0 and run.users_speed["p50"] > 0
 
 
 def test_measurements_are_predicted():
-    assert wafersim.validate()["mape_percent"] < 5
+    found = wafersim.validate()
+    assert found.mape_percent < 5 and found["mape_percent"] == found.mape_percent and found.rows > 100
+    assert "Mean absolute error" in str(found)
+
+
+def test_models_and_wafers_are_made_here():
+    model, wafer = wafersim.Model("llama-3.1-8b"), wafersim.Wafer("wse3")
+    assert model.parameters == 8_030_261_248 and wafer.parameters["fabric.columns"] == 762
+    asked = {**QUICK, "ranges": "none"}
+    usual = wafersim.answer(**asked)
+    assert wafersim.answer(**{**asked, "model": model, "wafer": wafer}).raw == usual.raw
+    config = {"model_type": "llama", "hidden_size": 512, "num_hidden_layers": 4, "num_attention_heads": 8}
+    config |= {"num_key_value_heads": 4, "vocab_size": 1000, "max_position_embeddings": 4096, "intermediate_size": 1024}
+    small = wafersim.Model.of({**config, "rms_norm_eps": 1e-5, "rope_theta": 1e4}, name="small")
+    larger = wafersim.Wafer("base = 'wse3'\n[fabric.columns]\nvalue = 900\nunit = 'PEs'\nlow = 800\nhigh = 950\nevidence = 'guess'\nsource = 'what if'\n")
+    answer = wafersim.answer(**{**asked, "model": small, "wafer": larger})
+    assert answer.model == "small" and larger.parameters["fabric.columns"] == 900
+    assert wafersim.plan(model=small, wafer=larger, users=[1, 2], context="1k", search="none").model == "small"
+    with pytest.raises(wafersim.WafersimError, match="model_type"):
+        wafersim.Model.of({"model_type": "frob"})
+    assert "fabric.columns" in wafer._repr_html_()
+
+
+def test_what_must_be_true_for_a_target():
+    found = wafersim.goal(**QUICK, target=1, vary=["users", "wafer.clock.frequency"])
+    assert found.reached and {lever.path for lever in found.levers} <= {"users", "wafer.clock.frequency"}
+    assert found.text and "<pre>" in found._repr_html_()
+    with pytest.raises(wafersim.WafersimError, match="frob"):
+        wafersim.goal(**QUICK, vary=["frob"])
+
+
+def test_how_many_machines_a_load_needs():
+    asked = {"model": "llama-3.1-8b", "wafers": 1, "context": 2048, "search": "none", "seeds": 1}
+    found = wafersim.size(users=4, **asked, ttft_p95="20s")
+    assert found.feasible and found.machines >= 1 and found.wafers_per_machine == 1
+    for given, said in [({}, "ttft_p95"), ({"ttft_p59": "1s"}, "ttft_p95"), ({"speed_p5": "fast"}, "above 0")]:
+        with pytest.raises(wafersim.WafersimError, match=said):
+            wafersim.size(users=4, **asked, **given)
+    with pytest.raises(wafersim.WafersimError, match="seeds"):
+        wafersim.size(users=4, **{**asked, "seeds": 0}, ttft_p95="20s")
+
+
+def test_a_wafer_map_is_a_picture():
+    drawn = wafersim.wafer_map(**QUICK)
+    assert drawn._repr_svg_().startswith("<svg") and isinstance(drawn, wafersim.Picture)
+
+
+def test_columns_are_arrays():
+    pytest.importorskip("pyarrow")
+    plan = wafersim.plan(model="llama-3.1-8b", users=[1, 4], context="1k", wafers=[1], search="none")
+    speeds = plan.to_numpy("tokens_per_second_per_user")
+    assert speeds.dtype == "float64" and list(speeds) == [row["tokens_per_second_per_user"] for row in plan]
+    assert "tokens per second" in plan._repr_html_()
+
+
+def test_importing_needs_nothing_else():
+    heavy = {"numpy", "pandas", "polars", "pyarrow", "ray", "IPython"}
+    code = f"import sys, wafersim; print(*({heavy!r} & set(sys.modules)))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
+    assert said.split() == []
 
 
 def test_other_threads_run_meanwhile():

@@ -45,6 +45,18 @@ def test_what_is_there_is_not_computed_again(tmp_path):
     assert before == {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}, "the same bytes"
 
 
+def test_a_sweep_has_a_mapping_and_a_folder_for_each_value(tmp_path):
+    asked = {**ASKED, "context": ["1k"], "mapping": "best"}
+    assert wafersim.sweep(tmp_path, **asked, partition_by="wafers") == 8
+    assert sorted(name for name in os.listdir(tmp_path) if "=" in name) == ["by_wafers=1", "by_wafers=2"]
+    table = parquet.read_table(tmp_path)
+    given = pyarrow.table(wafersim.plan(**asked, search="none"))
+    assert table.column("tokens_per_second_per_user").to_pylist() == given.column("tokens_per_second_per_user").to_pylist()
+    assert set(table.column("by_wafers").to_pylist()) == {1, 2}
+    with pytest.raises(wafersim.WafersimError, match="partition_by"):
+        chunks(tmp_path / "other", **ASKED, partition_by="layers")
+
+
 def test_another_sweep_is_refused(tmp_path):
     chunks(tmp_path, **ASKED)
     with pytest.raises(wafersim.WafersimError, match="another sweep"):

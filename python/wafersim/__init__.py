@@ -9,28 +9,52 @@ Settings are those of ``simctl settings``. Wrong input raises :class:`WafersimEr
 """
 
 from ._native import WafersimError, __version__
-from .answers import Answer, BreakdownRow, Limit, ProfileFigures, Verdict
-from .asking import Mapping, answer, models, plan, search, settings, stream, stream_settings, validate, wafer_map, wafers
+from .answers import Answer, BreakdownRow, Goal, Lever, Limit, ProfileFigures, Run, Size, Validation, Verdict
+from .asking import (
+    answer,
+    goal,
+    models,
+    plan,
+    search,
+    settings,
+    size,
+    stream,
+    stream_settings,
+    validate,
+    wafer_map,
+    wafers,
+)
 from .scenarios import Scenario
 from .sweeps import sweep
 from .tables import Plan
+from .things import Mapping, Model, Picture, Wafer
 
 __all__ = [
     "Answer",
     "BreakdownRow",
+    "Goal",
+    "Lever",
     "Limit",
     "Mapping",
+    "Model",
+    "Picture",
     "Plan",
     "ProfileFigures",
+    "Run",
     "Scenario",
+    "Size",
+    "Validation",
     "Verdict",
+    "Wafer",
     "WafersimError",
     "__version__",
     "answer",
+    "goal",
     "models",
     "plan",
     "search",
     "settings",
+    "size",
     "stream",
     "stream_settings",
     "sweep",

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 from . import _native
-from .answers import Answer
+from .answers import Answer, Goal, Run, Size, Validation
+from .progress import Progress, shown
 from .scenarios import Scenario, as_text
 from .tables import Plan
+from .things import Mapping, Picture
 
-#: Called with the number of finished pieces and of all.
-Progress = Callable[[int, int], object]
-
-
-@dataclass(frozen=True)
-class Mapping:
-    """A mapping as TOML: a recipe, or a resolved one."""
-
-    toml: str
-    wafers: int | None = None
-
-    @classmethod
-    def read(cls, path: str) -> Mapping:
-        """From a file."""
-        with open(path, encoding="utf-8") as file:
-            return cls(file.read())
+def _toml(mapping: Mapping | str | None) -> str | None:
+    return mapping.toml if isinstance(mapping, Mapping) else mapping
 
 
 def _asked(
@@ -41,10 +28,9 @@ def _asked(
     seed: int = 1,
 ) -> dict[str, Any]:
     whole = (scenario or Scenario()).with_(**given)
-    text = mapping.toml if isinstance(mapping, Mapping) else mapping
     return {
         "settings": whole.pairs(),
-        "mapping": text,
+        "mapping": _toml(mapping),
         "search": search,
         "ranges": ranges,
         "samples": samples,
@@ -64,7 +50,8 @@ def answer(
 ) -> Answer:
     """Answers one question; without arguments Qwen3-Coder-480B on WSE-3, one user, 32k of context, 2,000 tok/s."""
     asked = _asked(scenario, settings, mapping=mapping, search=search, ranges=ranges, samples=samples, seed=seed)
-    return Answer.of(json.loads(_native.answer(asked)))
+    said, text = _native.answer(asked)
+    return Answer.of(json.loads(said), text)
 
 
 def _listed(values: Any) -> list[str]:
@@ -88,10 +75,13 @@ def plan(
     mapping: Mapping | str | None = None,
     search: str | None = "quick",
     ranges: str = "none",
-    progress: Progress | None = None,
+    progress: Progress = None,
     **settings: Any,
 ) -> Plan:
-    """A table of answers over the product of lists; a list that is left out is the scenario's own value."""
+    """A table of answers over the product of lists; a list that is left out is the scenario's own value.
+
+    ``progress``: a callable, which is told how many points are done of how many; or true for a bar.
+    """
     lists = {
         "users": _listed(users),
         "context": _listed(context),
@@ -102,7 +92,8 @@ def plan(
         "placement": _listed(placement),
     }
     asked = _asked(scenario, settings, mapping=mapping, search=search, ranges=ranges)
-    return Plan(_native.plan(asked, lists, progress))
+    with shown(progress, "points") as tell:
+        return Plan(_native.plan(asked, lists, tell))
 
 
 def search(scenario: Scenario | None = None, *, effort: str = "quick", **settings: Any) -> Mapping | None:
@@ -111,20 +102,107 @@ def search(scenario: Scenario | None = None, *, effort: str = "quick", **setting
     return None if found is None else Mapping(*found)
 
 
-def stream(scenario: str, *, search: str | None = "quick", set: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Runs a load: the text of a stream scenario, with ``set`` on top; the keys of ``simctl stream --format json``."""
-    sets = [(path, as_text(value)) for path, value in (set or {}).items()]
-    return json.loads(_native.stream(scenario, sets, search))
+def _loaded(
+    scenario: str | None, given: dict[str, Any] | None, mapping: Mapping | str | None, search: str | None
+) -> dict[str, Any]:
+    sets = [(path, as_text(value)) for path, value in (given or {}).items() if value is not None]
+    return {"scenario": scenario, "sets": sets, "mapping": _toml(mapping), "search": search}
 
 
-def validate() -> dict[str, Any]:
-    """Every row of the built-in measurements, predicted; the keys of ``simctl validate --format json``."""
-    return json.loads(_native.validation())
+def stream(
+    scenario: str,
+    *,
+    mapping: Mapping | str | None = None,
+    search: str | None = "quick",
+    set: dict[str, Any] | None = None,
+    progress: Progress = None,
+) -> Run:
+    """Runs a load: the text of a stream scenario, with ``set`` on top."""
+    with shown(progress, "of the run") as tell:
+        said, text = _native.stream(_loaded(scenario, set, mapping, search), tell)
+    return Run.of(json.loads(said), text)
 
 
-def wafer_map(scenario: Scenario | None = None, *, title: str = "", search: str | None = "quick", **settings: Any) -> str:
+def goal(
+    scenario: Scenario | None = None,
+    *,
+    vary: Iterable[str] = (),
+    fix: Iterable[str] = (),
+    mapping: Mapping | str | None = None,
+    search: str | None = "quick",
+    progress: Progress = None,
+    **settings: Any,
+) -> Goal:
+    """What must be true for a target (``target=2000``): for each parameter alone the value that reaches it.
+
+    ``vary`` and ``fix``: paths of parameters, or their beginnings (``wafer.link``); all where left out.
+    """
+    asked = _asked(scenario, settings, mapping=mapping, search=search)
+    with shown(progress, "levers") as tell:
+        said, text = _native.goal(asked, _listed(vary), _listed(fix), tell)
+    return Goal.of(json.loads(said), text)
+
+
+def size(
+    scenario: str | None = None,
+    *,
+    users: int | None = None,
+    context: int | None = None,
+    model: str | None = None,
+    wafer: str | None = None,
+    wafers: int | str | None = None,
+    plan: str | None = None,
+    organisation: int = 1,
+    mapping: Mapping | str | None = None,
+    search: str | None = "quick",
+    seeds: int = 5,
+    availability: float = 0.999,
+    growth: float | None = None,
+    months: int = 24,
+    price_kwh: float | None = None,
+    occupancy: float | None = None,
+    years: float | None = None,
+    set: dict[str, Any] | None = None,
+    **levels: Any,
+) -> Size:
+    """How many machines a load needs, so that its users see what was promised.
+
+    ``scenario``: the text of a stream scenario; without one coding agents ask. ``levels``: what is promised, by the names
+    of the flags of ``simctl size``: ``ttft_p95="1s"``, ``speed_p5=300``.
+    """
+    named = {
+        "machine.model": model,
+        "machine.wafer": wafer,
+        "machine.wafers": wafers,
+        "service.plan": plan,
+        "load.users": users,
+        **(set or {}),
+    }
+    system = {
+        "levels": [(name, as_text(bound)) for name, bound in levels.items()],
+        "context": context,
+        "organisation": organisation,
+        "seeds": seeds,
+        "availability": availability,
+        "growth": growth,
+        "months": months,
+        "price_kwh": price_kwh,
+        "occupancy": occupancy,
+        "years": years,
+    }
+    said, text = _native.size(_loaded(scenario, named, mapping, search), system)
+    return Size.of(json.loads(said), text)
+
+
+def validate() -> Validation:
+    """Every row of the built-in measurements, predicted."""
+    said, text = _native.validation()
+    return Validation.of(json.loads(said), text)
+
+
+def wafer_map(scenario: Scenario | None = None, *, title: str = "", search: str | None = "quick", **settings: Any) -> Picture:
     """What lives where on the wafers, as SVG."""
-    return _native.wafer_map(_asked(scenario, settings, search=search), title)
+    return Picture(_native.wafer_map(_asked(scenario, settings, search=search), title))
 
 
 def models(name: str | None = None) -> list[dict[str, Any]]:

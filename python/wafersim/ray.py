@@ -7,11 +7,12 @@ or one machine.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import ray
 
+from .progress import Progress, shown
 from .scenarios import Scenario
 from .sweeps import Chunk, chunks
 
@@ -26,7 +27,7 @@ def sweep(
     scenario: Scenario | None = None,
     *,
     cpus_per_chunk: float = 1.0,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Progress = None,
     **given: Any,
 ) -> int:
     """Computes what is missing of a sweep on the cluster that ``ray.init`` has reached; gives the number of points.
@@ -39,12 +40,17 @@ def sweep(
         num_cpus=cpus_per_chunk,
         runtime_env={"env_vars": {"RAYON_NUM_THREADS": str(max(1, int(cpus_per_chunk)))}},
     )
-    waiting = [task.remote(chunk) for chunk in missing]
+    # A few tasks a core wait at any time: a list of all of them would be looked through again for each that ends.
+    ahead = max(16, int(4 * ray.cluster_resources().get("CPU", 1) / cpus_per_chunk))
+    left = iter(missing)
+    waiting = [task.remote(chunk) for chunk in islice(left, ahead)]
     points, done = 0, 0
-    while waiting:
-        ready, waiting = ray.wait(waiting, num_returns=1)
-        points += sum(ray.get(ready))
-        done += len(ready)
-        if progress is not None:
-            progress(done, len(missing))
+    with shown(progress, "chunks") as tell:
+        while waiting:
+            ready, waiting = ray.wait(waiting, num_returns=1)
+            points += sum(ray.get(ready))
+            done += len(ready)
+            waiting += [task.remote(chunk) for chunk in islice(left, len(ready))]
+            if tell is not None:
+                tell(done, len(missing))
     return points

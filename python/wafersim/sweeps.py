@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ._native import WafersimError, __version__
-from .asking import _listed, plan
+from .asking import _listed, _toml, plan
+from .progress import Progress, shown
 from .scenarios import Scenario
+from .things import Mapping
 
 #: Lists of a plan, the outermost first: as ``simctl plan`` orders its rows.
 LISTS = ("wafers", "placement", "weights", "kv_cache", "profile", "context", "users")
@@ -30,9 +32,10 @@ class Chunk:
     """A part of a sweep: a plan of its own, and the file that it becomes."""
 
     number: int
-    lists: dict[str, list[str]]
+    lists: dict[str, Any]
     settings: dict[str, str]
     search: str | None
+    mapping: str | None
     file: str
 
     def compute(self) -> int:
@@ -42,7 +45,8 @@ class Chunk:
 
         by_path = Scenario()
         by_path._settings.update(self.settings)
-        table = pyarrow.table(plan(by_path, **self.lists, search=self.search))
+        table = pyarrow.table(plan(by_path, **self.lists, search=self.search, mapping=self.mapping))
+        os.makedirs(os.path.dirname(self.file), exist_ok=True)
         unfinished = f"{self.file}.part-{os.getpid()}"
         pyarrow.parquet.write_table(table, unfinished)
         os.replace(unfinished, self.file)
@@ -80,23 +84,44 @@ def _slices(lists: dict[str, list[str]], most: int) -> Iterator[dict[str, list[s
     yield from combinations(outer, {})
 
 
+def usual_points(search: str | None, mapping: str | None) -> int:
+    """Points of a chunk: as many as take a few seconds on one core. It depends on what is asked alone, so that a sweep is
+    cut the same way wherever it runs.
+    """
+    if mapping is not None:
+        return 2000
+    return {"quick": 20, "normal": 4, "thorough": 1}.get(search or "none", 500)
+
+
 def chunks(
     folder: str | os.PathLike[str],
     scenario: Scenario | None = None,
     *,
     search: str | None = "none",
-    points_per_chunk: int = 500,
+    mapping: Mapping | str | None = None,
+    points_per_chunk: int | None = None,
+    partition_by: str | None = None,
     **given: Any,
 ) -> list[Chunk]:
-    """The chunks of a sweep that are not in ``folder`` yet. Lists and settings are those of :func:`wafersim.plan`.
+    """The chunks of a sweep that are not in ``folder`` yet. Lists, settings and mapping are those of
+    :func:`wafersim.plan`.
+
+    ``points_per_chunk``: as many as take some seconds where left out (:func:`usual_points`). ``partition_by``: a list
+    (``"wafers"``) whose values each get a folder, ``by_wafers=21``; readers of datasets know what it means.
 
     Raises :class:`WafersimError` where the folder holds another sweep.
     """
+    text_of_mapping = _toml(mapping)
+    if points_per_chunk is None:
+        points_per_chunk = usual_points(search, text_of_mapping)
     if points_per_chunk < 1:
         raise WafersimError(f"points_per_chunk is {points_per_chunk}; allowed: 1 and more")
+    if partition_by is not None and partition_by not in LISTS:
+        raise WafersimError(f"partition_by is '{partition_by}'; allowed: {', '.join(LISTS)}")
     lists = {name: _listed(given.pop(name, None)) for name in LISTS}
     settings = dict((scenario or Scenario()).with_(**given).pairs())
     asked = {"lists": lists, "settings": settings, "search": search, "points_per_chunk": points_per_chunk}
+    asked |= {"mapping": text_of_mapping, "partition_by": partition_by}
     asked["version"] = __version__
     text = json.dumps(asked, indent=2, sort_keys=True) + "\n"
     place = Path(folder)
@@ -109,9 +134,17 @@ def chunks(
     elif head.read_text(encoding="utf-8") != text:
         raise WafersimError(f"{place} holds another sweep (see {head}); allowed: an empty folder, or the same sweep")
     name = hashlib.sha256(text.encode()).hexdigest()[:8]
+    if partition_by is None:
+        parts = ((place, part) for part in _slices(lists, points_per_chunk))
+    else:
+        parts = (
+            (place / f"by_{partition_by}={value}", part)
+            for value in lists[partition_by]
+            for part in _slices({**lists, partition_by: [value]}, points_per_chunk)
+        )
     made = [
-        Chunk(number, part, settings, search, str(place / f"part-{name}-{number:06}.parquet"))
-        for number, part in enumerate(_slices(lists, points_per_chunk))
+        Chunk(number, part, settings, search, text_of_mapping, str(inside / f"part-{name}-{number:06}.parquet"))
+        for number, (inside, part) in enumerate(parts)
     ]
     return [chunk for chunk in made if not os.path.exists(chunk.file)]
 
@@ -120,7 +153,7 @@ def sweep(
     folder: str | os.PathLike[str],
     scenario: Scenario | None = None,
     *,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Progress = None,
     **given: Any,
 ) -> int:
     """Computes what is missing of a sweep, on this machine; gives the number of points computed.
@@ -129,8 +162,9 @@ def sweep(
     """
     missing = chunks(folder, scenario, **given)
     points = 0
-    for done, chunk in enumerate(missing):
-        points += chunk.compute()
-        if progress is not None:
-            progress(done + 1, len(missing))
+    with shown(progress, "chunks") as tell:
+        for done, chunk in enumerate(missing):
+            points += chunk.compute()
+            if tell is not None:
+                tell(done + 1, len(missing))
     return points

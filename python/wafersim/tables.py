@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ._native import PlanTable
 
 if TYPE_CHECKING:
+    import numpy
     import pandas
     import pyarrow
 
@@ -71,5 +72,26 @@ class Plan:
     def __repr__(self) -> str:
         return f"<Plan: {len(self)} points of {self.model} on {self.wafer}>"
 
+    def to_numpy(self, column: str) -> numpy.ndarray:
+        """A column as an array, which shares its memory where no value is missing; missing numbers are NaN."""
+        return self.to_arrow().column(column).combine_chunks().to_numpy(zero_copy_only=False)
+
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(self._native.text())}</pre>"
+        keys = [key for key in _SHOWN if self.rows and key in self.rows[0]]
+        head = "".join(f"<th>{escape(key.replace('_', ' '))}</th>" for key in keys)
+        shown = self.rows[:_MOST_SHOWN]
+        rows = "".join("<tr>" + "".join(f"<td>{_cell(row.get(key))}</td>" for key in keys) + "</tr>" for row in shown)
+        left = len(self) - len(shown)
+        more = f"<p>and {left:,} more</p>" if left else ""
+        return f"<p>{escape(self.model)} on {escape(self.wafer)}</p><table><tr>{head}</tr>{rows}</table>{more}"
+
+
+#: What a notebook shows of a table.
+_SHOWN = ("users", "context", "wafers", "placement", "profile", "tokens_per_second_per_user", "time_to_first_token_ms", "limit")
+_MOST_SHOWN = 60
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    return "" if value is None else escape(str(value))

@@ -33,6 +33,12 @@ impl Source {
         match (profile, &question.mapping) {
             (Profile::Published, _) => &[Self::Published],
             (Profile::Best | Profile::Ideal, Some(_)) => &[Self::Given],
+            // What is wanted is not speed: the fastest is none of it.
+            (Profile::Best | Profile::Ideal, None)
+                if question.searches_by_own_objective() && question.searched().is_some() =>
+            {
+                &[Self::Found]
+            }
             (Profile::Best | Profile::Ideal, None) if question.searched().is_some() => {
                 &[Self::Published, Self::Best, Self::Found]
             }

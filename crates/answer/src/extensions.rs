@@ -1,6 +1,6 @@
-//! Code from outside that a question is answered with: an own placement of experts, an own routing model, own kernels.
-//! Own collectives stand in the mapping ([`wafersim_mapping::Reduction::Own`]), own objectives and moves in a search
-//! ([`crate::map::How`]).
+//! Code from outside that a question is answered with: an own placement of experts, an own routing model, own kernels
+//! and rewrites; what a search for its mapping wants and tries. Own collectives stand in the mapping
+//! ([`wafersim_mapping::Reduction::Own`]); a search by itself has its own objective and moves ([`crate::map::How`]).
 //!
 //! Each has an id, which stands in the answer and in its `input_hash`.
 
@@ -8,10 +8,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
+use wafersim_graph::{OwnRewrite, OwnRewrites};
 use wafersim_lower::Kernel;
 use wafersim_mapping::{ExpertUse, Experts, MappingError, OwnExperts, OwnRouting, Recipe, RoutingWeights};
+use wafersim_search::Move;
 
 use crate::error::AnswerError;
+use crate::map::OwnObjective;
 use crate::question::Question;
 
 /// Code from outside.
@@ -20,6 +23,9 @@ pub struct Extensions {
     experts: Option<OwnExperts>,
     routing: Option<Routing>,
     kernels: Vec<Arc<dyn Kernel>>,
+    rewrites: OwnRewrites,
+    objective: Option<Arc<dyn OwnObjective>>,
+    moves: Vec<Arc<dyn Move>>,
 }
 
 /// A routing model, and what it says of the question's models.
@@ -32,7 +38,7 @@ struct Routing {
 impl Extensions {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.experts.is_none() && self.routing.is_none() && self.kernels.is_empty()
+        self.ids().is_empty()
     }
 
     /// Kind and id of each.
@@ -41,12 +47,35 @@ impl Extensions {
         ids.extend(self.experts.iter().map(|own| ("experts", own.strategy.id().to_owned())));
         ids.extend(self.routing.iter().map(|own| ("routing", own.says.id().to_owned())));
         ids.extend(self.kernels.iter().map(|kernel| ("kernel", kernel.id())));
+        ids.extend(self.rewrites.ids().map(|id| ("rewrite", id)));
+        ids.extend(self.objective.iter().map(|own| ("objective", own.id())));
+        ids.extend(self.moves.iter().map(|own| ("move", own.id())));
         ids
     }
 
     /// The own kernels.
     pub fn kernels(&self) -> &[Arc<dyn Kernel>] {
         &self.kernels
+    }
+
+    /// The own rewrites.
+    pub const fn rewrites(&self) -> &OwnRewrites {
+        &self.rewrites
+    }
+
+    /// What a search wants in place of speed.
+    pub(crate) const fn objective(&self) -> Option<&Arc<dyn OwnObjective>> {
+        self.objective.as_ref()
+    }
+
+    /// What a search tries beside its own moves.
+    pub(crate) fn moves(&self) -> &[Arc<dyn Move>] {
+        &self.moves
+    }
+
+    /// The same without what concerns searches.
+    fn without_search(&self) -> Self {
+        Self { objective: None, moves: Vec::new(), ..self.clone() }
     }
 
     pub(crate) const fn experts(&self) -> Option<&OwnExperts> {
@@ -126,6 +155,40 @@ impl Question {
         self.extended(extensions)
     }
 
+    /// The same with one more rewrite from outside: every layer of a decoding pass gets it after the rewrites of its
+    /// mapping, under every profile. A chunk of a prompt has kernels of its own, which no rewrite of an order reaches.
+    #[must_use]
+    pub fn with_rewrite(self, rewrite: Arc<dyn OwnRewrite>) -> Self {
+        let extensions =
+            Extensions { rewrites: self.extensions.rewrites.clone().and(rewrite), ..self.extensions.clone() };
+        self.extended(extensions)
+    }
+
+    /// The same with an objective from outside for the search of its mapping ([`Question::searching`]), in place of
+    /// each user's speed: what is found is what `best` and `ideal` work by, faster or slower than the published mapping.
+    #[must_use]
+    pub fn with_objective(self, objective: Arc<dyn OwnObjective>) -> Self {
+        let extensions = Extensions { objective: Some(objective), ..self.extensions.clone() };
+        self.extended(extensions)
+    }
+
+    /// The same with one more move from outside for the search of its mapping.
+    #[must_use]
+    pub fn with_move(self, own: Arc<dyn Move>) -> Self {
+        let mut extensions = self.extensions.clone();
+        extensions.moves.push(own);
+        self.extended(extensions)
+    }
+
+    /// Whether its mapping is found by an objective from outside.
+    pub(crate) fn searches_by_own_objective(&self) -> bool {
+        self.is_searching() && self.extensions.objective.is_some()
+    }
+
+    fn is_searching(&self) -> bool {
+        self.search.is_some() && self.mapping.is_none()
+    }
+
     /// The same with the code from outside of another question.
     ///
     /// # Errors
@@ -161,6 +224,8 @@ impl Question {
     pub fn own_code(&self) -> Vec<String> {
         let of_mapping = self.mapping.iter().flat_map(|mapping| mapping.recipe().own());
         let of_mapping = of_mapping.map(|(kind, id)| (kind, id.to_owned()));
-        self.extensions.ids().into_iter().chain(of_mapping).map(|(kind, id)| format!("{kind}: {id}")).collect()
+        // Where nothing is searched, no objective and no move has a say.
+        let own = if self.is_searching() { self.extensions.ids() } else { self.extensions.without_search().ids() };
+        own.into_iter().chain(of_mapping).map(|(kind, id)| format!("{kind}: {id}")).collect()
     }
 }

@@ -208,11 +208,12 @@ pub fn best_mappings(question: &Question) -> Result<Vec<Resolved>, AnswerError> 
     Ok(found.into_iter().map(|(_, resolved)| resolved).collect())
 }
 
-/// Profiles that are answered together: all, or those that work by a mapping that was given by themselves.
+/// Profiles that are answered together: all, or by themselves those that work by a mapping that was given, or found by
+/// an objective from outside.
 fn by_mapping<'p>(question: &Question, asked: &'p [Profile]) -> Vec<&'p [Profile]> {
     match question.mapping {
-        None => vec![asked],
-        Some(_) => asked.chunk_by(|one, other| Source::of(question, *one) == Source::of(question, *other)).collect(),
+        None if !question.searches_by_own_objective() => vec![asked],
+        _ => asked.chunk_by(|one, other| Source::of(question, *one) == Source::of(question, *other)).collect(),
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 use wafersim_mapping::{Recipe, Verification, hash};
-use wafersim_search::{Effort, Search, Space, refine, refine_each, survey};
+use wafersim_search::{Effort, Pins, Search, Space, refine, refine_each, survey};
 use wafersim_spec::Scenario;
 use wafersim_spec::scenario::{Profile, WaferCount};
 
@@ -160,7 +160,7 @@ fn at(question: &Question, how: How) -> Arc<Rung> {
 
 fn searched(question: &Question, how: How) -> Rung {
     let judge = ClosedForm::new(question, &|_| ());
-    let (pins, moves) = Default::default();
+    let (pins, moves) = (Pins::default(), question.extensions.moves().to_vec());
     let space = Space { inputs: question.inputs(), fewest: how.fewest, wafers: how.most, pins, moves };
     let search = Search { space, effort: how.effort, seed: 1 };
     let surveyed = survey(&search, first_point(question, start(question), how.most), &judge);

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde::Serialize;
 use wafersim_mapping::{Common, Mapped, Recipe, micro_batch_ladder};
-use wafersim_search::{Effort, Judge, Point, growth};
+use wafersim_search::{Effort, Judge, Pins, Point, Search, Space, growth, refine, refine_each, survey};
 use wafersim_spec::scenario::WaferCount;
 
-use crate::map::{ClosedForm, fewest};
+use crate::map::{ClosedForm, How, fewest, first_point, start};
 use crate::question::Question;
 use crate::rungs::{self, Rung};
 
@@ -34,7 +34,8 @@ pub struct Searched {
     pub micro_batch: u64,
     /// Mappings that were judged.
     pub mappings: u64,
-    /// Where the number of wafers was left open: speeds on the numbers that were looked at.
+    /// Where the number of wafers was left open: speeds on the numbers that were looked at. Empty where an objective
+    /// from outside chose.
     pub considered: Vec<Considered>,
     /// Where it was left open: the wafers that were looked at last.
     pub most: u32,
@@ -60,6 +61,9 @@ impl Searched {
             WaferCount::Auto if is_open => (fewest, fewest.saturating_add(fewest.clamp(FURTHER.0, FURTHER.1))),
             WaferCount::Auto | WaferCount::Fewest => (fewest, fewest),
         };
+        if question.extensions.objective().is_some() {
+            return Self::by_own_objective(question, rungs::How { effort, fewest, most });
+        }
         let rungs = rungs::all(question, rungs::How { effort, fewest, most });
         let mappings = rungs.iter().map(|rung| rung.evaluations).sum();
         let judge = ClosedForm::new(question, &|_| ());
@@ -80,6 +84,38 @@ impl Searched {
             let (wafers, micro_batch) = (best.wafers, best.mapped.micro_batch);
             return Some(Self { recipe, wafers, micro_batch, mappings, considered, most });
         }
+    }
+
+    /// The best by an objective from outside, on any number of wafers that is looked at; of equally good ones that on
+    /// the fewest. It is asked about the question alone: what it wants of a harder one nobody knows.
+    fn by_own_objective(question: &Question, rungs::How { effort, fewest, most }: rungs::How) -> Option<Self> {
+        let extensions = &question.extensions;
+        let (own, moves) = (extensions.objective().cloned(), extensions.moves().to_vec());
+        let how = How { own, moves, effort, ..How::default() };
+        let judge = ClosedForm::for_search(question, &how, &|_| ());
+        let (pins, moves) = (Pins::default(), how.moves.clone());
+        let space = Space { inputs: question.inputs(), fewest, wafers: most, pins, moves };
+        let search = Search { space, effort, seed: how.seed };
+        let surveyed = survey(&search, first_point(question, start(question), most), &judge);
+        let mut found = refine_each(&search, &surveyed, effort.evaluations(), &judge);
+        if effort > Effort::Quick {
+            found.extend(refine(&search, &surveyed, &judge));
+        }
+        let mappings = found.iter().map(|found| found.evaluations).max().unwrap_or(0);
+        found.sort_by_key(|found| found.point.wafers);
+        // Divisions that were not refined have not been asked whether routers have colors for them.
+        found.retain(|found| judge.fits_in_routers(&found.mapped));
+        let best = found.into_iter().min_by(|one, other| one.judged.time.total_cmp(&other.judged.time))?;
+        let recipe = best.point.recipe.pinned(&best.mapped);
+        let (wafers, micro_batch) = (best.point.wafers, best.point.micro_batch);
+        Some(Self {
+            recipe: Recipe { draft: best.point.draft, ..recipe },
+            wafers,
+            micro_batch,
+            mappings,
+            considered: Vec::new(),
+            most,
+        })
     }
 }
 

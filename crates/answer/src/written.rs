@@ -114,20 +114,26 @@ impl Kept {
     }
 
     /// The program of a table.
-    fn table(&mut self, question: &Question, table: &TableLayout, mapping: &LayerMapping, flow: Flow) -> Arc<Program> {
+    fn table(
+        &mut self,
+        question: &Question,
+        table: &TableLayout,
+        mapping: &LayerMapping,
+        flow: Flow,
+    ) -> Result<Arc<Program>, LowerError> {
         let is_it = |kept: &&KeptTable| {
             kept.flow == flow && kept.table == *table && wafersim_lower::is_same_for_ends(&kept.mapping, mapping)
         };
         if let Some(known) = self.tables.iter().rev().find(is_it) {
-            return Arc::clone(&known.program);
+            return Ok(Arc::clone(&known.program));
         }
         if self.tables.len() >= TABLES {
             self.tables.remove(0);
         }
-        let program = Arc::new(written_table(question, table, mapping, flow));
+        let program = Arc::new(written_table(question, table, mapping, flow)?);
         let (mapping, kept) = (mapping.clone(), Arc::clone(&program));
         self.tables.push(KeptTable { table: *table, mapping, flow, program: kept });
-        program
+        Ok(program)
     }
 }
 
@@ -140,7 +146,7 @@ pub struct Written {
     pub layouts: Vec<Program>,
     /// By table of the placement.
     pub tables: Vec<Arc<Program>>,
-    /// Why a layer could not be written as its mapping says; then nothing here counts.
+    /// Why a layer or a table could not be written as its mapping says; then nothing here counts.
     refused: Option<LowerError>,
 }
 
@@ -165,25 +171,30 @@ impl Written {
     ) -> Self {
         let placement = &mapped.placement;
         let mut refused = None;
+        let mut instead = |error: LowerError, mapping: &LayerMapping| {
+            refused.get_or_insert(error);
+            Program::new("refused", mapping.whole())
+        };
         let layers = placement.layouts.iter().zip(&mapped.layers).map(|(layout, mapping)| {
             let expected = kept.expected_load(question, layout, mapping, flow.tokens());
             let given = experts.filter(|_| layout.experts.is_some());
             let load = given.map_or(expected, |given| beside(given, expected.column));
-            layer(question, layout, mapping, flow, load, &mut kept.graphs).unwrap_or_else(|error| {
-                refused.get_or_insert(error);
-                Program::new("refused", mapping.whole())
-            })
+            layer(question, layout, mapping, flow, load, &mut kept.graphs)
+                .unwrap_or_else(|error| instead(error, mapping))
         });
         let layouts = layers.collect();
         let tables = placement.tables.iter().zip(&mapped.tables);
-        let tables = tables.map(|(placed, mapping)| kept.table(question, placed, mapping, flow)).collect();
+        let tables = tables.map(|(placed, mapping)| {
+            kept.table(question, placed, mapping, flow).unwrap_or_else(|error| Arc::new(instead(error, mapping)))
+        });
+        let tables = tables.collect();
         Self { flow, layouts, tables, refused }
     }
 
     /// Whether everything could be written.
     ///
     /// # Errors
-    /// Where a layer could not be written as its mapping says; `mapping` is its name.
+    /// Where a layer or a table could not be written as its mapping says; `mapping` is its name.
     pub fn check(&self, mapping: &str) -> Result<(), AnswerError> {
         match &self.refused {
             Some(error) => Err(AnswerError::Lower { mapping: mapping.to_owned(), error: error.clone() }),
@@ -227,6 +238,7 @@ pub fn layer(
     let program = if is_prefill {
         wafersim_lower::prefill_layer(&request, PREFILL_KEY_BLOCK)
     } else {
+        graphs.rewrite_by(question.extensions.rewrites());
         wafersim_lower::decode_layer_with(&request, graphs)
     }?;
     wafersim_lower::with_kernels(program, &request, is_prefill, question.extensions.kernels())
@@ -268,7 +280,12 @@ pub fn expected_load(question: &Question, layout: &LayerLayout, mapping: &LayerM
 
 /// Lookup, or final norm, logits and sampling. Logits are wanted for every decoding token, and for the last token of a
 /// prompt only.
-fn written_table(question: &Question, table: &TableLayout, mapping: &LayerMapping, flow: Flow) -> Program {
+fn written_table(
+    question: &Question,
+    table: &TableLayout,
+    mapping: &LayerMapping,
+    flow: Flow,
+) -> Result<Program, LowerError> {
     let precision = question.scenario.precision.with_weights(table.matrix.data_type);
     let request = EndRequest {
         hidden: question.model.hidden,

@@ -6,16 +6,22 @@
 use std::sync::Arc;
 
 use wafersim_answer::experts::{Comparison, compare};
+use wafersim_answer::map::{MappingTimes, OwnObjective};
 use wafersim_answer::plan::{Axes, Plan, plan};
 use wafersim_answer::rows::Rows;
 use wafersim_answer::{Answer, AnswerError, Effort, Question, answer, answer_without_ranges};
+use wafersim_graph::layer::LayerOperation;
+use wafersim_graph::{LayerGraph, OwnRewrite};
 use wafersim_lower::{BuiltIn, Kernel};
 use wafersim_mapping::experts::Dealt;
-use wafersim_mapping::{Experts, Mapping, OwnExperts, Recipe, RoutingWeights, dealing};
+use wafersim_mapping::{
+    Collective, Experts, Lines, Mapping, Own, OwnExperts, Recipe, Reduction, RoutingWeights, dealing,
+};
 use wafersim_place::experts::annealed::Annealing;
 use wafersim_place::experts::assignment::Assignment;
 use wafersim_place::experts::demand::Demand;
 use wafersim_place::experts::strategies::{Strategy, Task};
+use wafersim_program::collective::{Along, Tree, segment_tree_all_reduce};
 use wafersim_program::{Action, Node, Program, Step};
 use wafersim_spec::model::FeedForward;
 use wafersim_spec::scenario::{ExpertPlacement, RoutingModel, WaferCount};
@@ -200,6 +206,98 @@ fn an_own_kernel_is_in_the_program_of_every_layer() {
     let wrong = question(1).with_kernel(Arc::new(Twice { leaves: true })).with_mapping(recipe());
     let said = answer_without_ranges(&wrong).unwrap_err().to_string();
     assert!(said.contains("'twice, leaves: true' for 'attention.output'"), "{said}");
+}
+
+/// One chain, but of the LM head.
+struct NotForTheHead;
+
+impl Collective for NotForTheHead {
+    fn id(&self) -> String {
+        "not for the head".into()
+    }
+
+    fn all_reduce(&self, program: &mut Program, lines: Lines, along: Along) -> Result<Vec<Node>, String> {
+        if program.name == "LM head" {
+            return Err("the head is too long".into());
+        }
+        let tree = Tree::of_sizes(lines.members, &[lines.members]).map_err(|error| error.to_string())?;
+        Ok(segment_tree_all_reduce(program, &tree, lines.stride, along))
+    }
+}
+
+#[test]
+fn a_collective_that_refuses_the_lm_head_refuses_the_answer() {
+    let mut recipe = Recipe::published();
+    recipe.reductions.y = Reduction::Own(Own::collective(NotForTheHead));
+    let asked = question(1).with_mapping(Some(Mapping::Recipe(Box::new(recipe))));
+    let said = answer_without_ranges(&asked).unwrap_err().to_string();
+    assert!(said.contains("the head is too long") && said.contains("final_norm"), "{said}");
+}
+
+/// All norms stand before their products.
+struct NormsBefore;
+
+impl OwnRewrite for NormsBefore {
+    fn id(&self) -> String {
+        "norms before".into()
+    }
+
+    fn rewrite(&self, layer: &mut LayerGraph) -> Result<(), String> {
+        for operator in layer.operators_mut() {
+            if let LayerOperation::Norm { riding } = &mut operator.operation {
+                *riding = false;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn an_own_rewrite_is_in_every_layer_and_in_the_hash() {
+    let best = || Some(Mapping::Recipe(Box::new(Recipe::builtin("best").unwrap())));
+    let usual = answer_without_ranges(&question(1).with_mapping(best())).unwrap();
+    let asked = question(1).with_mapping(best()).with_rewrite(Arc::new(NormsBefore));
+    let mine = answer_without_ranges(&asked).unwrap();
+    let cycles = |answer: &Answer, name: &str| answer.breakdown.iter().find(|row| row.operator == name).unwrap().cycles;
+    assert!(cycles(&mine, "attention.norm") > cycles(&usual, "attention.norm"));
+    assert_eq!(mine.load.extensions, ["rewrite: norms before"]);
+    assert_ne!(mine.provenance.input_hash, usual.provenance.input_hash);
+    // The ends have no graph: what they do is as before.
+    assert!((cycles(&mine, "lm_head") - cycles(&usual, "lm_head")).abs() < 1e-6);
+}
+
+/// As few tokens a second as can be.
+struct Slow;
+
+impl OwnObjective for Slow {
+    fn id(&self) -> String {
+        "slow".into()
+    }
+
+    fn value(&self, times: &MappingTimes<'_>) -> Option<f64> {
+        Some(1.0 / times.seconds_per_token())
+    }
+}
+
+#[test]
+fn an_own_objective_decides_what_an_answer_works_by() {
+    let mut dense = Model::builtin("llama-3.1-8b").unwrap();
+    dense.layers.truncate(2);
+    let scenario =
+        Scenario { users: 2, wafers: WaferCount::Exactly(1), context: 2048, prompt: 0, ..Scenario::default() };
+    let asked = Question::new(scenario, dense, Wafer::builtin("wse3").unwrap()).unwrap();
+    let asked = asked.searching(Some(Effort::Quick));
+    let fast = answer_without_ranges(&asked).unwrap();
+    let slowest = asked.clone().with_objective(Arc::new(Slow));
+    let slow = answer_without_ranges(&slowest).unwrap();
+    assert!(slow.tokens_per_second_per_user < 0.7 * fast.tokens_per_second_per_user);
+    assert_eq!(slow.load.extensions, ["objective: slow"]);
+    let axes = Axes::of(&slowest.scenario);
+    let rows = plan(&slowest, &axes, Default::default(), &Rows::none_known(&|_, _| Ok::<(), AnswerError>(()))).unwrap();
+    assert_eq!(rows.rows[0].tokens_per_second_per_user, Some(slow.tokens_per_second_per_user));
+    // Where nothing is searched, it has no say.
+    let given = answer_without_ranges(&slowest.searching(None)).unwrap();
+    assert_eq!(given.load.extensions, [""; 0]);
 }
 
 #[test]

@@ -6,15 +6,15 @@
 
 use wafersim_answer::{Opened, Question};
 use wafersim_mapping::{
-    CertificatePart, Inputs, LayerMapping, Load, Mapped, PartName, PartState, Recipe, RegionSize, Resolved,
-    Verification, on_region,
+    CertificatePart, Inputs, LayerMapping, Load, Mapped, OwnRewrites, PartName, PartState, Recipe, RegionSize,
+    Resolved, Verification, on_region,
 };
 use wafersim_spec::scenario::WaferCount;
 use wafersim_spec::{DataType, Model, Precision};
 use wafersim_values::checkpoint::check_prefill;
 use wafersim_values::{
     Checkpoint, Comparison, Deviation, Prefill, RunInput, Setup, Tolerance, ValuesError, compare, plain, random,
-    random_prompt, run, run_users,
+    random_prompt, run, run_users_rewritten,
 };
 
 use crate::kept::{Both, Kept};
@@ -68,6 +68,8 @@ struct Small {
     mapped: How,
     kept: Kept,
     tolerance: Tolerance,
+    /// Rewrites from outside.
+    rewrites: OwnRewrites,
 }
 
 /// How tokens go through at full size.
@@ -119,7 +121,8 @@ impl Small {
         let setup = Setup { mappings, prefill: Prefill::Tokens, precision };
         let tokens_per_step = question.inputs().load.tokens_per_step;
         let mapped = How { tokens_per_step, micro_batch: mapped.micro_batch, draft: mapped.draft };
-        Ok(Self { checkpoint, setup, mapped, kept, tolerance })
+        let rewrites = question.extensions().rewrites().clone();
+        Ok(Self { checkpoint, setup, mapped, kept, tolerance, rewrites })
     }
 
     fn parts(&self) -> Vec<CertificatePart> {
@@ -143,7 +146,8 @@ impl Small {
             let prompt = random_prompt(self.checkpoint.model.vocabulary, PROMPT, SEED);
             let wanted = plain::run(&self.checkpoint, &prompt, STEPS)?;
             let setup = Setup { prefill, ..self.setup.clone() };
-            let placed = run(&self.checkpoint, &setup, RunInput::new(&prompt, STEPS), |_, _| ())?;
+            let placed =
+                run(&self.checkpoint, &setup, RunInput::new(&prompt, STEPS).rewritten(&self.rewrites), |_, _| ())?;
             Ok(vec![compare(&placed, &wanted, self.tolerance)])
         };
         self.judged(subject, compared())
@@ -154,7 +158,7 @@ impl Small {
         let users = USERS.min(self.mapped.micro_batch);
         let compared = || {
             let prompts: Vec<Vec<u64>> = (0..users).map(prompt).collect();
-            let placed = run_users(&self.checkpoint, &self.setup, &prompts, STEPS)?;
+            let placed = run_users_rewritten(&self.checkpoint, &self.setup, &prompts, STEPS, &self.rewrites)?;
             let one = |(prompt, placed): (&Vec<u64>, _)| {
                 let wanted = plain::run(&self.checkpoint, prompt, STEPS)?;
                 Ok(compare(placed, &wanted, self.tolerance))

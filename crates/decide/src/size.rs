@@ -14,6 +14,7 @@ pub mod levels;
 mod moves;
 mod nearest;
 mod seek;
+pub mod usual;
 
 use serde::Serialize;
 use wafersim_answer::{Effort, Provenance};

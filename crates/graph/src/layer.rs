@@ -8,6 +8,7 @@
 
 mod build;
 mod kept;
+mod own;
 mod rewrite;
 
 use serde::Serialize;
@@ -15,6 +16,7 @@ use wafersim_spec::model::{Reach, Role};
 
 pub use build::LayerLoad;
 pub use kept::LayerGraphs;
+pub use own::{OwnRewrite, OwnRewrites, RewriteRefused};
 pub use rewrite::{Rewrite, RewriteError, Rewrites};
 
 /// A named dimension of a tensor.

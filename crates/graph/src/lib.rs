@@ -59,7 +59,7 @@ pub mod operator_graph;
 pub mod routing;
 
 pub use error::GraphError;
-pub use layer::{LayerGraph, LayerGraphs, LayerLoad, Rewrite, Rewrites};
+pub use layer::{LayerGraph, LayerGraphs, LayerLoad, OwnRewrite, OwnRewrites, Rewrite, RewriteRefused, Rewrites};
 pub use load::{PassLoad, Phase};
 pub use operator::{ExpertStage, Flow, Operator, OperatorKind, OperatorName, Shape};
 #[cfg(feature = "operator-graph")]

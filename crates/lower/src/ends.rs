@@ -13,7 +13,7 @@ use crate::gemm::Rings;
 use crate::norm::{NormOf, riding_sums};
 use crate::product::Product;
 use crate::relayout::{Turned, Way, turn};
-use crate::request::{LayerRequest, Routed, Scope};
+use crate::request::{LayerRequest, LowerError, Routed, Scope};
 use crate::writer::{Lines, Writer, along, everywhere, first, table};
 
 /// The tables of a model on a region of their own.
@@ -87,17 +87,23 @@ impl<'a> EndRequest<'a> {
 /// token's row is multicast by the column that holds it; of several tokens each column looks up what it holds, and the
 /// sum along x is the whole. Where no token is known, token 0 stands for it: its column is as far from the others as
 /// any. The output is the buffer `embedding.row`.
-pub fn embedding(request: &EndRequest<'_>, tokens: &[u64]) -> Program {
+///
+/// # Errors
+/// Where a reduction of the mapping does not fit its line, or one from outside refuses.
+pub fn embedding(request: &EndRequest<'_>, tokens: &[u64]) -> Result<Program, LowerError> {
     let inner = request.of_writer(tokens.len() as u64);
     let mut writer = Writer::new("embedding", &inner);
     let (nodes, _) = looked_up(&mut writer, request, tokens, "row");
     writer.program.push("embedding", nodes);
-    writer.program
+    written(writer)
 }
 
 /// The same for a prompt, whose tokens lie along y and widths along x in prefill (the buffer `residual`): each row of
 /// the region keeps its tokens.
-pub fn prefill_embedding(request: &EndRequest<'_>, prompt: &[u64]) -> Program {
+///
+/// # Errors
+/// As [`embedding`].
+pub fn prefill_embedding(request: &EndRequest<'_>, prompt: &[u64]) -> Result<Program, LowerError> {
     let inner = request.of_writer(prompt.len() as u64);
     let mut writer = Writer::new("prefill embedding", &inner);
     let (mut nodes, rows) = looked_up(&mut writer, request, prompt, "residual");
@@ -105,7 +111,15 @@ pub fn prefill_embedding(request: &EndRequest<'_>, prompt: &[u64]) -> Program {
     let way = Way::Through { hops: writer.region().rows, elements: writer.program.buffer_of(target).elements };
     nodes.push(writer.relayout(Axis::Y, rows, target, way));
     writer.program.push("embedding", nodes);
-    writer.program
+    written(writer)
+}
+
+/// The program, unless a reduction has been refused.
+fn written(writer: Writer<'_>) -> Result<Program, LowerError> {
+    match writer.refused {
+        Some(refused) => Err(refused),
+        None => Ok(writer.program),
+    }
 }
 
 fn looked_up(
@@ -152,7 +166,10 @@ pub fn turn_to_head(request: &EndRequest<'_>, tokens: u64) -> Program {
 
 /// Final norm, logits and the choice of the next token of each row of `head.x`. Greedy: the largest logit of each
 /// processing element, then a reduction of (value, index) along x. The outputs are `head.logits` and `sampling.best`.
-pub fn lm_head(request: &EndRequest<'_>, tokens: u64) -> Program {
+///
+/// # Errors
+/// As [`embedding`].
+pub fn lm_head(request: &EndRequest<'_>, tokens: u64) -> Result<Program, LowerError> {
     let inner = request.of_writer(tokens);
     let mut writer = Writer::new("LM head", &inner);
     let region = writer.region();
@@ -194,5 +211,5 @@ pub fn lm_head(request: &EndRequest<'_>, tokens: u64) -> Program {
     if request.mapping.has(Rewrite::ConversionInStrips) {
         crate::strips::cut(&mut writer.program, crate::strips::OF_TABLES);
     }
-    writer.program
+    written(writer)
 }

@@ -36,14 +36,15 @@ pub fn decode_layer(request: &LayerRequest<'_>) -> Result<Program, LowerError> {
     decode_layer_with(request, &mut LayerGraphs::default())
 }
 
-/// The same where layers are written again and again: the graphs of one layer under each set of rewrites are kept.
+/// The same where layers are written again and again: the graphs of one layer under each set of rewrites are kept. Or
+/// where rewrites come from outside ([`LayerGraphs::with_own`]).
 ///
 /// # Errors
-/// As [`decode_layer`].
+/// As [`decode_layer`], and where a rewrite from outside refuses.
 pub fn decode_layer_with(request: &LayerRequest<'_>, graphs: &mut LayerGraphs) -> Result<Program, LowerError> {
     let load = LayerLoad { tokens: request.tokens, context: request.context };
     request.check()?;
-    let graph = graphs.of(request.layer, request.hidden, load, request.mapping.rewrites);
+    let graph = graphs.of(request.layer, request.hidden, load, request.mapping.rewrites)?;
     let mut walk = Walk::new(request, graph)?;
     for index in 0..graph.operators().len() {
         walk.operator(index)?;

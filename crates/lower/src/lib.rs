@@ -47,4 +47,6 @@ pub use kernel::{BuiltIn, Kernel, with_kernels};
 pub use layer::{decode_layer, decode_layer_with};
 pub use lies::{Contents, KvLies};
 pub use prefill::{cache_handover, handed_over, prefill_layer};
+pub use wafersim_graph::LayerGraphs;
+
 pub use request::{ExpertLoad, LayerRequest, LowerError, PlaceLoad, Routed, Scope};

@@ -208,6 +208,9 @@ pub enum LowerError {
         /// Why not.
         problem: String,
     },
+    /// A rewrite from outside that cannot be made.
+    #[error(transparent)]
+    Rewrite(#[from] wafersim_graph::RewriteRefused),
     /// No token, more tokens than are seen, or not as many for each user.
     #[error(
         "{tokens} tokens of {users} users that see {context}: allowed are 1 to as many as are seen, the same for each user"

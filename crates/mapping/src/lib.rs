@@ -88,5 +88,5 @@ pub use recipe::{Recipe, RectangleRecipe, Stored, Width};
 pub use reduction::{Groups, Reduction, Reductions, Root, Tree};
 pub use resolved::{Resolved, resolve};
 pub use routing::{ExpertUse, OwnRouting, RoutingWeights};
-pub use wafersim_graph::layer::{Rewrite, RewriteError, Rewrites};
+pub use wafersim_graph::layer::{OwnRewrite, OwnRewrites, Rewrite, RewriteError, RewriteRefused, Rewrites};
 pub use wafersim_spec::scenario::Verification;

@@ -30,6 +30,8 @@ pub use checkpoint::Checkpoint;
 pub use compare::{Comparison, Deviation, Tolerance, compare};
 pub use error::ValuesError;
 pub use grid::Grid;
-pub use placed::{Executed, Prefill, RunInput, Setup, random_prompt, run, run_observed, run_users};
+pub use placed::{
+    Executed, Prefill, RunInput, Setup, random_prompt, run, run_observed, run_users, run_users_rewritten,
+};
 pub use record::{Record, Recorded};
 pub use tensors::Tensors;

@@ -11,10 +11,10 @@ use std::collections::BTreeMap;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use wafersim_lower::{
-    EndRequest, ExpertLoad, LayerRequest, Routed, Scope, cache_handover, decode_layer, embedding, handed_over, lm_head,
-    prefill_embedding, prefill_layer, turn_to_head,
+    EndRequest, ExpertLoad, LayerGraphs, LayerRequest, Routed, Scope, cache_handover, decode_layer_with, embedding,
+    handed_over, lm_head, prefill_embedding, prefill_layer, turn_to_head,
 };
-use wafersim_mapping::LayerMapping;
+use wafersim_mapping::{LayerMapping, OwnRewrites};
 use wafersim_program::{BufferId, Operand, Program};
 use wafersim_spec::Precision;
 use wafersim_spec::model::{Attention, FeedForward, Layer};
@@ -74,12 +74,20 @@ pub struct RunInput<'a> {
     /// Tokens that decode steps take in instead of the run's own choices, which are recorded all the same: then two
     /// runs stay comparable after a choice that differs.
     pub follow: Option<&'a [u64]>,
+    /// Rewrites from outside, which the layers of decode get after those of their mappings.
+    pub rewrites: Option<&'a OwnRewrites>,
 }
 
 impl<'a> RunInput<'a> {
     /// A prompt and steps that take in their own choices.
     pub const fn new(prompt: &'a [u64], steps: u64) -> Self {
-        Self { prompt, steps, follow: None }
+        Self { prompt, steps, follow: None, rewrites: None }
+    }
+
+    /// The same with rewrites from outside.
+    #[must_use]
+    pub const fn rewritten(self, rewrites: &'a OwnRewrites) -> Self {
+        Self { rewrites: Some(rewrites), ..self }
     }
 }
 
@@ -162,7 +170,7 @@ pub fn run_observed(
 fn run_of<'a>(
     checkpoint: &'a Checkpoint,
     setup: &'a Setup,
-    RunInput { prompt, steps, follow }: RunInput<'_>,
+    RunInput { prompt, steps, follow, rewrites }: RunInput<'_>,
     mut progress: impl FnMut(u64, u64),
     observer: Option<&'a mut Observer<'a>>,
 ) -> Result<Record, ValuesError> {
@@ -171,6 +179,7 @@ fn run_of<'a>(
         check_prompt(checkpoint, &[prompt, follow].concat())?;
     }
     let mut placed = Placed::new(checkpoint, setup, observer)?;
+    placed.rewrites = rewrites.cloned().unwrap_or_default();
     let mut records = [Record { prompt: prompt.to_vec(), ..Record::default() }];
     let all = prompt.len() as u64 + steps;
     let mut next = 0;
@@ -211,6 +220,20 @@ pub fn run_users(
     prompts: &[Vec<u64>],
     steps: u64,
 ) -> Result<Vec<Record>, ValuesError> {
+    run_users_rewritten(checkpoint, setup, prompts, steps, &OwnRewrites::NONE)
+}
+
+/// Runs as [`run_users`] does, with rewrites from outside.
+///
+/// # Errors
+/// As [`run_users`], and where a rewrite refuses.
+pub fn run_users_rewritten(
+    checkpoint: &Checkpoint,
+    setup: &Setup,
+    prompts: &[Vec<u64>],
+    steps: u64,
+    rewrites: &OwnRewrites,
+) -> Result<Vec<Record>, ValuesError> {
     let length = prompts.first().map_or(0, Vec::len);
     for prompt in prompts {
         check_prompt(checkpoint, prompt)?;
@@ -219,6 +242,7 @@ pub fn run_users(
         }
     }
     let mut placed = Placed::new(checkpoint, setup, None)?;
+    placed.rewrites = rewrites.clone();
     let mut records: Vec<Record> =
         prompts.iter().map(|prompt| Record { prompt: prompt.clone(), ..Record::default() }).collect();
     let users = prompts.len() as u64;
@@ -250,6 +274,8 @@ struct Placed<'a> {
     heads: BTreeMap<u64, Prepared>,
     /// The program of the last layer, for layers that are like it.
     last: Option<Last<'a>>,
+    /// Rewrites from outside.
+    rewrites: OwnRewrites,
     observer: Option<&'a mut Observer<'a>>,
 }
 
@@ -294,6 +320,7 @@ impl<'a> Placed<'a> {
             caches: vec![Vec::new(); model.layers.len()],
             heads: BTreeMap::new(),
             last: None,
+            rewrites: OwnRewrites::NONE,
             observer,
         })
     }
@@ -301,7 +328,8 @@ impl<'a> Placed<'a> {
     /// The program of a layer for a step. `chosen`: the experts that the router has chosen, once that is known; only
     /// experts in rectangles need it.
     fn decode_program(&self, layer: usize, step: Step, chosen: Option<Vec<Vec<u64>>>) -> Result<Program, ValuesError> {
-        Ok(decode_layer(&self.request(layer, step, chosen))?)
+        let mut graphs = LayerGraphs::with_own(self.rewrites.clone());
+        Ok(decode_layer_with(&self.request(layer, step, chosen), &mut graphs)?)
     }
 
     /// The program of a layer for a prompt of `tokens` tokens.
@@ -352,7 +380,7 @@ impl<'a> Placed<'a> {
         let model = &self.checkpoint.model;
         let tokens = prompt.len() as u64;
         check_prefill(&self.checkpoint.model, prompt.len() as u64)?;
-        let program = prefill_embedding(&self.ends, prompt);
+        let program = prefill_embedding(&self.ends, prompt)?;
         let (prepared, mesh) = self.whole(program, 0, Vec::new())?;
         let tap = Tap { prepared: &prepared, mesh: &mesh };
         tap.rows(records, "prefill.embed", "residual", 0)?;
@@ -363,7 +391,7 @@ impl<'a> Placed<'a> {
         let program = turn_to_head(&self.ends, tokens);
         let (prepared, mesh) = self.whole(program, 0, vec![("residual", stream)])?;
         let x = Tap { prepared: &prepared, mesh: &mesh }.tiles("head.x")?;
-        let program = lm_head(&self.ends, tokens);
+        let program = lm_head(&self.ends, tokens)?;
         let (prepared, mesh) = self.whole(program, 0, vec![("head.x", x)])?;
         let tap = Tap { prepared: &prepared, mesh: &mesh };
         tap.head(records, "prefill", self.ends.mapping)?;
@@ -439,14 +467,17 @@ impl<'a> Placed<'a> {
         phase: &str,
         records: &mut [Record],
     ) -> Result<Vec<u64>, ValuesError> {
-        let (prepared, mesh) = self.whole(embedding(&self.ends, tokens), 0, Vec::new())?;
+        let (prepared, mesh) = self.whole(embedding(&self.ends, tokens)?, 0, Vec::new())?;
         let tap = Tap { prepared: &prepared, mesh: &mesh };
         tap.rows(records, &format!("{phase}.embed"), "embedding.row", 0)?;
         let mut stream = tap.tiles("embedding.row")?;
         for layer in 0..self.checkpoint.model.layers.len() {
             stream = self.layer(layer, step, stream, phase, records)?;
         }
-        let head = self.heads.remove(&step.tokens).unwrap_or_else(|| Prepared::new(lm_head(&self.ends, step.tokens)));
+        let head = match self.heads.remove(&step.tokens) {
+            Some(head) => head,
+            None => Prepared::new(lm_head(&self.ends, step.tokens)?),
+        };
         let mesh = self.execute_whole(&head, 0, vec![("head.x", stream)])?;
         let tap = Tap { prepared: &head, mesh: &mesh };
         tap.head(records, phase, self.ends.mapping)?;

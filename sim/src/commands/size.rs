@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use wafersim::decide::size::levels::{Level, Metric, Quantile, Seconds};
+use wafersim::decide::size::usual::{AGENTS, with_context as with_usual_context};
 use wafersim::decide::size::{Asked as Load, Growth, size};
 use wafersim::mapping::Mapping;
 use wafersim::report;
-use wafersim::spec::Model;
 use wafersim::spec::scenario::without_suffix;
-use wafersim::stream::scenario::{LengthFile, LoadKind, StreamFile, StreamScenario};
+use wafersim::stream::scenario::{LoadKind, StreamFile, StreamScenario};
 
 use crate::asked::{Asked, signed};
 use crate::choice;
@@ -164,18 +164,6 @@ impl LevelFlags {
     }
 }
 
-/// Coding agents, where no scenario says otherwise.
-const AGENTS: &str = "
-    [service]
-    policy = 'chunked'
-    budget = 64
-    prefix_cache = true
-    [load]
-    kind = 'sessions'
-";
-/// By how much a session grows until it begins anew with a summary, where nothing is said: a guess (1.1 to 2).
-const GROWS: f64 = 1.28;
-
 /// Sizes the system.
 pub fn execute(flags: &SizeFlags, asked: &Asked) -> Result<(), Failure> {
     let out = flags.output.open(HasPicture::No)?;
@@ -312,19 +300,14 @@ fn with_context(mut file: StreamFile, tokens: &str, flags: &SizeFlags) -> Result
     let median: u32 = tokens.parse().ok().filter(|tokens| (1..=16_777_216).contains(tokens)).ok_or_else(|| {
         wrong("--context", format!("is '{tokens}'"), "a whole number from 1 to 16777216; 100k is 102400")
     })?;
-    let is_set = file.machine.context.is_some() || flags.sets.iter().any(|set| set.starts_with("machine.context"));
-    let length =
-        |known: Option<LengthFile>| Some(LengthFile { median, spread: known.map_or(0.0, |known| known.spread) });
-    match file.load.kind {
-        Some(LoadKind::Sessions) => file.load.prefix = length(file.load.prefix),
-        Some(LoadKind::Trace) => return Err(wrong("--context", "is what a trace says".into(), "another kind of load")),
-        _ => file.load.prompt = length(file.load.prompt),
+    let is_set = flags.sets.iter().any(|set| set.starts_with("machine.context"));
+    if file.load.kind == Some(LoadKind::Trace) {
+        return Err(wrong("--context", "is what a trace says".into(), "another kind of load"));
     }
-    if !is_set {
-        let model = file.machine.model.as_deref().unwrap_or("qwen3-coder-480b-a35b");
-        let most = Model::from_name_or_path(model)?.max_positions;
-        let longest = ((f64::from(median) * GROWS / 1024.0).ceil() as u64 * 1024).min(most).max(u64::from(median));
-        file.machine.context = Some(longest);
+    let context = file.machine.context;
+    with_usual_context(&mut file, median)?;
+    if is_set {
+        file.machine.context = context;
     }
     Ok(file)
 }

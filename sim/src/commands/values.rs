@@ -164,7 +164,7 @@ pub fn execute(flags: &ValuesFlags, asked: &Asked) -> Result<(), Failure> {
     // Rounded runs choose differently now and then: they go on with the reference's tokens, so that the rest stays
     // comparable.
     let follow = (data_type != DataType::Fp32).then_some(reference.generated.as_slice());
-    let input = RunInput { prompt: &prompt, steps, follow };
+    let input = RunInput { follow, ..RunInput::new(&prompt, steps) };
     let progress = Progress::start(prompt.len() as u64 + steps);
     let mut done = 0;
     let advance = |tokens: u64, _: u64| {

@@ -7,6 +7,8 @@ use serde::{Serialize, Serializer};
 use wafersim_stream::ServiceOutcome;
 use wafersim_stream::statistics::Summary;
 
+use crate::error::DecideError;
+
 /// What users see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Metric {
@@ -98,6 +100,42 @@ impl Serialize for Level {
 }
 
 impl Level {
+    /// All that can be promised.
+    pub const ALL: [(Metric, Quantile); 10] = [
+        (Metric::FirstToken, Quantile::P50),
+        (Metric::FirstToken, Quantile::P95),
+        (Metric::FirstToken, Quantile::P99),
+        (Metric::Speed, Quantile::P5),
+        (Metric::Speed, Quantile::P50),
+        (Metric::BetweenSteps, Quantile::P95),
+        (Metric::BetweenSteps, Quantile::P99),
+        (Metric::WholeAnswer, Quantile::P50),
+        (Metric::WholeAnswer, Quantile::P95),
+        (Metric::WholeAnswer, Quantile::P99),
+    ];
+
+    /// A level by its name (`ttft_p95`, `speed_p5`), with its bound as people write it.
+    ///
+    /// # Errors
+    /// Where there is no such level, or the bound is none.
+    pub fn named(name: &str, given: &str) -> Result<Self, DecideError> {
+        let wrong = |value: String, allowed: String| DecideError::Value { what: name.to_owned(), value, allowed };
+        let levels = Self::ALL.map(|(metric, quantile)| Self { metric, quantile, bound: 0.0 });
+        let known = levels.into_iter().find(|level| level.to_string() == name);
+        let all = || levels.map(|level| level.to_string()).join(", ");
+        let level = known.ok_or_else(|| wrong("no service level".into(), all()))?;
+        let bound = match level.metric {
+            Metric::Speed => given.trim().parse().ok().filter(|speed: &f64| speed.is_finite() && *speed > 0.0),
+            _ => given.parse().ok().map(|Seconds(seconds)| seconds),
+        };
+        let allowed = match level.metric {
+            Metric::Speed => "a number above 0",
+            _ => "a number above 0 with us, ms, s or min, for example 250ms",
+        };
+        let bound = bound.ok_or_else(|| wrong(format!("'{given}'"), allowed.into()))?;
+        Ok(Self { bound, ..level })
+    }
+
     /// What a run came to; nothing where nobody was served in its window.
     pub fn value(&self, outcome: &ServiceOutcome) -> Option<f64> {
         self.metric.of(outcome).map(|summary| self.quantile.of(&summary))
@@ -160,6 +198,17 @@ mod tests {
         for text in ["", "s", "-1s", "0", "1 h", "nan", "inf s"] {
             assert!(text.parse::<Seconds>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn levels_have_names() {
+        let level = Level::named("ttft_p95", "250ms").unwrap();
+        assert_eq!(level, Level { metric: Metric::FirstToken, quantile: Quantile::P95, bound: 0.25 });
+        assert!((Level::named("speed_p5", "300").unwrap().bound - 300.0).abs() < 1e-12);
+        let said = |name, bound| Level::named(name, bound).unwrap_err().to_string();
+        assert!(said("ttft_p5", "1s").contains("ttft_p95, "));
+        assert!(said("speed_p5", "1s").contains("a number above 0"));
+        assert!(said("e2e_p50", "soon").contains("250ms"));
     }
 
     #[test]

@@ -348,9 +348,9 @@ impl LayerGraph {
         let (Some(mut extents), Some(early)) = (projection, self.tensor(logits).cloned()) else { return };
         extents.pop();
         extents.extend(early.extents.last().copied());
-        let early = self.add(Tensor { name: "router.early_scores", ..early });
+        let early = self.add_tensor(Tensor { name: "router.early_scores", ..early });
         let kind = TensorKind::Formed { outer: Role::Router, inner: Role::Output };
-        let formed = self.add(Tensor { name: "router.output_weight", extents, kind });
+        let formed = self.add_tensor(Tensor { name: "router.output_weight", extents, kind });
         self.operators[products].reads.extend([stream, weight]);
         self.operators[products].writes.push(early);
         self.operators[output].operation = LayerOperation::Output { logits_beside: true };
@@ -396,11 +396,6 @@ impl LayerGraph {
         let after = kept.iter().position(|operator| matches!(operator.operation, LayerOperation::Activation { .. }));
         kept.insert(after.map_or(kept.len(), |at| at + 1), activation.clone());
         self.operators = kept;
-    }
-
-    fn add(&mut self, tensor: Tensor) -> TensorId {
-        self.tensors.push(tensor);
-        TensorId(self.tensors.len() as u32 - 1)
     }
 
     /// The norms of heads leave their sums of squares, which the scores take with them, and what scales comes after

@@ -1,5 +1,5 @@
 //! Everything that can be given from outside, in a crate that knows the facade alone: an own placement of experts,
-//! mapping, collective, kernel, routing model, objective and move of a search, policy. Each changes what comes out, and
+//! mapping, rewrite, collective, kernel, routing model, objective and move of a search, policy. Each changes what comes out, and
 //! says so; the program ends with an error where one does not.
 
 #![allow(clippy::print_stdout, reason = "it says what it has found")]
@@ -16,13 +16,13 @@ use wafersim::fabric::circuit;
 use wafersim::mapping::{Collective, Lines, Mapping, Own, OwnExperts, Recipe, Reduction};
 use wafersim::prelude::*;
 use wafersim::program::collective::Along;
-use wafersim::search::Pins;
+use wafersim::search::{Effort, Pins};
 use wafersim::spec::Size;
 use wafersim::stream::own::StreamExtensions;
 use wafersim::stream::run::{Files, Prepared};
 use wafersim::stream::scenario::StreamFile;
 
-use pieces::{BothAxes, Cards, Copied, Fan, Flat, Patient, WholeAnswer};
+use pieces::{BothAxes, Cards, Copied, Fan, Flat, NormBefore, Patient, WholeAnswer};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
@@ -119,7 +119,13 @@ fn mapping_and_kernel() -> Outcome {
     assert_eq!(answer_without_ranges(&by(&whole)?)?, fanned);
 
     let copied = answer_without_ranges(&by(&best)?.with_kernel(Arc::new(Copied)))?;
-    changed("a kernel", before.tokens_per_second_per_user, copied.tokens_per_second_per_user)
+    changed("a kernel", before.tokens_per_second_per_user, copied.tokens_per_second_per_user)?;
+
+    let rewritten = answer_without_ranges(&by(&best)?.with_rewrite(Arc::new(NormBefore)))?;
+    changed("a rewrite", before.tokens_per_second_per_user, rewritten.tokens_per_second_per_user)?;
+    assert_eq!(rewritten.load.extensions, ["rewrite: feed_forward.norm before its products"]);
+    assert_ne!(rewritten.provenance.input_hash, before.provenance.input_hash);
+    Ok(())
 }
 
 fn search() -> Outcome {
@@ -135,6 +141,16 @@ fn search() -> Outcome {
     changed("a move", whole.found.judged.time, moved.found.judged.time)?;
     assert!(moved.found.judged.time < whole.found.judged.time);
     assert_eq!(moved.resolved.recipe.source, "search by objective 'whole answer of 100 tokens'");
+
+    // The same in a question, which answers, tables and streams search by.
+    let wanted = WholeAnswer { tokens: 1.0 };
+    let asked = question.searching(Some(Effort::Quick));
+    let mine = asked.clone().with_objective(Arc::new(wanted)).with_move(Arc::new(BothAxes { each: 2 }));
+    let whole = |answer: &Answer| 1e3 * answer.time_to_first_token_ms + answer.time_per_output_token_us;
+    let [fastest, soonest] = [answer_without_ranges(&asked)?, answer_without_ranges(&mine)?];
+    changed("an answer's mapping by both", whole(&fastest), whole(&soonest))?;
+    assert!(whole(&soonest) < whole(&fastest));
+    assert_eq!(soonest.load.extensions, ["objective: whole answer of 1 tokens", "move: 2 trees along both axes"]);
     Ok(())
 }
 

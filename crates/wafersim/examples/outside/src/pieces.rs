@@ -1,6 +1,8 @@
 //! What is given from outside, each a few lines.
 
 use wafersim::answer::map::{MappingTimes, OwnObjective};
+use wafersim::graph::layer::LayerOperation;
+use wafersim::graph::{LayerGraph, OwnRewrite};
 use wafersim::lower::{BuiltIn, Kernel};
 use wafersim::mapping::{Collective, Inputs, Lines, Mapped, Reduction, RoutingWeights};
 use wafersim::place::experts::assignment::Assignment;
@@ -79,6 +81,21 @@ impl Kernel for Copied {
         let mut body = built_in.body.to_vec();
         body.push(program.compute(Math::Copy, &[copy], copy, work));
         Ok(Some(body))
+    }
+}
+
+/// The norm before the network does not ride with its products: it is done before they begin.
+pub struct NormBefore;
+
+impl OwnRewrite for NormBefore {
+    fn id(&self) -> String {
+        "feed_forward.norm before its products".into()
+    }
+
+    fn rewrite(&self, layer: &mut LayerGraph) -> Result<(), String> {
+        let norms = layer.operators_mut().iter_mut().filter(|operator| operator.name == "feed_forward.norm");
+        norms.for_each(|norm| norm.operation = LayerOperation::Norm { riding: false });
+        Ok(())
     }
 }
 
