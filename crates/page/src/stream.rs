@@ -2,7 +2,7 @@
 //! frontier.
 
 use crate::chart::{Bars, ChartPoint, Points, Stacked};
-use crate::document::{Cell, Chart, Column, Data, Document, Part, Picture, Section, Table, Tone};
+use crate::document::{Cell, Chart, Column, Data, Document, Part, Picture, Planned, Section, Table, Tone};
 use crate::generic::{self, Heading};
 use crate::unit::Unit;
 
@@ -124,7 +124,6 @@ pub fn sweep(heading: Heading, data: Data) -> Document {
         logarithmic: false,
     };
     let columns = [
-        ("value", "value", Unit::Verbatim),
         ("state", "outcome/steady/state", Unit::Plain),
         ("arrived", "outcome/totals/arrived", Unit::Plain),
         ("finished", "outcome/totals/finished", Unit::Plain),
@@ -138,7 +137,18 @@ pub fn sweep(heading: Heading, data: Data) -> Document {
         ("in service", "outcome/queues/in_service/mean", Unit::Plain),
         ("input", "provenance/input_hash", Unit::Verbatim),
     ];
-    let columns = columns.map(|(title, field, unit)| Column::of(title, field).counting(unit)).to_vec();
+    let columns = columns.map(|(title, field, unit)| Column::of(title, field).counting(unit));
+    // Of several settings, a column each.
+    let axes = match data.items("/points/0/swept") {
+        count @ 2.. => (0..count)
+            .map(|index| {
+                let title = data.words(&format!("/points/0/swept/{index}/path")).unwrap_or_default();
+                Column::of(title, &format!("swept/{index}/value")).counting(Unit::Verbatim)
+            })
+            .collect(),
+        _ => vec![Column::of("value", "value").counting(Unit::Verbatim)],
+    };
+    let columns = axes.into_iter().chain(columns).collect();
     let table = Table::of_list(&data, "/points", "Sweep", "A row for each value of the setting", columns);
     let figures = ["setting", "knee"].map(|field| {
         let label = if field == "knee" { "Point of the knee, from 0" } else { "Setting" };
@@ -153,5 +163,5 @@ pub fn sweep(heading: Heading, data: Data) -> Document {
     ];
     let sections = sections.into_iter().filter(|section| !section.parts.is_empty()).collect();
     let Heading { title, verdict, tone } = heading;
-    Document { title, verdict, tone, sections, data, machines: Vec::new() }
+    Document { title, verdict, tone, sections, data, machines: Vec::new(), planned: Planned::default() }
 }
