@@ -108,15 +108,29 @@ fn parts(data: &Data, title: &str, field: &str) -> Option<Chart> {
 
 /// The document of a sweep: `data.main` is its JSON.
 pub fn sweep(heading: Heading, data: Data) -> Document {
-    let point = |index: usize| ChartPoint {
-        series: "sweep".into(),
-        label: data.words(&format!("/points/{index}/value")).unwrap_or_default().to_owned(),
-        x: format!("/points/{index}/outcome/tokens_per_second/mean"),
-        y: format!("/points/{index}/outcome/user_speed/p50"),
+    // Of several settings the first is along a line, and each combination of the others has its own.
+    let word = |index: usize, axis: usize, field: &str| {
+        data.words(&format!("/points/{index}/swept/{axis}/{field}")).unwrap_or_default()
+    };
+    let line = |index: usize| {
+        let others = 1..data.items(&format!("/points/{index}/swept"));
+        let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
+        let said = others.map(|axis| format!("{} {}", last(word(index, axis, "path")), word(index, axis, "value")));
+        said.collect::<Vec<_>>().join(", ")
+    };
+    let point = |index: usize| {
+        let line = line(index);
+        let value = if line.is_empty() { data.words(&format!("/points/{index}/value")) } else { None };
+        ChartPoint {
+            label: value.unwrap_or_else(|| word(index, 0, "value")).to_owned(),
+            series: if line.is_empty() { "sweep".into() } else { line },
+            x: format!("/points/{index}/outcome/tokens_per_second/mean"),
+            y: format!("/points/{index}/outcome/user_speed/p50"),
+        }
     };
     let points = Points {
         title: "Speed of the median user against tokens of all users",
-        description: "A point for each value of the setting.",
+        description: "A point for each value of the first setting, a line for each combination of the others.",
         x: "tok/s of all users",
         y: "tok/s of the median user",
         points: (0..data.items("/points")).map(point).collect(),

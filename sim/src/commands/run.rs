@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde_json::json;
 use wafersim::answer::fabric::{FabricReading, answer_on_fabric};
-use wafersim::answer::plan::{Axes, PlanRow, sweep};
+use wafersim::answer::plan::{Axes, Base, PlanRow, sweep};
 use wafersim::answer::rows::Rows;
 use wafersim::answer::{Answer, Question, Ranges, answer_with, resolved_mapping};
 use wafersim::certify::Trials;
 use wafersim::decide::money::Economics;
 use wafersim::decide::several::{OneMachine, Several};
 use wafersim::decide::weight_streaming::{WeightStreaming, weight_streaming};
+use wafersim::mapping::hash;
 use wafersim::report;
 use wafersim::spec::{Scenario, Wafer};
 use wafersim::stream::steady::{Steady, steady};
@@ -26,6 +28,7 @@ use crate::out_flags::{Form, Forms, HasPicture, Out, OutFlags};
 use crate::pages::{self, Shown};
 use crate::progress::{Draws, Progress, Runs};
 use crate::range_flags::RangeFlags;
+use crate::store_flags::{InRows, StoreFlags, row_key};
 use crate::sweep_flags::SweepFlags;
 use crate::wafer_map_flag::WaferMapFile;
 
@@ -46,6 +49,8 @@ pub struct RunFlags {
     ranges: RangeFlags,
     #[command(flatten)]
     sweep: SweepFlags,
+    #[command(flatten)]
+    store: StoreFlags,
     /// File for a map of the wafers: what lives where; SVG or PNG by its ending.
     #[arg(long, value_name = "FILE")]
     wafer_map: Option<PathBuf>,
@@ -82,6 +87,10 @@ pub fn execute(flags: &RunFlags, asked: &Asked) -> Result<(), Failure> {
     let layers = flags.load.layers()?;
     if flags.sweep.is_given() {
         return swept(flags, asked, &layers, ranges, out);
+    }
+    if flags.store.is_given() {
+        let (problem, allowed) = ("keeps the rows of a table".into(), "with --sweep".into());
+        return Err(Failure::Flag { flag: "--store".into(), problem, allowed });
     }
     let saved = flags.load.mapping.open()?;
     let question = flags.load.mapping.ask(Question::load(layers.check()?)?)?;
@@ -157,15 +166,40 @@ fn swept(flags: &RunFlags, asked: &Asked, layers: &Layers, ranges: Ranges, out: 
     let question = flags.load.mapping.ask_many(Question::load(layers.check()?)?)?;
     let own = |_: &Layers, scenario: &Scenario| Ok(Axes { prompt: Some(scenario.prompt), ..Axes::of(scenario) });
     let bases = flags.sweep.bases(layers, own)?;
-    let progress = Progress::start(bases.len() as u64);
-    let finished = |_: usize, _: &PlanRow| {
+    let store = flags.store.open(|| in_rows(flags, &question, &bases, ranges))?;
+    let kept = store.part::<PlanRow>(0..bases.len())?;
+    let progress = Progress::start(kept.missing());
+    let finished = |place: usize, row: &PlanRow| {
+        kept.keep(place, row)?;
         progress.advance();
         Ok::<_, Failure>(())
     };
-    let table = sweep(&question, &bases, ranges, &Rows::none_known(&finished));
+    let table = sweep(&question, &bases, ranges, &Rows::new(&|place| kept.known(place), &finished));
     let table = table.inspect_err(|_| progress.clear())?;
     progress.finish();
+    store.close()?;
     plan::written(&table, &[], &asked.question(&question), out)
+}
+
+/// A row for each combination.
+fn in_rows(flags: &RunFlags, question: &Question, bases: &[Base], ranges: Ranges) -> Result<InRows, Failure> {
+    let mut keys = Vec::with_capacity(bases.len());
+    for Base { scenario, mapping, .. } in bases {
+        let mut one = flags.load.mapping.ask_many(Question::load(scenario.clone())?)?;
+        if let Some(mapping) = mapping {
+            one = one.with_mapping(Some(mapping.clone()));
+        }
+        keys.push(row_key(&(one.input_hash(), one.search, ranges), scenario));
+    }
+    let mapping = question.mapping.as_ref().map(|mapping| hash::of(&mapping.to_toml()));
+    let words = json!({
+        "scenario": question.scenario,
+        "sweep": flags.sweep.texts(),
+        "mapping": mapping,
+        "search": question.search,
+        "ranges": ranges,
+    });
+    Ok(InRows { command: "run", words, keys })
 }
 
 /// What was asked for beside an answer.

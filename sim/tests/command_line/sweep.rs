@@ -24,6 +24,15 @@ fn a_swept_run_is_a_table_of_the_answers() {
     }
     let last: Vec<_> = rows.iter().map(|row| row["users"].as_u64().unwrap()).collect();
     assert_eq!(last, [1, 2, 4, 1, 2, 4], "the last one fastest");
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("--store {}", folder.path().join("rows.jsonl").display());
+    let kept = simctl(&format!("run {QUICK} {sweeps} --ranges none --format csv {store}")).data();
+    let again = simctl(&format!("run {QUICK} {sweeps} --ranges none --format csv {store} --resume"));
+    assert!(again.stderr.contains("rows known: 6 of 6"), "{}", again.stderr);
+    assert_eq!(kept, again.data());
+    let other = simctl(&format!("run {QUICK} {sweeps} --ranges corner --format csv {store} --resume"));
+    assert_eq!(other.code, Some(2), "another question: {}", other.stderr);
+    assert_eq!(simctl(&format!("run {QUICK} {store} --resume")).code, Some(2), "a store of one answer");
     let text = simctl(&format!("run {QUICK} {sweeps} --ranges none")).data();
     assert!(text.contains("wafer.link.latency") && text.contains("6 points"), "{text}");
 }
@@ -128,6 +137,18 @@ fn a_stream_is_swept_over_several_settings() {
     let all = stream("2", "--format json").json();
     assert_eq!(all["points"][7]["outcome"], one.json()["outcome"], "a point is what a run says");
     assert_eq!(all["points"][7]["swept"][1]["value"], "best");
+    let lines = folder.path().join("lines.svg");
+    let many = format!(
+        "stream {} --search none --sweep load.users=1,2 --sweep machine.wafer_parameters.link.latency=1..12 --out {}",
+        path.display(),
+        lines.display()
+    );
+    simctl(&many).data();
+    let svg = std::fs::read_to_string(&lines).unwrap();
+    assert!(
+        svg.contains("latency 1") && svg.contains("of 12 combinations"),
+        "a line for each, as many as have a color"
+    );
     let said = simctl(&format!("stream {} --sweep load.users=1,2 --sweep load.users=3", path.display()));
     assert!(said.code == Some(2) && said.stderr.contains("twice"), "{}", said.stderr);
 }
