@@ -52,7 +52,7 @@ pub fn execute(command: Command, asked: &Asked) -> Result<(), Failure> {
         Command::Place(flags) => place::execute(&flags, asked),
         Command::Explain(flags) => explain::execute(&flags, asked),
         Command::Serve(flags) => serve::execute(&flags),
-        Command::Results(flags) => results::execute(&flags),
+        Command::Results(flags) => results::execute(&flags, asked),
         Command::Routing(flags) => routing::execute(&flags, asked),
         Command::Graph(flags) => graph::execute(&flags, asked),
         Command::Map(flags) => map::execute(&flags, asked),

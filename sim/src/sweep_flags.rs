@@ -5,6 +5,7 @@ use wafersim::answer::plan::{Axes, Base, Swept};
 use wafersim::mapping::Mapping;
 use wafersim::spec::Scenario;
 use wafersim::spec::scenario::{Kind, SETTINGS, without_suffix};
+use wafersim::stream::scenario::settings as stream_settings;
 
 use crate::failure::Failure;
 use crate::files;
@@ -16,13 +17,56 @@ const FLAG: &str = "--sweep";
 const MOST: usize = 1_000_000;
 
 /// The setting that is no setting of a scenario.
-const MAPPING: &str = "mapping";
+pub const MAPPING: &str = "mapping";
+
+/// What is swept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    /// Settings of a scenario.
+    Scenario,
+    /// Settings of a scenario of a stream; those of a scenario lie in its table `machine`.
+    Stream,
+}
+
+/// How values of a setting are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    /// Whole numbers, also with a suffix.
+    Whole,
+    /// Names, which may be paths.
+    Name,
+    /// Anything else.
+    Other,
+}
+
+impl Of {
+    fn written(self, path: &str) -> Written {
+        let of_scenario = |path: &str| match SETTINGS.iter().find(|known| known.path == path).map(|known| known.kind) {
+            Some(Kind::Whole(..)) => Written::Whole,
+            Some(Kind::Name) => Written::Name,
+            _ => Written::Other,
+        };
+        match (self, path.strip_prefix("machine.")) {
+            _ if path == MAPPING => Written::Name,
+            (Self::Scenario, _) => of_scenario(path),
+            (Self::Stream, Some(of_machine)) => of_scenario(of_machine),
+            (Self::Stream, None) => {
+                match stream_settings().iter().find(|known| known.path == path).map(|known| known.allowed.as_str()) {
+                    Some("a whole number") => Written::Whole,
+                    Some("a text") => Written::Name,
+                    _ => Written::Other,
+                }
+            }
+        }
+    }
+}
 
 /// Flags of sweeps.
 #[derive(Debug, Args)]
 pub struct SweepFlags {
     /// A setting (see `simctl settings`) or `mapping` with its values: a list (wafers=16,21,26), or a range
-    /// (context=8k..128k*2, wafer.link.latency=1..5+0.5). May be repeated: all combinations, the last one fastest.
+    /// (context=8k..128k*2, wafer.link.latency=1..5+0.5). Settings of streams are called as with --set
+    /// (load.users=1..64*2, machine.wafers=16,21). May be repeated: all combinations, the last one fastest.
     #[arg(long = "sweep", value_name = "PATH=LIST|FROM..TO[+STEP|*FACTOR]")]
     sweeps: Vec<String>,
 }
@@ -66,7 +110,12 @@ impl SweepFlags {
         layers: &Layers,
         axes: impl Fn(&Layers, &Scenario) -> Result<Axes, Failure>,
     ) -> Result<Vec<Base>, Failure> {
-        let sweeps = self.sweeps.iter().map(|text| Sweep::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        self.combinations(Of::Scenario)?.into_iter().map(|swept| base(swept, layers, &axes)).collect()
+    }
+
+    /// The values of all combinations, the last setting fastest.
+    pub fn combinations(&self, of: Of) -> Result<Vec<Vec<Swept>>, Failure> {
+        let sweeps = self.sweeps.iter().map(|text| Sweep::parse(text, of)).collect::<Result<Vec<_>, _>>()?;
         for (place, sweep) in sweeps.iter().enumerate() {
             if sweeps.iter().take(place).any(|other| other.path == sweep.path) {
                 return Err(wrong(format!("sweeps '{}' twice", sweep.path), "each setting once".into()));
@@ -86,8 +135,13 @@ impl SweepFlags {
             });
             combinations = longer.collect();
         }
-        combinations.into_iter().map(|swept| base(swept, layers, &axes)).collect()
+        Ok(combinations)
     }
+}
+
+/// A combination in words: `load.users=8, machine.wafers=24`.
+pub fn in_words(swept: &[Swept]) -> String {
+    swept.iter().map(|one| format!("{}={}", one.path, one.value)).collect::<Vec<_>>().join(", ")
 }
 
 /// What a combination of values asks.
@@ -112,20 +166,19 @@ fn base(
 }
 
 impl Sweep {
-    fn parse(text: &str) -> Result<Self, Failure> {
+    fn parse(text: &str, of: Of) -> Result<Self, Failure> {
         let parts = text.split_once('=').map(|(path, values)| (path.trim(), values.trim()));
         let (path, list) = parts.filter(|(path, values)| !path.is_empty() && !values.is_empty()).ok_or_else(|| {
             wrong(format!("is '{text}'"), "a setting and its values, for example users=1,8 or users=1..64*2".into())
         })?;
-        let is_whole = SETTINGS.iter().any(|known| known.path == path && matches!(known.kind, Kind::Whole(..)));
-        let is_name = path == MAPPING || SETTINGS.iter().any(|known| known.path == path && known.kind == Kind::Name);
+        let written = of.written(path);
         let values = match list.split_once("..") {
             // Names may be paths.
-            Some((from, to)) if !is_name => range(text, from, to)?,
+            Some((from, to)) if written != Written::Name => range(text, from, to)?,
             _ => list.split(',').map(|value| value.trim().to_owned()).collect(),
         };
-        let written = |value: String| if is_whole { without_suffix(&value).into_owned() } else { value };
-        Ok(Self { path: path.to_owned(), values: values.into_iter().map(written).collect() })
+        let plain = |value: String| if written == Written::Whole { without_suffix(&value).into_owned() } else { value };
+        Ok(Self { path: path.to_owned(), values: values.into_iter().map(plain).collect() })
     }
 }
 
@@ -181,7 +234,7 @@ mod tests {
     use super::*;
 
     fn values(text: &str) -> Vec<String> {
-        Sweep::parse(text).unwrap().values
+        Sweep::parse(text, Of::Scenario).unwrap().values
     }
 
     #[test]
@@ -196,11 +249,22 @@ mod tests {
     }
 
     #[test]
+    fn settings_of_streams_are_written_as_those_of_their_machines() {
+        let values = |text: &str| Sweep::parse(text, Of::Stream).unwrap().values;
+        assert_eq!(values("machine.context=8k..32k*2"), ["8192", "16384", "32768"]);
+        assert_eq!(values("load.common=16k,32k"), ["16384", "32768"]);
+        assert_eq!(values("machine.model=../a.json,b"), ["../a.json", "b"]);
+        assert_eq!(values("service.plan=none,../plans/a.toml"), ["none", "../plans/a.toml"]);
+        assert_eq!(values("load.think=0.5..1.5+0.5"), ["0.5", "1", "1.5"]);
+        assert_eq!(values("machine.wafer_parameters.link.latency=1,5"), ["1", "5"]);
+    }
+
+    #[test]
     fn what_is_no_sweep_is_refused() {
         for text in
             ["users", "=1", "users=", "users=5..1", "users=1..5+0", "users=0..8*2", "users=1..8*1", "users=a..b"]
         {
-            assert!(Sweep::parse(text).is_err(), "{text}");
+            assert!(Sweep::parse(text, Of::Scenario).is_err(), "{text}");
         }
         let twice = SweepFlags { sweeps: vec!["users=1,2".into(), "users=3".into()] };
         let axes = |_: &Layers, scenario: &Scenario| Ok(Axes::of(scenario));

@@ -12,6 +12,8 @@
 //! | [`services`] | what is charged for tokens elsewhere |
 //! | [`gpus`] | what GPUs do for a load, and what they cost |
 //! | [`cost`] | all four beside an answer |
+//! | [`several`] | as many machines as are wanted, each as answered |
+//! | [`weight_streaming`] | one wafer whose weights come from outside, in place of many that hold them |
 
 pub mod cost;
 pub mod energy;
@@ -20,6 +22,8 @@ pub mod goal;
 pub mod gpus;
 pub mod money;
 pub mod services;
+pub mod several;
 pub mod size;
+pub mod weight_streaming;
 
 pub use error::DecideError;

@@ -13,14 +13,18 @@ pub mod fleet;
 pub mod levels;
 mod moves;
 mod nearest;
+mod row;
 mod seek;
 pub mod usual;
+
+use std::sync::Arc;
 
 use serde::Serialize;
 use wafersim_answer::{Effort, Provenance};
 use wafersim_mapping::{Mapping, hash};
 use wafersim_stream::run::MachineSummary;
-use wafersim_stream::scenario::{LoadScenario, StreamScenario};
+use wafersim_stream::scenario::{LoadScenario, StreamScenario, TraceScenario};
+use wafersim_stream::trace::Trace;
 
 use crate::cost::{Cost, Load, cost};
 use crate::energy::Placed;
@@ -32,6 +36,7 @@ use fleet::Spares;
 use levels::Level;
 pub use moves::Move;
 pub use nearest::{Change, Nearest};
+pub use row::SizeRow;
 use seek::{Confirmed, Found, confirmed, most_users};
 
 /// What is asked.
@@ -40,6 +45,9 @@ pub struct Asked {
     /// Machine, service and load of all users. The machine's number of wafers is looked for, unless it is given; its
     /// `users` are.
     pub scenario: StreamScenario,
+    /// The trace of requests, where the load is one: all users together. A machine gets a part of its sessions, with
+    /// their times, lengths and prefixes as they are.
+    pub requests: Option<Arc<Trace>>,
     /// What users are promised.
     pub levels: Vec<Level>,
     /// The mapping of the profiles `best` and `ideal`, where one is given.
@@ -92,6 +100,10 @@ pub struct Size {
     pub levels: Vec<Kept>,
     /// Most users of a machine for which all levels hold, or requests a second.
     pub most_users_per_machine: Option<f64>,
+    /// Output tokens a second of the fullest machine.
+    pub tokens_per_second_per_machine: Option<f64>,
+    /// Output tokens a second for each of its users (or of a request a second), those who think meanwhile among them.
+    pub mean_tokens_per_second_per_user: Option<f64>,
     /// By how much the load may grow on these machines: 0.1 is 10 %.
     pub headroom: Option<f64>,
     /// Machines in reserve.
@@ -201,23 +213,10 @@ pub type Told<'a> = &'a (dyn Fn(&str) + Sync);
 /// How many machines the load needs.
 ///
 /// # Errors
-/// Where the load is a trace, nothing is promised, or no design can be placed at all.
+/// Where [`check`] refuses it, or no design can be placed at all.
 pub fn size(asked: &Asked, told: Told<'_>) -> Result<Size, DecideError> {
-    let users = users_of(&asked.scenario.load)?;
-    if asked.scenario.replicas.is_some() {
-        return Err(DecideError::Value {
-            what: "service.replicas, service.balancer or service.outages".into(),
-            value: "given, and how many machines there are is what is looked for".into(),
-            allowed: "a scenario without them".into(),
-        });
-    }
-    if asked.levels.is_empty() {
-        return Err(DecideError::Value {
-            what: "the number of service levels".into(),
-            value: "0".into(),
-            allowed: "at least one, for example --ttft-p95 1s or --speed-p5 300".into(),
-        });
-    }
+    check(asked)?;
+    let users = users_of(asked)?;
     let all = designs(asked, told)?;
     told(&format!("{} designs placed", all.iter().filter(|design| design.server.is_ok()).count()));
     let found: Vec<Found> = most_users(asked, &all, users);
@@ -251,6 +250,8 @@ pub fn size(asked: &Asked, told: Told<'_>) -> Result<Size, DecideError> {
         speed_p5: None,
         levels: Vec::new(),
         most_users_per_machine: None,
+        tokens_per_second_per_machine: None,
+        mean_tokens_per_second_per_user: None,
         headroom: None,
         spares: None,
         growth: Vec::new(),
@@ -272,6 +273,29 @@ pub fn size(asked: &Asked, told: Told<'_>) -> Result<Size, DecideError> {
             nearest::infeasible(asked, &all, &found, size)
         }
     }
+}
+
+/// Refuses what no size can be said of, without looking for one.
+///
+/// # Errors
+/// Where machines are given, nothing is promised, or a trace has no span of time.
+pub fn check(asked: &Asked) -> Result<(), DecideError> {
+    users_of(asked)?;
+    if asked.scenario.replicas.is_some() {
+        return Err(DecideError::Value {
+            what: "service.replicas, service.balancer or service.outages".into(),
+            value: "given, and how many machines there are is what is looked for".into(),
+            allowed: "a scenario without them".into(),
+        });
+    }
+    if asked.levels.is_empty() {
+        return Err(DecideError::Value {
+            what: "the number of service levels".into(),
+            value: "0".into(),
+            allowed: "at least one, for example --ttft-p95 1s or --speed-p5 300".into(),
+        });
+    }
+    Ok(())
 }
 
 /// Of one of the designs, with everything else that a size depends on in its hash.
@@ -354,6 +378,8 @@ fn feasible(
         speed_p5: level("speed_p5").or(Some(traffic.speed_p5)),
         levels: confirmed.kept.clone(),
         most_users_per_machine: Some(confirmed.most),
+        tokens_per_second_per_machine: Some(traffic.tokens_per_second),
+        mean_tokens_per_second_per_user: Some(traffic.tokens_per_second / confirmed.users),
         headroom: Some((confirmed.most * machines as f64 / users - 1.0).max(0.0)),
         spares,
         growth: asked.growth.map_or_else(Vec::new, |growth| months(growth, users, confirmed.users)),
@@ -383,22 +409,28 @@ fn months(growth: Growth, users: f64, most: f64) -> Vec<Month> {
 }
 
 /// Users of a load, or requests a second.
-fn users_of(load: &LoadScenario) -> Result<f64, DecideError> {
-    match load {
+fn users_of(asked: &Asked) -> Result<f64, DecideError> {
+    match &asked.scenario.load {
         LoadScenario::Closed(load) => Ok(f64::from(load.users)),
         LoadScenario::Sessions(load) => Ok(f64::from(load.agents)),
         LoadScenario::Tasks(load) => Ok(f64::from(load.agents)),
         LoadScenario::Open(load) => Ok(load.rate),
-        LoadScenario::Trace(_) => Err(DecideError::Value {
-            what: "load.kind".into(),
-            value: "trace, which has no number of users to share out over machines".into(),
-            allowed: "closed, open, sessions, tasks".into(),
+        LoadScenario::Trace(load) => rate_of(asked, load).ok_or_else(|| DecideError::Value {
+            what: "load.file".into(),
+            value: format!("{}, whose requests come all at once", load.file),
+            allowed: "a trace with times, so that it has requests a second".into(),
         }),
     }
 }
 
-/// The same load with another number of users, or of requests a second.
-fn with_users(load: &LoadScenario, users: f64) -> LoadScenario {
+/// Requests a second of a trace as it is replayed.
+fn rate_of(asked: &Asked, load: &TraceScenario) -> Option<f64> {
+    Some(asked.requests.as_ref()?.rate()? * load.speed)
+}
+
+/// The same load with another number of users, or of requests a second: of a trace, the part of its sessions that has
+/// so many.
+fn with_users(asked: &Asked, load: &LoadScenario, users: f64) -> LoadScenario {
     let whole = users.round().clamp(1.0, f64::from(u32::MAX)) as u32;
     match load.clone() {
         LoadScenario::Closed(load) => {
@@ -409,11 +441,14 @@ fn with_users(load: &LoadScenario, users: f64) -> LoadScenario {
         }
         LoadScenario::Tasks(load) => LoadScenario::Tasks(wafersim_stream::load::TaskSettings { agents: whole, ..load }),
         LoadScenario::Open(load) => LoadScenario::Open(wafersim_stream::load::OpenSettings { rate: users, ..load }),
-        trace @ LoadScenario::Trace(_) => trace,
+        LoadScenario::Trace(load) => {
+            let part = rate_of(asked, &load).map_or(1.0, |rate| (users / rate).min(1.0));
+            LoadScenario::Trace(TraceScenario { part, ..load })
+        }
     }
 }
 
 /// Whether users are counted in whole numbers.
 const fn is_counted(load: &LoadScenario) -> bool {
-    !matches!(load, LoadScenario::Open(_))
+    !matches!(load, LoadScenario::Open(_) | LoadScenario::Trace(_))
 }

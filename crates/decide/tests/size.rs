@@ -2,10 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+use std::sync::Arc;
+
 use wafersim_decide::money::Economics;
 use wafersim_decide::size::levels::{Level, Metric, Quantile};
 use wafersim_decide::size::{Asked, Growth, Size, size};
+use wafersim_requests::Settings;
+use wafersim_stream::load::{LoadSource, Replay};
 use wafersim_stream::scenario::StreamFile;
+use wafersim_stream::trace::Trace;
 
 /// A small model without a search, for speed.
 fn asked(users: u32, first_token: f64, speed: f64) -> Asked {
@@ -18,7 +23,17 @@ fn asked(users: u32, first_token: f64, speed: f64) -> Asked {
     let levels = vec![level(Metric::FirstToken, Quantile::P95, first_token), level(Metric::Speed, Quantile::P5, speed)];
     let growth = Some(Growth { per_month: 0.1, months: 12 });
     let economics = Economics::default();
-    Asked { scenario, levels, mapping: None, search: None, seeds: 2, availability: 0.99, growth, economics }
+    Asked {
+        scenario,
+        requests: None,
+        levels,
+        mapping: None,
+        search: None,
+        seeds: 2,
+        availability: 0.99,
+        growth,
+        economics,
+    }
 }
 
 fn sized(users: u32, first_token: f64, speed: f64) -> Size {
@@ -71,4 +86,60 @@ fn threads_do_not_matter() {
 fn what_is_no_size_is_refused() {
     let none = Asked { levels: Vec::new(), ..asked(6, 0.3, 300.0) };
     assert!(size(&none, &|_| ()).unwrap_err().to_string().contains("at least one"));
+}
+
+/// Sessions of three turns each, whose prompts go on, over some minutes.
+fn trace(sessions: u32) -> Arc<Trace> {
+    let mut rows: Vec<(f64, String)> = Vec::new();
+    for session in 0..sessions {
+        let start = f64::from(session) * 300.0 / f64::from(sessions);
+        for turn in 0..3u32 {
+            let at = start + f64::from(turn) * 2.0;
+            rows.push((at, format!("{at:.3},{},{},s{session}", 400 + 200 * turn, 60)));
+        }
+    }
+    rows.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let rows: Vec<String> = rows.into_iter().map(|(_, row)| row).collect();
+    let text = format!("arrival_s,prompt_tokens,output_tokens,session_id\n{}\n", rows.join("\n"));
+    Arc::new(Trace::of_text(&text, "trace.csv", &Settings::default()).unwrap())
+}
+
+fn of_trace(sessions: u32) -> Asked {
+    let text = "[machine]\nmodel = 'llama-3.1-8b'\ncontext = 4096\n[load]\nkind = 'trace'\nfile = 'trace.csv'\n";
+    let scenario = StreamFile::parse(text, "test").unwrap().check("test").unwrap();
+    Asked { scenario, requests: Some(trace(sessions)), ..asked(6, 0.3, 300.0) }
+}
+
+#[test]
+fn a_trace_is_sized_by_its_requests_a_second() {
+    let (thin, dense) = (size(&of_trace(100), &|_| ()).unwrap(), size(&of_trace(8000), &|_| ()).unwrap());
+    assert!(thin.feasible && dense.feasible, "{:?} {:?}", thin.binds, dense.binds);
+    // 300 requests in 303 s.
+    assert!((thin.users - 300.0 / 301.0).abs() < 0.02, "{}", thin.users);
+    assert_eq!(thin.machines, Some(1), "one request a second is little");
+    let wafers = |size: &Size| size.machines.unwrap() * u64::from(size.wafers_per_machine.unwrap());
+    assert!(wafers(&dense) >= wafers(&thin));
+    assert!(dense.users_per_machine.unwrap() * dense.machines.unwrap() as f64 >= dense.users * (1.0 - 1e-9));
+    assert!(thin.prompts.iter().any(|said| said.contains("600 tokens in the median")), "{:?}", thin.prompts);
+}
+
+#[test]
+fn a_trace_without_times_is_refused() {
+    let text = "arrival_s,prompt_tokens,output_tokens\n0,9,1\n0,9,1\n";
+    let requests = Some(Arc::new(Trace::of_text(text, "trace.csv", &Settings::default()).unwrap()));
+    let refused = size(&Asked { requests, ..of_trace(3) }, &|_| ()).unwrap_err().to_string();
+    assert!(refused.contains("all at once") && refused.contains("allowed"), "{refused}");
+}
+
+#[test]
+fn a_part_of_a_trace_has_whole_sessions_and_grows() {
+    let trace = trace(400);
+    let users = |part: f64| -> Vec<u32> {
+        let mut replay = Replay::new(Arc::clone(&trace), 1.0).part(part, 7);
+        std::iter::from_fn(|| replay.next()).map(|request| request.user).collect()
+    };
+    let (few, more, all) = (users(0.2), users(0.6), users(1.0));
+    assert_eq!(all.len(), 1200);
+    assert!((150..350).contains(&few.len()) && few.len() % 3 == 0, "{}", few.len());
+    assert!(few.iter().all(|user| more.contains(user)) && more.len() < all.len());
 }

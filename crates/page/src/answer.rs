@@ -60,7 +60,15 @@ pub fn document(data: Data, extras: Extras) -> Document {
     ];
     let sections = sections.into_iter().flatten().filter(|section| !section.parts.is_empty()).collect();
     let machines = machines(&data);
-    Document { title, verdict: extras.verdict, tone, sections, data, machines }
+    Document {
+        title,
+        verdict: extras.verdict,
+        tone,
+        sections,
+        data,
+        machines,
+        planned: crate::document::Planned::default(),
+    }
 }
 
 /// Labels with the values at their places; those that are there.

@@ -20,6 +20,8 @@ pub struct Document {
     pub data: Data,
     /// Machines that may be bought several times over; a spreadsheet reckons with them.
     pub machines: Vec<Machine>,
+    /// What the sheet of machines begins with; empty cells where nothing is known.
+    pub planned: Planned,
 }
 
 /// Whether a verdict is good news.
@@ -289,6 +291,25 @@ impl Record {
         self.0.insert(name.into(), value.clone());
         self.0.insert(format!("{name} at"), place.into());
         Some(self)
+    }
+}
+
+/// What is known of machines that are planned, before a reader fills in something else.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Planned {
+    /// Users to serve.
+    pub users: Cell,
+    /// Machines in reserve.
+    pub spare: Cell,
+    /// Dollars a wafer-hour.
+    pub price: Cell,
+    /// Part of the time in which the load is there.
+    pub in_use: Cell,
+}
+
+impl Default for Planned {
+    fn default() -> Self {
+        Self { users: Cell::Empty, spare: Cell::Empty, price: Cell::Empty, in_use: Cell::Empty }
     }
 }
 

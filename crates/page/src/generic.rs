@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::document::{Cell, Column, Data, Document, Part, Section, Table, Tone};
+use crate::document::{Cell, Column, Data, Document, Part, Planned, Section, Table, Tone};
 use crate::unit::Unit;
 
 /// Objects within objects are columns with dotted titles down to here; below they stand as JSON.
@@ -31,7 +31,7 @@ pub fn document(heading: Heading, data: Data) -> Document {
         _ => sections(&data, "", "Result"),
     };
     let Heading { title, verdict, tone } = heading;
-    Document { title, verdict, tone, sections, data, machines: Vec::new() }
+    Document { title, verdict, tone, sections, data, machines: Vec::new(), planned: Planned::default() }
 }
 
 /// The sections of the object at a place: first its single values, then a section for each list and object in it.

@@ -19,6 +19,7 @@ pub mod generic;
 pub mod html;
 pub mod parquet;
 pub mod plan;
+pub mod size;
 pub mod stream;
 pub mod text;
 pub mod unit;

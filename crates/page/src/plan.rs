@@ -142,7 +142,7 @@ pub fn document(heading: Heading, data: Data) -> Document {
     let sections = sections.into_iter().filter(|section| !section.parts.is_empty()).collect();
     let machines = machines(&data, "/rows");
     let Heading { title, verdict, tone } = heading;
-    Document { title, verdict, tone, sections, data, machines }
+    Document { title, verdict, tone, sections, data, machines, planned: crate::document::Planned::default() }
 }
 
 /// Whether any row reaches the target.

@@ -2,7 +2,7 @@
 //! frontier.
 
 use crate::chart::{Bars, ChartPoint, Points, Stacked};
-use crate::document::{Cell, Chart, Column, Data, Document, Part, Picture, Section, Table, Tone};
+use crate::document::{Cell, Chart, Column, Data, Document, Part, Picture, Planned, Section, Table, Tone};
 use crate::generic::{self, Heading};
 use crate::unit::Unit;
 
@@ -108,15 +108,29 @@ fn parts(data: &Data, title: &str, field: &str) -> Option<Chart> {
 
 /// The document of a sweep: `data.main` is its JSON.
 pub fn sweep(heading: Heading, data: Data) -> Document {
-    let point = |index: usize| ChartPoint {
-        series: "sweep".into(),
-        label: data.words(&format!("/points/{index}/value")).unwrap_or_default().to_owned(),
-        x: format!("/points/{index}/outcome/tokens_per_second/mean"),
-        y: format!("/points/{index}/outcome/user_speed/p50"),
+    // Of several settings the first is along a line, and each combination of the others has its own.
+    let word = |index: usize, axis: usize, field: &str| {
+        data.words(&format!("/points/{index}/swept/{axis}/{field}")).unwrap_or_default()
+    };
+    let line = |index: usize| {
+        let others = 1..data.items(&format!("/points/{index}/swept"));
+        let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
+        let said = others.map(|axis| format!("{} {}", last(word(index, axis, "path")), word(index, axis, "value")));
+        said.collect::<Vec<_>>().join(", ")
+    };
+    let point = |index: usize| {
+        let line = line(index);
+        let value = if line.is_empty() { data.words(&format!("/points/{index}/value")) } else { None };
+        ChartPoint {
+            label: value.unwrap_or_else(|| word(index, 0, "value")).to_owned(),
+            series: if line.is_empty() { "sweep".into() } else { line },
+            x: format!("/points/{index}/outcome/tokens_per_second/mean"),
+            y: format!("/points/{index}/outcome/user_speed/p50"),
+        }
     };
     let points = Points {
         title: "Speed of the median user against tokens of all users",
-        description: "A point for each value of the setting.",
+        description: "A point for each value of the first setting, a line for each combination of the others.",
         x: "tok/s of all users",
         y: "tok/s of the median user",
         points: (0..data.items("/points")).map(point).collect(),
@@ -124,7 +138,6 @@ pub fn sweep(heading: Heading, data: Data) -> Document {
         logarithmic: false,
     };
     let columns = [
-        ("value", "value", Unit::Verbatim),
         ("state", "outcome/steady/state", Unit::Plain),
         ("arrived", "outcome/totals/arrived", Unit::Plain),
         ("finished", "outcome/totals/finished", Unit::Plain),
@@ -138,7 +151,18 @@ pub fn sweep(heading: Heading, data: Data) -> Document {
         ("in service", "outcome/queues/in_service/mean", Unit::Plain),
         ("input", "provenance/input_hash", Unit::Verbatim),
     ];
-    let columns = columns.map(|(title, field, unit)| Column::of(title, field).counting(unit)).to_vec();
+    let columns = columns.map(|(title, field, unit)| Column::of(title, field).counting(unit));
+    // Of several settings, a column each.
+    let axes = match data.items("/points/0/swept") {
+        count @ 2.. => (0..count)
+            .map(|index| {
+                let title = data.words(&format!("/points/0/swept/{index}/path")).unwrap_or_default();
+                Column::of(title, &format!("swept/{index}/value")).counting(Unit::Verbatim)
+            })
+            .collect(),
+        _ => vec![Column::of("value", "value").counting(Unit::Verbatim)],
+    };
+    let columns = axes.into_iter().chain(columns).collect();
     let table = Table::of_list(&data, "/points", "Sweep", "A row for each value of the setting", columns);
     let figures = ["setting", "knee"].map(|field| {
         let label = if field == "knee" { "Point of the knee, from 0" } else { "Setting" };
@@ -153,5 +177,5 @@ pub fn sweep(heading: Heading, data: Data) -> Document {
     ];
     let sections = sections.into_iter().filter(|section| !section.parts.is_empty()).collect();
     let Heading { title, verdict, tone } = heading;
-    Document { title, verdict, tone, sections, data, machines: Vec::new() }
+    Document { title, verdict, tone, sections, data, machines: Vec::new(), planned: Planned::default() }
 }

@@ -6,7 +6,7 @@ use rust_xlsxwriter::{
 };
 use serde_json::Value;
 
-use crate::document::{Cell, Document, Machine, Part, Table};
+use crate::document::{Cell, Document, Part, Table};
 use crate::error::PageError;
 use crate::text::{symbol, titled};
 
@@ -59,7 +59,7 @@ fn workbook(document: &Document) -> Result<Vec<u8>, XlsxError> {
         }
     }
     if !document.machines.is_empty() {
-        machines(workbook.add_worksheet().set_name(named("Machines", &mut names))?, &document.machines, &styles)?;
+        machines(workbook.add_worksheet().set_name(named("Machines", &mut names))?, document, &styles)?;
     }
     workbook.save_to_buffer()
 }
@@ -148,7 +148,7 @@ fn table(sheet: &mut Worksheet, table: &Table, styles: &Styles) -> Result<(), Xl
 const INPUTS: [(&str, &str); 4] = [
     ("Users to serve", "who are all there at the same time"),
     ("Spare machines", "beside those that serve"),
-    ("Dollars a wafer-hour", "not known here: fill in"),
+    ("Dollars a wafer-hour", "not known here where it is 0: fill in"),
     ("Part of the time in use", "from 0 to 1"),
 ];
 
@@ -169,11 +169,23 @@ struct Row {
     users: f64,
     speed: f64,
     wafers: f64,
+    spare: f64,
+    price: f64,
+    in_use: f64,
 }
 
 impl Row {
     fn machines(self) -> f64 {
-        if self.users > 0.0 { (self.asked / self.users).ceil() } else { 0.0 }
+        if self.users > 0.0 { (self.asked / self.users).ceil() + self.spare } else { 0.0 }
+    }
+
+    fn dollars_an_hour(self) -> f64 {
+        self.wafers * self.machines() * self.price
+    }
+
+    fn dollars_a_million(self) -> f64 {
+        let tokens = self.asked * self.speed * self.in_use * 3600.0;
+        if tokens > 0.0 { self.dollars_an_hour() / tokens * 1e6 } else { 0.0 }
     }
 }
 
@@ -189,23 +201,27 @@ const RECKONED: [Reckoned; 5] = [
         formula: |row| format!("=$B$2*C{row}"),
         value: |row| row.asked * row.speed,
     },
-    Reckoned { title: "dollars an hour", formula: |row| format!("=G{row}*$B$4"), value: |_| 0.0 },
+    Reckoned { title: "dollars an hour", formula: |row| format!("=G{row}*$B$4"), value: Row::dollars_an_hour },
     Reckoned {
         title: "dollars a million tokens",
         formula: |row| format!("=IF(H{row}*$B$5>0,I{row}/(H{row}*$B$5*3600)*1000000,0)"),
-        value: |_| 0.0,
+        value: Row::dollars_a_million,
     },
 ];
 
-fn machines(sheet: &mut Worksheet, machines: &[Machine], styles: &Styles) -> Result<(), XlsxError> {
+fn machines(sheet: &mut Worksheet, document: &Document, styles: &Styles) -> Result<(), XlsxError> {
+    let Document { machines, planned, .. } = document;
     let number = |cell: &Cell| match cell {
         Cell::Value { value, .. } => value.as_f64().unwrap_or(0.0),
         _ => 0.0,
     };
-    let asked = machines.iter().map(|machine| number(&machine.users)).fold(1.0, f64::max);
+    let known = |cell: &Cell, otherwise: f64| if cell.is_empty() { otherwise } else { number(cell) };
+    let most = machines.iter().map(|machine| number(&machine.users)).fold(1.0, f64::max);
+    let asked = known(&planned.users, most);
+    let [spare, price, in_use] = [known(&planned.spare, 0.0), known(&planned.price, 0.0), known(&planned.in_use, 1.0)];
     let title = "How many machines, and what they cost: yellow cells are to be filled in";
     sheet.write_string_with_format(0, 0, title, &styles.title)?;
-    for ((row, (label, remark)), value) in (1u32..).zip(INPUTS).zip([asked, 0.0, 0.0, 1.0]) {
+    for ((row, (label, remark)), value) in (1u32..).zip(INPUTS).zip([asked, spare, price, in_use]) {
         sheet.write_string(row, 0, label)?;
         sheet.write_number_with_format(row, 1, value, &styles.input)?;
         sheet.write_string(row, 2, remark)?;
@@ -225,6 +241,9 @@ fn machines(sheet: &mut Worksheet, machines: &[Machine], styles: &Styles) -> Res
             users: number(&machine.users),
             speed: number(&machine.speed),
             wafers: number(&machine.wafers),
+            spare,
+            price,
+            in_use,
         };
         for (column, reckoned) in (5u16..).zip(&RECKONED) {
             let formula = Formula::new((reckoned.formula)(row + 1)).set_result((reckoned.value)(values).to_string());

@@ -237,3 +237,22 @@ fn parquet_reads_back_to_the_same_numbers() {
     let figures = bytes(&generic(json!({ "time_us": 1.5, "name": "a" }))).unwrap();
     assert!(figures.starts_with(b"PAR1"), "without a table the figures are one");
 }
+
+#[test]
+fn a_size_has_a_sheet_with_its_price_filled_in() {
+    let main = json!({
+        "feasible": true, "users": 300.0, "wafers_per_machine": 32, "users_per_machine": 24.0,
+        "mean_tokens_per_second_per_user": 20.0, "tokens_per_second_per_machine": 480.0,
+        "spares": { "machines": 6 },
+        "cost": { "system": { "total": { "value": 42.0 } }, "economics": { "occupancy": { "value": 0.5 } } }
+    });
+    let heading = Heading { title: "size".into(), verdict: String::new(), tone: Tone::Neutral };
+    let document = wafersim_page::size::document(heading, Data { main, beside: Vec::new() });
+    assert_eq!((document.tone, document.machines.len()), (Tone::Good, 1));
+    let bytes = workbook::xlsx(&document).unwrap();
+    let sheets = sheets(&bytes);
+    // 300 users in machines of 24, and 6 in reserve: 19 machines of 32 wafers at 42 dollars an hour.
+    for part in ["ROUNDUP($B$2/B8,0)+$B$3", "<v>19</v>", "<v>25536</v>", "$B$4"] {
+        assert!(sheets.contains(part), "{part}: {sheets}");
+    }
+}

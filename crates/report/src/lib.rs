@@ -10,8 +10,9 @@
 //! | [`bound`] | what no mapping beats, term by term |
 //! | [`certificate`] | what has been shown of a mapping |
 //! | [`goal`] | what must be true for a target |
-//! | [`size`] | how many machines a load needs |
+//! | [`size`], [`size_sweep`] | how many machines a load needs; a table of such answers |
 //! | [`cost`] | what an answer costs |
+//! | [`several`] | several machines beside an answer, one with streamed weights |
 //! | [`plan`] | the capacity-planning table |
 //! | [`validation`] | predicted against measured |
 //! | [`production`] | what services were seen to do |
@@ -51,8 +52,11 @@ pub mod production;
 mod records;
 pub mod requests;
 pub mod results;
+pub mod results_diff;
 pub mod setting;
+pub mod several;
 pub mod size;
+pub mod size_sweep;
 pub mod steady;
 pub mod stream;
 pub mod stream_chart;

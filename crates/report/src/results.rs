@@ -63,7 +63,7 @@ pub fn text(store: &Named) -> String {
     }
     text += "\nAsked\n";
     let mut fields = Vec::new();
-    flat("", asked, &mut fields);
+    texts("", asked, &mut fields);
     for (path, value) in fields {
         text += &format!("  {path} = {value}\n");
     }
@@ -87,18 +87,28 @@ fn missing(stored: &Stored) -> Vec<String> {
 }
 
 /// The fields of a value with their dotted paths; lists stay whole.
-fn flat(path: &str, value: &Value, fields: &mut Vec<(String, String)>) {
+pub(crate) fn flat(path: &str, value: &Value, field: &mut impl FnMut(&str, &Value)) {
     match value {
         Value::Object(inside) => {
-            for (field, value) in inside {
-                let path = if path.is_empty() { field.clone() } else { format!("{path}.{field}") };
-                flat(&path, value, fields);
+            for (name, value) in inside {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                flat(&path, value, field);
             }
         }
-        Value::String(text) => fields.push((path.into(), text.clone())),
-        Value::Null => fields.push((path.into(), String::new())),
-        other => fields.push((path.into(), other.to_string())),
+        other => field(path, other),
     }
+}
+
+/// The same as texts.
+fn texts(path: &str, value: &Value, fields: &mut Vec<(String, String)>) {
+    flat(path, value, &mut |path, value| {
+        let text = match value {
+            Value::String(text) => text.clone(),
+            Value::Null => String::new(),
+            other => other.to_string(),
+        };
+        fields.push((path.to_owned(), text));
+    });
 }
 
 /// The rows, a line each: the fields of all of them as columns, empty where a row has none; lists as JSON.
@@ -111,7 +121,7 @@ pub fn csv(stored: &Stored) -> Result<String, ReportError> {
     for row in &stored.rows {
         let value: Value = parsed(&row.json)?;
         let mut fields = vec![("place".to_owned(), row.place.to_string())];
-        flat(if value.is_object() { "" } else { "row" }, &value, &mut fields);
+        texts(if value.is_object() { "" } else { "row" }, &value, &mut fields);
         for (path, _) in &fields {
             if !titles.contains(path) {
                 titles.push(path.clone());
@@ -127,7 +137,7 @@ pub fn csv(stored: &Stored) -> Result<String, ReportError> {
     csv_text(std::iter::once(titles.clone()).chain(lines.iter().map(line)))
 }
 
-fn parsed<T: serde::de::DeserializeOwned>(json: &str) -> Result<T, ReportError> {
+pub(crate) fn parsed<T: serde::de::DeserializeOwned>(json: &str) -> Result<T, ReportError> {
     serde_json::from_str(json).map_err(|error| ReportError::Format { format: "JSON", reason: error.to_string() })
 }
 

@@ -91,7 +91,7 @@ fn dollars(amount: f64) -> String {
 /// Users, or requests a second, in words.
 fn users(size: &Size, count: f64) -> String {
     match size.scenario.load {
-        LoadScenario::Open(_) => format!("{} requests/s", figure(count)),
+        LoadScenario::Open(_) | LoadScenario::Trace(_) => format!("{} requests/s", figure(count)),
         LoadScenario::Sessions(_) | LoadScenario::Tasks(_) => plural(count.round() as u64, "agent"),
         _ => plural(count.round() as u64, "user"),
     }
@@ -108,10 +108,10 @@ fn sentence(size: &Size) -> String {
                 None => "; one machine has room for all".to_owned(),
             };
             format!(
-                "{who}: {} of {} each, {} wafers in all, with {} on each{binds}.",
+                "{who}: {} of {} each, {} in all, with {} on each{binds}.",
                 plural(machines, "machine"),
                 plural(u64::from(wafers), "wafer"),
-                whole(machines * u64::from(wafers)),
+                plural(machines * u64::from(wafers), "wafer"),
                 users(size, each)
             )
         }
@@ -250,7 +250,7 @@ fn designs(size: &Size) -> String {
 
 fn figure_of_users(size: &Size, count: f64) -> String {
     match size.scenario.load {
-        LoadScenario::Open(_) => figure(count),
+        LoadScenario::Open(_) | LoadScenario::Trace(_) => figure(count),
         _ => whole(count.round() as u64),
     }
 }
@@ -306,6 +306,10 @@ fn load(size: &Size) -> String {
             whole(load.prompt.median.into()),
             whole(load.output.median.into())
         ),
-        LoadScenario::Trace(load) => format!("the trace {}", load.file),
+        LoadScenario::Trace(load) => format!(
+            "the trace {}, {} times as fast as it was recorded; each machine gets whole sessions of it, at their times",
+            load.file,
+            figure(load.speed)
+        ),
     }
 }

@@ -311,15 +311,19 @@ pub fn sweep_text(setting: &str, points: &[Point]) -> String {
     let numbers =
         ["tok/s", "in all", "first", "p95", "between p99", "service", "wait", "busiest", "room", "lost most to"];
     let side = |title: &'static str| (title, if title == "lost most to" { Side::Left } else { Side::Right });
-    let mut grid = Grid::new([(setting, Side::Right)].into_iter().chain(numbers.map(side)));
+    let axes: Vec<String> = match axes(setting, points).as_slice() {
+        [one] => vec![(*one).to_owned()],
+        several => short_names(several),
+    };
+    let axes = axes.into_iter().map(|axis| (axis, Side::Right));
+    let mut grid = Grid::new(axes.chain(numbers.map(side).map(|(title, side)| (title.to_owned(), side))));
     for point in points {
         let outcome = &point.outcome;
         let of = |summary: Option<Summary>, value: fn(&Summary) -> f64, form: fn(f64) -> String| {
             summary.as_ref().map_or_else(|| NOTHING.to_owned(), |all| form(value(all)))
         };
         let busiest = outcome.stations.iter().map(|station| station.busy).fold(0.0, f64::max);
-        grid.row([
-            point.value.clone(),
+        let figures = [
             of(outcome.user_speed, |all| all.p50, figure),
             figure(outcome.tokens_per_second.mean),
             of(outcome.first_token, |all| all.p50, duration),
@@ -330,7 +334,8 @@ pub fn sweep_text(setting: &str, points: &[Point]) -> String {
             share(busiest),
             share(outcome.kv.taken.mean / point.machine.kv_tokens.max(1) as f64),
             largest_loss(outcome).to_owned(),
-        ]);
+        ];
+        grid.row(values(point).into_iter().chain(figures));
     }
     let mut page = points.first().map_or_else(String::new, |first| labelled("machine", &machine_line(&first.machine)));
     page.push('\n');
@@ -355,6 +360,33 @@ pub fn sweep_text(setting: &str, points: &[Point]) -> String {
          users in service and waiting for room; busiest: station; room: taken; lost most to: where a step waits longest",
     ));
     page
+}
+
+/// Settings by the last part of their paths; whole where two of them end alike.
+pub(crate) fn short_names(paths: &[&str]) -> Vec<String> {
+    let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
+    let ends: Vec<String> = paths.iter().map(|path| last(path)).collect();
+    let name = |path: &&str| match ends.iter().filter(|end| **end == last(path)).count() {
+        1 => last(path),
+        _ => (*path).to_owned(),
+    };
+    paths.iter().map(name).collect()
+}
+
+/// The columns of what was swept.
+fn axes<'a>(setting: &'a str, points: &'a [Point]) -> Vec<&'a str> {
+    match points.first().map(|point| point.swept.as_slice()) {
+        Some(several @ [_, _, ..]) => several.iter().map(|one| one.path.as_str()).collect(),
+        _ => vec![setting],
+    }
+}
+
+/// Their cells.
+fn values(point: &Point) -> Vec<String> {
+    match point.swept.as_slice() {
+        several @ [_, _, ..] => several.iter().map(|one| one.value.clone()).collect(),
+        _ => vec![point.value.clone()],
+    }
 }
 
 fn largest_loss(outcome: &ServiceOutcome) -> &'static str {
@@ -396,7 +428,6 @@ pub fn sweep_json(setting: &str, points: &[Point]) -> Result<String, ReportError
 type Field = (&'static str, fn(&Point) -> String);
 
 const FIELDS: &[Field] = &[
-    ("value", |point| point.value.clone()),
     ("input_hash", |point| point.provenance.input_hash.clone()),
     ("seed", |point| point.scenario.seed.to_string()),
     ("model", |point| point.machine.model.clone()),
@@ -457,7 +488,9 @@ fn optional(value: Option<f64>) -> String {
 /// # Errors
 /// None that a run can cause.
 pub fn csv(points: &[Point]) -> Result<String, ReportError> {
-    let names = FIELDS.iter().map(|(name, _)| (*name).to_owned()).collect();
-    let lines = points.iter().map(|point| FIELDS.iter().map(|(_, value)| value(point)).collect());
+    let names = axes("value", points).into_iter().chain(FIELDS.iter().map(|(name, _)| *name));
+    let names = names.map(str::to_owned).collect();
+    let line = |point: &Point| values(point).into_iter().chain(FIELDS.iter().map(|(_, value)| value(point))).collect();
+    let lines = points.iter().map(line);
     csv_text(std::iter::once(names).chain(lines))
 }

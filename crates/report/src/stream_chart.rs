@@ -1,5 +1,6 @@
 //! Charts of runs under load: the frontier of a sweep, and how latencies are distributed.
 
+use wafersim_answer::plan::Swept;
 use wafersim_picture::chart::{
     Bin, ChartAxis, Distribution, Form, Frontier, MOST_SERIES, Sample, Scale, Sweep, SweepPoint, distribution, frontier,
 };
@@ -29,31 +30,54 @@ pub fn of_sweep(setting: &str, points: &[Point]) -> Result<Vec<ChartFile>, Repor
     let is_drawn = |point: &Point| point.outcome.user_speed.is_some() && point.outcome.tokens_per_second.mean > 0.0;
     let Some(first) = points.iter().find(|point| is_drawn(point)) else { return Ok(Vec::new()) };
     let best = knee(points);
-    let mut sweep = Sweep { name: format!("by {setting}"), points: Vec::new(), knee: None };
+    // Of several settings the first is along a line, and each combination of the others has its own.
+    let name = |point: &Point| match point.swept.get(1..) {
+        Some(others) if !others.is_empty() => {
+            let said = |one: &Swept| format!("{} {}", one.path.rsplit('.').next().unwrap_or_default(), one.value);
+            others.iter().map(said).collect::<Vec<_>>().join(", ")
+        }
+        _ => format!("by {setting}"),
+    };
+    let label = |point: &Point| match point.swept.as_slice() {
+        [first, _, ..] => first.value.clone(),
+        _ => point.value.clone(),
+    };
+    let mut sweeps: Vec<Sweep> = Vec::new();
     for (index, point) in points.iter().enumerate() {
         let Some(speed) = point.outcome.user_speed.filter(|_| is_drawn(point)) else { continue };
+        let name = name(point);
+        let at = sweeps.iter().position(|sweep| sweep.name == name).unwrap_or_else(|| {
+            sweeps.push(Sweep { name, points: Vec::new(), knee: None });
+            sweeps.len() - 1
+        });
+        let Some(sweep) = sweeps.get_mut(at) else { continue };
         if best == Some(index) {
             sweep.knee = Some(sweep.points.len());
         }
         sweep.points.push(SweepPoint {
-            load: point.value.clone(),
+            load: label(point),
             total: point.outcome.tokens_per_second.mean,
             per_user: speed.p50,
         });
     }
+    let along = first.swept.first().map_or(setting, |one| one.path.as_str());
     let mut caption = vec![
         machine(&first.machine),
-        format!("Labels are {setting}; the speed of a user is that of the median request."),
+        format!("Labels are {along}; the speed of a user is that of the median request."),
     ];
-    if sweep.knee.is_some() {
+    if sweeps.iter().any(|sweep| sweep.knee.is_some()) {
         caption.push("The ring is the knee: there speed per user times throughput is largest.".into());
     }
-    let throughputs = sweep.points.iter().map(|point| point.total);
+    if sweeps.len() > MOST_SERIES {
+        caption.push(format!("The first {MOST_SERIES} of {} combinations are drawn.", whole(sweeps.len() as u64)));
+        sweeps.truncate(MOST_SERIES);
+    }
+    let throughputs = sweeps.iter().flat_map(|sweep| &sweep.points).map(|point| point.total);
     let (least, most) = throughputs.fold((f64::INFINITY, 0.0f64), |(low, high), at| (low.min(at), high.max(at)));
     let chart = frontier(&Frontier {
         title: "Speed per user against total throughput".into(),
         caption,
-        sweeps: vec![sweep],
+        sweeps,
         target: None,
         // A sweep over load spans orders of magnitude, one over policies does not.
         throughput: if most > 10.0 * least { Scale::Logarithmic } else { Scale::Linear },

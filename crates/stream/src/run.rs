@@ -201,6 +201,7 @@ impl Prepared {
         let KeptRun { machine, outcome } = kept;
         Point {
             value: value.to_owned(),
+            swept: Vec::new(),
             provenance: self.provenance(),
             scenario: self.scenario.clone(),
             machine,
@@ -310,6 +311,11 @@ impl Server {
         &self.prepared.scenario
     }
 
+    /// The trace that is replayed, where there is one.
+    pub fn trace(&self) -> Option<&Trace> {
+        self.prepared.trace.as_deref()
+    }
+
     /// The mapping that the machine works by, with every number.
     ///
     /// # Errors
@@ -403,7 +409,8 @@ impl Server {
                     Box::new(Tasks::new(*settings, scenario.seed, Time::from_seconds(scenario.warm_up)))
                 }
                 LoadScenario::Trace(settings) => {
-                    Box::new(Replay::new(self.prepared.trace.clone().unwrap_or_default(), settings.speed))
+                    let replay = Replay::new(self.prepared.trace.clone().unwrap_or_default(), settings.speed);
+                    Box::new(replay.part(settings.part, scenario.seed))
                 }
             }
         };

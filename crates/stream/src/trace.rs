@@ -4,6 +4,8 @@
 //! Sessions are numbered as they come. What a turn keeps of its session is a chain: each link holds from some token on,
 //! and below it the link before.
 
+use std::sync::OnceLock;
+
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 use wafersim_requests::{LeftOut, Reader, Seen, Settings, Start, TraceRequest};
@@ -20,6 +22,10 @@ const MOST_HASHES: usize = 1 << 27;
 const NONE: u32 = u32::MAX;
 /// The key of what all sessions have in common.
 const COMMON: u64 = u64::MAX;
+/// A hashed block of more requests than this part of all, and than so many, is common to sessions: a guess (no session of
+/// the public traces has a hundredth of their requests).
+const COMMON_PART: f64 = 0.01;
+const COMMON_USES: f64 = 16.0;
 
 /// A request: those with a time of their own in order of time, then those that wait for an answer.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +64,7 @@ pub struct Trace {
     contents: Vec<Stored>,
     hashes: Vec<u64>,
     about: TraceSummary,
+    families: OnceLock<Vec<u32>>,
 }
 
 /// What a run says of its trace.
@@ -231,6 +238,53 @@ impl Trace {
         (0..self.len()).filter_map(|number| self.request(number))
     }
 
+    /// Requests a second, over all of it; nothing where all come at once.
+    pub fn rate(&self) -> Option<f64> {
+        (self.about.span_s > 0.0).then(|| self.len() as f64 / self.about.span_s)
+    }
+
+    /// For each request with a time of its own, what it belongs to: its session; among hashed prompts the request that
+    /// it continues, whose last or last but one block it has (the last is seldom full); else itself. Blocks of more than
+    /// [`COMMON_PART`] of all requests are instructions of a system, and tie nothing together.
+    pub fn families(&self) -> &[u32] {
+        self.families.get_or_init(|| {
+            // The family of each last block.
+            let mut ends: FxHashMap<u64, u32> = FxHashMap::default();
+            // Families of sessions are their first links, those of others their numbers, from the other end.
+            let own = |number: usize| u32::MAX - u32::try_from(number).unwrap_or(u32::MAX);
+            let mut uses: FxHashMap<u64, u32> = FxHashMap::default();
+            self.hashes.iter().for_each(|hash| *uses.entry(*hash).or_default() += 1);
+            let most = (self.len() as f64 * COMMON_PART).max(COMMON_USES);
+            let is_common = |hash: &u64| uses.get(hash).is_some_and(|uses| f64::from(*uses) > most);
+            let family = |(number, call): (usize, &Call)| match self.contents.get(call.content as usize).copied() {
+                None => own(number),
+                Some(Stored::Link { .. }) => self.first_link(call.content),
+                Some(Stored::Hashed { from, count, .. }) => {
+                    let from = from as usize;
+                    let hashes = self.hashes.get(from..from + count as usize).unwrap_or_default();
+                    let known = hashes.iter().rev().find_map(|hash| ends.get(hash)).copied();
+                    let family = known.unwrap_or_else(|| own(number));
+                    for end in hashes.iter().rev().take(2).filter(|hash| !is_common(hash)) {
+                        ends.entry(*end).or_insert(family);
+                    }
+                    family
+                }
+            };
+            self.timed.iter().enumerate().map(family).collect()
+        })
+    }
+
+    /// The link that a session began with.
+    fn first_link(&self, mut link: u32) -> u32 {
+        while let Some(Stored::Link { before, .. }) = self.contents.get(link as usize).copied() {
+            match self.contents.get(before as usize) {
+                Some(Stored::Link { key, .. }) if *key != COMMON => link = before,
+                _ => break,
+            }
+        }
+        link
+    }
+
     /// The next request with a time of its own, from the first.
     pub fn timed(&self, number: usize) -> Option<Request> {
         if number < self.timed.len() { self.request(number) } else { None }
@@ -246,6 +300,20 @@ impl Trace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sessions_and_prompts_that_go_on_are_families() {
+        let text = "{\"timestamp\": 0, \"input_length\": 1000, \"output_length\": 1, \"hash_ids\": [1, 2]}\n\
+                    {\"timestamp\": 1, \"input_length\": 1000, \"output_length\": 1, \"hash_ids\": [1, 9]}\n\
+                    {\"timestamp\": 2, \"input_length\": 1500, \"output_length\": 1, \"hash_ids\": [1, 2, 3]}\n\
+                    {\"timestamp\": 3, \"input_length\": 2000, \"output_length\": 1, \"hash_ids\": [1, 2, 3, 4]}\n\
+                    {\"timestamp\": 4, \"input_length\": 500, \"output_length\": 1, \"hash_ids\": [7]}\n";
+        let trace = Trace::of_text(text, "t.jsonl", &Settings::default()).unwrap();
+        let families = trace.families();
+        assert_eq!(families.len(), 5);
+        assert!(families[2] == families[0] && families[3] == families[0], "{families:?}");
+        assert!(families[4] != families[0], "{families:?}");
+    }
 
     #[test]
     fn more_requests_than_there_is_room_for_are_refused() {

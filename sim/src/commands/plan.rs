@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use wafersim::answer::plan::{Axes, Base, Plan, PlanRow, plan, sweep};
 use wafersim::answer::rows::Rows;
 use wafersim::answer::{Question, Ranges, resolved_mapping};
+use wafersim::decide::money::Economics;
+use wafersim::decide::several::{OneMachine, Several};
 use wafersim::mapping::hash;
 use wafersim::report;
 use wafersim::report::head::Head;
@@ -59,6 +61,9 @@ pub struct PlanFlags {
     /// How the rows are made.
     #[arg(long, value_enum, default_value_t = PlanFidelity::ClosedForm)]
     fidelity: PlanFidelity,
+    /// So many machines of each row that fits: users, tokens, power and money of all, in text and JSON.
+    #[arg(long, value_name = "MACHINES", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    machines: Option<u32>,
     #[command(flatten)]
     output: OutFlags,
 }
@@ -111,6 +116,12 @@ pub fn execute(flags: &PlanFlags, asked: &Asked) -> Result<(), Failure> {
     if flags.sweep.is_given() && flags.fidelity == PlanFidelity::Stream {
         let allowed = "without --fidelity stream".into();
         return Err(Failure::Flag { flag: "--sweep".into(), problem: "is of rows in closed form".into(), allowed });
+    }
+    let several = flags.machines.map(u64::from);
+    if several.is_some() && (flags.fidelity == PlanFidelity::Stream || flags.sweep.sweeps("wafer")) {
+        let problem = "counts machines of one wafer's rows in closed form".into();
+        let allowed = "without --fidelity stream and --sweep wafer=...".into();
+        return Err(Failure::Flag { flag: "--machines".into(), problem, allowed });
     }
     let saved = flags.mapping.open()?;
     if flags.mapping.is_saved() && points != 1 {
@@ -185,14 +196,30 @@ pub fn execute(flags: &PlanFlags, asked: &Asked) -> Result<(), Failure> {
         return out.write(forms.markdown(&markdown).csv(&csv).document(&page).picture(&drawn));
     }
     store.close()?;
-    written(&table, &head, out)
+    let several = several.map(|machines| of_rows(&table, &base.wafer, machines)).unwrap_or_default();
+    written(&table, &several, &head, out)
 }
 
-/// Writes a table in closed form.
-pub fn written(table: &Plan, head: &Head, out: Out) -> Result<(), Failure> {
-    let (text, json) = (|| Ok(report::plan::text(table)), || Ok(report::plan::json(table)?));
+/// So many machines of each row that fits.
+fn of_rows(table: &Plan, wafer: &Wafer, machines: u64) -> Vec<Several> {
+    let of_row = |row: &PlanRow| {
+        let (wafers, tokens_per_second) = row.wafers.map(u64::from).zip(row.tokens_per_second_total)?;
+        let each = OneMachine { wafers, users: row.users, tokens_per_second };
+        Some(Several::of(wafer, &Economics::default(), each, machines))
+    };
+    table.rows.iter().filter_map(of_row).collect()
+}
+
+/// Writes a table in closed form, and below it what several machines of its rows come to.
+pub fn written(table: &Plan, several: &[Several], head: &Head, out: Out) -> Result<(), Failure> {
+    let all = || report::plan::text(table) + &report::several::machines(several);
+    let text = || Ok(all());
+    let json = || match several {
+        [] => Ok(report::plan::json(table)?),
+        several => Ok(report::several::with_key(&report::plan::json(table)?, "machines", &several)?),
+    };
     let (markdown, csv) = (|| Ok(report::plan::markdown(table)), || Ok(report::plan::csv(table)?));
-    let page = |data| Ok(pages::plan(table, data, head.text(report::plan::text(table))));
+    let page = |data| Ok(pages::plan(table, data, head.text(all())));
     let drawn = |kind| pages::plan_picture(table, kind);
     let forms = Forms::new("plan", &text, &json).asked(head);
     out.write(forms.markdown(&markdown).csv(&csv).document(&page).picture(&drawn))

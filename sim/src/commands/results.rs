@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use wafersim::report::number::{plural, whole};
 use wafersim::report::results::{self, Named};
+use wafersim::report::results_diff::{self, By, difference};
 use wafersim::store::{self, Stored, part_of};
 
+use crate::asked::Asked;
 use crate::failure::Failure;
 use crate::files;
 use crate::out_flags::{Forms, HasPicture, OutFlags};
@@ -27,6 +29,8 @@ enum Action {
     Show(ShowFlags),
     /// Put the rows of several stores of one question into a new one, for example those of shards.
     Merge(MergeFlags),
+    /// Say which rows only one of two stores has, and what differs in those that both have.
+    Diff(DiffFlags),
 }
 
 #[derive(Debug, Args)]
@@ -55,12 +59,36 @@ struct MergeFlags {
     into: PathBuf,
 }
 
+#[derive(Debug, Args)]
+struct DiffFlags {
+    /// File that --store has made.
+    #[arg(value_name = "A")]
+    a: PathBuf,
+    /// Another, or another part of the same.
+    #[arg(value_name = "B")]
+    b: PathBuf,
+    /// Which rows belong together: those that mean the same, or those at the same place.
+    #[arg(long, value_enum, default_value_t = ByFlag::Key)]
+    by: ByFlag,
+    #[command(flatten)]
+    output: OutFlags,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ByFlag {
+    /// By the hash of what a row means: model, wafer, scenario, mapping.
+    Key,
+    /// By the place in the result, for stores of different questions.
+    Place,
+}
+
 /// Does what was asked with stores.
-pub fn execute(flags: &ResultsFlags) -> Result<(), Failure> {
+pub fn execute(flags: &ResultsFlags, asked: &Asked) -> Result<(), Failure> {
     match &flags.action {
         Action::List(flags) => list(flags),
         Action::Show(flags) => show(flags),
         Action::Merge(flags) => merge(flags),
+        Action::Diff(flags) => diff(flags, asked),
     }
 }
 
@@ -90,4 +118,16 @@ fn merge(flags: &MergeFlags) -> Result<(), Failure> {
     let (there, asked) = (whole(rows.len() as u64), plural(header.rows, "row"));
     say(&format!("written: {}, {there} of {asked}", flags.into.display()));
     Ok(())
+}
+
+fn diff(flags: &DiffFlags, asked: &Asked) -> Result<(), Failure> {
+    let out = flags.output.open(HasPicture::No)?;
+    let by = match flags.by {
+        ByFlag::Key => By::Key,
+        ByFlag::Place => By::Place,
+    };
+    let found = difference(&read(&flags.a)?, &read(&flags.b)?, by)?;
+    let (text, json) = (|| Ok(results_diff::text(&found)), || Ok(results_diff::json(&found)?));
+    let head = asked.head();
+    out.write(Forms::new("results diff", &text, &json).asked(&head).bare_text().csv(&|| Ok(results_diff::csv(&found)?)))
 }

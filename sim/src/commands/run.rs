@@ -3,11 +3,16 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde_json::json;
 use wafersim::answer::fabric::{FabricReading, answer_on_fabric};
-use wafersim::answer::plan::{Axes, PlanRow, sweep};
+use wafersim::answer::plan::{Axes, Base, PlanRow, sweep};
 use wafersim::answer::rows::Rows;
 use wafersim::answer::{Answer, Question, Ranges, answer_with, fewer_at_once, resolved_mapping};
 use wafersim::certify::Trials;
+use wafersim::decide::money::Economics;
+use wafersim::decide::several::{OneMachine, Several};
+use wafersim::decide::weight_streaming::{WeightStreaming, weight_streaming};
+use wafersim::mapping::hash;
 use wafersim::report;
 use wafersim::spec::{Scenario, Wafer};
 use wafersim::stream::steady::{Steady, steady};
@@ -23,6 +28,7 @@ use crate::out_flags::{Form, Forms, HasPicture, Out, OutFlags};
 use crate::pages::{self, Shown};
 use crate::progress::{Draws, Progress, Runs};
 use crate::range_flags::RangeFlags;
+use crate::store_flags::{InRows, StoreFlags, row_key};
 use crate::sweep_flags::SweepFlags;
 use crate::wafer_map_flag::WaferMapFile;
 
@@ -43,9 +49,18 @@ pub struct RunFlags {
     ranges: RangeFlags,
     #[command(flatten)]
     sweep: SweepFlags,
+    #[command(flatten)]
+    store: StoreFlags,
     /// File for a map of the wafers: what lives where; SVG or PNG by its ending.
     #[arg(long, value_name = "FILE")]
     wafer_map: Option<PathBuf>,
+    /// So many machines, each as answered: users, tokens, power and money of all (`simctl cost` has more).
+    #[arg(long, value_name = "MACHINES", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    machines: Option<u32>,
+    /// Beside the answer one wafer whose weights come from outside while it computes, at so many GB/s [default: those of
+    /// a link between wafers].
+    #[arg(long, value_name = "GB/S", num_args = 0..=1, default_missing_value = "link", allow_negative_numbers = true)]
+    weight_streaming: Option<String>,
     /// Ten lines instead of the whole answer.
     #[arg(long, conflicts_with = "format")]
     brief: bool,
@@ -72,6 +87,10 @@ pub fn execute(flags: &RunFlags, asked: &Asked) -> Result<(), Failure> {
     let layers = flags.load.layers()?;
     if flags.sweep.is_given() {
         return swept(flags, asked, &layers, ranges, out);
+    }
+    if flags.store.is_given() {
+        let (problem, allowed) = ("keeps the rows of a table".into(), "with --sweep".into());
+        return Err(Failure::Flag { flag: "--store".into(), problem, allowed });
     }
     let saved = flags.load.mapping.open()?;
     let question = flags.load.mapping.ask(Question::load(layers.check()?)?)?;
@@ -108,10 +127,16 @@ pub fn execute(flags: &RunFlags, asked: &Asked) -> Result<(), Failure> {
         None => Ok(resolved_mapping(&question)?),
     })?;
     let head = asked.question(&question);
-    let json = || result.json();
-    let text = || Ok(if flags.brief { report::answer::brief(&result.answer) } else { result.text(&question.wafer) });
+    let beside = Sections::of(flags, &question, &result.answer)?;
+    let json = || beside.json(result.json()?);
+    let text = || {
+        Ok(match flags.brief {
+            true => report::answer::brief(&result.answer),
+            false => beside.text(result.text(&question.wafer)),
+        })
+    };
     let page = |data| {
-        let (answer, text) = (&result.answer, head.text(result.text(&question.wafer)));
+        let (answer, text) = (&result.answer, head.text(beside.text(result.text(&question.wafer))));
         let frontier = pages::frontier_told(&question, answer)?;
         pages::answer(&Shown { question: &question, answer, frontier: Some(&frontier), text }, data)
     };
@@ -127,6 +152,8 @@ pub fn execute(flags: &RunFlags, asked: &Asked) -> Result<(), Failure> {
 /// Answers for every combination of swept values: a table.
 fn swept(flags: &RunFlags, asked: &Asked, layers: &Layers, ranges: Ranges, out: Out) -> Result<(), Failure> {
     let alone = [
+        ("--machines", flags.machines.is_some()),
+        ("--weight-streaming", flags.weight_streaming.is_some()),
         ("--certify", flags.certify),
         ("--brief", flags.brief),
         ("--wafer-map", flags.wafer_map.is_some()),
@@ -140,15 +167,92 @@ fn swept(flags: &RunFlags, asked: &Asked, layers: &Layers, ranges: Ranges, out: 
     let question = flags.load.mapping.ask_many(Question::load(layers.check()?)?)?;
     let own = |_: &Layers, scenario: &Scenario| Ok(Axes { prompt: Some(scenario.prompt), ..Axes::of(scenario) });
     let bases = flags.sweep.bases(layers, own)?;
-    let progress = Progress::start(bases.len() as u64);
-    let finished = |_: usize, _: &PlanRow| {
+    let store = flags.store.open(|| in_rows(flags, &question, &bases, ranges))?;
+    let kept = store.part::<PlanRow>(0..bases.len())?;
+    let progress = Progress::start(kept.missing());
+    let finished = |place: usize, row: &PlanRow| {
+        kept.keep(place, row)?;
         progress.advance();
         Ok::<_, Failure>(())
     };
-    let table = sweep(&question, &bases, ranges, &Rows::none_known(&finished));
+    let table = sweep(&question, &bases, ranges, &Rows::new(&|place| kept.known(place), &finished));
     let table = table.inspect_err(|_| progress.clear())?;
     progress.finish();
-    plan::written(&table, &asked.question(&question), out)
+    store.close()?;
+    plan::written(&table, &[], &asked.question(&question), out)
+}
+
+/// A row for each combination.
+fn in_rows(flags: &RunFlags, question: &Question, bases: &[Base], ranges: Ranges) -> Result<InRows, Failure> {
+    let mut keys = Vec::with_capacity(bases.len());
+    for Base { scenario, mapping, .. } in bases {
+        let mut one = flags.load.mapping.ask_many(Question::load(scenario.clone())?)?;
+        if let Some(mapping) = mapping {
+            one = one.with_mapping(Some(mapping.clone()));
+        }
+        keys.push(row_key(&(one.input_hash(), one.search, ranges), scenario));
+    }
+    let mapping = question.mapping.as_ref().map(|mapping| hash::of(&mapping.to_toml()));
+    let words = json!({
+        "scenario": question.scenario,
+        "sweep": flags.sweep.texts(),
+        "mapping": mapping,
+        "search": question.search,
+        "ranges": ranges,
+    });
+    Ok(InRows { command: "run", words, keys })
+}
+
+/// What was asked for beside an answer.
+struct Sections {
+    machines: Option<Several>,
+    streaming: Option<WeightStreaming>,
+}
+
+impl Sections {
+    fn of(flags: &RunFlags, question: &Question, answer: &Answer) -> Result<Self, Failure> {
+        let each = OneMachine {
+            wafers: answer.wafers.into(),
+            users: answer.users,
+            tokens_per_second: answer.tokens_per_second_total,
+        };
+        let several = |machines| Several::of(&question.wafer, &Economics::default(), each, u64::from(machines));
+        let streamed = |bandwidth: &String| {
+            let bandwidth = match bandwidth.as_str() {
+                "link" => None,
+                number => Some(number.trim().parse().map_err(|_| Failure::Flag {
+                    flag: "--weight-streaming".into(),
+                    problem: format!("is '{number}'"),
+                    allowed: "a number of GB/s above 0, or nothing".into(),
+                })?),
+            };
+            Ok::<_, Failure>(weight_streaming(question, answer, bandwidth)?)
+        };
+        Ok(Self {
+            machines: flags.machines.map(several),
+            streaming: flags.weight_streaming.as_ref().map(streamed).transpose()?,
+        })
+    }
+
+    fn text(&self, mut body: String) -> String {
+        if let Some(several) = &self.machines {
+            body.push_str(&report::several::machines(std::slice::from_ref(several)));
+        }
+        if let Some(streaming) = &self.streaming {
+            body.push_str(&report::several::weight_streaming(streaming));
+        }
+        body
+    }
+
+    fn json(&self, mut body: String) -> Result<String, Failure> {
+        if let Some(several) = &self.machines {
+            body = report::several::with_key(&body, "machines", several)?;
+        }
+        if let Some(streaming) = &self.streaming {
+            body = report::several::with_key(&body, "weight_streaming", streaming)?;
+        }
+        Ok(body)
+    }
 }
 
 /// The answer, and what another reading says beside it.

@@ -16,7 +16,7 @@ macro_rules! schemas {
 
 schemas! {
     "run" "compare" "bound" "goal" "size" "cost" "plan" "stream" "explain" "trace-inspect" "validate" "values"
-    "crosscheck" "traffic" "place" "results-show" "routing-inspect" "graph" "map" "mappings" "models" "wafers"
+    "crosscheck" "traffic" "place" "results-show" "results-diff" "routing-inspect" "graph" "map" "mappings" "models" "wafers"
     "settings"
 }
 

@@ -1,27 +1,42 @@
 //! `simctl size`: how many machines a load needs, so that its users see what was promised.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
+use clap::builder::PossibleValuesParser;
+use rayon::prelude::*;
+use serde_json::json;
+use wafersim::answer::plan::Swept;
+use wafersim::decide::DecideError;
+use wafersim::decide::money::Economics;
 use wafersim::decide::size::levels::{Level, Metric, Quantile, Seconds};
 use wafersim::decide::size::usual::{AGENTS, with_context as with_usual_context};
-use wafersim::decide::size::{Asked as Load, Growth, size};
-use wafersim::mapping::Mapping;
+use wafersim::decide::size::{Asked as Load, Growth, SizeRow, check, size};
+use wafersim::mapping::{Mapping, hash};
 use wafersim::report;
+use wafersim::report::number::whole;
+use wafersim::requests::Format;
+use wafersim::spec::Model;
 use wafersim::spec::scenario::without_suffix;
-use wafersim::stream::scenario::{LoadKind, StreamFile, StreamScenario};
+use wafersim::stream::run::{Files, Prepared};
+use wafersim::stream::scenario::{LoadFile, LoadKind, LoadScenario, StreamFile, StreamScenario};
+use wafersim::stream::trace::Trace;
 
 use crate::asked::{Asked, signed};
 use crate::choice;
-use crate::commands::stream::{checked, find_beside};
+use crate::commands::stream::{Read, checked, find_beside, with_swept};
 use crate::economics_flags::EconomicsFlags;
 use crate::failure::Failure;
 use crate::files;
 use crate::input::read_table_text;
 use crate::layers::{Chosen, counted};
-use crate::mapping_flags::SearchFlag;
-use crate::out_flags::{Forms, HasPicture, OutFlags};
+use crate::mapping_flags::{SearchFlag, Wanted};
+use crate::out_flags::{Forms, HasPicture, Out, OutFlags, as_text, heading};
 use crate::output::say;
+use crate::progress::Progress;
+use crate::store_flags::{InRows, StoreFlags, row_key};
+use crate::sweep_flags::{MAPPING, Of, SweepFlags, in_words};
 
 /// Flags of `size`.
 #[derive(Debug, Args)]
@@ -36,6 +51,13 @@ pub struct SizeFlags {
     /// Requests a second in all, of a load of kind `open`.
     #[arg(long, value_name = "REQUESTS", allow_negative_numbers = true, conflicts_with = "users")]
     rate: Option<String>,
+    /// Requests of all users as they were recorded, in place of a load: times, lengths and prefixes are the trace's, and
+    /// each machine gets whole sessions of it (formats: docs/src/request-traces.md).
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["users", "rate", "context"])]
+    trace: Option<PathBuf>,
+    /// Format of the trace [default: what its content says].
+    #[arg(long, value_name = "FORMAT", requires = "trace", value_parser = PossibleValuesParser::new(Format::NAMES))]
+    trace_format: Option<String>,
     /// Part of the users who work at the same time.
     #[arg(long, value_name = "0..1", default_value_t = 1.0, allow_negative_numbers = true)]
     active: f64,
@@ -96,6 +118,10 @@ pub struct SizeFlags {
     months: u32,
     #[command(flatten)]
     economics: EconomicsFlags,
+    #[command(flatten)]
+    sweep: SweepFlags,
+    #[command(flatten)]
+    store: StoreFlags,
     #[command(flatten)]
     output: OutFlags,
 }
@@ -164,11 +190,28 @@ impl LevelFlags {
     }
 }
 
+/// What is the same for every combination.
+struct Same {
+    file: StreamFile,
+    source: String,
+    levels: Vec<Level>,
+    wanted: Wanted,
+    seeds: u32,
+    availability: f64,
+    growth: Option<Growth>,
+    economics: Economics,
+    /// How often each expert was chosen, where a file says it.
+    counted: Option<PathBuf>,
+}
+
 /// Sizes the system.
 pub fn execute(flags: &SizeFlags, asked: &Asked) -> Result<(), Failure> {
     let out = flags.output.open(HasPicture::No)?;
     let levels = flags.levels.levels()?;
-    if levels.is_empty() {
+    let sweeps_a_level = Level::ALL
+        .into_iter()
+        .any(|(metric, quantile)| flags.sweep.sweeps(&Level { metric, quantile, bound: 1.0 }.to_string()));
+    if levels.is_empty() && !sweeps_a_level {
         return Err(wrong(
             "--ttft-p95",
             "and all other service levels are missing".into(),
@@ -186,25 +229,155 @@ pub fn execute(flags: &SizeFlags, asked: &Asked) -> Result<(), Failure> {
         }
         None => None,
     };
-    let load = Load {
-        scenario: scenario(flags)?,
+    let (mut file, source) = asked_file(flags)?;
+    let counted = match flags.routing.as_deref().map(Chosen::new).transpose()? {
+        Some(Chosen::Named(name)) => {
+            file = file.with("--routing", "machine.routing", name)?;
+            None
+        }
+        Some(Chosen::Counted(path)) => {
+            files::reads("--routing", &path)?;
+            Some(path)
+        }
+        None => None,
+    };
+    let same = Same {
+        file,
+        source,
         levels,
-        mapping,
-        search: flags.search.effort(),
+        wanted: Wanted { mapping, search: flags.search.effort() },
         seeds: flags.seeds,
         availability: flags.availability,
         growth: growth.map(|per_month| Growth { per_month, months: flags.months }),
         economics,
+        counted,
     };
-    let mut found = size(&load, &|words| say(words))?;
+    if flags.sweep.is_given() {
+        return swept(flags, asked, &same, out);
+    }
+    if flags.store.is_given() {
+        return Err(wrong("--store", "keeps the rows of a table".into(), "with --sweep"));
+    }
+    let mut found = size(&same.load(&[], &mut Read::default())?, &|words| say(words))?;
     found.provenance = signed(found.provenance);
     let head = asked.head();
     let (text, json) = (|| Ok(report::size::text(&found)), || Ok(report::size::json(&found)?));
-    out.write(Forms::new("size", &text, &json).asked(&head))
+    let page = |data| {
+        let text = head.text(report::size::text(&found));
+        let mut document = wafersim::page::size::document(heading("size", &text), data);
+        document.sections.push(as_text(text));
+        Ok(document)
+    };
+    out.write(Forms::new("size", &text, &json).asked(&head).document(&page))
+}
+
+impl Same {
+    /// What a combination asks.
+    fn load(&self, swept: &[Swept], read: &mut Read) -> Result<Load, Failure> {
+        let (promised, settings): (Vec<Swept>, Vec<Swept>) =
+            swept.iter().cloned().partition(|one| Level::named(&one.path, 1.0).is_some());
+        let mut levels = self.levels.clone();
+        for Swept { path, value } in &promised {
+            let bound = match value.parse() {
+                Ok(Seconds(bound)) => bound,
+                Err(why) => return Err(wrong("--sweep", format!("{path}={value}"), &why)),
+            };
+            levels.retain(|level| level.to_string() != *path);
+            levels.extend(Level::named(path, bound));
+        }
+        let (file, Wanted { mapping, search }) = with_swept(&self.file, &self.wanted, &settings)?;
+        let (mut scenario, requests) = scenario(file, &self.source, read)?;
+        if let Some(path) = &self.counted {
+            scenario.machine.counted = counted(path, &scenario.machine)?;
+        }
+        let Self { seeds, availability, growth, economics, .. } = *self;
+        Ok(Load { scenario, requests, levels, mapping, search, seeds, availability, growth, economics })
+    }
+}
+
+/// Sizes every combination: a table.
+fn swept(flags: &SizeFlags, asked: &Asked, same: &Same, out: Out) -> Result<(), Failure> {
+    if flags.sweep.sweeps(MAPPING) && flags.mapping.is_some() {
+        return Err(wrong("--sweep", "sweeps 'mapping', and --mapping gives one".into(), "one of the two"));
+    }
+    let combinations = flags.sweep.combinations(Of::Stream)?;
+    if combinations.len() > MOST_SIZES {
+        let problem = format!("makes {} combinations", whole(combinations.len() as u64));
+        return Err(wrong("--sweep", problem, &format!("at most {}", whole(MOST_SIZES as u64))));
+    }
+    let mut read = Read::default();
+    let named =
+        |swept: &[Swept], failure: Failure| wrong("--sweep", format!("{}: {failure}", in_words(swept)), "others");
+    let mut loads = Vec::with_capacity(combinations.len());
+    for swept in &combinations {
+        let load = same.load(swept, &mut read)?;
+        check(&load).map_err(|error| named(swept, error.into()))?;
+        loads.push(load);
+    }
+    let store = flags.store.open(|| in_rows(flags, same, &loads))?;
+    let kept = store.part::<SizeRow>(0..loads.len())?;
+    let progress = Progress::start(kept.missing());
+    let row = |place: usize, swept: &[Swept], load: &Load| -> Result<SizeRow, Failure> {
+        if let Some(known) = kept.known(place) {
+            return Ok(known);
+        }
+        let row = match size(load, &|_| ()) {
+            Ok(found) => SizeRow::of(swept, &found),
+            // No machine holds it, which is an answer where others do.
+            Err(why @ (DecideError::Value { .. } | DecideError::Answer(_))) => SizeRow::without_machine(swept, &why),
+            Err(other) => return Err(named(swept, other.into())),
+        };
+        kept.keep(place, &row)?;
+        progress.advance();
+        Ok(row)
+    };
+    let places = combinations.par_iter().zip(&loads).enumerate();
+    let rows: Vec<Result<SizeRow, Failure>> = places.map(|(place, (swept, load))| row(place, swept, load)).collect();
+    let rows = rows.into_iter().collect::<Result<Vec<_>, _>>().inspect_err(|_| progress.clear())?;
+    progress.finish();
+    store.close()?;
+    let settings = report::size_sweep::settings(&rows);
+    let table = report::size_sweep::Table { settings, levels: &same.levels, rows: &rows };
+    let head = asked.head();
+    let (text, json) = (|| Ok(report::size_sweep::text(&table)), || Ok(report::size_sweep::json(&table)?));
+    out.write(Forms::new("size", &text, &json).asked(&head).csv(&|| Ok(report::size_sweep::csv(&table)?)))
+}
+
+/// Most combinations: each takes seconds to minutes.
+const MOST_SIZES: usize = 10_000;
+
+/// A row for each combination.
+fn in_rows(flags: &SizeFlags, same: &Same, loads: &[Load]) -> Result<InRows, Failure> {
+    let bounds = |levels: &[Level]| -> Vec<(String, f64)> {
+        levels.iter().map(|level| (level.to_string(), level.bound)).collect()
+    };
+    let mut keys = Vec::with_capacity(loads.len());
+    for load in loads {
+        let Load { requests, mapping, search, seeds, availability, growth, economics, .. } = load;
+        let files = Files { requests: requests.clone(), mapping: mapping.clone(), search: *search, ..Files::default() };
+        let prepared = Prepared::new(load.scenario.clone(), files)?;
+        let system = prepared.question().wafer.system();
+        let inputs =
+            (prepared.provenance().input_hash, system, bounds(&load.levels), seeds, availability, growth, economics);
+        // How long a window is where nothing is said is in no scenario.
+        keys.push(row_key(&(inputs, load.scenario.window, hash::of(&search)), &load.scenario.machine));
+    }
+    let words = json!({
+        "scenario": same.file,
+        "levels": bounds(&same.levels),
+        "sweep": flags.sweep.texts(),
+        "mapping": same.wanted.hash(),
+        "search": same.wanted.search,
+        "seeds": same.seeds,
+        "availability": same.availability,
+        "growth": same.growth,
+        "economics": same.economics,
+    });
+    Ok(InRows { command: "size", words, keys })
 }
 
 /// What is asked, with what is usual where nothing is said.
-fn scenario(flags: &SizeFlags) -> Result<StreamScenario, Failure> {
+fn asked_file(flags: &SizeFlags) -> Result<(StreamFile, String), Failure> {
     let (mut file, source) = match &flags.scenario {
         Some(path) => {
             let source = path.display().to_string();
@@ -214,6 +387,13 @@ fn scenario(flags: &SizeFlags) -> Result<StreamScenario, Failure> {
         }
         None => (StreamFile::parse(AGENTS, "coding agents")?, "command line".to_owned()),
     };
+    if let Some(trace) = &flags.trace {
+        let format = flags.trace_format.as_deref();
+        let format = format.map(|name| file.with("--trace-format", "load.format", name)).transpose()?;
+        let (kind, name) = (Some(LoadKind::Trace), Some(trace.display().to_string()));
+        let format = format.and_then(|with| with.load.format);
+        file.load = LoadFile { kind, file: name, format, ..LoadFile::default() };
+    }
     for (flag, path, value) in [
         ("--model", "machine.model", &flags.model),
         ("--wafer", "machine.wafer", &flags.wafer),
@@ -226,10 +406,6 @@ fn scenario(flags: &SizeFlags) -> Result<StreamScenario, Failure> {
         if let Some(value) = value {
             file = file.with(flag, path, value)?;
         }
-    }
-    let routing = flags.routing.as_deref().map(Chosen::new).transpose()?;
-    if let Some(Chosen::Named(name)) = &routing {
-        file = file.with("--routing", "machine.routing", name)?;
     }
     if let Some(wafers) = &flags.wafers {
         let quoted = if wafers.parse::<u32>().is_ok() { wafers.clone() } else { format!("'{wafers}'") };
@@ -259,17 +435,33 @@ fn scenario(flags: &SizeFlags) -> Result<StreamScenario, Failure> {
     if let Some(of_one) = flags.organisation.as_deref().or(own.then_some("1")) {
         file = organisations(file, of_one)?;
     }
+    Ok((file, source))
+}
+
+/// The scenario, with its trace where the load is one.
+fn scenario(
+    mut file: StreamFile,
+    source: &str,
+    read: &mut Read,
+) -> Result<(StreamScenario, Option<Arc<Trace>>), Failure> {
     let window = file.run.window;
-    let mut checked = checked(file, &source)?;
-    // Windows are as long as users are few, where nothing is said.
-    checked.window = window;
-    files::reads_named("machine.model", &checked.machine.model)?;
-    files::reads_named("machine.wafer", &checked.machine.wafer)?;
-    if let Some(Chosen::Counted(file)) = &routing {
-        files::reads("--routing", file)?;
-        checked.machine.counted = counted(file, &checked.machine)?;
+    let mut scenario = checked(file.clone(), source)?;
+    files::reads_named("machine.model", &scenario.machine.model)?;
+    files::reads_named("machine.wafer", &scenario.machine.wafer)?;
+    let requests = match &scenario.load {
+        LoadScenario::Trace(load) => Some(read.requests(load)?),
+        _ => None,
+    };
+    if let Some(trace) = requests.as_ref().filter(|_| file.machine.context.is_none()) {
+        // As long as its longest request, where the model goes so far; others are refused, which is said.
+        let longest = trace.requests().map(|request| u64::from(request.prompt) + u64::from(request.output)).max();
+        let most = Model::from_name_or_path(&scenario.machine.model)?.max_positions;
+        file.machine.context = longest.map(|longest| (longest.div_ceil(1024) * 1024).clamp(1, most.max(1)));
+        scenario = checked(file, source)?;
     }
-    Ok(checked)
+    // Windows are as long as users are few, where nothing is said.
+    scenario.window = window;
+    Ok((scenario, requests))
 }
 
 /// So many users share an account.

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use serde_json::json;
+use rayon::prelude::*;
+use serde_json::{Value, json};
+use wafersim::answer::plan::Swept;
+use wafersim::mapping::Mapping;
 use wafersim::report;
 use wafersim::report::ReportError;
 use wafersim::report::number::{duration, whole};
@@ -36,6 +39,7 @@ use crate::pages;
 use crate::progress::{Progress, Seldom};
 use crate::request_trace;
 use crate::store_flags::{InRows, StoreFlags, row_key};
+use crate::sweep_flags::{MAPPING, Of, SweepFlags, in_words};
 
 /// Flags of `stream`.
 #[derive(Debug, Args)]
@@ -46,9 +50,8 @@ pub struct StreamFlags {
     /// Sets anything of the scenario, for example `load.users=8` or `machine.wafers=24`; may be repeated.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     sets: Vec<String>,
-    /// Runs once for each value of a setting, for example `load.users=1,2,4,8`.
-    #[arg(long, value_name = "PATH=LIST")]
-    sweep: Option<String>,
+    #[command(flatten)]
+    sweep: SweepFlags,
     #[command(flatten)]
     mapping: MappingFlags,
     #[command(flatten)]
@@ -70,7 +73,9 @@ pub struct StreamFlags {
 }
 
 /// Most points of a sweep.
-const MOST_POINTS: usize = 10_000;
+const MOST_POINTS: usize = 100_000;
+/// Machines that are placed and held at the same time; the memory of a sweep does not grow with its points.
+const PLACED_AT_ONCE: usize = 64;
 
 /// Runs the load.
 pub fn execute(flags: &StreamFlags, asked: &Asked) -> Result<(), Failure> {
@@ -96,9 +101,9 @@ pub fn execute(flags: &StreamFlags, asked: &Asked) -> Result<(), Failure> {
     // The text says itself what the scenario file does.
     let (head, given) = (asked.file(&file), asked.head());
     let words = Words { file: &file, mapping: &wanted };
-    let Some(swept) = &flags.sweep else {
+    if !flags.sweep.is_given() {
         let prepared = prepared(checked(file.clone(), &source)?, wanted.clone(), &mut Read::default())?;
-        let store = flags.store.open(|| Ok(in_rows(&words, None, std::slice::from_ref(&prepared))))?;
+        let store = flags.store.open(|| Ok(in_rows(&words, &[], std::slice::from_ref(&prepared))))?;
         let kept = store.part::<KeptRun>(0..1)?;
         let known = kept.known(0).filter(|_| !flags.mapping.is_saved());
         let point = match known {
@@ -125,60 +130,116 @@ pub fn execute(flags: &StreamFlags, asked: &Asked) -> Result<(), Failure> {
         let drawn = |kind| pages::first_chart(report::stream_chart::of_run(&point)?, kind);
         let forms = Forms::new("stream", &text, &json).asked(&head).asked_in_text(&given);
         return out.write(forms.csv(&csv).document(&page).picture(&drawn));
-    };
+    }
+    swept(flags, Sweeping { file: &file, source: &source, wanted: &wanted }, pictures.as_ref(), |points, setting| {
+        let text = || Ok(report::stream::sweep_text(setting, points));
+        let json = || Ok(report::stream::sweep_json(setting, points)?);
+        let csv = || Ok(report::stream::csv(points)?);
+        let page = |data| Ok(pages::stream_sweep(setting, report::stream::sweep_text(setting, points), data));
+        let drawn = |kind| pages::first_chart(report::stream_chart::of_sweep(setting, points)?, kind);
+        let forms = Forms::new("stream", &text, &json).asked(&head).asked_in_text(&given);
+        out.write(forms.csv(&csv).document(&page).picture(&drawn))
+    })
+}
+
+/// What is the same in all points of a sweep.
+#[derive(Clone, Copy)]
+struct Sweeping<'a> {
+    file: &'a StreamFile,
+    source: &'a str,
+    wanted: &'a Wanted,
+}
+
+/// Runs every combination; `write` has the points in their order, and the settings in words.
+fn swept(
+    flags: &StreamFlags,
+    Sweeping { file, source, wanted }: Sweeping<'_>,
+    pictures: Option<&Folder>,
+    write: impl FnOnce(&[Point], &str) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     if flags.mapping.is_saved() {
         return Err(wrong("--save-mapping", "saves the mapping of one run".into(), "without --sweep".into()));
     }
-    let (path, list) = setting("--sweep", swept)?;
-    let values: Vec<&str> = list.split(',').map(str::trim).collect();
-    if values.len() > MOST_POINTS {
-        return Err(wrong("--sweep", format!("has {} values", values.len()), format!("at most {MOST_POINTS}")));
+    if flags.sweep.sweeps(MAPPING) && flags.mapping.is_given() {
+        return Err(wrong("--sweep", "sweeps 'mapping', and --mapping gives one".into(), "one of the two".into()));
     }
-    let no_machine = |value: &str, failure: Failure| {
-        wrong("--sweep", format!("{path}={value}: {failure}"), "values for which there is a machine".into())
+    let combinations = flags.sweep.combinations(Of::Stream)?;
+    if combinations.len() > MOST_POINTS {
+        let problem = format!("makes {} points", whole(combinations.len() as u64));
+        return Err(wrong("--sweep", problem, format!("at most {}", whole(MOST_POINTS as u64))));
+    }
+    let no_machine = |swept: &[Swept], failure: Failure| {
+        let problem = format!("{}: {failure}", in_words(swept));
+        wrong("--sweep", problem, "values for which there is a machine".into())
     };
     let mut read = Read::default();
-    let mut all = Vec::with_capacity(values.len());
-    for value in &values {
-        let scenario = checked(file.with("--sweep", path, value)?, &source)?;
-        all.push(prepared(scenario, wanted.clone(), &mut read).map_err(|failure| no_machine(value, failure))?);
+    let mut all = Vec::with_capacity(combinations.len());
+    for swept in &combinations {
+        let (scenario, wanted) = with_swept(file, wanted, swept)?;
+        let prepared = prepared(checked(scenario, source)?, wanted, &mut read);
+        all.push(prepared.map_err(|failure| no_machine(swept, failure))?);
     }
-    let store = flags.store.open(|| Ok(in_rows(&words, Some(swept), &all)))?;
-    let kept = store.part::<KeptRun>(0..values.len())?;
-    let mut points: Vec<(usize, Point)> = Vec::with_capacity(values.len());
-    // The machines that are to run, and the places of their values.
-    let (mut machines, mut places) = (Vec::new(), Vec::new());
-    for (place, (value, prepared)) in values.iter().zip(all).enumerate() {
+    let words = Words { file, mapping: wanted };
+    let store = flags.store.open(|| Ok(in_rows(&words, flags.sweep.texts(), &all)))?;
+    let kept = store.part::<KeptRun>(0..combinations.len())?;
+    let mut points: Vec<(usize, Point)> = Vec::with_capacity(combinations.len());
+    let mut missing: Vec<(usize, &[Swept], Prepared)> = Vec::new();
+    for (place, (swept, prepared)) in combinations.iter().zip(all).enumerate() {
         match kept.known(place) {
-            Some(known) => points.push((place, prepared.point(value, known))),
-            None => {
-                let machine = prepared.place().map_err(|error| no_machine(value, error.into()))?;
-                machines.push(((*value).to_owned(), machine));
-                places.push(place);
-            }
+            Some(known) => points.push((place, prepared.point("", known).of_sweep(swept))),
+            None => missing.push((place, swept, prepared)),
         }
     }
-    let progress = Progress::start(machines.len() as u64);
-    let run = sweep(&machines, |index, point| {
-        // As many places as machines.
-        kept.keep(places.get(index).copied().unwrap_or(index), &KeptRun::from(point))?;
-        progress.advance();
-        Ok::<_, Failure>(())
-    });
-    let run = run.inspect_err(|_| progress.clear())?;
+    let progress = Progress::start(missing.len() as u64);
+    for some in missing.chunks(PLACED_AT_ONCE) {
+        let run = run_side_by_side(some, no_machine, |place, point| {
+            kept.keep(place, &KeptRun::from(point))?;
+            progress.advance();
+            Ok(())
+        });
+        points.extend(run.inspect_err(|_| progress.clear())?);
+    }
     progress.finish();
     store.close()?;
-    points.extend(places.into_iter().zip(run));
     points.sort_by_key(|(place, _)| *place);
     let points: Vec<Point> = points.into_iter().map(|(_, point)| signed_point(point)).collect();
-    draw(pictures.as_ref(), || report::stream_chart::of_sweep(path, &points))?;
-    let text = || Ok(report::stream::sweep_text(path, &points));
-    let json = || Ok(report::stream::sweep_json(path, &points)?);
-    let csv = || Ok(report::stream::csv(&points)?);
-    let page = |data| Ok(pages::stream_sweep(path, report::stream::sweep_text(path, &points), data));
-    let drawn = |kind| pages::first_chart(report::stream_chart::of_sweep(path, &points)?, kind);
-    let forms = Forms::new("stream", &text, &json).asked(&head).asked_in_text(&given);
-    out.write(forms.csv(&csv).document(&page).picture(&drawn))
+    let paths = combinations.first().map(|swept| swept.iter().map(|one| one.path.as_str()).collect::<Vec<_>>());
+    let setting = paths.unwrap_or_default().join(", ");
+    draw(pictures, || report::stream_chart::of_sweep(&setting, &points))?;
+    write(&points, &setting)
+}
+
+/// Places machines and runs them, with their places among all points. Of several that cannot be placed, the first one
+/// is named.
+fn run_side_by_side(
+    some: &[(usize, &[Swept], Prepared)],
+    no_machine: impl Fn(&[Swept], Failure) -> Failure,
+    finished: impl Fn(usize, &Point) -> Result<(), Failure> + Sync,
+) -> Result<Vec<(usize, Point)>, Failure> {
+    let placed: Vec<_> = some.par_iter().map(|(_, _, prepared)| prepared.clone().place()).collect();
+    let machines = placed.into_iter().zip(some).map(|(machine, (_, swept, _))| match machine {
+        Ok(machine) => Ok((String::new(), machine)),
+        Err(error) => Err(no_machine(swept, error.into())),
+    });
+    let machines = machines.collect::<Result<Vec<_>, Failure>>()?;
+    // As many points as machines.
+    let place = |index: usize| some.get(index).map_or(index, |(place, ..)| *place);
+    let points = sweep(&machines, |index, point| finished(place(index), point))?;
+    Ok(points.into_iter().zip(some).map(|(point, (place, swept, _))| (*place, point.of_sweep(swept))).collect())
+}
+
+/// A scenario with the values of a combination, and the mapping, which is none of its settings.
+pub fn with_swept(file: &StreamFile, wanted: &Wanted, swept: &[Swept]) -> Result<(StreamFile, Wanted), Failure> {
+    let (mut file, mut wanted) = (file.clone(), wanted.clone());
+    for Swept { path, value } in swept {
+        if path == MAPPING {
+            files::reads_named("--sweep", value)?;
+            wanted.mapping = Some(Mapping::from_name_or_path(value)?);
+        } else {
+            file = file.with("--sweep", path, value)?;
+        }
+    }
+    Ok((file, wanted))
 }
 
 /// A point that says what made it.
@@ -194,8 +255,14 @@ struct Words<'a> {
 }
 
 /// One run, or a run for each value of a sweep.
-fn in_rows(Words { file, mapping }: &Words<'_>, swept: Option<&str>, all: &[Prepared]) -> InRows {
+fn in_rows(Words { file, mapping }: &Words<'_>, swept: &[String], all: &[Prepared]) -> InRows {
     let keys = all.iter().map(|one| row_key(&one.provenance().input_hash, &one.question().scenario)).collect();
+    // One sweep is a text, as it always was.
+    let swept = match swept {
+        [] => Value::Null,
+        [one] => json!(one),
+        several => json!(several),
+    };
     let words = json!({ "scenario": file, "sweep": swept, "mapping": mapping.hash(), "search": mapping.search });
     InRows { command: "stream", words, keys }
 }
@@ -208,7 +275,7 @@ fn trace(flags: &StreamFlags) -> Result<Option<(Destination, usize)>, Failure> {
             Some(limit) => Err(wrong("--trace-limit", format!("is '{limit}'"), "with --trace".into())),
         };
     };
-    if flags.sweep.is_some() {
+    if flags.sweep.is_given() {
         return Err(wrong("--trace", "shows one run".into(), "without --sweep".into()));
     }
     let limit = trace_limit(flags.trace_limit.as_deref())?;
@@ -218,7 +285,7 @@ fn trace(flags: &StreamFlags) -> Result<Option<(Destination, usize)>, Failure> {
 /// The file of `--write-load`, opened.
 fn write_load(flags: &StreamFlags) -> Result<Option<Destination>, Failure> {
     let Some(file) = &flags.write_load else { return Ok(None) };
-    let other = [("--sweep", flags.sweep.is_some()), ("--store", flags.store.is_given())];
+    let other = [("--sweep", flags.sweep.is_given()), ("--store", flags.store.is_given())];
     if let Some((other, _)) = other.into_iter().find(|(_, is_given)| *is_given) {
         return Err(wrong("--write-load", "writes the load of one run".into(), format!("without {other}")));
     }
@@ -306,7 +373,8 @@ pub struct Read {
 }
 
 impl Read {
-    fn requests(&mut self, load: &TraceScenario) -> Result<Arc<RequestTrace>, Failure> {
+    /// The requests of a trace.
+    pub fn requests(&mut self, load: &TraceScenario) -> Result<Arc<RequestTrace>, Failure> {
         // The speed is the replay's.
         let asked = TraceScenario { speed: 1.0, ..load.clone() };
         if let Some((known, trace)) = &self.requests

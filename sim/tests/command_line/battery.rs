@@ -50,6 +50,7 @@ pub const BATTERY: &[Runs] = runs! {
     "size": [
         "@sized.toml --search none --seeds 2 --ttft-p95 300ms --speed-p5 300 --format json",
         "@sized.toml --search none --seeds 2 --speed-p5 1000000 --format json",
+        "@sized.toml --search none --seeds 2 --sweep load.users=2,6 --sweep speed_p5=100,1e6 --format json",
     ] others ["@sized.toml --search none --seeds 2 --speed-p5 100 --format json"];
     "cost": ["--model llama-3.1-8b --context 4k --search none --users 4 --format json"]
         others ["--model llama-3.1-8b --context 2k --search none --users 2 --price-kwh 0.08 --format json"];
@@ -72,6 +73,8 @@ pub const BATTERY: &[Runs] = runs! {
         others ["--model qwen3-30b-a3b --wafers 4 --batches 4 --moves 5 --strategies spread --batch 2 --format json"];
     "results list": ["@rows.jsonl"] others [];
     "results show": ["@rows.jsonl --format json"] others [];
+    "results diff": ["@rows.jsonl @others.jsonl --format json", "@rows.jsonl @others.jsonl --by place --format json"]
+        others ["@rows.jsonl @rows.jsonl --format json"];
     "results merge": ["@rows.jsonl --into @merged.jsonl"] others [];
     "routing inspect": ["@routed.jsonl --format json"] others [];
     "routing generate": ["--model qwen3-30b-a3b --layers 3 --tokens 40"] others [];
@@ -120,6 +123,8 @@ impl Folder {
         let store = at("rows.jsonl").display().to_string();
         let plan = "plan --model llama-3.1-8b --search none --users 1 --context 1k";
         simctl(&format!("{plan} --store {store}")).data();
+        let store = at("others.jsonl").display().to_string();
+        simctl(&format!("{plan} --set clock_ghz=0.9 --store {store}")).data();
         Self(folder)
     }
 

@@ -24,6 +24,15 @@ fn a_swept_run_is_a_table_of_the_answers() {
     }
     let last: Vec<_> = rows.iter().map(|row| row["users"].as_u64().unwrap()).collect();
     assert_eq!(last, [1, 2, 4, 1, 2, 4], "the last one fastest");
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("--store {}", folder.path().join("rows.jsonl").display());
+    let kept = simctl(&format!("run {QUICK} {sweeps} --ranges none --format csv {store}")).data();
+    let again = simctl(&format!("run {QUICK} {sweeps} --ranges none --format csv {store} --resume"));
+    assert!(again.stderr.contains("rows known: 6 of 6"), "{}", again.stderr);
+    assert_eq!(kept, again.data());
+    let other = simctl(&format!("run {QUICK} {sweeps} --ranges corner --format csv {store} --resume"));
+    assert_eq!(other.code, Some(2), "another question: {}", other.stderr);
+    assert_eq!(simctl(&format!("run {QUICK} {store} --resume")).code, Some(2), "a store of one answer");
     let text = simctl(&format!("run {QUICK} {sweeps} --ranges none")).data();
     assert!(text.contains("wafer.link.latency") && text.contains("6 points"), "{text}");
 }
@@ -90,4 +99,167 @@ fn what_cannot_be_swept_is_refused() {
     }
     let said = simctl(&format!("run {QUICK} --sweep users=1,2 --certify"));
     assert!(said.code == Some(2) && said.stderr.contains("without --sweep"), "{}", said.stderr);
+}
+
+const LOAD: &str = "[machine]\nmodel = 'llama-3.1-8b'\ncontext = 4096\nusers = 4\n[load]\nusers = 6\nthink = 0.05\n\
+                    prompt = { median = 300 }\noutput = { median = 40 }\n[run]\nwarm_up = 0.5\nwindow = 2.0\n";
+
+#[test]
+fn a_stream_is_swept_over_several_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("load.toml");
+    std::fs::write(&path, LOAD).unwrap();
+    let stream = |threads: &str, more: &str| {
+        let sweeps =
+            "--sweep load.users=1,3 --sweep mapping=published,best --sweep machine.wafer_parameters.link.latency=1,5";
+        let mut command = command(&format!("stream {} --search none {sweeps} {more}", path.display()));
+        command.env("RAYON_NUM_THREADS", threads);
+        said(command)
+    };
+    let csv = stream("1", "--format csv").data();
+    assert_eq!(csv, stream("4", "--format csv").data());
+    let rows: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(rows[0][..3], ["load.users", "mapping", "machine.wafer_parameters.link.latency"]);
+    let asked: Vec<String> = rows[1..].iter().map(|row| row[..3].join(" ")).collect();
+    assert_eq!(asked.len(), 8);
+    assert_eq!((asked[0].as_str(), asked[1].as_str()), ("1 published 1", "1 published 5"), "the last one fastest");
+    assert_eq!(asked[7], "3 best 5");
+    let store = folder.path().join("rows.jsonl");
+    let store = format!("--format csv --store {}", store.display());
+    assert_eq!(csv, stream("2", &store).data());
+    let again = stream("2", &format!("{store} --resume"));
+    assert!(again.stderr.contains("rows known: 8 of 8"), "{}", again.stderr);
+    assert_eq!(csv, again.data());
+    let one = simctl(&format!(
+        "stream {} --search none --mapping best --set load.users=3 --set machine.wafer_parameters.link.latency=5 --format json",
+        path.display()
+    ));
+    let all = stream("2", "--format json").json();
+    assert_eq!(all["points"][7]["outcome"], one.json()["outcome"], "a point is what a run says");
+    assert_eq!(all["points"][7]["swept"][1]["value"], "best");
+    let lines = folder.path().join("lines.svg");
+    let many = format!(
+        "stream {} --search none --sweep load.users=1,2 --sweep machine.wafer_parameters.link.latency=1..12 --out {}",
+        path.display(),
+        lines.display()
+    );
+    simctl(&many).data();
+    let svg = std::fs::read_to_string(&lines).unwrap();
+    assert!(
+        svg.contains("latency 1") && svg.contains("of 12 combinations"),
+        "a line for each, as many as have a color"
+    );
+    let said = simctl(&format!("stream {} --sweep load.users=1,2 --sweep load.users=3", path.display()));
+    assert!(said.code == Some(2) && said.stderr.contains("twice"), "{}", said.stderr);
+}
+
+#[test]
+fn a_size_is_swept_and_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sized.toml");
+    std::fs::write(&path, LOAD).unwrap();
+    let size = |more: &str| simctl(&format!("size {} --search none --seeds 2 {more}", path.display()));
+    let sweeps = "--speed-p5 300 --sweep load.users=2,40 --sweep ttft_p95=5ms,300ms";
+    let store = format!("--store {}", folder.path().join("rows.jsonl").display());
+    let csv = size(&format!("{sweeps} {store} --format csv")).data();
+    let rows: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!((rows.len(), &rows[0][..3]), (5, &["load.users", "ttft_p95", "feasible"][..]));
+    let again = size(&format!("{sweeps} {store} --resume --format csv"));
+    assert!(again.stderr.contains("rows known: 4 of 4"), "{}", again.stderr);
+    assert_eq!(again.data(), csv);
+    let alone = size("--set load.users=40 --speed-p5 300 --ttft-p95 300ms --format json").json();
+    assert_eq!(rows[4][3], alone["machines"].to_string(), "a row is what a size says");
+    // No machine of one wafer holds the large model: a row, not an error.
+    let models = "--speed-p5 300 --set machine.wafers=1 --sweep machine.model=llama-3.1-8b,qwen3-coder-480b-a35b";
+    let text = size(models).data();
+    assert!(text.contains("2 combinations, 1 of them feasible") && text.contains("no machine"), "{text}");
+    for (more, part) in [
+        ("--sweep load.users=1,2", "service levels"),
+        ("--speed-p5 300 --store x.jsonl", "--sweep"),
+        ("--sweep ttft_p95=1s,soon", "ttft_p95=soon"),
+        ("--speed-p5 300 --sweep load.nothing=1,2", "load.nothing"),
+    ] {
+        let said = size(more);
+        assert!(said.code == Some(2) && said.stderr.contains(part), "{more}: {}", said.stderr);
+    }
+}
+
+#[test]
+fn a_size_takes_a_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace.csv");
+    let mut text = "arrival_s,prompt_tokens,output_tokens\n".to_owned();
+    for number in 0..300 {
+        text += &format!("{},{},{}\n", number as f64 * 0.2, 200 + number % 7 * 100, 20 + number % 5);
+    }
+    std::fs::write(&path, text).unwrap();
+    let size = |more: &str| {
+        simctl(&format!(
+            "size --model llama-3.1-8b --search none --seeds 2 --ttft-p95 300ms --trace {} {more}",
+            path.display()
+        ))
+    };
+    let json = size("--format json").json();
+    assert!((json["users"].as_f64().unwrap() - 5.0).abs() < 0.1, "requests a second: {}", json["users"]);
+    assert_eq!((&json["feasible"], &json["machines"]), (&true.into(), &1.into()));
+    let text = size("--trace-format plain").data();
+    assert!(
+        text.contains("requests/s of llama-3.1-8b") && text.contains("prompts: 500 tokens in the median"),
+        "{text}"
+    );
+    let said = size("--users 5");
+    assert_eq!(said.code, Some(2), "{}", said.stderr);
+    let said = size("--trace-format nothing");
+    assert!(said.code == Some(2) && said.stderr.contains("mooncake"), "{}", said.stderr);
+}
+
+#[test]
+fn stores_are_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let store = |name: &str, set: &str| simctl(&format!("plan {QUICK} --users 1,2 {set} --store {}", at(name))).data();
+    store("a.jsonl", "");
+    store("b.sqlite", "");
+    store("c.jsonl", "--set clock_ghz=0.9");
+    let same = simctl(&format!("results diff {} {}", at("a.jsonl"), at("b.sqlite"))).data();
+    assert!(same.contains("2 in both (by what they mean), 2 of them the same; 0 in a only"), "{same}");
+    let other = simctl(&format!("results diff {} {}", at("a.jsonl"), at("c.jsonl"))).data();
+    assert!(other.contains("0 in both") && other.contains("--by place"), "{other}");
+    let json = simctl(&format!("results diff {} {} --by place --format json", at("a.jsonl"), at("c.jsonl"))).json();
+    assert_eq!((&json["both"], &json["same"]), (&2.into(), &0.into()));
+    let slower = json["rows"].as_array().unwrap().iter().find(|row| row["path"] == "tokens_per_second_per_user");
+    assert!(slower.unwrap()["change"].as_f64().unwrap() < 0.0, "a slower clock: {json}");
+    let csv = simctl(&format!("results diff {} {} --format csv", at("a.jsonl"), at("c.jsonl"))).data();
+    assert_eq!(csv.lines().count(), 1 + 4, "rows that only one has: {csv}");
+}
+
+#[test]
+fn machines_and_streamed_weights_stand_beside_an_answer() {
+    let json =
+        simctl(&format!("run {QUICK} --users 2 --ranges none --machines 10 --weight-streaming --format json")).json();
+    let (machines, streaming) = (&json["machines"], &json["weight_streaming"]);
+    assert_eq!((&machines["users"], &machines["wafers"]), (&20.into(), &10.into()));
+    let total = json["tokens_per_second_total"].as_f64().unwrap();
+    assert!((machines["tokens_per_second"].as_f64().unwrap() / total - 10.0).abs() < 1e-9);
+    assert!((streaming["bandwidth_gb_s"].as_f64().unwrap() - 150.0).abs() < 1e-9, "a link's");
+    let one = &streaming["passes"][0];
+    let seconds = streaming["weight_bytes"].as_f64().unwrap() / 150e9;
+    assert!((one["pass_s"]["value"].as_f64().unwrap() - seconds).abs() < 1e-9, "{one}");
+    let plain = simctl(&format!("run {QUICK} --users 2 --ranges none --format json")).json();
+    assert_eq!(json["tokens_per_second_total"], plain["tokens_per_second_total"], "nothing beside it moves it");
+    assert_eq!(json["provenance"]["input_hash"], plain["provenance"]["input_hash"]);
+    let plan = simctl(&format!("plan {QUICK} --users 1,2 --machines 3 --format json")).json();
+    assert_eq!(plan["machines"].as_array().unwrap().len(), 2);
+    let text = simctl(&format!("plan {QUICK} --users 1,2 --machines 3")).data();
+    assert!(text.contains("3 machines") && text.contains("USD/M tokens"), "{text}");
+    for (more, part) in [
+        ("run --weight-streaming=0", "above 0"),
+        ("run --weight-streaming=much", "much"),
+        ("run --machines 0", "1..=100000"),
+        ("plan --machines 2 --sweep wafer=wse2,wse3", "--machines"),
+    ] {
+        let (command, flags) = more.split_once(' ').unwrap();
+        let said = simctl(&format!("{command} {QUICK} {flags}"));
+        assert!(said.code == Some(2) && said.stderr.contains(part), "{more}: {}", said.stderr);
+    }
 }

@@ -8,7 +8,7 @@ use wafersim_spec::scenario::WaferCount;
 use wafersim_stream::run::{Files, Prepared, Server};
 use wafersim_stream::scenario::StreamScenario;
 
-use super::{Asked, Told, users_of};
+use super::{Asked, Told, is_counted, users_of};
 use crate::error::DecideError;
 
 /// A machine that could be bought.
@@ -37,8 +37,10 @@ pub(super) fn designs(asked: &Asked, told: Told<'_>) -> Result<Vec<Design>, Deci
         WaferCount::Exactly(wafers) => Some(wafers),
         WaferCount::Auto | WaferCount::Fewest => None,
     };
-    let users = users_of(&asked.scenario.load)?;
-    let counts: Vec<u64> = held().take_while(|holds| *holds == 1 || *holds as f64 <= 2.0 * users).collect();
+    let users = users_of(asked)?;
+    // How many of the requests that come at a rate are there at once is not known yet.
+    let most = if is_counted(&asked.scenario.load) { 2.0 * users } else { f64::INFINITY };
+    let counts: Vec<u64> = held().take_while(|holds| *holds == 1 || *holds as f64 <= most).collect();
     told(&format!("looking for numbers of wafers for {} numbers of users", counts.len()));
     let of = |holds: u64| wafers_for(asked, &question, holds, given).into_iter().map(move |wafers| (wafers, holds));
     let mut all: Vec<(u32, u64)> = counts.into_par_iter().flat_map_iter(of).collect();
@@ -104,6 +106,7 @@ pub(super) fn placed_as(
     scenario.machine.wafers = WaferCount::Exactly(wafers);
     scenario.machine.users = holds;
     scenario.micro_batch = scenario.micro_batch.map(|size| size.min(holds));
-    let files = Files { mapping: asked.mapping.clone(), search: asked.search, ..Files::default() };
+    let (requests, mapping) = (asked.requests.clone(), asked.mapping.clone());
+    let files = Files { requests, mapping, search: asked.search, ..Files::default() };
     Ok(Prepared::new(scenario, files)?.place()?)
 }

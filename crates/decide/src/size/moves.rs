@@ -113,6 +113,6 @@ fn most_with(asked: &Asked, design: &Design, other: &Other, most: f64, users: f6
     };
     let load = &other.scenario.load;
     let holds = |count: f64| tightest(&asked.levels, &run(asked, server, load, count, asked.scenario.seed)).0 >= 0.0;
-    let least = least_of(load);
+    let least = least_of(asked, load);
     holds(least).then(|| bisected(asked, least, most, users, &holds))
 }

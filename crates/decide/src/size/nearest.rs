@@ -2,12 +2,14 @@
 
 use serde::Serialize;
 use wafersim_stream::load::Lengths;
+use wafersim_stream::request::Request;
 use wafersim_stream::run::Server;
 use wafersim_stream::scenario::LoadScenario;
+use wafersim_stream::trace::Trace;
 
 use super::designs::Design;
 use super::seek::{Found, kept, least_of, run, tightest};
-use super::{Asked, Kept, Size, with_users};
+use super::{Asked, Kept, Size};
 use crate::error::DecideError;
 
 /// Why nothing is feasible.
@@ -51,7 +53,7 @@ pub(super) fn infeasible(asked: &Asked, all: &[Design], found: &[Found], size: S
         placed.reduce(|best, other| if other.2.headroom_of_one > best.2.headroom_of_one { other } else { best });
     let Some((design, server, of_one)) = nearest else { return Ok(size) };
     let load = &asked.scenario.load;
-    let outcome = run(asked, server, load, least_of(load), asked.scenario.seed);
+    let outcome = run(asked, server, load, least_of(asked, load), asked.scenario.seed);
     let levels = kept(&asked.levels, std::slice::from_ref(&outcome));
     let mut changes = Vec::new();
     for (place, level) in asked.levels.iter().enumerate() {
@@ -106,8 +108,39 @@ pub(super) fn prompts(asked: &Asked, server: &Server) -> Vec<String> {
         }
         LoadScenario::Closed(load) => vec![prompt("a prompt", 0, load.prompt.median.into())],
         LoadScenario::Open(load) => vec![prompt("a prompt", 0, load.prompt.median.into())],
-        LoadScenario::Trace(_) => Vec::new(),
+        LoadScenario::Trace(_) => asked.requests.as_deref().map_or_else(Vec::new, |trace| of_trace(trace, server)),
     }
+}
+
+/// What the requests of a trace are like, and how many are too long.
+fn of_trace(trace: &Trace, server: &Server) -> Vec<String> {
+    let sorted = |of: &dyn Fn(&Request) -> u32| {
+        let mut all: Vec<u32> = trace.requests().map(|request| of(&request)).collect();
+        all.sort_unstable();
+        all
+    };
+    let at = |sorted: &[u32], part: f64| {
+        let place = (part * sorted.len().saturating_sub(1) as f64).round() as usize;
+        sorted.get(place).copied().unwrap_or_default()
+    };
+    let (prompts, outputs) = (sorted(&|request| request.prompt), sorted(&|request| request.output));
+    let said = |what: &str, sorted: &[u32]| {
+        format!("{what}: {} tokens in the median, {} at p95", at(sorted, 0.5), at(sorted, 0.95))
+    };
+    let mut sentences = vec![said("prompts", &prompts), said("answers", &outputs)];
+    let median = u64::from(at(&prompts, 0.5));
+    sentences.push(format!(
+        "a prompt of {median} tokens, none of them known: {:.3} s alone",
+        server.prompt_alone(0, median)
+    ));
+    let longest = u64::from(server.longest());
+    let is_too_long = |request: &Request| u64::from(request.prompt) + u64::from(request.output) > longest;
+    let refused = trace.requests().filter(is_too_long).count();
+    if refused > 0 {
+        let all = trace.len();
+        sentences.push(format!("{refused} of {all} requests are longer than {longest} tokens, and refused"));
+    }
+    sentences
 }
 
 /// Which levels one user alone breaks, in words.
@@ -122,8 +155,8 @@ fn broken(asked: &Asked, of_one: &Found) -> Vec<String> {
 /// What fewer tokens would do.
 fn tokens(asked: &Asked, server: &Server) -> Vec<Change> {
     let holds = |load: &LoadScenario| {
-        let load = with_users(load, least_of(load));
-        tightest(&asked.levels, &run(asked, server, &load, least_of(&load), asked.scenario.seed)).0 >= 0.0
+        let least = least_of(asked, load);
+        tightest(&asked.levels, &run(asked, server, load, least, asked.scenario.seed)).0 >= 0.0
     };
     let scaled = |lengths: Lengths, tokens: f64| Lengths { median: tokens.max(1.0) as u32, ..lengths };
     match &asked.scenario.load {

@@ -9,7 +9,7 @@ use wafersim_stream::scenario::LoadScenario;
 
 use super::designs::Design;
 use super::levels::Level;
-use super::{Asked, Kept, PlanSeen, is_counted, machines, users_of, wafers_in_all, with_users};
+use super::{Asked, Kept, PlanSeen, is_counted, machines, rate_of, users_of, wafers_in_all, with_users};
 
 /// What a design came to.
 #[derive(Clone)]
@@ -56,6 +56,10 @@ const WARM_UP: f64 = 300.0;
 /// A window has about so many user-seconds, and so many seconds at least and at most.
 const USER_SECONDS: f64 = 6_000.0;
 const WINDOW: (f64, f64) = (300.0, 2400.0);
+/// Part of a trace before the window.
+const TRACE_WARM_UP: f64 = 0.1;
+/// Requests that the smallest part of a trace has: enough for a quantile of 95 %.
+const FEWEST_REQUESTS: f64 = 64.0;
 /// Designs that are asked side by side.
 const ROUND: usize = 4;
 /// Users are found to so small a part.
@@ -68,15 +72,27 @@ const ROUNDS: usize = 12;
 pub(super) fn under(asked: &Asked, load: &LoadScenario, users: f64, seed: u64) -> Under {
     let scenario = &asked.scenario;
     // A window that was given is one for all users: it is as long for a machine's.
-    let usual = (USER_SECONDS / users.max(1e-9)).clamp(WINDOW.0, WINDOW.1);
-    let warm_up = if scenario.warm_up > 0.0 { scenario.warm_up } else { WARM_UP };
+    let (usual, usual_warm_up) = match span(asked, load) {
+        // A trace as it is, but for its beginning, when caches are empty.
+        Some(span) => (span * (1.0 - TRACE_WARM_UP), span * TRACE_WARM_UP),
+        None => ((USER_SECONDS / users.max(1e-9)).clamp(WINDOW.0, WINDOW.1), WARM_UP),
+    };
+    let warm_up = if scenario.warm_up > 0.0 { scenario.warm_up } else { usual_warm_up };
     // Organisations are shared out over machines as their users are.
     let organisations = scenario.clients.as_ref().map(|clients| {
-        let all = users_of(&scenario.load).unwrap_or(users).max(1e-9);
+        let all = users_of(asked).unwrap_or(users).max(1e-9);
         (f64::from(clients.organisations) * users / all).round().max(1.0) as u32
     });
     let window = scenario.window.unwrap_or(usual);
-    Under { load: with_users(load, users), organisations, warm_up, window, seed }
+    Under { load: with_users(asked, load, users), organisations, warm_up, window, seed }
+}
+
+/// Seconds of a trace as it is replayed, where the load is one.
+fn span(asked: &Asked, load: &LoadScenario) -> Option<f64> {
+    match (load, &asked.requests) {
+        (LoadScenario::Trace(load), Some(trace)) => Some(trace.about().span_s / load.speed),
+        _ => None,
+    }
 }
 
 /// A run of so many users.
@@ -125,7 +141,7 @@ fn of_one(asked: &Asked, design: &Design) -> Found {
         }
     };
     let load = &asked.scenario.load;
-    let one = run(asked, server, load, least_of(load), asked.scenario.seed);
+    let one = run(asked, server, load, least_of(asked, load), asked.scenario.seed);
     let of_one = asked.levels.iter().map(|level| level.value(&one)).collect();
     let (headroom_of_one, binds) = tightest(&asked.levels, &one);
     let why = binds.filter(|_| headroom_of_one < 0.0);
@@ -138,7 +154,7 @@ fn of_design(asked: &Asked, design: &Design, known: &Found, users: f64, fewest: 
     let Ok(server) = &design.server else { return known.clone() };
     let load = &asked.scenario.load;
     let holds = |count: f64| tightest(&asked.levels, &run(asked, server, load, count, asked.scenario.seed)).0 >= 0.0;
-    let least = least_of(load);
+    let least = least_of(asked, load);
     // As many users as it must serve to need fewer wafers than what is known.
     let needed = fewest.map(|fewest| {
         let machines = (fewest.saturating_sub(1) / u64::from(design.wafers)).max(1) as f64;
@@ -167,10 +183,14 @@ fn of_design(asked: &Asked, design: &Design, known: &Found, users: f64, fewest: 
     }
 }
 
-/// The smallest load of a machine: a user, or a request in some minutes.
-pub(super) fn least_of(load: &LoadScenario) -> f64 {
+/// The smallest load of a machine: a user, a request in some minutes, a trace's smallest part.
+pub(super) fn least_of(asked: &Asked, load: &LoadScenario) -> f64 {
     match load {
         LoadScenario::Open(load) => (load.rate * 1e-3).min(0.01),
+        LoadScenario::Trace(load) => {
+            let requests = asked.requests.as_ref().map_or(1, |trace| trace.len().max(1)) as f64;
+            rate_of(asked, load).unwrap_or(1.0) * (FEWEST_REQUESTS / requests).min(1.0)
+        }
         _ => 1.0,
     }
 }
@@ -242,7 +262,7 @@ pub(super) fn confirmed(asked: &Asked, design: &Design, most: f64, users: f64) -
         };
         broken = Some(worst.level.to_string());
         let fewer = if counted { (each * LESS).floor().min(each - 1.0) } else { each * LESS };
-        if fewer < least_of(load) {
+        if fewer < least_of(asked, load) {
             return None;
         }
         each = shared(fewer);

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use wafersim_answer::Provenance;
+use wafersim_answer::plan::Swept;
 
 use super::{MachineSummary, Server};
 use crate::result::ServiceOutcome;
@@ -15,8 +16,11 @@ use crate::trace::TraceSummary;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Point {
-    /// The value of the setting, as written; empty where nothing was swept.
+    /// The value of the setting, as written, with commas between those of several; empty where nothing was swept.
     pub value: String,
+    /// The settings that were swept, each with its value.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub swept: Vec<Swept>,
     /// Where it comes from.
     pub provenance: Provenance,
     /// What was run.
@@ -75,6 +79,15 @@ impl From<WrittenRun> for KeptRun {
 impl From<&Point> for KeptRun {
     fn from(point: &Point) -> Self {
         Self { machine: point.machine.clone(), outcome: point.outcome.clone() }
+    }
+}
+
+impl Point {
+    /// The same as a point of a sweep over these settings.
+    #[must_use]
+    pub fn of_sweep(self, swept: &[Swept]) -> Self {
+        let values: Vec<&str> = swept.iter().map(|one| one.value.as_str()).collect();
+        Self { value: values.join(", "), swept: swept.to_vec(), ..self }
     }
 }
 

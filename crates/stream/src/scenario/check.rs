@@ -129,6 +129,15 @@ pub struct TraceScenario {
     pub speed: f64,
     /// Most requests.
     pub requests: Option<u64>,
+    /// The part of its sessions that comes, drawn by the seed of the run: a machine's, where several share the trace.
+    /// A larger part has all of a smaller one.
+    #[serde(skip_serializing_if = "is_whole")]
+    pub part: f64,
+}
+
+/// Whether it is all of a trace.
+fn is_whole(part: &f64) -> bool {
+    *part >= 1.0
 }
 
 const MOST_REPLICAS: u64 = 256;
@@ -427,6 +436,7 @@ fn load(checks: &Checks<'_>, file: LoadFile, longest: u32, seed: u64) -> Result<
             reading: reading(checks, &file, seed)?,
             speed: checks.real("load.speed", file.speed.unwrap_or(1.0), (1e-3, 1e3))?,
             requests,
+            part: 1.0,
         }),
     };
     refuse_too_long(checks, &loaded, longest)?;
