@@ -12,8 +12,9 @@ pub const MOST_ROWS: usize = 100;
 
 const WIDTH: u32 = 900;
 const MARGIN: u32 = 16;
-/// Room for names at the left and for numbers at the right of the bars.
+/// Room for names at the left, at least and at most, and for numbers at the right of the bars.
 const NAMES: u32 = 250;
+const WIDE_NAMES: u32 = 350;
 const NUMBERS: u32 = 120;
 const BAR: u32 = 14;
 const ROW: u32 = 20;
@@ -82,7 +83,10 @@ fn drawing(waterfall: &Waterfall) -> Result<Drawing, PictureError> {
     let mut drawing = Drawing::new(WIDTH, 0, waterfall.title.clone());
     let room = WIDTH - 2 * MARGIN;
     drawing.text((MARGIN, MARGIN), Large, shortened(&waterfall.title, Large, room).unwrap_or_default(), INK);
-    let (left, width) = (MARGIN + NAMES, room - NAMES - NUMBERS);
+    let letters = waterfall.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
+    let names =
+        (u32::try_from(letters).unwrap_or(u32::MAX).saturating_mul(Small.font().width()) + 8).clamp(NAMES, WIDE_NAMES);
+    let (left, width) = (MARGIN + names, room - names - NUMBERS);
     let largest = waterfall.rows.iter().fold(0.0f64, |largest, row| largest.max(row.value));
     let at = |value: f64| left + (value / largest.max(f64::MIN_POSITIVE) * f64::from(width)).round() as u32;
     let name_y = MARGIN + Large.line() + 6;
@@ -98,7 +102,7 @@ fn drawing(waterfall: &Waterfall) -> Result<Drawing, PictureError> {
     let mut before = 0.0f64;
     for (index, row) in waterfall.rows.iter().enumerate() {
         let y = top + ROW * index as u32;
-        let name = shortened(&row.name, Small, NAMES - 8).unwrap_or_default();
+        let name = shortened(&row.name, Small, names - 8).unwrap_or_default();
         drawing.text((MARGIN, y), Small, name, if row.is_total { INK } else { SOFT });
         let (from, to) = if row.is_total { (0.0, row.value) } else { (before.min(row.value), before.max(row.value)) };
         let color = match (row.is_total, row.value > before) {

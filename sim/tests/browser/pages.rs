@@ -18,7 +18,7 @@ const NUMBERS: &str = r#"(() => {
   };
   const sizes = { ns: 1e-9, us: 1e-6, ms: 1e-3, s: 1, min: 60, h: 3600, days: 86400,
     B: 1, KiB: 1024, MiB: 1048576, GiB: 1073741824, TiB: 1099511627776, '%': 0.01 };
-  const scales = { s: 1, ms: 1e-3, us: 1e-6, percent: 0.01 };
+  const scales = { s: 1, ms: 1e-3, us: 1e-6, percent: 0.01, millispeed: 1e-3 };
   const wrong = [];
   let read = 0;
   for (const element of document.querySelectorAll('[data-at]')) {

@@ -285,6 +285,11 @@ fn wrong_flags_are_refused_before_anything_is_served() {
         ("--keys no-such.txt", "no-such.txt"),
         ("--upstream nowhere", "--upstream: nowhere: begins neither with http:// nor with https://"),
         ("--upstream http://me:secret@x/v1", "--upstream: ...@x/v1: holds a name or a password"),
+        ("--upstream http://x/v1 --upstream-ca no-such.pem", "no-such.pem"),
+        (
+            "--upstream http://x/v1 --upstream-ca Cargo.toml",
+            "--upstream-ca: Cargo.toml: is of no use: 'x' is asked without TLS",
+        ),
         ("--upstream http://x/v1 --upstream-key-env NO_SUCH_KEY", "--upstream-key-env: 'NO_SUCH_KEY' is not set"),
     ] {
         let machine = file("serve-wrong.toml", MACHINE);
