@@ -19,8 +19,8 @@ const NUMBERS: u32 = 120;
 const BAR: u32 = 14;
 const ROW: u32 = 20;
 const TOTAL: Rgb = [0x4e, 0x79, 0xa7];
-const LESS: Rgb = [0x59, 0xa1, 0x4f];
-const MORE: Rgb = [0xe1, 0x57, 0x59];
+const BETTER: Rgb = [0x59, 0xa1, 0x4f];
+const WORSE: Rgb = [0xe1, 0x57, 0x59];
 
 /// Totals and steps, from top to bottom.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +31,8 @@ pub struct Waterfall {
     pub caption: Vec<String>,
     /// What is counted, with its unit.
     pub axis: String,
+    /// Whether more of it is better: then what falls is drawn as a loss.
+    pub is_more_better: bool,
     /// The rows; 1 to [`MOST_ROWS`], the first a total.
     pub rows: Vec<WaterfallRow>,
 }
@@ -105,10 +107,12 @@ fn drawing(waterfall: &Waterfall) -> Result<Drawing, PictureError> {
         let name = shortened(&row.name, Small, names - 8).unwrap_or_default();
         drawing.text((MARGIN, y), Small, name, if row.is_total { INK } else { SOFT });
         let (from, to) = if row.is_total { (0.0, row.value) } else { (before.min(row.value), before.max(row.value)) };
-        let color = match (row.is_total, row.value > before) {
-            (true, _) => TOTAL,
-            (false, true) => MORE,
-            (false, false) => LESS,
+        let color = if row.is_total {
+            TOTAL
+        } else if (row.value > before) == waterfall.is_more_better {
+            BETTER
+        } else {
+            WORSE
         };
         drawing.fill(Frame { x: at(from), y: y + 2, width: (at(to) - at(from)).max(1), height: BAR }, color);
         let number = if row.is_total {
@@ -130,7 +134,11 @@ fn drawing(waterfall: &Waterfall) -> Result<Drawing, PictureError> {
     Ok(drawing)
 }
 
-/// Small changes are written with a digit behind the point.
+/// Small changes are written with a digit behind the point, the smallest with three.
 fn change_step(change: f64) -> f64 {
-    if change.abs() < 10.0 { 0.1 } else { 1.0 }
+    match change.abs() {
+        size if size > 0.0 && size < 0.05 => 0.001,
+        size if size < 10.0 => 0.1,
+        _ => 1.0,
+    }
 }

@@ -99,6 +99,7 @@ pub fn waterfall(all: &[Explained]) -> Waterfall {
         title: "From what is advertised to what coding agents observe".into(),
         caption: captions.collect(),
         axis: "tok/s, as expected".into(),
+        is_more_better: true,
         rows: rows.collect(),
     }
 }

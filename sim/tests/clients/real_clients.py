@@ -94,6 +94,12 @@ class Server:
         rows = [row for row in rows if all(label in row for label in labels)]
         return round(sum(float(row.rsplit(" ", 1)[1]) for row in rows))
 
+    def first_token(self):
+        """Mean seconds to the first token, as the server counts them."""
+        rows = [row for row in self.get("/metrics").splitlines() if row.startswith("vllm:time_to_first_token_seconds_")]
+        of = {row.split("{")[0].rsplit("_", 1)[1]: float(row.rsplit(" ", 1)[1]) for row in rows if "bucket" not in row}
+        return of["sum"] / of["count"]
+
     def refused(self):
         return self.count("wafersim:requests_refused_total")
 
@@ -447,8 +453,8 @@ def agree(seen, predicted):
     return "; ".join(words)
 
 
-# At a fiftieth of the speed what clients take for themselves, some milliseconds a request, counts for little.
-SLOW, OUTPUT = 0.02, 100
+# At a hundredth of the speed what clients take for themselves, some milliseconds a request, counts for little.
+SLOW, OUTPUT = 0.01, 100
 
 
 def aiperf(tools):
@@ -467,15 +473,15 @@ def aiperf(tools):
     rows = [json.loads(row) for row in trace.read_text().splitlines()]
     slow = [{**row, "timestamp": round(row["timestamp"] / SLOW)} for row in rows]
     slow = tools.write("aiperf-slow.jsonl", "".join(json.dumps(row) + "\n" for row in slow))
-    out = home / "out"
-    with Server(tools, "aiperf", "--speed", SLOW) as server:
+    out, record = home / "out", home / "record.jsonl"
+    with Server(tools, "aiperf", "--speed", SLOW, "--record", record) as server:
         flags = "--endpoint-type chat --streaming --tokenizer builtin --use-server-token-count --extra-inputs ignore_eos:true \
             --custom-dataset-type mooncake_trace --fixed-schedule --ui none".split()
         command = [program, "profile", "-m", "q", "-u", server.root, *flags, "--input-file", slow, "--output-artifact-dir", out]
         code, said, err = tools.run(command, 900, env=environment, cwd=home)
         tools.write("aiperf.out", said + err)
         expect(code == 0, (said + err).strip()[-400:])
-        prompt = server.count("vllm:prompt_tokens_total") / server.count("vllm:request_success_total")
+        first = server.first_token()
     seen = json.loads((out / "profile_export_aiperf.json").read_text())
     seen = {
         "first token": seen["time_to_first_token"]["avg"],
@@ -483,10 +489,12 @@ def aiperf(tools):
         "tok/s": seen["output_token_throughput"]["avg"],
     }
     # The prompts that it makes up are of so many tokens of its vocabulary; the server counts others.
-    rows = [{**row, "input_length": round(prompt), "hash_ids": [number]} for number, row in enumerate(rows)]
+    recorded = [json.loads(row) for row in record.read_text().splitlines()]
+    expect(len(recorded) == len(rows), f"{len(recorded)} requests came of {len(rows)}")
+    rows = [{**row, "input_length": came["input_length"], "hash_ids": came["hash_ids"]} for row, came in zip(rows, recorded)]
     same = tools.write("aiperf-same.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     again = outcome(tools, "aiperf", f"[load]\nkind = 'trace'\nfile = '{same}'\n[run]\nwindow = 100\n")
-    return f"{len(rows)} requests of a trace: {agree(seen, predicted(again, SLOW))}"
+    return f"{len(rows)} requests of a trace, first token {first * 1e3:.1f} on the server: {agree(seen, predicted(again, SLOW))}"
 
 
 TOKENIZER = """
