@@ -27,7 +27,7 @@ MACHINE = """
 model = "llama-3.1-8b"
 wafers = 2
 users = {users}
-context = 8192
+context = {context}
 """
 
 
@@ -39,7 +39,9 @@ class Bench:
 
     def scenario(self, users, more=""):
         path = self.folder / f"{users}-users{'-load' if more else ''}.toml"
-        path.write_text(MACHINE.format(users=users) + more)
+        # Room for the keys and values of all of them at once.
+        context = 8192 if users <= 20 else 1024
+        path.write_text(MACHINE.format(users=users, context=context) + more)
         return str(path)
 
     def serve(self, users, speed):
