@@ -338,16 +338,20 @@ def script(tools, name, offered, tool, arguments):
 def agent(tools, name, call, start, profile):
     """`call` is what a script needs; `start(url)` gives command, environment and folder; `profile` the requests of an agent
     that is refused for ever, since too many wait or for a quota, and the seconds that they take at most."""
-    with Server(tools, name, "--script", script(tools, name, *call)) as server:
+    # The free plan of Qwen3-Coder: what one prompt with a tool call reserves fits, so that nothing is sent twice.
+    plan = tools.write("minute-plan.toml", "requests = { minute = 10 }\ntokens = { minute = 150000 }\n")
+    with Server(tools, name, "--script", script(tools, name, *call), "--plan", plan) as server:
         command, environment, folder = start(server.url())
         code, out, err = tools.run(command, 240, env=environment, cwd=folder)
         calls = server.count("vllm:request_success_total", 'finished_reason="tool_calls"')
         stops = server.count("vllm:request_success_total", 'finished_reason="stop"')
+        refused = server.refused()
     tools.write(f"{name}.out", out + err)
     expect(code == 0, f"it ended with {code}: {(out + err).strip()[-300:]}")
     # Words may be broken over lines of a terminal.
     said = " ".join(re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out + err).split())
     expect(calls == 1 and stops >= 1, f"{calls} tool calls, {stops} other answers")
+    expect(refused == 0, f"{refused} requests were refused under 10 requests and 150,000 tokens a minute")
     expect("nothing is left to do" in said, f"the last answer is not shown: {said[-300:]}")
     counts, patience = profile
     seen = []
