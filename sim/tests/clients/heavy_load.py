@@ -5,7 +5,8 @@
     sim/tests/clients/heavy_load.py target/release/simctl target/release/examples/load FOLDER [MINUTES]
 
 MINUTES is how long memory is watched, 30 where nothing is said, 0 for not at all. Clients and server share the computer;
-who else works on it makes chunks late. Ends with 1 where something was not reached.
+who else works on it makes chunks late: there `chrt -r 20` before the command lets both go first (for half a minute with 0
+MINUTES). Ends with 1 where something was not reached.
 """
 
 import json

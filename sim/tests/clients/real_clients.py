@@ -563,7 +563,8 @@ def main():
             if sys.argv[3:] and name not in sys.argv[3:]:
                 continue
             if not sys.argv[3:] and name in LARGE:
-                raise Skipped("it is large: name it")
+                print(f"{name:<11} {VERSIONS[name]:<9} by name  only: it is large", flush=True)
+                continue
             said, result = client(tools), "passed"
         except Skipped as why:
             said, result = str(why), "skipped"
