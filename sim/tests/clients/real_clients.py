@@ -337,7 +337,8 @@ def script(tools, name, offered, tool, arguments):
 
 def agent(tools, name, call, start, profile):
     """`call` is what a script needs; `start(url)` gives command, environment and folder; `profile` the requests of an agent
-    that is refused for ever, since too many wait or for a quota, and the seconds that they take at most."""
+    that is refused for ever, since too many wait or for a quota; how many of them an SDK says are retries; and the seconds
+    that they take at most."""
     # The free plan of Qwen3-Coder: what one prompt with a tool call reserves fits, so that nothing is sent twice.
     plan = tools.write("minute-plan.toml", "requests = { minute = 10 }\ntokens = { minute = 150000 }\n")
     with Server(tools, name, "--script", script(tools, name, *call), "--plan", plan) as server:
@@ -353,16 +354,21 @@ def agent(tools, name, call, start, profile):
     expect(calls == 1 and stops >= 1, f"{calls} tool calls, {stops} other answers")
     expect(refused == 0, f"{refused} requests were refused under 10 requests and 150,000 tokens a minute")
     expect("nothing is left to do" in said, f"the last answer is not shown: {said[-300:]}")
-    counts, patience = profile
+    counts, sdk, patience = profile
     seen = []
     for why, plan, wanted in (("full", "queue = 0\n", counts[0]), ("quota", "tokens = { minute = 1 }\n", counts[1])):
         with Server(tools, f"{name}-{why}", "--plan", tools.write(f"{why}-plan.toml", plan), "--speed", 1000) as server:
             command, environment, folder = start(server.url())
             code, out, err = tools.run(command, patience, env=environment, cwd=folder)
             refused = server.refused()
+            # Retries of the SDK, as it says itself; those of other layers come with the same number again.
+            retried = server.count("wafersim:requests_received_total", "retry=")
+            retried -= server.count("wafersim:requests_received_total", 'retry="0"')
+            retried -= server.count("wafersim:requests_received_total", 'retry="unknown"')
         tools.write(f"{name}-{why}.out", out + err)
         end = "" if code is not None else f", still at it after {patience} s"
-        seen.append(f"{why} {refused}{end}")
+        seen.append(f"{why} {refused} ({retried} of them retries of an SDK){end}")
+        expect(retried == sdk, f"{retried} retries of its SDK, not {sdk}")
         expect(refused == wanted, f"refused for ever ({why}) it sends {refused} requests{end}, not {wanted}")
     return f"one tool call, {stops} other answer(s); requests when refused for ever: {'; '.join(seen)}"
 
@@ -388,7 +394,7 @@ def code_puppy(tools):
 
     # As `simctl stream` has it: 6 of the transport in 3 of the SDK in 5 of the agent.
     call = ("list_files", "list_files", {"directory": "."})
-    return agent(tools, "code-puppy", call, start, ((90, 90), 400))
+    return agent(tools, "code-puppy", call, start, ((90, 90), 60, 400))
 
 
 def opencode(tools):
@@ -410,7 +416,7 @@ def opencode(tools):
     # 6 of the prompt, as the profile has it, and 3 of the title beside it. The text of a refused quota of tokens, "too many
     # tokens", it takes for a context that is too long: it has the session summarised, once, and ends.
     call = ("bash", "bash", {"command": "ls", "description": "Lists files"})
-    return agent(tools, "opencode", call, start, ((9, 5), 400))
+    return agent(tools, "opencode", call, start, ((9, 5), 0, 400))
 
 
 def qwen_code(tools):
@@ -423,7 +429,7 @@ def qwen_code(tools):
         return [program, "--auth-type", "openai", "-p", PROMPT], {**environment, **more}, work
 
     # Two tries of the outermost layer, a minute apart, each of 4 of the SDK in 7 of its own; the next comes two minutes later.
-    return agent(tools, "qwen-code", ("tool_search", "glob", {"pattern": "*.txt"}), start, ((56, 56), 150))
+    return agent(tools, "qwen-code", ("tool_search", "glob", {"pattern": "*.txt"}), start, ((56, 56), 42, 150))
 
 
 # Load generators, against what `simctl stream` predicts for the same load.

@@ -361,6 +361,14 @@ fn the_openai_package_sees_what_is_true() {
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(done.status.success(), "{}{}", said(&done.stdout), said(&done.stderr));
     assert!(said(&done.stdout).ends_with("openai: all passed\n"));
+    // It asked three times and once again, which it says.
+    let counts = limited.ask("GET", "/metrics", "").body;
+    for count in ["retry=\"0\"} 3", "retry=\"1\"} 1"] {
+        assert!(
+            counts.contains(&format!("wafersim:requests_received_total{{model_name=\"llama-3.1-8b\",{count}")),
+            "{counts}"
+        );
+    }
 }
 
 /// An endpoint behind another: what it says is passed on, in whole answers, streams and tool calls, with what it refuses
