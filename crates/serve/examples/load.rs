@@ -4,8 +4,9 @@
 //!
 //! All connections are open before the first one asks. With SECONDS the streams come again and again for that long; of
 //! them one in eight hangs up half-way. With PROCESS, the id of the server, its resident bytes are read (Linux) after each
-//! round, and the first third of the rounds (without the very first tenth) is held against the last third. Ends with 1
-//! where a stream failed: each must have all its tokens, a `finish_reason`, and `[DONE]`.
+//! round; the median of the first third of the rounds (without the very first tenth) is held against that of the last,
+//! since single rounds leave more or less with the allocator. Ends with 1 where a stream failed: each must have all its
+//! tokens, one `finish_reason`, and `[DONE]`.
 //!
 //! Requests carry `wafersim_due: true`, so that each chunk says when it was due on the server's clock. The two clocks are
 //! put together by the chunk of a round that is least late; all others are late by what they come after it. Tokens that
@@ -188,17 +189,23 @@ fn resident(process: &str) -> Result<u64, Anything> {
     Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? * 1024)
 }
 
-/// The most bytes in the first third, without the first tenth, and in the last.
+/// The median of bytes in the first third, without the first tenth, and in the last; and the most that there were.
 fn growth(memory: &[(f64, u64)]) -> Option<String> {
     let all = memory.len();
     if all < 30 {
         return None;
     }
-    let most = |from: usize, until: usize| memory.get(from..until)?.iter().map(|(_, bytes)| *bytes).max();
-    let (early, late) = (most(all / 10, all / 3)?, most(all - all / 3, all)?);
+    let median = |from: usize, until: usize| {
+        let mut bytes: Vec<u64> = memory.get(from..until)?.iter().map(|(_, bytes)| *bytes).collect();
+        bytes.sort_unstable();
+        bytes.get(bytes.len() / 2).copied()
+    };
+    let (early, late) = (median(all / 10, all / 3)?, median(all - all / 3, all)?);
+    let most = memory.iter().map(|(_, bytes)| *bytes).max()?;
     let hours = memory.last()?.0 / 3600.0;
     Some(format!(
-        "memory: at most {early} bytes in the first third, {late} in the last: {} bytes of growth in {:.1} minutes",
+        "memory: {early} bytes in the median of the first third, {late} in the last: {} bytes of growth in {:.1} minutes; \
+         {most} at most",
         i128::from(late) - i128::from(early),
         hours * 60.0
     ))

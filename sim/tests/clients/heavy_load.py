@@ -20,8 +20,8 @@ from pathlib import Path
 
 PORT = 18095
 LATE_MS, CHUNKS, CONNECTIONS = 2.0, 20_000, 10_000
-# Resident bytes that may come and go with what the allocator keeps.
-SLACK = 2 << 20
+# Resident bytes that may come and go with what the allocator keeps: a fiftieth of the whole.
+SLACK = 1 << 20
 
 MACHINE = """
 [machine]
