@@ -1,5 +1,6 @@
 //! An upstream behind TLS whose certificate an own CA has signed: it is asked where that CA is trusted, and only there.
 //! Certificates are made by `openssl`; without it the test is skipped.
+#![cfg(feature = "https")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
