@@ -14,6 +14,7 @@ use wafersim::page::{self, Document};
 use wafersim::picture::{chart_png, chart_svg, wafer_map_svg, waterfall_png, waterfall_svg};
 use wafersim::report;
 use wafersim::report::ReportError;
+use wafersim::report::explain::Explained;
 use wafersim::report::stream_chart::ChartFile;
 use wafersim::spec::scenario::{Profile, WaferCount};
 
@@ -167,6 +168,32 @@ pub fn stream_run(text: String, latencies: Vec<ChartFile>, data: Data) -> Docume
         svg: String::from_utf8_lossy(&chart.bytes).into_owned(),
     });
     let mut document = page::stream::run(data, pictures.collect());
+    document.sections.push(as_text(text));
+    document
+}
+
+/// The page of the way from what is advertised to what agents observe.
+pub fn explained(all: &[Explained], data: Data) -> Result<Document, Failure> {
+    let svg = waterfall_svg(&report::explain::waterfall(all)).map_err(|why| refused(&why))?;
+    let description = "A waterfall for each agent: from what is advertised, step by step, to what it observes".into();
+    let mut document = page::explain::gap(data, Picture { description, svg }, &report::explain::unknown());
+    document.sections.push(as_text(report::explain::text(all)));
+    Ok(document)
+}
+
+/// The same as a picture.
+pub fn explained_picture(all: &[Explained], kind: Kind) -> Result<Vec<u8>, Failure> {
+    let drawn = report::explain::waterfall(all);
+    match kind {
+        Kind::Svg => waterfall_svg(&drawn).map(String::into_bytes),
+        Kind::Png => waterfall_png(&drawn),
+    }
+    .map_err(|why| refused(&why))
+}
+
+/// The page of the same tasks at several services.
+pub fn compared_tasks(text: String, data: Data) -> Document {
+    let mut document = page::explain::tasks(data);
     document.sections.push(as_text(text));
     document
 }

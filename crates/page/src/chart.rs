@@ -237,6 +237,57 @@ impl Spans<'_> {
     }
 }
 
+/// For each name a bar from its low to its high, with a line at what is expected.
+#[derive(Debug, Clone)]
+pub struct Reaches<'a> {
+    /// Title of the chart.
+    pub title: &'a str,
+    /// What can be seen.
+    pub description: &'a str,
+    /// What is counted, with its unit.
+    pub axis: &'a str,
+    /// Numbers of the JSON are drawn by so many.
+    pub per: f64,
+    /// Names with the places of low, expected and high.
+    pub rows: Vec<(String, [String; 3])>,
+}
+
+impl Reaches<'_> {
+    /// The chart; nothing where no row has all three numbers.
+    pub fn chart(self, data: &Data) -> Option<Chart> {
+        let record = |(name, [low, expected, high]): &(String, [String; 3])| {
+            let record = Record::new().with("name", name.clone()).at(data, "low", &**low)?;
+            record.at(data, "expected", &**expected)?.at(data, "high", &**high)
+        };
+        let records: Vec<Record> = self.rows.iter().filter_map(record).collect();
+        let bars = json!({
+            "mark": { "type": "bar", "color": WHOLE, "height": { "band": 0.5 } },
+            "encoding": {
+                "y": category("name"),
+                "x": { "field": "from", "type": "quantitative", "title": self.axis, "scale": { "zero": true } },
+                "x2": { "field": "to" },
+                "tooltip": tooltip(&[("name", ""), ("from", "low"), ("at", "expected"), ("to", "high")]),
+            }
+        });
+        let expected = json!({
+            "mark": { "type": "tick", "thickness": 3, "color": MORE },
+            "encoding": { "y": category("name"), "x": { "field": "at", "type": "quantitative" } }
+        });
+        let numbers = json!({
+            "mark": { "type": "text", "dy": -14, "fontSize": 10 },
+            "encoding": {
+                "y": category("name"),
+                "x": { "field": "at", "type": "quantitative" },
+                "text": { "field": "at", "type": "quantitative", "format": ",.4~r" },
+            }
+        });
+        let drawn = [("low", "from"), ("expected", "at"), ("high", "to")];
+        let drawn = drawn.map(|(of, to)| json!({ "calculate": format!("datum.{of} / {}", self.per), "as": to }));
+        let spec = json!({ "transform": drawn, "layer": [bars, expected, numbers], "height": height(&records, 40) });
+        chart(self.title, self.description, records, spec)
+    }
+}
+
 /// Points of series over two axes.
 #[derive(Debug, Clone)]
 pub struct Points<'a> {

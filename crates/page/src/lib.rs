@@ -1,7 +1,7 @@
 //! Results as files for people: a page with charts that stands for itself, a spreadsheet, Markdown, CSV.
 //!
-//! A [`Document`] is made of the JSON that a command writes: by [`generic`] of any, by [`answer`], [`plan`] and
-//! [`stream`] of those that have pages of their own. Its cells and the records of its charts are *places* in that JSON,
+//! A [`Document`] is made of the JSON that a command writes: by [`generic`] of any, by [`answer`], [`plan`],
+//! [`stream`] and [`explain`] of those that have pages of their own. Its cells and the records of its charts are *places* in that JSON,
 //! so that no number on a page can be another than the JSON's. What a document is written as knows nothing of where it
 //! comes from: [`html`], [`workbook`], [`text`], [`parquet`] (with the
 //! feature of that name).
@@ -15,6 +15,7 @@ pub mod answer;
 pub mod chart;
 pub mod document;
 mod error;
+pub mod explain;
 pub mod generic;
 pub mod html;
 pub mod parquet;

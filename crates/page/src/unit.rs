@@ -1,7 +1,7 @@
 //! How a number of the JSON is shown: in which unit it stands there, and which words it becomes.
 
 use serde_json::Value;
-use wafersim_report::number::{NOTHING, duration, figure, share, users, whole};
+use wafersim_report::number::{NOTHING, duration, figure, share, thousandths, users, whole};
 
 /// What a value of the JSON counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum Unit {
     Users,
     /// Tokens per second.
     Speed,
+    /// Thousandths of a token per second: all three digits are shown, so that sums hold to the last.
+    Millispeed,
     /// A part of 1, shown in per cent.
     Share,
     /// Hundredths.
@@ -68,6 +70,7 @@ impl Unit {
             Self::Verbatim => number.to_string(),
             Self::Plain => exact.map_or_else(|| figure(value), whole),
             Self::Speed => figure(value),
+            Self::Millispeed => number.as_i64().map_or_else(|| figure(value * 1e-3), thousandths),
             Self::Users => exact.map_or_else(|| figure(value), users),
             Self::Share => share(value),
             Self::Percent => share(value / 100.0),
@@ -84,6 +87,7 @@ impl Unit {
         match self {
             Self::Plain | Self::Verbatim | Self::Users => "",
             Self::Speed => "tok/s",
+            Self::Millispeed => "tok/s / 1,000",
             Self::Share => "part of 1",
             Self::Percent => "%",
             Self::Seconds => "s",
@@ -101,6 +105,7 @@ impl Unit {
             Self::Verbatim => "verbatim",
             Self::Users => "users",
             Self::Speed => "speed",
+            Self::Millispeed => "millispeed",
             Self::Share => "share",
             Self::Percent => "percent",
             Self::Seconds => "s",

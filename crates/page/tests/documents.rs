@@ -7,10 +7,10 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use wafersim_page::answer::{self, Extras};
-use wafersim_page::document::{Cell, Data, Document, Part, Tone};
+use wafersim_page::document::{Cell, Data, Document, Part, Picture, Tone};
 use wafersim_page::generic::{self, Heading};
 use wafersim_page::html::{self, Made};
-use wafersim_page::{plan, text, workbook};
+use wafersim_page::{explain, plan, stream, text, workbook};
 use zip::ZipArchive;
 
 fn heading() -> Heading {
@@ -105,6 +105,74 @@ fn the_page_of_an_answer_is_its_json() {
     }
     assert_eq!(page, self::page(&an_answer()));
     assert!(text::markdown(&document).contains("| each user, tok/s | 3,704 |"));
+}
+
+/// A way down of one agent, as `simctl explain --format json` has it.
+fn a_way() -> Value {
+    let side = |quota: i64| {
+        json!({
+            "advertised": 2_000_000, "observed": 616_917 + quota,
+            "steps": [
+                { "name": "mapping", "change": -1_383_083, "speed": 616_917 },
+                { "name": "quota", "change": quota, "speed": 616_917 + quota },
+            ],
+            "clients": { "shares": { "quota": 1.36, "decode": 1.13 } },
+        })
+    };
+    let agent = json!({ "name": "light", "what": "short sessions" });
+    let agents = json!([{ "agent": agent, "low": side(-600_000), "expected": side(-320_533), "high": side(25) }]);
+    json!({ "command": "explain", "agents": agents, "provenance": { "version": "0.1.0" } })
+}
+
+#[test]
+fn the_page_of_an_explanation_shows_every_digit() {
+    let drawn = Picture { description: "a way".into(), svg: "<svg/>".into() };
+    let document = explain::gap(Data { main: a_way(), beside: Vec::new() }, drawn, "What is not known.");
+    check_places(&document);
+    assert!(document.verdict.contains("the light agent 296.384 (16.917 to 616.942)"), "{}", document.verdict);
+    let (page, markdown) = (page(&document), text::markdown(&document));
+    for said in ["-1,383.083", "-320.533", "2,000.000", "0.025", "What each agent observes"] {
+        assert!(page.contains(said), "{said}");
+    }
+    assert!(markdown.contains("| quota | -600.000 | -320.533 | 0.025 | 296.384 |"), "{markdown}");
+}
+
+#[test]
+fn the_page_of_tasks_has_every_service_at_every_side() {
+    let side = |time: f64| {
+        json!({
+            "tasks": { "finished": 9, "unfinished": 3, "time": { "count": 9, "mean": time, "p50": time },
+                       "shares": { "service": time / 2.0, "tools": time / 4.0, "checks": time / 4.0 } },
+            "usd_per_finished": time / 100.0, "clients": { "seen_speed_overall": 25.5 },
+        })
+    };
+    let service = |name: &str, time: f64| json!({ "service": name, "low": side(time * 2.0), "expected": side(time), "high": side(time / 2.0) });
+    let services = json!([service("wafers", 120.0), service("claude-like", 600.0)]);
+    let main = json!({ "command": "explain", "tasks": { "agents": 12 }, "services": services });
+    let document = explain::tasks(Data { main, beside: Vec::new() });
+    check_places(&document);
+    assert!(document.verdict.contains("wafers: 2.000 min (60.00 s to 4.000 min)"), "{}", document.verdict);
+    let charts = page(&document).matches("class=\"chart-spec\"").count();
+    assert_eq!(charts, 3);
+}
+
+#[test]
+fn the_page_of_a_run_shows_clients_tasks_and_machines_where_there_are_any() {
+    let mut main = json!({
+        "machine": { "model": "m", "wafers": 2, "wafer": "w", "profile": "best" },
+        "outcome": { "totals": { "finished": 9, "arrived": 9 }, "user_speed": { "count": 9, "mean": 400.0, "p50": 400.0 } },
+    });
+    let headings = |main: &Value| -> Vec<String> {
+        let document = stream::run(Data { main: main.clone(), beside: Vec::new() }, Vec::new());
+        check_places(&document);
+        document.sections.into_iter().map(|section| section.heading).collect()
+    };
+    let special = ["What clients see", "Tasks", "Machines behind the balancer"];
+    assert!(special.iter().all(|heading| !headings(&main).contains(&(*heading).to_owned())));
+    main["outcome"]["clients"] = json!({ "plan": "coding", "seen_speed": { "p50": 13.0 }, "shares": { "quota": 1.0 } });
+    main["outcome"]["tasks"] = json!({ "finished": 3, "time": { "mean": 99.0 }, "shares": { "service": 1.0 } });
+    main["outcome"]["replicas"] = json!([{ "finished": 4, "tokens": 10 }, { "finished": 5, "tokens": 11 }]);
+    assert!(special.iter().all(|heading| headings(&main).contains(&(*heading).to_owned())));
 }
 
 #[test]

@@ -12,14 +12,15 @@ pub const MOST_ROWS: usize = 100;
 
 const WIDTH: u32 = 900;
 const MARGIN: u32 = 16;
-/// Room for names at the left and for numbers at the right of the bars.
+/// Room for names at the left, at least and at most, and for numbers at the right of the bars.
 const NAMES: u32 = 250;
+const WIDE_NAMES: u32 = 350;
 const NUMBERS: u32 = 120;
 const BAR: u32 = 14;
 const ROW: u32 = 20;
 const TOTAL: Rgb = [0x4e, 0x79, 0xa7];
-const LESS: Rgb = [0x59, 0xa1, 0x4f];
-const MORE: Rgb = [0xe1, 0x57, 0x59];
+const BETTER: Rgb = [0x59, 0xa1, 0x4f];
+const WORSE: Rgb = [0xe1, 0x57, 0x59];
 
 /// Totals and steps, from top to bottom.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +31,8 @@ pub struct Waterfall {
     pub caption: Vec<String>,
     /// What is counted, with its unit.
     pub axis: String,
+    /// Whether more of it is better: then what falls is drawn as a loss.
+    pub is_more_better: bool,
     /// The rows; 1 to [`MOST_ROWS`], the first a total.
     pub rows: Vec<WaterfallRow>,
 }
@@ -82,7 +85,10 @@ fn drawing(waterfall: &Waterfall) -> Result<Drawing, PictureError> {
     let mut drawing = Drawing::new(WIDTH, 0, waterfall.title.clone());
     let room = WIDTH - 2 * MARGIN;
     drawing.text((MARGIN, MARGIN), Large, shortened(&waterfall.title, Large, room).unwrap_or_default(), INK);
-    let (left, width) = (MARGIN + NAMES, room - NAMES - NUMBERS);
+    let letters = waterfall.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
+    let names =
+        (u32::try_from(letters).unwrap_or(u32::MAX).saturating_mul(Small.font().width()) + 8).clamp(NAMES, WIDE_NAMES);
+    let (left, width) = (MARGIN + names, room - names - NUMBERS);
     let largest = waterfall.rows.iter().fold(0.0f64, |largest, row| largest.max(row.value));
     let at = |value: f64| left + (value / largest.max(f64::MIN_POSITIVE) * f64::from(width)).round() as u32;
     let name_y = MARGIN + Large.line() + 6;
@@ -98,13 +104,15 @@ fn drawing(waterfall: &Waterfall) -> Result<Drawing, PictureError> {
     let mut before = 0.0f64;
     for (index, row) in waterfall.rows.iter().enumerate() {
         let y = top + ROW * index as u32;
-        let name = shortened(&row.name, Small, NAMES - 8).unwrap_or_default();
+        let name = shortened(&row.name, Small, names - 8).unwrap_or_default();
         drawing.text((MARGIN, y), Small, name, if row.is_total { INK } else { SOFT });
         let (from, to) = if row.is_total { (0.0, row.value) } else { (before.min(row.value), before.max(row.value)) };
-        let color = match (row.is_total, row.value > before) {
-            (true, _) => TOTAL,
-            (false, true) => MORE,
-            (false, false) => LESS,
+        let color = if row.is_total {
+            TOTAL
+        } else if (row.value > before) == waterfall.is_more_better {
+            BETTER
+        } else {
+            WORSE
         };
         drawing.fill(Frame { x: at(from), y: y + 2, width: (at(to) - at(from)).max(1), height: BAR }, color);
         let number = if row.is_total {
@@ -126,7 +134,11 @@ fn drawing(waterfall: &Waterfall) -> Result<Drawing, PictureError> {
     Ok(drawing)
 }
 
-/// Small changes are written with a digit behind the point.
+/// Small changes are written with a digit behind the point, the smallest with three.
 fn change_step(change: f64) -> f64 {
-    if change.abs() < 10.0 { 0.1 } else { 1.0 }
+    match change.abs() {
+        size if size > 0.0 && size < 0.05 => 0.001,
+        size if size < 10.0 => 0.1,
+        _ => 1.0,
+    }
 }

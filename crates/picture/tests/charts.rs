@@ -190,7 +190,13 @@ proptest! {
 fn waterfall(rows: &[(&str, f64, bool)]) -> Waterfall {
     let row = |&(name, value, is_total): &(&str, f64, bool)| WaterfallRow { name: name.into(), value, is_total };
     let rows = rows.iter().map(row).collect();
-    Waterfall { title: "<From> here".into(), caption: vec!["to there".into()], axis: "us".into(), rows }
+    Waterfall {
+        title: "<From> here".into(),
+        caption: vec!["to there".into()],
+        axis: "us".into(),
+        is_more_better: false,
+        rows,
+    }
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! From what is advertised to what one observes, for people and programs.
 
 use serde::Serialize;
+use wafersim_picture::{Waterfall, WaterfallRow};
 use wafersim_stream::explain::{Agent, Gap, UNKNOWN};
 
 use crate::error::ReportError;
 use crate::grid::{Grid, Side};
 use crate::json::pretty;
-use crate::number::{plural, whole};
+use crate::number::{plural, thousandths, whole};
 use crate::paragraph::{heading, labelled};
 use crate::stream_clients::service_line;
 
@@ -54,17 +55,53 @@ pub fn text(all: &[Explained]) -> String {
         );
         page.push_str(&labelled("in the mean", &means));
     }
-    let words: Vec<String> =
-        UNKNOWN.iter().map(|(what, [low, expected, high])| format!("{what}: {low}, {expected}, {high}")).collect();
-    page.push_str(&labelled("low, expected, high", &words.join("; ")));
+    page.push_str(&labelled("low, expected, high", &values_of_the_unknown()));
     page
 }
 
-/// Thousandths as a number.
-fn thousandths(value: i64) -> String {
-    let sign = if value < 0 { "-" } else { "" };
-    let size = value.unsigned_abs();
-    format!("{sign}{}.{:03}", whole(size / 1000), size % 1000)
+fn values_of_the_unknown() -> String {
+    let words = UNKNOWN.iter().map(|(what, [low, expected, high])| format!("{what}: {low}, {expected}, {high}"));
+    words.collect::<Vec<_>>().join("; ")
+}
+
+/// What is not known, in a sentence.
+pub fn unknown() -> String {
+    format!("Low, expected and high differ in what is not known. {}.", values_of_the_unknown())
+}
+
+/// The way from what is advertised to what each agent observes, as expected, one agent below the other.
+pub fn waterfall(all: &[Explained]) -> Waterfall {
+    let row = |name: String, thousandths: i64, is_total: bool| WaterfallRow {
+        name,
+        value: thousandths as f64 * 1e-3,
+        is_total,
+    };
+    let rows = all.iter().flat_map(|explained| {
+        let (name, gap) = (explained.agent.name, &explained.expected);
+        let steps = gap.steps.iter().map(move |step| row(step.name.to_owned(), step.speed, false));
+        [row(format!("{name}: advertised"), gap.advertised, true)].into_iter().chain(steps).chain([row(
+            format!("{name}: observed"),
+            gap.observed,
+            true,
+        )])
+    });
+    let captions = all.iter().map(|explained| {
+        format!(
+            "{}: {}; observed {} tok/s, {} to {} with everything that is not known against it or for it.",
+            explained.agent.name,
+            explained.agent.what,
+            thousandths(explained.expected.observed),
+            thousandths(explained.low.observed),
+            thousandths(explained.high.observed),
+        )
+    });
+    Waterfall {
+        title: "From what is advertised to what coding agents observe".into(),
+        caption: captions.collect(),
+        axis: "tok/s, as expected".into(),
+        is_more_better: true,
+        rows: rows.collect(),
+    }
 }
 
 /// Explanations as an object.

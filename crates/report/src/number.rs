@@ -50,6 +50,13 @@ pub fn whole(value: u64) -> String {
     text
 }
 
+/// Thousandths as a number: `-1,234.567`.
+pub fn thousandths(value: i64) -> String {
+    let sign = if value < 0 { "-" } else { "" };
+    let size = value.unsigned_abs();
+    format!("{sign}{}.{:03}", whole(size / 1000), size % 1000)
+}
+
 /// Users that fit, where [`wafersim_place::UNLIMITED`] means that nothing limits them.
 pub fn users(count: u64) -> String {
     if count >= wafersim_place::UNLIMITED { "unlimited".into() } else { whole(count) }

@@ -45,7 +45,7 @@ pub fn of_way(way: &WayToFound, title: String, caption: Vec<String>) -> Waterfal
     rows.push(total("on ideal hardware", way.ideal));
     rows.extend(way.unbeaten_at_measured_rate.map(|time| total("no mapping beats, measured rate", time)));
     rows.extend(way.unbeaten.map(|time| total("no mapping beats", time)));
-    Waterfall { title, caption, axis: way.objective.time_unit().into(), rows }
+    Waterfall { title, caption, axis: way.objective.time_unit().into(), is_more_better: false, rows }
 }
 
 #[cfg(test)]

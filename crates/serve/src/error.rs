@@ -158,6 +158,14 @@ pub enum ServeError {
         /// What is wrong.
         problem: String,
     },
+    /// A file of certificates is none, or of no use.
+    #[error("--upstream-ca: {file}: {problem}; allowed: certificates as PEM, for an upstream with https://")]
+    Roots {
+        /// Its name.
+        file: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// A script is wrong.
     #[error("{file}: {problem}; allowed: {allowed}")]
     Script {

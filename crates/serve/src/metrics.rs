@@ -33,6 +33,8 @@ pub struct Metrics {
     pub generation_tokens: Counter,
     /// Requests whose answers ended, by `finished_reason`.
     success: Family<Labels, Counter>,
+    /// Requests that came, by which retry their client says that they are.
+    received: Family<Labels, Counter>,
     /// Requests that were not let in, by what was used up.
     refused: Family<Labels, Counter>,
     /// Requests that clients gave up.
@@ -50,6 +52,9 @@ pub struct Metrics {
     /// Seconds from the first token to the last.
     pub decode: Histogram,
 }
+
+/// Largest number of a retry that is counted by itself.
+const MOST_RETRIES: u8 = 20;
 
 impl Metrics {
     /// Metrics of a model, all at zero.
@@ -69,6 +74,7 @@ impl Metrics {
             prompt_tokens: Counter::default(),
             generation_tokens: Counter::default(),
             success: Family::default(),
+            received: Family::default(),
             refused: Family::default(),
             cancelled: Counter::default(),
             first_token: seconds(),
@@ -95,10 +101,21 @@ impl Metrics {
         to.register("vllm:request_queue_time_seconds", "Waiting", new.queue.clone());
         to.register("vllm:request_prefill_time_seconds", "Computing the prompt", new.prefill.clone());
         to.register("vllm:request_decode_time_seconds", "From first token to last", new.decode.clone());
+        let retry =
+            "Requests that came, by the retry that x-stainless-retry-count says (OpenAI's SDKs: 0 is the first try)";
+        to.register("wafersim:requests_received", retry, new.received.clone());
         to.register("wafersim:requests_refused", "Requests that were not let in", new.refused.clone());
         to.register("wafersim:requests_cancelled", "Requests that clients gave up", new.cancelled.clone());
         to.register("wafersim:lag_seconds", "How far the simulation is behind the clock", new.lag.clone());
         Self { registry, ..new }
+    }
+
+    /// A request came, which is this retry in the words of its client. What no SDK says is `unknown`, as is what is said
+    /// beyond [`MOST_RETRIES`]: a client must not make names at will.
+    pub fn received(&self, retry: Option<&str>) {
+        let known = retry.and_then(|retry| retry.parse::<u8>().ok()).filter(|retry| *retry <= MOST_RETRIES);
+        let retry = known.map_or_else(|| "unknown".to_owned(), |retry| retry.to_string());
+        self.received.get_or_create(&vec![("retry", retry)]).inc();
     }
 
     /// An answer has ended.
@@ -128,6 +145,20 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn retries_are_told_apart_and_make_no_names_at_will() {
+        let metrics = Metrics::new("a-model");
+        for retry in [Some("0"), Some("0"), Some("2"), None, Some("200"), Some("-1"), Some("x\"} 1")] {
+            metrics.received(retry);
+        }
+        let mut text = String::new();
+        encode(&mut text, &metrics.registry).expect("text");
+        for (retry, count) in [("0", 2), ("2", 1), ("unknown", 4)] {
+            let line = format!("wafersim:requests_received_total{{model_name=\"a-model\",retry=\"{retry}\"}} {count}");
+            assert!(text.contains(&line), "{line}: {text}");
+        }
+    }
 
     #[test]
     fn names_are_those_of_vllm() {

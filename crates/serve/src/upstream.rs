@@ -3,6 +3,8 @@
 //! The whole answer is fetched first, in one piece; then it is streamed at the times of the simulated machine. The key
 //! goes into one header and nowhere else: no message, log or metric holds it.
 
+mod tls;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use tokio::net::TcpStream;
 use crate::answers::{Call, Finish, Passed};
 use crate::api::Endpoint;
 use crate::error::ServeError;
+use tls::Trust;
 
 /// Time for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -48,7 +51,8 @@ impl fmt::Debug for Secret {
 /// An endpoint.
 #[derive(Debug, Clone)]
 pub struct Upstream {
-    is_tls: bool,
+    /// Whom it trusts; nothing for `http://`.
+    tls: Option<Trust>,
     host: String,
     port: u16,
     authority: String,
@@ -90,7 +94,7 @@ impl Upstream {
         let uri: Uri = url.parse().map_err(|_| wrong("is no URL"))?;
         let is_tls = match uri.scheme_str() {
             Some("http") => false,
-            Some("https") if cfg!(feature = "https") => true,
+            Some("https") if Trust::IS_THERE => true,
             Some("https") => return Err(wrong("needs TLS, which is in builds with the feature https")),
             _ => return Err(wrong("begins neither with http:// nor with https://")),
         };
@@ -104,7 +108,20 @@ impl Upstream {
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let port = authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
         let path = uri.path().trim_end_matches('/').to_owned();
-        Ok(Self { is_tls, host, port, authority: authority.to_string(), path, key, model, patience })
+        let tls = is_tls.then(Trust::usual);
+        Ok(Self { tls, host, port, authority: authority.to_string(), path, key, model, patience })
+    }
+
+    /// The same endpoint, trusted too where a certificate of a PEM file vouches for it. `file` is its name, for people.
+    ///
+    /// # Errors
+    /// Where the endpoint has no `https://`, or the file holds no certificate that can be a root.
+    pub fn trusting(self, pem: &[u8], file: &str) -> Result<Self, ServeError> {
+        let wrong = |problem: String| ServeError::Roots { file: file.to_owned(), problem };
+        if self.tls.is_none() {
+            return Err(wrong(format!("is of no use: '{}' is asked without TLS", self.authority)));
+        }
+        Ok(Self { tls: Some(Trust::and(pem).map_err(wrong)?), ..self })
     }
 
     /// Host and port, for people.
@@ -143,10 +160,10 @@ impl Upstream {
         let connect = TcpStream::connect((self.host.as_str(), self.port));
         let stream = tokio::time::timeout(CONNECT, connect).await.map_err(|_| UpstreamError::Late)?;
         let stream = stream.map_err(|error| unreachable(&error))?;
-        if self.is_tls {
-            return self.over(secured(&self.host, stream).await?, endpoint, body).await;
+        match &self.tls {
+            Some(trust) => self.over(trust.connect(&self.host, stream).await?, endpoint, body).await,
+            None => self.over(stream, endpoint, body).await,
         }
-        self.over(stream, endpoint, body).await
     }
 
     /// One request over a connection of its own.
@@ -192,29 +209,6 @@ fn shown(url: &str) -> String {
         Some((_, rest)) => format!("...@{rest}"),
         None => url.to_owned(),
     }
-}
-
-#[cfg(feature = "https")]
-async fn secured(
-    host: &str,
-    stream: TcpStream,
-) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + 'static, UpstreamError> {
-    use std::sync::Arc;
-    use tokio_rustls::TlsConnector;
-    use tokio_rustls::rustls::pki_types::ServerName;
-    use tokio_rustls::rustls::{ClientConfig, RootCertStore};
-
-    let roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
-    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    let name = ServerName::try_from(host.to_owned()).map_err(|error| UpstreamError::Unreachable(error.to_string()))?;
-    let connected = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
-    connected.map_err(|error| UpstreamError::Unreachable(error.to_string()))
-}
-
-/// Without TLS there is no such endpoint: [`Upstream::new`] refuses it.
-#[cfg(not(feature = "https"))]
-async fn secured(_host: &str, _stream: TcpStream) -> Result<TcpStream, UpstreamError> {
-    Err(UpstreamError::Unreachable("this program was built without TLS".into()))
 }
 
 /// The words of an error: those of either form of the API, else the beginning of the body.

@@ -5,6 +5,7 @@
 //! client sends. An attempt that the account or the queue refuses never reaches the machine. How long a client waits
 //! before the next is for its [`ClientProfile`]: layers of retries, each around the one before.
 
+mod delivery;
 mod outcome;
 mod profile;
 mod retry;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+pub use delivery::Delivery;
 pub use outcome::{ClientOutcome, Shares};
 pub use profile::{Backoff, ClientProfile, HeaderRule, RetryLayer};
 pub use retry::Retry;
@@ -38,6 +40,9 @@ pub struct ClientSettings {
     pub network: f64,
     /// What the service's host adds to each request, in seconds.
     pub host: f64,
+    /// Connections, chunks, answers in one piece.
+    #[serde(flatten, skip_serializing_if = "Delivery::is_usual")]
+    pub delivery: Delivery,
     /// Seconds after which a user gives a request up that is still refused; nothing is never.
     pub patience: Option<f64>,
     /// Seconds after which a client hangs up on a request that was let in, and retries; nothing is never.
@@ -103,7 +108,7 @@ impl<L: LoadSource> Clients<L> {
             accounts,
             wanted: Vec::new(),
             unused: Vec::new(),
-            up: Time::from_seconds(half + settings.host),
+            up: Time::from_seconds(half + settings.host + settings.network * settings.delivery.handshakes),
             down: Time::from_seconds(half),
             random: stream(settings.seed, Purpose::Clients),
             counts: Counts::new(from),
@@ -352,6 +357,7 @@ impl<L: LoadSource> LoadSource for Clients<L> {
             is_cut: wanted.is_cut,
             up: self.up,
             down: self.down,
+            first: self.settings.delivery.first(story, used.output),
             used,
         };
         self.counts.served(story, &seen);

@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use wafersim_stream::admission::{Admission, Growing, Whole};
 use wafersim_stream::balancer::{BalancerKind, Outage, Replicas};
-use wafersim_stream::clients::{ClientOutcome, ClientProfile, ClientSettings, Clients};
+use wafersim_stream::clients::{ClientOutcome, ClientProfile, ClientSettings, Clients, Delivery};
 use wafersim_stream::costs::GivenCosts;
 use wafersim_stream::engine::{Drafting, Engine, HostMemory, Length, Service};
 use wafersim_stream::kv::Ledger;
@@ -88,6 +88,7 @@ fn settings(profile: &str) -> ClientSettings {
         organisations: 1,
         network: 0.05,
         host: 0.004,
+        delivery: Delivery::default(),
         patience: None,
         deadline: None,
         seed: 1,

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use wafersim_stream::admission::Whole;
 use wafersim_stream::balancer::Replicas;
-use wafersim_stream::clients::{ClientOutcome, ClientProfile, ClientSettings, Clients};
+use wafersim_stream::clients::{ClientOutcome, ClientProfile, ClientSettings, Clients, Delivery};
 use wafersim_stream::costs::GivenCosts;
 use wafersim_stream::engine::live::FromOutside;
 use wafersim_stream::engine::{Engine, HostMemory, LONGEST_RUN, Length, Service};
@@ -49,6 +49,7 @@ fn settings(plan: &str, profile: &str) -> ClientSettings {
         organisations: 1,
         network: 0.05,
         host: 0.004,
+        delivery: Delivery::default(),
         patience: None,
         deadline: None,
         seed: 1,
@@ -73,6 +74,30 @@ fn served(load: impl LoadSource, settings: ClientSettings, seconds: f64) -> (Ser
         assert!((sum / whole.mean - 1.0).abs() < 1e-8, "{sum} of {}", whole.mean);
     }
     (outcome, seen)
+}
+
+/// What travels in large chunks, or in one piece, comes no later to its end; what needs a connection of its own does,
+/// by its round trips.
+#[test]
+fn delivery_changes_the_first_token_and_connections_everything() {
+    // One user, so that nothing on the machine depends on when it asks.
+    let seen = |delivery| {
+        let settings = ClientSettings { delivery, ..settings("", "none") };
+        let (_, seen) = served(closed(1, 64, 33, 0.0), settings, 20.0);
+        (seen.first_token.unwrap().mean, seen.whole.unwrap().mean, seen.shares)
+    };
+    let usual = Delivery::default();
+    let (first, whole, shares) = seen(usual);
+    let close = |one: f64, other: f64| (one - other).abs() < 2e-6;
+    for (chunk, part) in [(2, 1.0 / 32.0), (17, 0.5), (33, 1.0), (1000, 1.0)] {
+        let (late, same, _) = seen(Delivery { chunk, ..usual });
+        assert!(close(late - first, part * shares.decode), "{chunk}: {late} after {first}");
+        assert!(close(same, whole), "{chunk}: {same}, {whole}");
+    }
+    let (last, same, _) = seen(Delivery { streams: false, ..usual });
+    assert!(close(last, whole) && close(same, whole), "{last}, {same}, {whole}");
+    let (_, far, more) = seen(Delivery { handshakes: 2.0, ..usual });
+    assert!(close(far - whole, 0.1) && close(more.network - shares.network, 0.1), "{far}, {whole}");
 }
 
 /// Clients that nobody refuses, and that are next door, change nothing for the machine.

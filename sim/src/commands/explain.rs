@@ -20,6 +20,7 @@ use crate::failure::Failure;
 use crate::input::read_table_text;
 use crate::mapping_flags::{MappingFlags, Wanted};
 use crate::out_flags::{Forms, HasPicture, OutFlags};
+use crate::pages;
 use crate::progress::Progress;
 
 /// The scenario where none is given.
@@ -60,7 +61,7 @@ pub struct ExplainFlags {
 
 /// Explains.
 pub fn execute(flags: &ExplainFlags, asked: &Asked) -> Result<(), Failure> {
-    let out = flags.output.open(HasPicture::No)?;
+    let out = flags.output.open(if flags.task { HasPicture::No } else { HasPicture::Yes })?;
     let (source, text) = match &flags.scenario {
         None => (USUAL.0.to_owned(), USUAL.1.to_owned()),
         Some(file) => (file.display().to_string(), read_table_text("SCENARIO.toml", file)?),
@@ -78,7 +79,8 @@ pub fn execute(flags: &ExplainFlags, asked: &Asked) -> Result<(), Failure> {
         let (text, json) =
             (|| Ok(report::explain_task::text(&compared)), || Ok(report::explain_task::json(&compared)?));
         let head = asked.head();
-        return out.write(Forms::new("explain", &text, &json).asked(&head));
+        let page = |data| Ok(pages::compared_tasks(report::explain_task::text(&compared), data));
+        return out.write(Forms::new("explain", &text, &json).asked(&head).document(&page));
     }
     let agents: Vec<&Agent> = AGENTS.iter().filter(|agent| is_asked(&flags.agents, agent)).collect();
     let mut machines: Vec<(String, Server)> = Vec::with_capacity(agents.len() * Side::ALL.len());
@@ -112,7 +114,9 @@ pub fn execute(flags: &ExplainFlags, asked: &Asked) -> Result<(), Failure> {
     }
     let (text, json) = (|| Ok(report::explain::text(&all)), || Ok(report::explain::json(&all)?));
     let head = asked.head();
-    out.write(Forms::new("explain", &text, &json).asked(&head))
+    let page = |data| pages::explained(&all, data);
+    let drawn = |kind| pages::explained_picture(&all, kind);
+    out.write(Forms::new("explain", &text, &json).asked(&head).document(&page).picture(&drawn))
 }
 
 /// Tasks of each agent, where nothing is said: with 2.4 million tokens each a day's work under the coding plan.

@@ -61,7 +61,8 @@ pub struct ServeFlags {
     /// Simulated seconds in a second.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, allow_negative_numbers = true)]
     speed: f64,
-    /// Quotas: a built-in plan (none, coding, free, free-coder, developer, developer-gpt-oss) or a TOML file.
+    /// Quotas: a built-in plan (none, coding, coding-glm, free, free-coder, free-glm, free-gpt-oss, developer, developer-glm,
+    /// developer-gpt-oss) or a TOML file.
     #[arg(long, value_name = "NAME|FILE", default_value = "none")]
     plan: String,
     /// What is said: a TOML file with `answer` tables (see docs/src/serve.md).
@@ -74,6 +75,9 @@ pub struct ServeFlags {
     /// Environment variable that holds the upstream's key; the key itself is never shown.
     #[arg(long, value_name = "NAME", requires = "upstream")]
     upstream_key_env: Option<String>,
+    /// File with certificates (PEM) whose word counts for an https:// upstream beside that of Mozilla's roots: an own CA's.
+    #[arg(long, value_name = "FILE", requires = "upstream")]
+    upstream_ca: Option<PathBuf>,
     /// Model that the upstream is asked for [default: the one that the client names].
     #[arg(long, value_name = "NAME", requires = "upstream")]
     upstream_model: Option<String>,
@@ -208,7 +212,14 @@ fn upstream(flags: &ServeFlags) -> Result<Option<Upstream>, Failure> {
     let Some(url) = &flags.upstream else { return Ok(None) };
     let key = flags.upstream_key_env.as_deref().map(key_of).transpose()?;
     let patience = Duration::from_secs(flags.upstream_timeout);
-    Ok(Some(Upstream::new(url, key, flags.upstream_model.clone(), patience)?))
+    let upstream = Upstream::new(url, key, flags.upstream_model.clone(), patience)?;
+    Ok(Some(match &flags.upstream_ca {
+        None => upstream,
+        Some(file) => {
+            let pem = read_table_text("--upstream-ca", file)?;
+            upstream.trusting(pem.as_bytes(), &file.display().to_string())?
+        }
+    }))
 }
 
 /// The key in an environment variable.

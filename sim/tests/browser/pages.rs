@@ -18,7 +18,7 @@ const NUMBERS: &str = r#"(() => {
   };
   const sizes = { ns: 1e-9, us: 1e-6, ms: 1e-3, s: 1, min: 60, h: 3600, days: 86400,
     B: 1, KiB: 1024, MiB: 1048576, GiB: 1073741824, TiB: 1099511627776, '%': 0.01 };
-  const scales = { s: 1, ms: 1e-3, us: 1e-6, percent: 0.01 };
+  const scales = { s: 1, ms: 1e-3, us: 1e-6, percent: 0.01, millispeed: 1e-3 };
   const wrong = [];
   let read = 0;
   for (const element of document.querySelectorAll('[data-at]')) {
@@ -128,6 +128,27 @@ fn the_page_of_an_answer() {
     assert_eq!(browser.value(direction), "descending");
 }
 
+/// Agents with tasks behind a service of two machines.
+const TASKS: &str = "
+[machine]
+model = 'llama-3.1-8b'
+wafers = 2
+users = 4
+context = 65536
+[service]
+prefix_cache = true
+plan = 'coding'
+replicas = 2
+[clients]
+organisations = 4
+[load]
+kind = 'tasks'
+users = 4
+tasks = 4
+[run]
+window = 100000
+";
+
 #[test]
 fn pages_of_other_commands() {
     if std::env::var("WAFERSIM_PAGES").as_deref() != Ok("all") {
@@ -138,6 +159,8 @@ fn pages_of_other_commands() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
+    let tasks = folder.path().join("tasks.toml");
+    std::fs::write(&tasks, TASKS).unwrap();
     let load = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/stream/agents-at-100k.toml");
     let mut browser = Chromium::start();
     browser.show(1280, false);
@@ -149,6 +172,8 @@ fn pages_of_other_commands() {
         ("bound", "bound".to_owned()),
         ("validate", "validate".to_owned()),
         ("stream", format!("stream {load}")),
+        ("explain", "explain --agent light --set run.window=60".to_owned()),
+        ("tasks", format!("stream {}", tasks.display())),
         ("wafers", "wafers wse3".to_owned()),
     ] {
         simctl(folder.path(), &format!("{command} --out {name}.html"));

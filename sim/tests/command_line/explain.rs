@@ -42,6 +42,22 @@ fn an_agent_is_explained_in_a_table() {
 }
 
 #[test]
+fn an_explanation_has_a_page_and_a_picture() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, says) in [("way.html", "What each agent observes"), ("way.svg", "light: observed")] {
+        let file = folder.path().join(name);
+        simctl(&format!("explain --agent light --set run.window=60 --set run.warm_up=0 --out {}", file.display()))
+            .data();
+        let text = std::fs::read_to_string(&file).expect("a file");
+        assert!(text.contains(says), "{name}");
+    }
+    let file = folder.path().join("tasks.svg");
+    let said = crate::surface::said(crate::surface::command(&format!("explain --task --out {}", file.display())));
+    assert_eq!(said.code, Some(2), "{}", said.stderr);
+    assert!(said.stderr.contains("this command draws none") && !file.exists(), "{}", said.stderr);
+}
+
+#[test]
 fn plans_are_compared_as_clients_see_them() {
     let machine = "[machine]\nmodel = 'llama-3.1-8b'\nwafers = 1\nusers = 4\ncontext = 8192\n";
     let load = "[load]\nusers = 4\nthink = 1.0\nprompt = { median = 4000 }\noutput = { median = 200 }\n";

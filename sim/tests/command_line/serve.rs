@@ -285,6 +285,11 @@ fn wrong_flags_are_refused_before_anything_is_served() {
         ("--keys no-such.txt", "no-such.txt"),
         ("--upstream nowhere", "--upstream: nowhere: begins neither with http:// nor with https://"),
         ("--upstream http://me:secret@x/v1", "--upstream: ...@x/v1: holds a name or a password"),
+        ("--upstream http://x/v1 --upstream-ca no-such.pem", "no-such.pem"),
+        (
+            "--upstream http://x/v1 --upstream-ca Cargo.toml",
+            "--upstream-ca: Cargo.toml: is of no use: 'x' is asked without TLS",
+        ),
         ("--upstream http://x/v1 --upstream-key-env NO_SUCH_KEY", "--upstream-key-env: 'NO_SUCH_KEY' is not set"),
     ] {
         let machine = file("serve-wrong.toml", MACHINE);
@@ -356,6 +361,14 @@ fn the_openai_package_sees_what_is_true() {
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(done.status.success(), "{}{}", said(&done.stdout), said(&done.stderr));
     assert!(said(&done.stdout).ends_with("openai: all passed\n"));
+    // It asked three times and once again, which it says.
+    let counts = limited.ask("GET", "/metrics", "").body;
+    for count in ["retry=\"0\"} 3", "retry=\"1\"} 1"] {
+        assert!(
+            counts.contains(&format!("wafersim:requests_received_total{{model_name=\"llama-3.1-8b\",{count}")),
+            "{counts}"
+        );
+    }
 }
 
 /// An endpoint behind another: what it says is passed on, in whole answers, streams and tool calls, with what it refuses

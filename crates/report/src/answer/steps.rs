@@ -31,6 +31,7 @@ pub fn waterfall(answer: &Answer) -> Waterfall {
             crate::number::figure(1e6 / answer.verdict.target)
         )],
         axis: "us per output token".into(),
+        is_more_better: false,
         rows: rows.collect(),
     }
 }

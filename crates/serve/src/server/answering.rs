@@ -31,6 +31,9 @@ impl From<ApiError> for Refusing {
     }
 }
 
+/// Where OpenAI's SDKs say which retry a request is.
+const RETRY_COUNT: &str = "x-stainless-retry-count";
+
 /// Answers a request.
 pub(super) async fn answer(
     app: &Arc<App>,
@@ -38,6 +41,7 @@ pub(super) async fn answer(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Answered, Refusing> {
+    app.site.metrics.received(headers.get(RETRY_COUNT).and_then(|count| count.to_str().ok()));
     let authorization = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
     let Some(organisation) = app.site.keys.organisation(authorization) else {
         let mut error = ApiError::wrong("", "Wrong API key.".into()).with(401, "wrong_api_key");

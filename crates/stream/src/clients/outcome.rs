@@ -142,6 +142,8 @@ pub(super) struct Seen {
     pub(super) is_cut: bool,
     pub(super) up: Time,
     pub(super) down: Time,
+    /// When the chunk with the first token was sent.
+    pub(super) first: Time,
     pub(super) used: Used,
 }
 
@@ -243,7 +245,7 @@ impl Counts {
         self.output += u64::from(seen.used.output);
         let whole = story.ended + seen.down - seen.since;
         self.whole.add(whole.nanoseconds(), 1);
-        self.first.add((story.first_token + seen.down - seen.since).nanoseconds(), 1);
+        self.first.add((seen.first + seen.down - seen.since).nanoseconds(), 1);
         let speed = f64::from(seen.used.output) / whole.seconds().max(1e-12);
         self.speeds.add((speed * 1e3).round() as u64, 1);
         // The waits after refusals hold the ways back and forth of the attempts before; the last one's are here.

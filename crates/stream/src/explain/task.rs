@@ -251,7 +251,7 @@ impl Costs for SpeedCosts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clients::ClientProfile;
+    use crate::clients::{ClientProfile, Delivery};
     use crate::load::{DayCurve, Lengths};
 
     fn settings() -> TaskSettings {
@@ -285,6 +285,7 @@ mod tests {
             organisations: 6,
             network: 0.05,
             host: 0.004,
+            delivery: Delivery::default(),
             patience: None,
             deadline: None,
             seed: 3,

@@ -11,7 +11,7 @@ use super::{
     WorkKind,
 };
 use crate::balancer::{BalancerKind, Outage};
-use crate::clients::{ClientProfile, ClientSettings, HOST, NETWORK};
+use crate::clients::{ClientProfile, ClientSettings, Delivery, HOST, NETWORK};
 use crate::closed_form::PromptRule;
 use crate::engine::LONGEST_RUN;
 use crate::error::StreamError;
@@ -299,6 +299,11 @@ fn clients(
         organisations: checks.narrow("clients.organisations", file.organisations.unwrap_or(1), 1, MOST_USERS)?,
         network: seconds("clients.network", file.network, NETWORK)?,
         host: seconds("clients.host", file.host, HOST)?,
+        delivery: Delivery {
+            handshakes: checks.real("clients.handshakes", file.handshakes.unwrap_or(0.0), (0.0, 10.0))?,
+            chunk: checks.narrow("clients.chunk", file.chunk.unwrap_or(1), 1, MOST_TOKENS)?,
+            streams: file.stream.unwrap_or(true),
+        },
         patience,
         deadline: file.deadline.map(|most| checks.real("clients.deadline", most, (1e-3, 1e6))).transpose()?,
         seed,

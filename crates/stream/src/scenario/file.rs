@@ -56,6 +56,15 @@ pub struct ClientsFile {
     /// Seconds that the service's host adds to a request; 0.004 where left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<f64>,
+    /// Round trips that each attempt spends on setting up its connection; 0 where left out (connections are kept open).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handshakes: Option<f64>,
+    /// Tokens in a chunk of an answer; 1 where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chunk: Option<u32>,
+    /// Whether answers are streamed; yes where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<bool>,
     /// Seconds after which a user gives up what is still refused; never where left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<f64>,

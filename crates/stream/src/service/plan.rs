@@ -162,12 +162,16 @@ const USUAL_RESERVE: u32 = 16_384;
 const MOST: u64 = 1_000_000_000_000;
 
 /// Plans that are built in, by name.
-const BUILT_IN: [(&str, &str); 6] = [
+const BUILT_IN: [(&str, &str); 10] = [
     ("none", include_str!("../../scenarios/service/none.toml")),
     ("coding", include_str!("../../scenarios/service/coding.toml")),
+    ("coding-glm", include_str!("../../scenarios/service/coding-glm.toml")),
     ("free", include_str!("../../scenarios/service/free.toml")),
     ("free-coder", include_str!("../../scenarios/service/free-coder.toml")),
+    ("free-glm", include_str!("../../scenarios/service/free-glm.toml")),
+    ("free-gpt-oss", include_str!("../../scenarios/service/free-gpt-oss.toml")),
     ("developer", include_str!("../../scenarios/service/developer.toml")),
+    ("developer-glm", include_str!("../../scenarios/service/developer-glm.toml")),
     ("developer-gpt-oss", include_str!("../../scenarios/service/developer-gpt-oss.toml")),
 ];
 
