@@ -2,7 +2,7 @@
 //! several services.
 
 use crate::chart::{Reaches, Stacked};
-use crate::document::{Cell, Chart, Column, Data, Document, Part, Picture, Section, Table, Tone};
+use crate::document::{Cell, Chart, Column, Data, Document, Part, Picture, Planned, Section, Table, Tone};
 use crate::generic;
 use crate::unit::Unit;
 
@@ -46,7 +46,7 @@ pub fn gap(data: Data, drawn: Picture, notes: &str) -> Document {
     }
     sections.extend(made(&data, &["agents"]));
     let title = "From what is advertised to what one observes".into();
-    Document { title, verdict, tone: Tone::Neutral, sections, data, machines: Vec::new() }
+    Document { title, verdict, tone: Tone::Neutral, sections, data, machines: Vec::new(), planned: Planned::default() }
 }
 
 /// What was asked and what made it: the JSON but for the fields that are shown already.
@@ -169,5 +169,5 @@ pub fn tasks(data: Data) -> Document {
     let sections = sections.into_iter().filter(|section| !section.parts.is_empty());
     let sections = sections.chain(made(&data, &["services", "tasks"])).collect();
     let title = "The same tasks at several services".into();
-    Document { title, verdict, tone: Tone::Neutral, sections, data, machines: Vec::new() }
+    Document { title, verdict, tone: Tone::Neutral, sections, data, machines: Vec::new(), planned: Planned::default() }
 }

@@ -72,7 +72,8 @@ mod tests {
     use wafersim_spec::DataType;
 
     use super::*;
-    use crate::step::{Axis, Multicast, Style};
+    use crate::region::Axis;
+    use crate::step::{Multicast, Style};
     use crate::work::{Math, Operation, Work};
 
     #[test]

@@ -275,15 +275,13 @@ impl Same {
     /// What a combination asks.
     fn load(&self, swept: &[Swept], read: &mut Read) -> Result<Load, Failure> {
         let (promised, settings): (Vec<Swept>, Vec<Swept>) =
-            swept.iter().cloned().partition(|one| Level::named(&one.path, 1.0).is_some());
+            swept.iter().cloned().partition(|one| Level::is_name(&one.path));
         let mut levels = self.levels.clone();
         for Swept { path, value } in &promised {
-            let bound = match value.parse() {
-                Ok(Seconds(bound)) => bound,
-                Err(why) => return Err(wrong("--sweep", format!("{path}={value}"), &why)),
-            };
+            let level = Level::named(path, value)
+                .map_err(|why| wrong("--sweep", format!("{path}={value}: {why}"), "levels as their flags take them"))?;
             levels.retain(|level| level.to_string() != *path);
-            levels.extend(Level::named(path, bound));
+            levels.push(level);
         }
         let (file, Wanted { mapping, search }) = with_swept(&self.file, &self.wanted, &settings)?;
         let (mut scenario, requests) = scenario(file, &self.source, read)?;
