@@ -58,7 +58,7 @@ impl Question {
     pub fn new(mut scenario: Scenario, model: Model, mut wafer: Wafer) -> Result<Self, AnswerError> {
         wafer.set_all(&scenario.wafer_overrides)?;
         scenario.fit_default_context(&model);
-        let asked = scenario.asked_precision.clone();
+        let asked = scenario.asked_precision;
         scenario.fit_default_precision(&model);
         scenario.check_against(&model)?;
         let draft = scenario.speculation.draft_model.as_deref();

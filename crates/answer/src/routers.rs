@@ -1,6 +1,6 @@
 //! Which programs the routers have colors for, for questions that have programs in common which send alike.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use wafersim_fabric::circuit::{self, CircuitError};
@@ -13,7 +13,7 @@ use wafersim_spec::wafer::Key;
 #[derive(Debug, Default)]
 pub(crate) struct KnownRouters {
     pub(crate) movements: KnownMovements,
-    checked: Mutex<HashMap<String, Result<(), CircuitError>>>,
+    checked: Mutex<BTreeMap<String, Result<(), CircuitError>>>,
 }
 
 impl KnownRouters {

@@ -448,7 +448,7 @@ fn a_draft_model_has_the_formats_of_its_own_file() {
         }
         let mut scenario = file.check("test").unwrap();
         let name = scenario.speculation.draft_model.clone().unwrap();
-        let asked = scenario.asked_precision.clone();
+        let asked = scenario.asked_precision;
         scenario.fit_default_precision(&main);
         scenario.fit_draft_precision(asked, &main.draft_model(&name).unwrap());
         (scenario.draft_precision.map(|precision| precision.weights.name()), scenario.precision_source)

@@ -207,9 +207,12 @@ pub(super) fn gemma4(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, S
     Ok((0..trunk.layers).map(layer).collect())
 }
 
+/// Width of heads and KV heads, where they are said.
+type Sizes = (Option<u64>, Option<u64>);
+
 /// Width of heads and KV heads of the layers that see everything, as newer versions of the package write them: an object
 /// for each of these layers, all alike.
-fn of_layers(fields: &Fields<'_>, trunk: &Trunk) -> Result<Option<(Option<u64>, Option<u64>)>, SpecError> {
+fn of_layers(fields: &Fields<'_>, trunk: &Trunk) -> Result<Option<Sizes>, SpecError> {
     const KEY: &str = "per_layer_config";
     if !fields.is_given(KEY) {
         return Ok(None);
