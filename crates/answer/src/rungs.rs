@@ -3,8 +3,7 @@
 //! A search that refines decision by decision ends where no single one helps, which may be nearer to the best for a
 //! harder question than for an easier one. So mappings are looked for at the next rung at or above a question, and at
 //! some further up; each is timed, unchanged, on the question itself, and the fastest counts. Rungs are contexts and
-//! users of 2^n and 1.5 * 2^n, so that a harder question's rungs are nearly all an easier one's too, and steps of free
-//! memory. They do not depend on the question: between two rungs all
+//! users in eighths of an octave, and steps of free memory. They do not depend on the question: between two rungs all
 //! questions choose among the same mappings, and points of a plan that have a rung in common search it once.
 
 use std::collections::BTreeMap;
@@ -61,7 +60,7 @@ pub(crate) struct Known(Mutex<BTreeMap<String, Arc<Rung>>>);
 /// How far a rung is above the one of a question, along each axis.
 #[derive(Debug, Clone, Copy)]
 struct Height {
-    /// Steps of contexts, two to an octave.
+    /// Steps of contexts, eight to an octave.
     context: u32,
     /// Steps of users, the same.
     users: u32,
@@ -75,22 +74,27 @@ impl Height {
     }
 }
 
-/// The rungs that are looked at, the question's own first.
-const HEIGHTS: [Height; 14] = [
+/// The rungs that are looked at, the question's own first: near ones side by side, so that those of a question that is
+/// not much harder are among them.
+const HEIGHTS: [Height; 18] = [
     Height::new(0, 0, 0),
     Height::new(1, 0, 0),
     Height::new(2, 0, 0),
     Height::new(3, 0, 0),
     Height::new(4, 0, 0),
     Height::new(6, 0, 0),
+    Height::new(8, 0, 0),
+    Height::new(12, 0, 0),
+    Height::new(16, 0, 0),
     Height::new(0, 1, 0),
     Height::new(0, 2, 0),
     Height::new(0, 4, 0),
-    Height::new(2, 2, 0),
+    Height::new(0, 8, 0),
+    Height::new(8, 8, 0),
     Height::new(0, 0, 1),
     Height::new(0, 0, 2),
     Height::new(0, 0, 4),
-    Height::new(2, 0, 1),
+    Height::new(4, 0, 1),
 ];
 
 /// What is found at the rungs at or above a question.
@@ -107,12 +111,10 @@ pub(crate) fn all(question: &Question, how: How) -> Vec<Arc<Rung>> {
     found
 }
 
-/// The number so many steps above the first that is not below a value, of 1, 2, 3, 4, 6, 8, 12, ...
+/// The number so many steps above the first that is not below a value: whole numbers up to 16, then eight to an octave.
 fn up(value: u64, steps: u32) -> Option<u64> {
-    let octaves = (0..u64::BITS).map(|octave| 1u64 << octave);
-    let numbers =
-        octaves.flat_map(|octave| [Some(octave), (octave > 1).then(|| octave.checked_add(octave / 2)).flatten()]);
-    numbers.flatten().filter(|number| *number >= value).nth(steps as usize)
+    let above = |value: u64| value.checked_next_multiple_of((value.checked_next_power_of_two()? / 16).max(1));
+    (0..steps).try_fold(above(value)?, |at, _| above(at.checked_add(1)?))
 }
 
 /// The rung so far above a question; nothing where the model, the wafer or 64 bits do not allow it.
@@ -191,25 +193,26 @@ mod tests {
     }
 
     #[test]
-    fn two_rungs_are_an_octave() {
+    fn rungs_are_eighths_of_an_octave() {
         let own = |context, users| rung(&question(context, users), Height::new(0, 0, 0)).as_ref().map(said);
         for (context, users, rung) in [
-            (18_065, 1, (24_576, 1, 41_984)),
-            (24_576, 3, (24_576, 3, 41_984)),
-            (100_000, 33, (131_072, 48, 41_984)),
-            (1, 5, (1, 6, 41_984)),
+            (18_065, 1, (18_432, 1, 41_984)),
+            (18_432, 3, (18_432, 3, 41_984)),
+            (100_000, 33, (106_496, 36, 41_984)),
+            (1, 5, (1, 5, 41_984)),
         ] {
             assert_eq!(own(context, users), Some(rung), "{context}, {users}");
         }
         // All questions between two rungs have the same ones.
-        assert_eq!(own(16_385, 1), own(24_576, 1));
+        assert_eq!(own(16_385, 1), own(18_432, 1));
     }
 
     #[test]
     fn rungs_above_are_what_the_model_allows() {
         let at = |context, users, memory| rung(&question(40_000, 3), Height::new(context, users, memory));
-        assert_eq!(at(1, 2, 2).as_ref().map(said), Some((65_536, 6, 39_936)));
-        assert_eq!(at(3, 0, 0).as_ref().map(said), Some((131_072, 3, 41_984)), "the most that the model allows");
-        assert!(at(6, 0, 0).is_none() && at(0, 200, 0).is_none() && at(0, 0, 41).is_none());
+        assert_eq!(at(1, 2, 2).as_ref().map(said), Some((45_056, 5, 39_936)));
+        assert_eq!(at(8, 0, 0).as_ref().map(said), Some((81_920, 3, 41_984)));
+        assert_eq!(at(16, 0, 0).as_ref().map(said), Some((131_072, 3, 41_984)), "the most that the model allows");
+        assert!(at(24, 0, 0).is_none() && at(0, 1_000, 0).is_none() && at(0, 0, 41).is_none());
     }
 }
