@@ -78,29 +78,33 @@ impl Height {
 /// not much harder are among them.
 const HEIGHTS: [Height; 18] = [
     Height::new(0, 0, 0),
+    Height::new(8, 0, 0),
+    Height::new(0, 1, 0),
+    Height::new(0, 0, 1),
     Height::new(1, 0, 0),
     Height::new(2, 0, 0),
     Height::new(3, 0, 0),
     Height::new(4, 0, 0),
     Height::new(6, 0, 0),
-    Height::new(8, 0, 0),
     Height::new(12, 0, 0),
     Height::new(16, 0, 0),
-    Height::new(0, 1, 0),
     Height::new(0, 2, 0),
     Height::new(0, 4, 0),
     Height::new(0, 8, 0),
     Height::new(8, 8, 0),
-    Height::new(0, 0, 1),
     Height::new(0, 0, 2),
     Height::new(0, 0, 4),
     Height::new(4, 0, 1),
 ];
 
+/// Those that a quick answer can wait for.
+const QUICK: usize = 4;
+
 /// What is found at the rungs at or above a question.
 pub(crate) fn all(question: &Question, how: How) -> Vec<Arc<Rung>> {
     let can_hold = |rung: &Question| fewest(rung).is_ok_and(|wafers| wafers <= how.most);
-    let above = HEIGHTS.iter().filter_map(|height| rung(question, *height));
+    let count = if how.effort == Effort::Quick { QUICK } else { HEIGHTS.len() };
+    let above = HEIGHTS.iter().take(count).filter_map(|height| rung(question, *height));
     let rungs: Vec<Question> = above.filter(can_hold).collect();
     // One after the other would leave threads idle at the end of each.
     let mut found: Vec<Arc<Rung>> = rungs.par_iter().map(|rung| at(rung, how)).collect();
@@ -168,7 +172,9 @@ fn searched(question: &Question, how: How) -> Rung {
     let surveyed = survey(&search, first_point(question, start(question), how.most), &judge);
     let mut refined = refine_each(&search, &surveyed, how.effort.evaluations(), &judge);
     // Other divisions than the fastest may be better once they are refined, and other starts.
-    refined.extend(refine(&search, &surveyed, &judge));
+    if how.effort > Effort::Quick {
+        refined.extend(refine(&search, &surveyed, &judge));
+    }
     let evaluations = refined.iter().map(|found| found.evaluations).max().unwrap_or(0);
     let found = refined.into_iter().map(|found| OfRung {
         recipe: found.point.recipe.pinned(&found.mapped),
