@@ -125,6 +125,8 @@ impl Loaded {
         let economics = Economics::with(system.price_kwh, system.occupancy, system.years).map_err(wrong)?;
         Ok(Load {
             scenario,
+            // A load that is a trace is refused.
+            requests: None,
             levels,
             mapping: self.mapping()?,
             search: effort(self.search.as_deref())?,

@@ -165,7 +165,8 @@ impl Question {
     }
 
     /// The same with an objective from outside for the search of its mapping ([`Question::searching`]), in place of
-    /// each user's speed: what is found is what `best` and `ideal` work by, faster or slower than the published mapping.
+    /// each user's speed: what is found is what `best` and `ideal` work by, faster or slower than the published
+    /// mapping.
     #[must_use]
     pub fn with_objective(self, objective: Arc<dyn OwnObjective>) -> Self {
         let extensions = Extensions { objective: Some(objective), ..self.extensions.clone() };

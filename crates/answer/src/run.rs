@@ -68,7 +68,8 @@ pub struct Answer {
     pub users_at_full_speed: u64,
     /// Users with this context whose KV cache the wafers hold in any arrangement, however slow.
     pub max_users: u64,
-    /// Fewer users at once, where that gives more in all; nothing where that was not looked for ([`crate::fewer_at_once`]).
+    /// Fewer users at once, where that gives more in all; nothing where that was not looked for
+    /// ([`crate::fewer_at_once`]).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fewer_at_once: Option<FewerAtOnce>,
     /// Whether the target is reached.

@@ -60,9 +60,9 @@ pub(crate) struct Known(Mutex<BTreeMap<String, Arc<Rung>>>);
 /// How far a rung is above the one of a question, along each axis.
 #[derive(Debug, Clone, Copy)]
 struct Height {
-    /// Steps of contexts, eight to an octave.
+    /// Eighths of an octave of context.
     context: u32,
-    /// Steps of users, the same.
+    /// The same of users.
     users: u32,
     /// Steps of [`LOWER`] bytes.
     memory: u32,
@@ -74,12 +74,12 @@ impl Height {
     }
 }
 
-/// The rungs that are looked at, the question's own first: near ones side by side, so that those of a question that is
-/// not much harder are among them.
+/// The rungs that are looked at, the question's own first. Near ones stand side by side, so that those of a question
+/// that is not much harder are among them.
 const HEIGHTS: [Height; 18] = [
     Height::new(0, 0, 0),
     Height::new(8, 0, 0),
-    Height::new(0, 1, 0),
+    Height::new(0, 8, 0),
     Height::new(0, 0, 1),
     Height::new(1, 0, 0),
     Height::new(2, 0, 0),
@@ -88,9 +88,9 @@ const HEIGHTS: [Height; 18] = [
     Height::new(6, 0, 0),
     Height::new(12, 0, 0),
     Height::new(16, 0, 0),
+    Height::new(0, 1, 0),
     Height::new(0, 2, 0),
     Height::new(0, 4, 0),
-    Height::new(0, 8, 0),
     Height::new(8, 8, 0),
     Height::new(0, 0, 2),
     Height::new(0, 0, 4),
@@ -115,10 +115,12 @@ pub(crate) fn all(question: &Question, how: How) -> Vec<Arc<Rung>> {
     found
 }
 
-/// The number so many steps above the first that is not below a value: whole numbers up to 16, then eight to an octave.
-fn up(value: u64, steps: u32) -> Option<u64> {
+/// The number so many eighths of an octave above the first of the ladder that is not below a value; up to 16 those of
+/// the ladder are whole numbers.
+fn up(value: u64, eighths: u32) -> Option<u64> {
     let above = |value: u64| value.checked_next_multiple_of((value.checked_next_power_of_two()? / 16).max(1));
-    (0..steps).try_fold(above(value)?, |at, _| above(at.checked_add(1)?))
+    let near = (0..eighths % 8).try_fold(above(value)?, |at, _| above(at.checked_add(1)?))?;
+    near.checked_mul(1u64.checked_shl(eighths / 8)?)
 }
 
 /// The rung so far above a question; nothing where the model, the wafer or 64 bits do not allow it.
@@ -219,6 +221,7 @@ mod tests {
         assert_eq!(at(1, 2, 2).as_ref().map(said), Some((45_056, 5, 39_936)));
         assert_eq!(at(8, 0, 0).as_ref().map(said), Some((81_920, 3, 41_984)));
         assert_eq!(at(16, 0, 0).as_ref().map(said), Some((131_072, 3, 41_984)), "the most that the model allows");
-        assert!(at(24, 0, 0).is_none() && at(0, 1_000, 0).is_none() && at(0, 0, 41).is_none());
+        assert_eq!(at(8, 8, 0).as_ref().map(said), Some((81_920, 6, 41_984)));
+        assert!(at(24, 0, 0).is_none() && at(0, 8 * 63, 0).is_none() && at(0, 0, 41).is_none());
     }
 }

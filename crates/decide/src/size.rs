@@ -415,6 +415,11 @@ fn users_of(asked: &Asked) -> Result<f64, DecideError> {
         LoadScenario::Sessions(load) => Ok(f64::from(load.agents)),
         LoadScenario::Tasks(load) => Ok(f64::from(load.agents)),
         LoadScenario::Open(load) => Ok(load.rate),
+        LoadScenario::Trace(load) if asked.requests.is_none() => Err(DecideError::Value {
+            what: "load.file".into(),
+            value: format!("{}, whose requests are not given", load.file),
+            allowed: "another kind of load, or a trace where files are read".into(),
+        }),
         LoadScenario::Trace(load) => rate_of(asked, load).ok_or_else(|| DecideError::Value {
             what: "load.file".into(),
             value: format!("{}, whose requests come all at once", load.file),

@@ -1,6 +1,7 @@
-//! Weight streaming: one wafer computes layer after layer, and the weights of each come from memory outside while the one
-//! before is computed. This is how the vendor trains models that no wafer holds (Cerebras, "Weight Streaming Execution
-//! Mode", with the weights in MemoryX); for answers it is what one wafer could do in place of many.
+//! Weight streaming: one wafer computes layer after layer, and the weights of each come from memory outside while the
+//! one before is computed. This is how the vendor trains models that no wafer holds (its documentation, "Weight
+//! Streaming Execution"; docs/src/sources.md#cerebras-documentation); for answers it is what one wafer could do in
+//! place of many.
 //!
 //! ```text
 //! time of a pass = max(compute, weights / bandwidth)

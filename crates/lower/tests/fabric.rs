@@ -19,8 +19,8 @@ use wafersim_spec::{DataType, Precision, Wafer};
 /// How far closed form and fabric may be apart.
 const LIMIT: f64 = 0.03;
 
-/// The same where five groups share a head of 30 columns: some run ahead of others in a softmax that is an eighth of the
-/// layer, which the closed form cannot see (+3.01 %).
+/// The same where five groups share a head of 30 columns: some run ahead of others in a softmax that is an eighth of
+/// the layer, which the closed form cannot see (+3.01 %).
 const LIMIT_OF_FIVE_GROUPS: f64 = 0.032;
 
 fn layer(reach: Reach, sinks: bool) -> Layer {

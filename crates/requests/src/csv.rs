@@ -14,8 +14,8 @@ pub(crate) struct Csv {
     scale: Scale,
 }
 
-/// What parts the fields of a header: commas, or where there are none semicolons, tabs or bars, whichever there are most
-/// of.
+/// What parts the fields of a header: commas, or where there are none semicolons, tabs or bars, whichever there are
+/// most of.
 pub(crate) fn separator(header: &[u8]) -> u8 {
     let count = |separator: u8| header.iter().filter(|byte| **byte == separator).count();
     if count(b',') > 0 {

@@ -3,14 +3,14 @@
 //! `cargo run --release -p wafersim-serve --example load -- 127.0.0.1:18080 STREAMS TOKENS [SECONDS] [PROCESS]`
 //!
 //! All connections are open before the first one asks. With SECONDS the streams come again and again for that long; of
-//! them one in eight hangs up half-way. With PROCESS, the id of the server, its resident bytes are read (Linux) after each
-//! round; the median of the first third of the rounds (without the very first tenth) is held against that of the last,
-//! since single rounds leave more or less with the allocator. Ends with 1 where a stream failed: each must have all its
-//! tokens, one `finish_reason`, and `[DONE]`.
+//! them one in eight hangs up half-way. With PROCESS, the id of the server, its resident bytes are read (Linux) after
+//! each round; the median of the first third of the rounds (without the very first tenth) is held against that of the
+//! last, since single rounds leave more or less with the allocator. Ends with 1 where a stream failed: each must have
+//! all its tokens, one `finish_reason`, and `[DONE]`.
 //!
-//! Requests carry `wafersim_due: true`, so that each chunk says when it was due on the server's clock. The two clocks are
-//! put together by the chunk of a round that is least late; all others are late by what they come after it. Tokens that
-//! the server sends together say when the last of them was due, which hides half a millisecond at most.
+//! Requests carry `wafersim_due: true`, so that each chunk says when it was due on the server's clock. The two clocks
+//! are put together by the chunk of a round that is least late; all others are late by what they come after it. Tokens
+//! that the server sends together say when the last of them was due, which hides half a millisecond at most.
 #![allow(clippy::print_stdout, reason = "a program for people")]
 
 use std::error::Error;

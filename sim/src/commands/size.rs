@@ -385,6 +385,10 @@ fn asked_file(flags: &SizeFlags) -> Result<(StreamFile, String), Failure> {
         }
         None => (StreamFile::parse(AGENTS, "coding agents")?, "command line".to_owned()),
     };
+    // Clap asks for no trace beside a flag that excludes one.
+    if let (Some(format), None) = (&flags.trace_format, &flags.trace) {
+        return Err(wrong("--trace-format", format!("is {format} of no trace"), "with --trace FILE"));
+    }
     if let Some(trace) = &flags.trace {
         let format = flags.trace_format.as_deref();
         let format = format.map(|name| file.with("--trace-format", "load.format", name)).transpose()?;

@@ -119,6 +119,7 @@ fn a_size_needs_a_promise() {
         ("--users 0 --ttft-p95 1s", "whole number"),
         ("--users 5 --ttft-p95 fast", "no time"),
         ("--users 5 --speed-p5 -3", "above 0"),
+        ("--users 5 --speed-p5 3 --trace-format azure", "with --trace FILE"),
         ("--rate 5 --ttft-p95 1s", "open"),
         ("--users 5 --ttft-p95 1s --availability 2", "--availability"),
         ("--users 5 --ttft-p95 1s --growth much", "per cent"),

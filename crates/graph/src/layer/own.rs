@@ -105,8 +105,8 @@ impl LayerGraph {
 }
 
 /// Whether a rewritten layer is one: the operators that there were, each the same kind with its own reads and writes
-/// and perhaps more behind them, in an order in which each follows what it reads; and no other matrices, for which nothing
-/// would have made room.
+/// and perhaps more behind them, in an order in which each follows what it reads; and no other matrices, for which
+/// nothing would have made room.
 fn check(before: &LayerGraph, after: &LayerGraph) -> Result<(), String> {
     let mut names = BTreeSet::new();
     for operator in &after.operators {

@@ -10,8 +10,8 @@ use super::super::{
 use super::mixture::{Selected, dense_then_sparse, moe_with_shared_experts, sparse_layers};
 use super::sparse::layers_named;
 use super::{
-    Fields, LARGEST_HEAD, LARGEST_WIDTH, MOST_EXPERTS, MOST_POSITIONS, Trunk, dense, expert_count, grouped_attention,
-    layer_types, partial_rotary, rotary_of_full, window,
+    Fields, LARGEST_HEAD, LARGEST_WIDTH, MOST_EXPERTS, MOST_POSITIONS, MoeKeys, Trunk, dense, expert_count,
+    grouped_attention, layer_types, partial_rotary, rotary_of_full, routed_experts, window,
 };
 use crate::error::SpecError;
 
@@ -241,25 +241,16 @@ pub(super) fn hy_v3(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, Sp
         qk_norm: QkNorm::Head,
         ..grouped_attention(fields, trunk)?
     };
-    let experts = expert_count(fields, "num_experts")?;
-    let width = fields.whole("moe_intermediate_size", 1..=LARGEST_WIDTH)?;
+    let keys = MoeKeys { experts: "num_experts", width: "moe_intermediate_size" };
+    let moe = routed_experts(fields, &keys)?;
     let shared = fields.optional_whole("num_shared_experts", 0..=MOST_EXPERTS)?.unwrap_or(1);
-    let moe = Moe {
-        experts,
-        top_k: fields.whole("num_experts_per_tok", 1..=experts)?,
-        width,
-        shared_width: shared * width,
-        shared_gate: false,
-        expert_bias: false,
-        router_bias: true,
-        selection: Selection {
-            scoring: Scoring::Sigmoid,
-            corrected: true,
-            scale: fields.optional_real("router_scaling_factor", 0.0..=1e6)?.unwrap_or(2.826),
-            ..Selection::softmax(true)
-        },
-        gating: super::Gating::Silu,
+    let selection = Selection {
+        scoring: Scoring::Sigmoid,
+        corrected: true,
+        scale: fields.optional_real("router_scaling_factor", 0.0..=1e6)?.unwrap_or(2.826),
+        ..Selection::softmax(true)
     };
+    let moe = Moe { shared_width: shared * moe.width, router_bias: true, selection, ..moe };
     let is_sparse = match ["mlp_layer_types", "first_k_dense_replace"].iter().any(|key| fields.is_given(key)) {
         true => sparse_layers(fields, trunk)?,
         false => (0..trunk.layers).map(|layer| layer > 0).collect(),
