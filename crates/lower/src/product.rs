@@ -129,16 +129,29 @@ fn touched_by_runs(each: u64, parts: u64, block: u64) -> u64 {
     if parts >= block / least {
         return filled + 1;
     }
-    let step = each % block;
-    let mut begin = 0;
-    for _ in 0..parts {
-        if begin + behind >= block {
-            return filled + 1;
-        }
-        begin += step;
-        begin -= if begin >= block { block } else { 0 };
+    let is_reached = first_between(each % block, block, block - behind, block - 1).is_some_and(|run| run < parts);
+    filled + u64::from(is_reached)
+}
+
+/// The first multiple of `step`, counted from 0, whose rest by `modulus` is in `low..=high`, if there is one; with
+/// `low <= high < modulus`. As Euclid finds a common divisor: in each turn the question is asked of the rests by which
+/// multiples overshoot the modulus.
+fn first_between(step: u64, modulus: u64, low: u64, high: u64) -> Option<u64> {
+    if low == 0 {
+        return Some(0);
     }
-    filled
+    let step = step % modulus;
+    if step == 0 {
+        return None;
+    }
+    // Before any multiple overshoots.
+    let first = low.div_ceil(step);
+    if first * step <= high {
+        return Some(first);
+    }
+    // `count * step - turns * modulus` is between: `turns * modulus` modulo `step` is between these.
+    let turns = first_between(modulus % step, step, (step - high % step) % step, (step - low % step) % step)?;
+    Some((turns * modulus + low).div_ceil(step))
 }
 
 const fn common_divisor(one: u64, other: u64) -> u64 {

@@ -16,6 +16,9 @@ pub(crate) fn cut(program: &mut Program, strips: u64) {
     let mut smaller = Vec::new();
     for node in &mut program.body {
         let Node::Operator { body, .. } = node else { continue };
+        if !body.iter().any(|node| conversion_of(node).is_some()) {
+            continue;
+        }
         let mut cut = Vec::with_capacity(body.len() + 2);
         let mut nodes = std::mem::take(body).into_iter().peekable();
         while let Some(node) = nodes.next() {
@@ -66,7 +69,7 @@ fn part(work: Work, strip: u64, strips: u64) -> Option<Work> {
 
 fn with(node: &Node, compute: Compute) -> Node {
     match node {
-        Node::Step(step) => Node::Step(Step { action: Action::Compute(compute), ..step.clone() }),
+        Node::Step(step) => Node::Step(Step { action: Action::Compute(compute), region: step.region }),
         other => other.clone(),
     }
 }

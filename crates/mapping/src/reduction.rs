@@ -16,7 +16,7 @@ use crate::areas;
 use crate::collective::Collective;
 use crate::kv::KvMapping;
 use crate::layer::RegionSize;
-use crate::operator::{LineKind, OPERATORS, operator_named};
+use crate::operator::{LineKind, operator_named};
 use crate::own::Own;
 use crate::recipe::ReductionRecipes;
 
@@ -227,13 +227,11 @@ impl Reductions {
         rectangles: &BTreeMap<String, Region>,
     ) -> Self {
         let mut operators: BTreeMap<String, Reduction> = BTreeMap::new();
-        let are_all_usual = recipe.operators.is_empty() && rectangles.is_empty();
-        for operator in OPERATORS.iter().filter(|_| !are_all_usual) {
+        let in_rectangles = rectangles.keys().filter_map(|part| areas::part_named(part)).flat_map(|part| part.operators);
+        let named = recipe.operators.keys().map(String::as_str).chain(in_rectangles.copied());
+        for operator in named.filter_map(operator_named) {
             let (own, rectangle) =
                 (recipe.operators.get(operator.name), areas::rectangle_of(rectangles, operator.name));
-            if own.is_none() && rectangle.is_none() {
-                continue;
-            }
             let (columns, rows) =
                 rectangle.map_or((region.columns, region.rows), |rectangle| (rectangle.columns, rectangle.rows));
             let (usual, length) = match operator.line {
