@@ -172,7 +172,7 @@ fn searched(question: &Question, how: How) -> Rung {
     let space = Space { inputs: question.inputs(), fewest: how.fewest, wafers: how.most, pins, moves };
     let search = Search { space, effort: how.effort, seed: 1 };
     let surveyed = survey(&search, first_point(question, start(question), how.most), &judge);
-    let mut refined = refine_each(&search, &surveyed, how.effort.evaluations(), &judge);
+    let mut refined = refine_each(&search, &surveyed, &judge);
     // Other divisions than the fastest may be better once they are refined, and other starts.
     if how.effort > Effort::Quick {
         refined.extend(refine(&search, &surveyed, &judge));

@@ -97,7 +97,7 @@ impl Searched {
         let space = Space { inputs: question.inputs(), fewest, wafers: most, pins, moves };
         let search = Search { space, effort, seed: how.seed };
         let surveyed = survey(&search, first_point(question, start(question), most), &judge);
-        let mut found = refine_each(&search, &surveyed, effort.evaluations(), &judge);
+        let mut found = refine_each(&search, &surveyed, &judge);
         if effort > Effort::Quick {
             found.extend(refine(&search, &surveyed, &judge));
         }

@@ -227,7 +227,8 @@ impl Reductions {
         rectangles: &BTreeMap<String, Region>,
     ) -> Self {
         let mut operators: BTreeMap<String, Reduction> = BTreeMap::new();
-        let in_rectangles = rectangles.keys().filter_map(|part| areas::part_named(part)).flat_map(|part| part.operators);
+        let in_rectangles =
+            rectangles.keys().filter_map(|part| areas::part_named(part)).flat_map(|part| part.operators);
         let named = recipe.operators.keys().map(String::as_str).chain(in_rectangles.copied());
         for operator in named.filter_map(operator_named) {
             let (own, rectangle) =

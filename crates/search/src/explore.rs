@@ -1,9 +1,12 @@
 //! From a start to the best found.
 //!
 //! Divisions first, each with the start's other decisions and the layouts of the cache that the start would take; the
-//! best few are refined: one decision after the other takes its best value while the others stay, round and round until
-//! nothing moves. Then from other starts: the best found with some decisions drawn anew. What is first of equals wins.
+//! best are refined: one decision after the other takes its best value while the others stay, round and round until
+//! nothing moves. How fast a division is says little before that, so they are refined in heats: all a little, the best
+//! few of them further, the best to the end. Then from other starts: the best found with some decisions drawn anew. What
+//! is first of equals wins.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rand_chacha::ChaCha8Rng;
@@ -28,21 +31,21 @@ pub enum Effort {
 }
 
 impl Effort {
-    /// Mappings that are judged after the survey of divisions, at most.
+    /// Mappings that are judged to refine a division to the end, at most.
     pub const fn evaluations(self) -> u64 {
         match self {
-            Self::Quick => 1_500,
+            Self::Quick => 3_500,
             Self::Normal => 12_000,
             Self::Thorough => 150_000,
         }
     }
 
-    /// Divisions that are refined.
+    /// Divisions in the first heat.
     const fn divisions(self) -> usize {
         match self {
-            Self::Quick => 2,
-            Self::Normal => 4,
-            Self::Thorough => 10,
+            Self::Quick => 10,
+            Self::Normal => 12,
+            Self::Thorough => 24,
         }
     }
 
@@ -74,6 +77,10 @@ pub struct Judged {
     /// What decides between mappings of the same time (the other times of an answer).
     pub tie: f64,
 }
+
+/// How much faster refining may make a division: more than it has given in most of those that were tried (1.5 times in
+/// one of 60).
+const MOST_GAINED: f64 = 1.4;
 
 /// Who says how good mappings are.
 pub trait Judge: Sync {
@@ -154,17 +161,9 @@ pub fn survey(search: &Search<'_>, start: Point, judge: &dyn Judge) -> Vec<Found
 pub fn refine(search: &Search<'_>, surveyed: &[Found], judge: &dyn Judge) -> Option<Found> {
     let mut walk = Walk::new(search, judge);
     walk.evaluations = surveyed.first().map_or(0, |found| found.evaluations);
-    let divisions = walk.divisions(surveyed);
-    let mut best: Option<Here> = None;
-    for (index, division) in divisions.into_iter().enumerate() {
-        // Each division has its part of what is left.
-        let share = walk.left / (search.effort.divisions().saturating_sub(index).max(1) as u64);
-        let refined = walk.refined(division, share.max(1));
-        if best.as_ref().is_none_or(|best| refined.is_better(best)) {
-            best = Some(refined);
-        }
-    }
-    let mut best = best?;
+    let all = surveyed.iter().filter(|found| found.point.wafers <= search.space.wafers);
+    let candidates = walk.candidates(all);
+    let mut best = walk.heats(candidates, walk.left / 4)?;
     for restart in 0..search.effort.restarts() {
         let Some(start) = walk.elsewhere(&best, restart) else { continue };
         let share = walk.left / (search.effort.restarts() - restart);
@@ -193,30 +192,76 @@ pub fn growth<T>(all: &[T], of: impl Fn(&T) -> (u32, f64)) -> Vec<&T> {
     all.into_iter().map(|(_, _, one)| one).collect()
 }
 
-/// The best mappings found for each number of wafers at which the speed of a survey grows: of each the fastest
-/// division, refined. What is found for a number of wafers does not depend on how many more are looked at. Divisions so
-/// slow that refining them would not make them the fastest are given as they are, others after so many evaluations.
-pub fn refine_each(search: &Search<'_>, surveyed: &[Found], evaluations: u64, judge: &dyn Judge) -> Vec<Found> {
-    /// More than refining a division has ever given.
-    const MOST_GAINED: f64 = 1.25;
+/// The best mappings found for each number of wafers at which speed grows, or may grow once they are refined. What is
+/// found for a number of wafers does not depend on how many more are looked at. Numbers so slow that refining would not
+/// make them the fastest are given as they are.
+pub fn refine_each(search: &Search<'_>, surveyed: &[Found], judge: &dyn Judge) -> Vec<Found> {
+    /// How much slower than fewer wafers a number of them may be in the survey, and after the first heat, to go on: more
+    /// than the rest of its way has given it beside theirs.
+    const MAY_GROW: f64 = 1.1;
     let Some(fastest) = surveyed.first() else { return Vec::new() };
     let mut walk = Walk::new(search, judge);
     walk.evaluations = fastest.evaluations;
-    let mut found = Vec::new();
-    let steps = growth(surveyed, |found| (found.point.wafers, found.judged.time));
-    for step in &steps {
-        if step.judged.time > fastest.judged.time * MOST_GAINED {
-            found.push((*step).clone());
+    let mut by_wafers: BTreeMap<u32, Vec<&Found>> = BTreeMap::new();
+    for found in surveyed {
+        by_wafers.entry(found.point.wafers).or_default().push(found);
+    }
+    let mut found: Vec<Found> = Vec::new();
+    // Of fewer wafers: the fastest in the survey, and as refined.
+    let (mut fewer, mut refined) = (f64::INFINITY, f64::INFINITY);
+    for all in by_wafers.into_values() {
+        let time = all[0].judged.time;
+        if time >= fewer * MAY_GROW {
             continue;
         }
-        walk.left = evaluations;
-        let Found { point, mapped, judged, .. } = (*step).clone();
-        if walk.fits_in_routers(&mapped) {
-            let Here { point, mapped, judged } = walk.refined(Here { point, mapped, judged }, walk.left);
+        let grows = time < fewer * (1.0 - 1e-9);
+        fewer = fewer.min(time);
+        if time > fastest.judged.time * MOST_GAINED {
+            found.extend(grows.then(|| all[0].clone()));
+            continue;
+        }
+        walk.left = u64::MAX;
+        let mut candidates = walk.candidates(all.into_iter());
+        if !grows {
+            candidates.truncate(1);
+            let first = candidates.iter().map(|here| walk.first_heat(here).here.judged.time).min_by(f64::total_cmp);
+            if first.is_none_or(|first| first > refined * MAY_GROW) {
+                continue;
+            }
+        }
+        if let Some(Here { point, mapped, judged }) = walk.heats(candidates, search.effort.evaluations()) {
+            refined = refined.min(judged.time);
             found.push(Found { point, mapped, judged, evaluations: walk.evaluations });
         }
     }
     found
+}
+
+/// When routers are asked whether they have colors enough, which takes longer than all else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Routers {
+    /// Before a decision moves.
+    Now,
+    /// When all have moved.
+    Later,
+}
+
+/// A division that is being refined.
+#[derive(Clone)]
+struct Refining {
+    here: Here,
+    /// The decision whose turn it is.
+    next: usize,
+    /// Decisions that stayed since one moved last, or from the beginning.
+    stayed: usize,
+    /// Whether any has moved: it has its best value, and need not be tried again before another moves.
+    has_moved: bool,
+}
+
+impl Refining {
+    const fn new(here: Here) -> Self {
+        Self { here, next: 0, stayed: 0, has_moved: false }
+    }
 }
 
 impl<'w, 'a> Walk<'w, 'a> {
@@ -347,13 +392,16 @@ impl Walk<'_, '_> {
         all.into_iter().flatten().flatten().collect()
     }
 
-    /// The best of a survey, regions of the same size once.
-    fn divisions(&mut self, surveyed: &[Found]) -> Vec<Here> {
+    /// The best of what a survey found, regions of the same size once.
+    fn candidates<'f>(&self, surveyed: impl Iterator<Item = &'f Found>) -> Vec<Here> {
         let mut kept: Vec<Here> = Vec::new();
         let region = |mapped: &Mapped| mapped.layers.first().map(|layer| layer.region);
-        for found in surveyed.iter().filter(|found| found.point.wafers <= self.search.space.wafers) {
-            let is_new = kept.iter().all(|known| region(&known.mapped) != region(&found.mapped));
-            if is_new && kept.len() < self.search.effort.divisions() && self.fits_in_routers(&found.mapped) {
+        for found in surveyed {
+            let is_near = kept.first().is_none_or(|best| found.judged.time <= best.judged.time * MOST_GAINED);
+            if !is_near || kept.len() == self.search.effort.divisions() {
+                break;
+            }
+            if kept.iter().all(|known| region(&known.mapped) != region(&found.mapped)) {
                 let Found { point, mapped, judged, .. } = found.clone();
                 kept.push(Here { point, mapped, judged });
             }
@@ -361,33 +409,90 @@ impl Walk<'_, '_> {
         kept
     }
 
+    /// The best of some divisions when it is refined to the end, with at most so many evaluations for each of the best.
+    fn heats(&mut self, candidates: Vec<Here>, evaluations: u64) -> Option<Here> {
+        /// A heat.
+        struct Heat {
+            /// The part of the evaluations that each has had by its end: one in so many.
+            one_in: u64,
+            /// How many go on at most, and how much slower than the best of them.
+            most: usize,
+            slower: f64,
+        }
+        const HEATS: [Heat; 2] =
+            [Heat { one_in: 24, most: 3, slower: 1.08 }, Heat { one_in: 6, most: 2, slower: 1.05 }];
+        let mut all: Vec<Refining> = Vec::new();
+        let mut had = 0;
+        if candidates.len() > 1 {
+            all.extend(candidates.iter().cloned().map(Refining::new));
+            for heat in HEATS {
+                let until = evaluations / heat.one_in;
+                all.iter_mut().for_each(|refining| self.advance(refining, until - had, Routers::Later));
+                had = until;
+                all.sort_by(|one, other| one.here.judged.time.total_cmp(&other.here.judged.time));
+                let fastest = all.first()?.here.judged.time;
+                all.truncate(heat.most);
+                all.retain(|refining| refining.here.judged.time <= fastest * heat.slower);
+            }
+        }
+        let mut best: Option<Here> = None;
+        for refining in all {
+            let Some(here) = self.to_the_end(refining, evaluations - had) else { continue };
+            if best.as_ref().is_none_or(|best| here.is_better(best)) {
+                best = Some(here);
+            }
+        }
+        if best.is_none() {
+            // Routers have too few colors for what they were refined to, or there was nothing to choose.
+            let first = candidates.into_iter().find(|here| self.fits_in_routers(&here.mapped))?;
+            best = self.to_the_end(Refining::new(first), evaluations);
+        }
+        best
+    }
+
+    /// A division after the first heat.
+    fn first_heat(&mut self, here: &Here) -> Refining {
+        let mut refining = Refining::new(here.clone());
+        self.advance(&mut refining, self.search.effort.evaluations() / 24, Routers::Later);
+        refining
+    }
+
+    /// A division refined to the end, if routers have colors enough for it. They are asked on the way only where they
+    /// would have too few at the end.
+    fn to_the_end(&mut self, mut refining: Refining, evaluations: u64) -> Option<Here> {
+        let mut free = refining.clone();
+        self.advance(&mut free, evaluations, Routers::Later);
+        if self.fits_in_routers(&free.here.mapped) {
+            return Some(free.here);
+        }
+        let fits = self.fits_in_routers(&refining.here.mapped);
+        fits.then(|| self.advance(&mut refining, evaluations, Routers::Now));
+        fits.then_some(refining.here)
+    }
+
     /// A point whose decisions have each been given their best value while the others stayed.
-    fn refined(&mut self, mut here: Here, evaluations: u64) -> Here {
+    fn refined(&mut self, here: Here, evaluations: u64) -> Here {
+        let mut refining = Refining::new(here);
+        self.advance(&mut refining, evaluations, Routers::Now);
+        refining.here
+    }
+
+    /// Gives decisions their best value while the others stay, in turn, until nothing moves any more or so many
+    /// mappings have been judged.
+    fn advance(&mut self, refining: &mut Refining, evaluations: u64, routers: Routers) {
         let end = self.left.saturating_sub(evaluations);
         let decisions = self.search.space.decisions();
-        // The decision that moved last: when its turn comes again and nothing has moved, all have been tried.
-        let mut moved: Option<Decision> = None;
-        loop {
-            let mut has_moved = false;
-            for decision in &decisions {
-                if moved == Some(*decision) && !has_moved {
-                    return here;
-                }
-                if self.left <= end {
-                    return here;
-                }
-                let points = self.search.space.values(*decision, &here.point, &here.mapped);
-                let mut all = self.judged(points);
-                all.retain(|other| other.is_better(&here));
-                all.sort_by(|one, other| one.judged.time.total_cmp(&other.judged.time));
-                if let Some(better) = all.into_iter().find(|other| self.fits_in_routers(&other.mapped)) {
-                    here = better;
-                    moved = Some(*decision);
-                    has_moved = true;
-                }
-            }
-            if !has_moved {
-                return here;
+        while refining.stayed + usize::from(refining.has_moved) < decisions.len() && self.left > end {
+            let here = &refining.here;
+            let points = self.search.space.values(decisions[refining.next], &here.point, &here.mapped);
+            refining.next = (refining.next + 1) % decisions.len();
+            let mut all = self.judged(points);
+            all.retain(|other| other.is_better(here));
+            all.sort_by(|one, other| one.judged.time.total_cmp(&other.judged.time));
+            let fits = |other: &Here| routers == Routers::Later || self.fits_in_routers(&other.mapped);
+            match all.into_iter().find(fits) {
+                Some(better) => (refining.here, refining.stayed, refining.has_moved) = (better, 0, true),
+                None => refining.stayed += 1,
             }
         }
     }
