@@ -100,13 +100,12 @@ pub(crate) type Known = Result<Arc<Lowered>, LowerError>;
 /// What a program does.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Work {
-    /// A layer.
+    /// A layer, by the programs of decode.
     Layer {
         /// Tokens, of so many users, that see so many.
         tokens: u64,
         users: u64,
         context: u64,
-        is_prefill: bool,
         load: ExpertLoad,
         /// Words of an input queue.
         queue: u64,
@@ -132,8 +131,8 @@ impl Asked<'_> {
         let mut hasher = DefaultHasher::new();
         self.mapping.hash(&mut hasher);
         match self.work {
-            Work::Layer { tokens, users, context, is_prefill, load, .. } => {
-                (tokens, users, context, is_prefill, load.pairs, load.distinct).hash(&mut hasher);
+            Work::Layer { tokens, users, context, load, .. } => {
+                (tokens, users, context, load.pairs, load.distinct).hash(&mut hasher);
             }
             Work::Table { is_head, entries, tokens, is_prefill, .. } => {
                 (is_head, entries, tokens, is_prefill).hash(&mut hasher);
@@ -204,7 +203,7 @@ impl Programs {
 
 impl KnownPrograms {
     /// Programs that are kept at least, of those that were wanted last.
-    const PROGRAMS: usize = 512;
+    const PROGRAMS: usize = 256;
     /// Loads that are kept.
     const LOADS: usize = 256;
     /// Layers that are known as one.

@@ -215,7 +215,19 @@ impl Question {
         let (search, searched) = (None, OnceLock::new());
         let (rungs, routers, programs) = (Arc::default(), Arc::default(), Arc::default());
         let extensions = self.extensions.clone();
-        Some(Self { scenario, model, wafer, draft: None, mapping, search, extensions, searched, rungs, routers, programs })
+        Some(Self {
+            scenario,
+            model,
+            wafer,
+            draft: None,
+            mapping,
+            search,
+            extensions,
+            searched,
+            rungs,
+            routers,
+            programs,
+        })
     }
 
     /// The same question without speculation, on exactly so many wafers.

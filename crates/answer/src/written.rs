@@ -153,21 +153,16 @@ impl Kept {
         let Self { graphs, shared, .. } = self;
         let mut write =
             || layer(question, layout, mapping, flow, load, graphs).map(|program| Arc::new(Lowered::from(program)));
-        let Some(shared) = shared else { return write() };
+        // A chunk's program names every pair of a token and an expert: megabytes that are not kept.
+        let is_chunk = matches!(flow, Flow::Prefill { .. });
+        let Some(shared) = shared.as_ref().filter(|_| !is_chunk) else { return write() };
         let (tokens, users, context) = flow.seen();
-        let is_prefill = matches!(flow, Flow::Prefill { .. });
-        let work = Work::Layer { tokens, users, context, is_prefill, load, queue: input_queue(question) };
+        let work = Work::Layer { tokens, users, context, load, queue: input_queue(question) };
         shared.program(&asked(question, work, Some(layout), mapping), write)
     }
 
     /// The program of a table.
-    fn table(
-        &mut self,
-        question: &Question,
-        table: &TableLayout,
-        mapping: &LayerMapping,
-        flow: Flow,
-    ) -> Known {
+    fn table(&mut self, question: &Question, table: &TableLayout, mapping: &LayerMapping, flow: Flow) -> Known {
         let is_it = |kept: &&KeptTable| {
             kept.flow == flow && kept.table == *table && wafersim_lower::is_same_for_ends(&kept.mapping, mapping)
         };
@@ -177,8 +172,7 @@ impl Kept {
         if self.tables.len() >= TABLES {
             self.tables.remove(0);
         }
-        let write =
-            || written_table(question, table, mapping, flow).map(|program| Arc::new(Lowered::from(program)));
+        let write = || written_table(question, table, mapping, flow).map(|program| Arc::new(Lowered::from(program)));
         let program = match &self.shared {
             Some(shared) => {
                 let (is_head, entries, data_type) = (table.is_head, table.part.entries, table.matrix.data_type);
@@ -266,12 +260,7 @@ impl Written {
 }
 
 /// All that a program for a question depends on.
-fn asked<'a>(
-    question: &Question,
-    work: Work,
-    layout: Option<&'a LayerLayout>,
-    mapping: &'a LayerMapping,
-) -> Asked<'a> {
+fn asked<'a>(question: &Question, work: Work, layout: Option<&'a LayerLayout>, mapping: &'a LayerMapping) -> Asked<'a> {
     let (precision, norm_epsilon) = (question.scenario.precision, question.model.norm_epsilon);
     let hidden = layout.map_or(question.model.hidden, |layout| layout.hidden);
     Asked { work, layer: layout.map(|layout| &layout.layer), mapping, hidden, norm_epsilon, precision }
