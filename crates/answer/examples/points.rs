@@ -2,8 +2,8 @@
 //! without a search: `cargo run --release -p wafersim-answer --example points`.
 //!
 //! The grid is 17 contexts from 1k to 128k by 7 numbers of users from 1 to 64. `model=NAME` and `wafers=N` ask something
-//! else; `repeat=N` answers it so many times, each time anew. The digest is over all rows: a change that only makes this
-//! faster leaves it as it is.
+//! else; `repeat=N` answers it so many times, each time anew; `rows=yes` prints the rows as JSON. The digest is over all
+//! rows: a change that only makes this faster leaves it as it is.
 
 #![allow(clippy::print_stdout, reason = "an example prints")]
 
@@ -58,6 +58,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let (plan, took) = answered?;
         let mut digest = DefaultHasher::new();
         serde_json::to_string(&plan)?.hash(&mut digest);
+        if get("rows").is_some() {
+            println!("{}", serde_json::to_string(&plan.rows)?);
+        }
         let count = plan.rows.len() as f64;
         println!(
             "{count} points, {:.0} a second, each {:.3} ms; digest {:016x}",
