@@ -5,8 +5,9 @@
 //! was asked for ([`crate::searched`]).
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use wafersim_mapping::{Mapped, Mapper, Mapping, MappingError, Recipe, Resolved};
+use wafersim_mapping::{Common, Mapped, Mapper, Mapping, MappingError, Recipe, Resolved};
 use wafersim_place::Placement;
 use wafersim_spec::scenario::{Profile, Verification, WaferCount};
 
@@ -68,6 +69,8 @@ pub struct Chosen<'a> {
     source: Source,
     recipe: Cow<'a, Recipe>,
     resolved: Option<&'a Resolved>,
+    /// What all ways of it have in common.
+    common: Arc<Common<'a>>,
 }
 
 impl<'a> Chosen<'a> {
@@ -103,7 +106,8 @@ impl<'a> Chosen<'a> {
             Some(Mapping::Resolved(resolved)) => Some(&**resolved),
             _ => None,
         };
-        Ok(Self { question, source, recipe, resolved })
+        let common = Arc::new(Common::new(&question.model));
+        Ok(Self { question, source, recipe, resolved, common })
     }
 
     /// The same with its recipe, where its numbers are fixed: for another machine.
@@ -145,8 +149,9 @@ impl<'a> Chosen<'a> {
         Verified::allowed(self.question, asked)
     }
 
+    /// Its refusals do not say what would do: that takes a search of its own, and ways that do not fit are left out.
     fn mapper(&self) -> Mapper<'_> {
-        Mapper::new(&self.recipe, self.question.inputs())
+        Mapper::one_of_many(&self.recipe, self.question.inputs(), &self.common)
     }
 
     /// The mapping in the layout of fewest bytes on so many wafers, for passes of `together` of all `users`.
@@ -161,7 +166,10 @@ impl<'a> Chosen<'a> {
         users: u64,
     ) -> Result<Mapped, AnswerError> {
         let Some(resolved) = self.resolved else {
-            return Ok(self.mapper().with_users(users).smallest(wafers, draft_of(verified), together)?);
+            let smallest = |mapper: Mapper<'_>| mapper.with_users(users).smallest(wafers, draft_of(verified), together);
+            // Who is refused hears what would do.
+            let explained = || smallest(Mapper::new(&self.recipe, self.question.inputs()));
+            return Ok(smallest(self.mapper()).or_else(|_| explained())?);
         };
         self.check_pins(resolved)?;
         let mapped = resolved.mapped(self.question.inputs())?;

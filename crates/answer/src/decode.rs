@@ -24,13 +24,13 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use wafersim_mapping::Mapped;
 use wafersim_place::Placement;
-use wafersim_program::Program;
 use wafersim_spec::scenario::Verification;
 use wafersim_spec::wafer::Key;
 use wafersim_spec::{Cycles, Hertz};
 
 use crate::candidates::Way;
 use crate::error::AnswerError;
+use crate::known::Lowered;
 use crate::question::Question;
 use crate::stage::{LayerReading, StageTimes};
 use crate::written::{Flow, Kept, Written};
@@ -196,11 +196,11 @@ impl DecodePrograms {
     /// Where a router has not, with the router and the number.
     pub(crate) fn fit_in_routers(&self, question: &Question) -> Result<(), AnswerError> {
         let available = question.wafer.figure(Key::Colors).value as u32;
-        let fits = |(layout, program): (usize, &Program)| {
+        let fits = |(layout, program): (usize, &Arc<Lowered>)| {
             if program.color_count() <= available {
                 return Ok(());
             }
-            question.routers.fit(program, &question.wafer).map_err(|reason| {
+            program.fits_in_routers(&question.wafer, &question.routers).map_err(|reason| {
                 let what = format!("a layer of layout {layout}");
                 AnswerError::Fabric { what, reason }
             })

@@ -8,6 +8,8 @@
 mod layer;
 mod maps;
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 use serde::Serialize;
 use wafersim_cost::ProgramCost;
@@ -203,9 +205,9 @@ fn passes(
     let times = all.iter().enumerate().map(|(pass, written)| {
         let of_layout = |layout: usize| {
             let same = tasks.iter().zip(&runs).find(|(task, _)| task.pass == pass && task.place.layout == layout);
-            same.map_or_else(ProgramCost::default, |(_, (_, cost))| cost.clone())
+            Arc::new(same.map_or_else(ProgramCost::default, |(_, (_, cost))| cost.clone()))
         };
-        let costs: Vec<ProgramCost> = (0..placement.layouts.len()).map(of_layout).collect();
+        let costs: Vec<Arc<ProgramCost>> = (0..placement.layouts.len()).map(of_layout).collect();
         StageTimes::assemble(question, placement, written, reading, &costs)
     });
     let times = times.collect();

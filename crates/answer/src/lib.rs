@@ -26,6 +26,7 @@ mod extensions;
 pub mod fabric;
 mod fewer;
 pub mod invariants;
+mod known;
 pub mod map;
 mod memory;
 #[cfg(feature = "fabric")]

@@ -9,6 +9,7 @@ use wafersim_place::{Item, Placement};
 use wafersim_program::{Factor, Peak, Program, Weight};
 use wafersim_spec::{Bytes, DataType};
 
+use crate::known::Lowered;
 use crate::written::Written;
 
 /// The fullest processing element of a slot.
@@ -50,7 +51,7 @@ pub(crate) fn programs_of(placement: &Placement, slot: usize) -> (Vec<usize>, Ve
 
 /// Bytes of the matrices that a program's rewrites have formed of others (the router behind the output projection), in
 /// the fullest place: placement knows those of the model alone.
-fn formed_bytes(program: &Program) -> Bytes {
+pub(crate) fn formed_bytes(program: &Program) -> Bytes {
     let is_formed = |weight: &&Weight| weight.behind.iter().any(|factor| matches!(factor, Factor::Matrix(_)));
     let bytes = |weight: &Weight| {
         let kind = weight.stored.map_or(DataType::Fp16, |stored| stored.data_type);
@@ -72,11 +73,11 @@ pub(crate) fn fits(mapped: &Mapped, written: &Written) -> Result<(), Fullest> {
 }
 
 /// The fullest processing element of each slot, in the order of the pipeline, under programs of layers and of tables.
-pub(crate) fn fullest(mapped: &Mapped, layouts: &[Program], tables: &[Arc<Program>]) -> Vec<Fullest> {
+pub(crate) fn fullest(mapped: &Mapped, layouts: &[Arc<Lowered>], tables: &[Arc<Lowered>]) -> Vec<Fullest> {
     let placement = &mapped.placement;
-    let formed: Vec<Bytes> = layouts.iter().map(formed_bytes).collect();
-    let layouts: Vec<Bytes> = layouts.iter().map(|program| peak(program).bytes).collect();
-    let tables: Vec<Bytes> = tables.iter().map(|program| peak(program).bytes).collect();
+    let formed: Vec<Bytes> = layouts.iter().map(|program| program.formed()).collect();
+    let layouts: Vec<Bytes> = layouts.iter().map(|program| program.peak().bytes).collect();
+    let tables: Vec<Bytes> = tables.iter().map(|program| program.peak().bytes).collect();
     let more = mapped.rectangle_bytes();
     let slots = placement.ledger.slots.iter().enumerate();
     slots

@@ -85,11 +85,11 @@ impl<'a> Opened<'a> {
     fn programs_in(&self, slot: usize) -> Vec<(String, &Program)> {
         let (layouts, tables) = programs_of(&self.mapped.placement, slot);
         let pass = &self.programs.pass;
-        let of_layers = layouts.iter().filter_map(|at| Some((self.kind(*at), pass.layouts.get(*at)?)));
+        let of_layers = layouts.iter().filter_map(|at| Some((self.kind(*at), &***pass.layouts.get(*at)?)));
         let of_tables = tables.iter().filter_map(|at| {
             let table = self.mapped.placement.tables.get(*at)?;
             let name = if table.is_head { "LM head" } else { "embedding" };
-            Some((name.to_owned(), &**pass.tables.get(*at)?))
+            Some((name.to_owned(), &***pass.tables.get(*at)?))
         });
         of_layers.chain(of_tables).collect()
     }

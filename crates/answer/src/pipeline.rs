@@ -11,8 +11,9 @@
 //!
 //! This module owns no load, no queue and no clock.
 
+use std::sync::Arc;
+
 use serde::Serialize;
-use wafersim_cost::ProgramCost;
 use wafersim_lower::ExpertLoad;
 use wafersim_mapping::{Mapped, Resolved};
 use wafersim_place::{Item, Placement};
@@ -26,6 +27,7 @@ use crate::chosen::{Chosen, Source};
 use crate::decode::{DecodeTiming, DraftTime};
 use crate::draft::{Drafts, wafers_used};
 use crate::error::AnswerError;
+use crate::known::Lowered;
 use crate::prefill::{Batch, PromptPrograms};
 use crate::question::Question;
 use crate::read::{Timed, fastest};
@@ -462,9 +464,9 @@ impl Pipeline {
         let (question, placement, reading) = (&self.question, self.placement(), &self.reading);
         let written = Written::with_experts(question, mapped, flow, experts);
         let tokens = flow.tokens();
-        let total = |cost: ProgramCost| cost.total().0;
-        let layouts: Vec<f64> = written.layouts.iter().map(|program| total(reading.read(program))).collect();
-        let tables: Vec<f64> = written.tables.iter().map(|program| total(reading.read(program))).collect();
+        let total = |program: &Arc<Lowered>| reading.cost_of(program).total().0;
+        let layouts: Vec<f64> = written.layouts.iter().map(total).collect();
+        let tables: Vec<f64> = written.tables.iter().map(total).collect();
         // Only the first part of each table counts on the way of a token.
         let first = |is_head: bool| placement.tables.iter().position(|table| table.is_head == is_head);
         let counted = [first(false), first(true)];

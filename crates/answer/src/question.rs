@@ -11,6 +11,7 @@ use wafersim_spec::{Hertz, Model, Scenario, Wafer};
 use crate::decode::Verified;
 use crate::error::AnswerError;
 use crate::extensions::Extensions;
+use crate::known::KnownPrograms;
 use crate::routers::KnownRouters;
 use crate::rungs::Known;
 use crate::searched::Searched;
@@ -38,6 +39,8 @@ pub struct Question {
     pub(crate) rungs: Arc<Known>,
     /// Programs for which routers have been checked.
     pub(crate) routers: Arc<KnownRouters>,
+    /// Programs that were written for questions like this one.
+    pub(crate) programs: Arc<KnownPrograms>,
 }
 
 impl Question {
@@ -69,9 +72,9 @@ impl Question {
             scenario.fit_draft_precision(asked, draft);
         }
         let (mapping, search, searched) = (None, None, OnceLock::new());
-        let (rungs, routers) = (Arc::default(), Arc::default());
+        let (rungs, routers, programs) = (Arc::default(), Arc::default(), Arc::default());
         let extensions = Extensions::default();
-        Ok(Self { scenario, model, wafer, draft, mapping, search, extensions, searched, rungs, routers })
+        Ok(Self { scenario, model, wafer, draft, mapping, search, extensions, searched, rungs, routers, programs })
     }
 
     /// The same with a mapping for the profiles `best` and `ideal`.
@@ -153,8 +156,9 @@ impl Question {
     pub fn asking(&self, scenario: Scenario) -> Result<Self, AnswerError> {
         let other = Self::new(scenario, self.model.clone(), self.wafer.clone())?;
         let (rungs, routers) = (Arc::clone(&self.rungs), Arc::clone(&self.routers));
+        let programs = Arc::clone(&self.programs);
         let other = other.with_mapping(self.mapping.clone()).searching(self.search).with_extensions_of(self)?;
-        Ok(Self { rungs, routers, ..other })
+        Ok(Self { rungs, routers, programs, ..other })
     }
 
     /// What a mapping is resolved for.
@@ -209,9 +213,21 @@ impl Question {
         };
         let (wafer, mapping) = (self.wafer.clone(), self.open_mapping());
         let (search, searched) = (None, OnceLock::new());
-        let (rungs, routers) = (Arc::default(), Arc::default());
+        let (rungs, routers, programs) = (Arc::default(), Arc::default(), Arc::default());
         let extensions = self.extensions.clone();
-        Some(Self { scenario, model, wafer, draft: None, mapping, search, extensions, searched, rungs, routers })
+        Some(Self {
+            scenario,
+            model,
+            wafer,
+            draft: None,
+            mapping,
+            search,
+            extensions,
+            searched,
+            rungs,
+            routers,
+            programs,
+        })
     }
 
     /// The same question without speculation, on exactly so many wafers.
@@ -225,8 +241,8 @@ impl Question {
         // What was found is found for drafts too.
         let (search, searched) = (self.search, self.searched.clone());
         let (rungs, routers) = (Arc::clone(&self.rungs), Arc::clone(&self.routers));
-        let extensions = self.extensions.clone();
-        Self { scenario, model, wafer, draft: None, mapping, search, extensions, searched, rungs, routers }
+        let (programs, extensions) = (Arc::clone(&self.programs), self.extensions.clone());
+        Self { scenario, model, wafer, draft: None, mapping, search, extensions, searched, rungs, routers, programs }
     }
 
     /// The mapping for another load than this one: of a resolved one its recipe.

@@ -74,7 +74,7 @@ pub(crate) fn read_profiles(
         let Some(most) = asked.last() else { continue };
         let found = candidates(question, *most)?;
         let wafers = found.first().map_or(0, |candidates| candidates.wafers);
-        let mut kept = Kept::default();
+        let mut kept = Kept::sharing(question);
         let works = found.iter().map(|candidates| Worked::new(question, candidates, &mut kept));
         let written: Vec<Worked<'_>> = works.collect();
         // By the address of the way.

@@ -1,7 +1,7 @@
 //! The stages of the pipeline: what each slot takes for a micro-batch, and what lies between slots and wafers.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use wafersim_cost::{AfterWork, Cause, Cost, OperatorCost, ProgramCost, Rates, View, cost, formula};
 use wafersim_place::{Item, Placement, Slot, TableLayout};
@@ -10,6 +10,7 @@ use wafersim_spec::scenario::Profile;
 use wafersim_spec::wafer::{Key, RateSet};
 use wafersim_spec::{Cycles, Hertz, Wafer};
 
+use crate::known::Lowered;
 use crate::question::Question;
 use crate::written::{Flow, Written};
 
@@ -22,8 +23,6 @@ pub struct LayerReading {
     link_latency_us: f64,
     link_gigabytes: f64,
     ports: Ports,
-    /// What the programs that were read last take, oldest first, where they are shared.
-    shared: Arc<Mutex<Vec<SharedCost>>>,
 }
 
 /// Where the words of a link come back onto the fabric: nothing is published about it.
@@ -34,16 +33,6 @@ pub(crate) enum Ports {
     /// On those where they are wanted, so that no way along y is left.
     AnyRows,
 }
-
-/// A program that others have too, and what it takes.
-#[derive(Debug)]
-struct SharedCost {
-    program: Arc<Program>,
-    cost: Arc<ProgramCost>,
-}
-
-/// Costs of shared programs that are kept.
-const SHARED: usize = 8;
 
 impl LayerReading {
     /// The reading of a profile.
@@ -61,7 +50,6 @@ impl LayerReading {
             link_latency_us: value(Key::LinkLatency),
             link_gigabytes: value(Key::LinkBandwidth),
             ports: Ports::SameRows,
-            shared: Arc::default(),
         }
     }
 
@@ -89,20 +77,9 @@ impl LayerReading {
         cost(program, &self.rates)
     }
 
-    /// The same of a program that may have been read before.
-    pub(crate) fn read_shared(&self, program: &Arc<Program>) -> Arc<ProgramCost> {
-        let shared = || self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_it = |known: &&SharedCost| Arc::ptr_eq(&known.program, program);
-        if let Some(known) = shared().iter().rev().find(is_it) {
-            return Arc::clone(&known.cost);
-        }
-        let cost = Arc::new(self.read(program));
-        let mut known = shared();
-        if known.len() >= SHARED {
-            known.remove(0);
-        }
-        known.push(SharedCost { program: Arc::clone(program), cost: Arc::clone(&cost) });
-        cost
+    /// The same of a program of which something is known.
+    pub(crate) fn cost_of(&self, program: &Lowered) -> Arc<ProgramCost> {
+        program.cost(&self.rates)
     }
 
     /// One way over a link between neighbouring wafers, with `bytes` of activations.
@@ -132,7 +109,7 @@ pub struct StageTimes {
 impl StageTimes {
     /// Reads the programs of a placement.
     pub fn read(question: &Question, placement: &Placement, written: &Written, reading: &LayerReading) -> Self {
-        let layouts: Vec<ProgramCost> = written.layouts.iter().map(|program| reading.read(program)).collect();
+        let layouts: Vec<_> = written.layouts.iter().map(|program| reading.cost_of(program)).collect();
         Self::assemble(question, placement, written, reading, &layouts)
     }
 
@@ -143,7 +120,7 @@ impl StageTimes {
         placement: &Placement,
         written: &Written,
         reading: &LayerReading,
-        layouts: &[ProgramCost],
+        layouts: &[Arc<ProgramCost>],
     ) -> Self {
         let (flow, tokens) = (written.flow, written.flow.tokens());
         let mut times = Self {
@@ -160,7 +137,7 @@ impl StageTimes {
             .tables
             .iter()
             .zip(&written.tables)
-            .map(|(table, program)| (table, reading.read_shared(program)))
+            .map(|(table, program)| (table, reading.cost_of(program)))
             .collect();
         if let Some((_, part)) = tables.iter().find(|(table, _)| !table.is_head) {
             times.add(part, 1);

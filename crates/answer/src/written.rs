@@ -13,6 +13,7 @@ use wafersim_spec::wafer::Key;
 
 use crate::error::AnswerError;
 use crate::expert_load::expert_load;
+use crate::known::{Asked, Known, KnownPrograms, LoadOf, Lowered, Work};
 use crate::question::Question;
 
 /// What goes through the pipeline together.
@@ -50,6 +51,16 @@ impl Flow {
             Self::Decode { tokens, .. } | Self::Batch { tokens, .. } | Self::Prefill { tokens, .. } => tokens,
         }
     }
+
+    /// Tokens in it, the users that they belong to, and how many tokens the last of each sees.
+    fn seen(self) -> (u64, u64, u64) {
+        match self {
+            Self::Decode { tokens, users, context } => (tokens, users, context.max(tokens / users.max(1))),
+            Self::Batch { tokens, before } | Self::Prefill { tokens, before } => {
+                (tokens, 1, before.saturating_add(tokens))
+            }
+        }
+    }
 }
 
 /// What all mappings of one question have in common, found once for who writes many of them.
@@ -60,6 +71,8 @@ pub struct Kept {
     loads: Vec<KeptLoad>,
     /// The tables that were written last, oldest first: few decisions concern them.
     tables: Vec<KeptTable>,
+    /// Programs of other questions.
+    shared: Option<Arc<KnownPrograms>>,
 }
 
 /// Loads, and tables, that are kept.
@@ -72,7 +85,7 @@ struct KeptTable {
     table: TableLayout,
     mapping: LayerMapping,
     flow: Flow,
-    program: Arc<Program>,
+    program: Arc<Lowered>,
 }
 
 /// The load of experts for so many tokens.
@@ -87,6 +100,12 @@ struct KeptLoad {
 }
 
 impl Kept {
+    /// With what questions have in common that were asked like this one. Code from outside keeps to itself.
+    pub fn sharing(question: &Question) -> Self {
+        let shared = question.own_code().is_empty().then(|| Arc::clone(&question.programs));
+        Self { shared, ..Self::default() }
+    }
+
     /// As [`expected_load`].
     fn expected_load(
         &mut self,
@@ -108,19 +127,42 @@ impl Kept {
         if self.loads.len() >= LOADS {
             self.loads.remove(0);
         }
-        let load = expected_load(question, layout, mapping, tokens);
-        self.loads.push(KeptLoad { experts: moe.experts, top_k: moe.top_k, tokens, places: places.cloned(), load });
+        let find = || expected_load(question, layout, mapping, tokens);
+        let (experts, top_k) = (moe.experts, moe.top_k);
+        // What was counted is the question's own.
+        let load = match (&self.shared, &question.scenario.counted) {
+            (Some(shared), None) => {
+                let routing = question.scenario.routing;
+                shared.load(LoadOf { experts, top_k, tokens, routing, places: places.cloned() }, find)
+            }
+            _ => find(),
+        };
+        self.loads.push(KeptLoad { experts, top_k, tokens, places: places.cloned(), load });
         load
     }
 
-    /// The program of a table.
-    fn table(
+    /// The program of a layer.
+    fn layer(
         &mut self,
         question: &Question,
-        table: &TableLayout,
+        layout: &LayerLayout,
         mapping: &LayerMapping,
         flow: Flow,
-    ) -> Result<Arc<Program>, LowerError> {
+        load: ExpertLoad,
+    ) -> Known {
+        let Self { graphs, shared, .. } = self;
+        let mut write =
+            || layer(question, layout, mapping, flow, load, graphs).map(|program| Arc::new(Lowered::from(program)));
+        // A chunk's program names every pair of a token and an expert: megabytes that are not kept.
+        let is_chunk = matches!(flow, Flow::Prefill { .. });
+        let Some(shared) = shared.as_ref().filter(|_| !is_chunk) else { return write() };
+        let (tokens, users, context) = flow.seen();
+        let work = Work::Layer { tokens, users, context, load, queue: input_queue(question) };
+        shared.program(&asked(question, work, Some(layout), mapping), write)
+    }
+
+    /// The program of a table.
+    fn table(&mut self, question: &Question, table: &TableLayout, mapping: &LayerMapping, flow: Flow) -> Known {
         let is_it = |kept: &&KeptTable| {
             kept.flow == flow && kept.table == *table && wafersim_lower::is_same_for_ends(&kept.mapping, mapping)
         };
@@ -130,7 +172,17 @@ impl Kept {
         if self.tables.len() >= TABLES {
             self.tables.remove(0);
         }
-        let program = Arc::new(written_table(question, table, mapping, flow)?);
+        let write = || written_table(question, table, mapping, flow).map(|program| Arc::new(Lowered::from(program)));
+        let program = match &self.shared {
+            Some(shared) => {
+                let (is_head, entries, data_type) = (table.is_head, table.part.entries, table.matrix.data_type);
+                let (tokens, is_prefill) = (tokens_of_table(is_head, flow), matches!(flow, Flow::Prefill { .. }));
+                let is_prefill = is_prefill && !is_head;
+                let work = Work::Table { is_head, entries, data_type, tokens, is_prefill };
+                shared.program(&asked(question, work, None, mapping), write)?
+            }
+            None => write()?,
+        };
         let (mapping, kept) = (mapping.clone(), Arc::clone(&program));
         self.tables.push(KeptTable { table: *table, mapping, flow, program: kept });
         Ok(program)
@@ -143,9 +195,9 @@ pub struct Written {
     /// What flows.
     pub flow: Flow,
     /// By layout of the placement.
-    pub layouts: Vec<Program>,
+    pub layouts: Vec<Arc<Lowered>>,
     /// By table of the placement.
-    pub tables: Vec<Arc<Program>>,
+    pub tables: Vec<Arc<Lowered>>,
     /// Why a layer or a table could not be written as its mapping says; then nothing here counts.
     refused: Option<LowerError>,
 }
@@ -173,19 +225,18 @@ impl Written {
         let mut refused = None;
         let mut instead = |error: LowerError, mapping: &LayerMapping| {
             refused.get_or_insert(error);
-            Program::new("refused", mapping.whole())
+            Arc::new(Lowered::from(Program::new("refused", mapping.whole())))
         };
         let layers = placement.layouts.iter().zip(&mapped.layers).map(|(layout, mapping)| {
             let expected = kept.expected_load(question, layout, mapping, flow.tokens());
             let given = experts.filter(|_| layout.experts.is_some());
             let load = given.map_or(expected, |given| beside(given, expected.column));
-            layer(question, layout, mapping, flow, load, &mut kept.graphs)
-                .unwrap_or_else(|error| instead(error, mapping))
+            kept.layer(question, layout, mapping, flow, load).unwrap_or_else(|error| instead(error, mapping))
         });
         let layouts = layers.collect();
         let tables = placement.tables.iter().zip(&mapped.tables);
         let tables = tables.map(|(placed, mapping)| {
-            kept.table(question, placed, mapping, flow).unwrap_or_else(|error| Arc::new(instead(error, mapping)))
+            kept.table(question, placed, mapping, flow).unwrap_or_else(|error| instead(error, mapping))
         });
         let tables = tables.collect();
         Self { flow, layouts, tables, refused }
@@ -208,6 +259,18 @@ impl Written {
     }
 }
 
+/// All that a program for a question depends on.
+fn asked<'a>(question: &Question, work: Work, layout: Option<&'a LayerLayout>, mapping: &'a LayerMapping) -> Asked<'a> {
+    let (precision, norm_epsilon) = (question.scenario.precision, question.model.norm_epsilon);
+    let hidden = layout.map_or(question.model.hidden, |layout| layout.hidden);
+    Asked { work, layer: layout.map(|layout| &layout.layer), mapping, hidden, norm_epsilon, precision }
+}
+
+/// Words of an input queue.
+fn input_queue(question: &Question) -> u64 {
+    question.wafer.figure(Key::InputQueue).value as u64
+}
+
 /// A layer under a load of its experts.
 pub fn layer(
     question: &Question,
@@ -217,10 +280,7 @@ pub fn layer(
     load: ExpertLoad,
     graphs: &mut LayerGraphs,
 ) -> Result<Program, LowerError> {
-    let (tokens, users, context) = match flow {
-        Flow::Decode { tokens, users, context } => (tokens, users, context.max(tokens / users.max(1))),
-        Flow::Batch { tokens, before } | Flow::Prefill { tokens, before } => (tokens, 1, before.saturating_add(tokens)),
-    };
+    let (tokens, users, context) = flow.seen();
     let request = LayerRequest {
         layer: &layout.layer,
         hidden: layout.hidden,
@@ -232,7 +292,7 @@ pub fn layer(
         context,
         routed: Routed::Expected(load),
         scope: Scope::Model,
-        queue: question.wafer.figure(Key::InputQueue).value as u64,
+        queue: input_queue(question),
     };
     let is_prefill = matches!(flow, Flow::Prefill { .. });
     let program = if is_prefill {
@@ -294,13 +354,19 @@ fn written_table(
         mapping,
         precision,
     };
-    let any = |tokens: u64| vec![0; usize::try_from(tokens).unwrap_or(usize::MAX).max(1)];
+    let tokens = tokens_of_table(table.is_head, flow);
+    let any = || vec![0; usize::try_from(tokens).unwrap_or(usize::MAX)];
     match (table.is_head, flow) {
-        (true, Flow::Decode { tokens, .. }) => wafersim_lower::lm_head(&request, tokens.max(1)),
-        (true, Flow::Batch { .. } | Flow::Prefill { .. }) => wafersim_lower::lm_head(&request, 1),
-        (false, Flow::Decode { tokens, .. } | Flow::Batch { tokens, .. }) => {
-            wafersim_lower::embedding(&request, &any(tokens))
-        }
-        (false, Flow::Prefill { tokens, .. }) => wafersim_lower::prefill_embedding(&request, &any(tokens)),
+        (true, _) => wafersim_lower::lm_head(&request, tokens),
+        (false, Flow::Decode { .. } | Flow::Batch { .. }) => wafersim_lower::embedding(&request, &any()),
+        (false, Flow::Prefill { .. }) => wafersim_lower::prefill_embedding(&request, &any()),
+    }
+}
+
+/// Tokens that are looked up, or for which logits are wanted.
+fn tokens_of_table(is_head: bool, flow: Flow) -> u64 {
+    match flow {
+        Flow::Batch { .. } | Flow::Prefill { .. } if is_head => 1,
+        _ => flow.tokens().max(1),
     }
 }

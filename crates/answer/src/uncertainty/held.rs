@@ -45,7 +45,7 @@ struct Programs {
 
 impl Programs {
     fn new(question: &Question, way: &Way) -> Self {
-        let kept = &mut Kept::default();
+        let kept = &mut Kept::sharing(question);
         let decode = DecodePrograms::new(question, way, kept);
         Self { decode, prompt: PromptPrograms::new(question, &way.mapped, kept) }
     }

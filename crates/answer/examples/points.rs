@@ -1,0 +1,73 @@
+//! How many points of a plan a second one core answers with given mappings: the published one and the recipe `best`,
+//! without a search: `cargo run --release -p wafersim-answer --example points`.
+//!
+//! The grid is 17 contexts from 1k to 128k by 7 numbers of users from 1 to 64. `model=NAME` and `wafers=N` ask something
+//! else; `repeat=N` answers it so many times, each time anew; `rows=yes` prints the rows as JSON. The digest is over all
+//! rows: a change that only makes this faster leaves it as it is.
+
+#![allow(clippy::print_stdout, reason = "an example prints")]
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::{Duration, Instant};
+
+use mimalloc::MiMalloc;
+use rayon::ThreadPoolBuilder;
+use wafersim_answer::plan::{Axes, plan};
+use wafersim_answer::rows::Rows;
+use wafersim_answer::{AnswerError, Question, Ranges};
+use wafersim_spec::Scenario;
+use wafersim_spec::scenario::WaferCount;
+
+/// What `simctl` takes memory from.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+/// In units of 1,024 tokens.
+const CONTEXTS: [u64; 17] = [1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128];
+const USERS: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];
+
+/// Time for which this thread has run, where the system tells (Linux: nanoseconds on a core come first).
+fn ran() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let get = |key: &str| arguments.iter().find_map(|argument| argument.strip_prefix(key)?.strip_prefix('='));
+    let mut scenario = Scenario::default();
+    if let Some(model) = get("model") {
+        scenario.model = model.to_owned();
+    }
+    if let Some(wafers) = get("wafers") {
+        scenario.wafers = WaferCount::Exactly(wafers.parse()?);
+    }
+    let repeat: u32 = get("repeat").map_or(Ok(1), str::parse)?;
+    let question = Question::load(scenario)?;
+    let contexts = CONTEXTS.map(|context| context * 1024).to_vec();
+    let axes = Axes { contexts, users: USERS.to_vec(), ..Axes::of(&question.scenario) };
+    let one_core = ThreadPoolBuilder::new().num_threads(1).build()?;
+    for _ in 0..repeat {
+        let asked = Question::load(question.scenario.clone())?;
+        let answered = one_core.install(|| {
+            let (began, ran_before) = (Instant::now(), ran());
+            let rows = plan(&asked, &axes, Ranges::None, &Rows::<_, AnswerError>::none_known(&|_, _| Ok(())));
+            let took = ran_before.zip(ran()).and_then(|(before, after)| after.checked_sub(before));
+            rows.map(|plan| (plan, took.unwrap_or_else(|| began.elapsed())))
+        });
+        let (plan, took) = answered?;
+        let mut digest = DefaultHasher::new();
+        serde_json::to_string(&plan)?.hash(&mut digest);
+        if get("rows").is_some() {
+            println!("{}", serde_json::to_string(&plan.rows)?);
+        }
+        let count = plan.rows.len() as f64;
+        println!(
+            "{count} points, {:.0} a second, each {:.3} ms; digest {:016x}",
+            count / took.as_secs_f64(),
+            took.as_secs_f64() * 1e3 / count,
+            digest.finish()
+        );
+    }
+    Ok(())
+}
