@@ -40,11 +40,6 @@ pub struct ShardFlags {
 }
 
 impl ShardFlags {
-    /// Whether only a part is to be computed.
-    pub const fn is_given(&self) -> bool {
-        self.shard.is_some()
-    }
-
     /// The part, where one is asked for.
     ///
     /// # Errors

@@ -82,7 +82,6 @@ pub struct Size {
     /// Machines.
     pub machines: Option<u64>,
     /// Machines that would do if the mean of the seeds were enough, where these are fewer.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub machines_in_the_mean: Option<u64>,
     /// Wafers of each.
     pub wafers_per_machine: Option<u32>,

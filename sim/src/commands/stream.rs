@@ -104,6 +104,9 @@ pub fn execute(flags: &StreamFlags, asked: &Asked) -> Result<(), Failure> {
     let (head, given) = (asked.file(&file), asked.head());
     let words = Words { file: &file, mapping: &wanted };
     let shard = flags.shard.shard()?;
+    if shard.is_some() && flags.pictures.is_some() {
+        return Err(wrong("--shard", "draws no part of a sweep".into(), "without --pictures".into()));
+    }
     if !flags.sweep.is_given() {
         if shard.is_some() {
             return Err(wrong("--shard", "is a part of several runs".into(), "with --sweep".into()));
