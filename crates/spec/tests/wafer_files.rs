@@ -129,7 +129,7 @@ fn faults_take_rows_and_columns() {
     let size = |wafer: &Wafer| (wafer.columns(), wafer.rows());
     assert_eq!(size(&with(0.0).unwrap()), (755, 1170));
     assert_eq!(size(&with(3.0).unwrap()), (755, 1167));
-    for faults in [1, 2, 414, 415, 416, 417, 1000, 1922, 1923] {
+    for faults in [1_u32, 2, 414, 415, 416, 417, 1000, 1922, 1923] {
         let (columns, rows) = size(&with(f64::from(faults)).unwrap());
         let all = (0..=faults.min(754)).filter(|out| faults - out < 1170);
         let best = all.map(|out| u64::from(755 - out) * u64::from(1170 - (faults - out))).max();
