@@ -19,6 +19,8 @@ const PREFIXES: [&str; 4] = ["model.language_model.", "language_model.model.", "
 /// What stands before the number in the names of layers for multi-token prediction, where they are not numbered on after
 /// the model's (Qwen3-Next and Qwen3.5, MiMo).
 const PREDICTORS: [&str; 2] = ["mtp.layers", "mtp_layers"];
+/// What a pattern of theirs has in it.
+const MTP: &str = "mtp";
 
 /// Modules, by what is said of them.
 pub struct Modules<'a> {
@@ -105,6 +107,8 @@ struct Patterns {
     globs: RegexSet,
     /// Regular expressions for whole names, from their beginning.
     regexes: RegexSet,
+    /// Those of both that name layers for multi-token prediction.
+    predictors: RegexSet,
     /// Whether the patterns depend on the number of the layer.
     numbered: bool,
     unread: Vec<String>,
@@ -138,8 +142,9 @@ impl Patterns {
         let numbered = globs.iter().chain(&regexes).any(has_number);
         // Each was compiled by itself; only their size together can be too much.
         let set = |all: &[String]| RegexSet::new(all).unwrap_or_else(|_| RegexSet::empty());
-        let (globs, regexes) = (set(&globs), set(&regexes));
-        Self { of_layer, plain, globs, regexes, numbered, unread, known: BTreeMap::new() }
+        let own: Vec<String> = globs.iter().chain(&regexes).filter(|pattern| pattern.contains(MTP)).cloned().collect();
+        let (globs, regexes, predictors) = (set(&globs), set(&regexes), set(&own));
+        Self { of_layer, plain, globs, regexes, predictors, numbered, unread, known: BTreeMap::new() }
     }
 
     fn names(&mut self, module: &Module) -> bool {
@@ -150,7 +155,7 @@ impl Patterns {
             return true;
         }
         if let Some(number) = module.predictor {
-            let own = |name: &str| PREDICTORS.iter().any(|before| self.found_in(&format!("{before}.{number}.{name}")));
+            let own = |name: &str| PREDICTORS.iter().any(|before| self.own(&format!("{before}.{number}.{name}")));
             return names.iter().any(|name| self.searched(name, module.layer) || own(name));
         }
         let key = (module.is_linear, module.role);
@@ -172,6 +177,13 @@ impl Patterns {
             return false;
         }
         self.found_in(&format!("layers.{layer}.{name}"))
+    }
+
+    /// Whether a pattern names a module of a layer for multi-token prediction by the name of its own. One of another layer
+    /// of the same number does not.
+    fn own(&self, whole: &str) -> bool {
+        self.plain.iter().any(|plain| plain.contains(MTP) && between_dots(whole, plain))
+            || PREFIXES.iter().any(|prefix| self.predictors.is_match(&format!("{prefix}{whole}")))
     }
 
     /// Whether a pattern without the number of a layer names a module by its whole name.
