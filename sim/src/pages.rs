@@ -6,20 +6,23 @@ use serde_json::Value;
 use wafersim::answer::plan::{Axes, Plan, PlanRow, plan as planned};
 use wafersim::answer::rows::Rows;
 use wafersim::answer::{Answer, Question, Ranges};
+use wafersim::decide::money::{Economics, Hourly};
 use wafersim::mapping::Mapping;
 use wafersim::page::answer::{ASKED, Extras, FRONTIER};
-use wafersim::page::document::{Data, Picture, Tone};
+use wafersim::page::document::{Cell, Data, Picture, Planned, Tone};
 use wafersim::page::generic::Heading;
+use wafersim::page::unit::Unit;
 use wafersim::page::{self, Document};
 use wafersim::picture::{chart_png, chart_svg, wafer_map_svg, waterfall_png, waterfall_svg};
 use wafersim::report;
 use wafersim::report::ReportError;
 use wafersim::report::explain::Explained;
 use wafersim::report::stream_chart::ChartFile;
+use wafersim::spec::Wafer;
 use wafersim::spec::scenario::{Profile, WaferCount};
 
 use crate::failure::Failure;
-use crate::out_flags::as_text;
+use crate::out_flags::{as_text, heading};
 use crate::picture_file::{Kind, refused};
 use crate::progress::Progress;
 use crate::wafer_map_flag;
@@ -49,7 +52,17 @@ pub fn answer(shown: &Shown<'_>, data: Data) -> Result<Document, Failure> {
     }
     let verdict = one_line(&report::answer::verdict(answer, &question.wafer));
     let extras = Extras { verdict, wafer_map: Some(wafer_map), text: Some(text.clone()) };
-    Ok(page::answer::document(Data { beside, ..data }, extras))
+    let mut document = page::answer::document(Data { beside, ..data }, extras);
+    // Several machines that are asked about are to serve so many users.
+    let users = Cell::at(&document.data, "/machines/users", Unit::Plain);
+    document.planned = Planned { users, ..priced(&question.wafer) };
+    Ok(document)
+}
+
+/// What a wafer costs an hour, as its file and `simctl cost` assume it.
+fn priced(wafer: &Wafer) -> Planned {
+    let economics = Economics::default();
+    Planned::priced(Hourly::of(wafer, &economics).total.value, economics.occupancy.value)
 }
 
 /// JSON that a report has written, read.
@@ -122,8 +135,8 @@ pub fn answer_picture(answer: &Answer, kind: Kind) -> Result<Vec<u8>, Failure> {
     .map_err(|why| refused(&why))
 }
 
-/// The page of a plan.
-pub fn plan(plan: &Plan, data: Data, text: String) -> Document {
+/// The page of a plan, with what a wafer costs where all rows are of one.
+pub fn plan(plan: &Plan, wafer: Option<&Wafer>, data: Data, text: String) -> Document {
     let mut document = page::plan::document(
         Heading {
             title: format!("Plan: {} on {}", plan.model, plan.wafer),
@@ -132,6 +145,14 @@ pub fn plan(plan: &Plan, data: Data, text: String) -> Document {
         },
         data,
     );
+    document.planned = wafer.map(priced).unwrap_or_default();
+    document.sections.push(as_text(text));
+    document
+}
+
+/// The page of what an answer costs.
+pub fn cost(data: Data, text: String) -> Document {
+    let mut document = page::cost::document(heading("cost", &text), data);
     document.sections.push(as_text(text));
     document
 }

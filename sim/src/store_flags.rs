@@ -1,4 +1,4 @@
-//! `--store` and `--resume`: rows that are kept in a file as they end, and are not computed again.
+//! `--store`, `--resume` and `--shard`: rows that are kept in a file as they end, and are not computed again.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use wafersim::mapping::hash;
-use wafersim::report::number::whole;
+use wafersim::report::number::{plural, whole};
 use wafersim::spec::Scenario;
 use wafersim::store::{Asked, Format, Opening, Program, Store, part_of};
 
@@ -28,6 +28,62 @@ pub struct StoreFlags {
     /// Goes on with the file of --store: rows that are there are not computed again. Without that file it is begun.
     #[arg(long, requires = "store")]
     resume: bool,
+}
+
+/// Which part of a table's rows is computed.
+#[derive(Debug, Args)]
+pub struct ShardFlags {
+    /// Computes one of several parts of the rows, for example 2/4, into a store of its own, and prints no table;
+    /// `simctl results merge` puts the parts together.
+    #[arg(long, value_name = "I/N", requires = "store", conflicts_with_all = ["out", "format"])]
+    shard: Option<String>,
+}
+
+impl ShardFlags {
+    /// The part, where one is asked for.
+    ///
+    /// # Errors
+    /// For anything that is no part of a number of parts.
+    pub fn shard(&self) -> Result<Option<Shard>, Failure> {
+        self.shard.as_deref().map(Shard::parse).transpose()
+    }
+}
+
+/// One of several parts of a table. Points are dealt to parts in turn, so that each has as many of the long ones.
+#[derive(Debug, Clone, Copy)]
+pub struct Shard {
+    /// From 1.
+    part: usize,
+    parts: usize,
+}
+
+impl Shard {
+    fn parse(text: &str) -> Result<Self, Failure> {
+        let numbers = text.split_once('/').and_then(|(part, parts)| Some((part.parse().ok()?, parts.parse().ok()?)));
+        match numbers {
+            Some((part, parts)) if (1..=parts).contains(&part) => Ok(Self { part, parts }),
+            _ => Err(Failure::Flag {
+                flag: "--shard".into(),
+                problem: format!("is '{text}'"),
+                allowed: "a part and the number of parts, 1/4 to 4/4 for example".into(),
+            }),
+        }
+    }
+
+    /// Whether a point, by its place from 0, is this part's.
+    pub const fn has(self, point: usize) -> bool {
+        point % self.parts == self.part - 1
+    }
+
+    /// Says that the part is there, and closes its store.
+    ///
+    /// # Errors
+    /// As [`RowStore::close`].
+    pub fn done(self, store: RowStore, rows: usize, of: usize) -> Result<(), Failure> {
+        let [rows, of] = [rows as u64, of as u64];
+        say(&format!("shard {} of {}: {} of {}", self.part, self.parts, plural(rows, "row"), whole(of)));
+        store.close()
+    }
 }
 
 /// A question in rows, for its store.
@@ -129,7 +185,7 @@ impl RowStore {
         let (first, all) = (places.start, places.len());
         let store = self.open.as_ref().map(|(_, store)| store);
         let known = store.map(|store| store.known(places)).transpose()?.unwrap_or_default();
-        Ok(KeptRows { store, first, missing: all - known.len(), known: Mutex::new(known) })
+        Ok(KeptRows { store, first, count: all, missing: all - known.len(), known: Mutex::new(known) })
     }
 
     /// Waits until the disk has all rows.
@@ -147,6 +203,7 @@ impl RowStore {
 pub struct KeptRows<'a, T> {
     store: Option<&'a Store>,
     first: usize,
+    count: usize,
     missing: usize,
     known: Mutex<BTreeMap<usize, T>>,
 }
@@ -157,9 +214,11 @@ impl<T: Serialize + DeserializeOwned + PartialEq> KeptRows<'_, T> {
         self.missing as u64
     }
 
-    /// Whether a row is known.
-    pub fn is_known(&self, place: usize) -> bool {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&(self.first + place))
+    /// How many of those that are wanted are not known.
+    pub fn missing_of(&self, is_wanted: impl Fn(usize) -> bool) -> u64 {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_missing = |place: &usize| is_wanted(*place) && !known.contains_key(&(self.first + place));
+        (0..self.count).filter(is_missing).count() as u64
     }
 
     /// A row that is known. It is given once.

@@ -94,6 +94,12 @@ impl SweepFlags {
         self.sweeps.iter().any(|text| text.split('=').next().map(str::trim) == Some(path))
     }
 
+    /// Whether all combinations have one wafer with one price.
+    pub fn keeps_prices(&self) -> bool {
+        let moves = |path: &str| path == "wafer" || path.starts_with("wafer.system.");
+        !self.sweeps.iter().any(|text| text.split('=').next().map(str::trim).is_some_and(moves))
+    }
+
     /// Refuses to sweep what has a list of its own.
     pub fn check_beside(&self, mut listed: impl Iterator<Item = &'static str>) -> Result<(), Failure> {
         match listed.find(|path| self.sweeps(path)) {

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 
 use wafersim_mapping::Mapped;
-use wafersim_place::{Arrangement, Fill, KvLayoutChoice, Placement, Request, SlotRange, place_within};
+use wafersim_place::{Arrangement, Fill, KvLayoutChoice, Placement, Request, SlotRange, parts_in, place_within};
 use wafersim_spec::scenario::WaferCount;
 
 use crate::chosen::{Chosen, Source};
@@ -78,7 +78,7 @@ impl<'a> Drafts<'a> {
     pub fn fewest_wafers(&self, model: &Placement) -> Result<u32, AnswerError> {
         let Some(draft) = &self.draft else { return Ok(model.wafers) };
         let (arrangement, first) = (model.arrangement, model.slots.len() as u64);
-        let most = SlotRange { arrangement, first, count: most_slots(draft) };
+        let most = SlotRange { arrangement, first, count: most_slots(draft, arrangement) };
         let Some(count) = fewest_slots(&request(draft, draft.scenario.users), most) else {
             let (model, draft) = (self.asked.model.name.clone(), draft.model.name.clone());
             return Err(AnswerError::DraftInNoSlot { model, draft });
@@ -108,7 +108,7 @@ impl<'a> Drafts<'a> {
             mapped: Mapped,
         }
         let mut best: Option<Tried> = None;
-        for count in [fewest, free.count.min(most_slots(draft))] {
+        for count in [fewest, free.count.min(most_slots(draft, free.arrangement))] {
             for fill in [Fill::Slot, Fill::Tight] {
                 let request = Request { fill, ..usual.clone() };
                 let Some(placement) = place_within(&request, SlotRange { count, ..free }) else { continue };
@@ -145,10 +145,9 @@ fn free_slots(model: &Placement, wafers: u32) -> Option<SlotRange> {
     (count > 0).then_some(SlotRange { arrangement, first, count })
 }
 
-/// More slots than a draft model has layers and parts of tables are of no use: twice as many, since a table may have
-/// many.
-fn most_slots(draft: &Question) -> u64 {
-    (draft.model.layers.len() as u64 + 2).saturating_mul(2)
+/// More slots than a draft model has layers and parts of tables are of no use.
+fn most_slots(draft: &Question, arrangement: Arrangement) -> u64 {
+    parts_in(&request(draft, draft.scenario.users), arrangement).unwrap_or(0).max(1)
 }
 
 /// The fewest of these slots that hold a draft model.

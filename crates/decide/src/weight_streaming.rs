@@ -93,9 +93,8 @@ pub fn weight_streaming(
         + model.state_bytes_per_user(precision).0;
     // One layer is computed while the next arrives.
     let two_layers = layers.iter().copied().max().unwrap_or(0).saturating_mul(2);
-    let of_wafer = |key: Key| wafer.value(key, RateSet::Silicon);
-    let memory = of_wafer(Key::FreeBytes) * of_wafer(Key::UsableColumns) * of_wafer(Key::UsableRows);
-    let most_users = (memory as u64).saturating_sub(two_layers) / cache;
+    let memory = wafer.free_bytes().0.saturating_mul(wafer.columns()).saturating_mul(wafer.rows());
+    let most_users = memory.saturating_sub(two_layers) / cache;
     let per_second = bandwidth_gb_s * 1e9;
     let way = way_without_links(question, answer);
     let mut counts = vec![1, scenario.users, most_users];

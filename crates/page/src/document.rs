@@ -166,6 +166,15 @@ impl Cell {
         }
     }
 
+    /// A number that stands in no JSON, for a cell that a reader may fill in otherwise.
+    pub fn reckoned(number: f64) -> Self {
+        serde_json::Number::from_f64(number).map_or(Self::Empty, |number| Self::Value {
+            value: Value::Number(number),
+            at: String::new(),
+            unit: Unit::Plain,
+        })
+    }
+
     /// What is read.
     pub fn text(&self) -> String {
         match self {
@@ -305,6 +314,14 @@ pub struct Planned {
     pub price: Cell,
     /// Part of the time in which the load is there.
     pub in_use: Cell,
+}
+
+impl Planned {
+    /// With what a wafer costs an hour, in dollars, and the part of the time in which the load is there.
+    pub fn priced(usd_per_wafer_hour: f64, in_use: f64) -> Self {
+        let [price, in_use] = [usd_per_wafer_hour, in_use].map(Cell::reckoned);
+        Self { price, in_use, ..Self::default() }
+    }
 }
 
 impl Default for Planned {

@@ -12,6 +12,7 @@
 
 pub mod answer;
 pub mod chart;
+pub mod cost;
 pub mod document;
 mod error;
 pub mod explain;

@@ -324,3 +324,28 @@ fn a_size_has_a_sheet_with_its_price_filled_in() {
         assert!(sheets.contains(part), "{part}: {sheets}");
     }
 }
+
+/// The sheet's formulas give what the cost itself says: 16 wafers at 42 dollars an hour, 730 tok/s for half of the time.
+#[test]
+fn a_cost_has_a_sheet_that_says_what_it_says() {
+    let main = json!({
+        "wafers": 16, "users": 1, "load": { "systems": 32, "tokens_per_second_per_user": 730.0 },
+        "system": { "total": { "value": 42.0 } }, "economics": { "occupancy": { "value": 0.5 } }
+    });
+    let heading = Heading { title: "cost".into(), verdict: String::new(), tone: Tone::Neutral };
+    let document = wafersim_page::cost::document(heading, Data { main, beside: Vec::new() });
+    let sheets = sheets(&workbook::xlsx(&document).unwrap());
+    let a_million = 32.0 * 42.0 / (2.0 * 730.0 * 0.5 * 3600.0) * 1e6;
+    for part in ["<v>32</v>", "<v>1344</v>", &format!("<v>{a_million}</v>"), "I8/(H8*$B$5*3600)*1000000"] {
+        assert!(sheets.contains(part), "{part}: {sheets}");
+    }
+}
+
+#[test]
+fn a_run_with_a_price_has_it_in_its_cells() {
+    use wafersim_page::document::Planned;
+    let mut document = an_answer();
+    document.planned = Planned::priced(41.5, 0.25);
+    let sheets = sheets(&workbook::xlsx(&document).unwrap());
+    assert!(sheets.contains("<v>41.5</v>") && sheets.contains("<v>0.25</v>"), "{sheets}");
+}

@@ -72,7 +72,7 @@ pub use layout::{LayerLayout, TableLayout};
 pub use ledger::{ByteCounts, Ledger, SlotLedger, TensorEntry};
 pub use machine::Machine;
 pub use matrix::PlacedMatrix;
-pub use placement::{Divided, Placement, Slot, SlotRange, fits, place, place_within};
+pub use placement::{Divided, Placement, Slot, SlotRange, fits, parts_in, place, place_within};
 pub use request::{Fill, Request, Settings, SlotOrder};
 pub use sparse::chosen_tokens;
 pub use split::{Piece, Split};

@@ -200,6 +200,16 @@ pub fn place_within(request: &Request<'_>, slots: SlotRange) -> Option<Placement
     Some(Placement::new(&blueprint, settings, found, At { first: slots.first, slots: &[] }))
 }
 
+/// Layers and parts of tables of a model on slots of such a division: more slots than that are of no use to it. Nothing
+/// where the request is none.
+pub fn parts_in(request: &Request<'_>, arrangement: Arrangement) -> Option<u64> {
+    let mut settings = request.settings().ok()?;
+    settings.arrangement = Some(arrangement);
+    let kinds = Kinds::new(request.model);
+    let blueprint = ModelBlueprint::new(&kinds, &settings, |layer| request.choices(layer));
+    Some(Evaluation::new(&blueprint, &settings, arrangement).items.len() as u64)
+}
+
 /// Whether a model fits the wafers of a request: as [`place`], without looking for what would do where it does not.
 pub fn fits(request: &Request<'_>) -> bool {
     let Ok(settings) = request.settings() else { return false };

@@ -50,10 +50,13 @@ fn about(model: &Model) -> Vec<String> {
     if let Some(draft) = model.next_token_predictor().filter(|_| model.checkpoint.is_some()) {
         let tables = 2 * model.vocabulary * model.hidden;
         let own = draft.parameters().total.saturating_sub(tables.min(draft.parameters().total));
+        let stored = |model: &Model| model.checkpoint.as_ref().map(|checkpoint| checkpoint.precision);
+        let otherwise = stored(&draft).filter(|of_draft| stored(model).is_some_and(|own| own != *of_draft));
         all.push(format!(
-            "brings {} of multi-token prediction, about {} B parameters beside those above (--draft-model mtp)",
+            "brings {} of multi-token prediction, about {} B parameters beside those above{} (--draft-model mtp)",
             crate::number::plural(model.next_token_layers, "layer"),
-            billions(own)
+            billions(own),
+            otherwise.map_or_else(String::new, |precision| format!(", stored as {precision}"))
         ));
     }
     all.extend(model.notes.iter().cloned());

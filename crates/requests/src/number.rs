@@ -29,25 +29,23 @@ pub(crate) fn decimal(text: &[u8], places: i32) -> Option<i128> {
         _ => (false, text),
     };
     let (mut mantissa, mut fraction, mut seen, mut exponent) = (0u64, 0i32, 0usize, 0i32);
-    let mut rest = digits;
     let mut point = false;
-    loop {
-        let run = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        seen += run;
-        if seen > 18 {
-            return by_float(text, places);
-        }
-        let (run, after) = rest.split_at(run);
-        mantissa = run.iter().fold(mantissa, |sum, digit| sum * 10 + u64::from(digit - b'0'));
-        fraction += if point { run.len() as i32 } else { 0 };
-        match after.split_first() {
-            None => break,
-            Some((b'.', after)) if !point => (point, rest) = (true, after),
-            Some((b'e' | b'E', after)) if seen > 0 => {
-                exponent = std::str::from_utf8(after).ok()?.parse().ok()?;
+    for (at, byte) in digits.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => {
+                seen += 1;
+                if seen > 18 {
+                    return by_float(text, places);
+                }
+                mantissa = mantissa * 10 + u64::from(byte - b'0');
+                fraction += i32::from(point);
+            }
+            b'.' if !point => point = true,
+            b'e' | b'E' if seen > 0 => {
+                exponent = std::str::from_utf8(digits.get(at + 1..)?).ok()?.parse().ok()?;
                 break;
             }
-            Some(_) => return None,
+            _ => return None,
         }
     }
     if seen == 0 {
@@ -56,6 +54,8 @@ pub(crate) fn decimal(text: &[u8], places: i32) -> Option<i128> {
     let shift = places.checked_sub(fraction)?.checked_add(exponent)?;
     let power = POWERS.get(shift.unsigned_abs() as usize);
     let value = match (shift >= 0, power) {
+        // Usual numbers: a product of two words, below 10^36.
+        (true, Some(power)) if shift <= 18 => (u128::from(mantissa) * u128::from(*power as u64)) as i128,
         (true, power) => i128::from(mantissa).checked_mul(*power?)?,
         (false, Some(by)) => (i128::from(mantissa) + by / 2) / by,
         (false, None) => 0,

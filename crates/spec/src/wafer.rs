@@ -81,12 +81,19 @@ pub struct Wafer {
     pub title: String,
     #[serde(serialize_with = "of_time")]
     silicon: Vec<Figure>,
-    #[serde(serialize_with = "of_time")]
+    #[serde(serialize_with = "of_time_simulated")]
     simulator: Vec<Option<Figure>>,
 }
 
-/// What a system costs and draws is no part of what an answer of time depends on: see [`Wafer::system`].
-fn of_time<T: Serialize, S: Serializer>(figures: &[T], serializer: S) -> Result<S::Ok, S::Error> {
+/// What a system costs and draws is no part of what an answer of time depends on: see [`Wafer::system`]. Faults are,
+/// where there are any.
+fn of_time<S: Serializer>(figures: &[Figure], serializer: S) -> Result<S::Ok, S::Error> {
+    let faults = figures.get(Key::FaultyPes as usize).filter(|faults| faults.value > 0.0);
+    serializer.collect_seq(figures.iter().take(OF_TIME).chain(faults))
+}
+
+/// The same of the vendor's simulator, which has no faults of its own.
+fn of_time_simulated<S: Serializer>(figures: &[Option<Figure>], serializer: S) -> Result<S::Ok, S::Error> {
     figures.get(..OF_TIME).unwrap_or(figures).serialize(serializer)
 }
 
@@ -112,17 +119,26 @@ impl Wafer {
     /// The figures of the table `system`, in the order of [`SYSTEM`]. The JSON of a wafer, and so every hash of it,
     /// leaves them out.
     pub fn system(&self) -> &[Figure] {
-        self.silicon.get(OF_TIME..).unwrap_or_default()
+        self.silicon.get(OF_TIME..OF_TIME + SYSTEM.len()).unwrap_or_default()
     }
 
-    /// Columns of processing elements that a program may use.
+    /// Columns of processing elements that a program may use: the usable ones without those that faults take.
     pub fn columns(&self) -> u64 {
-        self.figure(Key::UsableColumns).value as u64
+        self.working().0
     }
 
-    /// Rows of processing elements that a program may use.
+    /// Rows of processing elements that a program may use, without those that faults take.
     pub fn rows(&self) -> u64 {
-        self.figure(Key::UsableRows).value as u64
+        self.working().1
+    }
+
+    /// Columns and rows that are left where every fault takes a row, or a column where that leaves more: of so many, the
+    /// largest rectangle is the one that is nearest to a square.
+    fn working(&self) -> (u64, u64) {
+        let whole = |key: Key| self.figure(key).value as u64;
+        let (columns, rows, faults) = (whole(Key::UsableColumns), whole(Key::UsableRows), whole(Key::FaultyPes));
+        let out_of_rows = (faults + rows).saturating_sub(columns).div_ceil(2).min(faults);
+        (columns.saturating_sub(faults - out_of_rows).max(1), rows.saturating_sub(out_of_rows).max(1))
     }
 
     /// SRAM of one processing element.
@@ -230,6 +246,17 @@ impl Wafer {
                     allowed: format!("at most {outer}"),
                 });
             }
+        }
+        let value = |key: Key| self.figure(key).value;
+        let most = value(Key::UsableColumns) + value(Key::UsableRows) - 2.0;
+        let faults = value(Key::FaultyPes);
+        if faults > most {
+            return Err(SpecError::Field {
+                file: format!("wafer '{}'", self.name),
+                field: DECLARATIONS[Key::FaultyPes as usize].path.into(),
+                problem: format!("{faults} faults leave no processing element"),
+                allowed: format!("at most {most}"),
+            });
         }
         Ok(())
     }

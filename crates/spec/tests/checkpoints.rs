@@ -164,3 +164,45 @@ fn a_file_of_model_optimizer_beside_is_read_and_a_folder_is_searched() {
     let message = Model::read(&folder.path().join("config.json")).unwrap_err().to_string();
     assert!(message.contains("hf_quant_config.json: not valid JSON"), "{message}");
 }
+
+/// As NVIDIA, Qwen and DeepSeek publish theirs: left out by their number, left out by a name of their own, converted with
+/// all else.
+#[test]
+fn layers_for_multi_token_prediction_have_formats_of_their_own() {
+    let modelopt = |left: Value| {
+        let ignored = json!({ "quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": left });
+        json!({ "quantization_config": ignored, "num_nextn_predict_layers": 1, "torch_dtype": "bfloat16" })
+    };
+    let fp8 = |left: Value| {
+        let fp8 = json!({ "quant_method": "fp8", "weight_block_size": [128, 128], "modules_to_not_convert": left });
+        json!({ "quantization_config": fp8, "mtp_num_hidden_layers": 1, "num_nextn_predict_layers": 0 })
+    };
+    for (name, keys, own, predictor) in [
+        ("deepseek-v3", modelopt(json!(["model.layers.61*", "lm_head"])), "nvfp4", "bf16"),
+        ("deepseek-v3", modelopt(json!(["model.layers.60*", "lm_head"])), "nvfp4", "nvfp4"),
+        ("deepseek-v3", modelopt(json!(["model.layers.0*", "lm_head"])), "nvfp4", "nvfp4"),
+        ("qwen3-next-80b-a3b", fp8(json!(["lm_head", "mtp"])), "fp8", "bf16"),
+        ("qwen3-next-80b-a3b", fp8(json!(["lm_head", "re:^mtp.*"])), "fp8", "bf16"),
+        ("qwen3-next-80b-a3b", fp8(json!(["lm_head", "mtp.layers.0*"])), "fp8", "bf16"),
+        ("qwen3-next-80b-a3b", fp8(json!(["lm_head", "mtp.layers.1*"])), "fp8", "fp8"),
+        ("qwen3-next-80b-a3b", fp8(json!(["lm_head", "model.layers.0"])), "fp8", "fp8"),
+    ] {
+        let model = read(name, &keys);
+        let found = model.checkpoint.as_ref().unwrap();
+        let draft = model.draft_model("mtp").unwrap();
+        let of_draft = draft.checkpoint.unwrap();
+        assert_eq!(found.precision.weights.name(), own, "{keys}");
+        assert_eq!(of_draft.precision.weights.name(), predictor, "{keys}");
+        assert_eq!(of_draft.precision.kv_cache, found.precision.kv_cache);
+        assert_eq!(found.predictor.as_deref(), Some(&of_draft), "{keys}");
+    }
+    // Single modules: as most of the layer's bytes are stored, and the others said by role.
+    let model = read("deepseek-v3", &modelopt(json!(["model.layers.61.self_attn*", "lm_head"])));
+    let precision = model.draft_model("mtp").unwrap().checkpoint.unwrap().precision;
+    assert_eq!(precision.weights, DataType::Nvfp4);
+    assert_eq!(precision.of_group(RoleGroup::Attention), Some(DataType::Bf16));
+    assert_eq!(model.checkpoint.unwrap().precision.of_group(RoleGroup::Attention), Some(DataType::Nvfp4));
+    // A file without layers of that kind has nothing to say of them.
+    let keys = json!({ "quantization_config": { "quant_method": "fp8" } });
+    assert_eq!(format("qwen3-8b", &keys).predictor, None);
+}

@@ -432,8 +432,7 @@ fn any_path() -> impl Strategy<Value = String> {
     prop_oneof![4 => known, 1 => any::<String>()]
 }
 
-/// A draft model from a file is stored as its file says, unless a format was asked for; layers for multi-token prediction
-/// are part of the main model's file.
+/// A draft model from a file is stored as its file says, unless a format was asked for.
 #[test]
 fn a_draft_model_has_the_formats_of_its_own_file() {
     let folder = tempfile::tempdir().unwrap();

@@ -80,7 +80,7 @@ proptest! {
     }
 
     #[test]
-    fn any_setting_is_an_error_or_a_change(path in 0usize..80, value in prop_oneof![any::<f64>(), -10.0f64..10.0, 0.0f64..5000.0]) {
+    fn any_setting_is_an_error_or_a_change(path in 0usize..DECLARATIONS.len() + 1, value in prop_oneof![any::<f64>(), -10.0f64..10.0, 0.0f64..5000.0]) {
         let mut wafer = Wafer::builtin("wse3").unwrap();
         let before = wafer.clone();
         let path = DECLARATIONS.get(path).map_or("fabric.nothing", |declared| declared.path);
@@ -116,4 +116,31 @@ fn a_wafer_starts_from_another() {
         let error = Wafer::parse(text, "mine", "mine.toml").unwrap_err().to_string();
         assert!(error.starts_with("mine.toml") && error.contains(part), "{error}");
     }
+}
+
+/// Each fault takes a row, and where the rectangle has become a square rows and columns in turn; what is left is the
+/// largest rectangle of all ways to take so many.
+#[test]
+fn faults_take_rows_and_columns() {
+    let with = |faults: f64| {
+        let mut wafer = Wafer::builtin("wse3").unwrap();
+        wafer.set("fabric.faulty_pes", faults).map(|()| wafer)
+    };
+    let size = |wafer: &Wafer| (wafer.columns(), wafer.rows());
+    assert_eq!(size(&with(0.0).unwrap()), (755, 1170));
+    assert_eq!(size(&with(3.0).unwrap()), (755, 1167));
+    for faults in [1_u32, 2, 414, 415, 416, 417, 1000, 1922, 1923] {
+        let (columns, rows) = size(&with(f64::from(faults)).unwrap());
+        let all = (0..=faults.min(754)).filter(|out| faults - out < 1170);
+        let best = all.map(|out| u64::from(755 - out) * u64::from(1170 - (faults - out))).max();
+        assert_eq!(Some(columns * rows), best, "{faults}");
+    }
+    for (faults, part) in [(1924.0, "at most 1923"), (-1.0, "out of range"), (0.5, "whole")] {
+        let error = with(faults).unwrap_err().to_string();
+        assert!(error.contains("fabric.faulty_pes") && error.contains(part), "{error}");
+    }
+    let text = |wafer: &Wafer| serde_json::to_string(wafer).unwrap();
+    let built_in = Wafer::builtin("wse3").unwrap();
+    assert_eq!(text(&with(0.0).unwrap()), text(&built_in), "what is not there changes no hash");
+    assert_ne!(text(&with(1.0).unwrap()), text(&built_in));
 }

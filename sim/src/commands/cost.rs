@@ -12,6 +12,7 @@ use crate::economics_flags::EconomicsFlags;
 use crate::failure::Failure;
 use crate::load_flags::LoadFlags;
 use crate::out_flags::{Forms, HasPicture, OutFlags};
+use crate::pages;
 
 /// Flags of `cost`.
 #[derive(Debug, Args)]
@@ -59,7 +60,8 @@ pub fn execute(flags: &CostFlags, asked: &Asked) -> Result<(), Failure> {
     let head = asked.question(&question).with_input_hash(input_hash.clone());
     answer.provenance = signed(Provenance { input_hash, ..answer.provenance });
     let (text, json) = (|| Ok(report::cost::text(&answer, &cost)), || Ok(report::cost::json(&answer, &cost)?));
-    out.write(Forms::new("cost", &text, &json).asked(&head))
+    let page = |data| Ok(pages::cost(data, head.text(report::cost::text(&answer, &cost))));
+    out.write(Forms::new("cost", &text, &json).asked(&head).document(&page))
 }
 
 fn within(flag: &str, value: Option<f64>, most: f64) -> Result<Option<f64>, Failure> {

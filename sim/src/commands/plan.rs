@@ -10,7 +10,7 @@ use wafersim::decide::several::{OneMachine, Several};
 use wafersim::mapping::hash;
 use wafersim::report;
 use wafersim::report::head::Head;
-use wafersim::report::number::{plural, whole};
+use wafersim::report::number::whole;
 use wafersim::report::plan::WithRuns;
 use wafersim::spec::{Model, Scenario, Wafer};
 use wafersim::stream::steady::{Steady, steady_each};
@@ -27,7 +27,7 @@ use crate::plan_axes::{AxisFlags, MOST_POINTS};
 use crate::progress::Progress;
 use crate::range_flags::RangeFlags;
 use crate::scenario_flags::ScenarioFlags;
-use crate::store_flags::{InRows, StoreFlags, row_key};
+use crate::store_flags::{InRows, ShardFlags, StoreFlags, row_key};
 use crate::sweep_flags::SweepFlags;
 
 /// How rows are made.
@@ -52,10 +52,8 @@ pub struct PlanFlags {
     mapping: MappingFlags,
     #[command(flatten)]
     store: StoreFlags,
-    /// Computes one of several parts of the rows, for example 2/4, into a store of its own, and prints no table;
-    /// `simctl results merge` puts the parts together.
-    #[arg(long, value_name = "I/N", requires = "store", conflicts_with_all = ["out", "format", "save_mapping"])]
-    shard: Option<String>,
+    #[command(flatten)]
+    shard: ShardFlags,
     #[command(flatten)]
     ranges: RangeFlags,
     /// How the rows are made.
@@ -131,10 +129,12 @@ pub fn execute(flags: &PlanFlags, asked: &Asked) -> Result<(), Failure> {
             allowed: "a plan of one point".into(),
         });
     }
-    let shard = flags.shard.as_deref().map(Shard::parse).transpose()?;
-    if shard.is_some() && flags.fidelity == PlanFidelity::Stream {
-        let allowed = "without --fidelity stream".into();
-        return Err(Failure::Flag { flag: "--shard".into(), problem: "is of rows in closed form".into(), allowed });
+    let shard = flags.shard.shard()?;
+    let alone =
+        [("--fidelity stream", flags.fidelity == PlanFidelity::Stream), ("--save-mapping", flags.mapping.is_saved())];
+    if let Some((other, _)) = alone.into_iter().find(|(_, is_given)| shard.is_some() && *is_given) {
+        let (problem, allowed) = ("is of rows in closed form".into(), format!("without {other}"));
+        return Err(Failure::Flag { flag: "--shard".into(), problem, allowed });
     }
     let base = flags.mapping.ask_many(Question::new(scenario.clone(), model, wafer)?)?;
     say_what_is_ignored(&layers);
@@ -150,8 +150,7 @@ pub fn execute(flags: &PlanFlags, asked: &Asked) -> Result<(), Failure> {
         // Rows of a point are one part's business; each grid has as many points at most as rows.
         shard.is_none_or(|shard| shard.has(grid * first.axes.points() + first.axes.point_at(place)))
     };
-    let missing = (0..points).filter(|place| is_wanted(*place) && !kept.is_known(*place)).count();
-    let progress = Progress::start(missing as u64);
+    let progress = Progress::start(kept.missing_of(is_wanted));
     let finished = |place: usize, row: &PlanRow| {
         kept.keep(place, row)?;
         progress.advance();
@@ -166,9 +165,7 @@ pub fn execute(flags: &PlanFlags, asked: &Asked) -> Result<(), Failure> {
     let table = table.inspect_err(|_| progress.clear())?;
     progress.finish();
     if let Some(shard) = shard {
-        let rows = plural(table.rows.len() as u64, "row");
-        say(&format!("shard {} of {}: {rows} of {}", shard.part, shard.parts, whole(points as u64)));
-        return store.close();
+        return shard.done(store, table.rows.len(), points);
     }
     if let Some(point) = first.axes.scenarios(&first.scenario).into_iter().next() {
         saved.write(|| Ok(resolved_mapping(&base.asking(point)?)?))?;
@@ -191,13 +188,14 @@ pub fn execute(flags: &PlanFlags, asked: &Asked) -> Result<(), Failure> {
         let (text, json) = (|| Ok(report::plan::text_with(with)), || Ok(report::plan::json_with(with)?));
         let forms = Forms::new("plan", &text, &json).asked(&head);
         let (markdown, csv) = (|| Ok(report::plan::markdown_with(with)), || Ok(report::plan::csv_with(with)?));
-        let page = |data| Ok(pages::plan(&table, data, head.text(report::plan::text_with(with))));
+        let page = |data| Ok(pages::plan(&table, Some(&base.wafer), data, head.text(report::plan::text_with(with))));
         let drawn = |kind| pages::plan_picture(&table, kind);
         return out.write(forms.markdown(&markdown).csv(&csv).document(&page).picture(&drawn));
     }
     store.close()?;
     let several = several.map(|machines| of_rows(&table, &base.wafer, machines)).unwrap_or_default();
-    written(&table, &several, &head, out)
+    let wafer = Some(&base.wafer).filter(|_| flags.sweep.keeps_prices());
+    written(&table, wafer, &several, &head, out)
 }
 
 /// So many machines of each row that fits.
@@ -210,8 +208,8 @@ fn of_rows(table: &Plan, wafer: &Wafer, machines: u64) -> Vec<Several> {
     table.rows.iter().filter_map(of_row).collect()
 }
 
-/// Writes a table in closed form, and below it what several machines of its rows come to.
-pub fn written(table: &Plan, several: &[Several], head: &Head, out: Out) -> Result<(), Failure> {
+/// Writes a table in closed form, and below it what several machines of its rows come to; `wafer`: that of all rows.
+pub fn written(table: &Plan, wafer: Option<&Wafer>, several: &[Several], head: &Head, out: Out) -> Result<(), Failure> {
     let all = || report::plan::text(table) + &report::several::machines(several);
     let text = || Ok(all());
     let json = || match several {
@@ -219,7 +217,7 @@ pub fn written(table: &Plan, several: &[Several], head: &Head, out: Out) -> Resu
         several => Ok(report::several::with_key(&report::plan::json(table)?, "machines", &several)?),
     };
     let (markdown, csv) = (|| Ok(report::plan::markdown(table)), || Ok(report::plan::csv(table)?));
-    let page = |data| Ok(pages::plan(table, data, head.text(all())));
+    let page = |data| Ok(pages::plan(table, wafer, data, head.text(all())));
     let drawn = |kind| pages::plan_picture(table, kind);
     let forms = Forms::new("plan", &text, &json).asked(head);
     out.write(forms.markdown(&markdown).csv(&csv).document(&page).picture(&drawn))
@@ -228,32 +226,6 @@ pub fn written(table: &Plan, several: &[Several], head: &Head, out: Out) -> Resu
 fn say_what_is_ignored(layers: &Layers) {
     if layers.merged().prompt.is_some() {
         say("note: the setting 'prompt' is left aside: in a plan every prompt is as long as the context");
-    }
-}
-
-/// One of several parts of a plan. Points are dealt to parts in turn, so that each has as many of the long ones.
-#[derive(Debug, Clone, Copy)]
-struct Shard {
-    /// From 1.
-    part: usize,
-    parts: usize,
-}
-
-impl Shard {
-    fn parse(text: &str) -> Result<Self, Failure> {
-        let numbers = text.split_once('/').and_then(|(part, parts)| Some((part.parse().ok()?, parts.parse().ok()?)));
-        match numbers {
-            Some((part, parts)) if (1..=parts).contains(&part) => Ok(Self { part, parts }),
-            _ => Err(Failure::Flag {
-                flag: "--shard".into(),
-                problem: format!("is '{text}'"),
-                allowed: "a part and the number of parts, 1/4 to 4/4 for example".into(),
-            }),
-        }
-    }
-
-    const fn has(self, point: usize) -> bool {
-        point % self.parts == self.part - 1
     }
 }
 

@@ -28,7 +28,7 @@ use crate::out_flags::{Form, Forms, HasPicture, Out, OutFlags};
 use crate::pages::{self, Shown};
 use crate::progress::{Draws, Progress, Runs};
 use crate::range_flags::RangeFlags;
-use crate::store_flags::{InRows, StoreFlags, row_key};
+use crate::store_flags::{InRows, ShardFlags, StoreFlags, row_key};
 use crate::sweep_flags::SweepFlags;
 use crate::wafer_map_flag::WaferMapFile;
 
@@ -51,6 +51,8 @@ pub struct RunFlags {
     sweep: SweepFlags,
     #[command(flatten)]
     store: StoreFlags,
+    #[command(flatten)]
+    shard: ShardFlags,
     /// File for a map of the wafers: what lives where; SVG or PNG by its ending.
     #[arg(long, value_name = "FILE")]
     wafer_map: Option<PathBuf>,
@@ -167,19 +169,26 @@ fn swept(flags: &RunFlags, asked: &Asked, layers: &Layers, ranges: Ranges, out: 
     let question = flags.load.mapping.ask_many(Question::load(layers.check()?)?)?;
     let own = |_: &Layers, scenario: &Scenario| Ok(Axes { prompt: Some(scenario.prompt), ..Axes::of(scenario) });
     let bases = flags.sweep.bases(layers, own)?;
+    let shard = flags.shard.shard()?;
     let store = flags.store.open(|| in_rows(flags, &question, &bases, ranges))?;
     let kept = store.part::<PlanRow>(0..bases.len())?;
-    let progress = Progress::start(kept.missing());
+    let is_wanted = |place: usize| shard.is_none_or(|shard| shard.has(place));
+    let progress = Progress::start(kept.missing_of(is_wanted));
     let finished = |place: usize, row: &PlanRow| {
         kept.keep(place, row)?;
         progress.advance();
         Ok::<_, Failure>(())
     };
-    let table = sweep(&question, &bases, ranges, &Rows::new(&|place| kept.known(place), &finished));
+    let known = |place| kept.known(place);
+    let table = sweep(&question, &bases, ranges, &Rows::new(&known, &finished).only(&is_wanted));
     let table = table.inspect_err(|_| progress.clear())?;
     progress.finish();
+    if let Some(shard) = shard {
+        return shard.done(store, table.rows.len(), bases.len());
+    }
     store.close()?;
-    plan::written(&table, &[], &asked.question(&question), out)
+    let wafer = Some(&question.wafer).filter(|_| flags.sweep.keeps_prices());
+    plan::written(&table, wafer, &[], &asked.question(&question), out)
 }
 
 /// A row for each combination.

@@ -35,7 +35,7 @@ use crate::mapping_flags::{SearchFlag, Wanted};
 use crate::out_flags::{Forms, HasPicture, Out, OutFlags, as_text, heading};
 use crate::output::say;
 use crate::progress::Progress;
-use crate::store_flags::{InRows, StoreFlags, row_key};
+use crate::store_flags::{InRows, ShardFlags, StoreFlags, row_key};
 use crate::sweep_flags::{MAPPING, Of, SweepFlags, in_words};
 
 /// Flags of `size`.
@@ -122,6 +122,8 @@ pub struct SizeFlags {
     sweep: SweepFlags,
     #[command(flatten)]
     store: StoreFlags,
+    #[command(flatten)]
+    shard: ShardFlags,
     #[command(flatten)]
     output: OutFlags,
 }
@@ -312,9 +314,11 @@ fn swept(flags: &SizeFlags, asked: &Asked, same: &Same, out: Out) -> Result<(), 
         check(&load).map_err(|error| named(swept, error.into()))?;
         loads.push(load);
     }
+    let shard = flags.shard.shard()?;
     let store = flags.store.open(|| in_rows(flags, same, &loads))?;
     let kept = store.part::<SizeRow>(0..loads.len())?;
-    let progress = Progress::start(kept.missing());
+    let is_wanted = |place: usize| shard.is_none_or(|shard| shard.has(place));
+    let progress = Progress::start(kept.missing_of(is_wanted));
     let row = |place: usize, swept: &[Swept], load: &Load| -> Result<SizeRow, Failure> {
         if let Some(known) = kept.known(place) {
             return Ok(known);
@@ -329,10 +333,13 @@ fn swept(flags: &SizeFlags, asked: &Asked, same: &Same, out: Out) -> Result<(), 
         progress.advance();
         Ok(row)
     };
-    let places = combinations.par_iter().zip(&loads).enumerate();
+    let places = combinations.par_iter().zip(&loads).enumerate().filter(|(place, _)| is_wanted(*place));
     let rows: Vec<Result<SizeRow, Failure>> = places.map(|(place, (swept, load))| row(place, swept, load)).collect();
     let rows = rows.into_iter().collect::<Result<Vec<_>, _>>().inspect_err(|_| progress.clear())?;
     progress.finish();
+    if let Some(shard) = shard {
+        return shard.done(store, rows.len(), loads.len());
+    }
     store.close()?;
     let settings = report::size_sweep::settings(&rows);
     let table = report::size_sweep::Table { settings, levels: &same.levels, rows: &rows };

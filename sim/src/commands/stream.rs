@@ -38,7 +38,7 @@ use crate::output::{Destination, Folder, say};
 use crate::pages;
 use crate::progress::{Progress, Seldom};
 use crate::request_trace;
-use crate::store_flags::{InRows, StoreFlags, row_key};
+use crate::store_flags::{InRows, Shard, ShardFlags, StoreFlags, row_key};
 use crate::sweep_flags::{MAPPING, Of, SweepFlags, in_words};
 
 /// Flags of `stream`.
@@ -56,6 +56,8 @@ pub struct StreamFlags {
     mapping: MappingFlags,
     #[command(flatten)]
     store: StoreFlags,
+    #[command(flatten)]
+    shard: ShardFlags,
     /// File for the run as a Perfetto trace (open it in ui.perfetto.dev): a track for each request, counters over time.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
@@ -101,7 +103,14 @@ pub fn execute(flags: &StreamFlags, asked: &Asked) -> Result<(), Failure> {
     // The text says itself what the scenario file does.
     let (head, given) = (asked.file(&file), asked.head());
     let words = Words { file: &file, mapping: &wanted };
+    let shard = flags.shard.shard()?;
+    if shard.is_some() && flags.pictures.is_some() {
+        return Err(wrong("--shard", "draws no part of a sweep".into(), "without --pictures".into()));
+    }
     if !flags.sweep.is_given() {
+        if shard.is_some() {
+            return Err(wrong("--shard", "is a part of several runs".into(), "with --sweep".into()));
+        }
         let prepared = prepared(checked(file.clone(), &source)?, wanted.clone(), &mut Read::default())?;
         let store = flags.store.open(|| Ok(in_rows(&words, &[], std::slice::from_ref(&prepared))))?;
         let kept = store.part::<KeptRun>(0..1)?;
@@ -131,7 +140,8 @@ pub fn execute(flags: &StreamFlags, asked: &Asked) -> Result<(), Failure> {
         let forms = Forms::new("stream", &text, &json).asked(&head).asked_in_text(&given);
         return out.write(forms.csv(&csv).document(&page).picture(&drawn));
     }
-    swept(flags, Sweeping { file: &file, source: &source, wanted: &wanted }, pictures.as_ref(), |points, setting| {
+    let sweeping = Sweeping { file: &file, source: &source, wanted: &wanted, shard };
+    swept(flags, sweeping, pictures.as_ref(), |points, setting| {
         let text = || Ok(report::stream::sweep_text(setting, points));
         let json = || Ok(report::stream::sweep_json(setting, points)?);
         let csv = || Ok(report::stream::csv(points)?);
@@ -148,12 +158,13 @@ struct Sweeping<'a> {
     file: &'a StreamFile,
     source: &'a str,
     wanted: &'a Wanted,
+    shard: Option<Shard>,
 }
 
 /// Runs every combination; `write` has the points in their order, and the settings in words.
 fn swept(
     flags: &StreamFlags,
-    Sweeping { file, source, wanted }: Sweeping<'_>,
+    Sweeping { file, source, wanted, shard }: Sweeping<'_>,
     pictures: Option<&Folder>,
     write: impl FnOnce(&[Point], &str) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
@@ -184,7 +195,8 @@ fn swept(
     let kept = store.part::<KeptRun>(0..combinations.len())?;
     let mut points: Vec<(usize, Point)> = Vec::with_capacity(combinations.len());
     let mut missing: Vec<(usize, &[Swept], Prepared)> = Vec::new();
-    for (place, (swept, prepared)) in combinations.iter().zip(all).enumerate() {
+    let is_wanted = |place: usize| shard.is_none_or(|shard| shard.has(place));
+    for (place, (swept, prepared)) in combinations.iter().zip(all).enumerate().filter(|(place, _)| is_wanted(*place)) {
         match kept.known(place) {
             Some(known) => points.push((place, prepared.point("", known).of_sweep(swept))),
             None => missing.push((place, swept, prepared)),
@@ -200,6 +212,9 @@ fn swept(
         points.extend(run.inspect_err(|_| progress.clear())?);
     }
     progress.finish();
+    if let Some(shard) = shard {
+        return shard.done(store, points.len(), combinations.len());
+    }
     store.close()?;
     points.sort_by_key(|(place, _)| *place);
     let points: Vec<Point> = points.into_iter().map(|(_, point)| signed_point(point)).collect();

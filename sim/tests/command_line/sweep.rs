@@ -184,6 +184,49 @@ fn a_size_is_swept_and_kept() {
     }
 }
 
+/// Parts of a sweep, each in a store of its own, make the table of the whole, whatever the command.
+#[test]
+fn parts_of_sweeps_are_merged_into_the_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: String| folder.path().join(name).display().to_string();
+    let load = at("load.toml".into());
+    std::fs::write(&load, LOAD).unwrap();
+    let commands = [
+        format!("run {QUICK} --ranges none --sweep users=1,2,3"),
+        format!("stream {load} --search none --sweep load.users=1,2,3"),
+        format!("size {load} --search none --seeds 2 --speed-p5 300 --sweep load.users=2,3,4"),
+    ];
+    for (index, sweep) in commands.iter().enumerate() {
+        let whole = simctl(&format!("{sweep} --format csv")).data();
+        let parts = [1, 2].map(|part| at(format!("{index}-{part}.jsonl")));
+        for (part, store) in (1..).zip(&parts) {
+            let said = simctl(&format!("{sweep} --store {store} --shard {part}/2"));
+            assert_eq!(said.code, Some(0), "{sweep}: {}", said.stderr);
+            let rows = if part == 1 { "2 rows" } else { "1 row" };
+            assert!(said.stderr.contains(&format!("shard {part} of 2: {rows} of 3")), "{}", said.stderr);
+            assert_eq!(said.data(), "", "a part prints no table");
+        }
+        let merged = at(format!("{index}.jsonl"));
+        let said = simctl(&format!("results merge {} --into {merged}", parts.join(" ")));
+        assert!(said.stderr.contains("3 of 3 rows"), "{}", said.stderr);
+        let again = simctl(&format!("{sweep} --store {merged} --resume --format csv"));
+        assert!(again.stderr.contains("rows known: 3 of 3"), "{}", again.stderr);
+        assert_eq!(again.data(), whole, "{sweep}");
+        let store = at("new.jsonl".into());
+        for (more, part) in [
+            (format!("--store {store} --shard 3/2"), "1/4 to 4/4"),
+            (format!("--store {store} --shard 1/2 --format csv"), "--shard"),
+            ("--shard 1/2".into(), "--store"),
+        ] {
+            let said = simctl(&format!("{sweep} {more}"));
+            assert!(said.code == Some(2) && said.stderr.contains(part), "{more}: {}", said.stderr);
+        }
+        assert!(!std::path::Path::new(&store).exists());
+    }
+    let said = simctl(&format!("stream {load} --store {} --shard 1/2", at("one.jsonl".into())));
+    assert!(said.code == Some(2) && said.stderr.contains("with --sweep"), "{}", said.stderr);
+}
+
 #[test]
 fn a_size_takes_a_trace() {
     let folder = tempfile::tempdir().unwrap();

@@ -29,6 +29,9 @@ pub struct CheckpointFormat {
     pub source: String,
     /// What could not be read, or is counted otherwise than it is.
     pub notes: Vec<String>,
+    /// The same of the checkpoint's layers for multi-token prediction, both tables included, where it brings some:
+    /// quantisation often leaves them out.
+    pub predictor: Option<Box<CheckpointFormat>>,
 }
 
 /// What of the files is read.
@@ -56,19 +59,43 @@ pub(super) fn read(files: &Files<'_>, model: &Model) -> Option<CheckpointFormat>
         return None;
     }
     let base = plain.map_or(DataType::Bf16, |(_, plain)| plain);
-    let mut notes = Vec::new();
-    let mut source = plain.map_or_else(String::new, |(key, plain)| format!("{key}: {plain}"));
-    if let Some(said) = &said {
-        source = if source.is_empty() { said.source.clone() } else { format!("{}; {source}", said.source) };
-        notes.extend(said.notes.iter().cloned());
-    }
-    let layers = of_layers(model, said.as_ref(), base, &mut notes);
-    let precision = precision(model, &layers, (said.as_ref(), base));
+    let words = plain.map_or_else(String::new, |(key, plain)| format!("{key}: {plain}"));
+    let words = match &said {
+        Some(said) if words.is_empty() => said.source.clone(),
+        Some(said) => format!("{}; {words}", said.source),
+        None => words,
+    };
+    let own = of_model(model, Which::Model, (said.as_ref(), base), &words);
+    let predictor = model.next_token_predictor().map(|predictor| {
+        let which = Which::Predictor { after: model.layers.len() };
+        Box::new(of_model(&predictor, which, (said.as_ref(), base), &words))
+    });
+    Some(CheckpointFormat { predictor, ..own })
+}
+
+/// Whose layers they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    /// The model's.
+    Model,
+    /// Those for multi-token prediction, which are numbered after so many layers of the model, or have names of their
+    /// own.
+    Predictor {
+        /// Layers of the model.
+        after: usize,
+    },
+}
+
+/// The formats of a model's layers and tables; `source` in words.
+fn of_model(model: &Model, which: Which, (said, base): (Option<&Said>, DataType), source: &str) -> CheckpointFormat {
+    let mut notes: Vec<String> = said.map(|said| said.notes.clone()).unwrap_or_default();
+    let layers = of_layers(model, which, (said, base), &mut notes);
+    let precision = precision(model, &layers, (said, base));
     let bytes = bytes(model, &layers, &precision, base);
     if let Some(of_head) = layers.differing_head {
         notes.push(format!("the LM head is the embedding table, which stays {base}, not {of_head}"));
     }
-    Some(CheckpointFormat { precision, bytes, source, notes })
+    CheckpointFormat { precision, bytes, source: source.to_owned(), notes, predictor: None }
 }
 
 /// `dtype`, or `torch_dtype` in older files.
@@ -94,11 +121,16 @@ struct OfLayers {
     differing_head: Option<DataType>,
 }
 
-fn of_layers(model: &Model, said: Option<&Said>, base: DataType, notes: &mut Vec<String>) -> OfLayers {
+fn of_layers(
+    model: &Model,
+    which: Which,
+    (said, base): (Option<&Said>, DataType),
+    notes: &mut Vec<String>,
+) -> OfLayers {
     let Some(said) = said else {
         return OfLayers { layers: vec![BTreeMap::new(); model.layers.len()], head: base, differing_head: None };
     };
-    let mut modules = Modules::new(said);
+    let mut modules = Modules::new(said, which);
     let layers = (0..model.layers.len()).map(|index| {
         let layer = model.layers.get(index);
         let tensors = layer.map(|layer| layer.tensors(model.hidden)).unwrap_or_default();

@@ -26,7 +26,7 @@ impl Model {
         })
     }
 
-    /// The layers for multi-token prediction as a model, where the checkpoint has some.
+    /// The layers for multi-token prediction as a model, where the checkpoint has some, stored as its files say of them.
     pub fn next_token_predictor(&self) -> Option<Self> {
         let like = self.layers.last().filter(|_| self.next_token_layers > 0)?;
         let layer = Layer {
@@ -38,6 +38,7 @@ impl Model {
             name: format!("{} (mtp)", self.name),
             layers: vec![layer; usize::try_from(self.next_token_layers).unwrap_or(usize::MAX)],
             next_token_layers: 0,
+            checkpoint: self.checkpoint.as_ref().and_then(|checkpoint| checkpoint.predictor.as_deref()).cloned(),
             ..self.clone()
         })
     }

@@ -131,10 +131,10 @@ impl Scenario {
         }
     }
 
-    /// Where data types were left open (`asked`), a draft model from a file of its own takes those of its checkpoint.
+    /// Where data types were left open (`asked`), a draft model takes those of its checkpoint: a file of its own, or the
+    /// layers for multi-token prediction of the model's.
     pub fn fit_draft_precision(&mut self, asked: Option<PrecisionFile>, draft: &Model) {
-        let own = self.speculation.draft_model.as_deref() != Some(Speculation::MTP);
-        let (Some(asked), Some(checkpoint)) = (asked, draft.checkpoint.as_ref().filter(|_| own)) else { return };
+        let (Some(asked), Some(checkpoint)) = (asked, draft.checkpoint.as_ref()) else { return };
         let precision = asked.over(checkpoint.precision);
         if precision == self.precision {
             return;

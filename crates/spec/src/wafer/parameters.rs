@@ -133,16 +133,21 @@ parameters! {
     EnergyByte "system.byte_energy" "pJ/byte" real 0 ..= 1000000 "A byte read from SRAM, or written to it.";
     EnergyHop "system.hop_energy" "pJ" real 0 ..= 1000000 "A 32-bit wavelet from a router to its neighbour.";
     EnergyLink "system.link_energy" "pJ/byte" real 0 ..= 1000000 "A byte from a wafer to the next one.";
+    FaultyPes "fabric.faulty_pes" "PEs" whole 0 ..= 8190 "Processing elements of the usable rectangle that do not work and have no spare. Each takes its row out of use, or its column where that leaves more (a guess: no two share one, and nothing is routed around). 0 where a file says nothing.";
 }
 
-/// How many parameters move times: all but those of the table `system`, which come last.
+/// How many parameters move times and may be varied: all but those of the table `system` and the faults, which come
+/// last.
 pub const OF_TIME: usize = Key::ClockGigahertz as usize + 1;
 
 /// The parameters that move times, mappings and room.
 pub const TIMED: &[Declaration] = DECLARATIONS.split_at(OF_TIME).0;
 
 /// The parameters of the table `system`: what a machine costs and draws.
-pub const SYSTEM: &[Declaration] = DECLARATIONS.split_at(OF_TIME).1;
+pub const SYSTEM: &[Declaration] = DECLARATIONS.split_at(OF_TIME).1.split_at(OF_SYSTEM).0;
+
+/// How many there are in the table `system`.
+const OF_SYSTEM: usize = Key::FaultyPes as usize - OF_TIME;
 
 #[cfg(test)]
 mod tests {

@@ -16,7 +16,7 @@ use std::path::Path;
 use serde::Deserialize;
 use toml::Value;
 
-use super::parameters::{DECLARATIONS, Declaration};
+use super::parameters::{DECLARATIONS, Declaration, Key};
 use super::{Evidence, Figure, Wafer};
 use crate::error::{SpecError, nearest_name};
 
@@ -141,11 +141,16 @@ impl Wafer {
         let mut simulator = Vec::with_capacity(DECLARATIONS.len());
         for declared in DECLARATIONS {
             let (group, parameter) = declared.path.split_once('.').unwrap_or((declared.path, ""));
-            let value = groups
-                .get_mut(group)
-                .and_then(Value::as_table_mut)
-                .and_then(|table| table.remove(parameter))
-                .ok_or_else(|| field(file, declared.path, "is missing", &declared.allowed()))?;
+            let given = groups.get_mut(group).and_then(Value::as_table_mut).and_then(|table| table.remove(parameter));
+            let value = match given {
+                Some(value) => value,
+                None if declared.key == Key::FaultyPes => {
+                    silicon.push(no_faults());
+                    simulator.push(None);
+                    continue;
+                }
+                None => return Err(field(file, declared.path, "is missing", &declared.allowed())),
+            };
             let written: ParameterText = value.try_into().map_err(|error: toml::de::Error| {
                 field(file, declared.path, error.message(), "value, unit, low, high, evidence, source (and simulator)")
             })?;
@@ -184,6 +189,12 @@ impl Wafer {
     }
 }
 
+/// What a file means that says nothing of faults.
+fn no_faults() -> Figure {
+    let source = "spares replace faulty cores below the program, as the usable rectangle has it".into();
+    Figure { value: 0.0, low: 0.0, high: 0.0, evidence: Evidence::Inferred, source }
+}
+
 fn field(file: &str, field: &str, problem: &str, allowed: &str) -> SpecError {
     SpecError::Field { file: file.into(), field: field.into(), problem: problem.into(), allowed: allowed.into() }
 }
@@ -211,7 +222,7 @@ fn figure(file: &str, declared: &Declaration, written: FigureText) -> Result<Fig
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wafer::{Key, RateSet};
+    use crate::wafer::RateSet;
 
     #[test]
     fn built_in_wafers_read_and_guesses_carry_ranges() {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use regex::RegexSet;
 
+use super::Which;
 use super::methods::{Said, Targets};
 use crate::data_type::DataType;
 use crate::model::{Attention, Model, Role};
@@ -15,20 +16,27 @@ use crate::precision::RoleGroup;
 /// What stands before `layers.` in the names of public checkpoints.
 const PREFIXES: [&str; 4] = ["model.language_model.", "language_model.model.", "model.", ""];
 
+/// What stands before the number in the names of layers for multi-token prediction, where they are not numbered on after
+/// the model's (Qwen3-Next and Qwen3.5, MiMo).
+const PREDICTORS: [&str; 2] = ["mtp.layers", "mtp_layers"];
+/// What a pattern of theirs has in it.
+const MTP: &str = "mtp";
+
 /// Modules, by what is said of them.
 pub struct Modules<'a> {
     said: &'a Said,
+    which: Which,
     excluded: Patterns,
     named: Vec<Option<Patterns>>,
 }
 
 impl<'a> Modules<'a> {
-    pub fn new(said: &'a Said) -> Self {
+    pub fn new(said: &'a Said, which: Which) -> Self {
         let named = said.rules.iter().map(|rule| match &rule.targets {
             Targets::Named(patterns) => Some(Patterns::new(patterns)),
             Targets::Linear | Targets::Experts => None,
         });
-        Self { said, excluded: Patterns::new(&said.excluded), named: named.collect() }
+        Self { said, which, excluded: Patterns::new(&said.excluded), named: named.collect() }
     }
 
     /// Patterns that are no regular expressions.
@@ -40,7 +48,10 @@ impl<'a> Modules<'a> {
     /// The format of a role's matrices in a layer; `None`: not quantised.
     pub fn format(&mut self, model: &Model, layer: usize, role: Role) -> Option<DataType> {
         let is_linear = model.layers.get(layer).is_some_and(|layer| matches!(layer.attention, Attention::Linear(_)));
-        let module = Module { layer, role, is_linear };
+        let module = match self.which {
+            Which::Model => Module { layer, role, is_linear, predictor: None },
+            Which::Predictor { after } => Module { layer: after + layer, role, is_linear, predictor: Some(layer) },
+        };
         if self.excluded.names(&module) {
             return None;
         }
@@ -61,14 +72,14 @@ impl<'a> Modules<'a> {
     /// The format of the LM head.
     pub fn head(&self) -> Option<DataType> {
         const HEAD: &str = "lm_head";
-        if self.excluded.names_outer(HEAD) {
+        if self.excluded.found_in(HEAD) {
             return None;
         }
         for (rule, named) in self.said.rules.iter().zip(&self.named) {
             let is_meant = match &rule.targets {
                 Targets::Linear => self.said.covers_head,
                 Targets::Experts => false,
-                Targets::Named(_) => named.as_ref().is_some_and(|patterns| patterns.names_outer(HEAD)),
+                Targets::Named(_) => named.as_ref().is_some_and(|patterns| patterns.found_in(HEAD)),
             };
             if is_meant {
                 return rule.format;
@@ -82,6 +93,8 @@ struct Module {
     layer: usize,
     role: Role,
     is_linear: bool,
+    /// Its layer's number among those for multi-token prediction, where it is one of them.
+    predictor: Option<usize>,
 }
 
 /// A list of patterns.
@@ -94,6 +107,8 @@ struct Patterns {
     globs: RegexSet,
     /// Regular expressions for whole names, from their beginning.
     regexes: RegexSet,
+    /// Those of both that name layers for multi-token prediction.
+    predictors: RegexSet,
     /// Whether the patterns depend on the number of the layer.
     numbered: bool,
     unread: Vec<String>,
@@ -127,8 +142,9 @@ impl Patterns {
         let numbered = globs.iter().chain(&regexes).any(has_number);
         // Each was compiled by itself; only their size together can be too much.
         let set = |all: &[String]| RegexSet::new(all).unwrap_or_else(|_| RegexSet::empty());
-        let (globs, regexes) = (set(&globs), set(&regexes));
-        Self { of_layer, plain, globs, regexes, numbered, unread, known: BTreeMap::new() }
+        let own: Vec<String> = globs.iter().chain(&regexes).filter(|pattern| pattern.contains(MTP)).cloned().collect();
+        let (globs, regexes, predictors) = (set(&globs), set(&regexes), set(&own));
+        Self { of_layer, plain, globs, regexes, predictors, numbered, unread, known: BTreeMap::new() }
     }
 
     fn names(&mut self, module: &Module) -> bool {
@@ -137,6 +153,10 @@ impl Patterns {
             && rests.iter().any(|rest| names.iter().any(|name| rest.is_empty() || between_dots(name, rest)))
         {
             return true;
+        }
+        if let Some(number) = module.predictor {
+            let own = |name: &str| PREDICTORS.iter().any(|before| self.own(&format!("{before}.{number}.{name}")));
+            return names.iter().any(|name| self.searched(name, module.layer) || own(name));
         }
         let key = (module.is_linear, module.role);
         if !self.numbered
@@ -156,14 +176,21 @@ impl Patterns {
         if self.globs.is_empty() && self.regexes.is_empty() {
             return false;
         }
-        let whole = format!("layers.{layer}.{name}");
-        self.globs.is_match(&whole) || PREFIXES.iter().any(|prefix| self.regexes.is_match(&format!("{prefix}{whole}")))
+        self.found_in(&format!("layers.{layer}.{name}"))
     }
 
-    fn names_outer(&self, name: &str) -> bool {
-        self.plain.iter().any(|plain| between_dots(name, plain))
-            || self.globs.is_match(name)
-            || PREFIXES.iter().any(|prefix| self.regexes.is_match(&format!("{prefix}{name}")))
+    /// Whether a pattern names a module of a layer for multi-token prediction by the name of its own. One of another layer
+    /// of the same number does not.
+    fn own(&self, whole: &str) -> bool {
+        self.plain.iter().any(|plain| plain.contains(MTP) && between_dots(whole, plain))
+            || PREFIXES.iter().any(|prefix| self.predictors.is_match(&format!("{prefix}{whole}")))
+    }
+
+    /// Whether a pattern without the number of a layer names a module by its whole name.
+    fn found_in(&self, whole: &str) -> bool {
+        self.plain.iter().any(|plain| between_dots(whole, plain))
+            || self.globs.is_match(whole)
+            || PREFIXES.iter().any(|prefix| self.regexes.is_match(&format!("{prefix}{whole}")))
     }
 }
 
@@ -272,7 +299,7 @@ mod tests {
         ] {
             let mut patterns = Patterns::new(&[pattern.to_owned()]);
             let role = Role::ALL.into_iter().find(|role| names(*role, false).contains(&name)).unwrap();
-            let named = patterns.names(&Module { layer: 3, role, is_linear: false });
+            let named = patterns.names(&Module { layer: 3, role, is_linear: false, predictor: None });
             assert_eq!(named, expected, "{pattern} {name}");
         }
     }
