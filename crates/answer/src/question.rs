@@ -14,6 +14,7 @@ use crate::extensions::Extensions;
 use crate::routers::KnownRouters;
 use crate::rungs::Known;
 use crate::searched::Searched;
+use crate::stop::Stop;
 
 /// A checked scenario with its model and wafer.
 #[derive(Debug, Clone)]
@@ -38,6 +39,8 @@ pub struct Question {
     pub(crate) rungs: Arc<Known>,
     /// Programs for which routers have been checked.
     pub(crate) routers: Arc<KnownRouters>,
+    /// Whether anybody still waits.
+    pub(crate) stop: Stop,
 }
 
 impl Question {
@@ -71,7 +74,8 @@ impl Question {
         let (mapping, search, searched) = (None, None, OnceLock::new());
         let (rungs, routers) = (Arc::default(), Arc::default());
         let extensions = Extensions::default();
-        Ok(Self { scenario, model, wafer, draft, mapping, search, extensions, searched, rungs, routers })
+        let stop = Stop::default();
+        Ok(Self { scenario, model, wafer, draft, mapping, search, extensions, searched, rungs, routers, stop })
     }
 
     /// The same with a mapping for the profiles `best` and `ideal`.
@@ -85,6 +89,12 @@ impl Question {
     #[must_use]
     pub fn searching(self, search: Option<Effort>) -> Self {
         Self { search, searched: OnceLock::new(), ..self }
+    }
+
+    /// The same, whose searches end soon after somebody has set `stop`; what is found then is of no use.
+    #[must_use]
+    pub fn stopped_by(self, stop: Stop) -> Self {
+        Self { stop, ..self }
     }
 
     /// The best mapping found, where one is looked for and fits.
@@ -154,7 +164,7 @@ impl Question {
         let other = Self::new(scenario, self.model.clone(), self.wafer.clone())?;
         let (rungs, routers) = (Arc::clone(&self.rungs), Arc::clone(&self.routers));
         let other = other.with_mapping(self.mapping.clone()).searching(self.search).with_extensions_of(self)?;
-        Ok(Self { rungs, routers, ..other })
+        Ok(Self { rungs, routers, stop: self.stop.clone(), ..other })
     }
 
     /// What a mapping is resolved for.
