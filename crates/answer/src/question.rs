@@ -220,8 +220,8 @@ impl Question {
         let (wafer, mapping) = (self.wafer.clone(), self.open_mapping());
         let (search, searched) = (None, OnceLock::new());
         let (rungs, routers) = (Arc::default(), Arc::default());
-        let extensions = self.extensions.clone();
-        Some(Self { scenario, model, wafer, draft: None, mapping, search, extensions, searched, rungs, routers })
+        let (extensions, stop) = (self.extensions.clone(), self.stop.clone());
+        Some(Self { scenario, model, wafer, draft: None, mapping, search, extensions, searched, rungs, routers, stop })
     }
 
     /// The same question without speculation, on exactly so many wafers.
@@ -235,8 +235,8 @@ impl Question {
         // What was found is found for drafts too.
         let (search, searched) = (self.search, self.searched.clone());
         let (rungs, routers) = (Arc::clone(&self.rungs), Arc::clone(&self.routers));
-        let extensions = self.extensions.clone();
-        Self { scenario, model, wafer, draft: None, mapping, search, extensions, searched, rungs, routers }
+        let (extensions, stop) = (self.extensions.clone(), self.stop.clone());
+        Self { scenario, model, wafer, draft: None, mapping, search, extensions, searched, rungs, routers, stop }
     }
 
     /// The mapping for another load than this one: of a resolved one its recipe.

@@ -20,7 +20,7 @@ pub use sessions::{Guess, SessionSettings, Sessions, guesses};
 pub use tasks::{TaskOutcome, TaskSettings, TaskShares, Tasks, task_guesses};
 pub use told::{Tell, Told, hashes};
 
-use crate::request::Request;
+use crate::request::{Content, Request};
 use crate::time::Time;
 
 /// Whether a request that has come goes on to the machine.
