@@ -194,9 +194,11 @@ fn a_summary_that_is_let_in_makes_the_session_shorter() {
         };
         Sessions::new(agents, 5)
     };
-    let opencode = ClientProfile { max_tokens: Some(500), ..ClientProfile::preset("opencode").unwrap() };
+    // One reservation at a time: it is back when the summary comes, a round trip later.
+    let plan = "tokens = { minute = 1000000 }\nlargest_reserve = 800000\nrefund = true";
+    let opencode = ClientProfile { max_tokens: Some(800_000), ..ClientProfile::preset("opencode").unwrap() };
     let by = |profile: ClientProfile| {
-        let settings = ClientSettings { profile, ..settings("tokens = { minute = 100000 }", "none") };
+        let settings = ClientSettings { profile, ..settings(plan, "none") };
         served(sessions(), settings, 1800.0).1
     };
     let (turns, waits) = (by(opencode.clone()), by(ClientProfile { overflow: None, ..opencode }));
