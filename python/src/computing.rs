@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use wafersim::answer::Stop;
 
 /// How often somebody looks whether Ctrl-C was pressed.
 const LOOK: Duration = Duration::from_millis(50);
@@ -18,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(50);
 pub struct Counted {
     done: AtomicU64,
     all: AtomicU64,
-    left: AtomicBool,
+    left: Stop,
 }
 
 impl Counted {
@@ -35,7 +36,12 @@ impl Counted {
 
     /// Whether who waited has gone: what can stop, should.
     pub fn is_left(&self) -> bool {
-        self.left.load(Ordering::Relaxed)
+        self.left.is_set()
+    }
+
+    /// For what looks by itself whether it should go on.
+    pub fn stop(&self) -> Stop {
+        self.left.clone()
     }
 }
 
@@ -61,7 +67,7 @@ pub fn computed<T: Send + 'static>(
         .map_err(|error| PyRuntimeError::new_err(format!("no thread can be made: {error}")))?;
     let receiver = Mutex::new(receiver);
     let waited = wait(py, progress.as_ref(), &counted, &receiver);
-    counted.left.store(true, Ordering::Relaxed);
+    counted.left.set();
     waited
 }
 

@@ -1,8 +1,8 @@
 //! The native half of the Python package `wafersim`: text and numbers in, JSON text and Arrow columns out.
 //!
 //! What Python users see (dataclasses, keyword arguments) is in `wafersim/*.py`; here is only what needs Rust. Every
-//! computation runs on a thread of its own while the interpreter is free, and Ctrl-C ends the waiting for it; the thread
-//! then ends its piece of work unheard.
+//! computation runs on a thread of its own while the interpreter is free, and Ctrl-C ends the waiting for it; searches, tables and
+//! sizes then end too, after the piece that they are at.
 
 mod columns;
 mod computing;
@@ -13,9 +13,9 @@ use pyo3::create_exception;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use wafersim::answer::AnswerError;
 use wafersim::answer::plan::PlanRow;
 use wafersim::answer::rows::Rows;
-use wafersim::answer::{AnswerError, Question};
 use wafersim::check::measurements::{BUILTIN_MEASUREMENTS, read_table};
 use wafersim::check::validate::validate;
 use wafersim::decide;
@@ -42,7 +42,8 @@ fn wrong(error: impl std::fmt::Display) -> PyErr {
 #[pyfunction]
 fn answer(py: Python<'_>, asked: Asked) -> PyResult<(String, String)> {
     let (question, ranges) = (asked.question()?, asked.ranges()?);
-    computed(py, None, move |_| {
+    computed(py, None, move |counted| {
+        let question = question.stopped_by(counted.stop());
         let answer = wafersim::answer::answer_with(&question, ranges, &|_, _| {}).map_err(wrong)?;
         Ok((report::answer::json(&answer).map_err(wrong)?, report::answer::text(&answer, &question.wafer)))
     })
@@ -67,6 +68,7 @@ fn plan(py: Python<'_>, asked: Asked, lists: Lists, progress: Option<Py<PyAny>>)
     let (question, ranges) = (asked.question()?, asked.ranges()?);
     let axes = lists.axes(&question.scenario)?;
     computed(py, progress, move |counted| {
+        let question = question.stopped_by(counted.stop());
         counted.at(0, axes.points() as u64);
         let finished = |_: usize, _: &PlanRow| {
             counted.one_more();
@@ -84,7 +86,10 @@ fn plan(py: Python<'_>, asked: Asked, lists: Lists, progress: Option<Py<PyAny>>)
 #[pyfunction]
 fn search(py: Python<'_>, asked: Asked) -> PyResult<Option<(String, u32)>> {
     let question = asked.question()?;
-    computed(py, None, move |_| Ok(question.searched().map(|found| (found.recipe.to_toml(), found.wafers))))
+    computed(py, None, move |counted| {
+        let question = question.stopped_by(counted.stop());
+        Ok(question.searched().map(|found| (found.recipe.to_toml(), found.wafers)))
+    })
 }
 
 /// A mapping by name, or as TOML, with every number for a question.
@@ -101,10 +106,10 @@ fn resolve(py: Python<'_>, asked: Asked) -> PyResult<String> {
 #[pyo3(signature = (loaded, progress=None))]
 fn stream(py: Python<'_>, loaded: Loaded, progress: Option<Py<PyAny>>) -> PyResult<(String, String)> {
     let scenario = loaded.checked(loaded.file()?)?;
+    let question = loaded.question(scenario.machine.clone())?;
     let (mapping, search) = (loaded.mapping()?, question::effort(loaded.search.as_deref())?);
     computed(py, progress, move |counted| {
-        let question = Question::load(scenario.machine.clone()).map_err(wrong)?;
-        let question = question.with_mapping(mapping).searching(search);
+        let question = question.with_mapping(mapping).searching(search).stopped_by(counted.stop());
         let machine = Prepared::asking(question, scenario, Files::default()).and_then(Prepared::place);
         let point = machine.map_err(wrong)?.point("", |progress| match progress.requests {
             Some(all) => counted.at(progress.finished, all),
@@ -127,6 +132,7 @@ fn goal(
 ) -> PyResult<(String, String)> {
     let question = asked.question()?;
     computed(py, progress, move |counted| {
+        let question = question.stopped_by(counted.stop());
         let levers = Levers { vary, fix };
         let found = decide::goal::goal(&question, &levers, &|done, all| counted.at(done, all)).map_err(wrong)?;
         Ok((report::goal::json(&found).map_err(wrong)?, report::goal::text(&found)))
@@ -136,8 +142,9 @@ fn goal(
 /// How many machines a load needs; JSON, and in words.
 #[pyfunction]
 fn size(py: Python<'_>, loaded: Loaded, system: System) -> PyResult<(String, String)> {
-    let load = loaded.to_size(&system)?;
-    computed(py, None, move |_| {
+    let mut load = loaded.to_size(&system)?;
+    computed(py, None, move |counted| {
+        load.stop = counted.stop();
         let found = decide::size::size(&load, &|_| ()).map_err(wrong)?;
         Ok((report::size::json(&found).map_err(wrong)?, report::size::text(&found)))
     })

@@ -3,14 +3,16 @@
 use std::fs;
 
 use pyo3::prelude::*;
+use wafersim::answer::{Question, Stop};
 use wafersim::decide::money::Economics;
 use wafersim::decide::size::levels::Level;
 use wafersim::decide::size::usual::{AGENTS, with_context};
 use wafersim::decide::size::{Asked as Load, Growth};
 use wafersim::mapping::Mapping;
+use wafersim::spec::Scenario;
 use wafersim::stream::scenario::{StreamFile, StreamScenario};
 
-use crate::question::{effort, mapping};
+use crate::question::{effort, is_config, is_text, mapping, model, wafer};
 use crate::{WafersimError, wrong};
 
 /// A load as Python says it.
@@ -54,9 +56,27 @@ impl Loaded {
     pub fn file(&self) -> PyResult<StreamFile> {
         let mut file = StreamFile::parse(self.scenario.as_deref().unwrap_or(AGENTS), "scenario").map_err(wrong)?;
         for (path, value) in &self.sets {
-            file = file.with("set", path, value).map_err(wrong)?;
+            let name = match path.as_str() {
+                "machine.model" if is_config(value) => model(value)?.name,
+                "machine.wafer" if is_text(value) => wafer(value)?.name,
+                _ => value.clone(),
+            };
+            file = file.with("set", path, &name).map_err(wrong)?;
         }
         Ok(file)
+    }
+
+    /// The machine with its model and wafer: those that were made in Python, or what the scenario names.
+    ///
+    /// # Errors
+    /// Where a model or a wafer cannot be read.
+    pub fn question(&self, machine: Scenario) -> PyResult<Question> {
+        let last = |path: &str| self.sets.iter().rev().find(|(set, _)| set == path).map(|(_, value)| value.as_str());
+        let own_model = last("machine.model").filter(|text| is_config(text)).map(model).transpose()?;
+        let own_wafer = last("machine.wafer").filter(|text| is_text(text)).map(wafer).transpose()?;
+        let model = own_model.map_or_else(|| model(&machine.model), Ok)?;
+        let wafer = own_wafer.map_or_else(|| wafer(&machine.wafer), Ok)?;
+        Question::new(machine, model, wafer).map_err(wrong)
     }
 
     /// A scenario whose values have been checked.
@@ -111,6 +131,14 @@ impl Loaded {
                 "service levels are missing; allowed: at least one, for example ttft_p95='1s' or speed_p5=300",
             ));
         }
+        if let Some((path, _)) = self.sets.iter().find(|(path, value)| match path.as_str() {
+            "machine.model" => is_config(value),
+            "machine.wafer" => is_text(value),
+            _ => false,
+        }) {
+            let allowed = "allowed here: a name or a file; answer, plan and stream take one that was made in Python";
+            return Err(WafersimError::new_err(format!("{path} is text; {allowed}")));
+        }
         let mut file = self.file()?;
         if let Some(context) = system.context {
             with_context(&mut file, context).map_err(wrong)?;
@@ -134,6 +162,7 @@ impl Loaded {
             availability,
             growth: growth.map(|per_month| Growth { per_month, months }),
             economics,
+            stop: Stop::default(),
         })
     }
 }

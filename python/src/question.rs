@@ -72,12 +72,12 @@ impl Asked {
 }
 
 /// What is the text of a config.json, and no name of one.
-fn is_config(model: &str) -> bool {
+pub fn is_config(model: &str) -> bool {
     model.trim_start().starts_with('{')
 }
 
 /// What is text of several lines, and no name.
-fn is_text(given: &str) -> bool {
+pub fn is_text(given: &str) -> bool {
     given.contains('\n')
 }
 

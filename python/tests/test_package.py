@@ -94,6 +94,17 @@ def test_a_stream_runs():
     requests = 20
     """
     run = wafersim.stream(scenario, search="none", set={"run.seed": 3})
+    named = wafersim.stream(
+        scenario, model=wafersim.Model("llama-3.1-8b"), wafer=wafersim.Wafer("wse3"), search="none", set={"run.seed": 3}
+    )
+    assert named.raw["outcome"] == run.raw["outcome"]
+    config = {"model_type": "llama", "hidden_size": 2048, "num_hidden_layers": 4, "num_attention_heads": 16}
+    config |= {"num_key_value_heads": 4, "vocab_size": 1000, "max_position_embeddings": 8192, "intermediate_size": 4096}
+    small = wafersim.Model.of({**config, "rms_norm_eps": 1e-5, "rope_theta": 1e4}, name="small")
+    own = wafersim.stream(scenario, model=small, search="none", set={"run.seed": 3})
+    assert own.users_speed["p50"] > run.users_speed["p50"], "it has fewer and smaller layers"
+    with pytest.raises(wafersim.WafersimError, match="allowed here: a name"):
+        wafersim.size(users=4, model=small, context=2048, search="none", ttft_p95="20s")
     assert run["outcome"]["totals"]["arrived"] >= 20 and run["provenance"]["seed"] == 3
     assert run.tokens_per_second > 0 and run.users_speed["p50"] > 0
 
@@ -187,6 +198,36 @@ def test_ctrl_c_ends_the_waiting():
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
     assert process.returncode != 0 and "KeyboardInterrupt" in said
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads are looked up in /proc")
+@pytest.mark.parametrize(
+    "call",
+    ["search(effort='thorough')", "answer(search='thorough')", "size(users=300, context=100_000, ttft_p95='1s', speed_p5=300)"],
+)
+def test_ctrl_c_ends_the_work(call):
+    """The thread that computes is gone soon after: it does not go on for nobody."""
+    code = f"""
+import os, time, wafersim
+def at_work():
+    names = [open(f"/proc/self/task/{{task}}/comm").read().strip() for task in os.listdir("/proc/self/task")]
+    return "wafersim" in names
+print("ready", flush=True)
+try:
+    wafersim.{call}
+except KeyboardInterrupt:
+    print("stopped", flush=True)
+while at_work():
+    time.sleep(0.1)
+print("gone", flush=True)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == "stopped\n", "it was done before Ctrl-C came"
+    said, _ = process.communicate(timeout=60)
+    assert said == "gone\n"
 
 
 def test_the_same_as_simctl():

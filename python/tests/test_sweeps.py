@@ -57,6 +57,18 @@ def test_a_sweep_has_a_mapping_and_a_folder_for_each_value(tmp_path):
         chunks(tmp_path / "other", **ASKED, partition_by="layers")
 
 
+def test_shards_make_the_same_folder(tmp_path):
+    assert wafersim.sweep(tmp_path / "whole", **ASKED, points_per_chunk=4) == 24
+    for shard, points in [("2/4", 8), ("1/4", 8), ("3/4", 4), ("4/4", 4)]:
+        assert wafersim.sweep(tmp_path / "parts", **ASKED, points_per_chunk=4, shard=shard) == points
+    files = sorted(os.listdir(tmp_path / "whole"))
+    assert files == sorted(os.listdir(tmp_path / "parts"))
+    assert all((tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes() for name in files)
+    for shard in ("0/4", "5/4", "1", "1/4/2", "-1/4", "a/b", ""):
+        with pytest.raises(wafersim.WafersimError, match="such as 2/8"):
+            chunks(tmp_path / "parts", **ASKED, shard=shard)
+
+
 def test_another_sweep_is_refused(tmp_path):
     chunks(tmp_path, **ASKED)
     with pytest.raises(wafersim.WafersimError, match="another sweep"):

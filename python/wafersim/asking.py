@@ -11,7 +11,7 @@ from .answers import Answer, Goal, Run, Size, Validation
 from .progress import Progress, shown
 from .scenarios import Scenario, as_text
 from .tables import Plan
-from .things import Mapping, Picture
+from .things import Mapping, Model, Picture, Wafer
 
 def _toml(mapping: Mapping | str | None) -> str | None:
     return mapping.toml if isinstance(mapping, Mapping) else mapping
@@ -112,14 +112,17 @@ def _loaded(
 def stream(
     scenario: str,
     *,
+    model: Model | str | None = None,
+    wafer: Wafer | str | None = None,
     mapping: Mapping | str | None = None,
     search: str | None = "quick",
     set: dict[str, Any] | None = None,
     progress: Progress = None,
 ) -> Run:
-    """Runs a load: the text of a stream scenario, with ``set`` on top."""
+    """Runs a load: the text of a stream scenario, with ``set`` on top, and with a model and a wafer of one's own."""
+    named = {"machine.model": model, "machine.wafer": wafer, **(set or {})}
     with shown(progress, "of the run") as tell:
-        said, text = _native.stream(_loaded(scenario, set, mapping, search), tell)
+        said, text = _native.stream(_loaded(scenario, named, mapping, search), tell)
     return Run.of(json.loads(said), text)
 
 

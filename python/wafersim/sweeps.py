@@ -101,17 +101,21 @@ def chunks(
     mapping: Mapping | str | None = None,
     points_per_chunk: int | None = None,
     partition_by: str | None = None,
+    shard: str | None = None,
     **given: Any,
 ) -> list[Chunk]:
     """The chunks of a sweep that are not in ``folder`` yet. Lists, settings and mapping are those of
     :func:`wafersim.plan`.
 
     ``points_per_chunk``: as many as take some seconds where left out (:func:`usual_points`). ``partition_by``: a list
-    (``"wafers"``) whose values each get a folder, ``by_wafers=21``; readers of datasets know what it means.
+    (``"wafers"``) whose values each get a folder, ``by_wafers=21``; readers of datasets know what it means. ``shard``:
+    ``"2/8"`` is the second of eight parts, as of ``simctl plan --shard``; the folder is the same for all of them, which
+    together make what one process makes.
 
     Raises :class:`WafersimError` where the folder holds another sweep.
     """
     text_of_mapping = _toml(mapping)
+    part, parts_in_all = _part(shard)
     if points_per_chunk is None:
         points_per_chunk = usual_points(search, text_of_mapping)
     if points_per_chunk < 1:
@@ -146,7 +150,18 @@ def chunks(
         Chunk(number, part, settings, search, text_of_mapping, str(inside / f"part-{name}-{number:06}.parquet"))
         for number, (inside, part) in enumerate(parts)
     ]
-    return [chunk for chunk in made if not os.path.exists(chunk.file)]
+    own = (chunk for chunk in made if chunk.number % parts_in_all == part)
+    return [chunk for chunk in own if not os.path.exists(chunk.file)]
+
+
+def _part(shard: str | None) -> tuple[int, int]:
+    """Which part, counted from 0, of how many."""
+    if shard is None:
+        return 0, 1
+    part, _, count = shard.partition("/")
+    if not (part.isascii() and part.isdigit() and count.isascii() and count.isdigit() and 1 <= int(part) <= int(count)):
+        raise WafersimError(f"shard is '{shard}'; allowed: I/N with I from 1 to N, such as 2/8")
+    return int(part) - 1, int(count)
 
 
 def sweep(

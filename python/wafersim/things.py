@@ -14,7 +14,7 @@ from . import _native
 @dataclass(frozen=True)
 class Model:
     """A language model. ``Model("llama-3.1-8b")`` is built in, ``Model.read("config.json")`` a file of Hugging Face,
-    ``Model.of(config)`` a dictionary with its keys. All functions take one as ``model=``.
+    ``Model.of(config)`` a dictionary with its keys. All functions but ``size`` take one as ``model=``.
     """
 
     #: A built-in name, or the text of a config.json.
@@ -55,7 +55,7 @@ class Model:
 @dataclass(frozen=True)
 class Wafer:
     """A wafer. ``Wafer("wse3")`` is built in, ``Wafer.read("mine.toml")`` a file; :meth:`with_` changes parameters. All
-    functions but streams take one as ``wafer=``.
+    functions but ``size`` take one as ``wafer=``.
     """
 
     #: A built-in name, or the text of a wafer file.

@@ -48,6 +48,7 @@ mod run;
 mod rungs;
 mod searched;
 mod stage;
+mod stop;
 mod uncertainty;
 mod written;
 
@@ -76,6 +77,7 @@ pub use run::{
 };
 pub use searched::{Considered, Searched, WORTH};
 pub use stage::{LayerReading, StageTimes};
+pub use stop::Stop;
 pub use uncertainty::{
     Alternative, ClockPoint, Corner, Drawing, Drawn, Ends, Estimator, Influence, Range, Ranges, Sampled, Sampling,
     Share, Shares, Spread, Toggle, Uncertainty,

@@ -250,6 +250,9 @@ impl<'a> ClosedForm<'a> {
 
 impl Judge for ClosedForm<'_> {
     fn judge(&self, mapped: &Mapped) -> Option<Judged> {
+        if self.question.stop.is_set() {
+            return None;
+        }
         (self.progress)(self.judged.fetch_add(1, Ordering::Relaxed) + 1);
         let timing = self.timing(mapped)?;
         let tie = match self.objective {

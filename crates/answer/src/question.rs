@@ -15,6 +15,7 @@ use crate::known::KnownPrograms;
 use crate::routers::KnownRouters;
 use crate::rungs::Known;
 use crate::searched::Searched;
+use crate::stop::Stop;
 
 /// A checked scenario with its model and wafer.
 #[derive(Debug, Clone)]
@@ -41,6 +42,8 @@ pub struct Question {
     pub(crate) routers: Arc<KnownRouters>,
     /// Programs that were written for questions like this one.
     pub(crate) programs: Arc<KnownPrograms>,
+    /// Whether anybody still waits.
+    pub(crate) stop: Stop,
 }
 
 impl Question {
@@ -74,7 +77,8 @@ impl Question {
         let (mapping, search, searched) = (None, None, OnceLock::new());
         let (rungs, routers, programs) = (Arc::default(), Arc::default(), Arc::default());
         let extensions = Extensions::default();
-        Ok(Self { scenario, model, wafer, draft, mapping, search, extensions, searched, rungs, routers, programs })
+        let stop = Stop::default();
+        Ok(Self { scenario, model, wafer, draft, mapping, search, extensions, searched, rungs, routers, programs, stop })
     }
 
     /// The same with a mapping for the profiles `best` and `ideal`.
@@ -88,6 +92,12 @@ impl Question {
     #[must_use]
     pub fn searching(self, search: Option<Effort>) -> Self {
         Self { search, searched: OnceLock::new(), ..self }
+    }
+
+    /// The same, whose searches end soon after somebody has set `stop`; what is found then is of no use.
+    #[must_use]
+    pub fn stopped_by(self, stop: Stop) -> Self {
+        Self { stop, ..self }
     }
 
     /// The best mapping found, where one is looked for and fits.
@@ -158,7 +168,7 @@ impl Question {
         let (rungs, routers) = (Arc::clone(&self.rungs), Arc::clone(&self.routers));
         let programs = Arc::clone(&self.programs);
         let other = other.with_mapping(self.mapping.clone()).searching(self.search).with_extensions_of(self)?;
-        Ok(Self { rungs, routers, programs, ..other })
+        Ok(Self { rungs, routers, programs, stop: self.stop.clone(), ..other })
     }
 
     /// What a mapping is resolved for.
@@ -214,7 +224,7 @@ impl Question {
         let (wafer, mapping) = (self.wafer.clone(), self.open_mapping());
         let (search, searched) = (None, OnceLock::new());
         let (rungs, routers, programs) = (Arc::default(), Arc::default(), Arc::default());
-        let extensions = self.extensions.clone();
+        let (extensions, stop) = (self.extensions.clone(), self.stop.clone());
         Some(Self {
             scenario,
             model,
@@ -227,6 +237,7 @@ impl Question {
             rungs,
             routers,
             programs,
+            stop,
         })
     }
 
@@ -241,8 +252,10 @@ impl Question {
         // What was found is found for drafts too.
         let (search, searched) = (self.search, self.searched.clone());
         let (rungs, routers) = (Arc::clone(&self.rungs), Arc::clone(&self.routers));
-        let (programs, extensions) = (Arc::clone(&self.programs), self.extensions.clone());
-        Self { scenario, model, wafer, draft: None, mapping, search, extensions, searched, rungs, routers, programs }
+        let (extensions, stop) = (self.extensions.clone(), self.stop.clone());
+        let programs = Arc::clone(&self.programs);
+        let draft = None;
+        Self { scenario, model, wafer, draft, mapping, search, extensions, searched, rungs, routers, programs, stop }
     }
 
     /// The mapping for another load than this one: of a resolved one its recipe.

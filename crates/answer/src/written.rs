@@ -296,7 +296,7 @@ pub fn layer(
     };
     let is_prefill = matches!(flow, Flow::Prefill { .. });
     let program = if is_prefill {
-        wafersim_lower::prefill_layer(&request, PREFILL_KEY_BLOCK)
+        wafersim_lower::prefill_layer_with(&request, PREFILL_KEY_BLOCK, question.extensions.rewrites())
     } else {
         graphs.rewrite_by(question.extensions.rewrites());
         wafersim_lower::decode_layer_with(&request, graphs)

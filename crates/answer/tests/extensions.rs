@@ -15,7 +15,7 @@ use wafersim_graph::{LayerGraph, OwnRewrite};
 use wafersim_lower::{BuiltIn, Kernel};
 use wafersim_mapping::experts::Dealt;
 use wafersim_mapping::{
-    Collective, Experts, Lines, Mapping, Own, OwnExperts, Recipe, Reduction, RoutingWeights, dealing,
+    Collective, Experts, Lines, Mapping, Own, OwnExperts, Recipe, Reduction, Rewrite, RoutingWeights, dealing,
 };
 use wafersim_place::experts::annealed::Annealing;
 use wafersim_place::experts::assignment::Assignment;
@@ -264,6 +264,37 @@ fn an_own_rewrite_is_in_every_layer_and_in_the_hash() {
     assert_ne!(mine.provenance.input_hash, usual.provenance.input_hash);
     // The ends have no graph: what they do is as before.
     assert!((cycles(&mine, "lm_head") - cycles(&usual, "lm_head")).abs() < 1e-6);
+}
+
+/// Gate and up of experts in two operations.
+struct Apart;
+
+impl OwnRewrite for Apart {
+    fn id(&self) -> String {
+        "gate and up apart".into()
+    }
+
+    fn rewrite(&self, layer: &mut LayerGraph) -> Result<(), String> {
+        for operator in layer.operators_mut() {
+            if let LayerOperation::GateUp { interleaved, .. } = &mut operator.operation {
+                *interleaved = false;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What it does to prompts, the built-in rewrite that is left out does as well.
+#[test]
+fn an_own_rewrite_reaches_prompts() {
+    let best = Recipe::builtin("best").unwrap();
+    let by = |recipe: &Recipe| question(1).with_mapping(Some(Mapping::Recipe(Box::new(recipe.clone()))));
+    let first = |question: &Question| answer_without_ranges(question).unwrap().time_to_first_token_ms;
+    let mine = first(&by(&best).with_rewrite(Arc::new(Apart)));
+    assert!(mine > first(&by(&best)));
+    let mut without = best.clone();
+    without.rewrites = best.rewrites.with(Rewrite::InterleavedGateUp, false);
+    assert_eq!(mine.to_bits(), first(&by(&without)).to_bits());
 }
 
 /// As few tokens a second as can be.

@@ -22,6 +22,9 @@ pub enum DecideError {
     /// The model has no graph of operators.
     #[error(transparent)]
     Graph(#[from] GraphError),
+    /// Nobody waits for it any more ([`wafersim_answer::Stop`]).
+    #[error("stopped before the end")]
+    Stopped,
     /// A value is none that can be used.
     #[error("{what} is {value}; allowed: {allowed}")]
     Value {

@@ -20,7 +20,7 @@ pub mod usual;
 use std::sync::Arc;
 
 use serde::Serialize;
-use wafersim_answer::{Effort, Provenance};
+use wafersim_answer::{Effort, Provenance, Stop};
 use wafersim_mapping::{Mapping, hash};
 use wafersim_stream::run::MachineSummary;
 use wafersim_stream::scenario::{LoadScenario, StreamScenario, TraceScenario};
@@ -62,6 +62,8 @@ pub struct Asked {
     pub growth: Option<Growth>,
     /// What is assumed of money.
     pub economics: Economics,
+    /// Whether anybody still waits for it; it ends soon after that is set.
+    pub stop: Stop,
 }
 
 /// How a load grows.
@@ -215,7 +217,7 @@ pub type Told<'a> = &'a (dyn Fn(&str) + Sync);
 /// How many machines the load needs.
 ///
 /// # Errors
-/// Where [`check`] refuses it, or no design can be placed at all.
+/// Where [`check`] refuses it, no design can be placed at all, or somebody has stopped it.
 pub fn size(asked: &Asked, told: Told<'_>) -> Result<Size, DecideError> {
     check(asked)?;
     let users = users_of(asked)?;
@@ -240,6 +242,9 @@ pub fn size(asked: &Asked, told: Told<'_>) -> Result<Size, DecideError> {
         if confirmed_best.as_ref().is_none_or(|(known, ..)| order < *known) {
             confirmed_best = Some((order, design, confirmed));
         }
+    }
+    if asked.stop.is_set() {
+        return Err(DecideError::Stopped);
     }
     let base = Provenance { seed: Some(asked.scenario.seed), fidelity: "stream", ..provenance(&all, asked)? };
     let size = Size {

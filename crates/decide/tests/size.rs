@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use wafersim_answer::Stop;
 use wafersim_decide::money::Economics;
 use wafersim_decide::size::levels::{Level, Metric, Quantile};
 use wafersim_decide::size::{Asked, Growth, Size, size};
@@ -33,6 +34,7 @@ fn asked(users: u32, first_token: f64, speed: f64) -> Asked {
         availability: 0.99,
         growth,
         economics,
+        stop: Stop::default(),
     }
 }
 

@@ -46,7 +46,7 @@ pub use ends::{EndRequest, embedding, is_same_for_ends, lm_head, prefill_embeddi
 pub use kernel::{BuiltIn, Kernel, with_kernels};
 pub use layer::{decode_layer, decode_layer_with};
 pub use lies::{Contents, KvLies};
-pub use prefill::{cache_handover, handed_over, prefill_layer};
+pub use prefill::{cache_handover, handed_over, prefill_layer, prefill_layer_with};
 pub use wafersim_graph::LayerGraphs;
 
 pub use request::{ExpertLoad, LayerRequest, LowerError, PlaceLoad, Routed, Scope};

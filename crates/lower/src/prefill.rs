@@ -10,7 +10,7 @@ mod experts;
 mod latent;
 mod own;
 
-use wafersim_graph::{LayerGraph, LayerLoad};
+use wafersim_graph::{LayerGraph, LayerLoad, OwnRewrites};
 use wafersim_program::{
     Axis, Dimension, Field, Formula, GainName, Math, Node, Operand, Operation, Program, ReduceOperator, collective,
 };
@@ -33,9 +33,22 @@ const NORM_OPERATIONS: u64 = 4;
 /// # Errors
 /// Where the mapping does not fit the layer, or the layer has a part that is not written for prefill.
 pub fn prefill_layer(request: &LayerRequest<'_>, key_block: u64) -> Result<Program, LowerError> {
+    prefill_layer_with(request, key_block, &OwnRewrites::NONE)
+}
+
+/// The same with rewrites from outside. A chunk has an order of its own; of its graph it reads rotations, how experts are
+/// chosen and multiplied, and whether products read their accumulators in place.
+///
+/// # Errors
+/// As [`prefill_layer`], and where a rewrite from outside refuses.
+pub fn prefill_layer_with(
+    request: &LayerRequest<'_>,
+    key_block: u64,
+    own: &OwnRewrites,
+) -> Result<Program, LowerError> {
     let load = LayerLoad { tokens: request.tokens, context: request.context };
     request.check()?;
-    let graph = LayerGraph::new(request.layer, request.hidden, load).rewritten(request.mapping.rewrites);
+    let graph = own.of(LayerGraph::new(request.layer, request.hidden, load).rewritten(request.mapping.rewrites))?;
     let mut chunk = Chunk { writer: Writer::new("prefill layer", request), graph: &graph, key_block };
     let x = chunk.stream("residual", "residual");
     let normed = chunk.norm(x, GainName::first(Role::AttentionNorm), "attention.norm", "attention.normed");

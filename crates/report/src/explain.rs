@@ -9,7 +9,7 @@ use crate::grid::{Grid, Side};
 use crate::json::pretty;
 use crate::number::{plural, thousandths, whole};
 use crate::paragraph::{heading, labelled};
-use crate::stream_clients::service_line;
+use crate::stream_clients::{lost_line, service_line};
 
 /// An agent, with what it sees at each end of the range and in the middle.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -46,6 +46,9 @@ pub fn text(all: &[Explained]) -> String {
         page.push_str(&grid.text());
         let clients = &explained.expected.clients;
         page.push_str(&labelled("expected", &service_line(clients)));
+        if let Some(words) = lost_line(clients) {
+            page.push_str(&labelled("on the way", &words));
+        }
         let served = clients.served.max(1);
         let means = format!(
             "{} of prompts a request, of which {} cached; {} of answers",

@@ -59,19 +59,30 @@ const fn parts(shares: &Shares) -> [(&'static str, &'static str, f64); 9] {
 }
 
 /// What was lost on the way; nothing where nothing was.
-fn lost_line(clients: &ClientOutcome) -> Option<String> {
+pub(crate) fn lost_line(clients: &ClientOutcome) -> Option<String> {
     let counts = [
         (clients.refused_away, "refused since no machine was up"),
         (clients.lost, "lost with their machine"),
         (clients.timed_out, "not waited for (deadline)"),
         (clients.expired, "without room in the plan's time"),
     ];
+    let stopped = (clients.stopped + clients.summaries > 0).then(|| {
+        format!(
+            "a refused quota of tokens taken for a context that is too long: {} summarised ({} tokens), {} stopped until \
+             somebody asked again",
+            plural(clients.summaries, "session"),
+            whole(clients.summary_tokens),
+            plural(clients.stopped, "agent"),
+        )
+    });
     let words: Vec<String> = counts
         .iter()
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!("{} {what}", whole(*count)))
         .collect();
-    (!words.is_empty()).then(|| format!("of the attempts {}", words.join(", ")))
+    let lost = (!words.is_empty()).then(|| format!("of the attempts {}", words.join(", ")));
+    let words: Vec<String> = [lost, stopped].into_iter().flatten().collect();
+    (!words.is_empty()).then(|| words.join("; "))
 }
 
 pub(crate) fn service_line(clients: &ClientOutcome) -> String {

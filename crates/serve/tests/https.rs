@@ -71,7 +71,9 @@ async fn answer(listener: TcpListener, acceptor: TlsAcceptor, asked: tokio::sync
 fn an_upstream_behind_tls_is_asked_where_its_ca_is_trusted_and_only_there() {
     let folder = tempfile::tempdir().unwrap();
     if !certificates(folder.path()) {
-        assert!(std::env::var_os("WAFERSIM_REQUIRE").is_none(), "openssl is required");
+        let required = std::env::var("WAFERSIM_REQUIRE").unwrap_or_default();
+        let is_required = required.split([',', ' ']).any(|kind| kind == "openssl" || kind == "all");
+        assert!(!is_required, "WAFERSIM_REQUIRE names openssl, which makes no certificates here");
         eprintln!("skipped: openssl makes no certificates here");
         return;
     }

@@ -17,13 +17,13 @@ use rand_chacha::ChaCha8Rng;
 
 pub use delivery::Delivery;
 pub use outcome::{ClientOutcome, Shares};
-pub use profile::{Backoff, ClientProfile, HeaderRule, RetryLayer};
+pub use profile::{Backoff, ClientProfile, HeaderRule, Overflow, RetryLayer};
 pub use retry::Retry;
 
 use crate::load::{Door, Entry, LoadSource, Loss, Lost, Story, TaskOutcome};
 use crate::random::{Purpose, stream};
 use crate::request::{Content, Piece, Request};
-use crate::service::{Account, Ask, Refusal, Reservation, ServicePlan, Used};
+use crate::service::{Account, Ask, Counted, Refusal, Reservation, ServicePlan, Used};
 use crate::time::Time;
 use outcome::Counts;
 
@@ -77,6 +77,19 @@ struct Wanted {
     retry: Retry,
     reserved: Option<Reservation>,
     is_cut: bool,
+    summary: Summary,
+}
+
+/// Whether the attempt on its way is a summary of the session, in place of what is wanted.
+#[derive(Debug, Default)]
+enum Summary {
+    /// It is what is wanted.
+    #[default]
+    No,
+    /// It is, and this is what is wanted.
+    Asked(Request),
+    /// It has been served, and this is what is wanted.
+    Served(Request),
 }
 
 /// Clients.
@@ -128,20 +141,10 @@ impl<L: LoadSource> Clients<L> {
         let dealt = if self.is_closed { self.inner.owner(user) } else { self.dealt };
         let organisation = dealt % self.settings.organisations.max(1);
         self.dealt = self.dealt.wrapping_add(1);
-        let plan = &self.settings.plan;
-        let context = plan.context.unwrap_or(u32::MAX);
-        let most = self.settings.profile.max_tokens.unwrap_or(u32::MAX);
-        let most = most.min(plan.answer.unwrap_or(u32::MAX)).min(context.saturating_sub(request.prompt).max(1));
+        let most = self.settings.longest_answer(request.prompt);
         let is_cut = request.output > most;
         request.output = request.output.min(most);
-        if self.accounts.len() > 1
-            && let Content::Session { session, common } = request.content
-        {
-            // What sessions have in common, they have within their organisation.
-            let own = u64::MAX - 1 - u64::from(organisation);
-            request.content =
-                Content::Spliced([Piece { until: common, key: own }, Piece { until: u32::MAX, key: session }].into());
-        }
+        request.content = self.within(organisation, request.content);
         let since = request.arrival;
         request.arrival = since + self.up;
         let place = if self.is_closed {
@@ -170,11 +173,42 @@ impl<L: LoadSource> Clients<L> {
             retry: Retry::new(&self.settings.profile),
             reserved: None,
             is_cut,
+            summary: Summary::No,
         };
         if let Some(slot) = self.wanted.get_mut(place as usize) {
             *slot = Some(wanted);
         }
         request
+    }
+
+    /// Content as an organisation has it: what sessions have in common, they have within their organisation.
+    fn within(&self, organisation: u32, content: Content) -> Content {
+        match content {
+            Content::Session { session, common } if self.accounts.len() > 1 => {
+                let own = u64::MAX - 1 - u64::from(organisation);
+                Content::Spliced([Piece { until: common, key: own }, Piece { until: u32::MAX, key: session }].into())
+            }
+            content => content,
+        }
+    }
+
+    /// A summary was served at `now`: what is wanted goes again, with a session that is shorter.
+    fn summarised(&mut self, place: u32, now: Time) -> Option<Request> {
+        let wanted = self.wanted.get_mut(place as usize).and_then(Option::as_mut)?;
+        let Summary::Served(kept) = &wanted.summary else { return None };
+        let again = now + self.down + LEAST_WAIT + self.up;
+        let mut request = Request { arrival: again, ..kept.clone() };
+        let organisation = wanted.organisation;
+        if let Some(shorter) = self.inner.shortened(wanted.user) {
+            request.prompt = shorter.prompt;
+            request.content = self.within(organisation, shorter.content);
+        }
+        let wanted = self.wanted.get_mut(place as usize).and_then(Option::as_mut)?;
+        // The summary is the price of the quota, by a way that the refusal did not name.
+        wanted.quota += again - wanted.request.arrival;
+        wanted.request = request.clone();
+        (wanted.summary, wanted.retry) = (Summary::No, Retry::new(&self.settings.profile));
+        Some(request)
     }
 
     fn take(&mut self, place: u32) -> Option<Wanted> {
@@ -192,7 +226,13 @@ impl<L: LoadSource> Clients<L> {
         let random = &mut self.random;
         let wanted = self.wanted.get_mut(place as usize).and_then(Option::as_mut)?;
         let hint = failure.hint();
-        let delay = wanted.retry.next(&self.settings.profile, hint, || random.random());
+        let overflow = self.settings.profile.overflow.filter(|_| matches!(failure, Failure::Tokens(_)));
+        // Before the delay is known the request stays: who loses patience gives up what was wanted.
+        let delay = match (overflow, &wanted.summary) {
+            (Some(_), Summary::No) => Some(Time::ZERO),
+            (Some(overflow), _) => Some(Time::from_seconds(overflow.again * (0.5 + random.random::<f64>()))),
+            (None, _) => wanted.retry.next(&self.settings.profile, hint, || random.random()),
+        };
         let patience = self.settings.patience.map(Time::from_seconds);
         let delay = delay.filter(|delay| patience.is_none_or(|most| told + *delay - wanted.since <= most));
         if let Some(delay) = delay {
@@ -200,13 +240,20 @@ impl<L: LoadSource> Clients<L> {
             // From the moment at which the attempt came: what it took before it was lost is lost too.
             let took = again - wanted.request.arrival.min(now);
             match failure {
-                Failure::Quota(hint) => {
+                Failure::Requests(hint) | Failure::Tokens(hint) => {
                     wanted.told.get_or_insert(hint);
                     wanted.quota += took;
                 }
                 Failure::Full | Failure::Lost(Loss::Queue) => wanted.capacity += took,
                 Failure::Away | Failure::Lost(Loss::Outage) => wanted.outage += took,
                 Failure::Lost(Loss::Deadline) => wanted.deadline += took,
+            }
+            if let Some(overflow) = overflow {
+                let stopped = wanted.turn(overflow.summary.min(self.settings.longest_answer(wanted.request.prompt)));
+                if stopped {
+                    self.counts.stopped(now);
+                    wanted.retry = Retry::new(&self.settings.profile);
+                }
             }
             wanted.request.arrival = again;
             return Some(wanted.request.clone());
@@ -220,11 +267,39 @@ impl<L: LoadSource> Clients<L> {
     }
 }
 
+impl ClientSettings {
+    /// Tokens of an answer to a prompt at most: the client's limit, and the plan's.
+    fn longest_answer(&self, prompt: u32) -> u32 {
+        let context = self.plan.context.unwrap_or(u32::MAX).saturating_sub(prompt).max(1);
+        [self.profile.max_tokens, self.plan.answer].into_iter().flatten().fold(context, u32::min)
+    }
+}
+
+impl Wanted {
+    /// A quota of tokens was refused, and taken for a context that is too long: in place of what is wanted goes a
+    /// summary of so many tokens; where one was refused, what is wanted. Whether the client has stopped between.
+    fn turn(&mut self, summary: u32) -> bool {
+        match std::mem::take(&mut self.summary) {
+            Summary::No => {
+                self.summary = Summary::Asked(self.request.clone());
+                self.request.output = summary.max(1);
+                false
+            }
+            Summary::Asked(kept) | Summary::Served(kept) => {
+                self.request = kept;
+                true
+            }
+        }
+    }
+}
+
 /// Why an attempt has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Failure {
-    /// 429: a quota is used up; the same request would be let in after so long.
-    Quota(Time),
+    /// 429: a quota of requests is used up; the same request would be let in after so long.
+    Requests(Time),
+    /// The same of a quota of tokens.
+    Tokens(Time),
     /// 429: too many wait.
     Full,
     /// 503: no machine is up.
@@ -237,7 +312,7 @@ impl Failure {
     /// What the service says of when to come again.
     fn hint(self) -> Option<Time> {
         match self {
-            Self::Quota(wait) => Some(wait),
+            Self::Requests(wait) | Self::Tokens(wait) => Some(wait),
             Self::Full | Self::Lost(Loss::Queue) => Some(Time::from_seconds(CAPACITY_WAIT)),
             Self::Away | Self::Lost(Loss::Outage | Loss::Deadline) => None,
         }
@@ -262,6 +337,9 @@ impl<L: LoadSource> LoadSource for Clients<L> {
     }
 
     fn after(&mut self, user: u32, now: Time) -> Option<Request> {
+        if let Some(request) = self.summarised(user, now) {
+            return Some(request);
+        }
         let wanted = self.take(user)?;
         let next = self.inner.after(wanted.user, now + self.down)?;
         Some(self.send(next))
@@ -330,7 +408,11 @@ impl<L: LoadSource> LoadSource for Clients<L> {
                 Entry::In
             }
             Err(Refusal::Quota { wait, limit }) => {
-                let failure = Failure::Quota(wait.unwrap_or(limit.window.time()));
+                let wait = wait.unwrap_or(limit.window.time());
+                let failure = match limit.counted {
+                    Counted::Requests => Failure::Requests(wait),
+                    Counted::Tokens | Counted::UncachedTokens => Failure::Tokens(wait),
+                };
                 Entry::Back(self.failed(place, failure, now))
             }
             Err(Refusal::Capacity) => Entry::Back(self.failed(place, Failure::Full, now)),
@@ -344,6 +426,11 @@ impl<L: LoadSource> LoadSource for Clients<L> {
             (self.accounts.get_mut(wanted.organisation as usize), wanted.reserved.take())
         {
             account.settle(story.ended, reserved, &used);
+        }
+        if let Summary::Asked(kept) = &mut wanted.summary {
+            wanted.summary = Summary::Served(kept.clone());
+            self.counts.summary(story.ended, &used);
+            return;
         }
         let seen = outcome::Seen {
             user: self.inner.owner(wanted.user),

@@ -107,12 +107,13 @@ impl Side {
 ///
 /// Drafts: EAGLE-3 on Qwen3-Coder-480B has 2.3 to 2.8 tokens of a step with 3 proposed, in mathematics; what services
 /// draft with is not public.
-pub const UNKNOWN: [(&str, [&str; 3]); 5] = [
+pub const UNKNOWN: [(&str, [&str; 3]); 6] = [
     ("kernels (machine.profile)", ["published", "the scenario's", "ideal"]),
     ("drafts (machine.speculation)", ["the scenario's", "the scenario's", "3 tokens, 2.8 of a step"]),
     ("round trip over the network", ["0.2 s", "0.05 s", "0.01 s"]),
     ("reservations come back (refund)", ["no", "the plan's", "yes"]),
     ("tokens of the cache count against the quota", ["yes", "the plan's", "no"]),
+    ("a person asks again where the agent has stopped (clients.again)", ["120 s", "the scenario's", "5 s"]),
 ];
 
 /// The scenario of an agent at one side of the range.
@@ -159,13 +160,20 @@ pub fn at_side(base: &StreamFile, side: Side) -> StreamFile {
     file
 }
 
-/// What of the plan is not known, at one side of the range.
+/// What of the plan and of people is not known, at one side of the range.
 pub const fn decide(scenario: &mut StreamScenario, side: Side) {
     if let Some(clients) = &mut scenario.clients {
         match side {
             Side::Expected => {}
             Side::Low => (clients.plan.refund, clients.plan.counts_cached) = (false, true),
             Side::High => (clients.plan.refund, clients.plan.counts_cached) = (true, false),
+        }
+        if let Some(overflow) = &mut clients.profile.overflow {
+            overflow.again = match side {
+                Side::Expected => overflow.again,
+                Side::Low => 120.0,
+                Side::High => 5.0,
+            };
         }
     }
 }

@@ -20,7 +20,7 @@ pub use sessions::{Guess, SessionSettings, Sessions, guesses};
 pub use tasks::{TaskOutcome, TaskSettings, TaskShares, Tasks, task_guesses};
 pub use told::{Tell, Told, hashes};
 
-use crate::request::Request;
+use crate::request::{Content, Request};
 use crate::time::Time;
 
 /// Whether a request that has come goes on to the machine.
@@ -82,6 +82,15 @@ pub struct Lost<'r> {
     pub produced: u32,
 }
 
+/// What a request is after its session was summarised.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shorter {
+    /// Tokens of its prompt.
+    pub prompt: u32,
+    /// What they are.
+    pub content: Content,
+}
+
 /// A load.
 pub trait LoadSource: std::fmt::Debug {
     /// The next request that comes whatever happens to others, in order of arrival; nothing when there are no more.
@@ -127,6 +136,12 @@ pub trait LoadSource: std::fmt::Debug {
     /// A request that was let in is lost at `now`; returns what its user sends then.
     fn lost(&mut self, lost: &Lost<'_>, now: Time) -> Option<Request> {
         self.after(lost.request.user, now)
+    }
+
+    /// The session of a user's present request was summarised, so that it is shorter: what the request has now. Nothing where
+    /// it stays as it is.
+    fn shortened(&mut self, _user: u32) -> Option<Shorter> {
+        None
     }
 
     /// The user whose work a user's requests are: itself, or who sent it.
@@ -179,6 +194,10 @@ impl<L: LoadSource + ?Sized> LoadSource for Box<L> {
 
     fn lost(&mut self, lost: &Lost<'_>, now: Time) -> Option<Request> {
         (**self).lost(lost, now)
+    }
+
+    fn shortened(&mut self, user: u32) -> Option<Shorter> {
+        (**self).shortened(user)
     }
 
     fn owner(&self, user: u32) -> u32 {

@@ -9,7 +9,10 @@ use wafersim_stream::costs::GivenCosts;
 use wafersim_stream::engine::live::FromOutside;
 use wafersim_stream::engine::{Engine, HostMemory, LONGEST_RUN, Length, Service};
 use wafersim_stream::kv::Ledger;
-use wafersim_stream::load::{ClosedLoop, ClosedSettings, DayCurve, Lengths, LoadSource, OpenLoop, OpenSettings};
+use wafersim_stream::load::{
+    ClosedLoop, ClosedSettings, DayCurve, Helpers, Lengths, LoadSource, OpenLoop, OpenSettings, SessionSettings,
+    Sessions,
+};
 use wafersim_stream::observer::{Happening, Nobody};
 use wafersim_stream::policy::Chunked;
 use wafersim_stream::request::{Content, Request};
@@ -142,6 +145,69 @@ fn what_is_asked_for_is_reserved() {
     assert!(share > 0.8 && share < 1.0 && returned.refused_quota > 0, "{share}");
 }
 
+/// opencode takes a refused quota of tokens for a context that is too long: it asks for a summary at once, stops where that
+/// is refused too, and comes again when a person asks; a refused quota of requests it waits for.
+#[test]
+fn a_refused_quota_of_tokens_is_taken_for_a_context_that_is_too_long() {
+    let plan = "tokens = { minute = 20000 }\nrefund = true";
+    let by = |profile: ClientProfile, plan: &str| {
+        served(closed(3, 3000, 200, 0.5), ClientSettings { profile, ..settings(plan, "opencode") }, 3600.0)
+    };
+    let opencode = ClientProfile { max_tokens: Some(2000), ..ClientProfile::preset("opencode").unwrap() };
+    let (outcome, seen) = by(opencode.clone(), plan);
+    assert!(seen.stopped > 20 && seen.served > 100, "{} {}", seen.stopped, seen.served);
+    // Two refusals each time that it stops, one for each summary that was let in; three users may be between the two.
+    let told = 2 * seen.stopped + seen.summaries;
+    assert!(seen.refused_quota >= told && seen.refused_quota <= told + 3, "{} of {told}", seen.refused_quota);
+    assert_eq!(seen.attempts, outcome.totals.arrived + seen.refused_quota);
+    assert_eq!(seen.served + seen.summaries, outcome.totals.finished);
+    assert!((seen.shares.sum() / seen.whole.unwrap().mean - 1.0).abs() < 1e-6, "the parts add up");
+    // Who waits as long as it is told is refused once for a request, more or less, and gets more done.
+    let (_, waits) = by(ClientProfile { overflow: None, ..opencode.clone() }, plan);
+    assert_eq!((waits.stopped, waits.summaries), (0, 0));
+    assert!(waits.served >= seen.served, "{} {}", waits.served, seen.served);
+    let (_, requests) = by(opencode, "requests = { minute = 10 }");
+    assert_eq!((requests.stopped, requests.summaries), (0, 0));
+    assert!(requests.refused_quota > 0);
+}
+
+/// A summary that is let in makes the session shorter: it begins anew, as one that has become too long.
+#[test]
+fn a_summary_that_is_let_in_makes_the_session_shorter() {
+    let sessions = || {
+        let lengths = Lengths::fixed;
+        let agents = SessionSettings {
+            agents: 4,
+            prefix: lengths(2000),
+            common: 256,
+            append: lengths(800),
+            output: lengths(100),
+            steps: 8.8,
+            tool: 1.0,
+            tool_shortest: 0.005,
+            tool_longest: 600.0,
+            think: 2.0,
+            longest: 60_000,
+            requests: None,
+            day: DayCurve::default(),
+            helpers: Helpers::default(),
+        };
+        Sessions::new(agents, 5)
+    };
+    // One reservation at a time: it is back when the summary comes, a round trip later.
+    let plan = "tokens = { minute = 1000000 }\nlargest_reserve = 800000\nrefund = true";
+    let opencode = ClientProfile { max_tokens: Some(800_000), ..ClientProfile::preset("opencode").unwrap() };
+    let by = |profile: ClientProfile| {
+        let settings = ClientSettings { profile, ..settings(plan, "none") };
+        served(sessions(), settings, 1800.0).1
+    };
+    let (turns, waits) = (by(opencode.clone()), by(ClientProfile { overflow: None, ..opencode }));
+    let mean = |seen: &ClientOutcome| seen.prompt_tokens as f64 / seen.served as f64;
+    assert!(turns.summaries > 0, "{} stopped, none summarised", turns.stopped);
+    assert!(mean(&turns) < mean(&waits), "{} {}", mean(&turns), mean(&waits));
+    assert_eq!((waits.summaries, waits.stopped), (0, 0));
+}
+
 #[test]
 fn a_queue_that_is_full_refuses() {
     let open = || {
@@ -185,7 +251,7 @@ proptest! {
         let (outcome, seen) = served(closed(users, prompt, output, 0.1), settings, 300.0);
         let organisations = u64::from(organisations);
         // What comes back when an answer ends may be used again, so used tokens count, and those that are reserved now.
-        let used = seen.prompt_tokens + seen.output_tokens;
+        let used = seen.prompt_tokens + seen.output_tokens + seen.summary_tokens;
         prop_assert!(used <= organisations * quota * 6, "{used}");
         prop_assert!(outcome.totals.arrived <= organisations * 30 * 6);
         prop_assert!(seen.fairness.is_none_or(|index| index > 0.0 && index <= 1.0 + 1e-12));

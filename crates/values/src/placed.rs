@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use wafersim_lower::{
     EndRequest, ExpertLoad, LayerGraphs, LayerRequest, Routed, Scope, cache_handover, decode_layer_with, embedding,
-    handed_over, lm_head, prefill_embedding, prefill_layer, turn_to_head,
+    handed_over, lm_head, prefill_embedding, prefill_layer_with, turn_to_head,
 };
 use wafersim_mapping::{LayerMapping, OwnRewrites};
 use wafersim_program::{BufferId, Operand, Program};
@@ -339,7 +339,8 @@ impl<'a> Placed<'a> {
         tokens: u64,
         chosen: Option<Vec<Vec<u64>>>,
     ) -> Result<Program, ValuesError> {
-        Ok(prefill_layer(&self.request(layer, Step { tokens, users: 1, position: 0 }, chosen), u64::MAX)?)
+        let request = self.request(layer, Step { tokens, users: 1, position: 0 }, chosen);
+        Ok(prefill_layer_with(&request, u64::MAX, &self.rewrites)?)
     }
 
     fn request(&self, layer: usize, step: Step, chosen: Option<Vec<Vec<u64>>>) -> LayerRequest<'a> {

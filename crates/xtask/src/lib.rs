@@ -6,10 +6,12 @@
 //! |---|---|
 //! | [`api`] | what a crate offers to others, as lines of text, compared with its `api.txt` |
 //! | [`dist`] | `simctl` as it is shipped |
+//! | [`outside`] | the crate outside, built against the packages |
 //! | [`packages`] | what a package must have in it |
 
 pub mod api;
 pub mod dist;
+pub mod outside;
 pub mod packages;
 
 use std::path::{Path, PathBuf};

@@ -38,6 +38,8 @@ enum Chore {
         #[arg(long)]
         no_verify: bool,
     },
+    /// Builds the crate outside against what `package` made, as from a registry, and runs it
+    Outside,
     /// Builds simctl as it is shipped: small, without paths of this machine
     Dist,
 }
@@ -77,6 +79,7 @@ impl Chore {
                 let verify: &[&str] = if no_verify { &["--no-verify"] } else { &[] };
                 cargo(&[&always, verify].concat(), &[])
             }
+            Self::Outside => xtask::outside::run(),
             Self::Dist => xtask::dist::build(),
         }
     }

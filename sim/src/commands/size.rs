@@ -7,6 +7,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use rayon::prelude::*;
 use serde_json::json;
+use wafersim::answer::Stop;
 use wafersim::answer::plan::Swept;
 use wafersim::decide::DecideError;
 use wafersim::decide::money::Economics;
@@ -291,7 +292,8 @@ impl Same {
             scenario.machine.counted = counted(path, &scenario.machine)?;
         }
         let Self { seeds, availability, growth, economics, .. } = *self;
-        Ok(Load { scenario, requests, levels, mapping, search, seeds, availability, growth, economics })
+        let stop = Stop::default();
+        Ok(Load { scenario, requests, levels, mapping, search, seeds, availability, growth, economics, stop })
     }
 }
 

@@ -27,7 +27,7 @@ pub fn is_there() -> bool {
     let found = Command::new("chromium").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     let is_there = found.is_ok_and(|status| status.success());
     let required = std::env::var("WAFERSIM_REQUIRE").unwrap_or_default();
-    let is_required = required.split([',', ' ']).any(|word| word == "chromium");
+    let is_required = required.split([',', ' ']).any(|word| word == "chromium" || word == "all");
     assert!(is_there || !is_required, "WAFERSIM_REQUIRE names chromium, and there is none (apt-get install chromium)");
     if !is_there {
         eprintln!("skipped: there is no Chromium (apt-get install chromium)");

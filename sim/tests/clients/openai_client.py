@@ -130,9 +130,12 @@ def speed(free):
 
 def first_token(free):
     """Beyond what the server says that it took, the first token comes after what the package and the computer take: the
-    least of several requests, since that only adds."""
-    beyond = []
+    least of several requests, since that only adds. What they take is seen by a request that needs no machine."""
+    beyond, taken = [], []
     for _ in range(3 * RUNS):
+        start = time.perf_counter()
+        free.models.list()
+        taken.append(time.perf_counter() - start)
         start, first, last = time.perf_counter(), None, None
         stream = free.chat.completions.create(
             model="any", messages=HELLO, stream=True, max_tokens=20, stream_options={"include_usage": True}
@@ -142,8 +145,10 @@ def first_token(free):
                 first = time.perf_counter()
             last = chunk
         beyond.append(first - start - last.time_info["queue_time"] - last.time_info["prompt_time"])
-    assert -0.0005 < min(beyond) < FIRST, f"the first token comes {min(beyond) * 1e3:.2f} ms after its time"
-    print(f"the first token {min(beyond) * 1e3:.2f} ms after the server's time")
+    seen, usual = min(beyond), min(taken)
+    words = f"the first token {seen * 1e3:.2f} ms after the server's time, a request without one takes {usual * 1e3:.2f} ms"
+    assert -0.0005 < seen < FIRST + usual, words
+    print(words)
 
 
 free = client(FREE)

@@ -301,11 +301,15 @@ fn wrong_flags_are_refused_before_anything_is_served() {
 
 /// Whether a test of this kind must not be skipped.
 fn is_required(kind: &str) -> bool {
-    std::env::var("WAFERSIM_REQUIRE").is_ok_and(|kinds| kinds.split([',', ' ']).any(|wanted| wanted == kind))
+    std::env::var("WAFERSIM_REQUIRE")
+        .is_ok_and(|kinds| kinds.split([',', ' ']).any(|wanted| wanted == kind || wanted == "all"))
 }
 
-/// A Python with a package, where there is one to be had.
+/// A Python with a package: the one that `WAFERSIM_PYTHON` names, or an own one, where it can be had.
 fn python_with(package: &str) -> Result<PathBuf, String> {
+    if let Some(named) = std::env::var_os("WAFERSIM_PYTHON") {
+        return Ok(named.into());
+    }
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("python-{package}"));
     let python = folder.join("bin/python");
     let run = |program: &Path, arguments: &[&str]| -> Result<(), String> {

@@ -32,7 +32,7 @@ const MORE: [f64; 5] = [1.0, 1.1, 1.25, 1.5, 1.8];
 /// # Errors
 /// Where the model or the wafer cannot be read.
 pub(super) fn designs(asked: &Asked, told: Told<'_>) -> Result<Vec<Design>, DecideError> {
-    let question = Question::load(asked.scenario.machine.clone())?;
+    let question = Question::load(asked.scenario.machine.clone())?.stopped_by(asked.stop.clone());
     let given = match asked.scenario.machine.wafers {
         WaferCount::Exactly(wafers) => Some(wafers),
         WaferCount::Auto | WaferCount::Fewest => None,
@@ -106,7 +106,8 @@ pub(super) fn placed_as(
     scenario.machine.wafers = WaferCount::Exactly(wafers);
     scenario.machine.users = holds;
     scenario.micro_batch = scenario.micro_batch.map(|size| size.min(holds));
-    let (requests, mapping) = (asked.requests.clone(), asked.mapping.clone());
-    let files = Files { requests, mapping, search: asked.search, ..Files::default() };
-    Ok(Prepared::new(scenario, files)?.place()?)
+    let question = Question::load(scenario.machine.clone())?.stopped_by(asked.stop.clone());
+    let question = question.with_mapping(asked.mapping.clone()).searching(asked.search);
+    let files = Files { requests: asked.requests.clone(), ..Files::default() };
+    Ok(Prepared::asking(question, scenario, files)?.place()?)
 }

@@ -142,6 +142,10 @@ fn of_one(asked: &Asked, design: &Design) -> Found {
             return Found { most, why_not: Some(why.clone()), of_one, headroom_of_one };
         }
     };
+    if asked.stop.is_set() {
+        let (most, of_one, headroom_of_one) = (None, Vec::new(), f64::NEG_INFINITY);
+        return Found { most, why_not: None, of_one, headroom_of_one };
+    }
     let load = &asked.scenario.load;
     let one = run(asked, server, load, least_of(asked, load), asked.scenario.seed);
     let of_one = asked.levels.iter().map(|level| level.value(&one)).collect();
@@ -155,7 +159,11 @@ fn of_one(asked: &Asked, design: &Design) -> Found {
 fn of_design(asked: &Asked, design: &Design, known: &Found, users: f64, fewest: Option<u64>) -> Found {
     let Ok(server) = &design.server else { return known.clone() };
     let load = &asked.scenario.load;
-    let holds = |count: f64| tightest(&asked.levels, &run(asked, server, load, count, asked.scenario.seed)).0 >= 0.0;
+    let holds = |count: f64| {
+        // Nothing holds any more, so that bisection ends.
+        let holds = || tightest(&asked.levels, &run(asked, server, load, count, asked.scenario.seed)).0 >= 0.0;
+        !asked.stop.is_set() && holds()
+    };
     let least = least_of(asked, load);
     // As many users as it must serve to need fewer wafers than what is known.
     let needed = fewest.map(|fewest| {
@@ -231,7 +239,7 @@ pub(super) fn bisected(asked: &Asked, least: f64, start: f64, all: f64, holds: &
 /// A design with as many users as all seeds allow: those with whom the whole interval of the mean keeps every level, or,
 /// where the interval is too wide for that with any number, the mean. Nothing where that is none.
 pub(super) fn confirmed(asked: &Asked, design: &Design, most: f64, users: f64) -> Option<Confirmed> {
-    let server = design.server.as_ref().ok()?;
+    let server = design.server.as_ref().ok().filter(|_| !asked.stop.is_set())?;
     let load = &asked.scenario.load;
     let seeds: Vec<u64> =
         (0..u64::from(asked.seeds.max(1))).map(|index| asked.scenario.seed.wrapping_add(index)).collect();

@@ -1,8 +1,7 @@
 //! The router and the experts of a chunk of a prompt. Every row chooses for its own tokens, all rows work on all of
 //! them: widths are turned to lie along y, as in decode, and back.
 
-use wafersim_graph::Rewrite;
-use wafersim_graph::layer::ChoiceForm;
+use wafersim_graph::layer::{ChoiceForm, LayerOperation, NetworkKind};
 use wafersim_program::{Axis, BufferId, Dimension, Field, Node, Operand, Region, collective};
 use wafersim_spec::model::{Moe, Role};
 
@@ -95,8 +94,11 @@ impl Chunk<'_> {
         let scores = self.writer.declare("router.scores", vec![field]);
         let bias = moe.router_bias && !moe.selection.corrected;
         nodes.extend(self.writer.matrix_product(a, Matrix::new(Role::Router, bias), first(scores)));
-        let single_pass = self.writer.mapping().has(Rewrite::SinglePassTopK);
-        let form = ChoiceForm { single_pass, single_choice: false };
+        let single_pass = |operation: &LayerOperation| match operation {
+            LayerOperation::Choose(form) => Some(form.single_pass),
+            _ => None,
+        };
+        let form = ChoiceForm { single_pass: self.of_graph(single_pass).unwrap_or(false), single_choice: false };
         let logits = Logits { at: first(scores), axis: Axis::X, line: None, scale: None };
         let (select, choice) = self.writer.choose(moe, logits, ChoiceOf { form, waits: false, known: region }, normed);
         nodes.extend(select);
@@ -122,11 +124,19 @@ impl Chunk<'_> {
     }
 
     fn form(&self) -> NetworkForm {
-        NetworkForm {
-            interleaved: self.writer.mapping().has(Rewrite::InterleavedGateUp),
-            concatenated: self.writer.mapping().has(Rewrite::ConcatenatedExperts),
-            accumulators_in_place: self.graph.accumulators_in_place,
-        }
+        let experts = |operation: &LayerOperation| match operation {
+            LayerOperation::GateUp { network: NetworkKind::Experts, interleaved, concatenated, .. } => {
+                Some((*interleaved, *concatenated))
+            }
+            _ => None,
+        };
+        let (interleaved, concatenated) = self.of_graph(experts).unwrap_or_default();
+        NetworkForm { interleaved, concatenated, accumulators_in_place: self.graph.accumulators_in_place }
+    }
+
+    /// What the first operator of the layer says that says anything of it.
+    fn of_graph<T>(&self, said: impl Fn(&LayerOperation) -> Option<T>) -> Option<T> {
+        self.graph.operators().iter().find_map(|operator| said(&operator.operation))
     }
 
     /// Experts over the whole region, as in decode. Returns their outputs, summed, along y.

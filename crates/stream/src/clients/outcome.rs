@@ -39,6 +39,15 @@ pub struct ClientOutcome {
     /// Attempts that waited for room longer than the plan lets them.
     #[serde(default, skip_serializing_if = "is_none")]
     pub expired: u64,
+    /// Times that a client took a refused quota for a context that is too long, stopped, and was asked again by a person.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub stopped: u64,
+    /// Summaries of sessions that were made for that reason.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub summaries: u64,
+    /// Tokens of their prompts and answers; they are in no other count of tokens.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub summary_tokens: u64,
     /// Refusals in an hour, of all clients.
     pub refused_per_hour: f64,
     /// Attempts of what ended, for each.
@@ -167,6 +176,10 @@ pub(super) struct Counts {
     cached: u64,
     output: u64,
     reserved: u64,
+    stopped: u64,
+    summaries: u64,
+    /// Prompts, what the cache had of them, and answers.
+    summary: [u64; 3],
     speeds: Distribution,
     first: Distribution,
     whole: Distribution,
@@ -191,6 +204,9 @@ impl Counts {
             cached: 0,
             output: 0,
             reserved: 0,
+            stopped: 0,
+            summaries: 0,
+            summary: [0; 3],
             // Up to 10^6 tokens a second, in thousandths.
             speeds: Distribution::new(1_000_000_000, 1e-3),
             first: seconds(),
@@ -214,7 +230,7 @@ impl Counts {
 
     pub(super) fn failed(&mut self, now: Time, failure: Failure) {
         let at = match failure {
-            Failure::Quota(_) => 0,
+            Failure::Requests(_) | Failure::Tokens(_) => 0,
             Failure::Full => 1,
             Failure::Away => 2,
             Failure::Lost(Loss::Outage) => 3,
@@ -224,6 +240,18 @@ impl Counts {
         let counts = self.counts(now);
         if let Some(count) = self.failed.get_mut(at) {
             *count += counts;
+        }
+    }
+
+    pub(super) fn stopped(&mut self, now: Time) {
+        self.stopped += self.counts(now);
+    }
+
+    pub(super) fn summary(&mut self, now: Time, used: &Used) {
+        let counts = self.counts(now);
+        self.summaries += counts;
+        for (sum, tokens) in self.summary.iter_mut().zip([used.prompt, used.cached, used.output]) {
+            *sum += u64::from(tokens) * counts;
         }
     }
 
@@ -284,9 +312,11 @@ impl Counts {
         let all_time = self.sums.iter().sum::<u128>() as f64 * 1e-12;
         let price = settings.plan.price;
         let dollars = price.map(|price| {
-            let fresh = (self.prompt - self.cached) as f64 * price.input;
-            let cached = self.cached as f64 * price.cached.unwrap_or(price.input);
-            (fresh + cached + self.output as f64 * price.output) * 1e-6
+            let [prompt, cached, output] = self.summary;
+            let (prompt, cached, output) = (self.prompt + prompt, self.cached + cached, self.output + output);
+            let fresh = (prompt - cached) as f64 * price.input;
+            let cached = cached as f64 * price.cached.unwrap_or(price.input);
+            (fresh + cached + output as f64 * price.output) * 1e-6
         });
         ClientOutcome {
             plan: settings.plan.name.clone(),
@@ -301,6 +331,9 @@ impl Counts {
             lost,
             timed_out,
             expired,
+            stopped: self.stopped,
+            summaries: self.summaries,
+            summary_tokens: self.summary[0] + self.summary[2],
             refused_per_hour: refused as f64 / seconds * 3600.0,
             attempts_per_request: (ended > 0).then(|| self.attempts_of_ended as f64 / ended as f64),
             prompt_tokens: self.prompt,

@@ -77,6 +77,31 @@ pub struct RetryLayer {
     pub header: HeaderRule,
 }
 
+/// A client that takes the words of a refused quota of tokens ("too many tokens processed") for a context that is too long.
+/// It does not wait: it has the session summarised at once, and where that is refused too, it stops, until a person
+/// asks again.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Overflow {
+    /// Tokens of the summary.
+    pub summary: u32,
+    /// Mean seconds until a person asks again; drawn between half and one and a half of it.
+    pub again: f64,
+}
+
+impl Overflow {
+    /// Tokens of a summary: a guess, 500 to 8,000.
+    pub const SUMMARY: u32 = 2000;
+    /// Seconds until a person has seen that the agent has stopped, and asks again: a guess, 5 to 120, as for the time to
+    /// think.
+    pub const AGAIN: f64 = 30.0;
+}
+
+impl Default for Overflow {
+    fn default() -> Self {
+        Self { summary: Self::SUMMARY, again: Self::AGAIN }
+    }
+}
+
 /// A client.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ClientProfile {
@@ -86,6 +111,9 @@ pub struct ClientProfile {
     pub max_tokens: Option<u32>,
     /// Layers of retries, the innermost first.
     pub layers: Vec<RetryLayer>,
+    /// What it does after a refusal for a quota of tokens, where it does not wait for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overflow: Option<Overflow>,
 }
 
 const fn layer(retries: u32, backoff: Backoff, header: HeaderRule) -> RetryLayer {
@@ -139,12 +167,13 @@ impl ClientProfile {
             }
             // 1.18: the main request is sent 6 times.
             "opencode" => (Some(32_000), vec![layer(5, backoff(2.0, 2.0, 30.0, [1.0, 1.25]), HeaderRule::Obey)]),
-            // 0.15: the SDK 4 times, in 7 tries that do not see the header, in 11 of the stream.
+            // 0.15: the SDK 4 times, in 7 tries that do not see the header, in 11 of the stream. 0.24 asks for 32,000 tokens
+            // (0.15: 8,000), and its tries are the same, as far as they were counted: 56 in the first 150 s.
             "qwen-code" => {
                 let sdk = layer(3, OPENAI.backoff, HeaderRule::RefuseAbove(120.0));
                 let own = layer(6, backoff(1.5, 2.0, 30.0, [0.7, 1.3]), HeaderRule::Ignore);
                 let stream = layer(10, backoff(60.0, 2.0, 300.0, EXACT), HeaderRule::Ignore);
-                (Some(8000), vec![sdk, own, stream])
+                (Some(32_000), vec![sdk, own, stream])
             }
             // With automatic approval: 5 s, doubled, up to 10 min, without end.
             "roo" => {
@@ -166,6 +195,8 @@ impl ClientProfile {
                 });
             }
         };
-        Ok(Self { name: name.into(), max_tokens, layers })
+        // Counted against an endpoint with the vendor's text: the prompt once, the summary once, and it ends with an error.
+        let overflow = (name == "opencode").then(Overflow::default);
+        Ok(Self { name: name.into(), max_tokens, layers, overflow })
     }
 }

@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Exp1};
 
 use super::helpers::{Helped, HelpersAtWork};
-use super::{DayCurve, Helpers, Lengths, LoadSource, SideWhen};
+use super::{DayCurve, Helpers, Lengths, LoadSource, Shorter, SideWhen};
 use crate::random::{Purpose, stream};
 use crate::request::{Content, Request};
 use crate::time::Time;
@@ -146,6 +146,8 @@ struct Agent {
     /// Tokens of the session so far.
     tokens: u32,
     steps_left: u32,
+    /// New tokens and answer of the present step.
+    step: [u32; 2],
     /// Whether a summary of the session was asked for, since it has become too long.
     is_summarised: bool,
 }
@@ -171,7 +173,7 @@ impl Sessions {
             settings,
             tools,
             agents: vec![
-                Agent { session: 0, tokens: u32::MAX, steps_left: 0, is_summarised: true };
+                Agent { session: 0, tokens: u32::MAX, steps_left: 0, step: [0; 2], is_summarised: true };
                 settings.agents as usize
             ],
             helpers: HelpersAtWork::new(settings.helpers, settings.agents, tools, seed),
@@ -229,6 +231,18 @@ impl LoadSource for Sessions {
 
     fn owner(&self, user: u32) -> u32 {
         self.helpers.owner(user)
+    }
+
+    /// The session begins anew, as one does that has become too long; nothing for what is sent beside.
+    fn shortened(&mut self, user: u32) -> Option<Shorter> {
+        let agent = self.agents.get_mut(user as usize)?;
+        let [append, output] = agent.step;
+        let before = agent.tokens.saturating_sub(append).saturating_sub(output);
+        self.sessions += 1;
+        (agent.session, agent.is_summarised) = (self.sessions, false);
+        let prompt = self.settings.prefix.draw(&mut self.random).min(before).saturating_add(append);
+        agent.tokens = prompt.saturating_add(output);
+        Some(Shorter { prompt, content: Content::Session { session: agent.session, common: self.settings.common } })
     }
 
     fn beside(&mut self) -> Option<Request> {
@@ -296,6 +310,7 @@ impl Sessions {
         }
         let prompt = agent.tokens.saturating_add(append);
         agent.tokens = prompt.saturating_add(output);
+        agent.step = [append, output];
         self.agents[user as usize] = agent;
         let content = Content::Session { session: agent.session, common: self.settings.common };
         Some(Request { arrival, user, prompt, output, content })

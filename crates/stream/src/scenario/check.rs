@@ -11,7 +11,7 @@ use super::{
     WorkKind,
 };
 use crate::balancer::{BalancerKind, Outage};
-use crate::clients::{ClientProfile, ClientSettings, Delivery, HOST, NETWORK};
+use crate::clients::{ClientProfile, ClientSettings, Delivery, HOST, NETWORK, Overflow};
 use crate::closed_form::PromptRule;
 use crate::engine::LONGEST_RUN;
 use crate::error::StreamError;
@@ -277,6 +277,7 @@ fn clients(
     };
     let preset = ClientProfile::preset(file.profile.as_deref().unwrap_or("openai-sdk"));
     let mut profile = preset.map_err(|error| checks.of_setting("clients.profile", error))?;
+    profile.overflow = overflow(checks, &file, profile.overflow)?;
     if let Some(layers) = file.layers {
         for (place, layer) in layers.iter().enumerate() {
             let field = |name: &str| format!("clients.layers[{place}].backoff.{name}");
@@ -308,6 +309,28 @@ fn clients(
         deadline: file.deadline.map(|most| checks.real("clients.deadline", most, (1e-3, 1e6))).transpose()?,
         seed,
     }))
+}
+
+/// What clients make of a refused quota of tokens, on top of what the preset does.
+fn overflow(
+    checks: &Checks<'_>,
+    file: &ClientsFile,
+    preset: Option<Overflow>,
+) -> Result<Option<Overflow>, StreamError> {
+    let usual = match file.overflow {
+        Some(true) => Some(preset.unwrap_or_default()),
+        Some(false) => None,
+        None => preset,
+    };
+    let Some(usual) = usual else {
+        let said = file.summary.map(|_| "clients.summary").or(file.again.map(|_| "clients.again"));
+        let problem = || "is set, but these clients wait for a refused quota, and nobody asks again".into();
+        return said
+            .map_or(Ok(None), |field| Err(checks.refuse(field, problem(), "with clients.overflow = true".into())));
+    };
+    let summary = checks.narrow("clients.summary", file.summary.unwrap_or(usual.summary), 1, MOST_TOKENS)?;
+    let again = checks.real("clients.again", file.again.unwrap_or(usual.again), (0.0, 1e6))?;
+    Ok(Some(Overflow { summary, again }))
 }
 
 /// Machines behind a balancer, where anything is said of them.
