@@ -3,7 +3,7 @@
 //!
 //! What a program is kept under is all that it depends on. Whoever has code from outside keeps to himself.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -170,7 +170,7 @@ struct All {
 /// Programs by a hash of what they depend on. Nothing goes through them in their order.
 #[derive(Debug, Default)]
 struct Programs {
-    by_hash: HashMap<u64, Vec<Entry>>,
+    by_hash: BTreeMap<u64, Vec<Entry>>,
     count: usize,
 }
 

@@ -78,7 +78,20 @@ impl Question {
         let (rungs, routers, programs) = (Arc::default(), Arc::default(), Arc::default());
         let extensions = Extensions::default();
         let stop = Stop::default();
-        Ok(Self { scenario, model, wafer, draft, mapping, search, extensions, searched, rungs, routers, programs, stop })
+        Ok(Self {
+            scenario,
+            model,
+            wafer,
+            draft,
+            mapping,
+            search,
+            extensions,
+            searched,
+            rungs,
+            routers,
+            programs,
+            stop,
+        })
     }
 
     /// The same with a mapping for the profiles `best` and `ideal`.

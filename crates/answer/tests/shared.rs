@@ -1,5 +1,7 @@
 //! What points of a plan have in common changes none of them: each is what it is by itself.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
 use wafersim_answer::plan::{Axes, PlanRow, plan};
 use wafersim_answer::rows::Rows;
 use wafersim_answer::{AnswerError, Question, Ranges};

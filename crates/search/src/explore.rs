@@ -437,7 +437,7 @@ impl Walk<'_, '_> {
         }
         let mut best: Option<Here> = None;
         for refining in all {
-            let Some(here) = self.to_the_end(refining, evaluations - had) else { continue };
+            let Some(here) = self.finished(refining, evaluations - had) else { continue };
             if best.as_ref().is_none_or(|best| here.is_better(best)) {
                 best = Some(here);
             }
@@ -445,7 +445,7 @@ impl Walk<'_, '_> {
         if best.is_none() {
             // Routers have too few colors for what they were refined to, or there was nothing to choose.
             let first = candidates.into_iter().find(|here| self.fits_in_routers(&here.mapped))?;
-            best = self.to_the_end(Refining::new(first), evaluations);
+            best = self.finished(Refining::new(first), evaluations);
         }
         best
     }
@@ -459,7 +459,7 @@ impl Walk<'_, '_> {
 
     /// A division refined to the end, if routers have colors enough for it. They are asked on the way only where they
     /// would have too few at the end.
-    fn to_the_end(&mut self, mut refining: Refining, evaluations: u64) -> Option<Here> {
+    fn finished(&mut self, mut refining: Refining, evaluations: u64) -> Option<Here> {
         let mut free = refining.clone();
         self.advance(&mut free, evaluations, Routers::Later);
         if self.fits_in_routers(&free.here.mapped) {
