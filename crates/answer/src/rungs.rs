@@ -98,7 +98,7 @@ const HEIGHTS: [Height; 18] = [
 ];
 
 /// Those that a quick answer can wait for.
-const QUICK: usize = 4;
+const QUICK: usize = 3;
 
 /// What is found at the rungs at or above a question.
 pub(crate) fn all(question: &Question, how: How) -> Vec<Arc<Rung>> {

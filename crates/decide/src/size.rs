@@ -83,8 +83,6 @@ pub struct Size {
     pub feasible: bool,
     /// Machines.
     pub machines: Option<u64>,
-    /// Machines that would do if the mean of the seeds were enough, where these are fewer.
-    pub machines_in_the_mean: Option<u64>,
     /// Wafers of each.
     pub wafers_per_machine: Option<u32>,
     /// Users of the fullest machine, or requests a second of each.
@@ -233,14 +231,12 @@ pub fn size(asked: &Asked, told: Told<'_>) -> Result<Size, DecideError> {
     }
     best.sort_by_key(|(wafers, design, _)| (*wafers, design.wafers, design.holds));
     told(&format!("{} designs hold the levels", best.len()));
-    // What is sure comes before what holds in the mean, whatever it takes.
-    let mut confirmed_best: Option<((bool, u64), &Design, Confirmed)> = None;
+    let mut confirmed_best: Option<(u64, &Design, Confirmed)> = None;
     for (_, design, most) in best.into_iter().take(CONFIRMED) {
         let Some(confirmed) = confirmed(asked, design, most, users) else { continue };
-        let is_unsure = confirmed.kept.iter().any(|kept| !kept.surely);
-        let order = (is_unsure, wafers_in_all(design, confirmed.users, users));
-        if confirmed_best.as_ref().is_none_or(|(known, ..)| order < *known) {
-            confirmed_best = Some((order, design, confirmed));
+        let wafers = wafers_in_all(design, confirmed.users, users);
+        if confirmed_best.as_ref().is_none_or(|(known, ..)| wafers < *known) {
+            confirmed_best = Some((wafers, design, confirmed));
         }
     }
     if asked.stop.is_set() {
@@ -250,7 +246,6 @@ pub fn size(asked: &Asked, told: Told<'_>) -> Result<Size, DecideError> {
     let size = Size {
         feasible: false,
         machines: None,
-        machines_in_the_mean: None,
         wafers_per_machine: None,
         users_per_machine: None,
         binds: None,
@@ -380,10 +375,6 @@ fn feasible(
     Ok(Size {
         feasible: true,
         machines: Some(machines),
-        machines_in_the_mean: confirmed
-            .in_the_mean
-            .map(|most| self::machines(most, users))
-            .filter(|fewer| *fewer < machines),
         wafers_per_machine: Some(design.wafers),
         users_per_machine: Some(confirmed.users),
         binds: confirmed.binds.clone(),

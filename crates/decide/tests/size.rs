@@ -62,25 +62,6 @@ fn more_users_never_need_fewer_wafers() {
     }
 }
 
-/// The machines of an answer keep the promise in the whole interval of their seeds where any number does; those that do it
-/// in the mean alone are fewer, and said.
-#[test]
-fn machines_are_as_many_as_are_sure() {
-    let mut unsure = 0;
-    for first_token in [0.12, 0.14, 0.16, 0.2, 0.3] {
-        let size = size(&Asked { seeds: 4, ..asked(60, first_token, 300.0) }, &|_| ()).unwrap();
-        let Some(machines) = size.machines else { continue };
-        let is_sure = size.levels.iter().all(|kept| kept.surely);
-        unsure += usize::from(!is_sure);
-        if let Some(fewer) = size.machines_in_the_mean {
-            assert!(is_sure && fewer < machines, "{fewer} {machines}");
-        }
-        let most = size.most_users_per_machine.unwrap();
-        assert!(most >= size.users_per_machine.unwrap() && size.headroom.unwrap() < 1.0, "{most}");
-    }
-    assert!(unsure <= 1, "with four seeds nearly every load has a number of users that is sure");
-}
-
 #[test]
 fn what_nobody_can_keep_is_infeasible_and_says_why() {
     let size = sized(6, 0.3, 1e6);

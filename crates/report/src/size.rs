@@ -48,7 +48,7 @@ pub fn text(size: &Size) -> String {
     }
     page.push_str(&heading("How this was found"));
     page.push_str(&labelled("load", &load(size)));
-    page.push_str(&labelled("seeds", &format!("one for all designs; the answer is confirmed with {}", size.seeds)));
+    page.push_str(&labelled("seeds", &format!("one for all designs; the answer is the mean of {}", size.seeds)));
     let from = &size.provenance;
     page.push_str(&labelled(
         "made by",
@@ -191,10 +191,6 @@ fn machines(size: &Size) -> String {
             "a machine serves",
             &format!("{} at most; all machines {} more", users(size, most), share(headroom)),
         ));
-    }
-    if let Some(fewer) = size.machines_in_the_mean {
-        let words = "would keep the promise in the mean of the seeds, and not in its whole 95 % interval";
-        text.push_str(&labelled("in the mean", &format!("{} {words}", plural(fewer, "machine"))));
     }
     if let Some(machine) = &size.machine {
         text.push_str(&labelled(

@@ -43,7 +43,7 @@ impl Effort {
     /// Divisions in the first heat.
     const fn divisions(self) -> usize {
         match self {
-            Self::Quick => 10,
+            Self::Quick => 6,
             Self::Normal => 12,
             Self::Thorough => 24,
         }
@@ -81,6 +81,9 @@ pub struct Judged {
 /// How much faster refining may make a division: more than it has given in most of those that were tried (1.5 times in
 /// one of 60).
 const MOST_GAINED: f64 = 1.4;
+
+/// The first heat of a refinement is one in so many of its evaluations.
+const FIRST_HEAT: u64 = 30;
 
 /// Who says how good mappings are.
 pub trait Judge: Sync {
@@ -196,9 +199,8 @@ pub fn growth<T>(all: &[T], of: impl Fn(&T) -> (u32, f64)) -> Vec<&T> {
 /// found for a number of wafers does not depend on how many more are looked at. Numbers so slow that refining would not
 /// make them the fastest are given as they are.
 pub fn refine_each(search: &Search<'_>, surveyed: &[Found], judge: &dyn Judge) -> Vec<Found> {
-    /// How much slower than fewer wafers a number of them may be in the survey, and after the first heat, to go on: more
-    /// than the rest of its way has given it beside theirs.
-    const MAY_GROW: f64 = 1.1;
+    /// How much slower than fewer wafers a number of them may be in the survey, and after the first heat, to go on.
+    const MAY_GROW: (f64, f64) = (1.1, 1.05);
     let Some(fastest) = surveyed.first() else { return Vec::new() };
     let mut walk = Walk::new(search, judge);
     walk.evaluations = fastest.evaluations;
@@ -211,7 +213,7 @@ pub fn refine_each(search: &Search<'_>, surveyed: &[Found], judge: &dyn Judge) -
     let (mut fewer, mut refined) = (f64::INFINITY, f64::INFINITY);
     for all in by_wafers.into_values() {
         let time = all[0].judged.time;
-        if time >= fewer * MAY_GROW {
+        if time >= fewer * MAY_GROW.0 {
             continue;
         }
         let grows = time < fewer * (1.0 - 1e-9);
@@ -225,7 +227,7 @@ pub fn refine_each(search: &Search<'_>, surveyed: &[Found], judge: &dyn Judge) -
         if !grows {
             candidates.truncate(1);
             let first = candidates.iter().map(|here| walk.first_heat(here).here.judged.time).min_by(f64::total_cmp);
-            if first.is_none_or(|first| first > refined * MAY_GROW) {
+            if first.is_none_or(|first| first > refined * MAY_GROW.1) {
                 continue;
             }
         }
@@ -420,7 +422,7 @@ impl Walk<'_, '_> {
             slower: f64,
         }
         const HEATS: [Heat; 2] =
-            [Heat { one_in: 24, most: 3, slower: 1.08 }, Heat { one_in: 6, most: 2, slower: 1.05 }];
+            [Heat { one_in: FIRST_HEAT, most: 2, slower: 1.06 }, Heat { one_in: 6, most: 2, slower: 1.03 }];
         let mut all: Vec<Refining> = Vec::new();
         let mut had = 0;
         if candidates.len() > 1 {
@@ -453,7 +455,7 @@ impl Walk<'_, '_> {
     /// A division after the first heat.
     fn first_heat(&mut self, here: &Here) -> Refining {
         let mut refining = Refining::new(here.clone());
-        self.advance(&mut refining, self.search.effort.evaluations() / 24, Routers::Later);
+        self.advance(&mut refining, self.search.effort.evaluations() / FIRST_HEAT, Routers::Later);
         refining
     }
 

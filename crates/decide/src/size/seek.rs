@@ -30,8 +30,6 @@ pub(super) struct Confirmed {
     pub(super) most: f64,
     /// Users of each machine.
     pub(super) users: f64,
-    /// More users, with whom the mean of all seeds still holds, but not the whole interval.
-    pub(super) in_the_mean: Option<f64>,
     /// Levels as they are with these.
     pub(super) kept: Vec<Kept>,
     /// The level that more than the most would break.
@@ -66,7 +64,7 @@ const FEWEST_REQUESTS: f64 = 64.0;
 const ROUND: usize = 4;
 /// Users are found to so small a part.
 const PRECISION: f64 = 0.02;
-/// By how much users are taken away where the interval of all seeds does not hold, and how often.
+/// By how much users are taken away where the mean of all seeds does not hold, and how often.
 const LESS: f64 = 0.92;
 const ROUNDS: usize = 12;
 
@@ -236,8 +234,7 @@ pub(super) fn bisected(asked: &Asked, least: f64, start: f64, all: f64, holds: &
     good
 }
 
-/// A design with as many users as all seeds allow: those with whom the whole interval of the mean keeps every level, or,
-/// where the interval is too wide for that with any number, the mean. Nothing where that is none.
+/// A design with as many users as the mean of all seeds allows; nothing where that is none.
 pub(super) fn confirmed(asked: &Asked, design: &Design, most: f64, users: f64) -> Option<Confirmed> {
     let server = design.server.as_ref().ok().filter(|_| !asked.stop.is_set())?;
     let load = &asked.scenario.load;
@@ -254,44 +251,31 @@ pub(super) fn confirmed(asked: &Asked, design: &Design, most: f64, users: f64) -
     };
     let mut each = shared(most);
     let mut broken = None;
-    let mut in_the_mean: Option<Confirmed> = None;
     for _ in 0..ROUNDS {
         let outcomes = all(each);
         let kept = kept(&asked.levels, &outcomes);
-        let least = |is_kept: fn(&Kept) -> bool| {
-            let others = kept.iter().filter(|kept| !is_kept(kept));
-            others.min_by(|one, other| headroom(one).total_cmp(&headroom(other))).map(|kept| kept.level.to_string())
-        };
-        let (not_surely, not_at_all) = (least(|kept| kept.surely), least(|kept| kept.holds));
-        if not_at_all.is_none() && (not_surely.is_none() || in_the_mean.is_none()) {
-            let binds = broken
-                .clone()
-                .or_else(|| (most < users).then(|| next_broken(asked, server, most))?)
-                .or(not_surely.clone());
-            // The most that one seed allows, where all seeds took none of them away.
-            let most = if broken.is_none() && each < most && binds.is_some() { most } else { each };
-            let found = Confirmed {
+        let worst =
+            kept.iter().filter(|kept| !kept.holds).min_by(|one, other| headroom(one).total_cmp(&headroom(other)));
+        let Some(worst) = worst else {
+            let binds = broken.or_else(|| (most < users).then(|| next_broken(asked, server, most))?);
+            let most = if each < most && binds.is_some() { most } else { each };
+            return Some(Confirmed {
                 most,
                 users: each,
-                in_the_mean: in_the_mean.as_ref().map(|known| known.users),
                 kept,
                 binds,
                 traffic: Traffic::of(&outcomes),
                 plan: plan_seen(asked, &outcomes),
-            };
-            if not_surely.is_none() {
-                return Some(found);
-            }
-            in_the_mean = Some(found);
-        }
-        broken = not_at_all.or(not_surely);
+            });
+        };
+        broken = Some(worst.level.to_string());
         let fewer = if counted { (each * LESS).floor().min(each - 1.0) } else { each * LESS };
         if fewer < least_of(asked, load) {
-            break;
+            return None;
         }
         each = shared(fewer);
     }
-    in_the_mean
+    None
 }
 
 /// What clients saw in the mean of all seeds.

@@ -119,10 +119,8 @@ impl<C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'_, C, L, O> {
     }
 
     fn ask_again(&mut self, user: u32, pause: Time) {
-        let next = self.load.after(user, self.now).map(|request| {
-            let arrival = request.arrival.max(self.now + pause);
-            Request { arrival, ..request }
-        });
+        // It is told after the pause, so that whoever keeps its time does not count the pause as a wait for an answer.
+        let next = self.load.after(user, self.now + pause);
         self.come(next);
     }
 
