@@ -250,9 +250,6 @@ impl<'a> ClosedForm<'a> {
 
 impl Judge for ClosedForm<'_> {
     fn judge(&self, mapped: &Mapped) -> Option<Judged> {
-        if self.question.stop.is_set() {
-            return None;
-        }
         (self.progress)(self.judged.fetch_add(1, Ordering::Relaxed) + 1);
         let timing = self.timing(mapped)?;
         let tie = match self.objective {
@@ -264,6 +261,10 @@ impl Judge for ClosedForm<'_> {
 
     fn fits_in_routers(&self, mapped: &Mapped) -> bool {
         self.programs(mapped).fit_in_routers(self.question).is_ok()
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.question.stop.is_set()
     }
 }
 

@@ -3,8 +3,8 @@
 //! Divisions first, each with the start's other decisions and the layouts of the cache that the start would take; the
 //! best are refined: one decision after the other takes its best value while the others stay, round and round until
 //! nothing moves. How fast a division is says little before that, so they are refined in heats: all a little, the best
-//! few of them further, the best to the end. Then from other starts: the best found with some decisions drawn anew. What
-//! is first of equals wins.
+//! few of them further, the best to the end. Then from other starts: the best found with some decisions drawn anew.
+//! What is first of equals wins.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use wafersim_mapping::{Common, Mapped, Recipe};
 
-use crate::space::{Decision, Point, Space, fills};
+use crate::space::{Decision, Point, Space};
 
 /// How much a search may try, counted in mappings judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]
@@ -91,6 +91,10 @@ pub trait Judge: Sync {
     fn judge(&self, mapped: &Mapped) -> Option<Judged>;
     /// Whether routers have colors enough for it. Asked of what would be the best alone.
     fn fits_in_routers(&self, mapped: &Mapped) -> bool;
+    /// Whether nobody waits for the search any more: it ends then, with what it has, which is of no use.
+    fn is_stopped(&self) -> bool {
+        false
+    }
 }
 
 /// A search.
@@ -167,7 +171,7 @@ pub fn refine(search: &Search<'_>, surveyed: &[Found], judge: &dyn Judge) -> Opt
     let all = surveyed.iter().filter(|found| found.point.wafers <= search.space.wafers);
     let candidates = walk.candidates(all);
     let mut best = walk.heats(candidates, walk.left / 4)?;
-    for restart in 0..search.effort.restarts() {
+    for restart in (0..search.effort.restarts()).take_while(|_| !judge.is_stopped()) {
         let Some(start) = walk.elsewhere(&best, restart) else { continue };
         let share = walk.left / (search.effort.restarts() - restart);
         let refined = walk.refined(start, share);
@@ -199,8 +203,9 @@ pub fn growth<T>(all: &[T], of: impl Fn(&T) -> (u32, f64)) -> Vec<&T> {
 /// found for a number of wafers does not depend on how many more are looked at. Numbers so slow that refining would not
 /// make them the fastest are given as they are.
 pub fn refine_each(search: &Search<'_>, surveyed: &[Found], judge: &dyn Judge) -> Vec<Found> {
-    /// How much slower than fewer wafers a number of them may be in the survey, and after the first heat, to go on.
-    const MAY_GROW: (f64, f64) = (1.1, 1.05);
+    /// How much slower than fewer wafers a number of them may be in the survey to go on, and after its first heat.
+    const SURVEYED: f64 = 1.1;
+    const HEATED: f64 = 1.05;
     let Some(fastest) = surveyed.first() else { return Vec::new() };
     let mut walk = Walk::new(search, judge);
     walk.evaluations = fastest.evaluations;
@@ -213,7 +218,7 @@ pub fn refine_each(search: &Search<'_>, surveyed: &[Found], judge: &dyn Judge) -
     let (mut fewer, mut refined) = (f64::INFINITY, f64::INFINITY);
     for all in by_wafers.into_values() {
         let time = all[0].judged.time;
-        if time >= fewer * MAY_GROW.0 {
+        if time >= fewer * SURVEYED {
             continue;
         }
         let grows = time < fewer * (1.0 - 1e-9);
@@ -227,7 +232,7 @@ pub fn refine_each(search: &Search<'_>, surveyed: &[Found], judge: &dyn Judge) -
         if !grows {
             candidates.truncate(1);
             let first = candidates.iter().map(|here| walk.first_heat(here).here.judged.time).min_by(f64::total_cmp);
-            if first.is_none_or(|first| first > refined * MAY_GROW.1) {
+            if first.is_none_or(|first| first > refined * HEATED) {
                 continue;
             }
         }
@@ -307,6 +312,9 @@ impl Walk<'_, '_> {
         let all: Vec<Option<Here>> = points
             .into_par_iter()
             .map(|point| {
+                if judge.is_stopped() {
+                    return None;
+                }
                 let mapped = point.mapped(inputs, common)?;
                 let judged = judge.judge(&mapped)?;
                 judged.time.is_finite().then_some(Here { point, mapped, judged })
@@ -326,8 +334,8 @@ impl Walk<'_, '_> {
         let in_strips = self.search.space.in_strips(&start);
         points.extend(in_strips.iter().flat_map(|start| self.search.space.divisions(start)));
         let mut all = self.looked_at(points);
-        // Divisions that fit in strips alone, and of each number of wafers the fastest in strips: it may have room for a
-        // better layout of the cache.
+        // Divisions that fit in strips alone, and of each number of wafers the fastest in strips: it may have room for
+        // a better layout of the cache.
         let mut further: Vec<Here> = Vec::new();
         if let Some(in_strips) = in_strips {
             let is_in_strips = |here: &Here| here.point.recipe.rewrites == in_strips.recipe.rewrites;
@@ -377,8 +385,7 @@ impl Walk<'_, '_> {
     /// A point with the layouts of the cache that leave hardly a column of its region unused.
     fn with_caches(&self, point: &Point, mapped: &Mapped) -> Vec<Point> {
         let Some(layer) = mapped.layers.first() else { return Vec::new() };
-        let layouts = self.search.space.kv_layouts(layer.region.columns, &point.recipe.kv).into_iter();
-        let layouts = layouts.filter(|kv| fills(kv, layer.region.columns, layer));
+        let layouts = self.search.space.kv_layouts_that_fill(point, layer).into_iter();
         let with = |kv| Point { recipe: Recipe { kv, ..point.recipe.clone() }, ..point.clone() };
         layouts.map(with).collect()
     }
@@ -485,6 +492,9 @@ impl Walk<'_, '_> {
         let end = self.left.saturating_sub(evaluations);
         let decisions = self.search.space.decisions();
         while refining.stayed + usize::from(refining.has_moved) < decisions.len() && self.left > end {
+            if self.judge.is_stopped() {
+                return;
+            }
             let here = &refining.here;
             let points = self.search.space.values(decisions[refining.next], &here.point, &here.mapped);
             refining.next = (refining.next + 1) % decisions.len();

@@ -26,6 +26,7 @@
 
 pub mod ablate;
 pub mod explore;
+mod kv;
 pub mod moves;
 pub mod space;
 pub mod trees;

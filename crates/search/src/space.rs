@@ -10,10 +10,10 @@ use wafersim_mapping::{
     Routes, Stored, Verification, Width,
 };
 use wafersim_place::{Arrangement, SlotOrder};
-use wafersim_spec::model::Attention;
 use wafersim_spec::scenario::WaferCount;
 use wafersim_spec::{Size, TensorClass};
 
+use crate::kv::KvLayout;
 use crate::moves::Move;
 use crate::trees;
 
@@ -314,8 +314,9 @@ impl Space<'_> {
             }
             Decision::Draft => {}
             Decision::Kv => {
-                for kv in self.kv_layouts(columns, &point.recipe.kv) {
-                    add(&|recipe| recipe.kv = kv);
+                let layouts = KvLayout::all(self.inputs.model, columns).into_iter();
+                for kv in layouts.filter(|kv| kv.is_widest() || kv.is_like(&layout.kv)) {
+                    add(&|recipe| recipe.kv = kv.recipe(&point.recipe.kv));
                 }
             }
             Decision::Append => {
@@ -324,9 +325,9 @@ impl Space<'_> {
                 }
             }
             Decision::Region => {
-                for (columns, rows) in self.regions((columns, rows), at) {
+                for (smaller, rows) in self.regions((columns, rows), at) {
                     let resized = |recipe: &mut Recipe| {
-                        recipe.division.columns = Size::Exactly(columns);
+                        recipe.division.columns = Size::Exactly(smaller);
                         recipe.division.rows = Size::Exactly(rows);
                     };
                     add(&resized);
@@ -334,12 +335,14 @@ impl Space<'_> {
                     if self.pins.has(Decision::Kv) {
                         continue;
                     }
-                    for kv in
-                        self.kv_layouts(columns, &point.recipe.kv).into_iter().filter(|kv| fills(kv, columns, layout))
-                    {
+                    let is_worth = |kv: &KvLayout| {
+                        let now = &layout.kv;
+                        kv.fills(smaller, layout) && if smaller == columns { kv.is_like(now) } else { kv.is_near(now) }
+                    };
+                    for kv in KvLayout::all(self.inputs.model, smaller).into_iter().filter(is_worth) {
                         add(&|recipe| {
                             resized(recipe);
-                            recipe.kv = kv;
+                            recipe.kv = kv.recipe(&point.recipe.kv);
                         });
                     }
                 }
@@ -427,58 +430,13 @@ impl Space<'_> {
         regions
     }
 
-    /// Layouts of the cache on a region of so many columns.
-    pub(crate) fn kv_layouts(&self, columns: u64, now: &KvRecipe) -> Vec<KvRecipe> {
-        let mut heads: BTreeSet<(u64, u64, u64)> = BTreeSet::new();
-        for layer in &self.inputs.model.layers {
-            heads.extend(match &layer.attention {
-                Attention::Grouped(grouped) => {
-                    Some((grouped.kv_heads, grouped.heads / grouped.kv_heads.max(1), grouped.head_dim))
-                }
-                Attention::Latent(latent) => Some((1, latent.heads, layer.attention.kv_width())),
-                // A state in place of a cache.
-                Attention::Linear(_) => None,
-            });
-        }
-        // Layers that differ in their heads share a recipe: sizes that hold for the first may not for others.
-        let Some((kv_heads, group, width)) = heads.first().copied() else { return Vec::new() };
-        let of_head = columns / kv_heads.max(1);
-        let mut layouts = Vec::new();
-        for copies in (1..=group).filter(|copies| group.is_multiple_of(*copies) && *copies <= of_head) {
-            let of_copy = of_head / copies;
-            for split in DIMENSION_SPLITS.into_iter().filter(|split| *split <= of_copy.min(width)) {
-                let most = of_copy / split;
-                let mut groups = vec![most, most.saturating_sub(1), most.div_ceil(2), 1];
-                groups.retain(|groups| *groups > 0);
-                groups.dedup();
-                for sequence in groups {
-                    layouts.push(KvRecipe {
-                        heads_per_block: Size::Auto,
-                        head_copies: Size::Exactly(copies),
-                        dimension_split: Size::Exactly(split),
-                        sequence_split: Size::Exactly(sequence),
-                        append: now.append,
-                    });
-                }
-            }
-        }
-        layouts
+    /// Layouts of the cache that leave no more than a tenth of the columns of the present region unused.
+    pub(crate) fn kv_layouts_that_fill(&self, point: &Point, now: &LayerMapping) -> Vec<KvRecipe> {
+        let columns = now.region.columns;
+        let layouts = KvLayout::all(self.inputs.model, columns).into_iter().filter(|kv| kv.fills(columns, now));
+        layouts.map(|kv| kv.recipe(&point.recipe.kv)).collect()
     }
 }
-
-/// Whether a layout of the cache leaves no more than a tenth of the columns unused.
-pub(crate) fn fills(kv: &KvRecipe, columns: u64, now: &LayerMapping) -> bool {
-    let of = |size: Size| match size {
-        Size::Exactly(number) => number,
-        _ => 1,
-    };
-    let blocks = (now.region.columns / now.kv.columns_per_head.max(1)).max(1);
-    let used = of(kv.head_copies) * of(kv.dimension_split) * of(kv.sequence_split);
-    used * 10 >= (columns / blocks) * 9
-}
-
-/// Columns that may share a head's width.
-const DIMENSION_SPLITS: [u64; 22] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 18, 20, 24, 28, 32, 48, 64];
 
 impl Decision {
     /// The decision as WaferLLM published it, in place of that of a recipe.

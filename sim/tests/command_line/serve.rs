@@ -375,8 +375,8 @@ fn the_openai_package_sees_what_is_true() {
     }
 }
 
-/// An endpoint behind another: what it says is passed on, in whole answers, streams and tool calls, with what it refuses
-/// in the API's words; its key is in no message.
+/// An endpoint behind another: what it says is passed on, in whole answers, streams and tool calls, with what it
+/// refuses in the API's words; its key is in no message.
 #[test]
 fn an_upstream_is_passed_through_with_the_machines_timing() {
     let script = file(
