@@ -45,8 +45,8 @@ impl Counted {
     }
 }
 
-/// Computes on a thread of its own. `progress`, a callable, is called with the number of pieces that are done, as `work`
-/// counts them, and the number of all, about twenty times a second and at the end.
+/// Computes on a thread of its own. `progress`, a callable, is called with the number of pieces that are done, as
+/// `work` counts them, and the number of all, about twenty times a second and at the end.
 ///
 /// # Errors
 /// What `work` says, what `progress` raises, `KeyboardInterrupt`; `RuntimeError` where `work` panics, which is a bug.

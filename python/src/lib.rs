@@ -1,8 +1,8 @@
 //! The native half of the Python package `wafersim`: text and numbers in, JSON text and Arrow columns out.
 //!
 //! What Python users see (dataclasses, keyword arguments) is in `wafersim/*.py`; here is only what needs Rust. Every
-//! computation runs on a thread of its own while the interpreter is free, and Ctrl-C ends the waiting for it; searches, tables and
-//! sizes then end too, after the piece that they are at.
+//! computation runs on a thread of its own while the interpreter is free, and Ctrl-C ends the waiting for it; searches,
+//! tables and sizes then end too, after the piece that they are at.
 
 mod columns;
 mod computing;

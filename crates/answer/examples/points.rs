@@ -1,15 +1,17 @@
 //! How many points of a plan a second one core answers with given mappings: the published one and the recipe `best`,
 //! without a search: `cargo run --release -p wafersim-answer --example points`.
 //!
-//! The grid is 17 contexts from 1k to 128k by 7 numbers of users from 1 to 64. `model=NAME` and `wafers=N` ask something
-//! else; `repeat=N` answers it so many times, each time anew; `rows=yes` prints the rows as JSON. The digest is over all
-//! rows: a change that only makes this faster leaves it as it is.
+//! The grid is 17 contexts from 1k to 128k by 7 numbers of users from 1 to 64. `model=NAME` and `wafers=N` ask
+//! something else; `repeat=N` answers it so many times, each time anew; `rows=yes` prints the rows as JSON. The digest
+//! is over all rows: a change that only makes this faster leaves it as it is.
 
 #![allow(clippy::print_stdout, reason = "an example prints")]
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::time::{Duration, Instant};
+mod clock;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use clock::Clock;
 use mimalloc::MiMalloc;
 use rayon::ThreadPoolBuilder;
 use wafersim_answer::plan::{Axes, plan};
@@ -25,12 +27,6 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 /// In units of 1,024 tokens.
 const CONTEXTS: [u64; 17] = [1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128];
 const USERS: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];
-
-/// Time for which this thread has run, where the system tells (Linux: nanoseconds on a core come first).
-fn ran() -> Option<Duration> {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
-}
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -50,10 +46,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for _ in 0..repeat {
         let asked = Question::load(question.scenario.clone())?;
         let answered = one_core.install(|| {
-            let (began, ran_before) = (Instant::now(), ran());
+            let clock = Clock::now();
             let rows = plan(&asked, &axes, Ranges::None, &Rows::<_, AnswerError>::none_known(&|_, _| Ok(())));
-            let took = ran_before.zip(ran()).and_then(|(before, after)| after.checked_sub(before));
-            rows.map(|plan| (plan, took.unwrap_or_else(|| began.elapsed())))
+            rows.map(|plan| (plan, clock.elapsed()))
         });
         let (plan, took) = answered?;
         let mut digest = DefaultHasher::new();

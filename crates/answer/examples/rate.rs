@@ -7,11 +7,14 @@
 
 #![allow(clippy::print_stdout, reason = "an example prints")]
 
+mod clock;
+
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use clock::Clock;
 use mimalloc::MiMalloc;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -77,29 +80,6 @@ fn judge_all(points: &[Point], space: &Space<'_>, judge: &dyn Judge) -> (Duratio
     (began.elapsed(), judged)
 }
 
-/// Time for which this thread has run, where the system tells; else time that passes.
-struct Clock {
-    ran: Option<Duration>,
-    at: Instant,
-}
-
-impl Clock {
-    fn now() -> Self {
-        Self { ran: ran(), at: Instant::now() }
-    }
-
-    fn elapsed(&self) -> Duration {
-        let ran = self.ran.zip(ran()).and_then(|(before, after)| after.checked_sub(before));
-        ran.unwrap_or_else(|| self.at.elapsed())
-    }
-}
-
-/// Linux: nanoseconds on a core come first.
-fn ran() -> Option<Duration> {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
-}
-
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let get = |key: &str| arguments.iter().find_map(|argument| argument.strip_prefix(key)?.strip_prefix('='));
@@ -114,7 +94,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let judge = ClosedForm::new(&question, &|_| ());
     let space = space(&question, wafers, &how);
     let start = Point { recipe: start(&question), wafers, micro_batch: 1, draft: Verification::Faster };
-    let began = Instant::now();
+    let began = Clock::now();
     let drawn = draw(&space, &start, &judge, count, number("seed", 1)?);
     println!("{} drawn, {} refused, in {:.1?}", drawn.points.len(), drawn.refused.len(), began.elapsed());
     let mut digest = DefaultHasher::new();

@@ -200,7 +200,7 @@ impl DecodePrograms {
             if program.color_count() <= available {
                 return Ok(());
             }
-            program.fits_in_routers(&question.wafer, &question.routers).map_err(|reason| {
+            program.fits_in_routers(&question.wafer, &question.shared.routers).map_err(|reason| {
                 let what = format!("a layer of layout {layout}");
                 AnswerError::Fabric { what, reason }
             })

@@ -44,7 +44,9 @@ pub enum AnswerError {
     },
     /// A draft model has a part that no slot holds.
     #[error(
-        "a part of draft model '{draft}' does not fit the slots into which '{model}' divides a wafer: no number of wafers would do; allowed are a smaller speculation.draft_model, smaller data types (precision.weights, of both), fewer users or a shorter context"
+        "a part of draft model '{draft}' does not fit the slots into which '{model}' divides a wafer: no number of \
+         wafers would do; allowed are a smaller speculation.draft_model, smaller data types (precision.weights, of \
+         both), fewer users or a shorter context"
     )]
     DraftInNoSlot {
         /// Name of the model.

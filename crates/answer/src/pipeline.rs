@@ -339,7 +339,7 @@ impl Pipeline {
         let written = Written::new(&self.question, &self.mapped, flow);
         written.check("found")?;
         let hops = |program: &Program, times: u64| {
-            let hops = program.wavelet_hops(&self.question.routers.movements);
+            let hops = program.wavelet_hops(&self.question.shared.routers.movements);
             let moved = |problem: String| AnswerError::NotANumber { what: "the hops of a layer", value: problem };
             Ok::<f64, AnswerError>(hops.map_err(moved)? as f64 * times as f64)
         };

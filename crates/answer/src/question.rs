@@ -36,14 +36,21 @@ pub struct Question {
     pub(crate) extensions: Extensions,
     /// What was found, once it has been looked for.
     pub(crate) searched: OnceLock<Option<Box<Searched>>>,
-    /// What was found for questions that share rungs with this one.
-    pub(crate) rungs: Arc<Known>,
-    /// Programs for which routers have been checked.
-    pub(crate) routers: Arc<KnownRouters>,
-    /// Programs that were written for questions like this one.
-    pub(crate) programs: Arc<KnownPrograms>,
+    /// What questions like this one have in common.
+    pub(crate) shared: Arc<Shared>,
     /// Whether anybody still waits.
     pub(crate) stop: Stop,
+}
+
+/// What was found for one question and holds for others.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    /// What was found at rungs.
+    pub(crate) rungs: Known,
+    /// Programs for which routers have been checked.
+    pub(crate) routers: KnownRouters,
+    /// Programs that were written.
+    pub(crate) programs: KnownPrograms,
 }
 
 impl Question {
@@ -74,24 +81,14 @@ impl Question {
         if let Some(draft) = &draft {
             scenario.fit_draft_precision(asked, draft);
         }
-        let (mapping, search, searched) = (None, None, OnceLock::new());
-        let (rungs, routers, programs) = (Arc::default(), Arc::default(), Arc::default());
-        let extensions = Extensions::default();
-        let stop = Stop::default();
-        Ok(Self {
-            scenario,
-            model,
-            wafer,
-            draft,
-            mapping,
-            search,
-            extensions,
-            searched,
-            rungs,
-            routers,
-            programs,
-            stop,
-        })
+        Ok(Self { draft, ..Self::plain(scenario, model, wafer) })
+    }
+
+    /// A question with nothing beside it.
+    fn plain(scenario: Scenario, model: Model, wafer: Wafer) -> Self {
+        let (draft, mapping, search, searched) = (None, None, None, OnceLock::new());
+        let (extensions, shared, stop) = (Extensions::default(), Arc::default(), Stop::default());
+        Self { scenario, model, wafer, draft, mapping, search, extensions, searched, shared, stop }
     }
 
     /// The same with a mapping for the profiles `best` and `ideal`.
@@ -178,10 +175,8 @@ impl Question {
     /// As [`Question::new`].
     pub fn asking(&self, scenario: Scenario) -> Result<Self, AnswerError> {
         let other = Self::new(scenario, self.model.clone(), self.wafer.clone())?;
-        let (rungs, routers) = (Arc::clone(&self.rungs), Arc::clone(&self.routers));
-        let programs = Arc::clone(&self.programs);
         let other = other.with_mapping(self.mapping.clone()).searching(self.search).with_extensions_of(self)?;
-        Ok(Self { rungs, routers, programs, stop: self.stop.clone(), ..other })
+        Ok(Self { shared: Arc::clone(&self.shared), stop: self.stop.clone(), ..other })
     }
 
     /// What a mapping is resolved for.
@@ -234,24 +229,8 @@ impl Question {
             draft_precision: None,
             ..self.scenario.clone()
         };
-        let (wafer, mapping) = (self.wafer.clone(), self.open_mapping());
-        let (search, searched) = (None, OnceLock::new());
-        let (rungs, routers, programs) = (Arc::default(), Arc::default(), Arc::default());
-        let (extensions, stop) = (self.extensions.clone(), self.stop.clone());
-        Some(Self {
-            scenario,
-            model,
-            wafer,
-            draft: None,
-            mapping,
-            search,
-            extensions,
-            searched,
-            rungs,
-            routers,
-            programs,
-            stop,
-        })
+        let (mapping, extensions, stop) = (self.open_mapping(), self.extensions.clone(), self.stop.clone());
+        Some(Self { mapping, extensions, stop, ..Self::plain(scenario, model, self.wafer.clone()) })
     }
 
     /// The same question without speculation, on exactly so many wafers.
@@ -261,14 +240,8 @@ impl Question {
             wafers: WaferCount::Exactly(wafers),
             ..self.scenario.clone()
         };
-        let (model, wafer, mapping) = (self.model.clone(), self.wafer.clone(), self.open_mapping());
         // What was found is found for drafts too.
-        let (search, searched) = (self.search, self.searched.clone());
-        let (rungs, routers) = (Arc::clone(&self.rungs), Arc::clone(&self.routers));
-        let (extensions, stop) = (self.extensions.clone(), self.stop.clone());
-        let programs = Arc::clone(&self.programs);
-        let draft = None;
-        Self { scenario, model, wafer, draft, mapping, search, extensions, searched, rungs, routers, programs, stop }
+        Self { scenario, draft: None, mapping: self.open_mapping(), ..self.clone() }
     }
 
     /// The mapping for another load than this one: of a resolved one its recipe.

@@ -156,7 +156,7 @@ fn at(question: &Question, how: How) -> Arc<Rung> {
     if !question.extensions.is_empty() {
         key = hash::of(&(key, &question.extensions));
     }
-    let known = || question.rungs.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = || question.shared.rungs.0.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(rung) = known().get(&key) {
         return Arc::clone(rung);
     }

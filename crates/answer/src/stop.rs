@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Ends long work before its time: whoever has no use for what is being computed sets it, from any thread. It is no part of
-/// what is asked. What comes out after it was set is of no use: a search has judged some mappings and not others.
+/// Ends long work before its time: whoever has no use for what is being computed sets it, from any thread. It is no
+/// part of what is asked. What comes out after it was set is of no use: a search has judged some mappings and not
+/// others.
 #[derive(Debug, Clone, Default)]
 pub struct Stop(Arc<AtomicBool>);
 

@@ -13,8 +13,8 @@ use wafersim_spec::wafer::Key;
 
 use crate::error::AnswerError;
 use crate::expert_load::expert_load;
-use crate::known::{Asked, Known, KnownPrograms, LoadOf, Lowered, Work};
-use crate::question::Question;
+use crate::known::{Asked, Known, LoadOf, Lowered, Work};
+use crate::question::{Question, Shared};
 
 /// What goes through the pipeline together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,8 +71,8 @@ pub struct Kept {
     loads: Vec<KeptLoad>,
     /// The tables that were written last, oldest first: few decisions concern them.
     tables: Vec<KeptTable>,
-    /// Programs of other questions.
-    shared: Option<Arc<KnownPrograms>>,
+    /// What other questions have found.
+    shared: Option<Arc<Shared>>,
 }
 
 /// Loads, and tables, that are kept.
@@ -102,7 +102,7 @@ struct KeptLoad {
 impl Kept {
     /// With what questions have in common that were asked like this one. Code from outside keeps to itself.
     pub fn sharing(question: &Question) -> Self {
-        let shared = question.own_code().is_empty().then(|| Arc::clone(&question.programs));
+        let shared = question.own_code().is_empty().then(|| Arc::clone(&question.shared));
         Self { shared, ..Self::default() }
     }
 
@@ -133,7 +133,7 @@ impl Kept {
         let load = match (&self.shared, &question.scenario.counted) {
             (Some(shared), None) => {
                 let routing = question.scenario.routing;
-                shared.load(LoadOf { experts, top_k, tokens, routing, places: places.cloned() }, find)
+                shared.programs.load(LoadOf { experts, top_k, tokens, routing, places: places.cloned() }, find)
             }
             _ => find(),
         };
@@ -158,7 +158,7 @@ impl Kept {
         let Some(shared) = shared.as_ref().filter(|_| !is_chunk) else { return write() };
         let (tokens, users, context) = flow.seen();
         let work = Work::Layer { tokens, users, context, load, queue: input_queue(question) };
-        shared.program(&asked(question, work, Some(layout), mapping), write)
+        shared.programs.program(&asked(question, work, Some(layout), mapping), write)
     }
 
     /// The program of a table.
@@ -179,7 +179,7 @@ impl Kept {
                 let (tokens, is_prefill) = (tokens_of_table(is_head, flow), matches!(flow, Flow::Prefill { .. }));
                 let is_prefill = is_prefill && !is_head;
                 let work = Work::Table { is_head, entries, data_type, tokens, is_prefill };
-                shared.program(&asked(question, work, None, mapping), write)?
+                shared.programs.program(&asked(question, work, None, mapping), write)?
             }
             None => write()?,
         };

@@ -36,8 +36,8 @@ pub fn prefill_layer(request: &LayerRequest<'_>, key_block: u64) -> Result<Progr
     prefill_layer_with(request, key_block, &OwnRewrites::NONE)
 }
 
-/// The same with rewrites from outside. A chunk has an order of its own; of its graph it reads rotations, how experts are
-/// chosen and multiplied, and whether products read their accumulators in place.
+/// The same with rewrites from outside. A chunk has an order of its own; of its graph it reads rotations, how experts
+/// are chosen and multiplied, and whether products read their accumulators in place.
 ///
 /// # Errors
 /// As [`prefill_layer`], and where a rewrite from outside refuses.

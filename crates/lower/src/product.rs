@@ -144,14 +144,15 @@ fn first_between(step: u64, modulus: u64, low: u64, high: u64) -> Option<u64> {
     if step == 0 {
         return None;
     }
-    // Before any multiple overshoots.
+    // Before any multiple overshoots: there is one where it is no further above `low` than `high` is.
     let first = low.div_ceil(step);
-    if first * step <= high {
+    if (step - low % step) % step <= high - low {
         return Some(first);
     }
     // `count * step - turns * modulus` is between: `turns * modulus` modulo `step` is between these.
     let turns = first_between(modulus % step, step, (step - high % step) % step, (step - low % step) % step)?;
-    Some((turns * modulus + low).div_ceil(step))
+    let before = u128::from(turns) * u128::from(modulus) + u128::from(low);
+    u64::try_from(before.div_ceil(u128::from(step))).ok()
 }
 
 const fn common_divisor(one: u64, other: u64) -> u64 {

@@ -1,5 +1,5 @@
-//! The page of what an answer costs: everything that it says, and a sheet that reckons machines and money anew from what
-//! a planner fills in.
+//! The page of what an answer costs: everything that it says, and a sheet that reckons machines and money anew from
+//! what a planner fills in.
 
 use crate::document::{Cell, Data, Document, Machine, Planned};
 use crate::generic::{self, Heading};

@@ -325,7 +325,8 @@ fn a_size_has_a_sheet_with_its_price_filled_in() {
     }
 }
 
-/// The sheet's formulas give what the cost itself says: 16 wafers at 42 dollars an hour, 730 tok/s for half of the time.
+/// The sheet's formulas give what the cost itself says: 16 wafers at 42 dollars an hour, 730 tok/s for half of the
+/// time.
 #[test]
 fn a_cost_has_a_sheet_that_says_what_it_says() {
     let main = json!({

@@ -110,8 +110,8 @@ impl Metrics {
         Self { registry, ..new }
     }
 
-    /// A request came, which is this retry in the words of its client. What no SDK says is `unknown`, as is what is said
-    /// beyond `MOST_RETRIES`: a client must not make names at will.
+    /// A request came, which is this retry in the words of its client. What no SDK says is `unknown`, as is what is
+    /// said beyond `MOST_RETRIES`: a client must not make names at will.
     pub fn received(&self, retry: Option<&str>) {
         let known = retry.and_then(|retry| retry.parse::<u8>().ok()).filter(|retry| *retry <= MOST_RETRIES);
         let retry = known.map_or_else(|| "unknown".to_owned(), |retry| retry.to_string());

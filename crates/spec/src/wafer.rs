@@ -132,8 +132,8 @@ impl Wafer {
         self.working().1
     }
 
-    /// Columns and rows that are left where every fault takes a row, or a column where that leaves more: of so many, the
-    /// largest rectangle is the one that is nearest to a square.
+    /// Columns and rows that are left where every fault takes a row, or a column where that leaves more: of so many,
+    /// the largest rectangle is the one that is nearest to a square.
     fn working(&self) -> (u64, u64) {
         let whole = |key: Key| self.figure(key).value as u64;
         let (columns, rows, faults) = (whole(Key::UsableColumns), whole(Key::UsableRows), whole(Key::FaultyPes));

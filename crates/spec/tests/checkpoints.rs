@@ -165,8 +165,8 @@ fn a_file_of_model_optimizer_beside_is_read_and_a_folder_is_searched() {
     assert!(message.contains("hf_quant_config.json: not valid JSON"), "{message}");
 }
 
-/// As NVIDIA, Qwen and DeepSeek publish theirs: left out by their number, left out by a name of their own, converted with
-/// all else.
+/// As NVIDIA, Qwen and DeepSeek publish theirs: left out by their number, left out by a name of their own, converted
+/// with all else.
 #[test]
 fn layers_for_multi_token_prediction_have_formats_of_their_own() {
     let modelopt = |left: Value| {

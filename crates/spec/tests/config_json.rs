@@ -260,6 +260,8 @@ fn broken_json_is_placed_by_line_and_column() {
         assert!(matches!(error, SpecError::Syntax { .. }), "{error:?}");
         assert!(error.to_string().starts_with(expected), "{error}");
     }
+    let counts = Model::from_config_json("[[[3, 4]]]", "f").unwrap_err().to_string();
+    assert!(counts.contains("as EPLB counts loads of experts (simctl routing)"), "{counts}");
     let nested = "[".repeat(100_000);
     assert!(Model::from_config_json(&nested, "f").unwrap_err().to_string().contains("recursion limit"));
 }

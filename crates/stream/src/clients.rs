@@ -1,9 +1,9 @@
 //! Clients between a load and the machine: they ask a service that has quotas, are refused, wait as their libraries
 //! wait, and see answers from outside.
 //!
-//! [`Clients`] is a load made of another one. A request of that load is what a user *wants*; the *attempts* are what its
-//! client sends. An attempt that the account or the queue refuses never reaches the machine. How long a client waits
-//! before the next is for its [`ClientProfile`]: layers of retries, each around the one before.
+//! [`Clients`] is a load made of another one. A request of that load is what a user *wants*; the *attempts* are what
+//! its client sends. An attempt that the account or the queue refuses never reaches the machine. How long a client
+//! waits before the next is for its [`ClientProfile`]: layers of retries, each around the one before.
 
 mod delivery;
 mod outcome;
@@ -367,7 +367,8 @@ impl<L: LoadSource> LoadSource for Clients<L> {
     fn lost(&mut self, lost: &Lost<'_>, now: Time) -> Option<Request> {
         let place = lost.request.user;
         let wanted = self.wanted.get_mut(place as usize).and_then(Option::as_mut)?;
-        // What a machine lost, or never had room for, is not paid; a client that hangs up pays for what was made. Nothing is published of either.
+        // What a machine lost, or never had room for, is not paid; a client that hangs up pays for what was made.
+        // Nothing is published of either.
         let used = match lost.loss {
             Loss::Outage | Loss::Queue => Used::default(),
             Loss::Deadline => Used { prompt: lost.request.prompt, cached: lost.cached, output: lost.produced },

@@ -138,8 +138,8 @@ pub trait LoadSource: std::fmt::Debug {
         self.after(lost.request.user, now)
     }
 
-    /// The session of a user's present request was summarised, so that it is shorter: what the request has now. Nothing where
-    /// it stays as it is.
+    /// The session of a user's present request was summarised, so that it is shorter: what the request has now. Nothing
+    /// where it stays as it is.
     fn shortened(&mut self, _user: u32) -> Option<Shorter> {
         None
     }

@@ -22,8 +22,8 @@ const MOST_HASHES: usize = 1 << 27;
 const NONE: u32 = u32::MAX;
 /// The key of what all sessions have in common.
 const COMMON: u64 = u64::MAX;
-/// A hashed block of more requests than this part of all, and than so many, is common to sessions: a guess (no session of
-/// the public traces has a hundredth of their requests).
+/// A hashed block of more requests than this part of all, and than so many, is common to sessions: a guess (no session
+/// of the public traces has a hundredth of their requests).
 const COMMON_PART: f64 = 0.01;
 const COMMON_USES: f64 = 16.0;
 
@@ -244,7 +244,8 @@ impl Trace {
     }
 
     /// For each request with a time of its own, what it belongs to: its session; among hashed prompts the request that
-    /// it continues, whose last or last but one block it has (the last is seldom full); else itself. Blocks of more than
+    /// it continues, whose last or last but one block it has (the last is seldom full); else itself. Blocks of more
+    /// than
     /// `COMMON_PART` of all requests are instructions of a system, and tie nothing together.
     pub fn families(&self) -> &[u32] {
         self.families.get_or_init(|| {

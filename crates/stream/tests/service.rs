@@ -145,8 +145,8 @@ fn what_is_asked_for_is_reserved() {
     assert!(share > 0.8 && share < 1.0 && returned.refused_quota > 0, "{share}");
 }
 
-/// opencode takes a refused quota of tokens for a context that is too long: it asks for a summary at once, stops where that
-/// is refused too, and comes again when a person asks; a refused quota of requests it waits for.
+/// opencode takes a refused quota of tokens for a context that is too long: it asks for a summary at once, stops where
+/// that is refused too, and comes again when a person asks; a refused quota of requests it waits for.
 #[test]
 fn a_refused_quota_of_tokens_is_taken_for_a_context_that_is_too_long() {
     let plan = "tokens = { minute = 20000 }\nrefund = true";

@@ -13,9 +13,9 @@ const CRATE: &str = "crates/wafersim/examples/outside";
 /// What it says of the facade there.
 const BY_PATH: &str = "wafersim = { path = \"../..\" }";
 
-/// Builds and runs `crates/wafersim/examples/outside` against what `cargo xtask package` has made: packages and everything
-/// that they need lie in one directory source, and cargo sees no other. The program fails where an own placement, or
-/// any other piece from outside, does not change the answer.
+/// Builds and runs `crates/wafersim/examples/outside` against what `cargo xtask package` has made: packages and
+/// everything that they need lie in one directory source, and cargo sees no other. The program fails where an own
+/// placement, or any other piece from outside, does not change the answer.
 ///
 /// # Errors
 /// Where a package is missing, or a program cannot be started or does not succeed.

@@ -59,8 +59,8 @@ pub struct RunFlags {
     /// So many machines, each as answered: users, tokens, power and money of all (`simctl cost` has more).
     #[arg(long, value_name = "MACHINES", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     machines: Option<u32>,
-    /// Beside the answer one wafer whose weights come from outside while it computes, at so many GB/s [default: those of
-    /// a link between wafers].
+    /// Beside the answer one wafer whose weights come from outside while it computes, at so many GB/s [default: those
+    /// of a link between wafers].
     #[arg(long, value_name = "GB/S", num_args = 0..=1, default_missing_value = "link", allow_negative_numbers = true)]
     weight_streaming: Option<String>,
     /// Ten lines instead of the whole answer.

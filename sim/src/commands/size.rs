@@ -52,8 +52,8 @@ pub struct SizeFlags {
     /// Requests a second in all, of a load of kind `open`.
     #[arg(long, value_name = "REQUESTS", allow_negative_numbers = true, conflicts_with = "users")]
     rate: Option<String>,
-    /// Requests of all users as they were recorded, in place of a load: times, lengths and prefixes are the trace's, and
-    /// each machine gets whole sessions of it (formats: docs/src/request-traces.md).
+    /// Requests of all users as they were recorded, in place of a load: times, lengths and prefixes are the trace's,
+    /// and each machine gets whole sessions of it (formats: docs/src/request-traces.md).
     #[arg(long, value_name = "FILE", conflicts_with_all = ["users", "rate", "context"])]
     trace: Option<PathBuf>,
     /// Format of the trace [default: what its content says].
@@ -91,8 +91,8 @@ pub struct SizeFlags {
     /// Data type of the KV cache.
     #[arg(long, value_name = "TYPE", value_parser = choice::data_types())]
     kv: Option<String>,
-    /// How tokens choose experts: `uniform`, `skewed`, or a file that says how often each expert was chosen (counts or a
-    /// trace, in any form that `simctl routing inspect` reads).
+    /// How tokens choose experts: `uniform`, `skewed`, or a file that says how often each expert was chosen (counts or
+    /// a trace, in any form that `simctl routing inspect` reads).
     #[arg(long, value_name = "MODEL|FILE")]
     routing: Option<String>,
     /// Sets anything of the scenario, for example `load.common=65536` or `machine.speculation.draft_length=3`; may be

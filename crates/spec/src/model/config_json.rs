@@ -55,7 +55,10 @@ struct Trunk {
 pub(super) fn parse(text: &str, file: &str, beside: Option<(&str, &str)>) -> Result<Model, SpecError> {
     let value = python::json(text, file)?;
     let Value::Object(map) = &value else {
-        let detail = "the text must be a JSON object, '{ ... }', from line 1 column 1".into();
+        let counts = value.get(0).is_some_and(|row| row.is_array());
+        let seen =
+            if counts { ": this is a list of lists, as EPLB counts loads of experts (simctl routing)" } else { "" };
+        let detail = format!("the text must be a JSON object, '{{ ... }}', from line 1 column 1{seen}");
         return Err(SpecError::Syntax { file: file.into(), detail });
     };
     let outer = Fields { file, prefix: "", map };

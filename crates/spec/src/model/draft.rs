@@ -26,7 +26,8 @@ impl Model {
         })
     }
 
-    /// The layers for multi-token prediction as a model, where the checkpoint has some, stored as its files say of them.
+    /// The layers for multi-token prediction as a model, where the checkpoint has some, stored as its files say of
+    /// them.
     pub fn next_token_predictor(&self) -> Option<Self> {
         let like = self.layers.last().filter(|_| self.next_token_layers > 0)?;
         let layer = Layer {

@@ -131,8 +131,8 @@ impl Scenario {
         }
     }
 
-    /// Where data types were left open (`asked`), a draft model takes those of its checkpoint: a file of its own, or the
-    /// layers for multi-token prediction of the model's.
+    /// Where data types were left open (`asked`), a draft model takes those of its checkpoint: a file of its own, or
+    /// the layers for multi-token prediction of the model's.
     pub fn fit_draft_precision(&mut self, asked: Option<PrecisionFile>, draft: &Model) {
         let (Some(asked), Some(checkpoint)) = (asked, draft.checkpoint.as_ref()) else { return };
         let precision = asked.over(checkpoint.precision);

@@ -117,8 +117,8 @@ impl Wafer {
         }
     }
 
-    /// A wafer from TOML text. `file` is named in errors. With `base`, the name of a built-in wafer, parameters that are
-    /// left out are those of that one, its title too; a parameter that is given replaces the whole figure.
+    /// A wafer from TOML text. `file` is named in errors. With `base`, the name of a built-in wafer, parameters that
+    /// are left out are those of that one, its title too; a parameter that is given replaces the whole figure.
     ///
     /// # Errors
     /// Where the text is no TOML, a parameter is missing, unknown, out of range or has another unit.

@@ -39,7 +39,8 @@ pub struct ClientOutcome {
     /// Attempts that waited for room longer than the plan lets them.
     #[serde(default, skip_serializing_if = "is_none")]
     pub expired: u64,
-    /// Times that a client took a refused quota for a context that is too long, stopped, and was asked again by a person.
+    /// Times that a client took a refused quota for a context that is too long, stopped, and was asked again by a
+    /// person.
     #[serde(default, skip_serializing_if = "is_none")]
     pub stopped: u64,
     /// Summaries of sessions that were made for that reason.

@@ -77,9 +77,9 @@ pub struct RetryLayer {
     pub header: HeaderRule,
 }
 
-/// A client that takes the words of a refused quota of tokens ("too many tokens processed") for a context that is too long.
-/// It does not wait: it has the session summarised at once, and where that is refused too, it stops, until a person
-/// asks again.
+/// A client that takes the words of a refused quota of tokens ("too many tokens processed") for a context that is too
+/// long. It does not wait: it has the session summarised at once, and where that is refused too, it stops, until a
+/// person asks again.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Overflow {
     /// Tokens of the summary.
@@ -91,8 +91,8 @@ pub struct Overflow {
 impl Overflow {
     /// Tokens of a summary: a guess, 500 to 8,000.
     pub const SUMMARY: u32 = 2000;
-    /// Seconds until a person has seen that the agent has stopped, and asks again: a guess, 5 to 120, as for the time to
-    /// think.
+    /// Seconds until a person has seen that the agent has stopped, and asks again: a guess, 5 to 120, as for the time
+    /// to think.
     pub const AGAIN: f64 = 30.0;
 }
 
@@ -167,8 +167,8 @@ impl ClientProfile {
             }
             // 1.18: the main request is sent 6 times.
             "opencode" => (Some(32_000), vec![layer(5, backoff(2.0, 2.0, 30.0, [1.0, 1.25]), HeaderRule::Obey)]),
-            // 0.15: the SDK 4 times, in 7 tries that do not see the header, in 11 of the stream. 0.24 asks for 32,000 tokens
-            // (0.15: 8,000), and its tries are the same, as far as they were counted: 56 in the first 150 s.
+            // 0.15: the SDK 4 times, in 7 tries that do not see the header, in 11 of the stream. 0.24 asks for 32,000
+            // tokens (0.15: 8,000), and its tries are the same, as far as they were counted: 56 in the first 150 s.
             "qwen-code" => {
                 let sdk = layer(3, OPENAI.backoff, HeaderRule::RefuseAbove(120.0));
                 let own = layer(6, backoff(1.5, 2.0, 30.0, [0.7, 1.3]), HeaderRule::Ignore);
@@ -195,7 +195,8 @@ impl ClientProfile {
                 });
             }
         };
-        // Counted against an endpoint with the vendor's text: the prompt once, the summary once, and it ends with an error.
+        // Counted against an endpoint with the vendor's text: the prompt once, the summary once, and it ends with an
+        // error.
         let overflow = (name == "opencode").then(Overflow::default);
         Ok(Self { name: name.into(), max_tokens, layers, overflow })
     }

@@ -47,8 +47,8 @@ pub struct ClientsFile {
     /// Layers of retries, the innermost first; the preset's where left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layers: Option<Vec<RetryLayer>>,
-    /// Whether they take a refused quota of tokens for a context that is too long: they have the session summarised in place of
-    /// waiting, and stop where that is refused too; as the preset where left out.
+    /// Whether they take a refused quota of tokens for a context that is too long: they have the session summarised in
+    /// place of waiting, and stop where that is refused too; as the preset where left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overflow: Option<bool>,
     /// Tokens of such a summary; 2,000 where left out. Only with `overflow`.

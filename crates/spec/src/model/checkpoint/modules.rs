@@ -16,8 +16,8 @@ use crate::precision::RoleGroup;
 /// What stands before `layers.` in the names of public checkpoints.
 const PREFIXES: [&str; 4] = ["model.language_model.", "language_model.model.", "model.", ""];
 
-/// What stands before the number in the names of layers for multi-token prediction, where they are not numbered on after
-/// the model's (Qwen3-Next and Qwen3.5, MiMo).
+/// What stands before the number in the names of layers for multi-token prediction, where they are not numbered on
+/// after the model's (Qwen3-Next and Qwen3.5, MiMo).
 const PREDICTORS: [&str; 2] = ["mtp.layers", "mtp_layers"];
 /// What a pattern of theirs has in it.
 const MTP: &str = "mtp";
@@ -179,8 +179,8 @@ impl Patterns {
         self.found_in(&format!("layers.{layer}.{name}"))
     }
 
-    /// Whether a pattern names a module of a layer for multi-token prediction by the name of its own. One of another layer
-    /// of the same number does not.
+    /// Whether a pattern names a module of a layer for multi-token prediction by the name of its own. One of another
+    /// layer of the same number does not.
     fn own(&self, whole: &str) -> bool {
         self.plain.iter().any(|plain| plain.contains(MTP) && between_dots(whole, plain))
             || PREFIXES.iter().any(|prefix| self.predictors.is_match(&format!("{prefix}{whole}")))

@@ -210,8 +210,8 @@ pub(super) fn gemma4(fields: &Fields<'_>, trunk: &Trunk) -> Result<Vec<Layer>, S
 /// Width of heads and KV heads, where they are said.
 type Sizes = (Option<u64>, Option<u64>);
 
-/// Width of heads and KV heads of the layers that see everything, as newer versions of the package write them: an object
-/// for each of these layers, all alike.
+/// Width of heads and KV heads of the layers that see everything, as newer versions of the package write them: an
+/// object for each of these layers, all alike.
 fn of_layers(fields: &Fields<'_>, trunk: &Trunk) -> Result<Option<Sizes>, SpecError> {
     const KEY: &str = "per_layer_config";
     if !fields.is_given(KEY) {
