@@ -14,6 +14,7 @@
 //! goes on. When nothing of that is outstanding and the program has not ended, it never will: that is a deadlock.
 
 mod audit;
+mod bands;
 mod core;
 mod queue;
 mod router;

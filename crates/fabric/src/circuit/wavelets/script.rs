@@ -1,14 +1,15 @@
 //! A stretch of the schedule, flattened for the engine of wavelets: streams with absolute coordinates, and for each
 //! color which steps use it.
 
-use std::collections::BTreeSet;
+use std::ops::Range;
 
 use wafersim_program::Axis;
 
+use super::bands::Bands;
 use super::queue::FROM_CORE;
 use crate::circuit::contents::StreamId;
 use crate::circuit::lowered::{Lowered, Part, Stage};
-use crate::circuit::route::{Area, CoreOperation};
+use crate::circuit::route::{Area, CoreOperation, Lines};
 use crate::circuit::timing::Tick;
 
 /// No flow.
@@ -71,6 +72,12 @@ struct Through {
     counts: Vec<u64>,
 }
 
+impl Through {
+    const fn key(&self) -> (u16, u32) {
+        (self.color, self.turn)
+    }
+}
+
 /// The flows of an operation: those taken and sent, or [`NONE`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Flows {
@@ -101,9 +108,22 @@ pub(in crate::circuit) struct Script<'a> {
     pub(super) flows: Vec<Flow>,
     /// Number of the first flow of each part, by stage.
     first_flow: Vec<Vec<u32>>,
+    /// By stage; what is of a color and a turn side by side.
     through: Vec<Vec<Through>>,
-    /// By color: the places of the schedule, and the turns in them, that use it.
-    uses: Vec<Vec<(u32, u32)>>,
+    /// By stage: where its parts that carry wavelets lie, and what goes through.
+    parts_at: Vec<Bands>,
+    through_at: Vec<Bands>,
+    /// By color: its uses, one after the other.
+    uses: Vec<Vec<Use>>,
+}
+
+/// A use of a color.
+#[derive(Debug, Clone)]
+struct Use {
+    /// The place in the schedule, and the turn.
+    at: (u32, u32),
+    /// What of its stage goes through.
+    through: Range<usize>,
 }
 
 impl<'a> Script<'a> {
@@ -115,6 +135,8 @@ impl<'a> Script<'a> {
             flows: Vec::new(),
             first_flow: vec![Vec::new(); lowered.stages.len()],
             through: (0..lowered.stages.len()).map(|_| Vec::new()).collect(),
+            parts_at: (0..lowered.stages.len()).map(|_| Bands::default()).collect(),
+            through_at: (0..lowered.stages.len()).map(|_| Bands::default()).collect(),
             uses: vec![Vec::new(); usize::from(u16::try_from(lowered.colors).unwrap_or(u16::MAX))],
         };
         let mut known = vec![false; lowered.stages.len()];
@@ -123,11 +145,13 @@ impl<'a> Script<'a> {
             if !std::mem::replace(&mut known[stage as usize], true) {
                 script.add(stage as usize);
             }
-            let turns: BTreeSet<(u16, u32)> =
-                script.through[stage as usize].iter().map(|through| (through.color, through.turn)).collect();
-            for (color, turn) in turns {
+            let mut end = 0;
+            for same in script.through[stage as usize].chunk_by(|one, other| one.key() == other.key()) {
+                let through = end..end + same.len();
+                end = through.end;
+                let (color, turn) = same[0].key();
                 if let Some(uses) = script.uses.get_mut(usize::from(color)) {
-                    uses.push((at, turn));
+                    uses.push(Use { at: (at, turn), through });
                 }
             }
         }
@@ -175,20 +199,37 @@ impl<'a> Script<'a> {
                 }
             }
         }
+        self.through[stage].sort_by_key(Through::key);
+        let through: Vec<(u32, Area)> = (0..).zip(&self.through[stage]).map(|(index, one)| (index, one.area)).collect();
+        self.through_at[stage] = Bands::new(&through);
+        let parts = (0..).zip(&self.lowered.stages[stage].parts);
+        let parts: Vec<(u32, Area)> = parts
+            .filter_map(|(number, part)| match part {
+                Part::Carry(lines) => Some((number, lines.area)),
+                _ => None,
+            })
+            .collect();
+        self.parts_at[stage] = Bands::new(&parts);
     }
 
     pub(super) fn stage(&self, at: u32) -> Option<&'a Stage> {
         if at < self.end { self.lowered.stage(at as usize) } else { None }
     }
 
+    /// The parts of a stage whose lines a place is on, each with its number.
+    fn lines_at(&self, stage: usize, (x, y): (u32, u32)) -> impl Iterator<Item = (usize, &'a Lines)> {
+        let parts = &self.lowered.stages[stage].parts;
+        self.parts_at[stage].near((x, y)).iter().filter_map(move |&number| match parts.get(number as usize) {
+            Some(Part::Carry(lines)) if lines.area.contains(x, y) => Some((number as usize, lines)),
+            _ => None,
+        })
+    }
+
     /// The operation of a place in a step.
     pub(super) fn operation(&self, at: u32, (x, y): (u32, u32), mut index: usize) -> Option<Flows> {
         let stage = *self.lowered.schedule.get(at as usize)? as usize;
-        for (part, &first) in self.lowered.stages[stage].parts.iter().zip(&self.first_flow[stage]) {
-            let Part::Carry(lines) = part else { continue };
-            if !lines.area.contains(x, y) {
-                continue;
-            }
+        for (number, lines) in self.lines_at(stage, (x, y)) {
+            let first = self.first_flow[stage][number];
             let operations = lines.operations_at(x, y);
             match operations.get(index) {
                 Some(CoreOperation::Send { stream }) => {
@@ -208,14 +249,11 @@ impl<'a> Script<'a> {
 
     /// How many operations a place has in a step, along x and along y.
     pub(super) fn operations_along(&self, at: u32, (x, y): (u32, u32)) -> [u16; 2] {
-        let parts = self.stage(at).map_or(&[][..], |stage| &stage.parts);
         let mut along = [0u16; 2];
-        for part in parts {
-            let Part::Carry(lines) = part else { continue };
-            if lines.area.contains(x, y) {
-                let count = &mut along[usize::from(lines.axis == Axis::Y)];
-                *count = count.saturating_add(lines.operations_at(x, y).len().min(usize::from(u16::MAX)) as u16);
-            }
+        let Some(&stage) = self.lowered.schedule.get(at as usize).filter(|_| at < self.end) else { return along };
+        for (_, lines) in self.lines_at(stage as usize, (x, y)) {
+            let count = &mut along[usize::from(lines.axis == Axis::Y)];
+            *count = count.saturating_add(lines.operations_at(x, y).len().min(usize::from(u16::MAX)) as u16);
         }
         along
     }
@@ -225,18 +263,20 @@ impl<'a> Script<'a> {
         let Some(uses) = self.uses.get(usize::from(color)) else {
             return NextUse { index, at: (self.end, 0), wavelets: 0 };
         };
-        while let Some(&(at, turn)) = uses.get(index as usize) {
-            let stage = self.lowered.schedule[at as usize] as usize;
+        while let Some(Use { at, through }) = uses.get(index as usize) {
+            let stage = self.lowered.schedule[at.0 as usize] as usize;
+            let near = self.through_at[stage].near((x, y));
+            let first = near.partition_point(|&index| (index as usize) < through.start);
+            let of_use = near[first..].iter().map(|&index| index as usize).take_while(|index| *index < through.end);
             let mut wavelets = 0;
-            let wanted = |through: &&Through| through.color == color && through.turn == turn;
-            for through in self.through[stage].iter().filter(wanted) {
+            for through in of_use.map(|index| &self.through[stage][index]) {
                 if through.area.contains(x, y) {
                     let position = if through.vertical { y - through.area.y } else { x - through.area.x };
                     wavelets += through.counts.get(position as usize).copied().unwrap_or(0);
                 }
             }
             if wavelets > 0 {
-                return NextUse { index, at: (at, turn), wavelets };
+                return NextUse { index, at: *at, wavelets };
             }
             index += 1;
         }
