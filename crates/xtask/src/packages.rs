@@ -12,7 +12,7 @@ use crate::Library;
 pub struct Embedded {
     /// The source.
     pub source: PathBuf,
-    /// What it says, from its own folder.
+    /// What it says, from its own folder; of a path put together, how it begins.
     pub written: String,
 }
 
@@ -50,7 +50,7 @@ pub fn embedded(library: &Library) -> Result<Vec<Embedded>> {
     let mut found = Vec::new();
     for source in sources(&library.folder.join("src"))? {
         let text = fs::read_to_string(&source).with_context(|| source.display().to_string())?;
-        for call in ["include_str!(\"", "include_bytes!(\""] {
+        for call in ["include_str!(\"", "include_bytes!(\"", "include_str!(concat!(\""] {
             let after = text.split(call).skip(1);
             let written = after.filter_map(|rest| rest.split_once('"')).map(|(path, _)| path.to_owned());
             found.extend(written.map(|written| Embedded { source: source.clone(), written }));

@@ -1,4 +1,5 @@
-//! `simctl schema`: JSON Schemas of the outputs, as they are shipped in `docs/schemas/`.
+//! `simctl schema`: JSON Schemas of the outputs, as they are shipped in `docs/schemas/`; `sim/schemas/` links to them for
+//! the package.
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
@@ -10,7 +11,7 @@ macro_rules! schemas {
     ($($name:literal)*) => {
         /// Each by the name of its command, words joined by `-`.
         const SCHEMAS: &[(&str, &str)] =
-            &[$(($name, include_str!(concat!("../../../docs/schemas/", $name, ".json")))),*];
+            &[$(($name, include_str!(concat!("../../schemas/", $name, ".json")))),*];
     };
 }
 
