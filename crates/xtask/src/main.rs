@@ -74,10 +74,13 @@ impl Chore {
                 run("maturin", &["build", "--release", "-m", "python/Cargo.toml", "-o", "target/wheels"], &[])
             }
             Self::Package { no_verify } => {
-                let always =
-                    ["package", "--workspace", "--exclude", "wafersim-benches", "--exclude", "xtask", "--allow-dirty"];
-                let verify: &[&str] = if no_verify { &["--no-verify"] } else { &[] };
-                cargo(&[&always, verify].concat(), &[])
+                let mut arguments = vec!["package", "--workspace", "--allow-dirty"];
+                // What is not published.
+                arguments.extend(
+                    ["wafersim-benches", "wafersim-fuzzing", "xtask"].iter().flat_map(|one| ["--exclude", one]),
+                );
+                arguments.extend(no_verify.then_some("--no-verify"));
+                cargo(&arguments, &[])
             }
             Self::Outside => xtask::outside::run(),
             Self::Dist => xtask::dist::build(),
