@@ -200,25 +200,26 @@ def test_ctrl_c_ends_the_waiting():
     assert process.returncode != 0 and "KeyboardInterrupt" in said
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads are looked up in /proc")
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT there")
 @pytest.mark.parametrize(
     "call",
     ["search(effort='thorough')", "answer(search='thorough')", "size(users=300, context=100_000, ttft_p95='1s', speed_p5=300)"],
 )
 def test_ctrl_c_ends_the_work(call):
-    """The thread that computes is gone soon after: it does not go on for nobody."""
+    """Nothing is computed soon after: it does not go on for nobody. Threads of a pool stay, and have nothing to do."""
     code = f"""
-import os, time, wafersim
+import time, wafersim
 def at_work():
-    names = [open(f"/proc/self/task/{{task}}/comm").read().strip() for task in os.listdir("/proc/self/task")]
-    return "wafersim" in names
+    before = time.process_time()
+    time.sleep(1.0)
+    return time.process_time() - before > 0.1
 print("ready", flush=True)
 try:
     wafersim.{call}
 except KeyboardInterrupt:
     print("stopped", flush=True)
 while at_work():
-    time.sleep(0.1)
+    pass
 print("gone", flush=True)
 """
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
