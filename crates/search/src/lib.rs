@@ -25,6 +25,7 @@
 //! their order.
 
 pub mod ablate;
+mod effort;
 pub mod explore;
 mod kv;
 pub mod moves;
@@ -32,6 +33,7 @@ pub mod space;
 pub mod trees;
 
 pub use ablate::{Ablated, Taken, Way, ablate, way};
-pub use explore::{Effort, Found, Judge, Judged, Search, explore, growth, refine, refine_each, survey};
+pub use effort::Effort;
+pub use explore::{Found, Judge, Judged, Search, explore, growth, refine, refine_each, survey};
 pub use moves::Move;
 pub use space::{Decision, Pins, Point, Space};

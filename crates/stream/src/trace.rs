@@ -245,8 +245,7 @@ impl Trace {
 
     /// For each request with a time of its own, what it belongs to: its session; among hashed prompts the request that
     /// it continues, whose last or last but one block it has (the last is seldom full); else itself. Blocks of more
-    /// than
-    /// `COMMON_PART` of all requests are instructions of a system, and tie nothing together.
+    /// than `COMMON_PART` of all requests are instructions of a system, and tie nothing together.
     pub fn families(&self) -> &[u32] {
         self.families.get_or_init(|| {
             // The family of each last block.

@@ -1,5 +1,5 @@
-//! `simctl schema`: JSON Schemas of the outputs, as they are shipped in `docs/schemas/`; `sim/schemas/` links to them for
-//! the package.
+//! `simctl schema`: JSON Schemas of the outputs, as they are shipped in `docs/schemas/`. `sim/schemas/` links to them
+//! for the package.
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
@@ -17,8 +17,8 @@ macro_rules! schemas {
 
 schemas! {
     "run" "compare" "bound" "goal" "size" "cost" "plan" "stream" "explain" "trace-inspect" "validate" "values"
-    "crosscheck" "traffic" "place" "results-show" "results-diff" "routing-inspect" "graph" "map" "mappings" "models" "wafers"
-    "settings"
+    "crosscheck" "traffic" "place" "results-show" "results-diff" "routing-inspect" "graph" "map" "mappings" "models"
+    "wafers" "settings"
 }
 
 /// Flags of `schema`.
