@@ -18,7 +18,7 @@ use wafersim_spec::{Bytes, Hertz, Model, Precision, Wafer};
 
 pub use boundaries::{Crossing, crossing};
 pub use mesh::{Binds, Demand, Mesh, Shortest};
-use stages::Chains;
+use stages::{Chains, Layers};
 pub use stages::{Products, Stage};
 
 /// What is asked of the machine.
@@ -108,13 +108,15 @@ pub struct Term {
 
 /// The bound for a model on wafers.
 pub fn bound(model: &Model, wafer: &Wafer, load: &BoundLoad) -> Bound {
-    let held = stages::held_bytes(model, load);
+    let layers = Layers::new(model);
+    let held = layers.held_bytes(load);
     let pes = wafer.columns().saturating_mul(wafer.rows()).max(1);
     let room = wafer.free_bytes() * pes;
     let fewest_wafers = u32::try_from(held.0.div_ceil(room.0.max(1)).max(1)).unwrap_or(u32::MAX);
     let (peak, measured) = rates(wafer, &load.precision);
     let hop = wafer.value(Key::HopLatency, RateSet::Silicon);
-    let at = |macs_per_cycle: f64| limit(model, wafer, load, fewest_wafers, Mesh { hop, pes, macs_per_cycle });
+    let way = Token { chains: stages::chains(&layers, load), macs: layers.all_macs(load) };
+    let at = |macs_per_cycle: f64| limit(&way, wafer, load, fewest_wafers, Mesh { hop, pes, macs_per_cycle });
     Bound {
         model: model.name.clone(),
         wafer: wafer.name.clone(),
@@ -141,14 +143,21 @@ fn rates(wafer: &Wafer, precision: &Precision) -> (f64, f64) {
     (others.into_iter().fold(mapped, f64::max), mapped)
 }
 
-fn limit(model: &Model, wafer: &Wafer, load: &BoundLoad, fewest_wafers: u32, mesh: Mesh) -> Limit {
+/// What is asked for one token, at any rate.
+struct Token {
+    chains: Chains,
+    /// Multiply-accumulates.
+    macs: u64,
+}
+
+fn limit(token: &Token, wafer: &Wafer, load: &BoundLoad, fewest_wafers: u32, mesh: Mesh) -> Limit {
     let room = wafer.free_bytes().0.max(1);
     let pes_of = |stage: &Stage| stage.bytes.0.div_ceil(room).clamp(1, mesh.pes);
     let microseconds = |cycles: f64| cycles / load.clock.0 * 1e6;
     let link_us = wafer.value(Key::LinkLatency, RateSet::Silicon);
     let link = link_us * 1e-6 * load.clock.0;
 
-    let Chains { stages, chains } = stages::chains(model, load);
+    let Chains { stages, chains } = &token.chains;
     let shortest: Vec<Shortest> =
         stages.iter().map(|stage| mesh.shortest(Demand { macs: stage.macs, pes: pes_of(stage) })).collect();
     // Every chain is a bound, and the largest holds.
@@ -168,7 +177,7 @@ fn limit(model: &Model, wafer: &Wafer, load: &BoundLoad, fewest_wafers: u32, mes
         }
     }
     let pass_us = microseconds((in_stages - crossing.given_away).max(0.0)) + f64::from(crossing.links) * link_us;
-    let macs = stages::all_macs(model, load) as f64 * load.users as f64 * load.tokens as f64;
+    let macs = token.macs as f64 * load.users as f64 * load.tokens as f64;
     let work = |wafers: u32| macs / (mesh.macs_per_cycle * mesh.pes as f64 * f64::from(wafers.max(1)));
     let work_us = load.wafers.map_or(0.0, |wafers| microseconds(work(wafers.max(fewest_wafers))));
     let step_us = pass_us.max(work_us);

@@ -227,20 +227,73 @@ pub(crate) struct Chains {
 /// Choices that are made apart from each other; further ones follow the last of these. Models have two to five.
 const MOST_CHOICES: usize = 6;
 
-/// Every chain in which layers that are alike, before layers that are alike, choose alike. Which chains there are
-/// follows from the model alone, never from what is asked of it.
-pub(crate) fn chains(model: &Model, load: &BoundLoad) -> Chains {
-    let mut kinds: Vec<&Layer> = Vec::new();
-    let layers: Vec<usize> = model
-        .layers
-        .iter()
-        .map(|layer| {
+/// The layers of a model, alike ones as one kind.
+#[derive(Debug)]
+pub(crate) struct Layers<'m> {
+    model: &'m Model,
+    /// The first layer of each kind.
+    kinds: Vec<&'m Layer>,
+    /// The kind of each layer.
+    of_layer: Vec<usize>,
+}
+
+impl<'m> Layers<'m> {
+    pub fn new(model: &'m Model) -> Self {
+        let mut kinds: Vec<&Layer> = Vec::new();
+        let mut kind = |layer: &'m Layer| {
             kinds.iter().position(|kind| *kind == layer).unwrap_or_else(|| {
                 kinds.push(layer);
                 kinds.len() - 1
             })
-        })
-        .collect();
+        };
+        let of_layer = model.layers.iter().map(&mut kind).collect();
+        Self { model, kinds, of_layer }
+    }
+
+    /// The sum over all layers of something that each kind has.
+    fn sum(&self, of_kind: impl Fn(&Layer) -> u64) -> u64 {
+        let of_kinds = self.kinds.iter().map(|layer| of_kind(layer)).enumerate();
+        let of_all = of_kinds.map(|(kind, each)| {
+            let layers = self.of_layer.iter().filter(|of_layer| **of_layer == kind).count() as u64;
+            each.saturating_mul(layers)
+        });
+        of_all.fold(0, u64::saturating_add)
+    }
+
+    /// All multiply-accumulates of one token that no rewrite forms away.
+    pub fn all_macs(&self, load: &BoundLoad) -> u64 {
+        let of_layers = self.sum(|layer| {
+            let products = layer.tensors(self.model.hidden).into_iter().filter(|tensor| tensor.role != Role::Router);
+            let products = products.fold(0_u64, |sum, tensor| sum.saturating_add(tensor.macs()));
+            products.saturating_add(cached(&layer.attention, load).macs)
+        });
+        self.model.lm_head().macs().saturating_add(of_layers)
+    }
+
+    /// Bytes that a token's way leads past: every matrix of a product, and what its user's earlier tokens take. Those
+    /// of other users may lie elsewhere, with copies of the weights. The table of the embedding only where it is the LM
+    /// head too: a token may arrive as its row.
+    pub fn held_bytes(&self, load: &BoundLoad) -> Bytes {
+        let stored = |tensor: &Tensor| {
+            let elements = tensor.inputs * tensor.outputs;
+            if tensor.inputs > 1 {
+                load.precision.stored(tensor.role).storage(elements) * tensor.copies
+            } else {
+                Bytes::ZERO
+            }
+        };
+        let of_layers = self.sum(|layer| {
+            let weights: Bytes = layer.tensors(self.model.hidden).iter().map(stored).sum();
+            (weights + remembered(&layer.attention, load)).0
+        });
+        Bytes(of_layers) + stored(&self.model.lm_head())
+    }
+}
+
+/// Every chain in which layers that are alike, before layers that are alike, choose alike. Which chains there are
+/// follows from the model alone, never from what is asked of it.
+pub(crate) fn chains(all: &Layers<'_>, load: &BoundLoad) -> Chains {
+    let Layers { model, kinds, of_layer: layers } = all;
     let parts: Vec<Parts> = kinds.iter().map(|layer| Parts::new(model, layer, load)).collect();
     // What is chosen: for a pair of neighbours whether down belongs to the stage of the first, for a kind of attention
     // whether the compression of its query stands apart.
@@ -287,30 +340,4 @@ impl Chains {
             self.stages.len() - 1
         })
     }
-}
-
-/// All multiply-accumulates of one token that no rewrite forms away.
-pub(crate) fn all_macs(model: &Model, load: &BoundLoad) -> u64 {
-    let layers = model.layers.iter().map(|layer| {
-        let products = layer.tensors(model.hidden).into_iter().filter(|tensor| tensor.role != Role::Router);
-        let products = products.fold(0_u64, |sum, tensor| sum.saturating_add(tensor.macs()));
-        products.saturating_add(cached(&layer.attention, load).macs)
-    });
-    layers.fold(model.lm_head().macs(), u64::saturating_add)
-}
-
-/// Bytes that a token's way leads past: every matrix of a product, and what its user's earlier tokens take. Those of
-/// other users may lie elsewhere, with copies of the weights. The table of the embedding only where it is the LM head
-/// too: a token may arrive as its row.
-pub(crate) fn held_bytes(model: &Model, load: &BoundLoad) -> Bytes {
-    let weights: Bytes = model
-        .layers
-        .iter()
-        .flat_map(|layer| layer.tensors(model.hidden))
-        .chain([model.lm_head()])
-        .filter(|tensor| tensor.inputs > 1)
-        .map(|tensor| load.precision.stored(tensor.role).storage(tensor.inputs * tensor.outputs) * tensor.copies)
-        .sum();
-    let caches: Bytes = model.layers.iter().map(|layer| remembered(&layer.attention, load)).sum();
-    weights + caches
 }

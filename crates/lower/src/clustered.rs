@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use wafersim_mapping::{ExpertMapping, LineKind};
 use wafersim_place::CellGrid;
 use wafersim_program::{
-    Axis, BufferId, Digit, Dimension, Field, Formula, Math, Node, Operand, Operation, Pair, Region, Spread,
+    Axis, BufferId, Digit, Dimension, Field, Formula, Math, Node, Operand, Operation, Pair, Pairs, Region, Spread,
     layout::even,
 };
 use wafersim_spec::model::Moe;
@@ -31,7 +31,7 @@ struct Cell {
     /// Tokens that come, each once, in order.
     tokens: Vec<u64>,
     /// Pairs in the order in which they are worked on; rows count the tokens that come.
-    pairs: Vec<Pair>,
+    pairs: Pairs,
     /// Different experts among them.
     distinct: u64,
     /// Whether its network is written. Of an expected load only the busiest rectangle is, beside what travels in its

@@ -9,7 +9,7 @@ use wafersim_mapping::LineKind;
 use wafersim_program::collective::{self, Sharing};
 use wafersim_program::pieces::ring_words;
 use wafersim_program::{
-    Axis, BufferId, Chosen, Digit, Dimension, Field, Formula, Math, Node, Operand, Operation, Pair, Part, Rescaled,
+    Axis, BufferId, Chosen, Digit, Dimension, Field, Formula, Math, Node, Operand, Operation, Pairs, Part, Rescaled,
     Spread, Work,
 };
 use wafersim_spec::model::{Gating, Moe, Role};
@@ -47,7 +47,7 @@ pub(crate) struct Network {
     pub inputs: Field,
     /// For experts: the choice, and the pairs of tokens and experts in the order in which they are worked on. `from`
     /// and `to` are rows of input and output.
-    pub chosen: Option<(Choice, Vec<Pair>)>,
+    pub chosen: Option<(Choice, Pairs)>,
     /// Different tiles that vectors go through.
     pub tiles: u64,
     /// Rows of the output.
@@ -89,31 +89,27 @@ pub(crate) struct Waiting<'a> {
     pub choice: Option<(Choice, &'a Moe)>,
 }
 
-/// All pairs of `tokens` tokens with `top_k` experts each, whose outputs are summed for each token.
-pub(crate) fn all_pairs(tokens: u64, top_k: u64) -> Vec<Pair> {
-    (0..tokens).flat_map(|token| (0..top_k).map(move |slot| Pair { token, slot, from: token, to: token })).collect()
-}
-
 impl Network {
     /// Vectors that go through.
     fn vectors(&self) -> u64 {
-        self.chosen.as_ref().map_or(self.rows.most(), |(_, pairs)| pairs.len() as u64)
+        self.chosen.as_ref().map_or(self.rows.most(), |(_, pairs)| pairs.len())
     }
 
     /// The pairs into the inner vectors.
     fn chosen_at_inner(&self) -> Option<Chosen> {
-        let pairs = |pairs: &[Pair]| (0..).zip(pairs).map(|(to, pair)| Pair { to, ..*pair }).collect();
         let chosen = self.chosen.as_ref();
-        chosen.map(|(choice, list)| Chosen { experts: choice.experts(), pairs: pairs(list), bias_weights: None })
+        chosen.map(|(choice, pairs)| {
+            let (experts, pairs) = (choice.experts(), pairs.into_own_rows());
+            Chosen { experts, pairs, bias_weights: None }
+        })
     }
 
     /// The pairs out of them. Inner vectors have the router's weights already; biases have not.
     fn out_of_inner(&self) -> Option<Chosen> {
-        let pairs = |pairs: &[Pair]| (0..).zip(pairs).map(|(from, pair)| Pair { from, ..*pair }).collect();
         let weighs = self.bias && !self.weighs_input;
-        self.chosen.as_ref().map(|(choice, list)| Chosen {
+        self.chosen.as_ref().map(|(choice, pairs)| Chosen {
             experts: choice.experts(),
-            pairs: pairs(list),
+            pairs: pairs.from_own_rows(),
             bias_weights: weighs.then_some(choice.weights()),
         })
     }

@@ -7,7 +7,7 @@
 use wafersim_graph::LayerGraph;
 use wafersim_mapping::LineKind;
 use wafersim_program::{
-    Axis, Dimension, Field, Formula, GainName, Math, Node, Operand, Operation, Pair, Rescaled, Spread,
+    Axis, Dimension, Field, Formula, GainName, Math, Node, Operand, Operation, Pairs, Rescaled, Spread,
 };
 use wafersim_spec::model::Role;
 
@@ -168,7 +168,7 @@ impl Writer<'_> {
     }
 
     /// Operands times a factor for each row, or for the token of each row's pair.
-    pub fn times(&self, operands: Vec<Operand>, factors: Operand, pairs: Option<Vec<Pair>>) -> Node {
+    pub fn times(&self, operands: Vec<Operand>, factors: Operand, pairs: Option<Pairs>) -> Node {
         let elements: u64 = operands.iter().map(|operand| self.most(*operand)).sum();
         let target = operands.first().map_or(factors.buffer, |operand| operand.buffer);
         let work = vec![self.work(Operation::Multiply, elements, 1)];

@@ -3,8 +3,6 @@
 //! The local part is one mapped multiply-accumulate of the length of the outputs here for each of the inputs here; then
 //! the partial sums of all products of an operator are reduced together (WaferLLM, OSDI 2025, MeshGEMV).
 
-use std::collections::BTreeMap;
-
 use wafersim_program::{
     Action, Axis, Chosen, Compute, Dimension, Factor, Field, Formula, Math, Node, Operand, Operation, Part, Rescaled,
     Scaling, Spread, Step, Stored, Weight, WeightId, Work,
@@ -71,13 +69,7 @@ impl Product {
 
     /// Rows of the input by how many pairs each goes into: (pairs, rows).
     fn pairs_of_rows(&self) -> Vec<(u64, u64)> {
-        let Some(chosen) = &self.chosen else { return vec![(1, self.vectors)] };
-        // Most lists come in the order of the rows.
-        let mut from: Vec<u64> = chosen.pairs.iter().map(|pair| pair.from).collect();
-        from.sort_unstable();
-        let mut rows: BTreeMap<u64, u64> = BTreeMap::new();
-        from.chunk_by(u64::eq).for_each(|row| *rows.entry(row.len() as u64).or_default() += 1);
-        rows.into_iter().collect()
+        self.chosen.as_ref().map_or_else(|| vec![(1, self.vectors)], |chosen| chosen.pairs.of_rows())
     }
 }
 
@@ -265,9 +257,7 @@ impl Writer<'_> {
     fn bias_work(&self, product: &Product, outputs: u64, in_place: bool) -> Option<Work> {
         product.bias?;
         match &product.chosen {
-            Some(Chosen { bias_weights: Some(_), pairs, .. }) => {
-                Some(self.work(Operation::Fma, outputs, pairs.len() as u64))
-            }
+            Some(Chosen { bias_weights: Some(_), pairs, .. }) => Some(self.work(Operation::Fma, outputs, pairs.len())),
             _ if in_place => Some(self.work(Operation::Copy, outputs.saturating_mul(product.vectors), 1)),
             _ => None,
         }

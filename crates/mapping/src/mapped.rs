@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use wafersim_place::experts::assignment::Assignment;
 use wafersim_place::{
-    Arrangement, Divided, Division, ExpertChoice, KvLayoutChoice, KvSizes, LayerChoices, LayerLayout, Machine,
+    Arrangement, Choices, Divided, Division, ExpertChoice, KvLayoutChoice, KvSizes, LayerChoices, LayerLayout, Machine,
     PlaceError, Placement, Request, Roles, TableLayout, wide_type,
 };
 use wafersim_spec::model::{FeedForward, Layer, Role};
@@ -74,6 +74,22 @@ impl Way {
     /// On so many wafers, with a draft verified so; everything else as it comes.
     pub const fn on(wafers: WaferCount, draft: Verification) -> Self {
         Self { wafers, draft, arrangement: None, micro_batch: None, cache: None, all_wide: false }
+    }
+}
+
+/// What placement is to keep of each layer.
+#[derive(Debug, Clone)]
+pub(crate) enum Chosen {
+    OfKinds(Vec<LayerChoices>),
+    OfLayers(Vec<LayerChoices>),
+}
+
+impl Chosen {
+    pub fn as_choices(&self) -> Choices<'_> {
+        match self {
+            Self::OfKinds(choices) => Choices::OfKinds(choices),
+            Self::OfLayers(choices) => Choices::OfLayers(choices),
+        }
     }
 }
 
@@ -253,7 +269,7 @@ impl<'a> Mapper<'a> {
         let dealt = self.dealt()?;
         let divided = |wide: Roles, way: Way, explained: bool| {
             let choices = self.choices(way, wide, dealt.as_deref());
-            let request = Request { layers: &choices, explained, ..self.request(way, wide, tokens) };
+            let request = Request { layers: choices.as_choices(), explained, ..self.request(way, wide, tokens) };
             Divided::new(&request, &self.common.kinds)
         };
         let divided = match way.all_wide {
@@ -267,8 +283,8 @@ impl<'a> Mapper<'a> {
         Ok(placement)
     }
 
-    /// The choices for each layer with no more stored wide than must be.
-    pub(crate) fn narrowest(&self, way: Way) -> Result<Vec<LayerChoices>, MappingError> {
+    /// The choices with no more stored wide than must be.
+    pub(crate) fn narrowest(&self, way: Way) -> Result<Chosen, MappingError> {
         let must = self.roles(|width| width == Width::Wide);
         Ok(self.choices(way, must, self.dealt()?.as_deref()))
     }
@@ -353,17 +369,20 @@ impl<'a> Mapper<'a> {
         })
     }
 
-    /// Choices for each layer.
-    fn choices(&self, way: Way, wide: Roles, dealt: Option<&Dealt>) -> Vec<LayerChoices> {
+    /// Choices for each kind of layer, or for each layer where a file deals its experts.
+    fn choices(&self, way: Way, wide: Roles, dealt: Option<&Dealt>) -> Chosen {
         let kv = self.kv_choice(way);
         let kinds = &self.common.kinds;
         let of_kind: Vec<ExpertChoice> = kinds.firsts().iter().map(|layer| self.expert_choice(layer)).collect();
+        let Some(dealt) = dealt else {
+            return Chosen::OfKinds(of_kind.into_iter().map(|experts| LayerChoices { kv, experts, wide }).collect());
+        };
         let mut assignments: Vec<&[Vec<u16>]> = Vec::new();
         let of_layer = |(number, kind): (u64, &usize)| {
             let mut experts = of_kind.get(*kind).copied().unwrap_or(ExpertPlacement::Spread.into());
             let has_experts =
                 kinds.firsts().get(*kind).is_some_and(|layer| matches!(layer.feed_forward, FeedForward::Moe(_)));
-            if let Some(dealt) = dealt.filter(|_| has_experts) {
+            if has_experts {
                 let homes = dealt.homes_in(number);
                 let known = assignments.iter().position(|known| *known == homes);
                 let assignment = known.unwrap_or(assignments.len());
@@ -379,7 +398,7 @@ impl<'a> Mapper<'a> {
             }
             LayerChoices { kv, experts, wide }
         };
-        (0..).zip(kinds.of_layer()).map(of_layer).collect()
+        Chosen::OfLayers((0..).zip(kinds.of_layer()).map(of_layer).collect())
     }
 
     /// What the recipe says of the experts of a layer, where no file says it.

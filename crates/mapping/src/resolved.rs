@@ -10,8 +10,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use wafersim_graph::layer::Rewrites;
 use wafersim_place::{
-    Arrangement, Division, ExpertChoice, Item, KvLayoutChoice, KvSizes, LayerChoices, LayerLayout, Request, Slot,
-    SlotChoice, SlotOrder, TableLayout, TablePart, place,
+    Arrangement, Choices, Division, ExpertChoice, Item, KvLayoutChoice, KvSizes, LayerChoices, LayerLayout, Request,
+    Slot, SlotChoice, SlotOrder, TableLayout, TablePart, place,
 };
 use wafersim_program::Region;
 use wafersim_spec::model::Role;
@@ -288,7 +288,7 @@ impl Resolved {
             (0..).zip(&self.kinds).map(|(index, kind)| choices(index, &kind.mapping)).collect();
         let layers: Vec<LayerChoices> = kind_of_layer.iter().map(|kind| kinds[*kind]).collect();
         let slots: Vec<SlotChoice> = self.slots.iter().map(ResolvedSlot::choice).collect();
-        let placement = place(&Request { slots: &slots, ..self.request(inputs, &layers) })?;
+        let placement = place(&Request { slots: &slots, ..self.request(inputs, Choices::OfLayers(&layers)) })?;
         self.check_slots(&placement)?;
         let mapping_of = |layout: &LayerLayout| self.mapping_of(layout, &kind_of_layer);
         let layers = placement.layouts.iter().map(mapping_of).collect::<Result<Vec<_>, _>>()?;
@@ -305,7 +305,7 @@ impl Resolved {
         Ok(mapped)
     }
 
-    fn request<'r>(&self, inputs: Inputs<'r>, layers: &'r [LayerChoices]) -> Request<'r> {
+    fn request<'r>(&self, inputs: Inputs<'r>, layers: Choices<'r>) -> Request<'r> {
         let (load, machine, division) = (inputs.load, inputs.machine(), self.division);
         let arrangement = Arrangement { across: division.across, down: division.down };
         let slot = arrangement.slot_size(&machine);

@@ -152,7 +152,7 @@ impl Mapper<'_> {
     pub fn holds(&self, users: u64, wafers: u32, draft: Verification) -> bool {
         let way = Way::on(WaferCount::Exactly(wafers), draft);
         let Ok(layers) = self.narrowest(way) else { return false };
-        fits(&Request { users, layers: &layers, ..self.narrowest_request(way) })
+        fits(&Request { users, layers: layers.as_choices(), ..self.narrowest_request(way) })
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a layer or a table needs, as a function of the region that it gets. Made once per kind of layer; asked for many
 //! regions by the search, in closed form.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use wafersim_spec::model::{Attention, Layer, QkNorm, Role, Tensor};
 use wafersim_spec::{Bytes, DataType, Model, Precision};
@@ -31,13 +31,18 @@ pub(crate) struct LayerBlueprint<'a> {
 }
 
 /// What a kind of layer keeps of weights, by how they are stored.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct LayerWeights {
     pub matrices: Matrices,
     pub vectors: Vec<VectorShape>,
     /// Routed experts; 0 in a dense layer.
     pub experts: u64,
+    /// Worst bytes that were asked for last, oldest first: caches are laid out again and again on the same regions.
+    worst: Mutex<Vec<(CellGrid, ExpertChoice, ByteCounts)>>,
 }
+
+/// Worst bytes that are kept.
+const WORST: usize = 16;
 
 impl LayerWeights {
     /// The weights of a layer, those of the roles in `wide` in 16 bit though the checkpoint has them narrower.
@@ -133,8 +138,28 @@ impl LayerWeights {
         Some(chosen.fullest.unwrap_or_else(|| even.saturating_add(chosen.spare))).filter(|places| *places != even)
     }
 
+    /// The same with other matrices.
+    pub fn with_matrices(self, matrices: Matrices) -> Self {
+        Self { matrices, vectors: self.vectors, experts: self.experts, worst: Mutex::default() }
+    }
+
     /// Bytes of weights in the worst processing element.
     pub fn worst(&self, grid: &CellGrid, chosen: &ExpertChoice) -> ByteCounts {
+        let mut known = self.worst.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_it =
+            |(of_grid, of_choice, _): &&(CellGrid, ExpertChoice, ByteCounts)| of_grid == grid && of_choice == chosen;
+        if let Some((.., bytes)) = known.iter().rev().find(is_it) {
+            return *bytes;
+        }
+        let bytes = self.find_worst(grid, chosen);
+        if known.len() >= WORST {
+            known.remove(0);
+        }
+        known.push((*grid, *chosen, bytes));
+        bytes
+    }
+
+    fn find_worst(&self, grid: &CellGrid, chosen: &ExpertChoice) -> ByteCounts {
         let spread = self.matrices.worst_spread_bytes(grid.columns, grid.rows);
         let copied = self.places(grid, chosen).and_then(|places| with_copies(&self.matrices, grid, places));
         let experts = copied.as_ref().unwrap_or(&self.matrices).worst_expert_bytes(grid);

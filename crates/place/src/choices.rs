@@ -131,6 +131,18 @@ pub(crate) fn stored_type(role: Role, stored: DataType, wide: Roles, precision: 
     if wide.has(role) && !stored.is_arithmetic() { wide_type(precision) } else { stored }
 }
 
+/// What is chosen for the layers of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Choices<'a> {
+    /// The same for all: what the request says.
+    #[default]
+    ForAll,
+    /// For each kind of layer, in the order of [`crate::Kinds::firsts`].
+    OfKinds(&'a [LayerChoices]),
+    /// For each layer. Layers of one kind with the same choices share a layout.
+    OfLayers(&'a [LayerChoices]),
+}
+
 /// What is chosen for a kind of layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct LayerChoices {

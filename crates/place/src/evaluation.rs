@@ -3,12 +3,12 @@
 
 use crate::arrangement::Arrangement;
 use crate::blueprint::{LayerBlueprint, TableBlueprint};
-use crate::choices::LayerChoices;
+use crate::choices::{Choices, LayerChoices};
 use crate::item::{Item, TablePart};
 use crate::kinds::Kinds;
 use crate::ledger::ByteCounts;
 use crate::packing::{Limit, Need, first_fit};
-use crate::request::Settings;
+use crate::request::{Request, Settings};
 
 /// A model as the search sees it: kinds of layers and tables.
 #[derive(Debug)]
@@ -21,25 +21,41 @@ pub(crate) struct ModelBlueprint<'a> {
 }
 
 impl<'a> ModelBlueprint<'a> {
-    /// `choices` gives those of each layer. Layers of one kind with the same choices are of one kind here.
-    pub fn new(known: &Kinds<'a>, settings: &Settings, choices: impl Fn(usize) -> LayerChoices) -> Self {
+    /// Layers of one kind with the same choices are of one kind here.
+    pub fn new(known: &Kinds<'a>, settings: &Settings, request: &Request<'_>) -> Self {
         let (model, precision) = (known.model(), &settings.precision);
-        let mut kinds: Vec<LayerBlueprint<'a>> = Vec::new();
-        // The kind of the model's layers that each of these is of.
-        let mut of_model: Vec<usize> = Vec::new();
-        let mut kind_of_layer = Vec::with_capacity(model.layers.len());
-        for (index, of_layer) in known.of_layer().iter().enumerate() {
-            let chosen = choices(index);
-            let is_same =
-                |(kind, blueprint): (&usize, &LayerBlueprint<'_>)| kind == of_layer && blueprint.choices == chosen;
-            let found = of_model.iter().zip(&kinds).position(is_same);
-            kind_of_layer.push(found.unwrap_or(kinds.len()));
-            if found.is_none() {
-                let (layer, weights) = known.layer(*of_layer, precision, chosen.wide);
-                kinds.push(LayerBlueprint { layer, hidden: model.hidden, weights, choices: chosen });
-                of_model.push(*of_layer);
+        let for_all = request.for_all();
+        let blueprint = |kind: usize, choices: LayerChoices| {
+            let (layer, weights) = known.layer(kind, precision, choices.wide);
+            LayerBlueprint { layer, hidden: model.hidden, weights, choices }
+        };
+        let of_kinds = |choices: &[LayerChoices]| {
+            let of_kind = |kind: usize| blueprint(kind, choices.get(kind).copied().unwrap_or(for_all));
+            ((0..known.firsts().len()).map(of_kind).collect(), known.of_layer().to_vec())
+        };
+        let (kinds, kind_of_layer) = match request.layers {
+            Choices::ForAll => of_kinds(&[]),
+            Choices::OfKinds(choices) => of_kinds(choices),
+            Choices::OfLayers(choices) => {
+                let mut kinds: Vec<LayerBlueprint<'a>> = Vec::new();
+                // The kind of the model's layers that each of these is of.
+                let mut of_model: Vec<usize> = Vec::new();
+                let mut kind_of_layer = Vec::with_capacity(model.layers.len());
+                for (index, of_layer) in known.of_layer().iter().enumerate() {
+                    let chosen = choices.get(index).unwrap_or(&for_all);
+                    let is_same = |(kind, blueprint): (&usize, &LayerBlueprint<'_>)| {
+                        kind == of_layer && blueprint.choices == *chosen
+                    };
+                    let found = of_model.iter().zip(&kinds).position(is_same);
+                    kind_of_layer.push(found.unwrap_or(kinds.len()));
+                    if found.is_none() {
+                        kinds.push(blueprint(*of_layer, *chosen));
+                        of_model.push(*of_layer);
+                    }
+                }
+                (kinds, kind_of_layer)
             }
-        }
+        };
         let embedding = TableBlueprint::embedding(model, precision, settings.wide);
         Self { kinds, kind_of_layer, embedding, head: TableBlueprint::head(model, precision, settings.wide) }
     }

@@ -73,7 +73,7 @@ impl LayerLayout {
     ) -> Self {
         let grid = blueprint.grid(region);
         let (columns, rows) = region;
-        let LayerWeights { matrices, vectors, experts } = &*blueprint.weights;
+        let LayerWeights { matrices, vectors, experts, .. } = &*blueprint.weights;
         let spread = matrices.shapes.iter().filter(|shape| !shape.is_expert);
         let weights = blueprint.worst_weights(&grid);
         let (kv, worst_pe) = in_use(blueprint, weights, &grid, settings);

@@ -62,7 +62,7 @@ mod working_memory;
 pub use arrangement::Arrangement;
 pub use capacity::UNLIMITED;
 pub use cells::CellGrid;
-pub use choices::{Division, ExpertChoice, LayerChoices, Roles, SlotChoice, wide_type};
+pub use choices::{Choices, Division, ExpertChoice, LayerChoices, Roles, SlotChoice, wide_type};
 pub use error::PlaceError;
 pub use experts::ExpertLayout;
 pub use item::{Item, TablePart};

@@ -71,7 +71,7 @@ pub fn place(request: &Request<'_>) -> Result<Placement, PlaceError> {
     let kinds = Kinds::new(request.model);
     if !request.slots.is_empty() {
         let settings = request.settings()?;
-        let blueprint = ModelBlueprint::new(&kinds, &settings, |layer| request.choices(layer));
+        let blueprint = ModelBlueprint::new(&kinds, &settings, request);
         return as_chosen(request, &blueprint, settings);
     }
     Ok(Divided::new(request, &kinds)?.placement())
@@ -93,7 +93,7 @@ impl<'m> Divided<'m> {
     /// Where the model does not fit: with what would do, where the request wants that.
     pub fn new(request: &Request<'_>, kinds: &Kinds<'m>) -> Result<Self, PlaceError> {
         let settings = request.settings()?;
-        let blueprint = ModelBlueprint::new(kinds, &settings, |layer| request.choices(layer));
+        let blueprint = ModelBlueprint::new(kinds, &settings, request);
         let search = Search::new(&blueprint, &settings);
         let wafers = match request.wafers {
             WaferCount::Exactly(wafers) => wafers,
@@ -193,7 +193,7 @@ pub fn place_within(request: &Request<'_>, slots: SlotRange) -> Option<Placement
     let mut settings = request.settings().ok()?;
     settings.arrangement = Some(slots.arrangement);
     let kinds = Kinds::new(request.model);
-    let blueprint = ModelBlueprint::new(&kinds, &settings, |layer| request.choices(layer));
+    let blueprint = ModelBlueprint::new(&kinds, &settings, request);
     let after = slots.first.saturating_add(slots.count);
     let wafers = narrow_wafers(divide_up(after, slots.arrangement.slots().max(1)));
     let found = Search::new(&blueprint, &settings).within(slots.count).found_on(wafers)?;
@@ -206,7 +206,7 @@ pub fn parts_in(request: &Request<'_>, arrangement: Arrangement) -> Option<u64> 
     let mut settings = request.settings().ok()?;
     settings.arrangement = Some(arrangement);
     let kinds = Kinds::new(request.model);
-    let blueprint = ModelBlueprint::new(&kinds, &settings, |layer| request.choices(layer));
+    let blueprint = ModelBlueprint::new(&kinds, &settings, request);
     Some(Evaluation::new(&blueprint, &settings, arrangement).items.len() as u64)
 }
 
@@ -214,7 +214,7 @@ pub fn parts_in(request: &Request<'_>, arrangement: Arrangement) -> Option<u64> 
 pub fn fits(request: &Request<'_>) -> bool {
     let Ok(settings) = request.settings() else { return false };
     let kinds = Kinds::new(request.model);
-    let blueprint = ModelBlueprint::new(&kinds, &settings, |layer| request.choices(layer));
+    let blueprint = ModelBlueprint::new(&kinds, &settings, request);
     let search = Search::new(&blueprint, &settings);
     match request.wafers {
         WaferCount::Exactly(wafers) => search.found_on(wafers).is_some(),

@@ -5,7 +5,7 @@ use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
 use wafersim_spec::{Model, Precision};
 
 use crate::arrangement::Arrangement;
-use crate::choices::{Division, LayerChoices, Roles, SlotChoice};
+use crate::choices::{Choices, Division, LayerChoices, Roles, SlotChoice};
 use crate::error::PlaceError;
 use crate::kv_cache::{KvLayoutChoice, KvLoad};
 use crate::machine::Machine;
@@ -110,9 +110,8 @@ pub struct Request<'a> {
     pub division: Division,
     /// Roles whose matrices are stored in 16 bit though the checkpoint has them narrower.
     pub wide: Roles,
-    /// Choices for each layer in place of `experts`, `kv_layout` and `wide`; empty: the same for all. Layers of one
-    /// kind with the same choices share a layout.
-    pub layers: &'a [LayerChoices],
+    /// Choices in place of `experts`, `kv_layout` and `wide`.
+    pub layers: Choices<'a>,
     /// What each slot holds and over which region, in place of a search and of `fill`; empty: by those. Takes an
     /// arrangement and a number of wafers.
     pub slots: &'a [SlotChoice],
@@ -138,16 +137,15 @@ impl<'a> Request<'a> {
             arrangement: None,
             division: Division::default(),
             wide: Roles::NONE,
-            layers: &[],
+            layers: Choices::ForAll,
             slots: &[],
             explained: true,
         }
     }
 
-    /// The choices for a layer.
-    pub(crate) fn choices(&self, layer: usize) -> LayerChoices {
-        let all = LayerChoices { kv: self.kv_layout, experts: self.experts.into(), wide: self.wide };
-        self.layers.get(layer).copied().unwrap_or(all)
+    /// The choices where nothing else says them.
+    pub(crate) fn for_all(&self) -> LayerChoices {
+        LayerChoices { kv: self.kv_layout, experts: self.experts.into(), wide: self.wide }
     }
 
     /// The settings, checked.

@@ -4,9 +4,11 @@
 //! executes. A step whose program was written without layouts has none, and cannot be executed with numbers.
 
 mod operands;
+mod pairs;
 mod weight;
 
-pub use operands::{Causal, Chosen, Pair, Rescaled, ScorePart, Sinks, StateHeads, StateSums};
+pub use operands::{Causal, Chosen, Rescaled, ScorePart, Sinks, StateHeads, StateSums};
+pub use pairs::{Pair, Pairs};
 pub use weight::{Factor, GainName, HeadPart, Part, Scaling, Stored, Weight, WeightId};
 
 use serde::Serialize;
@@ -190,7 +192,7 @@ pub enum Formula {
         /// One factor a row.
         factors: Operand,
         /// For pairs of tokens and experts, whose factor each row takes; else row by row.
-        pairs: Option<Vec<Pair>>,
+        pairs: Option<Pairs>,
     },
     /// Sums over the elements of the last dimension of `x` that lie here. `sums` may have a last dimension of its own,
     /// for several who want them: all of its elements that lie here get the sum.
@@ -328,7 +330,7 @@ pub enum Formula {
         /// What is made of them.
         gating: Gating,
         /// For experts: the router's weights, and the pair of each row.
-        weights: Option<(Operand, Vec<Pair>)>,
+        weights: Option<(Operand, Pairs)>,
         /// Whether weights multiply gate and up, as if they multiplied the input, and not the result.
         weighs_input: bool,
     },

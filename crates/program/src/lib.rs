@@ -40,8 +40,8 @@ pub mod work;
 
 pub use buffer::{Buffer, BufferId, Color};
 pub use formula::{
-    Chosen, Factor, Formula, GainName, HeadPart, Operand, Pair, Part, Rescaled, Scaling, ScorePart, Stored, Weight,
-    WeightId,
+    Chosen, Factor, Formula, GainName, HeadPart, Operand, Pair, Pairs, Part, Rescaled, Scaling, ScorePart, Stored,
+    Weight, WeightId,
 };
 pub use layout::{Cached, Digit, Dimension, Field, Layout, Place, Ring, RowOrder, Spread};
 pub use memory::Peak;

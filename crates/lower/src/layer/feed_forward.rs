@@ -2,11 +2,11 @@
 //! the whole region or with experts in rectangles.
 
 use wafersim_graph::layer::{ChoiceForm, LayerOperation, NetworkKind, TensorId};
-use wafersim_program::{Axis, Dimension, Operand};
+use wafersim_program::{Axis, Dimension, Operand, Pairs};
 use wafersim_spec::model::{FeedForward, Gating, Moe, Role};
 
 use super::{EXPERT_ROLES, Open, Walk, nothing};
-use crate::network::{GateUp, Network, NetworkForm, Waiting, all_pairs};
+use crate::network::{GateUp, Network, NetworkForm, Waiting};
 use crate::request::LowerError;
 use crate::router::{ChoiceOf, Logits, can_wait, check_selection};
 use crate::writer::first;
@@ -132,7 +132,7 @@ impl<'a> Walk<'a> {
             (NetworkKind::Experts, FeedForward::Moe(moe)) => {
                 let Some(choice) = self.choice else { return Err(nothing("experts that nobody has chosen")) };
                 Ok(Network {
-                    chosen: Some((choice, all_pairs(tokens, moe.top_k))),
+                    chosen: Some((choice, Pairs::all(tokens, moe.top_k))),
                     tiles: self.writer.expert_load().distinct,
                     gating: moe.gating,
                     weighs_input: moe.selection.weighs_input,

@@ -2,13 +2,13 @@
 //! them: widths are turned to lie along y, as in decode, and back.
 
 use wafersim_graph::layer::{ChoiceForm, LayerOperation, NetworkKind};
-use wafersim_program::{Axis, BufferId, Dimension, Field, Node, Operand, Region, collective};
+use wafersim_program::{Axis, BufferId, Dimension, Field, Node, Operand, Pairs, Region, collective};
 use wafersim_spec::model::{Moe, Role};
 
 use super::{Chunk, Gated, SHARED};
 use crate::gemm::Matrix;
 use crate::layer::nothing;
-use crate::network::{Network, NetworkForm, all_pairs};
+use crate::network::{Network, NetworkForm};
 use crate::relayout::{Turned, Way, turn};
 use crate::request::LowerError;
 use crate::router::{Choice, ChoiceOf, Logits, check_selection};
@@ -149,7 +149,7 @@ impl Chunk<'_> {
             hidden: self.hidden(),
             x,
             inputs: self.writer.field(x),
-            chosen: Some((choice, all_pairs(tokens, moe.top_k))),
+            chosen: Some((choice, Pairs::all(tokens, moe.top_k))),
             tiles: self.writer.expert_load().distinct,
             rows: Dimension::whole(tokens),
             gating: moe.gating,

@@ -63,7 +63,8 @@ pub fn room(
     if grid.cells() < cells {
         return None;
     }
-    let held = LayerWeights { matrices: with_copies(&held.matrices, &grid, copies)?, ..held };
+    let matrices = with_copies(&held.matrices, &grid, copies)?;
+    let held = held.with_matrices(matrices);
     let weights = held.worst(&grid, &choices.experts);
     let blueprint = LayerBlueprint { layer, hidden, weights: Arc::new(held), choices };
     let (_, worst) = in_use(&blueprint, weights, &grid, settings);

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use wafersim_place::{
-    Division, ExpertChoice, Item, KvLayoutChoice, KvSizes, LayerChoices, Machine, PlaceError, Placement, Request,
-    Roles, place,
+    Choices, Division, ExpertChoice, Item, KvLayoutChoice, KvSizes, LayerChoices, Machine, PlaceError, Placement,
+    Request, Roles, place,
 };
 use wafersim_spec::model::Role;
 use wafersim_spec::scenario::{ExpertPlacement, WaferCount};
@@ -126,7 +126,7 @@ fn layers_may_be_chosen_for_one_by_one() {
     };
     let kinds = [choices(2, ExpertPlacement::Spread), choices(4, ExpertPlacement::Linear)];
     let layers: Vec<LayerChoices> = (0..36).map(|layer| kinds[layer % 2]).collect();
-    let placement = placed(&Request { layers: &layers, ..request(&model) }).unwrap();
+    let placement = placed(&Request { layers: Choices::OfLayers(&layers), ..request(&model) }).unwrap();
     let of = |layer: usize| {
         let layout = placement.layer(layer).unwrap();
         (layout.kv.dimension_split, layout.experts.as_ref().unwrap().most_in_a_cell())
@@ -163,7 +163,7 @@ proptest! {
         }; 48];
         let division = Division { slots, columns, rows, layers_per_slot };
         let wafers = if wafers == 0 { WaferCount::Auto } else { WaferCount::Exactly(wafers) };
-        if let Some(placement) = placed(&Request { division, wafers, layers: &layers, ..request(&model) }) {
+        if let Some(placement) = placed(&Request { division, wafers, layers: Choices::OfLayers(&layers), ..request(&model) }) {
             let kv = &placement.layouts[0].kv;
             prop_assert!(kv.dimension_split * kv.sequence_split * kv.head_copies <= kv.columns_per_head);
             if let Some(layers) = layers_per_slot.of(48) {

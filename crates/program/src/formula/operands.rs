@@ -1,23 +1,10 @@
-//! What formulas take beside plain operands: pairs of tokens and experts, what a query sees, sizes of heads and states.
+//! What formulas take beside plain operands: chosen experts, what a query sees, sizes of heads and states.
 
 use serde::Serialize;
 use wafersim_spec::model::{Reach, Role};
 
-use super::Operand;
+use super::{Operand, Pairs};
 use crate::layout::Digit;
-
-/// One token-expert pair of a product.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Pair {
-    /// The token.
-    pub token: u64,
-    /// Which of its chosen experts.
-    pub slot: u64,
-    /// Row of the input.
-    pub from: u64,
-    /// Row of the output, to which the product is added.
-    pub to: u64,
-}
 
 /// Which keys a query sees, where rows of scores are queries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -106,7 +93,7 @@ pub struct Chosen {
     /// Numbers of the chosen experts: a row for each token.
     pub experts: Operand,
     /// The pairs, in the order in which they are worked on.
-    pub pairs: Vec<Pair>,
+    pub pairs: Pairs,
     /// What an expert's bias is multiplied with: the router's weights. A bias that is not weighed is added as it is.
     pub bias_weights: Option<Operand>,
 }

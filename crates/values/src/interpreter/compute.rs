@@ -86,7 +86,7 @@ pub fn compute_at(context: &Context<'_>, pe: &mut PeState, formula: &Formula) ->
         Formula::NormScale { sums, width, epsilon } => {
             norm::norm_scale(context, pe, *sums, MeanSquare { width: *width, epsilon: *epsilon })
         }
-        Formula::Times { operands, factors, pairs } => norm::times(context, pe, operands, *factors, pairs.as_deref()),
+        Formula::Times { operands, factors, pairs } => norm::times(context, pe, operands, *factors, pairs.as_ref()),
         Formula::Rope { x, head_dim, rotary, position, users } => {
             let [head_dim, rotary, position, users] = [*head_dim, *rotary, *position, *users];
             let rotation = attention::Rotation { head_dim, rotary, position, users };
@@ -292,7 +292,7 @@ fn join(context: &Context<'_>, pe: &mut PeState, [first, behind]: [Operand; 2], 
 }
 
 /// The expert of a pair.
-pub(super) fn expert_of(pe: &PeState, experts: Operand, pair: &Pair) -> Result<u64, String> {
+pub(super) fn expert_of(pe: &PeState, experts: Operand, pair: Pair) -> Result<u64, String> {
     let chosen = pe.tile(experts)?.row(pair.token as usize).get(pair.slot as usize).copied();
     chosen.map(|expert| expert as u64).ok_or_else(|| format!("token {} has no choice {}", pair.token, pair.slot))
 }
@@ -336,7 +336,7 @@ fn product(
             }
         }
         Some(chosen) => {
-            for pair in &chosen.pairs {
+            for pair in chosen.pairs.iter() {
                 let expert = expert_of(pe, chosen.experts, pair)?;
                 multiply(expert, pair.from as usize, pair.to as usize)?;
             }

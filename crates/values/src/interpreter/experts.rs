@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wafersim_program::{Chosen, Operand, Pair};
+use wafersim_program::{Chosen, Operand, Pair, Pairs};
 use wafersim_spec::model::{Gating, Role};
 
 use super::compute::{Context, expert_of};
@@ -34,7 +34,7 @@ pub(super) fn add_bias(
     let Some(chosen) = chosen else {
         return (0..rows).try_for_each(|row| add(row, name.name.copy, None));
     };
-    for pair in &chosen.pairs {
+    for pair in chosen.pairs.iter() {
         let factor = match chosen.bias_weights {
             Some(weights) => Some(weight_of(pe, weights, pair)?),
             None => None,
@@ -63,7 +63,7 @@ pub(super) fn bias(
 }
 
 /// The router's weight of a pair.
-fn weight_of(pe: &PeState, weights: Operand, pair: &Pair) -> Result<f32, String> {
+fn weight_of(pe: &PeState, weights: Operand, pair: Pair) -> Result<f32, String> {
     let weight = pe.tile(weights)?.row(pair.token as usize).get(pair.slot as usize).copied();
     weight.ok_or_else(|| format!("token {} has no weight {}", pair.token, pair.slot))
 }
@@ -73,7 +73,7 @@ fn weight_of(pe: &PeState, weights: Operand, pair: &Pair) -> Result<f32, String>
 pub(super) struct PairWeights<'p> {
     pub operand: Operand,
     /// The pair of each row.
-    pub pairs: &'p [Pair],
+    pub pairs: &'p Pairs,
     /// Whether they multiply gate and up, and not the result.
     pub input: bool,
 }
@@ -95,9 +95,9 @@ pub(super) fn gated(
     let mut factors: Vec<Option<f32>> = vec![None; up.rows.len()];
     if let Some(PairWeights { operand, pairs, .. }) = weights {
         // Pairs are those of all rows, in their order; a place may hold some of them only.
-        let is_whole = up.rows.len() == pairs.len();
+        let is_whole = up.rows.len() as u64 == pairs.len();
         for (index, (factor, row)) in factors.iter_mut().zip(up.rows.iter()).enumerate() {
-            let pair = pairs.get(if is_whole { index } else { *row as usize });
+            let pair = pairs.get(if is_whole { index as u64 } else { (*row).into() });
             *factor = pair.map(|pair| weight_of(pe, operand, pair)).transpose()?;
         }
     }

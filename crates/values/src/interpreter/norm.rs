@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wafersim_program::{GainName, Operand, Pair, Rescaled};
+use wafersim_program::{GainName, Operand, Pairs, Rescaled};
 
 use super::compute::{Context, places};
 use super::state::{PeState, Tile};
@@ -152,14 +152,14 @@ pub(super) fn times(
     pe: &mut PeState,
     operands: &[Operand],
     factors: Operand,
-    pairs: Option<&[Pair]>,
+    pairs: Option<&Pairs>,
 ) -> Result<(), String> {
     let factors = pe.tile(factors)?.clone();
     for operand in operands {
         let rounding = context.rounding(operand.buffer);
         let tile = pe.tile_mut(*operand)?;
         for row in 0..tile.rows.len() {
-            let of = pairs.map_or(Some(row), |pairs| pairs.get(row).map(|pair| pair.token as usize));
+            let of = pairs.map_or(Some(row), |pairs| pairs.get(row as u64).map(|pair| pair.token as usize));
             let factor = of.and_then(|row| factors.row(row).first().copied()).unwrap_or(f32::NAN);
             tile.row_mut(row).iter_mut().for_each(|value| *value = rounding.round(*value * factor));
         }

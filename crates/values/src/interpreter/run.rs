@@ -307,7 +307,7 @@ impl Running<'_, '_> {
         let inside = |pe: &&PeState| region.seen(pe.column, pe.row).is_some();
         let choice = self.mesh.pes.iter().find(inside).and_then(|pe| pe.tile(chosen.experts).ok());
         let choice = choice.ok_or_else(|| Problem::Program("nobody has chosen the experts".into()))?;
-        let of = |pair: &wafersim_program::Pair| {
+        let of = |pair: wafersim_program::Pair| {
             choice.row(pair.token as usize).get(pair.slot as usize).map(|expert| *expert as u64)
         };
         let mut copies: Vec<u64> = chosen.pairs.iter().filter_map(of).collect();
