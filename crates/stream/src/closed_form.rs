@@ -12,7 +12,7 @@ use wafersim_answer::Pipeline;
 use wafersim_answer::pipeline::{PassTimes as CycleTimes, Station};
 use wafersim_spec::{Cycles, Hertz};
 
-use crate::costs::{Between, Costs, DraftTime, Pass, PassTimes, Share, StationKind, Way};
+use crate::costs::{Costs, DraftTime, PassTimes, StationKind, Way};
 use crate::time::Time;
 
 /// Tokens between two nodes of the prefill tables.
@@ -42,7 +42,7 @@ pub struct ClosedForm<'a> {
     drafts: Vec<Option<DraftTime>>,
     ways: FxHashMap<(u32, u32, u32), Way>,
     prompts: PromptRule,
-    nothing: PassTimes,
+    scratch: PassTimes,
     /// Tables that were made.
     made: u32,
     tokens_per_pass: u64,
@@ -68,7 +68,7 @@ impl<'a> ClosedForm<'a> {
             steps,
             decode: Vec::new(),
             prefill: FxHashMap::default(),
-            nothing: PassTimes::default(),
+            scratch: PassTimes::default(),
             made: 0,
             tokens_per_pass: pipeline.tokens_per_pass(),
             largest_chunk: u32::try_from(pipeline.largest_chunk()).unwrap_or(u32::MAX).max(1),
@@ -147,7 +147,7 @@ impl Costs for ClosedForm<'_> {
         after.saturating_sub(1) as u32
     }
 
-    fn decode(&mut self, users: u32, steps: u64) -> Pass<'_> {
+    fn decode(&mut self, users: u32, steps: u64) -> &PassTimes {
         let users = users.max(1);
         let last = self.steps.len().saturating_sub(1);
         let low = usize::try_from(steps / u64::from(users)).unwrap_or(last).min(last);
@@ -155,11 +155,17 @@ impl Costs for ClosedForm<'_> {
         self.compute_decode(users, low);
         if part > 0 && low < last {
             self.compute_decode(users, low + 1);
-            if let Some((low, high)) = self.decode_node(users, low).zip(self.decode_node(users, low + 1)) {
-                return Pass::Between(Between { low, high, way: Share::new(part, u64::from(users)) });
+            let mut scratch = std::mem::take(&mut self.scratch);
+            if let (Some(one), Some(other)) = (self.decode_node(users, low), self.decode_node(users, low + 1)) {
+                scratch.set_between(one, other, part, u64::from(users));
             }
+            self.scratch = scratch;
+            return &self.scratch;
         }
-        self.decode_node(users, low).unwrap_or(&self.nothing).into()
+        match self.decode.get(users as usize - 1).and_then(|table| table.get(low)?.as_deref()) {
+            Some(times) => times,
+            None => &self.scratch,
+        }
     }
 
     fn way(&mut self, before: u32, target: u32, chunk: u32) -> Way {
@@ -178,19 +184,22 @@ impl Costs for ClosedForm<'_> {
         })
     }
 
-    fn prefill(&mut self, tokens: u32, before: u32, way: Way) -> Pass<'_> {
+    fn prefill(&mut self, tokens: u32, before: u32, way: Way) -> &PassTimes {
         let quantum = if tokens <= 64 { 8 } else { 64 };
         let tokens = tokens.div_ceil(quantum).saturating_mul(quantum).min(self.largest_chunk.max(tokens));
         let (node, part) = (before / PREFILL_NODE, before % PREFILL_NODE);
         self.compute_prefill(tokens, node, way);
         if part > 0 {
             self.compute_prefill(tokens, node + 1, way);
+            let nodes = (self.prefill.get(&(tokens, node, way)), self.prefill.get(&(tokens, node + 1, way)));
+            if let (Some(low), Some(high)) = nodes {
+                self.scratch.set_between(low, high, u64::from(part), u64::from(PREFILL_NODE));
+            }
+            return &self.scratch;
         }
-        let at = |node: u32| self.prefill.get(&(tokens, node, way)).map(|times| &**times);
-        let low = at(node).unwrap_or(&self.nothing);
-        match at(node + 1).filter(|_| part > 0) {
-            Some(high) => Pass::Between(Between { low, high, way: Share::new(part.into(), PREFILL_NODE.into()) }),
-            None => low.into(),
+        match self.prefill.get(&(tokens, node, way)) {
+            Some(times) => times,
+            None => &self.scratch,
         }
     }
 

@@ -44,8 +44,6 @@ pub struct PassTimes {
     pub tail: u64,
     /// The longest occupancy.
     pub slowest: u64,
-    /// The first station that has it.
-    slowest_at: usize,
     /// The same number, the same times: so that a line need not look at every station. Nothing for times that are made
     /// for one pass.
     pub table: Option<Table>,
@@ -58,19 +56,13 @@ pub struct Table(pub u32);
 impl PassTimes {
     /// Times from (transit, occupancy) of each station.
     pub fn new(stations: &[(u64, u64)], tail: u64) -> Self {
-        let mut times = Self {
+        Self {
             transit: stations.iter().map(|(transit, _)| *transit).collect(),
             occupancy: stations.iter().map(|(_, occupancy)| *occupancy).collect(),
             tail,
-            ..Self::default()
-        };
-        times.find_slowest();
-        times
-    }
-
-    fn find_slowest(&mut self) {
-        self.slowest = self.occupancy.iter().copied().max().unwrap_or(0);
-        self.slowest_at = self.occupancy.iter().position(|occupancy| *occupancy == self.slowest).unwrap_or(0);
+            slowest: stations.iter().map(|(_, occupancy)| *occupancy).max().unwrap_or(0),
+            table: None,
+        }
     }
 
     /// The same with a number.
@@ -92,104 +84,27 @@ impl PassTimes {
                 *time = time.saturating_add_signed(*longer);
             }
         }
-        self.find_slowest();
+        self.slowest = self.occupancy.iter().copied().max().unwrap_or(0);
         self.table = None;
     }
 
-    /// Makes these the times of a pass.
-    pub fn set(&mut self, pass: Pass<'_>) {
-        let Between { low, high, way } = match pass {
-            Pass::Of(times) => return self.clone_from(times),
-            Pass::Between(between) => between,
+    /// Makes this the times `part / whole` of the way from `low` to `high`.
+    pub fn set_between(&mut self, low: &Self, high: &Self, part: u64, whole: u64) {
+        // 16 binary digits of the way are enough: a thousandth of a step's difference.
+        let way = (part << 16).checked_div(whole).unwrap_or(0);
+        let mix = |low: u64, high: u64| {
+            let step = (high.abs_diff(low) * way) >> 16;
+            if high >= low { low + step } else { low - step }
         };
-        // Linear is when a pass comes to a station, so that nothing need be added up to know when it is through.
-        let (mut comes, mut at) = ([0, 0], 0);
-        self.transit.clear();
-        self.transit.extend(low.transit.iter().zip(&high.transit).map(|(low, high)| {
-            comes = [comes[0] + low, comes[1] + high];
-            let before = at;
-            at = way.mix(comes[0], comes[1]);
-            at - before
-        }));
-        self.occupancy.clear();
-        self.occupancy.extend(low.occupancy.iter().zip(&high.occupancy).map(|(low, high)| way.mix(*low, *high)));
-        self.tail = way.mix(low.tail, high.tail);
-        self.find_slowest();
+        let mixed = |out: &mut Vec<u64>, low: &[u64], high: &[u64]| {
+            out.clear();
+            out.extend(low.iter().zip(high).map(|(low, high)| mix(*low, *high)));
+        };
+        mixed(&mut self.transit, &low.transit, &high.transit);
+        mixed(&mut self.occupancy, &low.occupancy, &high.occupancy);
+        self.tail = mix(low.tail, high.tail);
+        self.slowest = self.occupancy.iter().copied().max().unwrap_or(0);
         self.table = None;
-    }
-}
-
-/// What a pass takes.
-#[derive(Debug, Clone, Copy)]
-pub enum Pass<'t> {
-    /// These times.
-    Of(&'t PassTimes),
-    /// Times between others.
-    Between(Between<'t>),
-}
-
-/// Times on the way from some to others. Nothing is made of them where nobody looks at a station.
-#[derive(Debug, Clone, Copy)]
-pub struct Between<'t> {
-    /// At the beginning of the way.
-    pub low: &'t PassTimes,
-    /// At its end.
-    pub high: &'t PassTimes,
-    /// How far.
-    pub way: Share,
-}
-
-/// A part of a way, in 16 binary digits: a thousandth of a step's difference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Share(u64);
-
-impl Share {
-    /// Nothing of it.
-    pub const NONE: Self = Self(0);
-
-    /// Both, for [`Self::sum`].
-    pub(crate) const fn and(self, other: Self) -> Self {
-        Self(self.0.saturating_add(other.0))
-    }
-
-    /// The sum of what `count` parts mix, where this is the sum of the parts.
-    pub(crate) const fn sum(self, count: u64, low: u64, high: u64) -> u64 {
-        let step = (high.abs_diff(low) as u128 * self.0 as u128 >> 16) as u64;
-        let all = low.saturating_mul(count);
-        if high >= low { all.saturating_add(step) } else { all.saturating_sub(step) }
-    }
-
-    /// `part` of `whole`, at most all of it.
-    pub fn new(part: u64, whole: u64) -> Self {
-        let share = (u128::from(part.min(whole)) << 16).checked_div(u128::from(whole)).unwrap_or(0);
-        Self(share as u64)
-    }
-
-    /// What lies so far from `low` to `high`. It never falls where either of these grows.
-    pub const fn mix(self, low: u64, high: u64) -> u64 {
-        let step = (high.abs_diff(low) as u128 * self.0 as u128 >> 16) as u64;
-        if high >= low { low + step } else { low - step }
-    }
-}
-
-impl<'t> From<&'t PassTimes> for Pass<'t> {
-    fn from(times: &'t PassTimes) -> Self {
-        Self::Of(times)
-    }
-}
-
-impl Pass<'_> {
-    /// The longest occupancy.
-    pub fn slowest(&self) -> u64 {
-        let Between { low, high, way } = match self {
-            Self::Of(times) => return times.slowest,
-            Self::Between(between) => between,
-        };
-        // What is slowest on both sides is so between them.
-        if low.slowest_at == high.slowest_at {
-            return way.mix(low.slowest, high.slowest);
-        }
-        low.occupancy.iter().zip(&high.occupancy).map(|(low, high)| way.mix(*low, *high)).max().unwrap_or(0)
     }
 }
 
@@ -222,14 +137,14 @@ pub trait Costs {
 
     /// One pass of a micro-batch of `users` users whose steps add up to `steps`: a token of each, or a draft of each
     /// where drafts are verified in one pass.
-    fn decode(&mut self, users: u32, steps: u64) -> Pass<'_>;
+    fn decode(&mut self, users: u32, steps: u64) -> &PassTimes;
 
     /// How to work off the tokens of a prompt from `before` to `target`, in chunks of at most `chunk`: decided once for
     /// a prompt, since short and long passes in turn would wait for each other.
     fn way(&mut self, before: u32, target: u32, chunk: u32) -> Way;
 
     /// A chunk of `tokens` tokens of a prompt after `before` tokens.
-    fn prefill(&mut self, tokens: u32, before: u32, way: Way) -> Pass<'_>;
+    fn prefill(&mut self, tokens: u32, before: u32, way: Way) -> &PassTimes;
 
     /// What a draft for one user on this step takes before it is verified.
     fn draft(&mut self, step: u32) -> DraftTime;
@@ -285,16 +200,16 @@ impl Costs for GivenCosts {
         0
     }
 
-    fn decode(&mut self, users: u32, _steps: u64) -> Pass<'_> {
-        self.of(u64::from(users)).into()
+    fn decode(&mut self, users: u32, _steps: u64) -> &PassTimes {
+        self.of(u64::from(users))
     }
 
     fn way(&mut self, _before: u32, _target: u32, _chunk: u32) -> Way {
         Way::Chunks
     }
 
-    fn prefill(&mut self, tokens: u32, _before: u32, _way: Way) -> Pass<'_> {
-        self.of(u64::from(tokens)).into()
+    fn prefill(&mut self, tokens: u32, _before: u32, _way: Way) -> &PassTimes {
+        self.of(u64::from(tokens))
     }
 
     fn draft(&mut self, _step: u32) -> DraftTime {

@@ -425,11 +425,11 @@ impl<'a, C: Costs, L: LoadSource + ?Sized, O: Observer> Engine<'a, C, L, O> {
             if let Some(experts) = &mut self.service.experts {
                 expert += experts.draw(&self.users, tokens, &mut self.longer);
                 if pass == 0 {
-                    self.base.set(times);
+                    self.base.clone_from(times);
                 }
                 self.scratch.clone_from(&self.base);
                 self.scratch.lengthen(&self.longer);
-                times = (&self.scratch).into();
+                times = &self.scratch;
             }
             // Passes of a stream go in one after the other, and nothing goes in between: the last one is through last.
             let line = &mut self.replicas[which].line;

@@ -12,14 +12,13 @@
 //! A pass that meets nobody need not visit the stations: it leaves each of them as its times say, after it entered. So
 //! the line knows of its last pass when it entered and the number of its times, as long as passes meet nobody, and what
 //! must lie between two passes with such times: the longest, over all stations, by which the first leaves one later
-//! after its entry than the second comes there. Stations are looked at again when a pass comes sooner. Times between two
-//! tables are between theirs in all of this, so that what lies between the four tables of two such passes is enough.
+//! after its entry than the second comes there. Stations are looked at again when a pass comes sooner.
 
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::costs::{Between, Pass, PassTimes, Share, StationKind, Table};
+use crate::costs::{PassTimes, StationKind, Table};
 use crate::time::Time;
 
 /// What a pass carries.
@@ -69,10 +68,6 @@ pub struct Line {
     known: Vec<Option<(Arc<Known>, u64)>>,
     /// Time that must lie between the entries of a pass with the first times and one with the second.
     apart: FxHashMap<(Table, Table), u64>,
-    /// Passes between two tables that `busy` does not know.
-    mixed: FxHashMap<(Table, Table), Mixed>,
-    /// Room for times between two tables.
-    scratch: PassTimes,
 }
 
 /// A pass that met nobody.
@@ -80,53 +75,8 @@ pub struct Line {
 struct Alone {
     entered: u64,
     kind: Kind,
-    numbers: Numbers,
+    table: Table,
 }
-
-/// The tables of a pass: both ends of the way on which it lies, and how far.
-#[derive(Debug, Clone, Copy)]
-struct Numbers {
-    low: Table,
-    high: Table,
-    way: Share,
-}
-
-impl Numbers {
-    /// Those of a pass whose times have numbers.
-    fn of(pass: &Pass<'_>) -> Option<Self> {
-        match pass {
-            Pass::Of(times) => {
-                let table = times.table?;
-                Some(Self { low: table, high: table, way: Share::NONE })
-            }
-            Pass::Between(Between { low, high, way }) => Some(Self { low: low.table?, high: high.table?, way: *way }),
-        }
-    }
-
-    fn is_one(&self) -> bool {
-        self.low == self.high
-    }
-
-    /// Those that there are.
-    fn ends(&self) -> impl Iterator<Item = Table> {
-        std::iter::once(self.low).chain((!self.is_one()).then_some(self.high))
-    }
-}
-
-/// Passes between two tables.
-#[derive(Debug, Clone, Copy, Default)]
-struct Mixed {
-    passes: u64,
-    /// The sum of how far they are on the way.
-    ways: Share,
-}
-
-/// Pairs of tables for which the time between them is kept.
-const MOST_APART: usize = 1 << 20;
-
-/// What rounding of times between two tables comes to, in picoseconds: less than one for when a pass comes, and for
-/// each of when it leaves.
-const ROUNDED: u64 = 3;
 
 /// What a pass with certain times does that meets nobody, counted from its entry.
 #[derive(Debug)]
@@ -136,9 +86,8 @@ struct Known {
     /// When it leaves it to the next.
     leaves: Vec<u64>,
     occupancy: Vec<u64>,
-    /// When it leaves the last station, and what follows.
-    end: u64,
-    tail: u64,
+    /// When it is through.
+    through: u64,
 }
 
 impl Known {
@@ -150,7 +99,7 @@ impl Known {
             leaves.push(at.saturating_add(*occupancy));
             at = at.saturating_add(*transit);
         }
-        Self { comes, leaves, occupancy: times.occupancy.clone(), end: at, tail: times.tail }
+        Self { comes, leaves, occupancy: times.occupancy.clone(), through: at.saturating_add(times.tail) }
     }
 
     /// The time after whose entry `next` meets nobody.
@@ -176,8 +125,6 @@ impl Line {
             alone: None,
             known: Vec::new(),
             apart: FxHashMap::default(),
-            mixed: FxHashMap::default(),
-            scratch: PassTimes::default(),
         }
     }
 
@@ -193,116 +140,49 @@ impl Line {
 
     /// Sends a pass in at `now`, which is not before [`Line::entry_free`]. Returns when it is through, and what it
     /// waited for.
-    pub fn enter<'t>(&mut self, now: Time, kind: Kind, times: impl Into<Pass<'t>>) -> (Time, Waits) {
-        let pass = times.into();
+    pub fn enter(&mut self, now: Time, kind: Kind, times: &PassTimes) -> (Time, Waits) {
         self.passes += 1;
-        self.entry_free = now.0.saturating_add(pass.slowest());
+        self.entry_free = now.0.saturating_add(times.slowest);
         if kind == Kind::Prefill {
             self.held += self.hold.1 - self.hold.0;
             self.hold = (now.0, self.entry_free);
         }
-        let numbers = Numbers::of(&pass);
-        if let Some(through) = numbers.and_then(|numbers| self.pass_alone(now, kind, numbers)) {
-            return (through, Waits::default());
+        match times.table.and_then(|table| self.pass_alone(now, kind, table)) {
+            Some(through) => (through, Waits::default()),
+            None => self.visit(now, kind, times),
         }
-        let between = match pass {
-            Pass::Of(times) => return self.visit(now, kind, times, numbers),
-            Pass::Between(between) => between,
-        };
-        for times in [between.low, between.high] {
-            self.know(times);
-        }
-        let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.set(pass);
-        let passed = self.visit(now, kind, &scratch, numbers);
-        self.scratch = scratch;
-        passed
-    }
-
-    fn known(&self, table: Table) -> Option<&Known> {
-        self.known.get(table.0 as usize)?.as_ref().map(|(known, _)| &**known)
-    }
-
-    /// Keeps times that have a number.
-    fn know(&mut self, times: &PassTimes) {
-        let Some(place) = times.table.map(|table| table.0 as usize) else { return };
-        if self.known.len() <= place {
-            self.known.resize(place + 1, None);
-        }
-        if let Some(known @ None) = self.known.get_mut(place) {
-            *known = Some((Arc::new(Known::of(times)), 0));
-        }
-    }
-
-    /// The time after whose entry another pass meets nobody; nothing where that is not known.
-    fn apart(&mut self, before: Numbers, next: Numbers) -> Option<u64> {
-        let mut longest = 0;
-        for one in before.ends() {
-            for other in next.ends() {
-                let apart = match self.apart.get(&(one, other)) {
-                    Some(apart) => *apart,
-                    None => {
-                        let apart = self.known(one)?.apart(self.known(other)?);
-                        if self.apart.len() >= MOST_APART {
-                            self.apart.clear();
-                        }
-                        self.apart.insert((one, other), apart);
-                        apart
-                    }
-                };
-                longest = longest.max(apart);
-            }
-        }
-        Some(if before.is_one() && next.is_one() { longest } else { longest.saturating_add(ROUNDED) })
     }
 
     /// When a pass is through that meets nobody; nothing where it does, or where that is not known.
-    fn pass_alone(&mut self, now: Time, kind: Kind, numbers: Numbers) -> Option<Time> {
+    fn pass_alone(&mut self, now: Time, kind: Kind, table: Table) -> Option<Time> {
         let before = self.alone?;
-        if now.0.saturating_sub(before.entered) < self.apart(before.numbers, numbers)? {
-            return None;
-        }
-        let Numbers { low, high, way } = numbers;
-        let through = match numbers.is_one() {
-            true => self.known(low).map(|known| known.end.saturating_add(known.tail))?,
-            false => {
-                let (low, high) = (self.known(low)?, self.known(high)?);
-                way.mix(low.end, high.end).saturating_add(way.mix(low.tail, high.tail))
+        let of = |known: &[Option<(Arc<Known>, u64)>], table: Table| {
+            known.get(table.0 as usize).and_then(|known| known.as_ref().map(|(known, _)| Arc::clone(known)))
+        };
+        let apart = match self.apart.get(&(before.table, table)) {
+            Some(apart) => *apart,
+            None => {
+                let apart = of(&self.known, before.table)?.apart(&*of(&self.known, table)?);
+                self.apart.insert((before.table, table), apart);
+                apart
             }
         };
-        self.book(numbers);
-        self.alone = Some(Alone { entered: now.0, kind, numbers });
-        Some(Time(now.0.saturating_add(through)))
-    }
-
-    /// Counts a pass whose tables are known.
-    fn book(&mut self, Numbers { low, high, way }: Numbers) {
-        if low != high {
-            let mixed = self.mixed.entry((low, high)).or_default();
-            mixed.passes += 1;
-            mixed.ways = mixed.ways.and(way);
-        } else if let Some(Some((_, passes))) = self.known.get_mut(low.0 as usize) {
-            *passes += 1;
+        if now.0.saturating_sub(before.entered) < apart {
+            return None;
         }
-    }
-
-    /// When a pass leaves each station, counted from its entry.
-    fn leaves(&self, Numbers { low, high, way }: Numbers) -> impl Iterator<Item = u64> {
-        let of =
-            |table: Table| self.known(table).into_iter().flat_map(|known| known.comes.iter().zip(&known.occupancy));
-        of(low).zip(of(high)).map(move |((comes, occupancy), (comes_high, occupancy_high))| {
-            way.mix(*comes, *comes_high).saturating_add(way.mix(*occupancy, *occupancy_high))
-        })
+        let (known, passes) = self.known.get_mut(table.0 as usize)?.as_mut()?;
+        *passes += 1;
+        self.alone = Some(Alone { entered: now.0, kind, table });
+        Some(Time(now.0.saturating_add(known.through)))
     }
 
     /// Writes down what passes that met nobody have left.
     fn settle(&mut self) {
-        let Some(Alone { entered, kind, numbers }) = self.alone.take() else { return };
-        let mut free = std::mem::take(&mut self.free);
-        for (free, leaves) in free.iter_mut().zip(self.leaves(numbers)) {
-            *free = entered.saturating_add(leaves);
+        let Some(Alone { entered, kind, table }) = self.alone.take() else { return };
+        let Some(Some((known, _))) = self.known.get(table.0 as usize) else { return };
+        for (free, leaves) in self.free.iter_mut().zip(&known.leaves) {
+            *free = entered.saturating_add(*leaves);
         }
-        self.free = free;
         self.last.fill(kind);
     }
 
@@ -314,22 +194,12 @@ impl Line {
                 *busy = busy.saturating_add(occupancy.saturating_mul(*passes));
             }
         }
-        for ((low, high), Mixed { passes, ways }) in &self.mixed {
-            let (Some(low), Some(high)) = (self.known(*low), self.known(*high)) else { continue };
-            for (busy, (low, high)) in booked.iter_mut().zip(low.occupancy.iter().zip(&high.occupancy)) {
-                *busy = busy.saturating_add(ways.sum(*passes, *low, *high));
-            }
-        }
         booked
     }
 
     /// Sends a pass from station to station.
-    fn visit(&mut self, now: Time, kind: Kind, times: &PassTimes, numbers: Option<Numbers>) -> (Time, Waits) {
+    fn visit(&mut self, now: Time, kind: Kind, times: &PassTimes) -> (Time, Waits) {
         self.settle();
-        let is_mixed = numbers.filter(|numbers| !numbers.is_one());
-        if let Some(numbers) = is_mixed {
-            self.book(numbers);
-        }
         let mut waits = Waits::default();
         let mut at = now.0;
         let stations = self.free.iter_mut().zip(&mut self.last).zip(&mut self.busy).zip(&self.is_link);
@@ -345,15 +215,19 @@ impl Line {
                 }
             }
             *last = kind;
-            if is_mixed.is_none() {
-                *busy = busy.saturating_add(*occupancy);
-            }
+            *busy = busy.saturating_add(*occupancy);
             *free = start.saturating_add(*occupancy);
             at = start.saturating_add(*transit);
         }
-        if let Some(numbers) = numbers.filter(|_| waits == Waits::default()) {
-            self.know(times);
-            self.alone = Some(Alone { entered: now.0, kind, numbers });
+        if let Some(table) = times.table.filter(|_| waits == Waits::default()) {
+            let place = table.0 as usize;
+            if self.known.len() <= place {
+                self.known.resize(place + 1, None);
+            }
+            if let Some(known @ None) = self.known.get_mut(place) {
+                *known = Some((Arc::new(Known::of(times)), 0));
+            }
+            self.alone = Some(Alone { entered: now.0, kind, table });
         }
         (Time(at.saturating_add(times.tail)), waits)
     }
@@ -362,7 +236,6 @@ impl Line {
     pub fn stop(&mut self, now: Time) {
         self.busy = self.booked();
         self.known.iter_mut().flatten().for_each(|(_, passes)| *passes = 0);
-        self.mixed.clear();
         self.settle();
         for (busy, free) in self.busy.iter_mut().zip(&mut self.free) {
             *busy = busy.saturating_sub(free.saturating_sub(now.0));
@@ -382,9 +255,13 @@ impl Line {
     pub fn busy(&self, now: Time) -> Vec<u64> {
         let less = |(busy, free): (u64, u64)| busy.saturating_sub(free.saturating_sub(now.0));
         let booked = self.booked().into_iter();
-        match self.alone {
-            Some(Alone { entered, numbers, .. }) => {
-                booked.zip(self.leaves(numbers).map(|leaves| entered.saturating_add(leaves))).map(less).collect()
+        let alone = self.alone.and_then(|alone| {
+            let (known, _) = self.known.get(alone.table.0 as usize)?.as_ref()?;
+            Some((alone.entered, known))
+        });
+        match alone {
+            Some((entered, known)) => {
+                booked.zip(known.leaves.iter().map(|leaves| entered.saturating_add(*leaves))).map(less).collect()
             }
             None => booked.zip(self.free.iter().copied()).map(less).collect(),
         }

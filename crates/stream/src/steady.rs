@@ -15,7 +15,7 @@ use wafersim_spec::Scenario;
 use crate::admission::Whole;
 use crate::balancer::Replicas;
 use crate::closed_form::{ClosedForm, PromptRule};
-use crate::costs::{Costs, DraftTime, Pass, StationKind, Way};
+use crate::costs::{Costs, DraftTime, PassTimes, StationKind, Way};
 use crate::engine::{Drafting, Engine, Length, Service};
 use crate::error::StreamError;
 use crate::kv::Ledger;
@@ -201,7 +201,7 @@ impl Costs for AtOneContext<'_> {
         self.step
     }
 
-    fn decode(&mut self, users: u32, steps: u64) -> Pass<'_> {
+    fn decode(&mut self, users: u32, steps: u64) -> &PassTimes {
         self.closed_form.decode(users, steps)
     }
 
@@ -209,7 +209,7 @@ impl Costs for AtOneContext<'_> {
         self.closed_form.way(before, target, chunk)
     }
 
-    fn prefill(&mut self, tokens: u32, before: u32, way: Way) -> Pass<'_> {
+    fn prefill(&mut self, tokens: u32, before: u32, way: Way) -> &PassTimes {
         self.closed_form.prefill(tokens, before, way)
     }
 

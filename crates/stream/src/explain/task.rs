@@ -13,7 +13,7 @@ use super::Side;
 use crate::admission::Whole;
 use crate::balancer::Replicas;
 use crate::clients::{ClientOutcome, ClientSettings, Clients};
-use crate::costs::{Costs, DraftTime, Pass, PassTimes, StationKind, Way};
+use crate::costs::{Costs, DraftTime, PassTimes, StationKind, Way};
 use crate::engine::{Engine, HostMemory, LONGEST_RUN, Length, Service};
 use crate::error::StreamError;
 use crate::kv::Ledger;
@@ -229,18 +229,18 @@ impl Costs for SpeedCosts {
         0
     }
 
-    fn decode(&mut self, _users: u32, _steps: u64) -> Pass<'_> {
-        (&self.decode).into()
+    fn decode(&mut self, _users: u32, _steps: u64) -> &PassTimes {
+        &self.decode
     }
 
     fn way(&mut self, _before: u32, _target: u32, _chunk: u32) -> Way {
         Way::Chunks
     }
 
-    fn prefill(&mut self, tokens: u32, _before: u32, _way: Way) -> Pass<'_> {
+    fn prefill(&mut self, tokens: u32, _before: u32, _way: Way) -> &PassTimes {
         let time = Time::from_seconds(self.first + f64::from(tokens) * self.per_prompt_token);
         self.prefill = PassTimes::new(&[(time.0, 0)], 0);
-        (&self.prefill).into()
+        &self.prefill
     }
 
     fn draft(&mut self, _step: u32) -> DraftTime {
