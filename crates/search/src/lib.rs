@@ -12,14 +12,9 @@
 //! | [`mod@explore`] | from a start to the best found: divisions, then one decision after the other, then from other starts |
 //! | [`mod@ablate`] | what each decision of a found mapping gives |
 //!
-//! # What was found, and what is missing
-//!
-//! Qwen3-Coder-480B in FP8 on WSE-3, one user at 32k, silicon rates: 946 tok/s on 21 wafers (certified; the fabric
-//! takes 1.8 % less), 826 on 16. Beside 172 us of links and ways between regions, the largest parts that no decision
-//! reaches yet: the weights of the chosen experts, which wait for the norm's sum (about 450 cycles of a layer); scores
-//! of all experts gathered over all rows instead of a few (about 250); one place that passes over all scores to choose.
-//!
-//! Memory binds: converted tiles of all chosen experts take most of what is not weights.
+//! What is found for the default question, and what each decision of it gives, stands in
+//! docs/src/can-qwen3-coder-run-at-2000.md. Memory binds there: converted tiles of all chosen experts take most of what is
+//! not weights.
 //!
 //! The same seed gives the same mapping with any number of threads: candidates are judged in parallel and compared in
 //! their order.
