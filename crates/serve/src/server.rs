@@ -13,14 +13,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use axum::routing::{get, post};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use crate::answers::Answers;
@@ -109,15 +110,34 @@ pub fn serve(site: Site, address: &str, ready: impl FnOnce(SocketAddr)) -> Resul
     let threads = |error: std::io::Error| ServeError::Threads(error.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(threads)?;
     let served = runtime.block_on(async {
-        let listen = |error: std::io::Error| ServeError::Listen { address: address.into(), reason: error.to_string() };
-        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let wrong = |error: std::io::Error| ServeError::Listen { address: address.into(), reason: error.to_string() };
+        let listener = listen(address, site.limits.connections).await.map_err(wrong)?;
         let end = ended().map_err(threads)?;
-        ready(listener.local_addr().map_err(listen)?);
+        ready(listener.local_addr().map_err(wrong)?);
         run(site, listener, end).await;
         Ok(())
     });
     runtime.shutdown_timeout(Duration::from_millis(200));
     served
+}
+
+/// Listens, with room for `waiting` connections that are not taken yet, as far as the system gives it. Where there is
+/// none, the system drops what comes, and clients try again after a second: the usual room of 1,024 is full as soon as
+/// some thousands come while others work.
+async fn listen(address: &str, waiting: usize) -> std::io::Result<TcpListener> {
+    let mut failed = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
+    for address in tokio::net::lookup_host(address).await? {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // A server that was killed has connections that linger: the port is free for the next one all the same.
+        #[cfg(unix)]
+        socket.set_reuseaddr(true)?;
+        let waiting = u32::try_from(waiting).unwrap_or(u32::MAX).min(i32::MAX.unsigned_abs());
+        match socket.bind(address).and_then(|()| socket.listen(waiting)) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }
 
 /// SIGINT or SIGTERM.
@@ -250,11 +270,11 @@ async fn models(State(app): State<Arc<App>>) -> Answered {
     json_body(StatusCode::OK, &json!({ "object": "list", "data": [described(&app)] }))
 }
 
-async fn model(State(app): State<Arc<App>>, axum::extract::Path(name): axum::extract::Path<String>) -> Answered {
-    if name == app.site.model {
-        json_body(StatusCode::OK, &described(&app))
-    } else {
-        failed(&app, &no_such_model(&app, &name))
+async fn model(State(app): State<Arc<App>>, name: Result<Path<String>, PathRejection>) -> Answered {
+    match name {
+        Ok(Path(name)) if name == app.site.model => json_body(StatusCode::OK, &described(&app)),
+        Ok(Path(name)) => failed(&app, &no_such_model(&app, &name)),
+        Err(_) => failed(&app, &ApiError::wrong("model", "The path's name of a model is no UTF-8.".into())),
     }
 }
 
