@@ -7,6 +7,10 @@ of its own, runs it, and prints a table: passed, failed or skipped, with what wa
 Without names all clients but guidellm, which brings 3 GB (torch). Needs python3 with venv and PyPI; for opencode and
 qwen-code node and npm. What cannot be had is skipped, with the reason. Ends with 0 where all passed, 1 where one failed,
 77 where none failed and some were skipped.
+
+Rates and times are held against what `simctl` says of the same load: by `openai` (which sees what the server says that is
+true), `aiperf` and `guidellm`; a prompt with a tool call, and requests as its profile has them, by each agent; streams that
+end without a reason by a script only, fields that are not known, both shapes of errors and a freed slot by `endpoint`.
 """
 
 import json
@@ -357,15 +361,20 @@ class Refused:
         return tries + (simulated_tries(tools, self.beside, plan) if self.beside else 0)
 
 
-def simulated_tries(tools, preset, plan):
-    """Requests of a profile for one prompt under a plan that lets nobody in."""
+def simulated(tools, preset, plan, requests):
+    """What clients of a profile see of a plan who want so many answers, one after the other."""
     # Nobody asks again after an agent has stopped.
     again = "again = 1e6\n" if preset == "opencode" else ""
-    text = f"plan = {json.dumps(plan)}\n[clients]\nprofile = '{preset}'\n{again}"
-    load = "[load]\nkind = 'open'\nrate = 1.0\nrequests = 1\nprompt = { median = 200 }\noutput = { median = 9 }\n"
-    said = outcome(tools, "tries", text + load + "[run]\nwarm_up = 0.0\nwindow = 100000\n")
-    expect(said["clients"]["served"] == 0, f"{preset} was let in")
-    return said["clients"]["attempts"]
+    text = f"plan = {json.dumps(plan)}\n[clients]\nprofile = '{preset}'\nnetwork = 0.0\nhost = 0.0\n{again}"
+    load = f"[load]\nusers = 1\nrequests = {requests}\nprompt = {{ median = 200 }}\noutput = {{ median = 9 }}\n"
+    return outcome(tools, "simulated", text + load + "[run]\nwarm_up = 0.0\nwindow = 100000\n")["clients"]
+
+
+def simulated_tries(tools, preset, plan):
+    """Requests of a profile for one prompt under a plan that lets nobody in."""
+    seen = simulated(tools, preset, plan, 1)
+    expect(seen["served"] == 0, f"{preset} was let in")
+    return seen["attempts"]
 
 
 def agent(tools, name, call, start, profile):
@@ -403,6 +412,18 @@ def agent(tools, name, call, start, profile):
         seen.append(f"{why} {refused} ({retried} of them retries of an SDK){end}")
         expect(refused == wanted, f"refused for ever ({why}) it sends {refused} requests{end}; {wanted} are simulated")
         expect(retried == profile.sdk, f"{retried} retries of its SDK, not {profile.sdk}")
+    # With a request a minute the second waits, as its client was told. Beside a title it would be chance which one that is.
+    if not profile.beside:
+        plan = tools.write("one-plan.toml", "requests = { minute = 1 }\n")
+        wanted = simulated(tools, profile.preset, plan, 2)["refused_quota"]
+        with Server(tools, name, "--script", script(tools, name, *call), "--plan", plan, "--speed", 30) as server:
+            command, environment, folder = start(server.url())
+            code, out, err = tools.run(command, PATIENCE, env=environment, cwd=folder)
+            refused, calls = server.refused(), server.count("vllm:request_success_total")
+        tools.write(f"{name}-one.out", out + err)
+        expect((code, calls) == (0, 2), f"with a request a minute it ended with {code}, {calls} answers")
+        expect(refused == wanted, f"with a request a minute {refused} were refused; {wanted} are simulated")
+        seen.append(f"with one a minute {refused} of {refused + calls} refused")
     return f"one tool call, {stops} other answer(s); requests when refused for ever, as simulated: {'; '.join(seen)}"
 
 
@@ -659,9 +680,10 @@ def guidellm(tools):
     }
     again = closed_loop(tools, "guidellm", 1, requests, prompt, between + beyond)
     again["first token"] += beyond * 1e3
+    without = closed_loop(tools, "guidellm-at-once", 1, requests, prompt, 0.0)["tok/s"]
     return (
         f"one user, {between * 1e3:.1f} ms of its own between an answer and a request, {beyond * 1e3:.1f} ms on the way: "
-        f"{agree(seen, again)}"
+        f"{agree(seen, again)}; {without:.1f} tok/s if it took no time"
     )
 
 
