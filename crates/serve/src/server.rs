@@ -1,6 +1,6 @@
 //! The socket and the paths: what is let in, for how long, and how it ends.
 //!
-//! Limits: bytes of a body, bodies that are read at once, connections, time to send headers and a body. At the end no
+//! Limits: bytes of a body, bytes of bodies that are read at once, connections, time to send headers and a body. At the end no
 //! new connection is taken; who is served has some time to be done, and what is cut then is told so.
 
 mod answering;
@@ -70,7 +70,7 @@ pub struct Site {
 pub struct Limits {
     /// Bytes of a body.
     pub body: usize,
-    /// Bodies that are read at once.
+    /// Bodies of full length for whose bytes there is room at once, while they are read.
     pub bodies: usize,
     /// Open connections.
     pub connections: usize,
@@ -97,7 +97,8 @@ impl Default for Limits {
 struct App {
     site: Site,
     clock: Clock,
-    bodies: Semaphore,
+    /// Bytes of bodies that may still come.
+    room: Semaphore,
     started: u64,
     closing: watch::Receiver<bool>,
 }
@@ -167,7 +168,7 @@ pub async fn run(site: Site, listener: TcpListener, end: impl Future<Output = ()
     let (close, closing) = watch::channel(false);
     let app = Arc::new(App {
         clock: Clock::start(site.speed),
-        bodies: Semaphore::new(limits.bodies),
+        room: Semaphore::new(limits.body.saturating_mul(limits.bodies).min(Semaphore::MAX_PERMITS)),
         started: unix_seconds(),
         closing: closing.clone(),
         site,

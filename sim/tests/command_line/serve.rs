@@ -231,12 +231,24 @@ fn what_is_broken_gets_an_error_or_an_end() {
     ] {
         assert_eq!(rest(half(&sent)).status, status);
     }
+    // Bodies that do not come keep nobody out, many as they may be: they wait still when another one has its answer.
+    let length = "content-length: 50\r\n\r\n{";
+    let stalled: Vec<TcpStream> = (0..300).map(|_| half(&format!("{post}expect: 100-continue\r\n{length}"))).collect();
+    let mut reads = [0; 25];
+    for mut stream in &stalled {
+        stream.read_exact(&mut reads).expect("it waits for the body");
+    }
+    assert_eq!(served.chat(r#""max_tokens":2"#).status, 200);
+    for mut stream in &stalled {
+        stream.set_nonblocking(true).expect("a setting");
+        let nothing = stream.read(&mut reads).expect_err("no answer yet");
+        assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
+    }
+    drop(stalled);
     // At the end who has sent half a body is told so; half a head holds the end up for the grace at most.
     let idle = [half(""), half("POST /v1/chat")];
-    let mut sending = half(&format!("{post}expect: 100-continue\r\ncontent-length: 50\r\n\r\n{{"));
-    // It says so when it waits for the body.
-    let mut reads = [0; 25];
-    sending.read_exact(&mut reads).expect("an answer");
+    let mut sending = half(&format!("{post}expect: 100-continue\r\n{length}"));
+    sending.read_exact(&mut reads).expect("it waits for the body");
     assert_eq!(&reads, b"HTTP/1.1 100 Continue\r\n\r\n");
     served.signal("INT");
     let answered = rest(sending);

@@ -148,19 +148,20 @@ async fn read(app: &App, endpoint: Endpoint, headers: &HeaderMap, body: Body) ->
     };
     let whole = async {
         let (mut bytes, mut pieces) = (Vec::new(), body.into_data_stream());
+        // Only what has come takes room, so that bodies that do not come keep nobody out.
+        let mut room = app.room.acquire_many(0).await.map_err(|_| stopping())?;
         while let Some(piece) = pieces.next().await {
             let piece = piece.map_err(|_| broken())?;
             if bytes.len() + piece.len() > limits.body {
                 return Err(large());
             }
+            let more = u32::try_from(piece.len()).map_err(|_| large())?;
+            room.merge(app.room.acquire_many(more).await.map_err(|_| stopping())?);
             bytes.extend_from_slice(&piece);
         }
         Ok(Bytes::from(bytes))
     };
-    let in_time = async {
-        let _place = app.bodies.acquire().await.map_err(|_| stopping())?;
-        tokio::time::timeout(limits.patience, whole).await.map_err(|_| late())?
-    };
+    let in_time = async { tokio::time::timeout(limits.patience, whole).await.map_err(|_| late())? };
     let mut closing = app.closing.clone();
     let bytes = tokio::select! {
         bytes = in_time => bytes?,
