@@ -119,6 +119,15 @@ class Server:
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read())
 
+    def stream(self, body):
+        """Events of a streamed answer."""
+        headers = {"content-type": "application/json"}
+        body = json.dumps({**body, "stream": True}).encode()
+        request = urllib.request.Request(self.url() + "/chat/completions", body, headers)
+        with urllib.request.urlopen(request, timeout=60) as answered:
+            text = answered.read().decode()
+        return [event.removeprefix("data: ") for event in text.split("\n\n") if event]
+
     def close(self):
         self.process.terminate()
         try:
@@ -248,11 +257,14 @@ def endpoint(tools):
             time.sleep(0.01)
         freed = time.monotonic() - freed
         expect(during == 1 and freed < 5, f"{during} served; the slot is free after {freed:.1f} s")
-        # 64 streams of different lengths: each ends with a reason.
+        # Streams of 64 lengths: each ends with one reason.
         for tokens in range(1, 65):
-            status, body = server.post({"messages": hello, "max_tokens": tokens})
-            reason = body["choices"][0]["finish_reason"] if status == 200 else None
-            expect(reason in ("stop", "length"), f"{tokens} tokens: {status} {reason}")
+            *events, done = server.stream({"messages": hello, "max_tokens": tokens, "ignore_eos": True})
+            choices = [choice for event in events for choice in json.loads(event)["choices"]]
+            reasons = [choice["finish_reason"] for choice in choices if choice["finish_reason"]]
+            words = [choice for choice in choices if choice["delta"].get("content")]
+            seen = (len(words), reasons, done)
+            expect(seen == (tokens, ["length"], "[DONE]"), f"a stream of {tokens} tokens: {seen}")
     return f"strict 400 wrong_api_format, unknown fields let through, both shapes; a hang-up frees its slot in {freed * 1e3:.0f} ms"
 
 
