@@ -103,7 +103,7 @@ struct App {
     closing: watch::Receiver<bool>,
 }
 
-/// Listens and serves until SIGINT or SIGTERM. `ready` hears of the address that is listened on.
+/// Listens and serves until SIGINT or SIGTERM; a second one ends it at once. `ready` hears of the address that is listened on.
 ///
 /// # Errors
 /// Where the address cannot be listened on, or the system gives no threads.
@@ -113,9 +113,13 @@ pub fn serve(site: Site, address: &str, ready: impl FnOnce(SocketAddr)) -> Resul
     let served = runtime.block_on(async {
         let wrong = |error: std::io::Error| ServeError::Listen { address: address.into(), reason: error.to_string() };
         let listener = listen(address, site.limits.connections).await.map_err(wrong)?;
-        let end = ended().map_err(threads)?;
+        let ends = ends().map_err(threads)?;
         ready(listener.local_addr().map_err(wrong)?);
-        run(site, listener, end).await;
+        tokio::select! {
+            () = run(site, listener, asked(ends.clone(), 1)) => {}
+            // Who asks for it again does not wait for those who are served.
+            () = asked(ends, 2) => {}
+        }
         Ok(())
     });
     runtime.shutdown_timeout(Duration::from_millis(200));
@@ -141,25 +145,37 @@ async fn listen(address: &str, waiting: usize) -> std::io::Result<TcpListener> {
     Err(failed)
 }
 
-/// SIGINT or SIGTERM.
+/// How often the end was asked for: SIGINT or SIGTERM.
 #[cfg(unix)]
-fn ended() -> std::io::Result<impl Future<Output = ()>> {
+fn ends() -> std::io::Result<watch::Receiver<u32>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+    let (asked, ends) = watch::channel(0u32);
+    tokio::spawn(async move {
+        while tokio::select! { one = interrupt.recv() => one, one = terminate.recv() => one }.is_some() {
+            asked.send_modify(|times| *times = times.saturating_add(1));
         }
-    })
+    });
+    Ok(ends)
 }
 
-/// Ctrl-C.
+/// The same: Ctrl-C.
 #[cfg(not(unix))]
-fn ended() -> std::io::Result<impl Future<Output = ()>> {
-    Ok(async {
-        let _ = tokio::signal::ctrl_c().await;
-    })
+fn ends() -> std::io::Result<watch::Receiver<u32>> {
+    let (asked, ends) = watch::channel(0u32);
+    tokio::spawn(async move {
+        while tokio::signal::ctrl_c().await.is_ok() {
+            asked.send_modify(|times| *times = times.saturating_add(1));
+        }
+    });
+    Ok(ends)
+}
+
+/// Waits until the end was asked for so often.
+async fn asked(mut ends: watch::Receiver<u32>, times: u32) {
+    if ends.wait_for(|asked| *asked >= times).await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Serves on a socket until `end`.

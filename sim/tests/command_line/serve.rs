@@ -313,6 +313,21 @@ fn the_end_is_clean_and_streams_are_told_why() {
     assert!(rest.contains(r#""finish_reason":"length""#) && rest.contains("data: [DONE]"), "{rest}");
     let (code, said) = served.end();
     assert_eq!((code, said.trim()), (Some(0), "stopped"));
+    // Who asks for the end twice does not wait for those who are served.
+    let mut served = Served::start("end-twice", "--speed 0.001 --grace 3600");
+    let mut stream = served.connect("POST", "/v1/chat/completions", &body);
+    stream.read_exact(&mut first).expect("it has begun");
+    served.signal("INT");
+    // Signals that come together are one: the first has arrived when nobody listens any more.
+    while TcpStream::connect(&served.address).is_ok() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    served.signal("INT");
+    let (code, said) = served.end();
+    assert_eq!((code, said.trim()), (Some(0), "stopped"));
+    let mut rest = String::new();
+    let _ = stream.read_to_string(&mut rest);
+    assert!(!rest.contains("[DONE]"), "its time was not over: {rest}");
     // Killed and started again on the same port, it serves again.
     let mut served = Served::start("killed", "");
     let address = served.address.clone();
